@@ -1,0 +1,128 @@
+//! The JWS Compact Serialization, split and decoded without trusting a byte of it.
+
+use crate::base64url;
+use crate::header::{HeaderError, JoseHeader};
+use crate::json::{self, JsonObject};
+
+/// A JWS in compact serialization whose parts are well formed. Nothing about it is verified.
+///
+/// It owns its text, so that it can outlive the request's buffers while a host fetches.
+#[derive(Clone)]
+pub struct CompactJws {
+    text: String,
+    signing_input_length: usize,
+    header: JoseHeader,
+    payload: Vec<u8>,
+    signature: Vec<u8>,
+}
+
+/// Why a text is not a compact JWS that this crate reads.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum CompactError {
+    /// Longer than the caller allows.
+    #[error("the serialization is longer than allowed")]
+    TooLong,
+    /// Not three canonical base64url parts; five parts are a JWE and refused as well.
+    #[error("not three base64url parts")]
+    NotThreeParts,
+    /// The JOSE header cannot be used.
+    #[error("the JOSE header is not usable")]
+    Header(#[from] HeaderError),
+}
+
+impl CompactJws {
+    /// Parse `text`, at most `max_bytes` long.
+    ///
+    /// Source: [RFC 7515 §5.2](https://www.rfc-editor.org/rfc/rfc7515#section-5.2) steps 1 to 7.
+    pub fn parse(text: &str, max_bytes: usize) -> Result<Self, CompactError> {
+        if text.len() > max_bytes {
+            return Err(CompactError::TooLong);
+        }
+        let mut parts = text.splitn(4, '.');
+        let (Some(header), Some(payload), Some(signature), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(CompactError::NotThreeParts);
+        };
+        let decode = |part| base64url::decode(part).ok_or(CompactError::NotThreeParts);
+        Ok(Self {
+            signing_input_length: header.len() + 1 + payload.len(),
+            header: JoseHeader::parse(&decode(header)?)?,
+            payload: decode(payload)?,
+            signature: decode(signature)?,
+            text: text.to_owned(),
+        })
+    }
+
+    /// The JOSE header. Not verified.
+    pub fn header(&self) -> &JoseHeader {
+        &self.header
+    }
+
+    /// The payload as one JSON object. Not verified.
+    ///
+    /// # Errors
+    ///
+    /// [`json::NotAnObject`].
+    pub fn payload_object(&self) -> Result<JsonObject, json::NotAnObject> {
+        json::parse_object(&self.payload)
+    }
+
+    /// What the signature covers: the encoded header, a period, the encoded payload.
+    pub fn signing_input(&self) -> &[u8] {
+        self.text.as_bytes().get(..self.signing_input_length).unwrap_or_default()
+    }
+
+    /// The decoded signature.
+    pub fn signature(&self) -> &[u8] {
+        &self.signature
+    }
+}
+
+/// Put a compact serialization together from a header, a payload and what signs them.
+///
+/// Source: [RFC 7515 §7.1](https://www.rfc-editor.org/rfc/rfc7515#section-7.1).
+pub fn assemble<E>(
+    header: &JsonObject,
+    payload: &JsonObject,
+    sign: impl FnOnce(&[u8]) -> Result<Vec<u8>, E>,
+) -> Result<String, E> {
+    let encode = |object: &JsonObject| {
+        base64url::encode(serde_json::Value::Object(object.clone()).to_string().as_bytes())
+    };
+    let mut text = format!("{}.{}", encode(header), encode(payload));
+    let signature = sign(text.as_bytes())?;
+    text.push('.');
+    text.push_str(&base64url::encode(&signature));
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<CompactJws, CompactError> {
+        CompactJws::parse(text, 1000)
+    }
+
+    #[test]
+    fn splits_into_exactly_three_parts() {
+        let header = base64url::encode(br#"{"alg":"EdDSA"}"#);
+        let jws = parse(&format!("{header}.e30.AAAA")).unwrap();
+        assert_eq!(jws.signing_input(), format!("{header}.e30").as_bytes());
+        assert_eq!(jws.signature(), [0, 0, 0]);
+        assert!(jws.payload_object().unwrap().is_empty());
+        for text in [
+            format!("{header}.e30"),
+            format!("{header}.e30.AAAA."),
+            format!("{header}.e30.AAAA.AAAA.AAAA"),
+            format!("{header}.e30.AAAA="),
+            format!("{header}.e30.AAAB "),
+            ".".repeat(900),
+        ] {
+            assert_eq!(parse(&text).err(), Some(CompactError::NotThreeParts), "{text}");
+        }
+        assert_eq!(parse(&"a".repeat(1001)).err(), Some(CompactError::TooLong));
+    }
+}

@@ -1,0 +1,139 @@
+//! The JOSE header of a JWS: the few members that decide anything, and a refusal of the rest.
+
+use serde_json::Value;
+
+use crate::json::{self, JsonObject};
+
+/// A JOSE header that asks for nothing this crate does not do.
+///
+/// `jku`, `jwk`, `x5u` and `x5c` may be present and are never followed.
+#[derive(Clone, Debug)]
+pub struct JoseHeader {
+    algorithm: String,
+    key_id: Option<String>,
+    typ: Option<String>,
+    members: JsonObject,
+}
+
+/// Why a JOSE header cannot be used.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum HeaderError {
+    /// Not a strict JSON object.
+    #[error("not a JSON object")]
+    NotAnObject,
+    /// A registered member has the wrong type, or `alg` is absent.
+    #[error("a registered header member has the wrong type, or alg is absent")]
+    MemberInvalid,
+    /// `kid` is longer than [`MAX_KEY_ID_BYTES`].
+    #[error("kid is longer than {MAX_KEY_ID_BYTES} bytes")]
+    KeyIdTooLong,
+    /// `crit`, `b64`, `zip` or `enc`: extensions that change how the object is read.
+    #[error("crit, b64, zip and enc are not supported")]
+    ExtensionNotSupported,
+}
+
+/// The longest `kid` that is looked up.
+pub const MAX_KEY_ID_BYTES: usize = 256;
+
+impl JoseHeader {
+    /// Parse the decoded header.
+    ///
+    /// Source: [RFC 7515 §4.1](https://www.rfc-editor.org/rfc/rfc7515#section-4.1), §5.2 steps 4-5;
+    /// RFC 7797 §7: JWTs MUST NOT use `b64`.
+    pub fn parse(text: &[u8]) -> Result<Self, HeaderError> {
+        let members = json::parse_object(text).map_err(|_| HeaderError::NotAnObject)?;
+        if ["crit", "b64", "zip", "enc"].iter().any(|name| members.contains_key(*name)) {
+            return Err(HeaderError::ExtensionNotSupported);
+        }
+        let key_id = string(&members, "kid")?;
+        if key_id.as_ref().is_some_and(|key_id| key_id.len() > MAX_KEY_ID_BYTES) {
+            return Err(HeaderError::KeyIdTooLong);
+        }
+        Ok(Self {
+            algorithm: string(&members, "alg")?.ok_or(HeaderError::MemberInvalid)?,
+            key_id,
+            typ: string(&members, "typ")?,
+            members,
+        })
+    }
+
+    /// `alg`, as written.
+    pub fn algorithm(&self) -> &str {
+        &self.algorithm
+    }
+
+    /// `kid`: an opaque string, never a path, a query or a URL.
+    pub fn key_id(&self) -> Option<&str> {
+        self.key_id.as_deref()
+    }
+
+    /// Whether `typ` is the media type `application/<subtype>`, compared as media types are:
+    /// without case, and with `application/` left out or not (RFC 7515 §4.1.9).
+    pub fn has_type(&self, subtype: &str) -> bool {
+        let Some(typ) = self.typ.as_deref() else { return false };
+        let prefix = "application/";
+        let short = match typ.get(..prefix.len()) {
+            Some(start) if start.eq_ignore_ascii_case(prefix) => &typ[prefix.len()..],
+            _ => typ,
+        };
+        short.eq_ignore_ascii_case(subtype)
+    }
+
+    /// All members, for display.
+    pub fn members(&self) -> &JsonObject {
+        &self.members
+    }
+}
+
+fn string(members: &JsonObject, name: &str) -> Result<Option<String>, HeaderError> {
+    match members.get(name) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(_) => Err(HeaderError::MemberInvalid),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refuses_extensions_and_wrong_types() {
+        use HeaderError::*;
+        for (text, expected) in [
+            (r#"{}"#, MemberInvalid),
+            (r#"{"alg":1}"#, MemberInvalid),
+            (r#"{"alg":"ES256","kid":1}"#, MemberInvalid),
+            (r#"{"alg":"ES256","typ":null}"#, MemberInvalid),
+            (r#"{"alg":"ES256","crit":[]}"#, ExtensionNotSupported),
+            (r#"{"alg":"ES256","crit":["exp"],"exp":1}"#, ExtensionNotSupported),
+            (r#"{"alg":"ES256","b64":true}"#, ExtensionNotSupported),
+            (r#"{"alg":"ES256","zip":"DEF"}"#, ExtensionNotSupported),
+            (r#"{"alg":"dir","enc":"A128GCM"}"#, ExtensionNotSupported),
+            (r#"{"alg":"ES256","alg":"ES256"}"#, NotAnObject),
+            (r#"["ES256"]"#, NotAnObject),
+        ] {
+            assert_eq!(JoseHeader::parse(text.as_bytes()).err(), Some(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn typ_is_compared_as_a_media_type() {
+        for (typ, expected) in [
+            ("at+jwt", true),
+            ("at+JWT", true),
+            ("application/at+jwt", true),
+            ("APPLICATION/AT+JWT", true),
+            ("JWT", false),
+            ("at+jwt ", false),
+            ("text/at+jwt", false),
+            ("application/application/at+jwt", false),
+            ("ſt+jwt", false),
+        ] {
+            let text = serde_json::json!({"alg": "ES256", "typ": typ}).to_string();
+            let header = JoseHeader::parse(text.as_bytes()).unwrap();
+            assert_eq!(header.has_type("at+jwt"), expected, "{typ}");
+        }
+    }
+}

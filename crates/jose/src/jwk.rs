@@ -1,0 +1,294 @@
+//! JSON Web Key: one public key, bound to one algorithm when it is read.
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::algorithm::Algorithm;
+use crate::base64url;
+use crate::json::JsonObject;
+
+/// Public key material whose encoding is well formed. That a point lies on its curve is for
+/// `edgepass-crypto` to say.
+#[non_exhaustive]
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum PublicKey {
+    /// `kty` OKP, `crv` Ed25519 (RFC 8037 §2).
+    Ed25519 {
+        /// The encoded point.
+        x: [u8; 32],
+    },
+    /// `kty` EC, `crv` P-256 (RFC 7518 §6.2.1).
+    P256 {
+        /// Big-endian, full length.
+        x: [u8; 32],
+        /// Big-endian, full length.
+        y: [u8; 32],
+    },
+    /// `kty` RSA (RFC 7518 §6.3.1).
+    Rsa {
+        /// Modulus, big-endian, no leading zero octet, [`RSA_BITS`] long.
+        n: Vec<u8>,
+        /// Exponent, big-endian, no leading zero octet, one of [`RSA_EXPONENTS`].
+        e: Vec<u8>,
+    },
+}
+
+/// Modulus lengths in bits that are accepted; also divisible by 8, as workerd's import demands.
+pub const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
+/// Public exponents that every host imports.
+pub const RSA_EXPONENTS: [u32; 4] = [3, 17, 37, 65537];
+
+/// A public key for verifying signatures, bound to exactly one algorithm.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Jwk {
+    key_id: Option<String>,
+    algorithm: Algorithm,
+    key: PublicKey,
+}
+
+/// Why a JWK is not a key to verify with.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum JwkError {
+    /// Not a JSON object, or a member has the wrong type.
+    #[error("a member of the JWK is absent or has the wrong type")]
+    MemberInvalid,
+    /// `kty`, `crv` or `alg` is not one this version knows; RFC 7517 §5 says to ignore such keys.
+    #[error("the key type is not known")]
+    Unknown,
+    /// The JWK carries private or symmetric key material.
+    #[error("the JWK holds private or symmetric key material")]
+    NotPublic,
+    /// `use` is not `sig`, or `key_ops` lacks `verify`.
+    #[error("the JWK is not for verifying signatures")]
+    NotForVerifying,
+    /// The algorithm is not allowed, or the JWK names none and several would fit.
+    #[error("no single allowed algorithm fits the key")]
+    AlgorithmNotAllowed,
+    /// Coordinates of the wrong length, a modulus or exponent outside the accepted ones.
+    #[error("the key material is malformed or too weak")]
+    KeyInvalid,
+}
+
+impl Jwk {
+    /// Read one member of a JWK Set and bind it to an algorithm of `allowed`: the JWK's own `alg`,
+    /// or, when it has none, the only allowed one that fits the key.
+    ///
+    /// Source: [RFC 7517 §4](https://www.rfc-editor.org/rfc/rfc7517#section-4),
+    /// [RFC 7518 §6](https://www.rfc-editor.org/rfc/rfc7518#section-6), RFC 8725 §3.1.
+    pub fn from_value(value: &Value, allowed: &[Algorithm]) -> Result<Self, JwkError> {
+        let members = value.as_object().ok_or(JwkError::MemberInvalid)?;
+        let kty = required(members, "kty")?;
+        if PRIVATE_MEMBERS.iter().any(|name| members.contains_key(*name)) {
+            return Err(JwkError::NotPublic);
+        }
+        check_purpose(members)?;
+        let key = match kty {
+            "OKP" if required(members, "crv")? == "Ed25519" => {
+                PublicKey::Ed25519 { x: octets(members, "x")? }
+            }
+            "EC" if required(members, "crv")? == "P-256" => {
+                PublicKey::P256 { x: octets(members, "x")?, y: octets(members, "y")? }
+            }
+            "RSA" => rsa(members)?,
+            _ => return Err(JwkError::Unknown),
+        };
+        let key_id = optional(members, "kid")?.map(str::to_owned);
+        Ok(Self { key_id, algorithm: bind(&key, optional(members, "alg")?, allowed)?, key })
+    }
+
+    /// `kid`, an opaque string.
+    pub fn key_id(&self) -> Option<&str> {
+        self.key_id.as_deref()
+    }
+
+    /// The one algorithm this key verifies.
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// The key material.
+    pub fn key(&self) -> &PublicKey {
+        &self.key
+    }
+
+    /// The JWK Thumbprint with SHA-256, base64url.
+    ///
+    /// Source: [RFC 7638 §3](https://www.rfc-editor.org/rfc/rfc7638#section-3).
+    pub fn thumbprint(&self) -> String {
+        thumbprint(&self.key)
+    }
+}
+
+/// The JWK Thumbprint of a key: SHA-256 over its required members in lexicographic order.
+///
+/// Source: [RFC 7638 §3](https://www.rfc-editor.org/rfc/rfc7638#section-3), RFC 8037 §2.
+pub fn thumbprint(key: &PublicKey) -> String {
+    let encode = base64url::encode;
+    let canonical = match key {
+        PublicKey::Ed25519 { x } => {
+            format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, encode(x))
+        }
+        PublicKey::P256 { x, y } => {
+            format!(r#"{{"crv":"P-256","kty":"EC","x":"{}","y":"{}"}}"#, encode(x), encode(y))
+        }
+        PublicKey::Rsa { n, e } => {
+            format!(r#"{{"e":"{}","kty":"RSA","n":"{}"}}"#, encode(e), encode(n))
+        }
+    };
+    encode(&Sha256::digest(canonical.as_bytes()))
+}
+
+fn check_purpose(members: &JsonObject) -> Result<(), JwkError> {
+    if optional(members, "use")?.is_some_and(|purpose| purpose != "sig") {
+        return Err(JwkError::NotForVerifying);
+    }
+    match members.get("key_ops") {
+        None => Ok(()),
+        Some(Value::Array(ops)) if ops.iter().any(|op| op == "verify") => Ok(()),
+        Some(Value::Array(_)) => Err(JwkError::NotForVerifying),
+        Some(_) => Err(JwkError::MemberInvalid),
+    }
+}
+
+fn bind(
+    key: &PublicKey,
+    named: Option<&str>,
+    allowed: &[Algorithm],
+) -> Result<Algorithm, JwkError> {
+    if let Some(name) = named {
+        let algorithm = Algorithm::from_name(name).ok_or(JwkError::Unknown)?;
+        if !algorithm.fits(key) {
+            return Err(JwkError::KeyInvalid);
+        }
+        return if allowed.contains(&algorithm) {
+            Ok(algorithm)
+        } else {
+            Err(JwkError::AlgorithmNotAllowed)
+        };
+    }
+    let mut fitting = allowed.iter().filter(|algorithm| algorithm.fits(key));
+    match (fitting.next(), fitting.next()) {
+        (Some(only), None) => Ok(*only),
+        _ => Err(JwkError::AlgorithmNotAllowed),
+    }
+}
+
+fn rsa(members: &JsonObject) -> Result<PublicKey, JwkError> {
+    let integer = |name| {
+        let bytes = base64url::decode(required(members, name)?).ok_or(JwkError::KeyInvalid)?;
+        match bytes.first() {
+            None | Some(0) => Err(JwkError::KeyInvalid),
+            Some(_) => Ok(bytes),
+        }
+    };
+    let (n, e) = (integer("n")?, integer("e")?);
+    let top_bit_set = n.first().is_some_and(|first| first & 0x80 != 0);
+    let odd = n.last().is_some_and(|last| last & 1 == 1);
+    let exponent =
+        e.iter().try_fold(0_u32, |sum, byte| sum.checked_mul(256)?.checked_add((*byte).into()));
+    let accepted = exponent.is_some_and(|exponent| RSA_EXPONENTS.contains(&exponent));
+    // The top bit set makes the length in bits a multiple of 8.
+    if RSA_BITS.contains(&(n.len() * 8)) && top_bit_set && odd && accepted {
+        Ok(PublicKey::Rsa { n, e })
+    } else {
+        Err(JwkError::KeyInvalid)
+    }
+}
+
+fn octets<const N: usize>(members: &JsonObject, name: &str) -> Result<[u8; N], JwkError> {
+    base64url::decode_array(required(members, name)?).ok_or(JwkError::KeyInvalid)
+}
+
+fn required<'a>(members: &'a JsonObject, name: &str) -> Result<&'a str, JwkError> {
+    optional(members, name)?.ok_or(JwkError::MemberInvalid)
+}
+
+fn optional<'a>(members: &'a JsonObject, name: &str) -> Result<Option<&'a str>, JwkError> {
+    match members.get(name) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err(JwkError::MemberInvalid),
+    }
+}
+
+/// Private members of OKP, EC, RSA and AKP keys, and the symmetric `k`.
+const PRIVATE_MEMBERS: [&str; 9] = ["d", "k", "p", "q", "dp", "dq", "qi", "oth", "priv"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn read(value: Value) -> Result<Jwk, JwkError> {
+        Jwk::from_value(&value, &Algorithm::ALL)
+    }
+
+    #[test]
+    fn thumbprint_is_that_of_rfc_8037_appendix_a3() {
+        let x = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+        let key = read(json!({"kty": "OKP", "crv": "Ed25519", "x": x})).unwrap();
+        assert_eq!(key.thumbprint(), "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
+        assert_eq!(key.algorithm(), Algorithm::Ed25519);
+    }
+
+    #[test]
+    fn a_key_is_bound_to_one_algorithm_and_one_purpose() {
+        use JwkError::*;
+        let x = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+        for (extra, expected) in [
+            (json!({"alg": "EdDSA"}), None),
+            (json!({"alg": "Ed25519", "use": "sig", "key_ops": ["verify"]}), None),
+            (json!({"alg": "ES256"}), Some(KeyInvalid)),
+            (json!({"alg": "HS256"}), Some(Unknown)),
+            (json!({"alg": 1}), Some(MemberInvalid)),
+            (json!({"use": "enc"}), Some(NotForVerifying)),
+            (json!({"key_ops": ["sign"]}), Some(NotForVerifying)),
+            (json!({"key_ops": []}), Some(NotForVerifying)),
+            (json!({"key_ops": "verify"}), Some(MemberInvalid)),
+            (json!({"d": x}), Some(NotPublic)),
+            (json!({"kty": "oct", "k": "AAAA"}), Some(NotPublic)),
+            (json!({"kty": "AKP"}), Some(Unknown)),
+            (json!({"crv": "X25519"}), Some(Unknown)),
+            (json!({"x": "AAAA"}), Some(KeyInvalid)),
+            (json!({"x": format!("{x}=")}), Some(KeyInvalid)),
+            (json!({"kid": 7}), Some(MemberInvalid)),
+        ] {
+            let mut jwk = json!({"kty": "OKP", "crv": "Ed25519", "x": x});
+            for (name, value) in extra.as_object().unwrap() {
+                jwk[name] = value.clone();
+            }
+            assert_eq!(read(jwk).err(), expected, "{extra}");
+        }
+        let jwk = json!({"kty": "OKP", "crv": "Ed25519", "x": x});
+        assert_eq!(Jwk::from_value(&jwk, &[]).err(), Some(AlgorithmNotAllowed));
+        assert_eq!(Jwk::from_value(&jwk, &[Algorithm::Es256]).err(), Some(AlgorithmNotAllowed));
+    }
+
+    #[test]
+    fn rsa_keys_are_of_a_length_and_exponent_every_host_takes() {
+        let modulus = |octets: usize, first: u8, last: u8| {
+            let mut n = vec![0xa5; octets];
+            n[0] = first;
+            n[octets - 1] = last;
+            base64url::encode(&n)
+        };
+        for (n, e, accepted) in [
+            (modulus(256, 0x80, 1), "AQAB", true),
+            (modulus(256, 0x80, 1), "Aw", true),
+            (modulus(1024, 0xff, 1), "AQAB", true),
+            (modulus(256, 0x7f, 1), "AQAB", false), // 2047 bits
+            (modulus(128, 0x80, 1), "AQAB", false),
+            (modulus(1025, 0x80, 1), "AQAB", false),
+            (modulus(256, 0x00, 1), "AQAB", false),
+            (modulus(256, 0x80, 2), "AQAB", false),   // even
+            (modulus(256, 0x80, 1), "AQ", false),     // e = 1
+            (modulus(256, 0x80, 1), "AAEAAQ", false), // leading zero
+            (modulus(256, 0x80, 1), "AQAAAAAB", false),
+            (modulus(256, 0x80, 1), "", false),
+        ] {
+            let jwk = json!({"kty": "RSA", "n": n, "e": e});
+            assert_eq!(read(jwk).is_ok(), accepted, "{} {e}", n.len());
+        }
+    }
+}

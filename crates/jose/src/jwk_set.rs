@@ -1,0 +1,172 @@
+//! JWK Set: the keys of one issuer, found by `kid` and algorithm.
+
+use serde_json::Value;
+
+use crate::algorithm::Algorithm;
+use crate::json;
+use crate::jwk::{Jwk, PublicKey};
+use crate::numeric_date::NumericDate;
+
+/// The usable keys of a JWK Set (RFC 7517 §5).
+#[derive(Clone, Debug, Default)]
+pub struct JwkSet {
+    keys: Vec<Jwk>,
+    issued_at: Option<NumericDate>,
+}
+
+/// The most members a set may have; more is refused as a whole.
+pub const MAX_KEYS: usize = 100;
+
+/// Why a JWK Set cannot be used at all.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum JwkSetError {
+    /// Not a JSON object with an array `keys`, or `iat` is no NumericDate.
+    #[error("not a JWK Set")]
+    NotASet,
+    /// More than [`MAX_KEYS`] members.
+    #[error("more than {MAX_KEYS} keys")]
+    TooManyKeys,
+    /// Two different keys under one `kid`: which one signed would be a guess.
+    #[error("two different keys share a kid")]
+    DuplicateKeyId,
+}
+
+/// What a set holds for a token's `kid` and `alg`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum KeyMatch<'a> {
+    /// Exactly one key.
+    One(&'a Jwk),
+    /// The `kid` is here but bound to another algorithm, or there is no `kid` and several fit.
+    Unfit,
+    /// No such key.
+    None,
+}
+
+impl JwkSet {
+    /// Read a set and keep the keys that bind to an algorithm of `allowed` and that `is_sound`
+    /// vouches for. A key that cannot be used is left out; it takes none of the others down.
+    ///
+    /// Source: [RFC 7517 §5](https://www.rfc-editor.org/rfc/rfc7517#section-5).
+    pub fn parse(
+        text: &[u8],
+        allowed: &[Algorithm],
+        is_sound: impl Fn(&PublicKey) -> bool,
+    ) -> Result<Self, JwkSetError> {
+        let members = json::parse_object(text).map_err(|_| JwkSetError::NotASet)?;
+        let Some(Value::Array(values)) = members.get("keys") else {
+            return Err(JwkSetError::NotASet);
+        };
+        if values.len() > MAX_KEYS {
+            return Err(JwkSetError::TooManyKeys);
+        }
+        let mut keys: Vec<Jwk> = Vec::new();
+        for value in values {
+            let key = match Jwk::from_value(value, allowed) {
+                Ok(key) if is_sound(key.key()) => key,
+                Ok(_) | Err(_) => continue,
+            };
+            match keys.iter().find(|held| held.key_id().is_some() && held.key_id() == key.key_id())
+            {
+                None => keys.push(key),
+                Some(held) if *held == key => {}
+                Some(_) => return Err(JwkSetError::DuplicateKeyId),
+            }
+        }
+        let issued_at = match members.get("iat") {
+            None => None,
+            Some(value) => Some(NumericDate::floor(value).ok_or(JwkSetError::NotASet)?),
+        };
+        Ok(Self { keys, issued_at })
+    }
+
+    /// The keys, in the order of the set.
+    pub fn keys(&self) -> &[Jwk] {
+        &self.keys
+    }
+
+    /// The private member `iat`: when the issuer made this set. A set older than one already seen
+    /// is refused by the verifier, so a replayed set cannot bring a withdrawn key back.
+    pub fn issued_at(&self) -> Option<NumericDate> {
+        self.issued_at
+    }
+
+    /// Find the key for a token's header.
+    pub fn find(&self, key_id: Option<&str>, algorithm: Algorithm) -> KeyMatch<'_> {
+        let fits = |key: &&Jwk| key.algorithm() == algorithm;
+        match key_id {
+            Some(_) => match self.keys.iter().find(|key| key.key_id() == key_id) {
+                Some(key) if fits(&key) => KeyMatch::One(key),
+                Some(_) => KeyMatch::Unfit,
+                None => KeyMatch::None,
+            },
+            None => {
+                let mut fitting = self.keys.iter().filter(fits);
+                match (fitting.next(), fitting.next()) {
+                    (Some(only), None) => KeyMatch::One(only),
+                    (Some(_), Some(_)) => KeyMatch::Unfit,
+                    (None, _) => KeyMatch::None,
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const X1: &str = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+    const X2: &str = "PUAXw-hDiVqStwqnTRt-vJyYLM8uxJaMwM1V8Sr0Zgw";
+
+    fn ed25519(key_id: &str, x: &str) -> Value {
+        json!({"kty": "OKP", "crv": "Ed25519", "kid": key_id, "x": x})
+    }
+
+    fn parse(value: Value) -> Result<JwkSet, JwkSetError> {
+        JwkSet::parse(value.to_string().as_bytes(), &Algorithm::ALL, |_| true)
+    }
+
+    #[test]
+    fn a_bad_key_does_not_take_the_good_ones_down() {
+        let set = parse(json!({"keys": [
+            {"kty": "AKP", "alg": "ML-DSA-44", "pub": "AAAA", "kid": "pq"},
+            {"kty": "oct", "k": "AAAA", "kid": "secret"},
+            "nonsense",
+            ed25519("good", X1),
+        ]}))
+        .unwrap();
+        assert_eq!(set.keys().len(), 1);
+        assert!(matches!(set.find(Some("good"), Algorithm::Ed25519), KeyMatch::One(_)));
+        assert_eq!(set.find(Some("pq"), Algorithm::Ed25519), KeyMatch::None);
+        assert_eq!(set.find(Some("good"), Algorithm::Es256), KeyMatch::Unfit);
+    }
+
+    #[test]
+    fn one_kid_names_one_key() {
+        let twice = json!({"keys": [ed25519("a", X1), ed25519("a", X1)]});
+        assert_eq!(parse(twice).unwrap().keys().len(), 1);
+        let clash = json!({"keys": [ed25519("a", X1), ed25519("a", X2)]});
+        assert_eq!(parse(clash).err(), Some(JwkSetError::DuplicateKeyId));
+    }
+
+    #[test]
+    fn without_kid_exactly_one_key_must_fit() {
+        let one = parse(json!({"keys": [ed25519("a", X1)]})).unwrap();
+        assert!(matches!(one.find(None, Algorithm::Ed25519), KeyMatch::One(_)));
+        let two = parse(json!({"keys": [ed25519("a", X1), ed25519("b", X2)]})).unwrap();
+        assert_eq!(two.find(None, Algorithm::Ed25519), KeyMatch::Unfit);
+        assert_eq!(two.find(None, Algorithm::Rs256), KeyMatch::None);
+    }
+
+    #[test]
+    fn refuses_what_is_not_a_set() {
+        for value in [json!({}), json!({"keys": {}}), json!({"keys": [], "iat": "1"})] {
+            assert_eq!(parse(value.clone()).err(), Some(JwkSetError::NotASet), "{value}");
+        }
+        let many = json!({"keys": vec![json!({}); MAX_KEYS + 1]});
+        assert_eq!(parse(many).err(), Some(JwkSetError::TooManyKeys));
+        assert!(JwkSet::parse(b"<html>", &Algorithm::ALL, |_| true).is_err());
+    }
+}

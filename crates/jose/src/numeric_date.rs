@@ -1,0 +1,81 @@
+//! NumericDate: whole seconds since the epoch, bounded so that no sum overflows.
+
+use serde_json::Value;
+
+/// Seconds since 1970-01-01T00:00:00Z, ignoring leap seconds (RFC 7519 §2).
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct NumericDate(u64);
+
+impl NumericDate {
+    /// 9999-12-31T23:59:59Z. Later dates, and dates before 1970, are refused as absurd.
+    pub const MAX: Self = Self(253_402_300_799);
+
+    /// From whole seconds; beyond [`NumericDate::MAX`] it saturates.
+    pub fn from_seconds(seconds: u64) -> Self {
+        Self(seconds.min(Self::MAX.0))
+    }
+
+    /// Whole seconds since the epoch.
+    pub fn seconds(self) -> u64 {
+        self.0
+    }
+
+    /// This date and `seconds` later, saturating.
+    pub fn plus(self, seconds: u64) -> Self {
+        Self(self.0.saturating_add(seconds))
+    }
+
+    /// Seconds from `earlier` to this date; 0 if it is not earlier.
+    pub fn since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+
+    /// Read a claim, rounding a fraction down: right for `exp`, which must not be later than meant.
+    pub fn floor(value: &Value) -> Option<Self> {
+        Self::read(value, f64::floor)
+    }
+
+    /// Read a claim, rounding a fraction up: right for `nbf` and `iat`.
+    pub fn ceil(value: &Value) -> Option<Self> {
+        Self::read(value, f64::ceil)
+    }
+
+    fn read(value: &Value, round: fn(f64) -> f64) -> Option<Self> {
+        let number = value.as_number()?;
+        if let Some(whole) = number.as_u64() {
+            return (whole <= Self::MAX.0).then_some(Self(whole));
+        }
+        let fraction = round(number.as_f64()?);
+        // `as` is exact here: the range is checked and far below 2^53.
+        (fraction >= 0.0 && fraction <= Self::MAX.0 as f64).then_some(Self(fraction as u64))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn fractions_round_to_the_strict_side_and_absurd_dates_are_refused() {
+        let at = |seconds| Some(NumericDate(seconds));
+        for (value, floor, ceil) in [
+            (json!(10), at(10), at(10)),
+            (json!(10.9), at(10), at(11)),
+            (json!(10.0), at(10), at(10)),
+            (json!(-1), None, None),
+            (json!(-0.5), None, at(0)),
+            (json!("10"), None, None),
+            (json!(null), None, None),
+            (json!(true), None, None),
+            (json!([10]), None, None),
+            (json!(u64::MAX), None, None),
+            (json!(1e300), None, None),
+            (json!(253_402_300_799_u64), at(253_402_300_799), at(253_402_300_799)),
+            (json!(253_402_300_800_u64), None, None),
+        ] {
+            assert_eq!(NumericDate::floor(&value), floor, "floor {value}");
+            assert_eq!(NumericDate::ceil(&value), ceil, "ceil {value}");
+        }
+    }
+}

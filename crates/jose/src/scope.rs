@@ -1,0 +1,99 @@
+//! Scope: a set of case-sensitive scope tokens.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+/// A set of scope tokens (RFC 6749 §3.3).
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Scope(BTreeSet<String>);
+
+/// The text is not a list of scope tokens, or the token contains a forbidden character.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("a scope token holds only visible ASCII without '\"' and '\\'")]
+pub struct NotAScope;
+
+impl Scope {
+    /// Parse a `scope` value: scope tokens with exactly one space between them.
+    ///
+    /// # Errors
+    ///
+    /// [`NotAScope`] for an empty text, doubled or outer spaces, tabs, controls, `"` or `\`.
+    ///
+    /// Source: [RFC 6749 §3.3](https://www.rfc-editor.org/rfc/rfc6749#section-3.3).
+    pub fn parse(text: &str) -> Result<Self, NotAScope> {
+        text.split(' ').map(str::to_owned).collect::<Vec<_>>().try_into()
+    }
+
+    /// Whether the set is empty.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether `token` is in the set, compared exactly.
+    pub fn contains(&self, token: &str) -> bool {
+        self.0.contains(token)
+    }
+
+    /// The tokens, sorted.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+
+    /// The tokens of this set that `other` lacks.
+    pub fn missing_in(&self, other: &Self) -> Self {
+        Self(self.0.difference(&other.0).cloned().collect())
+    }
+
+    /// Whether the sets share a token.
+    pub fn intersects(&self, other: &Self) -> bool {
+        !self.0.is_disjoint(&other.0)
+    }
+}
+
+impl TryFrom<Vec<String>> for Scope {
+    type Error = NotAScope;
+
+    fn try_from(tokens: Vec<String>) -> Result<Self, NotAScope> {
+        if tokens.iter().all(|token| is_scope_token(token)) {
+            Ok(Self(tokens.into_iter().collect()))
+        } else {
+            Err(NotAScope)
+        }
+    }
+}
+
+/// As in a `scope` value: sorted, one space between tokens.
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (position, token) in self.iter().enumerate() {
+            if position > 0 {
+                f.write_str(" ")?;
+            }
+            f.write_str(token)?;
+        }
+        Ok(())
+    }
+}
+
+/// `scope-token = 1*( %x21 / %x23-5B / %x5D-7E )`
+fn is_scope_token(token: &str) -> bool {
+    !token.is_empty() && token.bytes().all(|byte| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_grammar_is_single_spaces_between_visible_tokens() {
+        for text in ["", " ", "a ", " a", "a  b", "a\tb", "a\nb", "a\"b", "a\\b", "ä", "a\0"] {
+            assert_eq!(Scope::parse(text), Err(NotAScope), "{text:?}");
+        }
+        let scope = Scope::parse("b:write a:read").unwrap();
+        assert_eq!(scope.to_string(), "a:read b:write");
+        assert!(scope.contains("a:read"));
+        for near in ["a:rea", "A:read", "a:read ", "a"] {
+            assert!(!scope.contains(near), "{near:?}");
+        }
+    }
+}
