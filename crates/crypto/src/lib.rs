@@ -1,0 +1,42 @@
+//! Checking signatures in Rust.
+//!
+//! The rules here are the strictest of all hosts' and are applied before any host's own crypto sees
+//! a key, so that a token has one verdict everywhere.
+
+pub mod ed25519;
+
+use edgepass_jose::jwk::PublicKey;
+
+/// Whether a key may be used at all: canonical and of large order, on its curve.
+///
+/// RSA keys are judged by their shape alone (`edgepass_jose::jwk`).
+pub fn is_sound(key: &PublicKey) -> bool {
+    match key {
+        PublicKey::Ed25519 { x } => ed25519::is_sound(x),
+        PublicKey::P256 { x, y } => {
+            let mut encoded = [4; 65]; // SEC 1 §2.3.4: uncompressed
+            encoded[1..33].copy_from_slice(x);
+            encoded[33..].copy_from_slice(y);
+            p256::PublicKey::from_sec1_bytes(&encoded).is_ok()
+        }
+        PublicKey::Rsa { .. } => true,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use edgepass_jose::base64url;
+
+    #[test]
+    fn a_point_off_p256_is_refused() {
+        // RFC 7517 appendix A.1
+        let coordinate = |text| base64url::decode_array(text).unwrap();
+        let x = coordinate("MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4");
+        let y = coordinate("4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM");
+        assert!(is_sound(&PublicKey::P256 { x, y }));
+        assert!(!is_sound(&PublicKey::P256 { x: y, y: x }));
+        assert!(!is_sound(&PublicKey::P256 { x: [0; 32], y: [0; 32] }));
+    }
+}
