@@ -1,0 +1,141 @@
+//! The claims of a status list token.
+
+use edgepass_jose::{ClaimsSet, NumericDate};
+use serde_json::Value;
+
+use crate::list::{Bits, ListError, StatusList};
+
+/// A status list token's payload, checked for form. Its signature is the caller's to check.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StatusListClaims {
+    /// `sub`: the URI the list is published under.
+    pub subject: String,
+    /// `iat`.
+    pub issued_at: NumericDate,
+    /// `exp`: from this second on the list must not be relied on.
+    pub expiration: Option<NumericDate>,
+    /// `ttl`, in seconds.
+    pub time_to_live: Option<u64>,
+    /// The private claim `number`: strictly increasing, as RFC 5280's CRL Number.
+    pub number: Option<u64>,
+    /// The statuses.
+    pub list: StatusList,
+}
+
+/// Why a payload is not that of a status list token.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum StatusListError {
+    /// A required claim is absent or has the wrong type.
+    #[error("a claim of the status list token is absent or has the wrong type")]
+    ClaimInvalid,
+    /// `bits` is not 1, 2, 4 or 8.
+    #[error("bits is not 1, 2, 4 or 8")]
+    BitsInvalid,
+    /// `lst` cannot be decoded.
+    #[error("lst cannot be decoded")]
+    List(#[from] ListError),
+}
+
+/// The media subtype in `typ` and in the response's Content-Type.
+pub const STATUS_LIST_TYPE: &str = "statuslist+jwt";
+
+impl StatusListClaims {
+    /// Check the claims' form and inflate the list to at most `max_bytes`.
+    ///
+    /// Source: draft-ietf-oauth-status-list-20 §5.1 and §8.3.
+    pub fn from_claims(claims: &ClaimsSet, max_bytes: usize) -> Result<Self, StatusListError> {
+        const INVALID: StatusListError = StatusListError::ClaimInvalid;
+        let whole = |name| match claims.get(name) {
+            None => Ok(None),
+            Some(value) => value.as_u64().map(Some).ok_or(INVALID),
+        };
+        let list = claims.get("status_list").and_then(Value::as_object).ok_or(INVALID)?;
+        let lst = list.get("lst").and_then(Value::as_str).ok_or(INVALID)?;
+        let bits = list.get("bits").and_then(Value::as_u64).and_then(Bits::from_number);
+        let time_to_live = whole("ttl")?;
+        if time_to_live == Some(0) {
+            return Err(INVALID);
+        }
+        Ok(Self {
+            subject: claims.required_string("sub").map_err(|_| INVALID)?.to_owned(),
+            issued_at: claims.issued_at().map_err(|_| INVALID)?.ok_or(INVALID)?,
+            expiration: claims.expiration().map_err(|_| INVALID)?,
+            time_to_live,
+            number: whole("number")?,
+            list: StatusList::decode(bits.ok_or(StatusListError::BitsInvalid)?, lst, max_bytes)?,
+        })
+    }
+
+    /// Whether this list may not replace `held`: its `number` is lower, or, where either has none,
+    /// its `iat` is earlier. An equal one is the same list again.
+    pub fn is_older_than(&self, held: &Self) -> bool {
+        match (self.number, held.number) {
+            (Some(number), Some(held)) => number < held,
+            // A list that stops counting cannot be placed after one that counts.
+            (None, Some(_)) => true,
+            _ => self.issued_at < held.issued_at,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use edgepass_jose::json::parse_object;
+    use serde_json::json;
+
+    fn read(payload: &Value) -> Result<StatusListClaims, StatusListError> {
+        let members = parse_object(payload.to_string().as_bytes()).unwrap();
+        StatusListClaims::from_claims(&ClaimsSet::new(members), 1 << 20)
+    }
+
+    fn payload() -> Value {
+        json!({"sub": "https://issuer.example/1", "iat": 100, "exp": 200, "ttl": 5,
+            "status_list": {"bits": 1, "lst": "eNrbuRgAAhcBXQ"}})
+    }
+
+    #[test]
+    fn every_claim_is_checked_for_form() {
+        assert!(read(&payload()).is_ok());
+        for (pointer, value, expected) in [
+            ("/sub", json!(1), StatusListError::ClaimInvalid),
+            ("/iat", json!("1"), StatusListError::ClaimInvalid),
+            ("/exp", json!(null), StatusListError::ClaimInvalid),
+            ("/ttl", json!(0), StatusListError::ClaimInvalid),
+            ("/ttl", json!(-1), StatusListError::ClaimInvalid),
+            ("/status_list", json!([]), StatusListError::ClaimInvalid),
+            ("/status_list/bits", json!(0), StatusListError::BitsInvalid),
+            ("/status_list/bits", json!(3), StatusListError::BitsInvalid),
+            ("/status_list/bits", json!("1"), StatusListError::BitsInvalid),
+            ("/status_list/lst", json!("AAAA"), StatusListError::List(ListError::NotZlib)),
+        ] {
+            let mut changed = payload();
+            *changed.pointer_mut(pointer).unwrap() = value.clone();
+            assert_eq!(read(&changed), Err(expected), "{pointer} {value}");
+        }
+    }
+
+    #[test]
+    fn number_decides_which_list_is_newer() {
+        let list = |number: Option<u64>, issued_at| {
+            let mut payload = payload();
+            payload["iat"] = json!(issued_at);
+            if let Some(number) = number {
+                payload["number"] = json!(number);
+            }
+            read(&payload).unwrap()
+        };
+        for (new, held, older) in [
+            (list(Some(2), 100), list(Some(1), 100), false),
+            (list(Some(1), 100), list(Some(1), 100), false),
+            (list(Some(1), 101), list(Some(2), 100), true),
+            (list(None, 101), list(Some(1), 100), true),
+            (list(Some(1), 100), list(None, 100), false),
+            (list(None, 100), list(None, 100), false),
+            (list(None, 99), list(None, 100), true),
+        ] {
+            assert_eq!(new.is_older_than(&held), older);
+        }
+    }
+}

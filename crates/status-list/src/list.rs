@@ -1,0 +1,283 @@
+//! The status list itself: a packed array of small integers, zlib-compressed on the wire.
+
+use edgepass_jose::base64url;
+use miniz_oxide::inflate::TINFLStatus;
+use miniz_oxide::inflate::core::{DecompressorOxide, decompress, inflate_flags};
+
+/// How many bits one status takes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Bits {
+    /// Valid or revoked.
+    One,
+    /// Also suspended.
+    Two,
+    /// 16 status types.
+    Four,
+    /// 256 status types.
+    Eight,
+}
+
+impl Bits {
+    /// From the member `bits`.
+    pub fn from_number(bits: u64) -> Option<Self> {
+        match bits {
+            1 => Some(Self::One),
+            2 => Some(Self::Two),
+            4 => Some(Self::Four),
+            8 => Some(Self::Eight),
+            _ => None,
+        }
+    }
+
+    /// As the member `bits` writes it.
+    pub fn number(self) -> u8 {
+        match self {
+            Self::One => 1,
+            Self::Two => 2,
+            Self::Four => 4,
+            Self::Eight => 8,
+        }
+    }
+
+    fn per_byte(self) -> u64 {
+        8 / u64::from(self.number())
+    }
+}
+
+/// What a status value means (draft section 7.1).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum StatusType {
+    /// 0x00: the token is valid.
+    Valid,
+    /// 0x01: the token is revoked, for good.
+    Invalid,
+    /// 0x02: the token is suspended.
+    Suspended,
+    /// A value this version knows no meaning for; it never passes.
+    Unknown(u8),
+}
+
+impl From<u8> for StatusType {
+    fn from(value: u8) -> Self {
+        match value {
+            0 => Self::Valid,
+            1 => Self::Invalid,
+            2 => Self::Suspended,
+            other => Self::Unknown(other),
+        }
+    }
+}
+
+/// A decompressed status list.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct StatusList {
+    bits: Bits,
+    bytes: Vec<u8>,
+}
+
+/// Why `lst` is not a status list.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum ListError {
+    /// Not canonical base64url.
+    #[error("lst is not base64url without padding")]
+    NotBase64url,
+    /// Not one whole zlib stream: header, checksum or length is wrong, or something follows it.
+    #[error("lst is not a zlib stream")]
+    NotZlib,
+    /// It would inflate to more than the policy allows.
+    #[error("the list is larger than allowed")]
+    TooLarge,
+    /// It holds no status at all.
+    #[error("the list is empty")]
+    Empty,
+}
+
+impl StatusList {
+    /// Decode `lst`. At most `max_bytes` are inflated, whatever the input promises.
+    ///
+    /// CMF, FLG and Adler-32 are checked; a preset dictionary and trailing bytes are refused.
+    ///
+    /// Source: draft-ietf-oauth-status-list-20 §4.1 and §4.2, RFC 1950 §2.3.
+    pub fn decode(bits: Bits, lst: &str, max_bytes: usize) -> Result<Self, ListError> {
+        let compressed = base64url::decode(lst).ok_or(ListError::NotBase64url)?;
+        let bytes = inflate(&compressed, max_bytes)?;
+        if bytes.is_empty() {
+            return Err(ListError::Empty);
+        }
+        Ok(Self { bits, bytes })
+    }
+
+    /// A list of `entries` statuses, all valid, rounded up to whole bytes.
+    #[cfg(feature = "encoder")]
+    pub fn all_valid(bits: Bits, entries: u32) -> Self {
+        let bytes = u64::from(entries).div_ceil(bits.per_byte());
+        Self { bits, bytes: vec![0; bytes as usize] }
+    }
+
+    /// Set the status at `index`; false when it is out of range or does not fit the width.
+    #[cfg(feature = "encoder")]
+    pub fn set(&mut self, index: u64, value: u8) -> bool {
+        let Some((byte, shift, mask)) = self.locate(index) else { return false };
+        if value & !mask != 0 {
+            return false;
+        }
+        let Some(slot) = self.bytes.get_mut(byte) else { return false };
+        *slot = (*slot & !(mask << shift)) | (value << shift);
+        true
+    }
+
+    /// The status at `index`, or `None` when the list does not cover it.
+    ///
+    /// Source: draft-ietf-oauth-status-list-20 §4.1: least significant bits first.
+    pub fn status(&self, index: u64) -> Option<StatusType> {
+        let (byte, shift, mask) = self.locate(index)?;
+        Some(StatusType::from((self.bytes.get(byte)? >> shift) & mask))
+    }
+
+    /// How many bits one status takes.
+    pub fn bits(&self) -> Bits {
+        self.bits
+    }
+
+    /// How many statuses the list covers.
+    pub fn entries(&self) -> u64 {
+        self.bytes.len() as u64 * self.bits.per_byte()
+    }
+
+    /// The packed bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Byte, shift and mask of an entry.
+    fn locate(&self, index: u64) -> Option<(usize, u32, u8)> {
+        let width = u32::from(self.bits.number());
+        let byte = usize::try_from(index / self.bits.per_byte()).ok()?;
+        let shift = (index % self.bits.per_byte()) as u32 * width;
+        let mask = (0xff_u16 >> (8 - width)) as u8;
+        (byte < self.bytes.len()).then_some((byte, shift, mask))
+    }
+}
+
+/// Inflate one zlib stream that is all of `input` and at most `max_bytes` long.
+fn inflate(input: &[u8], max_bytes: usize) -> Result<Vec<u8>, ListError> {
+    const FLAGS: u32 = inflate_flags::TINFL_FLAG_PARSE_ZLIB_HEADER
+        | inflate_flags::TINFL_FLAG_COMPUTE_ADLER32
+        | inflate_flags::TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF;
+    let mut inflator = Box::<DecompressorOxide>::default();
+    let mut output = vec![0; input.len().saturating_mul(4).clamp(64, max_bytes.max(64))];
+    let (mut read, mut written) = (0, 0);
+    loop {
+        let rest = input.get(read..).unwrap_or_default();
+        let (status, consumed, produced) =
+            decompress(&mut inflator, rest, &mut output, written, FLAGS);
+        read += consumed;
+        written += produced;
+        match status {
+            TINFLStatus::Done if read == input.len() && written <= max_bytes => {
+                output.truncate(written);
+                return Ok(output);
+            }
+            TINFLStatus::Done if written > max_bytes => return Err(ListError::TooLarge),
+            TINFLStatus::HasMoreOutput if output.len() >= max_bytes => {
+                return Err(ListError::TooLarge);
+            }
+            TINFLStatus::HasMoreOutput => {
+                output.resize(output.len().saturating_mul(2).min(max_bytes), 0);
+            }
+            _ => return Err(ListError::NotZlib),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: usize = 1 << 20;
+
+    #[test]
+    fn reads_the_examples_of_section_4_1() {
+        // One bit: 1,0,0,1,1,1,0,1,1,1,0,0,0,1,0,1
+        let list = StatusList::decode(Bits::One, "eNrbuRgAAhcBXQ", LIMIT).unwrap();
+        let ones: Vec<u64> =
+            (0..16).filter(|i| list.status(*i) == Some(StatusType::Invalid)).collect();
+        assert_eq!(ones, [0, 3, 4, 5, 7, 8, 9, 13, 15]);
+        assert_eq!((list.entries(), list.status(16)), (16, None));
+        // Two bits: 1,2,0,3,0,1,0,1,1,2,3,3
+        let list = StatusList::decode(Bits::Two, "eNo76fITAAPfAgc", LIMIT).unwrap();
+        use StatusType::*;
+        let expected = [
+            Invalid,
+            Suspended,
+            Valid,
+            Unknown(3),
+            Valid,
+            Invalid,
+            Valid,
+            Invalid,
+            Invalid,
+            Suspended,
+            Unknown(3),
+            Unknown(3),
+        ];
+        for (index, expected) in expected.into_iter().enumerate() {
+            assert_eq!(list.status(index as u64), Some(expected), "index {index}");
+        }
+        assert_eq!(list.status(u64::MAX), None);
+    }
+
+    #[test]
+    fn inflates_exactly_up_to_the_limit() {
+        for size in [1_usize, 63, 64, 65, 4096, 100_000] {
+            let zeros = miniz_oxide::deflate::compress_to_vec_zlib(&vec![0; size], 9);
+            let lst = base64url::encode(&zeros);
+            let decode = |limit| StatusList::decode(Bits::One, &lst, limit);
+            assert_eq!(decode(size).map(|list| list.bytes.len()), Ok(size));
+            assert_eq!(decode(size - 1), Err(ListError::TooLarge), "{size}");
+        }
+    }
+
+    #[test]
+    fn refuses_anything_but_one_whole_zlib_stream() {
+        let whole = base64url::decode("eNrbuRgAAhcBXQ").unwrap();
+        let mut trailing = whole.clone();
+        trailing.push(0);
+        let mut checksum = whole.clone();
+        *checksum.last_mut().unwrap() ^= 1;
+        let mut fcheck = whole.clone();
+        fcheck[1] ^= 1;
+        let mut dictionary = whole.clone();
+        dictionary[1] = 0xf9; // FDICT set, FCHECK adjusted
+        let truncated = whole[..whole.len() - 1].to_vec();
+        for bytes in
+            [trailing, checksum, fcheck, dictionary, truncated, vec![], whole[2..].to_vec()]
+        {
+            let lst = base64url::encode(&bytes);
+            assert_eq!(
+                StatusList::decode(Bits::One, &lst, LIMIT),
+                Err(ListError::NotZlib),
+                "{lst}"
+            );
+        }
+        let padded = StatusList::decode(Bits::One, "eNrbuRgAAhcBXQ==", LIMIT);
+        assert_eq!(padded, Err(ListError::NotBase64url));
+    }
+
+    #[cfg(feature = "encoder")]
+    #[test]
+    fn what_is_set_is_read_back_and_nothing_else_moves() {
+        for (bits, max) in [(Bits::One, 1), (Bits::Two, 3), (Bits::Four, 15), (Bits::Eight, 255)] {
+            let mut list = StatusList::all_valid(bits, 100);
+            assert!(list.set(37, max) && !list.set(list.entries(), 1));
+            assert!(bits == Bits::Eight || !list.set(36, max + 1));
+            let lst = crate::encoder::encode(&list);
+            let read = StatusList::decode(bits, &lst, LIMIT).unwrap();
+            for index in 0..list.entries() {
+                let expected = StatusType::from(if index == 37 { max } else { 0 });
+                assert_eq!(read.status(index), Some(expected), "{bits:?} {index}");
+            }
+        }
+    }
+}

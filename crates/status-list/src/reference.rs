@@ -1,0 +1,64 @@
+//! The claim `status` of a referenced token: where its status is found.
+
+use edgepass_jose::ClaimsSet;
+use edgepass_jose::claims::ClaimError;
+use serde_json::Value;
+
+/// `status.status_list` of an access token (draft section 6.2).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct StatusReference {
+    /// `uri`: where the status list token is, and its `sub`.
+    pub uri: String,
+    /// `idx`: the token's entry.
+    pub index: u64,
+}
+
+impl StatusReference {
+    /// Read the claim; `None` when the token carries no `status` at all.
+    ///
+    /// # Errors
+    ///
+    /// [`ClaimError::Invalid`]`("status")` when the claim is there without a well-formed
+    /// `status_list`: a mechanism that is not understood must not pass for "no status".
+    ///
+    /// Source: draft-ietf-oauth-status-list-20 §6.1 and §6.2.
+    pub fn from_claims(claims: &ClaimsSet) -> Result<Option<Self>, ClaimError> {
+        const INVALID: ClaimError = ClaimError::Invalid("status");
+        let Some(status) = claims.get("status") else { return Ok(None) };
+        let list = status.get("status_list").and_then(Value::as_object).ok_or(INVALID)?;
+        let uri = list.get("uri").and_then(Value::as_str).ok_or(INVALID)?;
+        let index = list.get("idx").and_then(Value::as_u64).ok_or(INVALID)?;
+        Ok(Some(Self { uri: uri.to_owned(), index }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use edgepass_jose::json::parse_object;
+
+    fn read(text: &str) -> Result<Option<StatusReference>, ClaimError> {
+        StatusReference::from_claims(&ClaimsSet::new(parse_object(text.as_bytes()).unwrap()))
+    }
+
+    #[test]
+    fn a_malformed_status_is_not_an_absent_one() {
+        let uri = "https://issuer.example/1".to_owned();
+        let whole = r#"{"status":{"status_list":{"idx":7,"uri":"https://issuer.example/1"}}}"#;
+        assert_eq!(read(whole), Ok(Some(StatusReference { uri, index: 7 })));
+        assert_eq!(read("{}"), Ok(None));
+        for text in [
+            r#"{"status":null}"#,
+            r#"{"status":{}}"#,
+            r#"{"status":{"other":{}}}"#,
+            r#"{"status":{"status_list":{"uri":"u"}}}"#,
+            r#"{"status":{"status_list":{"idx":-1,"uri":"u"}}}"#,
+            r#"{"status":{"status_list":{"idx":1.5,"uri":"u"}}}"#,
+            r#"{"status":{"status_list":{"idx":"1","uri":"u"}}}"#,
+            r#"{"status":{"status_list":{"idx":1,"uri":1}}}"#,
+            r#"{"status":{"status_list":[1]}}"#,
+        ] {
+            assert_eq!(read(text), Err(ClaimError::Invalid("status")), "{text}");
+        }
+    }
+}
