@@ -1,0 +1,310 @@
+//! One held document: whether it may be used, and who fetches the next.
+
+use std::time::Duration;
+
+use crate::fetch::AnsweredBy;
+use crate::freshness::{RETRY_AFTER, Schedule};
+use crate::time::UnixMillis;
+
+/// A document as last confirmed at its source, and the fetches under way for it.
+pub(crate) struct Held<T> {
+    copy: Option<Copy<T>>,
+    leases: Vec<Lease>,
+    leases_made: u64,
+    failed_at: Option<UnixMillis>,
+    refresh_started_at: Option<UnixMillis>,
+}
+
+struct Copy<T> {
+    content: T,
+    etag: Option<String>,
+    confirmed_at: UnixMillis,
+}
+
+/// A fetch under way. It expires, since its owner may be cancelled at any await.
+struct Lease {
+    id: u64,
+    expires_at: UnixMillis,
+}
+
+/// Whether a document may be used now.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Supply {
+    /// Use it; `refresh` says that a background revalidation is due.
+    Fresh { refresh: bool },
+    /// Its source cannot be reached, and `stale_if_error` still covers it.
+    Stale,
+    /// Fetch it first.
+    Fetch,
+    /// Another request is fetching it: ask again shortly.
+    Wait,
+    /// There is no usable copy, and asking again now would help nobody.
+    Unavailable,
+}
+
+/// What one request has already spent on one document.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Patience {
+    pub(crate) waiting_since: Option<UnixMillis>,
+    pub(crate) fetched: bool,
+}
+
+/// How long a request polls for another's fetch before it starts its own.
+const OWN_FETCH_AFTER: Duration = Duration::from_millis(250);
+/// At most this many fetches of one document at once.
+const MAX_FETCHES: usize = 4;
+
+impl<T> Held<T> {
+    pub(crate) fn new() -> Self {
+        Self {
+            copy: None,
+            leases: Vec::new(),
+            leases_made: 0,
+            failed_at: None,
+            refresh_started_at: None,
+        }
+    }
+
+    pub(crate) fn content(&self) -> Option<&T> {
+        self.copy.as_ref().map(|copy| &copy.content)
+    }
+
+    pub(crate) fn etag(&self) -> Option<&str> {
+        self.copy.as_ref()?.etag.as_deref()
+    }
+
+    pub(crate) fn confirmed_at(&self) -> Option<UnixMillis> {
+        self.copy.as_ref().map(|copy| copy.confirmed_at)
+    }
+
+    /// Time since the request that last confirmed the copy was sent. A clock that ran backwards
+    /// gives `None`: the age is unknown, so the copy is not fresh.
+    pub(crate) fn age(&self, now: UnixMillis) -> Option<Duration> {
+        now.since(self.copy.as_ref()?.confirmed_at)
+    }
+
+    /// Decide, by the rules of the revocation deadline.
+    pub(crate) fn supply(
+        &self,
+        now: UnixMillis,
+        schedule: &Schedule,
+        stale_if_error: Duration,
+        patience: &mut Patience,
+    ) -> Supply {
+        let age = self.age(now);
+        if age.is_some_and(|age| age < schedule.freshness_window) {
+            let refresh = age >= Some(schedule.refresh_interval) && self.refresh_due(now, schedule);
+            return Supply::Fresh { refresh };
+        }
+        let stale_until = schedule.freshness_window.saturating_add(stale_if_error);
+        let last_resort = match age {
+            Some(age) if age < stale_until => Supply::Stale,
+            _ => Supply::Unavailable,
+        };
+        if patience.fetched || self.cooling_down(now) {
+            return last_resort;
+        }
+        let fetching = self.live_leases(now);
+        if fetching == 0 {
+            return Supply::Fetch;
+        }
+        let since = *patience.waiting_since.get_or_insert(now);
+        match now.since(since) {
+            Some(waited) if waited < OWN_FETCH_AFTER => Supply::Wait,
+            Some(_) if fetching < MAX_FETCHES => Supply::Fetch,
+            Some(waited) if waited < schedule.fetch_timeout => Supply::Wait,
+            _ => last_resort,
+        }
+    }
+
+    /// Record that a fetch starts; its lease ends with [`Held::fetched`] or by itself.
+    pub(crate) fn begin_fetch(&mut self, now: UnixMillis, timeout: Duration) -> u64 {
+        self.leases.retain(|lease| lease.expires_at > now);
+        self.leases_made += 1;
+        self.leases.push(Lease { id: self.leases_made, expires_at: now.plus(timeout) });
+        self.leases_made
+    }
+
+    /// As [`Held::begin_fetch`], behind a request that does not wait for it.
+    pub(crate) fn begin_refresh(&mut self, now: UnixMillis, timeout: Duration) -> u64 {
+        self.refresh_started_at = Some(now);
+        self.begin_fetch(now, timeout)
+    }
+
+    /// The fetch is over, whatever came of it.
+    pub(crate) fn end_fetch(&mut self, lease: u64) {
+        self.leases.retain(|held| held.id != lease);
+    }
+
+    /// Nothing usable came: for a while nobody waits for another attempt. A cache's answer is no
+    /// attempt.
+    pub(crate) fn failed(&mut self, from: AnsweredBy, now: UnixMillis) {
+        if from == AnsweredBy::Source {
+            self.failed_at = Some(now);
+        }
+    }
+
+    /// The source confirmed the copy that carries `etag`.
+    pub(crate) fn confirm(&mut self, etag: Option<&str>, confirmed_at: UnixMillis) -> bool {
+        match &mut self.copy {
+            Some(copy) if etag.is_some() && copy.etag.as_deref() == etag => {
+                copy.confirmed_at = copy.confirmed_at.max(confirmed_at);
+                self.failed_at = None;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Hold a new copy, unless it is `older` than the held one. An answer to a question asked
+    /// before the held copy was confirmed says nothing new and is dropped without harm.
+    pub(crate) fn replace(
+        &mut self,
+        content: T,
+        etag: Option<String>,
+        confirmed_at: UnixMillis,
+        is_older: impl Fn(&T, &T) -> bool,
+    ) -> bool {
+        if let Some(held) = &self.copy {
+            if confirmed_at < held.confirmed_at {
+                return true;
+            }
+            if is_older(&content, &held.content) {
+                return false;
+            }
+        }
+        self.copy = Some(Copy { content, etag, confirmed_at });
+        self.failed_at = None;
+        true
+    }
+
+    /// Forget the copy.
+    pub(crate) fn drop_copy(&mut self) {
+        self.copy = None;
+    }
+
+    fn cooling_down(&self, now: UnixMillis) -> bool {
+        self.failed_at.is_some_and(|at| now.since(at).is_some_and(|passed| passed < RETRY_AFTER))
+    }
+
+    fn refresh_due(&self, now: UnixMillis, schedule: &Schedule) -> bool {
+        let started_lately = self.refresh_started_at.is_some_and(|at| {
+            now.since(at).is_some_and(|passed| passed < schedule.refresh_interval)
+        });
+        !started_lately && !self.cooling_down(now) && self.live_leases(now) == 0
+    }
+
+    fn live_leases(&self, now: UnixMillis) -> usize {
+        self.leases.iter().filter(|lease| lease.expires_at > now).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::freshness::FreshnessConfig;
+
+    struct Scene {
+        held: Held<u64>,
+        schedule: Schedule,
+    }
+
+    impl Scene {
+        /// Holds version 1, confirmed at 100 s.
+        fn new() -> Self {
+            let mut held = Held::new();
+            held.replace(1, Some("\"1\"".into()), UnixMillis(100_000), |new, old| new < old);
+            Self { held, schedule: FreshnessConfig::default().check().unwrap() }
+        }
+
+        fn supply(&self, at: u64, patience: &mut Patience) -> Supply {
+            let stale = self.schedule.stale_if_error;
+            self.held.supply(UnixMillis(at), &self.schedule, stale, patience)
+        }
+
+        fn first(&self, at: u64) -> Supply {
+            self.supply(at, &mut Patience::default())
+        }
+    }
+
+    #[test]
+    fn age_decides_to_the_millisecond() {
+        let scene = Scene::new();
+        for (at, expected) in [
+            (100_000, Supply::Fresh { refresh: false }),
+            (104_999, Supply::Fresh { refresh: false }),
+            (105_000, Supply::Fresh { refresh: true }),
+            (108_499, Supply::Fresh { refresh: true }),
+            (108_500, Supply::Fetch),
+            (99_999, Supply::Fetch), // the clock ran backwards
+        ] {
+            assert_eq!(scene.first(at), expected, "at {at}");
+        }
+    }
+
+    #[test]
+    fn a_failure_lets_the_copy_serve_until_the_outage_bound_and_nobody_waits() {
+        let mut scene = Scene::new();
+        for (at, expected) in [
+            (108_500, Supply::Stale),
+            (168_499, Supply::Stale),
+            (168_500, Supply::Unavailable),
+            (99_999, Supply::Fetch),
+        ] {
+            scene.held.failed(AnsweredBy::Source, UnixMillis(at));
+            assert_eq!(scene.first(at), if at < 100_000 { Supply::Unavailable } else { expected });
+        }
+        scene.held.failed(AnsweredBy::Source, UnixMillis(110_000));
+        assert_eq!(scene.first(110_999), Supply::Stale);
+        assert_eq!(scene.first(111_000), Supply::Fetch);
+    }
+
+    #[test]
+    fn one_refresh_at_a_time_and_one_per_interval() {
+        let mut scene = Scene::new();
+        let lease = scene.held.begin_refresh(UnixMillis(105_000), Duration::from_millis(2500));
+        assert_eq!(scene.first(105_001), Supply::Fresh { refresh: false });
+        scene.held.end_fetch(lease);
+        scene.held.failed(AnsweredBy::Source, UnixMillis(105_002));
+        assert_eq!(scene.first(108_499), Supply::Fresh { refresh: false });
+    }
+
+    #[test]
+    fn a_request_polls_then_fetches_itself_and_a_lease_expires() {
+        let mut scene = Scene::new();
+        scene.held.begin_fetch(UnixMillis(110_000), Duration::from_millis(2500));
+        let mut patience = Patience::default();
+        assert_eq!(scene.supply(110_000, &mut patience), Supply::Wait);
+        assert_eq!(scene.supply(110_249, &mut patience), Supply::Wait);
+        assert_eq!(scene.supply(110_250, &mut patience), Supply::Fetch);
+        for _ in 0..3 {
+            scene.held.begin_fetch(UnixMillis(110_250), Duration::from_millis(2500));
+        }
+        assert_eq!(scene.supply(110_251, &mut patience), Supply::Wait); // four are under way
+        assert_eq!(scene.supply(112_500, &mut patience), Supply::Fetch); // the first expired
+        assert_eq!(scene.first(112_750), Supply::Fetch);
+    }
+
+    #[test]
+    fn an_older_answer_is_refused_and_a_304_confirms_only_what_it_names() {
+        let mut scene = Scene::new();
+        let older = |new: &u64, old: &u64| new < old;
+        assert!(!scene.held.replace(0, None, UnixMillis(101_000), older));
+        assert!(scene.held.replace(7, None, UnixMillis(99_000), older)); // asked earlier: ignored
+        assert_eq!(scene.held.content(), Some(&1));
+        assert!(!scene.held.confirm(Some("\"2\""), UnixMillis(102_000)));
+        assert!(!scene.held.confirm(None, UnixMillis(102_000)));
+        assert_eq!(scene.held.confirmed_at(), Some(UnixMillis(100_000)));
+        assert!(scene.held.confirm(Some("\"1\""), UnixMillis(102_000)));
+        assert!(scene.held.confirm(Some("\"1\""), UnixMillis(101_000)));
+        assert_eq!(scene.held.confirmed_at(), Some(UnixMillis(102_000)));
+    }
+
+    #[test]
+    fn one_request_fetches_once() {
+        let scene = Scene::new();
+        let mut patience = Patience { fetched: true, ..Patience::default() };
+        assert_eq!(scene.supply(109_000, &mut patience), Supply::Stale);
+        assert_eq!(scene.supply(200_000, &mut patience), Supply::Unavailable);
+    }
+}

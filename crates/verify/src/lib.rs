@@ -1,0 +1,33 @@
+//! The Edgepass verifier: what a token is worth, decided from what is already held.
+//!
+//! This crate does no I/O, reads no clock and draws no randomness. A host begins a
+//! [`Check`](check::Check) and asks the [`Verifier`] to advance it; the answer is a verdict or the
+//! one thing the host must do first: fetch a document, check a signature with its own crypto, or
+//! wait for a fetch that another request started.
+//!
+//! The checks run in a fixed order ([`error::Step`]); the code returned is that of the first that
+//! failed, and no status list is fetched for a token that has already failed.
+
+pub mod check;
+mod claims;
+pub mod credentials;
+pub mod duration;
+pub mod error;
+pub mod fetch;
+pub mod freshness;
+mod holder;
+mod keys;
+mod lists;
+pub mod metadata;
+pub mod policy;
+pub mod time;
+pub mod token;
+pub mod verdict;
+pub mod verifier;
+
+pub use check::{Check, Demand};
+pub use error::VerifyError;
+pub use policy::{Policy, PolicyConfig};
+pub use time::UnixMillis;
+pub use verdict::Verdict;
+pub use verifier::{Progress, Verifier};

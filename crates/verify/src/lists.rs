@@ -1,0 +1,231 @@
+//! Step 8: the status lists, held and refreshed.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use edgepass_jose::jwk_set::KeyMatch;
+use edgepass_jose::{ClaimsSet, CompactJws, Jwk, JwkSet, NumericDate};
+use edgepass_status_list::claims::STATUS_LIST_TYPE;
+use edgepass_status_list::{StatusListClaims, StatusReference, StatusType};
+
+use crate::error::VerifyError;
+use crate::fetch::{Answer, AnsweredBy, Content, Document, FetchOrder};
+use crate::holder::{Held, Patience, Supply};
+use crate::policy::Policy;
+use crate::time::UnixMillis;
+use crate::token::{Checked, SignatureRequest, allowed_algorithm, check_signature};
+
+/// The most lists held; the least recently used makes room.
+const MAX_LISTS: usize = 64;
+
+pub(crate) struct ListHolder {
+    lists: HashMap<String, Entry>,
+    uses: u64,
+}
+
+struct Entry {
+    held: Held<HeldList>,
+    used: u64,
+}
+
+struct HeldList {
+    claims: StatusListClaims,
+    /// The key that signed it; a list whose key was withdrawn is worth nothing.
+    key: Jwk,
+}
+
+pub(crate) enum StatusLookup {
+    Known { status: StatusType, confirmed_at: UnixMillis, stale: bool, refresh: Option<FetchOrder> },
+    Fetch(FetchOrder),
+    Wait,
+    Refuse(VerifyError),
+}
+
+/// A fetched list that waits for its signature to be checked by the host.
+pub struct PendingList {
+    order: FetchOrder,
+    answered: (AnsweredBy, UnixMillis, Option<String>),
+    jws: CompactJws,
+    key: Jwk,
+}
+
+pub(crate) enum LandedList {
+    Settled,
+    Signature(SignatureRequest, PendingList),
+}
+
+impl ListHolder {
+    pub(crate) fn new() -> Self {
+        Self { lists: HashMap::new(), uses: 0 }
+    }
+
+    /// Look a status up, or say what must happen first.
+    pub(crate) fn look_up(
+        &mut self,
+        reference: &StatusReference,
+        policy: &Policy,
+        patience: &mut Patience,
+        stale_if_error: Duration,
+        now: UnixMillis,
+    ) -> StatusLookup {
+        let held = self.held(&reference.uri);
+        if held.content().is_some_and(|list| has_expired(&list.claims, now)) {
+            held.drop_copy();
+        }
+        let (stale, refresh) = match held.supply(now, &policy.schedule, stale_if_error, patience) {
+            Supply::Fresh { refresh } => (false, refresh),
+            Supply::Stale => (true, false),
+            Supply::Fetch => {
+                let lease = held.begin_fetch(now, policy.schedule.fetch_timeout);
+                return StatusLookup::Fetch(order(held, &reference.uri, policy, lease));
+            }
+            Supply::Wait => return StatusLookup::Wait,
+            Supply::Unavailable => return StatusLookup::Refuse(VerifyError::StatusUnavailable),
+        };
+        let (Some(list), Some(confirmed_at)) = (held.content(), held.confirmed_at()) else {
+            return StatusLookup::Refuse(VerifyError::StatusUnavailable);
+        };
+        let Some(status) = list.claims.list.status(reference.index) else {
+            return StatusLookup::Refuse(VerifyError::StatusInvalid);
+        };
+        let refresh = refresh.then(|| {
+            let lease = held.begin_refresh(now, policy.schedule.fetch_timeout);
+            order(held, &reference.uri, policy, lease)
+        });
+        StatusLookup::Known { status, confirmed_at, stale, refresh }
+    }
+
+    /// Take in a status list token; its signature may be the host's to check.
+    pub(crate) fn land(
+        &mut self,
+        order: FetchOrder,
+        answer: Answer,
+        keys: Option<&JwkSet>,
+        policy: &Policy,
+        now: UnixMillis,
+    ) -> LandedList {
+        let held = self.held(&order.url);
+        if answer.from == AnsweredBy::Source {
+            held.end_fetch(order.lease);
+        }
+        let (from, confirmed_at) = (answer.from, answer.confirmed_at);
+        let parsed = match answer.content {
+            Content::NotModified => {
+                if !held.confirm(order.etag.as_deref(), confirmed_at) {
+                    held.failed(from, now);
+                }
+                return LandedList::Settled;
+            }
+            Content::Body { bytes, media_type, etag } => {
+                open(&bytes, media_type.as_deref(), keys, policy).map(|(jws, key)| (jws, key, etag))
+            }
+            Content::Failed => None,
+        };
+        let Some((jws, key, etag)) = parsed else {
+            held.failed(from, now);
+            return LandedList::Settled;
+        };
+        let checked = check_signature(&jws, &key);
+        let pending = PendingList { order, answered: (from, confirmed_at, etag), jws, key };
+        match checked {
+            Checked::ByHost(request) => LandedList::Signature(request, pending),
+            Checked::Here(valid) => {
+                self.signature_checked(pending, valid, policy, now);
+                LandedList::Settled
+            }
+        }
+    }
+
+    /// The signature of a fetched list was checked: hold the list or refuse it.
+    pub(crate) fn signature_checked(
+        &mut self,
+        pending: PendingList,
+        valid: bool,
+        policy: &Policy,
+        now: UnixMillis,
+    ) {
+        let (from, confirmed_at, etag) = pending.answered;
+        let claims = valid.then(|| read(&pending.jws, &pending.order.url, policy, now)).flatten();
+        let held = self.held(&pending.order.url);
+        let taken = claims.is_some_and(|claims| {
+            let list = HeldList { claims, key: pending.key };
+            held.replace(list, etag, confirmed_at, |new, old| new.claims.is_older_than(&old.claims))
+        });
+        if !taken {
+            held.failed(from, now);
+        }
+    }
+
+    /// The JWK Set changed: lists signed by a key that left it are dropped and fetched again.
+    pub(crate) fn keep_signed_by(&mut self, keys: &JwkSet) {
+        for entry in self.lists.values_mut() {
+            if entry.held.content().is_some_and(|list| !keys.keys().contains(&list.key)) {
+                entry.held.drop_copy();
+            }
+        }
+    }
+
+    fn held(&mut self, uri: &str) -> &mut Held<HeldList> {
+        self.uses += 1;
+        let used = self.uses;
+        if !self.lists.contains_key(uri) && self.lists.len() >= MAX_LISTS {
+            let oldest = self.lists.iter().min_by_key(|(_, entry)| entry.used);
+            if let Some(oldest) = oldest.map(|(uri, _)| uri.clone()) {
+                self.lists.remove(&oldest);
+            }
+        }
+        let entry =
+            self.lists.entry(uri.to_owned()).or_insert_with(|| Entry { held: Held::new(), used });
+        entry.used = used;
+        &mut entry.held
+    }
+}
+
+/// Parse a list and find its key, without trusting its content.
+///
+/// Source: draft-ietf-oauth-status-list-20 §8.3, steps before the signature.
+fn open(
+    bytes: &[u8],
+    media_type: Option<&str>,
+    keys: Option<&JwkSet>,
+    policy: &Policy,
+) -> Option<(CompactJws, Jwk)> {
+    if media_type != Some(Document::StatusList.accept()) {
+        return None;
+    }
+    let text = std::str::from_utf8(bytes).ok()?;
+    let jws = CompactJws::parse(text, policy.max_response_bytes).ok()?;
+    if !jws.header().has_type(STATUS_LIST_TYPE) {
+        return None;
+    }
+    let algorithm = allowed_algorithm(&jws, policy).ok()?;
+    match keys?.find(jws.header().key_id(), algorithm) {
+        KeyMatch::One(key) => Some((jws, key.clone())),
+        KeyMatch::Unfit | KeyMatch::None => None,
+    }
+}
+
+/// Read the claims of a list whose signature verified.
+fn read(jws: &CompactJws, uri: &str, policy: &Policy, now: UnixMillis) -> Option<StatusListClaims> {
+    let claims = ClaimsSet::new(jws.payload_object().ok()?);
+    let claims = StatusListClaims::from_claims(&claims, policy.max_list_bytes).ok()?;
+    (claims.subject == uri && !has_expired(&claims, now)).then_some(claims)
+}
+
+/// Without leeway: from the second of `exp` on, a list says nothing.
+fn has_expired(claims: &StatusListClaims, now: UnixMillis) -> bool {
+    let now: NumericDate = now.numeric_date();
+    claims.expiration.is_some_and(|expiration| now >= expiration)
+}
+
+fn order(held: &Held<HeldList>, uri: &str, policy: &Policy, lease: u64) -> FetchOrder {
+    FetchOrder {
+        document: Document::StatusList,
+        url: uri.to_owned(),
+        etag: held.etag().map(str::to_owned),
+        max_bytes: policy.max_response_bytes,
+        timeout: policy.schedule.fetch_timeout,
+        may_read_cache: held.content().is_none(),
+        lease,
+    }
+}

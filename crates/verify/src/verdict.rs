@@ -1,0 +1,45 @@
+//! What came of a check.
+
+use edgepass_jose::ClaimsSet;
+use edgepass_status_list::StatusType;
+
+use crate::error::VerifyError;
+use crate::fetch::FetchOrder;
+use crate::time::UnixMillis;
+
+/// Whether a token is accepted, and why not.
+#[derive(Debug)]
+pub struct Verdict {
+    /// The claims of an accepted token, or why it was refused.
+    pub outcome: Result<ClaimsSet, VerifyError>,
+    /// The status that was looked up, if it came to that.
+    pub status: Option<StatusReport>,
+    /// Whether a held copy served beyond its freshness window because its source is unreachable.
+    pub stale: bool,
+    /// Documents whose revalidation is due. The host fetches them behind the response; an order
+    /// that is dropped expires by itself.
+    pub refresh: Vec<FetchOrder>,
+}
+
+/// The status of a token, and how fresh the list was.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct StatusReport {
+    /// The value at the token's index.
+    pub status: StatusType,
+    /// When the list was last confirmed at its source.
+    pub confirmed_at: UnixMillis,
+    /// Whether the list served beyond its freshness window.
+    pub stale: bool,
+}
+
+impl Verdict {
+    /// Whether the token is accepted.
+    pub fn accepted(&self) -> bool {
+        self.outcome.is_ok()
+    }
+
+    /// Why it was refused.
+    pub fn error(&self) -> Option<&VerifyError> {
+        self.outcome.as_ref().err()
+    }
+}
