@@ -1,0 +1,118 @@
+//! Client secrets: 256 random bits, kept only as a salted hash.
+
+use std::fmt;
+
+use edgepass_jose::base64url;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+use crate::entropy::{Entropy, NoEntropy};
+
+/// A new client secret. It is shown once and never stored.
+pub struct ClientSecret(Zeroizing<String>);
+
+/// What is kept of a secret: `sha256:<salt>:<hash>`, both base64url.
+///
+/// A fast hash is right here: the secret is 256 random bits, so there is nothing to guess.
+#[derive(Clone, Eq, PartialEq)]
+pub struct SecretHash {
+    salt: Vec<u8>,
+    hash: [u8; 32],
+}
+
+/// The text is not of the form `sha256:<salt>:<hash>`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("write what `edgepass client-secret` prints: \"sha256:<salt>:<hash>\"")]
+pub struct NotASecretHash;
+
+impl ClientSecret {
+    /// Draw a secret.
+    ///
+    /// # Errors
+    ///
+    /// [`NoEntropy`].
+    pub fn generate(entropy: &mut impl Entropy) -> Result<Self, NoEntropy> {
+        let bytes = Zeroizing::new(entropy.bytes::<32>()?);
+        Ok(Self(Zeroizing::new(base64url::encode(bytes.as_slice()))))
+    }
+
+    /// The text to hand to the client, once.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    /// Hash it under a new salt.
+    ///
+    /// # Errors
+    ///
+    /// [`NoEntropy`].
+    pub fn hash(&self, entropy: &mut impl Entropy) -> Result<SecretHash, NoEntropy> {
+        let salt = entropy.bytes::<16>()?.to_vec();
+        Ok(SecretHash { hash: digest(&salt, self.reveal()), salt })
+    }
+}
+
+impl SecretHash {
+    /// Parse the text of the configuration.
+    ///
+    /// # Errors
+    ///
+    /// [`NotASecretHash`].
+    pub fn parse(text: &str) -> Result<Self, NotASecretHash> {
+        let mut parts = text.split(':');
+        match (parts.next(), parts.next(), parts.next(), parts.next()) {
+            (Some("sha256"), Some(salt), Some(hash), None) if !salt.is_empty() => Ok(Self {
+                salt: base64url::decode(salt).ok_or(NotASecretHash)?,
+                hash: base64url::decode_array(hash).ok_or(NotASecretHash)?,
+            }),
+            _ => Err(NotASecretHash),
+        }
+    }
+
+    /// Whether `secret` is the one that was hashed, in constant time.
+    pub fn matches(&self, secret: &str) -> bool {
+        self.hash.ct_eq(&digest(&self.salt, secret)).into()
+    }
+}
+
+impl fmt::Display for SecretHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let encode = base64url::encode;
+        write!(f, "sha256:{}:{}", encode(&self.salt), encode(&self.hash))
+    }
+}
+
+fn digest(salt: &[u8], secret: &str) -> [u8; 32] {
+    Sha256::new().chain_update(salt).chain_update(secret.as_bytes()).finalize().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Counting(u8);
+
+    impl Entropy for Counting {
+        fn fill(&mut self, bytes: &mut [u8]) -> Result<(), NoEntropy> {
+            for byte in bytes {
+                *byte = self.0;
+                self.0 = self.0.wrapping_add(1);
+            }
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_hash_survives_its_text_and_matches_only_its_secret() {
+        let secret = ClientSecret::generate(&mut Counting(0)).unwrap();
+        let hash = secret.hash(&mut Counting(9)).unwrap();
+        let read = SecretHash::parse(&hash.to_string()).unwrap();
+        assert!(read.matches(secret.reveal()));
+        assert!(!read.matches(&format!("{} ", secret.reveal())));
+        assert!(!read.matches(""));
+        for text in ["", "sha256::", "sha256:AAAA:AAAA", "md5:AAAA:AAAA", "sha256:a:b:c"] {
+            assert_eq!(SecretHash::parse(text).err(), Some(NotASecretHash), "{text:?}");
+        }
+    }
+}

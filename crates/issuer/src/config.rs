@@ -1,0 +1,298 @@
+//! `edgepass.toml`: as written, then checked.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use edgepass_jose::Scope;
+use edgepass_verify::duration::DurationText;
+use edgepass_verify::freshness::{FreshnessConfig, Schedule};
+use serde::Deserialize;
+use toml::Spanned;
+
+use crate::client_secret::SecretHash;
+use crate::policy::{Client, IssuerPolicy, Role};
+
+/// The longest lifetime that any role may have: verifiers refuse more by default.
+pub const LIFETIME_CAP: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// `edgepass.toml` as written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ConfigText {
+    /// Issuer identifier: the `iss` of every token, and the base of every published URL.
+    issuer: Spanned<String>,
+    /// Where `serve` listens.
+    listen: Spanned<String>,
+    /// Data directory, relative to the file.
+    data_dir: PathBuf,
+    /// File with the master key, outside the data directory; EDGEPASS_MASTER_KEY comes first.
+    master_key_file: Option<PathBuf>,
+    /// Lifetimes when a role names none.
+    #[serde(default)]
+    tokens: TokensText,
+    /// The revocation deadline and its terms.
+    revocation: Option<Spanned<FreshnessConfig>>,
+    #[serde(default, rename = "role")]
+    roles: Vec<Spanned<RoleText>>,
+    #[serde(default, rename = "client")]
+    clients: Vec<Spanned<ClientText>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct TokensText {
+    lifetime: DurationText,
+    max_lifetime: DurationText,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RoleText {
+    name: String,
+    audience: String,
+    scopes: Vec<String>,
+    lifetime: Option<DurationText>,
+    max_lifetime: Option<DurationText>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ClientText {
+    id: String,
+    roles: Vec<String>,
+    secret_hash: String,
+}
+
+impl Default for TokensText {
+    fn default() -> Self {
+        Self {
+            lifetime: DurationText(Duration::from_secs(10 * 60)),
+            max_lifetime: DurationText(Duration::from_secs(60 * 60)),
+        }
+    }
+}
+
+/// A configuration that cannot be wrong.
+pub struct Config {
+    /// Issuer identifier.
+    pub issuer: String,
+    /// Where `serve` listens.
+    pub listen: SocketAddr,
+    /// Data directory.
+    pub data_dir: PathBuf,
+    /// File with the master key.
+    pub master_key_file: Option<PathBuf>,
+    /// The revocation deadline and its terms.
+    pub revocation: Schedule,
+    /// Roles and clients.
+    pub policy: IssuerPolicy,
+}
+
+/// What is wrong with a configuration, where, and what to write instead.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("line {line}: {message}")]
+pub struct ConfigError {
+    /// Line in the file, from 1.
+    pub line: usize,
+    /// What is wrong and what to write instead.
+    pub message: String,
+}
+
+impl Config {
+    /// Parse and check a file's text. Relative paths are taken from `base`.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`], the first that is found.
+    pub fn parse(text: &str, base: &Path) -> Result<Self, ConfigError> {
+        let line_of = |offset: usize| 1 + text.bytes().take(offset).filter(|b| *b == b'\n').count();
+        let written: ConfigText = toml::from_str(text).map_err(|error| ConfigError {
+            line: line_of(error.span().map_or(0, |span| span.start)),
+            message: error.message().replace('\n', " "),
+        })?;
+        let at = |span: std::ops::Range<usize>, message: String| ConfigError {
+            line: line_of(span.start),
+            message,
+        };
+
+        let issuer_span = written.issuer.span();
+        let issuer = checked_issuer(written.issuer.into_inner())
+            .map_err(|message| at(issuer_span, message.to_owned()))?;
+        let listen_span = written.listen.span();
+        let listen = written.listen.get_ref().parse().map_err(|_| {
+            at(listen_span, "listen: write an address and a port, \"127.0.0.1:8787\"".to_owned())
+        })?;
+        let revocation = match &written.revocation {
+            None => FreshnessConfig::default().check(),
+            Some(revocation) => revocation.get_ref().check(),
+        };
+        let revocation = revocation.map_err(|error| {
+            let span = written.revocation.as_ref().map_or(0..0, Spanned::span);
+            at(span, format!("[revocation] {error}"))
+        })?;
+
+        let mut roles: Vec<Role> = Vec::new();
+        for role in written.roles {
+            let span = role.span();
+            let role = checked_role(role.into_inner(), &written.tokens, &roles)
+                .map_err(|message| at(span, message))?;
+            roles.push(role);
+        }
+        let mut clients: Vec<Client> = Vec::new();
+        for client in written.clients {
+            let span = client.span();
+            let client = checked_client(client.into_inner(), &roles, &clients)
+                .map_err(|message| at(span, message))?;
+            clients.push(client);
+        }
+
+        let data_dir = base.join(written.data_dir);
+        let master_key_file = written.master_key_file.map(|file| base.join(file));
+        if master_key_file.as_ref().is_some_and(|file| file.starts_with(&data_dir)) {
+            let offset = text.find("master_key_file").unwrap_or_default();
+            let message = "master_key_file must lie outside data_dir: a copy of the data must not \
+                           carry its key";
+            return Err(at(offset..offset, message.to_owned()));
+        }
+        Ok(Self {
+            issuer,
+            listen,
+            data_dir,
+            master_key_file,
+            revocation,
+            policy: IssuerPolicy { roles, clients },
+        })
+    }
+
+    /// The database file.
+    pub fn database(&self) -> PathBuf {
+        self.data_dir.join("edgepass.db")
+    }
+}
+
+fn checked_issuer(issuer: String) -> Result<String, &'static str> {
+    use edgepass_verify::policy::{OneOrMany, Policy, PolicyConfig};
+
+    const MESSAGE: &str = "issuer: write an https URL without query or fragment and without a \
+                           trailing slash, \"https://issuer.example\" (http only on loopback)";
+    let config = serde_json::json!({ "issuer": issuer, "audience": "any" });
+    let accepted = serde_json::from_value::<PolicyConfig>(config)
+        .ok()
+        .map(|config| PolicyConfig { audience: OneOrMany::One("any".into()), ..config })
+        .is_some_and(|config| Policy::try_from(config).is_ok());
+    if accepted && !issuer.ends_with('/') { Ok(issuer) } else { Err(MESSAGE) }
+}
+
+fn checked_role(role: RoleText, tokens: &TokensText, before: &[Role]) -> Result<Role, String> {
+    let name = role.name;
+    if name.is_empty() || before.iter().any(|other| other.name == name) {
+        return Err("role: every role needs a name of its own".into());
+    }
+    if role.audience.is_empty() {
+        return Err(format!("role {name}: write the audience, the URL of the guarded API"));
+    }
+    let scope = Scope::try_from(role.scopes)
+        .ok()
+        .filter(|scope| !scope.is_empty())
+        .ok_or_else(|| format!("role {name}: scopes: write at least one, [\"invoices:read\"]"))?;
+    let max_lifetime = role.max_lifetime.unwrap_or(tokens.max_lifetime);
+    if max_lifetime.0 > LIFETIME_CAP || max_lifetime.0 < Duration::from_secs(1) {
+        let cap = DurationText(LIFETIME_CAP);
+        return Err(format!("role {name}: max_lifetime is from \"1s\" to \"{cap}\""));
+    }
+    let lifetime = role.lifetime.unwrap_or(DurationText(tokens.lifetime.0.min(max_lifetime.0)));
+    if lifetime.0 > max_lifetime.0 || lifetime.0 < Duration::from_secs(1) {
+        return Err(format!("role {name}: lifetime is from \"1s\" to \"{max_lifetime}\""));
+    }
+    Ok(Role {
+        name,
+        audience: role.audience,
+        scope,
+        lifetime: lifetime.0.as_secs(),
+        max_lifetime: max_lifetime.0.as_secs(),
+    })
+}
+
+fn checked_client(client: ClientText, roles: &[Role], before: &[Client]) -> Result<Client, String> {
+    let id = client.id;
+    // RFC 6749 appendix A.1: VSCHAR; a colon would end the user name of HTTP Basic.
+    let printable = id.bytes().all(|byte| (0x21..=0x7e).contains(&byte) && byte != b':');
+    if id.is_empty() || !printable || before.iter().any(|other| other.id == id) {
+        return Err("client: every client needs an id of its own, visible ASCII without ':'".into());
+    }
+    if client.roles.is_empty() {
+        return Err(format!("client {id}: roles: name at least one role"));
+    }
+    if let Some(unknown) = client.roles.iter().find(|name| roles.iter().all(|r| r.name != **name)) {
+        return Err(format!("client {id}: there is no role {unknown:?}; add a [[role]] first"));
+    }
+    let secret = SecretHash::parse(&client.secret_hash)
+        .map_err(|error| format!("client {id}: secret_hash: {error}"))?;
+    Ok(Client { id, roles: client.roles, secret })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"issuer = "https://issuer.example"
+listen = "127.0.0.1:8787"
+data_dir = "data"
+master_key_file = "master.key"
+
+[tokens]
+lifetime = "10m"
+
+[revocation]
+deadline = "10s"
+
+[[role]]
+name = "reader"
+audience = "https://api.example"
+scopes = ["invoices:read"]
+
+[[client]]
+id = "billing"
+roles = ["reader"]
+secret_hash = "sha256:AAAA:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+"#;
+
+    fn parse(text: &str) -> Result<Config, ConfigError> {
+        Config::parse(text, Path::new("/etc/edgepass"))
+    }
+
+    #[test]
+    fn a_whole_file_is_read_and_defaults_are_filled_in() {
+        let config = parse(GOOD).unwrap();
+        assert_eq!(config.database(), Path::new("/etc/edgepass/data/edgepass.db"));
+        let role = config.policy.role("reader").unwrap();
+        assert_eq!((role.lifetime, role.max_lifetime), (600, 3600));
+        assert_eq!(config.policy.longest_lifetime(), 3600);
+    }
+
+    #[test]
+    fn every_mistake_names_its_line_and_what_to_write() {
+        for (from, to, line, says) in [
+            ("issuer = \"https", "issuer = \"ftp", 1, "https URL"),
+            ("issuer.example\"", "issuer.example/\"", 1, "trailing slash"),
+            ("127.0.0.1:8787", "8787", 2, "\"127.0.0.1:8787\""),
+            ("data_dir", "datadir", 3, "unknown field"),
+            ("\"master.key\"", "\"data/master.key\"", 4, "outside data_dir"),
+            ("\"10m\"", "10", 7, "\"10s\""),
+            ("\"10m\"", "\"10\"", 7, "\"10s\""),
+            ("\"10m\"", "\"2h\"\nmax_lifetime = \"48h\"", 13, "from \"1s\" to \"1day\""),
+            ("deadline = \"10s\"", "deadline = \"3s\"", 9, "at least \"9s\""),
+            ("[\"invoices:read\"]", "[]", 12, "at least one"),
+            ("[\"invoices:read\"]", "[\"a b\"]", 12, "at least one"),
+            ("roles = [\"reader\"]", "roles = [\"writer\"]", 17, "no role \"writer\""),
+            ("sha256:", "plain:", 17, "client-secret"),
+            ("id = \"billing\"", "id = \"a:b\"", 17, "without ':'"),
+        ] {
+            assert!(GOOD.contains(from), "{from}");
+            let error = parse(&GOOD.replacen(from, to, 1)).err().expect(to);
+            assert!(error.message.contains(says), "{to}: {error}");
+            assert_eq!(error.line, line, "{to}: {error}");
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! Issuing: approve, record, sign once, and let our own verifier have the last word.
+
+use std::sync::Arc;
+
+use edgepass_jose::jwk_set::JwkSet;
+use edgepass_jose::{Algorithm, base64url, json::JsonObject};
+use edgepass_verify::check::{Check, Demand};
+use edgepass_verify::verifier::{KeySource, Progress, Verifier};
+use edgepass_verify::{Policy, UnixMillis};
+use serde_json::{Value, json};
+
+use crate::audit::{Act, AuditEntry};
+use crate::config::Config;
+use crate::entropy::{Entropy, NoEntropy};
+use crate::policy::Grant;
+use crate::seal::MasterKey;
+use crate::signing_key::{self, KeyError, KeyUse, SigningFailed, SigningKey};
+use crate::status_index::ExpiryWindow;
+use crate::storage::{NewToken, StatusSlot, Store, StoreError};
+
+/// Signs tokens and lists under one issuer identifier.
+pub struct Issuer<S> {
+    store: Arc<S>,
+    issuer: String,
+    longest_lifetime: u64,
+    key: SigningKey,
+    jwk_set: Value,
+    own_keys: JwkSet,
+}
+
+/// A token and what is known of it.
+pub struct IssuedToken {
+    /// The compact serialization. It is a credential: never log it.
+    pub token: String,
+    /// `jti`.
+    pub jwt_id: String,
+    /// `scope`.
+    pub scope: String,
+    /// In seconds.
+    pub lifetime: u64,
+}
+
+/// For whom and by whom a grant is turned into a token.
+#[derive(Clone, Debug)]
+pub struct Recipient {
+    /// `client_id`.
+    pub client_id: String,
+    /// `sub`.
+    pub subject: String,
+    /// Who asks, for the audit trail.
+    pub actor: String,
+}
+
+/// A token that the policy approved. Recording consumes it, so it is issued at most once.
+pub struct Approved(NewToken);
+
+/// Why no token left the issuer.
+#[non_exhaustive]
+#[derive(Debug, thiserror::Error)]
+pub enum IssueError {
+    /// No randomness.
+    #[error(transparent)]
+    Entropy(#[from] NoEntropy),
+    /// The record could not be made durable.
+    #[error("the token could not be recorded")]
+    Store(#[from] StoreError),
+    /// The signature could not be made.
+    #[error(transparent)]
+    Signing(#[from] SigningFailed),
+    /// Our own verifier refuses the token; holds the code.
+    #[error("the signed token does not pass our own verifier: {0}")]
+    NotAcceptable(&'static str),
+}
+
+/// Why the issuer cannot start.
+#[non_exhaustive]
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Storage failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// There is no signing key.
+    #[error("there is no signing key in the data directory; run `edgepass init` first")]
+    NoSigningKey,
+    /// The signing key cannot be opened.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The stored keys do not make a JWK Set that verifiers can read.
+    #[error("the stored keys are not a readable JWK Set")]
+    JwkSet,
+}
+
+impl<S: Store> Issuer<S> {
+    /// Open the stored keys.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`].
+    pub async fn open(
+        store: Arc<S>,
+        config: &Config,
+        master: &MasterKey,
+    ) -> Result<Self, OpenError> {
+        let stored = store.keys().await?;
+        let signing = stored.keys.iter().find(|key| key.use_ == KeyUse::Signing);
+        let key = signing.ok_or(OpenError::NoSigningKey)?.open(master)?;
+        let jwk_set = signing_key::jwk_set(&stored.keys, stored.changed_at);
+        let own_keys = JwkSet::parse(
+            jwk_set.to_string().as_bytes(),
+            &Algorithm::ALL,
+            edgepass_crypto::is_sound,
+        )
+        .map_err(|_| OpenError::JwkSet)?;
+        Ok(Self {
+            store,
+            issuer: config.issuer.clone(),
+            longest_lifetime: config.policy.longest_lifetime(),
+            key,
+            jwk_set,
+            own_keys,
+        })
+    }
+
+    /// The issuer identifier.
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    /// The JWK Set to publish.
+    pub fn jwk_set(&self) -> &Value {
+        &self.jwk_set
+    }
+
+    /// The same set, as our own verifier reads it.
+    pub fn own_keys(&self) -> &JwkSet {
+        &self.own_keys
+    }
+
+    /// The storage.
+    pub fn store(&self) -> &Arc<S> {
+        &self.store
+    }
+
+    /// The URI of a status list; it is the list's `sub` and lies below the issuer identifier.
+    pub fn list_uri(&self, list_id: &str) -> String {
+        format!("{}/status-lists/{list_id}", self.issuer.trim_end_matches('/'))
+    }
+
+    /// Turn a grant into a token to be issued.
+    ///
+    /// # Errors
+    ///
+    /// [`NoEntropy`].
+    pub fn approve(
+        &self,
+        grant: &Grant,
+        recipient: &Recipient,
+        entropy: &mut impl Entropy,
+        now: UnixMillis,
+    ) -> Result<Approved, NoEntropy> {
+        let issued_at = now.numeric_date().seconds();
+        let expiration = issued_at + grant.lifetime;
+        Ok(Approved(NewToken {
+            jwt_id: base64url::encode(&entropy.bytes::<16>()?),
+            role: grant.role.clone(),
+            client_id: recipient.client_id.clone(),
+            subject: recipient.subject.clone(),
+            audience: grant.audience.clone(),
+            scope: grant.scope.to_string(),
+            created_by: recipient.actor.clone(),
+            issued_at,
+            expiration,
+            window: ExpiryWindow::of(expiration, self.longest_lifetime),
+            list_secret: entropy.bytes()?,
+        }))
+    }
+
+    /// Record the token with its audit entry, then sign it. It is returned only when both are
+    /// durable and our own verifier accepts it.
+    ///
+    /// # Errors
+    ///
+    /// [`IssueError`]. After one, a record may exist for a token that nobody holds.
+    pub async fn issue(
+        &self,
+        Approved(token): Approved,
+        now: UnixMillis,
+    ) -> Result<IssuedToken, IssueError> {
+        let entry = AuditEntry {
+            at_ms: now.0,
+            actor: token.created_by.clone(),
+            act: Act::TokenIssued {
+                jwt_id: token.jwt_id.clone(),
+                role: token.role.clone(),
+                client_id: token.client_id.clone(),
+                audience: token.audience.clone(),
+                scope: token.scope.clone(),
+                expiration: token.expiration,
+            },
+        };
+        let slot = self.store.record_issue(&token, &entry).await?;
+        let text = self.key.sign("at+jwt", &self.claims(&token, &slot))?;
+        self.check(&text, &token, now)?;
+        Ok(IssuedToken {
+            token: text,
+            lifetime: token.expiration - token.issued_at,
+            jwt_id: token.jwt_id,
+            scope: token.scope,
+        })
+    }
+
+    /// Sign a status list token's payload.
+    ///
+    /// # Errors
+    ///
+    /// [`SigningFailed`].
+    pub fn sign_list(&self, payload: &JsonObject) -> Result<String, SigningFailed> {
+        self.key.sign(edgepass_status_list::claims::STATUS_LIST_TYPE, payload)
+    }
+
+    /// The claims of an access token.
+    ///
+    /// Source: [RFC 9068 §2.2](https://www.rfc-editor.org/rfc/rfc9068#section-2.2),
+    /// draft-ietf-oauth-status-list-20 §6.2.
+    fn claims(&self, token: &NewToken, slot: &StatusSlot) -> JsonObject {
+        let claims = json!({
+            "iss": self.issuer,
+            "sub": token.subject,
+            "aud": token.audience,
+            "client_id": token.client_id,
+            "iat": token.issued_at,
+            "exp": token.expiration,
+            "jti": token.jwt_id,
+            "scope": token.scope,
+            "status": { "status_list": { "idx": slot.index, "uri": self.list_uri(&slot.list_id) } },
+        });
+        match claims {
+            Value::Object(claims) => claims,
+            _ => JsonObject::new(),
+        }
+    }
+
+    /// Run our own verifier over a signed token: what it refuses must not leave.
+    fn check(&self, text: &str, token: &NewToken, now: UnixMillis) -> Result<(), IssueError> {
+        let policy = self.own_policy(&token.audience)?;
+        let mut check = Check::begin(text, &policy, Demand::default());
+        let mut verifier = Verifier::new(policy, KeySource::Given(self.own_keys.clone()));
+        match verifier.advance(&mut check, now) {
+            // The list of a token that was recorded a moment ago need not be published yet: that it
+            // is asked for means that everything before it passed.
+            Progress::Fetch(_) => Ok(()),
+            Progress::Decided(verdict) => match verdict.error() {
+                None => Ok(()),
+                Some(error) => Err(IssueError::NotAcceptable(error.code())),
+            },
+            Progress::CheckSignature(_) | Progress::Wait(_) => {
+                Err(IssueError::NotAcceptable("signature_invalid"))
+            }
+        }
+    }
+
+    fn own_policy(&self, audience: &str) -> Result<Policy, IssueError> {
+        let config = json!({ "issuer": self.issuer, "audience": audience });
+        serde_json::from_value::<edgepass_verify::PolicyConfig>(config)
+            .ok()
+            .and_then(|config| config.try_into().ok())
+            .ok_or(IssueError::NotAcceptable("issuer_mismatch"))
+    }
+}

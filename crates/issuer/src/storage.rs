@@ -1,0 +1,198 @@
+//! What the issuer needs of its storage, and no more.
+
+use std::error::Error;
+use std::future::Future;
+
+use crate::audit::AuditEntry;
+use crate::signing_key::SealedKey;
+use crate::status_index::ExpiryWindow;
+
+/// Durable storage. A method that returns `Ok` has made its change durable, whole, together with
+/// its audit entry; one that returns `Err` has changed nothing.
+pub trait Store: Send + Sync + 'static {
+    /// The keys, oldest first, and when the set last changed (seconds).
+    fn keys(&self) -> impl Future<Output = Result<StoredKeys, StoreError>> + Send;
+
+    /// Store the issuer's first keys.
+    fn add_keys(
+        &self,
+        keys: &[SealedKey],
+        entry: &AuditEntry,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Record a token and take an index for it, never given before, in a list of its window.
+    fn record_issue(
+        &self,
+        token: &NewToken,
+        entry: &AuditEntry,
+    ) -> impl Future<Output = Result<StatusSlot, StoreError>> + Send;
+
+    /// Record a revocation; `None` when there is no such token. Revoking twice is one revocation.
+    fn record_revocation(
+        &self,
+        jwt_id: &str,
+        reason: &str,
+        entry: &AuditEntry,
+    ) -> impl Future<Output = Result<Option<RecordedRevocation>, StoreError>> + Send;
+
+    /// The token called `jwt_id`.
+    fn token(
+        &self,
+        jwt_id: &str,
+    ) -> impl Future<Output = Result<Option<TokenRecord>, StoreError>> + Send;
+
+    /// Tokens, newest first.
+    fn tokens(
+        &self,
+        filter: &TokenFilter,
+    ) -> impl Future<Output = Result<Vec<TokenRecord>, StoreError>> + Send;
+
+    /// Every list whose window ends after `retired_before` (seconds).
+    fn lists(
+        &self,
+        retired_before: u64,
+    ) -> impl Future<Output = Result<Vec<ListState>, StoreError>> + Send;
+
+    /// Take the next `number` of a list and read what it must say, in one transaction.
+    fn next_edition(
+        &self,
+        list_id: &str,
+        now: u64,
+    ) -> impl Future<Output = Result<ListEdition, StoreError>> + Send;
+
+    /// A list edition that covers `changes` is being served.
+    fn mark_published(
+        &self,
+        list_id: &str,
+        changes: u64,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// A value that changes with every commit, whichever process made it.
+    fn version(&self) -> impl Future<Output = Result<i64, StoreError>> + Send;
+
+    /// The audit trail, oldest first.
+    fn audit(&self) -> impl Future<Output = Result<Vec<AuditEntry>, StoreError>> + Send;
+}
+
+/// The keys as stored.
+#[derive(Clone, Debug)]
+pub struct StoredKeys {
+    /// Oldest first.
+    pub keys: Vec<SealedKey>,
+    /// When the set last changed, in seconds.
+    pub changed_at: u64,
+}
+
+/// A token about to be issued.
+#[derive(Clone, Debug)]
+pub struct NewToken {
+    /// `jti`.
+    pub jwt_id: String,
+    /// The role's name.
+    pub role: String,
+    /// `client_id`.
+    pub client_id: String,
+    /// `sub`.
+    pub subject: String,
+    /// `aud`.
+    pub audience: String,
+    /// `scope`.
+    pub scope: String,
+    /// Who asked for it.
+    pub created_by: String,
+    /// `iat`, in seconds.
+    pub issued_at: u64,
+    /// `exp`, in seconds.
+    pub expiration: u64,
+    /// Which lists its status may lie in.
+    pub window: ExpiryWindow,
+    /// The permutation secret, should a new list have to be opened.
+    pub list_secret: [u8; 32],
+}
+
+/// Where a token's status lies.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct StatusSlot {
+    /// The list's name, the last segment of its URI.
+    pub list_id: String,
+    /// `idx`.
+    pub index: u64,
+}
+
+/// A token as recorded.
+#[derive(Clone, Debug)]
+pub struct TokenRecord {
+    /// `jti`.
+    pub jwt_id: String,
+    /// The role's name.
+    pub role: String,
+    /// `client_id`.
+    pub client_id: String,
+    /// `sub`.
+    pub subject: String,
+    /// `aud`.
+    pub audience: String,
+    /// `scope`.
+    pub scope: String,
+    /// Who asked for it.
+    pub created_by: String,
+    /// `iat`, in seconds.
+    pub issued_at: u64,
+    /// `exp`, in seconds.
+    pub expiration: u64,
+    /// When it was revoked, in milliseconds.
+    pub revoked_at_ms: Option<u64>,
+}
+
+/// Which tokens to list.
+#[derive(Clone, Debug, Default)]
+pub struct TokenFilter {
+    /// Only this role.
+    pub role: Option<String>,
+    /// Only tokens neither expired at this second nor revoked.
+    pub live_at: Option<u64>,
+}
+
+/// A revocation that is durable but may not be served yet.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RecordedRevocation {
+    /// The list it shows in.
+    pub list_id: String,
+    /// The list's change that an edition must cover.
+    pub change: u64,
+    /// Whether the token had been revoked before.
+    pub already: bool,
+}
+
+/// How far a list is published.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ListState {
+    /// Its name.
+    pub id: String,
+    /// Changes recorded.
+    pub changes: u64,
+    /// Changes covered by the edition being served.
+    pub published: u64,
+}
+
+/// What one edition of a list must say.
+#[derive(Clone, Debug)]
+pub struct ListEdition {
+    /// Its name.
+    pub id: String,
+    /// Strictly greater than any edition's before.
+    pub number: u64,
+    /// `iat` in seconds: not before any edition's before.
+    pub issued_at: u64,
+    /// How many indices the list has.
+    pub capacity: u32,
+    /// Indices of revoked tokens.
+    pub revoked: Vec<u32>,
+    /// The changes this edition covers.
+    pub changes: u64,
+}
+
+/// Storage did not do it. The cause is for logs; it may name files and tables, never token text.
+#[derive(Debug, thiserror::Error)]
+#[error("storage is unavailable")]
+pub struct StoreError(#[source] pub Box<dyn Error + Send + Sync>);
