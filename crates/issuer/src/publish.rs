@@ -61,6 +61,11 @@ impl<S: Store> Publisher<S> {
         Self { issuer, lists: RwLock::default() }
     }
 
+    /// The storage that lists are made from.
+    pub fn store(&self) -> &S {
+        self.issuer.store()
+    }
+
     /// The edition of a list to serve.
     pub fn list(&self, list_id: &str) -> Option<Arc<PublishedList>> {
         self.held().get(list_id).cloned()
@@ -105,7 +110,7 @@ impl<S: Store> Publisher<S> {
         let body = self.issuer.sign_list(&payload(&self.issuer.list_uri(list_id), &edition))?;
         self.check(&body, &edition)?;
         let list = PublishedList {
-            etag: format!("\"{}\"", base64url::encode(&Sha256::digest(body.as_bytes()))),
+            etag: entity_tag(&body),
             body,
             number: edition.number,
             changes: edition.changes,
@@ -170,6 +175,11 @@ impl<S: Store> Publisher<S> {
     fn held_mut(&self) -> std::sync::RwLockWriteGuard<'_, HashMap<String, Arc<PublishedList>>> {
         self.lists.write().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
+}
+
+/// A strong entity tag for a published document (RFC 9110 §8.8.3): a hash of its bytes.
+pub fn entity_tag(body: &str) -> String {
+    format!("\"{}\"", base64url::encode(&Sha256::digest(body.as_bytes())))
 }
 
 /// The claims of a status list token, with the private claim `number`.

@@ -7,7 +7,7 @@ use edgepass_jose::jwk_set::KeyMatch;
 use edgepass_jose::{Algorithm, Jwk, JwkSet};
 
 use crate::error::VerifyError;
-use crate::fetch::{Answer, Content, Document, FetchOrder};
+use crate::fetch::{Answer, AnsweredBy, Content, Document, FetchOrder};
 use crate::freshness::{JWK_SET_HARD_STOP, UNKNOWN_KEY_COOL_DOWN};
 use crate::holder::{Held, Patience, Supply};
 use crate::metadata;
@@ -97,6 +97,14 @@ impl KeyHolder {
         }
     }
 
+    pub(crate) fn confirmed_at(&self) -> Option<UnixMillis> {
+        self.set.confirmed_at()
+    }
+
+    pub(crate) fn release(&mut self, order: &FetchOrder) {
+        self.set.end_fetch(order.lease);
+    }
+
     /// Take in a metadata document.
     pub(crate) fn land_metadata(
         &mut self,
@@ -124,7 +132,7 @@ impl KeyHolder {
         policy: &Policy,
         now: UnixMillis,
     ) -> bool {
-        if answer.from == crate::fetch::AnsweredBy::Source {
+        if answer.from == AnsweredBy::Source {
             self.set.end_fetch(order.lease);
         }
         let mut replaced = false;

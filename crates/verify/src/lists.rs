@@ -95,6 +95,14 @@ impl ListHolder {
         StatusLookup::Known { status, confirmed_at, stale, refresh }
     }
 
+    pub(crate) fn confirmed_at(&self, uri: &str) -> Option<UnixMillis> {
+        self.lists.get(uri)?.held.confirmed_at()
+    }
+
+    pub(crate) fn release(&mut self, order: &FetchOrder) {
+        self.held(&order.url).end_fetch(order.lease);
+    }
+
     /// Take in a status list token; its signature may be the host's to check.
     pub(crate) fn land(
         &mut self,

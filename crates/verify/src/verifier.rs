@@ -183,6 +183,31 @@ impl Verifier {
         self.lists.signature_checked(pending, valid, &self.policy, now);
     }
 
+    /// When the held copy of what `order` names was last confirmed at its source.
+    pub fn confirmed_at(&self, order: &FetchOrder) -> Option<UnixMillis> {
+        match order.document {
+            Document::Metadata => None,
+            Document::JwkSet => self.keys.confirmed_at(),
+            Document::StatusList => self.lists.confirmed_at(&order.url),
+        }
+    }
+
+    /// Give `order` back without fetching, if a cache read has made it unnecessary: the held copy
+    /// is fresh. False when the source must be asked all the same.
+    pub fn release_if_fresh(&mut self, order: &FetchOrder, now: UnixMillis) -> bool {
+        let window = self.policy.schedule.freshness_window;
+        let age = self.confirmed_at(order).and_then(|confirmed_at| now.since(confirmed_at));
+        let fresh = age.is_some_and(|age| age < window);
+        if fresh {
+            match order.document {
+                Document::Metadata => {}
+                Document::JwkSet => self.keys.release(order),
+                Document::StatusList => self.lists.release(order),
+            }
+        }
+        fresh
+    }
+
     fn stale_if_error(&self, check: &Check) -> Duration {
         check.demand.stale_if_error.unwrap_or(self.policy.schedule.stale_if_error)
     }

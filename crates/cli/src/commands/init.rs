@@ -1,0 +1,186 @@
+//! `edgepass init`.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use edgepass_issuer::audit::{Act, AuditEntry};
+use edgepass_issuer::client_secret::ClientSecret;
+use edgepass_issuer::entropy::Entropy;
+use edgepass_issuer::seal::MasterKey;
+use edgepass_issuer::signing_key::{KeyUse, SealedKey};
+use edgepass_issuer::{Config, Store};
+use edgepass_store::SqliteStore;
+use serde_json::json;
+
+use crate::exit::Exit;
+use crate::host::{self, OsEntropy};
+use crate::{master_key, output};
+
+/// Arguments of `init`.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// The folder to make the issuer in.
+    #[arg(default_value = ".")]
+    dir: PathBuf,
+    /// Issuer identifier: the `iss` of every token and the base of every published URL.
+    #[arg(long, default_value = "http://127.0.0.1:8787")]
+    issuer: String,
+    /// Where `serve` will listen.
+    #[arg(long, default_value = "127.0.0.1:8787")]
+    listen: String,
+    /// Audience of the example role: the URL of the guarded API.
+    #[arg(long, default_value = "https://api.example")]
+    audience: String,
+}
+
+const CLIENT_ID: &str = "example-service";
+
+pub(super) async fn run(args: Args, json: bool) -> anyhow::Result<Exit> {
+    let config_file = args.dir.join("edgepass.toml");
+    if config_file.exists() {
+        bail!("{} exists; init never overwrites", config_file.display());
+    }
+    fs::create_dir_all(&args.dir)
+        .with_context(|| format!("{} cannot be created", args.dir.display()))?;
+
+    let mut entropy = OsEntropy;
+    let secret = ClientSecret::generate(&mut entropy)?;
+    let text = TEMPLATE
+        .replace("{issuer}", &args.issuer)
+        .replace("{listen}", &args.listen)
+        .replace("{audience}", &args.audience)
+        .replace("{secret_hash}", &secret.hash(&mut entropy)?.to_string());
+    // Checked before anything is written, with the same rules that `serve` applies.
+    let config = Config::parse(&text, &args.dir)
+        .with_context(|| "the arguments do not make a configuration".to_owned())?;
+
+    let from_environment = std::env::var(master_key::VARIABLE).is_ok();
+    let master = if from_environment {
+        master_key::load(&config)?
+    } else {
+        MasterKey::new(entropy.bytes()?)
+    };
+    create_private_dir(&config.data_dir)?;
+    if config.database().exists() {
+        bail!("{} exists; init never overwrites", config.database().display());
+    }
+    if let (false, Some(file)) = (from_environment, &config.master_key_file) {
+        master_key::create(file, &master)?;
+    }
+    let key_ids = create_keys(&config, &master, &mut entropy).await?;
+    write_new(&config_file, &text)?;
+
+    if json {
+        output::json(&json!({
+            "config": config_file,
+            "issuer": config.issuer,
+            "key_ids": key_ids,
+            "client_id": CLIENT_ID,
+            "client_secret": secret.reveal(),
+        }))?;
+        return Ok(Exit::Ok);
+    }
+    output::line(&format!("made an issuer in {}", args.dir.display()))?;
+    output::line(&format!("  configuration  {}", config_file.display()))?;
+    output::line(&format!("  signing key    {}", key_ids[0]))?;
+    output::line(&format!("  standby key    {}", key_ids[1]))?;
+    if let (false, Some(file)) = (from_environment, &config.master_key_file) {
+        output::line(&format!("  master key     {} (back it up apart)", file.display()))?;
+    }
+    output::line(&format!("  client         {CLIENT_ID}"))?;
+    output::line(&format!("  client secret  {} (shown once)", secret.reveal()))?;
+    output::line(&format!("next: edgepass serve --config {}", config_file.display()))?;
+    Ok(Exit::Ok)
+}
+
+async fn create_keys(
+    config: &Config,
+    master: &MasterKey,
+    entropy: &mut OsEntropy,
+) -> anyhow::Result<[String; 2]> {
+    let store = SqliteStore::open(&config.database(), true)
+        .await
+        .with_context(|| format!("{} cannot be created", config.database().display()))?;
+    let now = host::now();
+    let seconds = now.numeric_date().seconds();
+    let keys = [
+        SealedKey::generate(KeyUse::Signing, master, entropy, seconds)?,
+        SealedKey::generate(KeyUse::Standby, master, entropy, seconds)?,
+    ];
+    let key_ids = keys.each_ref().map(|key| key.key_id.clone());
+    let act = Act::KeysCreated { key_ids: key_ids.to_vec() };
+    store.add_keys(&keys, &AuditEntry { at_ms: now.0, actor: super::actor(), act }).await?;
+    store.close().await;
+    Ok(key_ids)
+}
+
+fn create_private_dir(dir: &Path) -> anyhow::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::DirBuilderExt;
+        builder.mode(0o700);
+    }
+    builder.create(dir).with_context(|| format!("{} cannot be created", dir.display()))
+}
+
+fn write_new(file: &Path, text: &str) -> anyhow::Result<()> {
+    let write = || {
+        let mut output = fs::OpenOptions::new().write(true).create_new(true).open(file)?;
+        output.write_all(text.as_bytes())?;
+        output.sync_all()
+    };
+    write().with_context(|| format!("{} cannot be created", file.display()))
+}
+
+const TEMPLATE: &str = r#"# Edgepass issuer. Durations are strings with a unit: "10s", "10m", "1h".
+
+# Issuer identifier: the `iss` of every token and the base of every published URL. https, except on
+# loopback. Changing it makes every token issued before worthless.
+issuer = "{issuer}"
+
+# Where `edgepass serve` listens. Put a TLS proxy in front and keep this on loopback.
+listen = "{listen}"
+
+# Records, audit trail and sealed keys; relative to this file.
+data_dir = "data"
+
+# Opens the sealed signing keys. Mode 0600, outside data_dir, backed up apart from it. The
+# environment variable EDGEPASS_MASTER_KEY comes first.
+master_key_file = "master.key"
+
+[tokens]
+lifetime = "10m"     # when neither the request nor the role says otherwise
+max_lifetime = "1h"  # when the role does not say otherwise; at most "24h"
+
+# The revocation deadline: after `revoke` has returned, no verifier that reaches this issuer accepts
+# the token later than this. It must be at least the sum of the other four, as verifiers use them.
+[revocation]
+deadline = "10s"
+publish_delay = "500ms"   # from the revocation to the served list
+shared_max_age = "1s"     # what shared caches in between may add
+refresh_interval = "5s"   # how often verifiers ask while there is traffic
+fetch_timeout = "2500ms"  # when a verifier gives up asking
+
+# A role: one audience, some scopes, a longest lifetime. Tokens never get more than their role has.
+[[role]]
+name = "invoice-reader"
+audience = "{audience}"  # the URL of the guarded API
+scopes = ["invoices:read"]
+
+[[role]]
+name = "invoice-clerk"
+audience = "{audience}"
+scopes = ["invoices:read", "invoices:write"]
+max_lifetime = "30m"
+
+# An OAuth client and the roles it may use; the first is its default. `edgepass client-secret` draws
+# another secret.
+[[client]]
+id = "example-service"
+roles = ["invoice-reader", "invoice-clerk"]
+secret_hash = "{secret_hash}"
+"#;

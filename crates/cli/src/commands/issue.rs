@@ -1,0 +1,74 @@
+//! `edgepass issue`.
+
+use std::path::Path;
+
+use edgepass_issuer::issue::{IssueError, Recipient};
+use edgepass_issuer::policy::{RefusedByPolicy, TokenRequest};
+use edgepass_jose::Scope;
+use edgepass_verify::duration::DurationText;
+use serde_json::json;
+
+use crate::exit::{Exit, Failure};
+use crate::host::{self, OsEntropy};
+use crate::output;
+
+/// Arguments of `issue`.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// The role to issue under.
+    #[arg(long)]
+    role: String,
+    /// A scope to grant; repeat for more. Without it, all that the role has.
+    #[arg(long = "scope")]
+    scopes: Vec<String>,
+    /// Lifetime with a unit, such as 10m. Without it, the role's.
+    #[arg(long, value_parser = DurationText::parse)]
+    ttl: Option<DurationText>,
+    /// `client_id` of the token.
+    #[arg(long, default_value = "edgepass-cli")]
+    client: String,
+    /// `sub` of the token. Without it, the client.
+    #[arg(long)]
+    subject: Option<String>,
+}
+
+pub(super) async fn run(args: Args, config: &Path, json: bool) -> anyhow::Result<Exit> {
+    let config = super::load_config(config)?;
+    let scope = match args.scopes.as_slice() {
+        [] => None,
+        _ => Some(Scope::try_from(args.scopes)?),
+    };
+    let request = TokenRequest { scope, lifetime: args.ttl.map(|ttl| ttl.0.as_secs()) };
+    let granted = config.policy.role(&args.role).and_then(|role| role.grant(&request));
+    let grant = granted.map_err(refused)?;
+
+    let issuer = super::open_issuer(&config).await?;
+    let recipient = Recipient {
+        subject: args.subject.unwrap_or_else(|| args.client.clone()),
+        client_id: args.client,
+        actor: super::actor(),
+    };
+    let now = host::now();
+    let approved = issuer.approve(&grant, &recipient, &mut OsEntropy, now)?;
+    let issued = issuer.issue(approved, now).await.map_err(unavailable)?;
+    if json {
+        output::json(&json!({
+            "access_token": issued.token,
+            "token_type": "Bearer",
+            "expires_in": issued.lifetime,
+            "scope": issued.scope,
+            "jti": issued.jwt_id,
+        }))?;
+    } else {
+        output::line(&issued.token)?;
+    }
+    Ok(Exit::Ok)
+}
+
+fn refused(error: RefusedByPolicy) -> anyhow::Error {
+    anyhow::Error::new(Failure::Refused).context(error.to_string())
+}
+
+fn unavailable(error: IssueError) -> anyhow::Error {
+    anyhow::Error::new(Failure::Unavailable).context(super::error_chain(&error))
+}

@@ -1,0 +1,153 @@
+//! The commands.
+
+mod audit;
+mod client_secret;
+mod init;
+mod inspect;
+mod issue;
+mod revoke;
+mod serve;
+mod tokens;
+mod verify;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context;
+use clap::{CommandFactory, Parser, Subcommand};
+use edgepass_issuer::{Config, Issuer};
+use edgepass_store::SqliteStore;
+
+use crate::exit::{Exit, Failure};
+use crate::master_key;
+
+/// Short-lived, narrowly scoped, signed tokens that can be revoked in seconds.
+#[derive(Parser)]
+#[command(name = "edgepass", version, arg_required_else_help = true, after_help = EXAMPLES)]
+pub struct Cli {
+    /// The configuration file.
+    #[arg(long, global = true, env = "EDGEPASS_CONFIG", default_value = "edgepass.toml")]
+    config: PathBuf,
+    /// Print JSON for programs instead of text for people.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  edgepass init my-issuer && cd my-issuer
+  edgepass serve
+  edgepass issue --role invoice-reader --scope invoices:read --ttl 5m
+  edgepass issue --role invoice-reader | edgepass inspect -
+  edgepass revoke --jti ID --reason \"laptop lost\"
+  edgepass verify - --issuer URL --audience URL < token.txt
+
+Exit codes: 0 ok, 1 refused, 2 usage, 3 not available now.
+Tokens are read from a file or stdin, never from the command line.";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make an issuer: configuration, data directory and two signing keys.
+    Init(init::Args),
+    /// Serve tokens, keys and status lists over HTTP.
+    Serve,
+    /// Issue a token under a role.
+    Issue(issue::Args),
+    /// Revoke a token; returns when the new status list is served.
+    Revoke(revoke::Args),
+    /// List the tokens issued.
+    Tokens(tokens::Args),
+    /// Print the audit trail: who did what, when.
+    Audit,
+    /// Decode a token without verifying it.
+    Inspect(inspect::Args),
+    /// Verify a token as a guarded API would.
+    Verify(verify::Args),
+    /// Draw a client secret and the hash to write into the configuration.
+    ClientSecret,
+    /// Print a completion script for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+impl Cli {
+    /// Run the command.
+    ///
+    /// # Errors
+    ///
+    /// Whatever it met; [`crate::exit::report`] turns it into a line and an exit code.
+    pub async fn run(self) -> anyhow::Result<Exit> {
+        let Self { config, json, command } = self;
+        match command {
+            Command::Init(args) => init::run(args, json).await,
+            Command::Serve => serve::run(&config, json).await,
+            Command::Issue(args) => issue::run(args, &config, json).await,
+            Command::Revoke(args) => revoke::run(args, &config, json).await,
+            Command::Tokens(args) => tokens::run(args, &config, json).await,
+            Command::Audit => audit::run(&config, json).await,
+            Command::Inspect(args) => inspect::run(&args, json),
+            Command::Verify(args) => verify::run(args, json).await,
+            Command::ClientSecret => client_secret::run(json),
+            Command::Completions { shell } => {
+                clap_complete::generate(shell, &mut Self::command(), "edgepass", &mut io::stdout());
+                Ok(Exit::Ok)
+            }
+        }
+    }
+}
+
+/// Read and check the configuration.
+fn load_config(file: &Path) -> anyhow::Result<Config> {
+    let shown = file.display();
+    let text = std::fs::read_to_string(file)
+        .with_context(|| format!("{shown} cannot be read; run `edgepass init` or pass --config"))?;
+    let base = file.parent().unwrap_or(Path::new("."));
+    Config::parse(&text, base).with_context(|| shown.to_string())
+}
+
+/// Open the database of an issuer that was initialised before.
+async fn open_store(config: &Config) -> anyhow::Result<SqliteStore> {
+    let file = config.database();
+    let shown = file.display();
+    if !file.is_file() {
+        anyhow::bail!("{shown} does not exist; run `edgepass init` first");
+    }
+    SqliteStore::open(&file, false)
+        .await
+        .map_err(|error| anyhow::Error::new(Failure::Unavailable).context(error_chain(&error)))
+        .with_context(|| format!("{shown} cannot be opened"))
+}
+
+/// Open the issuer with its keys.
+async fn open_issuer(config: &Config) -> anyhow::Result<Issuer<SqliteStore>> {
+    let master = master_key::load(config)?;
+    let store = Arc::new(open_store(config).await?);
+    Ok(Issuer::open(store, config, &master).await?)
+}
+
+/// Who acts on this machine, for the audit trail.
+fn actor() -> String {
+    let user = ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok());
+    format!("cli:{}", user.as_deref().unwrap_or("unknown"))
+}
+
+/// An error and its causes in one line.
+fn error_chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+/// Held by `serve` while it runs: its lock tells other processes that someone publishes.
+fn serve_lock(config: &Config) -> PathBuf {
+    config.data_dir.join("serve.lock")
+}

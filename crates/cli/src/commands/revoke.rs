@@ -1,0 +1,129 @@
+//! `edgepass revoke`.
+
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context;
+use edgepass_issuer::revoke::{Revocation, revoke};
+use edgepass_issuer::storage::RecordedRevocation;
+use edgepass_issuer::{Config, Store};
+use edgepass_jose::{ClaimsSet, CompactJws};
+use edgepass_store::SqliteStore;
+use serde_json::json;
+
+use crate::exit::{Exit, Failure};
+use crate::{host, output};
+
+/// Arguments of `revoke`.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    which: Which,
+    /// Why, for the audit trail.
+    #[arg(long)]
+    reason: String,
+}
+
+/// Exactly one way to name the token.
+#[derive(clap::Args)]
+#[group(required = true, multiple = false)]
+struct Which {
+    /// The token's `jti`, as `edgepass tokens` lists it.
+    #[arg(long)]
+    jti: Option<String>,
+    /// A file that holds the token.
+    #[arg(long)]
+    token_file: Option<PathBuf>,
+    /// Read the token from stdin.
+    #[arg(value_name = "-", value_parser = ["-"])]
+    stdin: Option<String>,
+}
+
+/// How long to wait for a running `serve` to publish.
+const PATIENCE: Duration = Duration::from_secs(5);
+const POLL: Duration = Duration::from_millis(10);
+
+pub(super) async fn run(args: Args, config: &Path, json: bool) -> anyhow::Result<Exit> {
+    let config = super::load_config(config)?;
+    let jwt_id = match (args.which.jti, args.which.token_file) {
+        (Some(jwt_id), _) => jwt_id,
+        (None, Some(file)) => jwt_id(&output::read_token(&file)?)?,
+        (None, None) => jwt_id(&output::read_token(Path::new("-"))?)?,
+    };
+    let store = super::open_store(&config).await?;
+    let outcome =
+        revoke(&store, &jwt_id, &args.reason, &super::actor(), host::now()).await.map_err(
+            |error| anyhow::Error::new(Failure::Unavailable).context(super::error_chain(&error)),
+        )?;
+    let recorded = match outcome {
+        Revocation::Recorded(recorded) => recorded,
+        Revocation::LongExpired => {
+            return told(json, &jwt_id, true, "expired long ago; nothing accepts it", Exit::Ok);
+        }
+        Revocation::UnknownToken => {
+            let error = anyhow::Error::new(Failure::Refused);
+            return Err(error.context("this issuer has issued no token with that jti"));
+        }
+    };
+    let what = if recorded.already { "had been revoked" } else { "revoked" };
+    if published(&config, &store, &recorded).await? {
+        told(json, &jwt_id, true, &format!("{what}; the new status list is served"), Exit::Ok)
+    } else {
+        let text = format!("{what}: recorded, not published; start `edgepass serve` to publish it");
+        told(json, &jwt_id, false, &text, Exit::Unavailable)
+    }
+}
+
+/// Wait until a running `serve` has published the change; false without one, or when it takes too
+/// long.
+async fn published(
+    config: &Config,
+    store: &SqliteStore,
+    recorded: &RecordedRevocation,
+) -> anyhow::Result<bool> {
+    let wait = async {
+        loop {
+            let lists = store.lists(0).await?;
+            let list = lists.iter().find(|list| list.id == recorded.list_id);
+            if list.is_some_and(|list| list.published >= recorded.change) {
+                return anyhow::Ok(true);
+            }
+            if !somebody_serves(config)? {
+                return Ok(false);
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.unwrap_or(Ok(false))
+}
+
+/// `serve` holds this lock as long as it lives, however it ends.
+fn somebody_serves(config: &Config) -> anyhow::Result<bool> {
+    let path = super::serve_lock(config);
+    let Ok(file) = File::open(&path) else { return Ok(false) };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(false),
+        Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("{} cannot be locked", path.display()))
+        }
+    }
+}
+
+fn told(json: bool, jwt_id: &str, served: bool, text: &str, exit: Exit) -> anyhow::Result<Exit> {
+    if json {
+        output::json(&json!({ "jti": jwt_id, "published": served, "message": text }))?;
+    } else {
+        output::line(&format!("{jwt_id} {text}"))?;
+    }
+    Ok(exit)
+}
+
+/// `jti` of a token, unverified: it only selects one of our own records.
+fn jwt_id(token: &str) -> anyhow::Result<String> {
+    const MAX_TOKEN_BYTES: usize = 1 << 20;
+    let jws = CompactJws::parse(token, MAX_TOKEN_BYTES).context("that is no token")?;
+    let claims = ClaimsSet::new(jws.payload_object().context("that is no token")?);
+    Ok(claims.required_string("jti").context("the token cannot be named")?.to_owned())
+}

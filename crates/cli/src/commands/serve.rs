@@ -1,0 +1,97 @@
+//! `edgepass serve`.
+
+use std::fs::{File, TryLockError};
+use std::io::{ErrorKind, IsTerminal};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail};
+use edgepass_issuer::Config;
+use edgepass_server::{App, Host, router};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use crate::exit::Exit;
+use crate::host;
+
+/// How long requests in flight may take after a signal.
+const GRACE: Duration = Duration::from_secs(4);
+
+pub(super) async fn run(config: &Path, json: bool) -> anyhow::Result<Exit> {
+    log(json);
+    let config = super::load_config(config)?;
+    let issuer = Arc::new(super::open_issuer(&config).await?);
+    let _lock = lock(&config)?;
+    let listen = config.listen;
+    let listener = TcpListener::bind(listen).await.map_err(|error| match error.kind() {
+        ErrorKind::AddrInUse => {
+            anyhow!("another process listens on {listen}; stop it or change `listen`")
+        }
+        _ => anyhow!("{listen} cannot be listened on: {error}"),
+    })?;
+
+    let identifier = config.issuer.clone();
+    let app = App::new(config, issuer, Host { now: host::now, fill: host::fill });
+    let publishing = Arc::clone(&app);
+    let publication = tokio::spawn(async move { publishing.publication().run().await });
+    tracing::info!(%listen, issuer = identifier, "serving");
+    let stop = stop_signal()?;
+    let server = axum::serve(listener, router(app)).with_graceful_shutdown(async move {
+        stop.await;
+        tracing::info!("stopping");
+        // Connections that do not end by themselves are cut.
+        tokio::spawn(async {
+            tokio::time::sleep(GRACE).await;
+            std::process::exit(0);
+        });
+    });
+    server.await.context("the listener failed")?;
+    publication.abort();
+    Ok(Exit::Ok)
+}
+
+/// One publisher per data directory; the lock also tells `revoke` that someone publishes.
+fn lock(config: &Config) -> anyhow::Result<File> {
+    let path = super::serve_lock(config);
+    let shown = path.display();
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .with_context(|| format!("{shown} cannot be written"))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            bail!("another `edgepass serve` uses this data directory ({shown} is locked)")
+        }
+        Err(TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("{shown} cannot be locked"))
+        }
+    }
+}
+
+fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate()).context("no signal handler")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("no signal handler")?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+/// Logs go to stderr; `EDGEPASS_LOG` chooses what is logged, such as `debug`.
+fn log(json: bool) {
+    let filter = EnvFilter::try_from_env("EDGEPASS_LOG")
+        .unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if json {
+        builder.json().init();
+    } else {
+        builder.with_target(false).with_ansi(std::io::stderr().is_terminal()).init();
+    }
+}

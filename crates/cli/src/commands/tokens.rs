@@ -1,0 +1,83 @@
+//! `edgepass tokens`.
+
+use std::path::Path;
+
+use comfy_table::{Table, presets};
+use edgepass_issuer::Store;
+use edgepass_issuer::storage::{TokenFilter, TokenRecord};
+use serde_json::{Value, json};
+
+use crate::exit::Exit;
+use crate::{host, output};
+
+/// Arguments of `tokens`.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// Only tokens of this role.
+    #[arg(long)]
+    role: Option<String>,
+    /// Only tokens that are neither expired nor revoked.
+    #[arg(long)]
+    live: bool,
+}
+
+pub(super) async fn run(args: Args, config: &Path, json: bool) -> anyhow::Result<Exit> {
+    let config = super::load_config(config)?;
+    let store = super::open_store(&config).await?;
+    let now = host::now().numeric_date().seconds();
+    let filter = TokenFilter { role: args.role, live_at: args.live.then_some(now) };
+    let tokens = store.tokens(&filter).await?;
+    if json {
+        output::json(&tokens.iter().map(|token| record(token, now)).collect())?;
+        return Ok(Exit::Ok);
+    }
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header([
+        "ID",
+        "ROLE",
+        "SCOPES",
+        "AUDIENCE",
+        "CREATED BY",
+        "ISSUED",
+        "EXPIRES",
+        "STATUS",
+    ]);
+    for token in &tokens {
+        table.add_row([
+            token.jwt_id.as_str(),
+            &token.role,
+            &token.scope,
+            &token.audience,
+            &token.created_by,
+            &output::date(token.issued_at),
+            &output::date(token.expiration),
+            status(token, now),
+        ]);
+    }
+    output::line(&table.trim_fmt())?;
+    Ok(Exit::Ok)
+}
+
+fn record(token: &TokenRecord, now: u64) -> Value {
+    json!({
+        "jti": token.jwt_id,
+        "role": token.role,
+        "scope": token.scope,
+        "aud": token.audience,
+        "client_id": token.client_id,
+        "sub": token.subject,
+        "created_by": token.created_by,
+        "iat": token.issued_at,
+        "exp": token.expiration,
+        "status": status(token, now),
+    })
+}
+
+fn status(token: &TokenRecord, now: u64) -> &'static str {
+    match token.revoked_at_ms {
+        Some(_) => "revoked",
+        None if now >= token.expiration => "expired",
+        None => "live",
+    }
+}

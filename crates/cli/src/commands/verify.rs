@@ -1,0 +1,128 @@
+//! `edgepass verify`.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow};
+use edgepass_jose::{JwkSet, Scope};
+use edgepass_verify::fetch::{Answer, AnsweredBy, Content, Document, FetchOrder};
+use edgepass_verify::policy::{OneOrMany, StatusMode};
+use edgepass_verify::verifier::{KeySource, Verifier};
+use edgepass_verify::{Check, Demand, Policy, PolicyConfig, Verdict};
+use serde_json::{Value, json};
+
+use crate::exit::Exit;
+use crate::native::{Fetch, HttpFetch, judge};
+use crate::{host, output};
+
+/// Arguments of `verify`.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// A file that holds the token, or - for stdin.
+    #[arg(default_value = "-")]
+    token_file: PathBuf,
+    /// The issuer that the token must be of.
+    #[arg(long)]
+    issuer: String,
+    /// The audience that the token must be for.
+    #[arg(long)]
+    audience: String,
+    /// The issuer's JWK Set: a URL or a file. Without it, found through the issuer's metadata.
+    #[arg(long, value_name = "URL|FILE")]
+    jwks: Option<String>,
+    /// A scope that the token must have; repeat for more.
+    #[arg(long = "scope")]
+    scopes: Vec<String>,
+    /// Where the token's status comes from: fetched (auto), a file with the list, or not checked.
+    #[arg(long, value_name = "auto|FILE|none", default_value = "auto")]
+    status: String,
+}
+
+pub(super) async fn run(args: Args, json: bool) -> anyhow::Result<Exit> {
+    let token = output::read_token(&args.token_file)?;
+    let policy = policy(&args)?;
+    let keys = key_source(args.jwks.as_deref(), &policy)?;
+    let fetch = StatusFrom {
+        http: HttpFetch::new(host::now)?,
+        file: match args.status.as_str() {
+            "auto" | "none" => None,
+            file => Some(std::fs::read(file).with_context(|| format!("{file} cannot be read"))?),
+        },
+    };
+    let demand = Demand { all_of: Scope::try_from(args.scopes)?, ..Demand::default() };
+    let check = Check::begin(&token, &policy, demand);
+    let mut verifier = Verifier::new(policy, keys);
+    let verdict = judge(&mut verifier, check, &fetch, host::now).await;
+    print(&verdict, json)?;
+    Ok(match verdict.error() {
+        None => Exit::Ok,
+        Some(error) if error.is_unavailable() => Exit::Unavailable,
+        Some(_) => Exit::Refused,
+    })
+}
+
+fn policy(args: &Args) -> anyhow::Result<Policy> {
+    let config = json!({ "issuer": args.issuer, "audience": args.audience });
+    let mut config: PolicyConfig = serde_json::from_value(config)?;
+    config.audience = OneOrMany::One(args.audience.clone());
+    if args.status == "none" {
+        config.status.mode = StatusMode::Ignore;
+    }
+    Ok(config.try_into()?)
+}
+
+fn key_source(jwks: Option<&str>, policy: &Policy) -> anyhow::Result<KeySource> {
+    match jwks {
+        None => Ok(KeySource::Discover),
+        Some(url) if url.starts_with("https://") || url.starts_with("http://") => {
+            Ok(KeySource::Url(url.to_owned()))
+        }
+        Some(file) => {
+            let text = std::fs::read(Path::new(file))
+                .with_context(|| format!("{file} cannot be read; --jwks takes a URL or a file"))?;
+            JwkSet::parse(&text, &policy.algorithms, edgepass_crypto::is_sound)
+                .map(KeySource::Given)
+                .map_err(|error| anyhow!("{file}: {error}"))
+        }
+    }
+}
+
+fn print(verdict: &Verdict, json: bool) -> anyhow::Result<()> {
+    if json {
+        return output::json(&json!({
+            "accepted": verdict.accepted(),
+            "code": verdict.error().map(|error| error.code()),
+            "claims": verdict.outcome.as_ref().ok().map(|claims| claims.members()),
+            "stale": verdict.stale,
+        }));
+    }
+    match &verdict.outcome {
+        Ok(claims) => {
+            let claim = |name| claims.get(name).and_then(Value::as_str).unwrap_or_default();
+            output::line(&format!("accepted  jti={} scope={:?}", claim("jti"), claim("scope")))
+        }
+        Err(error) => output::line(&format!("refused   {}: {error}", error.code())),
+    }
+}
+
+/// Fetches over HTTP, except a status list that was given as a file.
+struct StatusFrom {
+    http: HttpFetch,
+    file: Option<Vec<u8>>,
+}
+
+impl Fetch for StatusFrom {
+    async fn fetch(&self, order: &FetchOrder) -> Answer {
+        match (&self.file, order.document) {
+            (Some(bytes), Document::StatusList) => Answer {
+                from: AnsweredBy::Source,
+                confirmed_at: host::now(),
+                content: Content::Body {
+                    bytes: bytes.trim_ascii().to_vec(),
+                    media_type: Some(Document::StatusList.accept().to_owned()),
+                    etag: None,
+                },
+            },
+            _ => self.http.fetch(order).await,
+        }
+    }
+}

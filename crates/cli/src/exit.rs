@@ -1,0 +1,66 @@
+//! Exit codes: 0 ok, 1 refused, 2 usage, 3 unavailable.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+/// How a command that ran to its end ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Exit {
+    /// Done.
+    Ok,
+    /// Refused: by the policy, or the token by the verifier.
+    Refused,
+    /// Not now: something that is needed does not answer.
+    Unavailable,
+}
+
+/// A failure that is not the caller's mistake, or not alone.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Failure {
+    /// Refused by a rule.
+    Refused,
+    /// Something needed is not available now.
+    Unavailable,
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Refused => "refused",
+            Self::Unavailable => "not available now",
+        })
+    }
+}
+
+impl std::error::Error for Failure {}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        match exit {
+            Exit::Ok => Self::SUCCESS,
+            Exit::Refused => Self::from(1),
+            Exit::Unavailable => Self::from(3),
+        }
+    }
+}
+
+/// Print an error with its causes and give its exit code: 1 and 3 where a [`Failure`] is its root,
+/// 2 otherwise.
+pub fn report(error: &anyhow::Error) -> ExitCode {
+    let failure = error.root_cause().downcast_ref::<Failure>();
+    let mut text = String::new();
+    for cause in error.chain().filter(|cause| !cause.is::<Failure>()) {
+        let cause = cause.to_string();
+        // Some libraries repeat their source in their own text.
+        if !text.contains(&cause) {
+            text = if text.is_empty() { cause } else { format!("{text}: {cause}") };
+        }
+    }
+    // Nothing is left to tell where even stderr is gone.
+    let _ = writeln!(std::io::stderr(), "edgepass: {text}");
+    match failure {
+        Some(Failure::Refused) => ExitCode::from(1),
+        Some(Failure::Unavailable) => ExitCode::from(3),
+        None => ExitCode::from(2),
+    }
+}

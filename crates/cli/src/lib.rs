@@ -1,0 +1,8 @@
+//! The `edgepass` program's parts: its commands, and the native host of the verifier.
+
+pub mod commands;
+pub mod exit;
+pub mod host;
+mod master_key;
+pub mod native;
+mod output;

@@ -1,0 +1,141 @@
+//! The native host of the verifier: HTTP by reqwest, ES256 and RS256 by aws-lc-rs.
+
+use std::future::Future;
+
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents, UnparsedPublicKey,
+};
+use edgepass_jose::jwk::PublicKey;
+use edgepass_verify::fetch::{Answer, AnsweredBy, Content, FetchOrder};
+use edgepass_verify::token::SignatureRequest;
+use edgepass_verify::verifier::{Landed, Progress, Verifier};
+use edgepass_verify::{Check, UnixMillis, Verdict};
+use reqwest::header::{ACCEPT, AGE, CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderMap, IF_NONE_MATCH};
+use reqwest::{Client, StatusCode};
+
+/// How the host fetches.
+pub trait Fetch {
+    /// Carry an order out. A failure is an answer, too.
+    fn fetch(&self, order: &FetchOrder) -> impl Future<Output = Answer> + Send;
+}
+
+/// Take a check to its verdict, doing what the verifier asks for on the way. Revalidations that
+/// are due are carried out before the verdict is returned.
+pub async fn judge(
+    verifier: &mut Verifier,
+    mut check: Check,
+    fetch: &impl Fetch,
+    now: impl Fn() -> UnixMillis,
+) -> Verdict {
+    loop {
+        match verifier.advance(&mut check, now()) {
+            Progress::Decided(mut verdict) => {
+                for order in std::mem::take(&mut verdict.refresh) {
+                    carry_out(verifier, order, fetch, &now).await;
+                }
+                return verdict;
+            }
+            Progress::Fetch(order) => carry_out(verifier, order, fetch, &now).await,
+            Progress::CheckSignature(request) => check.signature_checked(check_signature(&request)),
+            Progress::Wait(time) => tokio::time::sleep(time).await,
+        }
+    }
+}
+
+async fn carry_out(
+    verifier: &mut Verifier,
+    order: FetchOrder,
+    fetch: &impl Fetch,
+    now: impl Fn() -> UnixMillis,
+) {
+    let answer = fetch.fetch(&order).await;
+    if let Landed::CheckSignature(request, pending) = verifier.land(order, answer, now()) {
+        verifier.list_signature_checked(pending, check_signature(&request), now());
+    }
+}
+
+/// Check an ES256 or RS256 signature.
+pub fn check_signature(request: &SignatureRequest) -> bool {
+    let (input, signature) = (&request.signing_input, &request.signature);
+    match request.key.key() {
+        PublicKey::P256 { x, y } => {
+            let point = [&[4], x.as_slice(), y.as_slice()].concat(); // SEC 1: uncompressed
+            UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).verify(input, signature).is_ok()
+        }
+        PublicKey::Rsa { n, e } => RsaPublicKeyComponents { n, e }
+            .verify(&RSA_PKCS1_2048_8192_SHA256, input, signature)
+            .is_ok(),
+        _ => false,
+    }
+}
+
+/// Fetching over HTTP: no redirects, no cache, bounded in time and size.
+pub struct HttpFetch {
+    client: Client,
+    now: fn() -> UnixMillis,
+}
+
+impl HttpFetch {
+    /// A client of its own.
+    ///
+    /// # Errors
+    ///
+    /// When TLS cannot be set up.
+    pub fn new(now: fn() -> UnixMillis) -> reqwest::Result<Self> {
+        let client = Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .user_agent(concat!("edgepass/", env!("CARGO_PKG_VERSION")))
+            .build()?;
+        Ok(Self { client, now })
+    }
+
+    async fn get(&self, order: &FetchOrder) -> reqwest::Result<(u64, Content)> {
+        let mut request = self
+            .client
+            .get(&order.url)
+            .timeout(order.timeout)
+            .header(ACCEPT, order.document.accept())
+            .header(CACHE_CONTROL, "no-cache");
+        if let Some(etag) = &order.etag {
+            request = request.header(IF_NONE_MATCH, etag);
+        }
+        let mut response = request.send().await?;
+        let age = text(response.headers(), AGE.as_str()).and_then(|age| age.parse().ok());
+        let content = match response.status() {
+            StatusCode::NOT_MODIFIED => Content::NotModified,
+            StatusCode::OK => {
+                let media_type = text(response.headers(), CONTENT_TYPE.as_str());
+                let etag = text(response.headers(), ETAG.as_str());
+                let mut bytes = Vec::new();
+                while let Some(chunk) = response.chunk().await? {
+                    if bytes.len() + chunk.len() > order.max_bytes {
+                        return Ok((0, Content::Failed));
+                    }
+                    bytes.extend_from_slice(&chunk);
+                }
+                let media_type = media_type.map(|text| essence(&text));
+                Content::Body { bytes, media_type, etag }
+            }
+            _ => Content::Failed,
+        };
+        Ok((age.unwrap_or_default(), content))
+    }
+}
+
+impl Fetch for HttpFetch {
+    async fn fetch(&self, order: &FetchOrder) -> Answer {
+        let sent_at = (self.now)();
+        let (age, content) = self.get(order).await.unwrap_or((0, Content::Failed));
+        let confirmed_at = sent_at.minus(std::time::Duration::from_secs(age));
+        Answer { from: AnsweredBy::Source, confirmed_at, content }
+    }
+}
+
+fn text(headers: &HeaderMap, name: &str) -> Option<String> {
+    headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
+}
+
+/// A media type without its parameters, in lower case.
+fn essence(media_type: &str) -> String {
+    media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}

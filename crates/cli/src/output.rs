@@ -1,0 +1,61 @@
+//! What a command prints: text for people, JSON for programs.
+
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use chrono::{DateTime, SecondsFormat};
+use serde_json::Value;
+
+/// Print a line to stdout. A reader that has gone away (`| head`) is no failure.
+pub(crate) fn line(text: &str) -> anyhow::Result<()> {
+    match writeln!(io::stdout(), "{text}") {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(error).context("stdout cannot be written")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Print one JSON value.
+pub(crate) fn json(value: &Value) -> anyhow::Result<()> {
+    line(&value.to_string())
+}
+
+/// Read a token from a file, or from stdin for `-`.
+pub(crate) fn read_token(source: &Path) -> anyhow::Result<String> {
+    const MAX_BYTES: u64 = 1 << 20;
+    let shown = source.display();
+    let mut text = String::new();
+    if source == Path::new("-") {
+        io::stdin().take(MAX_BYTES).read_to_string(&mut text).context("stdin cannot be read")?;
+    } else if looks_like_a_token(source) {
+        bail!(
+            "a token on the command line ends up in shell histories and process lists; pipe it in \
+             instead: edgepass ... - < token.txt"
+        );
+    } else {
+        let file = std::fs::File::open(source)
+            .with_context(|| format!("{shown} cannot be read; write \"-\" to read stdin"))?;
+        file.take(MAX_BYTES)
+            .read_to_string(&mut text)
+            .with_context(|| format!("{shown} is not text"))?;
+    }
+    let token = text.trim();
+    if token.is_empty() {
+        bail!("{shown} holds no token");
+    }
+    Ok(token.to_owned())
+}
+
+/// A date in UTC, such as `2026-11-21T10:00:00Z`.
+pub(crate) fn date(seconds: u64) -> String {
+    i64::try_from(seconds)
+        .ok()
+        .and_then(|seconds| DateTime::from_timestamp(seconds, 0))
+        .map_or_else(|| seconds.to_string(), |at| at.to_rfc3339_opts(SecondsFormat::Secs, true))
+}
+
+fn looks_like_a_token(source: &Path) -> bool {
+    source.to_str().is_some_and(|text| text.starts_with("ey") && text.matches('.').count() >= 2)
+}

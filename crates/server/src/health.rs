@@ -1,0 +1,35 @@
+//! `/healthz`, `/readyz` and `/metrics`.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use edgepass_issuer::Store;
+
+use crate::App;
+
+/// The process answers.
+pub(crate) async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+/// Everything recorded is published and the database is readable.
+pub(crate) async fn readyz<S: Store>(State(app): State<Arc<App<S>>>) -> Response {
+    if app.publication.is_healthy() {
+        "ready\n".into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "publication is behind\n").into_response()
+    }
+}
+
+pub(crate) async fn metrics<S: Store>(State(app): State<Arc<App<S>>>) -> Response {
+    app.metrics.set_lists(app.publication.publisher().count());
+    match app.metrics.encode() {
+        Ok(text) => {
+            let media_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            ([(header::CONTENT_TYPE, media_type)], text).into_response()
+        }
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}

@@ -1,0 +1,65 @@
+//! The issuer over HTTP. The only crate that knows its status codes.
+
+mod client_auth;
+mod documents;
+mod error;
+mod health;
+mod metrics;
+pub mod publication;
+mod revoke;
+mod router;
+mod token;
+
+use std::sync::Arc;
+
+use edgepass_issuer::entropy::{Entropy, NoEntropy};
+use edgepass_issuer::{Config, Issuer, Publisher, Store};
+use edgepass_verify::UnixMillis;
+
+pub use publication::Publication;
+pub use router::router;
+
+/// What the host lends the server: its clock and its randomness.
+#[derive(Clone, Copy)]
+pub struct Host {
+    /// The time now.
+    pub now: fn() -> UnixMillis,
+    /// Fill with random bytes.
+    pub fill: fn(&mut [u8]) -> Result<(), NoEntropy>,
+}
+
+impl Entropy for Host {
+    fn fill(&mut self, bytes: &mut [u8]) -> Result<(), NoEntropy> {
+        (self.fill)(bytes)
+    }
+}
+
+/// Everything a request handler may use.
+pub struct App<S> {
+    pub(crate) config: Config,
+    pub(crate) issuer: Arc<Issuer<S>>,
+    pub(crate) publication: Publication<S>,
+    pub(crate) metrics: metrics::Metrics,
+    pub(crate) documents: documents::Documents,
+    pub(crate) host: Host,
+}
+
+impl<S: Store> App<S> {
+    /// Put the parts together. Nothing is published before [`Publication::run`] is.
+    pub fn new(config: Config, issuer: Arc<Issuer<S>>, host: Host) -> Arc<Self> {
+        let publisher = Publisher::new(Arc::clone(&issuer));
+        Arc::new(Self {
+            documents: documents::Documents::new(&config, &issuer),
+            publication: Publication::new(publisher, host),
+            metrics: metrics::Metrics::default(),
+            config,
+            issuer,
+            host,
+        })
+    }
+
+    /// The publication task's handle.
+    pub fn publication(&self) -> &Publication<S> {
+        &self.publication
+    }
+}

@@ -1,0 +1,54 @@
+//! Counters, without anything a caller wrote: labels come from the policy and from our own codes.
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+pub(crate) struct Metrics {
+    registry: Registry,
+    issued: Family<[(&'static str, String); 1], Counter>,
+    refused: Family<[(&'static str, String); 1], Counter>,
+    revoked: Counter,
+    lists: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("edgepass");
+        let issued = Family::default();
+        let refused = Family::default();
+        let revoked = Counter::default();
+        let lists = Gauge::default();
+        registry.register("tokens_issued", "Tokens issued over HTTP, by role", issued.clone());
+        registry.register("token_requests_refused", "By OAuth error code", refused.clone());
+        registry.register("tokens_revoked", "Tokens revoked over HTTP", revoked.clone());
+        registry.register("status_lists", "Status lists being served", lists.clone());
+        Self { registry, issued, refused, revoked, lists }
+    }
+}
+
+impl Metrics {
+    pub(crate) fn token_issued(&self, role: &str) {
+        self.issued.get_or_create(&[("role", role.to_owned())]).inc();
+    }
+
+    pub(crate) fn token_refused(&self, code: &str) {
+        self.refused.get_or_create(&[("error", code.to_owned())]).inc();
+    }
+
+    pub(crate) fn token_revoked(&self) {
+        self.revoked.inc();
+    }
+
+    pub(crate) fn set_lists(&self, count: usize) {
+        self.lists.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn encode(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}

@@ -1,0 +1,117 @@
+//! The task that keeps what is served equal to what is recorded.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use edgepass_issuer::storage::RecordedRevocation;
+use edgepass_issuer::{Publisher, Store};
+use tokio::sync::{Notify, watch};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use crate::Host;
+
+/// Publishes whenever a commit of any process changed the database.
+pub struct Publication<S> {
+    publisher: Publisher<S>,
+    host: Host,
+    wanted: Notify,
+    rounds: watch::Sender<u64>,
+    healthy: AtomicBool,
+}
+
+/// How often the database is asked whether anything was committed. A commit of another process is
+/// noticed within this; a request of this process does not wait for it.
+const POLL: Duration = Duration::from_millis(50);
+/// How long a request waits for its change to be served.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Even without a commit, look this often whether an edition must be renewed or retired.
+const HOUSEKEEPING_ROUNDS: u32 = 200;
+
+impl<S: Store> Publication<S> {
+    pub(crate) fn new(publisher: Publisher<S>, host: Host) -> Self {
+        let rounds = watch::Sender::new(0);
+        Self { publisher, host, wanted: Notify::new(), rounds, healthy: AtomicBool::new(false) }
+    }
+
+    /// Publish until the task is dropped. Run it once.
+    pub async fn run(&self) {
+        let mut ticks = interval(POLL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut seen = None;
+        let mut idle_rounds = 0_u32;
+        loop {
+            let asked = tokio::select! {
+                _ = ticks.tick() => false,
+                () = self.wanted.notified() => true,
+            };
+            let version = match self.publisher.store().version().await {
+                Ok(version) => Some(version),
+                Err(error) => {
+                    tracing::error!(error = %chain(&error), "database not readable");
+                    self.healthy.store(false, Ordering::Relaxed);
+                    continue;
+                }
+            };
+            idle_rounds += 1;
+            let healthy = self.healthy.load(Ordering::Relaxed);
+            if !asked && healthy && version == seen && idle_rounds < HOUSEKEEPING_ROUNDS {
+                continue;
+            }
+            idle_rounds = 0;
+            seen = version;
+            let outcome = self.publisher.sync((self.host.now)()).await;
+            if let Err(error) = &outcome {
+                tracing::error!(error = %chain(error), "publication failed; trying again");
+            }
+            self.healthy.store(outcome.is_ok(), Ordering::Relaxed);
+            self.rounds.send_modify(|rounds| *rounds += 1);
+        }
+    }
+
+    /// Whether the last round published everything.
+    pub fn is_healthy(&self) -> bool {
+        self.healthy.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn publisher(&self) -> &Publisher<S> {
+        &self.publisher
+    }
+
+    /// Wait until a revocation is served; false when that takes too long.
+    pub(crate) async fn served(&self, revocation: &RecordedRevocation) -> bool {
+        self.until(|publisher| publisher.covers(&revocation.list_id, revocation.change)).await
+    }
+
+    /// Publish now, until `done` or for as long as a request may wait.
+    pub(crate) async fn until(&self, done: impl Fn(&Publisher<S>) -> bool) -> bool {
+        let mut rounds = self.rounds.subscribe();
+        let attempt = async {
+            while !done(&self.publisher) {
+                self.wanted.notify_one();
+                if rounds.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        timeout(PATIENCE, attempt).await.is_ok()
+    }
+
+    /// Run one round now, whatever comes of it.
+    pub(crate) async fn round(&self) {
+        let mut rounds = self.rounds.subscribe();
+        self.wanted.notify_one();
+        // A round that does not end in time changes nothing for the caller.
+        let _ = timeout(PATIENCE, rounds.changed()).await;
+    }
+}
+
+/// An error and its causes, for a log line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}

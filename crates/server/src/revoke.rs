@@ -1,0 +1,87 @@
+//! `POST /oauth/revoke`: a client revokes a token of its own.
+
+use std::sync::Arc;
+
+use axum::extract::rejection::FormRejection;
+use axum::extract::{Form, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use edgepass_issuer::Store;
+use edgepass_issuer::revoke::{Revocation, revoke};
+use edgepass_jose::{ClaimsSet, CompactJws};
+use serde::Deserialize;
+
+use crate::App;
+use crate::client_auth::authenticate;
+use crate::error::OauthError;
+use crate::publication::chain;
+
+/// A revocation request.
+///
+/// Source: [RFC 7009 §2.1](https://www.rfc-editor.org/rfc/rfc7009#section-2.1).
+#[derive(Deserialize)]
+pub(crate) struct Body {
+    token: Option<String>,
+    #[serde(rename = "token_type_hint")]
+    _token_type_hint: Option<String>,
+    client_id: Option<String>,
+    client_secret: Option<String>,
+}
+
+/// Answers 200 only once a list that shows the revocation is being served.
+pub(crate) async fn post<S: Store>(
+    State(app): State<Arc<App<S>>>,
+    headers: HeaderMap,
+    body: Result<Form<Body>, FormRejection>,
+) -> Response {
+    match revoke_own(&app, &headers, body).await {
+        Ok(()) => StatusCode::OK.into_response(),
+        Err(error) => error.into_response(),
+    }
+}
+
+async fn revoke_own<S: Store>(
+    app: &App<S>,
+    headers: &HeaderMap,
+    body: Result<Form<Body>, FormRejection>,
+) -> Result<(), OauthError> {
+    let Form(body) =
+        body.map_err(|_| OauthError::InvalidRequest("send a form with each parameter once"))?;
+    let form = (body.client_id.as_deref(), body.client_secret.as_deref());
+    let client = authenticate(&app.config.policy, headers, form)?;
+    let token = body.token.ok_or(OauthError::InvalidRequest("token is missing"))?;
+    // RFC 7009 §2.2: an invalid token needs no revoking, and the answer is the same.
+    let Some(jwt_id) = jwt_id(&token) else { return Ok(()) };
+    let unavailable = |error: &dyn std::error::Error| {
+        tracing::error!(error = %chain(error), client = client.id, "token not revoked");
+        OauthError::Unavailable("the revocation was not recorded")
+    };
+    let store = app.issuer.store();
+    match store.token(&jwt_id).await.map_err(|error| unavailable(&error))? {
+        None => return Ok(()),
+        Some(record) if record.client_id != client.id => {
+            return Err(OauthError::UnauthorizedClient("the token was issued to another client"));
+        }
+        Some(_) => {}
+    }
+    let actor = format!("client:{}", client.id);
+    let outcome = revoke(&**store, &jwt_id, "revoked by its client", &actor, (app.host.now)())
+        .await
+        .map_err(|error| unavailable(&error))?;
+    if let Revocation::Recorded(recorded) = outcome {
+        app.metrics.token_revoked();
+        tracing::info!(jti = jwt_id, client = client.id, "token revoked");
+        if !app.publication.served(&recorded).await {
+            return Err(OauthError::Unavailable("recorded, not published yet; retry to wait"));
+        }
+    }
+    Ok(())
+}
+
+/// `jti` of a token, unverified: it only selects a record that must then be the client's own.
+fn jwt_id(token: &str) -> Option<String> {
+    const MAX_TOKEN_BYTES: usize = 16 * 1024;
+    let jws = CompactJws::parse(token, MAX_TOKEN_BYTES).ok()?;
+    let claims = ClaimsSet::new(jws.payload_object().ok()?);
+    claims.required_string("jti").ok().map(str::to_owned)
+}

@@ -1,0 +1,62 @@
+//! Which path is which.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{MatchedPath, Request};
+use axum::http::{HeaderName, Method, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use axum::routing::{get, post};
+use edgepass_issuer::Store;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::cors::{Any, CorsLayer};
+use tower_http::limit::RequestBodyLimitLayer;
+use tower_http::timeout::TimeoutLayer;
+
+use crate::{App, documents, health, revoke, token};
+
+/// The issuer's routes. Paths below the issuer identifier's own path are served at the root too:
+/// a proxy in front strips the prefix.
+pub fn router<S: Store>(app: Arc<App<S>>) -> Router {
+    let public = Router::new()
+        .route("/.well-known/jwks.json", get(documents::jwk_set::<S>))
+        .route("/.well-known/oauth-authorization-server", get(documents::metadata::<S>))
+        .route("/status-lists/{id}", get(documents::status_list::<S>))
+        .layer(cors());
+    Router::new()
+        .merge(public)
+        .route("/oauth/token", post(token::post::<S>))
+        .route("/oauth/revoke", post(revoke::post::<S>))
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz::<S>))
+        .route("/metrics", get(health::metrics::<S>))
+        .layer(RequestBodyLimitLayer::new(MAX_BODY_BYTES))
+        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, TIMEOUT))
+        .layer(CatchPanicLayer::new())
+        .layer(middleware::from_fn(log))
+        .with_state(app)
+}
+
+/// Public documents may be read from any page; nothing about them depends on the caller.
+fn cors() -> CorsLayer {
+    CorsLayer::new()
+        .allow_origin(Any)
+        .allow_methods([Method::GET])
+        .allow_headers([header::IF_NONE_MATCH, header::CACHE_CONTROL])
+        .expose_headers([header::ETAG, header::AGE, HeaderName::from_static("retry-after")])
+}
+
+/// One line a request: the route's pattern, never the path as sent, no header, no body.
+async fn log(request: Request, next: Next) -> Response {
+    let method = request.method().clone();
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let response = next.run(request).await;
+    let route = route.as_ref().map_or("(none)", MatchedPath::as_str);
+    tracing::debug!(%method, route, status = response.status().as_u16(), "request");
+    response
+}
+
+const MAX_BODY_BYTES: usize = 32 * 1024;
+const TIMEOUT: Duration = Duration::from_secs(10);

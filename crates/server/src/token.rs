@@ -1,0 +1,102 @@
+//! `POST /oauth/token`: client_credentials.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::FormRejection;
+use axum::extract::{Form, State};
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+use edgepass_issuer::Store;
+use edgepass_issuer::issue::Recipient;
+use edgepass_issuer::policy::{RefusedByPolicy, TokenRequest};
+use edgepass_jose::Scope;
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::App;
+use crate::client_auth::authenticate;
+use crate::error::OauthError;
+use crate::publication::chain;
+
+/// An access token request. A repeated parameter is refused by the form parser.
+///
+/// Source: [RFC 6749 §4.4.2](https://www.rfc-editor.org/rfc/rfc6749#section-4.4.2).
+#[derive(Deserialize)]
+pub(crate) struct Body {
+    grant_type: Option<String>,
+    scope: Option<String>,
+    /// Not of the RFC: which of its roles the client means; its first when absent.
+    role: Option<String>,
+    client_id: Option<String>,
+    client_secret: Option<String>,
+}
+
+pub(crate) async fn post<S: Store>(
+    State(app): State<Arc<App<S>>>,
+    headers: HeaderMap,
+    body: Result<Form<Body>, FormRejection>,
+) -> Response {
+    match issue(&app, &headers, body).await {
+        Ok(response) => response,
+        Err(error) => {
+            app.metrics.token_refused(error.code());
+            error.into_response()
+        }
+    }
+}
+
+async fn issue<S: Store>(
+    app: &App<S>,
+    headers: &HeaderMap,
+    body: Result<Form<Body>, FormRejection>,
+) -> Result<Response, OauthError> {
+    let Form(body) =
+        body.map_err(|_| OauthError::InvalidRequest("send a form with each parameter once"))?;
+    let form = (body.client_id.as_deref(), body.client_secret.as_deref());
+    let client = authenticate(&app.config.policy, headers, form)?;
+    match body.grant_type.as_deref() {
+        Some("client_credentials") => {}
+        Some(_) => return Err(OauthError::UnsupportedGrantType),
+        None => return Err(OauthError::InvalidRequest("grant_type is missing")),
+    }
+    let scope = body.scope.as_deref().map(Scope::parse).transpose();
+    let scope = scope.map_err(|_| OauthError::InvalidScope("scope is malformed".into()))?;
+    let role = app.config.policy.role_of(client, body.role.as_deref()).map_err(refused)?;
+    let request = TokenRequest { scope, lifetime: None };
+    let grant = role.grant(&request).map_err(refused)?;
+    let recipient = Recipient {
+        client_id: client.id.clone(),
+        subject: client.id.clone(),
+        actor: format!("client:{}", client.id),
+    };
+    let (mut entropy, now) = (app.host, (app.host.now)());
+    let approved = app
+        .issuer
+        .approve(&grant, &recipient, &mut entropy, now)
+        .map_err(|_| OauthError::Unavailable("no token can be issued now"))?;
+    let issued = app.issuer.issue(approved, now).await.map_err(|error| {
+        tracing::error!(error = %chain(&error), client = client.id, "token not issued");
+        OauthError::Unavailable("no token can be issued now")
+    })?;
+    app.metrics.token_issued(&grant.role);
+    tracing::info!(jti = issued.jwt_id, client = client.id, role = grant.role, "token issued");
+    // RFC 6749 §5.1
+    let body = Json(json!({
+        "access_token": issued.token,
+        "token_type": "Bearer",
+        "expires_in": issued.lifetime,
+        "scope": issued.scope,
+    }));
+    Ok(([(header::CACHE_CONTROL, "no-store")], body).into_response())
+}
+
+/// What the policy refuses, in OAuth's terms. The text names roles and scopes of the policy only.
+fn refused(error: RefusedByPolicy) -> OauthError {
+    match error {
+        RefusedByPolicy::Role { .. } => {
+            OauthError::UnauthorizedClient("the client may not use that role")
+        }
+        other => OauthError::InvalidScope(other.to_string()),
+    }
+}

@@ -1,0 +1,81 @@
+//! Rows as they come from the database.
+
+use edgepass_issuer::audit::AuditEntry;
+use edgepass_issuer::signing_key::{KeyUse, SealedKey};
+use edgepass_issuer::storage::{ListState, TokenRecord};
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+
+/// A row does not have the form that this program writes.
+#[derive(Debug, thiserror::Error)]
+#[error("table {0} holds a row that this program did not write")]
+pub(crate) struct BadRow(pub(crate) &'static str);
+
+pub(crate) fn key(row: &SqliteRow) -> Result<SealedKey, sqlx::Error> {
+    let bad = || sqlx::Error::Decode(Box::new(BadRow("signing_keys")));
+    let x: Vec<u8> = row.try_get("x")?;
+    Ok(SealedKey {
+        key_id: row.try_get("key_id")?,
+        use_: key_use(row.try_get("use")?).ok_or_else(bad)?,
+        x: x.try_into().map_err(|_| bad())?,
+        sealed: row.try_get("sealed")?,
+        created_at: unsigned(row, "created_at")?,
+    })
+}
+
+pub(crate) fn token(row: &SqliteRow) -> Result<TokenRecord, sqlx::Error> {
+    let revoked_at_ms: Option<i64> = row.try_get("revoked_at_ms")?;
+    Ok(TokenRecord {
+        jwt_id: row.try_get("jwt_id")?,
+        role: row.try_get("role")?,
+        client_id: row.try_get("client_id")?,
+        subject: row.try_get("subject")?,
+        audience: row.try_get("audience")?,
+        scope: row.try_get("scope")?,
+        created_by: row.try_get("created_by")?,
+        issued_at: unsigned(row, "issued_at")?,
+        expiration: unsigned(row, "expiration")?,
+        revoked_at_ms: revoked_at_ms.and_then(|at| at.try_into().ok()),
+    })
+}
+
+pub(crate) fn list_state(row: &SqliteRow) -> Result<ListState, sqlx::Error> {
+    Ok(ListState {
+        id: row.try_get("id")?,
+        changes: unsigned(row, "changes")?,
+        published: unsigned(row, "published")?,
+    })
+}
+
+pub(crate) fn audit_entry(row: &SqliteRow) -> Result<AuditEntry, sqlx::Error> {
+    let text: String = row.try_get("entry")?;
+    serde_json::from_str(&text).map_err(|error| sqlx::Error::Decode(Box::new(error)))
+}
+
+pub(crate) fn use_name(use_: KeyUse) -> &'static str {
+    match use_ {
+        KeyUse::Signing => "signing",
+        KeyUse::Standby => "standby",
+        KeyUse::Retired => "retired",
+    }
+}
+
+/// A column that this program only ever writes non-negative numbers to.
+pub(crate) fn unsigned<T: TryFrom<i64>>(
+    row: &SqliteRow,
+    column: &'static str,
+) -> Result<T, sqlx::Error> {
+    let value: i64 = row.try_get(column)?;
+    value.try_into().map_err(|_| sqlx::Error::Decode(Box::new(BadRow(column))))
+}
+
+/// Numbers of this domain are far below 2^63.
+pub(crate) fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn key_use(name: &str) -> Option<KeyUse> {
+    [KeyUse::Signing, KeyUse::Standby, KeyUse::Retired]
+        .into_iter()
+        .find(|use_| use_name(*use_) == name)
+}
