@@ -1,0 +1,137 @@
+//! Fetching documents with the host's `fetch`: no HTTP cache, no redirects, bounded.
+
+use std::time::Duration;
+
+
+use edgepass_verify::fetch::{Answer, AnsweredBy, Content, FetchOrder};
+use js_sys::{Function, Object, Promise, Reflect, Uint8Array};
+use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::JsFuture;
+
+use crate::clock::Clock;
+
+#[wasm_bindgen]
+extern "C" {
+    #[wasm_bindgen(js_name = fetch, catch)]
+    fn host_fetch(url: &str, init: &JsValue) -> Result<Promise, JsValue>;
+
+    #[wasm_bindgen(js_namespace = AbortSignal, js_name = timeout, catch)]
+    fn abort_after(millis: u32) -> Result<JsValue, JsValue>;
+
+    /// A `Response`, as far as it is used here.
+    pub(crate) type Response;
+    #[wasm_bindgen(method, getter)]
+    fn status(this: &Response) -> u16;
+    #[wasm_bindgen(method, getter)]
+    pub(crate) fn headers(this: &Response) -> Headers;
+    #[wasm_bindgen(method, getter)]
+    fn body(this: &Response) -> Option<Stream>;
+
+    pub(crate) type Headers;
+    #[wasm_bindgen(method, catch)]
+    fn get(this: &Headers, name: &str) -> Result<Option<String>, JsValue>;
+
+    type Stream;
+    #[wasm_bindgen(method, js_name = getReader, catch)]
+    fn reader(this: &Stream) -> Result<Reader, JsValue>;
+
+    type Reader;
+    #[wasm_bindgen(method, catch)]
+    fn read(this: &Reader) -> Result<Promise, JsValue>;
+    #[wasm_bindgen(method, catch)]
+    fn cancel(this: &Reader) -> Result<Promise, JsValue>;
+
+    type Chunk;
+    #[wasm_bindgen(method, getter)]
+    fn done(this: &Chunk) -> bool;
+    #[wasm_bindgen(method, getter)]
+    fn value(this: &Chunk) -> Uint8Array;
+}
+
+/// Carry an order out with `fetch`, or with the host's own when none is given.
+pub(crate) async fn fetch(order: &FetchOrder, own: Option<&Function>, clock: Clock) -> Answer {
+    let sent_at = clock.now();
+    let (age, content) = get(order, own).await.unwrap_or((Duration::ZERO, Content::Failed));
+    Answer { from: AnsweredBy::Source, confirmed_at: sent_at.minus(age), content }
+}
+
+async fn get(order: &FetchOrder, own: Option<&Function>) -> Result<(Duration, Content), JsValue> {
+    let init = init(order)?;
+    let promise = match own {
+        Some(fetch) => fetch.call2(&JsValue::UNDEFINED, &order.url.as_str().into(), &init)?,
+        None => host_fetch(&order.url, &init)?.into(),
+    };
+    let response: Response =
+        JsFuture::from(Promise::resolve(&promise)).await?.unchecked_into();
+    let headers = response.headers();
+    let age = header(&headers, "age").and_then(|age| age.parse().ok()).unwrap_or_default();
+    let content = match response.status() {
+        304 => Content::NotModified,
+        200 => match read(&response, order.max_bytes).await? {
+            Some(bytes) => Content::Body {
+                bytes,
+                media_type: header(&headers, "content-type").map(|text| essence(&text)),
+                etag: header(&headers, "etag"),
+            },
+            None => Content::Failed,
+        },
+        _ => Content::Failed,
+    };
+    Ok((Duration::from_secs(age), content))
+}
+
+/// The body, or `None` when it is longer than `max_bytes`.
+pub(crate) async fn read(
+    response: &Response,
+    max_bytes: usize,
+) -> Result<Option<Vec<u8>>, JsValue> {
+    let Some(stream) = response.body() else { return Ok(Some(Vec::new())) };
+    let reader = stream.reader()?;
+    let mut bytes = Vec::new();
+    loop {
+        let chunk: Chunk = JsFuture::from(reader.read()?).await?.unchecked_into();
+        if chunk.done() {
+            return Ok(Some(bytes));
+        }
+        let value = chunk.value();
+        if bytes.len() + value.length() as usize > max_bytes {
+            // The answer is refused either way; whether the cancellation worked changes nothing.
+            let _ = reader.cancel();
+            return Ok(None);
+        }
+        bytes.extend(value.to_vec());
+    }
+}
+
+pub(crate) fn header(headers: &Headers, name: &str) -> Option<String> {
+    headers.get(name).ok().flatten()
+}
+
+/// A media type without its parameters, in lower case.
+pub(crate) fn essence(media_type: &str) -> String {
+    media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+/// An object with these members.
+pub(crate) fn object(members: &[(&str, JsValue)]) -> Result<JsValue, JsValue> {
+    let object = Object::new();
+    for (name, value) in members {
+        Reflect::set(&object, &(*name).into(), value)?;
+    }
+    Ok(object.into())
+}
+
+fn init(order: &FetchOrder) -> Result<JsValue, JsValue> {
+    let mut headers = vec![("accept", JsValue::from(order.document.accept()))];
+    if let Some(etag) = &order.etag {
+        headers.push(("if-none-match", etag.as_str().into()));
+    }
+    let millis = u32::try_from(order.timeout.as_millis()).unwrap_or(u32::MAX);
+    object(&[
+        ("headers", object(&headers)?),
+        ("cache", "no-store".into()),
+        ("redirect", "manual".into()),
+        ("signal", abort_after(millis)?),
+    ])
+}
+
