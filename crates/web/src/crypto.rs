@@ -89,15 +89,10 @@ fn algorithm(key: &PublicKey) -> Result<JsValue, JsValue> {
 fn jwk(key: &PublicKey) -> Result<JsValue, JsValue> {
     let text = |bytes: &[u8]| JsValue::from(base64url::encode(bytes));
     match key {
-        PublicKey::P256 { x, y } => object(&[
-            ("kty", "EC".into()),
-            ("crv", "P-256".into()),
-            ("x", text(x)),
-            ("y", text(y)),
-        ]),
-        PublicKey::Rsa { n, e } => {
-            object(&[("kty", "RSA".into()), ("n", text(n)), ("e", text(e))])
+        PublicKey::P256 { x, y } => {
+            object(&[("kty", "EC".into()), ("crv", "P-256".into()), ("x", text(x)), ("y", text(y))])
         }
+        PublicKey::Rsa { n, e } => object(&[("kty", "RSA".into()), ("n", text(n)), ("e", text(e))]),
         _ => Err(JsValue::UNDEFINED),
     }
 }

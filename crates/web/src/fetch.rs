@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-
 use edgepass_verify::fetch::{Answer, AnsweredBy, Content, FetchOrder};
 use js_sys::{Function, Object, Promise, Reflect, Uint8Array};
 use wasm_bindgen::prelude::*;
@@ -61,8 +60,7 @@ async fn get(order: &FetchOrder, own: Option<&Function>) -> Result<(Duration, Co
         Some(fetch) => fetch.call2(&JsValue::UNDEFINED, &order.url.as_str().into(), &init)?,
         None => host_fetch(&order.url, &init)?.into(),
     };
-    let response: Response =
-        JsFuture::from(Promise::resolve(&promise)).await?.unchecked_into();
+    let response: Response = JsFuture::from(Promise::resolve(&promise)).await?.unchecked_into();
     let headers = response.headers();
     let age = header(&headers, "age").and_then(|age| age.parse().ok()).unwrap_or_default();
     let content = match response.status() {
@@ -134,4 +132,3 @@ fn init(order: &FetchOrder) -> Result<JsValue, JsValue> {
         ("signal", abort_after(millis)?),
     ])
 }
-

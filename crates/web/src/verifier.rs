@@ -50,12 +50,7 @@ pub type Background = Pin<Box<dyn Future<Output = ()>>>;
 
 impl WebVerifier {
     /// A verifier that holds nothing yet. `fetch` replaces the host's own.
-    pub fn new(
-        policy: Policy,
-        keys: KeySource,
-        cache: CacheTier,
-        fetch: Option<Function>,
-    ) -> Self {
+    pub fn new(policy: Policy, keys: KeySource, cache: CacheTier, fetch: Option<Function>) -> Self {
         let verifier = RefCell::new(Verifier::new(policy, keys));
         Self(Rc::new(Inner { verifier, keys: ImportedKeys::default(), cache, fetch }))
     }
@@ -73,8 +68,7 @@ impl WebVerifier {
         demand: Demand,
         clock: Clock,
     ) -> Judged {
-        let check =
-            Check::begin_request(authorization, self.0.verifier.borrow().policy(), demand);
+        let check = Check::begin_request(authorization, self.0.verifier.borrow().policy(), demand);
         self.judge(check, clock).await
     }
 

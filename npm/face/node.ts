@@ -1,0 +1,8 @@
+// Node reads the module from disk, synchronously, so that `require` works too.
+
+import { readFileSync } from 'node:fs';
+import { initSync } from '../wasm/edgepass_npm.js';
+
+initSync({ module: readFileSync(new URL('../wasm/edgepass_npm_bg.wasm', import.meta.url)) });
+
+export * from './verifier.js';

@@ -1,0 +1,99 @@
+//! The guard: stands in front of an origin API and lets through what the policy allows.
+//!
+//! `Env` gives the policy's surroundings, a request gives a verdict, a verdict gives a response;
+//! what a token is worth is decided in `edgepass-verify`.
+
+mod forward;
+mod policy;
+mod respond;
+mod route;
+mod settings;
+mod target;
+
+use edgepass_verify::{Demand, VerifyError};
+use edgepass_web::{Clock, Refusal};
+use worker::web_sys;
+use worker::{Context, Env, Request, Result, console_error, event};
+
+use crate::forward::Identity;
+use crate::policy::{Access, Route, WebSocket};
+use crate::route::Matched;
+use crate::settings::Settings;
+use crate::target::Target;
+
+/// Answer a request.
+#[event(fetch, respond_with_errors)]
+async fn fetch(request: Request, env: Env, context: Context) -> Result<web_sys::Response> {
+    let settings = match Settings::of(&env) {
+        Ok(settings) => settings,
+        Err(problem) => {
+            console_error!("the guard is not configured: {problem}");
+            let error = VerifyError::KeysUnavailable;
+            return respond::refuse(&Refusal::of(&error), None);
+        }
+    };
+    let request = request.inner();
+    let url = request.url();
+    let host = request.headers().get("host")?;
+    let target = match Target::of(&url) {
+        Ok(target) if host.as_deref().is_none_or(target::is_plain_host) => target,
+        _ => return respond::refuse(&Refusal::of(&VerifyError::RequestInvalid), None),
+    };
+    match settings.policy.find(target.path, &request.method()) {
+        Matched::Route(route) => pass(&settings, route, request, target, &env, &context).await,
+        Matched::Preflight(routes) => respond::preflight(request, &routes),
+        Matched::MethodNotAllowed(allowed) => respond::method_not_allowed(&allowed),
+        Matched::NotFound => {
+            let detail = "no route of the guard has this path";
+            respond::refuse(&Refusal::plain(404, "route_not_found", detail), None)
+        }
+    }
+}
+
+/// Check the token, then forward.
+async fn pass(
+    settings: &Settings,
+    route: &Route,
+    request: &web_sys::Request,
+    target: Target<'_>,
+    env: &Env,
+    context: &Context,
+) -> Result<web_sys::Response> {
+    let allowed_origin = respond::allowed_origin(request, route)?;
+    let allowed_origin = allowed_origin.as_deref();
+    if route.websocket == WebSocket::Refuse && request.headers().has("upgrade")? {
+        return respond::refuse(&Refusal::of(&VerifyError::RequestInvalid), allowed_origin);
+    }
+    let identity = match &route.access {
+        Access::Public => None,
+        Access::Token { all_of, any_of, audience, stale_if_error } => {
+            let demand = Demand {
+                all_of: all_of.clone(),
+                any_of: any_of.clone(),
+                audience: audience.clone().map(|audience| vec![audience]),
+                stale_if_error: *stale_if_error,
+                ..Demand::default()
+            };
+            let authorization = request.headers().get("authorization")?;
+            let verifier = &settings.verifier;
+            let judged =
+                verifier.verify_request(authorization.as_deref(), demand, Clock::Host).await;
+            if let Some(work) = judged.background {
+                context.wait_until(work);
+            }
+            match judged.verdict.outcome {
+                Ok(claims) => Some(Identity::of(&claims)),
+                Err(error) => return respond::refuse(&Refusal::of(&error), allowed_origin),
+            }
+        }
+    };
+    let forwarded = forward::forward(settings, route, request, target, identity, env).await;
+    match forwarded {
+        Ok(response) => respond::with_cors(response, allowed_origin),
+        Err(error) => {
+            console_error!("the origin does not answer: {error:?}");
+            let detail = "the origin does not answer";
+            respond::refuse(&Refusal::plain(502, "origin_unavailable", detail), allowed_origin)
+        }
+    }
+}

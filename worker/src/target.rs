@@ -1,0 +1,119 @@
+//! The request target: read in one way only, the way in which it is forwarded.
+
+/// Path and query of a request, in the bytes that are matched and forwarded.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Target<'a> {
+    /// Starts with `/`.
+    pub(crate) path: &'a str,
+    /// Starts with `?`, or is empty.
+    pub(crate) query: &'a str,
+}
+
+/// The target is one that different servers read differently.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Ambiguous;
+
+impl<'a> Target<'a> {
+    /// Take the target out of an absolute URL.
+    ///
+    /// Refused are dot segments, empty segments, back slashes, encoded slashes, back slashes, dots,
+    /// NUL and percent signs (double encoding), broken escapes, and anything but visible ASCII:
+    /// what this guard matches and what the origin reads must be the same.
+    pub(crate) fn of(url: &'a str) -> Result<Self, Ambiguous> {
+        let after_scheme = url.split_once("://").ok_or(Ambiguous)?.1;
+        let slash = after_scheme.find('/').ok_or(Ambiguous)?;
+        let target = after_scheme.get(slash..).ok_or(Ambiguous)?;
+        let target = target.split('#').next().unwrap_or_default();
+        let (path, query) = target.split_at(target.find('?').unwrap_or(target.len()));
+        if is_unambiguous(path) && query.bytes().all(|byte| byte.is_ascii_graphic()) {
+            Ok(Self { path, query })
+        } else {
+            Err(Ambiguous)
+        }
+    }
+}
+
+/// Whether a `Host` header names a host and nothing else. It becomes part of the request's URL, so a
+/// slash or a question mark in it would move the path.
+pub(crate) fn is_plain_host(host: &str) -> bool {
+    !host.is_empty()
+        && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte))
+}
+
+fn is_unambiguous(path: &str) -> bool {
+    const REFUSED_ESCAPES: [&str; 5] = ["00", "25", "2e", "2f", "5c"];
+    let visible = path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+    let escapes = path.split('%').skip(1).all(|rest| {
+        rest.get(..2).is_some_and(|digits| {
+            digits.bytes().all(|digit| digit.is_ascii_hexdigit())
+                && !REFUSED_ESCAPES.contains(&digits.to_ascii_lowercase().as_str())
+        })
+    });
+    let mut segments = path.split('/').skip(1).peekable();
+    let mut whole = true;
+    while let Some(segment) = segments.next() {
+        // Only the last segment may be empty: a trailing slash.
+        whole &=
+            segment != "." && segment != ".." && (!segment.is_empty() || segments.peek().is_none());
+    }
+    visible && escapes && whole
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_servers_read_differently_is_refused() {
+        for path in [
+            "/a/../b",
+            "/..",
+            "/a/./b",
+            "//x",
+            "/a//b",
+            "///",
+            "/a\\b",
+            "/a%2fb",
+            "/a%2Fb",
+            "/a%5cb",
+            "/a%5Cb",
+            "/%2e%2e/x",
+            "/a%00b",
+            "/%252e/x",
+            "/%25",
+            "/%",
+            "/%z",
+            "/%zz",
+            "/a\u{0}b",
+            "/caf\u{e9}",
+            "/a b",
+            "/a\tb",
+        ] {
+            assert_eq!(Target::of(&format!("https://h.example{path}")), Err(Ambiguous), "{path:?}");
+        }
+        assert_eq!(Target::of("https://h.example"), Err(Ambiguous));
+        assert_eq!(Target::of("h.example/a"), Err(Ambiguous));
+    }
+
+    #[test]
+    fn a_host_cannot_carry_a_path() {
+        for host in ["a.b/adm?", "u:p@b", "a b", "a\\b", "a#b", ""] {
+            assert!(!is_plain_host(host), "{host:?}");
+        }
+        for host in ["api.example", "127.0.0.1:8080", "[::1]:80"] {
+            assert!(is_plain_host(host), "{host:?}");
+        }
+    }
+
+    #[test]
+    fn path_and_query_are_the_bytes_of_the_url() {
+        for (url, path, query) in [
+            ("https://h/", "/", ""),
+            ("https://h/a/", "/a/", ""),
+            ("https://h/a%20b;c=d?x=../y&z=%2e%2f#f", "/a%20b;c=d", "?x=../y&z=%2e%2f"),
+            ("https://h/...?", "/...", "?"),
+        ] {
+            assert_eq!(Target::of(url), Ok(Target { path, query }), "{url}");
+        }
+    }
+}

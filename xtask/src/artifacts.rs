@@ -1,0 +1,103 @@
+//! What is built: the issuer, the npm package, the guard, the inspector.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+
+use crate::step::{self, cargo, root};
+use crate::tools::{Tools, target_dir};
+
+/// Build the `edgepass` program and say where it is.
+pub(crate) fn issuer() -> anyhow::Result<PathBuf> {
+    step::run(
+        "build the issuer",
+        &mut cargo(&["build", "--quiet", "--locked", "--package", "edgepass"]),
+    )?;
+    Ok(target_dir().join("debug/edgepass"))
+}
+
+/// Build the guard into `worker/build`.
+pub(crate) fn worker(tools: &Tools) -> anyhow::Result<()> {
+    let folder = root().join("worker");
+    let mut build = tools.command(tools.cargo_tool("worker-build"));
+    build.current_dir(&folder).args(["--profile", "edge", "--locked"]);
+    build.env("WASM_BINDGEN_BIN", tools.cargo_tool("wasm-bindgen"));
+    build.env("WASM_OPT_BIN", tools.npm_tool("wasm-opt"));
+    build.env("ESBUILD_BIN", tools.npm_tool("esbuild"));
+    step::run("build the guard", &mut build)?;
+    // worker-build keeps the names of all functions; they are a third of the module.
+    let module = folder.join("build/index_bg.wasm");
+    optimise(tools, &module, &["--strip-debug", "--strip-producers"])?;
+    println!("  {} KB of Wasm", fs::metadata(&module)?.len() / 1024);
+    Ok(())
+}
+
+/// Build the npm package and pack it; gives the tarball.
+pub(crate) fn npm(tools: &Tools) -> anyhow::Result<PathBuf> {
+    let folder = root().join("npm");
+    let target = "wasm32-unknown-unknown";
+    let arguments = ["build", "--quiet", "--locked", "--profile", "edge", "--package"];
+    let mut build = cargo(&arguments);
+    build.args(["edgepass-npm", "--target", target]);
+    step::run("compile the verifier to Wasm", &mut build)?;
+
+    let wasm = folder.join("wasm");
+    let module = target_dir().join(target).join("edge/edgepass_npm.wasm");
+    let mut bind = tools.command(tools.cargo_tool("wasm-bindgen"));
+    bind.args(["--target", "web", "--omit-default-module-path", "--out-dir"]);
+    step::run("bind it to JavaScript", bind.arg(&wasm).arg(&module))?;
+    let bound = wasm.join("edgepass_npm_bg.wasm");
+    optimise(tools, &bound, &["-Oz", "--strip-debug", "--strip-producers"])?;
+    println!("  {} KB of Wasm", fs::metadata(&bound)?.len() / 1024);
+
+    let dist = folder.join("dist");
+    if dist.exists() {
+        fs::remove_dir_all(&dist)?;
+    }
+    let mut compile = tools.command(tools.npm_tool("tsc"));
+    step::run("compile its TypeScript face", compile.args(["--project", "npm"]))?;
+    copy_folder(&wasm, &dist.join("wasm"))?;
+    for licence in ["LICENSE-APACHE", "LICENSE-MIT"] {
+        fs::copy(root().join(licence), folder.join(licence))?;
+    }
+
+    let packed = target_dir().join("npm");
+    fs::create_dir_all(&packed)?;
+    let mut pack = tools.command("npm");
+    pack.current_dir(&folder).args(["pack", "--silent", "--pack-destination"]).arg(&packed);
+    let name = step::output("npm pack", &mut pack)?;
+    Ok(packed.join(name.trim()))
+}
+
+/// Put the verifier beside the inspector's page, into `www/edgepass`.
+pub(crate) fn inspector(tools: &Tools) -> anyhow::Result<()> {
+    npm(tools)?;
+    let folder = root().join("www/edgepass");
+    if folder.exists() {
+        fs::remove_dir_all(&folder)?;
+    }
+    for part in
+        ["face/browser.js", "face/verifier.js", "wasm/edgepass_npm.js", "wasm/edgepass_npm_bg.wasm"]
+    {
+        let to = folder.join(part);
+        fs::create_dir_all(to.parent().context("a file lies in a folder")?)?;
+        fs::copy(root().join("npm/dist").join(part), to)?;
+    }
+    Ok(())
+}
+
+fn optimise(tools: &Tools, module: &Path, passes: &[&str]) -> anyhow::Result<()> {
+    let mut optimise = tools.command(tools.npm_tool("wasm-opt"));
+    optimise.arg(module).arg("-o").arg(module).args(passes);
+    step::output("wasm-opt", &mut optimise).map(drop)
+}
+
+fn copy_folder(from: &Path, to: &Path) -> anyhow::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        fs::copy(entry.path(), to.join(entry.file_name()))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,64 @@
+//! The developer's commands. `cargo xtask help` lists them.
+
+mod artifacts;
+mod ci;
+mod closure;
+mod demo;
+mod http;
+mod journey;
+mod process;
+mod step;
+mod suites;
+mod system;
+mod tools;
+
+use std::process::ExitCode;
+
+const HELP: &str = "\
+usage: cargo xtask <command>
+
+  demo [--check]     start everything and print what to try; --check makes the journey by itself
+  test [NAME...]     set up and run the suites, or those named; --list names them
+  setup              install what is missing, and nothing else
+  worker             build the guard into worker/build (wrangler calls this)
+  npm                build the npm package into npm/dist and pack it
+  inspector          build the inspector into www/edgepass
+  forge              sign the verification vectors anew
+  ci [STEP...]       run what CI runs; --list names the steps
+
+Tools go to target/tools and node_modules. Needed beforehand: rustup, Node.js with npm, a C compiler.";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let mut words = arguments.iter().map(String::as_str);
+    let command = words.next().unwrap_or("help");
+    let rest: Vec<&str> = words.collect();
+    let outcome = match (command, rest.as_slice()) {
+        ("demo", []) => demo::run(),
+        ("demo", ["--check"]) => demo::check(),
+        ("test", ["--list"]) => suites::list(),
+        ("test", names) => suites::run(names),
+        ("setup", []) => tools::everything().map(drop),
+        ("worker", []) => tools::for_wasm().and_then(|tools| artifacts::worker(&tools)),
+        ("npm", []) => tools::for_wasm().and_then(|tools| artifacts::npm(&tools).map(drop)),
+        ("inspector", []) => tools::for_wasm().and_then(|tools| artifacts::inspector(&tools)),
+        ("forge", []) => tools::for_wasm().and_then(|tools| suites::forge(&tools)),
+        ("ci", ["--list"]) => ci::list(),
+        ("ci", names) => ci::run(names),
+        ("help" | "--help" | "-h", _) => {
+            println!("{HELP}");
+            Ok(())
+        }
+        _ => {
+            eprintln!("{HELP}");
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\nxtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Running commands, visibly.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, bail};
+
+/// The workspace's folder.
+pub(crate) fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_path_buf).unwrap_or_default()
+}
+
+/// A command in the workspace's folder. Cargo's variables of this process are removed: with them
+/// some crates would be built anew at each call.
+pub(crate) fn command(program: impl AsRef<std::ffi::OsStr>) -> Command {
+    let mut command = Command::new(program);
+    command.current_dir(root());
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy().into_owned();
+        let kept = ["CARGO_HOME", "CARGO_TARGET_DIR"].contains(&name.as_str());
+        if name.starts_with("CARGO") && !kept {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// A `cargo` command.
+pub(crate) fn cargo(arguments: &[&str]) -> Command {
+    let mut command = command("cargo");
+    command.args(arguments);
+    command
+}
+
+/// Run `what`, showing its name before and its time after; its output passes through.
+pub(crate) fn run(what: &str, command: &mut Command) -> anyhow::Result<()> {
+    println!("• {what} ...");
+    let start = Instant::now();
+    let status = command.status().with_context(|| format!("{what}: {command:?} cannot be run"))?;
+    if !status.success() {
+        bail!("{what} failed ({status}); run it by itself: {}", shown(command));
+    }
+    println!("• {what}: {:.1} s", start.elapsed().as_secs_f64());
+    Ok(())
+}
+
+/// Run `what` quietly; its output is shown only when it fails.
+pub(crate) fn output(what: &str, command: &mut Command) -> anyhow::Result<String> {
+    let output = command.output().with_context(|| format!("{what}: {command:?} cannot be run"))?;
+    if !output.status.success() {
+        let text = String::from_utf8_lossy(&output.stderr);
+        bail!("{what} failed ({}): {}\n{text}", output.status, shown(command));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Run `what`, passing its output through and showing each line to `see`. True when it succeeded.
+pub(crate) fn watched(
+    what: &str,
+    command: &mut Command,
+    mut see: impl FnMut(&str),
+) -> anyhow::Result<bool> {
+    println!("• {what} ...");
+    let start = Instant::now();
+    let mut child = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("{what}: {command:?} cannot be run"))?;
+    let stdout = child.stdout.take().context("stdout is piped")?;
+    for line in BufReader::new(stdout).lines() {
+        let line = line.with_context(|| format!("{what}: its output is not text"))?;
+        println!("{line}");
+        see(&line);
+    }
+    let status = child.wait()?;
+    println!("• {what}: {:.1} s", start.elapsed().as_secs_f64());
+    Ok(status.success())
+}
+
+fn shown(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+}

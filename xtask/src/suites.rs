@@ -1,0 +1,178 @@
+//! The test suites.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, bail};
+
+use crate::artifacts;
+use crate::journey::{self, Tally};
+use crate::step::{self, cargo, root};
+use crate::system::System;
+use crate::tools::{self, Tools, target_dir};
+
+type Suite = fn(&Tools) -> anyhow::Result<Tally>;
+
+const SUITES: [(&str, &str, Suite); 4] = [
+    ("rust", "unit, documentation and whole-program tests in Rust", rust),
+    ("vectors", "one vector file on four hosts: native, Node, workerd, Chromium", vectors),
+    ("journey", "issuer, guard and origin as real processes, cache tier on and off", journey_suite),
+    ("inspector", "the inspector in real Chromium", inspector),
+];
+
+/// Name the suites.
+pub(crate) fn list() -> anyhow::Result<()> {
+    for (name, what, _) in SUITES {
+        println!("{name:<10} {what}");
+    }
+    Ok(())
+}
+
+/// Run the suites named, or all.
+pub(crate) fn run(names: &[&str]) -> anyhow::Result<()> {
+    if let Some(unknown) = names.iter().find(|name| SUITES.iter().all(|(own, ..)| own != *name)) {
+        bail!("there is no suite {unknown:?}; `cargo xtask test --list` names them");
+    }
+    let tools = tools::everything()?;
+    let mut total = Tally::default();
+    for (name, _, suite) in SUITES {
+        if names.is_empty() || names.contains(&name) {
+            println!("\n=== {name}");
+            let tally = suite(&tools).with_context(|| format!("suite {name}"))?;
+            println!("=== {name}: {} passed, {} failed", tally.passed, tally.failed);
+            total.add(&tally);
+        }
+    }
+    println!("\n{} passed, {} failed", total.passed, total.failed);
+    total.verdict()
+}
+
+/// Sign the vectors anew.
+pub(crate) fn forge(tools: &Tools) -> anyhow::Result<()> {
+    step::run("forge the vectors", &mut tools.node(&["tests/vectors/forge.mjs"]))
+}
+
+fn rust(_: &Tools) -> anyhow::Result<Tally> {
+    let mut tally = Tally::default();
+    let features = "edgepass-status-list/encoder";
+    let mut all = cargo(&["test", "--locked", "--workspace", "--features", features]);
+    // The vectors are a suite of their own; the npm package has nothing native to test.
+    all.args(["--exclude", "edgepass-npm", "--exclude", "xtask", "--no-fail-fast"]);
+    count_cargo(&mut tally, "cargo test", &mut all)?;
+    Ok(tally)
+}
+
+fn vectors(tools: &Tools) -> anyhow::Result<Tally> {
+    let mut tally = Tally::default();
+    let mut native =
+        cargo(&["test", "--locked", "--package", "edgepass-tests", "--test", "vectors"]);
+    count_cargo(&mut tally, "vectors, native", native.args(["--", "--nocapture"]))?;
+    let clean = clean_install(tools)?;
+    let mut others =
+        tools.node(&["--test", "--test-reporter=spec", "tests/hosts/vectors.test.mjs"]);
+    others.env("EDGEPASS_INSTALLED", &clean).env("EDGEPASS_CHROMIUM", tools::chromium()?);
+    count_node(&mut tally, "vectors in Node, workerd and Chromium", &mut others)?;
+    Ok(tally)
+}
+
+fn journey_suite(tools: &Tools) -> anyhow::Result<Tally> {
+    let mut tally = Tally::default();
+    let edgepass = artifacts::issuer()?;
+    artifacts::worker(tools)?;
+    for cache in ["cache-api", "none"] {
+        let mut system = System::start(tools, &edgepass, cache)?;
+        println!("cache tier {cache}:");
+        tally.add(&journey::main_job(&system));
+        tally.add(&journey::guard(&system));
+        tally.add(&journey::issuer(&system));
+        tally.add(&journey::outage(&mut system));
+    }
+    Ok(tally)
+}
+
+fn inspector(tools: &Tools) -> anyhow::Result<Tally> {
+    let mut tally = Tally::default();
+    let edgepass = artifacts::issuer()?;
+    artifacts::worker(tools)?;
+    artifacts::inspector(tools)?;
+    let system = System::start(tools, &edgepass, "none")?;
+    let (program, folder) = system.program();
+    let mut test =
+        tools.node(&["--test", "--test-reporter=spec", "tests/hosts/inspector.test.mjs"]);
+    test.env("EDGEPASS_CHROMIUM", tools::chromium()?);
+    test.env("EDGEPASS_INSPECTOR", &system.inspector).env("EDGEPASS_ISSUER", &system.issuer);
+    test.env("EDGEPASS_PROGRAM", program).env("EDGEPASS_FOLDER", folder);
+    test.env("EDGEPASS_SCREENSHOTS", target_dir().join("screenshots"));
+    count_node(&mut tally, "the inspector", &mut test)?;
+    Ok(tally)
+}
+
+/// Install the packed package into an empty folder, as its users do.
+fn clean_install(tools: &Tools) -> anyhow::Result<std::path::PathBuf> {
+    let tarball = artifacts::npm(tools)?;
+    let folder = target_dir().join("installed");
+    if folder.exists() {
+        fs::remove_dir_all(&folder)?;
+    }
+    fs::create_dir_all(&folder)?;
+    fs::write(folder.join("package.json"), "{ \"private\": true, \"type\": \"module\" }\n")?;
+    let mut install = tools.command("npm");
+    install.current_dir(&folder).args(["install", "--silent", "--ignore-scripts", "--offline"]);
+    step::run("install the packed package into a clean folder", install.arg(&tarball))?;
+    type_check(tools, &folder)?;
+    Ok(folder)
+}
+
+/// The package's types, seen by a program that uses it.
+fn type_check(tools: &Tools, folder: &Path) -> anyhow::Result<()> {
+    fs::copy(root().join("tests/hosts/types.ts"), folder.join("types.ts"))?;
+    let mut check = tools.command(tools.npm_tool("tsc"));
+    check.current_dir(folder).args(["--noEmit", "--strict", "--module", "nodenext"]);
+    check.args(["--target", "es2022", "--lib", "es2022,dom", "types.ts"]);
+    step::run("check a program against the package's types", &mut check)
+}
+
+fn count_cargo(tally: &mut Tally, what: &str, command: &mut Command) -> anyhow::Result<()> {
+    let before = tally.passed;
+    let succeeded = step::watched(what, command, |line| {
+        // test result: ok. 7 passed; 0 failed; ...
+        let Some(rest) = line.strip_prefix("test result: ") else { return };
+        let words: Vec<&str> = rest.split_whitespace().collect();
+        let count = |name: &str| {
+            let at = words.iter().position(|word| word.starts_with(name))?;
+            words.get(at.checked_sub(1)?)?.parse::<u32>().ok()
+        };
+        tally.passed += count("passed").unwrap_or_default();
+        tally.failed += count("failed").unwrap_or_default();
+    })?;
+    conclude(tally, what, before, succeeded)
+}
+
+fn count_node(tally: &mut Tally, what: &str, command: &mut Command) -> anyhow::Result<()> {
+    let before = tally.passed;
+    let succeeded = step::watched(what, command, |line| {
+        // ℹ pass 7
+        let mut words = line.split_whitespace().skip(1);
+        match (words.next(), words.next().and_then(|count| count.parse::<u32>().ok()), words.next())
+        {
+            (Some("pass"), Some(count), None) => tally.passed += count,
+            (Some("fail" | "cancelled" | "skipped" | "todo"), Some(count), None) => {
+                tally.failed += count;
+            }
+            _ => {}
+        }
+    })?;
+    conclude(tally, what, before, succeeded)
+}
+
+/// A command that failed without a counted failure, or that ran nothing, is a failure.
+fn conclude(tally: &mut Tally, what: &str, before: u32, succeeded: bool) -> anyhow::Result<()> {
+    if tally.passed == before && tally.failed == 0 {
+        bail!("{what} ran no test");
+    }
+    if !succeeded && tally.failed == 0 {
+        tally.failed += 1;
+    }
+    Ok(())
+}

@@ -1,0 +1,125 @@
+//! The whole system on this machine: issuer, origin, guard in workerd, inspector.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+use std::{fs, io};
+
+use anyhow::{Context, bail};
+use serde_json::{Value, json};
+
+use crate::process::Group;
+use crate::step::{self, command, root};
+use crate::tools::{Tools, target_dir};
+
+/// A running system. Dropping it ends every process.
+pub(crate) struct System {
+    /// The issuer's URL.
+    pub(crate) issuer: String,
+    /// The guard's URL.
+    pub(crate) guard: String,
+    /// The guard's socket without anything in front that would tidy a path.
+    pub(crate) guard_socket: String,
+    /// The sample origin's URL.
+    pub(crate) origin: String,
+    /// The inspector's URL.
+    pub(crate) inspector: String,
+    /// The example client's secret.
+    pub(crate) client_secret: String,
+    edgepass: PathBuf,
+    folder: PathBuf,
+    processes: Vec<Group>,
+}
+
+/// What the example role and the guard agree on.
+pub(crate) const AUDIENCE: &str = "https://api.example";
+
+impl System {
+    /// Start everything; `cache` is the guard's cache tier.
+    pub(crate) fn start(tools: &Tools, edgepass: &Path, cache: &str) -> anyhow::Result<Self> {
+        let folder = target_dir().join("demo");
+        match fs::remove_dir_all(&folder) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(error).context("the last demo's folder cannot be removed");
+            }
+            _ => {}
+        }
+        let listen = format!("127.0.0.1:{}", free_port()?);
+        let issuer = format!("http://{listen}");
+        let mut init = command(edgepass);
+        init.arg("init").arg(&folder).args(["--issuer", &issuer, "--listen", &listen, "--json"]);
+        let made: Value = serde_json::from_str(&step::output("edgepass init", &mut init)?)?;
+        let text = |value: &Value, name: &str| {
+            value[name].as_str().map(str::to_owned).with_context(|| format!("no {name}: {value}"))
+        };
+
+        let mut serve = command(edgepass);
+        serve.arg("serve").current_dir(&folder).env("EDGEPASS_LOG", "warn");
+        let mut issuing = Group::start("the issuer", &mut serve)?;
+        wait_until_ready(&issuer, &mut issuing)?;
+
+        let build = root().join("worker/build");
+        let setting = json!({
+            "issuer": issuer, "audience": AUDIENCE, "cache": cache,
+            "guard": build, "www": root().join("www"),
+        });
+        let script = root().join("xtask/stage/stage.mjs");
+        let mut stage = tools.node(&[&script.to_string_lossy(), &setting.to_string()]);
+        let (staging, line) = Group::start_with_line("the guard's stage", &mut stage)?;
+        let urls: Value = serde_json::from_str(&line).context("the stage's first line")?;
+        Ok(Self {
+            guard: text(&urls, "guard")?,
+            guard_socket: text(&urls, "guard_socket")?,
+            origin: text(&urls, "origin")?,
+            inspector: text(&urls, "inspector")?,
+            client_secret: text(&made, "client_secret")?,
+            issuer,
+            edgepass: edgepass.to_owned(),
+            folder,
+            processes: vec![issuing, staging],
+        })
+    }
+
+    /// An `edgepass` command that acts on this issuer.
+    pub(crate) fn edgepass(&self, arguments: &[&str]) -> Command {
+        let mut command = command(&self.edgepass);
+        command.current_dir(&self.folder).args(arguments);
+        command
+    }
+
+    /// The program, and the folder to call it in.
+    pub(crate) fn program(&self) -> (&Path, &Path) {
+        (&self.edgepass, &self.folder)
+    }
+
+    /// Kill the issuer without warning.
+    pub(crate) fn kill_issuer(&mut self) {
+        let id = self.processes[0].id().to_string();
+        let _ = Command::new("kill").args(["-KILL", &id]).status();
+        drop(self.processes.remove(0));
+    }
+
+    /// The first process that has ended, if any has.
+    pub(crate) fn all_running(&mut self) -> bool {
+        self.processes.iter_mut().all(Group::is_running)
+    }
+}
+
+fn wait_until_ready(issuer: &str, process: &mut Group) -> anyhow::Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while Instant::now() < deadline {
+        if !process.is_running() {
+            bail!("the issuer ended; what it said is above");
+        }
+        if ureq::get(format!("{issuer}/readyz")).call().is_ok() {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    bail!("the issuer was not ready within 20 s")
+}
+
+fn free_port() -> anyhow::Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0").context("loopback is not available")?.local_addr()?.port())
+}

@@ -1,0 +1,157 @@
+//! Tools that a fresh machine lacks: found or installed, at the versions written here.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, fs};
+
+use anyhow::{Context, bail};
+
+use crate::step::{self, cargo, command, root};
+
+const WASM_TARGET: &str = "wasm32-unknown-unknown";
+/// Must equal the `wasm-bindgen` of Cargo.lock.
+const WASM_BINDGEN: &str = "0.2.129";
+/// Must equal the `worker` of Cargo.lock.
+const WORKER_BUILD: &str = "0.8.7";
+const CARGO_DENY: &str = "0.20.2";
+
+/// Where the tools are.
+pub(crate) struct Tools {
+    bin: PathBuf,
+    node_modules: PathBuf,
+}
+
+impl Tools {
+    /// A tool installed by cargo.
+    pub(crate) fn cargo_tool(&self, name: &str) -> PathBuf {
+        self.bin.join(name)
+    }
+
+    /// A tool of an npm package.
+    pub(crate) fn npm_tool(&self, name: &str) -> PathBuf {
+        self.node_modules.join(".bin").join(name)
+    }
+
+    /// A command that finds the npm tools and the pinned Node first.
+    pub(crate) fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = command(program);
+        let own = self.node_modules.join(".bin");
+        let path = env::var_os("PATH").unwrap_or_default();
+        let path = env::join_paths(std::iter::once(own).chain(env::split_paths(&path)));
+        command.env("PATH", path.unwrap_or_default());
+        // Nothing is reported anywhere, and nothing is fetched behind our back.
+        command.env("WRANGLER_SEND_METRICS", "false");
+        command.env("CLOUDFLARE_CF_FETCH_ENABLED", "false");
+        command.env("WRANGLER_HIDE_BANNER", "true");
+        command
+    }
+
+    /// A Node program.
+    pub(crate) fn node(&self, arguments: &[&str]) -> Command {
+        let mut command = self.command("node");
+        command.args(arguments);
+        command
+    }
+}
+
+/// Everything that building Wasm and running workerd needs.
+pub(crate) fn for_wasm() -> anyhow::Result<Tools> {
+    let tools =
+        Tools { bin: root().join("target/tools/bin"), node_modules: root().join("node_modules") };
+    wasm_target()?;
+    cargo_install(&tools, "wasm-bindgen-cli", "wasm-bindgen", WASM_BINDGEN)?;
+    cargo_install(&tools, "worker-build", "worker-build", WORKER_BUILD)?;
+    node_modules(&tools)?;
+    Ok(tools)
+}
+
+/// That and a browser.
+pub(crate) fn everything() -> anyhow::Result<Tools> {
+    let tools = for_wasm()?;
+    chromium()?;
+    Ok(tools)
+}
+
+/// `cargo deny`.
+pub(crate) fn cargo_deny(tools: &Tools) -> anyhow::Result<()> {
+    cargo_install(tools, "cargo-deny", "cargo-deny", CARGO_DENY)
+}
+
+/// Chromium's program.
+pub(crate) fn chromium() -> anyhow::Result<PathBuf> {
+    if let Some(program) = find_chromium() {
+        return Ok(program);
+    }
+    if which("apt-get").is_some() && is_root() {
+        let packages = ["--no-install-recommends", "chromium", "fonts-dejavu-core"];
+        step::run("apt-get update", command("apt-get").args(["update", "-qq"]))?;
+        let mut install = command("apt-get");
+        install.env("DEBIAN_FRONTEND", "noninteractive");
+        step::run("install chromium", install.args(["install", "-y", "-qq"]).args(packages))?;
+    }
+    find_chromium().context(
+        "no Chromium was found; install it (Debian: apt-get install chromium) or set \
+         EDGEPASS_CHROMIUM to its program",
+    )
+}
+
+fn wasm_target() -> anyhow::Result<()> {
+    let mut list = command("rustup");
+    let installed = step::output("rustup", list.args(["target", "list", "--installed"]))
+        .context("rustup is needed: https://rustup.rs")?;
+    if installed.lines().any(|line| line == WASM_TARGET) {
+        return Ok(());
+    }
+    step::run("add the Wasm target", command("rustup").args(["target", "add", WASM_TARGET]))
+}
+
+fn cargo_install(tools: &Tools, package: &str, program: &str, version: &str) -> anyhow::Result<()> {
+    let installed = command(tools.cargo_tool(program)).arg("--version").output();
+    if installed.is_ok_and(|output| {
+        String::from_utf8_lossy(&output.stdout).split_whitespace().any(|word| word == version)
+    }) {
+        return Ok(());
+    }
+    let folder = root().join("target/tools");
+    let mut install = cargo(&["install", package, "--version", version, "--locked", "--root"]);
+    step::run(&format!("install {package} {version} (minutes, once)"), install.arg(&folder))
+}
+
+/// `npm ci`, unless the installed packages are those of the lock file.
+fn node_modules(tools: &Tools) -> anyhow::Result<()> {
+    if which("npm").is_none() {
+        bail!("npm was not found; install Node.js 20 or later: https://nodejs.org");
+    }
+    let lock = fs::read(root().join("package-lock.json"))?;
+    let stamp = tools.node_modules.join(".edgepass-lock");
+    if fs::read(&stamp).is_ok_and(|installed| installed == lock) {
+        return Ok(());
+    }
+    let mut install = command("npm");
+    install.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]);
+    step::run("npm ci", &mut install)?;
+    fs::write(stamp, lock).context("node_modules cannot be written")
+}
+
+fn find_chromium() -> Option<PathBuf> {
+    if let Some(program) = env::var_os("EDGEPASS_CHROMIUM") {
+        return Some(program.into());
+    }
+    ["chromium", "chromium-browser", "google-chrome"].iter().find_map(|name| which(name))
+}
+
+fn which(program: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH")?;
+    env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
+}
+
+fn is_root() -> bool {
+    let id = Command::new("id").arg("-u").output();
+    id.is_ok_and(|output| output.stdout.trim_ascii() == b"0")
+}
+
+/// Where the workspace's own programs are built.
+pub(crate) fn target_dir() -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| root().join("target"), |dir| Path::new(&dir).into())
+}
