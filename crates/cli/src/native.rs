@@ -16,7 +16,7 @@ use reqwest::{Client, StatusCode};
 /// How the host fetches.
 pub trait Fetch {
     /// Carry an order out. A failure is an answer, too.
-    fn fetch(&self, order: &FetchOrder) -> impl Future<Output = Answer> + Send;
+    fn fetch(&self, order: &FetchOrder) -> impl Future<Output = Answer>;
 }
 
 /// Take a check to its verdict, doing what the verifier asks for on the way. Revalidations that

@@ -1,0 +1,13 @@
+// Chromium, as the tests start it: headless, and looking for nothing outside this machine.
+
+import { chromium } from 'playwright-core';
+
+export function launch() {
+  return chromium.launch({
+    executablePath: process.env.EDGEPASS_CHROMIUM, headless: true, chromiumSandbox: false,
+    args: [
+      '--disable-quic', '--disable-gpu', '--no-first-run', '--disable-background-networking',
+      '--disable-component-update', '--disable-sync',
+    ],
+  });
+}

@@ -1,0 +1,66 @@
+// Replaying vectors on a JavaScript host, through the package as its users import it.
+
+/** Judge every vector; gives `{ id, outcome }` for each that differs, and the number judged. */
+export async function replay({ Verifier }, file) {
+  const sessions = new Map();
+  const wrong = [];
+  for (const vector of file.vectors) {
+    const outcome = await judge(Verifier, sessions, vector, file.defaults);
+    if (JSON.stringify(outcome) !== JSON.stringify(inOrder(vector.expect))) {
+      wrong.push({ id: vector.id, outcome, expected: vector.expect });
+    }
+  }
+  return { judged: file.vectors.length, wrong };
+}
+
+async function judge(Verifier, sessions, vector, defaults) {
+  const fetched = [];
+  const responses = vector.responses ?? defaults.responses;
+  const source = {
+    fetch: async (url) => {
+      fetched.push(url);
+      const { status, headers, body } = responses[url] ?? {};
+      if (status === undefined) throw new TypeError('unreachable');
+      return new Response(status === 304 ? null : body, { status, headers });
+    },
+  };
+  let held = vector.session && sessions.get(vector.session);
+  if (!held) {
+    held = { source };
+    held.verifier = Verifier.create({
+      ...options(vector.policy), jwks: keys(vector, defaults), cache: 'none', background: 'await',
+      fetch: (url, init) => held.source.fetch(url, init),
+    });
+    if (vector.session) sessions.set(vector.session, held);
+  }
+  held.source = source;
+  const { all_of, any_of, audience, stale_if_error } = vector.demand ?? {};
+  const input = 'authorization' in vector ? request(vector.authorization) : vector.token;
+  const verdict = await held.verifier.verify(input, {
+    allOf: all_of, anyOf: any_of, audience, staleIfError: stale_if_error, now: vector.now,
+  });
+  return inOrder({
+    accepted: verdict.accepted, code: verdict.code, stale: verdict.stale,
+    fetched: vector.expect.fetched && fetched,
+  });
+}
+
+const inOrder = ({ accepted, code, stale, fetched }) => ({ accepted, code, stale, fetched });
+
+function keys(vector, defaults) {
+  if (vector.discover) return undefined;
+  return vector.jwks_uri ?? vector.jwks ?? defaults.jwks;
+}
+
+function request(authorization) {
+  const headers = authorization === null ? {} : { authorization };
+  return new Request('https://api.example/', { headers });
+}
+
+/** The policy's members under the names of the package's options. */
+function options(value) {
+  if (value === null || typeof value !== 'object' || Array.isArray(value)) return value;
+  return Object.fromEntries(Object.entries(value).map(([name, inner]) => [
+    name.replace(/_([a-z])/g, (_, letter) => letter.toUpperCase()), options(inner),
+  ]));
+}

@@ -1,0 +1,169 @@
+//! Replaying vectors on the native host.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+
+use edgepass::native::{Fetch, judge};
+use edgepass_jose::{JwkSet, Scope};
+use edgepass_verify::duration::DurationText;
+use edgepass_verify::fetch::{Answer, AnsweredBy, Content, FetchOrder};
+use edgepass_verify::verifier::{KeySource, Verifier};
+use edgepass_verify::{Check, Demand, Policy, PolicyConfig, UnixMillis};
+use serde::Deserialize;
+use serde_json::Value;
+
+/// `verify.json`.
+#[derive(Deserialize)]
+pub struct VectorFile {
+    defaults: Defaults,
+    /// In order: lines of one session build on each other.
+    pub vectors: Vec<Vector>,
+}
+
+#[derive(Deserialize)]
+struct Defaults {
+    jwks: Value,
+    responses: BTreeMap<String, Response>,
+}
+
+/// One vector.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Vector {
+    /// `family/name`.
+    pub id: String,
+    #[serde(default)]
+    session: Option<String>,
+    token: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    authorization: Option<Option<String>>,
+    policy: PolicyConfig,
+    jwks: Option<Value>,
+    jwks_uri: Option<String>,
+    #[serde(default)]
+    discover: bool,
+    #[serde(default)]
+    demand: DemandText,
+    now: u64,
+    responses: Option<BTreeMap<String, Response>>,
+    /// What must come of it.
+    pub expect: Outcome,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct DemandText {
+    all_of: Vec<String>,
+    any_of: Vec<String>,
+    audience: Option<Vec<String>>,
+    stale_if_error: Option<DurationText>,
+}
+
+#[derive(Clone, Deserialize)]
+struct Response {
+    status: u16,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    #[serde(default)]
+    body: String,
+}
+
+/// What came of a vector. Where `fetched` is absent, it is not compared.
+#[derive(Debug, Deserialize, PartialEq)]
+pub struct Outcome {
+    accepted: bool,
+    code: Option<String>,
+    stale: bool,
+    fetched: Option<Vec<String>>,
+}
+
+/// Replays vectors; lines of one session share a verifier.
+#[derive(Default)]
+pub struct Replay {
+    sessions: HashMap<String, Verifier>,
+}
+
+impl Replay {
+    /// Judge one vector as it says it must be judged.
+    ///
+    /// # Panics
+    ///
+    /// When the vector itself is no vector.
+    #[expect(clippy::panic, reason = "a broken vector file is a broken test")]
+    pub async fn judge(&mut self, vector: &Vector, file: &VectorFile) -> Outcome {
+        let policy: Policy = match vector.policy.clone().try_into() {
+            Ok(policy) => policy,
+            Err(error) => panic!("{}: {error}", vector.id),
+        };
+        let demand = Demand {
+            all_of: Scope::try_from(vector.demand.all_of.clone()).unwrap_or_default(),
+            any_of: Scope::try_from(vector.demand.any_of.clone()).unwrap_or_default(),
+            audience: vector.demand.audience.clone(),
+            stale_if_error: vector.demand.stale_if_error.map(|duration| duration.0),
+            ..Demand::default()
+        };
+        let check = match (&vector.authorization, &vector.token) {
+            (Some(header), _) => Check::begin_request(header.as_deref(), &policy, demand),
+            (None, Some(token)) => Check::begin(token, &policy, demand),
+            (None, None) => panic!("{}: neither token nor authorization", vector.id),
+        };
+        let mut alone = Verifier::new(policy.clone(), keys(vector, file, &policy));
+        let verifier = match &vector.session {
+            None => &mut alone,
+            Some(name) => self.sessions.entry(name.clone()).or_insert(alone),
+        };
+        let now = UnixMillis::from_seconds(vector.now);
+        let responses = vector.responses.as_ref().unwrap_or(&file.defaults.responses);
+        let origin = Origin { responses, now, fetched: RefCell::default() };
+        let verdict = judge(verifier, check, &origin, || now).await;
+        Outcome {
+            accepted: verdict.accepted(),
+            code: verdict.error().map(|error| error.code().to_owned()),
+            stale: verdict.stale,
+            fetched: vector.expect.fetched.as_ref().map(|_| origin.fetched.into_inner()),
+        }
+    }
+}
+
+fn keys(vector: &Vector, file: &VectorFile, policy: &Policy) -> KeySource {
+    match (&vector.jwks_uri, vector.discover) {
+        (Some(url), _) => KeySource::Url(url.clone()),
+        (None, true) => KeySource::Discover,
+        (None, false) => {
+            let text = vector.jwks.as_ref().unwrap_or(&file.defaults.jwks).to_string();
+            let set = JwkSet::parse(text.as_bytes(), &policy.algorithms, edgepass_crypto::is_sound);
+            KeySource::Given(set.unwrap_or_default())
+        }
+    }
+}
+
+/// A source that answers what the vector says; what it does not name is unreachable.
+struct Origin<'v> {
+    responses: &'v BTreeMap<String, Response>,
+    now: UnixMillis,
+    fetched: RefCell<Vec<String>>,
+}
+
+impl Fetch for Origin<'_> {
+    async fn fetch(&self, order: &FetchOrder) -> Answer {
+        self.fetched.borrow_mut().push(order.url.clone());
+        let content = match self.responses.get(&order.url) {
+            Some(Response { status: 304, .. }) => Content::NotModified,
+            Some(Response { status: 200, headers, body }) if body.len() <= order.max_bytes => {
+                let header = |name: &str| headers.get(name).cloned();
+                Content::Body {
+                    bytes: body.clone().into_bytes(),
+                    media_type: header("content-type"),
+                    etag: header("etag"),
+                }
+            }
+            _ => Content::Failed,
+        };
+        Answer { from: AnsweredBy::Source, confirmed_at: self.now, content }
+    }
+}
+
+/// Tells `null` from absence.
+fn present<'de, D: serde::Deserializer<'de>>(input: D) -> Result<Option<Option<String>>, D::Error> {
+    Option::deserialize(input).map(Some)
+}
