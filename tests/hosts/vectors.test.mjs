@@ -67,20 +67,11 @@ test('node: options are checked, responses are RFC 6750 and RFC 9457', async () 
   assert.equal(decodeUnverified('abc'), null);
 });
 
-test('workerd: every vector gives its verdict and code', async (t) => {
-  // Bundled as wrangler does it: the package's `workerd` condition, the Wasm module left an import.
+/** Run a Worker that uses the package, bundled as wrangler does it: the package's `workerd`
+ * condition, the Wasm module left an import. */
+async function startWorkerd(t, contents) {
   const bundle = await build({
-    stdin: {
-      contents: `
-        import * as edgepass from 'edgepass';
-        import { replay } from './replay.mjs';
-        // Global scope: no I/O, no randomness, or workerd refuses to start.
-        edgepass.Verifier.create({ issuer: 'https://issuer.example', audience: 'a' });
-        export default { async fetch(request) {
-          return Response.json(await replay(edgepass, await request.json()));
-        } };`,
-      resolveDir: here,
-    },
+    stdin: { contents, resolveDir: here },
     bundle: true, write: false, format: 'esm', conditions: ['workerd'],
     alias: { edgepass: join(packageFolder, 'dist/face/workerd.js') },
     plugins: [{
@@ -101,10 +92,101 @@ test('workerd: every vector gives its verdict and code', async (t) => {
     ],
   }));
   t.after(() => workerd.dispose());
-  const url = await workerd.ready;
+  return workerd.ready;
+}
+
+test('workerd: every vector gives its verdict and code', async (t) => {
+  const url = await startWorkerd(t, `
+    import * as edgepass from 'edgepass';
+    import { replay } from './replay.mjs';
+    // Global scope: no I/O, no randomness, or workerd refuses to start.
+    edgepass.Verifier.create({ issuer: 'https://issuer.example', audience: 'a' });
+    export default { async fetch(request) {
+      return Response.json(await replay(edgepass, await request.json()));
+    } };`);
   const response = await fetch(url, { method: 'POST', body: JSON.stringify(file) });
   assert.equal(response.status, 200, await response.clone().text());
   assertAll(await response.json());
+});
+
+test('workerd: the Cache API tier spares fetches and confirms nothing', async (t) => {
+  const url = await startWorkerd(t, `
+    import { Verifier } from 'edgepass';
+    export default { async fetch(request) {
+      const { vector, responses, jwks_uri, steps } = await request.json();
+      const seen = [];
+      for (const { cache, now, online } of steps) {
+        const fetched = [];
+        // A verifier of its own stands for a fresh isolate.
+        const verifier = Verifier.create({
+          ...vector.policy, jwks: jwks_uri, cache, fetch: async (url) => {
+            fetched.push(new URL(url).pathname);
+            if (!online) throw new TypeError('unreachable');
+            const { status, headers, body } = responses[url];
+            return new Response(body, { status, headers });
+          },
+        });
+        const { code, stale } = await verifier.verify(vector.token, { now });
+        seen.push({ code, stale, fetched: fetched.length });
+      }
+      return Response.json(seen);
+    } };`);
+  const vector = file.vectors.find(({ id }) => id === 'accepted/eddsa');
+  const uri = 'https://issuer.example/.well-known/jwks.json';
+  const { now } = vector;
+  const keys = { status: 200, headers: { etag: '"j"' }, body: JSON.stringify(file.defaults.jwks) };
+  const response = await fetch(url, {
+    method: 'POST',
+    body: JSON.stringify({
+      vector, jwks_uri: uri, responses: { ...file.defaults.responses, [uri]: keys },
+      steps: [
+        { cache: 'cache-api', now, online: true },
+        { cache: 'cache-api', now: now + 4, online: false },
+        { cache: 'none', now: now + 4, online: true },
+        // What the cache holds was confirmed at `now`, however often it was read since.
+        { cache: 'cache-api', now: now + 9, online: true },
+        { cache: 'cache-api', now: now + 30, online: false },
+        { cache: 'cache-api', now: now + 200, online: false },
+      ],
+    }),
+  });
+  assert.equal(response.status, 200, await response.clone().text());
+  assert.deepEqual(await response.json(), [
+    { code: null, stale: false, fetched: 2 },
+    { code: null, stale: false, fetched: 0 },
+    { code: null, stale: false, fetched: 2 },
+    { code: null, stale: false, fetched: 2 },
+    { code: null, stale: true, fetched: 2 },
+    { code: 'keys_unavailable', stale: false, fetched: 1 },
+  ]);
+});
+
+test('workerd: concurrent requests without a copy fetch once', async (t) => {
+  const url = await startWorkerd(t, `
+    import { Verifier } from 'edgepass';
+    const verifiers = new Map();
+    const fetched = [];
+    export default { async fetch(request, env, { waitUntil }) {
+      if (request.method === 'GET') return Response.json(fetched);
+      const { vector, jwks, responses } = await request.json();
+      if (!verifiers.size) verifiers.set('one', Verifier.create({
+        ...vector.policy, jwks, cache: 'none', fetch: async (url) => {
+          fetched.push(url);
+          await new Promise((resolve) => setTimeout(resolve, 100));
+          const { status, headers, body } = responses[url];
+          return new Response(body, { status, headers });
+        },
+      }));
+      const { code } = await verifiers.get('one').verify(vector.token, { now: vector.now });
+      return Response.json(code);
+    } };`);
+  const vector = file.vectors.find(({ id }) => id === 'accepted/eddsa');
+  const body = JSON.stringify({ vector, ...file.defaults });
+  const codes = await Promise.all(Array.from({ length: 10 }, async () => (
+    (await fetch(url, { method: 'POST', body })).json()
+  )));
+  assert.deepEqual(codes, Array(10).fill(null));
+  assert.equal((await (await fetch(url)).json()).length, 1);
 });
 
 test('chromium: every vector gives its verdict and code', async (t) => {

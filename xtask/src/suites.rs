@@ -58,7 +58,7 @@ fn rust(_: &Tools) -> anyhow::Result<Tally> {
     let features = "edgepass-status-list/encoder";
     let mut all = cargo(&["test", "--locked", "--workspace", "--features", features]);
     // The vectors are a suite of their own; the npm package has nothing native to test.
-    all.args(["--exclude", "edgepass-npm", "--exclude", "xtask", "--no-fail-fast"]);
+    all.args(["--exclude", "edgepass-npm", "--exclude", "edgepass-tests", "--no-fail-fast"]);
     count_cargo(&mut tally, "cargo test", &mut all)?;
     Ok(tally)
 }
@@ -86,9 +86,21 @@ fn journey_suite(tools: &Tools) -> anyhow::Result<Tally> {
         tally.add(&journey::main_job(&system));
         tally.add(&journey::guard(&system));
         tally.add(&journey::issuer(&system));
+        if cache == "none" {
+            guard_tests(&mut tally, tools, &system)?;
+        }
         tally.add(&journey::outage(&mut system));
     }
     Ok(tally)
+}
+
+/// The guard with other surroundings than the demo's.
+fn guard_tests(tally: &mut Tally, tools: &Tools, system: &System) -> anyhow::Result<()> {
+    let (program, folder) = system.program();
+    let mut test = tools.node(&["--test", "--test-reporter=spec", "tests/hosts/guard.test.mjs"]);
+    test.env("EDGEPASS_GUARD", root().join("worker/build")).env("EDGEPASS_ISSUER", &system.issuer);
+    test.env("EDGEPASS_PROGRAM", program).env("EDGEPASS_FOLDER", folder);
+    count_node(tally, "the guard's surroundings", &mut test)
 }
 
 fn inspector(tools: &Tools) -> anyhow::Result<Tally> {

@@ -1,0 +1,284 @@
+//! The program as its users call it: exit codes, and what it says when something is wrong.
+
+use std::fs;
+use std::io::Write;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+struct Issuer {
+    folder: tempfile::TempDir,
+}
+
+impl Issuer {
+    fn new() -> Self {
+        let issuer = Self { folder: tempfile::tempdir().unwrap() };
+        let output = issuer.run(&["init", "."]);
+        assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+        issuer
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_edgepass"));
+        command.current_dir(self.folder.path()).args(arguments);
+        command.env_remove("EDGEPASS_MASTER_KEY").env_remove("EDGEPASS_CONFIG");
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        ended(&mut self.command(arguments))
+    }
+
+    fn run_with_input(&self, arguments: &[&str], input: &str) -> Output {
+        let mut child = self
+            .command(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    }
+
+    /// Change the configuration, then see what `serve` says to it.
+    fn serve_with(&self, from: &str, to: &str) -> Output {
+        let file = self.path("edgepass.toml");
+        let text = fs::read_to_string(&file).unwrap();
+        assert!(text.contains(from), "{from}");
+        fs::write(&file, text.replacen(from, to, 1)).unwrap();
+        let output = self.run(&["serve"]);
+        fs::write(&file, text).unwrap();
+        output
+    }
+
+    fn token(&self) -> String {
+        let output = self.run(&["issue", "--role", "invoice-reader"]);
+        assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
+
+/// The output of a command that must end by itself: a `serve` that starts after all is a failure.
+fn ended(command: &mut Command) -> Output {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    for _ in 0..1000 {
+        if child.try_wait().unwrap().is_some() {
+            return child.wait_with_output().unwrap();
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    child.kill().unwrap();
+    panic!("{command:?} still runs after 10 s");
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// One clear line on stderr, and the exit code.
+fn assert_refused(output: &Output, code: i32, says: &str) {
+    let text = said(output);
+    assert_eq!(output.status.code(), Some(code), "{text}");
+    assert!(text.contains(says), "{text:?} does not say {says:?}");
+    assert_eq!(text.trim_end().lines().count(), 1, "{text:?}");
+}
+
+#[test]
+fn init_never_overwrites() {
+    let issuer = Issuer::new();
+    let before = fs::read(issuer.path("edgepass.toml")).unwrap();
+    assert_refused(&issuer.run(&["init", "."]), 2, "never overwrites");
+    fs::remove_file(issuer.path("edgepass.toml")).unwrap();
+    assert_refused(&issuer.run(&["init", "."]), 2, "never overwrites");
+    fs::write(issuer.path("edgepass.toml"), before).unwrap();
+    issuer.token();
+}
+
+#[test]
+fn init_refuses_arguments_that_make_no_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    let issuer = Issuer { folder };
+    assert_refused(&issuer.run(&["init", "x", "--issuer", "ftp://x"]), 2, "https URL");
+    assert!(!issuer.path("x/data").exists());
+}
+
+#[test]
+fn a_wrong_configuration_names_file_line_and_mend() {
+    let issuer = Issuer::new();
+    for (from, to, says) in [
+        ("data_dir", "data_directory", "unknown field `data_directory`"),
+        ("lifetime = \"10m\"", "lifetime = 10", "write \"10s\" or \"10m\""),
+        ("max_lifetime = \"30m\"", "max_lifetime = \"48h\"", "from \"1s\" to \"1day\""),
+        ("deadline = \"10s\"", "deadline = \"5s\"", "raise deadline to at least \"9s\""),
+        ("roles = [", "roles = [\"nobody\", ", "there is no role \"nobody\""),
+    ] {
+        let output = issuer.serve_with(from, to);
+        assert_refused(&output, 2, says);
+        assert!(said(&output).contains("edgepass.toml: line "), "{}", said(&output));
+    }
+}
+
+#[test]
+fn the_master_key_must_be_the_right_one_and_private() {
+    let issuer = Issuer::new();
+    let wrong = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+    let output = ended(issuer.command(&["serve"]).env("EDGEPASS_MASTER_KEY", wrong));
+    assert_refused(&output, 2, "does not open the signing keys");
+    let output = ended(issuer.command(&["serve"]).env("EDGEPASS_MASTER_KEY", "short"));
+    assert_refused(&output, 2, "43 characters");
+
+    let file = issuer.path("master.key");
+    let chmod = |mode: &str| {
+        assert!(Command::new("chmod").arg(mode).arg(&file).status().unwrap().success());
+    };
+    chmod("644");
+    assert_refused(&issuer.run(&["serve"]), 2, "chmod 600");
+    chmod("600");
+    fs::write(&file, "not a key").unwrap();
+    assert_refused(&issuer.run(&["serve"]), 2, "43 characters");
+    fs::remove_file(&file).unwrap();
+    assert_refused(&issuer.run(&["serve"]), 2, "cannot be read");
+}
+
+#[test]
+fn a_port_in_use_is_one_clear_line() {
+    let issuer = Issuer::new();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let output =
+        issuer.serve_with("listen = \"127.0.0.1:8787\"", &format!("listen = \"{address}\""));
+    assert_refused(&output, 2, "another process listens on");
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_one_clear_line() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("file"), "").unwrap();
+    let issuer = Issuer { folder };
+    assert_refused(&issuer.run(&["init", "file/below"]), 2, "cannot be created");
+}
+
+#[test]
+fn without_init_the_way_is_shown() {
+    let issuer = Issuer { folder: tempfile::tempdir().unwrap() };
+    assert_refused(&issuer.run(&["serve"]), 2, "run `edgepass init`");
+    let issuer = Issuer::new();
+    fs::remove_dir_all(issuer.path("data")).unwrap();
+    assert_refused(&issuer.run(&["issue", "--role", "invoice-reader"]), 2, "run `edgepass init`");
+}
+
+#[test]
+fn the_policy_is_enforced_and_says_what_is_allowed() {
+    let issuer = Issuer::new();
+    for (arguments, says) in [
+        (["--role", "nobody", "--ttl", "1m"], "allowed: invoice-reader, invoice-clerk"),
+        (["--role", "invoice-reader", "--ttl", "2h"], "at most \"1h\""),
+        (["--role", "invoice-reader", "--scope", "admin"], "allowed: invoices:read"),
+    ] {
+        let output = issuer.run(&[["issue"].as_slice(), &arguments].concat());
+        assert_refused(&output, 1, says);
+    }
+    let output = issuer.run(&["issue", "--role", "invoice-reader", "--ttl", "90"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said(&output).contains("\"90s\""));
+    assert_eq!(issuer.run(&["tokens", "--json"]).stdout.trim_ascii(), b"[]");
+}
+
+#[test]
+fn tokens_are_listed_with_their_status() {
+    let issuer = Issuer::new();
+    let tokens = [issuer.token(), issuer.token()];
+    let output = issuer.run_with_input(&["revoke", "-", "--reason", "test"], &tokens[0]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("recorded, not published"));
+
+    let list = |arguments: &[&str]| -> Vec<serde_json::Value> {
+        let output = issuer.run(&[["tokens", "--json"].as_slice(), arguments].concat());
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    assert_eq!(list(&[]).len(), 2);
+    assert_eq!(list(&["--live"]).len(), 1);
+    assert_eq!(list(&["--role", "invoice-clerk"]).len(), 0);
+    let revoked = list(&[]).iter().filter(|token| token["status"] == "revoked").count();
+    assert_eq!(revoked, 1);
+    let text = String::from_utf8(issuer.run(&["tokens"]).stdout).unwrap();
+    for column in ["ID", "ROLE", "SCOPES", "AUDIENCE", "CREATED BY", "ISSUED", "EXPIRES", "STATUS"]
+    {
+        assert!(text.lines().next().unwrap().contains(column), "{text}");
+    }
+}
+
+#[test]
+fn inspect_is_loud_and_harmless() {
+    let issuer = Issuer::new();
+    let token = issuer.token();
+    let output = issuer.run_with_input(&["inspect", "-"], &token);
+    assert!(String::from_utf8_lossy(&output.stdout).starts_with("UNVERIFIED"));
+    assert_refused(&issuer.run_with_input(&["inspect", "-"], "nonsense"), 1, "not a token");
+    assert_refused(&issuer.run_with_input(&["inspect", "-"], ""), 2, "holds no token");
+    // {"alg":"a"} . {"x":"<escape>[31m"}
+    let escape = "eyJhbGciOiJhIn0.eyJ4IjoiXHUwMDFiWzMxbSJ9.";
+    let output = issuer.run_with_input(&["inspect", "-"], escape);
+    assert!(!output.stdout.contains(&0x1b), "an escape sequence reached the terminal");
+}
+
+#[test]
+fn a_token_in_the_arguments_is_refused() {
+    let issuer = Issuer::new();
+    let token = issuer.token();
+    let output = issuer.run(&["inspect", token.trim()]);
+    assert_refused(&output, 2, "shell histories");
+    assert!(!said(&output).contains("eyJ"));
+}
+
+#[test]
+fn verify_exits_by_its_verdict() {
+    let issuer = Issuer::new();
+    let token = issuer.token();
+    let verify = |jwks: &Path, extra: &[&str]| {
+        let base = [
+            "verify",
+            "-",
+            "--issuer",
+            "http://127.0.0.1:8787",
+            "--audience",
+            "https://api.example",
+            "--jwks",
+            jwks.to_str().unwrap(),
+        ];
+        issuer.run_with_input(&[base.as_slice(), extra].concat(), &token)
+    };
+    let keys = issuer.path("keys.json");
+    fs::write(&keys, "{\"keys\":[]}").unwrap();
+    let output = verify(&keys, &["--status", "none"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("key_not_found"));
+    assert_refused(&verify(&issuer.path("absent.json"), &[]), 2, "a URL or a file");
+    fs::write(&keys, "nonsense").unwrap();
+    assert_refused(&verify(&keys, &[]), 2, "not a JWK Set");
+    let output = issuer.run_with_input(
+        &["verify", "-", "--issuer", "http://127.0.0.1:1", "--audience", "a"],
+        &token,
+    );
+    assert_eq!(output.status.code(), Some(1)); // the issuer differs: nothing is fetched
+    assert_eq!(
+        issuer.run_with_input(&["revoke", "--jti", "nobody", "--reason", "x"], "").status.code(),
+        Some(1)
+    );
+}
+
+#[test]
+fn help_has_examples_and_completions_are_written() {
+    let issuer = Issuer { folder: tempfile::tempdir().unwrap() };
+    let help = String::from_utf8(issuer.run(&["--help"]).stdout).unwrap();
+    assert!(help.contains("Examples:") && help.contains("Exit codes:"), "{help}");
+    for shell in ["bash", "zsh", "fish"] {
+        let output = issuer.run(&["completions", shell]);
+        assert!(output.stdout.len() > 1000, "{shell}");
+    }
+}

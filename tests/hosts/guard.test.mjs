@@ -1,0 +1,121 @@
+// The guard in workerd with surroundings of its own: service binding, WebSocket, streams, failures.
+
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import test from 'node:test';
+import { Log, LogLevel, Miniflare, convertV4MiniflareOptions } from 'miniflare';
+
+const { EDGEPASS_GUARD: build, EDGEPASS_ISSUER: issuer, EDGEPASS_PROGRAM: program, EDGEPASS_FOLDER: folder } = process.env;
+const authorization = `Bearer ${execFileSync(
+  program, ['issue', '--role', 'invoice-clerk'], { cwd: folder, encoding: 'utf8' },
+).trim()}`;
+
+const ORIGIN = `
+  const encoder = new TextEncoder();
+  export default { async fetch(request) {
+    const { pathname } = new URL(request.url);
+    if (request.headers.get('upgrade') === 'websocket') {
+      const [client, server] = Object.values(new WebSocketPair());
+      server.accept();
+      server.addEventListener('message', ({ data }) => server.send('echo ' + data));
+      return new Response(null, { status: 101, webSocket: client });
+    }
+    if (pathname === '/reports/slow') {
+      const { readable, writable } = new TransformStream();
+      const writer = writable.getWriter();
+      (async () => {
+        await writer.write(encoder.encode('first'));
+        await new Promise((resolve) => setTimeout(resolve, 300));
+        await writer.write(encoder.encode('second'));
+        await writer.close();
+      })();
+      return new Response(readable);
+    }
+    return Response.json({ url: request.url, told: request.headers.get('x-edgepass-subject') });
+  } };`;
+
+async function start(t, worker) {
+  const logged = [];
+  const guard = new Miniflare(convertV4MiniflareOptions({
+    host: '127.0.0.1', port: 0, cf: false, log: new Log(LogLevel.ERROR),
+    handleStructuredLogs: ({ message }) => logged.push(message),
+    workers: [
+      {
+        name: 'guard', compatibilityDate: '2026-10-01', modulesRoot: build,
+        modules: [
+          { type: 'ESModule', path: `${build}/index.js` },
+          { type: 'CompiledWasm', path: `${build}/index_bg.wasm` },
+        ],
+        ...worker,
+      },
+      { name: 'origin', compatibilityDate: '2026-10-01', modules: true, script: ORIGIN },
+    ],
+  }));
+  t.after(() => guard.dispose());
+  return { url: await guard.ready, logged };
+}
+
+const bound = {
+  bindings: { ISSUER: issuer, AUDIENCE: 'https://api.example' }, serviceBindings: { ORIGIN: 'origin' },
+};
+const headers = { authorization, 'accept-encoding': 'identity' };
+
+test('a service binding is the origin', async (t) => {
+  const { url } = await start(t, bound);
+  const response = await fetch(new URL('/invoices?a=1', url), { headers });
+  assert.equal(response.status, 200);
+  assert.deepEqual(await response.json(), { url: 'https://origin/invoices?a=1', told: 'edgepass-cli' });
+});
+
+test('a response streams through', async (t) => {
+  const { url } = await start(t, bound);
+  const response = await fetch(new URL('/reports/slow', url), { headers });
+  const start_ = Date.now();
+  const chunks = [];
+  for await (const chunk of response.body) chunks.push([Buffer.from(chunk).toString(), Date.now() - start_]);
+  assert.deepEqual(chunks.map(([text]) => text), ['first', 'second']);
+  assert.ok(chunks[1][1] - chunks[0][1] > 100, 'both parts came at once');
+});
+
+test('a WebSocket passes where the route says so, with a token', async (t) => {
+  const { url } = await start(t, bound);
+  const socketUrl = new URL('/live', url).href.replace('http', 'ws');
+  const refused = await new Promise((resolve) => {
+    const socket = new WebSocket(socketUrl);
+    socket.onopen = () => resolve(false);
+    socket.onerror = () => resolve(true);
+  });
+  assert.ok(refused, 'without a token it opened');
+  const echo = await new Promise((resolve, reject) => {
+    const socket = new WebSocket(socketUrl, { headers: { authorization } });
+    socket.onopen = () => socket.send('hello');
+    socket.onmessage = ({ data }) => { socket.close(); resolve(data); };
+    socket.onerror = () => reject(new Error('it did not open'));
+  });
+  assert.equal(echo, 'echo hello');
+});
+
+test('a dead origin is 502, and nothing of it reaches the caller', async (t) => {
+  const { url } = await start(t, { bindings: { ...bound.bindings, ORIGIN_URL: 'http://127.0.0.1:1' } });
+  const response = await fetch(new URL('/invoices', url), { headers });
+  assert.equal(response.status, 502);
+  assert.equal(response.headers.get('content-type'), 'application/problem+json');
+  assert.equal((await response.json()).code, 'origin_unavailable');
+});
+
+test('an unreachable issuer is 503 with Retry-After', async (t) => {
+  const { url } = await start(t, {
+    ...bound, bindings: { ...bound.bindings, JWKS_URI: 'http://127.0.0.1:1/jwks.json' },
+  });
+  const response = await fetch(new URL('/invoices', url), { headers });
+  assert.equal(response.status, 503);
+  assert.equal(response.headers.get('retry-after'), '1');
+  assert.equal((await response.json()).code, 'keys_unavailable');
+});
+
+test('a guard without its settings refuses everything and says what to set', async (t) => {
+  const { url, logged } = await start(t, { bindings: {}, serviceBindings: { ORIGIN: 'origin' } });
+  const response = await fetch(new URL('/health', url), { headers });
+  assert.equal(response.status, 503);
+  assert.ok(logged.some((line) => line.includes('set the variable ISSUER')), logged.join());
+});
