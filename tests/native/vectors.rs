@@ -1,5 +1,7 @@
 //! The verification vectors on the native host.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "this is a test")]
+
 use std::collections::BTreeMap;
 
 use edgepass_tests::{Replay, VectorFile};

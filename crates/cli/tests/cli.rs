@@ -1,5 +1,7 @@
 //! The program as its users call it: exit codes, and what it says when something is wrong.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
+
 use std::fs;
 use std::io::Write;
 use std::net::TcpListener;

@@ -63,12 +63,12 @@ pub struct Schedule {
      {sum}; raise deadline to at least \"{sum}\" or lower the others"
 )]
 pub struct DeadlineUnmet {
-    deadline: String,
-    publish_delay: String,
-    shared_max_age: String,
-    refresh_interval: String,
-    fetch_timeout: String,
-    sum: String,
+    deadline: DurationText,
+    publish_delay: DurationText,
+    shared_max_age: DurationText,
+    refresh_interval: DurationText,
+    fetch_timeout: DurationText,
+    sum: DurationText,
 }
 
 /// After a failed fetch, nobody waits for another attempt for this long. Well below the deadline,
@@ -92,12 +92,12 @@ impl FreshnessConfig {
             .saturating_add(self.fetch_timeout.0);
         if self.deadline.0 < sum {
             return Err(DeadlineUnmet {
-                deadline: self.deadline.to_string(),
-                publish_delay: self.publish_delay.to_string(),
-                shared_max_age: self.shared_max_age.to_string(),
-                refresh_interval: self.refresh_interval.to_string(),
-                fetch_timeout: self.fetch_timeout.to_string(),
-                sum: DurationText(sum).to_string(),
+                deadline: self.deadline,
+                publish_delay: self.publish_delay,
+                shared_max_age: self.shared_max_age,
+                refresh_interval: self.refresh_interval,
+                fetch_timeout: self.fetch_timeout,
+                sum: DurationText(sum),
             });
         }
         Ok(Schedule {

@@ -1,7 +1,7 @@
 //! The Edgepass verifier: what a token is worth, decided from what is already held.
 //!
 //! This crate does no I/O, reads no clock and draws no randomness. A host begins a
-//! [`Check`](check::Check) and asks the [`Verifier`] to advance it; the answer is a verdict or the
+//! [`Check`] and asks the [`Verifier`] to advance it; the answer is a verdict or the
 //! one thing the host must do first: fetch a document, check a signature with its own crypto, or
 //! wait for a fetch that another request started.
 //!

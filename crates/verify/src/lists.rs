@@ -51,7 +51,7 @@ pub struct PendingList {
 
 pub(crate) enum LandedList {
     Settled,
-    Signature(SignatureRequest, PendingList),
+    Signature(SignatureRequest, Box<PendingList>),
 }
 
 impl ListHolder {
@@ -136,7 +136,7 @@ impl ListHolder {
         let checked = check_signature(&jws, &key);
         let pending = PendingList { order, answered: (from, confirmed_at, etag), jws, key };
         match checked {
-            Checked::ByHost(request) => LandedList::Signature(request, pending),
+            Checked::ByHost(request) => LandedList::Signature(request, Box::new(pending)),
             Checked::Here(valid) => {
                 self.signature_checked(pending, valid, policy, now);
                 LandedList::Settled

@@ -64,10 +64,11 @@ impl UnverifiedToken {
         let jws = CompactJws::parse(text, policy.max_token_bytes)
             .map_err(|_| VerifyError::TokenMalformed)?;
         let claims = ClaimsSet::new(jws.payload_object().map_err(|_| VerifyError::TokenMalformed)?);
-        if let ExpectedType::Exactly(subtype) = &policy.typ {
-            if !jws.header().has_type(subtype) {
+        match &policy.typ {
+            ExpectedType::Exactly(subtype) if !jws.header().has_type(subtype) => {
                 return Err(VerifyError::TypNotAccepted);
             }
+            ExpectedType::Exactly(_) | ExpectedType::Any => {}
         }
         let algorithm = allowed_algorithm(&jws, policy)?;
         // Code points, never normalised (RFC 7519 §2, StringOrURI).

@@ -43,7 +43,7 @@ pub enum Landed {
     /// It was taken in or refused; either way, advance the checks that wait.
     Settled,
     /// A list's signature is the host's to check; then [`Verifier::list_signature_checked`].
-    CheckSignature(SignatureRequest, PendingList),
+    CheckSignature(SignatureRequest, Box<PendingList>),
 }
 
 impl Verifier {
@@ -159,10 +159,9 @@ impl Verifier {
         match order.document {
             Document::Metadata => self.keys.land_metadata(&order, answer, &self.policy, now),
             Document::JwkSet => {
-                if self.keys.land_set(&order, answer, &self.policy, now) {
-                    if let Some(keys) = self.keys.current() {
-                        self.lists.keep_signed_by(keys);
-                    }
+                let replaced = self.keys.land_set(&order, answer, &self.policy, now);
+                if let (true, Some(keys)) = (replaced, self.keys.current()) {
+                    self.lists.keep_signed_by(keys);
                 }
             }
             Document::StatusList => {
@@ -179,8 +178,13 @@ impl Verifier {
     }
 
     /// The host's answer to [`Landed::CheckSignature`].
-    pub fn list_signature_checked(&mut self, pending: PendingList, valid: bool, now: UnixMillis) {
-        self.lists.signature_checked(pending, valid, &self.policy, now);
+    pub fn list_signature_checked(
+        &mut self,
+        pending: Box<PendingList>,
+        valid: bool,
+        now: UnixMillis,
+    ) {
+        self.lists.signature_checked(*pending, valid, &self.policy, now);
     }
 
     /// When the held copy of what `order` names was last confirmed at its source.

@@ -57,10 +57,11 @@ pub(crate) async fn keep(order: FetchOrder, entry: Entry) {
 
 /// The source said that the entry is still current.
 pub(crate) async fn confirm(order: FetchOrder, confirmed_at: UnixMillis) {
-    if let Ok(Some(entry)) = get(&order).await {
-        if entry.etag == order.etag && entry.confirmed_at < confirmed_at {
-            let _ = store(&order, &Entry { confirmed_at, ..entry }).await;
-        }
+    if let Ok(Some(entry)) = get(&order).await
+        && entry.etag == order.etag
+        && entry.confirmed_at < confirmed_at
+    {
+        let _ = store(&order, &Entry { confirmed_at, ..entry }).await;
     }
 }
 

@@ -97,12 +97,13 @@ impl Inner {
     /// Fetch a document, from the cache tier first if nothing usable is held. Gives back the cache
     /// write that remains to be done.
     async fn carry_out(&self, order: FetchOrder, clock: Clock) -> Option<Background> {
-        if self.cache == CacheTier::CacheApi && order.may_read_cache {
-            if let Some(answer) = cache::restore(&order).await {
-                self.land(order.clone(), answer, clock).await;
-                if self.verifier.borrow_mut().release_if_fresh(&order, clock.now()) {
-                    return None;
-                }
+        if self.cache == CacheTier::CacheApi
+            && order.may_read_cache
+            && let Some(answer) = cache::restore(&order).await
+        {
+            self.land(order.clone(), answer, clock).await;
+            if self.verifier.borrow_mut().release_if_fresh(&order, clock.now()) {
+                return None;
             }
         }
         let answer = fetch(&order, self.fetch.as_ref(), clock).await;
