@@ -69,7 +69,7 @@ impl Core {
         let clock = match now {
             None => Clock::Host,
             Some(now) if (0.0..=253_402_300_799.0).contains(&now) => {
-                Clock::Fixed(UnixMillis((now * 1000.0) as u64))
+                Clock::starting_at(UnixMillis((now * 1000.0) as u64))
             }
             Some(_) => return Err(JsError::new("now must be seconds since the epoch")),
         };

@@ -12,19 +12,34 @@ use wasm_bindgen_futures::JsFuture;
 pub enum Clock {
     /// The host's.
     Host,
-    /// Always this instant, for replaying a decision.
-    Fixed(UnixMillis),
+    /// The host's, moved, for replaying a decision. It runs on, so that whoever waits by it waits
+    /// no longer than by the host's own.
+    Moved {
+        /// What time it was when the replay began.
+        from: UnixMillis,
+        /// What the host's clock said then.
+        host: UnixMillis,
+    },
 }
 
 impl Clock {
+    /// A clock that says `now` at this instant and runs on from there.
+    pub fn starting_at(now: UnixMillis) -> Self {
+        Self::Moved { from: now, host: host_now() }
+    }
+
     /// The time now.
     pub fn now(self) -> UnixMillis {
         match self {
-            // Whole milliseconds since the epoch, far below 2^53; a negative clock saturates to 0.
-            Self::Host => UnixMillis(Date::now() as u64),
-            Self::Fixed(now) => now,
+            Self::Host => host_now(),
+            Self::Moved { from, host } => from.plus(host_now().since(host).unwrap_or_default()),
         }
     }
+}
+
+fn host_now() -> UnixMillis {
+    // Whole milliseconds since the epoch, far below 2^53; a negative clock saturates to 0.
+    UnixMillis(Date::now() as u64)
 }
 
 #[wasm_bindgen]
