@@ -5,7 +5,7 @@ use std::future::Future;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents, UnparsedPublicKey,
 };
-use edgepass_jose::jwk::PublicKey;
+use edgepass_jose::PublicKey;
 use edgepass_verify::fetch::{Answer, AnsweredBy, Content, FetchOrder};
 use edgepass_verify::token::SignatureRequest;
 use edgepass_verify::verifier::{Landed, Progress, Verifier};

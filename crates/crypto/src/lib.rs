@@ -5,7 +5,7 @@
 
 pub mod ed25519;
 
-use edgepass_jose::jwk::PublicKey;
+use edgepass_jose::PublicKey;
 
 /// Whether a key may be used at all: canonical and of large order, on its curve.
 ///

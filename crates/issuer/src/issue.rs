@@ -16,7 +16,7 @@ use crate::policy::Grant;
 use crate::seal::MasterKey;
 use crate::signing_key::{self, KeyError, KeyUse, SigningFailed, SigningKey};
 use crate::status_index::ExpiryWindow;
-use crate::storage::{NewToken, StatusSlot, Store, StoreError};
+use crate::storage::{NewToken, StatusSlot, Store, StoreError, TokenFacts};
 
 /// Signs tokens and lists under one issuer identifier.
 pub struct Issuer<S> {
@@ -160,7 +160,7 @@ impl<S: Store> Issuer<S> {
     ) -> Result<Approved, NoEntropy> {
         let issued_at = now.numeric_date().seconds();
         let expiration = issued_at + grant.lifetime;
-        Ok(Approved(NewToken {
+        let facts = TokenFacts {
             jwt_id: base64url::encode(&entropy.bytes::<16>()?),
             role: grant.role.clone(),
             client_id: recipient.client_id.clone(),
@@ -170,6 +170,9 @@ impl<S: Store> Issuer<S> {
             created_by: recipient.actor.clone(),
             issued_at,
             expiration,
+        };
+        Ok(Approved(NewToken {
+            facts,
             window: ExpiryWindow::of(expiration, self.longest_lifetime),
             list_secret: entropy.bytes()?,
         }))
@@ -183,9 +186,10 @@ impl<S: Store> Issuer<S> {
     /// [`IssueError`]. After one, a record may exist for a token that nobody holds.
     pub async fn issue(
         &self,
-        Approved(token): Approved,
+        Approved(new): Approved,
         now: UnixMillis,
     ) -> Result<IssuedToken, IssueError> {
+        let token = &new.facts;
         let entry = AuditEntry {
             at_ms: now.0,
             actor: token.created_by.clone(),
@@ -198,14 +202,14 @@ impl<S: Store> Issuer<S> {
                 expiration: token.expiration,
             },
         };
-        let slot = self.store.record_issue(&token, &entry).await?;
-        let text = self.key.sign("at+jwt", &self.claims(&token, &slot))?;
-        self.check(&text, &token, now)?;
+        let slot = self.store.record_issue(&new, &entry).await?;
+        let text = self.key.sign("at+jwt", &self.claims(token, &slot))?;
+        self.check(&text, token, now)?;
         Ok(IssuedToken {
             token: text,
             lifetime: token.expiration - token.issued_at,
-            jwt_id: token.jwt_id,
-            scope: token.scope,
+            jwt_id: new.facts.jwt_id,
+            scope: new.facts.scope,
         })
     }
 
@@ -222,7 +226,7 @@ impl<S: Store> Issuer<S> {
     ///
     /// Source: [RFC 9068 §2.2](https://www.rfc-editor.org/rfc/rfc9068#section-2.2),
     /// draft-ietf-oauth-status-list-20 §6.2.
-    fn claims(&self, token: &NewToken, slot: &StatusSlot) -> JsonObject {
+    fn claims(&self, token: &TokenFacts, slot: &StatusSlot) -> JsonObject {
         let claims = json!({
             "iss": self.issuer,
             "sub": token.subject,
@@ -241,7 +245,7 @@ impl<S: Store> Issuer<S> {
     }
 
     /// Run our own verifier over a signed token: what it refuses must not leave.
-    fn check(&self, text: &str, token: &NewToken, now: UnixMillis) -> Result<(), IssueError> {
+    fn check(&self, text: &str, token: &TokenFacts, now: UnixMillis) -> Result<(), IssueError> {
         let policy = self.own_policy(&token.audience)?;
         let mut check = Check::begin(text, &policy, Demand::default());
         let mut verifier = Verifier::new(policy, KeySource::Given(self.own_keys.clone()));

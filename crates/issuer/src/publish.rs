@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
 
-use edgepass_jose::{ClaimsSet, CompactJws, base64url, json::JsonObject, jwk::PublicKey};
+use edgepass_jose::{ClaimsSet, CompactJws, PublicKey, base64url, json::JsonObject};
 use edgepass_status_list::{Bits, StatusList, StatusListClaims, StatusType, encoder};
 use edgepass_verify::UnixMillis;
 use serde_json::{Value, json};

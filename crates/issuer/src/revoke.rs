@@ -32,7 +32,7 @@ pub async fn revoke<S: Store>(
     let Some(token) = store.token(jwt_id).await? else {
         return Ok(Revocation::UnknownToken);
     };
-    if now.numeric_date().seconds() >= token.expiration.saturating_add(RETIRE_AFTER) {
+    if now.numeric_date().seconds() >= token.facts.expiration.saturating_add(RETIRE_AFTER) {
         return Ok(Revocation::LongExpired);
     }
     let entry = AuditEntry {

@@ -1,7 +1,8 @@
 //! The issuer's own keys: Ed25519, made once, sealed at rest, published as JWKs.
 
+use edgepass_jose::PublicKey;
 use edgepass_jose::json::JsonObject;
-use edgepass_jose::jwk::{PublicKey, thumbprint};
+use edgepass_jose::thumbprint::thumbprint;
 use edgepass_jose::{base64url, compact};
 use jsonwebtoken::crypto::aws_lc;
 use jsonwebtoken::{Algorithm, EncodingKey};

@@ -83,9 +83,9 @@ pub struct StoredKeys {
     pub changed_at: u64,
 }
 
-/// A token about to be issued.
+/// What is known of a token from the start.
 #[derive(Clone, Debug)]
-pub struct NewToken {
+pub struct TokenFacts {
     /// `jti`.
     pub jwt_id: String,
     /// The role's name.
@@ -104,6 +104,13 @@ pub struct NewToken {
     pub issued_at: u64,
     /// `exp`, in seconds.
     pub expiration: u64,
+}
+
+/// A token about to be issued.
+#[derive(Clone, Debug)]
+pub struct NewToken {
+    /// What it will say.
+    pub facts: TokenFacts,
     /// Which lists its status may lie in.
     pub window: ExpiryWindow,
     /// The permutation secret, should a new list have to be opened.
@@ -122,24 +129,8 @@ pub struct StatusSlot {
 /// A token as recorded.
 #[derive(Clone, Debug)]
 pub struct TokenRecord {
-    /// `jti`.
-    pub jwt_id: String,
-    /// The role's name.
-    pub role: String,
-    /// `client_id`.
-    pub client_id: String,
-    /// `sub`.
-    pub subject: String,
-    /// `aud`.
-    pub audience: String,
-    /// `scope`.
-    pub scope: String,
-    /// Who asked for it.
-    pub created_by: String,
-    /// `iat`, in seconds.
-    pub issued_at: u64,
-    /// `exp`, in seconds.
-    pub expiration: u64,
+    /// What it says.
+    pub facts: TokenFacts,
     /// When it was revoked, in milliseconds.
     pub revoked_at_ms: Option<u64>,
 }

@@ -1,6 +1,6 @@
 //! The signature algorithms, in one table: what each is called and which key it needs.
 
-use crate::jwk::PublicKey;
+use crate::public_key::PublicKey;
 
 /// A JWS signature algorithm that can be allowed by a policy.
 ///

@@ -1,37 +1,12 @@
 //! JSON Web Key: one public key, bound to one algorithm when it is read.
 
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
 use crate::algorithm::Algorithm;
 use crate::base64url;
 use crate::json::JsonObject;
-
-/// Public key material whose encoding is well formed. That a point lies on its curve is for
-/// `edgepass-crypto` to say.
-#[non_exhaustive]
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum PublicKey {
-    /// `kty` OKP, `crv` Ed25519 (RFC 8037 §2).
-    Ed25519 {
-        /// The encoded point.
-        x: [u8; 32],
-    },
-    /// `kty` EC, `crv` P-256 (RFC 7518 §6.2.1).
-    P256 {
-        /// Big-endian, full length.
-        x: [u8; 32],
-        /// Big-endian, full length.
-        y: [u8; 32],
-    },
-    /// `kty` RSA (RFC 7518 §6.3.1).
-    Rsa {
-        /// Modulus, big-endian, no leading zero octet, [`RSA_BITS`] long.
-        n: Vec<u8>,
-        /// Exponent, big-endian, no leading zero octet, one of [`RSA_EXPONENTS`].
-        e: Vec<u8>,
-    },
-}
+use crate::public_key::PublicKey;
+use crate::thumbprint::thumbprint;
 
 /// Modulus lengths in bits that are accepted; also divisible by 8, as workerd's import demands.
 pub const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
@@ -118,25 +93,6 @@ impl Jwk {
     pub fn thumbprint(&self) -> String {
         thumbprint(&self.key)
     }
-}
-
-/// The JWK Thumbprint of a key: SHA-256 over its required members in lexicographic order.
-///
-/// Source: [RFC 7638 §3](https://www.rfc-editor.org/rfc/rfc7638#section-3), RFC 8037 §2.
-pub fn thumbprint(key: &PublicKey) -> String {
-    let encode = base64url::encode;
-    let canonical = match key {
-        PublicKey::Ed25519 { x } => {
-            format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, encode(x))
-        }
-        PublicKey::P256 { x, y } => {
-            format!(r#"{{"crv":"P-256","kty":"EC","x":"{}","y":"{}"}}"#, encode(x), encode(y))
-        }
-        PublicKey::Rsa { n, e } => {
-            format!(r#"{{"e":"{}","kty":"RSA","n":"{}"}}"#, encode(e), encode(n))
-        }
-    };
-    encode(&Sha256::digest(canonical.as_bytes()))
 }
 
 fn check_purpose(members: &JsonObject) -> Result<(), JwkError> {

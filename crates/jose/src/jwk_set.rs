@@ -4,8 +4,9 @@ use serde_json::Value;
 
 use crate::algorithm::Algorithm;
 use crate::json;
-use crate::jwk::{Jwk, PublicKey};
+use crate::jwk::Jwk;
 use crate::numeric_date::NumericDate;
+use crate::public_key::PublicKey;
 
 /// The usable keys of a JWK Set (RFC 7517 §5).
 #[derive(Clone, Debug, Default)]

@@ -12,7 +12,9 @@ pub mod json;
 pub mod jwk;
 pub mod jwk_set;
 pub mod numeric_date;
+pub mod public_key;
 pub mod scope;
+pub mod thumbprint;
 
 pub use algorithm::Algorithm;
 pub use claims::ClaimsSet;
@@ -21,4 +23,5 @@ pub use header::JoseHeader;
 pub use jwk::Jwk;
 pub use jwk_set::JwkSet;
 pub use numeric_date::NumericDate;
+pub use public_key::PublicKey;
 pub use scope::Scope;

@@ -63,3 +63,14 @@ impl<S: Store> App<S> {
         &self.publication
     }
 }
+
+/// An error and its causes in one line, for logs.
+pub fn error_chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}

@@ -8,7 +8,7 @@ use edgepass_issuer::{Publisher, Store};
 use tokio::sync::{Notify, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use crate::Host;
+use crate::{Host, error_chain};
 
 /// Publishes whenever a commit of any process changed the database.
 pub struct Publication<S> {
@@ -47,7 +47,7 @@ impl<S: Store> Publication<S> {
             let version = match self.publisher.store().version().await {
                 Ok(version) => Some(version),
                 Err(error) => {
-                    tracing::error!(error = %chain(&error), "database not readable");
+                    tracing::error!(error = %error_chain(&error), "database not readable");
                     self.healthy.store(false, Ordering::Relaxed);
                     continue;
                 }
@@ -61,7 +61,7 @@ impl<S: Store> Publication<S> {
             seen = version;
             let outcome = self.publisher.sync((self.host.now)()).await;
             if let Err(error) = &outcome {
-                tracing::error!(error = %chain(error), "publication failed; trying again");
+                tracing::error!(error = %error_chain(error), "publication failed; trying again");
             }
             self.healthy.store(outcome.is_ok(), Ordering::Relaxed);
             self.rounds.send_modify(|rounds| *rounds += 1);
@@ -103,15 +103,4 @@ impl<S: Store> Publication<S> {
         // A round that does not end in time changes nothing for the caller.
         let _ = timeout(PATIENCE, rounds.changed()).await;
     }
-}
-
-/// An error and its causes, for a log line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }

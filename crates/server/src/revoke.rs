@@ -14,7 +14,7 @@ use serde::Deserialize;
 use crate::App;
 use crate::client_auth::authenticate;
 use crate::error::OauthError;
-use crate::publication::chain;
+use crate::error_chain;
 
 /// A revocation request.
 ///
@@ -53,13 +53,13 @@ async fn revoke_own<S: Store>(
     // RFC 7009 §2.2: an invalid token needs no revoking, and the answer is the same.
     let Some(jwt_id) = jwt_id(&token) else { return Ok(()) };
     let unavailable = |error: &dyn std::error::Error| {
-        tracing::error!(error = %chain(error), client = client.id, "token not revoked");
+        tracing::error!(error = %error_chain(error), client = client.id, "token not revoked");
         OauthError::Unavailable("the revocation was not recorded")
     };
     let store = app.issuer.store();
     match store.token(&jwt_id).await.map_err(|error| unavailable(&error))? {
         None => return Ok(()),
-        Some(record) if record.client_id != client.id => {
+        Some(record) if record.facts.client_id != client.id => {
             return Err(OauthError::UnauthorizedClient("the token was issued to another client"));
         }
         Some(_) => {}

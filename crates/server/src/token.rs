@@ -17,7 +17,7 @@ use serde_json::json;
 use crate::App;
 use crate::client_auth::authenticate;
 use crate::error::OauthError;
-use crate::publication::chain;
+use crate::error_chain;
 
 /// An access token request. A repeated parameter is refused by the form parser.
 ///
@@ -76,7 +76,7 @@ async fn issue<S: Store>(
         .approve(&grant, &recipient, &mut entropy, now)
         .map_err(|_| OauthError::Unavailable("no token can be issued now"))?;
     let issued = app.issuer.issue(approved, now).await.map_err(|error| {
-        tracing::error!(error = %chain(&error), client = client.id, "token not issued");
+        tracing::error!(error = %error_chain(&error), client = client.id, "token not issued");
         OauthError::Unavailable("no token can be issued now")
     })?;
     app.metrics.token_issued(&grant.role);

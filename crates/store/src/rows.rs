@@ -2,7 +2,7 @@
 
 use edgepass_issuer::audit::AuditEntry;
 use edgepass_issuer::signing_key::{KeyUse, SealedKey};
-use edgepass_issuer::storage::{ListState, TokenRecord};
+use edgepass_issuer::storage::{ListState, TokenFacts, TokenRecord};
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
@@ -25,7 +25,7 @@ pub(crate) fn key(row: &SqliteRow) -> Result<SealedKey, sqlx::Error> {
 
 pub(crate) fn token(row: &SqliteRow) -> Result<TokenRecord, sqlx::Error> {
     let revoked_at_ms: Option<i64> = row.try_get("revoked_at_ms")?;
-    Ok(TokenRecord {
+    let facts = TokenFacts {
         jwt_id: row.try_get("jwt_id")?,
         role: row.try_get("role")?,
         client_id: row.try_get("client_id")?,
@@ -35,8 +35,8 @@ pub(crate) fn token(row: &SqliteRow) -> Result<TokenRecord, sqlx::Error> {
         created_by: row.try_get("created_by")?,
         issued_at: unsigned(row, "issued_at")?,
         expiration: unsigned(row, "expiration")?,
-        revoked_at_ms: revoked_at_ms.and_then(|at| at.try_into().ok()),
-    })
+    };
+    Ok(TokenRecord { facts, revoked_at_ms: revoked_at_ms.and_then(|at| at.try_into().ok()) })
 }
 
 pub(crate) fn list_state(row: &SqliteRow) -> Result<ListState, sqlx::Error> {

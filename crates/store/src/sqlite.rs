@@ -104,11 +104,12 @@ impl Store for SqliteStore {
 
     async fn record_issue(
         &self,
-        token: &NewToken,
+        new: &NewToken,
         entry: &AuditEntry,
     ) -> Result<StatusSlot, StoreError> {
         let mut transaction = self.write().await?;
-        let slot = take_slot(&mut transaction, token).await?;
+        let slot = take_slot(&mut transaction, new).await?;
+        let token = &new.facts;
         sqlx::query(
             "INSERT INTO tokens (jwt_id, role, client_id, subject, audience, scope, created_by, \
              issued_at, expiration, list_id, list_index) \

@@ -3,7 +3,7 @@
 //! Each type is made in exactly one place and its field is private, so holding one is proof.
 
 use edgepass_crypto::ed25519;
-use edgepass_jose::jwk::PublicKey;
+use edgepass_jose::PublicKey;
 use edgepass_jose::{Algorithm, ClaimsSet, CompactJws, Jwk};
 
 use crate::error::VerifyError;

@@ -3,8 +3,8 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
+use edgepass_jose::PublicKey;
 use edgepass_jose::base64url;
-use edgepass_jose::jwk::PublicKey;
 use edgepass_verify::token::SignatureRequest;
 use js_sys::{Array, Promise, Uint8Array};
 use wasm_bindgen::prelude::*;

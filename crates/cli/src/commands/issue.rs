@@ -70,5 +70,5 @@ fn refused(error: RefusedByPolicy) -> anyhow::Error {
 }
 
 fn unavailable(error: IssueError) -> anyhow::Error {
-    anyhow::Error::new(Failure::Unavailable).context(super::error_chain(&error))
+    anyhow::Error::new(Failure::Unavailable).context(edgepass_server::error_chain(&error))
 }

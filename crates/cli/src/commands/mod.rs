@@ -17,6 +17,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 use edgepass_issuer::{Config, Issuer};
+use edgepass_server::error_chain;
 use edgepass_store::SqliteStore;
 
 use crate::exit::{Exit, Failure};
@@ -134,17 +135,6 @@ async fn open_issuer(config: &Config) -> anyhow::Result<Issuer<SqliteStore>> {
 fn actor() -> String {
     let user = ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok());
     format!("cli:{}", user.as_deref().unwrap_or("unknown"))
-}
-
-/// An error and its causes in one line.
-fn error_chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 /// Held by `serve` while it runs: its lock tells other processes that someone publishes.

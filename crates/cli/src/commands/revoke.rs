@@ -52,10 +52,11 @@ pub(super) async fn run(args: Args, config: &Path, json: bool) -> anyhow::Result
         (None, None) => jwt_id(&output::read_token(Path::new("-"))?)?,
     };
     let store = super::open_store(&config).await?;
-    let outcome =
-        revoke(&store, &jwt_id, &args.reason, &super::actor(), host::now()).await.map_err(
-            |error| anyhow::Error::new(Failure::Unavailable).context(super::error_chain(&error)),
-        )?;
+    let outcome = revoke(&store, &jwt_id, &args.reason, &super::actor(), host::now())
+        .await
+        .map_err(|error| {
+            anyhow::Error::new(Failure::Unavailable).context(edgepass_server::error_chain(&error))
+        })?;
     let recorded = match outcome {
         Revocation::Recorded(recorded) => recorded,
         Revocation::LongExpired => {

@@ -43,7 +43,8 @@ pub(super) async fn run(args: Args, config: &Path, json: bool) -> anyhow::Result
         "EXPIRES",
         "STATUS",
     ]);
-    for token in &tokens {
+    for record in &tokens {
+        let token = &record.facts;
         table.add_row([
             token.jwt_id.as_str(),
             &token.role,
@@ -52,14 +53,15 @@ pub(super) async fn run(args: Args, config: &Path, json: bool) -> anyhow::Result
             &token.created_by,
             &output::date(token.issued_at),
             &output::date(token.expiration),
-            status(token, now),
+            status(record, now),
         ]);
     }
     output::line(&table.trim_fmt())?;
     Ok(Exit::Ok)
 }
 
-fn record(token: &TokenRecord, now: u64) -> Value {
+fn record(record: &TokenRecord, now: u64) -> Value {
+    let token = &record.facts;
     json!({
         "jti": token.jwt_id,
         "role": token.role,
@@ -70,14 +72,14 @@ fn record(token: &TokenRecord, now: u64) -> Value {
         "created_by": token.created_by,
         "iat": token.issued_at,
         "exp": token.expiration,
-        "status": status(token, now),
+        "status": status(record, now),
     })
 }
 
-fn status(token: &TokenRecord, now: u64) -> &'static str {
-    match token.revoked_at_ms {
+fn status(record: &TokenRecord, now: u64) -> &'static str {
+    match record.revoked_at_ms {
         Some(_) => "revoked",
-        None if now >= token.expiration => "expired",
+        None if now >= record.facts.expiration => "expired",
         None => "live",
     }
 }

@@ -2,6 +2,7 @@ use std::collections::HashSet;
 
 use edgepass_issuer::audit::Act;
 use edgepass_issuer::status_index::ExpiryWindow;
+use edgepass_issuer::storage::TokenFacts;
 
 use super::*;
 
@@ -17,7 +18,7 @@ async fn fresh() -> Fresh {
 }
 
 fn token(jwt_id: &str) -> NewToken {
-    NewToken {
+    let facts = TokenFacts {
         jwt_id: jwt_id.into(),
         role: "reader".into(),
         client_id: "c".into(),
@@ -27,9 +28,8 @@ fn token(jwt_id: &str) -> NewToken {
         created_by: "cli:test".into(),
         issued_at: 100,
         expiration: 700,
-        window: ExpiryWindow::of(700, 3600),
-        list_secret: [7; 32],
-    }
+    };
+    NewToken { facts, window: ExpiryWindow::of(700, 3600), list_secret: [7; 32] }
 }
 
 fn entry(jwt_id: &str) -> AuditEntry {

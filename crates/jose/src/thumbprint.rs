@@ -1,0 +1,25 @@
+//! JWK Thumbprint.
+
+use sha2::{Digest, Sha256};
+
+use crate::base64url;
+use crate::public_key::PublicKey;
+
+/// The JWK Thumbprint of a key: SHA-256 over its required members in lexicographic order.
+///
+/// Source: [RFC 7638 §3](https://www.rfc-editor.org/rfc/rfc7638#section-3), RFC 8037 §2.
+pub fn thumbprint(key: &PublicKey) -> String {
+    let encode = base64url::encode;
+    let canonical = match key {
+        PublicKey::Ed25519 { x } => {
+            format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, encode(x))
+        }
+        PublicKey::P256 { x, y } => {
+            format!(r#"{{"crv":"P-256","kty":"EC","x":"{}","y":"{}"}}"#, encode(x), encode(y))
+        }
+        PublicKey::Rsa { n, e } => {
+            format!(r#"{{"e":"{}","kty":"RSA","n":"{}"}}"#, encode(e), encode(n))
+        }
+    };
+    encode(&Sha256::digest(canonical.as_bytes()))
+}
