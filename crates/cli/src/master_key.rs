@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use edgepass_issuer::Config;
 use edgepass_issuer::seal::MasterKey;
+use zeroize::Zeroizing;
 
 /// The environment variable that comes before the file.
 pub(crate) const VARIABLE: &str = "EDGEPASS_MASTER_KEY";
@@ -14,7 +15,7 @@ pub(crate) const VARIABLE: &str = "EDGEPASS_MASTER_KEY";
 /// Load the master key.
 pub(crate) fn load(config: &Config) -> anyhow::Result<MasterKey> {
     if let Ok(text) = std::env::var(VARIABLE) {
-        return MasterKey::parse(&text).context(VARIABLE);
+        return MasterKey::parse(&Zeroizing::new(text)).context(VARIABLE);
     }
     let Some(file) = &config.master_key_file else {
         bail!("there is no master key: set {VARIABLE} or write master_key_file in the config");
@@ -23,7 +24,7 @@ pub(crate) fn load(config: &Config) -> anyhow::Result<MasterKey> {
     refuse_if_readable_by_others(file)?;
     let text = fs::read_to_string(file)
         .with_context(|| format!("the master key file {shown} cannot be read"))?;
-    MasterKey::parse(&text).with_context(|| format!("{shown}"))
+    MasterKey::parse(&Zeroizing::new(text)).with_context(|| format!("{shown}"))
 }
 
 /// Write a new master key file that only its owner reads. Never overwrites.

@@ -45,7 +45,12 @@ impl SqliteStore {
             .foreign_keys(true)
             .busy_timeout(BUSY_TIMEOUT);
         let pool = |connections| {
-            SqlitePoolOptions::new().max_connections(connections).acquire_timeout(BUSY_TIMEOUT)
+            // Connections live as long as the store: `data_version` compares within one connection.
+            SqlitePoolOptions::new()
+                .max_connections(connections)
+                .acquire_timeout(BUSY_TIMEOUT)
+                .idle_timeout(None)
+                .max_lifetime(None)
         };
         let writer = pool(1).connect_with(options.clone()).await.map_err(unavailable)?;
         sqlx::migrate!("migrations/sqlite").run(&writer).await.map_err(unavailable)?;
