@@ -6,7 +6,7 @@ use edgepass_jose::{CompactJws, JwkSet, Scope};
 use edgepass_status_list::StatusType;
 use edgepass_verify::duration::DurationText;
 use edgepass_verify::error::Step;
-use edgepass_verify::verifier::KeySource;
+use edgepass_verify::verifier::{JwksUri, KeySource};
 use edgepass_verify::{Demand, Policy, PolicyConfig, UnixMillis};
 use edgepass_web::{CacheTier, Clock, Judged, Refusal, WebVerifier};
 use js_sys::{Array, Function, Promise};
@@ -48,7 +48,7 @@ impl Core {
                 Some(text) if text.trim_start().starts_with('{') => KeySource::Given(
                     JwkSet::parse(text.as_bytes(), &policy.algorithms, edgepass_crypto::is_sound)?,
                 ),
-                Some(url) => KeySource::Url(url),
+                Some(url) => KeySource::Url(JwksUri::parse(&url)?),
             };
         let cache = if cache_api { CacheTier::CacheApi } else { CacheTier::None };
         Ok(Self(WebVerifier::new(policy, keys, cache, fetch)))

@@ -7,7 +7,7 @@ use edgepass::native::{Fetch, judge};
 use edgepass_jose::{JwkSet, Scope};
 use edgepass_verify::duration::DurationText;
 use edgepass_verify::fetch::{Answer, AnsweredBy, Content, FetchOrder};
-use edgepass_verify::verifier::{KeySource, Verifier};
+use edgepass_verify::verifier::{JwksUri, KeySource, Verifier};
 use edgepass_verify::{Check, Demand, Policy, PolicyConfig, UnixMillis};
 use serde::Deserialize;
 use serde_json::Value;
@@ -127,7 +127,7 @@ impl Replay {
 
 fn keys(vector: &Vector, file: &VectorFile, policy: &Policy) -> KeySource {
     match (&vector.jwks_uri, vector.discover) {
-        (Some(url), _) => KeySource::Url(url.clone()),
+        (Some(url), _) => JwksUri::parse(url).map_or(KeySource::Discover, KeySource::Url),
         (None, true) => KeySource::Discover,
         (None, false) => {
             let text = vector.jwks.as_ref().unwrap_or(&file.defaults.jwks).to_string();

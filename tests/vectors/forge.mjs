@@ -426,6 +426,7 @@ statusOf('index-huge', listResponse(list()), 'status_invalid', {
   token: token({ status: { status_list: { idx: Number.MAX_SAFE_INTEGER, uri: LIST } } }),
 });
 const lists = {
+  'without-exp-a-year-old': listResponse(list({ claims: { exp: undefined, iat: T - 31_536_000 } })),
   'unreachable': undefined, '404': { status: 404, headers: {}, body: '' },
   'redirect': { status: 302, headers: { location: 'https://evil.example' }, body: '' },
   'html': listResponse('<html>'), 'empty': listResponse(''),
@@ -500,6 +501,8 @@ const unchanged = { [LIST]: { status: 304, headers: {}, body: '' } };
 {
   const line = session('clock-backwards');
   line('first-use', 20, { expect: accepted });
+  line('source-reachable', 10, { expect: { ...accepted, fetched: [LIST] } });
+  line('healed', 11, { responses: {}, expect: { ...accepted, ...nothingFetched } });
   line('copy-of-the-future-is-not-fresh', 0, { responses: {}, expect: refused('status_unavailable', { fetched: [LIST] }) });
 }
 {

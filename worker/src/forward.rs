@@ -79,17 +79,25 @@ pub(crate) async fn forward(
     Ok(JsFuture::from(promise).await?.unchecked_into())
 }
 
-/// Remove every header of the guard's own namespace, and look-alikes: many servers read `_` as `-`.
+/// Remove every header of the guard's own namespace, and look-alikes: many servers read `_`, and some
+/// any other sign, as `-`.
 fn remove_own(headers: &web_sys::Headers) -> Result<()> {
     let names: Vec<String> = js_sys::Array::from(&headers.keys())
         .iter()
         .filter_map(|name| name.as_string())
-        .filter(|name| name.to_ascii_lowercase().replace('_', "-").starts_with(OWN_PREFIX))
+        .filter(|name| folded(name).starts_with(OWN_PREFIX))
         .collect();
     for name in names {
         headers.delete(&name)?;
     }
     Ok(())
+}
+
+/// A header name as the laxest server reads it.
+fn folded(name: &str) -> String {
+    let fold =
+        |sign: char| if sign.is_ascii_alphanumeric() { sign.to_ascii_lowercase() } else { '-' };
+    name.chars().map(fold).collect()
 }
 
 /// A claim as a header value: as it is when it is visible ASCII without `%`, percent-encoded

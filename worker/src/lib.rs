@@ -17,35 +17,50 @@ use worker::{Context, Env, Request, Result, console_error, event};
 
 use crate::forward::Identity;
 use crate::policy::{Access, Route, WebSocket};
+use crate::respond::CorsReply;
 use crate::route::Matched;
 use crate::settings::Settings;
 use crate::target::Target;
 
 /// Answer a request.
-#[event(fetch, respond_with_errors)]
+#[event(fetch)]
 async fn fetch(request: Request, env: Env, context: Context) -> Result<web_sys::Response> {
-    let settings = match Settings::of(&env) {
+    match answer(request.inner(), &env, &context).await {
+        Ok(response) => Ok(response),
+        // What is left to fail is the origin's doing: a response that cannot be passed on.
+        Err(_) => {
+            console_error!("the origin's response cannot be passed on");
+            respond::refuse(&origin_unavailable(), &CorsReply::NONE)
+        }
+    }
+}
+
+async fn answer(
+    request: &web_sys::Request,
+    env: &Env,
+    context: &Context,
+) -> Result<web_sys::Response> {
+    let settings = match Settings::of(env) {
         Ok(settings) => settings,
         Err(problem) => {
             console_error!("the guard is not configured: {problem}");
             let error = VerifyError::KeysUnavailable;
-            return respond::refuse(&Refusal::of(&error), None);
+            return respond::refuse(&Refusal::of(&error), &CorsReply::NONE);
         }
     };
-    let request = request.inner();
     let url = request.url();
     let host = request.headers().get("host")?;
     let target = match Target::of(&url) {
         Ok(target) if host.as_deref().is_none_or(target::is_plain_host) => target,
-        _ => return respond::refuse(&Refusal::of(&VerifyError::RequestInvalid), None),
+        _ => return respond::refuse(&Refusal::of(&VerifyError::RequestInvalid), &CorsReply::NONE),
     };
     match settings.policy.find(target.path, &request.method()) {
-        Matched::Route(route) => pass(&settings, route, request, target, &env, &context).await,
+        Matched::Route(route) => pass(&settings, route, request, target, env, context).await,
         Matched::Preflight(routes) => respond::preflight(request, &routes),
-        Matched::MethodNotAllowed(allowed) => respond::method_not_allowed(&allowed),
+        Matched::MethodNotAllowed(allowed) => respond::method_not_allowed(allowed),
         Matched::NotFound => {
             let detail = "no route of the guard has this path";
-            respond::refuse(&Refusal::plain(404, "route_not_found", detail), None)
+            respond::refuse(&Refusal::plain(404, "route_not_found", detail), &CorsReply::NONE)
         }
     }
 }
@@ -59,10 +74,12 @@ async fn pass(
     env: &Env,
     context: &Context,
 ) -> Result<web_sys::Response> {
-    let allowed_origin = respond::allowed_origin(request, route)?;
-    let allowed_origin = allowed_origin.as_deref();
-    if route.websocket == WebSocket::Refuse && request.headers().has("upgrade")? {
-        return respond::refuse(&Refusal::of(&VerifyError::RequestInvalid), allowed_origin);
+    let cors = CorsReply::of(request, route)?;
+    let refuse = |error: &VerifyError| respond::refuse(&Refusal::of(error), &cors);
+    let bodiless = ["GET", "HEAD"].contains(&request.method().as_str());
+    let upgrade = route.websocket == WebSocket::Refuse && request.headers().has("upgrade")?;
+    if upgrade || (bodiless && request.body().is_some()) {
+        return refuse(&VerifyError::RequestInvalid);
     }
     let identity = match &route.access {
         Access::Public => None,
@@ -83,17 +100,19 @@ async fn pass(
             }
             match judged.verdict.outcome {
                 Ok(claims) => Some(Identity::of(&claims)),
-                Err(error) => return respond::refuse(&Refusal::of(&error), allowed_origin),
+                Err(error) => return refuse(&error),
             }
         }
     };
-    let forwarded = forward::forward(settings, route, request, target, identity, env).await;
-    match forwarded {
-        Ok(response) => respond::with_cors(response, allowed_origin),
-        Err(error) => {
-            console_error!("the origin does not answer: {error:?}");
-            let detail = "the origin does not answer";
-            respond::refuse(&Refusal::plain(502, "origin_unavailable", detail), allowed_origin)
+    match forward::forward(settings, route, request, target, identity, env).await {
+        Ok(response) => respond::with_cors(response, &cors),
+        Err(_) => {
+            console_error!("the origin does not answer");
+            respond::refuse(&origin_unavailable(), &cors)
         }
     }
+}
+
+fn origin_unavailable() -> Refusal {
+    Refusal::plain(502, "origin_unavailable", "the origin does not answer")
 }

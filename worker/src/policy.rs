@@ -40,8 +40,8 @@ struct RouteText {
 #[serde(deny_unknown_fields)]
 struct CorsText {
     origins: Vec<String>,
-    #[serde(default)]
-    headers: Vec<String>,
+    /// Request headers that pages may send; the token's when absent.
+    headers: Option<Vec<String>>,
     max_age: Option<DurationText>,
 }
 
@@ -152,11 +152,12 @@ impl TryFrom<CorsText> for Cors {
         let token = |text: &String| {
             !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
         };
-        if !cors.headers.iter().all(token) {
+        let headers = cors.headers.unwrap_or_else(|| vec!["authorization".into()]);
+        if !headers.iter().all(token) {
             return Err("cors.headers: write header names, [\"content-type\"]".into());
         }
         let max_age = cors.max_age.map_or(Duration::from_secs(5), |max_age| max_age.0).as_secs();
-        Ok(Self { origins: cors.origins, headers: cors.headers.join(", "), max_age })
+        Ok(Self { origins: cors.origins, headers: headers.join(", "), max_age })
     }
 }
 
@@ -185,8 +186,7 @@ fn pattern(path: &str) -> Result<Vec<Segment>, String> {
     let parts: Vec<&str> = rest.split('/').collect();
     let last = parts.len() - 1;
     let segment = |(position, part): (usize, &&str)| {
-        let literal =
-            |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~!$&'()+,;=:@".contains(&byte);
+        let literal = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~!$&'()+,=:@".contains(&byte);
         match *part {
             "*" if position == last => Ok(Segment::Rest),
             "." | ".." => Err(FORM.to_owned()),

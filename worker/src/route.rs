@@ -41,7 +41,8 @@ fn matches(pattern: &[Segment], path: &str) -> bool {
     for segment in pattern {
         let Some(part) = parts.next() else { return false };
         match segment {
-            Segment::Rest => return !part.is_empty(),
+            // A trailing slash is a path of its own, matched only where it is written.
+            Segment::Rest => return !part.is_empty() && !path.ends_with('/'),
             Segment::Any if !part.is_empty() => {}
             Segment::Literal(literal) if literal == part => {}
             Segment::Any | Segment::Literal(_) => return false,
@@ -79,6 +80,7 @@ mod tests {
             ("/r", false),
             ("/r/", false),
             ("/r/1/2", true),
+            ("/r/1/", false),
         ] {
             let matched = policy.find(path, "GET");
             assert_eq!(matches!(matched, Matched::Route(_)), found, "{path}: {matched:?}");

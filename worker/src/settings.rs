@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use edgepass_verify::verifier::KeySource;
+use edgepass_verify::verifier::{JwksUri, KeySource};
 use edgepass_verify::{Policy, PolicyConfig};
 use edgepass_web::{CacheTier, WebVerifier};
 use serde_json::json;
@@ -42,13 +42,21 @@ impl Settings {
         let variable = |name| env.var(name).ok().map(|value| value.to_string());
         let required = |name| variable(name).ok_or(format!("set the variable {name}"));
         let origin_url = variable("ORIGIN_URL").map(|url| url.trim_end_matches('/').to_owned());
+        if origin_url.as_deref().is_some_and(|url| !is_base_url(url)) {
+            return Err("ORIGIN_URL is an http or https URL without query or fragment".into());
+        }
         if origin_url.is_none() && env.service("ORIGIN").is_err() {
             return Err("set ORIGIN_URL, or bind a service as ORIGIN".into());
         }
         let config = json!({ "issuer": required("ISSUER")?, "audience": required("AUDIENCE")? });
         let config: PolicyConfig = serde_json::from_value(config).map_err(|e| e.to_string())?;
         let policy = Policy::try_from(config).map_err(|error| error.to_string())?;
-        let keys = variable("JWKS_URI").map_or(KeySource::Discover, KeySource::Url);
+        let keys = match variable("JWKS_URI") {
+            None => KeySource::Discover,
+            Some(url) => {
+                KeySource::Url(JwksUri::parse(&url).map_err(|error| format!("JWKS_URI: {error}"))?)
+            }
+        };
         let cache = match variable("CACHE").as_deref() {
             None | Some("cache-api") => CacheTier::CacheApi,
             Some("none") => CacheTier::None,
@@ -61,4 +69,10 @@ impl Settings {
             origin_secret: env.secret("ORIGIN_SECRET").ok().map(|secret| secret.to_string()),
         })
     }
+}
+
+fn is_base_url(url: &str) -> bool {
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    let plain = |byte: u8| byte.is_ascii_graphic() && !b"?#\\".contains(&byte);
+    rest.is_some_and(|rest| !rest.is_empty() && rest.bytes().all(plain))
 }

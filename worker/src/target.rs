@@ -16,9 +16,11 @@ pub(crate) struct Ambiguous;
 impl<'a> Target<'a> {
     /// Take the target out of an absolute URL.
     ///
-    /// Refused are dot segments, empty segments, back slashes, encoded slashes, back slashes, dots,
-    /// NUL and percent signs (double encoding), broken escapes, and anything but visible ASCII:
-    /// what this guard matches and what the origin reads must be the same.
+    /// What this guard matches and what the origin reads must be the same, so a path is refused when
+    /// servers could read it in two ways: dot segments, empty segments, back slashes, `;`, anything
+    /// that a URL parser would re-encode, escapes that are broken, not UTF-8, or of a character that
+    /// needs none (`%61`), and escapes of controls, slashes, back slashes and the percent sign. The
+    /// query decides nothing here; a URL parser may escape quotes in it on the way.
     pub(crate) fn of(url: &'a str) -> Result<Self, Ambiguous> {
         let after_scheme = url.split_once("://").ok_or(Ambiguous)?.1;
         let slash = after_scheme.find('/').ok_or(Ambiguous)?;
@@ -41,14 +43,26 @@ pub(crate) fn is_plain_host(host: &str) -> bool {
 }
 
 fn is_unambiguous(path: &str) -> bool {
-    const REFUSED_ESCAPES: [&str; 5] = ["00", "25", "2e", "2f", "5c"];
-    let visible = path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
-    let escapes = path.split('%').skip(1).all(|rest| {
-        rest.get(..2).is_some_and(|digits| {
-            digits.bytes().all(|digit| digit.is_ascii_hexdigit())
-                && !REFUSED_ESCAPES.contains(&digits.to_ascii_lowercase().as_str())
-        })
-    });
+    const LITERAL: &[u8] = b"/-._~!$&'()*+,=:@";
+    let mut decoded = Vec::with_capacity(path.len());
+    let mut bytes = path.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte != b'%' {
+            if !byte.is_ascii_alphanumeric() && !LITERAL.contains(&byte) {
+                return false;
+            }
+            decoded.push(byte);
+            continue;
+        }
+        let mut digit = || char::from(bytes.next()?).to_digit(16);
+        let (Some(high), Some(low)) = (digit(), digit()) else { return false };
+        let escaped = (high * 16 + low) as u8;
+        let needless = escaped.is_ascii_alphanumeric() || b"-._~".contains(&escaped);
+        if needless || escaped.is_ascii_control() || b"/\\%".contains(&escaped) {
+            return false;
+        }
+        decoded.push(escaped);
+    }
     let mut segments = path.split('/').skip(1).peekable();
     let mut whole = true;
     while let Some(segment) = segments.next() {
@@ -56,7 +70,7 @@ fn is_unambiguous(path: &str) -> bool {
         whole &=
             segment != "." && segment != ".." && (!segment.is_empty() || segments.peek().is_none());
     }
-    visible && escapes && whole
+    whole && std::str::from_utf8(&decoded).is_ok()
 }
 
 #[cfg(test)]
@@ -84,6 +98,19 @@ mod tests {
             "/%",
             "/%z",
             "/%zz",
+            "/%61dmin",
+            "/a%2Db",
+            "/a%7e",
+            "/%c0%ae",
+            "/%ff",
+            "/a;b",
+            "/{a}",
+            "/a|b",
+            "/a^b",
+            "/a`b",
+            "/a\"b",
+            "/a%0ab",
+            "/a%7f",
             "/a\u{0}b",
             "/caf\u{e9}",
             "/a b",
@@ -110,7 +137,7 @@ mod tests {
         for (url, path, query) in [
             ("https://h/", "/", ""),
             ("https://h/a/", "/a/", ""),
-            ("https://h/a%20b;c=d?x=../y&z=%2e%2f#f", "/a%20b;c=d", "?x=../y&z=%2e%2f"),
+            ("https://h/a%20b,c=%C3%A9?x=../y&z=%2e%2f#f", "/a%20b,c=%C3%A9", "?x=../y&z=%2e%2f"),
             ("https://h/...?", "/...", "?"),
         ] {
             assert_eq!(Target::of(url), Ok(Target { path, query }), "{url}");

@@ -118,13 +118,14 @@ pub(crate) fn guard(system: &System) -> Tally {
             ("x_edgepass_subject", "admin"),
             ("x-edgepass_scope", "everything"),
             ("x-edgepass-anything", "else"),
+            ("x.edgepass.subject", "admin"),
+            ("x~edgepass~scope", "everything"),
             ("dpop", "a.b.c"),
         ];
         let reply = send("GET", "/invoices?x=../y&z=%2e", &headers, "")?;
         let seen = reply.member("/headers");
         let seen = seen.as_object().context("the origin's answer")?;
-        let own: Vec<&String> =
-            seen.keys().filter(|name| name.replace('_', "-").starts_with("x-edgepass-")).collect();
+        let own: Vec<&String> = seen.keys().filter(|name| name.contains("edgepass")).collect();
         ensure!(own.len() == 5, "{own:?}");
         ensure!(seen["x-edgepass-subject"] == "edgepass-cli", "{seen:?}");
         ensure!(seen["x-edgepass-scope"] == "invoices:read invoices:write", "{seen:?}");
@@ -157,7 +158,7 @@ pub(crate) fn guard(system: &System) -> Tally {
     });
     tally.check("a method no route names is refused", || {
         let reply = send("PATCH", "/invoices", &[("authorization", &bearer)], "")?;
-        ensure!(reply.header("allow") == "GET, POST, HEAD", "allow: {}", reply.header("allow"));
+        ensure!(reply.header("allow") == "GET, HEAD, POST", "allow: {}", reply.header("allow"));
         expect(reply, 405, "method_not_allowed")
     });
     tally.check("a preflight carries no token", || {
@@ -205,6 +206,9 @@ pub(crate) fn guard(system: &System) -> Tally {
             "/invoices%00",
             "/%252e%252e/x",
             "/invoices/%zz",
+            "/invoices/%61dmin",
+            "/invoices/%c0%ae",
+            "/invoices;a",
             "/invoices\\1",
         ];
         for path in paths {
@@ -295,7 +299,7 @@ pub(crate) fn issuer(system: &System) -> Tally {
         }
         expect(get(&invoices, &token)?, 401, "token_revoked")
     });
-    tally.check("a commit of another process is served within 250 ms", || {
+    tally.check("a commit of another process is noticed and served", || {
         let token = issue(system, "invoice-reader")?;
         let jti = jti(system, &token)?;
         let start = Instant::now();

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::process::Group;
 use crate::step::{self, command, root};
-use crate::tools::{Tools, target_dir};
+use crate::tools::{Tools, target_dir, which};
 
 /// A running system. Dropping it ends every process.
 pub(crate) struct System {
@@ -54,7 +54,7 @@ impl System {
             value[name].as_str().map(str::to_owned).with_context(|| format!("no {name}: {value}"))
         };
 
-        let mut serve = command(edgepass);
+        let mut serve = dying_with_us(edgepass);
         serve.arg("serve").current_dir(&folder).env("EDGEPASS_LOG", "warn");
         let mut issuing = Group::start("the issuer", &mut serve)?;
         wait_until_ready(&issuer, &mut issuing)?;
@@ -103,6 +103,19 @@ impl System {
     /// The first process that has ended, if any has.
     pub(crate) fn all_running(&mut self) -> bool {
         self.processes.iter_mut().all(Group::is_running)
+    }
+}
+
+/// A command that ends when we are killed without warning, where the system can arrange it. Children
+/// that watch their stdin need no arranging.
+fn dying_with_us(program: &Path) -> Command {
+    match which("setpriv") {
+        Some(setpriv) => {
+            let mut wrapped = command(setpriv);
+            wrapped.args(["--pdeathsig", "TERM"]).arg(program);
+            wrapped
+        }
+        None => command(program),
     }
 }
 

@@ -1,12 +1,13 @@
 //! The native host of the verifier: HTTP by reqwest, ES256 and RS256 by aws-lc-rs.
 
 use std::future::Future;
+use std::time::Duration;
 
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents, UnparsedPublicKey,
 };
 use edgepass_jose::PublicKey;
-use edgepass_verify::fetch::{Answer, AnsweredBy, Content, FetchOrder};
+use edgepass_verify::fetch::{Answer, AnsweredBy, Content, FetchOrder, age, media_type};
 use edgepass_verify::token::SignatureRequest;
 use edgepass_verify::verifier::{Landed, Progress, Verifier};
 use edgepass_verify::{Check, UnixMillis, Verdict};
@@ -89,7 +90,7 @@ impl HttpFetch {
         Ok(Self { client, now })
     }
 
-    async fn get(&self, order: &FetchOrder) -> reqwest::Result<(u64, Content)> {
+    async fn get(&self, order: &FetchOrder) -> reqwest::Result<(Duration, Content)> {
         let mut request = self
             .client
             .get(&order.url)
@@ -100,42 +101,44 @@ impl HttpFetch {
             request = request.header(IF_NONE_MATCH, etag);
         }
         let mut response = request.send().await?;
-        let age = text(response.headers(), AGE.as_str()).and_then(|age| age.parse().ok());
+        // Several `Age` lines are one list (RFC 9110 §5.3).
+        let ages: Vec<&str> =
+            response.headers().get_all(AGE).iter().filter_map(|age| age.to_str().ok()).collect();
+        let ages = (!ages.is_empty()).then(|| ages.join(","));
+        let Some(age) = age(ages.as_deref()) else { return Ok(UNUSABLE) };
         let content = match response.status() {
             StatusCode::NOT_MODIFIED => Content::NotModified,
             StatusCode::OK => {
-                let media_type = text(response.headers(), CONTENT_TYPE.as_str());
+                let content_type = text(response.headers(), CONTENT_TYPE.as_str());
                 let etag = text(response.headers(), ETAG.as_str());
                 let mut bytes = Vec::new();
                 while let Some(chunk) = response.chunk().await? {
                     if bytes.len() + chunk.len() > order.max_bytes {
-                        return Ok((0, Content::Failed));
+                        return Ok(UNUSABLE);
                     }
                     bytes.extend_from_slice(&chunk);
                 }
-                let media_type = media_type.map(|text| essence(&text));
+                let media_type = content_type.map(|text| media_type(&text));
                 Content::Body { bytes, media_type, etag }
             }
             _ => Content::Failed,
         };
-        Ok((age.unwrap_or_default(), content))
+        Ok((age, content))
     }
 }
 
 impl Fetch for HttpFetch {
     async fn fetch(&self, order: &FetchOrder) -> Answer {
         let sent_at = (self.now)();
-        let (age, content) = self.get(order).await.unwrap_or((0, Content::Failed));
-        let confirmed_at = sent_at.minus(std::time::Duration::from_secs(age));
+        let (age, content) = self.get(order).await.unwrap_or(UNUSABLE);
+        let confirmed_at = sent_at.minus(age);
         Answer { from: AnsweredBy::Source, confirmed_at, content }
     }
 }
 
+/// Nothing that could be used came.
+const UNUSABLE: (Duration, Content) = (Duration::ZERO, Content::Failed);
+
 fn text(headers: &HeaderMap, name: &str) -> Option<String> {
     headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
-}
-
-/// A media type without its parameters, in lower case.
-fn essence(media_type: &str) -> String {
-    media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }

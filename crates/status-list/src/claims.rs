@@ -1,5 +1,7 @@
 //! The claims of a status list token.
 
+use std::cmp::Ordering;
+
 use edgepass_jose::{ClaimsSet, NumericDate};
 use serde_json::Value;
 
@@ -14,8 +16,6 @@ pub struct StatusListClaims {
     pub issued_at: NumericDate,
     /// `exp`: from this second on the list must not be relied on.
     pub expiration: Option<NumericDate>,
-    /// `ttl`, in seconds.
-    pub time_to_live: Option<u64>,
     /// The private claim `number`: strictly increasing, as RFC 5280's CRL Number.
     pub number: Option<u64>,
     /// The statuses.
@@ -53,28 +53,28 @@ impl StatusListClaims {
         let list = claims.get("status_list").and_then(Value::as_object).ok_or(INVALID)?;
         let lst = list.get("lst").and_then(Value::as_str).ok_or(INVALID)?;
         let bits = list.get("bits").and_then(Value::as_u64).and_then(Bits::from_number);
-        let time_to_live = whole("ttl")?;
-        if time_to_live == Some(0) {
+        if whole("ttl")? == Some(0) {
             return Err(INVALID);
         }
         Ok(Self {
             subject: claims.required_string("sub").map_err(|_| INVALID)?.to_owned(),
             issued_at: claims.issued_at().map_err(|_| INVALID)?.ok_or(INVALID)?,
             expiration: claims.expiration().map_err(|_| INVALID)?,
-            time_to_live,
             number: whole("number")?,
             list: StatusList::decode(bits.ok_or(StatusListError::BitsInvalid)?, lst, max_bytes)?,
         })
     }
 
-    /// Whether this list may not replace `held`: its `number` is lower, or, where either has none,
-    /// its `iat` is earlier. An equal one is the same list again.
-    pub fn is_older_than(&self, held: &Self) -> bool {
+    /// How this list stands to `held`: `Less` means that it may not replace it.
+    ///
+    /// `number` decides, then `iat`. A list that stops counting cannot be placed after one that
+    /// counts.
+    pub fn order_of(&self, held: &Self) -> Ordering {
+        let by_date = self.issued_at.cmp(&held.issued_at);
         match (self.number, held.number) {
-            (Some(number), Some(held)) => number < held,
-            // A list that stops counting cannot be placed after one that counts.
-            (None, Some(_)) => true,
-            _ => self.issued_at < held.issued_at,
+            (Some(number), Some(held)) => number.cmp(&held).then(by_date),
+            (None, Some(_)) => Ordering::Less,
+            (Some(_) | None, None) => by_date,
         }
     }
 }
@@ -126,16 +126,17 @@ mod tests {
             }
             read(&payload).unwrap()
         };
-        for (new, held, older) in [
-            (list(Some(2), 100), list(Some(1), 100), false),
-            (list(Some(1), 100), list(Some(1), 100), false),
-            (list(Some(1), 101), list(Some(2), 100), true),
-            (list(None, 101), list(Some(1), 100), true),
-            (list(Some(1), 100), list(None, 100), false),
-            (list(None, 100), list(None, 100), false),
-            (list(None, 99), list(None, 100), true),
+        for (new, held, expected) in [
+            (list(Some(2), 100), list(Some(1), 100), Ordering::Greater),
+            (list(Some(1), 100), list(Some(1), 100), Ordering::Equal),
+            (list(Some(1), 99), list(Some(1), 100), Ordering::Less),
+            (list(Some(1), 101), list(Some(2), 100), Ordering::Less),
+            (list(None, 101), list(Some(1), 100), Ordering::Less),
+            (list(Some(1), 101), list(None, 100), Ordering::Greater),
+            (list(None, 100), list(None, 100), Ordering::Equal),
+            (list(None, 99), list(None, 100), Ordering::Less),
         ] {
-            assert_eq!(new.is_older_than(&held), older);
+            assert_eq!(new.order_of(&held), expected);
         }
     }
 }

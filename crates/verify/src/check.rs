@@ -21,7 +21,7 @@ pub struct Demand {
     pub any_of: Scope,
     /// Instead of the policy's audience.
     pub audience: Option<Vec<String>>,
-    /// Instead of the policy's `stale_if_error`.
+    /// Less than the policy's `stale_if_error`; more is cut to it.
     pub stale_if_error: Option<Duration>,
     /// How the token was presented.
     pub presented_as: Presentation,
@@ -35,6 +35,8 @@ pub struct Check {
     pub(crate) demand: Demand,
     pub(crate) key_patience: Patience,
     pub(crate) list_patience: Patience,
+    /// Whether time passed between the key's check and the status.
+    pub(crate) waited_for_list: bool,
     pub(crate) stale: bool,
     pub(crate) refresh: Vec<FetchOrder>,
 }
@@ -92,6 +94,7 @@ impl Check {
             demand,
             key_patience: Patience::default(),
             list_patience: Patience::default(),
+            waited_for_list: false,
             stale: false,
             refresh: Vec::new(),
         }

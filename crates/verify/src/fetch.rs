@@ -85,3 +85,39 @@ pub enum Content {
     /// Anything else: another status, a redirect, too large, too slow, unreachable.
     Failed,
 }
+
+/// What `Age` takes off a confirmation. A response through several caches may carry several values:
+/// the largest counts. `None` when it cannot be read, which makes the answer worthless.
+///
+/// Source: [RFC 9111 §5.1](https://www.rfc-editor.org/rfc/rfc9111#section-5.1).
+pub fn age(header: Option<&str>) -> Option<Duration> {
+    let seconds = match header {
+        None => Some(0),
+        Some(text) => {
+            let ages = text.split(',').map(|age| age.trim().parse::<u32>().ok());
+            ages.collect::<Option<Vec<_>>>()?.into_iter().max()
+        }
+    };
+    seconds.map(|seconds| Duration::from_secs(seconds.into()))
+}
+
+/// A media type without its parameters, in lower case.
+pub fn media_type(header: &str) -> String {
+    header.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_age_counts_and_an_unreadable_one_is_no_age() {
+        let seconds = |header| age(header).map(|age| age.as_secs());
+        assert_eq!(seconds(None), Some(0));
+        assert_eq!(seconds(Some("7")), Some(7));
+        assert_eq!(seconds(Some("100, 3")), Some(100));
+        for header in ["", "x", "-1", "3,", "1.5", "99999999999"] {
+            assert_eq!(seconds(Some(header)), None, "{header:?}");
+        }
+    }
+}

@@ -1,5 +1,6 @@
 //! One held document: whether it may be used, and who fetches the next.
 
+use std::cmp::Ordering;
 use std::time::Duration;
 
 use crate::fetch::AnsweredBy;
@@ -19,6 +20,8 @@ struct Copy<T> {
     content: T,
     etag: Option<String>,
     confirmed_at: UnixMillis,
+    /// Not to be used any more; it still says which answers would be older.
+    dropped: bool,
 }
 
 /// A fetch under way. It expires, since its owner may be cancelled at any await.
@@ -66,21 +69,21 @@ impl<T> Held<T> {
     }
 
     pub(crate) fn content(&self) -> Option<&T> {
-        self.copy.as_ref().map(|copy| &copy.content)
+        self.usable().map(|copy| &copy.content)
     }
 
     pub(crate) fn etag(&self) -> Option<&str> {
-        self.copy.as_ref()?.etag.as_deref()
+        self.usable()?.etag.as_deref()
     }
 
     pub(crate) fn confirmed_at(&self) -> Option<UnixMillis> {
-        self.copy.as_ref().map(|copy| copy.confirmed_at)
+        self.usable().map(|copy| copy.confirmed_at)
     }
 
     /// Time since the request that last confirmed the copy was sent. A clock that ran backwards
     /// gives `None`: the age is unknown, so the copy is not fresh.
     pub(crate) fn age(&self, now: UnixMillis) -> Option<Duration> {
-        now.since(self.copy.as_ref()?.confirmed_at)
+        now.since(self.usable()?.confirmed_at)
     }
 
     /// Decide, by the rules of the revocation deadline.
@@ -145,10 +148,17 @@ impl<T> Held<T> {
     }
 
     /// The source confirmed the copy that carries `etag`.
-    pub(crate) fn confirm(&mut self, etag: Option<&str>, confirmed_at: UnixMillis) -> bool {
+    pub(crate) fn confirm(
+        &mut self,
+        etag: Option<&str>,
+        confirmed_at: UnixMillis,
+        now: UnixMillis,
+    ) -> bool {
         match &mut self.copy {
-            Some(copy) if etag.is_some() && copy.etag.as_deref() == etag => {
-                copy.confirmed_at = copy.confirmed_at.max(confirmed_at);
+            Some(copy) if !copy.dropped && etag.is_some() && copy.etag.as_deref() == etag => {
+                // A time that lies ahead says only that the clock was set back since.
+                let known = if copy.confirmed_at > now { confirmed_at } else { copy.confirmed_at };
+                copy.confirmed_at = known.max(confirmed_at);
                 self.failed_at = None;
                 true
             }
@@ -156,31 +166,40 @@ impl<T> Held<T> {
         }
     }
 
-    /// Hold a new copy, unless it is `older` than the held one. An answer to a question asked
-    /// before the held copy was confirmed says nothing new and is dropped without harm.
+    /// Hold a new copy, unless it is older than the held one, also than one that was dropped. Of two
+    /// that are equal in age, the later confirmed stays: an answer to a question asked before says
+    /// nothing new and does no harm.
     pub(crate) fn replace(
         &mut self,
         content: T,
         etag: Option<String>,
         confirmed_at: UnixMillis,
-        is_older: impl Fn(&T, &T) -> bool,
+        now: UnixMillis,
+        order_of: impl Fn(&T, &T) -> Ordering,
     ) -> bool {
         if let Some(held) = &self.copy {
-            if confirmed_at < held.confirmed_at {
-                return true;
-            }
-            if is_older(&content, &held.content) {
-                return false;
+            let outdated =
+                !held.dropped && confirmed_at < held.confirmed_at && held.confirmed_at <= now;
+            match order_of(&content, &held.content) {
+                Ordering::Less => return false,
+                Ordering::Equal if outdated => return true,
+                Ordering::Equal | Ordering::Greater => {}
             }
         }
-        self.copy = Some(Copy { content, etag, confirmed_at });
+        self.copy = Some(Copy { content, etag, confirmed_at, dropped: false });
         self.failed_at = None;
         true
     }
 
-    /// Forget the copy.
+    /// Use the copy no more.
     pub(crate) fn drop_copy(&mut self) {
-        self.copy = None;
+        if let Some(copy) = &mut self.copy {
+            copy.dropped = true;
+        }
+    }
+
+    fn usable(&self) -> Option<&Copy<T>> {
+        self.copy.as_ref().filter(|copy| !copy.dropped)
     }
 
     fn cooling_down(&self, now: UnixMillis) -> bool {
@@ -213,7 +232,8 @@ mod tests {
         /// Holds version 1, confirmed at 100 s.
         fn new() -> Self {
             let mut held = Held::new();
-            held.replace(1, Some("\"1\"".into()), UnixMillis(100_000), |new, old| new < old);
+            let at = UnixMillis(100_000);
+            held.replace(1, Some("\"1\"".into()), at, at, u64::cmp);
             Self { held, schedule: FreshnessConfig::default().check().unwrap() }
         }
 
@@ -244,16 +264,17 @@ mod tests {
 
     #[test]
     fn a_failure_lets_the_copy_serve_until_the_outage_bound_and_nobody_waits() {
-        let mut scene = Scene::new();
         for (at, expected) in [
             (108_500, Supply::Stale),
             (168_499, Supply::Stale),
             (168_500, Supply::Unavailable),
-            (99_999, Supply::Fetch),
+            (99_999, Supply::Unavailable), // the clock ran backwards: the age is unknown
         ] {
+            let mut scene = Scene::new();
             scene.held.failed(AnsweredBy::Source, UnixMillis(at));
-            assert_eq!(scene.first(at), if at < 100_000 { Supply::Unavailable } else { expected });
+            assert_eq!(scene.first(at), expected, "at {at}");
         }
+        let mut scene = Scene::new();
         scene.held.failed(AnsweredBy::Source, UnixMillis(110_000));
         assert_eq!(scene.first(110_999), Supply::Stale);
         assert_eq!(scene.first(111_000), Supply::Fetch);
@@ -288,16 +309,39 @@ mod tests {
     #[test]
     fn an_older_answer_is_refused_and_a_304_confirms_only_what_it_names() {
         let mut scene = Scene::new();
-        let older = |new: &u64, old: &u64| new < old;
-        assert!(!scene.held.replace(0, None, UnixMillis(101_000), older));
-        assert!(scene.held.replace(7, None, UnixMillis(99_000), older)); // asked earlier: ignored
-        assert_eq!(scene.held.content(), Some(&1));
-        assert!(!scene.held.confirm(Some("\"2\""), UnixMillis(102_000)));
-        assert!(!scene.held.confirm(None, UnixMillis(102_000)));
-        assert_eq!(scene.held.confirmed_at(), Some(UnixMillis(100_000)));
-        assert!(scene.held.confirm(Some("\"1\""), UnixMillis(102_000)));
-        assert!(scene.held.confirm(Some("\"1\""), UnixMillis(101_000)));
-        assert_eq!(scene.held.confirmed_at(), Some(UnixMillis(102_000)));
+        let held = &mut scene.held;
+        let at = UnixMillis;
+        let replace = |held: &mut Held<u64>, version, confirmed_at| {
+            held.replace(version, None, at(confirmed_at), at(110_000), u64::cmp)
+        };
+        assert!(!replace(held, 0, 101_000));
+        assert!(!held.confirm(Some("\"2\""), at(102_000), at(110_000)));
+        assert!(!held.confirm(None, at(102_000), at(110_000)));
+        assert_eq!(held.confirmed_at(), Some(at(100_000)));
+        assert!(held.confirm(Some("\"1\""), at(102_000), at(110_000)));
+        assert!(held.confirm(Some("\"1\""), at(101_000), at(110_000)));
+        assert_eq!(held.confirmed_at(), Some(at(102_000)));
+        assert!(replace(held, 1, 99_000)); // the same, asked for earlier: nothing new
+        assert_eq!(held.confirmed_at(), Some(at(102_000)));
+        assert!(replace(held, 7, 99_000)); // newer, whenever it was asked for
+        assert_eq!((held.content(), held.confirmed_at()), (Some(&7), Some(at(99_000))));
+        held.drop_copy();
+        assert_eq!(held.content(), None);
+        assert!(!replace(held, 6, 103_000)); // a dropped copy still says what is older
+        assert!(replace(held, 7, 103_000));
+    }
+
+    #[test]
+    fn a_clock_set_back_heals_with_the_next_answer() {
+        let mut scene = Scene::new();
+        let now = UnixMillis(80_000);
+        assert_eq!(scene.first(80_000), Supply::Fetch);
+        assert!(scene.held.replace(1, Some("\"1\"".into()), now, now, u64::cmp));
+        assert_eq!(scene.first(80_001), Supply::Fresh { refresh: false });
+
+        let mut scene = Scene::new();
+        assert!(scene.held.confirm(Some("\"1\""), now, now));
+        assert_eq!(scene.first(80_001), Supply::Fresh { refresh: false });
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Step 3: the issuer's keys, held and refreshed.
 
+use std::cmp::Ordering;
 use std::time::Duration;
 
 use edgepass_crypto::is_sound;
@@ -11,7 +12,7 @@ use crate::fetch::{Answer, AnsweredBy, Content, Document, FetchOrder};
 use crate::freshness::{JWK_SET_HARD_STOP, UNKNOWN_KEY_COOL_DOWN};
 use crate::holder::{Held, Patience, Supply};
 use crate::metadata;
-use crate::policy::Policy;
+use crate::policy::{Policy, PolicyError, is_acceptable_url};
 use crate::time::UnixMillis;
 
 /// Where the issuer's keys come from.
@@ -20,9 +21,29 @@ pub enum KeySource {
     /// Handed in; used as long as the verifier lives.
     Given(JwkSet),
     /// Fetched from this URL.
-    Url(String),
+    Url(JwksUri),
     /// Fetched from `jwks_uri` of the issuer's metadata (RFC 8414).
     Discover,
+}
+
+/// The URL of a JWK Set: https, or http to the machine itself. Whoever can change what it answers
+/// owns the keys.
+#[derive(Clone, Debug)]
+pub struct JwksUri(String);
+
+impl JwksUri {
+    /// Check the URL.
+    ///
+    /// # Errors
+    ///
+    /// [`PolicyError::JwksUriInvalid`].
+    pub fn parse(url: &str) -> Result<Self, PolicyError> {
+        if is_acceptable_url(url) {
+            Ok(Self(url.to_owned()))
+        } else {
+            Err(PolicyError::JwksUriInvalid)
+        }
+    }
 }
 
 pub(crate) struct KeyHolder {
@@ -44,7 +65,7 @@ pub(crate) enum KeyLookup {
 impl KeyHolder {
     pub(crate) fn new(source: KeySource) -> Self {
         let jwks_uri = match &source {
-            KeySource::Url(url) => Some(url.clone()),
+            KeySource::Url(url) => Some(url.0.clone()),
             KeySource::Given(_) | KeySource::Discover => None,
         };
         Self { source, jwks_uri, set: Held::new(), unknown_key_at: None }
@@ -137,11 +158,13 @@ impl KeyHolder {
         }
         let mut replaced = false;
         let usable = match answer.content {
-            Content::NotModified => self.set.confirm(order.etag.as_deref(), answer.confirmed_at),
+            Content::NotModified => {
+                self.set.confirm(order.etag.as_deref(), answer.confirmed_at, now)
+            }
             Content::Body { bytes, etag, .. } => {
                 match JwkSet::parse(&bytes, &policy.algorithms, is_sound) {
                     Ok(set) => {
-                        replaced = self.set.replace(set, etag, answer.confirmed_at, is_older);
+                        replaced = self.set.replace(set, etag, answer.confirmed_at, now, order_of);
                         replaced
                     }
                     Err(_) => false,
@@ -206,12 +229,8 @@ impl KeyHolder {
     }
 }
 
-/// A set that says when it was made may not be replaced by an earlier one, nor by one that is
-/// silent: a replayed set must not bring a withdrawn key back.
-fn is_older(new: &JwkSet, held: &JwkSet) -> bool {
-    match (new.issued_at(), held.issued_at()) {
-        (Some(new), Some(held)) => new < held,
-        (None, Some(_)) => true,
-        (_, None) => false,
-    }
+/// Sets that say when they were made are ordered by that; one that is silent comes before any that
+/// is not: a replayed set must not bring a withdrawn key back.
+fn order_of(new: &JwkSet, held: &JwkSet) -> Ordering {
+    new.issued_at().cmp(&held.issued_at())
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use edgepass_jose::jwk_set::KeyMatch;
-use edgepass_jose::{ClaimsSet, CompactJws, Jwk, JwkSet, NumericDate};
+use edgepass_jose::{ClaimsSet, CompactJws, Jwk, JwkSet};
 use edgepass_status_list::claims::STATUS_LIST_TYPE;
 use edgepass_status_list::{StatusListClaims, StatusReference, StatusType};
 
@@ -17,6 +17,8 @@ use crate::token::{Checked, SignatureRequest, allowed_algorithm, check_signature
 
 /// The most lists held; the least recently used makes room.
 const MAX_LISTS: usize = 64;
+/// In seconds. Nothing in the draft bounds the age of a list without `exp`.
+const LIFETIME_WITHOUT_EXPIRATION: u64 = 24 * 60 * 60;
 
 pub(crate) struct ListHolder {
     lists: HashMap<String, Entry>,
@@ -119,7 +121,7 @@ impl ListHolder {
         let (from, confirmed_at) = (answer.from, answer.confirmed_at);
         let parsed = match answer.content {
             Content::NotModified => {
-                if !held.confirm(order.etag.as_deref(), confirmed_at) {
+                if !held.confirm(order.etag.as_deref(), confirmed_at, now) {
                     held.failed(from, now);
                 }
                 return LandedList::Settled;
@@ -138,7 +140,7 @@ impl ListHolder {
         match checked {
             Checked::ByHost(request) => LandedList::Signature(request, Box::new(pending)),
             Checked::Here(valid) => {
-                self.signature_checked(pending, valid, policy, now);
+                self.signature_checked(pending, valid, keys, policy, now);
                 LandedList::Settled
             }
         }
@@ -149,15 +151,18 @@ impl ListHolder {
         &mut self,
         pending: PendingList,
         valid: bool,
+        keys: Option<&JwkSet>,
         policy: &Policy,
         now: UnixMillis,
     ) {
         let (from, confirmed_at, etag) = pending.answered;
+        // The key may have been withdrawn while the host was checking.
+        let valid = valid && keys.is_some_and(|keys| keys.keys().contains(&pending.key));
         let claims = valid.then(|| read(&pending.jws, &pending.order.url, policy, now)).flatten();
         let held = self.held(&pending.order.url);
         let taken = claims.is_some_and(|claims| {
             let list = HeldList { claims, key: pending.key };
-            held.replace(list, etag, confirmed_at, |new, old| new.claims.is_older_than(&old.claims))
+            held.replace(list, etag, confirmed_at, now, |new, old| new.claims.order_of(&old.claims))
         });
         if !taken {
             held.failed(from, now);
@@ -220,10 +225,11 @@ fn read(jws: &CompactJws, uri: &str, policy: &Policy, now: UnixMillis) -> Option
     (claims.subject == uri && !has_expired(&claims, now)).then_some(claims)
 }
 
-/// Without leeway: from the second of `exp` on, a list says nothing.
+/// Without leeway: from the second of `exp` on, a list says nothing. One without `exp` is relied on
+/// for [`LIFETIME_WITHOUT_EXPIRATION`].
 fn has_expired(claims: &StatusListClaims, now: UnixMillis) -> bool {
-    let now: NumericDate = now.numeric_date();
-    claims.expiration.is_some_and(|expiration| now >= expiration)
+    let by_age = || claims.issued_at.plus(LIFETIME_WITHOUT_EXPIRATION);
+    now.numeric_date() >= claims.expiration.unwrap_or_else(by_age)
 }
 
 fn order(held: &Held<HeldList>, uri: &str, policy: &Policy, lease: u64) -> FetchOrder {

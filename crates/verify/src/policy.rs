@@ -134,6 +134,9 @@ pub enum PolicyError {
     /// A prefix is no https URL ending in `/`.
     #[error("status.uri_prefixes must be https URLs that end in \"/\"")]
     PrefixInvalid,
+    /// The JWK Set's URL is no https URL.
+    #[error("the JWK Set's URL must be https (http only on loopback)")]
+    JwksUriInvalid,
     /// See [`DeadlineUnmet`].
     #[error(transparent)]
     Deadline(#[from] DeadlineUnmet),
@@ -211,20 +214,23 @@ impl Default for StatusConfig {
     }
 }
 
-/// https, or http to the machine itself.
+/// https, or http to the machine itself; no user information, no back slash, a port of digits.
 pub(crate) fn is_acceptable_url(url: &str) -> bool {
-    let graphic = url.bytes().all(|byte| byte.is_ascii_graphic());
-    let host = |rest: &str| rest.split(['/', '?', '#']).next().unwrap_or_default().to_owned();
-    let acceptable = match (url.strip_prefix("https://"), url.strip_prefix("http://")) {
-        (Some(rest), _) => !host(rest).is_empty() && !host(rest).contains('@'),
-        (None, Some(rest)) => {
-            let host = host(rest);
-            let name = host.rsplit_once(':').map_or(host.as_str(), |(name, _)| name);
-            ["127.0.0.1", "localhost", "[::1]"].contains(&name) || host == "[::1]"
-        }
-        (None, None) => false,
+    let (rest, loopback_only) = match (url.strip_prefix("https://"), url.strip_prefix("http://")) {
+        (Some(rest), _) => (rest, false),
+        (None, Some(rest)) => (rest, true),
+        (None, None) => return false,
     };
-    graphic && acceptable
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, port),
+        _ => (authority, ""),
+    };
+    let plain = url.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\')
+        && !authority.contains('@')
+        && !host.is_empty()
+        && port.bytes().all(|byte| byte.is_ascii_digit());
+    plain && (!loopback_only || ["127.0.0.1", "localhost", "[::1]"].contains(&host))
 }
 
 const MAX_STATUS_URI_BYTES: usize = 2048;
@@ -270,6 +276,10 @@ mod tests {
             (json!({"issuer": "https://"}), PolicyError::IssuerInvalid),
             (json!({"issuer": "https://a@b"}), PolicyError::IssuerInvalid),
             (json!({"issuer": "http://127.0.0.1.evil.example"}), PolicyError::IssuerInvalid),
+            (json!({"issuer": "http://127.0.0.1:80@evil.example"}), PolicyError::IssuerInvalid),
+            (json!({"issuer": "http://localhost:@evil.example/x"}), PolicyError::IssuerInvalid),
+            (json!({"issuer": "https://a\\\\b"}), PolicyError::IssuerInvalid),
+            (json!({"issuer": "https://a:b"}), PolicyError::IssuerInvalid),
             (json!({"audience": []}), PolicyError::AudienceEmpty),
             (json!({"audience": ""}), PolicyError::AudienceEmpty),
             (json!({"algorithms": ["HS256"]}), PolicyError::AlgorithmUnknown),

@@ -127,6 +127,11 @@ impl Verified {
         self.0.claims()
     }
 
+    /// Back to the beginning: what was checked a while ago is checked again.
+    pub(crate) fn into_unverified(self) -> UnverifiedToken {
+        self.0.0
+    }
+
     /// The claims, taken.
     pub(crate) fn into_claims(self) -> ClaimsSet {
         self.0.0.claims

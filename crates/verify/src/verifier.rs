@@ -8,7 +8,8 @@ use crate::check::{Check, Stage};
 use crate::claims;
 use crate::error::VerifyError;
 use crate::fetch::{Answer, Document, FetchOrder};
-pub use crate::keys::KeySource;
+use crate::holder::Patience;
+pub use crate::keys::{JwksUri, KeySource};
 use crate::keys::{KeyHolder, KeyLookup};
 pub use crate::lists::PendingList;
 use crate::lists::{LandedList, ListHolder, StatusLookup};
@@ -127,18 +128,26 @@ impl Verifier {
                     );
                     match found {
                         StatusLookup::Known { status, confirmed_at, stale, refresh } => {
-                            check.stale |= stale;
                             check.refresh.extend(refresh);
+                            if std::mem::take(&mut check.waited_for_list) {
+                                // Time has passed: the key may be withdrawn, the token expired.
+                                check.key_patience = Patience::default();
+                                check.stage = Stage::Parsed(verified.into_unverified());
+                                continue;
+                            }
+                            check.stale |= stale;
                             let report = StatusReport { status, confirmed_at, stale };
                             let outcome = judge(status).map(|()| verified.into_claims());
                             return decided(check, outcome, Some(report));
                         }
                         StatusLookup::Fetch(order) => {
                             check.list_patience.fetched = true;
+                            check.waited_for_list = true;
                             check.stage = Stage::Verified(verified, Some(reference));
                             return Progress::Fetch(order);
                         }
                         StatusLookup::Wait => {
+                            check.waited_for_list = true;
                             check.stage = Stage::Verified(verified, Some(reference));
                             return Progress::Wait(POLL);
                         }
@@ -184,7 +193,7 @@ impl Verifier {
         valid: bool,
         now: UnixMillis,
     ) {
-        self.lists.signature_checked(*pending, valid, &self.policy, now);
+        self.lists.signature_checked(*pending, valid, self.keys.current(), &self.policy, now);
     }
 
     /// When the held copy of what `order` names was last confirmed at its source.
@@ -213,7 +222,9 @@ impl Verifier {
     }
 
     fn stale_if_error(&self, check: &Check) -> Duration {
-        check.demand.stale_if_error.unwrap_or(self.policy.schedule.stale_if_error)
+        // A route may ask for less than the policy allows, never for more: the outage bound holds.
+        let longest = self.policy.schedule.stale_if_error;
+        check.demand.stale_if_error.map_or(longest, |asked| asked.min(longest))
     }
 }
 

@@ -4,12 +4,12 @@
 //! are verified again on reading.
 
 use edgepass_verify::UnixMillis;
-use edgepass_verify::fetch::{Answer, AnsweredBy, Content, FetchOrder};
+use edgepass_verify::fetch::{Answer, AnsweredBy, Content, FetchOrder, media_type};
 use js_sys::{Promise, Reflect, Uint8Array};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 
-use crate::fetch::{Response, essence, header, object, read};
+use crate::fetch::{Response, header, object, read};
 
 #[wasm_bindgen]
 extern "C" {
@@ -37,8 +37,9 @@ pub(crate) struct Entry {
 }
 
 /// The entry for an order's document, as an answer. Any failure is a miss.
-pub(crate) async fn restore(order: &FetchOrder) -> Option<Answer> {
-    let entry = get(order).await.ok().flatten()?;
+pub(crate) async fn restore(order: &FetchOrder, now: UnixMillis) -> Option<Answer> {
+    // A time that lies ahead was written by another clock, or by somebody else: a miss.
+    let entry = get(order).await.ok().flatten().filter(|entry| entry.confirmed_at <= now)?;
     Some(Answer {
         from: AnsweredBy::Cache,
         confirmed_at: entry.confirmed_at,
@@ -80,7 +81,7 @@ async fn get(order: &FetchOrder) -> Result<Option<Entry>, JsValue> {
     };
     Ok(Some(Entry {
         bytes,
-        media_type: header(&headers, "content-type").map(|text| essence(&text)),
+        media_type: header(&headers, "content-type").map(|text| media_type(&text)),
         etag: header(&headers, ETAG),
         confirmed_at: UnixMillis(confirmed_at),
     }))

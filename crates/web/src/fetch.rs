@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use edgepass_verify::fetch::{Answer, AnsweredBy, Content, FetchOrder};
+use edgepass_verify::fetch::{Answer, AnsweredBy, Content, FetchOrder, age, media_type};
 use js_sys::{Function, Object, Promise, Reflect, Uint8Array};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
@@ -62,20 +62,22 @@ async fn get(order: &FetchOrder, own: Option<&Function>) -> Result<(Duration, Co
     };
     let response: Response = JsFuture::from(Promise::resolve(&promise)).await?.unchecked_into();
     let headers = response.headers();
-    let age = header(&headers, "age").and_then(|age| age.parse().ok()).unwrap_or_default();
+    let Some(age) = age(header(&headers, "age").as_deref()) else {
+        return Ok((Duration::ZERO, Content::Failed));
+    };
     let content = match response.status() {
         304 => Content::NotModified,
         200 => match read(&response, order.max_bytes).await? {
             Some(bytes) => Content::Body {
                 bytes,
-                media_type: header(&headers, "content-type").map(|text| essence(&text)),
+                media_type: header(&headers, "content-type").map(|text| media_type(&text)),
                 etag: header(&headers, "etag"),
             },
             None => Content::Failed,
         },
         _ => Content::Failed,
     };
-    Ok((Duration::from_secs(age), content))
+    Ok((age, content))
 }
 
 /// The body, or `None` when it is longer than `max_bytes`.
@@ -103,11 +105,6 @@ pub(crate) async fn read(
 
 pub(crate) fn header(headers: &Headers, name: &str) -> Option<String> {
     headers.get(name).ok().flatten()
-}
-
-/// A media type without its parameters, in lower case.
-pub(crate) fn essence(media_type: &str) -> String {
-    media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
 /// An object with these members.

@@ -99,7 +99,7 @@ impl Inner {
     async fn carry_out(&self, order: FetchOrder, clock: Clock) -> Option<Background> {
         if self.cache == CacheTier::CacheApi
             && order.may_read_cache
-            && let Some(answer) = cache::restore(&order).await
+            && let Some(answer) = cache::restore(&order, clock.now()).await
         {
             self.land(order.clone(), answer, clock).await;
             if self.verifier.borrow_mut().release_if_fresh(&order, clock.now()) {

@@ -6,7 +6,7 @@ use anyhow::{Context, anyhow};
 use edgepass_jose::{JwkSet, Scope};
 use edgepass_verify::fetch::{Answer, AnsweredBy, Content, Document, FetchOrder};
 use edgepass_verify::policy::{OneOrMany, StatusMode};
-use edgepass_verify::verifier::{KeySource, Verifier};
+use edgepass_verify::verifier::{JwksUri, KeySource, Verifier};
 use edgepass_verify::{Check, Demand, Policy, PolicyConfig, Verdict};
 use serde_json::{Value, json};
 
@@ -74,7 +74,7 @@ fn key_source(jwks: Option<&str>, policy: &Policy) -> anyhow::Result<KeySource> 
     match jwks {
         None => Ok(KeySource::Discover),
         Some(url) if url.starts_with("https://") || url.starts_with("http://") => {
-            Ok(KeySource::Url(url.to_owned()))
+            Ok(KeySource::Url(JwksUri::parse(url)?))
         }
         Some(file) => {
             let text = std::fs::read(Path::new(file))
