@@ -2,19 +2,21 @@
 // two harmless headers; the token stays on this side.
 
 const frame = document.getElementById('fetcher');
-const loaded = new Promise((resolve) => {
-  frame.addEventListener('load', resolve, { once: true });
-  if (frame.contentDocument === null) resolve(); // already there, and of another origin
-});
 const waiting = new Map();
 let count = 0;
+let ready;
+const loaded = new Promise((resolve) => { ready = resolve; });
 
 addEventListener('message', ({ data, source }) => {
   if (source !== frame.contentWindow) return;
+  if (data.ready) return ready();
   const settle = waiting.get(data.id);
   waiting.delete(data.id);
   settle?.(data);
 });
+
+// Loaded only now, so that its first message finds the listener above.
+frame.src = 'fetcher.html';
 
 /** Fetch a public document. */
 export async function frameFetch(url, { headers, signal }) {

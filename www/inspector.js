@@ -20,7 +20,14 @@ const STEP_TEXT = {
   status: ['Revocation', 'Looked up in the issuer’s status list'],
 };
 
+/** Counts changes: a verdict about what was there before is not shown. */
+let edition = 0;
+
 token.addEventListener('input', show);
+element('form').addEventListener('input', () => {
+  edition++;
+  result.hidden = true;
+});
 element('clear').addEventListener('click', () => {
   token.value = '';
   show();
@@ -47,6 +54,7 @@ setInterval(() => tick(document), 1000);
 
 /** Show what the token says, without believing it. */
 function show() {
+  edition++;
   const text = token.value.trim();
   const decoded = text === '' ? null : decodeUnverified(text);
   problem.hidden = text === '' || decoded !== null;
@@ -68,6 +76,7 @@ function show() {
 /** Judge the token and show every check in its order. */
 async function verify(source) {
   const scopes = element('scopes').value.split(/\s+/).filter(Boolean);
+  const asked = ++edition;
   document.body.setAttribute('aria-busy', 'true');
   try {
     const verifier = Verifier.create({
@@ -75,11 +84,13 @@ async function verify(source) {
       background: 'detach', ...source,
     });
     const verdict = await verifier.verify(token.value.trim(), { allOf: scopes });
+    if (asked !== edition) return;
     const text = verdict.accepted ? 'Accepted' : `Refused: ${verdict.message}`;
     announce(verdict.accepted ? 'good' : 'bad', text, verdict);
     element('unverified').hidden = verdict.accepted;
     element('steps').replaceChildren(...stepsOf(verdict, source.status.mode));
   } catch (error) {
+    if (asked !== edition) return;
     announce('bad', `This cannot be checked: ${error.message}`, null);
   } finally {
     document.body.removeAttribute('aria-busy');

@@ -1,10 +1,15 @@
 //! The verification vectors on the native host.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "this is a test")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "this is a test")]
 
 use std::collections::BTreeMap;
 
+use edgepass_jose::Scope;
 use edgepass_tests::{Replay, VectorFile};
+use edgepass_verify::fetch::{Answer, AnsweredBy, Content, Document};
+use edgepass_verify::verifier::{JwksUri, KeySource, Landed, Progress, Verifier};
+use edgepass_verify::{Check, Demand, Policy, PolicyConfig, UnixMillis};
+use serde_json::{Value, json};
 
 #[tokio::test]
 async fn every_vector_gives_its_verdict_and_code() {
@@ -24,4 +29,68 @@ async fn every_vector_gives_its_verdict_and_code() {
     println!("native: {} vectors {families:?}", file.vectors.len());
     assert!(file.vectors.len() > 250, "the file is not whole");
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// A token whose key is withdrawn, or that expires, while its status list is being fetched.
+#[test]
+fn what_was_checked_before_a_wait_is_checked_again_after_it() {
+    let file = include_str!("../vectors/verify.json");
+    let file: Value = serde_json::from_str(file).unwrap();
+    let vector = &file["vectors"][0];
+    assert_eq!(vector["id"], "accepted/eddsa");
+    let (token, now) = (vector["token"].as_str().unwrap(), vector["now"].as_u64().unwrap());
+    let list_uri = "https://issuer.example/status-lists/1";
+    let list = file["defaults"]["responses"][list_uri]["body"].as_str().unwrap();
+    let keys = file["defaults"]["jwks"].clone();
+    let withdrawn = json!({ "keys": [keys["keys"][1]], "iat": now });
+
+    let body = |bytes: String, at| Answer {
+        from: AnsweredBy::Source,
+        confirmed_at: at,
+        content: Content::Body {
+            bytes: bytes.into_bytes(),
+            media_type: Some(Document::StatusList.accept().into()),
+            etag: None,
+        },
+    };
+    // (seconds that the list takes, the JWK Set that arrives meanwhile, the code in the end)
+    for (wait, meanwhile, expected) in [
+        (1, None, None),
+        (1, Some(&withdrawn), Some("key_not_found")),
+        (550, None, Some("keys_unavailable")), // the set is too old by then, and cannot be had
+        (550, Some(&keys), Some("token_expired")),
+    ] {
+        let config: PolicyConfig = serde_json::from_value(vector["policy"].clone()).unwrap();
+        let policy: Policy = config.try_into().unwrap();
+        let mut check = Check::begin(
+            token,
+            &policy,
+            Demand { all_of: Scope::parse("invoices:read").unwrap(), ..Demand::default() },
+        );
+        let source = KeySource::Url(JwksUri::parse("https://issuer.example/jwks").unwrap());
+        let mut verifier = Verifier::new(policy, source);
+        let start = UnixMillis::from_seconds(now);
+        let Progress::Fetch(keys_order) = verifier.advance(&mut check, start) else { panic!() };
+        verifier.land(keys_order.clone(), body(keys.to_string(), start), start);
+        let Progress::Fetch(list_order) = verifier.advance(&mut check, start) else { panic!() };
+        assert_eq!(list_order.url, list_uri);
+
+        let later = UnixMillis::from_seconds(now + wait);
+        if let Some(set) = meanwhile {
+            verifier.land(keys_order, body(set.to_string(), later), later);
+        }
+        let landed = verifier.land(list_order, body(list.to_owned(), later), later);
+        assert!(matches!(landed, Landed::Settled));
+        let verdict = loop {
+            match verifier.advance(&mut check, later) {
+                Progress::Decided(verdict) => break verdict,
+                Progress::Fetch(order) => {
+                    let failed = Answer { content: Content::Failed, ..body(String::new(), later) };
+                    verifier.land(order, failed, later);
+                }
+                Progress::CheckSignature(_) | Progress::Wait(_) => panic!("nothing to wait for"),
+            }
+        };
+        assert_eq!(verdict.error().map(|error| error.code()), expected, "{wait} s");
+    }
 }

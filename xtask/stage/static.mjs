@@ -24,8 +24,9 @@ export function serveFolder(folder) {
     }
     const headers = { 'content-type': TYPES[extname(path)] ?? 'application/octet-stream' };
     for (const [prefix, lines] of rules) {
+      // As the hosts that read such files do: by the path as requested.
       const matches = prefix.endsWith('*')
-        ? path.startsWith(prefix.slice(0, -1)) : path === prefix || pathname === prefix;
+        ? pathname.startsWith(prefix.slice(0, -1)) : pathname === prefix;
       if (matches) Object.assign(headers, lines);
     }
     response.writeHead(200, headers).end(body);

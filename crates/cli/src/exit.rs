@@ -3,6 +3,8 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+use edgepass_issuer::storage::StoreError;
+
 /// How a command that ran to its end ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Exit {
@@ -44,10 +46,12 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Print an error with its causes and give its exit code: 1 and 3 where a [`Failure`] is its root,
-/// 2 otherwise.
+/// Print an error with its causes and give its exit code: 1 and 3 where a [`Failure`] is its root, 3
+/// where storage failed, 2 otherwise.
 pub fn report(error: &anyhow::Error) -> ExitCode {
+    let storage = error.chain().any(|cause| cause.is::<StoreError>());
     let failure = error.root_cause().downcast_ref::<Failure>();
+    let failure = failure.copied().or(storage.then_some(Failure::Unavailable));
     let mut text = String::new();
     for cause in error.chain().filter(|cause| !cause.is::<Failure>()) {
         let cause = cause.to_string();

@@ -22,6 +22,12 @@ pub(crate) fn load(config: &Config) -> anyhow::Result<MasterKey> {
     };
     let shown = file.display();
     refuse_if_readable_by_others(file)?;
+    // Whatever the paths are called: links and `..` resolved.
+    if let (Ok(real), Ok(data)) = (fs::canonicalize(file), fs::canonicalize(&config.data_dir))
+        && real.starts_with(data)
+    {
+        bail!("{shown} lies inside data_dir: a copy of the data must not carry its key");
+    }
     let text = fs::read_to_string(file)
         .with_context(|| format!("the master key file {shown} cannot be read"))?;
     MasterKey::parse(&Zeroizing::new(text)).with_context(|| format!("{shown}"))

@@ -188,6 +188,8 @@ fn the_policy_is_enforced_and_says_what_is_allowed() {
     let output = issuer.run(&["issue", "--role", "invoice-reader", "--ttl", "90"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(said(&output).contains("\"90s\""));
+    let output = issuer.run(&["issue", "--role", "invoice-reader", "--subject", ""]);
+    assert_eq!(output.status.code(), Some(2));
     assert_eq!(issuer.run(&["tokens", "--json"]).stdout.trim_ascii(), b"[]");
 }
 
@@ -198,6 +200,12 @@ fn tokens_are_listed_with_their_status() {
     let output = issuer.run_with_input(&["revoke", "-", "--reason", "test"], &tokens[0]);
     assert_eq!(output.status.code(), Some(3));
     assert!(String::from_utf8_lossy(&output.stdout).contains("recorded, not published"));
+
+    // Revoked already, and nobody serves: still not published.
+    let output = issuer.run_with_input(&["revoke", "-", "--reason", "test"], &tokens[0]);
+    assert_eq!(output.status.code(), Some(3));
+    let output = issuer.run(&["revoke", "--jti", "-starts-with-a-hyphen", "--reason", "-"]);
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
 
     let list = |arguments: &[&str]| -> Vec<serde_json::Value> {
         let output = issuer.run(&[["tokens", "--json"].as_slice(), arguments].concat());
@@ -227,6 +235,11 @@ fn inspect_is_loud_and_harmless() {
     let escape = "eyJhbGciOiJhIn0.eyJ4IjoiXHUwMDFiWzMxbSJ9.";
     let output = issuer.run_with_input(&["inspect", "-"], escape);
     assert!(!output.stdout.contains(&0x1b), "an escape sequence reached the terminal");
+    // {"alg":"a"} . {"\u001b[31mx\nVERIFIED":1}
+    let name = "eyJhbGciOiJhIn0.eyJcdTAwMWJbMzFteFxuVkVSSUZJRUQiOjF9.";
+    let output = issuer.run_with_input(&["inspect", "-"], name);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(!text.contains('\u{1b}') && !text.contains("\nVERIFIED"), "{text}");
 }
 
 #[test]

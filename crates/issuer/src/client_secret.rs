@@ -15,7 +15,6 @@ pub struct ClientSecret(Zeroizing<String>);
 /// What is kept of a secret: `sha256:<salt>:<hash>`, both base64url.
 ///
 /// A fast hash is right here: the secret is 256 random bits, so there is nothing to guess.
-#[derive(Clone, Eq, PartialEq)]
 pub struct SecretHash {
     salt: Vec<u8>,
     hash: [u8; 32],

@@ -150,14 +150,17 @@ impl<S: Store> Issuer<S> {
     ///
     /// # Errors
     ///
-    /// [`NoEntropy`].
+    /// [`IssueError::Entropy`]; [`IssueError::NotAcceptable`] for claims that verifiers refuse.
     pub fn approve(
         &self,
         grant: &Grant,
         recipient: &Recipient,
         entropy: &mut impl Entropy,
         now: UnixMillis,
-    ) -> Result<Approved, NoEntropy> {
+    ) -> Result<Approved, IssueError> {
+        if recipient.subject.is_empty() || recipient.client_id.is_empty() {
+            return Err(IssueError::NotAcceptable("claim_invalid"));
+        }
         let issued_at = now.numeric_date().seconds();
         let expiration = issued_at + grant.lifetime;
         let facts = TokenFacts {

@@ -1,5 +1,6 @@
 //! Revoking: durable first, then served.
 
+use edgepass_jose::{ClaimsSet, CompactJws};
 use edgepass_verify::UnixMillis;
 
 use crate::audit::{Act, AuditEntry};
@@ -44,4 +45,12 @@ pub async fn revoke<S: Store>(
         Some(recorded) => Revocation::Recorded(recorded),
         None => Revocation::UnknownToken,
     })
+}
+
+/// `jti` of a token, unverified. It may only be used to select one of our own records.
+pub fn unverified_jwt_id(token: &str) -> Option<String> {
+    const MAX_TOKEN_BYTES: usize = 1 << 20;
+    let jws = CompactJws::parse(token, MAX_TOKEN_BYTES).ok()?;
+    let claims = ClaimsSet::new(jws.payload_object().ok()?);
+    claims.required_string("jti").ok().map(str::to_owned)
 }

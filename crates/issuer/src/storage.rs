@@ -106,8 +106,7 @@ pub struct TokenFacts {
     pub expiration: u64,
 }
 
-/// A token about to be issued.
-#[derive(Clone, Debug)]
+/// A token about to be issued. Not printable: it carries a secret.
 pub struct NewToken {
     /// What it will say.
     pub facts: TokenFacts,

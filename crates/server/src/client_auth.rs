@@ -50,6 +50,28 @@ fn basic(headers: &HeaderMap) -> Result<Option<(String, String)>, OauthError> {
         .and_then(|bytes| String::from_utf8(bytes).ok())
         .ok_or(OauthError::InvalidClient)?;
     let (id, secret) = credentials.split_once(':').ok_or(OauthError::InvalidClient)?;
-    // Our identifiers and secrets need no escaping; an escape in them matches nothing.
-    Ok(Some((id.to_owned(), secret.to_owned())))
+    Ok(Some((form_decoded(id), form_decoded(secret))))
+}
+
+fn form_decoded(text: &str) -> String {
+    // A name without `=`, so that an `=` in the text stays part of it.
+    let text = text.replace('=', "%3D").replace('&', "%26");
+    form_urlencoded::parse(text.as_bytes()).next().map_or_else(String::new, |(name, _)| name.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn basic_credentials_are_form_decoded() {
+        for (text, expected) in [
+            ("example%2Dservice", "example-service"),
+            ("a+b", "a b"),
+            ("a%5Fb=c&d", "a_b=c&d"),
+            ("", ""),
+        ] {
+            assert_eq!(form_decoded(text), expected);
+        }
+    }
 }

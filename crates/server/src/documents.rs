@@ -26,14 +26,13 @@ struct Document {
 impl Documents {
     pub(crate) fn new<S: Store>(config: &Config, issuer: &Issuer<S>) -> Self {
         let base = config.issuer.trim_end_matches('/');
-        // RFC 8414 §2
+        // RFC 8414 §2; `response_types_supported` would be empty, so it is left out (§3.2).
         let metadata = json!({
             "issuer": config.issuer,
             "token_endpoint": format!("{base}/oauth/token"),
             "revocation_endpoint": format!("{base}/oauth/revoke"),
             "jwks_uri": format!("{base}/.well-known/jwks.json"),
             "scopes_supported": config.policy.scopes(),
-            "response_types_supported": [],
             "grant_types_supported": ["client_credentials"],
             "token_endpoint_auth_methods_supported":
                 ["client_secret_basic", "client_secret_post"],
@@ -86,7 +85,7 @@ pub(crate) async fn status_list<S: Store>(
     }
     match list {
         Some(list) => published(&headers, &list.body, "application/statuslist+jwt", &list.etag),
-        None => StatusCode::NOT_FOUND.into_response(),
+        None => (StatusCode::NOT_FOUND, [(header::CACHE_CONTROL, "no-store")]).into_response(),
     }
 }
 

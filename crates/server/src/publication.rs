@@ -1,6 +1,6 @@
 //! The task that keeps what is served equal to what is recorded.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use edgepass_issuer::storage::RecordedRevocation;
@@ -15,7 +15,9 @@ pub struct Publication<S> {
     publisher: Publisher<S>,
     host: Host,
     wanted: Notify,
-    rounds: watch::Sender<u64>,
+    /// Rounds begun; with `ended`, tells a round that may have missed a commit from one that cannot.
+    begun: AtomicU64,
+    ended: watch::Sender<u64>,
     healthy: AtomicBool,
 }
 
@@ -29,8 +31,14 @@ const HOUSEKEEPING_ROUNDS: u32 = 200;
 
 impl<S: Store> Publication<S> {
     pub(crate) fn new(publisher: Publisher<S>, host: Host) -> Self {
-        let rounds = watch::Sender::new(0);
-        Self { publisher, host, wanted: Notify::new(), rounds, healthy: AtomicBool::new(false) }
+        Self {
+            publisher,
+            host,
+            wanted: Notify::new(),
+            begun: AtomicU64::new(0),
+            ended: watch::Sender::new(0),
+            healthy: AtomicBool::new(false),
+        }
     }
 
     /// Publish until the task is dropped. Run it once.
@@ -59,12 +67,16 @@ impl<S: Store> Publication<S> {
             }
             idle_rounds = 0;
             seen = version;
+            let round = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
             let outcome = self.publisher.sync((self.host.now)()).await;
             if let Err(error) = &outcome {
                 tracing::error!(error = %error_chain(error), "publication failed; trying again");
             }
             self.healthy.store(outcome.is_ok(), Ordering::Relaxed);
-            self.rounds.send_modify(|rounds| *rounds += 1);
+            self.ended.send_replace(round);
+            if outcome.is_err() {
+                tokio::time::sleep(POLL).await; // whoever waits asks again at once
+            }
         }
     }
 
@@ -84,11 +96,11 @@ impl<S: Store> Publication<S> {
 
     /// Publish now, until `done` or for as long as a request may wait.
     pub(crate) async fn until(&self, done: impl Fn(&Publisher<S>) -> bool) -> bool {
-        let mut rounds = self.rounds.subscribe();
+        let mut ended = self.ended.subscribe();
         let attempt = async {
             while !done(&self.publisher) {
                 self.wanted.notify_one();
-                if rounds.changed().await.is_err() {
+                if ended.changed().await.is_err() {
                     return;
                 }
             }
@@ -96,11 +108,12 @@ impl<S: Store> Publication<S> {
         timeout(PATIENCE, attempt).await.is_ok()
     }
 
-    /// Run one round now, whatever comes of it.
+    /// Run one round that begins now, so that it sees every commit until now.
     pub(crate) async fn round(&self) {
-        let mut rounds = self.rounds.subscribe();
+        let mut ended = self.ended.subscribe();
+        let next = self.begun.load(Ordering::SeqCst) + 1;
         self.wanted.notify_one();
         // A round that does not end in time changes nothing for the caller.
-        let _ = timeout(PATIENCE, rounds.changed()).await;
+        let _ = timeout(PATIENCE, ended.wait_for(|ended| *ended >= next)).await;
     }
 }

@@ -17,12 +17,13 @@ use tower_http::timeout::TimeoutLayer;
 
 use crate::{App, documents, health, revoke, token};
 
-/// The issuer's routes. Paths below the issuer identifier's own path are served at the root too:
-/// a proxy in front strips the prefix.
+/// The issuer's routes, at the root: where the issuer identifier has a path, a proxy in front strips
+/// it. Its metadata lies where RFC 8414 §3.1 puts it: the path comes after the well-known part.
 pub fn router<S: Store>(app: Arc<App<S>>) -> Router {
     let public = Router::new()
         .route("/.well-known/jwks.json", get(documents::jwk_set::<S>))
         .route("/.well-known/oauth-authorization-server", get(documents::metadata::<S>))
+        .route("/.well-known/oauth-authorization-server/{*path}", get(documents::metadata::<S>))
         .route("/status-lists/{id}", get(documents::status_list::<S>))
         .layer(cors());
     Router::new()

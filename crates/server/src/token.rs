@@ -8,7 +8,7 @@ use axum::extract::{Form, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use edgepass_issuer::Store;
-use edgepass_issuer::issue::Recipient;
+use edgepass_issuer::issue::{IssueError, Recipient};
 use edgepass_issuer::policy::{RefusedByPolicy, TokenRequest};
 use edgepass_jose::Scope;
 use serde::Deserialize;
@@ -32,6 +32,20 @@ pub(crate) struct Body {
     client_secret: Option<String>,
 }
 
+impl Body {
+    /// RFC 6749 §3.2: a parameter without a value counts as omitted.
+    fn without_empty(self) -> Self {
+        let given = |value: Option<String>| value.filter(|value| !value.is_empty());
+        Self {
+            grant_type: given(self.grant_type),
+            scope: given(self.scope),
+            role: given(self.role),
+            client_id: given(self.client_id),
+            client_secret: given(self.client_secret),
+        }
+    }
+}
+
 pub(crate) async fn post<S: Store>(
     State(app): State<Arc<App<S>>>,
     headers: HeaderMap,
@@ -53,6 +67,7 @@ async fn issue<S: Store>(
 ) -> Result<Response, OauthError> {
     let Form(body) =
         body.map_err(|_| OauthError::InvalidRequest("send a form with each parameter once"))?;
+    let body = body.without_empty();
     let form = (body.client_id.as_deref(), body.client_secret.as_deref());
     let client = authenticate(&app.config.policy, headers, form)?;
     match body.grant_type.as_deref() {
@@ -74,11 +89,9 @@ async fn issue<S: Store>(
     let approved = app
         .issuer
         .approve(&grant, &recipient, &mut entropy, now)
-        .map_err(|_| OauthError::Unavailable("no token can be issued now"))?;
-    let issued = app.issuer.issue(approved, now).await.map_err(|error| {
-        tracing::error!(error = %error_chain(&error), client = client.id, "token not issued");
-        OauthError::Unavailable("no token can be issued now")
-    })?;
+        .map_err(|error| not_issued(&error, &client.id))?;
+    let issued =
+        app.issuer.issue(approved, now).await.map_err(|error| not_issued(&error, &client.id))?;
     app.metrics.token_issued(&grant.role);
     tracing::info!(jti = issued.jwt_id, client = client.id, role = grant.role, "token issued");
     // RFC 6749 §5.1
@@ -89,6 +102,11 @@ async fn issue<S: Store>(
         "scope": issued.scope,
     }));
     Ok(([(header::CACHE_CONTROL, "no-store")], body).into_response())
+}
+
+fn not_issued(error: &IssueError, client: &str) -> OauthError {
+    tracing::error!(error = %error_chain(error), client, "token not issued");
+    OauthError::Unavailable("no token can be issued now")
 }
 
 /// What the policy refuses, in OAuth's terms. The text names roles and scopes of the policy only.

@@ -25,6 +25,8 @@ pub(crate) fn key(row: &SqliteRow) -> Result<SealedKey, sqlx::Error> {
 
 pub(crate) fn token(row: &SqliteRow) -> Result<TokenRecord, sqlx::Error> {
     let revoked_at_ms: Option<i64> = row.try_get("revoked_at_ms")?;
+    let revoked_at_ms = revoked_at_ms.map(u64::try_from).transpose();
+    let revoked_at_ms = revoked_at_ms.map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
     let facts = TokenFacts {
         jwt_id: row.try_get("jwt_id")?,
         role: row.try_get("role")?,
@@ -36,7 +38,7 @@ pub(crate) fn token(row: &SqliteRow) -> Result<TokenRecord, sqlx::Error> {
         issued_at: unsigned(row, "issued_at")?,
         expiration: unsigned(row, "expiration")?,
     };
-    Ok(TokenRecord { facts, revoked_at_ms: revoked_at_ms.and_then(|at| at.try_into().ok()) })
+    Ok(TokenRecord { facts, revoked_at_ms })
 }
 
 pub(crate) fn list_state(row: &SqliteRow) -> Result<ListState, sqlx::Error> {

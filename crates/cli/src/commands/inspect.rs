@@ -35,7 +35,7 @@ pub(super) fn run(args: &Args, json: bool) -> anyhow::Result<Exit> {
     output::line("UNVERIFIED: anyone can write what follows; only `edgepass verify` can tell.")?;
     output::line("header")?;
     for (name, value) in jws.header().members() {
-        output::line(&format!("  {name:<10} {}", shown(value)))?;
+        output::line(&format!("  {:<10} {}", name_shown(name), shown(value)))?;
     }
     output::line("claims")?;
     for (name, value) in claims.members() {
@@ -43,22 +43,32 @@ pub(super) fn run(args: &Args, json: bool) -> anyhow::Result<Exit> {
             ("exp" | "nbf" | "iat", Some(at)) => format!("  ({})", relative(at)),
             _ => String::new(),
         };
-        output::line(&format!("  {name:<10} {}{date}", shown(value)))?;
+        output::line(&format!("  {:<10} {}{date}", name_shown(name), shown(value)))?;
     }
     Ok(Exit::Ok)
 }
 
-/// A value as JSON: quotes and escapes keep control characters from reaching the terminal.
+/// A value as JSON; everything but visible ASCII escaped, so that nothing in a token can move the
+/// cursor, start a line or reverse the direction of the text.
 fn shown(value: &Value) -> String {
-    let mut text = String::new();
-    for character in value.to_string().chars() {
-        if character.is_control() || ('\u{200b}'..='\u{202e}').contains(&character) {
-            text.extend(character.escape_unicode());
-        } else {
-            text.push(character);
+    escaped(&value.to_string())
+}
+
+/// A member's name, without quotes where it needs none.
+fn name_shown(name: &str) -> String {
+    let plain = name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"');
+    if plain { name.to_owned() } else { shown(&Value::from(name)) }
+}
+
+fn escaped(text: &str) -> String {
+    let mut shown = String::new();
+    for character in text.chars() {
+        match character {
+            ' '..='~' => shown.push(character),
+            _ => shown.extend(character.escape_unicode()),
         }
     }
-    text
+    shown
 }
 
 fn relative(at: u64) -> String {

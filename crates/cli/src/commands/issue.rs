@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use clap::builder::NonEmptyStringValueParser;
 use edgepass_issuer::issue::{IssueError, Recipient};
 use edgepass_issuer::policy::{RefusedByPolicy, TokenRequest};
 use edgepass_jose::Scope;
@@ -25,10 +26,10 @@ pub(super) struct Args {
     #[arg(long, value_parser = DurationText::parse)]
     ttl: Option<DurationText>,
     /// `client_id` of the token.
-    #[arg(long, default_value = "edgepass-cli")]
+    #[arg(long, default_value = "edgepass-cli", value_parser = NonEmptyStringValueParser::new())]
     client: String,
     /// `sub` of the token. Without it, the client.
-    #[arg(long)]
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     subject: Option<String>,
 }
 
@@ -49,8 +50,8 @@ pub(super) async fn run(args: Args, config: &Path, json: bool) -> anyhow::Result
         actor: super::actor(),
     };
     let now = host::now();
-    let approved = issuer.approve(&grant, &recipient, &mut OsEntropy, now)?;
-    let issued = issuer.issue(approved, now).await.map_err(unavailable)?;
+    let approved = issuer.approve(&grant, &recipient, &mut OsEntropy, now).map_err(failed)?;
+    let issued = issuer.issue(approved, now).await.map_err(failed)?;
     if json {
         output::json(&json!({
             "access_token": issued.token,
@@ -69,6 +70,10 @@ fn refused(error: RefusedByPolicy) -> anyhow::Error {
     anyhow::Error::new(Failure::Refused).context(error.to_string())
 }
 
-fn unavailable(error: IssueError) -> anyhow::Error {
-    anyhow::Error::new(Failure::Unavailable).context(edgepass_server::error_chain(&error))
+fn failed(error: IssueError) -> anyhow::Error {
+    let failure = match error {
+        IssueError::NotAcceptable(_) => Failure::Refused,
+        _ => Failure::Unavailable,
+    };
+    anyhow::Error::new(failure).context(edgepass_server::error_chain(&error))
 }

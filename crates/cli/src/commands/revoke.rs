@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
-use edgepass_issuer::revoke::{Revocation, revoke};
+use edgepass_issuer::revoke::{Revocation, revoke, unverified_jwt_id};
+use edgepass_issuer::status_index::RETIRE_AFTER;
 use edgepass_issuer::storage::RecordedRevocation;
 use edgepass_issuer::{Config, Store};
-use edgepass_jose::{ClaimsSet, CompactJws};
 use edgepass_store::SqliteStore;
 use serde_json::json;
 
@@ -21,7 +21,7 @@ pub(super) struct Args {
     #[command(flatten)]
     which: Which,
     /// Why, for the audit trail.
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     reason: String,
 }
 
@@ -30,7 +30,7 @@ pub(super) struct Args {
 #[group(required = true, multiple = false)]
 struct Which {
     /// The token's `jti`, as `edgepass tokens` lists it.
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     jti: Option<String>,
     /// A file that holds the token.
     #[arg(long)]
@@ -48,8 +48,8 @@ pub(super) async fn run(args: Args, config: &Path, json: bool) -> anyhow::Result
     let config = super::load_config(config)?;
     let jwt_id = match (args.which.jti, args.which.token_file) {
         (Some(jwt_id), _) => jwt_id,
-        (None, Some(file)) => jwt_id(&output::read_token(&file)?)?,
-        (None, None) => jwt_id(&output::read_token(Path::new("-"))?)?,
+        (None, Some(file)) => named(&output::read_token(&file)?)?,
+        (None, None) => named(&output::read_token(Path::new("-"))?)?,
     };
     let store = super::open_store(&config).await?;
     let outcome = revoke(&store, &jwt_id, &args.reason, &super::actor(), host::now())
@@ -85,13 +85,14 @@ async fn published(
 ) -> anyhow::Result<bool> {
     let wait = async {
         loop {
-            let lists = store.lists(0).await?;
+            if !somebody_serves(config)? {
+                return anyhow::Ok(false);
+            }
+            let retired = host::now().numeric_date().seconds().saturating_sub(RETIRE_AFTER);
+            let lists = store.lists(retired).await?;
             let list = lists.iter().find(|list| list.id == recorded.list_id);
             if list.is_some_and(|list| list.published >= recorded.change) {
-                return anyhow::Ok(true);
-            }
-            if !somebody_serves(config)? {
-                return Ok(false);
+                return Ok(true);
             }
             tokio::time::sleep(POLL).await;
         }
@@ -121,10 +122,6 @@ fn told(json: bool, jwt_id: &str, served: bool, text: &str, exit: Exit) -> anyho
     Ok(exit)
 }
 
-/// `jti` of a token, unverified: it only selects one of our own records.
-fn jwt_id(token: &str) -> anyhow::Result<String> {
-    const MAX_TOKEN_BYTES: usize = 1 << 20;
-    let jws = CompactJws::parse(token, MAX_TOKEN_BYTES).context("that is no token")?;
-    let claims = ClaimsSet::new(jws.payload_object().context("that is no token")?);
-    Ok(claims.required_string("jti").context("the token cannot be named")?.to_owned())
+fn named(token: &str) -> anyhow::Result<String> {
+    unverified_jwt_id(token).context("that is no token, or it has no jti")
 }

@@ -35,7 +35,7 @@ pub(super) async fn run(config: &Path, json: bool) -> anyhow::Result<Exit> {
     let identifier = config.issuer.clone();
     let app = App::new(config, issuer, Host { now: host::now, fill: host::fill });
     let publishing = Arc::clone(&app);
-    let publication = tokio::spawn(async move { publishing.publication().run().await });
+    let mut publication = tokio::spawn(async move { publishing.publication().run().await });
     tracing::info!(%listen, issuer = identifier, "serving");
     let stop = stop_signal()?;
     let server = axum::serve(listener, router(app)).with_graceful_shutdown(async move {
@@ -47,7 +47,11 @@ pub(super) async fn run(config: &Path, json: bool) -> anyhow::Result<Exit> {
             std::process::exit(0);
         });
     });
-    server.await.context("the listener failed")?;
+    tokio::select! {
+        ended = async { server.await } => ended.context("the listener failed")?,
+        // Serving lists that nobody renews would look healthy and be wrong.
+        _ = &mut publication => bail!("publication ended; see the log"),
+    }
     publication.abort();
     Ok(Exit::Ok)
 }
@@ -62,6 +66,13 @@ fn lock(config: &Config) -> anyhow::Result<File> {
         .write(true)
         .open(&path)
         .with_context(|| format!("{shown} cannot be written"))?;
+    // A `revoke` that looks whether anyone serves holds the lock for a moment.
+    for _ in 0..10 {
+        if file.try_lock().is_ok() {
+            return Ok(file);
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => {
