@@ -64,7 +64,7 @@ pub(crate) fn main_job(system: &System) -> Tally {
     tally.check("write with it", || {
         let headers = [("authorization", format!("Bearer {token}"))];
         let headers: Vec<(&str, &str)> = headers.iter().map(|(n, v)| (*n, v.as_str())).collect();
-        let reply = http::send("POST", &invoices, &headers, "{}")?;
+        let reply = http::send("POST", &invoices, &headers, "")?;
         ensure!(reply.header("www-authenticate").contains("scope=\"invoices:write\""), "challenge");
         expect(reply, 403, "scope_insufficient")
     });
