@@ -1,6 +1,6 @@
 //! Tools that a fresh machine lacks: found or installed, at the versions written here.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::{env, fs};
 
@@ -153,6 +153,5 @@ fn is_root() -> bool {
 
 /// Where the workspace's own programs are built.
 pub(crate) fn target_dir() -> PathBuf {
-    env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| root().join("target"), |dir| Path::new(&dir).into())
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |dir| root().join(dir))
 }
