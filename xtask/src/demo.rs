@@ -83,6 +83,10 @@ Revoke it; returns when the new status list is served:
 The first call again, refused with 401 token_revoked within 10 s:
   curl -i -H \"Authorization: Bearer $TOKEN\" {guard}/invoices
 
+Another token, which may write as well:
+  {edgepass}issue --role invoice-clerk)
+
+Paste a token into the inspector to see what it is and which check fails.
 Ctrl-C stops everything."
     );
     Ok(())

@@ -26,7 +26,8 @@ usage: cargo xtask <command>
   forge              sign the verification vectors anew
   ci [STEP...]       run what CI runs; --list names the steps
 
-Tools go to target/tools and node_modules. Needed beforehand: rustup, Node.js with npm, a C compiler.";
+Tools go to target/tools and node_modules; Chromium, for the tests, comes from apt-get where that is
+possible. Needed beforehand: rustup, Node.js with npm, a C compiler.";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -40,7 +41,9 @@ fn main() -> ExitCode {
         ("test", names) => suites::run(names),
         ("setup", []) => tools::everything().map(drop),
         ("worker", []) => tools::for_wasm().and_then(|tools| artifacts::worker(&tools)),
-        ("npm", []) => tools::for_wasm().and_then(|tools| artifacts::npm(&tools).map(drop)),
+        ("npm", []) => tools::for_wasm()
+            .and_then(|tools| artifacts::npm(&tools))
+            .map(|tarball| println!("packed {}", tarball.display())),
         ("inspector", []) => tools::for_wasm().and_then(|tools| artifacts::inspector(&tools)),
         ("forge", []) => tools::for_wasm().and_then(|tools| suites::forge(&tools)),
         ("ci", ["--list"]) => ci::list(),

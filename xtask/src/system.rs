@@ -1,10 +1,10 @@
 //! The whole system on this machine: issuer, origin, guard in workerd, inspector.
 
+use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
-use std::{fs, io};
 
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
@@ -38,14 +38,10 @@ pub(crate) const AUDIENCE: &str = "https://api.example";
 impl System {
     /// Start everything; `cache` is the guard's cache tier.
     pub(crate) fn start(tools: &Tools, edgepass: &Path, cache: &str) -> anyhow::Result<Self> {
-        let folder = target_dir().join("demo");
-        match fs::remove_dir_all(&folder) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(error).context("the last demo's folder cannot be removed");
-            }
-            _ => {}
-        }
-        let listen = format!("127.0.0.1:{}", free_port()?);
+        let port = free_port()?;
+        // A folder of its own, so that a second system harms none that runs.
+        let folder = target_dir().join("demo").join(port.to_string());
+        let listen = format!("127.0.0.1:{port}");
         let issuer = format!("http://{listen}");
         let mut init = command(edgepass);
         init.arg("init").arg(&folder).args(["--issuer", &issuer, "--listen", &listen, "--json"]);
@@ -116,6 +112,14 @@ fn dying_with_us(program: &Path) -> Command {
             wrapped
         }
         None => command(program),
+    }
+}
+
+impl Drop for System {
+    fn drop(&mut self) {
+        self.processes.clear();
+        // What cannot be removed lies in `target/` and is in nobody's way.
+        let _ = fs::remove_dir_all(&self.folder);
     }
 }
 

@@ -24,9 +24,10 @@ pub(super) struct Args {
     /// The folder to make the issuer in.
     #[arg(default_value = ".")]
     dir: PathBuf,
-    /// Issuer identifier: the `iss` of every token and the base of every published URL.
-    #[arg(long, default_value = "http://127.0.0.1:8787")]
-    issuer: String,
+    /// Issuer identifier: the `iss` of every token and the base of every published URL. Without it,
+    /// http:// and the address of --listen.
+    #[arg(long)]
+    issuer: Option<String>,
     /// Where `serve` will listen.
     #[arg(long, default_value = "127.0.0.1:8787")]
     listen: String,
@@ -47,8 +48,9 @@ pub(super) async fn run(args: Args, json: bool) -> anyhow::Result<Exit> {
 
     let mut entropy = OsEntropy;
     let secret = ClientSecret::generate(&mut entropy)?;
+    let issuer = args.issuer.unwrap_or_else(|| format!("http://{}", args.listen));
     let text = TEMPLATE
-        .replace("{issuer}", &args.issuer)
+        .replace("{issuer}", &issuer)
         .replace("{listen}", &args.listen)
         .replace("{audience}", &args.audience)
         .replace("{secret_hash}", &secret.hash(&mut entropy)?.to_string());

@@ -116,7 +116,10 @@ async fn open_store(config: &Config) -> anyhow::Result<SqliteStore> {
     let file = config.database();
     let shown = file.display();
     if !file.is_file() {
-        anyhow::bail!("{shown} does not exist; run `edgepass init` first");
+        anyhow::bail!(
+            "{shown} does not exist; restore it from a backup, or move the configuration away and \
+             run `edgepass init` for a new issuer"
+        );
     }
     SqliteStore::open(&file, false)
         .await
