@@ -79,7 +79,7 @@ pub enum RefusedByPolicy {
         allowed: Scope,
     },
     /// A lifetime of zero, or beyond the role's.
-    #[error("role {role} grants at most \"{allowed}\" of lifetime")]
+    #[error("role {role} grants at least \"1s\" and at most \"{allowed}\" of lifetime")]
     Lifetime {
         /// The role.
         role: String,

@@ -57,7 +57,7 @@ pub enum VerifyError {
     #[error("the token is bound to a sender and was not presented by it")]
     BindingMismatch,
     /// The token lacks scope; holds what is missing (RFC 6750 §3.1).
-    #[error("the token lacks the scope required")]
+    #[error("the token lacks the scope {0}")]
     ScopeInsufficient(Scope),
     /// There is no usable status list now.
     #[error("the token's status is not available")]
