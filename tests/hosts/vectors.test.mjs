@@ -67,6 +67,36 @@ test('node: options are checked, responses are RFC 6750 and RFC 9457', async () 
   assert.equal(decodeUnverified('abc'), null);
 });
 
+test('node: a due refresh is detached in a server, awaited in a function, handed to waitUntil', async (t) => {
+  const resolve = createRequire(join(installed, 'anything.js')).resolve;
+  const { Verifier } = await import(pathToFileURL(resolve('edgepass')));
+  const { token, now, policy } = file.vectors.find(({ id }) => id === 'accepted/eddsa');
+  t.after(() => delete process.env.AWS_LAMBDA_FUNCTION_NAME);
+  for (const [name, environment, waits] of [['server', {}, false], ['function', { AWS_LAMBDA_FUNCTION_NAME: 'f' }, true], ['waitUntil', {}, false]]) {
+    Object.assign(process.env, environment);
+    let fetched = 0;
+    let ended = 0;
+    const verifier = Verifier.create({
+      ...policy, jwks: file.defaults.jwks, fetch: async (url) => {
+        fetched++;
+        await new Promise((done) => { setTimeout(done, 100); });
+        ended++;
+        const { status, headers, body } = file.defaults.responses[url];
+        return new Response(body, { status, headers });
+      },
+    });
+    await verifier.verify(token, { now });
+    const work = [];
+    const waitUntil = name === 'waitUntil' ? (promise) => work.push(promise) : undefined;
+    const verdict = await verifier.verify(token, { now: now + 6, waitUntil });
+    assert.equal(verdict.accepted, true);
+    assert.deepEqual([fetched, ended], [2, waits ? 2 : 1], name);
+    await Promise.all(work);
+    assert.equal(ended === 2, waits || name === 'waitUntil', name);
+    delete process.env.AWS_LAMBDA_FUNCTION_NAME;
+  }
+});
+
 /** Run a Worker that uses the package, bundled as wrangler does it: the package's `workerd`
  * condition, the Wasm module left an import. */
 async function startWorkerd(t, contents) {
