@@ -133,6 +133,11 @@ pub(crate) fn guard(system: &System) -> Tally {
         ensure!(reply.member("/target") == "/invoices?x=../y&z=%2e", "{}", reply.body);
         expect(reply, 200, "")
     });
+    tally.check("a route may forward the token", || {
+        let reply = send("GET", "/legacy", &[("authorization", &bearer)], "")?;
+        ensure!(reply.member("/headers/authorization") == bearer.as_str(), "{}", reply.body);
+        expect(reply, 200, "")
+    });
     tally.check("the origin serves nobody but the guard", || {
         expect(http::send("GET", &format!("{}/invoices", system.origin), &[], "")?, 403, "")
     });
