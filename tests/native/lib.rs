@@ -96,8 +96,8 @@ impl Replay {
             Err(error) => panic!("{}: {error}", vector.id),
         };
         let demand = Demand {
-            all_of: Scope::try_from(vector.demand.all_of.clone()).unwrap_or_default(),
-            any_of: Scope::try_from(vector.demand.any_of.clone()).unwrap_or_default(),
+            all_of: scope(vector, &vector.demand.all_of),
+            any_of: scope(vector, &vector.demand.any_of),
             audience: vector.demand.audience.clone(),
             stale_if_error: vector.demand.stale_if_error.map(|duration| duration.0),
             ..Demand::default()
@@ -125,14 +125,25 @@ impl Replay {
     }
 }
 
+#[expect(clippy::panic, reason = "a broken vector file is a broken test")]
+fn scope(vector: &Vector, tokens: &[String]) -> Scope {
+    Scope::try_from(tokens.to_vec()).unwrap_or_else(|error| panic!("{}: {error}", vector.id))
+}
+
+#[expect(clippy::panic, reason = "a broken vector file is a broken test")]
 fn keys(vector: &Vector, file: &VectorFile, policy: &Policy) -> KeySource {
     match (&vector.jwks_uri, vector.discover) {
-        (Some(url), _) => JwksUri::parse(url).map_or(KeySource::Discover, KeySource::Url),
+        (Some(url), _) => match JwksUri::parse(url) {
+            Ok(url) => KeySource::Url(url),
+            Err(error) => panic!("{}: {error}", vector.id),
+        },
         (None, true) => KeySource::Discover,
         (None, false) => {
             let text = vector.jwks.as_ref().unwrap_or(&file.defaults.jwks).to_string();
-            let set = JwkSet::parse(text.as_bytes(), &policy.algorithms, edgepass_crypto::is_sound);
-            KeySource::Given(set.unwrap_or_default())
+            match JwkSet::parse(text.as_bytes(), &policy.algorithms, edgepass_crypto::is_sound) {
+                Ok(set) => KeySource::Given(set),
+                Err(error) => panic!("{}: {error}", vector.id),
+            }
         }
     }
 }

@@ -24,6 +24,8 @@ pub struct Publication<S> {
 /// How often the database is asked whether anything was committed. A commit of another process is
 /// noticed within this; a request of this process does not wait for it.
 const POLL: Duration = Duration::from_millis(50);
+/// While the database cannot be read, ask and log this often.
+const UNREADABLE_PAUSE: Duration = Duration::from_millis(500);
 /// How long a request waits for its change to be served.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Even without a commit, look this often whether an edition must be renewed or retired.
@@ -57,6 +59,7 @@ impl<S: Store> Publication<S> {
                 Err(error) => {
                     tracing::error!(error = %error_chain(&error), "database not readable");
                     self.healthy.store(false, Ordering::Relaxed);
+                    tokio::time::sleep(UNREADABLE_PAUSE).await;
                     continue;
                 }
             };

@@ -6,9 +6,9 @@ use edgepass_issuer::storage::{ListState, TokenFacts, TokenRecord};
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
-/// A row does not have the form that this program writes.
+/// A table or column holds what this program does not write.
 #[derive(Debug, thiserror::Error)]
-#[error("table {0} holds a row that this program did not write")]
+#[error("{0} holds a value that this program did not write")]
 pub(crate) struct BadRow(pub(crate) &'static str);
 
 pub(crate) fn key(row: &SqliteRow) -> Result<SealedKey, sqlx::Error> {

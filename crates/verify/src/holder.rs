@@ -120,7 +120,7 @@ impl<T> Held<T> {
         }
     }
 
-    /// Record that a fetch starts; its lease ends with [`Held::fetched`] or by itself.
+    /// Record that a fetch starts; its lease ends with [`Held::end_fetch`] or by itself.
     pub(crate) fn begin_fetch(&mut self, now: UnixMillis, timeout: Duration) -> u64 {
         self.leases.retain(|lease| lease.expires_at > now);
         self.leases_made += 1;

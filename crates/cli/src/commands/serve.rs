@@ -20,7 +20,7 @@ use crate::host;
 const GRACE: Duration = Duration::from_secs(4);
 
 pub(super) async fn run(config: &Path, json: bool) -> anyhow::Result<Exit> {
-    log(json);
+    log(json)?;
     let config = super::load_config(config)?;
     let issuer = Arc::new(super::open_issuer(&config).await?);
     let _lock = lock(&config)?;
@@ -66,22 +66,17 @@ fn lock(config: &Config) -> anyhow::Result<File> {
         .write(true)
         .open(&path)
         .with_context(|| format!("{shown} cannot be written"))?;
-    // A `revoke` that looks whether anyone serves holds the lock for a moment.
+    // A `revoke` that looks whether anyone serves holds the lock for a moment: look more than once.
     for _ in 0..10 {
-        if file.try_lock().is_ok() {
-            return Ok(file);
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            bail!("another `edgepass serve` uses this data directory ({shown} is locked)")
-        }
-        Err(TryLockError::Error(error)) => {
-            Err(error).with_context(|| format!("{shown} cannot be locked"))
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(10)),
+            Err(TryLockError::Error(error)) => {
+                return Err(error).with_context(|| format!("{shown} cannot be locked"));
+            }
         }
     }
+    bail!("another `edgepass serve` uses this data directory ({shown} is locked)")
 }
 
 fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
@@ -96,13 +91,18 @@ fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
 }
 
 /// Logs go to stderr; `EDGEPASS_LOG` chooses what is logged, such as `debug`.
-fn log(json: bool) {
-    let filter = EnvFilter::try_from_env("EDGEPASS_LOG")
-        .unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn"));
+fn log(json: bool) -> anyhow::Result<()> {
+    let filter = match std::env::var("EDGEPASS_LOG") {
+        Ok(text) => {
+            EnvFilter::try_new(text).context("EDGEPASS_LOG: write a level, such as debug")?
+        }
+        Err(_) => EnvFilter::new("info,sqlx=warn"),
+    };
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     if json {
         builder.json().init();
     } else {
         builder.with_target(false).with_ansi(std::io::stderr().is_terminal()).init();
     }
+    Ok(())
 }
