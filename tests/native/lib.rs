@@ -4,11 +4,12 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 
 use edgepass::native::{Fetch, judge};
-use edgepass_jose::{JwkSet, Scope};
+use edgepass_jose::Scope;
+use edgepass_verify::dpop::replay::ReplayMemory;
 use edgepass_verify::duration::DurationText;
 use edgepass_verify::fetch::{Answer, AnsweredBy, Content, FetchOrder};
 use edgepass_verify::verifier::{JwksUri, KeySource, Verifier};
-use edgepass_verify::{Check, Demand, Policy, PolicyConfig, UnixMillis};
+use edgepass_verify::{Demand, Policy, PolicyConfig, Request, Sender, UnixMillis};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -102,20 +103,27 @@ impl Replay {
             stale_if_error: vector.demand.stale_if_error.map(|duration| duration.0),
             ..Demand::default()
         };
-        let check = match (&vector.authorization, &vector.token) {
-            (Some(header), _) => Check::begin_request(header.as_deref(), &policy, demand),
-            (None, Some(token)) => Check::begin(token, &policy, demand),
-            (None, None) => panic!("{}: neither token nor authorization", vector.id),
+        let keys = keys(vector, file, &policy);
+        let mut alone = match Verifier::new(policy, keys) {
+            Ok(verifier) => verifier,
+            Err(error) => panic!("{}: {error}", vector.id),
         };
-        let mut alone = Verifier::new(policy.clone(), keys(vector, file, &policy));
         let verifier = match &vector.session {
             None => &mut alone,
             Some(name) => self.sessions.entry(name.clone()).or_insert(alone),
         };
+        let check = match (&vector.authorization, &vector.token) {
+            (Some(header), _) => {
+                let request = Request { authorization: header.clone(), ..Request::default() };
+                verifier.begin_request(request, demand)
+            }
+            (None, Some(token)) => verifier.begin(token, Sender::default(), demand),
+            (None, None) => panic!("{}: neither token nor authorization", vector.id),
+        };
         let now = UnixMillis::from_seconds(vector.now);
         let responses = vector.responses.as_ref().unwrap_or(&file.defaults.responses);
         let origin = Origin { responses, now, fetched: RefCell::default() };
-        let verdict = judge(verifier, check, &origin, || now).await;
+        let verdict = judge(verifier, check, &origin, &mut ReplayMemory::default(), || now).await;
         Outcome {
             accepted: verdict.accepted(),
             code: verdict.error().map(|error| error.code().to_owned()),
@@ -140,8 +148,8 @@ fn keys(vector: &Vector, file: &VectorFile, policy: &Policy) -> KeySource {
         (None, true) => KeySource::Discover,
         (None, false) => {
             let text = vector.jwks.as_ref().unwrap_or(&file.defaults.jwks).to_string();
-            match JwkSet::parse(text.as_bytes(), &policy.algorithms, edgepass_crypto::is_sound) {
-                Ok(set) => KeySource::Given(set),
+            match KeySource::given(text.as_bytes(), policy) {
+                Ok(source) => source,
                 Err(error) => panic!("{}: {error}", vector.id),
             }
         }

@@ -1,17 +1,27 @@
-//! The native host of the verifier: HTTP by reqwest, ES256 and RS256 by aws-lc-rs.
+//! The native host of the verifier: HTTP by reqwest, ECDSA and RSA by aws-lc-rs.
 
 use std::future::Future;
 use std::time::Duration;
 
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents, UnparsedPublicKey,
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, RSA_PKCS1_2048_8192_SHA256,
+    RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512, RSA_PSS_2048_8192_SHA256,
+    RSA_PSS_2048_8192_SHA384, RSA_PSS_2048_8192_SHA512, RsaParameters, RsaPublicKeyComponents,
+    UnparsedPublicKey,
 };
-use edgepass_jose::PublicKey;
-use edgepass_verify::fetch::{Answer, AnsweredBy, Content, FetchOrder, age, media_type};
-use edgepass_verify::token::SignatureRequest;
+use edgepass_crypto::sec1;
+use edgepass_jose::{Algorithm, PublicKey};
+use edgepass_verify::batch::HostCrypto;
+use edgepass_verify::dpop::replay::ReplayMemory;
+use edgepass_verify::fetch::{
+    Answer, AnsweredBy, Content, FetchOrder, age, is_redirect, media_type,
+};
+use edgepass_verify::signature::SignatureRequest;
 use edgepass_verify::verifier::{Landed, Progress, Verifier};
 use edgepass_verify::{Check, UnixMillis, Verdict};
-use reqwest::header::{ACCEPT, AGE, CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderMap, IF_NONE_MATCH};
+use reqwest::header::{
+    ACCEPT, AGE, CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderMap, IF_NONE_MATCH, LOCATION,
+};
 use reqwest::{Client, StatusCode};
 
 /// How the host fetches.
@@ -26,6 +36,7 @@ pub async fn judge(
     verifier: &mut Verifier,
     mut check: Check,
     fetch: &impl Fetch,
+    replay: &mut ReplayMemory,
     now: impl Fn() -> UnixMillis,
 ) -> Verdict {
     loop {
@@ -38,6 +49,7 @@ pub async fn judge(
             }
             Progress::Fetch(order) => carry_out(verifier, order, fetch, &now).await,
             Progress::CheckSignature(request) => check.signature_checked(check_signature(&request)),
+            Progress::CheckReplay(used) => check.replay_checked(replay.first_use(&used, now())),
             Progress::Wait(time) => tokio::time::sleep(time).await,
         }
     }
@@ -45,28 +57,59 @@ pub async fn judge(
 
 async fn carry_out(
     verifier: &mut Verifier,
-    order: FetchOrder,
+    mut order: FetchOrder,
     fetch: &impl Fetch,
     now: impl Fn() -> UnixMillis,
 ) {
-    let answer = fetch.fetch(&order).await;
-    if let Landed::CheckSignature(request, pending) = verifier.land(order, answer, now()) {
-        verifier.list_signature_checked(pending, check_signature(&request), now());
+    loop {
+        let answer = fetch.fetch(&order).await;
+        match verifier.land(order, answer, now()) {
+            Landed::Fetch(next) => order = next,
+            Landed::CheckSignature(request, pending) => {
+                verifier.list_signature_checked(pending, check_signature(&request), now());
+                return;
+            }
+            Landed::Settled { .. } => return,
+        }
     }
 }
 
-/// Check an ES256 or RS256 signature.
+/// This host's crypto.
+pub struct NativeCrypto;
+
+impl HostCrypto for NativeCrypto {
+    async fn check(&self, request: &SignatureRequest) -> bool {
+        check_signature(request)
+    }
+}
+
+/// Check an ECDSA or RSA signature.
 pub fn check_signature(request: &SignatureRequest) -> bool {
     let (input, signature) = (&request.signing_input, &request.signature);
     match request.key.key() {
-        PublicKey::P256 { x, y } => {
-            let point = [&[4], x.as_slice(), y.as_slice()].concat(); // SEC 1: uncompressed
-            UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).verify(input, signature).is_ok()
-        }
-        PublicKey::Rsa { n, e } => RsaPublicKeyComponents { n, e }
-            .verify(&RSA_PKCS1_2048_8192_SHA256, input, signature)
+        PublicKey::P256 { x, y } => UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, sec1(x, y))
+            .verify(input, signature)
             .is_ok(),
+        PublicKey::P384 { x, y } => UnparsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, sec1(x, y))
+            .verify(input, signature)
+            .is_ok(),
+        PublicKey::Rsa { n, e } => rsa(request.key.algorithm()).is_some_and(|parameters| {
+            RsaPublicKeyComponents { n, e }.verify(parameters, input, signature).is_ok()
+        }),
         _ => false,
+    }
+}
+
+/// Padding and hash of an algorithm; for PSS the salt is as long as the hash (RFC 7518 §3.5).
+fn rsa(algorithm: Algorithm) -> Option<&'static RsaParameters> {
+    match algorithm {
+        Algorithm::Rs256 => Some(&RSA_PKCS1_2048_8192_SHA256),
+        Algorithm::Rs384 => Some(&RSA_PKCS1_2048_8192_SHA384),
+        Algorithm::Rs512 => Some(&RSA_PKCS1_2048_8192_SHA512),
+        Algorithm::Ps256 => Some(&RSA_PSS_2048_8192_SHA256),
+        Algorithm::Ps384 => Some(&RSA_PSS_2048_8192_SHA384),
+        Algorithm::Ps512 => Some(&RSA_PSS_2048_8192_SHA512),
+        _ => None,
     }
 }
 
@@ -108,6 +151,12 @@ impl HttpFetch {
         let Some(age) = age(ages.as_deref()) else { return Ok(UNUSABLE) };
         let content = match response.status() {
             StatusCode::NOT_MODIFIED => Content::NotModified,
+            status if is_redirect(status.as_u16()) => {
+                match text(response.headers(), LOCATION.as_str()) {
+                    Some(location) => Content::Redirect { location },
+                    None => Content::Failed,
+                }
+            }
             StatusCode::OK => {
                 let content_type = text(response.headers(), CONTENT_TYPE.as_str());
                 let etag = text(response.headers(), ETAG.as_str());

@@ -13,15 +13,16 @@ use edgepass_jose::PublicKey;
 pub fn is_sound(key: &PublicKey) -> bool {
     match key {
         PublicKey::Ed25519 { x } => ed25519::is_sound(x),
-        PublicKey::P256 { x, y } => {
-            let mut encoded = [4; 65]; // SEC 1 §2.3.4: uncompressed
-            encoded[1..33].copy_from_slice(x);
-            encoded[33..].copy_from_slice(y);
-            p256::PublicKey::from_sec1_bytes(&encoded).is_ok()
-        }
+        PublicKey::P256 { x, y } => p256::PublicKey::from_sec1_bytes(&sec1(x, y)).is_ok(),
+        PublicKey::P384 { x, y } => p384::PublicKey::from_sec1_bytes(&sec1(x, y)).is_ok(),
         PublicKey::Rsa { .. } => true,
         _ => false,
     }
+}
+
+/// A point as its uncompressed octets (SEC 1 §2.3.3).
+pub fn sec1(x: &[u8], y: &[u8]) -> Vec<u8> {
+    [&[4], x, y].concat()
 }
 
 #[cfg(test)]

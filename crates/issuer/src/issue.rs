@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use edgepass_jose::jwk_set::JwkSet;
 use edgepass_jose::{Algorithm, base64url, json::JsonObject};
-use edgepass_verify::check::{Check, Demand};
+use edgepass_verify::policy::OneOrMany;
 use edgepass_verify::verifier::{KeySource, Progress, Verifier};
+use edgepass_verify::{Demand, PolicyConfig, Sender};
 use edgepass_verify::{Policy, UnixMillis};
 use serde_json::{Value, json};
 
@@ -250,8 +251,9 @@ impl<S: Store> Issuer<S> {
     /// Run our own verifier over a signed token: what it refuses must not leave.
     fn check(&self, text: &str, token: &TokenFacts, now: UnixMillis) -> Result<(), IssueError> {
         let policy = self.own_policy(&token.audience)?;
-        let mut check = Check::begin(text, &policy, Demand::default());
-        let mut verifier = Verifier::new(policy, KeySource::Given(self.own_keys.clone()));
+        let mut verifier = Verifier::new(policy, KeySource::Given(self.own_keys.clone()))
+            .map_err(|_| IssueError::NotAcceptable("issuer_mismatch"))?;
+        let mut check = verifier.begin(text, Sender::default(), Demand::default());
         match verifier.advance(&mut check, now) {
             // The list of a token that was recorded a moment ago need not be published yet: that it
             // is asked for means that everything before it passed.
@@ -260,17 +262,16 @@ impl<S: Store> Issuer<S> {
                 None => Ok(()),
                 Some(error) => Err(IssueError::NotAcceptable(error.code())),
             },
-            Progress::CheckSignature(_) | Progress::Wait(_) => {
+            Progress::CheckSignature(_) | Progress::CheckReplay(_) | Progress::Wait(_) => {
                 Err(IssueError::NotAcceptable("signature_invalid"))
             }
         }
     }
 
     fn own_policy(&self, audience: &str) -> Result<Policy, IssueError> {
-        let config = json!({ "issuer": self.issuer, "audience": audience });
-        serde_json::from_value::<edgepass_verify::PolicyConfig>(config)
-            .ok()
-            .and_then(|config| config.try_into().ok())
-            .ok_or(IssueError::NotAcceptable("issuer_mismatch"))
+        let audience = OneOrMany::One(audience.to_owned());
+        PolicyConfig::new(self.issuer.clone(), audience)
+            .try_into()
+            .map_err(|_| IssueError::NotAcceptable("issuer_mismatch"))
     }
 }

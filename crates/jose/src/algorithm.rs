@@ -12,21 +12,41 @@ pub enum Algorithm {
     Ed25519,
     /// `ES256`: ECDSA with P-256 and SHA-256 (RFC 7518 §3.4).
     Es256,
+    /// `ES384`: ECDSA with P-384 and SHA-384 (RFC 7518 §3.4).
+    Es384,
     /// `RS256`: RSASSA-PKCS1-v1_5 with SHA-256 (RFC 7518 §3.3).
     Rs256,
+    /// `RS384`: RSASSA-PKCS1-v1_5 with SHA-384 (RFC 7518 §3.3).
+    Rs384,
+    /// `RS512`: RSASSA-PKCS1-v1_5 with SHA-512 (RFC 7518 §3.3).
+    Rs512,
+    /// `PS256`: RSASSA-PSS with SHA-256 and a salt of its length (RFC 7518 §3.5).
+    Ps256,
+    /// `PS384`: RSASSA-PSS with SHA-384 and a salt of its length (RFC 7518 §3.5).
+    Ps384,
+    /// `PS512`: RSASSA-PSS with SHA-512 and a salt of its length (RFC 7518 §3.5).
+    Ps512,
 }
 
 impl Algorithm {
     /// Every algorithm this version knows.
-    pub const ALL: [Self; 3] = [Self::Ed25519, Self::Es256, Self::Rs256];
+    pub const ALL: [Self; 9] = [
+        Self::Ed25519,
+        Self::Es256,
+        Self::Es384,
+        Self::Rs256,
+        Self::Rs384,
+        Self::Rs512,
+        Self::Ps256,
+        Self::Ps384,
+        Self::Ps512,
+    ];
 
     /// The algorithm that `alg` names, compared exactly: `none`, `HS256` and `es256` are unknown.
     pub fn from_name(alg: &str) -> Option<Self> {
         match alg {
-            "Ed25519" | "EdDSA" => Some(Self::Ed25519),
-            "ES256" => Some(Self::Es256),
-            "RS256" => Some(Self::Rs256),
-            _ => None,
+            "EdDSA" => Some(Self::Ed25519),
+            _ => Self::ALL.into_iter().find(|algorithm| algorithm.name() == alg),
         }
     }
 
@@ -35,18 +55,27 @@ impl Algorithm {
         match self {
             Self::Ed25519 => "Ed25519",
             Self::Es256 => "ES256",
+            Self::Es384 => "ES384",
             Self::Rs256 => "RS256",
+            Self::Rs384 => "RS384",
+            Self::Rs512 => "RS512",
+            Self::Ps256 => "PS256",
+            Self::Ps384 => "PS384",
+            Self::Ps512 => "PS512",
         }
     }
 
     /// Whether `key` is of the type and curve this algorithm signs with.
     pub fn fits(self, key: &PublicKey) -> bool {
-        matches!(
-            (self, key),
-            (Self::Ed25519, PublicKey::Ed25519 { .. })
-                | (Self::Es256, PublicKey::P256 { .. })
-                | (Self::Rs256, PublicKey::Rsa { .. })
-        )
+        match key {
+            PublicKey::Ed25519 { .. } => self == Self::Ed25519,
+            PublicKey::P256 { .. } => self == Self::Es256,
+            PublicKey::P384 { .. } => self == Self::Es384,
+            PublicKey::Rsa { .. } => matches!(
+                self,
+                Self::Rs256 | Self::Rs384 | Self::Rs512 | Self::Ps256 | Self::Ps384 | Self::Ps512
+            ),
+        }
     }
 }
 

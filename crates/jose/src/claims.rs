@@ -1,5 +1,7 @@
 //! The JWT Claims Set: typed access that tells "absent" from "of the wrong type".
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 use crate::json::JsonObject;
@@ -9,15 +11,18 @@ use crate::numeric_date::NumericDate;
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClaimsSet(JsonObject);
 
-/// Why a claim cannot be used; holds its registered name.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+/// The name of a claim: a registered one, or one that a policy names. Never a caller's text.
+pub type ClaimName = Cow<'static, str>;
+
+/// Why a claim cannot be used; holds its name.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum ClaimError {
     /// The claim is required and absent.
     #[error("the claim {0} is absent")]
-    Missing(&'static str),
+    Missing(ClaimName),
     /// The claim is present with the wrong type or form.
     #[error("the claim {0} has the wrong type or form")]
-    Invalid(&'static str),
+    Invalid(ClaimName),
 }
 
 impl ClaimsSet {
@@ -41,11 +46,11 @@ impl ClaimsSet {
     /// # Errors
     ///
     /// [`ClaimError::Invalid`] when present as anything but a string.
-    pub fn string(&self, name: &'static str) -> Result<Option<&str>, ClaimError> {
+    pub fn string(&self, name: &str) -> Result<Option<&str>, ClaimError> {
         match self.0.get(name) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
-            Some(_) => Err(ClaimError::Invalid(name)),
+            Some(_) => Err(ClaimError::invalid(name)),
         }
     }
 
@@ -54,10 +59,10 @@ impl ClaimsSet {
     /// # Errors
     ///
     /// [`ClaimError::Missing`], [`ClaimError::Invalid`].
-    pub fn required_string(&self, name: &'static str) -> Result<&str, ClaimError> {
+    pub fn required_string(&self, name: &str) -> Result<&str, ClaimError> {
         match self.string(name)? {
-            None => Err(ClaimError::Missing(name)),
-            Some("") => Err(ClaimError::Invalid(name)),
+            None => Err(ClaimError::missing(name)),
+            Some("") => Err(ClaimError::invalid(name)),
             Some(text) => Ok(text),
         }
     }
@@ -89,20 +94,21 @@ impl ClaimsSet {
         self.date("iat", NumericDate::ceil)
     }
 
-    /// `aud`: one string or a non-empty array of strings (RFC 7519 §4.1.3).
+    /// `aud`, or the claim that stands for it: one string or a non-empty array of strings (RFC 7519
+    /// §4.1.3).
     ///
     /// # Errors
     ///
     /// [`ClaimError::Missing`], [`ClaimError::Invalid`].
-    pub fn audience(&self) -> Result<Vec<&str>, ClaimError> {
-        const INVALID: ClaimError = ClaimError::Invalid("aud");
-        match self.0.get("aud") {
-            None => Err(ClaimError::Missing("aud")),
+    pub fn audience<'c>(&'c self, name: &str) -> Result<Vec<&'c str>, ClaimError> {
+        match self.0.get(name) {
+            None => Err(ClaimError::missing(name)),
             Some(Value::String(one)) => Ok(vec![one]),
             Some(Value::Array(many)) if !many.is_empty() => {
-                many.iter().map(|item| item.as_str().ok_or(INVALID)).collect()
+                let text = |item: &'c Value| item.as_str().ok_or_else(|| ClaimError::invalid(name));
+                many.iter().map(text).collect()
             }
-            Some(_) => Err(INVALID),
+            Some(_) => Err(ClaimError::invalid(name)),
         }
     }
 
@@ -111,7 +117,20 @@ impl ClaimsSet {
         name: &'static str,
         read: fn(&Value) -> Option<NumericDate>,
     ) -> Result<Option<NumericDate>, ClaimError> {
-        self.0.get(name).map(|value| read(value).ok_or(ClaimError::Invalid(name))).transpose()
+        let read = |value| read(value).ok_or_else(|| ClaimError::invalid(name));
+        self.0.get(name).map(read).transpose()
+    }
+}
+
+impl ClaimError {
+    /// The claim `name` is absent.
+    pub fn missing(name: &str) -> Self {
+        Self::Missing(name.to_owned().into())
+    }
+
+    /// The claim `name` has the wrong type or form.
+    pub fn invalid(name: &str) -> Self {
+        Self::Invalid(name.to_owned().into())
     }
 }
 
@@ -125,25 +144,25 @@ mod tests {
 
     #[test]
     fn a_wrong_type_is_never_absence() {
-        let invalid = |name| Err(ClaimError::Invalid(name));
+        let invalid = |name| Err(ClaimError::invalid(name));
         assert_eq!(claims(r#"{"exp":"1"}"#).expiration(), invalid("exp"));
         assert_eq!(claims(r#"{"exp":null}"#).expiration(), invalid("exp"));
         assert_eq!(claims(r#"{"nbf":false}"#).not_before(), invalid("nbf"));
         assert_eq!(
             claims(r#"{"iss":["a"]}"#).required_string("iss"),
-            Err(ClaimError::Invalid("iss"))
+            Err(ClaimError::invalid("iss"))
         );
-        assert_eq!(claims("{}").required_string("iss"), Err(ClaimError::Missing("iss")));
+        assert_eq!(claims("{}").required_string("iss"), Err(ClaimError::missing("iss")));
         assert_eq!(claims("{}").expiration(), Ok(None));
     }
 
     #[test]
     fn audience_is_a_string_or_a_list_of_strings() {
-        assert_eq!(claims(r#"{"aud":"a"}"#).audience(), Ok(vec!["a"]));
-        assert_eq!(claims(r#"{"aud":["a","b"]}"#).audience(), Ok(vec!["a", "b"]));
+        assert_eq!(claims(r#"{"aud":"a"}"#).audience("aud"), Ok(vec!["a"]));
+        assert_eq!(claims(r#"{"aud":["a","b"]}"#).audience("aud"), Ok(vec!["a", "b"]));
         for text in [r#"{"aud":[]}"#, r#"{"aud":1}"#, r#"{"aud":["a",1]}"#, r#"{"aud":{}}"#] {
-            assert_eq!(claims(text).audience(), Err(ClaimError::Invalid("aud")), "{text}");
+            assert_eq!(claims(text).audience("aud"), Err(ClaimError::invalid("aud")), "{text}");
         }
-        assert_eq!(claims("{}").audience(), Err(ClaimError::Missing("aud")));
+        assert_eq!(claims("{}").audience("aud"), Err(ClaimError::missing("aud")));
     }
 }

@@ -69,6 +69,11 @@ impl CompactJws {
         json::parse_object(&self.payload)
     }
 
+    /// The whole serialization.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     /// What the signature covers: the encoded header, a period, the encoded payload.
     pub fn signing_input(&self) -> &[u8] {
         self.text.as_bytes().get(..self.signing_input_length).unwrap_or_default()

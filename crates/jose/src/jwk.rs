@@ -65,6 +65,9 @@ impl Jwk {
             "EC" if required(members, "crv")? == "P-256" => {
                 PublicKey::P256 { x: octets(members, "x")?, y: octets(members, "y")? }
             }
+            "EC" if required(members, "crv")? == "P-384" => {
+                PublicKey::P384 { x: octets(members, "x")?, y: octets(members, "y")? }
+            }
             "RSA" => rsa(members)?,
             _ => return Err(JwkError::Unknown),
         };
@@ -222,6 +225,24 @@ mod tests {
     }
 
     #[test]
+    fn a_key_without_alg_is_bound_only_where_one_choice_is_left() {
+        let n = base64url::encode(&[0x81; 256]);
+        let bound = |alg: Option<&str>, allowed: &[Algorithm]| {
+            let mut jwk = json!({"kty": "RSA", "n": n, "e": "AQAB"});
+            if let Some(alg) = alg {
+                jwk["alg"] = json!(alg);
+            }
+            Jwk::from_value(&jwk, allowed).map(|key| key.algorithm())
+        };
+        let (rs, ps, es) = (Algorithm::Rs256, Algorithm::Ps256, Algorithm::Es256);
+        assert_eq!(bound(None, &[es, ps]), Ok(ps));
+        assert_eq!(bound(None, &[rs, ps]), Err(JwkError::AlgorithmNotAllowed));
+        assert_eq!(bound(Some("RS256"), &[rs, ps]), Ok(rs));
+        assert_eq!(bound(Some("RS512"), &[rs, ps]), Err(JwkError::AlgorithmNotAllowed));
+        assert_eq!(bound(Some("ES256"), &[rs, es]), Err(JwkError::KeyInvalid));
+    }
+
+    #[test]
     fn rsa_keys_are_of_a_length_and_exponent_every_host_takes() {
         let modulus = |octets: usize, first: u8, last: u8| {
             let mut n = vec![0xa5; octets];
@@ -243,7 +264,7 @@ mod tests {
             (modulus(256, 0x80, 1), "AQAAAAAB", false),
             (modulus(256, 0x80, 1), "", false),
         ] {
-            let jwk = json!({"kty": "RSA", "n": n, "e": e});
+            let jwk = json!({"kty": "RSA", "n": n, "e": e, "alg": "PS384"});
             assert_eq!(read(jwk).is_ok(), accepted, "{} {e}", n.len());
         }
     }

@@ -17,6 +17,13 @@ pub enum PublicKey {
         /// Big-endian, full length.
         y: [u8; 32],
     },
+    /// `kty` EC, `crv` P-384 (RFC 7518 §6.2.1).
+    P384 {
+        /// Big-endian, full length.
+        x: [u8; 48],
+        /// Big-endian, full length.
+        y: [u8; 48],
+    },
     /// `kty` RSA (RFC 7518 §6.3.1).
     Rsa {
         /// Modulus, big-endian, no leading zero octet, of a length in [`RSA_BITS`](crate::jwk::RSA_BITS).

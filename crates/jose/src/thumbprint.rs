@@ -10,13 +10,15 @@ use crate::public_key::PublicKey;
 /// Source: [RFC 7638 §3](https://www.rfc-editor.org/rfc/rfc7638#section-3), RFC 8037 §2.
 pub fn thumbprint(key: &PublicKey) -> String {
     let encode = base64url::encode;
+    let ec = |crv: &str, x: &[u8], y: &[u8]| {
+        format!(r#"{{"crv":"{crv}","kty":"EC","x":"{}","y":"{}"}}"#, encode(x), encode(y))
+    };
     let canonical = match key {
         PublicKey::Ed25519 { x } => {
             format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, encode(x))
         }
-        PublicKey::P256 { x, y } => {
-            format!(r#"{{"crv":"P-256","kty":"EC","x":"{}","y":"{}"}}"#, encode(x), encode(y))
-        }
+        PublicKey::P256 { x, y } => ec("P-256", x, y),
+        PublicKey::P384 { x, y } => ec("P-384", x, y),
         PublicKey::Rsa { n, e } => {
             format!(r#"{{"e":"{}","kty":"RSA","n":"{}"}}"#, encode(e), encode(n))
         }

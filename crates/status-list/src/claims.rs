@@ -16,6 +16,9 @@ pub struct StatusListClaims {
     pub issued_at: NumericDate,
     /// `exp`: from this second on the list must not be relied on.
     pub expiration: Option<NumericDate>,
+    /// `ttl`, in seconds from when the list was fetched: how long it may be used before it is asked for
+    /// again.
+    pub ttl: Option<u64>,
     /// The private claim `number`: strictly increasing, as RFC 5280's CRL Number.
     pub number: Option<u64>,
     /// The statuses.
@@ -53,14 +56,14 @@ impl StatusListClaims {
         let list = claims.get("status_list").and_then(Value::as_object).ok_or(INVALID)?;
         let lst = list.get("lst").and_then(Value::as_str).ok_or(INVALID)?;
         let bits = list.get("bits").and_then(Value::as_u64).and_then(Bits::from_number);
-        if whole("ttl")? == Some(0) {
-            return Err(INVALID);
-        }
+        let ttl = claims.get("ttl").map(positive_seconds);
         Ok(Self {
             subject: claims.required_string("sub").map_err(|_| INVALID)?.to_owned(),
             issued_at: claims.issued_at().map_err(|_| INVALID)?.ok_or(INVALID)?,
             expiration: claims.expiration().map_err(|_| INVALID)?,
+            ttl: ttl.map(|ttl| ttl.ok_or(INVALID)).transpose()?,
             number: whole("number")?,
+            // Last: inflating costs the most.
             list: StatusList::decode(bits.ok_or(StatusListError::BitsInvalid)?, lst, max_bytes)?,
         })
     }
@@ -77,6 +80,11 @@ impl StatusListClaims {
             (Some(_) | None, None) => by_date,
         }
     }
+}
+
+/// A positive number of seconds; a fraction counts as a whole one.
+fn positive_seconds(value: &Value) -> Option<u64> {
+    NumericDate::ceil(value).map(NumericDate::seconds).filter(|seconds| *seconds > 0)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The claim `status` of a referenced token: where its status is found.
 
 use edgepass_jose::ClaimsSet;
-use edgepass_jose::claims::ClaimError;
+use edgepass_jose::claims::{ClaimError, ClaimName};
 use serde_json::Value;
 
 /// `status.status_list` of an access token (draft section 6.2).
@@ -23,7 +23,7 @@ impl StatusReference {
     ///
     /// Source: draft-ietf-oauth-status-list-20 §6.1 and §6.2.
     pub fn from_claims(claims: &ClaimsSet) -> Result<Option<Self>, ClaimError> {
-        const INVALID: ClaimError = ClaimError::Invalid("status");
+        const INVALID: ClaimError = ClaimError::Invalid(ClaimName::Borrowed("status"));
         let Some(status) = claims.get("status") else { return Ok(None) };
         let list = status.get("status_list").and_then(Value::as_object).ok_or(INVALID)?;
         let uri = list.get("uri").and_then(Value::as_str).ok_or(INVALID)?;
@@ -58,7 +58,7 @@ mod tests {
             r#"{"status":{"status_list":{"idx":1,"uri":1}}}"#,
             r#"{"status":{"status_list":[1]}}"#,
         ] {
-            assert_eq!(read(text), Err(ClaimError::Invalid("status")), "{text}");
+            assert_eq!(read(text), Err(ClaimError::invalid("status")), "{text}");
         }
     }
 }

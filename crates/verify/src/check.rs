@@ -5,11 +5,12 @@ use std::time::Duration;
 use edgepass_jose::Scope;
 use edgepass_status_list::StatusReference;
 
-use crate::credentials::Presentation;
+use crate::dpop::Proof;
+use crate::dpop::replay::Replay;
 use crate::error::VerifyError;
 use crate::fetch::FetchOrder;
 use crate::holder::Patience;
-use crate::policy::Policy;
+use crate::sender::Sender;
 use crate::token::{Pending, SignedToken, UnverifiedToken, Verified};
 
 /// What one request asks of a token, beyond the policy.
@@ -23,8 +24,6 @@ pub struct Demand {
     pub audience: Option<Vec<String>>,
     /// Less than the policy's `stale_if_error`; more is cut to it.
     pub stale_if_error: Option<Duration>,
-    /// How the token was presented.
-    pub presented_as: Presentation,
 }
 
 /// One token on its way through the checks; advanced by [`Verifier`](crate::Verifier).
@@ -33,12 +32,17 @@ pub struct Demand {
 pub struct Check {
     pub(crate) stage: Stage,
     pub(crate) demand: Demand,
+    pub(crate) sender: Sender,
     pub(crate) key_patience: Patience,
     pub(crate) list_patience: Patience,
+    /// Whether the proof was checked and counted as used: that happens once.
+    pub(crate) proved: bool,
     /// Whether time passed between the key's check and the status.
     pub(crate) waited_for_list: bool,
     pub(crate) stale: bool,
     pub(crate) refresh: Vec<FetchOrder>,
+    /// Position of the issuer that judges it, once that is known.
+    pub(crate) issuer: Option<usize>,
 }
 
 /// How far it has come.
@@ -49,6 +53,14 @@ pub(crate) enum Stage {
     SignaturePending(Pending),
     /// Step 4 is done.
     Signed(SignedToken),
+    /// Step 5 is done, and the proof's signature is with the host.
+    ProofPending(Claimed, Box<Proof>),
+    /// The proof's signature is good; the rest of it is to be checked.
+    ProofSigned(Claimed, Box<Proof>),
+    /// Whether the proof was used before is for the host to say.
+    ReplayPending(Claimed),
+    /// Step 6 is done.
+    Bound(Claimed),
     /// Steps 5 to 7 are done; the status remains, unless the policy ignores it.
     Verified(Verified, Option<StatusReference>),
     /// A step refused.
@@ -57,26 +69,15 @@ pub(crate) enum Stage {
     Ended,
 }
 
+/// A token whose claims passed.
+pub(crate) struct Claimed {
+    pub(crate) token: SignedToken,
+    pub(crate) status: Option<StatusReference>,
+    /// `cnf.jkt`, where a proof is asked for.
+    pub(crate) thumbprint: String,
+}
+
 impl Check {
-    /// Begin with a token; steps 1 and 2 run at once.
-    pub fn begin(token: &str, policy: &Policy, demand: Demand) -> Self {
-        let stage = match UnverifiedToken::parse(token, policy) {
-            Ok(token) => Stage::Parsed(token),
-            Err(error) => Stage::Refused(error),
-        };
-        Self::at(stage, demand)
-    }
-
-    /// Begin with an `Authorization` header.
-    pub fn begin_request(authorization: Option<&str>, policy: &Policy, demand: Demand) -> Self {
-        match crate::credentials::from_authorization(authorization) {
-            Ok((presented_as, token)) => {
-                Self::begin(token, policy, Demand { presented_as, ..demand })
-            }
-            Err(error) => Self::at(Stage::Refused(error), demand),
-        }
-    }
-
     /// The host's answer to [`Progress::CheckSignature`](crate::Progress::CheckSignature).
     pub fn signature_checked(&mut self, valid: bool) {
         self.stage = match std::mem::replace(&mut self.stage, Stage::Ended) {
@@ -84,19 +85,41 @@ impl Check {
                 Ok(signed) => Stage::Signed(signed),
                 Err(error) => Stage::Refused(error),
             },
+            Stage::ProofPending(claimed, proof) if valid => Stage::ProofSigned(claimed, proof),
+            Stage::ProofPending(..) => Stage::Refused(VerifyError::DpopProofInvalid),
             other => other,
         };
     }
 
-    fn at(stage: Stage, demand: Demand) -> Self {
+    /// The host's answer to [`Progress::CheckReplay`](crate::Progress::CheckReplay).
+    pub fn replay_checked(&mut self, replay: Replay) {
+        self.stage = match (std::mem::replace(&mut self.stage, Stage::Ended), replay) {
+            (Stage::ReplayPending(claimed), Replay::First) => {
+                self.proved = true;
+                Stage::Bound(claimed)
+            }
+            (Stage::ReplayPending(_), Replay::Seen) => {
+                Stage::Refused(VerifyError::DpopProofInvalid)
+            }
+            (Stage::ReplayPending(_), Replay::Unavailable) => {
+                Stage::Refused(VerifyError::ReplayUnavailable)
+            }
+            (other, _) => other,
+        };
+    }
+
+    pub(crate) fn at(stage: Stage, sender: Sender, demand: Demand) -> Self {
         Self {
             stage,
             demand,
+            sender,
             key_patience: Patience::default(),
             list_patience: Patience::default(),
+            proved: false,
             waited_for_list: false,
             stale: false,
             refresh: Vec::new(),
+            issuer: None,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use edgepass_jose::Scope;
 use edgepass_jose::claims::ClaimError;
+pub use edgepass_jose::claims::ClaimName;
 
 /// Why a token was refused. Variants are in the order the checks run, so the one returned is the
 /// first that failed; none carries token text or key material.
@@ -35,12 +36,12 @@ pub enum VerifyError {
     /// The signature does not verify (RFC 7515 §5.2).
     #[error("the signature does not verify")]
     SignatureInvalid,
-    /// A required claim is absent; holds its registered name.
+    /// A required claim is absent; holds its name, from a standard or from the policy.
     #[error("the claim {0} is missing")]
-    ClaimMissing(&'static str),
-    /// A claim has the wrong type or form; holds its registered name.
-    #[error("the claim {0} is malformed")]
-    ClaimInvalid(&'static str),
+    ClaimMissing(ClaimName),
+    /// A claim has the wrong type, form or value; holds its name, from a standard or from the policy.
+    #[error("the claim {0} is not acceptable")]
+    ClaimInvalid(ClaimName),
     /// `now` is at or past `exp` plus leeway (RFC 7519 §4.1.4).
     #[error("the token has expired")]
     TokenExpired,
@@ -53,9 +54,22 @@ pub enum VerifyError {
     /// `aud` does not name this resource server (RFC 9068 §4).
     #[error("the token is for another audience")]
     AudienceMismatch,
-    /// A sender-constrained token presented without its proof, or the reverse (RFC 9449 §7.2).
-    #[error("the token is bound to a sender and was not presented by it")]
+    /// A token bound to a key or certificate presented as Bearer or by another holder, or an unbound
+    /// one presented as DPoP (RFC 9449 §7.1, RFC 8705 §3).
+    #[error("the token is not presented by the sender it is bound to")]
     BindingMismatch,
+    /// A token bound to a key came without a proof (RFC 9449 §7.1).
+    #[error("the DPoP proof is missing")]
+    DpopProofMissing,
+    /// The proof fails one of the checks, or was used before (RFC 9449 §4.3, §11.1).
+    #[error("the DPoP proof is not valid")]
+    DpopProofInvalid,
+    /// The proof lacks a current nonce of this server (RFC 9449 §9).
+    #[error("the DPoP proof needs a nonce of this server")]
+    DpopNonceRequired,
+    /// Whether the proof was used before cannot be found out now.
+    #[error("the store of used DPoP proofs is not available")]
+    ReplayUnavailable,
     /// The token lacks scope; holds what is missing (RFC 6750 §3.1).
     #[error("the token lacks the scope {0}")]
     ScopeInsufficient(Scope),
@@ -93,6 +107,10 @@ impl VerifyError {
             Self::LifetimeExceeded => "lifetime_exceeded",
             Self::AudienceMismatch => "audience_mismatch",
             Self::BindingMismatch => "binding_mismatch",
+            Self::DpopProofMissing => "dpop_proof_missing",
+            Self::DpopProofInvalid => "dpop_proof_invalid",
+            Self::DpopNonceRequired => "dpop_nonce_required",
+            Self::ReplayUnavailable => "replay_unavailable",
             Self::ScopeInsufficient(_) => "scope_insufficient",
             Self::StatusUnavailable => "status_unavailable",
             Self::StatusInvalid => "status_invalid",
@@ -105,11 +123,8 @@ impl VerifyError {
     pub fn step(&self) -> Step {
         match self {
             Self::TokenMissing | Self::RequestInvalid | Self::TokenMalformed => Step::Parse,
-            Self::TypNotAccepted
-            | Self::AlgNotAllowed
-            | Self::IssuerMismatch
-            | Self::ClaimMissing("iss")
-            | Self::ClaimInvalid("iss") => Step::Policy,
+            Self::TypNotAccepted | Self::AlgNotAllowed | Self::IssuerMismatch => Step::Policy,
+            Self::ClaimMissing(name) | Self::ClaimInvalid(name) if name == "iss" => Step::Policy,
             Self::KeyNotFound | Self::KeysUnavailable => Step::Key,
             Self::SignatureInvalid => Step::Signature,
             Self::ClaimMissing(_)
@@ -118,7 +133,11 @@ impl VerifyError {
             | Self::TokenNotYetValid
             | Self::LifetimeExceeded
             | Self::AudienceMismatch => Step::Claims,
-            Self::BindingMismatch => Step::Binding,
+            Self::BindingMismatch
+            | Self::DpopProofMissing
+            | Self::DpopProofInvalid
+            | Self::DpopNonceRequired
+            | Self::ReplayUnavailable => Step::Binding,
             Self::ScopeInsufficient(_) => Step::Scopes,
             Self::StatusUnavailable
             | Self::StatusInvalid
@@ -129,7 +148,7 @@ impl VerifyError {
 
     /// Whether the refusal says nothing about the token: a later attempt may succeed.
     pub fn is_unavailable(&self) -> bool {
-        matches!(self, Self::KeysUnavailable | Self::StatusUnavailable)
+        matches!(self, Self::KeysUnavailable | Self::ReplayUnavailable | Self::StatusUnavailable)
     }
 }
 

@@ -15,6 +15,20 @@ pub enum Document {
     StatusList,
 }
 
+impl FetchOrder {
+    /// This order, led on to `url` by an answer to a request sent at `asked_at`.
+    pub(crate) fn redirected(self, url: String, asked_at: UnixMillis) -> Self {
+        let asked_at = self.asked_at.map_or(asked_at, |first| first.min(asked_at));
+        let redirects = self.redirects.saturating_add(1);
+        Self { url, asked_at: Some(asked_at), redirects, may_read_cache: false, ..self }
+    }
+
+    /// When the document was confirmed, if the last answer says `confirmed_at`.
+    pub(crate) fn confirmed_at(&self, confirmed_at: UnixMillis) -> UnixMillis {
+        self.asked_at.map_or(confirmed_at, |first| first.min(confirmed_at))
+    }
+}
+
 impl Document {
     /// What to ask for in `Accept`.
     pub fn accept(self) -> &'static str {
@@ -28,13 +42,15 @@ impl Document {
 
 /// GET this document, then hand the answer to [`Verifier::land`](crate::Verifier::land).
 ///
-/// The host bypasses its HTTP cache, follows no redirect, and gives up after `timeout`. An order
+/// The host bypasses its HTTP cache, follows no redirect itself, and gives up after `timeout`. An order
 /// that is never answered expires by itself, so a cancelled request blocks nobody.
 #[derive(Clone, Debug)]
 pub struct FetchOrder {
     /// What it is.
     pub document: Document,
-    /// Where it is.
+    /// What it is called: the URL it was first asked for at.
+    pub uri: String,
+    /// Where it is asked for now; another URL after a redirect.
     pub url: String,
     /// Entity tag of the held copy, for `If-None-Match`.
     pub etag: Option<String>,
@@ -44,7 +60,13 @@ pub struct FetchOrder {
     pub timeout: Duration,
     /// Whether a shared cache of the host's may be asked first: nothing usable is held.
     pub may_read_cache: bool,
+    /// Whose document it is.
+    pub(crate) issuer: usize,
     pub(crate) lease: u64,
+    /// How many redirects led to `url`.
+    pub(crate) redirects: u8,
+    /// When the first request of a chain of redirects was sent.
+    pub(crate) asked_at: Option<UnixMillis>,
 }
 
 /// What came of a [`FetchOrder`].
@@ -69,10 +91,15 @@ pub enum AnsweredBy {
 }
 
 /// What was received.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub enum Content {
     /// 304: the copy with the order's entity tag is still current.
     NotModified,
+    /// 301, 302, 303, 307 or 308. The host follows none by itself.
+    Redirect {
+        /// `Location`, as written.
+        location: String,
+    },
     /// 200.
     Body {
         /// At most the order's `max_bytes`.
@@ -82,8 +109,14 @@ pub enum Content {
         /// The response's entity tag.
         etag: Option<String>,
     },
-    /// Anything else: another status, a redirect, too large, too slow, unreachable.
+    /// Anything else: another status, too large, too slow, unreachable.
+    #[default]
     Failed,
+}
+
+/// Whether a status is a redirect that keeps a GET a GET.
+pub fn is_redirect(status: u16) -> bool {
+    matches!(status, 301 | 302 | 303 | 307 | 308)
 }
 
 /// What `Age` takes off a confirmation. A response through several caches may carry several values:

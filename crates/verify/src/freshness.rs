@@ -11,31 +11,95 @@ use crate::duration::DurationText;
 #[serde(deny_unknown_fields, default)]
 pub struct FreshnessConfig {
     /// After `revoke` has returned, no verifier whose source is reachable accepts the token later
-    /// than this. Default `"10s"`. Shorter means more requests to the issuer.
-    pub deadline: DurationText,
+    /// than this. Default `"10s"`. Shorter means more requests to the issuer. `"none"` follows the
+    /// lists of issuers that promise no deadline: past the interval a request asks first, and if
+    /// that fails the copy serves until its `exp`.
+    pub deadline: Deadline,
     /// How long the issuer may take from the revocation to the served list. Default `"500ms"`.
     pub publish_delay: DurationText,
     /// `max-age` that shared caches between verifier and issuer may add. Default `"1s"`.
     pub shared_max_age: DurationText,
-    /// While there is traffic, ask for a newer copy this often. Default `"5s"`.
-    pub refresh_interval: DurationText,
+    /// While there is traffic, ask for a newer copy this often. Default `"5s"`. `"ttl"` goes by what
+    /// each list says of itself.
+    pub refresh_interval: RefreshInterval,
     /// Give up a fetch after this long. Default `"2500ms"`.
     pub fetch_timeout: DurationText,
     /// How long past the deadline a copy may serve when its source is unreachable. Default `"60s"`,
-    /// so that an issuer's restart takes no API down; `"0s"` for the strict.
-    pub stale_if_error: DurationText,
+    /// so that an issuer's restart takes no API down; `"0s"` for the strict. Without a deadline the
+    /// default is the list's `exp`.
+    pub stale_if_error: Option<DurationText>,
+}
+
+/// `"10s"`, or `"none"`.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Deadline {
+    /// A revocation bites within this.
+    Within(Duration),
+    /// No promise: lists serve as their `ttl` and `exp` say.
+    None,
+}
+
+/// `"5s"`, or `"ttl"`.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum RefreshInterval {
+    /// This often.
+    Every(Duration),
+    /// As often as the list's `ttl` says.
+    Ttl,
+}
+
+impl TryFrom<String> for Deadline {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.as_str() {
+            "none" => Ok(Self::None),
+            text => DurationText::parse(text).map(|duration| Self::Within(duration.0)),
+        }
+    }
+}
+
+impl From<Deadline> for String {
+    fn from(deadline: Deadline) -> Self {
+        match deadline {
+            Deadline::Within(duration) => DurationText(duration).to_string(),
+            Deadline::None => "none".into(),
+        }
+    }
+}
+
+impl TryFrom<String> for RefreshInterval {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.as_str() {
+            "ttl" => Ok(Self::Ttl),
+            text => DurationText::parse(text).map(|duration| Self::Every(duration.0)),
+        }
+    }
+}
+
+impl From<RefreshInterval> for String {
+    fn from(interval: RefreshInterval) -> Self {
+        match interval {
+            RefreshInterval::Every(duration) => DurationText(duration).to_string(),
+            RefreshInterval::Ttl => "ttl".into(),
+        }
+    }
 }
 
 impl Default for FreshnessConfig {
     fn default() -> Self {
         let millis = |millis| DurationText(Duration::from_millis(millis));
         Self {
-            deadline: millis(10_000),
+            deadline: Deadline::Within(Duration::from_secs(10)),
             publish_delay: millis(500),
             shared_max_age: millis(1000),
-            refresh_interval: millis(5000),
+            refresh_interval: RefreshInterval::Every(REFRESH_INTERVAL),
             fetch_timeout: millis(2500),
-            stale_if_error: millis(60_000),
+            stale_if_error: None,
         }
     }
 }
@@ -43,16 +107,34 @@ impl Default for FreshnessConfig {
 /// Freshness that adds up: made only by [`FreshnessConfig::check`].
 #[derive(Clone, Debug)]
 pub struct Schedule {
-    /// See [`FreshnessConfig::deadline`].
-    pub deadline: Duration,
+    promise: Option<Promise>,
+    /// `None`: the list's own `ttl`.
+    refresh_interval: Option<Duration>,
+    pub(crate) fetch_timeout: Duration,
+    /// `None`: until the list's `exp`.
+    stale_if_error: Option<Duration>,
+    /// After a failed fetch, nobody waits for another attempt for this long.
+    retry_after: Duration,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Promise {
+    deadline: Duration,
     /// A copy younger than this is used without waiting.
-    pub freshness_window: Duration,
-    /// See [`FreshnessConfig::refresh_interval`].
-    pub refresh_interval: Duration,
-    /// See [`FreshnessConfig::fetch_timeout`].
-    pub fetch_timeout: Duration,
-    /// See [`FreshnessConfig::stale_if_error`].
-    pub stale_if_error: Duration,
+    window: Duration,
+}
+
+/// How long one held document may be used.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Terms {
+    /// Younger, it is used without asking.
+    pub(crate) fresh_for: Duration,
+    /// Older, while still fresh, a background revalidation is due. Without a promise there is none.
+    pub(crate) refresh_after: Option<Duration>,
+    /// Younger, it serves when its source cannot be reached.
+    pub(crate) usable_for: Duration,
+    pub(crate) fetch_timeout: Duration,
+    pub(crate) retry_after: Duration,
 }
 
 /// The settings cannot meet the deadline they state.
@@ -71,13 +153,15 @@ pub struct DeadlineUnmet {
     sum: DurationText,
 }
 
-/// After a failed fetch, nobody waits for another attempt for this long. Well below the deadline,
-/// since it delays the moment when a source that came back is asked again.
-pub const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// The cool-down after a failed fetch. Well below the deadline, since it delays the moment when a
+/// source that came back is asked again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// At most one fetch for unknown `kid`s in this time, however many there are.
 pub const UNKNOWN_KEY_COOL_DOWN: Duration = Duration::from_secs(30);
 /// A JWK Set unconfirmed for this long is not used, whatever `stale_if_error` says.
 pub const JWK_SET_HARD_STOP: Duration = Duration::from_secs(24 * 60 * 60);
+const REFRESH_INTERVAL: Duration = Duration::from_secs(5);
+const STALE_IF_ERROR: Duration = Duration::from_secs(60);
 
 impl FreshnessConfig {
     /// Check that the deadline can be met.
@@ -86,35 +170,82 @@ impl FreshnessConfig {
     ///
     /// [`DeadlineUnmet`], naming every term.
     pub fn check(&self) -> Result<Schedule, DeadlineUnmet> {
+        let refresh_interval = match self.refresh_interval {
+            RefreshInterval::Every(interval) => Some(interval),
+            RefreshInterval::Ttl => None,
+        };
+        let stale_if_error = self.stale_if_error.map(|duration| duration.0);
+        let Deadline::Within(deadline) = self.deadline else {
+            return Ok(Schedule {
+                promise: None,
+                refresh_interval,
+                fetch_timeout: self.fetch_timeout.0,
+                stale_if_error,
+                // Here a request that needs an answer asks for it, every time.
+                retry_after: Duration::ZERO,
+            });
+        };
         let before_refresh = self.publish_delay.0.saturating_add(self.shared_max_age.0);
         let sum = before_refresh
-            .saturating_add(self.refresh_interval.0)
+            .saturating_add(refresh_interval.unwrap_or_default())
             .saturating_add(self.fetch_timeout.0);
-        if self.deadline.0 < sum {
+        if deadline < sum {
             return Err(DeadlineUnmet {
-                deadline: self.deadline,
+                deadline: DurationText(deadline),
                 publish_delay: self.publish_delay,
                 shared_max_age: self.shared_max_age,
-                refresh_interval: self.refresh_interval,
+                refresh_interval: DurationText(refresh_interval.unwrap_or_default()),
                 fetch_timeout: self.fetch_timeout,
                 sum: DurationText(sum),
             });
         }
+        let window = deadline.saturating_sub(before_refresh);
         Ok(Schedule {
-            deadline: self.deadline.0,
-            freshness_window: self.deadline.0.saturating_sub(before_refresh),
-            refresh_interval: self.refresh_interval.0,
+            promise: Some(Promise { deadline, window }),
+            refresh_interval,
             fetch_timeout: self.fetch_timeout.0,
-            stale_if_error: self.stale_if_error.0,
+            stale_if_error: Some(stale_if_error.unwrap_or(STALE_IF_ERROR)),
+            retry_after: RETRY_AFTER,
         })
     }
 }
 
 impl Schedule {
+    /// The revocation deadline, if one is promised.
+    pub fn deadline(&self) -> Option<Duration> {
+        self.promise.map(|promise| promise.deadline)
+    }
+
     /// The outage bound: deadline plus `stale_if_error`. A verifier that cannot reach the source
     /// refuses after this.
-    pub fn outage_bound(&self) -> Duration {
-        self.deadline.saturating_add(self.stale_if_error)
+    pub fn outage_bound(&self) -> Option<Duration> {
+        Some(self.deadline()?.saturating_add(self.stale_if_error?))
+    }
+
+    /// What holds for a document that says `ttl` of itself, for a request that asks for at most
+    /// `stale_if_error`: less than configured is granted, more is not, so the outage bound holds.
+    pub(crate) fn terms(&self, ttl: Option<Duration>, stale_if_error: Option<Duration>) -> Terms {
+        let interval = self.refresh_interval.or(ttl);
+        let (fresh_for, refresh_after) = match self.promise {
+            Some(Promise { window, .. }) => {
+                (window, Some(interval.unwrap_or(REFRESH_INTERVAL).min(window)))
+            }
+            None => (interval.unwrap_or(Duration::MAX), None),
+        };
+        let stale = [self.stale_if_error, stale_if_error].into_iter().flatten().min();
+        Terms {
+            fresh_for,
+            refresh_after,
+            usable_for: stale.map_or(Duration::MAX, |stale| fresh_for.saturating_add(stale)),
+            fetch_timeout: self.fetch_timeout,
+            retry_after: self.retry_after,
+        }
+    }
+
+    /// What holds for a JWK Set, which says nothing of itself.
+    pub(crate) fn key_terms(&self, stale_if_error: Option<Duration>) -> Terms {
+        let terms = self.terms(Some(REFRESH_INTERVAL), stale_if_error);
+        Terms { usable_for: terms.usable_for.min(JWK_SET_HARD_STOP), ..terms }
     }
 }
 
@@ -125,19 +256,58 @@ mod tests {
     #[test]
     fn the_defaults_give_the_numbers_that_the_documents_state() {
         let schedule = FreshnessConfig::default().check().unwrap();
-        assert_eq!(schedule.freshness_window, Duration::from_millis(8500));
-        assert_eq!(schedule.outage_bound(), Duration::from_secs(70));
+        let terms = schedule.terms(None, None);
+        assert_eq!(terms.fresh_for, Duration::from_millis(8500));
+        assert_eq!(terms.refresh_after, Some(Duration::from_secs(5)));
+        assert_eq!(terms.usable_for, Duration::from_millis(68_500));
+        assert_eq!(schedule.outage_bound(), Some(Duration::from_secs(70)));
+    }
+
+    #[test]
+    fn a_route_may_ask_for_less_never_for_more() {
+        let schedule = FreshnessConfig::default().check().unwrap();
+        for (asked, usable_for) in [(0, 8500), (30, 38_500), (61, 68_500)] {
+            let terms = schedule.terms(None, Some(Duration::from_secs(asked)));
+            assert_eq!(terms.usable_for, Duration::from_millis(usable_for), "{asked} s");
+        }
+    }
+
+    #[test]
+    fn without_a_deadline_a_list_serves_as_its_ttl_says() {
+        let config = FreshnessConfig {
+            deadline: Deadline::None,
+            refresh_interval: RefreshInterval::Ttl,
+            ..FreshnessConfig::default()
+        };
+        let schedule = config.check().unwrap();
+        let terms = schedule.terms(Some(Duration::from_secs(40)), None);
+        assert_eq!(terms.fresh_for, Duration::from_secs(40));
+        assert_eq!((terms.refresh_after, terms.usable_for), (None, Duration::MAX));
+        assert_eq!(schedule.terms(None, None).fresh_for, Duration::MAX);
+        assert_eq!(schedule.outage_bound(), None);
+        assert_eq!(schedule.key_terms(None).usable_for, JWK_SET_HARD_STOP);
     }
 
     #[test]
     fn a_deadline_that_cannot_be_met_is_refused_with_every_term() {
         let config = FreshnessConfig {
-            deadline: DurationText(Duration::from_secs(8)),
+            deadline: Deadline::Within(Duration::from_secs(8)),
             ..FreshnessConfig::default()
         };
         let text = config.check().unwrap_err().to_string();
         for part in ["deadline 8s", "refresh_interval 5s", "at least \"9s\""] {
             assert!(text.contains(part), "{text}");
+        }
+    }
+
+    #[test]
+    fn freshness_is_written_with_units_or_words() {
+        let text = r#"{"deadline":"none","refresh_interval":"ttl","stale_if_error":"1m"}"#;
+        let config: FreshnessConfig = serde_json::from_str(text).unwrap();
+        assert_eq!(config.deadline, Deadline::None);
+        assert_eq!(config.refresh_interval, RefreshInterval::Ttl);
+        for wrong in [r#"{"deadline":"never"}"#, r#"{"deadline":10}"#, r#"{"deadline":"10"}"#] {
+            assert!(serde_json::from_str::<FreshnessConfig>(wrong).is_err(), "{wrong}");
         }
     }
 }

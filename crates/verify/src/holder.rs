@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::time::Duration;
 
 use crate::fetch::AnsweredBy;
-use crate::freshness::{RETRY_AFTER, Schedule};
+use crate::freshness::Terms;
 use crate::time::UnixMillis;
 
 /// A document as last confirmed at its source, and the fetches under way for it.
@@ -86,25 +86,21 @@ impl<T> Held<T> {
         now.since(self.usable()?.confirmed_at)
     }
 
+    /// Whether the copy is used without asking.
+    pub(crate) fn is_fresh(&self, now: UnixMillis, terms: &Terms) -> bool {
+        self.age(now).is_some_and(|age| age < terms.fresh_for)
+    }
+
     /// Decide, by the rules of the revocation deadline.
-    pub(crate) fn supply(
-        &self,
-        now: UnixMillis,
-        schedule: &Schedule,
-        stale_if_error: Duration,
-        patience: &mut Patience,
-    ) -> Supply {
-        let age = self.age(now);
-        if age.is_some_and(|age| age < schedule.freshness_window) {
-            let refresh = age >= Some(schedule.refresh_interval) && self.refresh_due(now, schedule);
-            return Supply::Fresh { refresh };
+    pub(crate) fn supply(&self, now: UnixMillis, terms: &Terms, patience: &mut Patience) -> Supply {
+        if self.is_fresh(now, terms) {
+            return Supply::Fresh { refresh: self.refresh_due(now, terms) };
         }
-        let stale_until = schedule.freshness_window.saturating_add(stale_if_error);
-        let last_resort = match age {
-            Some(age) if age < stale_until => Supply::Stale,
+        let last_resort = match self.age(now) {
+            Some(age) if age < terms.usable_for => Supply::Stale,
             _ => Supply::Unavailable,
         };
-        if patience.fetched || self.cooling_down(now) {
+        if patience.fetched || self.cooling_down(now, terms) {
             return last_resort;
         }
         let fetching = self.live_leases(now);
@@ -115,7 +111,7 @@ impl<T> Held<T> {
         match now.since(since) {
             Some(waited) if waited < OWN_FETCH_AFTER => Supply::Wait,
             Some(_) if fetching < MAX_FETCHES => Supply::Fetch,
-            Some(waited) if waited < schedule.fetch_timeout => Supply::Wait,
+            Some(waited) if waited < terms.fetch_timeout => Supply::Wait,
             _ => last_resort,
         }
     }
@@ -123,7 +119,7 @@ impl<T> Held<T> {
     /// Record that a fetch starts; its lease ends with [`Held::end_fetch`] or by itself.
     pub(crate) fn begin_fetch(&mut self, now: UnixMillis, timeout: Duration) -> u64 {
         self.leases.retain(|lease| lease.expires_at > now);
-        self.leases_made += 1;
+        self.leases_made = self.leases_made.wrapping_add(1);
         self.leases.push(Lease { id: self.leases_made, expires_at: now.plus(timeout) });
         self.leases_made
     }
@@ -202,15 +198,19 @@ impl<T> Held<T> {
         self.copy.as_ref().filter(|copy| !copy.dropped)
     }
 
-    fn cooling_down(&self, now: UnixMillis) -> bool {
-        self.failed_at.is_some_and(|at| now.since(at).is_some_and(|passed| passed < RETRY_AFTER))
+    fn cooling_down(&self, now: UnixMillis, terms: &Terms) -> bool {
+        self.failed_at.is_some_and(|at| now.since(at).is_some_and(|age| age < terms.retry_after))
     }
 
-    fn refresh_due(&self, now: UnixMillis, schedule: &Schedule) -> bool {
-        let started_lately = self.refresh_started_at.is_some_and(|at| {
-            now.since(at).is_some_and(|passed| passed < schedule.refresh_interval)
-        });
-        !started_lately && !self.cooling_down(now) && self.live_leases(now) == 0
+    fn refresh_due(&self, now: UnixMillis, terms: &Terms) -> bool {
+        let Some(refresh_after) = terms.refresh_after else { return false };
+        let started_lately = self
+            .refresh_started_at
+            .is_some_and(|at| now.since(at).is_some_and(|passed| passed < refresh_after));
+        self.age(now) >= Some(refresh_after)
+            && !started_lately
+            && !self.cooling_down(now, terms)
+            && self.live_leases(now) == 0
     }
 
     fn live_leases(&self, now: UnixMillis) -> usize {
@@ -225,7 +225,7 @@ mod tests {
 
     struct Scene {
         held: Held<u64>,
-        schedule: Schedule,
+        terms: Terms,
     }
 
     impl Scene {
@@ -234,12 +234,11 @@ mod tests {
             let mut held = Held::new();
             let at = UnixMillis(100_000);
             held.replace(1, Some("\"1\"".into()), at, at, u64::cmp);
-            Self { held, schedule: FreshnessConfig::default().check().unwrap() }
+            Self { held, terms: FreshnessConfig::default().check().unwrap().terms(None, None) }
         }
 
         fn supply(&self, at: u64, patience: &mut Patience) -> Supply {
-            let stale = self.schedule.stale_if_error;
-            self.held.supply(UnixMillis(at), &self.schedule, stale, patience)
+            self.held.supply(UnixMillis(at), &self.terms, patience)
         }
 
         fn first(&self, at: u64) -> Supply {

@@ -1,19 +1,18 @@
 //! Step 3: the issuer's keys, held and refreshed.
 
 use std::cmp::Ordering;
-use std::time::Duration;
 
 use edgepass_crypto::is_sound;
-use edgepass_jose::jwk_set::KeyMatch;
+use edgepass_jose::jwk_set::{JwkSetError, KeyMatch};
 use edgepass_jose::{Algorithm, Jwk, JwkSet};
 
 use crate::error::VerifyError;
 use crate::fetch::{Answer, AnsweredBy, Content, Document, FetchOrder};
-use crate::freshness::{JWK_SET_HARD_STOP, UNKNOWN_KEY_COOL_DOWN};
+use crate::freshness::{Terms, UNKNOWN_KEY_COOL_DOWN};
 use crate::holder::{Held, Patience, Supply};
-use crate::metadata;
-use crate::policy::{Policy, PolicyError, is_acceptable_url};
+use crate::policy::{Policy, PolicyError};
 use crate::time::UnixMillis;
+use crate::{metadata, url};
 
 /// Where the issuer's keys come from.
 #[derive(Clone, Debug)]
@@ -24,6 +23,19 @@ pub enum KeySource {
     Url(JwksUri),
     /// Fetched from `jwks_uri` of the issuer's metadata (RFC 8414).
     Discover,
+    /// There is no set that can be used, and none will come: nothing is accepted.
+    Unusable,
+}
+
+impl KeySource {
+    /// A JWK Set, handed in as text.
+    ///
+    /// # Errors
+    ///
+    /// [`JwkSetError`] when it is no set. Single keys that cannot be used are left out.
+    pub fn given(text: &[u8], policy: &Policy) -> Result<Self, JwkSetError> {
+        JwkSet::parse(text, &policy.algorithms, is_sound).map(Self::Given)
+    }
 }
 
 /// The URL of a JWK Set: https, or http to the machine itself. Whoever can change what it answers
@@ -38,7 +50,7 @@ impl JwksUri {
     ///
     /// [`PolicyError::JwksUriInvalid`].
     pub fn parse(url: &str) -> Result<Self, PolicyError> {
-        if is_acceptable_url(url) {
+        if url::is_acceptable(url) {
             Ok(Self(url.to_owned()))
         } else {
             Err(PolicyError::JwksUriInvalid)
@@ -47,12 +59,22 @@ impl JwksUri {
 }
 
 pub(crate) struct KeyHolder {
+    /// Position among the verifier's issuers.
+    issuer: usize,
     source: KeySource,
     /// `jwks_uri`, once known. Forgotten when the set cannot be had there.
     jwks_uri: Option<String>,
     set: Held<JwkSet>,
     /// When an unknown `kid` last caused a fetch.
     unknown_key_at: Option<UnixMillis>,
+}
+
+/// What became of a JWK Set.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum LandedSet {
+    Replaced,
+    Confirmed,
+    Refused,
 }
 
 pub(crate) enum KeyLookup {
@@ -63,12 +85,12 @@ pub(crate) enum KeyLookup {
 }
 
 impl KeyHolder {
-    pub(crate) fn new(source: KeySource) -> Self {
+    pub(crate) fn new(source: KeySource, issuer: usize) -> Self {
         let jwks_uri = match &source {
             KeySource::Url(url) => Some(url.0.clone()),
-            KeySource::Given(_) | KeySource::Discover => None,
+            KeySource::Given(_) | KeySource::Discover | KeySource::Unusable => None,
         };
-        Self { source, jwks_uri, set: Held::new(), unknown_key_at: None }
+        Self { issuer, source, jwks_uri, set: Held::new(), unknown_key_at: None }
     }
 
     /// Find the key for `key_id` and `algorithm`, or say what must happen first.
@@ -77,21 +99,23 @@ impl KeyHolder {
         key_id: Option<&str>,
         algorithm: Algorithm,
         policy: &Policy,
+        terms: &Terms,
         patience: &mut Patience,
-        stale_if_error: Duration,
         now: UnixMillis,
     ) -> KeyLookup {
-        if let KeySource::Given(set) = &self.source {
-            return match set.find(key_id, algorithm) {
-                KeyMatch::One(key) => {
-                    KeyLookup::Use { key: key.clone(), stale: false, refresh: None }
-                }
-                KeyMatch::Unfit | KeyMatch::None => KeyLookup::Refuse(VerifyError::KeyNotFound),
-            };
+        match &self.source {
+            KeySource::Given(set) => {
+                return match set.find(key_id, algorithm) {
+                    KeyMatch::One(key) => {
+                        KeyLookup::Use { key: key.clone(), stale: false, refresh: None }
+                    }
+                    KeyMatch::Unfit | KeyMatch::None => KeyLookup::Refuse(VerifyError::KeyNotFound),
+                };
+            }
+            KeySource::Unusable => return KeyLookup::Refuse(VerifyError::KeysUnavailable),
+            KeySource::Url(_) | KeySource::Discover => {}
         }
-        let stale_if_error = stale_if_error.min(JWK_SET_HARD_STOP);
-        let supply = self.set.supply(now, &policy.schedule, stale_if_error, patience);
-        let (stale, refresh) = match supply {
+        let (stale, refresh) = match self.set.supply(now, terms, patience) {
             Supply::Fresh { refresh } => (false, refresh),
             Supply::Stale => (true, false),
             Supply::Fetch => return KeyLookup::Fetch(self.order(policy, now)),
@@ -106,7 +130,7 @@ impl KeyHolder {
                 KeyLookup::Use { key, stale, refresh }
             }
             KeyMatch::Unfit => KeyLookup::Refuse(VerifyError::KeyNotFound),
-            KeyMatch::None => self.look_up_unknown(policy, patience, now),
+            KeyMatch::None => self.look_up_unknown(policy, terms, patience, now),
         }
     }
 
@@ -114,8 +138,13 @@ impl KeyHolder {
     pub(crate) fn current(&self) -> Option<&JwkSet> {
         match &self.source {
             KeySource::Given(set) => Some(set),
+            KeySource::Unusable => None,
             KeySource::Url(_) | KeySource::Discover => self.set.content(),
         }
+    }
+
+    pub(crate) fn is_fresh(&self, now: UnixMillis, terms: &Terms) -> bool {
+        self.set.is_fresh(now, terms)
     }
 
     pub(crate) fn confirmed_at(&self) -> Option<UnixMillis> {
@@ -126,69 +155,71 @@ impl KeyHolder {
         self.set.end_fetch(order.lease);
     }
 
-    /// Take in a metadata document.
+    /// Take in a metadata document. True when it named a JWK Set.
     pub(crate) fn land_metadata(
         &mut self,
         order: &FetchOrder,
         answer: Answer,
         policy: &Policy,
         now: UnixMillis,
-    ) {
+    ) -> bool {
         self.set.end_fetch(order.lease);
         let found = match &answer.content {
             Content::Body { bytes, .. } => metadata::jwks_uri(bytes, &policy.issuer),
-            Content::NotModified | Content::Failed => None,
+            Content::NotModified | Content::Redirect { .. } | Content::Failed => None,
         };
-        match found {
-            Some(jwks_uri) => self.jwks_uri = Some(jwks_uri),
-            None => self.set.failed(answer.from, now),
+        if found.is_none() {
+            self.set.failed(answer.from, now);
+            return false;
         }
+        self.jwks_uri = found;
+        true
     }
 
-    /// Take in a JWK Set. True when it replaced the held one.
+    /// Take in a JWK Set.
     pub(crate) fn land_set(
         &mut self,
         order: &FetchOrder,
         answer: Answer,
         policy: &Policy,
         now: UnixMillis,
-    ) -> bool {
+    ) -> LandedSet {
         if answer.from == AnsweredBy::Source {
             self.set.end_fetch(order.lease);
         }
-        let mut replaced = false;
-        let usable = match answer.content {
-            Content::NotModified => {
-                self.set.confirm(order.etag.as_deref(), answer.confirmed_at, now)
+        let landed = match answer.content {
+            Content::NotModified
+                if self.set.confirm(order.etag.as_deref(), answer.confirmed_at, now) =>
+            {
+                LandedSet::Confirmed
             }
             Content::Body { bytes, etag, .. } => {
-                match JwkSet::parse(&bytes, &policy.algorithms, is_sound) {
-                    Ok(set) => {
-                        replaced = self.set.replace(set, etag, answer.confirmed_at, now, order_of);
-                        replaced
-                    }
-                    Err(_) => false,
-                }
+                let set = JwkSet::parse(&bytes, &policy.algorithms, is_sound);
+                let taken = set.is_ok_and(|set| {
+                    self.set.replace(set, etag, answer.confirmed_at, now, order_of)
+                });
+                if taken { LandedSet::Replaced } else { LandedSet::Refused }
             }
-            Content::Failed => false,
+            Content::NotModified | Content::Redirect { .. } | Content::Failed => LandedSet::Refused,
         };
-        if !usable {
+        if landed == LandedSet::Refused {
             self.set.failed(answer.from, now);
             if matches!(self.source, KeySource::Discover) {
                 self.jwks_uri = None;
             }
         }
-        replaced
+        landed
     }
 
     /// A `kid` that the held set lacks: one fetch per cool-down, however many there are.
     fn look_up_unknown(
         &mut self,
         policy: &Policy,
+        terms: &Terms,
         patience: &Patience,
         now: UnixMillis,
     ) -> KeyLookup {
-        let interval = policy.schedule.refresh_interval;
+        let interval = terms.refresh_after.unwrap_or(terms.fresh_for);
         if self.set.age(now).is_some_and(|age| age < interval) {
             return KeyLookup::Refuse(VerifyError::KeyNotFound);
         }
@@ -219,12 +250,16 @@ impl KeyHolder {
         };
         FetchOrder {
             document,
+            uri: url.clone(),
             url,
             etag,
             max_bytes: policy.max_response_bytes,
             timeout: policy.schedule.fetch_timeout,
             may_read_cache: document == Document::JwkSet && self.set.content().is_none(),
+            issuer: self.issuer,
             lease,
+            redirects: 0,
+            asked_at: None,
         }
     }
 }

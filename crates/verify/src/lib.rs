@@ -8,9 +8,11 @@
 //! The checks run in a fixed order ([`error::Step`]); the code returned is that of the first that
 //! failed, and no status list is fetched for a token that has already failed.
 
+pub mod batch;
+mod binding;
 pub mod check;
 mod claims;
-pub mod credentials;
+pub mod dpop;
 pub mod duration;
 pub mod error;
 pub mod fetch;
@@ -20,14 +22,18 @@ mod keys;
 mod lists;
 pub mod metadata;
 pub mod policy;
+pub mod sender;
+pub mod signature;
 pub mod time;
 pub mod token;
+pub mod url;
 pub mod verdict;
 pub mod verifier;
 
 pub use check::{Check, Demand};
 pub use error::VerifyError;
 pub use policy::{Policy, PolicyConfig};
+pub use sender::{Request, Sender};
 pub use time::UnixMillis;
 pub use verdict::Verdict;
 pub use verifier::{Progress, Verifier};

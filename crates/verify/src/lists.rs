@@ -10,17 +10,23 @@ use edgepass_status_list::{StatusListClaims, StatusReference, StatusType};
 
 use crate::error::VerifyError;
 use crate::fetch::{Answer, AnsweredBy, Content, Document, FetchOrder};
+use crate::freshness::Terms;
 use crate::holder::{Held, Patience, Supply};
 use crate::policy::Policy;
+use crate::signature::{self, Checked, SignatureRequest};
 use crate::time::UnixMillis;
-use crate::token::{Checked, SignatureRequest, allowed_algorithm, check_signature};
+use crate::url;
 
 /// The most lists held; the least recently used makes room.
 const MAX_LISTS: usize = 64;
 /// In seconds. Nothing in the draft bounds the age of a list without `exp`.
 const LIFETIME_WITHOUT_EXPIRATION: u64 = 24 * 60 * 60;
+/// How far a list may be redirected, inside the configured prefixes.
+const MAX_REDIRECTS: u8 = 3;
 
 pub(crate) struct ListHolder {
+    /// Position among the verifier's issuers.
+    issuer: usize,
     lists: HashMap<String, Entry>,
     uses: u64,
 }
@@ -51,14 +57,25 @@ pub struct PendingList {
     key: Jwk,
 }
 
+impl PendingList {
+    /// Position of its issuer among the verifier's.
+    pub(crate) fn issuer(&self) -> usize {
+        self.order.issuer
+    }
+}
+
 pub(crate) enum LandedList {
-    Settled,
+    /// It was taken in, or refused.
+    Settled {
+        taken: bool,
+    },
+    Follow(FetchOrder),
     Signature(SignatureRequest, Box<PendingList>),
 }
 
 impl ListHolder {
-    pub(crate) fn new() -> Self {
-        Self { lists: HashMap::new(), uses: 0 }
+    pub(crate) fn new(issuer: usize) -> Self {
+        Self { issuer, lists: HashMap::new(), uses: 0 }
     }
 
     /// Look a status up, or say what must happen first.
@@ -67,19 +84,23 @@ impl ListHolder {
         reference: &StatusReference,
         policy: &Policy,
         patience: &mut Patience,
-        stale_if_error: Duration,
+        stale_if_error: Option<Duration>,
         now: UnixMillis,
     ) -> StatusLookup {
+        let issuer = self.issuer;
         let held = self.held(&reference.uri);
         if held.content().is_some_and(|list| has_expired(&list.claims, now)) {
             held.drop_copy();
         }
-        let (stale, refresh) = match held.supply(now, &policy.schedule, stale_if_error, patience) {
+        let terms = terms(held, policy, stale_if_error);
+        let order =
+            |held: &Held<HeldList>, lease| order(held, &reference.uri, policy, issuer, lease);
+        let (stale, refresh) = match held.supply(now, &terms, patience) {
             Supply::Fresh { refresh } => (false, refresh),
             Supply::Stale => (true, false),
             Supply::Fetch => {
-                let lease = held.begin_fetch(now, policy.schedule.fetch_timeout);
-                return StatusLookup::Fetch(order(held, &reference.uri, policy, lease));
+                let lease = held.begin_fetch(now, terms.fetch_timeout);
+                return StatusLookup::Fetch(order(held, lease));
             }
             Supply::Wait => return StatusLookup::Wait,
             Supply::Unavailable => return StatusLookup::Refuse(VerifyError::StatusUnavailable),
@@ -91,8 +112,8 @@ impl ListHolder {
             return StatusLookup::Refuse(VerifyError::StatusInvalid);
         };
         let refresh = refresh.then(|| {
-            let lease = held.begin_refresh(now, policy.schedule.fetch_timeout);
-            order(held, &reference.uri, policy, lease)
+            let lease = held.begin_refresh(now, terms.fetch_timeout);
+            order(held, lease)
         });
         StatusLookup::Known { status, confirmed_at, stale, refresh }
     }
@@ -101,8 +122,13 @@ impl ListHolder {
         self.lists.get(uri)?.held.confirmed_at()
     }
 
+    pub(crate) fn is_fresh(&self, uri: &str, policy: &Policy, now: UnixMillis) -> bool {
+        let held = self.lists.get(uri).map(|entry| &entry.held);
+        held.is_some_and(|held| held.is_fresh(now, &terms(held, policy, None)))
+    }
+
     pub(crate) fn release(&mut self, order: &FetchOrder) {
-        self.held(&order.url).end_fetch(order.lease);
+        self.held(&order.uri).end_fetch(order.lease);
     }
 
     /// Take in a status list token; its signature may be the host's to check.
@@ -114,39 +140,47 @@ impl ListHolder {
         policy: &Policy,
         now: UnixMillis,
     ) -> LandedList {
-        let held = self.held(&order.url);
-        if answer.from == AnsweredBy::Source {
+        let held = self.held(&order.uri);
+        let (from, confirmed_at) = (answer.from, order.confirmed_at(answer.confirmed_at));
+        if let Content::Redirect { location } = &answer.content
+            && order.redirects < MAX_REDIRECTS
+            && let Some(url) = url::resolve(location, &order.url)
+            && policy.allows_status_uri(&url)
+        {
+            return LandedList::Follow(order.redirected(url, confirmed_at));
+        }
+        if from == AnsweredBy::Source {
             held.end_fetch(order.lease);
         }
-        let (from, confirmed_at) = (answer.from, answer.confirmed_at);
         let parsed = match answer.content {
             Content::NotModified => {
-                if !held.confirm(order.etag.as_deref(), confirmed_at, now) {
+                let taken = held.confirm(order.etag.as_deref(), confirmed_at, now);
+                if !taken {
                     held.failed(from, now);
                 }
-                return LandedList::Settled;
+                return LandedList::Settled { taken };
             }
             Content::Body { bytes, media_type, etag } => {
                 open(&bytes, media_type.as_deref(), keys, policy).map(|(jws, key)| (jws, key, etag))
             }
-            Content::Failed => None,
+            Content::Redirect { .. } | Content::Failed => None,
         };
         let Some((jws, key, etag)) = parsed else {
             held.failed(from, now);
-            return LandedList::Settled;
+            return LandedList::Settled { taken: false };
         };
-        let checked = check_signature(&jws, &key);
+        let checked = signature::check_jws(&jws, &key);
         let pending = PendingList { order, answered: (from, confirmed_at, etag), jws, key };
         match checked {
             Checked::ByHost(request) => LandedList::Signature(request, Box::new(pending)),
             Checked::Here(valid) => {
-                self.signature_checked(pending, valid, keys, policy, now);
-                LandedList::Settled
+                let taken = self.signature_checked(pending, valid, keys, policy, now);
+                LandedList::Settled { taken }
             }
         }
     }
 
-    /// The signature of a fetched list was checked: hold the list or refuse it.
+    /// The signature of a fetched list was checked: hold the list or refuse it. True when it is held.
     pub(crate) fn signature_checked(
         &mut self,
         pending: PendingList,
@@ -154,12 +188,12 @@ impl ListHolder {
         keys: Option<&JwkSet>,
         policy: &Policy,
         now: UnixMillis,
-    ) {
+    ) -> bool {
         let (from, confirmed_at, etag) = pending.answered;
         // The key may have been withdrawn while the host was checking.
         let valid = valid && keys.is_some_and(|keys| keys.keys().contains(&pending.key));
-        let claims = valid.then(|| read(&pending.jws, &pending.order.url, policy, now)).flatten();
-        let held = self.held(&pending.order.url);
+        let claims = valid.then(|| read(&pending.jws, &pending.order.uri, policy, now)).flatten();
+        let held = self.held(&pending.order.uri);
         let taken = claims.is_some_and(|claims| {
             let list = HeldList { claims, key: pending.key };
             held.replace(list, etag, confirmed_at, now, |new, old| new.claims.order_of(&old.claims))
@@ -167,6 +201,7 @@ impl ListHolder {
         if !taken {
             held.failed(from, now);
         }
+        taken
     }
 
     /// The JWK Set changed: lists signed by a key that left it are dropped and fetched again.
@@ -179,7 +214,7 @@ impl ListHolder {
     }
 
     fn held(&mut self, uri: &str) -> &mut Held<HeldList> {
-        self.uses += 1;
+        self.uses = self.uses.wrapping_add(1);
         let used = self.uses;
         if !self.lists.contains_key(uri) && self.lists.len() >= MAX_LISTS {
             let oldest = self.lists.iter().min_by_key(|(_, entry)| entry.used);
@@ -211,7 +246,7 @@ fn open(
     if !jws.header().has_type(STATUS_LIST_TYPE) {
         return None;
     }
-    let algorithm = allowed_algorithm(&jws, policy).ok()?;
+    let algorithm = policy.allowed_algorithm(&jws)?;
     match keys?.find(jws.header().key_id(), algorithm) {
         KeyMatch::One(key) => Some((jws, key.clone())),
         KeyMatch::Unfit | KeyMatch::None => None,
@@ -232,14 +267,29 @@ fn has_expired(claims: &StatusListClaims, now: UnixMillis) -> bool {
     now.numeric_date() >= claims.expiration.unwrap_or_else(by_age)
 }
 
-fn order(held: &Held<HeldList>, uri: &str, policy: &Policy, lease: u64) -> FetchOrder {
+fn terms(held: &Held<HeldList>, policy: &Policy, stale_if_error: Option<Duration>) -> Terms {
+    let ttl = held.content().and_then(|list| list.claims.ttl).map(Duration::from_secs);
+    policy.schedule.terms(ttl, stale_if_error)
+}
+
+fn order(
+    held: &Held<HeldList>,
+    uri: &str,
+    policy: &Policy,
+    issuer: usize,
+    lease: u64,
+) -> FetchOrder {
     FetchOrder {
         document: Document::StatusList,
+        uri: uri.to_owned(),
         url: uri.to_owned(),
         etag: held.etag().map(str::to_owned),
         max_bytes: policy.max_response_bytes,
         timeout: policy.schedule.fetch_timeout,
         may_read_cache: held.content().is_none(),
+        issuer,
         lease,
+        redirects: 0,
+        asked_at: None,
     }
 }

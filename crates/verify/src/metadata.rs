@@ -3,7 +3,7 @@
 use edgepass_jose::json;
 use serde_json::Value;
 
-use crate::policy::is_acceptable_url;
+use crate::url;
 
 /// Where the metadata of `issuer` lies: the well-known path goes between host and path.
 ///
@@ -23,7 +23,7 @@ pub fn jwks_uri(text: &[u8], issuer: &str) -> Option<String> {
     let members = json::parse_object(text).ok()?;
     let named = members.get("issuer").and_then(Value::as_str)?;
     let uri = members.get("jwks_uri").and_then(Value::as_str)?;
-    (named == issuer && is_acceptable_url(uri)).then(|| uri.to_owned())
+    (named == issuer && url::is_acceptable(uri)).then(|| uri.to_owned())
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use edgepass_jose::NumericDate;
 /// Milliseconds since 1970-01-01T00:00:00Z, as a host's clock gives them.
 ///
 /// Claims are judged in whole seconds ([`NumericDate`]); the age of a held copy in milliseconds.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct UnixMillis(pub u64);
 
 impl UnixMillis {

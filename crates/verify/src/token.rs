@@ -2,18 +2,18 @@
 //!
 //! Each type is made in exactly one place and its field is private, so holding one is proof.
 
-use edgepass_crypto::ed25519;
-use edgepass_jose::PublicKey;
 use edgepass_jose::{Algorithm, ClaimsSet, CompactJws, Jwk};
 
 use crate::error::VerifyError;
-use crate::policy::{ExpectedType, Policy};
+use crate::policy::Policy;
+use crate::signature::{self, Checked, SignatureRequest};
 
-/// A token that is well formed and claims to be what the policy expects. Nothing is verified.
+/// A token that is well formed and claims to be what a policy expects. Nothing is verified.
 pub struct UnverifiedToken {
     jws: CompactJws,
     claims: ClaimsSet,
     algorithm: Algorithm,
+    issuer: usize,
 }
 
 /// A token whose signature verified under a key of its issuer.
@@ -31,7 +31,7 @@ pub struct SignedToken(UnverifiedToken);
 pub struct Verified(SignedToken);
 
 /// How a signature gets checked.
-pub enum SignatureCheck {
+pub(crate) enum SignatureCheck {
     /// Checked here, in Rust.
     Done(Result<SignedToken, VerifyError>),
     /// The host's crypto does this algorithm: check the request, then answer [`Pending`].
@@ -39,58 +39,59 @@ pub enum SignatureCheck {
 }
 
 /// A token that waits for the host's word on its signature.
-pub struct Pending(UnverifiedToken);
-
-/// What the host's crypto is to check.
-#[derive(Clone)]
-pub struct SignatureRequest {
-    /// The key, and through it the algorithm.
-    pub key: Jwk,
-    /// The signed bytes.
-    pub signing_input: Vec<u8>,
-    /// The signature, as JWS carries it: R‖S for ECDSA.
-    pub signature: Vec<u8>,
-}
+pub(crate) struct Pending(UnverifiedToken);
 
 impl UnverifiedToken {
-    /// Steps 1 and 2: parse, then `typ`, `alg` and `iss`.
+    /// Steps 1 and 2: parse, then `typ`, `alg` and `iss`, by the policy of the issuer that the token
+    /// names. No other issuer's policy is tried.
     ///
     /// # Errors
     ///
     /// [`VerifyError::TokenMalformed`], [`VerifyError::TypNotAccepted`],
     /// [`VerifyError::AlgNotAllowed`], and for `iss` [`VerifyError::ClaimMissing`],
     /// [`VerifyError::ClaimInvalid`] or [`VerifyError::IssuerMismatch`].
-    pub fn parse(text: &str, policy: &Policy) -> Result<Self, VerifyError> {
-        let jws = CompactJws::parse(text, policy.max_token_bytes)
-            .map_err(|_| VerifyError::TokenMalformed)?;
-        let claims = ClaimsSet::new(jws.payload_object().map_err(|_| VerifyError::TokenMalformed)?);
-        match &policy.typ {
-            ExpectedType::Exactly(subtype) if !jws.header().has_type(subtype) => {
-                return Err(VerifyError::TypNotAccepted);
-            }
-            ExpectedType::Exactly(_) | ExpectedType::Any => {}
-        }
-        let algorithm = allowed_algorithm(&jws, policy)?;
+    pub(crate) fn parse(text: &str, policies: &[&Policy]) -> Result<Self, VerifyError> {
+        const MALFORMED: VerifyError = VerifyError::TokenMalformed;
+        let longest = policies.iter().map(|policy| policy.max_token_bytes).max();
+        let jws = CompactJws::parse(text, longest.unwrap_or_default()).map_err(|_| MALFORMED)?;
+        let claims = ClaimsSet::new(jws.payload_object().map_err(|_| MALFORMED)?);
         // Code points, never normalised (RFC 7519 §2, StringOrURI).
-        if claims.required_string("iss")? != policy.issuer {
-            return Err(VerifyError::IssuerMismatch);
+        let named = claims.string("iss").ok().flatten();
+        let issuer = policies.iter().position(|policy| named == Some(policy.issuer.as_str()));
+        // A token that names no issuer of ours is judged by all policies up to that check.
+        let judging = match issuer.and_then(|issuer| policies.get(issuer..=issuer)) {
+            Some([own]) if text.len() > own.max_token_bytes => return Err(MALFORMED),
+            Some(own) => own,
+            None => policies,
+        };
+        if !judging.iter().any(|policy| policy.accepts_type(&jws)) {
+            return Err(VerifyError::TypNotAccepted);
         }
-        Ok(Self { jws, claims, algorithm })
+        let algorithm = judging.iter().find_map(|policy| policy.allowed_algorithm(&jws));
+        let algorithm = algorithm.ok_or(VerifyError::AlgNotAllowed)?;
+        claims.required_string("iss")?;
+        let issuer = issuer.ok_or(VerifyError::IssuerMismatch)?;
+        Ok(Self { jws, claims, algorithm, issuer })
     }
 
     /// The algorithm, allowed by the policy.
-    pub fn algorithm(&self) -> Algorithm {
+    pub(crate) fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
 
+    /// Position of its issuer among the verifier's.
+    pub(crate) fn issuer(&self) -> usize {
+        self.issuer
+    }
+
     /// `kid`.
-    pub fn key_id(&self) -> Option<&str> {
+    pub(crate) fn key_id(&self) -> Option<&str> {
         self.jws.header().key_id()
     }
 
     /// Step 4: check the signature here, or ask the host to.
-    pub fn check_signature(self, key: &Jwk) -> SignatureCheck {
-        match check_signature(&self.jws, key) {
+    pub(crate) fn check_signature(self, key: &Jwk) -> SignatureCheck {
+        match signature::check_jws(&self.jws, key) {
             Checked::Here(true) => SignatureCheck::Done(Ok(SignedToken(self))),
             Checked::Here(false) => SignatureCheck::Done(Err(VerifyError::SignatureInvalid)),
             Checked::ByHost(request) => SignatureCheck::Host(request, Pending(self)),
@@ -104,15 +105,25 @@ impl Pending {
     /// # Errors
     ///
     /// [`VerifyError::SignatureInvalid`].
-    pub fn signature_checked(self, valid: bool) -> Result<SignedToken, VerifyError> {
+    pub(crate) fn signature_checked(self, valid: bool) -> Result<SignedToken, VerifyError> {
         if valid { Ok(SignedToken(self.0)) } else { Err(VerifyError::SignatureInvalid) }
     }
 }
 
 impl SignedToken {
     /// The claims, signed by the issuer.
-    pub fn claims(&self) -> &ClaimsSet {
+    pub(crate) fn claims(&self) -> &ClaimsSet {
         &self.0.claims
+    }
+
+    /// See [`UnverifiedToken::issuer`].
+    pub(crate) fn issuer(&self) -> usize {
+        self.0.issuer
+    }
+
+    /// The whole token.
+    pub(crate) fn text(&self) -> &str {
+        self.0.jws.text()
     }
 
     /// Steps 5 to 7 passed; only the check pipeline says so.
@@ -122,9 +133,9 @@ impl SignedToken {
 }
 
 impl Verified {
-    /// The claims.
-    pub fn claims(&self) -> &ClaimsSet {
-        self.0.claims()
+    /// See [`UnverifiedToken::issuer`].
+    pub(crate) fn issuer(&self) -> usize {
+        self.0.issuer()
     }
 
     /// Back to the beginning: what was checked a while ago is checked again.
@@ -136,37 +147,4 @@ impl Verified {
     pub(crate) fn into_claims(self) -> ClaimsSet {
         self.0.0.claims
     }
-}
-
-/// Where a signature was checked.
-pub(crate) enum Checked {
-    Here(bool),
-    ByHost(SignatureRequest),
-}
-
-/// Check any JWS under a key that was found for it.
-pub(crate) fn check_signature(jws: &CompactJws, key: &Jwk) -> Checked {
-    match key.key() {
-        PublicKey::Ed25519 { x } => {
-            Checked::Here(ed25519::verify(x, jws.signing_input(), jws.signature()))
-        }
-        // RFC 7518 §3.4: exactly R‖S, 32 octets each. Hosts differ on other lengths.
-        PublicKey::P256 { .. } if jws.signature().len() != 64 => Checked::Here(false),
-        PublicKey::Rsa { n, .. } if jws.signature().len() != n.len() => Checked::Here(false),
-        _ => Checked::ByHost(SignatureRequest {
-            key: key.clone(),
-            signing_input: jws.signing_input().to_vec(),
-            signature: jws.signature().to_vec(),
-        }),
-    }
-}
-
-/// The header's algorithm, if the policy allows it.
-pub(crate) fn allowed_algorithm(
-    jws: &CompactJws,
-    policy: &Policy,
-) -> Result<Algorithm, VerifyError> {
-    Algorithm::from_name(jws.header().algorithm())
-        .filter(|algorithm| policy.algorithms.contains(algorithm))
-        .ok_or(VerifyError::AlgNotAllowed)
 }

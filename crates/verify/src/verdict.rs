@@ -5,6 +5,7 @@ use edgepass_status_list::StatusType;
 
 use crate::error::VerifyError;
 use crate::fetch::FetchOrder;
+use crate::sender::Presentation;
 use crate::time::UnixMillis;
 
 /// Whether a token is accepted, and why not.
@@ -19,6 +20,20 @@ pub struct Verdict {
     /// Documents whose revalidation is due. The host fetches them behind the response; an order
     /// that is dropped expires by itself.
     pub refresh: Vec<FetchOrder>,
+    /// What a refusal tells the client.
+    pub challenge: Challenge,
+}
+
+/// What a refusal tells the client, so that its next request may pass.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Challenge {
+    /// The scheme that was used.
+    pub presented_as: Presentation,
+    /// `algs` (RFC 9449 §7.1): algorithms for proofs, separated by spaces. `None` where no proof can
+    /// be checked.
+    pub dpop_algorithms: Option<String>,
+    /// The nonce that proofs need, where they need one (RFC 9449 §9).
+    pub dpop_nonce: Option<String>,
 }
 
 /// The status of a token, and how fresh the list was.

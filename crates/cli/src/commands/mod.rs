@@ -1,6 +1,7 @@
 //! The commands.
 
 mod audit;
+mod batch;
 mod client_secret;
 mod init;
 mod inspect;
@@ -45,6 +46,7 @@ Examples:
   edgepass issue --role invoice-reader | edgepass inspect -
   edgepass revoke --jti ID --reason \"laptop lost\"
   edgepass verify - --issuer URL --audience URL < token.txt
+  edgepass verify --batch log.jsonl > verdicts.jsonl
 
 Exit codes: 0 ok, 1 refused, 2 usage, 3 not available now.
 Tokens are read from a file or stdin, never from the command line.";
@@ -65,7 +67,7 @@ enum Command {
     Audit,
     /// Decode a token without verifying it.
     Inspect(inspect::Args),
-    /// Verify a token as a guarded API would.
+    /// Verify a token, or a file of them, as a guarded API would.
     Verify(verify::Args),
     /// Draw a client secret and the hash to write into the configuration.
     ClientSecret,

@@ -3,13 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
-use edgepass_jose::{JwkSet, Scope};
+use edgepass_jose::Scope;
+use edgepass_verify::dpop::replay::ReplayMemory;
 use edgepass_verify::fetch::{Answer, AnsweredBy, Content, Document, FetchOrder};
 use edgepass_verify::policy::{OneOrMany, StatusMode};
 use edgepass_verify::verifier::{JwksUri, KeySource, Verifier};
-use edgepass_verify::{Check, Demand, Policy, PolicyConfig, Verdict};
+use edgepass_verify::{Demand, Policy, PolicyConfig, Sender, Verdict};
 use serde_json::{Value, json};
 
+use super::batch;
 use crate::exit::Exit;
 use crate::native::{Fetch, HttpFetch, judge};
 use crate::{host, output};
@@ -20,12 +22,15 @@ pub(super) struct Args {
     /// A file that holds the token, or - for stdin.
     #[arg(default_value = "-")]
     token_file: PathBuf,
+    /// Judge a file of requests instead, one JSON object a line, or - for stdin; see docs/batch.md.
+    #[arg(long, value_name = "FILE|-", conflicts_with_all = ["token_file", "issuer", "audience", "jwks", "scopes"])]
+    batch: Option<PathBuf>,
     /// The issuer that the token must be of.
-    #[arg(long)]
-    issuer: String,
+    #[arg(long, required_unless_present = "batch")]
+    issuer: Option<String>,
     /// The audience that the token must be for.
-    #[arg(long)]
-    audience: String,
+    #[arg(long, required_unless_present = "batch")]
+    audience: Option<String>,
     /// The issuer's JWK Set: a URL or a file. Without it, found through the issuer's metadata.
     #[arg(long, value_name = "URL|FILE")]
     jwks: Option<String>,
@@ -38,6 +43,9 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: Args, json: bool) -> anyhow::Result<Exit> {
+    if let Some(source) = &args.batch {
+        return batch::run(source).await;
+    }
     let token = output::read_token(&args.token_file)?;
     let policy = policy(&args)?;
     let keys = key_source(args.jwks.as_deref(), &policy)?;
@@ -49,9 +57,10 @@ pub(super) async fn run(args: Args, json: bool) -> anyhow::Result<Exit> {
         },
     };
     let demand = Demand { all_of: Scope::try_from(args.scopes)?, ..Demand::default() };
-    let check = Check::begin(&token, &policy, demand);
-    let mut verifier = Verifier::new(policy, keys);
-    let verdict = judge(&mut verifier, check, &fetch, host::now).await;
+    let mut verifier = Verifier::new(policy, keys)?;
+    let check = verifier.begin(&token, Sender::default(), demand);
+    let replay = &mut ReplayMemory::default();
+    let verdict = judge(&mut verifier, check, &fetch, replay, host::now).await;
     print(&verdict, json)?;
     Ok(match verdict.error() {
         None => Exit::Ok,
@@ -61,11 +70,12 @@ pub(super) async fn run(args: Args, json: bool) -> anyhow::Result<Exit> {
 }
 
 fn policy(args: &Args) -> anyhow::Result<Policy> {
-    let config = json!({ "issuer": args.issuer, "audience": args.audience });
-    let mut config: PolicyConfig = serde_json::from_value(config)?;
-    config.audience = OneOrMany::One(args.audience.clone());
+    // Both are there: clap requires them without --batch.
+    let issuer = args.issuer.clone().unwrap_or_default();
+    let audience = OneOrMany::One(args.audience.clone().unwrap_or_default());
+    let mut config = PolicyConfig::new(issuer, audience);
     if args.status == "none" {
-        config.status.mode = StatusMode::Ignore;
+        config.status.mode = Some(StatusMode::Ignore);
     }
     Ok(config.try_into()?)
 }
@@ -79,9 +89,7 @@ fn key_source(jwks: Option<&str>, policy: &Policy) -> anyhow::Result<KeySource> 
         Some(file) => {
             let text = std::fs::read(Path::new(file))
                 .with_context(|| format!("{file} cannot be read; --jwks takes a URL or a file"))?;
-            JwkSet::parse(&text, &policy.algorithms, edgepass_crypto::is_sound)
-                .map(KeySource::Given)
-                .map_err(|error| anyhow!("{file}: {error}"))
+            KeySource::given(&text, policy).map_err(|error| anyhow!("{file}: {error}"))
         }
     }
 }

@@ -1,0 +1,211 @@
+//! What a verifier in the field would have said: a log, a migration, an incident or any corpus,
+//! replayed line by line.
+//!
+//! A line says what the verifier is asked, when, under which policy and keys, and what the world
+//! would have answered; see [`line`] for its form. Nothing is fetched and no clock is read, so that
+//! every host gives every line the same answer.
+
+pub mod line;
+
+use std::collections::HashMap;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use self::line::{Line, Unusable};
+use crate::check::Check;
+use crate::dpop::replay::{ProofUse, Replay, ReplayMemory};
+use crate::fetch::FetchOrder;
+use crate::signature::SignatureRequest;
+use crate::time::UnixMillis;
+use crate::verdict::Verdict;
+use crate::verifier::{Landed, Progress, Verifier};
+
+/// Judges lines, in order. Lines of one session build on each other.
+#[derive(Default)]
+pub struct Batch {
+    sessions: HashMap<String, Session>,
+    lines: u64,
+}
+
+/// The most sessions kept; one that was not used while so many others were starts anew.
+pub const MAX_SESSIONS: usize = 4096;
+
+/// What the lines of one session share.
+#[derive(Default)]
+struct Session {
+    /// By issuer, so that nothing held of one serves another.
+    verifiers: HashMap<String, Verifier>,
+    replay: ReplayMemory,
+    used: u64,
+}
+
+/// The answer to a line.
+#[derive(Clone, Debug, Serialize)]
+pub struct Answer {
+    /// The line's `id`, as it was given.
+    pub id: Value,
+    /// What came of it.
+    pub verdict: Outcome,
+    /// Why it was rejected: the code of the first check that failed.
+    pub code: Option<&'static str>,
+    /// Whether a held list served beyond its freshness window.
+    pub stale: bool,
+    /// What was asked for, in order, background refreshes included.
+    pub fetched: Vec<String>,
+    /// Why the line is unusable. It holds nothing that the line says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// What came of a line.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The token is accepted.
+    Accepted,
+    /// It is not.
+    Rejected,
+    /// The line cannot be judged.
+    Error,
+}
+
+/// Checks a signature with the host's crypto.
+pub trait HostCrypto {
+    /// Whether the signature is valid. What the host cannot do is not valid.
+    fn check(&self, request: &SignatureRequest) -> impl Future<Output = bool>;
+}
+
+impl Batch {
+    /// Judge one line.
+    pub async fn judge(&mut self, text: &str, crypto: &impl HostCrypto) -> Answer {
+        self.lines = self.lines.wrapping_add(1);
+        let mut line = match Line::parse(text) {
+            Ok(line) => line,
+            Err(Unusable { id, message }) => return Answer::error(id, message),
+        };
+        let name = line.session.take();
+        let mut session = name.as_ref().and_then(|name| self.sessions.remove(name));
+        let state = session.get_or_insert_default();
+        state.used = self.lines;
+        let answer = state.judge(line, crypto).await;
+        if let (Some(name), Some(session)) = (name, session) {
+            self.make_room();
+            self.sessions.insert(name, session);
+        }
+        answer
+    }
+
+    /// The least recently used session goes when there are too many.
+    fn make_room(&mut self) {
+        if self.sessions.len() >= MAX_SESSIONS {
+            let oldest = self.sessions.iter().min_by_key(|(_, session)| session.used);
+            if let Some(oldest) = oldest.map(|(name, _)| name.clone()) {
+                self.sessions.remove(&oldest);
+            }
+        }
+    }
+}
+
+impl Session {
+    async fn judge(&mut self, line: Line, crypto: &impl HostCrypto) -> Answer {
+        let Line { id, issuer, asked, trust, nonces, demand, world, .. } = line;
+        let held = self.verifiers.remove(&issuer);
+        let verifier = match held {
+            Some(held) => held.with_trust(trust),
+            None => Verifier::of_issuers(vec![trust]),
+        };
+        let mut verifier = match verifier {
+            Ok(verifier) => verifier.with_nonces(nonces),
+            Err(error) => return Answer::error(id, error.to_string()),
+        };
+        let check = match asked {
+            line::Asked::Token(token, sender) => verifier.begin(&token, sender, demand),
+            line::Asked::Request(request) => verifier.begin_request(request, demand),
+        };
+        let mut run =
+            Run { verifier: &mut verifier, replay: &mut self.replay, world, fetched: vec![] };
+        let verdict = run.decide(check, crypto).await;
+        let fetched = run.fetched;
+        self.verifiers.insert(issuer, verifier);
+        match verdict {
+            None => Answer::error(id, "the line waits for what never comes".to_owned()),
+            Some(verdict) => Answer {
+                id,
+                verdict: if verdict.accepted() { Outcome::Accepted } else { Outcome::Rejected },
+                code: verdict.error().map(|error| error.code()),
+                stale: verdict.stale,
+                fetched,
+                message: None,
+            },
+        }
+    }
+}
+
+/// One line being judged.
+struct Run<'s> {
+    verifier: &'s mut Verifier,
+    replay: &'s mut ReplayMemory,
+    world: line::World,
+    fetched: Vec<String>,
+}
+
+impl Run<'_> {
+    /// The verdict; refreshes that are due run after it, and count from the next line.
+    async fn decide(&mut self, mut check: Check, crypto: &impl HostCrypto) -> Option<Verdict> {
+        loop {
+            match self.verifier.advance(&mut check, self.world.now) {
+                Progress::Decided(mut verdict) => {
+                    for order in std::mem::take(&mut verdict.refresh) {
+                        self.carry_out(order, crypto).await;
+                    }
+                    return Some(verdict);
+                }
+                Progress::Fetch(order) => self.carry_out(order, crypto).await,
+                Progress::CheckSignature(request) => {
+                    check.signature_checked(crypto.check(&request).await);
+                }
+                Progress::CheckReplay(used) => check.replay_checked(self.first_use(&used)),
+                // Nobody else is fetching: lines are judged one after another.
+                Progress::Wait(_) => return None,
+            }
+        }
+    }
+
+    async fn carry_out(&mut self, mut order: FetchOrder, crypto: &impl HostCrypto) {
+        let now: UnixMillis = self.world.now;
+        loop {
+            self.fetched.push(order.url.clone());
+            let answer = self.world.answer(&order);
+            match self.verifier.land(order, answer, now) {
+                Landed::Fetch(next) => order = next,
+                Landed::CheckSignature(request, pending) => {
+                    let valid = crypto.check(&request).await;
+                    self.verifier.list_signature_checked(pending, valid, now);
+                    return;
+                }
+                Landed::Settled { .. } => return,
+            }
+        }
+    }
+
+    fn first_use(&mut self, used: &ProofUse) -> Replay {
+        if self.world.seen_jwt_ids.contains(&used.jwt_id) {
+            return Replay::Seen;
+        }
+        self.replay.first_use(used, self.world.now)
+    }
+}
+
+impl Answer {
+    fn error(id: Value, message: String) -> Self {
+        Self {
+            id,
+            verdict: Outcome::Error,
+            code: None,
+            stale: false,
+            fetched: Vec::new(),
+            message: Some(message),
+        }
+    }
+}

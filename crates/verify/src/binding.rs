@@ -1,0 +1,144 @@
+//! Step 6: whether the token is presented by the sender it is bound to.
+
+use edgepass_jose::ClaimsSet;
+use edgepass_jose::claims::ClaimError;
+use serde_json::Value;
+
+use crate::error::VerifyError;
+use crate::sender::{Presentation, Sender};
+
+/// What a token is bound to: its `cnf` claim.
+///
+/// Source: [RFC 7800 §3.1](https://www.rfc-editor.org/rfc/rfc7800#section-3.1). Members that are not
+/// understood are ignored there; a `cnf` with none that is understood is refused here, since the
+/// token would otherwise pass for one that anybody may present.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Confirmation {
+    /// No `cnf`: a bearer token.
+    None,
+    /// Bound in ways this version cannot check.
+    NotUnderstood,
+    /// Bound to all of these.
+    To {
+        /// `jkt`: the thumbprint of a key (RFC 9449 §6.1).
+        key: Option<String>,
+        /// `x5t#S256`: the thumbprint of a certificate (RFC 8705 §3.1).
+        certificate: Option<String>,
+    },
+}
+
+/// What remains to be proved once the presentation fits the token.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Bound {
+    /// Nothing.
+    Settled,
+    /// Possession of the key with this thumbprint.
+    ToKey(String),
+}
+
+impl Confirmation {
+    /// Read `cnf`.
+    ///
+    /// # Errors
+    ///
+    /// [`ClaimError::Invalid`] when it is no object, or a member that is understood is no string.
+    pub(crate) fn of(claims: &ClaimsSet) -> Result<Self, ClaimError> {
+        let invalid = || ClaimError::invalid("cnf");
+        let members = match claims.get("cnf") {
+            None => return Ok(Self::None),
+            Some(Value::Object(members)) => members,
+            Some(_) => return Err(invalid()),
+        };
+        let text = |name| match members.get(name) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text.clone())),
+            Some(_) => Err(invalid()),
+        };
+        match (text("jkt")?, text("x5t#S256")?) {
+            (None, None) => Ok(Self::NotUnderstood),
+            (key, certificate) => Ok(Self::To { key, certificate }),
+        }
+    }
+
+    /// Compare the way the token is presented with the way it must be.
+    ///
+    /// # Errors
+    ///
+    /// [`VerifyError::BindingMismatch`].
+    pub(crate) fn check(&self, sender: &Sender) -> Result<Bound, VerifyError> {
+        let (key, certificate) = match self {
+            Self::None => (None, None),
+            Self::NotUnderstood => return Err(VerifyError::BindingMismatch),
+            Self::To { key, certificate } => (key.as_deref(), certificate.as_deref()),
+        };
+        let shown = sender.certificate.as_ref().map(|thumbprint| thumbprint.as_str());
+        if certificate.is_some() && certificate != shown {
+            return Err(VerifyError::BindingMismatch);
+        }
+        match (key, sender.presented_as) {
+            (None, Presentation::Bearer) => Ok(Bound::Settled),
+            (Some(key), Presentation::Dpop) => Ok(Bound::ToKey(key.to_owned())),
+            // RFC 9449 §7.2: a bound token received as Bearer MUST be rejected.
+            (Some(_), Presentation::Bearer) | (None, Presentation::Dpop) => {
+                Err(VerifyError::BindingMismatch)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sender::CertificateThumbprint;
+    use edgepass_jose::json::parse_object;
+
+    fn confirmation(cnf: &str) -> Result<Confirmation, ClaimError> {
+        let text = format!("{{\"cnf\":{cnf}}}");
+        Confirmation::of(&ClaimsSet::new(parse_object(text.as_bytes()).unwrap()))
+    }
+
+    #[test]
+    fn a_token_is_presented_as_it_is_bound() {
+        use Presentation::*;
+        let certificate = CertificateThumbprint::of_der(b"der");
+        let x5t = certificate.as_str();
+        let (jkt, x5t, both, foreign) = (
+            r#"{"jkt":"k"}"#,
+            format!(r#"{{"x5t#S256":"{x5t}"}}"#),
+            format!(r#"{{"jkt":"k","x5t#S256":"{x5t}","new":1}}"#),
+            r#"{"x5t#S256":"other"}"#,
+        );
+        let to_key = Ok(Bound::ToKey("k".into()));
+        let mismatch = Err(VerifyError::BindingMismatch);
+        for (cnf, presented_as, shown, expected) in [
+            (jkt, Dpop, false, &to_key),
+            (jkt, Bearer, false, &mismatch),
+            (&x5t, Bearer, true, &Ok(Bound::Settled)),
+            (&x5t, Bearer, false, &mismatch),
+            (&x5t, Dpop, true, &mismatch),
+            (&both, Dpop, true, &to_key),
+            (&both, Dpop, false, &mismatch),
+            (&both, Bearer, true, &mismatch),
+            (foreign, Bearer, true, &mismatch),
+            (r#"{"kid":"k"}"#, Bearer, true, &mismatch),
+            (r#"{"kid":"k"}"#, Dpop, true, &mismatch),
+            ("{}", Bearer, true, &mismatch),
+        ] {
+            let certificate = shown.then(|| certificate.clone());
+            let sender = Sender { presented_as, certificate, ..Sender::default() };
+            let found = confirmation(cnf).unwrap().check(&sender);
+            assert_eq!(&found, expected, "{cnf} {presented_as:?} {shown}");
+        }
+        let unbound =
+            |presented_as| Confirmation::None.check(&Sender { presented_as, ..Sender::default() });
+        assert_eq!(unbound(Bearer), Ok(Bound::Settled));
+        assert_eq!(unbound(Dpop), mismatch);
+    }
+
+    #[test]
+    fn a_malformed_cnf_is_not_an_absent_one() {
+        for cnf in ["null", "\"k\"", "[]", "1", r#"{"jkt":1}"#, r#"{"x5t#S256":null}"#] {
+            assert_eq!(confirmation(cnf), Err(ClaimError::invalid("cnf")), "{cnf}");
+        }
+    }
+}

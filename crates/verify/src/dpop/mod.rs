@@ -1,0 +1,137 @@
+//! DPoP: proof that the sender holds the key that the token is bound to.
+//!
+//! Source: [RFC 9449](https://www.rfc-editor.org/rfc/rfc9449).
+
+pub mod nonce;
+pub mod replay;
+
+use edgepass_crypto::is_sound;
+use edgepass_jose::{ClaimsSet, CompactJws, Jwk, base64url};
+use sha2::{Digest, Sha256};
+
+use self::nonce::NonceRule;
+use self::replay::ProofUse;
+use crate::error::VerifyError;
+use crate::policy::Policy;
+use crate::sender::{Sender, Target};
+use crate::signature::{self, Checked};
+use crate::time::UnixMillis;
+use crate::url;
+
+/// A proof whose form and target fit; its signature is to be checked next.
+pub(crate) struct Proof {
+    jws: CompactJws,
+    claims: ClaimsSet,
+    key: Jwk,
+    target: String,
+    origin: String,
+}
+
+/// The media subtype in a proof's `typ`.
+const PROOF_TYPE: &str = "dpop+jwt";
+/// The longest proof read, in bytes: an RSA key of 8192 bits and its signature take 3 KiB.
+const MAX_PROOF_BYTES: usize = 8 * 1024;
+
+impl Proof {
+    /// Checks 1 to 5 and 7 to 9 of RFC 9449 §4.3: everything that the request alone decides.
+    ///
+    /// # Errors
+    ///
+    /// [`VerifyError::DpopProofMissing`], [`VerifyError::DpopProofInvalid`]; and
+    /// [`VerifyError::BindingMismatch`] when the host does not say what was requested, so that
+    /// nothing can be proved.
+    pub(crate) fn open(sender: &Sender, policy: &Policy) -> Result<Self, VerifyError> {
+        let text = sender.proof.as_deref().ok_or(VerifyError::DpopProofMissing)?;
+        let target = sender.target.as_ref().ok_or(VerifyError::BindingMismatch)?;
+        Self::read(text, target, policy).ok_or(VerifyError::DpopProofInvalid)
+    }
+
+    fn read(text: &str, requested: &Target, policy: &Policy) -> Option<Self> {
+        // 1 and 2: one field with one JWT. Several are joined by a comma, which no JWT contains.
+        let jws = CompactJws::parse(text, MAX_PROOF_BYTES).ok()?;
+        let claims = ClaimsSet::new(jws.payload_object().ok()?);
+        if !jws.header().has_type(PROOF_TYPE) {
+            return None; // 4
+        }
+        // 5 and 7. A key that is no key, not sound, or not public is no key.
+        let algorithm = edgepass_jose::Algorithm::from_name(jws.header().algorithm())
+            .filter(|algorithm| policy.dpop.algorithms.contains(algorithm))?;
+        let key = Jwk::from_value(jws.header().members().get("jwk")?, &[algorithm]).ok()?;
+        if !is_sound(key.key()) {
+            return None;
+        }
+        // 3, 8 and 9.
+        claims.required_string("jti").ok()?;
+        claims.issued_at().ok()??;
+        if claims.required_string("htm").ok()? != requested.method {
+            return None;
+        }
+        let target = url::target_uri(&requested.url)?;
+        if url::target_uri(claims.required_string("htu").ok()?)? != target {
+            return None;
+        }
+        let origin = url::origin(&requested.url)?;
+        Some(Self { jws, claims, key, target, origin })
+    }
+
+    /// Check 6.
+    pub(crate) fn check_signature(&self) -> Checked {
+        signature::check_jws(&self.jws, &self.key)
+    }
+
+    /// Checks 10 to 12, of a proof whose signature verified. Gives what makes this use of it unique.
+    ///
+    /// # Errors
+    ///
+    /// [`VerifyError::DpopNonceRequired`] first, whatever `iat` says: a client whose clock is wrong
+    /// learns of the nonce here, and with it its `iat` no longer decides. Then
+    /// [`VerifyError::DpopProofInvalid`], and [`VerifyError::BindingMismatch`] for a good proof by
+    /// another key.
+    pub(crate) fn check_claims(
+        &self,
+        token: &str,
+        thumbprint: &str,
+        policy: &Policy,
+        nonces: &NonceRule,
+        now: UnixMillis,
+    ) -> Result<ProofUse, VerifyError> {
+        const INVALID: VerifyError = VerifyError::DpopProofInvalid;
+        let nonce = self.claims.string("nonce").map_err(|_| INVALID)?;
+        let date = now.numeric_date();
+        let window = match nonces.check(nonce, &self.origin, now) {
+            nonce::Answer::Required => return Err(VerifyError::DpopNonceRequired),
+            nonce::Answer::Current { usable_for } => usable_for,
+            nonce::Answer::NotAsked => {
+                let issued_at = self.claims.issued_at().map_err(|_| INVALID)?.ok_or(INVALID)?;
+                let early = issued_at > date.plus(policy.leeway);
+                if early || date.since(issued_at) > policy.dpop.max_age {
+                    return Err(INVALID);
+                }
+                policy.dpop.max_age
+            }
+        };
+        let hash = base64url::encode(&Sha256::digest(token.as_bytes()));
+        if self.claims.required_string("ath").map_err(|_| INVALID)? != hash {
+            return Err(INVALID);
+        }
+        if self.key.thumbprint() != thumbprint {
+            return Err(VerifyError::BindingMismatch);
+        }
+        let jwt_id = self.claims.required_string("jti").map_err(|_| INVALID)?;
+        let until = UnixMillis::from_seconds(date.plus(window).plus(policy.leeway).seconds());
+        Ok(ProofUse::new(jwt_id, &self.target, thumbprint, until))
+    }
+}
+
+/// What a client must know to make a proof that passes: for challenges.
+pub(crate) fn algorithm_names(policy: &Policy) -> String {
+    let mut names: Vec<&str> = Vec::new();
+    for algorithm in &policy.dpop.algorithms {
+        names.push(algorithm.name());
+        // Both names of one algorithm: many clients know only the older one.
+        if algorithm.name() == "Ed25519" {
+            names.push("EdDSA");
+        }
+    }
+    names.join(" ")
+}

@@ -1,0 +1,176 @@
+//! Nonces that a server hands out without remembering them.
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use zeroize::Zeroizing;
+
+use edgepass_jose::base64url;
+
+use crate::time::UnixMillis;
+
+/// What a proof's `nonce` must be.
+pub enum NonceRule {
+    /// Nothing: `iat` alone bounds a proof's age.
+    NotAsked,
+    /// One that these secrets signed, a short while ago.
+    Signed(NonceSecrets),
+    /// This one. For replaying a decision, where it is known what had been handed out.
+    Exactly(String),
+}
+
+/// The secrets that nonces are signed with, shared by every isolate. The first signs; both are
+/// accepted, so that a secret can be exchanged without refusing a client.
+pub struct NonceSecrets {
+    current: Secret,
+    previous: Option<Secret>,
+}
+
+/// A code that has taken in its key.
+struct Secret(Hmac<Sha256>);
+
+/// A secret is too short to be unpredictable.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("a nonce secret has at least {MIN_SECRET_BYTES} bytes, drawn at random")]
+pub struct SecretTooShort;
+
+/// What a rule says of a nonce.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Answer {
+    /// No nonce is asked for.
+    NotAsked,
+    /// There is none, or not a current one.
+    Required,
+    /// It is current, and for at most so many seconds.
+    Current { usable_for: u64 },
+}
+
+/// A nonce is of the window it was made in, and is accepted in that and the next: 5 to 10 minutes.
+const WINDOW_SECONDS: u64 = 300;
+const MIN_SECRET_BYTES: usize = 32;
+/// Octets of the window's number in a nonce.
+const NUMBER_BYTES: usize = 8;
+/// Octets of the authentication code in a nonce.
+const TAG_BYTES: usize = 16;
+
+impl NonceRule {
+    pub(crate) fn check(&self, nonce: Option<&str>, origin: &str, now: UnixMillis) -> Answer {
+        let current = Answer::Current { usable_for: 2 * WINDOW_SECONDS };
+        match (self, nonce) {
+            (Self::NotAsked, _) => Answer::NotAsked,
+            (Self::Signed(secrets), Some(nonce)) if secrets.accept(nonce, origin, now) => current,
+            (Self::Exactly(expected), Some(nonce)) if nonce == expected => current,
+            (Self::Signed(_) | Self::Exactly(_), _) => Answer::Required,
+        }
+    }
+}
+
+impl NonceSecrets {
+    /// The secret that signs, and the one it replaces or will be replaced by.
+    ///
+    /// # Errors
+    ///
+    /// [`SecretTooShort`].
+    pub fn new(current: Vec<u8>, previous: Option<Vec<u8>>) -> Result<Self, SecretTooShort> {
+        Ok(Self {
+            current: Secret::new(current)?,
+            previous: previous.map(Secret::new).transpose()?,
+        })
+    }
+
+    /// The nonce for clients of `origin` at `now`: the number of the window and a code over it.
+    ///
+    /// Source: [RFC 9449 §8.1](https://www.rfc-editor.org/rfc/rfc9449#section-8.1): unpredictable,
+    /// of NQCHAR.
+    pub(crate) fn issue(&self, origin: &str, now: UnixMillis) -> String {
+        let number = window(now).to_be_bytes();
+        let tag = self.current.code(number, origin).finalize().into_bytes();
+        let tag = tag.get(..TAG_BYTES).unwrap_or_default();
+        base64url::encode(&[number.as_slice(), tag].concat())
+    }
+
+    fn accept(&self, nonce: &str, origin: &str, now: UnixMillis) -> bool {
+        let decoded = base64url::decode_array::<{ NUMBER_BYTES + TAG_BYTES }>(nonce);
+        let Some((number, tag)) = decoded.as_ref().and_then(|all| all.split_first_chunk()) else {
+            return false;
+        };
+        // The next window as well: another isolate's clock may be a little ahead.
+        let (window, now) = (u64::from_be_bytes(*number), window(now));
+        let timely = now.saturating_sub(1) <= window && window <= now.saturating_add(1);
+        let secrets = [Some(&self.current), self.previous.as_ref()];
+        timely
+            && secrets
+                .into_iter()
+                .flatten()
+                .any(|secret| secret.code(*number, origin).verify_truncated_left(tag).is_ok())
+    }
+}
+
+impl Secret {
+    fn new(bytes: Vec<u8>) -> Result<Self, SecretTooShort> {
+        let bytes = Zeroizing::new(bytes);
+        if bytes.len() < MIN_SECRET_BYTES {
+            return Err(SecretTooShort);
+        }
+        Hmac::new_from_slice(&bytes).map(Self).map_err(|_| SecretTooShort)
+    }
+
+    fn code(&self, number: [u8; NUMBER_BYTES], origin: &str) -> Hmac<Sha256> {
+        let mut code = self.0.clone();
+        code.update(b"edgepass dpop nonce\0");
+        code.update(&number);
+        code.update(origin.as_bytes());
+        code
+    }
+}
+
+fn window(now: UnixMillis) -> u64 {
+    now.numeric_date().seconds() / WINDOW_SECONDS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secrets(current: u8, previous: Option<u8>) -> NonceSecrets {
+        NonceSecrets::new(vec![current; 32], previous.map(|byte| vec![byte; 32])).unwrap()
+    }
+
+    const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
+    const ORIGIN: &str = "https://api.example";
+
+    fn later(seconds: u64) -> UnixMillis {
+        NOW.plus(std::time::Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn a_nonce_is_good_for_its_window_and_the_next() {
+        let secrets = secrets(1, None);
+        let nonce = secrets.issue(ORIGIN, NOW); // 1_800_000_000 begins a window
+        assert!(nonce.bytes().all(|byte| byte.is_ascii_graphic()), "{nonce}");
+        for (seconds, accepted) in [(0, true), (299, true), (599, true), (600, false)] {
+            assert_eq!(secrets.accept(&nonce, ORIGIN, later(seconds)), accepted, "{seconds}");
+        }
+        let early = UnixMillis(NOW.0 - 1);
+        assert!(secrets.accept(&nonce, ORIGIN, early), "a clock that lags");
+        assert!(!secrets.accept(&nonce, ORIGIN, UnixMillis(NOW.0 - 300_001)));
+        assert_ne!(nonce, secrets.issue(ORIGIN, later(300)));
+    }
+
+    #[test]
+    fn another_origin_secret_or_spelling_is_refused() {
+        let nonce = secrets(1, None).issue(ORIGIN, NOW);
+        assert!(!secrets(1, None).accept(&nonce, "https://other.example", NOW));
+        assert!(!secrets(2, None).accept(&nonce, ORIGIN, NOW));
+        assert!(secrets(2, Some(1)).accept(&nonce, ORIGIN, NOW));
+        for (position, _) in nonce.char_indices() {
+            let mut changed = nonce.clone().into_bytes();
+            changed[position] = if changed[position] == b'A' { b'B' } else { b'A' };
+            let changed = String::from_utf8(changed).unwrap();
+            assert!(!secrets(1, None).accept(&changed, ORIGIN, NOW), "{position}");
+        }
+        for wrong in ["", "AAAA", &nonce[1..], &format!("{nonce}A"), &format!("{nonce}=")] {
+            assert!(!secrets(1, None).accept(wrong, ORIGIN, NOW), "{wrong}");
+        }
+        assert_eq!(NonceSecrets::new(vec![0; 31], None).err(), Some(SecretTooShort));
+    }
+}

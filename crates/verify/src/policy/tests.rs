@@ -1,0 +1,109 @@
+use super::*;
+use crate::verifier::{KeySource, Verifier};
+use serde_json::json;
+
+fn policy(extra: serde_json::Value) -> Result<Policy, PolicyError> {
+    let mut config = json!({"issuer": "https://issuer.example", "audience": "api"});
+    for (name, value) in extra.as_object().unwrap() {
+        config[name] = value.clone();
+    }
+    serde_json::from_value::<PolicyConfig>(config).unwrap().try_into()
+}
+
+#[test]
+fn every_cross_field_rule_has_its_own_error() {
+    for (extra, expected) in [
+        (json!({"issuer": ""}), PolicyError::IssuerInvalid),
+        (json!({"audience": []}), PolicyError::AudienceEmpty),
+        (json!({"audience": ""}), PolicyError::AudienceEmpty),
+        (json!({"algorithms": ["HS256"]}), PolicyError::AlgorithmUnknown),
+        (json!({"leeway": "6m"}), PolicyError::LeewayTooLong),
+        (json!({"dpop": {"algorithms": ["none"]}}), PolicyError::AlgorithmUnknown),
+        (json!({"scope_claim": "scp"}), PolicyError::FixedByProfile("scope_claim")),
+        (json!({"required_claims": []}), PolicyError::FixedByProfile("required_claims")),
+        (json!({"audience_claim": "azp"}), PolicyError::FixedByProfile("audience_claim")),
+        (json!({"profile": "jwt"}), PolicyError::Unstated("typ")),
+        (json!({"profile": "jwt", "typ": null}), PolicyError::Unstated("status.mode")),
+        (json!({"expected_claims": {"tid": []}}), PolicyError::ExpectedClaimEmpty),
+        (json!({"status": {"uri_prefixes": ["https://x.example"]}}), PolicyError::PrefixInvalid),
+    ] {
+        assert_eq!(policy(extra.clone()).err(), Some(expected), "{extra}");
+    }
+    let slow = policy(json!({"freshness": {"deadline": "5s"}}));
+    assert!(matches!(slow, Err(PolicyError::Deadline(_))));
+}
+
+#[test]
+fn an_issuer_is_discovered_only_by_a_url_that_can_be_read_one_way() {
+    let discover = |issuer: &str| {
+        Verifier::new(policy(json!({ "issuer": issuer })).unwrap(), KeySource::Discover).err()
+    };
+    for issuer in [
+        "http://issuer.example",
+        "https://issuer.example?x",
+        "https://",
+        "https://a@b",
+        "http://127.0.0.1.evil.example",
+        "http://127.0.0.1:80@evil.example",
+        "http://localhost:@evil.example/x",
+        "https://a\\\\b",
+        "https://a:b",
+        "joe",
+    ] {
+        assert_eq!(discover(issuer), Some(PolicyError::IssuerInvalid), "{issuer}");
+        let policy = policy(json!({ "issuer": issuer })).unwrap();
+        assert!(policy.status_uri_prefixes.is_empty(), "{issuer}");
+        assert!(Verifier::new(policy, KeySource::Unusable).is_ok());
+    }
+    for issuer in ["http://127.0.0.1:8080", "http://localhost", "http://[::1]:1/x"] {
+        assert_eq!(discover(issuer), None, "{issuer}");
+    }
+}
+
+#[test]
+fn issuers_are_told_apart() {
+    let of = |issuers: &[&str]| {
+        let one =
+            |issuer: &&str| (policy(json!({ "issuer": issuer })).unwrap(), KeySource::Unusable);
+        Verifier::of_issuers(issuers.iter().map(one).collect()).err()
+    };
+    assert_eq!(of(&["https://a.example", "https://b.example"]), None);
+    assert_eq!(of(&["https://a.example", "https://a.example"]), Some(PolicyError::IssuerTwice));
+    assert_eq!(of(&[]), Some(PolicyError::IssuerCount));
+}
+
+#[test]
+fn an_unknown_field_or_a_bare_number_is_refused() {
+    for text in [
+        r#"{"issuer":"https://i.example","audience":"a","leway":"1s"}"#,
+        r#"{"issuer":"https://i.example","audience":"a","leeway":10}"#,
+        r#"{"audience":"a"}"#,
+        r#"{"issuer":"https://i.example"}"#,
+    ] {
+        assert!(serde_json::from_str::<PolicyConfig>(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn status_uris_cannot_leave_their_prefix() {
+    let policy = policy(json!({})).unwrap();
+    assert!(policy.allows_status_uri("https://issuer.example/status-lists/1"));
+    assert!(policy.allows_status_uri("https://issuer.example/.well-known/lists/1?v=..%2e"));
+    for uri in [
+        "https://issuer.example.evil/1",
+        "https://issuer.example",
+        "https://issuer.example/../x",
+        "https://issuer.example/%2E%2e/x",
+        "https://issuer.example/a/..",
+        "https://issuer.example/./a",
+        "https://issuer.example/a\\b",
+        "https://issuer.example/a#b",
+        "https://issuer.example/a b",
+        "https://issuer.example/ä",
+        "http://issuer.example/1",
+        "HTTPS://issuer.example/1",
+        "http://169.254.169.254/",
+    ] {
+        assert!(!policy.allows_status_uri(uri), "{uri}");
+    }
+}

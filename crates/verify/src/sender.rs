@@ -1,0 +1,190 @@
+//! Who presents a token, and how: what a request says before anything is checked.
+
+use edgepass_jose::base64url;
+use sha2::{Digest, Sha256};
+
+use crate::error::VerifyError;
+
+/// How the caller presented the token.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Presentation {
+    /// `Authorization: Bearer` (RFC 6750 §2.1).
+    #[default]
+    Bearer,
+    /// `Authorization: DPoP` (RFC 9449 §7.1).
+    Dpop,
+}
+
+/// A request, as far as it decides about a token. Fields sent several times are given as one value,
+/// joined by `, ` (RFC 9110 §5.3), as hosts give them.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// `Authorization`.
+    pub authorization: Option<String>,
+    /// `DPoP`.
+    pub dpop: Option<String>,
+    /// Method and URL. Without them no DPoP proof can be checked, and bound tokens are refused.
+    pub target: Option<Target>,
+    /// The certificate that the platform says the client proved to hold in the TLS handshake. Never
+    /// from a header.
+    pub certificate: Option<CertificateThumbprint>,
+}
+
+/// What a DPoP proof is made for.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// The HTTP method, as sent.
+    pub method: String,
+    /// The URL as the client sees it: scheme and authority are configured, not taken from `Host`.
+    pub url: String,
+}
+
+/// SHA-256 of a DER certificate, as `x5t#S256` writes it.
+///
+/// Source: [RFC 8705 §3.1](https://www.rfc-editor.org/rfc/rfc8705#section-3.1).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct CertificateThumbprint(String);
+
+impl CertificateThumbprint {
+    /// Of a certificate in DER.
+    pub fn of_der(certificate: &[u8]) -> Self {
+        Self(base64url::encode(&Sha256::digest(certificate)))
+    }
+
+    /// From the digest in hexadecimal, as Cloudflare reports it.
+    pub fn from_hex(digest: &str) -> Option<Self> {
+        let digits = digest.as_bytes();
+        if digits.len() != 64 {
+            return None;
+        }
+        let mut octets = [0; 32];
+        for (octet, pair) in octets.iter_mut().zip(digits.chunks(2)) {
+            let pair = std::str::from_utf8(pair).ok().filter(|pair| !pair.contains('+'))?;
+            *octet = u8::from_str_radix(pair, 16).ok()?;
+        }
+        Some(Self(base64url::encode(&octets)))
+    }
+
+    /// As `x5t#S256`: base64url.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The caller, as a request shows it.
+#[derive(Clone, Debug, Default)]
+pub struct Sender {
+    /// How the token is presented.
+    pub presented_as: Presentation,
+    /// The DPoP proof.
+    pub proof: Option<String>,
+    /// See [`Request::target`].
+    pub target: Option<Target>,
+    /// See [`Request::certificate`].
+    pub certificate: Option<CertificateThumbprint>,
+}
+
+impl Request {
+    /// Split the request into the token and who presents it.
+    ///
+    /// # Errors
+    ///
+    /// [`VerifyError::TokenMissing`] without credentials; [`VerifyError::RequestInvalid`] with two:
+    /// a comma or white space inside `Authorization`, or `access_token` in the query beside it.
+    ///
+    /// Source: [RFC 6750 §2](https://www.rfc-editor.org/rfc/rfc6750#section-2): clients MUST NOT use
+    /// more than one method. Tokens in a query are not read.
+    pub(crate) fn into_parts(self) -> Result<(String, Sender), VerifyError> {
+        let (presented_as, token) = from_authorization(self.authorization.as_deref())?;
+        let url = self.target.as_ref().map_or("", |target| &target.url);
+        if has_access_token(url) {
+            return Err(VerifyError::RequestInvalid);
+        }
+        let token = token.to_owned();
+        let Self { dpop: proof, target, certificate, .. } = self;
+        Ok((token, Sender { presented_as, proof, target, certificate }))
+    }
+}
+
+/// Split an `Authorization` header into how the token is presented and the token. The scheme is
+/// case-insensitive (RFC 9110 §11.1).
+fn from_authorization(value: Option<&str>) -> Result<(Presentation, &str), VerifyError> {
+    let value = value.map(str::trim_ascii).unwrap_or_default();
+    let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
+    let presentation = if scheme.eq_ignore_ascii_case("bearer") {
+        Presentation::Bearer
+    } else if scheme.eq_ignore_ascii_case("dpop") {
+        Presentation::Dpop
+    } else if value.contains(',') {
+        return Err(VerifyError::RequestInvalid);
+    } else {
+        return Err(VerifyError::TokenMissing);
+    };
+    let token = token.trim_start_matches(' ');
+    if token.contains([',', ' ', '\t']) {
+        return Err(VerifyError::RequestInvalid);
+    }
+    if token.is_empty() {
+        return Err(VerifyError::TokenMissing);
+    }
+    Ok((presentation, token))
+}
+
+/// Whether the query carries `access_token` (RFC 6750 §2.3).
+fn has_access_token(url: &str) -> bool {
+    let query = url.split('#').next().and_then(|url| url.split_once('?'));
+    let pairs = query.map_or("", |(_, query)| query).split('&');
+    pairs.into_iter().any(|pair| pair.split('=').next() == Some("access_token"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_credential_or_none() {
+        use Presentation::*;
+        for (value, expected) in [
+            (None, Err(VerifyError::TokenMissing)),
+            (Some(""), Err(VerifyError::TokenMissing)),
+            (Some("Bearer"), Err(VerifyError::TokenMissing)),
+            (Some("Bearer "), Err(VerifyError::TokenMissing)),
+            (Some("Basic dTpw"), Err(VerifyError::TokenMissing)),
+            (Some("Basic dTpw, Bearer a.b.c"), Err(VerifyError::RequestInvalid)),
+            (Some("Bearer a.b.c"), Ok((Bearer, "a.b.c"))),
+            (Some("bEARER  a.b.c "), Ok((Bearer, "a.b.c"))),
+            (Some("DPoP a.b.c"), Ok((Dpop, "a.b.c"))),
+            (Some("Bearer a.b.c, Bearer d.e.f"), Err(VerifyError::RequestInvalid)),
+            (Some("Bearer a.b.c, DPoP a.b.c"), Err(VerifyError::RequestInvalid)),
+            (Some("Bearer a.b.c d.e.f"), Err(VerifyError::RequestInvalid)),
+            (Some("Bearera.b.c"), Err(VerifyError::TokenMissing)),
+        ] {
+            assert_eq!(from_authorization(value), expected, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn a_second_token_in_the_query_is_refused() {
+        let with = |url: &str| {
+            let target = Target { method: "GET".into(), url: url.into() };
+            let authorization = Some("Bearer a.b.c".into());
+            let request = Request { authorization, target: Some(target), ..Request::default() };
+            request.into_parts().err()
+        };
+        assert_eq!(with("https://a/?x=1&access_token=t"), Some(VerifyError::RequestInvalid));
+        for url in ["https://a/?x=access_token", "https://a/access_token=1#?access_token=1"] {
+            assert_eq!(with(url), None, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_has_one_thumbprint_however_it_is_reported() {
+        let der = CertificateThumbprint::of_der(b"certificate");
+        let hex = "03d66dd08835c1ca3f128cceacd1f31ac94163096b20f445ae84285bc0832d72";
+        assert_eq!(CertificateThumbprint::from_hex(hex), Some(der.clone()));
+        assert_eq!(CertificateThumbprint::from_hex(&hex.to_ascii_uppercase()), Some(der));
+        for wrong in ["", "zz", &hex[1..], &format!("+{}", &hex[1..]), &"ä".repeat(32)] {
+            assert_eq!(CertificateThumbprint::from_hex(wrong), None, "{wrong}");
+        }
+    }
+}
