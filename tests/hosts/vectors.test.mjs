@@ -50,7 +50,8 @@ test('node: options are checked, responses are RFC 6750 and RFC 9457', async () 
   const { Verifier, decodeUnverified } = await import(pathToFileURL(resolve('edgepass')));
   const options = { issuer: 'https://issuer.example', audience: 'a', jwks: { keys: [] } };
   for (const change of [
-    { isuer: 'x' }, { audience: [] }, { issuer: 'http://issuer.example' }, { leeway: 10 },
+    { isuer: 'x' }, { audience: [] }, { issuer: 'http://issuer.example', jwks: undefined }, { leeway: 10 },
+    { externalUrl: 'https://api.example/' }, { dpopNonceSecrets: ['short'] }, { profile: 'jwt' },
     { leeway: '6m' }, { algorithms: ['HS256'] }, { freshness: { deadline: '3s' } }, { cache: 'redis' },
   ]) {
     assert.throws(() => Verifier.create({ ...options, ...change }), undefined, JSON.stringify(change));

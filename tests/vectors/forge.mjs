@@ -396,7 +396,8 @@ add('claims', 'no-leeway', { policy: { leeway: '0s' }, now: T + 540, expect: ref
 
 // --- binding and scopes ---------------------------------------------------------------------
 for (const [name, cnf] of [['jkt', { jkt: 'x' }], ['certificate', { 'x5t#S256': 'x' }], ['unknown', { z: 1 }], ['null', null]]) {
-  add('binding', `cnf-${name}`, { token: token({ cnf }), expect: refused('binding_mismatch', nothingFetched) });
+  const code = cnf === null ? 'claim_invalid' : 'binding_mismatch';
+  add('binding', `cnf-${name}`, { token: token({ cnf }), expect: refused(code, nothingFetched) });
 }
 for (const [name, scope, demand] of [
   ['missing', 'invoices:read', { all_of: ['invoices:read', 'invoices:write'] }],

@@ -21,6 +21,10 @@ const TOLD: [(&str, &str); 5] = [
     ("scope", "x-edgepass-scope"),
     ("jti", "x-edgepass-token-id"),
 ];
+/// Where servers behind a proxy look for the client's certificate; from a client it is a forgery (RFC
+/// 9440 §2.4).
+const CERTIFICATE_HEADERS: [&str; 3] =
+    ["client-cert", "client-cert-chain", "x-forwarded-client-cert"];
 /// Every header that starts so is the guard's own.
 const OWN_PREFIX: &str = "x-edgepass-";
 
@@ -47,6 +51,9 @@ pub(crate) async fn forward(
 ) -> Result<web_sys::Response> {
     let headers = web_sys::Headers::new_with_headers(&request.headers())?;
     remove_own(&headers)?;
+    for name in CERTIFICATE_HEADERS {
+        headers.delete(name)?;
+    }
     if !route.forward_token {
         headers.delete("authorization")?;
         headers.delete("dpop")?;

@@ -3,13 +3,16 @@
 //! `Env` gives the policy's surroundings, a request gives a verdict, a verdict gives a response;
 //! what a token is worth is decided in `edgepass-verify`.
 
+mod caller;
 mod forward;
 mod policy;
+mod replay;
 mod respond;
 mod route;
 mod settings;
 mod target;
 
+use edgepass_verify::verdict::Challenge;
 use edgepass_verify::{Demand, VerifyError};
 use edgepass_web::{Clock, Refusal};
 use worker::web_sys;
@@ -44,15 +47,14 @@ async fn answer(
         Ok(settings) => settings,
         Err(problem) => {
             console_error!("the guard is not configured: {problem}");
-            let error = VerifyError::KeysUnavailable;
-            return respond::refuse(&Refusal::of(&error), &CorsReply::NONE);
+            return respond::refuse(&refusal(&VerifyError::KeysUnavailable), &CorsReply::NONE);
         }
     };
     let url = request.url();
     let host = request.headers().get("host")?;
     let target = match Target::of(&url) {
         Ok(target) if host.as_deref().is_none_or(target::is_plain_host) => target,
-        _ => return respond::refuse(&Refusal::of(&VerifyError::RequestInvalid), &CorsReply::NONE),
+        _ => return respond::refuse(&refusal(&VerifyError::RequestInvalid), &CorsReply::NONE),
     };
     match settings.policy.find(target.path, &request.method()) {
         Matched::Route(route) => pass(&settings, route, request, target, env, context).await,
@@ -75,11 +77,10 @@ async fn pass(
     context: &Context,
 ) -> Result<web_sys::Response> {
     let cors = CorsReply::of(request, route)?;
-    let refuse = |error: &VerifyError| respond::refuse(&Refusal::of(error), &cors);
     let bodiless = ["GET", "HEAD"].contains(&request.method().as_str());
     let upgrade = route.websocket == WebSocket::Refuse && request.headers().has("upgrade")?;
     if upgrade || (bodiless && request.body().is_some()) {
-        return refuse(&VerifyError::RequestInvalid);
+        return respond::refuse(&refusal(&VerifyError::RequestInvalid), &cors);
     }
     let identity = match &route.access {
         Access::Public => None,
@@ -89,18 +90,18 @@ async fn pass(
                 any_of: any_of.clone(),
                 audience: audience.clone().map(|audience| vec![audience]),
                 stale_if_error: *stale_if_error,
-                ..Demand::default()
             };
-            let authorization = request.headers().get("authorization")?;
-            let verifier = &settings.verifier;
-            let judged =
-                verifier.verify_request(authorization.as_deref(), demand, Clock::Host).await;
+            let caller = caller::of(request, &target, settings.external_url.as_deref())?;
+            let judged = settings.verifier.verify_request(caller, demand, Clock::Host).await;
             if let Some(work) = judged.background {
                 context.wait_until(work);
             }
             match judged.verdict.outcome {
                 Ok(claims) => Some(Identity::of(&claims)),
-                Err(error) => return refuse(&error),
+                Err(error) => {
+                    let refusal = Refusal::of(&error, &judged.verdict.challenge);
+                    return respond::refuse(&refusal, &cors);
+                }
             }
         }
     };
@@ -111,6 +112,11 @@ async fn pass(
             respond::refuse(&origin_unavailable(), &cors)
         }
     }
+}
+
+/// A refusal that is decided before a token is looked at.
+fn refusal(error: &VerifyError) -> Refusal {
+    Refusal::of(error, &Challenge::default())
 }
 
 fn origin_unavailable() -> Refusal {

@@ -3,18 +3,24 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use edgepass_verify::verifier::{JwksUri, KeySource};
-use edgepass_verify::{Policy, PolicyConfig};
-use edgepass_web::{CacheTier, WebVerifier};
-use serde_json::json;
+use edgepass_verify::dpop::nonce::{NonceRule, NonceSecrets};
+use edgepass_verify::policy::OneOrMany;
+use edgepass_verify::verifier::{JwksUri, KeySource, Verifier};
+use edgepass_verify::{Policy, PolicyConfig, url};
+use edgepass_web::{CacheTier, IsolateReplay, ReplayStore, WebVerifier};
+use serde::Deserialize;
+use serde_json::Value;
 use worker::Env;
 
 use crate::policy::{GuardPolicy, PolicyText};
+use crate::replay::SharedReplay;
 
 /// Policy, verifier and origin of this isolate.
 pub(crate) struct Settings {
     pub(crate) policy: GuardPolicy,
     pub(crate) verifier: WebVerifier,
+    /// `EXTERNAL_URL`: scheme and authority of this API, as its clients see them.
+    pub(crate) external_url: Option<String>,
     /// `ORIGIN_URL` without a trailing slash. A service binding `ORIGIN` comes before it.
     pub(crate) origin_url: Option<String>,
     /// Sent to the origin, so that it can refuse whoever else calls it.
@@ -40,7 +46,6 @@ impl Settings {
         const POLICY: &str = include_str!(concat!(env!("OUT_DIR"), "/guard.json"));
         let written: PolicyText = serde_json::from_str(POLICY).map_err(|e| e.to_string())?;
         let variable = |name| env.var(name).ok().map(|value| value.to_string());
-        let required = |name| variable(name).ok_or(format!("set the variable {name}"));
         let origin_url = variable("ORIGIN_URL").map(|url| url.trim_end_matches('/').to_owned());
         if origin_url.as_deref().is_some_and(|url| !is_base_url(url)) {
             return Err("ORIGIN_URL is an http or https URL without query or fragment".into());
@@ -48,27 +53,87 @@ impl Settings {
         if origin_url.is_none() && env.service("ORIGIN").is_err() {
             return Err("set ORIGIN_URL, or bind a service as ORIGIN".into());
         }
-        let config = json!({ "issuer": required("ISSUER")?, "audience": required("AUDIENCE")? });
-        let config: PolicyConfig = serde_json::from_value(config).map_err(|e| e.to_string())?;
-        let policy = Policy::try_from(config).map_err(|error| error.to_string())?;
-        let keys = match variable("JWKS_URI") {
-            None => KeySource::Discover,
-            Some(url) => {
-                KeySource::Url(JwksUri::parse(&url).map_err(|error| format!("JWKS_URI: {error}"))?)
-            }
-        };
         let cache = match variable("CACHE").as_deref() {
             None | Some("cache-api") => CacheTier::CacheApi,
             Some("none") => CacheTier::None,
             Some(_) => return Err("CACHE is \"cache-api\" or \"none\"".into()),
         };
+        let external_url = variable("EXTERNAL_URL");
+        if external_url.as_deref().is_some_and(|own| url::origin(own).as_deref() != Some(own)) {
+            return Err("EXTERNAL_URL is a scheme and an authority: \"https://api.example\"".into());
+        }
+        let verifier = Verifier::of_issuers(issuers(env)?)
+            .map_err(|error| error.to_string())?
+            .with_nonces(nonces(env)?);
+        let replay: Box<dyn ReplayStore> = match env.durable_object("USED_PROOFS") {
+            Ok(objects) => Box::new(SharedReplay(objects)),
+            Err(_) => Box::new(IsolateReplay::default()),
+        };
         Ok(Self {
             policy: written.try_into()?,
-            verifier: WebVerifier::new(policy, keys, cache, None),
+            verifier: WebVerifier::new(verifier, replay, cache, None),
+            external_url,
             origin_url,
             origin_secret: env.secret("ORIGIN_SECRET").ok().map(|secret| secret.to_string()),
         })
     }
+}
+
+/// One of `ISSUERS`: a policy, and where its keys are.
+#[derive(Deserialize)]
+struct IssuerText {
+    jwks_uri: Option<String>,
+    #[serde(flatten)]
+    policy: serde_json::Map<String, Value>,
+}
+
+/// The issuers that are trusted: `ISSUERS`, or the one that `ISSUER`, `AUDIENCE` and `JWKS_URI` name.
+fn issuers(env: &Env) -> Result<Vec<(Policy, KeySource)>, String> {
+    let variable = |name| env.var(name).ok().map(|value| value.to_string());
+    let required = |name| variable(name).ok_or(format!("set the variable {name}"));
+    let Ok(several) = env.object_var::<Value>("ISSUERS") else {
+        let audience = OneOrMany::One(required("AUDIENCE")?);
+        let config = PolicyConfig::new(required("ISSUER")?, audience);
+        return Ok(vec![trusted(config, variable("JWKS_URI"), "JWKS_URI")?]);
+    };
+    if variable("ISSUER").is_some() {
+        return Err("set either ISSUERS or ISSUER".into());
+    }
+    // A JSON binding, or a variable that holds its text.
+    let several: Vec<IssuerText> = match several {
+        Value::String(text) => serde_json::from_str(&text),
+        value => serde_json::from_value(value),
+    }
+    .map_err(|error| format!("ISSUERS: {error}"))?;
+    let one = |issuer: IssuerText| {
+        let config = serde_json::from_value(Value::Object(issuer.policy));
+        trusted(config.map_err(|error| format!("ISSUERS: {error}"))?, issuer.jwks_uri, "jwks_uri")
+    };
+    several.into_iter().map(one).collect()
+}
+
+fn trusted(
+    config: PolicyConfig,
+    jwks_uri: Option<String>,
+    name: &str,
+) -> Result<(Policy, KeySource), String> {
+    let policy = Policy::try_from(config).map_err(|error| error.to_string())?;
+    let keys = match jwks_uri {
+        None => KeySource::Discover,
+        Some(url) => {
+            KeySource::Url(JwksUri::parse(&url).map_err(|error| format!("{name}: {error}"))?)
+        }
+    };
+    Ok((policy, keys))
+}
+
+/// Nonces are asked for where there is a secret to sign them with.
+fn nonces(env: &Env) -> Result<NonceRule, String> {
+    let secret = |name| env.secret(name).ok().map(|secret| secret.to_string().into_bytes());
+    let Some(current) = secret("DPOP_NONCE_SECRET") else { return Ok(NonceRule::NotAsked) };
+    NonceSecrets::new(current, secret("DPOP_NONCE_SECRET_PREVIOUS"))
+        .map(NonceRule::Signed)
+        .map_err(|error| format!("DPOP_NONCE_SECRET: {error}"))
 }
 
 fn is_base_url(url: &str) -> bool {

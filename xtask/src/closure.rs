@@ -8,11 +8,12 @@ use anyhow::{Context, bail, ensure};
 use crate::step::{self, cargo, root};
 
 /// Everything that may lie under `edgepass-verify`. No clock, no randomness, no runtime, no socket.
-const VERIFY: [&str; 45] = [
+const VERIFY: [&str; 50] = [
     "adler2",
     "base16ct",
     "base64",
     "block-buffer",
+    "borrow-or-share",
     "cfg-if",
     "cmov",
     "const-oid",
@@ -31,7 +32,9 @@ const VERIFY: [&str; 45] = [
     "edgepass-verify",
     "elliptic-curve",
     "ff",
+    "fluent-uri",
     "group",
+    "hmac",
     "humantime",
     "hybrid-array",
     "itoa",
@@ -39,9 +42,11 @@ const VERIFY: [&str; 45] = [
     "miniz_oxide",
     "num-traits",
     "p256",
+    "p384",
     "primefield",
     "primeorder",
     "rand_core",
+    "ref-cast",
     "sec1",
     "serde",
     "serde_core",
@@ -61,8 +66,10 @@ const NEVER: [&str; 9] =
     ["getrandom", "tokio", "async-std", "smol", "mio", "socket2", "reqwest", "chrono", "js-sys"];
 /// Crates of the issuer; none may be reached by what runs at the edge.
 const ISSUER: [&str; 4] = ["edgepass-issuer", "edgepass-store", "edgepass-server", "edgepass"];
-/// What the guard's module exports: its handlers, and three names of the `worker` crate itself.
-const GUARD_EXPORTS: [&str; 4] = ["default", "ContainerStartupOptions", "MinifyConfig", "R2Range"];
+/// What the guard's module exports: its handlers, its Durable Object, and three names of the `worker`
+/// crate itself.
+const GUARD_EXPORTS: [&str; 5] =
+    ["default", "UsedProofs", "ContainerStartupOptions", "MinifyConfig", "R2Range"];
 
 /// Check every border.
 pub(crate) fn check() -> anyhow::Result<()> {

@@ -33,7 +33,7 @@ pub(crate) fn target_uri(url: &str) -> Option<String> {
 }
 
 /// Scheme, host and port of an http or https URL, in their normal form.
-pub(crate) fn origin(url: &str) -> Option<String> {
+pub fn origin(url: &str) -> Option<String> {
     normal_form(url).map(|(origin, _)| origin)
 }
 

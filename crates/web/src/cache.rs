@@ -68,7 +68,7 @@ pub(crate) async fn confirm(order: FetchOrder, confirmed_at: UnixMillis) {
 
 async fn get(order: &FetchOrder) -> Result<Option<Entry>, JsValue> {
     let cache = cache().await?;
-    let found = JsFuture::from(cache.find(&order.url)?).await?;
+    let found = JsFuture::from(cache.find(&order.uri)?).await?;
     if found.is_undefined() {
         return Ok(None);
     }
@@ -100,7 +100,7 @@ async fn store(order: &FetchOrder, entry: &Entry) -> Result<(), JsValue> {
     }
     let init = object(&[("headers", object(&headers)?)])?;
     let response = NewResponse::new(&Uint8Array::from(entry.bytes.as_slice()), &init)?;
-    JsFuture::from(cache().await?.put(&order.url, &response)?).await?;
+    JsFuture::from(cache().await?.put(&order.uri, &response)?).await?;
     Ok(())
 }
 

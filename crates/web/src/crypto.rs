@@ -1,11 +1,11 @@
-//! ES256 and RS256 by the host's WebCrypto.
+//! ECDSA and RSA by the host's WebCrypto.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-use edgepass_jose::PublicKey;
-use edgepass_jose::base64url;
-use edgepass_verify::token::SignatureRequest;
+use edgepass_jose::{Algorithm, Jwk, PublicKey, base64url};
+use edgepass_verify::batch::HostCrypto;
+use edgepass_verify::signature::SignatureRequest;
 use js_sys::{Array, Promise, Uint8Array};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
@@ -32,66 +32,80 @@ extern "C" {
     ) -> Result<Promise, JsValue>;
 }
 
-/// Imported keys, by thumbprint: importing costs more than verifying.
+/// The host's crypto, with the keys it has imported: importing costs more than verifying.
 #[derive(Default)]
-pub(crate) struct ImportedKeys(RefCell<HashMap<String, JsValue>>);
+pub struct WebCrypto(RefCell<HashMap<KeyUse, JsValue>>);
+
+/// A key for one algorithm: WebCrypto binds the hash on import.
+type KeyUse = (String, Algorithm);
 
 /// An issuer has a handful of keys; past this many the table starts over.
 const MAX_KEYS: usize = 64;
 
-impl ImportedKeys {
-    /// Check a signature. Whatever the host cannot do is a refusal.
-    pub(crate) async fn check(&self, request: &SignatureRequest) -> bool {
+impl HostCrypto for WebCrypto {
+    /// Whatever the host cannot do is a refusal.
+    async fn check(&self, request: &SignatureRequest) -> bool {
         self.try_check(request).await.unwrap_or(false)
     }
+}
 
+impl WebCrypto {
     async fn try_check(&self, request: &SignatureRequest) -> Result<bool, JsValue> {
-        let key = self.import(request).await?;
+        let key = self.import(&request.key).await?;
         let signature = Uint8Array::from(request.signature.as_slice());
         let input = Uint8Array::from(request.signing_input.as_slice());
-        let valid = verify(&algorithm(request.key.key())?, &key, &signature, &input)?;
+        let valid = verify(&algorithm(request.key.algorithm())?, &key, &signature, &input)?;
         Ok(JsFuture::from(valid).await?.is_truthy())
     }
 
-    async fn import(&self, request: &SignatureRequest) -> Result<JsValue, JsValue> {
-        let thumbprint = request.key.thumbprint();
-        if let Some(key) = self.0.borrow().get(&thumbprint) {
+    async fn import(&self, key: &Jwk) -> Result<JsValue, JsValue> {
+        let used = (key.thumbprint(), key.algorithm());
+        if let Some(key) = self.0.borrow().get(&used) {
             return Ok(key.clone());
         }
         let usages = Array::of1(&"verify".into());
-        let jwk = jwk(request.key.key())?;
-        let algorithm = algorithm(request.key.key())?;
+        let (jwk, algorithm) = (jwk(key.key())?, algorithm(key.algorithm())?);
         let key = JsFuture::from(import_key("jwk", &jwk, &algorithm, false, &usages)?).await?;
         let mut keys = self.0.borrow_mut();
         if keys.len() >= MAX_KEYS {
             keys.clear();
         }
-        keys.insert(thumbprint, key.clone());
+        keys.insert(used, key.clone());
         Ok(key)
     }
 }
 
-/// The algorithm's name, hash and curve, as import and verification take them.
-fn algorithm(key: &PublicKey) -> Result<JsValue, JsValue> {
-    match key {
-        PublicKey::P256 { .. } => object(&[
-            ("name", "ECDSA".into()),
-            ("namedCurve", "P-256".into()),
-            ("hash", "SHA-256".into()),
-        ]),
-        PublicKey::Rsa { .. } => {
-            object(&[("name", "RSASSA-PKCS1-v1_5".into()), ("hash", "SHA-256".into())])
-        }
+/// The algorithm's name, hash, curve and salt length, as import and verification take them.
+fn algorithm(algorithm: Algorithm) -> Result<JsValue, JsValue> {
+    let ecdsa = |curve: &str, hash: &str| {
+        object(&[("name", "ECDSA".into()), ("namedCurve", curve.into()), ("hash", hash.into())])
+    };
+    let pkcs1 = |hash: &str| object(&[("name", "RSASSA-PKCS1-v1_5".into()), ("hash", hash.into())]);
+    // RFC 7518 §3.5: the salt is as long as the hash.
+    let pss = |hash: &str, salt: u32| {
+        object(&[("name", "RSA-PSS".into()), ("hash", hash.into()), ("saltLength", salt.into())])
+    };
+    match algorithm {
+        Algorithm::Es256 => ecdsa("P-256", "SHA-256"),
+        Algorithm::Es384 => ecdsa("P-384", "SHA-384"),
+        Algorithm::Rs256 => pkcs1("SHA-256"),
+        Algorithm::Rs384 => pkcs1("SHA-384"),
+        Algorithm::Rs512 => pkcs1("SHA-512"),
+        Algorithm::Ps256 => pss("SHA-256", 32),
+        Algorithm::Ps384 => pss("SHA-384", 48),
+        Algorithm::Ps512 => pss("SHA-512", 64),
         _ => Err(JsValue::UNDEFINED),
     }
 }
 
 fn jwk(key: &PublicKey) -> Result<JsValue, JsValue> {
     let text = |bytes: &[u8]| JsValue::from(base64url::encode(bytes));
+    let ec = |curve: &str, x: &[u8], y: &[u8]| {
+        object(&[("kty", "EC".into()), ("crv", curve.into()), ("x", text(x)), ("y", text(y))])
+    };
     match key {
-        PublicKey::P256 { x, y } => {
-            object(&[("kty", "EC".into()), ("crv", "P-256".into()), ("x", text(x)), ("y", text(y))])
-        }
+        PublicKey::P256 { x, y } => ec("P-256", x, y),
+        PublicKey::P384 { x, y } => ec("P-384", x, y),
         PublicKey::Rsa { n, e } => object(&[("kty", "RSA".into()), ("n", text(n)), ("e", text(e))]),
         _ => Err(JsValue::UNDEFINED),
     }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use edgepass_verify::fetch::{Answer, AnsweredBy, Content, FetchOrder, age, media_type};
+use edgepass_verify::fetch::{
+    Answer, AnsweredBy, Content, FetchOrder, age, is_redirect, media_type,
+};
 use js_sys::{Function, Object, Promise, Reflect, Uint8Array};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
@@ -67,6 +69,10 @@ async fn get(order: &FetchOrder, own: Option<&Function>) -> Result<(Duration, Co
     };
     let content = match response.status() {
         304 => Content::NotModified,
+        status if is_redirect(status) => match header(&headers, "location") {
+            Some(location) => Content::Redirect { location },
+            None => Content::Failed,
+        },
         200 => match read(&response, order.max_bytes).await? {
             Some(bytes) => Content::Body {
                 bytes,
@@ -94,7 +100,7 @@ pub(crate) async fn read(
             return Ok(Some(bytes));
         }
         let value = chunk.value();
-        if bytes.len() + value.length() as usize > max_bytes {
+        if bytes.len().saturating_add(value.length() as usize) > max_bytes {
             // The answer is refused either way; whether the cancellation worked changes nothing.
             let _ = reader.cancel();
             return Ok(None);

@@ -7,11 +7,11 @@
 
 mod cache;
 pub mod clock;
-mod crypto;
+pub mod crypto;
 mod fetch;
 pub mod refusal;
 mod verifier;
 
 pub use clock::Clock;
 pub use refusal::Refusal;
-pub use verifier::{Background, CacheTier, Judged, WebVerifier};
+pub use verifier::{Background, CacheTier, IsolateReplay, Judged, ReplayStore, WebVerifier};

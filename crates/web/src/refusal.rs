@@ -1,6 +1,8 @@
 //! A refusal as HTTP: RFC 6750 challenge, RFC 9457 body.
 
 use edgepass_verify::VerifyError;
+use edgepass_verify::sender::Presentation;
+use edgepass_verify::verdict::Challenge;
 use serde_json::json;
 
 /// A response that refuses a request, as data. Its text is fixed: nothing a caller sent is in it.
@@ -12,6 +14,8 @@ pub struct Refusal {
     pub code: &'static str,
     /// `WWW-Authenticate`.
     pub challenge: Option<String>,
+    /// `DPoP-Nonce`.
+    pub dpop_nonce: Option<String>,
     /// `Retry-After`, in seconds.
     pub retry_after: Option<u32>,
     /// The `application/problem+json` body.
@@ -22,23 +26,24 @@ pub struct Refusal {
 const REALM: &str = "edgepass";
 
 impl Refusal {
-    /// The response for a verdict's error.
+    /// The response for a verdict's error and what it tells the client.
     ///
-    /// Source: [RFC 6750 §3](https://www.rfc-editor.org/rfc/rfc6750#section-3).
-    pub fn of(error: &VerifyError) -> Self {
+    /// Source: [RFC 6750 §3](https://www.rfc-editor.org/rfc/rfc6750#section-3),
+    /// [RFC 9449 §7.1](https://www.rfc-editor.org/rfc/rfc9449#section-7.1).
+    pub fn of(error: &VerifyError, challenge: &Challenge) -> Self {
         let detail = error.to_string();
-        let (status, challenge) = match error {
-            // RFC 6750 §3.1: without credentials, no error code.
-            VerifyError::TokenMissing => (401, Some(format!("Bearer realm=\"{REALM}\""))),
-            VerifyError::RequestInvalid => (400, Some(challenge("invalid_request", &detail))),
-            VerifyError::ScopeInsufficient(missing) => {
-                let text = challenge("insufficient_scope", &detail);
-                (403, Some(format!("{text}, scope=\"{missing}\"")))
-            }
-            VerifyError::KeysUnavailable | VerifyError::StatusUnavailable => (503, None),
-            _ => (401, Some(challenge("invalid_token", &detail))),
+        let status = match error {
+            VerifyError::RequestInvalid => 400,
+            VerifyError::ScopeInsufficient(_) => 403,
+            error if error.is_unavailable() => 503,
+            _ => 401,
         };
-        Self { challenge, ..Self::plain(status, error.code(), &detail) }
+        let nonce = challenge.dpop_nonce.clone();
+        Self {
+            challenge: (status != 503).then(|| challenges(error, challenge)),
+            dpop_nonce: nonce.filter(|_| *error == VerifyError::DpopNonceRequired),
+            ..Self::plain(status, error.code(), &detail)
+        }
     }
 
     /// A response without a challenge. `detail` is a fixed text.
@@ -54,7 +59,14 @@ impl Refusal {
             "detail": detail,
         });
         let retry_after = (status == 503).then_some(1);
-        Self { status, code, challenge: None, retry_after, body: body.to_string() }
+        Self {
+            status,
+            code,
+            challenge: None,
+            dpop_nonce: None,
+            retry_after,
+            body: body.to_string(),
+        }
     }
 
     /// Header fields, `Content-Type` included.
@@ -66,6 +78,9 @@ impl Refusal {
         if let Some(challenge) = &self.challenge {
             headers.push(("www-authenticate", challenge.clone()));
         }
+        if let Some(nonce) = &self.dpop_nonce {
+            headers.push(("dpop-nonce", nonce.clone()));
+        }
         if let Some(seconds) = self.retry_after {
             headers.push(("retry-after", seconds.to_string()));
         }
@@ -73,8 +88,40 @@ impl Refusal {
     }
 }
 
-fn challenge(error: &str, description: &str) -> String {
-    format!("Bearer realm=\"{REALM}\", error=\"{error}\", error_description=\"{description}\"")
+/// The value of `WWW-Authenticate`. All of its texts are fixed or checked: a scope token and an
+/// algorithm's name hold neither quotes nor controls.
+fn challenges(error: &VerifyError, challenge: &Challenge) -> String {
+    let algorithms = challenge.dpop_algorithms.as_deref();
+    let dpop = algorithms.map(|names| format!("DPoP realm=\"{REALM}\", algs=\"{names}\""));
+    // RFC 6750 §3.1: without credentials, no error code. Both schemes are offered.
+    if *error == VerifyError::TokenMissing {
+        let bearer = format!("Bearer realm=\"{REALM}\"");
+        return dpop.map_or(bearer.clone(), |dpop| format!("{bearer}, {dpop}"));
+    }
+    let mut parameters = format!(", error=\"{}\", error_description=\"{error}\"", name(error));
+    if let VerifyError::ScopeInsufficient(missing) = error {
+        parameters.push_str(&format!(", scope=\"{missing}\""));
+    }
+    let bearer = || format!("Bearer realm=\"{REALM}\"{parameters}");
+    match (challenge.presented_as, dpop) {
+        (Presentation::Dpop, Some(dpop)) => format!("{dpop}{parameters}"),
+        // RFC 9449 §7.2: a bound token sent as Bearer learns how to send it.
+        (Presentation::Bearer, Some(dpop)) if *error == VerifyError::BindingMismatch => {
+            format!("{}, {dpop}", bearer())
+        }
+        (Presentation::Dpop, None) | (Presentation::Bearer, _) => bearer(),
+    }
+}
+
+/// The registered name of an error.
+fn name(error: &VerifyError) -> &'static str {
+    match error {
+        VerifyError::RequestInvalid => "invalid_request",
+        VerifyError::ScopeInsufficient(_) => "insufficient_scope",
+        VerifyError::DpopProofMissing | VerifyError::DpopProofInvalid => "invalid_dpop_proof",
+        VerifyError::DpopNonceRequired => "use_dpop_nonce",
+        _ => "invalid_token",
+    }
 }
 
 fn title(status: u16) -> &'static str {
@@ -105,7 +152,7 @@ mod tests {
             (VerifyError::ScopeInsufficient(missing), 403, Some("scope=\"a:write b:write\"")),
             (VerifyError::StatusUnavailable, 503, None),
         ] {
-            let refusal = Refusal::of(&error);
+            let refusal = Refusal::of(&error, &Challenge::default());
             assert_eq!(refusal.status, status);
             assert_eq!(refusal.challenge.is_some(), part.is_some());
             let challenge = refusal.challenge.clone().unwrap_or_default();
@@ -115,7 +162,37 @@ mod tests {
             assert_eq!(body["code"], error.code());
             assert_eq!(body["status"], status);
         }
-        let bare = Refusal::of(&VerifyError::TokenMissing).challenge.unwrap();
+        let bare = Refusal::of(&VerifyError::TokenMissing, &Challenge::default());
+        let bare = bare.challenge.unwrap();
         assert!(!bare.contains("error"));
+    }
+
+    #[test]
+    fn proofs_are_asked_for_as_rfc_9449_says() {
+        use Presentation::*;
+        let challenge = |presented_as| Challenge {
+            presented_as,
+            dpop_algorithms: Some("ES256 EdDSA".into()),
+            dpop_nonce: Some("n".into()),
+        };
+        let dpop = "DPoP realm=\"edgepass\", algs=\"ES256 EdDSA\"";
+        for (error, presented_as, starts, has) in [
+            (VerifyError::TokenMissing, Bearer, "Bearer realm=\"edgepass\", DPoP", "algs="),
+            (VerifyError::DpopProofMissing, Dpop, dpop, "error=\"invalid_dpop_proof\""),
+            (VerifyError::DpopProofInvalid, Dpop, dpop, "error=\"invalid_dpop_proof\""),
+            (VerifyError::DpopNonceRequired, Dpop, dpop, "error=\"use_dpop_nonce\""),
+            (VerifyError::TokenExpired, Dpop, dpop, "error=\"invalid_token\""),
+            (VerifyError::TokenExpired, Bearer, "Bearer", "error=\"invalid_token\""),
+            (VerifyError::BindingMismatch, Bearer, "Bearer", dpop),
+        ] {
+            let refusal = Refusal::of(&error, &challenge(presented_as));
+            let text = refusal.challenge.unwrap();
+            assert!(text.starts_with(starts) && text.contains(has), "{error:?}: {text}");
+            assert!(!text.is_empty() && refusal.status == 401);
+            assert_eq!(refusal.dpop_nonce.is_some(), error == VerifyError::DpopNonceRequired);
+        }
+        let without = Challenge { dpop_algorithms: None, ..challenge(Bearer) };
+        let text = Refusal::of(&VerifyError::TokenMissing, &without).challenge.unwrap();
+        assert!(!text.contains("DPoP"));
     }
 }

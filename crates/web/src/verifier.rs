@@ -5,14 +5,16 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 
+use edgepass_verify::batch::HostCrypto;
+use edgepass_verify::dpop::replay::{ProofUse, Replay, ReplayMemory};
 use edgepass_verify::fetch::{Answer, Content, FetchOrder};
-use edgepass_verify::verifier::{KeySource, Landed, Progress, Verifier};
-use edgepass_verify::{Check, Demand, Policy, Verdict};
+use edgepass_verify::verifier::{Landed, Progress, Verifier};
+use edgepass_verify::{Check, Demand, Request, Sender, UnixMillis, Verdict};
 use js_sys::Function;
 
 use crate::cache::{self, Entry};
 use crate::clock::{Clock, sleep};
-use crate::crypto::ImportedKeys;
+use crate::crypto::WebCrypto;
 use crate::fetch::fetch;
 
 /// One issuer's verifier, shared by all requests of an isolate.
@@ -22,9 +24,34 @@ pub struct WebVerifier(Rc<Inner>);
 struct Inner {
     /// Borrowed only between awaits.
     verifier: RefCell<Verifier>,
-    keys: ImportedKeys,
+    crypto: WebCrypto,
+    replay: Box<dyn ReplayStore>,
     cache: CacheTier,
     fetch: Option<Function>,
+}
+
+/// Remembers which DPoP proofs were used.
+pub trait ReplayStore {
+    /// Remember this use, and say whether it is the first.
+    fn first_use(
+        &self,
+        used: ProofUse,
+        now: UnixMillis,
+    ) -> Pin<Box<dyn Future<Output = Replay> + '_>>;
+}
+
+/// The proofs seen by this isolate. Another isolate does not know of them.
+#[derive(Default)]
+pub struct IsolateReplay(RefCell<ReplayMemory>);
+
+impl ReplayStore for IsolateReplay {
+    fn first_use(
+        &self,
+        used: ProofUse,
+        now: UnixMillis,
+    ) -> Pin<Box<dyn Future<Output = Replay> + '_>> {
+        Box::pin(std::future::ready(self.0.borrow_mut().first_use(&used, now)))
+    }
 }
 
 /// Whether isolates of a data centre share what they fetched.
@@ -49,26 +76,27 @@ pub struct Judged {
 pub type Background = Pin<Box<dyn Future<Output = ()>>>;
 
 impl WebVerifier {
-    /// A verifier that holds nothing yet. `fetch` replaces the host's own.
-    pub fn new(policy: Policy, keys: KeySource, cache: CacheTier, fetch: Option<Function>) -> Self {
-        let verifier = RefCell::new(Verifier::new(policy, keys));
-        Self(Rc::new(Inner { verifier, keys: ImportedKeys::default(), cache, fetch }))
+    /// Drive `verifier` with what the host offers. `fetch` replaces the host's own.
+    pub fn new(
+        verifier: Verifier,
+        replay: Box<dyn ReplayStore>,
+        cache: CacheTier,
+        fetch: Option<Function>,
+    ) -> Self {
+        let verifier = RefCell::new(verifier);
+        let crypto = WebCrypto::default();
+        Self(Rc::new(Inner { verifier, crypto, replay, cache, fetch }))
     }
 
-    /// Judge a token.
+    /// Judge a token that was presented as Bearer.
     pub async fn verify(&self, token: &str, demand: Demand, clock: Clock) -> Judged {
-        let check = Check::begin(token, self.0.verifier.borrow().policy(), demand);
+        let check = self.0.verifier.borrow().begin(token, Sender::default(), demand);
         self.judge(check, clock).await
     }
 
-    /// Judge the token in an `Authorization` header.
-    pub async fn verify_request(
-        &self,
-        authorization: Option<&str>,
-        demand: Demand,
-        clock: Clock,
-    ) -> Judged {
-        let check = Check::begin_request(authorization, self.0.verifier.borrow().policy(), demand);
+    /// Judge the token of a request.
+    pub async fn verify_request(&self, request: Request, demand: Demand, clock: Clock) -> Judged {
+        let check = self.0.verifier.borrow().begin_request(request, demand);
         self.judge(check, clock).await
     }
 
@@ -85,7 +113,10 @@ impl WebVerifier {
                 }
                 Progress::Fetch(order) => behind.extend(inner.carry_out(order, clock).await),
                 Progress::CheckSignature(request) => {
-                    check.signature_checked(inner.keys.check(&request).await);
+                    check.signature_checked(inner.crypto.check(&request).await);
+                }
+                Progress::CheckReplay(used) => {
+                    check.replay_checked(inner.replay.first_use(used, clock.now()).await);
                 }
                 Progress::Wait(time) => sleep(time).await,
             }
@@ -101,35 +132,57 @@ impl Inner {
             && order.may_read_cache
             && let Some(answer) = cache::restore(&order, clock.now()).await
         {
-            self.land(order.clone(), answer, clock).await;
+            // A cached copy never leads elsewhere.
+            let _ = self.land(order.clone(), answer, clock).await;
             if self.verifier.borrow_mut().release_if_fresh(&order, clock.now()) {
                 return None;
             }
         }
-        let answer = fetch(&order, self.fetch.as_ref(), clock).await;
-        let confirmed_at = answer.confirmed_at;
-        let received = (self.cache == CacheTier::CacheApi).then(|| answer.content.clone());
-        self.land(order.clone(), answer, clock).await;
-        if self.verifier.borrow().confirmed_at(&order) != Some(confirmed_at) {
-            return None; // refused, or metadata: nothing to share
+        let mut order = order;
+        loop {
+            let answer = fetch(&order, self.fetch.as_ref(), clock).await;
+            let received = (self.cache == CacheTier::CacheApi).then(|| answer.content.clone());
+            match self.land(order.clone(), answer, clock).await {
+                Outcome::Follow(next) => order = next,
+                Outcome::Refused => return None,
+                Outcome::Taken => return self.share(order, received?),
+            }
         }
-        match received? {
+    }
+
+    /// The cache write that remains to be done for what was taken in.
+    fn share(&self, order: FetchOrder, received: Content) -> Option<Background> {
+        // Metadata is not shared.
+        let confirmed_at = self.verifier.borrow().confirmed_at(&order)?;
+        match received {
             Content::Body { bytes, media_type, etag } => {
                 let entry = Entry { bytes, media_type, etag, confirmed_at };
                 Some(Box::pin(cache::keep(order, entry)))
             }
             Content::NotModified => Some(Box::pin(cache::confirm(order, confirmed_at))),
-            Content::Failed => None,
+            Content::Redirect { .. } | Content::Failed => None,
         }
     }
 
-    async fn land(&self, order: FetchOrder, answer: Answer, clock: Clock) {
+    async fn land(&self, order: FetchOrder, answer: Answer, clock: Clock) -> Outcome {
         let landed = self.verifier.borrow_mut().land(order, answer, clock.now());
-        if let Landed::CheckSignature(request, pending) = landed {
-            let valid = self.keys.check(&request).await;
-            self.verifier.borrow_mut().list_signature_checked(pending, valid, clock.now());
-        }
+        let taken = match landed {
+            Landed::Settled { taken } => taken,
+            Landed::Fetch(order) => return Outcome::Follow(order),
+            Landed::CheckSignature(request, pending) => {
+                let valid = self.crypto.check(&request).await;
+                self.verifier.borrow_mut().list_signature_checked(pending, valid, clock.now())
+            }
+        };
+        if taken { Outcome::Taken } else { Outcome::Refused }
     }
+}
+
+/// What became of an answer.
+enum Outcome {
+    Taken,
+    Refused,
+    Follow(FetchOrder),
 }
 
 /// What remains to be done behind the response, if anything.

@@ -1,0 +1,44 @@
+//! The batch face.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use edgepass_verify::batch::Batch;
+use edgepass_web::crypto::WebCrypto;
+use js_sys::Promise;
+use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::future_to_promise;
+
+/// Judges lines, one after another.
+#[wasm_bindgen]
+pub struct BatchCore(Rc<State>);
+
+struct State {
+    /// Empty while a line is being judged.
+    batch: RefCell<Option<Batch>>,
+    crypto: WebCrypto,
+}
+
+#[wasm_bindgen]
+impl BatchCore {
+    /// A batch without sessions.
+    #[wasm_bindgen(constructor)]
+    #[expect(clippy::new_without_default, reason = "it is JavaScript that calls it")]
+    pub fn new() -> Self {
+        let batch = RefCell::new(Some(Batch::default()));
+        Self(Rc::new(State { batch, crypto: WebCrypto::default() }))
+    }
+
+    /// Judge a line; resolves to its answer in JSON. Await it before the next.
+    pub fn judge(&self, line: String) -> Promise {
+        let state = Rc::clone(&self.0);
+        future_to_promise(async move {
+            let mut batch =
+                state.batch.take().ok_or(JsError::new("lines are judged one after another"))?;
+            let answer = batch.judge(&line, &state.crypto).await;
+            state.batch.replace(Some(batch));
+            let text = serde_json::to_string(&answer).map_err(|_| JsError::new("no answer"))?;
+            Ok(text.into())
+        })
+    }
+}

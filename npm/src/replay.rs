@@ -1,0 +1,44 @@
+//! A store of used proofs that the program brings.
+
+use std::pin::Pin;
+
+use edgepass_verify::UnixMillis;
+use edgepass_verify::dpop::replay::{ProofUse, Replay};
+use edgepass_web::ReplayStore;
+use js_sys::{Function, Promise};
+use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::JsFuture;
+
+/// A function `(id, until) => Promise<boolean>`: whether this is the first use.
+pub(crate) struct HostReplay(Function);
+
+impl HostReplay {
+    pub(crate) fn new(first_use: Function) -> Self {
+        Self(first_use)
+    }
+
+    async fn ask(&self, used: ProofUse) -> Result<bool, JsValue> {
+        let id: String = used.id.iter().map(|octet| format!("{octet:02x}")).collect();
+        // Milliseconds since the epoch are far below 2^53.
+        let until = JsValue::from_f64(used.until.0 as f64);
+        let answer = self.0.call2(&JsValue::UNDEFINED, &id.into(), &until)?;
+        let first = JsFuture::from(Promise::resolve(&answer)).await?;
+        first.as_bool().ok_or(JsValue::UNDEFINED)
+    }
+}
+
+impl ReplayStore for HostReplay {
+    fn first_use(
+        &self,
+        used: ProofUse,
+        _now: UnixMillis,
+    ) -> Pin<Box<dyn Future<Output = Replay> + '_>> {
+        Box::pin(async move {
+            match self.ask(used).await {
+                Ok(true) => Replay::First,
+                Ok(false) => Replay::Seen,
+                Err(_) => Replay::Unavailable,
+            }
+        })
+    }
+}
