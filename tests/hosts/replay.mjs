@@ -1,7 +1,7 @@
 // Replaying vectors on a JavaScript host, through the package as its users import it.
 
 /** Judge every vector; gives `{ id, outcome }` for each that differs, and the number judged. */
-export async function replay({ Verifier }, file) {
+export default async function replay({ Verifier }, file) {
   const sessions = new Map();
   const wrong = [];
   for (const vector of file.vectors) {

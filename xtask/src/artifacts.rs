@@ -36,20 +36,8 @@ pub(crate) fn worker(tools: &Tools) -> anyhow::Result<()> {
 /// Build the npm package and pack it; gives the tarball.
 pub(crate) fn npm(tools: &Tools) -> anyhow::Result<PathBuf> {
     let folder = root().join("npm");
-    let target = "wasm32-unknown-unknown";
-    let arguments = ["build", "--quiet", "--locked", "--profile", "edge", "--package"];
-    let mut build = cargo(&arguments);
-    build.args(["edgepass-npm", "--target", target]);
-    step::run("compile the verifier to Wasm", &mut build)?;
-
     let wasm = folder.join("wasm");
-    let module = target_dir().join(target).join("edge/edgepass_npm.wasm");
-    let mut bind = tools.command(tools.cargo_tool("wasm-bindgen"));
-    bind.args(["--target", "web", "--omit-default-module-path", "--out-dir"]);
-    step::run("bind it to JavaScript", bind.arg(&wasm).arg(&module))?;
-    let bound = wasm.join("edgepass_npm_bg.wasm");
-    optimise(tools, &bound, &["-Oz", "--strip-debug", "--strip-producers"])?;
-    println!("  {} KB of Wasm", fs::metadata(&bound)?.len() / 1024);
+    bind(tools, "edgepass-npm", &wasm)?;
 
     let dist = folder.join("dist");
     if dist.exists() {
@@ -84,6 +72,31 @@ pub(crate) fn inspector(tools: &Tools) -> anyhow::Result<()> {
         fs::create_dir_all(to.parent().context("a file lies in a folder")?)?;
         fs::copy(root().join("npm/dist").join(part), to)?;
     }
+    Ok(())
+}
+
+/// Build the probe, which reads vectors of others on JavaScript hosts; gives its folder.
+pub(crate) fn probe(tools: &Tools) -> anyhow::Result<PathBuf> {
+    let folder = root().join("tests/wasm");
+    bind(tools, "edgepass-tests-wasm", &folder.join("wasm"))?;
+    Ok(folder)
+}
+
+/// Compile a crate with exports to Wasm, and bind it to JavaScript in `folder`.
+fn bind(tools: &Tools, package: &str, folder: &Path) -> anyhow::Result<()> {
+    let target = "wasm32-unknown-unknown";
+    let arguments = ["build", "--quiet", "--locked", "--profile", "edge", "--package"];
+    let mut build = cargo(&arguments);
+    build.args([package, "--target", target]);
+    step::run(&format!("compile {package} to Wasm"), &mut build)?;
+    let name = package.replace('-', "_");
+    let module = target_dir().join(target).join(format!("edge/{name}.wasm"));
+    let mut bind = tools.command(tools.cargo_tool("wasm-bindgen"));
+    bind.args(["--target", "web", "--omit-default-module-path", "--out-dir"]);
+    step::run("bind it to JavaScript", bind.arg(folder).arg(&module))?;
+    let bound = folder.join(format!("{name}_bg.wasm"));
+    optimise(tools, &bound, &["-Oz", "--strip-debug", "--strip-producers"])?;
+    println!("  {} KB of Wasm", fs::metadata(&bound)?.len() / 1024);
     Ok(())
 }
 

@@ -59,20 +59,25 @@ fn rust(_: &Tools) -> anyhow::Result<Tally> {
     let mut all = cargo(&["test", "--locked", "--workspace", "--features", features]);
     // The vectors are a suite of their own; the npm package has nothing native to test.
     all.args(["--exclude", "edgepass-npm", "--exclude", "edgepass-tests", "--no-fail-fast"]);
+    all.args(["--exclude", "edgepass-probe", "--exclude", "edgepass-tests-wasm"]);
     count_cargo(&mut tally, "cargo test", &mut all)?;
     Ok(tally)
 }
 
 fn vectors(tools: &Tools) -> anyhow::Result<Tally> {
     let mut tally = Tally::default();
-    let mut native =
-        cargo(&["test", "--locked", "--package", "edgepass-tests", "--test", "vectors"]);
+    let mut native = cargo(&["test", "--locked", "--package", "edgepass-tests", "--tests"]);
     count_cargo(&mut tally, "vectors, native", native.args(["--", "--nocapture"]))?;
     let clean = clean_install(tools)?;
     let mut others =
         tools.node(&["--test", "--test-reporter=spec", "tests/hosts/vectors.test.mjs"]);
     others.env("EDGEPASS_INSTALLED", &clean).env("EDGEPASS_CHROMIUM", tools::chromium()?);
     count_node(&mut tally, "vectors in Node, workerd and Chromium", &mut others)?;
+    let mut others =
+        tools.node(&["--test", "--test-reporter=spec", "tests/hosts/third-party.test.mjs"]);
+    others.env("EDGEPASS_PROBE", artifacts::probe(tools)?);
+    others.env("EDGEPASS_CHROMIUM", tools::chromium()?);
+    count_node(&mut tally, "vectors of others in Node, workerd and Chromium", &mut others)?;
     Ok(tally)
 }
 

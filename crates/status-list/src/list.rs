@@ -88,9 +88,6 @@ pub enum ListError {
     /// It would inflate to more than the policy allows.
     #[error("the list is larger than allowed")]
     TooLarge,
-    /// It holds no status at all.
-    #[error("the list is empty")]
-    Empty,
 }
 
 impl StatusList {
@@ -102,9 +99,6 @@ impl StatusList {
     pub fn decode(bits: Bits, lst: &str, max_bytes: usize) -> Result<Self, ListError> {
         let compressed = base64url::decode(lst).ok_or(ListError::NotBase64url)?;
         let bytes = inflate(&compressed, max_bytes)?;
-        if bytes.is_empty() {
-            return Err(ListError::Empty);
-        }
         Ok(Self { bits, bytes })
     }
 

@@ -1,0 +1,95 @@
+// Running the same task on every JavaScript host: Node, real workerd, real Chromium.
+//
+// A library is a folder with `face/{node,workerd,browser}.js` and `wasm/*.wasm`; a task is a module of
+// this folder whose default export takes the library and some data and gives back data.
+
+import { createServer } from 'node:http';
+import { readFileSync, readdirSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { build } from 'esbuild';
+import { Log, LogLevel, Miniflare, convertV4MiniflareOptions } from 'miniflare';
+import { launch } from './browser.mjs';
+import { serveFolder } from '../../xtask/stage/static.mjs';
+
+const here = dirname(fileURLToPath(import.meta.url));
+
+/** By name: `(t, library, task, data) => outcome`. */
+export const HOSTS = { node: inNode, workerd: inWorkerd, chromium: inChromium };
+
+async function inNode(t, library, task, data) {
+  const own = await import(pathToFileURL(join(library, 'face/node.js')));
+  return (await import(`./${task}`)).default(own, data);
+}
+
+async function inWorkerd(t, library, task, data) {
+  const url = await startWorkerd(t, library, `
+    import * as library from 'library';
+    import task from './${task}';
+    export default { async fetch(request) {
+      return Response.json(await task(library, await request.json()));
+    } };`);
+  const response = await fetch(url, { method: 'POST', body: JSON.stringify(data) });
+  if (response.status !== 200) throw new Error(await response.text());
+  return response.json();
+}
+
+/** Run a Worker, bundled as wrangler does it: the Wasm module left an import. */
+export async function startWorkerd(t, library, contents, more = {}) {
+  const name = readdirSync(join(library, 'wasm')).find((file) => file.endsWith('.wasm'));
+  const bundle = await build({
+    stdin: { contents, resolveDir: here },
+    bundle: true, write: false, format: 'esm', conditions: ['workerd'],
+    alias: { library: join(library, 'face/workerd.js') },
+    plugins: [{
+      name: 'wasm', setup: ({ onResolve }) => onResolve({ filter: /\.wasm$/ }, () => ({
+        path: `./${name}`, external: true,
+      })),
+    }],
+  });
+  const workerd = new Miniflare(convertV4MiniflareOptions({
+    host: '127.0.0.1', port: 0, cf: false, log: new Log(LogLevel.ERROR), name: 'task',
+    compatibilityDate: '2026-10-01', modulesRoot: '/',
+    modules: [
+      { type: 'ESModule', path: '/worker.mjs', contents: bundle.outputFiles[0].text },
+      {
+        type: 'CompiledWasm', path: `/${name}`,
+        contents: readFileSync(join(library, 'wasm', name)),
+      },
+    ],
+    ...more,
+  }));
+  t.after(() => workerd.dispose());
+  return workerd.ready;
+}
+
+async function inChromium(t, library, task, data) {
+  const serve = { library: serveFolder(library), hosts: serveFolder(here) };
+  const page = `<!doctype html><link rel=icon href="data:,"><script type="importmap">
+    {"imports": {"library": "/library/face/browser.js"}}</script>
+    <script type="module">
+      import * as library from 'library';
+      import task from '/hosts/${task}';
+      globalThis.outcome = await task(library, await (await fetch('/data')).json());
+    </script>`;
+  const server = createServer((request, response) => {
+    if (request.url === '/data') {
+      return response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(data));
+    }
+    const [, name, rest] = /^\/([a-z]+)(\/.*)$/.exec(request.url) ?? [];
+    if (!name) return response.writeHead(200, { 'content-type': 'text/html' }).end(page);
+    request.url = rest;
+    return serve[name](request, response);
+  });
+  await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
+  t.after(() => server.close());
+  const browser = await launch();
+  t.after(() => browser.close());
+  const tab = await browser.newPage();
+  const problems = [];
+  tab.on('pageerror', (error) => problems.push(error.message));
+  await tab.goto(`http://127.0.0.1:${server.address().port}/`);
+  await tab.waitForFunction(() => globalThis.outcome, undefined, { timeout: 300_000 })
+    .catch((error) => { throw new Error(`${error.message} ${problems}`); });
+  return tab.evaluate(() => globalThis.outcome);
+}
