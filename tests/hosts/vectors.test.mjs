@@ -26,6 +26,33 @@ for (const [host, run] of Object.entries(HOSTS)) {
   });
 }
 
+const lines = readFileSync(new URL('../vectors/batch.jsonl', import.meta.url), 'utf8').trim()
+  .split('\n').map((line) => JSON.parse(line));
+
+for (const [host, run] of Object.entries(HOSTS)) {
+  test(`${host}: every line of a batch gives its answer`, async (t) => {
+    const answers = await run(t, packageFolder, 'batch.mjs', lines);
+    assert.equal(answers.length, lines.length);
+    answers.forEach(({ id, message, ...answer }, position) => {
+      assert.equal(id, lines[position].id);
+      assert.deepEqual(answer, lines[position].expect, `${id} ${message ?? ''}`);
+    });
+    console.log(`${host}: ${lines.length} lines`);
+  });
+}
+
+test('node: a batch takes objects, their texts, or one text, and answers with lines', async () => {
+  const resolve = createRequire(join(installed, 'anything.js')).resolve;
+  const { verifyBatch } = await import(pathToFileURL(resolve('edgepass')));
+  const some = [...lines.slice(0, 5), { id: 'no line' }];
+  const texts = some.map((line) => JSON.stringify(line));
+  const answers = await verifyBatch(some);
+  assert.deepEqual(answers.map(({ verdict }) => verdict), [...some.slice(0, 5).map(({ expect }) => expect.verdict), 'error']);
+  assert.deepEqual((await verifyBatch(texts)).map(String), answers.map(String));
+  assert.deepEqual((await verifyBatch(`${texts.join('\n')}\n`)).map(String), answers.map(String));
+  assert.deepEqual(JSON.parse(answers[5]), { ...answers[5] });
+});
+
 test('node: require works as well as import', () => {
   const require = createRequire(join(installed, 'anything.js'));
   const { Verifier } = require('edgepass');

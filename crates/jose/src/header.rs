@@ -25,16 +25,11 @@ pub enum HeaderError {
     /// A registered member has the wrong type, or `alg` is absent.
     #[error("a registered header member has the wrong type, or alg is absent")]
     MemberInvalid,
-    /// `kid` is longer than [`MAX_KEY_ID_BYTES`].
-    #[error("kid is longer than {MAX_KEY_ID_BYTES} bytes")]
-    KeyIdTooLong,
-    /// `crit`, `b64`, `zip` or `enc`: extensions that change how the object is read.
-    #[error("crit, b64, zip and enc are not supported")]
+    /// `crit`, `b64`, `zip` or `enc`, or a `cty` that says the payload is a JWT: what changes how the
+    /// object is read.
+    #[error("crit, b64, zip, enc and nested JWTs are not supported")]
     ExtensionNotSupported,
 }
-
-/// The longest `kid` that is looked up.
-pub const MAX_KEY_ID_BYTES: usize = 256;
 
 impl JoseHeader {
     /// Parse the decoded header.
@@ -46,13 +41,13 @@ impl JoseHeader {
         if ["crit", "b64", "zip", "enc"].iter().any(|name| members.contains_key(*name)) {
             return Err(HeaderError::ExtensionNotSupported);
         }
-        let key_id = string(&members, "kid")?;
-        if key_id.as_ref().is_some_and(|key_id| key_id.len() > MAX_KEY_ID_BYTES) {
-            return Err(HeaderError::KeyIdTooLong);
+        // RFC 7519 §5.2: `cty` is JWT where a JWT lies in the payload.
+        if string(&members, "cty")?.is_some_and(|cty| is_media_type(&cty, "JWT")) {
+            return Err(HeaderError::ExtensionNotSupported);
         }
         Ok(Self {
             algorithm: string(&members, "alg")?.ok_or(HeaderError::MemberInvalid)?,
-            key_id,
+            key_id: string(&members, "kid")?,
             typ: string(&members, "typ")?,
             members,
         })
@@ -71,19 +66,22 @@ impl JoseHeader {
     /// Whether `typ` is the media type `application/<subtype>`, compared as media types are:
     /// without case, and with `application/` left out or not (RFC 7515 §4.1.9).
     pub fn has_type(&self, subtype: &str) -> bool {
-        let Some(typ) = self.typ.as_deref() else { return false };
-        let prefix = "application/";
-        let short = match typ.get(..prefix.len()) {
-            Some(start) if start.eq_ignore_ascii_case(prefix) => &typ[prefix.len()..],
-            _ => typ,
-        };
-        short.eq_ignore_ascii_case(subtype)
+        self.typ.as_deref().is_some_and(|typ| is_media_type(typ, subtype))
     }
 
     /// All members, for display.
     pub fn members(&self) -> &JsonObject {
         &self.members
     }
+}
+
+fn is_media_type(text: &str, subtype: &str) -> bool {
+    const PREFIX: &str = "application/";
+    let short = match text.split_at_checked(PREFIX.len()) {
+        Some((start, rest)) if start.eq_ignore_ascii_case(PREFIX) => rest,
+        _ => text,
+    };
+    short.eq_ignore_ascii_case(subtype)
 }
 
 fn string(members: &JsonObject, name: &str) -> Result<Option<String>, HeaderError> {
@@ -111,6 +109,9 @@ mod tests {
             (r#"{"alg":"ES256","b64":true}"#, ExtensionNotSupported),
             (r#"{"alg":"ES256","zip":"DEF"}"#, ExtensionNotSupported),
             (r#"{"alg":"dir","enc":"A128GCM"}"#, ExtensionNotSupported),
+            (r#"{"alg":"ES256","cty":"jwt"}"#, ExtensionNotSupported),
+            (r#"{"alg":"ES256","cty":"application/JWT"}"#, ExtensionNotSupported),
+            (r#"{"alg":"ES256","cty":1}"#, MemberInvalid),
             (r#"{"alg":"ES256","alg":"ES256"}"#, NotAnObject),
             (r#"["ES256"]"#, NotAnObject),
         ] {

@@ -1,0 +1,5 @@
+// Lines of the batch face, through the package as its users import it.
+
+export default async function judge({ verifyBatch }, lines) {
+  return verifyBatch(lines);
+}

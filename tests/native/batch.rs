@@ -1,0 +1,73 @@
+//! The batch face on the native host.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "this is a test")]
+
+use std::collections::BTreeMap;
+
+use edgepass::native::NativeCrypto;
+use edgepass_verify::batch::Batch;
+use serde_json::{Value, json};
+
+const LINES: &str = include_str!("../vectors/batch.jsonl");
+
+#[tokio::test]
+async fn every_line_gives_its_answer() {
+    let mut batch = Batch::default();
+    let mut families: BTreeMap<String, u32> = BTreeMap::new();
+    let mut wrong = Vec::new();
+    for text in LINES.lines() {
+        let line: Value = serde_json::from_str(text).unwrap();
+        let id = line["id"].as_str().unwrap();
+        *families.entry(id.split('/').next().unwrap().to_owned()).or_default() += 1;
+        let answer = serde_json::to_value(batch.judge(text, &NativeCrypto).await).unwrap();
+        let members = ["verdict", "code", "stale", "fetched"].map(|name| answer[name].clone());
+        let expected = ["verdict", "code", "stale", "fetched"].map(|name| &line["expect"][name]);
+        if members.iter().ne(expected) || answer["id"] != line["id"] {
+            wrong.push(format!("{id}: {answer} instead of {}", line["expect"]));
+        }
+    }
+    println!("native: {} lines {families:?}", LINES.lines().count());
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Whatever is refused, the answer says nothing that the line says.
+#[tokio::test]
+async fn an_answer_holds_nothing_of_the_token() {
+    let mut batch = Batch::default();
+    for text in LINES.lines() {
+        let line: Value = serde_json::from_str(text).unwrap();
+        let mut answer = serde_json::to_value(batch.judge(text, &NativeCrypto).await).unwrap();
+        answer["id"] = Value::Null;
+        answer["fetched"] = Value::Null;
+        let said = answer.to_string();
+        let headers = line["request"]["headers"].as_array().cloned().unwrap_or_default();
+        let tokens = headers.iter().filter_map(|header| header[1].as_str());
+        for token in tokens.chain(line["token"].as_str()) {
+            for part in token.split(['.', ' ']).filter(|part| part.len() > 8) {
+                assert!(!said.contains(part), "{}: {said}", line["id"]);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_unusable_line_is_answered_and_the_run_goes_on() {
+    let mut batch = Batch::default();
+    for (line, id) in [
+        ("", Value::Null),
+        ("not json", Value::Null),
+        ("[]", Value::Null),
+        ("{}", Value::Null),
+        (r#"{"id":"a"}"#, json!("a")),
+        (r#"{"id":7,"token":1}"#, json!(7)),
+        (r#"{"id":"a","id":"b"}"#, Value::Null),
+        (&format!("{}{}", "[".repeat(100_000), "]".repeat(100_000)), Value::Null),
+    ] {
+        let answer = serde_json::to_value(batch.judge(line, &NativeCrypto).await).unwrap();
+        assert_eq!((&answer["verdict"], &answer["id"]), (&json!("error"), &id));
+        assert!(answer["message"].is_string() && answer["code"].is_null());
+    }
+    let first = LINES.lines().next().unwrap();
+    let answer = serde_json::to_value(batch.judge(first, &NativeCrypto).await).unwrap();
+    assert_eq!(answer["verdict"], "accepted");
+}
