@@ -23,7 +23,6 @@ struct State {
 impl BatchCore {
     /// A batch without sessions.
     #[wasm_bindgen(constructor)]
-    #[expect(clippy::new_without_default, reason = "it is JavaScript that calls it")]
     pub fn new() -> Self {
         let batch = RefCell::new(Some(Batch::default()));
         Self(Rc::new(State { batch, crypto: WebCrypto::default() }))

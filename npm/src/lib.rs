@@ -2,6 +2,20 @@
 //!
 //! What a program uses is the TypeScript face in `face/`; these are its hidden half.
 
+// Nothing that a caller sends may end the process or the isolate.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::unreachable,
+        clippy::unwrap_used
+    )
+)]
+
 mod batch;
 mod replay;
 

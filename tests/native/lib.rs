@@ -101,7 +101,6 @@ impl Replay {
             any_of: scope(vector, &vector.demand.any_of),
             audience: vector.demand.audience.clone(),
             stale_if_error: vector.demand.stale_if_error.map(|duration| duration.0),
-            ..Demand::default()
         };
         let keys = keys(vector, file, &policy);
         let mut alone = match Verifier::new(policy, keys) {

@@ -3,6 +3,20 @@
 //! `Env` gives the policy's surroundings, a request gives a verdict, a verdict gives a response;
 //! what a token is worth is decided in `edgepass-verify`.
 
+// Nothing that a caller sends may end the process or the isolate.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::unreachable,
+        clippy::unwrap_used
+    )
+)]
+
 mod caller;
 mod forward;
 mod policy;

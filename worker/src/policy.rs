@@ -184,7 +184,7 @@ fn pattern(path: &str) -> Result<Vec<Segment>, String> {
     const FORM: &str = "path: write segments after \"/\": literal, {name}, or a final *";
     let rest = path.strip_prefix('/').ok_or(FORM)?;
     let parts: Vec<&str> = rest.split('/').collect();
-    let last = parts.len() - 1;
+    let last = parts.len().saturating_sub(1);
     let segment = |(position, part): (usize, &&str)| {
         let literal = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~!$&'()+,=:@".contains(&byte);
         match *part {

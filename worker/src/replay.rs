@@ -82,7 +82,7 @@ impl DurableObject for UsedProofs {
         if left.raw().next().is_none() {
             storage.delete_all().await?;
         } else {
-            storage.set_alarm(at(now as i64 + SWEEP_MILLIS)).await?;
+            storage.set_alarm(at((now as i64).saturating_add(SWEEP_MILLIS))).await?;
         }
         Response::empty()
     }

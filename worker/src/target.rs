@@ -56,7 +56,7 @@ fn is_unambiguous(path: &str) -> bool {
         }
         let mut digit = || char::from(bytes.next()?).to_digit(16);
         let (Some(high), Some(low)) = (digit(), digit()) else { return false };
-        let escaped = (high * 16 + low) as u8;
+        let escaped = (high << 4 | low) as u8;
         let needless = escaped.is_ascii_alphanumeric() || b"-._~".contains(&escaped);
         if needless || escaped.is_ascii_control() || b"/\\%".contains(&escaped) {
             return false;

@@ -3,6 +3,20 @@
 //! The rules here are the strictest of all hosts' and are applied before any host's own crypto sees
 //! a key, so that a token has one verdict everywhere.
 
+// Nothing that a caller sends may end the process or the isolate.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::unreachable,
+        clippy::unwrap_used
+    )
+)]
+
 pub mod ed25519;
 
 use edgepass_jose::PublicKey;

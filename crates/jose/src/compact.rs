@@ -47,7 +47,7 @@ impl CompactJws {
         };
         let decode = |part| base64url::decode(part).ok_or(CompactError::NotThreeParts);
         Ok(Self {
-            signing_input_length: header.len() + 1 + payload.len(),
+            signing_input_length: header.len().saturating_add(1).saturating_add(payload.len()),
             header: JoseHeader::parse(&decode(header)?)?,
             payload: decode(payload)?,
             signature: decode(signature)?,

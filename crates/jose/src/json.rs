@@ -44,7 +44,7 @@ impl Strict {
         if self.depth >= MAX_DEPTH {
             return Err(E::custom("too deep"));
         }
-        Ok(Self { depth: self.depth + 1 })
+        Ok(Self { depth: self.depth.saturating_add(1) })
     }
 }
 

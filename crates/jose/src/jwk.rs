@@ -148,7 +148,7 @@ fn rsa(members: &JsonObject) -> Result<PublicKey, JwkError> {
         e.iter().try_fold(0_u32, |sum, byte| sum.checked_mul(256)?.checked_add((*byte).into()));
     let accepted = exponent.is_some_and(|exponent| RSA_EXPONENTS.contains(&exponent));
     // The top bit set makes the length in bits a multiple of 8.
-    if RSA_BITS.contains(&(n.len() * 8)) && top_bit_set && odd && accepted {
+    if RSA_BITS.contains(&n.len().saturating_mul(8)) && top_bit_set && odd && accepted {
         Ok(PublicKey::Rsa { n, e })
     } else {
         Err(JwkError::KeyInvalid)

@@ -3,6 +3,20 @@
 //! Everything here reads hostile bytes and gives either a value that cannot be malformed or a typed
 //! refusal. Nothing here checks a signature, reads a clock or knows a policy.
 
+// Nothing that a caller sends may end the process or the isolate.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::unreachable,
+        clippy::unwrap_used
+    )
+)]
+
 pub mod algorithm;
 pub mod base64url;
 pub mod claims;

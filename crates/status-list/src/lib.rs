@@ -2,6 +2,20 @@
 //!
 //! Written against draft-ietf-oauth-status-list-20; the draft is in the RFC Editor's queue.
 
+// Nothing that a caller sends may end the process or the isolate.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::unreachable,
+        clippy::unwrap_used
+    )
+)]
+
 pub mod claims;
 #[cfg(feature = "encoder")]
 pub mod encoder;

@@ -39,8 +39,24 @@ impl Bits {
         }
     }
 
-    fn per_byte(self) -> u64 {
-        8 / u64::from(self.number())
+    /// How many statuses a byte holds, as a power of two.
+    fn per_byte_log2(self) -> u32 {
+        match self {
+            Self::One => 3,
+            Self::Two => 2,
+            Self::Four => 1,
+            Self::Eight => 0,
+        }
+    }
+
+    /// A status' bits, all set.
+    fn mask(self) -> u8 {
+        match self {
+            Self::One => 1,
+            Self::Two => 3,
+            Self::Four => 15,
+            Self::Eight => 255,
+        }
     }
 }
 
@@ -105,7 +121,7 @@ impl StatusList {
     /// A list of `entries` statuses, all valid, rounded up to whole bytes.
     #[cfg(feature = "encoder")]
     pub fn all_valid(bits: Bits, entries: u32) -> Self {
-        let bytes = u64::from(entries).div_ceil(bits.per_byte());
+        let bytes = u64::from(entries).div_ceil(1 << bits.per_byte_log2());
         Self { bits, bytes: vec![0; bytes as usize] }
     }
 
@@ -126,7 +142,7 @@ impl StatusList {
     /// Source: draft-ietf-oauth-status-list-20 §4.1: least significant bits first.
     pub fn status(&self, index: u64) -> Option<StatusType> {
         let (byte, shift, mask) = self.locate(index)?;
-        Some(StatusType::from((self.bytes.get(byte)? >> shift) & mask))
+        Some(StatusType::from(self.bytes.get(byte)?.checked_shr(shift)? & mask))
     }
 
     /// How many bits one status takes.
@@ -136,7 +152,7 @@ impl StatusList {
 
     /// How many statuses the list covers.
     pub fn entries(&self) -> u64 {
-        self.bytes.len() as u64 * self.bits.per_byte()
+        (self.bytes.len() as u64).saturating_mul(1 << self.bits.per_byte_log2())
     }
 
     /// The packed bytes.
@@ -146,10 +162,11 @@ impl StatusList {
 
     /// Byte, shift and mask of an entry.
     fn locate(&self, index: u64) -> Option<(usize, u32, u8)> {
-        let width = u32::from(self.bits.number());
-        let byte = usize::try_from(index / self.bits.per_byte()).ok()?;
-        let shift = (index % self.bits.per_byte()) as u32 * width;
-        let mask = (0xff_u16 >> (8 - width)) as u8;
+        let per_byte_log2 = self.bits.per_byte_log2();
+        let byte = usize::try_from(index >> per_byte_log2).ok()?;
+        // The position in the byte, times the width of a status.
+        let position = (index & !(u64::MAX << per_byte_log2)) as u32;
+        let (shift, mask) = (position.checked_mul(self.bits.number().into())?, self.bits.mask());
         (byte < self.bytes.len()).then_some((byte, shift, mask))
     }
 }
@@ -166,8 +183,8 @@ fn inflate(input: &[u8], max_bytes: usize) -> Result<Vec<u8>, ListError> {
         let rest = input.get(read..).unwrap_or_default();
         let (status, consumed, produced) =
             decompress(&mut inflator, rest, &mut output, written, FLAGS);
-        read += consumed;
-        written += produced;
+        read = read.saturating_add(consumed);
+        written = written.saturating_add(produced);
         match status {
             TINFLStatus::Done if read == input.len() && written <= max_bytes => {
                 output.truncate(written);

@@ -8,6 +8,20 @@
 //! The checks run in a fixed order ([`error::Step`]); the code returned is that of the first that
 //! failed, and no status list is fetched for a token that has already failed.
 
+// Nothing that a caller sends may end the process or the isolate.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::unreachable,
+        clippy::unwrap_used
+    )
+)]
+
 pub mod batch;
 mod binding;
 pub mod check;

@@ -10,9 +10,12 @@ use crate::url;
 /// Source: [RFC 8414 §3.1](https://www.rfc-editor.org/rfc/rfc8414#section-3.1).
 pub fn metadata_url(issuer: &str) -> String {
     let issuer = issuer.strip_suffix('/').unwrap_or(issuer);
-    let authority = issuer.find("://").map_or(0, |scheme| scheme + 3);
-    let path = issuer[authority..].find('/').map_or(issuer.len(), |slash| authority + slash);
-    format!("{}/.well-known/oauth-authorization-server{}", &issuer[..path], &issuer[path..])
+    let (scheme, rest) = issuer.split_once("://").unwrap_or(("https", issuer));
+    let (authority, path) = match rest.split_once('/') {
+        Some((authority, path)) => (authority, format!("/{path}")),
+        None => (rest, String::new()),
+    };
+    format!("{scheme}://{authority}/.well-known/oauth-authorization-server{path}")
 }
 
 /// `jwks_uri` of a metadata document, if the document is that of `issuer`.

@@ -400,7 +400,8 @@ impl Verifier {
         status: Option<StatusReport>,
         now: UnixMillis,
     ) -> Progress {
-        let challenge = outcome.is_err().then(|| self.challenge(check, now)).unwrap_or_default();
+        let challenge =
+            if outcome.is_err() { self.challenge(check, now) } else { Challenge::default() };
         Progress::Decided(Verdict {
             outcome,
             status,

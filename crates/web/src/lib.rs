@@ -5,6 +5,20 @@
 //! scope. This crate exports nothing to JavaScript: whatever it exported would become part of the
 //! interface of every Worker that links it.
 
+// Nothing that a caller sends may end the process or the isolate.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::unreachable,
+        clippy::unwrap_used
+    )
+)]
+
 mod cache;
 pub mod clock;
 pub mod crypto;

@@ -2,7 +2,7 @@
 //! replayed line by line.
 //!
 //! A line says what the verifier is asked, when, under which policy and keys, and what the world
-//! would have answered; see [`line`] for its form. Nothing is fetched and no clock is read, so that
+//! would have answered; see [`mod@line`] for its form. Nothing is fetched and no clock is read, so that
 //! every host gives every line the same answer.
 
 pub mod line;

@@ -21,8 +21,8 @@ pub enum NonceRule {
 /// The secrets that nonces are signed with, shared by every isolate. The first signs; both are
 /// accepted, so that a secret can be exchanged without refusing a client.
 pub struct NonceSecrets {
-    current: Secret,
-    previous: Option<Secret>,
+    current: Box<Secret>,
+    previous: Option<Box<Secret>>,
 }
 
 /// A code that has taken in its key.
@@ -72,8 +72,8 @@ impl NonceSecrets {
     /// [`SecretTooShort`].
     pub fn new(current: Vec<u8>, previous: Option<Vec<u8>>) -> Result<Self, SecretTooShort> {
         Ok(Self {
-            current: Secret::new(current)?,
-            previous: previous.map(Secret::new).transpose()?,
+            current: Box::new(Secret::new(current)?),
+            previous: previous.map(Secret::new).transpose()?.map(Box::new),
         })
     }
 
