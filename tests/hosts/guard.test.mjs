@@ -3,57 +3,12 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import test from 'node:test';
-import { Log, LogLevel, Miniflare, convertV4MiniflareOptions } from 'miniflare';
+import { start } from './guard.mjs';
 
-const { EDGEPASS_GUARD: build, EDGEPASS_ISSUER: issuer, EDGEPASS_PROGRAM: program, EDGEPASS_FOLDER: folder } = process.env;
+const { EDGEPASS_ISSUER: issuer, EDGEPASS_PROGRAM: program, EDGEPASS_FOLDER: folder } = process.env;
 const authorization = `Bearer ${execFileSync(
   program, ['issue', '--role', 'invoice-clerk'], { cwd: folder, encoding: 'utf8' },
 ).trim()}`;
-
-const ORIGIN = `
-  const encoder = new TextEncoder();
-  export default { async fetch(request) {
-    const { pathname } = new URL(request.url);
-    if (request.headers.get('upgrade') === 'websocket') {
-      const [client, server] = Object.values(new WebSocketPair());
-      server.accept();
-      server.addEventListener('message', ({ data }) => server.send('echo ' + data));
-      return new Response(null, { status: 101, webSocket: client });
-    }
-    if (pathname === '/reports/slow') {
-      const { readable, writable } = new TransformStream();
-      const writer = writable.getWriter();
-      (async () => {
-        await writer.write(encoder.encode('first'));
-        await new Promise((resolve) => setTimeout(resolve, 300));
-        await writer.write(encoder.encode('second'));
-        await writer.close();
-      })();
-      return new Response(readable);
-    }
-    return Response.json({ url: request.url, told: request.headers.get('x-edgepass-subject') });
-  } };`;
-
-async function start(t, worker) {
-  const logged = [];
-  const guard = new Miniflare(convertV4MiniflareOptions({
-    host: '127.0.0.1', port: 0, cf: false, log: new Log(LogLevel.ERROR),
-    handleStructuredLogs: ({ message }) => logged.push(message),
-    workers: [
-      {
-        name: 'guard', compatibilityDate: '2026-10-01', modulesRoot: build,
-        modules: [
-          { type: 'ESModule', path: `${build}/index.js` },
-          { type: 'CompiledWasm', path: `${build}/index_bg.wasm` },
-        ],
-        ...worker,
-      },
-      { name: 'origin', compatibilityDate: '2026-10-01', modules: true, script: ORIGIN },
-    ],
-  }));
-  t.after(() => guard.dispose());
-  return { url: await guard.ready, logged };
-}
 
 const bound = {
   bindings: { ISSUER: issuer, AUDIENCE: 'https://api.example' }, serviceBindings: { ORIGIN: 'origin' },

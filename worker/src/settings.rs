@@ -11,6 +11,7 @@ use edgepass_web::{CacheTier, IsolateReplay, ReplayStore, WebVerifier};
 use serde::Deserialize;
 use serde_json::Value;
 use worker::Env;
+use worker::js_sys::{JSON, Reflect};
 
 use crate::policy::{GuardPolicy, PolicyText};
 use crate::replay::SharedReplay;
@@ -91,25 +92,27 @@ struct IssuerText {
 fn issuers(env: &Env) -> Result<Vec<(Policy, KeySource)>, String> {
     let variable = |name| env.var(name).ok().map(|value| value.to_string());
     let required = |name| variable(name).ok_or(format!("set the variable {name}"));
-    let Ok(several) = env.object_var::<Value>("ISSUERS") else {
-        let audience = OneOrMany::One(required("AUDIENCE")?);
-        let config = PolicyConfig::new(required("ISSUER")?, audience);
+    let Some(several) = json_variable(env, "ISSUERS") else {
+        let issuer = required("ISSUER")?;
+        let config = PolicyConfig::new(issuer, OneOrMany::One(required("AUDIENCE")?));
         return Ok(vec![trusted(config, variable("JWKS_URI"), "JWKS_URI")?]);
     };
     if variable("ISSUER").is_some() {
         return Err("set either ISSUERS or ISSUER".into());
     }
-    // A JSON binding, or a variable that holds its text.
-    let several: Vec<IssuerText> = match several {
-        Value::String(text) => serde_json::from_str(&text),
-        value => serde_json::from_value(value),
-    }
-    .map_err(|error| format!("ISSUERS: {error}"))?;
+    let several: Vec<IssuerText> =
+        serde_json::from_str(&several).map_err(|error| format!("ISSUERS: {error}"))?;
     let one = |issuer: IssuerText| {
         let config = serde_json::from_value(Value::Object(issuer.policy));
         trusted(config.map_err(|error| format!("ISSUERS: {error}"))?, issuer.jwks_uri, "jwks_uri")
     };
     several.into_iter().map(one).collect()
+}
+
+/// A variable that is JSON, or a text that holds it.
+fn json_variable(env: &Env, name: &str) -> Option<String> {
+    let value = Reflect::get(env.as_ref(), &name.into()).ok()?;
+    value.as_string().or_else(|| JSON::stringify(&value).ok()?.as_string())
 }
 
 fn trusted(

@@ -102,7 +102,9 @@ fn journey_suite(tools: &Tools) -> anyhow::Result<Tally> {
 /// The guard with other surroundings than the demo's.
 fn guard_tests(tally: &mut Tally, tools: &Tools, system: &System) -> anyhow::Result<()> {
     let (program, folder) = system.program();
-    let mut test = tools.node(&["--test", "--test-reporter=spec", "tests/hosts/guard.test.mjs"]);
+    let files = ["tests/hosts/guard.test.mjs", "tests/hosts/sender.test.mjs"];
+    let mut test = tools.node(&["--test", "--test-reporter=spec"]);
+    test.args(files);
     test.env("EDGEPASS_GUARD", root().join("worker/build")).env("EDGEPASS_ISSUER", &system.issuer);
     test.env("EDGEPASS_PROGRAM", program).env("EDGEPASS_FOLDER", folder);
     count_node(tally, "the guard's surroundings", &mut test)

@@ -1,7 +1,7 @@
 //! `edgepass verify --batch`.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::Path;
 
 use anyhow::Context;
@@ -23,7 +23,8 @@ pub(super) async fn run(source: &Path) -> anyhow::Result<Exit> {
         })?;
         Box::new(BufReader::new(file))
     };
-    let mut output = BufWriter::new(io::stdout());
+    // By the line, so that whoever feeds us lines gets each answer before the next.
+    let mut output = io::stdout().lock();
     let mut batch = Batch::default();
     let mut tally = Tally::default();
     let mut line = Vec::new();
@@ -40,10 +41,6 @@ pub(super) async fn run(source: &Path) -> anyhow::Result<Exit> {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(Exit::Ok),
             written => written.context("stdout cannot be written")?,
         }
-    }
-    match output.flush() {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
-        flushed => flushed.context("stdout cannot be written")?,
     }
     tally.report();
     Ok(Exit::Ok)

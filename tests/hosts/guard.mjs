@@ -1,0 +1,53 @@
+// The guard in workerd, with surroundings of a test's own.
+
+import { Log, LogLevel, Miniflare, convertV4MiniflareOptions } from 'miniflare';
+
+const { EDGEPASS_GUARD: build } = process.env;
+
+const guardWorker = {
+  name: 'guard', compatibilityDate: '2026-10-01', modulesRoot: build,
+  modules: [
+    { type: 'ESModule', path: `${build}/index.js` },
+    { type: 'CompiledWasm', path: `${build}/index_bg.wasm` },
+  ],
+};
+
+const ORIGIN = `
+  const encoder = new TextEncoder();
+  export default { async fetch(request) {
+    const { pathname } = new URL(request.url);
+    if (request.headers.get('upgrade') === 'websocket') {
+      const [client, server] = Object.values(new WebSocketPair());
+      server.accept();
+      server.addEventListener('message', ({ data }) => server.send('echo ' + data));
+      return new Response(null, { status: 101, webSocket: client });
+    }
+    if (pathname === '/reports/slow') {
+      const { readable, writable } = new TransformStream();
+      const writer = writable.getWriter();
+      (async () => {
+        await writer.write(encoder.encode('first'));
+        await new Promise((resolve) => setTimeout(resolve, 300));
+        await writer.write(encoder.encode('second'));
+        await writer.close();
+      })();
+      return new Response(readable);
+    }
+    return Response.json({ url: request.url, told: request.headers.get('x-edgepass-subject') });
+  } };`;
+
+/** The guard in workerd, in front of an origin bound as a service; more workers beside it. */
+export async function start(t, worker, ...others) {
+  const logged = [];
+  const guard = new Miniflare(convertV4MiniflareOptions({
+    host: '127.0.0.1', port: 0, cf: false, log: new Log(LogLevel.ERROR),
+    handleStructuredLogs: ({ message }) => logged.push(message),
+    workers: [
+      { ...guardWorker, ...worker },
+      ...others.map((other) => ({ ...guardWorker, ...other })),
+      { name: 'origin', compatibilityDate: '2026-10-01', modules: true, script: ORIGIN },
+    ],
+  }));
+  t.after(() => guard.dispose());
+  return { guard, url: await guard.ready, logged };
+}
