@@ -8,13 +8,14 @@ use crate::{closure, suites};
 
 type Step = fn() -> anyhow::Result<()>;
 
-const STEPS: [(&str, Step); 7] = [
+const STEPS: [(&str, Step); 8] = [
     ("fmt", fmt),
     ("clippy", clippy),
     ("docs", docs),
     ("closure", closure::check),
     ("deny", deny),
     ("deploy", deploy),
+    ("fuzz", fuzz),
     ("test", test),
 ];
 
@@ -78,6 +79,10 @@ fn deploy() -> anyhow::Result<()> {
     deploy.env("XDG_CONFIG_HOME", tools::target_dir().join("wrangler"));
     step::run("wrangler deploy --dry-run", &mut deploy)?;
     closure::check_exports()
+}
+
+fn fuzz() -> anyhow::Result<()> {
+    crate::fuzz::run(crate::fuzz::SECONDS)
 }
 
 fn test() -> anyhow::Result<()> {

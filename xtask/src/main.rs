@@ -4,6 +4,7 @@ mod artifacts;
 mod ci;
 mod closure;
 mod demo;
+mod fuzz;
 mod http;
 mod journey;
 mod process;
@@ -24,6 +25,9 @@ usage: cargo xtask <command>
   npm                build the npm package into npm/dist and pack it
   inspector          build the inspector into www/edgepass
   forge              sign the verification vectors anew
+  fuzz [SECONDS]     fuzz every target, so long in all; 60 s without a number
+  differential [TOKENS [SEED]]
+                     judge generated tokens by this and by other libraries
   ci [STEP...]       run what CI runs; --list names the steps
 
 Tools go to target/tools and node_modules; Chromium, for the tests, comes from apt-get where that is
@@ -46,6 +50,9 @@ fn main() -> ExitCode {
             .map(|tarball| println!("packed {}", tarball.display())),
         ("inspector", []) => tools::for_wasm().and_then(|tools| artifacts::inspector(&tools)),
         ("forge", []) => tools::for_wasm().and_then(|tools| suites::forge(&tools)),
+        ("fuzz", []) => fuzz::run(fuzz::SECONDS),
+        ("fuzz", [seconds]) => number(seconds).and_then(fuzz::run),
+        ("differential", words @ ([] | [_] | [_, _])) => differential(words),
         ("ci", ["--list"]) => ci::list(),
         ("ci", names) => ci::run(names),
         ("help" | "--help" | "-h", _) => {
@@ -64,4 +71,14 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn differential(words: &[&str]) -> anyhow::Result<()> {
+    let tokens = words.first().map_or(Ok(suites::DIFFERENTIAL_TOKENS), |word| number(word))?;
+    let seed = words.get(1).map_or(Ok(1), |word| number(word))?;
+    suites::differential_run(&tools::for_wasm()?, tokens, seed).map(drop)
+}
+
+fn number(word: &str) -> anyhow::Result<u64> {
+    word.parse().map_err(|_| anyhow::anyhow!("{word:?} is no number"))
 }

@@ -14,9 +14,10 @@ use crate::tools::{self, Tools, target_dir};
 
 type Suite = fn(&Tools) -> anyhow::Result<Tally>;
 
-const SUITES: [(&str, &str, Suite); 4] = [
+const SUITES: [(&str, &str, Suite); 5] = [
     ("rust", "unit, documentation and whole-program tests in Rust", rust),
     ("vectors", "one vector file on four hosts: native, Node, workerd, Chromium", vectors),
+    ("differential", "generated tokens, judged by other authors' libraries as well", differential),
     ("journey", "issuer, guard and origin as real processes, cache tier on and off", journey_suite),
     ("inspector", "the inspector in real Chromium", inspector),
 ];
@@ -79,6 +80,23 @@ fn vectors(tools: &Tools) -> anyhow::Result<Tally> {
     others.env("EDGEPASS_CHROMIUM", tools::chromium()?);
     count_node(&mut tally, "vectors of others in Node, workerd and Chromium", &mut others)?;
     Ok(tally)
+}
+
+/// What CI judges.
+pub(crate) const DIFFERENTIAL_TOKENS: u64 = 100_000;
+
+fn differential(tools: &Tools) -> anyhow::Result<Tally> {
+    differential_run(tools, DIFFERENTIAL_TOKENS, 1)
+}
+
+/// Judge so many generated tokens, from `seed` on.
+pub(crate) fn differential_run(tools: &Tools, tokens: u64, seed: u64) -> anyhow::Result<Tally> {
+    let mut run = tools.node(&["tests/differential/run.mjs"]);
+    run.args([tokens.to_string(), seed.to_string()]);
+    run.env("EDGEPASS_PROGRAM", artifacts::issuer()?);
+    run.env("EDGEPASS_INSTALLED", clean_install(tools)?);
+    step::run(&format!("judge {tokens} generated tokens"), &mut run)?;
+    Ok(Tally { passed: 1, failed: 0 })
 }
 
 fn journey_suite(tools: &Tools) -> anyhow::Result<Tally> {

@@ -14,6 +14,7 @@ const WASM_BINDGEN: &str = "0.2.129";
 /// Must equal the `worker` of Cargo.lock.
 const WORKER_BUILD: &str = "0.8.7";
 const CARGO_DENY: &str = "0.20.2";
+const CARGO_FUZZ: &str = "0.13.2";
 
 /// Where the tools are.
 pub(crate) struct Tools {
@@ -46,6 +47,13 @@ impl Tools {
         command
     }
 
+    /// `PATH` with the tools that cargo installed first.
+    pub(crate) fn path(&self) -> anyhow::Result<std::ffi::OsString> {
+        let path = env::var_os("PATH").unwrap_or_default();
+        let path = std::iter::once(self.bin.clone()).chain(env::split_paths(&path));
+        env::join_paths(path).context("PATH")
+    }
+
     /// A Node program.
     pub(crate) fn node(&self, arguments: &[&str]) -> Command {
         let mut command = self.command("node");
@@ -54,10 +62,27 @@ impl Tools {
     }
 }
 
+/// Where they go.
+fn folders() -> Tools {
+    Tools { bin: root().join("target/tools/bin"), node_modules: root().join("node_modules") }
+}
+
+/// `cargo fuzz`, and the nightly compiler that it needs.
+pub(crate) fn for_fuzzing() -> anyhow::Result<Tools> {
+    let tools = folders();
+    let nightly = command("cargo").args(["+nightly", "--version"]).output();
+    if !nightly.is_ok_and(|output| output.status.success()) {
+        let mut install = command("rustup");
+        install.args(["toolchain", "install", "nightly", "--profile", "minimal"]);
+        step::run("install the nightly compiler", &mut install)?;
+    }
+    cargo_install(&tools, "cargo-fuzz", "cargo-fuzz", CARGO_FUZZ)?;
+    Ok(tools)
+}
+
 /// Everything that building Wasm and running workerd needs.
 pub(crate) fn for_wasm() -> anyhow::Result<Tools> {
-    let tools =
-        Tools { bin: root().join("target/tools/bin"), node_modules: root().join("node_modules") };
+    let tools = folders();
     wasm_target()?;
     cargo_install(&tools, "wasm-bindgen-cli", "wasm-bindgen", WASM_BINDGEN)?;
     cargo_install(&tools, "worker-build", "worker-build", WORKER_BUILD)?;

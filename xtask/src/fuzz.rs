@@ -1,0 +1,36 @@
+//! Fuzzing: every parser, and the pipeline behind a signature check that says yes.
+
+use anyhow::Context;
+
+use crate::step::{self, command, root};
+use crate::tools::{self, target_dir};
+
+/// The targets of `fuzz/Cargo.toml`.
+const TARGETS: [&str; 8] =
+    ["jws", "json", "jwk_set", "status_list", "claims", "proof", "batch", "documents"];
+/// What CI spends on all of them together.
+pub(crate) const SECONDS: u64 = 60;
+
+/// Fuzz all targets, for so many seconds in all.
+pub(crate) fn run(seconds: u64) -> anyhow::Result<()> {
+    let tools = tools::for_fuzzing()?;
+    let each = (seconds / TARGETS.len() as u64).max(1);
+    for target in TARGETS {
+        // What is found goes to a folder of its own; the committed corpus only seeds.
+        let found = target_dir().join("fuzz-corpus").join(target);
+        std::fs::create_dir_all(&found).with_context(|| found.display().to_string())?;
+        let mut fuzz = command("cargo");
+        fuzz.arg("+nightly").env("CARGO_TARGET_DIR", target_dir().join("fuzz"));
+        fuzz.env("PATH", tools.path()?);
+        fuzz.args(["fuzz", "run", "--sanitizer", "none", target]).arg(&found);
+        let seeds = root().join("fuzz/corpus").join(target);
+        if seeds.is_dir() {
+            fuzz.arg(seeds);
+        }
+        fuzz.args(["--", "-dict=fuzz/words.dict", "-max_len=4096", "-timeout=10"]);
+        fuzz.args(["-verbosity=0", "-print_final_stats=1"]);
+        fuzz.arg(format!("-max_total_time={each}"));
+        step::run(&format!("fuzz {target} for {each} s"), &mut fuzz)?;
+    }
+    Ok(())
+}
