@@ -138,6 +138,52 @@ for (const [name, claims, leeway, code] of [
   line(`time/${name}`, { token: token(claims), policy: { leeway }, ...(code && rejected(code)) });
 }
 
+// --- order ----------------------------------------------------------------------------------
+// Of two defects, the one that an earlier check finds decides; and nothing is fetched for either.
+{
+  const list = `${ISSUER}/lists/1`;
+  const defects = [
+    ['two-parts', 'token_malformed', { cut: true }], ['crit', 'token_malformed', { header: { crit: ['x'], x: 1 } }],
+    ['typ', 'typ_not_accepted', { header: { typ: 'JWT' } }],
+    ['alg', 'alg_not_allowed', { header: { alg: 'HS256' } }],
+    ['iss', 'issuer_mismatch', { claims: { iss: 'https://other.example' } }],
+    ['kid', 'key_not_found', { header: { kid: 'nobody' } }],
+    ['signature', 'signature_invalid', { signature: true }],
+    ['jti', 'claim_missing', { claims: { jti: undefined } }],
+    ['exp', 'token_expired', { claims: { exp: T - 1, iat: T - 60 } }],
+    ['nbf', 'token_not_yet_valid', { claims: { nbf: T + 60 } }],
+    ['aud', 'audience_mismatch', { claims: { aud: 'https://other.example' } }],
+    ['cnf', 'binding_mismatch', { claims: { cnf: { jkt: 'x' } } }],
+    ['scope', 'scope_insufficient', { claims: { scope: 'other' } }],
+    ['status', 'token_revoked', {}],
+  ];
+  const bytes = Buffer.alloc(16);
+  bytes[0] = 1 << 7;
+  const revoked = jws({ alg: 'EdDSA', kid: 'ed', typ: 'statuslist+jwt' }, {
+    sub: list, iat: T - 10, exp: T + 3600, status_list: { bits: 1, lst: b64(deflateSync(bytes)) },
+  });
+  const responses = {
+    [list]: { status: 200, headers: { 'content-type': 'application/statuslist+jwt' }, body: revoked },
+  };
+  defects.forEach(([earlier, code, one], at) => {
+    for (const [later, , two] of defects.slice(at + 1)) {
+      const claims = { status: { status_list: { idx: 7, uri: list } }, ...one.claims, ...two.claims };
+      const header = { kid: 'ed', typ: 'at+jwt', alg: 'EdDSA', ...two.header, ...one.header };
+      let text = jws(header, { ...CLAIMS, ...claims });
+      if (one.signature || two.signature) text = `${text.slice(0, text.lastIndexOf('.'))}.${b64(Buffer.alloc(64, 1))}`;
+      if (one.cut || two.cut) text = text.slice(0, text.lastIndexOf('.'));
+      line(`order/${earlier}-before-${later}`, {
+        token: text, responses, policy: { status: { mode: 'required', uri_prefixes: [`${ISSUER}/`] } },
+        ...rejected(code),
+      });
+    }
+  });
+  line('order/status-alone', {
+    token: token({ status: { status_list: { idx: 7, uri: list } } }), responses,
+    policy: { status: { mode: 'required', uri_prefixes: [`${ISSUER}/`] } }, ...rejected('token_revoked', { fetched: [list] }),
+  });
+}
+
 // --- profiles -------------------------------------------------------------------------------
 const jwtPolicy = { profile: 'jwt', typ: 'JWT', required_scopes: undefined };
 const foreign = (claims, kid = 'rs256', header = { typ: 'JWT' }) => {
