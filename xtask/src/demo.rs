@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 
-use crate::system::System;
+use crate::system::{Log, System};
 use crate::{artifacts, journey, tools};
 
 /// Start everything and print what to try, until Ctrl-C.
@@ -47,7 +47,7 @@ fn start() -> anyhow::Result<System> {
     artifacts::worker(&tools)?;
     artifacts::inspector(&tools)?;
     println!("• start issuer, origin, guard and inspector ...");
-    System::start(&tools, &edgepass, "cache-api")
+    System::start(&tools, &edgepass, "cache-api", Log::Shown)
 }
 
 fn print_what_to_try(system: &System) -> anyhow::Result<()> {

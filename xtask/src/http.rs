@@ -9,6 +9,8 @@ use serde_json::Value;
 use ureq::http::{HeaderMap, Request};
 use ureq::{Agent, Body, SendBody};
 
+use crate::transcript;
+
 /// An answer.
 pub(crate) struct Reply {
     pub(crate) status: u16,
@@ -51,6 +53,9 @@ pub(crate) fn send(
     let mut request = Request::builder().method(method).uri(url);
     for (name, value) in headers {
         request = request.header(*name, *value);
+        if ["authorization", "dpop"].contains(name) {
+            transcript::confide(value);
+        }
     }
     let response = if body.is_empty() {
         agent.run(request.body(SendBody::none())?)
@@ -59,7 +64,14 @@ pub(crate) fn send(
     };
     let (parts, mut body) = response.with_context(|| format!("{method} {url}"))?.into_parts();
     let body = Body::read_to_string(&mut body)?;
-    Ok(Reply { status: parts.status.as_u16(), headers: parts.headers, body })
+    let reply = Reply { status: parts.status.as_u16(), headers: parts.headers, body };
+    if reply.status >= 400 {
+        transcript::hear(
+            &format!("{method} {url}"),
+            &format!("{:?} {}", reply.headers, reply.body),
+        );
+    }
+    Ok(reply)
 }
 
 /// GET with a token.
@@ -82,5 +94,9 @@ pub(crate) fn raw(url: &str, request: &str) -> anyhow::Result<String> {
     stream.write_all(request.as_bytes())?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
-    Ok(String::from_utf8_lossy(&answer).into_owned())
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    if !answer.starts_with("HTTP/1.1 2") {
+        transcript::hear(url, &answer);
+    }
+    Ok(answer)
 }

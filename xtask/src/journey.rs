@@ -6,6 +6,7 @@ use anyhow::{Context, bail, ensure};
 
 use crate::http::{self, get, post_form};
 use crate::system::System;
+use crate::transcript;
 
 /// The revocation deadline of the default settings.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -361,10 +362,26 @@ pub(crate) fn outage(system: &mut System) -> Tally {
     tally
 }
 
+/// No refusal and no log line of the whole journey holds a part of a token or a secret.
+pub(crate) fn silence(system: &System) -> Tally {
+    let mut tally = Tally::default();
+    tally.check("nothing that was said holds a part of a token or a secret", || {
+        transcript::confide(&system.client_secret);
+        for (name, text) in system.said()? {
+            ensure!(!text.is_empty(), "{name} logged nothing: there is nothing to look at");
+            transcript::hear(&name, &text);
+        }
+        transcript::check()
+    });
+    tally
+}
+
 fn issue(system: &System, role: &str) -> anyhow::Result<String> {
     let output = system.edgepass(&["issue", "--role", role]).output()?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+    let token = String::from_utf8(output.stdout)?.trim().to_owned();
+    transcript::confide(&token);
+    Ok(token)
 }
 
 fn jti(system: &System, token: &str) -> anyhow::Result<String> {

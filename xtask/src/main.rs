@@ -12,6 +12,7 @@ mod step;
 mod suites;
 mod system;
 mod tools;
+mod transcript;
 
 use std::process::ExitCode;
 

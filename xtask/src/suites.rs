@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use crate::artifacts;
 use crate::journey::{self, Tally};
 use crate::step::{self, cargo, root};
-use crate::system::System;
+use crate::system::{Log, System};
 use crate::tools::{self, Tools, target_dir};
 
 type Suite = fn(&Tools) -> anyhow::Result<Tally>;
@@ -104,7 +104,7 @@ fn journey_suite(tools: &Tools) -> anyhow::Result<Tally> {
     let edgepass = artifacts::issuer()?;
     artifacts::worker(tools)?;
     for cache in ["cache-api", "none"] {
-        let mut system = System::start(tools, &edgepass, cache)?;
+        let mut system = System::start(tools, &edgepass, cache, Log::Kept)?;
         println!("cache tier {cache}:");
         tally.add(&journey::main_job(&system));
         tally.add(&journey::guard(&system));
@@ -113,6 +113,7 @@ fn journey_suite(tools: &Tools) -> anyhow::Result<Tally> {
             guard_tests(&mut tally, tools, &system)?;
         }
         tally.add(&journey::outage(&mut system));
+        tally.add(&journey::silence(&system));
     }
     Ok(tally)
 }
@@ -133,7 +134,7 @@ fn inspector(tools: &Tools) -> anyhow::Result<Tally> {
     let edgepass = artifacts::issuer()?;
     artifacts::worker(tools)?;
     artifacts::inspector(tools)?;
-    let system = System::start(tools, &edgepass, "none")?;
+    let system = System::start(tools, &edgepass, "none", Log::Shown)?;
     let (program, folder) = system.program();
     let mut test =
         tools.node(&["--test", "--test-reporter=spec", "tests/hosts/inspector.test.mjs"]);

@@ -30,6 +30,17 @@ pub(crate) struct System {
     edgepass: PathBuf,
     folder: PathBuf,
     processes: Vec<Group>,
+    /// Where the issuer's log goes, if it is kept.
+    log: Option<PathBuf>,
+}
+
+/// What becomes of what the issuer logs.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub(crate) enum Log {
+    /// Warnings are shown.
+    Shown,
+    /// All of it is kept, to be looked through.
+    Kept,
 }
 
 /// What the example role and the guard agree on.
@@ -37,7 +48,12 @@ pub(crate) const AUDIENCE: &str = "https://api.example";
 
 impl System {
     /// Start everything; `cache` is the guard's cache tier.
-    pub(crate) fn start(tools: &Tools, edgepass: &Path, cache: &str) -> anyhow::Result<Self> {
+    pub(crate) fn start(
+        tools: &Tools,
+        edgepass: &Path,
+        cache: &str,
+        log: Log,
+    ) -> anyhow::Result<Self> {
         let port = free_port()?;
         // A folder of its own, so that a second system harms none that runs.
         let folder = target_dir().join("demo").join(port.to_string());
@@ -52,6 +68,10 @@ impl System {
 
         let mut serve = dying_with_us(edgepass);
         serve.arg("serve").current_dir(&folder).env("EDGEPASS_LOG", "warn");
+        let log = (log == Log::Kept).then(|| folder.join("issuer.log"));
+        if let Some(file) = &log {
+            serve.env("EDGEPASS_LOG", "debug").stderr(fs::File::create(file)?);
+        }
         let mut issuing = Group::start("the issuer", &mut serve)?;
         wait_until_ready(&issuer, &mut issuing)?;
 
@@ -74,6 +94,7 @@ impl System {
             edgepass: edgepass.to_owned(),
             folder,
             processes: vec![issuing, staging],
+            log,
         })
     }
 
@@ -87,6 +108,12 @@ impl System {
     /// The program, and the folder to call it in.
     pub(crate) fn program(&self) -> (&Path, &Path) {
         (&self.edgepass, &self.folder)
+    }
+
+    /// The logs that are kept, by name.
+    pub(crate) fn said(&self) -> anyhow::Result<Vec<(String, String)>> {
+        let read = |file: &PathBuf| Ok(("the issuer's log".to_owned(), fs::read_to_string(file)?));
+        self.log.iter().map(read).collect()
     }
 
     /// Kill the issuer without warning.
