@@ -51,7 +51,8 @@ pub(crate) fn run(names: &[&str]) -> anyhow::Result<()> {
 
 /// Sign the vectors anew.
 pub(crate) fn forge(tools: &Tools) -> anyhow::Result<()> {
-    step::run("forge the vectors", &mut tools.node(&["tests/vectors/forge.mjs"]))
+    step::run("forge the vectors", &mut tools.node(&["tests/vectors/forge.mjs"]))?;
+    step::run("forge the batch", &mut tools.node(&["tests/vectors/batch.mjs"]))
 }
 
 fn rust(_: &Tools) -> anyhow::Result<Tally> {
