@@ -101,7 +101,7 @@ function mutate(text, next, pick) {
     () => [parts[0], parts[1], ''].join('.'), () => [parts[1], parts[0], parts[2]].join('.'),
     // The last character of a segment, where trailing bits hide.
     () => parts.map((part) => part.slice(0, -1) + other(part.at(-1))).join('.'),
-    () => [parts[0], parts[1], parts[2].slice(0, -1) + String.fromCharCode((parts[2].charCodeAt(parts[2].length - 1) || 64) + 1)].join('.'),
+    () => text.slice(0, -1) + String.fromCharCode(text.charCodeAt(text.length - 1) + 1),
     () => [parts[0], parts[1], twin(parts)].join('.'),
   ])();
 }
