@@ -135,3 +135,16 @@ pub(crate) fn algorithm_names(policy: &Policy) -> String {
     }
     names.join(" ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::{OneOrMany, PolicyConfig};
+
+    #[test]
+    fn clients_are_told_every_name_of_an_algorithm() {
+        let config = PolicyConfig::new("https://i.example".into(), OneOrMany::One("a".into()));
+        let policy = Policy::try_from(config).unwrap();
+        assert_eq!(algorithm_names(&policy), "Ed25519 EdDSA ES256 RS256");
+    }
+}

@@ -171,16 +171,6 @@ impl TryFrom<PolicyConfig> for Policy {
 }
 
 impl Policy {
-    /// The issuer identifier.
-    pub fn issuer(&self) -> &str {
-        &self.issuer
-    }
-
-    /// The rules of freshness.
-    pub fn schedule(&self) -> &Schedule {
-        &self.schedule
-    }
-
     /// Whether a status list may be fetched from `uri`: it begins with a configured prefix, and has
     /// no spelling that a URL parser could resolve to somewhere else.
     pub fn allows_status_uri(&self, uri: &str) -> bool {

@@ -36,6 +36,7 @@ fn every_cross_field_rule_has_its_own_error() {
     ] {
         assert_eq!(policy(extra.clone()).err(), Some(expected), "{extra}");
     }
+    assert!(policy(json!({"leeway": "5m"})).is_ok());
     let slow = policy(json!({"freshness": {"deadline": "5s"}}));
     assert!(matches!(slow, Err(PolicyError::Deadline(_))));
 }
