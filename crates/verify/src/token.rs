@@ -148,3 +148,59 @@ impl Verified {
         self.0.0.claims
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::PolicyConfig;
+    use edgepass_jose::base64url;
+    use serde_json::json;
+
+    fn policy(issuer: &str, extra: serde_json::Value) -> Policy {
+        let mut config = json!({"issuer": issuer, "audience": "api"});
+        for (name, value) in extra.as_object().unwrap() {
+            config[name] = value.clone();
+        }
+        serde_json::from_value::<PolicyConfig>(config).unwrap().try_into().unwrap()
+    }
+
+    fn token(issuer: &str, typ: &str, alg: &str) -> String {
+        let encode = |value: serde_json::Value| base64url::encode(value.to_string().as_bytes());
+        format!(
+            "{}.{}.AAAA",
+            encode(json!({"alg": alg, "typ": typ})),
+            encode(json!({"iss": issuer}))
+        )
+    }
+
+    #[test]
+    fn a_token_is_judged_by_the_policy_of_the_issuer_it_names() {
+        use VerifyError::*;
+        let a = policy("https://a.example", json!({"algorithms": ["ES256"]}));
+        let jwt = json!({"profile": "jwt", "typ": "JWT", "status": {"mode": "ignore"},
+            "algorithms": ["RS256"]});
+        let b = policy("https://b.example", jwt);
+        let parse = |issuer, typ, alg| {
+            UnverifiedToken::parse(&token(issuer, typ, alg), &[&a, &b]).map(|token| token.issuer())
+        };
+        assert_eq!(parse("https://a.example", "at+jwt", "ES256"), Ok(0));
+        assert_eq!(parse("https://b.example", "JWT", "RS256"), Ok(1));
+        assert_eq!(parse("https://a.example", "JWT", "ES256"), Err(TypNotAccepted));
+        assert_eq!(parse("https://a.example", "at+jwt", "RS256"), Err(AlgNotAllowed));
+        assert_eq!(parse("https://b.example", "JWT", "ES256"), Err(AlgNotAllowed));
+        assert_eq!(parse("https://c.example", "JWT", "ES256"), Err(IssuerMismatch));
+        assert_eq!(parse("https://c.example", "text", "ES256"), Err(TypNotAccepted));
+        assert_eq!(parse("https://c.example", "JWT", "PS256"), Err(AlgNotAllowed));
+    }
+
+    #[test]
+    fn each_issuer_has_its_own_cap() {
+        let text = token("https://b.example", "at+jwt", "ES256");
+        let a = policy("https://a.example", json!({}));
+        for (cap, accepted) in [(text.len(), true), (text.len() - 1, false)] {
+            let b = policy("https://b.example", json!({"max_token_bytes": cap}));
+            let parsed = UnverifiedToken::parse(&text, &[&a, &b]);
+            assert_eq!(parsed.err(), (!accepted).then_some(VerifyError::TokenMalformed));
+        }
+    }
+}

@@ -76,8 +76,8 @@ pub enum PolicyError {
     /// Two policies name one issuer.
     #[error("every issuer has one policy")]
     IssuerTwice,
-    /// There is no policy, or there are more than [`MAX_ISSUERS`](crate::verifier::MAX_ISSUERS).
-    #[error("a verifier has 1 to {} issuers", crate::verifier::MAX_ISSUERS)]
+    /// There is no policy, or there are more than [`MAX_ISSUERS`].
+    #[error("a verifier has 1 to {MAX_ISSUERS} issuers")]
     IssuerCount,
     /// `audience` is empty.
     #[error("audience must name at least one identifier of this resource server")]
@@ -111,6 +111,8 @@ pub enum PolicyError {
     Deadline(#[from] DeadlineUnmet),
 }
 
+/// The most issuers one verifier trusts.
+pub const MAX_ISSUERS: usize = 64;
 /// The most leeway that may be configured; status lists are kept as long after their last token.
 pub const MAX_LEEWAY: Duration = Duration::from_secs(300);
 

@@ -1,0 +1,208 @@
+//! The steps of a check, one function each.
+
+use std::time::Duration;
+
+use edgepass_jose::ClaimsSet;
+use edgepass_status_list::{StatusReference, StatusType};
+
+use super::{Issuer, Progress, Verifier};
+use crate::binding::{Bound, Confirmation};
+use crate::check::{Check, Claimed, Stage};
+use crate::claims;
+use crate::dpop::nonce::NonceRule;
+use crate::dpop::{self, Proof};
+use crate::error::VerifyError;
+use crate::fetch::Document;
+use crate::holder::Patience;
+use crate::keys::KeyLookup;
+use crate::lists::StatusLookup;
+use crate::signature::Checked;
+use crate::time::UnixMillis;
+use crate::token::{SignatureCheck, SignedToken, UnverifiedToken, Verified};
+use crate::url;
+use crate::verdict::{Challenge, StatusReport, Verdict};
+
+/// Where a check goes from one stage.
+pub(super) enum Next {
+    To(Stage),
+    Halt(Stage, Progress),
+}
+
+impl Verifier {
+    /// Step 3, and the beginning of step 4.
+    pub(super) fn find_key(
+        &mut self,
+        check: &mut Check,
+        token: UnverifiedToken,
+        now: UnixMillis,
+    ) -> Next {
+        let Some(Issuer { policy, keys, .. }) = self.issuers.get_mut(token.issuer()) else {
+            return Next::To(Stage::Refused(VerifyError::IssuerMismatch));
+        };
+        let terms = policy.schedule.key_terms(check.demand.stale_if_error);
+        let (id, algorithm) = (token.key_id(), token.algorithm());
+        match keys.look_up(id, algorithm, policy, &terms, &mut check.key_patience, now) {
+            KeyLookup::Use { key, stale, refresh } => {
+                check.stale |= stale;
+                check.refresh.extend(refresh);
+                match token.check_signature(&key) {
+                    SignatureCheck::Done(Ok(signed)) => Next::To(Stage::Signed(signed)),
+                    SignatureCheck::Done(Err(error)) => Next::To(Stage::Refused(error)),
+                    SignatureCheck::Host(request, pending) => Next::Halt(
+                        Stage::SignaturePending(pending),
+                        Progress::CheckSignature(request),
+                    ),
+                }
+            }
+            KeyLookup::Fetch(order) => {
+                check.key_patience.fetched = order.document == Document::JwkSet;
+                Next::Halt(Stage::Parsed(token), Progress::Fetch(order))
+            }
+            KeyLookup::Wait => Next::Halt(Stage::Parsed(token), Progress::Wait(POLL)),
+            KeyLookup::Refuse(error) => Next::To(Stage::Refused(error)),
+        }
+    }
+
+    /// Step 5, and the beginning of step 6.
+    pub(super) fn check_claims(&self, check: &Check, token: SignedToken, now: UnixMillis) -> Next {
+        let Some(Issuer { policy, .. }) = self.issuers.get(token.issuer()) else {
+            return Next::To(Stage::Refused(VerifyError::IssuerMismatch));
+        };
+        let checked = Confirmation::of(token.claims()).map_err(VerifyError::from).and_then(|cnf| {
+            let date = now.numeric_date();
+            let status = claims::check_claims(token.claims(), policy, &check.demand, date)?;
+            Ok((status, cnf.check(&check.sender)?))
+        });
+        let (status, bound) = match checked {
+            Ok(checked) => checked,
+            Err(error) => return Next::To(Stage::Refused(error)),
+        };
+        let Bound::ToKey(thumbprint) = bound else {
+            return Next::To(Stage::Bound(Claimed { token, status, thumbprint: String::new() }));
+        };
+        let claimed = Claimed { token, status, thumbprint };
+        if check.proved {
+            return Next::To(Stage::Bound(claimed));
+        }
+        match Proof::open(&check.sender, policy).map(Box::new) {
+            Ok(proof) => match proof.check_signature() {
+                Checked::Here(true) => Next::To(Stage::ProofSigned(claimed, proof)),
+                Checked::Here(false) => Next::To(Stage::Refused(VerifyError::DpopProofInvalid)),
+                Checked::ByHost(request) => Next::Halt(
+                    Stage::ProofPending(claimed, proof),
+                    Progress::CheckSignature(request),
+                ),
+            },
+            Err(error) => Next::To(Stage::Refused(error)),
+        }
+    }
+
+    /// The rest of step 6, up to the store of used proofs.
+    pub(super) fn check_proof(&self, claimed: Claimed, proof: &Proof, now: UnixMillis) -> Next {
+        let Some(Issuer { policy, .. }) = self.issuers.get(claimed.token.issuer()) else {
+            return Next::To(Stage::Refused(VerifyError::IssuerMismatch));
+        };
+        let (text, thumbprint) = (claimed.token.text(), &claimed.thumbprint);
+        match proof.check_claims(text, thumbprint, policy, &self.nonces, now) {
+            Ok(used) => Next::Halt(Stage::ReplayPending(claimed), Progress::CheckReplay(used)),
+            Err(error) => Next::To(Stage::Refused(error)),
+        }
+    }
+
+    /// Step 7.
+    pub(super) fn check_scope(&self, check: &Check, claimed: Claimed) -> Next {
+        let Claimed { token, status, .. } = claimed;
+        let Some(Issuer { policy, .. }) = self.issuers.get(token.issuer()) else {
+            return Next::To(Stage::Refused(VerifyError::IssuerMismatch));
+        };
+        Next::To(match claims::check_scope(token.claims(), policy, &check.demand) {
+            Ok(()) => Stage::Verified(token.assert_checked(), status),
+            Err(error) => Stage::Refused(error),
+        })
+    }
+
+    /// Step 8. `Err` is a verdict, with the status that was found.
+    pub(super) fn check_status(
+        &mut self,
+        check: &mut Check,
+        verified: Verified,
+        reference: StatusReference,
+        now: UnixMillis,
+    ) -> Result<Next, (Result<ClaimsSet, VerifyError>, StatusReport)> {
+        let Some(Issuer { policy, lists, .. }) = self.issuers.get_mut(verified.issuer()) else {
+            return Ok(Next::To(Stage::Refused(VerifyError::IssuerMismatch)));
+        };
+        let stale_if_error = check.demand.stale_if_error;
+        match lists.look_up(&reference, policy, &mut check.list_patience, stale_if_error, now) {
+            StatusLookup::Known { status, confirmed_at, stale, refresh } => {
+                check.refresh.extend(refresh);
+                if std::mem::take(&mut check.waited_for_list) {
+                    // Time has passed: the key may be withdrawn, the token expired.
+                    check.key_patience = Patience::default();
+                    return Ok(Next::To(Stage::Parsed(verified.into_unverified())));
+                }
+                check.stale |= stale;
+                let report = StatusReport { status, confirmed_at, stale };
+                Err((judge(status).map(|()| verified.into_claims()), report))
+            }
+            StatusLookup::Fetch(order) => {
+                check.list_patience.fetched = true;
+                check.waited_for_list = true;
+                Ok(Next::Halt(Stage::Verified(verified, Some(reference)), Progress::Fetch(order)))
+            }
+            StatusLookup::Wait => {
+                check.waited_for_list = true;
+                Ok(Next::Halt(Stage::Verified(verified, Some(reference)), Progress::Wait(POLL)))
+            }
+            StatusLookup::Refuse(error) => Ok(Next::To(Stage::Refused(error))),
+        }
+    }
+
+    pub(super) fn decided(
+        &self,
+        check: &mut Check,
+        outcome: Result<ClaimsSet, VerifyError>,
+        status: Option<StatusReport>,
+        now: UnixMillis,
+    ) -> Progress {
+        let challenge =
+            if outcome.is_err() { self.challenge(check, now) } else { Challenge::default() };
+        Progress::Decided(Verdict {
+            outcome,
+            status,
+            stale: check.stale,
+            refresh: std::mem::take(&mut check.refresh),
+            challenge,
+        })
+    }
+
+    /// What a refusal tells the client, so that its next request may pass.
+    fn challenge(&self, check: &Check, now: UnixMillis) -> Challenge {
+        let judging = check.issuer.and_then(|issuer| self.issuers.get(issuer));
+        let policy = judging.or(self.issuers.first()).map(|issuer| &issuer.policy);
+        let origin = check.sender.target.as_ref().and_then(|target| url::origin(&target.url));
+        Challenge {
+            presented_as: check.sender.presented_as,
+            dpop_algorithms: policy
+                .filter(|policy| origin.is_some() && !policy.dpop.algorithms.is_empty())
+                .map(dpop::algorithm_names),
+            dpop_nonce: match (&self.nonces, origin) {
+                (NonceRule::Signed(secrets), Some(origin)) => Some(secrets.issue(&origin, now)),
+                _ => None,
+            },
+        }
+    }
+}
+
+/// Only VALID passes.
+fn judge(status: StatusType) -> Result<(), VerifyError> {
+    match status {
+        StatusType::Valid => Ok(()),
+        StatusType::Invalid => Err(VerifyError::TokenRevoked),
+        StatusType::Suspended => Err(VerifyError::TokenSuspended),
+        StatusType::Unknown(_) => Err(VerifyError::StatusInvalid),
+    }
+}
+
+/// How long a request sleeps before it looks again for what another one fetches.
+const POLL: Duration = Duration::from_millis(20);
