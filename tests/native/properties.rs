@@ -2,8 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "this is a test")]
 
-use edgepass::native::NativeCrypto;
+use edgepass::native::{self, Fetch, NativeCrypto};
 use edgepass_verify::batch::{Batch, Outcome};
+use edgepass_verify::dpop::replay::ReplayMemory;
+use edgepass_verify::fetch::{Answer, AnsweredBy, Content, FetchOrder};
+use edgepass_verify::verifier::{KeySource, Verifier};
+use edgepass_verify::{Demand, Policy, PolicyConfig, Sender, UnixMillis};
 use serde_json::{Value, json};
 
 const LINES: &str = include_str!("../vectors/batch.jsonl");
@@ -68,6 +72,69 @@ async fn what_has_expired_stays_expired() {
             line["now"] = json!(now);
             assert_eq!(judge(&mut batch, &line).await, Outcome::Rejected, "{now}");
         }
+    }
+}
+
+/// One verifier, two issuers: each token is judged by its own issuer's keys and policy.
+#[tokio::test]
+async fn issuers_do_not_stand_in_for_each_other() {
+    let line = |id: &str| {
+        let lines = LINES.lines().map(|text| serde_json::from_str::<Value>(text).unwrap());
+        lines.into_iter().find(|line| line["id"] == id).unwrap()
+    };
+    let policy = |line: &Value, mode: &str| {
+        let mut policy = line["policy"].clone();
+        policy.as_object_mut().unwrap().remove("required_scopes");
+        policy["status"] = json!({ "mode": mode, "uri_prefixes": ["https://issuer.example/"] });
+        Policy::try_from(serde_json::from_value::<PolicyConfig>(policy).unwrap()).unwrap()
+    };
+    let (foreign, own) = (line("profile/github-actions"), line("status/valid"));
+    let only = |kid: &str| {
+        let keys = own["jwks"]["keys"].as_array().unwrap().iter();
+        let keys: Vec<&Value> = keys.filter(|key| key["kid"] == kid).collect();
+        json!({ "keys": keys }).to_string()
+    };
+    for (foreign_kid, own_kid, expected) in [
+        ("rs256", "ed", [None, None]),
+        ("ed", "rs256", [Some("key_not_found"), Some("key_not_found")]),
+        ("rs256", "es256", [None, Some("key_not_found")]),
+    ] {
+        let (first, second) = (policy(&foreign, "ignore"), policy(&own, "required"));
+        let keys = |kid: &str, policy| KeySource::given(only(kid).as_bytes(), policy).unwrap();
+        let (one, two) = (keys(foreign_kid, &first), keys(own_kid, &second));
+        let mut verifier = Verifier::of_issuers(vec![(first, one), (second, two)]).unwrap();
+        let now = UnixMillis::from_seconds(1_800_000_000);
+        let uri = "https://issuer.example/lists/1";
+        let list = own["responses"][uri]["body"].as_str().unwrap().to_owned();
+        for (line, expected) in [&foreign, &own].into_iter().zip(expected) {
+            let token = line["token"].as_str().unwrap();
+            let check = verifier.begin(token, Sender::default(), Demand::default());
+            let source = Source { list: list.clone(), now };
+            let replay = &mut ReplayMemory::default();
+            let verdict = native::judge(&mut verifier, check, &source, replay, || now).await;
+            assert_eq!(
+                verdict.error().map(|error| error.code()),
+                expected,
+                "{foreign_kid} {own_kid}"
+            );
+        }
+    }
+}
+
+/// Answers every fetch with one status list.
+struct Source {
+    list: String,
+    now: UnixMillis,
+}
+
+impl Fetch for Source {
+    async fn fetch(&self, _order: &FetchOrder) -> Answer {
+        let content = Content::Body {
+            bytes: self.list.clone().into_bytes(),
+            media_type: Some("application/statuslist+jwt".into()),
+            etag: None,
+        };
+        Answer { from: AnsweredBy::Source, confirmed_at: self.now, content }
     }
 }
 

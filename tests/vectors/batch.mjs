@@ -88,6 +88,9 @@ for (const [named, signed] of [['RS256', 'PS256'], ['PS256', 'RS256'], ['RS384',
   line('key/alg-of-the-policy', {
     token: by('PS384', 'rsa'), jwks: bare('rsa'), policy: { algorithms: ['PS384', 'ES256'] },
   });
+  line('key/alg-of-the-policy-by-both-names', {
+    token: by('EdDSA', 'ed25519'), jwks: bare('ed25519'), policy: { algorithms: ['EdDSA', 'Ed25519', 'ES256'] },
+  });
   line('key/alg-of-the-policy-leaves-two', {
     token: by('PS384', 'rsa'), jwks: bare('rsa'), policy: { algorithms: ['PS384', 'RS256'] },
     ...rejected('key_not_found'),

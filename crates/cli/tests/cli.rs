@@ -297,3 +297,36 @@ fn help_has_examples_and_completions_are_written() {
         assert!(output.stdout.len() > 1000, "{shell}");
     }
 }
+
+#[test]
+fn a_batch_is_answered_line_by_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_edgepass"));
+        ended(command.current_dir(folder.path()).args(arguments))
+    };
+    let line = r#"{"id":"a","token":"x","jwks":{"keys":[]},"now":1,
+        "policy":{"issuer":"https://i.example","audience":"a"}}"#
+        .replace('\n', " ");
+    let file = folder.path().join("lines.jsonl");
+    fs::write(&file, format!("{line}\n\nnot json\n{line}\n")).unwrap();
+    let output = run(&["verify", "--batch", "lines.jsonl"]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let answers = String::from_utf8(output.stdout).unwrap();
+    let verdicts: Vec<&str> = answers
+        .lines()
+        .map(|line| if line.contains("\"error\"") { "error" } else { "rejected" })
+        .collect();
+    assert_eq!(verdicts, ["rejected", "error", "rejected"], "{answers}");
+    assert!(answers.contains("\"code\":\"token_malformed\""), "{answers}");
+    let tally = String::from_utf8(output.stderr).unwrap();
+    assert!(tally.contains("3 lines: 0 accepted, 2 rejected, 1 unusable"), "{tally}");
+
+    for wrong in [
+        &["verify", "--batch", "absent.jsonl"][..],
+        &["verify", "--batch", "lines.jsonl", "--issuer", "https://i.example"],
+        &["verify", "lines.jsonl"],
+    ] {
+        assert_eq!(run(wrong).status.code(), Some(2), "{wrong:?}");
+    }
+}

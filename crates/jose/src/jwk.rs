@@ -127,8 +127,9 @@ fn bind(
         };
     }
     let mut fitting = allowed.iter().filter(|algorithm| algorithm.fits(key));
-    match (fitting.next(), fitting.next()) {
-        (Some(only), None) => Ok(*only),
+    match fitting.next() {
+        // A list may name an algorithm twice, by its alias.
+        Some(only) if fitting.all(|other| other == only) => Ok(*only),
         _ => Err(JwkError::AlgorithmNotAllowed),
     }
 }
@@ -236,6 +237,7 @@ mod tests {
         };
         let (rs, ps, es) = (Algorithm::Rs256, Algorithm::Ps256, Algorithm::Es256);
         assert_eq!(bound(None, &[es, ps]), Ok(ps));
+        assert_eq!(bound(None, &[ps, ps]), Ok(ps));
         assert_eq!(bound(None, &[rs, ps]), Err(JwkError::AlgorithmNotAllowed));
         assert_eq!(bound(Some("RS256"), &[rs, ps]), Ok(rs));
         assert_eq!(bound(Some("RS512"), &[rs, ps]), Err(JwkError::AlgorithmNotAllowed));

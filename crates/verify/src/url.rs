@@ -61,6 +61,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn only_https_may_be_fetched_and_http_from_the_machine_itself() {
+        for url in
+            ["https://a", "https://a:1/b", "https://[::1]/", "https://[::1]:1/", "http://[::1]/"]
+        {
+            assert!(is_acceptable(url), "{url}");
+        }
+        for url in
+            ["http://a", "https://", "https://a:b", "https://u@a", "https://a\\b", "ftp://a", "a"]
+        {
+            assert!(!is_acceptable(url), "{url}");
+        }
+    }
+
+    #[test]
     fn equal_targets_have_one_normal_form() {
         for url in [
             "https://api.example/a",

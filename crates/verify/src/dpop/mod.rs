@@ -143,7 +143,8 @@ mod tests {
 
     #[test]
     fn clients_are_told_every_name_of_an_algorithm() {
-        let config = PolicyConfig::new("https://i.example".into(), OneOrMany::One("a".into()));
+        let mut config = PolicyConfig::new("https://i.example".into(), OneOrMany::One("a".into()));
+        config.dpop.algorithms.push("Ed25519".into());
         let policy = Policy::try_from(config).unwrap();
         assert_eq!(algorithm_names(&policy), "Ed25519 EdDSA ES256 RS256");
     }

@@ -263,9 +263,16 @@ fn with_path(prefix: String) -> String {
     if has_path { prefix } else { format!("{prefix}/") }
 }
 
+/// The algorithms named, each once: EdDSA and Ed25519 are one.
 fn algorithms(names: &[String]) -> Result<Vec<Algorithm>, PolicyError> {
-    let known = |name: &String| Algorithm::from_name(name).ok_or(PolicyError::AlgorithmUnknown);
-    names.iter().map(known).collect()
+    let mut algorithms = Vec::new();
+    for name in names {
+        let algorithm = Algorithm::from_name(name).ok_or(PolicyError::AlgorithmUnknown)?;
+        if !algorithms.contains(&algorithm) {
+            algorithms.push(algorithm);
+        }
+    }
+    Ok(algorithms)
 }
 
 const MAX_STATUS_URI_BYTES: usize = 2048;
