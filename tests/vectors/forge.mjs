@@ -505,6 +505,13 @@ const unchanged = { [LIST]: { status: 304, headers: {}, body: '' } };
   line('known-kid-is-unharmed', 12, { ...keys, expect: { ...accepted, fetched: [JWKS] } });
 }
 {
+  const line = session('keys-outage');
+  const keys = { jwks_uri: JWKS, policy: IGNORE };
+  line('first-use', 0, { ...keys, responses: { [JWKS]: jsonResponse(jwks) }, expect: accepted });
+  line('stale', 9, { ...keys, responses: {}, expect: { ...accepted, stale: true, fetched: [JWKS] } });
+  line('outage-bound', 69, { ...keys, responses: {}, expect: refused('keys_unavailable', { fetched: [JWKS] }) });
+}
+{
   const line = session('key-withdrawn');
   const keys = (set) => ({ jwks_uri: JWKS, policy: IGNORE, responses: { [JWKS]: jsonResponse(set) } });
   line('first-use', 0, { ...keys(jwks), expect: accepted });

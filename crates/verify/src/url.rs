@@ -111,7 +111,14 @@ mod tests {
         ] {
             assert_ne!(target_uri(url), normal, "{url}");
         }
-        for url in ["https://user@api.example/a", "https://api.example/a b", "https://ä/", "a"] {
+        for url in [
+            "https://user@api.example/a",
+            "https://api.example/a b",
+            "https://ä/",
+            "ftp://api.example/a",
+            "https:///a",
+            "a",
+        ] {
             assert_eq!(target_uri(url), None, "{url}");
         }
     }

@@ -1,6 +1,8 @@
 //! The verifier: what is trusted, the documents it holds, and the next step of any check.
 
 mod steps;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
