@@ -202,6 +202,11 @@ export class Verifier {
     if (background !== undefined && background !== 'await' && background !== 'detach') {
       throw new TypeError('background is "await" or "detach"');
     }
+    const secrets: unknown = dpopNonceSecrets;
+    if (secrets !== undefined
+      && !(Array.isArray(secrets) && secrets.every((secret) => typeof secret === 'string'))) {
+      throw new TypeError('dpopNonceSecrets is an array of one or two secrets');
+    }
     if (externalUrl !== undefined && new URL(externalUrl).origin !== externalUrl) {
       throw new TypeError('externalUrl is a scheme and an authority: "https://api.example"');
     }
@@ -232,8 +237,11 @@ export class Verifier {
     const asked = JSON.stringify(snakeCased({
       ...rest, audience: typeof audience === 'string' ? [audience] : audience,
     }));
-    const [token, request] = typeof input === 'string'
-      ? [input, undefined] : ['', this.#requestText(input, certificateSha256)];
+    const [token, request] = typeof input !== 'string'
+      ? ['', this.#requestText(input, certificateSha256)]
+      : certificateSha256
+        ? ['', JSON.stringify({ authorization: `Bearer ${input}`, method: '', certificate: certificateSha256 })]
+        : [input, undefined];
     let answer: [string, Promise<void> | undefined];
     try {
       answer = await this.#core.verify(token, request, asked, now);
@@ -257,7 +265,7 @@ export class Verifier {
     return JSON.stringify({
       authorization: headers.get('authorization') ?? undefined,
       dpop: headers.get('dpop') ?? undefined,
-      method, url: seen, certificate,
+      query: new URL(url).search.slice(1), method, url: seen, certificate,
     });
   }
 }

@@ -73,6 +73,7 @@ struct DemandConfig {
 struct RequestText {
     authorization: Option<String>,
     dpop: Option<String>,
+    query: Option<String>,
     method: String,
     /// As the client sees it; absent where that is not known.
     url: Option<String>,
@@ -193,8 +194,10 @@ fn read_request(text: &str) -> Result<Request, JsError> {
     Ok(Request {
         authorization: request.authorization,
         dpop: request.dpop,
+        query: request.query,
         target: request.url.map(|url| Target { method, url }),
-        certificate: match request.certificate {
+        // Cloudflare reports an empty digest where no certificate was shown.
+        certificate: match request.certificate.filter(|digest| !digest.is_empty()) {
             None => None,
             Some(digest) => Some(
                 CertificateThumbprint::from_hex(&digest)

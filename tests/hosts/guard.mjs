@@ -33,7 +33,9 @@ const ORIGIN = `
       })();
       return new Response(readable);
     }
-    return Response.json({ url: request.url, told: request.headers.get('x-edgepass-subject') });
+    return Response.json({
+      url: request.url, told: request.headers.get('x-edgepass-subject'), names: [...request.headers.keys()],
+    });
   } };`;
 
 /** The guard in workerd, in front of an origin bound as a service; more workers beside it. */

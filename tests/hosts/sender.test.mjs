@@ -71,6 +71,8 @@ test('a token bound to a key passes with a proof for the URL that clients see', 
   const bearer = await ask(url, { authorization: `Bearer ${token}` });
   assert.deepEqual([bearer.status, bearer.code], [401, 'binding_mismatch']);
   assert.match(bearer.headers.get('www-authenticate'), /^Bearer .*error="invalid_token".*, DPoP .*algs="/);
+  const twice = await fetch(new URL('/invoices?access_token=x', url), { headers: { authorization: `Bearer ${own.token()}` } });
+  assert.deepEqual([twice.status, (await twice.json()).code], [400, 'request_invalid']);
   const missing = await ask(url, { authorization: `DPoP ${token}` });
   assert.deepEqual([missing.status, missing.code], [401, 'dpop_proof_missing']);
   assert.match(missing.headers.get('www-authenticate'), /^DPoP .*error="invalid_dpop_proof"/);
@@ -168,10 +170,20 @@ test('a token bound to a certificate passes with what the platform reports, neve
     assert.equal(await send(absent), 'binding_mismatch', JSON.stringify(absent));
   }
   const pem = CERTIFICATE.toString('base64');
-  assert.equal(await send({}, {
-    'client-cert': `:${pem}:`, 'x-forwarded-client-cert': `Hash=${digest};Cert="${pem}"`,
+  const forged = {
+    'client-cert': `:${pem}:`, 'client-cert-chain': `:${pem}:`, 'x-forwarded-client-cert': `Hash=${digest};Cert="${pem}"`,
     'cf-client-cert-sha256': digest, 'x-ssl-client-cert': pem, 'x-client-cert-sha256': digest,
-  }), 'binding_mismatch');
+    'ssl-client-cert': pem, 'x-forwarded-tls-client-cert': pem, client_cert: pem, x_forwarded_client_cert: pem,
+  };
+  assert.equal(await send({}, forged), 'binding_mismatch');
+  // With the right certificate the request passes, and the forgeries stay behind.
+  const response = await guard.dispatchFetch('http://127.0.0.1/invoices', {
+    headers: { authorization: `Bearer ${token}`, 'x-other': '1', ...forged }, cf: { tlsClientAuth: shown },
+  });
+  assert.equal(response.status, 200);
+  const { names } = await response.json();
+  assert.ok(names.includes('x-other'), names.join());
+  assert.deepEqual(names.filter((name) => /cert|authorization|dpop/.test(name)), []);
 });
 
 test('issuers side by side have their own keys, and none stands in for another', async (t) => {
@@ -198,6 +210,9 @@ test('wrong settings refuse everything and are named', async (t) => {
     [{ ISSUERS: [own.trusted, own.trusted] }, 'one policy'],
     [{ ISSUERS: 'not json' }, 'ISSUERS'],
     [{ ISSUER: own.url }, 'either ISSUERS or ISSUER'],
+    [{ AUDIENCE }, 'either ISSUERS or ISSUER'],
+    [{ DPOP_NONCE_SECRET_PREVIOUS: SECRETS[0] }, 'without DPOP_NONCE_SECRET'],
+    [{ USED_PROOFS: 'text' }, 'USED_PROOFS'],
     [{ EXTERNAL_URL: 'https://api.example/' }, 'EXTERNAL_URL'],
     [{ DPOP_NONCE_SECRET: 'short' }, 'DPOP_NONCE_SECRET'],
   ]) {

@@ -113,6 +113,15 @@ for (const [named, signed] of [['RS256', 'PS256'], ['PS256', 'RS256'], ['RS384',
   ]) {
     line(`key/set-${name}`, { jwks: undefined, jwks_text, ...rejected(code) });
   }
+  const named = (kid) => ({
+    token: jws({ alg: 'EdDSA', kid, typ: 'at+jwt' }, CLAIMS), jwks: { keys: [publicJwk(KEYS.ed25519, { kid, alg: 'EdDSA' })] },
+  });
+  line('key/kid-of-128-characters', named('k'.repeat(128)));
+  line('key/kid-of-129-characters', { ...named('k'.repeat(129)), ...rejected('key_not_found') });
+  const dated = (iat, keys) => ({ jwks: { keys, iat }, session: 'dated-keys' });
+  line('key/older-set-is-refused-1', { ...dated(200, [JWKS.keys[1]]), ...rejected('key_not_found') });
+  line('key/older-set-is-refused-2', { ...dated(100, JWKS.keys), ...rejected('key_not_found') });
+  line('key/older-set-is-refused-3', dated(300, JWKS.keys));
   line('key/same-key-twice', { jwks: { keys: [JWKS.keys[0], JWKS.keys[0]] } });
   line('key/p384-off-curve', {
     token: by('ES384', 'p384'), ...rejected('key_not_found'),
@@ -281,6 +290,8 @@ for (const [name, policy, claims, header, code] of [
 }
 line('profile/scope-array-in-rfc9068', { token: token({ scope: ['orders:read'] }), ...rejected('claim_invalid') });
 
+line('profile/typ-in-its-long-form', { policy: { typ: 'application/at+jwt' } });
+
 // --- lines ----------------------------------------------------------------------------------
 const broken = { expect: { verdict: 'error' } };
 line('line/policy-of-no-profile', { policy: { profile: 'jwt', typ: undefined }, ...broken });
@@ -291,6 +302,7 @@ line('line/token-and-request', { token: token(), request: { method: 'GET', url: 
 line('line/no-keys', { jwks: undefined, ...broken });
 line('line/negative-now', { now: -1, ...broken });
 line('line/unknown-member', { remark: 'is ignored' });
+line('line/null-members', { request: null, jwks_text: null, responses: null, session: null, policy: { dpop: null, status: null } });
 
 // --- requests and DPoP ----------------------------------------------------------------------
 const CLIENT = 'p256_client';
@@ -328,6 +340,12 @@ line('request/token-in-query-too', {
   request: request({ Authorization: `Bearer ${token()}` }, { url: `https://api.example/?access_token=${token()}` }),
   ...rejected('request_invalid'),
 });
+line('request/token-in-query-escaped', {
+  request: request({ Authorization: `Bearer ${token()}` }, { url: 'https://api.example/?%61ccess_token=x' }),
+  ...rejected('request_invalid'),
+});
+line('request/line-break', { request: request({ Authorization: `Bearer ${token()}\n` }), ...rejected('token_malformed') });
+line('request/digest', { request: request({ Authorization: 'Digest a="b", c="d"' }), ...rejected('token_missing') });
 line('request/token-in-query-only', {
   request: request({}, { url: `https://api.example/?access_token=${token()}` }), ...rejected('token_missing'),
 });
@@ -419,6 +437,9 @@ line('dpop/seen', {
   line('dpop/replay-1', { ...dpop(own), session: 'replay' });
   line('dpop/replay-2', { ...dpop(own), session: 'replay', now: T + 1, ...badProof });
   line('dpop/replay-elsewhere', { ...dpop(own), session: 'replay-2' });
+  const late = proof();
+  line('dpop/replay-in-the-last-second-1', { ...dpop(late), session: 'replay-late' });
+  line('dpop/replay-in-the-last-second-2', { ...dpop(late), session: 'replay-late', now: T + 300, ...badProof });
   const post = proof({ claims: { htm: 'POST' } });
   line('dpop/a-refused-proof-is-not-used-up-1', { ...dpop(post), session: 'replay', ...badProof });
   line('dpop/a-refused-proof-is-not-used-up-2', {
@@ -510,9 +531,16 @@ line('status/body-base64', {
   token: listed(), policy: { status }, expect: { fetched: [LIST] },
   responses: { [LIST]: { ...served(''), body_base64: Buffer.from(list()).toString('base64') } },
 });
-line('status/other-status-2xx', {
-  token: listed(), policy: { status }, responses: { [LIST]: served(list(), { status: 206 }) }, ...unavailable(),
-});
+for (const code of [201, 203, 299]) {
+  line(`status/success-${code}`, {
+    token: listed(), policy: { status }, responses: { [LIST]: served(list(), { status: code }) }, expect: { fetched: [LIST] },
+  });
+}
+for (const code of [0, 199, 206, 300, 400, 404, 500]) {
+  line(`status/no-success-${code}`, {
+    token: listed(), policy: { status }, responses: { [LIST]: served(list(), { status: code }) }, ...unavailable(),
+  });
+}
 {
   const there = `${ISSUER}/lists/moved`;
   const moved = (location, code = 302) => ({ status: code, headers: { Location: location } });
@@ -534,6 +562,16 @@ line('status/other-status-2xx', {
   line('status/redirect-to-another-subject', {
     token: listed(), policy: { status }, ...rejected('status_unavailable', { fetched: [LIST, there] }),
     responses: { [LIST]: moved(there), [there]: served(list({ uri: there })) },
+  });
+  // An entity tag belongs to the URL it came from: what another URL says of it confirms nothing.
+  line('status/redirect-304-1', {
+    token: listed(), session: 'redirect-304', policy: { status }, expect: { fetched: [LIST, there] },
+    responses: { [LIST]: moved(there), [there]: served(list()) },
+  });
+  line('status/redirect-304-2', {
+    token: listed(), session: 'redirect-304', policy: { status }, now: T + 41,
+    expect: { fetched: [LIST, there], stale: true },
+    responses: { [LIST]: moved(there), [there]: { status: 304, headers: {} } },
   });
   line('status/redirect-loop', {
     token: listed(), policy: { status }, responses: { [LIST]: moved(LIST) },

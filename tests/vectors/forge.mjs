@@ -221,7 +221,7 @@ for (const [name, iss, code] of [
   ['other', 'https://other.example', 'issuer_mismatch'], ['slash', `${ISSUER}/`, 'issuer_mismatch'],
   ['case', ISSUER.toUpperCase(), 'issuer_mismatch'], ['prefix', `${ISSUER}.evil.example`, 'issuer_mismatch'],
   ['absent', undefined, 'claim_missing'], ['array', [ISSUER], 'claim_invalid'],
-  ['null', null, 'claim_invalid'], ['empty', '', 'claim_invalid'],
+  ['null', null, 'claim_invalid'], ['empty', '', 'issuer_mismatch'],
 ]) {
   add('policy', `iss-${name}`, { token: token({ iss }), expect: refused(code, nothingFetched) });
 }

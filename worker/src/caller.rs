@@ -18,6 +18,7 @@ pub(crate) fn of(
     Ok(Request {
         authorization: headers.get("authorization")?,
         dpop: headers.get("dpop")?,
+        query: target.query.strip_prefix('?').map(str::to_owned),
         target: external_url.map(|external| Target {
             method: request.method(),
             url: format!("{external}{}{}", target.path, target.query),

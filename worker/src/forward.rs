@@ -21,10 +21,18 @@ const TOLD: [(&str, &str); 5] = [
     ("scope", "x-edgepass-scope"),
     ("jti", "x-edgepass-token-id"),
 ];
-/// Where servers behind a proxy look for the client's certificate; from a client it is a forgery (RFC
-/// 9440 §2.4).
-const CERTIFICATE_HEADERS: [&str; 3] =
-    ["client-cert", "client-cert-chain", "x-forwarded-client-cert"];
+/// What headers begin with in which servers behind a proxy look for the client's certificate; from a
+/// client they are forgeries (RFC 9440 §2.4).
+const CERTIFICATE_HEADERS: [&str; 8] = [
+    "client-cert",
+    "cf-client-cert",
+    "ssl-client-cert",
+    "x-client-cert",
+    "x-ssl-client-cert",
+    "x-forwarded-client-cert",
+    "x-forwarded-tls-client-cert",
+    "x-amzn-mtls-clientcert",
+];
 /// Every header that starts so is the guard's own.
 const OWN_PREFIX: &str = "x-edgepass-";
 
@@ -51,9 +59,6 @@ pub(crate) async fn forward(
 ) -> Result<web_sys::Response> {
     let headers = web_sys::Headers::new_with_headers(&request.headers())?;
     remove_own(&headers)?;
-    for name in CERTIFICATE_HEADERS {
-        headers.delete(name)?;
-    }
     if !route.forward_token {
         headers.delete("authorization")?;
         headers.delete("dpop")?;
@@ -86,18 +91,23 @@ pub(crate) async fn forward(
     Ok(JsFuture::from(promise).await?.unchecked_into())
 }
 
-/// Remove every header of the guard's own namespace, and look-alikes: many servers read `_`, and some
-/// any other sign, as `-`.
+/// Remove every header of the guard's own namespace, every one that names a certificate, and
+/// look-alikes: many servers read `_`, and some any other sign, as `-`.
 fn remove_own(headers: &web_sys::Headers) -> Result<()> {
     let names: Vec<String> = js_sys::Array::from(&headers.keys())
         .iter()
         .filter_map(|name| name.as_string())
-        .filter(|name| folded(name).starts_with(OWN_PREFIX))
+        .filter(|name| is_forgery(&folded(name)))
         .collect();
     for name in names {
         headers.delete(&name)?;
     }
     Ok(())
+}
+
+fn is_forgery(folded: &str) -> bool {
+    folded.starts_with(OWN_PREFIX)
+        || CERTIFICATE_HEADERS.iter().any(|prefix| folded.starts_with(prefix))
 }
 
 /// A header name as the laxest server reads it.

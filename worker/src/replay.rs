@@ -63,8 +63,10 @@ impl DurableObject for UsedProofs {
         let insert =
             "INSERT INTO used (id, until) VALUES (?, ?) ON CONFLICT DO NOTHING RETURNING id";
         let inserted = sql.exec(insert, vec![id.into(), (until as f64).into()])?;
-        if inserted.raw().next().is_none() {
-            return Ok(Response::empty()?.with_status(SEEN));
+        match inserted.raw().next() {
+            Some(Ok(_)) => {}
+            Some(Err(error)) => return Err(error),
+            None => return Ok(Response::empty()?.with_status(SEEN)),
         }
         if storage.get_alarm().await?.is_none() {
             storage.set_alarm(at(until)).await?;

@@ -66,9 +66,13 @@ impl Settings {
         let verifier = Verifier::of_issuers(issuers(env)?)
             .map_err(|error| error.to_string())?
             .with_nonces(nonces(env)?);
-        let replay: Box<dyn ReplayStore> = match env.durable_object("USED_PROOFS") {
-            Ok(objects) => Box::new(SharedReplay(objects)),
-            Err(_) => Box::new(IsolateReplay::default()),
+        // Asked for and not usable is a mistake, never a weaker store.
+        let replay: Box<dyn ReplayStore> = if is_bound(env, "USED_PROOFS") {
+            let objects = env.durable_object("USED_PROOFS");
+            let objects = objects.map_err(|_| "USED_PROOFS is no Durable Object namespace")?;
+            Box::new(SharedReplay(objects))
+        } else {
+            Box::new(IsolateReplay::default())
         };
         Ok(Self {
             policy: written.try_into()?,
@@ -97,8 +101,8 @@ fn issuers(env: &Env) -> Result<Vec<(Policy, KeySource)>, String> {
         let config = PolicyConfig::new(issuer, OneOrMany::One(required("AUDIENCE")?));
         return Ok(vec![trusted(config, variable("JWKS_URI"), "JWKS_URI")?]);
     };
-    if variable("ISSUER").is_some() {
-        return Err("set either ISSUERS or ISSUER".into());
+    if ["ISSUER", "AUDIENCE", "JWKS_URI"].iter().any(|name| is_bound(env, name)) {
+        return Err("set either ISSUERS or ISSUER, AUDIENCE and JWKS_URI".into());
     }
     let several: Vec<IssuerText> =
         serde_json::from_str(&several).map_err(|error| format!("ISSUERS: {error}"))?;
@@ -107,6 +111,11 @@ fn issuers(env: &Env) -> Result<Vec<(Policy, KeySource)>, String> {
         trusted(config.map_err(|error| format!("ISSUERS: {error}"))?, issuer.jwks_uri, "jwks_uri")
     };
     several.into_iter().map(one).collect()
+}
+
+/// Whether there is a binding of this name, usable or not.
+fn is_bound(env: &Env, name: &str) -> bool {
+    Reflect::get(env.as_ref(), &name.into()).is_ok_and(|value| !value.is_undefined())
 }
 
 /// A variable that is JSON, or a text that holds it.
@@ -132,11 +141,20 @@ fn trusted(
 
 /// Nonces are asked for where there is a secret to sign them with.
 fn nonces(env: &Env) -> Result<NonceRule, String> {
-    let secret = |name| env.secret(name).ok().map(|secret| secret.to_string().into_bytes());
-    let Some(current) = secret("DPOP_NONCE_SECRET") else { return Ok(NonceRule::NotAsked) };
-    NonceSecrets::new(current, secret("DPOP_NONCE_SECRET_PREVIOUS"))
-        .map(NonceRule::Signed)
-        .map_err(|error| format!("DPOP_NONCE_SECRET: {error}"))
+    const CURRENT: &str = "DPOP_NONCE_SECRET";
+    const PREVIOUS: &str = "DPOP_NONCE_SECRET_PREVIOUS";
+    let secret = |name| match env.secret(name) {
+        Ok(secret) => Ok(Some(secret.to_string().into_bytes())),
+        Err(_) if is_bound(env, name) => Err(format!("{name} is no text")),
+        Err(_) => Ok(None),
+    };
+    match (secret(CURRENT)?, secret(PREVIOUS)?) {
+        (None, None) => Ok(NonceRule::NotAsked),
+        (None, Some(_)) => Err(format!("{PREVIOUS} is set without {CURRENT}")),
+        (Some(current), previous) => NonceSecrets::new(current, previous)
+            .map(NonceRule::Signed)
+            .map_err(|error| format!("{CURRENT}: {error}")),
+    }
 }
 
 fn is_base_url(url: &str) -> bool {

@@ -14,7 +14,7 @@ use edgepass_jose::{Algorithm, PublicKey};
 use edgepass_verify::batch::HostCrypto;
 use edgepass_verify::dpop::replay::ReplayMemory;
 use edgepass_verify::fetch::{
-    Answer, AnsweredBy, Content, FetchOrder, age, is_redirect, media_type,
+    Answer, AnsweredBy, Content, FetchOrder, age, is_redirect, is_success, media_type,
 };
 use edgepass_verify::signature::SignatureRequest;
 use edgepass_verify::verifier::{Landed, Progress, Verifier};
@@ -157,7 +157,7 @@ impl HttpFetch {
                     None => Content::Failed,
                 }
             }
-            StatusCode::OK => {
+            status if is_success(status.as_u16()) => {
                 let content_type = text(response.headers(), CONTENT_TYPE.as_str());
                 let etag = text(response.headers(), ETAG.as_str());
                 let mut bytes = Vec::new();

@@ -1,5 +1,7 @@
 //! JSON Web Key: one public key, bound to one algorithm when it is read.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use crate::algorithm::Algorithm;
@@ -104,8 +106,16 @@ fn check_purpose(members: &JsonObject) -> Result<(), JwkError> {
     }
     match members.get("key_ops") {
         None => Ok(()),
-        Some(Value::Array(ops)) if ops.iter().any(|op| op == "verify") => Ok(()),
-        Some(Value::Array(_)) => Err(JwkError::NotForVerifying),
+        Some(Value::Array(ops)) => {
+            // RFC 7517 §4.3: strings, none twice.
+            let names: Option<Vec<&str>> = ops.iter().map(Value::as_str).collect();
+            let names = names.ok_or(JwkError::MemberInvalid)?;
+            let unique: BTreeSet<&str> = names.iter().copied().collect();
+            if unique.len() < names.len() {
+                return Err(JwkError::MemberInvalid);
+            }
+            if unique.contains("verify") { Ok(()) } else { Err(JwkError::NotForVerifying) }
+        }
         Some(_) => Err(JwkError::MemberInvalid),
     }
 }
@@ -205,6 +215,8 @@ mod tests {
             (json!({"use": "enc"}), Some(NotForVerifying)),
             (json!({"key_ops": ["sign"]}), Some(NotForVerifying)),
             (json!({"key_ops": []}), Some(NotForVerifying)),
+            (json!({"key_ops": ["verify", "verify"]}), Some(MemberInvalid)),
+            (json!({"key_ops": ["verify", 1]}), Some(MemberInvalid)),
             (json!({"key_ops": "verify"}), Some(MemberInvalid)),
             (json!({"d": x}), Some(NotPublic)),
             (json!({"kty": "oct", "k": "AAAA"}), Some(NotPublic)),

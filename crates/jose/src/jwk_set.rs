@@ -18,6 +18,9 @@ pub struct JwkSet {
 /// The most members a set may have; more is refused as a whole.
 pub const MAX_KEYS: usize = 100;
 
+/// The longest `kid` that is looked up.
+pub const MAX_KEY_ID_CHARS: usize = 128;
+
 /// Why a JWK Set cannot be used at all.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -94,6 +97,10 @@ impl JwkSet {
 
     /// Find the key for a token's header.
     pub fn find(&self, key_id: Option<&str>, algorithm: Algorithm) -> KeyMatch<'_> {
+        // No key is found under a longer name, in this set or in a newer one.
+        if key_id.is_some_and(|key_id| key_id.chars().count() > MAX_KEY_ID_CHARS) {
+            return KeyMatch::Unfit;
+        }
         let fits = |key: &&Jwk| key.algorithm() == algorithm;
         match key_id {
             Some(_) => match self.keys.iter().find(|key| key.key_id() == key_id) {

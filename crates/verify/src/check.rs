@@ -35,6 +35,7 @@ pub struct Check {
     pub(crate) sender: Sender,
     pub(crate) key_patience: Patience,
     pub(crate) list_patience: Patience,
+    pub(crate) metadata_fetched: bool,
     /// Whether the proof was checked and counted as used: that happens once.
     pub(crate) proved: bool,
     /// Whether time passed between the key's check and the status.
@@ -115,6 +116,7 @@ impl Check {
             sender,
             key_patience: Patience::default(),
             list_patience: Patience::default(),
+            metadata_fetched: false,
             proved: false,
             waited_for_list: false,
             stale: false,

@@ -20,7 +20,9 @@ impl FetchOrder {
     pub(crate) fn redirected(self, url: String, asked_at: UnixMillis) -> Self {
         let asked_at = self.asked_at.map_or(asked_at, |first| first.min(asked_at));
         let redirects = self.redirects.saturating_add(1);
-        Self { url, asked_at: Some(asked_at), redirects, may_read_cache: false, ..self }
+        // An entity tag belongs to the URL it came from.
+        let (etag, may_read_cache) = (None, false);
+        Self { url, etag, asked_at: Some(asked_at), redirects, may_read_cache, ..self }
     }
 
     /// When the document was confirmed, if the last answer says `confirmed_at`.
@@ -100,7 +102,7 @@ pub enum Content {
         /// `Location`, as written.
         location: String,
     },
-    /// 200.
+    /// Success.
     Body {
         /// At most the order's `max_bytes`.
         bytes: Vec<u8>,
@@ -112,6 +114,11 @@ pub enum Content {
     /// Anything else: another status, too large, too slow, unreachable.
     #[default]
     Failed,
+}
+
+/// Whether a response of this status carries the document: any success but a part of it.
+pub fn is_success(status: u16) -> bool {
+    (200..300).contains(&status) && status != 206
 }
 
 /// Whether a status is a redirect that keeps a GET a GET.

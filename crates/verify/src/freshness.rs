@@ -162,6 +162,9 @@ pub const UNKNOWN_KEY_COOL_DOWN: Duration = Duration::from_secs(30);
 pub const JWK_SET_HARD_STOP: Duration = Duration::from_secs(24 * 60 * 60);
 const REFRESH_INTERVAL: Duration = Duration::from_secs(5);
 const STALE_IF_ERROR: Duration = Duration::from_secs(60);
+/// That of the default settings.
+const DEFAULT_PROMISE: Promise =
+    Promise { deadline: Duration::from_secs(10), window: Duration::from_millis(8500) };
 
 impl FreshnessConfig {
     /// Check that the deadline can be met.
@@ -242,9 +245,17 @@ impl Schedule {
         }
     }
 
-    /// What holds for a JWK Set, which says nothing of itself.
+    /// What holds for a JWK Set, which says nothing of itself. Without a deadline for lists, keys have
+    /// the default one all the same: a withdrawn key must not live as long as a list.
     pub(crate) fn key_terms(&self, stale_if_error: Option<Duration>) -> Terms {
-        let terms = self.terms(Some(REFRESH_INTERVAL), stale_if_error);
+        let own = Self {
+            promise: Some(self.promise.unwrap_or(DEFAULT_PROMISE)),
+            refresh_interval: self.refresh_interval.filter(|_| self.promise.is_some()),
+            stale_if_error: Some(self.stale_if_error.unwrap_or(STALE_IF_ERROR)),
+            retry_after: RETRY_AFTER,
+            ..self.clone()
+        };
+        let terms = own.terms(None, stale_if_error);
         Terms { usable_for: terms.usable_for.min(JWK_SET_HARD_STOP), ..terms }
     }
 }
@@ -285,7 +296,9 @@ mod tests {
         assert_eq!((terms.refresh_after, terms.usable_for), (None, Duration::MAX));
         assert_eq!(schedule.terms(None, None).fresh_for, Duration::MAX);
         assert_eq!(schedule.outage_bound(), None);
-        assert_eq!(schedule.key_terms(None).usable_for, JWK_SET_HARD_STOP);
+        let default = FreshnessConfig::default().check().unwrap();
+        assert_eq!(schedule.key_terms(None), default.key_terms(None));
+        assert_eq!(default.key_terms(None).usable_for, Duration::from_millis(68_500));
     }
 
     #[test]

@@ -134,6 +134,15 @@ impl KeyHolder {
         }
     }
 
+    /// Of two sets that were handed in, keep the one that says it is newer.
+    pub(crate) fn keep_newer(&mut self, other: Self) {
+        if let (KeySource::Given(own), KeySource::Given(held)) = (&self.source, &other.source)
+            && order_of(own, held) == Ordering::Less
+        {
+            self.source = other.source;
+        }
+    }
+
     /// The set, whatever its age, for checking lists beside a token that was just verified.
     pub(crate) fn current(&self) -> Option<&JwkSet> {
         match &self.source {

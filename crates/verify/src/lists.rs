@@ -161,6 +161,7 @@ impl ListHolder {
                 return LandedList::Settled { taken };
             }
             Content::Body { bytes, media_type, etag } => {
+                let etag = etag.filter(|_| order.redirects == 0);
                 open(&bytes, media_type.as_deref(), keys, policy).map(|(jws, key)| (jws, key, etag))
             }
             Content::Redirect { .. } | Content::Failed => None,

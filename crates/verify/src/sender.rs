@@ -1,6 +1,8 @@
 //! Who presents a token, and how: what a request says before anything is checked.
 
 use edgepass_jose::base64url;
+use fluent_uri::pct_enc::EStr;
+use fluent_uri::pct_enc::encoder::Query;
 use sha2::{Digest, Sha256};
 
 use crate::error::VerifyError;
@@ -17,12 +19,14 @@ pub enum Presentation {
 
 /// A request, as far as it decides about a token. Fields sent several times are given as one value,
 /// joined by `, ` (RFC 9110 §5.3), as hosts give them.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Request {
     /// `Authorization`.
     pub authorization: Option<String>,
     /// `DPoP`.
     pub dpop: Option<String>,
+    /// The query, without `?`.
+    pub query: Option<String>,
     /// Method and URL. Without them no DPoP proof can be checked, and bound tokens are refused.
     pub target: Option<Target>,
     /// The certificate that the platform says the client proved to hold in the TLS handshake. Never
@@ -31,7 +35,7 @@ pub struct Request {
 }
 
 /// What a DPoP proof is made for.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Target {
     /// The HTTP method, as sent.
     pub method: String,
@@ -72,7 +76,7 @@ impl CertificateThumbprint {
 }
 
 /// The caller, as a request shows it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Sender {
     /// How the token is presented.
     pub presented_as: Presentation,
@@ -96,8 +100,7 @@ impl Request {
     /// more than one method. Tokens in a query are not read.
     pub(crate) fn into_parts(self) -> Result<(String, Sender), VerifyError> {
         let (presented_as, token) = from_authorization(self.authorization.as_deref())?;
-        let url = self.target.as_ref().map_or("", |target| &target.url);
-        if has_access_token(url) {
+        if self.query.as_deref().is_some_and(has_access_token) {
             return Err(VerifyError::RequestInvalid);
         }
         let token = token.to_owned();
@@ -109,13 +112,13 @@ impl Request {
 /// Split an `Authorization` header into how the token is presented and the token. The scheme is
 /// case-insensitive (RFC 9110 §11.1).
 fn from_authorization(value: Option<&str>) -> Result<(Presentation, &str), VerifyError> {
-    let value = value.map(str::trim_ascii).unwrap_or_default();
+    let value = value.map(|text| text.trim_matches([' ', '\t'])).unwrap_or_default();
     let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
     let presentation = if scheme.eq_ignore_ascii_case("bearer") {
         Presentation::Bearer
     } else if scheme.eq_ignore_ascii_case("dpop") {
         Presentation::Dpop
-    } else if value.contains(',') {
+    } else if value.split(',').skip(1).any(names_our_scheme) {
         return Err(VerifyError::RequestInvalid);
     } else {
         return Err(VerifyError::TokenMissing);
@@ -130,11 +133,19 @@ fn from_authorization(value: Option<&str>) -> Result<(Presentation, &str), Verif
     Ok((presentation, token))
 }
 
-/// Whether the query carries `access_token` (RFC 6750 §2.3).
-fn has_access_token(url: &str) -> bool {
-    let query = url.split('#').next().and_then(|url| url.split_once('?'));
-    let pairs = query.map_or("", |(_, query)| query).split('&');
-    pairs.into_iter().any(|pair| pair.split('=').next() == Some("access_token"))
+/// Whether one of several credentials in one field is of a scheme that is read here.
+fn names_our_scheme(credentials: &str) -> bool {
+    let scheme = credentials.trim().split(' ').next().unwrap_or_default();
+    scheme.eq_ignore_ascii_case("bearer") || scheme.eq_ignore_ascii_case("dpop")
+}
+
+/// Whether a query carries `access_token` (RFC 6750 §2.3), however it is escaped.
+fn has_access_token(query: &str) -> bool {
+    query.split('&').any(|pair| {
+        let name = pair.split('=').next().unwrap_or_default();
+        let decoded = EStr::<Query>::new(name).map(|name| name.decode().to_string_lossy());
+        decoded.as_deref().unwrap_or(name) == "access_token"
+    })
 }
 
 #[cfg(test)]
@@ -151,6 +162,8 @@ mod tests {
             (Some("Bearer "), Err(VerifyError::TokenMissing)),
             (Some("Basic dTpw"), Err(VerifyError::TokenMissing)),
             (Some("Basic dTpw, Bearer a.b.c"), Err(VerifyError::RequestInvalid)),
+            (Some("Digest a=\"b\", c=\"d\""), Err(VerifyError::TokenMissing)),
+            (Some("Bearer a.b.c\n"), Ok((Bearer, "a.b.c\n"))),
             (Some("Bearer a.b.c"), Ok((Bearer, "a.b.c"))),
             (Some("bEARER  a.b.c "), Ok((Bearer, "a.b.c"))),
             (Some("DPoP a.b.c"), Ok((Dpop, "a.b.c"))),
@@ -165,15 +178,16 @@ mod tests {
 
     #[test]
     fn a_second_token_in_the_query_is_refused() {
-        let with = |url: &str| {
-            let target = Target { method: "GET".into(), url: url.into() };
+        let with = |query: &str| {
             let authorization = Some("Bearer a.b.c".into());
-            let request = Request { authorization, target: Some(target), ..Request::default() };
-            request.into_parts().err()
+            let query = Some(query.into());
+            Request { authorization, query, ..Request::default() }.into_parts().err()
         };
-        assert_eq!(with("https://a/?x=1&access_token=t"), Some(VerifyError::RequestInvalid));
-        for url in ["https://a/?x=access_token", "https://a/access_token=1#?access_token=1"] {
-            assert_eq!(with(url), None, "{url}");
+        for query in ["x=1&access_token=t", "access_token", "%61ccess_token=t", "access%5Ftoken="] {
+            assert_eq!(with(query), Some(VerifyError::RequestInvalid), "{query}");
+        }
+        for query in ["", "x=access_token", "access_token2=1", "%zz=1", "é=1"] {
+            assert_eq!(with(query), None, "{query}");
         }
     }
 

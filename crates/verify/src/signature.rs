@@ -12,7 +12,7 @@ pub enum Checked {
 }
 
 /// What the host's crypto is to check.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct SignatureRequest {
     /// The key, and through it the algorithm.
     pub key: Jwk,

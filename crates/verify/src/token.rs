@@ -2,6 +2,7 @@
 //!
 //! Each type is made in exactly one place and its field is private, so holding one is proof.
 
+use edgepass_jose::claims::ClaimError;
 use edgepass_jose::{Algorithm, ClaimsSet, CompactJws, Jwk};
 
 use crate::error::VerifyError;
@@ -69,7 +70,7 @@ impl UnverifiedToken {
         }
         let algorithm = judging.iter().find_map(|policy| policy.allowed_algorithm(&jws));
         let algorithm = algorithm.ok_or(VerifyError::AlgNotAllowed)?;
-        claims.required_string("iss")?;
+        claims.string("iss")?.ok_or(ClaimError::missing("iss"))?;
         let issuer = issuer.ok_or(VerifyError::IssuerMismatch)?;
         Ok(Self { jws, claims, algorithm, issuer })
     }
@@ -82,6 +83,11 @@ impl UnverifiedToken {
     /// Position of its issuer among the verifier's.
     pub(crate) fn issuer(&self) -> usize {
         self.issuer
+    }
+
+    /// Whether `iss` is this issuer.
+    pub(crate) fn names(&self, issuer: &str) -> bool {
+        self.claims.get("iss").and_then(serde_json::Value::as_str) == Some(issuer)
     }
 
     /// `kid`.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use edgepass_verify::fetch::{
-    Answer, AnsweredBy, Content, FetchOrder, age, is_redirect, media_type,
+    Answer, AnsweredBy, Content, FetchOrder, age, is_redirect, is_success, media_type,
 };
 use js_sys::{Function, Object, Promise, Reflect, Uint8Array};
 use wasm_bindgen::prelude::*;
@@ -73,7 +73,7 @@ async fn get(order: &FetchOrder, own: Option<&Function>) -> Result<(Duration, Co
             Some(location) => Content::Redirect { location },
             None => Content::Failed,
         },
-        200 => match read(&response, order.max_bytes).await? {
+        status if is_success(status) => match read(&response, order.max_bytes).await? {
             Some(bytes) => Content::Body {
                 bytes,
                 media_type: header(&headers, "content-type").map(|text| media_type(&text)),

@@ -33,7 +33,8 @@ pub(super) async fn run(source: &Path) -> anyhow::Result<Exit> {
             continue;
         }
         // What is no UTF-8 is no JSON, and is answered as such.
-        let answer = batch.judge(&String::from_utf8_lossy(&line), &NativeCrypto).await;
+        let answer =
+            batch.judge(std::str::from_utf8(&line).unwrap_or_default(), &NativeCrypto).await;
         tally.count(&answer);
         let text = serde_json::to_string(&answer).context("an answer cannot be written")?;
         match writeln!(output, "{text}") {
@@ -52,7 +53,9 @@ fn next_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
     line.clear();
     input.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', line)?;
     if line.len() as u64 == MAX_LINE_BYTES && !line.ends_with(b"\n") {
-        line.truncate(1);
+        // Nothing that could be judged is left, and still a line that is answered.
+        line.clear();
+        line.push(b'{');
         input.skip_until(b'\n')?;
     }
     Ok(!line.is_empty())

@@ -23,7 +23,7 @@ pub(super) struct Args {
     #[arg(default_value = "-")]
     token_file: PathBuf,
     /// Judge a file of requests instead, one JSON object a line, or - for stdin; see docs/batch.md.
-    #[arg(long, value_name = "FILE|-", conflicts_with_all = ["token_file", "issuer", "audience", "jwks", "scopes"])]
+    #[arg(long, value_name = "FILE|-", conflicts_with_all = ["token_file", "issuer", "audience", "jwks", "scopes", "status"])]
     batch: Option<PathBuf>,
     /// The issuer that the token must be of.
     #[arg(long, required_unless_present = "batch")]

@@ -31,7 +31,9 @@ use serde_json::value::RawValue;
 use crate::check::Demand;
 use crate::dpop::nonce::NonceRule;
 use crate::duration::DurationText;
-use crate::fetch::{Answer, AnsweredBy, Content, FetchOrder, age, is_redirect, media_type};
+use crate::fetch::{
+    Answer, AnsweredBy, Content, FetchOrder, age, is_redirect, is_success, media_type,
+};
 use crate::freshness::{Deadline, FreshnessConfig, RefreshInterval};
 use crate::policy::{
     DpopConfig, OneOrMany, Policy, PolicyConfig, Profile, StatusConfig, StatusMode,
@@ -84,8 +86,7 @@ struct LineText {
     jwks_text: Option<String>,
     policy: LinePolicy,
     now: f64,
-    #[serde(default)]
-    responses: BTreeMap<String, Response>,
+    responses: Option<BTreeMap<String, Response>>,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -125,8 +126,7 @@ struct LinePolicy {
     leeway: Option<DurationText>,
     max_lifetime: Option<DurationText>,
     max_token_bytes: Option<usize>,
-    #[serde(default)]
-    dpop: LineDpop,
+    dpop: Option<LineDpop>,
     status: Option<LineStatus>,
 }
 
@@ -169,12 +169,11 @@ struct Response {
     status: u16,
     #[serde(default)]
     headers: BTreeMap<String, String>,
-    #[serde(default)]
-    body: String,
+    body: Option<String>,
     body_base64: Option<String>,
 }
 
-/// The longest line whose `id` is looked for when the rest cannot be read.
+/// 9999-12-31T23:59:59Z, as [`edgepass_jose::NumericDate::MAX`].
 const MAX_NOW: f64 = 253_402_300_799.0;
 
 impl Line {
@@ -206,7 +205,8 @@ impl Line {
             (None, Some(text)) => text,
             _ => return Err(unusable("a line has jwks or jwks_text")),
         };
-        let LinePolicy { required_scopes, mut dpop, .. } = line.policy;
+        let LinePolicy { required_scopes, dpop, .. } = line.policy;
+        let mut dpop = dpop.unwrap_or_default();
         let scopes = required_scopes.unwrap_or_default();
         let scope = |tokens: Vec<String>| {
             Scope::try_from(tokens).map_err(|_| unusable("required_scopes holds no scope token"))
@@ -218,7 +218,7 @@ impl Line {
         };
         let seen_jwt_ids = std::mem::take(&mut dpop.seen_jti);
         let nonces = dpop.nonce.take().map_or(NonceRule::NotAsked, NonceRule::Exactly);
-        let policy = LinePolicy { required_scopes: None, dpop, ..line.policy };
+        let policy = LinePolicy { required_scopes: None, dpop: Some(dpop), ..line.policy };
         let issuer = policy.issuer.clone();
         let policy = Policy::try_from(PolicyConfig::from(policy))
             .map_err(|error| unusable(&error.to_string()))?;
@@ -235,7 +235,7 @@ impl Line {
             world: World {
                 now: UnixMillis((line.now * 1000.0) as u64),
                 seen_jwt_ids,
-                responses: line.responses,
+                responses: line.responses.unwrap_or_default(),
             },
         })
     }
@@ -260,16 +260,24 @@ impl TryFrom<RequestText> for Request {
         Ok(Self {
             authorization: field("authorization"),
             dpop: field("dpop"),
+            query: query(&request.url),
             target: Some(Target { method: request.method, url: request.url }),
             certificate: certificate.map(|der| CertificateThumbprint::of_der(&der)),
         })
     }
 }
 
+/// The query of a URL.
+fn query(url: &str) -> Option<String> {
+    let (_, query) = url.split('#').next()?.split_once('?')?;
+    Some(query.to_owned())
+}
+
 impl From<LinePolicy> for PolicyConfig {
     fn from(line: LinePolicy) -> Self {
         let own = Self::new(line.issuer, line.audience);
         let dpop = DpopConfig::default();
+        let own_dpop = line.dpop.unwrap_or_default();
         let status = StatusConfig::default();
         let (status, freshness) = match line.status {
             None => {
@@ -309,8 +317,8 @@ impl From<LinePolicy> for PolicyConfig {
             max_lifetime: line.max_lifetime.unwrap_or(own.max_lifetime),
             max_token_bytes: line.max_token_bytes.unwrap_or(own.max_token_bytes),
             dpop: DpopConfig {
-                algorithms: line.dpop.algorithms.unwrap_or(dpop.algorithms),
-                max_age: line.dpop.max_age.unwrap_or(dpop.max_age),
+                algorithms: own_dpop.algorithms.unwrap_or(dpop.algorithms),
+                max_age: own_dpop.max_age.unwrap_or(dpop.max_age),
             },
             status,
             freshness,
@@ -341,9 +349,9 @@ impl Response {
         let content = match self.status {
             304 => Content::NotModified,
             status if is_redirect(status) => Content::Redirect { location: header("location")? },
-            200 => {
+            status if is_success(status) => {
                 let bytes = match &self.body_base64 {
-                    None => self.body.clone().into_bytes(),
+                    None => self.body.clone().unwrap_or_default().into_bytes(),
                     Some(text) => STANDARD.decode(text).ok()?,
                 };
                 if bytes.len() > max_bytes {

@@ -118,7 +118,9 @@ impl Proof {
             return Err(VerifyError::BindingMismatch);
         }
         let jwt_id = self.claims.required_string("jti").map_err(|_| INVALID)?;
-        let until = UnixMillis::from_seconds(date.plus(window).plus(policy.leeway).seconds());
+        // The second in which the proof is last accepted is over one second later.
+        let last = date.plus(window).plus(policy.leeway);
+        let until = UnixMillis::from_seconds(last.plus(1).seconds());
         Ok(ProofUse::new(jwt_id, &self.target, thumbprint, until))
     }
 }

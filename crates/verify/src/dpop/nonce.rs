@@ -54,7 +54,8 @@ const TAG_BYTES: usize = 16;
 
 impl NonceRule {
     pub(crate) fn check(&self, nonce: Option<&str>, origin: &str, now: UnixMillis) -> Answer {
-        let current = Answer::Current { usable_for: 2 * WINDOW_SECONDS };
+        // One window ahead of our clock, its own, and the next.
+        let current = Answer::Current { usable_for: 3 * WINDOW_SECONDS };
         match (self, nonce) {
             (Self::NotAsked, _) => Answer::NotAsked,
             (Self::Signed(secrets), Some(nonce)) if secrets.accept(nonce, origin, now) => current,
@@ -154,6 +155,25 @@ mod tests {
         assert!(secrets.accept(&nonce, ORIGIN, early), "a clock that lags");
         assert!(!secrets.accept(&nonce, ORIGIN, UnixMillis(NOW.0 - 300_001)));
         assert_ne!(nonce, secrets.issue(ORIGIN, later(300)));
+    }
+
+    #[test]
+    fn a_rule_asks_accepts_or_does_not_care() {
+        let nonce = secrets(1, None).issue(ORIGIN, NOW);
+        let signed = NonceRule::Signed(secrets(1, None));
+        let current = Answer::Current { usable_for: 900 };
+        let exactly = NonceRule::Exactly("n".into());
+        for (rule, nonce, expected) in [
+            (&NonceRule::NotAsked, Some("x"), Answer::NotAsked),
+            (&signed, Some(nonce.as_str()), current),
+            (&signed, Some("x"), Answer::Required),
+            (&signed, None, Answer::Required),
+            (&exactly, Some("n"), current),
+            (&exactly, Some("x"), Answer::Required),
+            (&exactly, None, Answer::Required),
+        ] {
+            assert_eq!(rule.check(nonce, ORIGIN, NOW), expected, "{nonce:?}");
+        }
     }
 
     #[test]

@@ -97,6 +97,9 @@ pub enum PolicyError {
     /// An expected claim with no value that would be accepted.
     #[error("expected_claims: name at least one value for every claim")]
     ExpectedClaimEmpty,
+    /// The name of a claim holds more than visible ASCII.
+    #[error("names of claims are visible ASCII without quotes and back slashes")]
+    ClaimNameInvalid,
     /// `leeway` is above [`MAX_LEEWAY`].
     #[error("leeway is at most \"5m\"")]
     LeewayTooLong,
@@ -136,6 +139,12 @@ impl TryFrom<PolicyConfig> for Policy {
             expected.map(|(name, values)| (name.into(), values.into_vec())).collect();
         if expected_claims.iter().any(|(_, values)| values.is_empty()) {
             return Err(PolicyError::ExpectedClaimEmpty);
+        }
+        let names =
+            shape.required_claims.iter().chain(expected_claims.iter().map(|(name, _)| name));
+        let names = names.chain([&shape.audience_claim, &shape.scope.name]);
+        if !names.into_iter().all(|name| is_claim_name(name)) {
+            return Err(PolicyError::ClaimNameInvalid);
         }
         let status_uri_prefixes = match config.status.uri_prefixes {
             Some(prefixes) => prefixes.into_iter().map(with_path).collect(),
@@ -213,7 +222,13 @@ impl Shape {
         let named = |name: &Option<String>, default: &'static str| {
             name.clone().map_or(default.into(), ClaimName::from)
         };
-        let exactly = |typ: Option<String>| typ.map_or(ExpectedType::Any, ExpectedType::Exactly);
+        let exactly = |typ: Option<String>| match typ {
+            None => ExpectedType::Any,
+            // As in tokens, the long form means the short one.
+            Some(typ) => ExpectedType::Exactly(
+                typ.strip_prefix("application/").map_or(typ.clone(), str::to_owned),
+            ),
+        };
         match config.profile {
             Profile::Rfc9068 => {
                 let fixed = [
@@ -261,6 +276,12 @@ fn with_path(prefix: String) -> String {
     let authority = prefix.find("://").map_or(0, |scheme| scheme.saturating_add(3));
     let has_path = prefix.get(authority..).is_some_and(|rest| rest.contains('/'));
     if has_path { prefix } else { format!("{prefix}/") }
+}
+
+/// Names of claims are repeated in challenges, whose texts are quoted (RFC 6750 §3).
+fn is_claim_name(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_graphic() && !b"\"\\".contains(&byte);
+    !name.is_empty() && name.bytes().all(plain)
 }
 
 /// The algorithms named, each once: EdDSA and Ed25519 are one.

@@ -106,7 +106,7 @@ impl Verifier {
     }
 
     /// The same verifier under another policy and other keys of its one issuer. Lists that it holds
-    /// stay, unless the key that signed them is gone.
+    /// stay, unless the key that signed them is gone; keys that it holds stay, if the others are older.
     ///
     /// # Errors
     ///
@@ -115,6 +115,7 @@ impl Verifier {
         let mut changed = Self::of_issuers(vec![trust])?;
         for (new, old) in changed.issuers.iter_mut().zip(self.issuers) {
             new.lists = old.lists;
+            new.keys.keep_newer(old.keys);
             if let Some(keys) = new.keys.current() {
                 new.lists.keep_signed_by(keys);
             }

@@ -39,6 +39,9 @@ impl Verifier {
         let Some(Issuer { policy, keys, .. }) = self.issuers.get_mut(token.issuer()) else {
             return Next::To(Stage::Refused(VerifyError::IssuerMismatch));
         };
+        if !token.names(&policy.issuer) {
+            return Next::To(Stage::Refused(VerifyError::IssuerMismatch));
+        }
         let terms = policy.schedule.key_terms(check.demand.stale_if_error);
         let (id, algorithm) = (token.key_id(), token.algorithm());
         match keys.look_up(id, algorithm, policy, &terms, &mut check.key_patience, now) {
@@ -55,7 +58,13 @@ impl Verifier {
                 }
             }
             KeyLookup::Fetch(order) => {
-                check.key_patience.fetched = order.document == Document::JwkSet;
+                // A check asks for metadata once and for keys once, whatever comes of it.
+                if order.document == Document::JwkSet {
+                    check.key_patience.fetched = true;
+                } else if std::mem::replace(&mut check.metadata_fetched, true) {
+                    keys.release(&order);
+                    return Next::To(Stage::Refused(VerifyError::KeysUnavailable));
+                }
                 Next::Halt(Stage::Parsed(token), Progress::Fetch(order))
             }
             KeyLookup::Wait => Next::Halt(Stage::Parsed(token), Progress::Wait(POLL)),
