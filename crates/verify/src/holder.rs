@@ -52,6 +52,17 @@ pub(crate) struct Patience {
     pub(crate) fetched: bool,
 }
 
+/// What became of a new copy.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Replaced {
+    /// It is held now.
+    Taken,
+    /// It says nothing new, and was asked for earlier: the held copy stays, and no harm is done.
+    Outdated,
+    /// It is older than the held one: refused.
+    Older,
+}
+
 /// How long a request polls for another's fetch before it starts its own.
 const OWN_FETCH_AFTER: Duration = Duration::from_millis(250);
 /// At most this many fetches of one document at once.
@@ -163,8 +174,7 @@ impl<T> Held<T> {
     }
 
     /// Hold a new copy, unless it is older than the held one, also than one that was dropped. Of two
-    /// that are equal in age, the later confirmed stays: an answer to a question asked before says
-    /// nothing new and does no harm.
+    /// that are equal in age, the later confirmed stays.
     pub(crate) fn replace(
         &mut self,
         content: T,
@@ -172,19 +182,19 @@ impl<T> Held<T> {
         confirmed_at: UnixMillis,
         now: UnixMillis,
         order_of: impl Fn(&T, &T) -> Ordering,
-    ) -> bool {
+    ) -> Replaced {
         if let Some(held) = &self.copy {
             let outdated =
                 !held.dropped && confirmed_at < held.confirmed_at && held.confirmed_at <= now;
             match order_of(&content, &held.content) {
-                Ordering::Less => return false,
-                Ordering::Equal if outdated => return true,
+                Ordering::Less => return Replaced::Older,
+                Ordering::Equal if outdated => return Replaced::Outdated,
                 Ordering::Equal | Ordering::Greater => {}
             }
         }
         self.copy = Some(Copy { content, etag, confirmed_at, dropped: false });
         self.failed_at = None;
-        true
+        Replaced::Taken
     }
 
     /// Use the copy no more.
@@ -313,21 +323,21 @@ mod tests {
         let replace = |held: &mut Held<u64>, version, confirmed_at| {
             held.replace(version, None, at(confirmed_at), at(110_000), u64::cmp)
         };
-        assert!(!replace(held, 0, 101_000));
+        assert_eq!(replace(held, 0, 101_000), Replaced::Older);
         assert!(!held.confirm(Some("\"2\""), at(102_000), at(110_000)));
         assert!(!held.confirm(None, at(102_000), at(110_000)));
         assert_eq!(held.confirmed_at(), Some(at(100_000)));
         assert!(held.confirm(Some("\"1\""), at(102_000), at(110_000)));
         assert!(held.confirm(Some("\"1\""), at(101_000), at(110_000)));
         assert_eq!(held.confirmed_at(), Some(at(102_000)));
-        assert!(replace(held, 1, 99_000)); // the same, asked for earlier: nothing new
+        assert_eq!(replace(held, 1, 99_000), Replaced::Outdated); // the same, asked for earlier
         assert_eq!(held.confirmed_at(), Some(at(102_000)));
-        assert!(replace(held, 7, 99_000)); // newer, whenever it was asked for
+        assert_eq!(replace(held, 7, 99_000), Replaced::Taken); // newer, whenever it was asked for
         assert_eq!((held.content(), held.confirmed_at()), (Some(&7), Some(at(99_000))));
         held.drop_copy();
         assert_eq!(held.content(), None);
-        assert!(!replace(held, 6, 103_000)); // a dropped copy still says what is older
-        assert!(replace(held, 7, 103_000));
+        assert_eq!(replace(held, 6, 103_000), Replaced::Older); // also than one that was dropped
+        assert_eq!(replace(held, 7, 103_000), Replaced::Taken);
     }
 
     #[test]
@@ -335,7 +345,8 @@ mod tests {
         let mut scene = Scene::new();
         let now = UnixMillis(80_000);
         assert_eq!(scene.first(80_000), Supply::Fetch);
-        assert!(scene.held.replace(1, Some("\"1\"".into()), now, now, u64::cmp));
+        let replaced = scene.held.replace(1, Some("\"1\"".into()), now, now, u64::cmp);
+        assert_eq!(replaced, Replaced::Taken);
         assert_eq!(scene.first(80_001), Supply::Fresh { refresh: false });
 
         let mut scene = Scene::new();

@@ -9,7 +9,7 @@ use edgepass_jose::{Algorithm, Jwk, JwkSet};
 use crate::error::VerifyError;
 use crate::fetch::{Answer, AnsweredBy, Content, Document, FetchOrder};
 use crate::freshness::{Terms, UNKNOWN_KEY_COOL_DOWN};
-use crate::holder::{Held, Patience, Supply};
+use crate::holder::{Held, Patience, Replaced, Supply};
 use crate::policy::{Policy, PolicyError};
 use crate::time::UnixMillis;
 use crate::{metadata, url};
@@ -74,6 +74,8 @@ pub(crate) struct KeyHolder {
 pub(crate) enum LandedSet {
     Replaced,
     Confirmed,
+    /// The held one stays; it is as new.
+    Ignored,
     Refused,
 }
 
@@ -204,10 +206,13 @@ impl KeyHolder {
             }
             Content::Body { bytes, etag, .. } => {
                 let set = JwkSet::parse(&bytes, &policy.algorithms, is_sound);
-                let taken = set.is_ok_and(|set| {
-                    self.set.replace(set, etag, answer.confirmed_at, now, order_of)
-                });
-                if taken { LandedSet::Replaced } else { LandedSet::Refused }
+                let replaced =
+                    set.map(|set| self.set.replace(set, etag, answer.confirmed_at, now, order_of));
+                match replaced {
+                    Ok(Replaced::Taken) => LandedSet::Replaced,
+                    Ok(Replaced::Outdated) => LandedSet::Ignored,
+                    Ok(Replaced::Older) | Err(_) => LandedSet::Refused,
+                }
             }
             Content::NotModified | Content::Redirect { .. } | Content::Failed => LandedSet::Refused,
         };

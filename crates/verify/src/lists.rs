@@ -11,7 +11,7 @@ use edgepass_status_list::{StatusListClaims, StatusReference, StatusType};
 use crate::error::VerifyError;
 use crate::fetch::{Answer, AnsweredBy, Content, Document, FetchOrder};
 use crate::freshness::Terms;
-use crate::holder::{Held, Patience, Supply};
+use crate::holder::{Held, Patience, Replaced, Supply};
 use crate::policy::Policy;
 use crate::signature::{self, Checked, SignatureRequest};
 use crate::time::UnixMillis;
@@ -19,6 +19,8 @@ use crate::url;
 
 /// The most lists held; the least recently used makes room.
 const MAX_LISTS: usize = 64;
+/// What the lists of one issuer may take together.
+const MAX_BYTES: usize = 16 << 20;
 /// In seconds. Nothing in the draft bounds the age of a list without `exp`.
 const LIFETIME_WITHOUT_EXPIRATION: u64 = 24 * 60 * 60;
 /// How far a list may be redirected, inside the configured prefixes.
@@ -195,14 +197,15 @@ impl ListHolder {
         let valid = valid && keys.is_some_and(|keys| keys.keys().contains(&pending.key));
         let claims = valid.then(|| read(&pending.jws, &pending.order.uri, policy, now)).flatten();
         let held = self.held(&pending.order.uri);
-        let taken = claims.is_some_and(|claims| {
+        let replaced = claims.map_or(Replaced::Older, |claims| {
             let list = HeldList { claims, key: pending.key };
             held.replace(list, etag, confirmed_at, now, |new, old| new.claims.order_of(&old.claims))
         });
-        if !taken {
+        if replaced == Replaced::Older {
             held.failed(from, now);
         }
-        taken
+        self.make_room(&pending.order.uri);
+        replaced == Replaced::Taken
     }
 
     /// The JWK Set changed: lists signed by a key that left it are dropped and fetched again.
@@ -210,6 +213,23 @@ impl ListHolder {
         for entry in self.lists.values_mut() {
             if entry.held.content().is_some_and(|list| !keys.keys().contains(&list.key)) {
                 entry.held.drop_copy();
+            }
+        }
+    }
+
+    /// How much the lists take, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        let sizes = self.lists.values().filter_map(|entry| entry.held.content());
+        sizes.map(|list| list.claims.list.bytes().len()).sum()
+    }
+
+    /// Too many bytes: the least recently used lists go, but not `kept`.
+    fn make_room(&mut self, kept: &str) {
+        while self.bytes() > MAX_BYTES && self.lists.len() > 1 {
+            let others = self.lists.iter().filter(|(uri, _)| *uri != kept);
+            let oldest = others.min_by_key(|(_, entry)| entry.used).map(|(uri, _)| uri.clone());
+            if oldest.and_then(|oldest| self.lists.remove(&oldest)).is_none() {
+                return;
             }
         }
     }

@@ -125,7 +125,7 @@ struct LinePolicy {
     required_scopes: Option<ScopesText>,
     leeway: Option<DurationText>,
     max_lifetime: Option<DurationText>,
-    max_token_bytes: Option<usize>,
+    max_token_bytes: Option<u64>,
     dpop: Option<LineDpop>,
     status: Option<LineStatus>,
 }
@@ -153,8 +153,8 @@ struct LineDpop {
 struct LineStatus {
     mode: StatusMode,
     uri_prefixes: Option<Vec<String>>,
-    max_list_bytes: Option<usize>,
-    max_response_bytes: Option<usize>,
+    max_list_bytes: Option<u64>,
+    max_response_bytes: Option<u64>,
     /// Without it a list's own `ttl` is the interval.
     refresh_interval: Option<DurationText>,
     /// Without it nothing happens in the background: past the interval the line asks first, and if

@@ -25,11 +25,19 @@ use crate::verifier::{Landed, Progress, Verifier};
 #[derive(Default)]
 pub struct Batch {
     sessions: HashMap<String, Session>,
+    /// What the sessions hold, in bytes.
+    held: usize,
     lines: u64,
 }
 
 /// The most sessions kept; one that was not used while so many others were starts anew.
-pub const MAX_SESSIONS: usize = 4096;
+pub const MAX_SESSIONS: usize = 1024;
+/// What all sessions may hold together; the ones used last are kept.
+pub const MAX_BYTES: usize = 256 << 20;
+/// The most issuers of one session.
+const MAX_SESSION_ISSUERS: usize = 64;
+/// What a remembered proof takes, roughly.
+const PROOF_BYTES: usize = 64;
 
 /// What the lines of one session share.
 #[derive(Default)]
@@ -38,6 +46,8 @@ struct Session {
     verifiers: HashMap<String, Verifier>,
     replay: ReplayMemory,
     used: u64,
+    /// In bytes, when it was used last.
+    held: usize,
 }
 
 /// The answer to a line.
@@ -86,23 +96,25 @@ impl Batch {
         };
         let name = line.session.take();
         let mut session = name.as_ref().and_then(|name| self.sessions.remove(name));
+        self.held = self.held.saturating_sub(session.as_ref().map_or(0, |session| session.held));
         let state = session.get_or_insert_default();
         state.used = self.lines;
         let answer = state.judge(line, crypto).await;
         if let (Some(name), Some(session)) = (name, session) {
+            self.held = self.held.saturating_add(session.held);
             self.make_room();
             self.sessions.insert(name, session);
         }
         answer
     }
 
-    /// The least recently used session goes when there are too many.
+    /// The least recently used sessions go when there are too many, or they hold too much.
     fn make_room(&mut self) {
-        if self.sessions.len() >= MAX_SESSIONS {
+        while self.sessions.len() >= MAX_SESSIONS || self.held > MAX_BYTES {
             let oldest = self.sessions.iter().min_by_key(|(_, session)| session.used);
-            if let Some(oldest) = oldest.map(|(name, _)| name.clone()) {
-                self.sessions.remove(&oldest);
-            }
+            let Some(oldest) = oldest.map(|(name, _)| name.clone()) else { return };
+            let held = self.sessions.remove(&oldest).map_or(0, |session| session.held);
+            self.held = self.held.saturating_sub(held);
         }
     }
 }
@@ -127,7 +139,12 @@ impl Session {
             Run { verifier: &mut verifier, replay: &mut self.replay, world, fetched: vec![] };
         let verdict = run.decide(check, crypto).await;
         let fetched = run.fetched;
+        if self.verifiers.len() >= MAX_SESSION_ISSUERS {
+            self.verifiers.clear();
+        }
         self.verifiers.insert(issuer, verifier);
+        let lists: usize = self.verifiers.values().map(Verifier::bytes).sum();
+        self.held = lists.saturating_add(self.replay.len().saturating_mul(PROOF_BYTES));
         match verdict {
             None => Answer::error(id, "the line waits for what never comes".to_owned()),
             Some(verdict) => Answer {

@@ -65,6 +65,11 @@ impl ReplayMemory {
     /// The most proofs of one generation.
     pub const CAPACITY: usize = 1 << 15;
 
+    /// How many proofs are remembered.
+    pub(crate) fn len(&self) -> usize {
+        self.young.len().saturating_add(self.old.len())
+    }
+
     /// Remember this use.
     pub fn first_use(&mut self, proof: &ProofUse, now: UnixMillis) -> Replay {
         if self.old_until <= now || self.young.len() >= Self::CAPACITY {

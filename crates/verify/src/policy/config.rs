@@ -49,7 +49,7 @@ pub struct PolicyConfig {
     pub max_lifetime: DurationText,
     /// The longest token read, in bytes. Default 16384.
     #[serde(default = "default_max_token_bytes")]
-    pub max_token_bytes: usize,
+    pub max_token_bytes: u64,
     /// How DPoP proofs are judged.
     #[serde(default)]
     pub dpop: DpopConfig,
@@ -102,9 +102,9 @@ pub struct StatusConfig {
     /// What the URIs of status lists begin with. Default: the issuer identifier and `/`.
     pub uri_prefixes: Option<Vec<String>>,
     /// The largest list, inflated, in bytes. Default 1048576: 8 million one-bit statuses.
-    pub max_list_bytes: usize,
+    pub max_list_bytes: u64,
     /// The largest response read for any document, in bytes. Default 1048576.
-    pub max_response_bytes: usize,
+    pub max_response_bytes: u64,
 }
 
 /// Whether a token's status is looked up.
@@ -188,6 +188,6 @@ fn default_max_lifetime() -> DurationText {
     DurationText(Duration::from_secs(24 * 60 * 60))
 }
 
-fn default_max_token_bytes() -> usize {
+fn default_max_token_bytes() -> u64 {
     16 * 1024
 }

@@ -168,15 +168,15 @@ impl TryFrom<PolicyConfig> for Policy {
             scope: shape.scope,
             leeway: config.leeway.0.as_secs(),
             max_lifetime: config.max_lifetime.0.as_secs(),
-            max_token_bytes: config.max_token_bytes,
+            max_token_bytes: cap(config.max_token_bytes),
             dpop: DpopRules {
                 algorithms: algorithms(&config.dpop.algorithms)?,
                 max_age: config.dpop.max_age.0.as_secs(),
             },
             status_mode: shape.status_mode,
             status_uri_prefixes,
-            max_list_bytes: config.status.max_list_bytes,
-            max_response_bytes: config.status.max_response_bytes,
+            max_list_bytes: cap(config.status.max_list_bytes),
+            max_response_bytes: cap(config.status.max_response_bytes),
         })
     }
 }
@@ -282,6 +282,11 @@ fn with_path(prefix: String) -> String {
 fn is_claim_name(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_graphic() && !b"\"\\".contains(&byte);
     !name.is_empty() && name.bytes().all(plain)
+}
+
+/// A cap in bytes; beyond what a host can address it is no cap, on every host alike.
+fn cap(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
 /// The algorithms named, each once: EdDSA and Ed25519 are one.

@@ -123,6 +123,11 @@ impl Verifier {
         Ok(changed)
     }
 
+    /// How much the held lists take, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.issuers.iter().map(|issuer| issuer.lists.bytes()).sum()
+    }
+
     /// Ask for nonces in DPoP proofs.
     #[must_use]
     pub fn with_nonces(self, nonces: NonceRule) -> Self {
@@ -206,7 +211,8 @@ impl Verifier {
                 if let (LandedSet::Replaced, Some(keys)) = (landed, keys.current()) {
                     lists.keep_signed_by(keys);
                 }
-                Landed::Settled { taken: landed != LandedSet::Refused }
+                let taken = matches!(landed, LandedSet::Replaced | LandedSet::Confirmed);
+                Landed::Settled { taken }
             }
             Document::StatusList => match lists.land(order, answer, keys.current(), policy, now) {
                 LandedList::Settled { taken } => Landed::Settled { taken },
