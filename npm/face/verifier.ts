@@ -105,6 +105,8 @@ export interface Demand {
   allOf?: string[];
   /** At least one of these scope tokens. */
   anyOf?: string[];
+  /** Only tokens of these issuers, of those that the verifier trusts. */
+  issuers?: string[];
   /** Instead of the verifier's audience. */
   audience?: string | string[];
   /** How long past the deadline a held copy may serve while its source is unreachable. */

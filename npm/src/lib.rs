@@ -63,6 +63,7 @@ struct TrustedIssuer {
 struct DemandConfig {
     all_of: Vec<String>,
     any_of: Vec<String>,
+    issuers: Option<Vec<String>>,
     audience: Option<Vec<String>>,
     stale_if_error: Option<DurationText>,
 }
@@ -183,6 +184,7 @@ fn read_demand(text: &str) -> Result<Demand, JsError> {
     Ok(Demand {
         all_of: Scope::try_from(config.all_of)?,
         any_of: Scope::try_from(config.any_of)?,
+        issuers: config.issuers,
         audience: config.audience,
         stale_if_error: config.stale_if_error.map(|duration| duration.0),
     })

@@ -99,6 +99,7 @@ impl Replay {
         let demand = Demand {
             all_of: scope(vector, &vector.demand.all_of),
             any_of: scope(vector, &vector.demand.any_of),
+            issuers: None,
             audience: vector.demand.audience.clone(),
             stale_if_error: vector.demand.stale_if_error.map(|duration| duration.0),
         };

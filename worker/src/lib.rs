@@ -98,10 +98,11 @@ async fn pass(
     }
     let identity = match &route.access {
         Access::Public => None,
-        Access::Token { all_of, any_of, audience, stale_if_error } => {
+        Access::Token { all_of, any_of, issuers, audience, stale_if_error } => {
             let demand = Demand {
                 all_of: all_of.clone(),
                 any_of: any_of.clone(),
+                issuers: issuers.clone(),
                 audience: audience.clone().map(|audience| vec![audience]),
                 stale_if_error: *stale_if_error,
             };

@@ -27,6 +27,8 @@ struct RouteText {
     all_of: Vec<String>,
     #[serde(default)]
     any_of: Vec<String>,
+    /// Only tokens of these issuers; all that the guard trusts when absent.
+    issuers: Option<Vec<String>>,
     audience: Option<String>,
     stale_if_error: Option<DurationText>,
     #[serde(default)]
@@ -83,6 +85,7 @@ pub(crate) enum Access {
     Token {
         all_of: Scope,
         any_of: Scope,
+        issuers: Option<Vec<String>>,
         audience: Option<String>,
         stale_if_error: Option<Duration>,
     },
@@ -163,10 +166,12 @@ impl TryFrom<CorsText> for Cors {
 
 fn access(route: &RouteText) -> Result<Access, String> {
     const BAD_SCOPE: &str = "scopes hold visible ASCII without spaces, '\"' and '\\'";
-    let token = !route.all_of.is_empty() || !route.any_of.is_empty();
+    // Tokens of some issuers carry no scope: a route that names its issuers may ask for none.
+    let issuers = route.issuers.as_ref().is_some_and(|issuers| !issuers.is_empty());
+    let token = issuers || !route.all_of.is_empty() || !route.any_of.is_empty();
     match (route.public, token) {
-        (true, true) => Err("public: write either public = true or scopes".into()),
-        (false, false) => Err("write all_of or any_of, or public = true".into()),
+        (true, true) => Err("public: write either public = true, or scopes or issuers".into()),
+        (false, false) => Err("write all_of or any_of, issuers, or public = true".into()),
         (true, false) if route.audience.is_some() || route.stale_if_error.is_some() => {
             Err("a public route has neither audience nor stale_if_error".into())
         }
@@ -174,6 +179,7 @@ fn access(route: &RouteText) -> Result<Access, String> {
         (false, true) => Ok(Access::Token {
             all_of: Scope::try_from(route.all_of.clone()).map_err(|_| BAD_SCOPE)?,
             any_of: Scope::try_from(route.any_of.clone()).map_err(|_| BAD_SCOPE)?,
+            issuers: route.issuers.clone(),
             audience: route.audience.clone(),
             stale_if_error: route.stale_if_error.map(|duration| duration.0),
         }),
@@ -219,6 +225,7 @@ mod tests {
     fn every_mistake_says_what_to_write() {
         use serde_json::json;
         assert!(check(json!({"path": "/a", "methods": ["GET"], "public": true})).is_ok());
+        assert!(check(json!({"path": "/a", "methods": ["GET"], "issuers": ["https://i"]})).is_ok());
         for (route, says) in [
             (json!({"path": "a", "methods": ["GET"], "public": true}), "after \"/\""),
             (json!({"path": "/a/../b", "methods": ["GET"], "public": true}), "after \"/\""),
@@ -230,6 +237,7 @@ mod tests {
             (json!({"path": "/a", "methods": ["GET"], "all_of": ["a b"]}), "visible ASCII"),
             (json!({"path": "/a", "methods": ["GET"], "scopes": ["a"]}), "unknown field"),
             (json!({"path": "/a", "methods": ["GET"], "public": true, "all_of": ["a"]}), "either"),
+            (json!({"path": "/a", "methods": ["GET"], "issuers": []}), "all_of or any_of"),
             (
                 json!({"path": "/a", "methods": ["GET"], "all_of": ["a"], "stale_if_error": 5}),
                 "\"5s\"",

@@ -20,6 +20,8 @@ pub struct Demand {
     pub all_of: Scope,
     /// At least one of these, unless empty.
     pub any_of: Scope,
+    /// Only tokens of these issuers, of those that the verifier trusts.
+    pub issuers: Option<Vec<String>>,
     /// Instead of the policy's audience.
     pub audience: Option<Vec<String>>,
     /// Less than the policy's `stale_if_error`; more is cut to it.

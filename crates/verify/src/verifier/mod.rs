@@ -140,7 +140,12 @@ impl Verifier {
         match UnverifiedToken::parse(token, &policies) {
             Ok(token) => {
                 let issuer = Some(token.issuer());
-                Check { issuer, ..Check::at(Stage::Parsed(token), sender, demand) }
+                let asked = demand.issuers.as_ref();
+                let stage = match asked.map(|names| names.iter().any(|name| token.names(name))) {
+                    None | Some(true) => Stage::Parsed(token),
+                    Some(false) => Stage::Refused(VerifyError::IssuerMismatch),
+                };
+                Check { issuer, ..Check::at(stage, sender, demand) }
             }
             Err(error) => Check::at(Stage::Refused(error), sender, demand),
         }

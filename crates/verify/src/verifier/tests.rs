@@ -66,6 +66,22 @@ fn a_refusal_carries_a_nonce_where_nonces_are_signed() {
 }
 
 #[test]
+fn a_demand_may_name_the_issuers_it_is_for() {
+    let mut verifier = verifier();
+    for (asked, expected) in [
+        (None, VerifyError::KeyNotFound),
+        (Some(vec!["https://a.example".into()]), VerifyError::KeyNotFound),
+        (Some(vec!["https://b.example".into()]), VerifyError::IssuerMismatch),
+        (Some(vec![]), VerifyError::IssuerMismatch),
+    ] {
+        let demand = Demand { issuers: asked.clone(), ..Demand::default() };
+        let mut check = verifier.begin(&token("https://a.example"), Sender::default(), demand);
+        let Progress::Decided(verdict) = verifier.advance(&mut check, NOW) else { panic!() };
+        assert_eq!(verdict.error(), Some(&expected), "{asked:?}");
+    }
+}
+
+#[test]
 fn a_check_ends_with_its_verdict() {
     let mut verifier = verifier();
     let mut check =
