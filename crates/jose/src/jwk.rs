@@ -12,6 +12,8 @@ use crate::thumbprint::thumbprint;
 
 /// Modulus lengths in bits that are accepted; also divisible by 8, as workerd's import demands.
 pub const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
+/// The longest `kid` that is looked up.
+pub const MAX_KEY_ID_CHARS: usize = 128;
 /// Public exponents that every host imports.
 pub const RSA_EXPONENTS: [u32; 4] = [3, 17, 37, 65537];
 
@@ -73,7 +75,11 @@ impl Jwk {
             "RSA" => rsa(members)?,
             _ => return Err(JwkError::Unknown),
         };
-        let key_id = optional(members, "kid")?.map(str::to_owned);
+        let key_id = optional(members, "kid")?;
+        if key_id.is_some_and(|key_id| !is_key_id(key_id)) {
+            return Err(JwkError::MemberInvalid);
+        }
+        let key_id = key_id.map(str::to_owned);
         Ok(Self { key_id, algorithm: bind(&key, optional(members, "alg")?, allowed)?, key })
     }
 
@@ -98,6 +104,11 @@ impl Jwk {
     pub fn thumbprint(&self) -> String {
         thumbprint(&self.key)
     }
+}
+
+/// Whether a `kid` is short enough to be looked up.
+pub(crate) fn is_key_id(key_id: &str) -> bool {
+    key_id.chars().count() <= MAX_KEY_ID_CHARS
 }
 
 fn check_purpose(members: &JsonObject) -> Result<(), JwkError> {

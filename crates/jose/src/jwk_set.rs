@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::algorithm::Algorithm;
 use crate::json;
-use crate::jwk::Jwk;
+use crate::jwk::{Jwk, is_key_id};
 use crate::numeric_date::NumericDate;
 use crate::public_key::PublicKey;
 
@@ -17,9 +17,6 @@ pub struct JwkSet {
 
 /// The most members a set may have; more is refused as a whole.
 pub const MAX_KEYS: usize = 100;
-
-/// The longest `kid` that is looked up.
-pub const MAX_KEY_ID_CHARS: usize = 128;
 
 /// Why a JWK Set cannot be used at all.
 #[non_exhaustive]
@@ -98,7 +95,7 @@ impl JwkSet {
     /// Find the key for a token's header.
     pub fn find(&self, key_id: Option<&str>, algorithm: Algorithm) -> KeyMatch<'_> {
         // No key is found under a longer name, in this set or in a newer one.
-        if key_id.is_some_and(|key_id| key_id.chars().count() > MAX_KEY_ID_CHARS) {
+        if key_id.is_some_and(|key_id| !is_key_id(key_id)) {
             return KeyMatch::Unfit;
         }
         let fits = |key: &&Jwk| key.algorithm() == algorithm;
