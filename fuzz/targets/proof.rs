@@ -25,6 +25,7 @@ fuzz_target!(|input: (bool, &[u8], &[u8], &str, &str)| {
     let request = Request {
         authorization: Some(format!("DPoP {token}")),
         dpop: Some(proof),
+        query: url.split_once('?').map(|(_, query)| query.to_owned()),
         target: Some(Target { method: "GET".into(), url: url.to_owned() }),
         certificate: None,
     };
