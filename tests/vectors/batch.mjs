@@ -458,6 +458,14 @@ line('dpop/nonce-absent-and-clock-wrong', {
 line('dpop/nonce-good-and-clock-wrong', {
   ...dpop(proof({ claims: { iat: T - 9000, nonce: NONCE } })), policy: nonces,
 });
+{
+  const own = proof({ claims: { nonce: NONCE } });
+  line('dpop/nonce-replay-1', { ...dpop(own), session: 'nonce', policy: nonces });
+  const later = bound({ exp: T + 9000, iat: T - 60 });
+  const lasting = proof({ of: later, claims: { nonce: NONCE } });
+  line('dpop/nonce-replay-2', { ...dpop(lasting, later), session: 'nonce', policy: nonces });
+  line('dpop/nonce-replay-3', { ...dpop(lasting, later), session: 'nonce', policy: nonces, now: T + 5000, ...badProof });
+}
 line('dpop/nonce-not-asked-for', dpop(proof({ claims: { nonce: 'any' } })));
 
 // --- certificates ---------------------------------------------------------------------------
@@ -536,7 +544,7 @@ for (const code of [201, 203, 299]) {
     token: listed(), policy: { status }, responses: { [LIST]: served(list(), { status: code }) }, expect: { fetched: [LIST] },
   });
 }
-for (const code of [0, 199, 206, 300, 400, 404, 500]) {
+for (const code of [0, 199, 204, 206, 300, 400, 404, 500]) {
   line(`status/no-success-${code}`, {
     token: listed(), policy: { status }, responses: { [LIST]: served(list(), { status: code }) }, ...unavailable(),
   });
@@ -570,8 +578,14 @@ for (const code of [0, 199, 206, 300, 400, 404, 500]) {
   });
   line('status/redirect-304-2', {
     token: listed(), session: 'redirect-304', policy: { status }, now: T + 41,
-    expect: { fetched: [LIST, there], stale: true },
+    expect: { fetched: [LIST, there] },
     responses: { [LIST]: moved(there), [there]: { status: 304, headers: {} } },
+  });
+  const elsewhere = `${ISSUER}/lists/elsewhere`;
+  line('status/redirect-304-3', {
+    token: listed(), session: 'redirect-304', policy: { status }, now: T + 82,
+    expect: { fetched: [LIST, elsewhere], stale: true },
+    responses: { [LIST]: moved(elsewhere), [elsewhere]: { status: 304, headers: {} } },
   });
   line('status/redirect-loop', {
     token: listed(), policy: { status }, responses: { [LIST]: moved(LIST) },

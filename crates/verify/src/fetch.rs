@@ -16,13 +16,17 @@ pub enum Document {
 }
 
 impl FetchOrder {
-    /// This order, led on to `url` by an answer to a request sent at `asked_at`.
-    pub(crate) fn redirected(self, url: String, asked_at: UnixMillis) -> Self {
+    /// This order, led on to `url` by an answer to a request sent at `asked_at`. `etag` is of the held
+    /// copy, if that came from `url`: an entity tag belongs to the URL it came from.
+    pub(crate) fn redirected(
+        self,
+        url: String,
+        etag: Option<String>,
+        asked_at: UnixMillis,
+    ) -> Self {
         let asked_at = self.asked_at.map_or(asked_at, |first| first.min(asked_at));
         let redirects = self.redirects.saturating_add(1);
-        // An entity tag belongs to the URL it came from.
-        let (etag, may_read_cache) = (None, false);
-        Self { url, etag, asked_at: Some(asked_at), redirects, may_read_cache, ..self }
+        Self { url, etag, asked_at: Some(asked_at), redirects, may_read_cache: false, ..self }
     }
 
     /// When the document was confirmed, if the last answer says `confirmed_at`.
@@ -116,9 +120,9 @@ pub enum Content {
     Failed,
 }
 
-/// Whether a response of this status carries the document: any success but a part of it.
+/// Whether a response of this status carries the document: any success but an empty or a partial one.
 pub fn is_success(status: u16) -> bool {
-    (200..300).contains(&status) && status != 206
+    (200..300).contains(&status) && !matches!(status, 204..=206)
 }
 
 /// Whether a status is a redirect that keeps a GET a GET.

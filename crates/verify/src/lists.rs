@@ -42,6 +42,8 @@ struct HeldList {
     claims: StatusListClaims,
     /// The key that signed it; a list whose key was withdrawn is worth nothing.
     key: Jwk,
+    /// Where it came from; another URL than its own after a redirect.
+    url: String,
 }
 
 pub(crate) enum StatusLookup {
@@ -149,7 +151,8 @@ impl ListHolder {
             && let Some(url) = url::resolve(location, &order.url)
             && policy.allows_status_uri(&url)
         {
-            return LandedList::Follow(order.redirected(url, confirmed_at));
+            let etag = etag_from(held, &url);
+            return LandedList::Follow(order.redirected(url, etag, confirmed_at));
         }
         if from == AnsweredBy::Source {
             held.end_fetch(order.lease);
@@ -163,7 +166,6 @@ impl ListHolder {
                 return LandedList::Settled { taken };
             }
             Content::Body { bytes, media_type, etag } => {
-                let etag = etag.filter(|_| order.redirects == 0);
                 open(&bytes, media_type.as_deref(), keys, policy).map(|(jws, key)| (jws, key, etag))
             }
             Content::Redirect { .. } | Content::Failed => None,
@@ -198,7 +200,7 @@ impl ListHolder {
         let claims = valid.then(|| read(&pending.jws, &pending.order.uri, policy, now)).flatten();
         let held = self.held(&pending.order.uri);
         let replaced = claims.map_or(Replaced::Older, |claims| {
-            let list = HeldList { claims, key: pending.key };
+            let list = HeldList { claims, key: pending.key, url: pending.order.url.clone() };
             held.replace(list, etag, confirmed_at, now, |new, old| new.claims.order_of(&old.claims))
         });
         if replaced == Replaced::Older {
@@ -293,6 +295,12 @@ fn terms(held: &Held<HeldList>, policy: &Policy, stale_if_error: Option<Duration
     policy.schedule.terms(ttl, stale_if_error)
 }
 
+/// The entity tag of the held copy, if the copy came from `url`.
+fn etag_from(held: &Held<HeldList>, url: &str) -> Option<String> {
+    held.content().filter(|list| list.url == url)?;
+    held.etag().map(str::to_owned)
+}
+
 fn order(
     held: &Held<HeldList>,
     uri: &str,
@@ -304,7 +312,7 @@ fn order(
         document: Document::StatusList,
         uri: uri.to_owned(),
         url: uri.to_owned(),
-        etag: held.etag().map(str::to_owned),
+        etag: etag_from(held, uri),
         max_bytes: policy.max_response_bytes,
         timeout: policy.schedule.fetch_timeout,
         may_read_cache: held.content().is_none(),

@@ -4,7 +4,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use edgepass_jose::base64url;
+use edgepass_jose::{NumericDate, base64url};
 
 use crate::time::UnixMillis;
 
@@ -59,7 +59,10 @@ impl NonceRule {
         match (self, nonce) {
             (Self::NotAsked, _) => Answer::NotAsked,
             (Self::Signed(secrets), Some(nonce)) if secrets.accept(nonce, origin, now) => current,
-            (Self::Exactly(expected), Some(nonce)) if nonce == expected => current,
+            // Nothing says when it ends.
+            (Self::Exactly(expected), Some(nonce)) if nonce == expected => {
+                Answer::Current { usable_for: NumericDate::MAX.seconds() }
+            }
             (Self::Signed(_) | Self::Exactly(_), _) => Answer::Required,
         }
     }
@@ -168,7 +171,7 @@ mod tests {
             (&signed, Some(nonce.as_str()), current),
             (&signed, Some("x"), Answer::Required),
             (&signed, None, Answer::Required),
-            (&exactly, Some("n"), current),
+            (&exactly, Some("n"), Answer::Current { usable_for: NumericDate::MAX.seconds() }),
             (&exactly, Some("x"), Answer::Required),
             (&exactly, None, Answer::Required),
         ] {
