@@ -4,6 +4,9 @@ import { Log, LogLevel, Miniflare, convertV4MiniflareOptions } from 'miniflare';
 
 const { EDGEPASS_GUARD: build } = process.env;
 
+/** Everything that guards have logged. */
+export const LOGGED = [];
+
 const guardWorker = {
   name: 'guard', compatibilityDate: '2026-10-01', modulesRoot: build,
   modules: [
@@ -43,7 +46,7 @@ export async function start(t, worker, ...others) {
   const logged = [];
   const guard = new Miniflare(convertV4MiniflareOptions({
     host: '127.0.0.1', port: 0, cf: false, log: new Log(LogLevel.ERROR),
-    handleStructuredLogs: ({ message }) => logged.push(message),
+    handleStructuredLogs: ({ message }) => { logged.push(message); LOGGED.push(message); },
     workers: [
       { ...guardWorker, ...worker },
       ...others.map((other) => ({ ...guardWorker, ...other })),

@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import { createServer } from 'node:http';
 import test from 'node:test';
 import { KEYS, jws, publicJwk, sha256, thumbprint } from '../vectors/sign.mjs';
-import { start } from './guard.mjs';
+import { LOGGED, start } from './guard.mjs';
 
 const AUDIENCE = 'https://api.example';
 const EXTERNAL = 'https://api.example';
@@ -54,9 +54,17 @@ const proof = (token, claims = {}, key = CLIENT) => jws(
   }, key,
 );
 
+/** What was sent in confidence, and what was said aloud. */
+const confided = new Set();
+const said = [];
+
 async function ask(url, headers) {
   const response = await fetch(new URL('/invoices', url), { headers });
   const body = await response.json();
+  for (const value of [headers.authorization, headers.dpop]) {
+    for (const part of (value ?? '').split(/[. ]/)) if (part.length > 16) confided.add(part);
+  }
+  if (response.status !== 200) said.push(JSON.stringify([body, ...response.headers]));
   return { status: response.status, code: body.code ?? null, headers: response.headers, body };
 }
 const bound = (token, own, more = {}) => ({ authorization: `DPoP ${token}`, dpop: own, ...more });
@@ -219,5 +227,15 @@ test('wrong settings refuse everything and are named', async (t) => {
     const { url, logged } = await start(t, guardOf(own)(change));
     assert.equal((await ask(url, {})).status, 503, says);
     assert.ok(logged.some((line) => line.includes(says)), `${says}: ${logged.join()}`);
+  }
+});
+
+test('no refusal and no log of the guard holds a part of a token, a proof or a secret', () => {
+  SECRETS.forEach((secret) => confided.add(secret));
+  const heard = [...said, ...LOGGED];
+  assert.ok(confided.size > 30 && said.length > 10 && LOGGED.length > 5, 'there is too little to look at');
+  for (const part of confided) {
+    const place = heard.find((text) => text.includes(part));
+    assert.equal(place, undefined, `${place} repeats ${part}`);
   }
 });
