@@ -37,7 +37,8 @@ const ORIGIN = `
       return new Response(readable);
     }
     return Response.json({
-      url: request.url, told: request.headers.get('x-edgepass-subject'), names: [...request.headers.keys()],
+      url: request.url, told: request.headers.get('x-edgepass-subject'),
+      scope: request.headers.get('x-edgepass-scope'), names: [...request.headers.keys()],
     });
   } };`;
 

@@ -211,6 +211,17 @@ test('issuers side by side have their own keys, and none stands in for another',
   assert.equal(await bearer(stranger.token()), 'issuer_mismatch');
 });
 
+test('the origin is told the scope that was checked, whichever claim it is in', async (t) => {
+  const own = await issuer(t, 'p256');
+  Object.assign(own.trusted, { profile: 'jwt', typ: 'JWT', scope_claim: 'scp' });
+  const { url } = await start(t, guardOf(own)());
+  const token = own.token({ scp: ['invoices:read'], scope: 'admin' }, { typ: 'JWT' });
+  const { status, body } = await ask(url, { authorization: `Bearer ${token}` });
+  assert.deepEqual([status, body.scope], [200, 'invoices:read']);
+  const other = own.token({ scp: 'other', scope: 'invoices:read' }, { typ: 'JWT' });
+  assert.equal((await ask(url, { authorization: `Bearer ${other}` })).code, 'scope_insufficient');
+});
+
 test('wrong settings refuse everything and are named', async (t) => {
   const own = await issuer(t, 'p256');
   for (const [change, says] of [

@@ -1,6 +1,6 @@
 //! Forwarding an accepted request: the same bytes of target and body, other credentials.
 
-use edgepass_jose::ClaimsSet;
+use edgepass_jose::{ClaimsSet, Scope};
 use wasm_bindgen::{JsCast, JsValue};
 use worker::js_sys::{self, Promise};
 use worker::wasm_bindgen_futures::JsFuture;
@@ -14,11 +14,10 @@ use crate::target::Target;
 pub(crate) struct Identity(Vec<(&'static str, String)>);
 
 /// Claims that the origin is told, and under which header.
-const TOLD: [(&str, &str); 5] = [
+const TOLD: [(&str, &str); 4] = [
     ("iss", "x-edgepass-issuer"),
     ("sub", "x-edgepass-subject"),
     ("client_id", "x-edgepass-client-id"),
-    ("scope", "x-edgepass-scope"),
     ("jti", "x-edgepass-token-id"),
 ];
 /// What headers begin with in which servers behind a proxy look for the client's certificate; from a
@@ -37,13 +36,15 @@ const CERTIFICATE_HEADERS: [&str; 8] = [
 const OWN_PREFIX: &str = "x-edgepass-";
 
 impl Identity {
-    /// From the claims of an accepted token.
-    pub(crate) fn of(claims: &ClaimsSet) -> Self {
+    /// From the claims of an accepted token, and what it grants: the scope that was checked, whichever
+    /// claim it is in.
+    pub(crate) fn of(claims: &ClaimsSet, granted: &Scope) -> Self {
         let told = |(claim, header): (&str, &'static str)| {
             let text = claims.get(claim)?.as_str()?;
             Some((header, header_value(text)))
         };
-        Self(TOLD.into_iter().filter_map(told).collect())
+        let scope = (!granted.is_empty()).then(|| ("x-edgepass-scope", granted.to_string()));
+        Self(TOLD.into_iter().filter_map(told).chain(scope).collect())
     }
 }
 

@@ -112,7 +112,7 @@ async fn pass(
                 context.wait_until(work);
             }
             match judged.verdict.outcome {
-                Ok(claims) => Some(Identity::of(&claims)),
+                Ok(claims) => Some(Identity::of(&claims, &judged.verdict.granted)),
                 Err(error) => {
                     let refusal = Refusal::of(&error, &judged.verdict.challenge);
                     return respond::refuse(&refusal, &cors);

@@ -86,7 +86,7 @@ pub(crate) fn check_scope(
 }
 
 /// What the scope claim grants: nothing, when it is absent or its text is no scope.
-fn granted(claims: &ClaimsSet, scope: &ScopeClaim) -> Result<Scope, ClaimError> {
+pub(crate) fn granted(claims: &ClaimsSet, scope: &ScopeClaim) -> Result<Scope, ClaimError> {
     let invalid = || ClaimError::invalid(&scope.name);
     let parsed = match claims.get(&scope.name) {
         None => return Ok(Scope::default()),

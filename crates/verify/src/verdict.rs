@@ -1,6 +1,6 @@
 //! What came of a check.
 
-use edgepass_jose::ClaimsSet;
+use edgepass_jose::{ClaimsSet, Scope};
 use edgepass_status_list::StatusType;
 
 use crate::error::VerifyError;
@@ -13,6 +13,8 @@ use crate::time::UnixMillis;
 pub struct Verdict {
     /// The claims of an accepted token, or why it was refused.
     pub outcome: Result<ClaimsSet, VerifyError>,
+    /// What an accepted token grants, wherever the policy says that its scope is.
+    pub granted: Scope,
     /// The status that was looked up, if it came to that.
     pub status: Option<StatusReport>,
     /// Whether a held copy served beyond its freshness window because its source is unreachable.

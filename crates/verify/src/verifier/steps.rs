@@ -174,10 +174,16 @@ impl Verifier {
         status: Option<StatusReport>,
         now: UnixMillis,
     ) -> Progress {
+        let issuer = check.issuer.and_then(|issuer| self.issuers.get(issuer));
+        let granted = match (&outcome, issuer) {
+            (Ok(claims), Some(issuer)) => claims::granted(claims, &issuer.policy.scope).ok(),
+            _ => None,
+        };
         let challenge =
             if outcome.is_err() { self.challenge(check, now) } else { Challenge::default() };
         Progress::Decided(Verdict {
             outcome,
+            granted: granted.unwrap_or_default(),
             status,
             stale: check.stale,
             refresh: std::mem::take(&mut check.refresh),
