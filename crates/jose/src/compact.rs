@@ -129,5 +129,8 @@ mod tests {
             assert_eq!(parse(&text).err(), Some(CompactError::NotThreeParts), "{text}");
         }
         assert_eq!(parse(&"a".repeat(1001)).err(), Some(CompactError::TooLong));
+        let text = format!("{header}.e30.AAAA");
+        assert!(CompactJws::parse(&text, text.len()).is_ok());
+        assert!(CompactJws::parse(&text, text.len() - 1).is_err());
     }
 }
