@@ -1,16 +1,22 @@
 // Replaying vectors on a JavaScript host, through the package as its users import it.
 
-/** Judge every vector; gives `{ id, outcome }` for each that differs, and the number judged. */
+/**
+ * Judge every vector; gives `{ id, outcome }` for each that differs, the number judged, and each whose
+ * refusal repeats a part of its token.
+ */
 export default async function replay({ Verifier }, file) {
   const sessions = new Map();
   const wrong = [];
+  const repeated = [];
   for (const vector of file.vectors) {
-    const outcome = await judge(Verifier, sessions, vector, file.defaults);
+    const { said, ...outcome } = await judge(Verifier, sessions, vector, file.defaults);
+    const confided = (vector.token ?? vector.authorization ?? '').split(/[ .]/);
+    if (confided.some((part) => part.length >= 16 && said.includes(part))) repeated.push(vector.id);
     if (JSON.stringify(outcome) !== JSON.stringify(inOrder(vector.expect))) {
       wrong.push({ id: vector.id, outcome, expected: vector.expect });
     }
   }
-  return { judged: file.vectors.length, wrong };
+  return { judged: file.vectors.length, wrong, repeated };
 }
 
 async function judge(Verifier, sessions, vector, defaults) {
@@ -39,10 +45,19 @@ async function judge(Verifier, sessions, vector, defaults) {
   const verdict = await held.verifier.verify(input, {
     allOf: all_of, anyOf: any_of, audience, staleIfError: stale_if_error, now: vector.now,
   });
-  return inOrder({
-    accepted: verdict.accepted, code: verdict.code, stale: verdict.stale,
-    fetched: vector.expect.fetched && fetched,
-  });
+  return {
+    ...inOrder({
+      accepted: verdict.accepted, code: verdict.code, stale: verdict.stale,
+      fetched: vector.expect.fetched && fetched,
+    }),
+    said: verdict.accepted ? '' : await everything(verdict),
+  };
+}
+
+/** All that a refusal tells, to the program and to the client. */
+async function everything(verdict) {
+  const response = verdict.toResponse();
+  return [JSON.stringify(verdict), ...[...response.headers].flat(), await response.text()].join('\n');
 }
 
 const inOrder = ({ accepted, code, stale, fetched }) => ({ accepted, code, stale, fetched });

@@ -15,9 +15,10 @@ const installed = process.env.EDGEPASS_INSTALLED;
 const packageFolder = join(installed, 'node_modules/edgepass/dist');
 const file = JSON.parse(readFileSync(new URL('../vectors/verify.json', import.meta.url)));
 
-function assertAll({ judged, wrong }) {
+function assertAll({ judged, wrong, repeated }) {
   assert.ok(judged > 250, `only ${judged} vectors`);
   assert.deepEqual(wrong, []);
+  assert.deepEqual(repeated, [], 'these refusals repeat a part of their token');
 }
 
 for (const [host, run] of Object.entries(HOSTS)) {

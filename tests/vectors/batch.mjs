@@ -82,6 +82,17 @@ for (const [named, signed] of [['RS256', 'PS256'], ['PS256', 'RS256'], ['RS384',
     ...rejected('signature_invalid'),
   });
 }
+// Every exponent that is allowed, lengths up to the longest: hosts import not the same RSA keys.
+for (const key of ['rsa_e3', 'rsa_e17', 'rsa_e37', 'rsa_8192']) {
+  for (const alg of ['RS256', 'PS512']) {
+    const signed = jws({ alg, kid: key, typ: 'at+jwt' }, CLAIMS, key, alg);
+    const jwks = { keys: [publicJwk(KEYS[key], { kid: key, alg })] };
+    line(`algorithm/${alg}-under-${key}`, { token: signed, jwks });
+    line(`algorithm/${alg}-under-${key}-changed`, {
+      token: `${signed.slice(0, -6)}AAAAAA`, jwks, ...rejected('signature_invalid'),
+    });
+  }
+}
 {
   const bare = (key, extra = {}) => ({ keys: [publicJwk(KEYS[key], { kid: 'k', ...extra })] });
   const by = (alg, key) => jws({ alg, kid: 'k', typ: 'at+jwt' }, CLAIMS, key, alg);
