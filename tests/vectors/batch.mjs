@@ -87,8 +87,8 @@ for (const key of ['rsa_e3', 'rsa_e17', 'rsa_e37', 'rsa_8192']) {
   for (const alg of ['RS256', 'PS512']) {
     const signed = jws({ alg, kid: key, typ: 'at+jwt' }, CLAIMS, key, alg);
     const jwks = { keys: [publicJwk(KEYS[key], { kid: key, alg })] };
-    line(`algorithm/${alg}-under-${key}`, { token: signed, jwks });
-    line(`algorithm/${alg}-under-${key}-changed`, {
+    line(`rsa-key/${key}-${alg}`, { token: signed, jwks });
+    line(`rsa-key/${key}-${alg}-changed`, {
       token: `${signed.slice(0, -6)}AAAAAA`, jwks, ...rejected('signature_invalid'),
     });
   }
