@@ -195,6 +195,9 @@ export class Verifier {
 
   /** Does no I/O and draws no randomness. Throws when the options are not a policy. */
   static create(options: VerifierOptions): Verifier {
+    if (typeof options !== 'object' || options === null) {
+      throw new TypeError('create takes options: { issuer, audience, ... }');
+    }
     const {
       cache, fetch, background, externalUrl, dpopNonceSecrets, firstUse, ...trusted
     } = options;
@@ -235,6 +238,9 @@ export class Verifier {
    * refused; rejects only when the call itself is wrong.
    */
   async verify(input: string | Request, demand: Demand = {}): Promise<Verdict> {
+    if (typeof input !== 'string' && typeof input?.headers?.get !== 'function') {
+      throw new TypeError('verify takes a token or a Request of the Fetch API');
+    }
     const { now, waitUntil, audience, certificateSha256, ...rest } = demand;
     const asked = JSON.stringify(snakeCased({
       ...rest, audience: typeof audience === 'string' ? [audience] : audience,

@@ -40,6 +40,10 @@ fn main() -> ExitCode {
     let command = words.next().unwrap_or("help");
     let rest: Vec<&str> = words.collect();
     let outcome = match (command, rest.as_slice()) {
+        (_, ["--help" | "-h"]) => {
+            println!("{HELP}");
+            Ok(())
+        }
         ("demo", []) => demo::run(),
         ("demo", ["--check"]) => demo::check(),
         ("test", ["--list"]) => suites::list(),
@@ -61,7 +65,7 @@ fn main() -> ExitCode {
             Ok(())
         }
         _ => {
-            eprintln!("{HELP}");
+            eprintln!("there is no command {command:?} with arguments {rest:?}\n\n{HELP}");
             return ExitCode::from(2);
         }
     };

@@ -249,6 +249,30 @@ fn a_token_in_the_arguments_is_refused() {
     let output = issuer.run(&["inspect", token.trim()]);
     assert_refused(&output, 2, "shell histories");
     assert!(!said(&output).contains("eyJ"));
+    let token = issuer.token();
+    let output = issuer.run(&["revoke", &token, "--reason", "x"]);
+    assert_refused(&output, 2, "shell histories");
+    assert!(!said(&output).contains(&token));
+}
+
+#[test]
+fn a_line_that_is_none_is_answered_with_what_is_expected_and_nothing_of_its_own() {
+    let issuer = Issuer { folder: tempfile::tempdir().unwrap() };
+    let lines = [
+        (r#"{"policy": {"issuer": "i", "audience": "a"}}"#, "missing field `now`"),
+        (r#"{"now": 1, "policy": {"issuer": "i"}}"#, "missing field `audience`"),
+        (r#"{"now": 1, "policy": {"audiance": "a"}}"#, "expected one of `profile`, `issuer`"),
+        (r#"{"now": "x, expected eyJhbGciOiJIUzI1NiJ9"}"#, "expected f64"),
+        ("nonsense", "no JSON object"),
+    ];
+    let input: Vec<&str> = lines.iter().map(|(line, _)| *line).collect();
+    let output = issuer.run_with_input(&["verify", "--batch", "-"], &input.join("\n"));
+    let answers = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(answers.lines().count(), lines.len());
+    for (answer, (line, expected)) in answers.lines().zip(lines) {
+        assert!(answer.contains(expected), "{line}: {answer}");
+        assert!(!answer.contains("eyJ") && !answer.contains("audiance"), "{answer}");
+    }
 }
 
 #[test]

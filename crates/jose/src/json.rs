@@ -140,6 +140,13 @@ mod tests {
     }
 
     #[test]
+    fn values_are_those_of_serde_json() {
+        let text = r#"{"a":[null,true,false,-1,18446744073709551615,1.5,"\u00e9"],"b":{"c":-2}}"#;
+        let expected: JsonObject = serde_json::from_str(text).unwrap();
+        assert_eq!(parse_object(text.as_bytes()), Ok(expected));
+    }
+
+    #[test]
     fn depth_is_counted_from_the_outermost_object() {
         let nested = |levels: usize| {
             format!("{{\"a\":{}1{}}}", "[".repeat(levels - 1), "]".repeat(levels - 1))

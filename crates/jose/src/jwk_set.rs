@@ -138,6 +138,7 @@ mod tests {
         let set = parse(json!({"keys": [
             {"kty": "AKP", "alg": "ML-DSA-44", "pub": "AAAA", "kid": "pq"},
             {"kty": "oct", "k": "AAAA", "kid": "secret"},
+            {"kty": "EC", "crv": "P-521", "x": "A".repeat(64), "y": "A".repeat(64), "kid": "521"},
             "nonsense",
             ed25519("good", X1),
         ]}))
@@ -172,6 +173,7 @@ mod tests {
         }
         let many = json!({"keys": vec![json!({}); MAX_KEYS + 1]});
         assert_eq!(parse(many).err(), Some(JwkSetError::TooManyKeys));
+        assert!(parse(json!({"keys": vec![json!({}); MAX_KEYS]})).is_ok());
         assert!(JwkSet::parse(b"<html>", &Algorithm::ALL, |_| true).is_err());
     }
 }

@@ -283,6 +283,9 @@ mod tests {
             let mut list = StatusList::all_valid(bits, 100);
             assert!(list.set(37, max) && !list.set(list.entries(), 1));
             assert!(bits == Bits::Eight || !list.set(36, max + 1));
+            // Setting another value leaves nothing of the one before.
+            assert!(list.set(37, 0) && list.status(37) == Some(StatusType::Valid));
+            assert!(list.set(38, max) && list.set(37, max) && list.set(38, 0));
             let lst = crate::encoder::encode(&list);
             let read = StatusList::decode(bits, &lst, LIMIT).unwrap();
             for index in 0..list.entries() {

@@ -65,6 +65,11 @@ pub(super) async fn run(args: Args, json: bool) -> anyhow::Result<Exit> {
         MasterKey::new(entropy.bytes()?)
     };
     create_private_dir(&config.data_dir)?;
+    // The template's names: keys and records are nothing for a repository.
+    let ignore = args.dir.join(".gitignore");
+    if !ignore.exists() {
+        write_new(&ignore, "/data/\n/master.key\n")?;
+    }
     if config.database().exists() {
         bail!("{} exists; init never overwrites", config.database().display());
     }

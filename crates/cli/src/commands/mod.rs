@@ -117,7 +117,11 @@ fn load_config(file: &Path) -> anyhow::Result<Config> {
 async fn open_store(config: &Config) -> anyhow::Result<SqliteStore> {
     let file = config.database();
     let shown = file.display();
-    if !file.is_file() {
+    // Another user's database is not a lost one.
+    let exists = file
+        .try_exists()
+        .with_context(|| format!("{shown} cannot be looked at; run as the user who owns it"))?;
+    if !exists {
         anyhow::bail!(
             "{shown} does not exist; restore it from a backup, or move the configuration away and \
              run `edgepass init` for a new issuer"

@@ -32,12 +32,8 @@ struct Which {
     /// The token's `jti`, as `edgepass tokens` lists it.
     #[arg(long, allow_hyphen_values = true)]
     jti: Option<String>,
-    /// A file that holds the token.
-    #[arg(long)]
+    /// A file that holds the token, or - for stdin.
     token_file: Option<PathBuf>,
-    /// Read the token from stdin.
-    #[arg(value_name = "-", value_parser = ["-"])]
-    stdin: Option<String>,
 }
 
 /// How long to wait for a running `serve` to publish.
@@ -48,8 +44,7 @@ pub(super) async fn run(args: Args, config: &Path, json: bool) -> anyhow::Result
     let config = super::load_config(config)?;
     let jwt_id = match (args.which.jti, args.which.token_file) {
         (Some(jwt_id), _) => jwt_id,
-        (None, Some(file)) => named(&output::read_token(&file)?)?,
-        (None, None) => named(&output::read_token(Path::new("-"))?)?,
+        (None, file) => named(&output::read_token(file.as_deref().unwrap_or(Path::new("-")))?)?,
     };
     let store = super::open_store(&config).await?;
     let outcome = revoke(&store, &jwt_id, &args.reason, &super::actor(), host::now())

@@ -1,5 +1,6 @@
 //! `edgepass verify`.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
@@ -8,7 +9,7 @@ use edgepass_verify::dpop::replay::ReplayMemory;
 use edgepass_verify::fetch::{Answer, AnsweredBy, Content, Document, FetchOrder};
 use edgepass_verify::policy::{OneOrMany, StatusMode};
 use edgepass_verify::verifier::{JwksUri, KeySource, Verifier};
-use edgepass_verify::{Demand, Policy, PolicyConfig, Sender, Verdict};
+use edgepass_verify::{Demand, Policy, PolicyConfig, Sender, Verdict, VerifyError};
 use serde_json::{Value, json};
 
 use super::batch;
@@ -55,6 +56,7 @@ pub(super) async fn run(args: Args, json: bool) -> anyhow::Result<Exit> {
             "auto" | "none" => None,
             file => Some(std::fs::read(file).with_context(|| format!("{file} cannot be read"))?),
         },
+        asked: RefCell::default(),
     };
     let demand = Demand { all_of: Scope::try_from(args.scopes)?, ..Demand::default() };
     let mut verifier = Verifier::new(policy, keys)?;
@@ -62,6 +64,12 @@ pub(super) async fn run(args: Args, json: bool) -> anyhow::Result<Exit> {
     let replay = &mut ReplayMemory::default();
     let verdict = judge(&mut verifier, check, &fetch, replay, host::now).await;
     print(&verdict, json)?;
+    if verdict.error().is_some_and(VerifyError::is_unavailable) && !json {
+        let asked = fetch.asked.into_inner();
+        let places =
+            if asked.is_empty() { "what was handed in".to_owned() } else { asked.join(", ") };
+        output::line(&format!("          nothing usable came of {places}; does the issuer run?"))?;
+    }
     Ok(match verdict.error() {
         None => Exit::Ok,
         Some(error) if error.is_unavailable() => Exit::Unavailable,
@@ -100,6 +108,7 @@ fn print(verdict: &Verdict, json: bool) -> anyhow::Result<()> {
             "accepted": verdict.accepted(),
             "code": verdict.error().map(|error| error.code()),
             "claims": verdict.outcome.as_ref().ok().map(|claims| claims.members()),
+            "message": verdict.error().map(ToString::to_string),
             "stale": verdict.stale,
         }));
     }
@@ -116,6 +125,8 @@ fn print(verdict: &Verdict, json: bool) -> anyhow::Result<()> {
 struct StatusFrom {
     http: HttpFetch,
     file: Option<Vec<u8>>,
+    /// What was asked for, for people.
+    asked: RefCell<Vec<String>>,
 }
 
 impl Fetch for StatusFrom {
@@ -130,7 +141,13 @@ impl Fetch for StatusFrom {
                     etag: None,
                 },
             },
-            _ => self.http.fetch(order).await,
+            _ => {
+                self.asked.borrow_mut().push(match order.document {
+                    Document::StatusList => "the token's status list".to_owned(),
+                    Document::Metadata | Document::JwkSet => order.url.clone(),
+                });
+                self.http.fetch(order).await
+            }
         }
     }
 }

@@ -26,6 +26,7 @@ use base64::engine::general_purpose::STANDARD;
 use edgepass_jose::Scope;
 use serde::Deserialize;
 use serde_json::Value;
+use serde_json::error::Category;
 use serde_json::value::RawValue;
 
 use crate::check::Demand;
@@ -178,10 +179,8 @@ const MAX_NOW: f64 = 253_402_300_799.0;
 
 impl Line {
     pub(super) fn parse(text: &str) -> Result<Self, Unusable> {
-        let line: LineText = serde_json::from_str(text).map_err(|error| Unusable {
-            id: id_of(text),
-            message: format!("the line is not of the form of a line: column {}", error.column()),
-        })?;
+        let line: LineText = serde_json::from_str(text)
+            .map_err(|error| Unusable { id: id_of(text), message: not_a_line(&error) })?;
         let unusable =
             |message: &str| Unusable { id: line.id.clone(), message: message.to_owned() };
         if !(0.0..=MAX_NOW).contains(&line.now) {
@@ -364,6 +363,23 @@ impl Response {
         };
         Some((age, content))
     }
+}
+
+/// Where the form is broken, and what is expected there; nothing of the line itself.
+fn not_a_line(error: &serde_json::Error) -> String {
+    let column = error.column();
+    if error.classify() != Category::Data {
+        return format!("column {column}: the line is no JSON object");
+    }
+    let text = error.to_string();
+    let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(text, _)| text);
+    let expected = match text.rsplit_once("expected ") {
+        _ if text.starts_with("missing field") => text.to_owned(),
+        // What comes before the last "expected" may be the line's own words.
+        Some((_, expected)) => format!("expected {expected}"),
+        None => "a member has the wrong form".to_owned(),
+    };
+    format!("column {column}: {expected}")
 }
 
 /// The `id` of a line whose rest cannot be read.
