@@ -17,7 +17,11 @@
     )
 )]
 
+mod comb;
 pub mod ed25519;
+mod es256;
+mod limbs;
+pub mod prepared;
 
 use edgepass_jose::PublicKey;
 

@@ -1,5 +1,11 @@
 //! Ed25519, strictly: canonical encodings, no points of small order, S < L.
 
+mod comb;
+mod field;
+mod point;
+
+pub(crate) use self::comb::{COMB_BYTES, Comb, CombBuilder, verify_by_tables};
+
 use curve25519_dalek::edwards::{CompressedEdwardsY, EdwardsPoint};
 use ed25519_dalek::{Signature, VerifyingKey};
 

@@ -1,0 +1,234 @@
+//! GF(p), p = 2²⁵⁵ − 19 (RFC 7748 §4.1).
+//!
+//! **Variable time**: for public data only.
+//!
+//! Elements are [limbs](crate::limbs), plain: 2²⁶¹ ≡ 19·2⁶ = 1216 folds the upper half of a product
+//! into the lower one.
+//!
+//! *Values*: a product lies in [−2²⁹, 2²⁶²), with limbs in [−1, 2²⁹]. Sums of a few such values, and
+//! differences, occur.
+
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    reason = "sizes are bounded as limbs.rs argues; arrays have fixed lengths"
+)]
+
+use crate::limbs::{self, BITS, Columns, LIMBS, Limbs, MASK, from_hex, products};
+
+/// An element. Products and [`FieldElement::tight`] have size 1.
+#[derive(Clone, Copy)]
+pub(super) struct FieldElement(Limbs);
+
+/// 2²⁶¹ modulo p.
+const FOLD: i64 = 19 << 6;
+
+impl FieldElement {
+    pub(super) const ZERO: Self = Self([0; LIMBS]);
+    pub(super) const ONE: Self = Self([1, 0, 0, 0, 0, 0, 0, 0, 0]);
+
+    pub(super) const fn from_hex(digits: &[u8; 64]) -> Self {
+        Self(from_hex(digits))
+    }
+
+    /// From 32 octets, least significant first; the highest bit is ignored.
+    pub(super) fn from_bytes(octets: &[u8; 32]) -> Self {
+        let mut octets = *octets;
+        octets[31] &= 0x7f;
+        Self(limbs::from_bytes(&octets))
+    }
+
+    /// The element's one encoding, least significant octet first (RFC 8032 §5.1.2).
+    pub(super) fn to_bytes(self) -> [u8; 32] {
+        // 1024·p makes the value positive. Folds of what is above 2²⁵⁵ leave it below 2²⁵⁵.
+        let mut c: [i64; LIMBS] =
+            std::array::from_fn(|at| i64::from(self.0[at]) + 1024 * i64::from(MODULUS[at]));
+        for _ in 0..4 {
+            for at in 0..LIMBS - 1 {
+                c[at + 1] += c[at] >> BITS;
+                c[at] &= MASK;
+            }
+            c[0] += 19 * (c[8] >> 23);
+            c[8] &= (1 << 23) - 1;
+        }
+        // Now below 2²⁵⁵. It is p or above exactly when adding 19 carries into bit 255.
+        let mut carried = c;
+        carried[0] += 19;
+        for at in 0..LIMBS - 1 {
+            carried[at + 1] += carried[at] >> BITS;
+            carried[at] &= MASK;
+        }
+        let above = carried[8] >> 23 == 1;
+        carried[8] &= (1 << 23) - 1;
+        limbs::to_bytes(&(if above { carried } else { c }).map(|limb| limb as i32))
+    }
+
+    pub(super) fn add(&self, other: &Self) -> Self {
+        Self(std::array::from_fn(|at| self.0[at] + other.0[at]))
+    }
+
+    pub(super) fn sub(&self, other: &Self) -> Self {
+        Self(std::array::from_fn(|at| self.0[at] - other.0[at]))
+    }
+
+    pub(super) fn neg(&self) -> Self {
+        Self(self.0.map(|limb| -limb))
+    }
+
+    /// The same value modulo p with size 1.
+    pub(super) fn tight(&self) -> Self {
+        fold(&self.0.map(i64::from))
+    }
+
+    // Not inlined: engines that compile functions one by one do better, and code stays small.
+    #[inline(never)]
+    pub(super) fn mul(&self, other: &Self) -> Self {
+        reduce(products(&self.0, &other.0))
+    }
+
+    #[inline(never)]
+    pub(super) fn square(&self) -> Self {
+        reduce(limbs::square(&self.0))
+    }
+
+    fn square_times(&self, times: usize) -> Self {
+        (0..times).fold(*self, |power, _| power.square())
+    }
+
+    /// a²²⁵⁰⁻¹ and a¹¹, on the way to the exponents below.
+    fn ladder(&self) -> (Self, Self) {
+        let a2 = self.square();
+        let a9 = a2.square_times(2).mul(self);
+        let a11 = a9.mul(&a2);
+        let e5 = a11.square().mul(&a9); // 2⁵ − 1
+        let e10 = e5.square_times(5).mul(&e5);
+        let e20 = e10.square_times(10).mul(&e10);
+        let e40 = e20.square_times(20).mul(&e20);
+        let e50 = e40.square_times(10).mul(&e10);
+        let e100 = e50.square_times(50).mul(&e50);
+        let e200 = e100.square_times(100).mul(&e100);
+        (e200.square_times(50).mul(&e50), a11)
+    }
+
+    /// The inverse, by Fermat: aᵖ⁻², p − 2 = 2²⁵⁵ − 21. Zero gives zero.
+    pub(super) fn invert(&self) -> Self {
+        let (e250, a11) = self.ladder();
+        e250.square_times(5).mul(&a11)
+    }
+
+    /// a to the power (p − 5)/8 = 2²⁵² − 3, for square roots (RFC 8032 §5.1.3).
+    pub(super) fn power_for_roots(&self) -> Self {
+        let (e250, _) = self.ladder();
+        e250.square_times(2).mul(self)
+    }
+
+    pub(super) fn equals(&self, other: &Self) -> bool {
+        self.to_bytes() == other.to_bytes()
+    }
+}
+
+/// p.
+const MODULUS: Limbs =
+    from_hex(b"7fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffed");
+
+/// The columns' value modulo p.
+#[inline(always)]
+fn reduce(columns: Columns) -> FieldElement {
+    let mut c = columns;
+    // Carry first: folding multiplies what it moves.
+    macro_rules! carry {
+        ($($at:literal)*) => { $(
+            c[$at + 1] += c[$at] >> BITS;
+            c[$at] &= MASK;
+        )* };
+    }
+    carry!(8 9 10 11 12 13 14 15 16);
+    fold(&std::array::from_fn(|at| c[at] + FOLD * c[at + 9]))
+}
+
+/// Carry, and fold what is above 2²⁶¹.
+#[inline(always)]
+fn fold(limbs: &[i64; LIMBS]) -> FieldElement {
+    let mut c = *limbs;
+    macro_rules! carry {
+        ($($at:literal)*) => { $(
+            c[$at + 1] += c[$at] >> BITS;
+            c[$at] &= MASK;
+        )* };
+    }
+    carry!(0 1 2 3 4 5 6 7);
+    // At most 2¹⁷ is above the top limb: folded it carries 1 or −1 out of the lowest.
+    c[0] += FOLD * (c[8] >> BITS);
+    c[8] &= MASK;
+    carry!(0);
+    FieldElement(c.map(|limb| limb as i32))
+}
+
+#[cfg(test)]
+mod tests {
+    use num_bigint::{BigInt, Sign};
+
+    use super::*;
+    use crate::limbs::size;
+    use crate::limbs::testing::{extremes, from_hex, value};
+
+    const TOP: i32 = MASK as i32;
+
+    fn modulus() -> BigInt {
+        from_hex("7fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffed")
+    }
+
+    /// The result stands for the value modulo p, with size 1, and so does its encoding.
+    fn assert_is(result: FieldElement, expected: &BigInt) {
+        let (p, limbs) = (modulus(), result.0);
+        assert!((value(&limbs) - expected) % &p == BigInt::ZERO, "{limbs:?}");
+        assert!(size(&limbs) <= 1 && limbs.iter().all(|limb| *limb >= -1), "{limbs:?}");
+        let encoded = BigInt::from_bytes_le(Sign::Plus, &result.to_bytes());
+        assert!(encoded < p && (encoded - expected) % &p == BigInt::ZERO, "{limbs:?}");
+    }
+
+    #[test]
+    fn products_hold_at_every_bound() {
+        let (ones, threes) = (extremes(1, TOP, 300), extremes(3, 3 * TOP, 300));
+        for a in &ones {
+            assert_is(FieldElement(*a).square(), &(value(a) * value(a)));
+            for b in &threes {
+                assert_is(FieldElement(*a).mul(&FieldElement(*b)), &(value(a) * value(b)));
+            }
+        }
+    }
+
+    #[test]
+    fn carrying_changes_no_value_modulo_p() {
+        for limbs in extremes(3, 3 * TOP, 1000) {
+            assert_is(FieldElement(limbs).tight(), &value(&limbs));
+        }
+    }
+
+    #[test]
+    fn encodings_are_canonical_around_every_multiple_of_p() {
+        for k in -8..=8_i64 {
+            for off in -20..=20_i64 {
+                let mut limbs = MODULUS.map(|limb| k * i64::from(limb));
+                limbs[0] += off;
+                let mut carried = limbs;
+                for at in 0..LIMBS - 1 {
+                    carried[at + 1] += carried[at] >> BITS;
+                    carried[at] &= MASK;
+                }
+                let element = FieldElement(carried.map(|limb| limb as i32));
+                let encoded = BigInt::from_bytes_le(Sign::Plus, &element.to_bytes());
+                let expected = (modulus() + off) % modulus();
+                assert_eq!(encoded, expected, "{k}, {off}");
+            }
+        }
+    }
+
+    #[test]
+    fn inverses() {
+        for seed in 1..50_u8 {
+            let element = FieldElement::from_bytes(&[seed; 32]);
+            assert!(element.mul(&element.invert()).equals(&FieldElement::ONE));
+        }
+    }
+}

@@ -1,0 +1,438 @@
+//! Keys that have earned tables.
+//!
+//! A key starts on the reference path: the host's crypto, or the crate `ed25519-dalek`. Once it has
+//! checked [`EARNED_AFTER`] signatures its multiples are laid out, a slice at a time, by whoever has
+//! time for it behind a response. From then on its signatures are checked by tables.
+//!
+//! Trust in the tables rests on tests. As detection of faults, at most one refusal per key and second
+//! is put to the reference path, and one acceptance in [`RECHECK_EVERY`]; a key about which the two
+//! disagree stays on the reference path for good.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use edgepass_jose::PublicKey;
+
+use crate::{ed25519, es256};
+
+/// Signatures of a key before tables are laid out for it.
+///
+/// Laying out costs as much as the tables save over 55 to 100 signatures in hot code and over 400 to
+/// 800 in an isolate where everything is cold (docs/benchmarks.md). An isolate that has seen 64
+/// signatures of a key sees most likely many more.
+pub const EARNED_AFTER: u64 = 64;
+
+/// One accepted signature in so many is checked again by the reference path.
+pub const RECHECK_EVERY: u64 = 1024;
+
+/// What tables may take in all, in bytes: 12 keys of P-256 or 7 of Ed25519, and a generator.
+pub const MAX_TABLE_BYTES: usize = 4 << 20;
+
+/// Keys that are counted. Past this many the one that was idle longest is forgotten.
+const MAX_KEYS: usize = 64;
+
+/// Tables of a key that was not used for so long make room for those of another.
+const IDLE_MILLIS: u64 = 60_000;
+
+/// Refusals of one key are confirmed at most this often.
+const CONFIRM_MILLIS: u64 = 1000;
+
+/// Positions of a comb that are laid out in one slice; see docs/benchmarks.md for what one takes.
+const POSITIONS_PER_SLICE: usize = 2;
+
+/// The keys of a verifier, or of several, and their tables.
+#[derive(Clone, Default)]
+pub struct PreparedKeys(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    keys: Vec<Entry>,
+    ed25519_generator: Option<Arc<ed25519::Comb>>,
+    p256_generator: Option<Arc<es256::Comb>>,
+    building: Option<Building>,
+    /// Whether somebody lays out a slice right now.
+    busy: bool,
+    faults: u64,
+}
+
+struct Entry {
+    key: PublicKey,
+    uses: u64,
+    used_at: u64,
+    confirmed_at: Option<u64>,
+    progress: Progress,
+}
+
+enum Progress {
+    /// On the reference path, until there is time and room.
+    Reference,
+    LaidOut(Tables),
+    /// On the reference path for good.
+    Distrusted,
+}
+
+/// A comb under construction: a key's, or a generator's.
+struct Building {
+    of: Option<PublicKey>,
+    builder: Builder,
+}
+
+enum Builder {
+    Ed25519(ed25519::CombBuilder),
+    P256(es256::CombBuilder),
+}
+
+enum Laid {
+    Ed25519(ed25519::Comb),
+    P256(es256::Comb),
+}
+
+/// The tables of a key.
+#[derive(Clone)]
+pub struct Tables(Strategy);
+
+#[derive(Clone)]
+enum Strategy {
+    Ed25519 { encoded: [u8; 32], key: Arc<ed25519::Comb>, generator: Arc<ed25519::Comb> },
+    P256 { key: Arc<es256::Comb>, generator: Arc<es256::Comb> },
+}
+
+impl Tables {
+    /// Check a signature as JWS carries it. Strict, with the equation of the reference path.
+    pub fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
+        match &self.0 {
+            Strategy::Ed25519 { encoded, key, generator } => {
+                ed25519::verify_by_tables(generator, key, encoded, message, signature)
+            }
+            Strategy::P256 { key, generator } => {
+                es256::verify_by_tables(generator, key, message, signature)
+            }
+        }
+    }
+}
+
+impl Tables {
+    fn bytes(&self) -> usize {
+        match &self.0 {
+            Strategy::Ed25519 { key, .. } => key.bytes(),
+            Strategy::P256 { key, .. } => key.bytes(),
+        }
+    }
+}
+
+impl PreparedKeys {
+    /// The tables of a key that is about to check a signature, if it has some. Counts the use.
+    pub fn tables(&self, key: &PublicKey, now: u64) -> Option<Tables> {
+        if !matches!(key, PublicKey::Ed25519 { .. } | PublicKey::P256 { .. }) {
+            return None;
+        }
+        let mut state = self.state();
+        let Some(entry) = state.entry(key) else {
+            state.remember(key, now);
+            return None;
+        };
+        entry.uses = entry.uses.saturating_add(1);
+        entry.used_at = now;
+        match &entry.progress {
+            Progress::LaidOut(tables) => Some(tables.clone()),
+            Progress::Reference | Progress::Distrusted => None,
+        }
+    }
+
+    /// Whether a refusal by tables is to be put to the reference path.
+    pub fn confirms_refusal(&self, key: &PublicKey, now: u64) -> bool {
+        self.state().entry(key).is_some_and(|entry| {
+            // A clock that ran backwards is no reason to ask more often.
+            let due = entry.confirmed_at.is_none_or(|at| now >= at.saturating_add(CONFIRM_MILLIS));
+            if due {
+                entry.confirmed_at = Some(now);
+            }
+            due
+        })
+    }
+
+    /// Whether an acceptance by tables is to be put to the reference path, behind the response.
+    pub fn rechecks_acceptance(&self, key: &PublicKey) -> bool {
+        self.state().entry(key).is_some_and(|entry| entry.uses.is_multiple_of(RECHECK_EVERY))
+    }
+
+    /// The reference path disagrees with the tables of this key.
+    pub fn disagree(&self, key: &PublicKey) {
+        let mut state = self.state();
+        if let Some(entry) = state.entry(key) {
+            entry.progress = Progress::Distrusted;
+        }
+        state.faults = state.faults.saturating_add(1);
+    }
+
+    /// How often the reference path disagreed.
+    pub fn faults(&self) -> u64 {
+        self.state().faults
+    }
+
+    /// What the tables take, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.state().bytes()
+    }
+
+    /// Whether there is something to lay out.
+    pub fn has_work(&self, now: u64) -> bool {
+        let state = self.state();
+        !state.busy && (state.building.is_some() || state.next(now).is_some())
+    }
+
+    /// Lay out a slice. Meant to run behind a response.
+    pub fn work(&self, now: u64) {
+        let Some(mut building) = self.state().begin(now) else { return };
+        let complete = building.builder.slice();
+        let mut state = self.state();
+        state.busy = false;
+        if complete {
+            state.install(building.builder.finish(), building.of);
+        } else {
+            state.building = Some(building);
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn entry(&mut self, key: &PublicKey) -> Option<&mut Entry> {
+        self.keys.iter_mut().find(|entry| entry.key == *key)
+    }
+
+    fn remember(&mut self, key: &PublicKey, now: u64) {
+        if self.keys.len() >= MAX_KEYS {
+            let idlest = self.keys.iter().enumerate().min_by_key(|(_, entry)| entry.used_at);
+            if let Some((at, _)) = idlest {
+                self.keys.swap_remove(at);
+            }
+        }
+        self.keys.push(Entry {
+            key: key.clone(),
+            uses: 1,
+            used_at: now,
+            confirmed_at: None,
+            progress: Progress::Reference,
+        });
+    }
+
+    /// The key that has earned tables and can have them.
+    fn next(&self, now: u64) -> Option<&PublicKey> {
+        let earned = self.keys.iter().find(|entry| {
+            entry.uses >= EARNED_AFTER && matches!(entry.progress, Progress::Reference)
+        })?;
+        let room = self.bytes().saturating_add(needed(&earned.key)) <= MAX_TABLE_BYTES;
+        (room || self.idlest(now).is_some()).then_some(&earned.key)
+    }
+
+    /// The laid-out key that was idle longest, if that was long.
+    fn idlest(&self, now: u64) -> Option<usize> {
+        let laid_out =
+            |(_, entry): &(usize, &Entry)| matches!(entry.progress, Progress::LaidOut(_));
+        let idle = self.keys.iter().enumerate().filter(laid_out).min_by_key(|(_, e)| e.used_at)?;
+        (now.saturating_sub(idle.1.used_at) >= IDLE_MILLIS).then_some(idle.0)
+    }
+
+    fn bytes(&self) -> usize {
+        let of_keys = self.keys.iter().map(|entry| match &entry.progress {
+            Progress::LaidOut(tables) => tables.bytes(),
+            Progress::Reference | Progress::Distrusted => 0,
+        });
+        let ed25519 = self.ed25519_generator.as_ref().map_or(0, |comb| comb.bytes());
+        let p256 = self.p256_generator.as_ref().map_or(0, |comb| comb.bytes());
+        of_keys.fold(ed25519.saturating_add(p256), usize::saturating_add)
+    }
+
+    /// What is to be built on, or begun.
+    fn begin(&mut self, now: u64) -> Option<Building> {
+        if self.busy {
+            return None;
+        }
+        let building = match self.building.take() {
+            Some(building) => building,
+            None => self.begin_next(now)?,
+        };
+        self.busy = true;
+        Some(building)
+    }
+
+    fn begin_next(&mut self, now: u64) -> Option<Building> {
+        let key = self.next(now)?.clone();
+        if self.bytes().saturating_add(needed(&key)) > MAX_TABLE_BYTES {
+            let idle = self.idlest(now)?;
+            self.keys.swap_remove(idle);
+        }
+        let (generator, builder) = match &key {
+            PublicKey::Ed25519 { .. } if self.ed25519_generator.is_none() => {
+                (true, ed25519::CombBuilder::generator().map(Builder::Ed25519))
+            }
+            PublicKey::Ed25519 { x } => (false, ed25519::CombBuilder::new(x).map(Builder::Ed25519)),
+            PublicKey::P256 { .. } if self.p256_generator.is_none() => {
+                (true, Some(Builder::P256(es256::CombBuilder::generator())))
+            }
+            PublicKey::P256 { x, y } => (false, Some(Builder::P256(es256::CombBuilder::new(x, y)))),
+            _ => (false, None),
+        };
+        if builder.is_none()
+            && let Some(entry) = self.entry(&key)
+        {
+            entry.progress = Progress::Distrusted;
+        }
+        Some(Building { of: (!generator).then_some(key), builder: builder? })
+    }
+
+    fn install(&mut self, laid: Laid, of: Option<PublicKey>) {
+        let strategy = match (laid, &of) {
+            (Laid::Ed25519(comb), None) => {
+                self.ed25519_generator = Some(Arc::new(comb));
+                return;
+            }
+            (Laid::P256(comb), None) => {
+                self.p256_generator = Some(Arc::new(comb));
+                return;
+            }
+            (Laid::Ed25519(comb), Some(PublicKey::Ed25519 { x })) => self
+                .ed25519_generator
+                .clone()
+                .map(|generator| Strategy::Ed25519 { encoded: *x, key: Arc::new(comb), generator }),
+            (Laid::P256(comb), Some(_)) => self
+                .p256_generator
+                .clone()
+                .map(|generator| Strategy::P256 { key: Arc::new(comb), generator }),
+            (Laid::Ed25519(_), Some(_)) => None,
+        };
+        let entry = of.and_then(|key| self.entry(&key));
+        if let (Some(strategy), Some(entry)) = (strategy, entry)
+            && matches!(entry.progress, Progress::Reference)
+        {
+            entry.progress = Progress::LaidOut(Tables(strategy));
+        }
+    }
+}
+
+/// What the tables of a key take, a generator included.
+fn needed(key: &PublicKey) -> usize {
+    match key {
+        PublicKey::Ed25519 { .. } => ed25519::COMB_BYTES.saturating_mul(2),
+        _ => es256::COMB_BYTES.saturating_mul(2),
+    }
+}
+
+impl Builder {
+    /// Lay out a slice; true when that was the last.
+    fn slice(&mut self) -> bool {
+        (0..POSITIONS_PER_SLICE).any(|_| match self {
+            Self::Ed25519(builder) => builder.step(),
+            Self::P256(builder) => builder.step(),
+        })
+    }
+
+    fn finish(self) -> Laid {
+        match self {
+            Self::Ed25519(builder) => Laid::Ed25519(builder.finish()),
+            Self::P256(builder) => Laid::P256(builder.finish()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use curve25519_dalek::{EdwardsPoint, Scalar};
+
+    use super::*;
+
+    fn key(number: u64) -> PublicKey {
+        let point = EdwardsPoint::mul_base(&Scalar::from(number));
+        PublicKey::Ed25519 { x: point.compress().0 }
+    }
+
+    fn use_until(keys: &PreparedKeys, key: &PublicKey, uses: u64, now: u64) {
+        for _ in 0..uses {
+            keys.tables(key, now);
+        }
+    }
+
+    fn work(keys: &PreparedKeys, now: u64) -> usize {
+        (0..).take_while(|_| keys.has_work(now).then(|| keys.work(now)).is_some()).count()
+    }
+
+    #[test]
+    fn tables_are_earned_and_laid_out_in_slices() {
+        let keys = PreparedKeys::default();
+        use_until(&keys, &key(1), EARNED_AFTER - 1, 0);
+        assert!(!keys.has_work(0));
+        assert!(keys.tables(&key(1), 0).is_none());
+        // A generator and a key, 32 positions each, two at a time.
+        assert_eq!(work(&keys, 0), 32);
+        assert!(keys.tables(&key(1), 0).is_some());
+        assert_eq!(keys.bytes(), 2 * ed25519::COMB_BYTES);
+        use_until(&keys, &key(2), EARNED_AFTER, 0);
+        assert_eq!(work(&keys, 0), 16);
+    }
+
+    #[test]
+    fn what_tables_take_is_capped_and_idle_ones_make_room() {
+        let keys = PreparedKeys::default();
+        for number in 1..20 {
+            use_until(&keys, &key(number), EARNED_AFTER, number);
+            work(&keys, number);
+        }
+        let most = MAX_TABLE_BYTES / ed25519::COMB_BYTES - 1;
+        let laid_out = |now| (1..20).filter(|n| keys.tables(&key(*n), now).is_some()).count();
+        assert!(keys.bytes() <= MAX_TABLE_BYTES && keys.bytes() > MAX_TABLE_BYTES / 2);
+        assert!(laid_out(20) <= most);
+        assert!(!keys.has_work(20) && !keys.has_work(20 + IDLE_MILLIS - 1));
+        assert!(keys.has_work(20 + IDLE_MILLIS));
+        keys.tables(&key(19), 20 + IDLE_MILLIS);
+        work(&keys, 20 + IDLE_MILLIS);
+        assert!(keys.bytes() <= MAX_TABLE_BYTES);
+        assert!(keys.tables(&key(19), 20 + IDLE_MILLIS).is_some() || laid_out(0) <= most);
+    }
+
+    #[test]
+    fn keys_that_are_counted_are_capped() {
+        let keys = PreparedKeys::default();
+        for number in 1..=1000 {
+            keys.tables(&key(number), number);
+        }
+        assert_eq!(keys.state().keys.len(), MAX_KEYS);
+    }
+
+    #[test]
+    fn a_refusal_is_confirmed_once_a_second_and_a_disagreement_ends_it() {
+        let keys = PreparedKeys::default();
+        let key = key(1);
+        use_until(&keys, &key, EARNED_AFTER, 0);
+        work(&keys, 0);
+        for (now, confirms) in
+            [(5000, true), (5000, false), (5999, false), (6000, true), (10, false)]
+        {
+            assert_eq!(keys.confirms_refusal(&key, now), confirms, "{now}");
+        }
+        assert!(keys.tables(&key, 0).is_some());
+        keys.disagree(&key);
+        assert!(keys.tables(&key, 0).is_none());
+        assert_eq!((keys.faults(), keys.has_work(1 << 40)), (1, false));
+    }
+
+    #[test]
+    fn one_acceptance_in_many_is_checked_again() {
+        let keys = PreparedKeys::default();
+        let rechecked = (0..10 * RECHECK_EVERY)
+            .filter(|_| keys.tables(&key(1), 0).is_none() && keys.rechecks_acceptance(&key(1)))
+            .count();
+        assert_eq!(rechecked, 10);
+    }
+
+    #[test]
+    fn what_is_no_point_gets_no_tables() {
+        let keys = PreparedKeys::default();
+        let small = PublicKey::Ed25519 { x: [0; 32] };
+        use_until(&keys, &small, EARNED_AFTER, 0);
+        work(&keys, 0);
+        assert!(keys.tables(&small, 0).is_none() && !keys.has_work(0));
+    }
+}
