@@ -26,8 +26,10 @@ mod route;
 mod settings;
 mod target;
 
+use std::sync::Arc;
+
+use edgepass_verify::VerifyError;
 use edgepass_verify::verdict::Challenge;
-use edgepass_verify::{Demand, VerifyError};
 use edgepass_web::{Clock, Refusal};
 use worker::web_sys;
 use worker::{Context, Env, Request, Result, console_error, event};
@@ -98,17 +100,12 @@ async fn pass(
     }
     let identity = match &route.access {
         Access::Public => None,
-        Access::Token { all_of, any_of, issuers, audience, stale_if_error } => {
-            let demand = Demand {
-                all_of: all_of.clone(),
-                any_of: any_of.clone(),
-                issuers: issuers.clone(),
-                audience: audience.clone().map(|audience| vec![audience]),
-                stale_if_error: *stale_if_error,
-            };
+        Access::Token(demand) => {
             let caller = caller::of(request, &target, settings.external_url.as_deref())?;
-            let judged = settings.verifier.verify_request(caller, demand, Clock::Host).await;
-            if let Some(work) = judged.background {
+            let check = settings.verifier.begin_request(caller, Arc::clone(demand));
+            let judged = settings.verifier.judge(check, Clock::Host).await;
+            let work = settings.verifier.work(Clock::Host);
+            for work in [judged.background, work].into_iter().flatten() {
                 context.wait_until(work);
             }
             match judged.verdict.outcome {

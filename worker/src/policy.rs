@@ -1,9 +1,11 @@
 //! The guard's policy file: as written, then checked. Compiled into the build script as well, which
 //! refuses a wrong file, so that the Worker starts with a right one.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use edgepass_jose::Scope;
+use edgepass_verify::Demand;
 use edgepass_verify::duration::DurationText;
 use serde::{Deserialize, Serialize};
 
@@ -81,14 +83,8 @@ pub(crate) struct Route {
 pub(crate) enum Access {
     /// Nothing.
     Public,
-    /// A token.
-    Token {
-        all_of: Scope,
-        any_of: Scope,
-        issuers: Option<Vec<String>>,
-        audience: Option<String>,
-        stale_if_error: Option<Duration>,
-    },
+    /// A token of which this is asked.
+    Token(Arc<Demand>),
 }
 
 /// One part of a path pattern.
@@ -176,13 +172,13 @@ fn access(route: &RouteText) -> Result<Access, String> {
             Err("a public route has neither audience nor stale_if_error".into())
         }
         (true, false) => Ok(Access::Public),
-        (false, true) => Ok(Access::Token {
+        (false, true) => Ok(Access::Token(Arc::new(Demand {
             all_of: Scope::try_from(route.all_of.clone()).map_err(|_| BAD_SCOPE)?,
             any_of: Scope::try_from(route.any_of.clone()).map_err(|_| BAD_SCOPE)?,
             issuers: route.issuers.clone(),
-            audience: route.audience.clone(),
+            audience: route.audience.clone().map(|audience| vec![audience]),
             stale_if_error: route.stale_if_error.map(|duration| duration.0),
-        }),
+        }))),
     }
 }
 

@@ -1,15 +1,16 @@
 //! The JWT Claims Set: typed access that tells "absent" from "of the wrong type".
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use serde_json::Value;
 
 use crate::json::JsonObject;
 use crate::numeric_date::NumericDate;
 
-/// The claims of a JWT (RFC 7519 §4).
+/// The claims of a JWT (RFC 7519 §4). Cheap to clone.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ClaimsSet(JsonObject);
+pub struct ClaimsSet(Arc<JsonObject>);
 
 /// The name of a claim: a registered one, or one that a policy names. Never a caller's text.
 pub type ClaimName = Cow<'static, str>;
@@ -28,7 +29,7 @@ pub enum ClaimError {
 impl ClaimsSet {
     /// From a parsed payload.
     pub fn new(members: JsonObject) -> Self {
-        Self(members)
+        Self(Arc::new(members))
     }
 
     /// All claims.

@@ -1,6 +1,7 @@
 //! JSON Web Key: one public key, bound to one algorithm when it is read.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -17,12 +18,21 @@ pub const MAX_KEY_ID_CHARS: usize = 128;
 /// Public exponents that every host imports.
 pub const RSA_EXPONENTS: [u32; 4] = [3, 17, 37, 65537];
 
-/// A public key for verifying signatures, bound to exactly one algorithm.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Jwk {
+/// A public key for verifying signatures, bound to exactly one algorithm. Cheap to clone.
+#[derive(Clone, Debug, Eq)]
+pub struct Jwk(Arc<Parts>);
+
+#[derive(Debug, Eq, PartialEq)]
+struct Parts {
     key_id: Option<String>,
     algorithm: Algorithm,
     key: PublicKey,
+}
+
+impl PartialEq for Jwk {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0
+    }
 }
 
 /// Why a JWK is not a key to verify with.
@@ -80,29 +90,30 @@ impl Jwk {
             return Err(JwkError::MemberInvalid);
         }
         let key_id = key_id.map(str::to_owned);
-        Ok(Self { key_id, algorithm: bind(&key, optional(members, "alg")?, allowed)?, key })
+        let algorithm = bind(&key, optional(members, "alg")?, allowed)?;
+        Ok(Self(Arc::new(Parts { key_id, algorithm, key })))
     }
 
     /// `kid`, an opaque string.
     pub fn key_id(&self) -> Option<&str> {
-        self.key_id.as_deref()
+        self.0.key_id.as_deref()
     }
 
     /// The one algorithm this key verifies.
     pub fn algorithm(&self) -> Algorithm {
-        self.algorithm
+        self.0.algorithm
     }
 
     /// The key material.
     pub fn key(&self) -> &PublicKey {
-        &self.key
+        &self.0.key
     }
 
     /// The JWK Thumbprint with SHA-256, base64url.
     ///
     /// Source: [RFC 7638 §3](https://www.rfc-editor.org/rfc/rfc7638#section-3).
     pub fn thumbprint(&self) -> String {
-        thumbprint(&self.key)
+        thumbprint(&self.0.key)
     }
 }
 

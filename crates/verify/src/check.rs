@@ -1,5 +1,6 @@
 //! One token on its way through the checks.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use edgepass_jose::Scope;
@@ -33,7 +34,7 @@ pub struct Demand {
 /// It owns what it needs, so that a host may keep it across awaits.
 pub struct Check {
     pub(crate) stage: Stage,
-    pub(crate) demand: Demand,
+    pub(crate) demand: Arc<Demand>,
     pub(crate) sender: Sender,
     pub(crate) key_patience: Patience,
     pub(crate) list_patience: Patience,
@@ -111,7 +112,7 @@ impl Check {
         };
     }
 
-    pub(crate) fn at(stage: Stage, sender: Sender, demand: Demand) -> Self {
+    pub(crate) fn at(stage: Stage, sender: Sender, demand: Arc<Demand>) -> Self {
         Self {
             stage,
             demand,

@@ -36,6 +36,7 @@ mod keys;
 mod lists;
 pub mod metadata;
 pub mod policy;
+mod remembered;
 pub mod sender;
 pub mod signature;
 pub mod time;

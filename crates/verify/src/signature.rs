@@ -1,7 +1,10 @@
 //! Checking a JWS signature: here, or by the host's crypto.
 
 use edgepass_crypto::ed25519;
+use edgepass_crypto::prepared::PreparedKeys;
 use edgepass_jose::{CompactJws, Jwk, PublicKey};
+
+use crate::time::UnixMillis;
 
 /// Where a signature is checked.
 pub enum Checked {
@@ -51,4 +54,65 @@ pub fn check(key: &Jwk, signing_input: &[u8], signature: &[u8]) -> Checked {
 /// As [`check`], for a parsed JWS.
 pub(crate) fn check_jws(jws: &CompactJws, key: &Jwk) -> Checked {
     check(key, jws.signing_input(), jws.signature())
+}
+
+/// Where the signature of a key that checks many is checked.
+pub(crate) enum Often {
+    /// It was, here in Rust. With `recheck`, the reference path shall see it, too, when there is time.
+    Here { valid: bool, recheck: Option<SignatureRequest> },
+    /// The host's crypto does it; with a doubt, to confirm what tables said.
+    ByHost(SignatureRequest, Option<Doubt>),
+}
+
+/// A refusal by tables that the host's crypto is asked about.
+pub(crate) struct Doubt {
+    prepared: PreparedKeys,
+    key: Jwk,
+}
+
+impl Doubt {
+    /// The host's answer. Where it differs from what the tables said, they are not used any more.
+    pub(crate) fn settle(self, valid: bool) {
+        if valid {
+            self.prepared.disagree(self.key.key());
+        }
+    }
+}
+
+/// As [`check_jws`], with tables once the key has earned them.
+pub(crate) fn check_often(
+    jws: &CompactJws,
+    key: &Jwk,
+    prepared: &PreparedKeys,
+    now: UnixMillis,
+) -> Often {
+    let Some(tables) = prepared.tables(key.key(), now.0) else {
+        return match check_jws(jws, key) {
+            Checked::Here(valid) => Often::Here { valid, recheck: None },
+            Checked::ByHost(request) => Often::ByHost(request, None),
+        };
+    };
+    if tables.verify(jws.signing_input(), jws.signature()) {
+        let recheck = prepared.rechecks_acceptance(key.key()).then(|| request(jws, key));
+        return Often::Here { valid: true, recheck };
+    }
+    if !prepared.confirms_refusal(key.key(), now.0) {
+        return Often::Here { valid: false, recheck: None };
+    }
+    let doubt = Doubt { prepared: prepared.clone(), key: key.clone() };
+    match check_jws(jws, key) {
+        Checked::Here(valid) => {
+            doubt.settle(valid);
+            Often::Here { valid, recheck: None }
+        }
+        Checked::ByHost(request) => Often::ByHost(request, Some(doubt)),
+    }
+}
+
+fn request(jws: &CompactJws, key: &Jwk) -> SignatureRequest {
+    SignatureRequest {
+        key: key.clone(),
+        signing_input: jws.signing_input().to_vec(),
+        signature: jws.signature().to_vec(),
+    }
 }

@@ -2,15 +2,26 @@
 //!
 //! Each type is made in exactly one place and its field is private, so holding one is proof.
 
+use std::sync::Arc;
+
+use edgepass_crypto::prepared::PreparedKeys;
 use edgepass_jose::claims::ClaimError;
 use edgepass_jose::{Algorithm, ClaimsSet, CompactJws, Jwk};
 
 use crate::error::VerifyError;
 use crate::policy::Policy;
-use crate::signature::{self, Checked, SignatureRequest};
+use crate::signature::{self, Doubt, Often, SignatureRequest};
+use crate::time::UnixMillis;
 
 /// A token that is well formed and claims to be what a policy expects. Nothing is verified.
 pub struct UnverifiedToken {
+    parsed: Arc<Parsed>,
+    /// The key that verified the very same text before, if one did.
+    verified_by: Option<Jwk>,
+}
+
+/// What was read of a token.
+pub(crate) struct Parsed {
     jws: CompactJws,
     claims: ClaimsSet,
     algorithm: Algorithm,
@@ -22,7 +33,12 @@ pub struct UnverifiedToken {
 /// ```compile_fail
 /// let forged = edgepass_verify::token::SignedToken(todo!()); // private field
 /// ```
-pub struct SignedToken(UnverifiedToken);
+pub struct SignedToken {
+    parsed: Arc<Parsed>,
+    key: Jwk,
+    /// Whether it was verified before, and remembered.
+    remembered: bool,
+}
 
 /// A token that passed every check up to its status.
 ///
@@ -33,14 +49,20 @@ pub struct Verified(SignedToken);
 
 /// How a signature gets checked.
 pub(crate) enum SignatureCheck {
-    /// Checked here, in Rust.
+    /// Checked here, in Rust, or checked before.
     Done(Result<SignedToken, VerifyError>),
+    /// As `Done`, and this is to be checked again behind the response.
+    Recheck(SignedToken, SignatureRequest),
     /// The host's crypto does this algorithm: check the request, then answer [`Pending`].
     Host(SignatureRequest, Pending),
 }
 
 /// A token that waits for the host's word on its signature.
-pub(crate) struct Pending(UnverifiedToken);
+pub(crate) struct Pending {
+    parsed: Arc<Parsed>,
+    key: Jwk,
+    doubt: Option<Doubt>,
+}
 
 impl UnverifiedToken {
     /// Steps 1 and 2: parse, then `typ`, `alg` and `iss`, by the policy of the issuer that the token
@@ -72,35 +94,55 @@ impl UnverifiedToken {
         let algorithm = algorithm.ok_or(VerifyError::AlgNotAllowed)?;
         claims.string("iss")?.ok_or(ClaimError::missing("iss"))?;
         let issuer = issuer.ok_or(VerifyError::IssuerMismatch)?;
-        Ok(Self { jws, claims, algorithm, issuer })
+        let parsed = Arc::new(Parsed { jws, claims, algorithm, issuer });
+        Ok(Self { parsed, verified_by: None })
     }
 
     /// The algorithm, allowed by the policy.
     pub(crate) fn algorithm(&self) -> Algorithm {
-        self.algorithm
+        self.parsed.algorithm
     }
 
     /// Position of its issuer among the verifier's.
     pub(crate) fn issuer(&self) -> usize {
-        self.issuer
+        self.parsed.issuer
     }
 
     /// Whether `iss` is this issuer.
     pub(crate) fn names(&self, issuer: &str) -> bool {
-        self.claims.get("iss").and_then(serde_json::Value::as_str) == Some(issuer)
+        self.parsed.claims.get("iss").and_then(serde_json::Value::as_str) == Some(issuer)
     }
 
     /// `kid`.
     pub(crate) fn key_id(&self) -> Option<&str> {
-        self.jws.header().key_id()
+        self.parsed.jws.header().key_id()
     }
 
-    /// Step 4: check the signature here, or ask the host to.
-    pub(crate) fn check_signature(self, key: &Jwk) -> SignatureCheck {
-        match signature::check_jws(&self.jws, key) {
-            Checked::Here(true) => SignatureCheck::Done(Ok(SignedToken(self))),
-            Checked::Here(false) => SignatureCheck::Done(Err(VerifyError::SignatureInvalid)),
-            Checked::ByHost(request) => SignatureCheck::Host(request, Pending(self)),
+    /// Step 4: check the signature here, or ask the host to. What the same key verified before is not
+    /// checked again.
+    pub(crate) fn check_signature(
+        self,
+        key: &Jwk,
+        prepared: &PreparedKeys,
+        now: UnixMillis,
+    ) -> SignatureCheck {
+        let Self { parsed, verified_by } = self;
+        let remembered = verified_by.is_some_and(|by| by == *key);
+        let signed = |parsed, remembered| SignedToken { parsed, key: key.clone(), remembered };
+        if remembered {
+            return SignatureCheck::Done(Ok(signed(parsed, true)));
+        }
+        match signature::check_often(&parsed.jws, key, prepared, now) {
+            Often::Here { valid: false, .. } => {
+                SignatureCheck::Done(Err(VerifyError::SignatureInvalid))
+            }
+            Often::Here { recheck: None, .. } => SignatureCheck::Done(Ok(signed(parsed, false))),
+            Often::Here { recheck: Some(request), .. } => {
+                SignatureCheck::Recheck(signed(parsed, false), request)
+            }
+            Often::ByHost(request, doubt) => {
+                SignatureCheck::Host(request, Pending { parsed, key: key.clone(), doubt })
+            }
         }
     }
 }
@@ -112,29 +154,61 @@ impl Pending {
     ///
     /// [`VerifyError::SignatureInvalid`].
     pub(crate) fn signature_checked(self, valid: bool) -> Result<SignedToken, VerifyError> {
-        if valid { Ok(SignedToken(self.0)) } else { Err(VerifyError::SignatureInvalid) }
+        if let Some(doubt) = self.doubt {
+            doubt.settle(valid);
+        }
+        if valid {
+            Ok(SignedToken { parsed: self.parsed, key: self.key, remembered: false })
+        } else {
+            Err(VerifyError::SignatureInvalid)
+        }
     }
 }
 
 impl SignedToken {
     /// The claims, signed by the issuer.
     pub(crate) fn claims(&self) -> &ClaimsSet {
-        &self.0.claims
+        &self.parsed.claims
     }
 
     /// See [`UnverifiedToken::issuer`].
     pub(crate) fn issuer(&self) -> usize {
-        self.0.issuer
+        self.parsed.issuer
     }
 
     /// The whole token.
     pub(crate) fn text(&self) -> &str {
-        self.0.jws.text()
+        self.parsed.jws.text()
     }
 
     /// Steps 5 to 7 passed; only the check pipeline says so.
     pub(crate) fn assert_checked(self) -> Verified {
         Verified(self)
+    }
+
+    /// What is worth remembering, unless it is remembered already.
+    pub(crate) fn to_remember(&self) -> Option<RememberedToken> {
+        let Self { parsed, key, remembered } = self;
+        (!remembered).then(|| RememberedToken { parsed: Arc::clone(parsed), key: key.clone() })
+    }
+}
+
+/// A token that was verified, and the key that did.
+pub(crate) struct RememberedToken {
+    parsed: Arc<Parsed>,
+    key: Jwk,
+}
+
+impl RememberedToken {
+    /// The whole token.
+    pub(crate) fn text(&self) -> &str {
+        self.parsed.jws.text()
+    }
+
+    /// Back to the beginning: every check but the signature's under the same key is due again.
+    pub(crate) fn to_unverified(&self) -> UnverifiedToken {
+        let (parsed, key) = (Arc::clone(&self.parsed), self.key.clone());
+        UnverifiedToken { parsed, verified_by: Some(key) }
     }
 }
 
@@ -146,12 +220,13 @@ impl Verified {
 
     /// Back to the beginning: what was checked a while ago is checked again.
     pub(crate) fn into_unverified(self) -> UnverifiedToken {
-        self.0.0
+        let SignedToken { parsed, key, .. } = self.0;
+        UnverifiedToken { parsed, verified_by: Some(key) }
     }
 
     /// The claims, taken.
     pub(crate) fn into_claims(self) -> ClaimsSet {
-        self.0.0.claims
+        self.0.claims().clone()
     }
 }
 

@@ -1,7 +1,6 @@
 //! ECDSA and RSA by the host's WebCrypto.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 
 use edgepass_jose::{Algorithm, Jwk, PublicKey, base64url};
 use edgepass_verify::batch::HostCrypto;
@@ -34,10 +33,7 @@ extern "C" {
 
 /// The host's crypto, with the keys it has imported: importing costs more than verifying.
 #[derive(Default)]
-pub struct WebCrypto(RefCell<HashMap<KeyUse, JsValue>>);
-
-/// A key for one algorithm: WebCrypto binds the hash on import.
-type KeyUse = (String, Algorithm);
+pub struct WebCrypto(RefCell<Vec<(Jwk, JsValue)>>);
 
 /// An issuer has a handful of keys; past this many the table starts over.
 const MAX_KEYS: usize = 64;
@@ -59,24 +55,27 @@ impl WebCrypto {
     }
 
     async fn import(&self, key: &Jwk) -> Result<JsValue, JsValue> {
-        let used = (key.thumbprint(), key.algorithm());
-        if let Some(key) = self.0.borrow().get(&used) {
-            return Ok(key.clone());
+        if let Some((_, imported)) = self.0.borrow().iter().find(|(held, _)| held == key) {
+            return Ok(imported.clone());
         }
         let usages = Array::of1(&"verify".into());
         let (jwk, algorithm) = (jwk(key.key())?, algorithm(key.algorithm())?);
-        let key = JsFuture::from(import_key("jwk", &jwk, &algorithm, false, &usages)?).await?;
+        let imported = JsFuture::from(import_key("jwk", &jwk, &algorithm, false, &usages)?).await?;
         let mut keys = self.0.borrow_mut();
         if keys.len() >= MAX_KEYS {
             keys.clear();
         }
-        keys.insert(used, key.clone());
-        Ok(key)
+        keys.push((key.clone(), imported.clone()));
+        Ok(imported)
     }
 }
 
 /// The algorithm's name, hash, curve and salt length, as import and verification take them.
-fn algorithm(algorithm: Algorithm) -> Result<JsValue, JsValue> {
+///
+/// # Errors
+///
+/// Undefined for what the host does not do.
+pub fn algorithm(algorithm: Algorithm) -> Result<JsValue, JsValue> {
     let ecdsa = |curve: &str, hash: &str| {
         object(&[("name", "ECDSA".into()), ("namedCurve", curve.into()), ("hash", hash.into())])
     };
@@ -98,7 +97,12 @@ fn algorithm(algorithm: Algorithm) -> Result<JsValue, JsValue> {
     }
 }
 
-fn jwk(key: &PublicKey) -> Result<JsValue, JsValue> {
+/// The key as a JWK object.
+///
+/// # Errors
+///
+/// Undefined for what the host does not do.
+pub fn jwk(key: &PublicKey) -> Result<JsValue, JsValue> {
     let text = |bytes: &[u8]| JsValue::from(base64url::encode(bytes));
     let ec = |curve: &str, x: &[u8], y: &[u8]| {
         object(&[("kty", "EC".into()), ("crv", curve.into()), ("x", text(x)), ("y", text(y))])

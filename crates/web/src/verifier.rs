@@ -1,14 +1,16 @@
 //! Driving a check with what a JavaScript host offers.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
 
 use edgepass_verify::batch::HostCrypto;
 use edgepass_verify::dpop::replay::{ProofUse, Replay, ReplayMemory};
 use edgepass_verify::fetch::{Answer, Content, FetchOrder};
-use edgepass_verify::verifier::{Landed, Progress, Verifier};
+use edgepass_verify::verifier::{Counters, Landed, Progress, Verifier};
 use edgepass_verify::{Check, Demand, Request, Sender, UnixMillis, Verdict};
 use js_sys::Function;
 
@@ -17,7 +19,7 @@ use crate::clock::{Clock, sleep};
 use crate::crypto::WebCrypto;
 use crate::fetch::fetch;
 
-/// One issuer's verifier, shared by all requests of an isolate.
+/// A verifier with what it needs of the host, shared by all requests of an isolate.
 #[derive(Clone)]
 pub struct WebVerifier(Rc<Inner>);
 
@@ -28,6 +30,8 @@ struct Inner {
     replay: Box<dyn ReplayStore>,
     cache: CacheTier,
     fetch: Option<Function>,
+    /// When somebody last worked behind a response.
+    worked_at: Cell<Option<UnixMillis>>,
 }
 
 /// Remembers which DPoP proofs were used.
@@ -85,26 +89,41 @@ impl WebVerifier {
     ) -> Self {
         let verifier = RefCell::new(verifier);
         let crypto = WebCrypto::default();
-        Self(Rc::new(Inner { verifier, crypto, replay, cache, fetch }))
+        let worked_at = Cell::new(None);
+        Self(Rc::new(Inner { verifier, crypto, replay, cache, fetch, worked_at }))
     }
 
-    /// Judge a token that was presented as Bearer.
-    pub async fn verify(&self, token: &str, demand: Demand, clock: Clock) -> Judged {
-        let check = self.0.verifier.borrow().begin(token, Sender::default(), demand);
-        self.judge(check, clock).await
+    /// Begin with a token that was presented as Bearer.
+    pub fn begin(&self, token: &str, demand: Arc<Demand>) -> Check {
+        self.0.verifier.borrow_mut().begin(token, Sender::default(), demand)
     }
 
-    /// Judge the token of a request.
-    pub async fn verify_request(&self, request: Request, demand: Demand, clock: Clock) -> Judged {
-        let check = self.0.verifier.borrow().begin_request(request, demand);
-        self.judge(check, clock).await
+    /// Begin with the token of a request.
+    pub fn begin_request(&self, request: Request, demand: Arc<Demand>) -> Check {
+        self.0.verifier.borrow_mut().begin_request(request, demand)
     }
 
-    async fn judge(&self, mut check: Check, clock: Clock) -> Judged {
+    /// Go as far as possible without waiting.
+    pub fn advance(&self, check: &mut Check, now: UnixMillis) -> Progress {
+        self.0.verifier.borrow_mut().advance(check, now)
+    }
+
+    /// What was done so far.
+    pub fn counters(&self) -> Counters {
+        self.0.verifier.borrow().counters()
+    }
+
+    /// Take a check to its verdict.
+    pub async fn judge(&self, mut check: Check, clock: Clock) -> Judged {
+        let progress = self.advance(&mut check, clock.now());
+        self.go_on(check, progress, clock).await
+    }
+
+    /// Take a check to its verdict that has come to `progress`.
+    pub async fn go_on(&self, mut check: Check, mut progress: Progress, clock: Clock) -> Judged {
         let inner = &self.0;
         let mut behind = Vec::new();
         loop {
-            let progress = inner.verifier.borrow_mut().advance(&mut check, clock.now());
             match progress {
                 Progress::Decided(mut verdict) => {
                     let due = std::mem::take(&mut verdict.refresh);
@@ -120,9 +139,43 @@ impl WebVerifier {
                 }
                 Progress::Wait(time) => sleep(time).await,
             }
+            progress = self.advance(&mut check, clock.now());
         }
     }
+
+    /// Refreshes that are due, to be run behind the response.
+    pub fn refresh(&self, due: Vec<FetchOrder>, clock: Clock) -> Option<Background> {
+        background(Rc::clone(&self.0), Vec::new(), due, clock)
+    }
+
+    /// Work that makes later checks faster, to be run behind the response; in slices, between which
+    /// others have their turn. Nothing when somebody is at it.
+    pub fn work(&self, clock: Clock) -> Option<Background> {
+        let now = clock.now();
+        // Whoever was at it may have been cancelled.
+        let at_it = |at: UnixMillis| now.since(at).is_some_and(|passed| passed < TAKEN_OVER_AFTER);
+        if self.0.worked_at.get().is_some_and(at_it) || !self.0.verifier.borrow().has_work(now) {
+            return None;
+        }
+        self.0.worked_at.set(Some(now));
+        let inner = Rc::clone(&self.0);
+        Some(Box::pin(async move {
+            while inner.verifier.borrow().has_work(clock.now()) {
+                sleep(Duration::ZERO).await;
+                inner.worked_at.set(Some(clock.now()));
+                let request = inner.verifier.borrow_mut().work(clock.now());
+                if let Some(request) = request {
+                    let valid = inner.crypto.check(&request).await;
+                    inner.verifier.borrow_mut().rechecked(&request, valid);
+                }
+            }
+            inner.worked_at.set(None);
+        }))
+    }
 }
+
+/// How long after its last slice somebody's work is taken over.
+const TAKEN_OVER_AFTER: Duration = Duration::from_millis(250);
 
 impl Inner {
     /// Fetch a document, from the cache tier first if nothing usable is held. Gives back the cache

@@ -9,6 +9,7 @@ pub mod line;
 
 use std::collections::HashMap;
 
+use edgepass_crypto::prepared::PreparedKeys;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -28,6 +29,8 @@ pub struct Batch {
     /// What the sessions hold, in bytes.
     held: usize,
     lines: u64,
+    /// Tables are shared by all lines.
+    prepared: PreparedKeys,
 }
 
 /// The most sessions kept; one that was not used while so many others were starts anew.
@@ -99,7 +102,7 @@ impl Batch {
         self.held = self.held.saturating_sub(session.as_ref().map_or(0, |session| session.held));
         let state = session.get_or_insert_default();
         state.used = self.lines;
-        let answer = state.judge(line, crypto).await;
+        let answer = state.judge(line, &self.prepared, crypto).await;
         if let (Some(name), Some(session)) = (name, session) {
             self.held = self.held.saturating_add(session.held);
             self.make_room();
@@ -120,12 +123,18 @@ impl Batch {
 }
 
 impl Session {
-    async fn judge(&mut self, line: Line, crypto: &impl HostCrypto) -> Answer {
+    async fn judge(
+        &mut self,
+        line: Line,
+        prepared: &PreparedKeys,
+        crypto: &impl HostCrypto,
+    ) -> Answer {
         let Line { id, issuer, asked, trust, nonces, demand, world, .. } = line;
         let held = self.verifiers.remove(&issuer);
         let verifier = match held {
             Some(held) => held.with_trust(trust),
-            None => Verifier::of_issuers(vec![trust]),
+            None => Verifier::of_issuers(vec![trust])
+                .map(|verifier| verifier.with_prepared(prepared.clone())),
         };
         let mut verifier = match verifier {
             Ok(verifier) => verifier.with_nonces(nonces),
@@ -138,6 +147,7 @@ impl Session {
         let mut run =
             Run { verifier: &mut verifier, replay: &mut self.replay, world, fetched: vec![] };
         let verdict = run.decide(check, crypto).await;
+        run.work(crypto).await;
         let fetched = run.fetched;
         if self.verifiers.len() >= MAX_SESSION_ISSUERS {
             self.verifiers.clear();
@@ -185,6 +195,17 @@ impl Run<'_> {
                 Progress::CheckReplay(used) => check.replay_checked(self.first_use(&used)),
                 // Nobody else is fetching: lines are judged one after another.
                 Progress::Wait(_) => return None,
+            }
+        }
+    }
+
+    /// Nobody waits for one line alone: tables are laid out as soon as they are earned.
+    async fn work(&mut self, crypto: &impl HostCrypto) {
+        let now = self.world.now;
+        while self.verifier.has_work(now) {
+            if let Some(request) = self.verifier.work(now) {
+                let valid = crypto.check(&request).await;
+                self.verifier.rechecked(&request, valid);
             }
         }
     }

@@ -4,7 +4,10 @@ mod steps;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use edgepass_crypto::prepared::PreparedKeys;
 
 use self::steps::Next;
 use crate::check::{Check, Demand, Stage};
@@ -17,8 +20,9 @@ use crate::keys::{KeyHolder, LandedSet};
 pub use crate::lists::PendingList;
 use crate::lists::{LandedList, ListHolder};
 use crate::policy::{MAX_ISSUERS, Policy, PolicyError, is_issuer_url};
+use crate::remembered::{self, VerifiedTokens};
 use crate::sender::{Request, Sender};
-use crate::signature::SignatureRequest;
+use crate::signature::{self, Checked, SignatureRequest};
 use crate::time::UnixMillis;
 use crate::token::UnverifiedToken;
 use crate::verdict::Verdict;
@@ -27,7 +31,26 @@ use crate::verdict::Verdict;
 pub struct Verifier {
     issuers: Vec<Issuer>,
     nonces: NonceRule,
+    prepared: PreparedKeys,
+    verified: VerifiedTokens,
+    /// Signatures that tables accepted, for the reference path to see.
+    rechecks: Vec<SignatureRequest>,
 }
+
+/// What a verifier has done and holds, for metrics.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Counters {
+    /// Tokens that were found among those verified before.
+    pub remembered: u64,
+    /// How often the reference path disagreed with the tables of a key. Anything but 0 is a fault of
+    /// this software or of the machine, and to be reported.
+    pub faults: u64,
+    /// What tables take, in bytes.
+    pub table_bytes: usize,
+}
+
+/// Rechecks that wait at most; further ones are dropped.
+const MAX_RECHECKS: usize = 4;
 
 /// One issuer: what is expected of its tokens, and what is held of it. Nothing is shared between
 /// issuers.
@@ -102,7 +125,13 @@ impl Verifier {
                 lists: ListHolder::new(position),
             });
         }
-        Ok(Self { issuers: own, nonces: NonceRule::NotAsked })
+        Ok(Self {
+            issuers: own,
+            nonces: NonceRule::NotAsked,
+            prepared: PreparedKeys::default(),
+            verified: VerifiedTokens::new(remembered::DEFAULT_BYTES),
+            rechecks: Vec::new(),
+        })
     }
 
     /// The same verifier under another policy and other keys of its one issuer. Lists that it holds
@@ -112,7 +141,7 @@ impl Verifier {
     ///
     /// As [`Verifier::of_issuers`].
     pub(crate) fn with_trust(self, trust: (Policy, KeySource)) -> Result<Self, PolicyError> {
-        let mut changed = Self::of_issuers(vec![trust])?;
+        let mut changed = Self::of_issuers(vec![trust])?.with_prepared(self.prepared);
         for (new, old) in changed.issuers.iter_mut().zip(self.issuers) {
             new.lists = old.lists;
             new.keys.keep_newer(old.keys);
@@ -134,10 +163,74 @@ impl Verifier {
         Self { nonces, ..self }
     }
 
+    /// Share the tables of keys with other verifiers.
+    #[must_use]
+    pub fn with_prepared(self, prepared: PreparedKeys) -> Self {
+        Self { prepared, ..self }
+    }
+
+    /// Let the tokens that were verified take so many bytes; 0 remembers none.
+    #[must_use]
+    pub fn with_verified_bytes(self, max_bytes: usize) -> Self {
+        Self { verified: VerifiedTokens::new(max_bytes), ..self }
+    }
+
+    /// The longest token that any issuer's policy reads.
+    pub fn max_token_bytes(&self) -> usize {
+        self.issuers.iter().map(|issuer| issuer.policy.max_token_bytes).max().unwrap_or_default()
+    }
+
+    /// What was done so far.
+    pub fn counters(&self) -> Counters {
+        Counters {
+            remembered: self.verified.hits(),
+            faults: self.prepared.faults(),
+            table_bytes: self.prepared.bytes(),
+        }
+    }
+
+    /// Whether there is work to do behind a response: [`Verifier::work`].
+    pub fn has_work(&self, now: UnixMillis) -> bool {
+        !self.rechecks.is_empty() || self.prepared.has_work(now.0)
+    }
+
+    /// Do a slice of that work, half a millisecond at most. With a request, have the host's crypto
+    /// check it, and tell [`Verifier::rechecked`].
+    pub fn work(&mut self, now: UnixMillis) -> Option<SignatureRequest> {
+        let Some(request) = self.rechecks.pop() else {
+            self.prepared.work(now.0);
+            return None;
+        };
+        match signature::check(&request.key, &request.signing_input, &request.signature) {
+            Checked::Here(valid) => {
+                self.rechecked(&request, valid);
+                None
+            }
+            Checked::ByHost(request) => Some(request),
+        }
+    }
+
+    /// The host's answer to what [`Verifier::work`] gave.
+    pub fn rechecked(&mut self, request: &SignatureRequest, valid: bool) {
+        if !valid {
+            self.prepared.disagree(request.key.key());
+            // Whatever those tables accepted is to be verified again.
+            self.verified.clear();
+        }
+    }
+
     /// Begin with a token and who presents it; steps 1 and 2 run at once.
-    pub fn begin(&self, token: &str, sender: Sender, demand: Demand) -> Check {
-        let policies: Vec<&Policy> = self.issuers.iter().map(|issuer| &issuer.policy).collect();
-        match UnverifiedToken::parse(token, &policies) {
+    pub fn begin(&mut self, token: &str, sender: Sender, demand: impl Into<Arc<Demand>>) -> Check {
+        let demand = demand.into();
+        let parsed = match self.verified.find(token) {
+            Some(token) => Ok(token),
+            None => {
+                let policies: Vec<&Policy> =
+                    self.issuers.iter().map(|issuer| &issuer.policy).collect();
+                UnverifiedToken::parse(token, &policies)
+            }
+        };
+        match parsed {
             Ok(token) => {
                 let issuer = Some(token.issuer());
                 let asked = demand.issuers.as_ref();
@@ -152,7 +245,8 @@ impl Verifier {
     }
 
     /// Begin with a request.
-    pub fn begin_request(&self, request: Request, demand: Demand) -> Check {
+    pub fn begin_request(&mut self, request: Request, demand: impl Into<Arc<Demand>>) -> Check {
+        let demand = demand.into();
         let target = request.target.clone();
         match request.into_parts() {
             Ok((token, sender)) => self.begin(&token, sender, demand),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use edgepass_jose::ClaimsSet;
 use edgepass_status_list::{StatusReference, StatusType};
 
-use super::{Issuer, Progress, Verifier};
+use super::{Issuer, MAX_RECHECKS, Progress, Verifier};
 use crate::binding::{Bound, Confirmation};
 use crate::check::{Check, Claimed, Stage};
 use crate::claims;
@@ -48,8 +48,14 @@ impl Verifier {
             KeyLookup::Use { key, stale, refresh } => {
                 check.stale |= stale;
                 check.refresh.extend(refresh);
-                match token.check_signature(&key) {
+                match token.check_signature(&key, &self.prepared, now) {
                     SignatureCheck::Done(Ok(signed)) => Next::To(Stage::Signed(signed)),
+                    SignatureCheck::Recheck(signed, request) => {
+                        if self.rechecks.len() < MAX_RECHECKS {
+                            self.rechecks.push(request);
+                        }
+                        Next::To(Stage::Signed(signed))
+                    }
                     SignatureCheck::Done(Err(error)) => Next::To(Stage::Refused(error)),
                     SignatureCheck::Host(request, pending) => Next::Halt(
                         Stage::SignaturePending(pending),
@@ -73,7 +79,12 @@ impl Verifier {
     }
 
     /// Step 5, and the beginning of step 6.
-    pub(super) fn check_claims(&self, check: &Check, token: SignedToken, now: UnixMillis) -> Next {
+    pub(super) fn check_claims(
+        &mut self,
+        check: &Check,
+        token: SignedToken,
+        now: UnixMillis,
+    ) -> Next {
         let Some(Issuer { policy, .. }) = self.issuers.get(token.issuer()) else {
             return Next::To(Stage::Refused(VerifyError::IssuerMismatch));
         };
@@ -84,7 +95,12 @@ impl Verifier {
         });
         let (status, bound) = match checked {
             Ok(checked) => checked,
-            Err(error) => return Next::To(Stage::Refused(error)),
+            Err(error) => {
+                if error == VerifyError::TokenExpired {
+                    self.verified.forget(token.text());
+                }
+                return Next::To(Stage::Refused(error));
+            }
         };
         let Bound::ToKey(thumbprint) = bound else {
             return Next::To(Stage::Bound(Claimed { token, status, thumbprint: String::new() }));
@@ -119,13 +135,18 @@ impl Verifier {
     }
 
     /// Step 7.
-    pub(super) fn check_scope(&self, check: &Check, claimed: Claimed) -> Next {
+    pub(super) fn check_scope(&mut self, check: &Check, claimed: Claimed) -> Next {
         let Claimed { token, status, .. } = claimed;
         let Some(Issuer { policy, .. }) = self.issuers.get(token.issuer()) else {
             return Next::To(Stage::Refused(VerifyError::IssuerMismatch));
         };
         Next::To(match claims::check_scope(token.claims(), policy, &check.demand) {
-            Ok(()) => Stage::Verified(token.assert_checked(), status),
+            Ok(()) => {
+                if let Some(token) = token.to_remember() {
+                    self.verified.keep(token);
+                }
+                Stage::Verified(token.assert_checked(), status)
+            }
             Err(error) => Stage::Refused(error),
         })
     }

@@ -1,0 +1,118 @@
+//! Options, demands and requests, as the face writes them in JSON.
+
+use edgepass_jose::Scope;
+use edgepass_verify::dpop::nonce::{NonceRule, NonceSecrets};
+use edgepass_verify::duration::DurationText;
+use edgepass_verify::sender::{CertificateThumbprint, Target};
+use edgepass_verify::verifier::{JwksUri, KeySource, Verifier};
+use edgepass_verify::{Demand, Policy, PolicyConfig, Request};
+use serde::Deserialize;
+use wasm_bindgen::JsError;
+
+/// What is trusted, as the face writes it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Trust {
+    issuers: Vec<TrustedIssuer>,
+    /// Secrets of DPoP nonces: the one that signs, and one that is still accepted.
+    nonce_secrets: Option<Vec<String>>,
+    /// What verified tokens may take, in bytes.
+    verified_bytes: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TrustedIssuer {
+    policy: PolicyConfig,
+    /// A URL, a JWK Set in JSON, or nothing, to find the keys through the issuer's metadata.
+    jwks: Option<String>,
+}
+
+/// What one call asks of a token, as the face writes it.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct DemandConfig {
+    all_of: Vec<String>,
+    any_of: Vec<String>,
+    issuers: Option<Vec<String>>,
+    audience: Option<Vec<String>>,
+    stale_if_error: Option<DurationText>,
+}
+
+/// A request, as the face writes it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RequestText {
+    authorization: Option<String>,
+    dpop: Option<String>,
+    query: Option<String>,
+    method: String,
+    /// As the client sees it; absent where that is not known.
+    url: Option<String>,
+    /// SHA-256 of the client's certificate, in hexadecimal.
+    certificate: Option<String>,
+}
+
+/// A verifier of what is trusted.
+pub(crate) fn read_trust(text: &str) -> Result<Verifier, JsError> {
+    let trust: Trust = serde_json::from_str(text)?;
+    let mut issuers = Vec::new();
+    for issuer in trust.issuers {
+        let policy = Policy::try_from(issuer.policy)?;
+        let keys = match issuer.jwks {
+            None => KeySource::Discover,
+            Some(text) if text.trim_start().starts_with('{') => {
+                KeySource::given(text.as_bytes(), &policy)?
+            }
+            Some(url) => KeySource::Url(JwksUri::parse(&url)?),
+        };
+        issuers.push((policy, keys));
+    }
+    let nonces = match trust.nonce_secrets {
+        None => NonceRule::NotAsked,
+        Some(secrets) => NonceRule::Signed(nonce_secrets(secrets)?),
+    };
+    let verifier = Verifier::of_issuers(issuers)?.with_nonces(nonces);
+    Ok(match trust.verified_bytes {
+        None => verifier,
+        Some(bytes) => verifier.with_verified_bytes(usize::try_from(bytes).unwrap_or(usize::MAX)),
+    })
+}
+
+fn nonce_secrets(secrets: Vec<String>) -> Result<NonceSecrets, JsError> {
+    let mut secrets = secrets.into_iter().map(String::into_bytes);
+    match (secrets.next(), secrets.next(), secrets.next()) {
+        (Some(current), previous, None) => Ok(NonceSecrets::new(current, previous)?),
+        _ => Err(JsError::new("there are one or two nonce secrets")),
+    }
+}
+
+pub(crate) fn read_demand(text: &str) -> Result<Demand, JsError> {
+    let config: DemandConfig = serde_json::from_str(text)?;
+    Ok(Demand {
+        all_of: Scope::try_from(config.all_of)?,
+        any_of: Scope::try_from(config.any_of)?,
+        issuers: config.issuers,
+        audience: config.audience,
+        stale_if_error: config.stale_if_error.map(|duration| duration.0),
+    })
+}
+
+pub(crate) fn read_request(text: &str) -> Result<Request, JsError> {
+    let request: RequestText = serde_json::from_str(text)?;
+    let method = request.method;
+    Ok(Request {
+        authorization: request.authorization,
+        dpop: request.dpop,
+        query: request.query,
+        target: request.url.map(|url| Target { method, url }),
+        // Cloudflare reports an empty digest where no certificate was shown.
+        certificate: match request.certificate.filter(|digest| !digest.is_empty()) {
+            None => None,
+            Some(digest) => Some(
+                CertificateThumbprint::from_hex(&digest)
+                    .ok_or(JsError::new("certificateSha256 is 64 hexadecimal digits"))?,
+            ),
+        },
+    })
+}

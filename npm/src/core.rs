@@ -1,0 +1,308 @@
+//! One verifier, as the face drives it.
+//!
+//! Most tokens cross once: their text lies in a buffer that both sides know, and a number comes back.
+//! What needs more, a fetch, a refusal's text, a request with more than a header, crosses as JSON.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use edgepass_jose::Jwk;
+use edgepass_verify::fetch::FetchOrder;
+use edgepass_verify::verifier::Progress;
+use edgepass_verify::{Check, Demand, Request, UnixMillis, Verdict};
+use edgepass_web::crypto;
+use edgepass_web::{Background, CacheTier, Clock, IsolateReplay, Judged, ReplayStore, WebVerifier};
+use js_sys::{Array, Function, Promise};
+use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::future_to_promise;
+
+use crate::replay::HostReplay;
+use crate::{config, verdict};
+
+/// A verifier.
+#[wasm_bindgen]
+pub struct Core(Rc<State>);
+
+struct State {
+    verifier: WebVerifier,
+    /// Where the face writes tokens.
+    text: RefCell<Vec<u8>>,
+    demands: RefCell<Vec<Arc<Demand>>>,
+    /// Checks that wait for the face.
+    waiting: RefCell<Vec<Option<(Check, Progress)>>>,
+    /// Keys that the face imports.
+    host_keys: RefCell<Vec<Jwk>>,
+    /// The verdict that was given last, until the face has read what it needs.
+    last: RefCell<Option<Verdict>>,
+    facts: Cell<Facts>,
+}
+
+/// Numbers that go with an answer.
+#[derive(Clone, Copy, Default)]
+#[repr(C)]
+struct Facts {
+    /// The status, and when its list was confirmed, in milliseconds since the epoch.
+    status: f64,
+    confirmed_at: f64,
+    /// What the face is to check: the key's number, and where bytes lie and how many.
+    key: f64,
+    input: f64,
+    input_length: f64,
+    signature: f64,
+    signature_length: f64,
+}
+
+/// What comes back: one of these, flags, and above [`SLOT_SHIFT`] the number of the waiting check.
+mod answer {
+    pub(super) const ACCEPTED: u32 = 0;
+    pub(super) const REFUSED: u32 = 1;
+    pub(super) const CHECK_SIGNATURE: u32 = 2;
+    pub(super) const WAIT: u32 = 3;
+    pub(super) const STALE: u32 = 1 << 3;
+    pub(super) const HAS_STATUS: u32 = 1 << 4;
+    pub(super) const REFRESH_DUE: u32 = 1 << 5;
+    pub(super) const SLOT_SHIFT: u32 = 8;
+}
+
+/// Demands and keys that are remembered by number.
+const MAX_NUMBERED: usize = 256;
+
+#[wasm_bindgen]
+impl Core {
+    /// Make a verifier of what is trusted, in JSON. Does no I/O.
+    #[wasm_bindgen(constructor)]
+    pub fn new(
+        trust: &str,
+        cache_api: bool,
+        fetch: Option<Function>,
+        first_use: Option<Function>,
+    ) -> Result<Core, JsError> {
+        let verifier = config::read_trust(trust)?;
+        // Beside the longest token, a scheme, and one octet more to tell what is longer.
+        let text = vec![0; verifier.max_token_bytes().saturating_add(SCHEME_BYTES)];
+        let replay: Box<dyn ReplayStore> = match first_use {
+            None => Box::new(IsolateReplay::default()),
+            Some(first_use) => Box::new(HostReplay::new(first_use)),
+        };
+        let cache = if cache_api { CacheTier::CacheApi } else { CacheTier::None };
+        Ok(Self(Rc::new(State {
+            verifier: WebVerifier::new(verifier, replay, cache, fetch),
+            text: RefCell::new(text),
+            demands: RefCell::default(),
+            waiting: RefCell::default(),
+            host_keys: RefCell::default(),
+            last: RefCell::default(),
+            facts: Cell::default(),
+        })))
+    }
+
+    /// Where the buffer for tokens lies.
+    pub fn text(&self) -> *const u8 {
+        self.0.text.borrow().as_ptr()
+    }
+
+    /// How long the buffer is.
+    pub fn text_length(&self) -> usize {
+        self.0.text.borrow().len()
+    }
+
+    /// Where the numbers lie that go with an answer.
+    pub fn facts(&self) -> *const f64 {
+        self.0.facts.as_ptr().cast()
+    }
+
+    /// Give a demand in JSON a number. Undefined when there are too many: begin anew with all.
+    pub fn demand(&self, text: &str) -> Result<Option<usize>, JsError> {
+        let demand = config::read_demand(text)?;
+        let mut demands = self.0.demands.borrow_mut();
+        if demands.len() >= MAX_NUMBERED {
+            demands.clear();
+            return Ok(None);
+        }
+        demands.push(Arc::new(demand));
+        Ok(demands.len().checked_sub(1))
+    }
+
+    /// Judge the token in the buffer, or the `Authorization` field in it, as far as that needs nobody
+    /// else. `now` is in milliseconds since the epoch.
+    pub fn begin(&self, length: usize, is_field: bool, demand: usize, now: f64) -> u32 {
+        let state = &self.0;
+        let demand = state.demands.borrow().get(demand).cloned().unwrap_or_default();
+        let text = state.text.borrow();
+        // The face encodes UTF-8; anything else is no token.
+        let text = text.get(..length).and_then(|text| std::str::from_utf8(text).ok());
+        let text = text.unwrap_or_default();
+        let check = if is_field {
+            let authorization = Some(text.to_owned());
+            let request = Request { authorization, ..Request::default() };
+            state.verifier.begin_request(request, demand)
+        } else {
+            state.verifier.begin(text, demand)
+        };
+        state.go_on(check, millis(now))
+    }
+
+    /// The face's word on a signature.
+    pub fn signature_checked(&self, slot: usize, valid: bool, now: f64) -> u32 {
+        let taken = self.0.waiting.borrow_mut().get_mut(slot).and_then(Option::take);
+        let Some((mut check, _)) = taken else { return answer::REFUSED };
+        check.signature_checked(valid);
+        self.0.go_on(check, millis(now))
+    }
+
+    /// The key with this number as `[JWK, algorithm]`, as the host's crypto takes them.
+    pub fn host_key(&self, number: usize) -> Result<JsValue, JsValue> {
+        let keys = self.0.host_keys.borrow();
+        let key = keys.get(number).ok_or(JsValue::UNDEFINED)?;
+        Ok(Array::of2(&crypto::jwk(key.key())?, &crypto::algorithm(key.algorithm())?).into())
+    }
+
+    /// The verdict given last, in JSON.
+    pub fn verdict(&self) -> Option<String> {
+        self.0.last.borrow().as_ref().map(verdict::json)
+    }
+
+    /// The refreshes that the verdict given last asked for.
+    pub fn refresh(&self, replayed: Option<f64>) -> Option<Promise> {
+        let due = self.0.take_due();
+        promised(self.0.verifier.refresh(due, clock(replayed)))
+    }
+
+    /// Work that makes later checks faster, if there is some.
+    pub fn work(&self) -> Option<Promise> {
+        promised(self.0.verifier.work(Clock::Host))
+    }
+
+    /// Go on with what waits. Resolves to `[verdict in JSON, refreshes or undefined]`. With `replayed`
+    /// time runs on from there.
+    pub fn resume(&self, slot: usize, replayed: Option<f64>) -> Promise {
+        let taken = self.0.waiting.borrow_mut().get_mut(slot).and_then(Option::take);
+        let (verifier, clock) = (self.0.verifier.clone(), clock(replayed));
+        future_to_promise(async move {
+            let (check, progress) = taken.ok_or(JsError::new("nothing waits under this number"))?;
+            Ok(told(verifier.go_on(check, progress, clock).await))
+        })
+    }
+
+    /// Judge a request in JSON, as [`Core::resume`] does.
+    pub fn verify_request(
+        &self,
+        request: &str,
+        demand: usize,
+        replayed: Option<f64>,
+    ) -> Result<Promise, JsError> {
+        let request = config::read_request(request)?;
+        let demand = self.0.demands.borrow().get(demand).cloned().unwrap_or_default();
+        let (verifier, clock) = (self.0.verifier.clone(), clock(replayed));
+        Ok(future_to_promise(async move {
+            let check = verifier.begin_request(request, demand);
+            Ok(told(verifier.judge(check, clock).await))
+        }))
+    }
+
+    /// What was done so far: tokens found among those verified before, disagreements about tables,
+    /// and what tables take in bytes.
+    pub fn counters(&self) -> Vec<f64> {
+        let counters = self.0.verifier.counters();
+        vec![counters.remembered as f64, counters.faults as f64, counters.table_bytes as f64]
+    }
+}
+
+/// Room for `Bearer` and white space before a token, and one octet more.
+const SCHEME_BYTES: usize = 64;
+
+impl State {
+    fn go_on(&self, mut check: Check, now: UnixMillis) -> u32 {
+        match self.verifier.advance(&mut check, now) {
+            Progress::Decided(verdict) => self.decided(verdict),
+            Progress::CheckSignature(request) => {
+                let Some(key) = self.number_of(&request.key) else {
+                    return self.wait(check, Progress::CheckSignature(request), answer::WAIT);
+                };
+                self.facts.set(Facts {
+                    key: key as f64,
+                    input: request.signing_input.as_ptr() as usize as f64,
+                    input_length: request.signing_input.len() as f64,
+                    signature: request.signature.as_ptr() as usize as f64,
+                    signature_length: request.signature.len() as f64,
+                    ..Facts::default()
+                });
+                self.wait(check, Progress::CheckSignature(request), answer::CHECK_SIGNATURE)
+            }
+            progress => self.wait(check, progress, answer::WAIT),
+        }
+    }
+
+    fn decided(&self, verdict: Verdict) -> u32 {
+        let mut answer = if verdict.accepted() { answer::ACCEPTED } else { answer::REFUSED };
+        if verdict.stale {
+            answer |= answer::STALE;
+        }
+        if let Some(report) = verdict.status {
+            answer |= answer::HAS_STATUS;
+            self.facts.set(Facts {
+                status: verdict::number(report.status).into(),
+                confirmed_at: report.confirmed_at.0 as f64,
+                ..Facts::default()
+            });
+        }
+        if !verdict.refresh.is_empty() {
+            answer |= answer::REFRESH_DUE;
+        }
+        self.last.replace(Some(verdict));
+        answer
+    }
+
+    fn wait(&self, check: Check, progress: Progress, answer: u32) -> u32 {
+        let mut waiting = self.waiting.borrow_mut();
+        let slot = waiting.iter().position(Option::is_none).unwrap_or_else(|| {
+            waiting.push(None);
+            waiting.len().saturating_sub(1)
+        });
+        if let Some(place) = waiting.get_mut(slot) {
+            *place = Some((check, progress));
+        }
+        answer | (slot as u32) << answer::SLOT_SHIFT
+    }
+
+    /// The number of a key that the face imports; none when there are too many.
+    fn number_of(&self, key: &Jwk) -> Option<usize> {
+        let mut keys = self.host_keys.borrow_mut();
+        let held = keys.iter().position(|held| held == key);
+        if held.is_none() && keys.len() < MAX_NUMBERED {
+            keys.push(key.clone());
+            return keys.len().checked_sub(1);
+        }
+        held
+    }
+
+    fn take_due(&self) -> Vec<FetchOrder> {
+        let mut last = self.last.borrow_mut();
+        last.as_mut().map(|verdict| std::mem::take(&mut verdict.refresh)).unwrap_or_default()
+    }
+}
+
+fn told(judged: Judged) -> JsValue {
+    let json = verdict::json(&judged.verdict);
+    let work = promised(judged.background).map_or(JsValue::UNDEFINED, Into::into);
+    Array::of2(&json.into(), &work).into()
+}
+
+fn promised(work: Option<Background>) -> Option<Promise> {
+    work.map(|work| {
+        future_to_promise(async move {
+            work.await;
+            Ok(JsValue::UNDEFINED)
+        })
+    })
+}
+
+fn clock(replayed: Option<f64>) -> Clock {
+    replayed.map_or(Clock::Host, |now| Clock::starting_at(millis(now)))
+}
+
+/// Whole milliseconds since the epoch; the face checks the range.
+fn millis(now: f64) -> UnixMillis {
+    UnixMillis(now as u64)
+}

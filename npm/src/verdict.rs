@@ -1,0 +1,43 @@
+//! Verdicts in JSON, for the face.
+
+use edgepass_status_list::StatusType;
+use edgepass_verify::Verdict;
+use edgepass_web::Refusal;
+use serde_json::{Value, json};
+
+/// The number that a status is.
+pub(crate) fn number(status: StatusType) -> u8 {
+    match status {
+        StatusType::Valid => 0,
+        StatusType::Invalid => 1,
+        StatusType::Suspended => 2,
+        StatusType::Unknown(value) => value,
+    }
+}
+
+/// Everything about a verdict.
+pub(crate) fn json(verdict: &Verdict) -> String {
+    let status = verdict.status.map(|report| {
+        json!({
+            "value": number(report.status),
+            "confirmed_at": report.confirmed_at.0,
+            "stale": report.stale,
+        })
+    });
+    let refusal = verdict.error().map(|error| {
+        let refusal = Refusal::of(error, &verdict.challenge);
+        let headers: Value = refusal.headers().into_iter().collect();
+        json!({ "status": refusal.status, "headers": headers, "body": refusal.body })
+    });
+    json!({
+        "accepted": verdict.accepted(),
+        "code": verdict.error().map(|error| error.code()),
+        "step": verdict.error().map(|error| error.step().name()),
+        "message": verdict.error().map(ToString::to_string),
+        "claims": verdict.outcome.as_ref().ok().map(|claims| claims.members()),
+        "status": status,
+        "stale": verdict.stale,
+        "refusal": refusal,
+    })
+    .to_string()
+}
