@@ -6,8 +6,8 @@ use crate::step::{self, command, root};
 use crate::tools::{self, target_dir};
 
 /// The targets of `fuzz/Cargo.toml`.
-const TARGETS: [&str; 8] =
-    ["jws", "json", "jwk_set", "status_list", "claims", "proof", "batch", "documents"];
+const TARGETS: [&str; 9] =
+    ["jws", "json", "jwk_set", "status_list", "claims", "proof", "batch", "documents", "tables"];
 /// What CI spends on all of them together.
 pub(crate) const SECONDS: u64 = 60;
 

@@ -63,6 +63,10 @@ fn rust(_: &Tools) -> anyhow::Result<Tally> {
     all.args(["--exclude", "edgepass-npm", "--exclude", "edgepass-tests", "--no-fail-fast"]);
     all.args(["--exclude", "edgepass-probe", "--exclude", "edgepass-tests-wasm"]);
     count_cargo(&mut tally, "cargo test", &mut all)?;
+    // A build with wrong constants in it, for one test alone.
+    let mut fault = cargo(&["test", "--locked", "--package", "edgepass-tests"]);
+    fault.args(["--features", "planted-fault", "--test", "planted_fault"]);
+    count_cargo(&mut tally, "a planted fault", &mut fault)?;
     Ok(tally)
 }
 

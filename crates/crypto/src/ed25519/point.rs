@@ -31,6 +31,9 @@ pub(super) struct Sum {
 
 impl Affine {
     fn new(x: &FieldElement, y: &FieldElement) -> Self {
+        if cfg!(feature = "planted-fault") {
+            return Self { plus: y.add(x).tight(), minus: y.sub(x).tight(), product: x.mul(y) };
+        }
         Self { plus: y.add(x).tight(), minus: y.sub(x).tight(), product: x.mul(y).mul(&TWICE_D) }
     }
 

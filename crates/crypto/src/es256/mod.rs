@@ -43,6 +43,9 @@ impl CombBuilder {
 
     /// For the generator (SP 800-186 §3.2.1.3).
     pub(crate) fn generator() -> Self {
+        if cfg!(feature = "planted-fault") {
+            return Self::new(&[1; 32], &[2; 32]);
+        }
         Self::new(
             b"\x6b\x17\xd1\xf2\xe1\x2c\x42\x47\xf8\xbc\xe6\xe5\x63\xa4\x40\xf2\
               \x77\x03\x7d\x81\x2d\xeb\x33\xa0\xf4\xa1\x39\x45\xd8\x98\xc2\x96",

@@ -90,6 +90,11 @@ pub trait HostCrypto {
 }
 
 impl Batch {
+    /// A batch that shares the tables of keys with whoever has the same.
+    pub fn with_prepared(prepared: PreparedKeys) -> Self {
+        Self { prepared, ..Self::default() }
+    }
+
     /// Judge one line.
     pub async fn judge(&mut self, text: &str, crypto: &impl HostCrypto) -> Answer {
         self.lines = self.lines.wrapping_add(1);
