@@ -19,7 +19,7 @@ fuzz_target!(|input: (bool, &[u8], &[u8], &[u8])| {
     let verdict = decide(&mut verifier, check, list);
     // Whatever is accepted says so in a way that an ordinary reader would agree with.
     if let Ok(claims) = &verdict.outcome {
-        let claims: Value = Value::Object(claims.members().clone());
+        let claims: Value = Value::Object(claims.members());
         assert_eq!(claims["iss"], ISSUER);
         assert!(claims["aud"] == "api" || claims["aud"].as_array().unwrap().contains(&"api".into()));
         assert!(claims["exp"].as_f64().unwrap() + 10.0 > 1_800_000_000.0);

@@ -31,7 +31,7 @@ use wasm_bindgen::prelude::*;
 #[wasm_bindgen]
 pub fn decode(token: &str, max_bytes: usize) -> Option<String> {
     let jws = CompactJws::parse(token, max_bytes).ok()?;
-    let claims = jws.payload_object().ok()?;
+    let claims = jws.claims().ok()?.members();
     Some(json!({ "header": jws.header().members(), "claims": claims }).to_string())
 }
 

@@ -8,7 +8,7 @@ use anyhow::{Context, bail, ensure};
 use crate::step::{self, cargo, root};
 
 /// Everything that may lie under `edgepass-verify`. No clock, no randomness, no runtime, no socket.
-const VERIFY: [&str; 50] = [
+const VERIFY: [&str; 51] = [
     "adler2",
     "base16ct",
     "base64",
@@ -33,6 +33,7 @@ const VERIFY: [&str; 50] = [
     "elliptic-curve",
     "ff",
     "fluent-uri",
+    "foldhash",
     "group",
     "hmac",
     "humantime",

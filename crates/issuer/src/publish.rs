@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
 
-use edgepass_jose::{ClaimsSet, CompactJws, PublicKey, base64url, json::JsonObject};
+use edgepass_jose::{CompactJws, PublicKey, base64url, json::JsonObject};
 use edgepass_status_list::{Bits, StatusList, StatusListClaims, StatusType, encoder};
 use edgepass_verify::UnixMillis;
 use serde_json::{Value, json};
@@ -136,7 +136,7 @@ impl<S: Store> Publisher<S> {
         if !signed {
             return Err(NO("not signed by a published key"));
         }
-        let claims = ClaimsSet::new(jws.payload_object().map_err(|_| NO("not JSON"))?);
+        let claims = jws.claims().map_err(|_| NO("not JSON"))?;
         let claims = StatusListClaims::from_claims(&claims, edition.capacity as usize)
             .map_err(|_| NO("not a status list"))?;
         if claims.subject != self.issuer.list_uri(&edition.id) {

@@ -1,6 +1,6 @@
 //! Revoking: durable first, then served.
 
-use edgepass_jose::{ClaimsSet, CompactJws};
+use edgepass_jose::CompactJws;
 use edgepass_verify::UnixMillis;
 
 use crate::audit::{Act, AuditEntry};
@@ -51,6 +51,6 @@ pub async fn revoke<S: Store>(
 pub fn unverified_jwt_id(token: &str) -> Option<String> {
     const MAX_TOKEN_BYTES: usize = 1 << 20;
     let jws = CompactJws::parse(token, MAX_TOKEN_BYTES).ok()?;
-    let claims = ClaimsSet::new(jws.payload_object().ok()?);
+    let claims = jws.claims().ok()?;
     claims.required_string("jti").ok().map(str::to_owned)
 }

@@ -3,14 +3,15 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::Number;
 
-use crate::json::JsonObject;
+use crate::flat::{FlatObject, ValueRef};
+use crate::json::{JsonObject, NotAnObject};
 use crate::numeric_date::NumericDate;
 
 /// The claims of a JWT (RFC 7519 §4). Cheap to clone.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ClaimsSet(Arc<JsonObject>);
+pub struct ClaimsSet(Arc<FlatObject>);
 
 /// The name of a claim: a registered one, or one that a policy names. Never a caller's text.
 pub type ClaimName = Cow<'static, str>;
@@ -27,18 +28,22 @@ pub enum ClaimError {
 }
 
 impl ClaimsSet {
-    /// From a parsed payload.
-    pub fn new(members: JsonObject) -> Self {
-        Self(Arc::new(members))
+    /// From a payload: one JSON object, strictly read.
+    ///
+    /// # Errors
+    ///
+    /// [`NotAnObject`].
+    pub fn parse(payload: &[u8]) -> Result<Self, NotAnObject> {
+        FlatObject::parse(payload).map(|object| Self(Arc::new(object)))
     }
 
-    /// All claims.
-    pub fn members(&self) -> &JsonObject {
-        &self.0
+    /// All claims, for display.
+    pub fn members(&self) -> JsonObject {
+        self.0.to_members()
     }
 
     /// A claim as written.
-    pub fn get(&self, name: &str) -> Option<&Value> {
+    pub fn get(&self, name: &str) -> Option<ValueRef<'_>> {
         self.0.get(name)
     }
 
@@ -48,11 +53,8 @@ impl ClaimsSet {
     ///
     /// [`ClaimError::Invalid`] when present as anything but a string.
     pub fn string(&self, name: &str) -> Result<Option<&str>, ClaimError> {
-        match self.0.get(name) {
-            None => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text)),
-            Some(_) => Err(ClaimError::invalid(name)),
-        }
+        let Some(value) = self.0.get(name) else { return Ok(None) };
+        value.as_str().map(Some).ok_or_else(|| ClaimError::invalid(name))
     }
 
     /// A string claim that must be there and not be empty.
@@ -104,21 +106,26 @@ impl ClaimsSet {
     pub fn audience<'c>(&'c self, name: &str) -> Result<Vec<&'c str>, ClaimError> {
         match self.0.get(name) {
             None => Err(ClaimError::missing(name)),
-            Some(Value::String(one)) => Ok(vec![one]),
-            Some(Value::Array(many)) if !many.is_empty() => {
-                let text = |item: &'c Value| item.as_str().ok_or_else(|| ClaimError::invalid(name));
-                many.iter().map(text).collect()
+            Some(value) => {
+                let many = match value.as_str() {
+                    Some(one) => Some(vec![one]),
+                    None => {
+                        value.as_array().and_then(|items| items.map(ValueRef::as_str).collect())
+                    }
+                };
+                many.filter(|many| !many.is_empty()).ok_or_else(|| ClaimError::invalid(name))
             }
-            Some(_) => Err(ClaimError::invalid(name)),
         }
     }
 
     fn date(
         &self,
         name: &'static str,
-        read: fn(&Value) -> Option<NumericDate>,
+        read: fn(&Number) -> Option<NumericDate>,
     ) -> Result<Option<NumericDate>, ClaimError> {
-        let read = |value| read(value).ok_or_else(|| ClaimError::invalid(name));
+        let read = |value: ValueRef<'_>| {
+            value.as_number().and_then(read).ok_or_else(|| ClaimError::invalid(name))
+        };
         self.0.get(name).map(read).transpose()
     }
 }
@@ -140,7 +147,7 @@ mod tests {
     use super::*;
 
     fn claims(text: &str) -> ClaimsSet {
-        ClaimsSet::new(crate::json::parse_object(text.as_bytes()).unwrap())
+        ClaimsSet::parse(text.as_bytes()).unwrap()
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! The JWS Compact Serialization, split and decoded without trusting a byte of it.
 
 use crate::base64url;
+use crate::claims::ClaimsSet;
 use crate::header::{HeaderError, JoseHeader};
-use crate::json::{self, JsonObject};
+use crate::json::{JsonObject, NotAnObject};
 
 /// A JWS in compact serialization whose parts are well formed. Nothing about it is verified.
 ///
@@ -60,13 +61,13 @@ impl CompactJws {
         &self.header
     }
 
-    /// The payload as one JSON object. Not verified.
+    /// The payload as a JWT Claims Set. Not verified.
     ///
     /// # Errors
     ///
-    /// [`json::NotAnObject`].
-    pub fn payload_object(&self) -> Result<JsonObject, json::NotAnObject> {
-        json::parse_object(&self.payload)
+    /// [`NotAnObject`].
+    pub fn claims(&self) -> Result<ClaimsSet, NotAnObject> {
+        ClaimsSet::parse(&self.payload)
     }
 
     /// The whole serialization.
@@ -117,7 +118,7 @@ mod tests {
         let jws = parse(&format!("{header}.e30.AAAA")).unwrap();
         assert_eq!(jws.signing_input(), format!("{header}.e30").as_bytes());
         assert_eq!(jws.signature(), [0, 0, 0]);
-        assert!(jws.payload_object().unwrap().is_empty());
+        assert!(jws.claims().unwrap().members().is_empty());
         for text in [
             format!("{header}.e30"),
             format!("{header}.e30.AAAA."),

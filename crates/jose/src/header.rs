@@ -1,19 +1,13 @@
 //! The JOSE header of a JWS: the few members that decide anything, and a refusal of the rest.
 
-use serde_json::Value;
-
-use crate::json::{self, JsonObject};
+use crate::flat::FlatObject;
+use crate::json::JsonObject;
 
 /// A JOSE header that asks for nothing this crate does not do.
 ///
 /// `jku`, `jwk`, `x5u` and `x5c` may be present and are never followed.
 #[derive(Clone, Debug)]
-pub struct JoseHeader {
-    algorithm: String,
-    key_id: Option<String>,
-    typ: Option<String>,
-    members: JsonObject,
-}
+pub struct JoseHeader(FlatObject);
 
 /// Why a JOSE header cannot be used.
 #[non_exhaustive]
@@ -37,41 +31,43 @@ impl JoseHeader {
     /// Source: [RFC 7515 §4.1](https://www.rfc-editor.org/rfc/rfc7515#section-4.1), §5.2 steps 4-5;
     /// RFC 7797 §7: JWTs MUST NOT use `b64`.
     pub fn parse(text: &[u8]) -> Result<Self, HeaderError> {
-        let members = json::parse_object(text).map_err(|_| HeaderError::NotAnObject)?;
-        if ["crit", "b64", "zip", "enc"].iter().any(|name| members.contains_key(*name)) {
+        let members = FlatObject::parse(text).map_err(|_| HeaderError::NotAnObject)?;
+        if ["crit", "b64", "zip", "enc"].iter().any(|name| members.get(name).is_some()) {
             return Err(HeaderError::ExtensionNotSupported);
         }
         // RFC 7519 §5.2: `cty` is JWT where a JWT lies in the payload.
-        if string(&members, "cty")?.is_some_and(|cty| is_media_type(&cty, "JWT")) {
+        if string(&members, "cty")?.is_some_and(|cty| is_media_type(cty, "JWT")) {
             return Err(HeaderError::ExtensionNotSupported);
         }
-        Ok(Self {
-            algorithm: string(&members, "alg")?.ok_or(HeaderError::MemberInvalid)?,
-            key_id: string(&members, "kid")?,
-            typ: string(&members, "typ")?,
-            members,
-        })
+        string(&members, "alg")?.ok_or(HeaderError::MemberInvalid)?;
+        string(&members, "kid")?;
+        string(&members, "typ")?;
+        Ok(Self(members))
     }
 
     /// `alg`, as written.
     pub fn algorithm(&self) -> &str {
-        &self.algorithm
+        self.text("alg").unwrap_or_default()
     }
 
     /// `kid`: an opaque string, never a path, a query or a URL.
     pub fn key_id(&self) -> Option<&str> {
-        self.key_id.as_deref()
+        self.text("kid")
     }
 
     /// Whether `typ` is the media type `application/<subtype>`, compared as media types are:
     /// without case, and with `application/` left out or not (RFC 7515 §4.1.9).
     pub fn has_type(&self, subtype: &str) -> bool {
-        self.typ.as_deref().is_some_and(|typ| is_media_type(typ, subtype))
+        self.text("typ").is_some_and(|typ| is_media_type(typ, subtype))
     }
 
     /// All members, for display.
-    pub fn members(&self) -> &JsonObject {
-        &self.members
+    pub fn members(&self) -> JsonObject {
+        self.0.to_members()
+    }
+
+    fn text(&self, name: &str) -> Option<&str> {
+        self.0.get(name)?.as_str()
     }
 }
 
@@ -84,12 +80,9 @@ fn is_media_type(text: &str, subtype: &str) -> bool {
     short.eq_ignore_ascii_case(subtype)
 }
 
-fn string(members: &JsonObject, name: &str) -> Result<Option<String>, HeaderError> {
-    match members.get(name) {
-        None => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text.clone())),
-        Some(_) => Err(HeaderError::MemberInvalid),
-    }
+fn string<'h>(members: &'h FlatObject, name: &str) -> Result<Option<&'h str>, HeaderError> {
+    let Some(value) = members.get(name) else { return Ok(None) };
+    value.as_str().map(Some).ok_or(HeaderError::MemberInvalid)
 }
 
 #[cfg(test)]

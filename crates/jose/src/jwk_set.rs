@@ -76,7 +76,10 @@ impl JwkSet {
         }
         let issued_at = match members.get("iat") {
             None => None,
-            Some(value) => Some(NumericDate::floor(value).ok_or(JwkSetError::NotASet)?),
+            Some(value) => {
+                let date = value.as_number().and_then(NumericDate::floor);
+                Some(date.ok_or(JwkSetError::NotASet)?)
+            }
         };
         Ok(Self { keys, issued_at })
     }

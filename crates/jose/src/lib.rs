@@ -21,6 +21,7 @@ pub mod algorithm;
 pub mod base64url;
 pub mod claims;
 pub mod compact;
+pub mod flat;
 pub mod header;
 pub mod json;
 pub mod jwk;

@@ -1,11 +1,10 @@
 //! Scope: a set of case-sensitive scope tokens.
 
-use std::collections::BTreeSet;
 use std::fmt;
 
-/// A set of scope tokens (RFC 6749 §3.3).
+/// A set of scope tokens (RFC 6749 §3.3), as a `scope` value: sorted, one space between tokens.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Scope(BTreeSet<String>);
+pub struct Scope(String);
 
 /// The text is not a list of scope tokens, or the token contains a forbidden character.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -21,7 +20,16 @@ impl Scope {
     ///
     /// Source: [RFC 6749 §3.3](https://www.rfc-editor.org/rfc/rfc6749#section-3.3).
     pub fn parse(text: &str) -> Result<Self, NotAScope> {
-        text.split(' ').map(str::to_owned).collect::<Vec<_>>().try_into()
+        Self::of(text.split(' ').collect())
+    }
+
+    fn of(mut tokens: Vec<&str>) -> Result<Self, NotAScope> {
+        if !tokens.iter().all(|token| is_scope_token(token)) {
+            return Err(NotAScope);
+        }
+        tokens.sort_unstable();
+        tokens.dedup();
+        Ok(Self(tokens.join(" ")))
     }
 
     /// Whether the set is empty.
@@ -31,22 +39,23 @@ impl Scope {
 
     /// Whether `token` is in the set, compared exactly.
     pub fn contains(&self, token: &str) -> bool {
-        self.0.contains(token)
+        self.iter().any(|own| own == token)
     }
 
     /// The tokens, sorted.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(String::as_str)
+        self.0.split(' ').filter(|token| !token.is_empty())
     }
 
     /// The tokens of this set that `other` lacks.
     pub fn missing_in(&self, other: &Self) -> Self {
-        Self(self.0.difference(&other.0).cloned().collect())
+        let missing: Vec<&str> = self.iter().filter(|token| !other.contains(token)).collect();
+        Self(missing.join(" "))
     }
 
     /// Whether the sets share a token.
     pub fn intersects(&self, other: &Self) -> bool {
-        !self.0.is_disjoint(&other.0)
+        self.iter().any(|token| other.contains(token))
     }
 }
 
@@ -54,24 +63,14 @@ impl TryFrom<Vec<String>> for Scope {
     type Error = NotAScope;
 
     fn try_from(tokens: Vec<String>) -> Result<Self, NotAScope> {
-        if tokens.iter().all(|token| is_scope_token(token)) {
-            Ok(Self(tokens.into_iter().collect()))
-        } else {
-            Err(NotAScope)
-        }
+        Self::of(tokens.iter().map(String::as_str).collect())
     }
 }
 
-/// As in a `scope` value: sorted, one space between tokens.
+/// As in a `scope` value.
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (position, token) in self.iter().enumerate() {
-            if position > 0 {
-                f.write_str(" ")?;
-            }
-            f.write_str(token)?;
-        }
-        Ok(())
+        f.write_str(&self.0)
     }
 }
 

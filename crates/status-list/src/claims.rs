@@ -2,8 +2,8 @@
 
 use std::cmp::Ordering;
 
+use edgepass_jose::flat::ValueRef;
 use edgepass_jose::{ClaimsSet, NumericDate};
-use serde_json::Value;
 
 use crate::list::{Bits, ListError, StatusList};
 
@@ -53,9 +53,9 @@ impl StatusListClaims {
             None => Ok(None),
             Some(value) => value.as_u64().map(Some).ok_or(INVALID),
         };
-        let list = claims.get("status_list").and_then(Value::as_object).ok_or(INVALID)?;
-        let lst = list.get("lst").and_then(Value::as_str).ok_or(INVALID)?;
-        let bits = list.get("bits").and_then(Value::as_u64).and_then(Bits::from_number);
+        let list = claims.get("status_list").ok_or(INVALID)?;
+        let lst = list.get("lst").and_then(ValueRef::as_str).ok_or(INVALID)?;
+        let bits = list.get("bits").and_then(ValueRef::as_u64).and_then(Bits::from_number);
         let ttl = claims.get("ttl").map(positive_seconds);
         Ok(Self {
             subject: claims.required_string("sub").map_err(|_| INVALID)?.to_owned(),
@@ -83,19 +83,18 @@ impl StatusListClaims {
 }
 
 /// A positive number of seconds; a fraction counts as a whole one.
-fn positive_seconds(value: &Value) -> Option<u64> {
-    NumericDate::ceil(value).map(NumericDate::seconds).filter(|seconds| *seconds > 0)
+fn positive_seconds(value: ValueRef<'_>) -> Option<u64> {
+    NumericDate::ceil(value.as_number()?).map(NumericDate::seconds).filter(|seconds| *seconds > 0)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use edgepass_jose::json::parse_object;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn read(payload: &Value) -> Result<StatusListClaims, StatusListError> {
-        let members = parse_object(payload.to_string().as_bytes()).unwrap();
-        StatusListClaims::from_claims(&ClaimsSet::new(members), 1 << 20)
+        let claims = ClaimsSet::parse(payload.to_string().as_bytes()).unwrap();
+        StatusListClaims::from_claims(&claims, 1 << 20)
     }
 
     fn payload() -> Value {

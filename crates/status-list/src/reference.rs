@@ -2,7 +2,7 @@
 
 use edgepass_jose::ClaimsSet;
 use edgepass_jose::claims::{ClaimError, ClaimName};
-use serde_json::Value;
+use edgepass_jose::flat::ValueRef;
 
 /// `status.status_list` of an access token (draft section 6.2).
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -25,9 +25,9 @@ impl StatusReference {
     pub fn from_claims(claims: &ClaimsSet) -> Result<Option<Self>, ClaimError> {
         const INVALID: ClaimError = ClaimError::Invalid(ClaimName::Borrowed("status"));
         let Some(status) = claims.get("status") else { return Ok(None) };
-        let list = status.get("status_list").and_then(Value::as_object).ok_or(INVALID)?;
-        let uri = list.get("uri").and_then(Value::as_str).ok_or(INVALID)?;
-        let index = list.get("idx").and_then(Value::as_u64).ok_or(INVALID)?;
+        let list = status.get("status_list").ok_or(INVALID)?;
+        let uri = list.get("uri").and_then(ValueRef::as_str).ok_or(INVALID)?;
+        let index = list.get("idx").and_then(ValueRef::as_u64).ok_or(INVALID)?;
         Ok(Some(Self { uri: uri.to_owned(), index }))
     }
 }
@@ -35,10 +35,9 @@ impl StatusReference {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use edgepass_jose::json::parse_object;
 
     fn read(text: &str) -> Result<Option<StatusReference>, ClaimError> {
-        StatusReference::from_claims(&ClaimsSet::new(parse_object(text.as_bytes()).unwrap()))
+        StatusReference::from_claims(&ClaimsSet::parse(text.as_bytes()).unwrap())
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use edgepass_jose::ClaimsSet;
 use edgepass_jose::claims::ClaimError;
-use serde_json::Value;
 
 use crate::error::VerifyError;
 use crate::sender::{Presentation, Sender};
@@ -46,13 +45,12 @@ impl Confirmation {
         let invalid = || ClaimError::invalid("cnf");
         let members = match claims.get("cnf") {
             None => return Ok(Self::None),
-            Some(Value::Object(members)) => members,
+            Some(members) if members.is_object() => members,
             Some(_) => return Err(invalid()),
         };
         let text = |name| match members.get(name) {
             None => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text.clone())),
-            Some(_) => Err(invalid()),
+            Some(value) => value.as_str().map(str::to_owned).map(Some).ok_or_else(invalid),
         };
         match (text("jkt")?, text("x5t#S256")?) {
             (None, None) => Ok(Self::NotUnderstood),
@@ -94,7 +92,7 @@ mod tests {
 
     fn confirmation(cnf: &str) -> Result<Confirmation, ClaimError> {
         let text = format!("{{\"cnf\":{cnf}}}");
-        Confirmation::of(&ClaimsSet::new(parse_object(text.as_bytes()).unwrap()))
+        Confirmation::of(&ClaimsSet::parse(text.as_bytes()).unwrap())
     }
 
     #[test]

@@ -44,6 +44,8 @@ pub struct Check {
     /// Whether time passed between the key's check and the status.
     pub(crate) waited_for_list: bool,
     pub(crate) stale: bool,
+    /// What the token grants, once its claims passed.
+    pub(crate) granted: Scope,
     pub(crate) refresh: Vec<FetchOrder>,
     /// Position of the issuer that judges it, once that is known.
     pub(crate) issuer: Option<usize>,
@@ -123,6 +125,7 @@ impl Check {
             proved: false,
             waited_for_list: false,
             stale: false,
+            granted: Scope::default(),
             refresh: Vec::new(),
             issuer: None,
         }

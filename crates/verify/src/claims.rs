@@ -1,15 +1,23 @@
 //! Steps 5 and 7: what the signed claims say about time, audience and scope.
 
 use edgepass_jose::claims::ClaimError;
+use edgepass_jose::flat::ValueRef;
 use edgepass_jose::{ClaimsSet, NumericDate, Scope};
 use edgepass_status_list::StatusReference;
-use serde_json::Value;
 
 use crate::check::Demand;
 use crate::error::VerifyError;
 use crate::policy::{Policy, ScopeClaim, StatusMode};
 
-/// Step 5. Returns where the token's status is, unless the policy ignores status.
+/// What step 5 found.
+pub(crate) struct Found {
+    /// Where the token's status is, unless the policy ignores status.
+    pub(crate) status: Option<StatusReference>,
+    /// What the token grants.
+    pub(crate) granted: Scope,
+}
+
+/// Step 5.
 ///
 /// Form first, then times, lifetime and audience, in the order of [`VerifyError`]'s variants.
 pub(crate) fn check_claims(
@@ -17,13 +25,13 @@ pub(crate) fn check_claims(
     policy: &Policy,
     demand: &Demand,
     now: NumericDate,
-) -> Result<Option<StatusReference>, VerifyError> {
+) -> Result<Found, VerifyError> {
     let expiration = claims.expiration()?.ok_or(ClaimError::missing("exp"))?;
     let issued_at = claims.issued_at()?;
     let not_before = claims.not_before()?;
     let audience = claims.audience(&policy.audience_claim)?;
     check_presence(claims, policy)?;
-    granted(claims, &policy.scope)?;
+    let granted = granted(claims, &policy.scope)?;
     let status = status_reference(claims, policy)?;
 
     // "on or after" (RFC 7519 §4.1.4): refused in the very second of `exp`.
@@ -41,7 +49,7 @@ pub(crate) fn check_claims(
     if !accepted.iter().any(|own| audience.contains(&own.as_str())) {
         return Err(VerifyError::AudienceMismatch);
     }
-    Ok(status)
+    Ok(Found { status, granted })
 }
 
 /// Required claims are there, expected ones have their value, and registered strings are strings.
@@ -49,8 +57,7 @@ fn check_presence(claims: &ClaimsSet, policy: &Policy) -> Result<(), VerifyError
     for name in &policy.required_claims {
         match claims.get(name) {
             None => return Err(ClaimError::missing(name).into()),
-            Some(Value::Null) => return Err(ClaimError::invalid(name).into()),
-            Some(Value::String(text)) if text.is_empty() => {
+            Some(value) if value.is_null() || value.as_str() == Some("") => {
                 return Err(ClaimError::invalid(name).into());
             }
             Some(_) => {}
@@ -69,33 +76,33 @@ fn check_presence(claims: &ClaimsSet, policy: &Policy) -> Result<(), VerifyError
 }
 
 /// Step 7. A malformed scope string grants nothing.
-pub(crate) fn check_scope(
-    claims: &ClaimsSet,
-    policy: &Policy,
-    demand: &Demand,
-) -> Result<(), VerifyError> {
-    let granted = granted(claims, &policy.scope)?;
-    let missing = demand.all_of.missing_in(&granted);
+pub(crate) fn check_scope(granted: &Scope, demand: &Demand) -> Result<(), VerifyError> {
+    let missing = demand.all_of.missing_in(granted);
     if !missing.is_empty() {
         return Err(VerifyError::ScopeInsufficient(missing));
     }
-    if !demand.any_of.is_empty() && !demand.any_of.intersects(&granted) {
+    if !demand.any_of.is_empty() && !demand.any_of.intersects(granted) {
         return Err(VerifyError::ScopeInsufficient(demand.any_of.clone()));
     }
     Ok(())
 }
 
 /// What the scope claim grants: nothing, when it is absent or its text is no scope.
-pub(crate) fn granted(claims: &ClaimsSet, scope: &ScopeClaim) -> Result<Scope, ClaimError> {
+fn granted(claims: &ClaimsSet, scope: &ScopeClaim) -> Result<Scope, ClaimError> {
     let invalid = || ClaimError::invalid(&scope.name);
-    let parsed = match claims.get(&scope.name) {
-        None => return Ok(Scope::default()),
-        Some(Value::String(text)) => Scope::parse(text),
-        Some(Value::Array(items)) if scope.may_be_array => {
-            let text = |item: &Value| item.as_str().map(str::to_owned).ok_or_else(invalid);
-            items.iter().map(text).collect::<Result<Vec<_>, _>>()?.try_into()
+    let Some(value) = claims.get(&scope.name) else { return Ok(Scope::default()) };
+    let parsed = match (value.as_str(), value.as_array()) {
+        (Some(text), _) => Scope::parse(text),
+        (None, Some(mut items)) if scope.may_be_array => {
+            let text = |item: ValueRef<'_>| item.as_str().map(str::to_owned).ok_or_else(invalid);
+            items
+                .try_fold(Vec::new(), |mut all, item| {
+                    all.push(text(item)?);
+                    Ok::<_, ClaimError>(all)
+                })?
+                .try_into()
         }
-        Some(_) => return Err(invalid()),
+        (None, _) => return Err(invalid()),
     };
     Ok(parsed.unwrap_or_default())
 }

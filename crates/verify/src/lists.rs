@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use edgepass_jose::jwk_set::KeyMatch;
-use edgepass_jose::{ClaimsSet, CompactJws, Jwk, JwkSet};
+use edgepass_jose::{CompactJws, Jwk, JwkSet};
 use edgepass_status_list::claims::STATUS_LIST_TYPE;
 use edgepass_status_list::{StatusListClaims, StatusReference, StatusType};
 
@@ -278,7 +278,7 @@ fn open(
 
 /// Read the claims of a list whose signature verified.
 fn read(jws: &CompactJws, uri: &str, policy: &Policy, now: UnixMillis) -> Option<StatusListClaims> {
-    let claims = ClaimsSet::new(jws.payload_object().ok()?);
+    let claims = jws.claims().ok()?;
     let claims = StatusListClaims::from_claims(&claims, policy.max_list_bytes).ok()?;
     (claims.subject == uri && !has_expired(&claims, now)).then_some(claims)
 }

@@ -77,7 +77,7 @@ impl UnverifiedToken {
         const MALFORMED: VerifyError = VerifyError::TokenMalformed;
         let longest = policies.iter().map(|policy| policy.max_token_bytes).max();
         let jws = CompactJws::parse(text, longest.unwrap_or_default()).map_err(|_| MALFORMED)?;
-        let claims = ClaimsSet::new(jws.payload_object().map_err(|_| MALFORMED)?);
+        let claims = jws.claims().map_err(|_| MALFORMED)?;
         // Code points, never normalised (RFC 7519 §2, StringOrURI).
         let named = claims.string("iss").ok().flatten();
         let issuer = policies.iter().position(|policy| named == Some(policy.issuer.as_str()));
@@ -110,7 +110,7 @@ impl UnverifiedToken {
 
     /// Whether `iss` is this issuer.
     pub(crate) fn names(&self, issuer: &str) -> bool {
-        self.parsed.claims.get("iss").and_then(serde_json::Value::as_str) == Some(issuer)
+        self.parsed.claims.string("iss") == Ok(Some(issuer))
     }
 
     /// `kid`.

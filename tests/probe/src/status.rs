@@ -1,6 +1,6 @@
 //! The Token Status List draft's vectors, and lists that are none.
 
-use edgepass_jose::{ClaimsSet, CompactJws, json};
+use edgepass_jose::{ClaimsSet, CompactJws};
 use edgepass_status_list::list::Bits;
 use edgepass_status_list::{StatusList, StatusListClaims, StatusType};
 use edgepass_verify::batch::HostCrypto;
@@ -27,10 +27,9 @@ pub(crate) async fn run(kind: &str, file: &Value, crypto: &impl HostCrypto, repo
             let token = text(file, "status_list_token_jwt");
             let valid = accepts(token, &public(&file["key"], "ES256"), crypto).await;
             report.compare("signature".into(), true, valid, None);
-            let claims =
-                CompactJws::parse(token, 1 << 14).ok().and_then(|jws| jws.payload_object().ok());
+            let claims = CompactJws::parse(token, 1 << 14).ok().and_then(|jws| jws.claims().ok());
             let equal = claims.is_some_and(|claims| {
-                read(&claims.into()).is_some_and(|list| {
+                read(&claims.members().into()).is_some_and(|list| {
                     list.subject == text(&file["claims"], "sub")
                         && list.ttl == file["claims"]["ttl"].as_u64()
                         && list.list.status(0) == Some(StatusType::Invalid)
@@ -74,6 +73,6 @@ fn negative(row: &Value, report: &mut Report) {
 }
 
 fn read(payload: &Value) -> Option<StatusListClaims> {
-    let members = json::parse_object(payload.to_string().as_bytes()).ok()?;
-    StatusListClaims::from_claims(&ClaimsSet::new(members), MAX_LIST_BYTES).ok()
+    let claims = ClaimsSet::parse(payload.to_string().as_bytes()).ok()?;
+    StatusListClaims::from_claims(&claims, MAX_LIST_BYTES).ok()
 }

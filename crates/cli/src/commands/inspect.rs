@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use edgepass_jose::{ClaimsSet, CompactJws};
+use edgepass_jose::CompactJws;
 use serde_json::{Value, json};
 
 use crate::exit::{Exit, Failure};
@@ -22,23 +22,23 @@ pub(super) fn run(args: &Args, json: bool) -> anyhow::Result<Exit> {
     let refused = |text: String| anyhow::Error::new(Failure::Refused).context(text);
     let jws = CompactJws::parse(&token, MAX_TOKEN_BYTES)
         .map_err(|error| refused(format!("not a token: {error}")))?;
-    let payload = jws.payload_object().map_err(|error| refused(format!("not a token: {error}")))?;
-    let claims = ClaimsSet::new(payload);
+    let claims = jws.claims().map_err(|error| refused(format!("not a token: {error}")))?;
+    let claims = claims.members();
     if json {
         output::json(&json!({
             "verified": false,
             "header": jws.header().members(),
-            "claims": claims.members(),
+            "claims": claims,
         }))?;
         return Ok(Exit::Ok);
     }
     output::line("UNVERIFIED: anyone can write what follows; only `edgepass verify` can tell.")?;
     output::line("header")?;
-    for (name, value) in jws.header().members() {
+    for (name, value) in &jws.header().members() {
         output::line(&format!("  {:<10} {}", name_shown(name), shown(value)))?;
     }
     output::line("claims")?;
-    for (name, value) in claims.members() {
+    for (name, value) in &claims {
         let date = match (name.as_str(), value.as_u64()) {
             ("exp" | "nbf" | "iat", Some(at)) => format!("  ({})", relative(at)),
             _ => String::new(),

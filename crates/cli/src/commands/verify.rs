@@ -10,7 +10,7 @@ use edgepass_verify::fetch::{Answer, AnsweredBy, Content, Document, FetchOrder};
 use edgepass_verify::policy::{OneOrMany, StatusMode};
 use edgepass_verify::verifier::{JwksUri, KeySource, Verifier};
 use edgepass_verify::{Demand, Policy, PolicyConfig, Sender, Verdict, VerifyError};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::batch;
 use crate::exit::Exit;
@@ -114,7 +114,8 @@ fn print(verdict: &Verdict, json: bool) -> anyhow::Result<()> {
     }
     match &verdict.outcome {
         Ok(claims) => {
-            let claim = |name| claims.get(name).and_then(Value::as_str).unwrap_or_default();
+            let claim =
+                |name| claims.get(name).and_then(|value| value.as_str()).unwrap_or_default();
             output::line(&format!("accepted  jti={} scope={:?}", claim("jti"), claim("scope")))
         }
         Err(error) => output::line(&format!("refused   {}: {error}", error.code())),

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use edgepass_jose::ClaimsSet;
+use edgepass_jose::{ClaimsSet, Scope};
 use edgepass_status_list::{StatusReference, StatusType};
 
 use super::{Issuer, MAX_RECHECKS, Progress, Verifier};
 use crate::binding::{Bound, Confirmation};
 use crate::check::{Check, Claimed, Stage};
-use crate::claims;
+use crate::claims::{self, Found};
 use crate::dpop::nonce::NonceRule;
 use crate::dpop::{self, Proof};
 use crate::error::VerifyError;
@@ -81,7 +81,7 @@ impl Verifier {
     /// Step 5, and the beginning of step 6.
     pub(super) fn check_claims(
         &mut self,
-        check: &Check,
+        check: &mut Check,
         token: SignedToken,
         now: UnixMillis,
     ) -> Next {
@@ -90,11 +90,14 @@ impl Verifier {
         };
         let checked = Confirmation::of(token.claims()).map_err(VerifyError::from).and_then(|cnf| {
             let date = now.numeric_date();
-            let status = claims::check_claims(token.claims(), policy, &check.demand, date)?;
-            Ok((status, cnf.check(&check.sender)?))
+            let found = claims::check_claims(token.claims(), policy, &check.demand, date)?;
+            Ok((found, cnf.check(&check.sender)?))
         });
         let (status, bound) = match checked {
-            Ok(checked) => checked,
+            Ok((Found { status, granted }, bound)) => {
+                check.granted = granted;
+                (status, bound)
+            }
             Err(error) => {
                 if error == VerifyError::TokenExpired {
                     self.verified.forget(token.text());
@@ -137,10 +140,7 @@ impl Verifier {
     /// Step 7.
     pub(super) fn check_scope(&mut self, check: &Check, claimed: Claimed) -> Next {
         let Claimed { token, status, .. } = claimed;
-        let Some(Issuer { policy, .. }) = self.issuers.get(token.issuer()) else {
-            return Next::To(Stage::Refused(VerifyError::IssuerMismatch));
-        };
-        Next::To(match claims::check_scope(token.claims(), policy, &check.demand) {
+        Next::To(match claims::check_scope(&check.granted, &check.demand) {
             Ok(()) => {
                 if let Some(token) = token.to_remember() {
                     self.verified.keep(token);
@@ -195,16 +195,12 @@ impl Verifier {
         status: Option<StatusReport>,
         now: UnixMillis,
     ) -> Progress {
-        let issuer = check.issuer.and_then(|issuer| self.issuers.get(issuer));
-        let granted = match (&outcome, issuer) {
-            (Ok(claims), Some(issuer)) => claims::granted(claims, &issuer.policy.scope).ok(),
-            _ => None,
-        };
+        let granted = std::mem::take(&mut check.granted);
         let challenge =
             if outcome.is_err() { self.challenge(check, now) } else { Challenge::default() };
         Progress::Decided(Verdict {
+            granted: if outcome.is_ok() { granted } else { Scope::default() },
             outcome,
-            granted: granted.unwrap_or_default(),
             status,
             stale: check.stale,
             refresh: std::mem::take(&mut check.refresh),

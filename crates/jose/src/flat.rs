@@ -1,0 +1,376 @@
+//! A JSON object in two pieces of memory: all its texts, and a node for each value.
+//!
+//! Claims are read once and dropped; a tree of maps would allocate and free each of them.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::ops::Range;
+
+use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::{Number, Value};
+
+use crate::json::{JsonObject, MAX_DEPTH, NotAnObject};
+
+/// A JSON object whose member names are unique at every depth.
+#[derive(Clone, PartialEq)]
+pub struct FlatObject {
+    text: String,
+    /// In the order of the text, each before what is inside it. The first is the object itself.
+    nodes: Vec<Node>,
+}
+
+#[derive(Clone, PartialEq)]
+struct Node {
+    /// Where the member's name is in the text; empty in arrays.
+    name: Range<u32>,
+    kind: Kind,
+    /// Past the last node inside this one.
+    end: u32,
+}
+
+#[derive(Clone, PartialEq)]
+enum Kind {
+    Null,
+    Bool(bool),
+    Number(Number),
+    /// Where it is in the text.
+    String(Range<u32>),
+    Array,
+    Object,
+}
+
+/// A value inside a [`FlatObject`].
+#[derive(Clone, Copy)]
+pub struct ValueRef<'o> {
+    object: &'o FlatObject,
+    at: usize,
+}
+
+/// Past this many members, names are compared by hash.
+const FEW_MEMBERS: usize = 24;
+
+impl FlatObject {
+    /// Parse one JSON object and nothing after it; what is refused: see [`parse_object`].
+    ///
+    /// # Errors
+    ///
+    /// [`NotAnObject`].
+    ///
+    /// [`parse_object`]: crate::json::parse_object
+    pub fn parse(text: &[u8]) -> Result<Self, NotAnObject> {
+        // Nothing is longer decoded than encoded, and a member takes more than 8 octets on average.
+        let mut object = Self {
+            text: String::with_capacity(text.len()),
+            nodes: Vec::with_capacity(text.len() / 16),
+        };
+        let mut parser = serde_json::Deserializer::from_slice(text);
+        let whole = Slot { object: &mut object, name: 0..0, depth: 0 };
+        whole.deserialize(&mut parser).map_err(|_| NotAnObject)?;
+        parser.end().map_err(|_| NotAnObject)?;
+        match object.nodes.first() {
+            Some(Node { kind: Kind::Object, .. }) => Ok(object),
+            _ => Err(NotAnObject),
+        }
+    }
+
+    /// The member with this name.
+    pub fn get(&self, name: &str) -> Option<ValueRef<'_>> {
+        ValueRef { object: self, at: 0 }.get(name)
+    }
+
+    /// The same as a tree.
+    pub fn to_members(&self) -> JsonObject {
+        match (ValueRef { object: self, at: 0 }).to_value() {
+            Value::Object(members) => members,
+            _ => JsonObject::new(),
+        }
+    }
+
+    fn slice(&self, range: &Range<u32>) -> &str {
+        self.text.get(range.start as usize..range.end as usize).unwrap_or_default()
+    }
+
+    /// Add a text, and say where it is.
+    fn add(&mut self, text: &str) -> Option<Range<u32>> {
+        let start = u32::try_from(self.text.len()).ok()?;
+        self.text.push_str(text);
+        Some(start..u32::try_from(self.text.len()).ok()?)
+    }
+
+    fn push(&mut self, name: Range<u32>, kind: Kind) -> Option<usize> {
+        let at = self.nodes.len();
+        let end = u32::try_from(at.checked_add(1)?).ok()?;
+        self.nodes.push(Node { name, kind, end });
+        Some(at)
+    }
+
+    /// Everything since belongs to the node at `at`.
+    fn close(&mut self, at: usize) {
+        // Nodes are counted in 32 bits: `push` checks it.
+        let end = self.nodes.len() as u32;
+        if let Some(node) = self.nodes.get_mut(at) {
+            node.end = end;
+        }
+    }
+}
+
+/// As the tree would be shown.
+impl fmt::Debug for FlatObject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.to_members().fmt(f)
+    }
+}
+
+impl<'o> ValueRef<'o> {
+    /// A string's text.
+    pub fn as_str(self) -> Option<&'o str> {
+        match self.kind()? {
+            Kind::String(range) => Some(self.object.slice(range)),
+            _ => None,
+        }
+    }
+
+    /// A number.
+    pub fn as_number(self) -> Option<&'o Number> {
+        match self.kind()? {
+            Kind::Number(number) => Some(number),
+            _ => None,
+        }
+    }
+
+    /// A whole number that is not negative.
+    pub fn as_u64(self) -> Option<u64> {
+        self.as_number()?.as_u64()
+    }
+
+    /// Whether it is null.
+    pub fn is_null(self) -> bool {
+        matches!(self.kind(), Some(Kind::Null))
+    }
+
+    /// Whether it is an object.
+    pub fn is_object(self) -> bool {
+        matches!(self.kind(), Some(Kind::Object))
+    }
+
+    /// The values of an array.
+    pub fn as_array(self) -> Option<impl Iterator<Item = ValueRef<'o>>> {
+        matches!(self.kind()?, Kind::Array).then(|| self.inside())
+    }
+
+    /// An object's member.
+    pub fn get(self, name: &str) -> Option<Self> {
+        let named =
+            |value: &Self| value.node().is_some_and(|node| self.object.slice(&node.name) == name);
+        matches!(self.kind()?, Kind::Object).then(|| self.inside())?.find(named)
+    }
+
+    /// The same as a tree.
+    pub fn to_value(self) -> Value {
+        match self.kind() {
+            None | Some(Kind::Null) => Value::Null,
+            Some(Kind::Bool(value)) => Value::Bool(*value),
+            Some(Kind::Number(number)) => Value::Number(number.clone()),
+            Some(Kind::String(range)) => Value::String(self.object.slice(range).to_owned()),
+            Some(Kind::Array) => self.inside().map(Self::to_value).collect(),
+            Some(Kind::Object) => {
+                let name = |value: Self| value.node().map(|node| self.object.slice(&node.name));
+                let member = |value: Self| Some((name(value)?.to_owned(), value.to_value()));
+                Value::Object(self.inside().filter_map(member).collect())
+            }
+        }
+    }
+
+    fn node(self) -> Option<&'o Node> {
+        self.object.nodes.get(self.at)
+    }
+
+    fn kind(self) -> Option<&'o Kind> {
+        self.node().map(|node| &node.kind)
+    }
+
+    /// What is directly inside.
+    fn inside(self) -> impl Iterator<Item = ValueRef<'o>> {
+        let (object, end) = (self.object, self.node().map_or(0, |node| node.end as usize));
+        let mut next = self.at.saturating_add(1);
+        std::iter::from_fn(move || {
+            let at = next;
+            let node = object.nodes.get(at).filter(|_| at < end)?;
+            next = node.end as usize;
+            Some(ValueRef { object, at })
+        })
+    }
+}
+
+/// Where the next value goes; counts depth and refuses repeated names.
+struct Slot<'o> {
+    object: &'o mut FlatObject,
+    name: Range<u32>,
+    depth: usize,
+}
+
+impl Slot<'_> {
+    fn put<E: serde::de::Error>(self, kind: Kind) -> Result<usize, E> {
+        self.object.push(self.name, kind).ok_or_else(too_large)
+    }
+
+    fn inner_depth<E: serde::de::Error>(&self) -> Result<usize, E> {
+        if self.depth >= MAX_DEPTH {
+            return Err(E::custom("too deep"));
+        }
+        Ok(self.depth.saturating_add(1))
+    }
+}
+
+fn too_large<E: serde::de::Error>() -> E {
+    E::custom("too large")
+}
+
+impl<'de> DeserializeSeed<'de> for Slot<'_> {
+    type Value = ();
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, input: D) -> Result<(), D::Error> {
+        input.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Slot<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E: serde::de::Error>(self) -> Result<(), E> {
+        self.put(Kind::Null).map(drop)
+    }
+
+    fn visit_bool<E: serde::de::Error>(self, value: bool) -> Result<(), E> {
+        self.put(Kind::Bool(value)).map(drop)
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<(), E> {
+        self.put(Kind::Number(value.into())).map(drop)
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<(), E> {
+        self.put(Kind::Number(value.into())).map(drop)
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<(), E> {
+        let number = Number::from_f64(value).ok_or_else(|| E::custom("number out of range"))?;
+        self.put(Kind::Number(number)).map(drop)
+    }
+
+    fn visit_str<E: serde::de::Error>(self, value: &str) -> Result<(), E> {
+        let range = self.object.add(value).ok_or_else(too_large)?;
+        self.put(Kind::String(range)).map(drop)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut input: A) -> Result<(), A::Error> {
+        let (depth, object) = (self.inner_depth()?, self.object);
+        let at = object.push(self.name, Kind::Array).ok_or_else(too_large)?;
+        while input.next_element_seed(Slot { object: &mut *object, name: 0..0, depth })?.is_some() {
+        }
+        object.close(at);
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut input: A) -> Result<(), A::Error> {
+        let (depth, object) = (self.inner_depth()?, self.object);
+        let at = object.push(self.name, Kind::Object).ok_or_else(too_large)?;
+        let mut names = Names::default();
+        while let Some(name) = input.next_key_seed(Name(object))? {
+            object.close(at);
+            if !names.add(object, at, &name) {
+                return Err(A::Error::custom("duplicate member"));
+            }
+            input.next_value_seed(Slot { object: &mut *object, name, depth })?;
+        }
+        object.close(at);
+        Ok(())
+    }
+}
+
+/// The names of one object: few are compared one by one, many by hash.
+#[derive(Default)]
+struct Names {
+    few: usize,
+    many: HashSet<String>,
+}
+
+impl Names {
+    /// False if the object at `at` has a member of that name.
+    fn add(&mut self, object: &FlatObject, at: usize, name: &Range<u32>) -> bool {
+        let name = object.slice(name);
+        let own = ValueRef { object, at };
+        if self.few < FEW_MEMBERS {
+            self.few = self.few.saturating_add(1);
+            return own.get(name).is_none();
+        }
+        if self.many.is_empty() {
+            let names = own.inside().filter_map(|value| value.node());
+            self.many = names.map(|node| object.slice(&node.name).to_owned()).collect();
+        }
+        self.many.insert(name.to_owned())
+    }
+}
+
+/// A member's name, put into the object's text.
+struct Name<'o>(&'o mut FlatObject);
+
+impl<'de> DeserializeSeed<'de> for Name<'_> {
+    type Value = Range<u32>;
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, input: D) -> Result<Range<u32>, D::Error> {
+        input.deserialize_str(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Name<'_> {
+    type Value = Range<u32>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a member name")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Range<u32>, E> {
+        self.0.add(name).ok_or_else(too_large)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_found_where_they_are() {
+        let text = br#"{"a":[1,{"b":"x"},[]],"c":{"a":null,"d":{"e":true}},"":-1.5,"f":"\u00e9"}"#;
+        let object = FlatObject::parse(text).unwrap();
+        let items: Vec<Value> =
+            object.get("a").unwrap().as_array().unwrap().map(ValueRef::to_value).collect();
+        assert_eq!(Value::Array(items), serde_json::json!([1, {"b": "x"}, []]));
+        assert!(object.get("c").unwrap().get("a").unwrap().is_null());
+        assert_eq!(object.get("f").unwrap().as_str(), Some("é"));
+        assert_eq!(object.get("").unwrap().as_number().and_then(Number::as_f64), Some(-1.5));
+        assert!(object.get("b").is_none() && object.get("e").is_none());
+        assert!(object.get("f").unwrap().get("f").is_none());
+        let tree: JsonObject = serde_json::from_slice(text).unwrap();
+        assert_eq!(object.to_members(), tree);
+    }
+
+    #[test]
+    fn names_are_unique_among_few_and_among_many() {
+        for count in [1, 2, FEW_MEMBERS - 1, FEW_MEMBERS, FEW_MEMBERS + 1, FEW_MEMBERS + 2, 500] {
+            let members: Vec<String> =
+                (0..count).map(|n| format!(r#""m{n}":{{"m{n}":{n}}}"#)).collect();
+            let object =
+                FlatObject::parse(format!("{{{}}}", members.join(",")).as_bytes()).unwrap();
+            assert_eq!(object.to_members().len(), count);
+            for again in [0, count / 2, count - 1] {
+                let text = format!(r#"{{{},"m{again}":0}}"#, members.join(","));
+                assert!(FlatObject::parse(text.as_bytes()).is_err(), "{count}, {again}");
+            }
+        }
+    }
+}
