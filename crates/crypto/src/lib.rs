@@ -20,6 +20,7 @@
 mod comb;
 pub mod ed25519;
 mod es256;
+mod inverse;
 mod limbs;
 pub mod prepared;
 

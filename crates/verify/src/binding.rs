@@ -88,7 +88,6 @@ impl Confirmation {
 mod tests {
     use super::*;
     use crate::sender::CertificateThumbprint;
-    use edgepass_jose::json::parse_object;
 
     fn confirmation(cnf: &str) -> Result<Confirmation, ClaimError> {
         let text = format!("{{\"cnf\":{cnf}}}");

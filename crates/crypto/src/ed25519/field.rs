@@ -14,6 +14,7 @@
     reason = "sizes are bounded as limbs.rs argues; arrays have fixed lengths"
 )]
 
+use crate::inverse::Modulus;
 use crate::limbs::{self, BITS, Columns, LIMBS, Limbs, MASK, from_hex, products};
 
 /// An element. Products and [`FieldElement::tight`] have size 1.
@@ -95,31 +96,26 @@ impl FieldElement {
         (0..times).fold(*self, |power, _| power.square())
     }
 
-    /// a²²⁵⁰⁻¹ and a¹¹, on the way to the exponents below.
-    fn ladder(&self) -> (Self, Self) {
+    /// a to the power (p − 5)/8 = 2²⁵² − 3, for square roots (RFC 8032 §5.1.3).
+    pub(super) fn power_for_roots(&self) -> Self {
         let a2 = self.square();
         let a9 = a2.square_times(2).mul(self);
-        let a11 = a9.mul(&a2);
-        let e5 = a11.square().mul(&a9); // 2⁵ − 1
+        let e5 = a9.mul(&a2).square().mul(&a9); // 2⁵ − 1
         let e10 = e5.square_times(5).mul(&e5);
         let e20 = e10.square_times(10).mul(&e10);
         let e40 = e20.square_times(20).mul(&e20);
         let e50 = e40.square_times(10).mul(&e10);
         let e100 = e50.square_times(50).mul(&e50);
         let e200 = e100.square_times(100).mul(&e100);
-        (e200.square_times(50).mul(&e50), a11)
-    }
-
-    /// The inverse, by Fermat: aᵖ⁻², p − 2 = 2²⁵⁵ − 21. Zero gives zero.
-    pub(super) fn invert(&self) -> Self {
-        let (e250, a11) = self.ladder();
-        e250.square_times(5).mul(&a11)
-    }
-
-    /// a to the power (p − 5)/8 = 2²⁵² − 3, for square roots (RFC 8032 §5.1.3).
-    pub(super) fn power_for_roots(&self) -> Self {
-        let (e250, _) = self.ladder();
+        let e250 = e200.square_times(50).mul(&e50);
         e250.square_times(2).mul(self)
+    }
+
+    /// The inverse. Zero gives zero.
+    pub(super) fn invert(&self) -> Self {
+        const P: Modulus =
+            Modulus::from_hex(b"7fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffed");
+        Self::from_bytes(&P.invert(&self.to_bytes()))
     }
 
     pub(super) fn equals(&self, other: &Self) -> bool {

@@ -63,10 +63,6 @@ impl Affine {
         let x = if odd(x.to_bytes()) == negative { x } else { x.neg().tight() };
         Some(Self::new(&x, &y))
     }
-
-    fn opposite(&self) -> Self {
-        Self { plus: self.minus, minus: self.plus, product: self.product.neg() }
-    }
 }
 
 impl Sum {
@@ -84,14 +80,16 @@ impl Sum {
     /// point's share computed beforehand.
     #[inline(never)]
     pub(super) fn add(&mut self, point: &Affine, negate: bool) {
-        let point = if negate { point.opposite() } else { *point };
-        let a = self.y.sub(&self.x).mul(&point.minus);
-        let b = self.y.add(&self.x).mul(&point.plus); // size 2 by 1
-        let c = self.t.mul(&point.product);
+        let Affine { plus, minus, product } = point;
+        let (plus, minus) = if negate { (minus, plus) } else { (plus, minus) };
+        let a = self.y.sub(&self.x).mul(minus);
+        let b = self.y.add(&self.x).mul(plus); // size 2 by 1
+        let c = self.t.mul(product);
         let twice_z = self.z.add(&self.z);
+        let (less, more) = (twice_z.sub(&c), twice_z.add(&c)); // sizes 2 and 3
+        let (f, g) = if negate { (more, less) } else { (less, more) };
+        let (f, g) = (f.tight(), g.tight());
         let e = b.sub(&a);
-        let f = twice_z.sub(&c); // size 2
-        let g = twice_z.add(&c).tight();
         let h = b.add(&a); // size 2
         self.x = e.mul(&f);
         self.y = g.mul(&h);

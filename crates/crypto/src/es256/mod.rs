@@ -21,6 +21,7 @@ use sha2::{Digest, Sha256};
 
 use self::point::{Affine, Coordinates, Sum};
 use crate::comb::{MULTIPLES, POSITIONS, digits};
+use crate::inverse::Modulus;
 
 /// All multiples d·2⁸ⁱ·P of a point P that a comb picks from.
 pub(crate) struct Comb(Vec<Affine>);
@@ -118,8 +119,8 @@ fn verify_digest(generator: &Comb, key: &Comb, digest: &[u8; 32], signature: &[u
     let Ok(s_octets) = <&[u8; 32]>::try_from(s_octets) else { return false };
     // Steps 1 and 2: r and s lie in [1, n − 1].
     let (Some(r), Some(s)) = (nonzero(r_octets), nonzero(s_octets)) else { return false };
-    // Steps 3 to 5. The inverse of a non-zero scalar exists.
-    let Some(inverse) = s.invert_vartime().into_option() else { return false };
+    // Steps 3 to 5.
+    let Some(inverse) = invert(&s) else { return false };
     let e = <Scalar as Reduce<FieldBytes>>::reduce(&FieldBytes::from(*digest));
     // Step 6.
     let mut sum = Sum::Infinity;
@@ -128,6 +129,16 @@ fn verify_digest(generator: &Comb, key: &Comb, digest: &[u8; 32], signature: &[u
     // Steps 7 and 8: the sum's x modulo n is r. Since p < 2n, x is r or r + n.
     let Some(sum) = sum.finite() else { return false };
     sum.has_x(r_octets) || plus_order(r_octets).is_some_and(|x| sum.has_x(&x))
+}
+
+fn invert(scalar: &Scalar) -> Option<Scalar> {
+    const ORDER: Modulus =
+        Modulus::from_hex(b"ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551");
+    let mut octets: [u8; 32] = scalar.to_bytes().into();
+    octets.reverse();
+    let mut inverse = ORDER.invert(&octets);
+    inverse.reverse();
+    nonzero(&inverse)
 }
 
 fn nonzero(octets: &[u8; 32]) -> Option<Scalar> {

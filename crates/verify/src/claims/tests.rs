@@ -1,5 +1,4 @@
 use super::*;
-use edgepass_jose::json::parse_object;
 use serde_json::{Value, json};
 
 fn policy() -> Policy {
