@@ -29,7 +29,7 @@ pub(crate) fn worker(tools: &Tools) -> anyhow::Result<()> {
     // worker-build keeps the names of all functions; they are a third of the module.
     let module = folder.join("build/index_bg.wasm");
     optimise(tools, &module, &["--strip-debug", "--strip-producers"])?;
-    println!("  {} KB of Wasm", fs::metadata(&module)?.len() / 1024);
+    step::tell(&format!("  {} KB of Wasm", fs::metadata(&module)?.len() / 1024));
     Ok(())
 }
 
@@ -96,7 +96,7 @@ fn bind(tools: &Tools, package: &str, folder: &Path) -> anyhow::Result<()> {
     step::run("bind it to JavaScript", bind.arg(folder).arg(&module))?;
     let bound = folder.join(format!("{name}_bg.wasm"));
     optimise(tools, &bound, &["-Oz", "--strip-debug", "--strip-producers"])?;
-    println!("  {} KB of Wasm", fs::metadata(&bound)?.len() / 1024);
+    step::tell(&format!("  {} KB of Wasm", fs::metadata(&bound)?.len() / 1024));
     Ok(())
 }
 

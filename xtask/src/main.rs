@@ -1,6 +1,7 @@
 //! The developer's commands. `cargo xtask help` lists them.
 
 mod artifacts;
+mod bench;
 mod ci;
 mod closure;
 mod demo;
@@ -29,6 +30,8 @@ usage: cargo xtask <command>
   fuzz [SECONDS]     fuzz every target, so long in all; 60 s without a number
   differential [TOKENS [SEED]]
                      judge generated tokens by this and by other libraries
+  bench [--quick] [--json]
+                     measure this and other libraries; a full run writes docs/benchmarks.md
   ci [STEP...]       run what CI runs; --list names the steps
 
 Tools go to target/tools and node_modules; Chromium, for the tests, comes from apt-get where that is
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
         ("fuzz", []) => fuzz::run(fuzz::SECONDS),
         ("fuzz", [seconds]) => number(seconds).and_then(fuzz::run),
         ("differential", words @ ([] | [_] | [_, _])) => differential(words),
+        ("bench", options) => bench::run(options),
         ("ci", ["--list"]) => ci::list(),
         ("ci", names) => ci::run(names),
         ("help" | "--help" | "-h", _) => {

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context, bail};
@@ -34,15 +35,34 @@ pub(crate) fn cargo(arguments: &[&str]) -> Command {
     command
 }
 
+static TO_STDERR: AtomicBool = AtomicBool::new(false);
+
+/// Leave stdout to what the command prints.
+pub(crate) fn progress_to_stderr(to_stderr: bool) {
+    TO_STDERR.store(to_stderr, Ordering::Relaxed);
+}
+
+/// Tell how far a command has come.
+pub(crate) fn tell(text: &str) {
+    if TO_STDERR.load(Ordering::Relaxed) {
+        eprintln!("{text}");
+    } else {
+        println!("{text}");
+    }
+}
+
 /// Run `what`, showing its name before and its time after; its output passes through.
 pub(crate) fn run(what: &str, command: &mut Command) -> anyhow::Result<()> {
-    println!("• {what} ...");
+    tell(&format!("• {what} ..."));
     let start = Instant::now();
+    if TO_STDERR.load(Ordering::Relaxed) {
+        command.stdout(std::io::stderr());
+    }
     let status = command.status().with_context(|| format!("{what}: {command:?} cannot be run"))?;
     if !status.success() {
         bail!("{what} failed ({status}); run it by itself: {}", shown(command));
     }
-    println!("• {what}: {:.1} s", start.elapsed().as_secs_f64());
+    tell(&format!("• {what}: {:.1} s", start.elapsed().as_secs_f64()));
     Ok(())
 }
 
@@ -62,7 +82,7 @@ pub(crate) fn watched(
     command: &mut Command,
     mut see: impl FnMut(&str),
 ) -> anyhow::Result<bool> {
-    println!("• {what} ...");
+    tell(&format!("• {what} ..."));
     let start = Instant::now();
     let mut child = command
         .stdout(Stdio::piped())
@@ -75,7 +95,7 @@ pub(crate) fn watched(
         see(&line);
     }
     let status = child.wait()?;
-    println!("• {what}: {:.1} s", start.elapsed().as_secs_f64());
+    tell(&format!("• {what}: {:.1} s", start.elapsed().as_secs_f64()));
     Ok(status.success())
 }
 

@@ -162,7 +162,7 @@ fn inspector(tools: &Tools) -> anyhow::Result<Tally> {
 }
 
 /// Install the packed package into an empty folder, as its users do.
-fn clean_install(tools: &Tools) -> anyhow::Result<std::path::PathBuf> {
+pub(crate) fn clean_install(tools: &Tools) -> anyhow::Result<std::path::PathBuf> {
     let tarball = artifacts::npm(tools)?;
     let folder = target_dir().join("installed");
     if folder.exists() {
