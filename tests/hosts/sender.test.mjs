@@ -232,6 +232,7 @@ test('wrong settings refuse everything and are named', async (t) => {
     [{ AUDIENCE }, 'either ISSUERS or ISSUER'],
     [{ DPOP_NONCE_SECRET_PREVIOUS: SECRETS[0] }, 'without DPOP_NONCE_SECRET'],
     [{ USED_PROOFS: 'text' }, 'USED_PROOFS'],
+    [{ VERIFIED_BYTES: 'many' }, 'VERIFIED_BYTES'],
     [{ EXTERNAL_URL: 'https://api.example/' }, 'EXTERNAL_URL'],
     [{ DPOP_NONCE_SECRET: 'short' }, 'DPOP_NONCE_SECRET'],
   ]) {

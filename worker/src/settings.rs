@@ -66,6 +66,11 @@ impl Settings {
         let verifier = Verifier::of_issuers(issuers(env)?)
             .map_err(|error| error.to_string())?
             .with_nonces(nonces(env)?);
+        let verifier = match variable("VERIFIED_BYTES").map(|bytes| bytes.parse()) {
+            None => verifier,
+            Some(Ok(bytes)) => verifier.with_verified_bytes(bytes),
+            Some(Err(_)) => return Err("VERIFIED_BYTES is a number of bytes".into()),
+        };
         // Asked for and not usable is a mistake, never a weaker store.
         let replay: Box<dyn ReplayStore> = if is_bound(env, "USED_PROOFS") {
             let objects = env.durable_object("USED_PROOFS");
