@@ -4,4 +4,4 @@ import init from '../wasm/edgepass_npm.js';
 
 await init({ module_or_path: new URL('../wasm/edgepass_npm_bg.wasm', import.meta.url) });
 
-export * from './verifier.js';
+export * from './index.js';

@@ -5,4 +5,4 @@ import { initSync } from '../wasm/edgepass_npm.js';
 
 initSync({ module: readFileSync(new URL('../wasm/edgepass_npm_bg.wasm', import.meta.url)) });
 
-export * from './verifier.js';
+export * from './index.js';

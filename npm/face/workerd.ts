@@ -6,4 +6,4 @@ import { initSync } from '../wasm/edgepass_npm.js';
 
 initSync({ module });
 
-export * from './verifier.js';
+export * from './index.js';

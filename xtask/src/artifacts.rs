@@ -65,9 +65,10 @@ pub(crate) fn inspector(tools: &Tools) -> anyhow::Result<()> {
     if folder.exists() {
         fs::remove_dir_all(&folder)?;
     }
-    for part in
-        ["face/browser.js", "face/verifier.js", "wasm/edgepass_npm.js", "wasm/edgepass_npm_bg.wasm"]
-    {
+    let modules = ["batch", "browser", "engine", "index", "options", "verdict", "verifier"];
+    let face = modules.map(|module| format!("face/{module}.js"));
+    let wasm = ["wasm/edgepass_npm.js", "wasm/edgepass_npm_bg.wasm"].map(str::to_owned);
+    for part in face.iter().chain(&wasm) {
         let to = folder.join(part);
         fs::create_dir_all(to.parent().context("a file lies in a folder")?)?;
         fs::copy(root().join("npm/dist").join(part), to)?;

@@ -7,9 +7,18 @@ use std::fmt;
 use std::ops::Range;
 
 use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
-use serde_json::{Number, Value};
+use serde_json::{Map, Number, Value};
 
-use crate::json::{JsonObject, MAX_DEPTH, NotAnObject};
+/// The same as a tree of maps.
+pub type JsonObject = Map<String, Value>;
+
+/// How deep arrays and objects may nest; the outermost object is depth 1.
+pub const MAX_DEPTH: usize = 16;
+
+/// The bytes are not one JSON object in strict UTF-8 with unique member names and bounded depth.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("not a JSON object with unique member names, at most {MAX_DEPTH} levels deep")]
+pub struct NotAnObject;
 
 /// A JSON object whose member names are unique at every depth.
 #[derive(Clone, PartialEq)]

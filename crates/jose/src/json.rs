@@ -1,19 +1,7 @@
 //! JSON objects without ambiguity: strict UTF-8, no duplicate member at any depth, bounded depth.
 
-use serde_json::{Map, Value};
-
 use crate::flat::FlatObject;
-
-/// A JSON object whose member names are unique at every depth.
-pub type JsonObject = Map<String, Value>;
-
-/// How deep arrays and objects may nest; the outermost object is depth 1.
-pub const MAX_DEPTH: usize = 16;
-
-/// The bytes are not one JSON object in strict UTF-8 with unique member names and bounded depth.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("not a JSON object with unique member names, at most {MAX_DEPTH} levels deep")]
-pub struct NotAnObject;
+pub use crate::flat::{JsonObject, MAX_DEPTH, NotAnObject};
 
 /// Parse one JSON object and nothing after it.
 ///

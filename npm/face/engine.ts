@@ -1,0 +1,96 @@
+// The other side of core.rs: an instance of the module's verifier, and the memory both sides know.
+
+import { Core, shared_memory } from '../wasm/edgepass_npm.js';
+import { type Demand, type HostOptions, snakeCased } from './options.js';
+
+const encoder = new TextEncoder();
+
+/** What a call of the module answers: a kind, flags, and a number above them; see `answer` in core.rs. */
+export const ANSWER = {
+  KIND: 0b111, ACCEPTED: 0, REFUSED: 1, CHECK_SIGNATURE: 2,
+  STALE: 1 << 3, HAS_STATUS: 1 << 4, REFRESH_DUE: 1 << 5, SLOT_SHIFT: 8,
+} as const;
+
+/** One instance of the module's verifier, and what this side knows of it. */
+export class Engine {
+  readonly core: Core;
+  /** Views of the module's memory, made anew whenever it grows. */
+  #text = new Uint8Array(0);
+  #facts = new Float64Array(0);
+  readonly #textAt: number;
+  readonly #textLength: number;
+  readonly #factsAt: number;
+  readonly #demands = new Map<string, number>();
+  readonly #keys: (HostKey | Promise<HostKey>)[] = [];
+  readonly #memory = shared_memory() as WebAssembly.Memory;
+
+  constructor(config: string, cacheApi: boolean, options: HostOptions) {
+    this.core = new Core(config, cacheApi, options.fetch, options.firstUse);
+    this.#textAt = this.core.text();
+    this.#textLength = this.core.text_length();
+    this.#factsAt = this.core.facts();
+  }
+
+  /** Write a text into the module's buffer; its length in bytes, or -1 when it is too long. */
+  write(text: string): number {
+    if (this.#text.byteLength === 0) this.#view();
+    const { read, written } = encoder.encodeInto(text, this.#text);
+    return read === text.length ? written : -1;
+  }
+
+  /** The numbers that go with the last answer; see `Facts` in core.rs. */
+  get facts(): Float64Array {
+    if (this.#facts.byteLength === 0) this.#view();
+    return this.#facts;
+  }
+
+  bytes(at: number, length: number): Uint8Array<ArrayBuffer> {
+    return new Uint8Array(this.#memory.buffer, at, length);
+  }
+
+  #view(): void {
+    this.#text = new Uint8Array(this.#memory.buffer, this.#textAt, this.#textLength);
+    this.#facts = new Float64Array(this.#memory.buffer, this.#factsAt, 7);
+  }
+
+  /** The number of a demand, which crosses once. */
+  demand({ allOf, anyOf, issuers, audience, staleIfError }: Demand): number {
+    const simple = issuers === undefined && audience === undefined && staleIfError === undefined;
+    // Scope tokens hold no spaces, so that counts and spaces tell lists apart.
+    const key = simple && (allOf === undefined || Array.isArray(allOf))
+      && (anyOf === undefined || Array.isArray(anyOf))
+      ? `${allOf ? `${allOf.length} ${allOf.join(' ')}` : ''}|${anyOf ? `${anyOf.length} ${anyOf.join(' ')}` : ''}`
+      : JSON.stringify([allOf, anyOf, issuers, audience, staleIfError]);
+    let number = this.#demands.get(key);
+    if (number === undefined) {
+      const text = JSON.stringify(snakeCased({
+        allOf, anyOf, issuers, staleIfError, audience: typeof audience === 'string' ? [audience] : audience,
+      }));
+      number = this.core.demand(text);
+      if (number === undefined) {
+        this.#demands.clear();
+        number = this.core.demand(text) ?? 0;
+      }
+      this.#demands.set(key, number);
+    }
+    return number;
+  }
+
+  /** A key of the host's crypto, imported once. */
+  key(number: number): HostKey | Promise<HostKey> {
+    return this.#keys[number] ??= this.#import(number);
+  }
+
+  async #import(number: number): Promise<HostKey> {
+    try {
+      const [jwk, algorithm] = this.core.host_key(number) as [JsonWebKey, RsaHashedImportParams];
+      const key = await crypto.subtle.importKey('jwk', jwk, algorithm, false, ['verify']);
+      return this.#keys[number] = { key, algorithm };
+    } catch (error) {
+      delete this.#keys[number];
+      throw error;
+    }
+  }
+}
+
+export interface HostKey { key: CryptoKey; algorithm: RsaHashedImportParams }

@@ -1,0 +1,136 @@
+// What a program tells a verifier.
+
+/** A duration with a unit, such as `"10s"`, `"2500ms"` or `"1h"`. */
+export type Duration = string;
+
+/** What a resource server expects of one issuer's tokens. Unknown options are refused. */
+export interface IssuerOptions {
+  /**
+   * What kind of token is expected: JWT access tokens of RFC 9068, the default, or other issuers'
+   * JWTs. Profile `"jwt"` needs `typ` and `status.mode` to be named.
+   */
+  profile?: 'rfc9068' | 'jwt';
+  /** Issuer identifier; `iss` must equal it exactly. */
+  issuer: string;
+  /** This resource server's identifiers; `aud` must contain one of them. */
+  audience: string | string[];
+  /** Profile `"jwt"`: the claim that names the audience. Default `"aud"`. */
+  audienceClaim?: string;
+  /** Allowed `alg` values. Default: `["EdDSA", "ES256", "RS256"]`. An empty list allows nothing. */
+  algorithms?: string[];
+  /** Media type expected in `typ`. Default `"at+jwt"` (RFC 9068); `null` accepts any. */
+  typ?: string | null;
+  /** Profile `"jwt"`: claims that must be present besides `iss`, `exp` and the audience. */
+  requiredClaims?: string[];
+  /** Claims that must be a string equal to one of these, such as `{ token_use: 'access' }`. */
+  expectedClaims?: Record<string, string | string[]>;
+  /** Profile `"jwt"`: the claim that holds the scope, a string or an array. Default `"scope"`. */
+  scopeClaim?: string;
+  /** Clock skew absorbed on `exp`, `nbf` and `iat`. Default `"10s"`, at most `"5m"`. */
+  leeway?: Duration;
+  /** The longest `exp - iat` accepted. Default `"24h"`. */
+  maxLifetime?: Duration;
+  /** The longest token read, in bytes. Default 16384. */
+  maxTokenBytes?: number;
+  /** The issuer's JWK Set: a URL or the set itself. Default: found through the issuer's metadata. */
+  jwks?: string | { keys: object[] };
+  /** How DPoP proofs are judged. */
+  dpop?: {
+    /** Algorithms allowed for proofs. Default: `["EdDSA", "ES256", "RS256"]`. */
+    algorithms?: string[];
+    /** The oldest proof accepted where no nonce says how old it is. Default `"300s"`. */
+    maxAge?: Duration;
+  };
+  /** Status checking. Default: every token must carry a status, and it is looked up. */
+  status?: {
+    mode?: 'required' | 'when_present' | 'ignore';
+    /** What the URIs of lists begin with. Default: the issuer identifier and `/`. */
+    uriPrefixes?: string[];
+    /** Largest list, inflated, in bytes. Default 1048576. */
+    maxListBytes?: number;
+    /** Largest response, in bytes. Default 1048576. */
+    maxResponseBytes?: number;
+  };
+  /** The terms of the revocation deadline. Refused when they don't add up. */
+  freshness?: {
+    /** `"none"` follows lists of issuers that promise no deadline. Default `"10s"`. */
+    deadline?: Duration | 'none';
+    publishDelay?: Duration;
+    sharedMaxAge?: Duration;
+    /** `"ttl"` goes by what each list says of itself. Default `"5s"`. */
+    refreshInterval?: Duration | 'ttl';
+    fetchTimeout?: Duration;
+    staleIfError?: Duration;
+  };
+}
+
+/** What a verifier does, whoever's tokens it verifies. */
+export interface HostOptions {
+  /** Share fetched documents between isolates. Default: `"cache-api"` in workerd, else `"none"`. */
+  cache?: 'cache-api' | 'none';
+  /** Used instead of the global `fetch`. */
+  fetch?: (url: string, init: RequestInit) => Promise<Response>;
+  /**
+   * What happens to a due refresh when `verify` is called without `waitUntil`: `"await"` it before
+   * the verdict, or `"detach"` it. Default: awaited in serverless functions and in Workers, where
+   * nothing outlives the response, and detached elsewhere.
+   */
+  background?: 'await' | 'detach';
+  /**
+   * Scheme and authority of this API as its clients see them, such as `"https://api.example"`.
+   * DPoP proofs name the URL they were made for; a `Host` header does not decide what it is. Without
+   * this option tokens that are bound to a key are refused.
+   */
+  externalUrl?: string;
+  /**
+   * Ask for server nonces in DPoP proofs. Secrets of at least 32 characters, drawn at random and
+   * shared by all isolates: the first signs; a second is accepted while secrets are exchanged.
+   */
+  dpopNonceSecrets?: [string] | [string, string];
+  /**
+   * Whether a DPoP proof is used for the first time; remember `id` until `until`, in milliseconds
+   * since the epoch. Default: this isolate's own memory, which other isolates do not know of.
+   */
+  firstUse?: (id: string, until: number) => Promise<boolean>;
+  /**
+   * What remembered tokens may take, in bytes. A token that was verified is not parsed and its
+   * signature not checked again while its key stays trusted; everything else is. Default 4194304; 0
+   * remembers none.
+   */
+  verifiedBytes?: number;
+}
+
+/** A verifier of one issuer's tokens, or of several's, each with its own keys and expectations. */
+export type VerifierOptions = HostOptions & (IssuerOptions | { issuers: IssuerOptions[] });
+
+/** What one call asks of the token. */
+export interface Demand {
+  /** Every one of these scope tokens. */
+  allOf?: string[];
+  /** At least one of these scope tokens. */
+  anyOf?: string[];
+  /** Only tokens of these issuers, of those that the verifier trusts. */
+  issuers?: string[];
+  /** Instead of the verifier's audience. */
+  audience?: string | string[];
+  /** How long past the deadline a held copy may serve while its source is unreachable. */
+  staleIfError?: Duration;
+  /** Seconds since the epoch, to replay a decision. Default: the clock. */
+  now?: number;
+  /**
+   * SHA-256 of the certificate that the client proved to hold, in hexadecimal, as the platform
+   * reports it: `request.cf.tlsClientAuth.certFingerprintSHA256` in a Worker. Never from a header.
+   */
+  certificateSha256?: string;
+  /** Given the promise of a due refresh, such as `ctx.waitUntil` of a Worker. */
+  waitUntil?: (work: Promise<unknown>) => void;
+}
+
+/** Option names as the policy writes them; names of claims stay as they are. */
+export function snakeCased(value: unknown): unknown {
+  if (value === null || typeof value !== 'object' || Array.isArray(value)) return value;
+  return Object.fromEntries(Object.entries(value).map(([name, inner]) => [
+    name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`),
+    name === 'expectedClaims' ? inner : snakeCased(inner),
+  ]));
+}
