@@ -55,7 +55,7 @@ struct RequestText {
 
 /// A verifier of what is trusted.
 pub(crate) fn read_trust(text: &str) -> Result<Verifier, JsError> {
-    let trust: Trust = serde_json::from_str(text)?;
+    let trust: Trust = serde_json::from_slice(text.as_bytes())?;
     let mut issuers = Vec::new();
     for issuer in trust.issuers {
         let policy = Policy::try_from(issuer.policy)?;
@@ -88,7 +88,7 @@ fn nonce_secrets(secrets: Vec<String>) -> Result<NonceSecrets, JsError> {
 }
 
 pub(crate) fn read_demand(text: &str) -> Result<Demand, JsError> {
-    let config: DemandConfig = serde_json::from_str(text)?;
+    let config: DemandConfig = serde_json::from_slice(text.as_bytes())?;
     Ok(Demand {
         all_of: Scope::try_from(config.all_of)?,
         any_of: Scope::try_from(config.any_of)?,
@@ -99,7 +99,7 @@ pub(crate) fn read_demand(text: &str) -> Result<Demand, JsError> {
 }
 
 pub(crate) fn read_request(text: &str) -> Result<Request, JsError> {
-    let request: RequestText = serde_json::from_str(text)?;
+    let request: RequestText = serde_json::from_slice(text.as_bytes())?;
     let method = request.method;
     Ok(Request {
         authorization: request.authorization,

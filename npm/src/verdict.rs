@@ -26,7 +26,8 @@ pub(crate) fn json(verdict: &Verdict) -> String {
     });
     let refusal = verdict.error().map(|error| {
         let refusal = Refusal::of(error, &verdict.challenge);
-        let headers: Value = refusal.headers().into_iter().collect();
+        let headers: Vec<[String; 2]> =
+            refusal.headers().into_iter().map(|(name, value)| [name.to_owned(), value]).collect();
         json!({ "status": refusal.status, "headers": headers, "body": refusal.body })
     });
     json!({

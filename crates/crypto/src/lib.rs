@@ -25,6 +25,7 @@ mod limbs;
 pub mod prepared;
 
 use edgepass_jose::PublicKey;
+use p256::elliptic_curve::point::AffineCoordinates;
 
 /// Whether a key may be used at all: canonical and of large order, on its curve.
 ///
@@ -32,8 +33,12 @@ use edgepass_jose::PublicKey;
 pub fn is_sound(key: &PublicKey) -> bool {
     match key {
         PublicKey::Ed25519 { x } => ed25519::is_sound(x),
-        PublicKey::P256 { x, y } => p256::PublicKey::from_sec1_bytes(&sec1(x, y)).is_ok(),
-        PublicKey::P384 { x, y } => p384::PublicKey::from_sec1_bytes(&sec1(x, y)).is_ok(),
+        PublicKey::P256 { x, y } => {
+            p256::AffinePoint::from_coordinates(&(*x).into(), &(*y).into()).is_some().into()
+        }
+        PublicKey::P384 { x, y } => {
+            p384::AffinePoint::from_coordinates(&(*x).into(), &(*y).into()).is_some().into()
+        }
         PublicKey::Rsa { .. } => true,
         _ => false,
     }

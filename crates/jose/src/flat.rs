@@ -183,9 +183,12 @@ impl<'o> ValueRef<'o> {
             Some(Kind::String(range)) => Value::String(self.object.slice(range).to_owned()),
             Some(Kind::Array) => self.inside().map(Self::to_value).collect(),
             Some(Kind::Object) => {
-                let name = |value: Self| value.node().map(|node| self.object.slice(&node.name));
-                let member = |value: Self| Some((name(value)?.to_owned(), value.to_value()));
-                Value::Object(self.inside().filter_map(member).collect())
+                let mut members = JsonObject::new();
+                for value in self.inside() {
+                    let name = value.node().map_or("", |node| self.object.slice(&node.name));
+                    members.insert(name.to_owned(), value.to_value());
+                }
+                Value::Object(members)
             }
         }
     }

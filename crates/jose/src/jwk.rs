@@ -130,13 +130,13 @@ fn check_purpose(members: &JsonObject) -> Result<(), JwkError> {
         None => Ok(()),
         Some(Value::Array(ops)) => {
             // RFC 7517 §4.3: strings, none twice.
-            let names: Option<Vec<&str>> = ops.iter().map(Value::as_str).collect();
-            let names = names.ok_or(JwkError::MemberInvalid)?;
-            let unique: BTreeSet<&str> = names.iter().copied().collect();
-            if unique.len() < names.len() {
-                return Err(JwkError::MemberInvalid);
+            let mut names = BTreeSet::new();
+            for name in ops {
+                if !names.insert(name.as_str().ok_or(JwkError::MemberInvalid)?) {
+                    return Err(JwkError::MemberInvalid);
+                }
             }
-            if unique.contains("verify") { Ok(()) } else { Err(JwkError::NotForVerifying) }
+            if names.contains("verify") { Ok(()) } else { Err(JwkError::NotForVerifying) }
         }
         Some(_) => Err(JwkError::MemberInvalid),
     }

@@ -1,5 +1,6 @@
 //! Scope: a set of case-sensitive scope tokens.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// A set of scope tokens (RFC 6749 §3.3), as a `scope` value: sorted, one space between tokens.
@@ -20,16 +21,19 @@ impl Scope {
     ///
     /// Source: [RFC 6749 §3.3](https://www.rfc-editor.org/rfc/rfc6749#section-3.3).
     pub fn parse(text: &str) -> Result<Self, NotAScope> {
-        Self::of(text.split(' ').collect())
+        Self::of(text.split(' '))
     }
 
-    fn of(mut tokens: Vec<&str>) -> Result<Self, NotAScope> {
-        if !tokens.iter().all(|token| is_scope_token(token)) {
-            return Err(NotAScope);
+    fn of<'t>(tokens: impl Iterator<Item = &'t str>) -> Result<Self, NotAScope> {
+        // One by one: collecting would bring a sort into every module.
+        let mut sorted = BTreeSet::new();
+        for token in tokens {
+            if !is_scope_token(token) {
+                return Err(NotAScope);
+            }
+            sorted.insert(token);
         }
-        tokens.sort_unstable();
-        tokens.dedup();
-        Ok(Self(tokens.join(" ")))
+        Ok(Self(Vec::from_iter(sorted).join(" ")))
     }
 
     /// Whether the set is empty.
@@ -63,7 +67,7 @@ impl TryFrom<Vec<String>> for Scope {
     type Error = NotAScope;
 
     fn try_from(tokens: Vec<String>) -> Result<Self, NotAScope> {
-        Self::of(tokens.iter().map(String::as_str).collect())
+        Self::of(tokens.iter().map(String::as_str))
     }
 }
 

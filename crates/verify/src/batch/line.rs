@@ -179,7 +179,7 @@ const MAX_NOW: f64 = 253_402_300_799.0;
 
 impl Line {
     pub(super) fn parse(text: &str) -> Result<Self, Unusable> {
-        let line: LineText = serde_json::from_str(text)
+        let line: LineText = serde_json::from_slice(text.as_bytes())
             .map_err(|error| Unusable { id: id_of(text), message: not_a_line(&error) })?;
         let unusable =
             |message: &str| Unusable { id: line.id.clone(), message: message.to_owned() };
@@ -388,5 +388,5 @@ fn id_of(text: &str) -> Value {
     struct Id {
         id: Value,
     }
-    serde_json::from_str::<Id>(text).map(|line| line.id).unwrap_or_default()
+    serde_json::from_slice::<Id>(text.as_bytes()).map(|line| line.id).unwrap_or_default()
 }
