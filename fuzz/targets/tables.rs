@@ -54,12 +54,12 @@ static P256: LazyLock<Vec<P256Key>> = LazyLock::new(|| {
 fn tables(key: &PublicKey) -> Tables {
     let keys = PreparedKeys::default();
     for _ in 0..EARNED_AFTER {
-        keys.tables(key, 0);
+        keys.accepted(key, 0);
     }
     while keys.has_work(0) {
         keys.work(0);
     }
-    keys.tables(key, 0).unwrap()
+    keys.tables(key).unwrap()
 }
 
 fn reduced(octets: &[u8; 32]) -> p256::Scalar {

@@ -8,7 +8,7 @@ const encoder = new TextEncoder();
 /** What a call of the module answers: a kind, flags, and a number above them; see `answer` in core.rs. */
 export const ANSWER = {
   KIND: 0b111, ACCEPTED: 0, REFUSED: 1, CHECK_SIGNATURE: 2,
-  STALE: 1 << 3, HAS_STATUS: 1 << 4, REFRESH_DUE: 1 << 5, SLOT_SHIFT: 8,
+  STALE: 1 << 3, HAS_STATUS: 1 << 4, REFRESH_DUE: 1 << 5, STATUS_STALE: 1 << 6, SLOT_SHIFT: 8,
 } as const;
 
 /** One instance of the module's verifier, and what this side knows of it. */
@@ -55,10 +55,9 @@ export class Engine {
 
   /** The number of a demand, which crosses once. */
   demand({ allOf, anyOf, issuers, audience, staleIfError }: Demand): number {
-    const simple = issuers === undefined && audience === undefined && staleIfError === undefined;
-    // Scope tokens hold no spaces, so that counts and spaces tell lists apart.
-    const key = simple && (allOf === undefined || Array.isArray(allOf))
-      && (anyOf === undefined || Array.isArray(anyOf))
+    const simple = issuers === undefined && audience === undefined && staleIfError === undefined
+      && areScopes(allOf) && areScopes(anyOf);
+    const key = simple
       ? `${allOf ? `${allOf.length} ${allOf.join(' ')}` : ''}|${anyOf ? `${anyOf.length} ${anyOf.join(' ')}` : ''}`
       : JSON.stringify([allOf, anyOf, issuers, audience, staleIfError]);
     let number = this.#demands.get(key);
@@ -94,3 +93,9 @@ export class Engine {
 }
 
 export interface HostKey { key: CryptoKey; algorithm: RsaHashedImportParams }
+
+/** Whether these are texts without what separates them in a demand's key. */
+function areScopes(scopes: unknown): boolean {
+  return scopes === undefined || (Array.isArray(scopes)
+    && scopes.every((scope) => typeof scope === 'string' && !/[ |]/.test(scope)));
+}

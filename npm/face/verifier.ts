@@ -85,10 +85,11 @@ export class Verifier {
    * refused; rejects only when the call itself is wrong.
    */
   verify(input: string | Request, demand: Demand = NOTHING_MORE): Promise<Verdict> {
+    const engine = this.#engine;
     try {
-      return this.#begin(input, demand);
+      return this.#begin(engine, input, demand);
     } catch (error) {
-      return this.#failed(error);
+      return this.#failed(engine, error);
     }
   }
 
@@ -98,8 +99,7 @@ export class Verifier {
     return { remembered, faults, tableBytes };
   }
 
-  #begin(input: string | Request, demand: Demand): Promise<Verdict> {
-    const engine = this.#engine;
+  #begin(engine: Engine, input: string | Request, demand: Demand): Promise<Verdict> {
     const { now, certificateSha256 } = demand;
     if (now !== undefined && !(now >= 0 && now <= 253_402_300_799)) {
       throw new RangeError('now must be seconds since the epoch');
@@ -113,7 +113,7 @@ export class Verifier {
       // Only a request for which nothing but its Authorization field can matter is simple.
       const authorization = input.headers.get('authorization');
       simple &&= authorization !== null && this.#externalUrl === undefined
-        && !input.headers.has('dpop') && !input.url.includes('access_token');
+        && !input.headers.has('dpop') && !mayHoldToken(input.url);
       text = authorization ?? '';
       isField = true;
     } else {
@@ -125,7 +125,7 @@ export class Verifier {
       const request = isField
         ? this.#requestText(input as Request, certificateSha256)
         : JSON.stringify({ authorization: `Bearer ${text}`, method: '', certificate: certificateSha256 });
-      return this.#later(engine.core.verify_request(request, number, replayed(now)), demand);
+      return this.#later(engine, engine.core.verify_request(request, number, replayed(now)), demand);
     }
     const answer = engine.core.begin(length, isField, number, now === undefined ? Date.now() : now * 1000);
     return this.#told(engine, answer, text, demand);
@@ -135,13 +135,13 @@ export class Verifier {
     const kind = answer & ANSWER.KIND;
     if (kind === ANSWER.CHECK_SIGNATURE) return this.#checkSignature(engine, answer, text, demand);
     if (kind !== ANSWER.ACCEPTED && kind !== ANSWER.REFUSED) {
-      return this.#later(engine.core.resume(answer >>> ANSWER.SLOT_SHIFT, replayed(demand.now)), demand);
+      return this.#later(engine, engine.core.resume(answer >>> ANSWER.SLOT_SHIFT, replayed(demand.now)), demand);
     }
     const verdict = kind === ANSWER.REFUSED ? Verdict.parse(engine.core.verdict()!) : new Verdict({
       accepted: true, code: null, step: null, message: null, refusal: null, claims: text,
       stale: (answer & ANSWER.STALE) !== 0,
       status: answer & ANSWER.HAS_STATUS ? {
-        value: engine.facts[0], confirmedAt: engine.facts[1], stale: (answer & ANSWER.STALE) !== 0,
+        value: engine.facts[0], confirmedAt: engine.facts[1], stale: (answer & ANSWER.STATUS_STALE) !== 0,
       } : null,
     });
     this.#work(engine, demand);
@@ -171,19 +171,21 @@ export class Verifier {
       const next = engine.core.signature_checked(slot, valid, now === undefined ? Date.now() : now * 1000);
       return await this.#told(engine, next, text, demand);
     } catch (error) {
-      return this.#failed(error);
+      return this.#failed(engine, error);
     }
   }
 
-  async #later(answer: Promise<[string, Promise<void> | undefined]>, demand: Demand): Promise<Verdict> {
+  async #later(
+    engine: Engine, answer: Promise<[string, Promise<void> | undefined]>, demand: Demand,
+  ): Promise<Verdict> {
     try {
       const [json, refresh] = await answer;
       if (refresh && demand.waitUntil) demand.waitUntil(refresh);
       else if (refresh && this.#background === 'await') await refresh;
-      this.#work(this.#engine, demand);
+      this.#work(engine, demand);
       return Verdict.parse(json);
     } catch (error) {
-      return this.#failed(error);
+      return this.#failed(engine, error);
     }
   }
 
@@ -195,9 +197,9 @@ export class Verifier {
     if (work && waitUntil) waitUntil(work);
   }
 
-  #failed(error: unknown): Promise<never> {
-    // A trap leaves the module's object locked for ever; another one takes its place.
-    if (error instanceof WebAssembly.RuntimeError) this.#engine = this.#make();
+  #failed(engine: Engine, error: unknown): Promise<never> {
+    // A trap leaves the module's object locked for ever; another one takes its place, once.
+    if (error instanceof WebAssembly.RuntimeError && engine === this.#engine) this.#engine = this.#make();
     return Promise.reject(error);
   }
 
@@ -211,6 +213,12 @@ export class Verifier {
       query: new URL(url).search.slice(1), method, url: seen, certificate,
     });
   }
+}
+
+/** Whether a query may hold a token, which is refused: also by an escaped name. */
+function mayHoldToken(url: string): boolean {
+  const start = url.indexOf('?');
+  return start >= 0 && /%|access_token/.test(url.slice(start));
 }
 
 /** The time that a decision is replayed at, in milliseconds. */

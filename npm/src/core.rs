@@ -62,6 +62,7 @@ mod answer {
     pub(super) const STALE: u32 = 1 << 3;
     pub(super) const HAS_STATUS: u32 = 1 << 4;
     pub(super) const REFRESH_DUE: u32 = 1 << 5;
+    pub(super) const STATUS_STALE: u32 = 1 << 6;
     pub(super) const SLOT_SHIFT: u32 = 8;
 }
 
@@ -126,9 +127,15 @@ impl Core {
 
     /// Judge the token in the buffer, or the `Authorization` field in it, as far as that needs nobody
     /// else. `now` is in milliseconds since the epoch.
-    pub fn begin(&self, length: usize, is_field: bool, demand: usize, now: f64) -> u32 {
+    pub fn begin(
+        &self,
+        length: usize,
+        is_field: bool,
+        demand: usize,
+        now: f64,
+    ) -> Result<u32, JsError> {
         let state = &self.0;
-        let demand = state.demands.borrow().get(demand).cloned().unwrap_or_default();
+        let demand = state.demand(demand)?;
         let text = state.text.borrow();
         // The face encodes UTF-8; anything else is no token.
         let text = text.get(..length).and_then(|text| std::str::from_utf8(text).ok());
@@ -140,15 +147,14 @@ impl Core {
         } else {
             state.verifier.begin(text, demand)
         };
-        state.go_on(check, millis(now))
+        Ok(state.go_on(check, millis(now)))
     }
 
     /// The face's word on a signature.
-    pub fn signature_checked(&self, slot: usize, valid: bool, now: f64) -> u32 {
-        let taken = self.0.waiting.borrow_mut().get_mut(slot).and_then(Option::take);
-        let Some((mut check, _)) = taken else { return answer::REFUSED };
+    pub fn signature_checked(&self, slot: usize, valid: bool, now: f64) -> Result<u32, JsError> {
+        let (mut check, _) = self.0.take(slot)?;
         check.signature_checked(valid);
-        self.0.go_on(check, millis(now))
+        Ok(self.0.go_on(check, millis(now)))
     }
 
     /// The key with this number as `[JWK, algorithm]`, as the host's crypto takes them.
@@ -176,13 +182,10 @@ impl Core {
 
     /// Go on with what waits. Resolves to `[verdict in JSON, refreshes or undefined]`. With `replayed`
     /// time runs on from there.
-    pub fn resume(&self, slot: usize, replayed: Option<f64>) -> Promise {
-        let taken = self.0.waiting.borrow_mut().get_mut(slot).and_then(Option::take);
+    pub fn resume(&self, slot: usize, replayed: Option<f64>) -> Result<Promise, JsError> {
+        let (check, progress) = self.0.take(slot)?;
         let (verifier, clock) = (self.0.verifier.clone(), clock(replayed));
-        future_to_promise(async move {
-            let (check, progress) = taken.ok_or(JsError::new("nothing waits under this number"))?;
-            Ok(told(verifier.go_on(check, progress, clock).await))
-        })
+        Ok(future_to_promise(async move { Ok(told(verifier.go_on(check, progress, clock).await)) }))
     }
 
     /// Judge a request in JSON, as [`Core::resume`] does.
@@ -193,7 +196,7 @@ impl Core {
         replayed: Option<f64>,
     ) -> Result<Promise, JsError> {
         let request = config::read_request(request)?;
-        let demand = self.0.demands.borrow().get(demand).cloned().unwrap_or_default();
+        let demand = self.0.demand(demand)?;
         let (verifier, clock) = (self.0.verifier.clone(), clock(replayed));
         Ok(future_to_promise(async move {
             let check = verifier.begin_request(request, demand);
@@ -213,6 +216,18 @@ impl Core {
 const SCHEME_BYTES: usize = 64;
 
 impl State {
+    /// A demand that is not known is no demand that anything meets.
+    fn demand(&self, number: usize) -> Result<Arc<Demand>, JsError> {
+        let demands = self.demands.borrow();
+        demands.get(number).cloned().ok_or(JsError::new("there is no demand of this number"))
+    }
+
+    fn take(&self, slot: usize) -> Result<(Check, Progress), JsError> {
+        let mut waiting = self.waiting.borrow_mut();
+        let taken = waiting.get_mut(slot).and_then(Option::take);
+        taken.ok_or(JsError::new("nothing waits under this number"))
+    }
+
     fn go_on(&self, mut check: Check, now: UnixMillis) -> u32 {
         match self.verifier.advance(&mut check, now) {
             Progress::Decided(verdict) => self.decided(verdict),
@@ -241,6 +256,9 @@ impl State {
         }
         if let Some(report) = verdict.status {
             answer |= answer::HAS_STATUS;
+            if report.stale {
+                answer |= answer::STATUS_STALE;
+            }
             self.facts.set(Facts {
                 status: verdict::number(report.status).into(),
                 confirmed_at: report.confirmed_at.0 as f64,

@@ -3,7 +3,7 @@
 use edgepass_status_list::StatusType;
 use edgepass_verify::Verdict;
 use edgepass_web::Refusal;
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// The number that a status is.
 pub(crate) fn number(status: StatusType) -> u8 {

@@ -91,6 +91,22 @@ test('node: options are checked, responses are RFC 6750 and RFC 9457', async () 
   assert.equal(decodeUnverified('abc'), null);
 });
 
+test('node: a token in the query is refused, under an escaped name as well', async () => {
+  const resolve = createRequire(join(installed, 'anything.js')).resolve;
+  const { Verifier } = await import(pathToFileURL(resolve('edgepass')));
+  const verifier = Verifier.create({
+    issuer: 'https://issuer.example', audience: 'https://api.example', jwks: { keys: [] },
+  });
+  const headers = { authorization: 'Bearer nonsense' };
+  for (const [query, code] of [
+    ['', 'token_malformed'], ['?a=access', 'token_malformed'], ['?access_token=x', 'request_invalid'],
+    ['?%61ccess_token=x', 'request_invalid'], ['?a=1&access%5Ftoken=x', 'request_invalid'],
+  ]) {
+    const verdict = await verifier.verify(new Request(`https://api.example/${query}`, { headers }));
+    assert.equal(verdict.code, code, query);
+  }
+});
+
 test('node: a due refresh is detached in a server, awaited in a function, handed to waitUntil', async (t) => {
   const resolve = createRequire(join(installed, 'anything.js')).resolve;
   const { Verifier } = await import(pathToFileURL(resolve('edgepass')));

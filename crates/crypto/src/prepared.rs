@@ -1,7 +1,7 @@
 //! Keys that have earned tables.
 //!
 //! A key starts on the reference path: the host's crypto, or the crate `ed25519-dalek`. Once it has
-//! checked [`EARNED_AFTER`] signatures its multiples are laid out, a slice at a time, by whoever has
+//! accepted [`EARNED_AFTER`] signatures its multiples are laid out, a slice at a time, by whoever has
 //! time for it behind a response. From then on its signatures are checked by tables.
 //!
 //! Trust in the tables rests on tests. As detection of faults, at most one refusal per key and second
@@ -14,7 +14,7 @@ use edgepass_jose::PublicKey;
 
 use crate::{ed25519, es256};
 
-/// Signatures of a key before tables are laid out for it.
+/// Signatures that a key has accepted before tables are laid out for it; what is refused earns nothing.
 ///
 /// Laying out costs as much as the tables save over 55 to 100 signatures in hot code and over 400 to
 /// 800 in an isolate where everything is cold (docs/benchmarks.md). An isolate that has seen 64
@@ -27,7 +27,8 @@ pub const RECHECK_EVERY: u64 = 1024;
 /// What tables may take in all, in bytes: 12 keys of P-256 or 7 of Ed25519, and a generator.
 pub const MAX_TABLE_BYTES: usize = 4 << 20;
 
-/// Keys that are counted. Past this many the one that was idle longest is forgotten.
+/// Keys that are counted. Past this many the one that was idle longest is forgotten, but for those that
+/// are not trusted with tables any more.
 const MAX_KEYS: usize = 64;
 
 /// Tables of a key that was not used for so long make room for those of another.
@@ -120,29 +121,35 @@ impl Tables {
 }
 
 impl PreparedKeys {
-    /// The tables of a key that is about to check a signature, if it has some. Counts the use.
-    pub fn tables(&self, key: &PublicKey, now: u64) -> Option<Tables> {
-        if !matches!(key, PublicKey::Ed25519 { .. } | PublicKey::P256 { .. }) {
-            return None;
-        }
-        let mut state = self.state();
-        let Some(entry) = state.entry(key) else {
-            state.remember(key, now);
-            return None;
-        };
-        entry.uses = entry.uses.saturating_add(1);
-        entry.used_at = now;
-        match &entry.progress {
+    /// The tables of a key, if it has some.
+    pub fn tables(&self, key: &PublicKey) -> Option<Tables> {
+        match &self.state().entry(key)?.progress {
             Progress::LaidOut(tables) => Some(tables.clone()),
             Progress::Reference | Progress::Distrusted => None,
         }
     }
 
+    /// A key has accepted a signature. True when the reference path shall see it, too, behind the
+    /// response.
+    pub fn accepted(&self, key: &PublicKey, now: u64) -> bool {
+        if !matches!(key, PublicKey::Ed25519 { .. } | PublicKey::P256 { .. }) {
+            return false;
+        }
+        let mut state = self.state();
+        let Some(entry) = state.entry(key) else {
+            state.remember(key, now);
+            return false;
+        };
+        entry.uses = entry.uses.saturating_add(1);
+        entry.used_at = now;
+        matches!(entry.progress, Progress::LaidOut(_)) && entry.uses.is_multiple_of(RECHECK_EVERY)
+    }
+
     /// Whether a refusal by tables is to be put to the reference path.
     pub fn confirms_refusal(&self, key: &PublicKey, now: u64) -> bool {
         self.state().entry(key).is_some_and(|entry| {
-            // A clock that ran backwards is no reason to ask more often.
-            let due = entry.confirmed_at.is_none_or(|at| now >= at.saturating_add(CONFIRM_MILLIS));
+            // Either way round: a replayed time must not silence the check.
+            let due = entry.confirmed_at.is_none_or(|at| now.abs_diff(at) >= CONFIRM_MILLIS);
             if due {
                 entry.confirmed_at = Some(now);
             }
@@ -150,18 +157,28 @@ impl PreparedKeys {
         })
     }
 
-    /// Whether an acceptance by tables is to be put to the reference path, behind the response.
-    pub fn rechecks_acceptance(&self, key: &PublicKey) -> bool {
-        self.state().entry(key).is_some_and(|entry| entry.uses.is_multiple_of(RECHECK_EVERY))
-    }
-
-    /// The reference path disagrees with the tables of this key.
+    /// The reference path disagrees with the tables of this key: it gets none any more. Its curve's
+    /// generator, which may be what is wrong, is laid out anew for the others.
     pub fn disagree(&self, key: &PublicKey) {
         let mut state = self.state();
-        if let Some(entry) = state.entry(key) {
-            entry.progress = Progress::Distrusted;
-        }
         state.faults = state.faults.saturating_add(1);
+        if state.entry(key).is_none() {
+            state.remember(key, 0);
+        }
+        for entry in &mut state.keys {
+            if entry.key == *key {
+                entry.progress = Progress::Distrusted;
+            } else if std::mem::discriminant(&entry.key) == std::mem::discriminant(key)
+                && matches!(entry.progress, Progress::LaidOut(_))
+            {
+                entry.progress = Progress::Reference;
+            }
+        }
+        match key {
+            PublicKey::Ed25519 { .. } => state.ed25519_generator = None,
+            _ => state.p256_generator = None,
+        }
+        state.building = None;
     }
 
     /// How often the reference path disagreed.
@@ -205,10 +222,11 @@ impl State {
 
     fn remember(&mut self, key: &PublicKey, now: u64) {
         if self.keys.len() >= MAX_KEYS {
-            let idlest = self.keys.iter().enumerate().min_by_key(|(_, entry)| entry.used_at);
-            if let Some((at, _)) = idlest {
-                self.keys.swap_remove(at);
-            }
+            let forgettable =
+                |(_, entry): &(usize, &Entry)| !matches!(entry.progress, Progress::Distrusted);
+            let keys = self.keys.iter().enumerate().filter(forgettable);
+            let Some((at, _)) = keys.min_by_key(|(_, entry)| entry.used_at) else { return };
+            self.keys.swap_remove(at);
         }
         self.keys.push(Entry {
             key: key.clone(),
@@ -219,21 +237,38 @@ impl State {
         });
     }
 
-    /// The key that has earned tables and can have them.
+    /// A key that has earned tables and can have them.
     fn next(&self, now: u64) -> Option<&PublicKey> {
-        let earned = self.keys.iter().find(|entry| {
+        let idle: usize =
+            self.idle(now).map(|(_, tables)| tables.bytes()).fold(0, usize::saturating_add);
+        let kept = self.bytes().saturating_sub(idle);
+        let earned = self.keys.iter().filter(|entry| {
             entry.uses >= EARNED_AFTER && matches!(entry.progress, Progress::Reference)
-        })?;
-        let room = self.bytes().saturating_add(needed(&earned.key)) <= MAX_TABLE_BYTES;
-        (room || self.idlest(now).is_some()).then_some(&earned.key)
+        });
+        let mut keys = earned.map(|entry| &entry.key);
+        keys.find(|key| kept.saturating_add(self.needed(key)) <= MAX_TABLE_BYTES)
     }
 
-    /// The laid-out key that was idle longest, if that was long.
-    fn idlest(&self, now: u64) -> Option<usize> {
-        let laid_out =
-            |(_, entry): &(usize, &Entry)| matches!(entry.progress, Progress::LaidOut(_));
-        let idle = self.keys.iter().enumerate().filter(laid_out).min_by_key(|(_, e)| e.used_at)?;
-        (now.saturating_sub(idle.1.used_at) >= IDLE_MILLIS).then_some(idle.0)
+    /// Laid-out keys that were not used for long, or in a time to come.
+    fn idle(&self, now: u64) -> impl Iterator<Item = (usize, &Tables)> {
+        let tables = |(at, entry): (usize, &'_ Entry)| match &entry.progress {
+            Progress::LaidOut(_) if now.abs_diff(entry.used_at) >= IDLE_MILLIS => Some(at),
+            _ => None,
+        };
+        let positions: Vec<usize> = self.keys.iter().enumerate().filter_map(tables).collect();
+        positions.into_iter().filter_map(|at| match &self.keys.get(at)?.progress {
+            Progress::LaidOut(tables) => Some((at, tables)),
+            Progress::Reference | Progress::Distrusted => None,
+        })
+    }
+
+    /// What the tables of a key take, its curve's generator included where that is missing.
+    fn needed(&self, key: &PublicKey) -> usize {
+        let (comb, generator) = match key {
+            PublicKey::Ed25519 { .. } => (ed25519::COMB_BYTES, self.ed25519_generator.is_some()),
+            _ => (es256::COMB_BYTES, self.p256_generator.is_some()),
+        };
+        if generator { comb } else { comb.saturating_mul(2) }
     }
 
     fn bytes(&self) -> usize {
@@ -261,8 +296,8 @@ impl State {
 
     fn begin_next(&mut self, now: u64) -> Option<Building> {
         let key = self.next(now)?.clone();
-        if self.bytes().saturating_add(needed(&key)) > MAX_TABLE_BYTES {
-            let idle = self.idlest(now)?;
+        while self.bytes().saturating_add(self.needed(&key)) > MAX_TABLE_BYTES {
+            let (idle, _) = self.idle(now).next()?;
             self.keys.swap_remove(idle);
         }
         let (generator, builder) = match &key {
@@ -313,14 +348,6 @@ impl State {
     }
 }
 
-/// What the tables of a key take, a generator included.
-fn needed(key: &PublicKey) -> usize {
-    match key {
-        PublicKey::Ed25519 { .. } => ed25519::COMB_BYTES.saturating_mul(2),
-        _ => es256::COMB_BYTES.saturating_mul(2),
-    }
-}
-
 impl Builder {
     /// Lay out a slice; true when that was the last.
     fn slice(&mut self) -> bool {
@@ -351,7 +378,7 @@ mod tests {
 
     fn use_until(keys: &PreparedKeys, key: &PublicKey, uses: u64, now: u64) {
         for _ in 0..uses {
-            keys.tables(key, now);
+            keys.accepted(key, now);
         }
     }
 
@@ -364,10 +391,11 @@ mod tests {
         let keys = PreparedKeys::default();
         use_until(&keys, &key(1), EARNED_AFTER - 1, 0);
         assert!(!keys.has_work(0));
-        assert!(keys.tables(&key(1), 0).is_none());
+        assert!(keys.tables(&key(1)).is_none());
+        keys.accepted(&key(1), 0);
         // A generator and a key, 32 positions each, two at a time.
         assert_eq!(work(&keys, 0), 32);
-        assert!(keys.tables(&key(1), 0).is_some());
+        assert!(keys.tables(&key(1)).is_some());
         assert_eq!(keys.bytes(), 2 * ed25519::COMB_BYTES);
         use_until(&keys, &key(2), EARNED_AFTER, 0);
         assert_eq!(work(&keys, 0), 16);
@@ -375,30 +403,42 @@ mod tests {
 
     #[test]
     fn what_tables_take_is_capped_and_idle_ones_make_room() {
+        let generator = (
+            b"\x6b\x17\xd1\xf2\xe1\x2c\x42\x47\xf8\xbc\xe6\xe5\x63\xa4\x40\xf2\
+              \x77\x03\x7d\x81\x2d\xeb\x33\xa0\xf4\xa1\x39\x45\xd8\x98\xc2\x96",
+            b"\x4f\xe3\x42\xe2\xfe\x1a\x7f\x9b\x8e\xe7\xeb\x4a\x7c\x0f\x9e\x16\
+              \x2b\xce\x33\x57\x6b\x31\x5e\xce\xcb\xb6\x40\x68\x37\xbf\x51\xf5",
+        );
         let keys = PreparedKeys::default();
         for number in 1..20 {
             use_until(&keys, &key(number), EARNED_AFTER, number);
             work(&keys, number);
         }
         let most = MAX_TABLE_BYTES / ed25519::COMB_BYTES - 1;
-        let laid_out = |now| (1..20).filter(|n| keys.tables(&key(*n), now).is_some()).count();
-        assert!(keys.bytes() <= MAX_TABLE_BYTES && keys.bytes() > MAX_TABLE_BYTES / 2);
-        assert!(laid_out(20) <= most);
-        assert!(!keys.has_work(20) && !keys.has_work(20 + IDLE_MILLIS - 1));
-        assert!(keys.has_work(20 + IDLE_MILLIS));
-        keys.tables(&key(19), 20 + IDLE_MILLIS);
-        work(&keys, 20 + IDLE_MILLIS);
-        assert!(keys.bytes() <= MAX_TABLE_BYTES);
-        assert!(keys.tables(&key(19), 20 + IDLE_MILLIS).is_some() || laid_out(0) <= most);
+        let laid_out = || (1..20).filter(|n| keys.tables(&key(*n)).is_some()).count();
+        assert_eq!(laid_out(), most);
+        assert!(!keys.has_work(20) && !keys.has_work(IDLE_MILLIS));
+        // A key of the other curve needs the room of several.
+        let other = PublicKey::P256 { x: *generator.0, y: *generator.1 };
+        let later = 20 + IDLE_MILLIS;
+        use_until(&keys, &other, EARNED_AFTER, later);
+        assert!(keys.has_work(later));
+        work(&keys, later);
+        assert!(keys.bytes() <= MAX_TABLE_BYTES, "{}", keys.bytes());
+        assert!(laid_out() + usize::from(keys.tables(&other).is_some()) >= most - 1);
     }
 
     #[test]
     fn keys_that_are_counted_are_capped() {
         let keys = PreparedKeys::default();
+        keys.accepted(&key(2000), 0);
+        keys.disagree(&key(2000));
         for number in 1..=1000 {
-            keys.tables(&key(number), number);
+            keys.accepted(&key(number), number);
         }
         assert_eq!(keys.state().keys.len(), MAX_KEYS);
+        let distrusted = |entry: &Entry| matches!(entry.progress, Progress::Distrusted);
+        assert!(keys.state().entry(&key(2000)).is_some_and(|entry| distrusted(entry)));
     }
 
     #[test]
@@ -407,23 +447,30 @@ mod tests {
         let key = key(1);
         use_until(&keys, &key, EARNED_AFTER, 0);
         work(&keys, 0);
-        for (now, confirms) in
-            [(5000, true), (5000, false), (5999, false), (6000, true), (10, false)]
-        {
+        for (now, confirms) in [
+            (5000, true),
+            (5000, false),
+            (5999, false),
+            (6000, true),
+            (6001, false),
+            (1 << 50, true),
+            (7000, true),
+        ] {
             assert_eq!(keys.confirms_refusal(&key, now), confirms, "{now}");
         }
-        assert!(keys.tables(&key, 0).is_some());
+        assert!(keys.tables(&key).is_some());
         keys.disagree(&key);
-        assert!(keys.tables(&key, 0).is_none());
-        assert_eq!((keys.faults(), keys.has_work(1 << 40)), (1, false));
+        assert!(keys.tables(&key).is_none());
+        use_until(&keys, &key, EARNED_AFTER, 0);
+        assert_eq!((keys.faults(), keys.has_work(1 << 40), keys.bytes()), (1, false, 0));
     }
 
     #[test]
-    fn one_acceptance_in_many_is_checked_again() {
+    fn one_acceptance_by_tables_in_many_is_checked_again() {
         let keys = PreparedKeys::default();
-        let rechecked = (0..10 * RECHECK_EVERY)
-            .filter(|_| keys.tables(&key(1), 0).is_none() && keys.rechecks_acceptance(&key(1)))
-            .count();
+        use_until(&keys, &key(1), EARNED_AFTER, 0);
+        work(&keys, 0);
+        let rechecked = (0..10 * RECHECK_EVERY).filter(|_| keys.accepted(&key(1), 0)).count();
         assert_eq!(rechecked, 10);
     }
 
@@ -433,6 +480,6 @@ mod tests {
         let small = PublicKey::Ed25519 { x: [0; 32] };
         use_until(&keys, &small, EARNED_AFTER, 0);
         work(&keys, 0);
-        assert!(keys.tables(&small, 0).is_none() && !keys.has_work(0));
+        assert!(keys.tables(&small).is_none() && !keys.has_work(0));
     }
 }

@@ -37,6 +37,11 @@ impl ClaimsSet {
         FlatObject::parse(payload).map(|object| Self(Arc::new(object)))
     }
 
+    /// What they take, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.0.bytes()
+    }
+
     /// All claims, for display.
     pub fn members(&self) -> JsonObject {
         self.0.to_members()

@@ -70,6 +70,13 @@ impl CompactJws {
         ClaimsSet::parse(&self.payload)
     }
 
+    /// What it takes, in bytes.
+    pub fn bytes(&self) -> usize {
+        let Self { text, header, payload, signature, .. } = self;
+        let parts = [text.capacity(), header.bytes(), payload.capacity(), signature.capacity()];
+        parts.into_iter().fold(0, usize::saturating_add)
+    }
+
     /// The whole serialization.
     pub fn text(&self) -> &str {
         &self.text

@@ -87,6 +87,12 @@ impl FlatObject {
         ValueRef { object: self, at: 0 }.get(name)
     }
 
+    /// What it takes, in bytes.
+    pub fn bytes(&self) -> usize {
+        let nodes = self.nodes.capacity().saturating_mul(size_of::<Node>());
+        self.text.capacity().saturating_add(nodes)
+    }
+
     /// The same as a tree.
     pub fn to_members(&self) -> JsonObject {
         match (ValueRef { object: self, at: 0 }).to_value() {

@@ -61,6 +61,11 @@ impl JoseHeader {
         self.text("typ").is_some_and(|typ| is_media_type(typ, subtype))
     }
 
+    /// What it takes, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.0.bytes()
+    }
+
     /// All members, for display.
     pub fn members(&self) -> JsonObject {
         self.0.to_members()

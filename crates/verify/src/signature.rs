@@ -60,21 +60,26 @@ pub(crate) fn check_jws(jws: &CompactJws, key: &Jwk) -> Checked {
 pub(crate) enum Often {
     /// It was, here in Rust. With `recheck`, the reference path shall see it, too, when there is time.
     Here { valid: bool, recheck: Option<SignatureRequest> },
-    /// The host's crypto does it; with a doubt, to confirm what tables said.
-    ByHost(SignatureRequest, Option<Doubt>),
+    /// The host's crypto does it; its answer is for the report, too.
+    ByHost(SignatureRequest, Report),
 }
 
-/// A refusal by tables that the host's crypto is asked about.
-pub(crate) struct Doubt {
+/// What a host's answer says about a key and its tables.
+pub(crate) struct Report {
     prepared: PreparedKeys,
     key: Jwk,
+    /// Whether tables refused what the host is asked about.
+    refused: bool,
+    now: UnixMillis,
 }
 
-impl Doubt {
-    /// The host's answer. Where it differs from what the tables said, they are not used any more.
+impl Report {
+    /// The host's answer. Where it differs from what tables said, they are not used any more.
     pub(crate) fn settle(self, valid: bool) {
-        if valid {
-            self.prepared.disagree(self.key.key());
+        match (valid, self.refused) {
+            (true, true) => self.prepared.disagree(self.key.key()),
+            (true, false) => drop(self.prepared.accepted(self.key.key(), self.now.0)),
+            (false, _) => {}
         }
     }
 }
@@ -86,26 +91,24 @@ pub(crate) fn check_often(
     prepared: &PreparedKeys,
     now: UnixMillis,
 ) -> Often {
-    let Some(tables) = prepared.tables(key.key(), now.0) else {
-        return match check_jws(jws, key) {
-            Checked::Here(valid) => Often::Here { valid, recheck: None },
-            Checked::ByHost(request) => Often::ByHost(request, None),
-        };
-    };
-    if tables.verify(jws.signing_input(), jws.signature()) {
-        let recheck = prepared.rechecks_acceptance(key.key()).then(|| request(jws, key));
-        return Often::Here { valid: true, recheck };
+    let mut refused = false;
+    if let Some(tables) = prepared.tables(key.key()) {
+        if tables.verify(jws.signing_input(), jws.signature()) {
+            let recheck = prepared.accepted(key.key(), now.0).then(|| request(jws, key));
+            return Often::Here { valid: true, recheck };
+        }
+        if !prepared.confirms_refusal(key.key(), now.0) {
+            return Often::Here { valid: false, recheck: None };
+        }
+        refused = true;
     }
-    if !prepared.confirms_refusal(key.key(), now.0) {
-        return Often::Here { valid: false, recheck: None };
-    }
-    let doubt = Doubt { prepared: prepared.clone(), key: key.clone() };
+    let report = Report { prepared: prepared.clone(), key: key.clone(), refused, now };
     match check_jws(jws, key) {
         Checked::Here(valid) => {
-            doubt.settle(valid);
+            report.settle(valid);
             Often::Here { valid, recheck: None }
         }
-        Checked::ByHost(request) => Often::ByHost(request, Some(doubt)),
+        Checked::ByHost(request) => Often::ByHost(request, report),
     }
 }
 

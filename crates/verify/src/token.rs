@@ -10,7 +10,7 @@ use edgepass_jose::{Algorithm, ClaimsSet, CompactJws, Jwk};
 
 use crate::error::VerifyError;
 use crate::policy::Policy;
-use crate::signature::{self, Doubt, Often, SignatureRequest};
+use crate::signature::{self, Often, Report, SignatureRequest};
 use crate::time::UnixMillis;
 
 /// A token that is well formed and claims to be what a policy expects. Nothing is verified.
@@ -61,7 +61,7 @@ pub(crate) enum SignatureCheck {
 pub(crate) struct Pending {
     parsed: Arc<Parsed>,
     key: Jwk,
-    doubt: Option<Doubt>,
+    report: Report,
 }
 
 impl UnverifiedToken {
@@ -140,8 +140,8 @@ impl UnverifiedToken {
             Often::Here { recheck: Some(request), .. } => {
                 SignatureCheck::Recheck(signed(parsed, false), request)
             }
-            Often::ByHost(request, doubt) => {
-                SignatureCheck::Host(request, Pending { parsed, key: key.clone(), doubt })
+            Often::ByHost(request, report) => {
+                SignatureCheck::Host(request, Pending { parsed, key: key.clone(), report })
             }
         }
     }
@@ -154,9 +154,7 @@ impl Pending {
     ///
     /// [`VerifyError::SignatureInvalid`].
     pub(crate) fn signature_checked(self, valid: bool) -> Result<SignedToken, VerifyError> {
-        if let Some(doubt) = self.doubt {
-            doubt.settle(valid);
-        }
+        self.report.settle(valid);
         if valid {
             Ok(SignedToken { parsed: self.parsed, key: self.key, remembered: false })
         } else {
@@ -186,6 +184,11 @@ impl SignedToken {
         Verified(self)
     }
 
+    /// Whether it was verified before by the same key.
+    pub(crate) fn is_remembered(&self) -> bool {
+        self.remembered
+    }
+
     /// What is worth remembering, unless it is remembered already.
     pub(crate) fn to_remember(&self) -> Option<RememberedToken> {
         let Self { parsed, key, remembered } = self;
@@ -203,6 +206,12 @@ impl RememberedToken {
     /// The whole token.
     pub(crate) fn text(&self) -> &str {
         self.parsed.jws.text()
+    }
+
+    /// What it takes, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        let Parsed { jws, claims, .. } = &*self.parsed;
+        jws.bytes().saturating_add(claims.bytes()).saturating_add(size_of::<Parsed>())
     }
 
     /// Back to the beginning: every check but the signature's under the same key is due again.

@@ -46,7 +46,7 @@ impl HostCrypto for WebCrypto {
 }
 
 impl WebCrypto {
-    async fn try_check(&self, request: &SignatureRequest) -> Result<bool, JsValue> {
+    pub(crate) async fn try_check(&self, request: &SignatureRequest) -> Result<bool, JsValue> {
         let key = self.import(&request.key).await?;
         let signature = Uint8Array::from(request.signature.as_slice());
         let input = Uint8Array::from(request.signing_input.as_slice());

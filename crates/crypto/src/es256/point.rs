@@ -14,7 +14,9 @@ pub(super) struct Affine {
 /// A sum of points: the point at infinity, or x = X/ZZ, y = Y/ZZZ with ZZ³ = ZZZ².
 ///
 /// These coordinates add an affine point with fewer products than Jacobian ones; nothing here doubles
-/// but by exception. X, Y, ZZ and ZZZ have size 1, and values below 3·p in magnitude.
+/// but by exception. X, Y, ZZ and ZZZ have size 1. By interval arithmetic over the formulas below, Y, ZZ
+/// and ZZZ stay between −0.3·p and 1.3·p and X = r² − p³ − 2q between −3.5·p and 2.2·p; so what is asked
+/// whether it is zero, the differences of a product and one of these, stays below 5·p in magnitude.
 #[derive(Clone, Copy)]
 pub(super) enum Sum {
     Infinity,
@@ -100,7 +102,7 @@ impl Coordinates {
 
     /// Whether the point's x is this number: X = x·ZZ.
     pub(super) fn has_x(&self, x: &[u8; 32]) -> bool {
-        FieldElement::plain(x).mul(&self.zz).sub(&self.x.to_plain()).is_zero()
+        !self.zz.is_zero() && FieldElement::plain(x).mul(&self.zz).sub(&self.x.to_plain()).is_zero()
     }
 
     #[cfg(test)]
@@ -132,5 +134,58 @@ impl Coordinates {
             .collect();
         affine.reverse();
         affine
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const X: &[u8; 32] = b"\x6b\x17\xd1\xf2\xe1\x2c\x42\x47\xf8\xbc\xe6\xe5\x63\xa4\x40\xf2\
+        \x77\x03\x7d\x81\x2d\xeb\x33\xa0\xf4\xa1\x39\x45\xd8\x98\xc2\x96";
+    const Y: &[u8; 32] = b"\x4f\xe3\x42\xe2\xfe\x1a\x7f\x9b\x8e\xe7\xeb\x4a\x7c\x0f\x9e\x16\
+        \x2b\xce\x33\x57\x6b\x31\x5e\xce\xcb\xb6\x40\x68\x37\xbf\x51\xf5";
+
+    /// x of a point in plain octets, through its affine form.
+    fn affine(point: &Coordinates) -> Affine {
+        Coordinates::to_affine(std::slice::from_ref(point))[0]
+    }
+
+    /// Sums carry their coordinates modulo p, as far off as bounds on values allow; equal and opposite
+    /// points are recognised all the same.
+    #[test]
+    fn equal_and_opposite_points_are_recognised_in_every_disguise() {
+        let generator = Affine::from_bytes(X, Y);
+        let mut sum = Sum::Infinity;
+        for _ in 0..7 {
+            sum.add(&generator, false);
+        }
+        let Some(seven) = sum.finite().copied() else { panic!("7·G is finite") };
+        let point = affine(&seven);
+        let double = affine(&seven.double());
+        for (x, y) in (-3..=2).flat_map(|x| [(x, 0), (x, 1), (x, -1)]) {
+            let disguised = Coordinates {
+                x: seven.x.plus_multiple_of_p(x),
+                y: seven.y.plus_multiple_of_p(y),
+                ..seven
+            };
+            let mut opposite = Sum::Finite(disguised);
+            opposite.add(&point, true);
+            assert!(opposite.finite().is_none(), "{x}, {y}");
+            let mut equal = Sum::Finite(disguised);
+            equal.add(&point, false);
+            let equal = affine(equal.finite().unwrap());
+            assert!(
+                equal.x.sub(&double.x).is_zero() && equal.y.sub(&double.y).is_zero(),
+                "{x}, {y}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_point_has_no_x() {
+        let zero = FieldElement::ONE.sub(&FieldElement::ONE);
+        let none = Coordinates { x: zero, y: zero, zz: zero, zzz: zero };
+        assert!(!none.has_x(X) && !none.has_x(&[0; 32]));
     }
 }

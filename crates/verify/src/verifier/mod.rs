@@ -33,6 +33,8 @@ pub struct Verifier {
     nonces: NonceRule,
     prepared: PreparedKeys,
     verified: VerifiedTokens,
+    /// As counted when tokens were last looked for among those verified.
+    faults: u64,
     /// Signatures that tables accepted, for the reference path to see.
     rechecks: Vec<SignatureRequest>,
 }
@@ -130,6 +132,7 @@ impl Verifier {
             nonces: NonceRule::NotAsked,
             prepared: PreparedKeys::default(),
             verified: VerifiedTokens::new(remembered::DEFAULT_BYTES),
+            faults: 0,
             rechecks: Vec::new(),
         })
     }
@@ -214,14 +217,17 @@ impl Verifier {
     pub fn rechecked(&mut self, request: &SignatureRequest, valid: bool) {
         if !valid {
             self.prepared.disagree(request.key.key());
-            // Whatever those tables accepted is to be verified again.
-            self.verified.clear();
         }
     }
 
     /// Begin with a token and who presents it; steps 1 and 2 run at once.
     pub fn begin(&mut self, token: &str, sender: Sender, demand: impl Into<Arc<Demand>>) -> Check {
         let demand = demand.into();
+        // Whatever faulty tables accepted is verified again.
+        let faults = self.prepared.faults();
+        if std::mem::replace(&mut self.faults, faults) != faults {
+            self.verified.clear();
+        }
         let parsed = match self.verified.find(token) {
             Some(token) => Ok(token),
             None => {

@@ -49,7 +49,12 @@ impl Verifier {
                 check.stale |= stale;
                 check.refresh.extend(refresh);
                 match token.check_signature(&key, &self.prepared, now) {
-                    SignatureCheck::Done(Ok(signed)) => Next::To(Stage::Signed(signed)),
+                    SignatureCheck::Done(Ok(signed)) => {
+                        if signed.is_remembered() {
+                            self.verified.hit();
+                        }
+                        Next::To(Stage::Signed(signed))
+                    }
                     SignatureCheck::Recheck(signed, request) => {
                         if self.rechecks.len() < MAX_RECHECKS {
                             self.rechecks.push(request);
