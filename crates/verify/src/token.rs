@@ -18,6 +18,8 @@ pub struct UnverifiedToken {
     parsed: Arc<Parsed>,
     /// The key that verified the very same text before, if one did.
     verified_by: Option<Jwk>,
+    /// Whether it was found among the remembered ones.
+    found: bool,
 }
 
 /// What was read of a token.
@@ -38,6 +40,7 @@ pub struct SignedToken {
     key: Jwk,
     /// Whether it was verified before, and remembered.
     remembered: bool,
+    found: bool,
 }
 
 /// A token that passed every check up to its status.
@@ -95,7 +98,7 @@ impl UnverifiedToken {
         claims.string("iss")?.ok_or(ClaimError::missing("iss"))?;
         let issuer = issuer.ok_or(VerifyError::IssuerMismatch)?;
         let parsed = Arc::new(Parsed { jws, claims, algorithm, issuer });
-        Ok(Self { parsed, verified_by: None })
+        Ok(Self { parsed, verified_by: None, found: false })
     }
 
     /// The algorithm, allowed by the policy.
@@ -126,9 +129,14 @@ impl UnverifiedToken {
         prepared: &PreparedKeys,
         now: UnixMillis,
     ) -> SignatureCheck {
-        let Self { parsed, verified_by } = self;
+        let Self { parsed, verified_by, found } = self;
         let remembered = verified_by.is_some_and(|by| by == *key);
-        let signed = |parsed, remembered| SignedToken { parsed, key: key.clone(), remembered };
+        let signed = |parsed, remembered| SignedToken {
+            parsed,
+            key: key.clone(),
+            remembered,
+            found: remembered && found,
+        };
         if remembered {
             return SignatureCheck::Done(Ok(signed(parsed, true)));
         }
@@ -156,7 +164,7 @@ impl Pending {
     pub(crate) fn signature_checked(self, valid: bool) -> Result<SignedToken, VerifyError> {
         self.report.settle(valid);
         if valid {
-            Ok(SignedToken { parsed: self.parsed, key: self.key, remembered: false })
+            Ok(SignedToken { parsed: self.parsed, key: self.key, remembered: false, found: false })
         } else {
             Err(VerifyError::SignatureInvalid)
         }
@@ -184,14 +192,14 @@ impl SignedToken {
         Verified(self)
     }
 
-    /// Whether it was verified before by the same key.
-    pub(crate) fn is_remembered(&self) -> bool {
-        self.remembered
+    /// Whether it was found among the remembered ones, and its key is the same.
+    pub(crate) fn was_found(&self) -> bool {
+        self.found
     }
 
     /// What is worth remembering, unless it is remembered already.
     pub(crate) fn to_remember(&self) -> Option<RememberedToken> {
-        let Self { parsed, key, remembered } = self;
+        let Self { parsed, key, remembered, .. } = self;
         (!remembered).then(|| RememberedToken { parsed: Arc::clone(parsed), key: key.clone() })
     }
 }
@@ -217,7 +225,7 @@ impl RememberedToken {
     /// Back to the beginning: every check but the signature's under the same key is due again.
     pub(crate) fn to_unverified(&self) -> UnverifiedToken {
         let (parsed, key) = (Arc::clone(&self.parsed), self.key.clone());
-        UnverifiedToken { parsed, verified_by: Some(key) }
+        UnverifiedToken { parsed, verified_by: Some(key), found: true }
     }
 }
 
@@ -230,7 +238,7 @@ impl Verified {
     /// Back to the beginning: what was checked a while ago is checked again.
     pub(crate) fn into_unverified(self) -> UnverifiedToken {
         let SignedToken { parsed, key, .. } = self.0;
-        UnverifiedToken { parsed, verified_by: Some(key) }
+        UnverifiedToken { parsed, verified_by: Some(key), found: false }
     }
 
     /// The claims, taken.

@@ -50,7 +50,7 @@ impl Verifier {
                 check.refresh.extend(refresh);
                 match token.check_signature(&key, &self.prepared, now) {
                     SignatureCheck::Done(Ok(signed)) => {
-                        if signed.is_remembered() {
+                        if signed.was_found() {
                             self.verified.hit();
                         }
                         Next::To(Stage::Signed(signed))
