@@ -1,5 +1,6 @@
 // The guard in workerd, with surroundings of a test's own.
 
+import { setTimeout } from 'node:timers/promises';
 import { Log, LogLevel, Miniflare, convertV4MiniflareOptions } from 'miniflare';
 
 const { EDGEPASS_GUARD: build } = process.env;
@@ -55,5 +56,13 @@ export async function start(t, worker, ...others) {
     ],
   }));
   t.after(() => guard.dispose());
-  return { guard, url: await guard.ready, logged };
+  /** Whether a line that holds this is logged; logs arrive by a way of their own. */
+  const logs = async (text) => {
+    for (let waited = 0; waited < 5000; waited += 20) {
+      if (logged.some((line) => line.includes(text))) return true;
+      await setTimeout(20);
+    }
+    return false;
+  };
+  return { guard, url: await guard.ready, logged, logs };
 }

@@ -70,8 +70,8 @@ test('an unreachable issuer is 503 with Retry-After', async (t) => {
 });
 
 test('a guard without its settings refuses everything and says what to set', async (t) => {
-  const { url, logged } = await start(t, { bindings: {}, serviceBindings: { ORIGIN: 'origin' } });
+  const { url, logged, logs } = await start(t, { bindings: {}, serviceBindings: { ORIGIN: 'origin' } });
   const response = await fetch(new URL('/health', url), { headers });
   assert.equal(response.status, 503);
-  assert.ok(logged.some((line) => line.includes('set the variable ISSUER')), logged.join());
+  assert.ok(await logs('set the variable ISSUER'), logged.join());
 });
