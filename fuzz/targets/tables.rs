@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use curve25519_dalek::{EdwardsPoint, Scalar};
 use edgepass_crypto::ed25519;
-use edgepass_crypto::prepared::{EARNED_AFTER, PreparedKeys, Tables};
+use edgepass_crypto::prepared::Tables;
 use edgepass_jose::PublicKey;
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
@@ -32,7 +32,7 @@ static ED25519: LazyLock<Vec<Ed25519Key>> = LazyLock::new(|| {
     let keys = (1..5_u64).map(|number| {
         let secret = Scalar::from_bytes_mod_order_wide(&Sha512::digest(number.to_be_bytes()).into());
         let encoded = EdwardsPoint::mul_base(&secret).compress().0;
-        Ed25519Key(secret, encoded, tables(&PublicKey::Ed25519 { x: encoded }))
+        Ed25519Key(secret, encoded, Tables::of(&PublicKey::Ed25519 { x: encoded }).unwrap())
     });
     keys.collect()
 });
@@ -46,21 +46,10 @@ static P256: LazyLock<Vec<P256Key>> = LazyLock::new(|| {
         let (x, y) = encoded.as_bytes()[1..].split_at(32);
         let key = PublicKey::P256 { x: x.try_into().unwrap(), y: y.try_into().unwrap() };
         let verifying = p256::ecdsa::VerifyingKey::from_sec1_bytes(encoded.as_bytes()).unwrap();
-        P256Key(secret, verifying, tables(&key))
+        P256Key(secret, verifying, Tables::of(&key).unwrap())
     });
     keys.collect()
 });
-
-fn tables(key: &PublicKey) -> Tables {
-    let keys = PreparedKeys::default();
-    for _ in 0..EARNED_AFTER {
-        keys.accepted(key, 0);
-    }
-    while keys.has_work(0) {
-        keys.work(0);
-    }
-    keys.tables(key).unwrap()
-}
 
 fn reduced(octets: &[u8; 32]) -> p256::Scalar {
     p256::Scalar::reduce(&p256::FieldBytes::from(*octets))

@@ -38,6 +38,11 @@ export class Engine {
     return read === text.length ? written : -1;
   }
 
+  /** Whether a text is worth crossing as one: what is longer, or not visible ASCII, is no token. */
+  mayBeToken(text: string): boolean {
+    return text.length <= this.#textLength && /^[\x21-\x7e]+$/.test(text);
+  }
+
   /** The numbers that go with the last answer; see `Facts` in core.rs. */
   get facts(): Float64Array {
     if (this.#facts.byteLength === 0) this.#view();

@@ -9,6 +9,9 @@ const CALLS_BETWEEN_WORK = 16;
 
 const NOTHING_MORE: Demand = {};
 
+/** Stands for a text that is no token whatever it says: too long, or with more than visible ASCII. */
+const NO_TOKEN = '....';
+
 /** What a verifier did so far, and holds. */
 export interface Counters {
   /** Tokens that were found among those verified before. */
@@ -124,7 +127,10 @@ export class Verifier {
     if (length < 0) {
       const request = isField
         ? this.#requestText(input as Request, certificateSha256)
-        : JSON.stringify({ authorization: `Bearer ${text}`, method: '', certificate: certificateSha256 });
+        : JSON.stringify({
+          authorization: `Bearer ${engine.mayBeToken(text) ? text : NO_TOKEN}`,
+          method: '', certificate: certificateSha256,
+        });
       return this.#later(engine, engine.core.verify_request(request, number, replayed(now)), demand);
     }
     const answer = engine.core.begin(length, isField, number, now === undefined ? Date.now() : now * 1000);

@@ -225,3 +225,16 @@ test('workerd: concurrent requests without a copy fetch once', async (t) => {
   assert.deepEqual(codes, Array(10).fill(null));
   assert.equal((await (await fetch(url)).json()).length, 1);
 });
+
+test('node: what is no token gets the same verdict with a certificate as without', async () => {
+  const resolve = createRequire(join(installed, 'anything.js')).resolve;
+  const { Verifier } = await import(pathToFileURL(resolve('edgepass')));
+  const verifier = Verifier.create({
+    issuer: 'https://issuer.example', audience: 'https://api.example', jwks: { keys: [] },
+  });
+  const certificateSha256 = '00'.repeat(32);
+  for (const text of ['', ' ', ' a.b.c', 'a.b.c ', '\ud800', 'é', 'x'.repeat(1 << 20), '\ud800'.repeat(1 << 20)]) {
+    assert.equal((await verifier.verify(text)).code, 'token_malformed');
+    assert.equal((await verifier.verify(text, { certificateSha256 })).code, 'token_malformed');
+  }
+});

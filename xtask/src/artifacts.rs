@@ -97,7 +97,11 @@ fn bind(tools: &Tools, package: &str, folder: &Path) -> anyhow::Result<()> {
     step::run("bind it to JavaScript", bind.arg(folder).arg(&module))?;
     let bound = folder.join(format!("{name}_bg.wasm"));
     optimise(tools, &bound, &["-Oz", "--strip-debug", "--strip-producers"])?;
-    step::tell(&format!("  {} KB of Wasm", fs::metadata(&bound)?.len() / 1024));
+    let zip = "console.log(require('zlib').gzipSync(fs.readFileSync(process.argv[1]), { level: 9 }).length)";
+    let mut zip = tools.node(&["--eval", zip]);
+    let zipped: u64 = step::output("gzip", zip.arg(&bound))?.trim().parse()?;
+    let bytes = fs::metadata(&bound)?.len();
+    step::tell(&format!("  {} KB of Wasm, {} KB gzipped", bytes / 1000, zipped / 1000));
     Ok(())
 }
 

@@ -16,9 +16,8 @@ use crate::{ed25519, es256};
 
 /// Signatures that a key has accepted before tables are laid out for it; what is refused earns nothing.
 ///
-/// Laying out costs as much as the tables save over 55 to 100 signatures in hot code and over 400 to
-/// 800 in an isolate where everything is cold (docs/benchmarks.md). An isolate that has seen 64
-/// signatures of a key sees most likely many more.
+/// Laying out pays back after some hundred signatures: an isolate that has seen this many of a key will
+/// most likely see those. Where exactly it breaks even is not measured yet.
 pub const EARNED_AFTER: u64 = 64;
 
 /// One accepted signature in so many is checked again by the reference path.
@@ -37,7 +36,7 @@ const IDLE_MILLIS: u64 = 60_000;
 /// Refusals of one key are confirmed at most this often.
 const CONFIRM_MILLIS: u64 = 1000;
 
-/// Positions of a comb that are laid out in one slice; see docs/benchmarks.md for what one takes.
+/// Positions of a comb, of 32, that are laid out in one slice, so that it is short.
 const POSITIONS_PER_SLICE: usize = 2;
 
 /// The keys of a verifier, or of several, and their tables.
@@ -109,9 +108,19 @@ impl Tables {
             }
         }
     }
-}
 
-impl Tables {
+    /// The tables of a key, laid out at once: for tests and tools, to which nobody's response waits.
+    pub fn of(key: &PublicKey) -> Option<Self> {
+        let keys = PreparedKeys::default();
+        for _ in 0..EARNED_AFTER {
+            keys.accepted(key, 0);
+        }
+        while keys.has_work(0) {
+            keys.work(0);
+        }
+        keys.tables(key)
+    }
+
     fn bytes(&self) -> usize {
         match &self.0 {
             Strategy::Ed25519 { key, .. } => key.bytes(),
@@ -251,14 +260,11 @@ impl State {
 
     /// Laid-out keys that were not used for long, or in a time to come.
     fn idle(&self, now: u64) -> impl Iterator<Item = (usize, &Tables)> {
-        let tables = |(at, entry): (usize, &'_ Entry)| match &entry.progress {
-            Progress::LaidOut(_) if now.abs_diff(entry.used_at) >= IDLE_MILLIS => Some(at),
+        self.keys.iter().enumerate().filter_map(move |(at, entry)| match &entry.progress {
+            Progress::LaidOut(tables) if now.abs_diff(entry.used_at) >= IDLE_MILLIS => {
+                Some((at, tables))
+            }
             _ => None,
-        };
-        let positions: Vec<usize> = self.keys.iter().enumerate().filter_map(tables).collect();
-        positions.into_iter().filter_map(|at| match &self.keys.get(at)?.progress {
-            Progress::LaidOut(tables) => Some((at, tables)),
-            Progress::Reference | Progress::Distrusted => None,
         })
     }
 

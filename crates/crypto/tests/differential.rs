@@ -12,7 +12,7 @@ use aws_lc_rs::signature::{
     Ed25519KeyPair, KeyPair, UnparsedPublicKey,
 };
 use edgepass_crypto::ed25519;
-use edgepass_crypto::prepared::{EARNED_AFTER, PreparedKeys, Tables};
+use edgepass_crypto::prepared::Tables;
 use edgepass_jose::PublicKey;
 use p256::ecdsa::signature::Verifier;
 use sha2::{Digest, Sha512};
@@ -22,17 +22,6 @@ const KEYS: u64 = 12;
 
 fn signatures() -> u64 {
     std::env::var("EDGEPASS_SIGNATURES").map_or(100_000, |text| text.parse().unwrap())
-}
-
-fn tables(key: &PublicKey) -> Tables {
-    let keys = PreparedKeys::default();
-    for _ in 0..EARNED_AFTER {
-        keys.accepted(key, 0);
-    }
-    while keys.has_work(0) {
-        keys.work(0);
-    }
-    keys.tables(key).unwrap()
 }
 
 /// Bytes that depend on a number.
@@ -105,7 +94,8 @@ fn es256_by_tables_agrees_with_p256_and_aws_lc() {
         let point = signer.public_key().as_ref();
         let (x, y) = point[1..].split_at(32);
         let tables =
-            tables(&PublicKey::P256 { x: x.try_into().unwrap(), y: y.try_into().unwrap() });
+            Tables::of(&PublicKey::P256 { x: x.try_into().unwrap(), y: y.try_into().unwrap() })
+                .unwrap();
         let other = p256::ecdsa::VerifyingKey::from_sec1_bytes(point).unwrap();
         let third = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point);
         for number in 0..each {
@@ -149,7 +139,7 @@ fn ed25519_by_tables_agrees_with_dalek_and_aws_lc() {
         let seed: [u8; 32] = *noise.bytes().first_chunk().unwrap();
         let signer = Ed25519KeyPair::from_seed_unchecked(&seed).unwrap();
         let encoded: [u8; 32] = signer.public_key().as_ref().try_into().unwrap();
-        let tables = tables(&PublicKey::Ed25519 { x: encoded });
+        let tables = Tables::of(&PublicKey::Ed25519 { x: encoded }).unwrap();
         let third = UnparsedPublicKey::new(&ED25519, encoded);
         for number in 0..each {
             let message = noise.bytes();

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "this is a test")]
 
-use edgepass_crypto::prepared::{EARNED_AFTER, PreparedKeys};
+use edgepass_crypto::prepared::Tables;
 use edgepass_crypto::{ed25519, is_sound};
 use edgepass_jose::PublicKey;
 use serde_json::Value;
@@ -24,14 +24,7 @@ fn judge(file: &str, key: impl Fn(&Value) -> PublicKey) -> (u32, u32) {
     for group in file["testGroups"].as_array().unwrap() {
         let key = key(&group["publicKey"]);
         assert!(is_sound(&key));
-        let keys = PreparedKeys::default();
-        for _ in 0..EARNED_AFTER {
-            keys.accepted(&key, 0);
-        }
-        while keys.has_work(0) {
-            keys.work(0);
-        }
-        let tables = keys.tables(&key).unwrap();
+        let tables = Tables::of(&key).unwrap();
         for test in group["tests"].as_array().unwrap() {
             let (message, signature) = (octets(&test["msg"]), octets(&test["sig"]));
             let valid = tables.verify(&message, &signature);

@@ -57,7 +57,9 @@ impl CombBuilder {
 
     /// Lay out the next position; true when that was the last.
     pub(crate) fn step(&mut self) -> bool {
-        self.entries.reserve_exact(if self.entries.is_empty() { POSITIONS * MULTIPLES } else { 0 });
+        if self.entries.is_empty() {
+            self.entries.reserve_exact(POSITIONS * MULTIPLES);
+        }
         // d·B for d from 1 to 128, and 256·B, which is where the next position begins.
         let mut sum = Sum::Infinity;
         let mut multiples = Vec::with_capacity(MULTIPLES + 1);
