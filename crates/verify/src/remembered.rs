@@ -83,13 +83,15 @@ impl VerifiedTokens {
         if bytes > half {
             return;
         }
-        // Another key may have verified the same text.
-        self.forget(token.text());
         if self.young.bytes.saturating_add(bytes) > half {
             self.old = std::mem::take(&mut self.young);
         }
         self.young.bytes = self.young.bytes.saturating_add(bytes);
-        self.young.tokens.insert(Entry(token));
+        // Another key may have verified the same text: the newer takes its place. The old generation
+        // does not hold it, since whatever is looked up there moves.
+        if let Some(Entry(replaced)) = self.young.tokens.replace(Entry(token)) {
+            self.young.bytes = self.young.bytes.saturating_sub(replaced.bytes());
+        }
     }
 
     /// What has expired is of no use any more.

@@ -197,7 +197,7 @@ impl Verifier {
         !self.rechecks.is_empty() || self.prepared.has_work(now.0)
     }
 
-    /// Do a slice of that work, half a millisecond at most. With a request, have the host's crypto
+    /// Do a short slice of that work. With a request, have the host's crypto
     /// check it, and tell [`Verifier::rechecked`].
     pub fn work(&mut self, now: UnixMillis) -> Option<SignatureRequest> {
         let Some(request) = self.rechecks.pop() else {
