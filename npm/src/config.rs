@@ -1,12 +1,14 @@
 //! Options, demands and requests, as the face writes them in JSON.
 
 use edgepass_jose::Scope;
+use edgepass_jose::json::parse_object;
 use edgepass_verify::dpop::nonce::{NonceRule, NonceSecrets};
 use edgepass_verify::duration::DurationText;
 use edgepass_verify::sender::{CertificateThumbprint, Target};
 use edgepass_verify::verifier::{JwksUri, KeySource, Verifier};
 use edgepass_verify::{Demand, Policy, PolicyConfig, Request};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use wasm_bindgen::JsError;
 
 /// What is trusted, as the face writes it.
@@ -53,9 +55,13 @@ struct RequestText {
     certificate: Option<String>,
 }
 
+fn read<T: DeserializeOwned>(text: &str) -> Result<T, JsError> {
+    Ok(serde_json::from_value(parse_object(text.as_bytes())?.into())?)
+}
+
 /// A verifier of what is trusted.
 pub(crate) fn read_trust(text: &str) -> Result<Verifier, JsError> {
-    let trust: Trust = serde_json::from_slice(text.as_bytes())?;
+    let trust: Trust = read(text)?;
     let mut issuers = Vec::new();
     for issuer in trust.issuers {
         let policy = Policy::try_from(issuer.policy)?;
@@ -88,7 +94,7 @@ fn nonce_secrets(secrets: Vec<String>) -> Result<NonceSecrets, JsError> {
 }
 
 pub(crate) fn read_demand(text: &str) -> Result<Demand, JsError> {
-    let config: DemandConfig = serde_json::from_slice(text.as_bytes())?;
+    let config: DemandConfig = read(text)?;
     Ok(Demand {
         all_of: Scope::try_from(config.all_of)?,
         any_of: Scope::try_from(config.any_of)?,
@@ -99,7 +105,7 @@ pub(crate) fn read_demand(text: &str) -> Result<Demand, JsError> {
 }
 
 pub(crate) fn read_request(text: &str) -> Result<Request, JsError> {
-    let request: RequestText = serde_json::from_slice(text.as_bytes())?;
+    let request: RequestText = read(text)?;
     let method = request.method;
     Ok(Request {
         authorization: request.authorization,
@@ -111,7 +117,7 @@ pub(crate) fn read_request(text: &str) -> Result<Request, JsError> {
             None => None,
             Some(digest) => Some(
                 CertificateThumbprint::from_hex(&digest)
-                    .ok_or(JsError::new("certificateSha256 is 64 hexadecimal digits"))?,
+                    .ok_or_else(|| JsError::new("certificateSha256 is 64 hexadecimal digits"))?,
             ),
         },
     })

@@ -260,10 +260,16 @@ fn a_line_that_is_none_is_answered_with_what_is_expected_and_nothing_of_its_own(
     let issuer = Issuer { folder: tempfile::tempdir().unwrap() };
     let lines = [
         (r#"{"policy": {"issuer": "i", "audience": "a"}}"#, "missing field `now`"),
-        (r#"{"now": 1, "policy": {"issuer": "i"}}"#, "missing field `audience`"),
-        (r#"{"now": 1, "policy": {"audiance": "a"}}"#, "expected one of `profile`, `issuer`"),
-        (r#"{"now": "x, expected eyJhbGciOiJIUzI1NiJ9"}"#, "expected f64"),
-        ("nonsense", "no JSON object"),
+        (r#"{"now": "x, expected eyJhbGciOiJIUzI1NiJ9"}"#, "now: expected f64"),
+        (
+            r#"{"now": 1, "token": "", "jwks": {}, "policy": {"issuer": "i"}}"#,
+            "policy: missing field `audience`",
+        ),
+        (
+            r#"{"now": 1, "token": "", "jwks": {}, "policy": {"audiance": "a"}}"#,
+            "policy: expected one of `profile`, `issuer`",
+        ),
+        ("nonsense", "not a JSON object"),
     ];
     let input: Vec<&str> = lines.iter().map(|(line, _)| *line).collect();
     let output = issuer.run_with_input(&["verify", "--batch", "-"], &input.join("\n"));

@@ -24,21 +24,17 @@ use std::collections::{BTreeMap, HashSet};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use edgepass_jose::Scope;
+use edgepass_jose::json::{JsonObject, parse_object};
 use serde::Deserialize;
-use serde_json::Value;
-use serde_json::error::Category;
-use serde_json::value::RawValue;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 
 use crate::check::Demand;
 use crate::dpop::nonce::NonceRule;
-use crate::duration::DurationText;
 use crate::fetch::{
     Answer, AnsweredBy, Content, FetchOrder, age, is_redirect, is_success, media_type,
 };
-use crate::freshness::{Deadline, FreshnessConfig, RefreshInterval};
-use crate::policy::{
-    DpopConfig, OneOrMany, Policy, PolicyConfig, Profile, StatusConfig, StatusMode,
-};
+use crate::policy::{Policy, PolicyConfig};
 use crate::sender::{CertificateThumbprint, Presentation, Request, Sender, Target};
 use crate::time::UnixMillis;
 use crate::verifier::KeySource;
@@ -75,21 +71,6 @@ pub(super) struct Unusable {
     pub(super) message: String,
 }
 
-#[derive(Deserialize)]
-struct LineText {
-    #[serde(default)]
-    id: Value,
-    session: Option<String>,
-    token: Option<String>,
-    presented_as: Option<PresentationText>,
-    request: Option<RequestText>,
-    jwks: Option<Box<RawValue>>,
-    jwks_text: Option<String>,
-    policy: LinePolicy,
-    now: f64,
-    responses: Option<BTreeMap<String, Response>>,
-}
-
 #[derive(Clone, Copy, Deserialize)]
 enum PresentationText {
     Bearer,
@@ -108,60 +89,11 @@ struct RequestText {
     certificate: Option<String>,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct LinePolicy {
-    #[serde(default)]
-    profile: Profile,
-    issuer: String,
-    audience: OneOrMany,
-    audience_claim: Option<String>,
-    algorithms: Option<Vec<String>>,
-    #[serde(default, deserialize_with = "crate::policy::present")]
-    typ: Option<Option<String>>,
-    required_claims: Option<Vec<String>>,
-    #[serde(default)]
-    expected_claims: BTreeMap<String, OneOrMany>,
-    scope_claim: Option<String>,
-    required_scopes: Option<ScopesText>,
-    leeway: Option<DurationText>,
-    max_lifetime: Option<DurationText>,
-    max_token_bytes: Option<u64>,
-    dpop: Option<LineDpop>,
-    status: Option<LineStatus>,
-}
-
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct ScopesText {
     all_of: Vec<String>,
     any_of: Vec<String>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct LineDpop {
-    algorithms: Option<Vec<String>>,
-    max_age: Option<DurationText>,
-    /// The nonce that was handed out.
-    nonce: Option<String>,
-    /// `jti`s of proofs used before.
-    seen_jti: HashSet<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct LineStatus {
-    mode: StatusMode,
-    uri_prefixes: Option<Vec<String>>,
-    max_list_bytes: Option<u64>,
-    max_response_bytes: Option<u64>,
-    /// Without it a list's own `ttl` is the interval.
-    refresh_interval: Option<DurationText>,
-    /// Without it nothing happens in the background: past the interval the line asks first, and if
-    /// that fails the copy serves until its `exp`.
-    deadline: Option<DurationText>,
-    stale_if_error: Option<DurationText>,
 }
 
 /// What a fetch would answer.
@@ -179,71 +111,130 @@ const MAX_NOW: f64 = 253_402_300_799.0;
 
 impl Line {
     pub(super) fn parse(text: &str) -> Result<Self, Unusable> {
-        let line: LineText = serde_json::from_slice(text.as_bytes())
-            .map_err(|error| Unusable { id: id_of(text), message: not_a_line(&error) })?;
-        let unusable =
-            |message: &str| Unusable { id: line.id.clone(), message: message.to_owned() };
-        if !(0.0..=MAX_NOW).contains(&line.now) {
-            return Err(unusable("now is in seconds since the epoch"));
+        let mut line = parse_object(text.as_bytes())
+            .map_err(|error| Unusable { id: Value::Null, message: error.to_string() })?;
+        let id = line.remove("id").unwrap_or_default();
+        match Self::of_members(&mut line) {
+            Ok(read) => Ok(Self { id, ..read }),
+            Err(message) => Err(Unusable { id, message }),
         }
-        let asked = match (line.token, line.request) {
+    }
+
+    fn of_members(line: &mut JsonObject) -> Result<Self, String> {
+        let now: f64 = required(line, "now")?;
+        if !(0.0..=MAX_NOW).contains(&now) {
+            return Err("now: expected seconds since the epoch".into());
+        }
+        let asked = match (take(line, "token")?, take::<RequestText>(line, "request")?) {
             (Some(token), None) => {
-                let presented_as = match line.presented_as {
+                let presented_as = match take(line, "presented_as")? {
                     None | Some(PresentationText::Bearer) => Presentation::Bearer,
                     Some(PresentationText::Dpop) => Presentation::Dpop,
                 };
                 Asked::Token(token, Sender { presented_as, ..Sender::default() })
             }
-            (None, Some(request)) => Asked::Request(
-                request.try_into().map_err(|()| unusable("certificate is base64 of DER"))?,
-            ),
-            _ => return Err(unusable("a line has a token or a request")),
+            (None, Some(request)) => Asked::Request(request.try_into()?),
+            _ => return Err("a line has a token or a request".into()),
         };
-        let jwks = match (line.jwks, line.jwks_text) {
-            (Some(value), None) => value.get().to_owned(),
+        let jwks = match (line.remove("jwks"), take(line, "jwks_text")?) {
+            (Some(value), None) => value.to_string(),
             (None, Some(text)) => text,
-            _ => return Err(unusable("a line has jwks or jwks_text")),
+            _ => return Err("a line has jwks or jwks_text".into()),
         };
-        let LinePolicy { required_scopes, dpop, .. } = line.policy;
-        let mut dpop = dpop.unwrap_or_default();
-        let scopes = required_scopes.unwrap_or_default();
+        let Some(Value::Object(mut policy)) = line.remove("policy") else {
+            return Err("policy: expected an object".into());
+        };
+        // Null is absence, except where it means "any".
+        policy.retain(|name, value| name == "typ" || !value.is_null());
+        let scopes: ScopesText = take(&mut policy, "required_scopes")?.unwrap_or_default();
         let scope = |tokens: Vec<String>| {
-            Scope::try_from(tokens).map_err(|_| unusable("required_scopes holds no scope token"))
+            Scope::try_from(tokens).map_err(|_| "required_scopes: expected scope tokens".to_owned())
         };
         let demand = Demand {
             all_of: scope(scopes.all_of)?,
             any_of: scope(scopes.any_of)?,
             ..Demand::default()
         };
-        let seen_jwt_ids = std::mem::take(&mut dpop.seen_jti);
-        let nonces = dpop.nonce.take().map_or(NonceRule::NotAsked, NonceRule::Exactly);
-        let policy = LinePolicy { required_scopes: None, dpop: Some(dpop), ..line.policy };
+        let (mut nonce, mut seen_jwt_ids) = (None, None);
+        if let Some(Value::Object(dpop)) = policy.get_mut("dpop") {
+            dpop.retain(|_, value| !value.is_null());
+            nonce = take(dpop, "nonce")?;
+            seen_jwt_ids = take(dpop, "seen_jti")?;
+        }
+        set_status(&mut policy)?;
+        let policy: PolicyConfig = read("policy", Value::Object(policy))?;
         let issuer = policy.issuer.clone();
-        let policy = Policy::try_from(PolicyConfig::from(policy))
-            .map_err(|error| unusable(&error.to_string()))?;
+        let policy = Policy::try_from(policy).map_err(|error| error.to_string())?;
         // A set that is none is not the line's fault: this is how a verifier meets it.
         let keys = KeySource::given(jwks.as_bytes(), &policy).unwrap_or(KeySource::Unusable);
         Ok(Self {
-            id: line.id,
-            session: line.session,
+            id: Value::Null,
+            session: take(line, "session")?,
             issuer,
             asked,
             trust: (policy, keys),
-            nonces,
+            nonces: nonce.map_or(NonceRule::NotAsked, NonceRule::Exactly),
             demand,
             world: World {
-                now: UnixMillis((line.now * 1000.0) as u64),
-                seen_jwt_ids,
-                responses: line.responses.unwrap_or_default(),
+                now: UnixMillis((now * 1000.0) as u64),
+                seen_jwt_ids: seen_jwt_ids.unwrap_or_default(),
+                responses: take(line, "responses")?.unwrap_or_default(),
             },
         })
     }
 }
 
-impl TryFrom<RequestText> for Request {
-    type Error = ();
+/// A line's `status` holds the freshness of lists: without `deadline` nothing happens in the background
+/// and a list's own `ttl` is the interval. Without `status` none is looked up.
+fn set_status(policy: &mut JsonObject) -> Result<(), String> {
+    let Some(Value::Object(status)) = policy.get_mut("status") else {
+        policy.insert("status".into(), json!({"mode": "ignore"}));
+        return Ok(());
+    };
+    status.retain(|_, value| !value.is_null());
+    let mut freshness = JsonObject::new();
+    for (name, default) in [
+        ("deadline", "none".into()),
+        ("refresh_interval", "ttl".into()),
+        ("stale_if_error", Value::Null),
+    ] {
+        freshness.insert(name.into(), status.remove(name).unwrap_or(default));
+    }
+    match policy.insert("freshness".into(), Value::Object(freshness)) {
+        None => Ok(()),
+        Some(_) => Err("policy: status holds the freshness of lists".into()),
+    }
+}
 
-    fn try_from(request: RequestText) -> Result<Self, ()> {
+/// A member, if it is there and not null.
+fn take<T: DeserializeOwned>(members: &mut JsonObject, name: &str) -> Result<Option<T>, String> {
+    match members.remove(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => read(name, value).map(Some),
+    }
+}
+
+fn required<T: DeserializeOwned>(members: &mut JsonObject, name: &str) -> Result<T, String> {
+    take(members, name)?.ok_or_else(|| format!("missing field `{name}`"))
+}
+
+/// A value of the line's. The mistake says what is expected there, and nothing of the line itself.
+fn read<T: DeserializeOwned>(name: &str, value: Value) -> Result<T, String> {
+    serde_json::from_value(value).map_err(|error| {
+        let text = error.to_string();
+        match text.rsplit_once("expected ") {
+            _ if text.starts_with("missing field") => format!("{name}: {text}"),
+            // What comes before the last "expected" may be the line's own words.
+            Some((_, expected)) => format!("{name}: expected {expected}"),
+            None => format!("{name}: a member has the wrong form"),
+        }
+    })
+}
+
+impl TryFrom<RequestText> for Request {
+    type Error = &'static str;
+
+    fn try_from(request: RequestText) -> Result<Self, &'static str> {
         let field = |name: &str| {
             let own = |(field, value): &(String, String)| {
                 field.eq_ignore_ascii_case(name).then(|| value.clone())
@@ -254,7 +245,11 @@ impl TryFrom<RequestText> for Request {
         };
         let certificate = match &request.certificate {
             None => None,
-            Some(text) => Some(STANDARD.decode(text).map_err(|_| ())?),
+            Some(text) => Some(
+                STANDARD
+                    .decode(text)
+                    .map_err(|_| "request: expected certificate in base64 of DER")?,
+            ),
         };
         Ok(Self {
             authorization: field("authorization"),
@@ -270,60 +265,6 @@ impl TryFrom<RequestText> for Request {
 fn query(url: &str) -> Option<String> {
     let (_, query) = url.split('#').next()?.split_once('?')?;
     Some(query.to_owned())
-}
-
-impl From<LinePolicy> for PolicyConfig {
-    fn from(line: LinePolicy) -> Self {
-        let own = Self::new(line.issuer, line.audience);
-        let dpop = DpopConfig::default();
-        let own_dpop = line.dpop.unwrap_or_default();
-        let status = StatusConfig::default();
-        let (status, freshness) = match line.status {
-            None => {
-                let mode = Some(StatusMode::Ignore);
-                (StatusConfig { mode, ..status }, FreshnessConfig::default())
-            }
-            Some(written) => (
-                StatusConfig {
-                    mode: Some(written.mode),
-                    uri_prefixes: written.uri_prefixes,
-                    max_list_bytes: written.max_list_bytes.unwrap_or(status.max_list_bytes),
-                    max_response_bytes: written
-                        .max_response_bytes
-                        .unwrap_or(status.max_response_bytes),
-                },
-                FreshnessConfig {
-                    deadline: written
-                        .deadline
-                        .map_or(Deadline::None, |deadline| Deadline::Within(deadline.0)),
-                    refresh_interval: written
-                        .refresh_interval
-                        .map_or(RefreshInterval::Ttl, |every| RefreshInterval::Every(every.0)),
-                    stale_if_error: written.stale_if_error,
-                    ..FreshnessConfig::default()
-                },
-            ),
-        };
-        Self {
-            profile: line.profile,
-            audience_claim: line.audience_claim,
-            algorithms: line.algorithms.unwrap_or(own.algorithms),
-            typ: line.typ,
-            required_claims: line.required_claims,
-            expected_claims: line.expected_claims,
-            scope_claim: line.scope_claim,
-            leeway: line.leeway.unwrap_or(own.leeway),
-            max_lifetime: line.max_lifetime.unwrap_or(own.max_lifetime),
-            max_token_bytes: line.max_token_bytes.unwrap_or(own.max_token_bytes),
-            dpop: DpopConfig {
-                algorithms: own_dpop.algorithms.unwrap_or(dpop.algorithms),
-                max_age: own_dpop.max_age.unwrap_or(dpop.max_age),
-            },
-            status,
-            freshness,
-            ..own
-        }
-    }
 }
 
 impl World {
@@ -363,30 +304,4 @@ impl Response {
         };
         Some((age, content))
     }
-}
-
-/// Where the form is broken, and what is expected there; nothing of the line itself.
-fn not_a_line(error: &serde_json::Error) -> String {
-    let column = error.column();
-    if error.classify() != Category::Data {
-        return format!("column {column}: the line is no JSON object");
-    }
-    let text = error.to_string();
-    let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(text, _)| text);
-    let expected = match text.rsplit_once("expected ") {
-        _ if text.starts_with("missing field") => text.to_owned(),
-        // What comes before the last "expected" may be the line's own words.
-        Some((_, expected)) => format!("expected {expected}"),
-        None => "a member has the wrong form".to_owned(),
-    };
-    format!("column {column}: {expected}")
-}
-
-/// The `id` of a line whose rest cannot be read.
-fn id_of(text: &str) -> Value {
-    #[derive(Deserialize)]
-    struct Id {
-        id: Value,
-    }
-    serde_json::from_slice::<Id>(text.as_bytes()).map(|line| line.id).unwrap_or_default()
 }

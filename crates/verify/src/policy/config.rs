@@ -1,8 +1,11 @@
 //! A policy as written.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
+use serde::de::value::SeqAccessDeserializer;
+use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::duration::DurationText;
@@ -73,7 +76,7 @@ pub enum Profile {
 }
 
 /// One string or several.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 #[serde(untagged)]
 pub enum OneOrMany {
     /// One.
@@ -152,6 +155,30 @@ impl OneOrMany {
     }
 }
 
+impl<'de> Deserialize<'de> for OneOrMany {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        struct Texts;
+
+        impl<'de> Visitor<'de> for Texts {
+            type Value = OneOrMany;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string or an array of strings")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<OneOrMany, E> {
+                Ok(OneOrMany::One(text.to_owned()))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, input: A) -> Result<OneOrMany, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(input)).map(OneOrMany::Many)
+            }
+        }
+
+        input.deserialize_any(Texts)
+    }
+}
+
 impl Default for DpopConfig {
     fn default() -> Self {
         Self { algorithms: default_algorithms(), max_age: DurationText(Duration::from_secs(300)) }
@@ -170,9 +197,7 @@ impl Default for StatusConfig {
 }
 
 /// Tells `null` from absence.
-pub(crate) fn present<'de, D: Deserializer<'de>>(
-    input: D,
-) -> Result<Option<Option<String>>, D::Error> {
+fn present<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Option<String>>, D::Error> {
     Option::deserialize(input).map(Some)
 }
 

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use edgepass_jose::{Algorithm, CompactJws};
 
-pub(crate) use self::config::present;
 pub use self::config::{DpopConfig, OneOrMany, PolicyConfig, Profile, StatusConfig, StatusMode};
 use crate::error::ClaimName;
 use crate::freshness::{DeadlineUnmet, Schedule};
@@ -220,13 +219,13 @@ struct Shape {
 impl Shape {
     fn of(config: &PolicyConfig) -> Result<Self, PolicyError> {
         let named = |name: &Option<String>, default: &'static str| {
-            name.clone().map_or(default.into(), ClaimName::from)
+            name.clone().map_or_else(|| default.into(), ClaimName::from)
         };
         let exactly = |typ: Option<String>| match typ {
             None => ExpectedType::Any,
             // As in tokens, the long form means the short one.
             Some(typ) => ExpectedType::Exactly(
-                typ.strip_prefix("application/").map_or(typ.clone(), str::to_owned),
+                typ.strip_prefix("application/").map_or_else(|| typ.clone(), str::to_owned),
             ),
         };
         match config.profile {
@@ -240,7 +239,7 @@ impl Shape {
                     return Err(PolicyError::FixedByProfile(name));
                 }
                 Ok(Self {
-                    typ: exactly(config.typ.clone().unwrap_or(Some("at+jwt".into()))),
+                    typ: exactly(config.typ.clone().unwrap_or_else(|| Some("at+jwt".into()))),
                     audience_claim: "aud".into(),
                     // RFC 9068 §2.2, besides `iss`, `exp` and `aud`.
                     required_claims: ["sub", "client_id", "iat", "jti"].map(ClaimName::from).into(),
