@@ -32,8 +32,10 @@ impl BatchCore {
     pub fn judge(&self, line: String) -> Promise {
         let state = Rc::clone(&self.0);
         future_to_promise(async move {
-            let mut batch =
-                state.batch.take().ok_or(JsError::new("lines are judged one after another"))?;
+            let mut batch = state
+                .batch
+                .take()
+                .ok_or_else(|| JsError::new("lines are judged one after another"))?;
             let answer = batch.judge(&line, &state.crypto).await;
             state.batch.replace(Some(batch));
             let text = serde_json::to_string(&answer).map_err(|_| JsError::new("no answer"))?;

@@ -219,13 +219,16 @@ impl State {
     /// A demand that is not known is no demand that anything meets.
     fn demand(&self, number: usize) -> Result<Arc<Demand>, JsError> {
         let demands = self.demands.borrow();
-        demands.get(number).cloned().ok_or(JsError::new("there is no demand of this number"))
+        demands
+            .get(number)
+            .cloned()
+            .ok_or_else(|| JsError::new("there is no demand of this number"))
     }
 
     fn take(&self, slot: usize) -> Result<(Check, Progress), JsError> {
         let mut waiting = self.waiting.borrow_mut();
         let taken = waiting.get_mut(slot).and_then(Option::take);
-        taken.ok_or(JsError::new("nothing waits under this number"))
+        taken.ok_or_else(|| JsError::new("nothing waits under this number"))
     }
 
     fn go_on(&self, mut check: Check, now: UnixMillis) -> u32 {

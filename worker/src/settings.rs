@@ -100,7 +100,7 @@ struct IssuerText {
 /// The issuers that are trusted: `ISSUERS`, or the one that `ISSUER`, `AUDIENCE` and `JWKS_URI` name.
 fn issuers(env: &Env) -> Result<Vec<(Policy, KeySource)>, String> {
     let variable = |name| env.var(name).ok().map(|value| value.to_string());
-    let required = |name| variable(name).ok_or(format!("set the variable {name}"));
+    let required = |name| variable(name).ok_or_else(|| format!("set the variable {name}"));
     let Some(several) = json_variable(env, "ISSUERS") else {
         let issuer = required("ISSUER")?;
         let config = PolicyConfig::new(issuer, OneOrMany::One(required("AUDIENCE")?));

@@ -51,7 +51,7 @@ impl From<Exit> for ExitCode {
 pub fn report(error: &anyhow::Error) -> ExitCode {
     let storage = error.chain().any(|cause| cause.is::<StoreError>());
     let failure = error.root_cause().downcast_ref::<Failure>();
-    let failure = failure.copied().or(storage.then_some(Failure::Unavailable));
+    let failure = failure.copied().or_else(|| storage.then_some(Failure::Unavailable));
     let mut text = String::new();
     for cause in error.chain().filter(|cause| !cause.is::<Failure>()) {
         let cause = cause.to_string();

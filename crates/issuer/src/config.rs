@@ -195,7 +195,8 @@ fn checked_role(role: RoleText, tokens: &TokensText, before: &[Role]) -> Result<
         let cap = DurationText(LIFETIME_CAP);
         return Err(format!("role {name}: max_lifetime is from \"1s\" to \"{cap}\""));
     }
-    let lifetime = role.lifetime.unwrap_or(DurationText(tokens.lifetime.0.min(max_lifetime.0)));
+    let lifetime =
+        role.lifetime.unwrap_or_else(|| DurationText(tokens.lifetime.0.min(max_lifetime.0)));
     if lifetime.0 > max_lifetime.0 || lifetime.0 < Duration::from_secs(1) {
         return Err(format!("role {name}: lifetime is from \"1s\" to \"{max_lifetime}\""));
     }

@@ -113,7 +113,7 @@ impl IssuerPolicy {
     pub fn role_of(&self, client: &Client, name: Option<&str>) -> Result<&Role, RefusedByPolicy> {
         let allowed =
             || RefusedByPolicy::Role { allowed: join(client.roles.iter().map(String::as_str)) };
-        let name = name.or(client.roles.first().map(String::as_str)).ok_or_else(allowed)?;
+        let name = name.or_else(|| client.roles.first().map(String::as_str)).ok_or_else(allowed)?;
         if !client.roles.iter().any(|role| role == name) {
             return Err(allowed());
         }

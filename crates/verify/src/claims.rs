@@ -26,7 +26,7 @@ pub(crate) fn check_claims(
     demand: &Demand,
     now: NumericDate,
 ) -> Result<Found, VerifyError> {
-    let expiration = claims.expiration()?.ok_or(ClaimError::missing("exp"))?;
+    let expiration = claims.expiration()?.ok_or_else(|| ClaimError::missing("exp"))?;
     let issued_at = claims.issued_at()?;
     let not_before = claims.not_before()?;
     let audience = claims.audience(&policy.audience_claim)?;

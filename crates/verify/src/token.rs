@@ -95,7 +95,7 @@ impl UnverifiedToken {
         }
         let algorithm = judging.iter().find_map(|policy| policy.allowed_algorithm(&jws));
         let algorithm = algorithm.ok_or(VerifyError::AlgNotAllowed)?;
-        claims.string("iss")?.ok_or(ClaimError::missing("iss"))?;
+        claims.string("iss")?.ok_or_else(|| ClaimError::missing("iss"))?;
         let issuer = issuer.ok_or(VerifyError::IssuerMismatch)?;
         let parsed = Arc::new(Parsed { jws, claims, algorithm, issuer });
         Ok(Self { parsed, verified_by: None, found: false })

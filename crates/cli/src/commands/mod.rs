@@ -109,7 +109,7 @@ fn load_config(file: &Path) -> anyhow::Result<Config> {
     let shown = file.display();
     let text = std::fs::read_to_string(file)
         .with_context(|| format!("{shown} cannot be read; run `edgepass init` or pass --config"))?;
-    let base = file.parent().unwrap_or(Path::new("."));
+    let base = file.parent().unwrap_or_else(|| Path::new("."));
     Config::parse(&text, base).with_context(|| shown.to_string())
 }
 

@@ -44,7 +44,9 @@ pub(super) async fn run(args: Args, config: &Path, json: bool) -> anyhow::Result
     let config = super::load_config(config)?;
     let jwt_id = match (args.which.jti, args.which.token_file) {
         (Some(jwt_id), _) => jwt_id,
-        (None, file) => named(&output::read_token(file.as_deref().unwrap_or(Path::new("-")))?)?,
+        (None, file) => {
+            named(&output::read_token(file.as_deref().unwrap_or_else(|| Path::new("-")))?)?
+        }
     };
     let store = super::open_store(&config).await?;
     let outcome = revoke(&store, &jwt_id, &args.reason, &super::actor(), host::now())

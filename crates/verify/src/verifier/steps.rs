@@ -216,7 +216,7 @@ impl Verifier {
     /// What a refusal tells the client, so that its next request may pass.
     fn challenge(&self, check: &Check, now: UnixMillis) -> Challenge {
         let judging = check.issuer.and_then(|issuer| self.issuers.get(issuer));
-        let policy = judging.or(self.issuers.first()).map(|issuer| &issuer.policy);
+        let policy = judging.or_else(|| self.issuers.first()).map(|issuer| &issuer.policy);
         let origin = check.sender.target.as_ref().and_then(|target| url::origin(&target.url));
         Challenge {
             presented_as: check.sender.presented_as,
