@@ -70,6 +70,15 @@ impl CompactJws {
         ClaimsSet::parse(&self.payload)
     }
 
+    /// As [`CompactJws::claims`], for whoever needs the payload no more.
+    ///
+    /// # Errors
+    ///
+    /// [`NotAnObject`].
+    pub fn take_claims(&mut self) -> Result<ClaimsSet, NotAnObject> {
+        ClaimsSet::parse(&std::mem::take(&mut self.payload))
+    }
+
     /// What it takes, in bytes.
     pub fn bytes(&self) -> usize {
         let Self { text, header, payload, signature, .. } = self;

@@ -175,8 +175,12 @@ impl<'o> ValueRef<'o> {
 
     /// An object's member.
     pub fn get(self, name: &str) -> Option<Self> {
-        let named =
-            |value: &Self| value.node().is_some_and(|node| self.object.slice(&node.name) == name);
+        let named = |value: &Self| {
+            // Most names differ in length, which needs no look at the text.
+            value.node().is_some_and(|node| {
+                node.name.len() == name.len() && self.object.slice(&node.name) == name
+            })
+        };
         matches!(self.kind()?, Kind::Object).then(|| self.inside())?.find(named)
     }
 

@@ -5,9 +5,8 @@
 //! changed is checked as for any other token: the key is looked up, and times, audience, binding, scope
 //! and status are judged.
 
-use std::borrow::Borrow;
-use std::collections::HashSet;
-use std::hash::{Hash, Hasher};
+use std::collections::HashMap;
+use std::hash::BuildHasher;
 
 use foldhash::fast::FixedState;
 
@@ -27,34 +26,12 @@ pub(crate) struct VerifiedTokens {
 
 #[derive(Default)]
 struct Generation {
-    /// Whoever sends tokens chooses what is looked up, never what is kept: only verified ones are. So the
-    /// hash need not be secret.
-    tokens: HashSet<Entry, FixedState>,
+    /// By the hash of the whole text, taken once a call; the text itself is compared as well. Whoever
+    /// sends tokens chooses what is looked up, never what is kept: only verified ones are. So the hash
+    /// need not be secret, and of two tokens with one hash the newer is kept.
+    tokens: HashMap<u64, RememberedToken, FixedState>,
     bytes: usize,
 }
-
-/// Found by the whole text of the token.
-struct Entry(RememberedToken);
-
-impl Borrow<str> for Entry {
-    fn borrow(&self) -> &str {
-        self.0.text()
-    }
-}
-
-impl Hash for Entry {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.text().hash(state);
-    }
-}
-
-impl PartialEq for Entry {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.text() == other.0.text()
-    }
-}
-
-impl Eq for Entry {}
 
 impl VerifiedTokens {
     /// Of at most `max_bytes`; 0 turns it off.
@@ -64,12 +41,13 @@ impl VerifiedTokens {
     }
 
     pub(crate) fn find(&mut self, text: &str) -> Option<UnverifiedToken> {
-        if let Some(Entry(token)) = self.young.tokens.get(text) {
+        let hash = hash(text);
+        if let Some(token) = self.young.get(hash, text) {
             return Some(token.to_unverified());
         }
-        let Entry(token) = self.old.take(text)?;
+        let token = self.old.take(hash, text)?;
         let found = token.to_unverified();
-        self.keep(token);
+        self.put(hash, token);
         Some(found)
     }
 
@@ -79,24 +57,31 @@ impl VerifiedTokens {
     }
 
     pub(crate) fn keep(&mut self, token: RememberedToken) {
+        self.put(hash(token.text()), token);
+    }
+
+    fn put(&mut self, hash: u64, token: RememberedToken) {
         let (bytes, half) = (token.bytes(), self.max_bytes / 2);
         if bytes > half {
             return;
         }
         if self.young.bytes.saturating_add(bytes) > half {
+            let count = self.young.tokens.len();
             self.old = std::mem::take(&mut self.young);
+            self.young.tokens.reserve(count);
         }
         self.young.bytes = self.young.bytes.saturating_add(bytes);
         // Another key may have verified the same text: the newer takes its place. The old generation
         // does not hold it, since whatever is looked up there moves.
-        if let Some(Entry(replaced)) = self.young.tokens.replace(Entry(token)) {
+        if let Some(replaced) = self.young.tokens.insert(hash, token) {
             self.young.bytes = self.young.bytes.saturating_sub(replaced.bytes());
         }
     }
 
     /// What has expired is of no use any more.
     pub(crate) fn forget(&mut self, text: &str) {
-        let _ = self.young.take(text).or_else(|| self.old.take(text));
+        let hash = hash(text);
+        let _ = self.young.take(hash, text).or_else(|| self.old.take(hash, text));
     }
 
     pub(crate) fn clear(&mut self) {
@@ -110,9 +95,18 @@ impl VerifiedTokens {
 }
 
 impl Generation {
-    fn take(&mut self, text: &str) -> Option<Entry> {
-        let entry = self.tokens.take(text)?;
-        self.bytes = self.bytes.saturating_sub(entry.0.bytes());
-        Some(entry)
+    fn get(&self, hash: u64, text: &str) -> Option<&RememberedToken> {
+        self.tokens.get(&hash).filter(|token| token.text() == text)
     }
+
+    fn take(&mut self, hash: u64, text: &str) -> Option<RememberedToken> {
+        self.get(hash, text)?;
+        let token = self.tokens.remove(&hash)?;
+        self.bytes = self.bytes.saturating_sub(token.bytes());
+        Some(token)
+    }
+}
+
+fn hash(text: &str) -> u64 {
+    FixedState::default().hash_one(text)
 }

@@ -79,8 +79,9 @@ impl UnverifiedToken {
     pub(crate) fn parse(text: &str, policies: &[&Policy]) -> Result<Self, VerifyError> {
         const MALFORMED: VerifyError = VerifyError::TokenMalformed;
         let longest = policies.iter().map(|policy| policy.max_token_bytes).max();
-        let jws = CompactJws::parse(text, longest.unwrap_or_default()).map_err(|_| MALFORMED)?;
-        let claims = jws.claims().map_err(|_| MALFORMED)?;
+        let mut jws =
+            CompactJws::parse(text, longest.unwrap_or_default()).map_err(|_| MALFORMED)?;
+        let claims = jws.take_claims().map_err(|_| MALFORMED)?;
         // Code points, never normalised (RFC 7519 §2, StringOrURI).
         let named = claims.string("iss").ok().flatten();
         let issuer = policies.iter().position(|policy| named == Some(policy.issuer.as_str()));
