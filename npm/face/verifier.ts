@@ -1,6 +1,6 @@
 // The verifier as programs use it. The checks themselves are Rust, in the Wasm module.
 
-import { ANSWER, Engine } from './engine.js';
+import { ANSWER, Engine, type HostKey } from './engine.js';
 import { type Demand, type VerifierOptions, snakeCased } from './options.js';
 import { Verdict } from './verdict.js';
 
@@ -90,7 +90,7 @@ export class Verifier {
   verify(input: string | Request, demand: Demand = NOTHING_MORE): Promise<Verdict> {
     const engine = this.#engine;
     try {
-      return this.#begin(engine, input, demand);
+      return Promise.resolve(this.#begin(engine, input, demand));
     } catch (error) {
       return this.#failed(engine, error);
     }
@@ -102,7 +102,7 @@ export class Verifier {
     return { remembered, faults, tableBytes };
   }
 
-  #begin(engine: Engine, input: string | Request, demand: Demand): Promise<Verdict> {
+  #begin(engine: Engine, input: string | Request, demand: Demand): Verdict | Promise<Verdict> {
     const { now, certificateSha256 } = demand;
     if (now !== undefined && !(now >= 0 && now <= 253_402_300_799)) {
       throw new RangeError('now must be seconds since the epoch');
@@ -137,7 +137,7 @@ export class Verifier {
     return this.#told(engine, answer, text, demand);
   }
 
-  #told(engine: Engine, answer: number, text: string, demand: Demand): Promise<Verdict> {
+  #told(engine: Engine, answer: number, text: string, demand: Demand): Verdict | Promise<Verdict> {
     const kind = answer & ANSWER.KIND;
     if (kind === ANSWER.CHECK_SIGNATURE) return this.#checkSignature(engine, answer, text, demand);
     if (kind !== ANSWER.ACCEPTED && kind !== ANSWER.REFUSED) {
@@ -156,29 +156,25 @@ export class Verifier {
       if (refresh && demand.waitUntil) demand.waitUntil(refresh);
       else if (refresh && this.#background === 'await') return refresh.then(() => verdict);
     }
-    return Promise.resolve(verdict);
+    return verdict;
   }
 
-  async #checkSignature(engine: Engine, answer: number, text: string, demand: Demand): Promise<Verdict> {
+  /** Promises without `async`: each `await` would cost as much as the crossing. */
+  #checkSignature(engine: Engine, answer: number, text: string, demand: Demand): Promise<Verdict> {
     const [, , number, input, inputLength, signature, signatureLength] = engine.facts;
     const slot = answer >>> ANSWER.SLOT_SHIFT;
-    let valid = false;
-    try {
-      const held = engine.key(number);
-      const { key, algorithm } = held instanceof Promise ? await held : held;
-      valid = await crypto.subtle.verify(
-        algorithm, key, engine.bytes(signature, signatureLength), engine.bytes(input, inputLength),
-      );
-    } catch {
-      // What the host cannot do is not valid.
-    }
-    try {
+    const verify = ({ key, algorithm }: HostKey) => crypto.subtle.verify(
+      algorithm, key, engine.bytes(signature, signatureLength), engine.bytes(input, inputLength),
+    );
+    const checked = (valid: boolean) => {
       const { now } = demand;
       const next = engine.core.signature_checked(slot, valid, now === undefined ? Date.now() : now * 1000);
-      return await this.#told(engine, next, text, demand);
-    } catch (error) {
-      return this.#failed(engine, error);
-    }
+      return this.#told(engine, next, text, demand);
+    };
+    const held = engine.key(number);
+    const answered = held instanceof Promise ? held.then(verify) : verify(held);
+    // What the host cannot do is not valid.
+    return answered.then(checked, () => checked(false)).catch((error) => this.#failed(engine, error));
   }
 
   async #later(

@@ -238,12 +238,13 @@ impl State {
                 let Some(key) = self.number_of(&request.key) else {
                     return self.wait(check, Progress::CheckSignature(request), answer::WAIT);
                 };
+                let (input, signature) = (request.signing_input(), request.signature());
                 self.facts.set(Facts {
                     key: key as f64,
-                    input: request.signing_input.as_ptr() as usize as f64,
-                    input_length: request.signing_input.len() as f64,
-                    signature: request.signature.as_ptr() as usize as f64,
-                    signature_length: request.signature.len() as f64,
+                    input: input.as_ptr() as usize as f64,
+                    input_length: input.len() as f64,
+                    signature: signature.as_ptr() as usize as f64,
+                    signature_length: signature.len() as f64,
                     ..Facts::default()
                 });
                 self.wait(check, Progress::CheckSignature(request), answer::CHECK_SIGNATURE)

@@ -85,7 +85,7 @@ impl HostCrypto for NativeCrypto {
 
 /// Check an ECDSA or RSA signature.
 pub fn check_signature(request: &SignatureRequest) -> bool {
-    let (input, signature) = (&request.signing_input, &request.signature);
+    let (input, signature) = (request.signing_input(), request.signature());
     match request.key.key() {
         PublicKey::P256 { x, y } => UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, sec1(x, y))
             .verify(input, signature)

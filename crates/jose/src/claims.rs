@@ -108,19 +108,16 @@ impl ClaimsSet {
     /// # Errors
     ///
     /// [`ClaimError::Missing`], [`ClaimError::Invalid`].
-    pub fn audience<'c>(&'c self, name: &str) -> Result<Vec<&'c str>, ClaimError> {
-        match self.0.get(name) {
-            None => Err(ClaimError::missing(name)),
-            Some(value) => {
-                let many = match value.as_str() {
-                    Some(one) => Some(vec![one]),
-                    None => {
-                        value.as_array().and_then(|items| items.map(ValueRef::as_str).collect())
-                    }
-                };
-                many.filter(|many| !many.is_empty()).ok_or_else(|| ClaimError::invalid(name))
-            }
+    pub fn audience(&self, name: &str) -> Result<Audience<'_>, ClaimError> {
+        let value = self.0.get(name).ok_or_else(|| ClaimError::missing(name))?;
+        let texts = |value: ValueRef<'_>| {
+            let mut items = value.as_array()?.peekable();
+            Some(items.peek().is_some() && items.all(|item| item.as_str().is_some()))
+        };
+        if value.as_str().is_some() || texts(value) == Some(true) {
+            return Ok(Audience(value));
         }
+        Err(ClaimError::invalid(name))
     }
 
     fn date(
@@ -144,6 +141,18 @@ impl ClaimError {
     /// The claim `name` has the wrong type or form.
     pub fn invalid(name: &str) -> Self {
         Self::Invalid(name.to_owned().into())
+    }
+}
+
+/// Who a token is for: one identifier or several.
+#[derive(Clone, Copy)]
+pub struct Audience<'c>(ValueRef<'c>);
+
+impl Audience<'_> {
+    /// Whether `identifier` is one of them, compared exactly.
+    pub fn contains(&self, identifier: &str) -> bool {
+        let is_it = |value: ValueRef<'_>| value.as_str() == Some(identifier);
+        is_it(self.0) || self.0.as_array().is_some_and(|mut items| items.any(is_it))
     }
 }
 
@@ -171,11 +180,18 @@ mod tests {
 
     #[test]
     fn audience_is_a_string_or_a_list_of_strings() {
-        assert_eq!(claims(r#"{"aud":"a"}"#).audience("aud"), Ok(vec!["a"]));
-        assert_eq!(claims(r#"{"aud":["a","b"]}"#).audience("aud"), Ok(vec!["a", "b"]));
-        for text in [r#"{"aud":[]}"#, r#"{"aud":1}"#, r#"{"aud":["a",1]}"#, r#"{"aud":{}}"#] {
-            assert_eq!(claims(text).audience("aud"), Err(ClaimError::invalid("aud")), "{text}");
+        let contains = |text: &str, identifier: &str| {
+            let claims = claims(text);
+            claims.audience("aud").map(|audience| audience.contains(identifier))
+        };
+        for (text, a, b) in [(r#"{"aud":"a"}"#, true, false), (r#"{"aud":["c","b"]}"#, false, true)]
+        {
+            assert_eq!(contains(text, "a"), Ok(a), "{text}");
+            assert_eq!(contains(text, "b"), Ok(b), "{text}");
         }
-        assert_eq!(claims("{}").audience("aud"), Err(ClaimError::missing("aud")));
+        for text in [r#"{"aud":[]}"#, r#"{"aud":1}"#, r#"{"aud":["a",1]}"#, r#"{"aud":{}}"#] {
+            assert_eq!(contains(text, "a"), Err(ClaimError::invalid("aud")), "{text}");
+        }
+        assert_eq!(contains("{}", "a"), Err(ClaimError::missing("aud")));
     }
 }

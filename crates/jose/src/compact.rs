@@ -1,5 +1,7 @@
 //! The JWS Compact Serialization, split and decoded without trusting a byte of it.
 
+use std::sync::Arc;
+
 use crate::base64url;
 use crate::claims::ClaimsSet;
 use crate::header::{HeaderError, JoseHeader};
@@ -7,9 +9,11 @@ use crate::json::{JsonObject, NotAnObject};
 
 /// A JWS in compact serialization whose parts are well formed. Nothing about it is verified.
 ///
-/// It owns its text, so that it can outlive the request's buffers while a host fetches.
+/// It owns its text, so that it can outlive the request's buffers while a host fetches. Cheap to clone.
 #[derive(Clone)]
-pub struct CompactJws {
+pub struct CompactJws(Arc<Parts>);
+
+struct Parts {
     text: String,
     signing_input_length: usize,
     header: JoseHeader,
@@ -40,25 +44,24 @@ impl CompactJws {
         if text.len() > max_bytes {
             return Err(CompactError::TooLong);
         }
-        let mut parts = text.splitn(4, '.');
-        let (Some(header), Some(payload), Some(signature), None) =
-            (parts.next(), parts.next(), parts.next(), parts.next())
-        else {
-            return Err(CompactError::NotThreeParts);
-        };
+        // A period inside the payload is no base64url: it need not be looked for.
+        let (header, rest) = text.split_once('.').ok_or(CompactError::NotThreeParts)?;
+        let (payload, signature) = rest.rsplit_once('.').ok_or(CompactError::NotThreeParts)?;
         let decode = |part| base64url::decode(part).ok_or(CompactError::NotThreeParts);
-        Ok(Self {
-            signing_input_length: header.len().saturating_add(1).saturating_add(payload.len()),
-            header: JoseHeader::parse(&decode(header)?)?,
-            payload: decode(payload)?,
-            signature: decode(signature)?,
+        let length = header.len().saturating_add(1).saturating_add(payload.len());
+        let (header, payload, signature) = (decode(header)?, decode(payload)?, decode(signature)?);
+        Ok(Self(Arc::new(Parts {
+            signing_input_length: length,
+            header: JoseHeader::parse(&header)?,
+            payload,
+            signature,
             text: text.to_owned(),
-        })
+        })))
     }
 
     /// The JOSE header. Not verified.
     pub fn header(&self) -> &JoseHeader {
-        &self.header
+        &self.0.header
     }
 
     /// The payload as a JWT Claims Set. Not verified.
@@ -67,7 +70,7 @@ impl CompactJws {
     ///
     /// [`NotAnObject`].
     pub fn claims(&self) -> Result<ClaimsSet, NotAnObject> {
-        ClaimsSet::parse(&self.payload)
+        ClaimsSet::parse(&self.0.payload)
     }
 
     /// As [`CompactJws::claims`], for whoever needs the payload no more.
@@ -76,29 +79,32 @@ impl CompactJws {
     ///
     /// [`NotAnObject`].
     pub fn take_claims(&mut self) -> Result<ClaimsSet, NotAnObject> {
-        ClaimsSet::parse(&std::mem::take(&mut self.payload))
+        match Arc::get_mut(&mut self.0) {
+            Some(parts) => ClaimsSet::parse(&std::mem::take(&mut parts.payload)),
+            None => self.claims(),
+        }
     }
 
     /// What it takes, in bytes.
     pub fn bytes(&self) -> usize {
-        let Self { text, header, payload, signature, .. } = self;
+        let Parts { text, header, payload, signature, .. } = &*self.0;
         let parts = [text.capacity(), header.bytes(), payload.capacity(), signature.capacity()];
         parts.into_iter().fold(0, usize::saturating_add)
     }
 
     /// The whole serialization.
     pub fn text(&self) -> &str {
-        &self.text
+        &self.0.text
     }
 
     /// What the signature covers: the encoded header, a period, the encoded payload.
     pub fn signing_input(&self) -> &[u8] {
-        self.text.as_bytes().get(..self.signing_input_length).unwrap_or_default()
+        self.0.text.as_bytes().get(..self.0.signing_input_length).unwrap_or_default()
     }
 
     /// The decoded signature.
     pub fn signature(&self) -> &[u8] {
-        &self.signature
+        &self.0.signature
     }
 }
 

@@ -67,10 +67,10 @@ impl FlatObject {
     ///
     /// [`parse_object`]: crate::json::parse_object
     pub fn parse(text: &[u8]) -> Result<Self, NotAnObject> {
-        // Nothing is longer decoded than encoded, and a member takes more than 8 octets on average.
+        // Nothing is longer decoded than encoded, and most members take more than 16 octets.
         let mut object = Self {
             text: String::with_capacity(text.len()),
-            nodes: Vec::with_capacity(text.len() / 16),
+            nodes: Vec::with_capacity((text.len() / 16).saturating_add(4)),
         };
         let mut parser = serde_json::Deserializer::from_slice(text);
         let whole = Slot { object: &mut object, name: 0..0, depth: 0 };
@@ -175,10 +175,11 @@ impl<'o> ValueRef<'o> {
 
     /// An object's member.
     pub fn get(self, name: &str) -> Option<Self> {
+        // Names are short: comparing octets here costs less than calling whoever compares long ones.
         let named = |value: &Self| {
-            // Most names differ in length, which needs no look at the text.
             value.node().is_some_and(|node| {
-                node.name.len() == name.len() && self.object.slice(&node.name) == name
+                node.name.len() == name.len()
+                    && self.object.slice(&node.name).bytes().eq(name.bytes())
             })
         };
         matches!(self.kind()?, Kind::Object).then(|| self.inside())?.find(named)
@@ -317,6 +318,8 @@ impl<'de> Visitor<'de> for Slot<'_> {
 /// The names of one object: few are compared one by one, many by hash.
 #[derive(Default)]
 struct Names {
+    /// A bit for each kind of name met so far: most names are alone with theirs.
+    kinds: u64,
     few: usize,
     many: HashSet<String>,
 }
@@ -328,7 +331,11 @@ impl Names {
         let own = ValueRef { object, at };
         if self.few < FEW_MEMBERS {
             self.few = self.few.saturating_add(1);
-            return own.get(name).is_none();
+            let letters = name.bytes().fold(0, |sum: u8, octet| sum.wrapping_add(octet));
+            let kind = 1 << (letters % 64);
+            let is_first = self.kinds & kind == 0;
+            self.kinds |= kind;
+            return is_first || own.get(name).is_none();
         }
         if self.many.is_empty() {
             let names = own.inside().filter_map(|value| value.node());

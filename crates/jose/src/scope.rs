@@ -21,7 +21,10 @@ impl Scope {
     ///
     /// Source: [RFC 6749 §3.3](https://www.rfc-editor.org/rfc/rfc6749#section-3.3).
     pub fn parse(text: &str) -> Result<Self, NotAScope> {
-        Self::of(text.split(' '))
+        // Most are written as they are kept.
+        let kept =
+            text.split(' ').all(is_scope_token) && text.split(' ').is_sorted_by(|a, b| a < b);
+        if kept { Ok(Self(text.to_owned())) } else { Self::of(text.split(' ')) }
     }
 
     fn of<'t>(tokens: impl Iterator<Item = &'t str>) -> Result<Self, NotAScope> {
@@ -94,6 +97,8 @@ mod tests {
         }
         let scope = Scope::parse("b:write a:read").unwrap();
         assert_eq!(scope.to_string(), "a:read b:write");
+        assert_eq!(Scope::parse("a:read b:write b:write a:read"), Ok(scope.clone()));
+        assert_eq!(Scope::parse("a:read b:write"), Ok(scope.clone()));
         assert!(scope.contains("a:read"));
         for near in ["a:rea", "A:read", "a:read ", "a"] {
             assert!(!scope.contains(near), "{near:?}");

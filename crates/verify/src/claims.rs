@@ -46,7 +46,7 @@ pub(crate) fn check_claims(
         return Err(VerifyError::LifetimeExceeded);
     }
     let accepted = demand.audience.as_deref().unwrap_or(&policy.audience);
-    if !accepted.iter().any(|own| audience.contains(&own.as_str())) {
+    if !accepted.iter().any(|own| audience.contains(own)) {
         return Err(VerifyError::AudienceMismatch);
     }
     Ok(Found { status, granted })

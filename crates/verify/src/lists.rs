@@ -174,7 +174,7 @@ impl ListHolder {
             held.failed(from, now);
             return LandedList::Settled { taken: false };
         };
-        let checked = signature::check_jws(&jws, &key);
+        let checked = signature::check(&key, &jws);
         let pending = PendingList { order, answered: (from, confirmed_at, etag), jws, key };
         match checked {
             Checked::ByHost(request) => LandedList::Signature(request, Box::new(pending)),

@@ -19,22 +19,67 @@ pub enum Checked {
 pub struct SignatureRequest {
     /// The key, and through it the algorithm.
     pub key: Jwk,
-    /// The signed bytes.
-    pub signing_input: Vec<u8>,
-    /// The signature, as JWS carries it: R‖S for ECDSA.
-    pub signature: Vec<u8>,
+    signed: Signed,
 }
 
-/// Check `signature` over `signing_input` by the one algorithm that `key` is bound to.
+/// Signed bytes with their signature, as JWS carries it: R‖S for ECDSA.
+#[derive(Clone)]
+pub enum Signed {
+    /// Those of a JWS.
+    Jws(CompactJws),
+    /// Any.
+    Bytes {
+        /// What was signed.
+        input: Vec<u8>,
+        /// The signature.
+        signature: Vec<u8>,
+    },
+}
+
+impl Signed {
+    fn parts(&self) -> (&[u8], &[u8]) {
+        match self {
+            Self::Jws(jws) => (jws.signing_input(), jws.signature()),
+            Self::Bytes { input, signature } => (input, signature),
+        }
+    }
+}
+
+impl From<&CompactJws> for Signed {
+    fn from(jws: &CompactJws) -> Self {
+        Self::Jws(jws.clone())
+    }
+}
+
+impl SignatureRequest {
+    /// The signed bytes.
+    pub fn signing_input(&self) -> &[u8] {
+        self.signed.parts().0
+    }
+
+    /// The signature.
+    pub fn signature(&self) -> &[u8] {
+        self.signed.parts().1
+    }
+
+    /// Check it here, if Rust does the algorithm.
+    pub(crate) fn check(&self) -> Checked {
+        check(&self.key, self.signed.clone())
+    }
+}
+
+/// Check a signature by the one algorithm that `key` is bound to.
 ///
 /// A signature of the wrong length is refused here, since hosts differ on it.
 ///
 /// Source: [RFC 7518 §3.3 to §3.5](https://www.rfc-editor.org/rfc/rfc7518#section-3.3), RFC 8037
 /// §3.1.
-pub fn check(key: &Jwk, signing_input: &[u8], signature: &[u8]) -> Checked {
+pub fn check(key: &Jwk, signed: impl Into<Signed>) -> Checked {
+    let signed = signed.into();
+    let (input, signature) = signed.parts();
     let length = match key.key() {
         PublicKey::Ed25519 { x } => {
-            return Checked::Here(ed25519::verify(x, signing_input, signature));
+            return Checked::Here(ed25519::verify(x, input, signature));
         }
         PublicKey::P256 { .. } => 64,
         PublicKey::P384 { .. } => 96,
@@ -44,16 +89,7 @@ pub fn check(key: &Jwk, signing_input: &[u8], signature: &[u8]) -> Checked {
     if signature.len() != length {
         return Checked::Here(false);
     }
-    Checked::ByHost(SignatureRequest {
-        key: key.clone(),
-        signing_input: signing_input.to_vec(),
-        signature: signature.to_vec(),
-    })
-}
-
-/// As [`check`], for a parsed JWS.
-pub(crate) fn check_jws(jws: &CompactJws, key: &Jwk) -> Checked {
-    check(key, jws.signing_input(), jws.signature())
+    Checked::ByHost(SignatureRequest { key: key.clone(), signed })
 }
 
 /// Where the signature of a key that checks many is checked.
@@ -84,7 +120,7 @@ impl Report {
     }
 }
 
-/// As [`check_jws`], with tables once the key has earned them.
+/// As [`check`], with tables once the key has earned them.
 pub(crate) fn check_often(
     jws: &CompactJws,
     key: &Jwk,
@@ -94,7 +130,9 @@ pub(crate) fn check_often(
     let mut refused = false;
     if let Some(tables) = prepared.tables(key.key()) {
         if tables.verify(jws.signing_input(), jws.signature()) {
-            let recheck = prepared.accepted(key.key(), now.0).then(|| request(jws, key));
+            let recheck = prepared
+                .accepted(key.key(), now.0)
+                .then(|| SignatureRequest { key: key.clone(), signed: jws.into() });
             return Often::Here { valid: true, recheck };
         }
         if !prepared.confirms_refusal(key.key(), now.0) {
@@ -103,19 +141,11 @@ pub(crate) fn check_often(
         refused = true;
     }
     let report = Report { prepared: prepared.clone(), key: key.clone(), refused, now };
-    match check_jws(jws, key) {
+    match check(key, jws) {
         Checked::Here(valid) => {
             report.settle(valid);
             Often::Here { valid, recheck: None }
         }
         Checked::ByHost(request) => Often::ByHost(request, report),
-    }
-}
-
-fn request(jws: &CompactJws, key: &Jwk) -> SignatureRequest {
-    SignatureRequest {
-        key: key.clone(),
-        signing_input: jws.signing_input().to_vec(),
-        signature: jws.signature().to_vec(),
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Each type is made in exactly one place and its field is private, so holding one is proof.
 
-use std::sync::Arc;
+use std::borrow::Borrow;
 
 use edgepass_crypto::prepared::PreparedKeys;
 use edgepass_jose::claims::ClaimError;
@@ -15,14 +15,15 @@ use crate::time::UnixMillis;
 
 /// A token that is well formed and claims to be what a policy expects. Nothing is verified.
 pub struct UnverifiedToken {
-    parsed: Arc<Parsed>,
+    parsed: Parsed,
     /// The key that verified the very same text before, if one did.
     verified_by: Option<Jwk>,
     /// Whether it was found among the remembered ones.
     found: bool,
 }
 
-/// What was read of a token.
+/// What was read of a token. Cheap to clone.
+#[derive(Clone)]
 pub(crate) struct Parsed {
     jws: CompactJws,
     claims: ClaimsSet,
@@ -36,7 +37,7 @@ pub(crate) struct Parsed {
 /// let forged = edgepass_verify::token::SignedToken(todo!()); // private field
 /// ```
 pub struct SignedToken {
-    parsed: Arc<Parsed>,
+    parsed: Parsed,
     key: Jwk,
     /// Whether it was verified before, and remembered.
     remembered: bool,
@@ -62,7 +63,7 @@ pub(crate) enum SignatureCheck {
 
 /// A token that waits for the host's word on its signature.
 pub(crate) struct Pending {
-    parsed: Arc<Parsed>,
+    parsed: Parsed,
     key: Jwk,
     report: Report,
 }
@@ -76,29 +77,33 @@ impl UnverifiedToken {
     /// [`VerifyError::TokenMalformed`], [`VerifyError::TypNotAccepted`],
     /// [`VerifyError::AlgNotAllowed`], and for `iss` [`VerifyError::ClaimMissing`],
     /// [`VerifyError::ClaimInvalid`] or [`VerifyError::IssuerMismatch`].
-    pub(crate) fn parse(text: &str, policies: &[&Policy]) -> Result<Self, VerifyError> {
+    pub(crate) fn parse<P: Borrow<Policy>>(
+        text: &str,
+        policies: &[P],
+    ) -> Result<Self, VerifyError> {
         const MALFORMED: VerifyError = VerifyError::TokenMalformed;
-        let longest = policies.iter().map(|policy| policy.max_token_bytes).max();
+        let longest = policies.iter().map(|policy| policy.borrow().max_token_bytes).max();
         let mut jws =
             CompactJws::parse(text, longest.unwrap_or_default()).map_err(|_| MALFORMED)?;
         let claims = jws.take_claims().map_err(|_| MALFORMED)?;
         // Code points, never normalised (RFC 7519 §2, StringOrURI).
         let named = claims.string("iss").ok().flatten();
-        let issuer = policies.iter().position(|policy| named == Some(policy.issuer.as_str()));
+        let issuer =
+            policies.iter().position(|policy| named == Some(policy.borrow().issuer.as_str()));
         // A token that names no issuer of ours is judged by all policies up to that check.
         let judging = match issuer.and_then(|issuer| policies.get(issuer..=issuer)) {
-            Some([own]) if text.len() > own.max_token_bytes => return Err(MALFORMED),
+            Some([own]) if text.len() > own.borrow().max_token_bytes => return Err(MALFORMED),
             Some(own) => own,
             None => policies,
         };
-        if !judging.iter().any(|policy| policy.accepts_type(&jws)) {
+        if !judging.iter().any(|policy| policy.borrow().accepts_type(&jws)) {
             return Err(VerifyError::TypNotAccepted);
         }
-        let algorithm = judging.iter().find_map(|policy| policy.allowed_algorithm(&jws));
+        let algorithm = judging.iter().find_map(|policy| policy.borrow().allowed_algorithm(&jws));
         let algorithm = algorithm.ok_or(VerifyError::AlgNotAllowed)?;
         claims.string("iss")?.ok_or_else(|| ClaimError::missing("iss"))?;
         let issuer = issuer.ok_or(VerifyError::IssuerMismatch)?;
-        let parsed = Arc::new(Parsed { jws, claims, algorithm, issuer });
+        let parsed = Parsed { jws, claims, algorithm, issuer };
         Ok(Self { parsed, verified_by: None, found: false })
     }
 
@@ -201,13 +206,13 @@ impl SignedToken {
     /// What is worth remembering, unless it is remembered already.
     pub(crate) fn to_remember(&self) -> Option<RememberedToken> {
         let Self { parsed, key, remembered, .. } = self;
-        (!remembered).then(|| RememberedToken { parsed: Arc::clone(parsed), key: key.clone() })
+        (!remembered).then(|| RememberedToken { parsed: parsed.clone(), key: key.clone() })
     }
 }
 
 /// A token that was verified, and the key that did.
 pub(crate) struct RememberedToken {
-    parsed: Arc<Parsed>,
+    parsed: Parsed,
     key: Jwk,
 }
 
@@ -219,13 +224,13 @@ impl RememberedToken {
 
     /// What it takes, in bytes.
     pub(crate) fn bytes(&self) -> usize {
-        let Parsed { jws, claims, .. } = &*self.parsed;
+        let Parsed { jws, claims, .. } = &self.parsed;
         jws.bytes().saturating_add(claims.bytes()).saturating_add(size_of::<Parsed>())
     }
 
     /// Back to the beginning: every check but the signature's under the same key is due again.
     pub(crate) fn to_unverified(&self) -> UnverifiedToken {
-        let (parsed, key) = (Arc::clone(&self.parsed), self.key.clone());
+        let (parsed, key) = (self.parsed.clone(), self.key.clone());
         UnverifiedToken { parsed, verified_by: Some(key), found: true }
     }
 }

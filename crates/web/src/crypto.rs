@@ -48,8 +48,8 @@ impl HostCrypto for WebCrypto {
 impl WebCrypto {
     pub(crate) async fn try_check(&self, request: &SignatureRequest) -> Result<bool, JsValue> {
         let key = self.import(&request.key).await?;
-        let signature = Uint8Array::from(request.signature.as_slice());
-        let input = Uint8Array::from(request.signing_input.as_slice());
+        let signature = Uint8Array::from(request.signature());
+        let input = Uint8Array::from(request.signing_input());
         let valid = verify(&algorithm(request.key.algorithm())?, &key, &signature, &input)?;
         Ok(JsFuture::from(valid).await?.is_truthy())
     }

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use edgepass_jose::jwk_set::KeyMatch;
 use edgepass_jose::{Algorithm, CompactJws, Jwk, JwkSet};
 use edgepass_verify::batch::HostCrypto;
-use edgepass_verify::signature::{self, Checked};
+use edgepass_verify::signature::{self, Checked, Signed};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -99,14 +99,14 @@ async fn accepts(compact: &str, keys: &Value, crypto: &impl HostCrypto) -> bool 
     let Some(algorithm) = Algorithm::from_name(jws.header().algorithm()) else { return false };
     let set = set.unwrap_or_default();
     match set.find(jws.header().key_id(), algorithm) {
-        KeyMatch::One(key) => check(key, jws.signing_input(), jws.signature(), crypto).await,
+        KeyMatch::One(key) => check(key, &jws, crypto).await,
         KeyMatch::Unfit | KeyMatch::None => false,
     }
 }
 
 /// Whether a signature is valid.
-async fn check(key: &Jwk, input: &[u8], signature: &[u8], crypto: &impl HostCrypto) -> bool {
-    match signature::check(key, input, signature) {
+async fn check(key: &Jwk, signed: impl Into<Signed>, crypto: &impl HostCrypto) -> bool {
+    match signature::check(key, signed) {
         Checked::Here(valid) => valid,
         Checked::ByHost(request) => crypto.check(&request).await,
     }

@@ -21,7 +21,7 @@ pub(crate) async fn dpop(file: &Value, crypto: &impl HostCrypto, report: &mut Re
         let key = jws.header().members().get("jwk").cloned().unwrap_or_default();
         let key = Jwk::from_value(&key, &[edgepass_jose::Algorithm::Es256]);
         let valid = match &key {
-            Ok(key) => check(key, jws.signing_input(), jws.signature(), crypto).await,
+            Ok(key) => check(key, &jws, crypto).await,
             Err(_) => false,
         };
         report.compare(format!("figure {figure}: signature"), true, valid, None);

@@ -2,6 +2,7 @@
 
 use edgepass_jose::{Algorithm, Jwk, base64url};
 use edgepass_verify::batch::HostCrypto;
+use edgepass_verify::signature::Signed;
 use serde_json::{Value, json};
 
 use crate::{Report, accepts, algorithm_of, array, check, hex, text, unsupported};
@@ -45,7 +46,8 @@ async fn raw(group: &Value, test: &Value, crypto: &impl HostCrypto, report: &mut
     let key = Jwk::from_value(&jwk, &[algorithm]);
     let found = match &key {
         Ok(key) if edgepass_crypto::is_sound(key.key()) => {
-            check(key, &hex(text(test, "msg")), &hex(text(test, "sig")), crypto).await
+            let (input, signature) = (hex(text(test, "msg")), hex(text(test, "sig")));
+            check(key, Signed::Bytes { input, signature }, crypto).await
         }
         Ok(_) | Err(_) => false,
     };

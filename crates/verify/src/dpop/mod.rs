@@ -76,7 +76,7 @@ impl Proof {
 
     /// Check 6.
     pub(crate) fn check_signature(&self) -> Checked {
-        signature::check_jws(&self.jws, &self.key)
+        signature::check(&self.key, &self.jws)
     }
 
     /// Checks 10 to 12, of a proof whose signature verified. Gives what makes this use of it unique.

@@ -4,6 +4,7 @@ mod steps;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Borrow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use crate::lists::{LandedList, ListHolder};
 use crate::policy::{MAX_ISSUERS, Policy, PolicyError, is_issuer_url};
 use crate::remembered::{self, VerifiedTokens};
 use crate::sender::{Request, Sender};
-use crate::signature::{self, Checked, SignatureRequest};
+use crate::signature::{Checked, SignatureRequest};
 use crate::time::UnixMillis;
 use crate::token::UnverifiedToken;
 use crate::verdict::Verdict;
@@ -60,6 +61,12 @@ struct Issuer {
     policy: Policy,
     keys: KeyHolder,
     lists: ListHolder,
+}
+
+impl Borrow<Policy> for Issuer {
+    fn borrow(&self) -> &Policy {
+        &self.policy
+    }
 }
 
 /// What must happen next for a check.
@@ -204,7 +211,7 @@ impl Verifier {
             self.prepared.work(now.0);
             return None;
         };
-        match signature::check(&request.key, &request.signing_input, &request.signature) {
+        match request.check() {
             Checked::Here(valid) => {
                 self.rechecked(&request, valid);
                 None
@@ -230,11 +237,7 @@ impl Verifier {
         }
         let parsed = match self.verified.find(token) {
             Some(token) => Ok(token),
-            None => {
-                let policies: Vec<&Policy> =
-                    self.issuers.iter().map(|issuer| &issuer.policy).collect();
-                UnverifiedToken::parse(token, &policies)
-            }
+            None => UnverifiedToken::parse(token, &self.issuers),
         };
         match parsed {
             Ok(token) => {
