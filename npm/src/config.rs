@@ -6,7 +6,7 @@ use edgepass_verify::dpop::nonce::{NonceRule, NonceSecrets};
 use edgepass_verify::duration::DurationText;
 use edgepass_verify::sender::{CertificateThumbprint, Target};
 use edgepass_verify::verifier::{JwksUri, KeySource, Verifier};
-use edgepass_verify::{Demand, Policy, PolicyConfig, Request};
+use edgepass_verify::{Demand, Policy, PolicyConfig, Request, written};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use wasm_bindgen::JsError;
@@ -56,7 +56,7 @@ struct RequestText {
 }
 
 fn read<T: DeserializeOwned>(text: &str) -> Result<T, JsError> {
-    Ok(serde_json::from_value(parse_object(text.as_bytes())?.into())?)
+    Ok(written::read(parse_object(text.as_bytes())?.into())?)
 }
 
 /// A verifier of what is trusted.

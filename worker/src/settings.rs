@@ -3,12 +3,13 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use edgepass_jose::json::{parse_array, parse_object};
 use edgepass_verify::dpop::nonce::{NonceRule, NonceSecrets};
 use edgepass_verify::policy::OneOrMany;
 use edgepass_verify::verifier::{JwksUri, KeySource, Verifier};
+use edgepass_verify::written::read;
 use edgepass_verify::{Policy, PolicyConfig, url};
 use edgepass_web::{CacheTier, IsolateReplay, ReplayStore, WebVerifier};
-use serde::Deserialize;
 use serde_json::Value;
 use worker::Env;
 use worker::js_sys::{JSON, Reflect};
@@ -45,7 +46,8 @@ impl Settings {
 
     fn read(env: &Env) -> Result<Self, String> {
         const POLICY: &str = include_str!(concat!(env!("OUT_DIR"), "/guard.json"));
-        let written: PolicyText = serde_json::from_str(POLICY).map_err(|e| e.to_string())?;
+        let policy = parse_object(POLICY.as_bytes()).map_err(|error| error.to_string())?;
+        let written: PolicyText = read(policy.into()).map_err(|error| error.to_string())?;
         let variable = |name| env.var(name).ok().map(|value| value.to_string());
         let origin_url = variable("ORIGIN_URL").map(|url| url.trim_end_matches('/').to_owned());
         if origin_url.as_deref().is_some_and(|url| !is_base_url(url)) {
@@ -89,14 +91,6 @@ impl Settings {
     }
 }
 
-/// One of `ISSUERS`: a policy, and where its keys are.
-#[derive(Deserialize)]
-struct IssuerText {
-    jwks_uri: Option<String>,
-    #[serde(flatten)]
-    policy: serde_json::Map<String, Value>,
-}
-
 /// The issuers that are trusted: `ISSUERS`, or the one that `ISSUER`, `AUDIENCE` and `JWKS_URI` name.
 fn issuers(env: &Env) -> Result<Vec<(Policy, KeySource)>, String> {
     let variable = |name| env.var(name).ok().map(|value| value.to_string());
@@ -109,13 +103,16 @@ fn issuers(env: &Env) -> Result<Vec<(Policy, KeySource)>, String> {
     if ["ISSUER", "AUDIENCE", "JWKS_URI"].iter().any(|name| is_bound(env, name)) {
         return Err("set either ISSUERS or ISSUER, AUDIENCE and JWKS_URI".into());
     }
-    let several: Vec<IssuerText> =
-        serde_json::from_str(&several).map_err(|error| format!("ISSUERS: {error}"))?;
-    let one = |issuer: IssuerText| {
-        let config = serde_json::from_value(Value::Object(issuer.policy));
-        trusted(config.map_err(|error| format!("ISSUERS: {error}"))?, issuer.jwks_uri, "jwks_uri")
-    };
-    several.into_iter().map(one).collect()
+    let several = parse_array(several.as_bytes()).ok_or("ISSUERS is no JSON array")?;
+    several.into_iter().map(one_of_several).collect()
+}
+
+/// One of `ISSUERS`: a policy, and where its keys are.
+fn one_of_several(mut issuer: Value) -> Result<(Policy, KeySource), String> {
+    let mistaken = |error| format!("ISSUERS: {error}");
+    let jwks_uri = issuer.as_object_mut().and_then(|policy| policy.remove("jwks_uri"));
+    let jwks_uri = read(jwks_uri.unwrap_or_default()).map_err(mistaken)?;
+    trusted(read(issuer).map_err(mistaken)?, jwks_uri, "jwks_uri")
 }
 
 /// Whether there is a binding of this name, usable or not.

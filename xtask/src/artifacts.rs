@@ -1,10 +1,12 @@
 //! What is built: the issuer, the npm package, the guard, the inspector.
 
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, fs};
 
 use anyhow::Context;
 
+use crate::size;
 use crate::step::{self, cargo, root};
 use crate::tools::{Tools, target_dir};
 
@@ -22,6 +24,7 @@ pub(crate) fn worker(tools: &Tools) -> anyhow::Result<()> {
     let folder = root().join("worker");
     let mut build = tools.command(tools.cargo_tool("worker-build"));
     build.current_dir(&folder).args(["--profile", "edge", "--locked"]);
+    without_paths(&mut build);
     build.env("WASM_BINDGEN_BIN", tools.cargo_tool("wasm-bindgen"));
     build.env("WASM_OPT_BIN", tools.npm_tool("wasm-opt"));
     build.env("ESBUILD_BIN", tools.npm_tool("esbuild"));
@@ -29,8 +32,7 @@ pub(crate) fn worker(tools: &Tools) -> anyhow::Result<()> {
     // worker-build keeps the names of all functions; they are a third of the module.
     let module = folder.join("build/index_bg.wasm");
     optimise(tools, &module, &["--strip-debug", "--strip-producers"])?;
-    step::tell(&format!("  {} KB of Wasm", fs::metadata(&module)?.len() / 1024));
-    Ok(())
+    size::tell(tools, &module)
 }
 
 /// Build the npm package and pack it; gives the tarball.
@@ -89,6 +91,7 @@ fn bind(tools: &Tools, package: &str, folder: &Path) -> anyhow::Result<()> {
     let arguments = ["build", "--quiet", "--locked", "--profile", "edge", "--package"];
     let mut build = cargo(&arguments);
     build.args([package, "--target", target]);
+    without_paths(&mut build);
     step::run(&format!("compile {package} to Wasm"), &mut build)?;
     let name = package.replace('-', "_");
     let module = target_dir().join(target).join(format!("edge/{name}.wasm"));
@@ -97,12 +100,16 @@ fn bind(tools: &Tools, package: &str, folder: &Path) -> anyhow::Result<()> {
     step::run("bind it to JavaScript", bind.arg(folder).arg(&module))?;
     let bound = folder.join(format!("{name}_bg.wasm"));
     optimise(tools, &bound, &["-Oz", "--strip-debug", "--strip-producers"])?;
-    let zip = "console.log(require('zlib').gzipSync(fs.readFileSync(process.argv[1]), { level: 9 }).length)";
-    let mut zip = tools.node(&["--eval", zip]);
-    let zipped: u64 = step::output("gzip", zip.arg(&bound))?.trim().parse()?;
-    let bytes = fs::metadata(&bound)?.len();
-    step::tell(&format!("  {} KB of Wasm, {} KB gzipped", bytes / 1000, zipped / 1000));
-    Ok(())
+    size::tell(tools, &bound)
+}
+
+/// Keep this machine's folders out of the module: panics name the file they happen in.
+fn without_paths(build: &mut Command) {
+    let home = env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| env::home_dir().map(|home| home.join(".cargo")));
+    let sources = home.unwrap_or_default().join("registry/src");
+    let remapped = format!("--remap-path-prefix={}=crates", sources.display());
+    build.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS", remapped);
 }
 
 fn optimise(tools: &Tools, module: &Path, passes: &[&str]) -> anyhow::Result<()> {

@@ -4,17 +4,18 @@ use anyhow::bail;
 
 use crate::step::{self, cargo};
 use crate::tools;
-use crate::{closure, suites};
+use crate::{closure, size, suites};
 
 type Step = fn() -> anyhow::Result<()>;
 
-const STEPS: [(&str, Step); 8] = [
+const STEPS: [(&str, Step); 9] = [
     ("fmt", fmt),
     ("clippy", clippy),
     ("docs", docs),
     ("closure", closure::check),
     ("deny", deny),
     ("deploy", deploy),
+    ("size", size::check),
     ("fuzz", fuzz),
     ("test", test),
 ];

@@ -9,6 +9,7 @@ mod fuzz;
 mod http;
 mod journey;
 mod process;
+mod size;
 mod step;
 mod suites;
 mod system;

@@ -67,6 +67,12 @@ impl FlatObject {
     ///
     /// [`parse_object`]: crate::json::parse_object
     pub fn parse(text: &[u8]) -> Result<Self, NotAnObject> {
+        let read = Self::read(text).ok_or(NotAnObject)?;
+        if read.root().is_object() { Ok(read) } else { Err(NotAnObject) }
+    }
+
+    /// As [`FlatObject::parse`], whatever the outermost value is.
+    pub(crate) fn read(text: &[u8]) -> Option<Self> {
         // Nothing is longer decoded than encoded, and most members take more than 16 octets.
         let mut object = Self {
             text: String::with_capacity(text.len()),
@@ -74,17 +80,18 @@ impl FlatObject {
         };
         let mut parser = serde_json::Deserializer::from_slice(text);
         let whole = Slot { object: &mut object, name: 0..0, depth: 0 };
-        whole.deserialize(&mut parser).map_err(|_| NotAnObject)?;
-        parser.end().map_err(|_| NotAnObject)?;
-        match object.nodes.first() {
-            Some(Node { kind: Kind::Object, .. }) => Ok(object),
-            _ => Err(NotAnObject),
-        }
+        whole.deserialize(&mut parser).ok()?;
+        parser.end().ok()?;
+        Some(object)
+    }
+
+    pub(crate) fn root(&self) -> ValueRef<'_> {
+        ValueRef { object: self, at: 0 }
     }
 
     /// The member with this name.
     pub fn get(&self, name: &str) -> Option<ValueRef<'_>> {
-        ValueRef { object: self, at: 0 }.get(name)
+        self.root().get(name)
     }
 
     /// What it takes, in bytes.
@@ -95,7 +102,7 @@ impl FlatObject {
 
     /// The same as a tree.
     pub fn to_members(&self) -> JsonObject {
-        match (ValueRef { object: self, at: 0 }).to_value() {
+        match self.root().to_value() {
             Value::Object(members) => members,
             _ => JsonObject::new(),
         }

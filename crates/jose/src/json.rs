@@ -1,5 +1,7 @@
 //! JSON objects without ambiguity: strict UTF-8, no duplicate member at any depth, bounded depth.
 
+use serde_json::Value;
+
 use crate::flat::FlatObject;
 pub use crate::flat::{JsonObject, MAX_DEPTH, NotAnObject};
 
@@ -12,6 +14,14 @@ pub use crate::flat::{JsonObject, MAX_DEPTH, NotAnObject};
 /// [RFC 7519 §4](https://www.rfc-editor.org/rfc/rfc7519#section-4), choosing "reject".
 pub fn parse_object(text: &[u8]) -> Result<JsonObject, NotAnObject> {
     FlatObject::parse(text).map(|object| object.to_members())
+}
+
+/// Parse one JSON array and nothing after it; `None` for what [`parse_object`] would refuse in it.
+pub fn parse_array(text: &[u8]) -> Option<Vec<Value>> {
+    match FlatObject::read(text)?.root().to_value() {
+        Value::Array(values) => Some(values),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -40,6 +50,14 @@ mod tests {
         }
         assert_eq!(parse_object(b"{\"a\":\"\xff\"}"), Err(NotAnObject));
         assert!(parse_object(b" {\"a\":1, \"b\":{\"a\":1}} ").is_ok());
+    }
+
+    #[test]
+    fn arrays_are_as_strict() {
+        assert_eq!(parse_array(br#"[1, {"a": "b"}]"#).unwrap().len(), 2);
+        for text in ["{}", "[", "[] []", r#"[{"a":1,"a":2}]"#, "1", ""] {
+            assert_eq!(parse_array(text.as_bytes()), None, "{text}");
+        }
     }
 
     #[test]

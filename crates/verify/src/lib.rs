@@ -44,6 +44,7 @@ pub mod token;
 pub mod url;
 pub mod verdict;
 pub mod verifier;
+pub mod written;
 
 pub use check::{Check, Demand};
 pub use error::VerifyError;

@@ -38,6 +38,7 @@ use crate::policy::{Policy, PolicyConfig};
 use crate::sender::{CertificateThumbprint, Presentation, Request, Sender, Target};
 use crate::time::UnixMillis;
 use crate::verifier::KeySource;
+use crate::written;
 
 /// A line that can be judged.
 pub(super) struct Line {
@@ -220,7 +221,7 @@ fn required<T: DeserializeOwned>(members: &mut JsonObject, name: &str) -> Result
 
 /// A value of the line's. The mistake says what is expected there, and nothing of the line itself.
 fn read<T: DeserializeOwned>(name: &str, value: Value) -> Result<T, String> {
-    serde_json::from_value(value).map_err(|error| {
+    written::read(value).map_err(|error| {
         let text = error.to_string();
         match text.rsplit_once("expected ") {
             _ if text.starts_with("missing field") => format!("{name}: {text}"),

@@ -1,0 +1,174 @@
+//! Configuration in JSON, read into its types.
+//!
+//! `serde_json` reads a struct from an array as well, and from text and from values by different code.
+//! No policy is an array, and in Wasm all that code is carried along: here is one way, and no arrays.
+
+use serde::de::value::{MapDeserializer, SeqDeserializer, StringDeserializer};
+use serde::de::{
+    DeserializeOwned, Deserializer, Error as _, IntoDeserializer, Unexpected, Visitor,
+};
+use serde::forward_to_deserialize_any;
+use serde_json::{Error, Map, Value};
+
+/// Read a value into its type.
+///
+/// # Errors
+///
+/// What is expected instead.
+pub fn read<T: DeserializeOwned>(value: Value) -> Result<T, Error> {
+    T::deserialize(Written(value))
+}
+
+struct Written(Value);
+
+impl IntoDeserializer<'_, Error> for Written {
+    type Deserializer = Self;
+
+    fn into_deserializer(self) -> Self {
+        self
+    }
+}
+
+fn members<'de, V: Visitor<'de>>(
+    members: Map<String, Value>,
+    visitor: V,
+) -> Result<V::Value, Error> {
+    let members = members.into_iter().map(|(name, value)| (name, Written(value)));
+    visitor.visit_map(MapDeserializer::new(members))
+}
+
+fn items<'de, V: Visitor<'de>>(items: Vec<Value>, visitor: V) -> Result<V::Value, Error> {
+    visitor.visit_seq(SeqDeserializer::new(items.into_iter().map(Written)))
+}
+
+fn unexpected<'de, V: Visitor<'de>>(value: &Value, visitor: &V) -> Error {
+    let found = match value {
+        Value::Null => Unexpected::Unit,
+        Value::Bool(value) => Unexpected::Bool(*value),
+        Value::Number(_) => Unexpected::Other("number"),
+        // Never the text itself: it may be a secret in the wrong place.
+        Value::String(_) => Unexpected::Other("string"),
+        Value::Array(_) => Unexpected::Seq,
+        Value::Object(_) => Unexpected::Map,
+    };
+    Error::invalid_type(found, visitor)
+}
+
+impl<'de> Deserializer<'de> for Written {
+    type Error = Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        match self.0 {
+            Value::Null => visitor.visit_unit(),
+            Value::Bool(value) => visitor.visit_bool(value),
+            Value::Number(number) => match (number.as_u64(), number.as_i64()) {
+                (Some(number), _) => visitor.visit_u64(number),
+                (None, Some(number)) => visitor.visit_i64(number),
+                (None, None) => visitor.visit_f64(number.as_f64().unwrap_or(f64::NAN)),
+            },
+            Value::String(text) => visitor.visit_str(&text),
+            Value::Array(values) => items(values, visitor),
+            Value::Object(object) => members(object, visitor),
+        }
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        match self.0 {
+            Value::Null => visitor.visit_none(),
+            _ => visitor.visit_some(self),
+        }
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        self.deserialize_map(visitor)
+    }
+
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        match self.0 {
+            Value::Object(object) => members(object, visitor),
+            other => Err(unexpected(&other, &visitor)),
+        }
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        match self.0 {
+            Value::Array(values) => items(values, visitor),
+            other => Err(unexpected(&other, &visitor)),
+        }
+    }
+
+    fn deserialize_tuple<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, Error> {
+        self.deserialize_seq(visitor)
+    }
+
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        match self.0 {
+            Value::String(text) => visitor.visit_string(text),
+            other => Err(unexpected(&other, &visitor)),
+        }
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        match self.0 {
+            Value::String(text) => visitor.visit_enum(StringDeserializer::new(text)),
+            other => Err(unexpected(&other, &visitor)),
+        }
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str bytes byte_buf unit unit_struct
+        newtype_struct tuple_struct identifier ignored_any
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::PolicyConfig;
+
+    #[test]
+    fn a_policy_is_an_object_and_says_what_is_wrong_without_repeating_it() {
+        let right = json!({
+            "issuer": "https://a.example", "audience": ["b", "c"], "profile": "jwt", "typ": null,
+            "leeway": "5s", "max_token_bytes": 4096, "status": {"mode": "ignore"},
+        });
+        let config: PolicyConfig = read(right.clone()).unwrap();
+        let expected: PolicyConfig = serde_json::from_value(right).unwrap();
+        assert_eq!(serde_json::to_value(config).unwrap(), serde_json::to_value(expected).unwrap());
+        for (wrong, expected) in [
+            (
+                json!(["https://a.example", "b"]),
+                "invalid type: sequence, expected struct PolicyConfig",
+            ),
+            (json!({"audience": "b"}), "missing field `issuer`"),
+            (json!({"issuer": 1, "audience": "b"}), "invalid type: number, expected a string"),
+            (
+                json!({"issuer": "a", "audience": {}}),
+                "invalid type: map, expected a string or an array of strings",
+            ),
+            (
+                json!({"issuer": "a", "audience": "b", "status": "secret"}),
+                "invalid type: string, expected struct StatusConfig",
+            ),
+            (
+                json!({"issuer": "a", "audience": "b", "profile": "other"}),
+                "unknown variant `other`, expected `rfc9068` or `jwt`",
+            ),
+        ] {
+            let error = read::<PolicyConfig>(wrong).unwrap_err().to_string();
+            assert_eq!(error, expected);
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! How large the Wasm modules are, and may be.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+
+use anyhow::bail;
+use rustc_demangle::demangle;
+use wasmparser::{KnownCustom, Name, Parser, Payload, TypeRef};
+
+use crate::artifacts;
+use crate::step::{self, root};
+use crate::tools::{self, Tools, target_dir};
+
+/// What a module may take, gzipped, in bytes: a little more than it does. Raise it with a reason.
+const BUDGETS: [(&str, &str, u64); 2] = [
+    ("edgepass_npm", "npm/wasm/edgepass_npm_bg.wasm", 209_000),
+    ("edgepass_guard", "worker/build/index_bg.wasm", 225_000),
+];
+
+/// Functions that are listed when a module is too large.
+const LISTED: usize = 25;
+
+/// Say how large a module is.
+pub(crate) fn tell(tools: &Tools, module: &Path) -> anyhow::Result<()> {
+    let (bytes, zipped) = (fs::metadata(module)?.len(), zipped(tools, module)?);
+    step::tell(&format!("  {} KB of Wasm, {} KB gzipped", bytes / 1000, zipped / 1000));
+    Ok(())
+}
+
+/// Build the modules, and refuse one above its budget, with its largest functions.
+pub(crate) fn check() -> anyhow::Result<()> {
+    let tools = tools::for_wasm()?;
+    artifacts::npm(&tools)?;
+    artifacts::worker(&tools)?;
+    for (name, module, budget) in BUDGETS {
+        let size = zipped(&tools, &root().join(module))?;
+        if size > budget {
+            largest(name)?;
+            bail!(
+                "{module} takes {size} bytes gzipped; its budget is {budget} (xtask/src/size.rs)"
+            );
+        }
+        step::tell(&format!("• {module}: {size} bytes gzipped, of {budget}"));
+    }
+    Ok(())
+}
+
+/// List the largest functions of a module, as the compiler leaves it, where they have their names.
+fn largest(name: &str) -> anyhow::Result<()> {
+    let module = fs::read(target_dir().join(format!("wasm32-unknown-unknown/edge/{name}.wasm")))?;
+    let (mut imported, mut sizes, mut names) = (0, Vec::new(), HashMap::new());
+    for payload in Parser::new(0).parse_all(&module) {
+        match payload? {
+            Payload::ImportSection(imports) => {
+                for import in imports.into_imports() {
+                    imported += u32::from(matches!(import?.ty, TypeRef::Func(_)));
+                }
+            }
+            Payload::CodeSectionEntry(body) => sizes.push(body.as_bytes().len()),
+            Payload::CustomSection(section) => {
+                if let KnownCustom::Name(subsections) = section.as_known() {
+                    for subsection in subsections {
+                        let Name::Function(functions) = subsection? else { continue };
+                        for function in functions {
+                            let function = function?;
+                            names.insert(function.index, function.name);
+                        }
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    let mut functions: Vec<(usize, &str)> = (imported..)
+        .zip(sizes)
+        .map(|(index, size)| (size, names.get(&index).copied().unwrap_or("?")))
+        .collect();
+    functions.sort_unstable_by(|a, b| b.cmp(a));
+    step::tell(&format!("the largest functions of {name}, in bytes before wasm-opt:"));
+    for (size, function) in functions.into_iter().take(LISTED) {
+        step::tell(&format!("{size:>8}  {:#}", demangle(function)));
+    }
+    Ok(())
+}
+
+fn zipped(tools: &Tools, module: &Path) -> anyhow::Result<u64> {
+    let zip = "console.log(require('zlib').gzipSync(fs.readFileSync(process.argv[1]), { level: 9 }).length)";
+    let mut zip = tools.node(&["--eval", zip]);
+    Ok(step::output("gzip", zip.arg(module))?.trim().parse()?)
+}
