@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use edgepass::judges::Judges;
 use edgepass::native::NativeCrypto;
 use edgepass_verify::batch::Batch;
 use serde_json::{Value, json};
@@ -28,6 +29,28 @@ async fn every_line_gives_its_answer() {
     }
     println!("native: {} lines {families:?}", LINES.lines().count());
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Lines that are judged at once get the answers of lines judged one after another, in their order.
+#[tokio::test]
+async fn all_cores_answer_as_one() {
+    let mut one = Batch::default();
+    let mut expected = Vec::new();
+    let lines: Vec<&str> = LINES.lines().chain(["not json"]).collect();
+    for line in &lines {
+        expected.push(serde_json::to_value(one.judge(line, &NativeCrypto).await).unwrap());
+    }
+    for together in [1, 7, 1000] {
+        let mut judges = Judges::default();
+        let mut answers = Vec::new();
+        for chunk in lines.chunks(together) {
+            let chunk: Vec<Vec<u8>> = chunk.iter().map(|line| line.as_bytes().to_vec()).collect();
+            answers.extend(judges.judge(&chunk).await);
+        }
+        let answers: Vec<Value> =
+            answers.iter().map(|answer| serde_json::to_value(answer).unwrap()).collect();
+        assert!(answers == expected, "{together} at once");
+    }
 }
 
 /// Whatever is refused, the answer says nothing that the line says.

@@ -3,6 +3,7 @@
 pub mod commands;
 pub mod exit;
 pub mod host;
+pub mod judges;
 mod master_key;
 pub mod native;
 mod output;

@@ -5,46 +5,68 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::Path;
 
 use anyhow::Context;
-use edgepass_verify::batch::{Answer, Batch, Outcome};
+use edgepass_verify::batch::{Answer, Outcome};
 
 use crate::exit::Exit;
-use crate::native::NativeCrypto;
+use crate::judges::Judges;
 
 /// A longer line is answered as unusable, and skipped.
 const MAX_LINE_BYTES: u64 = 64 << 20;
 
-/// Judge one JSON object per line, and answer one JSON line each, in order.
+/// Lines that are judged at once.
+const MAX_LINES: usize = 256;
+/// What they may take together, but for the last of them.
+const MAX_CHUNK_BYTES: usize = 8 << 20;
+
+/// Judge one JSON object per line, and answer one JSON line each, in order. Lines that arrive together are
+/// judged on all cores.
 pub(super) async fn run(source: &Path) -> anyhow::Result<Exit> {
-    let mut input: Box<dyn BufRead> = if source == Path::new("-") {
-        Box::new(BufReader::new(io::stdin()))
+    let input: Box<dyn Read> = if source == Path::new("-") {
+        Box::new(io::stdin())
     } else {
-        let file = File::open(source).with_context(|| {
+        Box::new(File::open(source).with_context(|| {
             format!("{} cannot be read; write \"-\" to read stdin", source.display())
-        })?;
-        Box::new(BufReader::new(file))
+        })?)
     };
+    let mut input = BufReader::with_capacity(MAX_CHUNK_BYTES, input);
     // By the line, so that whoever feeds us lines gets each answer before the next.
     let mut output = io::stdout().lock();
-    let mut batch = Batch::default();
+    let mut judges = Judges::default();
     let mut tally = Tally::default();
-    let mut line = Vec::new();
-    while next_line(&mut input, &mut line).context("a line cannot be read")? {
-        if line.trim_ascii().is_empty() {
-            continue;
+    loop {
+        let lines = next_lines(&mut input).context("a line cannot be read")?;
+        if lines.is_empty() {
+            break;
         }
-        // What is no UTF-8 is no JSON, and is answered as such.
-        let answer =
-            batch.judge(std::str::from_utf8(&line).unwrap_or_default(), &NativeCrypto).await;
-        tally.count(&answer);
-        let text = serde_json::to_string(&answer).context("an answer cannot be written")?;
-        match writeln!(output, "{text}") {
-            // Whoever read has read enough.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(Exit::Ok),
-            written => written.context("stdout cannot be written")?,
+        for answer in judges.judge(&lines).await {
+            tally.count(&answer);
+            let text = serde_json::to_string(&answer).context("an answer cannot be written")?;
+            match writeln!(output, "{text}") {
+                // Whoever reads has read enough.
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(Exit::Ok),
+                written => written.context("stdout cannot be written")?,
+            }
         }
     }
     tally.report();
     Ok(Exit::Ok)
+}
+
+/// The next line, and those that have arrived with it. None at the end.
+fn next_lines(input: &mut BufReader<impl Read>) -> io::Result<Vec<Vec<u8>>> {
+    let (mut lines, mut bytes) = (Vec::new(), 0);
+    let mut line = Vec::new();
+    while next_line(input, &mut line)? {
+        bytes += line.len();
+        if !line.trim_ascii().is_empty() {
+            lines.push(std::mem::take(&mut line));
+        }
+        let is_enough = lines.len() >= MAX_LINES || bytes >= MAX_CHUNK_BYTES;
+        if !lines.is_empty() && (is_enough || !input.buffer().contains(&b'\n')) {
+            break;
+        }
+    }
+    Ok(lines)
 }
 
 /// Read up to the next line break; false at the end. What is longer than [`MAX_LINE_BYTES`] is cut

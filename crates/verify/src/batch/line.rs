@@ -41,7 +41,7 @@ use crate::verifier::KeySource;
 use crate::written;
 
 /// A line that can be judged.
-pub(super) struct Line {
+pub struct Line {
     pub(super) id: Value,
     pub(super) session: Option<String>,
     pub(super) issuer: String,
@@ -111,6 +111,11 @@ struct Response {
 const MAX_NOW: f64 = 253_402_300_799.0;
 
 impl Line {
+    /// Whether it builds on other lines.
+    pub fn has_session(&self) -> bool {
+        self.session.is_some()
+    }
+
     pub(super) fn parse(text: &str) -> Result<Self, Unusable> {
         let mut line = parse_object(text.as_bytes())
             .map_err(|error| Unusable { id: Value::Null, message: error.to_string() })?;

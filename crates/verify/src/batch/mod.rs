@@ -13,7 +13,8 @@ use edgepass_crypto::prepared::PreparedKeys;
 use serde::Serialize;
 use serde_json::Value;
 
-use self::line::{Line, Unusable};
+pub use self::line::Line;
+use self::line::Unusable;
 use crate::check::Check;
 use crate::dpop::replay::{ProofUse, Replay, ReplayMemory};
 use crate::fetch::FetchOrder;
@@ -95,13 +96,17 @@ impl Batch {
         Self { prepared, ..Self::default() }
     }
 
-    /// Judge one line.
+    /// Read one line and judge it.
     pub async fn judge(&mut self, text: &str, crypto: &impl HostCrypto) -> Answer {
+        match read(text) {
+            Ok(line) => self.judge_line(line, crypto).await,
+            Err(answer) => *answer,
+        }
+    }
+
+    /// Judge one line.
+    pub async fn judge_line(&mut self, mut line: Line, crypto: &impl HostCrypto) -> Answer {
         self.lines = self.lines.wrapping_add(1);
-        let mut line = match Line::parse(text) {
-            Ok(line) => line,
-            Err(Unusable { id, message }) => return Answer::error(id, message),
-        };
         let name = line.session.take();
         let mut session = name.as_ref().and_then(|name| self.sessions.remove(name));
         self.held = self.held.saturating_sub(session.as_ref().map_or(0, |session| session.held));
@@ -125,6 +130,21 @@ impl Batch {
             self.held = self.held.saturating_sub(held);
         }
     }
+}
+
+/// Read a line.
+///
+/// # Errors
+///
+/// The answer to a line that cannot be judged.
+pub fn read(text: &str) -> Result<Line, Box<Answer>> {
+    Line::parse(text).map_err(|Unusable { id, message }| Box::new(Answer::error(id, message)))
+}
+
+/// Judge a line that no other bears on: one without a session. Such lines may be judged in any order, and
+/// at once.
+pub async fn judge_alone(line: Line, prepared: &PreparedKeys, crypto: &impl HostCrypto) -> Answer {
+    Session::default().judge(line, prepared, crypto).await
 }
 
 impl Session {

@@ -1,0 +1,54 @@
+//! A batch's lines, judged on all cores.
+
+use edgepass_crypto::prepared::PreparedKeys;
+use edgepass_verify::batch::{self, Answer, Batch, Line};
+use rayon::prelude::*;
+
+use crate::native::NativeCrypto;
+
+/// Judges lines as [`Batch`] does, with the same answers in the same order.
+pub struct Judges {
+    /// Lines of sessions build on each other: they are judged one after another.
+    batch: Batch,
+    prepared: PreparedKeys,
+}
+
+enum Judged {
+    Done(Box<Answer>),
+    InSession(Box<Line>),
+}
+
+impl Default for Judges {
+    fn default() -> Self {
+        let prepared = PreparedKeys::default();
+        Self { batch: Batch::with_prepared(prepared.clone()), prepared }
+    }
+}
+
+impl Judges {
+    /// The answers to `lines`.
+    pub async fn judge(&mut self, lines: &[Vec<u8>]) -> Vec<Answer> {
+        let prepared = &self.prepared;
+        let alone = |line: &Vec<u8>| {
+            // What is no UTF-8 is no JSON, and is answered as such.
+            match batch::read(std::str::from_utf8(line).unwrap_or_default()) {
+                Err(answer) => Judged::Done(answer),
+                Ok(line) if line.has_session() => Judged::InSession(Box::new(line)),
+                Ok(line) => {
+                    // Native crypto answers at once: nothing waits here.
+                    let judged = batch::judge_alone(line, prepared, &NativeCrypto);
+                    Judged::Done(Box::new(pollster::block_on(judged)))
+                }
+            }
+        };
+        let judged: Vec<Judged> = lines.par_iter().map(alone).collect();
+        let mut answers = Vec::with_capacity(judged.len());
+        for judged in judged {
+            answers.push(match judged {
+                Judged::Done(answer) => *answer,
+                Judged::InSession(line) => self.batch.judge_line(*line, &NativeCrypto).await,
+            });
+        }
+        answers
+    }
+}
