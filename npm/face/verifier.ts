@@ -78,9 +78,12 @@ export class Verifier {
     });
     const cacheApi = cache === undefined ? inWorkerd() : cache === 'cache-api';
     const make = () => new Engine(config, cacheApi, { fetch, firstUse });
-    return new Verifier(
+    const verifier = new Verifier(
       make, background ?? (endsWithItsResponse() ? 'await' : 'detach'), externalUrl,
     );
+    // Code is compiled when it first runs: better now, in global scope, than under a request.
+    verifier.#begin(verifier.#engine, NO_TOKEN, NOTHING_MORE);
+    return verifier;
   }
 
   /**

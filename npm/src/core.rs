@@ -10,7 +10,7 @@ use std::sync::Arc;
 use edgepass_jose::Jwk;
 use edgepass_verify::fetch::FetchOrder;
 use edgepass_verify::verifier::Progress;
-use edgepass_verify::{Check, Demand, Request, UnixMillis, Verdict};
+use edgepass_verify::{Check, Demand, Request, UnixMillis, Verdict, known_answer};
 use edgepass_web::crypto;
 use edgepass_web::{Background, CacheTier, Clock, IsolateReplay, Judged, ReplayStore, WebVerifier};
 use js_sys::{Array, Function, Promise};
@@ -66,6 +66,11 @@ mod answer {
     pub(super) const SLOT_SHIFT: u32 = 8;
 }
 
+thread_local! {
+    /// Whether the known answer was found.
+    static TESTED: Cell<bool> = const { Cell::new(false) };
+}
+
 /// Demands and keys that are remembered by number.
 const MAX_NUMBERED: usize = 256;
 
@@ -79,6 +84,12 @@ impl Core {
         fetch: Option<Function>,
         first_use: Option<Function>,
     ) -> Result<Core, JsError> {
+        if !TESTED.get() {
+            if !known_answer::holds() {
+                return Err(JsError::new("the module does not work here: its self-test failed"));
+            }
+            TESTED.set(true);
+        }
         let verifier = config::read_trust(trust)?;
         // Beside the longest token, a scheme, and one octet more to tell what is longer.
         let text = vec![0; verifier.max_token_bytes().saturating_add(SCHEME_BYTES)];

@@ -28,8 +28,8 @@ mod target;
 
 use std::sync::Arc;
 
-use edgepass_verify::VerifyError;
 use edgepass_verify::verdict::Challenge;
+use edgepass_verify::{VerifyError, known_answer};
 use edgepass_web::{Clock, Refusal};
 use worker::web_sys;
 use worker::{Context, Env, Request, Result, console_error, event};
@@ -42,6 +42,14 @@ use crate::settings::Settings;
 use crate::target::Target;
 
 /// Answer a request.
+/// A module that does not work serves nobody.
+#[event(start)]
+fn start() {
+    if !known_answer::holds() {
+        wasm_bindgen::throw_str("the module does not work here: its self-test failed");
+    }
+}
+
 #[event(fetch)]
 async fn fetch(request: Request, env: Env, context: Context) -> Result<web_sys::Response> {
     match answer(request.inner(), &env, &context).await {

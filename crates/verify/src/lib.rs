@@ -33,6 +33,7 @@ pub mod fetch;
 pub mod freshness;
 mod holder;
 mod keys;
+pub mod known_answer;
 mod lists;
 pub mod metadata;
 pub mod policy;

@@ -1,0 +1,55 @@
+//! A token whose verdict is known.
+//!
+//! A host judges it before it serves anybody: a module that does not work says so at once, and whatever
+//! compiles code when it is first run has done so before the first request.
+
+use std::time::Duration;
+
+use crate::duration::DurationText;
+use crate::policy::{OneOrMany, StatusMode};
+use crate::verifier::{KeySource, Progress};
+use crate::{Demand, Policy, PolicyConfig, Sender, UnixMillis, Verifier};
+
+/// The key of RFC 8037 appendix A.2; its private half is published there, too.
+const KEYS: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","alg":"EdDSA","kid":"1","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+
+const TOKEN: &str = "eyJ0eXAiOiJhdCtqd3QiLCJhbGciOiJFZERTQSIsImtpZCI6IjEifQ.\
+    eyJpc3MiOiJodHRwczovL2lzc3Vlci5leGFtcGxlIiwic3ViIjoic2VsZi10ZXN0IiwiYXVkIjoiaHR0cHM6Ly9hcGkuZXh\
+    hbXBsZSIsImNsaWVudF9pZCI6InNlbGYtdGVzdCIsImlhdCI6MTgwMDAwMDAwMCwiZXhwIjoxODAwMDAwNjAwLCJqdGkiOiI\
+    xIiwic2NvcGUiOiJhOnJlYWQifQ.\
+    OzReqFP9CveddplUFRcuWkd295LGPIZxvOKXNHJrAeMaT3LRzN-8GBa9hC8VXjEBkcSvZoZiTJnvebyHM-Y9AQ";
+
+/// Half-way through the token's life, in seconds since the epoch.
+const NOW: u64 = 1_800_000_300;
+
+/// Whether the token is accepted, and refused when it has expired and when its signature is another.
+pub fn holds() -> bool {
+    let forged = TOKEN.replace(".OzReqFP9", ".OzReqFP8");
+    let expired = NOW.saturating_add(3600);
+    let verdicts = [(TOKEN, NOW), (TOKEN, expired), (forged.as_str(), NOW)].map(verdict);
+    verdicts == [Some(None), Some(Some("token_expired")), Some(Some("signature_invalid"))]
+}
+
+/// The code of a refusal, if it is one; nothing if there is no verdict.
+fn verdict((token, now): (&str, u64)) -> Option<Option<&'static str>> {
+    let audience = OneOrMany::One("https://api.example".into());
+    let mut config = PolicyConfig::new("https://issuer.example".into(), audience);
+    config.status.mode = Some(StatusMode::Ignore);
+    config.leeway = DurationText(Duration::ZERO);
+    let policy = Policy::try_from(config).ok()?;
+    let keys = KeySource::given(KEYS.as_bytes(), &policy).ok()?;
+    let mut verifier = Verifier::new(policy, keys).ok()?;
+    let mut check = verifier.begin(token, Sender::default(), Demand::default());
+    match verifier.advance(&mut check, UnixMillis(now.saturating_mul(1000))) {
+        Progress::Decided(verdict) => Some(verdict.error().map(|error| error.code())),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_known_answer_holds() {
+        assert!(super::holds());
+    }
+}
