@@ -34,8 +34,8 @@ async function inWorkerd(t, library, task, data) {
   return response.json();
 }
 
-/** Run a Worker, bundled as wrangler does it: the Wasm module left an import. */
-export async function startWorkerd(t, library, contents, more = {}) {
+/** A Worker's text, bundled as wrangler does it: the Wasm module, whose name goes with it, left an import. */
+export async function bundled(library, contents) {
   const name = readdirSync(join(library, 'wasm')).find((file) => file.endsWith('.wasm'));
   const bundle = await build({
     stdin: { contents, resolveDir: here },
@@ -47,11 +47,17 @@ export async function startWorkerd(t, library, contents, more = {}) {
       })),
     }],
   });
+  return { name, text: bundle.outputFiles[0].text };
+}
+
+/** Run a Worker. */
+export async function startWorkerd(t, library, contents, more = {}) {
+  const { name, text } = await bundled(library, contents);
   const workerd = new Miniflare(convertV4MiniflareOptions({
     host: '127.0.0.1', port: 0, cf: false, log: new Log(LogLevel.ERROR), name: 'task',
     compatibilityDate: '2026-10-01', modulesRoot: '/',
     modules: [
-      { type: 'ESModule', path: '/worker.mjs', contents: bundle.outputFiles[0].text },
+      { type: 'ESModule', path: '/worker.mjs', contents: text },
       {
         type: 'CompiledWasm', path: `/${name}`,
         contents: readFileSync(join(library, 'wasm', name)),

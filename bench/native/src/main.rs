@@ -1,8 +1,12 @@
 //! How long a verification takes natively, ours beside other libraries', in turns; medians, as JSON.
 //!
 //! Every result is checked. Tokens come from stdin: `{kind: {"jwk", "pem", "tokens": [..]}}`.
+//! With `chart`, results come from stdin and go to stdout as an SVG.
 
 #![allow(clippy::print_stdout, reason = "this is a program")]
+
+mod batch;
+mod chart;
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
@@ -27,13 +31,29 @@ const AUDIENCE: &str = "https://api.example";
 type Subject = Box<dyn FnMut(usize) -> bool>;
 
 fn main() -> anyhow::Result<()> {
-    let quick = std::env::args().any(|argument| argument == "--quick");
-    let (rounds, each) = if quick { (7, 400) } else { (25, 2000) };
+    let asked = |option: &str| std::env::args().any(|argument| argument == option);
     let mut input = String::new();
     std::io::stdin().read_to_string(&mut input)?;
+    if asked("chart") {
+        println!("{}", chart::of(&serde_json::from_str(&input)?)?);
+        return Ok(());
+    }
+    let quick = asked("--quick");
     let input: BTreeMap<String, Value> = serde_json::from_str(&input)?;
+    let mut results = compared(&input, quick)?;
+    results.insert("batch".into(), batch::measure(&input["ES256"], quick)?);
+    println!("{}", json!({ "results": results }));
+    Ok(())
+}
+
+/// Microseconds of one verification, by kind and by subject.
+fn compared(
+    input: &BTreeMap<String, Value>,
+    quick: bool,
+) -> anyhow::Result<BTreeMap<String, Value>> {
+    let (rounds, each) = if quick { (7, 400) } else { (25, 2000) };
     let mut results = BTreeMap::new();
-    for (kind, setup) in &input {
+    for (kind, setup) in input {
         let tokens: Vec<String> = serde_json::from_value(setup["tokens"].clone())?;
         let mut subjects = subjects(kind, setup, &tokens)?;
         let mut seen: Vec<Vec<f64>> = vec![Vec::new(); subjects.len()];
@@ -49,15 +69,16 @@ fn main() -> anyhow::Result<()> {
                 }
             }
         }
-        let medians = seen.into_iter().map(|mut times| {
-            times.sort_by(f64::total_cmp);
-            times[times.len() / 2]
-        });
         let names = subjects.iter().map(|(name, _)| (*name).to_owned());
-        results.insert(kind.clone(), names.zip(medians).collect::<BTreeMap<_, _>>());
+        let medians = names.zip(seen.into_iter().map(median)).collect::<BTreeMap<_, _>>();
+        results.insert(kind.clone(), json!(medians));
     }
-    println!("{}", json!({ "rounds": rounds, "n": each, "results": results }));
-    Ok(())
+    Ok(results)
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
 }
 
 fn subjects(

@@ -1,0 +1,107 @@
+// The whole guard in workerd: requests per second, and what verification adds to each, beside the same
+// without verification and beside a Worker that verifies with `jose`.
+//
+// Real parts: the issuer that `EDGEPASS_BENCH` names, its keys, lists and tokens; load from a process of
+// its own. The origin is a Worker beside the guard, so that the guard is what is measured.
+
+import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
+import { Log, LogLevel, Miniflare, convertV4MiniflareOptions } from 'miniflare';
+import { inChild, median, note, quick } from './measure.mjs';
+
+const ROUNDS = quick ? 3 : 7;
+const SECONDS = quick ? 1 : 3;
+/** Different tokens; each is used many times, as clients do. */
+const TOKENS = 200;
+const here = fileURLToPath(new URL('.', import.meta.url));
+
+const ORIGIN = "export default { fetch: () => new Response('[{\"id\":1}]', { headers: { 'content-type': 'application/json' } }) };";
+
+const SUBJECTS = {
+  'guard, public route': { worker: 'guard', path: '/health', bare: true },
+  guard: { worker: 'guard', path: '/invoices' },
+  'guard that remembers nothing': { worker: 'forgetful', path: '/invoices' },
+  'a Worker that only forwards': { worker: 'forward', path: '/invoices' },
+  'a Worker with jose': { worker: 'jose', path: '/invoices' },
+};
+
+/** `{ subject: { rps, alone } }`: with 16 connections, and microseconds a request with one. */
+export default async function guard() {
+  const { issuer, audience, client_secret: secret, guard: folder } = JSON.parse(process.env.EDGEPASS_BENCH);
+  const { workers, stop } = await start({ issuer, audience, folder });
+  const tokens = await Promise.all(Array.from({ length: TOKENS }, () => obtain(issuer, secret)));
+  const seen = Object.fromEntries(Object.keys(SUBJECTS).map((name) => [name, { rps: [], alone: [] }]));
+  for (let round = -1; round < ROUNDS; round++) {
+    note(`workerd, the whole guard: round ${round + 1} of ${ROUNDS}`);
+    for (const [name, { worker, path, bare }] of Object.entries(SUBJECTS)) {
+      const asked = { url: workers[worker] + path, tokens: bare ? [] : tokens, seconds: SECONDS };
+      const many = await inChild('load.mjs', { ...asked, connections: 16 });
+      const one = await inChild('load.mjs', { ...asked, connections: 1 });
+      // The first round warms up.
+      if (round < 0) continue;
+      seen[name].rps.push(many.rps);
+      seen[name].alone.push(1e6 / one.rps);
+    }
+  }
+  await stop();
+  return Object.fromEntries(Object.entries(seen).map(([name, { rps, alone }]) =>
+    [name, { rps: median(rps), alone: median(alone) }]));
+}
+
+async function obtain(issuer, secret) {
+  const form = { grant_type: 'client_credentials', client_id: 'example-service', client_secret: secret };
+  const response = await fetch(`${issuer}/oauth/token`, { method: 'POST', body: new URLSearchParams(form) });
+  return (await response.json()).access_token;
+}
+
+async function start({ issuer, audience, folder }) {
+  const script = async (contents) => (await build({
+    stdin: { contents, resolveDir: here }, bundle: true, write: false, format: 'esm', conditions: ['workerd'],
+  })).outputFiles[0].text;
+  const named = (name, more) => ({
+    name, compatibilityDate: '2026-10-01', serviceBindings: { ORIGIN: 'origin' },
+    unsafeDirectSockets: [{ host: '127.0.0.1', port: 0 }], ...more,
+  });
+  const module = {
+    modulesRoot: folder,
+    modules: [
+      { type: 'ESModule', path: `${folder}/index.js` },
+      { type: 'CompiledWasm', path: `${folder}/index_bg.wasm` },
+    ],
+  };
+  const bindings = { ISSUER: issuer, AUDIENCE: audience, CACHE: 'cache-api' };
+  const forward = 'env.ORIGIN.fetch(request)';
+  const workerd = new Miniflare(convertV4MiniflareOptions({
+    host: '127.0.0.1', port: 0, cf: false, log: new Log(LogLevel.ERROR),
+    workers: [
+      named('guard', { ...module, bindings }),
+      named('forgetful', { ...module, bindings: { ...bindings, VERIFIED_BYTES: '0' } }),
+      named('forward', { modules: true, script: `export default { fetch: (request, env) => ${forward} };` }),
+      named('jose', {
+        modules: true,
+        script: await script(`
+          import { createRemoteJWKSet, jwtVerify } from 'jose';
+          const keys = createRemoteJWKSet(new URL('${issuer}/.well-known/jwks.json'));
+          const options = { issuer: '${issuer}', audience: '${audience}', typ: 'at+jwt' };
+          export default { async fetch(request, env) {
+            try {
+              const [, token] = /^Bearer (\\S+)$/.exec(request.headers.get('authorization'));
+              const { payload } = await jwtVerify(token, keys, options);
+              if (!payload.scope.split(' ').includes('invoices:read')) return new Response('', { status: 403 });
+            } catch {
+              return new Response('', { status: 401 });
+            }
+            return ${forward};
+          } };`),
+      }),
+      { name: 'origin', compatibilityDate: '2026-10-01', modules: true, script: ORIGIN },
+    ],
+  }));
+  await workerd.ready;
+  const names = ['guard', 'forgetful', 'forward', 'jose'];
+  const urls = await Promise.all(names.map((name) => workerd.unsafeGetDirectURL(name)));
+  return {
+    workers: Object.fromEntries(names.map((name, at) => [name, urls[at].origin])),
+    stop: () => workerd.dispose(),
+  };
+}
