@@ -6,8 +6,8 @@ import { readFileSync } from 'node:fs';
 import autocannon from 'autocannon';
 
 const { url, tokens, connections, seconds } = JSON.parse(readFileSync(0, 'utf8'));
-const requests = tokens.length === 0 ? [{ path: new URL(url).pathname }]
-  : tokens.map((token) => ({ path: new URL(url).pathname, headers: { authorization: `Bearer ${token}` } }));
+const { pathname: path } = new URL(url);
+const requests = tokens.map((token) => ({ path, headers: { authorization: `Bearer ${token}` } }));
 const result = await autocannon({ url, connections, duration: seconds, requests });
 if (result.non2xx || result.errors) {
   throw new Error(`${url}: ${result.non2xx} refused, ${result.errors} failed: ${JSON.stringify(result.statusCodeStats)}`);
