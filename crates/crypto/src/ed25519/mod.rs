@@ -6,14 +6,16 @@ mod point;
 
 pub(crate) use self::comb::{COMB_BYTES, Comb, CombBuilder, verify_by_tables};
 
-use curve25519_dalek::edwards::{CompressedEdwardsY, EdwardsPoint};
-use ed25519_dalek::{Signature, VerifyingKey};
+use curve25519_dalek::edwards::CompressedEdwardsY;
+use ed25519_dalek::{Signature, Verifier, VerifyingKey};
+
+use crate::limbs::{LIMBS, Limbs, from_bytes, from_hex};
 
 /// Whether `encoded` is the canonical encoding of a point that is not of small order.
 ///
 /// RFC 8032 §5.1.3 allows a decoder to be lenient; hosts differ, so the strictest reading is taken.
 pub fn is_sound(encoded: &[u8; 32]) -> bool {
-    sound_point(encoded).is_some()
+    is_soundly_encoded(encoded) && CompressedEdwardsY(*encoded).decompress().is_some()
 }
 
 /// Check a signature over `message` by the key encoded as `key`.
@@ -25,26 +27,47 @@ pub fn is_sound(encoded: &[u8; 32]) -> bool {
 /// Source: [RFC 8032 §5.1.7](https://www.rfc-editor.org/rfc/rfc8032#section-5.1.7),
 /// [RFC 8037 §3.1](https://www.rfc-editor.org/rfc/rfc8037#section-3.1).
 pub fn verify(key: &[u8; 32], message: &[u8], signature: &[u8]) -> bool {
-    let (Ok(signature), Ok(verifying)) =
-        (Signature::from_slice(signature), VerifyingKey::from_bytes(key))
-    else {
+    let (Ok(signature), true) = (Signature::from_slice(signature), is_soundly_encoded(key)) else {
         return false;
     };
-    is_sound(key)
-        && is_sound(signature.r_bytes())
-        && verifying.verify_strict(message, &signature).is_ok()
+    // It encodes what R should be and compares: what differs from that, or is another encoding of it,
+    // is refused.
+    VerifyingKey::from_bytes(key).is_ok_and(|key| key.verify(message, &signature).is_ok())
+        && !is_small_order(signature.r_bytes())
 }
 
-fn sound_point(encoded: &[u8; 32]) -> Option<EdwardsPoint> {
-    let compressed = CompressedEdwardsY(*encoded);
-    let point = compressed.decompress()?;
-    (point.compress() == compressed && !point.is_small_order()).then_some(point)
+/// Whether a point that is encoded so, if one is, is encoded canonically and not of small order.
+///
+/// Canonical is y < p. The other lapse, a sign for x = 0, is one of points of small order.
+fn is_soundly_encoded(encoded: &[u8; 32]) -> bool {
+    let [lowest, middle @ .., highest] = encoded;
+    let is_below_p =
+        *lowest < 0xed || middle.iter().any(|octet| *octet != 0xff) || highest & 0x7f != 0x7f;
+    is_below_p && !is_small_order(encoded)
+}
+
+/// Whether the point whose y is encoded canonically has an order of 1, 2, 4 or 8.
+fn is_small_order(encoded: &[u8; 32]) -> bool {
+    // Its y is 0, 1, −1, or one of two of order 8; each with either x.
+    const SMALL: [Limbs; 5] = [
+        [0; LIMBS],
+        [1, 0, 0, 0, 0, 0, 0, 0, 0],
+        from_hex(b"7fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffec"),
+        from_hex(b"05fc536d880238b13933c6d305acdfd5f098eff289f4c345b027b2c28f95e826"),
+        from_hex(b"7a03ac9277fdc74ec6cc392cfa53202a0f67100d760b3cba4fd84d3d706a17c7"),
+    ];
+    let mut y = *encoded;
+    y[31] &= 0x7f;
+    SMALL.contains(&from_bytes(&y))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use curve25519_dalek::EdwardsPoint;
     use edgepass_jose::base64url;
+    use sha2::{Digest, Sha256};
+
+    use super::*;
 
     const KEY: &str = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
     const INPUT: &str = "eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc";
@@ -59,6 +82,46 @@ mod tests {
     fn accepts_the_example_of_rfc_8037_appendix_a4() {
         let (key, signature) = example();
         assert!(verify(&key, INPUT.as_bytes(), &signature));
+    }
+
+    #[test]
+    fn soundness_is_what_dalek_finds_by_decoding() {
+        let by_decoding = |encoded: &[u8; 32]| {
+            let compressed = CompressedEdwardsY(*encoded);
+            let is_large =
+                |point: EdwardsPoint| point.compress() == compressed && !point.is_small_order();
+            compressed.decompress().is_some_and(is_large)
+        };
+        // Every y around 0 and p with either sign, the points of small order, and some at random.
+        let mut encodings = Vec::new();
+        for low in 0..=255 {
+            for (fill, high) in [(0x00, 0x00), (0xff, 0x7f), (0xff, 0x7e)] {
+                let mut encoded = [fill; 32];
+                (encoded[0], encoded[31]) = (low, high);
+                encodings.push(encoded);
+            }
+        }
+        encodings
+            .extend(curve25519_dalek::constants::EIGHT_TORSION.map(|point| point.compress().0));
+        let random = |seed: u32| -> [u8; 32] { Sha256::digest(seed.to_be_bytes()).into() };
+        encodings.extend((0..2000).map(random));
+        let mut sound = 0;
+        for mut encoded in encodings {
+            for _ in 0..2 {
+                encoded[31] ^= 0x80;
+                assert_eq!(is_sound(&encoded), by_decoding(&encoded), "{encoded:02x?}");
+                sound += u32::from(is_sound(&encoded));
+            }
+        }
+        assert!(sound > 1000);
+    }
+
+    #[test]
+    fn points_of_small_order_are_those_of_dalek() {
+        for point in curve25519_dalek::constants::EIGHT_TORSION {
+            assert!(is_small_order(&point.compress().0));
+        }
+        assert!(!is_small_order(&example().0));
     }
 
     #[test]
