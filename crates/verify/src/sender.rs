@@ -124,7 +124,8 @@ fn from_authorization(value: Option<&str>) -> Result<(Presentation, &str), Verif
         return Err(VerifyError::TokenMissing);
     };
     let token = token.trim_start_matches(' ');
-    if token.contains([',', ' ', '\t']) {
+    // By octets: as characters a long token would take longer than its verdict.
+    if token.bytes().any(|octet| matches!(octet, b',' | b' ' | b'\t')) {
         return Err(VerifyError::RequestInvalid);
     }
     if token.is_empty() {
