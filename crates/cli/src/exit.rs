@@ -47,8 +47,8 @@ impl From<Exit> for ExitCode {
 }
 
 /// Print an error with its causes and give its exit code: 1 and 3 where a [`Failure`] is its root, 3
-/// where storage failed, 2 otherwise.
-pub fn report(error: &anyhow::Error) -> ExitCode {
+/// where storage failed, 2 otherwise. With `json` as an object.
+pub fn report(error: &anyhow::Error, json: bool) -> ExitCode {
     let storage = error.chain().any(|cause| cause.is::<StoreError>());
     let failure = error.root_cause().downcast_ref::<Failure>();
     let failure = failure.copied().or_else(|| storage.then_some(Failure::Unavailable));
@@ -60,11 +60,17 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
             text = if text.is_empty() { cause } else { format!("{text}: {cause}") };
         }
     }
+    let code: u8 = match failure {
+        Some(Failure::Refused) => 1,
+        Some(Failure::Unavailable) => 3,
+        None => 2,
+    };
+    let told = if json {
+        serde_json::json!({ "error": text, "exit_code": code }).to_string()
+    } else {
+        format!("edgepass: {text}")
+    };
     // Nothing is left to tell where even stderr is gone.
-    let _ = writeln!(std::io::stderr(), "edgepass: {text}");
-    match failure {
-        Some(Failure::Refused) => ExitCode::from(1),
-        Some(Failure::Unavailable) => ExitCode::from(3),
-        None => ExitCode::from(2),
-    }
+    let _ = writeln!(std::io::stderr(), "{told}");
+    ExitCode::from(code)
 }

@@ -7,12 +7,13 @@ use edgepass::commands::Cli;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    let json = cli.json();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return edgepass::exit::report(&anyhow::Error::new(error)),
+        Err(error) => return edgepass::exit::report(&anyhow::Error::new(error), json),
     };
     match runtime.block_on(cli.run()) {
         Ok(exit) => exit.into(),
-        Err(error) => edgepass::exit::report(&error),
+        Err(error) => edgepass::exit::report(&error, json),
     }
 }

@@ -282,6 +282,22 @@ fn a_line_that_is_none_is_answered_with_what_is_expected_and_nothing_of_its_own(
 }
 
 #[test]
+fn with_json_a_failure_is_an_object_on_stderr() {
+    let issuer = Issuer { folder: tempfile::tempdir().unwrap() };
+    for (arguments, code, expected) in [
+        (["--json", "inspect", "-"], 1, "not a token"),
+        (["--json", "issue", "--role=nobody"], 2, "edgepass.toml"),
+    ] {
+        let output = issuer.run_with_input(&arguments, "nonsense");
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}");
+        let told: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
+        assert_eq!(told["exit_code"], code);
+        assert!(told["error"].as_str().unwrap().contains(expected), "{told}");
+        assert!(output.stdout.is_empty());
+    }
+}
+
+#[test]
 fn verify_exits_by_its_verdict() {
     let issuer = Issuer::new();
     let token = issuer.token();

@@ -79,6 +79,11 @@ enum Command {
 }
 
 impl Cli {
+    /// Whether output is to be JSON.
+    pub fn json(&self) -> bool {
+        self.json
+    }
+
     /// Run the command.
     ///
     /// # Errors
