@@ -166,9 +166,15 @@ export class Verifier {
   #checkSignature(engine: Engine, answer: number, text: string, demand: Demand): Promise<Verdict> {
     const [, , number, input, inputLength, signature, signatureLength] = engine.facts;
     const slot = answer >>> ANSWER.SLOT_SHIFT;
-    const verify = ({ key, algorithm }: HostKey) => crypto.subtle.verify(
-      algorithm, key, engine.bytes(signature, signatureLength), engine.bytes(input, inputLength),
-    );
+    const verify = ({ key, algorithm }: HostKey): Promise<boolean> => {
+      try {
+        return crypto.subtle.verify(
+          algorithm, key, engine.bytes(signature, signatureLength), engine.bytes(input, inputLength),
+        );
+      } catch (error) {
+        return Promise.reject(error);
+      }
+    };
     const checked = (valid: boolean) => {
       const { now } = demand;
       const next = engine.core.signature_checked(slot, valid, now === undefined ? Date.now() : now * 1000);

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use edgepass::judges::Judges;
 use edgepass::native::NativeCrypto;
-use edgepass_verify::batch::Batch;
+use edgepass_verify::batch::{Batch, Outcome};
 use serde_json::{Value, json};
 
 const LINES: &str = include_str!("../vectors/batch.jsonl");
@@ -90,7 +90,32 @@ async fn an_unusable_line_is_answered_and_the_run_goes_on() {
         assert_eq!((&answer["verdict"], &answer["id"]), (&json!("error"), &id));
         assert!(answer["message"].is_string() && answer["code"].is_null());
     }
+    // What is not what it should be is never taken for absent.
     let first = LINES.lines().next().unwrap();
+    let line: Value = serde_json::from_str(first).unwrap();
+    for (member, value, is_line) in [
+        ("/policy/status", json!("required"), false),
+        ("/policy/status", json!([]), false),
+        ("/policy/status", json!(true), false),
+        ("/policy/status", Value::Null, true),
+        ("/policy/freshness", json!({"deadline": "none"}), false),
+        ("/policy/dpop", json!("x"), false),
+        ("/jwks_text", Value::Null, true),
+        (
+            "/request",
+            json!({"method": "GET", "url": "https://a.example/", "headers": [["a", "b", "c"]]}),
+            false,
+        ),
+    ] {
+        let mut changed = line.clone();
+        let (parent, name) = member.rsplit_once('/').unwrap();
+        if name == "request" {
+            changed.as_object_mut().unwrap().remove("token");
+        }
+        changed.pointer_mut(parent).unwrap()[name] = value.clone();
+        let answer = batch.judge(&changed.to_string(), &NativeCrypto).await;
+        assert_eq!(answer.verdict != Outcome::Error, is_line, "{member} {value}: {answer:?}");
+    }
     let answer = serde_json::to_value(batch.judge(first, &NativeCrypto).await).unwrap();
     assert_eq!(answer["verdict"], "accepted");
 }

@@ -41,7 +41,6 @@ use crate::route::Matched;
 use crate::settings::Settings;
 use crate::target::Target;
 
-/// Answer a request.
 /// A module that does not work serves nobody.
 #[event(start)]
 fn start() {
@@ -50,6 +49,7 @@ fn start() {
     }
 }
 
+/// Answer a request.
 #[event(fetch)]
 async fn fetch(request: Request, env: Env, context: Context) -> Result<web_sys::Response> {
     match answer(request.inner(), &env, &context).await {

@@ -16,8 +16,8 @@ use crate::{ed25519, es256};
 
 /// Signatures that a key has accepted before tables are laid out for it; what is refused earns nothing.
 ///
-/// Laying out pays back after 40 to 170 signatures (docs/benchmarks.md, "Laying out the tables of a
-/// key"): an isolate that has seen this many of a key will most likely see those.
+/// Laying out pays back after dozens of signatures, or some hundred (docs/benchmarks.md, "Laying out the
+/// tables of a key"): an isolate that has seen this many of a key will most likely see those.
 pub const EARNED_AFTER: u64 = 64;
 
 /// One accepted signature in so many is checked again by the reference path.
@@ -36,7 +36,7 @@ const IDLE_MILLIS: u64 = 60_000;
 /// Refusals of one key are confirmed at most this often.
 const CONFIRM_MILLIS: u64 = 1000;
 
-/// Positions of a comb, of 32, that are laid out in one slice: about a quarter of a millisecond in Wasm.
+/// Positions of a comb, of 32, that are laid out in one slice, well below half a millisecond in Wasm.
 const POSITIONS_PER_SLICE: usize = 2;
 
 /// The keys of a verifier, or of several, and their tables.

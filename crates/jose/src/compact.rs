@@ -89,7 +89,7 @@ impl CompactJws {
     pub fn bytes(&self) -> usize {
         let Parts { text, header, payload, signature, .. } = &*self.0;
         let parts = [text.capacity(), header.bytes(), payload.capacity(), signature.capacity()];
-        parts.into_iter().fold(0, usize::saturating_add)
+        parts.into_iter().fold(size_of::<Parts>(), usize::saturating_add)
     }
 
     /// The whole serialization.

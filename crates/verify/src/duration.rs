@@ -20,11 +20,13 @@ impl DurationText {
     /// A sentence that says what to write instead.
     pub fn parse(text: &str) -> Result<Self, String> {
         if text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty() {
-            return Err(format!("a duration needs a unit: write \"{text}s\" or \"{text}m\""));
+            return Err(format!(
+                "expected a duration with a unit: write \"{text}s\" or \"{text}m\""
+            ));
         }
-        humantime::parse_duration(text)
-            .map(Self)
-            .map_err(|_| "write a duration with a unit, such as \"10s\", \"10m\" or \"1h\"".into())
+        humantime::parse_duration(text).map(Self).map_err(|_| {
+            "expected a duration with a unit, such as \"10s\", \"10m\" or \"1h\"".into()
+        })
     }
 }
 

@@ -1,7 +1,7 @@
 //! A token whose verdict is known.
 //!
-//! A host judges it before it serves anybody: a module that does not work says so at once, and whatever
-//! compiles code when it is first run has done so before the first request.
+//! A host judges it before it serves anybody: a module that does not work says so at once, and a runtime
+//! that compiles code when it first runs has compiled most of what a first request needs.
 
 use std::time::Duration;
 

@@ -26,7 +26,7 @@ pub(crate) struct VerifiedTokens {
 
 #[derive(Default)]
 struct Generation {
-    /// By the hash of the whole text, taken once a call; the text itself is compared as well. Whoever
+    /// By the hash of the whole text; the text itself is compared as well. Whoever
     /// sends tokens chooses what is looked up, never what is kept: only verified ones are. So the hash
     /// need not be secret, and of two tokens with one hash the newer is kept.
     tokens: HashMap<u64, RememberedToken, FixedState>,

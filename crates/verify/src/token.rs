@@ -222,10 +222,10 @@ impl RememberedToken {
         self.parsed.jws.text()
     }
 
-    /// What it takes, in bytes.
+    /// What it takes, in bytes, but for its place in a table.
     pub(crate) fn bytes(&self) -> usize {
         let Parsed { jws, claims, .. } = &self.parsed;
-        jws.bytes().saturating_add(claims.bytes()).saturating_add(size_of::<Parsed>())
+        jws.bytes().saturating_add(claims.bytes()).saturating_add(size_of::<Self>())
     }
 
     /// Back to the beginning: every check but the signature's under the same key is due again.

@@ -14,10 +14,23 @@ use serde_json::{Error, Map, Value};
 ///
 /// # Errors
 ///
-/// What is expected instead.
-pub fn read<T: DeserializeOwned>(value: Value) -> Result<T, Error> {
-    T::deserialize(Written(value))
+/// What is missing, or expected instead. Nothing that the value says: a secret may be in the wrong place.
+pub fn read<T: DeserializeOwned>(value: Value) -> Result<T, Mistake> {
+    T::deserialize(Written(value)).map_err(|error| {
+        let text = error.to_string();
+        Mistake(match text.rsplit_once("expected ") {
+            _ if text.starts_with("missing field") => text,
+            // What comes before the last "expected" may be the value's own words.
+            Some((_, expected)) => format!("expected {expected}"),
+            None => "a member has the wrong form".into(),
+        })
+    })
 }
+
+/// Why a value is none of its type.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{0}")]
+pub struct Mistake(String);
 
 struct Written(Value);
 
@@ -34,11 +47,17 @@ fn members<'de, V: Visitor<'de>>(
     visitor: V,
 ) -> Result<V::Value, Error> {
     let members = members.into_iter().map(|(name, value)| (name, Written(value)));
-    visitor.visit_map(MapDeserializer::new(members))
+    let mut members = MapDeserializer::new(members);
+    let read = visitor.visit_map(&mut members)?;
+    members.end()?;
+    Ok(read)
 }
 
 fn items<'de, V: Visitor<'de>>(items: Vec<Value>, visitor: V) -> Result<V::Value, Error> {
-    visitor.visit_seq(SeqDeserializer::new(items.into_iter().map(Written)))
+    let mut items = SeqDeserializer::new(items.into_iter().map(Written));
+    let read = visitor.visit_seq(&mut items)?;
+    items.end()?;
+    Ok(read)
 }
 
 fn unexpected<'de, V: Visitor<'de>>(value: &Value, visitor: &V) -> Error {
@@ -46,7 +65,6 @@ fn unexpected<'de, V: Visitor<'de>>(value: &Value, visitor: &V) -> Error {
         Value::Null => Unexpected::Unit,
         Value::Bool(value) => Unexpected::Bool(*value),
         Value::Number(_) => Unexpected::Other("number"),
-        // Never the text itself: it may be a secret in the wrong place.
         Value::String(_) => Unexpected::Other("string"),
         Value::Array(_) => Unexpected::Seq,
         Value::Object(_) => Unexpected::Map,
@@ -148,27 +166,32 @@ mod tests {
         let expected: PolicyConfig = serde_json::from_value(right).unwrap();
         assert_eq!(serde_json::to_value(config).unwrap(), serde_json::to_value(expected).unwrap());
         for (wrong, expected) in [
-            (
-                json!(["https://a.example", "b"]),
-                "invalid type: sequence, expected struct PolicyConfig",
-            ),
+            (json!(["https://a.example", "b"]), "expected struct PolicyConfig"),
             (json!({"audience": "b"}), "missing field `issuer`"),
-            (json!({"issuer": 1, "audience": "b"}), "invalid type: number, expected a string"),
-            (
-                json!({"issuer": "a", "audience": {}}),
-                "invalid type: map, expected a string or an array of strings",
-            ),
+            (json!({"issuer": 1, "audience": "b"}), "expected a string"),
+            (json!({"issuer": "a", "audience": {}}), "expected a string or an array of strings"),
             (
                 json!({"issuer": "a", "audience": "b", "status": "secret"}),
-                "invalid type: string, expected struct StatusConfig",
+                "expected struct StatusConfig",
             ),
             (
-                json!({"issuer": "a", "audience": "b", "profile": "other"}),
-                "unknown variant `other`, expected `rfc9068` or `jwt`",
+                json!({"issuer": "a", "audience": "b", "profile": "secret"}),
+                "expected `rfc9068` or `jwt`",
             ),
+            (json!({"issuer": "a", "audience": "b", "max_token_bytes": "secret"}), "expected u64"),
         ] {
-            let error = read::<PolicyConfig>(wrong).unwrap_err().to_string();
-            assert_eq!(error, expected);
+            assert_eq!(read::<PolicyConfig>(wrong).unwrap_err().to_string(), expected);
+        }
+        let unknown = json!({"issuer": "a", "audience": "b", "secret": 1});
+        let mistake = read::<PolicyConfig>(unknown).unwrap_err().to_string();
+        assert!(mistake.starts_with("expected one of `profile`, `issuer`"), "{mistake}");
+    }
+
+    #[test]
+    fn what_is_left_over_is_a_mistake() {
+        assert_eq!(read(json!(["a", "b"])), Ok(("a".to_owned(), "b".to_owned())));
+        for wrong in [json!(["a"]), json!(["a", "b", "c"])] {
+            assert!(read::<(String, String)>(wrong).is_err());
         }
     }
 }

@@ -10,7 +10,7 @@ use super::KINDS;
 /// `docs/benchmarks.md`.
 pub(super) fn page(results: &Value, summary: &Value) -> anyhow::Result<String> {
     let mut text = INTRODUCTION.to_owned();
-    writeln!(text, "\n{}\n## Ratios\n", tables(results)?.trim_end())?;
+    writeln!(text, "\n{}\n\n## Ratios\n", tables(results)?.trim_end())?;
     writeln!(
         text,
         "As `cargo xtask bench --json` gives them in `summary`. `vs_jose` in `cold` and `repeat`"
@@ -53,11 +53,11 @@ pub(super) fn tables(results: &Value) -> anyhow::Result<String> {
     let cores = &batch["cores"];
     writeln!(
         text,
-        "`edgepass verify --batch` judges {one:.0} lines a second on one core, {all:.0} on {cores}"
+        "What stands behind `edgepass verify --batch` judges {one:.0} lines a second on one core, {all:.0} on {cores}"
     )?;
     writeln!(
         text,
-        "({:.2} times as many): lines with an ES256 token, a JWK Set and a policy of their own.\n",
+        "({:.2} times as many), reading and writing apart: a thousand lines, with ES256 tokens of one key.\n",
         all / one
     )?;
     Ok(text)
@@ -127,7 +127,7 @@ fn guard(text: &mut String, guard: &Value) -> anyhow::Result<()> {
     )?;
     writeln!(
         text,
-        "another process, 200 tokens of a real issuer take turns, status is looked up in its lists; the"
+        "another process, 200 tokens of a real issuer take turns; the guard looks up their status; the"
     )?;
     writeln!(
         text,
@@ -192,7 +192,7 @@ fn laying_out(text: &mut String, results: &Value) -> anyhow::Result<()> {
     )?;
     writeln!(
         text,
-        "| | slices | a slice | the longest | all | has paid after |\n| --- | --- | --- | --- | --- | --- |"
+        "| | slices | a slice | the longest of a run | all | has paid after |\n| --- | --- | --- | --- | --- | --- |"
     )?;
     for kind in ["ES256", "Ed25519"] {
         let cold = &results["hosts"]["workerd"][kind]["cold"];

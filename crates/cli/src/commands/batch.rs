@@ -56,17 +56,21 @@ pub(super) async fn run(source: &Path) -> anyhow::Result<Exit> {
 fn next_lines(input: &mut BufReader<impl Read>) -> io::Result<Vec<Vec<u8>>> {
     let (mut lines, mut bytes) = (Vec::new(), 0);
     let mut line = Vec::new();
-    while next_line(input, &mut line)? {
-        bytes += line.len();
+    loop {
+        match next_line(input, &mut line) {
+            Ok(true) => bytes += line.len(),
+            // What was read before a failure is answered; the failure comes again.
+            Err(error) if lines.is_empty() => return Err(error),
+            Ok(false) | Err(_) => return Ok(lines),
+        }
         if !line.trim_ascii().is_empty() {
             lines.push(std::mem::take(&mut line));
         }
         let is_enough = lines.len() >= MAX_LINES || bytes >= MAX_CHUNK_BYTES;
         if !lines.is_empty() && (is_enough || !input.buffer().contains(&b'\n')) {
-            break;
+            return Ok(lines);
         }
     }
-    Ok(lines)
 }
 
 /// Read up to the next line break; false at the end. What is longer than [`MAX_LINE_BYTES`] is cut

@@ -142,7 +142,7 @@ impl Line {
             (None, Some(request)) => Asked::Request(request.try_into()?),
             _ => return Err("a line has a token or a request".into()),
         };
-        let jwks = match (line.remove("jwks"), take(line, "jwks_text")?) {
+        let jwks = match (take::<Value>(line, "jwks")?, take(line, "jwks_text")?) {
             (Some(value), None) => value.to_string(),
             (None, Some(text)) => text,
             _ => return Err("a line has jwks or jwks_text".into()),
@@ -193,23 +193,26 @@ impl Line {
 /// A line's `status` holds the freshness of lists: without `deadline` nothing happens in the background
 /// and a list's own `ttl` is the interval. Without `status` none is looked up.
 fn set_status(policy: &mut JsonObject) -> Result<(), String> {
-    let Some(Value::Object(status)) = policy.get_mut("status") else {
-        policy.insert("status".into(), json!({"mode": "ignore"}));
-        return Ok(());
-    };
-    status.retain(|_, value| !value.is_null());
+    if policy.contains_key("freshness") {
+        return Err("policy: status holds the freshness of lists".into());
+    }
     let mut freshness = JsonObject::new();
-    for (name, default) in [
-        ("deadline", "none".into()),
-        ("refresh_interval", "ttl".into()),
-        ("stale_if_error", Value::Null),
-    ] {
-        freshness.insert(name.into(), status.remove(name).unwrap_or(default));
+    match policy.get_mut("status") {
+        None => drop(policy.insert("status".into(), json!({"mode": "ignore"}))),
+        Some(Value::Object(status)) => {
+            status.retain(|_, value| !value.is_null());
+            for (name, default) in [
+                ("deadline", "none".into()),
+                ("refresh_interval", "ttl".into()),
+                ("stale_if_error", Value::Null),
+            ] {
+                freshness.insert(name.into(), status.remove(name).unwrap_or(default));
+            }
+        }
+        Some(_) => return Err("policy: status: expected an object".into()),
     }
-    match policy.insert("freshness".into(), Value::Object(freshness)) {
-        None => Ok(()),
-        Some(_) => Err("policy: status holds the freshness of lists".into()),
-    }
+    policy.insert("freshness".into(), Value::Object(freshness));
+    Ok(())
 }
 
 /// A member, if it is there and not null.
@@ -226,15 +229,7 @@ fn required<T: DeserializeOwned>(members: &mut JsonObject, name: &str) -> Result
 
 /// A value of the line's. The mistake says what is expected there, and nothing of the line itself.
 fn read<T: DeserializeOwned>(name: &str, value: Value) -> Result<T, String> {
-    written::read(value).map_err(|error| {
-        let text = error.to_string();
-        match text.rsplit_once("expected ") {
-            _ if text.starts_with("missing field") => format!("{name}: {text}"),
-            // What comes before the last "expected" may be the line's own words.
-            Some((_, expected)) => format!("{name}: expected {expected}"),
-            None => format!("{name}: a member has the wrong form"),
-        }
-    })
+    written::read(value).map_err(|mistake| format!("{name}: {mistake}"))
 }
 
 impl TryFrom<RequestText> for Request {
