@@ -31,6 +31,8 @@ usage: cargo xtask <command>
   fuzz [SECONDS]     fuzz every target, so long in all; 60 s without a number
   differential [TOKENS [SEED]]
                      judge generated tokens by this and by other libraries
+  simulate [--runs N] [--seed S]
+                     hundreds of isolates in virtual time; a failing run prints its seed
   bench [--quick] [--json]
                      measure this and other libraries; a full run writes docs/benchmarks.md
   ci [STEP...]       run what CI runs; --list names the steps
@@ -62,6 +64,7 @@ fn main() -> ExitCode {
         ("fuzz", []) => fuzz::run(fuzz::SECONDS),
         ("fuzz", [seconds]) => number(seconds).and_then(fuzz::run),
         ("differential", words @ ([] | [_] | [_, _])) => differential(words),
+        ("simulate", options) => step::run("simulate", &mut suites::simulate(options)),
         ("bench", options) => bench::run(options),
         ("ci", ["--list"]) => ci::list(),
         ("ci", names) => ci::run(names),

@@ -14,10 +14,11 @@ use crate::tools::{self, Tools, target_dir};
 
 type Suite = fn(&Tools) -> anyhow::Result<Tally>;
 
-const SUITES: [(&str, &str, Suite); 5] = [
+const SUITES: [(&str, &str, Suite); 6] = [
     ("rust", "unit, documentation and whole-program tests in Rust", rust),
     ("vectors", "one vector file on four hosts: native, Node, workerd, Chromium", vectors),
     ("differential", "generated tokens, judged by other authors' libraries as well", differential),
+    ("simulation", "isolates and faults in virtual time, and every rule broken once", simulation),
     ("journey", "issuer, guard and origin as real processes, cache tier on and off", journey_suite),
     ("inspector", "the inspector in real Chromium", inspector),
 ];
@@ -62,6 +63,7 @@ fn rust(_: &Tools) -> anyhow::Result<Tally> {
     // The vectors are a suite of their own; the npm package has nothing native to test.
     all.args(["--exclude", "edgepass-npm", "--exclude", "edgepass-tests", "--no-fail-fast"]);
     all.args(["--exclude", "edgepass-probe", "--exclude", "edgepass-tests-wasm"]);
+    all.args(["--exclude", "edgepass-simulation"]);
     count_cargo(&mut tally, "cargo test", &mut all)?;
     // A build with wrong constants in it, for one test alone.
     let mut fault = cargo(&["test", "--locked", "--package", "edgepass-tests"]);
@@ -85,6 +87,27 @@ fn vectors(tools: &Tools) -> anyhow::Result<Tally> {
     others.env("EDGEPASS_CHROMIUM", tools::chromium()?);
     count_node(&mut tally, "vectors of others in Node, workerd and Chromium", &mut others)?;
     Ok(tally)
+}
+
+/// Runs of the simulation in CI.
+const SIMULATIONS: u64 = 500;
+
+fn simulation(_: &Tools) -> anyhow::Result<Tally> {
+    let mut tally = Tally::default();
+    let mut rules = cargo(&["test", "--locked", "--release", "--package", "edgepass-simulation"]);
+    count_cargo(&mut tally, "every rule broken once", &mut rules)?;
+    tally.check("no run accepts too late or refuses without a cause", || {
+        let mut runs = simulate(&["--runs", &SIMULATIONS.to_string()]);
+        Ok(step::output("the simulation", &mut runs)?.trim().replace('\n', "; "))
+    });
+    Ok(tally)
+}
+
+/// The simulation, with its own arguments.
+pub(crate) fn simulate(arguments: &[&str]) -> Command {
+    let mut runs = cargo(&["run", "--locked", "--release", "--quiet", "--package"]);
+    runs.args(["edgepass-simulation", "--"]).args(arguments);
+    runs
 }
 
 /// What CI judges.

@@ -1,0 +1,58 @@
+//! `cargo xtask simulate`.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is a program")]
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use anyhow::{Context, bail};
+use edgepass_simulation::{Outcome, run};
+use rayon::prelude::*;
+
+const USAGE: &str = "usage: cargo xtask simulate [--runs N] [--seed S]";
+
+fn main() -> anyhow::Result<()> {
+    let (mut seed, mut runs) = (1, 500);
+    let mut arguments = std::env::args().skip(1);
+    while let Some(name) = arguments.next() {
+        let mut number = || arguments.next().and_then(|text| text.parse().ok()).context(USAGE);
+        match name.as_str() {
+            "--seed" => seed = number()?,
+            "--runs" => runs = number()?,
+            _ => bail!(USAGE),
+        }
+    }
+    let done = AtomicU64::new(0);
+    let one = |seed: u64| {
+        let outcome = run(seed, None)?;
+        let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+        if done.is_multiple_of(1000) {
+            eprintln!("{done} of {runs} runs");
+        }
+        Ok((seed, outcome))
+    };
+    let outcomes: Vec<(u64, Outcome)> =
+        (seed..seed + runs).into_par_iter().map(one).collect::<anyhow::Result<_>>()?;
+    let sum =
+        |of: fn(&Outcome) -> u64| outcomes.iter().map(|(_, outcome)| of(outcome)).sum::<u64>();
+    let most = |of: fn(&Outcome) -> u64| {
+        outcomes.iter().map(|(_, outcome)| of(outcome)).max().unwrap_or(0) as f64 / 1000.0
+    };
+    println!(
+        "{runs} runs: {} verdicts, {} accepted, {} stale, {} fetches",
+        sum(|outcome| outcome.verdicts),
+        sum(|outcome| outcome.accepted),
+        sum(|outcome| outcome.stale),
+        sum(|outcome| outcome.fetches),
+    );
+    println!(
+        "latest acceptance after a revocation: {:.1} s where the source could be reached, {:.1} s elsewhere",
+        most(|outcome| outcome.latest),
+        most(|outcome| outcome.latest_outage),
+    );
+    for (seed, outcome) in &outcomes {
+        if let Some(violation) = &outcome.violation {
+            bail!("seed {seed}: {violation}; again: cargo xtask simulate --seed {seed} --runs 1");
+        }
+    }
+    Ok(())
+}
