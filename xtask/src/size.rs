@@ -14,7 +14,7 @@ use crate::tools::{self, Tools, target_dir};
 
 /// What a module may take, gzipped, in bytes: a little more than it does. Raise it with a reason.
 const BUDGETS: [(&str, &str, u64); 2] = [
-    ("edgepass_npm", "npm/wasm/edgepass_npm_bg.wasm", 209_000),
+    ("edgepass_npm", "npm/wasm/edgepass_npm_bg.wasm", 210_000),
     ("edgepass_guard", "worker/build/index_bg.wasm", 224_000),
 ];
 

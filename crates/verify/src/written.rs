@@ -16,21 +16,25 @@ use serde_json::{Error, Map, Value};
 ///
 /// What is missing, or expected instead. Nothing that the value says: a secret may be in the wrong place.
 pub fn read<T: DeserializeOwned>(value: Value) -> Result<T, Mistake> {
-    T::deserialize(Written(value)).map_err(|error| {
-        let text = error.to_string();
-        Mistake(match text.rsplit_once("expected ") {
-            _ if text.starts_with("missing field") => text,
-            // What comes before the last "expected" may be the value's own words.
-            Some((_, expected)) => format!("expected {expected}"),
-            None => "a member has the wrong form".into(),
-        })
-    })
+    T::deserialize(Written(value)).map_err(Mistake::from)
 }
 
 /// Why a value is none of its type.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{0}")]
 pub struct Mistake(String);
+
+impl From<Error> for Mistake {
+    fn from(error: Error) -> Self {
+        let text = error.to_string();
+        Self(match text.rsplit_once("expected ") {
+            _ if text.starts_with("missing field") => text,
+            // What comes before the last "expected" may be the value's own words.
+            Some((_, expected)) => format!("expected {expected}"),
+            None => "a member has the wrong form".into(),
+        })
+    }
+}
 
 struct Written(Value);
 
@@ -47,17 +51,11 @@ fn members<'de, V: Visitor<'de>>(
     visitor: V,
 ) -> Result<V::Value, Error> {
     let members = members.into_iter().map(|(name, value)| (name, Written(value)));
-    let mut members = MapDeserializer::new(members);
-    let read = visitor.visit_map(&mut members)?;
-    members.end()?;
-    Ok(read)
+    visitor.visit_map(MapDeserializer::new(members))
 }
 
 fn items<'de, V: Visitor<'de>>(items: Vec<Value>, visitor: V) -> Result<V::Value, Error> {
-    let mut items = SeqDeserializer::new(items.into_iter().map(Written));
-    let read = visitor.visit_seq(&mut items)?;
-    items.end()?;
-    Ok(read)
+    visitor.visit_seq(SeqDeserializer::new(items.into_iter().map(Written)))
 }
 
 fn unexpected<'de, V: Visitor<'de>>(value: &Value, visitor: &V) -> Error {
@@ -120,8 +118,16 @@ impl<'de> Deserializer<'de> for Written {
         }
     }
 
-    fn deserialize_tuple<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, Error> {
-        self.deserialize_seq(visitor)
+    fn deserialize_tuple<V: Visitor<'de>>(
+        self,
+        length: usize,
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        match self.0 {
+            // A reader of a tuple would leave the rest.
+            Value::Array(values) if values.len() == length => items(values, visitor),
+            other => Err(unexpected(&other, &visitor)),
+        }
     }
 
     fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
