@@ -14,7 +14,8 @@ use serde_json::{Error, Map, Value};
 ///
 /// # Errors
 ///
-/// What is missing, or expected instead. Nothing that the value says: a secret may be in the wrong place.
+/// What is missing, or expected instead. It repeats the name of a member that is not known, and no value: a
+/// secret may be in the wrong place.
 pub fn read<T: DeserializeOwned>(value: Value) -> Result<T, Mistake> {
     T::deserialize(Written(value)).map_err(Mistake::from)
 }
@@ -24,15 +25,28 @@ pub fn read<T: DeserializeOwned>(value: Value) -> Result<T, Mistake> {
 #[error("{0}")]
 pub struct Mistake(String);
 
+impl Mistake {
+    /// The same without the name of a member that is not known.
+    pub fn without_names(&self) -> String {
+        let is_named = self.0.starts_with("unknown field");
+        if is_named { expected(&self.0) } else { self.0.clone() }
+    }
+}
+
 impl From<Error> for Mistake {
     fn from(error: Error) -> Self {
         let text = error.to_string();
-        Self(match text.rsplit_once("expected ") {
-            _ if text.starts_with("missing field") => text,
-            // What comes before the last "expected" may be the value's own words.
-            Some((_, expected)) => format!("expected {expected}"),
-            None => "a member has the wrong form".into(),
-        })
+        let speaks_of_names = ["missing field", "unknown field"];
+        let is_plain = speaks_of_names.iter().any(|start| text.starts_with(start));
+        Self(if is_plain { text } else { expected(&text) })
+    }
+}
+
+/// What comes before the last "expected" may be the value's own words.
+fn expected(text: &str) -> String {
+    match text.rsplit_once("expected ") {
+        Some((_, expected)) => format!("expected {expected}"),
+        None => "a member has the wrong form".into(),
     }
 }
 
@@ -189,8 +203,9 @@ mod tests {
             assert_eq!(read::<PolicyConfig>(wrong).unwrap_err().to_string(), expected);
         }
         let unknown = json!({"issuer": "a", "audience": "b", "secret": 1});
-        let mistake = read::<PolicyConfig>(unknown).unwrap_err().to_string();
-        assert!(mistake.starts_with("expected one of `profile`, `issuer`"), "{mistake}");
+        let mistake = read::<PolicyConfig>(unknown).unwrap_err();
+        assert!(mistake.to_string().starts_with("unknown field `secret`, expected one of"));
+        assert!(mistake.without_names().starts_with("expected one of `profile`, `issuer`"));
     }
 
     #[test]

@@ -229,7 +229,7 @@ fn required<T: DeserializeOwned>(members: &mut JsonObject, name: &str) -> Result
 
 /// A value of the line's. The mistake says what is expected there, and nothing of the line itself.
 fn read<T: DeserializeOwned>(name: &str, value: Value) -> Result<T, String> {
-    written::read(value).map_err(|mistake| format!("{name}: {mistake}"))
+    written::read(value).map_err(|mistake| format!("{name}: {}", mistake.without_names()))
 }
 
 impl TryFrom<RequestText> for Request {
