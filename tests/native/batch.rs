@@ -45,7 +45,7 @@ async fn all_cores_answer_as_one() {
         let mut answers = Vec::new();
         for chunk in lines.chunks(together) {
             let chunk: Vec<Vec<u8>> = chunk.iter().map(|line| line.as_bytes().to_vec()).collect();
-            answers.extend(judges.judge(&chunk).await);
+            answers.extend(judges.judge(&chunk));
         }
         let answers: Vec<Value> =
             answers.iter().map(|answer| serde_json::to_value(answer).unwrap()).collect();

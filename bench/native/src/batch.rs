@@ -30,7 +30,7 @@ pub(crate) fn measure(setup: &Value, quick: bool) -> anyhow::Result<Value> {
             let mut judges = Judges::default();
             let pool = ThreadPoolBuilder::new().num_threads(threads).build()?;
             let start = Instant::now();
-            let answers = pool.install(|| pollster::block_on(judges.judge(&lines)));
+            let answers = pool.install(|| judges.judge(&lines));
             let took = start.elapsed().as_secs_f64();
             ensure!(answers.iter().all(|answer| answer.verdict == Outcome::Accepted), "a wrong verdict");
             if round > 0 {

@@ -27,28 +27,30 @@ impl Default for Judges {
 
 impl Judges {
     /// The answers to `lines`.
-    pub async fn judge(&mut self, lines: &[Vec<u8>]) -> Vec<Answer> {
+    pub fn judge(&mut self, lines: &[Vec<u8>]) -> Vec<Answer> {
         let prepared = &self.prepared;
         let alone = |line: &Vec<u8>| {
             // What is no UTF-8 is no JSON, and is answered as such.
             match batch::read(std::str::from_utf8(line).unwrap_or_default()) {
                 Err(answer) => Judged::Done(answer),
                 Ok(line) if line.has_session() => Judged::InSession(Box::new(line)),
-                Ok(line) => {
-                    // Native crypto answers at once: nothing waits here.
-                    let judged = batch::judge_alone(line, prepared, &NativeCrypto);
-                    Judged::Done(Box::new(pollster::block_on(judged)))
-                }
+                Ok(line) => Judged::Done(Box::new(at_once(batch::judge_alone(
+                    line,
+                    prepared,
+                    &NativeCrypto,
+                )))),
             }
         };
         let judged: Vec<Judged> = lines.par_iter().map(alone).collect();
-        let mut answers = Vec::with_capacity(judged.len());
-        for judged in judged {
-            answers.push(match judged {
-                Judged::Done(answer) => *answer,
-                Judged::InSession(line) => self.batch.judge_line(*line, &NativeCrypto).await,
-            });
-        }
-        answers
+        let answer = |judged| match judged {
+            Judged::Done(answer) => *answer,
+            Judged::InSession(line) => at_once(self.batch.judge_line(*line, &NativeCrypto)),
+        };
+        judged.into_iter().map(answer).collect()
     }
+}
+
+/// Native crypto answers at once: nothing waits here.
+fn at_once<T>(judged: impl Future<Output = T>) -> T {
+    pollster::block_on(judged)
 }

@@ -20,7 +20,7 @@ const MAX_CHUNK_BYTES: usize = 8 << 20;
 
 /// Judge one JSON object per line, and answer one JSON line each, in order. Lines that arrive together are
 /// judged on all cores.
-pub(super) async fn run(source: &Path) -> anyhow::Result<Exit> {
+pub(super) fn run(source: &Path) -> anyhow::Result<Exit> {
     let input: Box<dyn Read> = if source == Path::new("-") {
         Box::new(io::stdin())
     } else {
@@ -38,7 +38,7 @@ pub(super) async fn run(source: &Path) -> anyhow::Result<Exit> {
         if lines.is_empty() {
             break;
         }
-        for answer in judges.judge(&lines).await {
+        for answer in judges.judge(&lines) {
             tally.count(&answer);
             let text = serde_json::to_string(&answer).context("an answer cannot be written")?;
             match writeln!(output, "{text}") {

@@ -45,7 +45,7 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: Args, json: bool) -> anyhow::Result<Exit> {
     if let Some(source) = &args.batch {
-        return batch::run(source).await;
+        return batch::run(source);
     }
     let token = output::read_token(&args.token_file)?;
     let policy = policy(&args)?;
