@@ -9,6 +9,7 @@
     reason = "a simulation that goes wrong is to stop"
 )]
 
+mod network;
 mod run;
 mod source;
 

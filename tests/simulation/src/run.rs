@@ -4,22 +4,19 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::sync::Arc;
 
-use edgepass_verify::fetch::{Answer, AnsweredBy, Content, Document, FetchOrder};
-use edgepass_verify::verifier::{JwksUri, KeySource, Landed, Progress, Verifier};
+use edgepass_verify::verifier::{JwksUri, KeySource, Progress, Verifier};
 use edgepass_verify::{Check, Demand, Policy, PolicyConfig, Sender, UnixMillis, Verdict};
 use fastrand::Rng;
 use serde_json::json;
 
-use crate::source::{Edition, ISSUER, JWKS, START, Source, TOKENS};
+use crate::network::{Answered, Place};
+use crate::source::{ISSUER, JWKS, START, Source, TOKENS};
 
 /// How long a run lasts, in virtual milliseconds.
-const LENGTH: u64 = 180_000;
+pub(crate) const LENGTH: u64 = 180_000;
 /// The default promise, in milliseconds.
 const DEADLINE: u64 = 10_000;
 const OUTAGE_BOUND: u64 = 70_000;
-/// `max-age` of the cache between a place and the source.
-const SHARED_MAX_AGE: u64 = 1_000;
-
 /// A rule broken on purpose, to show that the simulation sees it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Fault {
@@ -51,28 +48,15 @@ pub struct Outcome {
     pub violation: Option<String>,
 }
 
-struct Isolate {
-    verifier: Verifier,
-    place: usize,
+pub(crate) struct Isolate {
+    pub(crate) verifier: Verifier,
+    pub(crate) place: usize,
     /// From when the list is that it holds.
-    list_since: u64,
+    pub(crate) list_since: u64,
     /// When it last could not get what it asked for.
-    failed_at: Option<u64>,
+    pub(crate) failed_at: Option<u64>,
     /// How long its clients pause, on average, in milliseconds.
     pause: u64,
-}
-
-/// A data centre: its clock, its way to the source, and what its isolates share.
-struct Place {
-    /// How far its clock is ahead, in milliseconds.
-    skew: u64,
-    /// Of a thousand requests to the source, so many get lost.
-    lost: u64,
-    outages: Vec<(u64, u64)>,
-    /// The cache on the way to the source.
-    shared: HashMap<String, (u64, Edition)>,
-    /// The isolates' own (Cache API): bodies, and when they were confirmed.
-    tier: HashMap<String, (Edition, UnixMillis)>,
 }
 
 /// Somebody's request on its way to a verdict.
@@ -82,17 +66,7 @@ struct Process {
     check: Check,
 }
 
-/// What came of an order.
-struct Answered {
-    isolate: usize,
-    /// Who waits for it; nobody does for what runs behind a response.
-    process: Option<usize>,
-    order: FetchOrder,
-    answer: Answer,
-    edition: Option<Edition>,
-}
-
-enum Event {
+pub(crate) enum Event {
     Request(usize),
     Go(usize),
     Answered(Box<Answered>),
@@ -107,22 +81,22 @@ struct Token {
     key: usize,
 }
 
-struct Run {
-    rng: Rng,
-    fault: Option<Fault>,
-    now: u64,
+pub(crate) struct Run {
+    pub(crate) rng: Rng,
+    pub(crate) fault: Option<Fault>,
+    pub(crate) now: u64,
     order: u64,
     events: BinaryHeap<(Reverse<u64>, Reverse<u64>, usize)>,
     pending: Vec<Option<Event>>,
-    source: Source,
-    places: Vec<Place>,
-    isolates: Vec<Isolate>,
+    pub(crate) source: Source,
+    pub(crate) places: Vec<Place>,
+    pub(crate) isolates: Vec<Isolate>,
     processes: Vec<Option<Process>>,
     tokens: Vec<Token>,
     revoked_at: HashMap<u64, u64>,
     withdrawn_at: Option<u64>,
     demand: Arc<Demand>,
-    outcome: Outcome,
+    pub(crate) outcome: Outcome,
 }
 
 /// Run once.
@@ -205,7 +179,7 @@ impl Run {
         Ok(run)
     }
 
-    fn schedule(&mut self, at: u64, event: Event) {
+    pub(crate) fn schedule(&mut self, at: u64, event: Event) {
         self.order += 1;
         self.pending.push(Some(event));
         self.events.push((Reverse(at), Reverse(self.order), self.pending.len() - 1));
@@ -274,111 +248,6 @@ impl Run {
         }
     }
 
-    /// Ask the place's own cache, then the source.
-    fn ask(&mut self, isolate: usize, process: Option<usize>, order: FetchOrder) {
-        let place = self.isolates[isolate].place;
-        let held = self.places[place].tier.get(&order.uri).cloned();
-        if let (true, Some((edition, confirmed_at))) = (order.may_read_cache, held) {
-            let (from, confirmed_at) = match self.fault {
-                Some(Fault::CacheReadConfirms) => (AnsweredBy::Source, self.clock(isolate)),
-                _ => (AnsweredBy::Cache, confirmed_at),
-            };
-            let answer = Answer { from, confirmed_at, content: body(&edition, order.document) };
-            self.settle(isolate, order.clone(), answer);
-            let now = self.clock(isolate);
-            if self.isolates[isolate].verifier.release_if_fresh(&order, now) {
-                if let Some(process) = process {
-                    self.schedule(self.now + 2, Event::Go(process));
-                }
-                return;
-            }
-        }
-        self.outcome.fetches += 1;
-        let timeout = order.timeout.as_millis() as u64;
-        let takes =
-            if self.rng.u64(0..20) == 0 { self.rng.u64(500..4_000) } else { self.rng.u64(5..200) };
-        let arrives = self.now + takes / 2;
-        let is_away = |at: u64, place: &Place| {
-            place.outages.iter().any(|(from, to)| (*from..*to).contains(&at))
-        };
-        let place = &self.places[place];
-        let is_lost = self.rng.u64(0..1000) < place.lost
-            || is_away(self.now, place)
-            || is_away(arrives, place);
-        let confirmed_at = self.clock(isolate);
-        if is_lost || takes > timeout {
-            let answer =
-                Answer { from: AnsweredBy::Source, confirmed_at, content: Content::Failed };
-            let answered = Answered { isolate, process, order, answer, edition: None };
-            self.schedule(self.now + timeout, Event::Answered(Box::new(answered)));
-            return;
-        }
-        let (edition, age) = self.give(isolate, &order, arrives);
-        let is_same = order.etag.as_ref() == Some(&edition.etag);
-        let is_older = edition.since < self.isolates[isolate].list_since
-            && order.document == Document::StatusList;
-        let is_confirmed = is_older && self.fault == Some(Fault::OlderAnswerConfirms);
-        let content = if is_same || is_confirmed {
-            Content::NotModified
-        } else {
-            body(&edition, order.document)
-        };
-        let confirmed_at = UnixMillis(confirmed_at.0 - age * 1000);
-        let answer = Answer { from: AnsweredBy::Source, confirmed_at, content };
-        let answered = Answered { isolate, process, order, answer, edition: Some(edition) };
-        self.schedule(self.now + takes, Event::Answered(Box::new(answered)));
-    }
-
-    /// What the cache before the source gives, and the `Age` in whole seconds that goes with it.
-    fn give(&mut self, isolate: usize, order: &FetchOrder, at: u64) -> (Edition, u64) {
-        // Now and then somebody answers with what was true long ago, to one who knows better.
-        let known = self.isolates[isolate].list_since;
-        if order.document == Document::StatusList
-            && self.rng.u64(0..100) == 0
-            && let Some(before) = known.checked_sub(1)
-            && let Some(edition) = self.source.edition(order.document, before)
-        {
-            return (edition.clone(), 0);
-        }
-        let place = &mut self.places[self.isolates[isolate].place];
-        if let Some((stored, edition)) = place.shared.get(&order.url)
-            && at.saturating_sub(*stored) < SHARED_MAX_AGE
-        {
-            return (edition.clone(), at.saturating_sub(*stored) / 1000);
-        }
-        let edition = self.source.edition(order.document, at).cloned();
-        let edition =
-            edition.unwrap_or(Edition { since: 0, body: String::new(), etag: String::new() });
-        place.shared.insert(order.url.clone(), (at, edition.clone()));
-        (edition, 0)
-    }
-
-    /// An answer has come: take it in, and share it with the place.
-    fn land(&mut self, answered: Answered) {
-        let Answered { isolate, order, answer, edition, .. } = answered;
-        let is_new = matches!(answer.content, Content::Body { .. });
-        if !self.settle(isolate, order.clone(), answer) {
-            self.isolates[isolate].failed_at = Some(self.now);
-            return;
-        }
-        let isolate = &mut self.isolates[isolate];
-        let confirmed_at = isolate.verifier.confirmed_at(&order);
-        if let (Some(edition), Some(confirmed_at)) = (edition, confirmed_at) {
-            if is_new && order.document == Document::StatusList {
-                isolate.list_since = edition.since;
-            }
-            self.places[isolate.place].tier.insert(order.uri, (edition, confirmed_at));
-        }
-    }
-
-    fn settle(&mut self, isolate: usize, order: FetchOrder, answer: Answer) -> bool {
-        let now = self.clock(isolate);
-        match self.isolates[isolate].verifier.land(order, answer, now) {
-            Landed::Settled { taken } => taken,
-            Landed::Fetch(_) | Landed::CheckSignature(..) => false,
-        }
-    }
-
     fn decided(&mut self, process: &Process, mut verdict: Verdict) {
         for order in std::mem::take(&mut verdict.refresh) {
             // Now and then the platform ends what runs behind a response.
@@ -441,33 +310,7 @@ impl Run {
     }
 
     /// What time it is there.
-    fn clock(&self, isolate: usize) -> UnixMillis {
+    pub(crate) fn clock(&self, isolate: usize) -> UnixMillis {
         UnixMillis(START * 1000 + self.now + self.places[self.isolates[isolate].place].skew)
-    }
-}
-
-impl Place {
-    fn new(rng: &mut Rng) -> Self {
-        let outage = |rng: &mut Rng| {
-            let from = rng.u64(0..LENGTH);
-            (from, from + rng.u64(500..90_000))
-        };
-        let outages = if rng.u64(0..3) == 0 { vec![outage(rng)] } else { Vec::new() };
-        let lost = *rng.choice([0, 0, 5, 50].iter()).unwrap_or(&0);
-        Self {
-            skew: rng.u64(0..5_000),
-            lost,
-            outages,
-            shared: HashMap::new(),
-            tier: HashMap::new(),
-        }
-    }
-}
-
-fn body(edition: &Edition, document: Document) -> Content {
-    Content::Body {
-        bytes: edition.body.clone().into_bytes(),
-        media_type: Some(document.accept().split(',').next().unwrap_or_default().to_owned()),
-        etag: Some(edition.etag.clone()),
     }
 }

@@ -1,0 +1,170 @@
+//! Places, their way to the source, and the caches on it.
+
+use std::collections::HashMap;
+
+use edgepass_verify::UnixMillis;
+use edgepass_verify::fetch::{Answer, AnsweredBy, Content, Document, FetchOrder};
+use edgepass_verify::verifier::Landed;
+use fastrand::Rng;
+
+use crate::run::{Event, Fault, LENGTH, Run};
+use crate::source::Edition;
+
+/// `max-age` of the cache between a place and the source.
+const SHARED_MAX_AGE: u64 = 1_000;
+
+/// A data centre: its clock, its way to the source, and what its isolates share.
+pub(crate) struct Place {
+    /// How far its clock is ahead, in milliseconds.
+    pub(crate) skew: u64,
+    /// Of a thousand requests to the source, so many get lost.
+    pub(crate) lost: u64,
+    pub(crate) outages: Vec<(u64, u64)>,
+    /// The cache on the way to the source.
+    pub(crate) shared: HashMap<String, (u64, Edition)>,
+    /// The isolates' own (Cache API): bodies, and when they were confirmed.
+    pub(crate) tier: HashMap<String, (Edition, UnixMillis)>,
+}
+
+/// What came of an order.
+pub(crate) struct Answered {
+    pub(crate) isolate: usize,
+    /// Who waits for it; nobody does for what runs behind a response.
+    pub(crate) process: Option<usize>,
+    pub(crate) order: FetchOrder,
+    pub(crate) answer: Answer,
+    pub(crate) edition: Option<Edition>,
+}
+
+impl Run {
+    /// Ask the place's own cache, then the source.
+    pub(crate) fn ask(&mut self, isolate: usize, process: Option<usize>, order: FetchOrder) {
+        let place = self.isolates[isolate].place;
+        let held = self.places[place].tier.get(&order.uri).cloned();
+        if let (true, Some((edition, confirmed_at))) = (order.may_read_cache, held) {
+            let (from, confirmed_at) = match self.fault {
+                Some(Fault::CacheReadConfirms) => (AnsweredBy::Source, self.clock(isolate)),
+                _ => (AnsweredBy::Cache, confirmed_at),
+            };
+            let answer = Answer { from, confirmed_at, content: body(&edition, order.document) };
+            self.settle(isolate, order.clone(), answer);
+            let now = self.clock(isolate);
+            if self.isolates[isolate].verifier.release_if_fresh(&order, now) {
+                if let Some(process) = process {
+                    self.schedule(self.now + 2, Event::Go(process));
+                }
+                return;
+            }
+        }
+        self.outcome.fetches += 1;
+        let timeout = order.timeout.as_millis() as u64;
+        let takes =
+            if self.rng.u64(0..20) == 0 { self.rng.u64(500..4_000) } else { self.rng.u64(5..200) };
+        let arrives = self.now + takes / 2;
+        let is_away = |at: u64, place: &Place| {
+            place.outages.iter().any(|(from, to)| (*from..*to).contains(&at))
+        };
+        let place = &self.places[place];
+        let is_lost = self.rng.u64(0..1000) < place.lost
+            || is_away(self.now, place)
+            || is_away(arrives, place);
+        let confirmed_at = self.clock(isolate);
+        if is_lost || takes > timeout {
+            let answer =
+                Answer { from: AnsweredBy::Source, confirmed_at, content: Content::Failed };
+            let answered = Answered { isolate, process, order, answer, edition: None };
+            self.schedule(self.now + timeout, Event::Answered(Box::new(answered)));
+            return;
+        }
+        let (edition, age) = self.give(isolate, &order, arrives);
+        let is_same = order.etag.as_ref() == Some(&edition.etag);
+        let is_older = edition.since < self.isolates[isolate].list_since
+            && order.document == Document::StatusList;
+        let is_confirmed = is_older && self.fault == Some(Fault::OlderAnswerConfirms);
+        let content = if is_same || is_confirmed {
+            Content::NotModified
+        } else {
+            body(&edition, order.document)
+        };
+        let confirmed_at = UnixMillis(confirmed_at.0 - age * 1000);
+        let answer = Answer { from: AnsweredBy::Source, confirmed_at, content };
+        let answered = Answered { isolate, process, order, answer, edition: Some(edition) };
+        self.schedule(self.now + takes, Event::Answered(Box::new(answered)));
+    }
+
+    /// What the cache before the source gives, and the `Age` in whole seconds that goes with it.
+    fn give(&mut self, isolate: usize, order: &FetchOrder, at: u64) -> (Edition, u64) {
+        // Now and then somebody answers with what was true long ago, to one who knows better.
+        let known = self.isolates[isolate].list_since;
+        if order.document == Document::StatusList
+            && self.rng.u64(0..100) == 0
+            && let Some(before) = known.checked_sub(1)
+            && let Some(edition) = self.source.edition(order.document, before)
+        {
+            return (edition.clone(), 0);
+        }
+        let place = &mut self.places[self.isolates[isolate].place];
+        if let Some((stored, edition)) = place.shared.get(&order.url)
+            && at.saturating_sub(*stored) < SHARED_MAX_AGE
+        {
+            return (edition.clone(), at.saturating_sub(*stored) / 1000);
+        }
+        let edition = self.source.edition(order.document, at).cloned();
+        let edition =
+            edition.unwrap_or(Edition { since: 0, body: String::new(), etag: String::new() });
+        place.shared.insert(order.url.clone(), (at, edition.clone()));
+        (edition, 0)
+    }
+
+    /// An answer has come: take it in, and share it with the place.
+    pub(crate) fn land(&mut self, answered: Answered) {
+        let Answered { isolate, order, answer, edition, .. } = answered;
+        let is_new = matches!(answer.content, Content::Body { .. });
+        if !self.settle(isolate, order.clone(), answer) {
+            self.isolates[isolate].failed_at = Some(self.now);
+            return;
+        }
+        let isolate = &mut self.isolates[isolate];
+        let confirmed_at = isolate.verifier.confirmed_at(&order);
+        if let (Some(edition), Some(confirmed_at)) = (edition, confirmed_at) {
+            if is_new && order.document == Document::StatusList {
+                isolate.list_since = edition.since;
+            }
+            self.places[isolate.place].tier.insert(order.uri, (edition, confirmed_at));
+        }
+    }
+
+    fn settle(&mut self, isolate: usize, order: FetchOrder, answer: Answer) -> bool {
+        let now = self.clock(isolate);
+        match self.isolates[isolate].verifier.land(order, answer, now) {
+            Landed::Settled { taken } => taken,
+            Landed::Fetch(_) | Landed::CheckSignature(..) => false,
+        }
+    }
+}
+
+impl Place {
+    pub(crate) fn new(rng: &mut Rng) -> Self {
+        let outage = |rng: &mut Rng| {
+            let from = rng.u64(0..LENGTH);
+            (from, from + rng.u64(500..90_000))
+        };
+        let outages = if rng.u64(0..3) == 0 { vec![outage(rng)] } else { Vec::new() };
+        let lost = *rng.choice([0, 0, 5, 50].iter()).unwrap_or(&0);
+        Self {
+            skew: rng.u64(0..5_000),
+            lost,
+            outages,
+            shared: HashMap::new(),
+            tier: HashMap::new(),
+        }
+    }
+}
+
+fn body(edition: &Edition, document: Document) -> Content {
+    Content::Body {
+        bytes: edition.body.clone().into_bytes(),
+        media_type: Some(document.accept().split(',').next().unwrap_or_default().to_owned()),
+        etag: Some(edition.etag.clone()),
+    }
+}
