@@ -48,6 +48,23 @@ pub(crate) fn read_token(source: &Path) -> anyhow::Result<String> {
     Ok(token.to_owned())
 }
 
+/// Read a text of a few megabytes from a file, or from stdin for `-`.
+pub(crate) fn read_text(source: &Path) -> anyhow::Result<String> {
+    const MAX_BYTES: u64 = 8 << 20;
+    let shown = source.display();
+    let mut text = String::new();
+    if source == Path::new("-") {
+        io::stdin().take(MAX_BYTES).read_to_string(&mut text).context("stdin cannot be read")?;
+    } else {
+        let file =
+            std::fs::File::open(source).with_context(|| format!("{shown} cannot be read"))?;
+        file.take(MAX_BYTES)
+            .read_to_string(&mut text)
+            .with_context(|| format!("{shown} is not text"))?;
+    }
+    Ok(text)
+}
+
 /// A date in UTC, such as `2026-11-21T10:00:00Z`.
 pub(crate) fn date(seconds: u64) -> String {
     i64::try_from(seconds)

@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::selection::{Filter, Selection};
+use crate::status_act::StatusChange;
+
 /// Who acted, when, and what was done.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct AuditEntry {
@@ -45,6 +48,42 @@ pub enum Act {
         /// Why, in the words of who revoked it.
         reason: String,
     },
+    /// Tokens were revoked, suspended or resumed together, or one was suspended or resumed.
+    StatusesChanged {
+        /// What became of them.
+        change: StatusChange,
+        /// Of which.
+        selection: SelectionEntry,
+        /// Why, in the words of who did it.
+        reason: String,
+        /// How many changed.
+        count: u64,
+        /// SHA-256 over the `jti` of each that changed, in the order of issue, each with a line
+        /// feed; in hexadecimal.
+        digest: String,
+    },
+}
+
+/// A selection as the trail names it.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SelectionEntry {
+    /// One token, by `jti`.
+    JwtId(String),
+    /// So many, named by `jti`; the digest says which of them changed.
+    JwtIds(usize),
+    /// Every one that fits.
+    Fitting(Filter),
+}
+
+impl From<&Selection> for SelectionEntry {
+    fn from(selection: &Selection) -> Self {
+        match selection {
+            Selection::JwtIds(ids) if ids.len() == 1 => Self::JwtId(ids.concat()),
+            Selection::JwtIds(ids) => Self::JwtIds(ids.len()),
+            Selection::Fitting(filter) => Self::Fitting(filter.clone()),
+        }
+    }
 }
 
 impl Act {
@@ -54,6 +93,7 @@ impl Act {
             Self::KeysCreated { .. } => "keys_created",
             Self::TokenIssued { .. } => "token_issued",
             Self::TokenRevoked { .. } => "token_revoked",
+            Self::StatusesChanged { .. } => "statuses_changed",
         }
     }
 }

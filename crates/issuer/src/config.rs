@@ -1,10 +1,12 @@
 //! `edgepass.toml`: as written, then checked.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use edgepass_jose::Scope;
+use edgepass_status_list::Bits;
 use edgepass_verify::duration::DurationText;
 use edgepass_verify::freshness::{FreshnessConfig, Schedule};
 use serde::Deserialize;
@@ -12,9 +14,14 @@ use toml::Spanned;
 
 use crate::client_secret::SecretHash;
 use crate::policy::{Client, IssuerPolicy, Role};
+use crate::status_act::StatusChange;
 
 /// The longest lifetime that any role may have: verifiers refuse more by default.
 pub const LIFETIME_CAP: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How many statuses a list may hold: enough that an index tells nothing, and no more than verifiers
+/// inflate by default.
+pub const LIST_CAPACITIES: RangeInclusive<u32> = 1024..=1 << 22;
 
 /// `edgepass.toml` as written.
 #[derive(Deserialize)]
@@ -33,6 +40,9 @@ struct ConfigText {
     tokens: TokensText,
     /// The revocation deadline and its terms.
     revocation: Option<Spanned<FreshnessConfig>>,
+    /// How status lists are made.
+    #[serde(default)]
+    status: StatusText,
     #[serde(default, rename = "role")]
     roles: Vec<Spanned<RoleText>>,
     #[serde(default, rename = "client")]
@@ -44,6 +54,17 @@ struct ConfigText {
 struct TokensText {
     lifetime: DurationText,
     max_lifetime: DurationText,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct StatusText {
+    /// How many tokens' statuses a list holds. Default 131072. Larger lists are fewer; each changes
+    /// more often and is more to fetch. Holds for lists opened from now on.
+    list_capacity: Spanned<u32>,
+    /// Whether tokens can be suspended and resumed. Default false. Lists then take two bits a token.
+    /// Holds for tokens issued from now on.
+    suspension: bool,
 }
 
 #[derive(Deserialize)]
@@ -61,6 +82,9 @@ struct RoleText {
 struct ClientText {
     id: String,
     roles: Vec<String>,
+    /// What it may do over HTTP to tokens of other clients too: "revoke", "suspend", "resume".
+    #[serde(default)]
+    may: Vec<StatusChange>,
     secret_hash: String,
 }
 
@@ -71,6 +95,21 @@ impl Default for TokensText {
             max_lifetime: DurationText(Duration::from_secs(60 * 60)),
         }
     }
+}
+
+impl Default for StatusText {
+    fn default() -> Self {
+        Self { list_capacity: Spanned::new(0..0, 1 << 17), suspension: false }
+    }
+}
+
+/// How status lists are made.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ListTerms {
+    /// How many tokens' statuses a list holds.
+    pub capacity: u32,
+    /// How many bits each takes: two where tokens can be suspended.
+    pub bits: Bits,
 }
 
 /// A configuration that cannot be wrong.
@@ -85,6 +124,8 @@ pub struct Config {
     pub master_key_file: Option<PathBuf>,
     /// The revocation deadline and its terms.
     pub revocation: Schedule,
+    /// How status lists are made.
+    pub status: ListTerms,
     /// Roles and clients.
     pub policy: IssuerPolicy,
 }
@@ -132,6 +173,14 @@ impl Config {
             at(span, format!("[revocation] {error}"))
         })?;
 
+        let capacity = *written.status.list_capacity.get_ref();
+        if !LIST_CAPACITIES.contains(&capacity) {
+            let (least, most) = (LIST_CAPACITIES.start(), LIST_CAPACITIES.end());
+            let message = format!("list_capacity is from {least} to {most}");
+            return Err(at(written.status.list_capacity.span(), message));
+        }
+        let bits = if written.status.suspension { Bits::Two } else { Bits::One };
+
         let mut roles: Vec<Role> = Vec::new();
         for role in written.roles {
             let span = role.span();
@@ -161,6 +210,7 @@ impl Config {
             data_dir,
             master_key_file,
             revocation,
+            status: ListTerms { capacity, bits },
             policy: IssuerPolicy { roles, clients },
         })
     }
@@ -224,7 +274,7 @@ fn checked_client(client: ClientText, roles: &[Role], before: &[Client]) -> Resu
     }
     let secret = SecretHash::parse(&client.secret_hash)
         .map_err(|error| format!("client {id}: secret_hash: {error}"))?;
-    Ok(Client { id, roles: client.roles, secret })
+    Ok(Client { id, roles: client.roles, may: client.may, secret })
 }
 
 #[cfg(test)]
@@ -278,6 +328,7 @@ secret_hash = "sha256:AAAA:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
             ("\"10m\"", "\"10\"", 7, "\"10s\""),
             ("\"10m\"", "\"2h\"\nmax_lifetime = \"48h\"", 13, "from \"1s\" to \"1day\""),
             ("deadline = \"10s\"", "deadline = \"3s\"", 9, "at least \"9s\""),
+            ("[revocation]", "[status]\nlist_capacity = 100\n[revocation]", 10, "from 1024 to"),
             ("[\"invoices:read\"]", "[]", 12, "at least one"),
             ("[\"invoices:read\"]", "[\"a b\"]", 12, "at least one"),
             ("roles = [\"reader\"]", "roles = [\"writer\"]", 17, "no role \"writer\""),

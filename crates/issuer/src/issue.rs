@@ -11,19 +11,20 @@ use edgepass_verify::{Policy, UnixMillis};
 use serde_json::{Value, json};
 
 use crate::audit::{Act, AuditEntry};
-use crate::config::Config;
+use crate::config::{Config, ListTerms};
 use crate::entropy::{Entropy, NoEntropy};
 use crate::policy::Grant;
 use crate::seal::MasterKey;
 use crate::signing_key::{self, KeyError, KeyUse, SigningFailed, SigningKey};
 use crate::status_index::ExpiryWindow;
-use crate::storage::{NewToken, StatusSlot, Store, StoreError, TokenFacts};
+use crate::storage::{NewList, NewToken, Recorded, StatusSlot, Store, StoreError, TokenFacts};
 
 /// Signs tokens and lists under one issuer identifier.
 pub struct Issuer<S> {
     store: Arc<S>,
     issuer: String,
     longest_lifetime: u64,
+    lists: ListTerms,
     key: SigningKey,
     jwk_set: Value,
     own_keys: JwkSet,
@@ -65,6 +66,9 @@ pub enum IssueError {
     /// The record could not be made durable.
     #[error("the token could not be recorded")]
     Store(#[from] StoreError),
+    /// Tokens like this one are being revoked or suspended at this moment.
+    #[error("tokens like this one are being revoked at this moment; try again in a second")]
+    BeingRevoked,
     /// The signature could not be made.
     #[error(transparent)]
     Signing(#[from] SigningFailed),
@@ -116,6 +120,7 @@ impl<S: Store> Issuer<S> {
             store,
             issuer: config.issuer.clone(),
             longest_lifetime: config.policy.longest_lifetime(),
+            lists: config.status,
             key,
             jwk_set,
             own_keys,
@@ -171,15 +176,30 @@ impl<S: Store> Issuer<S> {
             subject: recipient.subject.clone(),
             audience: grant.audience.clone(),
             scope: grant.scope.to_string(),
+            key_id: self.key.key_id().to_owned(),
             created_by: recipient.actor.clone(),
             issued_at,
             expiration,
         };
-        Ok(Approved(NewToken {
-            facts,
+        Ok(Approved(NewToken { facts, list: self.new_list(expiration, entropy)? }))
+    }
+
+    /// A list for tokens that expire at `expiration`, in seconds.
+    ///
+    /// # Errors
+    ///
+    /// [`NoEntropy`].
+    pub fn new_list(
+        &self,
+        expiration: u64,
+        entropy: &mut impl Entropy,
+    ) -> Result<NewList, NoEntropy> {
+        Ok(NewList {
             window: ExpiryWindow::of(expiration, self.longest_lifetime),
-            list_secret: entropy.bytes()?,
-        }))
+            capacity: self.lists.capacity,
+            bits: self.lists.bits,
+            secret: entropy.bytes()?,
+        })
     }
 
     /// Record the token with its audit entry, then sign it. It is returned only when both are
@@ -206,7 +226,10 @@ impl<S: Store> Issuer<S> {
                 expiration: token.expiration,
             },
         };
-        let slot = self.store.record_issue(&new, &entry).await?;
+        let slot = match self.store.record_issue(&new, &entry).await? {
+            Recorded::At(slot) => slot,
+            Recorded::BeingRevoked => return Err(IssueError::BeingRevoked),
+        };
         let text = self.key.sign("at+jwt", &self.claims(token, &slot))?;
         self.check(&text, token, now)?;
         Ok(IssuedToken {

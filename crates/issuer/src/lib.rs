@@ -9,9 +9,10 @@ pub mod entropy;
 pub mod issue;
 pub mod policy;
 pub mod publish;
-pub mod revoke;
 pub mod seal;
+pub mod selection;
 pub mod signing_key;
+pub mod status_act;
 pub mod status_index;
 pub mod storage;
 

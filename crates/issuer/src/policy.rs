@@ -4,6 +4,7 @@ use edgepass_jose::Scope;
 use edgepass_verify::duration::DurationText;
 
 use crate::client_secret::SecretHash;
+use crate::status_act::StatusChange;
 
 /// The checked policy: roles and the clients that may use them.
 pub struct IssuerPolicy {
@@ -34,6 +35,8 @@ pub struct Client {
     pub id: String,
     /// Names of the roles it may use; the first is the default.
     pub roles: Vec<String>,
+    /// What it may do over HTTP to the tokens of others.
+    pub may: Vec<StatusChange>,
     /// The hash of its secret.
     pub secret: SecretHash,
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
 
 use edgepass_jose::{CompactJws, PublicKey, base64url, json::JsonObject};
-use edgepass_status_list::{Bits, StatusList, StatusListClaims, StatusType, encoder};
+use edgepass_status_list::{StatusList, StatusListClaims, StatusType, encoder};
 use edgepass_verify::UnixMillis;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -31,6 +31,9 @@ pub struct PublishedList {
     pub number: u64,
     /// The changes it covers.
     pub changes: u64,
+    /// What it says, for the check of the next.
+    list: StatusList,
+    resumes: u64,
     /// In seconds: sign a new edition from here on.
     renew_at: u64,
 }
@@ -76,9 +79,11 @@ impl<S: Store> Publisher<S> {
         self.list(list_id).is_some_and(|list| list.changes >= change)
     }
 
-    /// How many lists are served.
-    pub fn count(&self) -> usize {
-        self.held().len()
+    /// The lists that are served, in the order in which their windows end.
+    pub fn list_ids(&self) -> Vec<String> {
+        let mut ids: Vec<String> = self.held().keys().cloned().collect();
+        ids.sort_by_cached_key(|id| (id.len(), id.clone()));
+        ids
     }
 
     /// Publish every list whose edition is missing, outdated or half-expired; drop retired ones.
@@ -108,10 +113,12 @@ impl<S: Store> Publisher<S> {
         let store = self.issuer.store();
         let edition = store.next_edition(list_id, now).await?;
         let body = self.issuer.sign_list(&payload(&self.issuer.list_uri(list_id), &edition))?;
-        self.check(&body, &edition)?;
+        let list = self.check(&body, &edition)?;
         let list = PublishedList {
             etag: entity_tag(&body),
             body,
+            list,
+            resumes: edition.resumes,
             number: edition.number,
             changes: edition.changes,
             renew_at: edition.issued_at + LIST_LIFETIME / 2,
@@ -122,8 +129,8 @@ impl<S: Store> Publisher<S> {
     }
 
     /// A bad list never replaces a good one: read the edition back as a verifier would and hold
-    /// every index against the database.
-    fn check(&self, body: &str, edition: &ListEdition) -> Result<(), PublishError> {
+    /// every index against the database and against the edition being served.
+    fn check(&self, body: &str, edition: &ListEdition) -> Result<StatusList, PublishError> {
         const NO: fn(&'static str) -> PublishError = PublishError::Check;
         let jws = CompactJws::parse(body, usize::MAX).map_err(|_| NO("not a JWS"))?;
         let signed = self.issuer.own_keys().keys().iter().any(|key| match key.key() {
@@ -137,24 +144,33 @@ impl<S: Store> Publisher<S> {
             return Err(NO("not signed by a published key"));
         }
         let claims = jws.claims().map_err(|_| NO("not JSON"))?;
-        let claims = StatusListClaims::from_claims(&claims, edition.capacity as usize)
+        let claims = StatusListClaims::from_claims(&claims, max_bytes(edition))
             .map_err(|_| NO("not a status list"))?;
         if claims.subject != self.issuer.list_uri(&edition.id) {
             return Err(NO("sub is not its URI"));
         }
-        if self.list(&edition.id).is_some_and(|live| live.number >= edition.number) {
-            return Err(NO("number does not increase"));
+        if let Some(live) = self.list(&edition.id) {
+            if live.number >= edition.number {
+                return Err(NO("number does not increase"));
+            }
+            let may_resume = edition.resumes > live.resumes;
+            if !keeps(&claims.list, &live.list, edition.capacity, may_resume) {
+                return Err(NO("a status that was published is taken back"));
+            }
         }
-        let mut revoked = edition.revoked.clone();
-        revoked.sort_unstable();
+        let mut statuses = edition.statuses.clone();
+        statuses.sort_unstable_by_key(|(index, _)| *index);
+        let mut others = statuses.iter().peekable();
         let equal = (0..edition.capacity).all(|index| {
-            let expected = match revoked.binary_search(&index) {
-                Ok(_) => StatusType::Invalid,
-                Err(_) => StatusType::Valid,
-            };
+            let other = others.next_if(|(other, _)| *other == index);
+            let expected = other.map_or(StatusType::Valid, |(_, status)| *status);
             claims.list.status(u64::from(index)) == Some(expected)
         });
-        if equal { Ok(()) } else { Err(NO("a status differs from the database")) }
+        if equal && others.next().is_none() {
+            Ok(claims.list)
+        } else {
+            Err(NO("a status differs from the database"))
+        }
     }
 
     fn is_current(&self, state: &ListState, now: u64) -> bool {
@@ -177,6 +193,21 @@ impl<S: Store> Publisher<S> {
     }
 }
 
+/// Whether nothing that a list said is taken back: revoked stays revoked, and suspended becomes valid
+/// only where somebody resumed a token.
+fn keeps(new: &StatusList, live: &StatusList, capacity: u32, may_resume: bool) -> bool {
+    (0..u64::from(capacity)).all(|index| match (live.status(index), new.status(index)) {
+        (Some(StatusType::Invalid), new) => new == Some(StatusType::Invalid),
+        (Some(StatusType::Suspended), Some(StatusType::Valid)) => may_resume,
+        _ => true,
+    })
+}
+
+/// What an edition inflates to.
+fn max_bytes(edition: &ListEdition) -> usize {
+    (edition.capacity as usize).saturating_mul(edition.bits.number().into()).div_ceil(8)
+}
+
 /// A strong entity tag for a published document (RFC 9110 §8.8.3): a hash of its bytes.
 pub fn entity_tag(body: &str) -> String {
     format!("\"{}\"", base64url::encode(&Sha256::digest(body.as_bytes())))
@@ -186,9 +217,9 @@ pub fn entity_tag(body: &str) -> String {
 ///
 /// Source: draft-ietf-oauth-status-list-20 §5.1.
 fn payload(uri: &str, edition: &ListEdition) -> JsonObject {
-    let mut list = StatusList::all_valid(Bits::One, edition.capacity);
-    for index in &edition.revoked {
-        list.set(u64::from(*index), 1);
+    let mut list = StatusList::all_valid(edition.bits, edition.capacity);
+    for (index, status) in &edition.statuses {
+        list.set(u64::from(*index), status.number());
     }
     let claims = json!({
         "sub": uri,

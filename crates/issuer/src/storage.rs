@@ -3,8 +3,11 @@
 use std::error::Error;
 use std::future::Future;
 
+use edgepass_status_list::{Bits, StatusType};
+
 use crate::audit::AuditEntry;
 use crate::signing_key::SealedKey;
+use crate::status_act::{NewAct, Plan, RecordedAct};
 use crate::status_index::ExpiryWindow;
 
 /// Durable storage. A method that returns `Ok` has made its change durable, whole, together with
@@ -25,15 +28,31 @@ pub trait Store: Send + Sync + 'static {
         &self,
         token: &NewToken,
         entry: &AuditEntry,
-    ) -> impl Future<Output = Result<StatusSlot, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Recorded, StoreError>> + Send;
 
-    /// Record a revocation; `None` when there is no such token. Revoking twice is one revocation.
-    fn record_revocation(
+    /// Open a list for a window in which no list has room for `room` more tokens.
+    fn open_list(
         &self,
-        jwt_id: &str,
-        reason: &str,
-        entry: &AuditEntry,
-    ) -> impl Future<Output = Result<Option<RecordedRevocation>, StoreError>> + Send;
+        list: &NewList,
+        room: u32,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Look what an act would change, without holding anybody up.
+    fn plan_act(&self, act: &NewAct) -> impl Future<Output = Result<Plan, StoreError>> + Send;
+
+    /// Record an act with its audit entry, from a plan that looked at all but the last tokens. `None`
+    /// when another act was recorded since: plan again.
+    fn record_act(
+        &self,
+        act: &NewAct,
+        plan: Plan,
+    ) -> impl Future<Output = Result<Option<RecordedAct>, StoreError>> + Send;
+
+    /// Change some statuses of the oldest act that is not finished. False when there is none.
+    fn continue_acts(&self) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// Issue tokens again that an act would have selected.
+    fn end_act(&self, id: u64) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// The token called `jwt_id`.
     fn token(
@@ -98,6 +117,8 @@ pub struct TokenFacts {
     pub audience: String,
     /// `scope`.
     pub scope: String,
+    /// `kid` of the key that signs it.
+    pub key_id: String,
     /// Who asked for it.
     pub created_by: String,
     /// `iat`, in seconds.
@@ -110,10 +131,29 @@ pub struct TokenFacts {
 pub struct NewToken {
     /// What it will say.
     pub facts: TokenFacts,
-    /// Which lists its status may lie in.
+    /// The list to open, should there be none with room in its window.
+    pub list: NewList,
+}
+
+/// A list about to be opened. Not printable: it carries a secret.
+pub struct NewList {
+    /// Which tokens' statuses it holds.
     pub window: ExpiryWindow,
-    /// The permutation secret, should a new list have to be opened.
-    pub list_secret: [u8; 32],
+    /// How many.
+    pub capacity: u32,
+    /// How many bits each takes.
+    pub bits: Bits,
+    /// The secret of its permutation.
+    pub secret: [u8; 32],
+}
+
+/// What came of recording a token.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Recorded {
+    /// It is durable; its status lies here.
+    At(StatusSlot),
+    /// Nothing was recorded: tokens like this one are being revoked or suspended.
+    BeingRevoked,
 }
 
 /// Where a token's status lies.
@@ -130,8 +170,10 @@ pub struct StatusSlot {
 pub struct TokenRecord {
     /// What it says.
     pub facts: TokenFacts,
-    /// When it was revoked, in milliseconds.
-    pub revoked_at_ms: Option<u64>,
+    /// What its list says of it.
+    pub status: StatusType,
+    /// Where its status lies.
+    pub slot: StatusSlot,
 }
 
 /// Which tokens to list.
@@ -139,19 +181,8 @@ pub struct TokenRecord {
 pub struct TokenFilter {
     /// Only this role.
     pub role: Option<String>,
-    /// Only tokens neither expired at this second nor revoked.
+    /// Only tokens neither expired at this second nor revoked nor suspended.
     pub live_at: Option<u64>,
-}
-
-/// A revocation that is durable but may not be served yet.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct RecordedRevocation {
-    /// The list it shows in.
-    pub list_id: String,
-    /// The list's change that an edition must cover.
-    pub change: u64,
-    /// Whether the token had been revoked before.
-    pub already: bool,
 }
 
 /// How far a list is published.
@@ -176,8 +207,12 @@ pub struct ListEdition {
     pub issued_at: u64,
     /// How many indices the list has.
     pub capacity: u32,
-    /// Indices of revoked tokens.
-    pub revoked: Vec<u32>,
+    /// How many bits a status takes.
+    pub bits: Bits,
+    /// Indices of the tokens that are not valid, and their statuses.
+    pub statuses: Vec<(u32, StatusType)>,
+    /// How often suspended tokens of the list were resumed.
+    pub resumes: u64,
     /// The changes this edition covers.
     pub changes: u64,
 }

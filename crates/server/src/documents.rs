@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use edgepass_issuer::publish::entity_tag;
@@ -32,6 +32,8 @@ impl Documents {
             "token_endpoint": format!("{base}/oauth/token"),
             "revocation_endpoint": format!("{base}/oauth/revoke"),
             "jwks_uri": format!("{base}/.well-known/jwks.json"),
+            // draft-ietf-oauth-status-list-20 §9.1
+            "status_list_aggregation_endpoint": format!("{base}/status-list-aggregation"),
             "scopes_supported": config.policy.scopes(),
             "grant_types_supported": ["client_credentials"],
             "token_endpoint_auth_methods_supported":
@@ -68,12 +70,32 @@ pub(crate) async fn metadata<S: Store>(
     published(&headers, body, media_type, etag)
 }
 
+/// The URIs of the lists being served, those that are needed longest last.
+///
+/// Source: draft-ietf-oauth-status-list-20 §9.3.
+pub(crate) async fn aggregation<S: Store>(
+    State(app): State<Arc<App<S>>>,
+    headers: HeaderMap,
+) -> Response {
+    let lists = app.publication.publisher().list_ids();
+    let uris: Vec<String> = lists.iter().map(|id| app.issuer.list_uri(id)).collect();
+    let document = Document::new(json!({ "status_lists": uris }).to_string(), "application/json");
+    published(&headers, &document.body, document.media_type, &document.etag)
+}
+
 /// A list that was opened a moment ago is published on the first request for it.
 pub(crate) async fn status_list<S: Store>(
     State(app): State<Arc<App<S>>>,
     Path(list_id): Path<String>,
+    RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Response {
+    // draft-ietf-oauth-status-list-20 §8.4: no list of another time is kept.
+    let query = query.unwrap_or_default();
+    if form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "time") {
+        return (StatusCode::NOT_IMPLEMENTED, [(header::CACHE_CONTROL, "no-store")])
+            .into_response();
+    }
     // Identifiers that this issuer never makes cost no publication round.
     let plausible =
         list_id.len() <= 40 && list_id.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');

@@ -1,5 +1,6 @@
 //! The issuer over HTTP. The only crate that knows its status codes.
 
+mod acts;
 mod client_auth;
 mod documents;
 mod error;

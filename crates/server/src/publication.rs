@@ -3,7 +3,6 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use edgepass_issuer::storage::RecordedRevocation;
 use edgepass_issuer::{Publisher, Store};
 use tokio::sync::{Notify, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -90,11 +89,6 @@ impl<S: Store> Publication<S> {
 
     pub(crate) fn publisher(&self) -> &Publisher<S> {
         &self.publisher
-    }
-
-    /// Wait until a revocation is served; false when that takes too long.
-    pub(crate) async fn served(&self, revocation: &RecordedRevocation) -> bool {
-        self.until(|publisher| publisher.covers(&revocation.list_id, revocation.change)).await
     }
 
     /// Publish now, until `done` or for as long as a request may wait.

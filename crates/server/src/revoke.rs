@@ -7,13 +7,14 @@ use axum::extract::{Form, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use edgepass_issuer::Store;
-use edgepass_issuer::revoke::{Revocation, revoke, unverified_jwt_id};
+use edgepass_issuer::selection::Selection;
+use edgepass_issuer::status_act::{ActError, NewAct, StatusChange, unverified_jwt_id};
 use serde::Deserialize;
 
 use crate::App;
+use crate::acts::unavailable;
 use crate::client_auth::authenticate;
 use crate::error::OauthError;
-use crate::error_chain;
 
 /// A revocation request.
 ///
@@ -51,28 +52,29 @@ async fn revoke_own<S: Store>(
     let token = body.token.ok_or(OauthError::InvalidRequest("token is missing"))?;
     // RFC 7009 §2.2: an invalid token needs no revoking, and the answer is the same.
     let Some(jwt_id) = unverified_jwt_id(&token) else { return Ok(()) };
-    let unavailable = |error: &dyn std::error::Error| {
-        tracing::error!(error = %error_chain(error), client = client.id, "token not revoked");
-        OauthError::Unavailable("the revocation was not recorded")
-    };
-    let store = app.issuer.store();
-    match store.token(&jwt_id).await.map_err(|error| unavailable(&error))? {
+    let failed = |error| unavailable(&error, &client.id);
+    let record = app.issuer.store().token(&jwt_id).await;
+    match record.map_err(|error| failed(ActError::Store(error)))? {
         None => return Ok(()),
         Some(record) if record.facts.client_id != client.id => {
             return Err(OauthError::UnauthorizedClient("the token was issued to another client"));
         }
         Some(_) => {}
     }
-    let actor = format!("client:{}", client.id);
-    let outcome = revoke(&**store, &jwt_id, "revoked by its client", &actor, (app.host.now)())
-        .await
-        .map_err(|error| unavailable(&error))?;
-    if let Revocation::Recorded(recorded) = outcome {
+    let act = NewAct {
+        change: StatusChange::Revoke,
+        selection: Selection::JwtIds(vec![jwt_id.clone()]),
+        reason: "revoked by its client".to_owned(),
+        actor: format!("client:{}", client.id),
+        at: (app.host.now)(),
+    };
+    let done = app.act(&act).await.map_err(failed)?;
+    if done.recorded.is_some() {
         app.metrics.token_revoked();
         tracing::info!(jti = jwt_id, client = client.id, "token revoked");
-        if !app.publication.served(&recorded).await {
-            return Err(OauthError::Unavailable("recorded, not published yet; retry to wait"));
-        }
+    }
+    if !done.is_published {
+        return Err(OauthError::Unavailable("recorded, not published yet; retry to wait"));
     }
     Ok(())
 }

@@ -15,7 +15,7 @@ use tower_http::cors::{Any, CorsLayer};
 use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::timeout::TimeoutLayer;
 
-use crate::{App, documents, health, revoke, token};
+use crate::{App, acts, documents, health, revoke, token};
 
 /// The issuer's routes, at the root: where the issuer identifier has a path, a proxy in front strips
 /// it. Its metadata lies where RFC 8414 §3.1 puts it: the path comes after the well-known part.
@@ -24,6 +24,7 @@ pub fn router<S: Store>(app: Arc<App<S>>) -> Router {
         .route("/.well-known/jwks.json", get(documents::jwk_set::<S>))
         .route("/.well-known/oauth-authorization-server", get(documents::metadata::<S>))
         .route("/.well-known/oauth-authorization-server/{*path}", get(documents::metadata::<S>))
+        .route("/status-list-aggregation", get(documents::aggregation::<S>))
         .route("/status-lists/{id}", get(documents::status_list::<S>))
         .layer(cors());
     Router::new()
@@ -34,6 +35,8 @@ pub fn router<S: Store>(app: Arc<App<S>>) -> Router {
         .route("/readyz", get(health::readyz::<S>))
         .route("/metrics", get(health::metrics::<S>))
         .layer(RequestBodyLimitLayer::new(MAX_BODY_BYTES))
+        // It reads its body itself, and only from who may send one.
+        .route("/status-acts", post(acts::post::<S>))
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, TIMEOUT))
         .layer(CatchPanicLayer::new())
         .layer(middleware::from_fn(log))

@@ -84,6 +84,18 @@ impl From<u8> for StatusType {
     }
 }
 
+impl StatusType {
+    /// The value in a list.
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Valid => 0,
+            Self::Invalid => 1,
+            Self::Suspended => 2,
+            Self::Unknown(value) => value,
+        }
+    }
+}
+
 /// A decompressed status list.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct StatusList {

@@ -2,7 +2,8 @@
 
 use edgepass_issuer::audit::AuditEntry;
 use edgepass_issuer::signing_key::{KeyUse, SealedKey};
-use edgepass_issuer::storage::{ListState, TokenFacts, TokenRecord};
+use edgepass_issuer::storage::{ListState, StatusSlot, TokenFacts, TokenRecord};
+use edgepass_status_list::{Bits, StatusType};
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
@@ -24,9 +25,6 @@ pub(crate) fn key(row: &SqliteRow) -> Result<SealedKey, sqlx::Error> {
 }
 
 pub(crate) fn token(row: &SqliteRow) -> Result<TokenRecord, sqlx::Error> {
-    let revoked_at_ms: Option<i64> = row.try_get("revoked_at_ms")?;
-    let revoked_at_ms = revoked_at_ms.map(u64::try_from).transpose();
-    let revoked_at_ms = revoked_at_ms.map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
     let facts = TokenFacts {
         jwt_id: row.try_get("jwt_id")?,
         role: row.try_get("role")?,
@@ -34,11 +32,22 @@ pub(crate) fn token(row: &SqliteRow) -> Result<TokenRecord, sqlx::Error> {
         subject: row.try_get("subject")?,
         audience: row.try_get("audience")?,
         scope: row.try_get("scope")?,
+        key_id: row.try_get("key_id")?,
         created_by: row.try_get("created_by")?,
         issued_at: unsigned(row, "issued_at")?,
         expiration: unsigned(row, "expiration")?,
     };
-    Ok(TokenRecord { facts, revoked_at_ms })
+    let slot = StatusSlot { list_id: row.try_get("list_id")?, index: unsigned(row, "list_index")? };
+    Ok(TokenRecord { facts, status: status(row)?, slot })
+}
+
+pub(crate) fn status(row: &SqliteRow) -> Result<StatusType, sqlx::Error> {
+    unsigned::<u8>(row, "status").map(StatusType::from)
+}
+
+pub(crate) fn bits(row: &SqliteRow) -> Result<Bits, sqlx::Error> {
+    Bits::from_number(unsigned(row, "bits")?)
+        .ok_or_else(|| sqlx::Error::Decode(Box::new(BadRow("status_lists"))))
 }
 
 pub(crate) fn list_state(row: &SqliteRow) -> Result<ListState, sqlx::Error> {

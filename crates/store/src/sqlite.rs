@@ -1,14 +1,18 @@
 //! `Store` on SQLite.
 
+mod acts;
+mod issue;
+#[cfg(test)]
+mod tests;
 use std::path::Path;
 use std::time::Duration;
 
 use edgepass_issuer::audit::AuditEntry;
 use edgepass_issuer::signing_key::SealedKey;
-use edgepass_issuer::status_index::permute;
+use edgepass_issuer::status_act::{NewAct, Plan, RecordedAct};
 use edgepass_issuer::storage::{
-    ListEdition, ListState, NewToken, RecordedRevocation, StatusSlot, Store, StoreError,
-    StoredKeys, TokenFilter, TokenRecord,
+    ListEdition, ListState, NewList, NewToken, Recorded, Store, StoreError, StoredKeys,
+    TokenFilter, TokenRecord,
 };
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
@@ -16,9 +20,6 @@ use sqlx::sqlite::{
 use sqlx::{Row, Sqlite, SqliteConnection, Transaction};
 
 use crate::rows;
-
-/// Indices per status list.
-pub const LIST_CAPACITY: u32 = 1 << 17;
 
 /// The issuer's tables in one SQLite file.
 pub struct SqliteStore {
@@ -111,71 +112,60 @@ impl Store for SqliteStore {
         &self,
         new: &NewToken,
         entry: &AuditEntry,
-    ) -> Result<StatusSlot, StoreError> {
+    ) -> Result<Recorded, StoreError> {
         let mut transaction = self.write().await?;
-        let slot = take_slot(&mut transaction, new).await?;
-        let token = &new.facts;
-        sqlx::query(
-            "INSERT INTO tokens (jwt_id, role, client_id, subject, audience, scope, created_by, \
-             issued_at, expiration, list_id, list_index) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
-        )
-        .bind(&token.jwt_id)
-        .bind(&token.role)
-        .bind(&token.client_id)
-        .bind(&token.subject)
-        .bind(&token.audience)
-        .bind(&token.scope)
-        .bind(&token.created_by)
-        .bind(rows::signed(token.issued_at))
-        .bind(rows::signed(token.expiration))
-        .bind(&slot.list_id)
-        .bind(rows::signed(slot.index))
-        .execute(&mut *transaction)
-        .await
-        .map_err(unavailable)?;
-        append(&mut transaction, entry).await?;
+        let recorded = issue::record(&mut transaction, new, entry).await?;
         transaction.commit().await.map_err(unavailable)?;
-        Ok(slot)
+        Ok(recorded)
     }
 
-    async fn record_revocation(
-        &self,
-        jwt_id: &str,
-        reason: &str,
-        entry: &AuditEntry,
-    ) -> Result<Option<RecordedRevocation>, StoreError> {
-        let mut transaction = self.write().await?;
-        let found = sqlx::query(
-            "SELECT t.list_id, t.revoked_at_ms, l.changes FROM tokens t \
-             JOIN status_lists l ON l.id = t.list_id WHERE t.jwt_id = $1",
-        )
-        .bind(jwt_id)
-        .fetch_optional(&mut *transaction)
-        .await
-        .map_err(unavailable)?;
-        let Some(found) = found else { return Ok(None) };
-        let list_id: String = found.try_get("list_id").map_err(unavailable)?;
-        let revoked: Option<i64> = found.try_get("revoked_at_ms").map_err(unavailable)?;
-        let change: u64 = rows::unsigned(&found, "changes").map_err(unavailable)?;
-        if revoked.is_some() {
-            return Ok(Some(RecordedRevocation { list_id, change, already: true }));
+    async fn open_list(&self, list: &NewList, room: u32) -> Result<(), StoreError> {
+        // Most of the time there is room, and no need to write.
+        let mut reader = self.readers.acquire().await.map_err(unavailable)?;
+        if issue::has_room(&mut reader, list, room).await? {
+            return Ok(());
         }
-        sqlx::query("UPDATE tokens SET revoked_at_ms = $1, revoked_for = $2 WHERE jwt_id = $3")
-            .bind(rows::signed(entry.at_ms))
-            .bind(reason)
-            .bind(jwt_id)
-            .execute(&mut *transaction)
-            .await
-            .map_err(unavailable)?;
-        sqlx::query("UPDATE status_lists SET changes = changes + 1 WHERE id = $1")
-            .bind(&list_id)
-            .execute(&mut *transaction)
-            .await
-            .map_err(unavailable)?;
-        append(&mut transaction, entry).await?;
+        let mut transaction = self.write().await?;
+        if !issue::has_room(&mut transaction, list, room).await? {
+            issue::open_list(&mut transaction, list).await?;
+        }
+        transaction.commit().await.map_err(unavailable)
+    }
+
+    async fn plan_act(&self, act: &NewAct) -> Result<Plan, StoreError> {
+        acts::plan(&mut *self.readers.acquire().await.map_err(unavailable)?, act).await
+    }
+
+    async fn record_act(
+        &self,
+        act: &NewAct,
+        plan: Plan,
+    ) -> Result<Option<RecordedAct>, StoreError> {
+        let mut transaction = self.write().await?;
+        let recorded = acts::record(&mut transaction, act, plan).await?;
         transaction.commit().await.map_err(unavailable)?;
-        Ok(Some(RecordedRevocation { list_id, change: change + 1, already: false }))
+        Ok(recorded)
+    }
+
+    async fn continue_acts(&self) -> Result<bool, StoreError> {
+        let mut reader = self.readers.acquire().await.map_err(unavailable)?;
+        if acts::unfinished(&mut reader).await?.is_none() {
+            return Ok(false);
+        }
+        drop(reader);
+        let mut transaction = self.write().await?;
+        let more = acts::proceed(&mut transaction).await?;
+        transaction.commit().await.map_err(unavailable)?;
+        Ok(more)
+    }
+
+    async fn end_act(&self, id: u64) -> Result<(), StoreError> {
+        sqlx::query("UPDATE status_acts SET blocks_until_ms = 0 WHERE id = $1")
+            .bind(rows::signed(id))
+            .execute(&self.writer)
+            .await
+            .map_err(unavailable)?;
+        Ok(())
     }
 
     async fn token(&self, jwt_id: &str) -> Result<Option<TokenRecord>, StoreError> {
@@ -190,8 +180,7 @@ impl Store for SqliteStore {
     async fn tokens(&self, filter: &TokenFilter) -> Result<Vec<TokenRecord>, StoreError> {
         let rows = sqlx::query(
             "SELECT * FROM tokens WHERE ($1 IS NULL OR role = $1) \
-             AND ($2 IS NULL OR (expiration > $2 AND revoked_at_ms IS NULL)) \
-             ORDER BY issued_at DESC, jwt_id",
+             AND ($2 IS NULL OR (expiration > $2 AND status = 0)) ORDER BY seq DESC",
         )
         .bind(&filter.role)
         .bind(filter.live_at.map(rows::signed))
@@ -216,20 +205,19 @@ impl Store for SqliteStore {
         let mut transaction = self.write().await?;
         let list = sqlx::query(
             "UPDATE status_lists SET number = number + 1, issued_at = max(issued_at, $2) \
-             WHERE id = $1 RETURNING number, issued_at, capacity, changes",
+             WHERE id = $1 RETURNING number, issued_at, capacity, bits, changes, resumes",
         )
         .bind(list_id)
         .bind(rows::signed(now))
         .fetch_one(&mut *transaction)
         .await
         .map_err(unavailable)?;
-        let revoked = sqlx::query(
-            "SELECT list_index FROM tokens WHERE list_id = $1 AND revoked_at_ms IS NOT NULL",
-        )
-        .bind(list_id)
-        .fetch_all(&mut *transaction)
-        .await
-        .map_err(unavailable)?;
+        let statuses =
+            sqlx::query("SELECT list_index, status FROM tokens WHERE list_id = $1 AND status <> 0")
+                .bind(list_id)
+                .fetch_all(&mut *transaction)
+                .await
+                .map_err(unavailable)?;
         transaction.commit().await.map_err(unavailable)?;
         let edition = || -> Result<ListEdition, sqlx::Error> {
             Ok(ListEdition {
@@ -237,11 +225,13 @@ impl Store for SqliteStore {
                 number: rows::unsigned(&list, "number")?,
                 issued_at: rows::unsigned(&list, "issued_at")?,
                 capacity: rows::unsigned(&list, "capacity")?,
+                bits: rows::bits(&list)?,
                 changes: rows::unsigned(&list, "changes")?,
-                revoked: revoked
+                resumes: rows::unsigned(&list, "resumes")?,
+                statuses: statuses
                     .iter()
-                    .map(|row| rows::unsigned(row, "list_index"))
-                    .collect::<Result<_, _>>()?,
+                    .map(|row| Ok((rows::unsigned(row, "list_index")?, rows::status(row)?)))
+                    .collect::<Result<_, sqlx::Error>>()?,
             })
         };
         edition().map_err(unavailable)
@@ -274,48 +264,6 @@ impl Store for SqliteStore {
     }
 }
 
-/// Take the next counter of a list of the token's window that is not full, opening one if needed.
-async fn take_slot(
-    connection: &mut SqliteConnection,
-    token: &NewToken,
-) -> Result<StatusSlot, StoreError> {
-    let window = rows::signed(token.window.end);
-    let open = sqlx::query(
-        "UPDATE status_lists SET next_counter = next_counter + 1 WHERE id = (SELECT id FROM \
-         status_lists WHERE window_end = $1 AND next_counter < capacity ORDER BY id LIMIT 1) \
-         RETURNING id, secret, capacity, next_counter - 1 AS counter",
-    )
-    .bind(window)
-    .fetch_optional(&mut *connection)
-    .await
-    .map_err(unavailable)?;
-    let row = match open {
-        Some(row) => row,
-        None => sqlx::query(
-            "INSERT INTO status_lists (id, window_end, secret, capacity, next_counter) \
-             SELECT $1 || '-' || count(*), $1, $2, $3, 1 FROM status_lists WHERE window_end = $1 \
-             RETURNING id, secret, capacity, 0 AS counter",
-        )
-        .bind(window)
-        .bind(token.list_secret.as_slice())
-        .bind(i64::from(LIST_CAPACITY))
-        .fetch_one(&mut *connection)
-        .await
-        .map_err(unavailable)?,
-    };
-    let slot = || -> Result<StatusSlot, sqlx::Error> {
-        let secret: Vec<u8> = row.try_get("secret")?;
-        let secret: [u8; 32] = secret
-            .try_into()
-            .map_err(|_| sqlx::Error::Decode(Box::new(rows::BadRow("status_lists"))))?;
-        let (counter, capacity) =
-            (rows::unsigned(&row, "counter")?, rows::unsigned(&row, "capacity")?);
-        let index = u64::from(permute(&secret, counter, capacity));
-        Ok(StatusSlot { list_id: row.try_get("id")?, index })
-    };
-    slot().map_err(unavailable)
-}
-
 async fn append(connection: &mut SqliteConnection, entry: &AuditEntry) -> Result<(), StoreError> {
     let text = serde_json::to_string(entry).map_err(unavailable)?;
     sqlx::query("INSERT INTO audit (at_ms, actor, act, entry) VALUES ($1, $2, $3, $4)")
@@ -335,6 +283,3 @@ fn unavailable(error: impl std::error::Error + Send + Sync + 'static) -> StoreEr
 
 /// How long a call waits for another process's transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-
-#[cfg(test)]
-mod tests;

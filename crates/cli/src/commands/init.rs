@@ -172,6 +172,11 @@ shared_max_age = "1s"     # what shared caches in between may add
 refresh_interval = "5s"   # how often verifiers ask while there is traffic
 fetch_timeout = "2500ms"  # when a verifier gives up asking
 
+# Status lists: which tokens are revoked. Both hold for lists opened from now on.
+[status]
+list_capacity = 131072    # tokens a list; larger lists are fewer, and more to fetch
+suspension = false        # true: two bits a token, so that tokens can be suspended and resumed
+
 # A role: one audience, some scopes, a longest lifetime. Tokens never get more than their role has.
 [[role]]
 name = "invoice-reader"
@@ -185,7 +190,8 @@ scopes = ["invoices:read", "invoices:write"]
 max_lifetime = "30m"
 
 # An OAuth client and the roles it may use; the first is its default. `edgepass client-secret` draws
-# another secret.
+# another secret. With may = ["revoke", "suspend", "resume"], or some of these, it may do that to the
+# tokens of others too, at /status-acts.
 [[client]]
 id = "example-service"
 roles = ["invoice-reader", "invoice-clerk"]

@@ -6,8 +6,8 @@ mod client_secret;
 mod init;
 mod inspect;
 mod issue;
-mod revoke;
 mod serve;
+mod status_act;
 mod tokens;
 mod verify;
 
@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
+use edgepass_issuer::status_act::StatusChange;
 use edgepass_issuer::{Config, Issuer};
 use edgepass_server::error_chain;
 use edgepass_store::SqliteStore;
@@ -45,6 +46,7 @@ Examples:
   edgepass issue --role invoice-reader --scope invoices:read --ttl 5m
   edgepass issue --role invoice-reader | edgepass inspect -
   edgepass revoke --jti ID --reason \"laptop lost\"
+  edgepass revoke --role invoice-clerk --issued-before now --reason leak --dry-run
   edgepass verify - --issuer URL --audience URL < token.txt
   edgepass verify --batch log.jsonl > verdicts.jsonl
 
@@ -59,8 +61,12 @@ enum Command {
     Serve,
     /// Issue a token under a role.
     Issue(issue::Args),
-    /// Revoke a token; returns when the new status list is served.
-    Revoke(revoke::Args),
+    /// Revoke tokens; returns when the new status lists are served.
+    Revoke(status_act::Args),
+    /// Suspend tokens: they are refused until they are resumed.
+    Suspend(status_act::Args),
+    /// Resume tokens that were suspended.
+    Resume(status_act::Args),
     /// List the tokens issued.
     Tokens(tokens::Args),
     /// Print the audit trail: who did what, when.
@@ -95,7 +101,15 @@ impl Cli {
             Command::Init(args) => init::run(args, json).await,
             Command::Serve => serve::run(&config, json).await,
             Command::Issue(args) => issue::run(args, &config, json).await,
-            Command::Revoke(args) => revoke::run(args, &config, json).await,
+            Command::Revoke(args) => {
+                status_act::run(StatusChange::Revoke, args, &config, json).await
+            }
+            Command::Suspend(args) => {
+                status_act::run(StatusChange::Suspend, args, &config, json).await
+            }
+            Command::Resume(args) => {
+                status_act::run(StatusChange::Resume, args, &config, json).await
+            }
             Command::Tokens(args) => tokens::run(args, &config, json).await,
             Command::Audit => audit::run(&config, json).await,
             Command::Inspect(args) => inspect::run(&args, json),

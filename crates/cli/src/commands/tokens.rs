@@ -5,6 +5,7 @@ use std::path::Path;
 use comfy_table::{Table, presets};
 use edgepass_issuer::Store;
 use edgepass_issuer::storage::{TokenFilter, TokenRecord};
+use edgepass_status_list::StatusType;
 use serde_json::{Value, json};
 
 use crate::exit::Exit;
@@ -16,7 +17,7 @@ pub(super) struct Args {
     /// Only tokens of this role.
     #[arg(long)]
     role: Option<String>,
-    /// Only tokens that are neither expired nor revoked.
+    /// Only tokens that are neither expired nor revoked nor suspended.
     #[arg(long)]
     live: bool,
 }
@@ -72,14 +73,17 @@ fn record(record: &TokenRecord, now: u64) -> Value {
         "created_by": token.created_by,
         "iat": token.issued_at,
         "exp": token.expiration,
+        "kid": token.key_id,
         "status": status(record, now),
     })
 }
 
 fn status(record: &TokenRecord, now: u64) -> &'static str {
-    match record.revoked_at_ms {
-        Some(_) => "revoked",
-        None if now >= record.facts.expiration => "expired",
-        None => "live",
+    match record.status {
+        StatusType::Invalid => "revoked",
+        _ if now >= record.facts.expiration => "expired",
+        StatusType::Valid => "live",
+        StatusType::Suspended => "suspended",
+        StatusType::Unknown(_) => "unknown",
     }
 }

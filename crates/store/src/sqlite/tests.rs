@@ -1,8 +1,13 @@
 use std::collections::HashSet;
 
 use edgepass_issuer::audit::Act;
+use edgepass_issuer::selection::{Filter, Selection};
+use edgepass_issuer::status_act::{StatusChange, perform};
 use edgepass_issuer::status_index::ExpiryWindow;
-use edgepass_issuer::storage::TokenFacts;
+use edgepass_issuer::storage::{StatusSlot, TokenFacts};
+use edgepass_status_list::{Bits, StatusType};
+use edgepass_verify::UnixMillis;
+use sha2::{Digest, Sha256};
 
 use super::*;
 
@@ -25,11 +30,47 @@ fn token(jwt_id: &str) -> NewToken {
         subject: "c".into(),
         audience: "a".into(),
         scope: "a:read".into(),
+        key_id: "k".into(),
         created_by: "cli:test".into(),
         issued_at: 100,
         expiration: 700,
     };
-    NewToken { facts, window: ExpiryWindow::of(700, 3600), list_secret: [7; 32] }
+    let window = ExpiryWindow::of(700, 3600);
+    NewToken {
+        facts,
+        list: NewList { window, capacity: 1 << 17, bits: Bits::Two, secret: [7; 32] },
+    }
+}
+
+fn of_role(role: &str, jwt_id: &str) -> NewToken {
+    let mut token = token(jwt_id);
+    token.facts.role = role.into();
+    token
+}
+
+async fn issue(store: &SqliteStore, token: &NewToken) -> StatusSlot {
+    let jwt_id = &token.facts.jwt_id;
+    match store.record_issue(token, &entry(jwt_id)).await.unwrap() {
+        Recorded::At(slot) => slot,
+        Recorded::BeingRevoked => panic!("{jwt_id} is being revoked"),
+    }
+}
+
+fn act(change: StatusChange, selection: Selection) -> NewAct {
+    let (reason, actor) = ("why".into(), "cli:test".into());
+    NewAct { change, selection, reason, actor, at: UnixMillis(200_000) }
+}
+
+fn named(jwt_id: &str) -> Selection {
+    Selection::JwtIds(vec![jwt_id.into()])
+}
+
+fn role(role: &str) -> Selection {
+    Selection::Fitting(Filter { role: Some(role.into()), ..Filter::default() })
+}
+
+async fn status(store: &SqliteStore, jwt_id: &str) -> StatusType {
+    store.token(jwt_id).await.unwrap().unwrap().status
 }
 
 fn entry(jwt_id: &str) -> AuditEntry {
@@ -43,7 +84,7 @@ async fn no_index_is_given_twice_and_every_act_has_its_entry() {
     let mut slots = HashSet::new();
     for number in 0..50 {
         let jwt_id = format!("t{number}");
-        let slot = store.record_issue(&token(&jwt_id), &entry(&jwt_id)).await.unwrap();
+        let slot = issue(&store, &token(&jwt_id)).await;
         assert!(slots.insert((slot.list_id, slot.index)));
     }
     assert_eq!(store.tokens(&TokenFilter::default()).await.unwrap().len(), 50);
@@ -62,12 +103,12 @@ async fn a_refused_record_leaves_no_trace() {
 #[tokio::test]
 async fn a_full_list_is_followed_by_another() {
     let Fresh { store, _folder } = fresh().await;
-    let first = store.record_issue(&token("t0"), &entry("t0")).await.unwrap();
+    let first = issue(&store, &token("t0")).await;
     sqlx::query("UPDATE status_lists SET next_counter = capacity")
         .execute(&store.writer)
         .await
         .unwrap();
-    let second = store.record_issue(&token("t1"), &entry("t1")).await.unwrap();
+    let second = issue(&store, &token("t1")).await;
     assert_ne!(first.list_id, second.list_id);
     assert_eq!(store.lists(0).await.unwrap().len(), 2);
     assert_eq!(store.lists(1200).await.unwrap().len(), 0);
@@ -76,23 +117,197 @@ async fn a_full_list_is_followed_by_another() {
 #[tokio::test]
 async fn a_revocation_is_one_change_however_often_it_is_repeated() {
     let Fresh { store, _folder } = fresh().await;
-    let slot = store.record_issue(&token("t"), &entry("t")).await.unwrap();
-    let first = store.record_revocation("t", "why", &entry("t")).await.unwrap().unwrap();
-    assert_eq!((first.change, first.already), (1, false));
-    let again = store.record_revocation("t", "why", &entry("t")).await.unwrap().unwrap();
-    assert_eq!((again.change, again.already), (1, true));
-    assert_eq!(store.record_revocation("other", "why", &entry("other")).await.unwrap(), None);
+    let slot = issue(&store, &token("t")).await;
+    let revoke = act(StatusChange::Revoke, named("t"));
+    let first = perform(&store, &revoke).await.unwrap().unwrap();
+    assert_eq!((first.count, store.lists(0).await.unwrap()[0].changes), (1, 1));
+    assert_eq!(perform(&store, &revoke).await.unwrap(), None);
+    let other = act(StatusChange::Revoke, named("other"));
+    assert_eq!(perform(&store, &other).await.unwrap(), None);
     assert_eq!(store.audit().await.unwrap().len(), 2);
 
     let edition = store.next_edition(&slot.list_id, 500).await.unwrap();
     assert_eq!((edition.number, edition.changes, edition.issued_at), (1, 1, 500));
-    assert_eq!(edition.revoked.iter().map(|i| u64::from(*i)).collect::<Vec<_>>(), [slot.index]);
+    assert_eq!(edition.statuses, [(slot.index as u32, StatusType::Invalid)]);
     // The clock ran backwards: `iat` does not.
     let next = store.next_edition(&slot.list_id, 400).await.unwrap();
     assert_eq!((next.number, next.issued_at), (2, 500));
     store.mark_published(&slot.list_id, 1).await.unwrap();
     store.mark_published(&slot.list_id, 0).await.unwrap();
     assert_eq!(store.lists(0).await.unwrap()[0].published, 1);
+}
+
+#[tokio::test]
+async fn an_act_changes_the_selected_live_tokens_and_no_others() {
+    let Fresh { store, _folder } = fresh().await;
+    let mut expired = of_role("writer", "expired");
+    expired.facts.expiration = 200;
+    let tokens = [of_role("writer", "a"), of_role("reader", "b"), of_role("writer", "c"), expired];
+    for token in &tokens {
+        issue(&store, token).await;
+    }
+    let revoke = act(StatusChange::Revoke, role("writer"));
+    let plan = store.plan_act(&revoke).await.unwrap();
+    assert_eq!((plan.count, plan.roles["writer"], plan.roles.len()), (2, 2, 1));
+    assert_eq!(status(&store, "a").await, StatusType::Valid);
+    assert_eq!(perform(&store, &revoke).await.unwrap().unwrap().count, 2);
+    for (jwt_id, expected) in [
+        ("a", StatusType::Invalid),
+        ("b", StatusType::Valid),
+        ("c", StatusType::Invalid),
+        ("expired", StatusType::Valid),
+    ] {
+        assert_eq!(status(&store, jwt_id).await, expected, "{jwt_id}");
+    }
+    let digest: String =
+        Sha256::digest("a\nc\n").iter().map(|byte| format!("{byte:02x}")).collect();
+    let trail = store.audit().await.unwrap();
+    let Act::StatusesChanged { count: 2, digest: written, .. } = &trail[4].act else {
+        panic!("{trail:?}")
+    };
+    assert_eq!((trail.len(), *written == digest), (5, true));
+}
+
+#[tokio::test]
+async fn a_suspended_token_can_be_resumed_and_a_revoked_one_cannot() {
+    let Fresh { store, _folder } = fresh().await;
+    for jwt_id in ["a", "b"] {
+        issue(&store, &token(jwt_id)).await;
+    }
+    let all = || role("reader");
+    for (change, selection, a, b) in [
+        (StatusChange::Suspend, all(), StatusType::Suspended, StatusType::Suspended),
+        (StatusChange::Revoke, named("a"), StatusType::Invalid, StatusType::Suspended),
+        (StatusChange::Resume, all(), StatusType::Invalid, StatusType::Valid),
+        (StatusChange::Suspend, named("a"), StatusType::Invalid, StatusType::Valid),
+        (StatusChange::Resume, all(), StatusType::Invalid, StatusType::Valid),
+    ] {
+        perform(&store, &act(change, selection)).await.unwrap();
+        assert_eq!((status(&store, "a").await, status(&store, "b").await), (a, b), "{change:?}");
+    }
+    let edition = store.next_edition(&store.lists(0).await.unwrap()[0].id, 500).await.unwrap();
+    assert_eq!((edition.bits, edition.resumes, edition.statuses.len()), (Bits::Two, 1, 1));
+}
+
+#[tokio::test]
+async fn lists_of_one_bit_hold_no_suspension() {
+    let Fresh { store, _folder } = fresh().await;
+    let mut one_bit = token("a");
+    one_bit.list.bits = Bits::One;
+    let (first, second) = (issue(&store, &one_bit).await, issue(&store, &token("b")).await);
+    assert_ne!(first.list_id, second.list_id);
+    let refused = perform(&store, &act(StatusChange::Suspend, role("reader"))).await.unwrap_err();
+    assert!(refused.to_string().starts_with("1 of the tokens"), "{refused}");
+    assert_eq!(status(&store, "b").await, StatusType::Valid);
+}
+
+#[tokio::test]
+async fn no_token_like_the_selected_is_issued_before_the_act_ends() {
+    let Fresh { store, _folder } = fresh().await;
+    let recorded =
+        perform(&store, &act(StatusChange::Revoke, role("reader"))).await.unwrap().unwrap();
+    let at = |at_ms| AuditEntry { at_ms, ..entry("t") };
+    let reader = token("t");
+    assert_eq!(store.record_issue(&reader, &at(200_001)).await.unwrap(), Recorded::BeingRevoked);
+    issue(&store, &of_role("writer", "other")).await;
+    // Whoever acts may be killed: the block ends by itself.
+    assert!(matches!(store.record_issue(&reader, &at(210_000)).await.unwrap(), Recorded::At(_)));
+    store.end_act(recorded.id).await.unwrap();
+    let reader = token("t2");
+    assert!(matches!(store.record_issue(&reader, &at(200_001)).await.unwrap(), Recorded::At(_)));
+}
+
+#[tokio::test]
+async fn an_act_that_was_interrupted_is_finished_by_whoever_looks_next() {
+    let Fresh { store, _folder } = fresh().await;
+    many(&store, 25_000).await;
+    let revoke = act(StatusChange::Revoke, role("reader"));
+    let plan = store.plan_act(&revoke).await.unwrap();
+    assert_eq!(store.record_act(&revoke, plan).await.unwrap().unwrap().count, 25_000);
+    assert!(store.continue_acts().await.unwrap());
+    // A second process takes over; a later act waits for the earlier.
+    let other = SqliteStore::open(&_folder.path().join("edgepass.db"), false).await.unwrap();
+    assert_eq!(invalid(&other).await, 10_000);
+    perform(&other, &act(StatusChange::Resume, role("reader"))).await.unwrap();
+    assert_eq!(invalid(&other).await, 25_000);
+}
+
+#[tokio::test]
+async fn every_token_issued_before_the_act_returned_is_covered() {
+    let Fresh { store, _folder } = fresh().await;
+    many(&store, 30_000).await;
+    let store = std::sync::Arc::new(store);
+    let issuing = std::sync::Arc::clone(&store);
+    let issuer = tokio::spawn(async move {
+        let (mut issued, mut blocked) = (Vec::new(), 0);
+        for number in 0..2_000 {
+            let jwt_id = format!("new{number}");
+            let at = AuditEntry { at_ms: 200_001, ..entry(&jwt_id) };
+            match issuing.record_issue(&token(&jwt_id), &at).await.unwrap() {
+                Recorded::At(_) => issued.push(jwt_id),
+                Recorded::BeingRevoked => blocked += 1,
+            }
+        }
+        (issued, blocked)
+    });
+    tokio::task::yield_now().await;
+    perform(&*store, &act(StatusChange::Revoke, role("reader"))).await.unwrap().unwrap();
+    let (issued, blocked) = issuer.await.unwrap();
+    assert_eq!(issued.len() + blocked, 2_000);
+    for jwt_id in issued {
+        assert_eq!(status(&store, &jwt_id).await, StatusType::Invalid, "{jwt_id}");
+    }
+}
+
+#[tokio::test]
+async fn another_act_in_between_makes_a_plan_worthless() {
+    let Fresh { store, _folder } = fresh().await;
+    issue(&store, &token("a")).await;
+    let revoke = act(StatusChange::Revoke, role("reader"));
+    let plan = store.plan_act(&revoke).await.unwrap();
+    perform(&store, &act(StatusChange::Revoke, named("a"))).await.unwrap();
+    assert_eq!(store.record_act(&revoke, plan).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_database_of_the_first_version_is_brought_up_to_date() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("edgepass.db");
+    let options = SqliteConnectOptions::new().filename(&file).create_if_missing(true);
+    let old = SqlitePool::connect_with(options).await.unwrap();
+    let mut first = sqlx::migrate!("migrations/sqlite");
+    first.migrations.to_mut().truncate(1);
+    first.run(&old).await.unwrap();
+    let rows = "INSERT INTO status_lists (id, window_end, secret, capacity, next_counter, changes) \
+                VALUES ('1200-0', 1200, x'00', 131072, 2, 1); \
+                INSERT INTO tokens VALUES ('b', 'r', 'c', 's', 'a', '', 'x', 101, 700, '1200-0', 5, 9, 'why'); \
+                INSERT INTO tokens VALUES ('a', 'r', 'c', 's', 'a', '', 'x', 100, 700, '1200-0', 6, NULL, NULL)";
+    sqlx::raw_sql(rows).execute(&old).await.unwrap();
+    old.close().await;
+    for _ in 0..2 {
+        let store = SqliteStore::open(&file, false).await.unwrap();
+        assert_eq!(status(&store, "a").await, StatusType::Valid);
+        assert_eq!(status(&store, "b").await, StatusType::Invalid);
+        let newest = store.tokens(&TokenFilter::default()).await.unwrap();
+        assert_eq!(newest[0].facts.jwt_id, "b");
+        assert_eq!(store.next_edition("1200-0", 1).await.unwrap().statuses.len(), 1);
+        store.close().await;
+    }
+}
+
+/// Many live tokens of one role, all at once.
+async fn many(store: &SqliteStore, count: u32) {
+    issue(store, &token("first")).await;
+    let insert = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $1 - 1) \
+                  INSERT INTO tokens (jwt_id, role, client_id, subject, audience, scope, key_id, \
+                  created_by, issued_at, expiration, list_id, list_index) \
+                  SELECT 't' || i, 'reader', 'c', 'c', 'a', '', 'k', 'x', 100, 700, '1200-0', i + 200000 FROM n";
+    sqlx::query(insert).bind(count).execute(&store.writer).await.unwrap();
+}
+
+async fn invalid(store: &SqliteStore) -> i64 {
+    let count = "SELECT count(*) FROM tokens WHERE status = 1";
+    sqlx::query(count).fetch_one(&store.readers).await.unwrap().get(0)
 }
 
 #[tokio::test]

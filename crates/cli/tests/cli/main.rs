@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
 
+mod acts;
+
 use std::fs;
 use std::io::Write;
 use std::net::TcpListener;

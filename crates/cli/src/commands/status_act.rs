@@ -1,0 +1,252 @@
+//! `edgepass revoke`, `suspend` and `resume`.
+
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use chrono::DateTime;
+use edgepass_issuer::selection::{Filter, Selection};
+use edgepass_issuer::status_act::{
+    ActError, NewAct, Plan, StatusChange, perform, unpublished, unverified_jwt_id,
+};
+use edgepass_issuer::storage::{ListState, TokenRecord};
+use edgepass_issuer::{Config, Store};
+use edgepass_status_list::StatusType;
+use edgepass_store::SqliteStore;
+use serde_json::json;
+
+use crate::exit::{Exit, Failure};
+use crate::{host, output};
+
+/// Arguments of `revoke`, `suspend` and `resume`.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    which: Which,
+    /// Why, for the audit trail.
+    #[arg(long, allow_hyphen_values = true)]
+    reason: String,
+    /// Only say how many tokens of which roles it would be.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Tokens by name, or by what they have in common; options of the second kind can be combined.
+#[derive(clap::Args)]
+#[group(required = true, multiple = true)]
+struct Which {
+    /// The token's `jti`, as `edgepass tokens` lists it.
+    #[arg(long, allow_hyphen_values = true, conflicts_with_all = FILTER)]
+    jti: Option<String>,
+    /// A file with one `jti` a line, or - for stdin.
+    #[arg(long, value_name = "FILE|-", conflicts_with_all = FILTER, conflicts_with_all = ["jti", "token_file"])]
+    jti_file: Option<PathBuf>,
+    /// A file that holds the token, or - for stdin.
+    #[arg(conflicts_with_all = FILTER, conflicts_with = "jti")]
+    token_file: Option<PathBuf>,
+    /// Every token of this role.
+    #[arg(long)]
+    role: Option<String>,
+    /// Every token of this client.
+    #[arg(long)]
+    client: Option<String>,
+    /// Every token of this subject.
+    #[arg(long)]
+    subject: Option<String>,
+    /// Every token that this key signed, by its `kid`.
+    #[arg(long, value_name = "KID")]
+    key: Option<String>,
+    /// Every token issued before this time, such as 2026-11-22T10:00:00Z, or now.
+    #[arg(long, value_name = "TIME")]
+    issued_before: Option<String>,
+}
+
+const FILTER: [&str; 5] = ["role", "client", "subject", "key", "issued_before"];
+
+/// How long to wait for a running `serve` to publish.
+const PATIENCE: Duration = Duration::from_secs(5);
+const POLL: Duration = Duration::from_millis(10);
+
+pub(super) async fn run(
+    change: StatusChange,
+    args: Args,
+    config: &Path,
+    json: bool,
+) -> anyhow::Result<Exit> {
+    let config = super::load_config(config)?;
+    let now = host::now();
+    let act = NewAct {
+        change,
+        selection: args.which.selection(now.numeric_date().seconds())?,
+        reason: args.reason,
+        actor: super::actor(),
+        at: now,
+    };
+    let store = super::open_store(&config).await?;
+    if args.dry_run {
+        return tell_plan(&act, &store.plan_act(&act).await?, json);
+    }
+    let recorded = perform(&store, &act).await.map_err(failed)?;
+    let count = recorded.map_or(0, |recorded| recorded.count);
+    let mut what = match (&act.selection, recorded) {
+        (Selection::JwtIds(ids), None) if ids.len() == 1 => {
+            unchanged(change, store.token(&ids.concat()).await?, now.numeric_date().seconds())?
+        }
+        (Selection::JwtIds(ids), Some(_)) if ids.len() == 1 => done(change).to_owned(),
+        _ => format!("{count} {} {}", tokens(count), done(change)),
+    };
+    if let Selection::JwtIds(ids) = &act.selection
+        && ids.len() == 1
+    {
+        what = format!("{} {what}", ids.concat());
+    }
+    let pending = unpublished(&store, now).await?;
+    let is_published = published(&config, &store, pending).await?;
+    if let Some(recorded) = recorded {
+        store.end_act(recorded.id).await?;
+    }
+    let (text, exit) = if is_published {
+        (format!("{what}; the lists served show it"), Exit::Ok)
+    } else {
+        let text = "recorded, not published; start `edgepass serve` to publish it";
+        (format!("{what}: {text}"), Exit::Unavailable)
+    };
+    if json {
+        output::json(&json!({
+            "act": change.name(),
+            "count": count,
+            "act_id": recorded.map(|recorded| recorded.id),
+            "published": is_published,
+            "message": text,
+        }))?;
+    } else {
+        output::line(&text)?;
+    }
+    Ok(exit)
+}
+
+impl Which {
+    fn selection(self, now: u64) -> anyhow::Result<Selection> {
+        let mut jwt_ids: Vec<String> = self.jti.into_iter().collect();
+        if let Some(file) = &self.token_file {
+            let token = output::read_token(file)?;
+            jwt_ids.push(unverified_jwt_id(&token).context("that is no token, or it has no jti")?);
+        }
+        if let Some(file) = &self.jti_file {
+            let text = output::read_text(file)?;
+            let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+            jwt_ids.extend(lines.map(str::to_owned));
+        }
+        let issued_before = self.issued_before.map(|time| seconds(&time, now)).transpose()?;
+        let filter = Filter {
+            role: self.role,
+            client_id: self.client,
+            subject: self.subject,
+            key_id: self.key,
+            issued_before,
+        };
+        Ok(Selection::new(jwt_ids, filter)?)
+    }
+}
+
+/// A time as written. `now` includes the tokens of this very second.
+fn seconds(time: &str, now: u64) -> anyhow::Result<u64> {
+    if time == "now" {
+        return Ok(now.saturating_add(1));
+    }
+    DateTime::parse_from_rfc3339(time)
+        .ok()
+        .and_then(|time| u64::try_from(time.timestamp()).ok())
+        .ok_or_else(|| anyhow!("--issued-before: write 2026-11-22T10:00:00Z, or now"))
+}
+
+fn tell_plan(act: &NewAct, plan: &Plan, json: bool) -> anyhow::Result<Exit> {
+    let name = act.change.name();
+    if json {
+        let (count, roles) = (plan.count, &plan.roles);
+        let value = json!({ "dry_run": true, "act": name, "count": count, "roles": roles });
+        output::json(&value)?;
+        return Ok(Exit::Ok);
+    }
+    output::line(&format!("would {name} {} {}", plan.count, tokens(plan.count)))?;
+    for (role, count) in &plan.roles {
+        output::line(&format!("  {count:>9}  {role}"))?;
+    }
+    Ok(Exit::Ok)
+}
+
+/// Why an act on one token changed nothing.
+fn unchanged(change: StatusChange, token: Option<TokenRecord>, now: u64) -> anyhow::Result<String> {
+    let refused = |text: &str| Err(anyhow::Error::new(Failure::Refused).context(text.to_owned()));
+    let Some(token) = token else {
+        return refused("this issuer has issued no token with that jti");
+    };
+    if now >= token.facts.expiration {
+        return Ok("has expired; nothing accepts it".into());
+    }
+    match (change, token.status) {
+        (StatusChange::Revoke, _) => Ok("had been revoked".into()),
+        (StatusChange::Suspend, StatusType::Suspended) => Ok("had been suspended".into()),
+        (StatusChange::Resume, StatusType::Valid) => Ok("is not suspended".into()),
+        _ => refused("the token is revoked, for good"),
+    }
+}
+
+/// Wait until a running `serve` has published the changes; false without one, or when it takes too
+/// long.
+async fn published(
+    config: &Config,
+    store: &SqliteStore,
+    mut pending: Vec<ListState>,
+) -> anyhow::Result<bool> {
+    let wait = async {
+        loop {
+            if !somebody_serves(config)? {
+                return anyhow::Ok(false);
+            }
+            let still = unpublished(store, host::now()).await?;
+            pending.retain(|list| {
+                still.iter().any(|now| now.id == list.id && now.published < list.changes)
+            });
+            if pending.is_empty() {
+                return Ok(true);
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.unwrap_or(Ok(false))
+}
+
+/// `serve` holds this lock as long as it lives, however it ends.
+fn somebody_serves(config: &Config) -> anyhow::Result<bool> {
+    let path = super::serve_lock(config);
+    let Ok(file) = File::open(&path) else { return Ok(false) };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(false),
+        Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("{} cannot be locked", path.display()))
+        }
+    }
+}
+
+fn failed(error: ActError) -> anyhow::Error {
+    let failure = match error {
+        ActError::NoSuspension(_) => Failure::Refused,
+        _ => Failure::Unavailable,
+    };
+    anyhow::Error::new(failure).context(edgepass_server::error_chain(&error))
+}
+
+fn done(change: StatusChange) -> &'static str {
+    match change {
+        StatusChange::Revoke => "revoked",
+        StatusChange::Suspend => "suspended",
+        StatusChange::Resume => "resumed",
+    }
+}
+
+fn tokens(count: u64) -> &'static str {
+    if count == 1 { "token" } else { "tokens" }
+}

@@ -1,0 +1,139 @@
+//! Acts on statuses over HTTP: recorded, then served by every target before the answer.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::{Body, to_bytes};
+use axum::extract::State;
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+use edgepass_issuer::Store;
+use edgepass_issuer::selection::{Filter, Selection};
+use edgepass_issuer::status_act::{
+    ActError, NewAct, RecordedAct, StatusChange, perform, unpublished,
+};
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::client_auth::authenticate;
+use crate::error::OauthError;
+use crate::{App, error_chain};
+
+/// What `POST /status-acts` takes.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    act: StatusChange,
+    #[serde(default)]
+    jwt_ids: Vec<String>,
+    #[serde(default)]
+    fitting: Filter,
+    reason: String,
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// What came of an act.
+pub(crate) struct Done {
+    /// `None` when there was nothing to change.
+    pub(crate) recorded: Option<RecordedAct>,
+    /// Whether every list shows it, at every target.
+    pub(crate) is_published: bool,
+}
+
+pub(crate) async fn post<S: Store>(
+    State(app): State<Arc<App<S>>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    match act(&app, &headers, body).await {
+        Ok(response) => response,
+        Err(error) => error.into_response(),
+    }
+}
+
+async fn act<S: Store>(
+    app: &App<S>,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Response, OauthError> {
+    let client = authenticate(&app.config.policy, headers, (None, None))?;
+    // Only who has proved to be a client may send so much.
+    let body = to_bytes(body, MAX_BYTES)
+        .await
+        .map_err(|_| OauthError::InvalidRequest("send at most 4 MiB"))?;
+    let body: Asked = serde_json::from_slice(&body).map_err(|_| {
+        OauthError::InvalidRequest("send JSON: {\"act\", \"jwt_ids\" or \"fitting\", \"reason\"}")
+    })?;
+    if !client.may.contains(&body.act) {
+        return Err(OauthError::UnauthorizedClient("the client may not do that to others' tokens"));
+    }
+    let selection = Selection::new(body.jwt_ids, body.fitting)
+        .map_err(|_| OauthError::InvalidRequest("select by jwt_ids or by fitting, not by both"))?;
+    let new = NewAct {
+        change: body.act,
+        selection,
+        reason: body.reason,
+        actor: format!("client:{}", client.id),
+        at: (app.host.now)(),
+    };
+    if body.dry_run {
+        let plan = app.issuer.store().plan_act(&new).await;
+        let plan = plan.map_err(|error| unavailable(&ActError::Store(error), &client.id))?;
+        return Ok(answer(None, plan.count, Some(&plan.roles), false));
+    }
+    let done = app.act(&new).await.map_err(|error| unavailable(&error, &client.id))?;
+    let count = done.recorded.map_or(0, |recorded| recorded.count);
+    tracing::info!(client = client.id, act = body.act.name(), count, "statuses changed");
+    if !done.is_published {
+        return Err(OauthError::Unavailable("recorded, not published yet; retry to wait"));
+    }
+    Ok(answer(done.recorded.map(|recorded| recorded.id), count, None, true))
+}
+
+impl<S: Store> App<S> {
+    /// Act, and wait until what changed is served.
+    pub(crate) async fn act(&self, act: &NewAct) -> Result<Done, ActError> {
+        let store = &**self.issuer.store();
+        let recorded = perform(store, act).await?;
+        let pending = unpublished(store, act.at).await?;
+        let is_published = self
+            .publication
+            .until(|publisher| pending.iter().all(|list| publisher.covers(&list.id, list.changes)))
+            .await;
+        if let Some(recorded) = recorded {
+            store.end_act(recorded.id).await?;
+        }
+        Ok(Done { recorded, is_published })
+    }
+}
+
+fn answer(
+    id: Option<u64>,
+    count: u64,
+    roles: Option<&BTreeMap<String, u64>>,
+    published: bool,
+) -> Response {
+    let mut body = json!({ "count": count, "published": published });
+    if let Some(id) = id {
+        body["act_id"] = id.into();
+    }
+    if let Some(roles) = roles {
+        body["roles"] = json!(roles);
+    }
+    ([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
+}
+
+pub(crate) fn unavailable(error: &ActError, client: &str) -> OauthError {
+    if let ActError::NoSuspension(_) = error {
+        return OauthError::InvalidRequest(
+            "some tokens were issued while suspension was not set; revoke them instead",
+        );
+    }
+    tracing::error!(error = %error_chain(error), client, "act not recorded");
+    OauthError::Unavailable("the act was not recorded")
+}
+
+/// Room for as many `jti` as one selection may name.
+const MAX_BYTES: usize = 4 << 20;
