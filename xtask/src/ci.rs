@@ -66,6 +66,8 @@ fn docs() -> anyhow::Result<()> {
 fn deny() -> anyhow::Result<()> {
     let tools = tools::for_wasm()?;
     tools::cargo_deny(&tools)?;
+    // Every package of every platform, also what is not built here.
+    step::run("cargo fetch", &mut cargo(&["fetch", "--locked"]))?;
     let mut deny = step::command(tools.cargo_tool("cargo-deny"));
     // Advisories need the network: `cargo deny check advisories`, where there is one.
     deny.args(["--offline", "check", "licenses", "bans", "sources"]);

@@ -136,7 +136,7 @@ fn check_directions() -> anyhow::Result<()> {
             "edgepass-issuer",
             &["edgepass-crypto", "edgepass-jose", "edgepass-status-list", "edgepass-verify"],
         ),
-        ("edgepass-store", &["edgepass-issuer"]),
+        ("edgepass-store", &["edgepass-issuer", "edgepass-status-list"]),
         ("edgepass-server", &["edgepass-issuer", "edgepass-jose", "edgepass-verify"]),
     ];
     for (package, expected) in ORDER {

@@ -26,6 +26,29 @@ pub enum Act {
         /// `kid` of each.
         key_ids: Vec<String>,
     },
+    /// The standby signs from now on.
+    KeyRotated {
+        /// `kid` of the key that signed before.
+        from: String,
+        /// `kid` of the key that signs now.
+        to: String,
+        /// `kid` of the new standby.
+        standby: String,
+    },
+    /// A key is distrusted.
+    KeyCompromised {
+        /// Its `kid`.
+        key_id: String,
+        /// `kid` of the key that signs now.
+        signing: String,
+    },
+    /// Keys left the published set.
+    KeysWithdrawn {
+        /// `kid` of each.
+        key_ids: Vec<String>,
+        /// `kid` of the standby that was made at the same time.
+        standby: Option<String>,
+    },
     /// A token was issued.
     TokenIssued {
         /// `jti`.
@@ -91,6 +114,9 @@ impl Act {
     pub fn name(&self) -> &'static str {
         match self {
             Self::KeysCreated { .. } => "keys_created",
+            Self::KeyRotated { .. } => "key_rotated",
+            Self::KeyCompromised { .. } => "key_compromised",
+            Self::KeysWithdrawn { .. } => "keys_withdrawn",
             Self::TokenIssued { .. } => "token_issued",
             Self::TokenRevoked { .. } => "token_revoked",
             Self::StatusesChanged { .. } => "statuses_changed",

@@ -13,11 +13,15 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::client_secret::SecretHash;
+use crate::key_change::KeySchedule;
 use crate::policy::{Client, IssuerPolicy, Role};
 use crate::status_act::StatusChange;
 
 /// The longest lifetime that any role may have: verifiers refuse more by default.
 pub const LIFETIME_CAP: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Verifiers' leeway of at most five minutes, and as much again for clocks and restarts; in seconds.
+const OVERLAP_MARGIN: u64 = 10 * 60;
 
 /// How many statuses a list may hold: enough that an index tells nothing, and no more than verifiers
 /// inflate by default.
@@ -43,6 +47,11 @@ struct ConfigText {
     /// How status lists are made.
     #[serde(default)]
     status: StatusText,
+    /// When keys change.
+    keys: Option<Spanned<KeysText>>,
+    /// Where documents are published besides the issuer's own endpoint.
+    #[serde(default, rename = "target")]
+    targets: Vec<Spanned<TargetText>>,
     #[serde(default, rename = "role")]
     roles: Vec<Spanned<RoleText>>,
     #[serde(default, rename = "client")]
@@ -65,6 +74,48 @@ struct StatusText {
     /// Whether tokens can be suspended and resumed. Default false. Lists then take two bits a token.
     /// Holds for tokens issued from now on.
     suspension: bool,
+    /// What the URIs of lists begin with, where a bucket or a directory serves them under a name of its
+    /// own. Default: the issuer identifier. Verifiers must allow it (`uri_prefixes`).
+    base_uri: Option<Spanned<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct KeysText {
+    /// How long a key signs. Default `"30days"`.
+    rotation: DurationText,
+    /// How long a key that signs no more stays published. Default `"25h"`. At least the longest
+    /// lifetime of a token and 10 minutes.
+    overlap: DurationText,
+}
+
+/// A target as written.
+#[derive(Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+enum TargetText {
+    /// A directory that something else serves.
+    Directory { path: PathBuf },
+    /// An S3-compatible bucket. Its credentials come from the environment.
+    S3 { bucket: String, endpoint: Option<String>, region: Option<String> },
+}
+
+/// Where documents are published besides the issuer's own endpoint.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum TargetConfig {
+    /// A directory that something else serves.
+    Directory {
+        /// The folder; it is made when it does not exist.
+        path: PathBuf,
+    },
+    /// An S3-compatible bucket. Its credentials come from the environment.
+    S3 {
+        /// Its name.
+        bucket: String,
+        /// The service's URL, where it is not Amazon's.
+        endpoint: Option<String>,
+        /// Its region; `auto` for R2.
+        region: Option<String>,
+    },
 }
 
 #[derive(Deserialize)]
@@ -99,17 +150,26 @@ impl Default for TokensText {
 
 impl Default for StatusText {
     fn default() -> Self {
-        Self { list_capacity: Spanned::new(0..0, 1 << 17), suspension: false }
+        Self { list_capacity: Spanned::new(0..0, 1 << 17), suspension: false, base_uri: None }
+    }
+}
+
+impl Default for KeysText {
+    fn default() -> Self {
+        let hours = |hours: u64| DurationText(Duration::from_secs(hours * 60 * 60));
+        Self { rotation: hours(30 * 24), overlap: hours(25) }
     }
 }
 
 /// How status lists are made.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ListTerms {
     /// How many tokens' statuses a list holds.
     pub capacity: u32,
     /// How many bits each takes: two where tokens can be suspended.
     pub bits: Bits,
+    /// What their URIs begin with, without a trailing slash.
+    pub base_uri: String,
 }
 
 /// A configuration that cannot be wrong.
@@ -126,6 +186,10 @@ pub struct Config {
     pub revocation: Schedule,
     /// How status lists are made.
     pub status: ListTerms,
+    /// When keys change.
+    pub keys: KeySchedule,
+    /// Where documents are published besides the issuer's own endpoint.
+    pub targets: Vec<TargetConfig>,
     /// Roles and clients.
     pub policy: IssuerPolicy,
 }
@@ -180,6 +244,14 @@ impl Config {
             return Err(at(written.status.list_capacity.span(), message));
         }
         let bits = if written.status.suspension { Bits::Two } else { Bits::One };
+        let base_uri = match written.status.base_uri {
+            None => issuer.clone(),
+            Some(uri) => {
+                let span = uri.span();
+                let uri = checked_issuer(uri.into_inner());
+                uri.map_err(|_| at(span, BASE_URI.to_owned()))?
+            }
+        };
 
         let mut roles: Vec<Role> = Vec::new();
         for role in written.roles {
@@ -196,6 +268,12 @@ impl Config {
             clients.push(client);
         }
 
+        let policy = IssuerPolicy { roles, clients };
+        let keys_span = written.keys.as_ref().map_or(0..0, Spanned::span);
+        let keys = written.keys.map(Spanned::into_inner).unwrap_or_default();
+        let keys = checked_keys(&keys, policy.longest_lifetime(), &revocation)
+            .map_err(|message| at(keys_span, message))?;
+
         let data_dir = base.join(written.data_dir);
         let master_key_file = written.master_key_file.map(|file| base.join(file));
         if master_key_file.as_ref().is_some_and(|file| file.starts_with(&data_dir)) {
@@ -210,8 +288,14 @@ impl Config {
             data_dir,
             master_key_file,
             revocation,
-            status: ListTerms { capacity, bits },
-            policy: IssuerPolicy { roles, clients },
+            status: ListTerms { capacity, bits, base_uri },
+            keys,
+            targets: written
+                .targets
+                .into_iter()
+                .map(|target| target.into_inner().below(base))
+                .collect(),
+            policy,
         })
     }
 
@@ -226,6 +310,46 @@ fn checked_issuer(issuer: String) -> Result<String, &'static str> {
                            trailing slash, \"https://issuer.example\" (http only on loopback)";
     let accepted = edgepass_verify::policy::is_issuer_url(&issuer);
     if accepted && !issuer.ends_with('/') { Ok(issuer) } else { Err(MESSAGE) }
+}
+
+const BASE_URI: &str = "base_uri: write an https URL without a trailing slash, \
+                        \"https://status.example\"";
+
+impl TargetText {
+    fn below(self, base: &Path) -> TargetConfig {
+        match self {
+            Self::Directory { path } => TargetConfig::Directory { path: base.join(path) },
+            Self::S3 { bucket, endpoint, region } => TargetConfig::S3 { bucket, endpoint, region },
+        }
+    }
+}
+
+fn checked_keys(
+    keys: &KeysText,
+    longest_lifetime: u64,
+    revocation: &Schedule,
+) -> Result<KeySchedule, String> {
+    let least = Duration::from_secs(longest_lifetime + OVERLAP_MARGIN);
+    if keys.overlap.0 < least {
+        let (overlap, least) = (keys.overlap, DurationText(least));
+        return Err(format!(
+            "[keys] overlap {overlap} is shorter than tokens live: a key must stay published until \
+             its last token has expired; raise it to at least \"{least}\" or lower max_lifetime"
+        ));
+    }
+    if keys.rotation.0 <= keys.overlap.0 {
+        let (rotation, overlap) = (keys.rotation, keys.overlap);
+        return Err(format!(
+            "[keys] rotation {rotation} must be longer than overlap {overlap}: keys would come \
+             faster than they go"
+        ));
+    }
+    let settling = revocation.deadline().unwrap_or_default().as_secs();
+    Ok(KeySchedule {
+        rotation: keys.rotation.0.as_secs(),
+        overlap: keys.overlap.0.as_secs(),
+        settling,
+    })
 }
 
 fn checked_role(role: RoleText, tokens: &TokensText, before: &[Role]) -> Result<Role, String> {
@@ -328,6 +452,10 @@ secret_hash = "sha256:AAAA:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
             ("\"10m\"", "\"10\"", 7, "\"10s\""),
             ("\"10m\"", "\"2h\"\nmax_lifetime = \"48h\"", 13, "from \"1s\" to \"1day\""),
             ("deadline = \"10s\"", "deadline = \"3s\"", 9, "at least \"9s\""),
+            ("[revocation]", "[keys]\noverlap = \"1h\"\n[revocation]", 9, "at least \"1h 10m\""),
+            ("[revocation]", "[keys]\nrotation = \"1h\"\n[revocation]", 9, "longer than overlap"),
+            ("[revocation]", "[status]\nbase_uri = \"x\"\n[revocation]", 10, "https URL"),
+            ("[revocation]", "[[target]]\nkind = \"ftp\"\n[revocation]", 10, "unknown variant"),
             ("[revocation]", "[status]\nlist_capacity = 100\n[revocation]", 10, "from 1024 to"),
             ("[\"invoices:read\"]", "[]", 12, "at least one"),
             ("[\"invoices:read\"]", "[\"a b\"]", 12, "at least one"),

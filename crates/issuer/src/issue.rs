@@ -1,9 +1,8 @@
 //! Issuing: approve, record, sign once, and let our own verifier have the last word.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
-use edgepass_jose::jwk_set::JwkSet;
-use edgepass_jose::{Algorithm, base64url, json::JsonObject};
+use edgepass_jose::{base64url, json::JsonObject};
 use edgepass_verify::policy::OneOrMany;
 use edgepass_verify::verifier::{KeySource, Progress, Verifier};
 use edgepass_verify::{Demand, PolicyConfig, Sender};
@@ -13,9 +12,12 @@ use serde_json::{Value, json};
 use crate::audit::{Act, AuditEntry};
 use crate::config::{Config, ListTerms};
 use crate::entropy::{Entropy, NoEntropy};
+use crate::key_change::KeySchedule;
+use crate::keys::Keys;
 use crate::policy::Grant;
+use crate::publish::LISTS;
 use crate::seal::MasterKey;
-use crate::signing_key::{self, KeyError, KeyUse, SigningFailed, SigningKey};
+use crate::signing_key::{KeyError, SigningFailed};
 use crate::status_index::ExpiryWindow;
 use crate::storage::{NewList, NewToken, Recorded, StatusSlot, Store, StoreError, TokenFacts};
 
@@ -23,11 +25,12 @@ use crate::storage::{NewList, NewToken, Recorded, StatusSlot, Store, StoreError,
 pub struct Issuer<S> {
     store: Arc<S>,
     issuer: String,
+    lifetimes: Vec<u64>,
     longest_lifetime: u64,
     lists: ListTerms,
-    key: SigningKey,
-    jwk_set: Value,
-    own_keys: JwkSet,
+    schedule: KeySchedule,
+    master: MasterKey,
+    keys: RwLock<Arc<Keys>>,
 }
 
 /// A token and what is known of it.
@@ -53,8 +56,9 @@ pub struct Recipient {
     pub actor: String,
 }
 
-/// A token that the policy approved. Recording consumes it, so it is issued at most once.
-pub struct Approved(NewToken);
+/// A token that the policy approved, and the keys of that moment. Recording consumes it, so it is
+/// issued at most once.
+pub struct Approved(NewToken, Arc<Keys>);
 
 /// Why no token left the issuer.
 #[non_exhaustive]
@@ -104,27 +108,48 @@ impl<S: Store> Issuer<S> {
     pub async fn open(
         store: Arc<S>,
         config: &Config,
-        master: &MasterKey,
+        master: MasterKey,
     ) -> Result<Self, OpenError> {
-        let stored = store.keys().await?;
-        let signing = stored.keys.iter().find(|key| key.use_ == KeyUse::Signing);
-        let key = signing.ok_or(OpenError::NoSigningKey)?.open(master)?;
-        let jwk_set = signing_key::jwk_set(&stored.keys, stored.changed_at);
-        let own_keys = JwkSet::parse(
-            jwk_set.to_string().as_bytes(),
-            &Algorithm::ALL,
-            edgepass_crypto::is_sound,
-        )
-        .map_err(|_| OpenError::JwkSet)?;
+        let keys = Keys::open(store.keys().await?, &master)?;
+        let roles = config.policy.roles.iter();
         Ok(Self {
             store,
             issuer: config.issuer.clone(),
+            lifetimes: roles.flat_map(|role| [role.lifetime, role.max_lifetime]).collect(),
             longest_lifetime: config.policy.longest_lifetime(),
-            lists: config.status,
-            key,
-            jwk_set,
-            own_keys,
+            lists: config.status.clone(),
+            schedule: config.keys,
+            master,
+            keys: RwLock::new(Arc::new(keys)),
         })
+    }
+
+    /// Open the keys again, if they changed.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`]: those opened before stay.
+    pub async fn reload_keys(&self) -> Result<(), OpenError> {
+        let stored = self.store.keys().await?;
+        if stored != *self.keys().stored() {
+            let keys = Arc::new(Keys::open(stored, &self.master)?);
+            *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
+        }
+        Ok(())
+    }
+
+    /// The keys.
+    pub fn keys(&self) -> Arc<Keys> {
+        Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// When keys change.
+    pub fn key_schedule(&self) -> KeySchedule {
+        self.schedule
+    }
+
+    pub(crate) fn master_key(&self) -> &MasterKey {
+        &self.master
     }
 
     /// The issuer identifier.
@@ -132,24 +157,19 @@ impl<S: Store> Issuer<S> {
         &self.issuer
     }
 
-    /// The JWK Set to publish.
-    pub fn jwk_set(&self) -> &Value {
-        &self.jwk_set
-    }
-
-    /// The same set, as our own verifier reads it.
-    pub fn own_keys(&self) -> &JwkSet {
-        &self.own_keys
-    }
-
     /// The storage.
     pub fn store(&self) -> &Arc<S> {
         &self.store
     }
 
-    /// The URI of a status list; it is the list's `sub` and lies below the issuer identifier.
+    /// Where a published document is found.
+    pub fn public_uri(&self, path: &str) -> String {
+        format!("{}/{path}", self.lists.base_uri)
+    }
+
+    /// The URI of a status list; it is the list's `sub`.
     pub fn list_uri(&self, list_id: &str) -> String {
-        format!("{}/status-lists/{list_id}", self.issuer.trim_end_matches('/'))
+        self.public_uri(&format!("{LISTS}{list_id}"))
     }
 
     /// Turn a grant into a token to be issued.
@@ -167,6 +187,7 @@ impl<S: Store> Issuer<S> {
         if recipient.subject.is_empty() || recipient.client_id.is_empty() {
             return Err(IssueError::NotAcceptable("claim_invalid"));
         }
+        let keys = self.keys();
         let issued_at = now.numeric_date().seconds();
         let expiration = issued_at + grant.lifetime;
         let facts = TokenFacts {
@@ -176,12 +197,35 @@ impl<S: Store> Issuer<S> {
             subject: recipient.subject.clone(),
             audience: grant.audience.clone(),
             scope: grant.scope.to_string(),
-            key_id: self.key.key_id().to_owned(),
+            key_id: keys.signing_key_id().to_owned(),
             created_by: recipient.actor.clone(),
             issued_at,
             expiration,
         };
-        Ok(Approved(NewToken { facts, list: self.new_list(expiration, entropy)? }))
+        Ok(Approved(NewToken { facts, list: self.new_list(expiration, entropy)? }, keys))
+    }
+
+    /// The lists that tokens issued now or in a minute may need: they are opened and published before
+    /// the first token that names them.
+    ///
+    /// # Errors
+    ///
+    /// [`NoEntropy`].
+    pub(crate) fn lists_ahead(
+        &self,
+        entropy: &mut impl Entropy,
+        now: u64,
+    ) -> Result<Vec<NewList>, NoEntropy> {
+        let mut lists: Vec<NewList> = Vec::new();
+        for lifetime in &self.lifetimes {
+            for issued_at in [now, now.saturating_add(60)] {
+                let list = self.new_list(issued_at.saturating_add(*lifetime), entropy)?;
+                if lists.iter().all(|other| other.window != list.window) {
+                    lists.push(list);
+                }
+            }
+        }
+        Ok(lists)
     }
 
     /// A list for tokens that expire at `expiration`, in seconds.
@@ -189,11 +233,7 @@ impl<S: Store> Issuer<S> {
     /// # Errors
     ///
     /// [`NoEntropy`].
-    pub fn new_list(
-        &self,
-        expiration: u64,
-        entropy: &mut impl Entropy,
-    ) -> Result<NewList, NoEntropy> {
+    fn new_list(&self, expiration: u64, entropy: &mut impl Entropy) -> Result<NewList, NoEntropy> {
         Ok(NewList {
             window: ExpiryWindow::of(expiration, self.longest_lifetime),
             capacity: self.lists.capacity,
@@ -210,7 +250,7 @@ impl<S: Store> Issuer<S> {
     /// [`IssueError`]. After one, a record may exist for a token that nobody holds.
     pub async fn issue(
         &self,
-        Approved(new): Approved,
+        Approved(new, keys): Approved,
         now: UnixMillis,
     ) -> Result<IssuedToken, IssueError> {
         let token = &new.facts;
@@ -230,23 +270,14 @@ impl<S: Store> Issuer<S> {
             Recorded::At(slot) => slot,
             Recorded::BeingRevoked => return Err(IssueError::BeingRevoked),
         };
-        let text = self.key.sign("at+jwt", &self.claims(token, &slot))?;
-        self.check(&text, token, now)?;
+        let text = keys.sign_token(&self.claims(token, &slot))?;
+        self.check(&text, token, &keys, now)?;
         Ok(IssuedToken {
             token: text,
             lifetime: token.expiration - token.issued_at,
             jwt_id: new.facts.jwt_id,
             scope: new.facts.scope,
         })
-    }
-
-    /// Sign a status list token's payload.
-    ///
-    /// # Errors
-    ///
-    /// [`SigningFailed`].
-    pub fn sign_list(&self, payload: &JsonObject) -> Result<String, SigningFailed> {
-        self.key.sign(edgepass_status_list::claims::STATUS_LIST_TYPE, payload)
     }
 
     /// The claims of an access token.
@@ -272,9 +303,15 @@ impl<S: Store> Issuer<S> {
     }
 
     /// Run our own verifier over a signed token: what it refuses must not leave.
-    fn check(&self, text: &str, token: &TokenFacts, now: UnixMillis) -> Result<(), IssueError> {
+    fn check(
+        &self,
+        text: &str,
+        token: &TokenFacts,
+        keys: &Keys,
+        now: UnixMillis,
+    ) -> Result<(), IssueError> {
         let policy = self.own_policy(&token.audience)?;
-        let mut verifier = Verifier::new(policy, KeySource::Given(self.own_keys.clone()))
+        let mut verifier = Verifier::new(policy, KeySource::Given(keys.own().clone()))
             .map_err(|_| IssueError::NotAcceptable("issuer_mismatch"))?;
         let mut check = verifier.begin(text, Sender::default(), Demand::default());
         match verifier.advance(&mut check, now) {
@@ -293,8 +330,8 @@ impl<S: Store> Issuer<S> {
 
     fn own_policy(&self, audience: &str) -> Result<Policy, IssueError> {
         let audience = OneOrMany::One(audience.to_owned());
-        PolicyConfig::new(self.issuer.clone(), audience)
-            .try_into()
-            .map_err(|_| IssueError::NotAcceptable("issuer_mismatch"))
+        let mut config = PolicyConfig::new(self.issuer.clone(), audience);
+        config.status.uri_prefixes = Some(vec![self.public_uri(LISTS)]);
+        config.try_into().map_err(|_| IssueError::NotAcceptable("issuer_mismatch"))
     }
 }

@@ -7,6 +7,8 @@ pub mod client_secret;
 pub mod config;
 pub mod entropy;
 pub mod issue;
+pub mod key_change;
+pub mod keys;
 pub mod policy;
 pub mod publish;
 pub mod seal;

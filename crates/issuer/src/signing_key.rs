@@ -31,6 +31,12 @@ pub struct SealedKey {
     pub sealed: Vec<u8>,
     /// When it was made, in seconds.
     pub created_at: u64,
+    /// When it was first seen to be published everywhere, in seconds.
+    pub published_at: Option<u64>,
+    /// Since when it signs or signed, in seconds.
+    pub signs_since: Option<u64>,
+    /// When it leaves the set, in seconds, if that is settled.
+    pub retires_at: Option<u64>,
 }
 
 /// What a key is for.
@@ -42,6 +48,35 @@ pub enum KeyUse {
     Standby,
     /// It signs no more and is published until its last token has expired.
     Retired,
+    /// It signs no more, and leaves the set as soon as no list needs it.
+    Compromised,
+    /// It is not published any more, and its private half is gone.
+    Withdrawn,
+}
+
+impl KeyUse {
+    /// Its name, as stored and as shown.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Signing => "signing",
+            Self::Standby => "standby",
+            Self::Retired => "retired",
+            Self::Compromised => "compromised",
+            Self::Withdrawn => "withdrawn",
+        }
+    }
+
+    /// The use called `name`.
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Signing, Self::Standby, Self::Retired, Self::Compromised, Self::Withdrawn]
+            .into_iter()
+            .find(|use_| use_.name() == name)
+    }
+
+    /// Whether keys of this use are in the published set.
+    pub fn is_published(self) -> bool {
+        self != Self::Withdrawn
+    }
 }
 
 /// Why a signature could not be made.
@@ -65,7 +100,16 @@ impl SealedKey {
         let document = pkcs8(&seed);
         let x = public_key(&document)?;
         let key_id = thumbprint(&PublicKey::Ed25519 { x });
-        Ok(Self { sealed: master.seal(&key_id, &document)?, key_id, use_, x, created_at: now })
+        Ok(Self {
+            sealed: master.seal(&key_id, &document)?,
+            key_id,
+            use_,
+            x,
+            created_at: now,
+            published_at: None,
+            signs_since: (use_ == KeyUse::Signing).then_some(now),
+            retires_at: None,
+        })
     }
 
     /// Open it for signing.
@@ -137,8 +181,8 @@ impl SigningKey {
 /// The JWK Set that is published: public keys and when the set was made.
 ///
 /// The private member `iat` lets a verifier refuse a set older than one it has seen.
-pub fn jwk_set(keys: &[SealedKey], issued_at: u64) -> Value {
-    json!({ "keys": keys.iter().map(SealedKey::jwk).collect::<Vec<_>>(), "iat": issued_at })
+pub fn jwk_set<'k>(keys: impl Iterator<Item = &'k SealedKey>, issued_at: u64) -> Value {
+    json!({ "keys": keys.map(SealedKey::jwk).collect::<Vec<_>>(), "iat": issued_at })
 }
 
 /// The public half of a PKCS #8 document.

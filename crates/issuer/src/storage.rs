@@ -6,7 +6,7 @@ use std::future::Future;
 use edgepass_status_list::{Bits, StatusType};
 
 use crate::audit::AuditEntry;
-use crate::signing_key::SealedKey;
+use crate::signing_key::{KeyUse, SealedKey};
 use crate::status_act::{NewAct, Plan, RecordedAct};
 use crate::status_index::ExpiryWindow;
 
@@ -16,11 +16,18 @@ pub trait Store: Send + Sync + 'static {
     /// The keys, oldest first, and when the set last changed (seconds).
     fn keys(&self) -> impl Future<Output = Result<StoredKeys, StoreError>> + Send;
 
-    /// Store the issuer's first keys.
-    fn add_keys(
+    /// Change the keys, if nobody has since they were looked at; false when somebody has.
+    fn change_keys(
         &self,
-        keys: &[SealedKey],
+        change: &KeyChange,
         entry: &AuditEntry,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// The set as of `changed_at` is published everywhere at `now` (seconds).
+    fn mark_keys_published(
+        &self,
+        changed_at: u64,
+        now: u64,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Record a token and take an index for it, never given before, in a list of its window.
@@ -94,12 +101,26 @@ pub trait Store: Send + Sync + 'static {
 }
 
 /// The keys as stored.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct StoredKeys {
     /// Oldest first.
     pub keys: Vec<SealedKey>,
-    /// When the set last changed, in seconds.
+    /// When the set last changed, in seconds; every change makes it later. 0: there are no keys.
     pub changed_at: u64,
+}
+
+/// A change of keys.
+#[derive(Clone, Debug)]
+pub struct KeyChange {
+    /// [`StoredKeys::changed_at`] as it was when they were looked at.
+    pub seen: u64,
+    /// In seconds.
+    pub now: u64,
+    /// By `kid`: what keys are for from now on, and when they retire, in seconds. The private half of
+    /// a key that is withdrawn is deleted.
+    pub uses: Vec<(String, KeyUse, Option<u64>)>,
+    /// New keys.
+    pub new: Vec<SealedKey>,
 }
 
 /// What is known of a token from the start.

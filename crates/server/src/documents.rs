@@ -1,86 +1,59 @@
-//! The published documents: JWK Set, metadata, status lists.
+//! The published documents: JWK Set, metadata, status lists and the list of them.
 
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use edgepass_issuer::publish::entity_tag;
-use edgepass_issuer::{Config, Issuer, Store};
+use edgepass_issuer::publish::document::Document;
+use edgepass_issuer::publish::{AGGREGATION, JWK_SET, LISTS, METADATA};
+use edgepass_issuer::{Config, Store};
 use serde_json::json;
 
 use crate::App;
 
-/// Documents that do not change while the process runs.
-pub(crate) struct Documents {
-    jwk_set: Document,
-    metadata: Document,
-}
-
-struct Document {
-    body: String,
-    media_type: &'static str,
-    etag: String,
-}
-
-impl Documents {
-    pub(crate) fn new<S: Store>(config: &Config, issuer: &Issuer<S>) -> Self {
-        let base = config.issuer.trim_end_matches('/');
-        // RFC 8414 §2; `response_types_supported` would be empty, so it is left out (§3.2).
-        let metadata = json!({
-            "issuer": config.issuer,
-            "token_endpoint": format!("{base}/oauth/token"),
-            "revocation_endpoint": format!("{base}/oauth/revoke"),
-            "jwks_uri": format!("{base}/.well-known/jwks.json"),
-            // draft-ietf-oauth-status-list-20 §9.1
-            "status_list_aggregation_endpoint": format!("{base}/status-list-aggregation"),
-            "scopes_supported": config.policy.scopes(),
-            "grant_types_supported": ["client_credentials"],
-            "token_endpoint_auth_methods_supported":
-                ["client_secret_basic", "client_secret_post"],
-            "revocation_endpoint_auth_methods_supported":
-                ["client_secret_basic", "client_secret_post"],
-        });
-        Self {
-            jwk_set: Document::new(issuer.jwk_set().to_string(), "application/jwk-set+json"),
-            metadata: Document::new(metadata.to_string(), "application/json"),
-        }
-    }
-}
-
-impl Document {
-    fn new(body: String, media_type: &'static str) -> Self {
-        Self { etag: entity_tag(&body), body, media_type }
-    }
+/// The issuer's metadata.
+///
+/// Source: [RFC 8414 §2](https://www.rfc-editor.org/rfc/rfc8414#section-2);
+/// `response_types_supported` would be empty, so it is left out (§3.2).
+pub(crate) fn metadata_of(config: &Config) -> String {
+    let (issuer, base) = (&config.issuer, &config.status.base_uri);
+    let methods = ["client_secret_basic", "client_secret_post"];
+    json!({
+        "issuer": issuer,
+        "token_endpoint": format!("{issuer}/oauth/token"),
+        "revocation_endpoint": format!("{issuer}/oauth/revoke"),
+        "jwks_uri": format!("{base}/{JWK_SET}"),
+        // draft-ietf-oauth-status-list-20 §9
+        "status_list_aggregation_endpoint": format!("{base}/{AGGREGATION}"),
+        "scopes_supported": config.policy.scopes(),
+        "grant_types_supported": ["client_credentials"],
+        "token_endpoint_auth_methods_supported": methods,
+        "revocation_endpoint_auth_methods_supported": methods,
+    })
+    .to_string()
 }
 
 pub(crate) async fn jwk_set<S: Store>(
     State(app): State<Arc<App<S>>>,
     headers: HeaderMap,
 ) -> Response {
-    let Document { body, media_type, etag } = &app.documents.jwk_set;
-    published(&headers, body, media_type, etag)
+    published(&headers, app.publication.publisher().document(JWK_SET))
 }
 
 pub(crate) async fn metadata<S: Store>(
     State(app): State<Arc<App<S>>>,
     headers: HeaderMap,
 ) -> Response {
-    let Document { body, media_type, etag } = &app.documents.metadata;
-    published(&headers, body, media_type, etag)
+    published(&headers, app.publication.publisher().document(METADATA))
 }
 
-/// The URIs of the lists being served, those that are needed longest last.
-///
-/// Source: draft-ietf-oauth-status-list-20 §9.3.
 pub(crate) async fn aggregation<S: Store>(
     State(app): State<Arc<App<S>>>,
     headers: HeaderMap,
 ) -> Response {
-    let lists = app.publication.publisher().list_ids();
-    let uris: Vec<String> = lists.iter().map(|id| app.issuer.list_uri(id)).collect();
-    let document = Document::new(json!({ "status_lists": uris }).to_string(), "application/json");
-    published(&headers, &document.body, document.media_type, &document.etag)
+    published(&headers, app.publication.publisher().document(AGGREGATION))
 }
 
 /// A list that was opened a moment ago is published on the first request for it.
@@ -90,45 +63,95 @@ pub(crate) async fn status_list<S: Store>(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Response {
-    // draft-ietf-oauth-status-list-20 §8.4: no list of another time is kept.
+    // draft-ietf-oauth-status-list-20 §8.4: lists of another time are not kept.
     let query = query.unwrap_or_default();
     if form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "time") {
-        return (StatusCode::NOT_IMPLEMENTED, [(header::CACHE_CONTROL, "no-store")])
-            .into_response();
+        return (StatusCode::NOT_IMPLEMENTED, [NO_STORE]).into_response();
     }
     // Identifiers that this issuer never makes cost no publication round.
     let plausible =
         list_id.len() <= 40 && list_id.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
+    let path = format!("{LISTS}{list_id}");
     let publisher = app.publication.publisher();
-    let mut list = publisher.list(&list_id);
+    let mut list = publisher.document(&path);
     if list.is_none() && plausible {
         app.publication.round().await;
-        list = publisher.list(&list_id);
+        list = publisher.document(&path);
     }
-    match list {
-        Some(list) => published(&headers, &list.body, "application/statuslist+jwt", &list.etag),
-        None => (StatusCode::NOT_FOUND, [(header::CACHE_CONTROL, "no-store")]).into_response(),
+    if list.is_none() {
+        return (StatusCode::NOT_FOUND, [NO_STORE]).into_response();
     }
+    published(&headers, list)
 }
 
 /// A public document with its validators: 200, or 304 when the caller holds it already.
-fn published(headers: &HeaderMap, body: &str, media_type: &'static str, etag: &str) -> Response {
-    let held = headers
-        .get_all(header::IF_NONE_MATCH)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|tag| tag.trim().trim_start_matches("W/") == etag || tag.trim() == "*");
-    let mut response = if held {
-        StatusCode::NOT_MODIFIED.into_response()
-    } else {
-        ([(header::CONTENT_TYPE, media_type)], body.to_owned()).into_response()
+fn published(headers: &HeaderMap, document: Option<Arc<Document>>) -> Response {
+    let Some(document) = document else {
+        // Nothing is published before the first round has ended.
+        return (StatusCode::SERVICE_UNAVAILABLE, [NO_STORE], [(header::RETRY_AFTER, "1")])
+            .into_response();
     };
-    let headers = response.headers_mut();
+    // RFC 9110 §13.1.2: compared weakly.
+    let opaque = document.etag.trim_start_matches("W/");
+    let held = listed(headers, header::IF_NONE_MATCH)
+        .any(|tag| tag == "*" || tag.trim_start_matches("W/") == opaque);
+    let mut response = Response::new(Body::empty());
+    let reply = response.headers_mut();
     // Shared caches may add this much to the revocation deadline, and no more.
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=1"));
-    if let Ok(etag) = HeaderValue::from_str(etag) {
-        headers.insert(header::ETAG, etag);
+    reply.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=1"));
+    reply.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+    if let Ok(etag) = HeaderValue::from_str(&document.etag) {
+        reply.insert(header::ETAG, etag);
     }
+    if held {
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        return response;
+    }
+    reply.insert(header::CONTENT_TYPE, HeaderValue::from_static(document.media_type));
+    let takes_gzip = listed(headers, header::ACCEPT_ENCODING).any(is_gzip);
+    let body = if takes_gzip {
+        reply.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        document.gzipped.clone()
+    } else {
+        document.body.clone()
+    };
+    *response.body_mut() = Body::from(body);
     response
+}
+
+/// The members of a list header, over all its lines.
+fn listed(headers: &HeaderMap, name: header::HeaderName) -> impl Iterator<Item = &str> {
+    let lines = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
+    lines.flat_map(|value| value.split(',')).map(str::trim)
+}
+
+/// `gzip` or `x-gzip` (RFC 9110 §8.4.1.3), unless its weight is 0.
+fn is_gzip(coding: &str) -> bool {
+    let (name, weight) = coding.split_once(';').unwrap_or((coding, ""));
+    let name = name.trim();
+    let weight = weight.trim().trim_start_matches("q=").parse::<f32>();
+    (name.eq_ignore_ascii_case("gzip") || name.eq_ignore_ascii_case("x-gzip"))
+        && weight.map_or(true, |weight| weight > 0.0)
+}
+
+const NO_STORE: (header::HeaderName, &str) = (header::CACHE_CONTROL, "no-store");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gzip_is_sent_to_who_takes_it() {
+        for (coding, expected) in [
+            ("gzip", true),
+            ("GZIP;q=0.5", true),
+            ("x-gzip", true),
+            ("gzip; q=0", false),
+            ("gzip;q=0.000", false),
+            ("br", false),
+            ("*", false),
+        ] {
+            assert_eq!(is_gzip(coding), expected, "{coding}");
+        }
+    }
 }

@@ -24,7 +24,7 @@ pub(crate) async fn readyz<S: Store>(State(app): State<Arc<App<S>>>) -> Response
 }
 
 pub(crate) async fn metrics<S: Store>(State(app): State<Arc<App<S>>>) -> Response {
-    app.metrics.set_lists(app.publication.publisher().list_ids().len());
+    app.metrics.set_lists(app.publication.publisher().list_count());
     match app.metrics.encode() {
         Ok(text) => {
             let media_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";

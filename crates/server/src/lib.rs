@@ -14,6 +14,7 @@ mod token;
 use std::sync::Arc;
 
 use edgepass_issuer::entropy::{Entropy, NoEntropy};
+use edgepass_issuer::publish::target::Target;
 use edgepass_issuer::{Config, Issuer, Publisher, Store};
 use edgepass_verify::UnixMillis;
 
@@ -41,16 +42,20 @@ pub struct App<S> {
     pub(crate) issuer: Arc<Issuer<S>>,
     pub(crate) publication: Publication<S>,
     pub(crate) metrics: metrics::Metrics,
-    pub(crate) documents: documents::Documents,
     pub(crate) host: Host,
 }
 
 impl<S: Store> App<S> {
     /// Put the parts together. Nothing is published before [`Publication::run`] is.
-    pub fn new(config: Config, issuer: Arc<Issuer<S>>, host: Host) -> Arc<Self> {
-        let publisher = Publisher::new(Arc::clone(&issuer));
+    pub fn new(
+        config: Config,
+        issuer: Arc<Issuer<S>>,
+        targets: Vec<Box<dyn Target>>,
+        host: Host,
+    ) -> Arc<Self> {
+        let metadata = documents::metadata_of(&config);
+        let publisher = Publisher::new(Arc::clone(&issuer), metadata, targets);
         Arc::new(Self {
-            documents: documents::Documents::new(&config, &issuer),
             publication: Publication::new(publisher, host),
             metrics: metrics::Metrics::default(),
             config,

@@ -25,6 +25,8 @@ pub struct Publication<S> {
 const POLL: Duration = Duration::from_millis(50);
 /// While the database cannot be read, ask and log this often.
 const UNREADABLE_PAUSE: Duration = Duration::from_millis(500);
+/// After failures in a row the next attempt is at most this far.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// How long a request waits for its change to be served.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Even without a commit, look this often whether an edition must be renewed or retired.
@@ -48,6 +50,7 @@ impl<S: Store> Publication<S> {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut seen = None;
         let mut idle_rounds = 0_u32;
+        let mut pause = POLL;
         loop {
             let asked = tokio::select! {
                 _ = ticks.tick() => false,
@@ -70,14 +73,18 @@ impl<S: Store> Publication<S> {
             idle_rounds = 0;
             seen = version;
             let round = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
-            let outcome = self.publisher.sync((self.host.now)()).await;
+            let outcome = self.publisher.sync(&mut { self.host }, (self.host.now)()).await;
             if let Err(error) = &outcome {
                 tracing::error!(error = %error_chain(error), "publication failed; trying again");
             }
             self.healthy.store(outcome.is_ok(), Ordering::Relaxed);
             self.ended.send_replace(round);
-            if outcome.is_err() {
-                tokio::time::sleep(POLL).await; // whoever waits asks again at once
+            match outcome {
+                Ok(()) => pause = POLL,
+                Err(_) => {
+                    tokio::time::sleep(pause).await; // whoever waits asks again at once
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
             }
         }
     }

@@ -17,10 +17,13 @@ pub(crate) fn key(row: &SqliteRow) -> Result<SealedKey, sqlx::Error> {
     let x: Vec<u8> = row.try_get("x")?;
     Ok(SealedKey {
         key_id: row.try_get("key_id")?,
-        use_: key_use(row.try_get("use")?).ok_or_else(bad)?,
+        use_: KeyUse::named(row.try_get("use")?).ok_or_else(bad)?,
         x: x.try_into().map_err(|_| bad())?,
         sealed: row.try_get("sealed")?,
         created_at: unsigned(row, "created_at")?,
+        published_at: optional(row, "published_at")?,
+        signs_since: optional(row, "signs_since")?,
+        retires_at: optional(row, "retires_at")?,
     })
 }
 
@@ -63,14 +66,6 @@ pub(crate) fn audit_entry(row: &SqliteRow) -> Result<AuditEntry, sqlx::Error> {
     serde_json::from_str(&text).map_err(|error| sqlx::Error::Decode(Box::new(error)))
 }
 
-pub(crate) fn use_name(use_: KeyUse) -> &'static str {
-    match use_ {
-        KeyUse::Signing => "signing",
-        KeyUse::Standby => "standby",
-        KeyUse::Retired => "retired",
-    }
-}
-
 /// A column that this program only ever writes non-negative numbers to.
 pub(crate) fn unsigned<T: TryFrom<i64>>(
     row: &SqliteRow,
@@ -80,13 +75,13 @@ pub(crate) fn unsigned<T: TryFrom<i64>>(
     value.try_into().map_err(|_| sqlx::Error::Decode(Box::new(BadRow(column))))
 }
 
+/// The same, or NULL.
+fn optional(row: &SqliteRow, column: &'static str) -> Result<Option<u64>, sqlx::Error> {
+    let value: Option<i64> = row.try_get(column)?;
+    value.map(|_| unsigned(row, column)).transpose()
+}
+
 /// Numbers of this domain are far below 2^63.
 pub(crate) fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
-}
-
-fn key_use(name: &str) -> Option<KeyUse> {
-    [KeyUse::Signing, KeyUse::Standby, KeyUse::Retired]
-        .into_iter()
-        .find(|use_| use_name(*use_) == name)
 }

@@ -2,16 +2,16 @@
 
 mod acts;
 mod issue;
+mod keys;
 #[cfg(test)]
 mod tests;
 use std::path::Path;
 use std::time::Duration;
 
 use edgepass_issuer::audit::AuditEntry;
-use edgepass_issuer::signing_key::SealedKey;
 use edgepass_issuer::status_act::{NewAct, Plan, RecordedAct};
 use edgepass_issuer::storage::{
-    ListEdition, ListState, NewList, NewToken, Recorded, Store, StoreError, StoredKeys,
+    KeyChange, ListEdition, ListState, NewList, NewToken, Recorded, Store, StoreError, StoredKeys,
     TokenFilter, TokenRecord,
 };
 use sqlx::sqlite::{
@@ -78,33 +78,23 @@ impl SqliteStore {
 
 impl Store for SqliteStore {
     async fn keys(&self) -> Result<StoredKeys, StoreError> {
-        let rows = sqlx::query("SELECT * FROM signing_keys ORDER BY created_at, key_id")
-            .fetch_all(&self.readers)
-            .await
-            .map_err(unavailable)?;
-        let keys = rows.iter().map(rows::key).collect::<Result<_, _>>().map_err(unavailable)?;
-        let changed_at = rows.iter().map(|row| rows::unsigned::<u64>(row, "changed_at"));
-        let changed_at = changed_at.collect::<Result<Vec<_>, _>>().map_err(unavailable)?;
-        Ok(StoredKeys { keys, changed_at: changed_at.into_iter().max().unwrap_or_default() })
+        keys::all(&mut *self.readers.acquire().await.map_err(unavailable)?).await
     }
 
-    async fn add_keys(&self, keys: &[SealedKey], entry: &AuditEntry) -> Result<(), StoreError> {
+    async fn change_keys(
+        &self,
+        change: &KeyChange,
+        entry: &AuditEntry,
+    ) -> Result<bool, StoreError> {
         let mut transaction = self.write().await?;
-        for key in keys {
-            sqlx::query(
-                "INSERT INTO signing_keys (key_id, use, x, sealed, created_at, changed_at) \
-                 VALUES ($1, $2, $3, $4, $5, $5)",
-            )
-            .bind(&key.key_id)
-            .bind(rows::use_name(key.use_))
-            .bind(key.x.as_slice())
-            .bind(&key.sealed)
-            .bind(rows::signed(key.created_at))
-            .execute(&mut *transaction)
-            .await
-            .map_err(unavailable)?;
-        }
-        append(&mut transaction, entry).await?;
+        let changed = keys::change(&mut transaction, change, entry).await?;
+        transaction.commit().await.map_err(unavailable)?;
+        Ok(changed)
+    }
+
+    async fn mark_keys_published(&self, changed_at: u64, now: u64) -> Result<(), StoreError> {
+        let mut transaction = self.write().await?;
+        keys::mark_published(&mut transaction, changed_at, now).await?;
         transaction.commit().await.map_err(unavailable)
     }
 

@@ -10,6 +10,7 @@ use edgepass_issuer::client_secret::ClientSecret;
 use edgepass_issuer::entropy::Entropy;
 use edgepass_issuer::seal::MasterKey;
 use edgepass_issuer::signing_key::{KeyUse, SealedKey};
+use edgepass_issuer::storage::KeyChange;
 use edgepass_issuer::{Config, Store};
 use edgepass_store::SqliteStore;
 use serde_json::json;
@@ -118,7 +119,11 @@ async fn create_keys(
     ];
     let key_ids = keys.each_ref().map(|key| key.key_id.clone());
     let act = Act::KeysCreated { key_ids: key_ids.to_vec() };
-    store.add_keys(&keys, &AuditEntry { at_ms: now.0, actor: super::actor(), act }).await?;
+    let entry = AuditEntry { at_ms: now.0, actor: super::actor(), act };
+    let change = KeyChange { seen: 0, now: seconds, uses: Vec::new(), new: keys.to_vec() };
+    if !store.change_keys(&change, &entry).await? {
+        bail!("{} holds keys already; init never overwrites", config.database().display());
+    }
     store.close().await;
     Ok(key_ids)
 }
@@ -176,6 +181,19 @@ fetch_timeout = "2500ms"  # when a verifier gives up asking
 [status]
 list_capacity = 131072    # tokens a list; larger lists are fewer, and more to fetch
 suspension = false        # true: two bits a token, so that tokens can be suspended and resumed
+
+# Keys. `edgepass keys rotate` does not wait for the rotation; `edgepass keys compromise` distrusts one.
+[keys]
+rotation = "30days"  # how long a key signs
+overlap = "25h"      # how long it stays published after: longer than any token lives
+
+# Besides at this issuer's own endpoint, documents can be published in a directory or in an
+# S3-compatible bucket (credentials: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY):
+# [[target]]
+# kind = "s3"
+# bucket = "status"
+# endpoint = "https://ACCOUNT.r2.cloudflarestorage.com"
+# region = "auto"
 
 # A role: one audience, some scopes, a longest lifetime. Tokens never get more than their role has.
 [[role]]

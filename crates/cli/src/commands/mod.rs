@@ -6,6 +6,8 @@ mod client_secret;
 mod init;
 mod inspect;
 mod issue;
+mod keys;
+mod published;
 mod serve;
 mod status_act;
 mod tokens;
@@ -47,6 +49,7 @@ Examples:
   edgepass issue --role invoice-reader | edgepass inspect -
   edgepass revoke --jti ID --reason \"laptop lost\"
   edgepass revoke --role invoice-clerk --issued-before now --reason leak --dry-run
+  edgepass keys list
   edgepass verify - --issuer URL --audience URL < token.txt
   edgepass verify --batch log.jsonl > verdicts.jsonl
 
@@ -67,6 +70,11 @@ enum Command {
     Suspend(status_act::Args),
     /// Resume tokens that were suspended.
     Resume(status_act::Args),
+    /// List, rotate or distrust the issuer's keys.
+    Keys {
+        #[command(subcommand)]
+        act: keys::Act,
+    },
     /// List the tokens issued.
     Tokens(tokens::Args),
     /// Print the audit trail: who did what, when.
@@ -110,6 +118,7 @@ impl Cli {
             Command::Resume(args) => {
                 status_act::run(StatusChange::Resume, args, &config, json).await
             }
+            Command::Keys { act } => keys::run(act, &config, json).await,
             Command::Tokens(args) => tokens::run(args, &config, json).await,
             Command::Audit => audit::run(&config, json).await,
             Command::Inspect(args) => inspect::run(&args, json),
@@ -156,16 +165,11 @@ async fn open_store(config: &Config) -> anyhow::Result<SqliteStore> {
 async fn open_issuer(config: &Config) -> anyhow::Result<Issuer<SqliteStore>> {
     let master = master_key::load(config)?;
     let store = Arc::new(open_store(config).await?);
-    Ok(Issuer::open(store, config, &master).await?)
+    Ok(Issuer::open(store, config, master).await?)
 }
 
 /// Who acts on this machine, for the audit trail.
 fn actor() -> String {
     let user = ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok());
     format!("cli:{}", user.as_deref().unwrap_or("unknown"))
-}
-
-/// Held by `serve` while it runs: its lock tells other processes that someone publishes.
-fn serve_lock(config: &Config) -> PathBuf {
-    config.data_dir.join("serve.lock")
 }

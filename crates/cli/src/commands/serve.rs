@@ -8,11 +8,14 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use edgepass_issuer::Config;
+use edgepass_issuer::publish::target::Target;
 use edgepass_server::{App, Host, router};
+use edgepass_store::Objects;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
+use super::published;
 use crate::exit::Exit;
 use crate::host;
 
@@ -33,7 +36,11 @@ pub(super) async fn run(config: &Path, json: bool) -> anyhow::Result<Exit> {
     })?;
 
     let identifier = config.issuer.clone();
-    let app = App::new(config, issuer, Host { now: host::now, fill: host::fill });
+    let mut targets: Vec<Box<dyn Target>> = Vec::new();
+    for target in &config.targets {
+        targets.push(Box::new(Objects::open(target).context("a [[target]] cannot be used")?));
+    }
+    let app = App::new(config, issuer, targets, Host { now: host::now, fill: host::fill });
     let publishing = Arc::clone(&app);
     let mut publication = tokio::spawn(async move { publishing.publication().run().await });
     tracing::info!(%listen, issuer = identifier, "serving");
@@ -58,7 +65,7 @@ pub(super) async fn run(config: &Path, json: bool) -> anyhow::Result<Exit> {
 
 /// One publisher per data directory; the lock also tells `revoke` that someone publishes.
 fn lock(config: &Config) -> anyhow::Result<File> {
-    let path = super::serve_lock(config);
+    let path = published::serve_lock(config);
     let shown = path.display();
     let file = File::options()
         .create(true)

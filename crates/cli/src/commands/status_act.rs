@@ -1,21 +1,19 @@
 //! `edgepass revoke`, `suspend` and `resume`.
 
-use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use chrono::DateTime;
+use edgepass_issuer::Store;
 use edgepass_issuer::selection::{Filter, Selection};
 use edgepass_issuer::status_act::{
     ActError, NewAct, Plan, StatusChange, perform, unpublished, unverified_jwt_id,
 };
-use edgepass_issuer::storage::{ListState, TokenRecord};
-use edgepass_issuer::{Config, Store};
+use edgepass_issuer::storage::TokenRecord;
 use edgepass_status_list::StatusType;
-use edgepass_store::SqliteStore;
 use serde_json::json;
 
+use super::published;
 use crate::exit::{Exit, Failure};
 use crate::{host, output};
 
@@ -64,10 +62,6 @@ struct Which {
 
 const FILTER: [&str; 5] = ["role", "client", "subject", "key", "issued_before"];
 
-/// How long to wait for a running `serve` to publish.
-const PATIENCE: Duration = Duration::from_secs(5);
-const POLL: Duration = Duration::from_millis(10);
-
 pub(super) async fn run(
     change: StatusChange,
     args: Args,
@@ -102,7 +96,13 @@ pub(super) async fn run(
         what = format!("{} {what}", ids.concat());
     }
     let pending = unpublished(&store, now).await?;
-    let is_published = published(&config, &store, pending).await?;
+    let is_published = published::wait_until(&config, async || {
+        let still = unpublished(&store, host::now()).await?;
+        Ok(pending
+            .iter()
+            .all(|list| still.iter().all(|now| now.id != list.id || now.published >= list.changes)))
+    })
+    .await?;
     if let Some(recorded) = recorded {
         store.end_act(recorded.id).await?;
     }
@@ -190,44 +190,6 @@ fn unchanged(change: StatusChange, token: Option<TokenRecord>, now: u64) -> anyh
         (StatusChange::Suspend, StatusType::Suspended) => Ok("had been suspended".into()),
         (StatusChange::Resume, StatusType::Valid) => Ok("is not suspended".into()),
         _ => refused("the token is revoked, for good"),
-    }
-}
-
-/// Wait until a running `serve` has published the changes; false without one, or when it takes too
-/// long.
-async fn published(
-    config: &Config,
-    store: &SqliteStore,
-    mut pending: Vec<ListState>,
-) -> anyhow::Result<bool> {
-    let wait = async {
-        loop {
-            if !somebody_serves(config)? {
-                return anyhow::Ok(false);
-            }
-            let still = unpublished(store, host::now()).await?;
-            pending.retain(|list| {
-                still.iter().any(|now| now.id == list.id && now.published < list.changes)
-            });
-            if pending.is_empty() {
-                return Ok(true);
-            }
-            tokio::time::sleep(POLL).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, wait).await.unwrap_or(Ok(false))
-}
-
-/// `serve` holds this lock as long as it lives, however it ends.
-fn somebody_serves(config: &Config) -> anyhow::Result<bool> {
-    let path = super::serve_lock(config);
-    let Ok(file) = File::open(&path) else { return Ok(false) };
-    match file.try_lock_shared() {
-        Ok(()) => Ok(false),
-        Err(TryLockError::WouldBlock) => Ok(true),
-        Err(TryLockError::Error(error)) => {
-            Err(error).with_context(|| format!("{} cannot be locked", path.display()))
-        }
     }
 }
 

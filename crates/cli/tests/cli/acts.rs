@@ -1,97 +1,9 @@
 //! Revoking, suspending and resuming, beside a running `serve`.
 
-use std::net::TcpListener;
-use std::process::{Child, Stdio};
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
+use crate::serving::Serving;
 use crate::{Issuer, assert_refused, said};
-
-struct Serving {
-    issuer: Issuer,
-    url: String,
-    secret: String,
-    process: Child,
-}
-
-impl Serving {
-    fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let listen = listener.local_addr().unwrap().to_string();
-        drop(listener);
-        let issuer = Issuer { folder: tempfile::tempdir().unwrap() };
-        let made = issuer.run(&["init", ".", "--listen", &listen, "--json"]);
-        assert_eq!(made.status.code(), Some(0), "{}", said(&made));
-        let made: Value = serde_json::from_slice(&made.stdout).unwrap();
-        let file = issuer.path("edgepass.toml");
-        let text = std::fs::read_to_string(&file).unwrap();
-        let text = text.replace("suspension = false", "suspension = true");
-        let may = "id = \"example-service\"\nmay = [\"revoke\"]";
-        std::fs::write(&file, text.replace("id = \"example-service\"", may)).unwrap();
-        let mut serve = issuer.command(&["serve"]);
-        let process = serve.stderr(Stdio::null()).spawn().unwrap();
-        let serving = Self {
-            issuer,
-            url: format!("http://{listen}"),
-            secret: made["client_secret"].as_str().unwrap().to_owned(),
-            process,
-        };
-        for _ in 0..500 {
-            if ureq::get(format!("{}/readyz", serving.url)).call().is_ok() {
-                return serving;
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        panic!("serve is not ready after 5 s");
-    }
-
-    fn issue(&self, arguments: &[&str]) -> String {
-        let arguments = [&["issue", "--json", "--role"], arguments].concat();
-        let output = self.issuer.run(&arguments);
-        assert_eq!(output.status.code(), Some(0), "{}", said(&output));
-        let issued: Value = serde_json::from_slice(&output.stdout).unwrap();
-        issued["jti"].as_str().unwrap().to_owned()
-    }
-
-    /// An act must succeed, be published, and change so many tokens.
-    fn act(&self, arguments: &[&str], count: u64) -> Value {
-        let output = self.issuer.run(&[arguments, &["--reason", "test", "--json"]].concat());
-        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", said(&output));
-        let value: Value = serde_json::from_slice(&output.stdout).unwrap();
-        assert_eq!(value["count"], count, "{arguments:?}: {value}");
-        value
-    }
-
-    fn tokens(&self) -> Vec<Value> {
-        serde_json::from_slice(&self.issuer.run(&["tokens", "--json"]).stdout).unwrap()
-    }
-
-    fn status(&self, jti: &str) -> String {
-        let tokens = self.tokens();
-        let token = tokens.iter().find(|token| token["jti"] == jti).unwrap();
-        token["status"].as_str().unwrap().to_owned()
-    }
-
-    fn post(&self, secret: &str, body: &Value) -> (u16, Value) {
-        use base64::Engine;
-        let basic = format!("example-service:{secret}");
-        let basic = base64::engine::general_purpose::STANDARD.encode(basic);
-        let agent = ureq::Agent::config_builder().http_status_as_error(false).build().new_agent();
-        let request = agent.post(format!("{}/status-acts", self.url));
-        let request = request.header("authorization", format!("Basic {basic}"));
-        let mut response = request.send(body.to_string()).unwrap();
-        let text = response.body_mut().read_to_string().unwrap();
-        (response.status().as_u16(), serde_json::from_str(&text).unwrap())
-    }
-}
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
 
 #[test]
 fn every_grain_revokes_what_it_says_and_nothing_else() {
@@ -139,9 +51,8 @@ fn a_token_is_suspended_and_resumed() {
     let jti = serving.issue(&["invoice-reader"]);
     serving.act(&["suspend", "--jti", &jti], 1);
     assert_eq!(serving.status(&jti), "suspended");
-    let list = ureq::get(format!("{}/status-list-aggregation", serving.url)).call();
     let list: Value =
-        serde_json::from_str(&list.unwrap().body_mut().read_to_string().unwrap()).unwrap();
+        serde_json::from_str(&serving.get("status-list-aggregation").unwrap()).unwrap();
     assert!(!list["status_lists"].as_array().unwrap().is_empty());
     serving.act(&["resume", "--jti", &jti], 1);
     assert_eq!(serving.status(&jti), "live");

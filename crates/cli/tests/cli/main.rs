@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
 
 mod acts;
+mod keys;
+mod serving;
+mod targets;
 
 use std::fs;
 use std::io::Write;

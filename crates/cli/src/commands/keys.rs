@@ -1,0 +1,130 @@
+//! `edgepass keys`.
+
+use std::path::Path;
+
+use comfy_table::{Table, presets};
+use edgepass_issuer::key_change::{Changed, KeyChangeError, compromise, rotate};
+use edgepass_issuer::signing_key::{KeyUse, SealedKey};
+use edgepass_issuer::{Config, Issuer, Store};
+use edgepass_store::SqliteStore;
+use serde_json::{Value, json};
+
+use super::published;
+use crate::exit::{Exit, Failure};
+use crate::host::{self, OsEntropy};
+use crate::output;
+
+/// What to do with keys.
+#[derive(clap::Subcommand)]
+pub(super) enum Act {
+    /// Name the keys and what each is for.
+    List,
+    /// Let the standby sign from now on, and make a new standby.
+    Rotate,
+    /// Distrust a key: every list is signed anew, then the key leaves the set, and every token that
+    /// it signed is refused.
+    Compromise {
+        /// The key's `kid`, as `edgepass keys list` names it.
+        #[arg(allow_hyphen_values = true)]
+        id: String,
+    },
+}
+
+pub(super) async fn run(act: Act, config: &Path, json: bool) -> anyhow::Result<Exit> {
+    let config = super::load_config(config)?;
+    if let Act::List = act {
+        let store = super::open_store(&config).await?;
+        return list(&store.keys().await?.keys, json);
+    }
+    let issuer = super::open_issuer(&config).await?;
+    let (actor, now) = (super::actor(), host::now());
+    let (changed, what) = match &act {
+        Act::Compromise { id } => {
+            (compromise(&issuer, id, &actor, now).await.map_err(failed)?, "the key is withdrawn")
+        }
+        Act::List | Act::Rotate => {
+            (rotate(&issuer, &mut OsEntropy, &actor, now).await.map_err(failed)?, "rotated")
+        }
+    };
+    let is_published = is_settled(&issuer, &config).await?;
+    tell(&changed, what, is_published, json)
+}
+
+/// Wait until the set that is served holds every key that it should, and none that it should not.
+async fn is_settled(issuer: &Issuer<SqliteStore>, config: &Config) -> anyhow::Result<bool> {
+    published::wait_until(config, async || {
+        let keys = issuer.store().keys().await?.keys;
+        let open = |key: &SealedKey| {
+            key.use_ == KeyUse::Compromised
+                || (key.use_.is_published() && key.published_at.is_none())
+        };
+        Ok(!keys.iter().any(open))
+    })
+    .await
+}
+
+fn tell(changed: &Changed, what: &str, is_published: bool, json: bool) -> anyhow::Result<Exit> {
+    let mut text = if is_published {
+        format!("{what}; {} signs from now on", changed.signing)
+    } else {
+        "recorded, not published; start `edgepass serve` to publish it".to_owned()
+    };
+    if !changed.is_settled {
+        text += "\nthat key was young: verifiers that have not asked since it was published refuse \
+                 what it signs until they ask";
+    }
+    if json {
+        output::json(&json!({
+            "signing": changed.signing,
+            "published": is_published,
+            "settled": changed.is_settled,
+            "message": text,
+        }))?;
+    } else {
+        output::line(&text)?;
+    }
+    Ok(if is_published { Exit::Ok } else { Exit::Unavailable })
+}
+
+fn list(keys: &[SealedKey], json: bool) -> anyhow::Result<Exit> {
+    if json {
+        let key = |key: &SealedKey| {
+            json!({
+                "kid": key.key_id,
+                "use": key.use_.name(),
+                "created_at": key.created_at,
+                "published_at": key.published_at,
+                "signs_since": key.signs_since,
+                "retires_at": key.retires_at,
+            })
+        };
+        output::json(&Value::Array(keys.iter().map(key).collect()))?;
+        return Ok(Exit::Ok);
+    }
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(["KID", "USE", "CREATED", "PUBLISHED", "SIGNS SINCE", "RETIRES"]);
+    let date = |at: Option<u64>| at.map_or_else(|| "-".to_owned(), output::date);
+    for key in keys {
+        table.add_row([
+            key.key_id.clone(),
+            key.use_.name().to_owned(),
+            output::date(key.created_at),
+            date(key.published_at),
+            date(key.signs_since),
+            date(key.retires_at),
+        ]);
+    }
+    output::line(&table.trim_fmt())?;
+    Ok(Exit::Ok)
+}
+
+fn failed(error: KeyChangeError) -> anyhow::Error {
+    let failure = match error {
+        KeyChangeError::UnknownKey
+        | KeyChangeError::AlreadyWithdrawn
+        | KeyChangeError::StandbyTooYoung(_) => Failure::Refused,
+        _ => Failure::Unavailable,
+    };
+    anyhow::Error::new(failure).context(edgepass_server::error_chain(&error))
+}

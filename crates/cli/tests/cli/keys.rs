@@ -1,0 +1,100 @@
+//! Keys that rotate and keys that are distrusted.
+
+use serde_json::Value;
+
+use crate::serving::Serving;
+use crate::{assert_refused, said};
+
+impl Serving {
+    fn keys(&self) -> Vec<Value> {
+        serde_json::from_slice(&self.issuer.run(&["keys", "list", "--json"]).stdout).unwrap()
+    }
+
+    fn kid(&self, use_: &str) -> String {
+        let keys = self.keys();
+        let key = keys.iter().find(|key| key["use"] == use_);
+        let key = key.unwrap_or_else(|| panic!("no {use_} key: {keys:?}"));
+        key["kid"].as_str().unwrap().to_owned()
+    }
+
+    fn served_kids(&self) -> Vec<String> {
+        let set: Value = serde_json::from_str(&self.get(".well-known/jwks.json").unwrap()).unwrap();
+        let keys = set["keys"].as_array().unwrap().iter();
+        keys.map(|key| key["kid"].as_str().unwrap().to_owned()).collect()
+    }
+
+    fn verify(&self, token: &str) -> Option<i32> {
+        let arguments = ["verify", "-", "--issuer", &self.url, "--audience", "https://api.example"];
+        self.issuer.run_with_input(&arguments, token).status.code()
+    }
+
+    /// The `kid` of the key that signed a list.
+    fn list_signer(&self) -> String {
+        let lists: Value =
+            serde_json::from_str(&self.get("status-list-aggregation").unwrap()).unwrap();
+        let uri = lists["status_lists"][0].as_str().unwrap();
+        let list = self.get(uri.strip_prefix(&self.url).unwrap().trim_start_matches('/')).unwrap();
+        let header = self.issuer.run_with_input(&["inspect", "-", "--json"], &list).stdout;
+        let header: Value = serde_json::from_slice(&header).unwrap();
+        header["header"]["kid"].as_str().unwrap().to_owned()
+    }
+}
+
+#[test]
+fn a_key_signs_only_after_it_was_published_for_long_enough() {
+    let serving = Serving::start();
+    let rotate = serving.issuer.run(&["keys", "rotate"]);
+    assert_refused(&rotate, 1, "the standby key has to be published for");
+    assert_eq!(serving.keys().len(), 2);
+}
+
+#[test]
+fn rotation_keeps_live_tokens_and_a_compromised_key_takes_its_tokens_along() {
+    // A deadline of a second: the standby is old enough at once.
+    let serving = Serving::start_with_deadline();
+    let before = serving.issuer.token();
+    let (old, standby) = (serving.kid("signing"), serving.kid("standby"));
+    std::thread::sleep(std::time::Duration::from_millis(2100));
+    let rotate = serving.issuer.run(&["keys", "rotate"]);
+    assert_eq!(rotate.status.code(), Some(0), "{}", said(&rotate));
+    assert_eq!((serving.kid("signing"), serving.kid("retired")), (standby, old.clone()));
+    assert_eq!(serving.served_kids().len(), 3);
+    let after = serving.issuer.token();
+    assert_eq!((serving.verify(&before), serving.verify(&after)), (Some(0), Some(0)));
+
+    let (signing, standby) = (serving.kid("signing"), serving.kid("standby"));
+    let compromise = serving.issuer.run(&["keys", "compromise", &signing]);
+    assert_eq!(compromise.status.code(), Some(0), "{}", said(&compromise));
+    let text = String::from_utf8_lossy(&compromise.stdout).into_owned();
+    assert!(text.contains("that key was young"), "{text}");
+    assert_eq!((serving.kid("withdrawn"), serving.kid("signing")), (signing.clone(), standby));
+    let served = serving.served_kids();
+    assert!(!served.contains(&signing) && served.contains(&serving.kid("standby")), "{served:?}");
+    assert_eq!(serving.list_signer(), serving.kid("signing"));
+    // The token of the withdrawn key is worthless, that of the retired one is not.
+    assert_eq!((serving.verify(&after), serving.verify(&before)), (Some(1), Some(0)));
+
+    let again = serving.issuer.run(&["keys", "compromise", &signing]);
+    assert_refused(&again, 1, "withdrawn already");
+    assert_refused(&serving.issuer.run(&["keys", "compromise", "x"]), 1, "no key of that name");
+    let trail = String::from_utf8(serving.issuer.run(&["audit"]).stdout).unwrap();
+    for act in ["key_rotated", "key_compromised", "keys_withdrawn"] {
+        assert!(trail.contains(act), "{act} is missing: {trail}");
+    }
+}
+
+#[test]
+fn without_serve_a_compromise_is_recorded_and_carried_out_later() {
+    let mut serving = Serving::start();
+    let token = serving.issuer.token();
+    serving.kill();
+    let signing = serving.kid("signing");
+    let compromise = serving.issuer.run(&["keys", "compromise", &signing]);
+    assert_eq!(compromise.status.code(), Some(3), "{}", said(&compromise));
+    assert_eq!(serving.kid("compromised"), signing);
+    serving.restart();
+    serving.wait_until_ready();
+    assert_eq!(serving.kid("withdrawn"), signing);
+    assert!(!serving.served_kids().contains(&signing));
+    assert_eq!(serving.verify(&token), Some(1));
+}

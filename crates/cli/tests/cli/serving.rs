@@ -1,0 +1,136 @@
+//! An issuer that serves.
+
+use std::net::TcpListener;
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::{Issuer, said};
+
+pub(crate) struct Serving {
+    pub(crate) issuer: Issuer,
+    pub(crate) url: String,
+    pub(crate) secret: String,
+    process: Child,
+}
+
+impl Serving {
+    pub(crate) fn start() -> Self {
+        Self::start_with("")
+    }
+
+    /// With a deadline of two seconds.
+    pub(crate) fn start_with_deadline() -> Self {
+        Self::start_changed(|text| {
+            text.replace("deadline = \"10s\"", "deadline = \"2s\"")
+                .replace("refresh_interval = \"5s\"", "refresh_interval = \"200ms\"")
+                .replace("fetch_timeout = \"2500ms\"", "fetch_timeout = \"300ms\"")
+        })
+    }
+
+    /// With more at the end of the configuration.
+    pub(crate) fn start_with(more: &str) -> Self {
+        Self::start_changed(|text| format!("{text}\n{more}"))
+    }
+
+    fn start_changed(change: impl Fn(String) -> String) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listen = listener.local_addr().unwrap().to_string();
+        drop(listener);
+        let issuer = Issuer { folder: tempfile::tempdir().unwrap() };
+        let made = issuer.run(&["init", ".", "--listen", &listen, "--json"]);
+        assert_eq!(made.status.code(), Some(0), "{}", said(&made));
+        let made: Value = serde_json::from_slice(&made.stdout).unwrap();
+        let file = issuer.path("edgepass.toml");
+        let text = std::fs::read_to_string(&file).unwrap();
+        let text = text.replace("suspension = false", "suspension = true");
+        let may = "id = \"example-service\"\nmay = [\"revoke\"]";
+        let text = text.replace("id = \"example-service\"", may);
+        std::fs::write(&file, change(text)).unwrap();
+        let secret = made["client_secret"].as_str().unwrap().to_owned();
+        let process = serve(&issuer);
+        let serving = Self { issuer, url: format!("http://{listen}"), secret, process };
+        serving.wait_until_ready();
+        serving
+    }
+
+    /// Killed without warning, then started again.
+    pub(crate) fn restart(&mut self) {
+        self.kill();
+        self.process = serve(&self.issuer);
+    }
+
+    pub(crate) fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    pub(crate) fn wait_until_ready(&self) {
+        self.wait_for("serve is ready", || self.get("readyz").is_ok());
+    }
+
+    pub(crate) fn wait_for(&self, what: &str, done: impl Fn() -> bool) {
+        for _ in 0..500 {
+            if done() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("after 5 s it is not true that {what}");
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Result<String, ureq::Error> {
+        ureq::get(format!("{}/{path}", self.url)).call()?.body_mut().read_to_string()
+    }
+
+    pub(crate) fn issue(&self, arguments: &[&str]) -> String {
+        let arguments = [&["issue", "--json", "--role"], arguments].concat();
+        let output = self.issuer.run(&arguments);
+        assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+        let issued: Value = serde_json::from_slice(&output.stdout).unwrap();
+        issued["jti"].as_str().unwrap().to_owned()
+    }
+
+    /// An act must succeed, be published, and change so many tokens.
+    pub(crate) fn act(&self, arguments: &[&str], count: u64) -> Value {
+        let output = self.issuer.run(&[arguments, &["--reason", "test", "--json"]].concat());
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", said(&output));
+        let value: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(value["count"], count, "{arguments:?}: {value}");
+        value
+    }
+
+    pub(crate) fn tokens(&self) -> Vec<Value> {
+        serde_json::from_slice(&self.issuer.run(&["tokens", "--json"]).stdout).unwrap()
+    }
+
+    pub(crate) fn status(&self, jti: &str) -> String {
+        let tokens = self.tokens();
+        let token = tokens.iter().find(|token| token["jti"] == jti).unwrap();
+        token["status"].as_str().unwrap().to_owned()
+    }
+
+    pub(crate) fn post(&self, secret: &str, body: &Value) -> (u16, Value) {
+        use base64::Engine;
+        let basic = format!("example-service:{secret}");
+        let basic = base64::engine::general_purpose::STANDARD.encode(basic);
+        let agent = ureq::Agent::config_builder().http_status_as_error(false).build().new_agent();
+        let request = agent.post(format!("{}/status-acts", self.url));
+        let request = request.header("authorization", format!("Basic {basic}"));
+        let mut response = request.send(body.to_string()).unwrap();
+        let text = response.body_mut().read_to_string().unwrap();
+        (response.status().as_u16(), serde_json::from_str(&text).unwrap())
+    }
+}
+
+fn serve(issuer: &Issuer) -> Child {
+    issuer.command(&["serve"]).stderr(Stdio::null()).spawn().unwrap()
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}

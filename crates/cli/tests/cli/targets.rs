@@ -1,0 +1,84 @@
+//! Publishing to a directory, and what happens when it or the database is not what it was.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::serving::Serving;
+
+const DIRECTORY: &str = "[[target]]\nkind = \"directory\"\npath = \"public\"\n";
+
+impl Serving {
+    fn public(&self, path: &str) -> String {
+        fs::read_to_string(self.issuer.path("public").join(path)).unwrap_or_default()
+    }
+
+    fn list_paths(&self) -> Vec<String> {
+        let lists: Value = serde_json::from_str(&self.public("status-list-aggregation")).unwrap();
+        let uris = lists["status_lists"].as_array().unwrap().iter();
+        let path = |uri: &Value| uri.as_str().unwrap().replace(&format!("{}/", self.url), "");
+        uris.map(path).collect()
+    }
+}
+
+#[test]
+fn every_document_lies_at_the_target_before_revoke_returns() {
+    let serving = Serving::start_with(DIRECTORY);
+    let jti = serving.issue(&["invoice-reader"]);
+    let lists = serving.list_paths();
+    assert!(!lists.is_empty(), "lists are opened and published before they are needed");
+    let before: Vec<String> = lists.iter().map(|path| serving.public(path)).collect();
+    serving.act(&["revoke", "--jti", &jti], 1);
+    let after: Vec<String> = lists.iter().map(|path| serving.public(path)).collect();
+    let changed = before.iter().zip(&after).filter(|(before, after)| before != after).count();
+    assert_eq!(changed, 1, "a revocation touches its own list alone");
+    for path in lists.iter().map(String::as_str).chain([
+        ".well-known/jwks.json",
+        ".well-known/oauth-authorization-server",
+        "status-list-aggregation",
+    ]) {
+        assert_eq!(serving.public(path), serving.get(path).unwrap(), "{path}");
+    }
+}
+
+#[test]
+fn a_list_that_somebody_else_changed_is_put_right() {
+    let serving = Serving::start_with(DIRECTORY);
+    let jti = serving.issue(&["invoice-reader"]);
+    for path in serving.list_paths() {
+        fs::write(serving.issuer.path("public").join(&path), "eyJ").unwrap();
+    }
+    serving.act(&["revoke", "--jti", &jti], 1);
+}
+
+#[test]
+fn a_database_that_was_rolled_back_takes_no_revocation_back() {
+    let mut serving = Serving::start_with(DIRECTORY);
+    let jti = serving.issue(&["invoice-reader"]);
+    serving.kill();
+    let database = || ["edgepass.db", "edgepass.db-wal", "edgepass.db-shm"];
+    for file in database() {
+        let from = serving.issuer.path("data").join(file);
+        if from.exists() {
+            fs::copy(from, serving.issuer.path(file)).unwrap();
+        }
+    }
+    serving.restart();
+    serving.wait_until_ready();
+    serving.act(&["revoke", "--jti", &jti], 1);
+    let lists = serving.list_paths();
+    let published: Vec<String> = lists.iter().map(|path| serving.public(path)).collect();
+    serving.kill();
+    for file in database() {
+        let to = serving.issuer.path("data").join(file);
+        let _ = fs::remove_file(&to);
+        if serving.issuer.path(file).exists() {
+            fs::copy(serving.issuer.path(file), to).unwrap();
+        }
+    }
+    serving.restart();
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    assert!(serving.get("readyz").is_err(), "it must not be ready");
+    let still: Vec<String> = lists.iter().map(|path| serving.public(path)).collect();
+    assert!(published == still, "a newer list was replaced by an older one");
+}

@@ -1,0 +1,227 @@
+//! Keys come and go: rotation, compromise, retirement.
+//!
+//! Rotation: the standby signs, a new standby is published, the old key stays published until its
+//! last token has expired. Compromise: every list is signed anew with the standby and published, then
+//! the set without the key is published, and a new standby with it. What is to be done lies in the
+//! database; whoever publishes carries it out, also after a restart.
+
+use std::time::Duration;
+
+use edgepass_verify::UnixMillis;
+use edgepass_verify::duration::DurationText;
+
+use crate::audit::{Act, AuditEntry};
+use crate::entropy::Entropy;
+use crate::issue::Issuer;
+use crate::signing_key::{KeyError, KeyUse, SealedKey};
+use crate::storage::{KeyChange, Store, StoreError, StoredKeys};
+
+/// When keys change by themselves, and how long an old one stays published.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct KeySchedule {
+    /// A key signs for this long; in seconds.
+    pub rotation: u64,
+    /// A key that signs no more stays published for this long; in seconds.
+    pub overlap: u64,
+    /// A key signs only when it has been published for this long: every verifier that reaches the
+    /// issuer knows it by then. In seconds.
+    pub settling: u64,
+}
+
+/// Why keys were not changed.
+#[non_exhaustive]
+#[derive(Debug, thiserror::Error)]
+pub enum KeyChangeError {
+    /// Storage failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A new key could not be made.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The standby has not been published for long enough to be known everywhere.
+    #[error(
+        "the standby key has to be published for {0} before it signs; let `edgepass serve` run"
+    )]
+    StandbyTooYoung(DurationText),
+    /// There is no key of that name.
+    #[error("this issuer has no key of that name; `edgepass keys list` names them")]
+    UnknownKey,
+    /// The key is not published any more.
+    #[error("that key is withdrawn already")]
+    AlreadyWithdrawn,
+    /// There is no standby to take over.
+    #[error("there is no standby key to take over; start `edgepass serve`, which makes one")]
+    NoStandby,
+    /// Another process changed the keys at the same moment.
+    #[error("another process changed the keys at this moment; look and try again")]
+    Busy,
+}
+
+/// What a rotation or a compromise did.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Changed {
+    /// The key that signs from now on.
+    pub signing: String,
+    /// The standby had been published for long enough; if not, verifiers that have not asked since
+    /// refuse what it signs until they ask.
+    pub is_settled: bool,
+}
+
+/// Let the standby sign and make a new standby.
+///
+/// # Errors
+///
+/// [`KeyChangeError`]: nothing changed.
+pub async fn rotate<S: Store>(
+    issuer: &Issuer<S>,
+    entropy: &mut impl Entropy,
+    actor: &str,
+    now: UnixMillis,
+) -> Result<Changed, KeyChangeError> {
+    let seconds = now.numeric_date().seconds();
+    let (schedule, stored) = (issuer.key_schedule(), issuer.store().keys().await?);
+    let from = of_use(&stored, KeyUse::Signing).ok_or(KeyChangeError::NoStandby)?;
+    let standby = of_use(&stored, KeyUse::Standby).ok_or(KeyChangeError::NoStandby)?;
+    let wait = settles_in(standby, schedule, seconds);
+    if wait > 0 {
+        return Err(KeyChangeError::StandbyTooYoung(DurationText(Duration::from_secs(wait))));
+    }
+    let fresh = SealedKey::generate(KeyUse::Standby, issuer.master_key(), entropy, seconds)?;
+    let act = Act::KeyRotated {
+        from: from.key_id.clone(),
+        to: standby.key_id.clone(),
+        standby: fresh.key_id.clone(),
+    };
+    let signing = standby.key_id.clone();
+    let change = KeyChange {
+        seen: stored.changed_at,
+        now: seconds,
+        uses: vec![
+            (from.key_id.clone(), KeyUse::Retired, Some(seconds.saturating_add(schedule.overlap))),
+            (signing.clone(), KeyUse::Signing, None),
+        ],
+        new: vec![fresh],
+    };
+    apply(issuer, &change, act, actor, now).await?;
+    Ok(Changed { signing, is_settled: true })
+}
+
+/// Distrust a key: whoever publishes withdraws it once every list is signed by another.
+///
+/// # Errors
+///
+/// [`KeyChangeError`]: nothing changed.
+pub async fn compromise<S: Store>(
+    issuer: &Issuer<S>,
+    key_id: &str,
+    actor: &str,
+    now: UnixMillis,
+) -> Result<Changed, KeyChangeError> {
+    let seconds = now.numeric_date().seconds();
+    let stored = issuer.store().keys().await?;
+    let key = stored.keys.iter().find(|key| key.key_id == key_id);
+    let key = key.ok_or(KeyChangeError::UnknownKey)?;
+    let signing = of_use(&stored, KeyUse::Signing).ok_or(KeyChangeError::NoStandby)?;
+    let mut uses = vec![(key_id.to_owned(), KeyUse::Compromised, None)];
+    let mut changed = Changed { signing: signing.key_id.clone(), is_settled: true };
+    match key.use_ {
+        KeyUse::Compromised | KeyUse::Withdrawn => return Err(KeyChangeError::AlreadyWithdrawn),
+        KeyUse::Signing => {
+            let standby = of_use(&stored, KeyUse::Standby).ok_or(KeyChangeError::NoStandby)?;
+            changed.is_settled = settles_in(standby, issuer.key_schedule(), seconds) == 0;
+            changed.signing = standby.key_id.clone();
+            uses.push((standby.key_id.clone(), KeyUse::Signing, None));
+        }
+        KeyUse::Standby | KeyUse::Retired => {}
+    }
+    let act = Act::KeyCompromised { key_id: key_id.to_owned(), signing: changed.signing.clone() };
+    let change = KeyChange { seen: stored.changed_at, now: seconds, uses, new: Vec::new() };
+    apply(issuer, &change, act, actor, now).await?;
+    Ok(changed)
+}
+
+/// Take keys whose time is up out of the set. Called by whoever publishes.
+pub(crate) async fn retire<S: Store>(
+    issuer: &Issuer<S>,
+    now: UnixMillis,
+) -> Result<(), KeyChangeError> {
+    let seconds = now.numeric_date().seconds();
+    let stored = issuer.store().keys().await?;
+    let over = |key: &&SealedKey| {
+        key.use_ == KeyUse::Retired && key.retires_at.is_some_and(|at| at <= seconds)
+    };
+    let over: Vec<String> = stored.keys.iter().filter(over).map(|k| k.key_id.clone()).collect();
+    if over.is_empty() {
+        return Ok(());
+    }
+    let uses = over.iter().map(|id| (id.clone(), KeyUse::Withdrawn, None)).collect();
+    let change = KeyChange { seen: stored.changed_at, now: seconds, uses, new: Vec::new() };
+    apply(issuer, &change, Act::KeysWithdrawn { key_ids: over, standby: None }, SERVE, now).await
+}
+
+/// Take compromised keys out of the set; with a new standby, if there is none.
+pub(crate) async fn withdraw_compromised<S: Store>(
+    issuer: &Issuer<S>,
+    entropy: &mut impl Entropy,
+    now: UnixMillis,
+) -> Result<(), KeyChangeError> {
+    let seconds = now.numeric_date().seconds();
+    let stored = issuer.store().keys().await?;
+    let compromised = stored.keys.iter().filter(|key| key.use_ == KeyUse::Compromised);
+    let key_ids: Vec<String> = compromised.map(|key| key.key_id.clone()).collect();
+    let new = match of_use(&stored, KeyUse::Standby) {
+        Some(_) => Vec::new(),
+        None => {
+            vec![SealedKey::generate(KeyUse::Standby, issuer.master_key(), entropy, seconds)?]
+        }
+    };
+    let standby = new.first().map(|key| key.key_id.clone());
+    let uses = key_ids.iter().map(|id| (id.clone(), KeyUse::Withdrawn, None)).collect();
+    let change = KeyChange { seen: stored.changed_at, now: seconds, uses, new };
+    apply(issuer, &change, Act::KeysWithdrawn { key_ids, standby }, SERVE, now).await
+}
+
+/// Rotate when the signing key has signed for long enough. A standby that is too young is waited for.
+pub(crate) async fn rotate_if_due<S: Store>(
+    issuer: &Issuer<S>,
+    entropy: &mut impl Entropy,
+    now: UnixMillis,
+) -> Result<(), KeyChangeError> {
+    let stored = issuer.store().keys().await?;
+    let since = of_use(&stored, KeyUse::Signing).and_then(|key| key.signs_since);
+    let due = since.map(|since| since.saturating_add(issuer.key_schedule().rotation));
+    if due.is_none_or(|due| now.numeric_date().seconds() < due) {
+        return Ok(());
+    }
+    match rotate(issuer, entropy, SERVE, now).await {
+        Ok(_) | Err(KeyChangeError::StandbyTooYoung(_)) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+async fn apply<S: Store>(
+    issuer: &Issuer<S>,
+    change: &KeyChange,
+    act: Act,
+    actor: &str,
+    now: UnixMillis,
+) -> Result<(), KeyChangeError> {
+    let entry = AuditEntry { at_ms: now.0, actor: actor.to_owned(), act };
+    let changed = issuer.store().change_keys(change, &entry).await?;
+    if changed { Ok(()) } else { Err(KeyChangeError::Busy) }
+}
+
+fn of_use(stored: &StoredKeys, use_: KeyUse) -> Option<&SealedKey> {
+    stored.keys.iter().find(|key| key.use_ == use_)
+}
+
+/// In how many seconds a key may sign.
+fn settles_in(key: &SealedKey, schedule: KeySchedule, now: u64) -> u64 {
+    match key.published_at {
+        Some(at) => at.saturating_add(schedule.settling).saturating_sub(now),
+        None => schedule.settling,
+    }
+}
+
+/// Who acts when nobody asked.
+const SERVE: &str = "serve";

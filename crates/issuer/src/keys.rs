@@ -1,0 +1,81 @@
+//! The issuer's keys, opened: the one that signs, and the set that is published.
+
+use edgepass_jose::Algorithm;
+use edgepass_jose::json::JsonObject;
+use edgepass_jose::jwk_set::JwkSet;
+
+use crate::issue::OpenError;
+use crate::seal::MasterKey;
+use crate::signing_key::{self, KeyUse, SigningFailed, SigningKey};
+use crate::storage::StoredKeys;
+
+/// The keys as of one change.
+pub struct Keys {
+    stored: StoredKeys,
+    signing: SigningKey,
+    jwk_set: String,
+    own: JwkSet,
+}
+
+impl Keys {
+    /// Open what is stored.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`].
+    pub(crate) fn open(stored: StoredKeys, master: &MasterKey) -> Result<Self, OpenError> {
+        let signing = stored.keys.iter().find(|key| key.use_ == KeyUse::Signing);
+        let signing = signing.ok_or(OpenError::NoSigningKey)?.open(master)?;
+        let published = stored.keys.iter().filter(|key| key.use_.is_published());
+        let jwk_set = signing_key::jwk_set(published, stored.changed_at).to_string();
+        let own = JwkSet::parse(jwk_set.as_bytes(), &Algorithm::ALL, edgepass_crypto::is_sound)
+            .map_err(|_| OpenError::JwkSet)?;
+        Ok(Self { stored, signing, jwk_set, own })
+    }
+
+    /// The JWK Set to publish.
+    pub fn jwk_set(&self) -> &str {
+        &self.jwk_set
+    }
+
+    /// The same set, as our own verifier reads it.
+    pub fn own(&self) -> &JwkSet {
+        &self.own
+    }
+
+    /// As they are stored.
+    pub(crate) fn stored(&self) -> &StoredKeys {
+        &self.stored
+    }
+
+    /// When the set last changed, in seconds.
+    pub fn changed_at(&self) -> u64 {
+        self.stored.changed_at
+    }
+
+    /// `kid` of the key that signs.
+    pub fn signing_key_id(&self) -> &str {
+        self.signing.key_id()
+    }
+
+    /// Whether there is a key of this use.
+    pub(crate) fn has(&self, use_: KeyUse) -> bool {
+        self.stored.keys.iter().any(|key| key.use_ == use_)
+    }
+
+    /// Whether a key of the set is not known to have been published.
+    pub(crate) fn has_unpublished(&self) -> bool {
+        let mut published = self.stored.keys.iter().filter(|key| key.use_.is_published());
+        published.any(|key| key.published_at.is_none())
+    }
+
+    /// Sign an access token's claims.
+    pub(crate) fn sign_token(&self, payload: &JsonObject) -> Result<String, SigningFailed> {
+        self.signing.sign("at+jwt", payload)
+    }
+
+    /// Sign a status list token's payload.
+    pub(crate) fn sign_list(&self, payload: &JsonObject) -> Result<String, SigningFailed> {
+        self.signing.sign(edgepass_status_list::claims::STATUS_LIST_TYPE, payload)
+    }
+}

@@ -1,0 +1,169 @@
+//! An edition of a status list: written, and read back as a verifier would before it is published.
+
+use edgepass_jose::json::JsonObject;
+use edgepass_jose::jwk_set::JwkSet;
+use edgepass_jose::{CompactJws, PublicKey};
+use edgepass_status_list::{StatusList, StatusListClaims, StatusType, encoder};
+use serde_json::{Value, json};
+
+use crate::storage::ListEdition;
+
+/// `exp - iat` of a list, in seconds; a new edition is signed at half of it.
+pub const LIST_LIFETIME: u64 = 60 * 60;
+/// `ttl` of a list, in seconds.
+pub const LIST_TTL: u64 = 5;
+
+/// What an edition that was published said, for the check of the next.
+#[derive(Clone, Debug)]
+pub(super) struct Said {
+    pub(super) number: u64,
+    pub(super) issued_at: u64,
+    pub(super) list: StatusList,
+    /// How often tokens of the list had been resumed; `None` when that is not known.
+    pub(super) resumes: Option<u64>,
+}
+
+/// Why an edition must not be published.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{0}")]
+pub struct BadEdition(pub(super) &'static str);
+
+/// The claims of a status list token, with the private claim `number`.
+///
+/// Source: draft-ietf-oauth-status-list-20 §5.1.
+pub(super) fn payload(uri: &str, aggregation_uri: &str, edition: &ListEdition) -> JsonObject {
+    let mut list = StatusList::all_valid(edition.bits, edition.capacity);
+    for (index, status) in &edition.statuses {
+        list.set(u64::from(*index), status.number());
+    }
+    let claims = json!({
+        "sub": uri,
+        "iat": edition.issued_at,
+        "exp": edition.issued_at + LIST_LIFETIME,
+        "ttl": LIST_TTL,
+        "number": edition.number,
+        "status_list": {
+            "bits": list.bits().number(),
+            "lst": encoder::encode(&list),
+            "aggregation_uri": aggregation_uri,
+        },
+    });
+    match claims {
+        Value::Object(claims) => claims,
+        _ => JsonObject::new(),
+    }
+}
+
+/// Read an edition as a verifier would, and hold every index against the database.
+pub(super) fn check(
+    body: &str,
+    uri: &str,
+    keys: &JwkSet,
+    edition: &ListEdition,
+) -> Result<Said, BadEdition> {
+    let said = read(body, uri, keys, size(edition))?;
+    if (said.number, said.issued_at) != (edition.number, edition.issued_at) {
+        return Err(BadEdition("number or iat differs from the database"));
+    }
+    let mut statuses = edition.statuses.clone();
+    statuses.sort_unstable_by_key(|(index, _)| *index);
+    let mut others = statuses.iter().peekable();
+    let equal = (0..edition.capacity).all(|index| {
+        let other = others.next_if(|(other, _)| *other == index);
+        let expected = other.map_or(StatusType::Valid, |(_, status)| *status);
+        said.list.status(u64::from(index)) == Some(expected)
+    });
+    if !equal || others.next().is_some() {
+        return Err(BadEdition("a status differs from the database"));
+    }
+    Ok(Said { resumes: Some(edition.resumes), ..said })
+}
+
+/// Read a list that one of `keys` signed.
+pub(super) fn read(
+    body: &str,
+    uri: &str,
+    keys: &JwkSet,
+    max_bytes: usize,
+) -> Result<Said, BadEdition> {
+    let jws = CompactJws::parse(body, usize::MAX).map_err(|_| BadEdition("not a JWS"))?;
+    let signed = keys.keys().iter().any(|key| match key.key() {
+        PublicKey::Ed25519 { x } => {
+            key.key_id() == jws.header().key_id()
+                && edgepass_crypto::ed25519::verify(x, jws.signing_input(), jws.signature())
+        }
+        _ => false,
+    });
+    if !signed {
+        return Err(BadEdition("not signed by a published key"));
+    }
+    let claims = jws.claims().map_err(|_| BadEdition("not JSON"))?;
+    let claims = StatusListClaims::from_claims(&claims, max_bytes)
+        .map_err(|_| BadEdition("not a status list"))?;
+    if claims.subject != uri {
+        return Err(BadEdition("sub is not its URI"));
+    }
+    Ok(Said {
+        number: claims.number.ok_or(BadEdition("without number"))?,
+        issued_at: claims.issued_at.seconds(),
+        list: claims.list,
+        resumes: None,
+    })
+}
+
+impl Said {
+    /// Whether this may replace what `live` said: it is newer, and takes nothing back. Revoked stays
+    /// revoked; suspended becomes valid only where somebody resumed a token.
+    pub(super) fn may_replace(&self, live: &Self) -> Result<(), BadEdition> {
+        if live.number >= self.number || live.issued_at > self.issued_at {
+            return Err(BadEdition(
+                "what is live is not older; was the database replaced by an old copy?",
+            ));
+        }
+        let may_resume = live.resumes.is_none_or(|resumes| self.resumes > Some(resumes));
+        let keeps = (0..live.list.entries()).all(|index| {
+            match (live.list.status(index), self.list.status(index)) {
+                (Some(StatusType::Invalid), new) => new == Some(StatusType::Invalid),
+                (Some(StatusType::Suspended), Some(StatusType::Valid)) => may_resume,
+                (_, new) => new.is_some(),
+            }
+        });
+        if keeps { Ok(()) } else { Err(BadEdition("a status that was published is taken back")) }
+    }
+}
+
+/// What an edition inflates to.
+fn size(edition: &ListEdition) -> usize {
+    (edition.capacity as usize).saturating_mul(edition.bits.number().into()).div_ceil(8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use edgepass_status_list::Bits;
+
+    fn said(number: u64, resumes: u64, statuses: &[(u64, u8)]) -> Said {
+        let mut list = StatusList::all_valid(Bits::Two, 16);
+        for (index, value) in statuses {
+            list.set(*index, *value);
+        }
+        Said { number, issued_at: 100, list, resumes: Some(resumes) }
+    }
+
+    #[test]
+    fn nothing_that_was_published_is_taken_back() {
+        let live = said(2, 0, &[(3, 1), (4, 2)]);
+        for (new, expected) in [
+            (said(3, 0, &[(3, 1), (4, 2), (5, 1)]), true),
+            (said(3, 0, &[(3, 1), (4, 1)]), true),
+            (said(2, 0, &[(3, 1), (4, 2)]), false),
+            (said(3, 0, &[(4, 2)]), false),
+            (said(3, 1, &[(3, 2), (4, 2)]), false),
+            (said(3, 0, &[(3, 1)]), false),
+            (said(3, 1, &[(3, 1)]), true),
+            (Said { issued_at: 99, ..said(3, 0, &[(3, 1), (4, 2)]) }, false),
+        ] {
+            assert_eq!(new.may_replace(&live).is_ok(), expected, "{new:?}");
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! The issuer's keys.
+
+use edgepass_issuer::audit::AuditEntry;
+use edgepass_issuer::signing_key::{KeyUse, SealedKey};
+use edgepass_issuer::storage::{KeyChange, StoreError, StoredKeys};
+use sqlx::SqliteConnection;
+
+use super::{append, unavailable};
+use crate::rows;
+
+pub(super) async fn all(connection: &mut SqliteConnection) -> Result<StoredKeys, StoreError> {
+    let rows = sqlx::query("SELECT * FROM signing_keys ORDER BY created_at, key_id")
+        .fetch_all(connection)
+        .await
+        .map_err(unavailable)?;
+    let keys = rows.iter().map(rows::key).collect::<Result<_, _>>().map_err(unavailable)?;
+    let changed_at = rows.iter().map(|row| rows::unsigned::<u64>(row, "changed_at"));
+    let changed_at = changed_at.collect::<Result<Vec<_>, _>>().map_err(unavailable)?;
+    Ok(StoredKeys { keys, changed_at: changed_at.into_iter().max().unwrap_or_default() })
+}
+
+/// Change the keys, if nobody has since they were looked at.
+pub(super) async fn change(
+    connection: &mut SqliteConnection,
+    change: &KeyChange,
+    entry: &AuditEntry,
+) -> Result<bool, StoreError> {
+    let stored = all(connection).await?;
+    if stored.changed_at != change.seen {
+        return Ok(false);
+    }
+    // Verifiers refuse a set that says it is older: every change makes it later.
+    let changed_at = change.now.max(stored.changed_at.saturating_add(1));
+    // The key that signs makes room before another takes its place.
+    let (mut uses, mut signing) = (change.uses.clone(), Vec::new());
+    uses.retain(|one| {
+        let signs = one.1 == KeyUse::Signing;
+        if signs {
+            signing.push(one.clone());
+        }
+        !signs
+    });
+    for (key_id, use_, retires_at) in uses.into_iter().chain(signing) {
+        sqlx::query(
+            "UPDATE signing_keys SET use = $2, retires_at = $3, changed_at = $4, \
+             signs_since = CASE $2 WHEN 'signing' THEN $5 ELSE signs_since END, \
+             sealed = CASE $2 WHEN 'withdrawn' THEN x'' ELSE sealed END WHERE key_id = $1",
+        )
+        .bind(key_id)
+        .bind(use_.name())
+        .bind(retires_at.map(rows::signed))
+        .bind(rows::signed(changed_at))
+        .bind(rows::signed(change.now))
+        .execute(&mut *connection)
+        .await
+        .map_err(unavailable)?;
+    }
+    for key in &change.new {
+        add(connection, key, changed_at).await?;
+    }
+    append(connection, entry).await?;
+    Ok(true)
+}
+
+pub(super) async fn mark_published(
+    connection: &mut SqliteConnection,
+    changed_at: u64,
+    now: u64,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE signing_keys SET published_at = $2 WHERE published_at IS NULL \
+         AND use <> 'withdrawn' AND (SELECT max(changed_at) FROM signing_keys) = $1",
+    )
+    .bind(rows::signed(changed_at))
+    .bind(rows::signed(now))
+    .execute(connection)
+    .await
+    .map_err(unavailable)?;
+    Ok(())
+}
+
+async fn add(
+    connection: &mut SqliteConnection,
+    key: &SealedKey,
+    changed_at: u64,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO signing_keys (key_id, use, x, sealed, created_at, changed_at, signs_since) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+    )
+    .bind(&key.key_id)
+    .bind(key.use_.name())
+    .bind(key.x.as_slice())
+    .bind(&key.sealed)
+    .bind(rows::signed(key.created_at))
+    .bind(rows::signed(changed_at))
+    .bind(key.signs_since.map(rows::signed))
+    .execute(connection)
+    .await
+    .map_err(unavailable)?;
+    Ok(())
+}
