@@ -75,7 +75,7 @@ pub fn decide(verifier: &mut Verifier, mut check: Check, body: &[u8]) -> Verdict
                 };
                 let answer = Answer { from: AnsweredBy::Source, confirmed_at: NOW, content };
                 if let Landed::CheckSignature(_, list) = verifier.land(order, answer, NOW) {
-                    verifier.list_signature_checked(list, true, NOW);
+                    verifier.list_signature_checked(*list, true, NOW);
                 }
             }
         }

@@ -98,6 +98,11 @@ export interface HostOptions {
    * remembers none.
    */
   verifiedBytes?: number;
+  /**
+   * What the status lists of one issuer may take, in bytes; the least recently used make room. Lists
+   * of which little is set are kept as what is set. Default 16777216.
+   */
+  listBytes?: number;
 }
 
 /** A verifier of one issuer's tokens, or of several's, each with its own keys and expectations. */

@@ -20,6 +20,13 @@ export interface Counters {
   faults: number;
   /** What the tables of keys take. */
   tableBytes: number;
+  /** How many status lists are held, and what they take. */
+  lists: number;
+  listBytes: number;
+  /** Verdicts for which a copy served beyond its freshness window. */
+  stale: number;
+  /** Fetched documents that were not taken in, by reason, such as `older` or `unreachable`. */
+  refused: Record<string, number>;
 }
 
 /** Verifies tokens. Make one per isolate or process, in global scope. */
@@ -45,7 +52,8 @@ export class Verifier {
       throw new TypeError('create takes options: { issuer, audience, ... }');
     }
     const {
-      cache, fetch, background, externalUrl, dpopNonceSecrets, firstUse, verifiedBytes, ...trusted
+      cache, fetch, background, externalUrl, dpopNonceSecrets, firstUse, verifiedBytes,
+      listBytes, ...trusted
     } = options;
     if (cache !== undefined && cache !== 'cache-api' && cache !== 'none') {
       throw new TypeError('cache is "cache-api" or "none"');
@@ -61,8 +69,10 @@ export class Verifier {
     if (externalUrl !== undefined && new URL(externalUrl).origin !== externalUrl) {
       throw new TypeError('externalUrl is a scheme and an authority: "https://api.example"');
     }
-    if (verifiedBytes !== undefined && !(Number.isSafeInteger(verifiedBytes) && verifiedBytes >= 0)) {
-      throw new TypeError('verifiedBytes is a number of bytes');
+    for (const [name, bytes] of Object.entries({ verifiedBytes, listBytes })) {
+      if (bytes !== undefined && !(Number.isSafeInteger(bytes) && bytes >= 0)) {
+        throw new TypeError(`${name} is a number of bytes`);
+      }
     }
     if ('issuers' in trusted && Object.keys(trusted).length > 1) {
       throw new TypeError('what is expected of tokens is written for each of the issuers');
@@ -75,6 +85,7 @@ export class Verifier {
       })),
       nonce_secrets: dpopNonceSecrets,
       verified_bytes: verifiedBytes,
+      list_bytes: listBytes,
     });
     const cacheApi = cache === undefined ? inWorkerd() : cache === 'cache-api';
     const make = () => new Engine(config, cacheApi, { fetch, firstUse });
@@ -101,8 +112,7 @@ export class Verifier {
 
   /** What was done so far, and what is held. */
   counters(): Counters {
-    const [remembered, faults, tableBytes] = this.#engine.core.counters();
-    return { remembered, faults, tableBytes };
+    return JSON.parse(this.#engine.core.counters());
   }
 
   #begin(engine: Engine, input: string | Request, demand: Demand): Verdict | Promise<Verdict> {
@@ -193,16 +203,19 @@ export class Verifier {
       const [json, refresh] = await answer;
       if (refresh && demand.waitUntil) demand.waitUntil(refresh);
       else if (refresh && this.#background === 'await') await refresh;
-      this.#work(engine, demand);
+      this.#work(engine, demand, true);
       return Verdict.parse(json);
     } catch (error) {
       return this.#failed(engine, error);
     }
   }
 
-  /** Lay out tables of keys that have earned them, where something outlives the response. */
-  #work(engine: Engine, { waitUntil }: Demand): void {
-    if (++this.#calls % CALLS_BETWEEN_WORK !== 0) return;
+  /**
+   * Where something outlives the response: lay out tables of keys that have earned them; once lists
+   * are known, fetch the others.
+   */
+  #work(engine: Engine, { waitUntil }: Demand, hasFetched = false): void {
+    if (++this.#calls % CALLS_BETWEEN_WORK !== 0 && !hasFetched) return;
     if (!waitUntil && this.#background === 'await') return;
     const work = engine.core.work();
     if (work && waitUntil) waitUntil(work);

@@ -20,6 +20,8 @@ struct Trust {
     nonce_secrets: Option<Vec<String>>,
     /// What verified tokens may take, in bytes.
     verified_bytes: Option<u64>,
+    /// What the status lists of one issuer may take, in bytes.
+    list_bytes: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -79,9 +81,14 @@ pub(crate) fn read_trust(text: &str) -> Result<Verifier, JsError> {
         Some(secrets) => NonceRule::Signed(nonce_secrets(secrets)?),
     };
     let verifier = Verifier::of_issuers(issuers)?.with_nonces(nonces);
-    Ok(match trust.verified_bytes {
+    let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+    let verifier = match trust.verified_bytes {
         None => verifier,
-        Some(bytes) => verifier.with_verified_bytes(usize::try_from(bytes).unwrap_or(usize::MAX)),
+        Some(most) => verifier.with_verified_bytes(bytes(most)),
+    };
+    Ok(match trust.list_bytes {
+        None => verifier,
+        Some(most) => verifier.with_list_bytes(bytes(most)),
     })
 }
 

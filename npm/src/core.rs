@@ -8,12 +8,16 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use edgepass_jose::Jwk;
+use edgepass_jose::json::JsonObject;
 use edgepass_verify::fetch::FetchOrder;
 use edgepass_verify::verifier::Progress;
 use edgepass_verify::{Check, Demand, Request, UnixMillis, Verdict, known_answer};
 use edgepass_web::crypto;
-use edgepass_web::{Background, CacheTier, Clock, IsolateReplay, Judged, ReplayStore, WebVerifier};
+use edgepass_web::{
+    Background, CacheTier, Clock, IsolateReplay, Judged, ReplayStore, Source, WebVerifier,
+};
 use js_sys::{Array, Function, Promise};
+use serde_json::json;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::future_to_promise;
 
@@ -99,7 +103,12 @@ impl Core {
         };
         let cache = if cache_api { CacheTier::CacheApi } else { CacheTier::None };
         Ok(Self(Rc::new(State {
-            verifier: WebVerifier::new(verifier, replay, cache, fetch),
+            verifier: WebVerifier::new(
+                verifier,
+                replay,
+                cache,
+                fetch.map_or(Source::Host, Source::Own),
+            ),
             text: RefCell::new(text),
             demands: RefCell::default(),
             waiting: RefCell::default(),
@@ -215,11 +224,24 @@ impl Core {
         }))
     }
 
-    /// What was done so far: tokens found among those verified before, disagreements about tables,
-    /// and what tables take in bytes.
-    pub fn counters(&self) -> Vec<f64> {
+    /// What was done so far, in JSON.
+    pub fn counters(&self) -> String {
         let counters = self.0.verifier.counters();
-        vec![counters.remembered as f64, counters.faults as f64, counters.table_bytes as f64]
+        let refused: JsonObject = counters
+            .refused
+            .iter()
+            .map(|(refused, count)| (refused.name().to_owned(), count.into()))
+            .collect();
+        json!({
+            "remembered": counters.remembered,
+            "faults": counters.faults,
+            "tableBytes": counters.table_bytes,
+            "lists": counters.lists,
+            "listBytes": counters.list_bytes,
+            "stale": counters.stale,
+            "refused": refused,
+        })
+        .to_string()
     }
 }
 
@@ -275,7 +297,7 @@ impl State {
                 answer |= answer::STATUS_STALE;
             }
             self.facts.set(Facts {
-                status: verdict::number(report.status).into(),
+                status: report.status.number().into(),
                 confirmed_at: report.confirmed_at.0 as f64,
                 ..Facts::default()
             });

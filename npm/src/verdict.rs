@@ -1,25 +1,14 @@
 //! Verdicts in JSON, for the face.
 
-use edgepass_status_list::StatusType;
 use edgepass_verify::Verdict;
 use edgepass_web::Refusal;
 use serde_json::json;
-
-/// The number that a status is.
-pub(crate) fn number(status: StatusType) -> u8 {
-    match status {
-        StatusType::Valid => 0,
-        StatusType::Invalid => 1,
-        StatusType::Suspended => 2,
-        StatusType::Unknown(value) => value,
-    }
-}
 
 /// Everything about a verdict.
 pub(crate) fn json(verdict: &Verdict) -> String {
     let status = verdict.status.map(|report| {
         json!({
-            "value": number(report.status),
+            "value": report.status.number(),
             "confirmed_at": report.confirmed_at.0,
             "stale": report.stale,
         })

@@ -19,6 +19,7 @@
 
 mod caller;
 mod forward;
+mod metrics;
 mod policy;
 mod replay;
 mod respond;
@@ -80,11 +81,20 @@ async fn answer(
         Ok(target) if host.as_deref().is_none_or(target::is_plain_host) => target,
         _ => return respond::refuse(&refusal(&VerifyError::RequestInvalid), &CorsReply::NONE),
     };
+    if target.path == metrics::PATH
+        && let Some(opens) = settings.metrics.opens(authorization(request)?.as_deref())
+    {
+        return counters(&settings, opens);
+    }
     match settings.policy.find(target.path, &request.method()) {
         Matched::Route(route) => pass(&settings, route, request, target, env, context).await,
         Matched::Preflight(routes) => respond::preflight(request, &routes),
-        Matched::MethodNotAllowed(allowed) => respond::method_not_allowed(allowed),
+        Matched::MethodNotAllowed(allowed) => {
+            settings.metrics.count("method_not_allowed");
+            respond::method_not_allowed(allowed)
+        }
         Matched::NotFound => {
+            settings.metrics.count("route_not_found");
             let detail = "no route of the guard has this path";
             respond::refuse(&Refusal::plain(404, "route_not_found", detail), &CorsReply::NONE)
         }
@@ -112,6 +122,7 @@ async fn pass(
             let caller = caller::of(request, &target, settings.external_url.as_deref())?;
             let check = settings.verifier.begin_request(caller, Arc::clone(demand));
             let judged = settings.verifier.judge(check, Clock::Host).await;
+            settings.metrics.judged(&judged.verdict, &settings.verifier, Clock::Host.now());
             let work = settings.verifier.work(Clock::Host);
             for work in [judged.background, work].into_iter().flatten() {
                 context.wait_until(work);
@@ -128,10 +139,24 @@ async fn pass(
     match forward::forward(settings, route, request, target, identity, env).await {
         Ok(response) => respond::with_cors(response, &cors),
         Err(_) => {
+            settings.metrics.count("origin_unavailable");
             console_error!("the origin does not answer");
             respond::refuse(&origin_unavailable(), &cors)
         }
     }
+}
+
+/// The counters of this isolate, for who knows the secret.
+fn counters(settings: &Settings, opens: bool) -> Result<web_sys::Response> {
+    if !opens {
+        return respond::refuse(&refusal(&VerifyError::TokenMissing), &CorsReply::NONE);
+    }
+    let now = Clock::Host.now();
+    respond::metrics(&settings.metrics.text(&settings.verifier, settings.list_bytes, now))
+}
+
+fn authorization(request: &web_sys::Request) -> Result<Option<String>> {
+    Ok(request.headers().get("authorization")?)
 }
 
 /// A refusal that is decided before a token is looked at.

@@ -49,6 +49,14 @@ pub(crate) fn refuse(refusal: &Refusal, cors: &CorsReply) -> Result<web_sys::Res
     response(refusal.status, &headers, Some(&refusal.body))
 }
 
+/// Counters in OpenMetrics' text format.
+pub(crate) fn metrics(text: &str) -> Result<web_sys::Response> {
+    let headers = web_sys::Headers::new()?;
+    headers.set("content-type", "application/openmetrics-text; version=1.0.0; charset=utf-8")?;
+    headers.set("cache-control", "no-store")?;
+    response(200, &headers, Some(text))
+}
+
 /// 405 with `Allow` (RFC 9110 §15.5.6).
 pub(crate) fn method_not_allowed(mut allowed: Vec<&str>) -> Result<web_sys::Response> {
     let detail = "this path takes other methods";

@@ -6,14 +6,16 @@ use std::rc::Rc;
 use edgepass_jose::json::{parse_array, parse_object};
 use edgepass_verify::dpop::nonce::{NonceRule, NonceSecrets};
 use edgepass_verify::policy::OneOrMany;
-use edgepass_verify::verifier::{JwksUri, KeySource, Verifier};
+use edgepass_verify::verifier::{DEFAULT_LIST_BYTES, JwksUri, KeySource, Verifier};
 use edgepass_verify::written::read;
 use edgepass_verify::{Policy, PolicyConfig, url};
-use edgepass_web::{CacheTier, IsolateReplay, ReplayStore, WebVerifier};
+use edgepass_web::{Bucket, CacheTier, IsolateReplay, ReplayStore, Source, WebVerifier};
 use serde_json::Value;
 use worker::Env;
 use worker::js_sys::{JSON, Reflect};
+use worker::wasm_bindgen::JsValue;
 
+use crate::metrics::Metrics;
 use crate::policy::{GuardPolicy, PolicyText};
 use crate::replay::SharedReplay;
 
@@ -21,6 +23,9 @@ use crate::replay::SharedReplay;
 pub(crate) struct Settings {
     pub(crate) policy: GuardPolicy,
     pub(crate) verifier: WebVerifier,
+    /// What the status lists of one issuer may take.
+    pub(crate) list_bytes: usize,
+    pub(crate) metrics: Metrics,
     /// `EXTERNAL_URL`: scheme and authority of this API, as its clients see them.
     pub(crate) external_url: Option<String>,
     /// `ORIGIN_URL` without a trailing slash. A service binding `ORIGIN` comes before it.
@@ -68,11 +73,16 @@ impl Settings {
         let verifier = Verifier::of_issuers(issuers(env)?)
             .map_err(|error| error.to_string())?
             .with_nonces(nonces(env)?);
-        let verifier = match variable("VERIFIED_BYTES").map(|bytes| bytes.parse()) {
-            None => verifier,
-            Some(Ok(bytes)) => verifier.with_verified_bytes(bytes),
-            Some(Err(_)) => return Err("VERIFIED_BYTES is a number of bytes".into()),
+        let bytes = |name| {
+            let bytes = variable(name).map(|bytes| bytes.parse::<usize>()).transpose();
+            bytes.map_err(|_| format!("{name} is a number of bytes"))
         };
+        let verifier = match bytes("VERIFIED_BYTES")? {
+            None => verifier,
+            Some(bytes) => verifier.with_verified_bytes(bytes),
+        };
+        let list_bytes = bytes("LIST_BYTES")?.unwrap_or(DEFAULT_LIST_BYTES);
+        let verifier = verifier.with_list_bytes(list_bytes);
         // Asked for and not usable is a mistake, never a weaker store.
         let replay: Box<dyn ReplayStore> = if is_bound(env, "USED_PROOFS") {
             let objects = env.durable_object("USED_PROOFS");
@@ -83,11 +93,33 @@ impl Settings {
         };
         Ok(Self {
             policy: written.try_into()?,
-            verifier: WebVerifier::new(verifier, replay, cache, None),
+            verifier: WebVerifier::new(verifier, replay, cache, source(env)?),
+            list_bytes,
+            metrics: Metrics::new(
+                bound(env, "METRICS"),
+                env.secret("METRICS_TOKEN").ok().map(|secret| secret.to_string()),
+            ),
             external_url,
             origin_url,
             origin_secret: env.secret("ORIGIN_SECRET").ok().map(|secret| secret.to_string()),
         })
+    }
+}
+
+/// Where the issuers' documents come from: a service or a bucket that is bound, else the network.
+fn source(env: &Env) -> Result<Source, String> {
+    let base = || env.var("DOCUMENTS_URL").or_else(|_| env.var("ISSUER"));
+    match (bound(env, "ISSUER_SERVICE"), bound(env, "DOCUMENTS")) {
+        (Some(_), Some(_)) => Err("bind either ISSUER_SERVICE or DOCUMENTS".into()),
+        (Some(service), None) => Ok(Source::Service(service)),
+        (None, None) => Ok(Source::Host),
+        (None, Some(bucket)) => match base() {
+            Ok(base) => {
+                let base = base.to_string().trim_end_matches('/').to_owned();
+                Ok(Source::Bucket(Bucket::new(bucket, base)))
+            }
+            Err(_) => Err("with the bucket DOCUMENTS set the variable DOCUMENTS_URL".into()),
+        },
     }
 }
 
@@ -117,7 +149,12 @@ fn one_of_several(mut issuer: Value) -> Result<(Policy, KeySource), String> {
 
 /// Whether there is a binding of this name, usable or not.
 fn is_bound(env: &Env, name: &str) -> bool {
-    Reflect::get(env.as_ref(), &name.into()).is_ok_and(|value| !value.is_undefined())
+    bound(env, name).is_some()
+}
+
+/// The binding of this name, usable or not.
+fn bound(env: &Env, name: &str) -> Option<JsValue> {
+    Reflect::get(env.as_ref(), &name.into()).ok().filter(|value| !value.is_undefined())
 }
 
 /// A variable that is JSON, or a text that holds it.

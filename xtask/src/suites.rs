@@ -159,7 +159,7 @@ fn journey_suite(tools: &Tools) -> anyhow::Result<Tally> {
 /// The guard with other surroundings than the demo's.
 fn guard_tests(tally: &mut Tally, tools: &Tools, system: &System) -> anyhow::Result<()> {
     let (program, folder) = system.program();
-    let files = ["tests/hosts/guard.test.mjs", "tests/hosts/sender.test.mjs"];
+    let files = ["guard", "sender", "documents"].map(|file| format!("tests/hosts/{file}.test.mjs"));
     let mut test = tools.node(&["--test", "--test-reporter=spec"]);
     test.args(files);
     test.env("EDGEPASS_GUARD", root().join("worker/build")).env("EDGEPASS_ISSUER", &system.issuer);

@@ -66,7 +66,7 @@ async fn carry_out(
         match verifier.land(order, answer, now()) {
             Landed::Fetch(next) => order = next,
             Landed::CheckSignature(request, pending) => {
-                verifier.list_signature_checked(pending, check_signature(&request), now());
+                verifier.list_signature_checked(*pending, check_signature(&request), now());
                 return;
             }
             Landed::Settled { .. } => return,
@@ -163,7 +163,7 @@ impl HttpFetch {
                 let mut bytes = Vec::new();
                 while let Some(chunk) = response.chunk().await? {
                     if bytes.len() + chunk.len() > order.max_bytes {
-                        return Ok(UNUSABLE);
+                        return Ok((Duration::ZERO, Content::TooLarge));
                     }
                     bytes.extend_from_slice(&chunk);
                 }

@@ -1,7 +1,5 @@
 //! The claims of a status list token.
 
-use std::cmp::Ordering;
-
 use edgepass_jose::flat::ValueRef;
 use edgepass_jose::{ClaimsSet, NumericDate};
 
@@ -21,6 +19,8 @@ pub struct StatusListClaims {
     pub ttl: Option<u64>,
     /// The private claim `number`: strictly increasing, as RFC 5280's CRL Number.
     pub number: Option<u64>,
+    /// `aggregation_uri`: where the issuer names all its lists.
+    pub aggregation_uri: Option<String>,
     /// The statuses.
     pub list: StatusList,
 }
@@ -63,22 +63,13 @@ impl StatusListClaims {
             expiration: claims.expiration().map_err(|_| INVALID)?,
             ttl: ttl.map(|ttl| ttl.ok_or(INVALID)).transpose()?,
             number: whole("number")?,
+            aggregation_uri: list
+                .get("aggregation_uri")
+                .map(|uri| uri.as_str().map(str::to_owned).ok_or(INVALID))
+                .transpose()?,
             // Last: inflating costs the most.
             list: StatusList::decode(bits.ok_or(StatusListError::BitsInvalid)?, lst, max_bytes)?,
         })
-    }
-
-    /// How this list stands to `held`: `Less` means that it may not replace it.
-    ///
-    /// `number` decides, then `iat`. A list that stops counting cannot be placed after one that
-    /// counts.
-    pub fn order_of(&self, held: &Self) -> Ordering {
-        let by_date = self.issued_at.cmp(&held.issued_at);
-        match (self.number, held.number) {
-            (Some(number), Some(held)) => number.cmp(&held).then(by_date),
-            (None, Some(_)) => Ordering::Less,
-            (Some(_) | None, None) => by_date,
-        }
     }
 }
 
@@ -99,7 +90,7 @@ mod tests {
 
     fn payload() -> Value {
         json!({"sub": "https://issuer.example/1", "iat": 100, "exp": 200, "ttl": 5,
-            "status_list": {"bits": 1, "lst": "eNrbuRgAAhcBXQ"}})
+            "status_list": {"bits": 1, "lst": "eNrbuRgAAhcBXQ", "aggregation_uri": "https://x/a"}})
     }
 
     #[test]
@@ -112,6 +103,7 @@ mod tests {
             ("/ttl", json!(0), StatusListError::ClaimInvalid),
             ("/ttl", json!(-1), StatusListError::ClaimInvalid),
             ("/status_list", json!([]), StatusListError::ClaimInvalid),
+            ("/status_list/aggregation_uri", json!(1), StatusListError::ClaimInvalid),
             ("/status_list/bits", json!(0), StatusListError::BitsInvalid),
             ("/status_list/bits", json!(3), StatusListError::BitsInvalid),
             ("/status_list/bits", json!("1"), StatusListError::BitsInvalid),
@@ -120,30 +112,6 @@ mod tests {
             let mut changed = payload();
             *changed.pointer_mut(pointer).unwrap() = value.clone();
             assert_eq!(read(&changed), Err(expected), "{pointer} {value}");
-        }
-    }
-
-    #[test]
-    fn number_decides_which_list_is_newer() {
-        let list = |number: Option<u64>, issued_at| {
-            let mut payload = payload();
-            payload["iat"] = json!(issued_at);
-            if let Some(number) = number {
-                payload["number"] = json!(number);
-            }
-            read(&payload).unwrap()
-        };
-        for (new, held, expected) in [
-            (list(Some(2), 100), list(Some(1), 100), Ordering::Greater),
-            (list(Some(1), 100), list(Some(1), 100), Ordering::Equal),
-            (list(Some(1), 99), list(Some(1), 100), Ordering::Less),
-            (list(Some(1), 101), list(Some(2), 100), Ordering::Less),
-            (list(None, 101), list(Some(1), 100), Ordering::Less),
-            (list(Some(1), 101), list(None, 100), Ordering::Greater),
-            (list(None, 100), list(None, 100), Ordering::Equal),
-            (list(None, 99), list(None, 100), Ordering::Less),
-        ] {
-            assert_eq!(new.order_of(&held), expected);
         }
     }
 }

@@ -21,7 +21,9 @@ pub mod claims;
 pub mod encoder;
 pub mod list;
 pub mod reference;
+pub mod statuses;
 
 pub use claims::StatusListClaims;
 pub use list::{Bits, StatusList, StatusType};
 pub use reference::StatusReference;
+pub use statuses::Statuses;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::refused::Refused;
 use crate::time::UnixMillis;
 
 /// The kinds of document a verifier holds.
@@ -13,6 +14,8 @@ pub enum Document {
     JwkSet,
     /// A status list token (draft-ietf-oauth-status-list §5.1).
     StatusList,
+    /// The URIs of an issuer's status lists (draft-ietf-oauth-status-list §9).
+    Aggregation,
 }
 
 impl FetchOrder {
@@ -39,7 +42,7 @@ impl Document {
     /// What to ask for in `Accept`.
     pub fn accept(self) -> &'static str {
         match self {
-            Self::Metadata => "application/json",
+            Self::Metadata | Self::Aggregation => "application/json",
             Self::JwkSet => "application/jwk-set+json, application/json",
             Self::StatusList => "application/statuslist+jwt",
         }
@@ -115,9 +118,24 @@ pub enum Content {
         /// The response's entity tag.
         etag: Option<String>,
     },
-    /// Anything else: another status, too large, too slow, unreachable.
+    /// More than the order's `max_bytes`.
+    TooLarge,
+    /// Anything else: another status, too slow, unreachable.
     #[default]
     Failed,
+}
+
+impl Content {
+    /// What is wrong with an answer that is not the document.
+    pub(crate) fn refused(&self) -> Refused {
+        match self {
+            Self::NotModified => Refused::NotHeld,
+            Self::Redirect { .. } => Refused::Redirect,
+            Self::TooLarge => Refused::TooLarge,
+            Self::Body { .. } => Refused::Malformed,
+            Self::Failed => Refused::Unreachable,
+        }
+    }
 }
 
 /// Whether a response of this status carries the document: any success but an empty or a partial one.

@@ -11,6 +11,7 @@ use crate::fetch::{Answer, AnsweredBy, Content, Document, FetchOrder};
 use crate::freshness::{Terms, UNKNOWN_KEY_COOL_DOWN};
 use crate::holder::{Held, Patience, Replaced, Supply};
 use crate::policy::{Policy, PolicyError};
+use crate::refused::Refused;
 use crate::time::UnixMillis;
 use crate::{metadata, url};
 
@@ -76,7 +77,7 @@ pub(crate) enum LandedSet {
     Confirmed,
     /// The held one stays; it is as new.
     Ignored,
-    Refused,
+    Refused(Refused),
 }
 
 pub(crate) enum KeyLookup {
@@ -166,25 +167,29 @@ impl KeyHolder {
         self.set.end_fetch(order.lease);
     }
 
-    /// Take in a metadata document. True when it named a JWK Set.
+    /// Take in a metadata document. It must name a JWK Set.
     pub(crate) fn land_metadata(
         &mut self,
         order: &FetchOrder,
         answer: Answer,
         policy: &Policy,
         now: UnixMillis,
-    ) -> bool {
+    ) -> Result<(), Refused> {
         self.set.end_fetch(order.lease);
         let found = match &answer.content {
-            Content::Body { bytes, .. } => metadata::jwks_uri(bytes, &policy.issuer),
-            Content::NotModified | Content::Redirect { .. } | Content::Failed => None,
+            Content::Body { bytes, .. } => {
+                metadata::jwks_uri(bytes, &policy.issuer).ok_or(Refused::Subject)
+            }
+            other => Err(other.refused()),
         };
-        if found.is_none() {
-            self.set.failed(answer.from, now);
-            return false;
+        match found {
+            Ok(uri) => self.jwks_uri = Some(uri),
+            Err(refused) => {
+                self.set.failed(answer.from, now);
+                return Err(refused);
+            }
         }
-        self.jwks_uri = found;
-        true
+        Ok(())
     }
 
     /// Take in a JWK Set.
@@ -211,12 +216,13 @@ impl KeyHolder {
                 match replaced {
                     Ok(Replaced::Taken) => LandedSet::Replaced,
                     Ok(Replaced::Outdated) => LandedSet::Ignored,
-                    Ok(Replaced::Older) | Err(_) => LandedSet::Refused,
+                    Ok(Replaced::Older) => LandedSet::Refused(Refused::Older),
+                    Err(_) => LandedSet::Refused(Refused::Malformed),
                 }
             }
-            Content::NotModified | Content::Redirect { .. } | Content::Failed => LandedSet::Refused,
+            other => LandedSet::Refused(other.refused()),
         };
-        if landed == LandedSet::Refused {
+        if let LandedSet::Refused(_) = landed {
             self.set.failed(answer.from, now);
             if matches!(self.source, KeySource::Discover) {
                 self.jwks_uri = None;

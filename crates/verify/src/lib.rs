@@ -37,6 +37,7 @@ pub mod known_answer;
 mod lists;
 pub mod metadata;
 pub mod policy;
+pub mod refused;
 mod remembered;
 pub mod sender;
 pub mod signature;

@@ -9,6 +9,7 @@ use js_sys::{Function, Object, Promise, Reflect, Uint8Array};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 
+use crate::bucket::Bucket;
 use crate::clock::Clock;
 
 #[wasm_bindgen]
@@ -18,6 +19,10 @@ extern "C" {
 
     #[wasm_bindgen(js_namespace = AbortSignal, js_name = timeout, catch)]
     fn abort_after(millis: u32) -> Result<JsValue, JsValue>;
+
+    type Service;
+    #[wasm_bindgen(method, catch)]
+    fn fetch(this: &Service, url: &str, init: &JsValue) -> Result<Promise, JsValue>;
 
     /// A `Response`, as far as it is used here.
     pub(crate) type Response;
@@ -32,7 +37,7 @@ extern "C" {
     #[wasm_bindgen(method, catch)]
     fn get(this: &Headers, name: &str) -> Result<Option<String>, JsValue>;
 
-    type Stream;
+    pub(crate) type Stream;
     #[wasm_bindgen(method, js_name = getReader, catch)]
     fn reader(this: &Stream) -> Result<Reader, JsValue>;
 
@@ -49,18 +54,40 @@ extern "C" {
     fn value(this: &Chunk) -> Uint8Array;
 }
 
-/// Carry an order out with `fetch`, or with the host's own when none is given.
-pub(crate) async fn fetch(order: &FetchOrder, own: Option<&Function>, clock: Clock) -> Answer {
+/// Where documents come from.
+pub enum Source {
+    /// The host's `fetch`.
+    Host,
+    /// A `fetch` that was handed in.
+    Own(Function),
+    /// An object with a method `fetch`, such as a service binding.
+    Service(JsValue),
+    /// A bucket.
+    Bucket(Bucket),
+}
+
+/// Carry an order out.
+pub(crate) async fn fetch(order: &FetchOrder, source: &Source, clock: Clock) -> Answer {
     let sent_at = clock.now();
-    let (age, content) = get(order, own).await.unwrap_or((Duration::ZERO, Content::Failed));
+    let got = match source {
+        Source::Bucket(bucket) => bucket.get(order).await.map(|content| (Duration::ZERO, content)),
+        _ => get(order, source).await,
+    };
+    let (age, content) = got.unwrap_or((Duration::ZERO, Content::Failed));
     Answer { from: AnsweredBy::Source, confirmed_at: sent_at.minus(age), content }
 }
 
-async fn get(order: &FetchOrder, own: Option<&Function>) -> Result<(Duration, Content), JsValue> {
+async fn get(order: &FetchOrder, source: &Source) -> Result<(Duration, Content), JsValue> {
     let init = init(order)?;
-    let promise = match own {
-        Some(fetch) => fetch.call2(&JsValue::UNDEFINED, &order.url.as_str().into(), &init)?,
-        None => host_fetch(&order.url, &init)?.into(),
+    let promise = match source {
+        Source::Own(fetch) => {
+            fetch.call2(&JsValue::UNDEFINED, &order.url.as_str().into(), &init)?
+        }
+        Source::Service(service) => {
+            let service: &Service = service.unchecked_ref();
+            service.fetch(&order.url, &init)?.into()
+        }
+        Source::Host | Source::Bucket(_) => host_fetch(&order.url, &init)?.into(),
     };
     let response: Response = JsFuture::from(Promise::resolve(&promise)).await?.unchecked_into();
     let headers = response.headers();
@@ -79,7 +106,7 @@ async fn get(order: &FetchOrder, own: Option<&Function>) -> Result<(Duration, Co
                 media_type: header(&headers, "content-type").map(|text| media_type(&text)),
                 etag: header(&headers, "etag"),
             },
-            None => Content::Failed,
+            None => Content::TooLarge,
         },
         _ => Content::Failed,
     };
@@ -91,7 +118,17 @@ pub(crate) async fn read(
     response: &Response,
     max_bytes: usize,
 ) -> Result<Option<Vec<u8>>, JsValue> {
-    let Some(stream) = response.body() else { return Ok(Some(Vec::new())) };
+    match response.body() {
+        Some(stream) => read_stream(&stream, max_bytes).await,
+        None => Ok(Some(Vec::new())),
+    }
+}
+
+/// All of a stream, or `None` when it is longer than `max_bytes`.
+pub(crate) async fn read_stream(
+    stream: &Stream,
+    max_bytes: usize,
+) -> Result<Option<Vec<u8>>, JsValue> {
     let reader = stream.reader()?;
     let mut bytes = Vec::new();
     loop {

@@ -19,6 +19,7 @@
     )
 )]
 
+mod bucket;
 mod cache;
 pub mod clock;
 pub mod crypto;
@@ -26,6 +27,8 @@ mod fetch;
 pub mod refusal;
 mod verifier;
 
+pub use bucket::Bucket;
 pub use clock::Clock;
+pub use fetch::Source;
 pub use refusal::Refusal;
 pub use verifier::{Background, CacheTier, IsolateReplay, Judged, ReplayStore, WebVerifier};

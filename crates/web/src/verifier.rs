@@ -10,14 +10,13 @@ use std::time::Duration;
 use edgepass_verify::batch::HostCrypto;
 use edgepass_verify::dpop::replay::{ProofUse, Replay, ReplayMemory};
 use edgepass_verify::fetch::{Answer, Content, FetchOrder};
-use edgepass_verify::verifier::{Counters, Landed, Progress, Verifier};
+use edgepass_verify::verifier::{Confirmed, Counters, Landed, Progress, Verifier};
 use edgepass_verify::{Check, Demand, Request, Sender, UnixMillis, Verdict};
-use js_sys::Function;
 
 use crate::cache::{self, Entry};
 use crate::clock::{Clock, sleep};
 use crate::crypto::WebCrypto;
-use crate::fetch::fetch;
+use crate::fetch::{Source, fetch};
 
 /// A verifier with what it needs of the host, shared by all requests of an isolate.
 #[derive(Clone)]
@@ -29,7 +28,7 @@ struct Inner {
     crypto: WebCrypto,
     replay: Box<dyn ReplayStore>,
     cache: CacheTier,
-    fetch: Option<Function>,
+    source: Source,
     /// When somebody last worked behind a response.
     worked_at: Cell<Option<UnixMillis>>,
 }
@@ -80,17 +79,17 @@ pub struct Judged {
 pub type Background = Pin<Box<dyn Future<Output = ()>>>;
 
 impl WebVerifier {
-    /// Drive `verifier` with what the host offers. `fetch` replaces the host's own.
+    /// Drive `verifier` with what the host offers.
     pub fn new(
         verifier: Verifier,
         replay: Box<dyn ReplayStore>,
         cache: CacheTier,
-        fetch: Option<Function>,
+        source: Source,
     ) -> Self {
         let verifier = RefCell::new(verifier);
         let crypto = WebCrypto::default();
         let worked_at = Cell::new(None);
-        Self(Rc::new(Inner { verifier, crypto, replay, cache, fetch, worked_at }))
+        Self(Rc::new(Inner { verifier, crypto, replay, cache, source, worked_at }))
     }
 
     /// Begin with a token that was presented as Bearer.
@@ -111,6 +110,11 @@ impl WebVerifier {
     /// What was done so far.
     pub fn counters(&self) -> Counters {
         self.0.verifier.borrow().counters()
+    }
+
+    /// How old what is held is.
+    pub fn confirmed(&self) -> Confirmed {
+        self.0.verifier.borrow().confirmed()
     }
 
     /// Take a check to its verdict.
@@ -154,12 +158,17 @@ impl WebVerifier {
         let now = clock.now();
         // Whoever was at it may have been cancelled.
         let at_it = |at: UnixMillis| now.since(at).is_some_and(|passed| passed < TAKEN_OVER_AFTER);
-        if self.0.worked_at.get().is_some_and(at_it) || !self.0.verifier.borrow().has_work(now) {
+        let is_due = {
+            let verifier = self.0.verifier.borrow();
+            verifier.wants_prefetch() || verifier.has_work(now)
+        };
+        if self.0.worked_at.get().is_some_and(at_it) || !is_due {
             return None;
         }
         self.0.worked_at.set(Some(now));
         let inner = Rc::clone(&self.0);
         Some(Box::pin(async move {
+            inner.prefetch(clock).await;
             while inner.verifier.borrow().has_work(clock.now()) {
                 sleep(Duration::ZERO).await;
                 inner.worked_at.set(Some(clock.now()));
@@ -180,6 +189,22 @@ impl WebVerifier {
 const TAKEN_OVER_AFTER: Duration = Duration::from_millis(250);
 
 impl Inner {
+    /// Fetch status lists before a token asks for them.
+    async fn prefetch(&self, clock: Clock) {
+        loop {
+            let orders = self.verifier.borrow_mut().prefetch(clock.now());
+            if orders.is_empty() {
+                return;
+            }
+            for order in orders {
+                self.worked_at.set(Some(clock.now()));
+                if let Some(write) = self.carry_out(order, clock).await {
+                    write.await;
+                }
+            }
+        }
+    }
+
     /// Fetch a document, from the cache tier first if nothing usable is held. Gives back the cache
     /// write that remains to be done.
     async fn carry_out(&self, order: FetchOrder, clock: Clock) -> Option<Background> {
@@ -195,7 +220,7 @@ impl Inner {
         }
         let mut order = order;
         loop {
-            let answer = fetch(&order, self.fetch.as_ref(), clock).await;
+            let answer = fetch(&order, &self.source, clock).await;
             let received = (self.cache == CacheTier::CacheApi).then(|| answer.content.clone());
             match self.land(order.clone(), answer, clock).await {
                 Outcome::Follow(next) => order = next,
@@ -215,7 +240,7 @@ impl Inner {
                 Some(Box::pin(cache::keep(order, entry)))
             }
             Content::NotModified => Some(Box::pin(cache::confirm(order, confirmed_at))),
-            Content::Redirect { .. } | Content::Failed => None,
+            Content::Redirect { .. } | Content::TooLarge | Content::Failed => None,
         }
     }
 
@@ -226,7 +251,7 @@ impl Inner {
             Landed::Fetch(order) => return Outcome::Follow(order),
             Landed::CheckSignature(request, pending) => {
                 let valid = self.crypto.check(&request).await;
-                self.verifier.borrow_mut().list_signature_checked(pending, valid, clock.now())
+                self.verifier.borrow_mut().list_signature_checked(*pending, valid, clock.now())
             }
         };
         if taken { Outcome::Taken } else { Outcome::Refused }

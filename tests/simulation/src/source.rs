@@ -79,7 +79,7 @@ impl Source {
         let editions = match document {
             Document::StatusList => &self.lists,
             Document::JwkSet => &self.sets,
-            Document::Metadata => return None,
+            Document::Metadata | Document::Aggregation => return None,
         };
         editions.iter().rev().find(|edition| edition.since <= at)
     }

@@ -109,6 +109,11 @@ fn print(verdict: &Verdict, json: bool) -> anyhow::Result<()> {
             "code": verdict.error().map(|error| error.code()),
             "claims": verdict.outcome.as_ref().ok().map(|claims| claims.members()),
             "message": verdict.error().map(ToString::to_string),
+            "status": verdict.status.map(|report| json!({
+                "value": report.status.number(),
+                "confirmed_at": report.confirmed_at.0,
+                "stale": report.stale,
+            })),
             "stale": verdict.stale,
         }));
     }
@@ -145,7 +150,7 @@ impl Fetch for StatusFrom {
             _ => {
                 self.asked.borrow_mut().push(match order.document {
                     Document::StatusList => "the token's status list".to_owned(),
-                    Document::Metadata | Document::JwkSet => order.url.clone(),
+                    _ => order.url.clone(),
                 });
                 self.http.fetch(order).await
             }

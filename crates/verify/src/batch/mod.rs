@@ -244,7 +244,7 @@ impl Run<'_> {
                 Landed::Fetch(next) => order = next,
                 Landed::CheckSignature(request, pending) => {
                     let valid = crypto.check(&request).await;
-                    self.verifier.list_signature_checked(pending, valid, now);
+                    self.verifier.list_signature_checked(*pending, valid, now);
                     return;
                 }
                 Landed::Settled { .. } => return,

@@ -15,12 +15,13 @@ use crate::check::{Check, Demand, Stage};
 use crate::dpop::nonce::NonceRule;
 use crate::dpop::replay::ProofUse;
 use crate::error::VerifyError;
-use crate::fetch::{Answer, Document, FetchOrder};
+use crate::fetch::{Answer, AnsweredBy, Document, FetchOrder};
 pub use crate::keys::{JwksUri, KeySource};
 use crate::keys::{KeyHolder, LandedSet};
-pub use crate::lists::PendingList;
-use crate::lists::{LandedList, ListHolder};
+pub use crate::lists::{DEFAULT_BYTES as DEFAULT_LIST_BYTES, PendingList};
+use crate::lists::{LandedList, ListHolder, Taken};
 use crate::policy::{MAX_ISSUERS, Policy, PolicyError, is_issuer_url};
+use crate::refused::{Refused, RefusedCounts};
 use crate::remembered::{self, VerifiedTokens};
 use crate::sender::{Request, Sender};
 use crate::signature::{Checked, SignatureRequest};
@@ -38,6 +39,8 @@ pub struct Verifier {
     faults: u64,
     /// Signatures that tables accepted, for the reference path to see.
     rechecks: Vec<SignatureRequest>,
+    refused: RefusedCounts,
+    stale: u64,
 }
 
 /// What a verifier has done and holds, for metrics.
@@ -50,6 +53,24 @@ pub struct Counters {
     pub faults: u64,
     /// What tables take, in bytes.
     pub table_bytes: usize,
+    /// How many status lists are held.
+    pub lists: usize,
+    /// What they take, in bytes.
+    pub list_bytes: usize,
+    /// Verdicts for which a copy served beyond its freshness window.
+    pub stale: u64,
+    /// Fetched documents that were not taken in.
+    pub refused: RefusedCounts,
+}
+
+/// When held documents were last confirmed at their source: of all issuers, the one that was
+/// confirmed longest ago.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Confirmed {
+    /// A JWK Set.
+    pub keys: Option<UnixMillis>,
+    /// A status list.
+    pub lists: Option<UnixMillis>,
 }
 
 /// Rechecks that wait at most; further ones are dropped.
@@ -141,6 +162,8 @@ impl Verifier {
             verified: VerifiedTokens::new(remembered::DEFAULT_BYTES),
             faults: 0,
             rechecks: Vec::new(),
+            refused: RefusedCounts::default(),
+            stale: 0,
         })
     }
 
@@ -196,7 +219,40 @@ impl Verifier {
             remembered: self.verified.hits(),
             faults: self.prepared.faults(),
             table_bytes: self.prepared.bytes(),
+            lists: self.issuers.iter().map(|issuer| issuer.lists.count()).sum(),
+            list_bytes: self.bytes(),
+            stale: self.stale,
+            refused: self.refused,
         }
+    }
+
+    /// How old what is held is.
+    pub fn confirmed(&self) -> Confirmed {
+        Confirmed {
+            keys: self.issuers.iter().filter_map(|issuer| issuer.keys.confirmed_at()).min(),
+            lists: self.issuers.iter().filter_map(|issuer| issuer.lists.oldest()).min(),
+        }
+    }
+
+    /// Let the status lists of each issuer take so many bytes; the least recently used make room.
+    #[must_use]
+    pub fn with_list_bytes(mut self, max_bytes: usize) -> Self {
+        for issuer in &mut self.issuers {
+            issuer.lists.set_max_bytes(max_bytes);
+        }
+        self
+    }
+
+    /// Whether there are status lists to fetch before a token asks for them: [`Verifier::prefetch`].
+    pub fn wants_prefetch(&self) -> bool {
+        self.issuers.iter().any(|issuer| issuer.lists.wants_prefetch())
+    }
+
+    /// Fetch these behind a response, land the answers, and ask again until there is nothing. Once, an
+    /// issuer's first few lists are fetched as soon as one list has said where all are named.
+    pub fn prefetch(&mut self, now: UnixMillis) -> Vec<FetchOrder> {
+        let each = self.issuers.iter_mut().map(|issuer| issuer.lists.prefetch(&issuer.policy, now));
+        each.flatten().collect()
     }
 
     /// Whether there is work to do behind a response: [`Verifier::work`].
@@ -310,44 +366,63 @@ impl Verifier {
         let Some(Issuer { policy, keys, lists }) = self.issuers.get_mut(order.issuer) else {
             return Landed::Settled { taken: false };
         };
-        match order.document {
-            Document::Metadata => {
-                Landed::Settled { taken: keys.land_metadata(&order, answer, policy, now) }
-            }
+        let from = answer.from;
+        let settled = match order.document {
+            Document::Metadata => keys.land_metadata(&order, answer, policy, now).map(|()| true),
             Document::JwkSet => {
                 let landed = keys.land_set(&order, answer, policy, now);
                 if let (LandedSet::Replaced, Some(keys)) = (landed, keys.current()) {
                     lists.keep_signed_by(keys);
                 }
-                let taken = matches!(landed, LandedSet::Replaced | LandedSet::Confirmed);
-                Landed::Settled { taken }
+                match landed {
+                    LandedSet::Replaced | LandedSet::Confirmed => Ok(true),
+                    LandedSet::Ignored => Ok(false),
+                    LandedSet::Refused(refused) => Err(refused),
+                }
             }
+            Document::Aggregation => lists.land_aggregation(answer, policy).map(|()| true),
             Document::StatusList => match lists.land(order, answer, keys.current(), policy, now) {
-                LandedList::Settled { taken } => Landed::Settled { taken },
-                LandedList::Follow(order) => Landed::Fetch(order),
-                LandedList::Signature(request, pending) => Landed::CheckSignature(request, pending),
+                LandedList::Settled(settled) => settled.map(|taken| taken == Taken::Held),
+                LandedList::Follow(order) => return Landed::Fetch(order),
+                LandedList::Signature(request, pending) => {
+                    return Landed::CheckSignature(request, pending);
+                }
             },
-        }
+        };
+        Landed::Settled { taken: self.count(from, settled) }
     }
 
     /// The host's answer to [`Landed::CheckSignature`]. True when the list is held now.
     pub fn list_signature_checked(
         &mut self,
-        pending: Box<PendingList>,
+        pending: PendingList,
         valid: bool,
         now: UnixMillis,
     ) -> bool {
-        self.issuers.get_mut(pending.issuer()).is_some_and(|issuer| {
-            let keys = issuer.keys.current();
-            issuer.lists.signature_checked(*pending, valid, keys, &issuer.policy, now)
-        })
+        let Some(issuer) = self.issuers.get_mut(pending.issuer()) else { return false };
+        let (from, keys) = (pending.from(), issuer.keys.current());
+        let settled = issuer.lists.signature_checked(pending, valid, keys, &issuer.policy, now);
+        self.count(from, settled.map(|taken| taken == Taken::Held))
+    }
+
+    /// Count an answer that was refused; what a cache holds is its own matter.
+    fn count(&mut self, from: AnsweredBy, settled: Result<bool, Refused>) -> bool {
+        match settled {
+            Ok(taken) => taken,
+            Err(refused) => {
+                if from == AnsweredBy::Source {
+                    self.refused.count(refused);
+                }
+                false
+            }
+        }
     }
 
     /// When the held copy of what `order` names was last confirmed at its source.
     pub fn confirmed_at(&self, order: &FetchOrder) -> Option<UnixMillis> {
         let issuer = self.issuers.get(order.issuer)?;
         match order.document {
-            Document::Metadata => None,
+            Document::Metadata | Document::Aggregation => None,
             Document::JwkSet => issuer.keys.confirmed_at(),
             Document::StatusList => issuer.lists.confirmed_at(&order.uri),
         }
@@ -360,14 +435,14 @@ impl Verifier {
             return false;
         };
         let fresh = match order.document {
-            Document::Metadata => false,
+            Document::Metadata | Document::Aggregation => false,
             Document::JwkSet => keys.is_fresh(now, &policy.schedule.key_terms(None)),
             Document::StatusList => lists.is_fresh(&order.uri, policy, now),
         };
         match order.document {
             Document::JwkSet if fresh => keys.release(order),
             Document::StatusList if fresh => lists.release(order),
-            Document::Metadata | Document::JwkSet | Document::StatusList => {}
+            _ => {}
         }
         fresh
     }

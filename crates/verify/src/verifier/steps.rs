@@ -194,7 +194,7 @@ impl Verifier {
     }
 
     pub(super) fn decided(
-        &self,
+        &mut self,
         check: &mut Check,
         outcome: Result<ClaimsSet, VerifyError>,
         status: Option<StatusReport>,
@@ -203,6 +203,7 @@ impl Verifier {
         let granted = std::mem::take(&mut check.granted);
         let challenge =
             if outcome.is_err() { self.challenge(check, now) } else { Challenge::default() };
+        self.stale = self.stale.saturating_add(check.stale.into());
         Progress::Decided(Verdict {
             granted: if outcome.is_ok() { granted } else { Scope::default() },
             outcome,

@@ -1,28 +1,31 @@
 //! Step 8: the status lists, held and refreshed.
 
+mod prefetch;
+mod read;
+
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use edgepass_jose::jwk_set::KeyMatch;
-use edgepass_jose::{CompactJws, Jwk, JwkSet};
-use edgepass_status_list::claims::STATUS_LIST_TYPE;
-use edgepass_status_list::{StatusListClaims, StatusReference, StatusType};
+use edgepass_jose::{CompactJws, Jwk, JwkSet, NumericDate};
+use edgepass_status_list::{StatusListClaims, StatusReference, StatusType, Statuses};
+
+use self::prefetch::Prefetch;
 
 use crate::error::VerifyError;
 use crate::fetch::{Answer, AnsweredBy, Content, Document, FetchOrder};
 use crate::freshness::Terms;
 use crate::holder::{Held, Patience, Replaced, Supply};
 use crate::policy::Policy;
+use crate::refused::Refused;
 use crate::signature::{self, Checked, SignatureRequest};
 use crate::time::UnixMillis;
 use crate::url;
 
-/// The most lists held; the least recently used makes room.
-const MAX_LISTS: usize = 64;
-/// What the lists of one issuer may take together.
-const MAX_BYTES: usize = 16 << 20;
-/// In seconds. Nothing in the draft bounds the age of a list without `exp`.
-const LIFETIME_WITHOUT_EXPIRATION: u64 = 24 * 60 * 60;
+/// The most lists known of one issuer; the least recently used makes room.
+const MAX_LISTS: usize = 1024;
+/// What the lists of one issuer may take together, in bytes, if nothing else is said.
+pub const DEFAULT_BYTES: usize = 16 << 20;
 /// How far a list may be redirected, inside the configured prefixes.
 const MAX_REDIRECTS: u8 = 3;
 
@@ -31,6 +34,8 @@ pub(crate) struct ListHolder {
     issuer: usize,
     lists: HashMap<String, Entry>,
     uses: u64,
+    max_bytes: usize,
+    prefetch: Prefetch,
 }
 
 struct Entry {
@@ -39,7 +44,12 @@ struct Entry {
 }
 
 struct HeldList {
-    claims: StatusListClaims,
+    statuses: Statuses,
+    number: Option<u64>,
+    issued_at: NumericDate,
+    /// From this second on it says nothing.
+    expiration: NumericDate,
+    ttl: Option<Duration>,
     /// The key that signed it; a list whose key was withdrawn is worth nothing.
     key: Jwk,
     /// Where it came from; another URL than its own after a redirect.
@@ -66,20 +76,42 @@ impl PendingList {
     pub(crate) fn issuer(&self) -> usize {
         self.order.issuer
     }
+
+    /// Who answered.
+    pub(crate) fn from(&self) -> AnsweredBy {
+        self.answered.0
+    }
+}
+
+/// What became of an answer that is in order.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Taken {
+    /// It is held, or what is held was confirmed.
+    Held,
+    /// It says nothing new, and was asked for before what is held.
+    Outdated,
 }
 
 pub(crate) enum LandedList {
     /// It was taken in, or refused.
-    Settled {
-        taken: bool,
-    },
+    Settled(Result<Taken, Refused>),
     Follow(FetchOrder),
     Signature(SignatureRequest, Box<PendingList>),
 }
 
 impl ListHolder {
     pub(crate) fn new(issuer: usize) -> Self {
-        Self { issuer, lists: HashMap::new(), uses: 0 }
+        Self {
+            issuer,
+            lists: HashMap::new(),
+            uses: 0,
+            max_bytes: DEFAULT_BYTES,
+            prefetch: Prefetch::default(),
+        }
+    }
+
+    pub(crate) fn set_max_bytes(&mut self, max_bytes: usize) {
+        self.max_bytes = max_bytes;
     }
 
     /// Look a status up, or say what must happen first.
@@ -93,7 +125,7 @@ impl ListHolder {
     ) -> StatusLookup {
         let issuer = self.issuer;
         let held = self.held(&reference.uri);
-        if held.content().is_some_and(|list| has_expired(&list.claims, now)) {
+        if held.content().is_some_and(|list| now.numeric_date() >= list.expiration) {
             held.drop_copy();
         }
         let terms = terms(held, policy, stale_if_error);
@@ -112,7 +144,7 @@ impl ListHolder {
         let (Some(list), Some(confirmed_at)) = (held.content(), held.confirmed_at()) else {
             return StatusLookup::Refuse(VerifyError::StatusUnavailable);
         };
-        let Some(status) = list.claims.list.status(reference.index) else {
+        let Some(status) = list.statuses.status(reference.index) else {
             return StatusLookup::Refuse(VerifyError::StatusInvalid);
         };
         let refresh = refresh.then(|| {
@@ -163,29 +195,36 @@ impl ListHolder {
                 if !taken {
                     held.failed(from, now);
                 }
-                return LandedList::Settled { taken };
+                return LandedList::Settled(if taken {
+                    Ok(Taken::Held)
+                } else {
+                    Err(Refused::NotHeld)
+                });
             }
             Content::Body { bytes, media_type, etag } => {
-                open(&bytes, media_type.as_deref(), keys, policy).map(|(jws, key)| (jws, key, etag))
+                let opened = read::open(&bytes, media_type.as_deref(), keys, policy);
+                opened.map(|(jws, key)| (jws, key, etag))
             }
-            Content::Redirect { .. } | Content::Failed => None,
+            other => Err(other.refused()),
         };
-        let Some((jws, key, etag)) = parsed else {
-            held.failed(from, now);
-            return LandedList::Settled { taken: false };
+        let (jws, key, etag) = match parsed {
+            Ok(parsed) => parsed,
+            Err(refused) => {
+                held.failed(from, now);
+                return LandedList::Settled(Err(refused));
+            }
         };
         let checked = signature::check(&key, &jws);
         let pending = PendingList { order, answered: (from, confirmed_at, etag), jws, key };
         match checked {
             Checked::ByHost(request) => LandedList::Signature(request, Box::new(pending)),
             Checked::Here(valid) => {
-                let taken = self.signature_checked(pending, valid, keys, policy, now);
-                LandedList::Settled { taken }
+                LandedList::Settled(self.signature_checked(pending, valid, keys, policy, now))
             }
         }
     }
 
-    /// The signature of a fetched list was checked: hold the list or refuse it. True when it is held.
+    /// The signature of a fetched list was checked: hold the list or refuse it.
     pub(crate) fn signature_checked(
         &mut self,
         pending: PendingList,
@@ -193,21 +232,30 @@ impl ListHolder {
         keys: Option<&JwkSet>,
         policy: &Policy,
         now: UnixMillis,
-    ) -> bool {
+    ) -> Result<Taken, Refused> {
         let (from, confirmed_at, etag) = pending.answered;
+        let uri = pending.order.uri.clone();
         // The key may have been withdrawn while the host was checking.
-        let valid = valid && keys.is_some_and(|keys| keys.keys().contains(&pending.key));
-        let claims = valid.then(|| read(&pending.jws, &pending.order.uri, policy, now)).flatten();
-        let held = self.held(&pending.order.uri);
-        let replaced = claims.map_or(Replaced::Older, |claims| {
-            let list = HeldList { claims, key: pending.key, url: pending.order.url.clone() };
-            held.replace(list, etag, confirmed_at, now, |new, old| new.claims.order_of(&old.claims))
+        let known = keys.is_some_and(|keys| keys.keys().contains(&pending.key));
+        let claims = match (known, valid) {
+            (false, _) => Err(Refused::Key),
+            (true, false) => Err(Refused::Signature),
+            (true, true) => read::read(&pending.jws, &uri, policy, now),
+        };
+        let taken = claims.and_then(|claims| {
+            self.prefetch.learn(claims.aggregation_uri.as_deref(), policy);
+            let list = HeldList::new(claims, pending.key, pending.order.url);
+            match self.held(&uri).replace(list, etag, confirmed_at, now, HeldList::order_of) {
+                Replaced::Taken => Ok(Taken::Held),
+                Replaced::Outdated => Ok(Taken::Outdated),
+                Replaced::Older => Err(Refused::Older),
+            }
         });
-        if replaced == Replaced::Older {
-            held.failed(from, now);
+        if taken.is_err() {
+            self.held(&uri).failed(from, now);
         }
-        self.make_room(&pending.order.uri);
-        replaced == Replaced::Taken
+        self.make_room(&uri);
+        taken
     }
 
     /// The JWK Set changed: lists signed by a key that left it are dropped and fetched again.
@@ -222,12 +270,64 @@ impl ListHolder {
     /// How much the lists take, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         let sizes = self.lists.values().filter_map(|entry| entry.held.content());
-        sizes.map(|list| list.claims.list.bytes().len()).sum()
+        sizes.map(|list| list.statuses.bytes()).sum()
+    }
+
+    /// How many are held.
+    pub(crate) fn count(&self) -> usize {
+        self.lists.values().filter(|entry| entry.held.content().is_some()).count()
+    }
+
+    /// When the list was confirmed whose confirmation is longest ago.
+    pub(crate) fn oldest(&self) -> Option<UnixMillis> {
+        self.lists.values().filter_map(|entry| entry.held.confirmed_at()).min()
+    }
+
+    /// Whether there are lists to be fetched before a token asks for them.
+    pub(crate) fn wants_prefetch(&self) -> bool {
+        self.prefetch.is_due()
+    }
+
+    /// What to fetch for that now.
+    pub(crate) fn prefetch(&mut self, policy: &Policy, now: UnixMillis) -> Vec<FetchOrder> {
+        let (issuer, timeout) = (self.issuer, policy.schedule.fetch_timeout);
+        match self.prefetch.take() {
+            Prefetch::Unknown => Vec::new(),
+            Prefetch::At(uri) => {
+                let held = Held::new();
+                let document = Document::Aggregation;
+                vec![FetchOrder { document, ..order(&held, &uri, policy, issuer, 0) }]
+            }
+            Prefetch::Lists(uris) => {
+                let order = |uri: &String| {
+                    let held = self.held(uri);
+                    let lease = held.begin_refresh(now, timeout);
+                    order(held, uri, policy, issuer, lease)
+                };
+                uris.iter().map(order).collect()
+            }
+        }
+    }
+
+    /// Take in the names of the issuer's lists.
+    pub(crate) fn land_aggregation(
+        &mut self,
+        answer: Answer,
+        policy: &Policy,
+    ) -> Result<(), Refused> {
+        let Content::Body { bytes, .. } = answer.content else {
+            return Err(answer.content.refused());
+        };
+        let uris = read::aggregation(&bytes).ok_or(Refused::Malformed)?;
+        let lists = &self.lists;
+        let is_held = |uri: &str| lists.get(uri).is_some_and(|e| e.held.content().is_some());
+        self.prefetch.named(uris, is_held, policy);
+        Ok(())
     }
 
     /// Too many bytes: the least recently used lists go, but not `kept`.
     fn make_room(&mut self, kept: &str) {
-        while self.bytes() > MAX_BYTES && self.lists.len() > 1 {
+        while self.bytes() > self.max_bytes && self.lists.len() > 1 {
             let others = self.lists.iter().filter(|(uri, _)| *uri != kept);
             let oldest = others.min_by_key(|(_, entry)| entry.used).map(|(uri, _)| uri.clone());
             if oldest.and_then(|oldest| self.lists.remove(&oldest)).is_none() {
@@ -252,46 +352,35 @@ impl ListHolder {
     }
 }
 
-/// Parse a list and find its key, without trusting its content.
-///
-/// Source: draft-ietf-oauth-status-list-20 §8.3, steps before the signature.
-fn open(
-    bytes: &[u8],
-    media_type: Option<&str>,
-    keys: Option<&JwkSet>,
-    policy: &Policy,
-) -> Option<(CompactJws, Jwk)> {
-    if media_type != Some(Document::StatusList.accept()) {
-        return None;
+impl HeldList {
+    fn new(claims: StatusListClaims, key: Jwk, url: String) -> Self {
+        Self {
+            expiration: read::expiration(&claims),
+            statuses: claims.list.into(),
+            number: claims.number,
+            issued_at: claims.issued_at,
+            ttl: claims.ttl.map(Duration::from_secs),
+            key,
+            url,
+        }
     }
-    let text = std::str::from_utf8(bytes).ok()?;
-    let jws = CompactJws::parse(text, policy.max_response_bytes).ok()?;
-    if !jws.header().has_type(STATUS_LIST_TYPE) {
-        return None;
-    }
-    let algorithm = policy.allowed_algorithm(&jws)?;
-    match keys?.find(jws.header().key_id(), algorithm) {
-        KeyMatch::One(key) => Some((jws, key.clone())),
-        KeyMatch::Unfit | KeyMatch::None => None,
-    }
-}
 
-/// Read the claims of a list whose signature verified.
-fn read(jws: &CompactJws, uri: &str, policy: &Policy, now: UnixMillis) -> Option<StatusListClaims> {
-    let claims = jws.claims().ok()?;
-    let claims = StatusListClaims::from_claims(&claims, policy.max_list_bytes).ok()?;
-    (claims.subject == uri && !has_expired(&claims, now)).then_some(claims)
-}
-
-/// Without leeway: from the second of `exp` on, a list says nothing. One without `exp` is relied on
-/// for [`LIFETIME_WITHOUT_EXPIRATION`].
-fn has_expired(claims: &StatusListClaims, now: UnixMillis) -> bool {
-    let by_age = || claims.issued_at.plus(LIFETIME_WITHOUT_EXPIRATION);
-    now.numeric_date() >= claims.expiration.unwrap_or_else(by_age)
+    /// How this list stands to `held`: `Less` means that it may not replace it.
+    ///
+    /// `number` decides, then `iat`. A list that stops counting cannot be placed after one that
+    /// counts.
+    fn order_of(&self, held: &Self) -> Ordering {
+        let by_date = self.issued_at.cmp(&held.issued_at);
+        match (self.number, held.number) {
+            (Some(number), Some(held)) => number.cmp(&held).then(by_date),
+            (None, Some(_)) => Ordering::Less,
+            (Some(_) | None, None) => by_date,
+        }
+    }
 }
 
 fn terms(held: &Held<HeldList>, policy: &Policy, stale_if_error: Option<Duration>) -> Terms {
-    let ttl = held.content().and_then(|list| list.claims.ttl).map(Duration::from_secs);
+    let ttl = held.content().and_then(|list| list.ttl);
     policy.schedule.terms(ttl, stale_if_error)
 }
 
@@ -322,3 +411,6 @@ fn order(
         asked_at: None,
     }
 }
+
+#[cfg(test)]
+mod tests;

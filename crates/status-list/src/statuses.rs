@@ -1,0 +1,123 @@
+//! What a list says, in as little memory as that takes.
+
+use crate::list::{StatusList, StatusType};
+
+/// The statuses of a list, for looking up. A list of which little is set is kept as what is set.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Statuses {
+    /// As the list packs them.
+    Packed(StatusList),
+    /// The indices that are not valid, in order, each with its value in the lowest eight bits.
+    Sparse {
+        /// How many statuses the list covers.
+        entries: u64,
+        /// In order of the index.
+        set: Box<[u32]>,
+    },
+}
+
+/// An index takes the upper 24 bits of an item.
+const MAX_ENTRIES: u64 = 1 << 24;
+const VALUE_BITS: u32 = 8;
+/// Sparse where there is at most one item for so many bytes of the packed list, so that it takes half
+/// of that or less: looking up costs more.
+const BYTES_PER_ITEM: usize = 8;
+
+impl From<StatusList> for Statuses {
+    fn from(list: StatusList) -> Self {
+        let items = list.bytes().len().div_euclid(BYTES_PER_ITEM);
+        // Bytes that are not zero hold at least one status each.
+        let least = list.bytes().iter().filter(|byte| **byte != 0).take(items.saturating_add(1));
+        if list.entries() > MAX_ENTRIES || least.count() > items {
+            return Self::Packed(list);
+        }
+        let mut set = Vec::new();
+        for (position, byte) in (0_u64..).zip(list.bytes()) {
+            if *byte == 0 {
+                continue;
+            }
+            let per_byte = 8_u64.div_euclid(u64::from(list.bits().number()).max(1));
+            for index in position.saturating_mul(per_byte)
+                ..position.saturating_add(1).saturating_mul(per_byte)
+            {
+                let value = list.status(index).map_or(0, StatusType::number);
+                if value != 0 {
+                    // Below 2^24, see above.
+                    let index = u32::try_from(index).unwrap_or(u32::MAX);
+                    set.push(index.wrapping_shl(VALUE_BITS) | u32::from(value));
+                }
+            }
+        }
+        if set.len() > items {
+            return Self::Packed(list);
+        }
+        Self::Sparse { entries: list.entries(), set: set.into() }
+    }
+}
+
+impl Statuses {
+    /// The status at `index`, or `None` when the list does not cover it.
+    pub fn status(&self, index: u64) -> Option<StatusType> {
+        let (entries, set) = match self {
+            Self::Packed(list) => return list.status(index),
+            Self::Sparse { entries, set } => (*entries, set),
+        };
+        if index >= entries {
+            return None;
+        }
+        let wanted = u32::try_from(index).ok()?;
+        let found = set.binary_search_by_key(&wanted, |item| item >> VALUE_BITS);
+        let item = found.ok().and_then(|at| set.get(at));
+        Some(item.map_or(StatusType::Valid, |item| StatusType::from((item & 0xff) as u8)))
+    }
+
+    /// What it takes, in bytes.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Packed(list) => list.bytes().len(),
+            Self::Sparse { set, .. } => size_of_val::<[u32]>(set),
+        }
+    }
+}
+
+#[cfg(all(test, feature = "encoder"))]
+mod tests {
+    use super::*;
+    use crate::list::Bits;
+
+    #[test]
+    fn both_forms_say_what_the_list_says() {
+        for (bits, value) in [(Bits::One, 1), (Bits::Two, 2), (Bits::Four, 9), (Bits::Eight, 255)] {
+            for step in [1_u64, 7, 40, 200, 5_000] {
+                let mut list = StatusList::all_valid(bits, 10_000);
+                for index in (3..list.entries()).step_by(step as usize) {
+                    list.set(index, value);
+                }
+                let statuses = Statuses::from(list.clone());
+                assert!(statuses.bytes() <= list.bytes().len());
+                if step >= 200 {
+                    assert!(matches!(statuses, Statuses::Sparse { .. }), "{bits:?} {step}");
+                }
+                for index in 0..list.entries() + 9 {
+                    assert_eq!(
+                        statuses.status(index),
+                        list.status(index),
+                        "{bits:?} {step} {index}"
+                    );
+                }
+                assert_eq!(statuses.status(u64::MAX), None);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_dense_or_too_long_stays_packed() {
+        let mut dense = StatusList::all_valid(Bits::One, 1 << 10);
+        (0..1 << 10).for_each(|index| assert!(dense.set(index, 1)));
+        assert!(matches!(Statuses::from(dense), Statuses::Packed(_)));
+        let long = StatusList::all_valid(Bits::One, (1 << 24) + 8);
+        assert!(matches!(Statuses::from(long), Statuses::Packed(_)));
+        let empty = StatusList::all_valid(Bits::One, 1 << 17);
+        assert_eq!(Statuses::from(empty).bytes(), 0);
+    }
+}

@@ -1,0 +1,71 @@
+//! Documents from an R2 bucket that is bound to the Worker: read without a request over the network
+//! of names, which a Worker that cannot fetch its own hostname needs. Reads are strongly consistent.
+//!
+//! Source: [R2 Workers API](https://developers.cloudflare.com/r2/api/workers/workers-api-reference/).
+
+use edgepass_verify::fetch::{Content, FetchOrder, media_type};
+use js_sys::Promise;
+use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::JsFuture;
+
+use crate::fetch::{Stream, object, read_stream};
+
+#[wasm_bindgen]
+extern "C" {
+    type R2Bucket;
+    #[wasm_bindgen(method, catch)]
+    fn get(this: &R2Bucket, key: &str, options: &JsValue) -> Result<Promise, JsValue>;
+
+    type R2Object;
+    #[wasm_bindgen(method, getter)]
+    fn etag(this: &R2Object) -> String;
+    #[wasm_bindgen(method, getter)]
+    fn body(this: &R2Object) -> Option<Stream>;
+    #[wasm_bindgen(method, getter, js_name = httpMetadata)]
+    fn http_metadata(this: &R2Object) -> Option<HttpMetadata>;
+
+    type HttpMetadata;
+    #[wasm_bindgen(method, getter, js_name = contentType)]
+    fn content_type(this: &HttpMetadata) -> Option<String>;
+}
+
+/// An R2 binding, and the URL that its objects' keys are relative to.
+pub struct Bucket {
+    binding: JsValue,
+    base: String,
+}
+
+impl Bucket {
+    /// The objects below `base`, a URL without a trailing slash.
+    pub fn new(binding: JsValue, base: String) -> Self {
+        Self { binding, base }
+    }
+
+    /// The object that an order names; only those below the base are there.
+    pub(crate) async fn get(&self, order: &FetchOrder) -> Result<Content, JsValue> {
+        let key = order.url.strip_prefix(&self.base).and_then(|path| path.strip_prefix('/'));
+        let Some(key) = key else { return Ok(Content::Failed) };
+        let unless = match &order.etag {
+            Some(etag) => object(&[("etagDoesNotMatch", etag.as_str().into())])?,
+            None => JsValue::UNDEFINED,
+        };
+        let options = object(&[("onlyIf", unless)])?;
+        let bucket: &R2Bucket = self.binding.unchecked_ref();
+        let found = JsFuture::from(bucket.get(key, &options)?).await?;
+        if found.is_null() {
+            return Ok(Content::Failed);
+        }
+        let found: R2Object = found.unchecked_into();
+        // Without a body, the condition did not hold: the object is the one that is held.
+        let Some(body) = found.body() else { return Ok(Content::NotModified) };
+        let bytes = read_stream(&body, order.max_bytes).await?;
+        Ok(bytes.map_or(Content::TooLarge, |bytes| Content::Body {
+            bytes,
+            media_type: found
+                .http_metadata()
+                .and_then(|m| m.content_type())
+                .map(|t| media_type(&t)),
+            etag: Some(found.etag()),
+        }))
+    }
+}

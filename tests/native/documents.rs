@@ -1,0 +1,251 @@
+//! What an issuer's source may answer, and what becomes of it: refused and counted, while the held
+//! copy serves; lists fetched ahead; lists that make room.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "this is a test")]
+
+use std::time::Duration;
+
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use edgepass_jose::base64url;
+use edgepass_status_list::encoder::encode;
+use edgepass_status_list::list::{Bits, StatusList};
+use edgepass_verify::fetch::{Answer, AnsweredBy, Content, Document, FetchOrder};
+use edgepass_verify::policy::OneOrMany;
+use edgepass_verify::refused::Refused;
+use edgepass_verify::verifier::{JwksUri, KeySource, Landed, Progress, Verifier};
+use edgepass_verify::{Demand, PolicyConfig, Sender, UnixMillis, Verdict};
+use serde_json::{Value, json};
+
+const ISSUER: &str = "https://issuer.example";
+const JWKS: &str = "https://issuer.example/jwks.json";
+const AGGREGATION: &str = "https://issuer.example/lists";
+const START: u64 = 1_800_000_000;
+
+struct Scene {
+    keys: Vec<Ed25519KeyPair>,
+    verifier: Verifier,
+    now: UnixMillis,
+    fetched: Vec<String>,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let config = PolicyConfig::new(ISSUER.into(), OneOrMany::One("api".into()));
+        let source = KeySource::Url(JwksUri::parse(JWKS).unwrap());
+        let key = |seed| Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap();
+        Self {
+            keys: vec![key(1), key(2)],
+            verifier: Verifier::new(config.try_into().unwrap(), source).unwrap(),
+            now: UnixMillis(START * 1000),
+            fetched: Vec::new(),
+        }
+    }
+
+    fn sign(&self, key: usize, header: &Value, claims: &Value) -> String {
+        let part = |value: &Value| base64url::encode(value.to_string().as_bytes());
+        let input = format!("{}.{}", part(header), part(claims));
+        format!("{input}.{}", base64url::encode(self.keys[key].sign(input.as_bytes()).as_ref()))
+    }
+
+    fn token(&self, list: u32) -> String {
+        let header = json!({"alg": "EdDSA", "typ": "at+jwt", "kid": "k0"});
+        let claims = json!({
+            "iss": ISSUER, "sub": "s", "client_id": "c", "jti": "j", "aud": "api", "scope": "a",
+            "iat": START - 60, "exp": START + 3600,
+            "status": {"status_list": {"idx": 1, "uri": uri(list)}},
+        });
+        self.sign(0, &header, &claims)
+    }
+
+    fn jwks(&self, keys: &[usize]) -> String {
+        let jwk = |at: &usize| {
+            let x = base64url::encode(self.keys[*at].public_key().as_ref());
+            json!({"kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "kid": format!("k{at}"), "x": x})
+        };
+        json!({"keys": keys.iter().map(jwk).collect::<Vec<_>>(), "iat": START}).to_string()
+    }
+
+    fn list(&self, list: u32, change: impl Fn(&mut Value, &mut Value)) -> String {
+        let mut statuses = StatusList::all_valid(Bits::One, 1 << 17);
+        (0..40_000).step_by(2).for_each(|index| assert!(statuses.set(index * 3, 1)));
+        let mut header = json!({"alg": "EdDSA", "typ": "statuslist+jwt", "kid": "k0"});
+        let mut claims = json!({
+            "sub": uri(list), "iat": START - 1, "exp": START + 3600, "ttl": 5, "number": 7,
+            "status_list": {
+                "bits": 1, "lst": encode(&statuses), "aggregation_uri": AGGREGATION,
+            },
+        });
+        change(&mut header, &mut claims);
+        self.sign(0, &header, &claims)
+    }
+
+    fn good(&self, order: &FetchOrder) -> Content {
+        match order.document {
+            Document::JwkSet => body(self.jwks(&[0]), "application/jwk-set+json"),
+            Document::StatusList => {
+                let list = order.uri.rsplit('/').next().unwrap().parse().unwrap();
+                body(self.list(list, |_, _| {}), "application/statuslist+jwt")
+            }
+            Document::Aggregation => {
+                let mut uris: Vec<String> = (1..20).map(uri).collect();
+                uris.insert(0, "https://elsewhere.example/1".into());
+                body(json!({"status_lists": uris}).to_string(), "application/json")
+            }
+            Document::Metadata => panic!("nobody asks for metadata"),
+        }
+    }
+
+    fn land(&mut self, order: FetchOrder, content: Content) -> bool {
+        self.fetched.push(order.uri.clone());
+        let answer = Answer { from: AnsweredBy::Source, confirmed_at: self.now, content };
+        match self.verifier.land(order, answer, self.now) {
+            Landed::Settled { taken } => taken,
+            _ => panic!("nothing else is due"),
+        }
+    }
+
+    /// Judge a token; the source answers well.
+    fn judge(&mut self, list: u32) -> Verdict {
+        let token = self.token(list);
+        let mut check = self.verifier.begin(&token, Sender::default(), Demand::default());
+        loop {
+            match self.verifier.advance(&mut check, self.now) {
+                Progress::Decided(verdict) => return verdict,
+                Progress::Fetch(order) => {
+                    let content = self.good(&order);
+                    self.land(order, content);
+                }
+                _ => panic!("nothing else is asked"),
+            }
+        }
+    }
+
+    /// The order to refresh a list that is due.
+    fn refresh(&mut self) -> FetchOrder {
+        self.now = self.now.plus(Duration::from_secs(6));
+        let mut due = self.judge(1).refresh;
+        due.retain(|order| order.document == Document::StatusList);
+        due.pop().unwrap()
+    }
+}
+
+fn uri(list: u32) -> String {
+    format!("https://issuer.example/lists/{list}")
+}
+
+fn body(text: String, media_type: &str) -> Content {
+    let (media_type, etag) = (Some(media_type.to_owned()), Some("\"1\"".to_owned()));
+    Content::Body { bytes: text.into_bytes(), media_type, etag }
+}
+
+#[test]
+fn a_bad_list_is_refused_and_counted_and_the_held_copy_serves() {
+    let scene = Scene::new();
+    let list = "application/statuslist+jwt";
+    let changed = |change: &dyn Fn(&mut Value, &mut Value)| body(scene.list(1, change), list);
+    let bomb = {
+        let mut huge = StatusList::all_valid(Bits::One, 1 << 24);
+        huge.set(1, 0);
+        encode(&huge)
+    };
+    let good = scene.list(1, |_, _| {});
+    let mut flipped = good.clone();
+    let last = flipped.pop().unwrap();
+    flipped.pop();
+    flipped.push('A');
+    flipped.push(last);
+    let cases = [
+        (Content::Failed, Refused::Unreachable),
+        (Content::TooLarge, Refused::TooLarge),
+        (Content::Redirect { location: "https://elsewhere.example/1".into() }, Refused::Redirect),
+        (Content::NotModified, Refused::NotHeld),
+        (body(good.clone(), "text/html"), Refused::MediaType),
+        (body("<html>".into(), list), Refused::Malformed),
+        (body(good[..good.len() / 2].into(), list), Refused::Malformed),
+        (changed(&|header, _| header["typ"] = json!("at+jwt")), Refused::Type),
+        (changed(&|header, _| header["kid"] = json!("k9")), Refused::Key),
+        (body(flipped, list), Refused::Signature),
+        (changed(&|_, claims| claims["sub"] = json!(uri(2))), Refused::Subject),
+        (changed(&|_, claims| claims["exp"] = json!(START)), Refused::Expired),
+        (changed(&|_, claims| claims["number"] = json!(6)), Refused::Older),
+        (changed(&|_, claims| claims["iat"] = json!("x")), Refused::Malformed),
+        (changed(&|_, claims| claims["status_list"]["lst"] = json!(bomb)), Refused::TooLarge),
+    ];
+    for (content, reason) in cases {
+        let mut scene = Scene::new();
+        assert!(scene.judge(1).accepted());
+        let mut order = scene.refresh();
+        if matches!(content, Content::NotModified) {
+            order.etag = Some("\"another\"".into());
+        }
+        assert!(!scene.land(order, content), "{reason:?}");
+        let refused = scene.verifier.counters().refused;
+        for (other, count) in refused.iter() {
+            assert_eq!(count, u64::from(other == reason), "{reason:?}: {}", other.name());
+        }
+        let verdict = scene.judge(1);
+        assert!(verdict.accepted() && !verdict.stale, "{reason:?}");
+    }
+}
+
+#[test]
+fn a_bad_jwk_set_is_refused_and_counted() {
+    for (content, reason) in [
+        (body("[]".into(), "application/json"), Refused::Malformed),
+        (body(json!({"keys": [], "iat": START - 1}).to_string(), ""), Refused::Older),
+        (Content::TooLarge, Refused::TooLarge),
+    ] {
+        let mut scene = Scene::new();
+        assert!(scene.judge(1).accepted());
+        scene.now = scene.now.plus(Duration::from_secs(7));
+        let mut due = scene.judge(1).refresh;
+        due.retain(|order| order.document == Document::JwkSet);
+        assert!(!scene.land(due.pop().unwrap(), content), "{reason:?}");
+        assert_eq!(scene.verifier.counters().refused.of(reason), 1, "{reason:?}");
+    }
+}
+
+#[test]
+fn the_issuers_first_lists_are_fetched_ahead_once() {
+    let mut scene = Scene::new();
+    assert!(!scene.verifier.wants_prefetch());
+    assert!(scene.judge(2).accepted());
+    assert!(scene.verifier.wants_prefetch());
+    scene.fetched.clear();
+    loop {
+        let orders = scene.verifier.prefetch(scene.now);
+        if orders.is_empty() {
+            break;
+        }
+        for order in orders {
+            let content = scene.good(&order);
+            assert!(scene.land(order, content));
+        }
+    }
+    // Of the first six, one lies elsewhere and one is held.
+    let expected = [AGGREGATION.to_owned(), uri(1), uri(3), uri(4), uri(5)];
+    assert_eq!(scene.fetched, expected);
+    assert!(!scene.verifier.wants_prefetch());
+    scene.fetched.clear();
+    assert!(scene.judge(4).accepted());
+    assert!(scene.fetched.is_empty(), "{:?}", scene.fetched);
+}
+
+#[test]
+fn the_least_recently_used_lists_make_room() {
+    let mut scene = Scene::new();
+    let room = 3 * (1 << 17) / 8;
+    scene.verifier =
+        std::mem::replace(&mut scene.verifier, Scene::new().verifier).with_list_bytes(room);
+    for list in 1..=5 {
+        assert!(scene.judge(list).accepted());
+    }
+    let counters = scene.verifier.counters();
+    assert_eq!((counters.lists, counters.list_bytes), (3, room));
+    scene.fetched.clear();
+    scene.judge(5);
+    scene.judge(3);
+    assert!(scene.fetched.is_empty());
+    scene.judge(1);
+    assert_eq!(scene.fetched, [uri(1)]);
+}

@@ -1,0 +1,127 @@
+//! What the guard counts: by Workers Analytics Engine where that is bound, else at an endpoint that
+//! a secret opens. Nothing that a caller sent is counted, only codes.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use edgepass_verify::{UnixMillis, Verdict};
+use edgepass_web::WebVerifier;
+use subtle::ConstantTimeEq;
+use wasm_bindgen::prelude::*;
+use worker::js_sys::{Array, Object, Reflect};
+use worker::wasm_bindgen;
+
+#[wasm_bindgen]
+extern "C" {
+    type Dataset;
+    #[wasm_bindgen(method, js_name = writeDataPoint, catch)]
+    fn write(this: &Dataset, point: &JsValue) -> Result<(), JsValue>;
+}
+
+/// Where the counters of an isolate are read.
+pub(crate) const PATH: &str = "/.edgepass/metrics";
+
+/// The counters of this isolate.
+pub(crate) struct Metrics {
+    verdicts: RefCell<BTreeMap<&'static str, u64>>,
+    /// The binding `METRICS`.
+    dataset: Option<JsValue>,
+    /// The secret `METRICS_TOKEN`.
+    token: Option<String>,
+}
+
+impl Metrics {
+    pub(crate) fn new(dataset: Option<JsValue>, token: Option<String>) -> Self {
+        Self { verdicts: RefCell::default(), dataset, token }
+    }
+
+    /// Count a verdict.
+    pub(crate) fn judged(&self, verdict: &Verdict, verifier: &WebVerifier, now: UnixMillis) {
+        let code = verdict.error().map_or("accepted", |error| error.code());
+        self.count(code);
+        let Some(dataset) = &self.dataset else { return };
+        let age = |at: Option<UnixMillis>| {
+            at.and_then(|at| now.since(at)).map_or(-1.0, |age| age.as_secs_f64())
+        };
+        let list = age(verdict.status.map(|status| status.confirmed_at));
+        let keys = age(verifier.confirmed().keys);
+        let refused: u64 = verifier.counters().refused.iter().map(|(_, count)| count).sum();
+        let doubles = [f64::from(u8::from(verdict.stale)), list, keys, refused as f64];
+        let dataset: &Dataset = dataset.unchecked_ref();
+        // A point that is lost is no reason to fail a request.
+        let _ = point(code, &doubles).and_then(|point| dataset.write(&point));
+    }
+
+    /// Count what was decided before a token was looked at.
+    pub(crate) fn count(&self, code: &'static str) {
+        let mut verdicts = self.verdicts.borrow_mut();
+        let count = verdicts.entry(code).or_default();
+        *count = count.saturating_add(1);
+    }
+
+    /// Whether a request may read the counters; `None` where there is no such endpoint.
+    pub(crate) fn opens(&self, authorization: Option<&str>) -> Option<bool> {
+        let token = self.token.as_deref()?;
+        let shown = authorization.and_then(|field| field.strip_prefix("Bearer "));
+        Some(shown.is_some_and(|shown| shown.as_bytes().ct_eq(token.as_bytes()).into()))
+    }
+
+    /// The counters in OpenMetrics' text format.
+    pub(crate) fn text(
+        &self,
+        verifier: &WebVerifier,
+        list_bytes: usize,
+        now: UnixMillis,
+    ) -> String {
+        let (counters, confirmed) = (verifier.counters(), verifier.confirmed());
+        let mut text = String::new();
+        let mut family = |name: &str, kind: &str, lines: &[(String, String)]| {
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "# TYPE edgepass_guard_{name} {kind}");
+            let suffix = if kind == "counter" { "_total" } else { "" };
+            for (labels, value) in lines {
+                let _ = writeln!(text, "edgepass_guard_{name}{suffix}{labels} {value}");
+            }
+        };
+        let plain = |value: u64| vec![(String::new(), value.to_string())];
+        let age = |at: Option<UnixMillis>| {
+            let age = at.and_then(|at| now.since(at)).map(|age| age.as_millis());
+            // Whole numbers: writing fractions takes many kilobytes of code.
+            age.map(|age| vec![(String::new(), age.to_string())]).unwrap_or_default()
+        };
+        let labelled = |label: &str, value: &str, count: u64| {
+            (format!("{{{label}=\"{value}\"}}"), count.to_string())
+        };
+        let verdicts = self.verdicts.borrow();
+        let verdicts: Vec<_> =
+            verdicts.iter().map(|(code, count)| labelled("code", code, *count)).collect();
+        let refused = counters.refused.iter();
+        let refused: Vec<_> =
+            refused.map(|(refused, count)| labelled("reason", refused.name(), count)).collect();
+        family("verdicts", "counter", &verdicts);
+        family("refused_documents", "counter", &refused);
+        family("stale_verdicts", "counter", &plain(counters.stale));
+        family("remembered_tokens", "counter", &plain(counters.remembered));
+        family("table_faults", "counter", &plain(counters.faults));
+        family("table_bytes", "gauge", &plain(counters.table_bytes as u64));
+        family("status_lists", "gauge", &plain(counters.lists as u64));
+        family("status_list_bytes", "gauge", &plain(counters.list_bytes as u64));
+        family("status_list_bytes_limit", "gauge", &plain(list_bytes as u64));
+        family("status_list_age_milliseconds", "gauge", &age(confirmed.lists));
+        family("jwk_set_age_milliseconds", "gauge", &age(confirmed.keys));
+        text.push_str("# EOF\n");
+        text
+    }
+}
+
+/// A data point: one blob, some doubles, and the code as its sampling key.
+fn point(code: &str, doubles: &[f64]) -> Result<JsValue, JsValue> {
+    let point = Object::new();
+    let code = Array::of1(&code.into());
+    let doubles: Array = doubles.iter().map(|double| JsValue::from(*double)).collect();
+    Reflect::set(&point, &"blobs".into(), &code)?;
+    Reflect::set(&point, &"doubles".into(), &doubles)?;
+    Reflect::set(&point, &"indexes".into(), &code)?;
+    Ok(point.into())
+}
