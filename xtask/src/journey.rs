@@ -320,6 +320,23 @@ pub(crate) fn issuer(system: &System) -> Tally {
         ensure!(line.starts_with("accepted"), "{line}");
         Ok(String::new())
     });
+    tally.check("`edgepass doctor` finds nothing wrong and times a refusal", || {
+        let url = format!("{}/invoices", system.guard);
+        let output = system.edgepass(&["doctor", "--url", &url]).output()?;
+        let text = String::from_utf8(output.stdout)?;
+        ensure!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+        let probe = text.lines().find(|line| line.contains("after its revocation"));
+        Ok(probe.context("no probe")?.replace("ok    probe", "").trim().to_owned())
+    });
+    tally.check("what was published is what the public sees", || {
+        let metrics = http::send("GET", &format!("{issuer}/metrics"), &[], "")?.body;
+        let line = |outcome: &str| format!("edgepass_fetched_back_total{{outcome=\"{outcome}\"}}");
+        ensure!(metrics.contains(&line("same")), "nothing was fetched back: {metrics}");
+        for outcome in ["different", "unreachable"] {
+            ensure!(!metrics.contains(&line(outcome)), "{metrics}");
+        }
+        Ok(String::new())
+    });
     tally.check("every act is in the audit trail", || {
         let output = system.edgepass(&["audit", "--json"]).output()?;
         let text = String::from_utf8(output.stdout)?;

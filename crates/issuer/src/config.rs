@@ -182,7 +182,9 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// File with the master key.
     pub master_key_file: Option<PathBuf>,
-    /// The revocation deadline and its terms.
+    /// The revocation deadline and its terms, as written.
+    pub freshness: FreshnessConfig,
+    /// The same, checked.
     pub revocation: Schedule,
     /// How status lists are made.
     pub status: ListTerms,
@@ -228,14 +230,10 @@ impl Config {
         let listen = written.listen.get_ref().parse().map_err(|_| {
             at(listen_span, "listen: write an address and a port, \"127.0.0.1:8787\"".to_owned())
         })?;
-        let revocation = match &written.revocation {
-            None => FreshnessConfig::default().check(),
-            Some(revocation) => revocation.get_ref().check(),
-        };
-        let revocation = revocation.map_err(|error| {
-            let span = written.revocation.as_ref().map_or(0..0, Spanned::span);
-            at(span, format!("[revocation] {error}"))
-        })?;
+        let span = written.revocation.as_ref().map_or(0..0, Spanned::span);
+        let freshness = written.revocation.map(Spanned::into_inner).unwrap_or_default();
+        let revocation =
+            freshness.check().map_err(|error| at(span, format!("[revocation] {error}")))?;
 
         let capacity = *written.status.list_capacity.get_ref();
         if !LIST_CAPACITIES.contains(&capacity) {
@@ -287,6 +285,7 @@ impl Config {
             listen,
             data_dir,
             master_key_file,
+            freshness,
             revocation,
             status: ListTerms { capacity, bits, base_uri },
             keys,

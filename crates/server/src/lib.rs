@@ -64,6 +64,15 @@ impl<S: Store> App<S> {
         })
     }
 
+    /// Fetch back by its public URI whatever is published, until the task is dropped, and tell where
+    /// the public sees something else. `get` gives a body, if there is an answer.
+    pub async fn fetch_back<F: Future<Output = Option<Vec<u8>>> + Send>(
+        &self,
+        get: impl Fn(String) -> F + Send,
+    ) {
+        self.publication.fetch_back(get, &self.metrics).await;
+    }
+
     /// The publication task's handle.
     pub fn publication(&self) -> &Publication<S> {
         &self.publication

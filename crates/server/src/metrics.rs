@@ -6,12 +6,15 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use crate::publication::FetchedBack;
+
 pub(crate) struct Metrics {
     registry: Registry,
     issued: Family<[(&'static str, String); 1], Counter>,
     refused: Family<[(&'static str, String); 1], Counter>,
     revoked: Counter,
     lists: Gauge,
+    fetched_back: Family<[(&'static str, String); 1], Counter>,
 }
 
 impl Default for Metrics {
@@ -25,7 +28,13 @@ impl Default for Metrics {
         registry.register("token_requests_refused", "By OAuth error code", refused.clone());
         registry.register("tokens_revoked", "Tokens revoked over HTTP", revoked.clone());
         registry.register("status_lists", "Status lists being served", lists.clone());
-        Self { registry, issued, refused, revoked, lists }
+        let fetched_back = Family::default();
+        registry.register(
+            "fetched_back",
+            "Published documents fetched back by their public URI, by what was seen",
+            fetched_back.clone(),
+        );
+        Self { registry, issued, refused, revoked, lists, fetched_back }
     }
 }
 
@@ -40,6 +49,10 @@ impl Metrics {
 
     pub(crate) fn token_revoked(&self) {
         self.revoked.inc();
+    }
+
+    pub(crate) fn fetched_back(&self, outcome: FetchedBack) {
+        self.fetched_back.get_or_create(&[("outcome", outcome.name().to_owned())]).inc();
     }
 
     pub(crate) fn set_lists(&self, count: usize) {

@@ -7,6 +7,7 @@ use edgepass_issuer::{Publisher, Store};
 use tokio::sync::{Notify, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
+use crate::metrics::Metrics;
 use crate::{Host, error_chain};
 
 /// Publishes whenever a commit of any process changed the database.
@@ -27,10 +28,33 @@ const POLL: Duration = Duration::from_millis(50);
 const UNREADABLE_PAUSE: Duration = Duration::from_millis(500);
 /// After failures in a row the next attempt is at most this far.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// A cache in between may answer with what was true before for this long.
+const SHARED_CACHE: Duration = Duration::from_millis(1500);
 /// How long a request waits for its change to be served.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Even without a commit, look this often whether an edition must be renewed or retired.
 const HOUSEKEEPING_ROUNDS: u32 = 200;
+
+/// What the public sees of what was published.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum FetchedBack {
+    Same,
+    Different,
+    Unreachable,
+    /// Something newer has been published since.
+    Replaced,
+}
+
+impl FetchedBack {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Same => "same",
+            Self::Different => "different",
+            Self::Unreachable => "unreachable",
+            Self::Replaced => "replaced",
+        }
+    }
+}
 
 impl<S: Store> Publication<S> {
     pub(crate) fn new(publisher: Publisher<S>, host: Host) -> Self {
@@ -84,6 +108,46 @@ impl<S: Store> Publication<S> {
                 Err(_) => {
                     tokio::time::sleep(pause).await; // whoever waits asks again at once
                     pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+            }
+        }
+    }
+
+    /// Fetch back by its public URI whatever was published, until the task is dropped, and tell where
+    /// the public sees something else. Run it once; `get` gives a body, if there is an answer.
+    pub(crate) async fn fetch_back<F: Future<Output = Option<Vec<u8>>> + Send>(
+        &self,
+        get: impl Fn(String) -> F + Send,
+        metrics: &Metrics,
+    ) {
+        let mut ended = self.ended.subscribe();
+        while ended.changed().await.is_ok() {
+            for document in self.publisher.take_unseen() {
+                let uri = self.publisher.public_uri(&document);
+                let mut outcome = FetchedBack::Unreachable;
+                for pause in [Duration::ZERO, SHARED_CACHE] {
+                    tokio::time::sleep(pause).await;
+                    let current = self.publisher.document(&document.path);
+                    if current.is_none_or(|current| current.etag != document.etag) {
+                        outcome = FetchedBack::Replaced;
+                        break;
+                    }
+                    outcome = match get(uri.clone()).await {
+                        None => FetchedBack::Unreachable,
+                        Some(body) if body == document.body => FetchedBack::Same,
+                        Some(_) => FetchedBack::Different,
+                    };
+                    if outcome == FetchedBack::Same {
+                        break;
+                    }
+                }
+                metrics.fetched_back(outcome);
+                if matches!(outcome, FetchedBack::Unreachable | FetchedBack::Different) {
+                    tracing::warn!(
+                        path = document.path,
+                        outcome = outcome.name(),
+                        "the public does not see what was published"
+                    );
                 }
             }
         }

@@ -3,6 +3,7 @@
 mod audit;
 mod batch;
 mod client_secret;
+mod doctor;
 mod init;
 mod inspect;
 mod issue;
@@ -50,6 +51,7 @@ Examples:
   edgepass revoke --jti ID --reason \"laptop lost\"
   edgepass revoke --role invoice-clerk --issued-before now --reason leak --dry-run
   edgepass keys list
+  edgepass doctor --url https://api.example/invoices
   edgepass verify - --issuer URL --audience URL < token.txt
   edgepass verify --batch log.jsonl > verdicts.jsonl
 
@@ -83,6 +85,8 @@ enum Command {
     Inspect(inspect::Args),
     /// Verify a token, or a file of them, as a guarded API would.
     Verify(verify::Args),
+    /// Look whether what is configured is what is served, and whether the deadline holds.
+    Doctor(doctor::Args),
     /// Draw a client secret and the hash to write into the configuration.
     ClientSecret,
     /// Print a completion script for a shell.
@@ -123,6 +127,7 @@ impl Cli {
             Command::Audit => audit::run(&config, json).await,
             Command::Inspect(args) => inspect::run(&args, json),
             Command::Verify(args) => verify::run(args, json).await,
+            Command::Doctor(args) => doctor::run(args, &config, json).await,
             Command::ClientSecret => client_secret::run(json),
             Command::Completions { shell } => {
                 clap_complete::generate(shell, &mut Self::command(), "edgepass", &mut io::stdout());

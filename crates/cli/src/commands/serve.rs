@@ -11,6 +11,7 @@ use edgepass_issuer::Config;
 use edgepass_issuer::publish::target::Target;
 use edgepass_server::{App, Host, router};
 use edgepass_store::Objects;
+use reqwest::header::CACHE_CONTROL;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -19,6 +20,8 @@ use super::published;
 use crate::exit::Exit;
 use crate::host;
 
+/// For one document.
+const FETCH_BACK_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long requests in flight may take after a signal.
 const GRACE: Duration = Duration::from_secs(4);
 
@@ -43,6 +46,10 @@ pub(super) async fn run(config: &Path, json: bool) -> anyhow::Result<Exit> {
     let app = App::new(config, issuer, targets, Host { now: host::now, fill: host::fill });
     let publishing = Arc::clone(&app);
     let mut publication = tokio::spawn(async move { publishing.publication().run().await });
+    let (watching, client) = (Arc::clone(&app), reqwest::Client::new());
+    let watch = tokio::spawn(async move {
+        watching.fetch_back(|uri| fetch_back(client.clone(), uri)).await;
+    });
     tracing::info!(%listen, issuer = identifier, "serving");
     let stop = stop_signal()?;
     let server = axum::serve(listener, router(app)).with_graceful_shutdown(async move {
@@ -60,7 +67,15 @@ pub(super) async fn run(config: &Path, json: bool) -> anyhow::Result<Exit> {
         _ = &mut publication => bail!("publication ended; see the log"),
     }
     publication.abort();
+    watch.abort();
     Ok(Exit::Ok)
+}
+
+/// What the public sees, past caches that heed it.
+async fn fetch_back(client: reqwest::Client, uri: String) -> Option<Vec<u8>> {
+    let request = client.get(uri).header(CACHE_CONTROL, "no-cache").timeout(FETCH_BACK_TIMEOUT);
+    let answer = request.send().await.ok()?.error_for_status().ok()?;
+    Some(answer.bytes().await.ok()?.to_vec())
 }
 
 /// One publisher per data directory; the lock also tells `revoke` that someone publishes.

@@ -103,3 +103,26 @@ fn what_selects_nothing_or_everything_is_a_mistake() {
         assert!(said(&output).contains(says), "{}", said(&output));
     }
 }
+
+#[test]
+fn doctor_says_what_is_wrong_and_what_to_do() {
+    let mut serving = Serving::start();
+    let output = serving.issuer.run(&["doctor"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    for line in [
+        "10s >= 500ms publish_delay + 1s shared_max_age + 5s refresh_interval + 2s 500ms fetch_timeout",
+        "1m 10s = 10s deadline + 1m stale_if_error",
+        "25h",
+        "all of ours",
+        "0 wrong",
+    ] {
+        assert!(text.replace("1day 1h", "25h").contains(line), "{line} is missing:\n{text}");
+    }
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    serving.kill();
+    let output = serving.issuer.run(&["doctor", "--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["healthy"], false);
+    assert!(report.to_string().contains("does `edgepass serve` run?"), "{report}");
+}

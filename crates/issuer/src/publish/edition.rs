@@ -13,11 +13,15 @@ pub const LIST_LIFETIME: u64 = 60 * 60;
 /// `ttl` of a list, in seconds.
 pub const LIST_TTL: u64 = 5;
 
-/// What an edition that was published said, for the check of the next.
+/// What an edition that was published says.
 #[derive(Clone, Debug)]
-pub(super) struct Said {
-    pub(super) number: u64,
-    pub(super) issued_at: u64,
+pub struct Said {
+    /// `number`.
+    pub number: u64,
+    /// `iat`, in seconds.
+    pub issued_at: u64,
+    /// `exp`, in seconds.
+    pub expiration: u64,
     pub(super) list: StatusList,
     /// How often tokens of the list had been resumed; `None` when that is not known.
     pub(super) resumes: Option<u64>,
@@ -79,13 +83,12 @@ pub(super) fn check(
     Ok(Said { resumes: Some(edition.resumes), ..said })
 }
 
-/// Read a list that one of `keys` signed.
-pub(super) fn read(
-    body: &str,
-    uri: &str,
-    keys: &JwkSet,
-    max_bytes: usize,
-) -> Result<Said, BadEdition> {
+/// Read a list that one of `keys` signed and that inflates to at most `max_bytes`.
+///
+/// # Errors
+///
+/// [`BadEdition`].
+pub fn read(body: &str, uri: &str, keys: &JwkSet, max_bytes: usize) -> Result<Said, BadEdition> {
     let jws = CompactJws::parse(body, usize::MAX).map_err(|_| BadEdition("not a JWS"))?;
     let signed = keys.keys().iter().any(|key| match key.key() {
         PublicKey::Ed25519 { x } => {
@@ -106,6 +109,7 @@ pub(super) fn read(
     Ok(Said {
         number: claims.number.ok_or(BadEdition("without number"))?,
         issued_at: claims.issued_at.seconds(),
+        expiration: claims.expiration.ok_or(BadEdition("without exp"))?.seconds(),
         list: claims.list,
         resumes: None,
     })
@@ -147,7 +151,7 @@ mod tests {
         for (index, value) in statuses {
             list.set(*index, *value);
         }
-        Said { number, issued_at: 100, list, resumes: Some(resumes) }
+        Said { number, issued_at: 100, expiration: 3700, list, resumes: Some(resumes) }
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub struct Publisher<S> {
     documents: RwLock<HashMap<String, Arc<Document>>>,
     lists: RwLock<HashMap<String, Arc<PublishedList>>>,
     targets: Vec<Placed>,
+    /// Served since somebody last looked, the oldest first.
+    unseen: Mutex<Vec<Arc<Document>>>,
 }
 
 /// A list edition that is being served.
@@ -103,6 +105,7 @@ impl<S: Store> Publisher<S> {
             documents: RwLock::default(),
             lists: RwLock::default(),
             targets: targets.into_iter().map(placed).collect(),
+            unseen: Mutex::default(),
         }
     }
 
@@ -258,7 +261,25 @@ impl<S: Store> Publisher<S> {
     }
 
     fn serve(&self, document: Document) {
-        write(&self.documents).insert(document.path.clone(), Arc::new(document));
+        let document = Arc::new(document);
+        let mut unseen = lock(&self.unseen);
+        unseen.retain(|other| other.path != document.path);
+        unseen.push(Arc::clone(&document));
+        drop(unseen);
+        write(&self.documents).insert(document.path.clone(), document);
+    }
+
+    /// What was published since the last call, to be fetched back by its public URI.
+    pub fn take_unseen(&self) -> Vec<Arc<Document>> {
+        std::mem::take(&mut lock(&self.unseen))
+    }
+
+    /// Where a document is found by the public.
+    pub fn public_uri(&self, document: &Document) -> String {
+        match document.path.as_str() {
+            METADATA => edgepass_verify::metadata::metadata_url(self.issuer.issuer()),
+            path => self.issuer.public_uri(path),
+        }
     }
 
     /// Put a document at every target that does not hold it; the first failure is returned.

@@ -1,0 +1,87 @@
+//! The two bounds, term by term, and whether the keys keep up with them.
+
+use std::time::Duration;
+
+use edgepass_issuer::signing_key::KeyUse;
+use edgepass_issuer::{Config, Store};
+use edgepass_verify::duration::DurationText;
+use edgepass_verify::freshness::RefreshInterval;
+
+use super::Report;
+use crate::{host, output};
+
+/// The deadline and the outage bound.
+pub(super) fn look(config: &Config, report: &mut Report) {
+    let terms = &config.freshness;
+    let Some(deadline) = config.revocation.deadline() else {
+        report.bad("deadline", "none is promised: write one into [revocation]");
+        return;
+    };
+    let interval = match terms.refresh_interval {
+        RefreshInterval::Every(interval) => interval,
+        RefreshInterval::Ttl => Duration::from_secs(edgepass_issuer::publish::edition::LIST_TTL),
+    };
+    let sum = terms.publish_delay.0 + terms.shared_max_age.0 + interval + terms.fetch_timeout.0;
+    report.good(
+        "deadline",
+        format!(
+            "{} >= {} publish_delay + {} shared_max_age + {} refresh_interval + {} fetch_timeout \
+             = {}",
+            DurationText(deadline),
+            terms.publish_delay,
+            terms.shared_max_age,
+            DurationText(interval),
+            terms.fetch_timeout,
+            DurationText(sum),
+        ),
+    );
+    if let Some(bound) = config.revocation.outage_bound() {
+        let stale = bound.saturating_sub(deadline);
+        let (bound, deadline, stale) =
+            (DurationText(bound), DurationText(deadline), DurationText(stale));
+        let says = format!("{bound} = {deadline} deadline + {stale} stale_if_error");
+        report.good("outage bound", says);
+    }
+}
+
+/// Whether a key can be exchanged, and tokens live no longer than their key is published.
+pub(super) async fn look_at_keys<S: Store>(
+    config: &Config,
+    store: &S,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let text = |seconds| DurationText(Duration::from_secs(seconds));
+    let (schedule, now) = (config.keys, host::now().numeric_date().seconds());
+    let lifetime = config.policy.longest_lifetime();
+    report.good(
+        "key overlap",
+        format!(
+            "{} >= {} longest lifetime of a token + 10m",
+            text(schedule.overlap),
+            text(lifetime)
+        ),
+    );
+    let keys = store.keys().await?.keys;
+    match keys.iter().find(|key| key.use_ == KeyUse::Standby) {
+        None => report.bad("standby key", "there is none: `edgepass serve` makes one"),
+        Some(standby) => match standby.published_at {
+            None => report.warn("standby key", "not published yet; let `edgepass serve` run"),
+            Some(at) if at.saturating_add(schedule.settling) > now => {
+                report.warn("standby key", format!("published {}, still young", output::date(at)));
+            }
+            Some(at) => report.good("standby key", format!("published {}", output::date(at))),
+        },
+    }
+    let due = keys.iter().find(|key| key.use_ == KeyUse::Signing).and_then(|key| key.signs_since);
+    match due.map(|since| since.saturating_add(schedule.rotation)) {
+        Some(due) if due < now => {
+            report.warn("rotation", format!("was due {}; does serve run?", output::date(due)));
+        }
+        Some(due) => report.good("rotation", format!("due {}", output::date(due))),
+        None => report.bad("signing key", "there is none: run `edgepass init`"),
+    }
+    if keys.iter().any(|key| key.use_ == KeyUse::Compromised) {
+        report.bad("compromised key", "still published: `edgepass serve` withdraws it");
+    }
+    Ok(())
+}

@@ -1,0 +1,117 @@
+//! `edgepass doctor`: is what is configured what is served, and does it hold?
+
+mod bounds;
+mod probe;
+mod served;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use edgepass_issuer::Issuer;
+use serde_json::{Value, json};
+
+use crate::exit::Exit;
+use crate::output;
+
+/// Arguments of `doctor`.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// The URL of a guarded route: issues a probe token, revokes it, and times the refusal.
+    #[arg(long, value_name = "GUARD")]
+    url: Option<String>,
+    /// The role of the probe token; its tokens must pass at that URL. Default: the first role.
+    #[arg(long, requires = "url")]
+    role: Option<String>,
+}
+
+/// What was looked at, one line each.
+#[derive(Default)]
+struct Report {
+    findings: Vec<Finding>,
+}
+
+struct Finding {
+    what: String,
+    state: State,
+    says: String,
+}
+
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum State {
+    /// As it should be.
+    Good,
+    /// It holds, and may not tomorrow.
+    Warning,
+    /// It does not hold.
+    Bad,
+}
+
+pub(super) async fn run(args: Args, config: &Path, json: bool) -> anyhow::Result<Exit> {
+    let config = super::load_config(config)?;
+    let mut report = Report::default();
+    bounds::look(&config, &mut report);
+    let store = Arc::new(super::open_store(&config).await?);
+    bounds::look_at_keys(&config, &*store, &mut report).await?;
+    let client = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .timeout(TIMEOUT)
+        .build()
+        .context("TLS cannot be set up")?;
+    served::look(&config, &*store, &client, &mut report).await?;
+    if let Some(url) = &args.url {
+        let master = crate::master_key::load(&config)?;
+        let issuer = Issuer::open(Arc::clone(&store), &config, master).await?;
+        let probe = probe::Probe { config: &config, issuer: &issuer, client: &client, url };
+        probe.run(args.role.as_deref(), &mut report).await?;
+    }
+    report.tell(json)
+}
+
+impl Report {
+    fn good(&mut self, what: &str, says: impl Into<String>) {
+        self.push(what, State::Good, says.into());
+    }
+
+    fn warn(&mut self, what: &str, says: impl Into<String>) {
+        self.push(what, State::Warning, says.into());
+    }
+
+    fn bad(&mut self, what: &str, says: impl Into<String>) {
+        self.push(what, State::Bad, says.into());
+    }
+
+    fn push(&mut self, what: &str, state: State, says: String) {
+        self.findings.push(Finding { what: what.to_owned(), state, says });
+    }
+
+    fn tell(&self, json: bool) -> anyhow::Result<Exit> {
+        let count = |state| self.findings.iter().filter(|one| one.state == state).count();
+        let (warnings, bad) = (count(State::Warning), count(State::Bad));
+        if json {
+            let finding = |one: &Finding| json!({ "what": one.what, "state": one.state.name(), "says": one.says });
+            let findings: Vec<Value> = self.findings.iter().map(finding).collect();
+            output::json(&json!({ "healthy": bad == 0, "findings": findings }))?;
+        } else {
+            for one in &self.findings {
+                output::line(&format!("{:<5} {:<18} {}", one.state.name(), one.what, one.says))?;
+            }
+            let good = count(State::Good);
+            output::line(&format!("\n{good} good, {warnings} to watch, {bad} wrong"))?;
+        }
+        Ok(if bad == 0 { Exit::Ok } else { Exit::Refused })
+    }
+}
+
+impl State {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Good => "ok",
+            Self::Warning => "watch",
+            Self::Bad => "WRONG",
+        }
+    }
+}
+
+/// For one request.
+const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);

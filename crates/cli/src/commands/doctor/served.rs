@@ -1,0 +1,207 @@
+//! What the public sees: endpoints, headers, clocks, and every status list.
+
+use std::time::Duration;
+
+use chrono::DateTime;
+use edgepass_issuer::publish::edition;
+use edgepass_issuer::publish::{AGGREGATION, JWK_SET};
+use edgepass_issuer::status_act::unpublished;
+use edgepass_issuer::{Config, Store};
+use edgepass_jose::{Algorithm, JwkSet};
+use edgepass_verify::metadata;
+use reqwest::header::{
+    ACCEPT_ENCODING, ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE,
+    DATE, ETAG, HeaderMap, IF_NONE_MATCH, ORIGIN,
+};
+use reqwest::{Client, StatusCode};
+use serde_json::Value;
+
+use super::Report;
+use crate::host;
+
+/// A document as the public sees it.
+struct Seen {
+    headers: HeaderMap,
+    body: Vec<u8>,
+}
+
+pub(super) async fn look<S: Store>(
+    config: &Config,
+    store: &S,
+    client: &Client,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let behind = unpublished(store, host::now()).await?;
+    if behind.is_empty() {
+        report.good("publication", "every recorded act is in a published list");
+    } else {
+        let says = format!("{} lists are behind; does `edgepass serve` run?", behind.len());
+        report.bad("publication", says);
+    }
+    let url = metadata::metadata_url(&config.issuer);
+    let Some(seen) = get(client, &url, "application/json", report).await else { return Ok(()) };
+    clock(&seen.headers, report);
+    let members: Value = serde_json::from_slice(&seen.body).unwrap_or_default();
+    if members["issuer"] == config.issuer.as_str() {
+        report.good("metadata", format!("{url} names {}", config.issuer));
+    } else {
+        report.bad("metadata", format!("{url} does not name {} as its issuer", config.issuer));
+    }
+    let base = &config.status.base_uri;
+    let url = format!("{base}/{JWK_SET}");
+    let Some(seen) = get(client, &url, "application/jwk-set+json", report).await else {
+        return Ok(());
+    };
+    headers(config, client, &url, &seen.headers, report).await;
+    let keys = JwkSet::parse(&seen.body, &Algorithm::ALL, edgepass_crypto::is_sound);
+    let Ok(keys) = keys else {
+        report.bad("JWK Set", "it cannot be read");
+        return Ok(());
+    };
+    let own = store.keys().await?;
+    let published = own.keys.iter().filter(|key| key.use_.is_published());
+    let mut missing = published
+        .filter(|key| keys.keys().iter().all(|served| served.key_id() != Some(&key.key_id)));
+    match missing.next() {
+        None => report.good("JWK Set", format!("{} keys, all of ours", keys.keys().len())),
+        Some(key) => report.bad("JWK Set", format!("key {} is missing", key.key_id)),
+    }
+    let url = format!("{base}/{AGGREGATION}");
+    let Some(seen) = get(client, &url, "application/json", report).await else { return Ok(()) };
+    let named: Value = serde_json::from_slice(&seen.body).unwrap_or_default();
+    let uris = named["status_lists"].as_array().cloned().unwrap_or_default();
+    lists(client, &uris, &keys, config, report).await;
+    Ok(())
+}
+
+/// Every list that is named: signed by a published key, under its own name, not expired.
+async fn lists(
+    client: &Client,
+    uris: &[Value],
+    keys: &JwkSet,
+    config: &Config,
+    report: &mut Report,
+) {
+    let now = host::now().numeric_date().seconds();
+    let max_bytes = (*edgepass_issuer::config::LIST_CAPACITIES.end() as usize) / 4;
+    let (mut good, mut soonest) = (0_u32, u64::MAX);
+    for uri in uris.iter().filter_map(Value::as_str) {
+        let Some(seen) = get(client, uri, "application/statuslist+jwt", report).await else {
+            return;
+        };
+        let body = String::from_utf8_lossy(&seen.body);
+        match edition::read(&body, uri, keys, max_bytes) {
+            Ok(said) if said.expiration <= now => {
+                report.bad("status list", format!("{uri} has expired"));
+            }
+            Ok(said) => {
+                good += 1;
+                soonest = soonest.min(said.expiration - now);
+            }
+            Err(error) => report.bad("status list", format!("{uri}: {error}")),
+        }
+        if good == 1 {
+            headers(config, client, uri, &seen.headers, report).await;
+        }
+    }
+    if good as usize == uris.len() && good > 0 {
+        let soonest = humantime(soonest);
+        report.good("status lists", format!("{good}, all valid for {soonest} or longer"));
+    } else if uris.is_empty() {
+        report.bad("status lists", "none is named; does `edgepass serve` run?");
+    }
+}
+
+async fn get(client: &Client, url: &str, media_type: &str, report: &mut Report) -> Option<Seen> {
+    let request = client
+        .get(url)
+        .header(CACHE_CONTROL, "no-cache")
+        .header(ORIGIN, "https://doctor.example")
+        .header(ACCEPT_ENCODING, "identity");
+    let Ok(response) = request.send().await else {
+        report.bad("reachable", format!("{url} does not answer; does `edgepass serve` run?"));
+        return None;
+    };
+    if response.status() != StatusCode::OK {
+        report.bad("reachable", format!("{url} answers {}", response.status().as_u16()));
+        return None;
+    }
+    let headers = response.headers().clone();
+    let found = text(&headers, CONTENT_TYPE.as_str());
+    if edgepass_verify::fetch::media_type(found) != media_type {
+        report.bad("media type", format!("{url} is not served as {media_type}"));
+    }
+    match response.bytes().await {
+        Ok(body) => Some(Seen { headers, body: body.to_vec() }),
+        Err(_) => {
+            report.bad("reachable", format!("{url} ends in the middle"));
+            None
+        }
+    }
+}
+
+/// Validators, caching and CORS: a proxy in front may have changed them.
+async fn headers(
+    config: &Config,
+    client: &Client,
+    url: &str,
+    headers: &HeaderMap,
+    report: &mut Report,
+) {
+    let max_age = config.freshness.shared_max_age.0;
+    let caching = text(headers, CACHE_CONTROL.as_str());
+    let directives = caching.split(',').map(str::trim);
+    let ages = directives.filter_map(|directive| directive.split_once('='));
+    let ages = ages.filter(|(name, _)| ["max-age", "s-maxage"].contains(name));
+    let ages = ages.filter_map(|(_, seconds)| seconds.parse::<u64>().ok());
+    match ages.max() {
+        Some(seconds) if Duration::from_secs(seconds) <= max_age => {}
+        Some(_) => {
+            let says = format!("{url}: {caching:?} is more than shared_max_age");
+            report.bad("caching", says);
+        }
+        None => report.bad("caching", format!("{url}: Cache-Control names no max-age")),
+    }
+    if text(headers, ACCESS_CONTROL_ALLOW_ORIGIN.as_str()) != "*" {
+        report.warn("CORS", format!("{url} cannot be read by pages, such as the inspector"));
+    }
+    let etag = text(headers, ETAG.as_str()).to_owned();
+    let again = client.get(url).header(IF_NONE_MATCH, &etag).header(ACCEPT_ENCODING, "gzip");
+    match again.send().await {
+        Ok(again) if !etag.is_empty() && again.status() == StatusCode::NOT_MODIFIED => {}
+        Ok(_) => report.warn("validators", format!("{url} has no ETag that gives a 304")),
+        Err(_) => report.bad("reachable", format!("{url} does not answer")),
+    }
+    let zipped = client.get(url).header(ACCEPT_ENCODING, "gzip").send().await;
+    let zipped =
+        zipped.is_ok_and(|answer| text(answer.headers(), CONTENT_ENCODING.as_str()) == "gzip");
+    if !zipped {
+        report.warn("compression", format!("{url} is not served as gzip to who takes it"));
+    }
+}
+
+/// The clock here against the one that the public sees.
+fn clock(headers: &HeaderMap, report: &mut Report) {
+    let there = DateTime::parse_from_rfc2822(text(headers, DATE.as_str()));
+    let Ok(there) = there else {
+        report.warn("clock", "the answer says no Date to compare with");
+        return;
+    };
+    let here = i64::try_from(host::now().numeric_date().seconds()).unwrap_or(i64::MAX);
+    let apart = here.abs_diff(there.timestamp());
+    if apart <= 2 {
+        report.good("clock", "agrees with the Date that is served");
+    } else if apart <= 10 {
+        report.warn("clock", format!("{apart} s from the Date that is served"));
+    } else {
+        report.bad("clock", format!("{apart} s from the Date that is served: more than leeway"));
+    }
+}
+
+fn text<'h>(headers: &'h HeaderMap, name: &str) -> &'h str {
+    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+fn humantime(seconds: u64) -> String {
+    edgepass_verify::duration::DurationText(Duration::from_secs(seconds)).to_string()
+}
