@@ -33,6 +33,7 @@ usage: cargo xtask <command>
                      judge generated tokens by this and by other libraries
   simulate [--runs N] [--seed S]
                      hundreds of isolates in virtual time; a failing run prints its seed
+  faults             the suite `faults`, with the issuer away for five minutes
   bench [--quick] [--json]
                      measure this and other libraries; a full run writes docs/benchmarks.md
   ci [STEP...]       run what CI runs; --list names the steps
@@ -65,6 +66,7 @@ fn main() -> ExitCode {
         ("fuzz", [seconds]) => number(seconds).and_then(fuzz::run),
         ("differential", words @ ([] | [_] | [_, _])) => differential(words),
         ("simulate", options) => step::run("simulate", &mut suites::simulate(options)),
+        ("faults", []) => suites::long_faults(),
         ("bench", options) => bench::run(options),
         ("ci", ["--list"]) => ci::list(),
         ("ci", names) => ci::run(names),

