@@ -32,7 +32,10 @@ pub(crate) fn measure(setup: &Value, quick: bool) -> anyhow::Result<Value> {
             let start = Instant::now();
             let answers = pool.install(|| judges.judge(&lines));
             let took = start.elapsed().as_secs_f64();
-            ensure!(answers.iter().all(|answer| answer.verdict == Outcome::Accepted), "a wrong verdict");
+            ensure!(
+                answers.iter().all(|answer| answer.verdict == Outcome::Accepted),
+                "a wrong verdict"
+            );
             if round > 0 {
                 times.push(lines.len() as f64 / took);
             }

@@ -1,12 +1,13 @@
 //! How long a verification takes natively, ours beside other libraries', in turns; medians, as JSON.
 //!
 //! Every result is checked. Tokens come from stdin: `{kind: {"jwk", "pem", "tokens": [..]}}`.
-//! With `chart`, results come from stdin and go to stdout as an SVG.
+//! With `scale`, how lists and revocation grow. With `chart`, results come from stdin and go to stdout as an SVG.
 
 #![allow(clippy::print_stdout, reason = "this is a program")]
 
 mod batch;
 mod chart;
+mod scale;
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
@@ -32,6 +33,10 @@ type Subject = Box<dyn FnMut(usize) -> bool>;
 
 fn main() -> anyhow::Result<()> {
     let asked = |option: &str| std::env::args().any(|argument| argument == option);
+    if asked("scale") {
+        println!("{}", json!({ "results": scale::measure(asked("--quick"))? }));
+        return Ok(());
+    }
     let mut input = String::new();
     std::io::stdin().read_to_string(&mut input)?;
     if asked("chart") {
@@ -62,7 +67,10 @@ fn compared(
             for ((name, subject), times) in subjects.iter_mut().zip(&mut seen) {
                 let start = Instant::now();
                 for at in 0..each {
-                    ensure!(black_box(subject(at % tokens.len())), "{kind} {name}: a wrong verdict");
+                    ensure!(
+                        black_box(subject(at % tokens.len())),
+                        "{kind} {name}: a wrong verdict"
+                    );
                 }
                 if round >= 2 {
                     times.push(start.elapsed().as_secs_f64() * 1e6 / each as f64);

@@ -27,6 +27,9 @@ pub fn router<S: Store>(app: Arc<App<S>>) -> Router {
         .route("/status-list-aggregation", get(documents::aggregation::<S>))
         .route("/status-lists/{id}", get(documents::status_list::<S>))
         .layer(cors());
+    // It reads its body itself, and only from who may send one; a million tokens take their time.
+    let acts =
+        Router::new().route("/status-acts", post(acts::post::<S>)).layer(timeout(ACT_TIMEOUT));
     Router::new()
         .merge(public)
         .route("/oauth/token", post(token::post::<S>))
@@ -35,12 +38,15 @@ pub fn router<S: Store>(app: Arc<App<S>>) -> Router {
         .route("/readyz", get(health::readyz::<S>))
         .route("/metrics", get(health::metrics::<S>))
         .layer(RequestBodyLimitLayer::new(MAX_BODY_BYTES))
-        // It reads its body itself, and only from who may send one.
-        .route("/status-acts", post(acts::post::<S>))
-        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, TIMEOUT))
+        .layer(timeout(TIMEOUT))
+        .merge(acts)
         .layer(CatchPanicLayer::new())
         .layer(middleware::from_fn(log))
         .with_state(app)
+}
+
+fn timeout(after: Duration) -> TimeoutLayer {
+    TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, after)
 }
 
 /// Public documents may be read from any page; nothing about them depends on the caller.
@@ -64,3 +70,4 @@ async fn log(request: Request, next: Next) -> Response {
 
 const MAX_BODY_BYTES: usize = 32 * 1024;
 const TIMEOUT: Duration = Duration::from_secs(10);
+const ACT_TIMEOUT: Duration = Duration::from_secs(120);

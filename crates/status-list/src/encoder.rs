@@ -1,14 +1,66 @@
 //! Writing lists: the issuer's half.
 
 use edgepass_jose::base64url;
-use miniz_oxide::deflate::compress_to_vec_zlib;
+use miniz_oxide::deflate::core::{
+    CompressionStrategy, CompressorOxide, TDEFLFlush, TDEFLStatus, compress_to_output,
+    create_comp_flags_from_zip_params,
+};
 
 use crate::list::StatusList;
 
-/// The member `lst`: zlib at its highest level, base64url.
+/// The member `lst`: zlib, base64url. The draft asks for the highest level; which matches that looks
+/// for pays off depends on how many statuses are set, so three ways are tried and the shortest kept.
 ///
 /// Source: draft-ietf-oauth-status-list-20 §4.1 and §4.2.
 pub fn encode(list: &StatusList) -> String {
-    const HIGHEST: u8 = 9;
-    base64url::encode(&compress_to_vec_zlib(list.bytes(), HIGHEST))
+    let strategies =
+        [CompressionStrategy::Default, CompressionStrategy::RLE, CompressionStrategy::HuffmanOnly];
+    let zipped = strategies.into_iter().filter_map(|strategy| zip(list.bytes(), strategy));
+    base64url::encode(&zipped.min_by_key(Vec::len).unwrap_or_default())
+}
+
+fn zip(bytes: &[u8], strategy: CompressionStrategy) -> Option<Vec<u8>> {
+    const HIGHEST: i32 = 9;
+    /// A zlib header; the window of 2^15 bytes that it names.
+    const WINDOW_BITS: i32 = 15;
+    let flags = create_comp_flags_from_zip_params(HIGHEST, WINDOW_BITS, strategy as i32);
+    let mut zipped = Vec::new();
+    let mut take = |part: &[u8]| {
+        zipped.extend_from_slice(part);
+        true
+    };
+    let mut compressor = CompressorOxide::new(flags);
+    let (status, _) = compress_to_output(&mut compressor, bytes, TDEFLFlush::Finish, &mut take);
+    // Writing to memory ends well.
+    (status == TDEFLStatus::Done).then_some(zipped)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::list::Bits;
+
+    /// Below 1.5 times the entropy of a full list from 1 % on, and below 1.8 times at 0.1 %.
+    #[test]
+    fn a_list_takes_little_more_than_what_it_says() {
+        for (share, most) in [(0.001_f64, 1.8), (0.01, 1.5), (0.05, 1.5), (0.3, 1.5)] {
+            let entries = 1_u32 << 17;
+            let mut list = StatusList::all_valid(Bits::One, entries);
+            let mut drawn = 1_u64;
+            let mut set = 0.0;
+            while set < share * f64::from(entries) {
+                // Knuth's MMIX generator.
+                drawn = drawn.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                let index = drawn >> 47;
+                if list.status(index) == Some(crate::StatusType::Valid) {
+                    list.set(index, 1);
+                    set += 1.0;
+                }
+            }
+            let entropy = -(share * share.log2() + (1.0 - share) * (1.0 - share).log2());
+            let bound = f64::from(entries) * entropy / 8.0;
+            let zipped = base64url::decode(&encode(&list)).unwrap().len() as f64;
+            assert!(zipped <= most * bound, "{share}: {:.2} times", zipped / bound);
+        }
+    }
 }

@@ -144,7 +144,7 @@ impl Store for SqliteStore {
         }
         drop(reader);
         let mut transaction = self.write().await?;
-        let more = acts::proceed(&mut transaction).await?;
+        let more = acts::proceed(&mut transaction, acts::Hold::Renewed).await?;
         transaction.commit().await.map_err(unavailable)?;
         Ok(more)
     }

@@ -61,8 +61,10 @@ impl Run {
         let takes =
             if self.rng.u64(0..20) == 0 { self.rng.u64(500..4_000) } else { self.rng.u64(5..200) };
         let arrives = self.now + takes / 2;
+        let source = &self.source;
         let is_away = |at: u64, place: &Place| {
-            place.outages.iter().any(|(from, to)| (*from..*to).contains(&at))
+            let outage = place.outages.iter().any(|(from, to)| (*from..*to).contains(&at));
+            outage || source.back_at(at).is_some()
         };
         let place = &self.places[place];
         let is_lost = self.rng.u64(0..1000) < place.lost
@@ -78,8 +80,8 @@ impl Run {
         }
         let (edition, age) = self.give(isolate, &order, arrives);
         let is_same = order.etag.as_ref() == Some(&edition.etag);
-        let is_older = edition.since < self.isolates[isolate].list_since
-            && order.document == Document::StatusList;
+        let is_older = order.document == Document::StatusList
+            && edition.since < self.list_since(isolate, &order.uri);
         let is_confirmed = is_older && self.fault == Some(Fault::OlderAnswerConfirms);
         let content = if is_same || is_confirmed {
             Content::NotModified
@@ -95,11 +97,11 @@ impl Run {
     /// What the cache before the source gives, and the `Age` in whole seconds that goes with it.
     fn give(&mut self, isolate: usize, order: &FetchOrder, at: u64) -> (Edition, u64) {
         // Now and then somebody answers with what was true long ago, to one who knows better.
-        let known = self.isolates[isolate].list_since;
+        let known = self.list_since(isolate, &order.uri);
         if order.document == Document::StatusList
             && self.rng.u64(0..100) == 0
             && let Some(before) = known.checked_sub(1)
-            && let Some(edition) = self.source.edition(order.document, before)
+            && let Some(edition) = self.source.edition(order, before)
         {
             return (edition.clone(), 0);
         }
@@ -109,7 +111,7 @@ impl Run {
         {
             return (edition.clone(), at.saturating_sub(*stored) / 1000);
         }
-        let edition = self.source.edition(order.document, at).cloned();
+        let edition = self.source.edition(order, at).cloned();
         let edition =
             edition.unwrap_or(Edition { since: 0, body: String::new(), etag: String::new() });
         place.shared.insert(order.url.clone(), (at, edition.clone()));
@@ -128,10 +130,15 @@ impl Run {
         let confirmed_at = isolate.verifier.confirmed_at(&order);
         if let (Some(edition), Some(confirmed_at)) = (edition, confirmed_at) {
             if is_new && order.document == Document::StatusList {
-                isolate.list_since = edition.since;
+                isolate.list_since.insert(order.uri.clone(), edition.since);
             }
             self.places[isolate.place].tier.insert(order.uri, (edition, confirmed_at));
         }
+    }
+
+    /// From when the list is that an isolate holds.
+    fn list_since(&self, isolate: usize, uri: &str) -> u64 {
+        self.isolates[isolate].list_since.get(uri).copied().unwrap_or_default()
     }
 
     fn settle(&mut self, isolate: usize, order: FetchOrder, answer: Answer) -> bool {

@@ -51,8 +51,8 @@ pub struct Outcome {
 pub(crate) struct Isolate {
     pub(crate) verifier: Verifier,
     pub(crate) place: usize,
-    /// From when the list is that it holds.
-    pub(crate) list_since: u64,
+    /// From when the lists are that it holds, by URI.
+    pub(crate) list_since: HashMap<String, u64>,
     /// When it last could not get what it asked for.
     pub(crate) failed_at: Option<u64>,
     /// How long its clients pause, on average, in milliseconds.
@@ -71,8 +71,10 @@ pub(crate) enum Event {
     Go(usize),
     Answered(Box<Answered>),
     Revoke(u64),
-    WithdrawKey,
+    WithdrawKey(usize),
     Renew,
+    /// The issuer is back and signs its lists anew.
+    Restarted,
 }
 
 struct Token {
@@ -94,7 +96,8 @@ pub(crate) struct Run {
     processes: Vec<Option<Process>>,
     tokens: Vec<Token>,
     revoked_at: HashMap<u64, u64>,
-    withdrawn_at: Option<u64>,
+    /// A key, and when it was withdrawn.
+    withdrawn: Option<(usize, u64)>,
     demand: Arc<Demand>,
     pub(crate) outcome: Outcome,
 }
@@ -128,19 +131,24 @@ impl Run {
         let config: PolicyConfig = serde_json::from_value(config)?;
         let policy = Policy::try_from(config)?;
         let jwks = JwksUri::parse(JWKS)?;
-        let places: Vec<Place> = (0..rng.usize(3..24)).map(|_| Place::new(&mut rng)).collect();
-        let isolates = (0..rng.usize(20..160))
+        let places: Vec<Place> = (0..rng.usize(6..40)).map(|_| Place::new(&mut rng)).collect();
+        let isolates = (0..rng.usize(40..300))
             .map(|_| {
                 Ok(Isolate {
                     verifier: Verifier::new(policy.clone(), KeySource::Url(jwks.clone()))?,
                     place: rng.usize(0..places.len()),
-                    list_since: 0,
+                    list_since: HashMap::new(),
                     failed_at: None,
                     pause: *rng.choice([300, 2_000, 8_000, 40_000].iter()).unwrap_or(&2_000),
                 })
             })
             .collect::<anyhow::Result<Vec<_>>>()?;
-        let source = Source::new();
+        let mut source = Source::new();
+        // The issuer is killed and started again; nothing is published meanwhile.
+        for _ in 0..rng.usize(0..4) {
+            let from = rng.u64(10_000..LENGTH - 30_000);
+            source.down.push((from, from + rng.u64(100..4_000)));
+        }
         let token = |index: u64| {
             let key = usize::from(index % 4 == 3);
             Token { text: source.token(index, key), index, key }
@@ -159,7 +167,7 @@ impl Run {
             processes: Vec::new(),
             tokens,
             revoked_at: HashMap::new(),
-            withdrawn_at: None,
+            withdrawn: None,
             demand: Arc::default(),
             outcome: Outcome::default(),
         };
@@ -173,7 +181,11 @@ impl Run {
         }
         if run.rng.bool() {
             let at = run.rng.u64(30_000..LENGTH - 20_000);
-            run.schedule(at, Event::WithdrawKey);
+            let key = run.rng.usize(0..2);
+            run.schedule(at, Event::WithdrawKey(key));
+        }
+        for (_, back) in run.source.down.clone() {
+            run.schedule(back, Event::Restarted);
         }
         run.schedule(60_000, Event::Renew);
         Ok(run)
@@ -206,19 +218,27 @@ impl Run {
                     self.go(process);
                 }
             }
+            // What is asked of an issuer that does not run is published when it is back.
+            Event::Revoke(_) | Event::WithdrawKey(_) | Event::Renew
+                if self.source.back_at(self.now).is_some() =>
+            {
+                let back = self.source.back_at(self.now).unwrap_or(self.now);
+                self.schedule(back, event);
+            }
             Event::Revoke(index) => {
                 // `revoke` returns once the list is served.
                 self.source.revoke(index, self.now);
                 self.revoked_at.insert(index, self.now);
             }
-            Event::WithdrawKey => {
-                self.source.withdraw_key(self.now);
-                self.withdrawn_at = Some(self.now);
+            Event::WithdrawKey(key) => {
+                self.source.withdraw_key(key, self.now);
+                self.withdrawn = Some((key, self.now));
             }
             Event::Renew => {
-                self.source.publish_list(self.now);
+                self.source.publish_lists(self.now);
                 self.schedule(self.now + 60_000, Event::Renew);
             }
+            Event::Restarted => self.source.publish_lists(self.now),
         }
     }
 
@@ -255,11 +275,15 @@ impl Run {
                 self.ask(process.isolate, None, order);
             }
         }
+        let now = self.clock(process.isolate);
+        for order in self.isolates[process.isolate].verifier.prefetch(now) {
+            self.ask(process.isolate, None, order);
+        }
         self.outcome.verdicts += 1;
         self.outcome.stale += u64::from(verdict.stale);
         let Token { index, key, .. } = self.tokens[process.token];
         let ended = self.revoked_at.get(&index).copied();
-        let withdrawn = self.withdrawn_at.filter(|_| key == 1);
+        let withdrawn = self.withdrawn.filter(|(gone, _)| key == *gone).map(|(_, at)| at);
         let failed_at = self.isolates[process.isolate].failed_at;
         let seconds = |millis: u64| millis as f64 / 1000.0;
         let Some(error) = verdict.error() else {

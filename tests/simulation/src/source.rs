@@ -1,18 +1,20 @@
-//! The issuer as its documents show it: keys, one status list, and every edition of both.
+//! The issuer as its documents show it: keys, status lists, and every edition of each.
 
 use ed25519_dalek::{Signer, SigningKey};
 use edgepass_jose::base64url;
 use edgepass_status_list::encoder::encode;
 use edgepass_status_list::list::{Bits, StatusList};
-use edgepass_verify::fetch::Document;
+use edgepass_verify::fetch::{Document, FetchOrder};
 use serde_json::{Value, json};
 
 pub(crate) const ISSUER: &str = "https://issuer.example";
 pub(crate) const JWKS: &str = "https://issuer.example/jwks.json";
-pub(crate) const LIST: &str = "https://issuer.example/lists/1";
+const LISTS_URI: &str = "https://issuer.example/lists";
 
-/// Entries of the list.
+/// Tokens of a run, over all lists.
 pub(crate) const TOKENS: u64 = 48;
+/// The token at `index` has its status in list `index % LISTS`.
+const LISTS: u64 = 4;
 /// In seconds; the run begins here.
 pub(crate) const START: u64 = 1_800_000_000;
 
@@ -30,25 +32,46 @@ pub(crate) struct Source {
     keys: Vec<SigningKey>,
     /// Keys that are published.
     published: Vec<usize>,
-    list: StatusList,
-    number: u64,
-    lists: Vec<Edition>,
+    /// The key that signs lists.
+    list_key: usize,
+    lists: Vec<List>,
     sets: Vec<Edition>,
+    aggregation: Vec<Edition>,
+    /// When the issuer does not run, in virtual milliseconds.
+    pub(crate) down: Vec<(u64, u64)>,
+}
+
+struct List {
+    statuses: StatusList,
+    number: u64,
+    editions: Vec<Edition>,
 }
 
 impl Source {
     pub(crate) fn new() -> Self {
-        let mut source = Self {
-            keys: [1, 2].map(|seed| SigningKey::from_bytes(&[seed; 32])).into(),
-            published: vec![0, 1],
-            list: StatusList::all_valid(Bits::One, TOKENS as u32),
-            number: 0,
-            lists: Vec::new(),
-            sets: Vec::new(),
+        let list = |_| {
+            let statuses = StatusList::all_valid(Bits::One, TOKENS as u32);
+            List { statuses, number: 0, editions: Vec::new() }
         };
-        source.publish_list(0);
+        let uris: Vec<String> = (0..LISTS).map(uri).collect();
+        let body = json!({"status_lists": uris}).to_string();
+        let mut source = Self {
+            keys: [1, 2, 3].map(|seed| SigningKey::from_bytes(&[seed; 32])).into(),
+            published: vec![0, 1, 2],
+            list_key: 0,
+            lists: (0..LISTS).map(list).collect(),
+            sets: Vec::new(),
+            aggregation: vec![Edition { since: 0, body, etag: "\"1\"".into() }],
+            down: Vec::new(),
+        };
+        source.publish_lists(0);
         source.publish_set(0);
         source
+    }
+
+    /// When the issuer runs next, if it does not at `at`.
+    pub(crate) fn back_at(&self, at: u64) -> Option<u64> {
+        self.down.iter().find(|(from, to)| (*from..*to).contains(&at)).map(|(_, to)| *to)
     }
 
     /// A token with this index, under this key.
@@ -57,45 +80,63 @@ impl Source {
         let claims = json!({
             "iss": ISSUER, "sub": "s", "client_id": "c", "jti": index.to_string(), "aud": "api",
             "scope": "a", "iat": START - 60, "exp": START + 3600,
-            "status": {"status_list": {"idx": index, "uri": LIST}},
+            "status": {"status_list": {"idx": index, "uri": uri(index % LISTS)}},
         });
         self.sign(key, &header, &claims)
     }
 
     /// Revoke, and publish at `now`.
     pub(crate) fn revoke(&mut self, index: u64, now: u64) {
-        self.list.set(index, 1);
-        self.publish_list(now);
+        let at = (index % LISTS) as usize;
+        self.lists[at].statuses.set(index, 1);
+        self.publish_list(at, now);
     }
 
-    /// Take the second key out of the set, and publish that at `now`. The first signs lists.
-    pub(crate) fn withdraw_key(&mut self, now: u64) {
-        self.published = vec![0];
+    /// Take a key out of the set. If it signs lists, another signs them all anew before.
+    pub(crate) fn withdraw_key(&mut self, key: usize, now: u64) {
+        if self.list_key == key {
+            self.list_key = 2;
+            self.publish_lists(now);
+        }
+        self.published.retain(|published| *published != key);
         self.publish_set(now);
     }
 
     /// The document as the source gave it out at `at`.
-    pub(crate) fn edition(&self, document: Document, at: u64) -> Option<&Edition> {
-        let editions = match document {
-            Document::StatusList => &self.lists,
+    pub(crate) fn edition(&self, order: &FetchOrder, at: u64) -> Option<&Edition> {
+        let editions = match order.document {
+            Document::StatusList => {
+                let list = order.uri.rsplit('/').next()?.parse::<usize>().ok()?;
+                &self.lists.get(list)?.editions
+            }
             Document::JwkSet => &self.sets,
-            Document::Metadata | Document::Aggregation => return None,
+            Document::Aggregation => &self.aggregation,
+            Document::Metadata => return None,
         };
         editions.iter().rev().find(|edition| edition.since <= at)
     }
 
-    /// Sign a new edition of the list, as the issuer does before the one before expires.
-    pub(crate) fn publish_list(&mut self, now: u64) {
-        self.number += 1;
-        let issued_at = START + now / 1000;
-        let header = json!({"alg": "EdDSA", "typ": "statuslist+jwt", "kid": "k0"});
+    /// Sign every list anew, as the issuer does before they expire, and when it starts.
+    pub(crate) fn publish_lists(&mut self, now: u64) {
+        (0..self.lists.len()).for_each(|list| self.publish_list(list, now));
+    }
+
+    fn publish_list(&mut self, at: usize, now: u64) {
+        let list = &mut self.lists[at];
+        list.number += 1;
+        let (number, issued_at) = (list.number, START + now / 1000);
+        let header =
+            json!({"alg": "EdDSA", "typ": "statuslist+jwt", "kid": format!("k{}", self.list_key)});
         let claims = json!({
-            "sub": LIST, "iat": issued_at, "exp": issued_at + 3600, "ttl": 5, "number": self.number,
-            "status_list": {"bits": 1, "lst": encode(&self.list)},
+            "sub": uri(at as u64), "iat": issued_at, "exp": issued_at + 3600, "ttl": 5,
+            "number": number,
+            "status_list": {
+                "bits": 1, "lst": encode(&list.statuses), "aggregation_uri": LISTS_URI,
+            },
         });
-        let body = self.sign(0, &header, &claims);
-        let etag = format!("\"{}\"", self.number);
-        self.lists.push(Edition { since: now, body, etag });
+        let body = self.sign(self.list_key, &header, &claims);
+        let etag = format!("\"{number}\"");
+        self.lists[at].editions.push(Edition { since: now, body, etag });
     }
 
     fn publish_set(&mut self, now: u64) {
@@ -114,4 +155,8 @@ impl Source {
         let input = format!("{}.{}", part(header), part(claims));
         format!("{input}.{}", base64url::encode(&self.keys[key].sign(input.as_bytes()).to_bytes()))
     }
+}
+
+fn uri(list: u64) -> String {
+    format!("{LISTS_URI}/{list}")
 }

@@ -13,7 +13,7 @@ use crate::rows;
 
 /// How many statuses one transaction changes: it holds up issuing for that long.
 const STEP: u32 = 10_000;
-/// For how long a process that was killed in the middle of an act blocks tokens like the selected.
+/// For how long tokens like the selected are blocked after the last step of an act that nobody ends.
 const BLOCK_MS: u64 = 10_000;
 
 /// Tokens in the order of issue: after the first, up to the last.
@@ -87,13 +87,25 @@ pub(super) async fn record(
     let id = rows::unsigned(&row, "id").map_err(unavailable)?;
     append(connection, &act.entry(plan.count, hexadecimal(plan.digest))).await?;
     if plan.count <= u64::from(STEP) {
-        proceed(connection).await?;
+        proceed(connection, Hold::AsItIs).await?;
     }
     Ok(Some(RecordedAct { id, count: plan.count }))
 }
 
+/// What becomes of the block on tokens like the selected.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub(super) enum Hold {
+    /// It ends when it was to end.
+    AsItIs,
+    /// It is renewed: who acts has this step behind it, and is at work.
+    Renewed,
+}
+
 /// Change some statuses of the oldest unfinished act. False when there is none left.
-pub(super) async fn proceed(connection: &mut SqliteConnection) -> Result<bool, StoreError> {
+pub(super) async fn proceed(
+    connection: &mut SqliteConnection,
+    hold: Hold,
+) -> Result<bool, StoreError> {
     let Some(act) = unfinished(connection).await? else { return Ok(false) };
     let mut select = QueryBuilder::new(
         "SELECT list_id, max(seq) AS seq, count(*) AS tokens FROM (SELECT seq, list_id FROM tokens \
@@ -124,13 +136,19 @@ pub(super) async fn proceed(connection: &mut SqliteConnection) -> Result<bool, S
         .map_err(unavailable)?;
     }
     let finished = tokens < u64::from(STEP);
-    sqlx::query("UPDATE status_acts SET done_seq = $2, finished = $3 WHERE id = $1")
-        .bind(rows::signed(act.id))
-        .bind(rows::signed(if finished { act.range.1 } else { last }))
-        .bind(finished)
-        .execute(&mut *connection)
-        .await
-        .map_err(unavailable)?;
+    sqlx::query(
+        "UPDATE status_acts SET done_seq = $2, finished = $3, blocks_until_ms = CASE \
+         WHEN $4 AND blocks_until_ms > 0 THEN CAST(unixepoch('subsec') * 1000 AS INTEGER) + $5 \
+         ELSE blocks_until_ms END WHERE id = $1",
+    )
+    .bind(rows::signed(act.id))
+    .bind(rows::signed(if finished { act.range.1 } else { last }))
+    .bind(finished)
+    .bind(hold == Hold::Renewed)
+    .bind(rows::signed(BLOCK_MS))
+    .execute(&mut *connection)
+    .await
+    .map_err(unavailable)?;
     Ok(!finished || unfinished(connection).await?.is_some())
 }
 

@@ -225,6 +225,9 @@ async fn an_act_that_was_interrupted_is_finished_by_whoever_looks_next() {
     let plan = store.plan_act(&revoke).await.unwrap();
     assert_eq!(store.record_act(&revoke, plan).await.unwrap().unwrap().count, 25_000);
     assert!(store.continue_acts().await.unwrap());
+    // However long it takes, nothing like it is issued meanwhile.
+    let row = sqlx::query("SELECT blocks_until_ms > unixepoch() * 1000 AS held FROM status_acts");
+    assert!(row.fetch_one(&store.readers).await.unwrap().get::<bool, _>("held"));
     // A second process takes over; a later act waits for the earlier.
     let other = SqliteStore::open(&_folder.path().join("edgepass.db"), false).await.unwrap();
     assert_eq!(invalid(&other).await, 10_000);

@@ -1,0 +1,296 @@
+//! How lists, publication and revocation grow with the number of live tokens.
+//!
+//! Lists are built as the issuer builds them; publication and revocation run on the issuer's own
+//! storage, a file of a few gigabytes for ten million tokens.
+
+use std::hint::black_box;
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context, ensure};
+use edgepass_issuer::audit::{Act, AuditEntry};
+use edgepass_issuer::entropy::{Entropy, NoEntropy};
+use edgepass_issuer::issue::Recipient;
+use edgepass_issuer::policy::TokenRequest;
+use edgepass_issuer::publish::LISTS;
+use edgepass_issuer::seal::MasterKey;
+use edgepass_issuer::selection::{Filter, Selection};
+use edgepass_issuer::signing_key::{KeyUse, SealedKey};
+use edgepass_issuer::status_act::{NewAct, StatusChange, perform};
+use edgepass_issuer::storage::{KeyChange, ListState};
+use edgepass_issuer::{Config, Issuer, Publisher, Store};
+use edgepass_jose::base64url;
+use edgepass_status_list::Statuses;
+use edgepass_status_list::encoder::encode;
+use edgepass_status_list::list::{Bits, StatusList};
+use edgepass_store::SqliteStore;
+use edgepass_verify::UnixMillis;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use serde_json::{Value, json};
+use sqlx::{ConnectOptions, Connection};
+
+const CAPACITY: u64 = 1 << 17;
+const SHARES: [f64; 4] = [0.0001, 0.001, 0.01, 0.05];
+
+/// Everything, by number of live tokens.
+pub(crate) fn measure(quick: bool) -> anyhow::Result<Value> {
+    let sizes: &[u64] = if quick { &[10_000, 100_000] } else { &[10_000, 1_000_000, 10_000_000] };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let mut rows = Vec::new();
+    for tokens in sizes {
+        let lists: Vec<Value> = SHARES.iter().map(|share| lists(*tokens, *share)).collect();
+        let issuer = runtime.block_on(issuer(*tokens))?;
+        rows.push(json!({ "tokens": tokens, "lists": lists, "issuer": issuer }));
+    }
+    Ok(rows.into())
+}
+
+/// What the lists of so many tokens take, of which a share is revoked.
+fn lists(tokens: u64, share: f64) -> Value {
+    let mut noise = Noise(tokens ^ 0x9e37_79b9_7f4a_7c15);
+    let (mut zipped, mut wire, mut envelope, mut memory) = (0, 0, 0, 0);
+    let mut held = Vec::new();
+    let mut left = tokens;
+    while left > 0 {
+        let filled = left.min(CAPACITY);
+        let mut list = StatusList::all_valid(Bits::One, CAPACITY as u32);
+        for _ in 0..(filled as f64 * share).round() as u64 {
+            while !newly_set(&mut list, noise.below(CAPACITY)) {}
+        }
+        let lst = encode(&list);
+        zipped += base64url::decode(&lst).map_or(0, |bytes| bytes.len());
+        // Header, signature and the other claims: as long as ours, and as little compressible.
+        let noise: Vec<u8> = (0..240).map(|_| noise.below(256) as u8).collect();
+        let around = base64url::encode(&noise);
+        envelope += gzipped(around.as_bytes());
+        wire += gzipped(format!("{around}{lst}{}", &around[..8]).as_bytes())
+            - gzipped(around.as_bytes());
+        let statuses = Statuses::from(list);
+        memory += statuses.bytes();
+        held.push(statuses);
+        left -= filled;
+    }
+    let start = Instant::now();
+    const LOOKUPS: u64 = 2_000_000;
+    for at in 0..LOOKUPS {
+        let list = &held[(at % held.len() as u64) as usize];
+        black_box(list.status(black_box(noise.below(CAPACITY))));
+    }
+    let lookup = start.elapsed().as_secs_f64() * 1e9 / LOOKUPS as f64;
+    let entropy = -(share * share.log2() + (1.0 - share) * (1.0 - share).log2());
+    let bound = tokens as f64 * entropy / 8.0;
+    json!({
+        "share": share, "lists": held.len(), "bound": bound, "lst": zipped, "wire": wire,
+        "lst_over_bound": zipped as f64 / bound, "wire_over_bound": wire as f64 / bound,
+        "envelope": envelope / held.len(), "memory": memory, "lookup_ns": lookup,
+    })
+}
+
+fn newly_set(list: &mut StatusList, index: u64) -> bool {
+    let was = list.status(index).map_or(0, |status| status.number());
+    list.set(index, 1) && was == 0
+}
+
+fn gzipped(bytes: &[u8]) -> usize {
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
+    gzip.write_all(bytes).and_then(|()| gzip.finish()).map_or(0, |zipped| zipped.len())
+}
+
+/// Publishing one revocation, and revoking a tenth of all by one act while issuing goes on.
+async fn issuer(tokens: u64) -> anyhow::Result<Value> {
+    let folder = tempfile::tempdir()?;
+    let config = Config::parse(CONFIG, folder.path())?;
+    std::fs::create_dir_all(&config.data_dir)?;
+    let store = Arc::new(SqliteStore::open(&config.database(), true).await?);
+    let (mut entropy, master) = (Drawn(Noise(7)), MasterKey::new([7; 32]));
+    let now = now();
+    let seconds = now.numeric_date().seconds();
+    let keys = [KeyUse::Signing, KeyUse::Standby]
+        .map(|use_| SealedKey::generate(use_, &master, &mut entropy, seconds));
+    let keys = keys.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let entry = AuditEntry {
+        at_ms: now.0,
+        actor: "bench".into(),
+        act: Act::KeysCreated { key_ids: Vec::new() },
+    };
+    let change = KeyChange { seen: 0, now: seconds, uses: Vec::new(), new: keys };
+    store.change_keys(&change, &entry).await?;
+    fill(&config.database(), tokens, seconds).await?;
+    let issuer = Arc::new(Issuer::open(Arc::clone(&store), &config, master).await?);
+    let publisher = Publisher::new(Arc::clone(&issuer), "{}".into(), Vec::new());
+    let start = Instant::now();
+    publisher.sync(&mut entropy, now).await?;
+    let all = start.elapsed().as_secs_f64();
+
+    let mut times = Vec::new();
+    for round in 0..21 {
+        let jwt_id = format!("t{}", entropy.0.below(tokens));
+        let before = publisher.store().lists(0).await?;
+        let selection = Selection::JwtIds(vec![jwt_id]);
+        let start = Instant::now();
+        perform(&*store, &act(selection, self::now())).await?;
+        publisher.sync(&mut entropy, self::now()).await?;
+        let took = start.elapsed().as_secs_f64() * 1e3;
+        let after = publisher.store().lists(0).await?;
+        let is_touched = |after: &&ListState| {
+            before.iter().any(|before| before.id == after.id && before != *after)
+        };
+        let changed = after.iter().filter(is_touched).count();
+        ensure!(changed <= 1, "a revocation touched {changed} lists");
+        ensure!(
+            after.iter().all(|list| {
+                list.published == list.changes
+                    && publisher.document(&format!("{LISTS}{}", list.id)).is_some()
+            }),
+            "not everything is published"
+        );
+        if round > 0 {
+            times.push(took);
+        }
+    }
+    times.sort_by(f64::total_cmp);
+    let bulk = bulk(&issuer, &publisher, &store, &config).await?;
+    store.close().await;
+    Ok(json!({
+        "publish_all_s": all, "publish_one_ms": times[times.len() / 2],
+        "publish_one_max_ms": times[times.len() - 1], "bulk": bulk,
+    }))
+}
+
+/// A tenth of all tokens, by role, while tokens of another role are issued.
+async fn bulk(
+    issuer: &Arc<Issuer<SqliteStore>>,
+    publisher: &Publisher<SqliteStore>,
+    store: &Arc<SqliteStore>,
+    config: &Config,
+) -> anyhow::Result<Value> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let issuing = tokio::spawn({
+        let (issuer, stop) = (Arc::clone(issuer), Arc::clone(&stop));
+        let grant = config.policy.role("other")?.grant(&TokenRequest::default())?;
+        async move {
+            let mut entropy = Drawn(Noise(11));
+            let recipient =
+                Recipient { client_id: "c".into(), subject: "s".into(), actor: "bench".into() };
+            let mut times = Vec::new();
+            while !stop.load(Ordering::Relaxed) {
+                let (now, start) = (now(), Instant::now());
+                let approved = issuer.approve(&grant, &recipient, &mut entropy, now)?;
+                issuer.issue(approved, now).await?;
+                times.push(start.elapsed().as_secs_f64() * 1e3);
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            anyhow::Ok(times)
+        }
+    });
+    let filter = Filter { role: Some("bulk".into()), ..Filter::default() };
+    let start = Instant::now();
+    let recorded = perform(&**store, &act(Selection::Fitting(filter), now())).await?;
+    let recorded = recorded.context("nothing was revoked")?;
+    let carried_out = start.elapsed().as_secs_f64();
+    publisher.sync(&mut Drawn(Noise(13)), now()).await?;
+    let published = start.elapsed().as_secs_f64();
+    store.end_act(recorded.id).await?;
+    stop.store(true, Ordering::Relaxed);
+    let mut times = issuing.await??;
+    times.sort_by(f64::total_cmp);
+    let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
+    Ok(json!({
+        "tokens": recorded.count, "carried_out_s": carried_out, "published_s": published,
+        "issued_meanwhile": times.len(), "issue_p50_ms": at(0.5), "issue_p99_ms": at(0.99),
+        "issue_max_ms": at(1.0),
+    }))
+}
+
+/// Live tokens in full lists, a hundredth of them revoked, a tenth of the role `bulk`.
+async fn fill(database: &Path, tokens: u64, now: u64) -> anyhow::Result<()> {
+    let mut connection =
+        sqlx::sqlite::SqliteConnectOptions::new().filename(database).connect().await?;
+    sqlx::raw_sql("PRAGMA synchronous = OFF; PRAGMA cache_size = -200000")
+        .execute(&mut connection)
+        .await?;
+    let window = now + 3000;
+    let mut first = 0;
+    while first < tokens {
+        let filled = (tokens - first).min(CAPACITY);
+        let id = format!("{window}-{}", first / CAPACITY);
+        let list = "INSERT INTO status_lists (id, window_end, secret, capacity, next_counter, bits) \
+                    VALUES ($1, $2, zeroblob(32), $3, $3, 1)";
+        sqlx::query(list)
+            .bind(&id)
+            .bind(window as i64)
+            .bind(CAPACITY as i64)
+            .execute(&mut connection)
+            .await?;
+        let rows = "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < $3 - 1) \
+                    INSERT INTO tokens (jwt_id, role, client_id, subject, audience, scope, key_id, \
+                    created_by, issued_at, expiration, list_id, list_index, status) \
+                    SELECT 't' || ($1 + i), CASE i % 10 WHEN 0 THEN 'bulk' ELSE 'other' END, \
+                    'client-' || (i % 7), 'subject-' || (i % 1000), 'https://api.example', \
+                    'invoices:read', 'k', 'client:x', $4, $5, $2, i, i % 100 = 1 FROM n";
+        sqlx::query(rows)
+            .bind(first as i64)
+            .bind(&id)
+            .bind(filled as i64)
+            .bind(now as i64)
+            .bind((now + 2900) as i64)
+            .execute(&mut connection)
+            .await?;
+        first += filled;
+    }
+    sqlx::raw_sql("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut connection).await?;
+    connection.close().await?;
+    Ok(())
+}
+
+fn act(selection: Selection, at: UnixMillis) -> NewAct {
+    let (reason, actor) = ("bench".into(), "bench".into());
+    NewAct { change: StatusChange::Revoke, selection, reason, actor, at }
+}
+
+fn now() -> UnixMillis {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    UnixMillis(since.as_millis() as u64)
+}
+
+/// Numbers that look drawn (xorshift).
+struct Noise(u64);
+
+impl Noise {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % bound
+    }
+}
+
+/// No secret is drawn here.
+struct Drawn(Noise);
+
+impl Entropy for Drawn {
+    fn fill(&mut self, bytes: &mut [u8]) -> Result<(), NoEntropy> {
+        bytes.fill_with(|| self.0.below(256) as u8);
+        Ok(())
+    }
+}
+
+const CONFIG: &str = r#"
+issuer = "https://issuer.example"
+listen = "127.0.0.1:1"
+data_dir = "data"
+
+[[role]]
+name = "bulk"
+audience = "https://api.example"
+scopes = ["invoices:read"]
+
+[[role]]
+name = "other"
+audience = "https://api.example"
+scopes = ["invoices:read"]
+"#;
