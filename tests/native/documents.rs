@@ -249,3 +249,21 @@ fn the_least_recently_used_lists_make_room() {
     scene.judge(1);
     assert_eq!(scene.fetched, [uri(1)]);
 }
+
+#[test]
+fn a_list_that_has_not_changed_costs_no_allocation() {
+    let mut scene = Scene::new();
+    assert!(scene.judge(1).accepted());
+    let order = scene.refresh();
+    let confirmed_at = scene.now;
+    let answer = Answer { from: AnsweredBy::Source, confirmed_at, content: Content::NotModified };
+    let (verifier, now) = (&mut scene.verifier, scene.now);
+    let mut taken = false;
+    // What is handed in is given back, but nothing is taken.
+    let counted = allocation_counter::measure(|| {
+        taken = matches!(verifier.land(order, answer, now), Landed::Settled { taken: true });
+    });
+    assert!(taken);
+    assert_eq!(counted.count_total, 0);
+    assert_eq!(scene.verifier.confirmed().lists, Some(confirmed_at));
+}

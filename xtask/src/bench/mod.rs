@@ -1,6 +1,7 @@
 //! Benchmarks: this verifier and its peers in one run, as ratios.
 
 mod page;
+mod scale;
 
 use std::fs;
 use std::io::Write;
@@ -30,6 +31,11 @@ pub(crate) fn run(options: &[&str]) -> anyhow::Result<()> {
     let program = native_program()?;
     let mut results = hosts(&tools, quick)?;
     results["native"] = native(&tools, &program, quick)?;
+    let mut scale = command(&program);
+    scale.arg("scale").args(quick.then_some("--quick")).stderr(Stdio::inherit());
+    scale.env("TMPDIR", target_dir().join("bench"));
+    step::tell("• measure how lists and revocation grow (minutes, and a file of gigabytes) ...");
+    results["scale"] = read(&step::output("scale", &mut scale)?)?;
     let summary = summary(&results);
     if json {
         println!("{}", json!({ "summary": summary, "results": results }));
@@ -135,6 +141,14 @@ fn summary(results: &Value) -> Value {
     let guard = &results["guard"];
     let rps = |name: &str| guard[name]["rps"].clone();
     put("guard.rps.vs_public_route".into(), ratio(&rps("guard"), &rps("guard, public route")));
+    for row in results["scale"].as_array().into_iter().flatten() {
+        let tokens = &row["tokens"];
+        for list in row["lists"].as_array().into_iter().flatten() {
+            let name = format!("scale.{tokens}.revoked_{}", list["share"]);
+            put(format!("{name}.lst_vs_entropy"), list["lst_over_bound"].as_f64());
+            put(format!("{name}.wire_vs_entropy"), list["wire_over_bound"].as_f64());
+        }
+    }
     put("guard.rps.vs_jose".into(), ratio(&rps("guard"), &rps("a Worker with jose")));
     Value::Object(summary)
 }

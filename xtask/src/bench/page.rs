@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use anyhow::Context;
 use serde_json::{Map, Value};
 
-use super::KINDS;
+use super::{KINDS, scale};
 
 /// `docs/benchmarks.md`.
 pub(super) fn page(results: &Value, summary: &Value) -> anyhow::Result<String> {
@@ -44,6 +44,7 @@ pub(super) fn tables(results: &Value) -> anyhow::Result<String> {
     guard(&mut text, &results["guard"])?;
     growth(&mut text, &results["growth"])?;
     laying_out(&mut text, results)?;
+    scale::tables(&mut text, &results["scale"])?;
     writeln!(text, "## Natively, over `aws-lc-rs` checking the signature alone\n")?;
     let native = &results["native"];
     by_kind(&mut text, &|kind| native[kind].clone(), &|kind| native[kind]["aws-lc-rs"].as_f64())?;

@@ -36,6 +36,8 @@ pub(crate) struct ListHolder {
     uses: u64,
     max_bytes: usize,
     prefetch: Prefetch,
+    /// Stands in for a list that was put there a moment ago and is gone, which cannot be.
+    nowhere: Held<HeldList>,
 }
 
 struct Entry {
@@ -107,6 +109,7 @@ impl ListHolder {
             uses: 0,
             max_bytes: DEFAULT_BYTES,
             prefetch: Prefetch::default(),
+            nowhere: Held::new(),
         }
     }
 
@@ -339,16 +342,23 @@ impl ListHolder {
     fn held(&mut self, uri: &str) -> &mut Held<HeldList> {
         self.uses = self.uses.wrapping_add(1);
         let used = self.uses;
-        if !self.lists.contains_key(uri) && self.lists.len() >= MAX_LISTS {
-            let oldest = self.lists.iter().min_by_key(|(_, entry)| entry.used);
-            if let Some(oldest) = oldest.map(|(uri, _)| uri.clone()) {
-                self.lists.remove(&oldest);
+        // Nothing is allocated for a list that is known: this is on every token's way.
+        if !self.lists.contains_key(uri) {
+            if self.lists.len() >= MAX_LISTS {
+                let oldest = self.lists.iter().min_by_key(|(_, entry)| entry.used);
+                if let Some(oldest) = oldest.map(|(uri, _)| uri.clone()) {
+                    self.lists.remove(&oldest);
+                }
             }
+            self.lists.insert(uri.to_owned(), Entry { held: Held::new(), used });
         }
-        let entry =
-            self.lists.entry(uri.to_owned()).or_insert_with(|| Entry { held: Held::new(), used });
-        entry.used = used;
-        &mut entry.held
+        match self.lists.get_mut(uri) {
+            Some(entry) => {
+                entry.used = used;
+                &mut entry.held
+            }
+            None => &mut self.nowhere,
+        }
     }
 }
 
