@@ -3,7 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { setTimeout } from 'node:timers/promises';
-import test from 'node:test';
+import test, { describe } from 'node:test';
 import { Issuer, guards } from './stage.mjs';
 
 const DEADLINE = 10_000;
@@ -76,201 +76,245 @@ test('revocations under load bite within the deadline, each', { timeout: 300_000
   assert.deepEqual(Object.keys(seen), ['200'], JSON.stringify(seen));
 });
 
-test('an issuer that is killed and comes back loses nothing and refuses no live token', {
-  timeout: 120_000,
-}, async (t) => {
-  const issuer = await Issuer.start(t);
-  const fleet = await guards(t, issuer, 2);
-  const live = await issuer.token();
-  const traffic = load(fleet, [live.token]);
-  const revoked = [];
-  const ready = [];
-  for (let round = 0; round < 8; round += 1) {
-    // Killed at a moment of its own while acts are under way.
-    const batch = await Promise.all(Array.from({ length: 8 }, () => issuer.token()));
-    for (const { token } of batch) assert.equal(await fleet[0].call(token), '200');
-    const acts = batch.map(async (one) => {
-      if (await issuer.revoke(one.jti)) revoked.push(one);
-    });
-    await setTimeout(round * 25);
-    issuer.kill();
-    await Promise.all(acts);
-    const from = Date.now();
-    await issuer.serve();
-    ready.push(Date.now() - from);
-  }
-  assert.ok(revoked.length > 0 && revoked.length < 64, `${revoked.length} were acknowledged`);
-  t.diagnostic(`killed 8 times: ${revoked.length} of 64 revocations acknowledged, ready again after `
-    + `${Math.max(...ready)} ms at most`);
-  const since = Date.now();
-  for (const { token } of revoked) {
-    const { code, after } = await untilRefused(fleet[0], token, since);
-    assert.equal(code, 'token_revoked');
-    assert.ok(after <= DEADLINE, `${after} ms`);
-  }
-  assert.deepEqual(Object.keys(await traffic.stop()), ['200']);
-  // In the trail exactly once, each.
-  const trail = (await issuer.edgepass('audit', '--json')).trim().split('\n').map(JSON.parse);
-  for (const { jti } of revoked) {
-    const entries = trail.filter(({ act, jwt_id: id }) => act === 'token_revoked' && id === jti);
-    assert.equal(entries.length, 1, `${jti} is in the trail ${entries.length} times`);
-  }
-});
-
-test(`an issuer that is away for ${away} s takes no API down`, { timeout: 900_000 }, async (t) => {
-  const issuer = await Issuer.start(t);
-  const fleet = await guards(t, issuer, 2);
-  const [live, lost] = [await issuer.token(), await issuer.token()];
-  for (const guard of fleet) assert.equal(await guard.call(live.token), '200');
-  assert.equal(await fleet[0].call(lost.token), '200');
-  const from = Date.now();
-  issuer.proxy.down();
-  assert.ok(await issuer.revoke(lost.jti));
-  const codes = { early: new Set(), late: new Set() };
-  while (Date.now() - from < Number(away) * 1000) {
-    const age = Date.now() - from;
-    const code = await fleet[0].call(live.token);
-    // Between the bound of a copy's age and that of the outage both may be said.
-    if (age < OUTAGE_BOUND - DEADLINE) codes.early.add(code);
-    else if (age > OUTAGE_BOUND) codes.late.add(code);
-    if (age > OUTAGE_BOUND) assert.notEqual(await fleet[0].call(lost.token), '200');
-    await setTimeout(250);
-  }
-  assert.deepEqual([...codes.early], ['200']);
-  assert.ok([...codes.late].every((code) => code.endsWith('_unavailable')), [...codes.late].join());
-  const before = issuer.proxy.requests;
-  issuer.proxy.up();
-  const back = Date.now();
-  const { after, code } = await untilRefused(fleet[0], lost.token, back);
-  assert.ok(after <= DEADLINE, `${after} ms`);
-  while (await fleet[0].call(live.token) !== '200') assert.ok(Date.now() - back < DEADLINE);
-  t.diagnostic(`back: revoked token refused (${code}) after ${after} ms, `
-    + `${issuer.proxy.requests - before} requests to the issuer meanwhile`);
-});
-
-test('past the outage bound a guard refuses, and a clock set back is no way around it', {
-  timeout: 60_000,
-}, async (t) => {
-  const issuer = await Issuer.start(t);
-  const [guard] = await guards(t, issuer, 1);
-  const { token } = await issuer.token();
-  assert.equal(await guard.call(token), '200');
-  issuer.proxy.down();
-  await guard.shift(60_000);
-  assert.equal(await guard.call(token), '200', 'stale, and within the bound');
-  await guard.shift(5 * 60_000);
-  assert.match(await guard.call(token), /_unavailable$/);
-  // What was confirmed lies in the future now: its age is unknown.
-  await guard.shift(-60_000);
-  assert.match(await guard.call(token), /_unavailable$/);
-  issuer.proxy.up();
-  await guard.shift(0);
-  for (const from = Date.now(); await guard.call(token) !== '200';) {
-    assert.ok(Date.now() - from < DEADLINE);
-    await setTimeout(100);
-  }
-});
-
-test('a guard whose clock is seconds off keeps the deadline and refuses no live token', {
-  timeout: 120_000,
-}, async (t) => {
-  const issuer = await Issuer.start(t);
-  const fleet = await guards(t, issuer, 2);
-  await Promise.all(fleet.map((guard, at) => guard.shift(at ? 8_000 : -8_000)));
-  const [live, lost] = [await issuer.token(), await issuer.token()];
-  for (const guard of fleet) {
-    assert.equal(await guard.call(live.token), '200');
-    assert.equal(await guard.call(lost.token), '200');
-  }
-  const traffic = load(fleet, [live.token]);
-  assert.ok(await issuer.revoke(lost.jti));
-  const since = Date.now();
-  const times = await Promise.all(fleet.map((guard) => untilRefused(guard, lost.token, since)));
-  for (const { after, code } of times) {
-    assert.equal(code, 'token_revoked');
-    assert.ok(after <= DEADLINE, `${after} ms`);
-  }
-  assert.deepEqual(Object.keys(await traffic.stop()), ['200']);
-});
-
-test('a list truncated, rolled back, foreign or as HTML is refused, and the good copy serves', {
-  timeout: 120_000,
-}, async (t) => {
-  const issuer = await Issuer.start(t);
-  const [guard] = await guards(t, issuer, 1);
-  const [live, lost] = [await issuer.token(), await issuer.token()];
-  assert.equal(await guard.call(live.token), '200');
-  assert.equal(await guard.call(lost.token), '200');
-  assert.ok(await issuer.revoke(lost.jti));
-  await untilRefused(guard, lost.token, Date.now());
-  const lists = (change) => ({ url }, reply) => (
-    url.startsWith('/status-lists/') && reply.status === 200 ? change(url, reply) : reply
-  );
-  const seen = (url) => issuer.proxy.seen.get(url);
-  const faults = {
-    malformed: (_, reply) => ({ ...reply, body: reply.body.subarray(0, 200), headers: plain(reply) }),
-    older: (url) => ({ ...seen(url)[0], headers: { ...seen(url)[0].headers, etag: '"old"' } }),
-    media_type: (_, reply) => ({
-      ...reply, body: Buffer.from('<html>'), headers: { 'content-type': 'text/html' },
-    }),
-    too_large: (_, reply) => ({ ...reply, body: Buffer.alloc(2 << 20, 65), headers: plain(reply) }),
-    redirect: () => ({
-      status: 302, body: Buffer.alloc(0), headers: { location: 'http://127.0.0.1:1/elsewhere' },
-    }),
-    unreachable: (_, reply) => ({ ...reply, status: 500 }),
-  };
-  for (const [reason, fault] of Object.entries(faults)) {
-    issuer.proxy.fault = lists((url, reply) => fault(url, reply));
-    // Another edition, so that there is something to answer but 304.
-    const { jti } = await issuer.token();
-    assert.ok(await issuer.revoke(jti));
-    const line = `edgepass_guard_refused_documents_total{reason="${reason}"}`;
-    const before = await guard.counter(line);
-    for (const from = Date.now(); await guard.counter(line) === before;) {
-      assert.ok(Date.now() - from < DEADLINE, `${reason} was not counted`);
-      assert.equal(await guard.call(live.token), '200', reason);
-      assert.equal(await guard.call(lost.token), 'token_revoked', reason);
-      await setTimeout(100);
-    }
-    issuer.proxy.up();
-    await setTimeout(1_100);
-    assert.equal(await guard.call(live.token), '200', reason);
-  }
-});
-
 /** Headers of an answer whose body is another: no content coding. */
 function plain({ headers: { 'content-encoding': coding, etag, ...kept } }) {
   return { ...kept, etag: `"${etag}-changed"` };
 }
 
-test('keys rotate and are withdrawn under load, and no other token is refused', {
-  timeout: 180_000,
-}, async (t) => {
-  const issuer = await Issuer.start(t);
-  const fleet = await guards(t, issuer, 2);
-  const before = await issuer.token();
-  const traffic = load(fleet, [before.token]);
-  // The standby has been published for a deadline by then.
-  await setTimeout(DEADLINE + 1_000);
-  await issuer.edgepass('keys', 'rotate');
-  const during = await issuer.token();
-  const more = load(fleet, [during.token]);
-  await setTimeout(8_000);
-  const keys = JSON.parse(await issuer.edgepass('keys', 'list', '--json'));
-  const signing = keys.find(({ use }) => use === 'signing').kid;
-  assert.deepEqual(Object.keys(await more.stop()), ['200']);
-  await setTimeout(4_000);
-  await issuer.edgepass('keys', 'compromise', signing);
-  const since = Date.now();
-  const after = await issuer.token();
-  const others = load(fleet, [after.token]);
-  const times = await Promise.all(fleet.map((guard) => untilRefused(guard, during.token, since)));
-  for (const { after: time, code } of times) {
-    assert.ok(['key_not_found', 'keys_unavailable'].includes(code), code);
-    assert.ok(time <= DEADLINE, `${time} ms`);
-  }
-  t.diagnostic(`withdrawn key refused after ${times.map(({ after: time }) => time)} ms`);
-  await setTimeout(8_000);
-  assert.deepEqual(Object.keys(await others.stop()), ['200'], 'tokens of the new key');
-  assert.deepEqual(Object.keys(await traffic.stop()), ['200'], 'tokens of the key before');
+// Most of their time they wait.
+describe('faults', { concurrency: 4 }, () => {
+  test('an issuer that is killed and comes back loses nothing and refuses no live token', {
+    timeout: 120_000,
+  }, async (t) => {
+    const issuer = await Issuer.start(t);
+    const fleet = await guards(t, issuer, 2);
+    const live = await issuer.token();
+    const traffic = load(fleet, [live.token]);
+    const revoked = [];
+    const ready = [];
+    for (let round = 0; round < 8; round += 1) {
+      // Killed at a moment of its own while acts are under way.
+      const batch = await Promise.all(Array.from({ length: 8 }, () => issuer.token()));
+      for (const { token } of batch) assert.equal(await fleet[0].call(token), '200');
+      const acts = batch.map(async (one) => {
+        if (await issuer.revoke(one.jti)) revoked.push(one);
+      });
+      await setTimeout(round * 25);
+      issuer.kill();
+      await Promise.all(acts);
+      const from = Date.now();
+      await issuer.serve();
+      ready.push(Date.now() - from);
+    }
+    assert.ok(revoked.length > 0 && revoked.length < 64, `${revoked.length} were acknowledged`);
+    t.diagnostic(`killed 8 times: ${revoked.length} of 64 revocations acknowledged, ready again after `
+      + `${Math.max(...ready)} ms at most`);
+    const since = Date.now();
+    for (const { token } of revoked) {
+      const { code, after } = await untilRefused(fleet[0], token, since);
+      assert.equal(code, 'token_revoked');
+      assert.ok(after <= DEADLINE, `${after} ms`);
+    }
+    assert.deepEqual(Object.keys(await traffic.stop()), ['200']);
+    // In the trail exactly once, each.
+    const trail = (await issuer.edgepass('audit', '--json')).trim().split('\n').map(JSON.parse);
+    for (const { jti } of revoked) {
+      const entries = trail.filter(({ act, jwt_id: id }) => act === 'token_revoked' && id === jti);
+      assert.equal(entries.length, 1, `${jti} is in the trail ${entries.length} times`);
+    }
+  });
+
+  test(`an issuer that is away for ${away} s takes no API down`, { timeout: 900_000 }, async (t) => {
+    const issuer = await Issuer.start(t);
+    const fleet = await guards(t, issuer, 2);
+    const [live, lost] = [await issuer.token(), await issuer.token()];
+    for (const guard of fleet) assert.equal(await guard.call(live.token), '200');
+    assert.equal(await fleet[0].call(lost.token), '200');
+    const from = Date.now();
+    issuer.proxy.down();
+    assert.ok(await issuer.revoke(lost.jti));
+    const codes = { early: new Set(), late: new Set() };
+    while (Date.now() - from < Number(away) * 1000) {
+      const age = Date.now() - from;
+      const code = await fleet[0].call(live.token);
+      // Between the bound of a copy's age and that of the outage both may be said.
+      if (age < OUTAGE_BOUND - DEADLINE) codes.early.add(code);
+      else if (age > OUTAGE_BOUND) codes.late.add(code);
+      if (age > OUTAGE_BOUND) assert.notEqual(await fleet[0].call(lost.token), '200');
+      await setTimeout(250);
+    }
+    assert.deepEqual([...codes.early], ['200']);
+    assert.ok([...codes.late].every((code) => code.endsWith('_unavailable')), [...codes.late].join());
+    const before = issuer.proxy.requests;
+    issuer.proxy.up();
+    const back = Date.now();
+    const { after, code } = await untilRefused(fleet[0], lost.token, back);
+    assert.ok(after <= DEADLINE, `${after} ms`);
+    while (await fleet[0].call(live.token) !== '200') assert.ok(Date.now() - back < DEADLINE);
+    t.diagnostic(`back: revoked token refused (${code}) after ${after} ms, `
+      + `${issuer.proxy.requests - before} requests to the issuer meanwhile`);
+  });
+
+  test('past the outage bound a guard refuses, and a clock set back is no way around it', {
+    timeout: 60_000,
+  }, async (t) => {
+    const issuer = await Issuer.start(t);
+    const [guard] = await guards(t, issuer, 1);
+    const { token } = await issuer.token();
+    assert.equal(await guard.call(token), '200');
+    issuer.proxy.down();
+    await guard.shift(60_000);
+    assert.equal(await guard.call(token), '200', 'stale, and within the bound');
+    await guard.shift(5 * 60_000);
+    assert.match(await guard.call(token), /_unavailable$/);
+    // What was confirmed lies in the future now: its age is unknown.
+    await guard.shift(-60_000);
+    assert.match(await guard.call(token), /_unavailable$/);
+    issuer.proxy.up();
+    await guard.shift(0);
+    for (const from = Date.now(); await guard.call(token) !== '200';) {
+      assert.ok(Date.now() - from < DEADLINE);
+      await setTimeout(100);
+    }
+  });
+
+  test('a guard whose clock is seconds off keeps the deadline and refuses no live token', {
+    timeout: 120_000,
+  }, async (t) => {
+    const issuer = await Issuer.start(t);
+    const fleet = await guards(t, issuer, 2);
+    await Promise.all(fleet.map((guard, at) => guard.shift(at ? 8_000 : -8_000)));
+    const [live, lost] = [await issuer.token(), await issuer.token()];
+    for (const guard of fleet) {
+      assert.equal(await guard.call(live.token), '200');
+      assert.equal(await guard.call(lost.token), '200');
+    }
+    const traffic = load(fleet, [live.token]);
+    assert.ok(await issuer.revoke(lost.jti));
+    const since = Date.now();
+    const times = await Promise.all(fleet.map((guard) => untilRefused(guard, lost.token, since)));
+    for (const { after, code } of times) {
+      assert.equal(code, 'token_revoked');
+      assert.ok(after <= DEADLINE, `${after} ms`);
+    }
+    assert.deepEqual(Object.keys(await traffic.stop()), ['200']);
+  });
+
+  test('a list truncated, rolled back, foreign or as HTML is refused, and the good copy serves', {
+    timeout: 120_000,
+  }, async (t) => {
+    const issuer = await Issuer.start(t);
+    const [guard] = await guards(t, issuer, 1);
+    const [live, lost] = [await issuer.token(), await issuer.token()];
+    assert.equal(await guard.call(live.token), '200');
+    assert.equal(await guard.call(lost.token), '200');
+    assert.ok(await issuer.revoke(lost.jti));
+    await untilRefused(guard, lost.token, Date.now());
+    const lists = (change) => ({ url }, reply) => (
+      url.startsWith('/status-lists/') && reply.status === 200 ? change(url, reply) : reply
+    );
+    const seen = (url) => issuer.proxy.seen.get(url);
+    const faults = {
+      malformed: (_, reply) => ({ ...reply, body: reply.body.subarray(0, 200), headers: plain(reply) }),
+      older: (url) => ({ ...seen(url)[0], headers: { ...seen(url)[0].headers, etag: '"old"' } }),
+      media_type: (_, reply) => ({
+        ...reply, body: Buffer.from('<html>'), headers: { 'content-type': 'text/html' },
+      }),
+      too_large: (_, reply) => ({ ...reply, body: Buffer.alloc(2 << 20, 65), headers: plain(reply) }),
+      redirect: () => ({
+        status: 302, body: Buffer.alloc(0), headers: { location: 'http://127.0.0.1:1/elsewhere' },
+      }),
+      unreachable: (_, reply) => ({ ...reply, status: 500 }),
+    };
+    for (const [reason, fault] of Object.entries(faults)) {
+      issuer.proxy.fault = lists((url, reply) => fault(url, reply));
+      // Another edition, so that there is something to answer but 304.
+      const { jti } = await issuer.token();
+      assert.ok(await issuer.revoke(jti));
+      const line = `edgepass_guard_refused_documents_total{reason="${reason}"}`;
+      const before = await guard.counter(line);
+      for (const from = Date.now(); await guard.counter(line) === before;) {
+        assert.ok(Date.now() - from < DEADLINE, `${reason} was not counted`);
+        assert.equal(await guard.call(live.token), '200', reason);
+        assert.equal(await guard.call(lost.token), 'token_revoked', reason);
+        await setTimeout(100);
+      }
+      issuer.proxy.up();
+      await setTimeout(1_100);
+      assert.equal(await guard.call(live.token), '200', reason);
+    }
+  });
+
+  test('keys rotate and are withdrawn under load, and no other token is refused', {
+    timeout: 180_000,
+  }, async (t) => {
+    const issuer = await Issuer.start(t);
+    const fleet = await guards(t, issuer, 2);
+    const before = await issuer.token();
+    const traffic = load(fleet, [before.token]);
+    // The standby has been published for a deadline by then.
+    await setTimeout(DEADLINE + 1_000);
+    await issuer.edgepass('keys', 'rotate');
+    const during = await issuer.token();
+    const more = load(fleet, [during.token]);
+    await setTimeout(8_000);
+    const keys = JSON.parse(await issuer.edgepass('keys', 'list', '--json'));
+    const signing = keys.find(({ use }) => use === 'signing').kid;
+    assert.deepEqual(Object.keys(await more.stop()), ['200']);
+    await setTimeout(4_000);
+    await issuer.edgepass('keys', 'compromise', signing);
+    const since = Date.now();
+    const after = await issuer.token();
+    const others = load(fleet, [after.token]);
+    const times = await Promise.all(fleet.map((guard) => untilRefused(guard, during.token, since)));
+    for (const { after: time, code } of times) {
+      assert.ok(['key_not_found', 'keys_unavailable'].includes(code), code);
+      assert.ok(time <= DEADLINE, `${time} ms`);
+    }
+    t.diagnostic(`withdrawn key refused after ${times.map(({ after: time }) => time)} ms`);
+    await setTimeout(8_000);
+    assert.deepEqual(Object.keys(await others.stop()), ['200'], 'tokens of the new key');
+    assert.deepEqual(Object.keys(await traffic.stop()), ['200'], 'tokens of the key before');
+  });
+
+  test('a suspended token is refused until it is resumed', { timeout: 60_000 }, async (t) => {
+    const issuer = await Issuer.start(t, (text) => (
+      text.replace('suspension = false', 'suspension = true')
+    ));
+    const [guard] = await guards(t, issuer, 1);
+    const { token, jti } = await issuer.token();
+    assert.equal(await guard.call(token), '200');
+    await issuer.edgepass('suspend', '--jti', jti, '--reason', 'test');
+    const { code, after } = await untilRefused(guard, token, Date.now());
+    assert.equal(code, 'token_suspended');
+    assert.ok(after <= DEADLINE, `${after} ms`);
+    await issuer.edgepass('resume', '--jti', jti, '--reason', 'test');
+    for (const from = Date.now(); await guard.call(token) !== '200';) {
+      assert.ok(Date.now() - from < DEADLINE);
+      await setTimeout(100);
+    }
+  });
+
+  test('a flood of unknown keys causes one fetch', { timeout: 60_000 }, async (t) => {
+    const issuer = await Issuer.start(t);
+    const [guard] = await guards(t, issuer, 1);
+    const { token } = await issuer.token();
+    assert.equal(await guard.call(token), '200');
+    // Past the refresh interval, so that the set held is not known to be current.
+    await setTimeout(6_000);
+    const before = issuer.proxy.seen.get('/.well-known/jwks.json').length;
+    let asked = 0;
+    issuer.proxy.refuse = ({ url }) => { asked += Number(url.includes('jwks')); return undefined; };
+    const [, claims, signature] = token.split('.');
+    const codes = new Set();
+    for (let flood = 0; flood < 500; flood += 1) {
+      const header = { alg: 'EdDSA', typ: 'at+jwt', kid: `unknown-${flood}` };
+      const encoded = Buffer.from(JSON.stringify(header)).toString('base64url');
+      codes.add(await guard.call(`${encoded}.${claims}.${signature}`));
+    }
+    assert.ok([...codes].every((code) => ['key_not_found', 'keys_unavailable'].includes(code)));
+    assert.ok(asked <= 1, `${asked} fetches`);
+    assert.equal(before, 1);
+    assert.equal(await guard.call(token), '200');
+  });
 });

@@ -43,6 +43,8 @@ pub struct IssuedToken {
     pub scope: String,
     /// In seconds.
     pub lifetime: u64,
+    /// The list that its status lies in.
+    pub list_id: String,
 }
 
 /// For whom and by whom a grant is turned into a token.
@@ -277,6 +279,7 @@ impl<S: Store> Issuer<S> {
             lifetime: token.expiration - token.issued_at,
             jwt_id: new.facts.jwt_id,
             scope: new.facts.scope,
+            list_id: slot.list_id,
         })
     }
 

@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use edgepass_issuer::Store;
 use edgepass_issuer::issue::{IssueError, Recipient};
 use edgepass_issuer::policy::{RefusedByPolicy, TokenRequest};
+use edgepass_issuer::publish::LISTS;
 use edgepass_jose::Scope;
 use serde::Deserialize;
 use serde_json::json;
@@ -92,6 +93,11 @@ async fn issue<S: Store>(
         .map_err(|error| not_issued(&error, &client.id))?;
     let issued =
         app.issuer.issue(approved, now).await.map_err(|error| not_issued(&error, &client.id))?;
+    // Lists are opened ahead; should this be the first token of one, it is published before anybody
+    // asks for it.
+    if app.publication.publisher().document(&format!("{LISTS}{}", issued.list_id)).is_none() {
+        app.publication.round().await;
+    }
     app.metrics.token_issued(&grant.role);
     tracing::info!(jti = issued.jwt_id, client = client.id, role = grant.role, "token issued");
     // RFC 6749 §5.1

@@ -131,8 +131,8 @@ impl Run {
         let config: PolicyConfig = serde_json::from_value(config)?;
         let policy = Policy::try_from(config)?;
         let jwks = JwksUri::parse(JWKS)?;
-        let places: Vec<Place> = (0..rng.usize(6..40)).map(|_| Place::new(&mut rng)).collect();
-        let isolates = (0..rng.usize(40..300))
+        let places: Vec<Place> = (0..rng.usize(6..30)).map(|_| Place::new(&mut rng)).collect();
+        let isolates = (0..rng.usize(30..240))
             .map(|_| {
                 Ok(Isolate {
                     verifier: Verifier::new(policy.clone(), KeySource::Url(jwks.clone()))?,

@@ -82,3 +82,49 @@ fn a_database_that_was_rolled_back_takes_no_revocation_back() {
     let still: Vec<String> = lists.iter().map(|path| serving.public(path)).collect();
     assert!(published == still, "a newer list was replaced by an older one");
 }
+
+#[test]
+fn documents_have_validators_codings_and_no_history() {
+    let serving = Serving::start();
+    serving.issue(&["invoice-reader"]);
+    let agent = ureq::Agent::config_builder().http_status_as_error(false).build().new_agent();
+    let get = |path: &str, name: &str, value: &str| {
+        let request = agent.get(format!("{}/{path}", serving.url)).header(name, value);
+        let response = request.call().unwrap();
+        let header = |name: &str| {
+            let value = response.headers().get(name);
+            value.map_or("", |value| value.to_str().unwrap()).to_owned()
+        };
+        let headers =
+            ["etag", "cache-control", "content-type", "content-encoding", "vary"].map(header);
+        (response.status().as_u16(), headers)
+    };
+    let named: Value =
+        serde_json::from_str(&serving.get("status-list-aggregation").unwrap()).unwrap();
+    let uri = named["status_lists"][0].as_str().unwrap();
+    let list = uri.strip_prefix(&serving.url).unwrap().trim_start_matches('/');
+    for (path, media_type) in [
+        (list, "application/statuslist+jwt"),
+        ("status-list-aggregation", "application/json"),
+        (".well-known/jwks.json", "application/jwk-set+json"),
+        (".well-known/oauth-authorization-server", "application/json"),
+    ] {
+        let (status, [etag, caching, found, coding, vary]) = get(path, "accept-encoding", "gzip");
+        assert_eq!((status, found.as_str(), coding.as_str()), (200, media_type, "gzip"), "{path}");
+        assert_eq!((caching.as_str(), vary.as_str()), ("public, max-age=1", "accept-encoding"));
+        let (_, [same, .., coding, _]) = get(path, "accept-encoding", "br, gzip;q=0");
+        assert_eq!((same, coding.as_str()), (etag.clone(), ""));
+        assert_eq!(get(path, "if-none-match", &etag).0, 304, "{path}");
+        assert_eq!(get(path, "if-none-match", "\"x\", *").0, 304, "{path}");
+        assert_eq!(get(path, "if-none-match", "\"x\"").0, 200, "{path}");
+    }
+    assert_eq!(get(&format!("{list}?time=1800000000"), "accept", "*/*").0, 501);
+    assert_eq!(get("status-lists/0-0", "accept", "*/*").0, 404);
+    let metadata: Value =
+        serde_json::from_str(&serving.get(".well-known/oauth-authorization-server").unwrap())
+            .unwrap();
+    assert_eq!(
+        metadata["status_list_aggregation_endpoint"],
+        format!("{}/status-list-aggregation", serving.url)
+    );
+}
