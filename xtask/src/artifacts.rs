@@ -6,7 +6,6 @@ use std::{env, fs};
 
 use anyhow::Context;
 
-use crate::size;
 use crate::step::{self, cargo, root};
 use crate::tools::{Tools, target_dir};
 
@@ -32,7 +31,7 @@ pub(crate) fn worker(tools: &Tools) -> anyhow::Result<()> {
     // worker-build keeps the names of all functions; they are a third of the module.
     let module = folder.join("build/index_bg.wasm");
     optimise(tools, &module, &["--strip-debug", "--strip-producers"])?;
-    size::tell(tools, &module)
+    tell_size(tools, &module)
 }
 
 /// Build the npm package and pack it; gives the tarball.
@@ -100,7 +99,7 @@ fn bind(tools: &Tools, package: &str, folder: &Path) -> anyhow::Result<()> {
     step::run("bind it to JavaScript", bind.arg(folder).arg(&module))?;
     let bound = folder.join(format!("{name}_bg.wasm"));
     optimise(tools, &bound, &["-Oz", "--strip-debug", "--strip-producers"])?;
-    size::tell(tools, &bound)
+    tell_size(tools, &bound)
 }
 
 /// Keep this machine's folders out of the module: panics name the file they happen in.
@@ -125,4 +124,18 @@ fn copy_folder(from: &Path, to: &Path) -> anyhow::Result<()> {
         fs::copy(entry.path(), to.join(entry.file_name()))?;
     }
     Ok(())
+}
+
+/// Say how large a module is.
+fn tell_size(tools: &Tools, module: &Path) -> anyhow::Result<()> {
+    let (bytes, zipped) = (fs::metadata(module)?.len(), zipped(tools, module)?);
+    step::tell(&format!("  {} KB of Wasm, {} KB gzipped", bytes / 1000, zipped / 1000));
+    Ok(())
+}
+
+/// How many bytes a module takes, gzipped.
+pub(crate) fn zipped(tools: &Tools, module: &Path) -> anyhow::Result<u64> {
+    let zip = "console.log(require('zlib').gzipSync(fs.readFileSync(process.argv[1]), { level: 9 }).length)";
+    let mut zip = tools.node(&["--eval", zip]);
+    Ok(step::output("gzip", zip.arg(module))?.trim().parse()?)
 }

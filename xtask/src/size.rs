@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::path::Path;
 
 use anyhow::bail;
 use rustc_demangle::demangle;
@@ -10,7 +9,7 @@ use wasmparser::{KnownCustom, Name, Parser, Payload, TypeRef};
 
 use crate::artifacts;
 use crate::step::{self, root};
-use crate::tools::{self, Tools, target_dir};
+use crate::tools::{self, target_dir};
 
 /// What a module may take, gzipped, in bytes: a little more than it does. Raise it with a reason.
 const BUDGETS: [(&str, &str, u64); 2] = [
@@ -21,20 +20,13 @@ const BUDGETS: [(&str, &str, u64); 2] = [
 /// Functions that are listed when a module is too large.
 const LISTED: usize = 25;
 
-/// Say how large a module is.
-pub(crate) fn tell(tools: &Tools, module: &Path) -> anyhow::Result<()> {
-    let (bytes, zipped) = (fs::metadata(module)?.len(), zipped(tools, module)?);
-    step::tell(&format!("  {} KB of Wasm, {} KB gzipped", bytes / 1000, zipped / 1000));
-    Ok(())
-}
-
 /// Build the modules, and refuse one above its budget, with its largest functions.
 pub(crate) fn check() -> anyhow::Result<()> {
     let tools = tools::for_wasm()?;
     artifacts::npm(&tools)?;
     artifacts::worker(&tools)?;
     for (name, module, budget) in BUDGETS {
-        let size = zipped(&tools, &root().join(module))?;
+        let size = artifacts::zipped(&tools, &root().join(module))?;
         if size > budget {
             largest(name)?;
             bail!(
@@ -82,10 +74,4 @@ fn largest(name: &str) -> anyhow::Result<()> {
         step::tell(&format!("{size:>8}  {:#}", demangle(function)));
     }
     Ok(())
-}
-
-fn zipped(tools: &Tools, module: &Path) -> anyhow::Result<u64> {
-    let zip = "console.log(require('zlib').gzipSync(fs.readFileSync(process.argv[1]), { level: 9 }).length)";
-    let mut zip = tools.node(&["--eval", zip]);
-    Ok(step::output("gzip", zip.arg(module))?.trim().parse()?)
 }

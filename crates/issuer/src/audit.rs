@@ -2,8 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::selection::{Filter, Selection};
-use crate::status_act::StatusChange;
+use crate::selection::{Filter, Selection, StatusChange};
 
 /// Who acted, when, and what was done.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]

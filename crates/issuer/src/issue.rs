@@ -12,14 +12,14 @@ use serde_json::{Value, json};
 use crate::audit::{Act, AuditEntry};
 use crate::config::{Config, ListTerms};
 use crate::entropy::{Entropy, NoEntropy};
-use crate::key_change::KeySchedule;
-use crate::keys::Keys;
+use crate::keys::{KeySchedule, Keys, OpenError};
 use crate::policy::Grant;
-use crate::publish::LISTS;
+use crate::publish::document::LISTS;
 use crate::seal::MasterKey;
-use crate::signing_key::{KeyError, SigningFailed};
+use crate::signing_key::SigningFailed;
 use crate::status_index::ExpiryWindow;
-use crate::storage::{NewList, NewToken, Recorded, StatusSlot, Store, StoreError, TokenFacts};
+use crate::storage::{NewList, NewToken, Recorded, StatusSlot, Store, StoreError};
+use crate::token_facts::TokenFacts;
 
 /// Signs tokens and lists under one issuer identifier.
 pub struct Issuer<S> {
@@ -81,24 +81,6 @@ pub enum IssueError {
     /// Our own verifier refuses the token; holds the code.
     #[error("the signed token does not pass our own verifier: {0}")]
     NotAcceptable(&'static str),
-}
-
-/// Why the issuer cannot start.
-#[non_exhaustive]
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// Storage failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// There is no signing key.
-    #[error("there is no signing key in the data directory; run `edgepass init` first")]
-    NoSigningKey,
-    /// The signing key cannot be opened.
-    #[error(transparent)]
-    Key(#[from] KeyError),
-    /// The stored keys do not make a JWK Set that verifiers can read.
-    #[error("the stored keys are not a readable JWK Set")]
-    JwkSet,
 }
 
 impl<S: Store> Issuer<S> {

@@ -13,20 +13,9 @@ use edgepass_verify::duration::DurationText;
 use crate::audit::{Act, AuditEntry};
 use crate::entropy::Entropy;
 use crate::issue::Issuer;
+use crate::keys::KeySchedule;
 use crate::signing_key::{KeyError, KeyUse, SealedKey};
 use crate::storage::{KeyChange, Store, StoreError, StoredKeys};
-
-/// When keys change by themselves, and how long an old one stays published.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct KeySchedule {
-    /// A key signs for this long; in seconds.
-    pub rotation: u64,
-    /// A key that signs no more stays published for this long; in seconds.
-    pub overlap: u64,
-    /// A key signs only when it has been published for this long: every verifier that reaches the
-    /// issuer knows it by then. In seconds.
-    pub settling: u64,
-}
 
 /// Why keys were not changed.
 #[non_exhaustive]

@@ -4,10 +4,21 @@ use edgepass_jose::Algorithm;
 use edgepass_jose::json::JsonObject;
 use edgepass_jose::jwk_set::JwkSet;
 
-use crate::issue::OpenError;
 use crate::seal::MasterKey;
-use crate::signing_key::{self, KeyUse, SigningFailed, SigningKey};
-use crate::storage::StoredKeys;
+use crate::signing_key::{self, KeyError, KeyUse, SigningFailed, SigningKey};
+use crate::storage::{StoreError, StoredKeys};
+
+/// When keys change by themselves, and how long an old one stays published.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct KeySchedule {
+    /// A key signs for this long; in seconds.
+    pub rotation: u64,
+    /// A key that signs no more stays published for this long; in seconds.
+    pub overlap: u64,
+    /// A key signs only when it has been published for this long: every verifier that reaches the
+    /// issuer knows it by then. In seconds.
+    pub settling: u64,
+}
 
 /// The keys as of one change.
 pub struct Keys {
@@ -15,6 +26,24 @@ pub struct Keys {
     signing: SigningKey,
     jwk_set: String,
     own: JwkSet,
+}
+
+/// Why the issuer cannot start.
+#[non_exhaustive]
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Storage failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// There is no signing key.
+    #[error("there is no signing key in the data directory; run `edgepass init` first")]
+    NoSigningKey,
+    /// The signing key cannot be opened.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The stored keys do not make a JWK Set that verifiers can read.
+    #[error("the stored keys are not a readable JWK Set")]
+    JwkSet,
 }
 
 impl Keys {

@@ -9,6 +9,7 @@ pub mod entropy;
 pub mod issue;
 pub mod key_change;
 pub mod keys;
+pub mod new_act;
 pub mod policy;
 pub mod publish;
 pub mod seal;
@@ -17,6 +18,7 @@ pub mod signing_key;
 pub mod status_act;
 pub mod status_index;
 pub mod storage;
+pub mod token_facts;
 
 pub use config::Config;
 pub use issue::Issuer;

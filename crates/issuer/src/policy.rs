@@ -4,7 +4,7 @@ use edgepass_jose::Scope;
 use edgepass_verify::duration::DurationText;
 
 use crate::client_secret::SecretHash;
-use crate::status_act::StatusChange;
+use crate::selection::StatusChange;
 
 /// The checked policy: roles and the clients that may use them.
 pub struct IssuerPolicy {

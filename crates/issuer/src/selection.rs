@@ -1,8 +1,36 @@
-//! Which tokens an act on their statuses is about.
+//! What becomes of statuses, and of which tokens.
 
 use serde::{Deserialize, Serialize};
 
-use crate::storage::TokenFacts;
+use crate::token_facts::TokenFacts;
+
+/// What becomes of a status.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StatusChange {
+    /// The token is revoked, for good.
+    Revoke,
+    /// The token is suspended: refused until it is resumed.
+    Suspend,
+    /// A suspended token is valid again.
+    Resume,
+}
+
+impl StatusChange {
+    /// Its name, as stored and as written in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Revoke => "revoke",
+            Self::Suspend => "suspend",
+            Self::Resume => "resume",
+        }
+    }
+
+    /// The change called `name`.
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Revoke, Self::Suspend, Self::Resume].into_iter().find(|one| one.name() == name)
+    }
+}
 
 /// Which tokens are meant. Only those that have not expired count.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]

@@ -6,9 +6,10 @@ use std::future::Future;
 use edgepass_status_list::{Bits, StatusType};
 
 use crate::audit::AuditEntry;
+use crate::new_act::{NewAct, Plan, RecordedAct};
 use crate::signing_key::{KeyUse, SealedKey};
-use crate::status_act::{NewAct, Plan, RecordedAct};
 use crate::status_index::ExpiryWindow;
+use crate::token_facts::TokenFacts;
 
 /// Durable storage. A method that returns `Ok` has made its change durable, whole, together with
 /// its audit entry; one that returns `Err` has changed nothing.
@@ -121,31 +122,6 @@ pub struct KeyChange {
     pub uses: Vec<(String, KeyUse, Option<u64>)>,
     /// New keys.
     pub new: Vec<SealedKey>,
-}
-
-/// What is known of a token from the start.
-#[derive(Clone, Debug)]
-pub struct TokenFacts {
-    /// `jti`.
-    pub jwt_id: String,
-    /// The role's name.
-    pub role: String,
-    /// `client_id`.
-    pub client_id: String,
-    /// `sub`.
-    pub subject: String,
-    /// `aud`.
-    pub audience: String,
-    /// `scope`.
-    pub scope: String,
-    /// `kid` of the key that signs it.
-    pub key_id: String,
-    /// Who asked for it.
-    pub created_by: String,
-    /// `iat`, in seconds.
-    pub issued_at: u64,
-    /// `exp`, in seconds.
-    pub expiration: u64,
 }
 
 /// A token about to be issued. Not printable: it carries a secret.

@@ -9,10 +9,9 @@ use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use edgepass_issuer::Store;
-use edgepass_issuer::selection::{Filter, Selection};
-use edgepass_issuer::status_act::{
-    ActError, NewAct, RecordedAct, StatusChange, perform, unpublished,
-};
+use edgepass_issuer::new_act::{NewAct, RecordedAct};
+use edgepass_issuer::selection::{Filter, Selection, StatusChange};
+use edgepass_issuer::status_act::{ActError, perform, unpublished};
 use serde::Deserialize;
 use serde_json::json;
 

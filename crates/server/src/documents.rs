@@ -6,8 +6,7 @@ use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use edgepass_issuer::publish::document::Document;
-use edgepass_issuer::publish::{AGGREGATION, JWK_SET, LISTS, METADATA};
+use edgepass_issuer::publish::document::{AGGREGATION, Document, JWK_SET, LISTS, METADATA};
 use edgepass_issuer::{Config, Store};
 use serde_json::json;
 

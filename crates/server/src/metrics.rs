@@ -6,8 +6,6 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use crate::publication::FetchedBack;
-
 pub(crate) struct Metrics {
     registry: Registry,
     issued: Family<[(&'static str, String); 1], Counter>,
@@ -15,6 +13,27 @@ pub(crate) struct Metrics {
     revoked: Counter,
     lists: Gauge,
     fetched_back: Family<[(&'static str, String); 1], Counter>,
+}
+
+/// What the public sees of what was published.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum FetchedBack {
+    Same,
+    Different,
+    Unreachable,
+    /// Something newer has been published since.
+    Replaced,
+}
+
+impl FetchedBack {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Same => "same",
+            Self::Different => "different",
+            Self::Unreachable => "unreachable",
+            Self::Replaced => "replaced",
+        }
+    }
 }
 
 impl Default for Metrics {

@@ -7,7 +7,7 @@ use edgepass_issuer::{Publisher, Store};
 use tokio::sync::{Notify, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use crate::metrics::Metrics;
+use crate::metrics::{FetchedBack, Metrics};
 use crate::{Host, error_chain};
 
 /// Publishes whenever a commit of any process changed the database.
@@ -34,27 +34,6 @@ const SHARED_CACHE: Duration = Duration::from_millis(1500);
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Even without a commit, look this often whether an edition must be renewed or retired.
 const HOUSEKEEPING_ROUNDS: u32 = 200;
-
-/// What the public sees of what was published.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum FetchedBack {
-    Same,
-    Different,
-    Unreachable,
-    /// Something newer has been published since.
-    Replaced,
-}
-
-impl FetchedBack {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Same => "same",
-            Self::Different => "different",
-            Self::Unreachable => "unreachable",
-            Self::Replaced => "replaced",
-        }
-    }
-}
 
 impl<S: Store> Publication<S> {
     pub(crate) fn new(publisher: Publisher<S>, host: Host) -> Self {

@@ -7,8 +7,9 @@ use axum::extract::{Form, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use edgepass_issuer::Store;
-use edgepass_issuer::selection::Selection;
-use edgepass_issuer::status_act::{ActError, NewAct, StatusChange, unverified_jwt_id};
+use edgepass_issuer::new_act::NewAct;
+use edgepass_issuer::selection::{Selection, StatusChange};
+use edgepass_issuer::status_act::{ActError, unverified_jwt_id};
 use serde::Deserialize;
 
 use crate::App;

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use edgepass_issuer::Store;
 use edgepass_issuer::issue::{IssueError, Recipient};
 use edgepass_issuer::policy::{RefusedByPolicy, TokenRequest};
-use edgepass_issuer::publish::LISTS;
+use edgepass_issuer::publish::document::LISTS;
 use edgepass_jose::Scope;
 use serde::Deserialize;
 use serde_json::json;

@@ -2,7 +2,8 @@
 
 use edgepass_issuer::audit::AuditEntry;
 use edgepass_issuer::signing_key::{KeyUse, SealedKey};
-use edgepass_issuer::storage::{ListState, StatusSlot, TokenFacts, TokenRecord};
+use edgepass_issuer::storage::{ListState, StatusSlot, TokenRecord};
+use edgepass_issuer::token_facts::TokenFacts;
 use edgepass_status_list::{Bits, StatusType};
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use edgepass_issuer::audit::AuditEntry;
-use edgepass_issuer::status_act::{NewAct, Plan, RecordedAct};
+use edgepass_issuer::new_act::{NewAct, Plan, RecordedAct};
 use edgepass_issuer::storage::{
     KeyChange, ListEdition, ListState, NewList, NewToken, Recorded, Store, StoreError, StoredKeys,
     TokenFilter, TokenRecord,

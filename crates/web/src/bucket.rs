@@ -8,7 +8,8 @@ use js_sys::Promise;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 
-use crate::fetch::{Stream, object, read_stream};
+use crate::dictionary::object;
+use crate::stream::{Stream, read_stream};
 
 #[wasm_bindgen]
 extern "C" {

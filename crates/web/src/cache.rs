@@ -9,7 +9,8 @@ use js_sys::{Promise, Reflect, Uint8Array};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 
-use crate::fetch::{Response, header, object, read};
+use crate::dictionary::object;
+use crate::fetch::{Response, header, read};
 
 #[wasm_bindgen]
 extern "C" {

@@ -9,7 +9,7 @@ use js_sys::{Array, Promise, Uint8Array};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 
-use crate::fetch::object;
+use crate::dictionary::object;
 
 #[wasm_bindgen]
 extern "C" {

@@ -5,12 +5,14 @@ use std::time::Duration;
 use edgepass_verify::fetch::{
     Answer, AnsweredBy, Content, FetchOrder, age, is_redirect, is_success, media_type,
 };
-use js_sys::{Function, Object, Promise, Reflect, Uint8Array};
+use js_sys::{Function, Promise};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 
 use crate::bucket::Bucket;
 use crate::clock::Clock;
+use crate::dictionary::object;
+use crate::stream::{Stream, read_stream};
 
 #[wasm_bindgen]
 extern "C" {
@@ -36,22 +38,6 @@ extern "C" {
     pub(crate) type Headers;
     #[wasm_bindgen(method, catch)]
     fn get(this: &Headers, name: &str) -> Result<Option<String>, JsValue>;
-
-    pub(crate) type Stream;
-    #[wasm_bindgen(method, js_name = getReader, catch)]
-    fn reader(this: &Stream) -> Result<Reader, JsValue>;
-
-    type Reader;
-    #[wasm_bindgen(method, catch)]
-    fn read(this: &Reader) -> Result<Promise, JsValue>;
-    #[wasm_bindgen(method, catch)]
-    fn cancel(this: &Reader) -> Result<Promise, JsValue>;
-
-    type Chunk;
-    #[wasm_bindgen(method, getter)]
-    fn done(this: &Chunk) -> bool;
-    #[wasm_bindgen(method, getter)]
-    fn value(this: &Chunk) -> Uint8Array;
 }
 
 /// Where documents come from.
@@ -124,39 +110,8 @@ pub(crate) async fn read(
     }
 }
 
-/// All of a stream, or `None` when it is longer than `max_bytes`.
-pub(crate) async fn read_stream(
-    stream: &Stream,
-    max_bytes: usize,
-) -> Result<Option<Vec<u8>>, JsValue> {
-    let reader = stream.reader()?;
-    let mut bytes = Vec::new();
-    loop {
-        let chunk: Chunk = JsFuture::from(reader.read()?).await?.unchecked_into();
-        if chunk.done() {
-            return Ok(Some(bytes));
-        }
-        let value = chunk.value();
-        if bytes.len().saturating_add(value.length() as usize) > max_bytes {
-            // The answer is refused either way; whether the cancellation worked changes nothing.
-            let _ = reader.cancel();
-            return Ok(None);
-        }
-        bytes.extend(value.to_vec());
-    }
-}
-
 pub(crate) fn header(headers: &Headers, name: &str) -> Option<String> {
     headers.get(name).ok().flatten()
-}
-
-/// An object with these members.
-pub(crate) fn object(members: &[(&str, JsValue)]) -> Result<JsValue, JsValue> {
-    let object = Object::new();
-    for (name, value) in members {
-        Reflect::set(&object, &(*name).into(), value)?;
-    }
-    Ok(object.into())
 }
 
 fn init(order: &FetchOrder) -> Result<JsValue, JsValue> {

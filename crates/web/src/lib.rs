@@ -23,8 +23,10 @@ mod bucket;
 mod cache;
 pub mod clock;
 pub mod crypto;
+mod dictionary;
 mod fetch;
 pub mod refusal;
+mod stream;
 mod verifier;
 
 pub use bucket::Bucket;

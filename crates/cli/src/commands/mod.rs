@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
-use edgepass_issuer::status_act::StatusChange;
+use edgepass_issuer::selection::StatusChange;
 use edgepass_issuer::{Config, Issuer};
 use edgepass_server::error_chain;
 use edgepass_store::SqliteStore;

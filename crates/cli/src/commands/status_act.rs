@@ -5,10 +5,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow};
 use chrono::DateTime;
 use edgepass_issuer::Store;
-use edgepass_issuer::selection::{Filter, Selection};
-use edgepass_issuer::status_act::{
-    ActError, NewAct, Plan, StatusChange, perform, unpublished, unverified_jwt_id,
-};
+use edgepass_issuer::new_act::{NewAct, Plan};
+use edgepass_issuer::selection::{Filter, Selection, StatusChange};
+use edgepass_issuer::status_act::{ActError, perform, unpublished, unverified_jwt_id};
 use edgepass_issuer::storage::TokenRecord;
 use edgepass_status_list::StatusType;
 use serde_json::json;

@@ -11,12 +11,13 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use edgepass_verify::UnixMillis;
 use serde_json::json;
 
-use self::document::Document;
+use self::document::{AGGREGATION, Document, JWK_SET, LISTS, METADATA};
 use self::edition::{BadEdition, LIST_LIFETIME, Said};
 use self::target::{Target, TargetError, Version};
 use crate::entropy::{Entropy, NoEntropy};
-use crate::issue::{Issuer, OpenError};
+use crate::issue::Issuer;
 use crate::key_change::{self, KeyChangeError};
+use crate::keys::OpenError;
 use crate::signing_key::{KeyUse, SigningFailed};
 use crate::status_act::finish;
 use crate::status_index::RETIRE_AFTER;
@@ -53,15 +54,6 @@ struct Placed {
     target: Box<dyn Target>,
     seen: Mutex<HashMap<String, (Version, String)>>,
 }
-
-/// Path of the JWK Set.
-pub const JWK_SET: &str = ".well-known/jwks.json";
-/// Path of the metadata (RFC 8414 §3), for an issuer identifier without a path.
-pub const METADATA: &str = ".well-known/oauth-authorization-server";
-/// Path of the list of lists.
-pub const AGGREGATION: &str = "status-list-aggregation";
-/// Where the lists' paths begin.
-pub const LISTS: &str = "status-lists/";
 
 /// Why something was not published. What was published before stays.
 #[non_exhaustive]

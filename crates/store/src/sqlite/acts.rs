@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use edgepass_issuer::selection::Selection;
-use edgepass_issuer::status_act::{NewAct, Plan, RecordedAct, StatusChange};
+use edgepass_issuer::new_act::{NewAct, Plan, RecordedAct};
+use edgepass_issuer::selection::{Selection, StatusChange};
 use edgepass_issuer::storage::StoreError;
 use sha2::{Digest, Sha256};
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};

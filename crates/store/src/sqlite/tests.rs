@@ -1,10 +1,11 @@
 use std::collections::HashSet;
 
 use edgepass_issuer::audit::Act;
-use edgepass_issuer::selection::{Filter, Selection};
-use edgepass_issuer::status_act::{StatusChange, perform};
+use edgepass_issuer::selection::{Filter, Selection, StatusChange};
+use edgepass_issuer::status_act::perform;
 use edgepass_issuer::status_index::ExpiryWindow;
-use edgepass_issuer::storage::{StatusSlot, TokenFacts};
+use edgepass_issuer::storage::StatusSlot;
+use edgepass_issuer::token_facts::TokenFacts;
 use edgepass_status_list::{Bits, StatusType};
 use edgepass_verify::UnixMillis;
 use sha2::{Digest, Sha256};

@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use edgepass_issuer::issue::Recipient;
+use edgepass_issuer::new_act::NewAct;
 use edgepass_issuer::policy::TokenRequest;
-use edgepass_issuer::selection::Selection;
-use edgepass_issuer::status_act::{NewAct, StatusChange, perform, unpublished};
+use edgepass_issuer::selection::{Selection, StatusChange};
+use edgepass_issuer::status_act::{perform, unpublished};
 use edgepass_issuer::{Config, Issuer};
 use edgepass_store::SqliteStore;
 use reqwest::Client;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use chrono::DateTime;
+use edgepass_issuer::publish::document::{AGGREGATION, JWK_SET};
 use edgepass_issuer::publish::edition;
-use edgepass_issuer::publish::{AGGREGATION, JWK_SET};
 use edgepass_issuer::status_act::unpublished;
 use edgepass_issuer::{Config, Store};
 use edgepass_jose::{Algorithm, JwkSet};

@@ -1,5 +1,7 @@
 //! `edgepass.toml`: as written, then checked.
 
+mod written;
+
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -9,13 +11,12 @@ use edgepass_jose::Scope;
 use edgepass_status_list::Bits;
 use edgepass_verify::duration::DurationText;
 use edgepass_verify::freshness::{FreshnessConfig, Schedule};
-use serde::Deserialize;
 use toml::Spanned;
 
+use self::written::{ClientText, ConfigText, KeysText, RoleText, TokensText};
 use crate::client_secret::SecretHash;
-use crate::key_change::KeySchedule;
+use crate::keys::KeySchedule;
 use crate::policy::{Client, IssuerPolicy, Role};
-use crate::status_act::StatusChange;
 
 /// The longest lifetime that any role may have: verifiers refuse more by default.
 pub const LIFETIME_CAP: Duration = Duration::from_secs(24 * 60 * 60);
@@ -26,78 +27,6 @@ const OVERLAP_MARGIN: u64 = 10 * 60;
 /// How many statuses a list may hold: enough that an index tells nothing, and no more than verifiers
 /// inflate by default.
 pub const LIST_CAPACITIES: RangeInclusive<u32> = 1024..=1 << 22;
-
-/// `edgepass.toml` as written.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ConfigText {
-    /// Issuer identifier: the `iss` of every token, and the base of every published URL.
-    issuer: Spanned<String>,
-    /// Where `serve` listens.
-    listen: Spanned<String>,
-    /// Data directory, relative to the file.
-    data_dir: PathBuf,
-    /// File with the master key, outside the data directory; EDGEPASS_MASTER_KEY comes first.
-    master_key_file: Option<PathBuf>,
-    /// Lifetimes when a role names none.
-    #[serde(default)]
-    tokens: TokensText,
-    /// The revocation deadline and its terms.
-    revocation: Option<Spanned<FreshnessConfig>>,
-    /// How status lists are made.
-    #[serde(default)]
-    status: StatusText,
-    /// When keys change.
-    keys: Option<Spanned<KeysText>>,
-    /// Where documents are published besides the issuer's own endpoint.
-    #[serde(default, rename = "target")]
-    targets: Vec<Spanned<TargetText>>,
-    #[serde(default, rename = "role")]
-    roles: Vec<Spanned<RoleText>>,
-    #[serde(default, rename = "client")]
-    clients: Vec<Spanned<ClientText>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct TokensText {
-    lifetime: DurationText,
-    max_lifetime: DurationText,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct StatusText {
-    /// How many tokens' statuses a list holds. Default 131072. Larger lists are fewer; each changes
-    /// more often and is more to fetch. Holds for lists opened from now on.
-    list_capacity: Spanned<u32>,
-    /// Whether tokens can be suspended and resumed. Default false. Lists then take two bits a token.
-    /// Holds for tokens issued from now on.
-    suspension: bool,
-    /// What the URIs of lists begin with, where a bucket or a directory serves them under a name of its
-    /// own. Default: the issuer identifier. Verifiers must allow it (`uri_prefixes`).
-    base_uri: Option<Spanned<String>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct KeysText {
-    /// How long a key signs. Default `"30days"`.
-    rotation: DurationText,
-    /// How long a key that signs no more stays published. Default `"25h"`. At least the longest
-    /// lifetime of a token and 10 minutes.
-    overlap: DurationText,
-}
-
-/// A target as written.
-#[derive(Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
-enum TargetText {
-    /// A directory that something else serves.
-    Directory { path: PathBuf },
-    /// An S3-compatible bucket. Its credentials come from the environment.
-    S3 { bucket: String, endpoint: Option<String>, region: Option<String> },
-}
 
 /// Where documents are published besides the issuer's own endpoint.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -116,49 +45,6 @@ pub enum TargetConfig {
         /// Its region; `auto` for R2.
         region: Option<String>,
     },
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RoleText {
-    name: String,
-    audience: String,
-    scopes: Vec<String>,
-    lifetime: Option<DurationText>,
-    max_lifetime: Option<DurationText>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ClientText {
-    id: String,
-    roles: Vec<String>,
-    /// What it may do over HTTP to tokens of other clients too: "revoke", "suspend", "resume".
-    #[serde(default)]
-    may: Vec<StatusChange>,
-    secret_hash: String,
-}
-
-impl Default for TokensText {
-    fn default() -> Self {
-        Self {
-            lifetime: DurationText(Duration::from_secs(10 * 60)),
-            max_lifetime: DurationText(Duration::from_secs(60 * 60)),
-        }
-    }
-}
-
-impl Default for StatusText {
-    fn default() -> Self {
-        Self { list_capacity: Spanned::new(0..0, 1 << 17), suspension: false, base_uri: None }
-    }
-}
-
-impl Default for KeysText {
-    fn default() -> Self {
-        let hours = |hours: u64| DurationText(Duration::from_secs(hours * 60 * 60));
-        Self { rotation: hours(30 * 24), overlap: hours(25) }
-    }
 }
 
 /// How status lists are made.
@@ -313,15 +199,6 @@ fn checked_issuer(issuer: String) -> Result<String, &'static str> {
 
 const BASE_URI: &str = "base_uri: write an https URL without a trailing slash, \
                         \"https://status.example\"";
-
-impl TargetText {
-    fn below(self, base: &Path) -> TargetConfig {
-        match self {
-            Self::Directory { path } => TargetConfig::Directory { path: base.join(path) },
-            Self::S3 { bucket, endpoint, region } => TargetConfig::S3 { bucket, endpoint, region },
-        }
-    }
-}
 
 fn checked_keys(
     keys: &KeysText,

@@ -1,0 +1,46 @@
+//! Reading a body, bounded.
+
+use js_sys::{Promise, Uint8Array};
+use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::JsFuture;
+
+#[wasm_bindgen]
+extern "C" {
+    pub(crate) type Stream;
+    #[wasm_bindgen(method, js_name = getReader, catch)]
+    fn reader(this: &Stream) -> Result<Reader, JsValue>;
+
+    type Reader;
+    #[wasm_bindgen(method, catch)]
+    fn read(this: &Reader) -> Result<Promise, JsValue>;
+    #[wasm_bindgen(method, catch)]
+    fn cancel(this: &Reader) -> Result<Promise, JsValue>;
+
+    type Chunk;
+    #[wasm_bindgen(method, getter)]
+    fn done(this: &Chunk) -> bool;
+    #[wasm_bindgen(method, getter)]
+    fn value(this: &Chunk) -> Uint8Array;
+}
+
+/// All of a stream, or `None` when it is longer than `max_bytes`.
+pub(crate) async fn read_stream(
+    stream: &Stream,
+    max_bytes: usize,
+) -> Result<Option<Vec<u8>>, JsValue> {
+    let reader = stream.reader()?;
+    let mut bytes = Vec::new();
+    loop {
+        let chunk: Chunk = JsFuture::from(reader.read()?).await?.unchecked_into();
+        if chunk.done() {
+            return Ok(Some(bytes));
+        }
+        let value = chunk.value();
+        if bytes.len().saturating_add(value.length() as usize) > max_bytes {
+            // The answer is refused either way; whether the cancellation worked changes nothing.
+            let _ = reader.cancel();
+            return Ok(None);
+        }
+        bytes.extend(value.to_vec());
+    }
+}
