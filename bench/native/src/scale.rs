@@ -14,12 +14,12 @@ use anyhow::{Context, ensure};
 use edgepass_issuer::audit::{Act, AuditEntry};
 use edgepass_issuer::entropy::{Entropy, NoEntropy};
 use edgepass_issuer::issue::Recipient;
+use edgepass_issuer::new_act::NewAct;
 use edgepass_issuer::policy::TokenRequest;
 use edgepass_issuer::publish::document::LISTS;
 use edgepass_issuer::seal::MasterKey;
-use edgepass_issuer::signing_key::{KeyUse, SealedKey};
-use edgepass_issuer::new_act::NewAct;
 use edgepass_issuer::selection::{Filter, Selection, StatusChange};
+use edgepass_issuer::signing_key::{KeyUse, SealedKey};
 use edgepass_issuer::status_act::perform;
 use edgepass_issuer::storage::{KeyChange, ListState};
 use edgepass_issuer::{Config, Issuer, Publisher, Store};
@@ -82,13 +82,19 @@ fn lists(tokens: u64, share: f64) -> Value {
         black_box(list.status(black_box(noise.below(CAPACITY))));
     }
     let lookup = start.elapsed().as_secs_f64() * 1e9 / LOOKUPS as f64;
-    let entropy = -(share * share.log2() + (1.0 - share) * (1.0 - share).log2());
-    let bound = tokens as f64 * entropy / 8.0;
+    let bound = entropy(tokens as f64, share);
+    let entries = held.len() as f64 * CAPACITY as f64;
+    let covered = entropy(entries, tokens as f64 * share / entries);
     json!({
         "share": share, "lists": held.len(), "bound": bound, "lst": zipped, "wire": wire,
-        "lst_over_bound": zipped as f64 / bound, "wire_over_bound": wire as f64 / bound,
+        "lst_over_covered": zipped as f64 / covered, "lst_over_bound": zipped as f64 / bound, "wire_over_bound": wire as f64 / bound,
         "envelope": envelope / held.len(), "memory": memory, "lookup_ns": lookup,
     })
+}
+
+/// What it takes to say which share of so many is revoked, in bytes: `n H(p) / 8`.
+fn entropy(count: f64, share: f64) -> f64 {
+    -count * (share * share.log2() + (1.0 - share) * (1.0 - share).log2()) / 8.0
 }
 
 fn newly_set(list: &mut StatusList, index: u64) -> bool {

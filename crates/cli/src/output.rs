@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use chrono::{DateTime, SecondsFormat};
@@ -63,6 +64,21 @@ pub(crate) fn read_text(source: &Path) -> anyhow::Result<String> {
             .with_context(|| format!("{shown} is not text"))?;
     }
     Ok(text)
+}
+
+/// Wait for work; what takes long says so on stderr.
+pub(crate) async fn waiting_for<T>(what: &str, work: impl Future<Output = T>) -> T {
+    const EVERY: Duration = Duration::from_secs(2);
+    let mut work = std::pin::pin!(work);
+    let mut waited = Duration::ZERO;
+    loop {
+        match tokio::time::timeout(EVERY, &mut work).await {
+            Ok(done) => return done,
+            Err(_) => waited += EVERY,
+        }
+        // Nothing is lost where nobody reads it.
+        let _ = writeln!(io::stderr(), "{what}: {} s so far ...", waited.as_secs());
+    }
 }
 
 /// A date in UTC, such as `2026-11-21T10:00:00Z`.

@@ -80,7 +80,8 @@ pub(super) async fn run(
     if args.dry_run {
         return tell_plan(&act, &store.plan_act(&act).await?, json);
     }
-    let recorded = perform(&store, &act).await.map_err(failed)?;
+    let performed = output::waiting_for("changing statuses", perform(&store, &act)).await;
+    let recorded = performed.map_err(failed)?;
     let count = recorded.map_or(0, |recorded| recorded.count);
     let mut what = match (&act.selection, recorded) {
         (Selection::JwtIds(ids), None) if ids.len() == 1 => {
