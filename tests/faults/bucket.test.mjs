@@ -89,6 +89,23 @@ test('a revocation is published when the bucket has it, and waits while the buck
   assert.ok(puts.some(([one, code]) => code === 200 && one.includes('/status-lists/')));
 });
 
+test('an answer that is lost costs nothing: what was written is found and left', {
+  timeout: 120_000,
+}, async (t) => {
+  const { proxy, url, credentials } = await bucket(t);
+  const issuer = await Issuer.start(t, target(url), credentials);
+  const { jti } = await issuer.token();
+  let lost = 0;
+  proxy.fault = ({ method, url: path }, reply) => {
+    if (method !== 'PUT' || !path.includes('/status-lists/') || lost > 0) return reply;
+    lost += 1;
+    return null;
+  };
+  assert.ok(await issuer.revoke(jti), 'not published');
+  assert.equal(lost, 1);
+  assert.ok(await issuer.isReady());
+});
+
 test('a restarted issuer takes over what lies in its bucket, and what another wrote is no surprise', {
   timeout: 120_000,
 }, async (t) => {

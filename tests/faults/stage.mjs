@@ -99,7 +99,7 @@ class Proxy_ {
   seen = new Map();
   /** `(request) => reply` answers instead of the server; `null` destroys the connection. */
   refuse = () => undefined;
-  /** `(request, reply) => reply` changes what the server answered. */
+  /** `(request, reply) => reply` changes what the server answered; `null` loses it. */
   fault = (_, reply) => reply;
   requests = 0;
 
@@ -155,6 +155,7 @@ class Proxy_ {
             this.seen.set(incoming.url, before);
           }
           const told = this.fault(incoming, reply);
+          if (told === null) return outgoing.destroy();
           const { connection, 'transfer-encoding': coding, ...kept } = told.headers;
           outgoing.writeHead(told.status, { ...kept, 'content-length': told.body.length });
           return outgoing.end(told.body);

@@ -72,6 +72,22 @@ test('documents come from a bound bucket', async (t) => {
   assert.equal(await untilRefused(url, token), 'token_revoked');
 });
 
+test('a bucket that does not answer is given up', async (t) => {
+  // An object with the bucket's method, which never settles.
+  const bucket = {
+    name: 'bucket', compatibilityDate: '2026-10-01', modules: true,
+    script: `
+      import { WorkerEntrypoint } from 'cloudflare:workers';
+      export default class extends WorkerEntrypoint {
+        async get() { await scheduler.wait(60_000); return null; }
+      }`,
+  };
+  const { url } = await start(t, cutOff({ serviceBindings: { DOCUMENTS: 'bucket' } }), bucket);
+  const from = Date.now();
+  assert.equal((await call(url, issue().access_token)).status, 503);
+  assert.ok(Date.now() - from < 8_000, `it took ${Date.now() - from} ms`);
+});
+
 test('counters are read by who knows the secret, and hold no part of a token', async (t) => {
   const secret = 'a-secret-that-opens-the-counters';
   const bindings = { ...settings, LIST_BYTES: '1000000' };

@@ -212,15 +212,9 @@ fn the_issuers_first_lists_are_fetched_ahead_once() {
     assert!(scene.judge(2).accepted());
     assert!(scene.verifier.wants_prefetch());
     scene.fetched.clear();
-    loop {
-        let orders = scene.verifier.prefetch(scene.now);
-        if orders.is_empty() {
-            break;
-        }
-        for order in orders {
-            let content = scene.good(&order);
-            assert!(scene.land(order, content));
-        }
+    while let Some(order) = scene.verifier.prefetch(scene.now) {
+        let content = scene.good(&order);
+        assert!(scene.land(order, content));
     }
     // Of the first six, one lies elsewhere and one is held.
     let expected = [AGGREGATION.to_owned(), uri(1), uri(3), uri(4), uri(5)];
@@ -265,5 +259,5 @@ fn a_list_that_has_not_changed_costs_no_allocation() {
     });
     assert!(taken);
     assert_eq!(counted.count_total, 0);
-    assert_eq!(scene.verifier.confirmed().lists, Some(confirmed_at));
+    assert_eq!(scene.verifier.confirmed(confirmed_at).lists, Some(confirmed_at));
 }

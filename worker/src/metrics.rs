@@ -45,8 +45,8 @@ impl Metrics {
             at.and_then(|at| now.since(at)).map_or(-1.0, |age| age.as_secs_f64())
         };
         let list = age(verdict.status.map(|status| status.confirmed_at));
-        let keys = age(verifier.confirmed().keys);
-        let refused: u64 = verifier.counters().refused.iter().map(|(_, count)| count).sum();
+        let keys = age(verifier.keys_confirmed_at());
+        let refused: u64 = verifier.refused().iter().map(|(_, count)| count).sum();
         let doubles = [f64::from(u8::from(verdict.stale)), list, keys, refused as f64];
         let dataset: &Dataset = dataset.unchecked_ref();
         // A point that is lost is no reason to fail a request.
@@ -74,7 +74,7 @@ impl Metrics {
         list_bytes: usize,
         now: UnixMillis,
     ) -> String {
-        let (counters, confirmed) = (verifier.counters(), verifier.confirmed());
+        let (counters, confirmed) = (verifier.counters(), verifier.confirmed(now));
         let mut text = String::new();
         let mut family = |name: &str, kind: &str, lines: &[(String, String)]| {
             // Writing to a string cannot fail.

@@ -156,6 +156,10 @@ pub(crate) async fn withdraw_compromised<S: Store>(
 ) -> Result<(), KeyChangeError> {
     let seconds = now.numeric_date().seconds();
     let stored = issuer.store().keys().await?;
+    // What was compromised since still signs lists: its turn comes with the next round.
+    if stored.changed_at != issuer.keys().changed_at() {
+        return Ok(());
+    }
     let compromised = stored.keys.iter().filter(|key| key.use_ == KeyUse::Compromised);
     let key_ids: Vec<String> = compromised.map(|key| key.key_id.clone()).collect();
     let new = match of_use(&stored, KeyUse::Standby) {
@@ -183,7 +187,8 @@ pub(crate) async fn rotate_if_due<S: Store>(
         return Ok(());
     }
     match rotate(issuer, entropy, SERVE, now).await {
-        Ok(_) | Err(KeyChangeError::StandbyTooYoung(_)) => Ok(()),
+        // There is none while a compromised key is on its way out.
+        Ok(_) | Err(KeyChangeError::StandbyTooYoung(_) | KeyChangeError::NoStandby) => Ok(()),
         Err(error) => Err(error),
     }
 }
@@ -208,7 +213,7 @@ fn of_use(stored: &StoredKeys, use_: KeyUse) -> Option<&SealedKey> {
 fn settles_in(key: &SealedKey, schedule: KeySchedule, now: u64) -> u64 {
     match key.published_at {
         Some(at) => at.saturating_add(schedule.settling).saturating_sub(now),
-        None => schedule.settling,
+        None => schedule.settling.max(1),
     }
 }
 

@@ -4,6 +4,7 @@ use edgepass_jose::Algorithm;
 use edgepass_jose::json::JsonObject;
 use edgepass_jose::jwk_set::JwkSet;
 
+use crate::publish::edition::BadEdition;
 use crate::seal::MasterKey;
 use crate::signing_key::{self, KeyError, KeyUse, SigningFailed, SigningKey};
 use crate::storage::{StoreError, StoredKeys};
@@ -96,6 +97,24 @@ impl Keys {
     pub(crate) fn has_unpublished(&self) -> bool {
         let mut published = self.stored.keys.iter().filter(|key| key.use_.is_published());
         published.any(|key| key.published_at.is_none())
+    }
+
+    /// `kid` of each key of the set.
+    pub(crate) fn published_key_ids(&self) -> Vec<String> {
+        let published = self.stored.keys.iter().filter(|key| key.use_.is_published());
+        published.map(|key| key.key_id.clone()).collect()
+    }
+
+    /// Whether the set may take the place of one that lies at a target: it must not be older.
+    pub(crate) fn may_replace(&self, live: &[u8]) -> Result<(), BadEdition> {
+        let live = JwkSet::parse(live, &Algorithm::ALL, edgepass_crypto::is_sound);
+        let live = live.ok().and_then(|set| set.issued_at());
+        if live.is_some_and(|live| live.seconds() > self.stored.changed_at) {
+            return Err(BadEdition(
+                "the JWK Set that is live is newer; was the database replaced by an old copy?",
+            ));
+        }
+        Ok(())
     }
 
     /// Sign an access token's claims.

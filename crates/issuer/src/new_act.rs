@@ -19,7 +19,7 @@ pub struct NewAct {
     pub reason: String,
     /// Who acts.
     pub actor: String,
-    /// When, in milliseconds. Tokens that have expired by then are not selected.
+    /// When, in milliseconds. Tokens that no verifier accepts any more by then are not selected.
     pub at: UnixMillis,
 }
 

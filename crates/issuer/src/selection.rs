@@ -32,7 +32,8 @@ impl StatusChange {
     }
 }
 
-/// Which tokens are meant. Only those that have not expired count.
+/// Which tokens are meant. Only those count that some verifier may still accept: the leeway of
+/// verifiers is five minutes at most.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Selection {

@@ -95,16 +95,22 @@ impl<S: Store> App<S> {
     /// Act, and wait until what changed is served.
     pub(crate) async fn act(&self, act: &NewAct) -> Result<Done, ActError> {
         let store = &**self.issuer.store();
-        let recorded = perform(store, act).await?;
-        let pending = unpublished(store, act.at).await?;
-        let is_published = self
-            .publication
-            .until(|publisher| pending.iter().all(|list| publisher.covers(&list.id, list.changes)))
-            .await;
-        if let Some(recorded) = recorded {
-            store.end_act(recorded.id).await?;
+        loop {
+            let recorded = perform(store, act).await?;
+            let pending = unpublished(store, act.at).await?;
+            let is_published = self
+                .publication
+                .until(|publisher| {
+                    pending.iter().all(|list| publisher.covers(&list.id, list.changes))
+                })
+                .await;
+            let Some(act) = recorded else { return Ok(Done { recorded, is_published }) };
+            self.metrics.statuses_changed(act.count);
+            // It took so long that tokens like the selected may have been issued: those, too.
+            if store.end_act(act.id).await? {
+                return Ok(Done { recorded, is_published });
+            }
         }
-        Ok(Done { recorded, is_published })
     }
 }
 
@@ -130,8 +136,8 @@ pub(crate) fn unavailable(error: &ActError, client: &str) -> OauthError {
             "some tokens were issued while suspension was not set; revoke them instead",
         );
     }
-    tracing::error!(error = %error_chain(error), client, "act not recorded");
-    OauthError::Unavailable("the act was not recorded")
+    tracing::error!(error = %error_chain(error), client, "act failed");
+    OauthError::Unavailable("the act may not be recorded; repeat it")
 }
 
 /// Room for as many `jti` as one selection may name.

@@ -7,6 +7,7 @@ use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use edgepass_issuer::publish::document::{AGGREGATION, Document, JWK_SET, LISTS, METADATA};
+use edgepass_issuer::status_index::RETIRE_AFTER;
 use edgepass_issuer::{Config, Store};
 use serde_json::json;
 
@@ -73,7 +74,7 @@ pub(crate) async fn status_list<S: Store>(
     let path = format!("{LISTS}{list_id}");
     let publisher = app.publication.publisher();
     let mut list = publisher.document(&path);
-    if list.is_none() && plausible {
+    if list.is_none() && plausible && is_open(&app, &list_id).await {
         app.publication.round().await;
         list = publisher.document(&path);
     }
@@ -81,6 +82,13 @@ pub(crate) async fn status_list<S: Store>(
         return (StatusCode::NOT_FOUND, [NO_STORE]).into_response();
     }
     published(&headers, list)
+}
+
+/// Whether there is such a list: asking for what there is not costs a read, and no round.
+async fn is_open<S: Store>(app: &App<S>, list_id: &str) -> bool {
+    let retired_before = (app.host.now)().numeric_date().seconds().saturating_sub(RETIRE_AFTER);
+    let lists = app.issuer.store().lists(retired_before).await;
+    lists.is_ok_and(|lists| lists.iter().any(|list| list.id == list_id))
 }
 
 /// A public document with its validators: 200, or 304 when the caller holds it already.

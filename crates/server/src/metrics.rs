@@ -10,7 +10,7 @@ pub(crate) struct Metrics {
     registry: Registry,
     issued: Family<[(&'static str, String); 1], Counter>,
     refused: Family<[(&'static str, String); 1], Counter>,
-    revoked: Counter,
+    changed: Counter,
     lists: Gauge,
     fetched_back: Family<[(&'static str, String); 1], Counter>,
 }
@@ -41,11 +41,15 @@ impl Default for Metrics {
         let mut registry = Registry::with_prefix("edgepass");
         let issued = Family::default();
         let refused = Family::default();
-        let revoked = Counter::default();
+        let changed = Counter::default();
         let lists = Gauge::default();
         registry.register("tokens_issued", "Tokens issued over HTTP, by role", issued.clone());
         registry.register("token_requests_refused", "By OAuth error code", refused.clone());
-        registry.register("tokens_revoked", "Tokens revoked over HTTP", revoked.clone());
+        registry.register(
+            "statuses_changed",
+            "Tokens revoked, suspended or resumed over HTTP",
+            changed.clone(),
+        );
         registry.register("status_lists", "Status lists being served", lists.clone());
         let fetched_back = Family::default();
         registry.register(
@@ -53,7 +57,7 @@ impl Default for Metrics {
             "Published documents fetched back by their public URI, by what was seen",
             fetched_back.clone(),
         );
-        Self { registry, issued, refused, revoked, lists, fetched_back }
+        Self { registry, issued, refused, changed, lists, fetched_back }
     }
 }
 
@@ -66,8 +70,8 @@ impl Metrics {
         self.refused.get_or_create(&[("error", code.to_owned())]).inc();
     }
 
-    pub(crate) fn token_revoked(&self) {
-        self.revoked.inc();
+    pub(crate) fn statuses_changed(&self, count: u64) {
+        self.changed.inc_by(count);
     }
 
     pub(crate) fn fetched_back(&self, outcome: FetchedBack) {

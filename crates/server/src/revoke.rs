@@ -71,7 +71,6 @@ async fn revoke_own<S: Store>(
     };
     let done = app.act(&act).await.map_err(failed)?;
     if done.recorded.is_some() {
-        app.metrics.token_revoked();
         tracing::info!(jti = jwt_id, client = client.id, "token revoked");
     }
     if !done.is_published {

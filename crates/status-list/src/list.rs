@@ -200,6 +200,8 @@ fn inflate(input: &[u8], max_bytes: usize) -> Result<Vec<u8>, ListError> {
         match status {
             TINFLStatus::Done if read == input.len() && written <= max_bytes => {
                 output.truncate(written);
+                // What is kept is counted by its length.
+                output.shrink_to_fit();
                 return Ok(output);
             }
             TINFLStatus::Done if written > max_bytes => return Err(ListError::TooLarge),

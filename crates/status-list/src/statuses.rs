@@ -71,6 +71,11 @@ impl Statuses {
         Some(item.map_or(StatusType::Valid, |item| StatusType::from((item & 0xff) as u8)))
     }
 
+    /// Those of no list.
+    pub fn none() -> Self {
+        Self::Sparse { entries: 0, set: Box::default() }
+    }
+
     /// What it takes, in bytes.
     pub fn bytes(&self) -> usize {
         match self {

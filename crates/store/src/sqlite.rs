@@ -149,13 +149,11 @@ impl Store for SqliteStore {
         Ok(more)
     }
 
-    async fn end_act(&self, id: u64) -> Result<(), StoreError> {
-        sqlx::query("UPDATE status_acts SET blocks_until_ms = 0 WHERE id = $1")
-            .bind(rows::signed(id))
-            .execute(&self.writer)
-            .await
-            .map_err(unavailable)?;
-        Ok(())
+    async fn end_act(&self, id: u64) -> Result<bool, StoreError> {
+        let mut transaction = self.write().await?;
+        let held = acts::end(&mut transaction, id).await?;
+        transaction.commit().await.map_err(unavailable)?;
+        Ok(held)
     }
 
     async fn token(&self, jwt_id: &str) -> Result<Option<TokenRecord>, StoreError> {

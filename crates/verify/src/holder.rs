@@ -197,10 +197,11 @@ impl<T> Held<T> {
         Replaced::Taken
     }
 
-    /// Use the copy no more.
-    pub(crate) fn drop_copy(&mut self) {
+    /// Use the copy no more. What is left of it by `strip` still says which answers would be older.
+    pub(crate) fn drop_copy(&mut self, strip: impl FnOnce(&mut T)) {
         if let Some(copy) = &mut self.copy {
             copy.dropped = true;
+            strip(&mut copy.content);
         }
     }
 
@@ -334,7 +335,7 @@ mod tests {
         assert_eq!(held.confirmed_at(), Some(at(102_000)));
         assert_eq!(replace(held, 7, 99_000), Replaced::Taken); // newer, whenever it was asked for
         assert_eq!((held.content(), held.confirmed_at()), (Some(&7), Some(at(99_000))));
-        held.drop_copy();
+        held.drop_copy(|_| {});
         assert_eq!(held.content(), None);
         assert_eq!(replace(held, 6, 103_000), Replaced::Older); // also than one that was dropped
         assert_eq!(replace(held, 7, 103_000), Replaced::Taken);

@@ -1,5 +1,8 @@
 //! Fetching documents with the host's `fetch`: no HTTP cache, no redirects, bounded.
 
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use edgepass_verify::fetch::{
@@ -10,7 +13,7 @@ use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 
 use crate::bucket::Bucket;
-use crate::clock::Clock;
+use crate::clock::{Clock, sleep};
 use crate::dictionary::object;
 use crate::stream::{Stream, read_stream};
 
@@ -56,11 +59,24 @@ pub enum Source {
 pub(crate) async fn fetch(order: &FetchOrder, source: &Source, clock: Clock) -> Answer {
     let sent_at = clock.now();
     let got = match source {
-        Source::Bucket(bucket) => bucket.get(order).await.map(|content| (Duration::ZERO, content)),
+        Source::Bucket(bucket) => {
+            let got = in_time(bucket.get(order), order.timeout).await;
+            got.unwrap_or(Ok(Content::Failed)).map(|content| (Duration::ZERO, content))
+        }
         _ => get(order, source).await,
     };
     let (age, content) = got.unwrap_or((Duration::ZERO, Content::Failed));
     Answer { from: AnsweredBy::Source, confirmed_at: sent_at.minus(age), content }
+}
+
+/// What a future gives within `timeout`, of what takes no signal to abort.
+async fn in_time<T>(work: impl Future<Output = T>, timeout: Duration) -> Option<T> {
+    let (mut work, mut timer) = (pin!(work), pin!(sleep(timeout)));
+    poll_fn(|context| match work.as_mut().poll(context) {
+        Poll::Ready(done) => Poll::Ready(Some(done)),
+        Poll::Pending => timer.as_mut().poll(context).map(|()| None),
+    })
+    .await
 }
 
 async fn get(order: &FetchOrder, source: &Source) -> Result<(Duration, Content), JsValue> {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use edgepass_verify::batch::HostCrypto;
 use edgepass_verify::dpop::replay::{ProofUse, Replay, ReplayMemory};
 use edgepass_verify::fetch::{Answer, Content, FetchOrder};
+use edgepass_verify::refused::RefusedCounts;
 use edgepass_verify::verifier::{Confirmed, Counters, Landed, Progress, Verifier};
 use edgepass_verify::{Check, Demand, Request, Sender, UnixMillis, Verdict};
 
@@ -112,9 +113,19 @@ impl WebVerifier {
         self.0.verifier.borrow().counters()
     }
 
-    /// How old what is held is.
-    pub fn confirmed(&self) -> Confirmed {
-        self.0.verifier.borrow().confirmed()
+    /// How old what is held, and may be used, is.
+    pub fn confirmed(&self, now: UnixMillis) -> Confirmed {
+        self.0.verifier.borrow().confirmed(now)
+    }
+
+    /// When the JWK Set was confirmed whose confirmation is longest ago.
+    pub fn keys_confirmed_at(&self) -> Option<UnixMillis> {
+        self.0.verifier.borrow().keys_confirmed_at()
+    }
+
+    /// Fetched documents that were not taken in.
+    pub fn refused(&self) -> RefusedCounts {
+        self.0.verifier.borrow().refused()
     }
 
     /// Take a check to its verdict.
@@ -192,15 +203,11 @@ impl Inner {
     /// Fetch status lists before a token asks for them.
     async fn prefetch(&self, clock: Clock) {
         loop {
-            let orders = self.verifier.borrow_mut().prefetch(clock.now());
-            if orders.is_empty() {
-                return;
-            }
-            for order in orders {
-                self.worked_at.set(Some(clock.now()));
-                if let Some(write) = self.carry_out(order, clock).await {
-                    write.await;
-                }
+            let order = self.verifier.borrow_mut().prefetch(clock.now());
+            let Some(order) = order else { return };
+            self.worked_at.set(Some(clock.now()));
+            if let Some(write) = self.carry_out(order, clock).await {
+                write.await;
             }
         }
     }

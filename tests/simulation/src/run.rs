@@ -231,8 +231,8 @@ impl Run {
                 self.revoked_at.insert(index, self.now);
             }
             Event::WithdrawKey(key) => {
-                self.source.withdraw_key(key, self.now);
-                self.withdrawn = Some((key, self.now));
+                let at = self.source.withdraw_key(key, self.now);
+                self.withdrawn = Some((key, at));
             }
             Event::Renew => {
                 self.source.publish_lists(self.now);
@@ -276,7 +276,7 @@ impl Run {
             }
         }
         let now = self.clock(process.isolate);
-        for order in self.isolates[process.isolate].verifier.prefetch(now) {
+        while let Some(order) = self.isolates[process.isolate].verifier.prefetch(now) {
             self.ask(process.isolate, None, order);
         }
         self.outcome.verdicts += 1;
@@ -289,7 +289,7 @@ impl Run {
         let Some(error) = verdict.error() else {
             self.outcome.accepted += 1;
             for at in [ended, withdrawn].into_iter().flatten() {
-                let late = self.now - at;
+                let late = self.now.saturating_sub(at);
                 // Whoever failed since, or just before, may not have been able to ask.
                 let reachable = failed_at.is_none_or(|failed| failed + 5_000 < at);
                 let (bound, latest) = if reachable {

@@ -18,6 +18,9 @@ const LISTS: u64 = 4;
 /// In seconds; the run begins here.
 pub(crate) const START: u64 = 1_800_000_000;
 
+/// From the lists to the set without a key, in milliseconds.
+const PUBLISHING: u64 = 400;
+
 /// A document as it was from some time on.
 #[derive(Clone)]
 pub(crate) struct Edition {
@@ -93,13 +96,15 @@ impl Source {
     }
 
     /// Take a key out of the set. If it signs lists, another signs them all anew before.
-    pub(crate) fn withdraw_key(&mut self, key: usize, now: u64) {
+    /// When that is done.
+    pub(crate) fn withdraw_key(&mut self, key: usize, now: u64) -> u64 {
         if self.list_key == key {
             self.list_key = 2;
             self.publish_lists(now);
         }
         self.published.retain(|published| *published != key);
-        self.publish_set(now);
+        self.publish_set(now + PUBLISHING);
+        now + PUBLISHING
     }
 
     /// The document as the source gave it out at `at`.

@@ -4,12 +4,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
 use chrono::DateTime;
-use edgepass_issuer::Store;
-use edgepass_issuer::new_act::{NewAct, Plan};
+use edgepass_issuer::new_act::{NewAct, Plan, RecordedAct};
 use edgepass_issuer::selection::{Filter, Selection, StatusChange};
 use edgepass_issuer::status_act::{ActError, perform, unpublished, unverified_jwt_id};
+use edgepass_issuer::status_index::RETIRE_AFTER;
 use edgepass_issuer::storage::TokenRecord;
+use edgepass_issuer::{Config, Store};
 use edgepass_status_list::StatusType;
+use edgepass_store::SqliteStore;
 use serde_json::json;
 
 use super::published;
@@ -80,8 +82,7 @@ pub(super) async fn run(
     if args.dry_run {
         return tell_plan(&act, &store.plan_act(&act).await?, json);
     }
-    let performed = output::waiting_for("changing statuses", perform(&store, &act)).await;
-    let recorded = performed.map_err(failed)?;
+    let (recorded, is_published) = act_and_publish(&config, &store, &act).await?;
     let count = recorded.map_or(0, |recorded| recorded.count);
     let mut what = match (&act.selection, recorded) {
         (Selection::JwtIds(ids), None) if ids.len() == 1 => {
@@ -94,17 +95,6 @@ pub(super) async fn run(
         && ids.len() == 1
     {
         what = format!("{} {what}", ids.concat());
-    }
-    let pending = unpublished(&store, now).await?;
-    let is_published = published::wait_until(&config, async || {
-        let still = unpublished(&store, host::now()).await?;
-        Ok(pending
-            .iter()
-            .all(|list| still.iter().all(|now| now.id != list.id || now.published >= list.changes)))
-    })
-    .await?;
-    if let Some(recorded) = recorded {
-        store.end_act(recorded.id).await?;
     }
     let (text, exit) = if is_published {
         (format!("{what}; the lists served show it"), Exit::Ok)
@@ -124,6 +114,31 @@ pub(super) async fn run(
         output::line(&text)?;
     }
     Ok(exit)
+}
+
+/// Act, and wait until what changed is served; false when that takes too long, or nobody serves.
+pub(super) async fn act_and_publish(
+    config: &Config,
+    store: &SqliteStore,
+    act: &NewAct,
+) -> anyhow::Result<(Option<RecordedAct>, bool)> {
+    loop {
+        let performed = output::waiting_for("changing statuses", perform(store, act)).await;
+        let recorded = performed.map_err(failed)?;
+        let pending = unpublished(store, host::now()).await?;
+        let is_published = published::wait_until(config, async || {
+            let still = unpublished(store, host::now()).await?;
+            Ok(pending.iter().all(|list| {
+                still.iter().all(|now| now.id != list.id || now.published >= list.changes)
+            }))
+        })
+        .await?;
+        let Some(act) = recorded else { return Ok((None, is_published)) };
+        // It took so long that tokens like the selected may have been issued: those, too.
+        if store.end_act(act.id).await? {
+            return Ok((recorded, is_published));
+        }
+    }
 }
 
 impl Which {
@@ -182,7 +197,7 @@ fn unchanged(change: StatusChange, token: Option<TokenRecord>, now: u64) -> anyh
     let Some(token) = token else {
         return refused("this issuer has issued no token with that jti");
     };
-    if now >= token.facts.expiration {
+    if now >= token.facts.expiration.saturating_add(RETIRE_AFTER) {
         return Ok("has expired; nothing accepts it".into());
     }
     match (change, token.status) {

@@ -98,3 +98,31 @@ fn without_serve_a_compromise_is_recorded_and_carried_out_later() {
     assert!(!serving.served_kids().contains(&signing));
     assert_eq!(serving.verify(&token), Some(1));
 }
+
+#[test]
+fn a_compromised_standby_is_replaced_also_when_a_rotation_is_due() {
+    // Rotation is due at once, and refused: the standby is young.
+    let mut serving = Serving::start();
+    serving.kill();
+    let database = serving.issuer.path("data/edgepass.db");
+    let due = "UPDATE signing_keys SET signs_since = 0 WHERE use = 'signing'";
+    run_sql(&database, due);
+    let standby = serving.kid("standby");
+    let compromise = serving.issuer.run(&["keys", "compromise", &standby]);
+    assert_eq!(compromise.status.code(), Some(3), "{}", said(&compromise));
+    serving.restart();
+    serving.wait_until_ready();
+    assert_eq!(serving.kid("withdrawn"), standby);
+    assert!(serving.served_kids().contains(&serving.kid("standby")));
+}
+
+fn run_sql(database: &std::path::Path, statement: &'static str) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        use sqlx::{ConnectOptions, Connection};
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(database);
+        let mut connection = options.connect().await.unwrap();
+        sqlx::query(statement).execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+    });
+}

@@ -53,6 +53,15 @@ fn a_list_that_somebody_else_changed_is_put_right() {
 
 #[test]
 fn a_database_that_was_rolled_back_takes_no_revocation_back() {
+    roll_back(false);
+}
+
+#[test]
+fn a_database_that_was_rolled_back_brings_no_withdrawn_key_back() {
+    roll_back(true);
+}
+
+fn roll_back(key_changes: bool) {
     let mut serving = Serving::start_with(DIRECTORY);
     let jti = serving.issue(&["invoice-reader"]);
     serving.kill();
@@ -66,8 +75,16 @@ fn a_database_that_was_rolled_back_takes_no_revocation_back() {
     serving.restart();
     serving.wait_until_ready();
     serving.act(&["revoke", "--jti", &jti], 1);
-    let lists = serving.list_paths();
-    let published: Vec<String> = lists.iter().map(|path| serving.public(path)).collect();
+    let keys = serving.issuer.run(&["keys", "list", "--json"]);
+    let keys: Value = serde_json::from_slice(&keys.stdout).unwrap();
+    if key_changes {
+        let kid = keys[0]["kid"].as_str().unwrap();
+        let compromise = serving.issuer.run(&["keys", "compromise", kid]);
+        assert_eq!(compromise.status.code(), Some(0));
+    }
+    let mut paths = serving.list_paths();
+    paths.push(".well-known/jwks.json".into());
+    let published: Vec<String> = paths.iter().map(|path| serving.public(path)).collect();
     serving.kill();
     for file in database() {
         let to = serving.issuer.path("data").join(file);
@@ -79,8 +96,8 @@ fn a_database_that_was_rolled_back_takes_no_revocation_back() {
     serving.restart();
     std::thread::sleep(std::time::Duration::from_millis(1500));
     assert!(serving.get("readyz").is_err(), "it must not be ready");
-    let still: Vec<String> = lists.iter().map(|path| serving.public(path)).collect();
-    assert!(published == still, "a newer list was replaced by an older one");
+    let still: Vec<String> = paths.iter().map(|path| serving.public(path)).collect();
+    assert!(published == still, "a newer document was replaced by an older one");
 }
 
 #[test]

@@ -21,6 +21,7 @@ use crate::policy::{Client, IssuerPolicy, Role};
 /// The longest lifetime that any role may have: verifiers refuse more by default.
 pub const LIFETIME_CAP: Duration = Duration::from_secs(24 * 60 * 60);
 
+const DEFAULT_DEADLINE: Duration = Duration::from_secs(10);
 /// Verifiers' leeway of at most five minutes, and as much again for clocks and restarts; in seconds.
 const OVERLAP_MARGIN: u64 = 10 * 60;
 
@@ -220,7 +221,8 @@ fn checked_keys(
              faster than they go"
         ));
     }
-    let settling = revocation.deadline().unwrap_or_default().as_secs();
+    // Where lists have no deadline, verifiers ask for keys by the default one all the same.
+    let settling = revocation.deadline().unwrap_or(DEFAULT_DEADLINE).as_secs();
     Ok(KeySchedule {
         rotation: keys.rotation.0.as_secs(),
         overlap: keys.overlap.0.as_secs(),

@@ -30,7 +30,7 @@ pub struct Said {
 /// Why an edition must not be published.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{0}")]
-pub struct BadEdition(pub(super) &'static str);
+pub struct BadEdition(pub(crate) &'static str);
 
 /// The claims of a status list token, with the private claim `number`.
 ///
@@ -134,6 +134,31 @@ impl Said {
         });
         if keeps { Ok(()) } else { Err(BadEdition("a status that was published is taken back")) }
     }
+}
+
+impl Said {
+    /// Whether this may take the place of `live`, which somebody put where it is to lie. What is no
+    /// list of this name has nothing to be kept, such as the rest of an upload.
+    pub(super) fn may_overwrite(
+        &self,
+        live: &str,
+        uri: &str,
+        keys: &JwkSet,
+    ) -> Result<(), BadEdition> {
+        match read(live, uri, keys, self.list.bytes().len()) {
+            Ok(live) => self.may_replace(&live),
+            Err(_) if names(live, uri) => Err(BadEdition(
+                "what is live is not signed by a key of ours; was the database replaced?",
+            )),
+            Err(_) => Ok(()),
+        }
+    }
+}
+
+/// Whether a text is a list of this name, whoever signed it.
+fn names(text: &str, uri: &str) -> bool {
+    let claims = CompactJws::parse(text, usize::MAX).ok().and_then(|jws| jws.claims().ok());
+    claims.is_some_and(|claims| claims.required_string("sub").is_ok_and(|subject| subject == uri))
 }
 
 /// What an edition inflates to.

@@ -3,25 +3,33 @@
 
 pub mod document;
 pub mod edition;
+pub mod error;
+mod placed;
 pub mod target;
 
 use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use edgepass_verify::UnixMillis;
+use futures_util::future::join_all;
+use futures_util::stream::{self, StreamExt};
 use serde_json::json;
 
 use self::document::{AGGREGATION, Document, JWK_SET, LISTS, METADATA};
 use self::edition::{BadEdition, LIST_LIFETIME, Said};
-use self::target::{Target, TargetError, Version};
-use crate::entropy::{Entropy, NoEntropy};
+use self::error::PublishError;
+use self::placed::Placed;
+use self::target::Target;
+use crate::entropy::Entropy;
 use crate::issue::Issuer;
-use crate::key_change::{self, KeyChangeError};
-use crate::keys::OpenError;
-use crate::signing_key::{KeyUse, SigningFailed};
+use crate::key_change;
+use crate::keys::Keys;
+use crate::signing_key::KeyUse;
 use crate::status_act::finish;
 use crate::status_index::RETIRE_AFTER;
-use crate::storage::{ListState, Store, StoreError};
+use crate::storage::{ListState, Store};
 
 /// Builds documents, holds the current one of each, and puts it at the targets.
 pub struct Publisher<S> {
@@ -33,7 +41,12 @@ pub struct Publisher<S> {
     targets: Vec<Placed>,
     /// Served since somebody last looked, the oldest first.
     unseen: Mutex<Vec<Arc<Document>>>,
+    /// What retired while nobody served was taken away.
+    is_swept: AtomicBool,
 }
+
+/// Documents on their way to a target.
+type Placing<'a> = Pin<Box<dyn Future<Output = Result<(), PublishError>> + Send + 'a>>;
 
 /// A list edition that is being served.
 #[derive(Clone)]
@@ -49,55 +62,17 @@ struct PublishedList {
     renew_at: u64,
 }
 
-/// A target, and what it was seen to hold, by path: its version and the document's entity tag.
-struct Placed {
-    target: Box<dyn Target>,
-    seen: Mutex<HashMap<String, (Version, String)>>,
-}
-
-/// Why something was not published. What was published before stays.
-#[non_exhaustive]
-#[derive(Debug, thiserror::Error)]
-pub enum PublishError {
-    /// Storage failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// No randomness.
-    #[error(transparent)]
-    Entropy(#[from] NoEntropy),
-    /// The keys could not be read.
-    #[error(transparent)]
-    Keys(#[from] OpenError),
-    /// A withdrawn key could not be replaced.
-    #[error(transparent)]
-    KeyChange(#[from] KeyChangeError),
-    /// Signing failed.
-    #[error(transparent)]
-    Signing(#[from] SigningFailed),
-    /// The edition does not say what the database says, or may not replace what is live.
-    #[error("a new list edition failed its check before publication")]
-    Check(#[from] BadEdition),
-    /// A target did not take it.
-    #[error("target {name}")]
-    Target {
-        /// Its name.
-        name: String,
-        /// Why.
-        source: TargetError,
-    },
-}
-
 impl<S: Store> Publisher<S> {
     /// A publisher that serves nothing yet; `metadata` is the issuer's (RFC 8414).
     pub fn new(issuer: Arc<Issuer<S>>, metadata: String, targets: Vec<Box<dyn Target>>) -> Self {
-        let placed = |target| Placed { target, seen: Mutex::default() };
         Self {
             issuer,
             metadata: Document::new(METADATA, "application/json", metadata),
             documents: RwLock::default(),
             lists: RwLock::default(),
-            targets: targets.into_iter().map(placed).collect(),
+            targets: targets.into_iter().map(Placed::new).collect(),
             unseen: Mutex::default(),
+            is_swept: AtomicBool::new(false),
         }
     }
 
@@ -136,41 +111,35 @@ impl<S: Store> Publisher<S> {
         let seconds = now.numeric_date().seconds();
         let store = self.store();
         finish(store).await?;
-        key_change::retire(&self.issuer, now).await?;
-        key_change::rotate_if_due(&self.issuer, entropy, now).await?;
+        let mut changed = key_change::retire(&self.issuer, now).await;
+        changed = changed.and(key_change::rotate_if_due(&self.issuer, entropy, now).await);
         self.issuer.reload_keys().await?;
         for list in self.issuer.lists_ahead(entropy, seconds)? {
             store.open_list(&list, list.capacity / ROOM).await?;
         }
-        // A key is published before it signs: the set comes before the lists.
-        let mut outcome = self.publish_keys(seconds).await;
         let states = store.lists(seconds.saturating_sub(RETIRE_AFTER)).await?;
-        for state in &states {
-            if let Err(error) = self.publish_list(state, seconds).await {
-                tracing::error!(list = state.id, error = %error, "list not published");
-                outcome = outcome.and(Err(error));
-            }
-        }
-        outcome?;
-        // Every list is signed anew by now: nothing needs a compromised key any more.
-        if self.issuer.keys().has(KeyUse::Compromised) {
+        // A key is published before it signs: the set comes before the lists.
+        self.serve_keys();
+        let made = self.make_editions(&states, seconds).await;
+        self.serve(self.metadata.clone());
+        self.serve(self.aggregation(&states));
+        let mut placed = self.place(&states, seconds).await;
+        // Every list that is served is signed anew: nothing needs a compromised key any more.
+        if made.is_ok() && self.issuer.keys().has(KeyUse::Compromised) {
             key_change::withdraw_compromised(&self.issuer, entropy, now).await?;
             self.issuer.reload_keys().await?;
-            self.publish_keys(seconds).await?;
+            self.serve_keys();
+            placed = placed.and(self.place(&states, seconds).await);
         }
-        self.publish(self.metadata.clone()).await?;
-        self.publish(self.aggregation(&states)).await?;
-        self.retire_all_but(&states).await
+        self.mark_published(&states, seconds).await?;
+        let retired = self.retire_all_but(&states, seconds).await;
+        changed?;
+        made.and(placed).and(retired)
     }
 
-    async fn publish_keys(&self, now: u64) -> Result<(), PublishError> {
-        let keys = self.issuer.keys();
-        let set = keys.jwk_set().to_owned();
-        self.publish(Document::new(JWK_SET, "application/jwk-set+json", set)).await?;
-        if keys.has_unpublished() {
-            self.store().mark_keys_published(keys.changed_at(), now).await?;
-        }
-        Ok(())
+    fn serve_keys(&self) {
+        let set = self.issuer.keys().jwk_set().to_owned();
+        self.serve(Document::new(JWK_SET, "application/jwk-set+json", set));
     }
 
     /// The URIs of the lists, those that are needed longest last.
@@ -182,26 +151,104 @@ impl<S: Store> Publisher<S> {
         Document::new(AGGREGATION, "application/json", body)
     }
 
-    async fn publish_list(&self, state: &ListState, now: u64) -> Result<(), PublishError> {
-        let held = read(&self.lists).get(&state.id).cloned();
+    /// Sign and serve every list whose edition is missing, outdated, half-expired or signed by a key
+    /// that signs no more.
+    async fn make_editions(&self, states: &[ListState], now: u64) -> Result<(), PublishError> {
         let signing = self.issuer.keys().signing_key_id().to_owned();
-        let is_current = |list: &PublishedList| {
-            list.changes >= state.changes && now < list.renew_at && list.key_id == signing
-        };
-        match held {
-            Some(list) if is_current(&list) => {
-                if list.is_confirmed && state.published >= state.changes {
-                    return Ok(());
-                }
+        let mut outcome = Ok(());
+        for state in states {
+            let held = read(&self.lists).get(&state.id).cloned();
+            let is_current = |list: &PublishedList| {
+                list.changes >= state.changes && now < list.renew_at && list.key_id == signing
+            };
+            if held.as_deref().is_some_and(is_current) {
+                continue;
             }
-            held => self.make_edition(&state.id, held.as_deref(), now).await?,
+            if let Err(error) = self.make_edition(&state.id, held.as_deref(), now).await {
+                tracing::error!(list = state.id, error = %error, "no edition of a list");
+                outcome = outcome.and(Err(error));
+            }
         }
-        let path = format!("{LISTS}{}", state.id);
-        if let Some(document) = self.document(&path) {
-            self.place(&document).await?;
+        outcome
+    }
+
+    /// Put everything at every target.
+    async fn place(&self, states: &[ListState], now: u64) -> Result<(), PublishError> {
+        let mut all: Vec<Placing<'_>> = Vec::new();
+        for placed in &self.targets {
+            all.push(Box::pin(self.place_at(placed, states, now)));
         }
-        if let Some(changes) = self.confirm(&state.id) {
-            self.store().mark_published(&state.id, changes).await?;
+        join_all(all).await.into_iter().collect()
+    }
+
+    /// Put everything at a target. A list comes after the key that signed it, and a set that lacks a
+    /// key after the lists that another key signed.
+    async fn place_at(
+        &self,
+        placed: &Placed,
+        states: &[ListState],
+        now: u64,
+    ) -> Result<(), PublishError> {
+        placed.look_anew(now);
+        let keys = self.issuer.keys();
+        let knows_signer = placed.knows(keys.signing_key_id());
+        if !knows_signer {
+            self.place_keys(placed, &keys).await?;
+        }
+        let mut lists: Vec<Placing<'_>> = Vec::new();
+        for state in states {
+            if let Some(list) = self.document(&format!("{LISTS}{}", state.id)) {
+                lists.push(Box::pin(async move {
+                    placed.put(&list, |live| self.may_overwrite(live, &list)).await
+                }));
+            }
+        }
+        let put: Vec<_> = stream::iter(lists).buffer_unordered(AT_ONCE).collect().await;
+        put.into_iter().collect::<Result<(), _>>()?;
+        if knows_signer {
+            self.place_keys(placed, &keys).await?;
+        }
+        for path in [METADATA, AGGREGATION] {
+            if let Some(document) = self.document(path) {
+                placed.put(&document, |_| Ok(())).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn place_keys(&self, placed: &Placed, keys: &Keys) -> Result<(), PublishError> {
+        let Some(set) = self.document(JWK_SET) else { return Ok(()) };
+        placed.put(&set, |live| keys.may_replace(live)).await?;
+        placed.has_keys(keys.published_key_ids());
+        Ok(())
+    }
+
+    /// A list that lies at a target, put there before this process started or by somebody else, is
+    /// replaced only by one that is newer and takes nothing back.
+    fn may_overwrite(&self, live: &[u8], document: &Document) -> Result<(), BadEdition> {
+        let list_id = document.path.strip_prefix(LISTS).unwrap_or_default();
+        let Some(new) = read(&self.lists).get(list_id).cloned() else { return Ok(()) };
+        let live = std::str::from_utf8(live).unwrap_or_default();
+        new.said.may_overwrite(live, &self.issuer.list_uri(list_id), self.issuer.keys().own())
+    }
+
+    /// What every target holds is published.
+    async fn mark_published(&self, states: &[ListState], now: u64) -> Result<(), PublishError> {
+        let is_everywhere = |path: &str| {
+            let document = self.document(path);
+            document.is_some_and(|document| self.targets.iter().all(|t| t.holds(&document)))
+        };
+        for state in states {
+            if is_everywhere(&format!("{LISTS}{}", state.id))
+                && let Some(changes) = self.confirm(&state.id)
+                && state.published < changes
+            {
+                self.store().mark_published(&state.id, changes).await?;
+            }
+        }
+        let keys = self.issuer.keys();
+        if keys.has_unpublished() && is_everywhere(JWK_SET) {
+            self.store().mark_keys_published(keys.changed_at(), now).await?;
         }
         Ok(())
     }
@@ -244,15 +291,11 @@ impl<S: Store> Publisher<S> {
         Ok(())
     }
 
-    /// Serve a document and put it at every target, unless it is there.
-    async fn publish(&self, document: Document) -> Result<(), PublishError> {
-        if self.document(&document.path).is_none_or(|live| live.etag != document.etag) {
-            self.serve(document.clone());
-        }
-        self.place(&document).await
-    }
-
+    /// Serve a document, unless it is served.
     fn serve(&self, document: Document) {
+        if self.document(&document.path).is_some_and(|live| live.etag == document.etag) {
+            return;
+        }
         let document = Arc::new(document);
         let mut unseen = lock(&self.unseen);
         unseen.retain(|other| other.path != document.path);
@@ -274,69 +317,23 @@ impl<S: Store> Publisher<S> {
         }
     }
 
-    /// Put a document at every target that does not hold it; the first failure is returned.
-    async fn place(&self, document: &Document) -> Result<(), PublishError> {
-        let mut outcome = Ok(());
-        for placed in &self.targets {
-            if let Err(error) = self.place_at(placed, document).await {
-                lock(&placed.seen).remove(&document.path);
-                outcome = outcome.and(Err(error));
-            }
-        }
-        outcome
-    }
-
-    async fn place_at(&self, placed: &Placed, document: &Document) -> Result<(), PublishError> {
-        let failed = |source| PublishError::Target { name: placed.target.name().into(), source };
-        let seen = lock(&placed.seen).get(&document.path).cloned();
-        let over = match seen {
-            Some((_, etag)) if etag == document.etag => return Ok(()),
-            Some((version, _)) => Some(version),
-            None => match placed.target.read(&document.path).await.map_err(failed)? {
-                None => None,
-                Some(live) => {
-                    self.check_against(&live.body, document)?;
-                    Some(live.version)
-                }
-            },
-        };
-        let version = placed.target.write(document, over.as_ref()).await.map_err(failed)?;
-        let seen = (version, document.etag.clone());
-        lock(&placed.seen).insert(document.path.clone(), seen);
-        Ok(())
-    }
-
-    /// A list that lies at a target, put there before this process started, is replaced only by one
-    /// that is newer and takes nothing back.
-    fn check_against(&self, live: &[u8], document: &Document) -> Result<(), PublishError> {
-        let Some(list_id) = document.path.strip_prefix(LISTS) else { return Ok(()) };
-        let Some(new) = read(&self.lists).get(list_id).cloned() else { return Ok(()) };
-        let uri = self.issuer.list_uri(list_id);
-        let max_bytes = new.said.list.bytes().len();
-        let live = std::str::from_utf8(live).unwrap_or_default();
-        // What is no list of ours has nothing to be kept: a truncated upload, a key long gone.
-        match edition::read(live, &uri, self.issuer.keys().own(), max_bytes) {
-            Ok(live) => Ok(new.said.may_replace(&live)?),
-            Err(_) => Ok(()),
-        }
-    }
-
-    async fn retire_all_but(&self, states: &[ListState]) -> Result<(), PublishError> {
+    /// Stop serving what has retired, and take it away from the targets.
+    async fn retire_all_but(&self, states: &[ListState], now: u64) -> Result<(), PublishError> {
         let mut retired: Vec<String> = read(&self.lists).keys().cloned().collect();
+        if !self.is_swept.load(Ordering::Relaxed) && !self.targets.is_empty() {
+            let lately = self.store().lists(now.saturating_sub(SWEPT)).await?;
+            retired.extend(lately.into_iter().map(|list| list.id));
+        }
         retired.retain(|id| states.iter().all(|state| state.id != *id));
         for id in retired {
             let path = format!("{LISTS}{id}");
             for placed in &self.targets {
-                let removed = placed.target.remove(&path).await;
-                removed.map_err(|source| PublishError::Target {
-                    name: placed.target.name().into(),
-                    source,
-                })?;
-                lock(&placed.seen).remove(&path);
+                placed.remove(&path).await?;
             }
             write(&self.documents).remove(&path);
             write(&self.lists).remove(&id);
         }
+        self.is_swept.store(true, Ordering::Relaxed);
         Ok(())
     }
 }
@@ -355,5 +352,9 @@ fn lock<T>(lock: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     lock.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Documents written at once, at each target.
+const AT_ONCE: usize = 16;
+/// Lists that retired this long ago while nobody served are taken away, in seconds.
+const SWEPT: u64 = 24 * 60 * 60;
 /// Another list of a window is opened when less than this part of one is free.
 const ROOM: u32 = 8;

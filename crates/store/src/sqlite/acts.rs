@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use edgepass_issuer::new_act::{NewAct, Plan, RecordedAct};
 use edgepass_issuer::selection::{Selection, StatusChange};
+use edgepass_issuer::status_index::RETIRE_AFTER;
 use edgepass_issuer::storage::StoreError;
 use sha2::{Digest, Sha256};
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
@@ -59,19 +60,23 @@ pub(super) async fn record(
     act: &NewAct,
     mut plan: Plan,
 ) -> Result<Option<RecordedAct>, StoreError> {
-    if last_act(connection).await? != plan.last_act {
+    // Whatever was recorded since, or is not carried out yet, changes what this act would.
+    if last_act(connection).await? != plan.last_act || unfinished(connection).await?.is_some() {
         return Ok(None);
     }
     let last = last_token(connection).await?;
+    if act.change == StatusChange::Suspend && has_one_bit(connection, act, plan.last_seq).await? {
+        return Ok(None);
+    }
     look_on(connection, act, &mut plan, last).await?;
-    let blocks_until = match (&act.selection, act.change) {
-        (Selection::JwtIds(_), _) | (_, StatusChange::Resume) => 0,
-        (Selection::Fitting(_), _) => act.at.0.saturating_add(BLOCK_MS),
-    };
+    let blocks =
+        matches!(act.selection, Selection::Fitting(_)) && act.change != StatusChange::Resume;
     let selection = serde_json::to_string(&act.selection).map_err(unavailable)?;
     let row = sqlx::query(
         "INSERT INTO status_acts (at_ms, actor, act, selection, reason, done_seq, last_seq, \
-         blocks_until_ms) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING id",
+         blocks_until_ms) VALUES ($1, $2, $3, $4, $5, $6, $7, \
+         CASE WHEN $8 THEN CAST(unixepoch('subsec') * 1000 AS INTEGER) + $9 ELSE 0 END) \
+         RETURNING id",
     )
     .bind(rows::signed(act.at.0))
     .bind(&act.actor)
@@ -80,7 +85,8 @@ pub(super) async fn record(
     .bind(&act.reason)
     .bind(rows::signed(first_live(connection, act.at.0).await?))
     .bind(rows::signed(last))
-    .bind(rows::signed(blocks_until))
+    .bind(blocks)
+    .bind(rows::signed(BLOCK_MS))
     .fetch_one(&mut *connection)
     .await
     .map_err(unavailable)?;
@@ -152,6 +158,37 @@ pub(super) async fn proceed(
     Ok(!finished || unfinished(connection).await?.is_some())
 }
 
+/// Lift the block of an act; true when it was in force until now, or there was none to be.
+pub(super) async fn end(connection: &mut SqliteConnection, id: u64) -> Result<bool, StoreError> {
+    let row = sqlx::query(
+        "SELECT blocks_until_ms = 0 OR blocks_until_ms > CAST(unixepoch('subsec') * 1000 AS INTEGER) \
+         AS held FROM status_acts WHERE id = $1",
+    )
+    .bind(rows::signed(id))
+    .fetch_one(&mut *connection)
+    .await
+    .map_err(unavailable)?;
+    sqlx::query("UPDATE status_acts SET blocks_until_ms = 0 WHERE id = $1")
+        .bind(rows::signed(id))
+        .execute(connection)
+        .await
+        .map_err(unavailable)?;
+    row.try_get("held").map_err(unavailable)
+}
+
+/// Whether tokens after `last_seq` would be suspended in lists that have no room for that.
+async fn has_one_bit(
+    connection: &mut SqliteConnection,
+    act: &NewAct,
+    last_seq: u64,
+) -> Result<bool, StoreError> {
+    let mut query = QueryBuilder::new("SELECT 1 FROM tokens WHERE ");
+    condition(&mut query, act.change, &act.selection, act.at.0, (last_seq, i64::MAX as u64));
+    query.push(" AND (SELECT bits FROM status_lists WHERE id = list_id) = 1 LIMIT 1");
+    let found = query.build().fetch_optional(connection).await.map_err(unavailable)?;
+    Ok(found.is_some())
+}
+
 /// The oldest act that is not finished.
 pub(super) async fn unfinished(
     connection: &mut SqliteConnection,
@@ -217,7 +254,7 @@ fn condition(
     let seq = if matches!(selection, Selection::JwtIds(_)) { "+seq" } else { "seq" };
     query.push(seq).push(" > ").push_bind(rows::signed(after));
     query.push(" AND ").push(seq).push(" <= ").push_bind(rows::signed(last));
-    query.push(" AND expiration > ").push_bind(rows::signed(at_ms / 1000));
+    query.push(" AND expiration > ").push_bind(rows::signed(no_longer_accepted(at_ms)));
     query.push(match change {
         StatusChange::Revoke => " AND status <> 1",
         StatusChange::Suspend => " AND status = 0",
@@ -260,8 +297,14 @@ fn target(change: StatusChange) -> u8 {
 async fn first_live(connection: &mut SqliteConnection, now_ms: u64) -> Result<u64, StoreError> {
     let query = "SELECT coalesce((SELECT min(after_seq) FROM status_lists WHERE window_end > $1), \
                  (SELECT coalesce(max(seq), 0) FROM tokens)) AS seq";
-    let row = sqlx::query(query).bind(rows::signed(now_ms / 1000)).fetch_one(connection).await;
+    let ended = rows::signed(no_longer_accepted(now_ms));
+    let row = sqlx::query(query).bind(ended).fetch_one(connection).await;
     row.and_then(|row| rows::unsigned(&row, "seq")).map_err(unavailable)
+}
+
+/// What expired at this second or before is accepted by nobody: verifiers' leeway is over.
+fn no_longer_accepted(now_ms: u64) -> u64 {
+    (now_ms / 1000).saturating_sub(RETIRE_AFTER)
 }
 
 async fn last_token(connection: &mut SqliteConnection) -> Result<u64, StoreError> {

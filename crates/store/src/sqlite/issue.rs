@@ -126,12 +126,16 @@ async fn take_counter(
     .map_err(unavailable)
 }
 
+/// Written so that the partial index serves it: acts are never deleted.
+pub(super) const UNDER_WAY: &str = "SELECT selection FROM status_acts \
+                                    WHERE blocks_until_ms > 0 AND blocks_until_ms > $1";
+
 async fn is_being_revoked(
     connection: &mut SqliteConnection,
     new: &NewToken,
     now_ms: u64,
 ) -> Result<bool, StoreError> {
-    let under_way = sqlx::query("SELECT selection FROM status_acts WHERE blocks_until_ms > $1")
+    let under_way = sqlx::query(UNDER_WAY)
         .bind(rows::signed(now_ms))
         .fetch_all(connection)
         .await

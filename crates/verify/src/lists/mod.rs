@@ -10,7 +10,7 @@ use std::time::Duration;
 use edgepass_jose::{CompactJws, Jwk, JwkSet, NumericDate};
 use edgepass_status_list::{StatusListClaims, StatusReference, StatusType, Statuses};
 
-use self::prefetch::Prefetch;
+use self::prefetch::{Ahead, Prefetch};
 
 use crate::error::VerifyError;
 use crate::fetch::{Answer, AnsweredBy, Content, Document, FetchOrder};
@@ -129,7 +129,7 @@ impl ListHolder {
         let issuer = self.issuer;
         let held = self.held(&reference.uri);
         if held.content().is_some_and(|list| now.numeric_date() >= list.expiration) {
-            held.drop_copy();
+            held.drop_copy(HeldList::strip);
         }
         let terms = terms(held, policy, stale_if_error);
         let order =
@@ -265,7 +265,7 @@ impl ListHolder {
     pub(crate) fn keep_signed_by(&mut self, keys: &JwkSet) {
         for entry in self.lists.values_mut() {
             if entry.held.content().is_some_and(|list| !keys.keys().contains(&list.key)) {
-                entry.held.drop_copy();
+                entry.held.drop_copy(HeldList::strip);
             }
         }
     }
@@ -281,9 +281,13 @@ impl ListHolder {
         self.lists.values().filter(|entry| entry.held.content().is_some()).count()
     }
 
-    /// When the list was confirmed whose confirmation is longest ago.
-    pub(crate) fn oldest(&self) -> Option<UnixMillis> {
-        self.lists.values().filter_map(|entry| entry.held.confirmed_at()).min()
+    /// When the list was confirmed whose confirmation is longest ago, of those that may be used.
+    pub(crate) fn oldest(&self, now: UnixMillis) -> Option<UnixMillis> {
+        let usable = |entry: &&Entry| {
+            let list = entry.held.content();
+            list.is_some_and(|list| now.numeric_date() < list.expiration)
+        };
+        self.lists.values().filter(usable).filter_map(|entry| entry.held.confirmed_at()).min()
     }
 
     /// Whether there are lists to be fetched before a token asks for them.
@@ -291,23 +295,18 @@ impl ListHolder {
         self.prefetch.is_due()
     }
 
-    /// What to fetch for that now.
-    pub(crate) fn prefetch(&mut self, policy: &Policy, now: UnixMillis) -> Vec<FetchOrder> {
+    /// What to fetch for that next.
+    pub(crate) fn prefetch(&mut self, policy: &Policy, now: UnixMillis) -> Option<FetchOrder> {
         let (issuer, timeout) = (self.issuer, policy.schedule.fetch_timeout);
-        match self.prefetch.take() {
-            Prefetch::Unknown => Vec::new(),
-            Prefetch::At(uri) => {
-                let held = Held::new();
+        match self.prefetch.next()? {
+            Ahead::Names(uri) => {
                 let document = Document::Aggregation;
-                vec![FetchOrder { document, ..order(&held, &uri, policy, issuer, 0) }]
+                Some(FetchOrder { document, ..order(&Held::new(), &uri, policy, issuer, 0) })
             }
-            Prefetch::Lists(uris) => {
-                let order = |uri: &String| {
-                    let held = self.held(uri);
-                    let lease = held.begin_refresh(now, timeout);
-                    order(held, uri, policy, issuer, lease)
-                };
-                uris.iter().map(order).collect()
+            Ahead::List(uri) => {
+                let held = self.held(&uri);
+                let lease = held.begin_refresh(now, timeout);
+                Some(order(held, &uri, policy, issuer, lease))
             }
         }
     }
@@ -373,6 +372,11 @@ impl HeldList {
             key,
             url,
         }
+    }
+
+    /// Keep what says how old it is.
+    fn strip(&mut self) {
+        self.statuses = Statuses::none();
     }
 
     /// How this list stands to `held`: `Less` means that it may not replace it.

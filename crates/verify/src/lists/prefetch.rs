@@ -15,8 +15,16 @@ pub(super) enum Prefetch {
     Unknown,
     /// They are named here.
     At(String),
-    /// That was asked for, or these lists are to be: nothing, once they were.
+    /// These lists are to be asked for, the last first; nothing, once they were.
     Lists(Vec<String>),
+}
+
+/// What is asked for ahead.
+pub(super) enum Ahead {
+    /// Where the lists are named.
+    Names(String),
+    /// A list.
+    List(String),
 }
 
 impl Prefetch {
@@ -38,9 +46,18 @@ impl Prefetch {
         }
     }
 
-    /// What is to be asked for, once.
-    pub(super) fn take(&mut self) -> Self {
-        mem::replace(self, Self::Lists(Vec::new()))
+    /// What is to be asked for next; each once.
+    pub(super) fn next(&mut self) -> Option<Ahead> {
+        if let Self::Lists(uris) = self {
+            return uris.pop().map(Ahead::List);
+        }
+        match mem::replace(self, Self::Lists(Vec::new())) {
+            Self::At(uri) => Some(Ahead::Names(uri)),
+            other => {
+                *self = other;
+                None
+            }
+        }
     }
 
     /// These were named.
@@ -51,8 +68,9 @@ impl Prefetch {
         policy: &Policy,
     ) {
         let first = uris.into_iter().take(MAX_LISTS);
-        *self = Self::Lists(
-            first.filter(|uri| policy.allows_status_uri(uri) && !is_held(uri)).collect(),
-        );
+        let mut wanted: Vec<String> =
+            first.filter(|uri| policy.allows_status_uri(uri) && !is_held(uri)).collect();
+        wanted.reverse();
+        *self = Self::Lists(wanted);
     }
 }

@@ -226,12 +226,22 @@ impl Verifier {
         }
     }
 
-    /// How old what is held is.
-    pub fn confirmed(&self) -> Confirmed {
+    /// How old what is held, and may be used, is.
+    pub fn confirmed(&self, now: UnixMillis) -> Confirmed {
         Confirmed {
-            keys: self.issuers.iter().filter_map(|issuer| issuer.keys.confirmed_at()).min(),
-            lists: self.issuers.iter().filter_map(|issuer| issuer.lists.oldest()).min(),
+            keys: self.keys_confirmed_at(),
+            lists: self.issuers.iter().filter_map(|issuer| issuer.lists.oldest(now)).min(),
         }
+    }
+
+    /// When the JWK Set was confirmed whose confirmation is longest ago.
+    pub fn keys_confirmed_at(&self) -> Option<UnixMillis> {
+        self.issuers.iter().filter_map(|issuer| issuer.keys.confirmed_at()).min()
+    }
+
+    /// Fetched documents that were not taken in.
+    pub fn refused(&self) -> RefusedCounts {
+        self.refused
     }
 
     /// Let the status lists of each issuer take so many bytes; the least recently used make room.
@@ -248,11 +258,10 @@ impl Verifier {
         self.issuers.iter().any(|issuer| issuer.lists.wants_prefetch())
     }
 
-    /// Fetch these behind a response, land the answers, and ask again until there is nothing. Once, an
+    /// Fetch this behind a response, land the answer, and ask again until there is nothing. Once, an
     /// issuer's first few lists are fetched as soon as one list has said where all are named.
-    pub fn prefetch(&mut self, now: UnixMillis) -> Vec<FetchOrder> {
-        let each = self.issuers.iter_mut().map(|issuer| issuer.lists.prefetch(&issuer.policy, now));
-        each.flatten().collect()
+    pub fn prefetch(&mut self, now: UnixMillis) -> Option<FetchOrder> {
+        self.issuers.iter_mut().find_map(|issuer| issuer.lists.prefetch(&issuer.policy, now))
     }
 
     /// Whether there is work to do behind a response: [`Verifier::work`].

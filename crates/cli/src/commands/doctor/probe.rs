@@ -7,14 +7,13 @@ use edgepass_issuer::issue::Recipient;
 use edgepass_issuer::new_act::NewAct;
 use edgepass_issuer::policy::TokenRequest;
 use edgepass_issuer::selection::{Selection, StatusChange};
-use edgepass_issuer::status_act::{perform, unpublished};
 use edgepass_issuer::{Config, Issuer};
 use edgepass_store::SqliteStore;
 use reqwest::Client;
 use serde_json::Value;
 
 use super::Report;
-use crate::commands::published;
+use crate::commands::status_act::act_and_publish;
 use crate::host::{self, OsEntropy};
 
 /// What is probed, and with what.
@@ -104,11 +103,7 @@ impl Probe<'_> {
             actor: crate::commands::actor(),
             at: host::now(),
         };
-        perform(store, &act).await?;
-        published::wait_until(self.config, async || {
-            Ok(unpublished(store, host::now()).await?.is_empty())
-        })
-        .await
+        Ok(act_and_publish(self.config, store, &act).await?.1)
     }
 
     /// Status and code of the guard's answer.

@@ -60,11 +60,18 @@ pub(super) async fn look<S: Store>(
     };
     let own = store.keys().await?;
     let published = own.keys.iter().filter(|key| key.use_.is_published());
-    let mut missing = published
-        .filter(|key| keys.keys().iter().all(|served| served.key_id() != Some(&key.key_id)));
-    match missing.next() {
-        None => report.good("JWK Set", format!("{} keys, all of ours", keys.keys().len())),
-        Some(key) => report.bad("JWK Set", format!("key {} is missing", key.key_id)),
+    let ours: Vec<&str> = published.map(|key| key.key_id.as_str()).collect();
+    let theirs: Vec<&str> = keys.keys().iter().filter_map(|key| key.key_id()).collect();
+    let (missing, more) = (
+        ours.iter().find(|key_id| !theirs.contains(key_id)),
+        theirs.iter().find(|key_id| !ours.contains(key_id)),
+    );
+    match (missing, more) {
+        (None, None) => report.good("JWK Set", format!("{} keys, all of ours", theirs.len())),
+        (Some(key_id), _) => report.bad("JWK Set", format!("key {key_id} is missing")),
+        (None, Some(key_id)) => {
+            report.bad("JWK Set", format!("key {key_id} is none of ours, or was withdrawn"));
+        }
     }
     let url = format!("{base}/{AGGREGATION}");
     let Some(seen) = get(client, &url, "application/json", report).await else { return Ok(()) };
