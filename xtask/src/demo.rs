@@ -83,6 +83,9 @@ Revoke it; returns when the new status list is served:
 The first call again, refused with 401 token_revoked within 10 s:
   curl -i -H \"Authorization: Bearer $TOKEN\" {guard}/invoices
 
+Both bounds term by term, and the refusal of a probe token, timed:
+  {edgepass}doctor --url {guard}/invoices)
+
 Another token, which may write as well:
   {edgepass}issue --role invoice-clerk)
 

@@ -184,7 +184,7 @@ pub(crate) fn long_faults() -> anyhow::Result<()> {
 fn fault_tests(tools: &Tools) -> anyhow::Result<Command> {
     let edgepass = artifacts::issuer()?;
     artifacts::worker(tools)?;
-    let mut test = tools.node(&["--test", "--test-reporter=spec", "--test-concurrency=1"]);
+    let mut test = tools.node(&["--test", "--test-reporter=spec", "--test-concurrency=2"]);
     test.args(["faults", "bucket"].map(|file| format!("tests/faults/{file}.test.mjs")));
     test.env("EDGEPASS_GUARD", root().join("worker/build")).env("EDGEPASS_PROGRAM", edgepass);
     test.env("EDGEPASS_SEAWEEDFS", tools::seaweedfs()?);
