@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use edgepass_verify::batch::HostCrypto;
 use edgepass_verify::dpop::replay::Replay;
-use edgepass_verify::fetch::{Answer, AnsweredBy, Content, Document};
+use edgepass_verify::fetch::{Answer, AnsweredBy, Content, FetchOrder};
 use edgepass_verify::signature::SignatureRequest;
 use edgepass_verify::verifier::{KeySource, Landed, Progress, Verifier};
 use edgepass_verify::{Check, Policy, PolicyConfig, UnixMillis, Verdict};
@@ -63,24 +63,29 @@ pub fn verifier(extra: Value) -> Verifier {
 pub fn decide(verifier: &mut Verifier, mut check: Check, body: &[u8]) -> Verdict {
     for _ in 0..100 {
         match verifier.advance(&mut check, NOW) {
-            Progress::Decided(verdict) => return verdict,
+            Progress::Decided(verdict) => {
+                while let Some(order) = verifier.prefetch(NOW) {
+                    land(verifier, order, body);
+                }
+                return verdict;
+            }
             Progress::CheckSignature(_) => check.signature_checked(true),
             Progress::CheckReplay(_) => check.replay_checked(Replay::First),
             Progress::Wait(_) => unreachable!("nobody else fetches"),
-            Progress::Fetch(order) => {
-                let content = Content::Body {
-                    bytes: body.to_vec(),
-                    media_type: Some(Document::StatusList.accept().to_owned()),
-                    etag: None,
-                };
-                let answer = Answer { from: AnsweredBy::Source, confirmed_at: NOW, content };
-                if let Landed::CheckSignature(_, list) = verifier.land(order, answer, NOW) {
-                    verifier.list_signature_checked(*list, true, NOW);
-                }
-            }
+            Progress::Fetch(order) => land(verifier, order, body),
         }
     }
     unreachable!("a check ends")
+}
+
+/// The source answers `body`.
+fn land(verifier: &mut Verifier, order: FetchOrder, body: &[u8]) {
+    let media_type = Some(order.document.accept().to_owned());
+    let content = Content::Body { bytes: body.to_vec(), media_type, etag: None };
+    let answer = Answer { from: AnsweredBy::Source, confirmed_at: NOW, content };
+    if let Landed::CheckSignature(_, list) = verifier.land(order, answer, NOW) {
+        verifier.list_signature_checked(*list, true, NOW);
+    }
 }
 
 /// Run a future that never waits.

@@ -35,7 +35,7 @@ fuzz_target!(|input: (&str, Vec<(u16, &[u8], &str)>)| {
                 };
                 let answer = Answer { from: AnsweredBy::Source, confirmed_at: NOW, content };
                 if let Landed::CheckSignature(_, list) = verifier.land(order, answer, NOW) {
-                    verifier.list_signature_checked(list, true, NOW);
+                    verifier.list_signature_checked(*list, true, NOW);
                 }
             }
         }

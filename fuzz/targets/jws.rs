@@ -1,7 +1,7 @@
 //! Any text as a compact JWS.
 #![no_main]
 
-use edgepass_jose::{ClaimsSet, CompactJws};
+use edgepass_jose::CompactJws;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {

@@ -2,7 +2,7 @@
 #![no_main]
 
 use edgepass_status_list::list::Bits;
-use edgepass_status_list::StatusList;
+use edgepass_status_list::{StatusList, Statuses};
 use libfuzzer_sys::fuzz_target;
 
 const CAP: usize = 1 << 16;
@@ -15,4 +15,10 @@ fuzz_target!(|input: (u8, &[u8], u64)| {
     assert!(list.bytes().len() <= CAP);
     assert_eq!(list.status(index).is_some(), index < list.entries());
     assert_eq!(list.status(list.entries()), None);
+    // However it is kept, it says the same.
+    let statuses = Statuses::from(list.clone());
+    assert!(statuses.bytes() <= list.bytes().len());
+    for index in [index, list.entries().saturating_sub(1), list.entries()].into_iter().chain(0..64) {
+        assert_eq!(statuses.status(index), list.status(index));
+    }
 });
