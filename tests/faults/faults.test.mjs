@@ -99,7 +99,7 @@ describe('faults', { concurrency: 4 }, () => {
       const acts = batch.map(async (one) => {
         if (await issuer.revoke(one.jti)) revoked.push(one);
       });
-      await setTimeout(round * 25);
+      await setTimeout(round * 45);
       issuer.kill();
       await Promise.all(acts);
       const from = Date.now();
