@@ -129,7 +129,8 @@ fn issuers(env: &Env) -> Result<Vec<(Policy, KeySource)>, String> {
     let required = |name| variable(name).ok_or_else(|| format!("set the variable {name}"));
     let Some(several) = json_variable(env, "ISSUERS") else {
         let issuer = required("ISSUER")?;
-        let config = PolicyConfig::new(issuer, OneOrMany::One(required("AUDIENCE")?));
+        let mut config = PolicyConfig::new(issuer, OneOrMany::One(required("AUDIENCE")?));
+        config.status.uri_prefixes = variable("STATUS_PREFIX").map(|prefix| vec![prefix]);
         return Ok(vec![trusted(config, variable("JWKS_URI"), "JWKS_URI")?]);
     };
     if ["ISSUER", "AUDIENCE", "JWKS_URI"].iter().any(|name| is_bound(env, name)) {

@@ -40,6 +40,9 @@ pub enum Act {
         key_id: String,
         /// `kid` of the key that signs now.
         signing: String,
+        /// Why, in the words of who distrusts it.
+        #[serde(default)]
+        reason: String,
     },
     /// Keys left the published set.
     KeysWithdrawn {
@@ -56,6 +59,9 @@ pub enum Act {
         role: String,
         /// `client_id`.
         client_id: String,
+        /// `sub`.
+        #[serde(default)]
+        subject: String,
         /// `aud`.
         audience: String,
         /// `scope`.

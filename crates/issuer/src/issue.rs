@@ -245,6 +245,7 @@ impl<S: Store> Issuer<S> {
                 jwt_id: token.jwt_id.clone(),
                 role: token.role.clone(),
                 client_id: token.client_id.clone(),
+                subject: token.subject.clone(),
                 audience: token.audience.clone(),
                 scope: token.scope.clone(),
                 expiration: token.expiration,

@@ -103,6 +103,7 @@ pub async fn rotate<S: Store>(
 pub async fn compromise<S: Store>(
     issuer: &Issuer<S>,
     key_id: &str,
+    reason: &str,
     actor: &str,
     now: UnixMillis,
 ) -> Result<Changed, KeyChangeError> {
@@ -123,7 +124,11 @@ pub async fn compromise<S: Store>(
         }
         KeyUse::Standby | KeyUse::Retired => {}
     }
-    let act = Act::KeyCompromised { key_id: key_id.to_owned(), signing: changed.signing.clone() };
+    let act = Act::KeyCompromised {
+        key_id: key_id.to_owned(),
+        signing: changed.signing.clone(),
+        reason: reason.to_owned(),
+    };
     let change = KeyChange { seen: stored.changed_at, now: seconds, uses, new: Vec::new() };
     apply(issuer, &change, act, actor, now).await?;
     Ok(changed)

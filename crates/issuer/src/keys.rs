@@ -27,6 +27,7 @@ pub struct Keys {
     signing: SigningKey,
     jwk_set: String,
     own: JwkSet,
+    known: JwkSet,
 }
 
 /// Why the issuer cannot start.
@@ -58,9 +59,9 @@ impl Keys {
         let signing = signing.ok_or(OpenError::NoSigningKey)?.open(master)?;
         let published = stored.keys.iter().filter(|key| key.use_.is_published());
         let jwk_set = signing_key::jwk_set(published, stored.changed_at).to_string();
-        let own = JwkSet::parse(jwk_set.as_bytes(), &Algorithm::ALL, edgepass_crypto::is_sound)
-            .map_err(|_| OpenError::JwkSet)?;
-        Ok(Self { stored, signing, jwk_set, own })
+        let all = signing_key::jwk_set(stored.keys.iter(), stored.changed_at).to_string();
+        let (own, known) = (read(&jwk_set)?, read(&all)?);
+        Ok(Self { stored, signing, jwk_set, own, known })
     }
 
     /// The JWK Set to publish.
@@ -71,6 +72,11 @@ impl Keys {
     /// The same set, as our own verifier reads it.
     pub fn own(&self) -> &JwkSet {
         &self.own
+    }
+
+    /// Every key that there ever was: what withdrawn keys signed may still lie somewhere.
+    pub(crate) fn known(&self) -> &JwkSet {
+        &self.known
     }
 
     /// As they are stored.
@@ -126,4 +132,9 @@ impl Keys {
     pub(crate) fn sign_list(&self, payload: &JsonObject) -> Result<String, SigningFailed> {
         self.signing.sign(edgepass_status_list::claims::STATUS_LIST_TYPE, payload)
     }
+}
+
+fn read(jwk_set: &str) -> Result<JwkSet, OpenError> {
+    JwkSet::parse(jwk_set.as_bytes(), &Algorithm::ALL, edgepass_crypto::is_sound)
+        .map_err(|_| OpenError::JwkSet)
 }

@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use edgepass_issuer::Store;
 use edgepass_issuer::new_act::{NewAct, RecordedAct};
-use edgepass_issuer::selection::{Filter, Selection, StatusChange};
+use edgepass_issuer::selection::{Filter, Selection, SelectionError, StatusChange};
 use edgepass_issuer::status_act::{ActError, perform, unpublished};
 use serde::Deserialize;
 use serde_json::json;
@@ -69,7 +69,7 @@ async fn act<S: Store>(
         return Err(OauthError::UnauthorizedClient("the client may not do that to others' tokens"));
     }
     let selection = Selection::new(body.jwt_ids, body.fitting)
-        .map_err(|_| OauthError::InvalidRequest("select by jwt_ids or by fitting, not by both"))?;
+        .map_err(|error| OauthError::InvalidRequest(unselective(error)))?;
     let new = NewAct {
         change: body.act,
         selection,
@@ -138,6 +138,14 @@ pub(crate) fn unavailable(error: &ActError, client: &str) -> OauthError {
     }
     tracing::error!(error = %error_chain(error), client, "act failed");
     OauthError::Unavailable("the act may not be recorded; repeat it")
+}
+
+fn unselective(error: SelectionError) -> &'static str {
+    match error {
+        SelectionError::Empty => "nothing is selected: send jwt_ids, or fitting with a member",
+        SelectionError::Both => "select by jwt_ids or by fitting, not by both",
+        SelectionError::TooMany => "at most 100000 tokens can be named at once",
+    }
 }
 
 /// Room for as many `jti` as one selection may name.

@@ -45,6 +45,11 @@ impl Objects {
                 Ok(Self { name, store: Box::new(store), kind: Kind::Directory })
             }
             TargetConfig::S3 { bucket, endpoint, region } => {
+                for name in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"] {
+                    if std::env::var_os(name).is_none() {
+                        return Err(TargetError::NoCredentials(name));
+                    }
+                }
                 let http = endpoint.as_deref().is_some_and(|url| url.starts_with("http://"));
                 // What is late is tried again with the next round, not here.
                 let retry = RetryConfig { max_retries: 0, ..RetryConfig::default() };

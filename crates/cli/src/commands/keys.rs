@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use comfy_table::{Table, presets};
-use edgepass_issuer::key_change::{Changed, KeyChangeError, compromise, rotate};
+use edgepass_issuer::key_change::{KeyChangeError, compromise, rotate};
 use edgepass_issuer::signing_key::{KeyUse, SealedKey};
 use edgepass_issuer::{Config, Issuer, Store};
 use edgepass_store::SqliteStore;
 use serde_json::{Value, json};
 
-use super::published;
+use super::published::{self, Published};
 use crate::exit::{Exit, Failure};
 use crate::host::{self, OsEntropy};
 use crate::output;
@@ -25,8 +25,11 @@ pub(super) enum Act {
     /// it signed is refused.
     Compromise {
         /// The key's `kid`, as `edgepass keys list` names it.
-        #[arg(allow_hyphen_values = true)]
+        #[arg(value_name = "KID", allow_hyphen_values = true)]
         id: String,
+        /// Why, for the audit trail.
+        #[arg(long, default_value = "", allow_hyphen_values = true)]
+        reason: String,
     },
 }
 
@@ -39,19 +42,27 @@ pub(super) async fn run(act: Act, config: &Path, json: bool) -> anyhow::Result<E
     let issuer = super::open_issuer(&config).await?;
     let (actor, now) = (super::actor(), host::now());
     let (changed, what) = match &act {
-        Act::Compromise { id } => {
-            (compromise(&issuer, id, &actor, now).await.map_err(failed)?, "the key is withdrawn")
+        Act::Compromise { id, reason } => {
+            match compromise(&issuer, id, reason, &actor, now).await {
+                // Whoever repeats it waits for the same.
+                Err(KeyChangeError::AlreadyWithdrawn) => (None, "the key had been withdrawn"),
+                changed => (Some(changed.map_err(failed)?), "the key is withdrawn"),
+            }
         }
         Act::List | Act::Rotate => {
-            (rotate(&issuer, &mut OsEntropy, &actor, now).await.map_err(failed)?, "rotated")
+            let changed = rotate(&issuer, &mut OsEntropy, &actor, now).await.map_err(failed)?;
+            (Some(changed), "rotated")
         }
     };
-    let is_published = is_settled(&issuer, &config).await?;
-    tell(&changed, what, is_published, json)
+    issuer.reload_keys().await?;
+    let signing = issuer.keys().signing_key_id().to_owned();
+    let published = is_settled(&issuer, &config).await?;
+    let is_settled = changed.is_none_or(|changed| changed.is_settled);
+    tell(&signing, is_settled, what, published, json)
 }
 
 /// Wait until the set that is served holds every key that it should, and none that it should not.
-async fn is_settled(issuer: &Issuer<SqliteStore>, config: &Config) -> anyhow::Result<bool> {
+async fn is_settled(issuer: &Issuer<SqliteStore>, config: &Config) -> anyhow::Result<Published> {
     published::wait_until(config, async || {
         let keys = issuer.store().keys().await?.keys;
         let open = |key: &SealedKey| {
@@ -63,21 +74,28 @@ async fn is_settled(issuer: &Issuer<SqliteStore>, config: &Config) -> anyhow::Re
     .await
 }
 
-fn tell(changed: &Changed, what: &str, is_published: bool, json: bool) -> anyhow::Result<Exit> {
+fn tell(
+    signing: &str,
+    is_settled: bool,
+    what: &str,
+    published: Published,
+    json: bool,
+) -> anyhow::Result<Exit> {
+    let is_published = published == Published::Everywhere;
     let mut text = if is_published {
-        format!("{what}; {} signs from now on", changed.signing)
+        format!("{what}; {signing} signs")
     } else {
-        "recorded, not published; start `edgepass serve` to publish it".to_owned()
+        format!("{what}: {}", published.says())
     };
-    if !changed.is_settled {
+    if !is_settled {
         text += "\nthat key was young: verifiers that have not asked since it was published refuse \
                  what it signs until they ask";
     }
     if json {
         output::json(&json!({
-            "signing": changed.signing,
+            "signing": signing,
             "published": is_published,
-            "settled": changed.is_settled,
+            "settled": is_settled,
             "message": text,
         }))?;
     } else {
@@ -103,7 +121,7 @@ fn list(keys: &[SealedKey], json: bool) -> anyhow::Result<Exit> {
     }
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    table.set_header(["KID", "USE", "CREATED", "PUBLISHED", "SIGNS SINCE", "RETIRES"]);
+    table.set_header(["KID", "USE", "CREATED", "PUBLISHED", "SIGNS SINCE", "LEAVES"]);
     let date = |at: Option<u64>| at.map_or_else(|| "-".to_owned(), output::date);
     for key in keys {
         table.add_row([
@@ -121,9 +139,7 @@ fn list(keys: &[SealedKey], json: bool) -> anyhow::Result<Exit> {
 
 fn failed(error: KeyChangeError) -> anyhow::Error {
     let failure = match error {
-        KeyChangeError::UnknownKey
-        | KeyChangeError::AlreadyWithdrawn
-        | KeyChangeError::StandbyTooYoung(_) => Failure::Refused,
+        KeyChangeError::UnknownKey | KeyChangeError::StandbyTooYoung(_) => Failure::Refused,
         _ => Failure::Unavailable,
     };
     anyhow::Error::new(failure).context(edgepass_server::error_chain(&error))

@@ -58,6 +58,10 @@ Examples:
 Exit codes: 0 ok, 1 refused, 2 usage, 3 not available now.
 Tokens are read from a file or stdin, never from the command line.";
 
+const SELECTING: &str = "\
+Name tokens by --jti, --jti-file or the token itself; or select them by what they have in common:
+--role, --client, --subject, --key and --issued-before can be combined, and all of it must fit.";
+
 #[derive(Subcommand)]
 enum Command {
     /// Make an issuer: configuration, data directory and two signing keys.
@@ -67,10 +71,13 @@ enum Command {
     /// Issue a token under a role.
     Issue(issue::Args),
     /// Revoke tokens; returns when the new status lists are served.
+    #[command(after_help = SELECTING)]
     Revoke(status_act::Args),
     /// Suspend tokens: they are refused until they are resumed.
+    #[command(after_help = SELECTING)]
     Suspend(status_act::Args),
     /// Resume tokens that were suspended.
+    #[command(after_help = SELECTING)]
     Resume(status_act::Args),
     /// List, rotate or distrust the issuer's keys.
     Keys {

@@ -11,23 +11,47 @@ use edgepass_issuer::Config;
 const PATIENCE: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(10);
 
-/// Wait until a running `serve` has published; false without one, or when it takes too long.
+/// What became of what a command recorded.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Published {
+    /// Every target has it.
+    Everywhere,
+    /// A running `serve` is at it.
+    NotYet,
+    /// Nobody is.
+    NobodyServes,
+}
+
+impl Published {
+    /// What to say of what is recorded, and no more.
+    pub(super) fn says(self) -> &'static str {
+        match self {
+            Self::Everywhere => "published",
+            Self::NotYet => {
+                "recorded, not published yet: `edgepass serve` keeps trying; `edgepass doctor` looks why"
+            }
+            Self::NobodyServes => "recorded, not published; start `edgepass serve` to publish it",
+        }
+    }
+}
+
+/// Wait until a running `serve` has published.
 pub(super) async fn wait_until(
     config: &Config,
     is_published: impl AsyncFn() -> anyhow::Result<bool>,
-) -> anyhow::Result<bool> {
+) -> anyhow::Result<Published> {
     let wait = async {
         loop {
             if !somebody_serves(config)? {
-                return anyhow::Ok(false);
+                return anyhow::Ok(Published::NobodyServes);
             }
             if is_published().await? {
-                return Ok(true);
+                return Ok(Published::Everywhere);
             }
             tokio::time::sleep(POLL).await;
         }
     };
-    tokio::time::timeout(PATIENCE, wait).await.unwrap_or(Ok(false))
+    tokio::time::timeout(PATIENCE, wait).await.unwrap_or(Ok(Published::NotYet))
 }
 
 /// Held by `serve` while it runs: its lock tells other processes that someone publishes.

@@ -14,7 +14,7 @@ use edgepass_status_list::StatusType;
 use edgepass_store::SqliteStore;
 use serde_json::json;
 
-use super::published;
+use super::published::{self, Published};
 use crate::exit::{Exit, Failure};
 use crate::{host, output};
 
@@ -45,16 +45,16 @@ struct Which {
     #[arg(conflicts_with_all = FILTER, conflicts_with = "jti")]
     token_file: Option<PathBuf>,
     /// Every token of this role.
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     role: Option<String>,
     /// Every token of this client.
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     client: Option<String>,
     /// Every token of this subject.
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     subject: Option<String>,
     /// Every token that this key signed, by its `kid`.
-    #[arg(long, value_name = "KID")]
+    #[arg(long, value_name = "KID", allow_hyphen_values = true)]
     key: Option<String>,
     /// Every token issued before this time, such as 2026-11-22T10:00:00Z, or now.
     #[arg(long, value_name = "TIME")]
@@ -82,13 +82,17 @@ pub(super) async fn run(
     if args.dry_run {
         return tell_plan(&act, &store.plan_act(&act).await?, json);
     }
-    let (recorded, is_published) = act_and_publish(&config, &store, &act).await?;
+    let (recorded, published) = act_and_publish(&config, &store, &act).await?;
     let count = recorded.map_or(0, |recorded| recorded.count);
     let mut what = match (&act.selection, recorded) {
         (Selection::JwtIds(ids), None) if ids.len() == 1 => {
             unchanged(change, store.token(&ids.concat()).await?, now.numeric_date().seconds())?
         }
         (Selection::JwtIds(ids), Some(_)) if ids.len() == 1 => done(change).to_owned(),
+        (Selection::JwtIds(ids), _) => {
+            let named = ids.len() as u64;
+            format!("{count} of {named} {} {}", tokens(named), done(change))
+        }
         _ => format!("{count} {} {}", tokens(count), done(change)),
     };
     if let Selection::JwtIds(ids) = &act.selection
@@ -96,11 +100,14 @@ pub(super) async fn run(
     {
         what = format!("{} {what}", ids.concat());
     }
+    if count == 0 {
+        refuse_unknown(&act.selection, &config, &store).await?;
+    }
+    let is_published = published == Published::Everywhere;
     let (text, exit) = if is_published {
         (format!("{what}; the lists served show it"), Exit::Ok)
     } else {
-        let text = "recorded, not published; start `edgepass serve` to publish it";
-        (format!("{what}: {text}"), Exit::Unavailable)
+        (format!("{what}: {}", published.says()), Exit::Unavailable)
     };
     if json {
         output::json(&json!({
@@ -116,27 +123,27 @@ pub(super) async fn run(
     Ok(exit)
 }
 
-/// Act, and wait until what changed is served; false when that takes too long, or nobody serves.
+/// Act, and wait until what changed is served.
 pub(super) async fn act_and_publish(
     config: &Config,
     store: &SqliteStore,
     act: &NewAct,
-) -> anyhow::Result<(Option<RecordedAct>, bool)> {
+) -> anyhow::Result<(Option<RecordedAct>, Published)> {
     loop {
         let performed = output::waiting_for("changing statuses", perform(store, act)).await;
         let recorded = performed.map_err(failed)?;
         let pending = unpublished(store, host::now()).await?;
-        let is_published = published::wait_until(config, async || {
+        let published = published::wait_until(config, async || {
             let still = unpublished(store, host::now()).await?;
             Ok(pending.iter().all(|list| {
                 still.iter().all(|now| now.id != list.id || now.published >= list.changes)
             }))
         })
         .await?;
-        let Some(act) = recorded else { return Ok((None, is_published)) };
+        let Some(act) = recorded else { return Ok((None, published)) };
         // It took so long that tokens like the selected may have been issued: those, too.
         if store.end_act(act.id).await? {
-            return Ok((recorded, is_published));
+            return Ok((recorded, published));
         }
     }
 }
@@ -189,6 +196,30 @@ fn tell_plan(act: &NewAct, plan: &Plan, json: bool) -> anyhow::Result<Exit> {
         output::line(&format!("  {count:>9}  {role}"))?;
     }
     Ok(Exit::Ok)
+}
+
+/// Names that this issuer does not know are more likely mistyped than meant.
+async fn refuse_unknown(
+    selection: &Selection,
+    config: &Config,
+    store: &SqliteStore,
+) -> anyhow::Result<()> {
+    let Selection::Fitting(filter) = selection else { return Ok(()) };
+    let refused = |text: String| Err(anyhow::Error::new(Failure::Refused).context(text));
+    if let Some(role) = &filter.role
+        && let Err(error) = config.policy.role(role)
+    {
+        return refused(format!("no token was selected: {error}"));
+    }
+    let keys = store.keys().await?.keys;
+    if let Some(key_id) = &filter.key_id
+        && keys.iter().all(|key| key.key_id != *key_id)
+    {
+        let text =
+            "no token was selected: this issuer has no such key; `edgepass keys list` names them";
+        return refused(text.to_owned());
+    }
+    Ok(())
 }
 
 /// Why an act on one token changed nothing.

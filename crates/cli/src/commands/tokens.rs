@@ -4,6 +4,7 @@ use std::path::Path;
 
 use comfy_table::{Table, presets};
 use edgepass_issuer::Store;
+use edgepass_issuer::signing_key::KeyUse;
 use edgepass_issuer::storage::{TokenFilter, TokenRecord};
 use edgepass_status_list::StatusType;
 use serde_json::{Value, json};
@@ -27,9 +28,15 @@ pub(super) async fn run(args: Args, config: &Path, json: bool) -> anyhow::Result
     let store = super::open_store(&config).await?;
     let now = host::now().numeric_date().seconds();
     let filter = TokenFilter { role: args.role, live_at: args.live.then_some(now) };
-    let tokens = store.tokens(&filter).await?;
+    let mut tokens = store.tokens(&filter).await?;
+    let keys = store.keys().await?.keys;
+    let withdrawn = keys.iter().filter(|key| key.use_ == KeyUse::Withdrawn);
+    let withdrawn: Vec<&str> = withdrawn.map(|key| key.key_id.as_str()).collect();
+    if args.live {
+        tokens.retain(|token| !withdrawn.contains(&token.facts.key_id.as_str()));
+    }
     if json {
-        output::json(&tokens.iter().map(|token| record(token, now)).collect())?;
+        output::json(&tokens.iter().map(|token| record(token, &withdrawn, now)).collect())?;
         return Ok(Exit::Ok);
     }
     let mut table = Table::new();
@@ -39,6 +46,8 @@ pub(super) async fn run(args: Args, config: &Path, json: bool) -> anyhow::Result
         "ROLE",
         "SCOPES",
         "AUDIENCE",
+        "CLIENT",
+        "SUBJECT",
         "CREATED BY",
         "ISSUED",
         "EXPIRES",
@@ -51,17 +60,19 @@ pub(super) async fn run(args: Args, config: &Path, json: bool) -> anyhow::Result
             &token.role,
             &token.scope,
             &token.audience,
+            &token.client_id,
+            &token.subject,
             &token.created_by,
             &output::date(token.issued_at),
             &output::date(token.expiration),
-            status(record, now),
+            status(record, &withdrawn, now),
         ]);
     }
     output::line(&table.trim_fmt())?;
     Ok(Exit::Ok)
 }
 
-fn record(record: &TokenRecord, now: u64) -> Value {
+fn record(record: &TokenRecord, withdrawn: &[&str], now: u64) -> Value {
     let token = &record.facts;
     json!({
         "jti": token.jwt_id,
@@ -74,14 +85,15 @@ fn record(record: &TokenRecord, now: u64) -> Value {
         "iat": token.issued_at,
         "exp": token.expiration,
         "kid": token.key_id,
-        "status": status(record, now),
+        "status": status(record, withdrawn, now),
     })
 }
 
-fn status(record: &TokenRecord, now: u64) -> &'static str {
+fn status(record: &TokenRecord, withdrawn: &[&str], now: u64) -> &'static str {
     match record.status {
         StatusType::Invalid => "revoked",
         _ if now >= record.facts.expiration => "expired",
+        _ if withdrawn.contains(&record.facts.key_id.as_str()) => "key withdrawn",
         StatusType::Valid => "live",
         StatusType::Suspended => "suspended",
         StatusType::Unknown(_) => "unknown",

@@ -35,6 +35,9 @@ pub(super) struct Args {
     /// The issuer's JWK Set: a URL or a file. Without it, found through the issuer's metadata.
     #[arg(long, value_name = "URL|FILE")]
     jwks: Option<String>,
+    /// What the URIs of status lists begin with, where that is not the issuer's own.
+    #[arg(long, value_name = "URL")]
+    status_prefix: Option<String>,
     /// A scope that the token must have; repeat for more.
     #[arg(long = "scope")]
     scopes: Vec<String>,
@@ -82,6 +85,7 @@ fn policy(args: &Args) -> anyhow::Result<Policy> {
     let issuer = args.issuer.clone().unwrap_or_default();
     let audience = OneOrMany::One(args.audience.clone().unwrap_or_default());
     let mut config = PolicyConfig::new(issuer, audience);
+    config.status.uri_prefixes = args.status_prefix.clone().map(|prefix| vec![prefix]);
     if args.status == "none" {
         config.status.mode = Some(StatusMode::Ignore);
     }

@@ -32,7 +32,10 @@ fn every_grain_revokes_what_it_says_and_nothing_else() {
     assert_eq!(serving.status(&other), "live");
 
     serving.act(&["revoke", "--issued-before", "2020-01-01T00:00:00Z"], 0);
-    serving.act(&["revoke", "--key", "no-such-key"], 0);
+    for (option, says) in [("--key", "no such key"), ("--role", "no such role")] {
+        let mistyped = serving.issuer.run(&["revoke", option, "-nope", "--reason", "test"]);
+        assert_refused(&mistyped, 1, says);
+    }
     serving.act(&["revoke", "--key", &kid()], 1);
     assert_eq!(serving.status(&other), "revoked");
     let [a, _] = tokens();
@@ -40,7 +43,10 @@ fn every_grain_revokes_what_it_says_and_nothing_else() {
     assert_eq!(serving.status(&a), "revoked");
 
     let trail = String::from_utf8(serving.issuer.run(&["audit", "--json"]).stdout).unwrap();
-    let entry = trail.lines().find(|line| line.contains("\"subject\":\"b\"")).unwrap();
+    let entry = trail
+        .lines()
+        .find(|line| line.contains("\"fitting\":{\"role\":\"invoice-reader\",\"subject\":\"b\""))
+        .unwrap();
     let entry: Value = serde_json::from_str(entry).unwrap();
     assert_eq!((&entry["act"], &entry["count"]), (&json!("statuses_changed"), &json!(0)));
 }

@@ -145,3 +145,32 @@ fn documents_have_validators_codings_and_no_history() {
         format!("{}/status-list-aggregation", serving.url)
     );
 }
+
+#[test]
+fn a_key_compromised_while_a_target_is_away_leaves_it_when_it_is_back() {
+    let serving = Serving::start_with(DIRECTORY);
+    let keys = serving.issuer.run(&["keys", "list", "--json"]);
+    let keys: Value = serde_json::from_slice(&keys.stdout).unwrap();
+    let signing = keys.as_array().unwrap().iter().find(|key| key["use"] == "signing").unwrap();
+    let signing = signing["kid"].as_str().unwrap();
+    let (public, away) = (serving.issuer.path("public"), serving.issuer.path("away"));
+    fs::rename(&public, &away).unwrap();
+    fs::write(&public, "no directory").unwrap();
+    let compromise = serving.issuer.run(&["keys", "compromise", signing]);
+    assert_eq!(compromise.status.code(), Some(3));
+    assert!(String::from_utf8_lossy(&compromise.stdout).contains("not published yet"));
+    // Its own endpoint does not wait for the target.
+    assert!(!serving.get(".well-known/jwks.json").unwrap().contains(signing));
+    let report = serving.issuer.run(&["doctor"]);
+    assert_eq!(report.status.code(), Some(1));
+    let report = String::from_utf8(report.stdout).unwrap();
+    assert!(report.contains("is not ready") && report.contains("WRONG target"), "{report}");
+
+    fs::remove_file(&public).unwrap();
+    fs::rename(&away, &public).unwrap();
+    let again = serving.issuer.run(&["keys", "compromise", signing]);
+    assert_eq!(again.status.code(), Some(0), "{}", String::from_utf8_lossy(&again.stdout));
+    assert!(!serving.public(".well-known/jwks.json").contains(signing));
+    let report = serving.issuer.run(&["doctor"]);
+    assert_eq!(report.status.code(), Some(0), "{}", String::from_utf8_lossy(&report.stdout));
+}

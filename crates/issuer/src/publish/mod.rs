@@ -229,7 +229,7 @@ impl<S: Store> Publisher<S> {
         let list_id = document.path.strip_prefix(LISTS).unwrap_or_default();
         let Some(new) = read(&self.lists).get(list_id).cloned() else { return Ok(()) };
         let live = std::str::from_utf8(live).unwrap_or_default();
-        new.said.may_overwrite(live, &self.issuer.list_uri(list_id), self.issuer.keys().own())
+        new.said.may_overwrite(live, &self.issuer.list_uri(list_id), self.issuer.keys().known())
     }
 
     /// What every target holds is published.

@@ -49,6 +49,9 @@ pub enum TargetError {
     /// Something else lies there than was expected: somebody else writes to this target.
     #[error("something else lies there than this issuer put there")]
     Conflict,
+    /// What opens it is not in the environment.
+    #[error("{0} is not set: the environment names what opens the bucket")]
+    NoCredentials(&'static str),
     /// It does not answer, or refuses. The cause is for logs.
     #[error("the target is not available")]
     Unavailable(#[source] Box<dyn Error + Send + Sync>),

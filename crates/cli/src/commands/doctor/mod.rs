@@ -3,6 +3,7 @@
 mod bounds;
 mod probe;
 mod served;
+mod targets;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -58,6 +59,7 @@ pub(super) async fn run(args: Args, config: &Path, json: bool) -> anyhow::Result
         .timeout(TIMEOUT)
         .build()
         .context("TLS cannot be set up")?;
+    targets::look(&config, &*store, &client, &mut report).await?;
     served::look(&config, &*store, &client, &mut report).await?;
     if let Some(url) = &args.url {
         let master = crate::master_key::load(&config)?;

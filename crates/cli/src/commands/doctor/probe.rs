@@ -13,6 +13,7 @@ use reqwest::Client;
 use serde_json::Value;
 
 use super::Report;
+use crate::commands::published::Published;
 use crate::commands::status_act::act_and_publish;
 use crate::host::{self, OsEntropy};
 
@@ -25,41 +26,62 @@ pub(super) struct Probe<'a> {
 }
 
 impl Probe<'_> {
-    /// Issue, call, revoke, call until it is refused.
-    #[expect(clippy::disallowed_methods, reason = "this is the host: a time is measured here")]
+    /// Issue, call, revoke, call until it is refused. The probe never stays valid.
     pub(super) async fn run(&self, role: Option<&str>, report: &mut Report) -> anyhow::Result<()> {
         let (token, jwt_id) = self.issue(role).await?;
-        let (status, code) = self.call(&token).await?;
-        if status >= 400 {
-            let says = format!(
-                "{} answers a fresh token with {status} {code}; --role names the token's role",
-                self.url
-            );
-            report.bad("guard", says);
-            return Ok(());
-        }
-        report.good("guard", format!("{} lets a fresh token pass", self.url));
-        if !self.revoke(jwt_id).await? {
+        let passes = match self.call(&token).await {
+            Ok((status, _)) if status < 400 => {
+                report.good("guard", format!("{} lets a fresh token pass", self.url));
+                true
+            }
+            Ok((status, code)) => {
+                let url = self.url;
+                report.bad(
+                    "guard",
+                    format!(
+                        "{url} answers a fresh token with {status} {code}; --role names the token's role"
+                    ),
+                );
+                false
+            }
+            Err(error) => {
+                report.bad("guard", format!("{error:#}"));
+                false
+            }
+        };
+        let is_published = self.revoke(jwt_id).await?;
+        if !is_published {
             report.bad("probe", "its revocation was recorded, not published");
-            return Ok(());
         }
+        if passes && is_published {
+            self.time_refusal(&token, report).await;
+        }
+        Ok(())
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the host: a time is measured here")]
+    async fn time_refusal(&self, token: &str, report: &mut Report) {
         let revoked_at = Instant::now();
         let patience = self.config.revocation.outage_bound().unwrap_or(OUTAGE);
         while revoked_at.elapsed() < patience {
-            let (status, code) = self.call(&token).await?;
-            if code == "token_revoked" {
-                self.tell(revoked_at.elapsed(), report);
-                return Ok(());
+            match self.call(token).await {
+                Ok((_, code)) if code == "token_revoked" => {
+                    self.tell(revoked_at.elapsed(), report);
+                    return;
+                }
+                Ok((status, code)) if status >= 400 => {
+                    report.bad("probe", format!("refused with {status} {code}, not as revoked"));
+                    return;
+                }
+                Ok(_) => tokio::time::sleep(POLL).await,
+                Err(error) => {
+                    report.bad("probe", format!("{error:#}"));
+                    return;
+                }
             }
-            if status >= 400 {
-                report.bad("probe", format!("refused with {status} {code}, not as revoked"));
-                return Ok(());
-            }
-            tokio::time::sleep(POLL).await;
         }
         report
             .bad("probe", format!("still accepted {} s after its revocation", patience.as_secs()));
-        Ok(())
     }
 
     fn tell(&self, took: Duration, report: &mut Report) {
@@ -103,7 +125,7 @@ impl Probe<'_> {
             actor: crate::commands::actor(),
             at: host::now(),
         };
-        Ok(act_and_publish(self.config, store, &act).await?.1)
+        Ok(act_and_publish(self.config, store, &act).await?.1 == Published::Everywhere)
     }
 
     /// Status and code of the guard's answer.

@@ -1,0 +1,62 @@
+//! What lies at the targets, and whether `serve` is content.
+
+use edgepass_issuer::publish::document::JWK_SET;
+use edgepass_issuer::publish::target::Target;
+use edgepass_issuer::{Config, Store};
+use edgepass_jose::{Algorithm, JwkSet};
+use edgepass_store::Objects;
+use reqwest::Client;
+
+use super::Report;
+
+pub(super) async fn look<S: Store>(
+    config: &Config,
+    store: &S,
+    client: &Client,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    match client.get(format!("http://{}/readyz", config.listen)).send().await {
+        Ok(answer) if answer.status().is_success() => {
+            report.good("readiness", "`edgepass serve` has published everything");
+        }
+        Ok(_) => report.bad("readiness", "`edgepass serve` is not ready; its log says why"),
+        Err(_) => report.bad("readiness", "`edgepass serve` does not answer here"),
+    }
+    let keys = store.keys().await?.keys;
+    let ours = keys.iter().filter(|key| key.use_.is_published());
+    let ours: Vec<&str> = ours.map(|key| key.key_id.as_str()).collect();
+    for target in &config.targets {
+        let target = match Objects::open(target) {
+            Ok(target) => target,
+            Err(error) => {
+                report.bad("target", edgepass_server::error_chain(&error));
+                continue;
+            }
+        };
+        let name = target.name().to_owned();
+        match target.read(JWK_SET).await {
+            Err(error) => {
+                let why = edgepass_server::error_chain(&error);
+                report.bad("target", format!("{name}: {why}"));
+            }
+            Ok(None) => {
+                let says =
+                    "nothing lies there; was `edgepass serve` restarted since it was configured?";
+                report.bad("target", format!("{name}: {says}"));
+            }
+            Ok(Some(live)) => {
+                let set = JwkSet::parse(&live.body, &Algorithm::ALL, edgepass_crypto::is_sound);
+                let theirs = set.unwrap_or_default();
+                let theirs: Vec<&str> =
+                    theirs.keys().iter().filter_map(|key| key.key_id()).collect();
+                let is_same = theirs.len() == ours.len() && theirs.iter().all(|k| ours.contains(k));
+                if is_same {
+                    report.good("target", format!("{name}: has our JWK Set"));
+                } else {
+                    report.bad("target", format!("{name}: has another JWK Set than ours"));
+                }
+            }
+        }
+    }
+    Ok(())
+}
