@@ -188,6 +188,8 @@ pub struct TokenFilter {
 pub struct ListState {
     /// Its name.
     pub id: String,
+    /// When its window ends, in seconds: its tokens have expired by then.
+    pub window_end: u64,
     /// Changes recorded.
     pub changes: u64,
     /// Changes covered by the edition being served.

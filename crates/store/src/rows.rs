@@ -57,6 +57,7 @@ pub(crate) fn bits(row: &SqliteRow) -> Result<Bits, sqlx::Error> {
 pub(crate) fn list_state(row: &SqliteRow) -> Result<ListState, sqlx::Error> {
     Ok(ListState {
         id: row.try_get("id")?,
+        window_end: unsigned(row, "window_end")?,
         changes: unsigned(row, "changes")?,
         published: unsigned(row, "published")?,
     })

@@ -122,7 +122,7 @@ impl<S: Store> Publisher<S> {
         self.serve_keys();
         let made = self.make_editions(&states, seconds).await;
         self.serve(self.metadata.clone());
-        self.serve(self.aggregation(&states));
+        self.serve(self.aggregation(&states, seconds));
         let mut placed = self.place(&states, seconds).await;
         // Every list that is served is signed anew: nothing needs a compromised key any more.
         if made.is_ok() && self.issuer.keys().has(KeyUse::Compromised) {
@@ -142,11 +142,14 @@ impl<S: Store> Publisher<S> {
         self.serve(Document::new(JWK_SET, "application/jwk-set+json", set));
     }
 
-    /// The URIs of the lists, those that are needed longest last.
+    /// The URIs of the lists: the current window's first, then the next ones', and at the end those
+    /// whose tokens live by verifiers' leeway alone. Whoever fetches a few ahead takes the first.
     ///
     /// Source: draft-ietf-oauth-status-list-20 §9.
-    fn aggregation(&self, states: &[ListState]) -> Document {
-        let uris: Vec<String> = states.iter().map(|list| self.issuer.list_uri(&list.id)).collect();
+    fn aggregation(&self, states: &[ListState], now: u64) -> Document {
+        let (over, live): (Vec<_>, Vec<_>) = states.iter().partition(|list| list.window_end <= now);
+        let lists = live.into_iter().chain(over);
+        let uris: Vec<String> = lists.map(|list| self.issuer.list_uri(&list.id)).collect();
         let body = json!({ "status_lists": uris }).to_string();
         Document::new(AGGREGATION, "application/json", body)
     }
