@@ -38,8 +38,8 @@ usage: cargo xtask <command>
                      measure this and other libraries; a full run writes docs/benchmarks.md
   ci [STEP...]       run what CI runs; --list names the steps
 
-Tools go to target/tools and node_modules; Chromium, for the tests, comes from apt-get where that is
-possible. Needed beforehand: rustup, Node.js with npm, a C compiler.";
+Tools go to target/tools and node_modules; Chromium and Python's venv, for the tests, come from apt-get
+where that is possible. Needed beforehand: rustup, Node.js with npm, a C compiler.";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
