@@ -14,6 +14,8 @@ pub(crate) struct Held<T> {
     leases_made: u64,
     failed_at: Option<UnixMillis>,
     refresh_started_at: Option<UnixMillis>,
+    /// How often a copy was dropped.
+    drops: u32,
 }
 
 struct Copy<T> {
@@ -50,6 +52,8 @@ pub(crate) enum Supply {
 pub(crate) struct Patience {
     pub(crate) waiting_since: Option<UnixMillis>,
     pub(crate) fetched: bool,
+    /// How often copies had been dropped when it last looked.
+    drops: u32,
 }
 
 /// What became of a new copy.
@@ -76,6 +80,7 @@ impl<T> Held<T> {
             leases_made: 0,
             failed_at: None,
             refresh_started_at: None,
+            drops: 0,
         }
     }
 
@@ -104,6 +109,11 @@ impl<T> Held<T> {
 
     /// Decide, by the rules of the revocation deadline.
     pub(crate) fn supply(&self, now: UnixMillis, terms: &Terms, patience: &mut Patience) -> Supply {
+        // What this request fetched was dropped since, with the key that signed it: once more.
+        if patience.drops != self.drops {
+            patience.drops = self.drops;
+            patience.fetched = false;
+        }
         if self.is_fresh(now, terms) {
             return Supply::Fresh { refresh: self.refresh_due(now, terms) };
         }
@@ -201,6 +211,7 @@ impl<T> Held<T> {
     pub(crate) fn drop_copy(&mut self, strip: impl FnOnce(&mut T)) {
         if let Some(copy) = &mut self.copy {
             copy.dropped = true;
+            self.drops = self.drops.wrapping_add(1);
             strip(&mut copy.content);
         }
     }
@@ -255,6 +266,22 @@ mod tests {
         fn first(&self, at: u64) -> Supply {
             self.supply(at, &mut Patience::default())
         }
+    }
+
+    #[test]
+    fn what_a_request_fetched_and_was_dropped_since_is_fetched_once_more() {
+        let mut scene = Scene::new();
+        scene.held.drop_copy(|_| {});
+        let patience = &mut Patience::default();
+        assert_eq!(scene.supply(100_000, patience), Supply::Fetch);
+        patience.fetched = true;
+        let at = UnixMillis(100_000);
+        scene.held.replace(2, Some("\"2\"".into()), at, at, u64::cmp);
+        // The key that signed it was withdrawn while the request looked for its token's key.
+        scene.held.drop_copy(|_| {});
+        assert_eq!(scene.supply(100_000, patience), Supply::Fetch);
+        patience.fetched = true;
+        assert_eq!(scene.supply(100_000, patience), Supply::Unavailable);
     }
 
     #[test]
