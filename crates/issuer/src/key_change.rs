@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use edgepass_jose::jwk_set::MAX_KEYS;
 use edgepass_verify::UnixMillis;
 use edgepass_verify::duration::DurationText;
 
@@ -32,6 +33,9 @@ pub enum KeyChangeError {
         "the standby key has to be published for {0} before it signs; let `edgepass serve` run"
     )]
     StandbyTooYoung(DurationText),
+    /// The set would hold more keys than verifiers read.
+    #[error("{MAX_KEYS} keys are published already; wait until old ones have left the set")]
+    TooManyKeys,
     /// There is no key of that name.
     #[error("this issuer has no key of that name; `edgepass keys list` names them")]
     UnknownKey,
@@ -74,6 +78,9 @@ pub async fn rotate<S: Store>(
     let wait = settles_in(standby, schedule, seconds);
     if wait > 0 {
         return Err(KeyChangeError::StandbyTooYoung(DurationText(Duration::from_secs(wait))));
+    }
+    if stored.keys.iter().filter(|key| key.use_.is_published()).count() >= MAX_KEYS {
+        return Err(KeyChangeError::TooManyKeys);
     }
     let fresh = SealedKey::generate(KeyUse::Standby, issuer.master_key(), entropy, seconds)?;
     let act = Act::KeyRotated {

@@ -2,7 +2,7 @@
 
 use edgepass_jose::Algorithm;
 use edgepass_jose::json::JsonObject;
-use edgepass_jose::jwk_set::JwkSet;
+use edgepass_jose::jwk_set::{JwkSet, MAX_KEYS};
 
 use crate::publish::edition::BadEdition;
 use crate::seal::MasterKey;
@@ -59,7 +59,8 @@ impl Keys {
         let signing = signing.ok_or(OpenError::NoSigningKey)?.open(master)?;
         let published = stored.keys.iter().filter(|key| key.use_.is_published());
         let jwk_set = signing_key::jwk_set(published, stored.changed_at).to_string();
-        let all = signing_key::jwk_set(stored.keys.iter(), stored.changed_at).to_string();
+        let newest = stored.keys.iter().rev().take(MAX_KEYS);
+        let all = signing_key::jwk_set(newest, stored.changed_at).to_string();
         let (own, known) = (read(&jwk_set)?, read(&all)?);
         Ok(Self { stored, signing, jwk_set, own, known })
     }
@@ -74,7 +75,7 @@ impl Keys {
         &self.own
     }
 
-    /// Every key that there ever was: what withdrawn keys signed may still lie somewhere.
+    /// The newest keys, withdrawn ones too: what those signed may still lie somewhere.
     pub(crate) fn known(&self) -> &JwkSet {
         &self.known
     }
@@ -137,4 +138,32 @@ impl Keys {
 fn read(jwk_set: &str) -> Result<JwkSet, OpenError> {
     JwkSet::parse(jwk_set.as_bytes(), &Algorithm::ALL, edgepass_crypto::is_sound)
         .map_err(|_| OpenError::JwkSet)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entropy::{Entropy, NoEntropy};
+    use crate::signing_key::SealedKey;
+
+    struct Counting(u8);
+
+    impl Entropy for Counting {
+        fn fill(&mut self, bytes: &mut [u8]) -> Result<(), NoEntropy> {
+            self.0 = self.0.wrapping_add(1);
+            bytes.fill(self.0);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn keys_withdrawn_in_many_years_keep_no_issuer_from_starting() {
+        let (master, entropy) = (MasterKey::new([1; 32]), &mut Counting(0));
+        let mut key = |use_, at| SealedKey::generate(use_, &master, entropy, at).unwrap();
+        let mut keys: Vec<SealedKey> = (0..110).map(|at| key(KeyUse::Withdrawn, at)).collect();
+        keys.push(key(KeyUse::Signing, 110));
+        let keys = Keys::open(StoredKeys { keys, changed_at: 110 }, &master).unwrap();
+        assert_eq!((keys.own().keys().len(), keys.known().keys().len()), (1, MAX_KEYS));
+        assert!(keys.known().keys().iter().any(|k| k.key_id() == Some(keys.signing_key_id())));
+    }
 }
