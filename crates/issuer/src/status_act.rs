@@ -57,6 +57,36 @@ pub async fn perform<S: Store>(store: &S, act: &NewAct) -> Result<Option<Recorde
     Err(ActError::Busy)
 }
 
+/// Act, wait until what changed is served, and let tokens like the selected be issued again. `wait` is
+/// given the lists that have to show it, and says what came of waiting.
+///
+/// # Errors
+///
+/// [`ActError`], or what `wait` met.
+pub async fn perform_and_wait<S: Store, W, E, F>(
+    store: &S,
+    act: &NewAct,
+    wait: impl Fn(Vec<ListState>) -> F,
+) -> Result<(Option<RecordedAct>, W), E>
+where
+    E: From<ActError>,
+    F: Future<Output = Result<W, E>>,
+{
+    let mut all: Option<RecordedAct> = None;
+    loop {
+        let recorded = perform(store, act).await?;
+        if let Some(recorded) = recorded {
+            all.get_or_insert(RecordedAct { count: 0, ..recorded }).count += recorded.count;
+        }
+        let waited = wait(unpublished(store, act.at).await.map_err(ActError::Store)?).await?;
+        let Some(recorded) = recorded else { return Ok((all, waited)) };
+        // It took so long that tokens like the selected may have been issued: those, too.
+        if store.end_act(recorded.id).await.map_err(ActError::Store)? {
+            return Ok((all, waited));
+        }
+    }
+}
+
 /// Bring the statuses up to date with every act that was recorded.
 ///
 /// # Errors

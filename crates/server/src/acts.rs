@@ -8,10 +8,11 @@ use axum::body::{Body, to_bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
-use edgepass_issuer::Store;
 use edgepass_issuer::new_act::{NewAct, RecordedAct};
 use edgepass_issuer::selection::{Filter, Selection, SelectionError, StatusChange};
-use edgepass_issuer::status_act::{ActError, perform, unpublished};
+use edgepass_issuer::status_act::{ActError, perform_and_wait};
+use edgepass_issuer::storage::ListState;
+use edgepass_issuer::{Publisher, Store};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -94,23 +95,16 @@ async fn act<S: Store>(
 impl<S: Store> App<S> {
     /// Act, and wait until what changed is served.
     pub(crate) async fn act(&self, act: &NewAct) -> Result<Done, ActError> {
-        let store = &**self.issuer.store();
-        loop {
-            let recorded = perform(store, act).await?;
-            let pending = unpublished(store, act.at).await?;
-            let is_published = self
-                .publication
-                .until(|publisher| {
-                    pending.iter().all(|list| publisher.covers(&list.id, list.changes))
-                })
-                .await;
-            let Some(act) = recorded else { return Ok(Done { recorded, is_published }) };
-            self.metrics.statuses_changed(act.count);
-            // It took so long that tokens like the selected may have been issued: those, too.
-            if store.end_act(act.id).await? {
-                return Ok(Done { recorded, is_published });
-            }
-        }
+        let served = |pending: Vec<ListState>| async move {
+            let covers = |publisher: &Publisher<S>| {
+                pending.iter().all(|list| publisher.covers(&list.id, list.changes))
+            };
+            Ok::<_, ActError>(self.publication.until(covers).await)
+        };
+        let (recorded, is_published) =
+            perform_and_wait(&**self.issuer.store(), act, served).await?;
+        self.metrics.statuses_changed(recorded.map_or(0, |recorded| recorded.count));
+        Ok(Done { recorded, is_published })
     }
 }
 

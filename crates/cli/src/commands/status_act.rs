@@ -6,9 +6,9 @@ use anyhow::{Context, anyhow};
 use chrono::DateTime;
 use edgepass_issuer::new_act::{NewAct, Plan, RecordedAct};
 use edgepass_issuer::selection::{Filter, Selection, StatusChange};
-use edgepass_issuer::status_act::{ActError, perform, unpublished, unverified_jwt_id};
+use edgepass_issuer::status_act::{ActError, perform_and_wait, unpublished, unverified_jwt_id};
 use edgepass_issuer::status_index::RETIRE_AFTER;
-use edgepass_issuer::storage::TokenRecord;
+use edgepass_issuer::storage::{ListState, TokenRecord};
 use edgepass_issuer::{Config, Store};
 use edgepass_status_list::StatusType;
 use edgepass_store::SqliteStore;
@@ -82,6 +82,7 @@ pub(super) async fn run(
     if args.dry_run {
         return tell_plan(&act, &store.plan_act(&act).await?, json);
     }
+    refuse_unknown(&act, &config, &store).await?;
     let (recorded, published) = act_and_publish(&config, &store, &act).await?;
     let count = recorded.map_or(0, |recorded| recorded.count);
     let mut what = match (&act.selection, recorded) {
@@ -99,9 +100,6 @@ pub(super) async fn run(
         && ids.len() == 1
     {
         what = format!("{} {what}", ids.concat());
-    }
-    if count == 0 {
-        refuse_unknown(&act.selection, &config, &store).await?;
     }
     let is_published = published == Published::Everywhere;
     let (text, exit) = if is_published {
@@ -129,23 +127,17 @@ pub(super) async fn act_and_publish(
     store: &SqliteStore,
     act: &NewAct,
 ) -> anyhow::Result<(Option<RecordedAct>, Published)> {
-    loop {
-        let performed = output::waiting_for("changing statuses", perform(store, act)).await;
-        let recorded = performed.map_err(failed)?;
-        let pending = unpublished(store, host::now()).await?;
-        let published = published::wait_until(config, async || {
+    let served = |pending: Vec<ListState>| async move {
+        let is_published = async || {
             let still = unpublished(store, host::now()).await?;
             Ok(pending.iter().all(|list| {
                 still.iter().all(|now| now.id != list.id || now.published >= list.changes)
             }))
-        })
-        .await?;
-        let Some(act) = recorded else { return Ok((None, published)) };
-        // It took so long that tokens like the selected may have been issued: those, too.
-        if store.end_act(act.id).await? {
-            return Ok((recorded, published));
-        }
-    }
+        };
+        published::wait_until(config, is_published).await
+    };
+    let acted = perform_and_wait(store, act, served);
+    output::waiting_for("changing statuses", acted).await.map_err(failed)
 }
 
 impl Which {
@@ -198,28 +190,24 @@ fn tell_plan(act: &NewAct, plan: &Plan, json: bool) -> anyhow::Result<Exit> {
     Ok(Exit::Ok)
 }
 
-/// Names that this issuer does not know are more likely mistyped than meant.
-async fn refuse_unknown(
-    selection: &Selection,
-    config: &Config,
-    store: &SqliteStore,
-) -> anyhow::Result<()> {
-    let Selection::Fitting(filter) = selection else { return Ok(()) };
-    let refused = |text: String| Err(anyhow::Error::new(Failure::Refused).context(text));
-    if let Some(role) = &filter.role
-        && let Err(error) = config.policy.role(role)
-    {
-        return refused(format!("no token was selected: {error}"));
-    }
+/// A role or key that this issuer does not know, and no token has, is mistyped.
+async fn refuse_unknown(act: &NewAct, config: &Config, store: &SqliteStore) -> anyhow::Result<()> {
+    let Selection::Fitting(filter) = &act.selection else { return Ok(()) };
+    let role = filter.role.as_ref().and_then(|role| config.policy.role(role).err());
     let keys = store.keys().await?.keys;
-    if let Some(key_id) = &filter.key_id
-        && keys.iter().all(|key| key.key_id != *key_id)
-    {
-        let text =
-            "no token was selected: this issuer has no such key; `edgepass keys list` names them";
-        return refused(text.to_owned());
+    let is_known = |key_id: &String| keys.iter().any(|key| key.key_id == *key_id);
+    let says = match (role, &filter.key_id) {
+        (Some(error), _) => error.to_string(),
+        (None, Some(key_id)) if !is_known(key_id) => {
+            "this issuer has no such key; `edgepass keys list` names them".to_owned()
+        }
+        (None, _) => return Ok(()),
+    };
+    // The role may have been taken out of the configuration while its tokens live.
+    if store.plan_act(act).await?.count > 0 {
+        return Ok(());
     }
-    Ok(())
+    Err(anyhow::Error::new(Failure::Refused).context(format!("no token is selected: {says}")))
 }
 
 /// Why an act on one token changed nothing.
@@ -239,12 +227,13 @@ fn unchanged(change: StatusChange, token: Option<TokenRecord>, now: u64) -> anyh
     }
 }
 
-fn failed(error: ActError) -> anyhow::Error {
-    let failure = match error {
-        ActError::NoSuspension(_) => Failure::Refused,
-        _ => Failure::Unavailable,
+fn failed(error: anyhow::Error) -> anyhow::Error {
+    let failure = match error.downcast_ref() {
+        Some(ActError::NoSuspension(_)) => Failure::Refused,
+        Some(_) => Failure::Unavailable,
+        None => return error,
     };
-    anyhow::Error::new(failure).context(edgepass_server::error_chain(&error))
+    anyhow::Error::new(failure).context(format!("{error:#}"))
 }
 
 fn done(change: StatusChange) -> &'static str {
