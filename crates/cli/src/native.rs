@@ -22,7 +22,7 @@ use edgepass_verify::{Check, UnixMillis, Verdict};
 use reqwest::header::{
     ACCEPT, AGE, CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderMap, IF_NONE_MATCH, LOCATION,
 };
-use reqwest::{Client, StatusCode};
+use reqwest::{Client, Response, StatusCode};
 
 /// How the host fetches.
 pub trait Fetch {
@@ -160,13 +160,9 @@ impl HttpFetch {
             status if is_success(status.as_u16()) => {
                 let content_type = text(response.headers(), CONTENT_TYPE.as_str());
                 let etag = text(response.headers(), ETAG.as_str());
-                let mut bytes = Vec::new();
-                while let Some(chunk) = response.chunk().await? {
-                    if bytes.len() + chunk.len() > order.max_bytes {
-                        return Ok((Duration::ZERO, Content::TooLarge));
-                    }
-                    bytes.extend_from_slice(&chunk);
-                }
+                let Some(bytes) = bounded(&mut response, order.max_bytes).await? else {
+                    return Ok((Duration::ZERO, Content::TooLarge));
+                };
                 let media_type = content_type.map(|text| media_type(&text));
                 Content::Body { bytes, media_type, etag }
             }
@@ -184,6 +180,24 @@ impl Fetch for HttpFetch {
         Answer { from: AnsweredBy::Source, confirmed_at, content }
     }
 }
+
+/// A body, or `None` when it is longer than `max_bytes`.
+pub(crate) async fn bounded(
+    response: &mut Response,
+    max_bytes: usize,
+) -> reqwest::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        if bytes.len() + chunk.len() > max_bytes {
+            return Ok(None);
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(Some(bytes))
+}
+
+/// More than any document of an issuer has, in bytes.
+pub(crate) const MAX_DOCUMENT: usize = 4 << 20;
 
 /// Nothing that could be used came.
 const UNUSABLE: (Duration, Content) = (Duration::ZERO, Content::Failed);

@@ -69,6 +69,9 @@ async fn act<S: Store>(
     if !client.may.contains(&body.act) {
         return Err(OauthError::UnauthorizedClient("the client may not do that to others' tokens"));
     }
+    if body.reason.len() > MAX_REASON_BYTES {
+        return Err(OauthError::InvalidRequest("reason takes at most 1024 bytes"));
+    }
     let selection = Selection::new(body.jwt_ids, body.fitting)
         .map_err(|error| OauthError::InvalidRequest(unselective(error)))?;
     let new = NewAct {
@@ -142,5 +145,7 @@ fn unselective(error: SelectionError) -> &'static str {
     }
 }
 
+/// It is kept for ever, in the audit trail.
+const MAX_REASON_BYTES: usize = 1024;
 /// Room for as many `jti` as one selection may name.
 const MAX_BYTES: usize = 4 << 20;

@@ -18,7 +18,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::published;
 use crate::exit::Exit;
-use crate::host;
+use crate::{host, native};
 
 /// For one document.
 const FETCH_BACK_TIMEOUT: Duration = Duration::from_secs(3);
@@ -74,8 +74,8 @@ pub(super) async fn run(config: &Path, json: bool) -> anyhow::Result<Exit> {
 /// What the public sees, past caches that heed it.
 async fn fetch_back(client: reqwest::Client, uri: String) -> Option<Vec<u8>> {
     let request = client.get(uri).header(CACHE_CONTROL, "no-cache").timeout(FETCH_BACK_TIMEOUT);
-    let answer = request.send().await.ok()?.error_for_status().ok()?;
-    Some(answer.bytes().await.ok()?.to_vec())
+    let mut answer = request.send().await.ok()?.error_for_status().ok()?;
+    native::bounded(&mut answer, native::MAX_DOCUMENT).await.ok()?
 }
 
 /// One publisher per data directory; the lock also tells `revoke` that someone publishes.

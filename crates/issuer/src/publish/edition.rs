@@ -134,9 +134,7 @@ impl Said {
         });
         if keeps { Ok(()) } else { Err(BadEdition("a status that was published is taken back")) }
     }
-}
 
-impl Said {
     /// Whether this may take the place of `live`, which somebody put where it is to lie. What is no
     /// list of this name has nothing to be kept, such as the rest of an upload.
     pub(super) fn may_overwrite(

@@ -34,7 +34,7 @@ use crate::storage::{ListState, Store};
 /// Builds documents, holds the current one of each, and puts it at the targets.
 pub struct Publisher<S> {
     issuer: Arc<Issuer<S>>,
-    metadata: Document,
+    metadata: String,
     /// By path.
     documents: RwLock<HashMap<String, Arc<Document>>>,
     lists: RwLock<HashMap<String, Arc<PublishedList>>>,
@@ -67,7 +67,7 @@ impl<S: Store> Publisher<S> {
     pub fn new(issuer: Arc<Issuer<S>>, metadata: String, targets: Vec<Box<dyn Target>>) -> Self {
         Self {
             issuer,
-            metadata: Document::new(METADATA, "application/json", metadata),
+            metadata,
             documents: RwLock::default(),
             lists: RwLock::default(),
             targets: targets.into_iter().map(Placed::new).collect(),
@@ -121,8 +121,8 @@ impl<S: Store> Publisher<S> {
         // A key is published before it signs: the set comes before the lists.
         self.serve_keys();
         let made = self.make_editions(&states, seconds).await;
-        self.serve(self.metadata.clone());
-        self.serve(self.aggregation(&states, seconds));
+        self.serve(METADATA, "application/json", self.metadata.clone());
+        self.serve(AGGREGATION, "application/json", self.aggregation(&states, seconds));
         let mut placed = self.place(&states, seconds).await;
         // Every list that is served is signed anew: nothing needs a compromised key any more.
         if made.is_ok() && self.issuer.keys().has(KeyUse::Compromised) {
@@ -139,19 +139,18 @@ impl<S: Store> Publisher<S> {
 
     fn serve_keys(&self) {
         let set = self.issuer.keys().jwk_set().to_owned();
-        self.serve(Document::new(JWK_SET, "application/jwk-set+json", set));
+        self.serve(JWK_SET, "application/jwk-set+json", set);
     }
 
     /// The URIs of the lists: the current window's first, then the next ones', and at the end those
     /// whose tokens live by verifiers' leeway alone. Whoever fetches a few ahead takes the first.
     ///
     /// Source: draft-ietf-oauth-status-list-20 §9.
-    fn aggregation(&self, states: &[ListState], now: u64) -> Document {
+    fn aggregation(&self, states: &[ListState], now: u64) -> String {
         let (over, live): (Vec<_>, Vec<_>) = states.iter().partition(|list| list.window_end <= now);
         let lists = live.into_iter().chain(over);
         let uris: Vec<String> = lists.map(|list| self.issuer.list_uri(&list.id)).collect();
-        let body = json!({ "status_lists": uris }).to_string();
-        Document::new(AGGREGATION, "application/json", body)
+        json!({ "status_lists": uris }).to_string()
     }
 
     /// Sign and serve every list whose edition is missing, outdated, half-expired or signed by a key
@@ -289,17 +288,17 @@ impl<S: Store> Publisher<S> {
             key_id: keys.signing_key_id().to_owned(),
             renew_at: edition.issued_at + LIST_LIFETIME / 2,
         };
-        self.serve(Document::new(path, "application/statuslist+jwt", body));
+        self.serve(&path, "application/statuslist+jwt", body);
         write(&self.lists).insert(list_id.to_owned(), Arc::new(list));
         Ok(())
     }
 
     /// Serve a document, unless it is served.
-    fn serve(&self, document: Document) {
-        if self.document(&document.path).is_some_and(|live| live.etag == document.etag) {
+    fn serve(&self, path: &str, media_type: &'static str, body: String) {
+        if self.document(path).is_some_and(|live| live.body == body.as_bytes()) {
             return;
         }
-        let document = Arc::new(document);
+        let document = Arc::new(Document::new(path, media_type, body));
         let mut unseen = lock(&self.unseen);
         unseen.retain(|other| other.path != document.path);
         unseen.push(Arc::clone(&document));

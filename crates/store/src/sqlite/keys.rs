@@ -32,15 +32,9 @@ pub(super) async fn change(
     // Verifiers refuse a set that says it is older: every change makes it later.
     let changed_at = change.now.max(stored.changed_at.saturating_add(1));
     // The key that signs makes room before another takes its place.
-    let (mut uses, mut signing) = (change.uses.clone(), Vec::new());
-    uses.retain(|one| {
-        let signs = one.1 == KeyUse::Signing;
-        if signs {
-            signing.push(one.clone());
-        }
-        !signs
-    });
-    for (key_id, use_, retires_at) in uses.into_iter().chain(signing) {
+    let mut uses = change.uses.clone();
+    uses.sort_by_key(|(_, use_, _)| *use_ == KeyUse::Signing);
+    for (key_id, use_, retires_at) in uses {
         sqlx::query(
             "UPDATE signing_keys SET use = $2, retires_at = $3, changed_at = $4, \
              signs_since = CASE $2 WHEN 'signing' THEN $5 ELSE signs_since END, \

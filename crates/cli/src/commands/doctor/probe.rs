@@ -16,6 +16,7 @@ use super::Report;
 use crate::commands::published::Published;
 use crate::commands::status_act::act_and_publish;
 use crate::host::{self, OsEntropy};
+use crate::native::{MAX_DOCUMENT, bounded};
 
 /// What is probed, and with what.
 pub(super) struct Probe<'a> {
@@ -131,9 +132,11 @@ impl Probe<'_> {
     /// Status and code of the guard's answer.
     async fn call(&self, token: &str) -> anyhow::Result<(u16, String)> {
         let answer = self.client.get(self.url).bearer_auth(token).send().await;
-        let answer = answer.with_context(|| format!("{} does not answer", self.url))?;
+        let mut answer = answer.with_context(|| format!("{} does not answer", self.url))?;
         let status = answer.status().as_u16();
-        let body: Value = answer.json().await.unwrap_or_default();
+        // What is no problem document has no code.
+        let body = bounded(&mut answer, MAX_DOCUMENT).await?.unwrap_or_default();
+        let body: Value = serde_json::from_slice(&body).unwrap_or_default();
         Ok((status, body["code"].as_str().unwrap_or_default().to_owned()))
     }
 }

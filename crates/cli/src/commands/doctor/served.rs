@@ -18,6 +18,7 @@ use serde_json::Value;
 
 use super::Report;
 use crate::host;
+use crate::native::{MAX_DOCUMENT, bounded};
 
 /// A document as the public sees it.
 struct Seen {
@@ -125,7 +126,7 @@ async fn get(client: &Client, url: &str, media_type: &str, report: &mut Report) 
         .header(CACHE_CONTROL, "no-cache")
         .header(ORIGIN, "https://doctor.example")
         .header(ACCEPT_ENCODING, "identity");
-    let Ok(response) = request.send().await else {
+    let Ok(mut response) = request.send().await else {
         report.bad("reachable", format!("{url} does not answer; does `edgepass serve` run?"));
         return None;
     };
@@ -138,8 +139,12 @@ async fn get(client: &Client, url: &str, media_type: &str, report: &mut Report) 
     if edgepass_verify::fetch::media_type(found) != media_type {
         report.bad("media type", format!("{url} is not served as {media_type}"));
     }
-    match response.bytes().await {
-        Ok(body) => Some(Seen { headers, body: body.to_vec() }),
+    match bounded(&mut response, MAX_DOCUMENT).await {
+        Ok(Some(body)) => Some(Seen { headers, body }),
+        Ok(None) => {
+            report.bad("reachable", format!("{url} is larger than any document of an issuer"));
+            None
+        }
         Err(_) => {
             report.bad("reachable", format!("{url} ends in the middle"));
             None
