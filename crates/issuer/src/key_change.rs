@@ -14,9 +14,9 @@ use edgepass_verify::duration::DurationText;
 use crate::audit::{Act, AuditEntry};
 use crate::entropy::Entropy;
 use crate::issue::Issuer;
-use crate::keys::KeySchedule;
+use crate::keys::OpenError;
 use crate::signing_key::{KeyError, KeyUse, SealedKey};
-use crate::storage::{KeyChange, Store, StoreError, StoredKeys};
+use crate::storage::{KeyChange, Store, StoreError};
 
 /// Why keys were not changed.
 #[non_exhaustive]
@@ -28,6 +28,9 @@ pub enum KeyChangeError {
     /// A new key could not be made.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// The keys changed, and cannot be opened as they are now.
+    #[error(transparent)]
+    Open(#[from] OpenError),
     /// The standby has not been published for long enough to be known everywhere.
     #[error(
         "the standby key has to be published for {0} before it signs; let `edgepass serve` run"
@@ -73,13 +76,13 @@ pub async fn rotate<S: Store>(
 ) -> Result<Changed, KeyChangeError> {
     let seconds = now.numeric_date().seconds();
     let (schedule, stored) = (issuer.key_schedule(), issuer.store().keys().await?);
-    let from = of_use(&stored, KeyUse::Signing).ok_or(KeyChangeError::NoStandby)?;
-    let standby = of_use(&stored, KeyUse::Standby).ok_or(KeyChangeError::NoStandby)?;
-    let wait = settles_in(standby, schedule, seconds);
+    let from = stored.of_use(KeyUse::Signing).ok_or(KeyChangeError::NoStandby)?;
+    let standby = stored.of_use(KeyUse::Standby).ok_or(KeyChangeError::NoStandby)?;
+    let wait = schedule.settles_in(standby, seconds);
     if wait > 0 {
         return Err(KeyChangeError::StandbyTooYoung(DurationText(Duration::from_secs(wait))));
     }
-    if stored.keys.iter().filter(|key| key.use_.is_published()).count() >= MAX_KEYS {
+    if stored.published().count() >= MAX_KEYS {
         return Err(KeyChangeError::TooManyKeys);
     }
     let fresh = SealedKey::generate(KeyUse::Standby, issuer.master_key(), entropy, seconds)?;
@@ -118,14 +121,14 @@ pub async fn compromise<S: Store>(
     let stored = issuer.store().keys().await?;
     let key = stored.keys.iter().find(|key| key.key_id == key_id);
     let key = key.ok_or(KeyChangeError::UnknownKey)?;
-    let signing = of_use(&stored, KeyUse::Signing).ok_or(KeyChangeError::NoStandby)?;
+    let signing = stored.of_use(KeyUse::Signing).ok_or(KeyChangeError::NoStandby)?;
     let mut uses = vec![(key_id.to_owned(), KeyUse::Compromised, None)];
     let mut changed = Changed { signing: signing.key_id.clone(), is_settled: true };
     match key.use_ {
         KeyUse::Compromised | KeyUse::Withdrawn => return Err(KeyChangeError::AlreadyWithdrawn),
         KeyUse::Signing => {
-            let standby = of_use(&stored, KeyUse::Standby).ok_or(KeyChangeError::NoStandby)?;
-            changed.is_settled = settles_in(standby, issuer.key_schedule(), seconds) == 0;
+            let standby = stored.of_use(KeyUse::Standby).ok_or(KeyChangeError::NoStandby)?;
+            changed.is_settled = issuer.key_schedule().settles_in(standby, seconds) == 0;
             changed.signing = standby.key_id.clone();
             uses.push((standby.key_id.clone(), KeyUse::Signing, None));
         }
@@ -141,13 +144,22 @@ pub async fn compromise<S: Store>(
     Ok(changed)
 }
 
-/// Take keys whose time is up out of the set. Called by whoever publishes.
-pub(crate) async fn retire<S: Store>(
+/// Retire and rotate what is due, going by the keys as the issuer holds them. Called by whoever
+/// publishes.
+pub(crate) async fn carry_out_due<S: Store>(
     issuer: &Issuer<S>,
+    entropy: &mut impl Entropy,
     now: UnixMillis,
 ) -> Result<(), KeyChangeError> {
+    let retired = retire(issuer, now).await;
+    retired.and(rotate_if_due(issuer, entropy, now).await)
+}
+
+/// Take keys whose time is up out of the set.
+async fn retire<S: Store>(issuer: &Issuer<S>, now: UnixMillis) -> Result<(), KeyChangeError> {
     let seconds = now.numeric_date().seconds();
-    let stored = issuer.store().keys().await?;
+    let keys = issuer.keys();
+    let stored = keys.stored();
     let over = |key: &&SealedKey| {
         key.use_ == KeyUse::Retired && key.retires_at.is_some_and(|at| at <= seconds)
     };
@@ -174,7 +186,7 @@ pub(crate) async fn withdraw_compromised<S: Store>(
     }
     let compromised = stored.keys.iter().filter(|key| key.use_ == KeyUse::Compromised);
     let key_ids: Vec<String> = compromised.map(|key| key.key_id.clone()).collect();
-    let new = match of_use(&stored, KeyUse::Standby) {
+    let new = match stored.of_use(KeyUse::Standby) {
         Some(_) => Vec::new(),
         None => {
             vec![SealedKey::generate(KeyUse::Standby, issuer.master_key(), entropy, seconds)?]
@@ -187,13 +199,13 @@ pub(crate) async fn withdraw_compromised<S: Store>(
 }
 
 /// Rotate when the signing key has signed for long enough. A standby that is too young is waited for.
-pub(crate) async fn rotate_if_due<S: Store>(
+async fn rotate_if_due<S: Store>(
     issuer: &Issuer<S>,
     entropy: &mut impl Entropy,
     now: UnixMillis,
 ) -> Result<(), KeyChangeError> {
-    let stored = issuer.store().keys().await?;
-    let since = of_use(&stored, KeyUse::Signing).and_then(|key| key.signs_since);
+    let keys = issuer.keys();
+    let since = keys.stored().of_use(KeyUse::Signing).and_then(|key| key.signs_since);
     let due = since.map(|since| since.saturating_add(issuer.key_schedule().rotation));
     if due.is_none_or(|due| now.numeric_date().seconds() < due) {
         return Ok(());
@@ -205,6 +217,7 @@ pub(crate) async fn rotate_if_due<S: Store>(
     }
 }
 
+/// Change the keys, and open them as they are now.
 async fn apply<S: Store>(
     issuer: &Issuer<S>,
     change: &KeyChange,
@@ -213,20 +226,10 @@ async fn apply<S: Store>(
     now: UnixMillis,
 ) -> Result<(), KeyChangeError> {
     let entry = AuditEntry { at_ms: now.0, actor: actor.to_owned(), act };
-    let changed = issuer.store().change_keys(change, &entry).await?;
-    if changed { Ok(()) } else { Err(KeyChangeError::Busy) }
-}
-
-fn of_use(stored: &StoredKeys, use_: KeyUse) -> Option<&SealedKey> {
-    stored.keys.iter().find(|key| key.use_ == use_)
-}
-
-/// In how many seconds a key may sign.
-fn settles_in(key: &SealedKey, schedule: KeySchedule, now: u64) -> u64 {
-    match key.published_at {
-        Some(at) => at.saturating_add(schedule.settling).saturating_sub(now),
-        None => schedule.settling.max(1),
+    if !issuer.store().change_keys(change, &entry).await? {
+        return Err(KeyChangeError::Busy);
     }
+    Ok(issuer.reload_keys().await?)
 }
 
 /// Who acts when nobody asked.

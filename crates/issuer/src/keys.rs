@@ -6,7 +6,7 @@ use edgepass_jose::jwk_set::{JwkSet, MAX_KEYS};
 
 use crate::publish::edition::BadEdition;
 use crate::seal::MasterKey;
-use crate::signing_key::{self, KeyError, KeyUse, SigningFailed, SigningKey};
+use crate::signing_key::{self, KeyError, KeyUse, SealedKey, SigningFailed, SigningKey};
 use crate::storage::{StoreError, StoredKeys};
 
 /// When keys change by themselves, and how long an old one stays published.
@@ -19,6 +19,16 @@ pub struct KeySchedule {
     /// A key signs only when it has been published for this long: every verifier that reaches the
     /// issuer knows it by then. In seconds.
     pub settling: u64,
+}
+
+impl KeySchedule {
+    /// In how many seconds a key may sign; 0: now.
+    pub fn settles_in(self, key: &SealedKey, now: u64) -> u64 {
+        match key.published_at {
+            Some(at) => at.saturating_add(self.settling).saturating_sub(now),
+            None => self.settling.max(1),
+        }
+    }
 }
 
 /// The keys as of one change.
@@ -55,10 +65,9 @@ impl Keys {
     ///
     /// [`OpenError`].
     pub(crate) fn open(stored: StoredKeys, master: &MasterKey) -> Result<Self, OpenError> {
-        let signing = stored.keys.iter().find(|key| key.use_ == KeyUse::Signing);
-        let signing = signing.ok_or(OpenError::NoSigningKey)?.open(master)?;
-        let published = stored.keys.iter().filter(|key| key.use_.is_published());
-        let jwk_set = signing_key::jwk_set(published, stored.changed_at).to_string();
+        let signing = stored.of_use(KeyUse::Signing).ok_or(OpenError::NoSigningKey)?;
+        let signing = signing.open(master)?;
+        let jwk_set = signing_key::jwk_set(stored.published(), stored.changed_at).to_string();
         let newest = stored.keys.iter().rev().take(MAX_KEYS);
         let all = signing_key::jwk_set(newest, stored.changed_at).to_string();
         let (own, known) = (read(&jwk_set)?, read(&all)?);
@@ -97,19 +106,17 @@ impl Keys {
 
     /// Whether there is a key of this use.
     pub(crate) fn has(&self, use_: KeyUse) -> bool {
-        self.stored.keys.iter().any(|key| key.use_ == use_)
+        self.stored.of_use(use_).is_some()
     }
 
     /// Whether a key of the set is not known to have been published.
     pub(crate) fn has_unpublished(&self) -> bool {
-        let mut published = self.stored.keys.iter().filter(|key| key.use_.is_published());
-        published.any(|key| key.published_at.is_none())
+        self.stored.published().any(|key| key.published_at.is_none())
     }
 
     /// `kid` of each key of the set.
     pub(crate) fn published_key_ids(&self) -> Vec<String> {
-        let published = self.stored.keys.iter().filter(|key| key.use_.is_published());
-        published.map(|key| key.key_id.clone()).collect()
+        self.stored.published().map(|key| key.key_id.clone()).collect()
     }
 
     /// Whether the set may take the place of one that lies at a target: it must not be older.
@@ -144,7 +151,6 @@ fn read(jwk_set: &str) -> Result<JwkSet, OpenError> {
 mod tests {
     use super::*;
     use crate::entropy::{Entropy, NoEntropy};
-    use crate::signing_key::SealedKey;
 
     struct Counting(u8);
 

@@ -111,6 +111,18 @@ pub struct StoredKeys {
     pub changed_at: u64,
 }
 
+impl StoredKeys {
+    /// The keys of the published set.
+    pub fn published(&self) -> impl Iterator<Item = &SealedKey> {
+        self.keys.iter().filter(|key| key.use_.is_published())
+    }
+
+    /// The first key of this use.
+    pub fn of_use(&self, use_: KeyUse) -> Option<&SealedKey> {
+        self.keys.iter().find(|key| key.use_ == use_)
+    }
+}
+
 /// A change of keys.
 #[derive(Clone, Debug)]
 pub struct KeyChange {

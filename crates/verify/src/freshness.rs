@@ -188,10 +188,7 @@ impl FreshnessConfig {
                 retry_after: Duration::ZERO,
             });
         };
-        let before_refresh = self.publish_delay.0.saturating_add(self.shared_max_age.0);
-        let sum = before_refresh
-            .saturating_add(refresh_interval.unwrap_or_default())
-            .saturating_add(self.fetch_timeout.0);
+        let sum = self.sum(refresh_interval.unwrap_or_default());
         if deadline < sum {
             return Err(DeadlineUnmet {
                 deadline: DurationText(deadline),
@@ -202,7 +199,7 @@ impl FreshnessConfig {
                 sum: DurationText(sum),
             });
         }
-        let window = deadline.saturating_sub(before_refresh);
+        let window = deadline.saturating_sub(self.before_refresh());
         Ok(Schedule {
             promise: Some(Promise { deadline, window }),
             refresh_interval,
@@ -210,6 +207,17 @@ impl FreshnessConfig {
             stale_if_error: Some(stale_if_error.unwrap_or(STALE_IF_ERROR)),
             retry_after: RETRY_AFTER,
         })
+    }
+
+    /// What a deadline has to cover, with this refresh interval.
+    pub fn sum(&self, refresh_interval: Duration) -> Duration {
+        let sum = self.before_refresh().saturating_add(refresh_interval);
+        sum.saturating_add(self.fetch_timeout.0)
+    }
+
+    /// From a revocation until every answer of the source says so.
+    fn before_refresh(&self) -> Duration {
+        self.publish_delay.0.saturating_add(self.shared_max_age.0)
     }
 }
 

@@ -111,9 +111,8 @@ impl<S: Store> Publisher<S> {
         let seconds = now.numeric_date().seconds();
         let store = self.store();
         finish(store).await?;
-        let mut changed = key_change::retire(&self.issuer, now).await;
-        changed = changed.and(key_change::rotate_if_due(&self.issuer, entropy, now).await);
         self.issuer.reload_keys().await?;
+        let changed = key_change::carry_out_due(&self.issuer, entropy, now).await;
         for list in self.issuer.lists_ahead(entropy, seconds)? {
             store.open_list(&list, list.capacity / ROOM).await?;
         }
@@ -127,7 +126,6 @@ impl<S: Store> Publisher<S> {
         // Every list that is served is signed anew: nothing needs a compromised key any more.
         if made.is_ok() && self.issuer.keys().has(KeyUse::Compromised) {
             key_change::withdraw_compromised(&self.issuer, entropy, now).await?;
-            self.issuer.reload_keys().await?;
             self.serve_keys();
             placed = placed.and(self.place(&states, seconds).await);
         }

@@ -21,7 +21,6 @@ pub(super) fn look(config: &Config, report: &mut Report) {
         RefreshInterval::Every(interval) => interval,
         RefreshInterval::Ttl => Duration::from_secs(edgepass_issuer::publish::edition::LIST_TTL),
     };
-    let sum = terms.publish_delay.0 + terms.shared_max_age.0 + interval + terms.fetch_timeout.0;
     report.good(
         "deadline",
         format!(
@@ -32,7 +31,7 @@ pub(super) fn look(config: &Config, report: &mut Report) {
             terms.shared_max_age,
             DurationText(interval),
             terms.fetch_timeout,
-            DurationText(sum),
+            DurationText(terms.sum(interval)),
         ),
     );
     if let Some(bound) = config.revocation.outage_bound() {
@@ -61,18 +60,18 @@ pub(super) async fn look_at_keys<S: Store>(
             text(lifetime)
         ),
     );
-    let keys = store.keys().await?.keys;
-    match keys.iter().find(|key| key.use_ == KeyUse::Standby) {
+    let keys = store.keys().await?;
+    match keys.of_use(KeyUse::Standby) {
         None => report.bad("standby key", "there is none: `edgepass serve` makes one"),
         Some(standby) => match standby.published_at {
             None => report.warn("standby key", "not published yet; let `edgepass serve` run"),
-            Some(at) if at.saturating_add(schedule.settling) > now => {
+            Some(at) if schedule.settles_in(standby, now) > 0 => {
                 report.warn("standby key", format!("published {}, still young", output::date(at)));
             }
             Some(at) => report.good("standby key", format!("published {}", output::date(at))),
         },
     }
-    let due = keys.iter().find(|key| key.use_ == KeyUse::Signing).and_then(|key| key.signs_since);
+    let due = keys.of_use(KeyUse::Signing).and_then(|key| key.signs_since);
     match due.map(|since| since.saturating_add(schedule.rotation)) {
         Some(due) if due < now => {
             report.warn("rotation", format!("was due {}; does serve run?", output::date(due)));
@@ -80,7 +79,7 @@ pub(super) async fn look_at_keys<S: Store>(
         Some(due) => report.good("rotation", format!("due {}", output::date(due))),
         None => report.bad("signing key", "there is none: run `edgepass init`"),
     }
-    if keys.iter().any(|key| key.use_ == KeyUse::Compromised) {
+    if keys.of_use(KeyUse::Compromised).is_some() {
         report.bad("compromised key", "still published: `edgepass serve` withdraws it");
     }
     Ok(())

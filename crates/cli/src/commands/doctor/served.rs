@@ -60,8 +60,7 @@ pub(super) async fn look<S: Store>(
         return Ok(());
     };
     let own = store.keys().await?;
-    let published = own.keys.iter().filter(|key| key.use_.is_published());
-    let ours: Vec<&str> = published.map(|key| key.key_id.as_str()).collect();
+    let ours: Vec<&str> = own.published().map(|key| key.key_id.as_str()).collect();
     let theirs: Vec<&str> = keys.keys().iter().filter_map(|key| key.key_id()).collect();
     let (missing, more) = (
         ours.iter().find(|key_id| !theirs.contains(key_id)),

@@ -22,9 +22,8 @@ pub(super) async fn look<S: Store>(
         Ok(_) => report.bad("readiness", "`edgepass serve` is not ready; its log says why"),
         Err(_) => report.bad("readiness", "`edgepass serve` does not answer here"),
     }
-    let keys = store.keys().await?.keys;
-    let ours = keys.iter().filter(|key| key.use_.is_published());
-    let ours: Vec<&str> = ours.map(|key| key.key_id.as_str()).collect();
+    let keys = store.keys().await?;
+    let ours: Vec<&str> = keys.published().map(|key| key.key_id.as_str()).collect();
     for target in &config.targets {
         let target = match Objects::open(target) {
             Ok(target) => target,
