@@ -25,43 +25,37 @@ pub(crate) fn json(value: &Value) -> anyhow::Result<()> {
 
 /// Read a token from a file, or from stdin for `-`.
 pub(crate) fn read_token(source: &Path) -> anyhow::Result<String> {
-    const MAX_BYTES: u64 = 1 << 20;
-    let shown = source.display();
-    let mut text = String::new();
-    if source == Path::new("-") {
-        io::stdin().take(MAX_BYTES).read_to_string(&mut text).context("stdin cannot be read")?;
-    } else if looks_like_a_token(source) {
+    if looks_like_a_token(source) {
         bail!(
             "a token on the command line ends up in shell histories and process lists; pipe it in \
              instead: edgepass ... - < token.txt"
         );
-    } else {
-        let file = std::fs::File::open(source)
-            .with_context(|| format!("{shown} cannot be read; write \"-\" to read stdin"))?;
-        file.take(MAX_BYTES)
-            .read_to_string(&mut text)
-            .with_context(|| format!("{shown} is not text"))?;
     }
+    let text = read_text(source)?;
     let token = text.trim();
     if token.is_empty() {
-        bail!("{shown} holds no token");
+        bail!("{} holds no token", source.display());
     }
     Ok(token.to_owned())
 }
 
-/// Read a text of a few megabytes from a file, or from stdin for `-`.
+/// Read a text from a file, or from stdin for `-`. All of it, or nothing.
 pub(crate) fn read_text(source: &Path) -> anyhow::Result<String> {
-    const MAX_BYTES: u64 = 8 << 20;
+    const MAX_MIB: u64 = 8;
     let shown = source.display();
-    let mut text = String::new();
-    if source == Path::new("-") {
-        io::stdin().take(MAX_BYTES).read_to_string(&mut text).context("stdin cannot be read")?;
+    let from: Box<dyn Read> = if source == Path::new("-") {
+        Box::new(io::stdin())
     } else {
-        let file =
-            std::fs::File::open(source).with_context(|| format!("{shown} cannot be read"))?;
-        file.take(MAX_BYTES)
-            .read_to_string(&mut text)
-            .with_context(|| format!("{shown} is not text"))?;
+        let file = std::fs::File::open(source);
+        Box::new(
+            file.with_context(|| format!("{shown} cannot be read; write \"-\" to read stdin"))?,
+        )
+    };
+    let mut text = String::new();
+    let most = MAX_MIB << 20;
+    let read = from.take(most + 1).read_to_string(&mut text);
+    if read.with_context(|| format!("{shown} is not text"))? as u64 > most {
+        bail!("{shown} is more than {MAX_MIB} MiB; split it");
     }
     Ok(text)
 }

@@ -30,6 +30,11 @@ fn every_grain_revokes_what_it_says_and_nothing_else() {
     serving.act(&["revoke", "--jti-file", file.to_str().unwrap()], 2);
     assert_eq!(serving.status(&b), "revoked");
     assert_eq!(serving.status(&other), "live");
+    // What would be read in part is not read at all.
+    std::fs::write(&file, format!("{}{other}\n", "\n".repeat(8 << 20))).unwrap();
+    let file = file.to_str().unwrap();
+    let large = serving.issuer.run(&["revoke", "--jti-file", file, "--reason", "test"]);
+    assert_refused(&large, 2, "more than 8 MiB");
 
     serving.act(&["revoke", "--issued-before", "2020-01-01T00:00:00Z"], 0);
     for (option, says) in [("--key", "no such key"), ("--role", "no such role")] {
