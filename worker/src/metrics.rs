@@ -7,9 +7,10 @@ use std::fmt::Write;
 
 use edgepass_verify::{UnixMillis, Verdict};
 use edgepass_web::WebVerifier;
+use edgepass_web::dictionary::object;
 use subtle::ConstantTimeEq;
 use wasm_bindgen::prelude::*;
-use worker::js_sys::{Array, Object, Reflect};
+use worker::js_sys::Array;
 use worker::wasm_bindgen;
 
 #[wasm_bindgen]
@@ -117,11 +118,7 @@ impl Metrics {
 
 /// A data point: one blob, some doubles, and the code as its sampling key.
 fn point(code: &str, doubles: &[f64]) -> Result<JsValue, JsValue> {
-    let point = Object::new();
-    let code = Array::of1(&code.into());
+    let code: JsValue = Array::of1(&code.into()).into();
     let doubles: Array = doubles.iter().map(|double| JsValue::from(*double)).collect();
-    Reflect::set(&point, &"blobs".into(), &code)?;
-    Reflect::set(&point, &"doubles".into(), &doubles)?;
-    Reflect::set(&point, &"indexes".into(), &code)?;
-    Ok(point.into())
+    object(&[("blobs", code.clone()), ("doubles", doubles.into()), ("indexes", code)])
 }

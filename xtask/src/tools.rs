@@ -93,12 +93,8 @@ pub(crate) fn seaweedfs() -> anyhow::Result<PathBuf> {
         let ensurepip = command("python3").args(["-c", "import venv, ensurepip"]).output();
         ensurepip.is_ok_and(|output| output.status.success())
     };
-    if !has_venv() && which("apt-get").is_some() && is_root() {
-        let packages = ["--no-install-recommends", "python3", "python3-venv"];
-        step::run("apt-get update", command("apt-get").args(["update", "-qq"]))?;
-        let mut install = command("apt-get");
-        install.env("DEBIAN_FRONTEND", "noninteractive");
-        step::run("install python3-venv", install.args(["install", "-y", "-qq"]).args(packages))?;
+    if !has_venv() && has_apt() {
+        apt_install(&["python3", "python3-venv"])?;
     }
     if !has_venv() {
         bail!("the bucket of the tests comes by pip; install Python 3 with venv (python3-venv)");
@@ -140,12 +136,8 @@ pub(crate) fn chromium() -> anyhow::Result<PathBuf> {
     if let Some(program) = find_chromium() {
         return Ok(program);
     }
-    if which("apt-get").is_some() && is_root() {
-        let packages = ["--no-install-recommends", "chromium", "fonts-dejavu-core"];
-        step::run("apt-get update", command("apt-get").args(["update", "-qq"]))?;
-        let mut install = command("apt-get");
-        install.env("DEBIAN_FRONTEND", "noninteractive");
-        step::run("install chromium", install.args(["install", "-y", "-qq"]).args(packages))?;
+    if has_apt() {
+        apt_install(&["chromium", "fonts-dejavu-core"])?;
     }
     find_chromium().context(
         "no Chromium was found; install it (Debian: apt-get install chromium) or set \
@@ -204,9 +196,18 @@ pub(crate) fn which(program: &str) -> Option<PathBuf> {
     env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
 }
 
-fn is_root() -> bool {
+/// Whether this is a Debian that lets us install.
+fn has_apt() -> bool {
     let id = Command::new("id").arg("-u").output();
-    id.is_ok_and(|output| output.stdout.trim_ascii() == b"0")
+    which("apt-get").is_some() && id.is_ok_and(|output| output.stdout.trim_ascii() == b"0")
+}
+
+fn apt_install(packages: &[&str]) -> anyhow::Result<()> {
+    step::run("apt-get update", command("apt-get").args(["update", "-qq"]))?;
+    let mut install = command("apt-get");
+    install.env("DEBIAN_FRONTEND", "noninteractive");
+    install.args(["install", "-y", "-qq", "--no-install-recommends"]).args(packages);
+    step::run(&format!("install {}", packages.join(" ")), &mut install)
 }
 
 /// Where the workspace's own programs are built.

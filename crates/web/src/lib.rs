@@ -23,7 +23,7 @@ mod bucket;
 mod cache;
 pub mod clock;
 pub mod crypto;
-mod dictionary;
+pub mod dictionary;
 mod fetch;
 pub mod refusal;
 mod stream;
