@@ -29,6 +29,7 @@ use edgepass_status_list::encoder::encode;
 use edgepass_status_list::list::{Bits, StatusList};
 use edgepass_store::SqliteStore;
 use edgepass_verify::UnixMillis;
+use fastrand::Rng;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};
@@ -52,7 +53,7 @@ pub(crate) fn measure(quick: bool) -> anyhow::Result<Value> {
 
 /// What the lists of so many tokens take, of which a share is revoked.
 fn lists(tokens: u64, share: f64) -> Value {
-    let mut noise = Noise(tokens ^ 0x9e37_79b9_7f4a_7c15);
+    let mut noise = Rng::with_seed(tokens);
     let (mut zipped, mut wire, mut envelope, mut memory) = (0, 0, 0, 0);
     let mut held = Vec::new();
     let mut left = tokens;
@@ -60,13 +61,13 @@ fn lists(tokens: u64, share: f64) -> Value {
         let filled = left.min(CAPACITY);
         let mut list = StatusList::all_valid(Bits::One, CAPACITY as u32);
         for _ in 0..(filled as f64 * share).round() as u64 {
-            while !newly_set(&mut list, noise.below(CAPACITY)) {}
+            while !newly_set(&mut list, noise.u64(..CAPACITY)) {}
         }
         let lst = encode(&list);
         zipped += base64url::decode(&lst).map_or(0, |bytes| bytes.len());
         // Header, signature and the other claims: as long as ours, and as little compressible.
-        let noise: Vec<u8> = (0..240).map(|_| noise.below(256) as u8).collect();
-        let around = base64url::encode(&noise);
+        let rest: Vec<u8> = (0..240).map(|_| noise.u8(..)).collect();
+        let around = base64url::encode(&rest);
         envelope += gzipped(around.as_bytes());
         wire += gzipped(format!("{around}{lst}{}", &around[..8]).as_bytes())
             - gzipped(around.as_bytes());
@@ -79,7 +80,7 @@ fn lists(tokens: u64, share: f64) -> Value {
     const LOOKUPS: u64 = 2_000_000;
     for at in 0..LOOKUPS {
         let list = &held[(at % held.len() as u64) as usize];
-        black_box(list.status(black_box(noise.below(CAPACITY))));
+        black_box(list.status(black_box(noise.u64(..CAPACITY))));
     }
     let lookup = start.elapsed().as_secs_f64() * 1e9 / LOOKUPS as f64;
     let bound = entropy(tokens as f64, share);
@@ -113,7 +114,7 @@ async fn issuer(tokens: u64) -> anyhow::Result<Value> {
     let config = Config::parse(CONFIG, folder.path())?;
     std::fs::create_dir_all(&config.data_dir)?;
     let store = Arc::new(SqliteStore::open(&config.database(), true).await?);
-    let (mut entropy, master) = (Drawn(Noise(7)), MasterKey::new([7; 32]));
+    let (mut entropy, master) = (Drawn(Rng::with_seed(7)), MasterKey::new([7; 32]));
     let now = now();
     let seconds = now.numeric_date().seconds();
     let keys = [KeyUse::Signing, KeyUse::Standby]
@@ -135,7 +136,7 @@ async fn issuer(tokens: u64) -> anyhow::Result<Value> {
 
     let mut times = Vec::new();
     for round in 0..21 {
-        let jwt_id = format!("t{}", entropy.0.below(tokens));
+        let jwt_id = format!("t{}", entropy.0.u64(..tokens));
         let before = publisher.store().lists(0).await?;
         let selection = Selection::JwtIds(vec![jwt_id]);
         let start = Instant::now();
@@ -180,7 +181,7 @@ async fn bulk(
         let (issuer, stop) = (Arc::clone(issuer), Arc::clone(&stop));
         let grant = config.policy.role("other")?.grant(&TokenRequest::default())?;
         async move {
-            let mut entropy = Drawn(Noise(11));
+            let mut entropy = Drawn(Rng::with_seed(11));
             let recipient =
                 Recipient { client_id: "c".into(), subject: "s".into(), actor: "bench".into() };
             let mut times = Vec::new();
@@ -199,7 +200,7 @@ async fn bulk(
     let recorded = perform(&**store, &act(Selection::Fitting(filter), now())).await?;
     let recorded = recorded.context("nothing was revoked")?;
     let carried_out = start.elapsed().as_secs_f64();
-    publisher.sync(&mut Drawn(Noise(13)), now()).await?;
+    publisher.sync(&mut Drawn(Rng::with_seed(13)), now()).await?;
     let published = start.elapsed().as_secs_f64();
     store.end_act(recorded.id).await?;
     stop.store(true, Ordering::Relaxed);
@@ -264,24 +265,12 @@ fn now() -> UnixMillis {
     UnixMillis(since.as_millis() as u64)
 }
 
-/// Numbers that look drawn (xorshift).
-struct Noise(u64);
-
-impl Noise {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % bound
-    }
-}
-
 /// No secret is drawn here.
-struct Drawn(Noise);
+struct Drawn(Rng);
 
 impl Entropy for Drawn {
     fn fill(&mut self, bytes: &mut [u8]) -> Result<(), NoEntropy> {
-        bytes.fill_with(|| self.0.below(256) as u8);
+        self.0.fill(bytes);
         Ok(())
     }
 }

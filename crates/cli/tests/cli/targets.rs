@@ -45,10 +45,13 @@ fn every_document_lies_at_the_target_before_revoke_returns() {
 fn a_list_that_somebody_else_changed_is_put_right() {
     let serving = Serving::start_with(DIRECTORY);
     let jti = serving.issue(&["invoice-reader"]);
-    for path in serving.list_paths() {
-        fs::write(serving.issuer.path("public").join(&path), "eyJ").unwrap();
+    let paths = serving.list_paths();
+    for path in &paths {
+        fs::write(serving.issuer.path("public").join(path), "eyJ").unwrap();
     }
     serving.act(&["revoke", "--jti", &jti], 1);
+    let is_right = |path: &&String| serving.public(path) == serving.get(path).unwrap();
+    assert!(paths.iter().any(|path| is_right(&path)), "the list of the act was not put right");
 }
 
 #[test]
