@@ -13,6 +13,7 @@ mod size;
 mod step;
 mod suites;
 mod system;
+mod tally;
 mod tools;
 mod transcript;
 

@@ -7,9 +7,10 @@ use std::process::Command;
 use anyhow::{Context, bail};
 
 use crate::artifacts;
-use crate::journey::{self, Tally};
+use crate::journey;
 use crate::step::{self, cargo, root};
 use crate::system::{Log, System};
+use crate::tally::Tally;
 use crate::tools::{self, Tools, target_dir};
 
 type Suite = fn(&Tools) -> anyhow::Result<Tally>;
@@ -146,8 +147,8 @@ fn journey_suite(tools: &Tools) -> anyhow::Result<Tally> {
         let mut system = System::start(tools, &edgepass, cache, Log::Kept)?;
         println!("cache tier {cache}:");
         tally.add(&journey::main_job(&system));
-        tally.add(&journey::guard(&system));
-        tally.add(&journey::issuer(&system));
+        tally.add(&journey::guard::checks(&system));
+        tally.add(&journey::issuer::checks(&system));
         if cache == "none" {
             guard_tests(&mut tally, tools, &system)?;
         }

@@ -1,0 +1,46 @@
+//! Checks, counted and printed.
+
+use std::time::Instant;
+
+use anyhow::ensure;
+
+/// Counts checks and prints each with its time.
+#[derive(Default)]
+pub(crate) struct Tally {
+    pub(crate) passed: u32,
+    pub(crate) failed: u32,
+}
+
+impl Tally {
+    /// Make a check; what it returns is printed beside its name.
+    pub(crate) fn check(&mut self, name: &str, check: impl FnOnce() -> anyhow::Result<String>) {
+        let start = Instant::now();
+        let outcome = check();
+        let time = start.elapsed().as_millis();
+        match outcome {
+            Ok(seen) => {
+                self.passed += 1;
+                println!(
+                    "  ok    {time:>6} ms  {name}{}{seen}",
+                    if seen.is_empty() { "" } else { ": " }
+                );
+            }
+            Err(error) => {
+                self.failed += 1;
+                println!("  FAIL  {time:>6} ms  {name}: {error:#}");
+            }
+        }
+    }
+
+    /// Add another tally.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+    }
+
+    /// An error if anything failed.
+    pub(crate) fn verdict(&self) -> anyhow::Result<()> {
+        ensure!(self.failed == 0 && self.passed > 0, "{} checks failed", self.failed);
+        Ok(())
+    }
+}
