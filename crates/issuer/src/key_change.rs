@@ -67,7 +67,7 @@ pub struct Changed {
 ///
 /// # Errors
 ///
-/// [`KeyChangeError`]: nothing changed.
+/// [`KeyChangeError`]: nothing changed, save with [`KeyChangeError::Open`].
 pub async fn rotate<S: Store>(
     issuer: &Issuer<S>,
     entropy: &mut impl Entropy,
@@ -109,7 +109,7 @@ pub async fn rotate<S: Store>(
 ///
 /// # Errors
 ///
-/// [`KeyChangeError`]: nothing changed.
+/// [`KeyChangeError`]: nothing changed, save with [`KeyChangeError::Open`].
 pub async fn compromise<S: Store>(
     issuer: &Issuer<S>,
     key_id: &str,
