@@ -14,8 +14,10 @@ pub(crate) struct Held<T> {
     leases_made: u64,
     failed_at: Option<UnixMillis>,
     refresh_started_at: Option<UnixMillis>,
-    /// How often a copy was dropped.
-    drops: u32,
+    /// How often everything began anew.
+    beginnings: u32,
+    /// Leases up to this one were made before that.
+    made_before: u64,
 }
 
 struct Copy<T> {
@@ -29,7 +31,15 @@ struct Copy<T> {
 /// A fetch under way. It expires, since its owner may be cancelled at any await.
 struct Lease {
     id: u64,
-    expires_at: UnixMillis,
+    begun_at: UnixMillis,
+    timeout: Duration,
+}
+
+impl Lease {
+    /// Since it began; `None` when it is over, also by a clock that was set back.
+    fn age(&self, now: UnixMillis) -> Option<Duration> {
+        now.since(self.begun_at).filter(|age| *age < self.timeout)
+    }
 }
 
 /// Whether a document may be used now.
@@ -52,8 +62,8 @@ pub(crate) enum Supply {
 pub(crate) struct Patience {
     pub(crate) waiting_since: Option<UnixMillis>,
     pub(crate) fetched: bool,
-    /// How often copies had been dropped when it last looked.
-    drops: u32,
+    /// How often everything had begun anew when it last looked.
+    beginnings: u32,
 }
 
 /// What became of a new copy.
@@ -80,7 +90,8 @@ impl<T> Held<T> {
             leases_made: 0,
             failed_at: None,
             refresh_started_at: None,
-            drops: 0,
+            beginnings: 0,
+            made_before: 0,
         }
     }
 
@@ -109,9 +120,9 @@ impl<T> Held<T> {
 
     /// Decide, by the rules of the revocation deadline.
     pub(crate) fn supply(&self, now: UnixMillis, terms: &Terms, patience: &mut Patience) -> Supply {
-        // What this request fetched was dropped since, with the key that signed it: once more.
-        if patience.drops != self.drops {
-            patience.drops = self.drops;
+        // What this request fetched counts no more: once again.
+        if patience.beginnings != self.beginnings {
+            patience.beginnings = self.beginnings;
             patience.fetched = false;
         }
         if self.is_fresh(now, terms) {
@@ -125,23 +136,34 @@ impl<T> Held<T> {
             return last_resort;
         }
         let fetching = self.live_leases(now);
-        if fetching == 0 {
+        let Some(oldest) = self.leases.iter().filter_map(|lease| lease.age(now)).max() else {
             return Supply::Fetch;
+        };
+        let waited = patience.waiting_since.and_then(|since| now.since(since));
+        if waited.is_none() {
+            patience.waiting_since = Some(now);
         }
-        let since = *patience.waiting_since.get_or_insert(now);
-        match now.since(since) {
-            Some(waited) if waited < OWN_FETCH_AFTER => Supply::Wait,
-            Some(_) if fetching < MAX_FETCHES => Supply::Fetch,
-            Some(waited) if waited < terms.fetch_timeout => Supply::Wait,
-            _ => last_resort,
+        match waited.unwrap_or_default() {
+            waited if waited < OWN_FETCH_AFTER => Supply::Wait,
+            _ if fetching < MAX_FETCHES => Supply::Fetch,
+            waited if waited < terms.fetch_timeout => Supply::Wait,
+            // Nobody has failed, so the source may well be reachable: whoever asked was cancelled.
+            // A stale copy would serve without a cause; the oldest lease passes to this request.
+            _ if oldest >= OWN_FETCH_AFTER => Supply::Fetch,
+            waited if waited < terms.fetch_timeout.saturating_mul(2) => Supply::Wait,
+            _ => Supply::Unavailable,
         }
     }
 
     /// Record that a fetch starts; its lease ends with [`Held::end_fetch`] or by itself.
     pub(crate) fn begin_fetch(&mut self, now: UnixMillis, timeout: Duration) -> u64 {
-        self.leases.retain(|lease| lease.expires_at > now);
+        self.leases.retain(|lease| lease.age(now).is_some());
+        if self.leases.len() >= MAX_FETCHES {
+            // The oldest.
+            self.leases.remove(0);
+        }
         self.leases_made = self.leases_made.wrapping_add(1);
-        self.leases.push(Lease { id: self.leases_made, expires_at: now.plus(timeout) });
+        self.leases.push(Lease { id: self.leases_made, begun_at: now, timeout });
         self.leases_made
     }
 
@@ -157,9 +179,9 @@ impl<T> Held<T> {
     }
 
     /// Nothing usable came: for a while nobody waits for another attempt. A cache's answer is no
-    /// attempt.
-    pub(crate) fn failed(&mut self, from: AnsweredBy, now: UnixMillis) {
-        if from == AnsweredBy::Source {
+    /// attempt, and what was asked for before everything began anew says nothing of what comes now.
+    pub(crate) fn failed(&mut self, lease: u64, from: AnsweredBy, now: UnixMillis) {
+        if from == AnsweredBy::Source && lease > self.made_before {
             self.failed_at = Some(now);
         }
     }
@@ -211,9 +233,23 @@ impl<T> Held<T> {
     pub(crate) fn drop_copy(&mut self, strip: impl FnOnce(&mut T)) {
         if let Some(copy) = &mut self.copy {
             copy.dropped = true;
-            self.drops = self.drops.wrapping_add(1);
             strip(&mut copy.content);
+            self.begin_anew();
         }
+    }
+
+    /// Forget the copy: nothing that it says can be believed.
+    pub(crate) fn forget_copy(&mut self) {
+        self.copy = None;
+        self.begin_anew();
+    }
+
+    /// Another answer is expected than the one that was asked for until now: every request may fetch
+    /// once more.
+    pub(crate) fn begin_anew(&mut self) {
+        self.beginnings = self.beginnings.wrapping_add(1);
+        self.made_before = self.leases_made;
+        self.failed_at = None;
     }
 
     fn usable(&self) -> Option<&Copy<T>> {
@@ -236,7 +272,7 @@ impl<T> Held<T> {
     }
 
     fn live_leases(&self, now: UnixMillis) -> usize {
-        self.leases.iter().filter(|lease| lease.expires_at > now).count()
+        self.leases.iter().filter(|lease| lease.age(now).is_some()).count()
     }
 }
 
@@ -308,11 +344,11 @@ mod tests {
             (99_999, Supply::Unavailable), // the clock ran backwards: the age is unknown
         ] {
             let mut scene = Scene::new();
-            scene.held.failed(AnsweredBy::Source, UnixMillis(at));
+            scene.held.failed(1, AnsweredBy::Source, UnixMillis(at));
             assert_eq!(scene.first(at), expected, "at {at}");
         }
         let mut scene = Scene::new();
-        scene.held.failed(AnsweredBy::Source, UnixMillis(110_000));
+        scene.held.failed(1, AnsweredBy::Source, UnixMillis(110_000));
         assert_eq!(scene.first(110_999), Supply::Stale);
         assert_eq!(scene.first(111_000), Supply::Fetch);
     }
@@ -323,7 +359,7 @@ mod tests {
         let lease = scene.held.begin_refresh(UnixMillis(105_000), Duration::from_millis(2500));
         assert_eq!(scene.first(105_001), Supply::Fresh { refresh: false });
         scene.held.end_fetch(lease);
-        scene.held.failed(AnsweredBy::Source, UnixMillis(105_002));
+        scene.held.failed(1, AnsweredBy::Source, UnixMillis(105_002));
         assert_eq!(scene.first(108_499), Supply::Fresh { refresh: false });
     }
 
@@ -341,6 +377,60 @@ mod tests {
         assert_eq!(scene.supply(110_251, &mut patience), Supply::Wait); // four are under way
         assert_eq!(scene.supply(112_500, &mut patience), Supply::Fetch); // the first expired
         assert_eq!(scene.first(112_750), Supply::Fetch);
+    }
+
+    #[test]
+    fn callers_who_hang_up_make_no_copy_serve_longer() {
+        let mut scene = Scene::new();
+        let mut begin = |at| scene.held.begin_fetch(UnixMillis(at), Duration::from_millis(2500));
+        for at in [110_000, 110_250, 110_500, 110_750] {
+            begin(at);
+        }
+        let patience = &mut Patience::default();
+        assert_eq!(scene.supply(110_750, patience), Supply::Wait);
+        // As each expires, somebody else takes its place and hangs up.
+        for at in [112_500, 112_750, 113_000, 113_200] {
+            scene.held.begin_fetch(UnixMillis(at), Duration::from_millis(2500));
+        }
+        assert_eq!(scene.supply(113_249, patience), Supply::Wait);
+        assert_eq!(scene.supply(113_250, patience), Supply::Fetch, "nothing failed: ask");
+        let own = scene.held.begin_fetch(UnixMillis(113_250), Duration::from_millis(2500));
+        assert_eq!(scene.held.live_leases(UnixMillis(113_250)), MAX_FETCHES);
+        // Where even that is taken away, it is refused, not served.
+        scene.held.end_fetch(own);
+        for _ in 0..4 {
+            scene.held.begin_fetch(UnixMillis(115_700), Duration::from_millis(2500));
+        }
+        assert_eq!(scene.supply(115_749, patience), Supply::Wait);
+        assert_eq!(scene.supply(115_750, patience), Supply::Unavailable);
+    }
+
+    #[test]
+    fn a_clock_set_back_ends_leases() {
+        let mut scene = Scene::new();
+        for _ in 0..4 {
+            scene.held.begin_fetch(UnixMillis(110_000), Duration::from_millis(2500));
+        }
+        let mut patience = Patience::default();
+        assert_eq!(scene.supply(110_000, &mut patience), Supply::Wait);
+        assert_eq!(scene.supply(90_000, &mut patience), Supply::Fetch);
+    }
+
+    #[test]
+    fn what_was_asked_before_a_key_was_withdrawn_is_no_failure() {
+        let mut scene = Scene::new();
+        let lease = scene.held.begin_fetch(UnixMillis(109_000), Duration::from_millis(2500));
+        scene.held.forget_copy();
+        scene.held.end_fetch(lease);
+        scene.held.failed(lease, AnsweredBy::Source, UnixMillis(109_100));
+        assert_eq!(scene.first(109_100), Supply::Fetch);
+        let lease = scene.held.begin_fetch(UnixMillis(109_100), Duration::from_millis(2500));
+        scene.held.end_fetch(lease);
+        scene.held.failed(lease, AnsweredBy::Source, UnixMillis(109_200));
+        assert_eq!(scene.first(109_200), Supply::Unavailable);
+        // Nor does what a withdrawn key signed say what comes next.
+        let at = UnixMillis(109_300);
+        assert_eq!(scene.held.replace(0, None, at, at, u64::cmp), Replaced::Taken);
     }
 
     #[test]

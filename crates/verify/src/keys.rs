@@ -73,7 +73,10 @@ pub(crate) struct KeyHolder {
 /// What became of a JWK Set.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum LandedSet {
-    Replaced,
+    /// It is held now; `withdraws` a key that the one before had.
+    Replaced {
+        withdraws: bool,
+    },
     Confirmed,
     /// The held one stays; it is as new.
     Ignored,
@@ -185,7 +188,7 @@ impl KeyHolder {
         match found {
             Ok(uri) => self.jwks_uri = Some(uri),
             Err(refused) => {
-                self.set.failed(answer.from, now);
+                self.set.failed(order.lease, answer.from, now);
                 return Err(refused);
             }
         }
@@ -210,25 +213,36 @@ impl KeyHolder {
                 LandedSet::Confirmed
             }
             Content::Body { bytes, etag, .. } => {
-                let set = JwkSet::parse(&bytes, &policy.algorithms, is_sound);
-                let replaced =
-                    set.map(|set| self.set.replace(set, etag, answer.confirmed_at, now, order_of));
-                match replaced {
-                    Ok(Replaced::Taken) => LandedSet::Replaced,
-                    Ok(Replaced::Outdated) => LandedSet::Ignored,
-                    Ok(Replaced::Older) => LandedSet::Refused(Refused::Older),
+                match JwkSet::parse(&bytes, &policy.algorithms, is_sound) {
+                    Ok(set) => self.replace(set, etag, answer.confirmed_at, now),
                     Err(_) => LandedSet::Refused(Refused::Malformed),
                 }
             }
             other => LandedSet::Refused(other.refused()),
         };
         if let LandedSet::Refused(_) = landed {
-            self.set.failed(answer.from, now);
+            self.set.failed(order.lease, answer.from, now);
             if matches!(self.source, KeySource::Discover) {
                 self.jwks_uri = None;
             }
         }
         landed
+    }
+
+    fn replace(
+        &mut self,
+        set: JwkSet,
+        etag: Option<String>,
+        confirmed_at: UnixMillis,
+        now: UnixMillis,
+    ) -> LandedSet {
+        let held = self.set.content().map_or(&[][..], JwkSet::keys);
+        let withdraws = held.iter().any(|key| !set.keys().contains(key));
+        match self.set.replace(set, etag, confirmed_at, now, order_of) {
+            Replaced::Taken => LandedSet::Replaced { withdraws },
+            Replaced::Outdated => LandedSet::Ignored,
+            Replaced::Older => LandedSet::Refused(Refused::Older),
+        }
     }
 
     /// A `kid` that the held set lacks: one fetch per cool-down, however many there are.

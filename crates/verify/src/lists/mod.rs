@@ -196,7 +196,7 @@ impl ListHolder {
             Content::NotModified => {
                 let taken = held.confirm(order.etag.as_deref(), confirmed_at, now);
                 if !taken {
-                    held.failed(from, now);
+                    held.failed(order.lease, from, now);
                 }
                 return LandedList::Settled(if taken {
                     Ok(Taken::Held)
@@ -213,7 +213,7 @@ impl ListHolder {
         let (jws, key, etag) = match parsed {
             Ok(parsed) => parsed,
             Err(refused) => {
-                held.failed(from, now);
+                held.failed(order.lease, from, now);
                 return LandedList::Settled(Err(refused));
             }
         };
@@ -237,7 +237,7 @@ impl ListHolder {
         now: UnixMillis,
     ) -> Result<Taken, Refused> {
         let (from, confirmed_at, etag) = pending.answered;
-        let uri = pending.order.uri.clone();
+        let (uri, lease) = (pending.order.uri.clone(), pending.order.lease);
         // The key may have been withdrawn while the host was checking.
         let known = keys.is_some_and(|keys| keys.keys().contains(&pending.key));
         let claims = match (known, valid) {
@@ -255,17 +255,20 @@ impl ListHolder {
             }
         });
         if taken.is_err() {
-            self.held(&uri).failed(from, now);
+            self.held(&uri).failed(lease, from, now);
         }
         self.make_room(&uri);
         taken
     }
 
-    /// The JWK Set changed: lists signed by a key that left it are dropped and fetched again.
+    /// A key was withdrawn: lists signed by it are forgotten, their order too, and
+    /// fetched again. A list on its way may be signed by it as well, and is no failure.
     pub(crate) fn keep_signed_by(&mut self, keys: &JwkSet) {
         for entry in self.lists.values_mut() {
-            if entry.held.content().is_some_and(|list| !keys.keys().contains(&list.key)) {
-                entry.held.drop_copy(HeldList::strip);
+            match entry.held.content() {
+                Some(list) if keys.keys().contains(&list.key) => {}
+                Some(_) => entry.held.forget_copy(),
+                None => entry.held.begin_anew(),
             }
         }
     }

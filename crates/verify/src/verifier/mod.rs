@@ -380,11 +380,13 @@ impl Verifier {
             Document::Metadata => keys.land_metadata(&order, answer, policy, now).map(|()| true),
             Document::JwkSet => {
                 let landed = keys.land_set(&order, answer, policy, now);
-                if let (LandedSet::Replaced, Some(keys)) = (landed, keys.current()) {
+                if let (LandedSet::Replaced { withdraws: true }, Some(keys)) =
+                    (landed, keys.current())
+                {
                     lists.keep_signed_by(keys);
                 }
                 match landed {
-                    LandedSet::Replaced | LandedSet::Confirmed => Ok(true),
+                    LandedSet::Replaced { .. } | LandedSet::Confirmed => Ok(true),
                     LandedSet::Ignored => Ok(false),
                     LandedSet::Refused(refused) => Err(refused),
                 }
