@@ -22,10 +22,15 @@ mod tests {
     /// Every rule is needed: broken, it lets something through that a handful of runs see.
     #[test]
     fn a_broken_rule_is_seen() {
-        for fault in [Fault::CacheReadConfirms, Fault::WindowNotReduced, Fault::OlderAnswerConfirms]
-        {
+        for (fault, says) in [
+            (Fault::CacheReadConfirms, "accepted"),
+            (Fault::WindowNotReduced, "accepted"),
+            (Fault::OlderAnswerConfirms, "accepted"),
+            (Fault::NewerAnswerIgnored, "accepted"),
+            (Fault::KeyWithdrawnTooSoon, "refused a live token: status_unavailable"),
+        ] {
             let seen = (1..200).find_map(|seed| run(seed, Some(fault)).ok()?.violation);
-            assert!(seen.is_some_and(|violation| violation.contains("accepted")), "{fault:?}");
+            assert!(seen.is_some_and(|violation| violation.contains(says)), "{fault:?}");
         }
     }
 

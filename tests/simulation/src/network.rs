@@ -26,14 +26,35 @@ pub(crate) struct Place {
     pub(crate) tier: HashMap<String, (Edition, UnixMillis)>,
 }
 
-/// What came of an order.
-pub(crate) struct Answered {
-    pub(crate) isolate: usize,
+/// Somebody asks for a document.
+pub(crate) struct Request {
+    isolate: usize,
     /// Who waits for it; nobody does for what runs behind a response.
     pub(crate) process: Option<usize>,
-    pub(crate) order: FetchOrder,
-    pub(crate) answer: Answer,
-    pub(crate) edition: Option<Edition>,
+    order: FetchOrder,
+    /// By the isolate's clock.
+    sent_at: UnixMillis,
+}
+
+/// A request on its way to the source, and when its answer will be there.
+pub(crate) struct Asked {
+    request: Request,
+    ends: u64,
+}
+
+/// What came of a request.
+pub(crate) struct Answered {
+    pub(crate) request: Request,
+    came: Came,
+}
+
+enum Came {
+    /// It was lost, late, or its source was away.
+    Nothing,
+    /// A document, and the `Age` that goes with it, in seconds.
+    Edition(Edition, u64),
+    /// What was true long ago.
+    RolledBack(Edition),
 }
 
 impl Run {
@@ -61,41 +82,35 @@ impl Run {
         let takes =
             if self.rng.u64(0..20) == 0 { self.rng.u64(500..4_000) } else { self.rng.u64(5..200) };
         let arrives = self.now + takes / 2;
-        let source = &self.source;
-        let is_away = |at: u64, place: &Place| {
-            let outage = place.outages.iter().any(|(from, to)| (*from..*to).contains(&at));
-            outage || source.back_at(at).is_some()
-        };
-        let place = &self.places[place];
-        let is_lost = self.rng.u64(0..1000) < place.lost
-            || is_away(self.now, place)
-            || is_away(arrives, place);
-        let confirmed_at = self.clock(isolate);
+        let is_lost = self.rng.u64(0..1000) < self.places[place].lost
+            || self.is_away(self.now, place)
+            || self.is_away(arrives, place);
+        let sent_at = self.clock(isolate);
+        let request = Request { isolate, process, order, sent_at };
         if is_lost || takes > timeout {
-            let answer =
-                Answer { from: AnsweredBy::Source, confirmed_at, content: Content::Failed };
-            let answered = Answered { isolate, process, order, answer, edition: None };
+            let answered = Answered { request, came: Came::Nothing };
             self.schedule(self.now + timeout, Event::Answered(Box::new(answered)));
-            return;
-        }
-        let (edition, age) = self.give(isolate, &order, arrives);
-        let is_same = order.etag.as_ref() == Some(&edition.etag);
-        let is_older = order.document == Document::StatusList
-            && edition.since < self.list_since(isolate, &order.uri);
-        let is_confirmed = is_older && self.fault == Some(Fault::OlderAnswerConfirms);
-        let content = if is_same || is_confirmed {
-            Content::NotModified
         } else {
-            body(&edition, order.document)
-        };
-        let confirmed_at = UnixMillis(confirmed_at.0 - age * 1000);
-        let answer = Answer { from: AnsweredBy::Source, confirmed_at, content };
-        let answered = Answered { isolate, process, order, answer, edition: Some(edition) };
-        self.schedule(self.now + takes, Event::Answered(Box::new(answered)));
+            let asked = Asked { request, ends: self.now + takes };
+            self.schedule(arrives, Event::Asked(Box::new(asked)));
+        }
+    }
+
+    fn is_away(&self, at: u64, place: usize) -> bool {
+        let outages = &self.places[place].outages;
+        let outage = outages.iter().any(|(from, to)| (*from..*to).contains(&at));
+        outage || self.source.back_at(at).is_some()
+    }
+
+    /// A request is at the source, or at the cache before it.
+    pub(crate) fn answer(&mut self, Asked { request, ends }: Asked) {
+        let came = self.give(request.isolate, &request.order);
+        self.schedule(ends, Event::Answered(Box::new(Answered { request, came })));
     }
 
     /// What the cache before the source gives, and the `Age` in whole seconds that goes with it.
-    fn give(&mut self, isolate: usize, order: &FetchOrder, at: u64) -> (Edition, u64) {
+    fn give(&mut self, isolate: usize, order: &FetchOrder) -> Came {
+        let at = self.now;
         // Now and then somebody answers with what was true long ago, to one who knows better.
         let known = self.list_since(isolate, &order.uri);
         if order.document == Document::StatusList
@@ -103,33 +118,54 @@ impl Run {
             && let Some(before) = known.checked_sub(1)
             && let Some(edition) = self.source.edition(order, before)
         {
-            return (edition.clone(), 0);
+            return Came::RolledBack(edition.clone());
         }
         let place = &mut self.places[self.isolates[isolate].place];
         if let Some((stored, edition)) = place.shared.get(&order.url)
             && at.saturating_sub(*stored) < SHARED_MAX_AGE
         {
-            return (edition.clone(), at.saturating_sub(*stored) / 1000);
+            return Came::Edition(edition.clone(), at.saturating_sub(*stored) / 1000);
         }
         let edition = self.source.edition(order, at).cloned();
         let edition =
             edition.unwrap_or(Edition { since: 0, body: String::new(), etag: String::new() });
         place.shared.insert(order.url.clone(), (at, edition.clone()));
-        (edition, 0)
+        Came::Edition(edition, 0)
     }
 
     /// An answer has come: take it in, and share it with the place.
-    pub(crate) fn land(&mut self, answered: Answered) {
-        let Answered { isolate, order, answer, edition, .. } = answered;
-        let is_new = matches!(answer.content, Content::Body { .. });
+    pub(crate) fn land(&mut self, Answered { request, came }: Answered) {
+        let Request { isolate, order, sent_at, .. } = request;
+        let document = order.document;
+        if !matches!(came, Came::Edition(..)) {
+            self.isolates[isolate].failed_at.insert(order.uri.clone(), self.now);
+        }
+        let (edition, age) = match came {
+            Came::Nothing => (None, 0),
+            Came::Edition(edition, age) => (Some(edition), age),
+            Came::RolledBack(edition) => (Some(edition), 0),
+        };
+        let content = edition.as_ref().map_or(Content::Failed, |edition| {
+            let is_same = order.etag.as_ref() == Some(&edition.etag);
+            let since = self.list_since(isolate, &order.uri);
+            let is_list = document == Document::StatusList;
+            let is_confirmed = match self.fault {
+                Some(Fault::OlderAnswerConfirms) => is_list && edition.since < since,
+                Some(Fault::NewerAnswerIgnored) => is_list && since > 0 && edition.since > since,
+                _ => false,
+            };
+            if is_same || is_confirmed { Content::NotModified } else { body(edition, document) }
+        });
+        let is_new = matches!(content, Content::Body { .. });
+        let confirmed_at = UnixMillis(sent_at.0 - age * 1000);
+        let answer = Answer { from: AnsweredBy::Source, confirmed_at, content };
         if !self.settle(isolate, order.clone(), answer) {
-            self.isolates[isolate].failed_at = Some(self.now);
             return;
         }
         let isolate = &mut self.isolates[isolate];
         let confirmed_at = isolate.verifier.confirmed_at(&order);
         if let (Some(edition), Some(confirmed_at)) = (edition, confirmed_at) {
-            if is_new && order.document == Document::StatusList {
+            if is_new && document == Document::StatusList {
                 isolate.list_since.insert(order.uri.clone(), edition.since);
             }
             self.places[isolate.place].tier.insert(order.uri, (edition, confirmed_at));

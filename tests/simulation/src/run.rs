@@ -9,14 +9,16 @@ use edgepass_verify::{Check, Demand, Policy, PolicyConfig, Sender, UnixMillis, V
 use fastrand::Rng;
 use serde_json::json;
 
-use crate::network::{Answered, Place};
-use crate::source::{ISSUER, JWKS, START, Source, TOKENS};
+use crate::network::{Answered, Asked, Place};
+use crate::source::{ISSUER, JWKS, START, Source, TOKENS, list_uri};
 
 /// How long a run lasts, in virtual milliseconds.
 pub(crate) const LENGTH: u64 = 180_000;
 /// The default promise, in milliseconds.
 const DEADLINE: u64 = 10_000;
 const OUTAGE_BOUND: u64 = 70_000;
+const FETCH_TIMEOUT: u64 = 2_500;
+
 /// A rule broken on purpose, to show that the simulation sees it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Fault {
@@ -26,6 +28,10 @@ pub enum Fault {
     WindowNotReduced,
     /// An answer older than the held copy confirms it.
     OlderAnswerConfirms,
+    /// An answer newer than the held copy is not taken.
+    NewerAnswerIgnored,
+    /// A key leaves the set while caches still hold lists that it signed.
+    KeyWithdrawnTooSoon,
 }
 
 /// What a run saw.
@@ -39,10 +45,10 @@ pub struct Outcome {
     pub stale: u64,
     /// Requests that reached the source or a cache before it.
     pub fetches: u64,
-    /// The latest acceptance after a revocation or withdrawal, in milliseconds, by whoever could reach
-    /// the source since.
+    /// The latest acceptance after a revocation or withdrawal, in milliseconds, by whom the network did
+    /// not fail just before.
     pub latest: u64,
-    /// The same for everybody else.
+    /// The same by whom it did.
     pub latest_outage: u64,
     /// What must not happen, and did.
     pub violation: Option<String>,
@@ -53,10 +59,20 @@ pub(crate) struct Isolate {
     pub(crate) place: usize,
     /// From when the lists are that it holds, by URI.
     pub(crate) list_since: HashMap<String, u64>,
-    /// When it last could not get what it asked for.
-    pub(crate) failed_at: Option<u64>,
+    /// When the network last failed it, by the document that it asked for.
+    pub(crate) failed_at: HashMap<String, u64>,
     /// How long its clients pause, on average, in milliseconds.
     pause: u64,
+    /// Of fifty who wait for a fetch, so many hang up.
+    hang_up: u64,
+}
+
+impl Isolate {
+    /// Whether the network failed it just now, so that a copy may serve, or none be had. Whoever is failed
+    /// asks anew after a second; the verdict comes at most two more fetches later.
+    fn failed_lately(&self, document: &str, now: u64) -> bool {
+        self.failed_at.get(document).is_some_and(|at| now - at <= 1_000 + 2 * FETCH_TIMEOUT)
+    }
 }
 
 /// Somebody's request on its way to a verdict.
@@ -69,6 +85,8 @@ struct Process {
 pub(crate) enum Event {
     Request(usize),
     Go(usize),
+    /// A request reaches the source.
+    Asked(Box<Asked>),
     Answered(Box<Answered>),
     Revoke(u64),
     WithdrawKey(usize),
@@ -138,8 +156,9 @@ impl Run {
                     verifier: Verifier::new(policy.clone(), KeySource::Url(jwks.clone()))?,
                     place: rng.usize(0..places.len()),
                     list_since: HashMap::new(),
-                    failed_at: None,
+                    failed_at: HashMap::new(),
                     pause: *rng.choice([300, 2_000, 8_000, 40_000].iter()).unwrap_or(&2_000),
+                    hang_up: if rng.u64(0..20) == 0 { 45 } else { 1 },
                 })
             })
             .collect::<anyhow::Result<Vec<_>>>()?;
@@ -211,8 +230,9 @@ impl Run {
                 self.go(self.processes.len() - 1);
             }
             Event::Go(process) => self.go(process),
+            Event::Asked(asked) => self.answer(*asked),
             Event::Answered(answered) => {
-                let process = answered.process;
+                let process = answered.request.process;
                 self.land(*answered);
                 if let Some(process) = process {
                     self.go(process);
@@ -231,7 +251,8 @@ impl Run {
                 self.revoked_at.insert(index, self.now);
             }
             Event::WithdrawKey(key) => {
-                let at = self.source.withdraw_key(key, self.now);
+                let too_soon = self.fault == Some(Fault::KeyWithdrawnTooSoon);
+                let at = self.source.withdraw_key(key, self.now, too_soon);
                 self.withdrawn = Some((key, at));
             }
             Event::Renew => {
@@ -251,8 +272,8 @@ impl Run {
             Progress::Decided(verdict) => self.decided(&process, verdict),
             Progress::Fetch(order) => {
                 let isolate = process.isolate;
-                // Now and then a client hangs up, and its fetch goes with it.
-                if self.rng.u64(0..50) == 0 {
+                // Clients hang up, some almost always, and their fetch goes with them.
+                if self.rng.u64(0..50) < self.isolates[isolate].hang_up {
                     return;
                 }
                 self.processes[id] = Some(process);
@@ -282,55 +303,47 @@ impl Run {
         self.outcome.verdicts += 1;
         self.outcome.stale += u64::from(verdict.stale);
         let Token { index, key, .. } = self.tokens[process.token];
-        let ended = self.revoked_at.get(&index).copied();
-        let withdrawn = self.withdrawn.filter(|(gone, _)| key == *gone).map(|(_, at)| at);
-        let failed_at = self.isolates[process.isolate].failed_at;
-        let seconds = |millis: u64| millis as f64 / 1000.0;
+        let list = list_uri(index);
+        let revoked = self.revoked_at.get(&index).map(|at| (*at, list.as_str()));
+        let withdrawn = self.withdrawn.filter(|(gone, _)| key == *gone).map(|(_, at)| (at, JWKS));
+        let (now, isolate) = (self.now, &self.isolates[process.isolate]);
+        let failed = |document: &str| isolate.failed_lately(document, now);
         let Some(error) = verdict.error() else {
             self.outcome.accepted += 1;
-            for at in [ended, withdrawn].into_iter().flatten() {
+            for (at, document) in [revoked, withdrawn].into_iter().flatten() {
                 let late = self.now.saturating_sub(at);
-                // Whoever failed since, or just before, may not have been able to ask.
-                let reachable = failed_at.is_none_or(|failed| failed + 5_000 < at);
-                let (bound, latest) = if reachable {
-                    (DEADLINE, &mut self.outcome.latest)
+                let has_failed = failed(document);
+                let bound = if has_failed { OUTAGE_BOUND } else { DEADLINE };
+                let latest = if has_failed {
+                    &mut self.outcome.latest_outage
                 } else {
-                    (OUTAGE_BOUND, &mut self.outcome.latest_outage)
+                    &mut self.outcome.latest
                 };
                 *latest = late.max(*latest);
                 if late > bound {
-                    let what = format!(
-                        "at {} s isolate {} accepted what ended {} s before (bound {} s)",
-                        seconds(self.now),
-                        process.isolate,
-                        seconds(late),
-                        seconds(bound),
-                    );
-                    self.outcome.violation.get_or_insert(what);
+                    let what = format!("accepted what ended {late} ms before (bound {bound} ms)");
+                    self.violated(process.isolate, &what);
+                    return;
                 }
             }
             return;
         };
         let has_cause = match error.code() {
-            "token_revoked" => ended.is_some(),
-            "key_not_found" => withdrawn.is_some(),
+            "token_revoked" => revoked.is_some(),
             // An unknown key is looked for once per cool-down; between, nobody can know.
-            "keys_unavailable" if withdrawn.is_some() => true,
-            // Whoever could not ask for long enough refuses.
-            "status_unavailable" | "keys_unavailable" => {
-                failed_at.is_some_and(|failed| failed + OUTAGE_BOUND > self.now)
-            }
+            "key_not_found" => withdrawn.is_some(),
+            "keys_unavailable" => withdrawn.is_some() || failed(JWKS),
+            "status_unavailable" => failed(&list),
             _ => false,
         };
         if !has_cause {
-            let what = format!(
-                "at {} s isolate {} refused a live token: {}",
-                seconds(self.now),
-                process.isolate,
-                error.code(),
-            );
-            self.outcome.violation.get_or_insert(what);
+            self.violated(process.isolate, &format!("refused a live token: {}", error.code()));
         }
+    }
+
+    fn violated(&mut self, isolate: usize, what: &str) {
+        let at = self.now as f64 / 1000.0;
+        self.outcome.violation.get_or_insert_with(|| format!("at {at} s isolate {isolate} {what}"));
     }
 
     /// What time it is there.

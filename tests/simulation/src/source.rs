@@ -18,8 +18,11 @@ const LISTS: u64 = 4;
 /// In seconds; the run begins here.
 pub(crate) const START: u64 = 1_800_000_000;
 
-/// From the lists to the set without a key, in milliseconds.
-const PUBLISHING: u64 = 400;
+/// From the lists to the set without a key, in milliseconds: no cache before the source holds a list by
+/// then that the key signed. Then what publishing takes.
+const PUBLISHING: u64 = 1_000 + 400;
+/// The same without waiting for caches.
+const TOO_SOON: u64 = 400;
 
 /// A document as it was from some time on.
 #[derive(Clone)]
@@ -83,7 +86,7 @@ impl Source {
         let claims = json!({
             "iss": ISSUER, "sub": "s", "client_id": "c", "jti": index.to_string(), "aud": "api",
             "scope": "a", "iat": START - 60, "exp": START + 3600,
-            "status": {"status_list": {"idx": index, "uri": uri(index % LISTS)}},
+            "status": {"status_list": {"idx": index, "uri": list_uri(index)}},
         });
         self.sign(key, &header, &claims)
     }
@@ -97,14 +100,15 @@ impl Source {
 
     /// Take a key out of the set. If it signs lists, another signs them all anew before.
     /// When that is done.
-    pub(crate) fn withdraw_key(&mut self, key: usize, now: u64) -> u64 {
+    pub(crate) fn withdraw_key(&mut self, key: usize, now: u64, too_soon: bool) -> u64 {
         if self.list_key == key {
             self.list_key = 2;
             self.publish_lists(now);
         }
         self.published.retain(|published| *published != key);
-        self.publish_set(now + PUBLISHING);
-        now + PUBLISHING
+        let at = now + if too_soon { TOO_SOON } else { PUBLISHING };
+        self.publish_set(at);
+        at
     }
 
     /// The document as the source gave it out at `at`.
@@ -160,6 +164,11 @@ impl Source {
         let input = format!("{}.{}", part(header), part(claims));
         format!("{input}.{}", base64url::encode(&self.keys[key].sign(input.as_bytes()).to_bytes()))
     }
+}
+
+/// Where the token with this index has its status.
+pub(crate) fn list_uri(index: u64) -> String {
+    uri(index % LISTS)
 }
 
 fn uri(list: u64) -> String {
