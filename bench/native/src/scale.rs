@@ -131,7 +131,7 @@ async fn issuer(tokens: u64) -> anyhow::Result<Value> {
     let issuer = Arc::new(Issuer::open(Arc::clone(&store), &config, master).await?);
     let publisher = Publisher::new(Arc::clone(&issuer), "{}".into(), Vec::new());
     let start = Instant::now();
-    publisher.sync(&mut entropy, now).await?;
+    publisher.sync(&mut entropy, self::now).await?;
     let all = start.elapsed().as_secs_f64();
 
     let mut times = Vec::new();
@@ -141,7 +141,7 @@ async fn issuer(tokens: u64) -> anyhow::Result<Value> {
         let selection = Selection::JwtIds(vec![jwt_id]);
         let start = Instant::now();
         perform(&*store, &act(selection, self::now())).await?;
-        publisher.sync(&mut entropy, self::now()).await?;
+        publisher.sync(&mut entropy, self::now).await?;
         let took = start.elapsed().as_secs_f64() * 1e3;
         let after = publisher.store().lists(0).await?;
         let is_touched = |after: &&ListState| {
@@ -200,7 +200,7 @@ async fn bulk(
     let recorded = perform(&**store, &act(Selection::Fitting(filter), now())).await?;
     let recorded = recorded.context("nothing was revoked")?;
     let carried_out = start.elapsed().as_secs_f64();
-    publisher.sync(&mut Drawn(Rng::with_seed(13)), now()).await?;
+    publisher.sync(&mut Drawn(Rng::with_seed(13)), now).await?;
     let published = start.elapsed().as_secs_f64();
     store.end_act(recorded.id).await?;
     stop.store(true, Ordering::Relaxed);

@@ -1,5 +1,7 @@
 //! The issuer's keys, opened: the one that signs, and the set that is published.
 
+use std::time::Duration;
+
 use edgepass_jose::Algorithm;
 use edgepass_jose::json::JsonObject;
 use edgepass_jose::jwk_set::{JwkSet, MAX_KEYS};
@@ -19,6 +21,8 @@ pub struct KeySchedule {
     /// A key signs only when it has been published for this long: every verifier that reaches the
     /// issuer knows it by then. In seconds.
     pub settling: u64,
+    /// For so long caches on the way to verifiers may answer with what was true before.
+    pub caches: Duration,
 }
 
 impl KeySchedule {
@@ -122,10 +126,21 @@ impl Keys {
     /// Whether the set may take the place of one that lies at a target: it must not be older.
     pub(crate) fn may_replace(&self, live: &[u8]) -> Result<(), BadEdition> {
         let live = JwkSet::parse(live, &Algorithm::ALL, edgepass_crypto::is_sound);
-        let live = live.ok().and_then(|set| set.issued_at());
-        if live.is_some_and(|live| live.seconds() > self.stored.changed_at) {
+        let Ok(Some((live, at))) = live.map(|set| set.issued_at().map(|at| (set, at.seconds())))
+        else {
+            return Ok(());
+        };
+        if at > self.stored.changed_at {
             return Err(BadEdition(
                 "the JWK Set that is live is newer; was the database replaced by an old copy?",
+            ));
+        }
+        let lacks = |key: &SealedKey| live.keys().iter().all(|k| k.key_id() != Some(&*key.key_id));
+        let was_there = |key: &SealedKey| key.published_at.is_some() && key.created_at <= at;
+        if self.stored.published().any(|key| was_there(key) && lacks(key)) {
+            return Err(BadEdition(
+                "the JWK Set that is live lacks a key that was in it; was the database replaced by an \
+                 old copy?",
             ));
         }
         Ok(())

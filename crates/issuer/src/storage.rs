@@ -206,6 +206,8 @@ pub struct ListState {
     pub changes: u64,
     /// Changes covered by the edition being served.
     pub published: u64,
+    /// `number` of the newest edition that was made; 0: there is none.
+    pub number: u64,
 }
 
 /// What one edition of a list must say.

@@ -3,7 +3,10 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use edgepass_issuer::publish::error::PublishError;
 use edgepass_issuer::{Publisher, Store};
+use edgepass_verify::UnixMillis;
+use futures_util::future::{join, join_all};
 use tokio::sync::{Notify, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
@@ -18,7 +21,10 @@ pub struct Publication<S> {
     /// Rounds begun; with `ended`, tells a round that may have missed a commit from one that cannot.
     begun: AtomicU64,
     ended: watch::Sender<u64>,
-    healthy: AtomicBool,
+    /// Something was served, or put at a target.
+    progress: watch::Sender<()>,
+    /// The issuer's own endpoint, then each target.
+    places: Vec<PlaceHealth>,
 }
 
 /// How often the database is asked whether anything was committed. A commit of another process is
@@ -28,31 +34,42 @@ const POLL: Duration = Duration::from_millis(50);
 const UNREADABLE_PAUSE: Duration = Duration::from_millis(500);
 /// After failures in a row the next attempt is at most this far.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// What is not done in this time is behind.
+const PUNCTUAL: Duration = Duration::from_secs(2);
 /// A cache in between may answer with what was true before for this long.
 const SHARED_CACHE: Duration = Duration::from_millis(1500);
 /// How long a request waits for its change to be served.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Even without a commit, look this often whether an edition must be renewed or retired.
-const HOUSEKEEPING_ROUNDS: u32 = 200;
+const HOUSEKEEPING: Duration = Duration::from_secs(10);
 
 impl<S: Store> Publication<S> {
     pub(crate) fn new(publisher: Publisher<S>, host: Host) -> Self {
         Self {
+            places: (0..=publisher.target_count()).map(|_| PlaceHealth::default()).collect(),
             publisher,
             host,
             wanted: Notify::new(),
             begun: AtomicU64::new(0),
             ended: watch::Sender::new(0),
-            healthy: AtomicBool::new(false),
+            progress: watch::Sender::new(()),
         }
     }
 
     /// Publish until the task is dropped. Run it once.
     pub async fn run(&self) {
+        let targets = self.places.iter().skip(1).enumerate();
+        let targets = targets.map(|(target, health)| self.place(target, health));
+        join(self.serve(), join_all(targets)).await;
+    }
+
+    /// Keep the issuer's own endpoint equal to what is recorded.
+    async fn serve(&self) {
+        let Some(health) = self.places.first() else { return };
         let mut ticks = interval(POLL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut seen = None;
-        let mut idle_rounds = 0_u32;
+        let mut idle_for = Duration::ZERO;
         let mut pause = POLL;
         loop {
             let asked = tokio::select! {
@@ -63,33 +80,54 @@ impl<S: Store> Publication<S> {
                 Ok(version) => Some(version),
                 Err(error) => {
                     tracing::error!(error = %error_chain(&error), "database not readable");
-                    self.healthy.store(false, Ordering::Relaxed);
+                    health.ended(false);
                     tokio::time::sleep(UNREADABLE_PAUSE).await;
                     continue;
                 }
             };
-            idle_rounds += 1;
-            let healthy = self.healthy.load(Ordering::Relaxed);
-            if !asked && healthy && version == seen && idle_rounds < HOUSEKEEPING_ROUNDS {
+            idle_for += POLL;
+            if !asked && health.is_done() && version == seen && idle_for < HOUSEKEEPING {
                 continue;
             }
-            idle_rounds = 0;
+            idle_for = Duration::ZERO;
             seen = version;
             let round = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
-            let outcome = self.publisher.sync(&mut { self.host }, (self.host.now)()).await;
-            if let Err(error) = &outcome {
-                tracing::error!(error = %error_chain(error), "publication failed; trying again");
-            }
-            self.healthy.store(outcome.is_ok(), Ordering::Relaxed);
+            health.began((self.host.now)());
+            let outcome = self.publisher.sync(&mut { self.host }, self.host.now).await;
+            let outcome = self.settle(outcome).await;
+            health.ended(matches!(outcome, Some(true)));
             self.ended.send_replace(round);
-            match outcome {
-                Ok(()) => pause = POLL,
-                Err(_) => {
-                    tokio::time::sleep(pause).await; // whoever waits asks again at once
-                    pause = (pause * 2).min(LONGEST_PAUSE);
-                }
+            pause = rest(outcome, pause).await;
+        }
+    }
+
+    /// Keep a target equal to what is served.
+    async fn place(&self, target: usize, health: &PlaceHealth) {
+        let mut ended = self.ended.subscribe();
+        let mut pause = POLL;
+        loop {
+            health.began((self.host.now)());
+            let outcome = self.publisher.place(target, self.host.now).await;
+            let outcome = self.settle(outcome).await;
+            health.ended(matches!(outcome, Some(true)));
+            pause = rest(outcome, pause).await;
+            if outcome == Some(true) {
+                // Also without a new round: somebody else may have changed what lies there.
+                let _ = timeout(HOUSEKEEPING, ended.changed()).await;
             }
         }
+    }
+
+    /// Record what is published by now, and tell whoever waits. `None`: something failed.
+    async fn settle(&self, outcome: Result<bool, PublishError>) -> Option<bool> {
+        let confirmed = self.publisher.confirm((self.host.now)()).await;
+        self.progress.send_replace(());
+        let outcome = outcome.and_then(|done| confirmed.map(|()| done));
+        outcome
+            .inspect_err(|error| {
+                tracing::error!(error = %error_chain(error), "publication failed; trying again");
+            })
+            .ok()
     }
 
     /// Fetch back by its public URI whatever was published, until the task is dropped, and tell where
@@ -132,9 +170,10 @@ impl<S: Store> Publication<S> {
         }
     }
 
-    /// Whether the last round published everything.
+    /// Whether everything is published everywhere, or on its way for a moment.
     pub fn is_healthy(&self) -> bool {
-        self.healthy.load(Ordering::Relaxed)
+        let now = (self.host.now)();
+        self.places.iter().all(|place| place.is_punctual(now))
     }
 
     pub(crate) fn publisher(&self) -> &Publisher<S> {
@@ -143,11 +182,11 @@ impl<S: Store> Publication<S> {
 
     /// Publish now, until `done` or for as long as a request may wait.
     pub(crate) async fn until(&self, done: impl Fn(&Publisher<S>) -> bool) -> bool {
-        let mut ended = self.ended.subscribe();
+        let mut progress = self.progress.subscribe();
+        self.wanted.notify_one();
         let attempt = async {
             while !done(&self.publisher) {
-                self.wanted.notify_one();
-                if ended.changed().await.is_err() {
+                if progress.changed().await.is_err() {
                     return;
                 }
             }
@@ -162,5 +201,51 @@ impl<S: Store> Publication<S> {
         self.wanted.notify_one();
         // A round that does not end in time changes nothing for the caller.
         let _ = timeout(PATIENCE, ended.wait_for(|ended| *ended >= next)).await;
+    }
+}
+
+/// Rest after an attempt, the longer the more failed in a row; how long to rest the next time.
+async fn rest(outcome: Option<bool>, pause: Duration) -> Duration {
+    match outcome {
+        Some(true) => POLL,
+        Some(false) => {
+            tokio::time::sleep(POLL).await;
+            POLL
+        }
+        None => {
+            tokio::time::sleep(pause).await;
+            (pause * 2).min(LONGEST_PAUSE)
+        }
+    }
+}
+
+/// Whether a place has what it should.
+#[derive(Default)]
+struct PlaceHealth {
+    /// The last attempt put everything there.
+    is_done: AtomicBool,
+    /// When the attempt began that has not ended, in milliseconds; 0: there is none.
+    begun_at: AtomicU64,
+}
+
+impl PlaceHealth {
+    fn began(&self, now: UnixMillis) {
+        self.begun_at.store(now.0, Ordering::Relaxed);
+    }
+
+    fn ended(&self, is_done: bool) {
+        self.is_done.store(is_done, Ordering::Relaxed);
+        self.begun_at.store(0, Ordering::Relaxed);
+    }
+
+    fn is_done(&self) -> bool {
+        self.is_done.load(Ordering::Relaxed)
+    }
+
+    fn is_punctual(&self, now: UnixMillis) -> bool {
+        let begun_at = self.begun_at.load(Ordering::Relaxed);
+        let is_late =
+            begun_at > 0 && now.since(UnixMillis(begun_at)).is_none_or(|passed| passed >= PUNCTUAL);
+        self.is_done() && !is_late
     }
 }

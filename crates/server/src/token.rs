@@ -95,8 +95,14 @@ async fn issue<S: Store>(
         app.issuer.issue(approved, now).await.map_err(|error| not_issued(&error, &client.id))?;
     // Lists are opened ahead; should this be the first token of one, it is published before anybody
     // asks for it.
-    if app.publication.publisher().document(&format!("{LISTS}{}", issued.list_id)).is_none() {
-        app.publication.round().await;
+    let path = format!("{LISTS}{}", issued.list_id);
+    let is_served = || app.publication.publisher().document(&path).is_some();
+    if !is_served() {
+        app.publication.until(|publisher| publisher.covers(&issued.list_id, 0)).await;
+    }
+    if !is_served() {
+        tracing::error!(client = client.id, "a token's list is not served");
+        return Err(OauthError::Unavailable("no token can be issued now"));
     }
     app.metrics.token_issued(&grant.role);
     tracing::info!(jti = issued.jwt_id, client = client.id, role = grant.role, "token issued");

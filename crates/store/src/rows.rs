@@ -60,6 +60,7 @@ pub(crate) fn list_state(row: &SqliteRow) -> Result<ListState, sqlx::Error> {
         window_end: unsigned(row, "window_end")?,
         changes: unsigned(row, "changes")?,
         published: unsigned(row, "published")?,
+        number: unsigned(row, "number")?,
     })
 }
 

@@ -180,8 +180,8 @@ impl Store for SqliteStore {
 
     async fn lists(&self, retired_before: u64) -> Result<Vec<ListState>, StoreError> {
         let rows = sqlx::query(
-            "SELECT id, window_end, changes, published FROM status_lists WHERE window_end > $1 \
-             ORDER BY window_end, id",
+            "SELECT id, window_end, changes, published, number FROM status_lists \
+             WHERE window_end > $1 ORDER BY window_end, id",
         )
         .bind(rows::signed(retired_before))
         .fetch_all(&self.readers)

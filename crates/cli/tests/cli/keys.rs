@@ -54,7 +54,7 @@ fn rotation_keeps_live_tokens_and_a_compromised_key_takes_its_tokens_along() {
     let serving = Serving::start_with_deadline();
     let before = serving.issuer.token();
     let (old, standby) = (serving.kid("signing"), serving.kid("standby"));
-    std::thread::sleep(std::time::Duration::from_millis(2100));
+    std::thread::sleep(std::time::Duration::from_millis(3100));
     let rotate = serving.issuer.run(&["keys", "rotate"]);
     assert_eq!(rotate.status.code(), Some(0), "{}", said(&rotate));
     assert_eq!((serving.kid("signing"), serving.kid("retired")), (standby, old.clone()));

@@ -99,6 +99,12 @@ fn roll_back(key_changes: bool) {
     serving.restart();
     std::thread::sleep(std::time::Duration::from_millis(1500));
     assert!(serving.get("readyz").is_err(), "it must not be ready");
+    // Keys that come and go hide nothing.
+    serving.issuer.run(&["keys", "rotate"]);
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    for path in &paths {
+        assert!(serving.get(path).is_err(), "its own endpoint says what was true before");
+    }
     let still: Vec<String> = paths.iter().map(|path| serving.public(path)).collect();
     assert!(published == still, "a newer document was replaced by an older one");
 }

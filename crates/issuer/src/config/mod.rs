@@ -156,7 +156,7 @@ impl Config {
         let policy = IssuerPolicy { roles, clients };
         let keys_span = written.keys.as_ref().map_or(0..0, Spanned::span);
         let keys = written.keys.map(Spanned::into_inner).unwrap_or_default();
-        let keys = checked_keys(&keys, policy.longest_lifetime(), &revocation)
+        let keys = checked_keys(&keys, policy.longest_lifetime(), &freshness, &revocation)
             .map_err(|message| at(keys_span, message))?;
 
         let data_dir = base.join(written.data_dir);
@@ -204,6 +204,7 @@ const BASE_URI: &str = "base_uri: write an https URL without a trailing slash, \
 fn checked_keys(
     keys: &KeysText,
     longest_lifetime: u64,
+    freshness: &FreshnessConfig,
     revocation: &Schedule,
 ) -> Result<KeySchedule, String> {
     let least = Duration::from_secs(longest_lifetime + OVERLAP_MARGIN);
@@ -227,6 +228,7 @@ fn checked_keys(
         rotation: keys.rotation.0.as_secs(),
         overlap: keys.overlap.0.as_secs(),
         settling,
+        caches: freshness.shared_max_age.0,
     })
 }
 

@@ -39,3 +39,10 @@ pub enum PublishError {
         source: TargetError,
     },
 }
+
+impl PublishError {
+    /// A target does not answer: asking for more is in vain.
+    pub(super) fn is_unavailable(&self) -> bool {
+        matches!(self, Self::Target { source: TargetError::Unavailable(_), .. })
+    }
+}

@@ -7,20 +7,18 @@ pub mod error;
 mod placed;
 pub mod target;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use edgepass_verify::UnixMillis;
-use futures_util::future::join_all;
 use futures_util::stream::{self, StreamExt};
 use serde_json::json;
 
 use self::document::{AGGREGATION, Document, JWK_SET, LISTS, METADATA};
 use self::edition::{BadEdition, LIST_LIFETIME, Said};
 use self::error::PublishError;
-use self::placed::Placed;
+use self::placed::{Placed, Signed};
 use self::target::Target;
 use crate::entropy::Entropy;
 use crate::issue::Issuer;
@@ -38,11 +36,13 @@ pub struct Publisher<S> {
     /// By path.
     documents: RwLock<HashMap<String, Arc<Document>>>,
     lists: RwLock<HashMap<String, Arc<PublishedList>>>,
+    /// Lists that have not retired, by path, whether they could be made or not.
+    current: RwLock<HashSet<String>>,
+    /// Since when every list that is served is signed by the key that signs.
+    signed: Mutex<Signed>,
     targets: Vec<Placed>,
     /// Served since somebody last looked, the oldest first.
     unseen: Mutex<Vec<Arc<Document>>>,
-    /// What retired while nobody served was taken away.
-    is_swept: AtomicBool,
 }
 
 /// Documents on their way to a target.
@@ -54,6 +54,8 @@ struct PublishedList {
     said: Said,
     /// The changes it covers.
     changes: u64,
+    /// The changes that the store knows to be published.
+    published: u64,
     /// Whether every target has it.
     is_confirmed: bool,
     /// The key that signed it.
@@ -70,9 +72,10 @@ impl<S: Store> Publisher<S> {
             metadata,
             documents: RwLock::default(),
             lists: RwLock::default(),
+            current: RwLock::default(),
+            signed: Mutex::default(),
             targets: targets.into_iter().map(Placed::new).collect(),
             unseen: Mutex::default(),
-            is_swept: AtomicBool::new(false),
         }
     }
 
@@ -89,7 +92,8 @@ impl<S: Store> Publisher<S> {
     /// Whether every target has an edition that covers a change.
     pub fn covers(&self, list_id: &str, change: u64) -> bool {
         let lists = read(&self.lists);
-        lists.get(list_id).is_some_and(|list| list.is_confirmed && list.changes >= change)
+        let list = lists.get(&list_path(list_id));
+        list.is_some_and(|list| list.is_confirmed && list.changes >= change)
     }
 
     /// How many lists are served.
@@ -97,8 +101,14 @@ impl<S: Store> Publisher<S> {
         read(&self.lists).len()
     }
 
-    /// Publish what is missing or outdated everywhere, sign what is half-expired, drop what has
-    /// retired. One caller at a time.
+    /// How many targets there are, besides the issuer's own endpoint.
+    pub fn target_count(&self) -> usize {
+        self.targets.len()
+    }
+
+    /// Serve what is missing or outdated at the issuer's own endpoint, sign what is half-expired, drop
+    /// what has retired. False: come again soon, a key is on its way out. One caller at a time; the
+    /// targets follow with [`Publisher::place`].
     ///
     /// # Errors
     ///
@@ -106,33 +116,59 @@ impl<S: Store> Publisher<S> {
     pub async fn sync(
         &self,
         entropy: &mut impl Entropy,
-        now: UnixMillis,
-    ) -> Result<(), PublishError> {
+        clock: fn() -> UnixMillis,
+    ) -> Result<bool, PublishError> {
+        let now = clock();
         let seconds = now.numeric_date().seconds();
         let store = self.store();
         finish(store).await?;
         self.issuer.reload_keys().await?;
+        if self.document(JWK_SET).is_none() {
+            self.heed_targets(seconds).await?;
+        }
         let changed = key_change::carry_out_due(&self.issuer, entropy, now).await;
         for list in self.issuer.lists_ahead(entropy, seconds)? {
             store.open_list(&list, list.capacity / ROOM).await?;
         }
         let states = store.lists(seconds.saturating_sub(RETIRE_AFTER)).await?;
+        self.retire_all_but(&states);
         // A key is published before it signs: the set comes before the lists.
         self.serve_keys();
         let made = self.make_editions(&states, seconds).await;
         self.serve(METADATA, "application/json", self.metadata.clone());
         self.serve(AGGREGATION, "application/json", self.aggregation(&states, seconds));
-        let mut placed = self.place(&states, seconds).await;
-        // Every list that is served is signed anew: nothing needs a compromised key any more.
-        if made.is_ok() && self.issuer.keys().has(KeyUse::Compromised) {
+        if made.is_ok() {
+            lock(&self.signed).by(self.issuer.keys().signing_key_id(), clock());
+            self.withdraw_if_ready(entropy, clock()).await?;
+        }
+        changed?;
+        made.map(|()| !self.issuer.keys().has(KeyUse::Compromised))
+    }
+
+    /// Take a compromised key out of the set once nothing needs it any more: every list is signed by
+    /// another, everywhere but at targets that are away, and no cache on the way has one from before.
+    async fn withdraw_if_ready(
+        &self,
+        entropy: &mut impl Entropy,
+        now: UnixMillis,
+    ) -> Result<(), PublishError> {
+        let keys = self.issuer.keys();
+        let is_settled = |signed: &Signed| self.is_settled(signed, now);
+        let is_ready = keys.has(KeyUse::Compromised)
+            && is_settled(&lock(&self.signed))
+            && self.targets.iter().all(|target| target.is_away() || is_settled(&target.signed()));
+        if is_ready {
             key_change::withdraw_compromised(&self.issuer, entropy, now).await?;
             self.serve_keys();
-            placed = placed.and(self.place(&states, seconds).await);
         }
-        self.mark_published(&states, seconds).await?;
-        let retired = self.retire_all_but(&states, seconds).await;
-        changed?;
-        made.and(placed).and(retired)
+        Ok(())
+    }
+
+    /// Whether the key that signs has signed all lists of a place, for so long that caches on the way
+    /// to it know.
+    fn is_settled(&self, signed: &Signed, now: UnixMillis) -> bool {
+        let caches = self.issuer.key_schedule().caches;
+        signed.since(self.issuer.keys().signing_key_id(), now).is_some_and(|age| age >= caches)
     }
 
     fn serve_keys(&self) {
@@ -157,14 +193,14 @@ impl<S: Store> Publisher<S> {
         let signing = self.issuer.keys().signing_key_id().to_owned();
         let mut outcome = Ok(());
         for state in states {
-            let held = read(&self.lists).get(&state.id).cloned();
+            let held = read(&self.lists).get(&list_path(&state.id)).cloned();
             let is_current = |list: &PublishedList| {
                 list.changes >= state.changes && now < list.renew_at && list.key_id == signing
             };
             if held.as_deref().is_some_and(is_current) {
                 continue;
             }
-            if let Err(error) = self.make_edition(&state.id, held.as_deref(), now).await {
+            if let Err(error) = self.make_edition(state, held.as_deref(), now).await {
                 tracing::error!(list = state.id, error = %error, "no edition of a list");
                 outcome = outcome.and(Err(error));
             }
@@ -172,53 +208,90 @@ impl<S: Store> Publisher<S> {
         outcome
     }
 
-    /// Put everything at every target.
-    async fn place(&self, states: &[ListState], now: u64) -> Result<(), PublishError> {
-        let mut all: Vec<Placing<'_>> = Vec::new();
-        for placed in &self.targets {
-            all.push(Box::pin(self.place_at(placed, states, now)));
-        }
-        join_all(all).await.into_iter().collect()
+    /// Put at a target what is served, and take away what has retired. True when all of it lies there;
+    /// false: come again soon. One caller at a time for each target.
+    ///
+    /// # Errors
+    ///
+    /// The first [`PublishError`]; whatever else can be put is, unless the target does not answer.
+    pub async fn place(
+        &self,
+        target: usize,
+        clock: fn() -> UnixMillis,
+    ) -> Result<bool, PublishError> {
+        let Some(placed) = self.targets.get(target) else { return Ok(true) };
+        let outcome = self.place_at(placed, clock).await;
+        placed.set_away(outcome.is_err());
+        outcome
     }
 
-    /// Put everything at a target. A list comes after the key that signed it, and a set that lacks a
-    /// key after the lists that another key signed.
+    /// A list comes after the key that signed it, and a set that lacks a key after the lists that
+    /// another key signed, when no cache has one from before.
     async fn place_at(
         &self,
         placed: &Placed,
-        states: &[ListState],
-        now: u64,
-    ) -> Result<(), PublishError> {
-        placed.look_anew(now);
+        clock: fn() -> UnixMillis,
+    ) -> Result<bool, PublishError> {
+        let now = clock();
+        placed.look_anew(now.numeric_date().seconds());
+        let Some(set) = self.document(JWK_SET) else { return Ok(false) };
         let keys = self.issuer.keys();
-        let knows_signer = placed.knows(keys.signing_key_id());
+        let theirs = placed.key_ids().await?;
+        let knows_signer = theirs.iter().any(|key_id| key_id == keys.signing_key_id());
         if !knows_signer {
-            self.place_keys(placed, &keys).await?;
+            self.place_keys(placed, &keys, &set).await?;
         }
-        let mut lists: Vec<Placing<'_>> = Vec::new();
-        for state in states {
-            if let Some(list) = self.document(&format!("{LISTS}{}", state.id)) {
-                lists.push(Box::pin(async move {
-                    placed.put(&list, |live| self.may_overwrite(live, &list)).await
-                }));
-            }
+        let is_signed = self.place_lists(placed, keys.signing_key_id()).await?;
+        if is_signed {
+            placed.signed().by(keys.signing_key_id(), clock());
         }
-        let put: Vec<_> = stream::iter(lists).buffer_unordered(AT_ONCE).collect().await;
-        put.into_iter().collect::<Result<(), _>>()?;
-        if knows_signer {
-            self.place_keys(placed, &keys).await?;
+        let ours = keys.published_key_ids();
+        let withdraws = theirs.iter().any(|key_id| !ours.contains(key_id));
+        let is_ready = !withdraws || self.is_settled(&placed.signed(), clock());
+        if knows_signer && is_ready {
+            self.place_keys(placed, &keys, &set).await?;
         }
         for path in [METADATA, AGGREGATION] {
             if let Some(document) = self.document(path) {
                 placed.put(&document, |_| Ok(())).await?;
             }
         }
-        Ok(())
+        self.take_away(placed, now).await?;
+        Ok(is_signed && is_ready)
     }
 
-    async fn place_keys(&self, placed: &Placed, keys: &Keys) -> Result<(), PublishError> {
-        let Some(set) = self.document(JWK_SET) else { return Ok(()) };
-        placed.put(&set, |live| keys.may_replace(live)).await?;
+    /// Put the lists; true when all of them are signed by this key.
+    async fn place_lists(&self, placed: &Placed, signing: &str) -> Result<bool, PublishError> {
+        let mut lists: Vec<Placing<'_>> = Vec::new();
+        let mut is_signed = true;
+        for path in read(&self.current).iter() {
+            let held = read(&self.lists).get(path).cloned();
+            is_signed &= held.is_some_and(|list| list.key_id == signing);
+            if let Some(list) = self.document(path) {
+                lists.push(Box::pin(async move {
+                    placed.put(&list, |live| self.may_overwrite(live, &list)).await
+                }));
+            }
+        }
+        let mut outcome = Ok(is_signed);
+        let mut put = stream::iter(lists).buffer_unordered(AT_ONCE);
+        while let Some(done) = put.next().await {
+            let is_away = done.as_ref().is_err_and(PublishError::is_unavailable);
+            outcome = done.and(outcome);
+            if is_away {
+                break;
+            }
+        }
+        outcome
+    }
+
+    async fn place_keys(
+        &self,
+        placed: &Placed,
+        keys: &Keys,
+        set: &Document,
+    ) -> Result<(), PublishError> {
+        placed.put(set, |live| keys.may_replace(live)).await?;
         placed.has_keys(keys.published_key_ids());
         Ok(())
     }
@@ -226,68 +299,104 @@ impl<S: Store> Publisher<S> {
     /// A list that lies at a target, put there before this process started or by somebody else, is
     /// replaced only by one that is newer and takes nothing back.
     fn may_overwrite(&self, live: &[u8], document: &Document) -> Result<(), BadEdition> {
-        let list_id = document.path.strip_prefix(LISTS).unwrap_or_default();
-        let Some(new) = read(&self.lists).get(list_id).cloned() else { return Ok(()) };
+        let Some(new) = read(&self.lists).get(&document.path).cloned() else { return Ok(()) };
         let live = std::str::from_utf8(live).unwrap_or_default();
-        new.said.may_overwrite(live, &self.issuer.list_uri(list_id), self.issuer.keys().known())
+        let uri = self.issuer.public_uri(&document.path);
+        new.said.may_overwrite(live, &uri, self.issuer.keys().known())
     }
 
-    /// What every target holds is published.
-    async fn mark_published(&self, states: &[ListState], now: u64) -> Result<(), PublishError> {
-        let is_everywhere = |path: &str| {
-            let document = self.document(path);
-            document.is_some_and(|document| self.targets.iter().all(|t| t.holds(&document)))
-        };
-        for state in states {
-            if is_everywhere(&format!("{LISTS}{}", state.id))
-                && let Some(changes) = self.confirm(&state.id)
-                && state.published < changes
-            {
-                self.store().mark_published(&state.id, changes).await?;
-            }
-        }
+    /// Before anything is served or changed: what lies at a target that can be asked must have been made
+    /// from this database. It may have been replaced by an old copy.
+    async fn heed_targets(&self, now: u64) -> Result<(), PublishError> {
         let keys = self.issuer.keys();
-        if keys.has_unpublished() && is_everywhere(JWK_SET) {
-            self.store().mark_keys_published(keys.changed_at(), now).await?;
+        let states = self.store().lists(now.saturating_sub(RETIRE_AFTER)).await?;
+        for placed in &self.targets {
+            let heed = |path: &str, found: Result<(), BadEdition>| {
+                found.inspect_err(|_| tracing::error!(target = placed.name(), path, "too new"))
+            };
+            if let Some(live) = placed.peek(JWK_SET).await {
+                heed(JWK_SET, keys.may_replace(&live))?;
+            }
+            for state in &states {
+                let path = list_path(&state.id);
+                if let Some(live) = placed.peek(&path).await {
+                    let live = std::str::from_utf8(&live).unwrap_or_default();
+                    let uri = self.issuer.public_uri(&path);
+                    heed(&path, edition::is_known(live, &uri, keys.known(), state.number))?;
+                }
+            }
         }
         Ok(())
     }
 
-    /// Every target has the edition being served; the changes that it covers.
-    fn confirm(&self, list_id: &str) -> Option<u64> {
-        let mut lists = write(&self.lists);
-        let list = lists.get_mut(list_id)?;
-        if !list.is_confirmed {
-            *list = Arc::new(PublishedList { is_confirmed: true, ..(**list).clone() });
+    /// Record as published what every target holds. `now` is when it was looked at, or later.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`](crate::storage::StoreError).
+    pub async fn confirm(&self, now: UnixMillis) -> Result<(), PublishError> {
+        let is_everywhere =
+            |document: &Document| self.targets.iter().all(|target| target.holds(document));
+        let served: Vec<_> =
+            read(&self.lists).iter().map(|(path, list)| (path.clone(), list.clone())).collect();
+        for (path, list) in served {
+            let document = self.document(&path);
+            if list.is_confirmed || !document.is_some_and(|document| is_everywhere(&document)) {
+                continue;
+            }
+            if list.published < list.changes {
+                let list_id = path.strip_prefix(LISTS).unwrap_or_default();
+                self.store().mark_published(list_id, list.changes).await?;
+            }
+            let published = list.published.max(list.changes);
+            let confirmed =
+                Arc::new(PublishedList { is_confirmed: true, published, ..(*list).clone() });
+            // Unless another edition took its place meanwhile.
+            if let Some(held) = write(&self.lists).get_mut(&path)
+                && Arc::ptr_eq(held, &list)
+            {
+                *held = confirmed;
+            }
         }
-        Some(list.changes)
+        let keys = self.issuer.keys();
+        if keys.has_unpublished()
+            && let Some(set) = self.document(JWK_SET)
+            && set.body == keys.jwk_set().as_bytes()
+            && is_everywhere(&set)
+        {
+            // Not a moment before: a key signs when verifiers have had it for long enough.
+            let at = now.0.div_ceil(1000);
+            self.store().mark_keys_published(keys.changed_at(), at).await?;
+        }
+        Ok(())
     }
 
     /// Sign a new edition and serve it. A bad one never replaces a good one.
     async fn make_edition(
         &self,
-        list_id: &str,
+        state: &ListState,
         live: Option<&PublishedList>,
         now: u64,
     ) -> Result<(), PublishError> {
-        let edition = self.store().next_edition(list_id, now).await?;
-        let (uri, keys) = (self.issuer.list_uri(list_id), self.issuer.keys());
+        let edition = self.store().next_edition(&state.id, now).await?;
+        let (uri, keys) = (self.issuer.list_uri(&state.id), self.issuer.keys());
         let payload = edition::payload(&uri, &self.issuer.public_uri(AGGREGATION), &edition);
         let body = keys.sign_list(&payload)?;
         let said = edition::check(&body, &uri, keys.own(), &edition)?;
+        let path = list_path(&state.id);
         if let Some(live) = live {
             said.may_replace(&live.said)?;
         }
-        let path = format!("{LISTS}{list_id}");
         let list = PublishedList {
             said,
             changes: edition.changes,
+            published: state.published,
             is_confirmed: false,
             key_id: keys.signing_key_id().to_owned(),
             renew_at: edition.issued_at + LIST_LIFETIME / 2,
         };
         self.serve(&path, "application/statuslist+jwt", body);
-        write(&self.lists).insert(list_id.to_owned(), Arc::new(list));
+        write(&self.lists).insert(path, Arc::new(list));
         Ok(())
     }
 
@@ -317,25 +426,34 @@ impl<S: Store> Publisher<S> {
         }
     }
 
-    /// Stop serving what has retired, and take it away from the targets.
-    async fn retire_all_but(&self, states: &[ListState], now: u64) -> Result<(), PublishError> {
-        let mut retired: Vec<String> = read(&self.lists).keys().cloned().collect();
-        if !self.is_swept.load(Ordering::Relaxed) && !self.targets.is_empty() {
-            let lately = self.store().lists(now.saturating_sub(SWEPT)).await?;
-            retired.extend(lately.into_iter().map(|list| list.id));
+    /// Stop serving what has retired.
+    fn retire_all_but(&self, states: &[ListState]) {
+        let current: HashSet<String> = states.iter().map(|state| list_path(&state.id)).collect();
+        write(&self.lists).retain(|path, _| current.contains(path));
+        write(&self.documents).retain(|path, _| !path.starts_with(LISTS) || current.contains(path));
+        *write(&self.current) = current;
+    }
+
+    /// Take away from a target what has retired, also while nobody served.
+    async fn take_away(&self, placed: &Placed, now: UnixMillis) -> Result<(), PublishError> {
+        let mut lists = placed.lists();
+        let is_swept = placed.is_swept();
+        if !is_swept {
+            let since = now.numeric_date().seconds().saturating_sub(SWEPT);
+            let lately = self.store().lists(since).await?;
+            lists.extend(lately.iter().map(|list| list_path(&list.id)));
         }
-        retired.retain(|id| states.iter().all(|state| state.id != *id));
-        for id in retired {
-            let path = format!("{LISTS}{id}");
-            for placed in &self.targets {
-                placed.remove(&path).await?;
-            }
-            write(&self.documents).remove(&path);
-            write(&self.lists).remove(&id);
+        lists.retain(|path| !read(&self.current).contains(path));
+        for path in lists {
+            placed.remove(&path).await?;
         }
-        self.is_swept.store(true, Ordering::Relaxed);
+        placed.set_swept();
         Ok(())
     }
+}
+
+fn list_path(list_id: &str) -> String {
+    format!("{LISTS}{list_id}")
 }
 
 // A panic while a lock is held leaves a whole map: every change is one insert or remove.

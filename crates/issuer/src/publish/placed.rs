@@ -1,9 +1,14 @@
 //! What lies at a target, as far as it was seen.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use super::document::Document;
+use bytes::Bytes;
+use edgepass_jose::{Algorithm, JwkSet};
+use edgepass_verify::UnixMillis;
+
+use super::document::{Document, JWK_SET, LISTS};
 use super::edition::BadEdition;
 use super::error::PublishError;
 use super::target::{Target, TargetError, Version};
@@ -12,16 +17,40 @@ use super::target::{Target, TargetError, Version};
 pub(super) struct Placed {
     target: Box<dyn Target>,
     seen: Mutex<Seen>,
+    signed: Mutex<Signed>,
 }
 
 #[derive(Default)]
 struct Seen {
-    /// By path: its version, and the document's entity tag.
-    documents: HashMap<String, (Version, String)>,
-    /// The keys of the set that was put there last.
-    key_ids: Vec<String>,
+    /// By path: its version, and the document's entity tag. `None`: something lay there.
+    documents: HashMap<String, Option<(Version, String)>>,
+    /// The keys of the set that lies there; `None`: nobody has looked.
+    key_ids: Option<Vec<String>>,
     /// When everything was looked at anew, in seconds.
     since: u64,
+    /// It did not take everything when it was last asked to.
+    is_away: bool,
+    /// What retired while nobody served was taken away.
+    is_swept: bool,
+}
+
+/// Since when all lists of a place have been signed by one key.
+#[derive(Default)]
+pub(super) struct Signed(Option<(String, UnixMillis)>);
+
+impl Signed {
+    /// All are, now.
+    pub(super) fn by(&mut self, key_id: &str, now: UnixMillis) {
+        if self.0.as_ref().is_none_or(|(held, _)| held != key_id) {
+            self.0 = Some((key_id.to_owned(), now));
+        }
+    }
+
+    /// For how long they have been signed by this key.
+    pub(super) fn since(&self, key_id: &str, now: UnixMillis) -> Option<Duration> {
+        let (held, since) = self.0.as_ref()?;
+        now.since(*since).filter(|_| held == key_id)
+    }
 }
 
 /// What was seen is believed for so many seconds: somebody else may change it.
@@ -29,32 +58,84 @@ const BELIEVED: u64 = 60;
 
 impl Placed {
     pub(super) fn new(target: Box<dyn Target>) -> Self {
-        Self { target, seen: Mutex::default() }
+        Self { target, seen: Mutex::default(), signed: Mutex::default() }
     }
 
     /// Look at everything anew, now and then.
     pub(super) fn look_anew(&self, now: u64) {
         let mut seen = self.seen();
         if now.abs_diff(seen.since) >= BELIEVED {
-            seen.documents.clear();
+            seen.documents.values_mut().for_each(|document| *document = None);
             seen.since = now;
         }
+    }
+
+    /// Since when its lists have been signed by one key.
+    pub(super) fn signed(&self) -> MutexGuard<'_, Signed> {
+        self.signed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn is_away(&self) -> bool {
+        self.seen().is_away
+    }
+
+    pub(super) fn set_away(&self, is_away: bool) {
+        self.seen().is_away = is_away;
+    }
+
+    pub(super) fn is_swept(&self) -> bool {
+        self.seen().is_swept
+    }
+
+    pub(super) fn set_swept(&self) {
+        self.seen().is_swept = true;
+    }
+
+    /// The lists that were put there.
+    pub(super) fn lists(&self) -> Vec<String> {
+        let seen = self.seen();
+        seen.documents.keys().filter(|path| path.starts_with(LISTS)).cloned().collect()
     }
 
     /// Whether it holds this document.
     pub(super) fn holds(&self, document: &Document) -> bool {
         let seen = self.seen();
-        seen.documents.get(&document.path).is_some_and(|(_, etag)| *etag == document.etag)
+        let known = seen.documents.get(&document.path).and_then(Option::as_ref);
+        known.is_some_and(|(_, etag)| *etag == document.etag)
     }
 
-    /// Whether its verifiers know a key.
-    pub(super) fn knows(&self, key_id: &str) -> bool {
-        self.seen().key_ids.iter().any(|known| known == key_id)
+    pub(super) fn name(&self) -> &str {
+        self.target.name()
+    }
+
+    /// What lies at a path, if it answers.
+    pub(super) async fn peek(&self, path: &str) -> Option<Bytes> {
+        if self.is_away() {
+            return None;
+        }
+        let Ok(live) = self.target.read(path).await else {
+            self.set_away(true);
+            return None;
+        };
+        live.map(|live| live.body)
+    }
+
+    /// `kid` of each key of the set that lies there: its verifiers know these.
+    pub(super) async fn key_ids(&self) -> Result<Vec<String>, PublishError> {
+        if let Some(key_ids) = &self.seen().key_ids {
+            return Ok(key_ids.clone());
+        }
+        let live = self.target.read(JWK_SET).await.map_err(|source| self.failed(source))?;
+        let set = live.and_then(|live| {
+            JwkSet::parse(&live.body, &Algorithm::ALL, edgepass_crypto::is_sound).ok()
+        });
+        let keys = set.iter().flat_map(JwkSet::keys);
+        Ok(keys.filter_map(|key| key.key_id().map(str::to_owned)).collect())
     }
 
     /// The set that it holds has these keys.
     pub(super) fn has_keys(&self, key_ids: Vec<String>) {
-        self.seen().key_ids = key_ids;
+        self.seen().key_ids = Some(key_ids);
     }
 
     /// Put a document there, unless it is there. `check` says whether it may replace what was not
@@ -72,12 +153,12 @@ impl Placed {
         match outcome {
             Ok(version) => {
                 let known = (version, document.etag.clone());
-                seen.documents.insert(document.path.clone(), known);
+                seen.documents.insert(document.path.clone(), Some(known));
                 Ok(())
             }
             Err(error) => {
                 // The write may have been done all the same: look before the next.
-                seen.documents.remove(&document.path);
+                seen.documents.insert(document.path.clone(), None);
                 Err(error)
             }
         }
@@ -89,7 +170,7 @@ impl Placed {
         check: impl Fn(&[u8]) -> Result<(), BadEdition>,
     ) -> Result<Version, PublishError> {
         let failed = |source| self.failed(source);
-        let known = self.seen().documents.get(&document.path).cloned();
+        let known = self.seen().documents.get(&document.path).cloned().flatten();
         let over = match known {
             Some((version, _)) => Some(version),
             None => match self.target.read(&document.path).await.map_err(failed)? {
@@ -115,7 +196,7 @@ impl Placed {
         PublishError::Target { name: self.target.name().to_owned(), source }
     }
 
-    fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
+    fn seen(&self) -> MutexGuard<'_, Seen> {
         // A panic while the lock is held leaves whole maps.
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
