@@ -89,6 +89,45 @@ test('a revocation is published when the bucket has it, and waits while the buck
   assert.ok(puts.some(([one, code]) => code === 200 && one.includes('/status-lists/')));
 });
 
+test('a bucket that does not answer holds up nothing else', { timeout: 120_000 }, async (t) => {
+  const { proxy, url, credentials } = await bucket(t);
+  const issuer = await Issuer.start(t, target(url), credentials);
+  const tokens = [await issuer.token(), await issuer.token()];
+  const served = async () => {
+    const { status_lists: uris } = await (await fetch(`${issuer.own}/status-list-aggregation`)).json();
+    const lists = uris.map((uri) => fetch(issuer.own + uri.slice(issuer.url.length)));
+    return (await Promise.all((await Promise.all(lists)).map((list) => list.text()))).join();
+  };
+  const untilServed = async (before) => {
+    while (await served() === before) await setTimeout(10);
+  };
+  // Of the requests that the bucket leaves without an answer.
+  const silent = [];
+  proxy.refuse = (incoming) => {
+    const one = { isGivenUp: false };
+    incoming.socket.once('close', () => { one.isGivenUp = true; });
+    silent.push(one);
+    return 'silence';
+  };
+  let before = await served();
+  const first = issuer.revoke(tokens[0].jti);
+  await untilServed(before);
+  while (silent.length === 0) await setTimeout(10);
+  before = await served();
+  const second = issuer.revoke(tokens[1].jti);
+  await untilServed(before);
+  // The next act is served while the first request of the one before it still hangs.
+  assert.equal(silent[0].isGivenUp, false);
+  for (const from = Date.now(); await issuer.isReady();) {
+    assert.ok(Date.now() - from < 20_000, 'it is ready, and the bucket lacks both');
+    await setTimeout(50);
+  }
+  assert.deepEqual(await Promise.all([first, second]), [false, false]);
+  proxy.up();
+  assert.ok(await issuer.revoke(tokens[0].jti), 'not published');
+  assert.ok(await issuer.isReady());
+});
+
 test('an answer that is lost costs nothing: what was written is found and left', {
   timeout: 120_000,
 }, async (t) => {

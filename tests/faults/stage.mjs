@@ -97,7 +97,8 @@ export class Issuer {
 class Proxy_ {
   /** By path: what answers have been seen, the oldest first. */
   seen = new Map();
-  /** `(request) => reply` answers instead of the server; `null` destroys the connection. */
+  /** `(request) => reply` answers instead of the server; `null` destroys the connection, `'silence'`
+   * never answers. */
   refuse = () => undefined;
   /** `(request, reply) => reply` changes what the server answered; `null` loses it. */
   fault = (_, reply) => reply;
@@ -140,6 +141,7 @@ class Proxy_ {
     incoming.on('end', () => {
       const refused = this.refuse(incoming);
       if (refused === null) return outgoing.destroy();
+      if (refused === 'silence') return undefined;
       if (refused) return outgoing.writeHead(refused.status).end(refused.body);
       const onward = request(this.target + incoming.url, {
         method: incoming.method, headers: incoming.headers, agent: false,

@@ -89,6 +89,22 @@ fn rotation_keeps_live_tokens_and_a_compromised_key_takes_its_tokens_along() {
 }
 
 #[test]
+fn a_compromised_key_leaves_the_set_when_no_cache_has_a_list_from_before() {
+    let serving = Serving::start();
+    let signing = serving.kid("signing");
+    let compromise = std::thread::scope(|scope| {
+        let compromise = scope.spawn(|| serving.issuer.run(&["keys", "compromise", &signing]));
+        serving.wait_for("another key signs the lists", || serving.list_signer() != signing);
+        let since = std::time::Instant::now();
+        serving.wait_for("the set has lost it", || !serving.served_kids().contains(&signing));
+        // Looked at every 10 ms; `shared_max_age` is a second.
+        assert!(since.elapsed().as_millis() > 900, "after {:?}", since.elapsed());
+        compromise.join().unwrap()
+    });
+    assert_eq!(compromise.status.code(), Some(0), "{}", said(&compromise));
+}
+
+#[test]
 fn without_serve_a_compromise_is_recorded_and_carried_out_later() {
     let mut serving = Serving::start();
     let token = serving.issuer.token();

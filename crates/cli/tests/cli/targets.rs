@@ -157,7 +157,7 @@ fn documents_have_validators_codings_and_no_history() {
 
 #[test]
 fn a_key_compromised_while_a_target_is_away_leaves_it_when_it_is_back() {
-    let serving = Serving::start_with(DIRECTORY);
+    let mut serving = Serving::start_with(DIRECTORY);
     let keys = serving.issuer.run(&["keys", "list", "--json"]);
     let keys: Value = serde_json::from_slice(&keys.stdout).unwrap();
     let signing = keys.as_array().unwrap().iter().find(|key| key["use"] == "signing").unwrap();
@@ -175,11 +175,20 @@ fn a_key_compromised_while_a_target_is_away_leaves_it_when_it_is_back() {
     let report = String::from_utf8(report.stdout).unwrap();
     assert!(report.contains("is not ready") && report.contains("WRONG target"), "{report}");
 
+    // Also with an issuer that was started since: the lists first, then the set, when caches know.
+    serving.kill();
     fs::remove_file(&public).unwrap();
     fs::rename(&away, &public).unwrap();
+    serving.restart();
+    serving.wait_until_ready();
     let again = serving.issuer.run(&["keys", "compromise", signing]);
     assert_eq!(again.status.code(), Some(0), "{}", String::from_utf8_lossy(&again.stdout));
     assert!(!serving.public(".well-known/jwks.json").contains(signing));
+    let written = |path: &str| fs::metadata(public.join(path)).unwrap().modified().unwrap();
+    for path in serving.list_paths() {
+        let before = written(".well-known/jwks.json").duration_since(written(&path)).unwrap();
+        assert!(before.as_millis() > 900, "{path}: {before:?}");
+    }
     let report = serving.issuer.run(&["doctor"]);
     assert_eq!(report.status.code(), Some(0), "{}", String::from_utf8_lossy(&report.stdout));
 }
