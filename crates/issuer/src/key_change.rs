@@ -16,6 +16,7 @@ use crate::entropy::Entropy;
 use crate::issue::Issuer;
 use crate::keys::OpenError;
 use crate::signing_key::{KeyError, KeyUse, SealedKey};
+use crate::status_index::RETIRE_AFTER;
 use crate::storage::{KeyChange, Store, StoreError};
 
 /// Why keys were not changed.
@@ -92,11 +93,16 @@ pub async fn rotate<S: Store>(
         standby: fresh.key_id.clone(),
     };
     let signing = standby.key_id.clone();
+    // Tokens may live longer than the configuration of today lets new ones live.
+    let lists = issuer.store().lists(seconds).await?;
+    let last = lists.iter().map(|list| list.window_end).max().unwrap_or_default();
+    let retires_at =
+        seconds.saturating_add(schedule.overlap).max(last.saturating_add(RETIRE_AFTER));
     let change = KeyChange {
         seen: stored.changed_at,
         now: seconds,
         uses: vec![
-            (from.key_id.clone(), KeyUse::Retired, Some(seconds.saturating_add(schedule.overlap))),
+            (from.key_id.clone(), KeyUse::Retired, Some(retires_at)),
             (signing.clone(), KeyUse::Signing, None),
         ],
         new: vec![fresh],

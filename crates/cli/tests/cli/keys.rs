@@ -17,6 +17,17 @@ impl Serving {
         key["kid"].as_str().unwrap().to_owned()
     }
 
+    /// Write something else into the configuration, and start anew.
+    fn reconfigure(&mut self, from: &str, to: &str) {
+        self.kill();
+        let file = self.issuer.path("edgepass.toml");
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(text.contains(from), "{text}");
+        std::fs::write(&file, text.replace(from, to)).unwrap();
+        self.restart();
+        self.wait_until_ready();
+    }
+
     fn served_kids(&self) -> Vec<String> {
         let set: Value = serde_json::from_str(&self.get(".well-known/jwks.json").unwrap()).unwrap();
         let keys = set["keys"].as_array().unwrap().iter();
@@ -86,6 +97,25 @@ fn rotation_keeps_live_tokens_and_a_compromised_key_takes_its_tokens_along() {
     }
     let tokens = serving.tokens();
     assert!(tokens.iter().any(|token| token["status"] == "key withdrawn"), "{tokens:?}");
+}
+
+#[test]
+fn a_key_stays_as_long_as_its_tokens_whatever_the_configuration_says_later() {
+    let mut serving = Serving::start_with_deadline();
+    serving.reconfigure("max_lifetime = \"1h\"", "max_lifetime = \"20h\"");
+    let arguments = ["issue", "--role", "invoice-reader", "--ttl", "20h", "--json"];
+    let issued = serving.issuer.run(&arguments);
+    let issued: Value = serde_json::from_slice(&issued.stdout).unwrap();
+    assert_eq!(issued["expires_in"], 20 * 3600);
+    serving.reconfigure("max_lifetime = \"20h\"", "max_lifetime = \"1h\"");
+    serving.reconfigure("overlap = \"25h\"", "overlap = \"2h\"");
+    std::thread::sleep(std::time::Duration::from_millis(3100));
+    let rotate = serving.issuer.run(&["keys", "rotate"]);
+    assert_eq!(rotate.status.code(), Some(0), "{}", said(&rotate));
+    let keys = serving.keys();
+    let key = keys.iter().find(|key| key["use"] == "retired").unwrap();
+    let stays = key["retires_at"].as_u64().unwrap() - key["signs_since"].as_u64().unwrap();
+    assert!(stays > 20 * 3600, "{key}");
 }
 
 #[test]
