@@ -202,7 +202,7 @@ pub struct ListState {
     pub id: String,
     /// When its window ends, in seconds: its tokens have expired by then.
     pub window_end: u64,
-    /// Changes recorded.
+    /// Changes by acts that are finished: what an edition must cover.
     pub changes: u64,
     /// Changes covered by the edition being served.
     pub published: u64,

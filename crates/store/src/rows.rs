@@ -58,7 +58,7 @@ pub(crate) fn list_state(row: &SqliteRow) -> Result<ListState, sqlx::Error> {
     Ok(ListState {
         id: row.try_get("id")?,
         window_end: unsigned(row, "window_end")?,
-        changes: unsigned(row, "changes")?,
+        changes: unsigned(row, "due")?,
         published: unsigned(row, "published")?,
         number: unsigned(row, "number")?,
     })

@@ -180,7 +180,7 @@ impl Store for SqliteStore {
 
     async fn lists(&self, retired_before: u64) -> Result<Vec<ListState>, StoreError> {
         let rows = sqlx::query(
-            "SELECT id, window_end, changes, published, number FROM status_lists \
+            "SELECT id, window_end, due, published, number FROM status_lists \
              WHERE window_end > $1 ORDER BY window_end, id",
         )
         .bind(rows::signed(retired_before))

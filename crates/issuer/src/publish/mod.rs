@@ -25,7 +25,6 @@ use crate::issue::Issuer;
 use crate::key_change;
 use crate::keys::Keys;
 use crate::signing_key::KeyUse;
-use crate::status_act::finish;
 use crate::status_index::RETIRE_AFTER;
 use crate::storage::{ListState, Store};
 
@@ -107,8 +106,8 @@ impl<S: Store> Publisher<S> {
     }
 
     /// Serve what is missing or outdated at the issuer's own endpoint, sign what is half-expired, drop
-    /// what has retired. False: come again soon, a key is on its way out. One caller at a time; the
-    /// targets follow with [`Publisher::place`].
+    /// what has retired. False: come again soon, an act is under way or a key on its way out. One
+    /// caller at a time; the targets follow with [`Publisher::place`].
     ///
     /// # Errors
     ///
@@ -121,7 +120,8 @@ impl<S: Store> Publisher<S> {
         let now = clock();
         let seconds = now.numeric_date().seconds();
         let store = self.store();
-        finish(store).await?;
+        // A step at a time: nothing else waits until a million tokens are revoked.
+        let is_under_way = store.continue_acts().await?;
         self.issuer.reload_keys().await?;
         if self.document(JWK_SET).is_none() {
             self.heed_targets(seconds).await?;
@@ -142,7 +142,7 @@ impl<S: Store> Publisher<S> {
             self.withdraw_if_ready(entropy, clock()).await?;
         }
         changed?;
-        made.map(|()| !self.issuer.keys().has(KeyUse::Compromised))
+        made.map(|()| !is_under_way && !self.issuer.keys().has(KeyUse::Compromised))
     }
 
     /// Take a compromised key out of the set once nothing needs it any more: every list is signed by

@@ -142,6 +142,12 @@ pub(super) async fn proceed(
         .map_err(unavailable)?;
     }
     let finished = tokens < u64::from(STEP);
+    if finished {
+        sqlx::query("UPDATE status_lists SET due = changes WHERE due < changes")
+            .execute(&mut *connection)
+            .await
+            .map_err(unavailable)?;
+    }
     sqlx::query(
         "UPDATE status_acts SET done_seq = $2, finished = $3, blocks_until_ms = CASE \
          WHEN $4 AND blocks_until_ms > 0 THEN CAST(unixepoch('subsec') * 1000 AS INTEGER) + $5 \

@@ -297,6 +297,23 @@ async fn an_act_that_was_interrupted_is_finished_by_whoever_looks_next() {
 }
 
 #[tokio::test]
+async fn lists_are_due_when_an_act_is_finished() {
+    let Fresh { store, _folder } = fresh().await;
+    many(&store, 25_000).await;
+    let due = async || store.lists(0).await.unwrap().iter().map(|list| list.changes).sum::<u64>();
+    perform(&store, &act(StatusChange::Revoke, named("t1"))).await.unwrap();
+    let before = due().await;
+    assert!(before > 0);
+    let revoke = act(StatusChange::Revoke, role("reader"));
+    let plan = store.plan_act(&revoke).await.unwrap();
+    store.record_act(&revoke, plan).await.unwrap().unwrap();
+    assert!(store.continue_acts().await.unwrap(), "there is more to do");
+    assert_eq!(due().await, before);
+    while store.continue_acts().await.unwrap() {}
+    assert!(due().await > before);
+}
+
+#[tokio::test]
 async fn every_token_issued_before_the_act_returned_is_covered() {
     let Fresh { store, _folder } = fresh().await;
     many(&store, 30_000).await;
