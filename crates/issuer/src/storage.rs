@@ -59,7 +59,7 @@ pub trait Store: Send + Sync + 'static {
     /// Change some statuses of the oldest act that is not finished. False when there is none.
     fn continue_acts(&self) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
-    /// Issue tokens again that an act would have selected. False when some may have been issued
+    /// In a moment, issue tokens again that an act would have selected. False when some may have been issued
     /// already, because it took too long: act again.
     fn end_act(&self, id: u64) -> impl Future<Output = Result<bool, StoreError>> + Send;
 

@@ -1,6 +1,7 @@
 //! `edgepass issue`.
 
 use std::path::Path;
+use std::time::Duration;
 
 use clap::builder::NonEmptyStringValueParser;
 use edgepass_issuer::issue::{IssueError, Recipient};
@@ -49,9 +50,19 @@ pub(super) async fn run(args: Args, config: &Path, json: bool) -> anyhow::Result
         client_id: args.client,
         actor: super::actor(),
     };
-    let now = host::now();
-    let approved = issuer.approve(&grant, &recipient, &mut OsEntropy, now).map_err(failed)?;
-    let issued = issuer.issue(approved, now).await.map_err(failed)?;
+    let mut waited = Duration::ZERO;
+    let issued = loop {
+        let now = host::now();
+        let approved = issuer.approve(&grant, &recipient, &mut OsEntropy, now).map_err(failed)?;
+        match issuer.issue(approved, now).await {
+            // Whoever has just revoked such tokens may issue new ones in a moment.
+            Err(IssueError::BeingRevoked) if waited < PATIENCE => {
+                tokio::time::sleep(PAUSE).await;
+                waited += PAUSE;
+            }
+            outcome => break outcome.map_err(failed)?,
+        }
+    };
     if json {
         output::json(&json!({
             "access_token": issued.token,
@@ -65,6 +76,10 @@ pub(super) async fn run(args: Args, config: &Path, json: bool) -> anyhow::Result
     }
     Ok(Exit::Ok)
 }
+
+/// For how long an act on such tokens is waited for.
+const PATIENCE: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(50);
 
 fn refused(error: RefusedByPolicy) -> anyhow::Error {
     anyhow::Error::new(Failure::Refused).context(error.to_string())

@@ -1,5 +1,10 @@
 //! Revoking, suspending and resuming, beside a running `serve`.
 
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use edgepass_jose::CompactJws;
+use edgepass_status_list::{StatusList, StatusListClaims, StatusType};
 use serde_json::{Value, json};
 
 use crate::serving::Serving;
@@ -54,6 +59,84 @@ fn every_grain_revokes_what_it_says_and_nothing_else() {
         .unwrap();
     let entry: Value = serde_json::from_str(entry).unwrap();
     assert_eq!((&entry["act"], &entry["count"]), (&json!("statuses_changed"), &json!(0)));
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "what came before what is the question")]
+fn every_token_that_was_issued_before_revoke_returned_is_in_the_lists_that_are_served() {
+    let serving = Serving::start();
+    for round in 0..3 {
+        let stop = AtomicBool::new(false);
+        let (issued, returned_at) = std::thread::scope(|scope| {
+            let callers: [_; 3] = std::array::from_fn(|_| {
+                scope.spawn(|| {
+                    let mut issued = Vec::new();
+                    while !stop.load(Ordering::Relaxed) {
+                        let token = serving.token();
+                        issued.push((std::time::Instant::now(), token));
+                    }
+                    issued
+                })
+            });
+            std::thread::sleep(std::time::Duration::from_millis(300));
+            let revoke = ["revoke", "--role", "invoice-reader", "--reason", "test"];
+            let output = serving.issuer.run(&revoke);
+            let returned_at = std::time::Instant::now();
+            assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+            // Afterwards tokens are issued again.
+            std::thread::sleep(std::time::Duration::from_millis(500));
+            stop.store(true, Ordering::Relaxed);
+            let issued = callers.into_iter().flat_map(|caller| caller.join().unwrap());
+            (issued.collect::<Vec<_>>(), returned_at)
+        });
+        let before = issued.iter().filter(|(at, _)| *at < returned_at);
+        let before: Vec<&str> = before.filter_map(|(_, token)| token.as_deref()).collect();
+        assert!(before.len() > 5, "round {round}: {} tokens", before.len());
+        let lists = serving.lists();
+        for token in before {
+            assert_eq!(served_status(&lists, token), Some(StatusType::Invalid), "round {round}");
+        }
+        let after = issued.iter().filter(|(at, _)| *at > returned_at);
+        let after: Vec<&str> = after.filter_map(|(_, token)| token.as_deref()).collect();
+        assert!(!after.is_empty(), "round {round}: nothing is issued any more");
+    }
+}
+
+/// What the served lists say of a token.
+fn served_status(lists: &HashMap<String, StatusList>, token: &str) -> Option<StatusType> {
+    let claims: Value = claims_of(token);
+    let reference = &claims["status"]["status_list"];
+    lists.get(reference["uri"].as_str()?)?.status(reference["idx"].as_u64()?)
+}
+
+fn claims_of(token: &str) -> Value {
+    let claims = token.split('.').nth(1).and_then(edgepass_jose::base64url::decode).unwrap();
+    serde_json::from_slice(&claims).unwrap()
+}
+
+impl Serving {
+    /// A token over HTTP; `None` while such tokens are being revoked.
+    fn token(&self) -> Option<String> {
+        let (status, body) =
+            self.send("oauth/token", &self.secret, "grant_type=client_credentials");
+        assert!(status == 200 || status == 503, "{status} {body}");
+        body["access_token"].as_str().map(str::to_owned)
+    }
+
+    /// Every list that is served, by its URI.
+    fn lists(&self) -> HashMap<String, StatusList> {
+        let named: Value =
+            serde_json::from_str(&self.get("status-list-aggregation").unwrap()).unwrap();
+        let uris = named["status_lists"].as_array().unwrap().iter();
+        uris.map(|uri| {
+            let uri = uri.as_str().unwrap();
+            let text = self.get(uri.strip_prefix(&format!("{}/", self.url)).unwrap()).unwrap();
+            let jws = CompactJws::parse(&text, 1 << 20).unwrap();
+            let claims = StatusListClaims::from_claims(&jws.claims().unwrap(), 1 << 20).unwrap();
+            (uri.to_owned(), claims.list)
+        })
+        .collect()
+    }
 }
 
 #[test]

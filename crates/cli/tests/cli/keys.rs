@@ -119,6 +119,7 @@ fn a_key_stays_as_long_as_its_tokens_whatever_the_configuration_says_later() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "a time is measured here")]
 fn a_compromised_key_leaves_the_set_when_no_cache_has_a_list_from_before() {
     let serving = Serving::start();
     let signing = serving.kid("signing");

@@ -112,13 +112,20 @@ impl Serving {
     }
 
     pub(crate) fn post(&self, secret: &str, body: &Value) -> (u16, Value) {
+        self.send("status-acts", secret, &body.to_string())
+    }
+
+    /// Send a body as the client that the configuration names.
+    pub(crate) fn send(&self, path: &str, secret: &str, body: &str) -> (u16, Value) {
         use base64::Engine;
         let basic = format!("example-service:{secret}");
         let basic = base64::engine::general_purpose::STANDARD.encode(basic);
         let agent = ureq::Agent::config_builder().http_status_as_error(false).build().new_agent();
-        let request = agent.post(format!("{}/status-acts", self.url));
+        let request = agent.post(format!("{}/{path}", self.url));
         let request = request.header("authorization", format!("Basic {basic}"));
-        let mut response = request.send(body.to_string()).unwrap();
+        let media_type = if body.starts_with('{') { "json" } else { "x-www-form-urlencoded" };
+        let request = request.header("content-type", format!("application/{media_type}"));
+        let mut response = request.send(body).unwrap();
         let text = response.body_mut().read_to_string().unwrap();
         (response.status().as_u16(), serde_json::from_str(&text).unwrap())
     }

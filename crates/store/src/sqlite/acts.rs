@@ -17,6 +17,10 @@ const STEP: u32 = 10_000;
 /// For how long tokens like the selected are blocked after the last step of an act that nobody ends.
 const BLOCK_MS: u64 = 10_000;
 
+/// For how long they are blocked after the act has ended: whoever acts is told by then, and no token is
+/// issued between that the act would have selected.
+const TELLING_MS: u64 = 250;
+
 /// Tokens in the order of issue: after the first, up to the last.
 type Range = (u64, u64);
 
@@ -164,7 +168,7 @@ pub(super) async fn proceed(
     Ok(!finished || unfinished(connection).await?.is_some())
 }
 
-/// Lift the block of an act; true when it was in force until now, or there was none to be.
+/// End the block of an act in a moment; true when it was in force until now, or there was none to be.
 pub(super) async fn end(connection: &mut SqliteConnection, id: u64) -> Result<bool, StoreError> {
     let row = sqlx::query(
         "SELECT blocks_until_ms = 0 OR blocks_until_ms > CAST(unixepoch('subsec') * 1000 AS INTEGER) \
@@ -174,8 +178,11 @@ pub(super) async fn end(connection: &mut SqliteConnection, id: u64) -> Result<bo
     .fetch_one(&mut *connection)
     .await
     .map_err(unavailable)?;
-    sqlx::query("UPDATE status_acts SET blocks_until_ms = 0 WHERE id = $1")
+    let ends = "UPDATE status_acts SET blocks_until_ms = min(blocks_until_ms, \
+                CAST(unixepoch('subsec') * 1000 AS INTEGER) + $2) WHERE id = $1";
+    sqlx::query(ends)
         .bind(rows::signed(id))
+        .bind(rows::signed(TELLING_MS))
         .execute(connection)
         .await
         .map_err(unavailable)?;
