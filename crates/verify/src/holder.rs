@@ -33,12 +33,19 @@ struct Lease {
     id: u64,
     begun_at: UnixMillis,
     timeout: Duration,
+    /// A cache had what was asked for: the source was not asked.
+    is_spared: bool,
 }
 
 impl Lease {
     /// Since it began; `None` when it is over, also by a clock that was set back.
     fn age(&self, now: UnixMillis) -> Option<Duration> {
         now.since(self.begun_at).filter(|age| *age < self.timeout)
+    }
+
+    /// The same of one that is under way.
+    fn live_age(&self, now: UnixMillis) -> Option<Duration> {
+        self.age(now).filter(|_| !self.is_spared)
     }
 }
 
@@ -61,9 +68,21 @@ pub(crate) enum Supply {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Patience {
     pub(crate) waiting_since: Option<UnixMillis>,
-    pub(crate) fetched: bool,
+    fetched: Option<u64>,
     /// How often everything had begun anew when it last looked.
     beginnings: u32,
+}
+
+impl Patience {
+    /// It asks the source, under this lease.
+    pub(crate) fn fetches(&mut self, lease: u64) {
+        self.fetched = Some(lease);
+    }
+
+    /// Whether it has asked the source.
+    pub(crate) fn has_fetched(&self) -> bool {
+        self.fetched.is_some()
+    }
 }
 
 /// What became of a new copy.
@@ -123,7 +142,11 @@ impl<T> Held<T> {
         // What this request fetched counts no more: once again.
         if patience.beginnings != self.beginnings {
             patience.beginnings = self.beginnings;
-            patience.fetched = false;
+            patience.fetched = None;
+        }
+        // What a cache had was not asked of the source: a copy that ages since is no failure of it.
+        if self.leases.iter().any(|lease| lease.is_spared && Some(lease.id) == patience.fetched) {
+            patience.fetched = None;
         }
         if self.is_fresh(now, terms) {
             return Supply::Fresh { refresh: self.refresh_due(now, terms) };
@@ -132,11 +155,11 @@ impl<T> Held<T> {
             Some(age) if age < terms.usable_for => Supply::Stale,
             _ => Supply::Unavailable,
         };
-        if patience.fetched || self.cooling_down(now, terms) {
+        if patience.has_fetched() || self.cooling_down(now, terms) {
             return last_resort;
         }
         let fetching = self.live_leases(now);
-        let Some(oldest) = self.leases.iter().filter_map(|lease| lease.age(now)).max() else {
+        let Some(oldest) = self.leases.iter().filter_map(|lease| lease.live_age(now)).max() else {
             return Supply::Fetch;
         };
         let waited = patience.waiting_since.and_then(|since| now.since(since));
@@ -158,12 +181,13 @@ impl<T> Held<T> {
     /// Record that a fetch starts; its lease ends with [`Held::end_fetch`] or by itself.
     pub(crate) fn begin_fetch(&mut self, now: UnixMillis, timeout: Duration) -> u64 {
         self.leases.retain(|lease| lease.age(now).is_some());
-        if self.leases.len() >= MAX_FETCHES {
-            // The oldest.
-            self.leases.remove(0);
+        if self.live_leases(now) >= MAX_FETCHES
+            && let Some(oldest) = self.leases.iter().position(|lease| !lease.is_spared)
+        {
+            self.leases.remove(oldest);
         }
         self.leases_made = self.leases_made.wrapping_add(1);
-        self.leases.push(Lease { id: self.leases_made, begun_at: now, timeout });
+        self.leases.push(Lease { id: self.leases_made, begun_at: now, timeout, is_spared: false });
         self.leases_made
     }
 
@@ -176,6 +200,12 @@ impl<T> Held<T> {
     /// The fetch is over, whatever came of it.
     pub(crate) fn end_fetch(&mut self, lease: u64) {
         self.leases.retain(|held| held.id != lease);
+    }
+
+    /// The fetch need not be made: a cache had a fresh copy.
+    pub(crate) fn spare_fetch(&mut self, lease: u64) {
+        let spared = self.leases.iter_mut().filter(|held| held.id == lease);
+        spared.for_each(|lease| lease.is_spared = true);
     }
 
     /// Nothing usable came: for a while nobody waits for another attempt. A cache's answer is no
@@ -238,15 +268,17 @@ impl<T> Held<T> {
         }
     }
 
-    /// Forget the copy: nothing that it says can be believed.
-    pub(crate) fn forget_copy(&mut self) {
-        self.copy = None;
-        self.begin_anew();
+    /// Forget a copy, also one that was dropped, that cannot be `believed` any more. Without a usable one
+    /// another answer is expected than the one that was asked for until now.
+    pub(crate) fn keep_if(&mut self, believed: impl FnOnce(&T) -> bool) {
+        self.copy = self.copy.take().filter(|copy| believed(&copy.content));
+        if self.usable().is_none() {
+            self.begin_anew();
+        }
     }
 
-    /// Another answer is expected than the one that was asked for until now: every request may fetch
-    /// once more.
-    pub(crate) fn begin_anew(&mut self) {
+    /// Every request may fetch once more, and what was asked for before is no failure.
+    fn begin_anew(&mut self) {
         self.beginnings = self.beginnings.wrapping_add(1);
         self.made_before = self.leases_made;
         self.failed_at = None;
@@ -272,7 +304,7 @@ impl<T> Held<T> {
     }
 
     fn live_leases(&self, now: UnixMillis) -> usize {
-        self.leases.iter().filter(|lease| lease.age(now).is_some()).count()
+        self.leases.iter().filter(|lease| lease.live_age(now).is_some()).count()
     }
 }
 
@@ -310,13 +342,13 @@ mod tests {
         scene.held.drop_copy(|_| {});
         let patience = &mut Patience::default();
         assert_eq!(scene.supply(100_000, patience), Supply::Fetch);
-        patience.fetched = true;
+        patience.fetches(1);
         let at = UnixMillis(100_000);
         scene.held.replace(2, Some("\"2\"".into()), at, at, u64::cmp);
         // The key that signed it was withdrawn while the request looked for its token's key.
         scene.held.drop_copy(|_| {});
         assert_eq!(scene.supply(100_000, patience), Supply::Fetch);
-        patience.fetched = true;
+        patience.fetches(2);
         assert_eq!(scene.supply(100_000, patience), Supply::Unavailable);
     }
 
@@ -420,7 +452,7 @@ mod tests {
     fn what_was_asked_before_a_key_was_withdrawn_is_no_failure() {
         let mut scene = Scene::new();
         let lease = scene.held.begin_fetch(UnixMillis(109_000), Duration::from_millis(2500));
-        scene.held.forget_copy();
+        scene.held.keep_if(|_| false);
         scene.held.end_fetch(lease);
         scene.held.failed(lease, AnsweredBy::Source, UnixMillis(109_100));
         assert_eq!(scene.first(109_100), Supply::Fetch);
@@ -428,9 +460,14 @@ mod tests {
         scene.held.end_fetch(lease);
         scene.held.failed(lease, AnsweredBy::Source, UnixMillis(109_200));
         assert_eq!(scene.first(109_200), Supply::Unavailable);
-        // Nor does what a withdrawn key signed say what comes next.
+        // Nor does what a withdrawn key signed say what comes next, had it expired before or not.
         let at = UnixMillis(109_300);
-        assert_eq!(scene.held.replace(0, None, at, at, u64::cmp), Replaced::Taken);
+        assert_eq!(scene.held.replace(7, None, at, at, u64::cmp), Replaced::Taken);
+        scene.held.drop_copy(|_| {});
+        scene.held.keep_if(|_| false);
+        assert_eq!(scene.held.replace(1, None, at, at, u64::cmp), Replaced::Taken);
+        scene.held.keep_if(|_| true);
+        assert_eq!(scene.held.content(), Some(&1));
     }
 
     #[test]
@@ -473,9 +510,25 @@ mod tests {
     }
 
     #[test]
+    fn what_a_cache_spared_is_asked_for_when_the_copy_ages() {
+        let mut scene = Scene::new();
+        let mut patience = Patience::default();
+        assert_eq!(scene.supply(108_500, &mut patience), Supply::Fetch);
+        let lease = scene.held.begin_fetch(UnixMillis(108_500), Duration::from_millis(2500));
+        patience.fetches(lease);
+        // The cache has the copy as confirmed 8.4 s ago.
+        let (confirmed_at, now) = (UnixMillis(100_100), UnixMillis(108_500));
+        scene.held.replace(2, None, confirmed_at, now, u64::cmp);
+        scene.held.spare_fetch(lease);
+        assert_eq!(scene.supply(108_599, &mut patience), Supply::Fresh { refresh: true });
+        assert_eq!(scene.supply(108_600, &mut patience), Supply::Fetch);
+    }
+
+    #[test]
     fn one_request_fetches_once() {
         let scene = Scene::new();
-        let mut patience = Patience { fetched: true, ..Patience::default() };
+        let mut patience = Patience::default();
+        patience.fetches(1);
         assert_eq!(scene.supply(109_000, &mut patience), Supply::Stale);
         assert_eq!(scene.supply(200_000, &mut patience), Supply::Unavailable);
     }

@@ -167,7 +167,7 @@ impl KeyHolder {
     }
 
     pub(crate) fn release(&mut self, order: &FetchOrder) {
-        self.set.end_fetch(order.lease);
+        self.set.spare_fetch(order.lease);
     }
 
     /// Take in a metadata document. It must name a JWK Set.
@@ -260,7 +260,7 @@ impl KeyHolder {
         let cooling = self
             .unknown_key_at
             .is_some_and(|at| now.since(at).is_some_and(|passed| passed < UNKNOWN_KEY_COOL_DOWN));
-        if patience.fetched || cooling {
+        if patience.has_fetched() || cooling {
             return KeyLookup::Refuse(VerifyError::KeysUnavailable);
         }
         self.unknown_key_at = Some(now);

@@ -112,13 +112,19 @@ impl Run {
     fn give(&mut self, isolate: usize, order: &FetchOrder) -> Came {
         let at = self.now;
         // Now and then somebody answers with what was true long ago, to one who knows better.
-        let known = self.list_since(isolate, &order.uri);
-        if order.document == Document::StatusList
-            && self.rng.u64(0..100) == 0
+        let known = self.since(isolate, &order.uri);
+        if self.rng.u64(0..100) == 0
             && let Some(before) = known.checked_sub(1)
             && let Some(edition) = self.source.edition(order, before)
         {
-            return Came::RolledBack(edition.clone());
+            let edition = match (self.fault, order.document) {
+                (Some(Fault::OlderListTaken), Document::StatusList)
+                | (Some(Fault::OlderSetTaken), Document::JwkSet) => {
+                    self.source.made_new(order, edition, at)
+                }
+                _ => edition.clone(),
+            };
+            return Came::RolledBack(edition);
         }
         let place = &mut self.places[self.isolates[isolate].place];
         if let Some((stored, edition)) = place.shared.get(&order.url)
@@ -129,7 +135,9 @@ impl Run {
         let edition = self.source.edition(order, at).cloned();
         let edition =
             edition.unwrap_or(Edition { since: 0, body: String::new(), etag: String::new() });
-        place.shared.insert(order.url.clone(), (at, edition.clone()));
+        // It counts from when the answer was there.
+        let stored = at + self.rng.u64(0..300);
+        place.shared.insert(order.url.clone(), (stored, edition.clone()));
         Came::Edition(edition, 0)
     }
 
@@ -147,7 +155,7 @@ impl Run {
         };
         let content = edition.as_ref().map_or(Content::Failed, |edition| {
             let is_same = order.etag.as_ref() == Some(&edition.etag);
-            let since = self.list_since(isolate, &order.uri);
+            let since = self.since(isolate, &order.uri);
             let is_list = document == Document::StatusList;
             let is_confirmed = match self.fault {
                 Some(Fault::OlderAnswerConfirms) => is_list && edition.since < since,
@@ -165,16 +173,16 @@ impl Run {
         let isolate = &mut self.isolates[isolate];
         let confirmed_at = isolate.verifier.confirmed_at(&order);
         if let (Some(edition), Some(confirmed_at)) = (edition, confirmed_at) {
-            if is_new && document == Document::StatusList {
-                isolate.list_since.insert(order.uri.clone(), edition.since);
+            if is_new {
+                isolate.since.insert(order.uri.clone(), edition.since);
             }
             self.places[isolate.place].tier.insert(order.uri, (edition, confirmed_at));
         }
     }
 
-    /// From when the list is that an isolate holds.
-    fn list_since(&self, isolate: usize, uri: &str) -> u64 {
-        self.isolates[isolate].list_since.get(uri).copied().unwrap_or_default()
+    /// From when the document is that an isolate holds.
+    fn since(&self, isolate: usize, uri: &str) -> u64 {
+        self.isolates[isolate].since.get(uri).copied().unwrap_or_default()
     }
 
     fn settle(&mut self, isolate: usize, order: FetchOrder, answer: Answer) -> bool {

@@ -1,7 +1,7 @@
 //! One run: what happens, and what must not.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::sync::Arc;
 
 use edgepass_verify::verifier::{JwksUri, KeySource, Progress, Verifier};
@@ -30,6 +30,10 @@ pub enum Fault {
     OlderAnswerConfirms,
     /// An answer newer than the held copy is not taken.
     NewerAnswerIgnored,
+    /// An older list is taken, as if it were new.
+    OlderListTaken,
+    /// An older JWK Set is taken, as if it were new.
+    OlderSetTaken,
     /// A key leaves the set while caches still hold lists that it signed.
     KeyWithdrawnTooSoon,
 }
@@ -57,8 +61,10 @@ pub struct Outcome {
 pub(crate) struct Isolate {
     pub(crate) verifier: Verifier,
     pub(crate) place: usize,
-    /// From when the lists are that it holds, by URI.
-    pub(crate) list_since: HashMap<String, u64>,
+    /// From when the documents are that it holds, by URI.
+    pub(crate) since: HashMap<String, u64>,
+    /// Tokens that it refused as revoked.
+    refused: HashSet<u64>,
     /// When the network last failed it, by the document that it asked for.
     pub(crate) failed_at: HashMap<String, u64>,
     /// How long its clients pause, on average, in milliseconds.
@@ -155,7 +161,8 @@ impl Run {
                 Ok(Isolate {
                     verifier: Verifier::new(policy.clone(), KeySource::Url(jwks.clone()))?,
                     place: rng.usize(0..places.len()),
-                    list_since: HashMap::new(),
+                    since: HashMap::new(),
+                    refused: HashSet::new(),
                     failed_at: HashMap::new(),
                     pause: *rng.choice([300, 2_000, 8_000, 40_000].iter()).unwrap_or(&2_000),
                     hang_up: if rng.u64(0..20) == 0 { 45 } else { 1 },
@@ -302,48 +309,63 @@ impl Run {
         }
         self.outcome.verdicts += 1;
         self.outcome.stale += u64::from(verdict.stale);
-        let Token { index, key, .. } = self.tokens[process.token];
-        let list = list_uri(index);
-        let revoked = self.revoked_at.get(&index).map(|at| (*at, list.as_str()));
-        let withdrawn = self.withdrawn.filter(|(gone, _)| key == *gone).map(|(_, at)| (at, JWKS));
-        let (now, isolate) = (self.now, &self.isolates[process.isolate]);
-        let failed = |document: &str| isolate.failed_lately(document, now);
-        let Some(error) = verdict.error() else {
-            self.outcome.accepted += 1;
-            for (at, document) in [revoked, withdrawn].into_iter().flatten() {
-                let late = self.now.saturating_sub(at);
-                let has_failed = failed(document);
-                let bound = if has_failed { OUTAGE_BOUND } else { DEADLINE };
-                let latest = if has_failed {
-                    &mut self.outcome.latest_outage
-                } else {
-                    &mut self.outcome.latest
-                };
-                *latest = late.max(*latest);
-                if late > bound {
-                    let what = format!("accepted what ended {late} ms before (bound {bound} ms)");
-                    self.violated(process.isolate, &what);
-                    return;
-                }
-            }
-            return;
+        let violation = match verdict.error() {
+            None => self.accepted(process, verdict.stale),
+            Some(error) => self.refused(process, error.code()),
         };
-        let has_cause = match error.code() {
-            "token_revoked" => revoked.is_some(),
-            // An unknown key is looked for once per cool-down; between, nobody can know.
-            "key_not_found" => withdrawn.is_some(),
-            "keys_unavailable" => withdrawn.is_some() || failed(JWKS),
-            "status_unavailable" => failed(&list),
-            _ => false,
-        };
-        if !has_cause {
-            self.violated(process.isolate, &format!("refused a live token: {}", error.code()));
+        if let Some(what) = violation {
+            let (at, isolate) = (self.now as f64 / 1000.0, process.isolate);
+            let text = || format!("at {at} s isolate {isolate} {what}");
+            self.outcome.violation.get_or_insert_with(text);
         }
     }
 
-    fn violated(&mut self, isolate: usize, what: &str) {
-        let at = self.now as f64 / 1000.0;
-        self.outcome.violation.get_or_insert_with(|| format!("at {at} s isolate {isolate} {what}"));
+    /// What is wrong with accepting.
+    fn accepted(&mut self, process: &Process, stale: bool) -> Option<String> {
+        let Token { index, key, .. } = self.tokens[process.token];
+        let (isolate, list) = (&self.isolates[process.isolate], list_uri(index));
+        let failed = |document: &str| isolate.failed_lately(document, self.now);
+        self.outcome.accepted += 1;
+        if isolate.refused.contains(&index) {
+            return Some("accepted what it had refused as revoked".into());
+        }
+        if stale && !failed(&list) && !failed(JWKS) {
+            return Some("accepted on a stale copy, and nothing had failed".into());
+        }
+        let revoked = self.revoked_at.get(&index).map(|at| (*at, list.as_str()));
+        let withdrawn = self.withdrawn.filter(|(gone, _)| key == *gone).map(|(_, at)| (at, JWKS));
+        for (at, document) in [revoked, withdrawn].into_iter().flatten() {
+            let late = self.now.saturating_sub(at);
+            let (bound, latest) = if failed(document) {
+                (OUTAGE_BOUND, &mut self.outcome.latest_outage)
+            } else {
+                (DEADLINE, &mut self.outcome.latest)
+            };
+            *latest = late.max(*latest);
+            if late > bound {
+                return Some(format!("accepted what ended {late} ms before (bound {bound} ms)"));
+            }
+        }
+        None
+    }
+
+    /// What is wrong with refusing.
+    fn refused(&mut self, process: &Process, code: &str) -> Option<String> {
+        let Token { index, key, .. } = self.tokens[process.token];
+        let (isolate, list) = (&mut self.isolates[process.isolate], list_uri(index));
+        let is_withdrawn = self.withdrawn.is_some_and(|(gone, _)| key == gone);
+        let has_cause = match code {
+            "token_revoked" => {
+                isolate.refused.insert(index);
+                self.revoked_at.contains_key(&index)
+            }
+            // An unknown key is looked for once per cool-down; between, nobody can know.
+            "key_not_found" => is_withdrawn,
+            "keys_unavailable" => is_withdrawn || isolate.failed_lately(JWKS, self.now),
+            "status_unavailable" => isolate.failed_lately(&list, self.now),
+            _ => false,
+        };
+        (!has_cause).then(|| format!("refused a live token: {code}"))
     }
 
     /// What time it is there.

@@ -167,7 +167,7 @@ impl ListHolder {
     }
 
     pub(crate) fn release(&mut self, order: &FetchOrder) {
-        self.held(&order.uri).end_fetch(order.lease);
+        self.held(&order.uri).spare_fetch(order.lease);
     }
 
     /// Take in a status list token; its signature may be the host's to check.
@@ -265,11 +265,7 @@ impl ListHolder {
     /// fetched again. A list on its way may be signed by it as well, and is no failure.
     pub(crate) fn keep_signed_by(&mut self, keys: &JwkSet) {
         for entry in self.lists.values_mut() {
-            match entry.held.content() {
-                Some(list) if keys.keys().contains(&list.key) => {}
-                Some(_) => entry.held.forget_copy(),
-                None => entry.held.begin_anew(),
-            }
+            entry.held.keep_if(|list| keys.keys().contains(&list.key));
         }
     }
 

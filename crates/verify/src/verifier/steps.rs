@@ -71,7 +71,7 @@ impl Verifier {
             KeyLookup::Fetch(order) => {
                 // A check asks for metadata once and for keys once, whatever comes of it.
                 if order.document == Document::JwkSet {
-                    check.key_patience.fetched = true;
+                    check.key_patience.fetches(order.lease);
                 } else if std::mem::replace(&mut check.metadata_fetched, true) {
                     keys.release(&order);
                     return Next::To(Stage::Refused(VerifyError::KeysUnavailable));
@@ -181,7 +181,7 @@ impl Verifier {
                 Err((judge(status).map(|()| verified.into_claims()), report))
             }
             StatusLookup::Fetch(order) => {
-                check.list_patience.fetched = true;
+                check.list_patience.fetches(order.lease);
                 check.waited_for_list = true;
                 Ok(Next::Halt(Stage::Verified(verified, Some(reference)), Progress::Fetch(order)))
             }
