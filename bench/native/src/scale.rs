@@ -145,6 +145,7 @@ async fn issuer(tokens: u64) -> anyhow::Result<Value> {
     let publisher = Publisher::new(Arc::clone(&issuer), "{}".into(), Vec::new());
     let start = Instant::now();
     publisher.sync(&mut entropy, self::now).await?;
+    publisher.confirm(self::now).await?;
     let all = start.elapsed().as_secs_f64();
 
     let mut times = Vec::new();
@@ -155,6 +156,7 @@ async fn issuer(tokens: u64) -> anyhow::Result<Value> {
         let start = Instant::now();
         perform(&*store, &act(selection, self::now())).await?;
         publisher.sync(&mut entropy, self::now).await?;
+        publisher.confirm(self::now).await?;
         let took = start.elapsed().as_secs_f64() * 1e3;
         let after = publisher.store().lists(0).await?;
         let is_touched = |after: &&ListState| {
@@ -214,6 +216,7 @@ async fn bulk(
     let recorded = recorded.context("nothing was revoked")?;
     let carried_out = start.elapsed().as_secs_f64();
     publisher.sync(&mut Drawn(Rng::with_seed(13)), now).await?;
+    publisher.confirm(now).await?;
     let published = start.elapsed().as_secs_f64();
     store.end_act(recorded.id).await?;
     stop.store(true, Ordering::Relaxed);

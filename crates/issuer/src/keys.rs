@@ -21,7 +21,8 @@ pub struct KeySchedule {
     /// A key signs only when it has been published for this long: every verifier that reaches the
     /// issuer knows it by then. In seconds.
     pub settling: u64,
-    /// For so long caches on the way to verifiers may answer with what was true before.
+    /// For so long caches on the way to verifiers may answer with what was true before, and answers be on
+    /// their way to those.
     pub caches: Duration,
 }
 

@@ -1,6 +1,6 @@
 //! The task that keeps what is served equal to what is recorded.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use edgepass_issuer::publish::error::PublishError;
@@ -58,6 +58,7 @@ impl<S: Store> Publication<S> {
 
     /// Publish until the task is dropped. Run it once.
     pub async fn run(&self) {
+        let _ = timeout(PUNCTUAL, self.publisher.heed_targets()).await;
         let targets = self.places.iter().skip(1).enumerate();
         let targets = targets.map(|(target, health)| self.place(target, health));
         join(self.serve(), join_all(targets)).await;
@@ -80,22 +81,24 @@ impl<S: Store> Publication<S> {
                 Ok(version) => Some(version),
                 Err(error) => {
                     tracing::error!(error = %error_chain(&error), "database not readable");
-                    health.ended(false);
+                    health.behind((self.host.now)());
                     tokio::time::sleep(UNREADABLE_PAUSE).await;
                     continue;
                 }
             };
             idle_for += POLL;
-            if !asked && health.is_done() && version == seen && idle_for < HOUSEKEEPING {
+            if !asked && !health.has_more() && version == seen && idle_for < HOUSEKEEPING {
                 continue;
             }
             idle_for = Duration::ZERO;
             seen = version;
             let round = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
-            health.began((self.host.now)());
+            health.behind((self.host.now)());
             let outcome = self.publisher.sync(&mut { self.host }, self.host.now).await;
             let outcome = self.settle(outcome).await;
-            health.ended(matches!(outcome, Some(true)));
+            if outcome == Some(true) {
+                health.done();
+            }
             self.ended.send_replace(round);
             pause = rest(outcome, pause).await;
         }
@@ -106,10 +109,17 @@ impl<S: Store> Publication<S> {
         let mut ended = self.ended.subscribe();
         let mut pause = POLL;
         loop {
-            health.began((self.host.now)());
+            // What is only looked at anew is not behind.
+            if self.publisher.lacks(target) {
+                health.behind((self.host.now)());
+            }
             let outcome = self.publisher.place(target, self.host.now).await;
             let outcome = self.settle(outcome).await;
-            health.ended(matches!(outcome, Some(true)));
+            if outcome == Some(true) {
+                health.done();
+            } else {
+                health.behind((self.host.now)());
+            }
             pause = rest(outcome, pause).await;
             if outcome == Some(true) {
                 // Also without a new round: somebody else may have changed what lies there.
@@ -120,7 +130,7 @@ impl<S: Store> Publication<S> {
 
     /// Record what is published by now, and tell whoever waits. `None`: something failed.
     async fn settle(&self, outcome: Result<bool, PublishError>) -> Option<bool> {
-        let confirmed = self.publisher.confirm((self.host.now)()).await;
+        let confirmed = self.publisher.confirm(self.host.now).await;
         self.progress.send_replace(());
         let outcome = outcome.and_then(|done| confirmed.map(|()| done));
         outcome
@@ -219,33 +229,31 @@ async fn rest(outcome: Option<bool>, pause: Duration) -> Duration {
     }
 }
 
-/// Whether a place has what it should.
-#[derive(Default)]
-struct PlaceHealth {
-    /// The last attempt put everything there.
-    is_done: AtomicBool,
-    /// When the attempt began that has not ended, in milliseconds; 0: there is none.
-    begun_at: AtomicU64,
+/// Since when a place lacks something, in milliseconds; 0: it has everything.
+struct PlaceHealth(AtomicU64);
+
+impl Default for PlaceHealth {
+    /// Nothing is anywhere yet, since ever.
+    fn default() -> Self {
+        Self(AtomicU64::new(1))
+    }
 }
 
 impl PlaceHealth {
-    fn began(&self, now: UnixMillis) {
-        self.begun_at.store(now.0, Ordering::Relaxed);
+    fn behind(&self, now: UnixMillis) {
+        let _ = self.0.compare_exchange(0, now.0, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    fn ended(&self, is_done: bool) {
-        self.is_done.store(is_done, Ordering::Relaxed);
-        self.begun_at.store(0, Ordering::Relaxed);
+    fn done(&self) {
+        self.0.store(0, Ordering::Relaxed);
     }
 
-    fn is_done(&self) -> bool {
-        self.is_done.load(Ordering::Relaxed)
+    fn has_more(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > 0
     }
 
     fn is_punctual(&self, now: UnixMillis) -> bool {
-        let begun_at = self.begun_at.load(Ordering::Relaxed);
-        let is_late =
-            begun_at > 0 && now.since(UnixMillis(begun_at)).is_none_or(|passed| passed >= PUNCTUAL);
-        self.is_done() && !is_late
+        let since = self.0.load(Ordering::Relaxed);
+        since == 0 || now.since(UnixMillis(since)).is_some_and(|late| late < PUNCTUAL)
     }
 }

@@ -128,7 +128,7 @@ impl Target for Objects {
     }
 
     fn read<'a>(&'a self, path: &'a str) -> Answer<'a, Option<Live>> {
-        Box::pin(self.get(path))
+        Box::pin(in_time(self.get(path)))
     }
 
     fn write<'a>(
@@ -136,12 +136,17 @@ impl Target for Objects {
         document: &'a Document,
         over: Option<&'a Version>,
     ) -> Answer<'a, Version> {
-        Box::pin(self.put(document, over))
+        Box::pin(in_time(self.put(document, over)))
     }
 
     fn remove<'a>(&'a self, path: &'a str) -> Answer<'a, ()> {
-        Box::pin(self.delete(path))
+        Box::pin(in_time(self.delete(path)))
     }
+}
+
+/// A disk may hang as a bucket does.
+async fn in_time<T>(work: impl Future<Output = Result<T, TargetError>>) -> Result<T, TargetError> {
+    tokio::time::timeout(TIMEOUT, work).await.map_err(unavailable)?
 }
 
 fn refused(error: Error) -> TargetError {

@@ -78,7 +78,7 @@ pub(super) async fn run(args: Args, config: &Path, json: bool) -> anyhow::Result
 }
 
 /// For how long an act on such tokens is waited for.
-const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(50);
 
 fn refused(error: RefusedByPolicy) -> anyhow::Error {

@@ -84,7 +84,7 @@ fn every_token_that_was_issued_before_revoke_returned_is_in_the_lists_that_are_s
             let returned_at = std::time::Instant::now();
             assert_eq!(output.status.code(), Some(0), "{}", said(&output));
             // Afterwards tokens are issued again.
-            std::thread::sleep(std::time::Duration::from_millis(500));
+            std::thread::sleep(std::time::Duration::from_millis(1500));
             stop.store(true, Ordering::Relaxed);
             let issued = callers.into_iter().flat_map(|caller| caller.join().unwrap());
             (issued.collect::<Vec<_>>(), returned_at)

@@ -168,7 +168,7 @@ fn a_compromised_standby_is_replaced_also_when_a_rotation_is_due() {
     assert!(serving.served_kids().contains(&serving.kid("standby")));
 }
 
-fn run_sql(database: &std::path::Path, statement: &'static str) {
+pub(crate) fn run_sql(database: &std::path::Path, statement: &'static str) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         use sqlx::{ConnectOptions, Connection};

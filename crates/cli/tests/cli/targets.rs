@@ -4,6 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
+use crate::keys::run_sql;
 use crate::serving::Serving;
 
 const DIRECTORY: &str = "[[target]]\nkind = \"directory\"\npath = \"public\"\n";
@@ -56,15 +57,28 @@ fn a_list_that_somebody_else_changed_is_put_right() {
 
 #[test]
 fn a_database_that_was_rolled_back_takes_no_revocation_back() {
-    roll_back(false);
+    roll_back(Since::TheRevocation);
 }
 
 #[test]
 fn a_database_that_was_rolled_back_brings_no_withdrawn_key_back() {
-    roll_back(true);
+    roll_back(Since::AKeyChange);
 }
 
-fn roll_back(key_changes: bool) {
+#[test]
+fn a_database_from_before_every_list_of_today_is_noticed() {
+    roll_back(Since::LongAgo);
+}
+
+/// How old the copy is.
+#[derive(PartialEq)]
+enum Since {
+    TheRevocation,
+    AKeyChange,
+    LongAgo,
+}
+
+fn roll_back(since: Since) {
     let mut serving = Serving::start_with(DIRECTORY);
     let jti = serving.issue(&["invoice-reader"]);
     serving.kill();
@@ -80,7 +94,7 @@ fn roll_back(key_changes: bool) {
     serving.act(&["revoke", "--jti", &jti], 1);
     let keys = serving.issuer.run(&["keys", "list", "--json"]);
     let keys: Value = serde_json::from_slice(&keys.stdout).unwrap();
-    if key_changes {
+    if since == Since::AKeyChange {
         let kid = keys[0]["kid"].as_str().unwrap();
         let compromise = serving.issuer.run(&["keys", "compromise", kid]);
         assert_eq!(compromise.status.code(), Some(0));
@@ -96,6 +110,10 @@ fn roll_back(key_changes: bool) {
             fs::copy(serving.issuer.path(file), to).unwrap();
         }
     }
+    if since == Since::LongAgo {
+        let forget = "DELETE FROM tokens; DELETE FROM status_lists";
+        run_sql(&serving.issuer.path("data/edgepass.db"), forget);
+    }
     serving.restart();
     std::thread::sleep(std::time::Duration::from_millis(1500));
     assert!(serving.get("readyz").is_err(), "it must not be ready");
@@ -107,6 +125,13 @@ fn roll_back(key_changes: bool) {
     }
     let still: Vec<String> = paths.iter().map(|path| serving.public(path)).collect();
     assert!(published == still, "a newer document was replaced by an older one");
+    // What was noticed is not forgotten, whatever the target shows later.
+    fs::rename(serving.issuer.path("public"), serving.issuer.path("elsewhere")).unwrap();
+    fs::create_dir(serving.issuer.path("public")).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    for path in &paths {
+        assert!(serving.get(path).is_err(), "{path} is served after all");
+    }
 }
 
 #[test]

@@ -228,7 +228,7 @@ fn checked_keys(
         rotation: keys.rotation.0.as_secs(),
         overlap: keys.overlap.0.as_secs(),
         settling,
-        caches: freshness.shared_max_age.0,
+        caches: freshness.shared_max_age.0.saturating_add(freshness.publish_delay.0),
     })
 }
 

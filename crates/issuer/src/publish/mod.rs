@@ -9,9 +9,11 @@ pub mod target;
 
 use std::collections::{HashMap, HashSet};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use edgepass_verify::UnixMillis;
+use futures_util::future::join_all;
 use futures_util::stream::{self, StreamExt};
 use serde_json::json;
 
@@ -42,9 +44,11 @@ pub struct Publisher<S> {
     targets: Vec<Placed>,
     /// Served since somebody last looked, the oldest first.
     unseen: Mutex<Vec<Arc<Document>>>,
+    /// What lies at a target was not made from this database.
+    is_disowned: AtomicBool,
 }
 
-/// Documents on their way to a target.
+/// Documents on their way to a target, or from it.
 type Placing<'a> = Pin<Box<dyn Future<Output = Result<(), PublishError>> + Send + 'a>>;
 
 /// A list edition that is being served.
@@ -75,6 +79,7 @@ impl<S: Store> Publisher<S> {
             signed: Mutex::default(),
             targets: targets.into_iter().map(Placed::new).collect(),
             unseen: Mutex::default(),
+            is_disowned: AtomicBool::new(false),
         }
     }
 
@@ -117,15 +122,15 @@ impl<S: Store> Publisher<S> {
         entropy: &mut impl Entropy,
         clock: fn() -> UnixMillis,
     ) -> Result<bool, PublishError> {
+        if self.is_disowned.load(Ordering::Relaxed) {
+            return Err(DISOWNED.into());
+        }
         let now = clock();
         let seconds = now.numeric_date().seconds();
         let store = self.store();
         // A step at a time: nothing else waits until a million tokens are revoked.
         let is_under_way = store.continue_acts().await?;
         self.issuer.reload_keys().await?;
-        if self.document(JWK_SET).is_none() {
-            self.heed_targets(seconds).await?;
-        }
         let changed = key_change::carry_out_due(&self.issuer, entropy, now).await;
         for list in self.issuer.lists_ahead(entropy, seconds)? {
             store.open_list(&list, list.capacity / ROOM).await?;
@@ -221,8 +226,14 @@ impl<S: Store> Publisher<S> {
     ) -> Result<bool, PublishError> {
         let Some(placed) = self.targets.get(target) else { return Ok(true) };
         let outcome = self.place_at(placed, clock).await;
-        placed.set_away(outcome.is_err());
+        placed.set_away(outcome.as_ref().is_err_and(PublishError::is_unavailable));
         outcome
+    }
+
+    /// Whether a target lacks something that is served.
+    pub fn lacks(&self, target: usize) -> bool {
+        let Some(placed) = self.targets.get(target) else { return false };
+        !read(&self.documents).values().all(|document| placed.holds(document))
     }
 
     /// A list comes after the key that signed it, and a set that lacks a key after the lists that
@@ -234,14 +245,24 @@ impl<S: Store> Publisher<S> {
     ) -> Result<bool, PublishError> {
         let now = clock();
         placed.look_anew(now.numeric_date().seconds());
-        let Some(set) = self.document(JWK_SET) else { return Ok(false) };
+        self.heed(placed).await?;
         let keys = self.issuer.keys();
+        let set = self.document(JWK_SET);
+        // Nothing is served yet, or the keys are changing at this moment.
+        let Some(set) = set.filter(|set| set.body == keys.jwk_set().as_bytes()) else {
+            return Ok(false);
+        };
         let theirs = placed.key_ids().await?;
         let knows_signer = theirs.iter().any(|key_id| key_id == keys.signing_key_id());
         if !knows_signer {
             self.place_keys(placed, &keys, &set).await?;
         }
-        let is_signed = self.place_lists(placed, keys.signing_key_id()).await?;
+        // A list that somebody else put there in the way holds up nothing else.
+        let lists = self.place_lists(placed).await;
+        if lists.as_ref().is_err_and(PublishError::is_unavailable) {
+            return lists.map(|()| false);
+        }
+        let is_signed = self.are_signed_by(keys.signing_key_id());
         if is_signed {
             placed.signed().by(keys.signing_key_id(), clock());
         }
@@ -257,32 +278,35 @@ impl<S: Store> Publisher<S> {
             }
         }
         self.take_away(placed, now).await?;
-        Ok(is_signed && is_ready)
+        lists.map(|()| is_signed && is_ready)
     }
 
-    /// Put the lists; true when all of them are signed by this key.
-    async fn place_lists(&self, placed: &Placed, signing: &str) -> Result<bool, PublishError> {
+    /// Put the lists.
+    async fn place_lists(&self, placed: &Placed) -> Result<(), PublishError> {
         let mut lists: Vec<Placing<'_>> = Vec::new();
-        let mut is_signed = true;
         for path in read(&self.current).iter() {
-            let held = read(&self.lists).get(path).cloned();
-            is_signed &= held.is_some_and(|list| list.key_id == signing);
             if let Some(list) = self.document(path) {
                 lists.push(Box::pin(async move {
                     placed.put(&list, |live| self.may_overwrite(live, &list)).await
                 }));
             }
         }
-        let mut outcome = Ok(is_signed);
+        let mut outcome = Ok(());
         let mut put = stream::iter(lists).buffer_unordered(AT_ONCE);
         while let Some(done) = put.next().await {
-            let is_away = done.as_ref().is_err_and(PublishError::is_unavailable);
-            outcome = done.and(outcome);
-            if is_away {
-                break;
+            if done.as_ref().is_err_and(PublishError::is_unavailable) {
+                return done;
             }
+            outcome = outcome.and(done);
         }
         outcome
+    }
+
+    /// Whether a key signed every list that is served.
+    fn are_signed_by(&self, key_id: &str) -> bool {
+        let lists = read(&self.lists);
+        let is_signed = |path| lists.get(path).is_some_and(|list| list.key_id == key_id);
+        read(&self.current).iter().all(is_signed)
     }
 
     async fn place_keys(
@@ -305,36 +329,85 @@ impl<S: Store> Publisher<S> {
         new.said.may_overwrite(live, &uri, self.issuer.keys().known())
     }
 
-    /// Before anything is served or changed: what lies at a target that can be asked must have been made
-    /// from this database. It may have been replaced by an old copy.
-    async fn heed_targets(&self, now: u64) -> Result<(), PublishError> {
-        let keys = self.issuer.keys();
-        let states = self.store().lists(now.saturating_sub(RETIRE_AFTER)).await?;
+    /// Look at what lies at the targets before anything is served, so far as they answer: was it made from
+    /// this database? It may have been replaced by an old copy. A target that does not answer now is looked
+    /// at before anything is put there.
+    pub async fn heed_targets(&self) {
+        let mut looks: Vec<Placing<'_>> = Vec::new();
         for placed in &self.targets {
-            let heed = |path: &str, found: Result<(), BadEdition>| {
-                found.inspect_err(|_| tracing::error!(target = placed.name(), path, "too new"))
-            };
-            if let Some(live) = placed.peek(JWK_SET).await {
-                heed(JWK_SET, keys.may_replace(&live))?;
-            }
-            for state in &states {
-                let path = list_path(&state.id);
-                if let Some(live) = placed.peek(&path).await {
-                    let live = std::str::from_utf8(&live).unwrap_or_default();
-                    let uri = self.issuer.public_uri(&path);
-                    heed(&path, edition::is_known(live, &uri, keys.known(), state.number))?;
-                }
-            }
+            looks.push(Box::pin(self.heed(placed)));
         }
-        Ok(())
+        join_all(looks).await;
     }
 
-    /// Record as published what every target holds. `now` is when it was looked at, or later.
+    /// Look once. What was not made from this database stops everything, until it is started anew.
+    async fn heed(&self, placed: &Placed) -> Result<(), PublishError> {
+        if self.is_disowned.load(Ordering::Relaxed) {
+            return Err(DISOWNED.into());
+        }
+        if placed.is_heeded() {
+            return Ok(());
+        }
+        let outcome = self.look_at(placed).await;
+        match &outcome {
+            Ok(()) => placed.set_heeded(),
+            Err(PublishError::Check(bad)) => {
+                tracing::error!(target = placed.name(), error = %bad, "nothing is published");
+                self.is_disowned.store(true, Ordering::Relaxed);
+                write(&self.documents).clear();
+                write(&self.lists).clear();
+            }
+            Err(_) => {}
+        }
+        outcome
+    }
+
+    /// The JWK Set, and every list that the target names or this database knows.
+    async fn look_at(&self, placed: &Placed) -> Result<(), PublishError> {
+        let keys = self.issuer.keys();
+        if let Some(live) = placed.read(JWK_SET).await? {
+            keys.may_replace(&live)?;
+        }
+        let known = self.store().lists(0).await?;
+        let known: HashMap<String, u64> =
+            known.into_iter().map(|list| (list_path(&list.id), list.number)).collect();
+        let named = placed.read(AGGREGATION).await?.unwrap_or_default();
+        let named: serde_json::Value = serde_json::from_slice(&named).unwrap_or_default();
+        let base = self.issuer.public_uri("");
+        let named = named["status_lists"].as_array().into_iter().flatten();
+        let named = named.filter_map(|uri| uri.as_str()?.strip_prefix(&base).map(str::to_owned));
+        let paths: HashSet<String> = named.filter(|path| path.starts_with(LISTS)).collect();
+        let mut looks: Vec<Placing<'_>> = Vec::new();
+        for path in &paths {
+            let number = known.get(path).copied().unwrap_or_default();
+            looks.push(Box::pin(self.look_at_list(placed, path, number)));
+        }
+        let looks: Vec<_> = stream::iter(looks).buffer_unordered(AT_ONCE).collect().await;
+        // What was found weighs more than what could not be read.
+        let (found, failed): (Vec<_>, Vec<_>) =
+            looks.into_iter().partition(|look| matches!(look, Err(PublishError::Check(_))));
+        found.into_iter().chain(failed).collect()
+    }
+
+    /// A list may have been made from a database whose newest edition of it has this number.
+    async fn look_at_list(
+        &self,
+        placed: &Placed,
+        path: &str,
+        number: u64,
+    ) -> Result<(), PublishError> {
+        let Some(live) = placed.read(path).await? else { return Ok(()) };
+        let (uri, keys) = (self.issuer.public_uri(path), self.issuer.keys());
+        let live = std::str::from_utf8(&live).unwrap_or_default();
+        Ok(edition::is_known(live, &uri, keys.known(), number)?)
+    }
+
+    /// Record as published what every target holds.
     ///
     /// # Errors
     ///
     /// [`StoreError`](crate::storage::StoreError).
-    pub async fn confirm(&self, now: UnixMillis) -> Result<(), PublishError> {
+    pub async fn confirm(&self, clock: fn() -> UnixMillis) -> Result<(), PublishError> {
         let is_everywhere =
             |document: &Document| self.targets.iter().all(|target| target.holds(document));
         let served: Vec<_> =
@@ -365,7 +438,7 @@ impl<S: Store> Publisher<S> {
             && is_everywhere(&set)
         {
             // Not a moment before: a key signs when verifiers have had it for long enough.
-            let at = now.0.div_ceil(1000);
+            let at = clock().0.div_ceil(1000);
             self.store().mark_keys_published(keys.changed_at(), at).await?;
         }
         Ok(())
@@ -470,7 +543,10 @@ fn lock<T>(lock: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     lock.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Documents written at once, at each target.
+const DISOWNED: BadEdition = BadEdition(
+    "what lies at a target was not made from this database; was it replaced by an old copy?",
+);
+/// Documents read or written at once, at each target.
 const AT_ONCE: usize = 16;
 /// Lists that retired this long ago while nobody served are taken away, in seconds.
 const SWEPT: u64 = 24 * 60 * 60;

@@ -28,8 +28,10 @@ struct Seen {
     key_ids: Option<Vec<String>>,
     /// When everything was looked at anew, in seconds.
     since: u64,
-    /// It did not take everything when it was last asked to.
+    /// It did not answer when it was last asked.
     is_away: bool,
+    /// What lay there when this process started was looked at.
+    is_heeded: bool,
     /// What retired while nobody served was taken away.
     is_swept: bool,
 }
@@ -41,7 +43,8 @@ pub(super) struct Signed(Option<(String, UnixMillis)>);
 impl Signed {
     /// All are, now.
     pub(super) fn by(&mut self, key_id: &str, now: UnixMillis) {
-        if self.0.as_ref().is_none_or(|(held, _)| held != key_id) {
+        // A time that lies ahead says only that the clock was set back since.
+        if self.0.as_ref().is_none_or(|(held, since)| held != key_id || *since > now) {
             self.0 = Some((key_id.to_owned(), now));
         }
     }
@@ -108,16 +111,18 @@ impl Placed {
         self.target.name()
     }
 
-    /// What lies at a path, if it answers.
-    pub(super) async fn peek(&self, path: &str) -> Option<Bytes> {
-        if self.is_away() {
-            return None;
-        }
-        let Ok(live) = self.target.read(path).await else {
-            self.set_away(true);
-            return None;
-        };
-        live.map(|live| live.body)
+    /// What lies at a path.
+    pub(super) async fn read(&self, path: &str) -> Result<Option<Bytes>, PublishError> {
+        let live = self.target.read(path).await.map_err(|source| self.failed(source))?;
+        Ok(live.map(|live| live.body))
+    }
+
+    pub(super) fn is_heeded(&self) -> bool {
+        self.seen().is_heeded
+    }
+
+    pub(super) fn set_heeded(&self) {
+        self.seen().is_heeded = true;
     }
 
     /// `kid` of each key of the set that lies there: its verifiers know these.
@@ -125,10 +130,9 @@ impl Placed {
         if let Some(key_ids) = &self.seen().key_ids {
             return Ok(key_ids.clone());
         }
-        let live = self.target.read(JWK_SET).await.map_err(|source| self.failed(source))?;
-        let set = live.and_then(|live| {
-            JwkSet::parse(&live.body, &Algorithm::ALL, edgepass_crypto::is_sound).ok()
-        });
+        let live = self.read(JWK_SET).await?;
+        let set = live
+            .and_then(|live| JwkSet::parse(&live, &Algorithm::ALL, edgepass_crypto::is_sound).ok());
         let keys = set.iter().flat_map(JwkSet::keys);
         Ok(keys.filter_map(|key| key.key_id().map(str::to_owned)).collect())
     }

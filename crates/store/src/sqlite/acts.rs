@@ -19,7 +19,7 @@ const BLOCK_MS: u64 = 10_000;
 
 /// For how long they are blocked after the act has ended: whoever acts is told by then, and no token is
 /// issued between that the act would have selected.
-const TELLING_MS: u64 = 250;
+const TELLING_MS: u64 = 1_000;
 
 /// Tokens in the order of issue: after the first, up to the last.
 type Range = (u64, u64);
@@ -146,6 +146,19 @@ pub(super) async fn proceed(
         .map_err(unavailable)?;
     }
     let finished = tokens < u64::from(STEP);
+    let done = if finished { act.range.1 } else { last };
+    book(connection, act.id, done, finished, hold).await?;
+    Ok(!finished || unfinished(connection).await?.is_some())
+}
+
+/// Note how far an act is. Lists are due when it is finished.
+async fn book(
+    connection: &mut SqliteConnection,
+    id: u64,
+    done: u64,
+    finished: bool,
+    hold: Hold,
+) -> Result<(), StoreError> {
     if finished {
         sqlx::query("UPDATE status_lists SET due = changes WHERE due < changes")
             .execute(&mut *connection)
@@ -157,15 +170,15 @@ pub(super) async fn proceed(
          WHEN $4 AND blocks_until_ms > 0 THEN CAST(unixepoch('subsec') * 1000 AS INTEGER) + $5 \
          ELSE blocks_until_ms END WHERE id = $1",
     )
-    .bind(rows::signed(act.id))
-    .bind(rows::signed(if finished { act.range.1 } else { last }))
+    .bind(rows::signed(id))
+    .bind(rows::signed(done))
     .bind(finished)
     .bind(hold == Hold::Renewed)
     .bind(rows::signed(BLOCK_MS))
-    .execute(&mut *connection)
+    .execute(connection)
     .await
     .map_err(unavailable)?;
-    Ok(!finished || unfinished(connection).await?.is_some())
+    Ok(())
 }
 
 /// End the block of an act in a moment; true when it was in force until now, or there was none to be.

@@ -224,7 +224,7 @@ async fn no_token_like_the_selected_is_issued_before_the_act_ends() {
     // Not before whoever acts was told.
     let reader = token("t2");
     assert_eq!(store.record_issue(&reader, &at(now())).await.unwrap(), Recorded::BeingRevoked);
-    let later = store.record_issue(&reader, &at(now() + 251)).await.unwrap();
+    let later = store.record_issue(&reader, &at(now() + 1_001)).await.unwrap();
     assert!(matches!(later, Recorded::At(_)));
 
     // An act that took longer than its block learns that.
