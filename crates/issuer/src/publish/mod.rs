@@ -4,6 +4,8 @@
 pub mod document;
 pub mod edition;
 pub mod error;
+mod heed;
+mod place;
 mod placed;
 pub mod target;
 
@@ -13,8 +15,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use edgepass_verify::UnixMillis;
-use futures_util::future::join_all;
-use futures_util::stream::{self, StreamExt};
 use serde_json::json;
 
 use self::document::{AGGREGATION, Document, JWK_SET, LISTS, METADATA};
@@ -25,7 +25,6 @@ use self::target::Target;
 use crate::entropy::Entropy;
 use crate::issue::Issuer;
 use crate::key_change;
-use crate::keys::Keys;
 use crate::signing_key::KeyUse;
 use crate::status_index::RETIRE_AFTER;
 use crate::storage::{ListState, Store};
@@ -48,8 +47,8 @@ pub struct Publisher<S> {
     is_disowned: AtomicBool,
 }
 
-/// Documents on their way to a target, or from it.
-type Placing<'a> = Pin<Box<dyn Future<Output = Result<(), PublishError>> + Send + 'a>>;
+/// What is asked of a target.
+type Pending<'a> = Pin<Box<dyn Future<Output = Result<(), PublishError>> + Send + 'a>>;
 
 /// A list edition that is being served.
 #[derive(Clone)]
@@ -213,195 +212,6 @@ impl<S: Store> Publisher<S> {
         outcome
     }
 
-    /// Put at a target what is served, and take away what has retired. True when all of it lies there;
-    /// false: come again soon. One caller at a time for each target.
-    ///
-    /// # Errors
-    ///
-    /// The first [`PublishError`]; whatever else can be put is, unless the target does not answer.
-    pub async fn place(
-        &self,
-        target: usize,
-        clock: fn() -> UnixMillis,
-    ) -> Result<bool, PublishError> {
-        let Some(placed) = self.targets.get(target) else { return Ok(true) };
-        let outcome = self.place_at(placed, clock).await;
-        placed.set_away(outcome.as_ref().is_err_and(PublishError::is_unavailable));
-        outcome
-    }
-
-    /// Whether a target lacks something that is served.
-    pub fn lacks(&self, target: usize) -> bool {
-        let Some(placed) = self.targets.get(target) else { return false };
-        !read(&self.documents).values().all(|document| placed.holds(document))
-    }
-
-    /// A list comes after the key that signed it, and a set that lacks a key after the lists that
-    /// another key signed, when no cache has one from before.
-    async fn place_at(
-        &self,
-        placed: &Placed,
-        clock: fn() -> UnixMillis,
-    ) -> Result<bool, PublishError> {
-        let now = clock();
-        placed.look_anew(now.numeric_date().seconds());
-        self.heed(placed).await?;
-        let keys = self.issuer.keys();
-        let set = self.document(JWK_SET);
-        // Nothing is served yet, or the keys are changing at this moment.
-        let Some(set) = set.filter(|set| set.body == keys.jwk_set().as_bytes()) else {
-            return Ok(false);
-        };
-        let theirs = placed.key_ids().await?;
-        let knows_signer = theirs.iter().any(|key_id| key_id == keys.signing_key_id());
-        if !knows_signer {
-            self.place_keys(placed, &keys, &set).await?;
-        }
-        // A list that somebody else put there in the way holds up nothing else.
-        let lists = self.place_lists(placed).await;
-        if lists.as_ref().is_err_and(PublishError::is_unavailable) {
-            return lists.map(|()| false);
-        }
-        let is_signed = self.are_signed_by(keys.signing_key_id());
-        if is_signed {
-            placed.signed().by(keys.signing_key_id(), clock());
-        }
-        let ours = keys.published_key_ids();
-        let withdraws = theirs.iter().any(|key_id| !ours.contains(key_id));
-        let is_ready = !withdraws || self.is_settled(&placed.signed(), clock());
-        if knows_signer && is_ready {
-            self.place_keys(placed, &keys, &set).await?;
-        }
-        for path in [METADATA, AGGREGATION] {
-            if let Some(document) = self.document(path) {
-                placed.put(&document, |_| Ok(())).await?;
-            }
-        }
-        self.take_away(placed, now).await?;
-        lists.map(|()| is_signed && is_ready)
-    }
-
-    /// Put the lists.
-    async fn place_lists(&self, placed: &Placed) -> Result<(), PublishError> {
-        let mut lists: Vec<Placing<'_>> = Vec::new();
-        for path in read(&self.current).iter() {
-            if let Some(list) = self.document(path) {
-                lists.push(Box::pin(async move {
-                    placed.put(&list, |live| self.may_overwrite(live, &list)).await
-                }));
-            }
-        }
-        let mut outcome = Ok(());
-        let mut put = stream::iter(lists).buffer_unordered(AT_ONCE);
-        while let Some(done) = put.next().await {
-            if done.as_ref().is_err_and(PublishError::is_unavailable) {
-                return done;
-            }
-            outcome = outcome.and(done);
-        }
-        outcome
-    }
-
-    /// Whether a key signed every list that is served.
-    fn are_signed_by(&self, key_id: &str) -> bool {
-        let lists = read(&self.lists);
-        let is_signed = |path| lists.get(path).is_some_and(|list| list.key_id == key_id);
-        read(&self.current).iter().all(is_signed)
-    }
-
-    async fn place_keys(
-        &self,
-        placed: &Placed,
-        keys: &Keys,
-        set: &Document,
-    ) -> Result<(), PublishError> {
-        placed.put(set, |live| keys.may_replace(live)).await?;
-        placed.has_keys(keys.published_key_ids());
-        Ok(())
-    }
-
-    /// A list that lies at a target, put there before this process started or by somebody else, is
-    /// replaced only by one that is newer and takes nothing back.
-    fn may_overwrite(&self, live: &[u8], document: &Document) -> Result<(), BadEdition> {
-        let Some(new) = read(&self.lists).get(&document.path).cloned() else { return Ok(()) };
-        let live = std::str::from_utf8(live).unwrap_or_default();
-        let uri = self.issuer.public_uri(&document.path);
-        new.said.may_overwrite(live, &uri, self.issuer.keys().known())
-    }
-
-    /// Look at what lies at the targets before anything is served, so far as they answer: was it made from
-    /// this database? It may have been replaced by an old copy. A target that does not answer now is looked
-    /// at before anything is put there.
-    pub async fn heed_targets(&self) {
-        let mut looks: Vec<Placing<'_>> = Vec::new();
-        for placed in &self.targets {
-            looks.push(Box::pin(self.heed(placed)));
-        }
-        join_all(looks).await;
-    }
-
-    /// Look once. What was not made from this database stops everything, until it is started anew.
-    async fn heed(&self, placed: &Placed) -> Result<(), PublishError> {
-        if self.is_disowned.load(Ordering::Relaxed) {
-            return Err(DISOWNED.into());
-        }
-        if placed.is_heeded() {
-            return Ok(());
-        }
-        let outcome = self.look_at(placed).await;
-        match &outcome {
-            Ok(()) => placed.set_heeded(),
-            Err(PublishError::Check(bad)) => {
-                tracing::error!(target = placed.name(), error = %bad, "nothing is published");
-                self.is_disowned.store(true, Ordering::Relaxed);
-                write(&self.documents).clear();
-                write(&self.lists).clear();
-            }
-            Err(_) => {}
-        }
-        outcome
-    }
-
-    /// The JWK Set, and every list that the target names or this database knows.
-    async fn look_at(&self, placed: &Placed) -> Result<(), PublishError> {
-        let keys = self.issuer.keys();
-        if let Some(live) = placed.read(JWK_SET).await? {
-            keys.may_replace(&live)?;
-        }
-        let known = self.store().lists(0).await?;
-        let known: HashMap<String, u64> =
-            known.into_iter().map(|list| (list_path(&list.id), list.number)).collect();
-        let named = placed.read(AGGREGATION).await?.unwrap_or_default();
-        let named: serde_json::Value = serde_json::from_slice(&named).unwrap_or_default();
-        let base = self.issuer.public_uri("");
-        let named = named["status_lists"].as_array().into_iter().flatten();
-        let named = named.filter_map(|uri| uri.as_str()?.strip_prefix(&base).map(str::to_owned));
-        let paths: HashSet<String> = named.filter(|path| path.starts_with(LISTS)).collect();
-        let mut looks: Vec<Placing<'_>> = Vec::new();
-        for path in &paths {
-            let number = known.get(path).copied().unwrap_or_default();
-            looks.push(Box::pin(self.look_at_list(placed, path, number)));
-        }
-        let looks: Vec<_> = stream::iter(looks).buffer_unordered(AT_ONCE).collect().await;
-        // What was found weighs more than what could not be read.
-        let (found, failed): (Vec<_>, Vec<_>) =
-            looks.into_iter().partition(|look| matches!(look, Err(PublishError::Check(_))));
-        found.into_iter().chain(failed).collect()
-    }
-
-    /// A list may have been made from a database whose newest edition of it has this number.
-    async fn look_at_list(
-        &self,
-        placed: &Placed,
-        path: &str,
-        number: u64,
-    ) -> Result<(), PublishError> {
-        let Some(live) = placed.read(path).await? else { return Ok(()) };
-        let (uri, keys) = (self.issuer.public_uri(path), self.issuer.keys());
-        let live = std::str::from_utf8(&live).unwrap_or_default();
-        Ok(edition::is_known(live, &uri, keys.known(), number)?)
-    }
-
     /// Record as published what every target holds.
     ///
     /// # Errors
@@ -479,11 +289,16 @@ impl<S: Store> Publisher<S> {
             return;
         }
         let document = Arc::new(Document::new(path, media_type, body));
+        let mut documents = write(&self.documents);
+        // Looked at under the lock: nothing is served after they were cleared.
+        if self.is_disowned.load(Ordering::Relaxed) {
+            return;
+        }
+        documents.insert(document.path.clone(), Arc::clone(&document));
+        drop(documents);
         let mut unseen = lock(&self.unseen);
         unseen.retain(|other| other.path != document.path);
-        unseen.push(Arc::clone(&document));
-        drop(unseen);
-        write(&self.documents).insert(document.path.clone(), document);
+        unseen.push(document);
     }
 
     /// What was published since the last call, to be fetched back by its public URI.
@@ -505,23 +320,6 @@ impl<S: Store> Publisher<S> {
         write(&self.lists).retain(|path, _| current.contains(path));
         write(&self.documents).retain(|path, _| !path.starts_with(LISTS) || current.contains(path));
         *write(&self.current) = current;
-    }
-
-    /// Take away from a target what has retired, also while nobody served.
-    async fn take_away(&self, placed: &Placed, now: UnixMillis) -> Result<(), PublishError> {
-        let mut lists = placed.lists();
-        let is_swept = placed.is_swept();
-        if !is_swept {
-            let since = now.numeric_date().seconds().saturating_sub(SWEPT);
-            let lately = self.store().lists(since).await?;
-            lists.extend(lately.iter().map(|list| list_path(&list.id)));
-        }
-        lists.retain(|path| !read(&self.current).contains(path));
-        for path in lists {
-            placed.remove(&path).await?;
-        }
-        placed.set_swept();
-        Ok(())
     }
 }
 
@@ -548,7 +346,5 @@ const DISOWNED: BadEdition = BadEdition(
 );
 /// Documents read or written at once, at each target.
 const AT_ONCE: usize = 16;
-/// Lists that retired this long ago while nobody served are taken away, in seconds.
-const SWEPT: u64 = 24 * 60 * 60;
 /// Another list of a window is opened when less than this part of one is free.
 const ROOM: u32 = 8;

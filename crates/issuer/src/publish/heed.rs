@@ -1,0 +1,89 @@
+//! Heeding what lies at a target: was it made from this database?
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::Ordering;
+
+use futures_util::future::join_all;
+use futures_util::stream::{self, StreamExt};
+
+use super::document::{AGGREGATION, JWK_SET, LISTS};
+use super::edition;
+use super::error::PublishError;
+use super::placed::Placed;
+use super::{AT_ONCE, DISOWNED, Pending, Publisher, list_path, write};
+use crate::storage::Store;
+
+impl<S: Store> Publisher<S> {
+    /// Look at what lies at the targets before anything is served, so far as they answer: was it made from
+    /// this database? It may have been replaced by an old copy. A target that does not answer now is looked
+    /// at before anything is put there.
+    pub async fn heed_targets(&self) {
+        let mut looks: Vec<Pending<'_>> = Vec::new();
+        for placed in &self.targets {
+            looks.push(Box::pin(self.heed(placed)));
+        }
+        join_all(looks).await;
+    }
+
+    /// Look once. What was not made from this database stops everything, until it is started anew.
+    pub(super) async fn heed(&self, placed: &Placed) -> Result<(), PublishError> {
+        if self.is_disowned.load(Ordering::Relaxed) {
+            return Err(DISOWNED.into());
+        }
+        if placed.is_heeded() {
+            return Ok(());
+        }
+        let outcome = self.look_at(placed).await;
+        match &outcome {
+            Ok(()) => placed.set_heeded(),
+            Err(PublishError::Check(bad)) => {
+                tracing::error!(target = placed.name(), error = %bad, "nothing is published");
+                self.is_disowned.store(true, Ordering::Relaxed);
+                write(&self.documents).clear();
+                write(&self.lists).clear();
+            }
+            Err(_) => {}
+        }
+        outcome
+    }
+
+    /// The JWK Set, and every list that the target names or this database knows.
+    async fn look_at(&self, placed: &Placed) -> Result<(), PublishError> {
+        let keys = self.issuer.keys();
+        if let Some(live) = placed.read(JWK_SET).await? {
+            keys.may_replace(&live)?;
+        }
+        let known = self.store().lists(0).await?;
+        let known: HashMap<String, u64> =
+            known.into_iter().map(|list| (list_path(&list.id), list.number)).collect();
+        let named = placed.read(AGGREGATION).await?.unwrap_or_default();
+        let named: serde_json::Value = serde_json::from_slice(&named).unwrap_or_default();
+        let base = self.issuer.public_uri("");
+        let named = named["status_lists"].as_array().into_iter().flatten();
+        let named = named.filter_map(|uri| uri.as_str()?.strip_prefix(&base).map(str::to_owned));
+        let paths: HashSet<String> = named.filter(|path| path.starts_with(LISTS)).collect();
+        let mut looks: Vec<Pending<'_>> = Vec::new();
+        for path in &paths {
+            let number = known.get(path).copied().unwrap_or_default();
+            looks.push(Box::pin(self.look_at_list(placed, path, number)));
+        }
+        let looks: Vec<_> = stream::iter(looks).buffer_unordered(AT_ONCE).collect().await;
+        // What was found weighs more than what could not be read.
+        let (found, failed): (Vec<_>, Vec<_>) =
+            looks.into_iter().partition(|look| matches!(look, Err(PublishError::Check(_))));
+        found.into_iter().chain(failed).collect()
+    }
+
+    /// A list may have been made from a database whose newest edition of it has this number.
+    async fn look_at_list(
+        &self,
+        placed: &Placed,
+        path: &str,
+        number: u64,
+    ) -> Result<(), PublishError> {
+        let Some(live) = placed.read(path).await? else { return Ok(()) };
+        let (uri, keys) = (self.issuer.public_uri(path), self.issuer.keys());
+        let live = std::str::from_utf8(&live).unwrap_or_default();
+        Ok(edition::is_known(live, &uri, keys.known(), number)?)
+    }
+}

@@ -1,0 +1,150 @@
+//! Putting what is served at a target.
+
+use edgepass_verify::UnixMillis;
+use futures_util::stream::{self, StreamExt};
+
+use super::document::{AGGREGATION, Document, JWK_SET, METADATA};
+use super::edition::BadEdition;
+use super::error::PublishError;
+use super::placed::Placed;
+use super::{AT_ONCE, Pending, Publisher, list_path, read};
+use crate::keys::Keys;
+use crate::storage::Store;
+
+impl<S: Store> Publisher<S> {
+    /// Put at a target what is served, and take away what has retired. True when all of it lies there;
+    /// false: come again soon. One caller at a time for each target.
+    ///
+    /// # Errors
+    ///
+    /// The first [`PublishError`]; whatever else can be put is, unless the target does not answer.
+    pub async fn place(
+        &self,
+        target: usize,
+        clock: fn() -> UnixMillis,
+    ) -> Result<bool, PublishError> {
+        let Some(placed) = self.targets.get(target) else { return Ok(true) };
+        let outcome = self.place_at(placed, clock).await;
+        placed.set_away(outcome.as_ref().is_err_and(PublishError::is_unavailable));
+        outcome
+    }
+
+    /// Whether a target lacks something that is served.
+    pub fn lacks(&self, target: usize) -> bool {
+        let Some(placed) = self.targets.get(target) else { return false };
+        !read(&self.documents).values().all(|document| placed.holds(document))
+    }
+
+    /// A list comes after the key that signed it, and a set that lacks a key after the lists that
+    /// another key signed, when no cache has one from before.
+    async fn place_at(
+        &self,
+        placed: &Placed,
+        clock: fn() -> UnixMillis,
+    ) -> Result<bool, PublishError> {
+        let now = clock();
+        placed.look_anew(now.numeric_date().seconds());
+        self.heed(placed).await?;
+        let keys = self.issuer.keys();
+        let set = self.document(JWK_SET);
+        // Nothing is served yet, or the keys are changing at this moment.
+        let Some(set) = set.filter(|set| set.body == keys.jwk_set().as_bytes()) else {
+            return Ok(false);
+        };
+        let theirs = placed.key_ids().await?;
+        let knows_signer = theirs.iter().any(|key_id| key_id == keys.signing_key_id());
+        if !knows_signer {
+            self.place_keys(placed, &keys, &set).await?;
+        }
+        // A list that somebody else put there in the way holds up nothing else.
+        let lists = self.place_lists(placed).await;
+        if lists.as_ref().is_err_and(PublishError::is_unavailable) {
+            return lists.map(|()| false);
+        }
+        let is_signed = self.are_signed_by(keys.signing_key_id());
+        if is_signed {
+            placed.signed().by(keys.signing_key_id(), clock());
+        }
+        let ours = keys.published_key_ids();
+        let withdraws = theirs.iter().any(|key_id| !ours.contains(key_id));
+        let is_ready = !withdraws || self.is_settled(&placed.signed(), clock());
+        if knows_signer && is_ready {
+            self.place_keys(placed, &keys, &set).await?;
+        }
+        for path in [METADATA, AGGREGATION] {
+            if let Some(document) = self.document(path) {
+                placed.put(&document, |_| Ok(())).await?;
+            }
+        }
+        self.take_away(placed, now).await?;
+        lists.map(|()| is_signed && is_ready)
+    }
+
+    /// Put the lists.
+    async fn place_lists(&self, placed: &Placed) -> Result<(), PublishError> {
+        let mut lists: Vec<Pending<'_>> = Vec::new();
+        for path in read(&self.current).iter() {
+            if let Some(list) = self.document(path) {
+                lists.push(Box::pin(async move {
+                    placed.put(&list, |live| self.may_overwrite(live, &list)).await
+                }));
+            }
+        }
+        let mut outcome = Ok(());
+        let mut put = stream::iter(lists).buffer_unordered(AT_ONCE);
+        while let Some(done) = put.next().await {
+            if done.as_ref().is_err_and(PublishError::is_unavailable) {
+                return done;
+            }
+            outcome = outcome.and(done);
+        }
+        outcome
+    }
+
+    /// Whether a key signed every list that is served.
+    fn are_signed_by(&self, key_id: &str) -> bool {
+        let lists = read(&self.lists);
+        let is_signed = |path| lists.get(path).is_some_and(|list| list.key_id == key_id);
+        read(&self.current).iter().all(is_signed)
+    }
+
+    async fn place_keys(
+        &self,
+        placed: &Placed,
+        keys: &Keys,
+        set: &Document,
+    ) -> Result<(), PublishError> {
+        placed.put(set, |live| keys.may_replace(live)).await?;
+        placed.has_keys(keys.published_key_ids());
+        Ok(())
+    }
+
+    /// A list that lies at a target, put there before this process started or by somebody else, is
+    /// replaced only by one that is newer and takes nothing back.
+    fn may_overwrite(&self, live: &[u8], document: &Document) -> Result<(), BadEdition> {
+        let Some(new) = read(&self.lists).get(&document.path).cloned() else { return Ok(()) };
+        let live = std::str::from_utf8(live).unwrap_or_default();
+        let uri = self.issuer.public_uri(&document.path);
+        new.said.may_overwrite(live, &uri, self.issuer.keys().known())
+    }
+
+    /// Take away from a target what has retired, also while nobody served.
+    async fn take_away(&self, placed: &Placed, now: UnixMillis) -> Result<(), PublishError> {
+        let mut lists = placed.lists();
+        let is_swept = placed.is_swept();
+        if !is_swept {
+            let since = now.numeric_date().seconds().saturating_sub(SWEPT);
+            let lately = self.store().lists(since).await?;
+            lists.extend(lately.iter().map(|list| list_path(&list.id)));
+        }
+        lists.retain(|path| !read(&self.current).contains(path));
+        for path in lists {
+            placed.remove(&path).await?;
+        }
+        placed.set_swept();
+        Ok(())
+    }
+}
+
+/// Lists that retired this long ago while nobody served are taken away, in seconds.
+const SWEPT: u64 = 24 * 60 * 60;
