@@ -17,7 +17,7 @@ fn lists(text: &mut String, scale: &Value) -> anyhow::Result<()> {
 
 In lists of 131,072 entries of one bit. Bytes of `lst` after zlib, and on the wire after gzip, over
 the entropy of so many tokens, `n H(p) / 8`; the rest of a list (header, claims, signature) apart:
-about 280 bytes each. Ten thousand tokens fill a list to a thirteenth, so that it has to say more than
+about 400 bytes each. Ten thousand tokens fill a list to a thirteenth, so that it has to say more than
 the bound knows: beside it, in brackets, is `lst` over the entropy of all entries. Memory is what an
 isolate takes that holds all lists, and a lookup is one in all of them.
 
