@@ -6,7 +6,6 @@ use edgepass_jose::{CompactJws, PublicKey};
 use edgepass_status_list::{StatusList, StatusListClaims, StatusType, encoder};
 use serde_json::{Value, json};
 
-use crate::config::LIST_CAPACITIES;
 use crate::storage::ListEdition;
 
 /// `exp - iat` of a list, in seconds; a new edition is signed at half of it.
@@ -116,22 +115,6 @@ pub fn read(body: &str, uri: &str, keys: &JwkSet, max_bytes: usize) -> Result<Sa
     })
 }
 
-/// Whether an edition that lies somewhere was made from a database whose newest has this number. What no
-/// key of ours signed says nothing.
-pub(super) fn is_known(
-    live: &str,
-    uri: &str,
-    keys: &JwkSet,
-    number: u64,
-) -> Result<(), BadEdition> {
-    match read(live, uri, keys, MAX_BYTES) {
-        Ok(live) if live.number > number => Err(BadEdition(
-            "what is live was not made from this database; was it replaced by an old copy?",
-        )),
-        _ => Ok(()),
-    }
-}
-
 impl Said {
     /// Whether this may replace what `live` said: it is newer, and takes nothing back. Revoked stays
     /// revoked; suspended becomes valid only where somebody resumed a token.
@@ -169,9 +152,6 @@ impl Said {
         }
     }
 }
-
-/// What the largest list takes: two bits for each token.
-const MAX_BYTES: usize = *LIST_CAPACITIES.end() as usize / 4;
 
 /// Whether a text is a list of this name, whoever signed it.
 fn names(text: &str, uri: &str) -> bool {
