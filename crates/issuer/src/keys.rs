@@ -179,6 +179,29 @@ mod tests {
     }
 
     #[test]
+    fn a_set_that_brings_a_withdrawn_key_back_replaces_none() {
+        let (master, entropy) = (MasterKey::new([1; 32]), &mut Counting(0));
+        let mut key = |use_, at, published_at| {
+            let key = SealedKey::generate(use_, &master, entropy, at).unwrap();
+            SealedKey { published_at, ..key }
+        };
+        let old = key(KeyUse::Retired, 100, Some(101));
+        let signing = key(KeyUse::Signing, 100, Some(101));
+        let standby = key(KeyUse::Standby, 300, None);
+        let open = |keys: &[&SealedKey], changed_at| {
+            let keys = keys.iter().map(|key| (*key).clone()).collect();
+            Keys::open(StoredKeys { keys, changed_at }, &master).unwrap()
+        };
+        // `old` was withdrawn at 200; a copy of the database from before makes a new standby at 300.
+        let live = open(&[&signing], 200);
+        let rolled_back = open(&[&old, &signing, &standby], 300);
+        assert!(rolled_back.may_replace(live.jwk_set().as_bytes()).is_err());
+        let honest = open(&[&signing, &standby], 300);
+        assert!(honest.may_replace(live.jwk_set().as_bytes()).is_ok());
+        assert!(live.may_replace(honest.jwk_set().as_bytes()).is_err(), "it is older");
+    }
+
+    #[test]
     fn keys_withdrawn_in_many_years_keep_no_issuer_from_starting() {
         let (master, entropy) = (MasterKey::new([1; 32]), &mut Counting(0));
         let mut key = |use_, at| SealedKey::generate(use_, &master, entropy, at).unwrap();

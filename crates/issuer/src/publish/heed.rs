@@ -48,7 +48,7 @@ impl<S: Store> Publisher<S> {
         outcome
     }
 
-    /// The JWK Set, and every list that the target names or this database knows.
+    /// The JWK Set, and the lists that the target names.
     async fn look_at(&self, placed: &Placed) -> Result<(), PublishError> {
         let keys = self.issuer.keys();
         if let Some(live) = placed.read(JWK_SET).await? {
@@ -62,7 +62,8 @@ impl<S: Store> Publisher<S> {
         let base = self.issuer.public_uri("");
         let named = named["status_lists"].as_array().into_iter().flatten();
         let named = named.filter_map(|uri| uri.as_str()?.strip_prefix(&base).map(str::to_owned));
-        let paths: HashSet<String> = named.filter(|path| path.starts_with(LISTS)).collect();
+        let named = named.filter(|path| path.starts_with(LISTS));
+        let paths: HashSet<String> = named.take(NAMED).collect();
         let mut looks: Vec<Pending<'_>> = Vec::new();
         for path in &paths {
             let number = known.get(path).copied().unwrap_or_default();
@@ -93,5 +94,7 @@ impl<S: Store> Publisher<S> {
     }
 }
 
+/// More lists than verifiers know of an issuer.
+const NAMED: usize = 4096;
 /// What the largest list takes: two bits for each token.
 const MAX_BYTES: usize = *LIST_CAPACITIES.end() as usize / 4;

@@ -220,11 +220,8 @@ impl<S: Store> Publisher<S> {
     pub async fn confirm(&self, clock: fn() -> UnixMillis) -> Result<(), PublishError> {
         let is_everywhere =
             |document: &Document| self.targets.iter().all(|target| target.holds(document));
-        let served: Vec<_> =
-            read(&self.lists).iter().map(|(path, list)| (path.clone(), list.clone())).collect();
-        for (path, list) in served {
-            let document = self.document(&path);
-            if list.is_confirmed || !document.is_some_and(|document| is_everywhere(&document)) {
+        for (path, list) in self.unconfirmed() {
+            if !self.document(&path).is_some_and(|document| is_everywhere(&document)) {
                 continue;
             }
             if list.published < list.changes {
@@ -252,6 +249,13 @@ impl<S: Store> Publisher<S> {
             self.store().mark_keys_published(keys.changed_at(), at).await?;
         }
         Ok(())
+    }
+
+    /// By path, what is not known to be everywhere.
+    fn unconfirmed(&self) -> Vec<(String, Arc<PublishedList>)> {
+        let lists = read(&self.lists);
+        let open = lists.iter().filter(|(_, list)| !list.is_confirmed);
+        open.map(|(path, list)| (path.clone(), Arc::clone(list))).collect()
     }
 
     /// Sign a new edition and serve it. A bad one never replaces a good one.

@@ -56,12 +56,13 @@ impl<S: Store> Publisher<S> {
         if !knows_signer {
             self.place_keys(placed, &keys, &set).await?;
         }
+        // Before they are put: what is signed anew meanwhile may not be there yet.
+        let is_signed = self.are_signed_by(keys.signing_key_id());
         // A list that somebody else put there in the way holds up nothing else.
         let lists = self.place_lists(placed).await;
         if lists.as_ref().is_err_and(PublishError::is_unavailable) {
             return lists.map(|()| false);
         }
-        let is_signed = self.are_signed_by(keys.signing_key_id());
         if is_signed {
             placed.signed().by(keys.signing_key_id(), clock());
         }
