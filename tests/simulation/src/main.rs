@@ -25,7 +25,7 @@ fn main() -> anyhow::Result<()> {
     let one = |seed: u64| {
         let outcome = run(seed, None)?;
         let done = done.fetch_add(1, Ordering::Relaxed) + 1;
-        if done.is_multiple_of(1000) {
+        if done.is_multiple_of(100) {
             eprintln!("{done} of {runs} runs");
         }
         Ok((seed, outcome))
