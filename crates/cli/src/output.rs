@@ -34,7 +34,9 @@ pub(crate) fn read_token(source: &Path) -> anyhow::Result<String> {
     let text = read_text(source)?;
     let token = text.trim();
     if token.is_empty() {
-        bail!("{} holds no token", source.display());
+        let shown =
+            if source == Path::new("-") { "stdin".into() } else { source.display().to_string() };
+        bail!("{shown} holds no token");
     }
     Ok(token.to_owned())
 }

@@ -25,7 +25,7 @@ pub enum ActError {
     /// Selected tokens lie in lists of one bit.
     #[error(
         "{0} of the tokens were issued while `suspension` was not set, so their lists cannot say \
-         \"suspended\"; revoke them instead"
+         \"suspended\", and nothing was done; name others, or revoke"
     )]
     NoSuspension(u64),
     /// Other acts came between, again and again.

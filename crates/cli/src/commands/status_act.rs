@@ -79,10 +79,10 @@ pub(super) async fn run(
         at: now,
     };
     let store = super::open_store(&config).await?;
+    refuse_unknown(&act, &config, &store).await?;
     if args.dry_run {
         return tell_plan(&act, &store.plan_act(&act).await?, json);
     }
-    refuse_unknown(&act, &config, &store).await?;
     let (recorded, published) = act_and_publish(&config, &store, &act).await?;
     let count = recorded.map_or(0, |recorded| recorded.count);
     let mut what = match (&act.selection, recorded) {

@@ -43,8 +43,9 @@ fn every_grain_revokes_what_it_says_and_nothing_else() {
 
     serving.act(&["revoke", "--issued-before", "2020-01-01T00:00:00Z"], 0);
     for (option, says) in [("--key", "no such key"), ("--role", "no such role")] {
-        let mistyped = serving.issuer.run(&["revoke", option, "-nope", "--reason", "test"]);
-        assert_refused(&mistyped, 1, says);
+        let mistyped = ["revoke", option, "-nope", "--reason", "test"];
+        assert_refused(&serving.issuer.run(&mistyped), 1, says);
+        assert_refused(&serving.issuer.run(&[&mistyped[..], &["--dry-run"]].concat()), 1, says);
     }
     serving.act(&["revoke", "--key", &kid()], 1);
     assert_eq!(serving.status(&other), "revoked");
