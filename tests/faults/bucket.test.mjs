@@ -15,18 +15,18 @@ const BUCKET = 'status';
 /** A server with one bucket, seen through a proxy that can be told to fail. */
 async function bucket(t) {
   const folder = await mkdtemp(join(tmpdir(), 'edgepass-bucket-'));
-  const ports = await Promise.all(['s3', 'master', 'volume', 'filer'].map(async (name) => {
-    // Each has another, for its own protocol, 10,000 above.
-    let port;
-    do port = await freePort(); while (port > 55_000);
-    return [name, port];
-  }));
   const credentials = { AWS_ACCESS_KEY_ID: random(), AWS_SECRET_ACCESS_KEY: random() };
+  const ports = [];
+  for (const name of ['s3', 'master', 'volume', 'filer', 'admin']) ports.push([name, await freePort()]);
   const server = spawn(weed, [
     'mini', `-dir=${folder}`, '-ip=127.0.0.1', '-ip.bind=127.0.0.1', `-bucket=${BUCKET}`,
     ...ports.map(([name, port]) => `-${name}.port=${port}`), '-s3.port.iceberg=0', '-s3.port.lance=0',
-    '-webdav=false', '-admin.ui=false', `-admin.port=${await freePort()}`, '-master.telemetry=false',
-  ], { env: { ...process.env, ...credentials }, stdio: 'ignore' });
+    '-webdav=false', '-admin.ui=false', '-master.telemetry=false',
+  ], { env: { ...process.env, ...credentials }, stdio: ['ignore', 'pipe', 'pipe'] });
+  let said = '';
+  const hear = (text) => { said = (said + text).slice(-4000); };
+  server.stdout.on('data', hear);
+  server.stderr.on('data', hear);
   const s3 = `http://127.0.0.1:${ports[0][1]}`;
   const proxy = new Proxy(s3);
   const url = await proxy.listen();
@@ -35,13 +35,14 @@ async function bucket(t) {
     proxy.close();
     await rm(folder, { recursive: true, force: true, maxRetries: 5 });
   });
-  for (let tries = 0; tries < 300; tries += 1) {
+  for (let tries = 0; tries < 600 && server.exitCode === null; tries += 1) {
     // Who shows no credentials is refused: it answers.
-    const answer = await fetch(`${s3}/${BUCKET}/x`).catch(() => undefined);
+    const answer = await fetch(`${s3}/${BUCKET}/x`, { signal: AbortSignal.timeout(5_000) })
+      .catch(() => undefined);
     if (answer?.status === 403) return { proxy, url, credentials };
     await setTimeout(100);
   }
-  throw new Error('the bucket is not ready after 30 s');
+  throw new Error(`the bucket is not ready (exit code ${server.exitCode}); it said:\n${said}`);
 }
 
 const target = (url) => (text) => (

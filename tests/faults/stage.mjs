@@ -237,12 +237,26 @@ async function guard(t, issuer, origin) {
   };
 }
 
+let drawn = process.pid;
+
+/**
+ * A port to listen at, and to come back to after a restart. It is below those that outgoing
+ * connections are given: one of them could take it while nobody listens.
+ */
 export async function freePort() {
-  const server = createServer();
-  await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
-  const { port } = server.address();
-  await new Promise((resolve) => { server.close(resolve); });
-  return port;
+  for (let tries = 0; tries < 100; tries += 1) {
+    drawn += 61;
+    const port = 12_000 + (drawn % 10_000);
+    const server = createServer();
+    const listens = await new Promise((resolve) => {
+      server.once('error', () => resolve(false));
+      server.listen(port, '127.0.0.1', () => resolve(true));
+    });
+    if (!listens) continue;
+    await new Promise((resolve) => { server.close(resolve); });
+    return port;
+  }
+  throw new Error('no port between 12,000 and 22,000 can be listened at');
 }
 
 export const random = () => randomBytes(8).toString('hex');

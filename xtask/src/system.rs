@@ -4,6 +4,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -164,6 +165,16 @@ fn wait_until_ready(issuer: &str, process: &mut Group) -> anyhow::Result<()> {
     bail!("the issuer was not ready within 20 s")
 }
 
-fn free_port() -> anyhow::Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0").context("loopback is not available")?.local_addr()?.port())
+/// A port below those that outgoing connections are given, lest one of them take it before the
+/// issuer does.
+fn free_port() -> anyhow::Result<u32> {
+    static DRAWN: AtomicU32 = AtomicU32::new(0);
+    for _ in 0..100 {
+        let drawn = std::process::id().wrapping_add(DRAWN.fetch_add(61, Relaxed));
+        let port = 22_000 + drawn % 10_000;
+        if TcpListener::bind(format!("127.0.0.1:{port}")).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("no port between 22,000 and 32,000 of loopback can be listened at")
 }

@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 use std::process::{Child, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -35,9 +36,7 @@ impl Serving {
     }
 
     fn start_changed(change: impl Fn(String) -> String) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let listen = listener.local_addr().unwrap().to_string();
-        drop(listener);
+        let listen = free_address();
         let issuer = Issuer { folder: tempfile::tempdir().unwrap() };
         let made = issuer.run(&["init", ".", "--listen", &listen, "--json"]);
         assert_eq!(made.status.code(), Some(0), "{}", said(&made));
@@ -128,6 +127,19 @@ impl Serving {
         let mut response = request.send(body).unwrap();
         let text = response.body_mut().read_to_string().unwrap();
         (response.status().as_u16(), serde_json::from_str(&text).unwrap())
+    }
+}
+
+/// An address below those that outgoing connections are given: one of them could take it while an
+/// issuer is started again.
+fn free_address() -> String {
+    static DRAWN: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let drawn = std::process::id().wrapping_add(DRAWN.fetch_add(61, Relaxed));
+        let address = format!("127.0.0.1:{}", 12_000 + drawn % 10_000);
+        if TcpListener::bind(&address).is_ok() {
+            return address;
+        }
     }
 }
 
