@@ -132,6 +132,38 @@ describe('faults', { concurrency: 4 }, () => {
     }
   });
 
+  test('an issuer without space takes in nothing, serves what it has, and goes on by itself', {
+    timeout: 120_000, skip: process.platform !== 'linux' && 'a process is limited by prlimit of Linux',
+  }, async (t) => {
+    const issuer = await Issuer.start(t);
+    const [guard] = await guards(t, issuer, 1);
+    const [live, lost, other] = [await issuer.token(), await issuer.token(), await issuer.token()];
+    for (const { token } of [live, lost, other]) assert.equal(await guard.call(token), '200');
+    await issuer.limit(true);
+    await assert.rejects(issuer.token(), /no token: 503/);
+    assert.ok(!(await issuer.revoke(lost.jti)), 'an act was acknowledged');
+    // Another process has space: what it records is published later.
+    await assert.rejects(
+      issuer.edgepass('revoke', '--jti', other.jti, '--reason', 'test'),
+      ({ code, stdout }) => code === 3 && stdout.includes('recorded, not published'),
+    );
+    assert.equal(await issuer.isReady(), false);
+    assert.equal(await guard.call(live.token), '200');
+    await issuer.limit(false);
+    for (const from = Date.now(); !(await issuer.isReady());) {
+      assert.ok(Date.now() - from < 10_000, 'not ready although there is space');
+      await setTimeout(50);
+    }
+    const { code, after } = await untilRefused(guard, other.token, Date.now());
+    assert.equal(code, 'token_revoked');
+    assert.ok(after <= DEADLINE, `${after} ms`);
+    assert.equal(await guard.call(lost.token), '200');
+    assert.ok(await issuer.revoke(lost.jti));
+    const trail = (await issuer.edgepass('audit', '--json')).trim().split('\n').map(JSON.parse);
+    assert.equal(trail.filter(({ act }) => act === 'token_issued').length, 3);
+    assert.equal(trail.filter(({ act }) => act === 'token_revoked').length, 2);
+  });
+
   test(`an issuer that is away for ${away} s takes no API down`, { timeout: 900_000 }, async (t) => {
     const issuer = await Issuer.start(t);
     const fleet = await guards(t, issuer, 2);

@@ -2,7 +2,7 @@
 
 import { execFile, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { createServer, request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -50,7 +50,8 @@ export class Issuer {
   }
 
   async serve() {
-    this.process = spawn(program, ['serve'], {
+    // With SIGXFSZ ignored a file that may not grow is an error of a write, as on a full disk.
+    this.process = spawn('sh', ['-c', 'trap "" XFSZ; exec "$0" serve', program], {
       cwd: this.folder, env: { ...this.env, EDGEPASS_LOG: 'error' }, stdio: ['ignore', 'ignore', 'ignore'],
     });
     for (let tries = 0; tries < 500 && !(await this.isReady()); tries += 1) await setTimeout(10);
@@ -59,6 +60,12 @@ export class Issuer {
 
   isReady() {
     return fetch(`${this.own}/readyz`).then(({ ok }) => ok, () => false);
+  }
+
+  /** Let the database's log grow no more, as on a full disk, or again. */
+  async limit(full) {
+    const { size } = await stat(join(this.folder, 'data', 'edgepass.db-wal'));
+    await run('prlimit', ['--pid', this.process.pid, `--fsize=${full ? size : 'unlimited'}:`]);
   }
 
   /** Without warning. */

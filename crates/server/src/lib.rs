@@ -79,12 +79,15 @@ impl<S: Store> App<S> {
     }
 }
 
-/// An error and its causes in one line, for logs.
+/// An error and its causes in one line, for logs; nothing is said twice.
 pub fn error_chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        text = format!("{text}: {cause}");
+        let cause_says = cause.to_string();
+        if !text.ends_with(&cause_says) {
+            text = format!("{text}: {cause_says}");
+        }
         source = cause.source();
     }
     text

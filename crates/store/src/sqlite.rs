@@ -17,7 +17,7 @@ use edgepass_issuer::storage::{
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{Row, Sqlite, SqliteConnection, Transaction};
+use sqlx::{Connection, Row, Sqlite, SqliteConnection, Transaction};
 
 use crate::rows;
 
@@ -53,7 +53,13 @@ impl SqliteStore {
                 .idle_timeout(None)
                 .max_lifetime(None)
         };
-        let writer = pool(1).connect_with(options.clone()).await.map_err(unavailable)?;
+        // SQLite ends a transaction by itself when the disk is full, and sqlx never learns that it has
+        // ended: on that connection no other could begin.
+        let writer = pool(1)
+            .before_acquire(|writer, _| Box::pin(async { Ok(!writer.is_in_transaction()) }))
+            .connect_with(options.clone())
+            .await
+            .map_err(unavailable)?;
         sqlx::migrate!("migrations/sqlite").run(&writer).await.map_err(unavailable)?;
         let reading = options.create_if_missing(false).read_only(true);
         Ok(Self {

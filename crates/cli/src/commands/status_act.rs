@@ -10,6 +10,7 @@ use edgepass_issuer::status_act::{ActError, perform_and_wait, unpublished, unver
 use edgepass_issuer::status_index::RETIRE_AFTER;
 use edgepass_issuer::storage::{ListState, TokenRecord};
 use edgepass_issuer::{Config, Store};
+use edgepass_server::error_chain;
 use edgepass_status_list::StatusType;
 use edgepass_store::SqliteStore;
 use serde_json::json;
@@ -233,7 +234,7 @@ fn failed(error: anyhow::Error) -> anyhow::Error {
         Some(_) => Failure::Unavailable,
         None => return error,
     };
-    anyhow::Error::new(failure).context(format!("{error:#}"))
+    anyhow::Error::new(failure).context(error_chain(error.as_ref()))
 }
 
 fn done(change: StatusChange) -> &'static str {

@@ -425,3 +425,17 @@ async fn commits_are_synchronous() {
     let row = sqlx::query("PRAGMA synchronous").fetch_one(&store.writer).await.unwrap();
     assert_eq!(row.get::<i64, _>(0), 2); // FULL
 }
+
+#[tokio::test]
+async fn after_a_full_disk_the_next_act_is_recorded() {
+    let Fresh { store, _folder } = fresh().await;
+    issue(&store, &token("before")).await;
+    // SQLite's own limit is the same to it as a full disk; it holds for the connection.
+    sqlx::query("PRAGMA max_page_count = 1").execute(&store.writer).await.unwrap();
+    let mut long = token("long");
+    long.facts.subject = "s".repeat(100_000);
+    let refused = store.record_issue(&long, &entry("long")).await.unwrap_err();
+    assert!(refused.0.to_string().contains("disk is full"), "{refused:?}");
+    issue(&store, &token("after")).await;
+    assert_eq!(store.audit().await.unwrap().len(), 2);
+}
