@@ -5,6 +5,7 @@ mod client_auth;
 mod documents;
 mod error;
 mod health;
+mod listen;
 mod metrics;
 pub mod publication;
 mod revoke;
@@ -18,6 +19,7 @@ use edgepass_issuer::publish::target::Target;
 use edgepass_issuer::{Config, Issuer, Publisher, Store};
 use edgepass_verify::UnixMillis;
 
+pub use listen::serve;
 pub use publication::Publication;
 pub use router::router;
 

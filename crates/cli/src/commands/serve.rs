@@ -22,8 +22,6 @@ use crate::{host, native};
 
 /// For one document.
 const FETCH_BACK_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long requests in flight may take after a signal.
-const GRACE: Duration = Duration::from_secs(4);
 
 pub(super) async fn run(config: &Path, json: bool) -> anyhow::Result<Exit> {
     log(json)?;
@@ -52,17 +50,12 @@ pub(super) async fn run(config: &Path, json: bool) -> anyhow::Result<Exit> {
     });
     tracing::info!(%listen, issuer = identifier, "serving");
     let stop = stop_signal()?;
-    let server = axum::serve(listener, router(app)).with_graceful_shutdown(async move {
+    let stop = async {
         stop.await;
         tracing::info!("stopping");
-        // Connections that do not end by themselves are cut.
-        tokio::spawn(async {
-            tokio::time::sleep(GRACE).await;
-            std::process::exit(0);
-        });
-    });
+    };
     tokio::select! {
-        ended = async { server.await } => ended.context("the listener failed")?,
+        () = edgepass_server::serve(listener, host::connections(), router(app), stop) => {}
         // Serving lists that nobody renews would look healthy and be wrong.
         _ = &mut publication => bail!("publication ended; see the log"),
     }

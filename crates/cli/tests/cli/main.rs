@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
 
 mod acts;
+mod connections;
 mod keys;
 mod serving;
 mod targets;

@@ -1,7 +1,7 @@
 //! An issuer that serves.
 
 use std::net::TcpListener;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -60,6 +60,17 @@ impl Serving {
         self.process = serve(&self.issuer);
     }
 
+    /// Killed, then started again with so few files.
+    pub(crate) fn restart_with_files(&mut self, files: u32) {
+        self.kill();
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "ulimit -n $1 && shift && exec \"$@\"", "sh", &files.to_string()]);
+        let serve = self.issuer.command(&["serve"]);
+        shell.arg(serve.get_program()).args(serve.get_args());
+        shell.current_dir(serve.get_current_dir().unwrap()).stderr(Stdio::null());
+        self.process = shell.spawn().unwrap();
+    }
+
     pub(crate) fn kill(&mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
@@ -81,6 +92,13 @@ impl Serving {
 
     pub(crate) fn get(&self, path: &str) -> Result<String, ureq::Error> {
         ureq::get(format!("{}/{path}", self.url)).call()?.body_mut().read_to_string()
+    }
+
+    /// An answer within a second.
+    pub(crate) fn get_soon(&self, path: &str) -> Result<String, ureq::Error> {
+        let request = ureq::get(format!("{}/{path}", self.url)).config();
+        let request = request.timeout_global(Some(Duration::from_secs(1))).build();
+        request.call()?.body_mut().read_to_string()
     }
 
     pub(crate) fn issue(&self, arguments: &[&str]) -> String {
