@@ -246,7 +246,7 @@ describe('faults', { concurrency: 4 }, () => {
   }, async (t) => {
     const issuer = await Issuer.start(t);
     const [guard] = await guards(t, issuer, 1);
-    const [live, lost] = [await issuer.token(), await issuer.token()];
+    const [live, lost, ...others] = await issuer.tokensOfOneList(8);
     assert.equal(await guard.call(live.token), '200');
     assert.equal(await guard.call(lost.token), '200');
     assert.ok(await issuer.revoke(lost.jti));
@@ -270,8 +270,7 @@ describe('faults', { concurrency: 4 }, () => {
     for (const [reason, fault] of Object.entries(faults)) {
       issuer.proxy.fault = lists((url, reply) => fault(url, reply));
       // Another edition, so that there is something to answer but 304.
-      const { jti } = await issuer.token();
-      assert.ok(await issuer.revoke(jti));
+      assert.ok(await issuer.revoke(others.pop().jti));
       const line = `edgepass_guard_refused_documents_total{reason="${reason}"}`;
       const before = await guard.counter(line);
       for (const from = Date.now(); await guard.counter(line) === before;) {

@@ -77,7 +77,7 @@ export class Issuer {
     return `Basic ${Buffer.from(`example-service:${this.secret}`).toString('base64')}`;
   }
 
-  /** A token over HTTP, and its `jti`. */
+  /** A token over HTTP, its `jti`, and the URI of its list. */
   async token() {
     const response = await fetch(`${this.own}/oauth/token`, {
       method: 'POST', headers: { authorization: this.#basic },
@@ -85,8 +85,20 @@ export class Issuer {
     });
     if (!response.ok) throw new Error(`no token: ${response.status} ${await response.text()}`);
     const { access_token: token } = await response.json();
-    const [, claims] = token.split('.');
-    return { token, jti: JSON.parse(Buffer.from(claims, 'base64url')).jti };
+    const claims = JSON.parse(Buffer.from(token.split('.')[1], 'base64url'));
+    return { token, jti: claims.jti, list: claims.status.status_list.uri };
+  }
+
+  /** So many tokens of one list: a window may end between two of them. */
+  async tokensOfOneList(count) {
+    const lists = new Map();
+    for (;;) {
+      const token = await this.token();
+      const tokens = lists.get(token.list) ?? [];
+      tokens.push(token);
+      if (tokens.length === count) return tokens;
+      lists.set(token.list, tokens);
+    }
   }
 
   /** True once every target shows it; false when it is recorded at most. */
@@ -239,7 +251,8 @@ async function guard(t, issuer, origin) {
         headers: { authorization: `Bearer ${METRICS}` },
       });
       const found = (await response.text()).split('\n').find((one) => one.startsWith(line));
-      return Number(found?.split(' ').at(-1));
+      if (!found) throw new Error(`no counter is named ${line}`);
+      return Number(found.split(' ').at(-1));
     },
   };
 }
