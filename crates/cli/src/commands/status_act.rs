@@ -86,6 +86,7 @@ pub(super) async fn run(
     }
     let (recorded, published) = act_and_publish(&config, &store, &act).await?;
     let count = recorded.map_or(0, |recorded| recorded.count);
+    let none_fits = count == 0 && matches!(act.selection, Selection::Fitting(_));
     let mut what = match (&act.selection, recorded) {
         (Selection::JwtIds(ids), None) if ids.len() == 1 => {
             unchanged(change, store.token(&ids.concat()).await?, now.numeric_date().seconds())?
@@ -95,6 +96,7 @@ pub(super) async fn run(
             let named = ids.len() as u64;
             format!("{count} of {named} {} {}", tokens(named), done(change))
         }
+        _ if none_fits => format!("0 tokens {}: {NONE_FITS}", done(change)),
         _ => format!("{count} {} {}", tokens(count), done(change)),
     };
     if let Selection::JwtIds(ids) = &act.selection
@@ -103,10 +105,10 @@ pub(super) async fn run(
         what = format!("{} {what}", ids.concat());
     }
     let is_published = published == Published::Everywhere;
-    let (text, exit) = if is_published {
-        (format!("{what}; the lists served show it"), Exit::Ok)
-    } else {
-        (format!("{what}: {}", published.says()), Exit::Unavailable)
+    let (text, exit) = match (is_published, none_fits) {
+        (true, true) => (what, Exit::Ok),
+        (true, false) => (format!("{what}; the lists served show it"), Exit::Ok),
+        (false, _) => (format!("{what}: {}", published.says()), Exit::Unavailable),
     };
     if json {
         output::json(&json!({
@@ -121,6 +123,9 @@ pub(super) async fn run(
     }
     Ok(exit)
 }
+
+/// Nothing is refused then: a client or subject may have had its last token long ago, or be mistyped.
+const NONE_FITS: &str = "no live token fits; `edgepass tokens` lists them as they are spelled";
 
 /// Act, and wait until what changed is served.
 pub(super) async fn act_and_publish(
@@ -184,7 +189,8 @@ fn tell_plan(act: &NewAct, plan: &Plan, json: bool) -> anyhow::Result<Exit> {
         output::json(&value)?;
         return Ok(Exit::Ok);
     }
-    output::line(&format!("would {name} {} {}", plan.count, tokens(plan.count)))?;
+    let hint = if plan.count == 0 { format!(": {NONE_FITS}") } else { String::new() };
+    output::line(&format!("would {name} {} {}{hint}", plan.count, tokens(plan.count)))?;
     for (role, count) in &plan.roles {
         output::line(&format!("  {count:>9}  {role}"))?;
     }

@@ -26,7 +26,8 @@ fn every_grain_revokes_what_it_says_and_nothing_else() {
 
     let [a, b] = tokens();
     serving.act(&["revoke", "--client", "a"], 1);
-    serving.act(&["revoke", "--subject", "b", "--role", "invoice-reader"], 0);
+    let none = serving.act(&["revoke", "--subject", "b", "--role", "invoice-reader"], 0);
+    assert!(none["message"].as_str().unwrap().contains("no live token fits"), "{none}");
     assert_eq!((serving.status(&a), serving.status(&b)), ("revoked".into(), "live".into()));
     serving.act(&["revoke", "--subject", "b"], 1);
 
