@@ -23,16 +23,22 @@ pub fn fill(bytes: &mut [u8]) -> Result<(), NoEntropy> {
     getrandom::fill(bytes).map_err(|_| NoEntropy)
 }
 
-/// How many connections may be open at once, beside the files that the process needs itself. It may open
-/// as many files as the system lets it, from now on.
-pub fn connections() -> usize {
+/// Let the process open as many files as it may want, and tell how many connections leave it enough
+/// for itself.
+pub fn make_room_for_connections() -> usize {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
-    let files = if raised.is_ok() { maximum } else { current };
-    let left = files.unwrap_or(u64::MAX).saturating_sub(OWN_FILES).clamp(16, 4096);
-    usize::try_from(left).unwrap_or(16)
+    let wanted = MAX_CONNECTIONS + OWN_FILES;
+    let most = maximum.map_or(wanted, |maximum| maximum.min(wanted));
+    let mut files = current.unwrap_or(u64::MAX);
+    let more = Rlimit { current: Some(most), maximum };
+    if files < most && setrlimit(Resource::Nofile, more).is_ok() {
+        files = most;
+    }
+    let room = files.saturating_sub(OWN_FILES).clamp(16, MAX_CONNECTIONS);
+    usize::try_from(room).unwrap_or(16)
 }
 
+const MAX_CONNECTIONS: u64 = 4096;
 /// For the database, targets and the log.
 const OWN_FILES: u64 = 96;
 

@@ -1,6 +1,7 @@
 //! The `edgepass` program.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use edgepass::commands::Cli;
@@ -12,8 +13,11 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return edgepass::exit::report(&anyhow::Error::new(error), json),
     };
-    match runtime.block_on(cli.run()) {
+    let exit = match runtime.block_on(cli.run()) {
         Ok(exit) => exit.into(),
         Err(error) => edgepass::exit::report(&error, json),
-    }
+    };
+    // A disk that hangs, or a resolver, keeps nobody from ending.
+    runtime.shutdown_timeout(Duration::from_millis(500));
+    exit
 }

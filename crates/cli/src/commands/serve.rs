@@ -49,13 +49,14 @@ pub(super) async fn run(config: &Path, json: bool) -> anyhow::Result<Exit> {
         watching.fetch_back(|uri| fetch_back(client.clone(), uri)).await;
     });
     tracing::info!(%listen, issuer = identifier, "serving");
+    let limit = host::make_room_for_connections();
     let stop = stop_signal()?;
     let stop = async {
         stop.await;
         tracing::info!("stopping");
     };
     tokio::select! {
-        () = edgepass_server::serve(listener, host::connections(), router(app), stop) => {}
+        () = edgepass_server::serve(listener, limit, router(app), stop) => {}
         // Serving lists that nobody renews would look healthy and be wrong.
         _ = &mut publication => bail!("publication ended; see the log"),
     }

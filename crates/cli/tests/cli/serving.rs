@@ -60,15 +60,29 @@ impl Serving {
         self.process = serve(&self.issuer);
     }
 
-    /// Killed, then started again with so few files.
-    pub(crate) fn restart_with_files(&mut self, files: u32) {
+    /// Killed, then started again with so few files, and leave to take so many.
+    pub(crate) fn restart_with_files(&mut self, soft: u32, hard: u32) {
         self.kill();
+        let limits = format!("ulimit -S -n {soft}; ulimit -H -n {hard}; exec \"$@\"");
         let mut shell = Command::new("sh");
-        shell.args(["-c", "ulimit -n $1 && shift && exec \"$@\"", "sh", &files.to_string()]);
         let serve = self.issuer.command(&["serve"]);
-        shell.arg(serve.get_program()).args(serve.get_args());
+        shell.args(["-c", &limits, "sh"]).arg(serve.get_program()).args(serve.get_args());
         shell.current_dir(serve.get_current_dir().unwrap()).stderr(Stdio::null());
         self.process = shell.spawn().unwrap();
+    }
+
+    /// The exit code after a signal that asks to end; `None`: it had to be killed after 10 s.
+    pub(crate) fn terminate(&mut self) -> Option<i32> {
+        let pid = self.process.id().to_string();
+        assert!(Command::new("kill").arg(pid).status().unwrap().success());
+        for _ in 0..100 {
+            if let Some(ended) = self.process.try_wait().unwrap() {
+                return ended.code();
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        self.kill();
+        None
     }
 
     pub(crate) fn kill(&mut self) {
@@ -152,13 +166,14 @@ impl Serving {
 /// issuer is started again.
 fn free_address() -> String {
     static DRAWN: AtomicU32 = AtomicU32::new(0);
-    loop {
+    for _ in 0..100 {
         let drawn = std::process::id().wrapping_add(DRAWN.fetch_add(61, Relaxed));
         let address = format!("127.0.0.1:{}", 12_000 + drawn % 10_000);
         if TcpListener::bind(&address).is_ok() {
             return address;
         }
     }
+    panic!("no port between 12,000 and 22,000 can be listened at");
 }
 
 fn serve(issuer: &Issuer) -> Child {

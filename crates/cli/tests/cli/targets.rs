@@ -8,7 +8,7 @@ use crate::keys::run_sql;
 use crate::said;
 use crate::serving::Serving;
 
-const DIRECTORY: &str = "[[target]]\nkind = \"directory\"\npath = \"public\"\n";
+pub(crate) const DIRECTORY: &str = "[[target]]\nkind = \"directory\"\npath = \"public\"\n";
 
 impl Serving {
     fn public(&self, path: &str) -> String {
