@@ -132,8 +132,10 @@ describe('faults', { concurrency: 4 }, () => {
     }
   });
 
-  test('an issuer without space takes in nothing, serves what it has, and goes on by itself', {
-    timeout: 120_000, skip: process.platform !== 'linux' && 'a process is limited by prlimit of Linux',
+  // Linux alone has prlimit(1), which limits a process that runs.
+  const limited = process.platform === 'linux' ? test : () => {};
+  limited('an issuer whose files cannot grow takes in nothing, serves what it has, and goes on', {
+    timeout: 120_000,
   }, async (t) => {
     const issuer = await Issuer.start(t);
     const [guard] = await guards(t, issuer, 1);
@@ -142,16 +144,16 @@ describe('faults', { concurrency: 4 }, () => {
     await issuer.limit(true);
     await assert.rejects(issuer.token(), /no token: 503/);
     assert.ok(!(await issuer.revoke(lost.jti)), 'an act was acknowledged');
-    // Another process has space: what it records is published later.
+    assert.equal(await issuer.isReady(), false);
+    // Another process has no limit: what it records is published later.
     await assert.rejects(
       issuer.edgepass('revoke', '--jti', other.jti, '--reason', 'test'),
       ({ code, stdout }) => code === 3 && stdout.includes('recorded, not published'),
     );
-    assert.equal(await issuer.isReady(), false);
     assert.equal(await guard.call(live.token), '200');
     await issuer.limit(false);
     for (const from = Date.now(); !(await issuer.isReady());) {
-      assert.ok(Date.now() - from < 10_000, 'not ready although there is space');
+      assert.ok(Date.now() - from < 10_000, 'not ready although files can grow');
       await setTimeout(50);
     }
     const { code, after } = await untilRefused(guard, other.token, Date.now());

@@ -50,7 +50,7 @@ export class Issuer {
   }
 
   async serve() {
-    // With SIGXFSZ ignored a file that may not grow is an error of a write, as on a full disk.
+    // With SIGXFSZ ignored a file that may not grow is an error of a write, much as on a full disk.
     this.process = spawn('sh', ['-c', 'trap "" XFSZ; exec "$0" serve', program], {
       cwd: this.folder, env: { ...this.env, EDGEPASS_LOG: 'error' }, stdio: ['ignore', 'ignore', 'ignore'],
     });
@@ -62,10 +62,10 @@ export class Issuer {
     return fetch(`${this.own}/readyz`).then(({ ok }) => ok, () => false);
   }
 
-  /** Let the database's log grow no more, as on a full disk, or again. */
-  async limit(full) {
+  /** Let its files grow no more, or again. */
+  async limit(on) {
     const { size } = await stat(join(this.folder, 'data', 'edgepass.db-wal'));
-    await run('prlimit', ['--pid', this.process.pid, `--fsize=${full ? size : 'unlimited'}:`]);
+    await run('prlimit', ['--pid', this.process.pid, `--fsize=${on ? size : 'unlimited'}:`]);
   }
 
   /** Without warning. */

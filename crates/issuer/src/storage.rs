@@ -95,6 +95,9 @@ pub trait Store: Send + Sync + 'static {
         changes: u64,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
+    /// Whether changes can be recorded: the last could be, or one is tried now that changes nothing.
+    fn is_writable(&self) -> impl Future<Output = bool> + Send;
+
     /// A value that changes with every commit, whichever process made it.
     fn version(&self) -> impl Future<Output = Result<i64, StoreError>> + Send;
 

@@ -14,13 +14,16 @@ pub(crate) async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// Everything recorded is published and the database is readable.
+/// Everything recorded is published, and more can be recorded.
 pub(crate) async fn readyz<S: Store>(State(app): State<Arc<App<S>>>) -> Response {
-    if app.publication.is_healthy() {
-        "ready\n".into_response()
+    let missing = if !app.publication.is_healthy() {
+        "publication is behind\n"
+    } else if !app.issuer.store().is_writable().await {
+        "nothing can be recorded\n"
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "publication is behind\n").into_response()
-    }
+        return "ready\n".into_response();
+    };
+    (StatusCode::SERVICE_UNAVAILABLE, missing).into_response()
 }
 
 pub(crate) async fn metrics<S: Store>(State(app): State<Arc<App<S>>>) -> Response {

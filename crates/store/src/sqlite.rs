@@ -5,6 +5,7 @@ mod issue;
 mod keys;
 #[cfg(test)]
 mod tests;
+mod trust;
 use std::path::Path;
 use std::time::Duration;
 
@@ -28,6 +29,7 @@ pub struct SqliteStore {
     readers: SqlitePool,
     /// A connection of its own, so that `data_version` sees every other connection's commits.
     watcher: SqlitePool,
+    trust: trust::Trust,
 }
 
 impl SqliteStore {
@@ -66,6 +68,7 @@ impl SqliteStore {
             writer,
             readers: pool(4).connect_with(reading.clone()).await.map_err(unavailable)?,
             watcher: pool(1).connect_with(reading).await.map_err(unavailable)?,
+            trust: trust::Trust::default(),
         })
     }
 
@@ -92,16 +95,24 @@ impl Store for SqliteStore {
         change: &KeyChange,
         entry: &AuditEntry,
     ) -> Result<bool, StoreError> {
-        let mut transaction = self.write().await?;
-        let changed = keys::change(&mut transaction, change, entry).await?;
-        transaction.commit().await.map_err(unavailable)?;
-        Ok(changed)
+        self.trust
+            .change(async {
+                let mut transaction = self.write().await?;
+                let changed = keys::change(&mut transaction, change, entry).await?;
+                transaction.commit().await.map_err(unavailable)?;
+                Ok(changed)
+            })
+            .await
     }
 
     async fn mark_keys_published(&self, changed_at: u64, now: u64) -> Result<(), StoreError> {
-        let mut transaction = self.write().await?;
-        keys::mark_published(&mut transaction, changed_at, now).await?;
-        transaction.commit().await.map_err(unavailable)
+        self.trust
+            .change(async {
+                let mut transaction = self.write().await?;
+                keys::mark_published(&mut transaction, changed_at, now).await?;
+                transaction.commit().await.map_err(unavailable)
+            })
+            .await
     }
 
     async fn record_issue(
@@ -109,10 +120,14 @@ impl Store for SqliteStore {
         new: &NewToken,
         entry: &AuditEntry,
     ) -> Result<Recorded, StoreError> {
-        let mut transaction = self.write().await?;
-        let recorded = issue::record(&mut transaction, new, entry).await?;
-        transaction.commit().await.map_err(unavailable)?;
-        Ok(recorded)
+        self.trust
+            .change(async {
+                let mut transaction = self.write().await?;
+                let recorded = issue::record(&mut transaction, new, entry).await?;
+                transaction.commit().await.map_err(unavailable)?;
+                Ok(recorded)
+            })
+            .await
     }
 
     async fn open_list(&self, list: &NewList, room: u32) -> Result<(), StoreError> {
@@ -121,11 +136,15 @@ impl Store for SqliteStore {
         if issue::has_room(&mut reader, list, room).await? {
             return Ok(());
         }
-        let mut transaction = self.write().await?;
-        if !issue::has_room(&mut transaction, list, room).await? {
-            issue::open_list(&mut transaction, list).await?;
-        }
-        transaction.commit().await.map_err(unavailable)
+        self.trust
+            .change(async {
+                let mut transaction = self.write().await?;
+                if !issue::has_room(&mut transaction, list, room).await? {
+                    issue::open_list(&mut transaction, list).await?;
+                }
+                transaction.commit().await.map_err(unavailable)
+            })
+            .await
     }
 
     async fn plan_act(&self, act: &NewAct) -> Result<Plan, StoreError> {
@@ -137,10 +156,14 @@ impl Store for SqliteStore {
         act: &NewAct,
         plan: Plan,
     ) -> Result<Option<RecordedAct>, StoreError> {
-        let mut transaction = self.write().await?;
-        let recorded = acts::record(&mut transaction, act, plan).await?;
-        transaction.commit().await.map_err(unavailable)?;
-        Ok(recorded)
+        self.trust
+            .change(async {
+                let mut transaction = self.write().await?;
+                let recorded = acts::record(&mut transaction, act, plan).await?;
+                transaction.commit().await.map_err(unavailable)?;
+                Ok(recorded)
+            })
+            .await
     }
 
     async fn continue_acts(&self) -> Result<bool, StoreError> {
@@ -149,17 +172,25 @@ impl Store for SqliteStore {
             return Ok(false);
         }
         drop(reader);
-        let mut transaction = self.write().await?;
-        let more = acts::proceed(&mut transaction, acts::Hold::Renewed).await?;
-        transaction.commit().await.map_err(unavailable)?;
-        Ok(more)
+        self.trust
+            .change(async {
+                let mut transaction = self.write().await?;
+                let more = acts::proceed(&mut transaction, acts::Hold::Renewed).await?;
+                transaction.commit().await.map_err(unavailable)?;
+                Ok(more)
+            })
+            .await
     }
 
     async fn end_act(&self, id: u64) -> Result<bool, StoreError> {
-        let mut transaction = self.write().await?;
-        let held = acts::end(&mut transaction, id).await?;
-        transaction.commit().await.map_err(unavailable)?;
-        Ok(held)
+        self.trust
+            .change(async {
+                let mut transaction = self.write().await?;
+                let held = acts::end(&mut transaction, id).await?;
+                transaction.commit().await.map_err(unavailable)?;
+                Ok(held)
+            })
+            .await
     }
 
     async fn token(&self, jwt_id: &str) -> Result<Option<TokenRecord>, StoreError> {
@@ -197,23 +228,30 @@ impl Store for SqliteStore {
     }
 
     async fn next_edition(&self, list_id: &str, now: u64) -> Result<ListEdition, StoreError> {
-        let mut transaction = self.write().await?;
-        let list = sqlx::query(
-            "UPDATE status_lists SET number = number + 1, issued_at = max(issued_at, $2) \
-             WHERE id = $1 RETURNING number, issued_at, capacity, bits, changes, resumes",
-        )
-        .bind(list_id)
-        .bind(rows::signed(now))
-        .fetch_one(&mut *transaction)
-        .await
-        .map_err(unavailable)?;
-        let statuses =
-            sqlx::query("SELECT list_index, status FROM tokens WHERE list_id = $1 AND status <> 0")
+        let (list, statuses) = self
+            .trust
+            .change(async {
+                let mut transaction = self.write().await?;
+                let list = sqlx::query(
+                    "UPDATE status_lists SET number = number + 1, issued_at = max(issued_at, $2) \
+                 WHERE id = $1 RETURNING number, issued_at, capacity, bits, changes, resumes",
+                )
+                .bind(list_id)
+                .bind(rows::signed(now))
+                .fetch_one(&mut *transaction)
+                .await
+                .map_err(unavailable)?;
+                let statuses = sqlx::query(
+                    "SELECT list_index, status FROM tokens WHERE list_id = $1 AND status <> 0",
+                )
                 .bind(list_id)
                 .fetch_all(&mut *transaction)
                 .await
                 .map_err(unavailable)?;
-        transaction.commit().await.map_err(unavailable)?;
+                transaction.commit().await.map_err(unavailable)?;
+                Ok((list, statuses))
+            })
+            .await?;
         let edition = || -> Result<ListEdition, sqlx::Error> {
             Ok(ListEdition {
                 id: list_id.to_owned(),
@@ -233,13 +271,20 @@ impl Store for SqliteStore {
     }
 
     async fn mark_published(&self, list_id: &str, changes: u64) -> Result<(), StoreError> {
-        sqlx::query("UPDATE status_lists SET published = max(published, $2) WHERE id = $1")
-            .bind(list_id)
-            .bind(rows::signed(changes))
-            .execute(&self.writer)
-            .await
-            .map_err(unavailable)?;
+        let published =
+            sqlx::query("UPDATE status_lists SET published = max(published, $2) WHERE id = $1")
+                .bind(list_id)
+                .bind(rows::signed(changes));
+        let mark = async { published.execute(&self.writer).await.map_err(unavailable) };
+        self.trust.change(mark).await?;
         Ok(())
+    }
+
+    async fn is_writable(&self) -> bool {
+        // It is written even if it says the same.
+        let nothing = sqlx::query("PRAGMA user_version = 1");
+        let write = async { nothing.execute(&self.writer).await.map_err(unavailable) };
+        self.trust.is_whole() || self.trust.change(write).await.is_ok()
     }
 
     async fn version(&self) -> Result<i64, StoreError> {
