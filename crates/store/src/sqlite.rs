@@ -18,7 +18,7 @@ use edgepass_issuer::storage::{
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{Connection, Row, Sqlite, SqliteConnection, Transaction};
+use sqlx::{Connection, Row, SqliteConnection};
 
 use crate::rows;
 
@@ -79,9 +79,21 @@ impl SqliteStore {
         self.writer.close().await;
     }
 
-    /// A transaction that takes the write lock at once, so that it never fails half-way on it.
-    async fn write(&self) -> Result<Transaction<'_, Sqlite>, StoreError> {
-        self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(unavailable)
+    /// Do this in a transaction, or nothing. It takes the write lock at once, so that it never fails
+    /// half-way on it.
+    async fn write<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.trust
+            .change(async {
+                let mut transaction =
+                    self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(unavailable)?;
+                let done = work(&mut transaction).await?;
+                transaction.commit().await.map_err(unavailable)?;
+                Ok(done)
+            })
+            .await
     }
 }
 
@@ -95,24 +107,11 @@ impl Store for SqliteStore {
         change: &KeyChange,
         entry: &AuditEntry,
     ) -> Result<bool, StoreError> {
-        self.trust
-            .change(async {
-                let mut transaction = self.write().await?;
-                let changed = keys::change(&mut transaction, change, entry).await?;
-                transaction.commit().await.map_err(unavailable)?;
-                Ok(changed)
-            })
-            .await
+        self.write(async |connection| keys::change(connection, change, entry).await).await
     }
 
     async fn mark_keys_published(&self, changed_at: u64, now: u64) -> Result<(), StoreError> {
-        self.trust
-            .change(async {
-                let mut transaction = self.write().await?;
-                keys::mark_published(&mut transaction, changed_at, now).await?;
-                transaction.commit().await.map_err(unavailable)
-            })
-            .await
+        self.write(async |connection| keys::mark_published(connection, changed_at, now).await).await
     }
 
     async fn record_issue(
@@ -120,14 +119,7 @@ impl Store for SqliteStore {
         new: &NewToken,
         entry: &AuditEntry,
     ) -> Result<Recorded, StoreError> {
-        self.trust
-            .change(async {
-                let mut transaction = self.write().await?;
-                let recorded = issue::record(&mut transaction, new, entry).await?;
-                transaction.commit().await.map_err(unavailable)?;
-                Ok(recorded)
-            })
-            .await
+        self.write(async |connection| issue::record(connection, new, entry).await).await
     }
 
     async fn open_list(&self, list: &NewList, room: u32) -> Result<(), StoreError> {
@@ -136,15 +128,14 @@ impl Store for SqliteStore {
         if issue::has_room(&mut reader, list, room).await? {
             return Ok(());
         }
-        self.trust
-            .change(async {
-                let mut transaction = self.write().await?;
-                if !issue::has_room(&mut transaction, list, room).await? {
-                    issue::open_list(&mut transaction, list).await?;
-                }
-                transaction.commit().await.map_err(unavailable)
-            })
-            .await
+        drop(reader);
+        self.write(async |connection| {
+            if issue::has_room(connection, list, room).await? {
+                return Ok(());
+            }
+            issue::open_list(connection, list).await
+        })
+        .await
     }
 
     async fn plan_act(&self, act: &NewAct) -> Result<Plan, StoreError> {
@@ -156,14 +147,7 @@ impl Store for SqliteStore {
         act: &NewAct,
         plan: Plan,
     ) -> Result<Option<RecordedAct>, StoreError> {
-        self.trust
-            .change(async {
-                let mut transaction = self.write().await?;
-                let recorded = acts::record(&mut transaction, act, plan).await?;
-                transaction.commit().await.map_err(unavailable)?;
-                Ok(recorded)
-            })
-            .await
+        self.write(async |connection| acts::record(connection, act, plan).await).await
     }
 
     async fn continue_acts(&self) -> Result<bool, StoreError> {
@@ -172,25 +156,11 @@ impl Store for SqliteStore {
             return Ok(false);
         }
         drop(reader);
-        self.trust
-            .change(async {
-                let mut transaction = self.write().await?;
-                let more = acts::proceed(&mut transaction, acts::Hold::Renewed).await?;
-                transaction.commit().await.map_err(unavailable)?;
-                Ok(more)
-            })
-            .await
+        self.write(async |connection| acts::proceed(connection, acts::Hold::Renewed).await).await
     }
 
     async fn end_act(&self, id: u64) -> Result<bool, StoreError> {
-        self.trust
-            .change(async {
-                let mut transaction = self.write().await?;
-                let held = acts::end(&mut transaction, id).await?;
-                transaction.commit().await.map_err(unavailable)?;
-                Ok(held)
-            })
-            .await
+        self.write(async |connection| acts::end(connection, id).await).await
     }
 
     async fn token(&self, jwt_id: &str) -> Result<Option<TokenRecord>, StoreError> {
@@ -229,26 +199,23 @@ impl Store for SqliteStore {
 
     async fn next_edition(&self, list_id: &str, now: u64) -> Result<ListEdition, StoreError> {
         let (list, statuses) = self
-            .trust
-            .change(async {
-                let mut transaction = self.write().await?;
+            .write(async |connection| {
                 let list = sqlx::query(
                     "UPDATE status_lists SET number = number + 1, issued_at = max(issued_at, $2) \
-                 WHERE id = $1 RETURNING number, issued_at, capacity, bits, changes, resumes",
+                     WHERE id = $1 RETURNING number, issued_at, capacity, bits, changes, resumes",
                 )
                 .bind(list_id)
                 .bind(rows::signed(now))
-                .fetch_one(&mut *transaction)
+                .fetch_one(&mut *connection)
                 .await
                 .map_err(unavailable)?;
                 let statuses = sqlx::query(
                     "SELECT list_index, status FROM tokens WHERE list_id = $1 AND status <> 0",
                 )
                 .bind(list_id)
-                .fetch_all(&mut *transaction)
+                .fetch_all(connection)
                 .await
                 .map_err(unavailable)?;
-                transaction.commit().await.map_err(unavailable)?;
                 Ok((list, statuses))
             })
             .await?;
@@ -271,20 +238,22 @@ impl Store for SqliteStore {
     }
 
     async fn mark_published(&self, list_id: &str, changes: u64) -> Result<(), StoreError> {
-        let published =
-            sqlx::query("UPDATE status_lists SET published = max(published, $2) WHERE id = $1")
-                .bind(list_id)
-                .bind(rows::signed(changes));
-        let mark = async { published.execute(&self.writer).await.map_err(unavailable) };
-        self.trust.change(mark).await?;
-        Ok(())
+        let mark = "UPDATE status_lists SET published = max(published, $2) WHERE id = $1";
+        let mark = sqlx::query(mark).bind(list_id).bind(rows::signed(changes));
+        self.write(async |connection| {
+            mark.execute(connection).await.map_err(unavailable)?;
+            Ok(())
+        })
+        .await
     }
 
     async fn is_writable(&self) -> bool {
         // It is written even if it says the same.
         let nothing = sqlx::query("PRAGMA user_version = 1");
-        let write = async { nothing.execute(&self.writer).await.map_err(unavailable) };
-        self.trust.is_whole() || self.trust.change(write).await.is_ok()
+        let write = async |connection: &mut SqliteConnection| {
+            nothing.execute(connection).await.map_err(unavailable)
+        };
+        self.trust.is_whole() || self.write(write).await.is_ok()
     }
 
     async fn version(&self) -> Result<i64, StoreError> {

@@ -9,7 +9,7 @@ use edgepass_issuer::token_facts::TokenFacts;
 use edgepass_status_list::{Bits, StatusType};
 use edgepass_verify::UnixMillis;
 use sha2::{Digest, Sha256};
-use sqlx::QueryBuilder;
+use sqlx::{QueryBuilder, Sqlite};
 
 use super::*;
 
