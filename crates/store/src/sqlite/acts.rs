@@ -345,7 +345,7 @@ async fn last_act(connection: &mut SqliteConnection) -> Result<u64, StoreError> 
     row.and_then(|row| rows::unsigned(&row, "id")).map_err(unavailable)
 }
 
-fn hexadecimal(digest: Sha256) -> String {
+pub(super) fn hexadecimal(digest: Sha256) -> String {
     digest.finalize().iter().fold(String::with_capacity(64), |mut text, byte| {
         // Writing to a string cannot fail.
         let _ = write!(text, "{byte:02x}");

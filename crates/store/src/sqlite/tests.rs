@@ -442,3 +442,19 @@ async fn after_a_full_disk_the_next_act_is_recorded() {
     issue(&store, &token("after")).await;
     assert_eq!(store.audit().await.unwrap().len(), 2);
 }
+
+/// A database that has taken a migration opens only if it still reads the same: add one, change none.
+#[test]
+fn migrations_that_databases_have_taken_never_change() {
+    let taken = [
+        "db4abdf2c212630c17253b938e4af603215d65af6985635b89a5adbf7453a9d1",
+        "0484e99b760f59900546810e785ca2ebf17a22e108fb715e27195c6911eeb5d7",
+        "614ca9076de5e1fda31761a309908f66da4e8669d68f67f74a6da1d5254eedc8",
+        "f9f26c815fc8556265b2329357c14a9f8f49c71c1af0fe3fd23add4dc5bbd6ac",
+        "e6027ad9248fb3626e5c2f7a8c36016b796aff621f21f9a6310239f04e52477e",
+    ];
+    let migrator = sqlx::migrate!("migrations/sqlite");
+    let texts = migrator.iter().map(|migration| Sha256::new_with_prefix(migration.sql.as_str()));
+    let texts: Vec<String> = texts.map(super::acts::hexadecimal).collect();
+    assert_eq!(texts, taken);
+}
