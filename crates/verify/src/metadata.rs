@@ -26,7 +26,28 @@ pub fn jwks_uri(text: &[u8], issuer: &str) -> Option<String> {
     let members = json::parse_object(text).ok()?;
     let named = members.get("issuer").and_then(Value::as_str)?;
     let uri = members.get("jwks_uri").and_then(Value::as_str)?;
-    (named == issuer && url::is_acceptable(uri)).then(|| uri.to_owned())
+    (named == issuer && url::is_acceptable(uri) && may_lead_to(issuer, uri)).then(|| uri.to_owned())
+}
+
+/// Whether metadata of `issuer` may lead to `uri`: never from https to http, and to a machine without a
+/// public name, such as the verifier's own, only where the issuer itself is that machine.
+fn may_lead_to(issuer: &str, uri: &str) -> bool {
+    if issuer.starts_with("http://") {
+        // Such an issuer is on loopback, for trying things out.
+        return true;
+    }
+    uri.starts_with("https://") && (has_public_name(uri) || url::origin(uri) == url::origin(issuer))
+}
+
+/// Whether a URL's host is a name other than `localhost`: no address, in none of the forms that hosts read
+/// as one (<https://url.spec.whatwg.org/#ends-in-a-number-checker>).
+fn has_public_name(url: &str) -> bool {
+    let origin = url::origin(url).unwrap_or_default().to_ascii_lowercase();
+    let authority = origin.split_once("://").map_or("", |(_, authority)| authority);
+    let host = authority.split(':').next().unwrap_or_default().trim_end_matches('.');
+    let last = host.rsplit('.').next().unwrap_or_default();
+    let is_number = last.starts_with("0x") || last.bytes().all(|byte| byte.is_ascii_digit());
+    !is_number && last != "localhost" && !host.contains(['[', '%'])
 }
 
 #[cfg(test)]
@@ -55,5 +76,36 @@ mod tests {
         let http = br#"{"issuer":"https://h.example","jwks_uri":"http://h.example/jwks"}"#;
         assert_eq!(jwks_uri(http, "https://h.example"), None);
         assert_eq!(jwks_uri(b"<html>", "https://h.example"), None);
+    }
+
+    #[test]
+    fn metadata_leads_neither_from_https_to_http_nor_to_the_verifiers_own_machine() {
+        let at = |issuer: &str, uri: &str| {
+            let text = format!(r#"{{"issuer":"{issuer}","jwks_uri":"{uri}"}}"#);
+            jwks_uri(text.as_bytes(), issuer).is_some()
+        };
+        for uri in [
+            "http://127.0.0.1:6379/",
+            "http://localhost/jwks",
+            "http://[::1]/jwks",
+            "https://127.0.0.1/jwks",
+            "https://127.8.9.1:1/jwks",
+            "https://localhost:8443/jwks",
+            "https://a.localhost/jwks",
+            "https://[::1]/jwks",
+            "https://[::ffff:127.0.0.1]/jwks",
+            "https://0.0.0.0/jwks",
+            "https://2130706433/jwks",
+            "https://0x7f.1/jwks",
+            "https://169.254.169.254/jwks",
+            "https://10.0.0.1/jwks",
+            "https://LOCALHOST./jwks",
+        ] {
+            assert!(!at("https://issuer.example", uri), "{uri}");
+        }
+        assert!(at("https://issuer.example", "https://keys.example/jwks"));
+        assert!(at("http://127.0.0.1:8787", "http://127.0.0.1:8787/jwks"));
+        assert!(at("http://127.0.0.1:8787", "http://localhost:1/jwks"));
+        assert!(at("https://10.0.0.1", "https://10.0.0.1/jwks"));
     }
 }

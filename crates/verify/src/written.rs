@@ -103,8 +103,11 @@ impl<'de> Deserializer<'de> for Written {
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        // A member that is there asks for something; who means nothing leaves it out.
         match self.0 {
-            Value::Null => visitor.visit_none(),
+            Value::Null => {
+                Err(Error::invalid_type(Unexpected::Unit, &"a value, since null says nothing"))
+            }
             _ => visitor.visit_some(self),
         }
     }

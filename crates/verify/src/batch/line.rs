@@ -202,11 +202,12 @@ fn set_status(policy: &mut JsonObject) -> Result<(), String> {
         Some(Value::Object(status)) => {
             status.retain(|_, value| !value.is_null());
             for (name, default) in [
-                ("deadline", "none".into()),
-                ("refresh_interval", "ttl".into()),
-                ("stale_if_error", Value::Null),
+                ("deadline", Some("none")),
+                ("refresh_interval", Some("ttl")),
+                ("stale_if_error", None),
             ] {
-                freshness.insert(name.into(), status.remove(name).unwrap_or(default));
+                let written = status.remove(name).or_else(|| default.map(Value::from));
+                written.and_then(|value| freshness.insert(name.into(), value));
             }
         }
         Some(_) => return Err("policy: status: expected an object".into()),

@@ -196,9 +196,27 @@ impl Default for StatusConfig {
     }
 }
 
-/// Tells `null` from absence.
+/// Tells `null` from absence. The only member that may be `null`.
 fn present<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Option<String>>, D::Error> {
-    Option::deserialize(input).map(Some)
+    struct TextOrNull;
+
+    impl Visitor<'_> for TextOrNull {
+        type Value = Option<String>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a string or null")
+        }
+
+        fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Option<String>, E> {
+            Ok(Some(text.to_owned()))
+        }
+
+        fn visit_unit<E: serde::de::Error>(self) -> Result<Option<String>, E> {
+            Ok(None)
+        }
+    }
+
+    input.deserialize_any(TextOrNull).map(Some)
 }
 
 fn default_algorithms() -> Vec<String> {

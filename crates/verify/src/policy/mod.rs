@@ -93,6 +93,9 @@ pub enum PolicyError {
     /// A field that profile `jwt` has no default for.
     #[error("profile jwt needs {0}: name what is expected")]
     Unstated(&'static str),
+    /// `typ` is empty.
+    #[error("typ is a media type such as \"at+jwt\", or null for any")]
+    TypeEmpty,
     /// An expected claim with no value that would be accepted.
     #[error("expected_claims: name at least one value for every claim")]
     ExpectedClaimEmpty,
@@ -102,6 +105,9 @@ pub enum PolicyError {
     /// `leeway` is above [`MAX_LEEWAY`].
     #[error("leeway is at most \"5m\"")]
     LeewayTooLong,
+    /// `max_token_bytes` is above [`MAX_TOKEN_BYTES`].
+    #[error("max_token_bytes is at most {MAX_TOKEN_BYTES}")]
+    TokenTooLong,
     /// A prefix is no https URL.
     #[error("status.uri_prefixes must be https URLs (http only on loopback)")]
     PrefixInvalid,
@@ -115,6 +121,8 @@ pub enum PolicyError {
 
 /// The most issuers one verifier trusts.
 pub const MAX_ISSUERS: usize = 64;
+/// The longest token that a policy may let in, in bytes: a buffer of that size is kept.
+pub const MAX_TOKEN_BYTES: u64 = 1 << 20;
 /// The most leeway that may be configured; status lists are kept as long after their last token.
 pub const MAX_LEEWAY: Duration = Duration::from_secs(300);
 
@@ -127,6 +135,12 @@ impl TryFrom<PolicyConfig> for Policy {
         }
         if config.leeway.0 > MAX_LEEWAY {
             return Err(PolicyError::LeewayTooLong);
+        }
+        if config.max_token_bytes > MAX_TOKEN_BYTES {
+            return Err(PolicyError::TokenTooLong);
+        }
+        if config.typ.as_ref().is_some_and(|typ| typ.as_deref() == Some("")) {
+            return Err(PolicyError::TypeEmpty);
         }
         let shape = Shape::of(&config)?;
         let audience = config.audience.into_vec();
@@ -146,7 +160,7 @@ impl TryFrom<PolicyConfig> for Policy {
             return Err(PolicyError::ClaimNameInvalid);
         }
         let status_uri_prefixes = match config.status.uri_prefixes {
-            Some(prefixes) => prefixes.into_iter().map(with_path).collect(),
+            Some(prefixes) => prefixes,
             None if is_issuer_url(&config.issuer) => {
                 vec![format!("{}/", config.issuer.trim_end_matches('/'))]
             }
@@ -186,7 +200,7 @@ impl Policy {
     pub fn allows_status_uri(&self, uri: &str) -> bool {
         uri.len() <= MAX_STATUS_URI_BYTES
             && uri.bytes().all(|byte| byte.is_ascii_graphic() && !b"\\#".contains(&byte))
-            && self.status_uri_prefixes.iter().any(|prefix| uri.starts_with(prefix.as_str()))
+            && self.status_uri_prefixes.iter().any(|prefix| begins_with(uri, prefix))
             && has_one_reading(uri)
     }
 
@@ -280,12 +294,14 @@ fn has_one_reading(uri: &str) -> bool {
         && !has_dots(&lower.replace("%2e", "."))
 }
 
-/// A prefix without a path stands for everything of its host; as a mere text it would also match
+/// Whether a URI begins with a prefix that ends where a segment of it ends: as a mere text
+/// `https://host/lists` also begins `https://host/lists-of-another`, and `https://host` also
 /// `https://host.evil.example/`.
-fn with_path(prefix: String) -> String {
-    let authority = prefix.find("://").map_or(0, |scheme| scheme.saturating_add(3));
-    let has_path = prefix.get(authority..).is_some_and(|rest| rest.contains('/'));
-    if has_path { prefix } else { format!("{prefix}/") }
+fn begins_with(uri: &str, prefix: &str) -> bool {
+    uri.strip_prefix(prefix).is_some_and(|rest| {
+        let is_border = rest.is_empty() || rest.starts_with(['/', '?']);
+        is_border || prefix.ends_with('/') || prefix.contains('?')
+    })
 }
 
 /// Names of claims are repeated in challenges, whose texts are quoted (RFC 6750 §3).

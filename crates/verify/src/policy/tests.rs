@@ -116,3 +116,30 @@ fn status_uris_cannot_leave_their_prefix() {
         assert!(!policy.allows_status_uri(uri), "{uri}");
     }
 }
+
+#[test]
+fn a_prefix_ends_where_a_segment_ends() {
+    let allows = |prefix: &str, uri: &str| {
+        policy(json!({ "status": { "uri_prefixes": [prefix] } })).unwrap().allows_status_uri(uri)
+    };
+    for (prefix, uri) in [
+        ("https://cdn.example", "https://cdn.example/1"),
+        ("https://cdn.example/lists", "https://cdn.example/lists"),
+        ("https://cdn.example/lists", "https://cdn.example/lists/1"),
+        ("https://cdn.example/lists", "https://cdn.example/lists?id=1"),
+        ("https://cdn.example/lists/", "https://cdn.example/lists/1"),
+        ("https://cdn.example/lists?id=", "https://cdn.example/lists?id=1"),
+    ] {
+        assert!(allows(prefix, uri), "{prefix} {uri}");
+    }
+    for (prefix, uri) in [
+        ("https://cdn.example", "https://cdn.example.evil/1"),
+        ("https://cdn.example", "https://cdn.example:8443/1"),
+        ("https://cdn.example", "https://cdn.example@evil/1"),
+        ("https://cdn.example/lists", "https://cdn.example/lists-of-another/1"),
+        ("https://cdn.example/lists", "https://cdn.example/lists%41/1"),
+        ("https://cdn.example/lists", "https://cdn.example/lists;x/1"),
+    ] {
+        assert!(!allows(prefix, uri), "{prefix} {uri}");
+    }
+}
