@@ -2,6 +2,7 @@
 
 import { Core, shared_memory } from '../wasm/edgepass_npm.js';
 import { type Demand, type HostOptions, snakeCased } from './options.js';
+import { refuseUnwritable } from './written.js';
 
 const encoder = new TextEncoder();
 
@@ -62,6 +63,11 @@ export class Engine {
   demand({ allOf, anyOf, issuers, audience, staleIfError }: Demand): number {
     const simple = issuers === undefined && audience === undefined && staleIfError === undefined
       && areScopes(allOf) && areScopes(anyOf);
+    if (!simple) {
+      for (const [name, asked] of Object.entries({ allOf, anyOf, issuers, audience, staleIfError })) {
+        if (asked !== undefined) refuseUnwritable(asked, name);
+      }
+    }
     const key = simple
       ? `${allOf ? `${allOf.length} ${allOf.join(' ')}` : ''}|${anyOf ? `${anyOf.length} ${anyOf.join(' ')}` : ''}`
       : JSON.stringify([allOf, anyOf, issuers, audience, staleIfError]);

@@ -1,5 +1,7 @@
 // What a program tells a verifier.
 
+import { isPlain, refuseUnknown } from './written.js';
+
 /** A duration with a unit, such as `"10s"`, `"2500ms"` or `"1h"`. */
 export type Duration = string;
 
@@ -108,7 +110,10 @@ export interface HostOptions {
 /** A verifier of one issuer's tokens, or of several's, each with its own keys and expectations. */
 export type VerifierOptions = HostOptions & (IssuerOptions | { issuers: IssuerOptions[] });
 
-/** What one call asks of the token. */
+/**
+ * What one call asks of the token. Members that are not known, and `null`, are refused: whoever misspells a
+ * condition must not ask for nothing. A member that is `undefined` is not there.
+ */
 export interface Demand {
   /** Every one of these scope tokens. */
   allOf?: string[];
@@ -129,6 +134,30 @@ export interface Demand {
   certificateSha256?: string;
   /** Given the promise of a due refresh, such as `ctx.waitUntil` of a Worker. */
   waitUntil?: (work: Promise<unknown>) => void;
+}
+
+const MEMBERS: ReadonlySet<string> = new Set([
+  'allOf', 'anyOf', 'issuers', 'audience', 'staleIfError', 'now', 'certificateSha256', 'waitUntil',
+] satisfies (keyof Demand)[]);
+
+/** Throws for a demand that does not say what it seems to. */
+export function checkDemand(demand: Demand): void {
+  if (typeof demand !== 'object' || demand === null || Array.isArray(demand)) {
+    throw new TypeError('verify takes an object: { allOf: [...] }');
+  }
+  const known = refuseUnknown(demand, MEMBERS, 'verify');
+  // A promise, a map: what it would say cannot be seen.
+  if (known === 0 && !isPlain(demand)) throw new TypeError('verify takes an object: { allOf: [...] }');
+  const { now, certificateSha256, waitUntil } = demand;
+  if (now !== undefined && !(typeof now === 'number' && now >= 0 && now <= 253_402_300_799)) {
+    throw new RangeError('now must be seconds since the epoch');
+  }
+  if (certificateSha256 !== undefined && typeof certificateSha256 !== 'string') {
+    throw new TypeError('certificateSha256 is a text');
+  }
+  if (waitUntil !== undefined && typeof waitUntil !== 'function') {
+    throw new TypeError('waitUntil is a function');
+  }
 }
 
 /** Option names as the policy writes them; names of claims stay as they are. */

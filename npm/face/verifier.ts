@@ -1,8 +1,9 @@
 // The verifier as programs use it. The checks themselves are Rust, in the Wasm module.
 
 import { ANSWER, Engine, type HostKey } from './engine.js';
-import { type Demand, type VerifierOptions, snakeCased } from './options.js';
+import { type Demand, type IssuerOptions, type VerifierOptions, checkDemand, snakeCased } from './options.js';
 import { Verdict } from './verdict.js';
+import { isPlain, refuseUnwritable } from './written.js';
 
 /** Work behind the response is looked for after so many calls. */
 const CALLS_BETWEEN_WORK = 16;
@@ -48,7 +49,7 @@ export class Verifier {
 
   /** Does no I/O and draws no randomness. Throws when the options are not a policy. */
   static create(options: VerifierOptions): Verifier {
-    if (typeof options !== 'object' || options === null) {
+    if (!isPlain(options)) {
       throw new TypeError('create takes options: { issuer, audience, ... }');
     }
     const {
@@ -61,12 +62,15 @@ export class Verifier {
     if (background !== undefined && background !== 'await' && background !== 'detach') {
       throw new TypeError('background is "await" or "detach"');
     }
+    for (const [name, hook] of Object.entries({ fetch, firstUse })) {
+      if (hook !== undefined && typeof hook !== 'function') throw new TypeError(`${name} is a function`);
+    }
     const secrets: unknown = dpopNonceSecrets;
-    if (secrets !== undefined
-      && !(Array.isArray(secrets) && secrets.every((secret) => typeof secret === 'string'))) {
+    if (secrets !== undefined && !(Array.isArray(secrets) && secrets.length > 0
+      && secrets.every((secret) => typeof secret === 'string'))) {
       throw new TypeError('dpopNonceSecrets is an array of one or two secrets');
     }
-    if (externalUrl !== undefined && new URL(externalUrl).origin !== externalUrl) {
+    if (externalUrl !== undefined && !isOrigin(externalUrl)) {
       throw new TypeError('externalUrl is a scheme and an authority: "https://api.example"');
     }
     for (const [name, bytes] of Object.entries({ verifiedBytes, listBytes })) {
@@ -77,12 +81,18 @@ export class Verifier {
     if ('issuers' in trusted && Object.keys(trusted).length > 1) {
       throw new TypeError('what is expected of tokens is written for each of the issuers');
     }
-    const issuers = 'issuers' in trusted ? trusted.issuers : [trusted];
+    refuseUnwritable(trusted, 'create');
+    const issuers: unknown = 'issuers' in trusted ? trusted.issuers : [trusted];
+    if (!Array.isArray(issuers) || !issuers.every(isPlain)) {
+      throw new TypeError('issuers is an array of { issuer, audience, ... }');
+    }
     const config = JSON.stringify({
-      issuers: issuers.map(({ jwks, ...policy }) => ({
-        policy: snakeCased(policy),
-        jwks: typeof jwks === 'object' ? JSON.stringify(jwks) : jwks,
-      })),
+      issuers: (issuers as IssuerOptions[]).map(({ jwks, ...policy }) => {
+        if (jwks !== undefined && typeof jwks !== 'string' && !isPlain(jwks)) {
+          throw new TypeError('jwks is a URL or a JWK Set');
+        }
+        return { policy: snakeCased(policy), jwks: typeof jwks === 'object' ? JSON.stringify(jwks) : jwks };
+      }),
       nonce_secrets: dpopNonceSecrets,
       verified_bytes: verifiedBytes,
       list_bytes: listBytes,
@@ -116,10 +126,8 @@ export class Verifier {
   }
 
   #begin(engine: Engine, input: string | Request, demand: Demand): Verdict | Promise<Verdict> {
+    if (demand !== NOTHING_MORE) checkDemand(demand);
     const { now, certificateSha256 } = demand;
-    if (now !== undefined && !(now >= 0 && now <= 253_402_300_799)) {
-      throw new RangeError('now must be seconds since the epoch');
-    }
     let text = '';
     let isField = false;
     let simple = !certificateSha256;
@@ -237,6 +245,10 @@ export class Verifier {
       query: new URL(url).search.slice(1), method, url: seen, certificate,
     });
   }
+}
+
+function isOrigin(url: unknown): boolean {
+  return typeof url === 'string' && URL.canParse(url) && new URL(url).origin === url;
 }
 
 /** Whether a query may hold a token, which is refused: also by an escaped name. */

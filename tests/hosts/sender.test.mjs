@@ -3,39 +3,15 @@
 
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { createServer } from 'node:http';
 import test from 'node:test';
 import { KEYS, jws, publicJwk, sha256, thumbprint } from '../vectors/sign.mjs';
 import { LOGGED, start } from './guard.mjs';
+import { AUDIENCE, issuer, now } from './issuer.mjs';
 
-const AUDIENCE = 'https://api.example';
 const EXTERNAL = 'https://api.example';
 const SECRETS = ['s'.repeat(32), 't'.repeat(32)];
 const CERTIFICATE = Buffer.from('a certificate, as far as its digest is concerned');
 const CLIENT = 'p256_client';
-const now = () => Math.floor(Date.now() / 1000);
-
-/** An issuer that serves its keys, and signs what it is told to. */
-async function issuer(t, key, kid = 'k') {
-  const server = createServer((request, response) => {
-    response.writeHead(200, { 'content-type': 'application/jwk-set+json' });
-    response.end(JSON.stringify({ keys: [publicJwk(KEYS[key], { kid, alg: 'ES256' })] }));
-  });
-  await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
-  t.after(() => server.close());
-  const url = `http://127.0.0.1:${server.address().port}`;
-  const token = (claims = {}, header = {}, by = key) => jws(
-    { alg: 'ES256', kid, typ: 'at+jwt', ...header },
-    {
-      iss: url, aud: AUDIENCE, sub: 's', client_id: 'c', jti: 'j', scope: 'invoices:read',
-      iat: now(), exp: now() + 300, ...claims,
-    }, by,
-  );
-  const trusted = {
-    issuer: url, audience: AUDIENCE, jwks_uri: `${url}/jwks.json`, status: { mode: 'ignore' },
-  };
-  return { url, token, trusted };
-}
 
 function guardOf(...issuers) {
   return (more = {}) => ({

@@ -66,7 +66,8 @@ pub(crate) fn inspector(tools: &Tools) -> anyhow::Result<()> {
     if folder.exists() {
         fs::remove_dir_all(&folder)?;
     }
-    let modules = ["batch", "browser", "engine", "index", "options", "verdict", "verifier"];
+    let modules =
+        ["batch", "browser", "engine", "index", "options", "verdict", "verifier", "written"];
     let face = modules.map(|module| format!("face/{module}.js"));
     let wasm = ["wasm/edgepass_npm.js", "wasm/edgepass_npm_bg.wasm"].map(str::to_owned);
     for part in face.iter().chain(&wasm) {

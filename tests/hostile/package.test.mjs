@@ -1,0 +1,124 @@
+// What was asked for and cannot be done is an error: every option of the package with every kind of value.
+
+import assert from 'node:assert/strict';
+import { createRequire } from 'node:module';
+import test from 'node:test';
+import { AUDIENCE, issuer } from '../hosts/issuer.mjs';
+
+const { Verifier, verifyBatch } = createRequire(`${process.env.EDGEPASS_INSTALLED}/x.js`)('edgepass');
+
+/** Values of every kind, by name. */
+const VALUES = {
+  undefined, null: null, true: true, seven: 7, negative: -1, huge: 2 ** 33, fraction: 0.5, nan: NaN, text: 'x',
+  empty: '', list: [], numbers: [7], nulls: [null], empties: [''], texts: ['x'], lists: [[]], object: {},
+  unknown: { nobody: 'knows' }, function: () => {}, symbol: Symbol('x'), bigint: 1n, date: new Date(0),
+  map: new Map(), bytes: new Uint8Array(3), wrapped: new String('x'), promise: Promise.resolve('x'),
+};
+const jwks = { keys: [] };
+const rfc = { issuer: 'https://issuer.example', audience: 'https://api.example', jwks };
+const jwt = { ...rfc, profile: 'jwt', typ: 'x', status: { mode: 'ignore' } };
+
+/** Each option, where it stands, and which of the values above mean something there. */
+const OPTIONS = [
+  ['profile', rfc, []], ['issuer', rfc, ['text']], ['audience', rfc, ['text', 'texts']],
+  ['audienceClaim', jwt, ['text']], ['algorithms', rfc, ['list']], ['typ', jwt, ['text', 'null']],
+  ['requiredClaims', jwt, ['list', 'texts']], ['expectedClaims', jwt, ['object', 'unknown']],
+  ['scopeClaim', jwt, ['text']], ['leeway', rfc, []], ['maxLifetime', rfc, []],
+  ['maxTokenBytes', rfc, ['seven']], ['jwks', rfc, []],
+  ['dpop', rfc, ['object']], ['dpop.algorithms', rfc, ['list']], ['dpop.maxAge', rfc, []],
+  ['status', rfc, ['object']], ['status.mode', rfc, []], ['status.uriPrefixes', rfc, ['list']],
+  ['status.maxListBytes', rfc, ['seven', 'huge']], ['status.maxResponseBytes', rfc, ['seven', 'huge']],
+  ['freshness', rfc, ['object']], ['freshness.deadline', rfc, []], ['freshness.publishDelay', rfc, []],
+  ['freshness.sharedMaxAge', rfc, []], ['freshness.refreshInterval', rfc, []],
+  ['freshness.fetchTimeout', rfc, []], ['freshness.staleIfError', rfc, []], ['freshness.maxListAge', rfc, []],
+  ['cache', rfc, []], ['fetch', rfc, ['function']], ['background', rfc, []], ['externalUrl', rfc, []],
+  ['dpopNonceSecrets', rfc, []], ['firstUse', rfc, ['function']],
+  ['verifiedBytes', rfc, ['seven', 'huge']], ['listBytes', rfc, ['seven', 'huge']], ['issuers', {}, []],
+  ['isuer', rfc, []], ['dpop.alg', rfc, []], ['status.uri', rfc, []], ['freshness.dead', rfc, []],
+];
+
+function withOption(base, path, value) {
+  const [outer, inner] = path.split('.');
+  return inner === undefined ? { ...base, [outer]: value }
+    : { ...base, [outer]: { ...base[outer], [inner]: value } };
+}
+
+test('an option that says nothing is refused when the verifier is made', () => {
+  const wrong = [];
+  for (const [path, base, right] of OPTIONS) {
+    for (const [name, value] of Object.entries(VALUES)) {
+      let taken = true;
+      // What is undefined is not there: left out, it may be missing or not.
+      if (value === undefined) continue;
+      try {
+        Verifier.create(withOption(base, path, value));
+      } catch (error) {
+        taken = false;
+        if (error instanceof WebAssembly.RuntimeError) wrong.push(`${path} = ${name} traps`);
+      }
+      if (taken !== right.includes(name)) wrong.push(`${path} = ${name}: ${taken ? 'taken' : 'refused'}`);
+    }
+  }
+  for (const [name, value] of Object.entries(VALUES)) {
+    assert.throws(() => Verifier.create(value), name);
+  }
+  assert.deepEqual(wrong, []);
+});
+
+/** Each condition and fact of a call, and what means something there. */
+const DEMANDS = {
+  allOf: ['list', 'texts', 'undefined'], anyOf: ['list', 'texts', 'undefined'],
+  issuers: ['list', 'empties', 'texts', 'undefined'],
+  audience: ['text', 'texts', 'list', 'empties', 'empty', 'undefined'], staleIfError: ['undefined'],
+  now: ['seven', 'huge', 'fraction', 'undefined'],
+  certificateSha256: ['undefined', 'empty'], waitUntil: ['function', 'undefined'],
+  allof: [], scope: [], scopes: [], all_of: [], clock: [], constructor: [],
+};
+
+test('a demand that says nothing is refused before a token is looked at', async (t) => {
+  const { token, trusted } = await issuer(t, 'p256_client');
+  const { jwks_uri: uri, ...own } = trusted;
+  const verifier = Verifier.create({ ...own, jwks: uri });
+  assert.equal((await verifier.verify(token({ scope: 'x' }), { allOf: ['x'] })).accepted, true);
+  const request = new Request('https://api.example/', { headers: { authorization: `Bearer ${token()}` } });
+  const wrong = [];
+  for (const [member, right] of Object.entries(DEMANDS)) {
+    for (const [name, value] of Object.entries(VALUES)) {
+      for (const input of [token(), request]) {
+        const taken = await verifier.verify(input, { [member]: value }).then(() => true, () => false);
+        if (taken !== right.includes(name)) wrong.push(`${member} = ${name}: ${taken ? 'taken' : 'refused'}`);
+      }
+    }
+  }
+  for (const [name, value] of Object.entries(VALUES)) {
+    const taken = await verifier.verify(token(), value).then(() => true, () => false);
+    if (taken !== ['undefined', 'object'].includes(name)) wrong.push(`the demand ${name}: ${taken}`);
+  }
+  assert.deepEqual([...new Set(wrong)], []);
+});
+
+test('what is asked for decides, however it is written', async (t) => {
+  const { token, trusted } = await issuer(t, 'p256_client');
+  const { jwks_uri: uri, ...own } = trusted;
+  const verifier = Verifier.create({ ...own, jwks: uri });
+  const code = async (demand) => (await verifier.verify(token({ scope: 'x' }), demand)).code;
+  for (const demand of [{ allOf: ['admin'] }, { allOf: ['x', 'admin'] }, { anyOf: ['admin'] }]) {
+    assert.equal(await code(demand), 'scope_insufficient');
+  }
+  assert.equal(await code({ audience: [AUDIENCE] }), null);
+  assert.equal(await code({ audience: ['https://other.example'] }), 'audience_mismatch');
+  assert.equal(await code({ issuers: [] }), 'issuer_mismatch');
+  class Asked { allOf = ['admin']; }
+  assert.equal(await code(new Asked()), 'scope_insufficient');
+  assert.equal(await code(Object.create({ allOf: ['admin'] })), 'scope_insufficient');
+});
+
+test('a line of a batch that cannot be judged is an error, whatever is wrong with it', async () => {
+  const line = { id: 1, token: 'a.b.c', jwks, now: 1, policy: { issuer: 'i', audience: 'a' } };
+  for (const member of ['policy', 'now', 'jwks', 'token', 'session', 'responses']) {
+    for (const value of [true, 7.5, [], [7], 'x', { x: 1 }]) {
+      const [answer] = await verifyBatch([{ ...line, [member]: value }]);
+      assert.notEqual(answer.verdict, 'accepted', `${member} = ${JSON.stringify(value)}`);
+    }
+  }
+});
