@@ -1,5 +1,10 @@
 //! Checks the policy file and bundles it: a mistake stops the build with file and line.
 
+#[path = "src/fold.rs"]
+#[allow(dead_code, reason = "the build only folds what is written")]
+mod fold;
+#[path = "src/overlap.rs"]
+mod overlap;
 #[path = "src/policy.rs"]
 #[allow(dead_code, reason = "the build only checks the policy")]
 mod policy;
@@ -9,7 +14,9 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     println!("cargo:rerun-if-env-changed=EDGEPASS_GUARD_POLICY");
-    println!("cargo:rerun-if-changed=src/policy.rs");
+    for part in ["policy", "fold", "overlap"] {
+        println!("cargo:rerun-if-changed=src/{part}.rs");
+    }
     let file = std::env::var_os("EDGEPASS_GUARD_POLICY")
         .map_or_else(|| PathBuf::from("guard.toml"), PathBuf::from);
     println!("cargo:rerun-if-changed={}", file.display());
@@ -26,7 +33,10 @@ fn bundle(file: &Path) -> Result<(), String> {
     let text = std::fs::read_to_string(file).map_err(|error| error.to_string())?;
     let written: policy::PolicyText = toml::from_str(&text).map_err(|error| error.to_string())?;
     let json = serde_json::to_string(&written).map_err(|error| error.to_string())?;
-    policy::GuardPolicy::try_from(written)?;
+    let policy = policy::GuardPolicy::try_from(written)?;
+    for said in overlap::crossing(&policy.routes) {
+        println!("cargo:warning={}: {said}", file.display());
+    }
     let out = std::env::var_os("OUT_DIR").ok_or("cargo sets no OUT_DIR")?;
     std::fs::write(Path::new(&out).join("guard.json"), json).map_err(|error| error.to_string())
 }

@@ -18,13 +18,38 @@ const guardWorker = {
 
 const ORIGIN = `
   const encoder = new TextEncoder();
+  const closed = [];
   export default { async fetch(request) {
     const { pathname } = new URL(request.url);
     if (request.headers.get('upgrade') === 'websocket') {
       const [client, server] = Object.values(new WebSocketPair());
       server.accept();
-      server.addEventListener('message', ({ data }) => server.send('echo ' + data));
-      return new Response(null, { status: 101, webSocket: client });
+      server.binaryType = 'arraybuffer';
+      server.addEventListener('message', ({ data }) => {
+        if (typeof data !== 'string') server.send(data);
+        else if (data === 'close') server.close(4001, 'the origin closes');
+        else server.send('echo ' + data);
+      });
+      server.addEventListener('close', ({ code, reason }) => closed.push([code, reason]));
+      const protocol = request.headers.get('sec-websocket-protocol');
+      const headers = protocol ? { 'sec-websocket-protocol': protocol.split(',')[0] } : {};
+      return new Response(null, { status: 101, webSocket: client, headers });
+    }
+    if (pathname === '/reports/closed') return Response.json(closed);
+    if (pathname === '/reports/stream') {
+      const { readable, writable } = new TransformStream();
+      const writer = writable.getWriter();
+      (async () => {
+        for (let count = 0; ; count += 1) {
+          await writer.write(encoder.encode('line ' + count + '\\n'));
+          await new Promise((resolve) => setTimeout(resolve, 100));
+        }
+      })().catch(() => closed.push('stream'));
+      return new Response(readable);
+    }
+    if (pathname === '/reports/large') {
+      const whole = encoder.encode('x'.repeat(3 << 20));
+      return new Response(whole, { headers: { 'content-length': String(whole.length) } });
     }
     if (pathname === '/reports/slow') {
       const { readable, writable } = new TransformStream();

@@ -1,4 +1,4 @@
-//! Forwarding an accepted request: the same bytes of target and body, other credentials.
+//! Forwarding an accepted request: the same bytes of target and body, other credentials, past all caches.
 
 use edgepass_jose::{ClaimsSet, Scope};
 use wasm_bindgen::{JsCast, JsValue};
@@ -9,6 +9,7 @@ use worker::{Env, Result, web_sys};
 use crate::policy::Route;
 use crate::settings::Settings;
 use crate::target::Target;
+use crate::untrusted;
 
 /// Who the token says is calling, as the origin is told.
 pub(crate) struct Identity(Vec<(&'static str, String)>);
@@ -20,20 +21,9 @@ const TOLD: [(&str, &str); 4] = [
     ("client_id", "x-edgepass-client-id"),
     ("jti", "x-edgepass-token-id"),
 ];
-/// What headers begin with in which servers behind a proxy look for the client's certificate; from a
-/// client they are forgeries (RFC 9440 §2.4).
-const CERTIFICATE_HEADERS: [&str; 8] = [
-    "client-cert",
-    "cf-client-cert",
-    "ssl-client-cert",
-    "x-client-cert",
-    "x-ssl-client-cert",
-    "x-forwarded-client-cert",
-    "x-forwarded-tls-client-cert",
-    "x-amzn-mtls-clientcert",
-];
-/// Every header that starts so is the guard's own.
-const OWN_PREFIX: &str = "x-edgepass-";
+/// What is sent on for an answer that caches may hand to others: nothing that the answer could depend on, and
+/// that no cache key holds.
+const OF_CACHED_REQUESTS: [&str; 4] = ["if-modified-since", "if-none-match", "if-range", "range"];
 
 impl Identity {
     /// From the claims of an accepted token, and what it grants: the scope that was checked, whichever
@@ -50,6 +40,9 @@ impl Identity {
 
 /// Send the request to the origin and give back its response, streaming both ways. Redirects are
 /// the caller's to follow.
+///
+/// The guard takes away what tells callers apart, so no cache on the way may answer for the origin; only what a
+/// public route says may be kept is left to caches.
 pub(crate) async fn forward(
     settings: &Settings,
     route: &Route,
@@ -58,8 +51,20 @@ pub(crate) async fn forward(
     identity: Option<Identity>,
     env: &Env,
 ) -> Result<web_sys::Response> {
-    let headers = web_sys::Headers::new_with_headers(&request.headers())?;
-    remove_own(&headers)?;
+    let init = web_sys::RequestInit::new();
+    init.set_method(&request.method());
+    init.set_redirect(web_sys::RequestRedirect::Manual);
+    let headers = if route.cache {
+        only(&OF_CACHED_REQUESTS, &request.headers())?
+    } else {
+        init.set_cache(web_sys::RequestCache::NoStore);
+        let headers = web_sys::Headers::new_with_headers(&request.headers())?;
+        untrusted::remove(&headers, &settings.policy.pass_headers)?;
+        // The client's would stand where the runtime writes `no-cache`.
+        headers.set("cache-control", "no-cache, no-store")?;
+        headers.delete("pragma")?;
+        headers
+    };
     if !route.forward_token {
         headers.delete("authorization")?;
         headers.delete("dpop")?;
@@ -70,17 +75,15 @@ pub(crate) async fn forward(
     if let Some(secret) = &settings.origin_secret {
         headers.set("x-edgepass-origin-secret", secret)?;
     }
-    let init = web_sys::RequestInit::new();
-    init.set_method(&request.method());
     init.set_headers_headers(&headers);
-    init.set_redirect(web_sys::RequestRedirect::Manual);
-    init.set_body_opt_readable_stream(request.body().as_ref());
+    if !bodiless(request)? {
+        init.set_body_opt_readable_stream(request.body().as_ref());
+    }
 
     let Target { path, query } = target;
-    let service = env.service("ORIGIN").ok();
     let base = settings.origin_url.as_deref().unwrap_or("https://origin");
     let outgoing = web_sys::Request::new_with_str_and_init(&format!("{base}{path}{query}"), &init)?;
-    let promise: Promise = match service {
+    let promise: Promise = match env.service("ORIGIN").ok() {
         Some(service) => {
             let service: worker::worker_sys::Fetcher = JsValue::from(service).unchecked_into();
             service.fetch(&outgoing)?.unchecked_into()
@@ -92,30 +95,19 @@ pub(crate) async fn forward(
     Ok(JsFuture::from(promise).await?.unchecked_into())
 }
 
-/// Remove every header of the guard's own namespace, every one that names a certificate, and
-/// look-alikes: many servers read `_`, and some any other sign, as `-`.
-fn remove_own(headers: &web_sys::Headers) -> Result<()> {
-    let names: Vec<String> = js_sys::Array::from(&headers.keys())
-        .iter()
-        .filter_map(|name| name.as_string())
-        .filter(|name| is_forgery(&folded(name)))
-        .collect();
+/// Whether a request has no body, though the runtime may give it an empty one.
+pub(crate) fn bodiless(request: &web_sys::Request) -> Result<bool> {
+    Ok(request.body().is_none() || request.headers().get("content-length")?.as_deref() == Some("0"))
+}
+
+fn only(names: &[&str], all: &web_sys::Headers) -> Result<web_sys::Headers> {
+    let headers = web_sys::Headers::new()?;
     for name in names {
-        headers.delete(&name)?;
+        if let Some(value) = all.get(name)? {
+            headers.set(name, &value)?;
+        }
     }
-    Ok(())
-}
-
-fn is_forgery(folded: &str) -> bool {
-    folded.starts_with(OWN_PREFIX)
-        || CERTIFICATE_HEADERS.iter().any(|prefix| folded.starts_with(prefix))
-}
-
-/// A header name as the laxest server reads it.
-fn folded(name: &str) -> String {
-    let fold =
-        |sign: char| if sign.is_ascii_alphanumeric() { sign.to_ascii_lowercase() } else { '-' };
-    name.chars().map(fold).collect()
+    Ok(headers)
 }
 
 /// A claim as a header value: as it is when it is visible ASCII without `%`, percent-encoded

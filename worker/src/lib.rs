@@ -18,14 +18,18 @@
 )]
 
 mod caller;
+mod fold;
 mod forward;
+mod lasting;
 mod metrics;
+mod overlap;
 mod policy;
 mod replay;
 mod respond;
 mod route;
 mod settings;
 mod target;
+mod untrusted;
 
 use std::sync::Arc;
 
@@ -36,8 +40,9 @@ use worker::web_sys;
 use worker::{Context, Env, Request, Result, console_error, event};
 
 use crate::forward::Identity;
+use crate::lasting::Lasting;
 use crate::policy::{Access, Route, WebSocket};
-use crate::respond::CorsReply;
+use crate::respond::{CorsReply, PassOn};
 use crate::route::Matched;
 use crate::settings::Settings;
 use crate::target::Target;
@@ -88,6 +93,15 @@ async fn answer(
     }
     match settings.policy.find(target.path, &request.method()) {
         Matched::Route(route) => pass(&settings, route, request, target, env, context).await,
+        Matched::Resembles(stricter) => {
+            settings.metrics.count("request_invalid");
+            console_error!(
+                "a path was refused that the origin may read as {}, which asks for more than the route \
+                 that it took; where the origin reads paths to the letter write origin_paths = \"exact\"",
+                stricter.path
+            );
+            respond::refuse(&refusal(&VerifyError::RequestInvalid), &CorsReply::NONE)
+        }
         Matched::Preflight(routes) => respond::preflight(request, &routes),
         Matched::MethodNotAllowed(allowed) => {
             settings.metrics.count("method_not_allowed");
@@ -111,13 +125,13 @@ async fn pass(
     context: &Context,
 ) -> Result<web_sys::Response> {
     let cors = CorsReply::of(request, route)?;
-    let bodiless = ["GET", "HEAD"].contains(&request.method().as_str());
+    let takes_none = ["GET", "HEAD"].contains(&request.method().as_str());
     let upgrade = route.websocket == WebSocket::Refuse && request.headers().has("upgrade")?;
-    if upgrade || (bodiless && request.body().is_some()) {
+    if upgrade || (takes_none && !forward::bodiless(request)?) {
         return respond::refuse(&refusal(&VerifyError::RequestInvalid), &cors);
     }
-    let identity = match &route.access {
-        Access::Public => None,
+    let (identity, lasting) = match &route.access {
+        Access::Public => (None, None),
         Access::Token(demand) => {
             let caller = caller::of(request, &target, settings.external_url.as_deref())?;
             let check = settings.verifier.begin_request(caller, Arc::clone(demand));
@@ -127,17 +141,19 @@ async fn pass(
             for work in [judged.background, work].into_iter().flatten() {
                 context.wait_until(work);
             }
-            match judged.verdict.outcome {
-                Ok(claims) => Some(Identity::of(&claims, &judged.verdict.granted)),
+            let verdict = judged.verdict;
+            let lasting = Lasting::of(settings, route, request, &verdict);
+            match verdict.outcome {
+                Ok(claims) => (Some(Identity::of(&claims, &verdict.granted)), lasting),
                 Err(error) => {
-                    let refusal = Refusal::of(&error, &judged.verdict.challenge);
+                    let refusal = Refusal::of(&error, &verdict.challenge);
                     return respond::refuse(&refusal, &cors);
                 }
             }
         }
     };
     match forward::forward(settings, route, request, target, identity, env).await {
-        Ok(response) => respond::with_cors(response, &cors),
+        Ok(response) => respond::pass_on(response, &PassOn { route, cors: &cors, lasting }),
         Err(_) => {
             settings.metrics.count("origin_unavailable");
             console_error!("the origin does not answer");

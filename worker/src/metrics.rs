@@ -26,6 +26,8 @@ pub(crate) const PATH: &str = "/.edgepass/metrics";
 /// The counters of this isolate.
 pub(crate) struct Metrics {
     verdicts: RefCell<BTreeMap<&'static str, u64>>,
+    /// What ended after it had been let through.
+    ended: RefCell<BTreeMap<&'static str, u64>>,
     /// The binding `METRICS`.
     dataset: Option<JsValue>,
     /// The secret `METRICS_TOKEN`.
@@ -34,7 +36,7 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     pub(crate) fn new(dataset: Option<JsValue>, token: Option<String>) -> Self {
-        Self { verdicts: RefCell::default(), dataset, token }
+        Self { verdicts: RefCell::default(), ended: RefCell::default(), dataset, token }
     }
 
     /// Count a verdict.
@@ -56,9 +58,12 @@ impl Metrics {
 
     /// Count what was decided before a token was looked at.
     pub(crate) fn count(&self, code: &'static str) {
-        let mut verdicts = self.verdicts.borrow_mut();
-        let count = verdicts.entry(code).or_default();
-        *count = count.saturating_add(1);
+        add_one(&self.verdicts, code);
+    }
+
+    /// Count a socket or a long answer that ended with its token.
+    pub(crate) fn count_ended(&self, code: &'static str) {
+        add_one(&self.ended, code);
     }
 
     /// Whether a request may read the counters; `None` where there is no such endpoint.
@@ -94,13 +99,14 @@ impl Metrics {
         let labelled = |label: &str, value: &str, count: u64| {
             (format!("{{{label}=\"{value}\"}}"), count.to_string())
         };
-        let verdicts = self.verdicts.borrow();
-        let verdicts: Vec<_> =
-            verdicts.iter().map(|(code, count)| labelled("code", code, *count)).collect();
+        let by_code = |counts: &RefCell<BTreeMap<&'static str, u64>>| -> Vec<_> {
+            counts.borrow().iter().map(|(code, count)| labelled("code", code, *count)).collect()
+        };
         let refused = counters.refused.iter();
         let refused: Vec<_> =
             refused.map(|(refused, count)| labelled("reason", refused.name(), count)).collect();
-        family("verdicts", "counter", &verdicts);
+        family("verdicts", "counter", &by_code(&self.verdicts));
+        family("ended", "counter", &by_code(&self.ended));
         family("refused_documents", "counter", &refused);
         family("stale_verdicts", "counter", &plain(counters.stale));
         family("remembered_tokens", "counter", &plain(counters.remembered));
@@ -114,6 +120,12 @@ impl Metrics {
         text.push_str("# EOF\n");
         text
     }
+}
+
+fn add_one(counts: &RefCell<BTreeMap<&'static str, u64>>, code: &'static str) {
+    let mut counts = counts.borrow_mut();
+    let count = counts.entry(code).or_default();
+    *count = count.saturating_add(1);
 }
 
 /// A data point: one blob, some doubles, and the code as its sampling key.

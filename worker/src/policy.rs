@@ -9,12 +9,29 @@ use edgepass_verify::Demand;
 use edgepass_verify::duration::DurationText;
 use serde::{Deserialize, Serialize};
 
+use crate::overlap;
+
 /// The file as written.
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PolicyText {
+    #[serde(default)]
+    origin_paths: OriginPaths,
+    #[serde(default)]
+    pass_headers: Vec<String>,
     #[serde(rename = "route")]
     routes: Vec<RouteText>,
+}
+
+/// How the origin reads paths.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum OriginPaths {
+    /// Perhaps without regard to case, to dots and blanks at the end, to extensions.
+    #[default]
+    Loose,
+    /// To the letter, as this guard does.
+    Exact,
 }
 
 /// A route as written.
@@ -30,13 +47,21 @@ struct RouteText {
     #[serde(default)]
     any_of: Vec<String>,
     /// Only tokens of these issuers; all that the guard trusts when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
     issuers: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     audience: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     stale_if_error: Option<DurationText>,
     #[serde(default)]
     forward_token: bool,
     #[serde(default)]
     websocket: WebSocket,
+    #[serde(default)]
+    outlives_token: bool,
+    #[serde(default)]
+    cache: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
     cors: Option<CorsText>,
 }
 
@@ -45,7 +70,9 @@ struct RouteText {
 struct CorsText {
     origins: Vec<String>,
     /// Request headers that pages may send; the token's when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
     headers: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     max_age: Option<DurationText>,
 }
 
@@ -63,6 +90,9 @@ pub(crate) enum WebSocket {
 /// The checked policy.
 #[derive(Debug)]
 pub(crate) struct GuardPolicy {
+    pub(crate) origin_paths: OriginPaths,
+    /// Of the headers that no client may write, those that clients of this API do write. Lower case.
+    pub(crate) pass_headers: Vec<String>,
     /// In the order written; the first that matches decides.
     pub(crate) routes: Vec<Route>,
 }
@@ -70,11 +100,19 @@ pub(crate) struct GuardPolicy {
 /// A checked route.
 #[derive(Debug)]
 pub(crate) struct Route {
+    /// As written, for messages.
+    pub(crate) path: String,
     pub(crate) pattern: Vec<Segment>,
+    /// The pattern as the laxest origin reads it.
+    pub(crate) folded: Vec<Segment>,
     pub(crate) methods: Vec<String>,
     pub(crate) access: Access,
     pub(crate) forward_token: bool,
     pub(crate) websocket: WebSocket,
+    /// Whether WebSockets and long answers go on after the token has ended.
+    pub(crate) outlives_token: bool,
+    /// Whether shared caches may keep the origin's answers.
+    pub(crate) cache: bool,
     pub(crate) cors: Option<Cors>,
 }
 
@@ -114,7 +152,20 @@ impl TryFrom<PolicyText> for GuardPolicy {
             let path = route.path.clone();
             Route::try_from(route).map_err(|message| format!("route {path}: {message}"))
         };
-        Ok(Self { routes: text.routes.into_iter().map(check).collect::<Result<_, _>>()? })
+        let routes: Vec<Route> = text.routes.into_iter().map(check).collect::<Result<_, _>>()?;
+        overlap::refuse_hidden(&routes)?;
+        if text.origin_paths == OriginPaths::Loose {
+            overlap::refuse_twins(&routes)?;
+        }
+        let may_pass = |name: &String| {
+            is_header_name(name)
+                && *name == name.to_ascii_lowercase()
+                && !name.starts_with("x-edgepass-")
+        };
+        if !text.pass_headers.iter().all(may_pass) {
+            return Err("pass_headers: write names in lower case, none of the guard's own".into());
+        }
+        Ok(Self { origin_paths: text.origin_paths, pass_headers: text.pass_headers, routes })
     }
 }
 
@@ -126,12 +177,24 @@ impl TryFrom<RouteText> for Route {
         if route.methods.is_empty() || !route.methods.iter().all(known) {
             return Err(format!("methods: name some of {}", METHODS.join(", ")));
         }
+        let access = access(&route)?;
+        if route.cache && (!matches!(access, Access::Public) || route.methods != ["GET"]) {
+            return Err("cache: only what is public, and only GET, may be kept for others".into());
+        }
+        if route.outlives_token && matches!(access, Access::Public) {
+            return Err("a public route has no token to outlive".into());
+        }
+        let pattern = pattern(&route.path)?;
         Ok(Self {
-            pattern: pattern(&route.path)?,
-            access: access(&route)?,
+            folded: overlap::folded(&pattern),
+            pattern,
+            path: route.path,
+            access,
             methods: route.methods,
             forward_token: route.forward_token,
             websocket: route.websocket,
+            outlives_token: route.outlives_token,
+            cache: route.cache,
             cors: route.cors.map(Cors::try_from).transpose()?,
         })
     }
@@ -148,16 +211,17 @@ impl TryFrom<CorsText> for Cors {
         if cors.origins.is_empty() || !cors.origins.iter().all(origin) {
             return Err("cors.origins: write origins, [\"https://app.example\"]".into());
         }
-        let token = |text: &String| {
-            !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
-        };
         let headers = cors.headers.unwrap_or_else(|| vec!["authorization".into()]);
-        if !headers.iter().all(token) {
+        if !headers.iter().all(|name| is_header_name(name)) {
             return Err("cors.headers: write header names, [\"content-type\"]".into());
         }
         let max_age = cors.max_age.map_or(Duration::from_secs(5), |max_age| max_age.0).as_secs();
         Ok(Self { origins: cors.origins, headers: headers.join(", "), max_age })
     }
+}
+
+fn is_header_name(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|sign| sign.is_ascii_alphanumeric() || sign == b'-')
 }
 
 fn access(route: &RouteText) -> Result<Access, String> {
@@ -218,6 +282,38 @@ mod tests {
     }
 
     #[test]
+    fn routes_that_shadow_each_other_are_named() {
+        use serde_json::json;
+        let route =
+            |path: &str, scope: &str| json!({"path": path, "methods": ["GET"], "all_of": [scope]});
+        let check = |routes: &[serde_json::Value]| -> Result<GuardPolicy, String> {
+            let text = json!({ "route": routes });
+            serde_json::from_value::<PolicyText>(text).map_err(|e| e.to_string())?.try_into()
+        };
+        for (first, second) in [
+            ("/a/{id}", "/a/list"),
+            ("/a/*", "/a/{id}/b"),
+            ("/a", "/a"),
+            ("/a/{x}", "/a/{y}"),
+            ("/*", "/a"),
+        ] {
+            let error = check(&[route(first, "a"), route(second, "b")]).unwrap_err();
+            assert!(error.contains(second) && error.contains("no request reaches it"), "{error}");
+        }
+        for (first, second) in
+            [("/a/list", "/a/List"), ("/a", "/a/"), ("/a/x.json", "/a/x.xml"), ("/A/{x}", "/a/{y}")]
+        {
+            let error = check(&[route(first, "a"), route(second, "b")]).unwrap_err();
+            assert!(error.contains("many origins read these paths as one"), "{error}");
+            assert!(check(&[route(first, "a"), route(second, "a")]).is_ok());
+        }
+        let crossing = check(&[route("/a/{x}/c", "a"), route("/a/b/{y}", "b")]).unwrap();
+        assert_eq!(overlap::crossing(&crossing.routes).len(), 1);
+        let apart = check(&[route("/a/b", "a"), route("/a/{x}", "b"), route("/a/*", "c")]).unwrap();
+        assert!(overlap::crossing(&apart.routes).is_empty());
+    }
+
+    #[test]
     fn every_mistake_says_what_to_write() {
         use serde_json::json;
         assert!(check(json!({"path": "/a", "methods": ["GET"], "public": true})).is_ok());
@@ -241,6 +337,12 @@ mod tests {
             (
                 json!({"path": "/a", "methods": ["GET"], "public": true, "cors": {"origins": ["*"]}}),
                 "https://app.example",
+            ),
+            (json!({"path": "/a", "methods": ["GET"], "all_of": ["a"], "cache": true}), "public"),
+            (json!({"path": "/a", "methods": ["POST"], "public": true, "cache": true}), "GET"),
+            (
+                json!({"path": "/a", "methods": ["GET"], "public": true, "outlives_token": true}),
+                "outlive",
             ),
         ] {
             let error = check(route.clone()).expect_err(&route.to_string());

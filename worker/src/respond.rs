@@ -1,10 +1,12 @@
 //! The guard's own responses, and CORS.
 
 use edgepass_web::Refusal;
+use worker::js_sys::Reflect;
 use worker::wasm_bindgen::JsCast;
 use worker::{Result, web_sys};
 
-use crate::policy::{Cors, Route};
+use crate::lasting::{self, Lasting};
+use crate::policy::{Access, Cors, Route};
 
 /// What a response says to browsers.
 pub(crate) struct CorsReply {
@@ -25,12 +27,17 @@ impl CorsReply {
     }
 
     fn write(&self, headers: &web_sys::Headers) -> Result<()> {
+        if !self.varies {
+            return Ok(());
+        }
+        // Which pages may read an answer is the route's to say.
+        for name in ["access-control-allow-origin", "access-control-allow-credentials"] {
+            headers.delete(name)?;
+        }
         if let Some(origin) = &self.origin {
             headers.set("access-control-allow-origin", origin)?;
         }
-        if self.varies {
-            headers.append("vary", "Origin")?;
-        }
+        headers.append("vary", "Origin")?;
         Ok(())
     }
 }
@@ -93,22 +100,106 @@ pub(crate) fn preflight(
     response(204, &headers, None)
 }
 
-/// The origin's response, readable by the pages that the route names.
-pub(crate) fn with_cors(
-    response: web_sys::Response,
-    cors: &CorsReply,
-) -> Result<web_sys::Response> {
-    if !cors.varies {
+/// What becomes of the origin's response on its way to the client.
+pub(crate) struct PassOn<'r> {
+    pub(crate) route: &'r Route,
+    pub(crate) cors: &'r CorsReply,
+    /// Who was let through by a token, for as long as that lives.
+    pub(crate) lasting: Option<Lasting<'r>>,
+}
+
+/// The origin's response: kept from shared caches if a token opened it, ended with its token, and
+/// readable by the pages that the route names.
+pub(crate) fn pass_on(response: web_sys::Response, how: &PassOn<'_>) -> Result<web_sys::Response> {
+    let is_public = matches!(how.route.access, Access::Public);
+    if is_public && !how.cors.varies {
         return Ok(response);
     }
-    // `new Response(body, response)` keeps status, headers and a WebSocket; the copy's headers can
-    // be changed.
-    let copy = web_sys::Response::new_with_opt_readable_stream_and_init(
-        response.body().as_ref(),
-        response.unchecked_ref::<web_sys::ResponseInit>(),
-    )?;
-    cors.write(&copy.headers())?;
+    let socket = lasting::socket_of(&response);
+    let copy = match (&how.lasting, socket) {
+        (Some(lasting), Some(socket)) => {
+            let init = web_sys::ResponseInit::new();
+            init.set_status(response.status());
+            init.set_headers_headers(&response.headers());
+            Reflect::set(&init, &"webSocket".into(), &lasting.socket(&socket))?;
+            return Ok(web_sys::Response::new_with_opt_str_and_init(None, &init)?);
+        }
+        (Some(lasting), None) => {
+            let body = lasting.body(&response).or_else(|| response.body());
+            copy_of(&response, body.as_ref())?
+        }
+        (None, _) => copy_of(&response, response.body().as_ref())?,
+    };
+    let headers = copy.headers();
+    if !is_public {
+        keep_private(&headers)?;
+    }
+    how.cors.write(&headers)?;
     Ok(copy)
+}
+
+/// `new Response(body, response)` keeps status, headers and a WebSocket; the copy's headers can be
+/// changed.
+fn copy_of(
+    response: &web_sys::Response,
+    body: Option<&web_sys::ReadableStream>,
+) -> Result<web_sys::Response> {
+    let init = response.unchecked_ref::<web_sys::ResponseInit>();
+    Ok(web_sys::Response::new_with_opt_readable_stream_and_init(body, init)?)
+}
+
+/// No shared cache may hand an answer on that a token opened, and no private one to another token
+/// (RFC 9111 §3.5 would say so of the request that the guard received).
+fn keep_private(headers: &web_sys::Headers) -> Result<()> {
+    if let Some(private) = private(headers.get("cache-control")?.as_deref()) {
+        headers.set("cache-control", &private)?;
+    }
+    for name in FOR_SHARED_CACHES {
+        headers.delete(name)?;
+    }
+    let vary = headers.get("vary")?.unwrap_or_default();
+    let names =
+        |name: &str| ["*", "authorization"].contains(&name.trim().to_ascii_lowercase().as_str());
+    if !vary.split(',').any(names) {
+        headers.append("vary", "Authorization")?;
+    }
+    Ok(())
+}
+
+/// Fields by which shared caches are told something else than `Cache-Control` says (RFC 9213, and what
+/// was there before it).
+const FOR_SHARED_CACHES: [&str; 6] = [
+    "cdn-cache-control",
+    "cloudflare-cdn-cache-control",
+    "edge-control",
+    "surrogate-control",
+    "vercel-cdn-cache-control",
+    "x-accel-expires",
+];
+
+/// `Cache-Control` of an answer for one caller; nothing where the origin's is as strict.
+fn private(written: Option<&str>) -> Option<String> {
+    let mut kept = vec!["private"];
+    for directive in directives(written.unwrap_or_default()) {
+        let name = directive.split('=').next().unwrap_or_default().trim().to_ascii_lowercase();
+        match name.as_str() {
+            "no-store" => return None,
+            // With names of fields it speaks of these alone.
+            "private" if !directive.contains('=') => return None,
+            "private" | "public" | "s-maxage" | "proxy-revalidate" | "" => {}
+            _ => kept.push(directive.trim()),
+        }
+    }
+    Some(kept.join(", "))
+}
+
+/// The members of a list; commas in quotes separate none.
+fn directives(written: &str) -> impl Iterator<Item = &str> {
+    let mut quoted = false;
+    written.split(move |sign| {
+        quoted ^= sign == '"';
+        sign == ',' && !quoted
+    })
 }
 
 fn allowed<'r>(request: &web_sys::Request, route: &'r Route) -> Result<Option<(String, &'r Cors)>> {
@@ -126,4 +217,38 @@ fn response(
     init.set_status(status);
     init.set_headers_headers(headers);
     Ok(web_sys::Response::new_with_opt_str_and_init(body, &init)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_to_a_token_is_for_its_caller_alone() {
+        for (written, left) in [
+            (None, "private"),
+            (Some(""), "private"),
+            (Some("public"), "private"),
+            (Some("public, max-age=60, s-maxage=600"), "private, max-age=60"),
+            (Some("max-age=60"), "private, max-age=60"),
+            (Some("PUBLIC , Max-Age=60"), "private, Max-Age=60"),
+            (Some("private=\"set-cookie, x\", max-age=5"), "private, max-age=5"),
+            (
+                Some("must-revalidate, stale-while-revalidate=9"),
+                "private, must-revalidate, stale-while-revalidate=9",
+            ),
+            (Some("no-cache"), "private, no-cache"),
+            (
+                Some("no-cache=\"a, no-store, private\""),
+                "private, no-cache=\"a, no-store, private\"",
+            ),
+        ] {
+            assert_eq!(private(written).as_deref(), Some(left), "{written:?}");
+        }
+        for strict in
+            ["private", "no-store", "private, max-age=60", "max-age=60, NO-STORE", " Private "]
+        {
+            assert_eq!(private(Some(strict)), None, "{strict}");
+        }
+    }
 }

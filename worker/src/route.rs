@@ -1,12 +1,17 @@
 //! Which route a request takes.
 
-use crate::policy::{GuardPolicy, Route, Segment};
+use crate::fold;
+use crate::overlap::is_as_strict;
+use crate::policy::{GuardPolicy, OriginPaths, Route, Segment};
 
 /// What the policy says of a path and a method.
 #[derive(Debug)]
 pub(crate) enum Matched<'p> {
     /// This route.
     Route(&'p Route),
+    /// A route would be taken, but the origin may read the path as one of this other route, which asks
+    /// for more.
+    Resembles(&'p Route),
     /// A CORS preflight for this path; it carries no token.
     Preflight(Vec<&'p Route>),
     /// The path is known, the method is not; holds the methods that are.
@@ -28,12 +33,74 @@ impl GuardPolicy {
         }
         let wanted = if method == "HEAD" { "GET" } else { method };
         match at_path.iter().find(|route| route.methods.iter().any(|own| own == wanted)) {
-            Some(route) => Matched::Route(route),
+            Some(route) => match self.resembled(route, path, wanted) {
+                Some(stricter) => Matched::Resembles(stricter),
+                None => Matched::Route(route),
+            },
             None => Matched::MethodNotAllowed(
                 at_path.iter().flat_map(|route| route.methods.iter().map(String::as_str)).collect(),
             ),
         }
     }
+
+    /// The route that a lax origin may read `path` as, if `taken` asks for less than it. Whoever writes a
+    /// path out has named it: only what patterns take is looked at.
+    fn resembled(&self, taken: &Route, path: &str, method: &str) -> Option<&Route> {
+        let is_open = |segment: &Segment| !matches!(segment, Segment::Literal(_));
+        if self.origin_paths == OriginPaths::Exact || !taken.pattern.iter().any(is_open) {
+            return None;
+        }
+        let parts: Vec<&str> = path.strip_suffix('/').unwrap_or(path).split('/').skip(1).collect();
+        self.routes.iter().find(|other| {
+            other.methods.iter().any(|own| own == method)
+                && !is_as_strict(&taken.access, &other.access)
+                && resembles(&other.folded, &parts)
+                && !matches(&other.pattern, path)
+        })
+    }
+}
+
+/// Whether a lax origin reads `parts` as a path of `folded`.
+fn resembles(folded: &[Segment], parts: &[&str]) -> bool {
+    let last = folded.len().saturating_sub(1);
+    for (position, segment) in folded.iter().enumerate() {
+        let Some(part) = parts.get(position) else { return false };
+        match segment {
+            Segment::Rest => return true,
+            Segment::Any => {}
+            Segment::Literal(literal) => {
+                let is_last = position == last && !matches!(folded.last(), Some(Segment::Rest));
+                if fold::segment(part, is_last, lower_case) != *literal {
+                    return false;
+                }
+                // What a program's file is followed by may be an argument to it.
+                if is_last && fold::is_file(part) {
+                    return true;
+                }
+            }
+        }
+    }
+    parts.len() == folded.len()
+}
+
+/// Lower case, and of the spellings that Unicode has for a letter one: full width, long s, Kelvin. The host
+/// has the tables.
+#[cfg(target_arch = "wasm32")]
+fn lower_case(text: &str) -> String {
+    use worker::js_sys::{JsString, RegExp};
+    if text.is_ascii() {
+        return text.to_ascii_lowercase();
+    }
+    let text = JsString::from(text).normalize("NFKD");
+    let others = RegExp::new(r"[^\p{L}\p{N}\x00-\x7f]", "gu");
+    text.replace_by_pattern(&others, "").to_upper_case().to_lower_case().into()
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+fn lower_case(text: &str) -> String {
+    use unicode_normalization::UnicodeNormalization;
+    let kept = |sign: &char| sign.is_ascii() || sign.is_alphanumeric();
+    text.nfkd().filter(kept).collect::<String>().to_uppercase().to_lowercase()
 }
 
 fn matches(pattern: &[Segment], path: &str) -> bool {
@@ -85,6 +152,45 @@ mod tests {
             let matched = policy.find(path, "GET");
             assert_eq!(matches!(matched, Matched::Route(_)), found, "{path}: {matched:?}");
         }
+    }
+
+    #[test]
+    fn what_an_origin_may_read_as_a_stricter_route_takes_no_laxer_one() {
+        let text = serde_json::json!({ "route": [
+            { "path": "/reports/admin", "methods": ["GET"], "all_of": ["admin"] },
+            { "path": "/reports/tool.php", "methods": ["GET"], "all_of": ["admin"] },
+            { "path": "/reports/open", "methods": ["GET"], "public": true },
+            { "path": "/reports/*", "methods": ["GET", "POST"], "all_of": ["read"] },
+            { "path": "/Secret/*", "methods": ["GET"], "all_of": ["admin"] },
+            { "path": "/{tenant}/*", "methods": ["GET"], "all_of": ["read"] },
+        ] });
+        let policy = |origin_paths: &str| -> GuardPolicy {
+            let mut text = text.clone();
+            text["origin_paths"] = origin_paths.into();
+            serde_json::from_value::<crate::policy::PolicyText>(text).unwrap().try_into().unwrap()
+        };
+        let (loose, exact) = (policy("loose"), policy("exact"));
+        for path in [
+            "/reports/Admin",
+            "/reports/admin.",
+            "/reports/admin%20",
+            "/reports/admin.json",
+            "/reports/%EF%BD%81dmin",
+            "/reports/adm%C4%B1n",
+            "/reports/admin%CC%81",
+            "/reports/tool.PHP",
+            "/reports/tool.php/extra",
+            "/reports/tool",
+            "/secret/x",
+            "/SECRET/x/y",
+        ] {
+            assert!(matches!(loose.find(path, "GET"), Matched::Resembles(_)), "{path}");
+            assert!(matches!(exact.find(path, "GET"), Matched::Route(_)), "{path}");
+        }
+        for path in ["/reports/admin", "/reports/OPEN", "/reports/x", "/reports/admin/x", "/x/y"] {
+            assert!(matches!(loose.find(path, "GET"), Matched::Route(_)), "{path}");
+        }
+        assert!(matches!(loose.find("/reports/Admin", "POST"), Matched::Route(_)));
     }
 
     #[test]

@@ -12,8 +12,8 @@ use edgepass_verify::{Policy, PolicyConfig, url};
 use edgepass_web::{Bucket, CacheTier, IsolateReplay, ReplayStore, Source, WebVerifier};
 use serde_json::Value;
 use worker::Env;
-use worker::js_sys::{JSON, Reflect};
-use worker::wasm_bindgen::JsValue;
+use worker::js_sys::{JSON, Object, Reflect};
+use worker::wasm_bindgen::{JsCast, JsValue};
 
 use crate::metrics::Metrics;
 use crate::policy::{GuardPolicy, PolicyText};
@@ -41,7 +41,7 @@ thread_local! {
 impl Settings {
     /// The isolate's settings; read from `env` on its first request.
     pub(crate) fn of(env: &Env) -> Result<Rc<Self>, String> {
-        if let Some(settings) = SETTINGS.with_borrow(Option::clone) {
+        if let Some(settings) = Self::held() {
             return Ok(settings);
         }
         let settings = Rc::new(Self::read(env)?);
@@ -49,24 +49,30 @@ impl Settings {
         Ok(settings)
     }
 
+    /// The isolate's settings, once they were read.
+    pub(crate) fn held() -> Option<Rc<Self>> {
+        SETTINGS.with_borrow(Option::clone)
+    }
+
     fn read(env: &Env) -> Result<Self, String> {
         const POLICY: &str = include_str!(concat!(env!("OUT_DIR"), "/guard.json"));
         let policy = parse_object(POLICY.as_bytes()).map_err(|error| error.to_string())?;
         let written: PolicyText = read(policy.into()).map_err(|error| error.to_string())?;
-        let variable = |name| env.var(name).ok().map(|value| value.to_string());
-        let origin_url = variable("ORIGIN_URL").map(|url| url.trim_end_matches('/').to_owned());
+        refuse_unknown(env)?;
+        let origin_url = text(env, "ORIGIN_URL")?.map(|url| url.trim_end_matches('/').to_owned());
         if origin_url.as_deref().is_some_and(|url| !is_base_url(url)) {
-            return Err("ORIGIN_URL is an http or https URL without query or fragment".into());
+            return Err("ORIGIN_URL is an https URL (http only on loopback) without user, query or fragment".into());
         }
-        if origin_url.is_none() && env.service("ORIGIN").is_err() {
+        let origin_service = object(env, "ORIGIN", "fetch")?;
+        if origin_url.is_none() && origin_service.is_none() {
             return Err("set ORIGIN_URL, or bind a service as ORIGIN".into());
         }
-        let cache = match variable("CACHE").as_deref() {
+        let cache = match text(env, "CACHE")?.as_deref() {
             None | Some("cache-api") => CacheTier::CacheApi,
             Some("none") => CacheTier::None,
             Some(_) => return Err("CACHE is \"cache-api\" or \"none\"".into()),
         };
-        let external_url = variable("EXTERNAL_URL");
+        let external_url = text(env, "EXTERNAL_URL")?;
         if external_url.as_deref().is_some_and(|own| url::origin(own).as_deref() != Some(own)) {
             return Err("EXTERNAL_URL is a scheme and an authority: \"https://api.example\"".into());
         }
@@ -74,8 +80,8 @@ impl Settings {
             .map_err(|error| error.to_string())?
             .with_nonces(nonces(env)?);
         let bytes = |name| {
-            let bytes = variable(name).map(|bytes| bytes.parse::<usize>()).transpose();
-            bytes.map_err(|_| format!("{name} is a number of bytes"))
+            let bytes = text(env, name)?.map(|bytes| bytes.parse::<usize>()).transpose();
+            bytes.map_err(|_| format!("{name} is a number of bytes, as a text"))
         };
         let verifier = match bytes("VERIFIED_BYTES")? {
             None => verifier,
@@ -84,7 +90,7 @@ impl Settings {
         let list_bytes = bytes("LIST_BYTES")?.unwrap_or(DEFAULT_LIST_BYTES);
         let verifier = verifier.with_list_bytes(list_bytes);
         // Asked for and not usable is a mistake, never a weaker store.
-        let replay: Box<dyn ReplayStore> = if is_bound(env, "USED_PROOFS") {
+        let replay: Box<dyn ReplayStore> = if object(env, "USED_PROOFS", "idFromName")?.is_some() {
             let objects = env.durable_object("USED_PROOFS");
             let objects = objects.map_err(|_| "USED_PROOFS is no Durable Object namespace")?;
             Box::new(SharedReplay(objects))
@@ -96,45 +102,51 @@ impl Settings {
             verifier: WebVerifier::new(verifier, replay, cache, source(env)?),
             list_bytes,
             metrics: Metrics::new(
-                bound(env, "METRICS"),
-                env.secret("METRICS_TOKEN").ok().map(|secret| secret.to_string()),
+                object(env, "METRICS", "writeDataPoint")?,
+                secret(env, "METRICS_TOKEN")?,
             ),
             external_url,
             origin_url,
-            origin_secret: env.secret("ORIGIN_SECRET").ok().map(|secret| secret.to_string()),
+            origin_secret: secret(env, "ORIGIN_SECRET")?,
         })
     }
 }
 
 /// Where the issuers' documents come from: a service or a bucket that is bound, else the network.
 fn source(env: &Env) -> Result<Source, String> {
-    let base = || env.var("DOCUMENTS_URL").or_else(|_| env.var("ISSUER"));
-    match (bound(env, "ISSUER_SERVICE"), bound(env, "DOCUMENTS")) {
+    match (object(env, "ISSUER_SERVICE", "fetch")?, object(env, "DOCUMENTS", "get")?) {
         (Some(_), Some(_)) => Err("bind either ISSUER_SERVICE or DOCUMENTS".into()),
+        (_, None) if is_bound(env, "DOCUMENTS_URL") => {
+            Err("DOCUMENTS_URL is set without a bucket DOCUMENTS".into())
+        }
         (Some(service), None) => Ok(Source::Service(service)),
         (None, None) => Ok(Source::Host),
-        (None, Some(bucket)) => match base() {
-            Ok(base) => {
-                let base = base.to_string().trim_end_matches('/').to_owned();
-                Ok(Source::Bucket(Bucket::new(bucket, base)))
+        (None, Some(bucket)) => {
+            let base = match text(env, "DOCUMENTS_URL")? {
+                Some(base) => Some(base),
+                None => text(env, "ISSUER")?,
+            };
+            let base = base.ok_or("with the bucket DOCUMENTS set the variable DOCUMENTS_URL")?;
+            if !url::is_acceptable(&base) {
+                return Err("DOCUMENTS_URL is an https URL (http only on loopback)".into());
             }
-            Err(_) => Err("with the bucket DOCUMENTS set the variable DOCUMENTS_URL".into()),
-        },
+            Ok(Source::Bucket(Bucket::new(bucket, base.trim_end_matches('/').to_owned())))
+        }
     }
 }
 
 /// The issuers that are trusted: `ISSUERS`, or the one that `ISSUER`, `AUDIENCE` and `JWKS_URI` name.
 fn issuers(env: &Env) -> Result<Vec<(Policy, KeySource)>, String> {
-    let variable = |name| env.var(name).ok().map(|value| value.to_string());
-    let required = |name| variable(name).ok_or_else(|| format!("set the variable {name}"));
-    let Some(several) = json_variable(env, "ISSUERS") else {
+    let required = |name| text(env, name)?.ok_or_else(|| format!("set the variable {name}"));
+    let Some(several) = json_variable(env, "ISSUERS")? else {
         let issuer = required("ISSUER")?;
         let mut config = PolicyConfig::new(issuer, OneOrMany::One(required("AUDIENCE")?));
-        config.status.uri_prefixes = variable("STATUS_PREFIX").map(|prefix| vec![prefix]);
-        return Ok(vec![trusted(config, variable("JWKS_URI"), "JWKS_URI")?]);
+        config.status.uri_prefixes = text(env, "STATUS_PREFIX")?.map(|prefix| vec![prefix]);
+        return Ok(vec![trusted(config, text(env, "JWKS_URI")?, "JWKS_URI")?]);
     };
-    if ["ISSUER", "AUDIENCE", "JWKS_URI"].iter().any(|name| is_bound(env, name)) {
-        return Err("set either ISSUERS or ISSUER, AUDIENCE and JWKS_URI".into());
+    const OF_ONE: [&str; 4] = ["ISSUER", "AUDIENCE", "JWKS_URI", "STATUS_PREFIX"];
+    if OF_ONE.iter().any(|name| is_bound(env, name)) {
+        return Err(format!("set either ISSUERS or {}", OF_ONE.join(", ")));
     }
     let several = parse_array(several.as_bytes()).ok_or("ISSUERS is no JSON array")?;
     several.into_iter().map(one_of_several).collect()
@@ -144,8 +156,44 @@ fn issuers(env: &Env) -> Result<Vec<(Policy, KeySource)>, String> {
 fn one_of_several(mut issuer: Value) -> Result<(Policy, KeySource), String> {
     let mistaken = |error| format!("ISSUERS: {error}");
     let jwks_uri = issuer.as_object_mut().and_then(|policy| policy.remove("jwks_uri"));
-    let jwks_uri = read(jwks_uri.unwrap_or_default()).map_err(mistaken)?;
+    let jwks_uri = jwks_uri.map(read).transpose().map_err(mistaken)?;
     trusted(read(issuer).map_err(mistaken)?, jwks_uri, "jwks_uri")
+}
+
+/// Whatever the guard reads. The environment is its own: what else is there is mistyped, and would ask
+/// for nothing.
+const KNOWN: [&str; 20] = [
+    "AUDIENCE",
+    "CACHE",
+    "DOCUMENTS",
+    "DOCUMENTS_URL",
+    "DPOP_NONCE_SECRET",
+    "DPOP_NONCE_SECRET_PREVIOUS",
+    "EXTERNAL_URL",
+    "ISSUER",
+    "ISSUERS",
+    "ISSUER_SERVICE",
+    "JWKS_URI",
+    "LIST_BYTES",
+    "METRICS",
+    "METRICS_TOKEN",
+    "ORIGIN",
+    "ORIGIN_SECRET",
+    "ORIGIN_URL",
+    "STATUS_PREFIX",
+    "USED_PROOFS",
+    "VERIFIED_BYTES",
+];
+
+fn refuse_unknown(env: &Env) -> Result<(), String> {
+    let names = Object::keys(env.unchecked_ref::<Object>());
+    let mut names = names.iter().filter_map(|name| name.as_string());
+    match names.find(|name| !KNOWN.contains(&name.as_str())) {
+        Some(name) => {
+            Err(format!("{name} is no setting of the guard; there are {}", KNOWN.join(", ")))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Whether there is a binding of this name, usable or not.
@@ -158,10 +206,47 @@ fn bound(env: &Env, name: &str) -> Option<JsValue> {
     Reflect::get(env.as_ref(), &name.into()).ok().filter(|value| !value.is_undefined())
 }
 
+/// A variable: a text that says something.
+fn text(env: &Env, name: &str) -> Result<Option<String>, String> {
+    let Some(value) = bound(env, name) else { return Ok(None) };
+    let text = value.as_string().filter(|text| !text.is_empty());
+    text.map(Some).ok_or_else(|| format!("{name} is no text, or an empty one"))
+}
+
+/// A secret that cannot be guessed.
+fn secret(env: &Env, name: &str) -> Result<Option<String>, String> {
+    let secret = text(env, name)?;
+    let is_good = |secret: &String| {
+        secret.len() >= SECRET_CHARACTERS && secret.bytes().all(|byte| byte.is_ascii_graphic())
+    };
+    if secret.as_ref().is_some_and(|secret| !is_good(secret)) {
+        return Err(format!(
+            "{name} takes at least {SECRET_CHARACTERS} characters, visible ASCII, drawn at random"
+        ));
+    }
+    Ok(secret)
+}
+
+/// As many as a nonce's secret has at least.
+const SECRET_CHARACTERS: usize = 32;
+
+/// A binding that is an object with this method.
+fn object(env: &Env, name: &str, method: &str) -> Result<Option<JsValue>, String> {
+    let Some(value) = bound(env, name) else { return Ok(None) };
+    let has =
+        |value: &JsValue| Reflect::get(value, &method.into()).is_ok_and(|has| has.is_function());
+    if value.is_object() && has(&value) {
+        Ok(Some(value))
+    } else {
+        Err(format!("{name} is bound to something without {method}()"))
+    }
+}
+
 /// A variable that is JSON, or a text that holds it.
-fn json_variable(env: &Env, name: &str) -> Option<String> {
-    let value = Reflect::get(env.as_ref(), &name.into()).ok()?;
-    value.as_string().or_else(|| JSON::stringify(&value).ok()?.as_string())
+fn json_variable(env: &Env, name: &str) -> Result<Option<String>, String> {
+    let Some(value) = bound(env, name) else { return Ok(None) };
+    let text = value.as_string().or_else(|| JSON::stringify(&value).ok()?.as_string());
+    text.map(Some).ok_or_else(|| format!("{name} is no JSON"))
 }
 
 fn trusted(
@@ -183,11 +268,7 @@ fn trusted(
 fn nonces(env: &Env) -> Result<NonceRule, String> {
     const CURRENT: &str = "DPOP_NONCE_SECRET";
     const PREVIOUS: &str = "DPOP_NONCE_SECRET_PREVIOUS";
-    let secret = |name| match env.secret(name) {
-        Ok(secret) => Ok(Some(secret.to_string().into_bytes())),
-        Err(_) if is_bound(env, name) => Err(format!("{name} is no text")),
-        Err(_) => Ok(None),
-    };
+    let secret = |name| secret(env, name).map(|secret| secret.map(String::into_bytes));
     match (secret(CURRENT)?, secret(PREVIOUS)?) {
         (None, None) => Ok(NonceRule::NotAsked),
         (None, Some(_)) => Err(format!("{PREVIOUS} is set without {CURRENT}")),
@@ -197,8 +278,7 @@ fn nonces(env: &Env) -> Result<NonceRule, String> {
     }
 }
 
-fn is_base_url(url: &str) -> bool {
-    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
-    let plain = |byte: u8| byte.is_ascii_graphic() && !b"?#\\".contains(&byte);
-    rest.is_some_and(|rest| !rest.is_empty() && rest.bytes().all(plain))
+/// Whom the identity of callers may be told, and a secret.
+fn is_base_url(base: &str) -> bool {
+    url::is_acceptable(base) && url::origin(base).is_some() && !base.contains(['?', '#'])
 }

@@ -233,6 +233,11 @@ impl Schedule {
         Some(self.deadline()?.saturating_add(self.stale_if_error?))
     }
 
+    /// How often a newer copy is asked for while there is traffic.
+    pub(crate) fn interval(&self) -> Duration {
+        self.refresh_interval.unwrap_or(REFRESH_INTERVAL)
+    }
+
     /// What holds for a document that says `ttl` of itself, for a request that asks for at most
     /// `stale_if_error`: less than configured is granted, more is not, so the outage bound holds.
     pub(crate) fn terms(&self, ttl: Option<Duration>, stale_if_error: Option<Duration>) -> Terms {

@@ -49,7 +49,23 @@ pub struct StatusReport {
     pub stale: bool,
 }
 
+/// For how long an accepted token says anything.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Accepted {
+    /// Its `exp`, in milliseconds.
+    pub until: UnixMillis,
+    /// When its status list was last confirmed at its source.
+    pub confirmed_at: Option<UnixMillis>,
+}
+
 impl Verdict {
+    /// For how long this says anything, if the token is accepted.
+    pub fn holds(&self) -> Option<Accepted> {
+        let expiration = self.outcome.as_ref().ok()?.expiration().ok()??;
+        let until = UnixMillis::from_seconds(expiration.seconds());
+        Some(Accepted { until, confirmed_at: self.status.map(|status| status.confirmed_at) })
+    }
+
     /// Whether the token is accepted.
     pub fn accepted(&self) -> bool {
         self.outcome.is_ok()

@@ -11,6 +11,7 @@ use edgepass_verify::batch::HostCrypto;
 use edgepass_verify::dpop::replay::{ProofUse, Replay, ReplayMemory};
 use edgepass_verify::fetch::{Answer, Content, FetchOrder};
 use edgepass_verify::refused::RefusedCounts;
+use edgepass_verify::verdict::Accepted;
 use edgepass_verify::verifier::{Confirmed, Counters, Landed, Progress, Verifier};
 use edgepass_verify::{Check, Demand, Request, Sender, UnixMillis, Verdict};
 
@@ -101,6 +102,23 @@ impl WebVerifier {
     /// Begin with the token of a request.
     pub fn begin_request(&self, request: Request, demand: Arc<Demand>) -> Check {
         self.0.verifier.borrow_mut().begin_request(request, demand)
+    }
+
+    /// Judge once more a request that was let through ([`Verifier::begin_again`]). What is due is fetched
+    /// at once.
+    pub async fn judge_again(&self, request: &Request, demand: &Arc<Demand>) -> Verdict {
+        let begin =
+            || self.0.verifier.borrow_mut().begin_again(request.clone(), Arc::clone(demand));
+        let first = self.judge(begin(), Clock::Host).await;
+        let Some(due) = first.background else { return first.verdict };
+        due.await;
+        // What else is due was asked for a moment ago.
+        self.judge(begin(), Clock::Host).await.verdict
+    }
+
+    /// See [`Verifier::judge_again_after`].
+    pub fn judge_again_after(&self, accepted: &Accepted) -> Option<Duration> {
+        self.0.verifier.borrow().judge_again_after(accepted, Clock::Host.now())
     }
 
     /// Go as far as possible without waiting.

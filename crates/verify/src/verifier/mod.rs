@@ -27,7 +27,7 @@ use crate::sender::{Request, Sender};
 use crate::signature::{Checked, SignatureRequest};
 use crate::time::UnixMillis;
 use crate::token::UnverifiedToken;
-use crate::verdict::Verdict;
+use crate::verdict::{Accepted, Verdict};
 
 /// A verifier of one or more issuers' tokens, shared by all requests of an isolate or process.
 pub struct Verifier {
@@ -72,6 +72,9 @@ pub struct Confirmed {
     /// A status list.
     pub lists: Option<UnixMillis>,
 }
+
+/// What is judged again is not judged more often than this.
+const SHORTEST_LOOK: Duration = Duration::from_secs(1);
 
 /// Rechecks that wait at most; further ones are dropped.
 const MAX_RECHECKS: usize = 4;
@@ -328,6 +331,23 @@ impl Verifier {
                 Check::at(Stage::Refused(error), Sender { target, ..Sender::default() }, demand)
             }
         }
+    }
+
+    /// Begin once more with a request that was let through, for what goes on since then: a socket, a long
+    /// answer. Everything is judged as it is now, but for the DPoP proof: it was used then.
+    pub fn begin_again(&mut self, request: Request, demand: impl Into<Arc<Demand>>) -> Check {
+        Check { proved: true, ..self.begin_request(request, demand) }
+    }
+
+    /// How long what was let through may go on before it is judged again ([`Verifier::begin_again`]): until
+    /// what was last confirmed is as old as any refresh interval, and no longer than its token lives.
+    /// Nothing where the token has ended.
+    pub fn judge_again_after(&self, accepted: &Accepted, now: UnixMillis) -> Option<Duration> {
+        let left = accepted.until.since(now).filter(|left| !left.is_zero())?;
+        let intervals = self.issuers.iter().map(|issuer| issuer.policy.schedule.interval());
+        let interval = intervals.min().unwrap_or_default();
+        let age = accepted.confirmed_at.and_then(|at| now.since(at)).unwrap_or_default();
+        Some(interval.saturating_sub(age).max(SHORTEST_LOOK.min(interval)).min(left))
     }
 
     /// Take `check` as far as it goes at `now`.

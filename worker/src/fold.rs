@@ -1,0 +1,91 @@
+//! Paths as the laxest origins read them, for telling which stricter route a path could mean.
+//!
+//! Express, IIS and ASP.NET ignore case; Windows drops dots and blanks at the end; servlet containers drop
+//! `;` and what follows; Rails and MultiViews ignore an extension; PHP takes `/a.php/b` for `/a.php`.
+//! Where each rule comes from: docs/security.md.
+
+/// A segment, percent-decoded or not, as the laxest origin reads it. `lower_case` also makes one of the
+/// spellings that Unicode has for a letter, and drops accents, joiners and look-alikes of blanks.
+pub(crate) fn segment(text: &str, is_last: bool, lower_case: impl Fn(&str) -> String) -> String {
+    let text = lower_case(&decoded(text));
+    let cut = [";", "?", "#", "::"].into_iter().filter_map(|sign| text.find(sign)).min();
+    let named = text.get(..cut.unwrap_or(text.len())).unwrap_or_default();
+    let named = named.trim_matches(is_blank).trim_end_matches(|sign| sign == '.' || is_blank(sign));
+    if is_last { without_extension(named) } else { named }.to_owned()
+}
+
+/// Whether a segment names a file with an extension: what follows it in a path may be read as an
+/// argument to the program in that file.
+pub(crate) fn is_file(segment: &str) -> bool {
+    without_extension(segment) != segment
+}
+
+fn is_blank(sign: char) -> bool {
+    sign.is_ascii_whitespace() || sign.is_ascii_control() || sign == '+'
+}
+
+/// What comes before the first dot, unless the name begins with it.
+fn without_extension(name: &str) -> &str {
+    match name.split_once('.') {
+        Some((stem, _)) if !stem.is_empty() => stem,
+        _ => name,
+    }
+}
+
+/// Escapes are decoded once. What is no escape, or not UTF-8, stays as it is: such paths are refused.
+fn decoded(text: &str) -> String {
+    let mut bytes = text.bytes();
+    let mut decoded = Vec::with_capacity(text.len());
+    while let Some(byte) = bytes.next() {
+        let mut ahead = bytes.clone();
+        let mut digit = || char::from(ahead.next()?).to_digit(16);
+        match (byte, digit(), digit()) {
+            (b'%', Some(high), Some(low)) => {
+                decoded.push((high << 4 | low) as u8);
+                bytes = ahead;
+            }
+            _ => decoded.push(byte),
+        }
+    }
+    String::from_utf8(decoded).unwrap_or_else(|_| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_some_origin_reads_as_admin_is_admin() {
+        for spelling in [
+            "admin",
+            "Admin",
+            "ADMIN",
+            "admin.",
+            "admin..",
+            "admin%20",
+            "%20admin",
+            "admin+",
+            "admin;x=1",
+            "admin%3Bx",
+            "admin.json",
+            "admin.json.",
+            "admin::$DATA",
+            "admin%3Fx",
+            "admin%23x",
+            "admin%09",
+        ] {
+            assert_eq!(segment(spelling, true, str::to_ascii_lowercase), "admin", "{spelling}");
+        }
+        for other in ["admin-x", "administrator", "admin,x", "admin:cancel", "xadmin", "a.dmin"] {
+            assert_ne!(segment(other, true, str::to_ascii_lowercase), "admin", "{other}");
+        }
+    }
+
+    #[test]
+    fn an_extension_counts_where_it_is_not_the_last_segment() {
+        let fold = |text, is_last| segment(text, is_last, str::to_ascii_lowercase);
+        assert_eq!(fold("v1.2", false), "v1.2");
+        assert_eq!(fold(".well-known", true), ".well-known");
+        assert!(is_file("index.php") && !is_file("index") && !is_file(".well-known"));
+    }
+}

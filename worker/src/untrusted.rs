@@ -1,0 +1,200 @@
+//! Request headers that origins and proxies believe, and that no client may write. Where each comes from:
+//! docs/security.md.
+
+use worker::{Result, js_sys, web_sys};
+
+/// Every header that starts so is the guard's own.
+const OWN: &str = "x-edgepass-";
+
+/// What is Cloudflare's word, not the client's, though it is named as others of its kind.
+const KEPT: [&str; 2] = ["x-forwarded-for", "x-forwarded-proto"];
+
+/// Other paths, methods and hosts than those that the guard has looked at; what ends with `-` is a prefix.
+const INSTEAD_OF_THE_TARGET: [&str; 31] = [
+    "base-url",
+    "connection",
+    "forwarded",
+    "front-end-https",
+    "next-resume",
+    "path-info",
+    "proxy",
+    "proxy-authorization",
+    "proxy-connection",
+    "script-name",
+    "true-client-ip",
+    "x-accel-",
+    "x-astro-",
+    "x-envoy-",
+    "x-forwarded-",
+    "x-host",
+    "x-invoke-",
+    "x-http-method",
+    "x-http-method-override",
+    "x-matched-path",
+    "x-method-override",
+    "x-middleware-",
+    "x-now-route-matches",
+    "x-original-",
+    "x-proxied-https",
+    "x-proxy-url",
+    "x-request-uri",
+    "x-rewrite-",
+    "x-script-name",
+    "x-sendfile-type",
+    "x-url-scheme",
+];
+/// Who a proxy before the origin has found the caller to be.
+const IDENTITY: [&str; 35] = [
+    "cf-access-",
+    "es-security-runas-user",
+    "impersonate-",
+    "iv-",
+    "ms-aspnetcore-",
+    "oidc-",
+    "remote-",
+    "sm-",
+    "tailscale-",
+    "thanos-tenant",
+    "x-amzn-oidc-",
+    "x-anonymous-",
+    "x-appengine-",
+    "x-auth-request-",
+    "x-authenticated-",
+    "x-authentik-",
+    "x-consumer-",
+    "x-credential-",
+    "x-endpoint-api-userinfo",
+    "x-goog-authenticated-user-",
+    "x-goog-iap-",
+    "x-hasura-",
+    "x-jwt-",
+    "x-ms-client-principal",
+    "x-ms-client-principal-",
+    "x-ms-token-",
+    "x-pomerium-",
+    "x-proxiedentitieschain",
+    "x-proxy-roles",
+    "x-proxy-user",
+    "x-remote-",
+    "x-scope-orgid",
+    "x-userinfo",
+    "x-vouch-",
+    "x-webauth-",
+];
+/// Which certificate a proxy has seen (RFC 9440 §2.4).
+const CERTIFICATE: [&str; 21] = [
+    "-wscc",
+    "-wsru",
+    "cert-",
+    "cf-cert-",
+    "cf-client-cert-",
+    "client-cert",
+    "client-cert-",
+    "cloudfront-viewer-cert-",
+    "proxy-auth-cert",
+    "proxy-ssl-id",
+    "ssl-",
+    "wl-proxy-",
+    "x-amzn-mtls-",
+    "x-arr-",
+    "x-cert-",
+    "x-client-cert",
+    "x-client-cert-",
+    "x-client-dn",
+    "x-client-verify",
+    "x-ssl-",
+    "x-tls-",
+];
+
+/// Remove what no client may write, but for what the policy says is the client's; and look-alikes: many
+/// servers read `_`, and some any other sign, as `-`.
+pub(crate) fn remove(headers: &web_sys::Headers, passed: &[String]) -> Result<()> {
+    let names: Vec<String> = js_sys::Array::from(&headers.keys())
+        .iter()
+        .filter_map(|name| name.as_string())
+        .filter(|name| is_untrusted(name) && !passed.contains(name))
+        .collect();
+    for name in names {
+        headers.delete(&name)?;
+    }
+    Ok(())
+}
+
+/// Whether a header is one of those, as the laxest server reads its name.
+fn is_untrusted(name: &str) -> bool {
+    let fold =
+        |sign: char| if sign.is_ascii_alphanumeric() { sign.to_ascii_lowercase() } else { '-' };
+    let folded: String = name.chars().map(fold).collect();
+    let is_one =
+        |listed: &&str| folded == *listed || (listed.ends_with('-') && folded.starts_with(*listed));
+    let mut listed = INSTEAD_OF_THE_TARGET.iter().chain(&IDENTITY).chain(&CERTIFICATE);
+    folded.starts_with(OWN) || (!KEPT.contains(&name) && listed.any(|listed| is_one(listed)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_document_names_exactly_these() {
+        let document = include_str!("../../docs/security.md");
+        let section = document.split("## Headers that no client may write").nth(1).unwrap();
+        let rows = section.split("\n## ").next().unwrap().lines();
+        let cells =
+            rows.filter(|row| row.starts_with("| `")).filter_map(|row| row.split('|').nth(1));
+        let mut named: Vec<String> = cells
+            .flat_map(|cell| cell.split('`').skip(1).step_by(2))
+            .map(|name| name.replace('*', ""))
+            .collect();
+        let tables = INSTEAD_OF_THE_TARGET.iter().chain(&IDENTITY).chain(&CERTIFICATE);
+        let mut removed: Vec<String> =
+            tables.map(|name| (*name).to_owned()).chain([OWN.to_owned()]).collect();
+        named.sort_unstable();
+        removed.sort_unstable();
+        assert_eq!(named, removed);
+    }
+
+    #[test]
+    fn what_origins_believe_is_the_guards_to_say() {
+        for name in [
+            "x-edgepass-subject",
+            "x_edgepass~scope",
+            "X-Original-URL",
+            "x-rewrite-url",
+            "x-http-method-override",
+            "X_HTTP_Method",
+            "x-forwarded-prefix",
+            "x.forwarded.user",
+            "x-ssl-client-s-dn",
+            "ssl_client_verify",
+            "x-client-dn",
+            "x-forwarded-client-cert-chain",
+            "remote-user",
+            "forwarded",
+            "x_forwarded_for",
+            "connection",
+        ] {
+            assert!(is_untrusted(name), "{name}");
+        }
+        for name in [
+            "accept",
+            "content-type",
+            "cookie",
+            "user-agent",
+            "x-request-id",
+            "x-forwarded-proto",
+            "x-hosting",
+            "x-user-agent",
+            "x-forwarded-for",
+            "x-real-ip",
+            "cf-connecting-ip",
+            "sec-websocket-key",
+            "upgrade",
+            "x-api-key",
+            "idempotency-key",
+            "traceparent",
+        ] {
+            assert!(!is_untrusted(name), "{name}");
+        }
+    }
+}
