@@ -7,3 +7,4 @@ pub mod judges;
 mod master_key;
 pub mod native;
 mod output;
+pub mod private;

@@ -7,6 +7,7 @@ use clap::Parser;
 use edgepass::commands::Cli;
 
 fn main() -> ExitCode {
+    edgepass::private::forbid_core_dumps();
     let cli = Cli::parse();
     let json = cli.json();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

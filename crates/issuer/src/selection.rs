@@ -76,6 +76,9 @@ pub enum SelectionError {
     /// Tokens are named one by one and by what they have in common.
     #[error("select tokens either by jti or by what they have in common")]
     Both,
+    /// A name is empty: whatever wrote it meant another.
+    #[error("an empty name selects nothing")]
+    Nameless,
     /// More `jti` than [`MAX_JWT_IDS`].
     #[error("at most {MAX_JWT_IDS} tokens can be named at once")]
     TooMany,
@@ -88,6 +91,10 @@ impl Selection {
     ///
     /// [`SelectionError`].
     pub fn new(jwt_ids: Vec<String>, filter: Filter) -> Result<Self, SelectionError> {
+        let names = [&filter.role, &filter.client_id, &filter.subject, &filter.key_id];
+        if names.into_iter().flatten().chain(&jwt_ids).any(String::is_empty) {
+            return Err(SelectionError::Nameless);
+        }
         match (jwt_ids.len(), filter == Filter::default()) {
             (0, true) => Err(SelectionError::Empty),
             (0, false) => Ok(Self::Fitting(filter)),
@@ -161,7 +168,13 @@ mod tests {
         assert_eq!(Selection::new(vec![], Filter::default()), Err(SelectionError::Empty));
         assert_eq!(Selection::new(names(), filter()), Err(SelectionError::Both));
         assert!(Selection::new(names(), Filter::default()).unwrap().includes(&token()));
-        let many = vec![String::new(); MAX_JWT_IDS + 1];
+        let empty = Filter { client_id: Some(String::new()), ..Filter::default() };
+        assert_eq!(Selection::new(vec![], empty), Err(SelectionError::Nameless));
+        assert_eq!(
+            Selection::new(vec![String::new()], Filter::default()),
+            Err(SelectionError::Nameless)
+        );
+        let many = vec!["t".to_owned(); MAX_JWT_IDS + 1];
         assert_eq!(Selection::new(many, Filter::default()), Err(SelectionError::TooMany));
     }
 }

@@ -11,6 +11,7 @@ use edgepass_jose::CompactJws;
 use edgepass_verify::UnixMillis;
 
 use crate::new_act::{NewAct, RecordedAct};
+use crate::policy::{IssuerPolicy, RefusedByPolicy};
 use crate::selection::{Selection, StatusChange};
 use crate::status_index::RETIRE_AFTER;
 use crate::storage::{ListState, Store, StoreError};
@@ -31,6 +32,44 @@ pub enum ActError {
     /// Other acts came between, again and again.
     #[error("other acts on statuses keep coming between; try again")]
     Busy,
+}
+
+/// Why an act selects what cannot exist.
+#[derive(Debug, thiserror::Error)]
+pub enum Unselectable {
+    /// The role is in no policy, and no live token has it.
+    #[error("no token is selected: {0}")]
+    Role(RefusedByPolicy),
+    /// The key never was this issuer's, and no live token has it.
+    #[error("no token is selected: this issuer has no such key")]
+    Key,
+    /// Storage failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Refuse an act by a role or key that this issuer does not know, and no token has: it is mistyped, and
+/// would be reported as done. Of clients and subjects the issuer cannot know that.
+///
+/// # Errors
+///
+/// [`Unselectable`].
+pub async fn refuse_unknown<S: Store>(
+    act: &NewAct,
+    policy: &IssuerPolicy,
+    store: &S,
+) -> Result<(), Unselectable> {
+    let Selection::Fitting(filter) = &act.selection else { return Ok(()) };
+    let role = filter.role.as_ref().and_then(|role| policy.role(role).err());
+    let keys = store.keys().await?.keys;
+    let is_known = |key_id: &String| keys.iter().any(|key| key.key_id == *key_id);
+    let unknown = match (role, &filter.key_id) {
+        (Some(error), _) => Unselectable::Role(error),
+        (None, Some(key_id)) if !is_known(key_id) => Unselectable::Key,
+        (None, _) => return Ok(()),
+    };
+    // The role may have been taken out of the configuration while its tokens live.
+    if store.plan_act(act).await?.count > 0 { Ok(()) } else { Err(unknown) }
 }
 
 /// Record an act and change the statuses. What it changes is served once [`unpublished`] is empty;

@@ -10,9 +10,11 @@ use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use edgepass_issuer::new_act::{NewAct, RecordedAct};
 use edgepass_issuer::selection::{Filter, Selection, SelectionError, StatusChange};
-use edgepass_issuer::status_act::{ActError, perform_and_wait};
+use edgepass_issuer::status_act::{ActError, Unselectable, perform_and_wait, refuse_unknown};
 use edgepass_issuer::storage::ListState;
 use edgepass_issuer::{Publisher, Store};
+use edgepass_jose::json;
+use edgepass_verify::written;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -58,14 +60,17 @@ async fn act<S: Store>(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Response, OauthError> {
-    let client = authenticate(&app.config.policy, headers, (None, None))?;
+    let client = authenticate(&app.config, headers, (None, None))?;
+    if !is_json(headers) {
+        return Err(OauthError::InvalidRequest("send Content-Type: application/json"));
+    }
     // Only who has proved to be a client may send so much.
     let body = to_bytes(body, MAX_BYTES)
         .await
         .map_err(|_| OauthError::InvalidRequest("send at most 4 MiB"))?;
-    let body: Asked = serde_json::from_slice(&body).map_err(|_| {
-        OauthError::InvalidRequest("send JSON: {\"act\", \"jwt_ids\" or \"fitting\", \"reason\"}")
-    })?;
+    let body = read(&body).ok_or(OauthError::InvalidRequest(
+        "send JSON, each member once, none of them null: {\"act\", \"jwt_ids\" or \"fitting\", \"reason\"}",
+    ))?;
     if !client.may.contains(&body.act) {
         return Err(OauthError::UnauthorizedClient("the client may not do that to others' tokens"));
     }
@@ -81,6 +86,8 @@ async fn act<S: Store>(
         actor: format!("client:{}", client.id),
         at: (app.host.now)(),
     };
+    let known = refuse_unknown(&new, &app.config.policy, &**app.issuer.store()).await;
+    known.map_err(|error| unselectable(error, &client.id))?;
     if body.dry_run {
         let plan = app.issuer.store().plan_act(&new).await;
         let plan = plan.map_err(|error| unavailable(&ActError::Store(error), &client.id))?;
@@ -93,6 +100,30 @@ async fn act<S: Store>(
         return Err(OauthError::Unavailable("recorded, not published yet; retry to wait"));
     }
     Ok(answer(done.recorded.map(|recorded| recorded.id), count, None, true))
+}
+
+/// Whether the body says that it is JSON: what forms of web pages may send never does.
+fn is_json(headers: &HeaderMap) -> bool {
+    let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let media_type = media_type.and_then(|value| value.split(';').next());
+    media_type.is_some_and(|value| value.trim().eq_ignore_ascii_case("application/json"))
+}
+
+/// Strictly: a member that is null, or there twice, was not meant so.
+fn read(body: &[u8]) -> Option<Asked> {
+    written::read(json::parse_object(body).ok()?.into()).ok()
+}
+
+fn unselectable(error: Unselectable, client: &str) -> OauthError {
+    match error {
+        Unselectable::Store(error) => unavailable(&ActError::Store(error), client),
+        Unselectable::Role(_) => {
+            OauthError::InvalidRequest("no token is selected: there is no such role")
+        }
+        Unselectable::Key => {
+            OauthError::InvalidRequest("no token is selected: this issuer has no such key")
+        }
+    }
 }
 
 impl<S: Store> App<S> {
@@ -140,6 +171,7 @@ pub(crate) fn unavailable(error: &ActError, client: &str) -> OauthError {
 fn unselective(error: SelectionError) -> &'static str {
     match error {
         SelectionError::Empty => "nothing is selected: send jwt_ids, or fitting with a member",
+        SelectionError::Nameless => "an empty name selects nothing",
         SelectionError::Both => "select by jwt_ids or by fitting, not by both",
         SelectionError::TooMany => "at most 100000 tokens can be named at once",
     }

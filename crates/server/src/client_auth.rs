@@ -1,9 +1,9 @@
 //! Who is calling: client_secret_basic or client_secret_post.
 
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use edgepass_issuer::IssuerPolicy;
+use edgepass_issuer::Config;
 use edgepass_issuer::policy::Client;
 
 use crate::error::OauthError;
@@ -13,11 +13,12 @@ use crate::error::OauthError;
 /// `form` holds `client_id` and `client_secret` of the body. Exactly one method may be used.
 ///
 /// Source: [RFC 6749 §2.3.1](https://www.rfc-editor.org/rfc/rfc6749#section-2.3.1).
-pub(crate) fn authenticate<'p>(
-    policy: &'p IssuerPolicy,
+pub(crate) fn authenticate<'c>(
+    config: &'c Config,
     headers: &HeaderMap,
     form: (Option<&str>, Option<&str>),
-) -> Result<&'p Client, OauthError> {
+) -> Result<&'c Client, OauthError> {
+    refuse_other_pages(config, headers)?;
     let basic = basic(headers)?;
     let (id, secret) = match (basic, form) {
         (Some((id, _)), (Some(other), None)) if id != other => {
@@ -30,8 +31,24 @@ pub(crate) fn authenticate<'p>(
         }
         (None, _) => return Err(OauthError::InvalidClient),
     };
-    let client = policy.client(&id).ok_or(OauthError::InvalidClient)?;
+    let client = config.policy.client(&id).ok_or(OauthError::InvalidClient)?;
     if client.secret.matches(&secret) { Ok(client) } else { Err(OauthError::InvalidClient) }
+}
+
+/// A browser sends Basic credentials that it remembers with what any page posts: no page but the issuer's
+/// own may ask for anything (<https://w3c.github.io/webappsec-fetch-metadata/>).
+fn refuse_other_pages(config: &Config, headers: &HeaderMap) -> Result<(), OauthError> {
+    let own = edgepass_verify::url::origin(&config.issuer);
+    let is_own = |origin: &HeaderValue| {
+        own.as_deref().is_some_and(|own| origin.as_bytes() == own.as_bytes())
+    };
+    let is_asked_for = |site: &HeaderValue| ["none", "same-origin"].iter().any(|own| site == own);
+    let origins_are_own = headers.get_all(header::ORIGIN).iter().all(is_own);
+    if origins_are_own && headers.get_all("sec-fetch-site").iter().all(is_asked_for) {
+        Ok(())
+    } else {
+        Err(OauthError::InvalidRequest("a web page of another origin sent this"))
+    }
 }
 
 /// The credentials of HTTP Basic, form-decoded as RFC 6749 §2.3.1 demands.

@@ -49,7 +49,7 @@ async fn revoke_own<S: Store>(
     let Form(body) =
         body.map_err(|_| OauthError::InvalidRequest("send a form with each parameter once"))?;
     let form = (body.client_id.as_deref(), body.client_secret.as_deref());
-    let client = authenticate(&app.config.policy, headers, form)?;
+    let client = authenticate(&app.config, headers, form)?;
     let token = body.token.ok_or(OauthError::InvalidRequest("token is missing"))?;
     // RFC 7009 §2.2: an invalid token needs no revoking, and the answer is the same.
     let Some(jwt_id) = unverified_jwt_id(&token) else { return Ok(()) };

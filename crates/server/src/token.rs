@@ -70,7 +70,7 @@ async fn issue<S: Store>(
         body.map_err(|_| OauthError::InvalidRequest("send a form with each parameter once"))?;
     let body = body.without_empty();
     let form = (body.client_id.as_deref(), body.client_secret.as_deref());
-    let client = authenticate(&app.config.policy, headers, form)?;
+    let client = authenticate(&app.config, headers, form)?;
     match body.grant_type.as_deref() {
         Some("client_credentials") => {}
         Some(_) => return Err(OauthError::UnsupportedGrantType),

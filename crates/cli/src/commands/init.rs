@@ -17,7 +17,7 @@ use serde_json::json;
 
 use crate::exit::Exit;
 use crate::host::{self, OsEntropy};
-use crate::{master_key, output};
+use crate::{master_key, output, private};
 
 /// Arguments of `init`.
 #[derive(clap::Args)]
@@ -65,7 +65,7 @@ pub(super) async fn run(args: Args, json: bool) -> anyhow::Result<Exit> {
     } else {
         MasterKey::new(entropy.bytes()?)
     };
-    create_private_dir(&config.data_dir)?;
+    private::folder(&config.data_dir)?;
     // The template's names: keys and records are nothing for a repository.
     let ignore = args.dir.join(".gitignore");
     if !ignore.exists() {
@@ -108,9 +108,11 @@ async fn create_keys(
     master: &MasterKey,
     entropy: &mut OsEntropy,
 ) -> anyhow::Result<[String; 2]> {
-    let store = SqliteStore::open(&config.database(), true)
-        .await
-        .with_context(|| format!("{} cannot be created", config.database().display()))?;
+    let file = config.database();
+    // What SQLite puts beside its file has the file's mode.
+    let cannot = || format!("{} cannot be created", file.display());
+    private::file(&file).with_context(cannot)?;
+    let store = SqliteStore::open(&file, true).await.with_context(cannot)?;
     let now = host::now();
     let seconds = now.numeric_date().seconds();
     let keys = [
@@ -126,17 +128,6 @@ async fn create_keys(
     }
     store.close().await;
     Ok(key_ids)
-}
-
-fn create_private_dir(dir: &Path) -> anyhow::Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::DirBuilderExt;
-        builder.mode(0o700);
-    }
-    builder.create(dir).with_context(|| format!("{} cannot be created", dir.display()))
 }
 
 fn write_new(file: &Path, text: &str) -> anyhow::Result<()> {

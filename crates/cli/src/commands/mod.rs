@@ -26,7 +26,7 @@ use edgepass_server::error_chain;
 use edgepass_store::SqliteStore;
 
 use crate::exit::{Exit, Failure};
-use crate::master_key;
+use crate::{master_key, private};
 
 /// Short-lived, narrowly scoped, signed tokens that can be revoked in seconds.
 #[derive(Parser)]
@@ -149,8 +149,13 @@ fn load_config(file: &Path) -> anyhow::Result<Config> {
     let shown = file.display();
     let text = std::fs::read_to_string(file)
         .with_context(|| format!("{shown} cannot be read; run `edgepass init` or pass --config"))?;
-    let base = file.parent().unwrap_or_else(|| Path::new("."));
-    Config::parse(&text, base).with_context(|| shown.to_string())
+    private::refuse_if_others_may_write(file)?;
+    // A bare file name has a parent without a name.
+    let base = file.parent().filter(|base| !base.as_os_str().is_empty());
+    let base = base.unwrap_or_else(|| Path::new("."));
+    let config = Config::parse(&text, base).with_context(|| shown.to_string())?;
+    private::refuse_public(&config, file).with_context(|| shown.to_string())?;
+    Ok(config)
 }
 
 /// Open the database of an issuer that was initialised before.
@@ -167,6 +172,7 @@ async fn open_store(config: &Config) -> anyhow::Result<SqliteStore> {
              run `edgepass init` for a new issuer"
         );
     }
+    private::keep(config)?;
     SqliteStore::open(&file, false)
         .await
         .map_err(|error| anyhow::Error::new(Failure::Unavailable).context(error_chain(&error)))

@@ -18,7 +18,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::published;
 use crate::exit::Exit;
-use crate::{host, native};
+use crate::{host, native, private};
 
 /// For one document.
 const FETCH_BACK_TIMEOUT: Duration = Duration::from_secs(3);
@@ -76,12 +76,7 @@ async fn fetch_back(client: reqwest::Client, uri: String) -> Option<Vec<u8>> {
 fn lock(config: &Config) -> anyhow::Result<File> {
     let path = published::serve_lock(config);
     let shown = path.display();
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .with_context(|| format!("{shown} cannot be written"))?;
+    let file = private::file(&path).with_context(|| format!("{shown} cannot be written"))?;
     // A `revoke` that looks whether anyone serves holds the lock for a moment: look more than once.
     for _ in 0..10 {
         match file.try_lock() {

@@ -6,7 +6,9 @@ use anyhow::{Context, anyhow};
 use chrono::DateTime;
 use edgepass_issuer::new_act::{NewAct, Plan, RecordedAct};
 use edgepass_issuer::selection::{Filter, Selection, StatusChange};
-use edgepass_issuer::status_act::{ActError, perform_and_wait, unpublished, unverified_jwt_id};
+use edgepass_issuer::status_act::{
+    ActError, Unselectable, perform_and_wait, refuse_unknown, unpublished, unverified_jwt_id,
+};
 use edgepass_issuer::status_index::RETIRE_AFTER;
 use edgepass_issuer::storage::{ListState, TokenRecord};
 use edgepass_issuer::{Config, Store};
@@ -80,7 +82,7 @@ pub(super) async fn run(
         at: now,
     };
     let store = super::open_store(&config).await?;
-    refuse_unknown(&act, &config, &store).await?;
+    refuse_unknown(&act, &config.policy, &store).await.map_err(unselectable)?;
     if args.dry_run {
         return tell_plan(&act, &store.plan_act(&act).await?, json);
     }
@@ -197,24 +199,14 @@ fn tell_plan(act: &NewAct, plan: &Plan, json: bool) -> anyhow::Result<Exit> {
     Ok(Exit::Ok)
 }
 
-/// A role or key that this issuer does not know, and no token has, is mistyped.
-async fn refuse_unknown(act: &NewAct, config: &Config, store: &SqliteStore) -> anyhow::Result<()> {
-    let Selection::Fitting(filter) = &act.selection else { return Ok(()) };
-    let role = filter.role.as_ref().and_then(|role| config.policy.role(role).err());
-    let keys = store.keys().await?.keys;
-    let is_known = |key_id: &String| keys.iter().any(|key| key.key_id == *key_id);
-    let says = match (role, &filter.key_id) {
-        (Some(error), _) => error.to_string(),
-        (None, Some(key_id)) if !is_known(key_id) => {
-            "this issuer has no such key; `edgepass keys list` names them".to_owned()
-        }
-        (None, _) => return Ok(()),
+/// What cannot be selected is refused; keys are listed by a command.
+fn unselectable(error: Unselectable) -> anyhow::Error {
+    let says = match &error {
+        Unselectable::Store(_) => return error.into(),
+        Unselectable::Key => format!("{error}; `edgepass keys list` names them"),
+        Unselectable::Role(_) => error.to_string(),
     };
-    // The role may have been taken out of the configuration while its tokens live.
-    if store.plan_act(act).await?.count > 0 {
-        return Ok(());
-    }
-    Err(anyhow::Error::new(Failure::Refused).context(format!("no token is selected: {says}")))
+    anyhow::Error::new(Failure::Refused).context(says)
 }
 
 /// Why an act on one token changed nothing.

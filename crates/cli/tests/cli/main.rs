@@ -4,6 +4,7 @@
 
 mod acts;
 mod connections;
+mod hostile;
 mod keys;
 mod serving;
 mod targets;

@@ -146,20 +146,33 @@ impl Serving {
         self.send("status-acts", secret, &body.to_string())
     }
 
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// The credentials of the client that the configuration names.
+    pub(crate) fn basic(&self) -> String {
+        basic(&self.secret)
+    }
+
     /// Send a body as the client that the configuration names.
     pub(crate) fn send(&self, path: &str, secret: &str, body: &str) -> (u16, Value) {
-        use base64::Engine;
-        let basic = format!("example-service:{secret}");
-        let basic = base64::engine::general_purpose::STANDARD.encode(basic);
         let agent = ureq::Agent::config_builder().http_status_as_error(false).build().new_agent();
         let request = agent.post(format!("{}/{path}", self.url));
-        let request = request.header("authorization", format!("Basic {basic}"));
+        let request = request.header("authorization", basic(secret));
         let media_type = if body.starts_with('{') { "json" } else { "x-www-form-urlencoded" };
         let request = request.header("content-type", format!("application/{media_type}"));
         let mut response = request.send(body).unwrap();
         let text = response.body_mut().read_to_string().unwrap();
         (response.status().as_u16(), serde_json::from_str(&text).unwrap())
     }
+}
+
+fn basic(secret: &str) -> String {
+    use base64::Engine;
+    let credentials = format!("example-service:{secret}");
+    format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(credentials))
 }
 
 /// An address below those that outgoing connections are given: one of them could take it while an

@@ -159,13 +159,29 @@ impl Config {
         let keys = checked_keys(&keys, policy.longest_lifetime(), &freshness, &revocation)
             .map_err(|message| at(keys_span, message))?;
 
-        let data_dir = base.join(written.data_dir);
-        let master_key_file = written.master_key_file.map(|file| base.join(file));
-        if master_key_file.as_ref().is_some_and(|file| file.starts_with(&data_dir)) {
-            let offset = text.find("master_key_file").unwrap_or_default();
-            let message = "master_key_file must lie outside data_dir: a copy of the data must not \
-                           carry its key";
-            return Err(at(offset..offset, message.to_owned()));
+        let below = |path: Spanned<PathBuf>, name: &str| {
+            let span = path.span();
+            let path = path.into_inner();
+            if path.as_os_str().is_empty() {
+                return Err(at(span, format!("{name}: write a path")));
+            }
+            Ok((base.join(path), span))
+        };
+        let (data_dir, _) = below(written.data_dir, "data_dir")?;
+        let master_key_file = written.master_key_file.map(|file| below(file, "master_key_file"));
+        let master_key_file = match master_key_file.transpose()? {
+            Some((file, span)) if file.starts_with(&data_dir) => {
+                let message = "master_key_file must lie outside data_dir: a copy of the data must \
+                               not carry its key";
+                return Err(at(span, message.to_owned()));
+            }
+            file => file.map(|(file, _)| file),
+        };
+        let mut targets = Vec::new();
+        for target in written.targets {
+            let span = target.span();
+            let target = target.into_inner().below(base);
+            targets.push(target.map_err(|message| at(span, message.to_owned()))?);
         }
         Ok(Self {
             issuer,
@@ -176,11 +192,7 @@ impl Config {
             revocation,
             status: ListTerms { capacity, bits, base_uri },
             keys,
-            targets: written
-                .targets
-                .into_iter()
-                .map(|target| target.into_inner().below(base))
-                .collect(),
+            targets,
             policy,
         })
     }

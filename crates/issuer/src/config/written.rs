@@ -20,9 +20,9 @@ pub(super) struct ConfigText {
     /// Where `serve` listens.
     pub(super) listen: Spanned<String>,
     /// Data directory, relative to the file.
-    pub(super) data_dir: PathBuf,
+    pub(super) data_dir: Spanned<PathBuf>,
     /// File with the master key, outside the data directory; EDGEPASS_MASTER_KEY comes first.
-    pub(super) master_key_file: Option<PathBuf>,
+    pub(super) master_key_file: Option<Spanned<PathBuf>>,
     /// Lifetimes when a role names none.
     #[serde(default)]
     pub(super) tokens: TokensText,
@@ -127,10 +127,22 @@ impl Default for KeysText {
 }
 
 impl TargetText {
-    pub(super) fn below(self, base: &Path) -> TargetConfig {
+    /// The target, with its path taken from `base`; or what of it says nothing.
+    pub(super) fn below(self, base: &Path) -> Result<TargetConfig, &'static str> {
         match self {
-            Self::Directory { path } => TargetConfig::Directory { path: base.join(path) },
-            Self::S3 { bucket, endpoint, region } => TargetConfig::S3 { bucket, endpoint, region },
+            Self::Directory { path } if path.as_os_str().is_empty() => {
+                Err("[[target]]: path: name a directory of its own")
+            }
+            Self::Directory { path } => Ok(TargetConfig::Directory { path: base.join(path) }),
+            Self::S3 { bucket, endpoint, region } => {
+                let is_empty = |text: &Option<String>| text.as_deref() == Some("");
+                if bucket.is_empty() || is_empty(&endpoint) || is_empty(&region) {
+                    return Err(
+                        "[[target]]: bucket, endpoint and region say something, or are left out",
+                    );
+                }
+                Ok(TargetConfig::S3 { bucket, endpoint, region })
+            }
         }
     }
 }

@@ -1,0 +1,151 @@
+//! What is nobody else's: the issuer's folder and files, and the memory of this process.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use edgepass_issuer::Config;
+use edgepass_issuer::config::TargetConfig;
+
+/// Take away from others what they may do with the issuer's data, whatever was there before: its folder,
+/// database and lock. Somebody else's folder is refused.
+#[cfg(unix)]
+pub(crate) fn keep(config: &Config) -> anyhow::Result<()> {
+    for (path, mode) in [
+        (config.data_dir.clone(), 0o700),
+        (config.database(), 0o600),
+        (beside(&config.database(), "-wal"), 0o600),
+        (beside(&config.database(), "-shm"), 0o600),
+        (config.data_dir.join("serve.lock"), 0o600),
+    ] {
+        restrict(&path, mode)?;
+    }
+    Ok(())
+}
+
+#[cfg(unix)]
+fn restrict(path: &Path, mode: u32) -> anyhow::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+
+    let Ok(metadata) = fs::metadata(path) else { return Ok(()) };
+    let mut permissions = metadata.permissions();
+    if permissions.mode() & 0o077 == 0 {
+        return Ok(());
+    }
+    permissions.set_mode(mode);
+    fs::set_permissions(path, permissions).with_context(|| {
+        let shown = path.display();
+        format!("others may read {shown}, and that cannot be changed; run as its owner: chmod go= {shown}")
+    })
+}
+
+/// Make a file that only its owner may use, unless there is one.
+///
+/// # Errors
+///
+/// It cannot be made.
+pub(crate) fn file(path: &Path) -> std::io::Result<fs::File> {
+    let mut options = fs::OpenOptions::new();
+    options.create(true).truncate(false).write(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+/// A folder that only its owner may use, whatever it allowed before.
+pub(crate) fn folder(path: &Path) -> anyhow::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path).with_context(|| format!("{} cannot be created", path.display()))?;
+    #[cfg(unix)]
+    restrict(path, 0o700)?;
+    Ok(())
+}
+
+#[cfg(not(unix))]
+pub(crate) fn keep(_: &Config) -> anyhow::Result<()> {
+    Ok(())
+}
+
+/// Refuse a configuration that others may change: they could name a key, a target and clients.
+#[cfg(unix)]
+pub(crate) fn refuse_if_others_may_write(file: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+
+    let shown = file.display();
+    let metadata = fs::metadata(file).with_context(|| format!("{shown} cannot be read"))?;
+    if metadata.permissions().mode() & 0o002 != 0 {
+        bail!("anybody may change {shown}; run: chmod o-w {shown}");
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+pub(crate) fn refuse_if_others_may_write(_: &Path) -> anyhow::Result<()> {
+    Ok(())
+}
+
+/// Refuse a target that holds, or lies in, what must not be public: links and `..` resolved.
+pub(crate) fn refuse_public(config: &Config, file: &Path) -> anyhow::Result<()> {
+    let own = [Some(config.data_dir.as_path()), Some(file), config.master_key_file.as_deref()];
+    for target in &config.targets {
+        let TargetConfig::Directory { path } = target else { continue };
+        let public = real(path)?;
+        for own in own.into_iter().flatten() {
+            let private = real(own)?;
+            if private.starts_with(&public) || public.starts_with(&private) {
+                let (path, own) = (path.display(), own.display());
+                bail!("[[target]] {path} would make {own} public; name a directory of its own");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Where a path leads. What does not exist yet lies where its folder is.
+fn real(path: &Path) -> anyhow::Result<PathBuf> {
+    let whole = std::path::absolute(path).with_context(|| path.display().to_string())?;
+    let mut rest: Vec<std::ffi::OsString> = Vec::new();
+    let mut there = whole.as_path();
+    loop {
+        if let Ok(found) = fs::canonicalize(there) {
+            return Ok(rest.iter().rev().fold(found, |path, name| step(path, name)));
+        }
+        let (Some(parent), Some(name)) = (there.parent(), there.components().next_back()) else {
+            return Ok(whole);
+        };
+        rest.push(name.as_os_str().to_owned());
+        there = parent;
+    }
+}
+
+fn step(mut path: PathBuf, name: &std::ffi::OsStr) -> PathBuf {
+    if name == ".." {
+        path.pop();
+    } else {
+        path.push(name);
+    }
+    path
+}
+
+fn beside(file: &Path, ending: &str) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
+}
+
+/// No copy of this process' memory is written to disk when it crashes: it holds keys.
+#[cfg(unix)]
+pub fn forbid_core_dumps() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+
+    // What cannot be forbidden is no reason not to run.
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+}
+
+#[cfg(not(unix))]
+pub fn forbid_core_dumps() {}
