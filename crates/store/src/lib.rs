@@ -3,6 +3,7 @@
 //! One writer connection, `synchronous=FULL`: what a method acknowledges survives a power cut.
 
 pub mod objects;
+mod place;
 mod rows;
 pub mod sqlite;
 

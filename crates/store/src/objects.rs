@@ -1,33 +1,32 @@
 //! Publishing targets: a directory, or an S3-compatible bucket.
 
-use std::fs;
 use std::time::Duration;
 
 use edgepass_issuer::config::TargetConfig;
 use edgepass_issuer::publish::document::Document;
 use edgepass_issuer::publish::target::{Answer, Live, Target, TargetError, Version};
 use object_store::aws::{AmazonS3Builder, S3ConditionalPut};
-use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{
     Attribute, Attributes, ClientOptions, Error, ObjectStore, ObjectStoreExt, PutMode, PutOptions,
     RetryConfig, UpdateVersion,
 };
+use pollster::block_on;
+
+use crate::place::Place;
 
 /// Objects by path.
 pub struct Objects {
     name: String,
-    store: Box<dyn ObjectStore>,
     kind: Kind,
 }
 
-/// What a store can do.
-#[derive(Clone, Copy, Eq, PartialEq)]
+/// Where they are.
 enum Kind {
     /// Replaces what has a version, and keeps media types.
-    Bucket,
+    Bucket(Box<dyn ObjectStore>),
     /// One writer, by the lock on the issuer's data; whoever serves the files names their types.
-    Directory,
+    Directory(Place),
 }
 
 impl Objects {
@@ -39,10 +38,8 @@ impl Objects {
     pub fn open(config: &TargetConfig) -> Result<Self, TargetError> {
         match config {
             TargetConfig::Directory { path } => {
-                fs::create_dir_all(path).map_err(unavailable)?;
-                let store = LocalFileSystem::new_with_prefix(path).map_err(unavailable)?;
                 let name = format!("directory {}", path.display());
-                Ok(Self { name, store: Box::new(store), kind: Kind::Directory })
+                Ok(Self { name, kind: Kind::Directory(Place::open(path, TIMEOUT)?) })
             }
             TargetConfig::S3 { bucket, endpoint, region } => {
                 for name in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"] {
@@ -67,68 +64,76 @@ impl Objects {
                 }
                 let store = builder.build().map_err(unavailable)?;
                 let name = format!("bucket {bucket}");
-                Ok(Self { name, store: Box::new(store), kind: Kind::Bucket })
+                Ok(Self { name, kind: Kind::Bucket(Box::new(store)) })
             }
-        }
-    }
-
-    async fn get(&self, path: &str) -> Result<Option<Live>, TargetError> {
-        let found = match self.store.get(&Path::parse(path).map_err(unavailable)?).await {
-            Err(Error::NotFound { .. }) => return Ok(None),
-            found => found.map_err(unavailable)?,
-        };
-        let version = Version(found.meta.e_tag.clone().unwrap_or_default());
-        if found.meta.size > MAX_BYTES {
-            return Err(TargetError::Conflict);
-        }
-        Ok(Some(Live { body: found.bytes().await.map_err(unavailable)?, version }))
-    }
-
-    async fn put(
-        &self,
-        document: &Document,
-        over: Option<&Version>,
-    ) -> Result<Version, TargetError> {
-        let path = Path::parse(&document.path).map_err(unavailable)?;
-        let mut attributes = Attributes::new();
-        if self.kind == Kind::Bucket {
-            attributes.insert(Attribute::ContentType, document.media_type.into());
-            attributes.insert(Attribute::CacheControl, "public, max-age=1".into());
-        }
-        let mode = match (over, self.kind) {
-            (None, _) => PutMode::Create,
-            (Some(Version(e_tag)), Kind::Bucket) => {
-                PutMode::Update(UpdateVersion { e_tag: Some(e_tag.clone()), version: None })
-            }
-            (Some(Version(seen)), Kind::Directory) => {
-                let live = self.store.head(&path).await.map_err(refused)?;
-                if live.e_tag.as_ref() != Some(seen) {
-                    return Err(TargetError::Conflict);
-                }
-                PutMode::Overwrite
-            }
-        };
-        let options = PutOptions { mode, attributes, ..PutOptions::default() };
-        let body = document.body.clone().into();
-        let put = self.store.put_opts(&path, body, options).await.map_err(refused)?;
-        Ok(Version(put.e_tag.unwrap_or_default()))
-    }
-
-    async fn delete(&self, path: &str) -> Result<(), TargetError> {
-        match self.store.delete(&Path::parse(path).map_err(unavailable)?).await {
-            Err(Error::NotFound { .. }) => Ok(()),
-            other => other.map_err(unavailable),
         }
     }
 }
 
+async fn get(store: &dyn ObjectStore, path: &str) -> Result<Option<Live>, TargetError> {
+    let found = match store.get(&Path::parse(path).map_err(unavailable)?).await {
+        Err(Error::NotFound { .. }) => return Ok(None),
+        found => found.map_err(unavailable)?,
+    };
+    let version = Version(found.meta.e_tag.clone().unwrap_or_default());
+    if found.meta.size > MAX_BYTES {
+        return Err(TargetError::Conflict);
+    }
+    Ok(Some(Live { body: found.bytes().await.map_err(unavailable)?, version }))
+}
+
+async fn put(
+    store: &dyn ObjectStore,
+    document: &Document,
+    over: Option<&Version>,
+    is_bucket: bool,
+) -> Result<Version, TargetError> {
+    let path = Path::parse(&document.path).map_err(unavailable)?;
+    let mut attributes = Attributes::new();
+    if is_bucket {
+        attributes.insert(Attribute::ContentType, document.media_type.into());
+        attributes.insert(Attribute::CacheControl, CACHE_CONTROL.into());
+    }
+    let mode = match over {
+        None => PutMode::Create,
+        Some(Version(e_tag)) if is_bucket => {
+            PutMode::Update(UpdateVersion { e_tag: Some(e_tag.clone()), version: None })
+        }
+        Some(Version(seen)) => {
+            let live = store.head(&path).await.map_err(refused)?;
+            if live.e_tag.as_ref() != Some(seen) {
+                return Err(TargetError::Conflict);
+            }
+            PutMode::Overwrite
+        }
+    };
+    let options = PutOptions { mode, attributes, ..PutOptions::default() };
+    let put =
+        store.put_opts(&path, document.body.clone().into(), options).await.map_err(refused)?;
+    Ok(Version(put.e_tag.unwrap_or_default()))
+}
+
+async fn delete(store: &dyn ObjectStore, path: &str) -> Result<(), TargetError> {
+    match store.delete(&Path::parse(path).map_err(unavailable)?).await {
+        Err(Error::NotFound { .. }) => Ok(()),
+        other => other.map_err(unavailable),
+    }
+}
+
+// On a directory's own thread there is no runtime: what the store does there, it does at once.
 impl Target for Objects {
     fn name(&self) -> &str {
         &self.name
     }
 
     fn read<'a>(&'a self, path: &'a str) -> Answer<'a, Option<Live>> {
-        Box::pin(in_time(self.get(path)))
+        match &self.kind {
+            Kind::Bucket(store) => Box::pin(in_time(get(&**store, path))),
+            Kind::Directory(place) => {
+                let path = path.to_owned();
+                Box::pin(place.call(TIMEOUT, move |files| block_on(get(files.at(&path)?, &path))))
+            }
+        }
     }
 
     fn write<'a>(
@@ -136,15 +141,30 @@ impl Target for Objects {
         document: &'a Document,
         over: Option<&'a Version>,
     ) -> Answer<'a, Version> {
-        Box::pin(in_time(self.put(document, over)))
+        match &self.kind {
+            Kind::Bucket(store) => Box::pin(in_time(put(&**store, document, over, true))),
+            Kind::Directory(place) => {
+                let (document, over) = (document.clone(), over.cloned());
+                Box::pin(place.call(TIMEOUT, move |files| {
+                    block_on(put(files.at(&document.path)?, &document, over.as_ref(), false))
+                }))
+            }
+        }
     }
 
     fn remove<'a>(&'a self, path: &'a str) -> Answer<'a, ()> {
-        Box::pin(in_time(self.delete(path)))
+        match &self.kind {
+            Kind::Bucket(store) => Box::pin(in_time(delete(&**store, path))),
+            Kind::Directory(place) => {
+                let path = path.to_owned();
+                Box::pin(
+                    place.call(TIMEOUT, move |files| block_on(delete(files.at(&path)?, &path))),
+                )
+            }
+        }
     }
 }
 
-/// A disk may hang as a bucket does.
 async fn in_time<T>(work: impl Future<Output = Result<T, TargetError>>) -> Result<T, TargetError> {
     tokio::time::timeout(TIMEOUT, work).await.map_err(unavailable)?
 }
@@ -158,17 +178,22 @@ fn refused(error: Error) -> TargetError {
     }
 }
 
-fn unavailable(error: impl std::error::Error + Send + Sync + 'static) -> TargetError {
+pub(crate) fn unavailable(error: impl std::error::Error + Send + Sync + 'static) -> TargetError {
     TargetError::Unavailable(Box::new(error))
 }
 
 /// When a target is given up for this round.
 const TIMEOUT: Duration = Duration::from_secs(2);
+/// A copy may be used for a second, and no longer whatever happens at its source.
+const CACHE_CONTROL: &str = "public, max-age=1, must-revalidate";
 /// More than any document of ours has.
 const MAX_BYTES: u64 = 4 << 20;
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
     use super::*;
 
     fn document(body: &str) -> Document {
@@ -195,5 +220,51 @@ mod tests {
         target.remove("status-lists/1").await.unwrap();
         let gone = target.write(&document("fourth"), Some(&second)).await;
         assert!(matches!(gone, Err(TargetError::Conflict)), "{gone:?}");
+    }
+
+    #[tokio::test]
+    async fn what_is_no_regular_file_is_not_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let public = folder.path().join("public");
+        let target = Objects::open(&TargetConfig::Directory { path: public.clone() }).unwrap();
+        let outside = folder.path().join("outside");
+        fs::create_dir(&outside).unwrap();
+        fs::write(outside.join("1"), "theirs").unwrap();
+        let refuses = async || {
+            assert!(target.read("status-lists/1").await.is_err());
+            assert!(target.write(&document("ours"), None).await.is_err());
+            assert!(target.remove("status-lists/1").await.is_err());
+        };
+        symlink(&outside, public.join("status-lists")).unwrap();
+        refuses().await;
+        fs::remove_file(public.join("status-lists")).unwrap();
+        fs::create_dir(public.join("status-lists")).unwrap();
+        symlink(outside.join("1"), public.join("status-lists/1")).unwrap();
+        refuses().await;
+        fs::remove_file(public.join("status-lists/1")).unwrap();
+        let made = std::process::Command::new("mkfifo").arg(public.join("status-lists/1")).status();
+        assert!(made.unwrap().success());
+        refuses().await;
+        assert_eq!(fs::read_to_string(outside.join("1")).unwrap(), "theirs");
+        fs::remove_file(public.join("status-lists/1")).unwrap();
+        target.write(&document("ours"), None).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_call_that_hangs_is_the_only_one_under_way_and_holds_up_no_other_directory() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = |name: &str| Place::open(&folder.path().join(name), TIMEOUT).unwrap();
+        let (hung, healthy) = (open("hung"), open("healthy"));
+        let patience = Duration::from_millis(20);
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let began = hung.call(patience, move |_| Ok(ended.recv().is_ok())).await;
+        assert!(began.is_err());
+        for _ in 0..5 {
+            let later = hung.call(patience, |_| Ok(())).await;
+            assert!(later.is_err(), "something was begun while a call was under way");
+            healthy.call(TIMEOUT, |_| Ok(())).await.unwrap();
+        }
+        end.send(()).unwrap();
+        hung.call(TIMEOUT, |_| Ok(())).await.unwrap();
     }
 }

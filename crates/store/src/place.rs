@@ -1,0 +1,123 @@
+//! A directory's own place to hang in: a thread, and one call at a time.
+//!
+//! A disk or a network mount may take a call and never return. Such a call cannot be taken back; it keeps
+//! its thread, and no other target's. Until it returns, nothing more is asked of that directory.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::thread;
+use std::time::Duration;
+
+use edgepass_issuer::publish::target::TargetError;
+use object_store::local::LocalFileSystem;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::timeout;
+
+use super::objects::unavailable;
+
+/// A directory, as its own thread sees it.
+pub(crate) struct Files {
+    root: PathBuf,
+    store: LocalFileSystem,
+}
+
+type Job = Box<dyn FnOnce(&Result<Files, TargetError>) + Send>;
+
+/// The way to a directory's thread.
+pub(crate) struct Place {
+    jobs: Sender<Job>,
+    /// One permit, which a call holds until it has returned, whoever still waits for it.
+    free: Arc<Semaphore>,
+}
+
+impl Place {
+    /// Start the thread, which makes the directory. A directory that does not answer now may do so later.
+    ///
+    /// # Errors
+    ///
+    /// [`TargetError::Unavailable`]: it cannot be made, or there is no thread to be had.
+    pub(crate) fn open(root: &Path, patience: Duration) -> Result<Self, TargetError> {
+        let (jobs, taken) = channel::<Job>();
+        let (tell, told) = channel();
+        let root = root.to_owned();
+        let serve = move || {
+            let files = Files::open(root);
+            // Whoever opened may have stopped waiting.
+            let _ = tell.send(files.as_ref().map(drop).map_err(ToString::to_string));
+            for job in taken {
+                job(&files);
+            }
+        };
+        thread::Builder::new().name("target".into()).spawn(serve).map_err(unavailable)?;
+        match told.recv_timeout(patience) {
+            Ok(Err(message)) => Err(TargetError::Unavailable(message.into())),
+            Ok(Ok(())) | Err(_) => Ok(Self { jobs, free: Arc::new(Semaphore::new(1)) }),
+        }
+    }
+
+    /// Have the thread do `work`, and wait for it for a while.
+    pub(crate) async fn call<T: Send + 'static>(
+        &self,
+        patience: Duration,
+        work: impl FnOnce(&Files) -> Result<T, TargetError> + Send + 'static,
+    ) -> Result<T, TargetError> {
+        let waiting = async {
+            let permit = Arc::clone(&self.free).acquire_owned().await.map_err(unavailable)?;
+            self.send(permit, work)?.await.map_err(unavailable)?
+        };
+        timeout(patience, waiting).await.map_err(unavailable)?
+    }
+
+    fn send<T: Send + 'static>(
+        &self,
+        permit: OwnedSemaphorePermit,
+        work: impl FnOnce(&Files) -> Result<T, TargetError> + Send + 'static,
+    ) -> Result<oneshot::Receiver<Result<T, TargetError>>, TargetError> {
+        let (answer, answered) = oneshot::channel();
+        let job = move |files: &Result<Files, TargetError>| {
+            let done = match files {
+                Ok(files) => work(files),
+                Err(error) => Err(TargetError::Unavailable(error.to_string().into())),
+            };
+            drop(permit);
+            // Whoever asked may have stopped waiting.
+            let _ = answer.send(done);
+        };
+        self.jobs
+            .send(Box::new(job))
+            .map_err(|_| TargetError::Unavailable("its thread ended".into()))?;
+        Ok(answered)
+    }
+}
+
+impl Files {
+    fn open(root: PathBuf) -> Result<Self, TargetError> {
+        fs::create_dir_all(&root).map_err(unavailable)?;
+        let store = LocalFileSystem::new_with_prefix(&root).map_err(unavailable)?;
+        Ok(Self { root, store })
+    }
+
+    /// The directory's store, for a path at which a regular file lies, or nothing. Opening anything else
+    /// may hang, as a pipe does, or lead out of the directory, as a link does.
+    pub(crate) fn at(&self, path: &str) -> Result<&LocalFileSystem, TargetError> {
+        let mut place = self.root.clone();
+        let mut names = path.split('/').peekable();
+        while let Some(name) = names.next() {
+            place.push(name);
+            let found = match fs::symlink_metadata(&place) {
+                Ok(found) => found.file_type(),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => break,
+                Err(error) => return Err(unavailable(error)),
+            };
+            let is_last = names.peek().is_none();
+            if !(if is_last { found.is_file() } else { found.is_dir() }) {
+                return Err(TargetError::Unavailable(
+                    "something that is no regular file lies there".into(),
+                ));
+            }
+        }
+        Ok(&self.store)
+    }
+}
