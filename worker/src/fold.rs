@@ -14,11 +14,13 @@ pub(crate) fn segment(text: &str, is_last: bool, lower_case: impl Fn(&str) -> St
     if is_last { without_extension(named) } else { named }.to_owned()
 }
 
-/// Whether a segment names a file with an extension: what follows it in a path may be read as an
-/// argument to the program in that file.
-pub(crate) fn is_file(segment: &str) -> bool {
-    without_extension(segment) != segment
+/// Whether a segment names a program: what follows it in a path may be its argument.
+pub(crate) fn is_program(segment: &str) -> bool {
+    let extension = segment.rsplit_once('.').map_or("", |(_, extension)| extension);
+    PROGRAMS.iter().any(|program| extension.eq_ignore_ascii_case(program))
 }
+
+const PROGRAMS: [&str; 8] = ["asp", "aspx", "cfm", "cgi", "jsp", "php", "pl", "py"];
 
 fn is_blank(sign: char) -> bool {
     sign.is_ascii_whitespace() || sign.is_ascii_control() || sign == '+'
@@ -86,6 +88,6 @@ mod tests {
         let fold = |text, is_last| segment(text, is_last, str::to_ascii_lowercase);
         assert_eq!(fold("v1.2", false), "v1.2");
         assert_eq!(fold(".well-known", true), ".well-known");
-        assert!(is_file("index.php") && !is_file("index") && !is_file(".well-known"));
+        assert!(is_program("index.PHP") && !is_program("index") && !is_program("acme.com"));
     }
 }

@@ -54,25 +54,29 @@ pub(crate) fn refuse_twins(routes: &[Route]) -> Result<(), String> {
     Ok(())
 }
 
-/// Pairs of which either route could be meant by some path, and neither is the narrower one.
-#[allow(dead_code, reason = "the build script says them; the guard need not")]
-pub(crate) fn crossing(routes: &[Route]) -> Vec<String> {
-    let mut said = Vec::new();
+/// Where neither of two routes is the narrower one, some origins choose by other rules than by what comes
+/// first: then the first must ask for what the second asks.
+///
+/// # Errors
+///
+/// Which two.
+pub(crate) fn refuse_crossing(routes: &[Route]) -> Result<(), String> {
     for (position, route) in routes.iter().enumerate() {
         for other in routes.iter().take(position) {
             let same_method = route.methods.iter().any(|method| other.methods.contains(method));
-            let crosses = overlaps(&other.pattern, &route.pattern)
-                && !covers(&other.pattern, &route.pattern)
-                && !covers(&route.pattern, &other.pattern);
-            if same_method && crosses {
-                said.push(format!(
-                    "routes {} and {} have paths in common; for these {} decides",
-                    other.path, route.path, other.path
+            let crosses = overlaps(&other.folded, &route.folded)
+                && !covers(&other.folded, &route.folded)
+                && !covers(&route.folded, &other.folded);
+            if same_method && crosses && !is_as_strict(&other.access, &route.access) {
+                return Err(format!(
+                    "routes {} and {} have paths in common, and neither is the narrower one: put first what \
+                     asks for all that the other asks, or write origin_paths = \"exact\"",
+                    other.path, route.path
                 ));
             }
         }
     }
-    said
+    Ok(())
 }
 
 /// Whether whoever passes `one` would pass `other`, too.

@@ -156,6 +156,7 @@ impl TryFrom<PolicyText> for GuardPolicy {
         overlap::refuse_hidden(&routes)?;
         if text.origin_paths == OriginPaths::Loose {
             overlap::refuse_twins(&routes)?;
+            overlap::refuse_crossing(&routes)?;
         }
         let may_pass = |name: &String| {
             is_header_name(name)
@@ -307,10 +308,15 @@ mod tests {
             assert!(error.contains("many origins read these paths as one"), "{error}");
             assert!(check(&[route(first, "a"), route(second, "a")]).is_ok());
         }
-        let crossing = check(&[route("/a/{x}/c", "a"), route("/a/b/{y}", "b")]).unwrap();
-        assert_eq!(overlap::crossing(&crossing.routes).len(), 1);
-        let apart = check(&[route("/a/b", "a"), route("/a/{x}", "b"), route("/a/*", "c")]).unwrap();
-        assert!(overlap::crossing(&apart.routes).is_empty());
+        let (wide, deep) = (route("/a/{x}/c", "a"), route("/a/b/{y}", "b"));
+        let error = check(&[wide.clone(), deep.clone()]).unwrap_err();
+        assert!(error.contains("neither is the narrower one"), "{error}");
+        let both = json!({"path": "/a/{x}/c", "methods": ["GET"], "all_of": ["a", "b"]});
+        assert!(check(&[both, deep.clone()]).is_ok());
+        let text = json!({ "origin_paths": "exact", "route": [wide, deep] });
+        let exact: PolicyText = serde_json::from_value(text).unwrap();
+        assert!(GuardPolicy::try_from(exact).is_ok());
+        assert!(check(&[route("/a/b", "a"), route("/a/{x}", "b"), route("/a/*", "c")]).is_ok());
     }
 
     #[test]

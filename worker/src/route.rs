@@ -65,19 +65,18 @@ fn resembles(folded: &[Segment], parts: &[&str]) -> bool {
     let last = folded.len().saturating_sub(1);
     for (position, segment) in folded.iter().enumerate() {
         let Some(part) = parts.get(position) else { return false };
-        match segment {
+        let is_last = position == last;
+        let is_read_so = match segment {
             Segment::Rest => return true,
-            Segment::Any => {}
-            Segment::Literal(literal) => {
-                let is_last = position == last && !matches!(folded.last(), Some(Segment::Rest));
-                if fold::segment(part, is_last, lower_case) != *literal {
-                    return false;
-                }
-                // What a program's file is followed by may be an argument to it.
-                if is_last && fold::is_file(part) {
-                    return true;
-                }
-            }
+            Segment::Any => true,
+            Segment::Literal(literal) => fold::segment(part, is_last, lower_case) == *literal,
+        };
+        if !is_read_so {
+            return false;
+        }
+        // What follows a program's name may be an argument to it.
+        if is_last && fold::is_program(part) {
+            return true;
         }
     }
     parts.len() == folded.len()
@@ -180,6 +179,7 @@ mod tests {
             "/reports/admin%CC%81",
             "/reports/tool.PHP",
             "/reports/tool.php/extra",
+            "/reports/admin.PHP/extra",
             "/reports/tool",
             "/secret/x",
             "/SECRET/x/y",

@@ -15,13 +15,14 @@ use crate::tools::{self, Tools, target_dir};
 
 type Suite = fn(&Tools) -> anyhow::Result<Tally>;
 
-const SUITES: [(&str, &str, Suite); 7] = [
+const SUITES: [(&str, &str, Suite); 8] = [
     ("rust", "unit, documentation and whole-program tests in Rust", rust),
     ("vectors", "one vector file on four hosts: native, Node, workerd, Chromium", vectors),
     ("differential", "generated tokens, judged by other authors' libraries as well", differential),
     ("simulation", "isolates and faults in virtual time, and every rule broken once", simulation),
     ("journey", "issuer, guard and origin as real processes, cache tier on and off", journey_suite),
     ("faults", "revocation under load and faults: kills, outages, a bucket, clocks, keys", faults),
+    ("hostile", "caches, origins, clients and operators' slips that would open a door", hostile),
     ("inspector", "the inspector in real Chromium", inspector),
 ];
 
@@ -65,7 +66,7 @@ fn rust(_: &Tools) -> anyhow::Result<Tally> {
     // The vectors are a suite of their own; the npm package has nothing native to test.
     all.args(["--exclude", "edgepass-npm", "--exclude", "edgepass-tests", "--no-fail-fast"]);
     all.args(["--exclude", "edgepass-probe", "--exclude", "edgepass-tests-wasm"]);
-    all.args(["--exclude", "edgepass-simulation"]);
+    all.args(["--exclude", "edgepass-simulation", "--exclude", "edgepass-routing"]);
     count_cargo(&mut tally, "cargo test", &mut all)?;
     // A build with wrong constants in it, for one test alone.
     let mut fault = cargo(&["test", "--locked", "--package", "edgepass-tests"]);
@@ -190,6 +191,29 @@ fn fault_tests(tools: &Tools) -> anyhow::Result<Command> {
     test.env("EDGEPASS_GUARD", root().join("worker/build")).env("EDGEPASS_PROGRAM", edgepass);
     test.env("EDGEPASS_SEAWEEDFS", tools::seaweedfs()?);
     Ok(test)
+}
+
+fn hostile(tools: &Tools) -> anyhow::Result<Tally> {
+    let mut tally = Tally::default();
+    let edgepass = artifacts::issuer()?;
+    artifacts::worker(tools)?;
+    let installed = clean_install(tools)?;
+    step::run(
+        "build what routes paths",
+        &mut cargo(&["build", "--locked", "-p", "edgepass-routing"]),
+    )?;
+    tools::caches()?;
+    let system = System::start(tools, &edgepass, "none", Log::Kept)?;
+    let (program, folder) = system.program();
+    let files = ["caches", "headers", "lasting", "package", "paths", "settings"];
+    let mut test = tools.node(&["--test", "--test-reporter=spec", "--test-concurrency=2"]);
+    test.args(files.map(|file| format!("tests/hostile/{file}.test.mjs")));
+    test.env("EDGEPASS_GUARD", root().join("worker/build")).env("EDGEPASS_ISSUER", &system.issuer);
+    test.env("EDGEPASS_PROGRAM", program).env("EDGEPASS_FOLDER", folder);
+    test.env("EDGEPASS_INSTALLED", installed);
+    test.env("EDGEPASS_ROUTING", target_dir().join("debug/edgepass-routing"));
+    count_node(&mut tally, "what a stranger with bad intentions would try", &mut test)?;
+    Ok(tally)
 }
 
 fn inspector(tools: &Tools) -> anyhow::Result<Tally> {

@@ -145,6 +145,38 @@ pub(crate) fn chromium() -> anyhow::Result<PathBuf> {
     )
 }
 
+/// The shared caches that the tests put in front of an issuer, and one of them in front of an origin.
+pub(crate) fn caches() -> anyhow::Result<()> {
+    const CACHES: [(&str, &str); 5] = [
+        ("nginx", "nginx-light"),
+        ("varnishd", "varnish"),
+        ("haproxy", "haproxy"),
+        ("squid", "squid"),
+        ("apache2", "apache2"),
+    ];
+    let missing = || CACHES.iter().filter(|(program, _)| system_program(program).is_none());
+    let packages: Vec<&str> = missing().map(|(_, package)| *package).collect();
+    if !packages.is_empty() && has_apt() {
+        apt_install(&packages)?;
+    }
+    let programs: Vec<&str> = missing().map(|(program, _)| *program).collect();
+    if !programs.is_empty() {
+        bail!(
+            "the tests need {}; Debian: apt-get install {}",
+            programs.join(", "),
+            packages.join(" ")
+        );
+    }
+    Ok(())
+}
+
+/// A program on PATH, or where the system keeps what is meant for its administrator.
+fn system_program(program: &str) -> Option<PathBuf> {
+    let places =
+        ["/usr/sbin", "/usr/local/sbin", "/sbin"].map(|place| PathBuf::from(place).join(program));
+    which(program).or_else(|| places.into_iter().find(|file| file.is_file()))
+}
+
 fn wasm_target() -> anyhow::Result<()> {
     let mut list = command("rustup");
     let installed = step::output("rustup", list.args(["target", "list", "--installed"]))

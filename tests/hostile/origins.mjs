@@ -1,0 +1,174 @@
+// Origins that read paths in their own ways: real servers, and tables of what others do.
+//
+// Each takes a policy's patterns and says, for a path as it is sent, which of them its handler is for.
+
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { Agent, createServer, request } from 'node:http';
+import { createServer as createTcpServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import express from 'express';
+import fastify from 'fastify';
+
+const agent = new Agent({ keepAlive: true, maxSockets: 8 });
+
+/** GET a path, as it is written; the number that the handler answers with, or null. */
+function ask(port, path) {
+  return new Promise((resolve, reject) => {
+    const sent = request({ host: '127.0.0.1', port, path, agent, setHost: true }, (response) => {
+      let text = '';
+      response.setEncoding('utf8').on('data', (data) => { text += data; });
+      response.on('end', () => resolve(response.statusCode === 200 ? Number(text) : null));
+    });
+    sent.on('error', reject).end();
+  });
+}
+
+async function listening(server) {
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  return server.address().port;
+}
+
+/** A server that is asked path by path. */
+async function served(server, close = () => server.close()) {
+  const port = await listening(server);
+  return { reads: (path) => ask(port, path), close };
+}
+
+const parts = (path) => path.split('/').slice(1);
+
+/** Express 5, as it comes: case and a slash at the end do not count. */
+export async function expressOrigin(patterns) {
+  const app = express();
+  patterns.forEach((pattern, number) => {
+    const path = parts(pattern).map((part) => (part === '*' ? '*rest' : part.replace(/^\{(.*)\}$/, ':$1')));
+    app.get(`/${path.join('/')}`, (_, response) => response.send(String(number)));
+  });
+  return served(createServer(app));
+}
+
+/** Fastify 5 with every laxness that it offers. */
+export async function fastifyOrigin(patterns) {
+  const app = fastify({ routerOptions: {
+    caseSensitive: false, ignoreTrailingSlash: true, ignoreDuplicateSlashes: true, useSemicolonDelimiter: true,
+  } });
+  patterns.forEach((pattern, number) => {
+    const path = parts(pattern).map((part) => part.replace(/^\{(.*)\}$/, ':$1'));
+    try {
+      app.get(`/${path.join('/')}`, (_, reply) => reply.send(String(number)));
+    } catch (error) {
+      // Two patterns that are one to it: the first has the handler.
+      if (error.code !== 'FST_ERR_DUPLICATED_ROUTE') throw error;
+    }
+  });
+  await app.listen({ host: '127.0.0.1', port: 0 });
+  const { port } = app.server.address();
+  return { reads: (path) => ask(port, path), close: () => app.close() };
+}
+
+/** nginx with a location for each pattern that ignores case. */
+export async function nginxOrigin(patterns) {
+  const folder = mkdtempSync(join(tmpdir(), 'edgepass-nginx-'));
+  const free = createTcpServer();
+  const port = await listening(free);
+  await new Promise((resolve) => { free.close(resolve); });
+  const locations = patterns.map((pattern, number) => {
+    const expression = parts(pattern).map((part) => {
+      if (part === '*') return '.+';
+      return part.startsWith('{') ? '[^/]+' : part.replaceAll(/[.+*?^$()|[\]\\]/g, '\\$&');
+    }).join('/');
+    return `location ~* "^/${expression}/?$" { return 200 "${number}"; }`;
+  });
+  writeFileSync(join(folder, 'nginx.conf'), `
+    daemon off; pid ${folder}/pid; error_log ${folder}/error.log; worker_processes 1;
+    events {}
+    http {
+      access_log off;
+      ${['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map((kind) => `${kind}_temp_path ${folder}/${kind};`).join(' ')}
+      server { listen 127.0.0.1:${port}; ${locations.join('\n')} }
+    }`);
+  mkdirSync(join(folder, 'logs'));
+  const nginx = spawn('nginx', ['-p', folder, '-c', join(folder, 'nginx.conf'), '-e', `${folder}/error.log`], { stdio: 'ignore' });
+  const ended = once(nginx, 'exit');
+  for (let tries = 0; ; tries += 1) {
+    try {
+      await ask(port, '/');
+      break;
+    } catch (error) {
+      if (tries > 100) throw error;
+      await new Promise((resolve) => { setTimeout(resolve, 20); });
+    }
+  }
+  const close = async () => {
+    nginx.kill('SIGTERM');
+    await ended;
+    rmSync(folder, { recursive: true });
+  };
+  return { reads: (path) => ask(port, path), close };
+}
+
+/** A path once its escapes are decoded. */
+const decoded = (path) => {
+  try {
+    return decodeURIComponent(path);
+  } catch {
+    return path;
+  }
+};
+
+/** An origin by what it makes of a path before it compares it, and whether case counts then. */
+function table(read, { caseCounts = true } = {}) {
+  return async (patterns) => {
+    const fold = (text) => (caseCounts ? text : text.toUpperCase());
+    const matches = (pattern, path) => {
+      const [wanted, given] = [parts(pattern), parts(path)];
+      const last = wanted.length - 1;
+      if (wanted[last] === '*' ? given.length <= last : given.length !== wanted.length) return false;
+      return wanted.every((part, position) => part === '*'
+        || (part.startsWith('{') ? given[position] !== '' : fold(part) === fold(given[position])));
+    };
+    const reads = async (path) => {
+      const readings = [read(path)].flat();
+      const number = patterns.findIndex((pattern) => readings.some((one) => matches(pattern, one)));
+      return number < 0 ? null : number;
+    };
+    return { reads, close: () => {} };
+  };
+}
+
+/** Without one slash at the end. */
+const slashless = (path) => (path.length > 1 ? path.replace(/\/$/, '') : path);
+
+export const ORIGINS = {
+  'Express 5': expressOrigin,
+  'Fastify 5, all lax': fastifyOrigin,
+  'nginx, ~*': nginxOrigin,
+  // Tomcat 10.1, StandardContext and CoyoteAdapter.parsePathParameters: `;` and what follows, before it
+  // decodes; behind a proxy that decodes (nginx with a URI in proxy_pass) also what was escaped.
+  Tomcat: table((path) => decoded(path.replaceAll(/;[^/]*/g, ''))),
+  'Tomcat behind a proxy that decodes': table((path) => decoded(path).replaceAll(/;[^/]*/g, '')),
+  // Microsoft.AspNetCore.Routing: ordinal without case, one slash at the end ignored, decoded.
+  'ASP.NET Core': table((path) => decoded(slashless(path)), { caseCounts: false }),
+  // IIS and Windows files: dots and blanks at the end of a name are dropped.
+  'IIS on Windows': table((path) => decoded(slashless(path)).split('/').map((name) => name.replace(/[. ]+$/, '')).join('/'), { caseCounts: false }),
+  // Rails 7, Journey: an optional format, a slash at the end.
+  Rails: table((path) => [slashless(path), slashless(path).replace(/\.[^/.?]+$/, '')].map(decoded)),
+  // Spring MVC 4.3 and older: suffix patterns, a slash at the end, blanks of a segment (trimTokens).
+  'Spring 4': table((path) => {
+    const plain = slashless(decoded(path.replaceAll(/;[^/]*/g, '')));
+    return [plain, plain.replace(/\.[^/]*$/, ''), plain.split('/').map((part) => part.trim()).join('/')];
+  }),
+  // Apache with MultiViews and PHP: an extension that is not written, and what follows a file.
+  'Apache with PHP': table((path) => {
+    const plain = decoded(path);
+    const file = /^(.*?\.php)\/.*$/i.exec(plain);
+    const readings = [plain, slashless(plain), ...(file ? [file[1]] : [])];
+    return readings.flatMap((one) => [one, `${one}.php`, one.replace(/\.[A-Za-z0-9]+$/, '')]);
+  }),
+  // Django with re_path and (?i), Python's re: letters that fold to ASCII.
+  'Django, (?i)': table((path) => decoded(path).replaceAll('\u0131', 'i').replaceAll('\u0130', 'i')
+    .replaceAll('\u017f', 's').replaceAll('\u212a', 'k'), { caseCounts: false }),
+};

@@ -1,0 +1,127 @@
+// Generated policies and paths against origins that read paths laxly: nothing reaches a handler by a route
+// that asks for less than the handler's own.
+
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { createInterface } from 'node:readline';
+import test from 'node:test';
+import { ORIGINS } from './origins.mjs';
+
+const POLICIES = Number(process.env.EDGEPASS_POLICIES ?? 400);
+const PATHS = 60;
+
+/** Mulberry32, so that a run can be repeated. */
+function generator(seed) {
+  let state = seed;
+  const next = () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4294967296;
+  };
+  return { next, of: (list) => list[Math.floor(next() * list.length)], chance: (part) => next() < part };
+}
+
+const NAMES = ['admin', 'reports', 'list', 'kiosk', 'x', 'index.php', 'data.json', 'v1', 'internal'];
+const SCOPES = [[], ['read'], ['read', 'write'], ['read', 'write', 'admin'], ['other']];
+
+function route({ of, chance, next }) {
+  const length = 1 + Math.floor(next() * 3);
+  const segments = Array.from({ length }, (_, position) => (
+    position === length - 1 && chance(0.25) ? '*' : (chance(0.35) ? `{p${position}}` : of(NAMES))));
+  const allOf = of(SCOPES);
+  return {
+    path: `/${segments.join('/')}`, methods: ['GET'], ...(allOf.length ? { all_of: allOf } : { public: true }),
+  };
+}
+
+/** How a name may be bent so that some server still finds it. */
+const BENDS = [
+  (name) => name.toUpperCase(), (name) => name[0].toUpperCase() + name.slice(1), (name) => `${name}.`,
+  (name) => `${name}..`, (name) => `${name}%20`, (name) => `%20${name}`, (name) => `${name}.json`,
+  (name) => `${name}.html`, (name) => `${name}.php`, (name) => `${name}%3Bx=1`, (name) => `${name};x=1`,
+  (name) => `${name}%EF%BC%8E`, (name) => name.replace('k', '%E2%84%AA'), (name) => name.replace('s', '%C5%BF'),
+  (name) => name.replace('i', '%C4%B1'), (name) => name.replace('a', '%EF%BD%81'), (name) => `${name}::$DATA`,
+  (name) => `${name}%09`, (name) => `${name}+`, (name) => `${name}/`, (name) => `${name}/x`, (name) => `${name}%2Fx`,
+  (name) => `/${name}`, (name) => `./${name}`, (name) => `${name}%00`, (name) => `%61${name.slice(1)}`,
+  (name) => `${name}%3Fx`, (name) => `${name}%23x`, (name) => `${name}~1`, (name) => `${name},x`,
+];
+
+function path(random, routes) {
+  const { of, chance } = random;
+  const segments = of(routes).path.split('/').slice(1).flatMap((segment) => {
+    if (segment === '*') return chance(0.5) ? [of(NAMES)] : [of(NAMES), of(NAMES)];
+    return [segment.startsWith('{') ? of(NAMES) : segment];
+  });
+  for (let bends = Math.floor(random.next() * 3); bends > 0; bends -= 1) {
+    const position = Math.floor(random.next() * segments.length);
+    segments[position] = of(BENDS)(segments[position]);
+  }
+  return `/${segments.join('/')}`;
+}
+
+/** What the guard makes of policies, one line each. */
+async function guard(lines) {
+  const program = spawn(process.env.EDGEPASS_ROUTING, { stdio: ['pipe', 'pipe', 'inherit'] });
+  const answers = [];
+  const reading = (async () => {
+    for await (const line of createInterface({ input: program.stdout })) answers.push(JSON.parse(line));
+  })();
+  program.stdin.end(lines.map((line) => `${JSON.stringify(line)}\n`).join(''));
+  await reading;
+  return answers;
+}
+
+const asks = ({ all_of: scopes = [] }) => scopes;
+const isAsStrict = (one, other) => asks(other).every((scope) => asks(one).includes(scope));
+
+/** Draw policies and paths, and look for a handler that was reached by a laxer route. */
+async function run(t, name, seed, originPaths) {
+  const random = generator(seed);
+  const drawn = Array.from({ length: POLICIES }, () => {
+    const routes = Array.from({ length: 2 + Math.floor(random.next() * 5) }, () => route(random));
+    const requests = Array.from({ length: PATHS }, () => ['GET', path(random, routes)]);
+    return { policy: { origin_paths: originPaths, route: routes }, requests };
+  });
+  const answers = await guard(drawn);
+  const counts = { policies: 0, forwarded: 0, refused: 0, 'policies refused': 0 };
+  const laxer = [];
+  for (const [number, { taken, error }] of answers.entries()) {
+    if (error !== undefined) {
+      counts['policies refused'] += 1;
+      continue;
+    }
+    counts.policies += 1;
+    const { policy: { route: routes }, requests } = drawn[number];
+    const origin = await ORIGINS[name](routes.map((one) => one.path));
+    for (const [position, [, sent]] of requests.entries()) {
+      const way = taken[position];
+      counts[way === null ? 'refused' : 'forwarded'] += 1;
+      if (way === null) continue;
+      const handler = await origin.reads(sent);
+      // Who writes a path out has said what is asked there.
+      const isNamed = routes[way].path === sent;
+      if (handler !== null && !isNamed && !isAsStrict(routes[way], routes[handler])) {
+        laxer.push({ sent, way: routes[way], handler: routes[handler] });
+      }
+    }
+    await origin.close();
+  }
+  t.diagnostic(`${name}, ${originPaths}: ${JSON.stringify({ ...counts, laxer: laxer.length })}`);
+  return { laxer, counts };
+}
+
+for (const [number, name] of Object.keys(ORIGINS).entries()) {
+  test(`${name} is reached by no laxer route`, async (t) => {
+    const { laxer, counts } = await run(t, name, 1000 + number, 'loose');
+    assert.deepEqual(laxer.slice(0, 3), []);
+    assert.ok(counts.policies > POLICIES / 4 && counts.forwarded > counts.policies * 5, JSON.stringify(counts));
+  });
+}
+
+test('a policy that takes paths to the letter is opened by origins that do not', async (t) => {
+  for (const name of ['Express 5', 'Rails', 'Apache with PHP', 'IIS on Windows']) {
+    const { laxer } = await run(t, name, 7, 'exact');
+    assert.ok(laxer.length > 0, `${name}: nothing is found that the loose reading keeps out`);
+  }
+});

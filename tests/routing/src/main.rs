@@ -1,0 +1,61 @@
+//! Reads policies and requests, a JSON line each, and says which route the guard lets each request take.
+//!
+//! In: `{"policy": {...}, "requests": [[method, path], ...]}`. Out: `{"error": "..."}`, or
+//! `{"taken": [number of the route, or null where the guard answers by itself, ...]}`.
+
+#[path = "../../../worker/src/fold.rs"]
+mod fold;
+#[path = "../../../worker/src/overlap.rs"]
+mod overlap;
+#[path = "../../../worker/src/policy.rs"]
+#[allow(dead_code, reason = "routes alone are looked at")]
+mod policy;
+#[path = "../../../worker/src/route.rs"]
+#[allow(dead_code, reason = "routes alone are looked at")]
+mod route;
+#[path = "../../../worker/src/target.rs"]
+#[allow(dead_code, reason = "paths alone are looked at")]
+mod target;
+
+use std::io::{BufRead, Write, stdin, stdout};
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::policy::{GuardPolicy, PolicyText};
+use crate::route::Matched;
+use crate::target::Target;
+
+#[derive(Deserialize)]
+struct Line {
+    policy: Value,
+    requests: Vec<(String, String)>,
+}
+
+fn main() -> anyhow::Result<()> {
+    for line in stdin().lock().lines() {
+        let answer = answer(serde_json::from_str(&line?)?);
+        writeln!(stdout(), "{answer}")?;
+    }
+    Ok(())
+}
+
+fn answer(line: Line) -> Value {
+    let read = serde_json::from_value::<PolicyText>(line.policy);
+    let policy = read.map_err(|error| error.to_string()).and_then(GuardPolicy::try_from);
+    match policy {
+        Err(error) => json!({ "error": error }),
+        Ok(policy) => {
+            let taken = |(method, path): &(String, String)| taken(&policy, method, path);
+            json!({ "taken": line.requests.iter().map(taken).collect::<Vec<_>>() })
+        }
+    }
+}
+
+fn taken(policy: &GuardPolicy, method: &str, path: &str) -> Option<usize> {
+    let url = format!("https://api.example{path}");
+    match policy.find(Target::of(&url).ok()?.path, method) {
+        Matched::Route(route) => policy.routes.iter().position(|own| std::ptr::eq(own, route)),
+        _ => None,
+    }
+}
