@@ -33,7 +33,7 @@ fuzz_target!(|input: (&str, Vec<(u16, &[u8], &str)>)| {
                         etag: Some(text.to_owned()),
                     },
                 };
-                let answer = Answer { from: AnsweredBy::Source, confirmed_at: NOW, content };
+                let answer = Answer { from: AnsweredBy::Source, confirmed_at: NOW, content, dated: None };
                 if let Landed::CheckSignature(_, list) = verifier.land(order, answer, NOW) {
                     verifier.list_signature_checked(*list, true, NOW);
                 }

@@ -63,6 +63,11 @@ export interface IssuerOptions {
     refreshInterval?: Duration | 'ttl';
     fetchTimeout?: Duration;
     staleIfError?: Duration;
+    /**
+     * How old the `iat` that a list is signed with may be, whatever caches say. Default `"5m"` for RFC
+     * 9068 tokens with a deadline, otherwise the list's own `exp`.
+     */
+    maxListAge?: Duration;
   };
 }
 

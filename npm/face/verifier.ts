@@ -26,6 +26,11 @@ export interface Counters {
   listBytes: number;
   /** Verdicts for which a copy served beyond its freshness window. */
   stale: number;
+  /**
+   * Confirmations of lists past half of the time that they may be used. Their issuer signs anew before:
+   * a cache repeats what it once said.
+   */
+  aged: number;
   /** Fetched documents that were not taken in, by reason, such as `older` or `unreachable`. */
   refused: Record<string, number>;
 }

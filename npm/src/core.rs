@@ -239,6 +239,7 @@ impl Core {
             "lists": counters.lists,
             "listBytes": counters.list_bytes,
             "stale": counters.stale,
+            "aged": counters.aged,
             "refused": refused,
         })
         .to_string()

@@ -97,7 +97,8 @@ impl Scene {
 
     fn land(&mut self, order: FetchOrder, content: Content) -> bool {
         self.fetched.push(order.uri.clone());
-        let answer = Answer { from: AnsweredBy::Source, confirmed_at: self.now, content };
+        let answer =
+            Answer { from: AnsweredBy::Source, confirmed_at: self.now, content, dated: None };
         match self.verifier.land(order, answer, self.now) {
             Landed::Settled { taken } => taken,
             _ => panic!("nothing else is due"),
@@ -250,7 +251,8 @@ fn a_list_that_has_not_changed_costs_no_allocation() {
     assert!(scene.judge(1).accepted());
     let order = scene.refresh();
     let confirmed_at = scene.now;
-    let answer = Answer { from: AnsweredBy::Source, confirmed_at, content: Content::NotModified };
+    let content = Content::NotModified;
+    let answer = Answer { from: AnsweredBy::Source, confirmed_at, content, dated: None };
     let (verifier, now) = (&mut scene.verifier, scene.now);
     let mut taken = false;
     // What is handed in is given back, but nothing is taken.

@@ -178,7 +178,7 @@ impl Fetch for Origin<'_> {
             }
             _ => Content::Failed,
         };
-        Answer { from: AnsweredBy::Source, confirmed_at: self.now, content }
+        Answer { from: AnsweredBy::Source, confirmed_at: self.now, content, dated: None }
     }
 }
 

@@ -134,7 +134,7 @@ impl Fetch for Source {
             media_type: Some("application/statuslist+jwt".into()),
             etag: None,
         };
-        Answer { from: AnsweredBy::Source, confirmed_at: self.now, content }
+        Answer { from: AnsweredBy::Source, confirmed_at: self.now, content, dated: None }
     }
 }
 

@@ -134,7 +134,12 @@ impl Fetch for Source<'_> {
             }
             _ => Content::Failed,
         };
-        Answer { from: AnsweredBy::Source, confirmed_at: UnixMillis(world.now), content }
+        Answer {
+            from: AnsweredBy::Source,
+            confirmed_at: UnixMillis(world.now),
+            content,
+            dated: None,
+        }
     }
 }
 

@@ -50,6 +50,7 @@ fn what_was_checked_before_a_wait_is_checked_again_after_it() {
     let body = |bytes: String, at| Answer {
         from: AnsweredBy::Source,
         confirmed_at: at,
+        dated: None,
         content: Content::Body {
             bytes: bytes.into_bytes(),
             media_type: Some(Document::StatusList.accept().into()),

@@ -109,6 +109,7 @@ impl Metrics {
         family("ended", "counter", &by_code(&self.ended));
         family("refused_documents", "counter", &refused);
         family("stale_verdicts", "counter", &plain(counters.stale));
+        family("aged_confirmations", "counter", &plain(counters.aged));
         family("remembered_tokens", "counter", &plain(counters.remembered));
         family("table_faults", "counter", &plain(counters.faults));
         family("table_bytes", "gauge", &plain(counters.table_bytes as u64));

@@ -1,7 +1,7 @@
 //! The native host of the verifier: HTTP by reqwest, ECDSA and RSA by aws-lc-rs.
 
 use std::future::Future;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, RSA_PKCS1_2048_8192_SHA256,
@@ -14,13 +14,13 @@ use edgepass_jose::{Algorithm, PublicKey};
 use edgepass_verify::batch::HostCrypto;
 use edgepass_verify::dpop::replay::ReplayMemory;
 use edgepass_verify::fetch::{
-    Answer, AnsweredBy, Content, FetchOrder, age, is_redirect, is_success, media_type,
+    Answer, AnsweredBy, Content, Dated, FetchOrder, age, is_redirect, is_success, media_type,
 };
 use edgepass_verify::signature::SignatureRequest;
 use edgepass_verify::verifier::{Landed, Progress, Verifier};
 use edgepass_verify::{Check, UnixMillis, Verdict};
 use reqwest::header::{
-    ACCEPT, AGE, CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderMap, IF_NONE_MATCH, LOCATION,
+    ACCEPT, AGE, CACHE_CONTROL, CONTENT_TYPE, DATE, ETAG, HeaderMap, IF_NONE_MATCH, LOCATION,
 };
 use reqwest::{Client, Response, StatusCode};
 
@@ -133,7 +133,7 @@ impl HttpFetch {
         Ok(Self { client, now })
     }
 
-    async fn get(&self, order: &FetchOrder) -> reqwest::Result<(Duration, Content)> {
+    async fn get(&self, order: &FetchOrder) -> reqwest::Result<Received> {
         let mut request = self
             .client
             .get(&order.url)
@@ -148,7 +148,11 @@ impl HttpFetch {
         let ages: Vec<&str> =
             response.headers().get_all(AGE).iter().filter_map(|age| age.to_str().ok()).collect();
         let ages = (!ages.is_empty()).then(|| ages.join(","));
-        let Some(age) = age(ages.as_deref()) else { return Ok(UNUSABLE) };
+        let Some(age) = age(ages.as_deref()) else { return Ok(Received::default()) };
+        let date = text(response.headers(), DATE.as_str());
+        let date = date.and_then(|date| httpdate::parse_http_date(&date).ok());
+        let date = date.and_then(|date| date.duration_since(UNIX_EPOCH).ok());
+        let date = date.map(|date| UnixMillis::from_seconds(date.as_secs()));
         let content = match response.status() {
             StatusCode::NOT_MODIFIED => Content::NotModified,
             status if is_redirect(status.as_u16()) => {
@@ -161,23 +165,23 @@ impl HttpFetch {
                 let content_type = text(response.headers(), CONTENT_TYPE.as_str());
                 let etag = text(response.headers(), ETAG.as_str());
                 let Some(bytes) = bounded(&mut response, order.max_bytes).await? else {
-                    return Ok((Duration::ZERO, Content::TooLarge));
+                    return Ok(Received { content: Content::TooLarge, ..Received::default() });
                 };
                 let media_type = content_type.map(|text| media_type(&text));
                 Content::Body { bytes, media_type, etag }
             }
             _ => Content::Failed,
         };
-        Ok((age, content))
+        Ok(Received { age, date, content })
     }
 }
 
 impl Fetch for HttpFetch {
     async fn fetch(&self, order: &FetchOrder) -> Answer {
         let sent_at = (self.now)();
-        let (age, content) = self.get(order).await.unwrap_or(UNUSABLE);
-        let confirmed_at = sent_at.minus(age);
-        Answer { from: AnsweredBy::Source, confirmed_at, content }
+        let Received { age, date, content } = self.get(order).await.unwrap_or_default();
+        let dated = date.map(|date| Dated { date, sent_at });
+        Answer { from: AnsweredBy::Source, confirmed_at: sent_at.minus(age), content, dated }
     }
 }
 
@@ -199,8 +203,13 @@ pub(crate) async fn bounded(
 /// More than any document of an issuer has, in bytes.
 pub(crate) const MAX_DOCUMENT: usize = 4 << 20;
 
-/// Nothing that could be used came.
-const UNUSABLE: (Duration, Content) = (Duration::ZERO, Content::Failed);
+/// A response, as far as it says something of a document.
+#[derive(Default)]
+struct Received {
+    age: Duration,
+    date: Option<UnixMillis>,
+    content: Content,
+}
 
 fn text(headers: &HeaderMap, name: &str) -> Option<String> {
     headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)

@@ -127,6 +127,11 @@ impl<S: Store> Issuer<S> {
         Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// How status lists are made.
+    pub fn list_terms(&self) -> &ListTerms {
+        &self.lists
+    }
+
     /// When keys change.
     pub fn key_schedule(&self) -> KeySchedule {
         self.schedule

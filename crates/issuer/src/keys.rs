@@ -40,7 +40,6 @@ impl KeySchedule {
 pub struct Keys {
     stored: StoredKeys,
     signing: SigningKey,
-    jwk_set: String,
     own: JwkSet,
     known: JwkSet,
 }
@@ -72,16 +71,17 @@ impl Keys {
     pub(crate) fn open(stored: StoredKeys, master: &MasterKey) -> Result<Self, OpenError> {
         let signing = stored.of_use(KeyUse::Signing).ok_or(OpenError::NoSigningKey)?;
         let signing = signing.open(master)?;
-        let jwk_set = signing_key::jwk_set(stored.published(), stored.changed_at).to_string();
+        let own = signing_key::jwk_set(stored.published(), stored.changed_at, None).to_string();
         let newest = stored.keys.iter().rev().take(MAX_KEYS);
-        let all = signing_key::jwk_set(newest, stored.changed_at).to_string();
-        let (own, known) = (read(&jwk_set)?, read(&all)?);
-        Ok(Self { stored, signing, jwk_set, own, known })
+        let all = signing_key::jwk_set(newest, stored.changed_at, None).to_string();
+        let (own, known) = (read(&own)?, read(&all)?);
+        Ok(Self { stored, signing, own, known })
     }
 
-    /// The JWK Set to publish.
-    pub fn jwk_set(&self) -> &str {
-        &self.jwk_set
+    /// The JWK Set to publish, which says nothing from `expiration` on.
+    pub fn jwk_set(&self, expiration: Option<u64>) -> String {
+        let published = self.stored.published();
+        signing_key::jwk_set(published, self.stored.changed_at, expiration).to_string()
     }
 
     /// The same set, as our own verifier reads it.
@@ -195,10 +195,10 @@ mod tests {
         // `old` was withdrawn at 200; a copy of the database from before makes a new standby at 300.
         let live = open(&[&signing], 200);
         let rolled_back = open(&[&old, &signing, &standby], 300);
-        assert!(rolled_back.may_replace(live.jwk_set().as_bytes()).is_err());
+        assert!(rolled_back.may_replace(live.jwk_set(None).as_bytes()).is_err());
         let honest = open(&[&signing, &standby], 300);
-        assert!(honest.may_replace(live.jwk_set().as_bytes()).is_ok());
-        assert!(live.may_replace(honest.jwk_set().as_bytes()).is_err(), "it is older");
+        assert!(honest.may_replace(live.jwk_set(Some(900)).as_bytes()).is_ok());
+        assert!(live.may_replace(honest.jwk_set(None).as_bytes()).is_err(), "it is older");
     }
 
     #[test]

@@ -180,9 +180,18 @@ impl SigningKey {
 
 /// The JWK Set that is published: public keys and when the set was made.
 ///
-/// The private member `iat` lets a verifier refuse a set older than one it has seen.
-pub fn jwk_set<'k>(keys: impl Iterator<Item = &'k SealedKey>, issued_at: u64) -> Value {
-    json!({ "keys": keys.map(SealedKey::jwk).collect::<Vec<_>>(), "iat": issued_at })
+/// The private member `iat` lets a verifier refuse a set older than one it has seen; `exp` ends what can be
+/// done by repeating this one.
+pub fn jwk_set<'k>(
+    keys: impl Iterator<Item = &'k SealedKey>,
+    issued_at: u64,
+    expiration: Option<u64>,
+) -> Value {
+    let mut set = json!({ "keys": keys.map(SealedKey::jwk).collect::<Vec<_>>(), "iat": issued_at });
+    if let Some(expiration) = expiration {
+        set["exp"] = expiration.into();
+    }
+    set
 }
 
 /// The public half of a PKCS #8 document.

@@ -13,6 +13,7 @@ use crate::public_key::PublicKey;
 pub struct JwkSet {
     keys: Vec<Jwk>,
     issued_at: Option<NumericDate>,
+    expiration: Option<NumericDate>,
 }
 
 /// The most members a set may have; more is refused as a whole.
@@ -22,7 +23,7 @@ pub const MAX_KEYS: usize = 100;
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum JwkSetError {
-    /// Not a JSON object with an array `keys`, or `iat` is no NumericDate.
+    /// Not a JSON object with an array `keys`, or `iat` or `exp` is no NumericDate.
     #[error("not a JWK Set")]
     NotASet,
     /// More than [`MAX_KEYS`] members.
@@ -74,14 +75,14 @@ impl JwkSet {
                 Some(_) => return Err(JwkSetError::DuplicateKeyId),
             }
         }
-        let issued_at = match members.get("iat") {
-            None => None,
+        let date = |name| match members.get(name) {
+            None => Ok(None),
             Some(value) => {
                 let date = value.as_number().and_then(NumericDate::floor);
-                Some(date.ok_or(JwkSetError::NotASet)?)
+                date.map(Some).ok_or(JwkSetError::NotASet)
             }
         };
-        Ok(Self { keys, issued_at })
+        Ok(Self { keys, issued_at: date("iat")?, expiration: date("exp")? })
     }
 
     /// The keys, in the order of the set.
@@ -93,6 +94,12 @@ impl JwkSet {
     /// is refused by the verifier, so a replayed set cannot bring a withdrawn key back.
     pub fn issued_at(&self) -> Option<NumericDate> {
         self.issued_at
+    }
+
+    /// The private member `exp`: from then on the set says nothing. Whoever repeats a set that it once
+    /// got, and leaves out that a key was withdrawn, does so until then.
+    pub fn expiration(&self) -> Option<NumericDate> {
+        self.expiration
     }
 
     /// Find the key for a token's header.

@@ -105,7 +105,10 @@ fn published(headers: &HeaderMap, document: Option<Arc<Document>>) -> Response {
     let mut response = Response::new(Body::empty());
     let reply = response.headers_mut();
     // Shared caches may add this much to the revocation deadline, and no more.
-    reply.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=1"));
+    reply.insert(
+        header::CACHE_CONTROL,
+        HeaderValue::from_static("public, max-age=1, must-revalidate"),
+    );
     reply.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
     if let Ok(etag) = HeaderValue::from_str(&document.etag) {
         reply.insert(header::ETAG, etag);

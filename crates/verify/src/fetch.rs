@@ -88,6 +88,56 @@ pub struct Answer {
     pub confirmed_at: UnixMillis,
     /// What was received.
     pub content: Content,
+    /// What the response's `Date` said, if it could be read. Of a cache read: nothing.
+    pub dated: Option<Dated>,
+}
+
+/// When a response was made, by the clock of who made it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Dated {
+    /// Its `Date`.
+    pub date: UnixMillis,
+    /// When the request was sent, by the host's clock.
+    pub sent_at: UnixMillis,
+}
+
+/// How an issuer's clock stands to the host's, as far as responses tell.
+///
+/// A cache may keep `Date` and lose `Age`. RFC 9111 §4.2.3 then goes by the difference of the clocks, which
+/// may be wrong for other reasons: here by how much more it is than the least that was seen lately.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Dates {
+    /// The least difference, in milliseconds, and when it was seen.
+    least: Option<(i64, UnixMillis)>,
+}
+
+/// A clock that was set is believed after so long.
+const DIFFERENCE_HOLDS: Duration = Duration::from_secs(120);
+/// `Date` has whole seconds, and answers take their time.
+const DATE_PRECISION: Duration = Duration::from_secs(2);
+
+impl Dates {
+    /// For how long an answer has been somewhere, by its `Date`.
+    pub(crate) fn age(&mut self, dated: Dated) -> Duration {
+        let Dated { date, sent_at } = dated;
+        let millis = |time: UnixMillis| i64::try_from(time.0).unwrap_or(i64::MAX);
+        let difference = millis(sent_at).saturating_sub(millis(date));
+        let least = self.least.filter(|(least, seen_at)| {
+            let is_recent = sent_at.since(*seen_at).is_some_and(|age| age < DIFFERENCE_HOLDS);
+            *least <= difference && is_recent
+        });
+        let Some((least, _)) = least else {
+            self.least = Some((difference, sent_at));
+            return Duration::ZERO;
+        };
+        let more = Duration::from_millis(difference.saturating_sub(least).unsigned_abs());
+        if more <= DATE_PRECISION {
+            // It is as it was: that counts from now.
+            self.least = Some((least, sent_at));
+            return Duration::ZERO;
+        }
+        more.saturating_sub(DATE_PRECISION)
+    }
 }
 
 /// Who answered.
@@ -171,6 +221,26 @@ pub fn media_type(header: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_copy_that_lost_its_age_is_known_by_its_date() {
+        let mut dates = Dates::default();
+        let mut age = |date: u64, sent_at: u64| {
+            let second = |at: u64| UnixMillis(1_000_000_000 + at * 1000);
+            dates.age(Dated { date: second(date), sent_at: second(sent_at) }).as_secs()
+        };
+        // Whatever the clocks say: 40 s ahead here.
+        assert_eq!(age(0, 40), 0);
+        assert_eq!(age(5, 46), 0);
+        // The same response again and again.
+        assert_eq!((age(5, 50), age(5, 60), age(5, 70)), (3, 13, 23));
+        assert_eq!(age(31, 71), 0);
+        // The clock is set forward by a minute: believed after two.
+        assert_eq!(age(40, 140), 58);
+        assert_eq!((age(100, 200), age(101, 201)), (0, 0));
+        // It is set back.
+        assert_eq!((age(102, 10), age(103, 11), age(103, 20)), (0, 0, 7));
+    }
 
     #[test]
     fn the_largest_age_counts_and_an_unreadable_one_is_no_age() {

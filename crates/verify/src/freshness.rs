@@ -27,7 +27,13 @@ pub struct FreshnessConfig {
     /// How long past the deadline a copy may serve when its source is unreachable. Default `"60s"`,
     /// so that an issuer's restart takes no API down; `"0s"` for the strict. Without a deadline the
     /// default is the list's `exp`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub stale_if_error: Option<DurationText>,
+    /// How old the `iat` that a list is signed with may be, whatever caches say of its age. Default
+    /// `"5m"` for tokens of profile `rfc9068` with a deadline, whose issuer signs its lists anew in time;
+    /// otherwise a list's own `exp`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_list_age: Option<DurationText>,
 }
 
 /// `"10s"`, or `"none"`.
@@ -100,6 +106,7 @@ impl Default for FreshnessConfig {
             refresh_interval: RefreshInterval::Every(REFRESH_INTERVAL),
             fetch_timeout: millis(2500),
             stale_if_error: None,
+            max_list_age: None,
         }
     }
 }
@@ -153,6 +160,19 @@ pub struct DeadlineUnmet {
     sum: DurationText,
 }
 
+/// A list would be too old before its source has been away for as long as a copy may serve.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error(
+    "max_list_age {max_list_age} is shorter than the outage bound {outage_bound}; raise it, or lower \
+     stale_if_error"
+)]
+pub struct ListAgeTooShort {
+    max_list_age: DurationText,
+    outage_bound: DurationText,
+}
+
+/// How old a signed list may be if nothing else is said, where a deadline is promised.
+pub const DEFAULT_MAX_LIST_AGE: Duration = Duration::from_secs(5 * 60);
 /// The cool-down after a failed fetch. Well below the deadline, since it delays the moment when a
 /// source that came back is asked again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -207,6 +227,27 @@ impl FreshnessConfig {
             stale_if_error: Some(stale_if_error.unwrap_or(STALE_IF_ERROR)),
             retry_after: RETRY_AFTER,
         })
+    }
+
+    /// How old the signed `iat` of a list may be; `default` where nothing is written. `None`: as old as its
+    /// `exp` says.
+    ///
+    /// # Errors
+    ///
+    /// [`ListAgeTooShort`].
+    pub fn list_age(
+        &self,
+        schedule: &Schedule,
+        default: Option<Duration>,
+    ) -> Result<Option<Duration>, ListAgeTooShort> {
+        let age = self.max_list_age.map(|age| age.0).or(default);
+        match (age, schedule.outage_bound()) {
+            (Some(age), Some(bound)) if age < bound => Err(ListAgeTooShort {
+                max_list_age: DurationText(age),
+                outage_bound: DurationText(bound),
+            }),
+            _ => Ok(age),
+        }
     }
 
     /// What a deadline has to cover, with this refresh interval.

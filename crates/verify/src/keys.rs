@@ -121,6 +121,10 @@ impl KeyHolder {
             KeySource::Unusable => return KeyLookup::Refuse(VerifyError::KeysUnavailable),
             KeySource::Url(_) | KeySource::Discover => {}
         }
+        if self.set.content().is_some_and(|set| has_expired(set, now)) {
+            // Its date still says which sets would be older.
+            self.set.drop_copy(|_| {});
+        }
         let (stale, refresh) = match self.set.supply(now, terms, patience) {
             Supply::Fresh { refresh } => (false, refresh),
             Supply::Stale => (true, false),
@@ -214,6 +218,7 @@ impl KeyHolder {
             }
             Content::Body { bytes, etag, .. } => {
                 match JwkSet::parse(&bytes, &policy.algorithms, is_sound) {
+                    Ok(set) if has_expired(&set, now) => LandedSet::Refused(Refused::Expired),
                     Ok(set) => self.replace(set, etag, answer.confirmed_at, now),
                     Err(_) => LandedSet::Refused(Refused::Malformed),
                 }
@@ -298,8 +303,16 @@ impl KeyHolder {
     }
 }
 
+/// Whether a set says that it says nothing any more.
+fn has_expired(set: &JwkSet, now: UnixMillis) -> bool {
+    set.expiration().is_some_and(|expiration| now.numeric_date() >= expiration)
+}
+
 /// Sets that say when they were made are ordered by that; one that is silent comes before any that
 /// is not: a replayed set must not bring a withdrawn key back.
+///
+/// Of sets with the same keys the one that holds for longer was dated later.
 fn order_of(new: &JwkSet, held: &JwkSet) -> Ordering {
-    new.issued_at().cmp(&held.issued_at())
+    let dates = |set: &JwkSet| (set.issued_at(), set.expiration());
+    dates(new).cmp(&dates(held))
 }

@@ -44,6 +44,7 @@ pub(crate) async fn restore(order: &FetchOrder, now: UnixMillis) -> Option<Answe
     Some(Answer {
         from: AnsweredBy::Cache,
         confirmed_at: entry.confirmed_at,
+        dated: None,
         content: Content::Body {
             bytes: entry.bytes,
             media_type: entry.media_type,

@@ -5,8 +5,9 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
+use edgepass_verify::UnixMillis;
 use edgepass_verify::fetch::{
-    Answer, AnsweredBy, Content, FetchOrder, age, is_redirect, is_success, media_type,
+    Answer, AnsweredBy, Content, Dated, FetchOrder, age, is_redirect, is_success, media_type,
 };
 use js_sys::{Function, Promise};
 use wasm_bindgen::prelude::*;
@@ -61,12 +62,27 @@ pub(crate) async fn fetch(order: &FetchOrder, source: &Source, clock: Clock) -> 
     let got = match source {
         Source::Bucket(bucket) => {
             let got = in_time(bucket.get(order), order.timeout).await;
-            got.unwrap_or(Ok(Content::Failed)).map(|content| (Duration::ZERO, content))
+            got.unwrap_or(Ok(Content::Failed)).map(Received::new)
         }
         _ => get(order, source).await,
     };
-    let (age, content) = got.unwrap_or((Duration::ZERO, Content::Failed));
-    Answer { from: AnsweredBy::Source, confirmed_at: sent_at.minus(age), content }
+    let Received { age, date, content } = got.unwrap_or_default();
+    let dated = date.map(|date| Dated { date, sent_at });
+    Answer { from: AnsweredBy::Source, confirmed_at: sent_at.minus(age), content, dated }
+}
+
+/// A response, as far as it says something of a document.
+#[derive(Default)]
+struct Received {
+    age: Duration,
+    date: Option<UnixMillis>,
+    content: Content,
+}
+
+impl Received {
+    fn new(content: Content) -> Self {
+        Self { content, ..Self::default() }
+    }
 }
 
 /// What a future gives within `timeout`, of what takes no signal to abort.
@@ -79,7 +95,7 @@ async fn in_time<T>(work: impl Future<Output = T>, timeout: Duration) -> Option<
     .await
 }
 
-async fn get(order: &FetchOrder, source: &Source) -> Result<(Duration, Content), JsValue> {
+async fn get(order: &FetchOrder, source: &Source) -> Result<Received, JsValue> {
     let init = init(order)?;
     let promise = match source {
         Source::Own(fetch) => {
@@ -94,8 +110,11 @@ async fn get(order: &FetchOrder, source: &Source) -> Result<(Duration, Content),
     let response: Response = JsFuture::from(Promise::resolve(&promise)).await?.unchecked_into();
     let headers = response.headers();
     let Some(age) = age(header(&headers, "age").as_deref()) else {
-        return Ok((Duration::ZERO, Content::Failed));
+        return Ok(Received::default());
     };
+    // Milliseconds since the epoch, or no number.
+    let date = header(&headers, "date").map(|date| js_sys::Date::parse(&date));
+    let date = date.filter(|date| *date >= 0.0).map(|date| UnixMillis(date as u64));
     let content = match response.status() {
         304 => Content::NotModified,
         status if is_redirect(status) => match header(&headers, "location") {
@@ -112,7 +131,7 @@ async fn get(order: &FetchOrder, source: &Source) -> Result<(Duration, Content),
         },
         _ => Content::Failed,
     };
-    Ok((age, content))
+    Ok(Received { age, date, content })
 }
 
 /// The body, or `None` when it is longer than `max_bytes`.

@@ -14,6 +14,7 @@ mod run;
 mod source;
 
 pub use run::{Fault, Outcome, run};
+pub use source::MAX_AGE;
 
 #[cfg(test)]
 mod tests {
@@ -29,6 +30,7 @@ mod tests {
             (Fault::NewerAnswerIgnored, "accepted"),
             (Fault::OlderListTaken, "accepted"),
             (Fault::OlderSetTaken, "accepted"),
+            (Fault::SignedAgeIgnored, "accepted"),
             (Fault::KeyWithdrawnTooSoon, "refused a live token: status_unavailable"),
         ] {
             let seen = (1..200).find_map(|seed| run(seed, Some(fault)).ok()?.violation);

@@ -45,9 +45,13 @@ fn main() -> anyhow::Result<()> {
         sum(|outcome| outcome.fetches),
     );
     println!(
-        "latest acceptance after a revocation: {:.1} s where the source could be reached, {:.1} s elsewhere",
+        "latest acceptance after a revocation: {:.1} s where the source could be reached, {:.1} s elsewhere, \
+         {:.1} s where a cache lied (lists signed {} s ago are refused there; {} old confirmations counted)",
         most(|outcome| outcome.latest),
         most(|outcome| outcome.latest_outage),
+        most(|outcome| outcome.latest_lied),
+        edgepass_simulation::MAX_AGE / 1000,
+        sum(|outcome| outcome.aged),
     );
     for (seed, outcome) in &outcomes {
         if let Some(violation) = &outcome.violation {

@@ -20,10 +20,21 @@ pub(crate) struct Place {
     /// Of a thousand requests to the source, so many get lost.
     pub(crate) lost: u64,
     pub(crate) outages: Vec<(u64, u64)>,
+    /// From when on, if ever, what is asked for is answered with what was true then, and how.
+    pub(crate) lies: Option<(u64, Lie)>,
     /// The cache on the way to the source.
     pub(crate) shared: HashMap<String, (u64, Edition)>,
     /// The isolates' own (Cache API): bodies, and when they were confirmed.
     pub(crate) tier: HashMap<String, (Edition, UnixMillis)>,
+}
+
+/// What a cache does that is not honest.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Lie {
+    /// It gives the same copy again and again, as if it were new.
+    Repeats,
+    /// It says that nothing has changed, to whoever holds something.
+    NothingChanged,
 }
 
 /// Somebody asks for a document.
@@ -55,6 +66,8 @@ enum Came {
     Edition(Edition, u64),
     /// What was true long ago.
     RolledBack(Edition),
+    /// The same, for good; or that nothing has changed.
+    Lied(Edition, Lie),
 }
 
 impl Run {
@@ -67,7 +80,8 @@ impl Run {
                 Some(Fault::CacheReadConfirms) => (AnsweredBy::Source, self.clock(isolate)),
                 _ => (AnsweredBy::Cache, confirmed_at),
             };
-            let answer = Answer { from, confirmed_at, content: body(&edition, order.document) };
+            let answer =
+                Answer { from, confirmed_at, content: body(&edition, order.document), dated: None };
             self.settle(isolate, order.clone(), answer);
             let now = self.clock(isolate);
             if self.isolates[isolate].verifier.release_if_fresh(&order, now) {
@@ -126,6 +140,12 @@ impl Run {
             };
             return Came::RolledBack(edition);
         }
+        if let Some(lie) = self.lies(isolate)
+            && let Some((from, _)) = self.places[self.isolates[isolate].place].lies
+            && let Some(edition) = self.source.edition(order, from)
+        {
+            return Came::Lied(edition.clone(), lie);
+        }
         let place = &mut self.places[self.isolates[isolate].place];
         if let Some((stored, edition)) = place.shared.get(&order.url)
             && at.saturating_sub(*stored) < SHARED_MAX_AGE
@@ -145,11 +165,14 @@ impl Run {
     pub(crate) fn land(&mut self, Answered { request, came }: Answered) {
         let Request { isolate, order, sent_at, .. } = request;
         let document = order.document;
-        if !matches!(came, Came::Edition(..)) {
+        if !matches!(came, Came::Edition(..) | Came::Lied(..)) {
             self.isolates[isolate].failed_at.insert(order.uri.clone(), self.now);
         }
+        let says_unchanged =
+            matches!(came, Came::Lied(_, Lie::NothingChanged)) && order.etag.is_some();
         let (edition, age) = match came {
             Came::Nothing => (None, 0),
+            Came::Lied(edition, _) => (Some(edition), 0),
             Came::Edition(edition, age) => (Some(edition), age),
             Came::RolledBack(edition) => (Some(edition), 0),
         };
@@ -162,11 +185,15 @@ impl Run {
                 Some(Fault::NewerAnswerIgnored) => is_list && since > 0 && edition.since > since,
                 _ => false,
             };
-            if is_same || is_confirmed { Content::NotModified } else { body(edition, document) }
+            if is_same || is_confirmed || says_unchanged {
+                Content::NotModified
+            } else {
+                body(edition, document)
+            }
         });
         let is_new = matches!(content, Content::Body { .. });
         let confirmed_at = UnixMillis(sent_at.0 - age * 1000);
-        let answer = Answer { from: AnsweredBy::Source, confirmed_at, content };
+        let answer = Answer { from: AnsweredBy::Source, confirmed_at, content, dated: None };
         if !self.settle(isolate, order.clone(), answer) {
             return;
         }
@@ -178,6 +205,12 @@ impl Run {
             }
             self.places[isolate.place].tier.insert(order.uri, (edition, confirmed_at));
         }
+    }
+
+    /// How the cache lies that an isolate asks, if it does by now.
+    pub(crate) fn lies(&self, isolate: usize) -> Option<Lie> {
+        let lies = self.places[self.isolates[isolate].place].lies;
+        lies.filter(|(from, _)| self.now >= *from).map(|(_, lie)| lie)
     }
 
     /// From when the document is that an isolate holds.
@@ -206,6 +239,7 @@ impl Place {
             skew: rng.u64(0..5_000),
             lost,
             outages,
+            lies: None,
             shared: HashMap::new(),
             tier: HashMap::new(),
         }

@@ -9,8 +9,8 @@ use edgepass_verify::{Check, Demand, Policy, PolicyConfig, Sender, UnixMillis, V
 use fastrand::Rng;
 use serde_json::json;
 
-use crate::network::{Answered, Asked, Place};
-use crate::source::{ISSUER, JWKS, START, Source, TOKENS, list_uri};
+use crate::network::{Answered, Asked, Lie, Place};
+use crate::source::{ISSUER, JWKS, MAX_AGE, START, Source, TOKENS, list_uri};
 
 /// How long a run lasts, in virtual milliseconds.
 pub(crate) const LENGTH: u64 = 180_000;
@@ -18,6 +18,8 @@ pub(crate) const LENGTH: u64 = 180_000;
 const DEADLINE: u64 = 10_000;
 const OUTAGE_BOUND: u64 = 70_000;
 const FETCH_TIMEOUT: u64 = 2_500;
+/// Lists are signed and the set is dated anew this often: well before a third of their time.
+const RENEWAL: u64 = 20_000;
 
 /// A rule broken on purpose, to show that the simulation sees it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -34,6 +36,8 @@ pub enum Fault {
     OlderListTaken,
     /// An older JWK Set is taken, as if it were new.
     OlderSetTaken,
+    /// Whatever is confirmed is believed, however long ago it was signed.
+    SignedAgeIgnored,
     /// A key leaves the set while caches still hold lists that it signed.
     KeyWithdrawnTooSoon,
 }
@@ -54,6 +58,10 @@ pub struct Outcome {
     pub latest: u64,
     /// The same by whom it did.
     pub latest_outage: u64,
+    /// The same by whom a cache lies to.
+    pub latest_lied: u64,
+    /// Confirmations of what an honest source would have signed anew.
+    pub aged: u64,
     /// What must not happen, and did.
     pub violation: Option<String>,
 }
@@ -142,6 +150,7 @@ pub fn run(seed: u64, fault: Option<Fault>) -> anyhow::Result<Outcome> {
             run.happen(event);
         }
     }
+    run.count_aged();
     Ok(run.outcome)
 }
 
@@ -149,13 +158,19 @@ impl Run {
     fn new(seed: u64, fault: Option<Fault>) -> anyhow::Result<Self> {
         let mut rng = Rng::with_seed(seed);
         let mut config = json!({"issuer": ISSUER, "audience": "api"});
-        if fault == Some(Fault::WindowNotReduced) {
-            config["freshness"] = json!({"publish_delay": "0s", "shared_max_age": "0s"});
-        }
+        config["freshness"] = match fault {
+            Some(Fault::WindowNotReduced) => json!({"publish_delay": "0s", "shared_max_age": "0s"}),
+            Some(Fault::SignedAgeIgnored) => json!({"max_list_age": "1h"}),
+            _ => json!({"max_list_age": format!("{MAX_AGE}ms")}),
+        };
         let config: PolicyConfig = serde_json::from_value(config)?;
         let policy = Policy::try_from(config)?;
         let jwks = JwksUri::parse(JWKS)?;
-        let places: Vec<Place> = (0..rng.usize(6..30)).map(|_| Place::new(&mut rng)).collect();
+        let mut places: Vec<Place> = (0..rng.usize(6..30)).map(|_| Place::new(&mut rng)).collect();
+        if rng.u64(0..3) == 0 {
+            let lie = if rng.bool() { Lie::Repeats } else { Lie::NothingChanged };
+            places[0].lies = Some((rng.u64(10_000..60_000), lie));
+        }
         let isolates = (0..rng.usize(30..240))
             .map(|_| {
                 Ok(Isolate {
@@ -213,7 +228,7 @@ impl Run {
         for (_, back) in run.source.down.clone() {
             run.schedule(back, Event::Restarted);
         }
-        run.schedule(60_000, Event::Renew);
+        run.schedule(RENEWAL, Event::Renew);
         Ok(run)
     }
 
@@ -263,10 +278,10 @@ impl Run {
                 self.withdrawn = Some((key, at));
             }
             Event::Renew => {
-                self.source.publish_lists(self.now);
-                self.schedule(self.now + 60_000, Event::Renew);
+                self.source.renew(self.now);
+                self.schedule(self.now + RENEWAL, Event::Renew);
             }
-            Event::Restarted => self.source.publish_lists(self.now),
+            Event::Restarted => self.source.renew(self.now),
         }
     }
 
@@ -325,18 +340,21 @@ impl Run {
         let Token { index, key, .. } = self.tokens[process.token];
         let (isolate, list) = (&self.isolates[process.isolate], list_uri(index));
         let failed = |document: &str| isolate.failed_lately(document, self.now);
+        let is_lied_to = self.lies(process.isolate).is_some();
         self.outcome.accepted += 1;
         if isolate.refused.contains(&index) {
             return Some("accepted what it had refused as revoked".into());
         }
-        if stale && !failed(&list) && !failed(JWKS) {
+        if stale && !is_lied_to && !failed(&list) && !failed(JWKS) {
             return Some("accepted on a stale copy, and nothing had failed".into());
         }
         let revoked = self.revoked_at.get(&index).map(|at| (*at, list.as_str()));
         let withdrawn = self.withdrawn.filter(|(gone, _)| key == *gone).map(|(_, at)| (at, JWKS));
         for (at, document) in [revoked, withdrawn].into_iter().flatten() {
             let late = self.now.saturating_sub(at);
-            let (bound, latest) = if failed(document) {
+            let (bound, latest) = if is_lied_to {
+                (MAX_AGE, &mut self.outcome.latest_lied)
+            } else if failed(document) {
                 (OUTAGE_BOUND, &mut self.outcome.latest_outage)
             } else {
                 (DEADLINE, &mut self.outcome.latest)
@@ -352,6 +370,7 @@ impl Run {
     /// What is wrong with refusing.
     fn refused(&mut self, process: &Process, code: &str) -> Option<String> {
         let Token { index, key, .. } = self.tokens[process.token];
+        let is_lied_to = self.lies(process.isolate).is_some();
         let (isolate, list) = (&mut self.isolates[process.isolate], list_uri(index));
         let is_withdrawn = self.withdrawn.is_some_and(|(gone, _)| key == gone);
         let has_cause = match code {
@@ -361,11 +380,24 @@ impl Run {
             }
             // An unknown key is looked for once per cool-down; between, nobody can know.
             "key_not_found" => is_withdrawn,
+            "keys_unavailable" | "status_unavailable" if is_lied_to => true,
             "keys_unavailable" => is_withdrawn || isolate.failed_lately(JWKS, self.now),
             "status_unavailable" => isolate.failed_lately(&list, self.now),
             _ => false,
         };
         (!has_cause).then(|| format!("refused a live token: {code}"))
+    }
+
+    /// Only who is lied to confirms what should have been signed anew.
+    fn count_aged(&mut self) {
+        for isolate in 0..self.isolates.len() {
+            let aged = self.isolates[isolate].verifier.counters().aged;
+            self.outcome.aged += aged;
+            if aged > 0 && self.lies(isolate).is_none() && self.outcome.violation.is_none() {
+                self.outcome.violation =
+                    Some(format!("isolate {isolate} counts {aged} old confirmations"));
+            }
+        }
     }
 
     /// What time it is there.

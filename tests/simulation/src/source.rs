@@ -15,6 +15,8 @@ const LISTS_URI: &str = "https://issuer.example/lists";
 pub(crate) const TOKENS: u64 = 48;
 /// The token at `index` has its status in list `index % LISTS`.
 const LISTS: u64 = 4;
+/// How old the signed date of a list may be, and for how long a set holds, in milliseconds.
+pub const MAX_AGE: u64 = 100_000;
 /// In seconds; the run begins here.
 pub(crate) const START: u64 = 1_800_000_000;
 
@@ -36,8 +38,8 @@ pub(crate) struct Edition {
 /// The issuer.
 pub(crate) struct Source {
     keys: Vec<SigningKey>,
-    /// Keys that are published.
-    published: Vec<usize>,
+    /// When a key leaves the set, if it does.
+    withdrawn: Vec<(usize, u64)>,
     /// The key that signs lists.
     list_key: usize,
     lists: Vec<List>,
@@ -63,7 +65,7 @@ impl Source {
         let body = json!({"status_lists": uris}).to_string();
         let mut source = Self {
             keys: [1, 2, 3].map(|seed| SigningKey::from_bytes(&[seed; 32])).into(),
-            published: vec![0, 1, 2],
+            withdrawn: Vec::new(),
             list_key: 0,
             lists: (0..LISTS).map(list).collect(),
             sets: Vec::new(),
@@ -105,8 +107,8 @@ impl Source {
             self.list_key = 2;
             self.publish_lists(now);
         }
-        self.published.retain(|published| *published != key);
         let at = now + if too_soon { TOO_SOON } else { PUBLISHING };
+        self.withdrawn.push((key, at));
         self.publish_set(at);
         at
     }
@@ -142,7 +144,13 @@ impl Source {
         Edition { body, ..edition.clone() }
     }
 
-    /// Sign every list anew, as the issuer does before they expire, and when it starts.
+    /// Sign every list and date the set anew, as the issuer does after a third of their time.
+    pub(crate) fn renew(&mut self, now: u64) {
+        self.publish_lists(now);
+        self.publish_set(now);
+    }
+
+    /// Sign every list anew, as the issuer does when it starts.
     pub(crate) fn publish_lists(&mut self, now: u64) {
         (0..self.lists.len()).for_each(|list| self.publish_list(list, now));
     }
@@ -168,10 +176,19 @@ impl Source {
             let x = base64url::encode(self.keys[*at].verifying_key().as_bytes());
             json!({"kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "kid": format!("k{at}"), "x": x})
         };
-        let keys: Vec<Value> = self.published.iter().map(jwk).collect();
-        let body = json!({"keys": keys, "iat": START + now / 1000}).to_string();
+        let is_gone =
+            |key: &usize| self.withdrawn.iter().any(|(gone, at)| gone == key && now >= *at);
+        let keys: Vec<Value> =
+            (0..self.keys.len()).filter(|key| !is_gone(key)).map(|key| jwk(&key)).collect();
+        // A set is as old as its keys; how long it holds is said anew.
+        let changes = self.withdrawn.iter().map(|(_, at)| *at).filter(|at| now >= *at);
+        let issued_at = START + changes.max().unwrap_or_default() / 1000;
+        let expiration = START + (now + MAX_AGE) / 1000;
+        let body = json!({"keys": keys, "iat": issued_at, "exp": expiration}).to_string();
         let etag = format!("\"{}\"", self.sets.len());
-        self.sets.push(Edition { since: now, body, etag });
+        // A set without a key is made before its time.
+        let place = self.sets.partition_point(|set| set.since <= now);
+        self.sets.insert(place, Edition { since: now, body, etag });
     }
 
     fn sign_list(&self, claims: &Value) -> String {

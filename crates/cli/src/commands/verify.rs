@@ -145,6 +145,7 @@ impl Fetch for StatusFrom {
             (Some(bytes), Document::StatusList) => Answer {
                 from: AnsweredBy::Source,
                 confirmed_at: host::now(),
+                dated: None,
                 content: Content::Body {
                     bytes: bytes.trim_ascii().to_vec(),
                     media_type: Some(Document::StatusList.accept().to_owned()),

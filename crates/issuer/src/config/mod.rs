@@ -10,13 +10,14 @@ use std::time::Duration;
 use edgepass_jose::Scope;
 use edgepass_status_list::Bits;
 use edgepass_verify::duration::DurationText;
-use edgepass_verify::freshness::{FreshnessConfig, Schedule};
+use edgepass_verify::freshness::{DEFAULT_MAX_LIST_AGE, FreshnessConfig, Schedule};
 use toml::Spanned;
 
 use self::written::{ClientText, ConfigText, KeysText, RoleText, TokensText};
 use crate::client_secret::SecretHash;
 use crate::keys::KeySchedule;
 use crate::policy::{Client, IssuerPolicy, Role};
+use crate::publish::edition::LIST_LIFETIME;
 
 /// The longest lifetime that any role may have: verifiers refuse more by default.
 pub const LIFETIME_CAP: Duration = Duration::from_secs(24 * 60 * 60);
@@ -57,6 +58,17 @@ pub struct ListTerms {
     pub bits: Bits,
     /// What their URIs begin with, without a trailing slash.
     pub base_uri: String,
+    /// How old the signed date of a list may be, for verifiers; the JWK Set says it of itself. In seconds.
+    /// `None`: as old as its `exp` says.
+    pub max_age: Option<u64>,
+}
+
+impl ListTerms {
+    /// After so many seconds a document is signed or dated anew: with a third of its time, so that one that
+    /// was fetched just before outlives an outage.
+    pub fn renew_after(&self) -> u64 {
+        self.max_age.map_or(LIST_LIFETIME / 2, |age| (age / 3).clamp(1, LIST_LIFETIME / 2))
+    }
 }
 
 /// A configuration that cannot be wrong.
@@ -117,10 +129,26 @@ impl Config {
         let listen = written.listen.get_ref().parse().map_err(|_| {
             at(listen_span, "listen: write an address and a port, \"127.0.0.1:8787\"".to_owned())
         })?;
-        let span = written.revocation.as_ref().map_or(0..0, Spanned::span);
+        let revocation_span = written.revocation.as_ref().map_or(0..0, Spanned::span);
         let freshness = written.revocation.map(Spanned::into_inner).unwrap_or_default();
-        let revocation =
-            freshness.check().map_err(|error| at(span, format!("[revocation] {error}")))?;
+        let revocation = freshness
+            .check()
+            .map_err(|error| at(revocation_span.clone(), format!("[revocation] {error}")))?;
+
+        let default = revocation.deadline().map(|_| DEFAULT_MAX_LIST_AGE);
+        let max_age = freshness
+            .list_age(&revocation, default)
+            .map_err(|error| at(revocation_span.clone(), format!("[revocation] {error}")))?;
+        if let (Some(age), Some(bound)) = (max_age, revocation.outage_bound())
+            && bound > age.mul_f32(2.0 / 3.0)
+        {
+            let (age, bound) = (DurationText(age), DurationText(bound));
+            let message = format!(
+                "[revocation] max_list_age {age}: lists are signed anew after a third of it, and the rest is \
+                 shorter than the outage bound {bound}; raise it, or lower stale_if_error"
+            );
+            return Err(at(revocation_span, message));
+        }
 
         let capacity = *written.status.list_capacity.get_ref();
         if !LIST_CAPACITIES.contains(&capacity) {
@@ -190,7 +218,12 @@ impl Config {
             master_key_file,
             freshness,
             revocation,
-            status: ListTerms { capacity, bits, base_uri },
+            status: ListTerms {
+                capacity,
+                bits,
+                base_uri,
+                max_age: max_age.map(|age| age.as_secs()),
+            },
             keys,
             targets,
             policy,
@@ -347,6 +380,13 @@ secret_hash = "sha256:AAAA:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
             ("[revocation]", "[keys]\noverlap = \"1h\"\n[revocation]", 9, "at least \"1h 10m\""),
             ("[revocation]", "[keys]\nrotation = \"1h\"\n[revocation]", 9, "longer than overlap"),
             ("[revocation]", "[status]\nbase_uri = \"x\"\n[revocation]", 10, "https URL"),
+            (
+                "deadline = \"10s\"",
+                "max_list_age = \"1m\"",
+                9,
+                "shorter than the outage bound 1m 10s",
+            ),
+            ("deadline = \"10s\"", "max_list_age = \"90s\"", 9, "a third of it"),
             ("[revocation]", "[[target]]\nkind = \"ftp\"\n[revocation]", 10, "unknown variant"),
             ("[revocation]", "[status]\nlist_capacity = 100\n[revocation]", 10, "from 1024 to"),
             ("[\"invoices:read\"]", "[]", 12, "at least one"),

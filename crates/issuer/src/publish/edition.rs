@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use crate::storage::ListEdition;
 
-/// `exp - iat` of a list, in seconds; a new edition is signed at half of it.
+/// `exp - iat` of a list, in seconds; a new edition is signed at half of it, or earlier
+/// ([`ListTerms`](crate::config::ListTerms)).
 pub const LIST_LIFETIME: u64 = 60 * 60;
 /// `ttl` of a list, in seconds.
 pub const LIST_TTL: u64 = 5;

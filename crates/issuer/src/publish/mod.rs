@@ -11,14 +11,14 @@ pub mod target;
 
 use std::collections::{HashMap, HashSet};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use edgepass_verify::UnixMillis;
 use serde_json::json;
 
 use self::document::{AGGREGATION, Document, JWK_SET, LISTS, METADATA};
-use self::edition::{BadEdition, LIST_LIFETIME, Said};
+use self::edition::{BadEdition, Said};
 use self::error::PublishError;
 use self::placed::{Placed, Signed};
 use self::target::Target;
@@ -41,6 +41,8 @@ pub struct Publisher<S> {
     /// Since when every list that is served is signed by the key that signs.
     signed: Mutex<Signed>,
     targets: Vec<Placed>,
+    /// `exp` of the JWK Set that is served, in seconds.
+    set_expires: AtomicU64,
     /// Served since somebody last looked, the oldest first.
     unseen: Mutex<Vec<Arc<Document>>>,
     /// What lies at a target was not made from this database.
@@ -77,6 +79,7 @@ impl<S: Store> Publisher<S> {
             current: RwLock::default(),
             signed: Mutex::default(),
             targets: targets.into_iter().map(Placed::new).collect(),
+            set_expires: AtomicU64::new(0),
             unseen: Mutex::default(),
             is_disowned: AtomicBool::new(false),
         }
@@ -109,7 +112,8 @@ impl<S: Store> Publisher<S> {
         self.targets.len()
     }
 
-    /// Serve what is missing or outdated at the issuer's own endpoint, sign what is half-expired, drop
+    /// Serve what is missing or outdated at the issuer's own endpoint, sign and date anew what
+    /// has had a third of its time, drop
     /// what has retired. False: come again soon, an act is under way or a key on its way out. One
     /// caller at a time; the targets follow with [`Publisher::place`].
     ///
@@ -137,6 +141,7 @@ impl<S: Store> Publisher<S> {
         let states = store.lists(seconds.saturating_sub(RETIRE_AFTER)).await?;
         self.retire_all_but(&states);
         // A key is published before it signs: the set comes before the lists.
+        self.date_keys(seconds);
         self.serve_keys();
         let made = self.make_editions(&states, seconds).await;
         self.serve(METADATA, "application/json", self.metadata.clone());
@@ -176,8 +181,25 @@ impl<S: Store> Publisher<S> {
     }
 
     fn serve_keys(&self) {
-        let set = self.issuer.keys().jwk_set().to_owned();
+        let set = self.key_set();
         self.serve(JWK_SET, "application/jwk-set+json", set);
+    }
+
+    /// The JWK Set as it is to be served.
+    fn key_set(&self) -> String {
+        let expires = self.set_expires.load(Ordering::Relaxed);
+        self.issuer.keys().jwk_set((expires > 0).then_some(expires))
+    }
+
+    /// Let the JWK Set hold for longer, in time: verifiers take no set that has expired.
+    fn date_keys(&self, now: u64) {
+        let terms = self.issuer.list_terms();
+        let Some(age) = terms.max_age else { return };
+        let dated = self.set_expires.load(Ordering::Relaxed).saturating_sub(age);
+        // A clock that was set back dates anew as well.
+        if now >= dated.saturating_add(terms.renew_after()) || now < dated {
+            self.set_expires.store(now.saturating_add(age), Ordering::Relaxed);
+        }
     }
 
     /// The URIs of the lists: the current window's first, then the next ones', and at the end those
@@ -191,7 +213,7 @@ impl<S: Store> Publisher<S> {
         json!({ "status_lists": uris }).to_string()
     }
 
-    /// Sign and serve every list whose edition is missing, outdated, half-expired or signed by a key
+    /// Sign and serve every list whose edition is missing, outdated, due to be signed anew or signed by a key
     /// that signs no more.
     async fn make_editions(&self, states: &[ListState], now: u64) -> Result<(), PublishError> {
         let signing = self.issuer.keys().signing_key_id().to_owned();
@@ -241,7 +263,7 @@ impl<S: Store> Publisher<S> {
         let keys = self.issuer.keys();
         if keys.has_unpublished()
             && let Some(set) = self.document(JWK_SET)
-            && set.body == keys.jwk_set().as_bytes()
+            && set.body == self.key_set().as_bytes()
             && is_everywhere(&set)
         {
             // Not a moment before: a key signs when verifiers have had it for long enough.
@@ -280,7 +302,7 @@ impl<S: Store> Publisher<S> {
             published: state.published,
             is_confirmed: false,
             key_id: keys.signing_key_id().to_owned(),
-            renew_at: edition.issued_at + LIST_LIFETIME / 2,
+            renew_at: edition.issued_at + self.issuer.list_terms().renew_after(),
         };
         self.serve(&path, "application/statuslist+jwt", body);
         write(&self.lists).insert(path, Arc::new(list));

@@ -48,7 +48,7 @@ impl<S: Store> Publisher<S> {
         let keys = self.issuer.keys();
         let set = self.document(JWK_SET);
         // Nothing is served yet, or the keys are changing at this moment.
-        let Some(set) = set.filter(|set| set.body == keys.jwk_set().as_bytes()) else {
+        let Some(set) = set.filter(|set| set.body == self.key_set().as_bytes()) else {
             return Ok(false);
         };
         let theirs = placed.key_ids().await?;

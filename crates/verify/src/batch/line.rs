@@ -277,7 +277,7 @@ impl World {
             .get(&order.url)
             .and_then(|response| response.content(order.max_bytes))
             .unwrap_or_default();
-        Answer { from: AnsweredBy::Source, confirmed_at: self.now.minus(age), content }
+        Answer { from: AnsweredBy::Source, confirmed_at: self.now.minus(age), content, dated: None }
     }
 }
 

@@ -36,6 +36,8 @@ pub(crate) struct ListHolder {
     uses: u64,
     max_bytes: usize,
     prefetch: Prefetch,
+    /// Confirmations of lists that were past half of the time that they may be used.
+    aged: u64,
     /// Stands in for a list that was put there a moment ago and is gone, which cannot be.
     nowhere: Held<HeldList>,
 }
@@ -109,6 +111,7 @@ impl ListHolder {
             uses: 0,
             max_bytes: DEFAULT_BYTES,
             prefetch: Prefetch::default(),
+            aged: 0,
             nowhere: Held::new(),
         }
     }
@@ -197,6 +200,8 @@ impl ListHolder {
                 let taken = held.confirm(order.etag.as_deref(), confirmed_at, now);
                 if !taken {
                     held.failed(order.lease, from, now);
+                } else if held.content().is_some_and(|list| list.is_aged(now)) {
+                    self.aged = self.aged.saturating_add(1);
                 }
                 return LandedList::Settled(if taken {
                     Ok(Taken::Held)
@@ -247,9 +252,13 @@ impl ListHolder {
         };
         let taken = claims.and_then(|claims| {
             self.prefetch.learn(claims.aggregation_uri.as_deref(), policy);
-            let list = HeldList::new(claims, pending.key, pending.order.url);
+            let list = HeldList::new(claims, pending.key, pending.order.url, policy);
+            let is_aged = from == AnsweredBy::Source && list.is_aged(now);
             match self.held(&uri).replace(list, etag, confirmed_at, now, HeldList::order_of) {
-                Replaced::Taken => Ok(Taken::Held),
+                Replaced::Taken => {
+                    self.aged = self.aged.saturating_add(is_aged.into());
+                    Ok(Taken::Held)
+                }
                 Replaced::Outdated => Ok(Taken::Outdated),
                 Replaced::Older => Err(Refused::Older),
             }
@@ -267,6 +276,11 @@ impl ListHolder {
         for entry in self.lists.values_mut() {
             entry.held.keep_if(|list| keys.keys().contains(&list.key));
         }
+    }
+
+    /// Confirmations of lists that an honest source would have signed anew.
+    pub(crate) fn aged(&self) -> u64 {
+        self.aged
     }
 
     /// How much the lists take, in bytes.
@@ -361,9 +375,9 @@ impl ListHolder {
 }
 
 impl HeldList {
-    fn new(claims: StatusListClaims, key: Jwk, url: String) -> Self {
+    fn new(claims: StatusListClaims, key: Jwk, url: String, policy: &Policy) -> Self {
         Self {
-            expiration: read::expiration(&claims),
+            expiration: read::expiration(&claims, policy),
             statuses: claims.list.into(),
             number: claims.number,
             issued_at: claims.issued_at,
@@ -371,6 +385,12 @@ impl HeldList {
             key,
             url,
         }
+    }
+
+    /// Whether more than half of the time is over in which it may be used: an issuer signs anew before.
+    fn is_aged(&self, now: UnixMillis) -> bool {
+        let life = self.expiration.since(self.issued_at);
+        now.numeric_date().since(self.issued_at) > life / 2
     }
 
     /// Keep what says how old it is.

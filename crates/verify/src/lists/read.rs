@@ -56,21 +56,21 @@ pub(super) fn read(
     if claims.subject != uri {
         return Err(Refused::Subject);
     }
-    if has_expired(&claims, now) {
+    if now.numeric_date() >= expiration(&claims, policy) {
         return Err(Refused::Expired);
     }
     Ok(claims)
 }
 
-/// Without leeway: from the second of `exp` on, a list says nothing. One without `exp` is relied on
-/// for [`LIFETIME_WITHOUT_EXPIRATION`].
-fn has_expired(claims: &StatusListClaims, now: UnixMillis) -> bool {
-    now.numeric_date() >= expiration(claims)
-}
-
-/// From this second on the list says nothing.
-pub(super) fn expiration(claims: &StatusListClaims) -> NumericDate {
-    claims.expiration.unwrap_or_else(|| claims.issued_at.plus(LIFETIME_WITHOUT_EXPIRATION))
+/// From this second on the list says nothing, without leeway: that of `exp`, or when it was signed longer
+/// ago than the policy lets it be. One without `exp` is relied on for [`LIFETIME_WITHOUT_EXPIRATION`].
+pub(super) fn expiration(claims: &StatusListClaims, policy: &Policy) -> NumericDate {
+    let own =
+        claims.expiration.unwrap_or_else(|| claims.issued_at.plus(LIFETIME_WITHOUT_EXPIRATION));
+    match policy.max_list_age {
+        Some(age) => own.min(claims.issued_at.plus(age)),
+        None => own,
+    }
 }
 
 /// The URIs that an issuer names, in its order.

@@ -10,7 +10,7 @@ use edgepass_jose::{Algorithm, CompactJws};
 
 pub use self::config::{DpopConfig, OneOrMany, PolicyConfig, Profile, StatusConfig, StatusMode};
 use crate::error::ClaimName;
-use crate::freshness::{DeadlineUnmet, Schedule};
+use crate::freshness::{DEFAULT_MAX_LIST_AGE, DeadlineUnmet, ListAgeTooShort, Schedule};
 use crate::url;
 
 /// A policy that cannot be wrong: made only from a [`PolicyConfig`].
@@ -35,6 +35,8 @@ pub struct Policy {
     pub(crate) max_list_bytes: usize,
     pub(crate) max_response_bytes: usize,
     pub(crate) schedule: Schedule,
+    /// How old the signed `iat` of a list may be, in whole seconds.
+    pub(crate) max_list_age: Option<u64>,
 }
 
 /// What `typ` must say.
@@ -117,6 +119,9 @@ pub enum PolicyError {
     /// See [`DeadlineUnmet`].
     #[error(transparent)]
     Deadline(#[from] DeadlineUnmet),
+    /// See [`ListAgeTooShort`].
+    #[error(transparent)]
+    ListAge(#[from] ListAgeTooShort),
 }
 
 /// The most issuers one verifier trusts.
@@ -169,8 +174,15 @@ impl TryFrom<PolicyConfig> for Policy {
         if !status_uri_prefixes.iter().all(|prefix| url::is_acceptable(prefix)) {
             return Err(PolicyError::PrefixInvalid);
         }
+        let schedule = config.freshness.check()?;
+        // Our own issuer signs lists anew in time; others as often as they please.
+        let is_own = config.profile == Profile::Rfc9068 && schedule.deadline().is_some();
+        let default =
+            is_own.then_some(DEFAULT_MAX_LIST_AGE.max(schedule.outage_bound().unwrap_or_default()));
+        let max_list_age = config.freshness.list_age(&schedule, default)?;
         Ok(Self {
-            schedule: config.freshness.check()?,
+            max_list_age: max_list_age.map(|age| age.as_secs()),
+            schedule,
             issuer: config.issuer,
             audience,
             audience_claim: shape.audience_claim,

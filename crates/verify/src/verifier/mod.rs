@@ -15,7 +15,7 @@ use crate::check::{Check, Demand, Stage};
 use crate::dpop::nonce::NonceRule;
 use crate::dpop::replay::ProofUse;
 use crate::error::VerifyError;
-use crate::fetch::{Answer, AnsweredBy, Document, FetchOrder};
+use crate::fetch::{Answer, AnsweredBy, Dates, Document, FetchOrder};
 pub use crate::keys::{JwksUri, KeySource};
 use crate::keys::{KeyHolder, LandedSet};
 pub use crate::lists::{DEFAULT_BYTES as DEFAULT_LIST_BYTES, PendingList};
@@ -59,6 +59,9 @@ pub struct Counters {
     pub list_bytes: usize,
     /// Verdicts for which a copy served beyond its freshness window.
     pub stale: u64,
+    /// Confirmations of lists that were past half of the time that they may be used. An issuer signs anew
+    /// before: somebody repeats what it once said.
+    pub aged: u64,
     /// Fetched documents that were not taken in.
     pub refused: RefusedCounts,
 }
@@ -85,6 +88,8 @@ struct Issuer {
     policy: Policy,
     keys: KeyHolder,
     lists: ListHolder,
+    /// How its sources' clock stands to ours.
+    dates: Dates,
 }
 
 impl Borrow<Policy> for Issuer {
@@ -156,6 +161,7 @@ impl Verifier {
                 policy,
                 keys: KeyHolder::new(keys, position),
                 lists: ListHolder::new(position),
+                dates: Dates::default(),
             });
         }
         Ok(Self {
@@ -225,6 +231,7 @@ impl Verifier {
             lists: self.issuers.iter().map(|issuer| issuer.lists.count()).sum(),
             list_bytes: self.bytes(),
             stale: self.stale,
+            aged: self.issuers.iter().map(|issuer| issuer.lists.aged()).sum(),
             refused: self.refused,
         }
     }
@@ -391,10 +398,15 @@ impl Verifier {
     }
 
     /// Take in what came of `order`. A bad answer never replaces a good copy.
-    pub fn land(&mut self, order: FetchOrder, answer: Answer, now: UnixMillis) -> Landed {
-        let Some(Issuer { policy, keys, lists }) = self.issuers.get_mut(order.issuer) else {
+    pub fn land(&mut self, order: FetchOrder, mut answer: Answer, now: UnixMillis) -> Landed {
+        let Some(Issuer { policy, keys, lists, dates }) = self.issuers.get_mut(order.issuer) else {
             return Landed::Settled { taken: false };
         };
+        // The larger of what `Age` and `Date` say (RFC 9111 §4.2.3).
+        if let Some(dated) = answer.dated {
+            let by_date = dated.sent_at.minus(dates.age(dated));
+            answer.confirmed_at = answer.confirmed_at.min(by_date);
+        }
         let from = answer.from;
         let settled = match order.document {
             Document::Metadata => keys.land_metadata(&order, answer, policy, now).map(|()| true),
@@ -462,7 +474,7 @@ impl Verifier {
     /// Give `order` back without fetching, if a cache read has made it unnecessary: the held copy
     /// is fresh. False when the source must be asked all the same.
     pub fn release_if_fresh(&mut self, order: &FetchOrder, now: UnixMillis) -> bool {
-        let Some(Issuer { policy, keys, lists }) = self.issuers.get_mut(order.issuer) else {
+        let Some(Issuer { policy, keys, lists, .. }) = self.issuers.get_mut(order.issuer) else {
             return false;
         };
         let fresh = match order.document {
