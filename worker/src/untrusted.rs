@@ -128,7 +128,7 @@ fn is_untrusted(name: &str) -> bool {
     let is_one =
         |listed: &&str| folded == *listed || (listed.ends_with('-') && folded.starts_with(*listed));
     let mut listed = INSTEAD_OF_THE_TARGET.iter().chain(&IDENTITY).chain(&CERTIFICATE);
-    folded.starts_with(OWN) || (!KEPT.contains(&name) && listed.any(|listed| is_one(listed)))
+    folded.starts_with(OWN) || (!KEPT.contains(&name) && listed.any(is_one))
 }
 
 #[cfg(test)]

@@ -205,7 +205,17 @@ fn hostile(tools: &Tools) -> anyhow::Result<Tally> {
     tools::caches()?;
     let system = System::start(tools, &edgepass, "none", Log::Kept)?;
     let (program, folder) = system.program();
-    let files = ["caches", "headers", "lasting", "package", "paths", "settings"];
+    let files = [
+        "caches",
+        "doctor",
+        "headers",
+        "hung",
+        "lasting",
+        "package",
+        "paths",
+        "settings",
+        "shared-caches",
+    ];
     let mut test = tools.node(&["--test", "--test-reporter=spec", "--test-concurrency=2"]);
     test.args(files.map(|file| format!("tests/hostile/{file}.test.mjs")));
     test.env("EDGEPASS_GUARD", root().join("worker/build")).env("EDGEPASS_ISSUER", &system.issuer);

@@ -1,6 +1,7 @@
 //! Tools that a fresh machine lacks: found or installed, at the versions written here.
 
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
@@ -148,11 +149,11 @@ pub(crate) fn chromium() -> anyhow::Result<PathBuf> {
 /// The shared caches that the tests put in front of an issuer, and one of them in front of an origin.
 pub(crate) fn caches() -> anyhow::Result<()> {
     const CACHES: [(&str, &str); 5] = [
-        ("nginx", "nginx-light"),
+        ("nginx", "nginx"),
         ("varnishd", "varnish"),
         ("haproxy", "haproxy"),
         ("squid", "squid"),
-        ("apache2", "apache2"),
+        ("apache2", "apache2-bin"),
     ];
     let missing = || CACHES.iter().filter(|(program, _)| system_program(program).is_none());
     let packages: Vec<&str> = missing().map(|(_, package)| *package).collect();
@@ -235,6 +236,21 @@ fn has_apt() -> bool {
 }
 
 fn apt_install(packages: &[&str]) -> anyhow::Result<()> {
+    // Nothing that is installed for the tests starts to serve by itself.
+    let policy = Path::new("/usr/sbin/policy-rc.d");
+    let is_ours = !policy.exists();
+    if is_ours {
+        fs::write(policy, "#!/bin/sh\nexit 101\n")?;
+        fs::set_permissions(policy, fs::Permissions::from_mode(0o755))?;
+    }
+    let installed = apt_get(packages);
+    if is_ours {
+        fs::remove_file(policy)?;
+    }
+    installed
+}
+
+fn apt_get(packages: &[&str]) -> anyhow::Result<()> {
     step::run("apt-get update", command("apt-get").args(["update", "-qq"]))?;
     let mut install = command("apt-get");
     install.env("DEBIAN_FRONTEND", "noninteractive");

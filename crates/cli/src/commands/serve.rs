@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use edgepass_issuer::Config;
+use edgepass_issuer::config::TargetConfig;
 use edgepass_issuer::publish::target::Target;
 use edgepass_server::{App, Host, router};
 use edgepass_store::Objects;
@@ -37,9 +38,12 @@ pub(super) async fn run(config: &Path, json: bool) -> anyhow::Result<Exit> {
     })?;
 
     let identifier = config.issuer.clone();
+    // All at once: those that hang are waited for together.
+    let open = |target: TargetConfig| tokio::task::spawn_blocking(move || Objects::open(&target));
+    let opening: Vec<_> = config.targets.iter().cloned().map(open).collect();
     let mut targets: Vec<Box<dyn Target>> = Vec::new();
-    for target in &config.targets {
-        targets.push(Box::new(Objects::open(target).context("a [[target]] cannot be used")?));
+    for opened in opening {
+        targets.push(Box::new(opened.await?.context("a [[target]] cannot be used")?));
     }
     let app = App::new(config, issuer, targets, Host { now: host::now, fill: host::fill });
     let publishing = Arc::clone(&app);

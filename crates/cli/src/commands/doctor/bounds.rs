@@ -10,7 +10,7 @@ use edgepass_verify::freshness::RefreshInterval;
 use super::Report;
 use crate::{host, output};
 
-/// The deadline and the outage bound.
+/// The four bounds: deadline, outage, a cache that lies, a withdrawn key.
 pub(super) fn look(config: &Config, report: &mut Report) {
     let terms = &config.freshness;
     let Some(deadline) = config.revocation.deadline() else {
@@ -41,6 +41,20 @@ pub(super) fn look(config: &Config, report: &mut Report) {
         let says = format!("{bound} = {deadline} deadline + {stale} stale_if_error");
         report.good("outage bound", says);
     }
+    let Some(age) = config.status.max_age else {
+        report.bad("lying cache", "lists are believed until their exp: write max_list_age");
+        return;
+    };
+    let text = |seconds| DurationText(Duration::from_secs(seconds));
+    let (age, renewed) = (text(age), text(config.status.renew_after()));
+    report.good(
+        "lying cache",
+        format!("whoever repeats an old list is believed for {age} max_list_age; signed anew every {renewed}"),
+    );
+    report.good(
+        "withdrawn key",
+        format!("whoever repeats an old JWK Set is believed for {age}, until its exp; TLS has to hold"),
+    );
 }
 
 /// Whether a key can be exchanged, and tokens live no longer than their key is published.

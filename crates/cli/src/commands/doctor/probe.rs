@@ -1,4 +1,5 @@
-//! A token of our own, revoked: how long until the guard refuses it?
+//! Tokens of our own at the guarded route: does anything but the guard answer, and how long until it refuses
+//! a revoked one?
 
 use std::time::{Duration, Instant};
 
@@ -8,8 +9,10 @@ use edgepass_issuer::new_act::NewAct;
 use edgepass_issuer::policy::TokenRequest;
 use edgepass_issuer::selection::{Selection, StatusChange};
 use edgepass_issuer::{Config, Issuer};
+use edgepass_jose::CompactJws;
 use edgepass_store::SqliteStore;
 use reqwest::Client;
+use reqwest::header::{AGE, CACHE_CONTROL, HeaderMap};
 use serde_json::Value;
 
 use super::Report;
@@ -29,13 +32,14 @@ pub(super) struct Probe<'a> {
 impl Probe<'_> {
     /// Issue, call, revoke, call until it is refused. The probe never stays valid.
     pub(super) async fn run(&self, role: Option<&str>, report: &mut Report) -> anyhow::Result<()> {
-        let (token, jwt_id) = self.issue(role).await?;
-        let passes = match self.call(&token).await {
-            Ok((status, _)) if status < 400 => {
+        let (token, jwt_id, list) = self.issue(role).await?;
+        let passes = match self.call(Some(&token)).await {
+            Ok(Reply { status, .. }) if status < 400 => {
                 report.good("guard", format!("{} lets a fresh token pass", self.url));
+                self.look_for_caches(role, report).await?;
                 true
             }
-            Ok((status, code)) => {
+            Ok(Reply { status, code, .. }) => {
                 let url = self.url;
                 report.bad(
                     "guard",
@@ -50,7 +54,11 @@ impl Probe<'_> {
                 false
             }
         };
+        let before = self.number(&list).await;
         let is_published = self.revoke(jwt_id).await?;
+        if is_published && let Some(before) = before {
+            self.time_caches(&list, before, report).await;
+        }
         if !is_published {
             report.bad("probe", "its revocation was recorded, not published");
         }
@@ -60,17 +68,84 @@ impl Probe<'_> {
         Ok(())
     }
 
+    /// Two tokens and none at one URL: a cache that answers for the guard lets whoever asks in.
+    async fn look_for_caches(&self, role: Option<&str>, report: &mut Report) -> anyhow::Result<()> {
+        match self.call(None).await {
+            Ok(Reply { status, .. }) if status < 400 => report.bad(
+                "cache in front",
+                format!(
+                    "{} answers {status} without a token what it answered one: something before the guard \
+                     keeps its answers; turn that off (docs/deploy.md)",
+                    self.url
+                ),
+            ),
+            Ok(_) => report.good("cache in front", "without a token the same URL answers nothing"),
+            Err(error) => report.bad("guard", format!("{error:#}")),
+        }
+        let (other, jwt_id, _) = self.issue(role).await?;
+        let reply = self.call(Some(&other)).await;
+        self.revoke(jwt_id).await?;
+        let reply = match reply {
+            Ok(reply) => reply,
+            Err(error) => {
+                report.bad("guard", format!("{error:#}"));
+                return Ok(());
+            }
+        };
+        if let Some(sign) = sign_of_a_cache(&reply.headers) {
+            let says = format!("a second token was answered from a cache, as {sign} says");
+            report.bad("answers kept", says);
+        } else if !may_not_be_kept(&reply.headers) {
+            let says = "Cache-Control of the answer is neither private nor no-store: is this a token's route?";
+            report.bad("answers kept", says);
+        } else {
+            report.good("answers kept", "no sign of a cache, and none may keep the answer");
+        }
+        Ok(())
+    }
+
+    /// What caches on the way to the public address add to a revocation.
+    #[expect(clippy::disallowed_methods, reason = "this is the host: a time is measured here")]
+    async fn time_caches(&self, list: &str, before: u64, report: &mut Report) {
+        let published_at = Instant::now();
+        let allowed = self.config.freshness.shared_max_age.0;
+        while published_at.elapsed() < CACHE_PATIENCE {
+            if self.number(list).await.is_some_and(|number| number > before) {
+                let took = published_at.elapsed();
+                let (took, allowed_s) = (took.as_secs_f64(), allowed.as_secs_f64());
+                let says = format!("{took:.1} s from publication to the public address, shared_max_age {allowed_s} s");
+                if published_at.elapsed() <= allowed.saturating_add(POLL) {
+                    report.good("caches", says);
+                } else {
+                    report.bad("caches", format!("{says}: too long; see docs/operations.md"));
+                }
+                return;
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        report.bad("caches", format!("the public address shows no new list after {} s", CACHE_PATIENCE.as_secs()));
+    }
+
+    /// `number` of the list that is public now, as verifiers ask for it.
+    async fn number(&self, list: &str) -> Option<u64> {
+        let request = self.client.get(list).header(CACHE_CONTROL, "no-cache");
+        let mut answer = request.send().await.ok()?;
+        let body = bounded(&mut answer, MAX_DOCUMENT).await.ok()??;
+        let jws = CompactJws::parse(std::str::from_utf8(&body).ok()?, MAX_DOCUMENT).ok()?;
+        jws.claims().ok()?.get("number")?.as_u64()
+    }
+
     #[expect(clippy::disallowed_methods, reason = "this is the host: a time is measured here")]
     async fn time_refusal(&self, token: &str, report: &mut Report) {
         let revoked_at = Instant::now();
         let patience = self.config.revocation.outage_bound().unwrap_or(OUTAGE);
         while revoked_at.elapsed() < patience {
-            match self.call(token).await {
-                Ok((_, code)) if code == "token_revoked" => {
+            match self.call(Some(token)).await {
+                Ok(Reply { code, .. }) if code == "token_revoked" => {
                     self.tell(revoked_at.elapsed(), report);
                     return;
                 }
-                Ok((status, code)) if status >= 400 => {
+                Ok(Reply { status, code, .. }) if status >= 400 => {
                     report.bad("probe", format!("refused with {status} {code}, not as revoked"));
                     return;
                 }
@@ -95,7 +170,8 @@ impl Probe<'_> {
         }
     }
 
-    async fn issue(&self, role: Option<&str>) -> anyhow::Result<(String, String)> {
+    /// A token, its `jti`, and the URI of its list.
+    async fn issue(&self, role: Option<&str>) -> anyhow::Result<(String, String, String)> {
         let policy = &self.config.policy;
         let role = match role {
             Some(name) => policy.role(name)?,
@@ -113,7 +189,8 @@ impl Probe<'_> {
         let now = host::now();
         let approved = self.issuer.approve(&grant, &recipient, &mut OsEntropy, now)?;
         let issued = self.issuer.issue(approved, now).await?;
-        Ok((issued.token, issued.jwt_id))
+        let list = self.issuer.list_uri(&issued.list_id);
+        Ok((issued.token, issued.jwt_id, list))
     }
 
     /// Revoke the probe; true when that is published.
@@ -129,19 +206,55 @@ impl Probe<'_> {
         Ok(act_and_publish(self.config, store, &act).await?.1 == Published::Everywhere)
     }
 
-    /// Status and code of the guard's answer.
-    async fn call(&self, token: &str) -> anyhow::Result<(u16, String)> {
-        let answer = self.client.get(self.url).bearer_auth(token).send().await;
+    /// What is answered to a token, or to none.
+    async fn call(&self, token: Option<&str>) -> anyhow::Result<Reply> {
+        let request = self.client.get(self.url);
+        let request = match token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        };
+        let answer = request.send().await;
         let mut answer = answer.with_context(|| format!("{} does not answer", self.url))?;
-        let status = answer.status().as_u16();
+        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
         // What is no problem document has no code.
         let body = bounded(&mut answer, MAX_DOCUMENT).await?.unwrap_or_default();
         let body: Value = serde_json::from_slice(&body).unwrap_or_default();
-        Ok((status, body["code"].as_str().unwrap_or_default().to_owned()))
+        let code = body["code"].as_str().unwrap_or_default().to_owned();
+        Ok(Reply { status, code, headers })
     }
+}
+
+/// An answer: its status, the code of a problem document, and the header.
+struct Reply {
+    status: u16,
+    code: String,
+    headers: HeaderMap,
+}
+
+/// The header field by which an answer says that it comes from a cache.
+fn sign_of_a_cache(headers: &HeaderMap) -> Option<&'static str> {
+    let says = |name: &str| {
+        let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+        values.collect::<Vec<_>>().join(",").to_ascii_lowercase()
+    };
+    // Cloudflare, RFC 9211, nginx by convention, Varnish and others.
+    let hits = ["hit", "stale", "updating", "revalidated"];
+    let is_hit = |name: &&str| hits.iter().any(|hit| says(name).contains(hit));
+    if headers.contains_key(AGE) {
+        return Some("Age");
+    }
+    ["cf-cache-status", "cache-status", "x-cache", "x-cache-status", "x-proxy-cache"].into_iter().find(is_hit)
+}
+
+fn may_not_be_kept(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
+    let mut directives = values.flat_map(|value| value.split(','));
+    directives.any(|directive| ["private", "no-store"].contains(&directive.trim()))
 }
 
 /// Of the probe, in seconds.
 const LIFETIME: u64 = 300;
 const POLL: Duration = Duration::from_millis(100);
+/// How long to wait for what has been published to be public.
+const CACHE_PATIENCE: Duration = Duration::from_secs(20);
 const OUTAGE: Duration = Duration::from_secs(70);
