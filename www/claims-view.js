@@ -25,7 +25,9 @@ export function rowsOf(members, kind) {
       const term = document.createElement('dt');
       const code = document.createElement('code');
       code.textContent = name;
-      term.append(code, ` ${NAMES[kind][name] ?? ''}`);
+      // What turns the direction of text turns its own alone.
+      code.dir = 'auto';
+      term.append(code, ` ${Object.hasOwn(NAMES[kind], name) ? NAMES[kind][name] : ''}`);
       const detail = document.createElement('dd');
       detail.append(...valueOf(name, value));
       return [term, detail];
@@ -56,11 +58,13 @@ function valueOf(name, value) {
       const chip = document.createElement('span');
       chip.className = 'chip';
       chip.textContent = scope;
+      chip.dir = 'auto';
       return chip;
     });
   }
   const text = document.createElement('span');
   text.className = 'value';
+  text.dir = 'auto';
   text.textContent = typeof value === 'string' ? value : JSON.stringify(value, null, 1);
   return [text];
 }

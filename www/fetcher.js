@@ -3,8 +3,11 @@
 const MAX_BYTES = 2 << 20;
 const MAX_MILLIS = 5000;
 
+/** Only the inspector's own page is served, and only while this frame has no origin to read anything by. */
+const isSandboxed = self.origin === 'null';
+
 addEventListener('message', async ({ data, origin, source }) => {
-  if (source !== parent) return;
+  if (source !== parent || origin !== location.origin || !isSandboxed) return;
   const { id, url, headers } = data;
   const answer = { id };
   try {
@@ -20,7 +23,7 @@ addEventListener('message', async ({ data, origin, source }) => {
   }
   parent.postMessage(answer, origin);
 });
-parent.postMessage({ ready: true }, '*');
+if (isSandboxed) parent.postMessage({ ready: true }, location.origin);
 
 /** The body, unless it is longer than any document that a verifier reads. */
 async function text(response) {

@@ -66,12 +66,58 @@ fn docs() -> anyhow::Result<()> {
 fn deny() -> anyhow::Result<()> {
     let tools = tools::for_wasm()?;
     tools::cargo_deny(&tools)?;
-    // Every package of every platform, also what is not built here.
-    step::run("cargo fetch", &mut cargo(&["fetch", "--locked"]))?;
-    let mut deny = step::command(tools.cargo_tool("cargo-deny"));
-    // Advisories need the network: `cargo deny check advisories`, where there is one.
-    deny.args(["--offline", "check", "licenses", "bans", "sources"]);
-    step::run("cargo deny", &mut deny)
+    for (manifest, checks) in LOCKED {
+        // Every package of every platform, also what is not built here.
+        let mut fetch = cargo(&["fetch", "--locked", "--manifest-path", manifest]);
+        step::run(&format!("cargo fetch, {manifest}"), &mut fetch)?;
+        let mut deny = step::command(tools.cargo_tool("cargo-deny"));
+        deny.args(["--manifest-path", manifest, "--config", "deny.toml", "--offline", "check"]);
+        step::run(&format!("cargo deny, {manifest}"), deny.args(LENIENT).args(checks))?;
+    }
+    pinned_workflows()?;
+    crate::provenance::check()
+}
+
+/// Each lock file has its own: what one has not is no mistake.
+const LENIENT: [&str; 4] =
+    ["--allow", "unmatched-skip", "--allow", "license-exception-not-encountered"];
+
+/// Each lock file of cargo's, and what is checked of it. What is shipped is in the first alone.
+const LOCKED: [(&str, &[&str]); 3] = [
+    ("Cargo.toml", &["licenses", "bans", "sources"]),
+    ("bench/native/Cargo.toml", &["licenses", "sources"]),
+    ("fuzz/Cargo.toml", &["licenses", "sources"]),
+];
+
+/// Known weaknesses in what is locked, of cargo's and npm's. Needs the network: what was reported since
+/// is what is looked for.
+pub(crate) fn advisories() -> anyhow::Result<()> {
+    let tools = tools::for_wasm()?;
+    tools::cargo_deny(&tools)?;
+    for (manifest, _) in LOCKED {
+        let mut deny = step::command(tools.cargo_tool("cargo-deny"));
+        deny.args(["--manifest-path", manifest, "--config", "deny.toml", "check", "advisories"]);
+        step::run(&format!("advisories, {manifest}"), &mut deny)?;
+    }
+    step::run("advisories, npm", tools.command("npm").args(["audit", "--audit-level=low"]))
+}
+
+/// Whoever moves a tag of an action changes what runs here with our permissions: actions are named by commit.
+fn pinned_workflows() -> anyhow::Result<()> {
+    let folder = step::root().join(".github/workflows");
+    for file in std::fs::read_dir(&folder)? {
+        let path = file?.path();
+        for line in std::fs::read_to_string(&path)?.lines() {
+            let Some((_, action)) = line.split_once("uses:") else { continue };
+            let commit = action.split('@').nth(1).and_then(|rest| rest.split_whitespace().next());
+            let is_commit =
+                |text: &str| text.len() == 40 && text.bytes().all(|b| b.is_ascii_hexdigit());
+            if !commit.is_some_and(is_commit) {
+                bail!("{}: {} is not named by its commit", path.display(), action.trim());
+            }
+        }
+    }
+    Ok(())
 }
 
 fn deploy() -> anyhow::Result<()> {

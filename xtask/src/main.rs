@@ -9,6 +9,7 @@ mod fuzz;
 mod http;
 mod journey;
 mod process;
+mod provenance;
 mod size;
 mod step;
 mod suites;
@@ -37,6 +38,8 @@ usage: cargo xtask <command>
   faults             the suite `faults`, with the issuer away for five minutes
   bench [--quick] [--json]
                      measure this and other libraries; a full run writes docs/benchmarks.md
+  provenance         write docs/provenance.md: whose code is in what is shipped, under which licence
+  advisories         known weaknesses in what is locked, of cargo's and npm's; needs the network
   ci [STEP...]       run what CI runs; --list names the steps
 
 Tools go to target/tools and node_modules; Chromium and Python's venv, for the tests, come from apt-get
@@ -69,6 +72,8 @@ fn main() -> ExitCode {
         ("simulate", options) => step::run("simulate", &mut suites::simulate(options)),
         ("faults", []) => suites::long_faults(),
         ("bench", options) => bench::run(options),
+        ("provenance", []) => provenance::write(),
+        ("advisories", []) => ci::advisories(),
         ("ci", ["--list"]) => ci::list(),
         ("ci", names) => ci::run(names),
         ("help" | "--help" | "-h", _) => {

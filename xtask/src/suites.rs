@@ -203,6 +203,7 @@ fn hostile(tools: &Tools) -> anyhow::Result<Tally> {
         &mut cargo(&["build", "--locked", "-p", "edgepass-routing"]),
     )?;
     tools::caches()?;
+    artifacts::inspector(tools)?;
     let system = System::start(tools, &edgepass, "none", Log::Kept)?;
     let (program, folder) = system.program();
     let files = [
@@ -210,17 +211,19 @@ fn hostile(tools: &Tools) -> anyhow::Result<Tally> {
         "doctor",
         "headers",
         "hung",
+        "inspector",
         "lasting",
         "package",
         "paths",
         "settings",
         "shared-caches",
+        "unit",
     ];
     let mut test = tools.node(&["--test", "--test-reporter=spec", "--test-concurrency=2"]);
     test.args(files.map(|file| format!("tests/hostile/{file}.test.mjs")));
     test.env("EDGEPASS_GUARD", root().join("worker/build")).env("EDGEPASS_ISSUER", &system.issuer);
     test.env("EDGEPASS_PROGRAM", program).env("EDGEPASS_FOLDER", folder);
-    test.env("EDGEPASS_INSTALLED", installed);
+    test.env("EDGEPASS_INSTALLED", installed).env("EDGEPASS_CHROMIUM", tools::chromium()?);
     test.env("EDGEPASS_ROUTING", target_dir().join("debug/edgepass-routing"));
     count_node(&mut tally, "what a stranger with bad intentions would try", &mut test)?;
     Ok(tally)

@@ -53,7 +53,9 @@ pub(super) fn look(config: &Config, report: &mut Report) {
     );
     report.good(
         "withdrawn key",
-        format!("whoever repeats an old JWK Set is believed for {age}, until its exp; TLS has to hold"),
+        format!(
+            "whoever repeats an old JWK Set is believed for {age}, until its exp; TLS has to hold"
+        ),
     );
 }
 

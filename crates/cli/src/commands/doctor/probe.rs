@@ -113,7 +113,9 @@ impl Probe<'_> {
             if self.number(list).await.is_some_and(|number| number > before) {
                 let took = published_at.elapsed();
                 let (took, allowed_s) = (took.as_secs_f64(), allowed.as_secs_f64());
-                let says = format!("{took:.1} s from publication to the public address, shared_max_age {allowed_s} s");
+                let says = format!(
+                    "{took:.1} s from publication to the public address, shared_max_age {allowed_s} s"
+                );
                 if published_at.elapsed() <= allowed.saturating_add(POLL) {
                     report.good("caches", says);
                 } else {
@@ -123,7 +125,10 @@ impl Probe<'_> {
             }
             tokio::time::sleep(POLL).await;
         }
-        report.bad("caches", format!("the public address shows no new list after {} s", CACHE_PATIENCE.as_secs()));
+        report.bad(
+            "caches",
+            format!("the public address shows no new list after {} s", CACHE_PATIENCE.as_secs()),
+        );
     }
 
     /// `number` of the list that is public now, as verifiers ask for it.
@@ -243,7 +248,9 @@ fn sign_of_a_cache(headers: &HeaderMap) -> Option<&'static str> {
     if headers.contains_key(AGE) {
         return Some("Age");
     }
-    ["cf-cache-status", "cache-status", "x-cache", "x-cache-status", "x-proxy-cache"].into_iter().find(is_hit)
+    ["cf-cache-status", "cache-status", "x-cache", "x-cache-status", "x-proxy-cache"]
+        .into_iter()
+        .find(is_hit)
 }
 
 fn may_not_be_kept(headers: &HeaderMap) -> bool {
