@@ -263,3 +263,56 @@ fn a_list_that_has_not_changed_costs_no_allocation() {
     assert_eq!(counted.count_total, 0);
     assert_eq!(scene.verifier.confirmed(confirmed_at).lists, Some(confirmed_at));
 }
+
+#[test]
+fn a_list_or_set_that_is_repeated_is_believed_for_so_long_and_counted() {
+    // The same list again and again, signed at START - 1: for `max_list_age`, five minutes.
+    let mut scene = Scene::new();
+    let mut codes = Vec::new();
+    for second in 0..400 {
+        scene.now = UnixMillis((START + second) * 1000);
+        codes.push(scene.judge(1).error().map(|error| error.code()));
+        // Half of the time is over at 149; the list is asked for every few seconds.
+        let aged = scene.verifier.counters().aged;
+        assert!(second > 149 || aged == 0, "{aged} at {second} s");
+        assert!(second < 156 || aged > 0, "none at {second} s");
+    }
+    assert!(codes[..299].iter().all(Option::is_none));
+    assert!(codes[299..].iter().all(|code| *code == Some("status_unavailable")), "{codes:?}");
+    assert!(
+        scene
+            .verifier
+            .refused()
+            .iter()
+            .any(|(refused, count)| { refused == Refused::Expired && count > 0 })
+    );
+}
+
+#[test]
+fn a_set_says_nothing_once_its_exp_has_passed() {
+    let mut scene = Scene::new();
+    let token = scene.token(1);
+    let set = scene.jwks(&[0]).replace("\"iat\"", &format!("\"exp\":{},\"iat\"", START + 300));
+    for (second, expected) in [(0, None), (299, None), (300, Some("keys_unavailable"))] {
+        scene.now = UnixMillis((START + second) * 1000);
+        let mut check = scene.verifier.begin(&token, Sender::default(), Demand::default());
+        let verdict = loop {
+            match scene.verifier.advance(&mut check, scene.now) {
+                Progress::Decided(verdict) => break verdict,
+                Progress::Fetch(order) => {
+                    let content = match order.document {
+                        Document::JwkSet => body(set.clone(), "application/jwk-set+json"),
+                        _ => {
+                            let iat = START + second;
+                            let list = scene.list(1, |_, claims| claims["iat"] = iat.into());
+                            body(list, "application/statuslist+jwt")
+                        }
+                    };
+                    scene.land(order, content);
+                }
+                _ => panic!("nothing else is asked"),
+            }
+        };
+        assert_eq!(verdict.error().map(|error| error.code()), expected, "at {second} s");
+    }
+}

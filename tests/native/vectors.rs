@@ -3,9 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "this is a test")]
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use edgepass_jose::Scope;
 use edgepass_tests::{Replay, VectorFile};
+use edgepass_verify::duration::DurationText;
 use edgepass_verify::fetch::{Answer, AnsweredBy, Content, Document};
 use edgepass_verify::verifier::{JwksUri, KeySource, Landed, Progress, Verifier};
 use edgepass_verify::{Demand, Policy, PolicyConfig, Sender, UnixMillis};
@@ -64,7 +66,9 @@ fn what_was_checked_before_a_wait_is_checked_again_after_it() {
         (550, None, Some("keys_unavailable")), // the set is too old by then, and cannot be had
         (3010, Some(&keys), Some("token_expired")),
     ] {
-        let config: PolicyConfig = serde_json::from_value(vector["policy"].clone()).unwrap();
+        let mut config: PolicyConfig = serde_json::from_value(vector["policy"].clone()).unwrap();
+        // The list takes longer than a list may be old.
+        config.freshness.max_list_age = Some(DurationText(Duration::from_secs(3600)));
         let policy: Policy = config.try_into().unwrap();
         let source = KeySource::Url(JwksUri::parse("https://issuer.example/jwks").unwrap());
         let mut verifier = Verifier::new(policy, source).unwrap();

@@ -371,6 +371,8 @@ for (const [name, claims, now, code] of [
 ]) {
   add('claims', name, {
     token: token(claims), now, expect: code ? refused(code, nothingFetched) : accepted,
+    // The issuer has signed its list anew by then.
+    ...(now > T + 240 && !code ? { responses: { [LIST]: listResponse(list({ claims: { iat: T + 500 } })) } } : {}),
   });
 }
 add('claims', 'no-leeway', { policy: { leeway: '0s' }, now: T + 540, expect: refused('token_expired') });
@@ -395,7 +397,8 @@ for (const [name, scope, demand] of [
 
 // --- status ---------------------------------------------------------------------------------
 const statusOf = (name, response, code, more = {}) => add('status', name, {
-  responses: response ? { [LIST]: response } : {}, expect: { ...refused(code), fetched: [LIST] }, ...more,
+  responses: response ? { [LIST]: response } : {},
+  expect: { ...(code ? refused(code) : accepted), fetched: [LIST] }, ...more,
 });
 statusOf('revoked', listResponse(list({ statuses: { 7: 1 } })), 'token_revoked');
 statusOf('revoked-two-bits', listResponse(list({ bits: 2, statuses: { 7: 1 } })), 'token_revoked');
@@ -434,6 +437,16 @@ const lists = {
   'bomb': listResponse(list({ status_list: { lst: b64(deflateSync(Buffer.alloc(4 << 20))) } })),
 };
 for (const [name, response] of Object.entries(lists)) statusOf(name, response, 'status_unavailable');
+// How long ago a list may have been signed, whatever its exp says.
+const signed = (ago) => listResponse(list({ claims: { iat: T - ago } }));
+const ofHalfAnHour = { policy: { freshness: { max_list_age: '30m' } } };
+statusOf('signed-299-s-ago', signed(299), null);
+statusOf('signed-300-s-ago', signed(300), 'status_unavailable');
+statusOf('signed-30-min-ago-where-that-may-be', signed(1799), null, ofHalfAnHour);
+statusOf('signed-longer-ago-than-may-be', signed(1800), 'status_unavailable', ofHalfAnHour);
+statusOf('signed-long-ago-without-a-deadline', signed(3000), null, {
+  policy: { freshness: { deadline: 'none' } },
+});
 statusOf('too-large', listResponse(list({ claims: { x: 'x'.repeat(30_000) } })), 'status_unavailable', {
   policy: { status: { max_response_bytes: 20_000 } },
 });

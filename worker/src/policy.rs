@@ -42,10 +42,10 @@ struct RouteText {
     methods: Vec<String>,
     #[serde(default)]
     public: bool,
-    #[serde(default)]
-    all_of: Vec<String>,
-    #[serde(default)]
-    any_of: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    all_of: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    any_of: Option<Vec<String>>,
     /// Only tokens of these issuers; all that the guard trusts when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     issuers: Option<Vec<String>>,
@@ -153,6 +153,9 @@ impl TryFrom<PolicyText> for GuardPolicy {
             Route::try_from(route).map_err(|message| format!("route {path}: {message}"))
         };
         let routes: Vec<Route> = text.routes.into_iter().map(check).collect::<Result<_, _>>()?;
+        if routes.is_empty() {
+            return Err("a policy without routes lets nothing through: write a [[route]]".into());
+        }
         overlap::refuse_hidden(&routes)?;
         if text.origin_paths == OriginPaths::Loose {
             overlap::refuse_twins(&routes)?;
@@ -227,9 +230,19 @@ fn is_header_name(text: &str) -> bool {
 
 fn access(route: &RouteText) -> Result<Access, String> {
     const BAD_SCOPE: &str = "scopes hold visible ASCII without spaces, '\"' and '\\'";
+    const EMPTY: &str = "all_of, any_of, issuers and audience name something, or are left out";
+    let lists = [&route.all_of, &route.any_of, &route.issuers];
+    let is_empty = |list: &&Vec<String>| list.is_empty() || list.iter().any(String::is_empty);
+    if lists.into_iter().flatten().any(|list| is_empty(&list))
+        || route.audience.as_deref() == Some("")
+    {
+        return Err(EMPTY.into());
+    }
     // Tokens of some issuers carry no scope: a route that names its issuers may ask for none.
-    let issuers = route.issuers.as_ref().is_some_and(|issuers| !issuers.is_empty());
-    let token = issuers || !route.all_of.is_empty() || !route.any_of.is_empty();
+    let token = lists.into_iter().any(Option::is_some);
+    let scope = |scopes: &Option<Vec<String>>| {
+        Scope::try_from(scopes.clone().unwrap_or_default()).map_err(|_| BAD_SCOPE)
+    };
     match (route.public, token) {
         (true, true) => Err("public: write either public = true, or scopes or issuers".into()),
         (false, false) => Err("write all_of or any_of, issuers, or public = true".into()),
@@ -238,8 +251,8 @@ fn access(route: &RouteText) -> Result<Access, String> {
         }
         (true, false) => Ok(Access::Public),
         (false, true) => Ok(Access::Token(Arc::new(Demand {
-            all_of: Scope::try_from(route.all_of.clone()).map_err(|_| BAD_SCOPE)?,
-            any_of: Scope::try_from(route.any_of.clone()).map_err(|_| BAD_SCOPE)?,
+            all_of: scope(&route.all_of)?,
+            any_of: scope(&route.any_of)?,
             issuers: route.issuers.clone(),
             audience: route.audience.clone().map(|audience| vec![audience]),
             stale_if_error: route.stale_if_error.map(|duration| duration.0),
@@ -320,6 +333,77 @@ mod tests {
     }
 
     #[test]
+    fn every_setting_refuses_every_wrong_kind_of_value() {
+        use serde_json::{Value, json};
+        let values = [
+            json!(null),
+            json!(true),
+            json!(7),
+            json!(-1.5),
+            json!(""),
+            json!("x"),
+            json!([]),
+            json!([7]),
+            json!([null]),
+            json!([""]),
+            json!({}),
+            json!({"x": 1}),
+        ];
+        let route = json!({"path": "/a", "methods": ["GET"], "all_of": ["a"]});
+        let public = json!({"path": "/a", "methods": ["GET"], "public": true});
+        let cors = json!({"origins": ["https://app.example"]});
+        let mut taken = Vec::new();
+        let mut try_one = |name: &str, value: &Value, policy: Value| {
+            let read = edgepass_verify::written::read::<PolicyText>(policy);
+            if read.is_ok_and(|text| GuardPolicy::try_from(text).is_ok()) {
+                taken.push(format!("{name} = {value}"));
+            }
+        };
+        for value in &values {
+            for name in ["path", "methods", "all_of", "any_of", "issuers", "audience"] {
+                let mut route = route.clone();
+                route[name] = value.clone();
+                try_one(name, value, json!({ "route": [route] }));
+            }
+            for name in
+                ["stale_if_error", "forward_token", "websocket", "outlives_token", "cors", "pubic"]
+            {
+                let mut route = route.clone();
+                route[name] = value.clone();
+                try_one(name, value, json!({ "route": [route] }));
+            }
+            for name in ["public", "cache"] {
+                let mut route = public.clone();
+                route[name] = value.clone();
+                try_one(name, value, json!({ "route": [route] }));
+            }
+            for name in ["origins", "headers", "max_age", "origin"] {
+                let (mut route, mut cors) = (route.clone(), cors.clone());
+                cors[name] = value.clone();
+                route["cors"] = cors;
+                try_one(name, value, json!({ "route": [route] }));
+            }
+            for name in ["origin_paths", "pass_headers", "route", "routes"] {
+                let mut policy = json!({ "route": [route] });
+                policy[name] = value.clone();
+                try_one(name, value, policy);
+            }
+        }
+        // What means something there.
+        taken.sort_unstable();
+        let right = [
+            "audience = \"x\"",
+            "cache = true",
+            "forward_token = true",
+            "headers = []",
+            "outlives_token = true",
+            "pass_headers = []",
+            "public = true",
+        ];
+        assert_eq!(taken, right);
+    }
+
+    #[test]
     fn every_mistake_says_what_to_write() {
         use serde_json::json;
         assert!(check(json!({"path": "/a", "methods": ["GET"], "public": true})).is_ok());
@@ -335,7 +419,7 @@ mod tests {
             (json!({"path": "/a", "methods": ["GET"], "all_of": ["a b"]}), "visible ASCII"),
             (json!({"path": "/a", "methods": ["GET"], "scopes": ["a"]}), "unknown field"),
             (json!({"path": "/a", "methods": ["GET"], "public": true, "all_of": ["a"]}), "either"),
-            (json!({"path": "/a", "methods": ["GET"], "issuers": []}), "all_of or any_of"),
+            (json!({"path": "/a", "methods": ["GET"], "issuers": []}), "name something"),
             (
                 json!({"path": "/a", "methods": ["GET"], "all_of": ["a"], "stale_if_error": 5}),
                 "\"5s\"",

@@ -43,7 +43,7 @@ impl Objects {
             }
             TargetConfig::S3 { bucket, endpoint, region } => {
                 for name in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"] {
-                    if std::env::var_os(name).is_none() {
+                    if std::env::var_os(name).is_none_or(|value| value.is_empty()) {
                         return Err(TargetError::NoCredentials(name));
                     }
                 }

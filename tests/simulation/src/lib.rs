@@ -33,8 +33,8 @@ mod tests {
             (Fault::SignedAgeIgnored, "accepted"),
             (Fault::KeyWithdrawnTooSoon, "refused a live token: status_unavailable"),
         ] {
-            let seen = (1..200).find_map(|seed| run(seed, Some(fault)).ok()?.violation);
-            assert!(seen.as_ref().is_some_and(|seen| seen.contains(says)), "{fault:?}: {seen:?}");
+            let mut seen = (1..200).filter_map(|seed| run(seed, Some(fault)).ok()?.violation);
+            assert!(seen.any(|seen| seen.contains(says)), "{fault:?}: nothing was {says}");
         }
     }
 
