@@ -8,13 +8,15 @@ mod overlap;
 #[path = "src/policy.rs"]
 #[allow(dead_code, reason = "the build only checks the policy")]
 mod policy;
+#[path = "src/untrusted.rs"]
+mod untrusted;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     println!("cargo:rerun-if-env-changed=EDGEPASS_GUARD_POLICY");
-    for part in ["policy", "fold", "overlap"] {
+    for part in ["policy", "fold", "overlap", "untrusted"] {
         println!("cargo:rerun-if-changed=src/{part}.rs");
     }
     let file = std::env::var_os("EDGEPASS_GUARD_POLICY")

@@ -104,7 +104,7 @@ export class Issuer {
   /** True once every target shows it; false when it is recorded at most. */
   async revoke(jti) {
     const response = await fetch(`${this.own}/status-acts`, {
-      method: 'POST', headers: { authorization: this.#basic },
+      method: 'POST', headers: { authorization: this.#basic, 'content-type': 'application/json' },
       body: JSON.stringify({ act: 'revoke', jwt_ids: [jti], reason: 'test' }),
     }).catch(() => undefined);
     await response?.text();

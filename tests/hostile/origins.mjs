@@ -139,6 +139,23 @@ function table(read, { caseCounts = true } = {}) {
   };
 }
 
+/** Mappings of a servlet container (Servlet 6.0, section 12.1): exact before the longest prefix. */
+async function servlets(patterns) {
+  const reads = async (path) => {
+    const plain = decoded(path.replaceAll(/;[^/]*/g, ''));
+    let best = null;
+    for (const [number, pattern] of patterns.entries()) {
+      if (pattern.includes('{')) continue;
+      const stem = pattern.endsWith('/*') ? pattern.slice(0, -2) : null;
+      const fits = stem === null ? plain === pattern : plain === stem || plain.startsWith(`${stem}/`);
+      const length = stem === null ? Infinity : stem.length;
+      if (fits && (best === null || length > best.length)) best = { number, length };
+    }
+    return best?.number ?? null;
+  };
+  return { reads, close: () => {} };
+}
+
 /** Without one slash at the end. */
 const slashless = (path) => (path.length > 1 ? path.replace(/\/$/, '') : path);
 
@@ -161,6 +178,15 @@ export const ORIGINS = {
     const plain = slashless(decoded(path.replaceAll(/;[^/]*/g, '')));
     return [plain, plain.replace(/\.[^/]*$/, ''), plain.split('/').map((part) => part.trim()).join('/')];
   }),
+  // A PHP front controller (Laravel, Symfony, WordPress): /index.php in front is not part of the path.
+  'PHP front controller': table((path) => decoded(slashless(path)).replace(/^\/index\.php(?=\/)/i, '')),
+  // ASP.NET 4: sessions in the path, and the page that a folder shows.
+  'ASP.NET 4': table((path) => {
+    const plain = decoded(slashless(path)).replaceAll(/\/\([A-Z]\([^/]*\)\)/gi, '');
+    return [plain, plain.replace(/\/default\.aspx$/i, '')];
+  }, { caseCounts: false }),
+  // Servlet mappings: /x/* is /x, too; the longest decides, whatever comes first.
+  'Servlet mappings': servlets,
   // Apache with MultiViews and PHP: an extension that is not written, and what follows a file.
   'Apache with PHP': table((path) => {
     const plain = decoded(path);

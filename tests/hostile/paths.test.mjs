@@ -31,7 +31,7 @@ function route({ of, chance, next }) {
     position === length - 1 && chance(0.25) ? '*' : (chance(0.35) ? `{p${position}}` : of(NAMES))));
   const allOf = of(SCOPES);
   return {
-    path: `/${segments.join('/')}`, methods: ['GET'], ...(allOf.length ? { all_of: allOf } : { public: true }),
+    path: `/${segments.join('/')}`, methods: of([['GET'], ['POST'], ['GET', 'POST'], ['GET', 'DELETE']]), ...(allOf.length ? { all_of: allOf } : { public: true }),
   };
 }
 
@@ -44,6 +44,8 @@ const BENDS = [
   (name) => name.replace('i', '%C4%B1'), (name) => name.replace('a', '%EF%BD%81'), (name) => `${name}::$DATA`,
   (name) => `${name}%09`, (name) => `${name}+`, (name) => `${name}/`, (name) => `${name}/x`, (name) => `${name}%2Fx`,
   (name) => `/${name}`, (name) => `./${name}`, (name) => `${name}%00`, (name) => `%61${name.slice(1)}`,
+  (name) => `index.php/${name}`, (name) => `(S(abc))/${name}`, (name) => `${name}/default.aspx`,
+  (name) => `${name}/index.html`, (name) => `${name}:$i30:$INDEX_ALLOCATION`, (name) => `${name}%EF%BC%8Fx`,
   (name) => `${name}%3Fx`, (name) => `${name}%23x`, (name) => `${name}~1`, (name) => `${name},x`,
 ];
 
@@ -91,9 +93,13 @@ async function run(t, name, seed, originPaths) {
       counts['policies refused'] += 1;
       continue;
     }
-    counts.policies += 1;
     const { policy: { route: routes }, requests } = drawn[number];
-    const origin = await ORIGINS[name](routes.map((one) => one.path));
+    // The origin is asked with GET: handlers of other methods are not in the way there.
+    const asked = routes.filter((one) => one.methods.includes('GET'));
+    // Such containers have no names in patterns: policies with some are not theirs.
+    if (name === 'Servlet mappings' && routes.some((one) => one.path.includes('{'))) continue;
+    counts.policies += 1;
+    const origin = await ORIGINS[name](asked.map((one) => one.path));
     for (const [position, [, sent]] of requests.entries()) {
       const way = taken[position];
       counts[way === null ? 'refused' : 'forwarded'] += 1;
@@ -101,8 +107,8 @@ async function run(t, name, seed, originPaths) {
       const handler = await origin.reads(sent);
       // Who writes a path out has said what is asked there.
       const isNamed = routes[way].path === sent;
-      if (handler !== null && !isNamed && !isAsStrict(routes[way], routes[handler])) {
-        laxer.push({ sent, way: routes[way], handler: routes[handler] });
+      if (handler !== null && !isNamed && !isAsStrict(routes[way], asked[handler])) {
+        laxer.push({ sent, way: routes[way], handler: asked[handler] });
       }
     }
     await origin.close();
@@ -115,7 +121,7 @@ for (const [number, name] of Object.keys(ORIGINS).entries()) {
   test(`${name} is reached by no laxer route`, async (t) => {
     const { laxer, counts } = await run(t, name, 1000 + number, 'loose');
     assert.deepEqual(laxer.slice(0, 3), []);
-    assert.ok(counts.policies > POLICIES / 4 && counts.forwarded > counts.policies * 5, JSON.stringify(counts));
+    assert.ok(counts.policies > POLICIES / 20 && counts.forwarded > counts.policies * 3, JSON.stringify(counts));
   });
 }
 

@@ -8,7 +8,7 @@
 /// spellings that Unicode has for a letter, and drops accents, joiners and look-alikes of blanks.
 pub(crate) fn segment(text: &str, is_last: bool, lower_case: impl Fn(&str) -> String) -> String {
     let text = lower_case(&decoded(text));
-    let cut = [";", "?", "#", "::"].into_iter().filter_map(|sign| text.find(sign)).min();
+    let cut = [";", "?", "#", "::", ":$"].into_iter().filter_map(|sign| text.find(sign)).min();
     let named = text.get(..cut.unwrap_or(text.len())).unwrap_or_default();
     let named = named.trim_matches(is_blank).trim_end_matches(|sign| sign == '.' || is_blank(sign));
     if is_last { without_extension(named) } else { named }.to_owned()
@@ -18,6 +18,12 @@ pub(crate) fn segment(text: &str, is_last: bool, lower_case: impl Fn(&str) -> St
 pub(crate) fn is_program(segment: &str) -> bool {
     let extension = segment.rsplit_once('.').map_or("", |(_, extension)| extension);
     PROGRAMS.iter().any(|program| extension.eq_ignore_ascii_case(program))
+}
+
+/// Whether a segment names what a folder shows when it is asked for itself.
+pub(crate) fn is_folders_page(segment: &str) -> bool {
+    let stem = segment.rsplit_once('.').map_or("", |(stem, _)| stem);
+    ["index", "default"].iter().any(|page| stem.eq_ignore_ascii_case(page))
 }
 
 const PROGRAMS: [&str; 8] = ["asp", "aspx", "cfm", "cgi", "jsp", "php", "pl", "py"];
@@ -35,7 +41,7 @@ fn without_extension(name: &str) -> &str {
 }
 
 /// Escapes are decoded once. What is no escape, or not UTF-8, stays as it is: such paths are refused.
-fn decoded(text: &str) -> String {
+pub(crate) fn decoded(text: &str) -> String {
     let mut bytes = text.bytes();
     let mut decoded = Vec::with_capacity(text.len());
     while let Some(byte) = bytes.next() {

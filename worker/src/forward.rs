@@ -2,7 +2,7 @@
 
 use edgepass_jose::{ClaimsSet, Scope};
 use wasm_bindgen::{JsCast, JsValue};
-use worker::js_sys::{self, Promise};
+use worker::js_sys::{self, Promise, Reflect};
 use worker::wasm_bindgen_futures::JsFuture;
 use worker::{Env, Result, web_sys};
 
@@ -59,7 +59,11 @@ pub(crate) async fn forward(
     } else {
         init.set_cache(web_sys::RequestCache::NoStore);
         let headers = web_sys::Headers::new_with_headers(&request.headers())?;
-        untrusted::remove(&headers, &settings.policy.pass_headers)?;
+        remove_untrusted(&headers, &settings.policy.pass_headers)?;
+        // Cloudflare appends to what the client wrote; it writes this one alone.
+        if let Some(address) = headers.get("cf-connecting-ip")? {
+            headers.set("x-forwarded-for", &address)?;
+        }
         // The client's would stand where the runtime writes `no-cache`.
         headers.set("cache-control", "no-cache, no-store")?;
         headers.delete("pragma")?;
@@ -76,6 +80,8 @@ pub(crate) async fn forward(
         headers.set("x-edgepass-origin-secret", secret)?;
     }
     init.set_headers_headers(&headers);
+    // Encoded bodies are passed on as they are, also where the guard passes them through.
+    Reflect::set(&init, &"encodeResponseBody".into(), &"manual".into())?;
     if !bodiless(request)? {
         init.set_body_opt_readable_stream(request.body().as_ref());
     }
@@ -93,6 +99,20 @@ pub(crate) async fn forward(
             .fetch_with_request(&outgoing),
     };
     Ok(JsFuture::from(promise).await?.unchecked_into())
+}
+
+/// Remove what no client may write, but for what the policy says is the client's; and look-alikes: many
+/// servers read `_`, and some any other sign, as `-`.
+fn remove_untrusted(headers: &web_sys::Headers, passed: &[String]) -> Result<()> {
+    let names: Vec<String> = js_sys::Array::from(&headers.keys())
+        .iter()
+        .filter_map(|name| name.as_string())
+        .filter(|name| untrusted::is_untrusted(name) && !passed.contains(name))
+        .collect();
+    for name in names {
+        headers.delete(&name)?;
+    }
+    Ok(())
 }
 
 /// Whether a request has no body, though the runtime may give it an empty one.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use edgepass_verify::Verdict;
 use edgepass_verify::verdict::Accepted;
+use edgepass_web::Clock;
 use wasm_bindgen::prelude::*;
 use worker::js_sys::{Promise, Reflect};
 use worker::wasm_bindgen_futures::future_to_promise;
@@ -21,7 +22,8 @@ use crate::target::Target;
 extern "C" {
     fn joined(
         origin: &JsValue,
-        milliseconds: u32,
+        first: u32,
+        left: u32,
         look: &JsValue,
         request: &web_sys::Request,
         route: u32,
@@ -30,7 +32,8 @@ extern "C" {
     fn relayed(
         body: &web_sys::ReadableStream,
         length: Option<f64>,
-        milliseconds: u32,
+        first: u32,
+        left: u32,
         look: &JsValue,
         request: &web_sys::Request,
         route: u32,
@@ -54,7 +57,7 @@ pub(crate) struct Lasting<'r> {
     accepted: Accepted,
 }
 
-/// An answer that is shorter is on its way at once.
+/// Answers of up to so many bytes are passed on without being watched.
 const SHORT: u64 = 1 << 20;
 
 impl<'r> Lasting<'r> {
@@ -71,8 +74,8 @@ impl<'r> Lasting<'r> {
 
     /// What the client gets of the origin's socket.
     pub(crate) fn socket(&self, origin: &JsValue) -> JsValue {
-        let (after, route) = (self.first_look(), self.route_number());
-        LOOK.with(|look| joined(origin, after, look.as_ref(), self.request, route))
+        let ((first, left), route) = (self.times(), self.route_number());
+        LOOK.with(|look| joined(origin, first, left, look.as_ref(), self.request, route))
     }
 
     /// What the client gets of the body, if that is long, or of a length that is not known.
@@ -83,16 +86,18 @@ impl<'r> Lasting<'r> {
         if length.is_some_and(|length| length <= SHORT) {
             return None;
         }
-        // What is read here is decoded: of another length than what the origin sent.
-        let is_decoded = header("content-encoding").is_some();
-        let length = length.filter(|_| !is_decoded).map(|length| length as f64);
-        let (after, route) = (self.first_look(), self.route_number());
-        let relay = |look: &Look| relayed(&body, length, after, look.as_ref(), self.request, route);
+        let length = length.map(|length| length as f64);
+        let ((first, left), route) = (self.times(), self.route_number());
+        let relay =
+            |look: &Look| relayed(&body, length, first, left, look.as_ref(), self.request, route);
         Some(LOOK.with(relay))
     }
 
-    fn first_look(&self) -> u32 {
-        milliseconds(self.settings.verifier.judge_again_after(&self.accepted).unwrap_or_default())
+    /// After how many milliseconds it is looked at first, and after how many its token ends.
+    fn times(&self) -> (u32, u32) {
+        let first = self.settings.verifier.judge_again_after(&self.accepted);
+        let left = self.accepted.until.since(Clock::Host.now());
+        (milliseconds(first.unwrap_or_default()), milliseconds(left.unwrap_or_default()))
     }
 
     fn route_number(&self) -> u32 {
@@ -142,5 +147,6 @@ async fn judged_again(request: &web_sys::Request, route: u32) -> Result<u32, &'s
 }
 
 fn milliseconds(time: Duration) -> u32 {
-    u32::try_from(time.as_millis()).unwrap_or(u32::MAX)
+    // The most that a timer takes.
+    u32::try_from(time.as_millis()).unwrap_or(u32::MAX).min(i32::MAX as u32)
 }

@@ -3,8 +3,8 @@
 use crate::fold;
 use crate::policy::{Access, Route, Segment};
 
-/// A route that no request can take is a mistake: the one before it decides everything, whatever the
-/// hidden one asks.
+/// What an earlier route takes from a narrower one is decided by the earlier alone. That is a mistake where
+/// it asks for less, and where nothing is left for the narrower one.
 ///
 /// # Errors
 ///
@@ -17,11 +17,16 @@ pub(crate) fn refuse_hidden(routes: &[Route]) -> Result<(), String> {
                 other.methods.contains(method) && covers(&other.pattern, &route.pattern)
             })
         };
-        let hidden: Option<Vec<&Route>> = route.methods.iter().map(hiding).collect();
-        if let Some([first, ..]) = hidden.as_deref() {
+        let hidden: Vec<&Route> = route.methods.iter().filter_map(hiding).collect();
+        let is_laxer = |other: &&&Route| !is_as_strict(&other.access, &route.access);
+        let first = if hidden.len() == route.methods.len() {
+            hidden.first()
+        } else {
+            hidden.iter().find(is_laxer)
+        };
+        if let Some(first) = first {
             return Err(format!(
-                "route {}: no request reaches it, since {} comes before it and matches the same; put the \
-                 narrower one first",
+                "route {}: {} comes before it and takes its requests; put the narrower one first",
                 route.path, first.path
             ));
         }

@@ -9,7 +9,7 @@ use edgepass_verify::Demand;
 use edgepass_verify::duration::DurationText;
 use serde::{Deserialize, Serialize};
 
-use crate::overlap;
+use crate::{overlap, untrusted};
 
 /// The file as written.
 #[derive(Deserialize, Serialize)]
@@ -164,10 +164,14 @@ impl TryFrom<PolicyText> for GuardPolicy {
         let may_pass = |name: &String| {
             is_header_name(name)
                 && *name == name.to_ascii_lowercase()
-                && !name.starts_with("x-edgepass-")
+                && !name.starts_with(untrusted::OWN)
+                && untrusted::is_untrusted(name)
         };
-        if !text.pass_headers.iter().all(may_pass) {
-            return Err("pass_headers: write names in lower case, none of the guard's own".into());
+        if let Some(name) = text.pass_headers.iter().find(|name| !may_pass(name)) {
+            return Err(format!(
+                "pass_headers: {name:?} is no header that is removed, or the guard's own; write names in \
+                 lower case (docs/security.md has them)"
+            ));
         }
         Ok(Self { origin_paths: text.origin_paths, pass_headers: text.pass_headers, routes })
     }
@@ -184,6 +188,9 @@ impl TryFrom<RouteText> for Route {
         let access = access(&route)?;
         if route.cache && (!matches!(access, Access::Public) || route.methods != ["GET"]) {
             return Err("cache: only what is public, and only GET, may be kept for others".into());
+        }
+        if route.cache && (route.forward_token || route.websocket == WebSocket::Pass) {
+            return Err("cache: neither tokens nor sockets reach the origin of what is kept".into());
         }
         if route.outlives_token && matches!(access, Access::Public) {
             return Err("a public route has no token to outlive".into());
@@ -312,7 +319,10 @@ mod tests {
             ("/*", "/a"),
         ] {
             let error = check(&[route(first, "a"), route(second, "b")]).unwrap_err();
-            assert!(error.contains(second) && error.contains("no request reaches it"), "{error}");
+            assert!(
+                error.contains(second) && error.contains("put the narrower one first"),
+                "{error}"
+            );
         }
         for (first, second) in
             [("/a/list", "/a/List"), ("/a", "/a/"), ("/a/x.json", "/a/x.xml"), ("/A/{x}", "/a/{y}")]
@@ -321,6 +331,11 @@ mod tests {
             assert!(error.contains("many origins read these paths as one"), "{error}");
             assert!(check(&[route(first, "a"), route(second, "a")]).is_ok());
         }
+        let mut both = route("/a/admin", "admin");
+        both["methods"] = json!(["GET", "POST"]);
+        let error = check(&[route("/a/*", "read"), both.clone()]).unwrap_err();
+        assert!(error.contains("put the narrower one first"), "{error}");
+        assert!(check(&[route("/a/*", "admin"), both]).is_ok());
         let (wide, deep) = (route("/a/{x}/c", "a"), route("/a/b/{y}", "b"));
         let error = check(&[wide.clone(), deep.clone()]).unwrap_err();
         assert!(error.contains("neither is the narrower one"), "{error}");

@@ -1,8 +1,8 @@
 //! The guard's own responses, and CORS.
 
 use edgepass_web::Refusal;
-use worker::js_sys::Reflect;
-use worker::wasm_bindgen::JsCast;
+use worker::js_sys::{self, Reflect};
+use worker::wasm_bindgen::JsValue;
 use worker::{Result, web_sys};
 
 use crate::lasting::{self, Lasting};
@@ -31,11 +31,12 @@ impl CorsReply {
             return Ok(());
         }
         // Which pages may read an answer is the route's to say.
-        for name in ["access-control-allow-origin", "access-control-allow-credentials"] {
-            headers.delete(name)?;
-        }
-        if let Some(origin) = &self.origin {
-            headers.set("access-control-allow-origin", origin)?;
+        match &self.origin {
+            Some(origin) => headers.set("access-control-allow-origin", origin)?,
+            None => {
+                headers.delete("access-control-allow-origin")?;
+                headers.delete("access-control-allow-credentials")?;
+            }
         }
         headers.append("vary", "Origin")?;
         Ok(())
@@ -117,18 +118,12 @@ pub(crate) fn pass_on(response: web_sys::Response, how: &PassOn<'_>) -> Result<w
     }
     let socket = lasting::socket_of(&response);
     let copy = match (&how.lasting, socket) {
-        (Some(lasting), Some(socket)) => {
-            let init = web_sys::ResponseInit::new();
-            init.set_status(response.status());
-            init.set_headers_headers(&response.headers());
-            Reflect::set(&init, &"webSocket".into(), &lasting.socket(&socket))?;
-            return Ok(web_sys::Response::new_with_opt_str_and_init(None, &init)?);
-        }
+        (Some(lasting), Some(socket)) => copy_of(&response, None, Some(lasting.socket(&socket)))?,
         (Some(lasting), None) => {
             let body = lasting.body(&response).or_else(|| response.body());
-            copy_of(&response, body.as_ref())?
+            copy_of(&response, body.as_ref(), None)?
         }
-        (None, _) => copy_of(&response, response.body().as_ref())?,
+        (None, socket) => copy_of(&response, response.body().as_ref(), socket)?,
     };
     let headers = copy.headers();
     if !is_public {
@@ -138,14 +133,21 @@ pub(crate) fn pass_on(response: web_sys::Response, how: &PassOn<'_>) -> Result<w
     Ok(copy)
 }
 
-/// `new Response(body, response)` keeps status, headers and a WebSocket; the copy's headers can be
-/// changed.
+/// A response with a header that can be changed. Its body is encoded as the origin encoded it.
 fn copy_of(
     response: &web_sys::Response,
     body: Option<&web_sys::ReadableStream>,
+    socket: Option<JsValue>,
 ) -> Result<web_sys::Response> {
-    let init = response.unchecked_ref::<web_sys::ResponseInit>();
-    Ok(web_sys::Response::new_with_opt_readable_stream_and_init(body, init)?)
+    let init = web_sys::ResponseInit::new();
+    init.set_status(response.status());
+    init.set_status_text(&response.status_text());
+    init.set_headers_headers(&response.headers());
+    Reflect::set(&init, &"encodeBody".into(), &"manual".into())?;
+    if let Some(socket) = socket {
+        Reflect::set(&init, &"webSocket".into(), &socket)?;
+    }
+    Ok(web_sys::Response::new_with_opt_readable_stream_and_init(body, &init)?)
 }
 
 /// No shared cache may hand an answer on that a token opened, and no private one to another token
@@ -154,8 +156,11 @@ fn keep_private(headers: &web_sys::Headers) -> Result<()> {
     if let Some(private) = private(headers.get("cache-control")?.as_deref()) {
         headers.set("cache-control", &private)?;
     }
-    for name in FOR_SHARED_CACHES {
-        headers.delete(name)?;
+    let names = js_sys::Array::from(&headers.keys());
+    for name in names.iter().filter_map(|name| name.as_string()) {
+        if is_for_shared_caches(&name) {
+            headers.delete(&name)?;
+        }
     }
     let vary = headers.get("vary")?.unwrap_or_default();
     let names =
@@ -166,24 +171,23 @@ fn keep_private(headers: &web_sys::Headers) -> Result<()> {
     Ok(())
 }
 
-/// Fields by which shared caches are told something else than `Cache-Control` says (RFC 9213, and what
-/// was there before it).
-const FOR_SHARED_CACHES: [&str; 6] = [
-    "cdn-cache-control",
-    "cloudflare-cdn-cache-control",
-    "edge-control",
-    "surrogate-control",
-    "vercel-cdn-cache-control",
-    "x-accel-expires",
-];
+/// Whether a field tells shared caches something else than `Cache-Control` says (RFC 9213, and what was
+/// there before it).
+fn is_for_shared_caches(name: &str) -> bool {
+    name.ends_with("-cache-control")
+        || ["edge-control", "surrogate-control", "x-accel-expires"].contains(&name)
+}
 
 /// `Cache-Control` of an answer for one caller; nothing where the origin's is as strict.
 fn private(written: Option<&str>) -> Option<String> {
+    let written = written.unwrap_or_default();
+    let is_conditional = written.to_ascii_lowercase().contains("must-understand");
     let mut kept = vec!["private"];
-    for directive in directives(written.unwrap_or_default()) {
+    for directive in directives(written) {
         let name = directive.split('=').next().unwrap_or_default().trim().to_ascii_lowercase();
         match name.as_str() {
-            "no-store" => return None,
+            // Who understands the status may keep what says both (RFC 9111 §5.2.2.3).
+            "no-store" if !is_conditional => return None,
             // With names of fields it speaks of these alone.
             "private" if !directive.contains('=') => return None,
             "private" | "public" | "s-maxage" | "proxy-revalidate" | "" => {}
@@ -238,6 +242,10 @@ mod tests {
                 "private, must-revalidate, stale-while-revalidate=9",
             ),
             (Some("no-cache"), "private, no-cache"),
+            (
+                Some("must-understand, no-store, max-age=9"),
+                "private, must-understand, no-store, max-age=9",
+            ),
             (
                 Some("no-cache=\"a, no-store, private\""),
                 "private, no-cache=\"a, no-store, private\"",

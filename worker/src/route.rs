@@ -50,25 +50,81 @@ impl GuardPolicy {
         if self.origin_paths == OriginPaths::Exact || !taken.pattern.iter().any(is_open) {
             return None;
         }
-        let parts: Vec<&str> = path.strip_suffix('/').unwrap_or(path).split('/').skip(1).collect();
+        let whole = segments(path);
+        let others = other_readings(&whole);
         self.routes.iter().find(|other| {
+            let as_written = || resembles(&other.folded, &whole) && !matches(&other.pattern, path);
+            let otherwise = || others.iter().any(|parts| resembles(&other.folded, parts));
             other.methods.iter().any(|own| own == method)
                 && !is_as_strict(&taken.access, &other.access)
-                && resembles(&other.folded, &parts)
-                && !matches(&other.pattern, path)
+                && (as_written() || otherwise())
         })
     }
 }
 
+/// The segments of a path, without a slash at its end.
+fn segments(path: &str) -> Vec<String> {
+    let path = path.strip_suffix('/').unwrap_or(path);
+    path.split('/').skip(1).map(str::to_owned).collect()
+}
+
+/// How some origins read these segments otherwise: with the separators that Unicode has other signs for,
+/// without a program in front (`/index.php/reports`), without a session (`/(S(x))/reports`), without the
+/// name of a folder's own page (`/reports/index.html`).
+fn other_readings(whole: &[String]) -> Vec<Vec<String>> {
+    let mut readings = vec![whole.to_vec()];
+    for otherwise in [with_separators, without_program, without_session, without_page] {
+        let more: Vec<_> = readings.iter().filter_map(|parts| otherwise(parts)).collect();
+        readings.extend(more);
+    }
+    readings.remove(0);
+    readings
+}
+
+fn with_separators(parts: &[String]) -> Option<Vec<String>> {
+    let split = |part: &String| -> Vec<String> {
+        let text = fold::decoded(part);
+        if text.is_ascii() {
+            return vec![part.clone()];
+        }
+        lower_case(&text).split(['/', '\\']).map(str::to_owned).collect()
+    };
+    let split: Vec<String> = parts.iter().flat_map(split).collect();
+    (split.len() > parts.len()).then_some(split)
+}
+
+fn without_program(parts: &[String]) -> Option<Vec<String>> {
+    match parts {
+        [first, rest @ ..] if fold::is_program(first) => Some(rest.to_vec()),
+        _ => None,
+    }
+}
+
+fn without_session(parts: &[String]) -> Option<Vec<String>> {
+    let is_other = |part: &&String| !(part.starts_with('(') && part.ends_with("))"));
+    let rest: Vec<String> = parts.iter().filter(is_other).cloned().collect();
+    (rest.len() < parts.len()).then_some(rest)
+}
+
+fn without_page(parts: &[String]) -> Option<Vec<String>> {
+    match parts {
+        [rest @ .., last] if fold::is_folders_page(last) => Some(rest.to_vec()),
+        _ => None,
+    }
+}
+
 /// Whether a lax origin reads `parts` as a path of `folded`.
-fn resembles(folded: &[Segment], parts: &[&str]) -> bool {
+fn resembles(folded: &[Segment], parts: &[String]) -> bool {
     let last = folded.len().saturating_sub(1);
     for (position, segment) in folded.iter().enumerate() {
+        // What matches everything below a path often matches the path.
+        if *segment == Segment::Rest {
+            return true;
+        }
         let Some(part) = parts.get(position) else { return false };
         let is_last = position == last;
         let is_read_so = match segment {
-            Segment::Rest => return true,
-            Segment::Any => true,
+            Segment::Rest | Segment::Any => true,
             Segment::Literal(literal) => fold::segment(part, is_last, lower_case) == *literal,
         };
         if !is_read_so {
@@ -182,6 +238,10 @@ mod tests {
             "/reports/admin.PHP/extra",
             "/reports/tool",
             "/secret/x",
+            "/index.php/reports/admin",
+            "/(S(abc))/reports/admin",
+            "/reports/admin/index.html",
+            "/reports/admin:$i30:$INDEX_ALLOCATION",
             "/SECRET/x/y",
         ] {
             assert!(matches!(loose.find(path, "GET"), Matched::Resembles(_)), "{path}");

@@ -1,18 +1,19 @@
 //! Request headers that origins and proxies believe, and that no client may write. Where each comes from:
 //! docs/security.md.
 
-use worker::{Result, js_sys, web_sys};
-
 /// Every header that starts so is the guard's own.
-const OWN: &str = "x-edgepass-";
+pub(crate) const OWN: &str = "x-edgepass-";
 
-/// What is Cloudflare's word, not the client's, though it is named as others of its kind.
+/// What the guard writes itself, or Cloudflare does, though it is named as others of its kind.
 const KEPT: [&str; 2] = ["x-forwarded-for", "x-forwarded-proto"];
 
-/// Other paths, methods and hosts than those that the guard has looked at; what ends with `-` is a prefix.
-const INSTEAD_OF_THE_TARGET: [&str; 31] = [
+/// Other paths, methods, hosts and addresses than those of the request, and what moves headers about. What
+/// ends with `-` is a prefix.
+const ROUTING: [&str; 37] = [
     "base-url",
+    "client-ip",
     "connection",
+    "fastly-client-ip",
     "forwarded",
     "front-end-https",
     "next-resume",
@@ -24,15 +25,19 @@ const INSTEAD_OF_THE_TARGET: [&str; 31] = [
     "true-client-ip",
     "x-accel-",
     "x-astro-",
+    "x-client-ip",
+    "x-cluster-client-ip",
     "x-envoy-",
+    "x-forwarded",
     "x-forwarded-",
     "x-host",
-    "x-invoke-",
     "x-http-method",
     "x-http-method-override",
+    "x-invoke-",
     "x-matched-path",
     "x-method-override",
     "x-middleware-",
+    "x-ms-original-url",
     "x-now-route-matches",
     "x-original-",
     "x-proxied-https",
@@ -44,7 +49,7 @@ const INSTEAD_OF_THE_TARGET: [&str; 31] = [
     "x-url-scheme",
 ];
 /// Who a proxy before the origin has found the caller to be.
-const IDENTITY: [&str; 35] = [
+const IDENTITY: [&str; 36] = [
     "cf-access-",
     "es-security-runas-user",
     "impersonate-",
@@ -52,6 +57,7 @@ const IDENTITY: [&str; 35] = [
     "ms-aspnetcore-",
     "oidc-",
     "remote-",
+    "shib-",
     "sm-",
     "tailscale-",
     "thanos-tenant",
@@ -106,28 +112,14 @@ const CERTIFICATE: [&str; 21] = [
     "x-tls-",
 ];
 
-/// Remove what no client may write, but for what the policy says is the client's; and look-alikes: many
-/// servers read `_`, and some any other sign, as `-`.
-pub(crate) fn remove(headers: &web_sys::Headers, passed: &[String]) -> Result<()> {
-    let names: Vec<String> = js_sys::Array::from(&headers.keys())
-        .iter()
-        .filter_map(|name| name.as_string())
-        .filter(|name| is_untrusted(name) && !passed.contains(name))
-        .collect();
-    for name in names {
-        headers.delete(&name)?;
-    }
-    Ok(())
-}
-
 /// Whether a header is one of those, as the laxest server reads its name.
-fn is_untrusted(name: &str) -> bool {
+pub(crate) fn is_untrusted(name: &str) -> bool {
     let fold =
         |sign: char| if sign.is_ascii_alphanumeric() { sign.to_ascii_lowercase() } else { '-' };
     let folded: String = name.chars().map(fold).collect();
     let is_one =
         |listed: &&str| folded == *listed || (listed.ends_with('-') && folded.starts_with(*listed));
-    let mut listed = INSTEAD_OF_THE_TARGET.iter().chain(&IDENTITY).chain(&CERTIFICATE);
+    let mut listed = ROUTING.iter().chain(&IDENTITY).chain(&CERTIFICATE);
     folded.starts_with(OWN) || (!KEPT.contains(&name) && listed.any(is_one))
 }
 
@@ -146,7 +138,7 @@ mod tests {
             .flat_map(|cell| cell.split('`').skip(1).step_by(2))
             .map(|name| name.replace('*', ""))
             .collect();
-        let tables = INSTEAD_OF_THE_TARGET.iter().chain(&IDENTITY).chain(&CERTIFICATE);
+        let tables = ROUTING.iter().chain(&IDENTITY).chain(&CERTIFICATE);
         let mut removed: Vec<String> =
             tables.map(|name| (*name).to_owned()).chain([OWN.to_owned()]).collect();
         named.sort_unstable();

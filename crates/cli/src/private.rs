@@ -1,14 +1,14 @@
 //! What is nobody else's: the issuer's folder and files, and the memory of this process.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, bail};
 use edgepass_issuer::Config;
 use edgepass_issuer::config::TargetConfig;
 
 /// Take away from others what they may do with the issuer's data, whatever was there before: its folder,
-/// database and lock. Somebody else's folder is refused.
+/// database and lock. Where that cannot be done, nothing is done.
 #[cfg(unix)]
 pub(crate) fn keep(config: &Config) -> anyhow::Result<()> {
     for (path, mode) in [
@@ -87,14 +87,20 @@ pub(crate) fn refuse_if_others_may_write(_: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Refuse a target that holds, or lies in, what must not be public: links and `..` resolved.
-pub(crate) fn refuse_public(config: &Config, file: &Path) -> anyhow::Result<()> {
+/// What must not be public.
+pub(crate) fn private(config: &Config, file: &Path) -> Vec<PathBuf> {
     let own = [Some(config.data_dir.as_path()), Some(file), config.master_key_file.as_deref()];
+    own.into_iter().flatten().map(Path::to_owned).collect()
+}
+
+/// Refuse a target that holds, or lies in, what must not be public, by the names of the paths alone: nothing
+/// is asked of a target, which may hang. Links are resolved when it is opened.
+pub(crate) fn refuse_public(config: &Config, file: &Path) -> anyhow::Result<()> {
     for target in &config.targets {
         let TargetConfig::Directory { path } = target else { continue };
-        let public = real(path)?;
-        for own in own.into_iter().flatten() {
-            let private = real(own)?;
+        let public = plain(path)?;
+        for own in private(config, file) {
+            let private = plain(&own)?;
             if private.starts_with(&public) || public.starts_with(&private) {
                 let (path, own) = (path.display(), own.display());
                 bail!("[[target]] {path} would make {own} public; name a directory of its own");
@@ -104,30 +110,17 @@ pub(crate) fn refuse_public(config: &Config, file: &Path) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// Where a path leads. What does not exist yet lies where its folder is.
-fn real(path: &Path) -> anyhow::Result<PathBuf> {
+/// A path from the root on, without `.` and `..`.
+fn plain(path: &Path) -> anyhow::Result<PathBuf> {
     let whole = std::path::absolute(path).with_context(|| path.display().to_string())?;
-    let mut rest: Vec<std::ffi::OsString> = Vec::new();
-    let mut there = whole.as_path();
-    loop {
-        if let Ok(found) = fs::canonicalize(there) {
-            return Ok(rest.iter().rev().fold(found, |path, name| step(path, name)));
+    let mut plain = PathBuf::new();
+    for part in whole.components() {
+        match part {
+            Component::ParentDir => drop(plain.pop()),
+            part => plain.push(part),
         }
-        let (Some(parent), Some(name)) = (there.parent(), there.components().next_back()) else {
-            return Ok(whole);
-        };
-        rest.push(name.as_os_str().to_owned());
-        there = parent;
     }
-}
-
-fn step(mut path: PathBuf, name: &std::ffi::OsStr) -> PathBuf {
-    if name == ".." {
-        path.pop();
-    } else {
-        path.push(name);
-    }
-    path
+    Ok(plain)
 }
 
 fn beside(file: &Path, ending: &str) -> PathBuf {

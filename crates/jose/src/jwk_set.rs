@@ -23,7 +23,7 @@ pub const MAX_KEYS: usize = 100;
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum JwkSetError {
-    /// Not a JSON object with an array `keys`, or `iat` or `exp` is no NumericDate.
+    /// Not a JSON object with an array `keys`, or `iat` is no NumericDate.
     #[error("not a JWK Set")]
     NotASet,
     /// More than [`MAX_KEYS`] members.
@@ -75,14 +75,14 @@ impl JwkSet {
                 Some(_) => return Err(JwkSetError::DuplicateKeyId),
             }
         }
-        let date = |name| match members.get(name) {
-            None => Ok(None),
-            Some(value) => {
-                let date = value.as_number().and_then(NumericDate::floor);
-                date.map(Some).ok_or(JwkSetError::NotASet)
-            }
+        let date = |value: &Value| value.as_number().and_then(NumericDate::floor);
+        let issued_at = match members.get("iat") {
+            None => None,
+            Some(value) => Some(date(value).ok_or(JwkSetError::NotASet)?),
         };
-        Ok(Self { keys, issued_at: date("iat")?, expiration: date("exp")? })
+        // RFC 7517 §5: members that are not understood are ignored; another issuer's may be anything.
+        let expiration = members.get("exp").and_then(date);
+        Ok(Self { keys, issued_at, expiration })
     }
 
     /// The keys, in the order of the set.

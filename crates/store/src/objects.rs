@@ -1,5 +1,6 @@
 //! Publishing targets: a directory, or an S3-compatible bucket.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use edgepass_issuer::config::TargetConfig;
@@ -30,16 +31,17 @@ enum Kind {
 }
 
 impl Objects {
-    /// The target that a configuration names. Nothing is asked of it yet; a directory is made.
+    /// The target that a configuration names. Nothing is asked of it yet; a directory is made, unless that
+    /// would make something of `private` public.
     ///
     /// # Errors
     ///
     /// [`TargetError::Unavailable`]: the directory cannot be made, the bucket's settings make none.
-    pub fn open(config: &TargetConfig) -> Result<Self, TargetError> {
+    pub fn open(config: &TargetConfig, private: &[PathBuf]) -> Result<Self, TargetError> {
         match config {
             TargetConfig::Directory { path } => {
                 let name = format!("directory {}", path.display());
-                Ok(Self { name, kind: Kind::Directory(Place::open(path, TIMEOUT)?) })
+                Ok(Self { name, kind: Kind::Directory(Place::open(path, private, TIMEOUT)?) })
             }
             TargetConfig::S3 { bucket, endpoint, region } => {
                 for name in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"] {
@@ -204,7 +206,7 @@ mod tests {
     async fn a_directory_replaces_only_what_it_was_seen_to_hold() {
         let folder = tempfile::tempdir().unwrap();
         let config = TargetConfig::Directory { path: folder.path().join("public") };
-        let target = Objects::open(&config).unwrap();
+        let target = Objects::open(&config, &[]).unwrap();
         assert!(target.read("status-lists/1").await.unwrap().is_none());
         let first = target.write(&document("first"), None).await.unwrap();
         let again = target.write(&document("again"), None).await;
@@ -226,7 +228,7 @@ mod tests {
     async fn what_is_no_regular_file_is_not_opened() {
         let folder = tempfile::tempdir().unwrap();
         let public = folder.path().join("public");
-        let target = Objects::open(&TargetConfig::Directory { path: public.clone() }).unwrap();
+        let target = Objects::open(&TargetConfig::Directory { path: public.clone() }, &[]).unwrap();
         let outside = folder.path().join("outside");
         fs::create_dir(&outside).unwrap();
         fs::write(outside.join("1"), "theirs").unwrap();
@@ -253,7 +255,7 @@ mod tests {
     #[tokio::test]
     async fn a_call_that_hangs_is_the_only_one_under_way_and_holds_up_no_other_directory() {
         let folder = tempfile::tempdir().unwrap();
-        let open = |name: &str| Place::open(&folder.path().join(name), TIMEOUT).unwrap();
+        let open = |name: &str| Place::open(&folder.path().join(name), &[], TIMEOUT).unwrap();
         let (hung, healthy) = (open("hung"), open("healthy"));
         let patience = Duration::from_millis(20);
         let (end, ended) = std::sync::mpsc::channel::<()>();
@@ -266,5 +268,33 @@ mod tests {
         }
         end.send(()).unwrap();
         hung.call(TIMEOUT, |_| Ok(())).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn slow_calls_wait_for_each_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = Place::open(folder.path(), &[], TIMEOUT).unwrap();
+        let slow = || {
+            place.call(Duration::from_millis(100), |_| {
+                std::thread::sleep(Duration::from_millis(30));
+                Ok(())
+            })
+        };
+        let all = tokio::join!(slow(), slow(), slow(), slow(), slow(), slow(), slow(), slow());
+        assert!(all.0.is_ok() && all.4.is_ok() && all.7.is_ok(), "{all:?}");
+    }
+
+    #[test]
+    fn a_directory_that_could_not_be_made_is_no_target_and_one_that_leads_to_data_neither() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        fs::create_dir(&data).unwrap();
+        symlink(&data, folder.path().join("linked")).unwrap();
+        fs::write(folder.path().join("file"), "").unwrap();
+        for name in ["linked", "linked/deeper", "file", ".", "data"] {
+            let path = folder.path().join(name);
+            let config = TargetConfig::Directory { path };
+            assert!(Objects::open(&config, std::slice::from_ref(&data)).is_err(), "{name}");
+        }
     }
 }

@@ -101,42 +101,24 @@ pub struct Dated {
     pub sent_at: UnixMillis,
 }
 
-/// How an issuer's clock stands to the host's, as far as responses tell.
+/// The responses that were last seen at one place, by their `Date`.
 ///
-/// A cache may keep `Date` and lose `Age`. RFC 9111 §4.2.3 then goes by the difference of the clocks, which
-/// may be wrong for other reasons: here by how much more it is than the least that was seen lately.
+/// A cache may keep `Date` and lose `Age`. Whose clock is wrong nobody knows (RFC 9111 §4.2.3 goes by the
+/// difference); but a response with a `Date` that was seen before is that response, and no younger.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Dates {
-    /// The least difference, in milliseconds, and when it was seen.
-    least: Option<(i64, UnixMillis)>,
-}
-
-/// A clock that was set is believed after so long.
-const DIFFERENCE_HOLDS: Duration = Duration::from_secs(120);
-/// `Date` has whole seconds, and answers take their time.
-const DATE_PRECISION: Duration = Duration::from_secs(2);
+pub(crate) struct Dates(Option<Dated>);
 
 impl Dates {
-    /// For how long an answer has been somewhere, by its `Date`.
-    pub(crate) fn age(&mut self, dated: Dated) -> Duration {
-        let Dated { date, sent_at } = dated;
-        let millis = |time: UnixMillis| i64::try_from(time.0).unwrap_or(i64::MAX);
-        let difference = millis(sent_at).saturating_sub(millis(date));
-        let least = self.least.filter(|(least, seen_at)| {
-            let is_recent = sent_at.since(*seen_at).is_some_and(|age| age < DIFFERENCE_HOLDS);
-            *least <= difference && is_recent
-        });
-        let Some((least, _)) = least else {
-            self.least = Some((difference, sent_at));
-            return Duration::ZERO;
-        };
-        let more = Duration::from_millis(difference.saturating_sub(least).unsigned_abs());
-        if more <= DATE_PRECISION {
-            // It is as it was: that counts from now.
-            self.least = Some((least, sent_at));
-            return Duration::ZERO;
+    /// When the request was sent that first brought a response of this date, unless that is this one.
+    pub(crate) fn first_seen(&mut self, dated: Option<Dated>) -> Option<UnixMillis> {
+        let dated = dated?;
+        match self.0 {
+            Some(first) if first.date == dated.date => Some(first.sent_at),
+            _ => {
+                self.0 = Some(dated);
+                None
+            }
         }
-        more.saturating_sub(DATE_PRECISION)
     }
 }
 
@@ -225,21 +207,24 @@ mod tests {
     #[test]
     fn a_copy_that_lost_its_age_is_known_by_its_date() {
         let mut dates = Dates::default();
-        let mut age = |date: u64, sent_at: u64| {
+        let mut first = |date: u64, sent_at: u64| {
             let second = |at: u64| UnixMillis(1_000_000_000 + at * 1000);
-            dates.age(Dated { date: second(date), sent_at: second(sent_at) }).as_secs()
+            let seen =
+                dates.first_seen(Some(Dated { date: second(date), sent_at: second(sent_at) }));
+            seen.map(|at| (at.0 - 1_000_000_000) / 1000)
         };
-        // Whatever the clocks say: 40 s ahead here.
-        assert_eq!(age(0, 40), 0);
-        assert_eq!(age(5, 46), 0);
+        // Whatever the clocks say: 40 s ahead here, and one of two servers is a minute ahead.
+        assert_eq!(
+            (first(0, 40), first(5, 45), first(70, 50), first(15, 55)),
+            (None, None, None, None)
+        );
         // The same response again and again.
-        assert_eq!((age(5, 50), age(5, 60), age(5, 70)), (3, 13, 23));
-        assert_eq!(age(31, 71), 0);
-        // The clock is set forward by a minute: believed after two.
-        assert_eq!(age(40, 140), 58);
-        assert_eq!((age(100, 200), age(101, 201)), (0, 0));
-        // It is set back.
-        assert_eq!((age(102, 10), age(103, 11), age(103, 20)), (0, 0, 7));
+        assert_eq!(
+            (first(15, 60), first(15, 200), first(15, 4000)),
+            (Some(55), Some(55), Some(55))
+        );
+        assert_eq!((first(4100, 4140), first(4100, 4141)), (None, Some(4140)));
+        assert_eq!(dates.first_seen(None), None);
     }
 
     #[test]

@@ -163,16 +163,19 @@ pub struct DeadlineUnmet {
 /// A list would be too old before its source has been away for as long as a copy may serve.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error(
-    "max_list_age {max_list_age} is shorter than the outage bound {outage_bound}; raise it, or lower \
-     stale_if_error"
+    "max_list_age {max_list_age}: lists are signed anew after a third of it, and the rest is shorter than \
+     the outage bound {outage_bound}; raise it to at least \"{least}\", or lower stale_if_error"
 )]
 pub struct ListAgeTooShort {
     max_list_age: DurationText,
     outage_bound: DurationText,
+    least: DurationText,
 }
 
 /// How old a signed list may be if nothing else is said, where a deadline is promised.
 pub const DEFAULT_MAX_LIST_AGE: Duration = Duration::from_secs(5 * 60);
+/// Lists are dated in whole seconds, and signed anew no oftener than that.
+const LEAST_LIST_AGE: Duration = Duration::from_secs(15);
 /// The cool-down after a failed fetch. Well below the deadline, since it delays the moment when a
 /// source that came back is asked again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -240,13 +243,17 @@ impl FreshnessConfig {
         schedule: &Schedule,
         default: Option<Duration>,
     ) -> Result<Option<Duration>, ListAgeTooShort> {
-        let age = self.max_list_age.map(|age| age.0).or(default);
-        match (age, schedule.outage_bound()) {
-            (Some(age), Some(bound)) if age < bound => Err(ListAgeTooShort {
+        let bound = schedule.outage_bound().unwrap_or_default();
+        // Signed anew after a third, a list that was fetched just before has two thirds left.
+        let least = bound.saturating_mul(3).div_f32(2.0).max(LEAST_LIST_AGE);
+        match (self.max_list_age, default) {
+            (Some(DurationText(age)), _) if age < least => Err(ListAgeTooShort {
                 max_list_age: DurationText(age),
                 outage_bound: DurationText(bound),
+                least: DurationText(least),
             }),
-            _ => Ok(age),
+            (Some(DurationText(age)), _) => Ok(Some(age)),
+            (None, default) => Ok(default.map(|age| age.max(least))),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::time::Duration;
 
-use crate::fetch::AnsweredBy;
+use crate::fetch::{Answer, AnsweredBy, Dates};
 use crate::freshness::Terms;
 use crate::time::UnixMillis;
 
@@ -18,6 +18,8 @@ pub(crate) struct Held<T> {
     beginnings: u32,
     /// Leases up to this one were made before that.
     made_before: u64,
+    /// What its responses said of when they were made.
+    dates: Dates,
 }
 
 struct Copy<T> {
@@ -111,7 +113,14 @@ impl<T> Held<T> {
             refresh_started_at: None,
             beginnings: 0,
             made_before: 0,
+            dates: Dates::default(),
         }
+    }
+
+    /// When an answer was confirmed: no later than a response of the same date was first seen.
+    pub(crate) fn confirmed_by(&mut self, answer: &Answer) -> UnixMillis {
+        let first = self.dates.first_seen(answer.dated);
+        first.map_or(answer.confirmed_at, |first| first.min(answer.confirmed_at))
     }
 
     pub(crate) fn content(&self) -> Option<&T> {

@@ -68,6 +68,8 @@ pub(crate) struct KeyHolder {
     set: Held<JwkSet>,
     /// When an unknown `kid` last caused a fetch.
     unknown_key_at: Option<UnixMillis>,
+    /// Confirmations of sets that were past half of the time that they may be used.
+    aged: u64,
 }
 
 /// What became of a JWK Set.
@@ -96,7 +98,7 @@ impl KeyHolder {
             KeySource::Url(url) => Some(url.0.clone()),
             KeySource::Given(_) | KeySource::Discover | KeySource::Unusable => None,
         };
-        Self { issuer, source, jwks_uri, set: Held::new(), unknown_key_at: None }
+        Self { issuer, source, jwks_uri, set: Held::new(), unknown_key_at: None, aged: 0 }
     }
 
     /// Find the key for `key_id` and `algorithm`, or say what must happen first.
@@ -166,6 +168,18 @@ impl KeyHolder {
         self.set.is_fresh(now, terms)
     }
 
+    /// Confirmations of sets that an honest source would have dated anew.
+    pub(crate) fn aged(&self) -> u64 {
+        self.aged
+    }
+
+    /// Whether more than half of the time is over for which the issuer dates its sets.
+    fn is_aged(&self, policy: &Policy, now: UnixMillis) -> bool {
+        let expiration = self.set.content().and_then(JwkSet::expiration);
+        let left = expiration.map(|expiration| expiration.since(now.numeric_date()));
+        left.zip(policy.max_list_age).is_some_and(|(left, age)| left < age / 2)
+    }
+
     pub(crate) fn confirmed_at(&self) -> Option<UnixMillis> {
         self.set.confirmed_at()
     }
@@ -210,21 +224,24 @@ impl KeyHolder {
         if answer.from == AnsweredBy::Source {
             self.set.end_fetch(order.lease);
         }
+        let confirmed_at = self.set.confirmed_by(&answer);
         let landed = match answer.content {
-            Content::NotModified
-                if self.set.confirm(order.etag.as_deref(), answer.confirmed_at, now) =>
-            {
+            Content::NotModified if self.set.confirm(order.etag.as_deref(), confirmed_at, now) => {
                 LandedSet::Confirmed
             }
             Content::Body { bytes, etag, .. } => {
                 match JwkSet::parse(&bytes, &policy.algorithms, is_sound) {
                     Ok(set) if has_expired(&set, now) => LandedSet::Refused(Refused::Expired),
-                    Ok(set) => self.replace(set, etag, answer.confirmed_at, now),
+                    Ok(set) => self.replace(set, etag, confirmed_at, now),
                     Err(_) => LandedSet::Refused(Refused::Malformed),
                 }
             }
             other => LandedSet::Refused(other.refused()),
         };
+        let is_kept = matches!(landed, LandedSet::Replaced { .. } | LandedSet::Confirmed);
+        if is_kept && answer.from == AnsweredBy::Source && self.is_aged(policy, now) {
+            self.aged = self.aged.saturating_add(1);
+        }
         if let LandedSet::Refused(_) = landed {
             self.set.failed(order.lease, answer.from, now);
             if matches!(self.source, KeySource::Discover) {
@@ -311,8 +328,8 @@ fn has_expired(set: &JwkSet, now: UnixMillis) -> bool {
 /// Sets that say when they were made are ordered by that; one that is silent comes before any that
 /// is not: a replayed set must not bring a withdrawn key back.
 ///
-/// Of sets with the same keys the one that holds for longer was dated later.
+/// When a set says nothing any more (`exp`) decides nothing here: an issuer may come to promise less, or
+/// have its clock set back.
 fn order_of(new: &JwkSet, held: &JwkSet) -> Ordering {
-    let dates = |set: &JwkSet| (set.issued_at(), set.expiration());
-    dates(new).cmp(&dates(held))
+    new.issued_at().cmp(&held.issued_at())
 }

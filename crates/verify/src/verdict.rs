@@ -24,6 +24,8 @@ pub struct Verdict {
     pub refresh: Vec<FetchOrder>,
     /// What a refusal tells the client.
     pub challenge: Challenge,
+    /// When an accepted token ends: its `exp`, or for one that leeway alone lets through, that much later.
+    pub until: Option<UnixMillis>,
 }
 
 /// What a refusal tells the client, so that its next request may pass.
@@ -52,7 +54,7 @@ pub struct StatusReport {
 /// For how long an accepted token says anything.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Accepted {
-    /// Its `exp`, in milliseconds.
+    /// When it ends: [`Verdict::until`].
     pub until: UnixMillis,
     /// When its status list was last confirmed at its source.
     pub confirmed_at: Option<UnixMillis>,
@@ -61,9 +63,10 @@ pub struct Accepted {
 impl Verdict {
     /// For how long this says anything, if the token is accepted.
     pub fn holds(&self) -> Option<Accepted> {
-        let expiration = self.outcome.as_ref().ok()?.expiration().ok()??;
-        let until = UnixMillis::from_seconds(expiration.seconds());
-        Some(Accepted { until, confirmed_at: self.status.map(|status| status.confirmed_at) })
+        Some(Accepted {
+            until: self.until?,
+            confirmed_at: self.status.map(|status| status.confirmed_at),
+        })
     }
 
     /// Whether the token is accepted.

@@ -16,6 +16,8 @@ mod route;
 #[path = "../../../worker/src/target.rs"]
 #[allow(dead_code, reason = "paths alone are looked at")]
 mod target;
+#[path = "../../../worker/src/untrusted.rs"]
+mod untrusted;
 
 use std::io::{BufRead, Write, stdin, stdout};
 

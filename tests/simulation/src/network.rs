@@ -1,6 +1,6 @@
 //! Places, their way to the source, and the caches on it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use edgepass_verify::UnixMillis;
 use edgepass_verify::fetch::{Answer, AnsweredBy, Content, Document, FetchOrder};
@@ -22,6 +22,8 @@ pub(crate) struct Place {
     pub(crate) outages: Vec<(u64, u64)>,
     /// From when on, if ever, what is asked for is answered with what was true then, and how.
     pub(crate) lies: Option<(u64, Lie)>,
+    /// Documents of which an old copy was believed: it is shared, and its dates are all that bounds it.
+    pub(crate) repeated: HashSet<String>,
     /// The cache on the way to the source.
     pub(crate) shared: HashMap<String, (u64, Edition)>,
     /// The isolates' own (Cache API): bodies, and when they were confirmed.
@@ -170,6 +172,7 @@ impl Run {
         }
         let says_unchanged =
             matches!(came, Came::Lied(_, Lie::NothingChanged)) && order.etag.is_some();
+        let is_rolled_back = matches!(came, Came::RolledBack(_));
         let (edition, age) = match came {
             Came::Nothing => (None, 0),
             Came::Lied(edition, _) => (Some(edition), 0),
@@ -198,6 +201,10 @@ impl Run {
             return;
         }
         let isolate = &mut self.isolates[isolate];
+        // A set that was only dated anew says that it is as old: that it is repeated nobody can see.
+        if is_rolled_back {
+            self.places[isolate.place].repeated.insert(order.uri.clone());
+        }
         let confirmed_at = isolate.verifier.confirmed_at(&order);
         if let (Some(edition), Some(confirmed_at)) = (edition, confirmed_at) {
             if is_new {
@@ -240,6 +247,7 @@ impl Place {
             lost,
             outages,
             lies: None,
+            repeated: HashSet::new(),
             shared: HashMap::new(),
             tier: HashMap::new(),
         }

@@ -340,6 +340,7 @@ impl Run {
         let Token { index, key, .. } = self.tokens[process.token];
         let (isolate, list) = (&self.isolates[process.isolate], list_uri(index));
         let failed = |document: &str| isolate.failed_lately(document, self.now);
+        let repeated = &self.places[isolate.place].repeated;
         let is_lied_to = self.lies(process.isolate).is_some();
         self.outcome.accepted += 1;
         if isolate.refused.contains(&index) {
@@ -352,7 +353,7 @@ impl Run {
         let withdrawn = self.withdrawn.filter(|(gone, _)| key == *gone).map(|(_, at)| (at, JWKS));
         for (at, document) in [revoked, withdrawn].into_iter().flatten() {
             let late = self.now.saturating_sub(at);
-            let (bound, latest) = if is_lied_to {
+            let (bound, latest) = if is_lied_to || repeated.contains(document) {
                 (MAX_AGE, &mut self.outcome.latest_lied)
             } else if failed(document) {
                 (OUTAGE_BOUND, &mut self.outcome.latest_outage)
@@ -393,7 +394,9 @@ impl Run {
         for isolate in 0..self.isolates.len() {
             let aged = self.isolates[isolate].verifier.counters().aged;
             self.outcome.aged += aged;
-            if aged > 0 && self.lies(isolate).is_none() && self.outcome.violation.is_none() {
+            let is_honest = self.lies(isolate).is_none()
+                && self.places[self.isolates[isolate].place].repeated.is_empty();
+            if aged > 0 && is_honest && self.outcome.violation.is_none() {
                 self.outcome.violation =
                     Some(format!("isolate {isolate} counts {aged} old confirmations"));
             }

@@ -16,7 +16,7 @@ pub(crate) const TOKENS: u64 = 48;
 /// The token at `index` has its status in list `index % LISTS`.
 const LISTS: u64 = 4;
 /// How old the signed date of a list may be, and for how long a set holds, in milliseconds.
-pub const MAX_AGE: u64 = 100_000;
+pub const MAX_AGE: u64 = 105_000;
 /// In seconds; the run begins here.
 pub(crate) const START: u64 = 1_800_000_000;
 

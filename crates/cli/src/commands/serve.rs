@@ -24,9 +24,9 @@ use crate::{host, native, private};
 /// For one document.
 const FETCH_BACK_TIMEOUT: Duration = Duration::from_secs(3);
 
-pub(super) async fn run(config: &Path, json: bool) -> anyhow::Result<Exit> {
+pub(super) async fn run(file: &Path, json: bool) -> anyhow::Result<Exit> {
     log(json)?;
-    let config = super::load_config(config)?;
+    let config = super::load_config(file)?;
     let issuer = Arc::new(super::open_issuer(&config).await?);
     let _lock = lock(&config)?;
     let listen = config.listen;
@@ -39,7 +39,11 @@ pub(super) async fn run(config: &Path, json: bool) -> anyhow::Result<Exit> {
 
     let identifier = config.issuer.clone();
     // All at once: those that hang are waited for together.
-    let open = |target: TargetConfig| tokio::task::spawn_blocking(move || Objects::open(&target));
+    let private = Arc::new(private::private(&config, file));
+    let open = |target: TargetConfig| {
+        let private = Arc::clone(&private);
+        tokio::task::spawn_blocking(move || Objects::open(&target, &private))
+    };
     let opening: Vec<_> = config.targets.iter().cloned().map(open).collect();
     let mut targets: Vec<Box<dyn Target>> = Vec::new();
     for opened in opening {

@@ -69,7 +69,10 @@ fn no_target_makes_data_key_or_configuration_public() {
         "master.key",
         whole,
     ] {
-        assert_refused(&target(path), 2, "public; name a directory of its own");
+        let output = target(path);
+        let says = crate::said(&output);
+        assert_eq!(output.status.code(), Some(2), "{path}: {says}");
+        assert!(says.contains("public; name a directory of its own"), "{path}: {says}");
     }
     assert_refused(&target(""), 2, "name a directory of its own");
 }
@@ -79,6 +82,19 @@ fn every_setting_of_the_issuer_refuses_every_wrong_kind_of_value() {
     let issuer = Issuer::new();
     let file = issuer.path("edgepass.toml");
     let good = fs::read_to_string(&file).unwrap();
+    // What the template leaves out, too.
+    let good = [
+        ("fetch_timeout = \"2500ms\"", "stale_if_error = \"60s\"\nmax_list_age = \"5m\""),
+        ("suspension = false", "base_uri = \"https://status.example\""),
+        ("scopes = [\"invoices:read\"]", "lifetime = \"5m\""),
+        ("roles = [\"invoice-reader\", \"invoice-clerk\"]", "may = [\"revoke\"]"),
+        ("# A role: one audience", "[[target]]\nkind = \"directory\"\npath = \"public\"\n"),
+    ]
+    .iter()
+    .fold(good, |text, (line, more)| {
+        assert!(text.contains(line), "{line}");
+        text.replacen(line, &format!("{more}\n{line}"), 1)
+    });
     let values =
         ["7", "-1", "0.5", "true", "\"\"", "[]", "[7]", "[\"\"]", "{}", "{ x = 1 }", "1979-05-27"];
     let mut tried = 0;
@@ -107,7 +123,7 @@ fn every_setting_of_the_issuer_refuses_every_wrong_kind_of_value() {
         assert_refused(&issuer.run(&["tokens"]), 2, "field");
     }
     // What means something there.
-    assert_eq!(taken, ["suspension = true"]);
+    assert_eq!(taken, ["suspension = true", "may = []"]);
     assert!(tried > 200, "{tried}");
 }
 

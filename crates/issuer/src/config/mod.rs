@@ -139,17 +139,6 @@ impl Config {
         let max_age = freshness
             .list_age(&revocation, default)
             .map_err(|error| at(revocation_span.clone(), format!("[revocation] {error}")))?;
-        if let (Some(age), Some(bound)) = (max_age, revocation.outage_bound())
-            && bound > age.mul_f32(2.0 / 3.0)
-        {
-            let (age, bound) = (DurationText(age), DurationText(bound));
-            let message = format!(
-                "[revocation] max_list_age {age}: lists are signed anew after a third of it, and the rest is \
-                 shorter than the outage bound {bound}; raise it, or lower stale_if_error"
-            );
-            return Err(at(revocation_span, message));
-        }
-
         let capacity = *written.status.list_capacity.get_ref();
         if !LIST_CAPACITIES.contains(&capacity) {
             let (least, most) = (LIST_CAPACITIES.start(), LIST_CAPACITIES.end());

@@ -49,6 +49,9 @@ pub enum TargetError {
     /// Something else lies there than was expected: somebody else writes to this target.
     #[error("something else lies there than this issuer put there")]
     Conflict,
+    /// It holds, or lies in, what must not be public.
+    #[error("it would make data, key or configuration public; name a directory of its own")]
+    Public,
     /// What opens it is not in the environment.
     #[error("{0} is not set: the environment names what opens the bucket")]
     NoCredentials(&'static str),

@@ -183,7 +183,7 @@ impl ListHolder {
         now: UnixMillis,
     ) -> LandedList {
         let held = self.held(&order.uri);
-        let (from, confirmed_at) = (answer.from, order.confirmed_at(answer.confirmed_at));
+        let (from, confirmed_at) = (answer.from, order.confirmed_at(held.confirmed_by(&answer)));
         if let Content::Redirect { location } = &answer.content
             && order.redirects < MAX_REDIRECTS
             && let Some(url) = url::resolve(location, &order.url)

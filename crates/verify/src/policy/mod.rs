@@ -177,8 +177,7 @@ impl TryFrom<PolicyConfig> for Policy {
         let schedule = config.freshness.check()?;
         // Our own issuer signs lists anew in time; others as often as they please.
         let is_own = config.profile == Profile::Rfc9068 && schedule.deadline().is_some();
-        let default =
-            is_own.then_some(DEFAULT_MAX_LIST_AGE.max(schedule.outage_bound().unwrap_or_default()));
+        let default = is_own.then_some(DEFAULT_MAX_LIST_AGE);
         let max_list_age = config.freshness.list_age(&schedule, default)?;
         Ok(Self {
             max_list_age: max_list_age.map(|age| age.as_secs()),
@@ -311,8 +310,8 @@ fn has_one_reading(uri: &str) -> bool {
 /// `https://host.evil.example/`.
 fn begins_with(uri: &str, prefix: &str) -> bool {
     uri.strip_prefix(prefix).is_some_and(|rest| {
-        let is_border = rest.is_empty() || rest.starts_with(['/', '?']);
-        is_border || prefix.ends_with('/') || prefix.contains('?')
+        let ends = if prefix.contains('?') { &['&'][..] } else { &['/', '?'][..] };
+        rest.is_empty() || rest.starts_with(ends) || prefix.ends_with(['/', '?', '=', '&'])
     })
 }
 

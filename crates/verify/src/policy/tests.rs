@@ -129,6 +129,7 @@ fn a_prefix_ends_where_a_segment_ends() {
         ("https://cdn.example/lists", "https://cdn.example/lists?id=1"),
         ("https://cdn.example/lists/", "https://cdn.example/lists/1"),
         ("https://cdn.example/lists?id=", "https://cdn.example/lists?id=1"),
+        ("https://cdn.example/lists?of=a", "https://cdn.example/lists?of=a&id=1"),
     ] {
         assert!(allows(prefix, uri), "{prefix} {uri}");
     }
@@ -139,6 +140,7 @@ fn a_prefix_ends_where_a_segment_ends() {
         ("https://cdn.example/lists", "https://cdn.example/lists-of-another/1"),
         ("https://cdn.example/lists", "https://cdn.example/lists%41/1"),
         ("https://cdn.example/lists", "https://cdn.example/lists;x/1"),
+        ("https://cdn.example/lists?of=a", "https://cdn.example/lists?of=another"),
     ] {
         assert!(!allows(prefix, uri), "{prefix} {uri}");
     }

@@ -15,7 +15,7 @@ use crate::check::{Check, Demand, Stage};
 use crate::dpop::nonce::NonceRule;
 use crate::dpop::replay::ProofUse;
 use crate::error::VerifyError;
-use crate::fetch::{Answer, AnsweredBy, Dates, Document, FetchOrder};
+use crate::fetch::{Answer, AnsweredBy, Document, FetchOrder};
 pub use crate::keys::{JwksUri, KeySource};
 use crate::keys::{KeyHolder, LandedSet};
 pub use crate::lists::{DEFAULT_BYTES as DEFAULT_LIST_BYTES, PendingList};
@@ -88,8 +88,6 @@ struct Issuer {
     policy: Policy,
     keys: KeyHolder,
     lists: ListHolder,
-    /// How its sources' clock stands to ours.
-    dates: Dates,
 }
 
 impl Borrow<Policy> for Issuer {
@@ -161,7 +159,6 @@ impl Verifier {
                 policy,
                 keys: KeyHolder::new(keys, position),
                 lists: ListHolder::new(position),
-                dates: Dates::default(),
             });
         }
         Ok(Self {
@@ -231,7 +228,7 @@ impl Verifier {
             lists: self.issuers.iter().map(|issuer| issuer.lists.count()).sum(),
             list_bytes: self.bytes(),
             stale: self.stale,
-            aged: self.issuers.iter().map(|issuer| issuer.lists.aged()).sum(),
+            aged: self.issuers.iter().flat_map(|one| [one.lists.aged(), one.keys.aged()]).sum(),
             refused: self.refused,
         }
     }
@@ -346,15 +343,15 @@ impl Verifier {
         Check { proved: true, ..self.begin_request(request, demand) }
     }
 
-    /// How long what was let through may go on before it is judged again ([`Verifier::begin_again`]): until
-    /// what was last confirmed is as old as any refresh interval, and no longer than its token lives.
-    /// Nothing where the token has ended.
+    /// After how long to judge again what was let through ([`Verifier::begin_again`]): one refresh interval
+    /// after the last confirmation of its list, a second at least, and no later than its token ends. Nothing
+    /// where the token has ended.
     pub fn judge_again_after(&self, accepted: &Accepted, now: UnixMillis) -> Option<Duration> {
         let left = accepted.until.since(now).filter(|left| !left.is_zero())?;
         let intervals = self.issuers.iter().map(|issuer| issuer.policy.schedule.interval());
         let interval = intervals.min().unwrap_or_default();
         let age = accepted.confirmed_at.and_then(|at| now.since(at)).unwrap_or_default();
-        Some(interval.saturating_sub(age).max(SHORTEST_LOOK.min(interval)).min(left))
+        Some(interval.saturating_sub(age).max(SHORTEST_LOOK).min(left))
     }
 
     /// Take `check` as far as it goes at `now`.
@@ -398,15 +395,10 @@ impl Verifier {
     }
 
     /// Take in what came of `order`. A bad answer never replaces a good copy.
-    pub fn land(&mut self, order: FetchOrder, mut answer: Answer, now: UnixMillis) -> Landed {
-        let Some(Issuer { policy, keys, lists, dates }) = self.issuers.get_mut(order.issuer) else {
+    pub fn land(&mut self, order: FetchOrder, answer: Answer, now: UnixMillis) -> Landed {
+        let Some(Issuer { policy, keys, lists }) = self.issuers.get_mut(order.issuer) else {
             return Landed::Settled { taken: false };
         };
-        // The larger of what `Age` and `Date` say (RFC 9111 §4.2.3).
-        if let Some(dated) = answer.dated {
-            let by_date = dated.sent_at.minus(dates.age(dated));
-            answer.confirmed_at = answer.confirmed_at.min(by_date);
-        }
         let from = answer.from;
         let settled = match order.document {
             Document::Metadata => keys.land_metadata(&order, answer, policy, now).map(|()| true),
@@ -474,7 +466,7 @@ impl Verifier {
     /// Give `order` back without fetching, if a cache read has made it unnecessary: the held copy
     /// is fresh. False when the source must be asked all the same.
     pub fn release_if_fresh(&mut self, order: &FetchOrder, now: UnixMillis) -> bool {
-        let Some(Issuer { policy, keys, lists, .. }) = self.issuers.get_mut(order.issuer) else {
+        let Some(Issuer { policy, keys, lists }) = self.issuers.get_mut(order.issuer) else {
             return false;
         };
         let fresh = match order.document {

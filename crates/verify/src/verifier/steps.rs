@@ -204,6 +204,7 @@ impl Verifier {
         let challenge =
             if outcome.is_err() { self.challenge(check, now) } else { Challenge::default() };
         self.stale = self.stale.saturating_add(check.stale.into());
+        let until = outcome.as_ref().ok().and_then(|claims| self.end_of(claims, check, now));
         Progress::Decided(Verdict {
             granted: if outcome.is_ok() { granted } else { Scope::default() },
             outcome,
@@ -211,7 +212,19 @@ impl Verifier {
             stale: check.stale,
             refresh: std::mem::take(&mut check.refresh),
             challenge,
+            until,
         })
+    }
+
+    /// When an accepted token ends.
+    fn end_of(&self, claims: &ClaimsSet, check: &Check, now: UnixMillis) -> Option<UnixMillis> {
+        let expiration = claims.expiration().ok()??;
+        let end = UnixMillis::from_seconds(expiration.seconds());
+        if now < end {
+            return Some(end);
+        }
+        let leeway = self.issuers.get(check.issuer?)?.policy.leeway;
+        Some(UnixMillis::from_seconds(expiration.plus(leeway).seconds()))
     }
 
     /// What a refusal tells the client, so that its next request may pass.

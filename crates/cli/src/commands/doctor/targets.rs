@@ -25,7 +25,7 @@ pub(super) async fn look<S: Store>(
     let keys = store.keys().await?;
     let ours: Vec<&str> = keys.published().map(|key| key.key_id.as_str()).collect();
     for target in &config.targets {
-        let target = match Objects::open(target) {
+        let target = match Objects::open(target, &[]) {
             Ok(target) => target,
             Err(error) => {
                 report.bad("target", edgepass_server::error_chain(&error));
