@@ -47,7 +47,7 @@ test('a cache that keeps answers to a token is noticed', async (t) => {
   assert.match(found['answers kept'].says, /x-cache-status/);
 });
 
-test('a cache that takes the token into its key is noticed by what it says', async (t) => {
+test('a cache that answers whoever has some token is noticed by what it says', async (t) => {
   const port = await freePort();
   const more = 'proxy_ignore_headers Cache-Control Vary Expires; proxy_cache_key $uri; proxy_cache_bypass $http_x; '
     + 'proxy_cache_valid 200 12s; if ($http_authorization = "") { return 401; } add_header Age 3 always;';

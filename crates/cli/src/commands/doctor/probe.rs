@@ -33,10 +33,11 @@ impl Probe<'_> {
     /// Issue, call, revoke, call until it is refused. The probe never stays valid.
     pub(super) async fn run(&self, role: Option<&str>, report: &mut Report) -> anyhow::Result<()> {
         let (token, jwt_id, list) = self.issue(role).await?;
+        let mut looked = Ok(());
         let passes = match self.call(Some(&token)).await {
             Ok(Reply { status, .. }) if status < 400 => {
                 report.good("guard", format!("{} lets a fresh token pass", self.url));
-                self.look_for_caches(role, report).await?;
+                looked = self.look_for_caches(role, report).await;
                 true
             }
             Ok(Reply { status, code, .. }) => {
@@ -55,17 +56,22 @@ impl Probe<'_> {
             }
         };
         let before = self.number(&list).await;
-        let is_published = self.revoke(jwt_id).await?;
-        if is_published && let Some(before) = before {
-            self.time_caches(&list, before, report).await;
-        }
-        if !is_published {
+        if !self.revoke(jwt_id).await? {
             report.bad("probe", "its revocation was recorded, not published");
+            return looked;
         }
-        if passes && is_published {
-            self.time_refusal(&token, report).await;
+        // Both at once: neither waits for the other.
+        let caches = async { Some(self.time_caches(&list, before?).await) };
+        let refusal = async { if passes { Some(self.time_refusal(&token).await) } else { None } };
+        let (caches, refusal) = tokio::join!(caches, refusal);
+        for (what, timed) in [("caches", caches), ("probe", refusal)] {
+            match timed {
+                Some(Ok(says)) => report.good(what, says),
+                Some(Err(says)) => report.bad(what, says),
+                None => {}
+            }
         }
-        Ok(())
+        looked
     }
 
     /// Two tokens and none at one URL: a cache that answers for the guard lets whoever asks in.
@@ -106,29 +112,26 @@ impl Probe<'_> {
 
     /// What caches on the way to the public address add to a revocation.
     #[expect(clippy::disallowed_methods, reason = "this is the host: a time is measured here")]
-    async fn time_caches(&self, list: &str, before: u64, report: &mut Report) {
+    async fn time_caches(&self, list: &str, before: u64) -> Result<String, String> {
         let published_at = Instant::now();
         let allowed = self.config.freshness.shared_max_age.0;
         while published_at.elapsed() < CACHE_PATIENCE {
             if self.number(list).await.is_some_and(|number| number > before) {
                 let took = published_at.elapsed();
-                let (took, allowed_s) = (took.as_secs_f64(), allowed.as_secs_f64());
                 let says = format!(
-                    "{took:.1} s from publication to the public address, shared_max_age {allowed_s} s"
+                    "{:.1} s from publication to the public address, shared_max_age {} s",
+                    took.as_secs_f64(),
+                    allowed.as_secs_f64(),
                 );
-                if published_at.elapsed() <= allowed.saturating_add(POLL) {
-                    report.good("caches", says);
+                return if took <= allowed.saturating_add(ROUND_TRIP) {
+                    Ok(says)
                 } else {
-                    report.bad("caches", format!("{says}: too long; see docs/operations.md"));
-                }
-                return;
+                    Err(format!("{says}: too long; see docs/operations.md"))
+                };
             }
             tokio::time::sleep(POLL).await;
         }
-        report.bad(
-            "caches",
-            format!("the public address shows no new list after {} s", CACHE_PATIENCE.as_secs()),
-        );
+        Err(format!("the public address shows no new list after {} s", CACHE_PATIENCE.as_secs()))
     }
 
     /// `number` of the list that is public now, as verifiers ask for it.
@@ -140,39 +143,27 @@ impl Probe<'_> {
         jws.claims().ok()?.get("number")?.as_u64()
     }
 
+    /// How long after its revocation the guard refuses the token.
     #[expect(clippy::disallowed_methods, reason = "this is the host: a time is measured here")]
-    async fn time_refusal(&self, token: &str, report: &mut Report) {
+    async fn time_refusal(&self, token: &str) -> Result<String, String> {
         let revoked_at = Instant::now();
         let patience = self.config.revocation.outage_bound().unwrap_or(OUTAGE);
         while revoked_at.elapsed() < patience {
-            match self.call(Some(token)).await {
-                Ok(Reply { code, .. }) if code == "token_revoked" => {
-                    self.tell(revoked_at.elapsed(), report);
-                    return;
+            match self.call(Some(token)).await.map_err(|error| format!("{error:#}"))? {
+                Reply { code, .. } if code == "token_revoked" => {
+                    let took = revoked_at.elapsed();
+                    let says = format!("refused {:.1} s after its revocation", took.as_secs_f64());
+                    let deadline = self.config.revocation.deadline();
+                    let is_late = deadline.is_some_and(|deadline| took > deadline);
+                    return if is_late { Err(format!("{says}: late")) } else { Ok(says) };
                 }
-                Ok(Reply { status, code, .. }) if status >= 400 => {
-                    report.bad("probe", format!("refused with {status} {code}, not as revoked"));
-                    return;
+                Reply { status, code, .. } if status >= 400 => {
+                    return Err(format!("refused with {status} {code}, not as revoked"));
                 }
-                Ok(_) => tokio::time::sleep(POLL).await,
-                Err(error) => {
-                    report.bad("probe", format!("{error:#}"));
-                    return;
-                }
+                _ => tokio::time::sleep(POLL).await,
             }
         }
-        report
-            .bad("probe", format!("still accepted {} s after its revocation", patience.as_secs()));
-    }
-
-    fn tell(&self, took: Duration, report: &mut Report) {
-        let seconds = took.as_secs_f64();
-        match self.config.revocation.deadline() {
-            Some(deadline) if took > deadline => {
-                report.bad("probe", format!("refused {seconds:.1} s after its revocation: late"));
-            }
-            _ => report.good("probe", format!("refused {seconds:.1} s after its revocation")),
-        }
+        Err(format!("still accepted {} s after its revocation", patience.as_secs()))
     }
 
     /// A token, its `jti`, and the URI of its list.
@@ -256,12 +247,16 @@ fn sign_of_a_cache(headers: &HeaderMap) -> Option<&'static str> {
 fn may_not_be_kept(headers: &HeaderMap) -> bool {
     let values = headers.get_all(CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
     let mut directives = values.flat_map(|value| value.split(','));
-    directives.any(|directive| ["private", "no-store"].contains(&directive.trim()))
+    directives.any(|directive| {
+        ["private", "no-store"].iter().any(|name| directive.trim().eq_ignore_ascii_case(name))
+    })
 }
 
 /// Of the probe, in seconds.
 const LIFETIME: u64 = 300;
 const POLL: Duration = Duration::from_millis(100);
+/// What asking itself may take, beyond what caches may add.
+const ROUND_TRIP: Duration = Duration::from_millis(500);
 /// How long to wait for what has been published to be public.
 const CACHE_PATIENCE: Duration = Duration::from_secs(20);
 const OUTAGE: Duration = Duration::from_secs(70);
