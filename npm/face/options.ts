@@ -120,9 +120,9 @@ export type VerifierOptions = HostOptions & (IssuerOptions | { issuers: IssuerOp
  * condition must not ask for nothing. A member that is `undefined` is not there.
  */
 export interface Demand {
-  /** Every one of these scope tokens. */
+  /** Every one of these scope tokens, of which there is at least one. */
   allOf?: string[];
-  /** At least one of these scope tokens. */
+  /** At least one of these scope tokens; an empty array is refused, since it asks for nothing. */
   anyOf?: string[];
   /** Only tokens of these issuers, of those that the verifier trusts. */
   issuers?: string[];

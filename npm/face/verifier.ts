@@ -86,13 +86,14 @@ export class Verifier {
     if ('issuers' in trusted && Object.keys(trusted).length > 1) {
       throw new TypeError('what is expected of tokens is written for each of the issuers');
     }
-    refuseUnwritable(trusted, 'create');
     const issuers: unknown = 'issuers' in trusted ? trusted.issuers : [trusted];
     if (!Array.isArray(issuers) || !issuers.every(isPlain)) {
       throw new TypeError('issuers is an array of { issuer, audience, ... }');
     }
     const config = JSON.stringify({
       issuers: (issuers as IssuerOptions[]).map(({ jwks, ...policy }) => {
+        // A JWK Set is somebody else's text: it may hold what it likes.
+        refuseUnwritable(policy, 'create');
         if (jwks !== undefined && typeof jwks !== 'string' && !isPlain(jwks)) {
           throw new TypeError('jwks is a URL or a JWK Set');
         }

@@ -36,8 +36,8 @@ struct TrustedIssuer {
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct DemandConfig {
-    all_of: Vec<String>,
-    any_of: Vec<String>,
+    all_of: Option<Vec<String>>,
+    any_of: Option<Vec<String>>,
     issuers: Option<Vec<String>>,
     audience: Option<Vec<String>>,
     stale_if_error: Option<DurationText>,
@@ -103,12 +103,23 @@ fn nonce_secrets(secrets: Vec<String>) -> Result<NonceSecrets, JsError> {
 pub(crate) fn read_demand(text: &str) -> Result<Demand, JsError> {
     let config: DemandConfig = read(text)?;
     Ok(Demand {
-        all_of: Scope::try_from(config.all_of)?,
-        any_of: Scope::try_from(config.any_of)?,
+        all_of: asked(config.all_of)?,
+        any_of: asked(config.any_of)?,
         issuers: config.issuers,
         audience: config.audience,
         stale_if_error: config.stale_if_error.map(|duration| duration.0),
     })
+}
+
+/// A scope that is asked for: one that is written and empty asks for nothing.
+fn asked(scope: Option<Vec<String>>) -> Result<Scope, JsError> {
+    match scope {
+        None => Ok(Scope::default()),
+        Some(tokens) if tokens.is_empty() => {
+            Err(JsError::new("allOf and anyOf name a scope token, or are left out"))
+        }
+        Some(tokens) => Ok(Scope::try_from(tokens)?),
+    }
 }
 
 pub(crate) fn read_request(text: &str) -> Result<Request, JsError> {
