@@ -172,7 +172,7 @@ impl Run {
         }
         let says_unchanged =
             matches!(came, Came::Lied(_, Lie::NothingChanged)) && order.etag.is_some();
-        let is_rolled_back = matches!(came, Came::RolledBack(_));
+        let is_older_set = matches!(came, Came::RolledBack(_)) && document == Document::JwkSet;
         let (edition, age) = match came {
             Came::Nothing => (None, 0),
             Came::Lied(edition, _) => (Some(edition), 0),
@@ -202,7 +202,7 @@ impl Run {
         }
         let isolate = &mut self.isolates[isolate];
         // A set that was only dated anew says that it is as old: that it is repeated nobody can see.
-        if is_rolled_back {
+        if is_older_set {
             self.places[isolate.place].repeated.insert(order.uri.clone());
         }
         let confirmed_at = isolate.verifier.confirmed_at(&order);
