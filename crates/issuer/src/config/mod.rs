@@ -176,6 +176,7 @@ impl Config {
         let keys = checked_keys(&keys, policy.longest_lifetime(), &freshness, &revocation)
             .map_err(|message| at(keys_span, message))?;
 
+        // A path that does not begin at the root begins at the file's folder.
         let below = |path: Spanned<PathBuf>, name: &str| {
             let span = path.span();
             let path = path.into_inner();
