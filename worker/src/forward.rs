@@ -1,15 +1,31 @@
 //! Forwarding an accepted request: the same bytes of target and body, other credentials, past all caches.
 
 use edgepass_jose::{ClaimsSet, Scope};
-use wasm_bindgen::{JsCast, JsValue};
-use worker::js_sys::{self, Promise, Reflect};
+use wasm_bindgen::prelude::*;
+use worker::js_sys::{self, Promise};
 use worker::wasm_bindgen_futures::JsFuture;
-use worker::{Env, Result, web_sys};
+use worker::{Env, Result, wasm_bindgen, web_sys};
 
 use crate::policy::Route;
 use crate::settings::Settings;
 use crate::target::Target;
 use crate::untrusted;
+
+#[wasm_bindgen(module = "/src/forward.js")]
+extern "C" {
+    #[wasm_bindgen(js_name = namesOf)]
+    fn names_of(headers: &web_sys::Headers) -> String;
+
+    #[wasm_bindgen(catch)]
+    fn outgoing(
+        request: &web_sys::Request,
+        url: &str,
+        is_cached: bool,
+        has_body: bool,
+        dropped: &str,
+        set: &str,
+    ) -> Result<web_sys::Request, JsValue>;
+}
 
 /// Who the token says is calling, as the origin is told.
 pub(crate) struct Identity(Vec<(&'static str, String)>);
@@ -51,44 +67,35 @@ pub(crate) async fn forward(
     identity: Option<Identity>,
     env: &Env,
 ) -> Result<web_sys::Response> {
-    let init = web_sys::RequestInit::new();
-    init.set_method(&request.method());
-    init.set_redirect(web_sys::RequestRedirect::Manual);
-    let headers = if route.cache {
-        only(&OF_CACHED_REQUESTS, &request.headers())?
-    } else {
-        init.set_cache(web_sys::RequestCache::NoStore);
-        let headers = web_sys::Headers::new_with_headers(&request.headers())?;
-        remove_untrusted(&headers, &settings.policy.pass_headers)?;
-        // Cloudflare appends to what the client wrote; it writes this one alone.
-        if let Some(address) = headers.get("cf-connecting-ip")? {
-            headers.set("x-forwarded-for", &address)?;
-        }
+    let names = names_of(&request.headers());
+    let drops = |name: &&str| match *name {
+        name if route.cache => !OF_CACHED_REQUESTS.contains(&name),
+        "authorization" | "dpop" => !route.forward_token,
         // The client's would stand where the runtime writes `no-cache`.
-        headers.set("cache-control", "no-cache, no-store")?;
-        headers.delete("pragma")?;
-        headers
+        "pragma" => true,
+        name => {
+            untrusted::is_untrusted(name)
+                && !settings.policy.pass_headers.iter().any(|own| own == name)
+        }
     };
-    if !route.forward_token {
-        headers.delete("authorization")?;
-        headers.delete("dpop")?;
-    }
-    for (name, value) in identity.map(|identity| identity.0).unwrap_or_default() {
-        headers.set(name, &value)?;
-    }
-    if let Some(secret) = &settings.origin_secret {
-        headers.set("x-edgepass-origin-secret", secret)?;
-    }
-    init.set_headers_headers(&headers);
-    // Encoded bodies are passed on as they are, also where the guard passes them through.
-    Reflect::set(&init, &"encodeResponseBody".into(), &"manual".into())?;
-    if !bodiless(request)? {
-        init.set_body_opt_readable_stream(request.body().as_ref());
-    }
-
+    let dropped: Vec<&str> = names.split('\n').filter(drops).collect();
+    let told = identity.map(|identity| identity.0).unwrap_or_default();
+    let told = told.iter().map(|(name, value)| (*name, value.as_str()));
+    let secret =
+        settings.origin_secret.as_deref().map(|secret| ("x-edgepass-origin-secret", secret));
+    let uncached = (!route.cache).then_some(("cache-control", "no-cache, no-store"));
+    let set: Vec<&str> =
+        told.chain(secret).chain(uncached).flat_map(|(name, value)| [name, value]).collect();
     let Target { path, query } = target;
     let base = settings.origin_url.as_deref().unwrap_or("https://origin");
-    let outgoing = web_sys::Request::new_with_str_and_init(&format!("{base}{path}{query}"), &init)?;
+    let outgoing = outgoing(
+        request,
+        &format!("{base}{path}{query}"),
+        route.cache,
+        !bodiless(request)?,
+        &dropped.join("\n"),
+        &set.join("\n"),
+    )?;
     let promise: Promise = match env.service("ORIGIN").ok() {
         Some(service) => {
             let service: worker::worker_sys::Fetcher = JsValue::from(service).unchecked_into();
@@ -101,33 +108,9 @@ pub(crate) async fn forward(
     Ok(JsFuture::from(promise).await?.unchecked_into())
 }
 
-/// Remove what no client may write, but for what the policy says is the client's; and look-alikes: many
-/// servers read `_`, and some any other sign, as `-`.
-fn remove_untrusted(headers: &web_sys::Headers, passed: &[String]) -> Result<()> {
-    let names: Vec<String> = js_sys::Array::from(&headers.keys())
-        .iter()
-        .filter_map(|name| name.as_string())
-        .filter(|name| untrusted::is_untrusted(name) && !passed.contains(name))
-        .collect();
-    for name in names {
-        headers.delete(&name)?;
-    }
-    Ok(())
-}
-
 /// Whether a request has no body, though the runtime may give it an empty one.
 pub(crate) fn bodiless(request: &web_sys::Request) -> Result<bool> {
     Ok(request.body().is_none() || request.headers().get("content-length")?.as_deref() == Some("0"))
-}
-
-fn only(names: &[&str], all: &web_sys::Headers) -> Result<web_sys::Headers> {
-    let headers = web_sys::Headers::new()?;
-    for name in names {
-        if let Some(value) = all.get(name)? {
-            headers.set(name, &value)?;
-        }
-    }
-    Ok(headers)
 }
 
 /// A claim as a header value: as it is when it is visible ASCII without `%`, percent-encoded

@@ -16,25 +16,24 @@ const INSTEAD = new Map([[1005, undefined], [1004, FAILED], [1006, FAILED], [101
  */
 export function joined(origin, first, left, look, ...facts) {
   const [client, server] = Object.values(new WebSocketPair());
-  const over = new AbortController();
+  const stop = watch(first, left, () => look(...facts), (why) => {
+    const code = why.endsWith('_unavailable') ? UNAVAILABLE : REFUSED;
+    for (const socket of [server, origin]) close(socket, code, why);
+  });
   for (const [from, to] of [[origin, server], [server, origin]]) {
     from.binaryType = 'arraybuffer';
     from.addEventListener('message', ({ data }) => send(to, data));
     from.addEventListener('close', ({ code, reason }) => {
-      over.abort();
+      stop();
       const sent = INSTEAD.has(code) ? INSTEAD.get(code) : code;
       for (const socket of [to, from]) close(socket, sent, reason);
     });
     from.addEventListener('error', () => {
-      over.abort();
+      stop();
       close(to, FAILED, '');
     });
     from.accept();
   }
-  watch(first, left, () => look(...facts), over, (why) => {
-    const code = why.endsWith('_unavailable') ? UNAVAILABLE : REFUSED;
-    for (const socket of [server, origin]) close(socket, code, why);
-  });
   return client;
 }
 
@@ -42,35 +41,42 @@ export function joined(origin, first, left, look, ...facts) {
 export function relayed(body, length, first, left, look, ...facts) {
   const { readable, writable } = length === undefined
     ? new IdentityTransformStream() : new FixedLengthStream(length);
-  const [over, cut] = [new AbortController(), new AbortController()];
-  body.pipeTo(writable, { signal: cut.signal }).then(() => over.abort(), () => over.abort());
-  watch(first, left, () => look(...facts), over, (why) => cut.abort(new Error(why)));
+  const cut = new AbortController();
+  const stop = watch(first, left, () => look(...facts), (why) => cut.abort(new Error(why)));
+  body.pipeTo(writable, { signal: cut.signal }).then(stop, stop);
   return readable;
 }
 
-/** Look again and again, until it is over or must end: at the latest when the token does. */
-function watch(first, left, look, over, end) {
+/** Look again and again until it must end, at the latest when the token does; gives what stops that. */
+function watch(first, left, look, end) {
+  const ends = Date.now() + left;
+  // One timer at a time: for the next look, or, while one is under way, for the token's end.
+  let timer = setTimeout(again, Math.min(first, left));
+  let isOver = false;
+  const stop = () => {
+    isOver = true;
+    clearTimeout(timer);
+  };
   const finish = (why) => {
-    if (over.signal.aborted) return;
-    over.abort();
+    if (isOver) return;
+    stop();
     end(why);
   };
-  let timer;
-  const later = (time) => {
-    if (!over.signal.aborted) timer = setTimeout(again, time);
-  };
-  const again = async () => {
+  async function again() {
+    const rest = ends - Date.now();
+    if (rest <= 0) {
+      finish('token_expired');
+      return;
+    }
+    timer = setTimeout(finish, rest, 'token_expired');
     // Whoever cannot look does not know.
     const answer = await Promise.resolve().then(look).catch(() => 'status_unavailable');
-    if (typeof answer === 'number') later(answer);
-    else finish(answer);
-  };
-  const last = setTimeout(() => finish('token_expired'), left);
-  over.signal.addEventListener('abort', () => {
+    if (typeof answer !== 'number') finish(answer);
+    if (isOver) return;
     clearTimeout(timer);
-    clearTimeout(last);
-  });
-  later(first);
+    timer = setTimeout(again, Math.min(answer, ends - Date.now()));
+  }
+  return stop;
 }
 
 function send(socket, data) {

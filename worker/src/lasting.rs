@@ -78,13 +78,13 @@ impl<'r> Lasting<'r> {
         LOOK.with(|look| joined(origin, first, left, look.as_ref(), self.request, route))
     }
 
-    /// What the client gets of the body, if that is long, or of a length that is not known.
+    /// What the client gets of the body: that itself, unless it is long, or of a length that is not known.
     pub(crate) fn body(&self, response: &web_sys::Response) -> Option<web_sys::ReadableStream> {
         let body = response.body()?;
-        let header = |name| response.headers().get(name).ok().flatten();
-        let length = header("content-length").and_then(|length| length.parse::<u64>().ok());
+        let length = response.headers().get("content-length").ok().flatten();
+        let length = length.and_then(|length| length.parse::<u64>().ok());
         if length.is_some_and(|length| length <= SHORT) {
-            return None;
+            return Some(body);
         }
         let length = length.map(|length| length as f64);
         let ((first, left), route) = (self.times(), self.route_number());

@@ -1,12 +1,29 @@
 //! The guard's own responses, and CORS.
 
 use edgepass_web::Refusal;
-use worker::js_sys::{self, Reflect};
-use worker::wasm_bindgen::JsValue;
-use worker::{Result, web_sys};
+use wasm_bindgen::prelude::*;
+use worker::{Result, wasm_bindgen, web_sys};
 
 use crate::lasting::{self, Lasting};
 use crate::policy::{Access, Cors, Route};
+
+#[wasm_bindgen(module = "/src/respond.js")]
+extern "C" {
+    #[wasm_bindgen(catch)]
+    fn copied(
+        response: &web_sys::Response,
+        body: Option<&web_sys::ReadableStream>,
+        socket: Option<&JsValue>,
+    ) -> Result<web_sys::Response, JsValue>;
+
+    #[wasm_bindgen(catch, js_name = copiedPrivately)]
+    fn copied_privately(
+        response: &web_sys::Response,
+        body: Option<&web_sys::ReadableStream>,
+        socket: Option<&JsValue>,
+        cache_control: Option<&str>,
+    ) -> Result<web_sys::Response, JsValue>;
+}
 
 /// What a response says to browsers.
 pub(crate) struct CorsReply {
@@ -117,65 +134,21 @@ pub(crate) fn pass_on(response: web_sys::Response, how: &PassOn<'_>) -> Result<w
         return Ok(response);
     }
     let socket = lasting::socket_of(&response);
-    let copy = match (&how.lasting, socket) {
-        (Some(lasting), Some(socket)) => copy_of(&response, None, Some(lasting.socket(&socket)))?,
-        (Some(lasting), None) => {
-            let body = lasting.body(&response).or_else(|| response.body());
-            copy_of(&response, body.as_ref(), None)?
-        }
-        (None, socket) => copy_of(&response, response.body().as_ref(), socket)?,
+    let (body, socket) = match (&how.lasting, socket) {
+        (Some(lasting), Some(socket)) => (None, Some(lasting.socket(&socket))),
+        (Some(lasting), None) => (lasting.body(&response), None),
+        (None, socket) => (response.body(), socket),
     };
-    let headers = copy.headers();
-    if !is_public {
-        keep_private(&headers)?;
+    let copy = if is_public {
+        copied(&response, body.as_ref(), socket.as_ref())?
+    } else {
+        let cache_control = private(response.headers().get("cache-control")?.as_deref());
+        copied_privately(&response, body.as_ref(), socket.as_ref(), cache_control.as_deref())?
+    };
+    if how.cors.varies {
+        how.cors.write(&copy.headers())?;
     }
-    how.cors.write(&headers)?;
     Ok(copy)
-}
-
-/// A response with a header that can be changed. Its body is encoded as the origin encoded it.
-fn copy_of(
-    response: &web_sys::Response,
-    body: Option<&web_sys::ReadableStream>,
-    socket: Option<JsValue>,
-) -> Result<web_sys::Response> {
-    let init = web_sys::ResponseInit::new();
-    init.set_status(response.status());
-    init.set_status_text(&response.status_text());
-    init.set_headers_headers(&response.headers());
-    Reflect::set(&init, &"encodeBody".into(), &"manual".into())?;
-    if let Some(socket) = socket {
-        Reflect::set(&init, &"webSocket".into(), &socket)?;
-    }
-    Ok(web_sys::Response::new_with_opt_readable_stream_and_init(body, &init)?)
-}
-
-/// No shared cache may hand an answer on that a token opened, and no private one to another token
-/// (RFC 9111 §3.5 would say so of the request that the guard received).
-fn keep_private(headers: &web_sys::Headers) -> Result<()> {
-    if let Some(private) = private(headers.get("cache-control")?.as_deref()) {
-        headers.set("cache-control", &private)?;
-    }
-    let names = js_sys::Array::from(&headers.keys());
-    for name in names.iter().filter_map(|name| name.as_string()) {
-        if is_for_shared_caches(&name) {
-            headers.delete(&name)?;
-        }
-    }
-    let vary = headers.get("vary")?.unwrap_or_default();
-    let names =
-        |name: &str| ["*", "authorization"].contains(&name.trim().to_ascii_lowercase().as_str());
-    if !vary.split(',').any(names) {
-        headers.append("vary", "Authorization")?;
-    }
-    Ok(())
-}
-
-/// Whether a field tells shared caches something else than `Cache-Control` says (RFC 9213, and what was
-/// there before it).
-fn is_for_shared_caches(name: &str) -> bool {
-    name.ends_with("-cache-control")
-        || ["edge-control", "surrogate-control", "x-accel-expires"].contains(&name)
 }
 
 /// `Cache-Control` of an answer for one caller; nothing where the origin's is as strict.
