@@ -83,7 +83,7 @@ async function verify(source) {
       issuer: element('issuer').value.trim(), audience: element('audience').value.trim(),
       background: 'detach', ...source,
     });
-    const verdict = await verifier.verify(token.value.trim(), { allOf: scopes });
+    const verdict = await verifier.verify(token.value.trim(), scopes.length > 0 ? { allOf: scopes } : {});
     if (asked !== edition) return;
     const text = verdict.accepted ? 'Accepted' : `Refused: ${verdict.message}`;
     announce(verdict.accepted ? 'good' : 'bad', text, verdict);

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import { createServer } from 'node:http';
+import { createServer, get } from 'node:http';
 import { setTimeout } from 'node:timers/promises';
 import test from 'node:test';
 import { start } from '../hosts/guard.mjs';
@@ -14,6 +14,8 @@ const { EDGEPASS_ISSUER, EDGEPASS_PROGRAM: program, EDGEPASS_FOLDER: folder } = 
 const edgepass = (...argv) => execFileSync(program, argv, { cwd: folder, encoding: 'utf8' });
 const issue = () => JSON.parse(edgepass('issue', '--role', 'invoice-reader', '--json'));
 const DEADLINE = 10_000;
+/** Opens the counters. */
+const secret = 'counters-for-the-tests-of-what-lasts';
 
 const real = {
   bindings: { ISSUER: EDGEPASS_ISSUER, AUDIENCE, CACHE: 'none' }, serviceBindings: { ORIGIN: 'origin' },
@@ -77,6 +79,29 @@ test('a socket carries texts, octets, a protocol and both sides\' close', async 
   assert.fail('the origin never learned that the client had closed');
 });
 
+test('a close that may not be passed on closes both sides all the same', async (t) => {
+  const { url } = await start(t, real);
+  const headers = bearer(issue().access_token);
+  for (const code of [999, 5000]) {
+    const upgrade = get(new URL('/live', url), {
+      headers: {
+        ...headers, connection: 'upgrade', upgrade: 'websocket', 'sec-websocket-version': '13',
+        'sec-websocket-key': Buffer.alloc(16).toString('base64'),
+      },
+    });
+    const socket = await new Promise((resolve) => { upgrade.on('upgrade', (_, opened) => resolve(opened)); });
+    t.after(() => socket.destroy());
+    // A Close frame, masked with zeros.
+    socket.write(Buffer.from([0x88, 0x82, 0, 0, 0, 0, code >> 8, code & 255]));
+  }
+  for (let waited = 0; waited < 2000; waited += 20) {
+    const seen = await (await fetch(new URL('/reports/closed', url), { headers })).json();
+    if (seen.length === 2) return;
+    await setTimeout(20);
+  }
+  assert.fail('the origin never learned that the client had closed');
+});
+
 test('a revoked token ends its sockets and its long answers within the deadline', async (t) => {
   const { url } = await start(t, real);
   const [revoked, other] = [issue(), issue()];
@@ -104,7 +129,9 @@ test('a revoked token ends its sockets and its long answers within the deadline'
 
 test('a token that expires ends them at exp', async (t) => {
   const { token, trusted } = await issuer(t, 'p256_client');
-  const { url } = await start(t, trusting(trusted));
+  const trusts = trusting(trusted);
+  const bindings = { ...trusts.bindings, METRICS_TOKEN: secret };
+  const { url } = await start(t, { ...trusts, bindings });
   const exp = now() + 3;
   const headers = bearer(token({ exp }));
   const socket = await open(url, headers);
@@ -114,6 +141,8 @@ test('a token that expires ends them at exp', async (t) => {
   for (const { at } of [closed, ended]) {
     assert.ok(at >= exp * 1000 - 100 && at < exp * 1000 + 2000, `${at - exp * 1000} ms after exp`);
   }
+  const counters = await fetch(new URL('/.edgepass/metrics', url), { headers: bearer(secret) });
+  assert.match(await counters.text(), /ended_total\{code="token_expired"\} 2/);
   // It is accepted for new requests a little longer: clocks differ.
   assert.equal((await fetch(new URL('/invoices', url), { headers })).status, 200);
 });

@@ -11,12 +11,12 @@ const INSTEAD = new Map([[1005, undefined], [1004, FAILED], [1006, FAILED], [101
 
 /**
  * Join the origin's socket with one for the client; gives that. The token ends in `left` milliseconds.
- * `look(...facts)` is asked after `first`, and then after as many as it answers; a text that it answers is
- * why the socket ends.
+ * `look(isPast, ...facts)` is asked after `first`, and then after as many as it answers, `isPast` once the
+ * token has ended; a text that it answers is why the socket ends.
  */
 export function joined(origin, first, left, look, ...facts) {
   const [client, server] = Object.values(new WebSocketPair());
-  const stop = watch(first, left, () => look(...facts), (why) => {
+  const stop = watch(first, left, (isPast) => look(isPast, ...facts), (why) => {
     const code = why.endsWith('_unavailable') ? UNAVAILABLE : REFUSED;
     for (const socket of [server, origin]) close(socket, code, why);
   });
@@ -42,7 +42,7 @@ export function relayed(body, length, first, left, look, ...facts) {
   const { readable, writable } = length === undefined
     ? new IdentityTransformStream() : new FixedLengthStream(length);
   const cut = new AbortController();
-  const stop = watch(first, left, () => look(...facts), (why) => cut.abort(new Error(why)));
+  const stop = watch(first, left, (isPast) => look(isPast, ...facts), (why) => cut.abort(new Error(why)));
   body.pipeTo(writable, { signal: cut.signal }).then(stop, stop);
   return readable;
 }
@@ -58,23 +58,19 @@ function watch(first, left, look, end) {
     clearTimeout(timer);
   };
   const finish = (why) => {
-    if (isOver) return;
     stop();
     end(why);
   };
   async function again() {
     const rest = ends - Date.now();
-    if (rest <= 0) {
-      finish('token_expired');
-      return;
-    }
-    timer = setTimeout(finish, rest, 'token_expired');
+    // The token's end does not wait for a look that hangs.
+    if (rest > 0) timer = setTimeout(again, rest);
     // Whoever cannot look does not know.
-    const answer = await Promise.resolve().then(look).catch(() => 'status_unavailable');
-    if (typeof answer !== 'number') finish(answer);
+    const answer = await Promise.resolve(rest <= 0).then(look).catch(() => 'status_unavailable');
     if (isOver) return;
     clearTimeout(timer);
-    timer = setTimeout(again, Math.min(answer, ends - Date.now()));
+    if (typeof answer === 'number') timer = setTimeout(again, Math.min(answer, ends - Date.now()));
+    else finish(answer);
   }
   return stop;
 }
@@ -92,6 +88,7 @@ function close(socket, code, reason) {
     if (code === undefined) socket.close();
     else socket.close(code, reason);
   } catch {
-    // It is closed already, or the peer's code is none that may be sent.
+    // The peer's code or reason is none that may be sent. A socket that is closed already takes this in silence.
+    socket.close(FAILED, '');
   }
 }

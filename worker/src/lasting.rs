@@ -40,12 +40,12 @@ extern "C" {
     ) -> web_sys::ReadableStream;
 }
 
-type Look = Closure<dyn Fn(web_sys::Request, u32) -> Promise>;
+type Look = Closure<dyn Fn(bool, web_sys::Request, u32) -> Promise>;
 
 thread_local! {
     /// Resolves to how many milliseconds from now to look again, or to why the token is refused.
-    static LOOK: Look = Closure::new(|request, route| {
-        future_to_promise(async move { Ok(look(&request, route).await) })
+    static LOOK: Look = Closure::new(|is_past, request, route| {
+        future_to_promise(async move { Ok(look(is_past, &request, route).await) })
     });
 }
 
@@ -59,6 +59,8 @@ pub(crate) struct Lasting<'r> {
 
 /// Answers of up to so many bytes are passed on without being watched.
 const SHORT: u64 = 1 << 20;
+/// The host has no numbers above for lengths: such a length is as good as none.
+const MAX_LENGTH: u64 = 1 << 53;
 
 impl<'r> Lasting<'r> {
     /// For what `route` let through, unless that outlives its token.
@@ -82,7 +84,9 @@ impl<'r> Lasting<'r> {
     pub(crate) fn body(&self, response: &web_sys::Response) -> Option<web_sys::ReadableStream> {
         let body = response.body()?;
         let length = response.headers().get("content-length").ok().flatten();
-        let length = length.and_then(|length| length.parse::<u64>().ok());
+        let length = length
+            .and_then(|length| length.parse::<u64>().ok())
+            .filter(|length| *length < MAX_LENGTH);
         if length.is_some_and(|length| length <= SHORT) {
             return Some(body);
         }
@@ -113,18 +117,27 @@ pub(crate) fn socket_of(response: &web_sys::Response) -> Option<JsValue> {
     Reflect::get(response, &"webSocket".into()).ok().filter(|socket| socket.is_object())
 }
 
-async fn look(request: &web_sys::Request, route: u32) -> JsValue {
-    match judged_again(request, route).await {
+async fn look(is_past: bool, request: &web_sys::Request, route: u32) -> JsValue {
+    match judged_again(is_past, request, route).await {
         Ok(milliseconds) => milliseconds.into(),
         Err(why) => why.into(),
     }
 }
 
 /// After how many milliseconds to look again, or the code of what refuses the token now.
-async fn judged_again(request: &web_sys::Request, route: u32) -> Result<u32, &'static str> {
+async fn judged_again(
+    is_past: bool,
+    request: &web_sys::Request,
+    route: u32,
+) -> Result<u32, &'static str> {
     // What cannot be judged is not let through for longer.
     const LOST: &str = "status_unavailable";
+    const EXPIRED: &str = "token_expired";
     let settings = Settings::held().ok_or(LOST)?;
+    if is_past {
+        settings.metrics.count_ended(EXPIRED);
+        return Err(EXPIRED);
+    }
     let route = settings.policy.routes.get(route as usize).ok_or(LOST)?;
     let Access::Token(demand) = &route.access else { return Err(LOST) };
     let url = request.url();
@@ -138,7 +151,7 @@ async fn judged_again(request: &web_sys::Request, route: u32) -> Result<u32, &'s
             let after = verdict.holds().and_then(|held| settings.verifier.judge_again_after(&held));
             match after {
                 Some(after) => return Ok(milliseconds(after)),
-                None => "token_expired",
+                None => EXPIRED,
             }
         }
     };

@@ -104,21 +104,25 @@ pub struct Dated {
 /// The responses that were last seen at one place, by their `Date`.
 ///
 /// A cache may keep `Date` and lose `Age`. Whose clock is wrong nobody knows (RFC 9111 §4.2.3 goes by the
-/// difference); but a response with a `Date` that was seen before is that response, and no younger.
+/// difference); but a response with a `Date` that was seen before is that response, and no younger. Several
+/// are remembered, since several caches may answer by turns.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Dates(Option<Dated>);
+pub(crate) struct Dates([Option<Dated>; 4]);
 
 impl Dates {
     /// When the request was sent that first brought a response of this date, unless that is this one.
     pub(crate) fn first_seen(&mut self, dated: Option<Dated>) -> Option<UnixMillis> {
         let dated = dated?;
-        match self.0 {
-            Some(first) if first.date == dated.date => Some(first.sent_at),
-            _ => {
-                self.0 = Some(dated);
-                None
-            }
+        let known = self.0.iter().flatten().find(|known| known.date == dated.date);
+        if let Some(known) = known {
+            return Some(known.sent_at);
         }
+        // The oldest makes room.
+        let oldest = self.0.iter_mut().min_by_key(|known| known.map(|known| known.sent_at));
+        if let Some(oldest) = oldest {
+            *oldest = Some(dated);
+        }
+        None
     }
 }
 
@@ -224,6 +228,9 @@ mod tests {
             (Some(55), Some(55), Some(55))
         );
         assert_eq!((first(4100, 4140), first(4100, 4141)), (None, Some(4140)));
+        // Two caches by turns, and a redirect before each.
+        assert_eq!((first(15, 4142), first(4100, 4143)), (Some(55), Some(4140)));
+        assert_eq!((first(4104, 4144), first(15, 4145)), (None, Some(55)));
         assert_eq!(dates.first_seen(None), None);
     }
 

@@ -183,15 +183,16 @@ impl ListHolder {
         now: UnixMillis,
     ) -> LandedList {
         let held = self.held(&order.uri);
-        let (from, confirmed_at) = (answer.from, order.confirmed_at(held.confirmed_by(&answer)));
         if let Content::Redirect { location } = &answer.content
             && order.redirects < MAX_REDIRECTS
             && let Some(url) = url::resolve(location, &order.url)
             && policy.allows_status_uri(&url)
         {
             let etag = etag_from(held, &url);
+            let confirmed_at = order.confirmed_at(answer.confirmed_at);
             return LandedList::Follow(order.redirected(url, etag, confirmed_at));
         }
+        let (from, confirmed_at) = (answer.from, order.confirmed_at(held.confirmed_by(&answer)));
         if from == AnsweredBy::Source {
             held.end_fetch(order.lease);
         }
