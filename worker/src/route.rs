@@ -50,14 +50,19 @@ impl GuardPolicy {
         if self.origin_paths == OriginPaths::Exact || !taken.pattern.iter().any(is_open) {
             return None;
         }
-        let whole = segments(path);
-        let others = other_readings(&whole);
-        self.routes.iter().find(|other| {
-            let as_written = || resembles(&other.folded, &whole) && !matches(&other.pattern, path);
-            let otherwise = || others.iter().any(|parts| resembles(&other.folded, parts));
+        let is_stricter = |other: &&Route| {
             other.methods.iter().any(|own| own == method)
                 && !is_as_strict(&taken.access, &other.access)
-                && (as_written() || otherwise())
+        };
+        let mut stricter = self.routes.iter().filter(is_stricter).peekable();
+        // Most requests end here: reading the path in other ways takes time.
+        stricter.peek()?;
+        let whole = segments(path);
+        let others = other_readings(&whole);
+        stricter.find(|other| {
+            let as_written = || resembles(&other.folded, &whole) && !matches(&other.pattern, path);
+            let otherwise = || others.iter().any(|parts| resembles(&other.folded, parts));
+            as_written() || otherwise()
         })
     }
 }

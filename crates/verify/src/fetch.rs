@@ -228,7 +228,7 @@ mod tests {
             (Some(55), Some(55), Some(55))
         );
         assert_eq!((first(4100, 4140), first(4100, 4141)), (None, Some(4140)));
-        // Two caches by turns, and a redirect before each.
+        // Two caches by turns.
         assert_eq!((first(15, 4142), first(4100, 4143)), (Some(55), Some(4140)));
         assert_eq!((first(4104, 4144), first(15, 4145)), (None, Some(55)));
         assert_eq!(dates.first_seen(None), None);
