@@ -15,11 +15,15 @@ const SECONDS = quick ? 1 : 3;
 const TOKENS = 200;
 const here = fileURLToPath(new URL('.', import.meta.url));
 
-const ORIGIN = "export default { fetch: () => new Response('[{\"id\":1}]', { headers: { 'content-type': 'application/json' } }) };";
+/** An origin in the same process. Bound Workers state no length unless they write it, servers on a network do. */
+const origin = (headers) =>
+  `export default { fetch: () => new Response('[{"id":1}]', { headers: ${JSON.stringify(headers)} }) };`;
+const JSON_TYPE = { 'content-type': 'application/json' };
 
 const SUBJECTS = {
   'guard, public route': { worker: 'guard', path: '/health' },
   guard: { worker: 'guard', path: '/invoices/1' },
+  'guard, an answer of unknown length': { worker: 'relaying', path: '/invoices/1' },
   'guard that remembers nothing': { worker: 'forgetful', path: '/invoices/1' },
   'a Worker that only forwards': { worker: 'forward', path: '/invoices/1' },
   'a Worker with jose': { worker: 'jose', path: '/invoices/1' },
@@ -75,6 +79,7 @@ async function start({ issuer, audience, folder }) {
     host: '127.0.0.1', port: 0, cf: false, log: new Log(LogLevel.ERROR),
     workers: [
       named('guard', { ...module, bindings }),
+      named('relaying', { ...module, bindings, serviceBindings: { ORIGIN: 'origin-without-length' } }),
       named('forgetful', { ...module, bindings: { ...bindings, VERIFIED_BYTES: '0' } }),
       named('forward', { modules: true, script: `export default { fetch: (request, env) => ${forward} };` }),
       named('jose', {
@@ -104,11 +109,17 @@ async function start({ issuer, audience, folder }) {
             return env.ORIGIN.fetch(new Request('https://origin' + pathname + search, { method, body, headers, redirect: 'manual' }));
           } };`),
       }),
-      { name: 'origin', compatibilityDate: '2026-10-01', modules: true, script: ORIGIN },
+      {
+        name: 'origin', compatibilityDate: '2026-10-01', modules: true,
+        script: origin({ ...JSON_TYPE, 'content-length': '10' }),
+      },
+      {
+        name: 'origin-without-length', compatibilityDate: '2026-10-01', modules: true, script: origin(JSON_TYPE),
+      },
     ],
   }));
   await workerd.ready;
-  const names = ['guard', 'forgetful', 'forward', 'jose'];
+  const names = ['guard', 'relaying', 'forgetful', 'forward', 'jose'];
   const urls = await Promise.all(names.map((name) => workerd.unsafeGetDirectURL(name)));
   return {
     workers: Object.fromEntries(names.map((name, at) => [name, urls[at].origin])),

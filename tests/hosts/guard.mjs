@@ -8,7 +8,7 @@ const { EDGEPASS_GUARD: build } = process.env;
 /** Everything that guards have logged. */
 export const LOGGED = [];
 
-const guardWorker = {
+export const guardWorker = {
   name: 'guard', compatibilityDate: '2026-10-01', modulesRoot: build,
   modules: [
     { type: 'ESModule', path: `${build}/index.js` },

@@ -3,9 +3,9 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import test from 'node:test';
-import { start } from './guard.mjs';
+import { guardWorker, start } from './guard.mjs';
 
-const { EDGEPASS_ISSUER: issuer, EDGEPASS_PROGRAM: program, EDGEPASS_FOLDER: folder } = process.env;
+const { EDGEPASS_GUARD: build, EDGEPASS_ISSUER: issuer, EDGEPASS_PROGRAM: program, EDGEPASS_FOLDER: folder } = process.env;
 const authorization = `Bearer ${execFileSync(
   program, ['issue', '--role', 'invoice-clerk'], { cwd: folder, encoding: 'utf8' },
 ).trim()}`;
@@ -74,4 +74,38 @@ test('a guard without its settings refuses everything and says what to set', asy
   const response = await fetch(new URL('/health', url), { headers });
   assert.equal(response.status, 503);
   assert.ok(await logs('set the variable ISSUER'), logged.join());
+});
+
+test('a module that has stopped in the middle of something is started anew', async (t) => {
+  // The module asks the host for the time while it judges, and cannot catch what that throws: a planted trap.
+  const contents = `
+    import guard from './index.js';
+    const now = Date.now;
+    export default { async fetch(request, env, context) {
+      if (request.headers.has('x-trap')) Date.now = () => { throw new WebAssembly.RuntimeError('planted'); };
+      try {
+        return await guard.fetch(request, env, context);
+      } finally {
+        Date.now = now;
+      }
+    } };`;
+  const token = 'm'.repeat(32);
+  const { url } = await start(t, {
+    ...bound, bindings: { ...bound.bindings, METRICS_TOKEN: token },
+    modules: [{ type: 'ESModule', path: `${build}/planted.js`, contents }, ...guardWorker.modules],
+  });
+  const ask = async (more) => {
+    const response = await fetch(new URL('/invoices', url), { headers: { ...headers, ...more } });
+    await response.arrayBuffer();
+    return response.status;
+  };
+  const accepted = async () => {
+    const metrics = new URL('/.edgepass/metrics', url);
+    const text = await (await fetch(metrics, { headers: { authorization: `Bearer ${token}` } })).text();
+    return Number(/verdicts_total\{code="accepted"\} (\d+)/.exec(text)?.[1] ?? 0);
+  };
+  assert.deepEqual([await ask(), await ask(), await accepted()], [200, 200, 2]);
+  assert.equal(await ask({ 'x-trap': '1' }), 500);
+  // Its counters begin anew: it is another instance, which has to fetch keys and lists first.
+  assert.deepEqual([await ask(), await ask(), await accepted()], [200, 200, 2]);
 });

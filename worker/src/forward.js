@@ -1,21 +1,21 @@
 // Requests to the origin: made in one call, since each call of the module's costs.
 
-/** The names of a header's fields, by lines. */
-export const namesOf = (headers) => [...headers.keys()].join('\n');
-
 /**
- * A request for the origin, of a client's: to `url`, without the fields `dropped`, with the fields `set`, a
- * name and a value by turns. Both are lines. Redirects are the client's to follow.
+ * Send the origin a client's request; gives a promise of what `answered(response, request, ...kept)` makes of
+ * its answer, or of `undefined` where it has none. `changes` are lines: the URL, the names of the header
+ * fields that are dropped, an empty line, a name and a value by turns for each that is set. Redirects are the
+ * client's to follow.
  */
-export function outgoing(request, url, isCached, hasBody, dropped, set) {
+export function forwarded(request, service, isCached, hasBody, changes, answered, ...kept) {
+  const lines = changes.split('\n');
   const headers = new Headers(request.headers);
-  for (const name of lines(dropped)) headers.delete(name);
+  let at = 1;
+  for (; lines[at] !== ''; at++) headers.delete(lines[at]);
   // Cloudflare appends to what the client wrote under the other name; it writes this one alone.
   const address = isCached ? null : headers.get('cf-connecting-ip');
   if (address !== null) headers.set('x-forwarded-for', address);
-  const fields = lines(set);
-  for (let at = 0; at < fields.length; at += 2) headers.set(fields[at], fields[at + 1]);
-  return new Request(url, {
+  for (at++; at < lines.length; at += 2) headers.set(lines[at], lines[at + 1]);
+  const outgoing = new Request(lines[0], {
     method: request.method,
     headers,
     body: hasBody ? request.body : undefined,
@@ -24,6 +24,9 @@ export function outgoing(request, url, isCached, hasBody, dropped, set) {
     // Encoded bodies are passed on as they are, also where the guard passes them through.
     encodeResponseBody: 'manual',
   });
+  const response = service === undefined ? fetch(outgoing) : service.fetch(outgoing);
+  return response.then(
+    (response) => answered(response, request, ...kept),
+    () => answered(undefined, request, ...kept),
+  );
 }
-
-const lines = (text) => (text === '' ? [] : text.split('\n'));

@@ -1,11 +1,12 @@
 //! Forwarding an accepted request: the same bytes of target and body, other credentials, past all caches.
 
 use edgepass_jose::{ClaimsSet, Scope};
+use edgepass_verify::UnixMillis;
+use edgepass_verify::verdict::Accepted;
+use js_sys::Promise;
 use wasm_bindgen::prelude::*;
-use worker::js_sys::{self, Promise};
-use worker::wasm_bindgen_futures::JsFuture;
-use worker::{Env, Result, wasm_bindgen, web_sys};
 
+use crate::incoming::Incoming;
 use crate::policy::Route;
 use crate::settings::Settings;
 use crate::target::Target;
@@ -13,18 +14,51 @@ use crate::untrusted;
 
 #[wasm_bindgen(module = "/src/forward.js")]
 extern "C" {
-    #[wasm_bindgen(js_name = namesOf)]
-    fn names_of(headers: &web_sys::Headers) -> String;
-
     #[wasm_bindgen(catch)]
-    fn outgoing(
+    fn forwarded(
         request: &web_sys::Request,
-        url: &str,
+        service: Option<&JsValue>,
         is_cached: bool,
         has_body: bool,
-        dropped: &str,
-        set: &str,
-    ) -> Result<web_sys::Request, JsValue>;
+        changes: &str,
+        answered: &JsValue,
+        route: usize,
+        until: Option<f64>,
+        confirmed_at: Option<f64>,
+    ) -> Result<Promise, JsValue>;
+}
+
+type Answered = dyn Fn(
+    Option<web_sys::Response>,
+    web_sys::Request,
+    usize,
+    Option<f64>,
+    Option<f64>,
+) -> Result<web_sys::Response, JsValue>;
+
+thread_local! {
+    /// Makes of the origin's response what the client gets. One for all requests: what is kept of one until
+    /// then lies with the host, which forgets it with the request.
+    static ANSWERED: Closure<Answered> = Closure::new(|response, request, route, until, confirmed_at| {
+        crate::answered(response, &request, &Sent::from_host(route, until, confirmed_at))
+    });
+}
+
+/// What is kept of a request while the origin answers.
+pub(crate) struct Sent {
+    /// The number of its route.
+    pub(crate) route: usize,
+    /// For how long its token holds, if it took one.
+    pub(crate) accepted: Option<Accepted>,
+}
+
+impl Sent {
+    fn from_host(route: usize, until: Option<f64>, confirmed_at: Option<f64>) -> Self {
+        let time = |millis: f64| UnixMillis(millis as u64);
+        let accepted = until
+            .map(|until| Accepted { until: time(until), confirmed_at: confirmed_at.map(time) });
+        Self { route, accepted }
+    }
 }
 
 /// Who the token says is calling, as the origin is told.
@@ -54,20 +88,19 @@ impl Identity {
     }
 }
 
-/// Send the request to the origin and give back its response, streaming both ways. Redirects are
-/// the caller's to follow.
+/// Send the request to the origin and give back a promise of what the client gets, streaming both ways.
+/// Redirects are the client's to follow.
 ///
 /// The guard takes away what tells callers apart, so no cache on the way may answer for the origin; only what a
 /// public route says may be kept is left to caches.
-pub(crate) async fn forward(
+pub(crate) fn forward(
     settings: &Settings,
     route: &Route,
-    request: &web_sys::Request,
+    request: &Incoming<'_>,
     target: Target<'_>,
     identity: Option<Identity>,
-    env: &Env,
-) -> Result<web_sys::Response> {
-    let names = names_of(&request.headers());
+    sent: &Sent,
+) -> Result<Promise, JsValue> {
     let drops = |name: &&str| match *name {
         name if route.cache => !OF_CACHED_REQUESTS.contains(&name),
         "authorization" | "dpop" => !route.forward_token,
@@ -78,39 +111,35 @@ pub(crate) async fn forward(
                 && !settings.policy.pass_headers.iter().any(|own| own == name)
         }
     };
-    let dropped: Vec<&str> = names.split('\n').filter(drops).collect();
     let told = identity.map(|identity| identity.0).unwrap_or_default();
     let told = told.iter().map(|(name, value)| (*name, value.as_str()));
     let secret =
         settings.origin_secret.as_deref().map(|secret| ("x-edgepass-origin-secret", secret));
     let uncached = (!route.cache).then_some(("cache-control", "no-cache, no-store"));
-    let set: Vec<&str> =
-        told.chain(secret).chain(uncached).flat_map(|(name, value)| [name, value]).collect();
     let Target { path, query } = target;
     let base = settings.origin_url.as_deref().unwrap_or("https://origin");
-    let outgoing = outgoing(
-        request,
-        &format!("{base}{path}{query}"),
-        route.cache,
-        !bodiless(request)?,
-        &dropped.join("\n"),
-        &set.join("\n"),
-    )?;
-    let promise: Promise = match env.service("ORIGIN").ok() {
-        Some(service) => {
-            let service: worker::worker_sys::Fetcher = JsValue::from(service).unchecked_into();
-            service.fetch(&outgoing)?.unchecked_into()
-        }
-        None => js_sys::global()
-            .unchecked_into::<web_sys::WorkerGlobalScope>()
-            .fetch_with_request(&outgoing),
-    };
-    Ok(JsFuture::from(promise).await?.unchecked_into())
-}
-
-/// Whether a request has no body, though the runtime may give it an empty one.
-pub(crate) fn bodiless(request: &web_sys::Request) -> Result<bool> {
-    Ok(request.body().is_none() || request.headers().get("content-length")?.as_deref() == Some("0"))
+    let mut changes = format!("{base}{path}{query}");
+    for name in request.names().filter(drops) {
+        changes.extend(["\n", name]);
+    }
+    changes.push('\n');
+    for (name, value) in told.chain(secret).chain(uncached) {
+        changes.extend(["\n", name, "\n", value]);
+    }
+    let millis = |time: UnixMillis| time.0 as f64;
+    ANSWERED.with(|answered| {
+        forwarded(
+            request.request,
+            settings.origin_service.as_ref(),
+            route.cache,
+            request.has_body(),
+            &changes,
+            answered.as_ref(),
+            sent.route,
+            sent.accepted.map(|accepted| millis(accepted.until)),
+            sent.accepted.and_then(|accepted| accepted.confirmed_at).map(millis),
+        )
+    })
 }
 
 /// A claim as a header value: as it is when it is visible ASCII without `%`, percent-encoded

@@ -10,11 +10,11 @@ const FAILED = 1011;
 const INSTEAD = new Map([[1005, undefined], [1004, FAILED], [1006, FAILED], [1015, FAILED]]);
 
 /**
- * Join the origin's socket with one for the client; gives that. The token ends in `left` milliseconds.
+ * Join the origin's socket with one for the client; gives what the client's answer holds. The token ends in `left` milliseconds.
  * `look(isPast, ...facts)` is asked after `first`, and then after as many as it answers, `isPast` once the
  * token has ended; a text that it answers is why the socket ends.
  */
-export function joined(origin, first, left, look, ...facts) {
+export function joined({ webSocket: origin }, first, left, look, ...facts) {
   const [client, server] = Object.values(new WebSocketPair());
   const stop = watch(first, left, (isPast) => look(isPast, ...facts), (why) => {
     const code = why.endsWith('_unavailable') ? UNAVAILABLE : REFUSED;
@@ -34,17 +34,17 @@ export function joined(origin, first, left, look, ...facts) {
     });
     from.accept();
   }
-  return client;
+  return { body: null, webSocket: client };
 }
 
-/** Pass an answer's body on, of so many bytes where that is known; gives what the client reads. */
-export function relayed(body, length, first, left, look, ...facts) {
+/** Pass an answer's body on, of so many bytes where that is known; gives what the client's answer holds. */
+export function relayed({ body }, length, first, left, look, ...facts) {
   const { readable, writable } = length === undefined
     ? new IdentityTransformStream() : new FixedLengthStream(length);
   const cut = new AbortController();
   const stop = watch(first, left, (isPast) => look(isPast, ...facts), (why) => cut.abort(new Error(why)));
   body.pipeTo(writable, { signal: cut.signal }).then(stop, stop);
-  return readable;
+  return { body: readable };
 }
 
 /** Look again and again until it must end, at the latest when the token does; gives what stops that. */

@@ -5,42 +5,40 @@
 
 use std::time::Duration;
 
-use edgepass_verify::Verdict;
 use edgepass_verify::verdict::Accepted;
 use edgepass_web::Clock;
+use js_sys::Promise;
 use wasm_bindgen::prelude::*;
-use worker::js_sys::{Promise, Reflect};
-use worker::wasm_bindgen_futures::future_to_promise;
-use worker::{wasm_bindgen, web_sys};
+use wasm_bindgen_futures::future_to_promise;
 
-use crate::caller;
-use crate::policy::{Access, Route};
+use crate::incoming::{self, Incoming};
+use crate::policy::Access;
 use crate::settings::Settings;
 use crate::target::Target;
 
 #[wasm_bindgen(module = "/src/lasting.js")]
 extern "C" {
     fn joined(
-        origin: &JsValue,
+        response: &web_sys::Response,
         first: u32,
         left: u32,
         look: &JsValue,
         request: &web_sys::Request,
-        route: u32,
+        route: usize,
     ) -> JsValue;
 
     fn relayed(
-        body: &web_sys::ReadableStream,
+        response: &web_sys::Response,
         length: Option<f64>,
         first: u32,
         left: u32,
         look: &JsValue,
         request: &web_sys::Request,
-        route: u32,
-    ) -> web_sys::ReadableStream;
+        route: usize,
+    ) -> JsValue;
 }
 
-type Look = Closure<dyn Fn(bool, web_sys::Request, u32) -> Promise>;
+type Look = Closure<dyn Fn(bool, web_sys::Request, usize) -> Promise>;
 
 thread_local! {
     /// Resolves to how many milliseconds from now to look again, or to why the token is refused.
@@ -51,10 +49,11 @@ thread_local! {
 
 /// A request that was let through, whose answer may go on.
 pub(crate) struct Lasting<'r> {
-    settings: &'r Settings,
-    route: &'r Route,
-    request: &'r web_sys::Request,
-    accepted: Accepted,
+    pub(crate) settings: &'r Settings,
+    /// The number of its route.
+    pub(crate) route: usize,
+    pub(crate) request: &'r web_sys::Request,
+    pub(crate) accepted: Accepted,
 }
 
 /// Answers of up to so many bytes are passed on without being watched.
@@ -62,38 +61,28 @@ const SHORT: u64 = 1 << 20;
 /// The host has no numbers above for lengths: such a length is as good as none.
 const MAX_LENGTH: u64 = 1 << 53;
 
-impl<'r> Lasting<'r> {
-    /// For what `route` let through, unless that outlives its token.
-    pub(crate) fn of(
-        settings: &'r Settings,
-        route: &'r Route,
-        request: &'r web_sys::Request,
-        verdict: &Verdict,
-    ) -> Option<Self> {
-        let accepted = verdict.holds().filter(|_| !route.outlives_token)?;
-        Some(Self { settings, route, request, accepted })
+impl Lasting<'_> {
+    /// What the client gets of a response that opens a socket.
+    pub(crate) fn socket(&self, response: &web_sys::Response) -> JsValue {
+        let ((first, left), route) = (self.times(), self.route);
+        LOOK.with(|look| joined(response, first, left, look.as_ref(), self.request, route))
     }
 
-    /// What the client gets of the origin's socket.
-    pub(crate) fn socket(&self, origin: &JsValue) -> JsValue {
-        let ((first, left), route) = (self.times(), self.route_number());
-        LOOK.with(|look| joined(origin, first, left, look.as_ref(), self.request, route))
-    }
-
-    /// What the client gets of the body: that itself, unless it is long, or of a length that is not known.
-    pub(crate) fn body(&self, response: &web_sys::Response) -> Option<web_sys::ReadableStream> {
-        let body = response.body()?;
-        let length = response.headers().get("content-length").ok().flatten();
-        let length = length
-            .and_then(|length| length.parse::<u64>().ok())
-            .filter(|length| *length < MAX_LENGTH);
+    /// What the client gets of a response with a body of `length`, if it is long, or that is not known.
+    pub(crate) fn body(
+        &self,
+        response: &web_sys::Response,
+        length: Option<u64>,
+    ) -> Option<JsValue> {
+        let length = length.filter(|length| *length < MAX_LENGTH);
         if length.is_some_and(|length| length <= SHORT) {
-            return Some(body);
+            return None;
         }
         let length = length.map(|length| length as f64);
-        let ((first, left), route) = (self.times(), self.route_number());
-        let relay =
-            |look: &Look| relayed(&body, length, first, left, look.as_ref(), self.request, route);
+        let ((first, left), route) = (self.times(), self.route);
+        let relay = |look: &Look| {
+            relayed(response, length, first, left, look.as_ref(), self.request, route)
+        };
         Some(LOOK.with(relay))
     }
 
@@ -103,21 +92,9 @@ impl<'r> Lasting<'r> {
         let left = self.accepted.until.since(Clock::Host.now());
         (milliseconds(first.unwrap_or_default()), milliseconds(left.unwrap_or_default()))
     }
-
-    fn route_number(&self) -> u32 {
-        let mut routes = self.settings.policy.routes.iter();
-        let position = routes.position(|own| std::ptr::eq(own, self.route));
-        // No policy has so many: whoever asks for that route is refused.
-        position.and_then(|position| u32::try_from(position).ok()).unwrap_or(u32::MAX)
-    }
 }
 
-/// The origin's socket, if the response opens one.
-pub(crate) fn socket_of(response: &web_sys::Response) -> Option<JsValue> {
-    Reflect::get(response, &"webSocket".into()).ok().filter(|socket| socket.is_object())
-}
-
-async fn look(is_past: bool, request: &web_sys::Request, route: u32) -> JsValue {
+async fn look(is_past: bool, request: &web_sys::Request, route: usize) -> JsValue {
     match judged_again(is_past, request, route).await {
         Ok(milliseconds) => milliseconds.into(),
         Err(why) => why.into(),
@@ -128,7 +105,7 @@ async fn look(is_past: bool, request: &web_sys::Request, route: u32) -> JsValue 
 async fn judged_again(
     is_past: bool,
     request: &web_sys::Request,
-    route: u32,
+    route: usize,
 ) -> Result<u32, &'static str> {
     // What cannot be judged is not let through for longer.
     const LOST: &str = "status_unavailable";
@@ -138,12 +115,12 @@ async fn judged_again(
         settings.metrics.count_ended(EXPIRED);
         return Err(EXPIRED);
     }
-    let route = settings.policy.routes.get(route as usize).ok_or(LOST)?;
+    let route = settings.policy.routes.get(route).ok_or(LOST)?;
     let Access::Token(demand) = &route.access else { return Err(LOST) };
-    let url = request.url();
-    let target = Target::of(&url).map_err(|_| LOST)?;
-    let caller =
-        caller::of(request, &target, settings.external_url.as_deref()).map_err(|_| LOST)?;
+    let facts = incoming::facts_of(request);
+    let request = Incoming::read(request, &facts).ok_or(LOST)?;
+    let target = Target::of(request.url).map_err(|_| LOST)?;
+    let caller = request.for_verifier(&target, settings.external_url.as_deref());
     let verdict = settings.verifier.judge_again(&caller, demand).await;
     let refused = match verdict.error() {
         Some(error) => error.code(),

@@ -17,9 +17,9 @@
     )
 )]
 
-mod caller;
 mod fold;
 mod forward;
+mod incoming;
 mod lasting;
 mod metrics;
 mod overlap;
@@ -32,14 +32,17 @@ mod target;
 mod untrusted;
 
 use std::sync::Arc;
+use std::task::{self, Poll, Waker};
 
 use edgepass_verify::verdict::Challenge;
 use edgepass_verify::{VerifyError, known_answer};
 use edgepass_web::{Clock, Refusal};
-use worker::web_sys;
-use worker::{Context, Env, Request, Result, console_error, event};
+use js_sys::{Object, Promise};
+use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::future_to_promise;
 
-use crate::forward::Identity;
+use crate::forward::{Identity, Sent};
+use crate::incoming::Incoming;
 use crate::lasting::Lasting;
 use crate::policy::{Access, Route, WebSocket};
 use crate::respond::{CorsReply, PassOn};
@@ -47,70 +50,104 @@ use crate::route::Matched;
 use crate::settings::Settings;
 use crate::target::Target;
 
+#[wasm_bindgen]
+extern "C" {
+    /// What a request may leave behind.
+    pub type Context;
+    #[wasm_bindgen(method, js_name = waitUntil)]
+    fn wait_until(this: &Context, work: &Promise);
+
+    /// A line in the Worker's log.
+    #[wasm_bindgen(js_namespace = console, js_name = error)]
+    fn log(line: &str);
+}
+
 /// A module that does not work serves nobody.
-#[event(start)]
+#[wasm_bindgen(start)]
 fn start() {
     if !known_answer::holds() {
         wasm_bindgen::throw_str("the module does not work here: its self-test failed");
     }
 }
 
-/// Answer a request.
-#[event(fetch)]
-async fn fetch(request: Request, env: Env, context: Context) -> Result<web_sys::Response> {
-    match answer(request.inner(), &env, &context).await {
-        Ok(response) => Ok(response),
-        // What is left to fail is the origin's doing: a response that cannot be passed on.
-        Err(_) => {
-            console_error!("the origin's response cannot be passed on");
-            respond::refuse(&origin_unavailable(), &CorsReply::NONE)
+/// What the runtime is given for a request.
+enum Answer {
+    Now(web_sys::Response),
+    /// Promises a response.
+    Later(Promise),
+}
+
+impl From<Answer> for JsValue {
+    fn from(answer: Answer) -> Self {
+        match answer {
+            Answer::Now(response) => response.into(),
+            Answer::Later(promise) => promise.into(),
         }
     }
 }
 
-async fn answer(
+/// Answer a request: with a response, or a promise of one.
+#[wasm_bindgen]
+pub fn answer(
+    request: web_sys::Request,
+    env: Object,
+    context: Context,
+) -> Result<JsValue, JsValue> {
+    let mut deciding =
+        Box::pin(async move { decide(&request, &env, &context).await.map(JsValue::from) });
+    // Nearly always what is needed is held. To wait would cost about as much as a verdict.
+    match deciding.as_mut().poll(&mut task::Context::from_waker(Waker::noop())) {
+        Poll::Ready(decided) => decided,
+        Poll::Pending => Ok(future_to_promise(deciding).into()),
+    }
+}
+
+async fn decide(
     request: &web_sys::Request,
-    env: &Env,
+    env: &Object,
     context: &Context,
-) -> Result<web_sys::Response> {
+) -> Result<Answer, JsValue> {
     let settings = match Settings::of(env) {
         Ok(settings) => settings,
         Err(problem) => {
-            console_error!("the guard is not configured: {problem}");
-            return respond::refuse(&refusal(&VerifyError::KeysUnavailable), &CorsReply::NONE);
+            log(&format!("the guard is not configured: {problem}"));
+            return refused(&refusal(&VerifyError::KeysUnavailable), &CorsReply::NONE);
         }
     };
-    let url = request.url();
-    let host = request.headers().get("host")?;
-    let target = match Target::of(&url) {
-        Ok(target) if host.as_deref().is_none_or(target::is_plain_host) => target,
-        _ => return respond::refuse(&refusal(&VerifyError::RequestInvalid), &CorsReply::NONE),
+    let facts = incoming::facts_of(request);
+    let read = Incoming::read(request, &facts).filter(|request| {
+        let host = request.header("host");
+        host.is_none_or(target::is_plain_host)
+    });
+    let read = read.and_then(|request| Some((Target::of(request.url).ok()?, request)));
+    let Some((target, request)) = read else {
+        return refused(&refusal(&VerifyError::RequestInvalid), &CorsReply::NONE);
     };
     if target.path == metrics::PATH
-        && let Some(opens) = settings.metrics.opens(authorization(request)?.as_deref())
+        && let Some(opens) = settings.metrics.opens(request.header("authorization"))
     {
-        return counters(&settings, opens);
+        return counters(&settings, opens).map(Answer::Now);
     }
-    match settings.policy.find(target.path, &request.method()) {
-        Matched::Route(route) => pass(&settings, route, request, target, env, context).await,
+    match settings.policy.find(target.path, request.method) {
+        Matched::Route(route) => pass(&settings, route, &request, target, context).await,
         Matched::Resembles(stricter) => {
             settings.metrics.count("request_invalid");
-            console_error!(
+            log(&format!(
                 "a path was refused that the origin may read as {}, which asks for more than the route \
                  that it took; where the origin reads paths to the letter write origin_paths = \"exact\"",
                 stricter.path
-            );
-            respond::refuse(&refusal(&VerifyError::RequestInvalid), &CorsReply::NONE)
+            ));
+            refused(&refusal(&VerifyError::RequestInvalid), &CorsReply::NONE)
         }
-        Matched::Preflight(routes) => respond::preflight(request, &routes),
+        Matched::Preflight(routes) => respond::preflight(&request, &routes).map(Answer::Now),
         Matched::MethodNotAllowed(allowed) => {
             settings.metrics.count("method_not_allowed");
-            respond::method_not_allowed(allowed)
+            respond::method_not_allowed(allowed).map(Answer::Now)
         }
         Matched::NotFound => {
             settings.metrics.count("route_not_found");
             let detail = "no route of the guard has this path";
-            respond::refuse(&Refusal::plain(404, "route_not_found", detail), &CorsReply::NONE)
+            refused(&Refusal::plain(404, "route_not_found", detail), &CorsReply::NONE)
         }
     }
 }
@@ -119,51 +156,77 @@ async fn answer(
 async fn pass(
     settings: &Settings,
     route: &Route,
-    request: &web_sys::Request,
+    request: &Incoming<'_>,
     target: Target<'_>,
-    env: &Env,
     context: &Context,
-) -> Result<web_sys::Response> {
-    let cors = CorsReply::of(request, route)?;
-    let takes_none = ["GET", "HEAD"].contains(&request.method().as_str());
-    let upgrade = route.websocket == WebSocket::Refuse && request.headers().has("upgrade")?;
-    if upgrade || (takes_none && !forward::bodiless(request)?) {
-        return respond::refuse(&refusal(&VerifyError::RequestInvalid), &cors);
+) -> Result<Answer, JsValue> {
+    let takes_none = ["GET", "HEAD"].contains(&request.method);
+    let upgrade = route.websocket == WebSocket::Refuse && request.header("upgrade").is_some();
+    if upgrade || (takes_none && request.has_body()) {
+        return refused(&refusal(&VerifyError::RequestInvalid), &CorsReply::of(request, route));
     }
-    let (identity, lasting) = match &route.access {
+    let (identity, accepted) = match &route.access {
         Access::Public => (None, None),
         Access::Token(demand) => {
-            let caller = caller::of(request, &target, settings.external_url.as_deref())?;
+            let caller = request.for_verifier(&target, settings.external_url.as_deref());
             let check = settings.verifier.begin_request(caller, Arc::clone(demand));
             let judged = settings.verifier.judge(check, Clock::Host).await;
             settings.metrics.judged(&judged.verdict, &settings.verifier, Clock::Host.now());
             let work = settings.verifier.work(Clock::Host);
             for work in [judged.background, work].into_iter().flatten() {
-                context.wait_until(work);
+                context.wait_until(&future_to_promise(async {
+                    work.await;
+                    Ok(JsValue::UNDEFINED)
+                }));
             }
-            let verdict = judged.verdict;
-            let lasting = Lasting::of(settings, route, request, &verdict);
-            match verdict.outcome {
-                Ok(claims) => (Some(Identity::of(&claims, &verdict.granted)), lasting),
+            let (verdict, accepted) = (&judged.verdict, judged.verdict.holds());
+            match &verdict.outcome {
+                Ok(claims) => (Some(Identity::of(claims, &verdict.granted)), accepted),
                 Err(error) => {
-                    let refusal = Refusal::of(&error, &verdict.challenge);
-                    return respond::refuse(&refusal, &cors);
+                    let refusal = Refusal::of(error, &verdict.challenge);
+                    return refused(&refusal, &CorsReply::of(request, route));
                 }
             }
         }
     };
-    match forward::forward(settings, route, request, target, identity, env).await {
-        Ok(response) => respond::pass_on(response, &PassOn { route, cors: &cors, lasting }),
-        Err(_) => {
-            settings.metrics.count("origin_unavailable");
-            console_error!("the origin does not answer");
-            respond::refuse(&origin_unavailable(), &cors)
-        }
+    let sent = Sent { route: settings.policy.number_of(route), accepted };
+    match forward::forward(settings, route, request, target, identity, &sent) {
+        Ok(answer) => Ok(Answer::Later(answer)),
+        Err(_) => answered(None, request.request, &sent).map(Answer::Now),
     }
 }
 
+/// What the client gets once the origin has answered: its response, if there is one.
+fn answered(
+    response: Option<web_sys::Response>,
+    request: &web_sys::Request,
+    sent: &Sent,
+) -> Result<web_sys::Response, JsValue> {
+    let settings = Settings::held().ok_or("whoever forwards has settings")?;
+    let route = settings.policy.routes.get(sent.route).ok_or("a request has taken a route")?;
+    let facts = route.cors.is_some().then(|| incoming::facts_of(request));
+    let incoming = facts.as_ref().and_then(|facts| Incoming::read(request, facts));
+    let cors = incoming.map_or(CorsReply::NONE, |incoming| CorsReply::of(&incoming, route));
+    let Some(response) = response else {
+        settings.metrics.count("origin_unavailable");
+        log("the origin does not answer");
+        return respond::refuse(&origin_unavailable(), &cors);
+    };
+    let lasting = sent.accepted.filter(|_| !route.outlives_token);
+    let lasting = lasting.map(|accepted| Lasting {
+        settings: &settings,
+        route: sent.route,
+        request,
+        accepted,
+    });
+    respond::pass_on(response, &PassOn { route, cors: &cors, lasting }).or_else(|_| {
+        log("the origin's response cannot be passed on");
+        respond::refuse(&origin_unavailable(), &cors)
+    })
+}
+
 /// The counters of this isolate, for who knows the secret.
-fn counters(settings: &Settings, opens: bool) -> Result<web_sys::Response> {
+fn counters(settings: &Settings, opens: bool) -> Result<web_sys::Response, JsValue> {
     if !opens {
         return respond::refuse(&refusal(&VerifyError::TokenMissing), &CorsReply::NONE);
     }
@@ -171,8 +234,8 @@ fn counters(settings: &Settings, opens: bool) -> Result<web_sys::Response> {
     respond::metrics(&settings.metrics.text(&settings.verifier, settings.list_bytes, now))
 }
 
-fn authorization(request: &web_sys::Request) -> Result<Option<String>> {
-    Ok(request.headers().get("authorization")?)
+fn refused(refusal: &Refusal, cors: &CorsReply) -> Result<Answer, JsValue> {
+    respond::refuse(refusal, cors).map(Answer::Now)
 }
 
 /// A refusal that is decided before a token is looked at.

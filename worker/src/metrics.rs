@@ -8,10 +8,9 @@ use std::fmt::Write;
 use edgepass_verify::{UnixMillis, Verdict};
 use edgepass_web::WebVerifier;
 use edgepass_web::dictionary::object;
+use js_sys::Array;
 use subtle::ConstantTimeEq;
 use wasm_bindgen::prelude::*;
-use worker::js_sys::Array;
-use worker::wasm_bindgen;
 
 #[wasm_bindgen]
 extern "C" {

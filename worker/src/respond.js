@@ -4,8 +4,17 @@
 const FOR_SHARED_CACHES = /-cache-control$|^(?:edge-control|surrogate-control|x-accel-expires)$/;
 const VARIES_BY_TOKEN = /(?:^|,)\s*(?:\*|authorization)\s*(?:,|$)/i;
 
-/** A copy of an answer, with this body or socket. The body is encoded as the origin encoded it. */
-export function copied({ status, statusText, headers }, body, webSocket) {
+/**
+ * What the guard reads of an answer, by lines: what it holds ("socket", "body" or nothing), `Content-Length`,
+ * `Cache-Control`.
+ */
+export function factsOf({ body, webSocket, headers }) {
+  const held = webSocket ? 'socket' : body && 'body';
+  return [held, headers.get('content-length'), headers.get('cache-control')].join('\n');
+}
+
+/** A copy of an answer, with another's content. A body is encoded as the origin encoded it. */
+export function copied({ status, statusText, headers }, { body, webSocket }) {
   return new Response(body, { status, statusText, headers, encodeBody: 'manual', webSocket });
 }
 
@@ -13,8 +22,8 @@ export function copied({ status, statusText, headers }, body, webSocket) {
  * The same for one caller: no shared cache may hand it on, and no private one to another token (RFC 9111
  * section 3.5 would say so of the request that the guard received). `cacheControl` replaces the origin's.
  */
-export function copiedPrivately(response, body, webSocket, cacheControl) {
-  const copy = copied(response, body, webSocket);
+export function copiedPrivately(response, content, cacheControl) {
+  const copy = copied(response, content);
   const { headers } = copy;
   for (const name of [...headers.keys()]) {
     if (FOR_SHARED_CACHES.test(name)) headers.delete(name);

@@ -2,25 +2,26 @@
 
 use edgepass_web::Refusal;
 use wasm_bindgen::prelude::*;
-use worker::{Result, wasm_bindgen, web_sys};
 
-use crate::lasting::{self, Lasting};
+use crate::incoming::Incoming;
+use crate::lasting::Lasting;
 use crate::policy::{Access, Cors, Route};
 
 #[wasm_bindgen(module = "/src/respond.js")]
 extern "C" {
+    #[wasm_bindgen(js_name = factsOf)]
+    fn facts_of(response: &web_sys::Response) -> String;
+
     #[wasm_bindgen(catch)]
     fn copied(
         response: &web_sys::Response,
-        body: Option<&web_sys::ReadableStream>,
-        socket: Option<&JsValue>,
+        content: &JsValue,
     ) -> Result<web_sys::Response, JsValue>;
 
     #[wasm_bindgen(catch, js_name = copiedPrivately)]
     fn copied_privately(
         response: &web_sys::Response,
-        body: Option<&web_sys::ReadableStream>,
-        socket: Option<&JsValue>,
+        content: &JsValue,
         cache_control: Option<&str>,
     ) -> Result<web_sys::Response, JsValue>;
 }
@@ -38,12 +39,12 @@ impl CorsReply {
     pub(crate) const NONE: Self = Self { varies: false, origin: None };
 
     /// For a request that takes `route`.
-    pub(crate) fn of(request: &web_sys::Request, route: &Route) -> Result<Self> {
-        let origin = allowed(request, route)?.map(|(origin, _)| origin);
-        Ok(Self { varies: route.cors.is_some(), origin })
+    pub(crate) fn of(request: &Incoming<'_>, route: &Route) -> Self {
+        let origin = allowed(request, route).map(|(origin, _)| origin.to_owned());
+        Self { varies: route.cors.is_some(), origin }
     }
 
-    fn write(&self, headers: &web_sys::Headers) -> Result<()> {
+    fn write(&self, headers: &web_sys::Headers) -> Result<(), JsValue> {
         if !self.varies {
             return Ok(());
         }
@@ -61,7 +62,7 @@ impl CorsReply {
 }
 
 /// A refusal.
-pub(crate) fn refuse(refusal: &Refusal, cors: &CorsReply) -> Result<web_sys::Response> {
+pub(crate) fn refuse(refusal: &Refusal, cors: &CorsReply) -> Result<web_sys::Response, JsValue> {
     let headers = web_sys::Headers::new()?;
     for (name, value) in refusal.headers() {
         headers.set(name, &value)?;
@@ -75,7 +76,7 @@ pub(crate) fn refuse(refusal: &Refusal, cors: &CorsReply) -> Result<web_sys::Res
 }
 
 /// Counters in OpenMetrics' text format.
-pub(crate) fn metrics(text: &str) -> Result<web_sys::Response> {
+pub(crate) fn metrics(text: &str) -> Result<web_sys::Response, JsValue> {
     let headers = web_sys::Headers::new()?;
     headers.set("content-type", "application/openmetrics-text; version=1.0.0; charset=utf-8")?;
     headers.set("cache-control", "no-store")?;
@@ -83,7 +84,7 @@ pub(crate) fn metrics(text: &str) -> Result<web_sys::Response> {
 }
 
 /// 405 with `Allow` (RFC 9110 §15.5.6).
-pub(crate) fn method_not_allowed(mut allowed: Vec<&str>) -> Result<web_sys::Response> {
+pub(crate) fn method_not_allowed(mut allowed: Vec<&str>) -> Result<web_sys::Response, JsValue> {
     let detail = "this path takes other methods";
     let refused = refuse(&Refusal::plain(405, "method_not_allowed", detail), &CorsReply::NONE)?;
     if allowed.contains(&"GET") {
@@ -97,20 +98,16 @@ pub(crate) fn method_not_allowed(mut allowed: Vec<&str>) -> Result<web_sys::Resp
 
 /// The answer to a CORS preflight. It carries no token, and asks for none.
 pub(crate) fn preflight(
-    request: &web_sys::Request,
+    request: &Incoming<'_>,
     routes: &[&Route],
-) -> Result<web_sys::Response> {
+) -> Result<web_sys::Response, JsValue> {
     let headers = web_sys::Headers::new()?;
-    let asked = request.headers().get("access-control-request-method")?.unwrap_or_default();
-    let matched = if asked == "HEAD" { "GET" } else { asked.as_str() };
+    let asked = request.header("access-control-request-method").unwrap_or_default();
+    let matched = if asked == "HEAD" { "GET" } else { asked };
     let route = routes.iter().find(|route| route.methods.iter().any(|own| own == matched));
-    let grant = match route {
-        Some(route) => allowed(request, route)?,
-        None => None,
-    };
-    if let Some((origin, cors)) = grant {
-        headers.set("access-control-allow-origin", &origin)?;
-        headers.set("access-control-allow-methods", &asked)?;
+    if let Some((origin, cors)) = route.and_then(|route| allowed(request, route)) {
+        headers.set("access-control-allow-origin", origin)?;
+        headers.set("access-control-allow-methods", asked)?;
         headers.set("access-control-allow-headers", &cors.headers)?;
         headers.set("access-control-max-age", &cors.max_age.to_string())?;
     }
@@ -128,22 +125,27 @@ pub(crate) struct PassOn<'r> {
 
 /// The origin's response: kept from shared caches if a token opened it, ended with its token, and
 /// readable by the pages that the route names.
-pub(crate) fn pass_on(response: web_sys::Response, how: &PassOn<'_>) -> Result<web_sys::Response> {
+pub(crate) fn pass_on(
+    response: web_sys::Response,
+    how: &PassOn<'_>,
+) -> Result<web_sys::Response, JsValue> {
     let is_public = matches!(how.route.access, Access::Public);
     if is_public && !how.cors.varies {
         return Ok(response);
     }
-    let socket = lasting::socket_of(&response);
-    let (body, socket) = match (&how.lasting, socket) {
-        (Some(lasting), Some(socket)) => (None, Some(lasting.socket(&socket))),
-        (Some(lasting), None) => (lasting.body(&response), None),
-        (None, socket) => (response.body(), socket),
-    };
     let copy = if is_public {
-        copied(&response, body.as_ref(), socket.as_ref())?
+        copied(&response, &response)?
     } else {
-        let cache_control = private(response.headers().get("cache-control")?.as_deref());
-        copied_privately(&response, body.as_ref(), socket.as_ref(), cache_control.as_deref())?
+        let facts = facts_of(&response);
+        let mut lines = facts.splitn(3, '\n');
+        let [content, length, cache_control] = [(); 3].map(|()| lines.next().unwrap_or_default());
+        let watched = how.lasting.as_ref().and_then(|lasting| match content {
+            "socket" => Some(lasting.socket(&response)),
+            "body" => lasting.body(&response, length.parse().ok()),
+            _ => None,
+        });
+        let content = watched.as_ref().unwrap_or(&response);
+        copied_privately(&response, content, private(cache_control).as_deref())?
     };
     if how.cors.varies {
         how.cors.write(&copy.headers())?;
@@ -152,8 +154,7 @@ pub(crate) fn pass_on(response: web_sys::Response, how: &PassOn<'_>) -> Result<w
 }
 
 /// `Cache-Control` of an answer for one caller; nothing where the origin's is as strict.
-fn private(written: Option<&str>) -> Option<String> {
-    let written = written.unwrap_or_default();
+fn private(written: &str) -> Option<String> {
     let is_conditional = written.to_ascii_lowercase().contains("must-understand");
     let mut kept = vec!["private"];
     for directive in directives(written) {
@@ -179,21 +180,21 @@ fn directives(written: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-fn allowed<'r>(request: &web_sys::Request, route: &'r Route) -> Result<Option<(String, &'r Cors)>> {
-    let Some(cors) = &route.cors else { return Ok(None) };
-    let origin = request.headers().get("origin")?;
-    Ok(origin.filter(|origin| cors.origins.contains(origin)).map(|origin| (origin, cors)))
+fn allowed<'r>(request: &Incoming<'r>, route: &'r Route) -> Option<(&'r str, &'r Cors)> {
+    let cors = route.cors.as_ref()?;
+    let origin = request.header("origin")?;
+    cors.origins.iter().any(|own| own == origin).then_some((origin, cors))
 }
 
 fn response(
     status: u16,
     headers: &web_sys::Headers,
     body: Option<&str>,
-) -> Result<web_sys::Response> {
+) -> Result<web_sys::Response, JsValue> {
     let init = web_sys::ResponseInit::new();
     init.set_status(status);
     init.set_headers_headers(headers);
-    Ok(web_sys::Response::new_with_opt_str_and_init(body, &init)?)
+    web_sys::Response::new_with_opt_str_and_init(body, &init)
 }
 
 #[cfg(test)]
@@ -203,33 +204,29 @@ mod tests {
     #[test]
     fn an_answer_to_a_token_is_for_its_caller_alone() {
         for (written, left) in [
-            (None, "private"),
-            (Some(""), "private"),
-            (Some("public"), "private"),
-            (Some("public, max-age=60, s-maxage=600"), "private, max-age=60"),
-            (Some("max-age=60"), "private, max-age=60"),
-            (Some("PUBLIC , Max-Age=60"), "private, Max-Age=60"),
-            (Some("private=\"set-cookie, x\", max-age=5"), "private, max-age=5"),
+            ("", "private"),
+            ("public", "private"),
+            ("public, max-age=60, s-maxage=600", "private, max-age=60"),
+            ("max-age=60", "private, max-age=60"),
+            ("PUBLIC , Max-Age=60", "private, Max-Age=60"),
+            ("private=\"set-cookie, x\", max-age=5", "private, max-age=5"),
             (
-                Some("must-revalidate, stale-while-revalidate=9"),
+                "must-revalidate, stale-while-revalidate=9",
                 "private, must-revalidate, stale-while-revalidate=9",
             ),
-            (Some("no-cache"), "private, no-cache"),
+            ("no-cache", "private, no-cache"),
             (
-                Some("must-understand, no-store, max-age=9"),
+                "must-understand, no-store, max-age=9",
                 "private, must-understand, no-store, max-age=9",
             ),
-            (
-                Some("no-cache=\"a, no-store, private\""),
-                "private, no-cache=\"a, no-store, private\"",
-            ),
+            ("no-cache=\"a, no-store, private\"", "private, no-cache=\"a, no-store, private\""),
         ] {
             assert_eq!(private(written).as_deref(), Some(left), "{written:?}");
         }
         for strict in
             ["private", "no-store", "private, max-age=60", "max-age=60, NO-STORE", " Private "]
         {
-            assert_eq!(private(Some(strict)), None, "{strict}");
+            assert_eq!(private(strict), None, "{strict}");
         }
     }
 }

@@ -43,6 +43,12 @@ impl GuardPolicy {
         }
     }
 
+    /// The place of one of these routes.
+    pub(crate) fn number_of(&self, route: &Route) -> usize {
+        // What is none of these has no place.
+        self.routes.iter().position(|own| std::ptr::eq(own, route)).unwrap_or(usize::MAX)
+    }
+
     /// The route that a lax origin may read `path` as, if `taken` asks for less than it. Whoever writes a
     /// path out has named it: only what patterns take is looked at.
     fn resembled(&self, taken: &Route, path: &str, method: &str) -> Option<&Route> {
@@ -147,7 +153,7 @@ fn resembles(folded: &[Segment], parts: &[String]) -> bool {
 /// has the tables.
 #[cfg(target_arch = "wasm32")]
 fn lower_case(text: &str) -> String {
-    use worker::js_sys::{JsString, RegExp};
+    use js_sys::{JsString, RegExp};
     if text.is_ascii() {
         return text.to_ascii_lowercase();
     }

@@ -10,10 +10,9 @@ use edgepass_verify::verifier::{DEFAULT_LIST_BYTES, JwksUri, KeySource, Verifier
 use edgepass_verify::written::read;
 use edgepass_verify::{Policy, PolicyConfig, url};
 use edgepass_web::{Bucket, CacheTier, IsolateReplay, ReplayStore, Source, WebVerifier};
+use js_sys::{JSON, Object, Reflect};
 use serde_json::Value;
-use worker::Env;
-use worker::js_sys::{JSON, Object, Reflect};
-use worker::wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen::JsValue;
 
 use crate::metrics::Metrics;
 use crate::policy::{GuardPolicy, PolicyText};
@@ -28,8 +27,10 @@ pub(crate) struct Settings {
     pub(crate) metrics: Metrics,
     /// `EXTERNAL_URL`: scheme and authority of this API, as its clients see them.
     pub(crate) external_url: Option<String>,
-    /// `ORIGIN_URL` without a trailing slash. A service binding `ORIGIN` comes before it.
+    /// `ORIGIN_URL` without a trailing slash.
     pub(crate) origin_url: Option<String>,
+    /// The service bound as `ORIGIN`, which comes before that.
+    pub(crate) origin_service: Option<JsValue>,
     /// Sent to the origin, so that it can refuse whoever else calls it.
     pub(crate) origin_secret: Option<String>,
 }
@@ -40,7 +41,7 @@ thread_local! {
 
 impl Settings {
     /// The isolate's settings; read from `env` on its first request.
-    pub(crate) fn of(env: &Env) -> Result<Rc<Self>, String> {
+    pub(crate) fn of(env: &Object) -> Result<Rc<Self>, String> {
         if let Some(settings) = Self::held() {
             return Ok(settings);
         }
@@ -54,7 +55,7 @@ impl Settings {
         SETTINGS.with_borrow(Option::clone)
     }
 
-    fn read(env: &Env) -> Result<Self, String> {
+    fn read(env: &Object) -> Result<Self, String> {
         const POLICY: &str = include_str!(concat!(env!("OUT_DIR"), "/guard.json"));
         let policy = parse_object(POLICY.as_bytes()).map_err(|error| error.to_string())?;
         let written: PolicyText = read(policy.into()).map_err(|error| error.to_string())?;
@@ -90,12 +91,9 @@ impl Settings {
         let list_bytes = bytes("LIST_BYTES")?.unwrap_or(DEFAULT_LIST_BYTES);
         let verifier = verifier.with_list_bytes(list_bytes);
         // Asked for and not usable is a mistake, never a weaker store.
-        let replay: Box<dyn ReplayStore> = if object(env, "USED_PROOFS", "idFromName")?.is_some() {
-            let objects = env.durable_object("USED_PROOFS");
-            let objects = objects.map_err(|_| "USED_PROOFS is no Durable Object namespace")?;
-            Box::new(SharedReplay(objects))
-        } else {
-            Box::new(IsolateReplay::default())
+        let replay: Box<dyn ReplayStore> = match object(env, "USED_PROOFS", "getByName")? {
+            Some(objects) => Box::new(SharedReplay(objects)),
+            None => Box::new(IsolateReplay::default()),
         };
         Ok(Self {
             policy: written.try_into()?,
@@ -107,13 +105,14 @@ impl Settings {
             ),
             external_url,
             origin_url,
+            origin_service,
             origin_secret: secret(env, "ORIGIN_SECRET")?,
         })
     }
 }
 
 /// Where the issuers' documents come from: a service or a bucket that is bound, else the network.
-fn source(env: &Env) -> Result<Source, String> {
+fn source(env: &Object) -> Result<Source, String> {
     match (object(env, "ISSUER_SERVICE", "fetch")?, object(env, "DOCUMENTS", "get")?) {
         (Some(_), Some(_)) => Err("bind either ISSUER_SERVICE or DOCUMENTS".into()),
         (_, None) if is_bound(env, "DOCUMENTS_URL") => {
@@ -136,7 +135,7 @@ fn source(env: &Env) -> Result<Source, String> {
 }
 
 /// The issuers that are trusted: `ISSUERS`, or the one that `ISSUER`, `AUDIENCE` and `JWKS_URI` name.
-fn issuers(env: &Env) -> Result<Vec<(Policy, KeySource)>, String> {
+fn issuers(env: &Object) -> Result<Vec<(Policy, KeySource)>, String> {
     let required = |name| text(env, name)?.ok_or_else(|| format!("set the variable {name}"));
     let Some(several) = json_variable(env, "ISSUERS")? else {
         let issuer = required("ISSUER")?;
@@ -185,8 +184,8 @@ const KNOWN: [&str; 20] = [
     "VERIFIED_BYTES",
 ];
 
-fn refuse_unknown(env: &Env) -> Result<(), String> {
-    let names = Object::keys(env.unchecked_ref::<Object>());
+fn refuse_unknown(env: &Object) -> Result<(), String> {
+    let names = Object::keys(env);
     let mut names = names.iter().filter_map(|name| name.as_string());
     match names.find(|name| !KNOWN.contains(&name.as_str())) {
         Some(name) => {
@@ -197,24 +196,24 @@ fn refuse_unknown(env: &Env) -> Result<(), String> {
 }
 
 /// Whether there is a binding of this name, usable or not.
-fn is_bound(env: &Env, name: &str) -> bool {
+fn is_bound(env: &Object, name: &str) -> bool {
     bound(env, name).is_some()
 }
 
 /// The binding of this name, usable or not.
-fn bound(env: &Env, name: &str) -> Option<JsValue> {
+fn bound(env: &Object, name: &str) -> Option<JsValue> {
     Reflect::get(env.as_ref(), &name.into()).ok().filter(|value| !value.is_undefined())
 }
 
 /// A variable: a text that says something.
-fn text(env: &Env, name: &str) -> Result<Option<String>, String> {
+fn text(env: &Object, name: &str) -> Result<Option<String>, String> {
     let Some(value) = bound(env, name) else { return Ok(None) };
     let text = value.as_string().filter(|text| !text.is_empty());
     text.map(Some).ok_or_else(|| format!("{name} is no text, or an empty one"))
 }
 
 /// A secret that cannot be guessed.
-fn secret(env: &Env, name: &str) -> Result<Option<String>, String> {
+fn secret(env: &Object, name: &str) -> Result<Option<String>, String> {
     let secret = text(env, name)?;
     let is_good = |secret: &String| {
         secret.len() >= SECRET_CHARACTERS && secret.bytes().all(|byte| byte.is_ascii_graphic())
@@ -231,7 +230,7 @@ fn secret(env: &Env, name: &str) -> Result<Option<String>, String> {
 const SECRET_CHARACTERS: usize = 32;
 
 /// A binding that is an object with this method.
-fn object(env: &Env, name: &str, method: &str) -> Result<Option<JsValue>, String> {
+fn object(env: &Object, name: &str, method: &str) -> Result<Option<JsValue>, String> {
     let Some(value) = bound(env, name) else { return Ok(None) };
     let has =
         |value: &JsValue| Reflect::get(value, &method.into()).is_ok_and(|has| has.is_function());
@@ -243,7 +242,7 @@ fn object(env: &Env, name: &str, method: &str) -> Result<Option<JsValue>, String
 }
 
 /// A variable that is JSON, or a text that holds it.
-fn json_variable(env: &Env, name: &str) -> Result<Option<String>, String> {
+fn json_variable(env: &Object, name: &str) -> Result<Option<String>, String> {
     let Some(value) = bound(env, name) else { return Ok(None) };
     let text = value.as_string().or_else(|| JSON::stringify(&value).ok()?.as_string());
     text.map(Some).ok_or_else(|| format!("{name} is no JSON"))
@@ -265,7 +264,7 @@ fn trusted(
 }
 
 /// Nonces are asked for where there is a secret to sign them with.
-fn nonces(env: &Env) -> Result<NonceRule, String> {
+fn nonces(env: &Object) -> Result<NonceRule, String> {
     const CURRENT: &str = "DPOP_NONCE_SECRET";
     const PREVIOUS: &str = "DPOP_NONCE_SECRET_PREVIOUS";
     let secret = |name| secret(env, name).map(|secret| secret.map(String::into_bytes));

@@ -21,24 +21,20 @@ pub(crate) fn issuer() -> anyhow::Result<PathBuf> {
 /// Build the guard into `worker/build`.
 pub(crate) fn worker(tools: &Tools) -> anyhow::Result<()> {
     let folder = root().join("worker");
-    let mut build = tools.command(tools.cargo_tool("worker-build"));
-    build.current_dir(&folder).args(["--profile", "edge", "--locked"]);
-    without_paths(&mut build);
-    build.env("WASM_BINDGEN_BIN", tools.cargo_tool("wasm-bindgen"));
-    build.env("WASM_OPT_BIN", tools.npm_tool("wasm-opt"));
-    build.env("ESBUILD_BIN", tools.npm_tool("esbuild"));
-    step::run("build the guard", &mut build)?;
-    // worker-build keeps the names of all functions; they are a third of the module.
-    let module = folder.join("build/index_bg.wasm");
-    optimise(tools, &module, &["--strip-debug", "--strip-producers"])?;
-    tell_size(tools, &module)
+    // A module that stopped in the middle of something can be started anew.
+    bind(tools, "edgepass-guard", &folder.join("wasm"), &["--experimental-reset-state-function"])?;
+    let mut bundle = tools.command(tools.npm_tool("esbuild"));
+    bundle.current_dir(&folder).args(["src/entry.js", "--outfile=build/index.js", "--bundle"]);
+    bundle.args(["--format=esm", "--minify", "--external:cloudflare:*", "--log-level=warning"]);
+    bundle.args(["--loader:.wasm=copy", "--asset-names=index_bg"]);
+    step::run("bundle the guard", &mut bundle)
 }
 
 /// Build the npm package and pack it; gives the tarball.
 pub(crate) fn npm(tools: &Tools) -> anyhow::Result<PathBuf> {
     let folder = root().join("npm");
     let wasm = folder.join("wasm");
-    bind(tools, "edgepass-npm", &wasm)?;
+    bind(tools, "edgepass-npm", &wasm, &[])?;
 
     let dist = folder.join("dist");
     if dist.exists() {
@@ -81,12 +77,12 @@ pub(crate) fn inspector(tools: &Tools) -> anyhow::Result<()> {
 /// Build the probe, which reads vectors of others on JavaScript hosts; gives its folder.
 pub(crate) fn probe(tools: &Tools) -> anyhow::Result<PathBuf> {
     let folder = root().join("tests/wasm");
-    bind(tools, "edgepass-tests-wasm", &folder.join("wasm"))?;
+    bind(tools, "edgepass-tests-wasm", &folder.join("wasm"), &[])?;
     Ok(folder)
 }
 
 /// Compile a crate with exports to Wasm, and bind it to JavaScript in `folder`.
-fn bind(tools: &Tools, package: &str, folder: &Path) -> anyhow::Result<()> {
+fn bind(tools: &Tools, package: &str, folder: &Path, options: &[&str]) -> anyhow::Result<()> {
     let target = "wasm32-unknown-unknown";
     let arguments = ["build", "--quiet", "--locked", "--profile", "edge", "--package"];
     let mut build = cargo(&arguments);
@@ -96,7 +92,7 @@ fn bind(tools: &Tools, package: &str, folder: &Path) -> anyhow::Result<()> {
     let name = package.replace('-', "_");
     let module = target_dir().join(target).join(format!("edge/{name}.wasm"));
     let mut bind = tools.command(tools.cargo_tool("wasm-bindgen"));
-    bind.args(["--target", "web", "--omit-default-module-path", "--out-dir"]);
+    bind.args(["--target", "web", "--omit-default-module-path"]).args(options).arg("--out-dir");
     step::run("bind it to JavaScript", bind.arg(folder).arg(&module))?;
     let bound = folder.join(format!("{name}_bg.wasm"));
     optimise(tools, &bound, &["-Oz", "--strip-debug", "--strip-producers"])?;

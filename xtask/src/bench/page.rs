@@ -132,8 +132,9 @@ fn guard(text: &mut String, guard: &Value) -> anyhow::Result<()> {
     )?;
     writeln!(
         text,
-        "origin is a Worker in the same process. Ratios are to the guard's own public route.\n"
+        "origin is a Worker in the same process, which states the length of its answers but for the one"
     )?;
+    writeln!(text, "row that says so. Ratios are to the guard's own public route.\n")?;
     writeln!(text, "| | requests per second | | a request takes |\n| --- | --- | --- | --- |")?;
     let public = guard["guard, public route"]["rps"].as_f64().context("no public route")?;
     for (name, row) in guard.as_object().into_iter().flatten() {

@@ -1,0 +1,116 @@
+//! A client's request, as the runtime tells of it.
+
+use edgepass_verify::Request;
+use edgepass_verify::sender::{CertificateThumbprint, Target};
+use wasm_bindgen::prelude::*;
+
+use crate::target;
+
+#[wasm_bindgen(module = "/src/incoming.js")]
+extern "C" {
+    #[wasm_bindgen(js_name = factsOf)]
+    pub(crate) fn facts_of(request: &web_sys::Request) -> String;
+}
+
+/// A client's request.
+pub(crate) struct Incoming<'r> {
+    pub(crate) request: &'r web_sys::Request,
+    pub(crate) method: &'r str,
+    /// Absolute.
+    pub(crate) url: &'r str,
+    has_stream: bool,
+    /// Of the client's certificate, in hexadecimal digits; empty without one.
+    fingerprint: &'r str,
+    /// Names, in lower case, and values.
+    fields: Vec<(&'r str, &'r str)>,
+}
+
+impl<'r> Incoming<'r> {
+    /// What [`facts_of`] tells of a request; nothing if that can be read in two ways.
+    pub(crate) fn read(request: &'r web_sys::Request, facts: &'r str) -> Option<Self> {
+        let mut lines = facts.split('\n');
+        let count = lines.next()?.parse().ok()?;
+        let (method, url) = (lines.next()?, lines.next()?);
+        let has_stream = !lines.next()?.is_empty();
+        let fingerprint = lines.next()?;
+        let mut fields = Vec::with_capacity(count);
+        while let Some(name) = lines.next() {
+            fields.push((name, lines.next()?));
+        }
+        let is_whole = fields.len() == count;
+        is_whole.then_some(Self { request, method, url, has_stream, fingerprint, fields })
+    }
+
+    /// The value of a header field; `name` is in lower case.
+    pub(crate) fn header(&self, name: &str) -> Option<&'r str> {
+        self.fields.iter().find(|(own, _)| *own == name).map(|(_, value)| *value)
+    }
+
+    /// The names of the header fields.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &'r str> {
+        self.fields.iter().map(|(name, _)| *name)
+    }
+
+    /// Whether it has a body; the runtime gives empty ones, too.
+    pub(crate) fn has_body(&self) -> bool {
+        self.has_stream && self.header("content-length") != Some("0")
+    }
+
+    /// The request as the verifier reads it. `external_url` stands for its scheme and authority: what a
+    /// `Host` header says decides nothing.
+    pub(crate) fn for_verifier(
+        &self,
+        target: &target::Target<'_>,
+        external_url: Option<&str>,
+    ) -> Request {
+        let owned = |name| self.header(name).map(str::to_owned);
+        Request {
+            authorization: owned("authorization"),
+            dpop: owned("dpop"),
+            query: target.query.strip_prefix('?').map(str::to_owned),
+            target: external_url.map(|external| Target {
+                method: self.method.to_owned(),
+                url: format!("{external}{}{}", target.path, target.query),
+            }),
+            certificate: CertificateThumbprint::from_hex(self.fingerprint),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    // A `web_sys::Request` exists in JavaScript alone; what tells of it is text.
+    use super::*;
+
+    #[test]
+    fn fields_are_read_as_they_were_told() {
+        let nothing = JsValue::UNDEFINED;
+        let request: &web_sys::Request = nothing.unchecked_ref();
+        let facts =
+            "3\nPUT\nhttps://api.example/a?b\nbody\n\naccept\n*/*\ndpop\n\nhost\napi.example";
+        let read = Incoming::read(request, facts).unwrap();
+        assert_eq!((read.method, read.url), ("PUT", "https://api.example/a?b"));
+        assert!(read.has_body());
+        assert_eq!(read.header("dpop"), Some(""));
+        assert_eq!(read.header("authorization"), None);
+        assert_eq!(read.names().collect::<Vec<_>>(), ["accept", "dpop", "host"]);
+        let empty = "1\nGET\nhttps://api.example/\nbody\n\ncontent-length\n0";
+        assert!(!Incoming::read(request, empty).unwrap().has_body());
+    }
+
+    #[test]
+    fn what_can_be_read_in_two_ways_is_not_read() {
+        let nothing = JsValue::UNDEFINED;
+        let request: &web_sys::Request = nothing.unchecked_ref();
+        for facts in [
+            "",
+            "1\nGET\nhttps://api.example/\n\n",
+            "1\nGET\nhttps://api.example/\n\n\na",
+            "1\nGET\nhttps://api.example/\n\n\na\nb\nc",
+            "1\nGET\nhttps://api.example/\n\n\na\nb\nc\nd",
+            "0\nGET\nhttps://api.example/\n\n\na\nb",
+        ] {
+            assert!(Incoming::read(request, facts).is_none(), "{facts:?}");
+        }
+    }
+}
