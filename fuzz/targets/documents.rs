@@ -2,7 +2,7 @@
 #![no_main]
 
 use edgepass_fuzz::{NOW, ISSUER, jws};
-use edgepass_verify::fetch::{self, Answer, AnsweredBy, Content};
+use edgepass_verify::documents::fetch::{self, Answer, AnsweredBy, Content};
 use edgepass_verify::policy::OneOrMany;
 use edgepass_verify::verifier::{KeySource, Landed, Progress, Verifier};
 use edgepass_verify::{Demand, Policy, PolicyConfig, Sender};

@@ -2,11 +2,12 @@
 
 use edgepass_jose::Scope;
 use edgepass_jose::json::parse_object;
-use edgepass_verify::dpop::nonce::{NonceRule, NonceSecrets};
-use edgepass_verify::duration::DurationText;
+use edgepass_verify::checks::dpop::nonce::{NonceRule, NonceSecrets};
+use edgepass_verify::policy::duration::DurationText;
+use edgepass_verify::policy::json;
 use edgepass_verify::sender::{CertificateThumbprint, Target};
 use edgepass_verify::verifier::{JwksUri, KeySource, Verifier};
-use edgepass_verify::{Demand, Policy, PolicyConfig, Request, written};
+use edgepass_verify::{Demand, Policy, PolicyConfig, Request};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use wasm_bindgen::JsError;
@@ -58,7 +59,7 @@ struct RequestText {
 }
 
 fn read<T: DeserializeOwned>(text: &str) -> Result<T, JsError> {
-    Ok(written::read(parse_object(text.as_bytes())?.into())?)
+    Ok(json::read(parse_object(text.as_bytes())?.into())?)
 }
 
 /// A verifier of what is trusted.

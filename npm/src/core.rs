@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use edgepass_jose::Jwk;
 use edgepass_jose::json::JsonObject;
-use edgepass_verify::fetch::FetchOrder;
+use edgepass_verify::documents::fetch::FetchOrder;
 use edgepass_verify::verifier::Progress;
 use edgepass_verify::{Check, Demand, Request, UnixMillis, Verdict, known_answer};
 use edgepass_web::crypto;

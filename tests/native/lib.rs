@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use edgepass::native::{Fetch, judge};
 use edgepass_jose::Scope;
-use edgepass_verify::dpop::replay::ReplayMemory;
-use edgepass_verify::duration::DurationText;
-use edgepass_verify::fetch::{Answer, AnsweredBy, Content, FetchOrder};
+use edgepass_verify::checks::dpop::replay::ReplayMemory;
+use edgepass_verify::documents::fetch::{Answer, AnsweredBy, Content, FetchOrder};
+use edgepass_verify::policy::duration::DurationText;
 use edgepass_verify::verifier::{JwksUri, KeySource, Verifier};
 use edgepass_verify::{Demand, Policy, PolicyConfig, Request, Sender, UnixMillis};
 use serde::Deserialize;

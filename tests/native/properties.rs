@@ -4,8 +4,8 @@
 
 use edgepass::native::{self, Fetch, NativeCrypto};
 use edgepass_verify::batch::{Batch, Outcome};
-use edgepass_verify::dpop::replay::ReplayMemory;
-use edgepass_verify::fetch::{Answer, AnsweredBy, Content, FetchOrder};
+use edgepass_verify::checks::dpop::replay::ReplayMemory;
+use edgepass_verify::documents::fetch::{Answer, AnsweredBy, Content, FetchOrder};
 use edgepass_verify::verifier::{KeySource, Verifier};
 use edgepass_verify::{Demand, Policy, PolicyConfig, Sender, UnixMillis};
 use serde_json::{Value, json};

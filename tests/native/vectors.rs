@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use edgepass_jose::Scope;
 use edgepass_tests::{Replay, VectorFile};
-use edgepass_verify::duration::DurationText;
-use edgepass_verify::fetch::{Answer, AnsweredBy, Content, Document};
+use edgepass_verify::documents::fetch::{Answer, AnsweredBy, Content, Document};
+use edgepass_verify::policy::duration::DurationText;
 use edgepass_verify::verifier::{JwksUri, KeySource, Landed, Progress, Verifier};
 use edgepass_verify::{Demand, Policy, PolicyConfig, Sender, UnixMillis};
 use serde_json::{Value, json};

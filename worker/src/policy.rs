@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use edgepass_jose::Scope;
 use edgepass_verify::Demand;
-use edgepass_verify::duration::DurationText;
+use edgepass_verify::policy::duration::DurationText;
 use serde::{Deserialize, Serialize};
 
 use crate::{overlap, untrusted};
@@ -369,7 +369,7 @@ mod tests {
         let cors = json!({"origins": ["https://app.example"]});
         let mut taken = Vec::new();
         let mut try_one = |name: &str, value: &Value, policy: Value| {
-            let read = edgepass_verify::written::read::<PolicyText>(policy);
+            let read = edgepass_verify::policy::json::read::<PolicyText>(policy);
             if read.is_ok_and(|text| GuardPolicy::try_from(text).is_ok()) {
                 taken.push(format!("{name} = {value}"));
             }

@@ -4,7 +4,7 @@
 use std::pin::Pin;
 
 use edgepass_verify::UnixMillis;
-use edgepass_verify::dpop::replay::{ProofUse, Replay};
+use edgepass_verify::checks::dpop::replay::{ProofUse, Replay};
 use edgepass_web::ReplayStore;
 use js_sys::Promise;
 use wasm_bindgen::prelude::*;

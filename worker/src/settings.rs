@@ -4,10 +4,10 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use edgepass_jose::json::{parse_array, parse_object};
-use edgepass_verify::dpop::nonce::{NonceRule, NonceSecrets};
+use edgepass_verify::checks::dpop::nonce::{NonceRule, NonceSecrets};
 use edgepass_verify::policy::OneOrMany;
+use edgepass_verify::policy::json::read;
 use edgepass_verify::verifier::{DEFAULT_LIST_BYTES, JwksUri, KeySource, Verifier};
-use edgepass_verify::written::read;
 use edgepass_verify::{Policy, PolicyConfig, url};
 use edgepass_web::{Bucket, CacheTier, IsolateReplay, ReplayStore, Source, WebVerifier};
 use js_sys::{JSON, Object, Reflect};

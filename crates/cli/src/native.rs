@@ -12,8 +12,8 @@ use aws_lc_rs::signature::{
 use edgepass_crypto::sec1;
 use edgepass_jose::{Algorithm, PublicKey};
 use edgepass_verify::batch::HostCrypto;
-use edgepass_verify::dpop::replay::ReplayMemory;
-use edgepass_verify::fetch::{
+use edgepass_verify::checks::dpop::replay::ReplayMemory;
+use edgepass_verify::documents::fetch::{
     Answer, AnsweredBy, Content, Dated, FetchOrder, age, is_redirect, is_success, media_type,
 };
 use edgepass_verify::signature::SignatureRequest;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use edgepass_jose::jwk_set::MAX_KEYS;
 use edgepass_verify::UnixMillis;
-use edgepass_verify::duration::DurationText;
+use edgepass_verify::policy::duration::DurationText;
 
 use crate::audit::{Act, AuditEntry};
 use crate::entropy::Entropy;

@@ -1,7 +1,7 @@
 //! Who may have which token: the written policy and what it grants.
 
 use edgepass_jose::Scope;
-use edgepass_verify::duration::DurationText;
+use edgepass_verify::policy::duration::DurationText;
 
 use crate::client_secret::SecretHash;
 use crate::selection::StatusChange;

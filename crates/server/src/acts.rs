@@ -14,7 +14,7 @@ use edgepass_issuer::status_act::{ActError, Unselectable, perform_and_wait, refu
 use edgepass_issuer::storage::ListState;
 use edgepass_issuer::{Publisher, Store};
 use edgepass_jose::json;
-use edgepass_verify::written;
+use edgepass_verify::policy;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -111,7 +111,7 @@ fn is_json(headers: &HeaderMap) -> bool {
 
 /// Strictly: a member that is null, or there twice, was not meant so.
 fn read(body: &[u8]) -> Option<Asked> {
-    written::read(json::parse_object(body).ok()?.into()).ok()
+    policy::json::read(json::parse_object(body).ok()?.into()).ok()
 }
 
 fn unselectable(error: Unselectable, client: &str) -> OauthError {

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::duration::DurationText;
+use crate::policy::duration::DurationText;
 use crate::policy::{OneOrMany, StatusMode};
 use crate::verifier::{KeySource, Progress};
 use crate::{Demand, Policy, PolicyConfig, Sender, UnixMillis, Verifier};

@@ -23,32 +23,19 @@
 )]
 
 pub mod batch;
-mod binding;
-pub mod check;
-mod claims;
-pub mod dpop;
-pub mod duration;
+pub mod checks;
+pub mod documents;
 pub mod error;
-pub mod fetch;
-pub mod freshness;
-mod holder;
-mod keys;
 pub mod known_answer;
-mod lists;
-pub mod metadata;
 pub mod policy;
-pub mod refused;
-mod remembered;
 pub mod sender;
 pub mod signature;
 pub mod time;
-pub mod token;
 pub mod url;
 pub mod verdict;
 pub mod verifier;
-pub mod written;
 
-pub use check::{Check, Demand};
+pub use checks::{Check, Demand};
 pub use error::VerifyError;
 pub use policy::{Policy, PolicyConfig};
 pub use sender::{Request, Sender};

@@ -3,8 +3,8 @@
 use edgepass_jose::{ClaimsSet, Scope};
 use edgepass_status_list::StatusType;
 
+use crate::documents::fetch::FetchOrder;
 use crate::error::VerifyError;
-use crate::fetch::FetchOrder;
 use crate::sender::Presentation;
 use crate::time::UnixMillis;
 

@@ -3,7 +3,7 @@
 //!
 //! Source: [R2 Workers API](https://developers.cloudflare.com/r2/api/workers/workers-api-reference/).
 
-use edgepass_verify::fetch::{Content, FetchOrder, media_type};
+use edgepass_verify::documents::fetch::{Content, FetchOrder, media_type};
 use js_sys::Promise;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;

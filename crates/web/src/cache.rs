@@ -4,7 +4,7 @@
 //! are verified again on reading.
 
 use edgepass_verify::UnixMillis;
-use edgepass_verify::fetch::{Answer, AnsweredBy, Content, FetchOrder, media_type};
+use edgepass_verify::documents::fetch::{Answer, AnsweredBy, Content, FetchOrder, media_type};
 use js_sys::{Promise, Reflect, Uint8Array};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;

@@ -6,7 +6,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use edgepass_verify::UnixMillis;
-use edgepass_verify::fetch::{
+use edgepass_verify::documents::fetch::{
     Answer, AnsweredBy, Content, Dated, FetchOrder, age, is_redirect, is_success, media_type,
 };
 use js_sys::{Function, Promise};

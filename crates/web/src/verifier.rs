@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use edgepass_verify::batch::HostCrypto;
-use edgepass_verify::dpop::replay::{ProofUse, Replay, ReplayMemory};
-use edgepass_verify::fetch::{Answer, Content, FetchOrder};
-use edgepass_verify::refused::RefusedCounts;
+use edgepass_verify::checks::dpop::replay::{ProofUse, Replay, ReplayMemory};
+use edgepass_verify::documents::fetch::{Answer, Content, FetchOrder};
+use edgepass_verify::documents::refused::RefusedCounts;
 use edgepass_verify::verdict::Accepted;
 use edgepass_verify::verifier::{Confirmed, Counters, Landed, Progress, Verifier};
 use edgepass_verify::{Check, Demand, Request, Sender, UnixMillis, Verdict};

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use edgepass_verify::UnixMillis;
-use edgepass_verify::fetch::{Answer, AnsweredBy, Content, Document, FetchOrder};
+use edgepass_verify::documents::fetch::{Answer, AnsweredBy, Content, Document, FetchOrder};
 use edgepass_verify::verifier::Landed;
 use fastrand::Rng;
 

@@ -4,7 +4,7 @@ use ed25519_dalek::{Signer, SigningKey};
 use edgepass_jose::base64url;
 use edgepass_status_list::encoder::encode;
 use edgepass_status_list::list::{Bits, StatusList};
-use edgepass_verify::fetch::{Document, FetchOrder};
+use edgepass_verify::documents::fetch::{Document, FetchOrder};
 use serde_json::{Value, json};
 
 pub(crate) const ISSUER: &str = "https://issuer.example";

@@ -73,8 +73,9 @@ fn escaped(text: &str) -> String {
 
 fn relative(at: u64) -> String {
     let now = host::now().numeric_date().seconds();
-    let distance =
-        edgepass_verify::duration::DurationText(std::time::Duration::from_secs(at.abs_diff(now)));
+    let distance = edgepass_verify::policy::duration::DurationText(std::time::Duration::from_secs(
+        at.abs_diff(now),
+    ));
     let date = output::date(at);
     if at == now {
         return format!("{date}, now");

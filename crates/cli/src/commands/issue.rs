@@ -7,7 +7,7 @@ use clap::builder::NonEmptyStringValueParser;
 use edgepass_issuer::issue::{IssueError, Recipient};
 use edgepass_issuer::policy::{RefusedByPolicy, TokenRequest};
 use edgepass_jose::Scope;
-use edgepass_verify::duration::DurationText;
+use edgepass_verify::policy::duration::DurationText;
 use serde_json::json;
 
 use crate::exit::{Exit, Failure};

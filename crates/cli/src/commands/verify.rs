@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
 use edgepass_jose::Scope;
-use edgepass_verify::dpop::replay::ReplayMemory;
-use edgepass_verify::fetch::{Answer, AnsweredBy, Content, Document, FetchOrder};
+use edgepass_verify::checks::dpop::replay::ReplayMemory;
+use edgepass_verify::documents::fetch::{Answer, AnsweredBy, Content, Document, FetchOrder};
 use edgepass_verify::policy::{OneOrMany, StatusMode};
 use edgepass_verify::verifier::{JwksUri, KeySource, Verifier};
 use edgepass_verify::{Demand, Policy, PolicyConfig, Sender, Verdict, VerifyError};

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use edgepass_jose::Scope;
 use edgepass_status_list::Bits;
-use edgepass_verify::duration::DurationText;
-use edgepass_verify::freshness::{DEFAULT_MAX_LIST_AGE, FreshnessConfig, Schedule};
+use edgepass_verify::policy::duration::DurationText;
+use edgepass_verify::policy::freshness::{DEFAULT_MAX_LIST_AGE, FreshnessConfig, Schedule};
 use toml::Spanned;
 
 use self::written::{ClientText, ConfigText, KeysText, RoleText, TokensText};

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use edgepass_verify::duration::DurationText;
-use edgepass_verify::freshness::FreshnessConfig;
+use edgepass_verify::policy::duration::DurationText;
+use edgepass_verify::policy::freshness::FreshnessConfig;
 use serde::Deserialize;
 use toml::Spanned;
 

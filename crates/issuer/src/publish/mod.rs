@@ -335,7 +335,7 @@ impl<S: Store> Publisher<S> {
     /// Where a document is found by the public.
     pub fn public_uri(&self, document: &Document) -> String {
         match document.path.as_str() {
-            METADATA => edgepass_verify::metadata::metadata_url(self.issuer.issuer()),
+            METADATA => edgepass_verify::documents::metadata::metadata_url(self.issuer.issuer()),
             path => self.issuer.public_uri(path),
         }
     }

@@ -29,16 +29,16 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::check::Demand;
-use crate::dpop::nonce::NonceRule;
-use crate::fetch::{
+use crate::checks::Demand;
+use crate::checks::dpop::nonce::NonceRule;
+use crate::documents::fetch::{
     Answer, AnsweredBy, Content, FetchOrder, age, is_redirect, is_success, media_type,
 };
+use crate::policy::json;
 use crate::policy::{Policy, PolicyConfig};
 use crate::sender::{CertificateThumbprint, Presentation, Request, Sender, Target};
 use crate::time::UnixMillis;
 use crate::verifier::KeySource;
-use crate::written;
 
 /// A line that can be judged.
 pub struct Line {
@@ -230,7 +230,7 @@ fn required<T: DeserializeOwned>(members: &mut JsonObject, name: &str) -> Result
 
 /// A value of the line's. The mistake says what is expected there, and nothing of the line itself.
 fn read<T: DeserializeOwned>(name: &str, value: Value) -> Result<T, String> {
-    written::read(value).map_err(|mistake| format!("{name}: {}", mistake.without_names()))
+    json::read(value).map_err(|mistake| format!("{name}: {}", mistake.without_names()))
 }
 
 impl TryFrom<RequestText> for Request {

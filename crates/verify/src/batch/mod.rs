@@ -15,9 +15,9 @@ use serde_json::Value;
 
 pub use self::line::Line;
 use self::line::Unusable;
-use crate::check::Check;
-use crate::dpop::replay::{ProofUse, Replay, ReplayMemory};
-use crate::fetch::FetchOrder;
+use crate::checks::Check;
+use crate::checks::dpop::replay::{ProofUse, Replay, ReplayMemory};
+use crate::documents::fetch::FetchOrder;
 use crate::signature::SignatureRequest;
 use crate::time::UnixMillis;
 use crate::verdict::Verdict;

@@ -8,8 +8,8 @@ use serde::de::value::SeqAccessDeserializer;
 use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::duration::DurationText;
-use crate::freshness::FreshnessConfig;
+use crate::policy::duration::DurationText;
+use crate::policy::freshness::FreshnessConfig;
 
 /// A policy as written. `issuer` and `audience` are required; everything else has a default.
 #[derive(Clone, Debug, Deserialize, Serialize)]

@@ -1,6 +1,9 @@
 //! What a resource server expects of a token.
 
 mod config;
+pub mod duration;
+pub mod freshness;
+pub mod json;
 #[cfg(test)]
 mod tests;
 
@@ -10,7 +13,7 @@ use edgepass_jose::{Algorithm, CompactJws};
 
 pub use self::config::{DpopConfig, OneOrMany, PolicyConfig, Profile, StatusConfig, StatusMode};
 use crate::error::ClaimName;
-use crate::freshness::{DEFAULT_MAX_LIST_AGE, DeadlineUnmet, ListAgeTooShort, Schedule};
+use crate::policy::freshness::{DEFAULT_MAX_LIST_AGE, DeadlineUnmet, ListAgeTooShort, Schedule};
 use crate::url;
 
 /// A policy that cannot be wrong: made only from a [`PolicyConfig`].

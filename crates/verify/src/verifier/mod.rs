@@ -11,22 +11,22 @@ use std::time::Duration;
 use edgepass_crypto::prepared::PreparedKeys;
 
 use self::steps::Next;
-use crate::check::{Check, Demand, Stage};
-use crate::dpop::nonce::NonceRule;
-use crate::dpop::replay::ProofUse;
+use crate::checks::dpop::nonce::NonceRule;
+use crate::checks::dpop::replay::ProofUse;
+use crate::checks::remembered::{self, VerifiedTokens};
+use crate::checks::token::UnverifiedToken;
+use crate::checks::{Check, Demand, Stage};
+use crate::documents::fetch::{Answer, AnsweredBy, Document, FetchOrder};
+pub use crate::documents::jwk_set::{JwksUri, KeySource};
+use crate::documents::jwk_set::{KeyHolder, LandedSet};
+use crate::documents::refused::{Refused, RefusedCounts};
+pub use crate::documents::status_list::{DEFAULT_BYTES as DEFAULT_LIST_BYTES, PendingList};
+use crate::documents::status_list::{LandedList, ListHolder, Taken};
 use crate::error::VerifyError;
-use crate::fetch::{Answer, AnsweredBy, Document, FetchOrder};
-pub use crate::keys::{JwksUri, KeySource};
-use crate::keys::{KeyHolder, LandedSet};
-pub use crate::lists::{DEFAULT_BYTES as DEFAULT_LIST_BYTES, PendingList};
-use crate::lists::{LandedList, ListHolder, Taken};
 use crate::policy::{MAX_ISSUERS, Policy, PolicyError, is_issuer_url};
-use crate::refused::{Refused, RefusedCounts};
-use crate::remembered::{self, VerifiedTokens};
 use crate::sender::{Request, Sender};
 use crate::signature::{Checked, SignatureRequest};
 use crate::time::UnixMillis;
-use crate::token::UnverifiedToken;
 use crate::verdict::{Accepted, Verdict};
 
 /// A verifier of one or more issuers' tokens, shared by all requests of an isolate or process.

@@ -59,7 +59,7 @@ fn a_refusal_says_what_the_tokens_own_issuer_asks_of_proofs() {
 
 #[test]
 fn a_refusal_carries_a_nonce_where_nonces_are_signed() {
-    let secrets = || crate::dpop::nonce::NonceSecrets::new(vec![7; 32], None).unwrap();
+    let secrets = || crate::checks::dpop::nonce::NonceSecrets::new(vec![7; 32], None).unwrap();
     let mut verifier = verifier().with_nonces(NonceRule::Signed(secrets()));
     let verdict = refused(&mut verifier, request(None));
     assert_eq!(verdict.challenge.dpop_nonce, Some(secrets().issue("https://api.example", NOW)));
@@ -94,6 +94,6 @@ fn a_check_ends_with_its_verdict() {
     assert_eq!(decided(&mut verifier, &mut check), Some(VerifyError::SignatureInvalid));
     // Answers that nobody asked for change nothing.
     check.signature_checked(true);
-    check.replay_checked(crate::dpop::replay::Replay::First);
+    check.replay_checked(crate::checks::dpop::replay::Replay::First);
     assert_eq!(decided(&mut verifier, &mut check), Some(VerifyError::SignatureInvalid));
 }

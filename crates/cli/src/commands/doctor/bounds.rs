@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use edgepass_issuer::signing_key::KeyUse;
 use edgepass_issuer::{Config, Store};
-use edgepass_verify::duration::DurationText;
-use edgepass_verify::freshness::RefreshInterval;
+use edgepass_verify::policy::duration::DurationText;
+use edgepass_verify::policy::freshness::RefreshInterval;
 
 use super::Report;
 use crate::{host, output};

@@ -8,7 +8,7 @@ use edgepass_issuer::publish::edition;
 use edgepass_issuer::status_act::unpublished;
 use edgepass_issuer::{Config, Store};
 use edgepass_jose::{Algorithm, JwkSet};
-use edgepass_verify::metadata;
+use edgepass_verify::documents::metadata;
 use reqwest::header::{
     ACCEPT_ENCODING, ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE,
     DATE, ETAG, HeaderMap, IF_NONE_MATCH, ORIGIN,
@@ -135,7 +135,7 @@ async fn get(client: &Client, url: &str, media_type: &str, report: &mut Report) 
     }
     let headers = response.headers().clone();
     let found = text(&headers, CONTENT_TYPE.as_str());
-    if edgepass_verify::fetch::media_type(found) != media_type {
+    if edgepass_verify::documents::fetch::media_type(found) != media_type {
         report.bad("media type", format!("{url} is not served as {media_type}"));
     }
     match bounded(&mut response, MAX_DOCUMENT).await {
@@ -214,5 +214,5 @@ fn text<'h>(headers: &'h HeaderMap, name: &str) -> &'h str {
 }
 
 fn humantime(seconds: u64) -> String {
-    edgepass_verify::duration::DurationText(Duration::from_secs(seconds)).to_string()
+    edgepass_verify::policy::duration::DurationText(Duration::from_secs(seconds)).to_string()
 }

@@ -6,14 +6,15 @@ use edgepass_crypto::is_sound;
 use edgepass_jose::jwk_set::{JwkSetError, KeyMatch};
 use edgepass_jose::{Algorithm, Jwk, JwkSet};
 
+use crate::documents::fetch::{Answer, AnsweredBy, Content, Document, FetchOrder};
+use crate::documents::held::{Held, Patience, Replaced, Supply};
+use crate::documents::metadata;
+use crate::documents::refused::Refused;
 use crate::error::VerifyError;
-use crate::fetch::{Answer, AnsweredBy, Content, Document, FetchOrder};
-use crate::freshness::{Terms, UNKNOWN_KEY_COOL_DOWN};
-use crate::holder::{Held, Patience, Replaced, Supply};
+use crate::policy::freshness::{Terms, UNKNOWN_KEY_COOL_DOWN};
 use crate::policy::{Policy, PolicyError};
-use crate::refused::Refused;
 use crate::time::UnixMillis;
-use crate::{metadata, url};
+use crate::url;
 
 /// Where the issuer's keys come from.
 #[derive(Clone, Debug)]

@@ -8,9 +8,9 @@ use edgepass_status_list::claims::{STATUS_LIST_TYPE, StatusListError};
 use edgepass_status_list::list::ListError;
 use serde_json::Value;
 
-use crate::fetch::Document;
+use crate::documents::fetch::Document;
+use crate::documents::refused::Refused;
 use crate::policy::Policy;
-use crate::refused::Refused;
 use crate::time::UnixMillis;
 
 /// In seconds. Nothing in the draft bounds the age of a list without `exp`.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::duration::DurationText;
+use crate::policy::duration::DurationText;
 
 /// Freshness as written; every duration a string with a unit.
 #[derive(Clone, Debug, Deserialize, Serialize)]

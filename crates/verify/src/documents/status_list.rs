@@ -1,8 +1,5 @@
 //! Step 8: the status lists, held and refreshed.
 
-mod prefetch;
-mod read;
-
 use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::time::Duration;
@@ -10,14 +7,14 @@ use std::time::Duration;
 use edgepass_jose::{CompactJws, Jwk, JwkSet, NumericDate};
 use edgepass_status_list::{StatusListClaims, StatusReference, StatusType, Statuses};
 
-use self::prefetch::{Ahead, Prefetch};
-
+use crate::documents::fetch::{Answer, AnsweredBy, Content, Document, FetchOrder};
+use crate::documents::held::{Held, Patience, Replaced, Supply};
+use crate::documents::prefetch::{Ahead, Prefetch};
+use crate::documents::refused::Refused;
+use crate::documents::status_list_token;
 use crate::error::VerifyError;
-use crate::fetch::{Answer, AnsweredBy, Content, Document, FetchOrder};
-use crate::freshness::Terms;
-use crate::holder::{Held, Patience, Replaced, Supply};
 use crate::policy::Policy;
-use crate::refused::Refused;
+use crate::policy::freshness::Terms;
 use crate::signature::{self, Checked, SignatureRequest};
 use crate::time::UnixMillis;
 use crate::url;
@@ -211,7 +208,7 @@ impl ListHolder {
                 });
             }
             Content::Body { bytes, media_type, etag } => {
-                let opened = read::open(&bytes, media_type.as_deref(), keys, policy);
+                let opened = status_list_token::open(&bytes, media_type.as_deref(), keys, policy);
                 opened.map(|(jws, key)| (jws, key, etag))
             }
             other => Err(other.refused()),
@@ -249,7 +246,7 @@ impl ListHolder {
         let claims = match (known, valid) {
             (false, _) => Err(Refused::Key),
             (true, false) => Err(Refused::Signature),
-            (true, true) => read::read(&pending.jws, &uri, policy, now),
+            (true, true) => status_list_token::read(&pending.jws, &uri, policy, now),
         };
         let taken = claims.and_then(|claims| {
             self.prefetch.learn(claims.aggregation_uri.as_deref(), policy);
@@ -334,7 +331,7 @@ impl ListHolder {
         let Content::Body { bytes, .. } = answer.content else {
             return Err(answer.content.refused());
         };
-        let uris = read::aggregation(&bytes).ok_or(Refused::Malformed)?;
+        let uris = status_list_token::aggregation(&bytes).ok_or(Refused::Malformed)?;
         let lists = &self.lists;
         let is_held = |uri: &str| lists.get(uri).is_some_and(|e| e.held.content().is_some());
         self.prefetch.named(uris, is_held, policy);
@@ -378,7 +375,7 @@ impl ListHolder {
 impl HeldList {
     fn new(claims: StatusListClaims, key: Jwk, url: String, policy: &Policy) -> Self {
         Self {
-            expiration: read::expiration(&claims, policy),
+            expiration: status_list_token::expiration(&claims, policy),
             statuses: claims.list.into(),
             number: claims.number,
             issued_at: claims.issued_at,
@@ -447,4 +444,41 @@ fn order(
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use edgepass_jose::{Algorithm, base64url};
+    use edgepass_status_list::StatusList;
+    use edgepass_status_list::list::Bits;
+    use serde_json::json;
+
+    use super::*;
+
+    fn list(number: Option<u64>, issued_at: u64) -> HeldList {
+        let x = base64url::encode(&[9; 32]);
+        let key = json!({"kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "kid": "k", "x": x});
+        HeldList {
+            statuses: StatusList::decode(Bits::One, "eNrbuRgAAhcBXQ", 100).unwrap().into(),
+            number,
+            issued_at: NumericDate::from_seconds(issued_at),
+            expiration: NumericDate::from_seconds(issued_at + 10),
+            ttl: None,
+            key: Jwk::from_value(&key, &[Algorithm::Ed25519]).unwrap(),
+            url: String::new(),
+        }
+    }
+
+    #[test]
+    fn number_decides_which_list_is_newer() {
+        for (new, held, expected) in [
+            (list(Some(2), 100), list(Some(1), 100), Ordering::Greater),
+            (list(Some(1), 100), list(Some(1), 100), Ordering::Equal),
+            (list(Some(1), 99), list(Some(1), 100), Ordering::Less),
+            (list(Some(1), 101), list(Some(2), 100), Ordering::Less),
+            (list(None, 101), list(Some(1), 100), Ordering::Less),
+            (list(Some(1), 101), list(None, 100), Ordering::Greater),
+            (list(None, 100), list(None, 100), Ordering::Equal),
+            (list(None, 99), list(None, 100), Ordering::Less),
+        ] {
+            assert_eq!(new.order_of(&held), expected);
+        }
+    }
+}

@@ -5,7 +5,7 @@ use edgepass_jose::flat::ValueRef;
 use edgepass_jose::{ClaimsSet, NumericDate, Scope};
 use edgepass_status_list::StatusReference;
 
-use crate::check::Demand;
+use crate::checks::Demand;
 use crate::error::VerifyError;
 use crate::policy::{Policy, ScopeClaim, StatusMode};
 

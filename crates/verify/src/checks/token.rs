@@ -34,7 +34,7 @@ pub(crate) struct Parsed {
 /// A token whose signature verified under a key of its issuer.
 ///
 /// ```compile_fail
-/// let forged = edgepass_verify::token::SignedToken(todo!()); // private field
+/// let forged = edgepass_verify::checks::token::SignedToken(todo!()); // private field
 /// ```
 pub struct SignedToken {
     parsed: Parsed,
@@ -47,7 +47,7 @@ pub struct SignedToken {
 /// A token that passed every check up to its status.
 ///
 /// ```compile_fail
-/// let forged = edgepass_verify::token::Verified(todo!()); // private field
+/// let forged = edgepass_verify::checks::token::Verified(todo!()); // private field
 /// ```
 pub struct Verified(SignedToken);
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::refused::Refused;
+use crate::documents::refused::Refused;
 use crate::time::UnixMillis;
 
 /// The kinds of document a verifier holds.

@@ -3,8 +3,8 @@
 use std::cmp::Ordering;
 use std::time::Duration;
 
-use crate::fetch::{Answer, AnsweredBy, Dates};
-use crate::freshness::Terms;
+use crate::documents::fetch::{Answer, AnsweredBy, Dates};
+use crate::policy::freshness::Terms;
 use crate::time::UnixMillis;
 
 /// A document as last confirmed at its source, and the fetches under way for it.
@@ -320,7 +320,7 @@ impl<T> Held<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::freshness::FreshnessConfig;
+    use crate::policy::freshness::FreshnessConfig;
 
     struct Scene {
         held: Held<u64>,

@@ -1,18 +1,24 @@
 //! One token on its way through the checks.
 
+pub(crate) mod binding;
+pub(crate) mod claims;
+pub mod dpop;
+pub(crate) mod remembered;
+pub mod token;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use edgepass_jose::Scope;
 use edgepass_status_list::StatusReference;
 
-use crate::dpop::Proof;
-use crate::dpop::replay::Replay;
+use crate::checks::dpop::Proof;
+use crate::checks::dpop::replay::Replay;
+use crate::checks::token::{Pending, SignedToken, UnverifiedToken, Verified};
+use crate::documents::fetch::FetchOrder;
+use crate::documents::held::Patience;
 use crate::error::VerifyError;
-use crate::fetch::FetchOrder;
-use crate::holder::Patience;
 use crate::sender::Sender;
-use crate::token::{Pending, SignedToken, UnverifiedToken, Verified};
 
 /// What one request asks of a token, beyond the policy.
 #[derive(Clone, Debug, Default)]

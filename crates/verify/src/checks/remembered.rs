@@ -10,7 +10,7 @@ use std::hash::BuildHasher;
 
 use foldhash::fast::FixedState;
 
-use crate::token::{RememberedToken, UnverifiedToken};
+use crate::checks::token::{RememberedToken, UnverifiedToken};
 
 /// What tokens take by default, in bytes.
 pub(crate) const DEFAULT_BYTES: usize = 4 << 20;

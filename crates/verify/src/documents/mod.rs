@@ -1,0 +1,10 @@
+//! The documents that a verifier holds: how each is fetched, read, and kept for how long.
+
+pub mod fetch;
+pub(crate) mod held;
+pub(crate) mod jwk_set;
+pub mod metadata;
+mod prefetch;
+pub mod refused;
+pub(crate) mod status_list;
+mod status_list_token;
