@@ -5,9 +5,9 @@ use std::task::{Context, Poll, Waker};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use edgepass_verify::batch::HostCrypto;
 use edgepass_verify::checks::dpop::replay::Replay;
 use edgepass_verify::documents::fetch::{Answer, AnsweredBy, Content, FetchOrder};
+use edgepass_verify::host::HostCrypto;
 use edgepass_verify::signature::SignatureRequest;
 use edgepass_verify::verifier::{KeySource, Landed, Progress, Verifier};
 use edgepass_verify::{Check, Policy, PolicyConfig, UnixMillis, Verdict};

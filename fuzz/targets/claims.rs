@@ -21,7 +21,9 @@ fuzz_target!(|input: (bool, &[u8], &[u8], &[u8])| {
     if let Ok(claims) = &verdict.outcome {
         let claims: Value = Value::Object(claims.members());
         assert_eq!(claims["iss"], ISSUER);
-        assert!(claims["aud"] == "api" || claims["aud"].as_array().unwrap().contains(&"api".into()));
+        assert!(
+            claims["aud"] == "api" || claims["aud"].as_array().unwrap().contains(&"api".into())
+        );
         assert!(claims["exp"].as_f64().unwrap() + 10.0 > 1_800_000_000.0);
         assert!(claims.get("cnf").is_none());
         assert!(jwt || claims["sub"].is_string() && claims["jti"].is_string());

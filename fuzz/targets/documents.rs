@@ -1,8 +1,8 @@
 //! Any metadata and JWK Set, as fetched, and any token after them.
 #![no_main]
 
-use edgepass_fuzz::{NOW, ISSUER, jws};
-use edgepass_verify::documents::fetch::{self, Answer, AnsweredBy, Content};
+use edgepass_fuzz::{ISSUER, NOW, jws, ready};
+use edgepass_verify::documents::fetch::ResponseHead;
 use edgepass_verify::policy::OneOrMany;
 use edgepass_verify::verifier::{KeySource, Landed, Progress, Verifier};
 use edgepass_verify::{Demand, Policy, PolicyConfig, Sender};
@@ -10,7 +10,6 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: (&str, Vec<(u16, &[u8], &str)>)| {
     let (age, answers) = input;
-    let _ = (fetch::age(Some(age)), fetch::media_type(age));
     let config = PolicyConfig::new(ISSUER.into(), OneOrMany::One("api".into()));
     let policy = Policy::try_from(config).unwrap();
     let mut verifier = Verifier::new(policy, KeySource::Discover).unwrap();
@@ -23,17 +22,22 @@ fuzz_target!(|input: (&str, Vec<(u16, &[u8], &str)>)| {
             Progress::CheckSignature(_) => check.signature_checked(true),
             Progress::CheckReplay(_) | Progress::Wait(_) => unreachable!(),
             Progress::Fetch(order) => {
-                let content = match status % 4 {
-                    0 => Content::NotModified,
-                    1 => Content::Redirect { location: text.to_owned() },
-                    2 => Content::Failed,
-                    _ => Content::Body {
-                        bytes: bytes.to_vec(),
-                        media_type: Some(text.to_owned()),
-                        etag: Some(text.to_owned()),
+                let head = ResponseHead {
+                    // Mostly those that mean something.
+                    status: if status % 4 == 0 {
+                        status / 4
+                    } else {
+                        [200, 301, 304][status as usize % 3]
                     },
+                    age: status.is_power_of_two().then(|| age.to_owned()),
+                    date: None,
+                    location: Some(text.to_owned()),
+                    content_type: Some(text.to_owned()),
+                    etag: Some(text.to_owned()),
                 };
-                let answer = Answer { from: AnsweredBy::Source, confirmed_at: NOW, content, dated: None };
+                let body =
+                    async { Ok::<_, ()>((bytes.len() <= order.max_bytes).then(|| bytes.to_vec())) };
+                let answer = ready(head.answer(NOW, body));
                 if let Landed::CheckSignature(_, list) = verifier.land(order, answer, NOW) {
                     verifier.list_signature_checked(*list, true, NOW);
                 }

@@ -2,9 +2,9 @@
 #![no_main]
 
 use edgepass_fuzz::{decide, jws, verifier};
+use edgepass_verify::Demand;
 use edgepass_verify::checks::dpop::nonce::{NonceRule, NonceSecrets};
 use edgepass_verify::sender::{Request, Target};
-use edgepass_verify::Demand;
 use libfuzzer_sys::fuzz_target;
 use serde_json::json;
 

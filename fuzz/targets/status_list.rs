@@ -18,7 +18,8 @@ fuzz_target!(|input: (u8, &[u8], u64)| {
     // However it is kept, it says the same.
     let statuses = Statuses::from(list.clone());
     assert!(statuses.bytes() <= list.bytes().len());
-    for index in [index, list.entries().saturating_sub(1), list.entries()].into_iter().chain(0..64) {
+    for index in [index, list.entries().saturating_sub(1), list.entries()].into_iter().chain(0..64)
+    {
         assert_eq!(statuses.status(index), list.status(index));
     }
 });

@@ -30,7 +30,8 @@ struct P256Key(p256::Scalar, p256::ecdsa::VerifyingKey, Tables);
 
 static ED25519: LazyLock<Vec<Ed25519Key>> = LazyLock::new(|| {
     let keys = (1..5_u64).map(|number| {
-        let secret = Scalar::from_bytes_mod_order_wide(&Sha512::digest(number.to_be_bytes()).into());
+        let secret =
+            Scalar::from_bytes_mod_order_wide(&Sha512::digest(number.to_be_bytes()).into());
         let encoded = EdwardsPoint::mul_base(&secret).compress().0;
         Ed25519Key(secret, encoded, Tables::of(&PublicKey::Ed25519 { x: encoded }).unwrap())
     });
@@ -40,7 +41,8 @@ static ED25519: LazyLock<Vec<Ed25519Key>> = LazyLock::new(|| {
 static P256: LazyLock<Vec<P256Key>> = LazyLock::new(|| {
     // The generator itself, a small multiple, an opposite, and one that looks drawn.
     let drawn = reduced(&Sha256::digest(b"drawn").into());
-    let secrets = [p256::Scalar::ONE, p256::Scalar::from(256_u64), -p256::Scalar::from(3_u64), drawn];
+    let secrets =
+        [p256::Scalar::ONE, p256::Scalar::from(256_u64), -p256::Scalar::from(3_u64), drawn];
     let keys = secrets.into_iter().map(|secret| {
         let encoded = (p256::ProjectivePoint::GENERATOR * secret).to_affine().to_sec1_point(false);
         let (x, y) = encoded.as_bytes()[1..].split_at(32);

@@ -3,10 +3,10 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 
-use edgepass::native::{Fetch, judge};
+use edgepass::native::{Fetch, NativeHost};
 use edgepass_jose::Scope;
-use edgepass_verify::checks::dpop::replay::ReplayMemory;
 use edgepass_verify::documents::fetch::{Answer, AnsweredBy, Content, FetchOrder};
+use edgepass_verify::host::judge_and_refresh;
 use edgepass_verify::policy::duration::DurationText;
 use edgepass_verify::verifier::{JwksUri, KeySource, Verifier};
 use edgepass_verify::{Demand, Policy, PolicyConfig, Request, Sender, UnixMillis};
@@ -81,7 +81,7 @@ pub struct Outcome {
 /// Replays vectors; lines of one session share a verifier.
 #[derive(Default)]
 pub struct Replay {
-    sessions: HashMap<String, Verifier>,
+    sessions: HashMap<String, RefCell<Verifier>>,
 }
 
 impl Replay {
@@ -104,31 +104,32 @@ impl Replay {
             stale_if_error: vector.demand.stale_if_error.map(|duration| duration.0),
         };
         let keys = keys(vector, file, &policy);
-        let mut alone = match Verifier::new(policy, keys) {
-            Ok(verifier) => verifier,
+        let alone = match Verifier::new(policy, keys) {
+            Ok(verifier) => RefCell::new(verifier),
             Err(error) => panic!("{}: {error}", vector.id),
         };
         let verifier = match &vector.session {
-            None => &mut alone,
-            Some(name) => self.sessions.entry(name.clone()).or_insert(alone),
+            None => &alone,
+            Some(name) => &*self.sessions.entry(name.clone()).or_insert(alone),
         };
         let check = match (&vector.authorization, &vector.token) {
             (Some(header), _) => {
                 let request = Request { authorization: header.clone(), ..Request::default() };
-                verifier.begin_request(request, demand)
+                verifier.borrow_mut().begin_request(request, demand)
             }
-            (None, Some(token)) => verifier.begin(token, Sender::default(), demand),
+            (None, Some(token)) => verifier.borrow_mut().begin(token, Sender::default(), demand),
             (None, None) => panic!("{}: neither token nor authorization", vector.id),
         };
         let now = UnixMillis::from_seconds(vector.now);
         let responses = vector.responses.as_ref().unwrap_or(&file.defaults.responses);
         let origin = Origin { responses, now, fetched: RefCell::default() };
-        let verdict = judge(verifier, check, &origin, &mut ReplayMemory::default(), || now).await;
+        let host = NativeHost::new(origin, || now);
+        let verdict = judge_and_refresh(verifier, check, &host).await;
         Outcome {
             accepted: verdict.accepted(),
             code: verdict.error().map(|error| error.code().to_owned()),
             stale: verdict.stale,
-            fetched: vector.expect.fetched.as_ref().map(|_| origin.fetched.into_inner()),
+            fetched: vector.expect.fetched.as_ref().map(|_| host.fetch.fetched.into_inner()),
         }
     }
 }

@@ -2,10 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "this is a test")]
 
-use edgepass::native::{self, Fetch, NativeCrypto};
+use std::cell::RefCell;
+
+use edgepass::native::{Fetch, NativeCrypto, NativeHost};
 use edgepass_verify::batch::{Batch, Outcome};
-use edgepass_verify::checks::dpop::replay::ReplayMemory;
 use edgepass_verify::documents::fetch::{Answer, AnsweredBy, Content, FetchOrder};
+use edgepass_verify::host::judge_and_refresh;
 use edgepass_verify::verifier::{KeySource, Verifier};
 use edgepass_verify::{Demand, Policy, PolicyConfig, Sender, UnixMillis};
 use serde_json::{Value, json};
@@ -102,16 +104,17 @@ async fn issuers_do_not_stand_in_for_each_other() {
         let (first, second) = (policy(&foreign, "ignore"), policy(&own, "required"));
         let keys = |kid: &str, policy| KeySource::given(only(kid).as_bytes(), policy).unwrap();
         let (one, two) = (keys(foreign_kid, &first), keys(own_kid, &second));
-        let mut verifier = Verifier::of_issuers(vec![(first, one), (second, two)]).unwrap();
+        let verifier = Verifier::of_issuers(vec![(first, one), (second, two)]).unwrap();
+        let verifier = RefCell::new(verifier);
         let now = UnixMillis::from_seconds(1_800_000_000);
         let uri = "https://issuer.example/lists/1";
         let list = own["responses"][uri]["body"].as_str().unwrap().to_owned();
         for (line, expected) in [&foreign, &own].into_iter().zip(expected) {
             let token = line["token"].as_str().unwrap();
-            let check = verifier.begin(token, Sender::default(), Demand::default());
+            let check = verifier.borrow_mut().begin(token, Sender::default(), Demand::default());
             let source = Source { list: list.clone(), now };
-            let replay = &mut ReplayMemory::default();
-            let verdict = native::judge(&mut verifier, check, &source, replay, || now).await;
+            let host = NativeHost::new(source, || now);
+            let verdict = judge_and_refresh(&verifier, check, &host).await;
             assert_eq!(
                 verdict.error().map(|error| error.code()),
                 expected,

@@ -6,12 +6,12 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
-use edgepass::native::{Fetch, judge};
+use edgepass::native::{Fetch, NativeHost};
 use edgepass_jose::{Scope, base64url};
 use edgepass_status_list::encoder::encode;
 use edgepass_status_list::list::{Bits, StatusList};
-use edgepass_verify::checks::dpop::replay::ReplayMemory;
 use edgepass_verify::documents::fetch::{Answer, AnsweredBy, Content, Document, FetchOrder};
+use edgepass_verify::host::judge_and_refresh;
 use edgepass_verify::verifier::{JwksUri, KeySource, Verifier};
 use edgepass_verify::{Demand, Policy, PolicyConfig, Sender, UnixMillis};
 use serde_json::{Value, json};
@@ -158,7 +158,7 @@ async fn no_sequence_of_events_tells_a_remembered_token_from_a_new_one() {
     let keys = Keys((1..=4).map(pair).collect());
     let mut noise = Noise(0x9e37_79b9_7f4a_7c15);
     // Small enough to forget some, large enough to remember most.
-    let mut verifiers = [verifier(150_000), verifier(0)];
+    let verifiers = [verifier(150_000), verifier(0)].map(RefCell::new);
     let published: BTreeMap<String, usize> = (0..3).map(|at| (format!("k{at}"), at)).collect();
     let world = RefCell::new(World {
         now: START * 1000,
@@ -186,18 +186,18 @@ async fn no_sequence_of_events_tells_a_remembered_token_from_a_new_one() {
             ..Demand::default()
         };
         let mut said = Vec::new();
-        for verifier in &mut verifiers {
-            let check = verifier.begin(&token, Sender::default(), demand.clone());
+        for verifier in &verifiers {
+            let check = verifier.borrow_mut().begin(&token, Sender::default(), demand.clone());
             let now = || UnixMillis(world.borrow().now);
-            let (source, mut replay) = (Source(&world, &keys), ReplayMemory::default());
-            let verdict = judge(verifier, check, &source, &mut replay, now).await;
+            let host = NativeHost::new(Source(&world, &keys), now);
+            let verdict = judge_and_refresh(verifier, check, &host).await;
             *tally.entry(verdict.error().map_or("accepted", |error| error.code())).or_default() +=
                 1;
             said.push(format!("{verdict:?}"));
         }
         assert_eq!(said[0], said[1], "step {step}");
     }
-    let [remembers, forgets] = verifiers.map(|verifier| verifier.counters().remembered);
+    let [remembers, forgets] = verifiers.map(|verifier| verifier.borrow().counters().remembered);
     println!("{STEPS} steps, {remembers} remembered: {tally:?}");
     assert_eq!(forgets, 0);
     assert!(remembers > STEPS / 6, "{remembers}");

@@ -1,5 +1,6 @@
 //! The native host of the verifier: HTTP by reqwest, ECDSA and RSA by aws-lc-rs.
 
+use std::cell::RefCell;
 use std::future::Future;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -11,18 +12,15 @@ use aws_lc_rs::signature::{
 };
 use edgepass_crypto::sec1;
 use edgepass_jose::{Algorithm, PublicKey};
-use edgepass_verify::batch::HostCrypto;
-use edgepass_verify::checks::dpop::replay::ReplayMemory;
-use edgepass_verify::documents::fetch::{
-    Answer, AnsweredBy, Content, Dated, FetchOrder, age, is_redirect, is_success, media_type,
-};
+use edgepass_verify::UnixMillis;
+use edgepass_verify::checks::dpop::replay::{ProofUse, Replay, ReplayMemory};
+use edgepass_verify::documents::fetch::{Answer, FetchOrder, ResponseHead};
+use edgepass_verify::host::{Host, HostCrypto};
 use edgepass_verify::signature::SignatureRequest;
-use edgepass_verify::verifier::{Landed, Progress, Verifier};
-use edgepass_verify::{Check, UnixMillis, Verdict};
 use reqwest::header::{
-    ACCEPT, AGE, CACHE_CONTROL, CONTENT_TYPE, DATE, ETAG, HeaderMap, IF_NONE_MATCH, LOCATION,
+    ACCEPT, AGE, CACHE_CONTROL, CONTENT_TYPE, DATE, ETAG, HeaderName, IF_NONE_MATCH, LOCATION,
 };
-use reqwest::{Client, Response, StatusCode};
+use reqwest::{Client, Response};
 
 /// How the host fetches.
 pub trait Fetch {
@@ -30,47 +28,42 @@ pub trait Fetch {
     fn fetch(&self, order: &FetchOrder) -> impl Future<Output = Answer>;
 }
 
-/// Take a check to its verdict, doing what the verifier asks for on the way. Revalidations that
-/// are due are carried out before the verdict is returned.
-pub async fn judge(
-    verifier: &mut Verifier,
-    mut check: Check,
-    fetch: &impl Fetch,
-    replay: &mut ReplayMemory,
-    now: impl Fn() -> UnixMillis,
-) -> Verdict {
-    loop {
-        match verifier.advance(&mut check, now()) {
-            Progress::Decided(mut verdict) => {
-                for order in std::mem::take(&mut verdict.refresh) {
-                    carry_out(verifier, order, fetch, &now).await;
-                }
-                return verdict;
-            }
-            Progress::Fetch(order) => carry_out(verifier, order, fetch, &now).await,
-            Progress::CheckSignature(request) => check.signature_checked(check_signature(&request)),
-            Progress::CheckReplay(used) => check.replay_checked(replay.first_use(&used, now())),
-            Progress::Wait(time) => tokio::time::sleep(time).await,
-        }
+/// A native host that fetches by `F` and tells the time by `N`.
+pub struct NativeHost<F, N> {
+    /// How it fetches.
+    pub fetch: F,
+    now: N,
+    replay: RefCell<ReplayMemory>,
+}
+
+impl<F: Fetch, N: Fn() -> UnixMillis> NativeHost<F, N> {
+    /// A host that has seen no DPoP proof.
+    pub fn new(fetch: F, now: N) -> Self {
+        Self { fetch, now, replay: RefCell::default() }
     }
 }
 
-async fn carry_out(
-    verifier: &mut Verifier,
-    mut order: FetchOrder,
-    fetch: &impl Fetch,
-    now: impl Fn() -> UnixMillis,
-) {
-    loop {
-        let answer = fetch.fetch(&order).await;
-        match verifier.land(order, answer, now()) {
-            Landed::Fetch(next) => order = next,
-            Landed::CheckSignature(request, pending) => {
-                verifier.list_signature_checked(*pending, check_signature(&request), now());
-                return;
-            }
-            Landed::Settled { .. } => return,
-        }
+impl<F, N> HostCrypto for NativeHost<F, N> {
+    async fn check(&self, request: &SignatureRequest) -> bool {
+        check_signature(request)
+    }
+}
+
+impl<F: Fetch, N: Fn() -> UnixMillis> Host for NativeHost<F, N> {
+    fn now(&self) -> UnixMillis {
+        (self.now)()
+    }
+
+    async fn fetch(&self, order: &FetchOrder) -> Answer {
+        self.fetch.fetch(order).await
+    }
+
+    async fn first_use(&self, used: ProofUse) -> Replay {
+        self.replay.borrow_mut().first_use(&used, self.now())
+    }
+
+    async fn sleep(&self, time: Duration) {
+        tokio::time::sleep(time).await;
     }
 }
 
@@ -133,7 +126,7 @@ impl HttpFetch {
         Ok(Self { client, now })
     }
 
-    async fn get(&self, order: &FetchOrder) -> reqwest::Result<Received> {
+    async fn get(&self, order: &FetchOrder, sent_at: UnixMillis) -> reqwest::Result<Answer> {
         let mut request = self
             .client
             .get(&order.url)
@@ -144,44 +137,33 @@ impl HttpFetch {
             request = request.header(IF_NONE_MATCH, etag);
         }
         let mut response = request.send().await?;
-        // Several `Age` lines are one list (RFC 9110 §5.3).
-        let ages: Vec<&str> =
-            response.headers().get_all(AGE).iter().filter_map(|age| age.to_str().ok()).collect();
-        let ages = (!ages.is_empty()).then(|| ages.join(","));
-        let Some(age) = age(ages.as_deref()) else { return Ok(Received::default()) };
-        let date = text(response.headers(), DATE.as_str());
-        let date = date.and_then(|date| httpdate::parse_http_date(&date).ok());
-        let date = date.and_then(|date| date.duration_since(UNIX_EPOCH).ok());
-        let date = date.map(|date| UnixMillis::from_seconds(date.as_secs()));
-        let content = match response.status() {
-            StatusCode::NOT_MODIFIED => Content::NotModified,
-            status if is_redirect(status.as_u16()) => {
-                match text(response.headers(), LOCATION.as_str()) {
-                    Some(location) => Content::Redirect { location },
-                    None => Content::Failed,
-                }
-            }
-            status if is_success(status.as_u16()) => {
-                let content_type = text(response.headers(), CONTENT_TYPE.as_str());
-                let etag = text(response.headers(), ETAG.as_str());
-                let Some(bytes) = bounded(&mut response, order.max_bytes).await? else {
-                    return Ok(Received { content: Content::TooLarge, ..Received::default() });
-                };
-                let media_type = content_type.map(|text| media_type(&text));
-                Content::Body { bytes, media_type, etag }
-            }
-            _ => Content::Failed,
-        };
-        Ok(Received { age, date, content })
+        let head = head(&response);
+        Ok(head.answer(sent_at, bounded(&mut response, order.max_bytes)).await)
     }
 }
 
 impl Fetch for HttpFetch {
     async fn fetch(&self, order: &FetchOrder) -> Answer {
         let sent_at = (self.now)();
-        let Received { age, date, content } = self.get(order).await.unwrap_or_default();
-        let dated = date.map(|date| Dated { date, sent_at });
-        Answer { from: AnsweredBy::Source, confirmed_at: sent_at.minus(age), content, dated }
+        self.get(order, sent_at).await.unwrap_or_else(|_| Answer::failed(sent_at))
+    }
+}
+
+fn head(response: &Response) -> ResponseHead {
+    let headers = response.headers();
+    let field = |name: HeaderName| {
+        headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
+    };
+    let ages: Vec<&str> = headers.get_all(AGE).iter().filter_map(|age| age.to_str().ok()).collect();
+    let date = field(DATE).and_then(|date| httpdate::parse_http_date(&date).ok());
+    let date = date.and_then(|date| date.duration_since(UNIX_EPOCH).ok());
+    ResponseHead {
+        status: response.status().as_u16(),
+        age: (!ages.is_empty()).then(|| ages.join(",")),
+        date: date.map(|date| UnixMillis::from_seconds(date.as_secs())),
+        location: field(LOCATION),
+        content_type: field(CONTENT_TYPE),
+        etag: field(ETAG),
     }
 }
 
@@ -202,15 +184,3 @@ pub(crate) async fn bounded(
 
 /// More than any document of an issuer has, in bytes.
 pub(crate) const MAX_DOCUMENT: usize = 4 << 20;
-
-/// A response, as far as it says something of a document.
-#[derive(Default)]
-struct Received {
-    age: Duration,
-    date: Option<UnixMillis>,
-    content: Content,
-}
-
-fn text(headers: &HeaderMap, name: &str) -> Option<String> {
-    headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
-}

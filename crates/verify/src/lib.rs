@@ -2,8 +2,9 @@
 //!
 //! This crate does no I/O, reads no clock and draws no randomness. A host begins a
 //! [`Check`] and asks the [`Verifier`] to advance it; the answer is a verdict or the
-//! one thing the host must do first: fetch a document, check a signature with its own crypto, or
-//! wait for a fetch that another request started.
+//! one thing the host must do first: fetch a document, check a signature with its own crypto, look up whether a
+//! DPoP proof was used before, or wait for a fetch that another request started. [`host`] holds what a
+//! host has to offer, and the loop that does all this.
 //!
 //! The checks run in a fixed order ([`error::Step`]); the code returned is that of the first that
 //! failed, and no status list is fetched for a token that has already failed.
@@ -26,6 +27,7 @@ pub mod batch;
 pub mod checks;
 pub mod documents;
 pub mod error;
+pub mod host;
 pub mod known_answer;
 pub mod policy;
 pub mod sender;

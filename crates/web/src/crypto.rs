@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use edgepass_jose::{Algorithm, Jwk, PublicKey, base64url};
-use edgepass_verify::batch::HostCrypto;
+use edgepass_verify::host::HostCrypto;
 use edgepass_verify::signature::SignatureRequest;
 use js_sys::{Array, Promise, Uint8Array};
 use wasm_bindgen::prelude::*;

@@ -6,9 +6,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use edgepass_verify::UnixMillis;
-use edgepass_verify::documents::fetch::{
-    Answer, AnsweredBy, Content, Dated, FetchOrder, age, is_redirect, is_success, media_type,
-};
+use edgepass_verify::documents::fetch::{Answer, Content, FetchOrder, ResponseHead};
 use js_sys::{Function, Promise};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
@@ -59,30 +57,15 @@ pub enum Source {
 /// Carry an order out.
 pub(crate) async fn fetch(order: &FetchOrder, source: &Source, clock: Clock) -> Answer {
     let sent_at = clock.now();
-    let got = match source {
+    let answer = match source {
         Source::Bucket(bucket) => {
             let got = in_time(bucket.get(order), order.timeout).await;
-            got.unwrap_or(Ok(Content::Failed)).map(Received::new)
+            let content = got.unwrap_or(Ok(Content::Failed));
+            content.map(|content| Answer { content, ..Answer::failed(sent_at) })
         }
-        _ => get(order, source).await,
+        _ => get(order, source, sent_at).await,
     };
-    let Received { age, date, content } = got.unwrap_or_default();
-    let dated = date.map(|date| Dated { date, sent_at });
-    Answer { from: AnsweredBy::Source, confirmed_at: sent_at.minus(age), content, dated }
-}
-
-/// A response, as far as it says something of a document.
-#[derive(Default)]
-struct Received {
-    age: Duration,
-    date: Option<UnixMillis>,
-    content: Content,
-}
-
-impl Received {
-    fn new(content: Content) -> Self {
-        Self { content, ..Self::default() }
-    }
+    answer.unwrap_or_else(|_| Answer::failed(sent_at))
 }
 
 /// What a future gives within `timeout`, of what takes no signal to abort.
@@ -95,7 +78,7 @@ async fn in_time<T>(work: impl Future<Output = T>, timeout: Duration) -> Option<
     .await
 }
 
-async fn get(order: &FetchOrder, source: &Source) -> Result<Received, JsValue> {
+async fn get(order: &FetchOrder, source: &Source, sent_at: UnixMillis) -> Result<Answer, JsValue> {
     let init = init(order)?;
     let promise = match source {
         Source::Own(fetch) => {
@@ -109,29 +92,18 @@ async fn get(order: &FetchOrder, source: &Source) -> Result<Received, JsValue> {
     };
     let response: Response = JsFuture::from(Promise::resolve(&promise)).await?.unchecked_into();
     let headers = response.headers();
-    let Some(age) = age(header(&headers, "age").as_deref()) else {
-        return Ok(Received::default());
-    };
+    let field = |name| header(&headers, name);
     // Milliseconds since the epoch, or no number.
-    let date = header(&headers, "date").map(|date| js_sys::Date::parse(&date));
-    let date = date.filter(|date| *date >= 0.0).map(|date| UnixMillis(date as u64));
-    let content = match response.status() {
-        304 => Content::NotModified,
-        status if is_redirect(status) => match header(&headers, "location") {
-            Some(location) => Content::Redirect { location },
-            None => Content::Failed,
-        },
-        status if is_success(status) => match read(&response, order.max_bytes).await? {
-            Some(bytes) => Content::Body {
-                bytes,
-                media_type: header(&headers, "content-type").map(|text| media_type(&text)),
-                etag: header(&headers, "etag"),
-            },
-            None => Content::TooLarge,
-        },
-        _ => Content::Failed,
+    let date = field("date").map(|date| js_sys::Date::parse(&date));
+    let head = ResponseHead {
+        status: response.status(),
+        age: field("age"),
+        date: date.filter(|date| *date >= 0.0).map(|date| UnixMillis(date as u64)),
+        location: field("location"),
+        content_type: field("content-type"),
+        etag: field("etag"),
     };
-    Ok(Received { age, date, content })
+    Ok(head.answer(sent_at, read(&response, order.max_bytes)).await)
 }
 
 /// The body, or `None` when it is longer than `max_bytes`.

@@ -7,12 +7,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use edgepass_verify::batch::HostCrypto;
 use edgepass_verify::checks::dpop::replay::{ProofUse, Replay, ReplayMemory};
 use edgepass_verify::documents::fetch::{Answer, Content, FetchOrder};
 use edgepass_verify::documents::refused::RefusedCounts;
+use edgepass_verify::host::{self, Host, HostCrypto};
+use edgepass_verify::signature::SignatureRequest;
 use edgepass_verify::verdict::Accepted;
-use edgepass_verify::verifier::{Confirmed, Counters, Landed, Progress, Verifier};
+use edgepass_verify::verifier::{Confirmed, Counters, Progress, Verifier};
 use edgepass_verify::{Check, Demand, Request, Sender, UnixMillis, Verdict};
 
 use crate::cache::{self, Entry};
@@ -153,27 +154,13 @@ impl WebVerifier {
     }
 
     /// Take a check to its verdict that has come to `progress`.
-    pub async fn go_on(&self, mut check: Check, mut progress: Progress, clock: Clock) -> Judged {
+    pub async fn go_on(&self, check: Check, progress: Progress, clock: Clock) -> Judged {
         let inner = &self.0;
-        let mut behind = Vec::new();
-        loop {
-            match progress {
-                Progress::Decided(mut verdict) => {
-                    let due = std::mem::take(&mut verdict.refresh);
-                    let background = background(Rc::clone(inner), behind, due, clock);
-                    return Judged { verdict, background };
-                }
-                Progress::Fetch(order) => behind.extend(inner.carry_out(order, clock).await),
-                Progress::CheckSignature(request) => {
-                    check.signature_checked(inner.crypto.check(&request).await);
-                }
-                Progress::CheckReplay(used) => {
-                    check.replay_checked(inner.replay.first_use(used, clock.now()).await);
-                }
-                Progress::Wait(time) => sleep(time).await,
-            }
-            progress = self.advance(&mut check, clock.now());
-        }
+        let host = OnHost::new(inner, clock);
+        let mut verdict = host::go_on(&inner.verifier, check, progress, &host).await;
+        let due = std::mem::take(&mut verdict.refresh);
+        let background = background(Rc::clone(inner), host.writes.take(), due, clock);
+        Judged { verdict, background }
     }
 
     /// Refreshes that are due, to be run behind the response.
@@ -224,70 +211,76 @@ impl Inner {
             let order = self.verifier.borrow_mut().prefetch(clock.now());
             let Some(order) = order else { return };
             self.worked_at.set(Some(clock.now()));
-            if let Some(write) = self.carry_out(order, clock).await {
-                write.await;
-            }
+            self.carry_out(order, clock).await;
         }
     }
 
-    /// Fetch a document, from the cache tier first if nothing usable is held. Gives back the cache
-    /// write that remains to be done.
-    async fn carry_out(&self, order: FetchOrder, clock: Clock) -> Option<Background> {
-        if self.cache == CacheTier::CacheApi
-            && order.may_read_cache
-            && let Some(answer) = cache::restore(&order, clock.now()).await
-        {
-            // A cached copy never leads elsewhere.
-            let _ = self.land(order.clone(), answer, clock).await;
-            if self.verifier.borrow_mut().release_if_fresh(&order, clock.now()) {
-                return None;
-            }
+    /// Carry an order out behind a response, cache writes included.
+    async fn carry_out(&self, order: FetchOrder, clock: Clock) {
+        let host = OnHost::new(self, clock);
+        host::carry_out(&self.verifier, order, &host).await;
+        for write in host.writes.take() {
+            write.await;
         }
-        let mut order = order;
-        loop {
-            let answer = fetch(&order, &self.source, clock).await;
-            let received = (self.cache == CacheTier::CacheApi).then(|| answer.content.clone());
-            match self.land(order.clone(), answer, clock).await {
-                Outcome::Follow(next) => order = next,
-                Outcome::Refused => return None,
-                Outcome::Taken => return self.share(order, received?),
-            }
-        }
-    }
-
-    /// The cache write that remains to be done for what was taken in.
-    fn share(&self, order: FetchOrder, received: Content) -> Option<Background> {
-        // Metadata is not shared.
-        let confirmed_at = self.verifier.borrow().confirmed_at(&order)?;
-        match received {
-            Content::Body { bytes, media_type, etag } => {
-                let entry = Entry { bytes, media_type, etag, confirmed_at };
-                Some(Box::pin(cache::keep(order, entry)))
-            }
-            Content::NotModified => Some(Box::pin(cache::confirm(order, confirmed_at))),
-            Content::Redirect { .. } | Content::TooLarge | Content::Failed => None,
-        }
-    }
-
-    async fn land(&self, order: FetchOrder, answer: Answer, clock: Clock) -> Outcome {
-        let landed = self.verifier.borrow_mut().land(order, answer, clock.now());
-        let taken = match landed {
-            Landed::Settled { taken } => taken,
-            Landed::Fetch(order) => return Outcome::Follow(order),
-            Landed::CheckSignature(request, pending) => {
-                let valid = self.crypto.check(&request).await;
-                self.verifier.borrow_mut().list_signature_checked(*pending, valid, clock.now())
-            }
-        };
-        if taken { Outcome::Taken } else { Outcome::Refused }
     }
 }
 
-/// What became of an answer.
-enum Outcome {
-    Taken,
-    Refused,
-    Follow(FetchOrder),
+/// This host, as the verifier asks it.
+struct OnHost<'i> {
+    inner: &'i Inner,
+    clock: Clock,
+    /// Cache writes that remain to be done.
+    writes: RefCell<Vec<Background>>,
+}
+
+impl<'i> OnHost<'i> {
+    fn new(inner: &'i Inner, clock: Clock) -> Self {
+        Self { inner, clock, writes: RefCell::default() }
+    }
+}
+
+impl HostCrypto for OnHost<'_> {
+    async fn check(&self, request: &SignatureRequest) -> bool {
+        self.inner.crypto.check(request).await
+    }
+}
+
+impl Host for OnHost<'_> {
+    fn now(&self) -> UnixMillis {
+        self.clock.now()
+    }
+
+    async fn fetch(&self, order: &FetchOrder) -> Answer {
+        fetch(order, &self.inner.source, self.clock).await
+    }
+
+    async fn first_use(&self, used: ProofUse) -> Replay {
+        self.inner.replay.first_use(used, self.now()).await
+    }
+
+    async fn sleep(&self, time: Duration) {
+        sleep(time).await;
+    }
+
+    fn shares(&self) -> bool {
+        self.inner.cache == CacheTier::CacheApi
+    }
+
+    async fn shared(&self, order: &FetchOrder) -> Option<Answer> {
+        if self.shares() { cache::restore(order, self.now()).await } else { None }
+    }
+
+    fn share(&self, order: FetchOrder, content: Content, confirmed_at: UnixMillis) {
+        let write: Background = match content {
+            Content::Body { bytes, media_type, etag } => {
+                let entry = Entry { bytes, media_type, etag, confirmed_at };
+                Box::pin(cache::keep(order, entry))
+            }
+            Content::NotModified => Box::pin(cache::confirm(order, confirmed_at)),
+            Content::Redirect { .. } | Content::TooLarge | Content::Failed => return,
+        };
+        self.writes.borrow_mut().push(write);
+    }
 }
 
 /// What remains to be done behind the response, if anything.
@@ -305,9 +298,7 @@ fn background(
             write.await;
         }
         for order in due {
-            if let Some(write) = inner.carry_out(order, clock).await {
-                write.await;
-            }
+            inner.carry_out(order, clock).await;
         }
     }))
 }

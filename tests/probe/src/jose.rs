@@ -1,7 +1,7 @@
 //! RFC 7515, RFC 7520, RFC 7638, RFC 7797, RFC 8037.
 
 use edgepass_jose::{Algorithm, Jwk, base64url};
-use edgepass_verify::batch::HostCrypto;
+use edgepass_verify::host::HostCrypto;
 use serde_json::Value;
 
 use crate::{Report, accepts, algorithm_of, array, public, text, unsupported};

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use edgepass_jose::jwk_set::KeyMatch;
 use edgepass_jose::{Algorithm, CompactJws, Jwk, JwkSet};
-use edgepass_verify::batch::HostCrypto;
+use edgepass_verify::host::HostCrypto;
 use edgepass_verify::signature::{self, Checked, Signed};
 use serde::Serialize;
 use serde_json::{Value, json};

@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use edgepass_jose::{CompactJws, Jwk, base64url};
-use edgepass_verify::batch::HostCrypto;
+use edgepass_verify::host::HostCrypto;
 use edgepass_verify::sender::CertificateThumbprint;
 use serde_json::Value;
 use sha2::{Digest, Sha256};

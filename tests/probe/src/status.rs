@@ -3,7 +3,7 @@
 use edgepass_jose::{ClaimsSet, CompactJws};
 use edgepass_status_list::list::Bits;
 use edgepass_status_list::{StatusList, StatusListClaims, StatusType};
-use edgepass_verify::batch::HostCrypto;
+use edgepass_verify::host::HostCrypto;
 use serde_json::{Value, json};
 
 use crate::{Report, accepts, array, public, text};

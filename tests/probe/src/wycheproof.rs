@@ -1,7 +1,7 @@
 //! C2SP Wycheproof.
 
 use edgepass_jose::{Algorithm, Jwk, base64url};
-use edgepass_verify::batch::HostCrypto;
+use edgepass_verify::host::HostCrypto;
 use edgepass_verify::signature::Signed;
 use serde_json::{Value, json};
 

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
 use edgepass_jose::Scope;
-use edgepass_verify::checks::dpop::replay::ReplayMemory;
 use edgepass_verify::documents::fetch::{Answer, AnsweredBy, Content, Document, FetchOrder};
+use edgepass_verify::host::judge_and_refresh;
 use edgepass_verify::policy::{OneOrMany, StatusMode};
 use edgepass_verify::verifier::{JwksUri, KeySource, Verifier};
 use edgepass_verify::{Demand, Policy, PolicyConfig, Sender, Verdict, VerifyError};
@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::batch;
 use crate::exit::Exit;
-use crate::native::{Fetch, HttpFetch, judge};
+use crate::native::{Fetch, HttpFetch, NativeHost};
 use crate::{host, output};
 
 /// Arguments of `verify`.
@@ -64,11 +64,11 @@ pub(super) async fn run(args: Args, json: bool) -> anyhow::Result<Exit> {
     let demand = Demand { all_of: Scope::try_from(args.scopes)?, ..Demand::default() };
     let mut verifier = Verifier::new(policy, keys)?;
     let check = verifier.begin(&token, Sender::default(), demand);
-    let replay = &mut ReplayMemory::default();
-    let verdict = judge(&mut verifier, check, &fetch, replay, host::now).await;
+    let native = NativeHost::new(fetch, host::now);
+    let verdict = judge_and_refresh(&RefCell::new(verifier), check, &native).await;
     print(&verdict, json)?;
     if verdict.error().is_some_and(VerifyError::is_unavailable) && !json {
-        let asked = fetch.asked.into_inner();
+        let asked = native.fetch.asked.into_inner();
         let places =
             if asked.is_empty() { "what was handed in".to_owned() } else { asked.join(", ") };
         output::line(&format!("          nothing usable came of {places}; does the issuer run?"))?;

@@ -19,10 +19,11 @@
 //! of lists. A URI that `responses` does not name is unreachable. Unknown members of the line itself
 //! are ignored.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashSet};
 
-use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use base64::{DecodeError, Engine};
 use edgepass_jose::Scope;
 use edgepass_jose::json::{JsonObject, parse_object};
 use serde::Deserialize;
@@ -31,11 +32,8 @@ use serde_json::{Value, json};
 
 use crate::checks::Demand;
 use crate::checks::dpop::nonce::NonceRule;
-use crate::documents::fetch::{
-    Answer, AnsweredBy, Content, FetchOrder, age, is_redirect, is_success, media_type,
-};
-use crate::policy::json;
-use crate::policy::{Policy, PolicyConfig};
+use crate::documents::fetch::{Answer, FetchOrder, ResponseHead};
+use crate::policy::{self, Policy, PolicyConfig};
 use crate::sender::{CertificateThumbprint, Presentation, Request, Sender, Target};
 use crate::time::UnixMillis;
 use crate::verifier::KeySource;
@@ -60,7 +58,7 @@ pub(super) enum Asked {
 
 /// What surrounds the verifier.
 pub(super) struct World {
-    pub(super) now: UnixMillis,
+    pub(super) now: Cell<UnixMillis>,
     pub(super) seen_jwt_ids: HashSet<String>,
     responses: BTreeMap<String, Response>,
 }
@@ -182,7 +180,7 @@ impl Line {
             nonces: nonce.map_or(NonceRule::NotAsked, NonceRule::Exactly),
             demand,
             world: World {
-                now: UnixMillis((now * 1000.0) as u64),
+                now: Cell::new(UnixMillis((now * 1000.0) as u64)),
                 seen_jwt_ids: seen_jwt_ids.unwrap_or_default(),
                 responses: take(line, "responses")?.unwrap_or_default(),
             },
@@ -230,7 +228,7 @@ fn required<T: DeserializeOwned>(members: &mut JsonObject, name: &str) -> Result
 
 /// A value of the line's. The mistake says what is expected there, and nothing of the line itself.
 fn read<T: DeserializeOwned>(name: &str, value: Value) -> Result<T, String> {
-    json::read(value).map_err(|mistake| format!("{name}: {}", mistake.without_names()))
+    policy::json::read(value).map_err(|mistake| format!("{name}: {}", mistake.without_names()))
 }
 
 impl TryFrom<RequestText> for Request {
@@ -271,39 +269,42 @@ fn query(url: &str) -> Option<String> {
 
 impl World {
     /// What a fetch would bring.
-    pub(super) fn answer(&self, order: &FetchOrder) -> Answer {
-        let (age, content) = self
-            .responses
-            .get(&order.url)
-            .and_then(|response| response.content(order.max_bytes))
-            .unwrap_or_default();
-        Answer { from: AnsweredBy::Source, confirmed_at: self.now.minus(age), content, dated: None }
+    pub(super) async fn answer(&self, order: &FetchOrder) -> Answer {
+        let now = self.now.get();
+        match self.responses.get(&order.url) {
+            Some(response) => {
+                let body = async { response.bytes().map(|bytes| within(bytes, order.max_bytes)) };
+                response.head().answer(now, body).await
+            }
+            None => Answer::failed(now),
+        }
     }
 }
 
+fn within(bytes: Vec<u8>, max_bytes: usize) -> Option<Vec<u8>> {
+    (bytes.len() <= max_bytes).then_some(bytes)
+}
+
 impl Response {
-    fn content(&self, max_bytes: usize) -> Option<(std::time::Duration, Content)> {
-        let header = |name: &str| {
+    fn head(&self) -> ResponseHead {
+        let field = |name: &str| {
             let found = self.headers.iter().find(|(own, _)| own.eq_ignore_ascii_case(name));
             found.map(|(_, value)| value.clone())
         };
-        let age = age(header("age").as_deref())?;
-        let content = match self.status {
-            304 => Content::NotModified,
-            status if is_redirect(status) => Content::Redirect { location: header("location")? },
-            status if is_success(status) => {
-                let bytes = match &self.body_base64 {
-                    None => self.body.clone().unwrap_or_default().into_bytes(),
-                    Some(text) => STANDARD.decode(text).ok()?,
-                };
-                if bytes.len() > max_bytes {
-                    return None;
-                }
-                let media_type = header("content-type").map(|text| media_type(&text));
-                Content::Body { bytes, media_type, etag: header("etag") }
-            }
-            _ => return None,
-        };
-        Some((age, content))
+        ResponseHead {
+            status: self.status,
+            age: field("age"),
+            date: None,
+            location: field("location"),
+            content_type: field("content-type"),
+            etag: field("etag"),
+        }
+    }
+
+    fn bytes(&self) -> Result<Vec<u8>, DecodeError> {
+        match &self.body_base64 {
+            None => Ok(self.body.clone().unwrap_or_default().into_bytes()),
+            Some(text) => STANDARD.decode(text),
+        }
     }
 }

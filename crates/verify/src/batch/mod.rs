@@ -7,7 +7,9 @@
 
 pub mod line;
 
+use std::cell::RefCell;
 use std::collections::HashMap;
+use std::time::Duration;
 
 use edgepass_crypto::prepared::PreparedKeys;
 use serde::Serialize;
@@ -15,13 +17,12 @@ use serde_json::Value;
 
 pub use self::line::Line;
 use self::line::Unusable;
-use crate::checks::Check;
 use crate::checks::dpop::replay::{ProofUse, Replay, ReplayMemory};
-use crate::documents::fetch::FetchOrder;
+use crate::documents::fetch::{self, FetchOrder};
+use crate::host::{self, Host, HostCrypto};
 use crate::signature::SignatureRequest;
 use crate::time::UnixMillis;
-use crate::verdict::Verdict;
-use crate::verifier::{Landed, Progress, Verifier};
+use crate::verifier::Verifier;
 
 /// Judges lines, in order. Lines of one session build on each other.
 #[derive(Default)]
@@ -82,12 +83,6 @@ pub enum Outcome {
     Rejected,
     /// The line cannot be judged.
     Error,
-}
-
-/// Checks a signature with the host's crypto.
-pub trait HostCrypto {
-    /// Whether the signature is valid. What the host cannot do is not valid.
-    fn check(&self, request: &SignatureRequest) -> impl Future<Output = bool>;
 }
 
 impl Batch {
@@ -155,6 +150,7 @@ impl Session {
         crypto: &impl HostCrypto,
     ) -> Answer {
         let Line { id, issuer, asked, trust, nonces, demand, world, .. } = line;
+        let now = world.now.get();
         let held = self.verifiers.remove(&issuer);
         let verifier = match held {
             Some(held) => held.with_trust(trust),
@@ -169,94 +165,79 @@ impl Session {
             line::Asked::Token(token, sender) => verifier.begin(&token, sender, demand),
             line::Asked::Request(request) => verifier.begin_request(request, demand),
         };
-        let mut run =
-            Run { verifier: &mut verifier, replay: &mut self.replay, world, fetched: vec![] };
-        let verdict = run.decide(check, crypto).await;
-        run.work(crypto).await;
-        let fetched = run.fetched;
+        let verifier = RefCell::new(verifier);
+        let host = Replayed {
+            crypto,
+            world,
+            replay: RefCell::new(&mut self.replay),
+            fetched: RefCell::default(),
+        };
+        // Refreshes run after the verdict, and count from the next line.
+        let verdict = host::judge_and_refresh(&verifier, check, &host).await;
+        let fetched = host.fetched.take();
+        let mut verifier = verifier.into_inner();
+        work(&mut verifier, now, crypto).await;
         if self.verifiers.len() >= MAX_SESSION_ISSUERS {
             self.verifiers.clear();
         }
         self.verifiers.insert(issuer, verifier);
         let lists: usize = self.verifiers.values().map(Verifier::bytes).sum();
         self.held = lists.saturating_add(self.replay.len().saturating_mul(PROOF_BYTES));
-        match verdict {
-            None => Answer::error(id, "the line waits for what never comes".to_owned()),
-            Some(verdict) => Answer {
-                id,
-                verdict: if verdict.accepted() { Outcome::Accepted } else { Outcome::Rejected },
-                code: verdict.error().map(|error| error.code()),
-                stale: verdict.stale,
-                fetched,
-                message: None,
-            },
+        Answer {
+            id,
+            verdict: if verdict.accepted() { Outcome::Accepted } else { Outcome::Rejected },
+            code: verdict.error().map(|error| error.code()),
+            stale: verdict.stale,
+            fetched,
+            message: None,
         }
     }
 }
 
-/// One line being judged.
-struct Run<'s> {
-    verifier: &'s mut Verifier,
-    replay: &'s mut ReplayMemory,
+/// Lay out tables as soon as they are earned: nobody waits for one line alone.
+async fn work(verifier: &mut Verifier, now: UnixMillis, crypto: &impl HostCrypto) {
+    while verifier.has_work(now) {
+        if let Some(request) = verifier.work(now) {
+            let valid = crypto.check(&request).await;
+            verifier.rechecked(&request, valid);
+        }
+    }
+}
+
+/// The host of one line: the world that the line describes, and the crypto of the host that judges it.
+struct Replayed<'s, C> {
+    crypto: &'s C,
     world: line::World,
-    fetched: Vec<String>,
+    replay: RefCell<&'s mut ReplayMemory>,
+    fetched: RefCell<Vec<String>>,
 }
 
-impl Run<'_> {
-    /// The verdict; refreshes that are due run after it, and count from the next line.
-    async fn decide(&mut self, mut check: Check, crypto: &impl HostCrypto) -> Option<Verdict> {
-        loop {
-            match self.verifier.advance(&mut check, self.world.now) {
-                Progress::Decided(mut verdict) => {
-                    for order in std::mem::take(&mut verdict.refresh) {
-                        self.carry_out(order, crypto).await;
-                    }
-                    return Some(verdict);
-                }
-                Progress::Fetch(order) => self.carry_out(order, crypto).await,
-                Progress::CheckSignature(request) => {
-                    check.signature_checked(crypto.check(&request).await);
-                }
-                Progress::CheckReplay(used) => check.replay_checked(self.first_use(&used)),
-                // Nobody else is fetching: lines are judged one after another.
-                Progress::Wait(_) => return None,
-            }
-        }
+impl<C: HostCrypto> HostCrypto for Replayed<'_, C> {
+    async fn check(&self, request: &SignatureRequest) -> bool {
+        self.crypto.check(request).await
+    }
+}
+
+impl<C: HostCrypto> Host for Replayed<'_, C> {
+    fn now(&self) -> UnixMillis {
+        self.world.now.get()
     }
 
-    /// Nobody waits for one line alone: tables are laid out as soon as they are earned.
-    async fn work(&mut self, crypto: &impl HostCrypto) {
-        let now = self.world.now;
-        while self.verifier.has_work(now) {
-            if let Some(request) = self.verifier.work(now) {
-                let valid = crypto.check(&request).await;
-                self.verifier.rechecked(&request, valid);
-            }
-        }
+    async fn fetch(&self, order: &FetchOrder) -> fetch::Answer {
+        self.fetched.borrow_mut().push(order.url.clone());
+        self.world.answer(order).await
     }
 
-    async fn carry_out(&mut self, mut order: FetchOrder, crypto: &impl HostCrypto) {
-        let now: UnixMillis = self.world.now;
-        loop {
-            self.fetched.push(order.url.clone());
-            let answer = self.world.answer(&order);
-            match self.verifier.land(order, answer, now) {
-                Landed::Fetch(next) => order = next,
-                Landed::CheckSignature(request, pending) => {
-                    let valid = crypto.check(&request).await;
-                    self.verifier.list_signature_checked(*pending, valid, now);
-                    return;
-                }
-                Landed::Settled { .. } => return,
-            }
-        }
-    }
-
-    fn first_use(&mut self, used: &ProofUse) -> Replay {
+    async fn first_use(&self, used: ProofUse) -> Replay {
         if self.world.seen_jwt_ids.contains(&used.jwt_id) {
             return Replay::Seen;
         }
-        self.replay.first_use(used, self.world.now)
+        self.replay.borrow_mut().first_use(&used, self.now())
+    }
+
+    /// Time passes in the line's world alone.
+    async fn sleep(&self, time: Duration) {
+        self.world.now.set(self.now().plus(time));
     }
 }
 

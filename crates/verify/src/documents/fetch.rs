@@ -18,26 +18,6 @@ pub enum Document {
     Aggregation,
 }
 
-impl FetchOrder {
-    /// This order, led on to `url` by an answer to a request sent at `asked_at`. `etag` is of the held
-    /// copy, if that came from `url`: an entity tag belongs to the URL it came from.
-    pub(crate) fn redirected(
-        self,
-        url: String,
-        etag: Option<String>,
-        asked_at: UnixMillis,
-    ) -> Self {
-        let asked_at = self.asked_at.map_or(asked_at, |first| first.min(asked_at));
-        let redirects = self.redirects.saturating_add(1);
-        Self { url, etag, asked_at: Some(asked_at), redirects, may_read_cache: false, ..self }
-    }
-
-    /// When the document was confirmed, if the last answer says `confirmed_at`.
-    pub(crate) fn confirmed_at(&self, confirmed_at: UnixMillis) -> UnixMillis {
-        self.asked_at.map_or(confirmed_at, |first| first.min(confirmed_at))
-    }
-}
-
 impl Document {
     /// What to ask for in `Accept`.
     pub fn accept(self) -> &'static str {
@@ -78,6 +58,26 @@ pub struct FetchOrder {
     pub(crate) asked_at: Option<UnixMillis>,
 }
 
+impl FetchOrder {
+    /// This order, led on to `url` by an answer to a request sent at `asked_at`. `etag` is of the held
+    /// copy, if that came from `url`: an entity tag belongs to the URL it came from.
+    pub(crate) fn redirected(
+        self,
+        url: String,
+        etag: Option<String>,
+        asked_at: UnixMillis,
+    ) -> Self {
+        let asked_at = self.asked_at.map_or(asked_at, |first| first.min(asked_at));
+        let redirects = self.redirects.saturating_add(1);
+        Self { url, etag, asked_at: Some(asked_at), redirects, may_read_cache: false, ..self }
+    }
+
+    /// When the document was confirmed, if the last answer says `confirmed_at`.
+    pub(crate) fn confirmed_at(&self, confirmed_at: UnixMillis) -> UnixMillis {
+        self.asked_at.map_or(confirmed_at, |first| first.min(confirmed_at))
+    }
+}
+
 /// What came of a [`FetchOrder`].
 #[derive(Clone, Debug)]
 pub struct Answer {
@@ -90,6 +90,61 @@ pub struct Answer {
     pub content: Content,
     /// What the response's `Date` said, if it could be read. Of a cache read: nothing.
     pub dated: Option<Dated>,
+}
+
+impl Answer {
+    /// The source could not be reached by a request sent at `sent_at`.
+    pub fn failed(sent_at: UnixMillis) -> Self {
+        let content = Content::Failed;
+        Self { from: AnsweredBy::Source, confirmed_at: sent_at, content, dated: None }
+    }
+}
+
+/// The head of a response to a [`FetchOrder`], as a host received it.
+pub struct ResponseHead {
+    /// The status code.
+    pub status: u16,
+    /// `Age`; several fields are one list (RFC 9110 §5.3).
+    pub age: Option<String>,
+    /// `Date`, if it can be read.
+    pub date: Option<UnixMillis>,
+    /// `Location`.
+    pub location: Option<String>,
+    /// `Content-Type`.
+    pub content_type: Option<String>,
+    /// `ETag`.
+    pub etag: Option<String>,
+}
+
+impl ResponseHead {
+    /// What the response says, to a request sent at `sent_at`. `body` is awaited only if it is the document;
+    /// it gives `None` instead of more than the order's `max_bytes`.
+    pub async fn answer<E>(
+        self,
+        sent_at: UnixMillis,
+        body: impl Future<Output = Result<Option<Vec<u8>>, E>>,
+    ) -> Answer {
+        let Some(age) = age(self.age.as_deref()) else { return Answer::failed(sent_at) };
+        let content = match self.status {
+            304 => Content::NotModified,
+            status if is_redirect(status) => match self.location {
+                Some(location) => Content::Redirect { location },
+                None => Content::Failed,
+            },
+            status if is_success(status) => match body.await {
+                Ok(Some(bytes)) => Content::Body {
+                    bytes,
+                    media_type: self.content_type.as_deref().map(media_type),
+                    etag: self.etag,
+                },
+                Ok(None) => Content::TooLarge,
+                Err(_) => return Answer::failed(sent_at),
+            },
+            _ => Content::Failed,
+        };
+        let dated = self.date.map(|date| Dated { date, sent_at });
+        Answer { from: AnsweredBy::Source, confirmed_at: sent_at.minus(age), content, dated }
+    }
 }
 
 /// When a response was made, by the clock of who made it.
@@ -175,12 +230,12 @@ impl Content {
 }
 
 /// Whether a response of this status carries the document: any success but an empty or a partial one.
-pub fn is_success(status: u16) -> bool {
+fn is_success(status: u16) -> bool {
     (200..300).contains(&status) && !matches!(status, 204..=206)
 }
 
 /// Whether a status is a redirect that keeps a GET a GET.
-pub fn is_redirect(status: u16) -> bool {
+fn is_redirect(status: u16) -> bool {
     matches!(status, 301 | 302 | 303 | 307 | 308)
 }
 
@@ -188,7 +243,7 @@ pub fn is_redirect(status: u16) -> bool {
 /// the largest counts. `None` when it cannot be read, which makes the answer worthless.
 ///
 /// Source: [RFC 9111 §5.1](https://www.rfc-editor.org/rfc/rfc9111#section-5.1).
-pub fn age(header: Option<&str>) -> Option<Duration> {
+fn age(header: Option<&str>) -> Option<Duration> {
     let seconds = match header {
         None => Some(0),
         Some(text) => {
