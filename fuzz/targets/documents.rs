@@ -1,8 +1,8 @@
 //! Any metadata and JWK Set, as fetched, and any token after them.
 #![no_main]
 
-use edgepass_fuzz::{ISSUER, NOW, jws, ready};
-use edgepass_verify::documents::fetch::ResponseHead;
+use edgepass_fuzz::{ISSUER, NOW, jws};
+use edgepass_verify::documents::fetch::{Body, ResponseHead};
 use edgepass_verify::policy::OneOrMany;
 use edgepass_verify::verifier::{KeySource, Landed, Progress, Verifier};
 use edgepass_verify::{Demand, Policy, PolicyConfig, Sender};
@@ -35,9 +35,12 @@ fuzz_target!(|input: (&str, Vec<(u16, &[u8], &str)>)| {
                     content_type: Some(text.to_owned()),
                     etag: Some(text.to_owned()),
                 };
-                let body =
-                    async { Ok::<_, ()>((bytes.len() <= order.max_bytes).then(|| bytes.to_vec())) };
-                let answer = ready(head.answer(NOW, body));
+                let body = if bytes.len() <= order.max_bytes {
+                    Body::Whole(bytes.to_vec())
+                } else {
+                    Body::TooLarge
+                };
+                let answer = head.answer(body, NOW);
                 if let Landed::CheckSignature(_, list) = verifier.land(order, answer, NOW) {
                     verifier.list_signature_checked(*list, true, NOW);
                 }

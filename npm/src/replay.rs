@@ -1,9 +1,8 @@
 //! A store of used proofs that the program brings.
 
-use std::pin::Pin;
-
 use edgepass_verify::UnixMillis;
 use edgepass_verify::checks::dpop::replay::{ProofUse, Replay};
+use edgepass_verify::host::Later;
 use edgepass_web::ReplayStore;
 use js_sys::{Function, Promise};
 use wasm_bindgen::prelude::*;
@@ -28,11 +27,7 @@ impl HostReplay {
 }
 
 impl ReplayStore for HostReplay {
-    fn first_use(
-        &self,
-        used: ProofUse,
-        _now: UnixMillis,
-    ) -> Pin<Box<dyn Future<Output = Replay> + '_>> {
+    fn first_use(&self, used: ProofUse, _now: UnixMillis) -> Later<'_, Replay> {
         Box::pin(async move {
             match self.ask(used).await {
                 Ok(true) => Replay::First,

@@ -1,10 +1,9 @@
 //! Used DPoP proofs, remembered for all isolates by a Durable Object for each client key
 //! (`used-proofs.js`).
 
-use std::pin::Pin;
-
 use edgepass_verify::UnixMillis;
 use edgepass_verify::checks::dpop::replay::{ProofUse, Replay};
+use edgepass_verify::host::Later;
 use edgepass_web::ReplayStore;
 use js_sys::Promise;
 use wasm_bindgen::prelude::*;
@@ -26,11 +25,7 @@ extern "C" {
 pub(crate) struct SharedReplay(pub(crate) JsValue);
 
 impl ReplayStore for SharedReplay {
-    fn first_use(
-        &self,
-        used: ProofUse,
-        _now: UnixMillis,
-    ) -> Pin<Box<dyn Future<Output = Replay> + '_>> {
+    fn first_use(&self, used: ProofUse, _now: UnixMillis) -> Later<'_, Replay> {
         Box::pin(async move {
             match self.ask(&used).await.ok().and_then(|answer| answer.as_bool()) {
                 Some(true) => Replay::First,

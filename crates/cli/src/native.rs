@@ -1,7 +1,7 @@
 //! The native host of the verifier: HTTP by reqwest, ECDSA and RSA by aws-lc-rs.
 
 use std::cell::RefCell;
-use std::future::Future;
+use std::future::{Future, ready};
 use std::time::{Duration, UNIX_EPOCH};
 
 use aws_lc_rs::signature::{
@@ -14,8 +14,8 @@ use edgepass_crypto::sec1;
 use edgepass_jose::{Algorithm, PublicKey};
 use edgepass_verify::UnixMillis;
 use edgepass_verify::checks::dpop::replay::{ProofUse, Replay, ReplayMemory};
-use edgepass_verify::documents::fetch::{Answer, FetchOrder, ResponseHead};
-use edgepass_verify::host::{Host, HostCrypto};
+use edgepass_verify::documents::fetch::{Answer, Body, FetchOrder, ResponseHead};
+use edgepass_verify::host::{Host, HostCrypto, Later};
 use edgepass_verify::signature::SignatureRequest;
 use reqwest::header::{
     ACCEPT, AGE, CACHE_CONTROL, CONTENT_TYPE, DATE, ETAG, HeaderName, IF_NONE_MATCH, LOCATION,
@@ -44,8 +44,8 @@ impl<F: Fetch, N: Fn() -> UnixMillis> NativeHost<F, N> {
 }
 
 impl<F, N> HostCrypto for NativeHost<F, N> {
-    async fn check(&self, request: &SignatureRequest) -> bool {
-        check_signature(request)
+    fn check<'a>(&'a self, request: &'a SignatureRequest) -> Later<'a, bool> {
+        NativeCrypto.check(request)
     }
 }
 
@@ -54,16 +54,16 @@ impl<F: Fetch, N: Fn() -> UnixMillis> Host for NativeHost<F, N> {
         (self.now)()
     }
 
-    async fn fetch(&self, order: &FetchOrder) -> Answer {
-        self.fetch.fetch(order).await
+    fn fetch<'a>(&'a self, order: &'a FetchOrder) -> Later<'a, Answer> {
+        Box::pin(self.fetch.fetch(order))
     }
 
-    async fn first_use(&self, used: ProofUse) -> Replay {
-        self.replay.borrow_mut().first_use(&used, self.now())
+    fn first_use(&self, used: ProofUse) -> Later<'_, Replay> {
+        Box::pin(ready(self.replay.borrow_mut().first_use(&used, self.now())))
     }
 
-    async fn sleep(&self, time: Duration) {
-        tokio::time::sleep(time).await;
+    fn sleep(&self, time: Duration) -> Later<'_, ()> {
+        Box::pin(tokio::time::sleep(time))
     }
 }
 
@@ -71,8 +71,8 @@ impl<F: Fetch, N: Fn() -> UnixMillis> Host for NativeHost<F, N> {
 pub struct NativeCrypto;
 
 impl HostCrypto for NativeCrypto {
-    async fn check(&self, request: &SignatureRequest) -> bool {
-        check_signature(request)
+    fn check<'a>(&'a self, request: &'a SignatureRequest) -> Later<'a, bool> {
+        Box::pin(ready(check_signature(request)))
     }
 }
 
@@ -138,7 +138,11 @@ impl HttpFetch {
         }
         let mut response = request.send().await?;
         let head = head(&response);
-        Ok(head.answer(sent_at, bounded(&mut response, order.max_bytes)).await)
+        let body = match head.carries_document() {
+            true => bounded(&mut response, order.max_bytes).await.into(),
+            false => Body::None,
+        };
+        Ok(head.answer(body, sent_at))
     }
 }
 

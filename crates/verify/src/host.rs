@@ -1,6 +1,7 @@
 //! What a verifier asks of the place it runs in, and the way of a check to its verdict there.
 
 use std::cell::RefCell;
+use std::pin::Pin;
 use std::time::Duration;
 
 use crate::checks::Check;
@@ -11,10 +12,13 @@ use crate::time::UnixMillis;
 use crate::verdict::Verdict;
 use crate::verifier::{Landed, Progress, Verifier};
 
+/// What a host gives when it is ready.
+pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
+
 /// Checks signatures that the verifier leaves to its host: ECDSA and RSA.
 pub trait HostCrypto {
     /// Whether the signature is valid. What the host cannot do is not valid.
-    fn check(&self, request: &SignatureRequest) -> impl Future<Output = bool>;
+    fn check<'a>(&'a self, request: &'a SignatureRequest) -> Later<'a, bool>;
 }
 
 /// The place where a verifier runs.
@@ -23,33 +27,34 @@ pub trait Host: HostCrypto {
     fn now(&self) -> UnixMillis;
 
     /// Fetch a document. A failure is an answer, too.
-    fn fetch(&self, order: &FetchOrder) -> impl Future<Output = Answer>;
+    fn fetch<'a>(&'a self, order: &'a FetchOrder) -> Later<'a, Answer>;
 
     /// Remember this use of a DPoP proof, and say whether it is the first.
-    fn first_use(&self, used: ProofUse) -> impl Future<Output = Replay>;
+    fn first_use(&self, used: ProofUse) -> Later<'_, Replay>;
 
     /// Let this much time pass.
-    fn sleep(&self, time: Duration) -> impl Future<Output = ()>;
+    fn sleep(&self, time: Duration) -> Later<'_, ()>;
 
-    /// Whether verifiers share what they fetch, by the two methods that follow.
-    fn shares(&self) -> bool {
-        false
+    /// The cache that verifiers share, if there is one.
+    fn cache(&self) -> Option<&dyn SharedCache> {
+        None
     }
+}
 
-    /// A copy that was shared; asked for only while the verifier holds nothing that it could use.
-    fn shared(&self, _order: &FetchOrder) -> impl Future<Output = Option<Answer>> {
-        async { None }
-    }
+/// A cache of documents that verifiers share.
+pub trait SharedCache {
+    /// Its copy of a document; asked for only while the verifier holds nothing that it could use.
+    fn get<'a>(&'a self, order: &'a FetchOrder) -> Later<'a, Option<Answer>>;
 
-    /// Share what the source answered to an order, and the verifier took in.
-    fn share(&self, _order: FetchOrder, _content: Content, _confirmed_at: UnixMillis) {}
+    /// Keep what the source answered to an order, and the verifier took in. Nobody waits for that.
+    fn put(&self, order: FetchOrder, content: Content, confirmed_at: UnixMillis);
 }
 
 /// Take a check to its verdict.
 ///
 /// Refreshes that are due then are left in [`Verdict::refresh`]: each is for [`carry_out`], behind the
 /// response where the host can do that.
-pub async fn judge(verifier: &RefCell<Verifier>, mut check: Check, host: &impl Host) -> Verdict {
+pub async fn judge(verifier: &RefCell<Verifier>, mut check: Check, host: &dyn Host) -> Verdict {
     let progress = verifier.borrow_mut().advance(&mut check, host.now());
     go_on(verifier, check, progress, host).await
 }
@@ -58,7 +63,7 @@ pub async fn judge(verifier: &RefCell<Verifier>, mut check: Check, host: &impl H
 pub async fn judge_and_refresh(
     verifier: &RefCell<Verifier>,
     check: Check,
-    host: &impl Host,
+    host: &dyn Host,
 ) -> Verdict {
     let mut verdict = judge(verifier, check, host).await;
     for order in std::mem::take(&mut verdict.refresh) {
@@ -72,7 +77,7 @@ pub async fn go_on(
     verifier: &RefCell<Verifier>,
     mut check: Check,
     mut progress: Progress,
-    host: &impl Host,
+    host: &dyn Host,
 ) -> Verdict {
     loop {
         match progress {
@@ -89,56 +94,45 @@ pub async fn go_on(
 }
 
 /// Fetch a document and hand it to the verifier, wherever redirects lead.
-pub async fn carry_out(verifier: &RefCell<Verifier>, mut order: FetchOrder, host: &impl Host) {
-    if order.may_read_cache
-        && let Some(answer) = host.shared(&order).await
-    {
-        // A shared copy never leads elsewhere.
-        let _ = land(verifier, order.clone(), answer, host).await;
-        if verifier.borrow_mut().release_if_fresh(&order, host.now()) {
+pub async fn carry_out(verifier: &RefCell<Verifier>, mut order: FetchOrder, host: &dyn Host) {
+    let cache = host.cache();
+    let mut copy = match cache.filter(|_| order.may_read_cache) {
+        Some(cache) => cache.get(&order).await,
+        None => None,
+    };
+    loop {
+        let is_copy = copy.is_some();
+        let answer = match copy.take() {
+            Some(copy) => copy,
+            None => host.fetch(&order).await,
+        };
+        let received = cache.filter(|_| !is_copy).map(|cache| (cache, answer.content.clone()));
+        let landed = verifier.borrow_mut().land(order.clone(), answer, host.now());
+        let taken = match landed {
+            Landed::Settled { taken } => taken,
+            Landed::CheckSignature(request, pending) => {
+                let valid = host.check(&request).await;
+                verifier.borrow_mut().list_signature_checked(*pending, valid, host.now())
+            }
+            // A cached copy leads nowhere else.
+            Landed::Fetch(_) if is_copy => false,
+            Landed::Fetch(next) => {
+                order = next;
+                continue;
+            }
+        };
+        if !is_copy {
+            // Metadata has no time of confirmation, and is not shared.
+            if taken
+                && let Some((cache, content)) = received
+                && let Some(confirmed_at) = verifier.borrow().confirmed_at(&order)
+            {
+                cache.put(order, content, confirmed_at);
+            }
             return;
         }
-    }
-    loop {
-        let answer = host.fetch(&order).await;
-        let received = host.shares().then(|| (order.clone(), answer.content.clone()));
-        match land(verifier, order, answer, host).await {
-            Outcome::Follow(next) => order = next,
-            Outcome::Settled { taken } => {
-                // Metadata has no time of confirmation, and is not shared.
-                if taken
-                    && let Some((order, content)) = received
-                    && let Some(confirmed_at) = verifier.borrow().confirmed_at(&order)
-                {
-                    host.share(order, content, confirmed_at);
-                }
-                return;
-            }
-        }
-    }
-}
-
-/// What became of an answer, its signature checked.
-enum Outcome {
-    Settled { taken: bool },
-    Follow(FetchOrder),
-}
-
-async fn land(
-    verifier: &RefCell<Verifier>,
-    order: FetchOrder,
-    answer: Answer,
-    host: &impl Host,
-) -> Outcome {
-    let landed = verifier.borrow_mut().land(order, answer, host.now());
-    match landed {
-        Landed::Settled { taken } => Outcome::Settled { taken },
-        Landed::Fetch(next) => Outcome::Follow(next),
-        Landed::CheckSignature(request, pending) => {
-            let valid = host.check(&request).await;
-            let mut verifier = verifier.borrow_mut();
-            let taken = verifier.list_signature_checked(*pending, valid, host.now());
-            Outcome::Settled { taken }
+        if verifier.borrow_mut().release_if_fresh(&order, host.now()) {
+            return;
         }
     }
 }

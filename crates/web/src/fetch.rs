@@ -6,7 +6,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use edgepass_verify::UnixMillis;
-use edgepass_verify::documents::fetch::{Answer, Content, FetchOrder, ResponseHead};
+use edgepass_verify::documents::fetch::{Answer, Body, Content, FetchOrder, ResponseHead};
 use js_sys::{Function, Promise};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
@@ -103,7 +103,11 @@ async fn get(order: &FetchOrder, source: &Source, sent_at: UnixMillis) -> Result
         content_type: field("content-type"),
         etag: field("etag"),
     };
-    Ok(head.answer(sent_at, read(&response, order.max_bytes)).await)
+    let body = match head.carries_document() {
+        true => read(&response, order.max_bytes).await.into(),
+        false => Body::None,
+    };
+    Ok(head.answer(body, sent_at))
 }
 
 /// The body, or `None` when it is longer than `max_bytes`.

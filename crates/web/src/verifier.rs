@@ -10,7 +10,7 @@ use std::time::Duration;
 use edgepass_verify::checks::dpop::replay::{ProofUse, Replay, ReplayMemory};
 use edgepass_verify::documents::fetch::{Answer, Content, FetchOrder};
 use edgepass_verify::documents::refused::RefusedCounts;
-use edgepass_verify::host::{self, Host, HostCrypto};
+use edgepass_verify::host::{self, Host, HostCrypto, Later, SharedCache};
 use edgepass_verify::signature::SignatureRequest;
 use edgepass_verify::verdict::Accepted;
 use edgepass_verify::verifier::{Confirmed, Counters, Progress, Verifier};
@@ -39,11 +39,7 @@ struct Inner {
 /// Remembers which DPoP proofs were used.
 pub trait ReplayStore {
     /// Remember this use, and say whether it is the first.
-    fn first_use(
-        &self,
-        used: ProofUse,
-        now: UnixMillis,
-    ) -> Pin<Box<dyn Future<Output = Replay> + '_>>;
+    fn first_use(&self, used: ProofUse, now: UnixMillis) -> Later<'_, Replay>;
 }
 
 /// The proofs seen by this isolate. Another isolate does not know of them.
@@ -51,11 +47,7 @@ pub trait ReplayStore {
 pub struct IsolateReplay(RefCell<ReplayMemory>);
 
 impl ReplayStore for IsolateReplay {
-    fn first_use(
-        &self,
-        used: ProofUse,
-        now: UnixMillis,
-    ) -> Pin<Box<dyn Future<Output = Replay> + '_>> {
+    fn first_use(&self, used: ProofUse, now: UnixMillis) -> Later<'_, Replay> {
         Box::pin(std::future::ready(self.0.borrow_mut().first_use(&used, now)))
     }
 }
@@ -240,8 +232,8 @@ impl<'i> OnHost<'i> {
 }
 
 impl HostCrypto for OnHost<'_> {
-    async fn check(&self, request: &SignatureRequest) -> bool {
-        self.inner.crypto.check(request).await
+    fn check<'a>(&'a self, request: &'a SignatureRequest) -> Later<'a, bool> {
+        self.inner.crypto.check(request)
     }
 }
 
@@ -250,27 +242,29 @@ impl Host for OnHost<'_> {
         self.clock.now()
     }
 
-    async fn fetch(&self, order: &FetchOrder) -> Answer {
-        fetch(order, &self.inner.source, self.clock).await
+    fn fetch<'a>(&'a self, order: &'a FetchOrder) -> Later<'a, Answer> {
+        Box::pin(fetch(order, &self.inner.source, self.clock))
     }
 
-    async fn first_use(&self, used: ProofUse) -> Replay {
-        self.inner.replay.first_use(used, self.now()).await
+    fn first_use(&self, used: ProofUse) -> Later<'_, Replay> {
+        self.inner.replay.first_use(used, self.now())
     }
 
-    async fn sleep(&self, time: Duration) {
-        sleep(time).await;
+    fn sleep(&self, time: Duration) -> Later<'_, ()> {
+        Box::pin(sleep(time))
     }
 
-    fn shares(&self) -> bool {
-        self.inner.cache == CacheTier::CacheApi
+    fn cache(&self) -> Option<&dyn SharedCache> {
+        (self.inner.cache == CacheTier::CacheApi).then_some(self)
+    }
+}
+
+impl SharedCache for OnHost<'_> {
+    fn get<'a>(&'a self, order: &'a FetchOrder) -> Later<'a, Option<Answer>> {
+        Box::pin(cache::restore(order, self.now()))
     }
 
-    async fn shared(&self, order: &FetchOrder) -> Option<Answer> {
-        if self.shares() { cache::restore(order, self.now()).await } else { None }
-    }
-
-    fn share(&self, order: FetchOrder, content: Content, confirmed_at: UnixMillis) {
+    fn put(&self, order: FetchOrder, content: Content, confirmed_at: UnixMillis) {
         let write: Background = match content {
             Content::Body { bytes, media_type, etag } => {
                 let entry = Entry { bytes, media_type, etag, confirmed_at };

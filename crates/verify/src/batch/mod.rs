@@ -9,6 +9,7 @@ pub mod line;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::future::ready;
 use std::time::Duration;
 
 use edgepass_crypto::prepared::PreparedKeys;
@@ -19,7 +20,7 @@ pub use self::line::Line;
 use self::line::Unusable;
 use crate::checks::dpop::replay::{ProofUse, Replay, ReplayMemory};
 use crate::documents::fetch::{self, FetchOrder};
-use crate::host::{self, Host, HostCrypto};
+use crate::host::{self, Host, HostCrypto, Later};
 use crate::signature::SignatureRequest;
 use crate::time::UnixMillis;
 use crate::verifier::Verifier;
@@ -92,7 +93,7 @@ impl Batch {
     }
 
     /// Read one line and judge it.
-    pub async fn judge(&mut self, text: &str, crypto: &impl HostCrypto) -> Answer {
+    pub async fn judge(&mut self, text: &str, crypto: &dyn HostCrypto) -> Answer {
         match read(text) {
             Ok(line) => self.judge_line(line, crypto).await,
             Err(answer) => *answer,
@@ -100,7 +101,7 @@ impl Batch {
     }
 
     /// Judge one line.
-    pub async fn judge_line(&mut self, mut line: Line, crypto: &impl HostCrypto) -> Answer {
+    pub async fn judge_line(&mut self, mut line: Line, crypto: &dyn HostCrypto) -> Answer {
         self.lines = self.lines.wrapping_add(1);
         let name = line.session.take();
         let mut session = name.as_ref().and_then(|name| self.sessions.remove(name));
@@ -138,7 +139,7 @@ pub fn read(text: &str) -> Result<Line, Box<Answer>> {
 
 /// Judge a line that no other bears on: one without a session. Such lines may be judged in any order, and
 /// at once.
-pub async fn judge_alone(line: Line, prepared: &PreparedKeys, crypto: &impl HostCrypto) -> Answer {
+pub async fn judge_alone(line: Line, prepared: &PreparedKeys, crypto: &dyn HostCrypto) -> Answer {
     Session::default().judge(line, prepared, crypto).await
 }
 
@@ -147,7 +148,7 @@ impl Session {
         &mut self,
         line: Line,
         prepared: &PreparedKeys,
-        crypto: &impl HostCrypto,
+        crypto: &dyn HostCrypto,
     ) -> Answer {
         let Line { id, issuer, asked, trust, nonces, demand, world, .. } = line;
         let now = world.now.get();
@@ -195,7 +196,7 @@ impl Session {
 }
 
 /// Lay out tables as soon as they are earned: nobody waits for one line alone.
-async fn work(verifier: &mut Verifier, now: UnixMillis, crypto: &impl HostCrypto) {
+async fn work(verifier: &mut Verifier, now: UnixMillis, crypto: &dyn HostCrypto) {
     while verifier.has_work(now) {
         if let Some(request) = verifier.work(now) {
             let valid = crypto.check(&request).await;
@@ -205,39 +206,42 @@ async fn work(verifier: &mut Verifier, now: UnixMillis, crypto: &impl HostCrypto
 }
 
 /// The host of one line: the world that the line describes, and the crypto of the host that judges it.
-struct Replayed<'s, C> {
-    crypto: &'s C,
+struct Replayed<'s> {
+    crypto: &'s dyn HostCrypto,
     world: line::World,
     replay: RefCell<&'s mut ReplayMemory>,
     fetched: RefCell<Vec<String>>,
 }
 
-impl<C: HostCrypto> HostCrypto for Replayed<'_, C> {
-    async fn check(&self, request: &SignatureRequest) -> bool {
-        self.crypto.check(request).await
+impl HostCrypto for Replayed<'_> {
+    fn check<'a>(&'a self, request: &'a SignatureRequest) -> Later<'a, bool> {
+        self.crypto.check(request)
     }
 }
 
-impl<C: HostCrypto> Host for Replayed<'_, C> {
+impl Host for Replayed<'_> {
     fn now(&self) -> UnixMillis {
         self.world.now.get()
     }
 
-    async fn fetch(&self, order: &FetchOrder) -> fetch::Answer {
+    fn fetch<'a>(&'a self, order: &'a FetchOrder) -> Later<'a, fetch::Answer> {
         self.fetched.borrow_mut().push(order.url.clone());
-        self.world.answer(order).await
+        Box::pin(ready(self.world.answer(order)))
     }
 
-    async fn first_use(&self, used: ProofUse) -> Replay {
-        if self.world.seen_jwt_ids.contains(&used.jwt_id) {
-            return Replay::Seen;
-        }
-        self.replay.borrow_mut().first_use(&used, self.now())
+    fn first_use(&self, used: ProofUse) -> Later<'_, Replay> {
+        let replay = if self.world.seen_jwt_ids.contains(&used.jwt_id) {
+            Replay::Seen
+        } else {
+            self.replay.borrow_mut().first_use(&used, self.now())
+        };
+        Box::pin(ready(replay))
     }
 
     /// Time passes in the line's world alone.
-    async fn sleep(&self, time: Duration) {
+    fn sleep(&self, time: Duration) -> Later<'_, ()> {
         self.world.now.set(self.now().plus(time));
+        Box::pin(ready(()))
     }
 }
 

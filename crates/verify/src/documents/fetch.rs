@@ -116,34 +116,49 @@ pub struct ResponseHead {
     pub etag: Option<String>,
 }
 
+/// The body of a response, as far as it was read.
+pub enum Body {
+    /// All of it.
+    Whole(Vec<u8>),
+    /// More than the order's `max_bytes`.
+    TooLarge,
+    /// It broke off, or is not needed.
+    None,
+}
+
+impl<E> From<Result<Option<Vec<u8>>, E>> for Body {
+    fn from(read: Result<Option<Vec<u8>>, E>) -> Self {
+        match read {
+            Ok(Some(bytes)) => Self::Whole(bytes),
+            Ok(None) => Self::TooLarge,
+            Err(_) => Self::None,
+        }
+    }
+}
+
 impl ResponseHead {
-    /// What the response says, to a request sent at `sent_at`. `body` is awaited only if it is the document;
-    /// it gives `None` instead of more than the order's `max_bytes`.
-    pub async fn answer<E>(
-        self,
-        sent_at: UnixMillis,
-        body: impl Future<Output = Result<Option<Vec<u8>>, E>>,
-    ) -> Answer {
-        let Some(age) = age(self.age.as_deref()) else { return Answer::failed(sent_at) };
-        let content = match self.status {
-            304 => Content::NotModified,
-            status if is_redirect(status) => match self.location {
-                Some(location) => Content::Redirect { location },
-                None => Content::Failed,
+    /// Whether the response carries the document: its body is to be read.
+    pub fn carries_document(&self) -> bool {
+        is_success(self.status)
+    }
+
+    /// What the response says, to a request sent at `sent_at`.
+    pub fn answer(self, body: Body, sent_at: UnixMillis) -> Answer {
+        let failed = Answer::failed(sent_at);
+        let Some(age) = age(self.age.as_deref()) else { return failed };
+        let content = match (self.status, body, self.location) {
+            (304, ..) => Content::NotModified,
+            (status, _, Some(location)) if is_redirect(status) => Content::Redirect { location },
+            (status, Body::Whole(bytes), _) if is_success(status) => Content::Body {
+                bytes,
+                media_type: self.content_type.as_deref().map(media_type),
+                etag: self.etag,
             },
-            status if is_success(status) => match body.await {
-                Ok(Some(bytes)) => Content::Body {
-                    bytes,
-                    media_type: self.content_type.as_deref().map(media_type),
-                    etag: self.etag,
-                },
-                Ok(None) => Content::TooLarge,
-                Err(_) => return Answer::failed(sent_at),
-            },
-            _ => Content::Failed,
+            (status, Body::TooLarge, _) if is_success(status) => Content::TooLarge,
+            _ => return failed,
         };
         let dated = self.date.map(|date| Dated { date, sent_at });
-        Answer { from: AnsweredBy::Source, confirmed_at: sent_at.minus(age), content, dated }
+        Answer { content, confirmed_at: sent_at.minus(age), dated, ..failed }
     }
 }
 
