@@ -73,6 +73,7 @@ test('a guard without its settings refuses everything and says what to set', asy
   const { url, logged, logs } = await start(t, { bindings: {}, serviceBindings: { ORIGIN: 'origin' } });
   const response = await fetch(new URL('/health', url), { headers });
   assert.equal(response.status, 503);
+  assert.equal((await response.json()).code, 'guard_misconfigured');
   assert.ok(await logs('set the variable ISSUER'), logged.join());
 });
 

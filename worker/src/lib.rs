@@ -111,7 +111,8 @@ async fn decide(
         Ok(settings) => settings,
         Err(problem) => {
             log(&format!("the guard is not configured: {problem}"));
-            return refused(&refusal(&VerifyError::KeysUnavailable), &CorsReply::NONE);
+            let detail = "the guard is not configured; its log says what is wrong";
+            return refused(&Refusal::plain(503, "guard_misconfigured", detail), &CorsReply::NONE);
         }
     };
     let facts = incoming::facts_of(request);

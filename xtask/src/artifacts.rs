@@ -12,7 +12,7 @@ use crate::tools::{Tools, target_dir};
 /// Build the `edgepass` program and say where it is.
 pub(crate) fn issuer() -> anyhow::Result<PathBuf> {
     step::run(
-        "build the issuer",
+        "build the issuer (minutes at first)",
         &mut cargo(&["build", "--quiet", "--locked", "--package", "edgepass"]),
     )?;
     Ok(target_dir().join("debug/edgepass"))

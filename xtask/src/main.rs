@@ -25,9 +25,9 @@ usage: cargo xtask <command>
 
   demo [--check]     start everything and print what to try; --check makes the journey by itself
   test [NAME...]     set up and run the suites, or those named; --list names them
-  setup              install what is missing, and nothing else
+  setup              install what is missing for demo, bench and most suites, and nothing else
   worker             build the guard into worker/build (wrangler calls this)
-  npm                build the npm package into npm/dist and pack it
+  npm                build the npm package and pack it; prints where
   inspector          build the inspector into www/edgepass
   forge              sign the verification vectors anew
   fuzz [SECONDS]     fuzz every target, so long in all; 60 s without a number
@@ -42,8 +42,8 @@ usage: cargo xtask <command>
   advisories         known weaknesses in what is locked, of cargo's and npm's; needs the network
   ci [STEP...]       run what CI runs; --list names the steps
 
-Tools go to target/tools and node_modules; Chromium and Python's venv, for the tests, come from apt-get
-where that is possible. Needed beforehand: rustup, Node.js with npm, a C compiler.";
+Tools go to target/tools and node_modules. For the tests, Chromium, Python's venv, nginx, Varnish, HAProxy,
+Squid and Apache come from apt-get where that is possible. Needed beforehand: rustup, Node.js with npm, a C compiler.";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -193,8 +193,11 @@ fn cargo_install(tools: &Tools, package: &str, program: &str, version: &str) -> 
         return Ok(());
     }
     let folder = root().join("target/tools");
-    let mut install = cargo(&["install", package, "--version", version, "--locked", "--root"]);
-    step::run(&format!("install {package} {version} (minutes, once)"), install.arg(&folder))
+    // Unoptimised: compiling takes minutes less than all that the tools ever do here.
+    let mut install = cargo(&["install", package, "--version", version, "--bin", program]);
+    install.args(["--locked", "--quiet", "--debug", "--root"]).arg(&folder);
+    install.env("CARGO_PROFILE_DEV_DEBUG", "0");
+    step::run(&format!("install {package} {version} (a minute or two, once)"), &mut install)
 }
 
 /// `npm ci`, unless the installed packages are those of the lock file.

@@ -13,7 +13,7 @@ use edgepass_issuer::status_index::RETIRE_AFTER;
 use edgepass_issuer::storage::{ListState, TokenRecord};
 use edgepass_issuer::{Config, Store};
 use edgepass_server::error_chain;
-use edgepass_status_list::StatusType;
+use edgepass_status_list::{Bits, StatusType};
 use edgepass_store::SqliteStore;
 use serde_json::json;
 
@@ -98,6 +98,9 @@ pub(super) async fn run(
             let named = ids.len() as u64;
             format!("{count} of {named} {} {}", tokens(named), done(change))
         }
+        _ if none_fits && change == StatusChange::Suspend && config.status.bits == Bits::One => {
+            format!("0 tokens suspended: {NONE_CAN}")
+        }
         _ if none_fits => format!("0 tokens {}: {NONE_FITS}", done(change)),
         _ => format!("{count} {} {}", tokens(count), done(change)),
     };
@@ -128,6 +131,8 @@ pub(super) async fn run(
 
 /// Nothing is refused then: a client or subject may have had its last token long ago, or be mistyped.
 const NONE_FITS: &str = "no live token fits; `edgepass tokens` lists them as they are spelled";
+
+const NONE_CAN: &str = "no live token fits; none can be suspended that is issued before [status] says suspension = true";
 
 /// Act, and wait until what changed is served.
 pub(super) async fn act_and_publish(

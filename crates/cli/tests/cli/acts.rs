@@ -159,6 +159,14 @@ fn a_token_is_suspended_and_resumed() {
 }
 
 #[test]
+fn suspending_says_that_it_is_not_set_up() {
+    let issuer = Issuer::new();
+    let output = issuer.run(&["suspend", "--role", "invoice-clerk", "--reason", "test"]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("before [status] says suspension = true"), "{output:?}");
+}
+
+#[test]
 fn over_http_a_client_may_do_what_its_configuration_says() {
     let serving = Serving::start();
     let jti = serving.issue(&["invoice-reader", "--client", "other"]);
