@@ -3,6 +3,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use edgepass_jose::{base64url, json::JsonObject};
+use edgepass_verify::documents::fetch::Document;
 use edgepass_verify::policy::OneOrMany;
 use edgepass_verify::verifier::{KeySource, Progress, Verifier};
 use edgepass_verify::{Demand, PolicyConfig, Sender};
@@ -13,8 +14,8 @@ use crate::audit::{Act, AuditEntry};
 use crate::config::{Config, ListTerms};
 use crate::entropy::{Entropy, NoEntropy};
 use crate::keys::{KeySchedule, Keys, OpenError};
+use crate::paths::LISTS;
 use crate::policy::Grant;
-use crate::publish::document::LISTS;
 use crate::seal::MasterKey;
 use crate::signing_key::SigningFailed;
 use crate::status_index::ExpiryWindow;
@@ -261,7 +262,7 @@ impl<S: Store> Issuer<S> {
             Recorded::BeingRevoked => return Err(IssueError::BeingRevoked),
         };
         let text = keys.sign_token(&self.claims(token, &slot))?;
-        self.check(&text, token, &keys, now)?;
+        self.check(&text, &self.list_uri(&slot.list_id), token, &keys, now)?;
         Ok(IssuedToken {
             token: text,
             lifetime: token.expiration - token.issued_at,
@@ -297,6 +298,7 @@ impl<S: Store> Issuer<S> {
     fn check(
         &self,
         text: &str,
+        list_uri: &str,
         token: &TokenFacts,
         keys: &Keys,
         now: UnixMillis,
@@ -308,7 +310,12 @@ impl<S: Store> Issuer<S> {
         match verifier.advance(&mut check, now) {
             // The list of a token that was recorded a moment ago need not be published yet: that it
             // is asked for means that everything before it passed.
-            Progress::Fetch(_) => Ok(()),
+            Progress::Fetch(order)
+                if order.document == Document::StatusList && order.uri == list_uri =>
+            {
+                Ok(())
+            }
+            Progress::Fetch(_) => Err(IssueError::NotAcceptable("status_invalid")),
             Progress::Decided(verdict) => match verdict.error() {
                 None => Ok(()),
                 Some(error) => Err(IssueError::NotAcceptable(error.code())),

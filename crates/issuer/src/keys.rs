@@ -6,7 +6,6 @@ use edgepass_jose::Algorithm;
 use edgepass_jose::json::JsonObject;
 use edgepass_jose::jwk_set::{JwkSet, MAX_KEYS};
 
-use crate::publish::edition::BadEdition;
 use crate::seal::MasterKey;
 use crate::signing_key::{self, KeyError, KeyUse, SealedKey, SigningFailed, SigningKey};
 use crate::storage::{StoreError, StoredKeys};
@@ -124,29 +123,6 @@ impl Keys {
         self.stored.published().map(|key| key.key_id.clone()).collect()
     }
 
-    /// Whether the set may take the place of one that lies at a target: it must not be older.
-    pub(crate) fn may_replace(&self, live: &[u8]) -> Result<(), BadEdition> {
-        let live = JwkSet::parse(live, &Algorithm::ALL, edgepass_crypto::is_sound);
-        let Ok(Some((live, at))) = live.map(|set| set.issued_at().map(|at| (set, at.seconds())))
-        else {
-            return Ok(());
-        };
-        if at > self.stored.changed_at {
-            return Err(BadEdition(
-                "the JWK Set that is live is newer; was the database replaced by an old copy?",
-            ));
-        }
-        let lacks = |key: &SealedKey| live.keys().iter().all(|k| k.key_id() != Some(&*key.key_id));
-        let was_there = |key: &SealedKey| key.published_at.is_some() && key.created_at <= at;
-        if self.stored.published().any(|key| was_there(key) && lacks(key)) {
-            return Err(BadEdition(
-                "the JWK Set that is live lacks a key that was in it; was the database replaced by an \
-                 old copy?",
-            ));
-        }
-        Ok(())
-    }
-
     /// Sign an access token's claims.
     pub(crate) fn sign_token(&self, payload: &JsonObject) -> Result<String, SigningFailed> {
         self.signing.sign("at+jwt", payload)
@@ -176,29 +152,6 @@ mod tests {
             bytes.fill(self.0);
             Ok(())
         }
-    }
-
-    #[test]
-    fn a_set_that_brings_a_withdrawn_key_back_replaces_none() {
-        let (master, entropy) = (MasterKey::new([1; 32]), &mut Counting(0));
-        let mut key = |use_, at, published_at| {
-            let key = SealedKey::generate(use_, &master, entropy, at).unwrap();
-            SealedKey { published_at, ..key }
-        };
-        let old = key(KeyUse::Retired, 100, Some(101));
-        let signing = key(KeyUse::Signing, 100, Some(101));
-        let standby = key(KeyUse::Standby, 300, None);
-        let open = |keys: &[&SealedKey], changed_at| {
-            let keys = keys.iter().map(|key| (*key).clone()).collect();
-            Keys::open(StoredKeys { keys, changed_at }, &master).unwrap()
-        };
-        // `old` was withdrawn at 200; a copy of the database from before makes a new standby at 300.
-        let live = open(&[&signing], 200);
-        let rolled_back = open(&[&old, &signing, &standby], 300);
-        assert!(rolled_back.may_replace(live.jwk_set(None).as_bytes()).is_err());
-        let honest = open(&[&signing, &standby], 300);
-        assert!(honest.may_replace(live.jwk_set(Some(900)).as_bytes()).is_ok());
-        assert!(live.may_replace(honest.jwk_set(None).as_bytes()).is_err(), "it is older");
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub mod issue;
 pub mod key_change;
 pub mod keys;
 pub mod new_act;
+pub mod paths;
 pub mod policy;
 pub mod publish;
 pub mod seal;

@@ -10,6 +10,7 @@ use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{get, post};
 use edgepass_issuer::Store;
+use edgepass_issuer::paths::{AGGREGATION, JWK_SET, LISTS, METADATA};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{Any, CorsLayer};
 use tower_http::limit::RequestBodyLimitLayer;
@@ -21,11 +22,11 @@ use crate::{App, acts, documents, health, revoke, token};
 /// it. Its metadata lies where RFC 8414 §3.1 puts it: the path comes after the well-known part.
 pub fn router<S: Store>(app: Arc<App<S>>) -> Router {
     let public = Router::new()
-        .route("/.well-known/jwks.json", get(documents::jwk_set::<S>))
-        .route("/.well-known/oauth-authorization-server", get(documents::metadata::<S>))
-        .route("/.well-known/oauth-authorization-server/{*path}", get(documents::metadata::<S>))
-        .route("/status-list-aggregation", get(documents::aggregation::<S>))
-        .route("/status-lists/{id}", get(documents::status_list::<S>))
+        .route(&format!("/{JWK_SET}"), get(documents::jwk_set::<S>))
+        .route(&format!("/{METADATA}"), get(documents::metadata::<S>))
+        .route(&format!("/{METADATA}/{{*path}}"), get(documents::metadata::<S>))
+        .route(&format!("/{AGGREGATION}"), get(documents::aggregation::<S>))
+        .route(&format!("/{LISTS}{{id}}"), get(documents::status_list::<S>))
         .layer(cors());
     // It reads its body itself, and only from who may send one; a million tokens take their time.
     let acts =

@@ -8,15 +8,6 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use sha2::{Digest, Sha256};
 
-/// Path of the JWK Set.
-pub const JWK_SET: &str = ".well-known/jwks.json";
-/// Path of the metadata (RFC 8414 §3), for an issuer identifier without a path.
-pub const METADATA: &str = ".well-known/oauth-authorization-server";
-/// Path of the list of lists.
-pub const AGGREGATION: &str = "status-list-aggregation";
-/// Where the lists' paths begin.
-pub const LISTS: &str = "status-lists/";
-
 /// A document with its validators.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Document {

@@ -2,8 +2,10 @@
 
 use edgepass_jose::json::JsonObject;
 use edgepass_jose::jwk_set::JwkSet;
-use edgepass_jose::{CompactJws, PublicKey};
-use edgepass_status_list::{StatusList, StatusListClaims, StatusType, encoder};
+use edgepass_jose::{Algorithm, CompactJws};
+use edgepass_status_list::{StatusList, StatusType, encoder};
+use edgepass_verify::documents::refused::Refused;
+use edgepass_verify::documents::status_list_token::{self, ListRules};
 use serde_json::{Value, json};
 
 use crate::storage::ListEdition;
@@ -28,10 +30,44 @@ pub struct Said {
     pub(super) resumes: Option<u64>,
 }
 
-/// Why an edition must not be published.
+/// Why a document must not be published.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("{0}")]
-pub struct BadEdition(pub(crate) &'static str);
+pub enum BadEdition {
+    /// Verifiers would refuse it.
+    #[error("verifiers would refuse it: {}", .0.name())]
+    Refused(Refused),
+    /// It lacks a claim that lists of this issuer have.
+    #[error("it has no {0}")]
+    ClaimMissing(&'static str),
+    /// `number` or `iat` is another than the database's.
+    #[error("number or iat differs from the database")]
+    OtherEdition,
+    /// A status is another than the database's.
+    #[error("a status differs from the database")]
+    OtherStatus,
+    /// A status that was published would be taken back.
+    #[error("a status that was published is taken back")]
+    TakenBack,
+    /// The list that is live is as new, or newer.
+    #[error("what is live is not older; was the database replaced by an old copy?")]
+    LiveNotOlder,
+    /// The list that is live was signed by somebody else.
+    #[error("what is live is not signed by a key of ours; was the database replaced?")]
+    LiveNotOurs,
+    /// The JWK Set that is live is newer.
+    #[error("the JWK Set that is live is newer; was the database replaced by an old copy?")]
+    LiveKeysNewer,
+    /// The JWK Set that is live lacks a key that was in it.
+    #[error(
+        "the JWK Set that is live lacks a key that was in it; was the database replaced by an old copy?"
+    )]
+    LiveKeysLack,
+    /// What lies at a target was not made from this database.
+    #[error(
+        "what lies at a target was not made from this database; was it replaced by an old copy?"
+    )]
+    OtherDatabase,
+}
 
 /// The claims of a status list token, with the private claim `number`.
 ///
@@ -68,7 +104,7 @@ pub(super) fn check(
 ) -> Result<Said, BadEdition> {
     let said = read(body, uri, keys, size(edition))?;
     if (said.number, said.issued_at) != (edition.number, edition.issued_at) {
-        return Err(BadEdition("number or iat differs from the database"));
+        return Err(BadEdition::OtherEdition);
     }
     let mut statuses = edition.statuses.clone();
     statuses.sort_unstable_by_key(|(index, _)| *index);
@@ -79,38 +115,30 @@ pub(super) fn check(
         said.list.status(u64::from(index)) == Some(expected)
     });
     if !equal || others.next().is_some() {
-        return Err(BadEdition("a status differs from the database"));
+        return Err(BadEdition::OtherStatus);
     }
     Ok(Said { resumes: Some(edition.resumes), ..said })
 }
 
-/// Read a list that one of `keys` signed and that inflates to at most `max_bytes`.
+/// Read a list as verifiers do, and what lists of this issuer say besides. It may have expired.
 ///
 /// # Errors
 ///
-/// [`BadEdition`].
+/// [`BadEdition::Refused`], [`BadEdition::ClaimMissing`].
 pub fn read(body: &str, uri: &str, keys: &JwkSet, max_bytes: usize) -> Result<Said, BadEdition> {
-    let jws = CompactJws::parse(body, usize::MAX).map_err(|_| BadEdition("not a JWS"))?;
-    let signed = keys.keys().iter().any(|key| match key.key() {
-        PublicKey::Ed25519 { x } => {
-            key.key_id() == jws.header().key_id()
-                && edgepass_crypto::ed25519::verify(x, jws.signing_input(), jws.signature())
-        }
-        _ => false,
-    });
-    if !signed {
-        return Err(BadEdition("not signed by a published key"));
-    }
-    let claims = jws.claims().map_err(|_| BadEdition("not JSON"))?;
-    let claims = StatusListClaims::from_claims(&claims, max_bytes)
-        .map_err(|_| BadEdition("not a status list"))?;
-    if claims.subject != uri {
-        return Err(BadEdition("sub is not its URI"));
-    }
+    let rules = ListRules {
+        algorithms: &[Algorithm::Ed25519],
+        max_token_bytes: usize::MAX,
+        max_list_bytes: max_bytes,
+        max_age: None,
+    };
+    let claims = status_list_token::read(body.as_bytes(), uri, keys, &rules);
+    let claims = claims.map_err(BadEdition::Refused)?;
+    let expiration = claims.expiration.ok_or(BadEdition::ClaimMissing("exp"))?;
     Ok(Said {
-        number: claims.number.ok_or(BadEdition("without number"))?,
+        number: claims.number.ok_or(BadEdition::ClaimMissing("number"))?,
         issued_at: claims.issued_at.seconds(),
-        expiration: claims.expiration.ok_or(BadEdition("without exp"))?.seconds(),
+        expiration: expiration.seconds(),
         list: claims.list,
         resumes: None,
     })
@@ -121,9 +149,7 @@ impl Said {
     /// revoked; suspended becomes valid only where somebody resumed a token.
     pub(super) fn may_replace(&self, live: &Self) -> Result<(), BadEdition> {
         if live.number >= self.number || live.issued_at > self.issued_at {
-            return Err(BadEdition(
-                "what is live is not older; was the database replaced by an old copy?",
-            ));
+            return Err(BadEdition::LiveNotOlder);
         }
         let may_resume = live.resumes.is_none_or(|resumes| self.resumes > Some(resumes));
         let keeps = (0..live.list.entries()).all(|index| {
@@ -133,7 +159,7 @@ impl Said {
                 (_, new) => new.is_some(),
             }
         });
-        if keeps { Ok(()) } else { Err(BadEdition("a status that was published is taken back")) }
+        if keeps { Ok(()) } else { Err(BadEdition::TakenBack) }
     }
 
     /// Whether this may take the place of `live`, which somebody put where it is to lie. What is no
@@ -146,9 +172,7 @@ impl Said {
     ) -> Result<(), BadEdition> {
         match read(live, uri, keys, self.list.bytes().len()) {
             Ok(live) => self.may_replace(&live),
-            Err(_) if names(live, uri) => Err(BadEdition(
-                "what is live is not signed by a key of ours; was the database replaced?",
-            )),
+            Err(_) if names(live, uri) => Err(BadEdition::LiveNotOurs),
             Err(_) => Ok(()),
         }
     }

@@ -6,12 +6,12 @@ use std::sync::atomic::Ordering;
 use futures_util::future::join_all;
 use futures_util::stream::{self, StreamExt};
 
-use super::document::{AGGREGATION, JWK_SET, LISTS};
 use super::edition;
 use super::error::PublishError;
 use super::placed::Placed;
-use super::{AT_ONCE, DISOWNED, Pending, Publisher, list_path, write};
+use super::{AT_ONCE, BadEdition, Pending, Publisher, key_set, list_path, write};
 use crate::config::LIST_CAPACITIES;
+use crate::paths::{AGGREGATION, JWK_SET, LISTS};
 use crate::storage::Store;
 
 impl<S: Store> Publisher<S> {
@@ -29,7 +29,7 @@ impl<S: Store> Publisher<S> {
     /// Look once. What was not made from this database stops everything, until it is started anew.
     pub(super) async fn heed(&self, placed: &Placed) -> Result<(), PublishError> {
         if self.is_disowned.load(Ordering::Relaxed) {
-            return Err(DISOWNED.into());
+            return Err(BadEdition::OtherDatabase.into());
         }
         if placed.is_heeded() {
             return Ok(());
@@ -52,7 +52,7 @@ impl<S: Store> Publisher<S> {
     async fn look_at(&self, placed: &Placed) -> Result<(), PublishError> {
         let keys = self.issuer.keys();
         if let Some(live) = placed.read(JWK_SET).await? {
-            keys.may_replace(&live)?;
+            key_set::may_replace(&keys, &live)?;
         }
         let known = self.store().lists(0).await?;
         let known: HashMap<String, u64> =
@@ -88,7 +88,7 @@ impl<S: Store> Publisher<S> {
         let live = std::str::from_utf8(&live).unwrap_or_default();
         // What no key of ours signed says nothing.
         match edition::read(live, &uri, keys.known(), MAX_BYTES) {
-            Ok(live) if live.number > number => Err(DISOWNED.into()),
+            Ok(live) if live.number > number => Err(BadEdition::OtherDatabase.into()),
             _ => Ok(()),
         }
     }

@@ -5,6 +5,7 @@ pub mod document;
 pub mod edition;
 pub mod error;
 mod heed;
+mod key_set;
 mod place;
 mod placed;
 pub mod target;
@@ -17,7 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use edgepass_verify::UnixMillis;
 use serde_json::json;
 
-use self::document::{AGGREGATION, Document, JWK_SET, LISTS, METADATA};
+use self::document::Document;
 use self::edition::{BadEdition, Said};
 use self::error::PublishError;
 use self::placed::{Placed, Signed};
@@ -25,6 +26,7 @@ use self::target::Target;
 use crate::entropy::Entropy;
 use crate::issue::Issuer;
 use crate::key_change;
+use crate::paths::{AGGREGATION, JWK_SET, LISTS, METADATA};
 use crate::signing_key::KeyUse;
 use crate::status_index::RETIRE_AFTER;
 use crate::storage::{ListState, Store};
@@ -126,7 +128,7 @@ impl<S: Store> Publisher<S> {
         clock: fn() -> UnixMillis,
     ) -> Result<bool, PublishError> {
         if self.is_disowned.load(Ordering::Relaxed) {
-            return Err(DISOWNED.into());
+            return Err(BadEdition::OtherDatabase.into());
         }
         let now = clock();
         let seconds = now.numeric_date().seconds();
@@ -367,9 +369,6 @@ fn lock<T>(lock: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     lock.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-const DISOWNED: BadEdition = BadEdition(
-    "what lies at a target was not made from this database; was it replaced by an old copy?",
-);
 /// Documents read or written at once, at each target.
 const AT_ONCE: usize = 16;
 /// Another list of a window is opened when less than this part of one is free.

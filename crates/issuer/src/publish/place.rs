@@ -3,12 +3,13 @@
 use edgepass_verify::UnixMillis;
 use futures_util::stream::{self, StreamExt};
 
-use super::document::{AGGREGATION, Document, JWK_SET, METADATA};
+use super::document::Document;
 use super::edition::BadEdition;
 use super::error::PublishError;
 use super::placed::Placed;
-use super::{AT_ONCE, Pending, Publisher, list_path, read};
+use super::{AT_ONCE, Pending, Publisher, key_set, list_path, read};
 use crate::keys::Keys;
+use crate::paths::{AGGREGATION, JWK_SET, METADATA};
 use crate::storage::Store;
 
 impl<S: Store> Publisher<S> {
@@ -115,7 +116,7 @@ impl<S: Store> Publisher<S> {
         keys: &Keys,
         set: &Document,
     ) -> Result<(), PublishError> {
-        placed.put(set, |live| keys.may_replace(live)).await?;
+        placed.put(set, |live| key_set::may_replace(keys, live)).await?;
         placed.has_keys(keys.published_key_ids());
         Ok(())
     }

@@ -8,10 +8,11 @@ use bytes::Bytes;
 use edgepass_jose::{Algorithm, JwkSet};
 use edgepass_verify::UnixMillis;
 
-use super::document::{Document, JWK_SET, LISTS};
+use super::document::Document;
 use super::edition::BadEdition;
 use super::error::PublishError;
 use super::target::{Target, TargetError, Version};
+use crate::paths::{JWK_SET, LISTS};
 
 /// A target, and what it was seen to hold.
 pub(super) struct Placed {

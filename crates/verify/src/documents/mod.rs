@@ -7,4 +7,4 @@ pub mod metadata;
 mod prefetch;
 pub mod refused;
 pub(crate) mod status_list;
-mod status_list_token;
+pub mod status_list_token;

@@ -4,18 +4,18 @@ use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use edgepass_jose::{CompactJws, Jwk, JwkSet, NumericDate};
+use edgepass_jose::{Jwk, JwkSet, NumericDate};
 use edgepass_status_list::{StatusListClaims, StatusReference, StatusType, Statuses};
 
 use crate::documents::fetch::{Answer, AnsweredBy, Content, Document, FetchOrder};
 use crate::documents::held::{Held, Patience, Replaced, Supply};
 use crate::documents::prefetch::{Ahead, Prefetch};
 use crate::documents::refused::Refused;
-use crate::documents::status_list_token;
+use crate::documents::status_list_token::{StatusListToken, aggregation, expiration};
 use crate::error::VerifyError;
 use crate::policy::Policy;
 use crate::policy::freshness::Terms;
-use crate::signature::{self, Checked, SignatureRequest};
+use crate::signature::{Checked, SignatureRequest};
 use crate::time::UnixMillis;
 use crate::url;
 
@@ -68,8 +68,7 @@ pub(crate) enum StatusLookup {
 pub struct PendingList {
     order: FetchOrder,
     answered: (AnsweredBy, UnixMillis, Option<String>),
-    jws: CompactJws,
-    key: Jwk,
+    token: StatusListToken,
 }
 
 impl PendingList {
@@ -208,20 +207,19 @@ impl ListHolder {
                 });
             }
             Content::Body { bytes, media_type, etag } => {
-                let opened = status_list_token::open(&bytes, media_type.as_deref(), keys, policy);
-                opened.map(|(jws, key)| (jws, key, etag))
+                open(&bytes, media_type.as_deref(), keys, policy).map(|token| (token, etag))
             }
             other => Err(other.refused()),
         };
-        let (jws, key, etag) = match parsed {
+        let (token, etag) = match parsed {
             Ok(parsed) => parsed,
             Err(refused) => {
                 held.failed(order.lease, from, now);
                 return LandedList::Settled(Err(refused));
             }
         };
-        let checked = signature::check(&key, &jws);
-        let pending = PendingList { order, answered: (from, confirmed_at, etag), jws, key };
+        let checked = token.check_signature();
+        let pending = PendingList { order, answered: (from, confirmed_at, etag), token };
         match checked {
             Checked::ByHost(request) => LandedList::Signature(request, Box::new(pending)),
             Checked::Here(valid) => {
@@ -242,15 +240,16 @@ impl ListHolder {
         let (from, confirmed_at, etag) = pending.answered;
         let (uri, lease) = (pending.order.uri.clone(), pending.order.lease);
         // The key may have been withdrawn while the host was checking.
-        let known = keys.is_some_and(|keys| keys.keys().contains(&pending.key));
+        let known = keys.is_some_and(|keys| keys.keys().contains(pending.token.key()));
         let claims = match (known, valid) {
             (false, _) => Err(Refused::Key),
             (true, false) => Err(Refused::Signature),
-            (true, true) => status_list_token::read(&pending.jws, &uri, policy, now),
+            (true, true) => read(&pending.token, &uri, policy, now),
         };
         let taken = claims.and_then(|claims| {
             self.prefetch.learn(claims.aggregation_uri.as_deref(), policy);
-            let list = HeldList::new(claims, pending.key, pending.order.url, policy);
+            let key = pending.token.key().clone();
+            let list = HeldList::new(claims, key, pending.order.url, policy);
             let is_aged = from == AnsweredBy::Source && list.is_aged(now);
             match self.held(&uri).replace(list, etag, confirmed_at, now, HeldList::order_of) {
                 Replaced::Taken => {
@@ -331,7 +330,7 @@ impl ListHolder {
         let Content::Body { bytes, .. } = answer.content else {
             return Err(answer.content.refused());
         };
-        let uris = status_list_token::aggregation(&bytes).ok_or(Refused::Malformed)?;
+        let uris = aggregation(&bytes).ok_or(Refused::Malformed)?;
         let lists = &self.lists;
         let is_held = |uri: &str| lists.get(uri).is_some_and(|e| e.held.content().is_some());
         self.prefetch.named(uris, is_held, policy);
@@ -375,7 +374,7 @@ impl ListHolder {
 impl HeldList {
     fn new(claims: StatusListClaims, key: Jwk, url: String, policy: &Policy) -> Self {
         Self {
-            expiration: status_list_token::expiration(&claims, policy),
+            expiration: expiration(&claims, &policy.list_rules()),
             statuses: claims.list.into(),
             number: claims.number,
             issued_at: claims.issued_at,
@@ -440,6 +439,37 @@ fn order(
         lease,
         redirects: 0,
         asked_at: None,
+    }
+}
+
+/// Read a list as far as its key, without trusting what it says.
+fn open(
+    bytes: &[u8],
+    media_type: Option<&str>,
+    keys: Option<&JwkSet>,
+    policy: &Policy,
+) -> Result<StatusListToken, Refused> {
+    if media_type != Some(Document::StatusList.accept()) {
+        return Err(Refused::MediaType);
+    }
+    // Without keys no list has one.
+    let none = JwkSet::default();
+    StatusListToken::parse(bytes, keys.unwrap_or(&none), &policy.list_rules())
+}
+
+/// Read a list whose signature is valid.
+fn read(
+    token: &StatusListToken,
+    uri: &str,
+    policy: &Policy,
+    now: UnixMillis,
+) -> Result<StatusListClaims, Refused> {
+    let rules = policy.list_rules();
+    let claims = token.claims(uri, &rules)?;
+    if now.numeric_date() < expiration(&claims, &rules) {
+        Ok(claims)
+    } else {
+        Err(Refused::Expired)
     }
 }
 

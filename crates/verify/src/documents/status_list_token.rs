@@ -1,73 +1,112 @@
-//! Reading what came for a status list: before its signature, and after.
+//! Status list tokens: the one reader of them, for verifiers, issuers and tools.
 
 use edgepass_jose::json::parse_object;
 use edgepass_jose::jwk_set::KeyMatch;
-use edgepass_jose::{CompactJws, Jwk, JwkSet, NumericDate};
+use edgepass_jose::{Algorithm, CompactJws, Jwk, JwkSet, NumericDate};
 use edgepass_status_list::StatusListClaims;
 use edgepass_status_list::claims::{STATUS_LIST_TYPE, StatusListError};
 use edgepass_status_list::list::ListError;
 use serde_json::Value;
 
-use crate::documents::fetch::Document;
 use crate::documents::refused::Refused;
-use crate::policy::Policy;
-use crate::time::UnixMillis;
+use crate::signature::{self, Checked};
 
 /// In seconds. Nothing in the draft bounds the age of a list without `exp`.
 const LIFETIME_WITHOUT_EXPIRATION: u64 = 24 * 60 * 60;
 
-/// Parse a list and find its key, without trusting its content.
-///
-/// Source: draft-ietf-oauth-status-list-20 §8.3, steps before the signature.
-pub(super) fn open(
-    bytes: &[u8],
-    media_type: Option<&str>,
-    keys: Option<&JwkSet>,
-    policy: &Policy,
-) -> Result<(CompactJws, Jwk), Refused> {
-    if media_type != Some(Document::StatusList.accept()) {
-        return Err(Refused::MediaType);
+/// What is accepted of a status list token.
+#[derive(Clone, Copy, Debug)]
+pub struct ListRules<'a> {
+    /// The algorithms that it may be signed by.
+    pub algorithms: &'a [Algorithm],
+    /// The longest token, in bytes.
+    pub max_token_bytes: usize,
+    /// The largest list, inflated, in bytes.
+    pub max_list_bytes: usize,
+    /// How old its `iat` may be, in seconds; `None`: as old as its `exp` says.
+    pub max_age: Option<u64>,
+}
+
+/// A status list token whose key is known. Nothing that it says is to be trusted before its signature is.
+pub struct StatusListToken {
+    jws: CompactJws,
+    key: Jwk,
+}
+
+impl StatusListToken {
+    /// Parse a token, and find its key.
+    ///
+    /// Source: draft-ietf-oauth-status-list-20 §8.3, steps before the signature.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused::Malformed`], [`Refused::Type`], [`Refused::Key`].
+    pub fn parse(bytes: &[u8], keys: &JwkSet, rules: &ListRules<'_>) -> Result<Self, Refused> {
+        let text = std::str::from_utf8(bytes).map_err(|_| Refused::Malformed)?;
+        let jws = CompactJws::parse(text, rules.max_token_bytes);
+        let jws = jws.map_err(|_| Refused::Malformed)?;
+        if !jws.header().has_type(STATUS_LIST_TYPE) {
+            return Err(Refused::Type);
+        }
+        let algorithm = Algorithm::from_name(jws.header().algorithm());
+        let algorithm = algorithm.filter(|own| rules.algorithms.contains(own));
+        match keys.find(jws.header().key_id(), algorithm.ok_or(Refused::Key)?) {
+            KeyMatch::One(key) => Ok(Self { key: key.clone(), jws }),
+            KeyMatch::Unfit | KeyMatch::None => Err(Refused::Key),
+        }
     }
-    let text = std::str::from_utf8(bytes).map_err(|_| Refused::Malformed)?;
-    let jws = CompactJws::parse(text, policy.max_response_bytes).map_err(|_| Refused::Malformed)?;
-    if !jws.header().has_type(STATUS_LIST_TYPE) {
-        return Err(Refused::Type);
+
+    /// The key that it names.
+    pub fn key(&self) -> &Jwk {
+        &self.key
     }
-    let algorithm = policy.allowed_algorithm(&jws).ok_or(Refused::Key)?;
-    match keys.ok_or(Refused::Key)?.find(jws.header().key_id(), algorithm) {
-        KeyMatch::One(key) => Ok((jws, key.clone())),
-        KeyMatch::Unfit | KeyMatch::None => Err(Refused::Key),
+
+    /// Check its signature.
+    pub fn check_signature(&self) -> Checked {
+        signature::check(&self.key, &self.jws)
+    }
+
+    /// What it says, once its signature is known to be valid. Whether its time is up is for
+    /// [`expiration`] to say.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused::Malformed`], [`Refused::TooLarge`]; [`Refused::Subject`] for a list of another URI.
+    pub fn claims(&self, uri: &str, rules: &ListRules<'_>) -> Result<StatusListClaims, Refused> {
+        let claims = self.jws.claims().map_err(|_| Refused::Malformed)?;
+        let claims = StatusListClaims::from_claims(&claims, rules.max_list_bytes);
+        let claims = claims.map_err(|error| match error {
+            StatusListError::List(ListError::TooLarge) => Refused::TooLarge,
+            _ => Refused::Malformed,
+        })?;
+        if claims.subject == uri { Ok(claims) } else { Err(Refused::Subject) }
     }
 }
 
-/// Read the claims of a list whose signature verified.
-pub(super) fn read(
-    jws: &CompactJws,
+/// Read the status list of `uri`, where this crate checks the signature itself: one by Ed25519.
+///
+/// # Errors
+///
+/// As [`StatusListToken::parse`] and [`StatusListToken::claims`]; [`Refused::Signature`].
+pub fn read(
+    bytes: &[u8],
     uri: &str,
-    policy: &Policy,
-    now: UnixMillis,
+    keys: &JwkSet,
+    rules: &ListRules<'_>,
 ) -> Result<StatusListClaims, Refused> {
-    let claims = jws.claims().map_err(|_| Refused::Malformed)?;
-    let claims = StatusListClaims::from_claims(&claims, policy.max_list_bytes);
-    let claims = claims.map_err(|error| match error {
-        StatusListError::List(ListError::TooLarge) => Refused::TooLarge,
-        _ => Refused::Malformed,
-    })?;
-    if claims.subject != uri {
-        return Err(Refused::Subject);
+    let token = StatusListToken::parse(bytes, keys, rules)?;
+    match token.check_signature() {
+        Checked::Here(true) => token.claims(uri, rules),
+        Checked::Here(false) | Checked::ByHost(_) => Err(Refused::Signature),
     }
-    if now.numeric_date() >= expiration(&claims, policy) {
-        return Err(Refused::Expired);
-    }
-    Ok(claims)
 }
 
 /// From this second on the list says nothing, without leeway: that of `exp`, or when it was signed longer
-/// ago than the policy lets it be. One without `exp` is relied on for [`LIFETIME_WITHOUT_EXPIRATION`].
-pub(super) fn expiration(claims: &StatusListClaims, policy: &Policy) -> NumericDate {
+/// ago than it may have been. One without `exp` is relied on for 24 hours.
+pub fn expiration(claims: &StatusListClaims, rules: &ListRules<'_>) -> NumericDate {
     let own =
         claims.expiration.unwrap_or_else(|| claims.issued_at.plus(LIFETIME_WITHOUT_EXPIRATION));
-    match policy.max_list_age {
+    match rules.max_age {
         Some(age) => own.min(claims.issued_at.plus(age)),
         None => own,
     }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use edgepass_jose::{Algorithm, CompactJws};
 
 pub use self::config::{DpopConfig, OneOrMany, PolicyConfig, Profile, StatusConfig, StatusMode};
+use crate::documents::status_list_token::ListRules;
 use crate::error::ClaimName;
 use crate::policy::freshness::{DEFAULT_MAX_LIST_AGE, DeadlineUnmet, ListAgeTooShort, Schedule};
 use crate::url;
@@ -222,6 +223,16 @@ impl Policy {
         match &self.typ {
             ExpectedType::Exactly(subtype) => jws.header().has_type(subtype),
             ExpectedType::Any => true,
+        }
+    }
+
+    /// What it accepts of a status list token.
+    pub(crate) fn list_rules(&self) -> ListRules<'_> {
+        ListRules {
+            algorithms: &self.algorithms,
+            max_token_bytes: self.max_response_bytes,
+            max_list_bytes: self.max_list_bytes,
+            max_age: self.max_list_age,
         }
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chrono::DateTime;
-use edgepass_issuer::publish::document::{AGGREGATION, JWK_SET};
+use edgepass_issuer::paths::{AGGREGATION, JWK_SET};
 use edgepass_issuer::publish::edition;
 use edgepass_issuer::status_act::unpublished;
 use edgepass_issuer::{Config, Store};

@@ -1,6 +1,6 @@
 //! What lies at the targets, and whether `serve` is content.
 
-use edgepass_issuer::publish::document::JWK_SET;
+use edgepass_issuer::paths::JWK_SET;
 use edgepass_issuer::publish::target::Target;
 use edgepass_issuer::{Config, Store};
 use edgepass_jose::{Algorithm, JwkSet};

@@ -1,0 +1,70 @@
+//! Whether a JWK Set may take the place of the one that is live.
+
+use edgepass_jose::{Algorithm, JwkSet};
+
+use super::edition::BadEdition;
+use crate::keys::Keys;
+use crate::signing_key::SealedKey;
+
+/// Whether the set of `keys` may take the place of one that lies at a target: it must not be older.
+///
+/// # Errors
+///
+/// [`BadEdition::LiveKeysNewer`], [`BadEdition::LiveKeysLack`].
+pub(super) fn may_replace(keys: &Keys, live: &[u8]) -> Result<(), BadEdition> {
+    let live = JwkSet::parse(live, &Algorithm::ALL, edgepass_crypto::is_sound);
+    let Ok(Some((live, at))) = live.map(|set| set.issued_at().map(|at| (set, at.seconds()))) else {
+        return Ok(());
+    };
+    if at > keys.stored().changed_at {
+        return Err(BadEdition::LiveKeysNewer);
+    }
+    let lacks = |key: &SealedKey| live.keys().iter().all(|k| k.key_id() != Some(&*key.key_id));
+    let was_there = |key: &SealedKey| key.published_at.is_some() && key.created_at <= at;
+    if keys.stored().published().any(|key| was_there(key) && lacks(key)) {
+        return Err(BadEdition::LiveKeysLack);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entropy::{Entropy, NoEntropy};
+    use crate::seal::MasterKey;
+    use crate::signing_key::KeyUse;
+    use crate::storage::StoredKeys;
+
+    struct Counting(u8);
+
+    impl Entropy for Counting {
+        fn fill(&mut self, bytes: &mut [u8]) -> Result<(), NoEntropy> {
+            self.0 = self.0.wrapping_add(1);
+            bytes.fill(self.0);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_set_that_brings_a_withdrawn_key_back_replaces_none() {
+        let (master, entropy) = (MasterKey::new([1; 32]), &mut Counting(0));
+        let mut key = |use_, at, published_at| {
+            let key = SealedKey::generate(use_, &master, entropy, at).unwrap();
+            SealedKey { published_at, ..key }
+        };
+        let old = key(KeyUse::Retired, 100, Some(101));
+        let signing = key(KeyUse::Signing, 100, Some(101));
+        let standby = key(KeyUse::Standby, 300, None);
+        let open = |keys: &[&SealedKey], changed_at| {
+            let keys = keys.iter().map(|key| (*key).clone()).collect();
+            Keys::open(StoredKeys { keys, changed_at }, &master).unwrap()
+        };
+        // `old` was withdrawn at 200; a copy of the database from before makes a new standby at 300.
+        let live = open(&[&signing], 200);
+        let rolled_back = open(&[&old, &signing, &standby], 300);
+        assert!(may_replace(&rolled_back, live.jwk_set(None).as_bytes()).is_err());
+        let honest = open(&[&signing, &standby], 300);
+        assert!(may_replace(&honest, live.jwk_set(Some(900)).as_bytes()).is_ok());
+        assert!(may_replace(&live, honest.jwk_set(None).as_bytes()).is_err(), "it is older");
+    }
+}
