@@ -84,6 +84,11 @@ test('a binding of another kind than the one that is read stops the guard', asyn
     const { serviceBindings, ...own } = of(trusted, { ORIGIN: value, ORIGIN_URL: 'https://origin.example' });
     cases.push([`ORIGIN = ${kind}`, 'ORIGIN', own]);
   }
+  // A bound service seems to have every method.
+  for (const name of ['DOCUMENTS', 'USED_PROOFS']) {
+    const serviceBindings = { ORIGIN: 'origin', [name]: 'origin' };
+    cases.push([`${name} = a service`, name, { ...of(trusted), serviceBindings }]);
+  }
   await allRefused(t, cases);
 });
 

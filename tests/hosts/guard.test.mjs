@@ -82,16 +82,23 @@ test('a module that has stopped in the middle of something is started anew', asy
   const contents = `
     import guard from './index.js';
     const now = Date.now;
+    const trap = () => {
+      Date.now = now;
+      throw new WebAssembly.RuntimeError('planted');
+    };
     export default { async fetch(request, env, context) {
-      if (request.headers.has('x-trap')) Date.now = () => { throw new WebAssembly.RuntimeError('planted'); };
+      const when = request.headers.get('x-trap');
+      if (when === 'judging') Date.now = trap;
       try {
-        return await guard.fetch(request, env, context);
+        const response = guard.fetch(request, env, context);
+        if (when === 'answered') Date.now = trap;
+        return await response;
       } finally {
         Date.now = now;
       }
     } };`;
   const token = 'm'.repeat(32);
-  const { url } = await start(t, {
+  const { url, logs } = await start(t, {
     ...bound, bindings: { ...bound.bindings, METRICS_TOKEN: token },
     modules: [{ type: 'ESModule', path: `${build}/planted.js`, contents }, ...guardWorker.modules],
   });
@@ -106,7 +113,10 @@ test('a module that has stopped in the middle of something is started anew', asy
     return Number(/verdicts_total\{code="accepted"\} (\d+)/.exec(text)?.[1] ?? 0);
   };
   assert.deepEqual([await ask(), await ask(), await accepted()], [200, 200, 2]);
-  assert.equal(await ask({ 'x-trap': '1' }), 500);
-  // Its counters begin anew: it is another instance, which has to fetch keys and lists first.
-  assert.deepEqual([await ask(), await ask(), await accepted()], [200, 200, 2]);
+  for (const [when, status] of [['judging', 500], ['answered', 502]]) {
+    assert.equal(await ask({ 'x-trap': when }), status);
+    // Its counters begin anew: it is another instance, which has to fetch keys and lists first.
+    assert.deepEqual([await ask(), await ask(), await accepted()], [200, 200, 2], when);
+  }
+  assert.ok(await logs('the guard has stopped in the middle of something'));
 });

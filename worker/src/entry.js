@@ -9,10 +9,15 @@ initSync({ module });
 
 /** Whether the module has stopped in the middle of something. */
 let isBroken = false;
-const note = (error) => {
-  isBroken ||= error instanceof WebAssembly.RuntimeError;
-};
-// What the module does between requests ends here.
+
+/** Memory that was left in a wrong state shows itself as a range error, too. */
+function note(error) {
+  if (!(error instanceof WebAssembly.RuntimeError || error instanceof RangeError)) return;
+  isBroken = true;
+  console.error('the guard has stopped in the middle of something; what it held and counted is gone');
+}
+
+// What the module does between requests, and after the origin has answered, ends here.
 addEventListener('error', ({ error }) => note(error));
 
 export default {

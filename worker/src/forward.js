@@ -25,8 +25,14 @@ export function forwarded(request, service, isCached, hasBody, changes, answered
     encodeResponseBody: 'manual',
   });
   const response = service === undefined ? fetch(outgoing) : service.fetch(outgoing);
-  return response.then(
-    (response) => answered(response, request, ...kept),
-    () => answered(undefined, request, ...kept),
-  );
+  const pass = (response) => {
+    try {
+      return answered(response, request, ...kept);
+    } catch (error) {
+      // The module has stopped, now or since the request was sent: the entry has to know.
+      reportError(error);
+      return new Response(null, { status: 502 });
+    }
+  };
+  return response.then(pass, () => pass(undefined));
 }

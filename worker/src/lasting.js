@@ -47,6 +47,9 @@ export function relayed({ body }, length, first, left, look, ...facts) {
   return { body: readable };
 }
 
+/** In milliseconds: more than keys and a list take that are fetched one after the other, however slowly. */
+const LONGEST_LOOK = 20_000;
+
 /** Look again and again until it must end, at the latest when the token does; gives what stops that. */
 function watch(first, left, look, end) {
   const ends = Date.now() + left;
@@ -63,8 +66,9 @@ function watch(first, left, look, end) {
   };
   async function again() {
     const rest = ends - Date.now();
-    // The token's end does not wait for a look that hangs.
-    if (rest > 0) timer = setTimeout(again, rest);
+    // Neither the token's end nor a revocation waits for a look that hangs.
+    if (rest > LONGEST_LOOK) timer = setTimeout(finish, LONGEST_LOOK, 'status_unavailable');
+    else if (rest > 0) timer = setTimeout(again, rest);
     // Whoever cannot look does not know.
     const answer = await Promise.resolve(rest <= 0).then(look).catch(() => 'status_unavailable');
     if (isOver) return;

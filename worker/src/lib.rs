@@ -65,6 +65,12 @@ extern "C" {
 /// A module that does not work serves nobody.
 #[wasm_bindgen(start)]
 fn start() {
+    // Where it happened, and not why: that may hold what a caller sent.
+    std::panic::set_hook(Box::new(|panic| {
+        if let Some(place) = panic.location() {
+            log(&format!("the guard has stopped at {place}; please report this"));
+        }
+    }));
     if !known_answer::holds() {
         wasm_bindgen::throw_str("the module does not work here: its self-test failed");
     }
@@ -221,6 +227,7 @@ fn answered(
         accepted,
     });
     respond::pass_on(response, &PassOn { route, cors: &cors, lasting }).or_else(|_| {
+        settings.metrics.count("origin_unavailable");
         log("the origin's response cannot be passed on");
         respond::refuse(&origin_unavailable(), &cors)
     })

@@ -232,9 +232,11 @@ const SECRET_CHARACTERS: usize = 32;
 /// A binding that is an object with this method.
 fn object(env: &Object, name: &str, method: &str) -> Result<Option<JsValue>, String> {
     let Some(value) = bound(env, name) else { return Ok(None) };
-    let has =
-        |value: &JsValue| Reflect::get(value, &method.into()).is_ok_and(|has| has.is_function());
-    if value.is_object() && has(&value) {
+    let has = |name: &str| Reflect::get(&value, &name.into()).is_ok_and(|has| has.is_function());
+    // A bound service seems to have every method, since its Worker may. It is no bucket and no namespace.
+    let is_service = has("edgepassHasNoSuchMethod");
+    let is_other = is_service && ["get", "getByName"].contains(&method);
+    if value.is_object() && has(method) && !is_other {
         Ok(Some(value))
     } else {
         Err(format!("{name} is bound to something without {method}()"))
