@@ -4,10 +4,9 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 
 use edgepass::native::{Fetch, NativeHost};
-use edgepass_jose::Scope;
+use edgepass_verify::checks::DemandConfig;
 use edgepass_verify::documents::fetch::{Answer, AnsweredBy, Content, FetchOrder};
 use edgepass_verify::host::judge_and_refresh;
-use edgepass_verify::policy::duration::DurationText;
 use edgepass_verify::verifier::{JwksUri, KeySource, Verifier};
 use edgepass_verify::{Demand, Policy, PolicyConfig, Request, Sender, UnixMillis};
 use serde::Deserialize;
@@ -44,20 +43,11 @@ pub struct Vector {
     #[serde(default)]
     discover: bool,
     #[serde(default)]
-    demand: DemandText,
+    demand: DemandConfig,
     now: u64,
     responses: Option<BTreeMap<String, Response>>,
     /// What must come of it.
     pub expect: Outcome,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct DemandText {
-    all_of: Vec<String>,
-    any_of: Vec<String>,
-    audience: Option<Vec<String>>,
-    stale_if_error: Option<DurationText>,
 }
 
 #[derive(Clone, Deserialize)]
@@ -96,12 +86,9 @@ impl Replay {
             Ok(policy) => policy,
             Err(error) => panic!("{}: {error}", vector.id),
         };
-        let demand = Demand {
-            all_of: scope(vector, &vector.demand.all_of),
-            any_of: scope(vector, &vector.demand.any_of),
-            issuers: None,
-            audience: vector.demand.audience.clone(),
-            stale_if_error: vector.demand.stale_if_error.map(|duration| duration.0),
+        let demand = match Demand::try_from(vector.demand.clone()) {
+            Ok(demand) => demand,
+            Err(error) => panic!("{}: {error}", vector.id),
         };
         let keys = keys(vector, file, &policy);
         let alone = match Verifier::new(policy, keys) {
@@ -132,11 +119,6 @@ impl Replay {
             fetched: vector.expect.fetched.as_ref().map(|_| host.fetch.fetched.into_inner()),
         }
     }
-}
-
-#[expect(clippy::panic, reason = "a broken vector file is a broken test")]
-fn scope(vector: &Vector, tokens: &[String]) -> Scope {
-    Scope::try_from(tokens.to_vec()).unwrap_or_else(|error| panic!("{}: {error}", vector.id))
 }
 
 #[expect(clippy::panic, reason = "a broken vector file is a broken test")]

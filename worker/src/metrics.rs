@@ -73,12 +73,7 @@ impl Metrics {
     }
 
     /// The counters in OpenMetrics' text format.
-    pub(crate) fn text(
-        &self,
-        verifier: &WebVerifier,
-        list_bytes: usize,
-        now: UnixMillis,
-    ) -> String {
+    pub(crate) fn text(&self, verifier: &WebVerifier, list_bytes: u64, now: UnixMillis) -> String {
         let (counters, confirmed) = (verifier.counters(), verifier.confirmed(now));
         let mut text = String::new();
         let mut family = |name: &str, kind: &str, lines: &[(String, String)]| {
@@ -114,7 +109,7 @@ impl Metrics {
         family("table_bytes", "gauge", &plain(counters.table_bytes as u64));
         family("status_lists", "gauge", &plain(counters.lists as u64));
         family("status_list_bytes", "gauge", &plain(counters.list_bytes as u64));
-        family("status_list_bytes_limit", "gauge", &plain(list_bytes as u64));
+        family("status_list_bytes_limit", "gauge", &plain(list_bytes));
         family("status_list_age_milliseconds", "gauge", &age(confirmed.lists));
         family("jwk_set_age_milliseconds", "gauge", &age(confirmed.keys));
         text.push_str("# EOF\n");

@@ -4,8 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use edgepass_jose::Scope;
 use edgepass_verify::Demand;
+use edgepass_verify::checks::DemandConfig;
+use edgepass_verify::policy::OneOrMany;
 use edgepass_verify::policy::duration::DurationText;
 use serde::{Deserialize, Serialize};
 
@@ -236,20 +237,22 @@ fn is_header_name(text: &str) -> bool {
 }
 
 fn access(route: &RouteText) -> Result<Access, String> {
-    const BAD_SCOPE: &str = "scopes hold visible ASCII without spaces, '\"' and '\\'";
     const EMPTY: &str = "all_of, any_of, issuers and audience name something, or are left out";
     let lists = [&route.all_of, &route.any_of, &route.issuers];
-    let is_empty = |list: &&Vec<String>| list.is_empty() || list.iter().any(String::is_empty);
-    if lists.into_iter().flatten().any(|list| is_empty(&list))
-        || route.audience.as_deref() == Some("")
-    {
+    let is_empty = |list: &Vec<String>| list.is_empty() || list.iter().any(String::is_empty);
+    if lists.into_iter().flatten().any(is_empty) || route.audience.as_deref() == Some("") {
         return Err(EMPTY.into());
     }
+    let demand = DemandConfig {
+        all_of: route.all_of.clone(),
+        any_of: route.any_of.clone(),
+        issuers: route.issuers.clone(),
+        audience: route.audience.clone().map(OneOrMany::One),
+        stale_if_error: route.stale_if_error,
+    };
+    let demand = Demand::try_from(demand).map_err(|error| error.to_string())?;
     // Tokens of some issuers carry no scope: a route that names its issuers may ask for none.
     let token = lists.into_iter().any(Option::is_some);
-    let scope = |scopes: &Option<Vec<String>>| {
-        Scope::try_from(scopes.clone().unwrap_or_default()).map_err(|_| BAD_SCOPE)
-    };
     match (route.public, token) {
         (true, true) => Err("public: write either public = true, or scopes or issuers".into()),
         (false, false) => Err("write all_of or any_of, issuers, or public = true".into()),
@@ -257,13 +260,7 @@ fn access(route: &RouteText) -> Result<Access, String> {
             Err("a public route has neither audience nor stale_if_error".into())
         }
         (true, false) => Ok(Access::Public),
-        (false, true) => Ok(Access::Token(Arc::new(Demand {
-            all_of: scope(&route.all_of)?,
-            any_of: scope(&route.any_of)?,
-            issuers: route.issuers.clone(),
-            audience: route.audience.clone().map(|audience| vec![audience]),
-            stale_if_error: route.stale_if_error.map(|duration| duration.0),
-        }))),
+        (false, true) => Ok(Access::Token(Arc::new(demand))),
     }
 }
 

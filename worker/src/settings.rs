@@ -4,11 +4,11 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use edgepass_jose::json::{parse_array, parse_object};
-use edgepass_verify::checks::dpop::nonce::{NonceRule, NonceSecrets};
 use edgepass_verify::policy::OneOrMany;
 use edgepass_verify::policy::json::read;
-use edgepass_verify::verifier::{DEFAULT_LIST_BYTES, JwksUri, KeySource, Verifier};
-use edgepass_verify::{Policy, PolicyConfig, url};
+use edgepass_verify::verifier::config::{ConfigError, IssuerConfig, VerifierConfig};
+use edgepass_verify::verifier::{DEFAULT_LIST_BYTES, Verifier};
+use edgepass_verify::{PolicyConfig, url};
 use edgepass_web::{Bucket, CacheTier, IsolateReplay, ReplayStore, Source, WebVerifier};
 use js_sys::{JSON, Object, Reflect};
 use serde_json::Value;
@@ -23,7 +23,7 @@ pub(crate) struct Settings {
     pub(crate) policy: GuardPolicy,
     pub(crate) verifier: WebVerifier,
     /// What the status lists of one issuer may take.
-    pub(crate) list_bytes: usize,
+    pub(crate) list_bytes: u64,
     pub(crate) metrics: Metrics,
     /// `EXTERNAL_URL`: scheme and authority of this API, as its clients see them.
     pub(crate) external_url: Option<String>,
@@ -77,19 +77,18 @@ impl Settings {
         if external_url.as_deref().is_some_and(|own| url::origin(own).as_deref() != Some(own)) {
             return Err("EXTERNAL_URL is a scheme and an authority: \"https://api.example\"".into());
         }
-        let verifier = Verifier::of_issuers(issuers(env)?)
-            .map_err(|error| error.to_string())?
-            .with_nonces(nonces(env)?);
         let bytes = |name| {
-            let bytes = text(env, name)?.map(|bytes| bytes.parse::<usize>()).transpose();
+            let bytes = text(env, name)?.map(|bytes| bytes.parse::<u64>()).transpose();
             bytes.map_err(|_| format!("{name} is a number of bytes, as a text"))
         };
-        let verifier = match bytes("VERIFIED_BYTES")? {
-            None => verifier,
-            Some(bytes) => verifier.with_verified_bytes(bytes),
+        let list_bytes = bytes("LIST_BYTES")?.unwrap_or(DEFAULT_LIST_BYTES as u64);
+        let config = VerifierConfig {
+            issuers: issuers(env)?,
+            nonce_secrets: nonce_secrets(env)?,
+            verified_bytes: bytes("VERIFIED_BYTES")?,
+            list_bytes: Some(list_bytes),
         };
-        let list_bytes = bytes("LIST_BYTES")?.unwrap_or(DEFAULT_LIST_BYTES);
-        let verifier = verifier.with_list_bytes(list_bytes);
+        let verifier = Verifier::try_from(config).map_err(|error| wrong(env, &error))?;
         // Asked for and not usable is a mistake, never a weaker store.
         let replay: Box<dyn ReplayStore> = match object(env, "USED_PROOFS", "getByName")? {
             Some(objects) => Box::new(SharedReplay(objects)),
@@ -135,13 +134,13 @@ fn source(env: &Object) -> Result<Source, String> {
 }
 
 /// The issuers that are trusted: `ISSUERS`, or the one that `ISSUER`, `AUDIENCE` and `JWKS_URI` name.
-fn issuers(env: &Object) -> Result<Vec<(Policy, KeySource)>, String> {
+fn issuers(env: &Object) -> Result<Vec<IssuerConfig>, String> {
     let required = |name| text(env, name)?.ok_or_else(|| format!("set the variable {name}"));
     let Some(several) = json_variable(env, "ISSUERS")? else {
         let issuer = required("ISSUER")?;
-        let mut config = PolicyConfig::new(issuer, OneOrMany::One(required("AUDIENCE")?));
-        config.status.uri_prefixes = text(env, "STATUS_PREFIX")?.map(|prefix| vec![prefix]);
-        return Ok(vec![trusted(config, text(env, "JWKS_URI")?, "JWKS_URI")?]);
+        let mut policy = PolicyConfig::new(issuer, OneOrMany::One(required("AUDIENCE")?));
+        policy.status.uri_prefixes = text(env, "STATUS_PREFIX")?.map(|prefix| vec![prefix]);
+        return Ok(vec![IssuerConfig { policy, jwks: text(env, "JWKS_URI")? }]);
     };
     const OF_ONE: [&str; 4] = ["ISSUER", "AUDIENCE", "JWKS_URI", "STATUS_PREFIX"];
     if OF_ONE.iter().any(|name| is_bound(env, name)) {
@@ -152,11 +151,22 @@ fn issuers(env: &Object) -> Result<Vec<(Policy, KeySource)>, String> {
 }
 
 /// One of `ISSUERS`: a policy, and where its keys are.
-fn one_of_several(mut issuer: Value) -> Result<(Policy, KeySource), String> {
+fn one_of_several(mut issuer: Value) -> Result<IssuerConfig, String> {
     let mistaken = |error| format!("ISSUERS: {error}");
     let jwks_uri = issuer.as_object_mut().and_then(|policy| policy.remove("jwks_uri"));
-    let jwks_uri = jwks_uri.map(read).transpose().map_err(mistaken)?;
-    trusted(read(issuer).map_err(mistaken)?, jwks_uri, "jwks_uri")
+    let jwks = jwks_uri.map(read).transpose().map_err(mistaken)?;
+    Ok(IssuerConfig { policy: read(issuer).map_err(mistaken)?, jwks })
+}
+
+/// What is wrong, with the variable that it is in.
+fn wrong(env: &Object, error: &ConfigError) -> String {
+    let variable = match error {
+        ConfigError::NonceSecret(_) | ConfigError::NonceSecrets => NONCE_SECRETS.join(", "),
+        _ if is_bound(env, "ISSUERS") => "ISSUERS".to_owned(),
+        ConfigError::JwksUri(_) | ConfigError::Jwks(_) => "JWKS_URI".to_owned(),
+        ConfigError::Policy(_) => "ISSUER, AUDIENCE, STATUS_PREFIX".to_owned(),
+    };
+    format!("{variable}: {error}")
 }
 
 /// Whatever the guard reads. The environment is its own: what else is there is mistyped, and would ask
@@ -250,32 +260,16 @@ fn json_variable(env: &Object, name: &str) -> Result<Option<String>, String> {
     text.map(Some).ok_or_else(|| format!("{name} is no JSON"))
 }
 
-fn trusted(
-    config: PolicyConfig,
-    jwks_uri: Option<String>,
-    name: &str,
-) -> Result<(Policy, KeySource), String> {
-    let policy = Policy::try_from(config).map_err(|error| error.to_string())?;
-    let keys = match jwks_uri {
-        None => KeySource::Discover,
-        Some(url) => {
-            KeySource::Url(JwksUri::parse(&url).map_err(|error| format!("{name}: {error}"))?)
-        }
-    };
-    Ok((policy, keys))
-}
+/// The one that signs, and the one before it.
+const NONCE_SECRETS: [&str; 2] = ["DPOP_NONCE_SECRET", "DPOP_NONCE_SECRET_PREVIOUS"];
 
 /// Nonces are asked for where there is a secret to sign them with.
-fn nonces(env: &Object) -> Result<NonceRule, String> {
-    const CURRENT: &str = "DPOP_NONCE_SECRET";
-    const PREVIOUS: &str = "DPOP_NONCE_SECRET_PREVIOUS";
-    let secret = |name| secret(env, name).map(|secret| secret.map(String::into_bytes));
-    match (secret(CURRENT)?, secret(PREVIOUS)?) {
-        (None, None) => Ok(NonceRule::NotAsked),
-        (None, Some(_)) => Err(format!("{PREVIOUS} is set without {CURRENT}")),
-        (Some(current), previous) => NonceSecrets::new(current, previous)
-            .map(NonceRule::Signed)
-            .map_err(|error| format!("{CURRENT}: {error}")),
+fn nonce_secrets(env: &Object) -> Result<Option<Vec<String>>, String> {
+    let [current, previous] = NONCE_SECRETS;
+    match (secret(env, current)?, secret(env, previous)?) {
+        (None, None) => Ok(None),
+        (None, Some(_)) => Err(format!("{previous} is set without {current}")),
+        (Some(secret), other) => Ok(Some(std::iter::once(secret).chain(other).collect())),
     }
 }
 

@@ -24,14 +24,13 @@ use std::collections::{BTreeMap, HashSet};
 
 use base64::engine::general_purpose::STANDARD;
 use base64::{DecodeError, Engine};
-use edgepass_jose::Scope;
 use edgepass_jose::json::{JsonObject, parse_object};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::checks::Demand;
 use crate::checks::dpop::nonce::NonceRule;
+use crate::checks::{Demand, DemandConfig};
 use crate::documents::fetch::{Answer, FetchOrder, ResponseHead};
 use crate::policy::{self, Policy, PolicyConfig};
 use crate::sender::{CertificateThumbprint, Presentation, Request, Sender, Target};
@@ -151,14 +150,15 @@ impl Line {
         // Null is absence, except where it means "any".
         policy.retain(|name, value| name == "typ" || !value.is_null());
         let scopes: ScopesText = take(&mut policy, "required_scopes")?.unwrap_or_default();
-        let scope = |tokens: Vec<String>| {
-            Scope::try_from(tokens).map_err(|_| "required_scopes: expected scope tokens".to_owned())
+        // A line of a log may ask for no scope in so many words.
+        let named = |tokens: Vec<String>| Some(tokens).filter(|tokens| !tokens.is_empty());
+        let demand = DemandConfig {
+            all_of: named(scopes.all_of),
+            any_of: named(scopes.any_of),
+            ..DemandConfig::default()
         };
-        let demand = Demand {
-            all_of: scope(scopes.all_of)?,
-            any_of: scope(scopes.any_of)?,
-            ..Demand::default()
-        };
+        let demand = Demand::try_from(demand)
+            .map_err(|_| "required_scopes: expected scope tokens".to_owned())?;
         let (mut nonce, mut seen_jwt_ids) = (None, None);
         if let Some(Value::Object(dpop)) = policy.get_mut("dpop") {
             dpop.retain(|_, value| !value.is_null());

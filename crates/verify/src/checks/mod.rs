@@ -2,16 +2,17 @@
 
 pub(crate) mod binding;
 pub(crate) mod claims;
+mod demand;
 pub mod dpop;
 pub(crate) mod remembered;
 pub mod token;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use edgepass_jose::Scope;
 use edgepass_status_list::StatusReference;
 
+pub use self::demand::{Demand, DemandConfig, DemandError};
 use crate::checks::dpop::Proof;
 use crate::checks::dpop::replay::Replay;
 use crate::checks::token::{Pending, SignedToken, UnverifiedToken, Verified};
@@ -19,21 +20,6 @@ use crate::documents::fetch::FetchOrder;
 use crate::documents::held::Patience;
 use crate::error::VerifyError;
 use crate::sender::Sender;
-
-/// What one request asks of a token, beyond the policy.
-#[derive(Clone, Debug, Default)]
-pub struct Demand {
-    /// Every one of these scope tokens.
-    pub all_of: Scope,
-    /// At least one of these, unless empty.
-    pub any_of: Scope,
-    /// Only tokens of these issuers, of those that the verifier trusts.
-    pub issuers: Option<Vec<String>>,
-    /// Instead of the policy's audience.
-    pub audience: Option<Vec<String>>,
-    /// Less than the policy's `stale_if_error`; more is cut to it.
-    pub stale_if_error: Option<Duration>,
-}
 
 /// One token on its way through the checks; advanced by [`Verifier`](crate::Verifier).
 ///

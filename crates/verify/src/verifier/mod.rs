@@ -1,5 +1,6 @@
 //! The verifier: what is trusted, the documents it holds, and the next step of any check.
 
+pub mod config;
 mod steps;
 #[cfg(test)]
 mod tests;
