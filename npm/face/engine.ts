@@ -6,10 +6,15 @@ import { refuseUnwritable } from './written.js';
 
 const encoder = new TextEncoder();
 
-/** What a call of the module answers: a kind, flags, and a number above them; see `answer` in core.rs. */
+/** What a call of the module answers: a kind, flags, and a number above them, as `answer` in core.rs. */
 export const ANSWER = {
-  KIND: 0b111, ACCEPTED: 0, REFUSED: 1, CHECK_SIGNATURE: 2,
+  KIND: 0b111, ACCEPTED: 0, REFUSED: 1, CHECK_SIGNATURE: 2, WAIT: 3,
   STALE: 1 << 3, HAS_STATUS: 1 << 4, REFRESH_DUE: 1 << 5, STATUS_STALE: 1 << 6, SLOT_SHIFT: 8,
+} as const;
+
+/** Where the numbers lie that go with an answer, as `Facts` in core.rs. */
+export const FACT = {
+  CONFIRMED_AT: 0, KEY: 1, INPUT: 2, INPUT_LENGTH: 3, SIGNATURE: 4, SIGNATURE_LENGTH: 5, COUNT: 6,
 } as const;
 
 /** One instance of the module's verifier, and what this side knows of it. */
@@ -56,7 +61,7 @@ export class Engine {
 
   #view(): void {
     this.#text = new Uint8Array(this.#memory.buffer, this.#textAt, this.#textLength);
-    this.#facts = new Float64Array(this.#memory.buffer, this.#factsAt, 7);
+    this.#facts = new Float64Array(this.#memory.buffer, this.#factsAt, FACT.COUNT);
   }
 
   /** The number of a demand, which crosses once. */

@@ -5,7 +5,7 @@ import type { Step } from './verdict.js';
 
 export { BatchAnswer, verifyBatch } from './batch.js';
 export type { Demand, Duration, HostOptions, IssuerOptions, VerifierOptions } from './options.js';
-export { Verdict, type Status, type Step } from './verdict.js';
+export type { Accepted, Claims, Code, Refused, Status, Step, Verdict } from './verdict.js';
 export { Verifier, type Counters } from './verifier.js';
 
 /** Decode a token WITHOUT verifying it, for display. `null` when it is not a compact JWS. */

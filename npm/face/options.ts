@@ -2,8 +2,10 @@
 
 import { isPlain, refuseUnknown } from './written.js';
 
-/** A duration with a unit, such as `"10s"`, `"2500ms"` or `"1h"`. */
-export type Duration = string;
+type Time = `${number}${'ms' | 's' | 'm' | 'h' | 'd'}`;
+
+/** A duration with a unit, such as `"10s"`, `"2500ms"` or `"1h 30m"`. */
+export type Duration = Time | `${Time} ${Time}`;
 
 /** What a resource server expects of one issuer's tokens. Unknown options are refused. */
 export interface IssuerOptions {

@@ -1,8 +1,8 @@
 // The verifier as programs use it. The checks themselves are Rust, in the Wasm module.
 
-import { ANSWER, Engine, type HostKey } from './engine.js';
+import { ANSWER, FACT, Engine, type HostKey } from './engine.js';
 import { type Demand, type IssuerOptions, type VerifierOptions, checkDemand, snakeCased } from './options.js';
-import { Verdict } from './verdict.js';
+import { Told, type Verdict } from './verdict.js';
 import { isPlain, refuseUnwritable } from './written.js';
 
 /** Work behind the response is looked for after so many calls. */
@@ -115,12 +115,14 @@ export class Verifier {
 
   /**
    * Judge a token, or the token of a request. Resolves to a verdict, also for a token that is
-   * refused; rejects only when the call itself is wrong.
+   * refused; rejects only when the call itself is wrong. `Own` types claims of the issuer's own.
    */
-  verify(input: string | Request, demand: Demand = NOTHING_MORE): Promise<Verdict> {
+  verify<Own extends object = object>(
+    input: string | Request, demand: Demand = NOTHING_MORE,
+  ): Promise<Verdict<Own>> {
     const engine = this.#engine;
     try {
-      return Promise.resolve(this.#begin(engine, input, demand));
+      return Promise.resolve(this.#begin(engine, input, demand)) as Promise<Verdict<Own>>;
     } catch (error) {
       return this.#failed(engine, error);
     }
@@ -170,13 +172,13 @@ export class Verifier {
     if (kind !== ANSWER.ACCEPTED && kind !== ANSWER.REFUSED) {
       return this.#later(engine, engine.core.resume(answer >>> ANSWER.SLOT_SHIFT, replayed(demand.now)), demand);
     }
-    const verdict = kind === ANSWER.REFUSED ? Verdict.parse(engine.core.verdict()!) : new Verdict({
-      accepted: true, code: null, step: null, message: null, refusal: null, claims: text,
-      stale: (answer & ANSWER.STALE) !== 0,
-      status: answer & ANSWER.HAS_STATUS ? {
-        value: engine.facts[0], confirmedAt: engine.facts[1], stale: (answer & ANSWER.STATUS_STALE) !== 0,
-      } : null,
-    });
+    const verdict = kind === ANSWER.REFUSED ? Told.parse(engine.core.verdict()!) : Told.accepted(
+      text,
+      answer & ANSWER.HAS_STATUS
+        ? { value: 'valid', confirmedAt: engine.facts[FACT.CONFIRMED_AT], stale: (answer & ANSWER.STATUS_STALE) !== 0 }
+        : null,
+      (answer & ANSWER.STALE) !== 0,
+    );
     this.#work(engine, demand);
     if (answer & ANSWER.REFRESH_DUE) {
       const refresh = engine.core.refresh(replayed(demand.now));
@@ -188,7 +190,10 @@ export class Verifier {
 
   /** Promises without `async`: each `await` would cost as much as the crossing. */
   #checkSignature(engine: Engine, answer: number, text: string, demand: Demand): Promise<Verdict> {
-    const [, , number, input, inputLength, signature, signatureLength] = engine.facts;
+    const { facts } = engine;
+    const number = facts[FACT.KEY];
+    const [input, inputLength] = [facts[FACT.INPUT], facts[FACT.INPUT_LENGTH]];
+    const [signature, signatureLength] = [facts[FACT.SIGNATURE], facts[FACT.SIGNATURE_LENGTH]];
     const slot = answer >>> ANSWER.SLOT_SHIFT;
     const verify = ({ key, algorithm }: HostKey): Promise<boolean> => {
       try {
@@ -218,7 +223,7 @@ export class Verifier {
       if (refresh && demand.waitUntil) demand.waitUntil(refresh);
       else if (refresh && this.#background === 'await') await refresh;
       this.#work(engine, demand, true);
-      return Verdict.parse(json);
+      return Told.parse(json);
     } catch (error) {
       return this.#failed(engine, error);
     }

@@ -46,8 +46,7 @@ struct State {
 #[derive(Clone, Copy, Default)]
 #[repr(C)]
 struct Facts {
-    /// The status, and when its list was confirmed, in milliseconds since the epoch.
-    status: f64,
+    /// When the list of an accepted token was confirmed, in milliseconds since the epoch.
     confirmed_at: f64,
     /// What the face is to check: the key's number, and where bytes lie and how many.
     key: f64,
@@ -297,11 +296,8 @@ impl State {
             if report.stale {
                 answer |= answer::STATUS_STALE;
             }
-            self.facts.set(Facts {
-                status: report.status.number().into(),
-                confirmed_at: report.confirmed_at.0 as f64,
-                ..Facts::default()
-            });
+            self.facts
+                .set(Facts { confirmed_at: report.confirmed_at.0 as f64, ..Facts::default() });
         }
         if !verdict.refresh.is_empty() {
             answer |= answer::REFRESH_DUE;
@@ -361,4 +357,75 @@ fn clock(replayed: Option<f64>) -> Clock {
 /// Whole milliseconds since the epoch; the face checks the range.
 fn millis(now: f64) -> UnixMillis {
     UnixMillis(now as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::mem::{offset_of, size_of};
+
+    use edgepass_verify::error::Step;
+
+    use super::*;
+
+    const ENGINE: &str = include_str!("../face/engine.ts");
+    const VERDICT: &str = include_str!("../face/verdict.ts");
+
+    /// The members of a constant of numbers in engine.ts.
+    fn numbers(name: &str) -> BTreeMap<&'static str, u32> {
+        let written = ENGINE.split(&format!("export const {name} = {{")).nth(1).unwrap();
+        let members = written.split('}').next().unwrap().split(',');
+        let members = members.filter_map(|member| member.trim().split_once(": "));
+        let number = |text: &str| match (text.strip_prefix("0b"), text.split_once(" << ")) {
+            (Some(bits), _) => u32::from_str_radix(bits, 2).unwrap(),
+            (None, Some((one, by))) => one.parse::<u32>().unwrap() << by.parse::<u32>().unwrap(),
+            (None, None) => text.parse().unwrap(),
+        };
+        members.map(|(name, text)| (name, number(text))).collect()
+    }
+
+    /// The texts of a union type in verdict.ts.
+    fn union(name: &str) -> Vec<&'static str> {
+        let written = VERDICT.split(&format!("export type {name} =")).nth(1).unwrap();
+        written.split(';').next().unwrap().split('\'').skip(1).step_by(2).collect()
+    }
+
+    #[test]
+    fn both_sides_mean_the_same_by_a_number() {
+        let answers = BTreeMap::from([
+            ("KIND", 0b111),
+            ("ACCEPTED", answer::ACCEPTED),
+            ("REFUSED", answer::REFUSED),
+            ("CHECK_SIGNATURE", answer::CHECK_SIGNATURE),
+            ("WAIT", answer::WAIT),
+            ("STALE", answer::STALE),
+            ("HAS_STATUS", answer::HAS_STATUS),
+            ("REFRESH_DUE", answer::REFRESH_DUE),
+            ("STATUS_STALE", answer::STATUS_STALE),
+            ("SLOT_SHIFT", answer::SLOT_SHIFT),
+        ]);
+        assert_eq!(numbers("ANSWER"), answers);
+        let facts = BTreeMap::from([
+            ("CONFIRMED_AT", offset_of!(Facts, confirmed_at)),
+            ("KEY", offset_of!(Facts, key)),
+            ("INPUT", offset_of!(Facts, input)),
+            ("INPUT_LENGTH", offset_of!(Facts, input_length)),
+            ("SIGNATURE", offset_of!(Facts, signature)),
+            ("SIGNATURE_LENGTH", offset_of!(Facts, signature_length)),
+            ("COUNT", size_of::<Facts>()),
+        ]);
+        let of_eight = |octets: usize| u32::try_from(octets / 8).unwrap();
+        let facts = facts.into_iter().map(|(name, octets)| (name, of_eight(octets))).collect();
+        assert_eq!(numbers("FACT"), facts);
+    }
+
+    #[test]
+    fn the_types_name_every_code_and_step_in_order() {
+        let source = include_str!("../../crates/verify/src/error.rs");
+        let codes = source.split("pub fn code(").nth(1).unwrap().split("pub fn ").next().unwrap();
+        let codes: Vec<&str> = codes.split('"').skip(1).step_by(2).collect();
+        assert!(codes.len() > 20, "{codes:?}");
+        assert_eq!(union("Code"), codes);
+        assert_eq!(union("Step"), Step::ALL.map(Step::name));
+    }
 }

@@ -1,14 +1,25 @@
 //! Verdicts in JSON, for the face.
 
+use edgepass_status_list::StatusType;
 use edgepass_verify::Verdict;
 use edgepass_web::Refusal;
 use serde_json::json;
+
+/// What a status is called there.
+fn word(status: StatusType) -> &'static str {
+    match status {
+        StatusType::Valid => "valid",
+        StatusType::Invalid => "revoked",
+        StatusType::Suspended => "suspended",
+        StatusType::Unknown(_) => "unknown",
+    }
+}
 
 /// Everything about a verdict.
 pub(crate) fn json(verdict: &Verdict) -> String {
     let status = verdict.status.map(|report| {
         json!({
-            "value": report.status.number(),
+            "value": word(report.status),
             "confirmed_at": report.confirmed_at.0,
             "stale": report.stale,
         })

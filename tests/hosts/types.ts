@@ -1,24 +1,64 @@
-// A program that uses the package, for the type checker. It is never run.
+// A program that uses the package, for the type checker. It is never run. Each `@ts-expect-error` fails
+// where there is no mistake below it.
 
-import { Verifier, decodeUnverified, type Status, type Verdict } from 'edgepass';
+import {
+  Verifier, decodeUnverified, type Accepted, type Claims, type Code, type Duration, type Refused, type Status,
+  type Verdict,
+} from 'edgepass';
 
 const verifier = Verifier.create({
   issuer: 'https://issuer.example', audience: ['https://api.example'], algorithms: ['EdDSA'],
   jwks: 'https://issuer.example/.well-known/jwks.json', cache: 'cache-api',
-  freshness: { deadline: '10s' }, status: { mode: 'when_present' },
+  freshness: { deadline: '10s', maxListAge: '1h 30m' }, status: { mode: 'when_present' },
 });
 
 export async function handle(request: Request, waitUntil: (work: Promise<unknown>) => void) {
   const verdict: Verdict = await verifier.verify(request, { allOf: ['invoices:read'], waitUntil });
-  if (!verdict.accepted) return verdict.toResponse();
+  if (!verdict.accepted) {
+    const refused: Refused = verdict;
+    const code: Code = verdict.code;
+    const message: string = verdict.message;
+    // @ts-expect-error A refused token has no claims.
+    verdict.claims.sub;
+    // @ts-expect-error There is no such code.
+    if (verdict.code === 'token_expird') return refused.toResponse();
+    return code === 'token_revoked' ? new Response(message, { status: 401 }) : verdict.toResponse();
+  }
+  const accepted: Accepted = verdict;
   const status: Status | null = verdict.status;
-  const subject: unknown = verdict.claims?.sub;
-  return new Response(JSON.stringify({ subject, stale: verdict.stale, value: status?.value }));
+  const subject: string | undefined = verdict.claims.sub;
+  const none: null = verdict.code;
+  // @ts-expect-error An accepted token refuses nothing.
+  verdict.toResponse();
+  // @ts-expect-error A status is a word.
+  status?.value === 1;
+  // @ts-expect-error What a token says is not to be changed.
+  verdict.claims.sub = 'somebody else';
+  const revoked = status?.value === 'revoked';
+  return new Response(JSON.stringify({ subject, none, revoked, stale: accepted.stale }));
+}
+
+interface Own { tenant: string; plan?: 'free' | 'paid' }
+
+export async function own(token: string): Promise<string | undefined> {
+  const verdict = await verifier.verify<Own>(token);
+  if (!verdict.accepted) return undefined;
+  const { tenant, plan, exp }: Own & Claims = verdict.claims;
+  const other: unknown = verdict.claims.other;
+  // @ts-expect-error Nobody says what type other claims have.
+  other.length;
+  return `${tenant} ${plan} ${exp?.toFixed()}`;
 }
 
 // @ts-expect-error An audience must be stated.
 Verifier.create({ issuer: 'https://issuer.example' });
 // @ts-expect-error A duration is a string with a unit.
 Verifier.create({ issuer: 'https://issuer.example', audience: 'a', leeway: 10 });
+// @ts-expect-error A duration has a unit.
+Verifier.create({ issuer: 'https://issuer.example', audience: 'a', leeway: '10' });
+// @ts-expect-error Nor is this a unit.
+export const never: Duration = '10 parsecs';
+// @ts-expect-error There is no such member.
+verifier.verify('a.b.c', { alOf: ['invoices:read'] });
 
 export const header: Record<string, unknown> | undefined = decodeUnverified('a.b.c')?.header;
