@@ -132,8 +132,10 @@ export interface Demand {
   audience?: string | string[];
   /** How long past the deadline a held copy may serve while its source is unreachable. */
   staleIfError?: Duration;
-  /** Seconds since the epoch, to replay a decision. Default: the clock. */
-  now?: number;
+}
+
+/** What one call tells besides: of the request, and of the host. Members are taken as a demand's are. */
+export interface VerifyOptions {
   /**
    * SHA-256 of the certificate that the client proved to hold, in hexadecimal, as the platform
    * reports it: `request.cf.tlsClientAuth.certFingerprintSHA256` in a Worker. Never from a header.
@@ -141,21 +143,26 @@ export interface Demand {
   certificateSha256?: string;
   /** Given the promise of a due refresh, such as `ctx.waitUntil` of a Worker. */
   waitUntil?: (work: Promise<unknown>) => void;
+  /** Seconds since the epoch, to replay a decision. Default: the clock. */
+  now?: number;
 }
 
-const MEMBERS: ReadonlySet<string> = new Set([
-  'allOf', 'anyOf', 'issuers', 'audience', 'staleIfError', 'now', 'certificateSha256', 'waitUntil',
+const DEMAND: ReadonlySet<string> = new Set([
+  'allOf', 'anyOf', 'issuers', 'audience', 'staleIfError',
 ] satisfies (keyof Demand)[]);
+const OPTIONS: ReadonlySet<string> = new Set([
+  'certificateSha256', 'waitUntil', 'now',
+] satisfies (keyof VerifyOptions)[]);
 
 /** Throws for a demand that does not say what it seems to. */
 export function checkDemand(demand: Demand): void {
-  if (typeof demand !== 'object' || demand === null || Array.isArray(demand)) {
-    throw new TypeError('verify takes an object: { allOf: [...] }');
-  }
-  const known = refuseUnknown(demand, MEMBERS, 'verify');
-  // A promise, a map: what it would say cannot be seen.
-  if (known === 0 && !isPlain(demand)) throw new TypeError('verify takes an object: { allOf: [...] }');
-  const { now, certificateSha256, waitUntil } = demand;
+  checkMembers(demand, DEMAND, 'a demand', OPTIONS, 'options, the third argument of verify');
+}
+
+/** Throws for options that do not say what they seem to. */
+export function checkOptions(options: VerifyOptions): void {
+  checkMembers(options, OPTIONS, 'options', DEMAND, 'the demand, the second argument of verify');
+  const { now, certificateSha256, waitUntil } = options;
   if (now !== undefined && !(typeof now === 'number' && now >= 0 && now <= 253_402_300_799)) {
     throw new RangeError('now must be seconds since the epoch');
   }
@@ -165,6 +172,19 @@ export function checkDemand(demand: Demand): void {
   if (waitUntil !== undefined && typeof waitUntil !== 'function') {
     throw new TypeError('waitUntil is a function');
   }
+}
+
+function checkMembers(
+  members: object, known: ReadonlySet<string>, of: string, elsewhere: ReadonlySet<string>, there: string,
+): void {
+  const form = 'verify takes a token or a Request, a demand such as { allOf: [...] }, and options';
+  if (typeof members !== 'object' || members === null || Array.isArray(members)) throw new TypeError(form);
+  for (const name in members) {
+    if (elsewhere.has(name)) throw new TypeError(`${name} belongs to ${there}`);
+  }
+  const count = refuseUnknown(members, known, of);
+  // A promise, a map: what it would say cannot be seen.
+  if (count === 0 && !isPlain(members)) throw new TypeError(form);
 }
 
 /** Option names as the policy writes them; names of claims stay as they are. */

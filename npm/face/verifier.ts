@@ -1,14 +1,16 @@
 // The verifier as programs use it. The checks themselves are Rust, in the Wasm module.
 
 import { ANSWER, FACT, Engine, type HostKey } from './engine.js';
-import { type Demand, type IssuerOptions, type VerifierOptions, checkDemand, snakeCased } from './options.js';
+import {
+  type Demand, type IssuerOptions, type VerifierOptions, type VerifyOptions, checkDemand, checkOptions, snakeCased,
+} from './options.js';
 import { Told, type Verdict } from './verdict.js';
 import { isPlain, refuseUnwritable } from './written.js';
 
 /** Work behind the response is looked for after so many calls. */
 const CALLS_BETWEEN_WORK = 16;
 
-const NOTHING_MORE: Demand = {};
+const NOTHING_MORE: Demand & VerifyOptions = {};
 
 /** Stands for a text that is no token whatever it says: too long, or with more than visible ASCII. */
 const NO_TOKEN = '....';
@@ -109,7 +111,7 @@ export class Verifier {
       make, background ?? (endsWithItsResponse() ? 'await' : 'detach'), externalUrl,
     );
     // Code is compiled when it first runs: better now, in global scope, than under a request.
-    verifier.#begin(verifier.#engine, NO_TOKEN, NOTHING_MORE);
+    verifier.#begin(verifier.#engine, NO_TOKEN, NOTHING_MORE, NOTHING_MORE);
     return verifier;
   }
 
@@ -118,11 +120,11 @@ export class Verifier {
    * refused; rejects only when the call itself is wrong. `Own` types claims of the issuer's own.
    */
   verify<Own extends object = object>(
-    input: string | Request, demand: Demand = NOTHING_MORE,
+    input: string | Request, demand: Demand = NOTHING_MORE, options: VerifyOptions = NOTHING_MORE,
   ): Promise<Verdict<Own>> {
     const engine = this.#engine;
     try {
-      return Promise.resolve(this.#begin(engine, input, demand)) as Promise<Verdict<Own>>;
+      return Promise.resolve(this.#begin(engine, input, demand, options)) as Promise<Verdict<Own>>;
     } catch (error) {
       return this.#failed(engine, error);
     }
@@ -133,9 +135,12 @@ export class Verifier {
     return JSON.parse(this.#engine.core.counters());
   }
 
-  #begin(engine: Engine, input: string | Request, demand: Demand): Verdict | Promise<Verdict> {
+  #begin(
+    engine: Engine, input: string | Request, demand: Demand, options: VerifyOptions,
+  ): Verdict | Promise<Verdict> {
     if (demand !== NOTHING_MORE) checkDemand(demand);
-    const { now, certificateSha256 } = demand;
+    if (options !== NOTHING_MORE) checkOptions(options);
+    const { now, certificateSha256 } = options;
     let text = '';
     let isField = false;
     let simple = !certificateSha256;
@@ -160,17 +165,17 @@ export class Verifier {
           authorization: `Bearer ${engine.mayBeToken(text) ? text : NO_TOKEN}`,
           method: '', certificate: certificateSha256,
         });
-      return this.#later(engine, engine.core.verify_request(request, number, replayed(now)), demand);
+      return this.#later(engine, engine.core.verify_request(request, number, replayed(now)), options);
     }
     const answer = engine.core.begin(length, isField, number, now === undefined ? Date.now() : now * 1000);
-    return this.#told(engine, answer, text, demand);
+    return this.#told(engine, answer, text, options);
   }
 
-  #told(engine: Engine, answer: number, text: string, demand: Demand): Verdict | Promise<Verdict> {
+  #told(engine: Engine, answer: number, text: string, options: VerifyOptions): Verdict | Promise<Verdict> {
     const kind = answer & ANSWER.KIND;
-    if (kind === ANSWER.CHECK_SIGNATURE) return this.#checkSignature(engine, answer, text, demand);
+    if (kind === ANSWER.CHECK_SIGNATURE) return this.#checkSignature(engine, answer, text, options);
     if (kind !== ANSWER.ACCEPTED && kind !== ANSWER.REFUSED) {
-      return this.#later(engine, engine.core.resume(answer >>> ANSWER.SLOT_SHIFT, replayed(demand.now)), demand);
+      return this.#later(engine, engine.core.resume(answer >>> ANSWER.SLOT_SHIFT, replayed(options.now)), options);
     }
     const verdict = kind === ANSWER.REFUSED ? Told.parse(engine.core.verdict()!) : Told.accepted(
       text,
@@ -179,17 +184,19 @@ export class Verifier {
         : null,
       (answer & ANSWER.STALE) !== 0,
     );
-    this.#work(engine, demand);
+    this.#work(engine, options);
     if (answer & ANSWER.REFRESH_DUE) {
-      const refresh = engine.core.refresh(replayed(demand.now));
-      if (refresh && demand.waitUntil) demand.waitUntil(refresh);
+      const refresh = engine.core.refresh(replayed(options.now));
+      if (refresh && options.waitUntil) options.waitUntil(refresh);
       else if (refresh && this.#background === 'await') return refresh.then(() => verdict);
     }
     return verdict;
   }
 
   /** Promises without `async`: each `await` would cost as much as the crossing. */
-  #checkSignature(engine: Engine, answer: number, text: string, demand: Demand): Promise<Verdict> {
+  #checkSignature(
+    engine: Engine, answer: number, text: string, options: VerifyOptions,
+  ): Promise<Verdict> {
     const { facts } = engine;
     const number = facts[FACT.KEY];
     const [input, inputLength] = [facts[FACT.INPUT], facts[FACT.INPUT_LENGTH]];
@@ -205,9 +212,9 @@ export class Verifier {
       }
     };
     const checked = (valid: boolean) => {
-      const { now } = demand;
+      const { now } = options;
       const next = engine.core.signature_checked(slot, valid, now === undefined ? Date.now() : now * 1000);
-      return this.#told(engine, next, text, demand);
+      return this.#told(engine, next, text, options);
     };
     const held = engine.key(number);
     const answered = held instanceof Promise ? held.then(verify) : verify(held);
@@ -216,13 +223,13 @@ export class Verifier {
   }
 
   async #later(
-    engine: Engine, answer: Promise<[string, Promise<void> | undefined]>, demand: Demand,
+    engine: Engine, answer: Promise<[string, Promise<void> | undefined]>, options: VerifyOptions,
   ): Promise<Verdict> {
     try {
       const [json, refresh] = await answer;
-      if (refresh && demand.waitUntil) demand.waitUntil(refresh);
+      if (refresh && options.waitUntil) options.waitUntil(refresh);
       else if (refresh && this.#background === 'await') await refresh;
-      this.#work(engine, demand, true);
+      this.#work(engine, options, true);
       return Told.parse(json);
     } catch (error) {
       return this.#failed(engine, error);
@@ -233,7 +240,7 @@ export class Verifier {
    * Where something outlives the response: lay out tables of keys that have earned them; once lists
    * are known, fetch the others.
    */
-  #work(engine: Engine, { waitUntil }: Demand, hasFetched = false): void {
+  #work(engine: Engine, { waitUntil }: VerifyOptions, hasFetched = false): void {
     if (++this.#calls % CALLS_BETWEEN_WORK !== 0 && !hasFetched) return;
     if (!waitUntil && this.#background === 'await') return;
     const work = engine.core.work();

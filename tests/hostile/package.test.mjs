@@ -65,14 +65,19 @@ test('an option that says nothing is refused when the verifier is made', () => {
   assert.deepEqual(wrong, []);
 });
 
-/** Each condition and fact of a call, and what means something there. */
+/** Each condition of a call, and what means something there. */
 const DEMANDS = {
   allOf: ['texts', 'undefined'], anyOf: ['texts', 'undefined'],
   issuers: ['list', 'empties', 'texts', 'undefined'],
   audience: ['text', 'texts', 'list', 'empties', 'empty', 'undefined'], staleIfError: ['undefined'],
+  now: [], certificateSha256: [], waitUntil: [], allof: [], scope: [], scopes: [], all_of: [], clock: [], constructor: [],
+};
+
+/** Each fact of a call, likewise. */
+const CALL_OPTIONS = {
   now: ['seven', 'huge', 'fraction', 'undefined'],
   certificateSha256: ['undefined', 'empty'], waitUntil: ['function', 'undefined'],
-  allof: [], scope: [], scopes: [], all_of: [], clock: [], constructor: [],
+  allOf: [], issuers: [], waituntil: [], wait_until: [], clock: [], constructor: [],
 };
 
 test('a JWK Set may hold null where nobody looks', () => {
@@ -87,17 +92,25 @@ test('a demand that says nothing is refused before a token is looked at', async 
   assert.equal((await verifier.verify(token({ scope: 'x' }), { allOf: ['x'] })).accepted, true);
   const request = new Request('https://api.example/', { headers: { authorization: `Bearer ${token()}` } });
   const wrong = [];
-  for (const [member, right] of Object.entries(DEMANDS)) {
-    for (const [name, value] of Object.entries(VALUES)) {
-      for (const input of [token(), request]) {
-        const taken = await verifier.verify(input, { [member]: value }).then(() => true, () => false);
-        if (taken !== right.includes(name)) wrong.push(`${member} = ${name}: ${taken ? 'taken' : 'refused'}`);
+  const take = {
+    demand: (input, demand) => verifier.verify(input, demand),
+    options: (input, options) => verifier.verify(input, {}, options),
+  };
+  for (const [of, members] of Object.entries({ demand: DEMANDS, options: CALL_OPTIONS })) {
+    for (const [member, right] of Object.entries(members)) {
+      for (const [name, value] of Object.entries(VALUES)) {
+        for (const input of [token(), request]) {
+          const taken = await take[of](input, { [member]: value }).then(() => true, () => false);
+          if (taken !== right.includes(name)) wrong.push(`${of}.${member} = ${name}: ${taken ? 'taken' : 'refused'}`);
+        }
       }
     }
   }
   for (const [name, value] of Object.entries(VALUES)) {
-    const taken = await verifier.verify(token(), value).then(() => true, () => false);
-    if (taken !== ['undefined', 'object'].includes(name)) wrong.push(`the demand ${name}: ${taken}`);
+    for (const [of, given] of Object.entries(take)) {
+      const taken = await given(token(), value).then(() => true, () => false);
+      if (taken !== ['undefined', 'object'].includes(name)) wrong.push(`the ${of} ${name}: ${taken}`);
+    }
   }
   assert.deepEqual([...new Set(wrong)], []);
 });

@@ -43,8 +43,8 @@ async function judge(Verifier, sessions, vector, defaults) {
   const { all_of, any_of, audience, stale_if_error } = vector.demand ?? {};
   const input = 'authorization' in vector ? request(vector.authorization) : vector.token;
   const verdict = await held.verifier.verify(input, {
-    allOf: all_of, anyOf: any_of, audience, staleIfError: stale_if_error, now: vector.now,
-  });
+    allOf: all_of, anyOf: any_of, audience, staleIfError: stale_if_error,
+  }, { now: vector.now });
   return {
     ...inOrder({
       accepted: verdict.accepted, code: verdict.code, stale: verdict.stale,

@@ -13,7 +13,7 @@ const verifier = Verifier.create({
 });
 
 export async function handle(request: Request, waitUntil: (work: Promise<unknown>) => void) {
-  const verdict: Verdict = await verifier.verify(request, { allOf: ['invoices:read'], waitUntil });
+  const verdict: Verdict = await verifier.verify(request, { allOf: ['invoices:read'] }, { waitUntil });
   if (!verdict.accepted) {
     const refused: Refused = verdict;
     const code: Code = verdict.code;
@@ -58,6 +58,8 @@ Verifier.create({ issuer: 'https://issuer.example', audience: 'a', leeway: 10 })
 Verifier.create({ issuer: 'https://issuer.example', audience: 'a', leeway: '10' });
 // @ts-expect-error Nor is this a unit.
 export const never: Duration = '10 parsecs';
+// @ts-expect-error The host's hook is no demand.
+verifier.verify('a.b.c', { waitUntil: () => undefined });
 // @ts-expect-error There is no such member.
 verifier.verify('a.b.c', { alOf: ['invoices:read'] });
 

@@ -125,10 +125,10 @@ test('node: a due refresh is detached in a server, awaited in a function, handed
         return new Response(body, { status, headers });
       },
     });
-    await verifier.verify(token, { now });
+    await verifier.verify(token, {}, { now });
     const work = [];
     const waitUntil = name === 'waitUntil' ? (promise) => work.push(promise) : undefined;
-    const verdict = await verifier.verify(token, { now: now + 6, waitUntil });
+    const verdict = await verifier.verify(token, {}, { now: now + 6, waitUntil });
     assert.equal(verdict.accepted, true);
     assert.deepEqual([fetched, ended], [2, waits ? 2 : 1], name);
     await Promise.all(work);
@@ -163,7 +163,7 @@ test('workerd: the Cache API tier spares fetches and confirms nothing', async (t
             return new Response(body, { status, headers });
           },
         });
-        const { code, stale } = await verifier.verify(vector.token, { now });
+        const { code, stale } = await verifier.verify(vector.token, {}, { now });
         seen.push({ code, stale, fetched: fetched.length });
       }
       return Response.json(seen);
@@ -214,7 +214,7 @@ test('workerd: concurrent requests without a copy fetch once', async (t) => {
           return new Response(body, { status, headers });
         },
       }));
-      const { code } = await verifiers.get('one').verify(vector.token, { now: vector.now });
+      const { code } = await verifiers.get('one').verify(vector.token, {}, { now: vector.now });
       return Response.json(code);
     } };`);
   const vector = file.vectors.find(({ id }) => id === 'accepted/eddsa');
@@ -235,6 +235,6 @@ test('node: what is no token gets the same verdict with a certificate as without
   const certificateSha256 = '00'.repeat(32);
   for (const text of ['', ' ', ' a.b.c', 'a.b.c ', '\ud800', 'é', 'x'.repeat(1 << 20), '\ud800'.repeat(1 << 20)]) {
     assert.equal((await verifier.verify(text)).code, 'token_malformed');
-    assert.equal((await verifier.verify(text, { certificateSha256 })).code, 'token_malformed');
+    assert.equal((await verifier.verify(text, {}, { certificateSha256 })).code, 'token_malformed');
   }
 });
