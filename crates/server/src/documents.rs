@@ -7,7 +7,7 @@ use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use edgepass_issuer::paths::{AGGREGATION, JWK_SET, LISTS, METADATA};
-use edgepass_issuer::publish::document::Document;
+use edgepass_issuer::publish::document::{CACHE_CONTROL, Document};
 use edgepass_issuer::status_index::RETIRE_AFTER;
 use edgepass_issuer::{Config, Store};
 use serde_json::json;
@@ -105,11 +105,7 @@ fn published(headers: &HeaderMap, document: Option<Arc<Document>>) -> Response {
         .any(|tag| tag == "*" || tag.trim_start_matches("W/") == opaque);
     let mut response = Response::new(Body::empty());
     let reply = response.headers_mut();
-    // Shared caches may add this much to the revocation deadline, and no more.
-    reply.insert(
-        header::CACHE_CONTROL,
-        HeaderValue::from_static("public, max-age=1, must-revalidate"),
-    );
+    reply.insert(header::CACHE_CONTROL, HeaderValue::from_static(CACHE_CONTROL));
     reply.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
     if let Ok(etag) = HeaderValue::from_str(&document.etag) {
         reply.insert(header::ETAG, etag);

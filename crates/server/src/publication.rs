@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use edgepass_issuer::publish::document::MAX_AGE;
 use edgepass_issuer::publish::error::PublishError;
 use edgepass_issuer::{Publisher, Store};
 use edgepass_verify::UnixMillis;
@@ -36,8 +37,8 @@ const UNREADABLE_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// What is not done in this time is behind.
 const PUNCTUAL: Duration = Duration::from_secs(2);
-/// A cache in between may answer with what was true before for this long.
-const SHARED_CACHE: Duration = Duration::from_millis(1500);
+/// A cache in between may answer with what was true before for `max-age`; its clock ticks in whole seconds.
+const SHARED_CACHE: Duration = MAX_AGE.saturating_add(Duration::from_millis(500));
 /// How long a request waits for its change to be served.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Even without a commit, look this often whether an edition must be renewed or retired.

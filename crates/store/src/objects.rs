@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use edgepass_issuer::config::TargetConfig;
-use edgepass_issuer::publish::document::Document;
+use edgepass_issuer::publish::document::{CACHE_CONTROL, Document};
 use edgepass_issuer::publish::target::{Answer, Live, Target, TargetError, Version};
 use object_store::aws::{AmazonS3Builder, S3ConditionalPut};
 use object_store::path::Path;
@@ -186,8 +186,6 @@ pub(crate) fn unavailable(error: impl std::error::Error + Send + Sync + 'static)
 
 /// When a target is given up for this round.
 const TIMEOUT: Duration = Duration::from_secs(2);
-/// A copy may be used for a second, and no longer whatever happens at its source.
-const CACHE_CONTROL: &str = "public, max-age=1, must-revalidate";
 /// More than any document of ours has.
 const MAX_BYTES: u64 = 4 << 20;
 

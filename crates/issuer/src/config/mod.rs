@@ -17,6 +17,7 @@ use self::written::{ClientText, ConfigText, KeysText, RoleText, TokensText};
 use crate::client_secret::SecretHash;
 use crate::keys::KeySchedule;
 use crate::policy::{Client, IssuerPolicy, Role};
+use crate::publish::document::MAX_AGE;
 use crate::publish::edition::LIST_LIFETIME;
 
 /// The longest lifetime that any role may have: verifiers refuse more by default.
@@ -135,6 +136,11 @@ impl Config {
             .check()
             .map_err(|error| at(revocation_span.clone(), format!("[revocation] {error}")))?;
 
+        if revocation.deadline().is_some() && freshness.shared_max_age.0 < MAX_AGE {
+            let message = "[revocation] shared_max_age is at least \"1s\": documents are served with \
+                           max-age=1";
+            return Err(at(revocation_span, message.to_owned()));
+        }
         let default = revocation.deadline().map(|_| DEFAULT_MAX_LIST_AGE);
         let max_age = freshness
             .list_age(&revocation, default)
@@ -377,6 +383,7 @@ secret_hash = "sha256:AAAA:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
                 "shorter than the outage bound 1m 10s",
             ),
             ("deadline = \"10s\"", "max_list_age = \"90s\"", 9, "a third of it"),
+            ("deadline = \"10s\"", "shared_max_age = \"900ms\"", 9, "at least \"1s\""),
             ("[revocation]", "[[target]]\nkind = \"ftp\"\n[revocation]", 10, "unknown variant"),
             ("[revocation]", "[status]\nlist_capacity = 100\n[revocation]", 10, "from 1024 to"),
             ("[\"invoices:read\"]", "[]", 12, "at least one"),

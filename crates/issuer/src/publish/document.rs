@@ -1,12 +1,19 @@
 //! A published document, ready to be served.
 
 use std::io::Write;
+use std::time::Duration;
 
 use bytes::Bytes;
 use edgepass_jose::base64url;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use sha2::{Digest, Sha256};
+
+/// `Cache-Control` of every document: a copy may be used for a second ([`MAX_AGE`]), and no longer whatever
+/// happens at its source.
+pub const CACHE_CONTROL: &str = "public, max-age=1, must-revalidate";
+/// For so long caches may answer with a document that has changed.
+pub const MAX_AGE: Duration = Duration::from_secs(1);
 
 /// A document with its validators.
 #[derive(Clone, Debug, Eq, PartialEq)]
