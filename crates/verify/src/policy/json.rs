@@ -3,12 +3,14 @@
 //! `serde_json` reads a struct from an array as well, and from text and from values by different code.
 //! No policy is an array, and in Wasm all that code is carried along: here is one way, and no arrays.
 
+use std::fmt;
+
 use serde::de::value::{MapDeserializer, SeqDeserializer, StringDeserializer};
 use serde::de::{
-    DeserializeOwned, Deserializer, Error as _, IntoDeserializer, Unexpected, Visitor,
+    DeserializeOwned, Deserializer, Error, Expected, IntoDeserializer, Unexpected, Visitor,
 };
 use serde::forward_to_deserialize_any;
-use serde_json::{Error, Map, Value};
+use serde_json::{Map, Value};
 
 /// Read a value into its type.
 ///
@@ -17,42 +19,103 @@ use serde_json::{Error, Map, Value};
 /// What is missing, or expected instead. It repeats the name of a member that is not known, and no value: a
 /// secret may be in the wrong place.
 pub fn read<T: DeserializeOwned>(value: Value) -> Result<T, Mistake> {
-    T::deserialize(Written(value)).map_err(Mistake::from)
+    T::deserialize(Written(value))
 }
 
-/// Why a value is none of its type.
+/// Why a value has the wrong type. It repeats no value.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("{0}")]
-pub struct Mistake(String);
+pub enum Mistake {
+    /// A member is missing.
+    #[error("missing field `{0}`")]
+    Missing(&'static str),
+    /// A member is not known.
+    #[error("unknown field `{name}`, {known}")]
+    Unknown {
+        /// Its name.
+        name: String,
+        /// The members that are.
+        known: OneOf,
+    },
+    /// Something else is expected.
+    #[error("expected {0}")]
+    Expected(String),
+    /// A text that is none of a few.
+    #[error("{0}")]
+    NoneOf(OneOf),
+    /// Anything else.
+    #[error("a member has the wrong form")]
+    WrongForm,
+}
+
+/// Names of which one is expected.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct OneOf(&'static [&'static str]);
+
+impl fmt::Display for OneOf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            [] => f.write_str("there are none"),
+            [one] => write!(f, "expected `{one}`"),
+            [one, other] => write!(f, "expected `{one}` or `{other}`"),
+            [first, others @ ..] => {
+                write!(f, "expected one of `{first}`")?;
+                others.iter().try_for_each(|name| write!(f, ", `{name}`"))
+            }
+        }
+    }
+}
 
 impl Mistake {
     /// The same without the name of a member that is not known.
     pub fn without_names(&self) -> String {
-        let is_named = self.0.starts_with("unknown field");
-        if is_named { expected(&self.0) } else { self.0.clone() }
+        match self {
+            Self::Unknown { known, .. } => known.to_string(),
+            other => other.to_string(),
+        }
     }
 }
 
-impl From<Error> for Mistake {
-    fn from(error: Error) -> Self {
-        let text = error.to_string();
-        let speaks_of_names = ["missing field", "unknown field"];
-        let is_plain = speaks_of_names.iter().any(|start| text.starts_with(start));
-        Self(if is_plain { text } else { expected(&text) })
+impl Error for Mistake {
+    /// What a type of ours says of a value: the end of it, which says what is expected.
+    fn custom<T: fmt::Display>(message: T) -> Self {
+        match message.to_string().rsplit_once("expected ") {
+            Some((_, expected)) => Self::Expected(expected.to_owned()),
+            None => Self::WrongForm,
+        }
     }
-}
 
-/// What comes before the last "expected" may be the value's own words.
-fn expected(text: &str) -> String {
-    match text.rsplit_once("expected ") {
-        Some((_, expected)) => format!("expected {expected}"),
-        None => "a member has the wrong form".into(),
+    fn invalid_type(_: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        Self::Expected(expected.to_string())
+    }
+
+    fn invalid_value(_: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        Self::Expected(expected.to_string())
+    }
+
+    fn invalid_length(_: usize, expected: &dyn Expected) -> Self {
+        Self::Expected(expected.to_string())
+    }
+
+    fn unknown_variant(_: &str, known: &'static [&'static str]) -> Self {
+        Self::NoneOf(OneOf(known))
+    }
+
+    fn unknown_field(name: &str, known: &'static [&'static str]) -> Self {
+        Self::Unknown { name: name.to_owned(), known: OneOf(known) }
+    }
+
+    fn missing_field(name: &'static str) -> Self {
+        Self::Missing(name)
+    }
+
+    fn duplicate_field(_: &'static str) -> Self {
+        Self::WrongForm
     }
 }
 
 struct Written(Value);
 
-impl IntoDeserializer<'_, Error> for Written {
+impl IntoDeserializer<'_, Mistake> for Written {
     type Deserializer = Self;
 
     fn into_deserializer(self) -> Self {
@@ -63,31 +126,24 @@ impl IntoDeserializer<'_, Error> for Written {
 fn members<'de, V: Visitor<'de>>(
     members: Map<String, Value>,
     visitor: V,
-) -> Result<V::Value, Error> {
+) -> Result<V::Value, Mistake> {
     let members = members.into_iter().map(|(name, value)| (name, Written(value)));
     visitor.visit_map(MapDeserializer::new(members))
 }
 
-fn items<'de, V: Visitor<'de>>(items: Vec<Value>, visitor: V) -> Result<V::Value, Error> {
+fn items<'de, V: Visitor<'de>>(items: Vec<Value>, visitor: V) -> Result<V::Value, Mistake> {
     visitor.visit_seq(SeqDeserializer::new(items.into_iter().map(Written)))
 }
 
-fn unexpected<'de, V: Visitor<'de>>(value: &Value, visitor: &V) -> Error {
-    let found = match value {
-        Value::Null => Unexpected::Unit,
-        Value::Bool(value) => Unexpected::Bool(*value),
-        Value::Number(_) => Unexpected::Other("number"),
-        Value::String(_) => Unexpected::Other("string"),
-        Value::Array(_) => Unexpected::Seq,
-        Value::Object(_) => Unexpected::Map,
-    };
-    Error::invalid_type(found, visitor)
+fn unexpected<'de, V: Visitor<'de>>(visitor: &V) -> Mistake {
+    let expected: &dyn Expected = visitor;
+    Mistake::Expected(expected.to_string())
 }
 
 impl<'de> Deserializer<'de> for Written {
-    type Error = Error;
+    type Error = Mistake;
 
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mistake> {
         match self.0 {
             Value::Null => visitor.visit_unit(),
             Value::Bool(value) => visitor.visit_bool(value),
@@ -102,12 +158,10 @@ impl<'de> Deserializer<'de> for Written {
         }
     }
 
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mistake> {
         // A member that is there asks for something; who means nothing leaves it out.
         match self.0 {
-            Value::Null => {
-                Err(Error::invalid_type(Unexpected::Unit, &"a value, since null says nothing"))
-            }
+            Value::Null => Err(Mistake::Expected("a value, since null says nothing".into())),
             _ => visitor.visit_some(self),
         }
     }
@@ -117,21 +171,21 @@ impl<'de> Deserializer<'de> for Written {
         _: &'static str,
         _: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Error> {
+    ) -> Result<V::Value, Mistake> {
         self.deserialize_map(visitor)
     }
 
-    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mistake> {
         match self.0 {
             Value::Object(object) => members(object, visitor),
-            other => Err(unexpected(&other, &visitor)),
+            _ => Err(unexpected(&visitor)),
         }
     }
 
-    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mistake> {
         match self.0 {
             Value::Array(values) => items(values, visitor),
-            other => Err(unexpected(&other, &visitor)),
+            _ => Err(unexpected(&visitor)),
         }
     }
 
@@ -139,18 +193,18 @@ impl<'de> Deserializer<'de> for Written {
         self,
         length: usize,
         visitor: V,
-    ) -> Result<V::Value, Error> {
+    ) -> Result<V::Value, Mistake> {
         match self.0 {
             // A reader of a tuple would leave the rest.
             Value::Array(values) if values.len() == length => items(values, visitor),
-            other => Err(unexpected(&other, &visitor)),
+            _ => Err(unexpected(&visitor)),
         }
     }
 
-    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mistake> {
         match self.0 {
             Value::String(text) => visitor.visit_string(text),
-            other => Err(unexpected(&other, &visitor)),
+            _ => Err(unexpected(&visitor)),
         }
     }
 
@@ -159,10 +213,10 @@ impl<'de> Deserializer<'de> for Written {
         _: &'static str,
         _: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Error> {
+    ) -> Result<V::Value, Mistake> {
         match self.0 {
             Value::String(text) => visitor.visit_enum(StringDeserializer::new(text)),
-            other => Err(unexpected(&other, &visitor)),
+            _ => Err(unexpected(&visitor)),
         }
     }
 
