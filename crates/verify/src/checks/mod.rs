@@ -71,8 +71,6 @@ pub(crate) enum Stage {
 pub(crate) struct Claimed {
     pub(crate) token: SignedToken,
     pub(crate) status: Option<StatusReference>,
-    /// `cnf.jkt`, where a proof is asked for.
-    pub(crate) thumbprint: String,
 }
 
 impl Check {

@@ -365,25 +365,16 @@ impl Verifier {
                 Stage::Signed(signed) => self.check_claims(check, signed, now),
                 Stage::ProofSigned(claimed, proof) => self.check_proof(claimed, &proof, now),
                 Stage::Bound(claimed) => self.check_scope(check, claimed),
-                Stage::Verified(verified, None) => {
-                    return self.decided(check, Ok(verified.into_claims()), None, now);
-                }
+                Stage::Verified(verified, None) => Next::Decide(Ok(verified.into_claims()), None),
                 Stage::Verified(verified, Some(reference)) => {
-                    match self.check_status(check, verified, reference, now) {
-                        Ok(next) => next,
-                        Err((outcome, report)) => {
-                            return self.decided(check, outcome, Some(report), now);
-                        }
-                    }
+                    self.check_status(check, verified, reference, now)
                 }
-                Stage::Refused(error) => return self.decided(check, Err(error), None, now),
+                Stage::Refused(error) => Next::Decide(Err(error), None),
                 // Advanced without the host's answer, or after the verdict: fail closed.
                 Stage::SignaturePending(_)
                 | Stage::ProofPending(..)
                 | Stage::ReplayPending(_)
-                | Stage::Ended => {
-                    return self.decided(check, Err(VerifyError::SignatureInvalid), None, now);
-                }
+                | Stage::Ended => Next::Decide(Err(VerifyError::SignatureInvalid), None),
             };
             match next {
                 Next::To(stage) => check.stage = stage,
@@ -391,6 +382,7 @@ impl Verifier {
                     check.stage = stage;
                     return progress;
                 }
+                Next::Decide(outcome, status) => return self.decided(check, outcome, status, now),
             }
         }
     }

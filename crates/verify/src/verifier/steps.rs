@@ -25,7 +25,10 @@ use crate::verdict::{Challenge, StatusReport, Verdict};
 /// Where a check goes from one stage.
 pub(super) enum Next {
     To(Stage),
+    /// The host is to do something first.
     Halt(Stage, Progress),
+    /// The check is over, with the status that was found.
+    Decide(Result<ClaimsSet, VerifyError>, Option<StatusReport>),
 }
 
 impl Verifier {
@@ -110,14 +113,12 @@ impl Verifier {
                 return Next::To(Stage::Refused(error));
             }
         };
-        let Bound::ToKey(thumbprint) = bound else {
-            return Next::To(Stage::Bound(Claimed { token, status, thumbprint: String::new() }));
+        let claimed = Claimed { token, status };
+        let thumbprint = match bound {
+            Bound::ToKey(thumbprint) if !check.proved => thumbprint,
+            Bound::ToKey(_) | Bound::Settled => return Next::To(Stage::Bound(claimed)),
         };
-        let claimed = Claimed { token, status, thumbprint };
-        if check.proved {
-            return Next::To(Stage::Bound(claimed));
-        }
-        match Proof::open(&check.sender, policy).map(Box::new) {
+        match Proof::open(&check.sender, thumbprint, policy).map(Box::new) {
             Ok(proof) => match proof.check_signature() {
                 Checked::Here(true) => Next::To(Stage::ProofSigned(claimed, proof)),
                 Checked::Here(false) => Next::To(Stage::Refused(VerifyError::DpopProofInvalid)),
@@ -135,8 +136,7 @@ impl Verifier {
         let Some(Issuer { policy, .. }) = self.issuers.get(claimed.token.issuer()) else {
             return Next::To(Stage::Refused(VerifyError::IssuerMismatch));
         };
-        let (text, thumbprint) = (claimed.token.text(), &claimed.thumbprint);
-        match proof.check_claims(text, thumbprint, policy, &self.nonces, now) {
+        match proof.check_claims(claimed.token.text(), policy, &self.nonces, now) {
             Ok(used) => Next::Halt(Stage::ReplayPending(claimed), Progress::CheckReplay(used)),
             Err(error) => Next::To(Stage::Refused(error)),
         }
@@ -144,7 +144,7 @@ impl Verifier {
 
     /// Step 7.
     pub(super) fn check_scope(&mut self, check: &Check, claimed: Claimed) -> Next {
-        let Claimed { token, status, .. } = claimed;
+        let Claimed { token, status } = claimed;
         Next::To(match claims::check_scope(&check.granted, &check.demand) {
             Ok(()) => {
                 if let Some(token) = token.to_remember() {
@@ -156,16 +156,16 @@ impl Verifier {
         })
     }
 
-    /// Step 8. `Err` is a verdict, with the status that was found.
+    /// Step 8.
     pub(super) fn check_status(
         &mut self,
         check: &mut Check,
         verified: Verified,
         reference: StatusReference,
         now: UnixMillis,
-    ) -> Result<Next, (Result<ClaimsSet, VerifyError>, StatusReport)> {
+    ) -> Next {
         let Some(Issuer { policy, lists, .. }) = self.issuers.get_mut(verified.issuer()) else {
-            return Ok(Next::To(Stage::Refused(VerifyError::IssuerMismatch)));
+            return Next::To(Stage::Refused(VerifyError::IssuerMismatch));
         };
         let stale_if_error = check.demand.stale_if_error;
         match lists.look_up(&reference, policy, &mut check.list_patience, stale_if_error, now) {
@@ -174,22 +174,23 @@ impl Verifier {
                 if std::mem::take(&mut check.waited_for_list) {
                     // Time has passed: the key may be withdrawn, the token expired.
                     check.key_patience = Patience::default();
-                    return Ok(Next::To(Stage::Parsed(verified.into_unverified())));
+                    return Next::To(Stage::Parsed(verified.into_unverified()));
                 }
                 check.stale |= stale;
                 let report = StatusReport { status, confirmed_at, stale };
-                Err((judge(status).map(|()| verified.into_claims()), report))
+                let outcome = judge(status).map(|()| verified.into_claims());
+                Next::Decide(outcome, Some(report))
             }
             StatusLookup::Fetch(order) => {
                 check.list_patience.fetches(order.lease);
                 check.waited_for_list = true;
-                Ok(Next::Halt(Stage::Verified(verified, Some(reference)), Progress::Fetch(order)))
+                Next::Halt(Stage::Verified(verified, Some(reference)), Progress::Fetch(order))
             }
             StatusLookup::Wait => {
                 check.waited_for_list = true;
-                Ok(Next::Halt(Stage::Verified(verified, Some(reference)), Progress::Wait(POLL)))
+                Next::Halt(Stage::Verified(verified, Some(reference)), Progress::Wait(POLL))
             }
-            StatusLookup::Refuse(error) => Ok(Next::To(Stage::Refused(error))),
+            StatusLookup::Refuse(error) => Next::To(Stage::Refused(error)),
         }
     }
 

@@ -23,6 +23,8 @@ pub(crate) struct Proof {
     jws: CompactJws,
     claims: ClaimsSet,
     key: Jwk,
+    /// `cnf.jkt` of the token.
+    thumbprint: String,
     target: String,
     origin: String,
 }
@@ -40,13 +42,17 @@ impl Proof {
     /// [`VerifyError::DpopProofMissing`], [`VerifyError::DpopProofInvalid`]; and
     /// [`VerifyError::BindingMismatch`] when the host does not say what was requested, so that
     /// nothing can be proved.
-    pub(crate) fn open(sender: &Sender, policy: &Policy) -> Result<Self, VerifyError> {
+    pub(crate) fn open(
+        sender: &Sender,
+        thumbprint: String,
+        policy: &Policy,
+    ) -> Result<Self, VerifyError> {
         let text = sender.proof.as_deref().ok_or(VerifyError::DpopProofMissing)?;
         let target = sender.target.as_ref().ok_or(VerifyError::BindingMismatch)?;
-        Self::read(text, target, policy).ok_or(VerifyError::DpopProofInvalid)
+        Self::read(text, thumbprint, target, policy).ok_or(VerifyError::DpopProofInvalid)
     }
 
-    fn read(text: &str, requested: &Target, policy: &Policy) -> Option<Self> {
+    fn read(text: &str, thumbprint: String, requested: &Target, policy: &Policy) -> Option<Self> {
         // 1 and 2: one field with one JWT. Several are joined by a comma, which no JWT contains.
         let jws = CompactJws::parse(text, MAX_PROOF_BYTES).ok()?;
         let claims = jws.claims().ok()?;
@@ -71,7 +77,7 @@ impl Proof {
             return None;
         }
         let origin = url::origin(&requested.url)?;
-        Some(Self { jws, claims, key, target, origin })
+        Some(Self { jws, claims, key, thumbprint, target, origin })
     }
 
     /// Check 6.
@@ -90,7 +96,6 @@ impl Proof {
     pub(crate) fn check_claims(
         &self,
         token: &str,
-        thumbprint: &str,
         policy: &Policy,
         nonces: &NonceRule,
         now: UnixMillis,
@@ -114,14 +119,14 @@ impl Proof {
         if self.claims.required_string("ath").map_err(|_| INVALID)? != hash {
             return Err(INVALID);
         }
-        if self.key.thumbprint() != thumbprint {
+        if self.key.thumbprint() != self.thumbprint {
             return Err(VerifyError::BindingMismatch);
         }
         let jwt_id = self.claims.required_string("jti").map_err(|_| INVALID)?;
         // The second in which the proof is last accepted is over one second later.
         let last = date.plus(window).plus(policy.leeway);
         let until = UnixMillis::from_seconds(last.plus(1).seconds());
-        Ok(ProofUse::new(jwt_id, &self.target, thumbprint, until))
+        Ok(ProofUse::new(jwt_id, &self.target, &self.thumbprint, until))
     }
 }
 
