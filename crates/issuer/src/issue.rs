@@ -1,13 +1,14 @@
-//! Issuing: approve, record, sign once, and let our own verifier have the last word.
+//! Issuing: record a token, have our own verifier approve its claims, sign them once, and verify the token.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use edgepass_jose::{base64url, json::JsonObject};
+use edgepass_jose::{ClaimsSet, base64url, json::JsonObject};
+use edgepass_status_list::StatusReference;
+use edgepass_verify::checks::judge_unsigned;
 use edgepass_verify::documents::fetch::Document;
-use edgepass_verify::policy::OneOrMany;
+use edgepass_verify::policy::{OneOrMany, PolicyError};
 use edgepass_verify::verifier::{KeySource, Progress, Verifier};
-use edgepass_verify::{Demand, PolicyConfig, Sender};
-use edgepass_verify::{Policy, UnixMillis};
+use edgepass_verify::{Demand, Policy, PolicyConfig, Sender, UnixMillis, VerifyError};
 use serde_json::{Value, json};
 
 use crate::audit::{Act, AuditEntry};
@@ -59,9 +60,15 @@ pub struct Recipient {
     pub actor: String,
 }
 
-/// A token that the policy approved, and the keys of that moment. Recording consumes it, so it is
+/// A token that the policy grants, not recorded yet, and the keys of that moment. Issuing consumes it, so it is
 /// issued at most once.
-pub struct Approved(NewToken, Arc<Keys>);
+pub struct Granted {
+    new: NewToken,
+    keys: Arc<Keys>,
+}
+
+/// Claims that our own verifier accepts, once they are signed. Nothing else is signed as a token.
+struct Approved(JsonObject);
 
 /// Why no token left the issuer.
 #[non_exhaustive]
@@ -79,9 +86,15 @@ pub enum IssueError {
     /// The signature could not be made.
     #[error(transparent)]
     Signing(#[from] SigningFailed),
-    /// Our own verifier refuses the token; holds the code.
-    #[error("the signed token does not pass our own verifier: {0}")]
-    NotAcceptable(&'static str),
+    /// Our own verifier refuses the claims or the token.
+    #[error("the token does not pass our own verifier")]
+    NotAcceptable(#[source] VerifyError),
+    /// Our own verifier would look for the token's status elsewhere than where it is recorded.
+    #[error("the token names another status list than its own")]
+    ForeignStatus,
+    /// Our own policy is none.
+    #[error("the issuer's own policy is not valid")]
+    OwnPolicy(#[source] PolicyError),
 }
 
 impl<S: Store> Issuer<S> {
@@ -166,16 +179,18 @@ impl<S: Store> Issuer<S> {
     ///
     /// # Errors
     ///
-    /// [`IssueError::Entropy`]; [`IssueError::NotAcceptable`] for claims that verifiers refuse.
-    pub fn approve(
+    /// [`IssueError::Entropy`]; [`IssueError::NotAcceptable`] for a recipient without a name.
+    pub fn grant(
         &self,
         grant: &Grant,
         recipient: &Recipient,
         entropy: &mut impl Entropy,
         now: UnixMillis,
-    ) -> Result<Approved, IssueError> {
-        if recipient.subject.is_empty() || recipient.client_id.is_empty() {
-            return Err(IssueError::NotAcceptable("claim_invalid"));
+    ) -> Result<Granted, IssueError> {
+        for (claim, text) in [("sub", &recipient.subject), ("client_id", &recipient.client_id)] {
+            if text.is_empty() {
+                return Err(IssueError::NotAcceptable(VerifyError::ClaimInvalid(claim.into())));
+            }
         }
         let keys = self.keys();
         let issued_at = now.numeric_date().seconds();
@@ -192,7 +207,8 @@ impl<S: Store> Issuer<S> {
             issued_at,
             expiration,
         };
-        Ok(Approved(NewToken { facts, list: self.new_list(expiration, entropy)? }, keys))
+        let list = self.new_list(expiration, entropy)?;
+        Ok(Granted { new: NewToken { facts, list }, keys })
     }
 
     /// The lists that tokens issued now or in a minute may need: they are opened and published before
@@ -232,15 +248,15 @@ impl<S: Store> Issuer<S> {
         })
     }
 
-    /// Record the token with its audit entry, then sign it. It is returned only when both are
-    /// durable and our own verifier accepts it.
+    /// Record the token with its audit entry, and sign it once our own verifier has approved its claims. It is
+    /// returned only when the record is durable and our own verifier accepts the token.
     ///
     /// # Errors
     ///
     /// [`IssueError`]. After one, a record may exist for a token that nobody holds.
     pub async fn issue(
         &self,
-        Approved(new, keys): Approved,
+        Granted { new, keys }: Granted,
         now: UnixMillis,
     ) -> Result<IssuedToken, IssueError> {
         let token = &new.facts;
@@ -261,8 +277,10 @@ impl<S: Store> Issuer<S> {
             Recorded::At(slot) => slot,
             Recorded::BeingRevoked => return Err(IssueError::BeingRevoked),
         };
-        let text = keys.sign_token(&self.claims(token, &slot))?;
-        self.check(&text, &self.list_uri(&slot.list_id), token, &keys, now)?;
+        let policy = self.own_policy(&token.audience)?;
+        let approved = self.approve(self.claims(token, &slot), &slot, &policy, now)?;
+        let text = keys.sign_token(&approved.0)?;
+        check(&text, &self.list_uri(&slot.list_id), policy, &keys, now)?;
         Ok(IssuedToken {
             token: text,
             lifetime: token.expiration - token.issued_at,
@@ -294,35 +312,25 @@ impl<S: Store> Issuer<S> {
         }
     }
 
-    /// Run our own verifier over a signed token: what it refuses must not leave.
-    fn check(
+    /// Have our own verifier judge claims that are to be signed.
+    fn approve(
         &self,
-        text: &str,
-        list_uri: &str,
-        token: &TokenFacts,
-        keys: &Keys,
+        claims: JsonObject,
+        slot: &StatusSlot,
+        policy: &Policy,
         now: UnixMillis,
-    ) -> Result<(), IssueError> {
-        let policy = self.own_policy(&token.audience)?;
-        let mut verifier = Verifier::new(policy, KeySource::Given(keys.own().clone()))
-            .map_err(|_| IssueError::NotAcceptable("issuer_mismatch"))?;
-        let mut check = verifier.begin(text, Sender::default(), Demand::default());
-        match verifier.advance(&mut check, now) {
-            // The list of a token that was recorded a moment ago need not be published yet: that it
-            // is asked for means that everything before it passed.
-            Progress::Fetch(order)
-                if order.document == Document::StatusList && order.uri == list_uri =>
-            {
-                Ok(())
-            }
-            Progress::Fetch(_) => Err(IssueError::NotAcceptable("status_invalid")),
-            Progress::Decided(verdict) => match verdict.error() {
-                None => Ok(()),
-                Some(error) => Err(IssueError::NotAcceptable(error.code())),
-            },
-            Progress::CheckSignature(_) | Progress::CheckReplay(_) | Progress::Wait(_) => {
-                Err(IssueError::NotAcceptable("signature_invalid"))
-            }
+    ) -> Result<Approved, IssueError> {
+        let text = Value::Object(claims.clone()).to_string();
+        let set = ClaimsSet::parse(text.as_bytes());
+        let set = set.map_err(|_| IssueError::NotAcceptable(VerifyError::TokenMalformed))?;
+        let status = judge_unsigned(&set, policy, now).map_err(IssueError::NotAcceptable)?;
+        let is_own = |status: &StatusReference| {
+            status.uri == self.list_uri(&slot.list_id) && status.index == slot.index
+        };
+        if status.as_ref().is_some_and(is_own) {
+            Ok(Approved(claims))
+        } else {
+            Err(IssueError::ForeignStatus)
         }
     }
 
@@ -330,6 +338,36 @@ impl<S: Store> Issuer<S> {
         let audience = OneOrMany::One(audience.to_owned());
         let mut config = PolicyConfig::new(self.issuer.clone(), audience);
         config.status.uri_prefixes = Some(vec![self.public_uri(LISTS)]);
-        config.try_into().map_err(|_| IssueError::NotAcceptable("issuer_mismatch"))
+        config.try_into().map_err(IssueError::OwnPolicy)
+    }
+}
+
+/// Run our own verifier over a signed token: what it refuses must not leave.
+fn check(
+    text: &str,
+    list_uri: &str,
+    policy: Policy,
+    keys: &Keys,
+    now: UnixMillis,
+) -> Result<(), IssueError> {
+    let mut verifier = Verifier::new(policy, KeySource::Given(keys.own().clone()))
+        .map_err(IssueError::OwnPolicy)?;
+    let mut check = verifier.begin(text, Sender::default(), Demand::default());
+    match verifier.advance(&mut check, now) {
+        // The list of a token that was recorded a moment ago need not be published yet: that it
+        // is asked for means that everything before it passed.
+        Progress::Fetch(order)
+            if order.document == Document::StatusList && order.uri == list_uri =>
+        {
+            Ok(())
+        }
+        Progress::Fetch(_) => Err(IssueError::ForeignStatus),
+        Progress::Decided(verdict) => match verdict.outcome {
+            Ok(_) => Ok(()),
+            Err(error) => Err(IssueError::NotAcceptable(error)),
+        },
+        Progress::CheckSignature(_) | Progress::CheckReplay(_) | Progress::Wait(_) => {
+            Err(IssueError::NotAcceptable(VerifyError::SignatureInvalid))
+        }
     }
 }

@@ -87,12 +87,12 @@ async fn issue<S: Store>(
         actor: format!("client:{}", client.id),
     };
     let (mut entropy, now) = (app.host, (app.host.now)());
-    let approved = app
+    let granted = app
         .issuer
-        .approve(&grant, &recipient, &mut entropy, now)
+        .grant(&grant, &recipient, &mut entropy, now)
         .map_err(|error| not_issued(&error, &client.id))?;
     let issued =
-        app.issuer.issue(approved, now).await.map_err(|error| not_issued(&error, &client.id))?;
+        app.issuer.issue(granted, now).await.map_err(|error| not_issued(&error, &client.id))?;
     // Lists are opened ahead; should this be the first token of one, it is published before anybody
     // asks for it.
     let path = format!("{LISTS}{}", issued.list_id);

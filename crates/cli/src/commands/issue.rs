@@ -53,8 +53,8 @@ pub(super) async fn run(args: Args, config: &Path, json: bool) -> anyhow::Result
     let mut waited = Duration::ZERO;
     let issued = loop {
         let now = host::now();
-        let approved = issuer.approve(&grant, &recipient, &mut OsEntropy, now).map_err(failed)?;
-        match issuer.issue(approved, now).await {
+        let granted = issuer.grant(&grant, &recipient, &mut OsEntropy, now).map_err(failed)?;
+        match issuer.issue(granted, now).await {
             // Whoever has just revoked such tokens may issue new ones in a moment.
             Err(IssueError::BeingRevoked) if waited < PATIENCE => {
                 tokio::time::sleep(PAUSE).await;
@@ -87,7 +87,7 @@ fn refused(error: RefusedByPolicy) -> anyhow::Error {
 
 fn failed(error: IssueError) -> anyhow::Error {
     let failure = match error {
-        IssueError::NotAcceptable(_) => Failure::Refused,
+        IssueError::NotAcceptable(_) | IssueError::ForeignStatus => Failure::Refused,
         _ => Failure::Unavailable,
     };
     anyhow::Error::new(failure).context(edgepass_server::error_chain(&error))

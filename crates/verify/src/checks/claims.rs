@@ -6,10 +6,34 @@ use edgepass_jose::{ClaimsSet, NumericDate, Scope};
 use edgepass_status_list::StatusReference;
 
 use crate::checks::Demand;
+use crate::checks::binding::{Bound, Confirmation};
 use crate::error::VerifyError;
 use crate::policy::{Policy, ScopeClaim, StatusMode};
+use crate::sender::Sender;
+use crate::time::UnixMillis;
 
 /// What step 5 found.
+/// Judge claims before they are signed as they will be judged when a bearer presents them at `now`: issuer, times,
+/// lifetime, audience, binding. Gives where their status will be.
+///
+/// # Errors
+///
+/// The [`VerifyError`] of the first check that fails, from `iss` to the binding.
+pub fn judge_unsigned(
+    claims: &ClaimsSet,
+    policy: &Policy,
+    now: UnixMillis,
+) -> Result<Option<StatusReference>, VerifyError> {
+    if claims.required_string("iss")? != policy.issuer {
+        return Err(VerifyError::IssuerMismatch);
+    }
+    let found = check_claims(claims, policy, &Demand::default(), now.numeric_date())?;
+    match Confirmation::of(claims)?.check(&Sender::default())? {
+        Bound::Settled => Ok(found.status),
+        Bound::ToKey(_) => Err(VerifyError::BindingMismatch),
+    }
+}
+
 pub(crate) struct Found {
     /// Where the token's status is, unless the policy ignores status.
     pub(crate) status: Option<StatusReference>,

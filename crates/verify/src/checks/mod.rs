@@ -12,6 +12,7 @@ use std::sync::Arc;
 use edgepass_jose::Scope;
 use edgepass_status_list::StatusReference;
 
+pub use self::claims::judge_unsigned;
 pub use self::demand::{Demand, DemandConfig, DemandError};
 use crate::checks::dpop::Proof;
 use crate::checks::dpop::replay::Replay;

@@ -183,8 +183,8 @@ impl Probe<'_> {
             actor: crate::commands::actor(),
         };
         let now = host::now();
-        let approved = self.issuer.approve(&grant, &recipient, &mut OsEntropy, now)?;
-        let issued = self.issuer.issue(approved, now).await?;
+        let granted = self.issuer.grant(&grant, &recipient, &mut OsEntropy, now)?;
+        let issued = self.issuer.issue(granted, now).await?;
         let list = self.issuer.list_uri(&issued.list_id);
         Ok((issued.token, issued.jwt_id, list))
     }

@@ -95,3 +95,26 @@ fn all_of_and_any_of_say_what_they_mean() {
         assert_eq!(check_scope(&granted, &demand(all_of, any_of)).err(), expected, "{scope:?}");
     }
 }
+
+#[test]
+fn claims_are_judged_before_they_are_signed() {
+    let judged = |changes: Value| {
+        judge_unsigned(&claims(changes), &policy(), UnixMillis::from_seconds(1100))
+    };
+    let own = json!({"status_list": {"idx": 7, "uri": "https://i.example/lists/1"}});
+    let reference = judged(json!({ "status": own })).unwrap().unwrap();
+    assert_eq!((reference.index, reference.uri.as_str()), (7, "https://i.example/lists/1"));
+    assert_eq!(judged(json!({})).unwrap(), None);
+    let foreign = json!({"status_list": {"idx": 7, "uri": "https://other.example/lists/1"}});
+    for (changes, expected) in [
+        (json!({"iss": "https://other.example"}), VerifyError::IssuerMismatch),
+        (json!({"iss": null}), VerifyError::ClaimMissing("iss".into())),
+        (json!({"exp": 1000}), VerifyError::TokenExpired),
+        (json!({"aud": "other"}), VerifyError::AudienceMismatch),
+        (json!({"client_id": ""}), VerifyError::ClaimInvalid("client_id".into())),
+        (json!({"cnf": {"jkt": "x"}}), VerifyError::BindingMismatch),
+        (json!({ "status": foreign }), VerifyError::ClaimInvalid("status".into())),
+    ] {
+        assert_eq!(judged(changes.clone()).unwrap_err(), expected, "{changes}");
+    }
+}
