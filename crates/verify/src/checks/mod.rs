@@ -20,6 +20,7 @@ use crate::checks::token::{Pending, SignedToken, UnverifiedToken, Verified};
 use crate::documents::fetch::FetchOrder;
 use crate::documents::held::Patience;
 use crate::error::VerifyError;
+use crate::policy::IssuerIndex;
 use crate::sender::Sender;
 
 /// One token on its way through the checks; advanced by [`Verifier`](crate::Verifier).
@@ -40,8 +41,8 @@ pub struct Check {
     /// What the token grants, once its claims passed.
     pub(crate) granted: Scope,
     pub(crate) refresh: Vec<FetchOrder>,
-    /// Position of the issuer that judges it, once that is known.
-    pub(crate) issuer: Option<usize>,
+    /// The issuer that judges it, once that is known.
+    pub(crate) issuer: Option<IssuerIndex>,
 }
 
 /// How far it has come.

@@ -9,7 +9,7 @@ use edgepass_jose::claims::ClaimError;
 use edgepass_jose::{Algorithm, ClaimsSet, CompactJws, Jwk};
 
 use crate::error::VerifyError;
-use crate::policy::Policy;
+use crate::policy::{IssuerIndex, Policy};
 use crate::signature::{self, Often, Report, SignatureRequest};
 use crate::time::UnixMillis;
 
@@ -28,7 +28,7 @@ pub(crate) struct Parsed {
     jws: CompactJws,
     claims: ClaimsSet,
     algorithm: Algorithm,
-    issuer: usize,
+    issuer: IssuerIndex,
 }
 
 /// A token whose signature verified under a key of its issuer.
@@ -102,7 +102,7 @@ impl UnverifiedToken {
         let algorithm = judging.iter().find_map(|policy| policy.borrow().allowed_algorithm(&jws));
         let algorithm = algorithm.ok_or(VerifyError::AlgNotAllowed)?;
         claims.string("iss")?.ok_or_else(|| ClaimError::missing("iss"))?;
-        let issuer = issuer.ok_or(VerifyError::IssuerMismatch)?;
+        let issuer = issuer.map(IssuerIndex).ok_or(VerifyError::IssuerMismatch)?;
         let parsed = Parsed { jws, claims, algorithm, issuer };
         Ok(Self { parsed, verified_by: None, found: false })
     }
@@ -112,8 +112,8 @@ impl UnverifiedToken {
         self.parsed.algorithm
     }
 
-    /// Position of its issuer among the verifier's.
-    pub(crate) fn issuer(&self) -> usize {
+    /// Its issuer, among the verifier's.
+    pub(crate) fn issuer(&self) -> IssuerIndex {
         self.parsed.issuer
     }
 
@@ -184,7 +184,7 @@ impl SignedToken {
     }
 
     /// See [`UnverifiedToken::issuer`].
-    pub(crate) fn issuer(&self) -> usize {
+    pub(crate) fn issuer(&self) -> IssuerIndex {
         self.parsed.issuer
     }
 
@@ -237,7 +237,7 @@ impl RememberedToken {
 
 impl Verified {
     /// See [`UnverifiedToken::issuer`].
-    pub(crate) fn issuer(&self) -> usize {
+    pub(crate) fn issuer(&self) -> IssuerIndex {
         self.0.issuer()
     }
 
@@ -287,8 +287,8 @@ mod tests {
         let parse = |issuer, typ, alg| {
             UnverifiedToken::parse(&token(issuer, typ, alg), &[&a, &b]).map(|token| token.issuer())
         };
-        assert_eq!(parse("https://a.example", "at+jwt", "ES256"), Ok(0));
-        assert_eq!(parse("https://b.example", "JWT", "RS256"), Ok(1));
+        assert_eq!(parse("https://a.example", "at+jwt", "ES256"), Ok(IssuerIndex(0)));
+        assert_eq!(parse("https://b.example", "JWT", "RS256"), Ok(IssuerIndex(1)));
         assert_eq!(parse("https://a.example", "JWT", "ES256"), Err(TypNotAccepted));
         assert_eq!(parse("https://a.example", "at+jwt", "RS256"), Err(AlgNotAllowed));
         assert_eq!(parse("https://b.example", "JWT", "ES256"), Err(AlgNotAllowed));

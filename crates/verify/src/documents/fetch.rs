@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::documents::refused::Refused;
+use crate::policy::IssuerIndex;
 use crate::time::UnixMillis;
 
 /// The kinds of document a verifier holds.
@@ -50,7 +51,7 @@ pub struct FetchOrder {
     /// Whether a shared cache of the host's may be asked first: nothing usable is held.
     pub may_read_cache: bool,
     /// Whose document it is.
-    pub(crate) issuer: usize,
+    pub(crate) issuer: IssuerIndex,
     pub(crate) lease: u64,
     /// How many redirects led to `url`.
     pub(crate) redirects: u8,

@@ -12,7 +12,7 @@ use crate::documents::metadata;
 use crate::documents::refused::Refused;
 use crate::error::VerifyError;
 use crate::policy::freshness::{Terms, UNKNOWN_KEY_COOL_DOWN};
-use crate::policy::{Policy, PolicyError};
+use crate::policy::{IssuerIndex, Policy, PolicyError};
 use crate::time::UnixMillis;
 use crate::url;
 
@@ -61,8 +61,7 @@ impl JwksUri {
 }
 
 pub(crate) struct KeyHolder {
-    /// Position among the verifier's issuers.
-    issuer: usize,
+    issuer: IssuerIndex,
     source: KeySource,
     /// `jwks_uri`, once known. Forgotten when the set cannot be had there.
     jwks_uri: Option<String>,
@@ -94,7 +93,7 @@ pub(crate) enum KeyLookup {
 }
 
 impl KeyHolder {
-    pub(crate) fn new(source: KeySource, issuer: usize) -> Self {
+    pub(crate) fn new(source: KeySource, issuer: IssuerIndex) -> Self {
         let jwks_uri = match &source {
             KeySource::Url(url) => Some(url.0.clone()),
             KeySource::Given(_) | KeySource::Discover | KeySource::Unusable => None,

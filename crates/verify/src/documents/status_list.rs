@@ -13,8 +13,8 @@ use crate::documents::prefetch::{Ahead, Prefetch};
 use crate::documents::refused::Refused;
 use crate::documents::status_list_token::{StatusListToken, aggregation, expiration};
 use crate::error::VerifyError;
-use crate::policy::Policy;
 use crate::policy::freshness::Terms;
+use crate::policy::{IssuerIndex, Policy};
 use crate::signature::{Checked, SignatureRequest};
 use crate::time::UnixMillis;
 use crate::url;
@@ -27,8 +27,7 @@ pub const DEFAULT_BYTES: usize = 16 << 20;
 const MAX_REDIRECTS: u8 = 3;
 
 pub(crate) struct ListHolder {
-    /// Position among the verifier's issuers.
-    issuer: usize,
+    issuer: IssuerIndex,
     lists: HashMap<String, Entry>,
     uses: u64,
     max_bytes: usize,
@@ -72,8 +71,8 @@ pub struct PendingList {
 }
 
 impl PendingList {
-    /// Position of its issuer among the verifier's.
-    pub(crate) fn issuer(&self) -> usize {
+    /// Its issuer.
+    pub(crate) fn issuer(&self) -> IssuerIndex {
         self.order.issuer
     }
 
@@ -100,7 +99,7 @@ pub(crate) enum LandedList {
 }
 
 impl ListHolder {
-    pub(crate) fn new(issuer: usize) -> Self {
+    pub(crate) fn new(issuer: IssuerIndex) -> Self {
         Self {
             issuer,
             lists: HashMap::new(),
@@ -424,7 +423,7 @@ fn order(
     held: &Held<HeldList>,
     uri: &str,
     policy: &Policy,
-    issuer: usize,
+    issuer: IssuerIndex,
     lease: u64,
 ) -> FetchOrder {
     FetchOrder {

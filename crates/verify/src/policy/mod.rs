@@ -43,6 +43,10 @@ pub struct Policy {
     pub(crate) max_list_age: Option<u64>,
 }
 
+/// One of the issuers that a verifier trusts, by the place of its policy.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct IssuerIndex(pub(crate) usize);
+
 /// What `typ` must say.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum ExpectedType {

@@ -24,7 +24,7 @@ use crate::documents::refused::{Refused, RefusedCounts};
 pub use crate::documents::status_list::{DEFAULT_BYTES as DEFAULT_LIST_BYTES, PendingList};
 use crate::documents::status_list::{LandedList, ListHolder, Taken};
 use crate::error::VerifyError;
-use crate::policy::{MAX_ISSUERS, Policy, PolicyError, is_issuer_url};
+use crate::policy::{IssuerIndex, MAX_ISSUERS, Policy, PolicyError, is_issuer_url};
 use crate::sender::{Request, Sender};
 use crate::signature::{Checked, SignatureRequest};
 use crate::time::UnixMillis;
@@ -32,7 +32,7 @@ use crate::verdict::{Accepted, Verdict};
 
 /// A verifier of one or more issuers' tokens, shared by all requests of an isolate or process.
 pub struct Verifier {
-    issuers: Vec<Issuer>,
+    issuers: Issuers,
     nonces: NonceRule,
     prepared: PreparedKeys,
     verified: VerifiedTokens,
@@ -89,6 +89,24 @@ struct Issuer {
     policy: Policy,
     keys: KeyHolder,
     lists: ListHolder,
+}
+
+/// The issuers of a verifier, in the order given.
+struct Issuers(Vec<Issuer>);
+
+impl Issuers {
+    /// The issuer of this place. Every place comes from this verifier: there is no other case.
+    fn get(&self, index: IssuerIndex) -> Result<&Issuer, VerifyError> {
+        self.0.get(index.0).ok_or(VerifyError::IssuerMismatch)
+    }
+
+    fn get_mut(&mut self, index: IssuerIndex) -> Result<&mut Issuer, VerifyError> {
+        self.0.get_mut(index.0).ok_or(VerifyError::IssuerMismatch)
+    }
+
+    fn iter(&self) -> std::slice::Iter<'_, Issuer> {
+        self.0.iter()
+    }
 }
 
 impl Borrow<Policy> for Issuer {
@@ -158,12 +176,12 @@ impl Verifier {
             }
             own.push(Issuer {
                 policy,
-                keys: KeyHolder::new(keys, position),
-                lists: ListHolder::new(position),
+                keys: KeyHolder::new(keys, IssuerIndex(position)),
+                lists: ListHolder::new(IssuerIndex(position)),
             });
         }
         Ok(Self {
-            issuers: own,
+            issuers: Issuers(own),
             nonces: NonceRule::NotAsked,
             prepared: PreparedKeys::default(),
             verified: VerifiedTokens::new(remembered::DEFAULT_BYTES),
@@ -182,7 +200,7 @@ impl Verifier {
     /// As [`Verifier::of_issuers`].
     pub(crate) fn with_trust(self, trust: (Policy, KeySource)) -> Result<Self, PolicyError> {
         let mut changed = Self::of_issuers(vec![trust])?.with_prepared(self.prepared);
-        for (new, old) in changed.issuers.iter_mut().zip(self.issuers) {
+        for (new, old) in changed.issuers.0.iter_mut().zip(self.issuers.0) {
             new.lists = old.lists;
             new.keys.keep_newer(old.keys);
             if let Some(keys) = new.keys.current() {
@@ -255,7 +273,7 @@ impl Verifier {
     /// Let the status lists of each issuer take so many bytes; the least recently used make room.
     #[must_use]
     pub fn with_list_bytes(mut self, max_bytes: usize) -> Self {
-        for issuer in &mut self.issuers {
+        for issuer in &mut self.issuers.0 {
             issuer.lists.set_max_bytes(max_bytes);
         }
         self
@@ -269,7 +287,7 @@ impl Verifier {
     /// Fetch this behind a response, land the answer, and ask again until there is nothing. Once, an
     /// issuer's first few lists are fetched as soon as one list has said where all are named.
     pub fn prefetch(&mut self, now: UnixMillis) -> Option<FetchOrder> {
-        self.issuers.iter_mut().find_map(|issuer| issuer.lists.prefetch(&issuer.policy, now))
+        self.issuers.0.iter_mut().find_map(|issuer| issuer.lists.prefetch(&issuer.policy, now))
     }
 
     /// Whether there is work to do behind a response: [`Verifier::work`].
@@ -310,7 +328,7 @@ impl Verifier {
         }
         let parsed = match self.verified.find(token) {
             Some(token) => Ok(token),
-            None => UnverifiedToken::parse(token, &self.issuers),
+            None => UnverifiedToken::parse(token, &self.issuers.0),
         };
         match parsed {
             Ok(token) => {
@@ -360,23 +378,25 @@ impl Verifier {
     /// After [`Progress::Decided`] the check is used up; advancing it again refuses.
     pub fn advance(&mut self, check: &mut Check, now: UnixMillis) -> Progress {
         loop {
-            let next = match std::mem::replace(&mut check.stage, Stage::Ended) {
+            let step = match std::mem::replace(&mut check.stage, Stage::Ended) {
                 Stage::Parsed(token) => self.find_key(check, token, now),
                 Stage::Signed(signed) => self.check_claims(check, signed, now),
                 Stage::ProofSigned(claimed, proof) => self.check_proof(claimed, &proof, now),
                 Stage::Bound(claimed) => self.check_scope(check, claimed),
-                Stage::Verified(verified, None) => Next::Decide(Ok(verified.into_claims()), None),
+                Stage::Verified(verified, None) => {
+                    Ok(Next::Decide(Ok(verified.into_claims()), None))
+                }
                 Stage::Verified(verified, Some(reference)) => {
                     self.check_status(check, verified, reference, now)
                 }
-                Stage::Refused(error) => Next::Decide(Err(error), None),
+                Stage::Refused(error) => Err(error),
                 // Advanced without the host's answer, or after the verdict: fail closed.
                 Stage::SignaturePending(_)
                 | Stage::ProofPending(..)
                 | Stage::ReplayPending(_)
-                | Stage::Ended => Next::Decide(Err(VerifyError::SignatureInvalid), None),
+                | Stage::Ended => Err(VerifyError::SignatureInvalid),
             };
-            match next {
+            match step.unwrap_or_else(|error| Next::Decide(Err(error), None)) {
                 Next::To(stage) => check.stage = stage,
                 Next::Halt(stage, progress) => {
                     check.stage = stage;
@@ -389,7 +409,7 @@ impl Verifier {
 
     /// Take in what came of `order`. A bad answer never replaces a good copy.
     pub fn land(&mut self, order: FetchOrder, answer: Answer, now: UnixMillis) -> Landed {
-        let Some(Issuer { policy, keys, lists }) = self.issuers.get_mut(order.issuer) else {
+        let Ok(Issuer { policy, keys, lists }) = self.issuers.get_mut(order.issuer) else {
             return Landed::Settled { taken: false };
         };
         let from = answer.from;
@@ -427,7 +447,7 @@ impl Verifier {
         valid: bool,
         now: UnixMillis,
     ) -> bool {
-        let Some(issuer) = self.issuers.get_mut(pending.issuer()) else { return false };
+        let Ok(issuer) = self.issuers.get_mut(pending.issuer()) else { return false };
         let (from, keys) = (pending.from(), issuer.keys.current());
         let settled = issuer.lists.signature_checked(pending, valid, keys, &issuer.policy, now);
         self.count(from, settled.map(|taken| taken == Taken::Held))
@@ -448,7 +468,7 @@ impl Verifier {
 
     /// When the held copy of what `order` names was last confirmed at its source.
     pub fn confirmed_at(&self, order: &FetchOrder) -> Option<UnixMillis> {
-        let issuer = self.issuers.get(order.issuer)?;
+        let issuer = self.issuers.get(order.issuer).ok()?;
         match order.document {
             Document::Metadata | Document::Aggregation => None,
             Document::JwkSet => issuer.keys.confirmed_at(),
@@ -459,7 +479,7 @@ impl Verifier {
     /// Give `order` back without fetching, if a cache read has made it unnecessary: the held copy
     /// is fresh. False when the source must be asked all the same.
     pub fn release_if_fresh(&mut self, order: &FetchOrder, now: UnixMillis) -> bool {
-        let Some(Issuer { policy, keys, lists }) = self.issuers.get_mut(order.issuer) else {
+        let Ok(Issuer { policy, keys, lists }) = self.issuers.get_mut(order.issuer) else {
             return false;
         };
         let fresh = match order.document {

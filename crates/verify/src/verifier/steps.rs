@@ -38,12 +38,10 @@ impl Verifier {
         check: &mut Check,
         token: UnverifiedToken,
         now: UnixMillis,
-    ) -> Next {
-        let Some(Issuer { policy, keys, .. }) = self.issuers.get_mut(token.issuer()) else {
-            return Next::To(Stage::Refused(VerifyError::IssuerMismatch));
-        };
+    ) -> Result<Next, VerifyError> {
+        let Issuer { policy, keys, .. } = self.issuers.get_mut(token.issuer())?;
         if !token.names(&policy.issuer) {
-            return Next::To(Stage::Refused(VerifyError::IssuerMismatch));
+            return Err(VerifyError::IssuerMismatch);
         }
         let terms = policy.schedule.key_terms(check.demand.stale_if_error);
         let (id, algorithm) = (token.key_id(), token.algorithm());
@@ -56,19 +54,19 @@ impl Verifier {
                         if signed.was_found() {
                             self.verified.hit();
                         }
-                        Next::To(Stage::Signed(signed))
+                        Ok(Next::To(Stage::Signed(signed)))
                     }
                     SignatureCheck::Recheck(signed, request) => {
                         if self.rechecks.len() < MAX_RECHECKS {
                             self.rechecks.push(request);
                         }
-                        Next::To(Stage::Signed(signed))
+                        Ok(Next::To(Stage::Signed(signed)))
                     }
-                    SignatureCheck::Done(Err(error)) => Next::To(Stage::Refused(error)),
-                    SignatureCheck::Host(request, pending) => Next::Halt(
+                    SignatureCheck::Done(Err(error)) => Err(error),
+                    SignatureCheck::Host(request, pending) => Ok(Next::Halt(
                         Stage::SignaturePending(pending),
                         Progress::CheckSignature(request),
-                    ),
+                    )),
                 }
             }
             KeyLookup::Fetch(order) => {
@@ -77,12 +75,12 @@ impl Verifier {
                     check.key_patience.fetches(order.lease);
                 } else if std::mem::replace(&mut check.metadata_fetched, true) {
                     keys.release(&order);
-                    return Next::To(Stage::Refused(VerifyError::KeysUnavailable));
+                    return Err(VerifyError::KeysUnavailable);
                 }
-                Next::Halt(Stage::Parsed(token), Progress::Fetch(order))
+                Ok(Next::Halt(Stage::Parsed(token), Progress::Fetch(order)))
             }
-            KeyLookup::Wait => Next::Halt(Stage::Parsed(token), Progress::Wait(POLL)),
-            KeyLookup::Refuse(error) => Next::To(Stage::Refused(error)),
+            KeyLookup::Wait => Ok(Next::Halt(Stage::Parsed(token), Progress::Wait(POLL))),
+            KeyLookup::Refuse(error) => Err(error),
         }
     }
 
@@ -92,10 +90,8 @@ impl Verifier {
         check: &mut Check,
         token: SignedToken,
         now: UnixMillis,
-    ) -> Next {
-        let Some(Issuer { policy, .. }) = self.issuers.get(token.issuer()) else {
-            return Next::To(Stage::Refused(VerifyError::IssuerMismatch));
-        };
+    ) -> Result<Next, VerifyError> {
+        let Issuer { policy, .. } = self.issuers.get(token.issuer())?;
         let checked = Confirmation::of(token.claims()).map_err(VerifyError::from).and_then(|cnf| {
             let date = now.numeric_date();
             let found = claims::check_claims(token.claims(), policy, &check.demand, date)?;
@@ -110,50 +106,49 @@ impl Verifier {
                 if error == VerifyError::TokenExpired {
                     self.verified.forget(token.text());
                 }
-                return Next::To(Stage::Refused(error));
+                return Err(error);
             }
         };
         let claimed = Claimed { token, status };
         let thumbprint = match bound {
             Bound::ToKey(thumbprint) if !check.proved => thumbprint,
-            Bound::ToKey(_) | Bound::Settled => return Next::To(Stage::Bound(claimed)),
+            Bound::ToKey(_) | Bound::Settled => return Ok(Next::To(Stage::Bound(claimed))),
         };
-        match Proof::open(&check.sender, thumbprint, policy).map(Box::new) {
-            Ok(proof) => match proof.check_signature() {
-                Checked::Here(true) => Next::To(Stage::ProofSigned(claimed, proof)),
-                Checked::Here(false) => Next::To(Stage::Refused(VerifyError::DpopProofInvalid)),
-                Checked::ByHost(request) => Next::Halt(
-                    Stage::ProofPending(claimed, proof),
-                    Progress::CheckSignature(request),
-                ),
-            },
-            Err(error) => Next::To(Stage::Refused(error)),
+        let proof = Box::new(Proof::open(&check.sender, thumbprint, policy)?);
+        match proof.check_signature() {
+            Checked::Here(true) => Ok(Next::To(Stage::ProofSigned(claimed, proof))),
+            Checked::Here(false) => Err(VerifyError::DpopProofInvalid),
+            Checked::ByHost(request) => Ok(Next::Halt(
+                Stage::ProofPending(claimed, proof),
+                Progress::CheckSignature(request),
+            )),
         }
     }
 
     /// The rest of step 6, up to the store of used proofs.
-    pub(super) fn check_proof(&self, claimed: Claimed, proof: &Proof, now: UnixMillis) -> Next {
-        let Some(Issuer { policy, .. }) = self.issuers.get(claimed.token.issuer()) else {
-            return Next::To(Stage::Refused(VerifyError::IssuerMismatch));
-        };
-        match proof.check_claims(claimed.token.text(), policy, &self.nonces, now) {
-            Ok(used) => Next::Halt(Stage::ReplayPending(claimed), Progress::CheckReplay(used)),
-            Err(error) => Next::To(Stage::Refused(error)),
-        }
+    pub(super) fn check_proof(
+        &self,
+        claimed: Claimed,
+        proof: &Proof,
+        now: UnixMillis,
+    ) -> Result<Next, VerifyError> {
+        let Issuer { policy, .. } = self.issuers.get(claimed.token.issuer())?;
+        let used = proof.check_claims(claimed.token.text(), policy, &self.nonces, now)?;
+        Ok(Next::Halt(Stage::ReplayPending(claimed), Progress::CheckReplay(used)))
     }
 
     /// Step 7.
-    pub(super) fn check_scope(&mut self, check: &Check, claimed: Claimed) -> Next {
+    pub(super) fn check_scope(
+        &mut self,
+        check: &Check,
+        claimed: Claimed,
+    ) -> Result<Next, VerifyError> {
         let Claimed { token, status } = claimed;
-        Next::To(match claims::check_scope(&check.granted, &check.demand) {
-            Ok(()) => {
-                if let Some(token) = token.to_remember() {
-                    self.verified.keep(token);
-                }
-                Stage::Verified(token.assert_checked(), status)
-            }
-            Err(error) => Stage::Refused(error),
-        })
+        claims::check_scope(&check.granted, &check.demand)?;
+        if let Some(token) = token.to_remember() {
+            self.verified.keep(token);
+        }
+        Ok(Next::To(Stage::Verified(token.assert_checked(), status)))
     }
 
     /// Step 8.
@@ -163,10 +158,8 @@ impl Verifier {
         verified: Verified,
         reference: StatusReference,
         now: UnixMillis,
-    ) -> Next {
-        let Some(Issuer { policy, lists, .. }) = self.issuers.get_mut(verified.issuer()) else {
-            return Next::To(Stage::Refused(VerifyError::IssuerMismatch));
-        };
+    ) -> Result<Next, VerifyError> {
+        let Issuer { policy, lists, .. } = self.issuers.get_mut(verified.issuer())?;
         let stale_if_error = check.demand.stale_if_error;
         match lists.look_up(&reference, policy, &mut check.list_patience, stale_if_error, now) {
             StatusLookup::Known { status, confirmed_at, stale, refresh } => {
@@ -174,23 +167,23 @@ impl Verifier {
                 if std::mem::take(&mut check.waited_for_list) {
                     // Time has passed: the key may be withdrawn, the token expired.
                     check.key_patience = Patience::default();
-                    return Next::To(Stage::Parsed(verified.into_unverified()));
+                    return Ok(Next::To(Stage::Parsed(verified.into_unverified())));
                 }
                 check.stale |= stale;
                 let report = StatusReport { status, confirmed_at, stale };
                 let outcome = judge(status).map(|()| verified.into_claims());
-                Next::Decide(outcome, Some(report))
+                Ok(Next::Decide(outcome, Some(report)))
             }
             StatusLookup::Fetch(order) => {
                 check.list_patience.fetches(order.lease);
                 check.waited_for_list = true;
-                Next::Halt(Stage::Verified(verified, Some(reference)), Progress::Fetch(order))
+                Ok(Next::Halt(Stage::Verified(verified, Some(reference)), Progress::Fetch(order)))
             }
             StatusLookup::Wait => {
                 check.waited_for_list = true;
-                Next::Halt(Stage::Verified(verified, Some(reference)), Progress::Wait(POLL))
+                Ok(Next::Halt(Stage::Verified(verified, Some(reference)), Progress::Wait(POLL)))
             }
-            StatusLookup::Refuse(error) => Next::To(Stage::Refused(error)),
+            StatusLookup::Refuse(error) => Err(error),
         }
     }
 
@@ -224,14 +217,14 @@ impl Verifier {
         if now < end {
             return Some(end);
         }
-        let leeway = self.issuers.get(check.issuer?)?.policy.leeway;
+        let leeway = self.issuers.get(check.issuer?).ok()?.policy.leeway;
         Some(UnixMillis::from_seconds(expiration.plus(leeway).seconds()))
     }
 
     /// What a refusal tells the client, so that its next request may pass.
     fn challenge(&self, check: &Check, now: UnixMillis) -> Challenge {
-        let judging = check.issuer.and_then(|issuer| self.issuers.get(issuer));
-        let policy = judging.or_else(|| self.issuers.first()).map(|issuer| &issuer.policy);
+        let judging = check.issuer.and_then(|issuer| self.issuers.get(issuer).ok());
+        let policy = judging.or_else(|| self.issuers.iter().next()).map(|issuer| &issuer.policy);
         let origin = check.sender.target.as_ref().and_then(|target| url::origin(&target.url));
         Challenge {
             presented_as: check.sender.presented_as,
