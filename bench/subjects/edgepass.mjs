@@ -6,8 +6,8 @@ const options = ({ alg, jwks, issuer, audience }) =>
 /** What is set aside for behind the response gathers in `globalThis.pending`. */
 export default function edgepass(setup, { Verifier }) {
   const verifier = Verifier.create({ ...options(setup), background: 'detach' });
-  const options = { waitUntil: (work) => globalThis.pending?.push(work) };
-  return async ({ text }) => (await verifier.verify(text, {}, options)).accepted;
+  const host = { waitUntil: (work) => globalThis.pending?.push(work) };
+  return async ({ text }) => (await verifier.verify(text, undefined, host)).accepted;
 }
 
 /** The same where nothing outlives a response, so that keys get no tables. */

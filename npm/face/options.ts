@@ -1,6 +1,6 @@
 // What a program tells a verifier.
 
-import { isPlain, refuseUnknown } from './written.js';
+import { isPlain } from './written.js';
 
 type Time = `${number}${'ms' | 's' | 'm' | 'h' | 'd'}`;
 
@@ -156,12 +156,12 @@ const OPTIONS: ReadonlySet<string> = new Set([
 
 /** Throws for a demand that does not say what it seems to. */
 export function checkDemand(demand: Demand): void {
-  checkMembers(demand, DEMAND, 'a demand', OPTIONS, 'options, the third argument of verify');
+  checkMembers(demand, DEMAND, OPTIONS, 'options, the third argument');
 }
 
 /** Throws for options that do not say what they seem to. */
 export function checkOptions(options: VerifyOptions): void {
-  checkMembers(options, OPTIONS, 'options', DEMAND, 'the demand, the second argument of verify');
+  checkMembers(options, OPTIONS, DEMAND, 'the demand, the second argument');
   const { now, certificateSha256, waitUntil } = options;
   if (now !== undefined && !(typeof now === 'number' && now >= 0 && now <= 253_402_300_799)) {
     throw new RangeError('now must be seconds since the epoch');
@@ -174,17 +174,22 @@ export function checkOptions(options: VerifyOptions): void {
   }
 }
 
+const FORM = 'verify takes a token or a Request, a demand such as { allOf: [...] }, and options';
+
 function checkMembers(
-  members: object, known: ReadonlySet<string>, of: string, elsewhere: ReadonlySet<string>, there: string,
+  members: object, known: ReadonlySet<string>, others: ReadonlySet<string>, elsewhere: string,
 ): void {
-  const form = 'verify takes a token or a Request, a demand such as { allOf: [...] }, and options';
-  if (typeof members !== 'object' || members === null || Array.isArray(members)) throw new TypeError(form);
+  if (typeof members !== 'object' || members === null || Array.isArray(members)) throw new TypeError(FORM);
+  let isEmpty = true;
   for (const name in members) {
-    if (elsewhere.has(name)) throw new TypeError(`${name} belongs to ${there}`);
+    isEmpty = false;
+    if (known.has(name)) continue;
+    throw new TypeError(others.has(name)
+      ? `${name} belongs to ${elsewhere} of verify`
+      : `verify knows no ${name} there; it knows ${[...known].join(', ')}`);
   }
-  const count = refuseUnknown(members, known, of);
   // A promise, a map: what it would say cannot be seen.
-  if (count === 0 && !isPlain(members)) throw new TypeError(form);
+  if (isEmpty && !isPlain(members)) throw new TypeError(FORM);
 }
 
 /** Option names as the policy writes them; names of claims stay as they are. */

@@ -90,7 +90,10 @@ export class Told {
   /** Claims, or the text of the token that holds them, until they are asked for. */
   #claims: object | string | null;
 
-  private constructor({ accepted, code, step, message, status, stale, refusal, claims }: Facts) {
+  private constructor(
+    { accepted, code, step, message, status, stale }: Facts, refusal: Refusal | null,
+    claims: object | string | null,
+  ) {
     this.accepted = accepted;
     this.code = code;
     this.step = step;
@@ -103,18 +106,15 @@ export class Told {
 
   /** What the module says in JSON. */
   static parse(json: string): Verdict {
-    const { status, ...facts } = JSON.parse(json);
-    return new Told({
-      ...facts,
-      status: status && { value: status.value, confirmedAt: status.confirmed_at, stale: status.stale },
-    }) as Verdict;
+    const { status, refusal, claims, ...facts } = JSON.parse(json);
+    const told = status && { value: status.value, confirmedAt: status.confirmed_at, stale: status.stale };
+    return new Told({ ...facts, status: told }, refusal, claims) as Verdict;
   }
 
   /** An accepted token, whose claims are read when they are asked for. */
   static accepted(token: string, status: Status | null, stale: boolean): Verdict {
-    return new Told({
-      accepted: true, code: null, step: null, message: null, status, stale, refusal: null, claims: token,
-    }) as Verdict;
+    const facts = { accepted: true, code: null, step: null, message: null, status, stale };
+    return new Told(facts, null, token) as Verdict;
   }
 
   get claims(): object | null {
@@ -137,7 +137,7 @@ interface Refusal { status: number; headers: [string, string][]; body: string }
 
 interface Facts {
   accepted: boolean; code: string | null; step: string | null; message: string | null;
-  status: Status | null; stale: boolean; refusal: Refusal | null; claims: object | string | null;
+  status: Status | null; stale: boolean;
 }
 
 /** The claims in a token that was accepted: strict JSON, of which there is one reading. */

@@ -29,16 +29,6 @@ export function refuseUnwritable(value: unknown, name: string, mayBeNull = false
   throw new TypeError(`${name} says nothing that can be written: leave it out, or write a value`);
 }
 
-/** Refuse members that are not known; gives how many there are. */
-export function refuseUnknown(members: object, known: ReadonlySet<string>, of: string): number {
-  let count = 0;
-  for (const name in members) {
-    if (!known.has(name)) throw new TypeError(`${of} knows no ${name}; it knows ${[...known].join(', ')}`);
-    count += 1;
-  }
-  return count;
-}
-
 /** Whether this is an object as it is written in a program: members may be looked at one by one. */
 export function isPlain(value: unknown): value is object {
   if (typeof value !== 'object' || value === null) return false;
