@@ -142,17 +142,7 @@ fn read(jwk_set: &str) -> Result<JwkSet, OpenError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::entropy::{Entropy, NoEntropy};
-
-    struct Counting(u8);
-
-    impl Entropy for Counting {
-        fn fill(&mut self, bytes: &mut [u8]) -> Result<(), NoEntropy> {
-            self.0 = self.0.wrapping_add(1);
-            bytes.fill(self.0);
-            Ok(())
-        }
-    }
+    use crate::entropy::Counting;
 
     #[test]
     fn keys_withdrawn_in_many_years_keep_no_issuer_from_starting() {

@@ -30,20 +30,10 @@ pub(super) fn may_replace(keys: &Keys, live: &[u8]) -> Result<(), BadEdition> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::entropy::{Entropy, NoEntropy};
+    use crate::entropy::Counting;
     use crate::seal::MasterKey;
     use crate::signing_key::KeyUse;
     use crate::storage::StoredKeys;
-
-    struct Counting(u8);
-
-    impl Entropy for Counting {
-        fn fill(&mut self, bytes: &mut [u8]) -> Result<(), NoEntropy> {
-            self.0 = self.0.wrapping_add(1);
-            bytes.fill(self.0);
-            Ok(())
-        }
-    }
 
     #[test]
     fn a_set_that_brings_a_withdrawn_key_back_replaces_none() {
