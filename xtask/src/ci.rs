@@ -58,8 +58,19 @@ fn clippy() -> anyhow::Result<()> {
     step::run("clippy, Wasm", wasm.args(DENY))
 }
 
+/// What a contributor runs before each push: formatting, lints, unit tests. A minute once all is built.
+pub(crate) fn check() -> anyhow::Result<()> {
+    tools::wasm_target()?;
+    fmt()?;
+    clippy()?;
+    let mut tests = cargo(&["test", "--locked", "--quiet", "--workspace", "--lib"]);
+    // The simulation's take minutes without optimisation.
+    tests.args(["--exclude", "edgepass-simulation"]);
+    step::run("unit tests", tests.args(["--features", "edgepass-status-list/encoder"]))
+}
+
 fn docs() -> anyhow::Result<()> {
-    let mut docs = cargo(&["doc", "--locked", "--no-deps", "--quiet"]);
+    let mut docs = cargo(&["doc", "--locked", "--no-deps", "--quiet", "--workspace"]);
     step::run("rustdoc", docs.env("RUSTDOCFLAGS", "-D warnings"))
 }
 

@@ -25,6 +25,7 @@ usage: cargo xtask <command>
 
   demo [--check]     start everything and print what to try; --check makes the journey by itself
   test [NAME...]     set up and run the suites, or those named; --list names them
+  check              formatting, lints and unit tests, before a push: a minute once all is built
   setup              install what is missing for demo, bench and most suites, and nothing else
   worker             build the guard into worker/build (wrangler calls this)
   npm                build the npm package and pack it; prints where
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
         ("demo", ["--check"]) => demo::check(),
         ("test", ["--list"]) => suites::list(),
         ("test", names) => suites::run(names),
+        ("check", []) => ci::check(),
         ("setup", []) => tools::everything().map(drop),
         ("worker", []) => tools::for_wasm().and_then(|tools| artifacts::worker(&tools)),
         ("npm", []) => tools::for_wasm()

@@ -175,7 +175,7 @@ fn system_program(program: &str) -> Option<PathBuf> {
     which(program).or_else(|| places.into_iter().find(|file| file.is_file()))
 }
 
-fn wasm_target() -> anyhow::Result<()> {
+pub(crate) fn wasm_target() -> anyhow::Result<()> {
     let mut list = command("rustup");
     let installed = step::output("rustup", list.args(["target", "list", "--installed"]))
         .context("rustup is needed: https://rustup.rs")?;
