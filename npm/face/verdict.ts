@@ -79,7 +79,7 @@ export interface Refused extends Judged {
 export type Verdict<Own extends object = object> = Accepted<Own> | Refused;
 
 /** @internal Both kinds of verdict, as they are made. */
-export class Told {
+export class JudgedToken {
   readonly accepted: boolean;
   readonly code: string | null;
   readonly step: string | null;
@@ -108,13 +108,13 @@ export class Told {
   static parse(json: string): Verdict {
     const { status, refusal, claims, ...facts } = JSON.parse(json);
     const told = status && { value: status.value, confirmedAt: status.confirmed_at, stale: status.stale };
-    return new Told({ ...facts, status: told }, refusal, claims) as Verdict;
+    return new JudgedToken({ ...facts, status: told }, refusal, claims) as Verdict;
   }
 
   /** An accepted token, whose claims are read when they are asked for. */
   static accepted(token: string, status: Status | null, stale: boolean): Verdict {
     const facts = { accepted: true, code: null, step: null, message: null, status, stale };
-    return new Told(facts, null, token) as Verdict;
+    return new JudgedToken(facts, null, token) as Verdict;
   }
 
   get claims(): object | null {

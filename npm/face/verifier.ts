@@ -4,7 +4,7 @@ import { ANSWER, FACT, Engine, type HostKey } from './engine.js';
 import {
   type Demand, type IssuerOptions, type VerifierOptions, type VerifyOptions, checkDemand, checkOptions, snakeCased,
 } from './options.js';
-import { Told, type Verdict } from './verdict.js';
+import { JudgedToken, type Verdict } from './verdict.js';
 import { isPlain, refuseUnwritable } from './written.js';
 
 /** Work behind the response is looked for after so many calls. */
@@ -177,7 +177,7 @@ export class Verifier {
     if (kind !== ANSWER.ACCEPTED && kind !== ANSWER.REFUSED) {
       return this.#later(engine, engine.core.resume(answer >>> ANSWER.SLOT_SHIFT, replayed(options.now)), options);
     }
-    const verdict = kind === ANSWER.REFUSED ? Told.parse(engine.core.verdict()!) : Told.accepted(
+    const verdict = kind === ANSWER.REFUSED ? JudgedToken.parse(engine.core.verdict()!) : JudgedToken.accepted(
       text,
       answer & ANSWER.HAS_STATUS
         ? { value: 'valid', confirmedAt: engine.facts[FACT.CONFIRMED_AT], stale: (answer & ANSWER.STATUS_STALE) !== 0 }
@@ -230,7 +230,7 @@ export class Verifier {
       if (refresh && options.waitUntil) options.waitUntil(refresh);
       else if (refresh && this.#background === 'await') await refresh;
       this.#work(engine, options, true);
-      return Told.parse(json);
+      return JudgedToken.parse(json);
     } catch (error) {
       return this.#failed(engine, error);
     }

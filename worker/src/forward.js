@@ -24,7 +24,7 @@ export function forwarded(request, service, isCached, hasBody, changes, answered
     // Encoded bodies are passed on as they are, also where the guard passes them through.
     encodeResponseBody: 'manual',
   });
-  const response = service === undefined ? fetch(outgoing) : service.fetch(outgoing);
+  const fetched = service === undefined ? fetch(outgoing) : service.fetch(outgoing);
   const pass = (response) => {
     try {
       return answered(response, request, ...kept);
@@ -34,5 +34,5 @@ export function forwarded(request, service, isCached, hasBody, changes, answered
       return new Response(null, { status: 502 });
     }
   };
-  return response.then(pass, () => pass(undefined));
+  return fetched.then(pass, () => pass(undefined));
 }

@@ -77,17 +77,17 @@ fn start() {
 }
 
 /// What the runtime is given for a request.
-enum Answer {
+enum Reply {
     Now(web_sys::Response),
-    /// Promises a response.
-    Later(Promise),
+    /// Resolves to a response.
+    Promised(Promise),
 }
 
-impl From<Answer> for JsValue {
-    fn from(answer: Answer) -> Self {
-        match answer {
-            Answer::Now(response) => response.into(),
-            Answer::Later(promise) => promise.into(),
+impl From<Reply> for JsValue {
+    fn from(reply: Reply) -> Self {
+        match reply {
+            Reply::Now(response) => response.into(),
+            Reply::Promised(promise) => promise.into(),
         }
     }
 }
@@ -112,7 +112,7 @@ async fn decide(
     request: &web_sys::Request,
     env: &Object,
     context: &Context,
-) -> Result<Answer, JsValue> {
+) -> Result<Reply, JsValue> {
     let settings = match Settings::of(env) {
         Ok(settings) => settings,
         Err(problem) => {
@@ -133,7 +133,7 @@ async fn decide(
     if target.path == metrics::PATH
         && let Some(opens) = settings.metrics.opens(request.header("authorization"))
     {
-        return counters(&settings, opens).map(Answer::Now);
+        return counters(&settings, opens).map(Reply::Now);
     }
     match settings.policy.find(target.path, request.method) {
         Matched::Route(route) => pass(&settings, route, &request, target, context).await,
@@ -146,10 +146,10 @@ async fn decide(
             ));
             refused(&refusal(&VerifyError::RequestInvalid), &CorsReply::NONE)
         }
-        Matched::Preflight(routes) => respond::preflight(&request, &routes).map(Answer::Now),
+        Matched::Preflight(routes) => respond::preflight(&request, &routes).map(Reply::Now),
         Matched::MethodNotAllowed(allowed) => {
             settings.metrics.count("method_not_allowed");
-            respond::method_not_allowed(allowed).map(Answer::Now)
+            respond::method_not_allowed(allowed).map(Reply::Now)
         }
         Matched::NotFound => {
             settings.metrics.count("route_not_found");
@@ -166,7 +166,7 @@ async fn pass(
     request: &Incoming<'_>,
     target: Target<'_>,
     context: &Context,
-) -> Result<Answer, JsValue> {
+) -> Result<Reply, JsValue> {
     let takes_none = ["GET", "HEAD"].contains(&request.method);
     let upgrade = route.websocket == WebSocket::Refuse && request.header("upgrade").is_some();
     if upgrade || (takes_none && request.has_body()) {
@@ -198,8 +198,8 @@ async fn pass(
     };
     let sent = Sent { route: settings.policy.number_of(route), accepted };
     match forward::forward(settings, route, request, target, identity, &sent) {
-        Ok(answer) => Ok(Answer::Later(answer)),
-        Err(_) => answered(None, request.request, &sent).map(Answer::Now),
+        Ok(answer) => Ok(Reply::Promised(answer)),
+        Err(_) => answered(None, request.request, &sent).map(Reply::Now),
     }
 }
 
@@ -242,8 +242,8 @@ fn counters(settings: &Settings, opens: bool) -> Result<web_sys::Response, JsVal
     respond::metrics(&settings.metrics.text(&settings.verifier, settings.list_bytes, now))
 }
 
-fn refused(refusal: &Refusal, cors: &CorsReply) -> Result<Answer, JsValue> {
-    respond::refuse(refusal, cors).map(Answer::Now)
+fn refused(refusal: &Refusal, cors: &CorsReply) -> Result<Reply, JsValue> {
+    respond::refuse(refusal, cors).map(Reply::Now)
 }
 
 /// A refusal that is decided before a token is looked at.

@@ -14,7 +14,7 @@ use crate::tools::{self, target_dir};
 /// What a module may take, gzipped, in bytes: a little more than it does. Raise it with a reason.
 const BUDGETS: [(&str, &str, u64); 2] = [
     ("edgepass_npm", "npm/wasm/edgepass_npm_bg.wasm", 219_500),
-    ("edgepass_guard", "worker/build/index_bg.wasm", 221_000),
+    ("edgepass_guard", "worker/build/index_bg.wasm", 220_500),
 ];
 
 /// Functions that are listed when a module is too large.
