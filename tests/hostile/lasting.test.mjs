@@ -2,10 +2,13 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { createServer, get } from 'node:http';
 import { setTimeout } from 'node:timers/promises';
 import test from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { Log, LogLevel, Miniflare, convertV4MiniflareOptions } from 'miniflare';
 import { start } from '../hosts/guard.mjs';
 import { AUDIENCE, issuer, now } from '../hosts/issuer.mjs';
 import { KEYS, jws, publicJwk, sha256, thumbprint } from '../vectors/sign.mjs';
@@ -248,4 +251,37 @@ test('a thousand open sockets are looked at, and close together', async (t) => {
   t.diagnostic(`the last of them closed after ${slowest} ms`);
   assert.ok(closed.every(({ code }) => code === 4401));
   assert.ok(slowest < DEADLINE, `after ${slowest} ms`);
+});
+
+test('a look that hangs ends what it is for, long before the token does', { timeout: 60_000 }, async (t) => {
+  // The part that watches, by itself: nothing makes the module's own look hang that a test could do.
+  const folder = fileURLToPath(new URL('../../worker/src/', import.meta.url));
+  const contents = `
+    import { relayed } from './lasting.js';
+    export default { async fetch(_, env) {
+      const response = await fetch(env.ORIGIN);
+      return new Response(relayed(response, undefined, 500, 600_000, () => new Promise(() => {})).body);
+    } };`;
+  const origin = createServer(async (_, response) => {
+    for (; !response.destroyed; await setTimeout(250)) response.write('.');
+  }).listen(0, '127.0.0.1');
+  await once(origin, 'listening');
+  t.after(() => { origin.close(); origin.closeAllConnections(); });
+  const workerd = new Miniflare(convertV4MiniflareOptions({
+    host: '127.0.0.1', port: 0, cf: false, log: new Log(LogLevel.NONE), handleStructuredLogs: () => {},
+    workers: [{
+      name: 'relay', compatibilityDate: '2026-10-01', modulesRoot: folder,
+      bindings: { ORIGIN: `http://127.0.0.1:${origin.address().port}` },
+      modules: [
+        { type: 'ESModule', path: `${folder}relay.js`, contents },
+        { type: 'ESModule', path: `${folder}lasting.js` },
+      ],
+    }],
+  }));
+  t.after(() => workerd.dispose());
+  const started = Date.now();
+  const response = await fetch(await workerd.ready);
+  await assert.rejects(async () => { for await (const _ of response.body) ; });
+  const after = Date.now() - started;
+  assert.ok(after > 20_000 && after < 25_000, `it ended after ${after} ms`);
 });
