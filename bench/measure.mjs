@@ -32,7 +32,7 @@ export async function inChild(script, input) {
 }
 
 /** The package in this process. */
-export const inThisProcess = () => import(pathToFileURL(join(library, 'face/node.js')));
+export const inThisProcess = () => import(pathToFileURL(join(library, 'lib/node.js')));
 
 /**
  * A host: `set` makes a run of a subject, `take` gives it other tokens, `time` says how long n

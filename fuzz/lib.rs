@@ -9,7 +9,7 @@ use edgepass_verify::checks::dpop::replay::Replay;
 use edgepass_verify::documents::fetch::{Answer, AnsweredBy, Content, FetchOrder};
 use edgepass_verify::host::{HostCrypto, Later};
 use edgepass_verify::signature::SignatureRequest;
-use edgepass_verify::verifier::{KeySource, Landed, Progress, Verifier};
+use edgepass_verify::verifier::{KeySource, Received, Progress, Verifier};
 use edgepass_verify::{Check, Policy, PolicyConfig, UnixMillis, Verdict};
 use serde_json::{Value, json};
 
@@ -65,25 +65,25 @@ pub fn decide(verifier: &mut Verifier, mut check: Check, body: &[u8]) -> Verdict
         match verifier.advance(&mut check, NOW) {
             Progress::Decided(verdict) => {
                 while let Some(order) = verifier.prefetch(NOW) {
-                    land(verifier, order, body);
+                    receive(verifier, order, body);
                 }
                 return verdict;
             }
             Progress::CheckSignature(_) => check.signature_checked(true),
             Progress::CheckReplay(_) => check.replay_checked(Replay::First),
             Progress::Wait(_) => unreachable!("nobody else fetches"),
-            Progress::Fetch(order) => land(verifier, order, body),
+            Progress::Fetch(order) => receive(verifier, order, body),
         }
     }
     unreachable!("a check ends")
 }
 
 /// The source answers `body`.
-fn land(verifier: &mut Verifier, order: FetchOrder, body: &[u8]) {
+fn receive(verifier: &mut Verifier, order: FetchOrder, body: &[u8]) {
     let media_type = Some(order.document.accept().to_owned());
     let content = Content::Body { bytes: body.to_vec(), media_type, etag: None };
     let answer = Answer { from: AnsweredBy::Source, confirmed_at: NOW, content, dated: None };
-    if let Landed::CheckSignature(_, list) = verifier.land(order, answer, NOW) {
+    if let Received::CheckSignature(_, list) = verifier.receive(order, answer, NOW) {
         verifier.list_signature_checked(*list, true, NOW);
     }
 }

@@ -1,6 +1,6 @@
 // The inspector: decodes what is pasted and asks the verifier what it is worth.
 
-import { STEPS, Verifier, decodeUnverified } from './edgepass/face/browser.js';
+import { STEPS, Verifier, decodeUnverified } from './edgepass/lib/browser.js';
 import { frameFetch } from './frame-fetch.js';
 import { rowsOf, tick } from './claims-view.js';
 

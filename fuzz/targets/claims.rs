@@ -2,7 +2,7 @@
 #![no_main]
 
 use edgepass_fuzz::{ISSUER, decide, jws, verifier};
-use edgepass_verify::{Demand, Sender};
+use edgepass_verify::{Requirements, Sender};
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Value, json};
 
@@ -15,7 +15,7 @@ fuzz_target!(|input: (bool, &[u8], &[u8], &[u8])| {
     });
     let header: &[u8] =
         if header.is_empty() { br#"{"alg":"ES256","kid":"k","typ":"at+jwt"}"# } else { header };
-    let check = verifier.begin(&jws(header, payload), Sender::default(), Demand::default());
+    let check = verifier.begin(&jws(header, payload), Sender::default(), Requirements::default());
     let verdict = decide(&mut verifier, check, list);
     // Whatever is accepted says so in a way that an ordinary reader would agree with.
     if let Ok(claims) = &verdict.outcome {

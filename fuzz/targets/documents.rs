@@ -4,8 +4,8 @@
 use edgepass_fuzz::{ISSUER, NOW, jws};
 use edgepass_verify::documents::fetch::{Body, ResponseHead};
 use edgepass_verify::policy::OneOrMany;
-use edgepass_verify::verifier::{KeySource, Landed, Progress, Verifier};
-use edgepass_verify::{Demand, Policy, PolicyConfig, Sender};
+use edgepass_verify::verifier::{KeySource, Received, Progress, Verifier};
+use edgepass_verify::{Requirements, Policy, PolicyConfig, Sender};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: (&str, Vec<(u16, &[u8], &str)>)| {
@@ -15,7 +15,7 @@ fuzz_target!(|input: (&str, Vec<(u16, &[u8], &str)>)| {
     let mut verifier = Verifier::new(policy, KeySource::Discover).unwrap();
     let claims = format!(r#"{{"iss":"{ISSUER}"}}"#);
     let token = jws(br#"{"alg":"ES256","kid":"k","typ":"at+jwt"}"#, claims.as_bytes());
-    let mut check = verifier.begin(&token, Sender::default(), Demand::default());
+    let mut check = verifier.begin(&token, Sender::default(), Requirements::default());
     for (status, bytes, text) in answers {
         match verifier.advance(&mut check, NOW) {
             Progress::Decided(_) => return,
@@ -41,7 +41,7 @@ fuzz_target!(|input: (&str, Vec<(u16, &[u8], &str)>)| {
                     Body::TooLarge
                 };
                 let answer = head.answer(body, NOW);
-                if let Landed::CheckSignature(_, list) = verifier.land(order, answer, NOW) {
+                if let Received::CheckSignature(_, list) = verifier.receive(order, answer, NOW) {
                     verifier.list_signature_checked(*list, true, NOW);
                 }
             }

@@ -2,9 +2,9 @@
 #![no_main]
 
 use edgepass_fuzz::{decide, jws, verifier};
-use edgepass_verify::Demand;
+use edgepass_verify::Requirements;
 use edgepass_verify::checks::dpop::nonce::{NonceRule, NonceSecrets};
-use edgepass_verify::sender::{Request, Target};
+use edgepass_verify::sender::{Request, Endpoint};
 use libfuzzer_sys::fuzz_target;
 use serde_json::json;
 
@@ -26,10 +26,10 @@ fuzz_target!(|input: (bool, &[u8], &[u8], &str, &str)| {
         authorization: Some(format!("DPoP {token}")),
         dpop: Some(proof),
         query: url.split_once('?').map(|(_, query)| query.to_owned()),
-        target: Some(Target { method: "GET".into(), url: url.to_owned() }),
+        endpoint: Some(Endpoint { method: "GET".into(), url: url.to_owned() }),
         certificate: None,
     };
-    let check = verifier.begin_request(request, Demand::default());
+    let check = verifier.begin_request(request, Requirements::default());
     let verdict = decide(&mut verifier, check, b"");
     if verdict.accepted() {
         let payload: serde_json::Value = serde_json::from_slice(payload).unwrap();

@@ -1,12 +1,12 @@
 //! Options, demands and requests, as the face writes them in JSON.
 
 use edgepass_jose::json::parse_object;
-use edgepass_verify::checks::DemandConfig;
+use edgepass_verify::checks::RequirementsConfig;
 use edgepass_verify::policy::json;
-use edgepass_verify::sender::{CertificateThumbprint, Target};
+use edgepass_verify::sender::{CertificateThumbprint, Endpoint};
 use edgepass_verify::verifier::Verifier;
 use edgepass_verify::verifier::config::VerifierConfig;
-use edgepass_verify::{Demand, Request};
+use edgepass_verify::{Request, Requirements};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use wasm_bindgen::JsError;
@@ -34,8 +34,8 @@ pub(crate) fn read_trust(text: &str) -> Result<Verifier, JsError> {
     Ok(read::<VerifierConfig>(text)?.try_into()?)
 }
 
-pub(crate) fn read_demand(text: &str) -> Result<Demand, JsError> {
-    Ok(read::<DemandConfig>(text)?.try_into()?)
+pub(crate) fn read_requirements(text: &str) -> Result<Requirements, JsError> {
+    Ok(read::<RequirementsConfig>(text)?.try_into()?)
 }
 
 pub(crate) fn read_request(text: &str) -> Result<Request, JsError> {
@@ -45,7 +45,7 @@ pub(crate) fn read_request(text: &str) -> Result<Request, JsError> {
         authorization: request.authorization,
         dpop: request.dpop,
         query: request.query,
-        target: request.url.map(|url| Target { method, url }),
+        endpoint: request.url.map(|url| Endpoint { method, url }),
         // Cloudflare reports an empty digest where no certificate was shown.
         certificate: match request.certificate.filter(|digest| !digest.is_empty()) {
             None => None,

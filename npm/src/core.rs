@@ -11,7 +11,7 @@ use edgepass_jose::Jwk;
 use edgepass_jose::json::JsonObject;
 use edgepass_verify::documents::fetch::FetchOrder;
 use edgepass_verify::verifier::Progress;
-use edgepass_verify::{Check, Demand, Request, UnixMillis, Verdict, known_answer};
+use edgepass_verify::{Check, Request, Requirements, UnixMillis, Verdict, known_answer};
 use edgepass_web::crypto;
 use edgepass_web::{
     Background, CacheTier, Clock, IsolateReplay, Judged, ReplayStore, Source, WebVerifier,
@@ -32,7 +32,7 @@ struct State {
     verifier: WebVerifier,
     /// Where the face writes tokens.
     text: RefCell<Vec<u8>>,
-    demands: RefCell<Vec<Arc<Demand>>>,
+    requirements: RefCell<Vec<Arc<Requirements>>>,
     /// Checks that wait for the face.
     waiting: RefCell<Vec<Option<(Check, Progress)>>>,
     /// Keys that the face imports.
@@ -109,7 +109,7 @@ impl Core {
                 fetch.map_or(Source::Host, Source::Own),
             ),
             text: RefCell::new(text),
-            demands: RefCell::default(),
+            requirements: RefCell::default(),
             waiting: RefCell::default(),
             host_keys: RefCell::default(),
             last: RefCell::default(),
@@ -132,16 +132,16 @@ impl Core {
         self.0.facts.as_ptr().cast()
     }
 
-    /// Give a demand in JSON a number. Undefined when there are too many: begin anew with all.
-    pub fn demand(&self, text: &str) -> Result<Option<usize>, JsError> {
-        let demand = config::read_demand(text)?;
-        let mut demands = self.0.demands.borrow_mut();
-        if demands.len() >= MAX_NUMBERED {
-            demands.clear();
+    /// Give a requirements in JSON a number. Undefined when there are too many: begin anew with all.
+    pub fn requirements(&self, text: &str) -> Result<Option<usize>, JsError> {
+        let requirements = config::read_requirements(text)?;
+        let mut numbered = self.0.requirements.borrow_mut();
+        if numbered.len() >= MAX_NUMBERED {
+            numbered.clear();
             return Ok(None);
         }
-        demands.push(Arc::new(demand));
-        Ok(demands.len().checked_sub(1))
+        numbered.push(Arc::new(requirements));
+        Ok(numbered.len().checked_sub(1))
     }
 
     /// Judge the token in the buffer, or the `Authorization` field in it, as far as that needs nobody
@@ -150,11 +150,11 @@ impl Core {
         &self,
         length: usize,
         is_field: bool,
-        demand: usize,
+        requirements: usize,
         now: f64,
     ) -> Result<u32, JsError> {
         let state = &self.0;
-        let demand = state.demand(demand)?;
+        let requirements = state.requirements(requirements)?;
         let text = state.text.borrow();
         // The face encodes UTF-8; anything else is no token.
         let text = text.get(..length).and_then(|text| std::str::from_utf8(text).ok());
@@ -162,9 +162,9 @@ impl Core {
         let check = if is_field {
             let authorization = Some(text.to_owned());
             let request = Request { authorization, ..Request::default() };
-            state.verifier.begin_request(request, demand)
+            state.verifier.begin_request(request, requirements)
         } else {
-            state.verifier.begin(text, demand)
+            state.verifier.begin(text, requirements)
         };
         Ok(state.go_on(check, millis(now)))
     }
@@ -211,14 +211,14 @@ impl Core {
     pub fn verify_request(
         &self,
         request: &str,
-        demand: usize,
+        requirements: usize,
         replayed: Option<f64>,
     ) -> Result<Promise, JsError> {
         let request = config::read_request(request)?;
-        let demand = self.0.demand(demand)?;
+        let requirements = self.0.requirements(requirements)?;
         let (verifier, clock) = (self.0.verifier.clone(), clock(replayed));
         Ok(future_to_promise(async move {
-            let check = verifier.begin_request(request, demand);
+            let check = verifier.begin_request(request, requirements);
             Ok(told(verifier.judge(check, clock).await))
         }))
     }
@@ -249,13 +249,13 @@ impl Core {
 const SCHEME_BYTES: usize = 64;
 
 impl State {
-    /// A demand that is not known is no demand that anything meets.
-    fn demand(&self, number: usize) -> Result<Arc<Demand>, JsError> {
-        let demands = self.demands.borrow();
-        demands
+    /// Requirements without a number here are met by no token.
+    fn requirements(&self, number: usize) -> Result<Arc<Requirements>, JsError> {
+        let requirements = self.requirements.borrow();
+        requirements
             .get(number)
             .cloned()
-            .ok_or_else(|| JsError::new("there is no demand of this number"))
+            .ok_or_else(|| JsError::new("no requirements have this number"))
     }
 
     fn take(&self, slot: usize) -> Result<(Check, Progress), JsError> {
@@ -368,8 +368,8 @@ mod tests {
 
     use super::*;
 
-    const ENGINE: &str = include_str!("../face/engine.ts");
-    const VERDICT: &str = include_str!("../face/verdict.ts");
+    const ENGINE: &str = include_str!("../lib/engine.ts");
+    const VERDICT: &str = include_str!("../lib/verdict.ts");
 
     /// The members of a constant of numbers in engine.ts.
     fn numbers(name: &str) -> BTreeMap<&'static str, u32> {

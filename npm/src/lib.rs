@@ -1,6 +1,6 @@
 //! The exports of the npm package: JSON in, JSON out, and a promise in between.
 //!
-//! What a program uses is the TypeScript face in `face/`; these are its hidden half.
+//! What a program uses is the TypeScript face in `lib/`; these are its hidden half.
 
 // Nothing that a caller sends may end the process or the isolate.
 #![cfg_attr(

@@ -85,7 +85,7 @@ test('a JWK Set may hold null where nobody looks', () => {
   assert.ok(Verifier.create({ ...rfc, jwks: set }));
 });
 
-test('a demand that says nothing is refused before a token is looked at', async (t) => {
+test('requirements that say nothing are refused before a token is looked at', async (t) => {
   const { token, trusted } = await issuer(t, 'p256_client');
   const { jwks_uri: uri, ...own } = trusted;
   const verifier = Verifier.create({ ...own, jwks: uri });
@@ -93,10 +93,10 @@ test('a demand that says nothing is refused before a token is looked at', async 
   const request = new Request('https://api.example/', { headers: { authorization: `Bearer ${token()}` } });
   const wrong = [];
   const take = {
-    demand: (input, demand) => verifier.verify(input, demand),
+    requirements: (input, requirements) => verifier.verify(input, requirements),
     options: (input, options) => verifier.verify(input, {}, options),
   };
-  for (const [of, members] of Object.entries({ demand: DEMANDS, options: CALL_OPTIONS })) {
+  for (const [of, members] of Object.entries({ requirements: DEMANDS, options: CALL_OPTIONS })) {
     for (const [member, right] of Object.entries(members)) {
       for (const [name, value] of Object.entries(VALUES)) {
         for (const input of [token(), request]) {
@@ -119,9 +119,9 @@ test('what is asked for decides, however it is written', async (t) => {
   const { token, trusted } = await issuer(t, 'p256_client');
   const { jwks_uri: uri, ...own } = trusted;
   const verifier = Verifier.create({ ...own, jwks: uri });
-  const code = async (demand) => (await verifier.verify(token({ scope: 'x' }), demand)).code;
-  for (const demand of [{ allOf: ['admin'] }, { allOf: ['x', 'admin'] }, { anyOf: ['admin'] }]) {
-    assert.equal(await code(demand), 'scope_insufficient');
+  const code = async (requirements) => (await verifier.verify(token({ scope: 'x' }), requirements)).code;
+  for (const requirements of [{ allOf: ['admin'] }, { allOf: ['x', 'admin'] }, { anyOf: ['admin'] }]) {
+    assert.equal(await code(requirements), 'scope_insufficient');
   }
   assert.equal(await code({ audience: [AUDIENCE] }), null);
   assert.equal(await code({ audience: ['https://other.example'] }), 'audience_mismatch');

@@ -1,6 +1,6 @@
 // Running the same task on every JavaScript host: Node, real workerd, real Chromium.
 //
-// A library is a folder with `face/{node,workerd,browser}.js` and `wasm/*.wasm`; a task is a module of
+// A library is a folder with `lib/{node,workerd,browser}.js` and `wasm/*.wasm`; a task is a module of
 // this folder whose default export takes the library and some data and gives back data.
 
 import { createServer } from 'node:http';
@@ -18,7 +18,7 @@ const here = dirname(fileURLToPath(import.meta.url));
 export const HOSTS = { node: inNode, workerd: inWorkerd, chromium: inChromium };
 
 async function inNode(t, library, task, data) {
-  const own = await import(pathToFileURL(join(library, 'face/node.js')));
+  const own = await import(pathToFileURL(join(library, 'lib/node.js')));
   return (await import(`./${task}`)).default(own, data);
 }
 
@@ -40,7 +40,7 @@ export async function bundled(library, contents) {
   const bundle = await build({
     stdin: { contents, resolveDir: here },
     bundle: true, write: false, format: 'esm', conditions: ['workerd'],
-    alias: { library: join(library, 'face/workerd.js') },
+    alias: { library: join(library, 'lib/workerd.js') },
     plugins: [{
       name: 'wasm', setup: ({ onResolve }) => onResolve({ filter: /\.wasm$/ }, () => ({
         path: `./${name}`, external: true,
@@ -72,7 +72,7 @@ export async function startWorkerd(t, library, contents, more = {}) {
 async function inChromium(t, library, task, data) {
   const serve = { library: serveFolder(library), hosts: serveFolder(here) };
   const page = `<!doctype html><link rel=icon href="data:,"><script type="importmap">
-    {"imports": {"library": "/library/face/browser.js"}}</script>
+    {"imports": {"library": "/library/lib/browser.js"}}</script>
     <script type="module">
       import * as library from 'library';
       import task from '/hosts/${task}';

@@ -58,7 +58,7 @@ Verifier.create({ issuer: 'https://issuer.example', audience: 'a', leeway: 10 })
 Verifier.create({ issuer: 'https://issuer.example', audience: 'a', leeway: '10' });
 // @ts-expect-error Nor is this a unit.
 export const never: Duration = '10 parsecs';
-// @ts-expect-error The host's hook is no demand.
+// @ts-expect-error The host's hook is no requirement.
 verifier.verify('a.b.c', { waitUntil: () => undefined });
 // @ts-expect-error There is no such member.
 verifier.verify('a.b.c', { alOf: ['invoices:read'] });

@@ -10,7 +10,7 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPai
 use edgepass::native::check_signature;
 use edgepass_jose::base64url;
 use edgepass_verify::verifier::{KeySource, Progress, Verifier};
-use edgepass_verify::{Demand, Policy, PolicyConfig, Sender, UnixMillis};
+use edgepass_verify::{Policy, PolicyConfig, Requirements, Sender, UnixMillis};
 use serde_json::json;
 
 const NOW: u64 = 1_800_000_000;
@@ -46,11 +46,16 @@ impl Issuer {
 }
 
 /// Allocations of one verdict, from the token's text to the claims, without those of the host's crypto.
-fn allocations(verifier: &mut Verifier, token: &str, demand: &Arc<Demand>, accepted: bool) -> u64 {
+fn allocations(
+    verifier: &mut Verifier,
+    token: &str,
+    requirements: &Arc<Requirements>,
+    accepted: bool,
+) -> u64 {
     let now = UnixMillis(NOW * 1000);
     let mut verdict = None;
     let counted = measure(|| {
-        let mut check = verifier.begin(token, Sender::default(), Arc::clone(demand));
+        let mut check = verifier.begin(token, Sender::default(), Arc::clone(requirements));
         verdict = Some(loop {
             match verifier.advance(&mut check, now) {
                 Progress::Decided(verdict) => break verdict,
@@ -78,9 +83,9 @@ fn a_token_allocates_so_often_and_no_more() {
     let policy = Policy::try_from(config).unwrap();
     let keys = KeySource::given(issuer.jwks().as_bytes(), &policy).unwrap();
     let mut verifier = Verifier::new(policy, keys).unwrap();
-    let demand = Arc::new(Demand::default());
+    let requirements = Arc::new(Requirements::default());
     let count = |verifier: &mut Verifier, number| {
-        allocations(verifier, &issuer.token(number), &demand, true)
+        allocations(verifier, &issuer.token(number), &requirements, true)
     };
     // What is remembered grows its table at first.
     for number in 0..50 {
@@ -95,11 +100,11 @@ fn a_token_allocates_so_often_and_no_more() {
     }
     let tables = count(&mut verifier, 100);
     let token = issuer.token(101);
-    assert_eq!(allocations(&mut verifier, &token, &demand, true), tables);
-    let again = allocations(&mut verifier, &token, &demand, true);
-    let garbage = allocations(&mut verifier, &"A".repeat(700), &demand, false);
+    assert_eq!(allocations(&mut verifier, &token, &requirements, true), tables);
+    let again = allocations(&mut verifier, &token, &requirements, true);
+    let garbage = allocations(&mut verifier, &"A".repeat(700), &requirements, false);
     let forged = token.replace("eyJ", "eyI");
-    let forged = allocations(&mut verifier, &forged, &demand, false);
+    let forged = allocations(&mut verifier, &forged, &requirements, false);
     println!(
         "allocations: by the host {host}, by tables {tables}, again {again}, garbage {garbage}, no JSON {forged}"
     );

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use edgepass::judges::Judges;
+use edgepass::line_judges::LineJudges;
 use edgepass::native::NativeCrypto;
 use edgepass_verify::batch::{Batch, Outcome};
 use serde_json::{Value, json};
@@ -41,7 +41,7 @@ async fn all_cores_answer_as_one() {
         expected.push(serde_json::to_value(one.judge(line, &NativeCrypto).await).unwrap());
     }
     for together in [1, 7, 1000] {
-        let mut judges = Judges::default();
+        let mut judges = LineJudges::default();
         let mut answers = Vec::new();
         for chunk in lines.chunks(together) {
             let chunk: Vec<Vec<u8>> = chunk.iter().map(|line| line.as_bytes().to_vec()).collect();

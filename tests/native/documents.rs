@@ -9,11 +9,11 @@ use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use edgepass_jose::base64url;
 use edgepass_status_list::encoder::encode;
 use edgepass_status_list::list::{Bits, StatusList};
-use edgepass_verify::documents::fetch::{Answer, AnsweredBy, Content, Document, FetchOrder};
+use edgepass_verify::documents::fetch::{Answer, AnsweredBy, Content, DocumentKind, FetchOrder};
 use edgepass_verify::documents::refused::Refused;
 use edgepass_verify::policy::OneOrMany;
-use edgepass_verify::verifier::{JwksUri, KeySource, Landed, Progress, Verifier};
-use edgepass_verify::{Demand, PolicyConfig, Sender, UnixMillis, Verdict};
+use edgepass_verify::verifier::{JwksUri, KeySource, Progress, Received, Verifier};
+use edgepass_verify::{PolicyConfig, Requirements, Sender, UnixMillis, Verdict};
 use serde_json::{Value, json};
 
 const ISSUER: &str = "https://issuer.example";
@@ -81,26 +81,26 @@ impl Scene {
 
     fn good(&self, order: &FetchOrder) -> Content {
         match order.document {
-            Document::JwkSet => body(self.jwks(&[0]), "application/jwk-set+json"),
-            Document::StatusList => {
+            DocumentKind::JwkSet => body(self.jwks(&[0]), "application/jwk-set+json"),
+            DocumentKind::StatusList => {
                 let list = order.uri.rsplit('/').next().unwrap().parse().unwrap();
                 body(self.list(list, |_, _| {}), "application/statuslist+jwt")
             }
-            Document::Aggregation => {
+            DocumentKind::Aggregation => {
                 let mut uris: Vec<String> = (1..20).map(uri).collect();
                 uris.insert(0, "https://elsewhere.example/1".into());
                 body(json!({"status_lists": uris}).to_string(), "application/json")
             }
-            Document::Metadata => panic!("nobody asks for metadata"),
+            DocumentKind::Metadata => panic!("nobody asks for metadata"),
         }
     }
 
-    fn land(&mut self, order: FetchOrder, content: Content) -> bool {
+    fn receive(&mut self, order: FetchOrder, content: Content) -> bool {
         self.fetched.push(order.uri.clone());
         let answer =
             Answer { from: AnsweredBy::Source, confirmed_at: self.now, content, dated: None };
-        match self.verifier.land(order, answer, self.now) {
-            Landed::Settled { taken } => taken,
+        match self.verifier.receive(order, answer, self.now) {
+            Received::Settled { taken } => taken,
             _ => panic!("nothing else is due"),
         }
     }
@@ -108,13 +108,13 @@ impl Scene {
     /// Judge a token; the source answers well.
     fn judge(&mut self, list: u32) -> Verdict {
         let token = self.token(list);
-        let mut check = self.verifier.begin(&token, Sender::default(), Demand::default());
+        let mut check = self.verifier.begin(&token, Sender::default(), Requirements::default());
         loop {
             match self.verifier.advance(&mut check, self.now) {
                 Progress::Decided(verdict) => return verdict,
                 Progress::Fetch(order) => {
                     let content = self.good(&order);
-                    self.land(order, content);
+                    self.receive(order, content);
                 }
                 _ => panic!("nothing else is asked"),
             }
@@ -125,7 +125,7 @@ impl Scene {
     fn refresh(&mut self) -> FetchOrder {
         self.now = self.now.plus(Duration::from_secs(6));
         let mut due = self.judge(1).refresh;
-        due.retain(|order| order.document == Document::StatusList);
+        due.retain(|order| order.document == DocumentKind::StatusList);
         due.pop().unwrap()
     }
 }
@@ -179,7 +179,7 @@ fn a_bad_list_is_refused_and_counted_and_the_held_copy_serves() {
         if matches!(content, Content::NotModified) {
             order.etag = Some("\"another\"".into());
         }
-        assert!(!scene.land(order, content), "{reason:?}");
+        assert!(!scene.receive(order, content), "{reason:?}");
         let refused = scene.verifier.counters().refused;
         for (other, count) in refused.iter() {
             assert_eq!(count, u64::from(other == reason), "{reason:?}: {}", other.name());
@@ -200,8 +200,8 @@ fn a_bad_jwk_set_is_refused_and_counted() {
         assert!(scene.judge(1).accepted());
         scene.now = scene.now.plus(Duration::from_secs(7));
         let mut due = scene.judge(1).refresh;
-        due.retain(|order| order.document == Document::JwkSet);
-        assert!(!scene.land(due.pop().unwrap(), content), "{reason:?}");
+        due.retain(|order| order.document == DocumentKind::JwkSet);
+        assert!(!scene.receive(due.pop().unwrap(), content), "{reason:?}");
         assert_eq!(scene.verifier.counters().refused.of(reason), 1, "{reason:?}");
     }
 }
@@ -215,7 +215,7 @@ fn the_issuers_first_lists_are_fetched_ahead_once() {
     scene.fetched.clear();
     while let Some(order) = scene.verifier.prefetch(scene.now) {
         let content = scene.good(&order);
-        assert!(scene.land(order, content));
+        assert!(scene.receive(order, content));
     }
     // Of the first six, one lies elsewhere and one is held.
     let expected = [AGGREGATION.to_owned(), uri(1), uri(3), uri(4), uri(5)];
@@ -257,7 +257,7 @@ fn a_list_that_has_not_changed_costs_no_allocation() {
     let mut taken = false;
     // What is handed in is given back, but nothing is taken.
     let counted = allocation_counter::measure(|| {
-        taken = matches!(verifier.land(order, answer, now), Landed::Settled { taken: true });
+        taken = matches!(verifier.receive(order, answer, now), Received::Settled { taken: true });
     });
     assert!(taken);
     assert_eq!(counted.count_total, 0);
@@ -295,20 +295,20 @@ fn a_set_says_nothing_once_its_exp_has_passed() {
     let set = scene.jwks(&[0]).replace("\"iat\"", &format!("\"exp\":{},\"iat\"", START + 300));
     for (second, expected) in [(0, None), (299, None), (300, Some("keys_unavailable"))] {
         scene.now = UnixMillis((START + second) * 1000);
-        let mut check = scene.verifier.begin(&token, Sender::default(), Demand::default());
+        let mut check = scene.verifier.begin(&token, Sender::default(), Requirements::default());
         let verdict = loop {
             match scene.verifier.advance(&mut check, scene.now) {
                 Progress::Decided(verdict) => break verdict,
                 Progress::Fetch(order) => {
                     let content = match order.document {
-                        Document::JwkSet => body(set.clone(), "application/jwk-set+json"),
+                        DocumentKind::JwkSet => body(set.clone(), "application/jwk-set+json"),
                         _ => {
                             let iat = START + second;
                             let list = scene.list(1, |_, claims| claims["iat"] = iat.into());
                             body(list, "application/statuslist+jwt")
                         }
                     };
-                    scene.land(order, content);
+                    scene.receive(order, content);
                 }
                 _ => panic!("nothing else is asked"),
             }

@@ -4,11 +4,11 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 
 use edgepass::native::{Fetch, NativeHost};
-use edgepass_verify::checks::DemandConfig;
+use edgepass_verify::checks::RequirementsConfig;
 use edgepass_verify::documents::fetch::{Answer, AnsweredBy, Content, FetchOrder};
 use edgepass_verify::host::judge_and_refresh;
 use edgepass_verify::verifier::{JwksUri, KeySource, Verifier};
-use edgepass_verify::{Demand, Policy, PolicyConfig, Request, Sender, UnixMillis};
+use edgepass_verify::{Policy, PolicyConfig, Request, Requirements, Sender, UnixMillis};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -43,7 +43,8 @@ pub struct Vector {
     #[serde(default)]
     discover: bool,
     #[serde(default)]
-    demand: DemandConfig,
+    #[serde(rename = "demand")]
+    requirements: RequirementsConfig,
     now: u64,
     responses: Option<BTreeMap<String, Response>>,
     /// What must come of it.
@@ -86,8 +87,8 @@ impl Replay {
             Ok(policy) => policy,
             Err(error) => panic!("{}: {error}", vector.id),
         };
-        let demand = match Demand::try_from(vector.demand.clone()) {
-            Ok(demand) => demand,
+        let requirements = match Requirements::try_from(vector.requirements.clone()) {
+            Ok(requirements) => requirements,
             Err(error) => panic!("{}: {error}", vector.id),
         };
         let keys = keys(vector, file, &policy);
@@ -102,9 +103,11 @@ impl Replay {
         let check = match (&vector.authorization, &vector.token) {
             (Some(header), _) => {
                 let request = Request { authorization: header.clone(), ..Request::default() };
-                verifier.borrow_mut().begin_request(request, demand)
+                verifier.borrow_mut().begin_request(request, requirements)
             }
-            (None, Some(token)) => verifier.borrow_mut().begin(token, Sender::default(), demand),
+            (None, Some(token)) => {
+                verifier.borrow_mut().begin(token, Sender::default(), requirements)
+            }
             (None, None) => panic!("{}: neither token nor authorization", vector.id),
         };
         let now = UnixMillis::from_seconds(vector.now);

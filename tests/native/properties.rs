@@ -9,7 +9,7 @@ use edgepass_verify::batch::{Batch, Outcome};
 use edgepass_verify::documents::fetch::{Answer, AnsweredBy, Content, FetchOrder};
 use edgepass_verify::host::judge_and_refresh;
 use edgepass_verify::verifier::{KeySource, Verifier};
-use edgepass_verify::{Demand, Policy, PolicyConfig, Sender, UnixMillis};
+use edgepass_verify::{Policy, PolicyConfig, Requirements, Sender, UnixMillis};
 use serde_json::{Value, json};
 
 const LINES: &str = include_str!("../vectors/batch.jsonl");
@@ -38,7 +38,7 @@ async fn any_flipped_bit_is_refused() {
             let Ok(changed) = String::from_utf8(bytes) else { continue };
             line["token"] = json!(changed);
             let outcome = judge(&mut batch, &line).await;
-            assert_eq!(outcome, Outcome::Rejected, "{} bit {position}", line["id"]);
+            assert_eq!(outcome, Outcome::Refused, "{} bit {position}", line["id"]);
         }
         algorithms += 1;
     }
@@ -54,7 +54,7 @@ async fn any_shorter_or_longer_token_is_refused() {
         let longer = ["A", "=", ".", " ", "\n", "\0"].map(|more| format!("{token}{more}"));
         for changed in shorter.chain(longer) {
             line["token"] = json!(changed);
-            assert_eq!(judge(&mut batch, &line).await, Outcome::Rejected, "{}", line["id"]);
+            assert_eq!(judge(&mut batch, &line).await, Outcome::Refused, "{}", line["id"]);
         }
     }
 }
@@ -67,12 +67,12 @@ async fn what_has_expired_stays_expired() {
         for now in [0, expiration - 601, expiration - 600, expiration - 1] {
             line["now"] = json!(now);
             let early = now < expiration - 600;
-            let expected = if early { Outcome::Rejected } else { Outcome::Accepted };
+            let expected = if early { Outcome::Refused } else { Outcome::Accepted };
             assert_eq!(judge(&mut batch, &line).await, expected, "{now}");
         }
         for now in [expiration, expiration + 1, 1_u64 << 31, 1 << 32, 1 << 33, 253_402_300_799] {
             line["now"] = json!(now);
-            assert_eq!(judge(&mut batch, &line).await, Outcome::Rejected, "{now}");
+            assert_eq!(judge(&mut batch, &line).await, Outcome::Refused, "{now}");
         }
     }
 }
@@ -111,7 +111,8 @@ async fn issuers_do_not_stand_in_for_each_other() {
         let list = own["responses"][uri]["body"].as_str().unwrap().to_owned();
         for (line, expected) in [&foreign, &own].into_iter().zip(expected) {
             let token = line["token"].as_str().unwrap();
-            let check = verifier.borrow_mut().begin(token, Sender::default(), Demand::default());
+            let check =
+                verifier.borrow_mut().begin(token, Sender::default(), Requirements::default());
             let source = Source { list: list.clone(), now };
             let host = NativeHost::new(source, || now);
             let verdict = judge_and_refresh(&verifier, check, &host).await;

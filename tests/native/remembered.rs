@@ -10,10 +10,10 @@ use edgepass::native::{Fetch, NativeHost};
 use edgepass_jose::{Scope, base64url};
 use edgepass_status_list::encoder::encode;
 use edgepass_status_list::list::{Bits, StatusList};
-use edgepass_verify::documents::fetch::{Answer, AnsweredBy, Content, Document, FetchOrder};
+use edgepass_verify::documents::fetch::{Answer, AnsweredBy, Content, DocumentKind, FetchOrder};
 use edgepass_verify::host::judge_and_refresh;
 use edgepass_verify::verifier::{JwksUri, KeySource, Verifier};
-use edgepass_verify::{Demand, Policy, PolicyConfig, Sender, UnixMillis};
+use edgepass_verify::{Policy, PolicyConfig, Requirements, Sender, UnixMillis};
 use serde_json::{Value, json};
 
 const ISSUER: &str = "https://issuer.example";
@@ -122,8 +122,8 @@ impl Fetch for Source<'_> {
             etag: None,
         };
         let content = match order.document {
-            Document::JwkSet if world.reachable => body(world.jwks.clone()),
-            Document::StatusList if world.reachable => {
+            DocumentKind::JwkSet if world.reachable => body(world.jwks.clone()),
+            DocumentKind::StatusList if world.reachable => {
                 let kid = format!("k{}", world.list_key);
                 let header = json!({"alg": "EdDSA", "typ": "statuslist+jwt", "kid": kid});
                 let claims = json!({
@@ -179,15 +179,16 @@ async fn no_sequence_of_events_tells_a_remembered_token_from_a_new_one() {
             let tokens = &world.borrow().tokens;
             tokens[noise.below(tokens.len() as u64) as usize].clone()
         };
-        let demand = Demand {
+        let requirements = Requirements {
             all_of: Scope::parse(noise.pick(&["a", "a b", "a", "c"])).unwrap(),
             audience: (noise.below(5) == 0).then(|| vec!["other".to_owned()]),
             issuers: (noise.below(20) == 0).then(|| vec!["https://nobody.example".to_owned()]),
-            ..Demand::default()
+            ..Requirements::default()
         };
         let mut said = Vec::new();
         for verifier in &verifiers {
-            let check = verifier.borrow_mut().begin(&token, Sender::default(), demand.clone());
+            let check =
+                verifier.borrow_mut().begin(&token, Sender::default(), requirements.clone());
             let now = || UnixMillis(world.borrow().now);
             let host = NativeHost::new(Source(&world, &keys), now);
             let verdict = judge_and_refresh(verifier, check, &host).await;

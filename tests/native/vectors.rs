@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use edgepass_jose::Scope;
 use edgepass_tests::{Replay, VectorFile};
-use edgepass_verify::documents::fetch::{Answer, AnsweredBy, Content, Document};
+use edgepass_verify::documents::fetch::{Answer, AnsweredBy, Content, DocumentKind};
 use edgepass_verify::policy::duration::DurationText;
-use edgepass_verify::verifier::{JwksUri, KeySource, Landed, Progress, Verifier};
-use edgepass_verify::{Demand, Policy, PolicyConfig, Sender, UnixMillis};
+use edgepass_verify::verifier::{JwksUri, KeySource, Progress, Received, Verifier};
+use edgepass_verify::{Policy, PolicyConfig, Requirements, Sender, UnixMillis};
 use serde_json::{Value, json};
 
 #[tokio::test]
@@ -55,7 +55,7 @@ fn what_was_checked_before_a_wait_is_checked_again_after_it() {
         dated: None,
         content: Content::Body {
             bytes: bytes.into_bytes(),
-            media_type: Some(Document::StatusList.accept().into()),
+            media_type: Some(DocumentKind::StatusList.accept().into()),
             etag: None,
         },
     };
@@ -72,26 +72,29 @@ fn what_was_checked_before_a_wait_is_checked_again_after_it() {
         let policy: Policy = config.try_into().unwrap();
         let source = KeySource::Url(JwksUri::parse("https://issuer.example/jwks").unwrap());
         let mut verifier = Verifier::new(policy, source).unwrap();
-        let demand = Demand { all_of: Scope::parse("invoices:read").unwrap(), ..Demand::default() };
-        let mut check = verifier.begin(token, Sender::default(), demand);
+        let requirements = Requirements {
+            all_of: Scope::parse("invoices:read").unwrap(),
+            ..Requirements::default()
+        };
+        let mut check = verifier.begin(token, Sender::default(), requirements);
         let start = UnixMillis::from_seconds(now);
         let Progress::Fetch(keys_order) = verifier.advance(&mut check, start) else { panic!() };
-        verifier.land(keys_order.clone(), body(keys.to_string(), start), start);
+        verifier.receive(keys_order.clone(), body(keys.to_string(), start), start);
         let Progress::Fetch(list_order) = verifier.advance(&mut check, start) else { panic!() };
         assert_eq!(list_order.url, list_uri);
 
         let later = UnixMillis::from_seconds(now + wait);
         if let Some(set) = meanwhile {
-            verifier.land(keys_order, body(set.to_string(), later), later);
+            verifier.receive(keys_order, body(set.to_string(), later), later);
         }
-        let landed = verifier.land(list_order, body(list.to_owned(), later), later);
-        assert!(matches!(landed, Landed::Settled { taken: true }));
+        let received = verifier.receive(list_order, body(list.to_owned(), later), later);
+        assert!(matches!(received, Received::Settled { taken: true }));
         let verdict = loop {
             match verifier.advance(&mut check, later) {
                 Progress::Decided(verdict) => break verdict,
                 Progress::Fetch(order) => {
                     let failed = Answer { content: Content::Failed, ..body(String::new(), later) };
-                    verifier.land(order, failed, later);
+                    verifier.receive(order, failed, later);
                 }
                 _ => panic!("nothing to wait for"),
             }

@@ -8,8 +8,8 @@ use wasm_bindgen::prelude::*;
 
 use crate::incoming::Incoming;
 use crate::policy::Route;
+use crate::request_target::RequestTarget;
 use crate::settings::Settings;
-use crate::target::Target;
 use crate::untrusted;
 
 #[wasm_bindgen(module = "/src/forward.js")]
@@ -97,7 +97,7 @@ pub(crate) fn forward(
     settings: &Settings,
     route: &Route,
     request: &Incoming<'_>,
-    target: Target<'_>,
+    target: RequestTarget<'_>,
     identity: Option<Identity>,
     sent: &Sent,
 ) -> Result<Promise, JsValue> {
@@ -116,7 +116,7 @@ pub(crate) fn forward(
     let secret =
         settings.origin_secret.as_deref().map(|secret| ("x-edgepass-origin-secret", secret));
     let uncached = (!route.cache).then_some(("cache-control", "no-cache, no-store"));
-    let Target { path, query } = target;
+    let RequestTarget { path, query } = target;
     let base = settings.origin_url.as_deref().unwrap_or("https://origin");
     let mut changes = format!("{base}{path}{query}");
     for name in request.names().filter(drops) {

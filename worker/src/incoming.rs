@@ -1,10 +1,10 @@
 //! A client's request, as the runtime tells of it.
 
 use edgepass_verify::Request;
-use edgepass_verify::sender::{CertificateThumbprint, Target};
+use edgepass_verify::sender::{CertificateThumbprint, Endpoint};
 use wasm_bindgen::prelude::*;
 
-use crate::target;
+use crate::request_target::RequestTarget;
 
 #[wasm_bindgen(module = "/src/incoming.js")]
 extern "C" {
@@ -60,7 +60,7 @@ impl<'r> Incoming<'r> {
     /// `Host` header says decides nothing.
     pub(crate) fn for_verifier(
         &self,
-        target: &target::Target<'_>,
+        target: &RequestTarget<'_>,
         external_url: Option<&str>,
     ) -> Request {
         let owned = |name| self.header(name).map(str::to_owned);
@@ -68,7 +68,7 @@ impl<'r> Incoming<'r> {
             authorization: owned("authorization"),
             dpop: owned("dpop"),
             query: target.query.strip_prefix('?').map(str::to_owned),
-            target: external_url.map(|external| Target {
+            endpoint: external_url.map(|external| Endpoint {
                 method: self.method.to_owned(),
                 url: format!("{external}{}{}", target.path, target.query),
             }),

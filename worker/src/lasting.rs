@@ -13,8 +13,8 @@ use wasm_bindgen_futures::future_to_promise;
 
 use crate::incoming::{self, Incoming};
 use crate::policy::Access;
+use crate::request_target::RequestTarget;
 use crate::settings::Settings;
-use crate::target::Target;
 
 #[wasm_bindgen(module = "/src/lasting.js")]
 extern "C" {
@@ -116,12 +116,12 @@ async fn judged_again(
         return Err(EXPIRED);
     }
     let route = settings.policy.routes.get(route).ok_or(LOST)?;
-    let Access::Token(demand) = &route.access else { return Err(LOST) };
+    let Access::Token(requirements) = &route.access else { return Err(LOST) };
     let facts = incoming::facts_of(request);
     let request = Incoming::read(request, &facts).ok_or(LOST)?;
-    let target = Target::of(request.url).map_err(|_| LOST)?;
+    let target = RequestTarget::of(request.url).map_err(|_| LOST)?;
     let caller = request.for_verifier(&target, settings.external_url.as_deref());
-    let verdict = settings.verifier.judge_again(&caller, demand).await;
+    let verdict = settings.verifier.judge_again(&caller, requirements).await;
     let refused = match verdict.error() {
         Some(error) => error.code(),
         None => {

@@ -25,10 +25,10 @@ mod metrics;
 mod overlap;
 mod policy;
 mod replay;
+mod request_target;
 mod respond;
 mod route;
 mod settings;
-mod target;
 mod untrusted;
 
 use std::sync::Arc;
@@ -45,10 +45,10 @@ use crate::forward::{Identity, Sent};
 use crate::incoming::Incoming;
 use crate::lasting::Lasting;
 use crate::policy::{Access, Route, WebSocket};
+use crate::request_target::RequestTarget;
 use crate::respond::{CorsReply, PassOn};
 use crate::route::Matched;
 use crate::settings::Settings;
-use crate::target::Target;
 
 #[wasm_bindgen]
 extern "C" {
@@ -124,9 +124,9 @@ async fn decide(
     let facts = incoming::facts_of(request);
     let read = Incoming::read(request, &facts).filter(|request| {
         let host = request.header("host");
-        host.is_none_or(target::is_plain_host)
+        host.is_none_or(request_target::is_plain_host)
     });
-    let read = read.and_then(|request| Some((Target::of(request.url).ok()?, request)));
+    let read = read.and_then(|request| Some((RequestTarget::of(request.url).ok()?, request)));
     let Some((target, request)) = read else {
         return refused(&refusal(&VerifyError::RequestInvalid), &CorsReply::NONE);
     };
@@ -164,7 +164,7 @@ async fn pass(
     settings: &Settings,
     route: &Route,
     request: &Incoming<'_>,
-    target: Target<'_>,
+    target: RequestTarget<'_>,
     context: &Context,
 ) -> Result<Reply, JsValue> {
     let takes_none = ["GET", "HEAD"].contains(&request.method);
@@ -174,9 +174,9 @@ async fn pass(
     }
     let (identity, accepted) = match &route.access {
         Access::Public => (None, None),
-        Access::Token(demand) => {
+        Access::Token(requirements) => {
             let caller = request.for_verifier(&target, settings.external_url.as_deref());
-            let check = settings.verifier.begin_request(caller, Arc::clone(demand));
+            let check = settings.verifier.begin_request(caller, Arc::clone(requirements));
             let judged = settings.verifier.judge(check, Clock::Host).await;
             settings.metrics.judged(&judged.verdict, &settings.verifier, Clock::Host.now());
             let work = settings.verifier.work(Clock::Host);

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use edgepass_verify::Demand;
-use edgepass_verify::checks::DemandConfig;
+use edgepass_verify::Requirements;
+use edgepass_verify::checks::RequirementsConfig;
 use edgepass_verify::policy::OneOrMany;
 use edgepass_verify::policy::duration::DurationText;
 use serde::{Deserialize, Serialize};
@@ -123,7 +123,7 @@ pub(crate) enum Access {
     /// Nothing.
     Public,
     /// A token of which this is asked.
-    Token(Arc<Demand>),
+    Token(Arc<Requirements>),
 }
 
 /// One part of a path pattern.
@@ -243,14 +243,14 @@ fn access(route: &RouteText) -> Result<Access, String> {
     if lists.into_iter().flatten().any(is_empty) || route.audience.as_deref() == Some("") {
         return Err(EMPTY.into());
     }
-    let demand = DemandConfig {
+    let requirements = RequirementsConfig {
         all_of: route.all_of.clone(),
         any_of: route.any_of.clone(),
         issuers: route.issuers.clone(),
         audience: route.audience.clone().map(OneOrMany::One),
         stale_if_error: route.stale_if_error,
     };
-    let demand = Demand::try_from(demand).map_err(|error| error.to_string())?;
+    let requirements = Requirements::try_from(requirements).map_err(|error| error.to_string())?;
     // Tokens of some issuers carry no scope: a route that names its issuers may ask for none.
     let token = lists.into_iter().any(Option::is_some);
     match (route.public, token) {
@@ -260,7 +260,7 @@ fn access(route: &RouteText) -> Result<Access, String> {
             Err("a public route has neither audience nor stale_if_error".into())
         }
         (true, false) => Ok(Access::Public),
-        (false, true) => Ok(Access::Token(Arc::new(demand))),
+        (false, true) => Ok(Access::Token(Arc::new(requirements))),
     }
 }
 

@@ -41,7 +41,7 @@ pub(crate) fn npm(tools: &Tools) -> anyhow::Result<PathBuf> {
         fs::remove_dir_all(&dist)?;
     }
     let mut compile = tools.command(tools.npm_tool("tsc"));
-    step::run("compile its TypeScript face", compile.args(["--project", "npm"]))?;
+    step::run("compile its TypeScript", compile.args(["--project", "npm"]))?;
     copy_folder(&wasm, &dist.join("wasm"))?;
     for licence in ["LICENSE-APACHE", "LICENSE-MIT"] {
         fs::copy(root().join(licence), folder.join(licence))?;
@@ -64,9 +64,9 @@ pub(crate) fn inspector(tools: &Tools) -> anyhow::Result<()> {
     }
     let modules =
         ["batch", "browser", "engine", "index", "options", "verdict", "verifier", "written"];
-    let face = modules.map(|module| format!("face/{module}.js"));
+    let exports = modules.map(|module| format!("lib/{module}.js"));
     let wasm = ["wasm/edgepass_npm.js", "wasm/edgepass_npm_bg.wasm"].map(str::to_owned);
-    for part in face.iter().chain(&wasm) {
+    for part in exports.iter().chain(&wasm) {
         let to = folder.join(part);
         fs::create_dir_all(to.parent().context("a file lies in a folder")?)?;
         fs::copy(root().join("npm/dist").join(part), to)?;

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use anyhow::ensure;
-use edgepass::judges::Judges;
+use edgepass::line_judges::LineJudges;
 use edgepass_verify::batch::Outcome;
 use rayon::ThreadPoolBuilder;
 use serde_json::{Value, json};
@@ -27,7 +27,7 @@ pub(crate) fn measure(setup: &Value, quick: bool) -> anyhow::Result<Value> {
     // The first round warms up.
     for round in 0..=rounds {
         for (threads, times) in [1, cores].into_iter().zip(&mut seen) {
-            let mut judges = Judges::default();
+            let mut judges = LineJudges::default();
             let pool = ThreadPoolBuilder::new().num_threads(threads).build()?;
             let start = Instant::now();
             let answers = pool.install(|| judges.judge(&lines));

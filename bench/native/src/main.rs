@@ -22,7 +22,7 @@ use aws_lc_rs::signature::{
 use edgepass::native::check_signature;
 use edgepass_jose::base64url;
 use edgepass_verify::verifier::{KeySource, Progress, Verifier};
-use edgepass_verify::{Demand, Policy, PolicyConfig, Sender, UnixMillis};
+use edgepass_verify::{Requirements, Policy, PolicyConfig, Sender, UnixMillis};
 use serde_json::{Value, json};
 
 const ISSUER: &str = "https://issuer.example";
@@ -143,10 +143,10 @@ fn edgepass(setup: &Value, tokens: &[String], verified_bytes: usize) -> anyhow::
         std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_millis() as u64,
     );
     let tokens = tokens.to_vec();
-    let demand = std::sync::Arc::new(Demand::default());
+    let requirements = std::sync::Arc::new(Requirements::default());
     Ok(Box::new(move |at| {
         let text = &tokens[at % tokens.len()];
-        let mut check = verifier.begin(text, Sender::default(), std::sync::Arc::clone(&demand));
+        let mut check = verifier.begin(text, Sender::default(), std::sync::Arc::clone(&requirements));
         loop {
             match verifier.advance(&mut check, now) {
                 Progress::Decided(verdict) => {

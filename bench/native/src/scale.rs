@@ -15,10 +15,11 @@ use edgepass_issuer::entropy::{Entropy, NoEntropy};
 use edgepass_issuer::issue::Recipient;
 use edgepass_issuer::new_act::NewAct;
 use edgepass_issuer::policy::TokenRequest;
-use edgepass_issuer::publish::document::{Document, LISTS};
+use edgepass_issuer::paths::LISTS;
+use edgepass_issuer::publish::document::Document;
 use edgepass_issuer::seal::MasterKey;
 use edgepass_issuer::selection::{Filter, Selection, StatusChange};
-use edgepass_issuer::signing_key::{KeyUse, SealedKey};
+use edgepass_issuer::signing_key::{KeyState, SealedKey};
 use edgepass_issuer::status_act::perform;
 use edgepass_issuer::storage::{KeyChange, ListState};
 use edgepass_issuer::{Config, Issuer, Publisher, Store};
@@ -130,8 +131,8 @@ async fn issuer(tokens: u64) -> anyhow::Result<Value> {
     let (mut entropy, master) = (Drawn(Rng::with_seed(7)), MasterKey::new([7; 32]));
     let now = now();
     let seconds = now.numeric_date().seconds();
-    let keys = [KeyUse::Signing, KeyUse::Standby]
-        .map(|use_| SealedKey::generate(use_, &master, &mut entropy, seconds));
+    let keys = [KeyState::Signing, KeyState::Standby]
+        .map(|state| SealedKey::generate(state, &master, &mut entropy, seconds));
     let keys = keys.into_iter().collect::<Result<Vec<_>, _>>()?;
     let entry = AuditEntry {
         at_ms: now.0,
@@ -202,8 +203,8 @@ async fn bulk(
             let mut times = Vec::new();
             while !stop.load(Ordering::Relaxed) {
                 let (now, start) = (now(), Instant::now());
-                let approved = issuer.approve(&grant, &recipient, &mut entropy, now)?;
-                issuer.issue(approved, now).await?;
+                let granted = issuer.grant(&grant, &recipient, &mut entropy, now)?;
+                issuer.issue(granted, now).await?;
                 times.push(start.elapsed().as_secs_f64() * 1e3);
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }

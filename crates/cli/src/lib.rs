@@ -3,7 +3,7 @@
 pub mod commands;
 pub mod exit;
 pub mod host;
-pub mod judges;
+pub mod line_judges;
 mod master_key;
 pub mod native;
 mod output;

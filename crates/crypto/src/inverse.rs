@@ -27,7 +27,7 @@ pub(crate) struct Modulus {
 }
 
 /// What a batch of divsteps does to a pair, scaled by 2³⁰.
-struct Batch {
+struct BatchInversion {
     u: i64,
     v: i64,
     q: i64,
@@ -68,7 +68,7 @@ impl Modulus {
             if g == [0; LIMBS] {
                 break;
             }
-            let batch = Batch::run(&mut eta, f[0] as u32, g[0] as u32);
+            let batch = BatchInversion::run(&mut eta, f[0] as u32, g[0] as u32);
             self.update(&mut d, &mut e, &batch);
             batch.apply(&mut f, &mut g);
         }
@@ -77,8 +77,8 @@ impl Modulus {
     }
 
     /// Apply a batch to d and e modulo the modulus.
-    fn update(&self, d: &mut Limbs, e: &mut Limbs, batch: &Batch) {
-        let Batch { u, v, q, r } = *batch;
+    fn update(&self, d: &mut Limbs, e: &mut Limbs, batch: &BatchInversion) {
+        let BatchInversion { u, v, q, r } = *batch;
         let (d_sign, e_sign) = (i64::from(d[LIMBS - 1] >> 31), i64::from(e[LIMBS - 1] >> 31));
         // Add the modulus where the number is negative, and so often that 2³⁰ divides the sum.
         let mut md = (u & d_sign) + (v & e_sign);
@@ -130,7 +130,7 @@ impl Modulus {
     }
 }
 
-impl Batch {
+impl BatchInversion {
     /// Thirty divsteps on the low limbs; several at once where zeros allow it.
     fn run(eta: &mut i32, f: u32, g: u32) -> Self {
         let (mut f, mut g) = (f, g);

@@ -81,7 +81,7 @@ enum Builder {
     P256(es256::CombBuilder),
 }
 
-enum Laid {
+enum Table {
     Ed25519(ed25519::Comb),
     P256(es256::Comb),
 }
@@ -258,7 +258,7 @@ impl State {
         keys.find(|key| kept.saturating_add(self.needed(key)) <= MAX_TABLE_BYTES)
     }
 
-    /// Laid-out keys that were not used for long, or in a time to come.
+    /// Table-out keys that were not used for long, or in a time to come.
     fn idle(&self, now: u64) -> impl Iterator<Item = (usize, &Tables)> {
         self.keys.iter().enumerate().filter_map(move |(at, entry)| match &entry.progress {
             Progress::LaidOut(tables) if now.abs_diff(entry.used_at) >= IDLE_MILLIS => {
@@ -325,25 +325,25 @@ impl State {
         Some(Building { of: (!generator).then_some(key), builder: builder? })
     }
 
-    fn install(&mut self, laid: Laid, of: Option<PublicKey>) {
+    fn install(&mut self, laid: Table, of: Option<PublicKey>) {
         let strategy = match (laid, &of) {
-            (Laid::Ed25519(comb), None) => {
+            (Table::Ed25519(comb), None) => {
                 self.ed25519_generator = Some(Arc::new(comb));
                 return;
             }
-            (Laid::P256(comb), None) => {
+            (Table::P256(comb), None) => {
                 self.p256_generator = Some(Arc::new(comb));
                 return;
             }
-            (Laid::Ed25519(comb), Some(PublicKey::Ed25519 { x })) => self
+            (Table::Ed25519(comb), Some(PublicKey::Ed25519 { x })) => self
                 .ed25519_generator
                 .clone()
                 .map(|generator| Strategy::Ed25519 { encoded: *x, key: Arc::new(comb), generator }),
-            (Laid::P256(comb), Some(_)) => self
+            (Table::P256(comb), Some(_)) => self
                 .p256_generator
                 .clone()
                 .map(|generator| Strategy::P256 { key: Arc::new(comb), generator }),
-            (Laid::Ed25519(_), Some(_)) => None,
+            (Table::Ed25519(_), Some(_)) => None,
         };
         let entry = of.and_then(|key| self.entry(&key));
         if let (Some(strategy), Some(entry)) = (strategy, entry)
@@ -363,10 +363,10 @@ impl Builder {
         })
     }
 
-    fn finish(self) -> Laid {
+    fn finish(self) -> Table {
         match self {
-            Self::Ed25519(builder) => Laid::Ed25519(builder.finish()),
-            Self::P256(builder) => Laid::P256(builder.finish()),
+            Self::Ed25519(builder) => Table::Ed25519(builder.finish()),
+            Self::P256(builder) => Table::P256(builder.finish()),
         }
     }
 }

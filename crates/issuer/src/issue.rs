@@ -5,14 +5,14 @@ use std::sync::{Arc, PoisonError, RwLock};
 use edgepass_jose::{ClaimsSet, base64url, json::JsonObject};
 use edgepass_status_list::StatusReference;
 use edgepass_verify::checks::judge_unsigned;
-use edgepass_verify::documents::fetch::Document;
+use edgepass_verify::documents::fetch::DocumentKind;
 use edgepass_verify::policy::{OneOrMany, PolicyError};
 use edgepass_verify::verifier::{KeySource, Progress, Verifier};
-use edgepass_verify::{Demand, Policy, PolicyConfig, Sender, UnixMillis, VerifyError};
+use edgepass_verify::{Policy, PolicyConfig, Requirements, Sender, UnixMillis, VerifyError};
 use serde_json::{Value, json};
 
 use crate::audit::{Act, AuditEntry};
-use crate::config::{Config, ListTerms};
+use crate::config::{Config, ListSchedule};
 use crate::entropy::{Entropy, NoEntropy};
 use crate::keys::{KeySchedule, Keys, OpenError};
 use crate::paths::LISTS;
@@ -29,7 +29,7 @@ pub struct Issuer<S> {
     issuer: String,
     lifetimes: Vec<u64>,
     longest_lifetime: u64,
-    lists: ListTerms,
+    lists: ListSchedule,
     schedule: KeySchedule,
     master: MasterKey,
     keys: RwLock<Arc<Keys>>,
@@ -142,7 +142,7 @@ impl<S: Store> Issuer<S> {
     }
 
     /// How status lists are made.
-    pub fn list_terms(&self) -> &ListTerms {
+    pub fn list_schedule(&self) -> &ListSchedule {
         &self.lists
     }
 
@@ -352,12 +352,12 @@ fn check(
 ) -> Result<(), IssueError> {
     let mut verifier = Verifier::new(policy, KeySource::Given(keys.own().clone()))
         .map_err(IssueError::OwnPolicy)?;
-    let mut check = verifier.begin(text, Sender::default(), Demand::default());
+    let mut check = verifier.begin(text, Sender::default(), Requirements::default());
     match verifier.advance(&mut check, now) {
         // The list of a token that was recorded a moment ago need not be published yet: that it
         // is asked for means that everything before it passed.
         Progress::Fetch(order)
-            if order.document == Document::StatusList && order.uri == list_uri =>
+            if order.document == DocumentKind::StatusList && order.uri == list_uri =>
         {
             Ok(())
         }

@@ -15,7 +15,7 @@ use crate::audit::{Act, AuditEntry};
 use crate::entropy::Entropy;
 use crate::issue::Issuer;
 use crate::keys::OpenError;
-use crate::signing_key::{KeyError, KeyUse, SealedKey};
+use crate::signing_key::{KeyError, KeyState, SealedKey};
 use crate::status_index::RETIRE_AFTER;
 use crate::storage::{KeyChange, Store, StoreError};
 
@@ -77,8 +77,8 @@ pub async fn rotate<S: Store>(
 ) -> Result<Changed, KeyChangeError> {
     let seconds = now.numeric_date().seconds();
     let (schedule, stored) = (issuer.key_schedule(), issuer.store().keys().await?);
-    let from = stored.of_use(KeyUse::Signing).ok_or(KeyChangeError::NoStandby)?;
-    let standby = stored.of_use(KeyUse::Standby).ok_or(KeyChangeError::NoStandby)?;
+    let from = stored.in_state(KeyState::Signing).ok_or(KeyChangeError::NoStandby)?;
+    let standby = stored.in_state(KeyState::Standby).ok_or(KeyChangeError::NoStandby)?;
     let wait = schedule.settles_in(standby, seconds);
     if wait > 0 {
         return Err(KeyChangeError::StandbyTooYoung(DurationText(Duration::from_secs(wait))));
@@ -86,7 +86,7 @@ pub async fn rotate<S: Store>(
     if stored.published().count() >= MAX_KEYS {
         return Err(KeyChangeError::TooManyKeys);
     }
-    let fresh = SealedKey::generate(KeyUse::Standby, issuer.master_key(), entropy, seconds)?;
+    let fresh = SealedKey::generate(KeyState::Standby, issuer.master_key(), entropy, seconds)?;
     let act = Act::KeyRotated {
         from: from.key_id.clone(),
         to: standby.key_id.clone(),
@@ -102,8 +102,8 @@ pub async fn rotate<S: Store>(
         seen: stored.changed_at,
         now: seconds,
         uses: vec![
-            (from.key_id.clone(), KeyUse::Retired, Some(retires_at)),
-            (signing.clone(), KeyUse::Signing, None),
+            (from.key_id.clone(), KeyState::Retired, Some(retires_at)),
+            (signing.clone(), KeyState::Signing, None),
         ],
         new: vec![fresh],
     };
@@ -127,18 +127,20 @@ pub async fn compromise<S: Store>(
     let stored = issuer.store().keys().await?;
     let key = stored.keys.iter().find(|key| key.key_id == key_id);
     let key = key.ok_or(KeyChangeError::UnknownKey)?;
-    let signing = stored.of_use(KeyUse::Signing).ok_or(KeyChangeError::NoStandby)?;
-    let mut uses = vec![(key_id.to_owned(), KeyUse::Compromised, None)];
+    let signing = stored.in_state(KeyState::Signing).ok_or(KeyChangeError::NoStandby)?;
+    let mut uses = vec![(key_id.to_owned(), KeyState::Compromised, None)];
     let mut changed = Changed { signing: signing.key_id.clone(), is_settled: true };
-    match key.use_ {
-        KeyUse::Compromised | KeyUse::Withdrawn => return Err(KeyChangeError::AlreadyWithdrawn),
-        KeyUse::Signing => {
-            let standby = stored.of_use(KeyUse::Standby).ok_or(KeyChangeError::NoStandby)?;
+    match key.state {
+        KeyState::Compromised | KeyState::Withdrawn => {
+            return Err(KeyChangeError::AlreadyWithdrawn);
+        }
+        KeyState::Signing => {
+            let standby = stored.in_state(KeyState::Standby).ok_or(KeyChangeError::NoStandby)?;
             changed.is_settled = issuer.key_schedule().settles_in(standby, seconds) == 0;
             changed.signing = standby.key_id.clone();
-            uses.push((standby.key_id.clone(), KeyUse::Signing, None));
+            uses.push((standby.key_id.clone(), KeyState::Signing, None));
         }
-        KeyUse::Standby | KeyUse::Retired => {}
+        KeyState::Standby | KeyState::Retired => {}
     }
     let act = Act::KeyCompromised {
         key_id: key_id.to_owned(),
@@ -167,13 +169,13 @@ async fn retire<S: Store>(issuer: &Issuer<S>, now: UnixMillis) -> Result<(), Key
     let keys = issuer.keys();
     let stored = keys.stored();
     let over = |key: &&SealedKey| {
-        key.use_ == KeyUse::Retired && key.retires_at.is_some_and(|at| at <= seconds)
+        key.state == KeyState::Retired && key.retires_at.is_some_and(|at| at <= seconds)
     };
     let over: Vec<String> = stored.keys.iter().filter(over).map(|k| k.key_id.clone()).collect();
     if over.is_empty() {
         return Ok(());
     }
-    let uses = over.iter().map(|id| (id.clone(), KeyUse::Withdrawn, None)).collect();
+    let uses = over.iter().map(|id| (id.clone(), KeyState::Withdrawn, None)).collect();
     let change = KeyChange { seen: stored.changed_at, now: seconds, uses, new: Vec::new() };
     apply(issuer, &change, Act::KeysWithdrawn { key_ids: over, standby: None }, SERVE, now).await
 }
@@ -190,16 +192,16 @@ pub(crate) async fn withdraw_compromised<S: Store>(
     if stored.changed_at != issuer.keys().changed_at() {
         return Ok(());
     }
-    let compromised = stored.keys.iter().filter(|key| key.use_ == KeyUse::Compromised);
+    let compromised = stored.keys.iter().filter(|key| key.state == KeyState::Compromised);
     let key_ids: Vec<String> = compromised.map(|key| key.key_id.clone()).collect();
-    let new = match stored.of_use(KeyUse::Standby) {
+    let new = match stored.in_state(KeyState::Standby) {
         Some(_) => Vec::new(),
         None => {
-            vec![SealedKey::generate(KeyUse::Standby, issuer.master_key(), entropy, seconds)?]
+            vec![SealedKey::generate(KeyState::Standby, issuer.master_key(), entropy, seconds)?]
         }
     };
     let standby = new.first().map(|key| key.key_id.clone());
-    let uses = key_ids.iter().map(|id| (id.clone(), KeyUse::Withdrawn, None)).collect();
+    let uses = key_ids.iter().map(|id| (id.clone(), KeyState::Withdrawn, None)).collect();
     let change = KeyChange { seen: stored.changed_at, now: seconds, uses, new };
     apply(issuer, &change, Act::KeysWithdrawn { key_ids, standby }, SERVE, now).await
 }
@@ -211,7 +213,7 @@ async fn rotate_if_due<S: Store>(
     now: UnixMillis,
 ) -> Result<(), KeyChangeError> {
     let keys = issuer.keys();
-    let since = keys.stored().of_use(KeyUse::Signing).and_then(|key| key.signs_since);
+    let since = keys.stored().in_state(KeyState::Signing).and_then(|key| key.signs_since);
     let due = since.map(|since| since.saturating_add(issuer.key_schedule().rotation));
     if due.is_none_or(|due| now.numeric_date().seconds() < due) {
         return Ok(());

@@ -7,7 +7,7 @@ use edgepass_jose::json::JsonObject;
 use edgepass_jose::jwk_set::{JwkSet, MAX_KEYS};
 
 use crate::seal::MasterKey;
-use crate::signing_key::{self, KeyError, KeyUse, SealedKey, SigningFailed, SigningKey};
+use crate::signing_key::{self, KeyError, KeyState, SealedKey, SigningFailed, SigningKey};
 use crate::storage::{StoreError, StoredKeys};
 
 /// When keys change by themselves, and how long an old one stays published.
@@ -68,7 +68,7 @@ impl Keys {
     ///
     /// [`OpenError`].
     pub(crate) fn open(stored: StoredKeys, master: &MasterKey) -> Result<Self, OpenError> {
-        let signing = stored.of_use(KeyUse::Signing).ok_or(OpenError::NoSigningKey)?;
+        let signing = stored.in_state(KeyState::Signing).ok_or(OpenError::NoSigningKey)?;
         let signing = signing.open(master)?;
         let own = signing_key::jwk_set(stored.published(), stored.changed_at, None).to_string();
         let newest = stored.keys.iter().rev().take(MAX_KEYS);
@@ -109,8 +109,8 @@ impl Keys {
     }
 
     /// Whether there is a key of this use.
-    pub(crate) fn has(&self, use_: KeyUse) -> bool {
-        self.stored.of_use(use_).is_some()
+    pub(crate) fn has(&self, state: KeyState) -> bool {
+        self.stored.in_state(state).is_some()
     }
 
     /// Whether a key of the set is not known to have been published.
@@ -147,9 +147,9 @@ mod tests {
     #[test]
     fn keys_withdrawn_in_many_years_keep_no_issuer_from_starting() {
         let (master, entropy) = (MasterKey::new([1; 32]), &mut Counting(0));
-        let mut key = |use_, at| SealedKey::generate(use_, &master, entropy, at).unwrap();
-        let mut keys: Vec<SealedKey> = (0..110).map(|at| key(KeyUse::Withdrawn, at)).collect();
-        keys.push(key(KeyUse::Signing, 110));
+        let mut key = |state, at| SealedKey::generate(state, &master, entropy, at).unwrap();
+        let mut keys: Vec<SealedKey> = (0..110).map(|at| key(KeyState::Withdrawn, at)).collect();
+        keys.push(key(KeyState::Signing, 110));
         let keys = Keys::open(StoredKeys { keys, changed_at: 110 }, &master).unwrap();
         assert_eq!((keys.own().keys().len(), keys.known().keys().len()), (1, MAX_KEYS));
         assert!(keys.known().keys().iter().any(|k| k.key_id() == Some(keys.signing_key_id())));

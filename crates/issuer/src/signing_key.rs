@@ -24,7 +24,7 @@ pub struct SealedKey {
     /// `kid`: the JWK Thumbprint of the public key (RFC 7638).
     pub key_id: String,
     /// What the key is for.
-    pub use_: KeyUse,
+    pub state: KeyState,
     /// The Ed25519 public key.
     pub x: [u8; 32],
     /// The PKCS #8 document, sealed under the master key with the `kid` as its name.
@@ -41,7 +41,7 @@ pub struct SealedKey {
 
 /// What a key is for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum KeyUse {
+pub enum KeyState {
     /// It signs.
     Signing,
     /// It is published, so that every verifier knows it before it signs.
@@ -54,7 +54,7 @@ pub enum KeyUse {
     Withdrawn,
 }
 
-impl KeyUse {
+impl KeyState {
     /// Its name, as stored and as shown.
     pub fn name(self) -> &'static str {
         match self {
@@ -70,7 +70,7 @@ impl KeyUse {
     pub fn named(name: &str) -> Option<Self> {
         [Self::Signing, Self::Standby, Self::Retired, Self::Compromised, Self::Withdrawn]
             .into_iter()
-            .find(|use_| use_.name() == name)
+            .find(|state| state.name() == name)
     }
 
     /// Whether keys of this use are in the published set.
@@ -91,7 +91,7 @@ impl SealedKey {
     ///
     /// [`KeyError::Entropy`], [`KeyError::Seal`] or [`KeyError::Key`].
     pub fn generate(
-        use_: KeyUse,
+        state: KeyState,
         master: &MasterKey,
         entropy: &mut impl Entropy,
         now: u64,
@@ -103,11 +103,11 @@ impl SealedKey {
         Ok(Self {
             sealed: master.seal(&key_id, &document)?,
             key_id,
-            use_,
+            state,
             x,
             created_at: now,
             published_at: None,
-            signs_since: (use_ == KeyUse::Signing).then_some(now),
+            signs_since: (state == KeyState::Signing).then_some(now),
             retires_at: None,
         })
     }
@@ -228,7 +228,7 @@ mod tests {
     #[test]
     fn a_sealed_key_opens_signs_and_is_its_own_jwk() {
         let master = MasterKey::new([1; 32]);
-        let sealed = SealedKey::generate(KeyUse::Signing, &master, &mut Fixed(3), 9).unwrap();
+        let sealed = SealedKey::generate(KeyState::Signing, &master, &mut Fixed(3), 9).unwrap();
         let jwk = Jwk::from_value(&sealed.jwk(), &[Algorithm::Ed25519]).unwrap();
         assert_eq!(jwk.thumbprint(), sealed.key_id);
         let key = sealed.open(&master).unwrap();

@@ -7,7 +7,7 @@ use edgepass_status_list::{Bits, StatusType};
 
 use crate::audit::AuditEntry;
 use crate::new_act::{NewAct, Plan, RecordedAct};
-use crate::signing_key::{KeyUse, SealedKey};
+use crate::signing_key::{KeyState, SealedKey};
 use crate::status_index::ExpiryWindow;
 use crate::token_facts::TokenFacts;
 
@@ -117,12 +117,12 @@ pub struct StoredKeys {
 impl StoredKeys {
     /// The keys of the published set.
     pub fn published(&self) -> impl Iterator<Item = &SealedKey> {
-        self.keys.iter().filter(|key| key.use_.is_published())
+        self.keys.iter().filter(|key| key.state.is_published())
     }
 
     /// The first key of this use.
-    pub fn of_use(&self, use_: KeyUse) -> Option<&SealedKey> {
-        self.keys.iter().find(|key| key.use_ == use_)
+    pub fn in_state(&self, state: KeyState) -> Option<&SealedKey> {
+        self.keys.iter().find(|key| key.state == state)
     }
 }
 
@@ -135,7 +135,7 @@ pub struct KeyChange {
     pub now: u64,
     /// By `kid`: what keys are for from now on, and when they retire, in seconds. The private half of
     /// a key that is withdrawn is deleted.
-    pub uses: Vec<(String, KeyUse, Option<u64>)>,
+    pub uses: Vec<(String, KeyState, Option<u64>)>,
     /// New keys.
     pub new: Vec<SealedKey>,
 }

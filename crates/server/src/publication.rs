@@ -59,7 +59,7 @@ impl<S: Store> Publication<S> {
 
     /// Publish until the task is dropped. Run it once.
     pub async fn run(&self) {
-        let _ = timeout(PUNCTUAL, self.publisher.heed_targets()).await;
+        let _ = timeout(PUNCTUAL, self.publisher.check_targets()).await;
         let targets = self.places.iter().skip(1).enumerate();
         let targets = targets.map(|(target, health)| self.place(target, health));
         join(self.serve(), join_all(targets)).await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use edgepass_issuer::config::TargetConfig;
 use edgepass_issuer::publish::document::{CACHE_CONTROL, Document};
-use edgepass_issuer::publish::target::{Answer, Live, Target, TargetError, Version};
+use edgepass_issuer::publish::target::{Live, Target, TargetError, TargetFuture, Version};
 use object_store::aws::{AmazonS3Builder, S3ConditionalPut};
 use object_store::path::Path;
 use object_store::{
@@ -128,7 +128,7 @@ impl Target for Objects {
         &self.name
     }
 
-    fn read<'a>(&'a self, path: &'a str) -> Answer<'a, Option<Live>> {
+    fn read<'a>(&'a self, path: &'a str) -> TargetFuture<'a, Option<Live>> {
         match &self.kind {
             Kind::Bucket(store) => Box::pin(in_time(get(&**store, path))),
             Kind::Directory(place) => {
@@ -142,7 +142,7 @@ impl Target for Objects {
         &'a self,
         document: &'a Document,
         over: Option<&'a Version>,
-    ) -> Answer<'a, Version> {
+    ) -> TargetFuture<'a, Version> {
         match &self.kind {
             Kind::Bucket(store) => Box::pin(in_time(put(&**store, document, over, true))),
             Kind::Directory(place) => {
@@ -154,7 +154,7 @@ impl Target for Objects {
         }
     }
 
-    fn remove<'a>(&'a self, path: &'a str) -> Answer<'a, ()> {
+    fn remove<'a>(&'a self, path: &'a str) -> TargetFuture<'a, ()> {
         match &self.kind {
             Kind::Bucket(store) => Box::pin(in_time(delete(&**store, path))),
             Kind::Directory(place) => {

@@ -1,7 +1,7 @@
 //! Rows as they come from the database.
 
 use edgepass_issuer::audit::AuditEntry;
-use edgepass_issuer::signing_key::{KeyUse, SealedKey};
+use edgepass_issuer::signing_key::{KeyState, SealedKey};
 use edgepass_issuer::storage::{ListState, StatusSlot, TokenRecord};
 use edgepass_issuer::token_facts::TokenFacts;
 use edgepass_status_list::{Bits, StatusType};
@@ -18,7 +18,7 @@ pub(crate) fn key(row: &SqliteRow) -> Result<SealedKey, sqlx::Error> {
     let x: Vec<u8> = row.try_get("x")?;
     Ok(SealedKey {
         key_id: row.try_get("key_id")?,
-        use_: KeyUse::named(row.try_get("use")?).ok_or_else(bad)?,
+        state: KeyState::named(row.try_get("use")?).ok_or_else(bad)?,
         x: x.try_into().map_err(|_| bad())?,
         sealed: row.try_get("sealed")?,
         created_at: unsigned(row, "created_at")?,

@@ -10,7 +10,7 @@ use crate::documents::fetch::{Answer, Content, FetchOrder};
 use crate::signature::SignatureRequest;
 use crate::time::UnixMillis;
 use crate::verdict::Verdict;
-use crate::verifier::{Landed, Progress, Verifier};
+use crate::verifier::{Progress, Received, Verifier};
 
 /// What a host gives when it is ready.
 pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
@@ -106,17 +106,17 @@ pub async fn carry_out(verifier: &RefCell<Verifier>, mut order: FetchOrder, host
             Some(copy) => copy,
             None => host.fetch(&order).await,
         };
-        let received = cache.filter(|_| !is_copy).map(|cache| (cache, answer.content.clone()));
-        let landed = verifier.borrow_mut().land(order.clone(), answer, host.now());
-        let taken = match landed {
-            Landed::Settled { taken } => taken,
-            Landed::CheckSignature(request, pending) => {
+        let to_share = cache.filter(|_| !is_copy).map(|cache| (cache, answer.content.clone()));
+        let received = verifier.borrow_mut().receive(order.clone(), answer, host.now());
+        let taken = match received {
+            Received::Settled { taken } => taken,
+            Received::CheckSignature(request, pending) => {
                 let valid = host.check(&request).await;
                 verifier.borrow_mut().list_signature_checked(*pending, valid, host.now())
             }
             // A cached copy leads nowhere else.
-            Landed::Fetch(_) if is_copy => false,
-            Landed::Fetch(next) => {
+            Received::Fetch(_) if is_copy => false,
+            Received::Fetch(next) => {
                 order = next;
                 continue;
             }
@@ -124,7 +124,7 @@ pub async fn carry_out(verifier: &RefCell<Verifier>, mut order: FetchOrder, host
         if !is_copy {
             // Metadata has no time of confirmation, and is not shared.
             if taken
-                && let Some((cache, content)) = received
+                && let Some((cache, content)) = to_share
                 && let Some(confirmed_at) = verifier.borrow().confirmed_at(&order)
             {
                 cache.put(order, content, confirmed_at);

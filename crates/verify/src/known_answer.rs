@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::policy::duration::DurationText;
 use crate::policy::{OneOrMany, StatusMode};
 use crate::verifier::{KeySource, Progress};
-use crate::{Demand, Policy, PolicyConfig, Sender, UnixMillis, Verifier};
+use crate::{Policy, PolicyConfig, Requirements, Sender, UnixMillis, Verifier};
 
 /// The key of RFC 8037 appendix A.2; its private half is published there, too.
 const KEYS: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","alg":"EdDSA","kid":"1","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
@@ -39,7 +39,7 @@ fn verdict((token, now): (&str, u64)) -> Option<Option<&'static str>> {
     let policy = Policy::try_from(config).ok()?;
     let keys = KeySource::given(KEYS.as_bytes(), &policy).ok()?;
     let mut verifier = Verifier::new(policy, keys).ok()?;
-    let mut check = verifier.begin(token, Sender::default(), Demand::default());
+    let mut check = verifier.begin(token, Sender::default(), Requirements::default());
     match verifier.advance(&mut check, UnixMillis(now.saturating_mul(1000))) {
         Progress::Decided(verdict) => Some(verdict.error().map(|error| error.code())),
         _ => None,

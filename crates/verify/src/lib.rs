@@ -37,7 +37,7 @@ pub mod url;
 pub mod verdict;
 pub mod verifier;
 
-pub use checks::{Check, Demand};
+pub use checks::{Check, Requirements};
 pub use error::VerifyError;
 pub use policy::{Policy, PolicyConfig};
 pub use sender::{Request, Sender};

@@ -28,7 +28,7 @@ pub struct Request {
     /// The query, without `?`.
     pub query: Option<String>,
     /// Method and URL. Without them no DPoP proof can be checked, and bound tokens are refused.
-    pub target: Option<Target>,
+    pub endpoint: Option<Endpoint>,
     /// The certificate that the platform says the client proved to hold in the TLS handshake. Never
     /// from a header.
     pub certificate: Option<CertificateThumbprint>,
@@ -36,7 +36,7 @@ pub struct Request {
 
 /// What a DPoP proof is made for.
 #[derive(Clone)]
-pub struct Target {
+pub struct Endpoint {
     /// The HTTP method, as sent.
     pub method: String,
     /// The URL as the client sees it: scheme and authority are configured, not taken from `Host`.
@@ -82,8 +82,8 @@ pub struct Sender {
     pub presented_as: Presentation,
     /// The DPoP proof.
     pub proof: Option<String>,
-    /// See [`Request::target`].
-    pub target: Option<Target>,
+    /// See [`Request::endpoint`].
+    pub endpoint: Option<Endpoint>,
     /// See [`Request::certificate`].
     pub certificate: Option<CertificateThumbprint>,
 }
@@ -104,8 +104,8 @@ impl Request {
             return Err(VerifyError::RequestInvalid);
         }
         let token = token.to_owned();
-        let Self { dpop: proof, target, certificate, .. } = self;
-        Ok((token, Sender { presented_as, proof, target, certificate }))
+        let Self { dpop: proof, endpoint, certificate, .. } = self;
+        Ok((token, Sender { presented_as, proof, endpoint, certificate }))
     }
 }
 

@@ -19,12 +19,12 @@ pub enum Checked {
 pub struct SignatureRequest {
     /// The key, and through it the algorithm.
     pub key: Jwk,
-    signed: Signed,
+    signed: SignedBytes,
 }
 
-/// Signed bytes with their signature, as JWS carries it: R‖S for ECDSA.
+/// SignedBytes bytes with their signature, as JWS carries it: R‖S for ECDSA.
 #[derive(Clone)]
-pub enum Signed {
+pub enum SignedBytes {
     /// Those of a JWS.
     Jws(CompactJws),
     /// Any.
@@ -36,7 +36,7 @@ pub enum Signed {
     },
 }
 
-impl Signed {
+impl SignedBytes {
     fn parts(&self) -> (&[u8], &[u8]) {
         match self {
             Self::Jws(jws) => (jws.signing_input(), jws.signature()),
@@ -45,7 +45,7 @@ impl Signed {
     }
 }
 
-impl From<&CompactJws> for Signed {
+impl From<&CompactJws> for SignedBytes {
     fn from(jws: &CompactJws) -> Self {
         Self::Jws(jws.clone())
     }
@@ -74,7 +74,7 @@ impl SignatureRequest {
 ///
 /// Source: [RFC 7518 §3.3 to §3.5](https://www.rfc-editor.org/rfc/rfc7518#section-3.3), RFC 8037
 /// §3.1.
-pub fn check(key: &Jwk, signed: impl Into<Signed>) -> Checked {
+pub fn check(key: &Jwk, signed: impl Into<SignedBytes>) -> Checked {
     let signed = signed.into();
     let (input, signature) = signed.parts();
     let length = match key.key() {
@@ -93,15 +93,15 @@ pub fn check(key: &Jwk, signed: impl Into<Signed>) -> Checked {
 }
 
 /// Where the signature of a key that checks many is checked.
-pub(crate) enum Often {
+pub(crate) enum TableCheck {
     /// It was, here in Rust. With `recheck`, the reference path shall see it, too, when there is time.
     Here { valid: bool, recheck: Option<SignatureRequest> },
     /// The host's crypto does it; its answer is for the report, too.
-    ByHost(SignatureRequest, Report),
+    ByHost(SignatureRequest, TableReport),
 }
 
 /// What a host's answer says about a key and its tables.
-pub(crate) struct Report {
+pub(crate) struct TableReport {
     prepared: PreparedKeys,
     key: Jwk,
     /// Whether tables refused what the host is asked about.
@@ -109,9 +109,9 @@ pub(crate) struct Report {
     now: UnixMillis,
 }
 
-impl Report {
+impl TableReport {
     /// The host's answer. Where it differs from what tables said, they are not used any more.
-    pub(crate) fn settle(self, valid: bool) {
+    pub(crate) fn record(self, valid: bool) {
         match (valid, self.refused) {
             (true, true) => self.prepared.disagree(self.key.key()),
             (true, false) => drop(self.prepared.accepted(self.key.key(), self.now.0)),
@@ -121,31 +121,31 @@ impl Report {
 }
 
 /// As [`check`], with tables once the key has earned them.
-pub(crate) fn check_often(
+pub(crate) fn check_with_tables(
     jws: &CompactJws,
     key: &Jwk,
     prepared: &PreparedKeys,
     now: UnixMillis,
-) -> Often {
+) -> TableCheck {
     let mut refused = false;
     if let Some(tables) = prepared.tables(key.key()) {
         if tables.verify(jws.signing_input(), jws.signature()) {
             let recheck = prepared
                 .accepted(key.key(), now.0)
                 .then(|| SignatureRequest { key: key.clone(), signed: jws.into() });
-            return Often::Here { valid: true, recheck };
+            return TableCheck::Here { valid: true, recheck };
         }
         if !prepared.confirms_refusal(key.key(), now.0) {
-            return Often::Here { valid: false, recheck: None };
+            return TableCheck::Here { valid: false, recheck: None };
         }
         refused = true;
     }
-    let report = Report { prepared: prepared.clone(), key: key.clone(), refused, now };
+    let report = TableReport { prepared: prepared.clone(), key: key.clone(), refused, now };
     match check(key, jws) {
         Checked::Here(valid) => {
-            report.settle(valid);
-            Often::Here { valid, recheck: None }
+            report.record(valid);
+            TableCheck::Here { valid, recheck: None }
         }
-        Checked::ByHost(request) => Often::ByHost(request, report),
+        Checked::ByHost(request) => TableCheck::ByHost(request, report),
     }
 }

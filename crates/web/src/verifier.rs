@@ -14,7 +14,7 @@ use edgepass_verify::host::{self, Host, HostCrypto, Later, SharedCache};
 use edgepass_verify::signature::SignatureRequest;
 use edgepass_verify::verdict::Accepted;
 use edgepass_verify::verifier::{Confirmed, Counters, Progress, Verifier};
-use edgepass_verify::{Check, Demand, Request, Sender, UnixMillis, Verdict};
+use edgepass_verify::{Check, Request, Requirements, Sender, UnixMillis, Verdict};
 
 use crate::cache::{self, Entry};
 use crate::clock::{Clock, sleep};
@@ -88,20 +88,24 @@ impl WebVerifier {
     }
 
     /// Begin with a token that was presented as Bearer.
-    pub fn begin(&self, token: &str, demand: Arc<Demand>) -> Check {
-        self.0.verifier.borrow_mut().begin(token, Sender::default(), demand)
+    pub fn begin(&self, token: &str, requirements: Arc<Requirements>) -> Check {
+        self.0.verifier.borrow_mut().begin(token, Sender::default(), requirements)
     }
 
     /// Begin with the token of a request.
-    pub fn begin_request(&self, request: Request, demand: Arc<Demand>) -> Check {
-        self.0.verifier.borrow_mut().begin_request(request, demand)
+    pub fn begin_request(&self, request: Request, requirements: Arc<Requirements>) -> Check {
+        self.0.verifier.borrow_mut().begin_request(request, requirements)
     }
 
     /// Judge once more a request that was let through ([`Verifier::begin_again`]). What is due is fetched
     /// at once.
-    pub async fn judge_again(&self, request: &Request, demand: &Arc<Demand>) -> Verdict {
+    pub async fn judge_again(
+        &self,
+        request: &Request,
+        requirements: &Arc<Requirements>,
+    ) -> Verdict {
         let begin =
-            || self.0.verifier.borrow_mut().begin_again(request.clone(), Arc::clone(demand));
+            || self.0.verifier.borrow_mut().begin_again(request.clone(), Arc::clone(requirements));
         let first = self.judge(begin(), Clock::Host).await;
         let Some(due) = first.background else { return first.verdict };
         due.await;

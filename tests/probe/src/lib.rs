@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use edgepass_jose::jwk_set::KeyMatch;
 use edgepass_jose::{Algorithm, CompactJws, Jwk, JwkSet};
 use edgepass_verify::host::HostCrypto;
-use edgepass_verify::signature::{self, Checked, Signed};
+use edgepass_verify::signature::{self, Checked, SignedBytes};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -105,7 +105,7 @@ async fn accepts(compact: &str, keys: &Value, crypto: &impl HostCrypto) -> bool 
 }
 
 /// Whether a signature is valid.
-async fn check(key: &Jwk, signed: impl Into<Signed>, crypto: &impl HostCrypto) -> bool {
+async fn check(key: &Jwk, signed: impl Into<SignedBytes>, crypto: &impl HostCrypto) -> bool {
     match signature::check(key, signed) {
         Checked::Here(valid) => valid,
         Checked::ByHost(request) => crypto.check(&request).await,

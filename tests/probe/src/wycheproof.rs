@@ -2,7 +2,7 @@
 
 use edgepass_jose::{Algorithm, Jwk, base64url};
 use edgepass_verify::host::HostCrypto;
-use edgepass_verify::signature::Signed;
+use edgepass_verify::signature::SignedBytes;
 use serde_json::{Value, json};
 
 use crate::{Report, accepts, algorithm_of, array, check, hex, text, unsupported};
@@ -47,7 +47,7 @@ async fn raw(group: &Value, test: &Value, crypto: &impl HostCrypto, report: &mut
     let found = match &key {
         Ok(key) if edgepass_crypto::is_sound(key.key()) => {
             let (input, signature) = (hex(text(test, "msg")), hex(text(test, "sig")));
-            check(key, Signed::Bytes { input, signature }, crypto).await
+            check(key, SignedBytes::Bytes { input, signature }, crypto).await
         }
         Ok(_) | Err(_) => false,
     };

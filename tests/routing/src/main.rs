@@ -10,12 +10,12 @@ mod overlap;
 #[path = "../../../worker/src/policy.rs"]
 #[allow(dead_code, reason = "routes alone are looked at")]
 mod policy;
+#[path = "../../../worker/src/request_target.rs"]
+#[allow(dead_code, reason = "paths alone are looked at")]
+mod request_target;
 #[path = "../../../worker/src/route.rs"]
 #[allow(dead_code, reason = "routes alone are looked at")]
 mod route;
-#[path = "../../../worker/src/target.rs"]
-#[allow(dead_code, reason = "paths alone are looked at")]
-mod target;
 #[path = "../../../worker/src/untrusted.rs"]
 mod untrusted;
 
@@ -25,8 +25,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::policy::{GuardPolicy, PolicyText};
+use crate::request_target::RequestTarget;
 use crate::route::Matched;
-use crate::target::Target;
 
 #[derive(Deserialize)]
 struct Line {
@@ -56,7 +56,7 @@ fn answer(line: Line) -> Value {
 
 fn taken(policy: &GuardPolicy, method: &str, path: &str) -> Option<usize> {
     let url = format!("https://api.example{path}");
-    match policy.find(Target::of(&url).ok()?.path, method) {
+    match policy.find(RequestTarget::of(&url).ok()?.path, method) {
         Matched::Route(route) => policy.routes.iter().position(|own| std::ptr::eq(own, route)),
         _ => None,
     }

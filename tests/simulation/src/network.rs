@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 
 use edgepass_verify::UnixMillis;
-use edgepass_verify::documents::fetch::{Answer, AnsweredBy, Content, Document, FetchOrder};
-use edgepass_verify::verifier::Landed;
+use edgepass_verify::documents::fetch::{Answer, AnsweredBy, Content, DocumentKind, FetchOrder};
+use edgepass_verify::verifier::Received;
 use fastrand::Rng;
 
 use crate::run::{Event, Fault, LENGTH, Run};
@@ -134,8 +134,8 @@ impl Run {
             && let Some(edition) = self.source.edition(order, before)
         {
             let edition = match (self.fault, order.document) {
-                (Some(Fault::OlderListTaken), Document::StatusList)
-                | (Some(Fault::OlderSetTaken), Document::JwkSet) => {
+                (Some(Fault::OlderListTaken), DocumentKind::StatusList)
+                | (Some(Fault::OlderSetTaken), DocumentKind::JwkSet) => {
                     self.source.made_new(order, edition, at)
                 }
                 _ => edition.clone(),
@@ -164,7 +164,7 @@ impl Run {
     }
 
     /// An answer has come: take it in, and share it with the place.
-    pub(crate) fn land(&mut self, Answered { request, came }: Answered) {
+    pub(crate) fn receive(&mut self, Answered { request, came }: Answered) {
         let Request { isolate, order, sent_at, .. } = request;
         let document = order.document;
         if !matches!(came, Came::Edition(..) | Came::Lied(..)) {
@@ -172,7 +172,7 @@ impl Run {
         }
         let says_unchanged =
             matches!(came, Came::Lied(_, Lie::NothingChanged)) && order.etag.is_some();
-        let is_older_set = matches!(came, Came::RolledBack(_)) && document == Document::JwkSet;
+        let is_older_set = matches!(came, Came::RolledBack(_)) && document == DocumentKind::JwkSet;
         let (edition, age) = match came {
             Came::Nothing => (None, 0),
             Came::Lied(edition, _) => (Some(edition), 0),
@@ -182,7 +182,7 @@ impl Run {
         let content = edition.as_ref().map_or(Content::Failed, |edition| {
             let is_same = order.etag.as_ref() == Some(&edition.etag);
             let since = self.since(isolate, &order.uri);
-            let is_list = document == Document::StatusList;
+            let is_list = document == DocumentKind::StatusList;
             let is_confirmed = match self.fault {
                 Some(Fault::OlderAnswerConfirms) => is_list && edition.since < since,
                 Some(Fault::NewerAnswerIgnored) => is_list && since > 0 && edition.since > since,
@@ -227,9 +227,9 @@ impl Run {
 
     fn settle(&mut self, isolate: usize, order: FetchOrder, answer: Answer) -> bool {
         let now = self.clock(isolate);
-        match self.isolates[isolate].verifier.land(order, answer, now) {
-            Landed::Settled { taken } => taken,
-            Landed::Fetch(_) | Landed::CheckSignature(..) => false,
+        match self.isolates[isolate].verifier.receive(order, answer, now) {
+            Received::Settled { taken } => taken,
+            Received::Fetch(_) | Received::CheckSignature(..) => false,
         }
     }
 }
@@ -254,7 +254,7 @@ impl Place {
     }
 }
 
-fn body(edition: &Edition, document: Document) -> Content {
+fn body(edition: &Edition, document: DocumentKind) -> Content {
     Content::Body {
         bytes: edition.body.clone().into_bytes(),
         media_type: Some(document.accept().split(',').next().unwrap_or_default().to_owned()),

@@ -5,7 +5,7 @@ use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::sync::Arc;
 
 use edgepass_verify::verifier::{JwksUri, KeySource, Progress, Verifier};
-use edgepass_verify::{Check, Demand, Policy, PolicyConfig, Sender, UnixMillis, Verdict};
+use edgepass_verify::{Check, Policy, PolicyConfig, Requirements, Sender, UnixMillis, Verdict};
 use fastrand::Rng;
 use serde_json::json;
 
@@ -130,7 +130,7 @@ pub(crate) struct Run {
     revoked_at: HashMap<u64, u64>,
     /// A key, and when it was withdrawn.
     withdrawn: Option<(usize, u64)>,
-    demand: Arc<Demand>,
+    requirements: Arc<Requirements>,
     pub(crate) outcome: Outcome,
 }
 
@@ -209,7 +209,7 @@ impl Run {
             tokens,
             revoked_at: HashMap::new(),
             withdrawn: None,
-            demand: Arc::default(),
+            requirements: Arc::default(),
             outcome: Outcome::default(),
         };
         for isolate in 0..run.isolates.len() {
@@ -247,7 +247,8 @@ impl Run {
                 let token = self.rng.usize(0..self.tokens.len());
                 let text = self.tokens[token].text.clone();
                 let verifier = &mut self.isolates[isolate].verifier;
-                let check = verifier.begin(&text, Sender::default(), Arc::clone(&self.demand));
+                let check =
+                    verifier.begin(&text, Sender::default(), Arc::clone(&self.requirements));
                 self.processes.push(Some(Process { isolate, token, check }));
                 self.go(self.processes.len() - 1);
             }
@@ -255,7 +256,7 @@ impl Run {
             Event::Asked(asked) => self.answer(*asked),
             Event::Answered(answered) => {
                 let process = answered.request.process;
-                self.land(*answered);
+                self.receive(*answered);
                 if let Some(process) = process {
                     self.go(process);
                 }

@@ -4,7 +4,7 @@ use ed25519_dalek::{Signer, SigningKey};
 use edgepass_jose::base64url;
 use edgepass_status_list::encoder::encode;
 use edgepass_status_list::list::{Bits, StatusList};
-use edgepass_verify::documents::fetch::{Document, FetchOrder};
+use edgepass_verify::documents::fetch::{DocumentKind, FetchOrder};
 use serde_json::{Value, json};
 
 pub(crate) const ISSUER: &str = "https://issuer.example";
@@ -116,13 +116,13 @@ impl Source {
     /// The document as the source gave it out at `at`.
     pub(crate) fn edition(&self, order: &FetchOrder, at: u64) -> Option<&Edition> {
         let editions = match order.document {
-            Document::StatusList => {
+            DocumentKind::StatusList => {
                 let list = order.uri.rsplit('/').next()?.parse::<usize>().ok()?;
                 &self.lists.get(list)?.editions
             }
-            Document::JwkSet => &self.sets,
-            Document::Aggregation => &self.aggregation,
-            Document::Metadata => return None,
+            DocumentKind::JwkSet => &self.sets,
+            DocumentKind::Aggregation => &self.aggregation,
+            DocumentKind::Metadata => return None,
         };
         editions.iter().rev().find(|edition| edition.since <= at)
     }

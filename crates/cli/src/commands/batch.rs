@@ -5,10 +5,10 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::Path;
 
 use anyhow::Context;
-use edgepass_verify::batch::{Answer, Outcome};
+use edgepass_verify::batch::{LineVerdict, Outcome};
 
 use crate::exit::Exit;
-use crate::judges::Judges;
+use crate::line_judges::LineJudges;
 
 /// A longer line is answered as unusable, and skipped.
 const MAX_LINE_BYTES: u64 = 64 << 20;
@@ -31,7 +31,7 @@ pub(super) fn run(source: &Path) -> anyhow::Result<Exit> {
     let mut input = BufReader::with_capacity(MAX_CHUNK_BYTES, input);
     // By the line, so that whoever feeds us lines gets each answer before the next.
     let mut output = io::stdout().lock();
-    let mut judges = Judges::default();
+    let mut judges = LineJudges::default();
     let mut tally = Tally::default();
     loop {
         let lines = next_lines(&mut input).context("a line cannot be read")?;
@@ -95,10 +95,10 @@ struct Tally {
 }
 
 impl Tally {
-    fn count(&mut self, answer: &Answer) {
+    fn count(&mut self, answer: &LineVerdict) {
         *match answer.verdict {
             Outcome::Accepted => &mut self.accepted,
-            Outcome::Rejected => &mut self.rejected,
+            Outcome::Refused => &mut self.rejected,
             Outcome::Error => &mut self.unusable,
         } += 1;
     }

@@ -9,7 +9,7 @@ use edgepass_issuer::audit::{Act, AuditEntry};
 use edgepass_issuer::client_secret::ClientSecret;
 use edgepass_issuer::entropy::Entropy;
 use edgepass_issuer::seal::MasterKey;
-use edgepass_issuer::signing_key::{KeyUse, SealedKey};
+use edgepass_issuer::signing_key::{KeyState, SealedKey};
 use edgepass_issuer::storage::KeyChange;
 use edgepass_issuer::{Config, Store};
 use edgepass_store::SqliteStore;
@@ -116,8 +116,8 @@ async fn create_keys(
     let now = host::now();
     let seconds = now.numeric_date().seconds();
     let keys = [
-        SealedKey::generate(KeyUse::Signing, master, entropy, seconds)?,
-        SealedKey::generate(KeyUse::Standby, master, entropy, seconds)?,
+        SealedKey::generate(KeyState::Signing, master, entropy, seconds)?,
+        SealedKey::generate(KeyState::Standby, master, entropy, seconds)?,
     ];
     let key_ids = keys.each_ref().map(|key| key.key_id.clone());
     let act = Act::KeysCreated { key_ids: key_ids.to_vec() };

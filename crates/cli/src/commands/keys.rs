@@ -4,7 +4,7 @@ use std::path::Path;
 
 use comfy_table::{Table, presets};
 use edgepass_issuer::key_change::{KeyChangeError, compromise, rotate};
-use edgepass_issuer::signing_key::{KeyUse, SealedKey};
+use edgepass_issuer::signing_key::{KeyState, SealedKey};
 use edgepass_issuer::{Config, Issuer, Store};
 use edgepass_store::SqliteStore;
 use serde_json::{Value, json};
@@ -66,8 +66,8 @@ async fn is_settled(issuer: &Issuer<SqliteStore>, config: &Config) -> anyhow::Re
     published::wait_until(config, async || {
         let keys = issuer.store().keys().await?.keys;
         let open = |key: &SealedKey| {
-            key.use_ == KeyUse::Compromised
-                || (key.use_.is_published() && key.published_at.is_none())
+            key.state == KeyState::Compromised
+                || (key.state.is_published() && key.published_at.is_none())
         };
         Ok(!keys.iter().any(open))
     })
@@ -109,7 +109,7 @@ fn list(keys: &[SealedKey], json: bool) -> anyhow::Result<Exit> {
         let key = |key: &SealedKey| {
             json!({
                 "kid": key.key_id,
-                "use": key.use_.name(),
+                "use": key.state.name(),
                 "created_at": key.created_at,
                 "published_at": key.published_at,
                 "signs_since": key.signs_since,
@@ -126,7 +126,7 @@ fn list(keys: &[SealedKey], json: bool) -> anyhow::Result<Exit> {
     for key in keys {
         table.add_row([
             key.key_id.clone(),
-            key.use_.name().to_owned(),
+            key.state.name().to_owned(),
             output::date(key.created_at),
             date(key.published_at),
             date(key.signs_since),

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use comfy_table::{Table, presets};
 use edgepass_issuer::Store;
-use edgepass_issuer::signing_key::KeyUse;
+use edgepass_issuer::signing_key::KeyState;
 use edgepass_issuer::storage::{TokenFilter, TokenRecord};
 use edgepass_status_list::StatusType;
 use serde_json::{Value, json};
@@ -30,7 +30,7 @@ pub(super) async fn run(args: Args, config: &Path, json: bool) -> anyhow::Result
     let filter = TokenFilter { role: args.role, live_at: args.live.then_some(now) };
     let mut tokens = store.tokens(&filter).await?;
     let keys = store.keys().await?.keys;
-    let withdrawn = keys.iter().filter(|key| key.use_ == KeyUse::Withdrawn);
+    let withdrawn = keys.iter().filter(|key| key.state == KeyState::Withdrawn);
     let withdrawn: Vec<&str> = withdrawn.map(|key| key.key_id.as_str()).collect();
     if args.live {
         tokens.retain(|token| !withdrawn.contains(&token.facts.key_id.as_str()));

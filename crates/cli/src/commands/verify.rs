@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
 use edgepass_jose::Scope;
-use edgepass_verify::documents::fetch::{Answer, AnsweredBy, Content, Document, FetchOrder};
+use edgepass_verify::documents::fetch::{Answer, AnsweredBy, Content, DocumentKind, FetchOrder};
 use edgepass_verify::host::judge_and_refresh;
 use edgepass_verify::policy::{OneOrMany, StatusMode};
 use edgepass_verify::verifier::{JwksUri, KeySource, Verifier};
-use edgepass_verify::{Demand, Policy, PolicyConfig, Sender, Verdict, VerifyError};
+use edgepass_verify::{Policy, PolicyConfig, Requirements, Sender, Verdict, VerifyError};
 use serde_json::json;
 
 use super::batch;
@@ -61,9 +61,10 @@ pub(super) async fn run(args: Args, json: bool) -> anyhow::Result<Exit> {
         },
         asked: RefCell::default(),
     };
-    let demand = Demand { all_of: Scope::try_from(args.scopes)?, ..Demand::default() };
+    let requirements =
+        Requirements { all_of: Scope::try_from(args.scopes)?, ..Requirements::default() };
     let mut verifier = Verifier::new(policy, keys)?;
-    let check = verifier.begin(&token, Sender::default(), demand);
+    let check = verifier.begin(&token, Sender::default(), requirements);
     let native = NativeHost::new(fetch, host::now);
     let verdict = judge_and_refresh(&RefCell::new(verifier), check, &native).await;
     print(&verdict, json)?;
@@ -142,19 +143,19 @@ struct StatusFrom {
 impl Fetch for StatusFrom {
     async fn fetch(&self, order: &FetchOrder) -> Answer {
         match (&self.file, order.document) {
-            (Some(bytes), Document::StatusList) => Answer {
+            (Some(bytes), DocumentKind::StatusList) => Answer {
                 from: AnsweredBy::Source,
                 confirmed_at: host::now(),
                 dated: None,
                 content: Content::Body {
                     bytes: bytes.trim_ascii().to_vec(),
-                    media_type: Some(Document::StatusList.accept().to_owned()),
+                    media_type: Some(DocumentKind::StatusList.accept().to_owned()),
                     etag: None,
                 },
             },
             _ => {
                 self.asked.borrow_mut().push(match order.document {
-                    Document::StatusList => "the token's status list".to_owned(),
+                    DocumentKind::StatusList => "the token's status list".to_owned(),
                     _ => order.url.clone(),
                 });
                 self.http.fetch(order).await

@@ -10,10 +10,10 @@ impl Serving {
         serde_json::from_slice(&self.issuer.run(&["keys", "list", "--json"]).stdout).unwrap()
     }
 
-    fn kid(&self, use_: &str) -> String {
+    fn kid(&self, state: &str) -> String {
         let keys = self.keys();
-        let key = keys.iter().find(|key| key["use"] == use_);
-        let key = key.unwrap_or_else(|| panic!("no {use_} key: {keys:?}"));
+        let key = keys.iter().find(|key| key["use"] == state);
+        let key = key.unwrap_or_else(|| panic!("no {state} key: {keys:?}"));
         key["kid"].as_str().unwrap().to_owned()
     }
 

@@ -52,7 +52,7 @@ pub enum TargetConfig {
 
 /// How status lists are made.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct ListTerms {
+pub struct ListSchedule {
     /// How many tokens' statuses a list holds.
     pub capacity: u32,
     /// How many bits each takes: two where tokens can be suspended.
@@ -64,7 +64,7 @@ pub struct ListTerms {
     pub max_age: Option<u64>,
 }
 
-impl ListTerms {
+impl ListSchedule {
     /// After so many seconds a document is signed or dated anew: with a third of its time, so that one that
     /// was fetched just before outlives an outage.
     pub fn renew_after(&self) -> u64 {
@@ -87,7 +87,7 @@ pub struct Config {
     /// The same, checked.
     pub revocation: Schedule,
     /// How status lists are made.
-    pub status: ListTerms,
+    pub status: ListSchedule,
     /// When keys change.
     pub keys: KeySchedule,
     /// Where documents are published besides the issuer's own endpoint.
@@ -214,7 +214,7 @@ impl Config {
             master_key_file,
             freshness,
             revocation,
-            status: ListTerms {
+            status: ListSchedule {
                 capacity,
                 bits,
                 base_uri,

@@ -11,14 +11,14 @@ use serde_json::{Value, json};
 use crate::storage::ListEdition;
 
 /// `exp - iat` of a list, in seconds; a new edition is signed at half of it, or earlier
-/// ([`ListTerms`](crate::config::ListTerms)).
+/// ([`ListSchedule`](crate::config::ListSchedule)).
 pub const LIST_LIFETIME: u64 = 60 * 60;
 /// `ttl` of a list, in seconds.
 pub const LIST_TTL: u64 = 5;
 
 /// What an edition that was published says.
 #[derive(Clone, Debug)]
-pub struct Said {
+pub struct EditionClaims {
     /// `number`.
     pub number: u64,
     /// `iat`, in seconds.
@@ -101,9 +101,9 @@ pub(super) fn check(
     uri: &str,
     keys: &JwkSet,
     edition: &ListEdition,
-) -> Result<Said, BadEdition> {
-    let said = read(body, uri, keys, size(edition))?;
-    if (said.number, said.issued_at) != (edition.number, edition.issued_at) {
+) -> Result<EditionClaims, BadEdition> {
+    let claims = read(body, uri, keys, size(edition))?;
+    if (claims.number, claims.issued_at) != (edition.number, edition.issued_at) {
         return Err(BadEdition::OtherEdition);
     }
     let mut statuses = edition.statuses.clone();
@@ -112,12 +112,12 @@ pub(super) fn check(
     let equal = (0..edition.capacity).all(|index| {
         let other = others.next_if(|(other, _)| *other == index);
         let expected = other.map_or(StatusType::Valid, |(_, status)| *status);
-        said.list.status(u64::from(index)) == Some(expected)
+        claims.list.status(u64::from(index)) == Some(expected)
     });
     if !equal || others.next().is_some() {
         return Err(BadEdition::OtherStatus);
     }
-    Ok(Said { resumes: Some(edition.resumes), ..said })
+    Ok(EditionClaims { resumes: Some(edition.resumes), ..claims })
 }
 
 /// Read a list as verifiers do, and what lists of this issuer say besides. It may have expired.
@@ -125,7 +125,12 @@ pub(super) fn check(
 /// # Errors
 ///
 /// [`BadEdition::Refused`], [`BadEdition::ClaimMissing`].
-pub fn read(body: &str, uri: &str, keys: &JwkSet, max_bytes: usize) -> Result<Said, BadEdition> {
+pub fn read(
+    body: &str,
+    uri: &str,
+    keys: &JwkSet,
+    max_bytes: usize,
+) -> Result<EditionClaims, BadEdition> {
     let rules = ListRules {
         algorithms: &[Algorithm::Ed25519],
         max_token_bytes: usize::MAX,
@@ -135,7 +140,7 @@ pub fn read(body: &str, uri: &str, keys: &JwkSet, max_bytes: usize) -> Result<Sa
     let claims = status_list_token::read(body.as_bytes(), uri, keys, &rules);
     let claims = claims.map_err(BadEdition::Refused)?;
     let expiration = claims.expiration.ok_or(BadEdition::ClaimMissing("exp"))?;
-    Ok(Said {
+    Ok(EditionClaims {
         number: claims.number.ok_or(BadEdition::ClaimMissing("number"))?,
         issued_at: claims.issued_at.seconds(),
         expiration: expiration.seconds(),
@@ -144,7 +149,7 @@ pub fn read(body: &str, uri: &str, keys: &JwkSet, max_bytes: usize) -> Result<Sa
     })
 }
 
-impl Said {
+impl EditionClaims {
     /// Whether this may replace what `live` said: it is newer, and takes nothing back. Revoked stays
     /// revoked; suspended becomes valid only where somebody resumed a token.
     pub(super) fn may_replace(&self, live: &Self) -> Result<(), BadEdition> {
@@ -194,26 +199,26 @@ mod tests {
     use super::*;
     use edgepass_status_list::Bits;
 
-    fn said(number: u64, resumes: u64, statuses: &[(u64, u8)]) -> Said {
+    fn claims(number: u64, resumes: u64, statuses: &[(u64, u8)]) -> EditionClaims {
         let mut list = StatusList::all_valid(Bits::Two, 16);
         for (index, value) in statuses {
             list.set(*index, *value);
         }
-        Said { number, issued_at: 100, expiration: 3700, list, resumes: Some(resumes) }
+        EditionClaims { number, issued_at: 100, expiration: 3700, list, resumes: Some(resumes) }
     }
 
     #[test]
     fn nothing_that_was_published_is_taken_back() {
-        let live = said(2, 0, &[(3, 1), (4, 2)]);
+        let live = claims(2, 0, &[(3, 1), (4, 2)]);
         for (new, expected) in [
-            (said(3, 0, &[(3, 1), (4, 2), (5, 1)]), true),
-            (said(3, 0, &[(3, 1), (4, 1)]), true),
-            (said(2, 0, &[(3, 1), (4, 2)]), false),
-            (said(3, 0, &[(4, 2)]), false),
-            (said(3, 1, &[(3, 2), (4, 2)]), false),
-            (said(3, 0, &[(3, 1)]), false),
-            (said(3, 1, &[(3, 1)]), true),
-            (Said { issued_at: 99, ..said(3, 0, &[(3, 1), (4, 2)]) }, false),
+            (claims(3, 0, &[(3, 1), (4, 2), (5, 1)]), true),
+            (claims(3, 0, &[(3, 1), (4, 1)]), true),
+            (claims(2, 0, &[(3, 1), (4, 2)]), false),
+            (claims(3, 0, &[(4, 2)]), false),
+            (claims(3, 1, &[(3, 2), (4, 2)]), false),
+            (claims(3, 0, &[(3, 1)]), false),
+            (claims(3, 1, &[(3, 1)]), true),
+            (EditionClaims { issued_at: 99, ..claims(3, 0, &[(3, 1), (4, 2)]) }, false),
         ] {
             assert_eq!(new.may_replace(&live).is_ok(), expected, "{new:?}");
         }

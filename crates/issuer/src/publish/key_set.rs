@@ -32,19 +32,19 @@ mod tests {
     use super::*;
     use crate::entropy::Counting;
     use crate::seal::MasterKey;
-    use crate::signing_key::KeyUse;
+    use crate::signing_key::KeyState;
     use crate::storage::StoredKeys;
 
     #[test]
     fn a_set_that_brings_a_withdrawn_key_back_replaces_none() {
         let (master, entropy) = (MasterKey::new([1; 32]), &mut Counting(0));
-        let mut key = |use_, at, published_at| {
-            let key = SealedKey::generate(use_, &master, entropy, at).unwrap();
+        let mut key = |state, at, published_at| {
+            let key = SealedKey::generate(state, &master, entropy, at).unwrap();
             SealedKey { published_at, ..key }
         };
-        let old = key(KeyUse::Retired, 100, Some(101));
-        let signing = key(KeyUse::Signing, 100, Some(101));
-        let standby = key(KeyUse::Standby, 300, None);
+        let old = key(KeyState::Retired, 100, Some(101));
+        let signing = key(KeyState::Signing, 100, Some(101));
+        let standby = key(KeyState::Standby, 300, None);
         let open = |keys: &[&SealedKey], changed_at| {
             let keys = keys.iter().map(|key| (*key).clone()).collect();
             Keys::open(StoredKeys { keys, changed_at }, &master).unwrap()

@@ -1,14 +1,14 @@
 //! Publication: every document that verifiers fetch, signed, checked, held ready to serve, and put
 //! at every target.
 
+mod distribute;
 pub mod document;
 pub mod edition;
 pub mod error;
-mod heed;
 mod key_set;
-mod place;
-mod placed;
+mod same_database;
 pub mod target;
+mod target_state;
 
 use std::collections::{HashMap, HashSet};
 use std::pin::Pin;
@@ -19,15 +19,15 @@ use edgepass_verify::UnixMillis;
 use serde_json::json;
 
 use self::document::Document;
-use self::edition::{BadEdition, Said};
+use self::edition::{BadEdition, EditionClaims};
 use self::error::PublishError;
-use self::placed::{Placed, Signed};
 use self::target::Target;
+use self::target_state::{SignedSince, TargetState};
 use crate::entropy::Entropy;
 use crate::issue::Issuer;
 use crate::key_change;
 use crate::paths::{AGGREGATION, JWK_SET, LISTS, METADATA};
-use crate::signing_key::KeyUse;
+use crate::signing_key::KeyState;
 use crate::status_index::RETIRE_AFTER;
 use crate::storage::{ListState, Store};
 
@@ -41,14 +41,14 @@ pub struct Publisher<S> {
     /// Lists that have not retired, by path, whether they could be made or not.
     current: RwLock<HashSet<String>>,
     /// Since when every list that is served is signed by the key that signs.
-    signed: Mutex<Signed>,
-    targets: Vec<Placed>,
+    signed: Mutex<SignedSince>,
+    targets: Vec<TargetState>,
     /// `exp` of the JWK Set that is served, in seconds.
     set_expires: AtomicU64,
     /// Served since somebody last looked, the oldest first.
     unseen: Mutex<Vec<Arc<Document>>>,
     /// What lies at a target was not made from this database.
-    is_disowned: AtomicBool,
+    is_of_other_database: AtomicBool,
 }
 
 /// What is asked of a target.
@@ -57,7 +57,7 @@ type Pending<'a> = Pin<Box<dyn Future<Output = Result<(), PublishError>> + Send 
 /// A list edition that is being served.
 #[derive(Clone)]
 struct PublishedList {
-    said: Said,
+    claims: EditionClaims,
     /// The changes it covers.
     changes: u64,
     /// The changes that the store knows to be published.
@@ -80,10 +80,10 @@ impl<S: Store> Publisher<S> {
             lists: RwLock::default(),
             current: RwLock::default(),
             signed: Mutex::default(),
-            targets: targets.into_iter().map(Placed::new).collect(),
+            targets: targets.into_iter().map(TargetState::new).collect(),
             set_expires: AtomicU64::new(0),
             unseen: Mutex::default(),
-            is_disowned: AtomicBool::new(false),
+            is_of_other_database: AtomicBool::new(false),
         }
     }
 
@@ -127,7 +127,7 @@ impl<S: Store> Publisher<S> {
         entropy: &mut impl Entropy,
         clock: fn() -> UnixMillis,
     ) -> Result<bool, PublishError> {
-        if self.is_disowned.load(Ordering::Relaxed) {
+        if self.is_of_other_database.load(Ordering::Relaxed) {
             return Err(BadEdition::OtherDatabase.into());
         }
         let now = clock();
@@ -153,7 +153,7 @@ impl<S: Store> Publisher<S> {
             self.withdraw_if_ready(entropy, clock()).await?;
         }
         changed?;
-        made.map(|()| !is_under_way && !self.issuer.keys().has(KeyUse::Compromised))
+        made.map(|()| !is_under_way && !self.issuer.keys().has(KeyState::Compromised))
     }
 
     /// Take a compromised key out of the set once nothing needs it any more: every list is signed by
@@ -164,8 +164,8 @@ impl<S: Store> Publisher<S> {
         now: UnixMillis,
     ) -> Result<(), PublishError> {
         let keys = self.issuer.keys();
-        let is_settled = |signed: &Signed| self.is_settled(signed, now);
-        let is_ready = keys.has(KeyUse::Compromised)
+        let is_settled = |signed: &SignedSince| self.is_settled(signed, now);
+        let is_ready = keys.has(KeyState::Compromised)
             && is_settled(&lock(&self.signed))
             && self.targets.iter().all(|target| target.is_away() || is_settled(&target.signed()));
         if is_ready {
@@ -177,7 +177,7 @@ impl<S: Store> Publisher<S> {
 
     /// Whether the key that signs has signed all lists of a place, for so long that caches on the way
     /// to it know.
-    fn is_settled(&self, signed: &Signed, now: UnixMillis) -> bool {
+    fn is_settled(&self, signed: &SignedSince, now: UnixMillis) -> bool {
         let caches = self.issuer.key_schedule().caches;
         signed.since(self.issuer.keys().signing_key_id(), now).is_some_and(|age| age >= caches)
     }
@@ -195,7 +195,7 @@ impl<S: Store> Publisher<S> {
 
     /// Let the JWK Set hold for longer, in time: verifiers take no set that has expired.
     fn date_keys(&self, now: u64) {
-        let terms = self.issuer.list_terms();
+        let terms = self.issuer.list_schedule();
         let Some(age) = terms.max_age else { return };
         let dated = self.set_expires.load(Ordering::Relaxed).saturating_sub(age);
         // A clock that was set back dates anew as well.
@@ -293,18 +293,18 @@ impl<S: Store> Publisher<S> {
         let (uri, keys) = (self.issuer.list_uri(&state.id), self.issuer.keys());
         let payload = edition::payload(&uri, &self.issuer.public_uri(AGGREGATION), &edition);
         let body = keys.sign_list(&payload)?;
-        let said = edition::check(&body, &uri, keys.own(), &edition)?;
+        let claims = edition::check(&body, &uri, keys.own(), &edition)?;
         let path = list_path(&state.id);
         if let Some(live) = live {
-            said.may_replace(&live.said)?;
+            claims.may_replace(&live.claims)?;
         }
         let list = PublishedList {
-            said,
+            claims,
             changes: edition.changes,
             published: state.published,
             is_confirmed: false,
             key_id: keys.signing_key_id().to_owned(),
-            renew_at: edition.issued_at + self.issuer.list_terms().renew_after(),
+            renew_at: edition.issued_at + self.issuer.list_schedule().renew_after(),
         };
         self.serve(&path, "application/statuslist+jwt", body);
         write(&self.lists).insert(path, Arc::new(list));
@@ -319,7 +319,7 @@ impl<S: Store> Publisher<S> {
         let document = Arc::new(Document::new(path, media_type, body));
         let mut documents = write(&self.documents);
         // Looked at under the lock: nothing is served after they were cleared.
-        if self.is_disowned.load(Ordering::Relaxed) {
+        if self.is_of_other_database.load(Ordering::Relaxed) {
             return;
         }
         documents.insert(document.path.clone(), Arc::clone(&document));

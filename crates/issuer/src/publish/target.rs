@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::publish::document::Document;
 
 /// What a target answers, in time.
-pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, TargetError>> + Send + 'a>>;
+pub type TargetFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, TargetError>> + Send + 'a>>;
 
 /// A place that serves documents to the public: a directory, a bucket.
 pub trait Target: Send + Sync + 'static {
@@ -16,17 +16,17 @@ pub trait Target: Send + Sync + 'static {
     fn name(&self) -> &str;
 
     /// What lies at `path`.
-    fn read<'a>(&'a self, path: &'a str) -> Answer<'a, Option<Live>>;
+    fn read<'a>(&'a self, path: &'a str) -> TargetFuture<'a, Option<Live>>;
 
     /// Put a document at its path, if what lies there is `over` (nothing, for `None`).
     fn write<'a>(
         &'a self,
         document: &'a Document,
         over: Option<&'a Version>,
-    ) -> Answer<'a, Version>;
+    ) -> TargetFuture<'a, Version>;
 
     /// Take away what lies at `path`, if anything does.
-    fn remove<'a>(&'a self, path: &'a str) -> Answer<'a, ()>;
+    fn remove<'a>(&'a self, path: &'a str) -> TargetFuture<'a, ()>;
 }
 
 /// What lies at a path.

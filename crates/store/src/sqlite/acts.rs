@@ -54,7 +54,7 @@ pub(super) async fn plan(
         let one_bit: u64 = rows::unsigned(&row, "one_bit").map_err(unavailable)?;
         plan.without_suspension += one_bit;
     }
-    look_on(connection, act, &mut plan, last).await?;
+    plan_rest(connection, act, &mut plan, last).await?;
     Ok(plan)
 }
 
@@ -72,7 +72,7 @@ pub(super) async fn record(
     if act.change == StatusChange::Suspend && has_one_bit(connection, act, plan.last_seq).await? {
         return Ok(None);
     }
-    look_on(connection, act, &mut plan, last).await?;
+    plan_rest(connection, act, &mut plan, last).await?;
     let blocks =
         matches!(act.selection, Selection::Fitting(_)) && act.change != StatusChange::Resume;
     let selection = serde_json::to_string(&act.selection).map_err(unavailable)?;
@@ -147,12 +147,12 @@ pub(super) async fn proceed(
     }
     let finished = tokens < u64::from(STEP);
     let done = if finished { act.range.1 } else { last };
-    book(connection, act.id, done, finished, hold).await?;
+    record_progress(connection, act.id, done, finished, hold).await?;
     Ok(!finished || unfinished(connection).await?.is_some())
 }
 
 /// Note how far an act is. Lists are due when it is finished.
-async fn book(
+async fn record_progress(
     connection: &mut SqliteConnection,
     id: u64,
     done: u64,
@@ -241,7 +241,7 @@ pub(super) async fn unfinished(
 }
 
 /// Add what an act would change up to `last` to its plan.
-async fn look_on(
+async fn plan_rest(
     connection: &mut SqliteConnection,
     act: &NewAct,
     plan: &mut Plan,

@@ -1,7 +1,7 @@
 //! The issuer's keys.
 
 use edgepass_issuer::audit::AuditEntry;
-use edgepass_issuer::signing_key::{KeyUse, SealedKey};
+use edgepass_issuer::signing_key::{KeyState, SealedKey};
 use edgepass_issuer::storage::{KeyChange, StoreError, StoredKeys};
 use sqlx::SqliteConnection;
 
@@ -33,15 +33,15 @@ pub(super) async fn change(
     let changed_at = change.now.max(stored.changed_at.saturating_add(1));
     // The key that signs makes room before another takes its place.
     let mut uses = change.uses.clone();
-    uses.sort_by_key(|(_, use_, _)| *use_ == KeyUse::Signing);
-    for (key_id, use_, retires_at) in uses {
+    uses.sort_by_key(|(_, state, _)| *state == KeyState::Signing);
+    for (key_id, state, retires_at) in uses {
         sqlx::query(
             "UPDATE signing_keys SET use = $2, retires_at = $3, changed_at = $4, \
              signs_since = CASE $2 WHEN 'signing' THEN $5 ELSE signs_since END, \
              sealed = CASE $2 WHEN 'withdrawn' THEN x'' ELSE sealed END WHERE key_id = $1",
         )
         .bind(key_id)
-        .bind(use_.name())
+        .bind(state.name())
         .bind(retires_at.map(rows::signed))
         .bind(rows::signed(changed_at))
         .bind(rows::signed(change.now))
@@ -83,7 +83,7 @@ async fn add(
          VALUES ($1, $2, $3, $4, $5, $6, $7)",
     )
     .bind(&key.key_id)
-    .bind(key.use_.name())
+    .bind(key.state.name())
     .bind(key.x.as_slice())
     .bind(&key.sealed)
     .bind(rows::signed(key.created_at))

@@ -1,11 +1,11 @@
 //! `Store` on SQLite.
 
 mod acts;
+mod durability;
 mod issue;
 mod keys;
 #[cfg(test)]
 mod tests;
-mod trust;
 use std::path::Path;
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ pub struct SqliteStore {
     readers: SqlitePool,
     /// A connection of its own, so that `data_version` sees every other connection's commits.
     watcher: SqlitePool,
-    trust: trust::Trust,
+    durability: durability::Durability,
 }
 
 impl SqliteStore {
@@ -68,7 +68,7 @@ impl SqliteStore {
             writer,
             readers: pool(4).connect_with(reading.clone()).await.map_err(unavailable)?,
             watcher: pool(1).connect_with(reading).await.map_err(unavailable)?,
-            trust: trust::Trust::default(),
+            durability: durability::Durability::default(),
         })
     }
 
@@ -85,7 +85,7 @@ impl SqliteStore {
         &self,
         work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        self.trust
+        self.durability
             .change(async {
                 let mut transaction =
                     self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(unavailable)?;
@@ -253,7 +253,7 @@ impl Store for SqliteStore {
         let write = async |connection: &mut SqliteConnection| {
             nothing.execute(connection).await.map_err(unavailable)
         };
-        self.trust.is_whole() || self.write(write).await.is_ok()
+        self.durability.is_whole() || self.write(write).await.is_ok()
     }
 
     async fn version(&self) -> Result<i64, StoreError> {

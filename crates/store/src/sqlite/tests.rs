@@ -436,9 +436,9 @@ async fn after_a_full_disk_the_next_act_is_recorded() {
     long.facts.subject = "s".repeat(100_000);
     let refused = store.record_issue(&long, &entry("long")).await.unwrap_err();
     assert!(refused.0.to_string().contains("disk is full"), "{refused:?}");
-    assert!(!store.trust.is_whole());
+    assert!(!store.durability.is_whole());
     // The connection that took its place has no limit.
-    assert!(store.is_writable().await && store.trust.is_whole());
+    assert!(store.is_writable().await && store.durability.is_whole());
     issue(&store, &token("after")).await;
     assert_eq!(store.audit().await.unwrap().len(), 2);
 }

@@ -30,10 +30,10 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::checks::dpop::nonce::NonceRule;
-use crate::checks::{Demand, DemandConfig};
+use crate::checks::{Requirements, RequirementsConfig};
 use crate::documents::fetch::{Answer, FetchOrder, ResponseHead};
 use crate::policy::{self, Policy, PolicyConfig};
-use crate::sender::{CertificateThumbprint, Presentation, Request, Sender, Target};
+use crate::sender::{CertificateThumbprint, Endpoint, Presentation, Request, Sender};
 use crate::time::UnixMillis;
 use crate::verifier::KeySource;
 
@@ -42,28 +42,28 @@ pub struct Line {
     pub(super) id: Value,
     pub(super) session: Option<String>,
     pub(super) issuer: String,
-    pub(super) asked: Asked,
+    pub(super) asked: Presented,
     pub(super) trust: (Policy, KeySource),
     pub(super) nonces: NonceRule,
-    pub(super) demand: Demand,
-    pub(super) world: World,
+    pub(super) requirements: Requirements,
+    pub(super) world: LineWorld,
 }
 
 /// What the verifier is shown.
-pub(super) enum Asked {
+pub(super) enum Presented {
     Token(String, Sender),
     Request(Request),
 }
 
 /// What surrounds the verifier.
-pub(super) struct World {
+pub(super) struct LineWorld {
     pub(super) now: Cell<UnixMillis>,
     pub(super) seen_jwt_ids: HashSet<String>,
     responses: BTreeMap<String, Response>,
 }
 
 /// A line that cannot be judged.
-pub(super) struct Unusable {
+pub(super) struct UnusableLine {
     pub(super) id: Value,
     /// Nothing of the line is in it.
     pub(super) message: String,
@@ -113,13 +113,13 @@ impl Line {
         self.session.is_some()
     }
 
-    pub(super) fn parse(text: &str) -> Result<Self, Unusable> {
+    pub(super) fn parse(text: &str) -> Result<Self, UnusableLine> {
         let mut line = parse_object(text.as_bytes())
-            .map_err(|error| Unusable { id: Value::Null, message: error.to_string() })?;
+            .map_err(|error| UnusableLine { id: Value::Null, message: error.to_string() })?;
         let id = line.remove("id").unwrap_or_default();
         match Self::of_members(&mut line) {
             Ok(read) => Ok(Self { id, ..read }),
-            Err(message) => Err(Unusable { id, message }),
+            Err(message) => Err(UnusableLine { id, message }),
         }
     }
 
@@ -134,9 +134,9 @@ impl Line {
                     None | Some(PresentationText::Bearer) => Presentation::Bearer,
                     Some(PresentationText::Dpop) => Presentation::Dpop,
                 };
-                Asked::Token(token, Sender { presented_as, ..Sender::default() })
+                Presented::Token(token, Sender { presented_as, ..Sender::default() })
             }
-            (None, Some(request)) => Asked::Request(request.try_into()?),
+            (None, Some(request)) => Presented::Request(request.try_into()?),
             _ => return Err("a line has a token or a request".into()),
         };
         let jwks = match (take::<Value>(line, "jwks")?, take(line, "jwks_text")?) {
@@ -152,12 +152,12 @@ impl Line {
         let scopes: ScopesText = take(&mut policy, "required_scopes")?.unwrap_or_default();
         // A line of a log may ask for no scope in so many words.
         let named = |tokens: Vec<String>| Some(tokens).filter(|tokens| !tokens.is_empty());
-        let demand = DemandConfig {
+        let requirements = RequirementsConfig {
             all_of: named(scopes.all_of),
             any_of: named(scopes.any_of),
-            ..DemandConfig::default()
+            ..RequirementsConfig::default()
         };
-        let demand = Demand::try_from(demand)
+        let requirements = Requirements::try_from(requirements)
             .map_err(|_| "required_scopes: expected scope tokens".to_owned())?;
         let (mut nonce, mut seen_jwt_ids) = (None, None);
         if let Some(Value::Object(dpop)) = policy.get_mut("dpop") {
@@ -178,8 +178,8 @@ impl Line {
             asked,
             trust: (policy, keys),
             nonces: nonce.map_or(NonceRule::NotAsked, NonceRule::Exactly),
-            demand,
-            world: World {
+            requirements,
+            world: LineWorld {
                 now: Cell::new(UnixMillis((now * 1000.0) as u64)),
                 seen_jwt_ids: seen_jwt_ids.unwrap_or_default(),
                 responses: take(line, "responses")?.unwrap_or_default(),
@@ -255,7 +255,7 @@ impl TryFrom<RequestText> for Request {
             authorization: field("authorization"),
             dpop: field("dpop"),
             query: query(&request.url),
-            target: Some(Target { method: request.method, url: request.url }),
+            endpoint: Some(Endpoint { method: request.method, url: request.url }),
             certificate: certificate.map(|der| CertificateThumbprint::of_der(&der)),
         })
     }
@@ -267,7 +267,7 @@ fn query(url: &str) -> Option<String> {
     Some(query.to_owned())
 }
 
-impl World {
+impl LineWorld {
     /// What a fetch would bring.
     pub(super) fn answer(&self, order: &FetchOrder) -> Answer {
         let now = self.now.get();

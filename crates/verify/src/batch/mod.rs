@@ -17,7 +17,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 pub use self::line::Line;
-use self::line::Unusable;
+use self::line::UnusableLine;
 use crate::checks::dpop::replay::{ProofUse, Replay, ReplayMemory};
 use crate::documents::fetch::{self, FetchOrder};
 use crate::host::{self, Host, HostCrypto, Later};
@@ -58,7 +58,7 @@ struct Session {
 
 /// The answer to a line.
 #[derive(Clone, Debug, Serialize)]
-pub struct Answer {
+pub struct LineVerdict {
     /// The line's `id`, as it was given.
     pub id: Value,
     /// What came of it.
@@ -80,8 +80,9 @@ pub struct Answer {
 pub enum Outcome {
     /// The token is accepted.
     Accepted,
-    /// It is not.
-    Rejected,
+    /// The token is refused.
+    #[serde(rename = "rejected")]
+    Refused,
     /// The line cannot be judged.
     Error,
 }
@@ -93,7 +94,7 @@ impl Batch {
     }
 
     /// Read one line and judge it.
-    pub async fn judge(&mut self, text: &str, crypto: &dyn HostCrypto) -> Answer {
+    pub async fn judge(&mut self, text: &str, crypto: &dyn HostCrypto) -> LineVerdict {
         match read(text) {
             Ok(line) => self.judge_line(line, crypto).await,
             Err(answer) => *answer,
@@ -101,7 +102,7 @@ impl Batch {
     }
 
     /// Judge one line.
-    pub async fn judge_line(&mut self, mut line: Line, crypto: &dyn HostCrypto) -> Answer {
+    pub async fn judge_line(&mut self, mut line: Line, crypto: &dyn HostCrypto) -> LineVerdict {
         self.lines = self.lines.wrapping_add(1);
         let name = line.session.take();
         let mut session = name.as_ref().and_then(|name| self.sessions.remove(name));
@@ -133,13 +134,18 @@ impl Batch {
 /// # Errors
 ///
 /// The answer to a line that cannot be judged.
-pub fn read(text: &str) -> Result<Line, Box<Answer>> {
-    Line::parse(text).map_err(|Unusable { id, message }| Box::new(Answer::error(id, message)))
+pub fn read(text: &str) -> Result<Line, Box<LineVerdict>> {
+    Line::parse(text)
+        .map_err(|UnusableLine { id, message }| Box::new(LineVerdict::error(id, message)))
 }
 
 /// Judge a line that no other bears on: one without a session. Such lines may be judged in any order, and
 /// at once.
-pub async fn judge_alone(line: Line, prepared: &PreparedKeys, crypto: &dyn HostCrypto) -> Answer {
+pub async fn judge_alone(
+    line: Line,
+    prepared: &PreparedKeys,
+    crypto: &dyn HostCrypto,
+) -> LineVerdict {
     Session::default().judge(line, prepared, crypto).await
 }
 
@@ -149,8 +155,8 @@ impl Session {
         line: Line,
         prepared: &PreparedKeys,
         crypto: &dyn HostCrypto,
-    ) -> Answer {
-        let Line { id, issuer, asked, trust, nonces, demand, world, .. } = line;
+    ) -> LineVerdict {
+        let Line { id, issuer, asked, trust, nonces, requirements, world, .. } = line;
         let now = world.now.get();
         let held = self.verifiers.remove(&issuer);
         let verifier = match held {
@@ -160,14 +166,14 @@ impl Session {
         };
         let mut verifier = match verifier {
             Ok(verifier) => verifier.with_nonces(nonces),
-            Err(error) => return Answer::error(id, error.to_string()),
+            Err(error) => return LineVerdict::error(id, error.to_string()),
         };
         let check = match asked {
-            line::Asked::Token(token, sender) => verifier.begin(&token, sender, demand),
-            line::Asked::Request(request) => verifier.begin_request(request, demand),
+            line::Presented::Token(token, sender) => verifier.begin(&token, sender, requirements),
+            line::Presented::Request(request) => verifier.begin_request(request, requirements),
         };
         let verifier = RefCell::new(verifier);
-        let host = Replayed {
+        let host = LineHost {
             crypto,
             world,
             replay: RefCell::new(&mut self.replay),
@@ -184,9 +190,9 @@ impl Session {
         self.verifiers.insert(issuer, verifier);
         let lists: usize = self.verifiers.values().map(Verifier::bytes).sum();
         self.held = lists.saturating_add(self.replay.len().saturating_mul(PROOF_BYTES));
-        Answer {
+        LineVerdict {
             id,
-            verdict: if verdict.accepted() { Outcome::Accepted } else { Outcome::Rejected },
+            verdict: if verdict.accepted() { Outcome::Accepted } else { Outcome::Refused },
             code: verdict.error().map(|error| error.code()),
             stale: verdict.stale,
             fetched,
@@ -206,20 +212,20 @@ async fn work(verifier: &mut Verifier, now: UnixMillis, crypto: &dyn HostCrypto)
 }
 
 /// The host of one line: the world that the line describes, and the crypto of the host that judges it.
-struct Replayed<'s> {
+struct LineHost<'s> {
     crypto: &'s dyn HostCrypto,
-    world: line::World,
+    world: line::LineWorld,
     replay: RefCell<&'s mut ReplayMemory>,
     fetched: RefCell<Vec<String>>,
 }
 
-impl HostCrypto for Replayed<'_> {
+impl HostCrypto for LineHost<'_> {
     fn check<'a>(&'a self, request: &'a SignatureRequest) -> Later<'a, bool> {
         self.crypto.check(request)
     }
 }
 
-impl Host for Replayed<'_> {
+impl Host for LineHost<'_> {
     fn now(&self) -> UnixMillis {
         self.world.now.get()
     }
@@ -245,7 +251,7 @@ impl Host for Replayed<'_> {
     }
 }
 
-impl Answer {
+impl LineVerdict {
     fn error(id: Value, message: String) -> Self {
         Self {
             id,

@@ -2,9 +2,9 @@
 
 pub(crate) mod binding;
 pub(crate) mod claims;
-mod demand;
 pub mod dpop;
 pub(crate) mod remembered;
+mod requirements;
 pub mod token;
 
 use std::sync::Arc;
@@ -13,12 +13,12 @@ use edgepass_jose::Scope;
 use edgepass_status_list::StatusReference;
 
 pub use self::claims::judge_unsigned;
-pub use self::demand::{Demand, DemandConfig, DemandError};
+pub use self::requirements::{Requirements, RequirementsConfig, RequirementsError};
 use crate::checks::dpop::Proof;
 use crate::checks::dpop::replay::Replay;
 use crate::checks::token::{Pending, SignedToken, UnverifiedToken, Verified};
 use crate::documents::fetch::FetchOrder;
-use crate::documents::held::Patience;
+use crate::documents::held::Attempt;
 use crate::error::VerifyError;
 use crate::policy::IssuerIndex;
 use crate::sender::Sender;
@@ -28,10 +28,10 @@ use crate::sender::Sender;
 /// It owns what it needs, so that a host may keep it across awaits.
 pub struct Check {
     pub(crate) stage: Stage,
-    pub(crate) demand: Arc<Demand>,
+    pub(crate) requirements: Arc<Requirements>,
     pub(crate) sender: Sender,
-    pub(crate) key_patience: Patience,
-    pub(crate) list_patience: Patience,
+    pub(crate) key_patience: Attempt,
+    pub(crate) list_patience: Attempt,
     pub(crate) metadata_fetched: bool,
     /// Whether the proof was checked and counted as used: that happens once.
     pub(crate) proved: bool,
@@ -106,13 +106,13 @@ impl Check {
         };
     }
 
-    pub(crate) fn at(stage: Stage, sender: Sender, demand: Arc<Demand>) -> Self {
+    pub(crate) fn at(stage: Stage, sender: Sender, requirements: Arc<Requirements>) -> Self {
         Self {
             stage,
-            demand,
+            requirements,
             sender,
-            key_patience: Patience::default(),
-            list_patience: Patience::default(),
+            key_patience: Attempt::default(),
+            list_patience: Attempt::default(),
             metadata_fetched: false,
             proved: false,
             waited_for_list: false,

@@ -10,7 +10,7 @@ use edgepass_jose::{Algorithm, ClaimsSet, CompactJws, Jwk};
 
 use crate::error::VerifyError;
 use crate::policy::{IssuerIndex, Policy};
-use crate::signature::{self, Often, Report, SignatureRequest};
+use crate::signature::{self, SignatureRequest, TableCheck, TableReport};
 use crate::time::UnixMillis;
 
 /// A token that is well formed and claims to be what a policy expects. Nothing is verified.
@@ -65,7 +65,7 @@ pub(crate) enum SignatureCheck {
 pub(crate) struct Pending {
     parsed: Parsed,
     key: Jwk,
-    report: Report,
+    report: TableReport,
 }
 
 impl UnverifiedToken {
@@ -146,15 +146,17 @@ impl UnverifiedToken {
         if remembered {
             return SignatureCheck::Done(Ok(signed(parsed, true)));
         }
-        match signature::check_often(&parsed.jws, key, prepared, now) {
-            Often::Here { valid: false, .. } => {
+        match signature::check_with_tables(&parsed.jws, key, prepared, now) {
+            TableCheck::Here { valid: false, .. } => {
                 SignatureCheck::Done(Err(VerifyError::SignatureInvalid))
             }
-            Often::Here { recheck: None, .. } => SignatureCheck::Done(Ok(signed(parsed, false))),
-            Often::Here { recheck: Some(request), .. } => {
+            TableCheck::Here { recheck: None, .. } => {
+                SignatureCheck::Done(Ok(signed(parsed, false)))
+            }
+            TableCheck::Here { recheck: Some(request), .. } => {
                 SignatureCheck::Recheck(signed(parsed, false), request)
             }
-            Often::ByHost(request, report) => {
+            TableCheck::ByHost(request, report) => {
                 SignatureCheck::Host(request, Pending { parsed, key: key.clone(), report })
             }
         }
@@ -168,7 +170,7 @@ impl Pending {
     ///
     /// [`VerifyError::SignatureInvalid`].
     pub(crate) fn signature_checked(self, valid: bool) -> Result<SignedToken, VerifyError> {
-        self.report.settle(valid);
+        self.report.record(valid);
         if valid {
             Ok(SignedToken { parsed: self.parsed, key: self.key, remembered: false, found: false })
         } else {

@@ -8,7 +8,7 @@ use crate::time::UnixMillis;
 
 /// The kinds of document a verifier holds.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Document {
+pub enum DocumentKind {
     /// Authorization server metadata (RFC 8414), to find the JWK Set.
     Metadata,
     /// The issuer's JWK Set (RFC 7517 §5).
@@ -19,7 +19,7 @@ pub enum Document {
     Aggregation,
 }
 
-impl Document {
+impl DocumentKind {
     /// What to ask for in `Accept`.
     pub fn accept(self) -> &'static str {
         match self {
@@ -30,14 +30,14 @@ impl Document {
     }
 }
 
-/// GET this document, then hand the answer to [`Verifier::land`](crate::Verifier::land).
+/// GET this document, then hand the answer to [`Verifier::receive`](crate::Verifier::receive).
 ///
 /// The host bypasses its HTTP cache, follows no redirect itself, and gives up after `timeout`. An order
 /// that is never answered expires by itself, so a cancelled request blocks nobody.
 #[derive(Clone, Debug)]
 pub struct FetchOrder {
     /// What it is.
-    pub document: Document,
+    pub document: DocumentKind,
     /// What it is called: the URL it was first asked for at.
     pub uri: String,
     /// Where it is asked for now; another URL after a redirect.

@@ -4,25 +4,25 @@ use std::cmp::Ordering;
 use std::time::Duration;
 
 use crate::documents::fetch::{Answer, AnsweredBy, Dates};
-use crate::policy::freshness::Terms;
+use crate::policy::freshness::TimeLimits;
 use crate::time::UnixMillis;
 
 /// A document as last confirmed at its source, and the fetches under way for it.
 pub(crate) struct Held<T> {
-    copy: Option<Copy<T>>,
+    copy: Option<HeldCopy<T>>,
     leases: Vec<Lease>,
     leases_made: u64,
     failed_at: Option<UnixMillis>,
     refresh_started_at: Option<UnixMillis>,
     /// How often everything began anew.
-    beginnings: u32,
+    generation: u32,
     /// Leases up to this one were made before that.
-    made_before: u64,
+    last_lease_before: u64,
     /// What its responses said of when they were made.
     dates: Dates,
 }
 
-struct Copy<T> {
+struct HeldCopy<T> {
     content: T,
     etag: Option<String>,
     confirmed_at: UnixMillis,
@@ -36,7 +36,7 @@ struct Lease {
     begun_at: UnixMillis,
     timeout: Duration,
     /// A cache had what was asked for: the source was not asked.
-    is_spared: bool,
+    is_answered_by_cache: bool,
 }
 
 impl Lease {
@@ -47,13 +47,13 @@ impl Lease {
 
     /// The same of one that is under way.
     fn live_age(&self, now: UnixMillis) -> Option<Duration> {
-        self.age(now).filter(|_| !self.is_spared)
+        self.age(now).filter(|_| !self.is_answered_by_cache)
     }
 }
 
 /// Whether a document may be used now.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Supply {
+pub(crate) enum Availability {
     /// Use it; `refresh` says that a background revalidation is due.
     Fresh { refresh: bool },
     /// Its source cannot be reached, and `stale_if_error` still covers it.
@@ -68,14 +68,14 @@ pub(crate) enum Supply {
 
 /// What one request has already spent on one document.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Patience {
+pub(crate) struct Attempt {
     pub(crate) waiting_since: Option<UnixMillis>,
     fetched: Option<u64>,
     /// How often everything had begun anew when it last looked.
-    beginnings: u32,
+    generation: u32,
 }
 
-impl Patience {
+impl Attempt {
     /// It asks the source, under this lease.
     pub(crate) fn fetches(&mut self, lease: u64) {
         self.fetched = Some(lease);
@@ -111,8 +111,8 @@ impl<T> Held<T> {
             leases_made: 0,
             failed_at: None,
             refresh_started_at: None,
-            beginnings: 0,
-            made_before: 0,
+            generation: 0,
+            last_lease_before: 0,
             dates: Dates::default(),
         }
     }
@@ -142,48 +142,57 @@ impl<T> Held<T> {
     }
 
     /// Whether the copy is used without asking.
-    pub(crate) fn is_fresh(&self, now: UnixMillis, terms: &Terms) -> bool {
-        self.age(now).is_some_and(|age| age < terms.fresh_for)
+    pub(crate) fn is_fresh(&self, now: UnixMillis, limits: &TimeLimits) -> bool {
+        self.age(now).is_some_and(|age| age < limits.freshness_lifetime)
     }
 
     /// Decide, by the rules of the revocation deadline.
-    pub(crate) fn supply(&self, now: UnixMillis, terms: &Terms, patience: &mut Patience) -> Supply {
+    pub(crate) fn availability(
+        &self,
+        now: UnixMillis,
+        limits: &TimeLimits,
+        attempt: &mut Attempt,
+    ) -> Availability {
         // What this request fetched counts no more: once again.
-        if patience.beginnings != self.beginnings {
-            patience.beginnings = self.beginnings;
-            patience.fetched = None;
+        if attempt.generation != self.generation {
+            attempt.generation = self.generation;
+            attempt.fetched = None;
         }
         // What a cache had was not asked of the source: a copy that ages since is no failure of it.
-        if self.leases.iter().any(|lease| lease.is_spared && Some(lease.id) == patience.fetched) {
-            patience.fetched = None;
+        if self
+            .leases
+            .iter()
+            .any(|lease| lease.is_answered_by_cache && Some(lease.id) == attempt.fetched)
+        {
+            attempt.fetched = None;
         }
-        if self.is_fresh(now, terms) {
-            return Supply::Fresh { refresh: self.refresh_due(now, terms) };
+        if self.is_fresh(now, limits) {
+            return Availability::Fresh { refresh: self.refresh_due(now, limits) };
         }
         let last_resort = match self.age(now) {
-            Some(age) if age < terms.usable_for => Supply::Stale,
-            _ => Supply::Unavailable,
+            Some(age) if age < limits.usable_for => Availability::Stale,
+            _ => Availability::Unavailable,
         };
-        if patience.has_fetched() || self.cooling_down(now, terms) {
+        if attempt.has_fetched() || self.cooling_down(now, limits) {
             return last_resort;
         }
         let fetching = self.live_leases(now);
         let Some(oldest) = self.leases.iter().filter_map(|lease| lease.live_age(now)).max() else {
-            return Supply::Fetch;
+            return Availability::Fetch;
         };
-        let waited = patience.waiting_since.and_then(|since| now.since(since));
+        let waited = attempt.waiting_since.and_then(|since| now.since(since));
         if waited.is_none() {
-            patience.waiting_since = Some(now);
+            attempt.waiting_since = Some(now);
         }
         match waited.unwrap_or_default() {
-            waited if waited < OWN_FETCH_AFTER => Supply::Wait,
-            _ if fetching < MAX_FETCHES => Supply::Fetch,
-            waited if waited < terms.fetch_timeout => Supply::Wait,
+            waited if waited < OWN_FETCH_AFTER => Availability::Wait,
+            _ if fetching < MAX_FETCHES => Availability::Fetch,
+            waited if waited < limits.fetch_timeout => Availability::Wait,
             // Nobody has failed, so the source may well be reachable: whoever asked was cancelled.
             // A stale copy would serve without a cause; the oldest lease passes to this request.
-            _ if oldest >= OWN_FETCH_AFTER => Supply::Fetch,
-            waited if waited < terms.fetch_timeout.saturating_mul(2) => Supply::Wait,
-            _ => Supply::Unavailable,
+            _ if oldest >= OWN_FETCH_AFTER => Availability::Fetch,
+            waited if waited < limits.fetch_timeout.saturating_mul(2) => Availability::Wait,
+            _ => Availability::Unavailable,
         }
     }
 
@@ -191,12 +200,17 @@ impl<T> Held<T> {
     pub(crate) fn begin_fetch(&mut self, now: UnixMillis, timeout: Duration) -> u64 {
         self.leases.retain(|lease| lease.age(now).is_some());
         if self.live_leases(now) >= MAX_FETCHES
-            && let Some(oldest) = self.leases.iter().position(|lease| !lease.is_spared)
+            && let Some(oldest) = self.leases.iter().position(|lease| !lease.is_answered_by_cache)
         {
             self.leases.remove(oldest);
         }
         self.leases_made = self.leases_made.wrapping_add(1);
-        self.leases.push(Lease { id: self.leases_made, begun_at: now, timeout, is_spared: false });
+        self.leases.push(Lease {
+            id: self.leases_made,
+            begun_at: now,
+            timeout,
+            is_answered_by_cache: false,
+        });
         self.leases_made
     }
 
@@ -212,15 +226,15 @@ impl<T> Held<T> {
     }
 
     /// The fetch need not be made: a cache had a fresh copy.
-    pub(crate) fn spare_fetch(&mut self, lease: u64) {
+    pub(crate) fn answered_by_cache(&mut self, lease: u64) {
         let spared = self.leases.iter_mut().filter(|held| held.id == lease);
-        spared.for_each(|lease| lease.is_spared = true);
+        spared.for_each(|lease| lease.is_answered_by_cache = true);
     }
 
     /// Nothing usable came: for a while nobody waits for another attempt. A cache's answer is no
     /// attempt, and what was asked for before everything began anew says nothing of what comes now.
     pub(crate) fn failed(&mut self, lease: u64, from: AnsweredBy, now: UnixMillis) {
-        if from == AnsweredBy::Source && lease > self.made_before {
+        if from == AnsweredBy::Source && lease > self.last_lease_before {
             self.failed_at = Some(now);
         }
     }
@@ -263,7 +277,7 @@ impl<T> Held<T> {
                 Ordering::Equal | Ordering::Greater => {}
             }
         }
-        self.copy = Some(Copy { content, etag, confirmed_at, dropped: false });
+        self.copy = Some(HeldCopy { content, etag, confirmed_at, dropped: false });
         self.failed_at = None;
         Replaced::Taken
     }
@@ -273,7 +287,7 @@ impl<T> Held<T> {
         if let Some(copy) = &mut self.copy {
             copy.dropped = true;
             strip(&mut copy.content);
-            self.begin_anew();
+            self.start_generation();
         }
     }
 
@@ -282,33 +296,33 @@ impl<T> Held<T> {
     pub(crate) fn keep_if(&mut self, believed: impl FnOnce(&T) -> bool) {
         self.copy = self.copy.take().filter(|copy| believed(&copy.content));
         if self.usable().is_none() {
-            self.begin_anew();
+            self.start_generation();
         }
     }
 
     /// Every request may fetch once more, and what was asked for before is no failure.
-    fn begin_anew(&mut self) {
-        self.beginnings = self.beginnings.wrapping_add(1);
-        self.made_before = self.leases_made;
+    fn start_generation(&mut self) {
+        self.generation = self.generation.wrapping_add(1);
+        self.last_lease_before = self.leases_made;
         self.failed_at = None;
     }
 
-    fn usable(&self) -> Option<&Copy<T>> {
+    fn usable(&self) -> Option<&HeldCopy<T>> {
         self.copy.as_ref().filter(|copy| !copy.dropped)
     }
 
-    fn cooling_down(&self, now: UnixMillis, terms: &Terms) -> bool {
-        self.failed_at.is_some_and(|at| now.since(at).is_some_and(|age| age < terms.retry_after))
+    fn cooling_down(&self, now: UnixMillis, limits: &TimeLimits) -> bool {
+        self.failed_at.is_some_and(|at| now.since(at).is_some_and(|age| age < limits.retry_after))
     }
 
-    fn refresh_due(&self, now: UnixMillis, terms: &Terms) -> bool {
-        let Some(refresh_after) = terms.refresh_after else { return false };
+    fn refresh_due(&self, now: UnixMillis, limits: &TimeLimits) -> bool {
+        let Some(revalidate_after) = limits.revalidate_after else { return false };
         let started_lately = self
             .refresh_started_at
-            .is_some_and(|at| now.since(at).is_some_and(|passed| passed < refresh_after));
-        self.age(now) >= Some(refresh_after)
+            .is_some_and(|at| now.since(at).is_some_and(|passed| passed < revalidate_after));
+        self.age(now) >= Some(revalidate_after)
             && !started_lately
-            && !self.cooling_down(now, terms)
+            && !self.cooling_down(now, limits)
             && self.live_leases(now) == 0
     }
 
@@ -324,7 +338,7 @@ mod tests {
 
     struct Scene {
         held: Held<u64>,
-        terms: Terms,
+        limits: TimeLimits,
     }
 
     impl Scene {
@@ -333,15 +347,15 @@ mod tests {
             let mut held = Held::new();
             let at = UnixMillis(100_000);
             held.replace(1, Some("\"1\"".into()), at, at, u64::cmp);
-            Self { held, terms: FreshnessConfig::default().check().unwrap().terms(None, None) }
+            Self { held, limits: FreshnessConfig::default().check().unwrap().limits(None, None) }
         }
 
-        fn supply(&self, at: u64, patience: &mut Patience) -> Supply {
-            self.held.supply(UnixMillis(at), &self.terms, patience)
+        fn availability(&self, at: u64, attempt: &mut Attempt) -> Availability {
+            self.held.availability(UnixMillis(at), &self.limits, attempt)
         }
 
-        fn first(&self, at: u64) -> Supply {
-            self.supply(at, &mut Patience::default())
+        fn first(&self, at: u64) -> Availability {
+            self.availability(at, &mut Attempt::default())
         }
     }
 
@@ -349,28 +363,28 @@ mod tests {
     fn what_a_request_fetched_and_was_dropped_since_is_fetched_once_more() {
         let mut scene = Scene::new();
         scene.held.drop_copy(|_| {});
-        let patience = &mut Patience::default();
-        assert_eq!(scene.supply(100_000, patience), Supply::Fetch);
-        patience.fetches(1);
+        let attempt = &mut Attempt::default();
+        assert_eq!(scene.availability(100_000, attempt), Availability::Fetch);
+        attempt.fetches(1);
         let at = UnixMillis(100_000);
         scene.held.replace(2, Some("\"2\"".into()), at, at, u64::cmp);
         // The key that signed it was withdrawn while the request looked for its token's key.
         scene.held.drop_copy(|_| {});
-        assert_eq!(scene.supply(100_000, patience), Supply::Fetch);
-        patience.fetches(2);
-        assert_eq!(scene.supply(100_000, patience), Supply::Unavailable);
+        assert_eq!(scene.availability(100_000, attempt), Availability::Fetch);
+        attempt.fetches(2);
+        assert_eq!(scene.availability(100_000, attempt), Availability::Unavailable);
     }
 
     #[test]
     fn age_decides_to_the_millisecond() {
         let scene = Scene::new();
         for (at, expected) in [
-            (100_000, Supply::Fresh { refresh: false }),
-            (104_999, Supply::Fresh { refresh: false }),
-            (105_000, Supply::Fresh { refresh: true }),
-            (108_499, Supply::Fresh { refresh: true }),
-            (108_500, Supply::Fetch),
-            (99_999, Supply::Fetch), // the clock ran backwards
+            (100_000, Availability::Fresh { refresh: false }),
+            (104_999, Availability::Fresh { refresh: false }),
+            (105_000, Availability::Fresh { refresh: true }),
+            (108_499, Availability::Fresh { refresh: true }),
+            (108_500, Availability::Fetch),
+            (99_999, Availability::Fetch), // the clock ran backwards
         ] {
             assert_eq!(scene.first(at), expected, "at {at}");
         }
@@ -379,10 +393,10 @@ mod tests {
     #[test]
     fn a_failure_lets_the_copy_serve_until_the_outage_bound_and_nobody_waits() {
         for (at, expected) in [
-            (108_500, Supply::Stale),
-            (168_499, Supply::Stale),
-            (168_500, Supply::Unavailable),
-            (99_999, Supply::Unavailable), // the clock ran backwards: the age is unknown
+            (108_500, Availability::Stale),
+            (168_499, Availability::Stale),
+            (168_500, Availability::Unavailable),
+            (99_999, Availability::Unavailable), // the clock ran backwards: the age is unknown
         ] {
             let mut scene = Scene::new();
             scene.held.failed(1, AnsweredBy::Source, UnixMillis(at));
@@ -390,34 +404,34 @@ mod tests {
         }
         let mut scene = Scene::new();
         scene.held.failed(1, AnsweredBy::Source, UnixMillis(110_000));
-        assert_eq!(scene.first(110_999), Supply::Stale);
-        assert_eq!(scene.first(111_000), Supply::Fetch);
+        assert_eq!(scene.first(110_999), Availability::Stale);
+        assert_eq!(scene.first(111_000), Availability::Fetch);
     }
 
     #[test]
     fn one_refresh_at_a_time_and_one_per_interval() {
         let mut scene = Scene::new();
         let lease = scene.held.begin_refresh(UnixMillis(105_000), Duration::from_millis(2500));
-        assert_eq!(scene.first(105_001), Supply::Fresh { refresh: false });
+        assert_eq!(scene.first(105_001), Availability::Fresh { refresh: false });
         scene.held.end_fetch(lease);
         scene.held.failed(1, AnsweredBy::Source, UnixMillis(105_002));
-        assert_eq!(scene.first(108_499), Supply::Fresh { refresh: false });
+        assert_eq!(scene.first(108_499), Availability::Fresh { refresh: false });
     }
 
     #[test]
     fn a_request_polls_then_fetches_itself_and_a_lease_expires() {
         let mut scene = Scene::new();
         scene.held.begin_fetch(UnixMillis(110_000), Duration::from_millis(2500));
-        let mut patience = Patience::default();
-        assert_eq!(scene.supply(110_000, &mut patience), Supply::Wait);
-        assert_eq!(scene.supply(110_249, &mut patience), Supply::Wait);
-        assert_eq!(scene.supply(110_250, &mut patience), Supply::Fetch);
+        let mut attempt = Attempt::default();
+        assert_eq!(scene.availability(110_000, &mut attempt), Availability::Wait);
+        assert_eq!(scene.availability(110_249, &mut attempt), Availability::Wait);
+        assert_eq!(scene.availability(110_250, &mut attempt), Availability::Fetch);
         for _ in 0..3 {
             scene.held.begin_fetch(UnixMillis(110_250), Duration::from_millis(2500));
         }
-        assert_eq!(scene.supply(110_251, &mut patience), Supply::Wait); // four are under way
-        assert_eq!(scene.supply(112_500, &mut patience), Supply::Fetch); // the first expired
-        assert_eq!(scene.first(112_750), Supply::Fetch);
+        assert_eq!(scene.availability(110_251, &mut attempt), Availability::Wait); // four are under way
+        assert_eq!(scene.availability(112_500, &mut attempt), Availability::Fetch); // the first expired
+        assert_eq!(scene.first(112_750), Availability::Fetch);
     }
 
     #[test]
@@ -427,14 +441,18 @@ mod tests {
         for at in [110_000, 110_250, 110_500, 110_750] {
             begin(at);
         }
-        let patience = &mut Patience::default();
-        assert_eq!(scene.supply(110_750, patience), Supply::Wait);
+        let attempt = &mut Attempt::default();
+        assert_eq!(scene.availability(110_750, attempt), Availability::Wait);
         // As each expires, somebody else takes its place and hangs up.
         for at in [112_500, 112_750, 113_000, 113_200] {
             scene.held.begin_fetch(UnixMillis(at), Duration::from_millis(2500));
         }
-        assert_eq!(scene.supply(113_249, patience), Supply::Wait);
-        assert_eq!(scene.supply(113_250, patience), Supply::Fetch, "nothing failed: ask");
+        assert_eq!(scene.availability(113_249, attempt), Availability::Wait);
+        assert_eq!(
+            scene.availability(113_250, attempt),
+            Availability::Fetch,
+            "nothing failed: ask"
+        );
         let own = scene.held.begin_fetch(UnixMillis(113_250), Duration::from_millis(2500));
         assert_eq!(scene.held.live_leases(UnixMillis(113_250)), MAX_FETCHES);
         // Where even that is taken away, it is refused, not served.
@@ -442,8 +460,8 @@ mod tests {
         for _ in 0..4 {
             scene.held.begin_fetch(UnixMillis(115_700), Duration::from_millis(2500));
         }
-        assert_eq!(scene.supply(115_749, patience), Supply::Wait);
-        assert_eq!(scene.supply(115_750, patience), Supply::Unavailable);
+        assert_eq!(scene.availability(115_749, attempt), Availability::Wait);
+        assert_eq!(scene.availability(115_750, attempt), Availability::Unavailable);
     }
 
     #[test]
@@ -452,9 +470,9 @@ mod tests {
         for _ in 0..4 {
             scene.held.begin_fetch(UnixMillis(110_000), Duration::from_millis(2500));
         }
-        let mut patience = Patience::default();
-        assert_eq!(scene.supply(110_000, &mut patience), Supply::Wait);
-        assert_eq!(scene.supply(90_000, &mut patience), Supply::Fetch);
+        let mut attempt = Attempt::default();
+        assert_eq!(scene.availability(110_000, &mut attempt), Availability::Wait);
+        assert_eq!(scene.availability(90_000, &mut attempt), Availability::Fetch);
     }
 
     #[test]
@@ -464,11 +482,11 @@ mod tests {
         scene.held.keep_if(|_| false);
         scene.held.end_fetch(lease);
         scene.held.failed(lease, AnsweredBy::Source, UnixMillis(109_100));
-        assert_eq!(scene.first(109_100), Supply::Fetch);
+        assert_eq!(scene.first(109_100), Availability::Fetch);
         let lease = scene.held.begin_fetch(UnixMillis(109_100), Duration::from_millis(2500));
         scene.held.end_fetch(lease);
         scene.held.failed(lease, AnsweredBy::Source, UnixMillis(109_200));
-        assert_eq!(scene.first(109_200), Supply::Unavailable);
+        assert_eq!(scene.first(109_200), Availability::Unavailable);
         // Nor does what a withdrawn key signed say what comes next, had it expired before or not.
         let at = UnixMillis(109_300);
         assert_eq!(scene.held.replace(7, None, at, at, u64::cmp), Replaced::Taken);
@@ -508,37 +526,40 @@ mod tests {
     fn a_clock_set_back_heals_with_the_next_answer() {
         let mut scene = Scene::new();
         let now = UnixMillis(80_000);
-        assert_eq!(scene.first(80_000), Supply::Fetch);
+        assert_eq!(scene.first(80_000), Availability::Fetch);
         let replaced = scene.held.replace(1, Some("\"1\"".into()), now, now, u64::cmp);
         assert_eq!(replaced, Replaced::Taken);
-        assert_eq!(scene.first(80_001), Supply::Fresh { refresh: false });
+        assert_eq!(scene.first(80_001), Availability::Fresh { refresh: false });
 
         let mut scene = Scene::new();
         assert!(scene.held.confirm(Some("\"1\""), now, now));
-        assert_eq!(scene.first(80_001), Supply::Fresh { refresh: false });
+        assert_eq!(scene.first(80_001), Availability::Fresh { refresh: false });
     }
 
     #[test]
     fn what_a_cache_spared_is_asked_for_when_the_copy_ages() {
         let mut scene = Scene::new();
-        let mut patience = Patience::default();
-        assert_eq!(scene.supply(108_500, &mut patience), Supply::Fetch);
+        let mut attempt = Attempt::default();
+        assert_eq!(scene.availability(108_500, &mut attempt), Availability::Fetch);
         let lease = scene.held.begin_fetch(UnixMillis(108_500), Duration::from_millis(2500));
-        patience.fetches(lease);
+        attempt.fetches(lease);
         // The cache has the copy as confirmed 8.4 s ago.
         let (confirmed_at, now) = (UnixMillis(100_100), UnixMillis(108_500));
         scene.held.replace(2, None, confirmed_at, now, u64::cmp);
-        scene.held.spare_fetch(lease);
-        assert_eq!(scene.supply(108_599, &mut patience), Supply::Fresh { refresh: true });
-        assert_eq!(scene.supply(108_600, &mut patience), Supply::Fetch);
+        scene.held.answered_by_cache(lease);
+        assert_eq!(
+            scene.availability(108_599, &mut attempt),
+            Availability::Fresh { refresh: true }
+        );
+        assert_eq!(scene.availability(108_600, &mut attempt), Availability::Fetch);
     }
 
     #[test]
     fn one_request_fetches_once() {
         let scene = Scene::new();
-        let mut patience = Patience::default();
-        patience.fetches(1);
-        assert_eq!(scene.supply(109_000, &mut patience), Supply::Stale);
-        assert_eq!(scene.supply(200_000, &mut patience), Supply::Unavailable);
+        let mut attempt = Attempt::default();
+        attempt.fetches(1);
+        assert_eq!(scene.availability(109_000, &mut attempt), Availability::Stale);
+        assert_eq!(scene.availability(200_000, &mut attempt), Availability::Unavailable);
     }
 }

@@ -6,12 +6,12 @@ use edgepass_crypto::is_sound;
 use edgepass_jose::jwk_set::{JwkSetError, KeyMatch};
 use edgepass_jose::{Algorithm, Jwk, JwkSet};
 
-use crate::documents::fetch::{Answer, AnsweredBy, Content, Document, FetchOrder};
-use crate::documents::held::{Held, Patience, Replaced, Supply};
+use crate::documents::fetch::{Answer, AnsweredBy, Content, DocumentKind, FetchOrder};
+use crate::documents::held::{Attempt, Availability, Held, Replaced};
 use crate::documents::metadata;
 use crate::documents::refused::Refused;
 use crate::error::VerifyError;
-use crate::policy::freshness::{Terms, UNKNOWN_KEY_COOL_DOWN};
+use crate::policy::freshness::{TimeLimits, UNKNOWN_KEY_COOL_DOWN};
 use crate::policy::{IssuerIndex, Policy, PolicyError};
 use crate::time::UnixMillis;
 use crate::url;
@@ -74,7 +74,7 @@ pub(crate) struct KeyHolder {
 
 /// What became of a JWK Set.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum LandedSet {
+pub(crate) enum ReceivedSet {
     /// It is held now; `withdraws` a key that the one before had.
     Replaced {
         withdraws: bool,
@@ -107,8 +107,8 @@ impl KeyHolder {
         key_id: Option<&str>,
         algorithm: Algorithm,
         policy: &Policy,
-        terms: &Terms,
-        patience: &mut Patience,
+        limits: &TimeLimits,
+        attempt: &mut Attempt,
         now: UnixMillis,
     ) -> KeyLookup {
         match &self.source {
@@ -127,12 +127,12 @@ impl KeyHolder {
             // Its date still says which sets would be older.
             self.set.drop_copy(|_| {});
         }
-        let (stale, refresh) = match self.set.supply(now, terms, patience) {
-            Supply::Fresh { refresh } => (false, refresh),
-            Supply::Stale => (true, false),
-            Supply::Fetch => return KeyLookup::Fetch(self.order(policy, now)),
-            Supply::Wait => return KeyLookup::Wait,
-            Supply::Unavailable => return KeyLookup::Refuse(VerifyError::KeysUnavailable),
+        let (stale, refresh) = match self.set.availability(now, limits, attempt) {
+            Availability::Fresh { refresh } => (false, refresh),
+            Availability::Stale => (true, false),
+            Availability::Fetch => return KeyLookup::Fetch(self.order(policy, now)),
+            Availability::Wait => return KeyLookup::Wait,
+            Availability::Unavailable => return KeyLookup::Refuse(VerifyError::KeysUnavailable),
         };
         let found = self.set.content().map_or(KeyMatch::None, |set| set.find(key_id, algorithm));
         match found {
@@ -142,7 +142,7 @@ impl KeyHolder {
                 KeyLookup::Use { key, stale, refresh }
             }
             KeyMatch::Unfit => KeyLookup::Refuse(VerifyError::KeyNotFound),
-            KeyMatch::None => self.look_up_unknown(policy, terms, patience, now),
+            KeyMatch::None => self.look_up_unknown(policy, limits, attempt, now),
         }
     }
 
@@ -164,8 +164,8 @@ impl KeyHolder {
         }
     }
 
-    pub(crate) fn is_fresh(&self, now: UnixMillis, terms: &Terms) -> bool {
-        self.set.is_fresh(now, terms)
+    pub(crate) fn is_fresh(&self, now: UnixMillis, limits: &TimeLimits) -> bool {
+        self.set.is_fresh(now, limits)
     }
 
     /// Confirmations of sets that an honest source would have dated anew.
@@ -185,11 +185,11 @@ impl KeyHolder {
     }
 
     pub(crate) fn release(&mut self, order: &FetchOrder) {
-        self.set.spare_fetch(order.lease);
+        self.set.answered_by_cache(order.lease);
     }
 
     /// Take in a metadata document. It must name a JWK Set.
-    pub(crate) fn land_metadata(
+    pub(crate) fn receive_metadata(
         &mut self,
         order: &FetchOrder,
         answer: Answer,
@@ -220,35 +220,35 @@ impl KeyHolder {
         answer: Answer,
         policy: &Policy,
         now: UnixMillis,
-    ) -> LandedSet {
+    ) -> ReceivedSet {
         if answer.from == AnsweredBy::Source {
             self.set.end_fetch(order.lease);
         }
         let confirmed_at = self.set.confirmed_by(&answer);
-        let landed = match answer.content {
+        let received = match answer.content {
             Content::NotModified if self.set.confirm(order.etag.as_deref(), confirmed_at, now) => {
-                LandedSet::Confirmed
+                ReceivedSet::Confirmed
             }
             Content::Body { bytes, etag, .. } => {
                 match JwkSet::parse(&bytes, &policy.algorithms, is_sound) {
-                    Ok(set) if has_expired(&set, now) => LandedSet::Refused(Refused::Expired),
+                    Ok(set) if has_expired(&set, now) => ReceivedSet::Refused(Refused::Expired),
                     Ok(set) => self.replace(set, etag, confirmed_at, now),
-                    Err(_) => LandedSet::Refused(Refused::Malformed),
+                    Err(_) => ReceivedSet::Refused(Refused::Malformed),
                 }
             }
-            other => LandedSet::Refused(other.refused()),
+            other => ReceivedSet::Refused(other.refused()),
         };
-        let is_kept = matches!(landed, LandedSet::Replaced { .. } | LandedSet::Confirmed);
+        let is_kept = matches!(received, ReceivedSet::Replaced { .. } | ReceivedSet::Confirmed);
         if is_kept && answer.from == AnsweredBy::Source && self.is_aged(policy, now) {
             self.aged = self.aged.saturating_add(1);
         }
-        if let LandedSet::Refused(_) = landed {
+        if let ReceivedSet::Refused(_) = received {
             self.set.failed(order.lease, answer.from, now);
             if matches!(self.source, KeySource::Discover) {
                 self.jwks_uri = None;
             }
         }
-        landed
+        received
     }
 
     fn replace(
@@ -257,13 +257,13 @@ impl KeyHolder {
         etag: Option<String>,
         confirmed_at: UnixMillis,
         now: UnixMillis,
-    ) -> LandedSet {
+    ) -> ReceivedSet {
         let held = self.set.content().map_or(&[][..], JwkSet::keys);
         let withdraws = held.iter().any(|key| !set.keys().contains(key));
         match self.set.replace(set, etag, confirmed_at, now, order_of) {
-            Replaced::Taken => LandedSet::Replaced { withdraws },
-            Replaced::Outdated => LandedSet::Ignored,
-            Replaced::Older => LandedSet::Refused(Refused::Older),
+            Replaced::Taken => ReceivedSet::Replaced { withdraws },
+            Replaced::Outdated => ReceivedSet::Ignored,
+            Replaced::Older => ReceivedSet::Refused(Refused::Older),
         }
     }
 
@@ -271,18 +271,18 @@ impl KeyHolder {
     fn look_up_unknown(
         &mut self,
         policy: &Policy,
-        terms: &Terms,
-        patience: &Patience,
+        limits: &TimeLimits,
+        attempt: &Attempt,
         now: UnixMillis,
     ) -> KeyLookup {
-        let interval = terms.refresh_after.unwrap_or(terms.fresh_for);
+        let interval = limits.revalidate_after.unwrap_or(limits.freshness_lifetime);
         if self.set.age(now).is_some_and(|age| age < interval) {
             return KeyLookup::Refuse(VerifyError::KeyNotFound);
         }
         let cooling = self
             .unknown_key_at
             .is_some_and(|at| now.since(at).is_some_and(|passed| passed < UNKNOWN_KEY_COOL_DOWN));
-        if patience.has_fetched() || cooling {
+        if attempt.has_fetched() || cooling {
             return KeyLookup::Refuse(VerifyError::KeysUnavailable);
         }
         self.unknown_key_at = Some(now);
@@ -301,8 +301,8 @@ impl KeyHolder {
 
     fn order_for(&self, policy: &Policy, lease: u64) -> FetchOrder {
         let (document, url, etag) = match &self.jwks_uri {
-            Some(url) => (Document::JwkSet, url.clone(), self.set.etag().map(str::to_owned)),
-            None => (Document::Metadata, metadata::metadata_url(&policy.issuer), None),
+            Some(url) => (DocumentKind::JwkSet, url.clone(), self.set.etag().map(str::to_owned)),
+            None => (DocumentKind::Metadata, metadata::metadata_url(&policy.issuer), None),
         };
         FetchOrder {
             document,
@@ -311,7 +311,7 @@ impl KeyHolder {
             etag,
             max_bytes: policy.max_response_bytes,
             timeout: policy.schedule.fetch_timeout,
-            may_read_cache: document == Document::JwkSet && self.set.content().is_none(),
+            may_read_cache: document == DocumentKind::JwkSet && self.set.content().is_none(),
             issuer: self.issuer,
             lease,
             redirects: 0,

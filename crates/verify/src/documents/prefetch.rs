@@ -20,9 +20,9 @@ pub(super) enum Prefetch {
 }
 
 /// What is asked for ahead.
-pub(super) enum Ahead {
+pub(super) enum NextFetch {
     /// Where the lists are named.
-    Names(String),
+    Aggregation(String),
     /// A list.
     List(String),
 }
@@ -47,12 +47,12 @@ impl Prefetch {
     }
 
     /// What is to be asked for next; each once.
-    pub(super) fn next(&mut self) -> Option<Ahead> {
+    pub(super) fn next(&mut self) -> Option<NextFetch> {
         if let Self::Lists(uris) = self {
-            return uris.pop().map(Ahead::List);
+            return uris.pop().map(NextFetch::List);
         }
         match mem::replace(self, Self::Lists(Vec::new())) {
-            Self::At(uri) => Some(Ahead::Names(uri)),
+            Self::At(uri) => Some(NextFetch::Aggregation(uri)),
             other => {
                 *self = other;
                 None

@@ -7,13 +7,13 @@ use std::time::Duration;
 use edgepass_jose::{Jwk, JwkSet, NumericDate};
 use edgepass_status_list::{StatusListClaims, StatusReference, StatusType, Statuses};
 
-use crate::documents::fetch::{Answer, AnsweredBy, Content, Document, FetchOrder};
-use crate::documents::held::{Held, Patience, Replaced, Supply};
-use crate::documents::prefetch::{Ahead, Prefetch};
+use crate::documents::fetch::{Answer, AnsweredBy, Content, DocumentKind, FetchOrder};
+use crate::documents::held::{Attempt, Availability, Held, Replaced};
+use crate::documents::prefetch::{NextFetch, Prefetch};
 use crate::documents::refused::Refused;
 use crate::documents::status_list_token::{StatusListToken, aggregation, expiration};
 use crate::error::VerifyError;
-use crate::policy::freshness::Terms;
+use crate::policy::freshness::TimeLimits;
 use crate::policy::{IssuerIndex, Policy};
 use crate::signature::{Checked, SignatureRequest};
 use crate::time::UnixMillis;
@@ -91,7 +91,7 @@ pub(crate) enum Taken {
     Outdated,
 }
 
-pub(crate) enum LandedList {
+pub(crate) enum ReceivedList {
     /// It was taken in, or refused.
     Settled(Result<Taken, Refused>),
     Follow(FetchOrder),
@@ -120,7 +120,7 @@ impl ListHolder {
         &mut self,
         reference: &StatusReference,
         policy: &Policy,
-        patience: &mut Patience,
+        attempt: &mut Attempt,
         stale_if_error: Option<Duration>,
         now: UnixMillis,
     ) -> StatusLookup {
@@ -129,18 +129,20 @@ impl ListHolder {
         if held.content().is_some_and(|list| now.numeric_date() >= list.expiration) {
             held.drop_copy(HeldList::strip);
         }
-        let terms = terms(held, policy, stale_if_error);
+        let limits = limits(held, policy, stale_if_error);
         let order =
             |held: &Held<HeldList>, lease| order(held, &reference.uri, policy, issuer, lease);
-        let (stale, refresh) = match held.supply(now, &terms, patience) {
-            Supply::Fresh { refresh } => (false, refresh),
-            Supply::Stale => (true, false),
-            Supply::Fetch => {
-                let lease = held.begin_fetch(now, terms.fetch_timeout);
+        let (stale, refresh) = match held.availability(now, &limits, attempt) {
+            Availability::Fresh { refresh } => (false, refresh),
+            Availability::Stale => (true, false),
+            Availability::Fetch => {
+                let lease = held.begin_fetch(now, limits.fetch_timeout);
                 return StatusLookup::Fetch(order(held, lease));
             }
-            Supply::Wait => return StatusLookup::Wait,
-            Supply::Unavailable => return StatusLookup::Refuse(VerifyError::StatusUnavailable),
+            Availability::Wait => return StatusLookup::Wait,
+            Availability::Unavailable => {
+                return StatusLookup::Refuse(VerifyError::StatusUnavailable);
+            }
         };
         let (Some(list), Some(confirmed_at)) = (held.content(), held.confirmed_at()) else {
             return StatusLookup::Refuse(VerifyError::StatusUnavailable);
@@ -149,7 +151,7 @@ impl ListHolder {
             return StatusLookup::Refuse(VerifyError::StatusInvalid);
         };
         let refresh = refresh.then(|| {
-            let lease = held.begin_refresh(now, terms.fetch_timeout);
+            let lease = held.begin_refresh(now, limits.fetch_timeout);
             order(held, lease)
         });
         StatusLookup::Known { status, confirmed_at, stale, refresh }
@@ -161,22 +163,22 @@ impl ListHolder {
 
     pub(crate) fn is_fresh(&self, uri: &str, policy: &Policy, now: UnixMillis) -> bool {
         let held = self.lists.get(uri).map(|entry| &entry.held);
-        held.is_some_and(|held| held.is_fresh(now, &terms(held, policy, None)))
+        held.is_some_and(|held| held.is_fresh(now, &limits(held, policy, None)))
     }
 
     pub(crate) fn release(&mut self, order: &FetchOrder) {
-        self.held(&order.uri).spare_fetch(order.lease);
+        self.held(&order.uri).answered_by_cache(order.lease);
     }
 
     /// Take in a status list token; its signature may be the host's to check.
-    pub(crate) fn land(
+    pub(crate) fn receive(
         &mut self,
         order: FetchOrder,
         answer: Answer,
         keys: Option<&JwkSet>,
         policy: &Policy,
         now: UnixMillis,
-    ) -> LandedList {
+    ) -> ReceivedList {
         let held = self.held(&order.uri);
         if let Content::Redirect { location } = &answer.content
             && order.redirects < MAX_REDIRECTS
@@ -185,7 +187,7 @@ impl ListHolder {
         {
             let etag = etag_from(held, &url);
             let confirmed_at = order.confirmed_at(answer.confirmed_at);
-            return LandedList::Follow(order.redirected(url, etag, confirmed_at));
+            return ReceivedList::Follow(order.redirected(url, etag, confirmed_at));
         }
         let (from, confirmed_at) = (answer.from, order.confirmed_at(held.confirmed_by(&answer)));
         if from == AnsweredBy::Source {
@@ -199,7 +201,7 @@ impl ListHolder {
                 } else if held.content().is_some_and(|list| list.is_aged(now)) {
                     self.aged = self.aged.saturating_add(1);
                 }
-                return LandedList::Settled(if taken {
+                return ReceivedList::Settled(if taken {
                     Ok(Taken::Held)
                 } else {
                     Err(Refused::NotHeld)
@@ -214,15 +216,15 @@ impl ListHolder {
             Ok(parsed) => parsed,
             Err(refused) => {
                 held.failed(order.lease, from, now);
-                return LandedList::Settled(Err(refused));
+                return ReceivedList::Settled(Err(refused));
             }
         };
         let checked = token.check_signature();
         let pending = PendingList { order, answered: (from, confirmed_at, etag), token };
         match checked {
-            Checked::ByHost(request) => LandedList::Signature(request, Box::new(pending)),
+            Checked::ByHost(request) => ReceivedList::Signature(request, Box::new(pending)),
             Checked::Here(valid) => {
-                LandedList::Settled(self.signature_checked(pending, valid, keys, policy, now))
+                ReceivedList::Settled(self.signature_checked(pending, valid, keys, policy, now))
             }
         }
     }
@@ -308,11 +310,11 @@ impl ListHolder {
     pub(crate) fn prefetch(&mut self, policy: &Policy, now: UnixMillis) -> Option<FetchOrder> {
         let (issuer, timeout) = (self.issuer, policy.schedule.fetch_timeout);
         match self.prefetch.next()? {
-            Ahead::Names(uri) => {
-                let document = Document::Aggregation;
+            NextFetch::Aggregation(uri) => {
+                let document = DocumentKind::Aggregation;
                 Some(FetchOrder { document, ..order(&Held::new(), &uri, policy, issuer, 0) })
             }
-            Ahead::List(uri) => {
+            NextFetch::List(uri) => {
                 let held = self.held(&uri);
                 let lease = held.begin_refresh(now, timeout);
                 Some(order(held, &uri, policy, issuer, lease))
@@ -321,7 +323,7 @@ impl ListHolder {
     }
 
     /// Take in the names of the issuer's lists.
-    pub(crate) fn land_aggregation(
+    pub(crate) fn receive_aggregation(
         &mut self,
         answer: Answer,
         policy: &Policy,
@@ -408,9 +410,9 @@ impl HeldList {
     }
 }
 
-fn terms(held: &Held<HeldList>, policy: &Policy, stale_if_error: Option<Duration>) -> Terms {
+fn limits(held: &Held<HeldList>, policy: &Policy, stale_if_error: Option<Duration>) -> TimeLimits {
     let ttl = held.content().and_then(|list| list.ttl);
-    policy.schedule.terms(ttl, stale_if_error)
+    policy.schedule.limits(ttl, stale_if_error)
 }
 
 /// The entity tag of the held copy, if the copy came from `url`.
@@ -427,7 +429,7 @@ fn order(
     lease: u64,
 ) -> FetchOrder {
     FetchOrder {
-        document: Document::StatusList,
+        document: DocumentKind::StatusList,
         uri: uri.to_owned(),
         url: uri.to_owned(),
         etag: etag_from(held, uri),
@@ -448,7 +450,7 @@ fn open(
     keys: Option<&JwkSet>,
     policy: &Policy,
 ) -> Result<StatusListToken, Refused> {
-    if media_type != Some(Document::StatusList.accept()) {
+    if media_type != Some(DocumentKind::StatusList.accept()) {
         return Err(Refused::MediaType);
     }
     // Without keys no list has one.

@@ -42,7 +42,7 @@ pub struct FreshnessConfig {
 pub enum Deadline {
     /// A revocation bites within this.
     Within(Duration),
-    /// No promise: lists serve as their `ttl` and `exp` say.
+    /// No deadline: lists serve as their `ttl` and `exp` say.
     None,
 }
 
@@ -114,7 +114,7 @@ impl Default for FreshnessConfig {
 /// Freshness that adds up: made only by [`FreshnessConfig::check`].
 #[derive(Clone, Debug)]
 pub struct Schedule {
-    promise: Option<Promise>,
+    deadline: Option<RevocationDeadline>,
     /// `None`: the list's own `ttl`.
     refresh_interval: Option<Duration>,
     pub(crate) fetch_timeout: Duration,
@@ -125,7 +125,7 @@ pub struct Schedule {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Promise {
+struct RevocationDeadline {
     deadline: Duration,
     /// A copy younger than this is used without waiting.
     window: Duration,
@@ -133,11 +133,11 @@ struct Promise {
 
 /// How long one held document may be used.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Terms {
+pub(crate) struct TimeLimits {
     /// Younger, it is used without asking.
-    pub(crate) fresh_for: Duration,
+    pub(crate) freshness_lifetime: Duration,
     /// Older, while still fresh, a background revalidation is due. Without a promise there is none.
-    pub(crate) refresh_after: Option<Duration>,
+    pub(crate) revalidate_after: Option<Duration>,
     /// Younger, it serves when its source cannot be reached.
     pub(crate) usable_for: Duration,
     pub(crate) fetch_timeout: Duration,
@@ -186,8 +186,8 @@ pub const JWK_SET_HARD_STOP: Duration = Duration::from_secs(24 * 60 * 60);
 const REFRESH_INTERVAL: Duration = Duration::from_secs(5);
 const STALE_IF_ERROR: Duration = Duration::from_secs(60);
 /// That of the default settings.
-const DEFAULT_PROMISE: Promise =
-    Promise { deadline: Duration::from_secs(10), window: Duration::from_millis(8500) };
+const DEFAULT_DEADLINE: RevocationDeadline =
+    RevocationDeadline { deadline: Duration::from_secs(10), window: Duration::from_millis(8500) };
 
 impl FreshnessConfig {
     /// Check that the deadline can be met.
@@ -203,7 +203,7 @@ impl FreshnessConfig {
         let stale_if_error = self.stale_if_error.map(|duration| duration.0);
         let Deadline::Within(deadline) = self.deadline else {
             return Ok(Schedule {
-                promise: None,
+                deadline: None,
                 refresh_interval,
                 fetch_timeout: self.fetch_timeout.0,
                 stale_if_error,
@@ -224,7 +224,7 @@ impl FreshnessConfig {
         }
         let window = deadline.saturating_sub(self.before_refresh());
         Ok(Schedule {
-            promise: Some(Promise { deadline, window }),
+            deadline: Some(RevocationDeadline { deadline, window }),
             refresh_interval,
             fetch_timeout: self.fetch_timeout.0,
             stale_if_error: Some(stale_if_error.unwrap_or(STALE_IF_ERROR)),
@@ -272,7 +272,7 @@ impl FreshnessConfig {
 impl Schedule {
     /// The revocation deadline, if one is promised.
     pub fn deadline(&self) -> Option<Duration> {
-        self.promise.map(|promise| promise.deadline)
+        self.deadline.map(|bound| bound.deadline)
     }
 
     /// The outage bound: deadline plus `stale_if_error`. A verifier that cannot reach the source
@@ -288,19 +288,24 @@ impl Schedule {
 
     /// What holds for a document that says `ttl` of itself, for a request that asks for at most
     /// `stale_if_error`: less than configured is granted, more is not, so the outage bound holds.
-    pub(crate) fn terms(&self, ttl: Option<Duration>, stale_if_error: Option<Duration>) -> Terms {
+    pub(crate) fn limits(
+        &self,
+        ttl: Option<Duration>,
+        stale_if_error: Option<Duration>,
+    ) -> TimeLimits {
         let interval = self.refresh_interval.or(ttl);
-        let (fresh_for, refresh_after) = match self.promise {
-            Some(Promise { window, .. }) => {
+        let (freshness_lifetime, revalidate_after) = match self.deadline {
+            Some(RevocationDeadline { window, .. }) => {
                 (window, Some(interval.unwrap_or(REFRESH_INTERVAL).min(window)))
             }
             None => (interval.unwrap_or(Duration::MAX), None),
         };
         let stale = [self.stale_if_error, stale_if_error].into_iter().flatten().min();
-        Terms {
-            fresh_for,
-            refresh_after,
-            usable_for: stale.map_or(Duration::MAX, |stale| fresh_for.saturating_add(stale)),
+        TimeLimits {
+            freshness_lifetime,
+            revalidate_after,
+            usable_for: stale
+                .map_or(Duration::MAX, |stale| freshness_lifetime.saturating_add(stale)),
             fetch_timeout: self.fetch_timeout,
             retry_after: self.retry_after,
         }
@@ -308,16 +313,16 @@ impl Schedule {
 
     /// What holds for a JWK Set, which says nothing of itself. Without a deadline for lists, keys have
     /// the default one all the same: a withdrawn key must not live as long as a list.
-    pub(crate) fn key_terms(&self, stale_if_error: Option<Duration>) -> Terms {
+    pub(crate) fn key_limits(&self, stale_if_error: Option<Duration>) -> TimeLimits {
         let own = Self {
-            promise: Some(self.promise.unwrap_or(DEFAULT_PROMISE)),
-            refresh_interval: self.refresh_interval.filter(|_| self.promise.is_some()),
+            deadline: Some(self.deadline.unwrap_or(DEFAULT_DEADLINE)),
+            refresh_interval: self.refresh_interval.filter(|_| self.deadline.is_some()),
             stale_if_error: Some(self.stale_if_error.unwrap_or(STALE_IF_ERROR)),
             retry_after: RETRY_AFTER,
             ..self.clone()
         };
-        let terms = own.terms(None, stale_if_error);
-        Terms { usable_for: terms.usable_for.min(JWK_SET_HARD_STOP), ..terms }
+        let limits = own.limits(None, stale_if_error);
+        TimeLimits { usable_for: limits.usable_for.min(JWK_SET_HARD_STOP), ..limits }
     }
 }
 
@@ -328,10 +333,10 @@ mod tests {
     #[test]
     fn the_defaults_give_the_numbers_that_the_documents_state() {
         let schedule = FreshnessConfig::default().check().unwrap();
-        let terms = schedule.terms(None, None);
-        assert_eq!(terms.fresh_for, Duration::from_millis(8500));
-        assert_eq!(terms.refresh_after, Some(Duration::from_secs(5)));
-        assert_eq!(terms.usable_for, Duration::from_millis(68_500));
+        let limits = schedule.limits(None, None);
+        assert_eq!(limits.freshness_lifetime, Duration::from_millis(8500));
+        assert_eq!(limits.revalidate_after, Some(Duration::from_secs(5)));
+        assert_eq!(limits.usable_for, Duration::from_millis(68_500));
         assert_eq!(schedule.outage_bound(), Some(Duration::from_secs(70)));
     }
 
@@ -339,8 +344,8 @@ mod tests {
     fn a_route_may_ask_for_less_never_for_more() {
         let schedule = FreshnessConfig::default().check().unwrap();
         for (asked, usable_for) in [(0, 8500), (30, 38_500), (61, 68_500)] {
-            let terms = schedule.terms(None, Some(Duration::from_secs(asked)));
-            assert_eq!(terms.usable_for, Duration::from_millis(usable_for), "{asked} s");
+            let limits = schedule.limits(None, Some(Duration::from_secs(asked)));
+            assert_eq!(limits.usable_for, Duration::from_millis(usable_for), "{asked} s");
         }
     }
 
@@ -352,14 +357,14 @@ mod tests {
             ..FreshnessConfig::default()
         };
         let schedule = config.check().unwrap();
-        let terms = schedule.terms(Some(Duration::from_secs(40)), None);
-        assert_eq!(terms.fresh_for, Duration::from_secs(40));
-        assert_eq!((terms.refresh_after, terms.usable_for), (None, Duration::MAX));
-        assert_eq!(schedule.terms(None, None).fresh_for, Duration::MAX);
+        let limits = schedule.limits(Some(Duration::from_secs(40)), None);
+        assert_eq!(limits.freshness_lifetime, Duration::from_secs(40));
+        assert_eq!((limits.revalidate_after, limits.usable_for), (None, Duration::MAX));
+        assert_eq!(schedule.limits(None, None).freshness_lifetime, Duration::MAX);
         assert_eq!(schedule.outage_bound(), None);
         let default = FreshnessConfig::default().check().unwrap();
-        assert_eq!(schedule.key_terms(None), default.key_terms(None));
-        assert_eq!(default.key_terms(None).usable_for, Duration::from_millis(68_500));
+        assert_eq!(schedule.key_limits(None), default.key_limits(None));
+        assert_eq!(default.key_limits(None).usable_for, Duration::from_millis(68_500));
     }
 
     #[test]

@@ -18,13 +18,13 @@ use serde_json::{Map, Value};
 ///
 /// What is missing, or expected instead. It repeats the name of a member that is not known, and no value: a
 /// secret may be in the wrong place.
-pub fn read<T: DeserializeOwned>(value: Value) -> Result<T, Mistake> {
-    T::deserialize(Written(value))
+pub fn read<T: DeserializeOwned>(value: Value) -> Result<T, ShapeError> {
+    T::deserialize(JsonValue(value))
 }
 
 /// Why a value has the wrong type. It repeats no value.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum Mistake {
+pub enum ShapeError {
     /// A member is missing.
     #[error("missing field `{0}`")]
     Missing(&'static str),
@@ -65,7 +65,7 @@ impl fmt::Display for OneOf {
     }
 }
 
-impl Mistake {
+impl ShapeError {
     /// The same without the name of a member that is not known.
     pub fn without_names(&self) -> String {
         match self {
@@ -75,7 +75,7 @@ impl Mistake {
     }
 }
 
-impl Error for Mistake {
+impl Error for ShapeError {
     /// What a type of ours says of a value: the end of it, which says what is expected.
     fn custom<T: fmt::Display>(message: T) -> Self {
         match message.to_string().rsplit_once("expected ") {
@@ -113,9 +113,9 @@ impl Error for Mistake {
     }
 }
 
-struct Written(Value);
+struct JsonValue(Value);
 
-impl IntoDeserializer<'_, Mistake> for Written {
+impl IntoDeserializer<'_, ShapeError> for JsonValue {
     type Deserializer = Self;
 
     fn into_deserializer(self) -> Self {
@@ -126,24 +126,24 @@ impl IntoDeserializer<'_, Mistake> for Written {
 fn members<'de, V: Visitor<'de>>(
     members: Map<String, Value>,
     visitor: V,
-) -> Result<V::Value, Mistake> {
-    let members = members.into_iter().map(|(name, value)| (name, Written(value)));
+) -> Result<V::Value, ShapeError> {
+    let members = members.into_iter().map(|(name, value)| (name, JsonValue(value)));
     visitor.visit_map(MapDeserializer::new(members))
 }
 
-fn items<'de, V: Visitor<'de>>(items: Vec<Value>, visitor: V) -> Result<V::Value, Mistake> {
-    visitor.visit_seq(SeqDeserializer::new(items.into_iter().map(Written)))
+fn items<'de, V: Visitor<'de>>(items: Vec<Value>, visitor: V) -> Result<V::Value, ShapeError> {
+    visitor.visit_seq(SeqDeserializer::new(items.into_iter().map(JsonValue)))
 }
 
-fn unexpected<'de, V: Visitor<'de>>(visitor: &V) -> Mistake {
+fn unexpected<'de, V: Visitor<'de>>(visitor: &V) -> ShapeError {
     let expected: &dyn Expected = visitor;
-    Mistake::Expected(expected.to_string())
+    ShapeError::Expected(expected.to_string())
 }
 
-impl<'de> Deserializer<'de> for Written {
-    type Error = Mistake;
+impl<'de> Deserializer<'de> for JsonValue {
+    type Error = ShapeError;
 
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mistake> {
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ShapeError> {
         match self.0 {
             Value::Null => visitor.visit_unit(),
             Value::Bool(value) => visitor.visit_bool(value),
@@ -158,10 +158,10 @@ impl<'de> Deserializer<'de> for Written {
         }
     }
 
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mistake> {
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ShapeError> {
         // A member that is there asks for something; who means nothing leaves it out.
         match self.0 {
-            Value::Null => Err(Mistake::Expected("a value, since null says nothing".into())),
+            Value::Null => Err(ShapeError::Expected("a value, since null says nothing".into())),
             _ => visitor.visit_some(self),
         }
     }
@@ -171,18 +171,18 @@ impl<'de> Deserializer<'de> for Written {
         _: &'static str,
         _: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Mistake> {
+    ) -> Result<V::Value, ShapeError> {
         self.deserialize_map(visitor)
     }
 
-    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mistake> {
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ShapeError> {
         match self.0 {
             Value::Object(object) => members(object, visitor),
             _ => Err(unexpected(&visitor)),
         }
     }
 
-    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mistake> {
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ShapeError> {
         match self.0 {
             Value::Array(values) => items(values, visitor),
             _ => Err(unexpected(&visitor)),
@@ -193,7 +193,7 @@ impl<'de> Deserializer<'de> for Written {
         self,
         length: usize,
         visitor: V,
-    ) -> Result<V::Value, Mistake> {
+    ) -> Result<V::Value, ShapeError> {
         match self.0 {
             // A reader of a tuple would leave the rest.
             Value::Array(values) if values.len() == length => items(values, visitor),
@@ -201,7 +201,7 @@ impl<'de> Deserializer<'de> for Written {
         }
     }
 
-    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mistake> {
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ShapeError> {
         match self.0 {
             Value::String(text) => visitor.visit_string(text),
             _ => Err(unexpected(&visitor)),
@@ -213,7 +213,7 @@ impl<'de> Deserializer<'de> for Written {
         _: &'static str,
         _: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Mistake> {
+    ) -> Result<V::Value, ShapeError> {
         match self.0 {
             Value::String(text) => visitor.visit_enum(StringDeserializer::new(text)),
             _ => Err(unexpected(&visitor)),
@@ -260,9 +260,9 @@ mod tests {
             assert_eq!(read::<PolicyConfig>(wrong).unwrap_err().to_string(), expected);
         }
         let unknown = json!({"issuer": "a", "audience": "b", "secret": 1});
-        let mistake = read::<PolicyConfig>(unknown).unwrap_err();
-        assert!(mistake.to_string().starts_with("unknown field `secret`, expected one of"));
-        assert!(mistake.without_names().starts_with("expected one of `profile`, `issuer`"));
+        let error = read::<PolicyConfig>(unknown).unwrap_err();
+        assert!(error.to_string().starts_with("unknown field `secret`, expected one of"));
+        assert!(error.without_names().starts_with("expected one of `profile`, `issuer`"));
     }
 
     #[test]

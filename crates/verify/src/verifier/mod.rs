@@ -16,13 +16,13 @@ use crate::checks::dpop::nonce::NonceRule;
 use crate::checks::dpop::replay::ProofUse;
 use crate::checks::remembered::{self, VerifiedTokens};
 use crate::checks::token::UnverifiedToken;
-use crate::checks::{Check, Demand, Stage};
-use crate::documents::fetch::{Answer, AnsweredBy, Document, FetchOrder};
+use crate::checks::{Check, Requirements, Stage};
+use crate::documents::fetch::{Answer, AnsweredBy, DocumentKind, FetchOrder};
 pub use crate::documents::jwk_set::{JwksUri, KeySource};
-use crate::documents::jwk_set::{KeyHolder, LandedSet};
+use crate::documents::jwk_set::{KeyHolder, ReceivedSet};
 use crate::documents::refused::{Refused, RefusedCounts};
 pub use crate::documents::status_list::{DEFAULT_BYTES as DEFAULT_LIST_BYTES, PendingList};
-use crate::documents::status_list::{LandedList, ListHolder, Taken};
+use crate::documents::status_list::{ListHolder, ReceivedList, Taken};
 use crate::error::VerifyError;
 use crate::policy::{IssuerIndex, MAX_ISSUERS, Policy, PolicyError, is_issuer_url};
 use crate::sender::{Request, Sender};
@@ -119,7 +119,7 @@ impl Borrow<Policy> for Issuer {
 pub enum Progress {
     /// The verdict.
     Decided(Verdict),
-    /// Fetch this, [`Verifier::land`] the answer, and advance again.
+    /// Fetch this, [`Verifier::receive`] the answer, and advance again.
     Fetch(FetchOrder),
     /// Check this signature with the host's crypto, tell [`Check::signature_checked`], and advance
     /// again.
@@ -133,7 +133,7 @@ pub enum Progress {
 }
 
 /// What became of an answer.
-pub enum Landed {
+pub enum Received {
     /// It was taken in, or refused; either way, advance the checks that wait.
     Settled {
         /// Whether the held copy is now the one received, or was confirmed.
@@ -319,8 +319,13 @@ impl Verifier {
     }
 
     /// Begin with a token and who presents it; steps 1 and 2 run at once.
-    pub fn begin(&mut self, token: &str, sender: Sender, demand: impl Into<Arc<Demand>>) -> Check {
-        let demand = demand.into();
+    pub fn begin(
+        &mut self,
+        token: &str,
+        sender: Sender,
+        requirements: impl Into<Arc<Requirements>>,
+    ) -> Check {
+        let requirements = requirements.into();
         // Whatever faulty tables accepted is verified again.
         let faults = self.prepared.faults();
         if std::mem::replace(&mut self.faults, faults) != faults {
@@ -333,33 +338,43 @@ impl Verifier {
         match parsed {
             Ok(token) => {
                 let issuer = Some(token.issuer());
-                let asked = demand.issuers.as_ref();
+                let asked = requirements.issuers.as_ref();
                 let stage = match asked.map(|names| names.iter().any(|name| token.names(name))) {
                     None | Some(true) => Stage::Parsed(token),
                     Some(false) => Stage::Refused(VerifyError::IssuerMismatch),
                 };
-                Check { issuer, ..Check::at(stage, sender, demand) }
+                Check { issuer, ..Check::at(stage, sender, requirements) }
             }
-            Err(error) => Check::at(Stage::Refused(error), sender, demand),
+            Err(error) => Check::at(Stage::Refused(error), sender, requirements),
         }
     }
 
     /// Begin with a request.
-    pub fn begin_request(&mut self, request: Request, demand: impl Into<Arc<Demand>>) -> Check {
-        let demand = demand.into();
-        let target = request.target.clone();
+    pub fn begin_request(
+        &mut self,
+        request: Request,
+        requirements: impl Into<Arc<Requirements>>,
+    ) -> Check {
+        let requirements = requirements.into();
+        let endpoint = request.endpoint.clone();
         match request.into_parts() {
-            Ok((token, sender)) => self.begin(&token, sender, demand),
-            Err(error) => {
-                Check::at(Stage::Refused(error), Sender { target, ..Sender::default() }, demand)
-            }
+            Ok((token, sender)) => self.begin(&token, sender, requirements),
+            Err(error) => Check::at(
+                Stage::Refused(error),
+                Sender { endpoint, ..Sender::default() },
+                requirements,
+            ),
         }
     }
 
     /// Begin once more with a request that was let through, for what goes on since then: a socket, a long
     /// answer. Everything is judged as it is now, but for the DPoP proof: it was used then.
-    pub fn begin_again(&mut self, request: Request, demand: impl Into<Arc<Demand>>) -> Check {
-        Check { proved: true, ..self.begin_request(request, demand) }
+    pub fn begin_again(
+        &mut self,
+        request: Request,
+        requirements: impl Into<Arc<Requirements>>,
+    ) -> Check {
+        Check { proved: true, ..self.begin_request(request, requirements) }
     }
 
     /// After how long to judge again what was let through ([`Verifier::begin_again`]): one refresh interval
@@ -408,39 +423,43 @@ impl Verifier {
     }
 
     /// Take in what came of `order`. A bad answer never replaces a good copy.
-    pub fn land(&mut self, order: FetchOrder, answer: Answer, now: UnixMillis) -> Landed {
+    pub fn receive(&mut self, order: FetchOrder, answer: Answer, now: UnixMillis) -> Received {
         let Ok(Issuer { policy, keys, lists }) = self.issuers.get_mut(order.issuer) else {
-            return Landed::Settled { taken: false };
+            return Received::Settled { taken: false };
         };
         let from = answer.from;
         let settled = match order.document {
-            Document::Metadata => keys.land_metadata(&order, answer, policy, now).map(|()| true),
-            Document::JwkSet => {
-                let landed = keys.land_set(&order, answer, policy, now);
-                if let (LandedSet::Replaced { withdraws: true }, Some(keys)) =
-                    (landed, keys.current())
+            DocumentKind::Metadata => {
+                keys.receive_metadata(&order, answer, policy, now).map(|()| true)
+            }
+            DocumentKind::JwkSet => {
+                let received = keys.land_set(&order, answer, policy, now);
+                if let (ReceivedSet::Replaced { withdraws: true }, Some(keys)) =
+                    (received, keys.current())
                 {
                     lists.keep_signed_by(keys);
                 }
-                match landed {
-                    LandedSet::Replaced { .. } | LandedSet::Confirmed => Ok(true),
-                    LandedSet::Ignored => Ok(false),
-                    LandedSet::Refused(refused) => Err(refused),
+                match received {
+                    ReceivedSet::Replaced { .. } | ReceivedSet::Confirmed => Ok(true),
+                    ReceivedSet::Ignored => Ok(false),
+                    ReceivedSet::Refused(refused) => Err(refused),
                 }
             }
-            Document::Aggregation => lists.land_aggregation(answer, policy).map(|()| true),
-            Document::StatusList => match lists.land(order, answer, keys.current(), policy, now) {
-                LandedList::Settled(settled) => settled.map(|taken| taken == Taken::Held),
-                LandedList::Follow(order) => return Landed::Fetch(order),
-                LandedList::Signature(request, pending) => {
-                    return Landed::CheckSignature(request, pending);
+            DocumentKind::Aggregation => lists.receive_aggregation(answer, policy).map(|()| true),
+            DocumentKind::StatusList => {
+                match lists.receive(order, answer, keys.current(), policy, now) {
+                    ReceivedList::Settled(settled) => settled.map(|taken| taken == Taken::Held),
+                    ReceivedList::Follow(order) => return Received::Fetch(order),
+                    ReceivedList::Signature(request, pending) => {
+                        return Received::CheckSignature(request, pending);
+                    }
                 }
-            },
+            }
         };
-        Landed::Settled { taken: self.count(from, settled) }
+        Received::Settled { taken: self.count(from, settled) }
     }
 
-    /// The host's answer to [`Landed::CheckSignature`]. True when the list is held now.
+    /// The host's answer to [`Received::CheckSignature`]. True when the list is held now.
     pub fn list_signature_checked(
         &mut self,
         pending: PendingList,
@@ -470,9 +489,9 @@ impl Verifier {
     pub fn confirmed_at(&self, order: &FetchOrder) -> Option<UnixMillis> {
         let issuer = self.issuers.get(order.issuer).ok()?;
         match order.document {
-            Document::Metadata | Document::Aggregation => None,
-            Document::JwkSet => issuer.keys.confirmed_at(),
-            Document::StatusList => issuer.lists.confirmed_at(&order.uri),
+            DocumentKind::Metadata | DocumentKind::Aggregation => None,
+            DocumentKind::JwkSet => issuer.keys.confirmed_at(),
+            DocumentKind::StatusList => issuer.lists.confirmed_at(&order.uri),
         }
     }
 
@@ -483,13 +502,13 @@ impl Verifier {
             return false;
         };
         let fresh = match order.document {
-            Document::Metadata | Document::Aggregation => false,
-            Document::JwkSet => keys.is_fresh(now, &policy.schedule.key_terms(None)),
-            Document::StatusList => lists.is_fresh(&order.uri, policy, now),
+            DocumentKind::Metadata | DocumentKind::Aggregation => false,
+            DocumentKind::JwkSet => keys.is_fresh(now, &policy.schedule.key_limits(None)),
+            DocumentKind::StatusList => lists.is_fresh(&order.uri, policy, now),
         };
         match order.document {
-            Document::JwkSet if fresh => keys.release(order),
-            Document::StatusList if fresh => lists.release(order),
+            DocumentKind::JwkSet if fresh => keys.release(order),
+            DocumentKind::StatusList if fresh => lists.release(order),
             _ => {}
         }
         fresh

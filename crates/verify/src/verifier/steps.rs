@@ -12,8 +12,8 @@ use crate::checks::dpop::nonce::NonceRule;
 use crate::checks::dpop::{self, Proof};
 use crate::checks::token::{SignatureCheck, SignedToken, UnverifiedToken, Verified};
 use crate::checks::{Check, Claimed, Stage};
-use crate::documents::fetch::Document;
-use crate::documents::held::Patience;
+use crate::documents::fetch::DocumentKind;
+use crate::documents::held::Attempt;
 use crate::documents::jwk_set::KeyLookup;
 use crate::documents::status_list::StatusLookup;
 use crate::error::VerifyError;
@@ -43,7 +43,7 @@ impl Verifier {
         if !token.names(&policy.issuer) {
             return Err(VerifyError::IssuerMismatch);
         }
-        let terms = policy.schedule.key_terms(check.demand.stale_if_error);
+        let terms = policy.schedule.key_limits(check.requirements.stale_if_error);
         let (id, algorithm) = (token.key_id(), token.algorithm());
         match keys.look_up(id, algorithm, policy, &terms, &mut check.key_patience, now) {
             KeyLookup::Use { key, stale, refresh } => {
@@ -71,7 +71,7 @@ impl Verifier {
             }
             KeyLookup::Fetch(order) => {
                 // A check asks for metadata once and for keys once, whatever comes of it.
-                if order.document == Document::JwkSet {
+                if order.document == DocumentKind::JwkSet {
                     check.key_patience.fetches(order.lease);
                 } else if std::mem::replace(&mut check.metadata_fetched, true) {
                     keys.release(&order);
@@ -94,7 +94,7 @@ impl Verifier {
         let Issuer { policy, .. } = self.issuers.get(token.issuer())?;
         let checked = Confirmation::of(token.claims()).map_err(VerifyError::from).and_then(|cnf| {
             let date = now.numeric_date();
-            let found = claims::check_claims(token.claims(), policy, &check.demand, date)?;
+            let found = claims::check_claims(token.claims(), policy, &check.requirements, date)?;
             Ok((found, cnf.check(&check.sender)?))
         });
         let (status, bound) = match checked {
@@ -144,7 +144,7 @@ impl Verifier {
         claimed: Claimed,
     ) -> Result<Next, VerifyError> {
         let Claimed { token, status } = claimed;
-        claims::check_scope(&check.granted, &check.demand)?;
+        claims::check_scope(&check.granted, &check.requirements)?;
         if let Some(token) = token.to_remember() {
             self.verified.keep(token);
         }
@@ -160,13 +160,13 @@ impl Verifier {
         now: UnixMillis,
     ) -> Result<Next, VerifyError> {
         let Issuer { policy, lists, .. } = self.issuers.get_mut(verified.issuer())?;
-        let stale_if_error = check.demand.stale_if_error;
+        let stale_if_error = check.requirements.stale_if_error;
         match lists.look_up(&reference, policy, &mut check.list_patience, stale_if_error, now) {
             StatusLookup::Known { status, confirmed_at, stale, refresh } => {
                 check.refresh.extend(refresh);
                 if std::mem::take(&mut check.waited_for_list) {
                     // Time has passed: the key may be withdrawn, the token expired.
-                    check.key_patience = Patience::default();
+                    check.key_patience = Attempt::default();
                     return Ok(Next::To(Stage::Parsed(verified.into_unverified())));
                 }
                 check.stale |= stale;
@@ -225,7 +225,7 @@ impl Verifier {
     fn challenge(&self, check: &Check, now: UnixMillis) -> Challenge {
         let judging = check.issuer.and_then(|issuer| self.issuers.get(issuer).ok());
         let policy = judging.or_else(|| self.issuers.iter().next()).map(|issuer| &issuer.policy);
-        let origin = check.sender.target.as_ref().and_then(|target| url::origin(&target.url));
+        let origin = check.sender.endpoint.as_ref().and_then(|endpoint| url::origin(&endpoint.url));
         Challenge {
             presented_as: check.sender.presented_as,
             dpop_algorithms: policy

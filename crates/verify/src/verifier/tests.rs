@@ -1,6 +1,6 @@
 use super::*;
 use crate::policy::PolicyConfig;
-use crate::sender::{Presentation, Target};
+use crate::sender::{Endpoint, Presentation};
 use edgepass_jose::base64url;
 use serde_json::{Value, json};
 
@@ -26,12 +26,12 @@ fn token(issuer: &str) -> String {
 }
 
 fn request(authorization: Option<String>) -> Request {
-    let target = Target { method: "GET".into(), url: "https://api.example/a".into() };
-    Request { authorization, target: Some(target), ..Request::default() }
+    let endpoint = Endpoint { method: "GET".into(), url: "https://api.example/a".into() };
+    Request { authorization, endpoint: Some(endpoint), ..Request::default() }
 }
 
 fn refused(verifier: &mut Verifier, request: Request) -> Verdict {
-    let mut check = verifier.begin_request(request, Demand::default());
+    let mut check = verifier.begin_request(request, Requirements::default());
     match verifier.advance(&mut check, NOW) {
         Progress::Decided(verdict) => verdict,
         _ => panic!("nothing is asked of the host"),
@@ -74,8 +74,9 @@ fn a_demand_may_name_the_issuers_it_is_for() {
         (Some(vec!["https://b.example".into()]), VerifyError::IssuerMismatch),
         (Some(vec![]), VerifyError::IssuerMismatch),
     ] {
-        let demand = Demand { issuers: asked.clone(), ..Demand::default() };
-        let mut check = verifier.begin(&token("https://a.example"), Sender::default(), demand);
+        let requirements = Requirements { issuers: asked.clone(), ..Requirements::default() };
+        let mut check =
+            verifier.begin(&token("https://a.example"), Sender::default(), requirements);
         let Progress::Decided(verdict) = verifier.advance(&mut check, NOW) else { panic!() };
         assert_eq!(verdict.error(), Some(&expected), "{asked:?}");
     }
@@ -85,7 +86,7 @@ fn a_demand_may_name_the_issuers_it_is_for() {
 fn a_check_ends_with_its_verdict() {
     let mut verifier = verifier();
     let mut check =
-        verifier.begin(&token("https://a.example"), Sender::default(), Demand::default());
+        verifier.begin(&token("https://a.example"), Sender::default(), Requirements::default());
     let decided = |verifier: &mut Verifier, check: &mut Check| match verifier.advance(check, NOW) {
         Progress::Decided(verdict) => verdict.error().cloned(),
         _ => panic!("nothing is asked of the host"),

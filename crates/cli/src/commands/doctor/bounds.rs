@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use edgepass_issuer::signing_key::KeyUse;
+use edgepass_issuer::signing_key::KeyState;
 use edgepass_issuer::{Config, Store};
 use edgepass_verify::policy::duration::DurationText;
 use edgepass_verify::policy::freshness::RefreshInterval;
@@ -77,7 +77,7 @@ pub(super) async fn look_at_keys<S: Store>(
         ),
     );
     let keys = store.keys().await?;
-    match keys.of_use(KeyUse::Standby) {
+    match keys.in_state(KeyState::Standby) {
         None => report.bad("standby key", "there is none: `edgepass serve` makes one"),
         Some(standby) => match standby.published_at {
             None => report.warn("standby key", "not published yet; let `edgepass serve` run"),
@@ -87,7 +87,7 @@ pub(super) async fn look_at_keys<S: Store>(
             Some(at) => report.good("standby key", format!("published {}", output::date(at))),
         },
     }
-    let due = keys.of_use(KeyUse::Signing).and_then(|key| key.signs_since);
+    let due = keys.in_state(KeyState::Signing).and_then(|key| key.signs_since);
     match due.map(|since| since.saturating_add(schedule.rotation)) {
         Some(due) if due < now => {
             report.warn("rotation", format!("was due {}; does serve run?", output::date(due)));
@@ -95,7 +95,7 @@ pub(super) async fn look_at_keys<S: Store>(
         Some(due) => report.good("rotation", format!("due {}", output::date(due))),
         None => report.bad("signing key", "there is none: run `edgepass init`"),
     }
-    if keys.of_use(KeyUse::Compromised).is_some() {
+    if keys.in_state(KeyState::Compromised).is_some() {
         report.bad("compromised key", "still published: `edgepass serve` withdraws it");
     }
     Ok(())

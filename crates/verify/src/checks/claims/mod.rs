@@ -5,7 +5,7 @@ use edgepass_jose::flat::ValueRef;
 use edgepass_jose::{ClaimsSet, NumericDate, Scope};
 use edgepass_status_list::StatusReference;
 
-use crate::checks::Demand;
+use crate::checks::Requirements;
 use crate::checks::binding::{Bound, Confirmation};
 use crate::error::VerifyError;
 use crate::policy::{Policy, ScopeClaim, StatusMode};
@@ -27,7 +27,7 @@ pub fn judge_unsigned(
     if claims.required_string("iss")? != policy.issuer {
         return Err(VerifyError::IssuerMismatch);
     }
-    let found = check_claims(claims, policy, &Demand::default(), now.numeric_date())?;
+    let found = check_claims(claims, policy, &Requirements::default(), now.numeric_date())?;
     match Confirmation::of(claims)?.check(&Sender::default())? {
         Bound::Settled => Ok(found.status),
         Bound::ToKey(_) => Err(VerifyError::BindingMismatch),
@@ -47,7 +47,7 @@ pub(crate) struct Found {
 pub(crate) fn check_claims(
     claims: &ClaimsSet,
     policy: &Policy,
-    demand: &Demand,
+    requirements: &Requirements,
     now: NumericDate,
 ) -> Result<Found, VerifyError> {
     let expiration = claims.expiration()?.ok_or_else(|| ClaimError::missing("exp"))?;
@@ -69,7 +69,7 @@ pub(crate) fn check_claims(
     if expiration.since(issued_at.unwrap_or(now)) > policy.max_lifetime {
         return Err(VerifyError::LifetimeExceeded);
     }
-    let accepted = demand.audience.as_deref().unwrap_or(&policy.audience);
+    let accepted = requirements.audience.as_deref().unwrap_or(&policy.audience);
     if !accepted.iter().any(|own| audience.contains(own)) {
         return Err(VerifyError::AudienceMismatch);
     }
@@ -100,13 +100,13 @@ fn check_presence(claims: &ClaimsSet, policy: &Policy) -> Result<(), VerifyError
 }
 
 /// Step 7. A malformed scope string grants nothing.
-pub(crate) fn check_scope(granted: &Scope, demand: &Demand) -> Result<(), VerifyError> {
-    let missing = demand.all_of.missing_in(granted);
+pub(crate) fn check_scope(granted: &Scope, requirements: &Requirements) -> Result<(), VerifyError> {
+    let missing = requirements.all_of.missing_in(granted);
     if !missing.is_empty() {
         return Err(VerifyError::ScopeInsufficient(missing));
     }
-    if !demand.any_of.is_empty() && !demand.any_of.intersects(granted) {
-        return Err(VerifyError::ScopeInsufficient(demand.any_of.clone()));
+    if !requirements.any_of.is_empty() && !requirements.any_of.intersects(granted) {
+        return Err(VerifyError::ScopeInsufficient(requirements.any_of.clone()));
     }
     Ok(())
 }

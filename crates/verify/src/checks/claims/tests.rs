@@ -21,7 +21,7 @@ fn claims(changes: Value) -> ClaimsSet {
 
 fn check(changes: Value, now: u64) -> Option<VerifyError> {
     let now = NumericDate::from_seconds(now);
-    check_claims(&claims(changes), &policy(), &Demand::default(), now).err()
+    check_claims(&claims(changes), &policy(), &Requirements::default(), now).err()
 }
 
 #[test]
@@ -75,10 +75,10 @@ fn audience_is_membership_by_code_point() {
 
 #[test]
 fn all_of_and_any_of_say_what_they_mean() {
-    let demand = |all_of: &str, any_of: &str| Demand {
+    let requirements = |all_of: &str, any_of: &str| Requirements {
         all_of: Scope::parse(all_of).unwrap_or_default(),
         any_of: Scope::parse(any_of).unwrap_or_default(),
-        ..Demand::default()
+        ..Requirements::default()
     };
     let missing = |text| Some(VerifyError::ScopeInsufficient(Scope::parse(text).unwrap()));
     for (scope, all_of, any_of, expected) in [
@@ -92,7 +92,11 @@ fn all_of_and_any_of_say_what_they_mean() {
         ("", "", "", None),
     ] {
         let granted = granted(&claims(json!({ "scope": scope })), &policy().scope).unwrap();
-        assert_eq!(check_scope(&granted, &demand(all_of, any_of)).err(), expected, "{scope:?}");
+        assert_eq!(
+            check_scope(&granted, &requirements(all_of, any_of)).err(),
+            expected,
+            "{scope:?}"
+        );
     }
 }
 

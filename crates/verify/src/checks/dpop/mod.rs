@@ -13,19 +13,19 @@ use self::nonce::NonceRule;
 use self::replay::ProofUse;
 use crate::error::VerifyError;
 use crate::policy::Policy;
-use crate::sender::{Sender, Target};
+use crate::sender::{Endpoint, Sender};
 use crate::signature::{self, Checked};
 use crate::time::UnixMillis;
 use crate::url;
 
-/// A proof whose form and target fit; its signature is to be checked next.
+/// A proof whose form and endpoint fit; its signature is to be checked next.
 pub(crate) struct Proof {
     jws: CompactJws,
     claims: ClaimsSet,
     key: Jwk,
     /// `cnf.jkt` of the token.
     thumbprint: String,
-    target: String,
+    endpoint: String,
     origin: String,
 }
 
@@ -48,11 +48,11 @@ impl Proof {
         policy: &Policy,
     ) -> Result<Self, VerifyError> {
         let text = sender.proof.as_deref().ok_or(VerifyError::DpopProofMissing)?;
-        let target = sender.target.as_ref().ok_or(VerifyError::BindingMismatch)?;
-        Self::read(text, thumbprint, target, policy).ok_or(VerifyError::DpopProofInvalid)
+        let endpoint = sender.endpoint.as_ref().ok_or(VerifyError::BindingMismatch)?;
+        Self::read(text, thumbprint, endpoint, policy).ok_or(VerifyError::DpopProofInvalid)
     }
 
-    fn read(text: &str, thumbprint: String, requested: &Target, policy: &Policy) -> Option<Self> {
+    fn read(text: &str, thumbprint: String, requested: &Endpoint, policy: &Policy) -> Option<Self> {
         // 1 and 2: one field with one JWT. Several are joined by a comma, which no JWT contains.
         let jws = CompactJws::parse(text, MAX_PROOF_BYTES).ok()?;
         let claims = jws.claims().ok()?;
@@ -72,12 +72,12 @@ impl Proof {
         if claims.required_string("htm").ok()? != requested.method {
             return None;
         }
-        let target = url::target_uri(&requested.url)?;
-        if url::target_uri(claims.required_string("htu").ok()?)? != target {
+        let endpoint = url::target_uri(&requested.url)?;
+        if url::target_uri(claims.required_string("htu").ok()?)? != endpoint {
             return None;
         }
         let origin = url::origin(&requested.url)?;
-        Some(Self { jws, claims, key, thumbprint, target, origin })
+        Some(Self { jws, claims, key, thumbprint, endpoint, origin })
     }
 
     /// Check 6.
@@ -104,9 +104,9 @@ impl Proof {
         let nonce = self.claims.string("nonce").map_err(|_| INVALID)?;
         let date = now.numeric_date();
         let window = match nonces.check(nonce, &self.origin, now) {
-            nonce::Answer::Required => return Err(VerifyError::DpopNonceRequired),
-            nonce::Answer::Current { usable_for } => usable_for,
-            nonce::Answer::NotAsked => {
+            nonce::NonceCheck::Required => return Err(VerifyError::DpopNonceRequired),
+            nonce::NonceCheck::Current { usable_for } => usable_for,
+            nonce::NonceCheck::NotAsked => {
                 let issued_at = self.claims.issued_at().map_err(|_| INVALID)?.ok_or(INVALID)?;
                 let early = issued_at > date.plus(policy.leeway);
                 if early || date.since(issued_at) > policy.dpop.max_age {
@@ -126,7 +126,7 @@ impl Proof {
         // The second in which the proof is last accepted is over one second later.
         let last = date.plus(window).plus(policy.leeway);
         let until = UnixMillis::from_seconds(last.plus(1).seconds());
-        Ok(ProofUse::new(jwt_id, &self.target, &self.thumbprint, until))
+        Ok(ProofUse::new(jwt_id, &self.endpoint, &self.thumbprint, until))
     }
 }
 

@@ -35,7 +35,7 @@ pub struct SecretTooShort;
 
 /// What a rule says of a nonce.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Answer {
+pub(crate) enum NonceCheck {
     /// No nonce is asked for.
     NotAsked,
     /// There is none, or not a current one.
@@ -53,17 +53,17 @@ const NUMBER_BYTES: usize = 8;
 const TAG_BYTES: usize = 16;
 
 impl NonceRule {
-    pub(crate) fn check(&self, nonce: Option<&str>, origin: &str, now: UnixMillis) -> Answer {
+    pub(crate) fn check(&self, nonce: Option<&str>, origin: &str, now: UnixMillis) -> NonceCheck {
         // One window ahead of our clock, its own, and the next.
-        let current = Answer::Current { usable_for: 3 * WINDOW_SECONDS };
+        let current = NonceCheck::Current { usable_for: 3 * WINDOW_SECONDS };
         match (self, nonce) {
-            (Self::NotAsked, _) => Answer::NotAsked,
+            (Self::NotAsked, _) => NonceCheck::NotAsked,
             (Self::Signed(secrets), Some(nonce)) if secrets.accept(nonce, origin, now) => current,
             // Nothing says when it ends.
             (Self::Exactly(expected), Some(nonce)) if nonce == expected => {
-                Answer::Current { usable_for: NumericDate::MAX.seconds() }
+                NonceCheck::Current { usable_for: NumericDate::MAX.seconds() }
             }
-            (Self::Signed(_) | Self::Exactly(_), _) => Answer::Required,
+            (Self::Signed(_) | Self::Exactly(_), _) => NonceCheck::Required,
         }
     }
 }
@@ -164,16 +164,16 @@ mod tests {
     fn a_rule_asks_accepts_or_does_not_care() {
         let nonce = secrets(1, None).issue(ORIGIN, NOW);
         let signed = NonceRule::Signed(secrets(1, None));
-        let current = Answer::Current { usable_for: 900 };
+        let current = NonceCheck::Current { usable_for: 900 };
         let exactly = NonceRule::Exactly("n".into());
         for (rule, nonce, expected) in [
-            (&NonceRule::NotAsked, Some("x"), Answer::NotAsked),
+            (&NonceRule::NotAsked, Some("x"), NonceCheck::NotAsked),
             (&signed, Some(nonce.as_str()), current),
-            (&signed, Some("x"), Answer::Required),
-            (&signed, None, Answer::Required),
-            (&exactly, Some("n"), Answer::Current { usable_for: NumericDate::MAX.seconds() }),
-            (&exactly, Some("x"), Answer::Required),
-            (&exactly, None, Answer::Required),
+            (&signed, Some("x"), NonceCheck::Required),
+            (&signed, None, NonceCheck::Required),
+            (&exactly, Some("n"), NonceCheck::Current { usable_for: NumericDate::MAX.seconds() }),
+            (&exactly, Some("x"), NonceCheck::Required),
+            (&exactly, None, NonceCheck::Required),
         ] {
             assert_eq!(rule.check(nonce, ORIGIN, NOW), expected, "{nonce:?}");
         }

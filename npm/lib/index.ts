@@ -5,7 +5,7 @@ import type { Step } from './verdict.js';
 
 export { BatchAnswer, verifyBatch } from './batch.js';
 export type {
-  Demand, Duration, HostOptions, IssuerOptions, VerifierOptions, VerifyOptions,
+  Requirements, Duration, HostOptions, IssuerOptions, VerifierOptions, VerifyOptions,
 } from './options.js';
 export type { Accepted, Claims, Code, Refused, Status, Step, Verdict } from './verdict.js';
 export { Verifier, type Counters } from './verifier.js';

@@ -6,7 +6,7 @@ use futures_util::stream::{self, StreamExt};
 use super::document::Document;
 use super::edition::BadEdition;
 use super::error::PublishError;
-use super::placed::Placed;
+use super::target_state::TargetState;
 use super::{AT_ONCE, Pending, Publisher, key_set, list_path, read};
 use crate::keys::Keys;
 use crate::paths::{AGGREGATION, JWK_SET, METADATA};
@@ -24,71 +24,71 @@ impl<S: Store> Publisher<S> {
         target: usize,
         clock: fn() -> UnixMillis,
     ) -> Result<bool, PublishError> {
-        let Some(placed) = self.targets.get(target) else { return Ok(true) };
-        let outcome = self.place_at(placed, clock).await;
-        placed.set_away(outcome.as_ref().is_err_and(PublishError::is_unavailable));
+        let Some(target) = self.targets.get(target) else { return Ok(true) };
+        let outcome = self.place_at(target, clock).await;
+        target.set_away(outcome.as_ref().is_err_and(PublishError::is_unavailable));
         outcome
     }
 
     /// Whether a target lacks something that is served.
     pub fn lacks(&self, target: usize) -> bool {
-        let Some(placed) = self.targets.get(target) else { return false };
-        !read(&self.documents).values().all(|document| placed.holds(document))
+        let Some(target) = self.targets.get(target) else { return false };
+        !read(&self.documents).values().all(|document| target.holds(document))
     }
 
     /// A list comes after the key that signed it, and a set that lacks a key after the lists that
     /// another key signed, when no cache has one from before.
     async fn place_at(
         &self,
-        placed: &Placed,
+        target: &TargetState,
         clock: fn() -> UnixMillis,
     ) -> Result<bool, PublishError> {
         let now = clock();
-        placed.look_anew(now.numeric_date().seconds());
-        self.heed(placed).await?;
+        target.forget_outdated(now.numeric_date().seconds());
+        self.check_target(target).await?;
         let keys = self.issuer.keys();
         let set = self.document(JWK_SET);
         // Nothing is served yet, or the keys are changing at this moment.
         let Some(set) = set.filter(|set| set.body == self.key_set().as_bytes()) else {
             return Ok(false);
         };
-        let theirs = placed.key_ids().await?;
+        let theirs = target.key_ids().await?;
         let knows_signer = theirs.iter().any(|key_id| key_id == keys.signing_key_id());
         if !knows_signer {
-            self.place_keys(placed, &keys, &set).await?;
+            self.place_keys(target, &keys, &set).await?;
         }
         // Before they are put: what is signed anew meanwhile may not be there yet.
         let is_signed = self.are_signed_by(keys.signing_key_id());
         // A list that somebody else put there in the way holds up nothing else.
-        let lists = self.place_lists(placed).await;
+        let lists = self.place_lists(target).await;
         if lists.as_ref().is_err_and(PublishError::is_unavailable) {
             return lists.map(|()| false);
         }
         if is_signed {
-            placed.signed().by(keys.signing_key_id(), clock());
+            target.signed().by(keys.signing_key_id(), clock());
         }
         let ours = keys.published_key_ids();
         let withdraws = theirs.iter().any(|key_id| !ours.contains(key_id));
-        let is_ready = !withdraws || self.is_settled(&placed.signed(), clock());
+        let is_ready = !withdraws || self.is_settled(&target.signed(), clock());
         if knows_signer && is_ready {
-            self.place_keys(placed, &keys, &set).await?;
+            self.place_keys(target, &keys, &set).await?;
         }
         for path in [METADATA, AGGREGATION] {
             if let Some(document) = self.document(path) {
-                placed.put(&document, |_| Ok(())).await?;
+                target.put(&document, |_| Ok(())).await?;
             }
         }
-        self.take_away(placed, now).await?;
+        self.take_away(target, now).await?;
         lists.map(|()| is_signed && is_ready)
     }
 
     /// Put the lists.
-    async fn place_lists(&self, placed: &Placed) -> Result<(), PublishError> {
+    async fn place_lists(&self, target: &TargetState) -> Result<(), PublishError> {
         let mut lists: Vec<Pending<'_>> = Vec::new();
         for path in read(&self.current).iter() {
             if let Some(list) = self.document(path) {
                 lists.push(Box::pin(async move {
-                    placed.put(&list, |live| self.may_overwrite(live, &list)).await
+                    target.put(&list, |live| self.may_overwrite(live, &list)).await
                 }));
             }
         }
@@ -112,12 +112,12 @@ impl<S: Store> Publisher<S> {
 
     async fn place_keys(
         &self,
-        placed: &Placed,
+        target: &TargetState,
         keys: &Keys,
         set: &Document,
     ) -> Result<(), PublishError> {
-        placed.put(set, |live| key_set::may_replace(keys, live)).await?;
-        placed.has_keys(keys.published_key_ids());
+        target.put(set, |live| key_set::may_replace(keys, live)).await?;
+        target.has_keys(keys.published_key_ids());
         Ok(())
     }
 
@@ -127,23 +127,23 @@ impl<S: Store> Publisher<S> {
         let Some(new) = read(&self.lists).get(&document.path).cloned() else { return Ok(()) };
         let live = std::str::from_utf8(live).unwrap_or_default();
         let uri = self.issuer.public_uri(&document.path);
-        new.said.may_overwrite(live, &uri, self.issuer.keys().known())
+        new.claims.may_overwrite(live, &uri, self.issuer.keys().known())
     }
 
     /// Take away from a target what has retired, also while nobody served.
-    async fn take_away(&self, placed: &Placed, now: UnixMillis) -> Result<(), PublishError> {
-        let mut lists = placed.lists();
-        let is_swept = placed.is_swept();
-        if !is_swept {
+    async fn take_away(&self, target: &TargetState, now: UnixMillis) -> Result<(), PublishError> {
+        let mut lists = target.lists();
+        let has_removed_retired = target.has_removed_retired();
+        if !has_removed_retired {
             let since = now.numeric_date().seconds().saturating_sub(SWEPT);
             let lately = self.store().lists(since).await?;
             lists.extend(lately.iter().map(|list| list_path(&list.id)));
         }
         lists.retain(|path| !read(&self.current).contains(path));
         for path in lists {
-            placed.remove(&path).await?;
+            target.remove(&path).await?;
         }
-        placed.set_swept();
+        target.set_removed_retired();
         Ok(())
     }
 }

@@ -1,7 +1,7 @@
 // The other side of core.rs: an instance of the module's verifier, and the memory both sides know.
 
 import { Core, shared_memory } from '../wasm/edgepass_npm.js';
-import { type Demand, type HostOptions, snakeCased } from './options.js';
+import { type HostOptions, type Requirements, snakeCased } from './options.js';
 import { refuseUnwritable } from './written.js';
 
 const encoder = new TextEncoder();
@@ -26,7 +26,7 @@ export class Engine {
   readonly #textAt: number;
   readonly #textLength: number;
   readonly #factsAt: number;
-  readonly #demands = new Map<string, number>();
+  readonly #requirements = new Map<string, number>();
   readonly #keys: (HostKey | Promise<HostKey>)[] = [];
   readonly #memory = shared_memory() as WebAssembly.Memory;
 
@@ -64,8 +64,8 @@ export class Engine {
     this.#facts = new Float64Array(this.#memory.buffer, this.#factsAt, FACT.COUNT);
   }
 
-  /** The number of a demand, which crosses once. */
-  demand({ allOf, anyOf, issuers, audience, staleIfError }: Demand): number {
+  /** The number of the requirements, whose text crosses once. */
+  requirements({ allOf, anyOf, issuers, audience, staleIfError }: Requirements): number {
     const simple = issuers === undefined && audience === undefined && staleIfError === undefined
       && areScopes(allOf) && areScopes(anyOf);
     if (!simple) {
@@ -76,17 +76,17 @@ export class Engine {
     const key = simple
       ? `${allOf ? `${allOf.length} ${allOf.join(' ')}` : ''}|${anyOf ? `${anyOf.length} ${anyOf.join(' ')}` : ''}`
       : JSON.stringify([allOf, anyOf, issuers, audience, staleIfError]);
-    let number = this.#demands.get(key);
+    let number = this.#requirements.get(key);
     if (number === undefined) {
       const text = JSON.stringify(snakeCased({
         allOf, anyOf, issuers, staleIfError, audience: typeof audience === 'string' ? [audience] : audience,
       }));
-      number = this.core.demand(text);
+      number = this.core.requirements(text);
       if (number === undefined) {
-        this.#demands.clear();
-        number = this.core.demand(text) ?? 0;
+        this.#requirements.clear();
+        number = this.core.requirements(text) ?? 0;
       }
-      this.#demands.set(key, number);
+      this.#requirements.set(key, number);
     }
     return number;
   }
@@ -110,7 +110,7 @@ export class Engine {
 
 export interface HostKey { key: CryptoKey; algorithm: RsaHashedImportParams }
 
-/** Whether these are texts without what separates them in a demand's key. */
+/** Whether these are texts without what separates them in those of requirements key. */
 function areScopes(scopes: unknown): boolean {
   return scopes === undefined || (Array.isArray(scopes)
     && scopes.every((scope) => typeof scope === 'string' && !/[ |]/.test(scope)));

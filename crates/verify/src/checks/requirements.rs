@@ -11,7 +11,7 @@ use crate::policy::duration::DurationText;
 
 /// What one request asks of a token, beyond the policy.
 #[derive(Clone, Debug, Default)]
-pub struct Demand {
+pub struct Requirements {
     /// Every one of these scope tokens.
     pub all_of: Scope,
     /// At least one of these, unless empty.
@@ -24,10 +24,10 @@ pub struct Demand {
     pub stale_if_error: Option<Duration>,
 }
 
-/// A [`Demand`] as it is written.
+/// A [`Requirements`] as it is written.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct DemandConfig {
+pub struct RequirementsConfig {
     /// Every one of these scope tokens.
     pub all_of: Option<Vec<String>>,
     /// At least one of these scope tokens.
@@ -40,9 +40,9 @@ pub struct DemandConfig {
     pub stale_if_error: Option<DurationText>,
 }
 
-/// Why a demand cannot be made.
+/// Why a requirements cannot be made.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum DemandError {
+pub enum RequirementsError {
     /// A list of scope tokens is empty: it asks for nothing.
     #[error("lists of scopes name a scope token, or are left out")]
     Empty,
@@ -51,13 +51,13 @@ pub enum DemandError {
     Scope(#[from] NotAScope),
 }
 
-impl TryFrom<DemandConfig> for Demand {
-    type Error = DemandError;
+impl TryFrom<RequirementsConfig> for Requirements {
+    type Error = RequirementsError;
 
-    fn try_from(config: DemandConfig) -> Result<Self, DemandError> {
+    fn try_from(config: RequirementsConfig) -> Result<Self, RequirementsError> {
         // Without issuers or an audience no token passes; without scope tokens every one would.
         if [&config.all_of, &config.any_of].into_iter().flatten().any(Vec::is_empty) {
-            return Err(DemandError::Empty);
+            return Err(RequirementsError::Empty);
         }
         let scope = |tokens: Option<Vec<String>>| Scope::try_from(tokens.unwrap_or_default());
         Ok(Self {

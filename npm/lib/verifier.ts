@@ -2,7 +2,7 @@
 
 import { ANSWER, FACT, Engine, type HostKey } from './engine.js';
 import {
-  type Demand, type IssuerOptions, type VerifierOptions, type VerifyOptions, checkDemand, checkOptions, snakeCased,
+  type Requirements, type IssuerOptions, type VerifierOptions, type VerifyOptions, checkRequirements, checkOptions, snakeCased,
 } from './options.js';
 import { JudgedToken, type Verdict } from './verdict.js';
 import { isPlain, refuseUnwritable } from './written.js';
@@ -10,7 +10,7 @@ import { isPlain, refuseUnwritable } from './written.js';
 /** Work behind the response is looked for after so many calls. */
 const CALLS_BETWEEN_WORK = 16;
 
-const NOTHING_MORE: Demand & VerifyOptions = {};
+const NOTHING_MORE: Requirements & VerifyOptions = {};
 
 /** Stands for a text that is no token whatever it says: too long, or with more than visible ASCII. */
 const NO_TOKEN = '....';
@@ -120,11 +120,11 @@ export class Verifier {
    * refused; rejects only when the call itself is wrong. `Own` types claims of the issuer's own.
    */
   verify<Own extends object = object>(
-    input: string | Request, demand: Demand = NOTHING_MORE, options: VerifyOptions = NOTHING_MORE,
+    input: string | Request, requirements: Requirements = NOTHING_MORE, options: VerifyOptions = NOTHING_MORE,
   ): Promise<Verdict<Own>> {
     const engine = this.#engine;
     try {
-      return Promise.resolve(this.#begin(engine, input, demand, options)) as Promise<Verdict<Own>>;
+      return Promise.resolve(this.#begin(engine, input, requirements, options)) as Promise<Verdict<Own>>;
     } catch (error) {
       return this.#failed(engine, error);
     }
@@ -136,9 +136,9 @@ export class Verifier {
   }
 
   #begin(
-    engine: Engine, input: string | Request, demand: Demand, options: VerifyOptions,
+    engine: Engine, input: string | Request, requirements: Requirements, options: VerifyOptions,
   ): Verdict | Promise<Verdict> {
-    if (demand !== NOTHING_MORE) checkDemand(demand);
+    if (requirements !== NOTHING_MORE) checkRequirements(requirements);
     if (options !== NOTHING_MORE) checkOptions(options);
     const { now, certificateSha256 } = options;
     let text = '';
@@ -156,7 +156,7 @@ export class Verifier {
     } else {
       throw new TypeError('verify takes a token or a Request of the Fetch API');
     }
-    const number = engine.demand(demand);
+    const number = engine.requirements(requirements);
     const length = simple ? engine.write(text) : -1;
     if (length < 0) {
       const request = isField

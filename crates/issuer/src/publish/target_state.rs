@@ -15,14 +15,14 @@ use super::target::{Target, TargetError, Version};
 use crate::paths::{JWK_SET, LISTS};
 
 /// A target, and what it was seen to hold.
-pub(super) struct Placed {
+pub(super) struct TargetState {
     target: Box<dyn Target>,
-    seen: Mutex<Seen>,
-    signed: Mutex<Signed>,
+    seen: Mutex<Observed>,
+    signed: Mutex<SignedSince>,
 }
 
 #[derive(Default)]
-struct Seen {
+struct Observed {
     /// By path: its version, and the document's entity tag. `None`: something lay there.
     documents: HashMap<String, Option<(Version, String)>>,
     /// The keys of the set that lies there; `None`: nobody has looked.
@@ -32,16 +32,16 @@ struct Seen {
     /// It did not answer when it was last asked.
     is_away: bool,
     /// What lay there when this process started was looked at.
-    is_heeded: bool,
+    is_checked: bool,
     /// What retired while nobody served was taken away.
-    is_swept: bool,
+    has_removed_retired: bool,
 }
 
 /// Since when all lists of a place have been signed by one key.
 #[derive(Default)]
-pub(super) struct Signed(Option<(String, UnixMillis)>);
+pub(super) struct SignedSince(Option<(String, UnixMillis)>);
 
-impl Signed {
+impl SignedSince {
     /// All are, now.
     pub(super) fn by(&mut self, key_id: &str, now: UnixMillis) {
         // A time that lies ahead says only that the clock was set back since.
@@ -58,24 +58,24 @@ impl Signed {
 }
 
 /// What was seen is believed for so many seconds: somebody else may change it.
-const BELIEVED: u64 = 60;
+const OBSERVED_FOR: u64 = 60;
 
-impl Placed {
+impl TargetState {
     pub(super) fn new(target: Box<dyn Target>) -> Self {
         Self { target, seen: Mutex::default(), signed: Mutex::default() }
     }
 
     /// Look at everything anew, now and then.
-    pub(super) fn look_anew(&self, now: u64) {
+    pub(super) fn forget_outdated(&self, now: u64) {
         let mut seen = self.seen();
-        if now.abs_diff(seen.since) >= BELIEVED {
+        if now.abs_diff(seen.since) >= OBSERVED_FOR {
             seen.documents.values_mut().for_each(|document| *document = None);
             seen.since = now;
         }
     }
 
     /// Since when its lists have been signed by one key.
-    pub(super) fn signed(&self) -> MutexGuard<'_, Signed> {
+    pub(super) fn signed(&self) -> MutexGuard<'_, SignedSince> {
         self.signed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -87,12 +87,12 @@ impl Placed {
         self.seen().is_away = is_away;
     }
 
-    pub(super) fn is_swept(&self) -> bool {
-        self.seen().is_swept
+    pub(super) fn has_removed_retired(&self) -> bool {
+        self.seen().has_removed_retired
     }
 
-    pub(super) fn set_swept(&self) {
-        self.seen().is_swept = true;
+    pub(super) fn set_removed_retired(&self) {
+        self.seen().has_removed_retired = true;
     }
 
     /// The lists that were put there.
@@ -118,12 +118,12 @@ impl Placed {
         Ok(live.map(|live| live.body))
     }
 
-    pub(super) fn is_heeded(&self) -> bool {
-        self.seen().is_heeded
+    pub(super) fn is_checked(&self) -> bool {
+        self.seen().is_checked
     }
 
-    pub(super) fn set_heeded(&self) {
-        self.seen().is_heeded = true;
+    pub(super) fn set_checked(&self) {
+        self.seen().is_checked = true;
     }
 
     /// `kid` of each key of the set that lies there: its verifiers know these.
@@ -201,7 +201,7 @@ impl Placed {
         PublishError::Target { name: self.target.name().to_owned(), source }
     }
 
-    fn seen(&self) -> MutexGuard<'_, Seen> {
+    fn seen(&self) -> MutexGuard<'_, Observed> {
         // A panic while the lock is held leaves whole maps.
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -121,7 +121,7 @@ export type VerifierOptions = HostOptions & (IssuerOptions | { issuers: IssuerOp
  * What one call asks of the token. Members that are not known, and `null`, are refused: whoever misspells a
  * condition must not ask for nothing. A member that is `undefined` is not there.
  */
-export interface Demand {
+export interface Requirements {
   /** Every one of these scope tokens, of which there is at least one. */
   allOf?: string[];
   /** At least one of these scope tokens; an empty array is refused, since it asks for nothing. */
@@ -134,7 +134,7 @@ export interface Demand {
   staleIfError?: Duration;
 }
 
-/** What one call tells besides: of the request, and of the host. Members are taken as a demand's are. */
+/** What one call tells besides: of the request, and of the host. Members are taken as those of requirements are. */
 export interface VerifyOptions {
   /**
    * SHA-256 of the certificate that the client proved to hold, in hexadecimal, as the platform
@@ -147,21 +147,21 @@ export interface VerifyOptions {
   now?: number;
 }
 
-const DEMAND: ReadonlySet<string> = new Set([
+const REQUIREMENTS: ReadonlySet<string> = new Set([
   'allOf', 'anyOf', 'issuers', 'audience', 'staleIfError',
-] satisfies (keyof Demand)[]);
+] satisfies (keyof Requirements)[]);
 const OPTIONS: ReadonlySet<string> = new Set([
   'certificateSha256', 'waitUntil', 'now',
 ] satisfies (keyof VerifyOptions)[]);
 
-/** Throws for a demand that does not say what it seems to. */
-export function checkDemand(demand: Demand): void {
-  checkMembers(demand, DEMAND, OPTIONS, 'options, the third argument');
+/** Throws for requirements that do not say what they seem to. */
+export function checkRequirements(requirements: Requirements): void {
+  checkMembers(requirements, REQUIREMENTS, OPTIONS, 'options, the third argument');
 }
 
 /** Throws for options that do not say what they seem to. */
 export function checkOptions(options: VerifyOptions): void {
-  checkMembers(options, OPTIONS, DEMAND, 'the demand, the second argument');
+  checkMembers(options, OPTIONS, REQUIREMENTS, 'the requirements, the second argument');
   const { now, certificateSha256, waitUntil } = options;
   if (now !== undefined && !(typeof now === 'number' && now >= 0 && now <= 253_402_300_799)) {
     throw new RangeError('now must be seconds since the epoch');
@@ -174,7 +174,7 @@ export function checkOptions(options: VerifyOptions): void {
   }
 }
 
-const FORM = 'verify takes a token or a Request, a demand such as { allOf: [...] }, and options';
+const FORM = 'verify takes a token or a Request, requirements such as { allOf: [...] }, and options';
 
 function checkMembers(
   members: object, known: ReadonlySet<string>, others: ReadonlySet<string>, elsewhere: string,

@@ -9,7 +9,7 @@ const NOT_SYNCED: [&str; 2] = ["1034", "1290"];
 
 /// What is known of the file from the changes made so far.
 #[derive(Default)]
-pub(super) struct Trust {
+pub(super) struct Durability {
     /// The last change failed.
     fails: AtomicBool,
     /// It failed to sync once: what lies on the disk is unknown. Asking again would be answered with a
@@ -20,21 +20,21 @@ pub(super) struct Trust {
 /// Why no change is tried.
 #[derive(Debug, thiserror::Error)]
 #[error("the disk did not keep what was written; see to it, then start again")]
-struct Lost;
+struct WriteLost;
 
-impl Trust {
+impl Durability {
     /// Make a change, unless nothing can be relied on.
     pub(super) async fn change<T>(
         &self,
         change: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
         if self.lost.load(Relaxed) {
-            return Err(StoreError(Box::new(Lost)));
+            return Err(StoreError(Box::new(WriteLost)));
         }
         let changed = change.await;
         match &changed {
             Ok(_) => self.fails.store(false, Relaxed),
-            Err(error) => self.heed(error),
+            Err(error) => self.note_failure(error),
         }
         changed
     }
@@ -44,7 +44,7 @@ impl Trust {
         !self.fails.load(Relaxed)
     }
 
-    fn heed(&self, error: &StoreError) {
+    fn note_failure(&self, error: &StoreError) {
         let Some(error) = error.0.downcast_ref::<sqlx::Error>() else { return };
         let database = error.as_database_error();
         if database.is_some_and(|error| error.is_unique_violation()) {
@@ -107,24 +107,24 @@ mod tests {
         }
     }
 
-    async fn fail(trust: &Trust, code: &'static str) -> bool {
+    async fn fail(durability: &Durability, code: &'static str) -> bool {
         let error = sqlx::Error::Database(Box::new(Code(code)));
-        assert!(trust.change::<()>(async { Err(unavailable(error)) }).await.is_err());
-        trust.is_whole()
+        assert!(durability.change::<()>(async { Err(unavailable(error)) }).await.is_err());
+        durability.is_whole()
     }
 
     #[tokio::test]
     async fn after_an_error_the_next_change_is_tried_and_after_a_lost_sync_none() {
-        let trust = Trust::default();
-        assert!(fail(&trust, "1555").await, "a name given twice says nothing of the disk");
+        let durability = Durability::default();
+        assert!(fail(&durability, "1555").await, "a name given twice says nothing of the disk");
         for code in ["13", "778", "5"] {
-            assert!(!fail(&trust, code).await, "{code}");
-            assert!(trust.change(async { Ok(()) }).await.is_ok());
-            assert!(trust.is_whole(), "{code}");
+            assert!(!fail(&durability, code).await, "{code}");
+            assert!(durability.change(async { Ok(()) }).await.is_ok());
+            assert!(durability.is_whole(), "{code}");
         }
-        assert!(!fail(&trust, "1034").await);
-        let tried = trust.change::<()>(async { panic!("tried again") }).await;
+        assert!(!fail(&durability, "1034").await);
+        let tried = durability.change::<()>(async { panic!("tried again") }).await;
         assert!(tried.unwrap_err().0.to_string().contains("start again"));
-        assert!(!trust.is_whole());
+        assert!(!durability.is_whole());
     }
 }

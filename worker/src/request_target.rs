@@ -2,7 +2,7 @@
 
 /// Path and query of a request, in the bytes that are matched and forwarded.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Target<'a> {
+pub(crate) struct RequestTarget<'a> {
     /// Starts with `/`.
     pub(crate) path: &'a str,
     /// Starts with `?`, or is empty.
@@ -13,7 +13,7 @@ pub(crate) struct Target<'a> {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Ambiguous;
 
-impl<'a> Target<'a> {
+impl<'a> RequestTarget<'a> {
     /// Take the target out of an absolute URL.
     ///
     /// What this guard matches and what the origin reads must be the same, so a path is refused when
@@ -116,10 +116,14 @@ mod tests {
             "/a b",
             "/a\tb",
         ] {
-            assert_eq!(Target::of(&format!("https://h.example{path}")), Err(Ambiguous), "{path:?}");
+            assert_eq!(
+                RequestTarget::of(&format!("https://h.example{path}")),
+                Err(Ambiguous),
+                "{path:?}"
+            );
         }
-        assert_eq!(Target::of("https://h.example"), Err(Ambiguous));
-        assert_eq!(Target::of("h.example/a"), Err(Ambiguous));
+        assert_eq!(RequestTarget::of("https://h.example"), Err(Ambiguous));
+        assert_eq!(RequestTarget::of("h.example/a"), Err(Ambiguous));
     }
 
     #[test]
@@ -140,7 +144,7 @@ mod tests {
             ("https://h/a%20b,c=%C3%A9?x=../y&z=%2e%2f#f", "/a%20b,c=%C3%A9", "?x=../y&z=%2e%2f"),
             ("https://h/...?", "/...", "?"),
         ] {
-            assert_eq!(Target::of(url), Ok(Target { path, query }), "{url}");
+            assert_eq!(RequestTarget::of(url), Ok(RequestTarget { path, query }), "{url}");
         }
     }
 }
