@@ -3,14 +3,14 @@
 //! **Variable time**: for public data only.
 //!
 //! Source: Bernstein and Yang, "Fast constant-time gcd computation and modular inversion", 2019, in the
-//! variable-time form with batches of 30 steps on the low limbs, which are then applied to the whole.
+//! variable-time form: 30 steps run on the low limbs, and their matrix is then applied to the whole number.
 //! Numbers are nine signed limbs of 30 bits, the top one with the sign; the bounds on d and e, between
 //! −2·modulus and the modulus, are those of the paper's section 10 and are kept by [`Modulus::update`].
 
 #![allow(
     clippy::arithmetic_side_effects,
     clippy::indexing_slicing,
-    reason = "a batch's factors are below 2³⁰ and limbs below 2³¹: sums of three products fit an i64; \
+    reason = "entries of a matrix are below 2³⁰ and limbs below 2³¹: sums of three products fit an i64; \
               arrays have fixed lengths and loops stay inside"
 )]
 
@@ -26,8 +26,8 @@ pub(crate) struct Modulus {
     inverse: u32,
 }
 
-/// What a batch of divsteps does to a pair, scaled by 2³⁰.
-struct BatchInversion {
+/// The matrix of 30 divsteps, scaled by 2³⁰.
+struct StepMatrix {
     u: i64,
     v: i64,
     q: i64,
@@ -63,24 +63,24 @@ impl Modulus {
         e[0] = 1;
         let (mut f, mut g) = (self.limbs, split(number));
         let mut eta = -1;
-        // With 256 bits 25 batches end it; the bound is for the reader's peace.
+        // 25 rounds are enough for 256 bits; the limit only guards against an endless loop.
         for _ in 0..26 {
             if g == [0; LIMBS] {
                 break;
             }
-            let batch = BatchInversion::run(&mut eta, f[0] as u32, g[0] as u32);
-            self.update(&mut d, &mut e, &batch);
-            batch.apply(&mut f, &mut g);
+            let matrix = StepMatrix::run(&mut eta, f[0] as u32, g[0] as u32);
+            self.update(&mut d, &mut e, &matrix);
+            matrix.apply(&mut f, &mut g);
         }
-        // f is 1 or −1 now, or the modulus where the number was zero, and then d is zero.
+        // f is now 1 or −1. For the number zero it is the modulus, and d is zero.
         self.canonical(&d, f[LIMBS - 1] < 0)
     }
 
-    /// Apply a batch to d and e modulo the modulus.
-    fn update(&self, d: &mut Limbs, e: &mut Limbs, batch: &BatchInversion) {
-        let BatchInversion { u, v, q, r } = *batch;
+    /// Applies a matrix to d and e modulo the modulus.
+    fn update(&self, d: &mut Limbs, e: &mut Limbs, matrix: &StepMatrix) {
+        let StepMatrix { u, v, q, r } = *matrix;
         let (d_sign, e_sign) = (i64::from(d[LIMBS - 1] >> 31), i64::from(e[LIMBS - 1] >> 31));
-        // Add the modulus where the number is negative, and so often that 2³⁰ divides the sum.
+        // Add the modulus where the number is negative, and as often as makes the sum divisible by 2³⁰.
         let mut md = (u & d_sign) + (v & e_sign);
         let mut me = (q & d_sign) + (r & e_sign);
         let mut cd = u * i64::from(d[0]) + v * i64::from(e[0]);
@@ -103,11 +103,11 @@ impl Modulus {
         e[LIMBS - 1] = ce as i32;
     }
 
-    /// A number between −2·modulus and the modulus, or its opposite, as the one below the modulus.
+    /// Reduces a number between −2·modulus and the modulus, or its opposite, to [0, modulus).
     fn canonical(&self, number: &Limbs, negate: bool) -> [u8; 32] {
         let mut limbs = if negate { number.map(|limb| -limb) } else { *number };
         for multiple in [2, 1, 0, -1, -2] {
-            // The first sum that is not negative and below the modulus is it.
+            // Take the sum that is not negative and below the modulus.
             let shifted = self.plus(&limbs, multiple);
             let less = self.plus(&shifted, -1);
             if shifted[LIMBS - 1] >= 0 && less[LIMBS - 1] < 0 {
@@ -118,7 +118,7 @@ impl Modulus {
         join(&limbs)
     }
 
-    /// `limbs` and so many times the modulus, carried.
+    /// `limbs` plus `multiple` times the modulus, carried.
     fn plus(&self, limbs: &Limbs, multiple: i64) -> Limbs {
         let mut carry = 0;
         std::array::from_fn(|at| {
@@ -130,14 +130,14 @@ impl Modulus {
     }
 }
 
-impl BatchInversion {
-    /// Thirty divsteps on the low limbs; several at once where zeros allow it.
+impl StepMatrix {
+    /// Runs thirty divsteps on the low limbs, several at once where there are trailing zeros.
     fn run(eta: &mut i32, f: u32, g: u32) -> Self {
         let (mut f, mut g) = (f, g);
         let (mut u, mut v, mut q, mut r) = (1_u32, 0_u32, 0_u32, 1_u32);
         let mut left = BITS;
         loop {
-            // No more zeros than steps are left.
+            // At most as many zeros as steps are left.
             let zeros = (g | u32::MAX << left).trailing_zeros();
             g >>= zeros;
             u <<= zeros;
@@ -153,8 +153,8 @@ impl BatchInversion {
                 (u, q) = (q, u.wrapping_neg());
                 (v, r) = (r, v.wrapping_neg());
             }
-            // A multiple of f that clears as many low bits of g as steps go by without an exchange, six
-            // at most: f·(f² − 2) is −1/f modulo 2⁶.
+            // Add the multiple of f that clears low bits of g: as many as steps pass without an exchange,
+            // six at most. f·(f² − 2) is −1/f modulo 2⁶.
             let steps = (*eta as u32).saturating_add(1).min(left);
             let mask = (u32::MAX >> (32 - steps)) & 63;
             let inverse = f.wrapping_mul(f.wrapping_mul(f).wrapping_sub(2));
@@ -167,7 +167,7 @@ impl BatchInversion {
         Self { u: signed(u), v: signed(v), q: signed(q), r: signed(r) }
     }
 
-    /// Apply the batch to f and g, which 2³⁰ divides afterwards.
+    /// Applies the matrix to f and g, and divides both by 2³⁰.
     fn apply(&self, f: &mut Limbs, g: &mut Limbs) {
         let Self { u, v, q, r } = *self;
         let mut cf = (u * i64::from(f[0]) + v * i64::from(g[0])) >> BITS;

@@ -1,21 +1,36 @@
-//! Checking signatures in Rust.
+//! Signature verification in Rust, and the rules for public keys.
 //!
-//! The rules here are the strictest of all hosts' and are applied before any host's own crypto sees
-//! a key, so that a token has one verdict everywhere.
+//! The rules are the strictest of all hosts' rules. The verifier applies them before a host's crypto sees
+//! a key, so a token has the same verdict on every host.
+//!
+//! # Why own field arithmetic
+//!
+//! A key that has verified many signatures gets a table ([`prepared`]). With it, the first verification of
+//! a token takes less than a third of the time for Ed25519, and about half for ES256, measured in workerd
+//! (docs/benchmarks.md). Tables need point additions that no public interface of
+//! `curve25519-dalek` or `p256` offers, in limbs that suit Wasm's 64-bit multiplication. So this crate has
+//! its own fields and points, for tables alone. Scalars, and the rules for keys and signatures, are those
+//! of the two crates.
+//!
+//! # Invariants
+//!
+//! * It handles public data only: messages, signatures, public keys. Nothing here is constant time, and
+//!   nothing here may ever see a private key.
+//! * Limbs are signed and bounded. `limbs.rs` defines the *size* of an element; each operation states the
+//!   sizes that it takes and returns; debug builds assert them and check for overflow.
+//! * A verification with tables accepts exactly the signatures that the reference path accepts.
+//!
+//! # How it is watched
+//!
+//! * Tests compare fields with `num-bigint`, points with `curve25519-dalek` and `p256`, and verification
+//!   with AWS-LC and Project Wycheproof (`tests/crypto/`).
+//! * In use, one acceptance in [`prepared::RECHECK_EVERY`] and one refusal a key and second are put to the
+//!   reference path. A disagreement is counted ([`prepared::PreparedKeys::faults`]) and ends the use of
+//!   tables for that key.
+//! * The feature `planted-fault` makes a constant wrong. A test shows that the above then notices it.
 
-// Nothing that a caller sends may end the process or the isolate.
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::arithmetic_side_effects,
-        clippy::expect_used,
-        clippy::indexing_slicing,
-        clippy::panic,
-        clippy::string_slice,
-        clippy::unreachable,
-        clippy::unwrap_used
-    )
-)]
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::string_slice))]
 
 mod comb;
 pub mod ed25519;
@@ -27,9 +42,20 @@ pub mod prepared;
 use edgepass_jose::PublicKey;
 use p256::elliptic_curve::point::AffineCoordinates;
 
-/// Whether a key may be used at all: canonical and of large order, on its curve.
+/// Whether a key may be used: its encoding is canonical, and it is a point of large order on its curve.
 ///
-/// RSA keys are judged by their shape alone (`edgepass_jose::jwk`).
+/// True for every RSA key; `edgepass_jose::jwk` checks the form of those.
+///
+/// # Example
+///
+/// ```
+/// use edgepass_jose::PublicKey;
+///
+/// // y = 1 encodes the neutral element, which has order 1.
+/// let mut x = [0; 32];
+/// x[0] = 1;
+/// assert!(!edgepass_crypto::is_sound(&PublicKey::Ed25519 { x }));
+/// ```
 pub fn is_sound(key: &PublicKey) -> bool {
     match key {
         PublicKey::Ed25519 { x } => ed25519::is_sound(x),
@@ -44,7 +70,7 @@ pub fn is_sound(key: &PublicKey) -> bool {
     }
 }
 
-/// A point as its uncompressed octets (SEC 1 §2.3.3).
+/// The uncompressed encoding of a point: 4, x, y (SEC 1 §2.3.3).
 pub fn sec1(x: &[u8], y: &[u8]) -> Vec<u8> {
     [&[4], x, y].concat()
 }

@@ -1,16 +1,18 @@
-//! Integers of 261 bits in nine limbs of 29, which suit Wasm; both fields are built on them.
+//! Integers of 261 bits in nine limbs of 29 bits, for both fields.
 //!
-//! **Variable time**: for public data only, which is all that checking a signature handles.
+//! **Variable time**: for public data only.
 //!
 //! Wasm multiplies 64-bit integers but has no wider product. Limbs of 29 bits leave room to add up a
-//! column of products in an `i64`, and limbs are signed, so that sums and differences carry nothing.
+//! column of products in an `i64`. Limbs are signed, so sums and differences need no carries.
 //!
-//! The *size* of an integer bounds its limbs: size k when each is at most k·2²⁹ in magnitude, give or
-//! take [`TOLERANCE`]. What a reduction returns has size 1 and limbs that are not negative (the top one
-//! is small, or any may be −1), so that the difference of two such has size 1 as well; other sums and differences have the
-//! sum of the sizes. A column of a product is a sum of nine products of limbs, at most 9·k·l·2⁵⁸ in
-//! magnitude; that and what a reduction adds to it, less than 2⁵⁵, stay inside an `i64` while k·l is at
-//! most [`MAX_PRODUCT`]. Debug builds assert sizes, and check every operation for overflow.
+//! The *size* of an integer bounds its limbs. It has size k if each limb is at most k·2²⁹ in magnitude,
+//! plus or minus [`TOLERANCE`]. A reduction returns size 1 and limbs that are not negative (the top one is
+//! small, and any may be −1). The difference of two such integers has size 1 as well. Other sums and
+//! differences have the sum of the sizes.
+//!
+//! A column of a product is a sum of nine products of limbs, at most 9·k·l·2⁵⁸ in magnitude. A reduction
+//! adds less than 2⁵⁵ to it. Both fit an `i64` while k·l is at most [`MAX_PRODUCT`]. Debug builds assert
+//! sizes, and check every operation for overflow.
 
 #![allow(
     clippy::arithmetic_side_effects,
@@ -22,16 +24,16 @@ pub(crate) const LIMBS: usize = 9;
 pub(crate) const BITS: u32 = 29;
 pub(crate) const MASK: i64 = (1 << BITS) - 1;
 
-/// By how much a limb may exceed the size it is said to have; columns have room for far more.
+/// By how much a limb may exceed the bound of its size. Columns have room for far more.
 const TOLERANCE: i64 = 64;
 
-/// What the product of the sizes of two factors may be.
+/// The largest product of the sizes of two factors.
 pub(crate) const MAX_PRODUCT: i64 = 3;
 
 pub(crate) type Limbs = [i32; LIMBS];
 pub(crate) type Columns = [i64; 2 * LIMBS];
 
-/// Limbs below 2²⁹ of a number of 64 hexadecimal digits.
+/// The limbs of a number of 64 hexadecimal digits, each below 2²⁹.
 pub(crate) const fn from_hex(digits: &[u8; 64]) -> Limbs {
     let mut limbs = [0; LIMBS];
     let mut bit = 0;
@@ -45,7 +47,7 @@ pub(crate) const fn from_hex(digits: &[u8; 64]) -> Limbs {
     limbs
 }
 
-/// Limbs below 2²⁹ of a number of 32 octets, least significant first.
+/// The limbs of a number of 32 octets, least significant first; each limb is below 2²⁹.
 pub(crate) fn from_bytes(octets: &[u8; 32]) -> Limbs {
     let mut octets = octets.iter();
     let (mut pending, mut bits) = (0_i64, 0);
@@ -63,7 +65,7 @@ pub(crate) fn from_bytes(octets: &[u8; 32]) -> Limbs {
     })
 }
 
-/// The number below 2²⁵⁶ whose limbs are in [0, 2²⁹), least significant octet first.
+/// The octets, least significant first, of a number below 2²⁵⁶ whose limbs are in [0, 2²⁹).
 pub(crate) fn to_bytes(limbs: &Limbs) -> [u8; 32] {
     let mut limbs = limbs.iter();
     let (mut pending, mut bits) = (0_i64, 0);

@@ -1,12 +1,12 @@
-//! Keys that have earned tables.
+//! Tables for keys that verify many signatures.
 //!
-//! A key starts on the reference path: the host's crypto, or the crate `ed25519-dalek`. Once it has
-//! accepted [`EARNED_AFTER`] signatures its multiples are laid out, a slice at a time, by whoever has
-//! time for it behind a response. From then on its signatures are checked by tables.
+//! A key starts on the reference path: the host's crypto, or the crate `ed25519-dalek`. After
+//! [`EARNED_AFTER`] accepted signatures the verifier computes a table for it, in short slices between
+//! requests. From then on it verifies the key's signatures with the table.
 //!
-//! Trust in the tables rests on tests. As detection of faults, at most one refusal per key and second
-//! is put to the reference path, and one acceptance in [`RECHECK_EVERY`]; a key about which the two
-//! disagree stays on the reference path for good.
+//! Tests establish that tables are correct. To detect faults in use, the verifier also puts one acceptance
+//! in [`RECHECK_EVERY`], and at most one refusal a key and second, to the reference path. A key on which
+//! the two disagree stays on the reference path.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -14,32 +14,32 @@ use edgepass_jose::PublicKey;
 
 use crate::{ed25519, es256};
 
-/// Signatures that a key has accepted before tables are laid out for it; what is refused earns nothing.
+/// Accepted signatures after which a key gets a table. Refused signatures do not count.
 ///
-/// Laying out pays back after dozens of signatures, or some hundred (docs/benchmarks.md, "Laying out the
-/// tables of a key"): an isolate that has seen this many of a key will most likely see those.
+/// Computing a table pays off after 27 to 201 signatures (docs/benchmarks.md). An isolate that has seen 64
+/// signatures of a key is likely to see that many.
 pub const EARNED_AFTER: u64 = 64;
 
-/// One accepted signature in so many is checked again by the reference path.
+/// The reference path checks one accepted signature in this many.
 pub const RECHECK_EVERY: u64 = 1024;
 
-/// What tables may take in all, in bytes: 12 keys of P-256 or 7 of Ed25519, and a generator.
+/// The most memory that all tables take, in bytes: 12 keys of P-256 or 7 of Ed25519, and a generator.
 pub const MAX_TABLE_BYTES: usize = 4 << 20;
 
-/// Keys that are counted. Past this many the one that was idle longest is forgotten, but for those that
-/// are not trusted with tables any more.
+/// The most keys that are counted. Beyond this the least recently used key is forgotten, except keys
+/// whose tables are distrusted.
 const MAX_KEYS: usize = 64;
 
-/// Tables of a key that was not used for so long make room for those of another.
+/// A key unused for this long, in milliseconds, may lose its table to another key.
 const IDLE_MILLIS: u64 = 60_000;
 
-/// Refusals of one key are confirmed at most this often.
+/// The shortest time between two confirmations of refusals by one key, in milliseconds.
 const CONFIRM_MILLIS: u64 = 1000;
 
-/// Positions of a comb, of 32, that are laid out in one slice, well below half a millisecond in Wasm.
+/// Positions of a comb, of 32, that one slice computes. A slice takes below half a millisecond in Wasm.
 const POSITIONS_PER_SLICE: usize = 2;
 
-/// The keys of a verifier, or of several, and their tables.
+/// The keys of one or several verifiers, and their tables. Clones share them.
 #[derive(Clone, Default)]
 pub struct PreparedKeys(Arc<Mutex<State>>);
 
@@ -49,7 +49,7 @@ struct State {
     ed25519_generator: Option<Arc<ed25519::Comb>>,
     p256_generator: Option<Arc<es256::Comb>>,
     building: Option<Building>,
-    /// Whether somebody lays out a slice right now.
+    /// Whether a slice is being computed now.
     busy: bool,
     faults: u64,
 }
@@ -59,18 +59,19 @@ struct Entry {
     uses: u64,
     used_at: u64,
     confirmed_at: Option<u64>,
-    progress: Progress,
+    path: Path,
 }
 
-enum Progress {
-    /// On the reference path, until there is time and room.
+/// How signatures of a key are verified.
+enum Path {
+    /// The reference path, until there is time and room for a table.
     Reference,
-    LaidOut(Tables),
-    /// On the reference path for good.
+    Tables(Tables),
+    /// The reference path, permanently: its table was found wrong, or it can have none.
     Distrusted,
 }
 
-/// A comb under construction: a key's, or a generator's.
+/// A comb under construction: that of a key, or for `None` that of its curve's generator.
 struct Building {
     of: Option<PublicKey>,
     builder: Builder,
@@ -81,12 +82,7 @@ enum Builder {
     P256(es256::CombBuilder),
 }
 
-enum Table {
-    Ed25519(ed25519::Comb),
-    P256(es256::Comb),
-}
-
-/// The tables of a key.
+/// The combs with which the signatures of one key are verified.
 #[derive(Clone)]
 pub struct Tables(Strategy);
 
@@ -97,7 +93,7 @@ enum Strategy {
 }
 
 impl Tables {
-    /// Check a signature as JWS carries it. Strict, with the equation of the reference path.
+    /// Checks a signature as JWS carries it, strictly and with the equation of the reference path.
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
         match &self.0 {
             Strategy::Ed25519 { encoded, key, generator } => {
@@ -109,7 +105,8 @@ impl Tables {
         }
     }
 
-    /// The tables of a key, laid out at once: for tests and tools, to which nobody's response waits.
+    /// Computes the tables of a key at once, in a few milliseconds: for tests and tools only. `None` for
+    /// keys that are neither Ed25519 nor P-256, and for unsound ones.
     pub fn of(key: &PublicKey) -> Option<Self> {
         let keys = PreparedKeys::default();
         for _ in 0..EARNED_AFTER {
@@ -130,16 +127,16 @@ impl Tables {
 }
 
 impl PreparedKeys {
-    /// The tables of a key, if it has some.
+    /// The tables of a key, if it has them.
     pub fn tables(&self, key: &PublicKey) -> Option<Tables> {
-        match &self.state().entry(key)?.progress {
-            Progress::LaidOut(tables) => Some(tables.clone()),
-            Progress::Reference | Progress::Distrusted => None,
+        match &self.state().entry(key)?.path {
+            Path::Tables(tables) => Some(tables.clone()),
+            Path::Reference | Path::Distrusted => None,
         }
     }
 
-    /// A key has accepted a signature. True when the reference path shall see it, too, behind the
-    /// response.
+    /// Counts a signature that a key has accepted, at `now` in milliseconds. True if the reference path
+    /// is to check it too, after the response.
     pub fn accepted(&self, key: &PublicKey, now: u64) -> bool {
         if !matches!(key, PublicKey::Ed25519 { .. } | PublicKey::P256 { .. }) {
             return false;
@@ -151,13 +148,13 @@ impl PreparedKeys {
         };
         entry.uses = entry.uses.saturating_add(1);
         entry.used_at = now;
-        matches!(entry.progress, Progress::LaidOut(_)) && entry.uses.is_multiple_of(RECHECK_EVERY)
+        matches!(entry.path, Path::Tables(_)) && entry.uses.is_multiple_of(RECHECK_EVERY)
     }
 
-    /// Whether a refusal by tables is to be put to the reference path.
+    /// Whether the reference path is to confirm a refusal by tables, at `now` in milliseconds.
     pub fn confirms_refusal(&self, key: &PublicKey, now: u64) -> bool {
         self.state().entry(key).is_some_and(|entry| {
-            // Either way round: a replayed time must not silence the check.
+            // In both directions: a time in the past must not switch the confirmation off.
             let due = entry.confirmed_at.is_none_or(|at| now.abs_diff(at) >= CONFIRM_MILLIS);
             if due {
                 entry.confirmed_at = Some(now);
@@ -166,8 +163,8 @@ impl PreparedKeys {
         })
     }
 
-    /// The reference path disagrees with the tables of this key: it gets none any more. Its curve's
-    /// generator, which may be what is wrong, is laid out anew for the others.
+    /// Records that the reference path disagrees with the tables of this key, which then gets no tables
+    /// again. The comb of its curve's generator may be wrong too, so it is discarded and computed again.
     pub fn disagree(&self, key: &PublicKey) {
         let mut state = self.state();
         state.faults = state.faults.saturating_add(1);
@@ -176,11 +173,11 @@ impl PreparedKeys {
         }
         for entry in &mut state.keys {
             if entry.key == *key {
-                entry.progress = Progress::Distrusted;
+                entry.path = Path::Distrusted;
             } else if std::mem::discriminant(&entry.key) == std::mem::discriminant(key)
-                && matches!(entry.progress, Progress::LaidOut(_))
+                && matches!(entry.path, Path::Tables(_))
             {
-                entry.progress = Progress::Reference;
+                entry.path = Path::Reference;
             }
         }
         match key {
@@ -190,30 +187,30 @@ impl PreparedKeys {
         state.building = None;
     }
 
-    /// How often the reference path disagreed.
+    /// The number of disagreements with the reference path.
     pub fn faults(&self) -> u64 {
         self.state().faults
     }
 
-    /// What the tables take, in bytes.
+    /// The memory that tables take, in bytes.
     pub fn bytes(&self) -> usize {
         self.state().bytes()
     }
 
-    /// Whether there is something to lay out.
+    /// Whether a table is to be computed.
     pub fn has_work(&self, now: u64) -> bool {
         let state = self.state();
         !state.busy && (state.building.is_some() || state.next(now).is_some())
     }
 
-    /// Lay out a slice. Meant to run behind a response.
+    /// Computes one slice of a table. Hosts call it after a response.
     pub fn work(&self, now: u64) {
         let Some(mut building) = self.state().begin(now) else { return };
         let complete = building.builder.slice();
         let mut state = self.state();
         state.busy = false;
         if complete {
-            state.install(building.builder.finish(), building.of);
+            state.install(building);
         } else {
             state.building = Some(building);
         }
@@ -232,7 +229,7 @@ impl State {
     fn remember(&mut self, key: &PublicKey, now: u64) {
         if self.keys.len() >= MAX_KEYS {
             let forgettable =
-                |(_, entry): &(usize, &Entry)| !matches!(entry.progress, Progress::Distrusted);
+                |(_, entry): &(usize, &Entry)| !matches!(entry.path, Path::Distrusted);
             let keys = self.keys.iter().enumerate().filter(forgettable);
             let Some((at, _)) = keys.min_by_key(|(_, entry)| entry.used_at) else { return };
             self.keys.swap_remove(at);
@@ -242,52 +239,54 @@ impl State {
             uses: 1,
             used_at: now,
             confirmed_at: None,
-            progress: Progress::Reference,
+            path: Path::Reference,
         });
     }
 
-    /// A key that has earned tables and can have them.
+    /// A key that is to get a table and for which there is room.
     fn next(&self, now: u64) -> Option<&PublicKey> {
         let idle: usize =
             self.idle(now).map(|(_, tables)| tables.bytes()).fold(0, usize::saturating_add);
         let kept = self.bytes().saturating_sub(idle);
-        let earned = self.keys.iter().filter(|entry| {
-            entry.uses >= EARNED_AFTER && matches!(entry.progress, Progress::Reference)
-        });
+        let earned = self
+            .keys
+            .iter()
+            .filter(|entry| entry.uses >= EARNED_AFTER && matches!(entry.path, Path::Reference));
         let mut keys = earned.map(|entry| &entry.key);
         keys.find(|key| kept.saturating_add(self.needed(key)) <= MAX_TABLE_BYTES)
     }
 
-    /// Table-out keys that were not used for long, or in a time to come.
+    /// Keys with tables that were not used for long, by position. A last use in the future counts as long
+    /// ago.
     fn idle(&self, now: u64) -> impl Iterator<Item = (usize, &Tables)> {
-        self.keys.iter().enumerate().filter_map(move |(at, entry)| match &entry.progress {
-            Progress::LaidOut(tables) if now.abs_diff(entry.used_at) >= IDLE_MILLIS => {
+        self.keys.iter().enumerate().filter_map(move |(at, entry)| match &entry.path {
+            Path::Tables(tables) if now.abs_diff(entry.used_at) >= IDLE_MILLIS => {
                 Some((at, tables))
             }
             _ => None,
         })
     }
 
-    /// What the tables of a key take, its curve's generator included where that is missing.
+    /// The memory that the tables of a key need, in bytes, with the generator's comb if that is missing.
     fn needed(&self, key: &PublicKey) -> usize {
         let (comb, generator) = match key {
-            PublicKey::Ed25519 { .. } => (ed25519::COMB_BYTES, self.ed25519_generator.is_some()),
-            _ => (es256::COMB_BYTES, self.p256_generator.is_some()),
+            PublicKey::Ed25519 { .. } => (ed25519::Comb::BYTES, self.ed25519_generator.is_some()),
+            _ => (es256::Comb::BYTES, self.p256_generator.is_some()),
         };
         if generator { comb } else { comb.saturating_mul(2) }
     }
 
     fn bytes(&self) -> usize {
-        let of_keys = self.keys.iter().map(|entry| match &entry.progress {
-            Progress::LaidOut(tables) => tables.bytes(),
-            Progress::Reference | Progress::Distrusted => 0,
+        let of_keys = self.keys.iter().map(|entry| match &entry.path {
+            Path::Tables(tables) => tables.bytes(),
+            Path::Reference | Path::Distrusted => 0,
         });
         let ed25519 = self.ed25519_generator.as_ref().map_or(0, |comb| comb.bytes());
         let p256 = self.p256_generator.as_ref().map_or(0, |comb| comb.bytes());
         of_keys.fold(ed25519.saturating_add(p256), usize::saturating_add)
     }
 
-    /// What is to be built on, or begun.
+    /// The comb to continue with.
     fn begin(&mut self, now: u64) -> Option<Building> {
         if self.busy {
             return None;
@@ -308,66 +307,62 @@ impl State {
         }
         let (generator, builder) = match &key {
             PublicKey::Ed25519 { .. } if self.ed25519_generator.is_none() => {
-                (true, ed25519::CombBuilder::generator().map(Builder::Ed25519))
+                (true, ed25519::begin_generator().map(Builder::Ed25519))
             }
-            PublicKey::Ed25519 { x } => (false, ed25519::CombBuilder::new(x).map(Builder::Ed25519)),
+            PublicKey::Ed25519 { x } => (false, ed25519::begin_comb(x).map(Builder::Ed25519)),
             PublicKey::P256 { .. } if self.p256_generator.is_none() => {
-                (true, Some(Builder::P256(es256::CombBuilder::generator())))
+                (true, Some(Builder::P256(es256::begin_generator())))
             }
-            PublicKey::P256 { x, y } => (false, Some(Builder::P256(es256::CombBuilder::new(x, y)))),
+            PublicKey::P256 { x, y } => (false, Some(Builder::P256(es256::begin_comb(x, y)))),
             _ => (false, None),
         };
         if builder.is_none()
             && let Some(entry) = self.entry(&key)
         {
-            entry.progress = Progress::Distrusted;
+            entry.path = Path::Distrusted;
         }
         Some(Building { of: (!generator).then_some(key), builder: builder? })
     }
 
-    fn install(&mut self, laid: Table, of: Option<PublicKey>) {
-        let strategy = match (laid, &of) {
-            (Table::Ed25519(comb), None) => {
-                self.ed25519_generator = Some(Arc::new(comb));
+    /// Takes a complete comb into use.
+    fn install(&mut self, Building { of, builder }: Building) {
+        let strategy = match (builder, &of) {
+            (Builder::Ed25519(comb), None) => {
+                self.ed25519_generator = Some(Arc::new(comb.finish()));
                 return;
             }
-            (Table::P256(comb), None) => {
-                self.p256_generator = Some(Arc::new(comb));
+            (Builder::P256(comb), None) => {
+                self.p256_generator = Some(Arc::new(comb.finish()));
                 return;
             }
-            (Table::Ed25519(comb), Some(PublicKey::Ed25519 { x })) => self
-                .ed25519_generator
-                .clone()
-                .map(|generator| Strategy::Ed25519 { encoded: *x, key: Arc::new(comb), generator }),
-            (Table::P256(comb), Some(_)) => self
-                .p256_generator
-                .clone()
-                .map(|generator| Strategy::P256 { key: Arc::new(comb), generator }),
-            (Table::Ed25519(_), Some(_)) => None,
+            (Builder::Ed25519(comb), Some(PublicKey::Ed25519 { x })) => {
+                let generator = self.ed25519_generator.clone();
+                let key = Arc::new(comb.finish());
+                generator.map(|generator| Strategy::Ed25519 { encoded: *x, key, generator })
+            }
+            (Builder::P256(comb), Some(_)) => {
+                let generator = self.p256_generator.clone();
+                let key = Arc::new(comb.finish());
+                generator.map(|generator| Strategy::P256 { key, generator })
+            }
+            (Builder::Ed25519(_), Some(_)) => None,
         };
         let entry = of.and_then(|key| self.entry(&key));
         if let (Some(strategy), Some(entry)) = (strategy, entry)
-            && matches!(entry.progress, Progress::Reference)
+            && matches!(entry.path, Path::Reference)
         {
-            entry.progress = Progress::LaidOut(Tables(strategy));
+            entry.path = Path::Tables(Tables(strategy));
         }
     }
 }
 
 impl Builder {
-    /// Lay out a slice; true when that was the last.
+    /// Computes one slice. True after the last.
     fn slice(&mut self) -> bool {
         (0..POSITIONS_PER_SLICE).any(|_| match self {
             Self::Ed25519(builder) => builder.step(),
             Self::P256(builder) => builder.step(),
         })
-    }
-
-    fn finish(self) -> Table {
-        match self {
-            Self::Ed25519(builder) => Table::Ed25519(builder.finish()),
-            Self::P256(builder) => Table::P256(builder.finish()),
-        }
     }
 }
 
@@ -402,7 +397,7 @@ mod tests {
         // A generator and a key, 32 positions each, two at a time.
         assert_eq!(work(&keys, 0), 32);
         assert!(keys.tables(&key(1)).is_some());
-        assert_eq!(keys.bytes(), 2 * ed25519::COMB_BYTES);
+        assert_eq!(keys.bytes(), 2 * ed25519::Comb::BYTES);
         use_until(&keys, &key(2), EARNED_AFTER, 0);
         assert_eq!(work(&keys, 0), 16);
     }
@@ -420,7 +415,7 @@ mod tests {
             use_until(&keys, &key(number), EARNED_AFTER, number);
             work(&keys, number);
         }
-        let most = MAX_TABLE_BYTES / ed25519::COMB_BYTES - 1;
+        let most = MAX_TABLE_BYTES / ed25519::Comb::BYTES - 1;
         let laid_out = || (1..20).filter(|n| keys.tables(&key(*n)).is_some()).count();
         assert_eq!(laid_out(), most);
         assert!(!keys.has_work(20) && !keys.has_work(IDLE_MILLIS));
@@ -443,7 +438,7 @@ mod tests {
             keys.accepted(&key(number), number);
         }
         assert_eq!(keys.state().keys.len(), MAX_KEYS);
-        let distrusted = |entry: &Entry| matches!(entry.progress, Progress::Distrusted);
+        let distrusted = |entry: &Entry| matches!(entry.path, Path::Distrusted);
         assert!(keys.state().entry(&key(2000)).is_some_and(|entry| distrusted(entry)));
     }
 

@@ -2,11 +2,11 @@
 //!
 //! **Variable time**: for public data only.
 //!
-//! Elements are [limbs](crate::limbs), plain: 2²⁶¹ ≡ 19·2⁶ = 1216 folds the upper half of a product
+//! Elements are [limbs](crate::limbs). Since 2²⁶¹ ≡ 19·2⁶ = 1216, the upper half of a product is folded
 //! into the lower one.
 //!
-//! *Values*: a product lies in [−2²⁹, 2²⁶²), with limbs in [−1, 2²⁹]. Sums of a few such values, and
-//! differences, occur.
+//! *Values*: a product lies in [−2²⁹, 2²⁶²), with limbs in [−1, 2²⁹]. Formulas add and subtract a few
+//! such values.
 
 #![allow(
     clippy::arithmetic_side_effects,
@@ -14,15 +14,28 @@
     reason = "sizes are bounded as limbs.rs argues; arrays have fixed lengths"
 )]
 
+use crate::comb::Field;
 use crate::inverse::Modulus;
 use crate::limbs::{self, BITS, Columns, LIMBS, Limbs, MASK, from_hex, products};
 
 /// An element. Products and [`FieldElement::tight`] have size 1.
 #[derive(Clone, Copy)]
-pub(super) struct FieldElement(Limbs);
+pub(crate) struct FieldElement(Limbs);
 
 /// 2²⁶¹ modulo p.
 const FOLD: i64 = 19 << 6;
+
+impl Field for FieldElement {
+    const ONE: Self = Self::ONE;
+
+    fn times(&self, other: &Self) -> Self {
+        self.mul(other)
+    }
+
+    fn inverse(&self) -> Self {
+        self.invert()
+    }
+}
 
 impl FieldElement {
     pub(super) const ZERO: Self = Self([0; LIMBS]);
@@ -81,7 +94,7 @@ impl FieldElement {
         fold(&self.0.map(i64::from))
     }
 
-    // Not inlined: engines that compile functions one by one do better, and code stays small.
+    // Not inlined: engines that compile one function at a time run this faster, and code stays small.
     #[inline(never)]
     pub(super) fn mul(&self, other: &Self) -> Self {
         reduce(products(&self.0, &other.0))
@@ -123,7 +136,7 @@ impl FieldElement {
     }
 }
 
-/// p.
+/// The prime p.
 const MODULUS: Limbs =
     from_hex(b"7fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffed");
 
@@ -131,7 +144,7 @@ const MODULUS: Limbs =
 #[inline(always)]
 fn reduce(columns: Columns) -> FieldElement {
     let mut c = columns;
-    // Carry first: folding multiplies what it moves.
+    // Carry first, since folding multiplies.
     macro_rules! carry {
         ($($at:literal)*) => { $(
             c[$at + 1] += c[$at] >> BITS;
@@ -142,7 +155,7 @@ fn reduce(columns: Columns) -> FieldElement {
     fold(&std::array::from_fn(|at| c[at] + FOLD * c[at + 9]))
 }
 
-/// Carry, and fold what is above 2²⁶¹.
+/// Carries, and folds the part above 2²⁶¹.
 #[inline(always)]
 fn fold(limbs: &[i64; LIMBS]) -> FieldElement {
     let mut c = *limbs;
@@ -153,7 +166,7 @@ fn fold(limbs: &[i64; LIMBS]) -> FieldElement {
         )* };
     }
     carry!(0 1 2 3 4 5 6 7);
-    // At most 2¹⁷ is above the top limb: folded it carries 1 or −1 out of the lowest.
+    // At most 2¹⁷ is above the top limb. Folded, that carries 1 or −1 out of the lowest limb.
     c[0] += FOLD * (c[8] >> BITS);
     c[8] &= MASK;
     carry!(0);
@@ -174,7 +187,7 @@ mod tests {
         from_hex("7fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffed")
     }
 
-    /// The result stands for the value modulo p, with size 1, and so does its encoding.
+    /// The result equals the value modulo p and has size 1. Its encoding is right.
     fn assert_is(result: FieldElement, expected: &BigInt) {
         let (p, limbs) = (modulus(), result.0);
         assert!((value(&limbs) - expected) % &p == BigInt::ZERO, "{limbs:?}");

@@ -4,7 +4,7 @@ mod comb;
 mod field;
 mod point;
 
-pub(crate) use self::comb::{COMB_BYTES, Comb, CombBuilder, verify_by_tables};
+pub(crate) use self::comb::{Comb, CombBuilder, begin_comb, begin_generator, verify_by_tables};
 
 use curve25519_dalek::edwards::CompressedEdwardsY;
 use ed25519_dalek::{Signature, Verifier, VerifyingKey};
@@ -13,7 +13,7 @@ use crate::limbs::{LIMBS, Limbs, from_bytes, from_hex};
 
 /// Whether `encoded` is the canonical encoding of a point that is not of small order.
 ///
-/// RFC 8032 §5.1.3 allows a decoder to be lenient; hosts differ, so the strictest reading is taken.
+/// RFC 8032 §5.1.3 allows a decoder to be lenient. Hosts differ, so this takes the strictest reading.
 pub fn is_sound(encoded: &[u8; 32]) -> bool {
     is_soundly_encoded(encoded) && CompressedEdwardsY(*encoded).decompress().is_some()
 }
@@ -30,15 +30,15 @@ pub fn verify(key: &[u8; 32], message: &[u8], signature: &[u8]) -> bool {
     let (Ok(signature), true) = (Signature::from_slice(signature), is_soundly_encoded(key)) else {
         return false;
     };
-    // It encodes what R should be and compares: what differs from that, or is another encoding of it,
-    // is refused.
+    // `verify` computes R, encodes it and compares, so another encoding of the same point is refused.
     VerifyingKey::from_bytes(key).is_ok_and(|key| key.verify(message, &signature).is_ok())
         && !is_small_order(signature.r_bytes())
 }
 
-/// Whether a point that is encoded so, if one is, is encoded canonically and not of small order.
+/// Whether the encoding is canonical and not of small order. Does not check the curve.
 ///
-/// Canonical is y < p. The other lapse, a sign for x = 0, is one of points of small order.
+/// An encoding is canonical if y < p. The other lenience, a sign for x = 0, concerns only points of small
+/// order.
 fn is_soundly_encoded(encoded: &[u8; 32]) -> bool {
     let [lowest, middle @ .., highest] = encoded;
     let is_below_p =

@@ -1,8 +1,9 @@
-//! Points of edwards25519: affine ones, which tables hold, and their sums.
+//! Points of edwards25519: the affine points of combs, and their sums.
 //!
 //! **Variable time**: for public data only.
 
 use super::field::FieldElement;
+use crate::comb::inverses;
 
 /// 2·d, d = −121665/121666.
 const TWICE_D: FieldElement =
@@ -12,17 +13,17 @@ const TWICE_D: FieldElement =
 const ROOT_OF_MINUS_ONE: FieldElement =
     FieldElement::from_hex(b"2b8324804fc1df0b2b4d00993dfbd7a72f431806ad2fe478c4ee1b274a0ea0b0");
 
-/// An affine point, as sums take it: y + x, y − x and 2·d·x·y.
+/// An affine point in the form that additions need: y + x, y − x and 2·d·x·y.
 #[derive(Clone, Copy)]
-pub(super) struct Affine {
+pub(crate) struct Affine {
     plus: FieldElement,
     minus: FieldElement,
     product: FieldElement,
 }
 
-/// A sum of points, x = X/Z, y = Y/Z, x·y = T/Z (RFC 8032 §5.1.4). All have size 1.
+/// A sum of points: x = X/Z, y = Y/Z, x·y = T/Z (RFC 8032 §5.1.4). All four have size 1.
 #[derive(Clone, Copy)]
-pub(super) struct Sum {
+pub(crate) struct Sum {
     x: FieldElement,
     y: FieldElement,
     z: FieldElement,
@@ -37,12 +38,12 @@ impl Affine {
         Self { plus: y.add(x).tight(), minus: y.sub(x).tight(), product: x.mul(y).mul(&TWICE_D) }
     }
 
-    /// The point that is encoded so; `None` if none is (RFC 8032 §5.1.3). Leaves it to others to
-    /// refuse encodings that are not canonical.
+    /// Decodes a point; `None` if the encoding is that of no point (RFC 8032 §5.1.3). Accepts encodings
+    /// that are not canonical, which the caller refuses.
     pub(super) fn decode(encoded: &[u8; 32]) -> Option<Self> {
         let y = FieldElement::from_bytes(encoded);
         let yy = y.square();
-        // x² = u/v, u = y² − 1, v = d·y² + 1; 2·u and 2·v do as well.
+        // x² = u/v with u = y² − 1 and v = d·y² + 1. This computes 2·u and 2·v, whose quotient is the same.
         let u = yy.sub(&FieldElement::ONE);
         let u = u.add(&u).tight();
         let v = yy.mul(&TWICE_D).add(&FieldElement::ONE).add(&FieldElement::ONE).tight();
@@ -66,18 +67,18 @@ impl Affine {
 }
 
 impl Sum {
-    /// The neutral element: no points.
-    pub(super) const EMPTY: Self = Self {
+    /// The neutral element.
+    pub(super) const NEUTRAL: Self = Self {
         x: FieldElement::ZERO,
         y: FieldElement::ONE,
         z: FieldElement::ONE,
         t: FieldElement::ZERO,
     };
 
-    /// Add `point`, or its opposite. The formulas are complete: they hold for all points.
+    /// Adds `point`, or its opposite. The formulas are complete: they hold for all points.
     ///
-    /// Source: [RFC 8032 §5.1.4](https://www.rfc-editor.org/rfc/rfc8032#section-5.1.4), with the affine
-    /// point's share computed beforehand.
+    /// Source: [RFC 8032 §5.1.4](https://www.rfc-editor.org/rfc/rfc8032#section-5.1.4). The terms that
+    /// depend on the affine point alone are precomputed.
     #[inline(never)]
     pub(super) fn add(&mut self, point: &Affine, negate: bool) {
         let Affine { plus, minus, product } = point;
@@ -121,27 +122,11 @@ impl Sum {
         encoded
     }
 
-    /// As affine points, with one inversion for all of them.
-    pub(super) fn to_affine(all: &[Self]) -> Vec<Affine> {
-        // Montgomery's trick: products of all before, and the inverse of the product of all.
-        let mut before = Vec::with_capacity(all.len());
-        let mut product = FieldElement::ONE;
-        for sum in all {
-            before.push(product);
-            product = product.mul(&sum.z);
-        }
-        let mut inverse = product.invert();
-        let mut affine: Vec<Affine> = all
-            .iter()
-            .zip(before)
-            .rev()
-            .map(|(sum, before)| {
-                let of_z = inverse.mul(&before);
-                inverse = inverse.mul(&sum.z);
-                Affine::new(&sum.x.mul(&of_z), &sum.y.mul(&of_z))
-            })
-            .collect();
-        affine.reverse();
-        affine
+    /// The affine forms of sums, with one inversion for all of them.
+    pub(super) fn to_affine(sums: &[Self]) -> Vec<Affine> {
+        let z: Vec<_> = sums.iter().map(|sum| sum.z).collect();
+        let affine =
+            |(sum, of_z): (&Self, FieldElement)| Affine::new(&sum.x.mul(&of_z), &sum.y.mul(&of_z));
+        sums.iter().zip(inverses(&z)).map(affine).collect()
     }
 }

@@ -15,24 +15,37 @@
     reason = "sizes are bounded as limbs.rs argues; arrays have fixed lengths"
 )]
 
+use crate::comb::Field;
 use crate::limbs::{
     self, BITS, Columns, LIMBS, Limbs, MASK, MAX_PRODUCT, from_hex, products, size,
 };
 
 /// An element. Products and [`FieldElement::tight`] have size 1.
 #[derive(Clone, Copy)]
-pub(super) struct FieldElement(Limbs);
+pub(crate) struct FieldElement(Limbs);
 
 /// p, plain.
 const MODULUS: Limbs =
     from_hex(b"ffffffff00000001000000000000000000000000ffffffffffffffffffffffff");
 
-/// R² mod p: what turns a plain number into its Montgomery form.
+/// R² mod p. The product with it brings a plain number into Montgomery form.
 const R_SQUARED: FieldElement =
     FieldElement(from_hex(b"000013fffffff7fffffffffffffffbffffffeffffffffc000000000000000c00"));
 
+impl Field for FieldElement {
+    const ONE: Self = Self::ONE;
+
+    fn times(&self, other: &Self) -> Self {
+        self.mul(other)
+    }
+
+    fn inverse(&self) -> Self {
+        self.invert()
+    }
+}
+
 impl FieldElement {
-    /// 1: R mod p.
+    /// One in Montgomery form: R mod p.
     pub(super) const ONE: Self =
         Self(from_hex(b"0000001fffffffdfffffffffffffffffffffffe0000000000000000000000020"));
 
@@ -41,14 +54,15 @@ impl FieldElement {
         Self::plain(octets).mul(&R_SQUARED)
     }
 
-    /// The number itself, outside Montgomery form. Size 1.
+    /// A number outside Montgomery form. Size 1.
     pub(super) fn plain(octets: &[u8; 32]) -> Self {
         let mut octets = *octets;
         octets.reverse();
         Self(limbs::from_bytes(&octets))
     }
 
-    /// The same element outside Montgomery form, to compare with a product with a plain one.
+    /// The same element outside Montgomery form, for comparison with the product of an element and a plain
+    /// number.
     pub(super) fn to_plain(self) -> Self {
         const UNIT: FieldElement = FieldElement([1, 0, 0, 0, 0, 0, 0, 0, 0]);
         self.mul(&UNIT)
@@ -75,7 +89,7 @@ impl FieldElement {
         Self(carry(&self.0.map(i64::from)))
     }
 
-    // Not inlined: engines that compile functions one by one do better, and code stays small.
+    // Not inlined: engines that compile one function at a time run this faster, and code stays small.
     #[inline(never)]
     pub(super) fn mul(&self, other: &Self) -> Self {
         reduce(products(&self.0, &other.0))
@@ -110,21 +124,21 @@ impl FieldElement {
         power
     }
 
-    /// Whether the element is zero, if its value is at most 5·p in magnitude; cheap, and right but for
-    /// one element in 2²⁵, for which it says yes and [`FieldElement::is_zero`] decides.
+    /// Whether the element may be zero, for a value of at most 5·p in magnitude. This is cheap. It answers
+    /// yes wrongly for one element in 2²⁵, so [`FieldElement::is_zero`] decides after a yes.
     pub(super) fn may_be_zero(&self) -> bool {
         // k·p ≡ −k (mod 2²⁹), and only limb 0 is no multiple of 2²⁹.
         (i64::from(self.0[0]) + 5) & MASK <= 10
     }
 
-    /// The same element with so many times p added.
+    /// The same element plus a multiple of p.
     #[cfg(test)]
     pub(super) fn plus_multiple_of_p(&self, k: i64) -> Self {
         let shifted = |at| i64::from(self.0[at]) + k * i64::from(MODULUS[at]);
         Self(carry(&std::array::from_fn(shifted)))
     }
 
-    /// Whether the element is zero, if its value is at most 8·p in magnitude.
+    /// Whether the element is zero, for a value of at most 8·p in magnitude.
     pub(super) fn is_zero(&self) -> bool {
         let canonical = |limbs: [i64; LIMBS]| {
             let mut carried = limbs;
@@ -147,8 +161,8 @@ fn bit_of_modulus(bit: usize) -> bool {
 
 /// Montgomery's reduction: the columns' value divided by R, modulo p.
 ///
-/// Each of the nine low columns is cleared by adding its low limb times p: −1 at its own place, and
-/// 2⁹⁶ = 2³·²⁹⁺⁹, 2¹⁹² = 2⁶·²⁹⁺¹⁸, −2²²⁴ = −2⁷·²⁹⁺²¹, 2²⁵⁶ = 2⁸·²⁹⁺²⁴ above it.
+/// Adding a column's low limb times p clears that limb, for each of the nine low columns: p is −1 at the
+/// column's place, and 2⁹⁶ = 2³·²⁹⁺⁹, 2¹⁹² = 2⁶·²⁹⁺¹⁸, −2²²⁴ = −2⁷·²⁹⁺²¹, 2²⁵⁶ = 2⁸·²⁹⁺²⁴ above it.
 #[inline(always)]
 fn reduce(columns: Columns) -> FieldElement {
     let mut c = columns;
@@ -166,7 +180,7 @@ fn reduce(columns: Columns) -> FieldElement {
     FieldElement(carry(&[c[9], c[10], c[11], c[12], c[13], c[14], c[15], c[16], c[17]]))
 }
 
-/// Carry every limb but the top one into [0, 2²⁹). The value must be below 2²⁶¹ in magnitude.
+/// Carries every limb but the top one into [0, 2²⁹). The value must be below 2²⁶¹ in magnitude.
 #[inline(always)]
 fn carry(limbs: &[i64; LIMBS]) -> Limbs {
     let mut c = *limbs;
@@ -197,7 +211,7 @@ mod tests {
         from_hex("ffffffff00000001000000000000000000000000ffffffffffffffffffffffff")
     }
 
-    /// The product's Montgomery form stands for it, with size 1 and inside the bounds on values.
+    /// The result is the product in Montgomery form, has size 1 and is inside the bounds on values.
     fn assert_is(result: FieldElement, expected: &BigInt) {
         let (p, result, limbs) = (modulus(), value(&result.0), result.0);
         assert!(((&result << 261_u32) - expected) % &p == BigInt::ZERO, "{limbs:?}");

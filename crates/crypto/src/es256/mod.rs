@@ -1,12 +1,12 @@
-//! ES256 under a key whose multiples were laid out (ECDSA with P-256 and SHA-256).
+//! Verifying ES256 signatures (ECDSA with P-256 and SHA-256) with the combs of the key and of the
+//! generator.
 //!
-//! **Variable time**: for public data only, which is all that checking a signature handles. Field and
-//! points are this project's own; scalars are those of the crate `p256`, and so are the rules for what
-//! a key is.
+//! **Variable time**: for public data only; verification handles no secrets. Field and points are this
+//! project's own. Scalars are those of the crate `p256`, which also decides whether a key is on the curve.
 
 #![allow(
     clippy::arithmetic_side_effects,
-    reason = "operators of points and scalars, which wrap around by definition"
+    reason = "the operators of scalars work modulo the order, and do not overflow"
 )]
 
 mod field;
@@ -15,95 +15,67 @@ mod point;
 use p256::elliptic_curve::bigint::{CheckedAdd, U256};
 use p256::elliptic_curve::ops::Reduce;
 use p256::elliptic_curve::scalar::IsHigh;
-use p256::elliptic_curve::{Curve, PrimeField};
+use p256::elliptic_curve::{Curve as _, PrimeField};
 use p256::{FieldBytes, NistP256, Scalar};
 use sha2::{Digest, Sha256};
 
 use self::point::{Affine, Coordinates, Sum};
-use crate::comb::{MULTIPLES, POSITIONS, digits};
+use crate::comb::{self, Curve};
 use crate::inverse::Modulus;
 
-/// All multiples d·2⁸ⁱ·P of a point P that a comb picks from.
-pub(crate) struct Comb(Vec<Affine>);
+/// The curve P-256 (SP 800-186 §3.2.1.3).
+pub(crate) enum P256 {}
 
-/// What one takes.
-pub(crate) const COMB_BYTES: usize = size_of::<[[Affine; MULTIPLES]; POSITIONS]>();
+impl Curve for P256 {
+    type Affine = Affine;
+    type Sum = Sum;
+    const NEUTRAL: Sum = Sum::Infinity;
 
-/// A [`Comb`] under construction.
-pub(crate) struct CombBuilder {
-    entries: Vec<Affine>,
-    /// 2⁸ⁱ·P for the position i that is next.
-    base: Affine,
-}
-
-impl CombBuilder {
-    /// For the point with these coordinates, which must be on the curve.
-    pub(crate) fn new(x: &[u8; 32], y: &[u8; 32]) -> Self {
-        Self { entries: Vec::new(), base: Affine::from_bytes(x, y) }
+    fn add(sum: &mut Sum, point: &Affine, negate: bool) {
+        sum.add(point, negate);
     }
 
-    /// For the generator (SP 800-186 §3.2.1.3).
-    pub(crate) fn generator() -> Self {
-        if cfg!(feature = "planted-fault") {
-            return Self::new(&[1; 32], &[2; 32]);
-        }
-        Self::new(
-            b"\x6b\x17\xd1\xf2\xe1\x2c\x42\x47\xf8\xbc\xe6\xe5\x63\xa4\x40\xf2\
-              \x77\x03\x7d\x81\x2d\xeb\x33\xa0\xf4\xa1\x39\x45\xd8\x98\xc2\x96",
-            b"\x4f\xe3\x42\xe2\xfe\x1a\x7f\x9b\x8e\xe7\xeb\x4a\x7c\x0f\x9e\x16\
-              \x2b\xce\x33\x57\x6b\x31\x5e\xce\xcb\xb6\x40\x68\x37\xbf\x51\xf5",
-        )
+    fn double(sum: &Sum) -> Sum {
+        sum.finite().map_or(Sum::Infinity, |sum| Sum::Finite(sum.double()))
     }
 
-    /// Lay out the next position; true when that was the last.
-    pub(crate) fn step(&mut self) -> bool {
-        if self.entries.is_empty() {
-            self.entries.reserve_exact(POSITIONS * MULTIPLES);
-        }
-        // d·B for d from 1 to 128, and 256·B, which is where the next position begins.
-        let mut sum = Sum::Infinity;
-        let mut multiples = Vec::with_capacity(MULTIPLES + 1);
-        for _ in 0..MULTIPLES {
-            sum.add(&self.base, false);
-            multiples.extend(sum.finite().copied());
-        }
-        multiples.extend(sum.finite().map(Coordinates::double));
-        let mut multiples = Coordinates::to_affine(&multiples);
-        if let Some(next) = multiples.pop() {
-            self.base = next;
-        }
-        self.entries.extend(multiples);
-        self.entries.len() >= POSITIONS * MULTIPLES
-    }
-
-    /// The comb, once it is complete.
-    pub(crate) fn finish(self) -> Comb {
-        Comb(self.entries)
+    fn to_affine(sums: &[Sum]) -> Vec<Affine> {
+        Coordinates::to_affine(sums.iter().filter_map(Sum::finite))
     }
 }
 
-impl Comb {
-    pub(crate) fn bytes(&self) -> usize {
-        size_of_val(self.0.as_slice())
-    }
+pub(crate) type Comb = comb::Comb<P256>;
+pub(crate) type CombBuilder = comb::CombBuilder<P256>;
 
-    /// Add `scalar` times the point to `sum`.
-    fn add_multiple(&self, sum: &mut Sum, scalar: Scalar) {
-        // k·P = −(n − k)·P, and one of k and n − k is below 2²⁵⁵.
-        let opposite = bool::from(scalar.is_high());
-        let scalar = if opposite { -scalar } else { scalar };
-        let mut octets: [u8; 32] = scalar.to_bytes().into();
-        octets.reverse();
-        for (multiples, digit) in self.0.chunks_exact(MULTIPLES).zip(digits(&octets)) {
-            let multiple = usize::from(digit.unsigned_abs()).checked_sub(1);
-            if let Some(entry) = multiple.and_then(|at| multiples.get(at)) {
-                sum.add(entry, (digit < 0) != opposite);
-            }
-        }
-    }
+/// Begins the comb of the point with these coordinates, which must be on the curve.
+pub(crate) fn begin_comb(x: &[u8; 32], y: &[u8; 32]) -> CombBuilder {
+    CombBuilder::new(Affine::from_bytes(x, y))
 }
 
-/// Check a signature over `message`, R‖S, by the key and the generator laid out.
+/// Begins the comb of the generator (SP 800-186 §3.2.1.3).
+pub(crate) fn begin_generator() -> CombBuilder {
+    if cfg!(feature = "planted-fault") {
+        return begin_comb(&[1; 32], &[2; 32]);
+    }
+    begin_comb(
+        b"\x6b\x17\xd1\xf2\xe1\x2c\x42\x47\xf8\xbc\xe6\xe5\x63\xa4\x40\xf2\
+          \x77\x03\x7d\x81\x2d\xeb\x33\xa0\xf4\xa1\x39\x45\xd8\x98\xc2\x96",
+        b"\x4f\xe3\x42\xe2\xfe\x1a\x7f\x9b\x8e\xe7\xeb\x4a\x7c\x0f\x9e\x16\
+          \x2b\xce\x33\x57\x6b\x31\x5e\xce\xcb\xb6\x40\x68\x37\xbf\x51\xf5",
+    )
+}
+
+/// Adds `scalar` times the comb's point to `sum`.
+fn add_multiple(comb: &Comb, sum: &mut Sum, scalar: Scalar) {
+    // A comb takes scalars below 2²⁵⁵. k·P = −(n − k)·P, and one of k and n − k is below that.
+    let opposite = bool::from(scalar.is_high());
+    let scalar = if opposite { -scalar } else { scalar };
+    let mut octets: [u8; 32] = scalar.to_bytes().into();
+    octets.reverse();
+    comb.add_multiple(sum, &octets, opposite);
+}
+
+/// Checks a signature R‖S over `message`, with combs.
 ///
 /// Source: [FIPS 186-5 §6.4.2](https://doi.org/10.6028/NIST.FIPS.186-5), [RFC 7518
 /// §3.4](https://www.rfc-editor.org/rfc/rfc7518#section-3.4).
@@ -126,8 +98,8 @@ fn verify_digest(generator: &Comb, key: &Comb, digest: &[u8; 32], signature: &[u
     let e = <Scalar as Reduce<FieldBytes>>::reduce(&FieldBytes::from(*digest));
     // Step 6.
     let mut sum = Sum::Infinity;
-    generator.add_multiple(&mut sum, e * inverse);
-    key.add_multiple(&mut sum, r * inverse);
+    add_multiple(generator, &mut sum, e * inverse);
+    add_multiple(key, &mut sum, r * inverse);
     // Steps 7 and 8: the sum's x modulo n is r. Since p < 2n, x is r or r + n.
     let Some(sum) = sum.finite() else { return false };
     sum.has_x(r_octets) || plus_order(r_octets).is_some_and(|x| sum.has_x(&x))

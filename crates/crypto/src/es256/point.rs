@@ -1,30 +1,35 @@
-//! Points of P-256: affine ones, which tables hold, and their sums.
+//! Points of P-256: the affine points of combs, and their sums.
 //!
 //! **Variable time**: for public data only.
 
 use super::field::FieldElement;
+use crate::comb::inverses;
 
 /// A point other than the one at infinity.
 #[derive(Clone, Copy)]
-pub(super) struct Affine {
+pub(crate) struct Affine {
     pub(super) x: FieldElement,
     pub(super) y: FieldElement,
 }
 
 /// A sum of points: the point at infinity, or x = X/ZZ, y = Y/ZZZ with ZZ³ = ZZZ².
 ///
-/// These coordinates add an affine point with fewer products than Jacobian ones; nothing here doubles
-/// but by exception. X, Y, ZZ and ZZZ have size 1. By interval arithmetic over the formulas below, Y, ZZ
-/// and ZZZ stay between −0.3·p and 1.3·p and X = r² − p³ − 2q between −3.5·p and 2.2·p; so what is asked
-/// whether it is zero, the differences of a product and one of these, stays below 5·p in magnitude.
+/// Adding an affine point takes fewer products in these coordinates than in Jacobian ones, and sums over
+/// combs hardly ever double. X, Y, ZZ and ZZZ have size 1. By interval arithmetic over the formulas
+/// below, Y, ZZ and ZZZ stay between −0.3·p and 1.3·p, and X = r² − p³ − 2q between −3.5·p and 2.2·p.
+/// The code compares with zero only differences of a product and one of these, so they stay below 5·p in
+/// magnitude.
+///
+/// Source: coordinates "XYZZ for short Weierstrass curves" of the [Explicit-Formulas
+/// Database](https://www.hyperelliptic.org/EFD/g1p/auto-shortw-xyzz.html).
 #[derive(Clone, Copy)]
-pub(super) enum Sum {
+pub(crate) enum Sum {
     Infinity,
     Finite(Coordinates),
 }
 
 #[derive(Clone, Copy)]
-pub(super) struct Coordinates {
+pub(crate) struct Coordinates {
     x: FieldElement,
     y: FieldElement,
     zz: FieldElement,
@@ -49,10 +54,10 @@ impl Sum {
         }
     }
 
-    /// Add `point`, or its opposite.
+    /// Adds `point`, or its opposite.
     ///
-    /// Formulas madd-2008-s of the Explicit-Formulas Database; equal and opposite points, for which
-    /// they do not hold, are computed by themselves.
+    /// Formulas madd-2008-s of the Explicit-Formulas Database. They do not hold for equal and opposite
+    /// points, which are treated separately.
     #[inline(never)]
     pub(super) fn add(&mut self, point: &Affine, negate: bool) {
         let Self::Finite(Coordinates { x, y, zz, zzz }) = self else {
@@ -85,7 +90,7 @@ impl Coordinates {
         Self { x: point.x, y: point.y.tight(), zz: FieldElement::ONE, zzz: FieldElement::ONE }
     }
 
-    /// Twice this point. No point of P-256 has order 2, so that is finite.
+    /// Twice this point. It is finite, since no point of P-256 has order 2.
     ///
     /// Formulas dbl-2008-s-1 of the Explicit-Formulas Database, with a = −3.
     pub(super) fn double(&self) -> Self {
@@ -110,30 +115,15 @@ impl Coordinates {
         FieldElement::plain(y).mul(&self.zzz).sub(&self.y.to_plain()).is_zero()
     }
 
-    /// As affine points, with one inversion for all of them.
-    pub(super) fn to_affine(all: &[Self]) -> Vec<Affine> {
-        // Montgomery's trick: products of all before, and the inverse of the product of all.
-        let mut before = Vec::with_capacity(all.len());
-        let mut product = FieldElement::ONE;
-        for point in all {
-            before.push(product);
-            product = product.mul(&point.zzz);
-        }
-        let mut inverse = product.invert();
-        let mut affine: Vec<Affine> = all
-            .iter()
-            .zip(before)
-            .rev()
-            .map(|(point, before)| {
-                let of_zzz = inverse.mul(&before);
-                inverse = inverse.mul(&point.zzz);
-                // ZZ = z², ZZZ = z³: ZZ/ZZZ is 1/z.
-                let of_z = point.zz.mul(&of_zzz);
-                Affine { x: point.x.mul(&of_z.square()), y: point.y.mul(&of_zzz) }
-            })
-            .collect();
-        affine.reverse();
-        affine
+    /// The affine forms of points, with one inversion for all of them.
+    pub(super) fn to_affine<'a>(points: impl Iterator<Item = &'a Self> + Clone) -> Vec<Affine> {
+        let zzz: Vec<_> = points.clone().map(|point| point.zzz).collect();
+        let affine = |(point, of_zzz): (&Self, FieldElement)| {
+            // With ZZ = z² and ZZZ = z³, ZZ/ZZZ is 1/z.
+            let of_z = point.zz.mul(&of_zzz);
+            Affine { x: point.x.mul(&of_z.square()), y: point.y.mul(&of_zzz) }
+        };
+        points.zip(inverses(&zzz)).map(affine).collect()
     }
 }
 
@@ -146,13 +136,13 @@ mod tests {
     const Y: &[u8; 32] = b"\x4f\xe3\x42\xe2\xfe\x1a\x7f\x9b\x8e\xe7\xeb\x4a\x7c\x0f\x9e\x16\
         \x2b\xce\x33\x57\x6b\x31\x5e\xce\xcb\xb6\x40\x68\x37\xbf\x51\xf5";
 
-    /// x of a point in plain octets, through its affine form.
+    /// The affine form of a point.
     fn affine(point: &Coordinates) -> Affine {
-        Coordinates::to_affine(std::slice::from_ref(point))[0]
+        Coordinates::to_affine(std::iter::once(point))[0]
     }
 
-    /// Sums carry their coordinates modulo p, as far off as bounds on values allow; equal and opposite
-    /// points are recognised all the same.
+    /// Coordinates may differ from their canonical value by multiples of p within the stated bounds.
+    /// Equal and opposite points must be recognised nevertheless.
     #[test]
     fn equal_and_opposite_points_are_recognised_in_every_disguise() {
         let generator = Affine::from_bytes(X, Y);

@@ -22,7 +22,7 @@ fn coordinates(point: &ProjectivePoint) -> ([u8; 32], [u8; 32]) {
 
 fn comb_of(point: &ProjectivePoint) -> Comb {
     let (x, y) = coordinates(point);
-    comb(CombBuilder::new(&x, &y))
+    comb(begin_comb(&x, &y))
 }
 
 /// Scalars at the edges of digits, of halves and of the order.
@@ -39,10 +39,10 @@ fn edges() -> Vec<Scalar> {
 
 #[test]
 fn multiples_are_those_of_p256() {
-    let generator = comb(CombBuilder::generator());
+    let generator = comb(begin_generator());
     for k in edges().into_iter().chain((0..500).map(scalar)) {
         let mut sum = Sum::Infinity;
-        generator.add_multiple(&mut sum, k);
+        add_multiple(&generator, &mut sum, k);
         assert_same(&sum, &(ProjectivePoint::GENERATOR * k));
     }
 }
@@ -61,7 +61,7 @@ fn assert_same(sum: &Sum, expected: &ProjectivePoint) {
 /// Keys that are small multiples of the generator meet equal and opposite points on the way.
 #[test]
 fn sums_meet_equal_and_opposite_points() {
-    let generator = comb(CombBuilder::generator());
+    let generator = comb(begin_generator());
     let (mut infinite, mut all) = (0, 0);
     for d in [1_u64, 2, 3, 127, 128, 129, 255, 256, 257, 65_536] {
         for d in [Scalar::from(d), -Scalar::from(d)] {
@@ -78,8 +78,8 @@ fn sums_meet_equal_and_opposite_points() {
                     u2 * d_inverse,
                 ] {
                     let mut sum = Sum::Infinity;
-                    generator.add_multiple(&mut sum, u1);
-                    key.add_multiple(&mut sum, u2);
+                    add_multiple(&generator, &mut sum, u1);
+                    add_multiple(&key, &mut sum, u2);
                     assert_same(&sum, &(ProjectivePoint::GENERATOR * u1 + q * u2));
                     infinite += u32::from(sum.finite().is_none());
                     all += 1;
@@ -93,7 +93,7 @@ fn sums_meet_equal_and_opposite_points() {
 /// x of the sum may exceed n: r is x − n then. Such signatures are made backwards, from the point.
 #[test]
 fn x_above_the_order_is_compared_modulo_it() {
-    let generator = comb(CombBuilder::generator());
+    let generator = comb(begin_generator());
     // The x coordinates from n on, up to one that is on the curve.
     let order = *NistP256::ORDER.as_ref();
     let point = (0..100_u64)
@@ -119,7 +119,7 @@ fn x_above_the_order_is_compared_modulo_it() {
 
 #[test]
 fn r_and_s_lie_between_zero_and_the_order() {
-    let generator = comb(CombBuilder::generator());
+    let generator = comb(begin_generator());
     let order: [u8; 32] = NistP256::ORDER.as_ref().to_be_bytes().into();
     let one: [u8; 32] = Scalar::ONE.to_bytes().into();
     for (r, s) in [([0; 32], one), (one, [0; 32]), (order, one), (one, order), ([0xff; 32], one)] {

@@ -1,15 +1,13 @@
 //! Project Wycheproof's signatures, checked by tables; see `tests/third-party` for their source.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "this is a test")]
-
 use edgepass_crypto::prepared::Tables;
 use edgepass_crypto::{ed25519, is_sound};
 use edgepass_jose::PublicKey;
 use serde_json::Value;
 
-const ED25519: &str = include_str!("../../../tests/third-party/wycheproof/ed25519_test.json");
+const ED25519: &str = include_str!("../../../../tests/third-party/wycheproof/ed25519_test.json");
 const ES256: &str =
-    include_str!("../../../tests/third-party/wycheproof/ecdsa_secp256r1_sha256_p1363_test.json");
+    include_str!("../../../../tests/third-party/wycheproof/ecdsa_secp256r1_sha256_p1363_test.json");
 
 fn octets(text: &Value) -> Vec<u8> {
     let nibble = |digit: u8| (digit as char).to_digit(16).unwrap() as u8;

@@ -4,8 +4,6 @@
 //! Signatures are good, then changed, or made of values at the bounds. `EDGEPASS_SIGNATURES` says how
 //! many; a hundred thousand without it.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "this is a test")]
-
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, ED25519, EcdsaKeyPair,
