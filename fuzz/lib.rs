@@ -1,4 +1,4 @@
-//! A host whose crypto says yes, so that what lies behind a signature is reached.
+//! A host whose crypto accepts every signature, so that fuzzing reaches the steps after it.
 
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
@@ -9,18 +9,18 @@ use edgepass_verify::checks::dpop::replay::Replay;
 use edgepass_verify::documents::fetch::{Answer, AnsweredBy, Content, FetchOrder};
 use edgepass_verify::host::{HostCrypto, Later};
 use edgepass_verify::signature::SignatureRequest;
-use edgepass_verify::verifier::{KeySource, Received, Progress, Verifier};
+use edgepass_verify::verifier::{KeySource, Progress, Received, Verifier};
 use edgepass_verify::{Check, Policy, PolicyConfig, UnixMillis, Verdict};
 use serde_json::{Value, json};
 
-/// What time it is.
+/// The current time of all targets, in milliseconds.
 pub const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
-/// The issuer, and the URI of its list.
+/// The issuer whose tokens [`verifier`] accepts.
 pub const ISSUER: &str = "https://issuer.example";
-/// See [`ISSUER`].
+/// The URI of the issuer's status list.
 pub const LIST: &str = "https://issuer.example/lists/1";
 
-/// Says yes.
+/// Host crypto that accepts every signature.
 pub struct Yes;
 
 impl HostCrypto for Yes {
@@ -29,12 +29,12 @@ impl HostCrypto for Yes {
     }
 }
 
-/// base64url.
+/// Encodes bytes as base64url without padding.
 pub fn encode(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// A compact JWS with a signature of the length that ES256 has.
+/// Makes a compact JWS with a dummy signature of 64 octets, the length of ES256.
 pub fn jws(header: &[u8], payload: &[u8]) -> String {
     format!("{}.{}.{}", encode(header), encode(payload), encode(&[1; 64]))
 }
@@ -46,7 +46,7 @@ pub fn public_key() -> Value {
         "y": "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"})
 }
 
-/// A verifier of tokens signed by that key.
+/// Makes a verifier for tokens signed by [`public_key`]; `extra` adds members to its policy.
 pub fn verifier(extra: Value) -> Verifier {
     let mut config = json!({"issuer": ISSUER, "audience": "api"});
     for (name, value) in extra.as_object().unwrap() {
@@ -59,7 +59,7 @@ pub fn verifier(extra: Value) -> Verifier {
     Verifier::new(policy, keys).unwrap()
 }
 
-/// Take a check to its verdict; every fetch answers `body`.
+/// Runs a check to its verdict. Every fetch returns `body`.
 pub fn decide(verifier: &mut Verifier, mut check: Check, body: &[u8]) -> Verdict {
     for _ in 0..100 {
         match verifier.advance(&mut check, NOW) {
@@ -71,14 +71,14 @@ pub fn decide(verifier: &mut Verifier, mut check: Check, body: &[u8]) -> Verdict
             }
             Progress::CheckSignature(_) => check.signature_checked(true),
             Progress::CheckReplay(_) => check.replay_checked(Replay::First),
-            Progress::Wait(_) => unreachable!("nobody else fetches"),
+            Progress::Wait(_) => unreachable!("no other request fetches"),
             Progress::Fetch(order) => receive(verifier, order, body),
         }
     }
     unreachable!("a check ends")
 }
 
-/// The source answers `body`.
+/// Passes `body` to the verifier as the source's response.
 fn receive(verifier: &mut Verifier, order: FetchOrder, body: &[u8]) {
     let media_type = Some(order.document.accept().to_owned());
     let content = Content::Body { bytes: body.to_vec(), media_type, etag: None };
@@ -88,10 +88,10 @@ fn receive(verifier: &mut Verifier, order: FetchOrder, body: &[u8]) {
     }
 }
 
-/// Run a future that never waits.
+/// Runs a future that is ready at its first poll.
 pub fn ready<T>(future: impl Future<Output = T>) -> T {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(value) => value,
-        Poll::Pending => unreachable!("nothing is waited for"),
+        Poll::Pending => unreachable!("the future is not ready"),
     }
 }

@@ -1,4 +1,4 @@
-//! A new migration must rebuild the crate that embeds it.
+//! Rebuilds the crate when a migration is added, since it embeds the migrations.
 
 fn main() {
     println!("cargo:rerun-if-changed=migrations");

@@ -1,4 +1,4 @@
-//! Any line.
+//! Any text as lines of a batch, at most four.
 #![no_main]
 
 use edgepass_fuzz::{Yes, ready};

@@ -1,4 +1,4 @@
-//! Any header and payload behind a good signature, and any list.
+//! Any header and payload with a valid signature, and any status list.
 #![no_main]
 
 use edgepass_fuzz::{ISSUER, decide, jws, verifier};
@@ -17,7 +17,7 @@ fuzz_target!(|input: (bool, &[u8], &[u8], &[u8])| {
         if header.is_empty() { br#"{"alg":"ES256","kid":"k","typ":"at+jwt"}"# } else { header };
     let check = verifier.begin(&jws(header, payload), Sender::default(), Requirements::default());
     let verdict = decide(&mut verifier, check, list);
-    // Whatever is accepted says so in a way that an ordinary reader would agree with.
+    // The claims of an accepted token satisfy the policy when read as plain JSON, too.
     if let Ok(claims) = &verdict.outcome {
         let claims: Value = Value::Object(claims.members());
         assert_eq!(claims["iss"], ISSUER);

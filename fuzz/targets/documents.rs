@@ -1,11 +1,11 @@
-//! Any metadata and JWK Set, as fetched, and any token after them.
+//! Any responses to the fetches of metadata, JWK Set and status list for one token.
 #![no_main]
 
 use edgepass_fuzz::{ISSUER, NOW, jws};
 use edgepass_verify::documents::fetch::{Body, ResponseHead};
 use edgepass_verify::policy::OneOrMany;
-use edgepass_verify::verifier::{KeySource, Received, Progress, Verifier};
-use edgepass_verify::{Requirements, Policy, PolicyConfig, Sender};
+use edgepass_verify::verifier::{KeySource, Progress, Received, Verifier};
+use edgepass_verify::{Policy, PolicyConfig, Requirements, Sender};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: (&str, Vec<(u16, &[u8], &str)>)| {
@@ -23,7 +23,7 @@ fuzz_target!(|input: (&str, Vec<(u16, &[u8], &str)>)| {
             Progress::CheckReplay(_) | Progress::Wait(_) => unreachable!(),
             Progress::Fetch(order) => {
                 let head = ResponseHead {
-                    // Mostly those that mean something.
+                    // Three of four inputs become 200, 301 or 304; one of four can be any status.
                     status: if status % 4 == 0 {
                         status / 4
                     } else {

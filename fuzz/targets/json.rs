@@ -1,4 +1,4 @@
-//! Any bytes as a JSON object: what is accepted means the same to an ordinary parser.
+//! Any bytes as a JSON object. `serde_json` must read an accepted object the same way.
 #![no_main]
 
 use edgepass_jose::json::parse_object;
@@ -10,7 +10,7 @@ fuzz_target!(|bytes: &[u8]| {
     let ordinary: Value = serde_json::from_slice(bytes).unwrap();
     assert_eq!(Value::Object(object.clone()), ordinary);
     let written = ordinary.to_string();
-    // The last bit of a long fraction is not kept.
+    // Writing a long fraction may lose its last bit, so such objects are not read again.
     if !ordinary.as_object().unwrap().values().any(holds_fraction) {
         assert_eq!(parse_object(written.as_bytes()), Ok(object), "{written}");
     }

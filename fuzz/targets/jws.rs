@@ -8,7 +8,7 @@ fuzz_target!(|text: &str| {
     let Ok(jws) = CompactJws::parse(text, 4096) else { return };
     assert!(text.len() <= 4096 && text.split('.').count() == 3);
     assert_eq!(jws.text(), text);
-    // Canonical: what was read is written the same way.
+    // The encoding is canonical: encoding the decoded parts gives the same text.
     let (input, signature) = text.rsplit_once('.').unwrap();
     assert_eq!(jws.signing_input(), input.as_bytes());
     assert_eq!(edgepass_jose::base64url::encode(jws.signature()), signature);

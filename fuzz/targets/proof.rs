@@ -1,10 +1,10 @@
-//! Any proof, for any request, behind good signatures.
+//! Any proof for any request, with valid signatures.
 #![no_main]
 
 use edgepass_fuzz::{decide, jws, verifier};
 use edgepass_verify::Requirements;
 use edgepass_verify::checks::dpop::nonce::{NonceRule, NonceSecrets};
-use edgepass_verify::sender::{Request, Endpoint};
+use edgepass_verify::sender::{Endpoint, Request};
 use libfuzzer_sys::fuzz_target;
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! Any bytes as a compressed list.
+//! Any bytes as a compressed status list.
 #![no_main]
 
 use edgepass_status_list::list::Bits;
@@ -15,7 +15,7 @@ fuzz_target!(|input: (u8, &[u8], u64)| {
     assert!(list.bytes().len() <= CAP);
     assert_eq!(list.status(index).is_some(), index < list.entries());
     assert_eq!(list.status(list.entries()), None);
-    // However it is kept, it says the same.
+    // The stored form, packed or sparse, has the same statuses.
     let statuses = Statuses::from(list.clone());
     assert!(statuses.bytes() <= list.bytes().len());
     for index in [index, list.entries().saturating_sub(1), list.entries()].into_iter().chain(0..64)

@@ -1,5 +1,5 @@
-//! Signatures under four keys of either kind, made with chosen nonces and then changed: tables judge as
-//! `ed25519-dalek` and `p256` do.
+//! Signatures under four Ed25519 and four P-256 keys, made with fuzzed nonces and then changed.
+//! Tables must give the verdicts of `ed25519-dalek` and `p256`.
 
 #![no_main]
 
@@ -20,7 +20,7 @@ use sha2::{Digest, Sha256, Sha512};
 struct Input {
     key: u8,
     nonce: [u8; 32],
-    /// Octets of the signature that are exchanged.
+    /// Octets of the signature to replace: position and new value. At most 64 are applied.
     changes: Vec<(u8, u8)>,
     message: Vec<u8>,
 }
@@ -39,7 +39,7 @@ static ED25519: LazyLock<Vec<Ed25519Key>> = LazyLock::new(|| {
 });
 
 static P256: LazyLock<Vec<P256Key>> = LazyLock::new(|| {
-    // The generator itself, a small multiple, an opposite, and one that looks drawn.
+    // The generator, a small multiple, a negated multiple, and a pseudo-random point.
     let drawn = reduced(&Sha256::digest(b"drawn").into());
     let secrets =
         [p256::Scalar::ONE, p256::Scalar::from(256_u64), -p256::Scalar::from(3_u64), drawn];

@@ -1,20 +1,27 @@
-// The batch face.
+// Judging lines of a log.
 
 import { BatchCore } from '../wasm/edgepass_npm.js';
 
-/** What came of one line of a batch. As a string it is its line. */
+/**
+ * The answer to one line of a batch.
+ *
+ * `String(answer)` gives it as one line of JSON, in the form that `edgepass verify --batch` prints.
+ */
 export class BatchAnswer {
-  /** The line's `id`. */
+  /** The `id` of the line, as given. `null` when the line has none or is not a JSON object. */
   declare readonly id: unknown;
-  /** What came of it; `"error"` when the line itself cannot be judged. */
+  /**
+   * The verdict about the token. `"rejected"` means that it is refused, `"error"` that the line
+   * cannot be judged.
+   */
   declare readonly verdict: 'accepted' | 'rejected' | 'error';
-  /** The stable code of the first check that failed. */
+  /** The stable code of the refusal ({@link Code}); `null` unless the token is refused. */
   declare readonly code: string | null;
-  /** Whether a held list served beyond its freshness window. */
+  /** Whether a stale copy served because its source is unreachable. */
   declare readonly stale: boolean;
-  /** What was asked for, in order. */
+  /** The URLs of the fetches that the line caused, in order, background refreshes included. */
   declare readonly fetched: readonly string[];
-  /** Why a line cannot be judged. */
+  /** Why the line cannot be judged; absent unless `verdict` is `"error"`. Repeats no part of it. */
   declare readonly message?: string;
 
   /** @internal */
@@ -22,16 +29,39 @@ export class BatchAnswer {
     Object.assign(this, JSON.parse(json));
   }
 
-  /** The line. */
+  /** Returns the answer as one line of JSON. */
   toString(): string {
     return JSON.stringify(this);
   }
 }
 
 /**
- * Judge lines of a log, a migration or any corpus, in order, as `edgepass verify --batch` does:
- * JSON objects, their texts, or one text with a line each. See docs/batch.md for their form.
- * Nothing is fetched and no clock is read.
+ * Judges the lines of a log, a migration or any corpus, in order, as `edgepass verify --batch`
+ * does.
+ *
+ * Each line carries its own policy, JWK Set, time and fetched responses; `docs/batch.md` in the
+ * repository describes the form. The function fetches nothing and reads no clock. A line that
+ * cannot be judged is answered with `"error"`, and the next line is judged.
+ *
+ * @param lines - JSON objects, their JSON texts, or one text with one object a line. Blank lines of
+ * such a text are skipped.
+ * @returns One answer for each line, in the same order.
+ * @throws TypeError when an object cannot be written as JSON. An error of the iterable is passed
+ * on.
+ *
+ * @example
+ * ```ts
+ * import { verifyBatch } from 'edgepass';
+ *
+ * const answers = await verifyBatch([{
+ *   id: '7',
+ *   token: 'eyJ...',
+ *   jwks: { keys: [] },
+ *   policy: { issuer: 'https://issuer.example', audience: 'https://api.example' },
+ *   now: 1_800_000_000,
+ * }]);
+ * for (const { id, verdict, code } of answers) console.log(id, verdict, code);
+ * ```
  */
 export async function verifyBatch(
   lines: string | Iterable<string | object> | AsyncIterable<string | object>,

@@ -1,4 +1,4 @@
-// Browsers fetch the module once, from beside this file, before anything is exported.
+// A browser fetches the Wasm module once, relative to this file, before the exports can be used.
 
 import init from '../wasm/edgepass_npm.js';
 

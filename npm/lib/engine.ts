@@ -1,26 +1,29 @@
-// The other side of core.rs: an instance of the module's verifier, and the memory both sides know.
+// The counterpart of core.rs: an instance of the module's verifier, and the memory that both share.
 
 import { Core, shared_memory } from '../wasm/edgepass_npm.js';
 import { type HostOptions, type Requirements, snakeCased } from './options.js';
-import { refuseUnwritable } from './written.js';
+import { refuseUnlessJson } from './json.js';
 
 const encoder = new TextEncoder();
 
-/** What a call of the module answers: a kind, flags, and a number above them, as `answer` in core.rs. */
+/**
+ * Bits of a number that the module returns: kind, flags, slot of a waiting check. As `answer` in
+ * core.rs.
+ */
 export const ANSWER = {
   KIND: 0b111, ACCEPTED: 0, REFUSED: 1, CHECK_SIGNATURE: 2, WAIT: 3,
   STALE: 1 << 3, HAS_STATUS: 1 << 4, REFRESH_DUE: 1 << 5, STATUS_STALE: 1 << 6, SLOT_SHIFT: 8,
 } as const;
 
-/** Where the numbers lie that go with an answer, as `Facts` in core.rs. */
+/** Positions of the numbers that belong to an answer, as `Facts` in core.rs. */
 export const FACT = {
   CONFIRMED_AT: 0, KEY: 1, INPUT: 2, INPUT_LENGTH: 3, SIGNATURE: 4, SIGNATURE_LENGTH: 5, COUNT: 6,
 } as const;
 
-/** One instance of the module's verifier, and what this side knows of it. */
+/** One instance of the module's verifier, with the requirements and keys that it was given. */
 export class Engine {
   readonly core: Core;
-  /** Views of the module's memory, made anew whenever it grows. */
+  /** Views of the module's memory; replaced when it grows. */
   #text = new Uint8Array(0);
   #facts = new Float64Array(0);
   readonly #textAt: number;
@@ -37,24 +40,27 @@ export class Engine {
     this.#factsAt = this.core.facts();
   }
 
-  /** Write a text into the module's buffer; its length in bytes, or -1 when it is too long. */
+  /**
+   * Writes a text into the module's buffer. Returns its length in bytes, or -1 when it is too long.
+   */
   write(text: string): number {
     if (this.#text.byteLength === 0) this.#view();
     const { read, written } = encoder.encodeInto(text, this.#text);
     return read === text.length ? written : -1;
   }
 
-  /** Whether a text is worth crossing as one: what is longer, or not visible ASCII, is no token. */
+  /** Whether a text can be a token: visible ASCII, and no longer than the module's buffer. */
   mayBeToken(text: string): boolean {
     return text.length <= this.#textLength && /^[\x21-\x7e]+$/.test(text);
   }
 
-  /** The numbers that go with the last answer; see `Facts` in core.rs. */
+  /** The numbers that belong to the last answer, at the positions of {@link FACT}. */
   get facts(): Float64Array {
     if (this.#facts.byteLength === 0) this.#view();
     return this.#facts;
   }
 
+  /** A view of `length` bytes at the address `at` of the module's memory. */
   bytes(at: number, length: number): Uint8Array<ArrayBuffer> {
     return new Uint8Array(this.#memory.buffer, at, length);
   }
@@ -64,13 +70,13 @@ export class Engine {
     this.#facts = new Float64Array(this.#memory.buffer, this.#factsAt, FACT.COUNT);
   }
 
-  /** The number of the requirements, whose text crosses once. */
+  /** The number of the requirements. Their JSON is passed to the module once. */
   requirements({ allOf, anyOf, issuers, audience, staleIfError }: Requirements): number {
     const simple = issuers === undefined && audience === undefined && staleIfError === undefined
       && areScopes(allOf) && areScopes(anyOf);
     if (!simple) {
       for (const [name, asked] of Object.entries({ allOf, anyOf, issuers, audience, staleIfError })) {
-        if (asked !== undefined) refuseUnwritable(asked, name);
+        if (asked !== undefined) refuseUnlessJson(asked, name);
       }
     }
     const key = simple
@@ -91,7 +97,9 @@ export class Engine {
     return number;
   }
 
-  /** A key of the host's crypto, imported once. */
+  /**
+   * The key with this number, imported into the host's crypto once. A failed import is tried again.
+   */
   key(number: number): HostKey | Promise<HostKey> {
     return this.#keys[number] ??= this.#import(number);
   }
@@ -108,9 +116,13 @@ export class Engine {
   }
 }
 
+/** A key imported into the host's crypto, and the algorithm that it is bound to. */
 export interface HostKey { key: CryptoKey; algorithm: RsaHashedImportParams }
 
-/** Whether these are texts without what separates them in those of requirements key. */
+/**
+ * Whether all are strings without a space or `|`, which separate them in the key of the
+ * requirements.
+ */
 function areScopes(scopes: unknown): boolean {
   return scopes === undefined || (Array.isArray(scopes)
     && scopes.every((scope) => typeof scope === 'string' && !/[ |]/.test(scope)));

@@ -1,4 +1,4 @@
-// Node reads the module from disk, synchronously, so that `require` works too.
+// Node reads the Wasm module from disk. It does so synchronously, so that `require` works too.
 
 import { readFileSync } from 'node:fs';
 import { initSync } from '../wasm/edgepass_npm.js';

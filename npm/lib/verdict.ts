@@ -1,20 +1,64 @@
-// Verdicts.
+// Verdicts: their types, and how they are made.
 
-/** The status that was looked up. */
+/** The status of a token, and how current the status list was. */
 export interface Status {
-  /** What the list says of the token. `"unknown"`: a value that has no meaning here. */
+  /**
+   * The token's value in the list.
+   *
+   * `"unknown"` is a value without a meaning here; such a token is refused with `status_invalid`.
+   */
   value: 'valid' | 'revoked' | 'suspended' | 'unknown';
-  /** Milliseconds since the epoch: when the list was last confirmed at its source. */
+  /** Time at which the list was last confirmed at its source, in milliseconds since the epoch. */
   confirmedAt: number;
-  /** Whether the list served beyond its freshness window because its source is unreachable. */
+  /** Whether the list was stale and served because its source is unreachable. */
   stale: boolean;
 }
 
-/** The checks, in the order they run. */
+/**
+ * A step of a check. The steps run in this order:
+ *
+ * - `parse`: compact JWS, strict JSON, size and depth.
+ * - `policy`: `typ`, `alg` and `iss`.
+ * - `key`: a key of the issuer, bound to `alg`.
+ * - `signature`: the signature.
+ * - `claims`: required claims, times, lifetime and audience.
+ * - `binding`: the key or certificate that the token is bound to.
+ * - `scopes`: the scope tokens that the call requires.
+ * - `status`: the status in the issuer's status list.
+ */
 export type Step =
   | 'parse' | 'policy' | 'key' | 'signature' | 'claims' | 'binding' | 'scopes' | 'status';
 
-/** Why a token is refused, in the order of the checks. Codes are never reworded. */
+/**
+ * The stable code of a refusal, in the order of the steps. Codes are never reworded.
+ *
+ * - `token_missing`: the request carries no token.
+ * - `request_invalid`: two credentials, such as `access_token` in the query, or a malformed header
+ *   field.
+ * - `token_malformed`: not a compact JWS of JSON objects within the limits.
+ * - `typ_not_accepted`: `typ` is not the expected one.
+ * - `alg_not_allowed`: `alg` is not in `algorithms`.
+ * - `issuer_mismatch`: `iss` is not an accepted issuer.
+ * - `key_not_found`: no key of the issuer fits `kid` and `alg`.
+ * - `keys_unavailable`: no usable JWK Set, or an unknown `kid` cannot be looked up now.
+ * - `signature_invalid`: the signature does not verify.
+ * - `claim_missing`: a required claim is absent; the message names it.
+ * - `claim_invalid`: a claim has the wrong type, form or value; the message names it.
+ * - `token_expired`: `exp` plus `leeway` has passed.
+ * - `token_not_yet_valid`: `nbf` or `iat` is later than now plus `leeway`.
+ * - `lifetime_exceeded`: the lifetime is longer than `maxLifetime`.
+ * - `audience_mismatch`: the token is for another audience.
+ * - `binding_mismatch`: the sender does not present the token as it is bound.
+ * - `dpop_proof_missing`: a token bound to a key came without a DPoP proof.
+ * - `dpop_proof_invalid`: the DPoP proof fails a check, or was used before.
+ * - `dpop_nonce_required`: the DPoP proof lacks a current nonce of this server.
+ * - `replay_unavailable`: the store of used DPoP proofs does not answer.
+ * - `scope_insufficient`: the token lacks scope; the message names the missing scope tokens.
+ * - `status_unavailable`: no usable status list now.
+ * - `status_invalid`: the list does not cover the token, or its value has no meaning here.
+ * - `token_revoked`: the status is INVALID.
+ * - `token_suspended`: the status is SUSPENDED.
+ */
 export type Code =
   | 'token_missing' | 'request_invalid' | 'token_malformed' | 'typ_not_accepted' | 'alg_not_allowed'
   | 'issuer_mismatch' | 'key_not_found' | 'keys_unavailable' | 'signature_invalid' | 'claim_missing'
@@ -24,61 +68,104 @@ export type Code =
   | 'status_invalid' | 'token_revoked' | 'token_suspended';
 
 /**
- * The claims of an accepted token: those of RFC 7519 section 4.1 and RFC 9068 section 2.2, and any other. Profile
- * `rfc9068` requires `iss`, `exp`, `aud`, `sub`, `client_id`, `iat` and `jti`. `aud` and `scope` are of these types
- * unless the policy reads other claims in their place (`audienceClaim`, `scopeClaim`).
+ * The claims of an accepted token: those of RFC 7519 section 4.1 and RFC 9068 section 2.2, and any
+ * other.
+ *
+ * Profile `"rfc9068"` requires `iss`, `exp`, `aud`, `sub`, `client_id`, `iat` and `jti`. The
+ * verifier does not check the types of `aud` and `scope` if the policy reads other claims in their
+ * place (`audienceClaim`, `scopeClaim`).
  */
 export interface Claims {
+  /** Issuer identifier (RFC 7519 section 4.1.1). */
   iss?: string;
+  /** Subject: the party that the token is about (RFC 7519 section 4.1.2). */
   sub?: string;
+  /** Identifiers of the resource servers that the token is for (RFC 7519 section 4.1.3). */
   aud?: string | string[];
-  /** Seconds since the epoch, as `nbf` and `iat`. */
+  /** Time from which on, plus `leeway`, the token is refused, in seconds since the epoch. */
   exp?: number;
+  /** Time before which, less `leeway`, the token is refused, in seconds since the epoch. */
   nbf?: number;
+  /** Time at which the token was issued, in seconds since the epoch. */
   iat?: number;
+  /** Identifier of the token, unique for its issuer (RFC 7519 section 4.1.7). */
   jti?: string;
+  /** Identifier of the client that requested the token (RFC 9068 section 2.2). */
   client_id?: string;
-  /** An array with profile `jwt` alone. */
+  /** Granted scope tokens, separated by spaces. An array only with profile `"jwt"`. */
   scope?: string | string[];
+  /** Any other claim. */
   [name: string]: unknown;
 }
 
+/** Members of both kinds of verdict. */
 interface Judged {
-  /** The status that was looked up, if it came to that. */
+  /**
+   * The status that was looked up.
+   *
+   * `null` if the check ended before that step, or the policy requires no status of the token.
+   */
   readonly status: Status | null;
-  /** Whether a held copy served beyond its freshness window. */
+  /** Whether a stale JWK Set or status list served because its source is unreachable. */
   readonly stale: boolean;
-  /** Everything but the response. */
+  /** Returns all members for `JSON.stringify`, claims included; not the response of a refusal. */
   toJSON(): object;
 }
 
-/** The token is accepted. `Own` are claims of the user's own issuer. */
+/**
+ * The verdict about an accepted token.
+ *
+ * @typeParam Own - Claims of your own issuer, beside those of {@link Claims}. Their types are not
+ * checked at run time.
+ */
 export interface Accepted<Own extends object = object> extends Judged {
+  /** Always `true`; tells the two kinds of {@link Verdict} apart. */
   readonly accepted: true;
+  /** Always `null`: only a refusal has a code. */
   readonly code: null;
+  /** Always `null`: no step failed. */
   readonly step: null;
+  /** Always `null`: only a refusal has a message. */
   readonly message: null;
+  /** The claims of the token. */
   readonly claims: Readonly<Claims & Own>;
 }
 
-/** The token is refused. */
+/** The verdict about a refused token. */
 export interface Refused extends Judged {
+  /** Always `false`; tells the two kinds of {@link Verdict} apart. */
   readonly accepted: false;
-  /** The stable code of the first check that failed. */
+  /** The stable code of the first failure. */
   readonly code: Code;
-  /** The check that failed. */
+  /** The step that failed. */
   readonly step: Step;
-  /** A sentence for people. It holds nothing that the caller sent. */
+  /** An explanation in English. It repeats nothing that the client sent. */
   readonly message: string;
+  /** Always `null`: the claims of a refused token cannot be trusted. */
   readonly claims: null;
-  /** The refusal as a response: RFC 6750 challenge and RFC 9457 body. */
+  /**
+   * Returns a response that refuses the request: RFC 6750 challenge and RFC 9457 body.
+   *
+   * The status is 400 for `request_invalid` and 403 for `scope_insufficient`. It is 503, with
+   * `Retry-After: 1` and without a challenge, for `keys_unavailable`, `replay_unavailable` and
+   * `status_unavailable`. It is 401 for all other codes; that for `dpop_nonce_required` carries
+   * `DPoP-Nonce`.
+   */
   toResponse(): Response;
 }
 
-/** What came of a token: `accepted` tells which. */
+/**
+ * The result of a check: {@link Accepted} or {@link Refused}. Its member `accepted` tells which.
+ *
+ * @typeParam Own - Claims of your own issuer, beside those of {@link Claims}.
+ */
 export type Verdict<Own extends object = object> = Accepted<Own> | Refused;
 
-/** @internal Both kinds of verdict, as they are made. */
+/**
+ * Implementation of both kinds of verdict.
+ *
+ * @internal
+ */
 export class JudgedToken {
   readonly accepted: boolean;
   readonly code: string | null;
@@ -87,7 +174,7 @@ export class JudgedToken {
   readonly status: Status | null;
   readonly stale: boolean;
   readonly #refusal: Refusal | null;
-  /** Claims, or the text of the token that holds them, until they are asked for. */
+  /** The claims, or the token that holds them until they are first read. */
   #claims: object | string | null;
 
   private constructor(
@@ -104,14 +191,14 @@ export class JudgedToken {
     this.#claims = claims;
   }
 
-  /** What the module says in JSON. */
+  /** Reads a verdict from the JSON of the module. */
   static parse(json: string): Verdict {
     const { status, refusal, claims, ...facts } = JSON.parse(json);
     const told = status && { value: status.value, confirmedAt: status.confirmed_at, stale: status.stale };
     return new JudgedToken({ ...facts, status: told }, refusal, claims) as Verdict;
   }
 
-  /** An accepted token, whose claims are read when they are asked for. */
+  /** Makes the verdict about an accepted token. Its claims are decoded when they are first read. */
   static accepted(token: string, status: Status | null, stale: boolean): Verdict {
     const facts = { accepted: true, code: null, step: null, message: null, status, stale };
     return new JudgedToken(facts, null, token) as Verdict;
@@ -123,7 +210,7 @@ export class JudgedToken {
   }
 
   toResponse(): Response {
-    if (!this.#refusal) throw new TypeError('the token is accepted: there is nothing to refuse');
+    if (!this.#refusal) throw new TypeError('toResponse is only for refused tokens');
     const { status, headers, body } = this.#refusal;
     return new Response(body, { status, headers });
   }
@@ -133,14 +220,16 @@ export class JudgedToken {
   }
 }
 
+/** The response for a refused token, as the module writes it. */
 interface Refusal { status: number; headers: [string, string][]; body: string }
 
+/** The plain members of a verdict. */
 interface Facts {
   accepted: boolean; code: string | null; step: string | null; message: string | null;
   status: Status | null; stale: boolean;
 }
 
-/** The claims in a token that was accepted: strict JSON, of which there is one reading. */
+/** Decodes the claims of an accepted token. The module has checked that they are strict JSON. */
 function claimsOf(token: string): object {
   const start = token.indexOf('.') + 1;
   const text = token.slice(start, token.indexOf('.', start)).replaceAll('-', '+').replaceAll('_', '/');

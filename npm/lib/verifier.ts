@@ -1,43 +1,74 @@
-// The verifier as programs use it. The checks themselves are Rust, in the Wasm module.
+// The verifier as programs use it. The steps of a check run in Rust, in the Wasm module.
 
 import { ANSWER, FACT, Engine, type HostKey } from './engine.js';
 import {
   type Requirements, type IssuerOptions, type VerifierOptions, type VerifyOptions, checkRequirements, checkOptions, snakeCased,
 } from './options.js';
 import { JudgedToken, type Verdict } from './verdict.js';
-import { isPlain, refuseUnwritable } from './written.js';
+import { isPlain, refuseUnlessJson } from './json.js';
 
-/** Work behind the response is looked for after so many calls. */
+/** Calls between two looks for background work. */
 const CALLS_BETWEEN_WORK = 16;
 
-const NOTHING_MORE: Requirements & VerifyOptions = {};
+const NONE: Requirements & VerifyOptions = {};
 
-/** Stands for a text that is no token whatever it says: too long, or with more than visible ASCII. */
+/**
+ * Replaces a text that cannot be a token: it is too long, or not visible ASCII. Refused as
+ * malformed.
+ */
 const NO_TOKEN = '....';
 
-/** What a verifier did so far, and holds. */
+/**
+ * Counts since the verifier was made, and the memory that it uses.
+ *
+ * Counts restart at 0 if an instance of the Wasm module fails and is replaced.
+ */
 export interface Counters {
-  /** Tokens that were found among those verified before. */
+  /** Checks that needed no signature check, because the verifier remembered the token. */
   remembered: number;
-  /** How often the host's crypto disagreed with the tables of a key. Report anything but 0. */
+  /**
+   * Signatures on which the tables of a key and the reference path disagreed.
+   *
+   * Anything but 0 is a fault of this software or of the machine. Report it.
+   */
   faults: number;
-  /** What the tables of keys take. */
+  /** Memory that the tables of keys use, in bytes. */
   tableBytes: number;
-  /** How many status lists are held, and what they take. */
+  /** Number of status lists held. */
   lists: number;
+  /** Memory that the status lists use, in bytes. */
   listBytes: number;
-  /** Verdicts for which a copy served beyond its freshness window. */
+  /** Verdicts for which a stale copy served because its source was unreachable. */
   stale: number;
   /**
-   * Confirmations of lists past half of the time that they may be used. Their issuer signs anew before:
-   * a cache repeats what it once said.
+   * Confirmations of status lists and JWK Sets past half of the time for which they may be used.
+   *
+   * The issuer renews its documents earlier, so a cache or another party may be repeating an old
+   * one.
    */
   aged: number;
-  /** Fetched documents that were not taken in, by reason, such as `older` or `unreachable`. */
+  /** Fetched documents that were refused, by reason, such as `older` or `unreachable`. */
   refused: Record<string, number>;
 }
 
-/** Verifies tokens. Make one per isolate or process, in global scope. */
+/**
+ * Verifies access tokens of one or more issuers.
+ *
+ * Make one for each isolate or process, in global scope: it holds JWK Sets, status lists and
+ * verified tokens.
+ *
+ * @example
+ * ```ts
+ * import { Verifier } from 'edgepass';
+ *
+ * const verifier = Verifier.create({
+ *   issuer: 'https://issuer.example',
+ *   audience: 'https://api.example',
+ * });
+ * const verdict = await verifier.verify('eyJ...', { allOf: ['invoices:read'] });
+ * console.log(verdict.accepted ? verdict.claims.sub : verdict.code);
+ * ```
+ */
 export class Verifier {
   readonly #make: () => Engine;
   readonly #background: 'await' | 'detach';
@@ -54,50 +85,82 @@ export class Verifier {
     this.#engine = make();
   }
 
-  /** Does no I/O and draws no randomness. Throws when the options are not a policy. */
+  /**
+   * Makes a verifier.
+   *
+   * This does no I/O and draws no randomness, so a Worker may call it in global scope.
+   *
+   * @param options - The policy of each issuer, and options of the host.
+   * @returns A verifier that holds no documents yet.
+   * @throws TypeError when a host option has the wrong type or form, and when JSON cannot hold the
+   * value of a policy option.
+   * @throws Error when an option is unknown, missing or out of range, when the options contradict
+   * each other, or when the self-test of the Wasm module fails.
+   *
+   * @example
+   * ```ts
+   * import { Verifier } from 'edgepass';
+   *
+   * export const verifier = Verifier.create({
+   *   issuers: [
+   *     { issuer: 'https://issuer.example', audience: 'https://api.example' },
+   *     {
+   *       profile: 'jwt',
+   *       issuer: 'https://token.actions.githubusercontent.com',
+   *       jwks: 'https://token.actions.githubusercontent.com/.well-known/jwks',
+   *       audience: 'https://api.example',
+   *       typ: 'JWT',
+   *       status: { mode: 'ignore' },
+   *       expectedClaims: { repository: 'octo-org/octo-repo', ref: 'refs/heads/main' },
+   *     },
+   *   ],
+   *   externalUrl: 'https://api.example',
+   * });
+   * ```
+   */
   static create(options: VerifierOptions): Verifier {
     if (!isPlain(options)) {
-      throw new TypeError('create takes options: { issuer, audience, ... }');
+      throw new TypeError('create expects options: { issuer, audience, ... }');
     }
     const {
       cache, fetch, background, externalUrl, dpopNonceSecrets, firstUse, verifiedBytes,
       listBytes, ...trusted
     } = options;
     if (cache !== undefined && cache !== 'cache-api' && cache !== 'none') {
-      throw new TypeError('cache is "cache-api" or "none"');
+      throw new TypeError('cache must be "cache-api" or "none"');
     }
     if (background !== undefined && background !== 'await' && background !== 'detach') {
-      throw new TypeError('background is "await" or "detach"');
+      throw new TypeError('background must be "await" or "detach"');
     }
     for (const [name, hook] of Object.entries({ fetch, firstUse })) {
-      if (hook !== undefined && typeof hook !== 'function') throw new TypeError(`${name} is a function`);
+      if (hook !== undefined && typeof hook !== 'function') throw new TypeError(`${name} must be a function`);
     }
     const secrets: unknown = dpopNonceSecrets;
     if (secrets !== undefined && !(Array.isArray(secrets) && secrets.length > 0
       && secrets.every((secret) => typeof secret === 'string'))) {
-      throw new TypeError('dpopNonceSecrets is an array of one or two secrets');
+      throw new TypeError('dpopNonceSecrets must be an array of one or two secrets');
     }
     if (externalUrl !== undefined && !isOrigin(externalUrl)) {
-      throw new TypeError('externalUrl is a scheme and an authority: "https://api.example"');
+      throw new TypeError('externalUrl must be a scheme and an authority: "https://api.example"');
     }
     for (const [name, bytes] of Object.entries({ verifiedBytes, listBytes })) {
       if (bytes !== undefined && !(Number.isSafeInteger(bytes) && bytes >= 0)) {
-        throw new TypeError(`${name} is a number of bytes`);
+        throw new TypeError(`${name} must be a number of bytes`);
       }
     }
     if ('issuers' in trusted && Object.keys(trusted).length > 1) {
-      throw new TypeError('what is expected of tokens is written for each of the issuers');
+      throw new TypeError('with issuers, write the policy options into each of them');
     }
     const issuers: unknown = 'issuers' in trusted ? trusted.issuers : [trusted];
     if (!Array.isArray(issuers) || !issuers.every(isPlain)) {
-      throw new TypeError('issuers is an array of { issuer, audience, ... }');
+      throw new TypeError('issuers must be an array of { issuer, audience, ... }');
     }
     const config = JSON.stringify({
       issuers: (issuers as IssuerOptions[]).map(({ jwks, ...policy }) => {
-        // A JWK Set is somebody else's text: it may hold what it likes.
-        refuseUnwritable(policy, 'create');
+        // The JWK Set is the issuer's document: members that are not read may hold any value.
+        refuseUnlessJson(policy, 'create');
         if (jwks !== undefined && typeof jwks !== 'string' && !isPlain(jwks)) {
-          throw new TypeError('jwks is a URL or a JWK Set');
+          throw new TypeError('jwks must be a URL or a JWK Set');
         }
         return { policy: snakeCased(policy), jwks: typeof jwks === 'object' ? JSON.stringify(jwks) : jwks };
       }),
@@ -110,17 +173,54 @@ export class Verifier {
     const verifier = new Verifier(
       make, background ?? (endsWithItsResponse() ? 'await' : 'detach'), externalUrl,
     );
-    // Code is compiled when it first runs: better now, in global scope, than under a request.
-    verifier.#begin(verifier.#engine, NO_TOKEN, NOTHING_MORE, NOTHING_MORE);
+    // A runtime compiles code when it first runs: do that now, in global scope, not in a request.
+    verifier.#begin(verifier.#engine, NO_TOKEN, NONE, NONE);
     return verifier;
   }
 
   /**
-   * Judge a token, or the token of a request. Resolves to a verdict, also for a token that is
-   * refused; rejects only when the call itself is wrong. `Own` types claims of the issuer's own.
+   * Judges a token, or the token of a request.
+   *
+   * Resolves to a verdict for a refused token as well. A string is judged as presented by the
+   * scheme Bearer, so a token that is bound to a key needs a `Request`.
+   *
+   * @typeParam Own - Claims of your own issuer, beside those of {@link Claims}. Their types are not
+   * checked at run time.
+   * @param input - A token, or a request with the header fields `Authorization` and `DPoP`.
+   * @param requirements - Requirements of this call, beyond the policy. Default: none.
+   * @param options - The client's certificate, `waitUntil`, and the time for a replay.
+   * @returns The verdict.
+   * @throws TypeError (as a rejection) when an argument has the wrong type or an unknown member.
+   * @throws RangeError (as a rejection) when `now` is out of range.
+   * @throws Error (as a rejection) when a requirement or `certificateSha256` has the wrong form.
+   * @throws WebAssembly.RuntimeError (as a rejection) when the Wasm module fails. Later calls use a
+   * new instance of it, which holds no documents yet.
+   *
+   * @example
+   * ```ts
+   * import { Verifier } from 'edgepass';
+   *
+   * const verifier = Verifier.create({
+   *   issuer: 'https://issuer.example',
+   *   audience: 'https://api.example',
+   * });
+   *
+   * export default {
+   *   async fetch(
+   *     request: Request, env: unknown, ctx: { waitUntil(work: Promise<unknown>): void },
+   *   ): Promise<Response> {
+   *     const waitUntil = (work: Promise<unknown>) => ctx.waitUntil(work);
+   *     const verdict = await verifier.verify<{ tenant: string }>(
+   *       request, { allOf: ['invoices:read'] }, { waitUntil },
+   *     );
+   *     if (!verdict.accepted) return verdict.toResponse();
+   *     return new Response(verdict.claims.tenant);
+   *   },
+   * };
+   * ```
    */
   verify<Own extends object = object>(
-    input: string | Request, requirements: Requirements = NOTHING_MORE, options: VerifyOptions = NOTHING_MORE,
+    input: string | Request, requirements: Requirements = NONE, options: VerifyOptions = NONE,
   ): Promise<Verdict<Own>> {
     const engine = this.#engine;
     try {
@@ -130,7 +230,22 @@ export class Verifier {
     }
   }
 
-  /** What was done so far, and what is held. */
+  /**
+   * Returns counts since the verifier was made, and the memory that it uses.
+   *
+   * @example
+   * ```ts
+   * import { Verifier } from 'edgepass';
+   *
+   * const verifier = Verifier.create({
+   *   issuer: 'https://issuer.example',
+   *   audience: 'https://api.example',
+   * });
+   * const { faults, refused } = verifier.counters();
+   * if (faults > 0) console.error(`tables disagreed with the reference path: ${faults}`);
+   * console.log(`failed fetches: ${refused.unreachable}`);
+   * ```
+   */
   counters(): Counters {
     return JSON.parse(this.#engine.core.counters());
   }
@@ -138,8 +253,8 @@ export class Verifier {
   #begin(
     engine: Engine, input: string | Request, requirements: Requirements, options: VerifyOptions,
   ): Verdict | Promise<Verdict> {
-    if (requirements !== NOTHING_MORE) checkRequirements(requirements);
-    if (options !== NOTHING_MORE) checkOptions(options);
+    if (requirements !== NONE) checkRequirements(requirements);
+    if (options !== NONE) checkOptions(options);
     const { now, certificateSha256 } = options;
     let text = '';
     let isField = false;
@@ -147,14 +262,14 @@ export class Verifier {
     if (typeof input === 'string') {
       text = input;
     } else if (typeof input?.headers?.get === 'function') {
-      // Only a request for which nothing but its Authorization field can matter is simple.
+      // A request is simple if only its `Authorization` field can matter.
       const authorization = input.headers.get('authorization');
       simple &&= authorization !== null && this.#externalUrl === undefined
         && !input.headers.has('dpop') && !mayHoldToken(input.url);
       text = authorization ?? '';
       isField = true;
     } else {
-      throw new TypeError('verify takes a token or a Request of the Fetch API');
+      throw new TypeError('verify expects a token or a Request of the Fetch API');
     }
     const number = engine.requirements(requirements);
     const length = simple ? engine.write(text) : -1;
@@ -168,10 +283,10 @@ export class Verifier {
       return this.#later(engine, engine.core.verify_request(request, number, replayed(now)), options);
     }
     const answer = engine.core.begin(length, isField, number, now === undefined ? Date.now() : now * 1000);
-    return this.#told(engine, answer, text, options);
+    return this.#conclude(engine, answer, text, options);
   }
 
-  #told(engine: Engine, answer: number, text: string, options: VerifyOptions): Verdict | Promise<Verdict> {
+  #conclude(engine: Engine, answer: number, text: string, options: VerifyOptions): Verdict | Promise<Verdict> {
     const kind = answer & ANSWER.KIND;
     if (kind === ANSWER.CHECK_SIGNATURE) return this.#checkSignature(engine, answer, text, options);
     if (kind !== ANSWER.ACCEPTED && kind !== ANSWER.REFUSED) {
@@ -193,7 +308,11 @@ export class Verifier {
     return verdict;
   }
 
-  /** Promises without `async`: each `await` would cost as much as the crossing. */
+  /**
+   * Has the host check the signature, then continues the check.
+   *
+   * Uses promises without `async`: each `await` would cost as much as a call of the module.
+   */
   #checkSignature(
     engine: Engine, answer: number, text: string, options: VerifyOptions,
   ): Promise<Verdict> {
@@ -214,11 +333,11 @@ export class Verifier {
     const checked = (valid: boolean) => {
       const { now } = options;
       const next = engine.core.signature_checked(slot, valid, now === undefined ? Date.now() : now * 1000);
-      return this.#told(engine, next, text, options);
+      return this.#conclude(engine, next, text, options);
     };
     const held = engine.key(number);
     const answered = held instanceof Promise ? held.then(verify) : verify(held);
-    // What the host cannot do is not valid.
+    // A signature that the host cannot check counts as invalid.
     return answered.then(checked, () => checked(false)).catch((error) => this.#failed(engine, error));
   }
 
@@ -237,8 +356,9 @@ export class Verifier {
   }
 
   /**
-   * Where something outlives the response: lay out tables of keys that have earned them; once lists
-   * are known, fetch the others.
+   * Starts background work where it can outlive the response: tables of keys that have verified
+   * many signatures, and status lists to prefetch. Looks for work after a fetch and every 16th
+   * call.
    */
   #work(engine: Engine, { waitUntil }: VerifyOptions, hasFetched = false): void {
     if (++this.#calls % CALLS_BETWEEN_WORK !== 0 && !hasFetched) return;
@@ -248,7 +368,7 @@ export class Verifier {
   }
 
   #failed(engine: Engine, error: unknown): Promise<never> {
-    // A trap leaves the module's object locked for ever; another one takes its place, once.
+    // A trap leaves the object of the module locked, so another one replaces it, once.
     if (error instanceof WebAssembly.RuntimeError && engine === this.#engine) this.#engine = this.#make();
     return Promise.reject(error);
   }
@@ -269,13 +389,15 @@ function isOrigin(url: unknown): boolean {
   return typeof url === 'string' && URL.canParse(url) && new URL(url).origin === url;
 }
 
-/** Whether a query may hold a token, which is refused: also by an escaped name. */
+/**
+ * Whether a query may carry `access_token`, also under an escaped name; such requests are refused.
+ */
 function mayHoldToken(url: string): boolean {
   const start = url.indexOf('?');
   return start >= 0 && /%|access_token/.test(url.slice(start));
 }
 
-/** The time that a decision is replayed at, in milliseconds. */
+/** The option `now` in milliseconds since the epoch, as the module takes it. */
 function replayed(now: number | undefined): number | undefined {
   return now === undefined ? undefined : now * 1000;
 }
@@ -284,7 +406,7 @@ function inWorkerd(): boolean {
   return globalThis.navigator?.userAgent === 'Cloudflare-Workers';
 }
 
-/** Whether work that is not awaited is lost once the response is sent. */
+/** Whether the host drops work that is not awaited once the response is sent. */
 function endsWithItsResponse(): boolean {
   const env: Record<string, unknown> =
     (globalThis as { process?: { env?: Record<string, unknown> } }).process?.env ?? {};

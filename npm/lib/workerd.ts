@@ -1,4 +1,4 @@
-// Workers import the Wasm module statically: compiling bytes at run time is not allowed there.
+// Workers import the Wasm module statically, since they may not compile bytes at run time.
 
 // @ts-expect-error The bundler turns this import into a WebAssembly.Module.
 import module from '../wasm/edgepass_npm_bg.wasm';

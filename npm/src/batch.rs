@@ -1,4 +1,4 @@
-//! The batch face.
+//! Judging lines of a log, for `verifyBatch`.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -9,7 +9,7 @@ use js_sys::Promise;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::future_to_promise;
 
-/// Judges lines, one after another.
+/// Judges lines, one at a time.
 #[wasm_bindgen]
 pub struct BatchCore(Rc<State>);
 
@@ -21,24 +21,25 @@ struct State {
 
 #[wasm_bindgen]
 impl BatchCore {
-    /// A batch without sessions.
+    /// Creates a batch without sessions.
     #[wasm_bindgen(constructor)]
     pub fn new() -> Self {
         let batch = RefCell::new(Some(Batch::default()));
         Self(Rc::new(State { batch, crypto: WebCrypto::default() }))
     }
 
-    /// Judge a line; resolves to its answer in JSON. Await it before the next.
+    /// Judges a line. Resolves to its answer in JSON; rejects while another line is being judged.
     pub fn judge(&self, line: String) -> Promise {
         let state = Rc::clone(&self.0);
         future_to_promise(async move {
             let mut batch = state
                 .batch
                 .take()
-                .ok_or_else(|| JsError::new("lines are judged one after another"))?;
+                .ok_or_else(|| JsError::new("await the answer to a line before the next"))?;
             let answer = batch.judge(&line, &state.crypto).await;
             state.batch.replace(Some(batch));
-            let text = serde_json::to_string(&answer).map_err(|_| JsError::new("no answer"))?;
+            let text = serde_json::to_string(&answer)
+                .map_err(|_| JsError::new("the answer cannot be written as JSON"))?;
             Ok(text.into())
         })
     }

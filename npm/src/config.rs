@@ -1,4 +1,4 @@
-//! Options, demands and requests, as the face writes them in JSON.
+//! Options, requirements and requests, read from the JSON that the TypeScript side writes.
 
 use edgepass_jose::json::parse_object;
 use edgepass_verify::checks::RequirementsConfig;
@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use wasm_bindgen::JsError;
 
-/// A request, as the face writes it.
+/// A request, as the TypeScript side writes it.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RequestText {
@@ -19,9 +19,9 @@ struct RequestText {
     dpop: Option<String>,
     query: Option<String>,
     method: String,
-    /// As the client sees it; absent where that is not known.
+    /// The URL as the client sees it; absent without `externalUrl`.
     url: Option<String>,
-    /// SHA-256 of the client's certificate, in hexadecimal.
+    /// SHA-256 of the client's certificate, in hexadecimal; empty for none.
     certificate: Option<String>,
 }
 
@@ -29,7 +29,7 @@ fn read<T: DeserializeOwned>(text: &str) -> Result<T, JsError> {
     Ok(json::read(parse_object(text.as_bytes())?.into())?)
 }
 
-/// A verifier of what is trusted.
+/// Makes a verifier from its options.
 pub(crate) fn read_trust(text: &str) -> Result<Verifier, JsError> {
     Ok(read::<VerifierConfig>(text)?.try_into()?)
 }
@@ -46,13 +46,14 @@ pub(crate) fn read_request(text: &str) -> Result<Request, JsError> {
         dpop: request.dpop,
         query: request.query,
         endpoint: request.url.map(|url| Endpoint { method, url }),
-        // Cloudflare reports an empty digest where no certificate was shown.
+        // Cloudflare reports an empty digest where the client showed no certificate.
         certificate: match request.certificate.filter(|digest| !digest.is_empty()) {
             None => None,
-            Some(digest) => Some(
-                CertificateThumbprint::from_hex(&digest)
-                    .ok_or_else(|| JsError::new("certificateSha256 is 64 hexadecimal digits"))?,
-            ),
+            Some(digest) => {
+                Some(CertificateThumbprint::from_hex(&digest).ok_or_else(|| {
+                    JsError::new("certificateSha256 must be 64 hexadecimal digits")
+                })?)
+            }
         },
     })
 }

@@ -1,7 +1,8 @@
-//! One verifier, as the face drives it.
+//! One verifier, driven by the TypeScript side.
 //!
-//! Most tokens cross once: their text lies in a buffer that both sides know, and a number comes back.
-//! What needs more, a fetch, a refusal's text, a request with more than a header, crosses as JSON.
+//! Most checks take one call: JavaScript writes the token into a shared buffer and gets a number
+//! back. JSON is used for the rest: a fetch, the text of a refusal, a request with more than a
+//! header.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -24,31 +25,32 @@ use wasm_bindgen_futures::future_to_promise;
 use crate::replay::HostReplay;
 use crate::{config, verdict};
 
-/// A verifier.
+/// One verifier and its shared memory. `Engine` in engine.ts is its counterpart.
 #[wasm_bindgen]
 pub struct Core(Rc<State>);
 
 struct State {
     verifier: WebVerifier,
-    /// Where the face writes tokens.
+    /// The buffer into which JavaScript writes tokens.
     text: RefCell<Vec<u8>>,
     requirements: RefCell<Vec<Arc<Requirements>>>,
-    /// Checks that wait for the face.
+    /// Checks that wait for JavaScript, by slot; `None` is a free slot.
     waiting: RefCell<Vec<Option<(Check, Progress)>>>,
-    /// Keys that the face imports.
+    /// Keys that JavaScript imports, by number.
     host_keys: RefCell<Vec<Jwk>>,
-    /// The verdict that was given last, until the face has read what it needs.
+    /// The last verdict, for [`Core::verdict`] and [`Core::refresh`].
     last: RefCell<Option<Verdict>>,
     facts: Cell<Facts>,
 }
 
-/// Numbers that go with an answer.
+/// Numbers that belong to an answer. `FACT` in engine.ts has their positions.
 #[derive(Clone, Copy, Default)]
 #[repr(C)]
 struct Facts {
-    /// When the list of an accepted token was confirmed, in milliseconds since the epoch.
+    /// When the token's status list was confirmed, in milliseconds since the epoch.
     confirmed_at: f64,
-    /// What the face is to check: the key's number, and where bytes lie and how many.
+    /// For a signature that JavaScript checks: the number of the key, then addresses and lengths in
+    /// bytes.
     key: f64,
     input: f64,
     input_length: f64,
@@ -56,7 +58,8 @@ struct Facts {
     signature_length: f64,
 }
 
-/// What comes back: one of these, flags, and above [`SLOT_SHIFT`] the number of the waiting check.
+/// Bits of a returned number: one kind (0 to 3), flags, and from `SLOT_SHIFT` on the slot of the
+/// waiting check.
 mod answer {
     pub(super) const ACCEPTED: u32 = 0;
     pub(super) const REFUSED: u32 = 1;
@@ -70,16 +73,17 @@ mod answer {
 }
 
 thread_local! {
-    /// Whether the known answer was found.
+    /// Whether the self-test has passed.
     static TESTED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Demands and keys that are remembered by number.
+/// The most requirements, and the most keys, that have a number.
 const MAX_NUMBERED: usize = 256;
 
 #[wasm_bindgen]
 impl Core {
-    /// Make a verifier of what is trusted, in JSON. Does no I/O.
+    /// Makes a verifier from its options in JSON. Does no I/O. Throws when the options are not a
+    /// policy, and when the self-test fails.
     #[wasm_bindgen(constructor)]
     pub fn new(
         trust: &str,
@@ -89,12 +93,12 @@ impl Core {
     ) -> Result<Core, JsError> {
         if !TESTED.get() {
             if !known_answer::holds() {
-                return Err(JsError::new("the module does not work here: its self-test failed"));
+                return Err(JsError::new("the self-test of the Wasm module failed"));
             }
             TESTED.set(true);
         }
         let verifier = config::read_trust(trust)?;
-        // Beside the longest token, a scheme, and one octet more to tell what is longer.
+        // Room for the longest token and its scheme, and one octet more to notice a longer token.
         let text = vec![0; verifier.max_token_bytes().saturating_add(SCHEME_BYTES)];
         let replay: Box<dyn ReplayStore> = match first_use {
             None => Box::new(IsolateReplay::default()),
@@ -117,22 +121,23 @@ impl Core {
         })))
     }
 
-    /// Where the buffer for tokens lies.
+    /// The address of the token buffer.
     pub fn text(&self) -> *const u8 {
         self.0.text.borrow().as_ptr()
     }
 
-    /// How long the buffer is.
+    /// The length of the token buffer, in bytes.
     pub fn text_length(&self) -> usize {
         self.0.text.borrow().len()
     }
 
-    /// Where the numbers lie that go with an answer.
+    /// The address of the numbers that belong to an answer.
     pub fn facts(&self) -> *const f64 {
         self.0.facts.as_ptr().cast()
     }
 
-    /// Give a requirements in JSON a number. Undefined when there are too many: begin anew with all.
+    /// Stores requirements, in JSON, and returns their number. Undefined when `MAX_NUMBERED`
+    /// are stored: then all are dropped, and the caller stores its requirements again.
     pub fn requirements(&self, text: &str) -> Result<Option<usize>, JsError> {
         let requirements = config::read_requirements(text)?;
         let mut numbered = self.0.requirements.borrow_mut();
@@ -144,8 +149,8 @@ impl Core {
         Ok(numbered.len().checked_sub(1))
     }
 
-    /// Judge the token in the buffer, or the `Authorization` field in it, as far as that needs nobody
-    /// else. `now` is in milliseconds since the epoch.
+    /// Judges the token, or the `Authorization` field, in the buffer, as far as that needs nothing
+    /// from the host. `now` is in milliseconds since the epoch. Returns the bits of `answer`.
     pub fn begin(
         &self,
         length: usize,
@@ -156,7 +161,7 @@ impl Core {
         let state = &self.0;
         let requirements = state.requirements(requirements)?;
         let text = state.text.borrow();
-        // The face encodes UTF-8; anything else is no token.
+        // JavaScript writes UTF-8. Other octets are judged as an empty text, which is refused.
         let text = text.get(..length).and_then(|text| std::str::from_utf8(text).ok());
         let text = text.unwrap_or_default();
         let check = if is_field {
@@ -169,45 +174,48 @@ impl Core {
         Ok(state.go_on(check, millis(now)))
     }
 
-    /// The face's word on a signature.
+    /// Continues a check with the result of the signature check by JavaScript. `now` is in
+    /// milliseconds since the epoch. Returns the bits of `answer`.
     pub fn signature_checked(&self, slot: usize, valid: bool, now: f64) -> Result<u32, JsError> {
         let (mut check, _) = self.0.take(slot)?;
         check.signature_checked(valid);
         Ok(self.0.go_on(check, millis(now)))
     }
 
-    /// The key with this number as `[JWK, algorithm]`, as the host's crypto takes them.
+    /// The key with this number as `[JWK, algorithm]`, in the form that WebCrypto takes.
     pub fn host_key(&self, number: usize) -> Result<JsValue, JsValue> {
         let keys = self.0.host_keys.borrow();
         let key = keys.get(number).ok_or(JsValue::UNDEFINED)?;
         Ok(Array::of2(&crypto::jwk(key.key())?, &crypto::algorithm(key.algorithm())?).into())
     }
 
-    /// The verdict given last, in JSON.
+    /// The last verdict, in JSON; undefined before the first.
     pub fn verdict(&self) -> Option<String> {
         self.0.last.borrow().as_ref().map(verdict::json)
     }
 
-    /// The refreshes that the verdict given last asked for.
+    /// Starts the refreshes that the last verdict asked for, once; undefined when there are none.
+    /// `replayed` as in [`Core::resume`].
     pub fn refresh(&self, replayed: Option<f64>) -> Option<Promise> {
         let due = self.0.take_due();
         promised(self.0.verifier.refresh(due, clock(replayed)))
     }
 
-    /// Work that makes later checks faster, if there is some.
+    /// Starts work that makes later checks faster: tables and prefetched lists. Undefined when none
+    /// is due.
     pub fn work(&self) -> Option<Promise> {
         promised(self.0.verifier.work(Clock::Host))
     }
 
-    /// Go on with what waits. Resolves to `[verdict in JSON, refreshes or undefined]`. With `replayed`
-    /// time runs on from there.
+    /// Continues a waiting check. Resolves to `[verdict in JSON, background work or undefined]`.
+    /// With `replayed`, in milliseconds since the epoch, the clock starts at that time.
     pub fn resume(&self, slot: usize, replayed: Option<f64>) -> Result<Promise, JsError> {
         let (check, progress) = self.0.take(slot)?;
         let (verifier, clock) = (self.0.verifier.clone(), clock(replayed));
         Ok(future_to_promise(async move { Ok(told(verifier.go_on(check, progress, clock).await)) }))
     }
 
-    /// Judge a request in JSON, as [`Core::resume`] does.
+    /// Judges a request in JSON. Resolves as [`Core::resume`] does.
     pub fn verify_request(
         &self,
         request: &str,
@@ -223,7 +231,7 @@ impl Core {
         }))
     }
 
-    /// What was done so far, in JSON.
+    /// The counters in JSON, as `Counters` in verifier.ts.
     pub fn counters(&self) -> String {
         let counters = self.0.verifier.counters();
         let refused: JsonObject = counters
@@ -245,11 +253,11 @@ impl Core {
     }
 }
 
-/// Room for `Bearer` and white space before a token, and one octet more.
+/// Room for `Bearer` and white space before a token, and one octet more, in bytes.
 const SCHEME_BYTES: usize = 64;
 
 impl State {
-    /// Requirements without a number here are met by no token.
+    /// The requirements with this number; an unknown number is an error.
     fn requirements(&self, number: usize) -> Result<Arc<Requirements>, JsError> {
         let requirements = self.requirements.borrow();
         requirements
@@ -261,7 +269,7 @@ impl State {
     fn take(&self, slot: usize) -> Result<(Check, Progress), JsError> {
         let mut waiting = self.waiting.borrow_mut();
         let taken = waiting.get_mut(slot).and_then(Option::take);
-        taken.ok_or_else(|| JsError::new("nothing waits under this number"))
+        taken.ok_or_else(|| JsError::new("no check waits in this slot"))
     }
 
     fn go_on(&self, mut check: Check, now: UnixMillis) -> u32 {
@@ -318,7 +326,8 @@ impl State {
         answer | (slot as u32) << answer::SLOT_SHIFT
     }
 
-    /// The number of a key that the face imports; none when there are too many.
+    /// The number of a key that JavaScript imports. `None` for a new key when [`MAX_NUMBERED`] have
+    /// one.
     fn number_of(&self, key: &Jwk) -> Option<usize> {
         let mut keys = self.host_keys.borrow_mut();
         let held = keys.iter().position(|held| held == key);
@@ -354,7 +363,7 @@ fn clock(replayed: Option<f64>) -> Clock {
     replayed.map_or(Clock::Host, |now| Clock::starting_at(millis(now)))
 }
 
-/// Whole milliseconds since the epoch; the face checks the range.
+/// Whole milliseconds since the epoch. The TypeScript side checks the range of the option `now`.
 fn millis(now: f64) -> UnixMillis {
     UnixMillis(now as u64)
 }
@@ -371,7 +380,7 @@ mod tests {
     const ENGINE: &str = include_str!("../lib/engine.ts");
     const VERDICT: &str = include_str!("../lib/verdict.ts");
 
-    /// The members of a constant of numbers in engine.ts.
+    /// The members of a constant in engine.ts, all of them numbers.
     fn numbers(name: &str) -> BTreeMap<&'static str, u32> {
         let written = ENGINE.split(&format!("export const {name} = {{")).nth(1).unwrap();
         let members = written.split('}').next().unwrap().split(',');
@@ -384,7 +393,7 @@ mod tests {
         members.map(|(name, text)| (name, number(text))).collect()
     }
 
-    /// The texts of a union type in verdict.ts.
+    /// The string literals of a union type in verdict.ts.
     fn union(name: &str) -> Vec<&'static str> {
         let written = VERDICT.split(&format!("export type {name} =")).nth(1).unwrap();
         written.split(';').next().unwrap().split('\'').skip(1).step_by(2).collect()

@@ -1,4 +1,4 @@
-//! A store of used proofs that the program brings.
+//! A store of used DPoP proofs that the program provides.
 
 use edgepass_verify::UnixMillis;
 use edgepass_verify::checks::dpop::replay::{ProofUse, Replay};
@@ -8,7 +8,8 @@ use js_sys::{Function, Promise};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 
-/// A function `(id, until) => Promise<boolean>`: whether this is the first use.
+/// The option `firstUse`: `(id, until) => Promise<boolean>`. A failure, or a result that is not a
+/// boolean, makes the store unavailable.
 pub(crate) struct HostReplay(Function);
 
 impl HostReplay {
@@ -18,7 +19,7 @@ impl HostReplay {
 
     async fn ask(&self, used: ProofUse) -> Result<bool, JsValue> {
         let id: String = used.id.iter().map(|octet| format!("{octet:02x}")).collect();
-        // Milliseconds since the epoch are far below 2^53.
+        // Exact: milliseconds since the epoch are far below 2^53.
         let until = JsValue::from_f64(used.until.0 as f64);
         let answer = self.0.call2(&JsValue::UNDEFINED, &id.into(), &until)?;
         let first = JsFuture::from(Promise::resolve(&answer)).await?;

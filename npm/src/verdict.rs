@@ -1,11 +1,11 @@
-//! Verdicts in JSON, for the face.
+//! Verdicts in JSON, for the TypeScript side.
 
 use edgepass_status_list::StatusType;
 use edgepass_verify::Verdict;
 use edgepass_web::Refusal;
 use serde_json::json;
 
-/// What a status is called there.
+/// The name of a status in `Status` of verdict.ts.
 fn word(status: StatusType) -> &'static str {
     match status {
         StatusType::Valid => "valid",
@@ -15,7 +15,7 @@ fn word(status: StatusType) -> &'static str {
     }
 }
 
-/// Everything about a verdict.
+/// A verdict in JSON, with the response for a refused token.
 pub(crate) fn json(verdict: &Verdict) -> String {
     let status = verdict.status.map(|report| {
         json!({

@@ -1,6 +1,5 @@
-//! How often a token makes the verifier allocate memory. Exact, so that what creeps in is seen.
-
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "this is a test")]
+//! The number of memory allocations for one token. It is exact, so that a new allocation is
+//! noticed.
 
 use std::sync::Arc;
 
@@ -45,7 +44,8 @@ impl Issuer {
     }
 }
 
-/// Allocations of one verdict, from the token's text to the claims, without those of the host's crypto.
+/// Counts the allocations of one verdict, from the token's text to the claims, without those of the
+/// host's crypto.
 fn allocations(
     verifier: &mut Verifier,
     token: &str,
@@ -87,7 +87,7 @@ fn a_token_allocates_so_often_and_no_more() {
     let count = |verifier: &mut Verifier, number| {
         allocations(verifier, &issuer.token(number), &requirements, true)
     };
-    // What is remembered grows its table at first.
+    // At first the table of remembered tokens grows.
     for number in 0..50 {
         count(&mut verifier, number);
     }

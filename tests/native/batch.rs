@@ -1,6 +1,4 @@
-//! The batch face on the native host.
-
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "this is a test")]
+//! Batches on the native host.
 
 use std::collections::BTreeMap;
 
@@ -31,7 +29,7 @@ async fn every_line_gives_its_answer() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Lines that are judged at once get the answers of lines judged one after another, in their order.
+/// Lines that are judged in parallel get the same answers, in the same order, as one after another.
 #[tokio::test]
 async fn all_cores_answer_as_one() {
     let mut one = Batch::default();
@@ -53,7 +51,7 @@ async fn all_cores_answer_as_one() {
     }
 }
 
-/// Whatever is refused, the answer says nothing that the line says.
+/// An answer repeats no part of the token or of the request's headers, whether refused or not.
 #[tokio::test]
 async fn an_answer_holds_nothing_of_the_token() {
     let mut batch = Batch::default();
@@ -90,7 +88,7 @@ async fn an_unusable_line_is_answered_and_the_run_goes_on() {
         assert_eq!((&answer["verdict"], &answer["id"]), (&json!("error"), &id));
         assert!(answer["message"].is_string() && answer["code"].is_null());
     }
-    // What is not what it should be is never taken for absent.
+    // A member of the wrong type is an error; only `null` counts as absent.
     let first = LINES.lines().next().unwrap();
     let line: Value = serde_json::from_str(first).unwrap();
     for (member, value, is_line) in [

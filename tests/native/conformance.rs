@@ -1,7 +1,5 @@
 //! docs/conformance.md and docs/security.md name only tests that exist.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "this is a test")]
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -15,7 +13,7 @@ fn every_proof_named_in_the_table_exists() {
     let security = fs::read_to_string(root.join("docs/security.md")).unwrap();
     let rules = security.split("## Rules and their tests").nth(1).unwrap();
     let rules = rules.split("\n## ").next().unwrap().lines();
-    // Rules of the project's own have no source.
+    // The project's own rules have no column for a source.
     let rules = rules.filter_map(|line| line.strip_prefix("| ")?.split_once(" | "));
     let rules = rules
         .map(|(rule, proofs)| format!("| {rule} | - | {}", proofs.replace("test |", "proof |")));
@@ -49,11 +47,11 @@ fn every_proof_named_in_the_table_exists() {
         }
     }
     println!("{rows} rules, each with its proof");
-    assert!(rows > 90, "the table is not whole");
+    assert!(rows > 90, "the table is incomplete");
     assert!(missing.is_empty(), "{}", missing.join("\n"));
 }
 
-/// Whether `id` is `pattern`, where one `*` stands for anything.
+/// Whether `id` matches `pattern`, in which one `*` matches any text.
 fn matches(pattern: &str, id: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == id,
@@ -71,7 +69,8 @@ fn vector_ids() -> BTreeSet<String> {
     own.map(|vector| vector["id"].as_str().unwrap().to_owned()).collect()
 }
 
-/// Names of functions under `#[test]` and titles of `test(...)`, in everything that CI runs.
+/// Names of functions under `#[test]` and titles of `test(...)` in `crates`, `tests` and
+/// `worker/src`.
 fn test_names(root: &Path) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     let mut folders = vec![root.join("crates"), root.join("tests"), root.join("worker/src")];

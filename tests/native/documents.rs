@@ -1,7 +1,5 @@
-//! What an issuer's source may answer, and what becomes of it: refused and counted, while the held
-//! copy serves; lists fetched ahead; lists that make room.
-
-#![allow(clippy::unwrap_used, clippy::panic, reason = "this is a test")]
+//! Responses of an issuer's source: bad ones are refused and counted, while the held copy serves.
+//! Also prefetched lists, and lists that are dropped to make room.
 
 use std::time::Duration;
 
@@ -105,7 +103,7 @@ impl Scene {
         }
     }
 
-    /// Judge a token; the source answers well.
+    /// Judges a token. The source answers every fetch with a good document.
     fn judge(&mut self, list: u32) -> Verdict {
         let token = self.token(list);
         let mut check = self.verifier.begin(&token, Sender::default(), Requirements::default());
@@ -121,7 +119,7 @@ impl Scene {
         }
     }
 
-    /// The order to refresh a list that is due.
+    /// Returns the order to refresh list 1, which is due after 6 s.
     fn refresh(&mut self) -> FetchOrder {
         self.now = self.now.plus(Duration::from_secs(6));
         let mut due = self.judge(1).refresh;
@@ -217,7 +215,7 @@ fn the_issuers_first_lists_are_fetched_ahead_once() {
         let content = scene.good(&order);
         assert!(scene.receive(order, content));
     }
-    // Of the first six, one lies elsewhere and one is held.
+    // Of the first six URIs, one is outside the issuer's prefix and one is already held.
     let expected = [AGGREGATION.to_owned(), uri(1), uri(3), uri(4), uri(5)];
     assert_eq!(scene.fetched, expected);
     assert!(!scene.verifier.wants_prefetch());
@@ -255,7 +253,7 @@ fn a_list_that_has_not_changed_costs_no_allocation() {
     let answer = Answer { from: AnsweredBy::Source, confirmed_at, content, dated: None };
     let (verifier, now) = (&mut scene.verifier, scene.now);
     let mut taken = false;
-    // What is handed in is given back, but nothing is taken.
+    // Freeing the order and the answer does not count, only new allocations do.
     let counted = allocation_counter::measure(|| {
         taken = matches!(verifier.receive(order, answer, now), Received::Settled { taken: true });
     });
@@ -266,13 +264,14 @@ fn a_list_that_has_not_changed_costs_no_allocation() {
 
 #[test]
 fn a_list_or_set_that_is_repeated_is_believed_for_so_long_and_counted() {
-    // The same list again and again, signed at START - 1: for `max_list_age`, five minutes.
+    // The source repeats one list, signed at START - 1. It is accepted for `max_list_age`, five
+    // minutes.
     let mut scene = Scene::new();
     let mut codes = Vec::new();
     for second in 0..400 {
         scene.now = UnixMillis((START + second) * 1000);
         codes.push(scene.judge(1).error().map(|error| error.code()));
-        // Half of the time is over at 149; the list is asked for every few seconds.
+        // Half of that time ends at 149 s. Later confirmations count; one comes every few seconds.
         let aged = scene.verifier.counters().aged;
         assert!(second > 149 || aged == 0, "{aged} at {second} s");
         assert!(second < 156 || aged > 0, "none at {second} s");

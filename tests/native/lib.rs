@@ -1,4 +1,4 @@
-//! Replaying vectors on the native host.
+//! Replays vectors on the native host.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
@@ -12,11 +12,11 @@ use edgepass_verify::{Policy, PolicyConfig, Request, Requirements, Sender, UnixM
 use serde::Deserialize;
 use serde_json::Value;
 
-/// `verify.json`.
+/// The content of `verify.json`.
 #[derive(Deserialize)]
 pub struct VectorFile {
     defaults: Defaults,
-    /// In order: lines of one session build on each other.
+    /// Vectors in their order: those of one session depend on earlier ones.
     pub vectors: Vec<Vector>,
 }
 
@@ -26,11 +26,11 @@ struct Defaults {
     responses: BTreeMap<String, Response>,
 }
 
-/// One vector.
+/// The input of one verdict, and the expected outcome.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Vector {
-    /// `family/name`.
+    /// Unique name in the form `family/name`.
     pub id: String,
     #[serde(default)]
     session: Option<String>,
@@ -47,7 +47,7 @@ pub struct Vector {
     requirements: RequirementsConfig,
     now: u64,
     responses: Option<BTreeMap<String, Response>>,
-    /// What must come of it.
+    /// The expected outcome.
     pub expect: Outcome,
 }
 
@@ -60,7 +60,7 @@ struct Response {
     body: String,
 }
 
-/// What came of a vector. Where `fetched` is absent, it is not compared.
+/// The outcome of a vector. `fetched` is not compared if the expected outcome does not have it.
 #[derive(Debug, Deserialize, PartialEq)]
 pub struct Outcome {
     accepted: bool,
@@ -69,18 +69,18 @@ pub struct Outcome {
     fetched: Option<Vec<String>>,
 }
 
-/// Replays vectors; lines of one session share a verifier.
+/// Replays vectors. Vectors of one session share a verifier.
 #[derive(Default)]
 pub struct Replay {
     sessions: HashMap<String, RefCell<Verifier>>,
 }
 
 impl Replay {
-    /// Judge one vector as it says it must be judged.
+    /// Judges one vector with its policy, keys, time and responses.
     ///
     /// # Panics
     ///
-    /// When the vector itself is no vector.
+    /// If the vector is malformed: a wrong policy, wrong keys, or no token.
     #[expect(clippy::panic, reason = "a broken vector file is a broken test")]
     pub async fn judge(&mut self, vector: &Vector, file: &VectorFile) -> Outcome {
         let policy: Policy = match vector.policy.clone().try_into() {
@@ -142,7 +142,7 @@ fn keys(vector: &Vector, file: &VectorFile, policy: &Policy) -> KeySource {
     }
 }
 
-/// A source that answers what the vector says; what it does not name is unreachable.
+/// A source with the vector's responses. A URL without a response is unreachable.
 struct Origin<'v> {
     responses: &'v BTreeMap<String, Response>,
     now: UnixMillis,
@@ -168,7 +168,7 @@ impl Fetch for Origin<'_> {
     }
 }
 
-/// Tells `null` from absence.
+/// Distinguishes `null`, which becomes `Some(None)`, from an absent member.
 fn present<'de, D: serde::Deserializer<'de>>(input: D) -> Result<Option<Option<String>>, D::Error> {
     Option::deserialize(input).map(Some)
 }

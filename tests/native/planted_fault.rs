@@ -1,8 +1,6 @@
-//! A fault in the tables of keys is noticed, and costs nobody a verdict.
+//! A fault in the tables of keys is detected and changes no verdict.
 //!
-//! Built with `planted-fault`, which makes constants wrong that only tables use.
-
-#![allow(clippy::unwrap_used, reason = "this is a test")]
+//! Needs the feature `planted-fault`, which makes constants wrong that only tables use.
 
 use std::cell::Cell;
 use std::future::ready;
@@ -16,7 +14,7 @@ use serde_json::Value;
 
 const LINES: &str = include_str!("../vectors/batch.jsonl");
 
-/// The host's crypto, counted.
+/// The host's crypto, with the number of its calls.
 struct Counted(Cell<u64>);
 
 impl HostCrypto for Counted {

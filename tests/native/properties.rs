@@ -1,7 +1,5 @@
 //! Properties of the verifier, on the native host.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "this is a test")]
-
 use std::cell::RefCell;
 
 use edgepass::native::{Fetch, NativeCrypto, NativeHost};
@@ -14,7 +12,7 @@ use serde_json::{Value, json};
 
 const LINES: &str = include_str!("../vectors/batch.jsonl");
 
-/// The lines whose `id` is `algorithm/` and a name: a good token under every algorithm.
+/// The accepted lines of the family `algorithm`: one good token for every algorithm.
 fn good_lines() -> impl Iterator<Item = Value> {
     let lines = LINES.lines().map(|text| serde_json::from_str::<Value>(text).unwrap());
     lines.filter(|line| {
@@ -30,11 +28,11 @@ async fn any_flipped_bit_is_refused() {
         let mut batch = Batch::default();
         let token = line["token"].as_str().unwrap().to_owned();
         assert_eq!(judge(&mut batch, &line).await, Outcome::Accepted);
-        // ES256 has a valid twin of each signature, which differs in more than one bit.
+        // Every ES256 signature has a second valid form, but it differs in more than one bit.
         for position in 0..token.len() * 8 {
             let mut bytes = token.clone().into_bytes();
             bytes[position / 8] ^= 1 << (position % 8);
-            // What is no UTF-8 reaches no verifier as text.
+            // A verifier takes text, so bytes that are not UTF-8 never reach it.
             let Ok(changed) = String::from_utf8(bytes) else { continue };
             line["token"] = json!(changed);
             let outcome = judge(&mut batch, &line).await;

@@ -1,6 +1,4 @@
-//! A token that was verified before gets the verdict of one that was not, whatever happened between.
-
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "this is a test")]
+//! A remembered token gets the verdict of a new one, whatever happened in between.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -22,7 +20,7 @@ const LIST: &str = "https://issuer.example/lists/1";
 const START: u64 = 1_800_000_000;
 const STEPS: u64 = 60_000;
 
-/// Numbers that look drawn (xorshift).
+/// Pseudo-random numbers (xorshift).
 struct Noise(u64);
 
 impl Noise {
@@ -47,7 +45,7 @@ impl Keys {
         format!("{input}.{}", base64url::encode(self.0[key].sign(input.as_bytes()).as_ref()))
     }
 
-    /// `published` says which key goes by which `kid`.
+    /// Makes the JWK Set; `published` maps each `kid` to the position of its key.
     fn jwks(&self, published: &BTreeMap<String, usize>, iat: u64) -> String {
         let jwk = |(kid, at): (&String, &usize)| {
             let x = base64url::encode(self.0[*at].public_key().as_ref());
@@ -57,7 +55,7 @@ impl Keys {
     }
 }
 
-/// What time it is, and what sources answer now.
+/// The current time, and what the sources answer.
 struct World {
     now: u64,
     published: BTreeMap<String, usize>,
@@ -72,7 +70,7 @@ impl World {
     fn change(&mut self, noise: &mut Noise, keys: &Keys) {
         match noise.below(400) {
             0 => {
-                // A key is withdrawn, comes back, or another takes its name.
+                // A key is withdrawn, comes back, or another key takes its `kid`.
                 let own = noise.below(3) as usize;
                 let kid = format!("k{own}");
                 match noise.below(8) {
@@ -91,7 +89,7 @@ impl World {
         }
     }
 
-    /// Now and then another token takes the place of one.
+    /// Issues a token. It replaces a random one, or is added while there are fewer than 40.
     fn issue(&mut self, noise: &mut Noise, keys: &Keys, number: u64) {
         let seconds = self.now / 1000;
         let key = noise.below(3) as usize;
@@ -157,7 +155,7 @@ async fn no_sequence_of_events_tells_a_remembered_token_from_a_new_one() {
     let pair = |seed: u8| Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap();
     let keys = Keys((1..=4).map(pair).collect());
     let mut noise = Noise(0x9e37_79b9_7f4a_7c15);
-    // Small enough to forget some, large enough to remember most.
+    // 150,000 bytes are enough for most tokens but not for all; with 0 none is remembered.
     let verifiers = [verifier(150_000), verifier(0)].map(RefCell::new);
     let published: BTreeMap<String, usize> = (0..3).map(|at| (format!("k{at}"), at)).collect();
     let world = RefCell::new(World {

@@ -1,6 +1,4 @@
-//! Vectors of others on the native host.
-
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "this is a test")]
+//! Third-party vectors on the native host.
 
 use edgepass::native::NativeCrypto;
 use edgepass_probe::{FILES, run};

@@ -1,7 +1,5 @@
 //! The verification vectors on the native host.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "this is a test")]
-
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -29,7 +27,7 @@ async fn every_vector_gives_its_verdict_and_code() {
         }
     }
     println!("native: {} vectors {families:?}", file.vectors.len());
-    assert!(file.vectors.len() > 250, "the file is not whole");
+    assert!(file.vectors.len() > 250, "the file is incomplete");
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
@@ -38,7 +36,7 @@ async fn every_vector_gives_its_verdict_and_code() {
 fn what_was_checked_before_a_wait_is_checked_again_after_it() {
     let file = include_str!("../vectors/verify.json");
     let file: Value = serde_json::from_str(file).unwrap();
-    // Its token is signed by one key, its list by another.
+    // This vector's token and list are signed by different keys.
     let named = |vector: &&Value| {
         vector["id"].as_str().is_some_and(|id| id.starts_with("session/list-of-a-withdrawn-key"))
     };
@@ -59,15 +57,15 @@ fn what_was_checked_before_a_wait_is_checked_again_after_it() {
             etag: None,
         },
     };
-    // (seconds that the list takes, the JWK Set that arrives meanwhile, the code in the end)
+    // (seconds until the list arrives, JWK Set that arrives meanwhile, expected code)
     for (wait, meanwhile, expected) in [
         (1, None, None),
         (1, Some(&withdrawn), Some("key_not_found")),
-        (550, None, Some("keys_unavailable")), // the set is too old by then, and cannot be had
+        (550, None, Some("keys_unavailable")), // the set is too old by then, and a fetch fails
         (3010, Some(&keys), Some("token_expired")),
     ] {
         let mut config: PolicyConfig = serde_json::from_value(vector["policy"].clone()).unwrap();
-        // The list takes longer than a list may be old.
+        // The list takes longer to arrive than the default of `max_list_age`.
         config.freshness.max_list_age = Some(DurationText(Duration::from_secs(3600)));
         let policy: Policy = config.try_into().unwrap();
         let source = KeySource::Url(JwksUri::parse("https://issuer.example/jwks").unwrap());

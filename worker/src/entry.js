@@ -1,4 +1,4 @@
-// What workerd loads: the guard's handlers, around its Wasm module.
+// Entry point for workerd: the guard's handlers, around its Wasm module.
 
 import module from '../wasm/edgepass_guard_bg.wasm';
 import { __wbg_reset_state as restart, answer, initSync } from '../wasm/edgepass_guard.js';
@@ -7,17 +7,17 @@ export { UsedProofs } from './used-proofs.js';
 
 initSync({ module });
 
-/** Whether the module has stopped in the middle of something. */
+/** Whether the module has crashed. */
 let isBroken = false;
 
-/** Memory that was left in a wrong state shows itself as a range error, too. */
+/** Notes a crash. A range error counts as one, since corrupt memory can cause it. */
 function note(error) {
   if (!(error instanceof WebAssembly.RuntimeError || error instanceof RangeError)) return;
   isBroken = true;
-  console.error('the guard has stopped in the middle of something; what it held and counted is gone');
+  console.error('the guard crashed; its caches and counters are lost');
 }
 
-// What the module does between requests, and after the origin has answered, ends here.
+// Receives errors of work between requests, and of work after the origin has answered.
 addEventListener('error', ({ error }) => note(error));
 
 export default {

@@ -1,11 +1,12 @@
-//! Paths as the laxest origins read them, for telling which stricter route a path could mean.
+//! Folds paths as the laxest origins read them, to find the stricter routes that a path could mean.
 //!
-//! Express, IIS and ASP.NET ignore case; Windows drops dots and blanks at the end; servlet containers drop
-//! `;` and what follows; Rails and MultiViews ignore an extension; PHP takes `/a.php/b` for `/a.php`.
-//! Where each rule comes from: docs/security.md.
+//! Express, IIS and ASP.NET ignore case. Windows drops trailing dots and blanks. Servlet
+//! containers drop `;` and the text after it. Rails and MultiViews ignore an extension. PHP reads
+//! `/a.php/b` as `/a.php`. docs/security.md names the origins that the rules are tested against.
 
-/// A segment, percent-decoded or not, as the laxest origin reads it. `lower_case` also makes one of the
-/// spellings that Unicode has for a letter, and drops accents, joiners and look-alikes of blanks.
+/// Folds a segment, percent-decoded or not, as the laxest origin reads it. For text beyond ASCII,
+/// `lower_case` also unifies the Unicode spellings of a letter, and drops accents, joiners and
+/// characters that look like blanks.
 pub(crate) fn segment(text: &str, is_last: bool, lower_case: impl Fn(&str) -> String) -> String {
     let text = lower_case(&decoded(text));
     let cut = [";", "?", "#", "::", ":$"].into_iter().filter_map(|sign| text.find(sign)).min();
@@ -14,14 +15,14 @@ pub(crate) fn segment(text: &str, is_last: bool, lower_case: impl Fn(&str) -> St
     if is_last { without_extension(named) } else { named }.to_owned()
 }
 
-/// Whether a segment names a program: what follows it in a path may be its argument.
+/// Whether a segment names a program. The segments after it may be the program's argument.
 pub(crate) fn is_program(segment: &str) -> bool {
     let extension = segment.rsplit_once('.').map_or("", |(_, extension)| extension);
     PROGRAMS.iter().any(|program| extension.eq_ignore_ascii_case(program))
 }
 
-/// Whether a segment names what a folder shows when it is asked for itself.
-pub(crate) fn is_folders_page(segment: &str) -> bool {
+/// Whether a segment names the index page of a folder, which also answers at the folder's path.
+pub(crate) fn is_index_page(segment: &str) -> bool {
     let stem = segment.rsplit_once('.').map_or("", |(stem, _)| stem);
     ["index", "default"].iter().any(|page| stem.eq_ignore_ascii_case(page))
 }
@@ -32,7 +33,7 @@ fn is_blank(sign: char) -> bool {
     sign.is_ascii_whitespace() || sign.is_ascii_control() || sign == '+'
 }
 
-/// What comes before the first dot, unless the name begins with it.
+/// Returns the text before the first dot; the whole name if it begins with a dot or has none.
 fn without_extension(name: &str) -> &str {
     match name.split_once('.') {
         Some((stem, _)) if !stem.is_empty() => stem,
@@ -40,7 +41,8 @@ fn without_extension(name: &str) -> &str {
     }
 }
 
-/// Escapes are decoded once. What is no escape, or not UTF-8, stays as it is: such paths are refused.
+/// Decodes percent-escapes once. Broken escapes stay; text that would not be UTF-8 stays whole. The
+/// guard refuses such paths.
 pub(crate) fn decoded(text: &str) -> String {
     let mut bytes = text.bytes();
     let mut decoded = Vec::with_capacity(text.len());

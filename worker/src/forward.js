@@ -1,17 +1,17 @@
-// Requests to the origin: made in one call, since each call of the module's costs.
+// Sends requests to the origin in one call, since each call from the module costs time.
 
 /**
- * Send the origin a client's request; gives a promise of what `answered(response, request, ...kept)` makes of
- * its answer, or of `undefined` where it has none. `changes` are lines: the URL, the names of the header
- * fields that are dropped, an empty line, a name and a value by turns for each that is set. Redirects are the
- * client's to follow.
+ * Sends a client's request to the origin. Returns a promise of the result of
+ * `onResponse(response, request, ...pending)`; `response` is `undefined` if the origin gives none.
+ * `changes` are lines: the URL, the names of the header fields to drop, an empty line, then in turn
+ * the name and the value of each field to set. Redirects are left to the client.
  */
-export function forwarded(request, service, isCached, hasBody, changes, answered, ...kept) {
+export function forwarded(request, service, isCached, hasBody, changes, onResponse, ...pending) {
   const lines = changes.split('\n');
   const headers = new Headers(request.headers);
   let at = 1;
   for (; lines[at] !== ''; at++) headers.delete(lines[at]);
-  // Cloudflare appends to what the client wrote under the other name; it writes this one alone.
+  // Clients cannot write `CF-Connecting-IP`. To their `X-Forwarded-For` Cloudflare only appends.
   const address = isCached ? null : headers.get('cf-connecting-ip');
   if (address !== null) headers.set('x-forwarded-for', address);
   for (at++; at < lines.length; at += 2) headers.set(lines[at], lines[at + 1]);
@@ -21,15 +21,15 @@ export function forwarded(request, service, isCached, hasBody, changes, answered
     body: hasBody ? request.body : undefined,
     redirect: 'manual',
     cache: isCached ? undefined : 'no-store',
-    // Encoded bodies are passed on as they are, also where the guard passes them through.
+    // Keeps encoded bodies as they are, also those that the guard relays.
     encodeResponseBody: 'manual',
   });
   const fetched = service === undefined ? fetch(outgoing) : service.fetch(outgoing);
   const pass = (response) => {
     try {
-      return answered(response, request, ...kept);
+      return onResponse(response, request, ...pending);
     } catch (error) {
-      // The module has stopped, now or since the request was sent: the entry has to know.
+      // The module may have crashed, now or since the request was sent. `entry.js` must know.
       reportError(error);
       return new Response(null, { status: 502 });
     }

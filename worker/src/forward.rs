@@ -1,4 +1,5 @@
-//! Forwarding an accepted request: the same bytes of target and body, other credentials, past all caches.
+//! Forwards requests to the origin: path and body byte for byte, the guard's credentials instead of
+//! the client's, and past all caches unless the route permits them.
 
 use edgepass_jose::{ClaimsSet, Scope};
 use edgepass_verify::UnixMillis;
@@ -21,14 +22,14 @@ extern "C" {
         is_cached: bool,
         has_body: bool,
         changes: &str,
-        answered: &JsValue,
+        on_response: &JsValue,
         route: usize,
         until: Option<f64>,
         confirmed_at: Option<f64>,
     ) -> Result<Promise, JsValue>;
 }
 
-type Answered = dyn Fn(
+type OnResponse = dyn Fn(
     Option<web_sys::Response>,
     web_sys::Request,
     usize,
@@ -37,22 +38,24 @@ type Answered = dyn Fn(
 ) -> Result<web_sys::Response, JsValue>;
 
 thread_local! {
-    /// Makes of the origin's response what the client gets. One for all requests: what is kept of one until
-    /// then lies with the host, which forgets it with the request.
-    static ANSWERED: Closure<Answered> = Closure::new(|response, request, route, until, confirmed_at| {
-        crate::answered(response, &request, &Sent::from_host(route, until, confirmed_at))
-    });
+    /// Turns the origin's response into the client's. All requests share one closure: JavaScript
+    /// holds the data of each pending request, and frees them with it.
+    static ON_RESPONSE: Closure<OnResponse> =
+        Closure::new(|response, request, route, until, confirmed_at| {
+            let pending = PendingRequest::from_host(route, until, confirmed_at);
+            crate::client_response(response, &request, &pending)
+        });
 }
 
-/// What is kept of a request while the origin answers.
-pub(crate) struct Sent {
-    /// The number of its route.
+/// A forwarded request that the origin has not answered yet.
+pub(crate) struct PendingRequest {
+    /// Index of its route in the policy.
     pub(crate) route: usize,
-    /// For how long its token holds, if it took one.
+    /// How long the acceptance of its token holds. `None` on a public route.
     pub(crate) accepted: Option<Accepted>,
 }
 
-impl Sent {
+impl PendingRequest {
     fn from_host(route: usize, until: Option<f64>, confirmed_at: Option<f64>) -> Self {
         let time = |millis: f64| UnixMillis(millis as u64);
         let accepted = until
@@ -61,58 +64,58 @@ impl Sent {
     }
 }
 
-/// Who the token says is calling, as the origin is told.
+/// Headers that tell the origin the caller's identity, from the claims of an accepted token.
 pub(crate) struct Identity(Vec<(&'static str, String)>);
 
-/// Claims that the origin is told, and under which header.
-const TOLD: [(&str, &str); 4] = [
+/// Claims that the guard forwards, and their headers.
+const IDENTITY_CLAIMS: [(&str, &str); 4] = [
     ("iss", "x-edgepass-issuer"),
     ("sub", "x-edgepass-subject"),
     ("client_id", "x-edgepass-client-id"),
     ("jti", "x-edgepass-token-id"),
 ];
-/// What is sent on for an answer that caches may hand to others: nothing that the answer could depend on, and
-/// that no cache key holds.
+/// The only client headers that a route with `cache = true` forwards. The response could depend on
+/// others, which no cache key contains.
 const OF_CACHED_REQUESTS: [&str; 4] = ["if-modified-since", "if-none-match", "if-range", "range"];
 
 impl Identity {
-    /// From the claims of an accepted token, and what it grants: the scope that was checked, whichever
-    /// claim it is in.
+    /// Builds the headers from the claims of an accepted token, and from `granted`: the scope that
+    /// was checked, whichever claim contains it.
     pub(crate) fn of(claims: &ClaimsSet, granted: &Scope) -> Self {
-        let told = |(claim, header): (&str, &'static str)| {
+        let header = |(claim, name): (&str, &'static str)| {
             let text = claims.get(claim)?.as_str()?;
-            Some((header, header_value(text)))
+            Some((name, header_value(text)))
         };
         let scope = (!granted.is_empty()).then(|| ("x-edgepass-scope", granted.to_string()));
-        Self(TOLD.into_iter().filter_map(told).chain(scope).collect())
+        Self(IDENTITY_CLAIMS.into_iter().filter_map(header).chain(scope).collect())
     }
 }
 
-/// Send the request to the origin and give back a promise of what the client gets, streaming both ways.
-/// Redirects are the client's to follow.
+/// Sends the request to the origin and returns a promise of the client's response. Bodies stream in
+/// both directions. Redirects are left to the client.
 ///
-/// The guard takes away what tells callers apart, so no cache on the way may answer for the origin; only what a
-/// public route says may be kept is left to caches.
+/// The guard removes the headers that tell callers apart, so no cache may answer for the origin.
+/// Only public routes with `cache = true` permit caches.
 pub(crate) fn forward(
     settings: &Settings,
     route: &Route,
     request: &Incoming<'_>,
     target: RequestTarget<'_>,
     identity: Option<Identity>,
-    sent: &Sent,
+    pending: &PendingRequest,
 ) -> Result<Promise, JsValue> {
     let drops = |name: &&str| match *name {
         name if route.cache => !OF_CACHED_REQUESTS.contains(&name),
         "authorization" | "dpop" => !route.forward_token,
-        // The client's would stand where the runtime writes `no-cache`.
+        // If the client's value stayed, the runtime would not write `no-cache`.
         "pragma" => true,
         name => {
             untrusted::is_untrusted(name)
                 && !settings.policy.pass_headers.iter().any(|own| own == name)
         }
     };
-    let told = identity.map(|identity| identity.0).unwrap_or_default();
-    let told = told.iter().map(|(name, value)| (*name, value.as_str()));
+    let identity = identity.map(|identity| identity.0).unwrap_or_default();
+    let identity = identity.iter().map(|(name, value)| (*name, value.as_str()));
     let secret =
         settings.origin_secret.as_deref().map(|secret| ("x-edgepass-origin-secret", secret));
     let uncached = (!route.cache).then_some(("cache-control", "no-cache, no-store"));
@@ -123,27 +126,28 @@ pub(crate) fn forward(
         changes.extend(["\n", name]);
     }
     changes.push('\n');
-    for (name, value) in told.chain(secret).chain(uncached) {
+    for (name, value) in identity.chain(secret).chain(uncached) {
         changes.extend(["\n", name, "\n", value]);
     }
     let millis = |time: UnixMillis| time.0 as f64;
-    ANSWERED.with(|answered| {
+    ON_RESPONSE.with(|on_response| {
         forwarded(
             request.request,
             settings.origin_service.as_ref(),
             route.cache,
             request.has_body(),
             &changes,
-            answered.as_ref(),
-            sent.route,
-            sent.accepted.map(|accepted| millis(accepted.until)),
-            sent.accepted.and_then(|accepted| accepted.confirmed_at).map(millis),
+            on_response.as_ref(),
+            pending.route,
+            pending.accepted.map(|accepted| millis(accepted.until)),
+            pending.accepted.and_then(|accepted| accepted.confirmed_at).map(millis),
         )
     })
 }
 
-/// A claim as a header value: as it is when it is visible ASCII without `%`, percent-encoded
-/// otherwise, so that it can neither break the header nor be mistaken for another value.
+/// Encodes a claim as a header value. Printable ASCII without `%` and without outer white space
+/// stays as it is. Any other text is percent-encoded, so that it can neither break the header nor
+/// be mistaken for another value.
 fn header_value(text: &str) -> String {
     let plain = text.bytes().all(|byte| (0x20..0x7f).contains(&byte) && byte != b'%');
     if plain && text.trim() == text {

@@ -1,10 +1,10 @@
-// Client requests, read in one call, since each call of the module's costs.
+// Reads client requests in one call, since each call from the module costs time.
 
 /**
- * What the guard reads of a request, by lines: how many header fields there are, method, URL, whether there
- * is a body, the fingerprint of the client's certificate, then the name and the value of each field by turns.
+ * Facts of a request, as lines: the number of header fields, method, URL, `body` if it has a body,
+ * the fingerprint of the client's certificate, then the name and the value of each field in turn.
  *
- * The certificate is the one of the TLS handshake, as Cloudflare reports it, which no client can write.
+ * The certificate is that of the TLS handshake, as Cloudflare reports it; no client can write it.
  * Header fields that name a certificate are never read.
  */
 export function factsOf({ method, url, body, cf, headers }) {

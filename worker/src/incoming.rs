@@ -1,4 +1,4 @@
-//! A client's request, as the runtime tells of it.
+//! Requests of clients, as the runtime represents them.
 
 use edgepass_verify::Request;
 use edgepass_verify::sender::{CertificateThumbprint, Endpoint};
@@ -12,21 +12,22 @@ extern "C" {
     pub(crate) fn facts_of(request: &web_sys::Request) -> String;
 }
 
-/// A client's request.
+/// A client's request. It borrows from the text of [`facts_of`].
 pub(crate) struct Incoming<'r> {
     pub(crate) request: &'r web_sys::Request,
     pub(crate) method: &'r str,
-    /// Absolute.
+    /// Absolute URL.
     pub(crate) url: &'r str,
     has_stream: bool,
-    /// Of the client's certificate, in hexadecimal digits; empty without one.
+    /// SHA-256 fingerprint of the client's certificate, in hexadecimal; empty without one.
     fingerprint: &'r str,
-    /// Names, in lower case, and values.
+    /// Names in lower case, and values.
     fields: Vec<(&'r str, &'r str)>,
 }
 
 impl<'r> Incoming<'r> {
-    /// What [`facts_of`] tells of a request; nothing if that can be read in two ways.
+    /// Parses the text of [`facts_of`]. `None` if a line is missing or the number of fields is wrong,
+    /// since the text could then be read in two ways.
     pub(crate) fn read(request: &'r web_sys::Request, facts: &'r str) -> Option<Self> {
         let mut lines = facts.split('\n');
         let count = lines.next()?.parse().ok()?;
@@ -41,23 +42,23 @@ impl<'r> Incoming<'r> {
         is_whole.then_some(Self { request, method, url, has_stream, fingerprint, fields })
     }
 
-    /// The value of a header field; `name` is in lower case.
+    /// Returns the value of a header field; `name` is in lower case.
     pub(crate) fn header(&self, name: &str) -> Option<&'r str> {
         self.fields.iter().find(|(own, _)| *own == name).map(|(_, value)| *value)
     }
 
-    /// The names of the header fields.
+    /// Returns the names of the header fields, in lower case.
     pub(crate) fn names(&self) -> impl Iterator<Item = &'r str> {
         self.fields.iter().map(|(name, _)| *name)
     }
 
-    /// Whether it has a body; the runtime gives empty ones, too.
+    /// Whether the request has a body. The runtime represents an empty one as a stream, too.
     pub(crate) fn has_body(&self) -> bool {
         self.has_stream && self.header("content-length") != Some("0")
     }
 
-    /// The request as the verifier reads it. `external_url` stands for its scheme and authority: what a
-    /// `Host` header says decides nothing.
+    /// Converts the request for the verifier. `external_url` replaces scheme and authority, so the
+    /// header `Host` has no effect. Without it the request has no endpoint.
     pub(crate) fn for_verifier(
         &self,
         target: &RequestTarget<'_>,
@@ -79,7 +80,7 @@ impl<'r> Incoming<'r> {
 
 #[cfg(test)]
 mod tests {
-    // A `web_sys::Request` exists in JavaScript alone; what tells of it is text.
+    // A `web_sys::Request` exists only in JavaScript, but its facts are text.
     use super::*;
 
     #[test]

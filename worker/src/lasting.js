@@ -1,22 +1,23 @@
-// What goes on once the guard has answered, a socket or a long answer, and how it is ended.
+// Sockets and long responses: they continue after the guard has answered, and end with their token.
 
-/** Once the token is refused: a code of this program's own (RFC 6455, section 7.4.2). */
+/** Close code for a refused token, for private use (RFC 6455, section 7.4.2). */
 const REFUSED = 4401;
-/** Try again later: nobody can say whether the token still holds. */
+/** Close code "try again later": the guard cannot judge the token now. */
 const UNAVAILABLE = 1013;
-/** The other side has failed. */
+/** Close code for a failure of the other side. */
 const FAILED = 1011;
-/** Close codes that are told, never sent (RFC 6455, section 7.4.1), and what is sent instead. */
+/** Close codes that must not be sent (RFC 6455, section 7.4.1), and the codes sent instead. */
 const INSTEAD = new Map([[1005, undefined], [1004, FAILED], [1006, FAILED], [1015, FAILED]]);
 
 /**
- * Join the origin's socket with one for the client; gives what the client's answer holds. The token ends in `left` milliseconds.
- * `look(isPast, ...facts)` is asked after `first`, and then after as many as it answers, `isPast` once the
- * token has ended; a text that it answers is why the socket ends.
+ * Joins the origin's socket with one for the client. Returns the content of the client's response.
+ * Calls `recheck(hasEnded, ...facts)` after `first` milliseconds. If it resolves to a number, calls
+ * it again after as many milliseconds. If it resolves to a text, closes the sockets with this reason.
+ * The token ends in `left` milliseconds; from then on `hasEnded` is true.
  */
-export function joined({ webSocket: origin }, first, left, look, ...facts) {
+export function joined({ webSocket: origin }, first, left, recheck, ...facts) {
   const [client, server] = Object.values(new WebSocketPair());
-  const stop = watch(first, left, (isPast) => look(isPast, ...facts), (why) => {
+  const stop = watch(first, left, (hasEnded) => recheck(hasEnded, ...facts), (why) => {
     const code = why.endsWith('_unavailable') ? UNAVAILABLE : REFUSED;
     for (const socket of [server, origin]) close(socket, code, why);
   });
@@ -37,23 +38,26 @@ export function joined({ webSocket: origin }, first, left, look, ...facts) {
   return { body: null, webSocket: client };
 }
 
-/** Pass an answer's body on, of so many bytes where that is known; gives what the client's answer holds. */
-export function relayed({ body }, length, first, left, look, ...facts) {
+/**
+ * Relays a body of `length` bytes, or `undefined` if that is unknown. Returns the content of the
+ * client's response. Rechecks as `joined` does; a text aborts the body.
+ */
+export function relayed({ body }, length, first, left, recheck, ...facts) {
   const { readable, writable } = length === undefined
     ? new IdentityTransformStream() : new FixedLengthStream(length);
   const cut = new AbortController();
-  const stop = watch(first, left, (isPast) => look(isPast, ...facts), (why) => cut.abort(new Error(why)));
+  const stop = watch(first, left, (hasEnded) => recheck(hasEnded, ...facts), (why) => cut.abort(new Error(why)));
   body.pipeTo(writable, { signal: cut.signal }).then(stop, stop);
   return { body: readable };
 }
 
-/** In milliseconds: more than keys and a list take that are fetched one after the other, however slowly. */
-const LONGEST_LOOK = 20_000;
+/** Timeout of a recheck, in milliseconds. Slow fetches of keys and then of a list take less. */
+const RECHECK_TIMEOUT = 20_000;
 
-/** Look again and again until it must end, at the latest when the token does; gives what stops that. */
-function watch(first, left, look, end) {
+/** Rechecks until it calls `end`, at the latest when the token ends. Returns a function to stop. */
+function watch(first, left, recheck, end) {
   const ends = Date.now() + left;
-  // One timer at a time: for the next look, or, while one is under way, for the token's end.
+  // One timer at a time: for the next recheck, or, during one, for its timeout or the token's end.
   let timer = setTimeout(again, Math.min(first, left));
   let isOver = false;
   const stop = () => {
@@ -66,11 +70,11 @@ function watch(first, left, look, end) {
   };
   async function again() {
     const rest = ends - Date.now();
-    // Neither the token's end nor a revocation waits for a look that hangs.
-    if (rest > LONGEST_LOOK) timer = setTimeout(finish, LONGEST_LOOK, 'status_unavailable');
+    // A recheck that hangs delays neither the token's end nor a revocation.
+    if (rest > RECHECK_TIMEOUT) timer = setTimeout(finish, RECHECK_TIMEOUT, 'status_unavailable');
     else if (rest > 0) timer = setTimeout(again, rest);
-    // Whoever cannot look does not know.
-    const answer = await Promise.resolve(rest <= 0).then(look).catch(() => 'status_unavailable');
+    // A recheck that throws leaves the status unknown.
+    const answer = await Promise.resolve(rest <= 0).then(recheck).catch(() => 'status_unavailable');
     if (isOver) return;
     clearTimeout(timer);
     if (typeof answer === 'number') timer = setTimeout(again, Math.min(answer, ends - Date.now()));
@@ -83,7 +87,7 @@ function send(socket, data) {
   try {
     socket.send(data);
   } catch {
-    // It was closed a moment ago.
+    // The socket is closed already.
   }
 }
 
@@ -92,7 +96,7 @@ function close(socket, code, reason) {
     if (code === undefined) socket.close();
     else socket.close(code, reason);
   } catch {
-    // The peer's code or reason is none that may be sent. A socket that is closed already takes this in silence.
+    // The peer's code or reason may not be sent. A closed socket ignores this call.
     socket.close(FAILED, '');
   }
 }

@@ -1,7 +1,7 @@
-//! Sockets and long answers: they end when their token does.
+//! Ends sockets and long responses when their token ends.
 //!
-//! What is kept for them lies with the host, which forgets it with the request: one function of this
-//! module looks at them all.
+//! JavaScript holds the data of each request, and frees them with it. One function of this module
+//! judges all of these requests again.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ extern "C" {
         response: &web_sys::Response,
         first: u32,
         left: u32,
-        look: &JsValue,
+        recheck: &JsValue,
         request: &web_sys::Request,
         route: usize,
     ) -> JsValue;
@@ -32,61 +32,62 @@ extern "C" {
         length: Option<f64>,
         first: u32,
         left: u32,
-        look: &JsValue,
+        recheck: &JsValue,
         request: &web_sys::Request,
         route: usize,
     ) -> JsValue;
 }
 
-type Look = Closure<dyn Fn(bool, web_sys::Request, usize) -> Promise>;
+type Recheck = Closure<dyn Fn(bool, web_sys::Request, usize) -> Promise>;
 
 thread_local! {
-    /// Resolves to how many milliseconds from now to look again, or to why the token is refused.
-    static LOOK: Look = Closure::new(|is_past, request, route| {
-        future_to_promise(async move { Ok(look(is_past, &request, route).await) })
+    /// Resolves to the milliseconds until the next check, or to the code of the refusal.
+    static RECHECK: Recheck = Closure::new(|has_ended, request, route| {
+        future_to_promise(async move { Ok(recheck(has_ended, &request, route).await) })
     });
 }
 
-/// A request that was let through, whose answer may go on.
-pub(crate) struct Lasting<'r> {
+/// An accepted request whose response may outlast its token.
+pub(crate) struct WatchedRequest<'r> {
     pub(crate) settings: &'r Settings,
-    /// The number of its route.
+    /// Index of its route in the policy.
     pub(crate) route: usize,
     pub(crate) request: &'r web_sys::Request,
     pub(crate) accepted: Accepted,
 }
 
-/// Answers of up to so many bytes are passed on without being watched.
-const SHORT: u64 = 1 << 20;
-/// The host has no numbers above for lengths: such a length is as good as none.
+/// Longest body in bytes that is passed on without a watch.
+const UNWATCHED_BYTES: u64 = 1 << 20;
+/// JavaScript cannot represent all lengths above. A length from here on counts as unknown.
 const MAX_LENGTH: u64 = 1 << 53;
 
-impl Lasting<'_> {
-    /// What the client gets of a response that opens a socket.
+impl WatchedRequest<'_> {
+    /// Joins the origin's socket with the client's. Returns the content of the client's response.
     pub(crate) fn socket(&self, response: &web_sys::Response) -> JsValue {
         let ((first, left), route) = (self.times(), self.route);
-        LOOK.with(|look| joined(response, first, left, look.as_ref(), self.request, route))
+        RECHECK.with(|recheck| joined(response, first, left, recheck.as_ref(), self.request, route))
     }
 
-    /// What the client gets of a response with a body of `length`, if it is long, or that is not known.
+    /// Relays a body and returns the content of the client's response. `length` is in bytes, or
+    /// `None` if it is unknown. Returns `None` for a short body, which needs no watch.
     pub(crate) fn body(
         &self,
         response: &web_sys::Response,
         length: Option<u64>,
     ) -> Option<JsValue> {
         let length = length.filter(|length| *length < MAX_LENGTH);
-        if length.is_some_and(|length| length <= SHORT) {
+        if length.is_some_and(|length| length <= UNWATCHED_BYTES) {
             return None;
         }
         let length = length.map(|length| length as f64);
         let ((first, left), route) = (self.times(), self.route);
-        let relay = |look: &Look| {
-            relayed(response, length, first, left, look.as_ref(), self.request, route)
+        let relay = |recheck: &Recheck| {
+            relayed(response, length, first, left, recheck.as_ref(), self.request, route)
         };
-        Some(LOOK.with(relay))
+        Some(RECHECK.with(relay))
     }
 
-    /// After how many milliseconds it is looked at first, and after how many its token ends.
+    /// Milliseconds until the first check, and until the token ends.
     fn times(&self) -> (u32, u32) {
         let first = self.settings.verifier.judge_again_after(&self.accepted);
         let left = self.accepted.until.since(Clock::Host.now());
@@ -94,32 +95,32 @@ impl Lasting<'_> {
     }
 }
 
-async fn look(is_past: bool, request: &web_sys::Request, route: usize) -> JsValue {
-    match judged_again(is_past, request, route).await {
+async fn recheck(has_ended: bool, request: &web_sys::Request, route: usize) -> JsValue {
+    match judged_again(has_ended, request, route).await {
         Ok(milliseconds) => milliseconds.into(),
-        Err(why) => why.into(),
+        Err(code) => code.into(),
     }
 }
 
-/// After how many milliseconds to look again, or the code of what refuses the token now.
+/// Returns the milliseconds until the next check, or the code of the refusal.
 async fn judged_again(
-    is_past: bool,
+    has_ended: bool,
     request: &web_sys::Request,
     route: usize,
 ) -> Result<u32, &'static str> {
-    // What cannot be judged is not let through for longer.
-    const LOST: &str = "status_unavailable";
+    // The guard ends a response that it cannot judge.
+    const UNAVAILABLE: &str = "status_unavailable";
     const EXPIRED: &str = "token_expired";
-    let settings = Settings::held().ok_or(LOST)?;
-    if is_past {
+    let settings = Settings::held().ok_or(UNAVAILABLE)?;
+    if has_ended {
         settings.metrics.count_ended(EXPIRED);
         return Err(EXPIRED);
     }
-    let route = settings.policy.routes.get(route).ok_or(LOST)?;
-    let Access::Token(requirements) = &route.access else { return Err(LOST) };
+    let route = settings.policy.routes.get(route).ok_or(UNAVAILABLE)?;
+    let Access::Token(requirements) = &route.access else { return Err(UNAVAILABLE) };
     let facts = incoming::facts_of(request);
-    let request = Incoming::read(request, &facts).ok_or(LOST)?;
-    let target = RequestTarget::of(request.url).map_err(|_| LOST)?;
+    let request = Incoming::read(request, &facts).ok_or(UNAVAILABLE)?;
+    let target = RequestTarget::of(request.url).map_err(|_| UNAVAILABLE)?;
     let caller = request.for_verifier(&target, settings.external_url.as_deref());
     let verdict = settings.verifier.judge_again(&caller, requirements).await;
     let refused = match verdict.error() {
@@ -137,6 +138,6 @@ async fn judged_again(
 }
 
 fn milliseconds(time: Duration) -> u32 {
-    // The most that a timer takes.
+    // The longest delay of a JavaScript timer.
     u32::try_from(time.as_millis()).unwrap_or(u32::MAX).min(i32::MAX as u32)
 }

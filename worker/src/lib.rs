@@ -1,21 +1,9 @@
-//! The guard: stands in front of an origin API and lets through what the policy allows.
+//! The guard: a Worker in front of an origin. It forwards the requests that its policy allows.
 //!
-//! `Env` gives the policy's surroundings, a request gives a verdict, a verdict gives a response;
-//! what a token is worth is decided in `edgepass-verify`.
+//! This crate reads settings and requests, and writes responses. `edgepass-verify` judges the
+//! tokens.
 
-// Nothing that a caller sends may end the process or the isolate.
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::arithmetic_side_effects,
-        clippy::expect_used,
-        clippy::indexing_slicing,
-        clippy::panic,
-        clippy::string_slice,
-        clippy::unreachable,
-        clippy::unwrap_used
-    )
-)]
+#![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::string_slice))]
 
 mod fold;
 mod forward;
@@ -24,11 +12,13 @@ mod lasting;
 mod metrics;
 mod overlap;
 mod policy;
+mod policy_error;
 mod replay;
 mod request_target;
 mod respond;
 mod route;
 mod settings;
+mod settings_error;
 mod untrusted;
 
 use std::sync::Arc;
@@ -41,9 +31,9 @@ use js_sys::{Object, Promise};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::future_to_promise;
 
-use crate::forward::{Identity, Sent};
+use crate::forward::{Identity, PendingRequest};
 use crate::incoming::Incoming;
-use crate::lasting::Lasting;
+use crate::lasting::WatchedRequest;
 use crate::policy::{Access, Route, WebSocket};
 use crate::request_target::RequestTarget;
 use crate::respond::{CorsReply, PassOn};
@@ -52,23 +42,23 @@ use crate::settings::Settings;
 
 #[wasm_bindgen]
 extern "C" {
-    /// What a request may leave behind.
+    /// The execution context of a request.
     pub type Context;
     #[wasm_bindgen(method, js_name = waitUntil)]
     fn wait_until(this: &Context, work: &Promise);
 
-    /// A line in the Worker's log.
+    /// Writes a line to the Worker's log.
     #[wasm_bindgen(js_namespace = console, js_name = error)]
     fn log(line: &str);
 }
 
-/// A module that does not work serves nobody.
+/// Sets the panic hook, and throws if the self-test fails, so that the module does not load.
 #[wasm_bindgen(start)]
 fn start() {
-    // Where it happened, and not why: that may hold what a caller sent.
+    // Logs the place only: the message may contain text that a client sent.
     std::panic::set_hook(Box::new(|panic| {
         if let Some(place) = panic.location() {
-            log(&format!("the guard has stopped at {place}; please report this"));
+            log(&format!("the guard crashed at {place}; please report this"));
         }
     }));
     if !known_answer::holds() {
@@ -76,7 +66,7 @@ fn start() {
     }
 }
 
-/// What the runtime is given for a request.
+/// The guard's reply to the runtime: a response, or a promise of one.
 enum Reply {
     Now(web_sys::Response),
     /// Resolves to a response.
@@ -92,7 +82,7 @@ impl From<Reply> for JsValue {
     }
 }
 
-/// Answer a request: with a response, or a promise of one.
+/// Answers a request with a response, or with a promise of one.
 #[wasm_bindgen]
 pub fn answer(
     request: web_sys::Request,
@@ -101,7 +91,8 @@ pub fn answer(
 ) -> Result<JsValue, JsValue> {
     let mut deciding =
         Box::pin(async move { decide(&request, &env, &context).await.map(JsValue::from) });
-    // Nearly always what is needed is held. To wait would cost about as much as a verdict.
+    // The verifier nearly always holds all documents. A promise would cost about as much as a
+    // verdict.
     match deciding.as_mut().poll(&mut task::Context::from_waker(Waker::noop())) {
         Poll::Ready(decided) => decided,
         Poll::Pending => Ok(future_to_promise(deciding).into()),
@@ -116,8 +107,8 @@ async fn decide(
     let settings = match Settings::of(env) {
         Ok(settings) => settings,
         Err(problem) => {
-            log(&format!("the guard is not configured: {problem}"));
-            let detail = "the guard is not configured; its log says what is wrong";
+            log(&format!("the guard is misconfigured: {problem}"));
+            let detail = "the guard is misconfigured; its log names the mistake";
             return refused(&Refusal::plain(503, "guard_misconfigured", detail), &CorsReply::NONE);
         }
     };
@@ -131,17 +122,17 @@ async fn decide(
         return refused(&refusal(&VerifyError::RequestInvalid), &CorsReply::NONE);
     };
     if target.path == metrics::PATH
-        && let Some(opens) = settings.metrics.opens(request.header("authorization"))
+        && let Some(may_read) = settings.metrics.may_read(request.header("authorization"))
     {
-        return counters(&settings, opens).map(Reply::Now);
+        return counters(&settings, may_read).map(Reply::Now);
     }
     match settings.policy.find(target.path, request.method) {
         Matched::Route(route) => pass(&settings, route, &request, target, context).await,
         Matched::Resembles(stricter) => {
             settings.metrics.count("request_invalid");
             log(&format!(
-                "a path was refused that the origin may read as {}, which asks for more than the route \
-                 that it took; where the origin reads paths to the letter write origin_paths = \"exact\"",
+                "refused a path that the origin may read as {}, a stricter route than the one that \
+                 matched; if the origin reads paths literally, write origin_paths = \"exact\"",
                 stricter.path
             ));
             refused(&refusal(&VerifyError::RequestInvalid), &CorsReply::NONE)
@@ -159,7 +150,7 @@ async fn decide(
     }
 }
 
-/// Check the token, then forward.
+/// Checks the token, then forwards the request.
 async fn pass(
     settings: &Settings,
     route: &Route,
@@ -167,9 +158,9 @@ async fn pass(
     target: RequestTarget<'_>,
     context: &Context,
 ) -> Result<Reply, JsValue> {
-    let takes_none = ["GET", "HEAD"].contains(&request.method);
+    let takes_no_body = ["GET", "HEAD"].contains(&request.method);
     let upgrade = route.websocket == WebSocket::Refuse && request.header("upgrade").is_some();
-    if upgrade || (takes_none && request.has_body()) {
+    if upgrade || (takes_no_body && request.has_body()) {
         return refused(&refusal(&VerifyError::RequestInvalid), &CorsReply::of(request, route));
     }
     let (identity, accepted) = match &route.access {
@@ -196,21 +187,22 @@ async fn pass(
             }
         }
     };
-    let sent = Sent { route: settings.policy.number_of(route), accepted };
-    match forward::forward(settings, route, request, target, identity, &sent) {
+    let pending = PendingRequest { route: settings.policy.index_of(route), accepted };
+    match forward::forward(settings, route, request, target, identity, &pending) {
         Ok(answer) => Ok(Reply::Promised(answer)),
-        Err(_) => answered(None, request.request, &sent).map(Reply::Now),
+        Err(_) => client_response(None, request.request, &pending).map(Reply::Now),
     }
 }
 
-/// What the client gets once the origin has answered: its response, if there is one.
-fn answered(
+/// Builds the client's response from the origin's, which is `None` if the origin gave none.
+fn client_response(
     response: Option<web_sys::Response>,
     request: &web_sys::Request,
-    sent: &Sent,
+    pending: &PendingRequest,
 ) -> Result<web_sys::Response, JsValue> {
-    let settings = Settings::held().ok_or("whoever forwards has settings")?;
-    let route = settings.policy.routes.get(sent.route).ok_or("a request has taken a route")?;
+    let settings = Settings::held().ok_or("no settings for a forwarded request")?;
+    let route =
+        settings.policy.routes.get(pending.route).ok_or("no route for a forwarded request")?;
     let facts = route.cors.is_some().then(|| incoming::facts_of(request));
     let incoming = facts.as_ref().and_then(|facts| Incoming::read(request, facts));
     let cors = incoming.map_or(CorsReply::NONE, |incoming| CorsReply::of(&incoming, route));
@@ -219,23 +211,23 @@ fn answered(
         log("the origin does not answer");
         return respond::refuse(&origin_unavailable(), &cors);
     };
-    let lasting = sent.accepted.filter(|_| !route.outlives_token);
-    let lasting = lasting.map(|accepted| Lasting {
+    let watched = pending.accepted.filter(|_| !route.outlives_token);
+    let watched = watched.map(|accepted| WatchedRequest {
         settings: &settings,
-        route: sent.route,
+        route: pending.route,
         request,
         accepted,
     });
-    respond::pass_on(response, &PassOn { route, cors: &cors, lasting }).or_else(|_| {
+    respond::pass_on(response, &PassOn { route, cors: &cors, watched }).or_else(|_| {
         settings.metrics.count("origin_unavailable");
         log("the origin's response cannot be passed on");
         respond::refuse(&origin_unavailable(), &cors)
     })
 }
 
-/// The counters of this isolate, for who knows the secret.
-fn counters(settings: &Settings, opens: bool) -> Result<web_sys::Response, JsValue> {
-    if !opens {
+/// Returns the counters of this isolate, or a refusal unless `may_read`.
+fn counters(settings: &Settings, may_read: bool) -> Result<web_sys::Response, JsValue> {
+    if !may_read {
         return respond::refuse(&refusal(&VerifyError::TokenMissing), &CorsReply::NONE);
     }
     let now = Clock::Host.now();
@@ -246,7 +238,7 @@ fn refused(refusal: &Refusal, cors: &CorsReply) -> Result<Reply, JsValue> {
     respond::refuse(refusal, cors).map(Reply::Now)
 }
 
-/// A refusal that is decided before a token is looked at.
+/// Returns a refusal that is decided before the check of a token begins.
 fn refusal(error: &VerifyError) -> Refusal {
     Refusal::of(error, &Challenge::default())
 }

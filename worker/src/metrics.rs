@@ -1,5 +1,5 @@
-//! What the guard counts: by Workers Analytics Engine where that is bound, else at an endpoint that
-//! a secret opens. Nothing that a caller sent is counted, only codes.
+//! Counters of the guard: in Workers Analytics Engine if it is bound, and at an endpoint if its
+//! secret is set. They contain codes, and no text that a client sent.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -19,13 +19,14 @@ extern "C" {
     fn write(this: &Dataset, point: &JsValue) -> Result<(), JsValue>;
 }
 
-/// Where the counters of an isolate are read.
+/// Path of the endpoint for the counters of an isolate.
 pub(crate) const PATH: &str = "/.edgepass/metrics";
 
 /// The counters of this isolate.
 pub(crate) struct Metrics {
+    /// Verdicts and the guard's other responses, by code.
     verdicts: RefCell<BTreeMap<&'static str, u64>>,
-    /// What ended after it had been let through.
+    /// Sockets and long responses that ended with their token, by code.
     ended: RefCell<BTreeMap<&'static str, u64>>,
     /// The binding `METRICS`.
     dataset: Option<JsValue>,
@@ -38,7 +39,7 @@ impl Metrics {
         Self { verdicts: RefCell::default(), ended: RefCell::default(), dataset, token }
     }
 
-    /// Count a verdict.
+    /// Counts a verdict, and writes a data point if `METRICS` is bound.
     pub(crate) fn judged(&self, verdict: &Verdict, verifier: &WebVerifier, now: UnixMillis) {
         let code = verdict.error().map_or("accepted", |error| error.code());
         self.count(code);
@@ -51,28 +52,29 @@ impl Metrics {
         let refused: u64 = verifier.refused().iter().map(|(_, count)| count).sum();
         let doubles = [f64::from(u8::from(verdict.stale)), list, keys, refused as f64];
         let dataset: &Dataset = dataset.unchecked_ref();
-        // A point that is lost is no reason to fail a request.
+        // A lost data point must not fail the request.
         let _ = point(code, &doubles).and_then(|point| dataset.write(&point));
     }
 
-    /// Count what was decided before a token was looked at.
+    /// Adds one to the counter of a code.
     pub(crate) fn count(&self, code: &'static str) {
         add_one(&self.verdicts, code);
     }
 
-    /// Count a socket or a long answer that ended with its token.
+    /// Counts a socket or a long response that ended with its token.
     pub(crate) fn count_ended(&self, code: &'static str) {
         add_one(&self.ended, code);
     }
 
-    /// Whether a request may read the counters; `None` where there is no such endpoint.
-    pub(crate) fn opens(&self, authorization: Option<&str>) -> Option<bool> {
+    /// Whether a request may read the counters. `None` without the secret: the endpoint does not
+    /// exist then.
+    pub(crate) fn may_read(&self, authorization: Option<&str>) -> Option<bool> {
         let token = self.token.as_deref()?;
         let shown = authorization.and_then(|field| field.strip_prefix("Bearer "));
         Some(shown.is_some_and(|shown| shown.as_bytes().ct_eq(token.as_bytes()).into()))
     }
 
-    /// The counters in OpenMetrics' text format.
+    /// Returns the counters in the text format of OpenMetrics.
     pub(crate) fn text(&self, verifier: &WebVerifier, list_bytes: u64, now: UnixMillis) -> String {
         let (counters, confirmed) = (verifier.counters(), verifier.confirmed(now));
         let mut text = String::new();
@@ -87,7 +89,7 @@ impl Metrics {
         let plain = |value: u64| vec![(String::new(), value.to_string())];
         let age = |at: Option<UnixMillis>| {
             let age = at.and_then(|at| now.since(at)).map(|age| age.as_millis());
-            // Whole numbers: writing fractions takes many kilobytes of code.
+            // Integers: code that formats fractions takes many kilobytes.
             age.map(|age| vec![(String::new(), age.to_string())]).unwrap_or_default()
         };
         let labelled = |label: &str, value: &str, count: u64| {
@@ -123,7 +125,7 @@ fn add_one(counts: &RefCell<BTreeMap<&'static str, u64>>, code: &'static str) {
     *count = count.saturating_add(1);
 }
 
-/// A data point: one blob, some doubles, and the code as its sampling key.
+/// Builds a data point with `doubles`. The code is its one blob, and its sampling key.
 fn point(code: &str, doubles: &[f64]) -> Result<JsValue, JsValue> {
     let code: JsValue = Array::of1(&code.into()).into();
     let doubles: Array = doubles.iter().map(|double| JsValue::from(*double)).collect();

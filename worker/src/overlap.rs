@@ -1,15 +1,16 @@
-//! Routes that have paths in common: which one decides, and whether that is what was meant.
+//! Checks of routes that have paths in common. The first route that matches decides.
 
 use crate::fold;
 use crate::policy::{Access, Route, Segment};
+use crate::policy_error::PolicyError;
 
-/// What an earlier route takes from a narrower one is decided by the earlier alone. That is a mistake where
-/// it asks for less, and where nothing is left for the narrower one.
+/// Refuses a route if a laxer earlier route covers it for one of its methods, or if earlier routes
+/// cover it for all of them.
 ///
 /// # Errors
 ///
-/// What hides what.
-pub(crate) fn refuse_hidden(routes: &[Route]) -> Result<(), String> {
+/// The paths of the route and of an earlier one.
+pub(crate) fn refuse_hidden(routes: &[Route]) -> Result<(), PolicyError> {
     for (position, route) in routes.iter().enumerate() {
         let before = || routes.iter().take(position);
         let hiding = |method: &String| {
@@ -25,47 +26,42 @@ pub(crate) fn refuse_hidden(routes: &[Route]) -> Result<(), String> {
             hidden.iter().find(is_laxer)
         };
         if let Some(first) = first {
-            return Err(format!(
-                "route {}: {} comes before it and takes its requests; put the narrower one first",
-                route.path, first.path
-            ));
+            let (path, first) = (route.path.clone(), first.path.clone());
+            return Err(PolicyError::Hidden { path, first });
         }
     }
     Ok(())
 }
 
-/// Two literal routes that many origins read as one must ask the same, or the laxer one opens both.
+/// Refuses two routes with different requirements if many origins read their patterns as one. The
+/// laxer route would give access to both.
 ///
 /// # Errors
 ///
-/// Which two.
-pub(crate) fn refuse_twins(routes: &[Route]) -> Result<(), String> {
+/// The paths of the two routes.
+pub(crate) fn refuse_aliases(routes: &[Route]) -> Result<(), PolicyError> {
     for (position, route) in routes.iter().enumerate() {
         for other in routes.iter().take(position) {
             let same_method = route.methods.iter().any(|method| other.methods.contains(method));
-            let twins = route.pattern != other.pattern
+            let aliases = route.pattern != other.pattern
                 && route.folded == other.folded
                 && !(is_as_strict(&route.access, &other.access)
                     && is_as_strict(&other.access, &route.access));
-            if same_method && twins {
-                return Err(format!(
-                    "routes {} and {}: many origins read these paths as one (case, trailing slash, dots, \
-                     extension); ask the same of both, or write origin_paths = \"exact\"",
-                    other.path, route.path
-                ));
+            if same_method && aliases {
+                return Err(PolicyError::Aliases(other.path.clone(), route.path.clone()));
             }
         }
     }
     Ok(())
 }
 
-/// Where neither of two routes is the narrower one, some origins choose by other rules than by what comes
-/// first: then the first must ask for what the second asks.
+/// Refuses two routes that overlap if neither covers the other and the first is laxer. Some origins
+/// choose between such routes by other rules than their order.
 ///
 /// # Errors
 ///
-/// Which two.
-pub(crate) fn refuse_crossing(routes: &[Route]) -> Result<(), String> {
+/// The paths of the two routes.
+pub(crate) fn refuse_crossing(routes: &[Route]) -> Result<(), PolicyError> {
     for (position, route) in routes.iter().enumerate() {
         for other in routes.iter().take(position) {
             let same_method = route.methods.iter().any(|method| other.methods.contains(method));
@@ -73,18 +69,14 @@ pub(crate) fn refuse_crossing(routes: &[Route]) -> Result<(), String> {
                 && !covers(&other.folded, &route.folded)
                 && !covers(&route.folded, &other.folded);
             if same_method && crosses && !is_as_strict(&other.access, &route.access) {
-                return Err(format!(
-                    "routes {} and {} have paths in common, and neither is the narrower one: put first what \
-                     asks for all that the other asks, or write origin_paths = \"exact\"",
-                    other.path, route.path
-                ));
+                return Err(PolicyError::Crossing(other.path.clone(), route.path.clone()));
             }
         }
     }
     Ok(())
 }
 
-/// Whether whoever passes `one` would pass `other`, too.
+/// Whether `other` accepts every token that `one` accepts.
 pub(crate) fn is_as_strict(one: &Access, other: &Access) -> bool {
     let (one, other) = match (one, other) {
         (_, Access::Public) => return true,
@@ -108,12 +100,12 @@ pub(crate) fn is_as_strict(one: &Access, other: &Access) -> bool {
     all_of && any_of && issuers && stale && one.audience == other.audience
 }
 
-/// Whether every path of `inner` is one of `outer`.
+/// Whether every path of `inner` is also a path of `outer`.
 fn covers(outer: &[Segment], inner: &[Segment]) -> bool {
     match (outer, inner) {
         ([], []) => true,
         ([Segment::Rest], inner) => {
-            // A trailing slash is matched only where it is written.
+            // A final `*` does not match a trailing slash.
             let slash = |part: &Segment| matches!(part, Segment::Literal(text) if text.is_empty());
             !inner.is_empty() && !inner.iter().any(slash)
         }
@@ -128,7 +120,7 @@ fn covers(outer: &[Segment], inner: &[Segment]) -> bool {
     }
 }
 
-/// Whether some path is one of both.
+/// Whether the patterns have a path in common.
 fn overlaps(one: &[Segment], other: &[Segment]) -> bool {
     match (one, other) {
         ([], []) => true,
@@ -141,7 +133,7 @@ fn overlaps(one: &[Segment], other: &[Segment]) -> bool {
     }
 }
 
-/// A pattern as the laxest origin reads it.
+/// Folds a pattern as the laxest origin reads it.
 pub(crate) fn folded(pattern: &[Segment]) -> Vec<Segment> {
     let pattern = match pattern {
         [rest @ .., Segment::Literal(last)] if last.is_empty() && !rest.is_empty() => rest,

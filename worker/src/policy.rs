@@ -1,5 +1,5 @@
-//! The guard's policy file: as written, then checked. Compiled into the build script as well, which
-//! refuses a wrong file, so that the Worker starts with a right one.
+//! The guard's policy file, as written and as checked. The build script contains this module, too,
+//! and refuses an invalid file, so that the Worker starts with a valid one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,9 +10,10 @@ use edgepass_verify::policy::OneOrMany;
 use edgepass_verify::policy::duration::DurationText;
 use serde::{Deserialize, Serialize};
 
+use crate::policy_error::{PolicyError, RouteError};
 use crate::{overlap, untrusted};
 
-/// The file as written.
+/// The policy file as written.
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PolicyText {
@@ -24,14 +25,14 @@ pub(crate) struct PolicyText {
     routes: Vec<RouteText>,
 }
 
-/// How the origin reads paths.
+/// The origin's reading of paths.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum OriginPaths {
-    /// Perhaps without regard to case, to dots and blanks at the end, to extensions.
+    /// The origin may ignore case, trailing dots and blanks, and extensions.
     #[default]
     Loose,
-    /// To the letter, as this guard does.
+    /// The origin reads paths literally, as the guard does.
     Exact,
 }
 
@@ -47,7 +48,7 @@ struct RouteText {
     all_of: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     any_of: Option<Vec<String>>,
-    /// Only tokens of these issuers; all that the guard trusts when absent.
+    /// Issuers whose tokens the route accepts. Default: all that the guard trusts.
     #[serde(skip_serializing_if = "Option::is_none")]
     issuers: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -70,21 +71,21 @@ struct RouteText {
 #[serde(deny_unknown_fields)]
 struct CorsText {
     origins: Vec<String>,
-    /// Request headers that pages may send; the token's when absent.
+    /// Request headers that pages may send. Default: `authorization`.
     #[serde(skip_serializing_if = "Option::is_none")]
     headers: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     max_age: Option<DurationText>,
 }
 
-/// What happens to a WebSocket upgrade.
+/// Treatment of a WebSocket upgrade.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum WebSocket {
-    /// It is refused.
+    /// The guard refuses every request with the header `Upgrade`.
     #[default]
     Refuse,
-    /// It is passed on, once the token is accepted.
+    /// The guard forwards it once the token is accepted.
     Pass,
 }
 
@@ -92,16 +93,16 @@ pub(crate) enum WebSocket {
 #[derive(Debug)]
 pub(crate) struct GuardPolicy {
     pub(crate) origin_paths: OriginPaths,
-    /// Of the headers that no client may write, those that clients of this API do write. Lower case.
+    /// Headers that the guard normally removes, but forwards for this API. In lower case.
     pub(crate) pass_headers: Vec<String>,
-    /// In the order written; the first that matches decides.
+    /// In the order of the file. The first route that matches decides.
     pub(crate) routes: Vec<Route>,
 }
 
 /// A checked route.
 #[derive(Debug)]
 pub(crate) struct Route {
-    /// As written, for messages.
+    /// Pattern as written, for messages.
     pub(crate) path: String,
     pub(crate) pattern: Vec<Segment>,
     /// The pattern as the laxest origin reads it.
@@ -110,56 +111,58 @@ pub(crate) struct Route {
     pub(crate) access: Access,
     pub(crate) forward_token: bool,
     pub(crate) websocket: WebSocket,
-    /// Whether WebSockets and long answers go on after the token has ended.
+    /// Whether WebSockets and long responses may continue after the token has ended.
     pub(crate) outlives_token: bool,
-    /// Whether shared caches may keep the origin's answers.
+    /// Whether shared caches may store the origin's responses.
     pub(crate) cache: bool,
     pub(crate) cors: Option<Cors>,
 }
 
-/// What a route asks of the caller.
+/// Condition for access to a route.
 #[derive(Debug)]
 pub(crate) enum Access {
-    /// Nothing.
+    /// No token is needed.
     Public,
-    /// A token of which this is asked.
+    /// The token must meet these requirements.
     Token(Arc<Requirements>),
 }
 
 /// One part of a path pattern.
 #[derive(Debug, Eq, PartialEq)]
 pub(crate) enum Segment {
-    /// Exactly this.
+    /// Exactly this text.
     Literal(String),
-    /// Any one segment that is not empty.
+    /// One segment that is not empty.
     Any,
-    /// Everything that follows, at least one segment.
+    /// All further segments, at least one.
     Rest,
 }
 
-/// Which pages may call a route.
+/// Permission for web pages to call a route.
 #[derive(Debug)]
 pub(crate) struct Cors {
     pub(crate) origins: Vec<String>,
+    /// Value of `Access-Control-Allow-Headers`.
     pub(crate) headers: String,
+    /// In seconds; 5 by default.
     pub(crate) max_age: u64,
 }
 
 impl TryFrom<PolicyText> for GuardPolicy {
-    type Error = String;
+    type Error = PolicyError;
 
-    fn try_from(text: PolicyText) -> Result<Self, String> {
+    fn try_from(text: PolicyText) -> Result<Self, PolicyError> {
         let check = |route: RouteText| {
             let path = route.path.clone();
-            Route::try_from(route).map_err(|message| format!("route {path}: {message}"))
+            Route::try_from(route).map_err(|mistake| PolicyError::Route { path, mistake })
         };
         let routes: Vec<Route> = text.routes.into_iter().map(check).collect::<Result<_, _>>()?;
         if routes.is_empty() {
-            return Err("a policy without routes lets nothing through: write a [[route]]".into());
+            return Err(PolicyError::NoRoutes);
         }
         overlap::refuse_hidden(&routes)?;
         if text.origin_paths == OriginPaths::Loose {
-            overlap::refuse_twins(&routes)?;
+            overlap::refuse_aliases(&routes)?;
             overlap::refuse_crossing(&routes)?;
         }
         let may_pass = |name: &String| {
@@ -169,32 +172,29 @@ impl TryFrom<PolicyText> for GuardPolicy {
                 && untrusted::is_untrusted(name)
         };
         if let Some(name) = text.pass_headers.iter().find(|name| !may_pass(name)) {
-            return Err(format!(
-                "pass_headers: {name:?} is no header that is removed, or the guard's own; write names in \
-                 lower case (docs/security.md has them)"
-            ));
+            return Err(PolicyError::PassHeaders(name.clone()));
         }
         Ok(Self { origin_paths: text.origin_paths, pass_headers: text.pass_headers, routes })
     }
 }
 
 impl TryFrom<RouteText> for Route {
-    type Error = String;
+    type Error = RouteError;
 
-    fn try_from(route: RouteText) -> Result<Self, String> {
+    fn try_from(route: RouteText) -> Result<Self, RouteError> {
         let known = |method: &String| METHODS.contains(&method.as_str());
         if route.methods.is_empty() || !route.methods.iter().all(known) {
-            return Err(format!("methods: name some of {}", METHODS.join(", ")));
+            return Err(RouteError::Methods);
         }
         let access = access(&route)?;
         if route.cache && (!matches!(access, Access::Public) || route.methods != ["GET"]) {
-            return Err("cache: only what is public, and only GET, may be kept for others".into());
+            return Err(RouteError::CacheOfRestricted);
         }
         if route.cache && (route.forward_token || route.websocket == WebSocket::Pass) {
-            return Err("cache: neither tokens nor sockets reach the origin of what is kept".into());
+            return Err(RouteError::CacheOfToken);
         }
         if route.outlives_token && matches!(access, Access::Public) {
-            return Err("a public route has no token to outlive".into());
+            return Err(RouteError::NoTokenToOutlive);
         }
         let pattern = pattern(&route.path)?;
         Ok(Self {
@@ -213,19 +213,19 @@ impl TryFrom<RouteText> for Route {
 }
 
 impl TryFrom<CorsText> for Cors {
-    type Error = String;
+    type Error = RouteError;
 
-    fn try_from(cors: CorsText) -> Result<Self, String> {
+    fn try_from(cors: CorsText) -> Result<Self, RouteError> {
         let origin = |text: &String| {
             let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
             rest.is_some_and(|host| !host.is_empty() && !host.contains('/'))
         };
         if cors.origins.is_empty() || !cors.origins.iter().all(origin) {
-            return Err("cors.origins: write origins, [\"https://app.example\"]".into());
+            return Err(RouteError::CorsOrigins);
         }
         let headers = cors.headers.unwrap_or_else(|| vec!["authorization".into()]);
         if !headers.iter().all(|name| is_header_name(name)) {
-            return Err("cors.headers: write header names, [\"content-type\"]".into());
+            return Err(RouteError::CorsHeaders);
         }
         let max_age = cors.max_age.map_or(Duration::from_secs(5), |max_age| max_age.0).as_secs();
         Ok(Self { origins: cors.origins, headers: headers.join(", "), max_age })
@@ -236,12 +236,11 @@ fn is_header_name(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|sign| sign.is_ascii_alphanumeric() || sign == b'-')
 }
 
-fn access(route: &RouteText) -> Result<Access, String> {
-    const EMPTY: &str = "all_of, any_of, issuers and audience name something, or are left out";
+fn access(route: &RouteText) -> Result<Access, RouteError> {
     let lists = [&route.all_of, &route.any_of, &route.issuers];
     let is_empty = |list: &Vec<String>| list.is_empty() || list.iter().any(String::is_empty);
     if lists.into_iter().flatten().any(is_empty) || route.audience.as_deref() == Some("") {
-        return Err(EMPTY.into());
+        return Err(RouteError::Empty);
     }
     let requirements = RequirementsConfig {
         all_of: route.all_of.clone(),
@@ -250,30 +249,29 @@ fn access(route: &RouteText) -> Result<Access, String> {
         audience: route.audience.clone().map(OneOrMany::One),
         stale_if_error: route.stale_if_error,
     };
-    let requirements = Requirements::try_from(requirements).map_err(|error| error.to_string())?;
-    // Tokens of some issuers carry no scope: a route that names its issuers may ask for none.
+    let requirements = Requirements::try_from(requirements).map_err(RouteError::Requirements)?;
+    // Tokens of some issuers carry no scope, so a route that names its issuers may require none.
     let token = lists.into_iter().any(Option::is_some);
     match (route.public, token) {
-        (true, true) => Err("public: write either public = true, or scopes or issuers".into()),
-        (false, false) => Err("write all_of or any_of, issuers, or public = true".into()),
+        (true, true) => Err(RouteError::PublicWithRequirements),
+        (false, false) => Err(RouteError::NoRequirements),
         (true, false) if route.audience.is_some() || route.stale_if_error.is_some() => {
-            Err("a public route has neither audience nor stale_if_error".into())
+            Err(RouteError::PublicWithOptions)
         }
         (true, false) => Ok(Access::Public),
         (false, true) => Ok(Access::Token(Arc::new(requirements))),
     }
 }
 
-fn pattern(path: &str) -> Result<Vec<Segment>, String> {
-    const FORM: &str = "path: write segments after \"/\": literal, {name}, or a final *";
-    let rest = path.strip_prefix('/').ok_or(FORM)?;
+fn pattern(path: &str) -> Result<Vec<Segment>, RouteError> {
+    let rest = path.strip_prefix('/').ok_or(RouteError::Path)?;
     let parts: Vec<&str> = rest.split('/').collect();
     let last = parts.len().saturating_sub(1);
     let segment = |(position, part): (usize, &&str)| {
         let literal = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~!$&'()+,=:@".contains(&byte);
         match *part {
             "*" if position == last => Ok(Segment::Rest),
-            "." | ".." => Err(FORM.to_owned()),
+            "." | ".." => Err(RouteError::Path),
             "" if position == last => Ok(Segment::Literal(String::new())),
             part if part.len() > 2 && part.starts_with('{') && part.ends_with('}') => {
                 Ok(Segment::Any)
@@ -281,13 +279,14 @@ fn pattern(path: &str) -> Result<Vec<Segment>, String> {
             part if !part.is_empty() && part.bytes().all(literal) => {
                 Ok(Segment::Literal(part.to_owned()))
             }
-            _ => Err(FORM.to_owned()),
+            _ => Err(RouteError::Path),
         }
     };
     parts.iter().enumerate().map(segment).collect()
 }
 
-const METHODS: [&str; 5] = ["GET", "POST", "PUT", "PATCH", "DELETE"];
+/// Methods that a route may name. `GET` includes `HEAD`.
+pub(crate) const METHODS: [&str; 5] = ["GET", "POST", "PUT", "PATCH", "DELETE"];
 
 #[cfg(test)]
 mod tests {
@@ -296,7 +295,7 @@ mod tests {
     fn check(route: serde_json::Value) -> Result<GuardPolicy, String> {
         let text = serde_json::json!({ "route": [route] });
         let written: PolicyText = serde_json::from_value(text).map_err(|e| e.to_string())?;
-        written.try_into()
+        GuardPolicy::try_from(written).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -306,7 +305,8 @@ mod tests {
             |path: &str, scope: &str| json!({"path": path, "methods": ["GET"], "all_of": [scope]});
         let check = |routes: &[serde_json::Value]| -> Result<GuardPolicy, String> {
             let text = json!({ "route": routes });
-            serde_json::from_value::<PolicyText>(text).map_err(|e| e.to_string())?.try_into()
+            let written = serde_json::from_value::<PolicyText>(text).map_err(|e| e.to_string())?;
+            GuardPolicy::try_from(written).map_err(|error| error.to_string())
         };
         for (first, second) in [
             ("/a/{id}", "/a/list"),
@@ -401,7 +401,7 @@ mod tests {
                 try_one(name, value, policy);
             }
         }
-        // What means something there.
+        // Valid values.
         taken.sort_unstable();
         let right = [
             "audience = \"x\"",
@@ -431,7 +431,7 @@ mod tests {
             (json!({"path": "/a", "methods": ["GET"], "all_of": ["a b"]}), "visible ASCII"),
             (json!({"path": "/a", "methods": ["GET"], "scopes": ["a"]}), "unknown field"),
             (json!({"path": "/a", "methods": ["GET"], "public": true, "all_of": ["a"]}), "either"),
-            (json!({"path": "/a", "methods": ["GET"], "issuers": []}), "name something"),
+            (json!({"path": "/a", "methods": ["GET"], "issuers": []}), "must not be empty"),
             (
                 json!({"path": "/a", "methods": ["GET"], "all_of": ["a"], "stale_if_error": 5}),
                 "\"5s\"",

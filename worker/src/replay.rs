@@ -1,4 +1,4 @@
-//! Used DPoP proofs, remembered for all isolates by a Durable Object for each client key
+//! A store of used DPoP proofs for all isolates: one Durable Object for each client key
 //! (`used-proofs.js`).
 
 use edgepass_verify::UnixMillis;
@@ -11,7 +11,7 @@ use wasm_bindgen_futures::JsFuture;
 
 #[wasm_bindgen]
 extern "C" {
-    /// A namespace of such objects.
+    /// A namespace of Durable Objects.
     type Namespace;
     #[wasm_bindgen(method, catch, js_name = getByName)]
     fn get_by_name(this: &Namespace, name: &str) -> Result<UsedProofs, JsValue>;
@@ -21,7 +21,7 @@ extern "C" {
     fn first_use(this: &UsedProofs, id: &str, until: f64) -> Result<JsValue, JsValue>;
 }
 
-/// The Durable Objects, as the verifier asks them.
+/// The namespace `USED_PROOFS` as a store of used proofs.
 pub(crate) struct SharedReplay(pub(crate) JsValue);
 
 impl ReplayStore for SharedReplay {

@@ -1,6 +1,6 @@
-//! The request target: read in one way only, the way in which it is forwarded.
+//! The request target. It is matched and forwarded in the same bytes.
 
-/// Path and query of a request, in the bytes that are matched and forwarded.
+/// Path and query of a request, as matched and forwarded.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct RequestTarget<'a> {
     /// Starts with `/`.
@@ -9,18 +9,18 @@ pub(crate) struct RequestTarget<'a> {
     pub(crate) query: &'a str,
 }
 
-/// The target is one that different servers read differently.
+/// Error: servers read the target in different ways.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Ambiguous;
 
 impl<'a> RequestTarget<'a> {
-    /// Take the target out of an absolute URL.
+    /// Extracts the target from an absolute URL.
     ///
-    /// What this guard matches and what the origin reads must be the same, so a path is refused when
-    /// servers could read it in two ways: dot segments, empty segments, back slashes, `;`, anything
-    /// that a URL parser would re-encode, escapes that are broken, not UTF-8, or of a character that
-    /// needs none (`%61`), and escapes of controls, slashes, back slashes and the percent sign. The
-    /// query decides nothing here; a URL parser may escape quotes in it on the way.
+    /// The guard must match the path that the origin reads, so it refuses a path that servers could
+    /// read in two ways. Such a path contains dot segments, empty segments, back slashes, `;`,
+    /// characters that a URL parser would re-encode, escapes that are broken, not UTF-8 or needless
+    /// (`%61`), or escapes of controls, slashes, back slashes or the percent sign. The query has no
+    /// effect on the route; a URL parser may escape quotes in it when the guard forwards it.
     pub(crate) fn of(url: &'a str) -> Result<Self, Ambiguous> {
         let after_scheme = url.split_once("://").ok_or(Ambiguous)?.1;
         let slash = after_scheme.find('/').ok_or(Ambiguous)?;
@@ -35,8 +35,8 @@ impl<'a> RequestTarget<'a> {
     }
 }
 
-/// Whether a `Host` header names a host and nothing else. It becomes part of the request's URL, so a
-/// slash or a question mark in it would move the path.
+/// Whether the header `Host` contains only a host and a port. The runtime makes it part of the
+/// request's URL, where a slash or a question mark in it would change the path.
 pub(crate) fn is_plain_host(host: &str) -> bool {
     !host.is_empty()
         && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte))

@@ -1,11 +1,11 @@
-// Answers to clients: made in one call, since each call of the module's costs.
+// Builds responses to clients in one call, since each call from the module costs time.
 
-/** What tells shared caches something else than `Cache-Control` says (RFC 9213, and what was there before). */
+/** Headers that override `Cache-Control` in shared caches (RFC 9213, and its predecessors). */
 const FOR_SHARED_CACHES = /-cache-control$|^(?:edge-control|surrogate-control|x-accel-expires)$/;
 const VARIES_BY_TOKEN = /(?:^|,)\s*(?:\*|authorization)\s*(?:,|$)/i;
 
 /**
- * What the guard reads of an answer, by lines: what it holds ("socket", "body" or nothing), `Content-Length`,
+ * Facts of a response, as lines: content ("socket", "body" or empty), `Content-Length`,
  * `Cache-Control`.
  */
 export function factsOf({ body, webSocket, headers }) {
@@ -13,14 +13,15 @@ export function factsOf({ body, webSocket, headers }) {
   return [held, headers.get('content-length'), headers.get('cache-control')].join('\n');
 }
 
-/** A copy of an answer, with another's content. A body is encoded as the origin encoded it. */
+/** Copies a response, with the content of another. A body keeps the origin's encoding. */
 export function copied({ status, statusText, headers }, { body, webSocket }) {
   return new Response(body, { status, statusText, headers, encodeBody: 'manual', webSocket });
 }
 
 /**
- * The same for one caller: no shared cache may hand it on, and no private one to another token (RFC 9111
- * section 3.5 would say so of the request that the guard received). `cacheControl` replaces the origin's.
+ * Copies a response for one caller. No shared cache may reuse it, nor a private cache for another
+ * token. (RFC 9111, section 3.5 would restrict reuse for the request that the guard received.)
+ * `cacheControl` replaces the origin's value.
  */
 export function copiedPrivately(response, content, cacheControl) {
   const copy = copied(response, content);

@@ -1,10 +1,10 @@
-//! The guard's own responses, and CORS.
+//! The guard's own responses, and its changes to the origin's.
 
 use edgepass_web::Refusal;
 use wasm_bindgen::prelude::*;
 
 use crate::incoming::Incoming;
-use crate::lasting::Lasting;
+use crate::lasting::WatchedRequest;
 use crate::policy::{Access, Cors, Route};
 
 #[wasm_bindgen(module = "/src/respond.js")]
@@ -26,19 +26,19 @@ extern "C" {
     ) -> Result<web_sys::Response, JsValue>;
 }
 
-/// What a response says to browsers.
+/// CORS headers of a response.
 pub(crate) struct CorsReply {
-    /// Whether the answer depends on who asks.
+    /// Whether the response depends on the request's `Origin`.
     varies: bool,
-    /// The page's origin, if the route lets it read the response.
+    /// Origin of the page, if the route lets it read the response.
     origin: Option<String>,
 }
 
 impl CorsReply {
-    /// Nothing.
+    /// No CORS headers.
     pub(crate) const NONE: Self = Self { varies: false, origin: None };
 
-    /// For a request that takes `route`.
+    /// Returns the CORS headers for a request that matched `route`.
     pub(crate) fn of(request: &Incoming<'_>, route: &Route) -> Self {
         let origin = allowed(request, route).map(|(origin, _)| origin.to_owned());
         Self { varies: route.cors.is_some(), origin }
@@ -48,7 +48,7 @@ impl CorsReply {
         if !self.varies {
             return Ok(());
         }
-        // Which pages may read an answer is the route's to say.
+        // The route decides which pages may read the response, not the origin server.
         match &self.origin {
             Some(origin) => headers.set("access-control-allow-origin", origin)?,
             None => {
@@ -61,7 +61,7 @@ impl CorsReply {
     }
 }
 
-/// A refusal.
+/// Builds the response for a refusal.
 pub(crate) fn refuse(refusal: &Refusal, cors: &CorsReply) -> Result<web_sys::Response, JsValue> {
     let headers = web_sys::Headers::new()?;
     for (name, value) in refusal.headers() {
@@ -75,7 +75,7 @@ pub(crate) fn refuse(refusal: &Refusal, cors: &CorsReply) -> Result<web_sys::Res
     response(refusal.status, &headers, Some(&refusal.body))
 }
 
-/// Counters in OpenMetrics' text format.
+/// Builds the response with the counters, in the text format of OpenMetrics.
 pub(crate) fn metrics(text: &str) -> Result<web_sys::Response, JsValue> {
     let headers = web_sys::Headers::new()?;
     headers.set("content-type", "application/openmetrics-text; version=1.0.0; charset=utf-8")?;
@@ -83,9 +83,9 @@ pub(crate) fn metrics(text: &str) -> Result<web_sys::Response, JsValue> {
     response(200, &headers, Some(text))
 }
 
-/// 405 with `Allow` (RFC 9110 §15.5.6).
+/// Builds a response 405 with `Allow` (RFC 9110 §15.5.6).
 pub(crate) fn method_not_allowed(mut allowed: Vec<&str>) -> Result<web_sys::Response, JsValue> {
-    let detail = "this path takes other methods";
+    let detail = "this path does not allow the method";
     let refused = refuse(&Refusal::plain(405, "method_not_allowed", detail), &CorsReply::NONE)?;
     if allowed.contains(&"GET") {
         allowed.push("HEAD");
@@ -96,7 +96,7 @@ pub(crate) fn method_not_allowed(mut allowed: Vec<&str>) -> Result<web_sys::Resp
     Ok(refused)
 }
 
-/// The answer to a CORS preflight. It carries no token, and asks for none.
+/// Answers a CORS preflight. It carries no token and needs none.
 pub(crate) fn preflight(
     request: &Incoming<'_>,
     routes: &[&Route],
@@ -115,16 +115,16 @@ pub(crate) fn preflight(
     response(204, &headers, None)
 }
 
-/// What becomes of the origin's response on its way to the client.
+/// Changes to make to the origin's response.
 pub(crate) struct PassOn<'r> {
     pub(crate) route: &'r Route,
     pub(crate) cors: &'r CorsReply,
-    /// Who was let through by a token, for as long as that lives.
-    pub(crate) lasting: Option<Lasting<'r>>,
+    /// The request, if the response must end with its token.
+    pub(crate) watched: Option<WatchedRequest<'r>>,
 }
 
-/// The origin's response: kept from shared caches if a token opened it, ended with its token, and
-/// readable by the pages that the route names.
+/// Builds the client's response from the origin's. A response to a token is kept from shared caches
+/// and ends with the token. The pages that the route names may read it.
 pub(crate) fn pass_on(
     response: web_sys::Response,
     how: &PassOn<'_>,
@@ -139,12 +139,12 @@ pub(crate) fn pass_on(
         let facts = facts_of(&response);
         let mut lines = facts.splitn(3, '\n');
         let [content, length, cache_control] = [(); 3].map(|()| lines.next().unwrap_or_default());
-        let watched = how.lasting.as_ref().and_then(|lasting| match content {
-            "socket" => Some(lasting.socket(&response)),
-            "body" => lasting.body(&response, length.parse().ok()),
+        let replaced = how.watched.as_ref().and_then(|watched| match content {
+            "socket" => Some(watched.socket(&response)),
+            "body" => watched.body(&response, length.parse().ok()),
             _ => None,
         });
-        let content = watched.as_ref().unwrap_or(&response);
+        let content = replaced.as_ref().unwrap_or(&response);
         copied_privately(&response, content, private(cache_control).as_deref())?
     };
     if how.cors.varies {
@@ -153,16 +153,17 @@ pub(crate) fn pass_on(
     Ok(copy)
 }
 
-/// `Cache-Control` of an answer for one caller; nothing where the origin's is as strict.
+/// Returns `Cache-Control` for a response to one caller. `None` if the origin's is as strict.
 fn private(written: &str) -> Option<String> {
     let is_conditional = written.to_ascii_lowercase().contains("must-understand");
     let mut kept = vec!["private"];
     for directive in directives(written) {
         let name = directive.split('=').next().unwrap_or_default().trim().to_ascii_lowercase();
         match name.as_str() {
-            // Who understands the status may keep what says both (RFC 9111 §5.2.2.3).
+            // With `must-understand`, a cache that understands the status code ignores `no-store`
+            // (RFC 9111 §5.2.2.3).
             "no-store" if !is_conditional => return None,
-            // With names of fields it speaks of these alone.
+            // With field names, `private` applies to these fields only.
             "private" if !directive.contains('=') => return None,
             "private" | "public" | "s-maxage" | "proxy-revalidate" | "" => {}
             _ => kept.push(directive.trim()),
@@ -171,7 +172,7 @@ fn private(written: &str) -> Option<String> {
     Some(kept.join(", "))
 }
 
-/// The members of a list; commas in quotes separate none.
+/// Splits a list at its commas, except those within quotes.
 fn directives(written: &str) -> impl Iterator<Item = &str> {
     let mut quoted = false;
     written.split(move |sign| {

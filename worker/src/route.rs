@@ -1,27 +1,27 @@
-//! Which route a request takes.
+//! Selection of the route for a request.
 
 use crate::fold;
 use crate::overlap::is_as_strict;
 use crate::policy::{GuardPolicy, OriginPaths, Route, Segment};
 
-/// What the policy says of a path and a method.
+/// Result of the search for a route.
 #[derive(Debug)]
 pub(crate) enum Matched<'p> {
-    /// This route.
+    /// The route that decides.
     Route(&'p Route),
-    /// A route would be taken, but the origin may read the path as one of this other route, which asks
-    /// for more.
+    /// A route matches, but the origin may read the path as a path of this stricter route. The
+    /// guard refuses the request.
     Resembles(&'p Route),
-    /// A CORS preflight for this path; it carries no token.
+    /// A CORS preflight, which carries no token, and the routes of its path.
     Preflight(Vec<&'p Route>),
-    /// The path is known, the method is not; holds the methods that are.
+    /// Routes have the path, but none of them the method. Contains their methods.
     MethodNotAllowed(Vec<&'p str>),
     /// No route has this path.
     NotFound,
 }
 
 impl GuardPolicy {
-    /// Find the route for a path and a method. `HEAD` is matched as `GET`.
+    /// Finds the route for a path and a method. `HEAD` is matched as `GET`.
     pub(crate) fn find(&self, path: &str, method: &str) -> Matched<'_> {
         let at_path: Vec<&Route> =
             self.routes.iter().filter(|route| matches(&route.pattern, path)).collect();
@@ -43,14 +43,13 @@ impl GuardPolicy {
         }
     }
 
-    /// The place of one of these routes.
-    pub(crate) fn number_of(&self, route: &Route) -> usize {
-        // What is none of these has no place.
+    /// Returns the index of a route of this policy; `usize::MAX` for any other route.
+    pub(crate) fn index_of(&self, route: &Route) -> usize {
         self.routes.iter().position(|own| std::ptr::eq(own, route)).unwrap_or(usize::MAX)
     }
 
-    /// The route that a lax origin may read `path` as, if `taken` asks for less than it. Whoever writes a
-    /// path out has named it: only what patterns take is looked at.
+    /// Returns a route that is stricter than `taken`, if a lax origin may read `path` as its path.
+    /// `None` if the pattern of `taken` is literal, since the policy then names the path itself.
     fn resembled(&self, taken: &Route, path: &str, method: &str) -> Option<&Route> {
         let is_open = |segment: &Segment| !matches!(segment, Segment::Literal(_));
         if self.origin_paths == OriginPaths::Exact || !taken.pattern.iter().any(is_open) {
@@ -61,7 +60,7 @@ impl GuardPolicy {
                 && !is_as_strict(&taken.access, &other.access)
         };
         let mut stricter = self.routes.iter().filter(is_stricter).peekable();
-        // Most requests end here: reading the path in other ways takes time.
+        // Most requests end here. Other readings of the path take time.
         stricter.peek()?;
         let whole = segments(path);
         let others = other_readings(&whole);
@@ -73,15 +72,15 @@ impl GuardPolicy {
     }
 }
 
-/// The segments of a path, without a slash at its end.
+/// Splits a path into segments, without a trailing slash.
 fn segments(path: &str) -> Vec<String> {
     let path = path.strip_suffix('/').unwrap_or(path);
     path.split('/').skip(1).map(str::to_owned).collect()
 }
 
-/// How some origins read these segments otherwise: with the separators that Unicode has other signs for,
-/// without a program in front (`/index.php/reports`), without a session (`/(S(x))/reports`), without the
-/// name of a folder's own page (`/reports/index.html`).
+/// Other readings of these segments by some origins: split at Unicode look-alikes of separators,
+/// without a leading program (`/index.php/reports`), without a session (`/(S(x))/reports`), without
+/// a folder's index page (`/reports/index.html`), and combinations of these.
 fn other_readings(whole: &[String]) -> Vec<Vec<String>> {
     let mut readings = vec![whole.to_vec()];
     for otherwise in [with_separators, without_program, without_session, without_page] {
@@ -119,16 +118,16 @@ fn without_session(parts: &[String]) -> Option<Vec<String>> {
 
 fn without_page(parts: &[String]) -> Option<Vec<String>> {
     match parts {
-        [rest @ .., last] if fold::is_folders_page(last) => Some(rest.to_vec()),
+        [rest @ .., last] if fold::is_index_page(last) => Some(rest.to_vec()),
         _ => None,
     }
 }
 
-/// Whether a lax origin reads `parts` as a path of `folded`.
+/// Whether a lax origin may read `parts` as a path of `folded`.
 fn resembles(folded: &[Segment], parts: &[String]) -> bool {
     let last = folded.len().saturating_sub(1);
     for (position, segment) in folded.iter().enumerate() {
-        // What matches everything below a path often matches the path.
+        // In many origins a pattern for everything below a path also matches the path itself.
         if *segment == Segment::Rest {
             return true;
         }
@@ -141,7 +140,7 @@ fn resembles(folded: &[Segment], parts: &[String]) -> bool {
         if !is_read_so {
             return false;
         }
-        // What follows a program's name may be an argument to it.
+        // Segments after a program's name may be its argument.
         if is_last && fold::is_program(part) {
             return true;
         }
@@ -149,8 +148,8 @@ fn resembles(folded: &[Segment], parts: &[String]) -> bool {
     parts.len() == folded.len()
 }
 
-/// Lower case, and of the spellings that Unicode has for a letter one: full width, long s, Kelvin. The host
-/// has the tables.
+/// Returns the text in lower case and in one Unicode spelling (full width, long s, Kelvin), without
+/// accents and joiners. Uses the host's Unicode tables.
 #[cfg(target_arch = "wasm32")]
 fn lower_case(text: &str) -> String {
     use js_sys::{JsString, RegExp};
@@ -174,7 +173,7 @@ fn matches(pattern: &[Segment], path: &str) -> bool {
     for segment in pattern {
         let Some(part) = parts.next() else { return false };
         match segment {
-            // A trailing slash is a path of its own, matched only where it is written.
+            // A trailing slash makes another path, which only a pattern with the slash matches.
             Segment::Rest => return !part.is_empty() && !path.ends_with('/'),
             Segment::Any if !part.is_empty() => {}
             Segment::Literal(literal) if literal == part => {}

@@ -1,4 +1,4 @@
-//! What the Worker's bindings say, read once per isolate.
+//! Settings from the Worker's variables and bindings, read once per isolate.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -17,21 +17,22 @@ use wasm_bindgen::JsValue;
 use crate::metrics::Metrics;
 use crate::policy::{GuardPolicy, PolicyText};
 use crate::replay::SharedReplay;
+use crate::settings_error::SettingsError;
 
 /// Policy, verifier and origin of this isolate.
 pub(crate) struct Settings {
     pub(crate) policy: GuardPolicy,
     pub(crate) verifier: WebVerifier,
-    /// What the status lists of one issuer may take.
+    /// Memory limit for the status lists of one issuer, in bytes.
     pub(crate) list_bytes: u64,
     pub(crate) metrics: Metrics,
     /// `EXTERNAL_URL`: scheme and authority of this API, as its clients see them.
     pub(crate) external_url: Option<String>,
     /// `ORIGIN_URL` without a trailing slash.
     pub(crate) origin_url: Option<String>,
-    /// The service bound as `ORIGIN`, which comes before that.
+    /// The service bound as `ORIGIN`. It takes precedence over `ORIGIN_URL`.
     pub(crate) origin_service: Option<JsValue>,
-    /// Sent to the origin, so that it can refuse whoever else calls it.
+    /// Sent to the origin, so that it can refuse all other callers.
     pub(crate) origin_secret: Option<String>,
 }
 
@@ -40,8 +41,8 @@ thread_local! {
 }
 
 impl Settings {
-    /// The isolate's settings; read from `env` on its first request.
-    pub(crate) fn of(env: &Object) -> Result<Rc<Self>, String> {
+    /// Returns the isolate's settings. The first request reads them from `env`.
+    pub(crate) fn of(env: &Object) -> Result<Rc<Self>, SettingsError> {
         if let Some(settings) = Self::held() {
             return Ok(settings);
         }
@@ -50,36 +51,36 @@ impl Settings {
         Ok(settings)
     }
 
-    /// The isolate's settings, once they were read.
+    /// Returns the isolate's settings, if a request has read them.
     pub(crate) fn held() -> Option<Rc<Self>> {
         SETTINGS.with_borrow(Option::clone)
     }
 
-    fn read(env: &Object) -> Result<Self, String> {
+    fn read(env: &Object) -> Result<Self, SettingsError> {
         const POLICY: &str = include_str!(concat!(env!("OUT_DIR"), "/guard.json"));
-        let policy = parse_object(POLICY.as_bytes()).map_err(|error| error.to_string())?;
-        let written: PolicyText = read(policy.into()).map_err(|error| error.to_string())?;
+        let policy = parse_object(POLICY.as_bytes()).map_err(SettingsError::PolicyText)?;
+        let written: PolicyText = read(policy.into()).map_err(SettingsError::PolicyShape)?;
         refuse_unknown(env)?;
         let origin_url = text(env, "ORIGIN_URL")?.map(|url| url.trim_end_matches('/').to_owned());
         if origin_url.as_deref().is_some_and(|url| !is_base_url(url)) {
-            return Err("ORIGIN_URL is an https URL (http only on loopback) without user, query or fragment".into());
+            return Err(SettingsError::OriginUrl);
         }
         let origin_service = object(env, "ORIGIN", "fetch")?;
         if origin_url.is_none() && origin_service.is_none() {
-            return Err("set ORIGIN_URL, or bind a service as ORIGIN".into());
+            return Err(SettingsError::NoOrigin);
         }
         let cache = match text(env, "CACHE")?.as_deref() {
             None | Some("cache-api") => CacheTier::CacheApi,
             Some("none") => CacheTier::None,
-            Some(_) => return Err("CACHE is \"cache-api\" or \"none\"".into()),
+            Some(_) => return Err(SettingsError::Cache),
         };
         let external_url = text(env, "EXTERNAL_URL")?;
         if external_url.as_deref().is_some_and(|own| url::origin(own).as_deref() != Some(own)) {
-            return Err("EXTERNAL_URL is a scheme and an authority: \"https://api.example\"".into());
+            return Err(SettingsError::ExternalUrl);
         }
         let bytes = |name| {
             let bytes = text(env, name)?.map(|bytes| bytes.parse::<u64>()).transpose();
-            bytes.map_err(|_| format!("{name} is a number of bytes, as a text"))
+            bytes.map_err(|_| SettingsError::NotBytes(name))
         };
         let list_bytes = bytes("LIST_BYTES")?.unwrap_or(DEFAULT_LIST_BYTES as u64);
         let config = VerifierConfig {
@@ -88,14 +89,14 @@ impl Settings {
             verified_bytes: bytes("VERIFIED_BYTES")?,
             list_bytes: Some(list_bytes),
         };
-        let verifier = Verifier::try_from(config).map_err(|error| wrong(env, &error))?;
-        // Asked for and not usable is a mistake, never a weaker store.
+        let verifier = Verifier::try_from(config).map_err(|error| wrong(env, error))?;
+        // An unusable binding is an error. The guard never falls back to the weaker store.
         let replay: Box<dyn ReplayStore> = match object(env, "USED_PROOFS", "getByName")? {
             Some(objects) => Box::new(SharedReplay(objects)),
             None => Box::new(IsolateReplay::default()),
         };
         Ok(Self {
-            policy: written.try_into()?,
+            policy: written.try_into().map_err(SettingsError::Policy)?,
             verifier: WebVerifier::new(verifier, replay, cache, source(env)?),
             list_bytes,
             metrics: Metrics::new(
@@ -110,13 +111,11 @@ impl Settings {
     }
 }
 
-/// Where the issuers' documents come from: a service or a bucket that is bound, else the network.
-fn source(env: &Object) -> Result<Source, String> {
+/// Source of the issuers' documents: a bound service or bucket, else the network.
+fn source(env: &Object) -> Result<Source, SettingsError> {
     match (object(env, "ISSUER_SERVICE", "fetch")?, object(env, "DOCUMENTS", "get")?) {
-        (Some(_), Some(_)) => Err("bind either ISSUER_SERVICE or DOCUMENTS".into()),
-        (_, None) if is_bound(env, "DOCUMENTS_URL") => {
-            Err("DOCUMENTS_URL is set without a bucket DOCUMENTS".into())
-        }
+        (Some(_), Some(_)) => Err(SettingsError::TwoSources),
+        (_, None) if is_bound(env, "DOCUMENTS_URL") => Err(SettingsError::DocumentsUrlAlone),
         (Some(service), None) => Ok(Source::Service(service)),
         (None, None) => Ok(Source::Host),
         (None, Some(bucket)) => {
@@ -124,54 +123,52 @@ fn source(env: &Object) -> Result<Source, String> {
                 Some(base) => Some(base),
                 None => text(env, "ISSUER")?,
             };
-            let base = base.ok_or("with the bucket DOCUMENTS set the variable DOCUMENTS_URL")?;
+            let base = base.ok_or(SettingsError::NoDocumentsUrl)?;
             if !url::is_acceptable(&base) {
-                return Err("DOCUMENTS_URL is an https URL (http only on loopback)".into());
+                return Err(SettingsError::DocumentsUrl);
             }
             Ok(Source::Bucket(Bucket::new(bucket, base.trim_end_matches('/').to_owned())))
         }
     }
 }
 
-/// The issuers that are trusted: `ISSUERS`, or the one that `ISSUER`, `AUDIENCE` and `JWKS_URI` name.
-fn issuers(env: &Object) -> Result<Vec<IssuerConfig>, String> {
-    let required = |name| text(env, name)?.ok_or_else(|| format!("set the variable {name}"));
+/// The trusted issuers: `ISSUERS`, or the one that [`OF_ONE`] describes.
+fn issuers(env: &Object) -> Result<Vec<IssuerConfig>, SettingsError> {
+    let required = |name| text(env, name)?.ok_or(SettingsError::Missing(name));
     let Some(several) = json_variable(env, "ISSUERS")? else {
         let issuer = required("ISSUER")?;
         let mut policy = PolicyConfig::new(issuer, OneOrMany::One(required("AUDIENCE")?));
         policy.status.uri_prefixes = text(env, "STATUS_PREFIX")?.map(|prefix| vec![prefix]);
         return Ok(vec![IssuerConfig { policy, jwks: text(env, "JWKS_URI")? }]);
     };
-    const OF_ONE: [&str; 4] = ["ISSUER", "AUDIENCE", "JWKS_URI", "STATUS_PREFIX"];
     if OF_ONE.iter().any(|name| is_bound(env, name)) {
-        return Err(format!("set either ISSUERS or {}", OF_ONE.join(", ")));
+        return Err(SettingsError::TwoWays);
     }
-    let several = parse_array(several.as_bytes()).ok_or("ISSUERS is no JSON array")?;
+    let several = parse_array(several.as_bytes()).ok_or(SettingsError::Issuers)?;
     several.into_iter().map(one_of_several).collect()
 }
 
-/// One of `ISSUERS`: a policy, and where its keys are.
-fn one_of_several(mut issuer: Value) -> Result<IssuerConfig, String> {
-    let mistaken = |error| format!("ISSUERS: {error}");
+/// Reads an element of `ISSUERS`: a policy, and the URL of its JWK Set.
+fn one_of_several(mut issuer: Value) -> Result<IssuerConfig, SettingsError> {
     let jwks_uri = issuer.as_object_mut().and_then(|policy| policy.remove("jwks_uri"));
-    let jwks = jwks_uri.map(read).transpose().map_err(mistaken)?;
-    Ok(IssuerConfig { policy: read(issuer).map_err(mistaken)?, jwks })
+    let jwks = jwks_uri.map(read).transpose().map_err(SettingsError::Issuer)?;
+    Ok(IssuerConfig { policy: read(issuer).map_err(SettingsError::Issuer)?, jwks })
 }
 
-/// What is wrong, with the variable that it is in.
-fn wrong(env: &Object, error: &ConfigError) -> String {
-    let variable = match error {
+/// Adds to an error of the verifier the variables that it comes from.
+fn wrong(env: &Object, error: ConfigError) -> SettingsError {
+    let variables = match error {
         ConfigError::NonceSecret(_) | ConfigError::NonceSecrets => NONCE_SECRETS.join(", "),
         _ if is_bound(env, "ISSUERS") => "ISSUERS".to_owned(),
         ConfigError::JwksUri(_) | ConfigError::Jwks(_) => "JWKS_URI".to_owned(),
         ConfigError::Policy(_) => "ISSUER, AUDIENCE, STATUS_PREFIX".to_owned(),
     };
-    format!("{variable}: {error}")
+    SettingsError::Verifier { variables, error }
 }
 
-/// Whatever the guard reads. The environment is its own: what else is there is mistyped, and would ask
-/// for nothing.
-const KNOWN: [&str; 20] = [
+/// All settings of the guard. A variable or binding with another name is refused: it is probably a
+/// misspelt setting, which would have no effect.
+pub(crate) const KNOWN: [&str; 20] = [
     "AUDIENCE",
     "CACHE",
     "DOCUMENTS",
@@ -194,86 +191,90 @@ const KNOWN: [&str; 20] = [
     "VERIFIED_BYTES",
 ];
 
-fn refuse_unknown(env: &Object) -> Result<(), String> {
+/// The settings of a single issuer, instead of `ISSUERS`.
+pub(crate) const OF_ONE: [&str; 4] = ["ISSUER", "AUDIENCE", "JWKS_URI", "STATUS_PREFIX"];
+
+fn refuse_unknown(env: &Object) -> Result<(), SettingsError> {
     let names = Object::keys(env);
     let mut names = names.iter().filter_map(|name| name.as_string());
     match names.find(|name| !KNOWN.contains(&name.as_str())) {
-        Some(name) => {
-            Err(format!("{name} is no setting of the guard; there are {}", KNOWN.join(", ")))
-        }
+        Some(name) => Err(SettingsError::Unknown { name }),
         None => Ok(()),
     }
 }
 
-/// Whether there is a binding of this name, usable or not.
+/// Whether a binding with this name exists, usable or not.
 fn is_bound(env: &Object, name: &str) -> bool {
     bound(env, name).is_some()
 }
 
-/// The binding of this name, usable or not.
+/// Returns the binding with this name, usable or not.
 fn bound(env: &Object, name: &str) -> Option<JsValue> {
     Reflect::get(env.as_ref(), &name.into()).ok().filter(|value| !value.is_undefined())
 }
 
-/// A variable: a text that says something.
-fn text(env: &Object, name: &str) -> Result<Option<String>, String> {
+/// Reads a variable, a string that is not empty.
+fn text(env: &Object, name: &'static str) -> Result<Option<String>, SettingsError> {
     let Some(value) = bound(env, name) else { return Ok(None) };
     let text = value.as_string().filter(|text| !text.is_empty());
-    text.map(Some).ok_or_else(|| format!("{name} is no text, or an empty one"))
+    text.map(Some).ok_or(SettingsError::NotAString(name))
 }
 
-/// A secret that cannot be guessed.
-fn secret(env: &Object, name: &str) -> Result<Option<String>, String> {
+/// Reads a secret: visible ASCII, at least [`SECRET_CHARACTERS`] long.
+fn secret(env: &Object, name: &'static str) -> Result<Option<String>, SettingsError> {
     let secret = text(env, name)?;
     let is_good = |secret: &String| {
         secret.len() >= SECRET_CHARACTERS && secret.bytes().all(|byte| byte.is_ascii_graphic())
     };
     if secret.as_ref().is_some_and(|secret| !is_good(secret)) {
-        return Err(format!(
-            "{name} takes at least {SECRET_CHARACTERS} characters, visible ASCII, drawn at random"
-        ));
+        return Err(SettingsError::WeakSecret { name });
     }
     Ok(secret)
 }
 
-/// As many as a nonce's secret has at least.
-const SECRET_CHARACTERS: usize = 32;
+/// Minimum length of a secret, the same as for nonce secrets.
+pub(crate) const SECRET_CHARACTERS: usize = 32;
 
-/// A binding that is an object with this method.
-fn object(env: &Object, name: &str, method: &str) -> Result<Option<JsValue>, String> {
+/// Reads a binding, an object with this method.
+fn object(
+    env: &Object,
+    name: &'static str,
+    method: &'static str,
+) -> Result<Option<JsValue>, SettingsError> {
     let Some(value) = bound(env, name) else { return Ok(None) };
     let has = |name: &str| Reflect::get(&value, &name.into()).is_ok_and(|has| has.is_function());
-    // A bound service seems to have every method, since its Worker may. It is no bucket and no namespace.
+    // A bound service seems to have every method, since its Worker may define it. It is neither a
+    // bucket nor a namespace.
     let is_service = has("edgepassHasNoSuchMethod");
     let is_other = is_service && ["get", "getByName"].contains(&method);
     if value.is_object() && has(method) && !is_other {
         Ok(Some(value))
     } else {
-        Err(format!("{name} is bound to something without {method}()"))
+        Err(SettingsError::Binding { name, method })
     }
 }
 
-/// A variable that is JSON, or a text that holds it.
-fn json_variable(env: &Object, name: &str) -> Result<Option<String>, String> {
+/// Reads a variable that is JSON, or a string that contains JSON. Returns the JSON text.
+fn json_variable(env: &Object, name: &'static str) -> Result<Option<String>, SettingsError> {
     let Some(value) = bound(env, name) else { return Ok(None) };
     let text = value.as_string().or_else(|| JSON::stringify(&value).ok()?.as_string());
-    text.map(Some).ok_or_else(|| format!("{name} is no JSON"))
+    text.map(Some).ok_or(SettingsError::NotJson(name))
 }
 
-/// The one that signs, and the one before it.
+/// The secret that signs nonces, and its predecessor.
 const NONCE_SECRETS: [&str; 2] = ["DPOP_NONCE_SECRET", "DPOP_NONCE_SECRET_PREVIOUS"];
 
-/// Nonces are asked for where there is a secret to sign them with.
-fn nonce_secrets(env: &Object) -> Result<Option<Vec<String>>, String> {
+/// Returns the secrets that sign nonces. Without a secret, DPoP proofs need no nonce.
+fn nonce_secrets(env: &Object) -> Result<Option<Vec<String>>, SettingsError> {
     let [current, previous] = NONCE_SECRETS;
     match (secret(env, current)?, secret(env, previous)?) {
         (None, None) => Ok(None),
-        (None, Some(_)) => Err(format!("{previous} is set without {current}")),
+        (None, Some(_)) => Err(SettingsError::PreviousSecretAlone { current, previous }),
         (Some(secret), other) => Ok(Some(std::iter::once(secret).chain(other).collect())),
     }
 }
 
-/// Whom the identity of callers may be told, and a secret.
+/// Whether a URL may be `ORIGIN_URL`, which receives callers' identities and the secret.
 fn is_base_url(base: &str) -> bool {
     url::is_acceptable(base) && url::origin(base).is_some() && !base.contains(['?', '#'])
 }

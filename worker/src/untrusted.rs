@@ -1,14 +1,14 @@
-//! Request headers that origins and proxies believe, and that no client may write. Where each comes from:
-//! docs/security.md.
+//! Request headers that origins and proxies trust, and that no client may write. docs/security.md
+//! names the source of each.
 
-/// Every header that starts so is the guard's own.
+/// Prefix of the guard's own headers.
 pub(crate) const OWN: &str = "x-edgepass-";
 
-/// What the guard writes itself, or Cloudflare does, though it is named as others of its kind.
+/// Headers that match a prefix below but stay, since the guard or Cloudflare writes them.
 const KEPT: [&str; 2] = ["x-forwarded-for", "x-forwarded-proto"];
 
-/// Other paths, methods, hosts and addresses than those of the request, and what moves headers about. What
-/// ends with `-` is a prefix.
+/// Headers that replace the path, method, host or address of a request, or that make a proxy change
+/// headers. A name that ends with `-` is a prefix.
 const ROUTING: [&str; 37] = [
     "base-url",
     "client-ip",
@@ -48,7 +48,7 @@ const ROUTING: [&str; 37] = [
     "x-sendfile-type",
     "x-url-scheme",
 ];
-/// Who a proxy before the origin has found the caller to be.
+/// Headers in which a proxy tells the origin the caller's identity.
 const IDENTITY: [&str; 36] = [
     "cf-access-",
     "es-security-runas-user",
@@ -87,7 +87,7 @@ const IDENTITY: [&str; 36] = [
     "x-vouch-",
     "x-webauth-",
 ];
-/// Which certificate a proxy has seen (RFC 9440 §2.4).
+/// Headers in which a proxy tells the origin the client's certificate (RFC 9440 §2.4).
 const CERTIFICATE: [&str; 21] = [
     "-wscc",
     "-wsru",
@@ -112,7 +112,7 @@ const CERTIFICATE: [&str; 21] = [
     "x-tls-",
 ];
 
-/// Whether a header is one of those, as the laxest server reads its name.
+/// Whether a header is the guard's own or in these lists, as the laxest server reads its name.
 pub(crate) fn is_untrusted(name: &str) -> bool {
     let fold =
         |sign: char| if sign.is_ascii_alphanumeric() { sign.to_ascii_lowercase() } else { '-' };

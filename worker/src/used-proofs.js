@@ -1,21 +1,21 @@
 import { DurableObject } from 'cloudflare:workers';
 
-/** While a key is in use, what is too old goes this often, in milliseconds. */
+/** Interval at which old proofs are deleted while a key is in use, in milliseconds. */
 const SWEEP = 60_000;
 
-/** The DPoP proofs that one client key has made, until they are too old to be accepted. */
+/** Used DPoP proofs of one client key, until they are too old to be accepted. */
 export class UsedProofs extends DurableObject {
-  /** Remember a proof until a time, in milliseconds since the epoch; says whether this is its first use. */
+  /** Stores a proof until `until`, in milliseconds since the epoch. Returns whether it is new. */
   async firstUse(id, until) {
     const { storage } = this.ctx;
-    // One statement: two requests at once cannot both be the first.
+    // A single statement, so that of two concurrent requests only one is the first.
     const insert = 'INSERT INTO used (id, until) VALUES (?, ?) ON CONFLICT DO NOTHING RETURNING id';
     if (this.#table().exec(insert, id, until).toArray().length === 0) return false;
     if (await storage.getAlarm() === null) await storage.setAlarm(until);
     return true;
   }
 
-  /** Forget what is too old; with nothing left, the object costs nothing. */
+  /** Deletes old proofs. If none is left, deletes the storage: the object then costs nothing. */
   async alarm() {
     const { storage } = this.ctx;
     const table = this.#table();

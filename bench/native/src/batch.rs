@@ -1,4 +1,4 @@
-//! Throughput of `edgepass verify --batch`: what it judges lines with, on one core and on all.
+//! Measures the throughput of the code behind `edgepass verify --batch`, on one core and on all.
 
 use std::time::Instant;
 
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::{AUDIENCE, ISSUER, median};
 
-/// Lines per second, on one core and on all.
+/// Returns the number of cores, and lines per second on one core and on all.
 pub(crate) fn measure(setup: &Value, quick: bool) -> anyhow::Result<Value> {
     let rounds = if quick { 5 } else { 15 };
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs();

@@ -1,7 +1,8 @@
-//! How long a verification takes natively, ours beside other libraries', in turns; medians, as JSON.
+//! Times native verification with this library and others, in turns. Prints medians as JSON.
 //!
-//! Every result is checked. Tokens come from stdin: `{kind: {"jwk", "pem", "tokens": [..]}}`.
-//! With `scale`, how lists and revocation grow. With `chart`, results come from stdin and go to stdout as an SVG.
+//! Every verdict is checked. Tokens come from stdin: `{kind: {"jwk", "pem", "tokens": [..]}}`.
+//! With `scale`, measures how lists and revocation grow. With `chart`, reads results from stdin and
+//! prints an SVG.
 
 #![allow(clippy::print_stdout, reason = "this is a program")]
 
@@ -22,13 +23,13 @@ use aws_lc_rs::signature::{
 use edgepass::native::check_signature;
 use edgepass_jose::base64url;
 use edgepass_verify::verifier::{KeySource, Progress, Verifier};
-use edgepass_verify::{Requirements, Policy, PolicyConfig, Sender, UnixMillis};
+use edgepass_verify::{Policy, PolicyConfig, Requirements, Sender, UnixMillis};
 use serde_json::{Value, json};
 
 const ISSUER: &str = "https://issuer.example";
 const AUDIENCE: &str = "https://api.example";
 
-/// Judges the token at this position.
+/// Verifies the token at a position. Returns whether it is accepted.
 type Subject = Box<dyn FnMut(usize) -> bool>;
 
 fn main() -> anyhow::Result<()> {
@@ -51,7 +52,7 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Microseconds of one verification, by kind and by subject.
+/// Returns microseconds of one verification, by kind and subject, and checks every verdict.
 fn compared(
     input: &BTreeMap<String, Value>,
     quick: bool,
@@ -62,15 +63,12 @@ fn compared(
         let tokens: Vec<String> = serde_json::from_value(setup["tokens"].clone())?;
         let mut subjects = subjects(kind, setup, &tokens)?;
         let mut seen: Vec<Vec<f64>> = vec![Vec::new(); subjects.len()];
-        // The first rounds warm up.
+        // The first two rounds warm up.
         for round in 0..rounds + 2 {
             for ((name, subject), times) in subjects.iter_mut().zip(&mut seen) {
                 let start = Instant::now();
                 for at in 0..each {
-                    ensure!(
-                        black_box(subject(at % tokens.len())),
-                        "{kind} {name}: a wrong verdict"
-                    );
+                    ensure!(black_box(subject(at % tokens.len())), "{kind} {name}: wrong verdict");
                 }
                 if round >= 2 {
                     times.push(start.elapsed().as_secs_f64() * 1e6 / each as f64);
@@ -104,7 +102,7 @@ fn subjects(
     Ok(subjects)
 }
 
-/// The signature alone.
+/// Verifies the signature alone.
 fn aws_lc(kind: &str, setup: &Value, tokens: &[String]) -> anyhow::Result<Subject> {
     let part = |name: &str| base64url::decode(setup["jwk"][name].as_str().unwrap_or_default());
     let (x, y) = (part("x").unwrap_or_default(), part("y").unwrap_or_default());
@@ -146,7 +144,8 @@ fn edgepass(setup: &Value, tokens: &[String], verified_bytes: usize) -> anyhow::
     let requirements = std::sync::Arc::new(Requirements::default());
     Ok(Box::new(move |at| {
         let text = &tokens[at % tokens.len()];
-        let mut check = verifier.begin(text, Sender::default(), std::sync::Arc::clone(&requirements));
+        let mut check =
+            verifier.begin(text, Sender::default(), std::sync::Arc::clone(&requirements));
         loop {
             match verifier.advance(&mut check, now) {
                 Progress::Decided(verdict) => {

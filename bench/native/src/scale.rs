@@ -1,6 +1,6 @@
-//! How lists, publication and revocation grow with the number of live tokens.
+//! Measures how lists, publication and revocation grow with the number of live tokens.
 //!
-//! Lists are built as the issuer builds them; publication and revocation run on the issuer's own
+//! Lists are built as the issuer builds them. Publication and revocation run on the issuer's own
 //! storage, a file of a few gigabytes for ten million tokens.
 
 use std::hint::black_box;
@@ -14,15 +14,15 @@ use edgepass_issuer::audit::{Act, AuditEntry};
 use edgepass_issuer::entropy::{Entropy, NoEntropy};
 use edgepass_issuer::issue::Recipient;
 use edgepass_issuer::new_act::NewAct;
-use edgepass_issuer::policy::TokenRequest;
 use edgepass_issuer::paths::LISTS;
+use edgepass_issuer::policy::TokenRequest;
 use edgepass_issuer::publish::document::Document;
 use edgepass_issuer::seal::MasterKey;
 use edgepass_issuer::selection::{Filter, Selection, StatusChange};
 use edgepass_issuer::signing_key::{KeyState, SealedKey};
 use edgepass_issuer::status_act::perform;
-use edgepass_issuer::storage::{KeyChange, ListState};
-use edgepass_issuer::{Config, Issuer, Publisher, Store};
+use edgepass_issuer::storage::{ActStore, KeyChange, KeyStore, ListState, ListStore};
+use edgepass_issuer::{Config, Issuer, Publisher};
 use edgepass_jose::base64url;
 use edgepass_status_list::Statuses;
 use edgepass_status_list::encoder::encode;
@@ -36,7 +36,7 @@ use sqlx::{ConnectOptions, Connection};
 const CAPACITY: u64 = 1 << 17;
 const SHARES: [f64; 4] = [0.0001, 0.001, 0.01, 0.05];
 
-/// Everything, by number of live tokens.
+/// Returns all measurements, one row for each number of live tokens.
 pub(crate) fn measure(quick: bool) -> anyhow::Result<Value> {
     let sizes: &[u64] = if quick { &[10_000, 100_000] } else { &[10_000, 1_000_000, 10_000_000] };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -49,7 +49,8 @@ pub(crate) fn measure(quick: bool) -> anyhow::Result<Value> {
     Ok(rows.into())
 }
 
-/// What the lists of so many tokens take, of which a share is revoked.
+/// Returns the sizes in bytes and the lookup time of the lists for `tokens` tokens, of which
+/// `share` are revoked.
 fn lists(tokens: u64, share: f64) -> Value {
     let mut noise = Rng::with_seed(tokens);
     let (mut zipped, mut wire, mut envelope, mut memory) = (0, 0, 0, 0);
@@ -89,7 +90,7 @@ fn lists(tokens: u64, share: f64) -> Value {
     })
 }
 
-/// What it takes to say which share of so many is revoked, in bytes: `n H(p) / 8`.
+/// The entropy of `count` statuses of which `share` are revoked, in bytes: `n H(p) / 8`.
 fn entropy(count: f64, share: f64) -> f64 {
     -count * (share * share.log2() + (1.0 - share) * (1.0 - share).log2()) / 8.0
 }
@@ -117,17 +118,18 @@ fn signed(lst: &str, signature: &[u8]) -> String {
     format!("{}.{}.{}", part(&header), part(&claims), base64url::encode(signature))
 }
 
-/// What of it crosses the wire, in bytes.
+/// The length of a token on the wire, after gzip, in bytes.
 fn served(token: &str) -> usize {
     Document::new(LISTS, "application/statuslist+jwt", token.to_owned()).gzipped.len()
 }
 
-/// Publishing one revocation, and revoking a tenth of all by one act while issuing goes on.
+/// Times publishing one revocation, and revoking a tenth of all tokens by one act while issuing
+/// goes on.
 async fn issuer(tokens: u64) -> anyhow::Result<Value> {
     let folder = tempfile::tempdir()?;
     let config = Config::parse(CONFIG, folder.path())?;
     std::fs::create_dir_all(&config.data_dir)?;
-    let store = Arc::new(SqliteStore::open(&config.database(), true).await?);
+    let store = Arc::new(SqliteStore::open(&config.database(), true, now).await?);
     let (mut entropy, master) = (Drawn(Rng::with_seed(7)), MasterKey::new([7; 32]));
     let now = now();
     let seconds = now.numeric_date().seconds();
@@ -139,7 +141,7 @@ async fn issuer(tokens: u64) -> anyhow::Result<Value> {
         actor: "bench".into(),
         act: Act::KeysCreated { key_ids: Vec::new() },
     };
-    let change = KeyChange { seen: 0, now: seconds, uses: Vec::new(), new: keys };
+    let change = KeyChange { seen: 0, now: seconds, states: Vec::new(), new: keys };
     store.change_keys(&change, &entry).await?;
     fill(&config.database(), tokens, seconds).await?;
     let issuer = Arc::new(Issuer::open(Arc::clone(&store), &config, master).await?);
@@ -185,7 +187,7 @@ async fn issuer(tokens: u64) -> anyhow::Result<Value> {
     }))
 }
 
-/// A tenth of all tokens, by role, while tokens of another role are issued.
+/// Revokes a tenth of all tokens, by role, while tokens of another role are issued.
 async fn bulk(
     issuer: &Arc<Issuer<SqliteStore>>,
     publisher: &Publisher<SqliteStore>,
@@ -231,7 +233,8 @@ async fn bulk(
     }))
 }
 
-/// Live tokens in full lists, a hundredth of them revoked, a tenth of the role `bulk`.
+/// Fills the database with live tokens in full lists: a hundredth revoked, a tenth of the role
+/// `bulk`.
 async fn fill(database: &Path, tokens: u64, now: u64) -> anyhow::Result<()> {
     let mut connection =
         sqlx::sqlite::SqliteConnectOptions::new().filename(database).connect().await?;
@@ -282,7 +285,7 @@ fn now() -> UnixMillis {
     UnixMillis(since.as_millis() as u64)
 }
 
-/// No secret is drawn here.
+/// Seeded numbers instead of entropy; nothing drawn here is secret.
 struct Drawn(Rng);
 
 impl Entropy for Drawn {

@@ -5,23 +5,24 @@ use std::process::ExitCode;
 
 use edgepass_issuer::storage::StoreError;
 
-/// How a command that ran to its end ended.
+/// Outcome of a command that completed without an error.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Exit {
-    /// Done.
+    /// Success; exit code 0.
     Ok,
-    /// Refused: by the policy, or the token by the verifier.
+    /// The verifier refused the token, or `doctor` found a failure; exit code 1.
     Refused,
-    /// Not now: something that is needed does not answer.
+    /// A component or document that is needed is not available now; exit code 3.
     Unavailable,
 }
 
-/// A failure that is not the caller's mistake, or not alone.
+/// Root cause of an error whose exit code is 1 or 3. Errors with other causes exit with 2 (usage),
+/// or with 3 if storage failed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Failure {
-    /// Refused by a rule.
+    /// A rule or the issuer's policy refuses the request; exit code 1.
     Refused,
-    /// Something needed is not available now.
+    /// A component that is needed is not available now; exit code 3.
     Unavailable,
 }
 
@@ -46,8 +47,8 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Print an error with its causes and give its exit code: 1 and 3 where a [`Failure`] is its root, 3
-/// where storage failed, 2 otherwise. With `json` as an object.
+/// Prints an error with its causes to stderr and returns its exit code: 1 or 3 if the root cause is
+/// a [`Failure`], 3 if storage failed, else 2. With `json` the error is printed as an object.
 pub fn report(error: &anyhow::Error, json: bool) -> ExitCode {
     let storage = error.chain().any(|cause| cause.is::<StoreError>());
     let failure = error.root_cause().downcast_ref::<Failure>();
@@ -55,7 +56,7 @@ pub fn report(error: &anyhow::Error, json: bool) -> ExitCode {
     let mut text = String::new();
     for cause in error.chain().filter(|cause| !cause.is::<Failure>()) {
         let cause = cause.to_string();
-        // Some libraries repeat their source in their own text.
+        // The text of some libraries' errors already contains that of their source.
         if !text.contains(&cause) {
             text = if text.is_empty() { cause } else { format!("{text}: {cause}") };
         }
@@ -70,7 +71,7 @@ pub fn report(error: &anyhow::Error, json: bool) -> ExitCode {
     } else {
         format!("edgepass: {text}")
     };
-    // Nothing is left to tell where even stderr is gone.
+    // If stderr is closed, there is nowhere left to report that.
     let _ = writeln!(std::io::stderr(), "{told}");
     ExitCode::from(code)
 }

@@ -1,4 +1,4 @@
-//! What a native process is given: its clock, its randomness, its open files. The only place that asks.
+//! Wall clock, randomness and open files of the process. Only this module asks the system for them.
 
 use std::time::SystemTime;
 
@@ -6,25 +6,26 @@ use edgepass_issuer::entropy::{Entropy, NoEntropy};
 use edgepass_verify::UnixMillis;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// The time now.
+/// Reads the system clock.
 #[expect(clippy::disallowed_methods, reason = "this is the host: the clock is read here")]
 pub fn now() -> UnixMillis {
     let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     UnixMillis(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// Fill with the operating system's randomness.
+/// Fills `bytes` with randomness from the operating system.
 ///
 /// # Errors
 ///
-/// [`NoEntropy`].
+/// [`NoEntropy`]: the operating system provides none.
 #[expect(clippy::disallowed_methods, reason = "this is the host: randomness is drawn here")]
 pub fn fill(bytes: &mut [u8]) -> Result<(), NoEntropy> {
     getrandom::fill(bytes).map_err(|_| NoEntropy)
 }
 
-/// Let the process open as many files as it may want, and tell how many connections leave it enough
-/// for itself.
+/// Raises the soft limit of open files as far as needed and allowed. Returns the number of
+/// connections, from 16 to 4096, for which file descriptors remain besides those of the process
+/// itself.
 pub fn make_room_for_connections() -> usize {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let wanted = MAX_CONNECTIONS + OWN_FILES;
@@ -39,10 +40,10 @@ pub fn make_room_for_connections() -> usize {
 }
 
 const MAX_CONNECTIONS: u64 = 4096;
-/// For the database, targets and the log.
+/// File descriptors reserved for the database, targets and the log.
 const OWN_FILES: u64 = 96;
 
-/// The operating system's randomness.
+/// [`Entropy`] from the operating system.
 pub struct OsEntropy;
 
 impl Entropy for OsEntropy {

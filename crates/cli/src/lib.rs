@@ -1,4 +1,7 @@
-//! The `edgepass` program's parts: its commands, and the native host of the verifier.
+//! The `edgepass` program: its commands, and the native host of the verifier.
+
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::string_slice))]
 
 pub mod commands;
 pub mod exit;

@@ -1,4 +1,4 @@
-//! A batch's lines, judged on all cores.
+//! Judges the lines of a batch on all cores.
 
 use edgepass_crypto::prepared::PreparedKeys;
 use edgepass_verify::batch::{self, Batch, Line, LineVerdict};
@@ -6,9 +6,9 @@ use rayon::prelude::*;
 
 use crate::native::NativeCrypto;
 
-/// LineJudges lines as [`Batch`] does, with the same answers in the same order.
+/// Judges lines like [`Batch`] and returns the same answers in the same order.
 pub struct LineJudges {
-    /// Lines of sessions build on each other: they are judged one after another.
+    /// Judges the lines of sessions one after another, since each depends on earlier ones.
     batch: Batch,
     prepared: PreparedKeys,
 }
@@ -26,11 +26,11 @@ impl Default for LineJudges {
 }
 
 impl LineJudges {
-    /// The answers to `lines`.
+    /// Judges `lines` and returns one answer for each, in order.
     pub fn judge(&mut self, lines: &[Vec<u8>]) -> Vec<LineVerdict> {
         let prepared = &self.prepared;
         let alone = |line: &Vec<u8>| {
-            // What is no UTF-8 is no JSON, and is answered as such.
+            // Invalid UTF-8 is read as an empty line, so the answer is that it is not JSON.
             match batch::read(std::str::from_utf8(line).unwrap_or_default()) {
                 Err(answer) => JudgedLine::Done(answer),
                 Ok(line) if line.has_session() => JudgedLine::InSession(Box::new(line)),
@@ -50,7 +50,7 @@ impl LineJudges {
     }
 }
 
-/// Native crypto answers at once: nothing waits here.
+/// Runs a future to its end. With native crypto it never waits.
 fn at_once<T>(judged: impl Future<Output = T>) -> T {
     pollster::block_on(judged)
 }

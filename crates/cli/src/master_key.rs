@@ -1,4 +1,4 @@
-//! Where the master key comes from: the environment first, then a file that only its owner reads.
+//! The master key: from the environment, or else from a file that only its owner can read.
 
 use std::fs;
 use std::io::Write;
@@ -9,31 +9,33 @@ use edgepass_issuer::Config;
 use edgepass_issuer::seal::MasterKey;
 use zeroize::Zeroizing;
 
-/// The environment variable that comes before the file.
+/// Environment variable with the key; takes precedence over the file.
 pub(crate) const VARIABLE: &str = "EDGEPASS_MASTER_KEY";
 
-/// Load the master key.
+/// Loads the master key. A file inside `data_dir`, or one that others can read, is refused.
 pub(crate) fn load(config: &Config) -> anyhow::Result<MasterKey> {
     if let Ok(text) = std::env::var(VARIABLE) {
         return MasterKey::parse(&Zeroizing::new(text)).context(VARIABLE);
     }
     let Some(file) = &config.master_key_file else {
-        bail!("there is no master key: set {VARIABLE} or write master_key_file in the config");
+        bail!("there is no master key; set {VARIABLE}, or master_key_file in the configuration");
     };
     let shown = file.display();
     refuse_if_readable_by_others(file)?;
-    // Whatever the paths are called: links and `..` resolved.
+    // Compare resolved paths: links and `..` must not hide that the file is inside `data_dir`.
     if let (Ok(real), Ok(data)) = (fs::canonicalize(file), fs::canonicalize(&config.data_dir))
         && real.starts_with(data)
     {
-        bail!("{shown} lies inside data_dir: a copy of the data must not carry its key");
+        bail!(
+            "the master key file {shown} is inside data_dir; move it outside, so that a copy of the data does not contain the key"
+        );
     }
     let text = fs::read_to_string(file)
         .with_context(|| format!("the master key file {shown} cannot be read"))?;
     MasterKey::parse(&Zeroizing::new(text)).with_context(|| format!("{shown}"))
 }
 
-/// Write a new master key file that only its owner reads. Never overwrites.
+/// Writes a new master key file that only its owner can read. Never overwrites.
 pub(crate) fn create(file: &Path, key: &MasterKey) -> anyhow::Result<()> {
     let mut options = fs::OpenOptions::new();
     options.write(true).create_new(true);
@@ -58,7 +60,7 @@ fn refuse_if_readable_by_others(file: &Path) -> anyhow::Result<()> {
     let metadata = fs::metadata(file)
         .with_context(|| format!("the master key file {shown} cannot be read"))?;
     if metadata.permissions().mode() & 0o077 != 0 {
-        bail!("others may read the master key file {shown}; run: chmod 600 {shown}");
+        bail!("other users can read the master key file {shown}; run: chmod 600 {shown}");
     }
     Ok(())
 }

@@ -22,22 +22,22 @@ use reqwest::header::{
 };
 use reqwest::{Client, Response};
 
-/// How the host fetches.
+/// Fetches documents for a [`NativeHost`].
 pub trait Fetch {
-    /// Carry an order out. A failure is an answer, too.
+    /// Fetches the document that an order names. A failure is returned as an answer.
     fn fetch(&self, order: &FetchOrder) -> impl Future<Output = Answer>;
 }
 
-/// A native host that fetches by `F` and tells the time by `N`.
+/// Native host with the fetcher `F` and the clock `N`.
 pub struct NativeHost<F, N> {
-    /// How it fetches.
+    /// Fetcher of the host. Public, so that callers can read its records after a check.
     pub fetch: F,
     now: N,
     replay: RefCell<ReplayMemory>,
 }
 
 impl<F: Fetch, N: Fn() -> UnixMillis> NativeHost<F, N> {
-    /// A host that has seen no DPoP proof.
+    /// Creates a host that remembers no DPoP proofs yet.
     pub fn new(fetch: F, now: N) -> Self {
         Self { fetch, now, replay: RefCell::default() }
     }
@@ -67,7 +67,7 @@ impl<F: Fetch, N: Fn() -> UnixMillis> Host for NativeHost<F, N> {
     }
 }
 
-/// This host's crypto.
+/// ECDSA and RSA by aws-lc-rs.
 pub struct NativeCrypto;
 
 impl HostCrypto for NativeCrypto {
@@ -76,7 +76,7 @@ impl HostCrypto for NativeCrypto {
     }
 }
 
-/// Check an ECDSA or RSA signature.
+/// Checks an ECDSA or RSA signature. Returns `false` for keys of other types.
 pub fn check_signature(request: &SignatureRequest) -> bool {
     let (input, signature) = (request.signing_input(), request.signature());
     match request.key.key() {
@@ -93,7 +93,7 @@ pub fn check_signature(request: &SignatureRequest) -> bool {
     }
 }
 
-/// Padding and hash of an algorithm; for PSS the salt is as long as the hash (RFC 7518 §3.5).
+/// Padding and hash of an RSA algorithm. For PSS the salt is as long as the hash (RFC 7518 §3.5).
 fn rsa(algorithm: Algorithm) -> Option<&'static RsaParameters> {
     match algorithm {
         Algorithm::Rs256 => Some(&RSA_PKCS1_2048_8192_SHA256),
@@ -106,18 +106,18 @@ fn rsa(algorithm: Algorithm) -> Option<&'static RsaParameters> {
     }
 }
 
-/// Fetching over HTTP: no redirects, no cache, bounded in time and size.
+/// Fetches over HTTP: follows no redirects, uses no cache, and limits time and size.
 pub struct HttpFetch {
     client: Client,
     now: fn() -> UnixMillis,
 }
 
 impl HttpFetch {
-    /// A client of its own.
+    /// Creates a fetcher with its own HTTP client. `now` dates its requests.
     ///
     /// # Errors
     ///
-    /// When TLS cannot be set up.
+    /// TLS cannot be set up.
     pub fn new(now: fn() -> UnixMillis) -> reqwest::Result<Self> {
         let client = Client::builder()
             .redirect(reqwest::redirect::Policy::none())
@@ -171,14 +171,14 @@ fn head(response: &Response) -> ResponseHead {
     }
 }
 
-/// A body, or `None` when it is longer than `max_bytes`.
+/// Reads a body. Returns `None` if it is longer than `max_bytes`.
 pub(crate) async fn bounded(
     response: &mut Response,
     max_bytes: usize,
 ) -> reqwest::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
     while let Some(chunk) = response.chunk().await? {
-        if bytes.len() + chunk.len() > max_bytes {
+        if bytes.len().saturating_add(chunk.len()) > max_bytes {
             return Ok(None);
         }
         bytes.extend_from_slice(&chunk);
@@ -186,5 +186,5 @@ pub(crate) async fn bounded(
     Ok(Some(bytes))
 }
 
-/// More than any document of an issuer has, in bytes.
+/// Size limit of a fetched document, in bytes. No document of an issuer is that large.
 pub(crate) const MAX_DOCUMENT: usize = 4 << 20;

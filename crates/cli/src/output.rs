@@ -1,4 +1,4 @@
-//! What a command prints: text for people, JSON for programs.
+//! Input and output of commands: text for people, JSON for programs.
 
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use chrono::{DateTime, SecondsFormat};
 use serde_json::Value;
 
-/// Print a line to stdout. A reader that has gone away (`| head`) is no failure.
+/// Prints a line to stdout. A pipe that its reader closed (`| head`) is not an error.
 pub(crate) fn line(text: &str) -> anyhow::Result<()> {
     match writeln!(io::stdout(), "{text}") {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -18,17 +18,16 @@ pub(crate) fn line(text: &str) -> anyhow::Result<()> {
     }
 }
 
-/// Print one JSON value.
+/// Prints one JSON value on a line.
 pub(crate) fn json(value: &Value) -> anyhow::Result<()> {
     line(&value.to_string())
 }
 
-/// Read a token from a file, or from stdin for `-`.
+/// Reads a token from a file, or from stdin for `-`. A token in place of the file name is refused.
 pub(crate) fn read_token(source: &Path) -> anyhow::Result<String> {
     if looks_like_a_token(source) {
         bail!(
-            "a token on the command line ends up in shell histories and process lists; pipe it in \
-             instead: edgepass ... - < token.txt"
+            "a token on the command line is visible in shell histories and process lists; pass it on stdin instead: edgepass ... - < token.txt"
         );
     }
     let text = read_text(source)?;
@@ -41,7 +40,7 @@ pub(crate) fn read_token(source: &Path) -> anyhow::Result<String> {
     Ok(token.to_owned())
 }
 
-/// Read a text from a file, or from stdin for `-`. All of it, or nothing.
+/// Reads a whole text from a file, or from stdin for `-`. More than 8 MiB is an error.
 pub(crate) fn read_text(source: &Path) -> anyhow::Result<String> {
     const MAX_MIB: u64 = 8;
     let shown = source.display();
@@ -56,13 +55,13 @@ pub(crate) fn read_text(source: &Path) -> anyhow::Result<String> {
     let mut text = String::new();
     let most = MAX_MIB << 20;
     let read = from.take(most + 1).read_to_string(&mut text);
-    if read.with_context(|| format!("{shown} is not text"))? as u64 > most {
+    if read.with_context(|| format!("{shown} cannot be read as UTF-8 text"))? as u64 > most {
         bail!("{shown} is more than {MAX_MIB} MiB; split it");
     }
     Ok(text)
 }
 
-/// Wait for work; what takes long says so on stderr.
+/// Awaits `work` and reports on stderr every two seconds that it is still running.
 pub(crate) async fn waiting_for<T>(what: &str, work: impl Future<Output = T>) -> T {
     const EVERY: Duration = Duration::from_secs(2);
     let mut work = std::pin::pin!(work);
@@ -70,14 +69,14 @@ pub(crate) async fn waiting_for<T>(what: &str, work: impl Future<Output = T>) ->
     loop {
         match tokio::time::timeout(EVERY, &mut work).await {
             Ok(done) => return done,
-            Err(_) => waited += EVERY,
+            Err(_) => waited = waited.saturating_add(EVERY),
         }
-        // Nothing is lost where nobody reads it.
+        // Progress is not essential: ignore a closed stderr.
         let _ = writeln!(io::stderr(), "{what}: {} s so far ...", waited.as_secs());
     }
 }
 
-/// A date in UTC, such as `2026-11-21T10:00:00Z`.
+/// Formats seconds since the epoch as a date in UTC, such as `2026-11-21T10:00:00Z`.
 pub(crate) fn date(seconds: u64) -> String {
     i64::try_from(seconds)
         .ok()

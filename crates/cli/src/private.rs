@@ -1,4 +1,4 @@
-//! What is nobody else's: the issuer's folder and files, and the memory of this process.
+//! Keeps private data private: the issuer's folder and files, and the memory of this process.
 
 use std::fs;
 use std::path::{Component, Path, PathBuf};
@@ -7,8 +7,8 @@ use anyhow::{Context, bail};
 use edgepass_issuer::Config;
 use edgepass_issuer::config::TargetConfig;
 
-/// Take away from others what they may do with the issuer's data, whatever was there before: its folder,
-/// database and lock. Where that cannot be done, nothing is done.
+/// Removes the permissions of other users on the data directory, database and lock, whatever they
+/// were. An error ends the command before it uses the data.
 #[cfg(unix)]
 pub(crate) fn keep(config: &Config) -> anyhow::Result<()> {
     for (path, mode) in [
@@ -35,15 +35,15 @@ fn restrict(path: &Path, mode: u32) -> anyhow::Result<()> {
     permissions.set_mode(mode);
     fs::set_permissions(path, permissions).with_context(|| {
         let shown = path.display();
-        format!("others may read {shown}, and that cannot be changed; run as its owner: chmod go= {shown}")
+        format!("other users have access to {shown}, and its permissions cannot be changed; run as its owner: chmod go= {shown}")
     })
 }
 
-/// Make a file that only its owner may use, unless there is one.
+/// Opens a file for writing. A new file gets mode 0600; the mode of an existing one stays.
 ///
 /// # Errors
 ///
-/// It cannot be made.
+/// The file cannot be created or opened.
 pub(crate) fn file(path: &Path) -> std::io::Result<fs::File> {
     let mut options = fs::OpenOptions::new();
     options.create(true).truncate(false).write(true);
@@ -52,7 +52,7 @@ pub(crate) fn file(path: &Path) -> std::io::Result<fs::File> {
     options.open(path)
 }
 
-/// A folder that only its owner may use, whatever it allowed before.
+/// Creates a folder with mode 0700, or restricts an existing one to its owner.
 pub(crate) fn folder(path: &Path) -> anyhow::Result<()> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
@@ -69,7 +69,7 @@ pub(crate) fn keep(_: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Refuse a configuration that others may change: they could name a key, a target and clients.
+/// Refuses a configuration that any user may change: they could set the key, targets and clients.
 #[cfg(unix)]
 pub(crate) fn refuse_if_others_may_write(file: &Path) -> anyhow::Result<()> {
     use std::os::unix::fs::PermissionsExt;
@@ -77,7 +77,7 @@ pub(crate) fn refuse_if_others_may_write(file: &Path) -> anyhow::Result<()> {
     let shown = file.display();
     let metadata = fs::metadata(file).with_context(|| format!("{shown} cannot be read"))?;
     if metadata.permissions().mode() & 0o002 != 0 {
-        bail!("anybody may change {shown}; run: chmod o-w {shown}");
+        bail!("any user can change {shown}; run: chmod o-w {shown}");
     }
     Ok(())
 }
@@ -87,14 +87,14 @@ pub(crate) fn refuse_if_others_may_write(_: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What must not be public.
+/// Paths that must not become public: data directory, configuration and master key file.
 pub(crate) fn private(config: &Config, file: &Path) -> Vec<PathBuf> {
     let own = [Some(config.data_dir.as_path()), Some(file), config.master_key_file.as_deref()];
     own.into_iter().flatten().map(Path::to_owned).collect()
 }
 
-/// Refuse a target that holds, or lies in, what must not be public, by the names of the paths alone: nothing
-/// is asked of a target, which may hang. Links are resolved when it is opened.
+/// Refuses a target directory that contains a private path or is inside one. Compares the names
+/// alone, since access to a target may hang. Links are resolved when the target is opened.
 pub(crate) fn refuse_public(config: &Config, file: &Path) -> anyhow::Result<()> {
     for target in &config.targets {
         let TargetConfig::Directory { path } = target else { continue };
@@ -110,7 +110,7 @@ pub(crate) fn refuse_public(config: &Config, file: &Path) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// A path from the root on, without `.` and `..`.
+/// Makes a path absolute and removes `.` and `..`, without access to the file system.
 fn plain(path: &Path) -> anyhow::Result<PathBuf> {
     let whole = std::path::absolute(path).with_context(|| path.display().to_string())?;
     let mut plain = PathBuf::new();
@@ -129,12 +129,12 @@ fn beside(file: &Path, ending: &str) -> PathBuf {
     name.into()
 }
 
-/// No copy of this process' memory is written to disk when it crashes: it holds keys.
+/// Disables core dumps, since the memory of this process contains keys.
 #[cfg(unix)]
 pub fn forbid_core_dumps() {
     use rustix::process::{Resource, Rlimit, setrlimit};
 
-    // What cannot be forbidden is no reason not to run.
+    // Best effort: a failure is no reason not to run.
     let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
     #[cfg(target_os = "linux")]
     let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);

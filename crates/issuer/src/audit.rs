@@ -1,121 +1,135 @@
-//! The audit trail: one typed entry per act, durable in the transaction of the act.
+//! The audit trail: one typed entry per change, committed in the transaction of the change.
 
 use serde::{Deserialize, Serialize};
 
 use crate::selection::{Filter, Selection, StatusChange};
 
-/// Who acted, when, and what was done.
+/// An audited change, with its time and actor.
+///
+/// # Example
+///
+/// ```
+/// use edgepass_issuer::audit::{Act, AuditEntry};
+/// use serde_json::json;
+///
+/// let act = Act::TokenRevoked { jwt_id: "a1".to_owned(), reason: "leak".to_owned() };
+/// let entry = AuditEntry { at_ms: 1_700_000_000_000, actor: "cli:ops".to_owned(), act };
+/// let expected = json!({ "at_ms": 1_700_000_000_000_u64, "actor": "cli:ops",
+///     "act": "token_revoked", "jwt_id": "a1", "reason": "leak" });
+/// assert_eq!(serde_json::to_value(&entry).unwrap(), expected);
+/// ```
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct AuditEntry {
-    /// Milliseconds since the epoch.
+    /// Time of the change, in milliseconds since the Unix epoch.
     pub at_ms: u64,
-    /// Who: `client:<client_id>` over HTTP, `cli:<user>` on the issuer's own machine.
+    /// The actor: `client:<client_id>` over HTTP, `cli:<user>` on the issuer's own machine, `serve`
+    /// for key changes that are due.
     pub actor: String,
-    /// What.
+    /// The change. Its members are on the same level as `at_ms` and `actor`.
     #[serde(flatten)]
     pub act: Act,
 }
 
-/// What was done.
+/// A change with its details. The member `act` holds its name.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(tag = "act", rename_all = "snake_case")]
 pub enum Act {
-    /// The issuer's first keys were made.
+    /// The issuer's first keys were created.
     KeysCreated {
-        /// `kid` of each.
+        /// `kid` of each key.
         key_ids: Vec<String>,
     },
-    /// The standby signs from now on.
+    /// The standby key took over signing.
     KeyRotated {
         /// `kid` of the key that signed before.
         from: String,
         /// `kid` of the key that signs now.
         to: String,
-        /// `kid` of the new standby.
+        /// `kid` of the new standby key.
         standby: String,
     },
-    /// A key is distrusted.
+    /// A key was marked as compromised.
     KeyCompromised {
-        /// Its `kid`.
+        /// `kid` of the compromised key.
         key_id: String,
-        /// `kid` of the key that signs now.
+        /// `kid` of the key that signs after the change.
         signing: String,
-        /// Why, in the words of who distrusts it.
+        /// The reason that the actor gave.
         #[serde(default)]
         reason: String,
     },
-    /// Keys left the published set.
+    /// Keys were removed from the published set.
     KeysWithdrawn {
-        /// `kid` of each.
+        /// `kid` of each key.
         key_ids: Vec<String>,
-        /// `kid` of the standby that was made at the same time.
+        /// `kid` of the standby key that was created in the same change, if any.
         standby: Option<String>,
     },
-    /// A token was issued.
+    /// A token was issued. The entry is committed before the token is signed.
     TokenIssued {
-        /// `jti`.
+        /// The claim `jti`.
         jwt_id: String,
-        /// The role it was issued under.
+        /// The role that the token was issued under.
         role: String,
-        /// `client_id`.
+        /// The claim `client_id`.
         client_id: String,
-        /// `sub`.
+        /// The claim `sub`.
         #[serde(default)]
         subject: String,
-        /// `aud`.
+        /// The claim `aud`.
         audience: String,
-        /// `scope`.
+        /// The claim `scope`.
         scope: String,
-        /// `exp`, in seconds.
+        /// The claim `exp`, in seconds.
         expiration: u64,
     },
-    /// A token was revoked.
+    /// One token, named by its `jti`, was revoked.
     TokenRevoked {
-        /// `jti`.
+        /// The claim `jti` of the revoked token.
         jwt_id: String,
-        /// Why, in the words of who revoked it.
+        /// The reason that the actor gave.
         reason: String,
     },
-    /// Tokens were revoked, suspended or resumed together, or one was suspended or resumed.
+    /// Any other act on statuses: a filter, several tokens, or one token suspended or resumed.
     StatusesChanged {
-        /// What became of them.
+        /// The change that the act made.
         change: StatusChange,
-        /// Of which.
+        /// The selection of tokens.
         selection: SelectionEntry,
-        /// Why, in the words of who did it.
+        /// The reason that the actor gave.
         reason: String,
-        /// How many changed.
+        /// Number of tokens that changed.
         count: u64,
-        /// SHA-256 over the `jti` of each that changed, in the order of issue, each with a line
-        /// feed; in hexadecimal.
+        /// SHA-256, in hexadecimal, over the `jti` of each token that changed, in order of issue,
+        /// each followed by a line feed.
         digest: String,
     },
 }
 
-/// A selection as the trail names it.
+/// A selection as the audit trail records it.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SelectionEntry {
-    /// One token, by `jti`.
+    /// One token, by its `jti`.
     JwtId(String),
-    /// So many, named by `jti`; the digest says which of them changed.
+    /// Several tokens, named by `jti`. Holds their number. The digest covers those that changed.
     JwtIds(usize),
-    /// Every one that fits.
+    /// All tokens that match the filter.
     Fitting(Filter),
 }
 
 impl From<&Selection> for SelectionEntry {
     fn from(selection: &Selection) -> Self {
-        match selection {
-            Selection::JwtIds(ids) if ids.len() == 1 => Self::JwtId(ids.concat()),
-            Selection::JwtIds(ids) => Self::JwtIds(ids.len()),
-            Selection::Fitting(filter) => Self::Fitting(filter.clone()),
+        match (selection, selection.single_jwt_id()) {
+            (_, Some(jwt_id)) => Self::JwtId(jwt_id.to_owned()),
+            (Selection::JwtIds(ids), None) => Self::JwtIds(ids.len()),
+            (Selection::Fitting(filter), None) => Self::Fitting(filter.clone()),
         }
     }
 }
 
 impl Act {
-    /// The act's name, as the column `act` holds it.
+    /// The name of the change, as the column `act` holds it.
     pub fn name(&self) -> &'static str {
         match self {
             Self::KeysCreated { .. } => "keys_created",

@@ -1,4 +1,4 @@
-//! Client secrets: 256 random bits, kept only as a salted hash.
+//! Client secrets: 256 random bits, stored only as a salted hash.
 
 use std::fmt;
 
@@ -12,21 +12,33 @@ use crate::entropy::{Entropy, NoEntropy};
 /// A new client secret. It is shown once and never stored.
 pub struct ClientSecret(Zeroizing<String>);
 
-/// What is kept of a secret: `sha256:<salt>:<hash>`, both base64url.
+/// The salted SHA-256 of a client secret. Its text is `sha256:<salt>:<hash>`, both base64url.
 ///
-/// A fast hash is right here: the secret is 256 random bits, so there is nothing to guess.
+/// A fast hash suffices: a secret has 256 random bits, so it cannot be guessed.
+///
+/// # Example
+///
+/// ```
+/// use edgepass_issuer::client_secret::SecretHash;
+///
+/// let text = "sha256:AAAA:-YkZxKC2LOsuddd1L0VagGPRmCFn3X7HVqVFhgkmjBE";
+/// let hash = SecretHash::parse(text).unwrap();
+/// assert!(hash.matches("secret"));
+/// assert!(!hash.matches("Secret"));
+/// assert_eq!(hash.to_string(), text);
+/// ```
 pub struct SecretHash {
     salt: Vec<u8>,
     hash: [u8; 32],
 }
 
-/// The text is not of the form `sha256:<salt>:<hash>`.
+/// The text does not have the form `sha256:<salt>:<hash>`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("write what `edgepass client-secret` prints: \"sha256:<salt>:<hash>\"")]
+#[error("write the hash that `edgepass client-secret` prints: \"sha256:<salt>:<hash>\"")]
 pub struct NotASecretHash;
 
 impl ClientSecret {
-    /// Draw a secret.
+    /// Generates a random secret.
     ///
     /// # Errors
     ///
@@ -36,12 +48,12 @@ impl ClientSecret {
         Ok(Self(Zeroizing::new(base64url::encode(bytes.as_slice()))))
     }
 
-    /// The text to hand to the client, once.
+    /// The text of the secret, to be handed to the client once.
     pub fn reveal(&self) -> &str {
         &self.0
     }
 
-    /// Hash it under a new salt.
+    /// Hashes the secret with a new salt.
     ///
     /// # Errors
     ///
@@ -53,7 +65,7 @@ impl ClientSecret {
 }
 
 impl SecretHash {
-    /// Parse the text of the configuration.
+    /// Parses the text `sha256:<salt>:<hash>` of the configuration.
     ///
     /// # Errors
     ///
@@ -69,7 +81,7 @@ impl SecretHash {
         }
     }
 
-    /// Whether `secret` is the one that was hashed, in constant time.
+    /// Whether `secret` is the secret that was hashed. Compares in constant time.
     pub fn matches(&self, secret: &str) -> bool {
         self.hash.ct_eq(&digest(&self.salt, secret)).into()
     }

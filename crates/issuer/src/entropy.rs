@@ -1,15 +1,15 @@
-//! Randomness, handed in by the host.
+//! Randomness, provided by the host.
 
-/// A source of random bytes fit for keys.
+/// A source of random bytes that are suitable for keys.
 pub trait Entropy {
-    /// Fill `bytes`.
+    /// Fills `bytes` with random bytes.
     ///
     /// # Errors
     ///
-    /// [`NoEntropy`]; nothing may be made from the bytes then.
+    /// [`NoEntropy`]. The caller must then not use `bytes`.
     fn fill(&mut self, bytes: &mut [u8]) -> Result<(), NoEntropy>;
 
-    /// `N` random bytes.
+    /// Returns `N` random bytes.
     ///
     /// # Errors
     ///
@@ -21,12 +21,13 @@ pub trait Entropy {
     }
 }
 
-/// The operating system gave no randomness.
+/// The operating system provided no randomness.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("the operating system gave no randomness")]
+#[error("the operating system provided no randomness")]
 pub struct NoEntropy;
 
-/// Bytes that a test can tell apart: ones, twos, threes.
+/// Distinguishable bytes for tests: the first call fills with ones, the second with twos, and so
+/// on.
 #[cfg(test)]
 pub(crate) struct Counting(pub(crate) u8);
 

@@ -1,4 +1,5 @@
-//! Issuing: record a token, have our own verifier approve its claims, sign them once, and verify the token.
+//! Issuing: records a token, checks its claims with the issuer's own verifier, signs them once, and
+//! verifies the token.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -20,10 +21,10 @@ use crate::policy::Grant;
 use crate::seal::MasterKey;
 use crate::signing_key::SigningFailed;
 use crate::status_index::ExpiryWindow;
-use crate::storage::{NewList, NewToken, Recorded, StatusSlot, Store, StoreError};
+use crate::storage::{KeyStore, NewList, NewToken, Recorded, StatusSlot, StoreError, TokenStore};
 use crate::token_facts::TokenFacts;
 
-/// Signs tokens and lists under one issuer identifier.
+/// An issuer: signs tokens and status lists under one issuer identifier.
 pub struct Issuer<S> {
     store: Arc<S>,
     issuer: String,
@@ -35,70 +36,70 @@ pub struct Issuer<S> {
     keys: RwLock<Arc<Keys>>,
 }
 
-/// A token and what is known of it.
+/// A signed token, with the values that a response contains.
 pub struct IssuedToken {
     /// The compact serialization. It is a credential: never log it.
     pub token: String,
-    /// `jti`.
+    /// The claim `jti`.
     pub jwt_id: String,
-    /// `scope`.
+    /// The claim `scope`.
     pub scope: String,
-    /// In seconds.
+    /// Lifetime, in seconds.
     pub lifetime: u64,
-    /// The list that its status lies in.
+    /// Name of the list that holds the token's status.
     pub list_id: String,
 }
 
-/// For whom and by whom a grant is turned into a token.
+/// The client and the subject of a token, and the actor that requests it.
 #[derive(Clone, Debug)]
 pub struct Recipient {
-    /// `client_id`.
+    /// The claim `client_id`.
     pub client_id: String,
-    /// `sub`.
+    /// The claim `sub`.
     pub subject: String,
-    /// Who asks, for the audit trail.
+    /// The actor, for the audit trail.
     pub actor: String,
 }
 
-/// A token that the policy grants, not recorded yet, and the keys of that moment. Issuing consumes it, so it is
-/// issued at most once.
+/// A granted token that is not recorded yet, with the keys at the time of the grant. Issuing
+/// consumes it, so that it is issued at most once.
 pub struct Granted {
     new: NewToken,
     keys: Arc<Keys>,
 }
 
-/// Claims that our own verifier accepts, once they are signed. Nothing else is signed as a token.
+/// Claims that the issuer's own verifier accepted before signing. Only these are signed as a token.
 struct Approved(JsonObject);
 
-/// Why no token left the issuer.
+/// The reason why no token was issued.
 #[non_exhaustive]
 #[derive(Debug, thiserror::Error)]
 pub enum IssueError {
-    /// No randomness.
-    #[error(transparent)]
+    /// The host provides no randomness.
+    #[error("no random identifier could be made for the token")]
     Entropy(#[from] NoEntropy),
     /// The record could not be made durable.
     #[error("the token could not be recorded")]
     Store(#[from] StoreError),
-    /// Tokens like this one are being revoked or suspended at this moment.
-    #[error("tokens like this one are being revoked at this moment; try again in a second")]
+    /// An act blocks the issuing of matching tokens.
+    #[error("matching tokens are being revoked or suspended; try again in a second")]
     BeingRevoked,
     /// The signature could not be made.
-    #[error(transparent)]
+    #[error("the token could not be signed")]
     Signing(#[from] SigningFailed),
-    /// Our own verifier refuses the claims or the token.
-    #[error("the token does not pass our own verifier")]
+    /// The issuer's own verifier refuses the claims or the token.
+    #[error("the issuer's own verifier refuses the token")]
     NotAcceptable(#[source] VerifyError),
-    /// Our own verifier would look for the token's status elsewhere than where it is recorded.
-    #[error("the token names another status list than its own")]
+    /// The issuer's own verifier would look up the status at another list or index than recorded.
+    #[error("the token names another status list or index than recorded")]
     ForeignStatus,
-    /// Our own policy is none.
+    /// The policy of the issuer's own verifier is not valid.
     #[error("the issuer's own policy is not valid")]
     OwnPolicy(#[source] PolicyError),
 }
 
-impl<S: Store> Issuer<S> {
-    /// Open the stored keys.
+impl<S: KeyStore> Issuer<S> {
+    /// Opens the stored keys and creates the issuer.
     ///
     /// # Errors
     ///
@@ -122,11 +123,11 @@ impl<S: Store> Issuer<S> {
         })
     }
 
-    /// Open the keys again, if they changed.
+    /// Opens the stored keys again if they have changed.
     ///
     /// # Errors
     ///
-    /// [`OpenError`]: those opened before stay.
+    /// [`OpenError`]. The keys that were opened before stay in use.
     pub async fn reload_keys(&self) -> Result<(), OpenError> {
         let stored = self.store.keys().await?;
         if stored != *self.keys().stored() {
@@ -135,18 +136,20 @@ impl<S: Store> Issuer<S> {
         }
         Ok(())
     }
+}
 
-    /// The keys.
+impl<S> Issuer<S> {
+    /// The keys that were opened last.
     pub fn keys(&self) -> Arc<Keys> {
         Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// How status lists are made.
+    /// The form and the schedule of status lists.
     pub fn list_schedule(&self) -> &ListSchedule {
         &self.lists
     }
 
-    /// When keys change.
+    /// The schedule of keys.
     pub fn key_schedule(&self) -> KeySchedule {
         self.schedule
     }
@@ -160,26 +163,28 @@ impl<S: Store> Issuer<S> {
         &self.issuer
     }
 
-    /// The storage.
+    /// The storage of tokens, lists and keys.
     pub fn store(&self) -> &Arc<S> {
         &self.store
     }
 
-    /// Where a published document is found.
+    /// The public URI of the document at `path`. Not for the metadata, whose URL follows from the
+    /// issuer identifier (RFC 8414 §3).
     pub fn public_uri(&self, path: &str) -> String {
         format!("{}/{path}", self.lists.base_uri)
     }
 
-    /// The URI of a status list; it is the list's `sub`.
+    /// The URI of a status list. It is also the list's claim `sub`.
     pub fn list_uri(&self, list_id: &str) -> String {
         self.public_uri(&format!("{LISTS}{list_id}"))
     }
 
-    /// Turn a grant into a token to be issued.
+    /// Creates a token from a grant, ready to be issued.
     ///
     /// # Errors
     ///
-    /// [`IssueError::Entropy`]; [`IssueError::NotAcceptable`] for a recipient without a name.
+    /// [`IssueError::Entropy`]; [`IssueError::NotAcceptable`] if the subject or the client ID is
+    /// empty.
     pub fn grant(
         &self,
         grant: &Grant,
@@ -194,7 +199,7 @@ impl<S: Store> Issuer<S> {
         }
         let keys = self.keys();
         let issued_at = now.numeric_date().seconds();
-        let expiration = issued_at + grant.lifetime;
+        let expiration = issued_at.saturating_add(grant.lifetime);
         let facts = TokenFacts {
             jwt_id: base64url::encode(&entropy.bytes::<16>()?),
             role: grant.role.clone(),
@@ -211,8 +216,8 @@ impl<S: Store> Issuer<S> {
         Ok(Granted { new: NewToken { facts, list }, keys })
     }
 
-    /// The lists that tokens issued now or in a minute may need: they are opened and published before
-    /// the first token that names them.
+    /// The lists for tokens of each role's default and longest lifetime, issued now or in a minute.
+    /// They are opened and published before the first token that names them.
     ///
     /// # Errors
     ///
@@ -248,48 +253,6 @@ impl<S: Store> Issuer<S> {
         })
     }
 
-    /// Record the token with its audit entry, and sign it once our own verifier has approved its claims. It is
-    /// returned only when the record is durable and our own verifier accepts the token.
-    ///
-    /// # Errors
-    ///
-    /// [`IssueError`]. After one, a record may exist for a token that nobody holds.
-    pub async fn issue(
-        &self,
-        Granted { new, keys }: Granted,
-        now: UnixMillis,
-    ) -> Result<IssuedToken, IssueError> {
-        let token = &new.facts;
-        let entry = AuditEntry {
-            at_ms: now.0,
-            actor: token.created_by.clone(),
-            act: Act::TokenIssued {
-                jwt_id: token.jwt_id.clone(),
-                role: token.role.clone(),
-                client_id: token.client_id.clone(),
-                subject: token.subject.clone(),
-                audience: token.audience.clone(),
-                scope: token.scope.clone(),
-                expiration: token.expiration,
-            },
-        };
-        let slot = match self.store.record_issue(&new, &entry).await? {
-            Recorded::At(slot) => slot,
-            Recorded::BeingRevoked => return Err(IssueError::BeingRevoked),
-        };
-        let policy = self.own_policy(&token.audience)?;
-        let approved = self.approve(self.claims(token, &slot), &slot, &policy, now)?;
-        let text = keys.sign_token(&approved.0)?;
-        check(&text, &self.list_uri(&slot.list_id), policy, &keys, now)?;
-        Ok(IssuedToken {
-            token: text,
-            lifetime: token.expiration - token.issued_at,
-            jwt_id: new.facts.jwt_id,
-            scope: new.facts.scope,
-            list_id: slot.list_id,
-        })
-    }
-
     /// The claims of an access token.
     ///
     /// Source: [RFC 9068 §2.2](https://www.rfc-editor.org/rfc/rfc9068#section-2.2),
@@ -312,7 +275,7 @@ impl<S: Store> Issuer<S> {
         }
     }
 
-    /// Have our own verifier judge claims that are to be signed.
+    /// Has the issuer's own verifier judge claims before they are signed.
     fn approve(
         &self,
         claims: JsonObject,
@@ -342,7 +305,52 @@ impl<S: Store> Issuer<S> {
     }
 }
 
-/// Run our own verifier over a signed token: what it refuses must not leave.
+impl<S: TokenStore> Issuer<S> {
+    /// Records the token with its audit entry, and signs it once the issuer's own verifier has
+    /// accepted its claims. Returns the token only if the record is durable and the verifier
+    /// accepts the signed token.
+    ///
+    /// # Errors
+    ///
+    /// [`IssueError`]. A record may then exist for a token that was never handed out.
+    pub async fn issue(
+        &self,
+        Granted { new, keys }: Granted,
+        now: UnixMillis,
+    ) -> Result<IssuedToken, IssueError> {
+        let token = &new.facts;
+        let entry = AuditEntry {
+            at_ms: now.0,
+            actor: token.created_by.clone(),
+            act: Act::TokenIssued {
+                jwt_id: token.jwt_id.clone(),
+                role: token.role.clone(),
+                client_id: token.client_id.clone(),
+                subject: token.subject.clone(),
+                audience: token.audience.clone(),
+                scope: token.scope.clone(),
+                expiration: token.expiration,
+            },
+        };
+        let slot = match self.store.record_issue(&new, &entry).await? {
+            Recorded::At(slot) => slot,
+            Recorded::BeingRevoked => return Err(IssueError::BeingRevoked),
+        };
+        let policy = self.own_policy(&token.audience)?;
+        let approved = self.approve(self.claims(token, &slot), &slot, &policy, now)?;
+        let text = keys.sign_token(&approved.0)?;
+        check(&text, &self.list_uri(&slot.list_id), policy, &keys, now)?;
+        Ok(IssuedToken {
+            token: text,
+            lifetime: token.expiration.saturating_sub(token.issued_at),
+            jwt_id: new.facts.jwt_id,
+            scope: new.facts.scope,
+            list_id: slot.list_id,
+        })
+    }
+}
+
+/// Runs the issuer's own verifier over a signed token. A refused token must not be handed out.
 fn check(
     text: &str,
     list_uri: &str,
@@ -354,8 +362,8 @@ fn check(
         .map_err(IssueError::OwnPolicy)?;
     let mut check = verifier.begin(text, Sender::default(), Requirements::default());
     match verifier.advance(&mut check, now) {
-        // The list of a token that was recorded a moment ago need not be published yet: that it
-        // is asked for means that everything before it passed.
+        // A new token's list need not be published yet. The verifier requests it only after all
+        // earlier steps have passed.
         Progress::Fetch(order)
             if order.document == DocumentKind::StatusList && order.uri == list_uri =>
         {

@@ -1,9 +1,12 @@
-//! Keys come and go: rotation, compromise, retirement.
+//! Key changes: rotation, compromise, retirement.
 //!
-//! Rotation: the standby signs, a new standby is published, the old key stays published until its
-//! last token has expired. Compromise: every list is signed anew with the standby and published, then
-//! the set without the key is published, and a new standby with it. What is to be done lies in the
-//! database; whoever publishes carries it out, also after a restart.
+//! Rotation: the standby key starts to sign, a new standby key is published, and the old key stays
+//! published until its last token has expired.
+//!
+//! Compromise: the standby key signs every list again. Once these lists are published, the set is
+//! published without the compromised key and with a new standby key.
+//!
+//! Pending steps are stored in the database. The publisher carries them out, also after a restart.
 
 use std::time::Duration;
 
@@ -17,59 +20,61 @@ use crate::issue::Issuer;
 use crate::keys::OpenError;
 use crate::signing_key::{KeyError, KeyState, SealedKey};
 use crate::status_index::RETIRE_AFTER;
-use crate::storage::{KeyChange, Store, StoreError};
+use crate::storage::{KeyChange, KeyStore, ListStore, StoreError};
 
-/// Why keys were not changed.
+/// The reason why a change of keys failed.
 #[non_exhaustive]
 #[derive(Debug, thiserror::Error)]
 pub enum KeyChangeError {
     /// Storage failed.
-    #[error(transparent)]
+    #[error("the keys could not be read or changed")]
     Store(#[from] StoreError),
     /// A new key could not be made.
-    #[error(transparent)]
+    #[error("a new key could not be made")]
     Key(#[from] KeyError),
-    /// The keys changed, and cannot be opened as they are now.
-    #[error(transparent)]
+    /// The keys were changed but cannot be opened.
+    #[error("the keys were changed, but cannot be opened")]
     Open(#[from] OpenError),
-    /// The standby has not been published for long enough to be known everywhere.
+    /// The standby key has not been published for long enough. Holds the remaining time.
     #[error(
-        "the standby key has to be published for {0} before it signs; let `edgepass serve` run"
+        "the standby key has to be published for another {0} before it signs; keep \
+         `edgepass serve` running"
     )]
     StandbyTooYoung(DurationText),
     /// The set would hold more keys than verifiers read.
-    #[error("{MAX_KEYS} keys are published already; wait until old ones have left the set")]
+    #[error("{MAX_KEYS} keys are already published; wait until old keys are withdrawn")]
     TooManyKeys,
-    /// There is no key of that name.
-    #[error("this issuer has no key of that name; `edgepass keys list` names them")]
+    /// No key has this `kid`.
+    #[error("this issuer has no key of that name; list the keys with `edgepass keys list`")]
     UnknownKey,
-    /// The key is not published any more.
-    #[error("that key is withdrawn already")]
+    /// The key is already compromised or withdrawn.
+    #[error("that key is already compromised or withdrawn")]
     AlreadyWithdrawn,
-    /// There is no standby to take over.
-    #[error("there is no standby key to take over; start `edgepass serve`, which makes one")]
+    /// There is no standby key that could start to sign.
+    #[error("there is no standby key; start `edgepass serve`, which creates one")]
     NoStandby,
-    /// Another process changed the keys at the same moment.
-    #[error("another process changed the keys at this moment; look and try again")]
+    /// Another process changed the keys at the same time.
+    #[error("another process changed the keys at the same time; check the keys, then try again")]
     Busy,
 }
 
-/// What a rotation or a compromise did.
+/// The outcome of a rotation or a compromise.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Changed {
-    /// The key that signs from now on.
+    /// `kid` of the key that signs after the change.
     pub signing: String,
-    /// The standby had been published for long enough; if not, verifiers that have not asked since
-    /// refuse what it signs until they ask.
+    /// Whether the standby key had been published for long enough. If not, verifiers that have not
+    /// fetched the set since then refuse the key's signatures until they fetch it. Always true if
+    /// the signing key stays the same.
     pub is_settled: bool,
 }
 
-/// Let the standby sign and make a new standby.
+/// Makes the standby key sign, and creates a new standby key.
 ///
 /// # Errors
 ///
-/// [`KeyChangeError`]: nothing changed, save with [`KeyChangeError::Open`].
-pub async fn rotate<S: Store>(
+/// [`KeyChangeError`]. Nothing was changed, except with [`KeyChangeError::Open`].
+pub async fn rotate<S: KeyStore + ListStore>(
     issuer: &Issuer<S>,
     entropy: &mut impl Entropy,
     actor: &str,
@@ -93,7 +98,7 @@ pub async fn rotate<S: Store>(
         standby: fresh.key_id.clone(),
     };
     let signing = standby.key_id.clone();
-    // Tokens may live longer than the configuration of today lets new ones live.
+    // Tokens may have been issued under a configuration with a longer lifetime.
     let lists = issuer.store().lists(seconds).await?;
     let last = lists.iter().map(|list| list.window_end).max().unwrap_or_default();
     let retires_at =
@@ -101,7 +106,7 @@ pub async fn rotate<S: Store>(
     let change = KeyChange {
         seen: stored.changed_at,
         now: seconds,
-        uses: vec![
+        states: vec![
             (from.key_id.clone(), KeyState::Retired, Some(retires_at)),
             (signing.clone(), KeyState::Signing, None),
         ],
@@ -111,12 +116,12 @@ pub async fn rotate<S: Store>(
     Ok(Changed { signing, is_settled: true })
 }
 
-/// Distrust a key: whoever publishes withdraws it once every list is signed by another.
+/// Marks a key as compromised. The publisher withdraws it once another key has signed every list.
 ///
 /// # Errors
 ///
-/// [`KeyChangeError`]: nothing changed, save with [`KeyChangeError::Open`].
-pub async fn compromise<S: Store>(
+/// [`KeyChangeError`]. Nothing was changed, except with [`KeyChangeError::Open`].
+pub async fn compromise<S: KeyStore>(
     issuer: &Issuer<S>,
     key_id: &str,
     reason: &str,
@@ -128,7 +133,7 @@ pub async fn compromise<S: Store>(
     let key = stored.keys.iter().find(|key| key.key_id == key_id);
     let key = key.ok_or(KeyChangeError::UnknownKey)?;
     let signing = stored.in_state(KeyState::Signing).ok_or(KeyChangeError::NoStandby)?;
-    let mut uses = vec![(key_id.to_owned(), KeyState::Compromised, None)];
+    let mut states = vec![(key_id.to_owned(), KeyState::Compromised, None)];
     let mut changed = Changed { signing: signing.key_id.clone(), is_settled: true };
     match key.state {
         KeyState::Compromised | KeyState::Withdrawn => {
@@ -138,7 +143,7 @@ pub async fn compromise<S: Store>(
             let standby = stored.in_state(KeyState::Standby).ok_or(KeyChangeError::NoStandby)?;
             changed.is_settled = issuer.key_schedule().settles_in(standby, seconds) == 0;
             changed.signing = standby.key_id.clone();
-            uses.push((standby.key_id.clone(), KeyState::Signing, None));
+            states.push((standby.key_id.clone(), KeyState::Signing, None));
         }
         KeyState::Standby | KeyState::Retired => {}
     }
@@ -147,14 +152,14 @@ pub async fn compromise<S: Store>(
         signing: changed.signing.clone(),
         reason: reason.to_owned(),
     };
-    let change = KeyChange { seen: stored.changed_at, now: seconds, uses, new: Vec::new() };
+    let change = KeyChange { seen: stored.changed_at, now: seconds, states, new: Vec::new() };
     apply(issuer, &change, act, actor, now).await?;
     Ok(changed)
 }
 
-/// Retire and rotate what is due, going by the keys as the issuer holds them. Called by whoever
-/// publishes.
-pub(crate) async fn carry_out_due<S: Store>(
+/// Withdraws and rotates keys that are due, according to the keys that the issuer has opened.
+/// Called by the publisher.
+pub(crate) async fn carry_out_due<S: KeyStore + ListStore>(
     issuer: &Issuer<S>,
     entropy: &mut impl Entropy,
     now: UnixMillis,
@@ -163,8 +168,8 @@ pub(crate) async fn carry_out_due<S: Store>(
     retired.and(rotate_if_due(issuer, entropy, now).await)
 }
 
-/// Take keys whose time is up out of the set.
-async fn retire<S: Store>(issuer: &Issuer<S>, now: UnixMillis) -> Result<(), KeyChangeError> {
+/// Removes retired keys from the set at their time of retirement.
+async fn retire<S: KeyStore>(issuer: &Issuer<S>, now: UnixMillis) -> Result<(), KeyChangeError> {
     let seconds = now.numeric_date().seconds();
     let keys = issuer.keys();
     let stored = keys.stored();
@@ -175,20 +180,21 @@ async fn retire<S: Store>(issuer: &Issuer<S>, now: UnixMillis) -> Result<(), Key
     if over.is_empty() {
         return Ok(());
     }
-    let uses = over.iter().map(|id| (id.clone(), KeyState::Withdrawn, None)).collect();
-    let change = KeyChange { seen: stored.changed_at, now: seconds, uses, new: Vec::new() };
+    let states = over.iter().map(|id| (id.clone(), KeyState::Withdrawn, None)).collect();
+    let change = KeyChange { seen: stored.changed_at, now: seconds, states, new: Vec::new() };
     apply(issuer, &change, Act::KeysWithdrawn { key_ids: over, standby: None }, SERVE, now).await
 }
 
-/// Take compromised keys out of the set; with a new standby, if there is none.
-pub(crate) async fn withdraw_compromised<S: Store>(
+/// Removes compromised keys from the set. Adds a standby key if there is none.
+pub(crate) async fn withdraw_compromised<S: KeyStore>(
     issuer: &Issuer<S>,
     entropy: &mut impl Entropy,
     now: UnixMillis,
 ) -> Result<(), KeyChangeError> {
     let seconds = now.numeric_date().seconds();
     let stored = issuer.store().keys().await?;
-    // What was compromised since still signs lists: its turn comes with the next round.
+    // A key that was marked after the keys were opened may still have signed lists. The next round
+    // withdraws it.
     if stored.changed_at != issuer.keys().changed_at() {
         return Ok(());
     }
@@ -201,13 +207,14 @@ pub(crate) async fn withdraw_compromised<S: Store>(
         }
     };
     let standby = new.first().map(|key| key.key_id.clone());
-    let uses = key_ids.iter().map(|id| (id.clone(), KeyState::Withdrawn, None)).collect();
-    let change = KeyChange { seen: stored.changed_at, now: seconds, uses, new };
+    let states = key_ids.iter().map(|id| (id.clone(), KeyState::Withdrawn, None)).collect();
+    let change = KeyChange { seen: stored.changed_at, now: seconds, states, new };
     apply(issuer, &change, Act::KeysWithdrawn { key_ids, standby }, SERVE, now).await
 }
 
-/// Rotate when the signing key has signed for long enough. A standby that is too young is waited for.
-async fn rotate_if_due<S: Store>(
+/// Rotates once the signing key has signed for the time of the schedule. A standby key that is too
+/// young postpones this.
+async fn rotate_if_due<S: KeyStore + ListStore>(
     issuer: &Issuer<S>,
     entropy: &mut impl Entropy,
     now: UnixMillis,
@@ -219,14 +226,14 @@ async fn rotate_if_due<S: Store>(
         return Ok(());
     }
     match rotate(issuer, entropy, SERVE, now).await {
-        // There is none while a compromised key is on its way out.
+        // There is no standby key while a compromised key awaits its withdrawal.
         Ok(_) | Err(KeyChangeError::StandbyTooYoung(_) | KeyChangeError::NoStandby) => Ok(()),
         Err(error) => Err(error),
     }
 }
 
-/// Change the keys, and open them as they are now.
-async fn apply<S: Store>(
+/// Records a change of keys, then opens the new keys.
+async fn apply<S: KeyStore>(
     issuer: &Issuer<S>,
     change: &KeyChange,
     act: Act,
@@ -240,5 +247,5 @@ async fn apply<S: Store>(
     Ok(issuer.reload_keys().await?)
 }
 
-/// Who acts when nobody asked.
+/// The actor of changes that the publisher makes by itself.
 const SERVE: &str = "serve";

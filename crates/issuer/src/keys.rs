@@ -1,4 +1,4 @@
-//! The issuer's keys, opened: the one that signs, and the set that is published.
+//! The issuer's keys, opened: the signing key and the published set.
 
 use std::time::Duration;
 
@@ -10,23 +10,23 @@ use crate::seal::MasterKey;
 use crate::signing_key::{self, KeyError, KeyState, SealedKey, SigningFailed, SigningKey};
 use crate::storage::{StoreError, StoredKeys};
 
-/// When keys change by themselves, and how long an old one stays published.
+/// The schedule of automatic key changes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct KeySchedule {
-    /// A key signs for this long; in seconds.
+    /// Time for which a key signs, in seconds.
     pub rotation: u64,
-    /// A key that signs no more stays published for this long; in seconds.
+    /// Time for which a key stays published after it has stopped signing, in seconds.
     pub overlap: u64,
-    /// A key signs only when it has been published for this long: every verifier that reaches the
-    /// issuer knows it by then. In seconds.
+    /// Time for which a key must have been published before it signs, in seconds. By then every
+    /// verifier that reaches the issuer knows the key.
     pub settling: u64,
-    /// For so long caches on the way to verifiers may answer with what was true before, and answers be on
-    /// their way to those.
+    /// Time for which caches may still serve the previous edition: `shared_max_age` plus
+    /// `publish_delay`.
     pub caches: Duration,
 }
 
 impl KeySchedule {
-    /// In how many seconds a key may sign; 0: now.
+    /// Seconds until the key may sign. 0: it may sign now.
     pub fn settles_in(self, key: &SealedKey, now: u64) -> u64 {
         match key.published_at {
             Some(at) => at.saturating_add(self.settling).saturating_sub(now),
@@ -35,7 +35,7 @@ impl KeySchedule {
     }
 }
 
-/// The keys as of one change.
+/// The keys as of one change. The signing key is opened.
 pub struct Keys {
     stored: StoredKeys,
     signing: SigningKey,
@@ -43,18 +43,18 @@ pub struct Keys {
     known: JwkSet,
 }
 
-/// Why the issuer cannot start.
+/// The reason why the stored keys cannot be used.
 #[non_exhaustive]
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Storage failed.
-    #[error(transparent)]
+    #[error("the signing keys could not be read")]
     Store(#[from] StoreError),
     /// There is no signing key.
     #[error("there is no signing key in the data directory; run `edgepass init` first")]
     NoSigningKey,
     /// The signing key cannot be opened.
-    #[error(transparent)]
+    #[error("the signing key cannot be opened")]
     Key(#[from] KeyError),
     /// The stored keys do not make a JWK Set that verifiers can read.
     #[error("the stored keys are not a readable JWK Set")]
@@ -62,7 +62,7 @@ pub enum OpenError {
 }
 
 impl Keys {
-    /// Open what is stored.
+    /// Opens the stored keys.
     ///
     /// # Errors
     ///
@@ -77,58 +77,59 @@ impl Keys {
         Ok(Self { stored, signing, own, known })
     }
 
-    /// The JWK Set to publish, which says nothing from `expiration` on.
+    /// The JWK Set to publish. It expires at `expiration`, in seconds, if given.
     pub fn jwk_set(&self, expiration: Option<u64>) -> String {
         let published = self.stored.published();
         signing_key::jwk_set(published, self.stored.changed_at, expiration).to_string()
     }
 
-    /// The same set, as our own verifier reads it.
+    /// The published set, as parsed by the issuer's own verifier.
     pub fn own(&self) -> &JwkSet {
         &self.own
     }
 
-    /// The newest keys, withdrawn ones too: what those signed may still lie somewhere.
+    /// The newest keys, at most [`MAX_KEYS`]. Withdrawn keys are included, since a target may still
+    /// hold lists that they signed.
     pub(crate) fn known(&self) -> &JwkSet {
         &self.known
     }
 
-    /// As they are stored.
+    /// The keys as stored.
     pub(crate) fn stored(&self) -> &StoredKeys {
         &self.stored
     }
 
-    /// When the set last changed, in seconds.
+    /// Time of the set's last change, in seconds.
     pub fn changed_at(&self) -> u64 {
         self.stored.changed_at
     }
 
-    /// `kid` of the key that signs.
+    /// `kid` of the signing key.
     pub fn signing_key_id(&self) -> &str {
         self.signing.key_id()
     }
 
-    /// Whether there is a key of this use.
+    /// Whether a key is in this state.
     pub(crate) fn has(&self, state: KeyState) -> bool {
         self.stored.in_state(state).is_some()
     }
 
-    /// Whether a key of the set is not known to have been published.
+    /// Whether a key of the set is not recorded as published.
     pub(crate) fn has_unpublished(&self) -> bool {
         self.stored.published().any(|key| key.published_at.is_none())
     }
 
-    /// `kid` of each key of the set.
+    /// `kid` of each key of the published set.
     pub(crate) fn published_key_ids(&self) -> Vec<String> {
         self.stored.published().map(|key| key.key_id.clone()).collect()
     }
 
-    /// Sign an access token's claims.
+    /// Signs the claims of an access token.
     pub(crate) fn sign_token(&self, payload: &JsonObject) -> Result<String, SigningFailed> {
         self.signing.sign("at+jwt", payload)
     }
 
-    /// Sign a status list token's payload.
+    /// Signs the claims of a status list.
     pub(crate) fn sign_list(&self, payload: &JsonObject) -> Result<String, SigningFailed> {
         self.signing.sign(edgepass_status_list::claims::STATUS_LIST_TYPE, payload)
     }

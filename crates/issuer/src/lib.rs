@@ -1,6 +1,9 @@
-//! The Edgepass issuer's domain: what may be issued, what is recorded, what is published.
+//! The Edgepass issuer's domain rules: granting, recording, publishing and revoking tokens.
 //!
-//! Storage is a trait ([`storage::Store`]); HTTP, files, clocks and randomness are the host's.
+//! Storage is a trait ([`storage::Store`]). The host provides HTTP, files, clock and randomness.
+
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::string_slice))]
 
 pub mod audit;
 pub mod client_secret;

@@ -1,4 +1,4 @@
-//! An act on statuses as it is recorded, and what it would change.
+//! An act on statuses, and its plan: the tokens that it would change.
 
 use std::collections::BTreeMap;
 
@@ -11,54 +11,57 @@ use crate::selection::{Selection, StatusChange};
 /// An act to be recorded.
 #[derive(Clone, Debug)]
 pub struct NewAct {
-    /// What becomes of the statuses.
+    /// The change of the statuses.
     pub change: StatusChange,
-    /// Of which tokens.
+    /// The tokens that the act applies to.
     pub selection: Selection,
-    /// Why, in the words of who acts.
+    /// The reason that the actor gives.
     pub reason: String,
-    /// Who acts.
+    /// The actor, for the audit trail.
     pub actor: String,
-    /// When, in milliseconds. Tokens that no verifier accepts any more by then are not selected.
+    /// Time of the act, in milliseconds. Tokens that no verifier accepts any more at that time are
+    /// left out.
     pub at: UnixMillis,
 }
 
-/// What an act would change, as of a moment.
+/// The changes that an act would make, as of one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
-    /// How many tokens change.
+    /// Number of tokens that would change.
     pub count: u64,
-    /// Of these, by role.
+    /// The same number for each role.
     pub roles: BTreeMap<String, u64>,
-    /// Of these, how many lie in lists that have no room for "suspended".
+    /// Number of these tokens whose lists have one bit for each status, too few for "suspended".
     pub without_suspension: u64,
-    /// SHA-256 so far over the `jti` of each, in the order of issue, each with a line feed.
+    /// SHA-256 state over the `jti` of each of these tokens, in order of issue, each followed by a
+    /// line feed.
     pub digest: Sha256,
-    /// Tokens up to here were looked at, in the order of issue.
+    /// Position in the order of issue up to which tokens were counted.
     pub last_seq: u64,
-    /// The last act that was recorded before.
+    /// Number of the last act that was recorded before the plan. 0: there was none.
     pub last_act: u64,
 }
 
 /// An act that is durable.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct RecordedAct {
-    /// Its number.
+    /// Number of the act.
     pub id: u64,
-    /// How many tokens it changes.
+    /// Number of tokens that the act changes.
     pub count: u64,
 }
 
 impl NewAct {
-    /// The audit entry, once it is known what the act changes.
+    /// The audit entry, with the number and the digest of the tokens that the act changes.
     pub fn entry(&self, count: u64, digest: String) -> AuditEntry {
         let reason = self.reason.clone();
-        let act = match (self.change, &self.selection) {
-            (StatusChange::Revoke, Selection::JwtIds(ids)) if ids.len() == 1 => {
-                Act::TokenRevoked { jwt_id: ids.concat(), reason }
+        let act = match (self.change, self.selection.single_jwt_id()) {
+            (StatusChange::Revoke, Some(jwt_id)) => {
+                Act::TokenRevoked { jwt_id: jwt_id.to_owned(), reason }
             }
-            (change, selection) => {
-                Act::StatusesChanged { change, selection: selection.into(), reason, count, digest }
+            (change, _) => {
+                let selection = (&self.selection).into();
+                Act::StatusesChanged { change, selection, reason, count, digest }
             }
         };
         AuditEntry { at_ms: self.at.0, actor: self.actor.clone(), act }

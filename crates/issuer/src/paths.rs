@@ -1,10 +1,10 @@
-//! Where published documents lie, below the issuer's base, without a leading slash.
+//! Paths of published documents below the issuer's base URI, without a leading slash.
 
 /// Path of the JWK Set.
 pub const JWK_SET: &str = ".well-known/jwks.json";
 /// Path of the metadata (RFC 8414 §3), for an issuer identifier without a path.
 pub const METADATA: &str = ".well-known/oauth-authorization-server";
-/// Path of the list of lists.
+/// Path of the aggregation, which names the status lists.
 pub const AGGREGATION: &str = "status-list-aggregation";
-/// Where the lists' paths begin.
+/// Prefix of the status lists' paths.
 pub const LISTS: &str = "status-lists/";

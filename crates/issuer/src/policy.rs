@@ -1,4 +1,4 @@
-//! Who may have which token: the written policy and what it grants.
+//! The issuer's policy: roles, clients and the tokens that it grants.
 
 use edgepass_jose::Scope;
 use edgepass_verify::policy::duration::DurationText;
@@ -8,22 +8,22 @@ use crate::selection::StatusChange;
 
 /// The checked policy: roles and the clients that may use them.
 pub struct IssuerPolicy {
-    /// Roles by name, in the order written.
+    /// Roles, in the order of the configuration file.
     pub roles: Vec<Role>,
-    /// Clients, in the order written.
+    /// Clients, in the order of the configuration file.
     pub clients: Vec<Client>,
 }
 
-/// A named set of rights: one audience, some scopes, a longest lifetime.
+/// A named set of scopes, an audience and a lifetime.
 #[derive(Clone, Debug)]
 pub struct Role {
-    /// Its name.
+    /// Name, unique in the policy.
     pub name: String,
-    /// `aud` of its tokens.
+    /// Claim `aud` of the role's tokens.
     pub audience: String,
-    /// The scope tokens it may grant.
+    /// The scope tokens that the role may grant.
     pub scope: Scope,
-    /// Lifetime when none is asked for, in seconds.
+    /// Lifetime where the request names none, in seconds.
     pub lifetime: u64,
     /// The longest lifetime, in seconds.
     pub max_lifetime: u64,
@@ -31,84 +31,99 @@ pub struct Role {
 
 /// An OAuth client (RFC 6749 §2).
 pub struct Client {
-    /// `client_id`.
+    /// `client_id`, unique in the policy.
     pub id: String,
-    /// Names of the roles it may use; the first is the default.
+    /// Names of the roles that the client may use. The first is the default.
     pub roles: Vec<String>,
-    /// What it may do over HTTP to the tokens of others.
+    /// Changes that the client may make over HTTP to tokens of all clients.
     pub may: Vec<StatusChange>,
-    /// The hash of its secret.
+    /// Hash of the client's secret.
     pub secret: SecretHash,
 }
 
-/// What someone asks for.
+/// The requested scope and lifetime of a token.
 #[derive(Clone, Debug, Default)]
 pub struct TokenRequest {
-    /// The scope asked for; `None` asks for all that the role has.
+    /// The requested scope. `None` requests all scope tokens of the role.
     pub scope: Option<Scope>,
-    /// The lifetime asked for, in seconds.
+    /// The requested lifetime, in seconds. `None` requests the role's default.
     pub lifetime: Option<u64>,
 }
 
-/// What the policy grants: never more than the role.
+/// The granted properties of a token. They never exceed the role's.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Grant {
-    /// The role's name.
+    /// Name of the role.
     pub role: String,
-    /// `aud`.
+    /// The claim `aud`.
     pub audience: String,
-    /// `scope`.
+    /// The claim `scope`.
     pub scope: Scope,
-    /// In seconds.
+    /// Lifetime of the token, in seconds.
     pub lifetime: u64,
 }
 
-/// Why nothing is granted. Each says what would be.
+/// The reason why the policy refuses a request, with the values that it allows.
 #[non_exhaustive]
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum RefusedByPolicy {
-    /// There is no such role, or the client may not use it.
+    /// No role has the requested name, or the client may not use it.
     #[error("no such role; allowed: {allowed}")]
     Role {
-        /// The names allowed.
+        /// The allowed names, separated by commas.
         allowed: String,
     },
-    /// A scope beyond the role's.
+    /// The requested scope exceeds the role's.
     #[error("role {role} does not grant that scope; allowed: {allowed}")]
     Scope {
-        /// The role.
+        /// Name of the role.
         role: String,
-        /// The scope it grants.
+        /// The role's scope.
         allowed: Scope,
     },
-    /// A lifetime of zero, or beyond the role's.
-    #[error("role {role} grants at least \"1s\" and at most \"{allowed}\" of lifetime")]
+    /// The requested lifetime is zero or exceeds the role's.
+    #[error("role {role} grants a lifetime of at least \"1s\" and at most \"{allowed}\"")]
     Lifetime {
-        /// The role.
+        /// Name of the role.
         role: String,
-        /// The longest lifetime.
+        /// The role's longest lifetime.
         allowed: DurationText,
     },
 }
 
 impl IssuerPolicy {
-    /// The role called `name`.
+    /// Finds a role by its name.
     ///
     /// # Errors
     ///
     /// [`RefusedByPolicy::Role`].
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use edgepass_issuer::policy::{IssuerPolicy, Role};
+    /// use edgepass_jose::Scope;
+    ///
+    /// let (name, audience) = ("reader".to_owned(), "https://api.example".to_owned());
+    /// let scope = Scope::parse("invoices:read").unwrap();
+    /// let role = Role { name, audience, scope, lifetime: 600, max_lifetime: 3600 };
+    /// let policy = IssuerPolicy { roles: vec![role], clients: vec![] };
+    /// assert_eq!(policy.role("reader").unwrap().lifetime, 600);
+    /// let refused = policy.role("writer").unwrap_err();
+    /// assert_eq!(refused.to_string(), "no such role; allowed: reader");
+    /// ```
     pub fn role(&self, name: &str) -> Result<&Role, RefusedByPolicy> {
         self.roles.iter().find(|role| role.name == name).ok_or_else(|| RefusedByPolicy::Role {
             allowed: join(self.roles.iter().map(|role| role.name.as_str())),
         })
     }
 
-    /// The client called `id`.
+    /// Finds a client by its `client_id`.
     pub fn client(&self, id: &str) -> Option<&Client> {
         self.clients.iter().find(|client| client.id == id)
     }
 
-    /// The role that `client` uses: the one `name`d, or its first.
+    /// The role with this name if `client` may use it. Without a name, the client's first role.
     ///
     /// # Errors
     ///
@@ -123,12 +138,12 @@ impl IssuerPolicy {
         self.role(name)
     }
 
-    /// The longest lifetime of any role, in seconds.
+    /// The longest lifetime of any role, in seconds. 0 without roles.
     pub fn longest_lifetime(&self) -> u64 {
         self.roles.iter().map(|role| role.max_lifetime).max().unwrap_or_default()
     }
 
-    /// Every scope token of every role.
+    /// The scope tokens of all roles, sorted, each once.
     pub fn scopes(&self) -> Vec<String> {
         let mut all: Vec<String> =
             self.roles.iter().flat_map(|role| role.scope.iter().map(str::to_owned)).collect();
@@ -139,11 +154,26 @@ impl IssuerPolicy {
 }
 
 impl Role {
-    /// Grant what is asked for, or refuse it and say what would be granted.
+    /// Grants the request, or refuses it with the value that the role allows.
     ///
     /// # Errors
     ///
     /// [`RefusedByPolicy::Scope`], [`RefusedByPolicy::Lifetime`].
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use edgepass_issuer::policy::{RefusedByPolicy, Role, TokenRequest};
+    /// use edgepass_jose::Scope;
+    ///
+    /// let (name, audience) = ("reader".to_owned(), "https://api.example".to_owned());
+    /// let scope = Scope::parse("invoices:read").unwrap();
+    /// let role = Role { name, audience, scope, lifetime: 600, max_lifetime: 3600 };
+    /// assert_eq!(role.grant(&TokenRequest::default()).unwrap().lifetime, 600);
+    /// let too_long = TokenRequest { lifetime: Some(7200), ..TokenRequest::default() };
+    /// let refused = role.grant(&too_long).unwrap_err();
+    /// assert!(matches!(refused, RefusedByPolicy::Lifetime { .. }));
+    /// ```
     pub fn grant(&self, request: &TokenRequest) -> Result<Grant, RefusedByPolicy> {
         let scope = request.scope.clone().unwrap_or_else(|| self.scope.clone());
         if !scope.missing_in(&self.scope).is_empty() {

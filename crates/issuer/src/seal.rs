@@ -1,35 +1,36 @@
-//! Sealing private keys at rest under a master key.
+//! Sealing: private keys are encrypted at rest under a master key.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use edgepass_jose::base64url;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-/// 256 bits that seal the private keys. Not printable, gone from memory when dropped.
+/// The 256-bit key that seals the private keys. It has no `Debug`, and is erased from memory when
+/// dropped.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct MasterKey([u8; 32]);
 
-/// Why a key could not be sealed or opened.
+/// The reason why a key could not be sealed or opened.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum SealError {
     /// The text is not 43 characters of base64url.
     #[error("a master key is 32 random bytes as 43 characters of base64url")]
     NotAMasterKey,
-    /// The sealed key does not open: another master key sealed it, or it was changed.
+    /// The sealed key does not open: another master key or name sealed it, or it was changed.
     #[error("the master key does not open the signing keys; use the one they were sealed with")]
     WrongMasterKey,
-    /// The AEAD refused.
+    /// AES-256-GCM could not be set up or failed to seal.
     #[error("sealing failed")]
     Failed,
 }
 
 impl MasterKey {
-    /// From random bytes.
+    /// Creates a master key from random bytes.
     pub fn new(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    /// From the text of a file or an environment variable; white space around it is ignored.
+    /// Parses the text of a file or an environment variable. Surrounding white space is ignored.
     ///
     /// # Errors
     ///
@@ -38,17 +39,28 @@ impl MasterKey {
         base64url::decode_array(text.trim()).map(Self).ok_or(SealError::NotAMasterKey)
     }
 
-    /// The text to keep in a file.
+    /// The key as 43 characters of base64url, to be kept in a file.
     pub fn to_text(&self) -> Zeroizing<String> {
         Zeroizing::new(base64url::encode(&self.0))
     }
 
-    /// Seal `secret` with AES-256-GCM. `name` is bound to it: a sealed key moved under another name
-    /// does not open.
+    /// Seals `secret` with AES-256-GCM. Returns nonce, ciphertext and tag. `name` is authenticated,
+    /// so that a sealed key does not open under another name.
     ///
     /// # Errors
     ///
     /// [`SealError::Failed`].
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use edgepass_issuer::seal::{MasterKey, SealError};
+    ///
+    /// let key = MasterKey::new([7; 32]);
+    /// let sealed = key.seal("kid-1", b"secret").unwrap();
+    /// assert_eq!(key.open("kid-1", &sealed).unwrap().as_slice(), b"secret");
+    /// assert_eq!(key.open("kid-2", &sealed).err(), Some(SealError::WrongMasterKey));
+    /// ```
     pub fn seal(&self, name: &str, secret: &[u8]) -> Result<Vec<u8>, SealError> {
         let mut sealed = secret.to_vec();
         let nonce = self
@@ -58,11 +70,11 @@ impl MasterKey {
         Ok([nonce.as_ref().as_slice(), &sealed].concat())
     }
 
-    /// Open what [`MasterKey::seal`] made under the same name.
+    /// Opens the output of [`MasterKey::seal`] under the same name.
     ///
     /// # Errors
     ///
-    /// [`SealError::WrongMasterKey`].
+    /// [`SealError::WrongMasterKey`]; [`SealError::Failed`] if AES-256-GCM cannot be set up.
     pub fn open(&self, name: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, SealError> {
         const WRONG: SealError = SealError::WrongMasterKey;
         let (nonce, text) = sealed.split_at_checked(NONCE_LEN).ok_or(WRONG)?;

@@ -1,23 +1,24 @@
-//! What becomes of statuses, and of which tokens.
+//! Status changes, and the tokens that they apply to.
 
+use edgepass_status_list::StatusType;
 use serde::{Deserialize, Serialize};
 
 use crate::token_facts::TokenFacts;
 
-/// What becomes of a status.
+/// The change that an act makes to statuses.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StatusChange {
-    /// The token is revoked, for good.
+    /// The token is revoked for good.
     Revoke,
     /// The token is suspended: refused until it is resumed.
     Suspend,
-    /// A suspended token is valid again.
+    /// A suspended token becomes valid again.
     Resume,
 }
 
 impl StatusChange {
-    /// Its name, as stored and as written in JSON.
+    /// The name of the change, as stored and in JSON.
     pub fn name(self) -> &'static str {
         match self {
             Self::Revoke => "revoke",
@@ -26,57 +27,66 @@ impl StatusChange {
         }
     }
 
-    /// The change called `name`.
+    /// The status of a token after the change.
+    pub fn status(self) -> StatusType {
+        match self {
+            Self::Revoke => StatusType::Invalid,
+            Self::Suspend => StatusType::Suspended,
+            Self::Resume => StatusType::Valid,
+        }
+    }
+
+    /// Finds a change by its name.
     pub fn named(name: &str) -> Option<Self> {
         [Self::Revoke, Self::Suspend, Self::Resume].into_iter().find(|one| one.name() == name)
     }
 }
 
-/// Which tokens are meant. Only those count that some verifier may still accept: the leeway of
-/// verifiers is five minutes at most.
+/// The tokens that an act applies to. Tokens that expired five minutes ago or earlier are left out:
+/// five minutes is the longest leeway of a verifier.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Selection {
-    /// Exactly these, by `jti`.
+    /// The tokens with these `jti`.
     JwtIds(Vec<String>),
-    /// Every one that fits.
+    /// All tokens that match the filter.
     Fitting(Filter),
 }
 
-/// What tokens have in common; each member that is there must fit.
+/// Conditions on tokens. A token must meet all conditions that are set.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Filter {
-    /// The role's name.
+    /// The name of the token's role.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,
-    /// `client_id`.
+    /// The claim `client_id`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_id: Option<String>,
-    /// `sub`.
+    /// The claim `sub`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
-    /// `kid` of the key that signed it.
+    /// `kid` of the key that signed the token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key_id: Option<String>,
-    /// `iat` is before this second.
+    /// `iat` is less than this time, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub issued_before: Option<u64>,
 }
 
-/// The most tokens that one selection names by `jti`.
+/// The largest number of tokens that one selection can name by `jti`.
 pub const MAX_JWT_IDS: usize = 100_000;
 
-/// Why something selects no tokens.
+/// The reason why a selection is not valid.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum SelectionError {
-    /// It would select every token there is.
-    #[error("nothing is selected; to mean every token, select those issued before now")]
+    /// Neither names nor conditions are given. This would select every token.
+    #[error("nothing is selected; to select every token, select those issued before now")]
     Empty,
-    /// Tokens are named one by one and by what they have in common.
-    #[error("select tokens either by jti or by what they have in common")]
+    /// Both names and conditions are given.
+    #[error("select tokens either by jti or by a filter, not by both")]
     Both,
-    /// A name is empty: whatever wrote it meant another.
+    /// A name is empty, probably by mistake.
     #[error("an empty name selects nothing")]
     Nameless,
     /// More `jti` than [`MAX_JWT_IDS`].
@@ -85,11 +95,32 @@ pub enum SelectionError {
 }
 
 impl Selection {
-    /// A selection by names or by a filter: exactly one of the two.
+    /// The `jti` of the token, if the selection names exactly one.
+    pub fn single_jwt_id(&self) -> Option<&str> {
+        let Self::JwtIds(ids) = self else { return None };
+        match ids.as_slice() {
+            [id] => Some(id),
+            _ => None,
+        }
+    }
+
+    /// Creates a selection from names or from a filter, exactly one of the two.
     ///
     /// # Errors
     ///
     /// [`SelectionError`].
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use edgepass_issuer::selection::{Filter, Selection, SelectionError};
+    ///
+    /// let filter = Filter { role: Some("reader".to_owned()), ..Filter::default() };
+    /// let selection = Selection::new(vec![], filter.clone());
+    /// assert_eq!(selection, Ok(Selection::Fitting(filter.clone())));
+    /// assert_eq!(Selection::new(vec!["a1".to_owned()], filter), Err(SelectionError::Both));
+    /// assert_eq!(Selection::new(vec![], Filter::default()), Err(SelectionError::Empty));
+    /// ```
     pub fn new(jwt_ids: Vec<String>, filter: Filter) -> Result<Self, SelectionError> {
         let names = [&filter.role, &filter.client_id, &filter.subject, &filter.key_id];
         if names.into_iter().flatten().chain(&jwt_ids).any(String::is_empty) {
@@ -104,7 +135,7 @@ impl Selection {
         }
     }
 
-    /// Whether a token about to be recorded would be selected.
+    /// Whether the selection includes a token that is about to be recorded.
     pub fn includes(&self, token: &TokenFacts) -> bool {
         let fits = |wanted: &Option<String>, own: &str| wanted.as_deref().is_none_or(|w| w == own);
         match self {

@@ -1,4 +1,4 @@
-//! The issuer's own keys: Ed25519, made once, sealed at rest, published as JWKs.
+//! The issuer's own keys: Ed25519, generated once, sealed at rest, published as JWKs.
 
 use edgepass_jose::PublicKey;
 use edgepass_jose::json::JsonObject;
@@ -12,50 +12,51 @@ use zeroize::Zeroizing;
 use crate::entropy::{Entropy, NoEntropy};
 use crate::seal::{MasterKey, SealError};
 
-/// A key that can sign. Not printable.
+/// A key that can sign. It has no `Debug`.
 pub struct SigningKey {
     key_id: String,
     key: EncodingKey,
 }
 
-/// A key as it is stored: the private half sealed.
+/// A stored key, whose private half is sealed.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct SealedKey {
     /// `kid`: the JWK Thumbprint of the public key (RFC 7638).
     pub key_id: String,
-    /// What the key is for.
+    /// State of the key.
     pub state: KeyState,
     /// The Ed25519 public key.
     pub x: [u8; 32],
-    /// The PKCS #8 document, sealed under the master key with the `kid` as its name.
+    /// The PKCS #8 document, sealed under the master key with the `kid` as its name. Empty for a
+    /// withdrawn key.
     pub sealed: Vec<u8>,
-    /// When it was made, in seconds.
+    /// Time of creation, in seconds.
     pub created_at: u64,
-    /// When it was first seen to be published everywhere, in seconds.
+    /// Time at which the key was first known to be published everywhere, in seconds.
     pub published_at: Option<u64>,
-    /// Since when it signs or signed, in seconds.
+    /// Time at which the key started to sign, in seconds.
     pub signs_since: Option<u64>,
-    /// When it leaves the set, in seconds, if that is settled.
+    /// Time at which the key leaves the set, in seconds, once that is decided.
     pub retires_at: Option<u64>,
 }
 
-/// What a key is for.
+/// The state of a key.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum KeyState {
-    /// It signs.
+    /// The key signs.
     Signing,
-    /// It is published, so that every verifier knows it before it signs.
+    /// The key is published but does not sign yet, so that every verifier knows it before it signs.
     Standby,
-    /// It signs no more and is published until its last token has expired.
+    /// The key no longer signs. It stays published until its last token has expired.
     Retired,
-    /// It signs no more, and leaves the set as soon as no list needs it.
+    /// The key no longer signs. It leaves the set as soon as no list needs it.
     Compromised,
-    /// It is not published any more, and its private half is gone.
+    /// The key is no longer published. Its private half is deleted.
     Withdrawn,
 }
 
 impl KeyState {
-    /// Its name, as stored and as shown.
+    /// Name of the state, as stored and as shown.
     pub fn name(self) -> &'static str {
         match self {
             Self::Signing => "signing",
@@ -66,26 +67,26 @@ impl KeyState {
         }
     }
 
-    /// The use called `name`.
+    /// Finds a state by its name.
     pub fn named(name: &str) -> Option<Self> {
         [Self::Signing, Self::Standby, Self::Retired, Self::Compromised, Self::Withdrawn]
             .into_iter()
             .find(|state| state.name() == name)
     }
 
-    /// Whether keys of this use are in the published set.
+    /// Whether keys in this state are in the published set.
     pub fn is_published(self) -> bool {
         self != Self::Withdrawn
     }
 }
 
-/// Why a signature could not be made.
+/// The signature could not be made.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("signing failed")]
 pub struct SigningFailed;
 
 impl SealedKey {
-    /// Make a new key.
+    /// Generates a key in the given state. `now` is in seconds.
     ///
     /// # Errors
     ///
@@ -112,12 +113,12 @@ impl SealedKey {
         })
     }
 
-    /// Open it for signing.
+    /// Opens the key for signing.
     ///
     /// # Errors
     ///
-    /// [`KeyError::Seal`] with [`SealError::WrongMasterKey`]; [`KeyError::Key`] when the private
-    /// half is not that of the public one.
+    /// [`KeyError::Seal`] with [`SealError::WrongMasterKey`]; [`KeyError::Key`] if the private half
+    /// does not belong to the public key.
     pub fn open(&self, master: &MasterKey) -> Result<SigningKey, KeyError> {
         let document = master.open(&self.key_id, &self.sealed)?;
         if public_key(&document)? != self.x {
@@ -126,7 +127,7 @@ impl SealedKey {
         Ok(SigningKey { key_id: self.key_id.clone(), key: EncodingKey::from_ed_der(&document) })
     }
 
-    /// The public JWK. `alg` is `EdDSA`, the name that today's verifiers know (RFC 8037 §3.1).
+    /// The public JWK. Its `alg` is `EdDSA`, the name that today's verifiers know (RFC 8037 §3.1).
     pub fn jwk(&self) -> Value {
         json!({
             "kty": "OKP",
@@ -139,27 +140,27 @@ impl SealedKey {
     }
 }
 
-/// Why a key could not be made or opened.
+/// The reason why a key could not be generated or opened.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum KeyError {
-    /// No randomness.
+    /// The host provides no randomness.
     #[error(transparent)]
     Entropy(#[from] NoEntropy),
     /// Sealing or opening failed.
     #[error(transparent)]
     Seal(#[from] SealError),
-    /// The stored key is not an Ed25519 key pair.
-    #[error("the stored signing key is not a whole Ed25519 key pair")]
+    /// The stored document is no Ed25519 key pair, or not the pair of the public key.
+    #[error("the stored signing key is not a valid Ed25519 key pair")]
     Key,
 }
 
 impl SigningKey {
-    /// `kid`.
+    /// `kid` of the key.
     pub fn key_id(&self) -> &str {
         &self.key_id
     }
 
-    /// Sign `payload` as a compact JWS of type `typ`.
+    /// Signs `payload` as a compact JWS of type `typ`.
     ///
     /// # Errors
     ///
@@ -169,7 +170,7 @@ impl SigningKey {
         header.insert("alg".into(), "EdDSA".into());
         header.insert("kid".into(), self.key_id.as_str().into());
         header.insert("typ".into(), typ.into());
-        // The provider is named here, so no process-wide default is read or set.
+        // Names the provider, so that no process-wide default is read or set.
         let signer = (aws_lc::DEFAULT_PROVIDER.signer_factory)(&Algorithm::EdDSA, &self.key)
             .map_err(|_| SigningFailed)?;
         compact::assemble(&header, payload, |input| {
@@ -178,20 +179,20 @@ impl SigningKey {
     }
 }
 
-/// The JWK Set that is published: public keys and when the set was made.
+/// The JWK Set to publish: the public keys and the time of the set's last change, in seconds.
 ///
-/// The private member `iat` lets a verifier refuse a set older than one it has seen; `exp` ends what can be
-/// done by repeating this one.
+/// The private member `iat` lets a verifier refuse a set that is older than one it has seen. The
+/// private member `exp` limits how long a recorded set can be replayed.
 pub fn jwk_set<'k>(
     keys: impl Iterator<Item = &'k SealedKey>,
     issued_at: u64,
     expiration: Option<u64>,
 ) -> Value {
-    let mut set = json!({ "keys": keys.map(SealedKey::jwk).collect::<Vec<_>>(), "iat": issued_at });
-    if let Some(expiration) = expiration {
-        set["exp"] = expiration.into();
+    let keys: Vec<_> = keys.map(SealedKey::jwk).collect();
+    match expiration {
+        Some(expiration) => json!({ "keys": keys, "iat": issued_at, "exp": expiration }),
+        None => json!({ "keys": keys, "iat": issued_at }),
     }
-    set
 }
 
 /// The public half of a PKCS #8 document.
@@ -202,7 +203,7 @@ fn public_key(document: &[u8]) -> Result<[u8; 32], KeyError> {
     pair.public_key().as_ref().try_into().map_err(|_| KeyError::Key)
 }
 
-/// PKCS #8 of an Ed25519 seed: the fixed DER prefix of RFC 8410 §7 and the seed.
+/// The PKCS #8 document of an Ed25519 seed: the fixed DER prefix of RFC 8410 §7, then the seed.
 fn pkcs8(seed: &[u8; 32]) -> Zeroizing<Vec<u8>> {
     const PREFIX: [u8; 16] = [
         0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04,

@@ -1,9 +1,12 @@
-//! Acts on the statuses of tokens: revoke, suspend, resume. Durable first, then served.
+//! Acts on the statuses of tokens: revoke, suspend, resume. An act is recorded first, then
+//! published.
 //!
-//! An act is one row, its selection and one audit entry, committed together. Statuses follow from
-//! it in steps of a bounded size, so that issuing goes on while a million tokens are revoked; an act
-//! that was interrupted is finished by whoever looks next. While an act by [`Filter`] is under way no
-//! token that it would select is issued: each one issued before the act returned is covered.
+//! An act is one row, its selection and one audit entry, committed together. The statuses follow in
+//! steps of bounded size, so that issuing continues while a million tokens are revoked. An
+//! interrupted act is continued by the next process that publishes or acts.
+//!
+//! While a revocation or a suspension by [`Filter`] is in progress, no matching token is issued. It
+//! thus covers every token that was issued before it returned.
 //!
 //! [`Filter`]: crate::selection::Filter
 
@@ -14,47 +17,48 @@ use crate::new_act::{NewAct, RecordedAct};
 use crate::policy::{IssuerPolicy, RefusedByPolicy};
 use crate::selection::{Selection, StatusChange};
 use crate::status_index::RETIRE_AFTER;
-use crate::storage::{ListState, Store, StoreError};
+use crate::storage::{ActStore, KeyStore, ListState, ListStore, StoreError};
 
-/// Why nothing was recorded.
+/// The reason why an act failed.
 #[non_exhaustive]
 #[derive(Debug, thiserror::Error)]
 pub enum ActError {
     /// Storage failed.
-    #[error(transparent)]
+    #[error("the act could not be recorded or finished")]
     Store(#[from] StoreError),
-    /// Selected tokens lie in lists of one bit.
+    /// Selected tokens are in lists with one bit for each status. Holds the number of these tokens.
     #[error(
-        "{0} of the tokens were issued while `suspension` was not set, so their lists cannot say \
-         \"suspended\", and nothing was done; name others, or revoke"
+        "{0} of the tokens were issued while `suspension` was not set, so they cannot be \
+         suspended and no token was changed; select other tokens, or revoke"
     )]
     NoSuspension(u64),
-    /// Other acts came between, again and again.
-    #[error("other acts on statuses keep coming between; try again")]
+    /// Other acts were recorded between plan and record, at every attempt.
+    #[error("other acts on statuses were recorded at the same time; try again")]
     Busy,
 }
 
-/// Why an act selects what cannot exist.
+/// The reason why an act cannot select any token.
 #[derive(Debug, thiserror::Error)]
 pub enum Unselectable {
-    /// The role is in no policy, and no live token has it.
+    /// The role is not in the policy, and no live token has it.
     #[error("no token is selected: {0}")]
     Role(RefusedByPolicy),
-    /// The key never was this issuer's, and no live token has it.
+    /// The key was never this issuer's, and no live token has it.
     #[error("no token is selected: this issuer has no such key")]
     Key,
     /// Storage failed.
-    #[error(transparent)]
+    #[error("the records could not be read")]
     Store(#[from] StoreError),
 }
 
-/// Refuse an act by a role or key that this issuer does not know, and no token has: it is mistyped, and
-/// would be reported as done. Of clients and subjects the issuer cannot know that.
+/// Refuses an act by a role or key that this issuer does not know and no token has. The name is
+/// probably mistyped, and the act would be reported as done. The issuer cannot check clients and
+/// subjects this way.
 ///
 /// # Errors
 ///
 /// [`Unselectable`].
-pub async fn refuse_unknown<S: Store>(
+pub async fn refuse_unknown<S: KeyStore + ActStore>(
     act: &NewAct,
     policy: &IssuerPolicy,
     store: &S,
@@ -68,17 +72,21 @@ pub async fn refuse_unknown<S: Store>(
         (None, Some(key_id)) if !is_known(key_id) => Unselectable::Key,
         (None, _) => return Ok(()),
     };
-    // The role may have been taken out of the configuration while its tokens live.
+    // The role may have been removed from the configuration while its tokens live.
     if store.plan_act(act).await?.count > 0 { Ok(()) } else { Err(unknown) }
 }
 
-/// Record an act and change the statuses. What it changes is served once [`unpublished`] is empty;
-/// then [`Store::end_act`] lets tokens like the selected be issued again.
+/// Records an act and changes the statuses. Returns `None` if the act names tokens by `jti` and
+/// would change none. The changes are published once [`unpublished`] is empty. Then
+/// [`ActStore::end_act`] lets matching tokens be issued again.
 ///
 /// # Errors
 ///
-/// [`ActError`]: nothing was recorded, or the act is recorded and will be finished later.
-pub async fn perform<S: Store>(store: &S, act: &NewAct) -> Result<Option<RecordedAct>, ActError> {
+/// [`ActError`]. Either nothing was recorded, or the act is recorded and will be finished later.
+pub async fn perform<S: ActStore>(
+    store: &S,
+    act: &NewAct,
+) -> Result<Option<RecordedAct>, ActError> {
     for _ in 0..ATTEMPTS {
         finish(store).await?;
         let plan = store.plan_act(act).await?;
@@ -96,13 +104,13 @@ pub async fn perform<S: Store>(store: &S, act: &NewAct) -> Result<Option<Recorde
     Err(ActError::Busy)
 }
 
-/// Act, wait until what changed is served, and let tokens like the selected be issued again. `wait` is
-/// given the lists that have to show it, and says what came of waiting.
+/// Performs an act, waits until the changes are published, and lets matching tokens be issued
+/// again. `wait` receives the lists that must show the changes, and returns the outcome of waiting.
 ///
 /// # Errors
 ///
-/// [`ActError`], or what `wait` met.
-pub async fn perform_and_wait<S: Store, W, E, F>(
+/// [`ActError`], or the error of `wait`.
+pub async fn perform_and_wait<S: ActStore + ListStore, W, E, F>(
     store: &S,
     act: &NewAct,
     wait: impl Fn(Vec<ListState>) -> F,
@@ -115,33 +123,35 @@ where
     loop {
         let recorded = perform(store, act).await?;
         if let Some(recorded) = recorded {
-            all.get_or_insert(RecordedAct { count: 0, ..recorded }).count += recorded.count;
+            let all = all.get_or_insert(RecordedAct { count: 0, ..recorded });
+            all.count = all.count.saturating_add(recorded.count);
         }
         let waited = wait(unpublished(store, act.at).await.map_err(ActError::Store)?).await?;
         let Some(recorded) = recorded else { return Ok((all, waited)) };
-        // It took so long that tokens like the selected may have been issued: those, too.
+        // `false`: the block had already expired, so matching tokens may have been issued. Repeat
+        // the act.
         if store.end_act(recorded.id).await.map_err(ActError::Store)? {
             return Ok((all, waited));
         }
     }
 }
 
-/// Bring the statuses up to date with every act that was recorded.
+/// Applies every recorded act to the statuses.
 ///
 /// # Errors
 ///
 /// [`StoreError`].
-pub async fn finish<S: Store>(store: &S) -> Result<(), StoreError> {
+pub async fn finish<S: ActStore>(store: &S) -> Result<(), StoreError> {
     while store.continue_acts().await? {}
     Ok(())
 }
 
-/// The lists that do not show yet what is recorded.
+/// The lists whose published editions do not show all recorded changes.
 ///
 /// # Errors
 ///
 /// [`StoreError`].
-pub async fn unpublished<S: Store>(
+pub async fn unpublished<S: ListStore>(
     store: &S,
     now: UnixMillis,
 ) -> Result<Vec<ListState>, StoreError> {
@@ -150,7 +160,8 @@ pub async fn unpublished<S: Store>(
     Ok(lists)
 }
 
-/// `jti` of a token, unverified. It may only be used to select one of our own records.
+/// The `jti` of a token, without verification. Use it only to select one of the issuer's own
+/// records.
 pub fn unverified_jwt_id(token: &str) -> Option<String> {
     const MAX_TOKEN_BYTES: usize = 1 << 20;
     let jws = CompactJws::parse(token, MAX_TOKEN_BYTES).ok()?;
@@ -158,5 +169,5 @@ pub fn unverified_jwt_id(token: &str) -> Option<String> {
     claims.required_string("jti").ok().map(str::to_owned)
 }
 
-/// How often an act is planned again because another came between.
+/// Number of times an act is planned before [`ActError::Busy`].
 const ATTEMPTS: usize = 8;

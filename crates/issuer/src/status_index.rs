@@ -1,38 +1,62 @@
-//! Where a token's status lies: which list by its expiry, which index in it.
+//! The location of a token's status. The token's expiry determines the list, a permutation the
+//! index.
 
 use sha2::{Digest, Sha256};
 
-/// Lists are sharded by expiry: tokens that expire in the same window share lists, so that a whole
-/// list can be retired once its last token has expired.
+/// The period in which the tokens of a list expire. Tokens that expire in the same window share
+/// lists, so that a list can be retired once its last token has expired.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ExpiryWindow {
-    /// In seconds; every token of the window's lists has expired by then.
+    /// End of the window, in seconds. All tokens of its lists have expired by then.
     pub end: u64,
 }
 
-/// How long after its window a list is still served: verifiers' leeway is at most this.
+/// Time for which a list is still served after the end of its window, in seconds. Equals the
+/// longest leeway of a verifier.
 pub const RETIRE_AFTER: u64 = 5 * 60;
 
 impl ExpiryWindow {
-    /// The window of a token that expires at `expiration`, when no token lives longer than
-    /// `longest_lifetime` (both in seconds). Windows are a sixth of that, at least 10 minutes wide.
+    /// The window of a token that expires at `expiration`, where no token lives longer than
+    /// `longest_lifetime` (both in seconds). A window is a sixth of that lifetime wide, at least 10
+    /// minutes.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use edgepass_issuer::status_index::ExpiryWindow;
+    ///
+    /// // Tokens live at most an hour, so windows are ten minutes wide.
+    /// assert_eq!(ExpiryWindow::of(601, 3600).end, 1200);
+    /// assert_eq!(ExpiryWindow::of(1200, 3600).end, 1200);
+    /// ```
     pub fn of(expiration: u64, longest_lifetime: u64) -> Self {
         let width = (longest_lifetime / 6).max(600);
         Self { end: expiration.div_ceil(width).saturating_mul(width) }
     }
 }
 
-/// The index for the `counter`-th token of a list: a keyed permutation of `0..capacity`, so that
-/// indices tell nothing about order or number, and none is used twice as long as no counter is.
+/// The index of the `counter`-th token of a list: a keyed permutation of `0..capacity`. Indices
+/// reveal neither the order nor the number of tokens. Different counters give different indices.
 ///
-/// An eight-round Feistel network over the smallest even number of bits that holds `capacity`,
-/// walked until the value falls inside. `counter` must be below `capacity`.
+/// The permutation is an eight-round Feistel network over the smallest even number of bits that
+/// holds `capacity`. It is repeated until the value is below `capacity`. `counter` must be below
+/// `capacity`.
 ///
 /// Source: draft-ietf-oauth-status-list-20 §13.3 asks for unpredictable indices.
+///
+/// # Example
+///
+/// ```
+/// use edgepass_issuer::status_index::permute;
+///
+/// let mut indices: Vec<u32> = (0..1024).map(|n| permute(&[5; 32], n, 1024)).collect();
+/// indices.sort_unstable();
+/// assert!(indices.into_iter().eq(0..1024));
+/// ```
 pub fn permute(secret: &[u8; 32], counter: u32, capacity: u32) -> u32 {
     let bits = capacity.max(2).next_power_of_two().trailing_zeros();
     let half = bits.div_ceil(2);
-    let mask = (1_u32 << half) - 1;
+    let mask = (1_u32 << half).wrapping_sub(1);
     let mut value = counter;
     loop {
         let (mut left, mut right) = (value >> half, value & mask);

@@ -1,4 +1,4 @@
-//! What the issuer needs of its storage, and no more.
+//! The storage that the issuer needs, as traits, and the data that they exchange.
 
 use std::error::Error;
 use std::future::Future;
@@ -11,106 +11,131 @@ use crate::signing_key::{KeyState, SealedKey};
 use crate::status_index::ExpiryWindow;
 use crate::token_facts::TokenFacts;
 
-/// Durable storage. A method that returns `Ok` has made its change durable, whole, together with
-/// its audit entry; one that returns `Err` has changed nothing.
-pub trait Store: Send + Sync + 'static {
-    /// The keys, oldest first, and when the set last changed (seconds).
+/// Everything that the issuer stores: the traits below, each with one duty.
+///
+/// A method that returns `Ok` has made its change durable, whole, together with its audit entry. A
+/// method that returns `Err` has changed nothing.
+pub trait Store: KeyStore + TokenStore + ListStore + ActStore + AuditStore + StoreState {}
+
+impl<S: KeyStore + TokenStore + ListStore + ActStore + AuditStore + StoreState> Store for S {}
+
+/// The signing keys.
+pub trait KeyStore: Send + Sync + 'static {
+    /// The keys, oldest first, and the time of the last change.
     fn keys(&self) -> impl Future<Output = Result<StoredKeys, StoreError>> + Send;
 
-    /// Change the keys, if nobody has since they were looked at; false when somebody has.
+    /// Changes the keys if they are still those of [`KeyChange::seen`]. `false`: another process has
+    /// changed them since.
     fn change_keys(
         &self,
         change: &KeyChange,
         entry: &AuditEntry,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
-    /// The set as of `changed_at` is published everywhere at `now` (seconds).
+    /// Records that the set as of `changed_at` is published everywhere at `now` (both in seconds).
     fn mark_keys_published(
         &self,
         changed_at: u64,
         now: u64,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
+}
 
-    /// Record a token and take an index for it, never given before, in a list of its window.
+/// The records of issued tokens.
+pub trait TokenStore: Send + Sync + 'static {
+    /// Records a token and takes an unused index for it, in a list of its window.
     fn record_issue(
         &self,
         token: &NewToken,
         entry: &AuditEntry,
     ) -> impl Future<Output = Result<Recorded, StoreError>> + Send;
 
-    /// Open a list for a window in which no list has room for `room` more tokens.
+    /// The record of the token with this `jti`.
+    fn token(
+        &self,
+        jwt_id: &str,
+    ) -> impl Future<Output = Result<Option<TokenRecord>, StoreError>> + Send;
+
+    /// The records that pass the filter, newest first.
+    fn tokens(
+        &self,
+        filter: &TokenFilter,
+    ) -> impl Future<Output = Result<Vec<TokenRecord>, StoreError>> + Send;
+}
+
+/// The status lists and their editions.
+pub trait ListStore: Send + Sync + 'static {
+    /// Opens a list for its window, unless a list of that window has room for `room` more tokens.
     fn open_list(
         &self,
         list: &NewList,
         room: u32,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Look what an act would change, without holding anybody up.
-    fn plan_act(&self, act: &NewAct) -> impl Future<Output = Result<Plan, StoreError>> + Send;
-
-    /// Record an act with its audit entry, from a plan that looked at all but the last tokens. `None`
-    /// when another act was recorded since: plan again.
-    fn record_act(
-        &self,
-        act: &NewAct,
-        plan: Plan,
-    ) -> impl Future<Output = Result<Option<RecordedAct>, StoreError>> + Send;
-
-    /// Change some statuses of the oldest act that is not finished. False when there is none.
-    fn continue_acts(&self) -> impl Future<Output = Result<bool, StoreError>> + Send;
-
-    /// In a moment, issue tokens again that an act would have selected. False when some may have been issued
-    /// already, because it took too long: act again.
-    fn end_act(&self, id: u64) -> impl Future<Output = Result<bool, StoreError>> + Send;
-
-    /// The token called `jwt_id`.
-    fn token(
-        &self,
-        jwt_id: &str,
-    ) -> impl Future<Output = Result<Option<TokenRecord>, StoreError>> + Send;
-
-    /// Tokens, newest first.
-    fn tokens(
-        &self,
-        filter: &TokenFilter,
-    ) -> impl Future<Output = Result<Vec<TokenRecord>, StoreError>> + Send;
-
-    /// Every list whose window ends after `retired_before` (seconds).
+    /// All lists whose window ends after `retired_before` (seconds).
     fn lists(
         &self,
         retired_before: u64,
     ) -> impl Future<Output = Result<Vec<ListState>, StoreError>> + Send;
 
-    /// Take the next `number` of a list and read what it must say, in one transaction.
+    /// Takes the next `number` of a list and reads the content of that edition, in one transaction.
+    /// `now` is in seconds.
     fn next_edition(
         &self,
         list_id: &str,
         now: u64,
     ) -> impl Future<Output = Result<ListEdition, StoreError>> + Send;
 
-    /// A list edition that covers `changes` is being served.
+    /// Records that every target serves an edition that covers `changes`.
     fn mark_published(
         &self,
         list_id: &str,
         changes: u64,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
+}
 
-    /// Whether changes can be recorded: the last could be, or one is tried now that changes nothing.
+/// Acts on statuses.
+pub trait ActStore: Send + Sync + 'static {
+    /// Reads what an act would change. Issuing goes on meanwhile.
+    fn plan_act(&self, act: &NewAct) -> impl Future<Output = Result<Plan, StoreError>> + Send;
+
+    /// Records an act with its audit entry. The plan covers all tokens but the newest, which this call
+    /// adds. `None`: another act was recorded since, so plan again.
+    fn record_act(
+        &self,
+        act: &NewAct,
+        plan: Plan,
+    ) -> impl Future<Output = Result<Option<RecordedAct>, StoreError>> + Send;
+
+    /// Changes some statuses of the oldest unfinished act. `false`: every act is finished.
+    fn continue_acts(&self) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// Lifts the act's block on issuing one second from now. `false`: the block had already expired, so
+    /// matching tokens may have been issued; repeat the act.
+    fn end_act(&self, id: u64) -> impl Future<Output = Result<bool, StoreError>> + Send;
+}
+
+/// The audit trail.
+pub trait AuditStore: Send + Sync + 'static {
+    /// All entries, oldest first.
+    fn audit(&self) -> impl Future<Output = Result<Vec<AuditEntry>, StoreError>> + Send;
+}
+
+/// The state of the storage itself.
+pub trait StoreState: Send + Sync + 'static {
+    /// Whether changes can be recorded: the last change succeeded, or a write that changes nothing
+    /// succeeds now.
     fn is_writable(&self) -> impl Future<Output = bool> + Send;
 
-    /// A value that changes with every commit, whichever process made it.
+    /// A value that changes with every commit of any process.
     fn version(&self) -> impl Future<Output = Result<i64, StoreError>> + Send;
-
-    /// The audit trail, oldest first.
-    fn audit(&self) -> impl Future<Output = Result<Vec<AuditEntry>, StoreError>> + Send;
 }
 
 /// The keys as stored.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct StoredKeys {
-    /// Oldest first.
+    /// The keys, oldest first.
     pub keys: Vec<SealedKey>,
-    /// When the set last changed, in seconds; every change makes it later. 0: there are no keys.
+    /// Time of the last change, in seconds. Every change increases it. 0: there are no keys.
     pub changed_at: u64,
 }
 
@@ -120,121 +145,135 @@ impl StoredKeys {
         self.keys.iter().filter(|key| key.state.is_published())
     }
 
-    /// The first key of this use.
+    /// The oldest key in this state.
     pub fn in_state(&self, state: KeyState) -> Option<&SealedKey> {
         self.keys.iter().find(|key| key.state == state)
     }
 }
 
-/// A change of keys.
+/// A change of the signing keys.
 #[derive(Clone, Debug)]
 pub struct KeyChange {
-    /// [`StoredKeys::changed_at`] as it was when they were looked at.
+    /// [`StoredKeys::changed_at`] of the keys that the change is based on.
     pub seen: u64,
-    /// In seconds.
+    /// Time of the change, in seconds.
     pub now: u64,
-    /// By `kid`: what keys are for from now on, and when they retire, in seconds. The private half of
-    /// a key that is withdrawn is deleted.
-    pub uses: Vec<(String, KeyState, Option<u64>)>,
-    /// New keys.
+    /// New states by `kid`, each with the time at which the key leaves the set, in seconds. The
+    /// private half of a withdrawn key is deleted.
+    pub states: Vec<(String, KeyState, Option<u64>)>,
+    /// Keys to add.
     pub new: Vec<SealedKey>,
 }
 
-/// A token about to be issued. Not printable: it carries a secret.
+/// A token to be recorded. It has no `Debug`, since it carries a secret.
 pub struct NewToken {
-    /// What it will say.
+    /// The facts to record.
     pub facts: TokenFacts,
-    /// The list to open, should there be none with room in its window.
+    /// The list to open if the token's window has none with room.
     pub list: NewList,
 }
 
-/// A list about to be opened. Not printable: it carries a secret.
+/// A list to be opened. It has no `Debug`, since it carries a secret.
 pub struct NewList {
-    /// Which tokens' statuses it holds.
+    /// The window in which the list's tokens expire.
     pub window: ExpiryWindow,
-    /// How many.
+    /// The number of indices.
     pub capacity: u32,
-    /// How many bits each takes.
+    /// The bits of a status.
     pub bits: Bits,
-    /// The secret of its permutation.
+    /// The secret of the permutation that gives the indices.
     pub secret: [u8; 32],
 }
 
-/// What came of recording a token.
+/// The outcome of recording a token.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Recorded {
-    /// It is durable; its status lies here.
+    /// The record is durable. Holds the location of the token's status.
     At(StatusSlot),
-    /// Nothing was recorded: tokens like this one are being revoked or suspended.
+    /// Nothing was recorded: an act blocks the issuing of matching tokens.
     BeingRevoked,
 }
 
-/// Where a token's status lies.
+/// The location of a token's status.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct StatusSlot {
-    /// The list's name, the last segment of its URI.
+    /// Name of the list: the last segment of its URI.
     pub list_id: String,
-    /// `idx`.
+    /// Index in the list: `idx`.
     pub index: u64,
 }
 
-/// A token as recorded.
+/// The record of a token.
 #[derive(Clone, Debug)]
 pub struct TokenRecord {
-    /// What it says.
+    /// The recorded facts.
     pub facts: TokenFacts,
-    /// What its list says of it.
+    /// The recorded status. The published list may still show the previous one.
     pub status: StatusType,
-    /// Where its status lies.
+    /// The location of the status.
     pub slot: StatusSlot,
 }
 
-/// Which tokens to list.
+/// Conditions for [`TokenStore::tokens`].
 #[derive(Clone, Debug, Default)]
 pub struct TokenFilter {
-    /// Only this role.
+    /// Only tokens of this role.
     pub role: Option<String>,
-    /// Only tokens neither expired at this second nor revoked nor suspended.
+    /// Only tokens that expire after this time, in seconds, and are neither revoked nor suspended.
     pub live_at: Option<u64>,
 }
 
-/// How far a list is published.
+/// The progress of a list's publication.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ListState {
-    /// Its name.
+    /// Name of the list.
     pub id: String,
-    /// When its window ends, in seconds: its tokens have expired by then.
+    /// End of the list's window, in seconds. All its tokens have expired by then.
     pub window_end: u64,
-    /// Changes by acts that are finished: what an edition must cover.
+    /// Number of changes by finished acts. An edition must cover them.
     pub changes: u64,
-    /// Changes covered by the edition being served.
+    /// Number of changes covered by an edition that every target serves.
     pub published: u64,
-    /// `number` of the newest edition that was made; 0: there is none.
+    /// `number` of the newest edition. 0: there is none.
     pub number: u64,
 }
 
-/// What one edition of a list must say.
+/// The content of one edition of a list.
 #[derive(Clone, Debug)]
 pub struct ListEdition {
-    /// Its name.
+    /// Name of the list.
     pub id: String,
-    /// Strictly greater than any edition's before.
+    /// The claim `number`, greater than that of every earlier edition.
     pub number: u64,
-    /// `iat` in seconds: not before any edition's before.
+    /// The claim `iat`, in seconds, not before that of any earlier edition.
     pub issued_at: u64,
-    /// How many indices the list has.
+    /// The number of indices.
     pub capacity: u32,
-    /// How many bits a status takes.
+    /// The bits of a status.
     pub bits: Bits,
-    /// Indices of the tokens that are not valid, and their statuses.
+    /// Index and status of each token that is not valid, in any order.
     pub statuses: Vec<(u32, StatusType)>,
-    /// How often suspended tokens of the list were resumed.
+    /// Number of changes that resumed suspended tokens of the list.
     pub resumes: u64,
-    /// The changes this edition covers.
+    /// Number of changes that the edition covers.
     pub changes: u64,
 }
 
-/// Storage did not do it. The cause is for logs; it may name files and tables, never token text.
+/// The reason why storage did not read or change something. A source is for logs; it may name files
+/// and tables, never token text.
+#[non_exhaustive]
 #[derive(Debug, thiserror::Error)]
-#[error("storage is unavailable")]
-pub struct StoreError(#[source] pub Box<dyn Error + Send + Sync>);
+pub enum StoreError {
+    /// The storage does not answer, or cannot be read or written.
+    #[error("storage is unavailable")]
+    Unavailable(#[source] Box<dyn Error + Send + Sync>),
+    /// A value that must be unique exists already.
+    #[error("storage holds this value already")]
+    Duplicate(#[source] Box<dyn Error + Send + Sync>),
+    /// The storage holds a value that this program did not write.
+    #[error("storage holds an unexpected value")]
+    Corrupt(#[source] Box<dyn Error + Send + Sync>),
+    /// A sync to disk failed, so the content of the disk is unknown. No later change is tried.
+    #[error("a sync to disk failed; check the disk, then restart")]
+    NotSynced,
+}

@@ -1,26 +1,27 @@
-//! A token, before it is one.
+//! The recorded facts of a token.
 
-/// What is known of a token from the start.
+/// The claims of a token, its role and the actor that requested it. All are known before the token
+/// is recorded.
 #[derive(Clone, Debug)]
 pub struct TokenFacts {
-    /// `jti`.
+    /// The claim `jti`.
     pub jwt_id: String,
     /// The role's name.
     pub role: String,
-    /// `client_id`.
+    /// The claim `client_id`.
     pub client_id: String,
-    /// `sub`.
+    /// The claim `sub`.
     pub subject: String,
-    /// `aud`.
+    /// The claim `aud`.
     pub audience: String,
-    /// `scope`.
+    /// The claim `scope`.
     pub scope: String,
-    /// `kid` of the key that signs it.
+    /// `kid` of the key that signs the token.
     pub key_id: String,
-    /// Who asked for it.
+    /// The actor that requested the token, as in [`AuditEntry`](crate::audit::AuditEntry).
     pub created_by: String,
-    /// `iat`, in seconds.
+    /// The claim `iat`, in seconds.
     pub issued_at: u64,
-    /// `exp`, in seconds.
+    /// The claim `exp`, in seconds.
     pub expiration: u64,
 }

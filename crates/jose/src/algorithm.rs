@@ -1,14 +1,15 @@
-//! The signature algorithms, in one table: what each is called and which key it needs.
+//! The signature algorithms, with the name and the key type of each.
 
 use crate::public_key::PublicKey;
 
-/// A JWS signature algorithm that can be allowed by a policy.
+/// A JWS signature algorithm that a policy can allow.
 ///
-/// There is no `none` and no symmetric algorithm, so neither can be named, allowed or reached.
+/// `none` and the symmetric algorithms are missing, so that no policy can allow them and no code
+/// path leads to them.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Algorithm {
-    /// Ed25519: `alg` `Ed25519` (RFC 9864), and its older alias `EdDSA` bound to crv Ed25519.
+    /// `Ed25519` (RFC 9864), or its older alias `EdDSA`, which is bound to `crv` Ed25519 here.
     Ed25519,
     /// `ES256`: ECDSA with P-256 and SHA-256 (RFC 7518 §3.4).
     Es256,
@@ -20,16 +21,16 @@ pub enum Algorithm {
     Rs384,
     /// `RS512`: RSASSA-PKCS1-v1_5 with SHA-512 (RFC 7518 §3.3).
     Rs512,
-    /// `PS256`: RSASSA-PSS with SHA-256 and a salt of its length (RFC 7518 §3.5).
+    /// `PS256`: RSASSA-PSS with SHA-256 and a salt as long as the hash (RFC 7518 §3.5).
     Ps256,
-    /// `PS384`: RSASSA-PSS with SHA-384 and a salt of its length (RFC 7518 §3.5).
+    /// `PS384`: RSASSA-PSS with SHA-384 and a salt as long as the hash (RFC 7518 §3.5).
     Ps384,
-    /// `PS512`: RSASSA-PSS with SHA-512 and a salt of its length (RFC 7518 §3.5).
+    /// `PS512`: RSASSA-PSS with SHA-512 and a salt as long as the hash (RFC 7518 §3.5).
     Ps512,
 }
 
 impl Algorithm {
-    /// Every algorithm this version knows.
+    /// All algorithms that this version supports.
     pub const ALL: [Self; 9] = [
         Self::Ed25519,
         Self::Es256,
@@ -42,7 +43,8 @@ impl Algorithm {
         Self::Ps512,
     ];
 
-    /// The algorithm that `alg` names, compared exactly: `none`, `HS256` and `es256` are unknown.
+    /// Returns the algorithm for an `alg` value. The comparison is exact: `none`, `HS256` and
+    /// `es256` are unknown.
     pub fn from_name(alg: &str) -> Option<Self> {
         match alg {
             "EdDSA" => Some(Self::Ed25519),
@@ -50,7 +52,7 @@ impl Algorithm {
         }
     }
 
-    /// The registered name (RFC 7518 §3.1, RFC 9864 §2.2).
+    /// Returns the registered name (RFC 7518 §3.1, RFC 9864 §2.2).
     pub fn name(self) -> &'static str {
         match self {
             Self::Ed25519 => "Ed25519",
@@ -65,7 +67,7 @@ impl Algorithm {
         }
     }
 
-    /// Whether `key` is of the type and curve this algorithm signs with.
+    /// Whether `key` has the type and curve that this algorithm needs.
     pub fn fits(self, key: &PublicKey) -> bool {
         match key {
             PublicKey::Ed25519 { .. } => self == Self::Ed25519,

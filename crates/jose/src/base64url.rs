@@ -1,24 +1,24 @@
-//! base64url as JOSE writes it: no padding, no white space, one text per byte string.
+//! base64url as in JOSE: no padding, no white space, exactly one encoding of each byte string.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-/// Decode canonical base64url.
+/// Decodes canonical base64url.
 ///
-/// Padding, characters outside the alphabet and non-zero trailing bits give `None`, so that no two
-/// texts decode to the same bytes.
+/// Returns `None` for padding, characters outside the alphabet and non-zero trailing bits, so that
+/// no two texts decode to the same bytes.
 ///
 /// Source: [RFC 7515 §2](https://www.rfc-editor.org/rfc/rfc7515#section-2).
 pub fn decode(text: &str) -> Option<Vec<u8>> {
     URL_SAFE_NO_PAD.decode(text).ok()
 }
 
-/// Decode canonical base64url of exactly `N` octets.
+/// Decodes canonical base64url of exactly `N` octets. Returns `None` for any other input.
 pub fn decode_array<const N: usize>(text: &str) -> Option<[u8; N]> {
     decode(text)?.try_into().ok()
 }
 
-/// Encode as base64url without padding.
+/// Encodes as base64url without padding.
 pub fn encode(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
@@ -37,7 +37,7 @@ mod tests {
             ("A", None),
             ("A A", None),
             ("AA\n", None),
-            ("+/8", None), // the other alphabet
+            ("+/8", None), // the alphabet of plain base64
             ("-_8", Some(vec![0xfb, 0xff])),
         ] {
             assert_eq!(decode(text), expected, "{text:?}");

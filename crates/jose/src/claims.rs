@@ -1,4 +1,4 @@
-//! The JWT Claims Set: typed access that tells "absent" from "of the wrong type".
+//! The JWT Claims Set: typed access that distinguishes an absent claim from one of a wrong type.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -13,60 +13,75 @@ use crate::numeric_date::NumericDate;
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClaimsSet(Arc<FlatObject>);
 
-/// The name of a claim: a registered one, or one that a policy names. Never a caller's text.
+/// The name of a claim: registered, or taken from a policy. Never text from a token.
 pub type ClaimName = Cow<'static, str>;
 
-/// Why a claim cannot be used; holds its name.
+/// The reason why a claim cannot be used, with the name of the claim.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum ClaimError {
     /// The claim is required and absent.
     #[error("the claim {0} is absent")]
     Missing(ClaimName),
-    /// The claim is present with the wrong type or form.
+    /// The claim is present, but has the wrong type or form.
     #[error("the claim {0} has the wrong type or form")]
     Invalid(ClaimName),
 }
 
 impl ClaimsSet {
-    /// From a payload: one JSON object, strictly read.
+    /// Parses a payload: one JSON object and nothing after it.
     ///
     /// # Errors
     ///
-    /// [`NotAnObject`].
+    /// [`NotAnObject`] when [`parse_object`](crate::json::parse_object) would refuse it.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use edgepass_jose::ClaimsSet;
+    /// use edgepass_jose::claims::ClaimError;
+    ///
+    /// let claims = ClaimsSet::parse(br#"{"iss":"https://a.example","aud":["b","c"],"exp":9.5}"#)?;
+    /// assert_eq!(claims.required_string("iss")?, "https://a.example");
+    /// assert_eq!(claims.required_string("sub"), Err(ClaimError::missing("sub")));
+    /// assert!(claims.audience("aud")?.contains("c"));
+    /// assert_eq!(claims.expiration()?.map(|exp| exp.seconds()), Some(9));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn parse(payload: &[u8]) -> Result<Self, NotAnObject> {
         FlatObject::parse(payload).map(|object| Self(Arc::new(object)))
     }
 
-    /// What they take, in bytes.
+    /// The allocated memory, in bytes.
     pub fn bytes(&self) -> usize {
         self.0.bytes()
     }
 
-    /// All claims, for display.
+    /// Copies all claims to a map, for display.
     pub fn members(&self) -> JsonObject {
         self.0.to_members()
     }
 
-    /// A claim as written.
+    /// Returns the claim with this name, of any type.
     pub fn get(&self, name: &str) -> Option<ValueRef<'_>> {
         self.0.get(name)
     }
 
-    /// A string claim, if present.
+    /// Returns a string claim, or `None` when it is absent.
     ///
     /// # Errors
     ///
-    /// [`ClaimError::Invalid`] when present as anything but a string.
+    /// [`ClaimError::Invalid`] when the claim is not a string.
     pub fn string(&self, name: &str) -> Result<Option<&str>, ClaimError> {
         let Some(value) = self.0.get(name) else { return Ok(None) };
         value.as_str().map(Some).ok_or_else(|| ClaimError::invalid(name))
     }
 
-    /// A string claim that must be there and not be empty.
+    /// Returns a required string claim that is not empty.
     ///
     /// # Errors
     ///
-    /// [`ClaimError::Missing`], [`ClaimError::Invalid`].
+    /// [`ClaimError::Missing`] when it is absent. [`ClaimError::Invalid`] when it is empty or not a
+    /// string.
     pub fn required_string(&self, name: &str) -> Result<&str, ClaimError> {
         match self.string(name)? {
             None => Err(ClaimError::missing(name)),
@@ -75,39 +90,39 @@ impl ClaimsSet {
         }
     }
 
-    /// `exp`, rounded down (RFC 7519 §4.1.4).
+    /// Returns `exp`, rounded down to whole seconds (RFC 7519 §4.1.4).
     ///
     /// # Errors
     ///
-    /// [`ClaimError::Invalid`] when it is no NumericDate.
+    /// [`ClaimError::Invalid`] when it is not a [`NumericDate`].
     pub fn expiration(&self) -> Result<Option<NumericDate>, ClaimError> {
         self.date("exp", NumericDate::floor)
     }
 
-    /// `nbf`, rounded up (RFC 7519 §4.1.5).
+    /// Returns `nbf`, rounded up to whole seconds (RFC 7519 §4.1.5).
     ///
     /// # Errors
     ///
-    /// [`ClaimError::Invalid`] when it is no NumericDate.
+    /// [`ClaimError::Invalid`] when it is not a [`NumericDate`].
     pub fn not_before(&self) -> Result<Option<NumericDate>, ClaimError> {
         self.date("nbf", NumericDate::ceil)
     }
 
-    /// `iat`, rounded up (RFC 7519 §4.1.6).
+    /// Returns `iat`, rounded up to whole seconds (RFC 7519 §4.1.6).
     ///
     /// # Errors
     ///
-    /// [`ClaimError::Invalid`] when it is no NumericDate.
+    /// [`ClaimError::Invalid`] when it is not a [`NumericDate`].
     pub fn issued_at(&self) -> Result<Option<NumericDate>, ClaimError> {
         self.date("iat", NumericDate::ceil)
     }
 
-    /// `aud`, or the claim that stands for it: one string or a non-empty array of strings (RFC 7519
-    /// §4.1.3).
+    /// Returns the audience in the claim `name`, which is `aud` or its replacement: one string or a
+    /// non-empty array of strings (RFC 7519 §4.1.3).
     ///
     /// # Errors
     ///
-    /// [`ClaimError::Missing`], [`ClaimError::Invalid`].
+    /// [`ClaimError::Missing`] when it is absent. [`ClaimError::Invalid`] when it has another form.
     pub fn audience(&self, name: &str) -> Result<Audience<'_>, ClaimError> {
         let value = self.0.get(name).ok_or_else(|| ClaimError::missing(name))?;
         let texts = |value: ValueRef<'_>| {
@@ -133,23 +148,23 @@ impl ClaimsSet {
 }
 
 impl ClaimError {
-    /// The claim `name` is absent.
+    /// Makes the error for an absent claim `name`.
     pub fn missing(name: &str) -> Self {
         Self::Missing(name.to_owned().into())
     }
 
-    /// The claim `name` has the wrong type or form.
+    /// Makes the error for a claim `name` of the wrong type or form.
     pub fn invalid(name: &str) -> Self {
         Self::Invalid(name.to_owned().into())
     }
 }
 
-/// Who a token is for: one identifier or several.
+/// The audience of a token: one identifier or several.
 #[derive(Clone, Copy)]
 pub struct Audience<'c>(ValueRef<'c>);
 
 impl Audience<'_> {
-    /// Whether `identifier` is one of them, compared exactly.
+    /// Whether `identifier` is in the audience. The comparison is exact.
     pub fn contains(&self, identifier: &str) -> bool {
         let is_it = |value: ValueRef<'_>| value.as_str() == Some(identifier);
         is_it(self.0) || self.0.as_array().is_some_and(|mut items| items.any(is_it))

@@ -1,4 +1,4 @@
-//! The JWS Compact Serialization, split and decoded without trusting a byte of it.
+//! The JWS Compact Serialization: splitting and decoding untrusted text.
 
 use std::sync::Arc;
 
@@ -7,9 +7,10 @@ use crate::claims::ClaimsSet;
 use crate::header::{HeaderError, JoseHeader};
 use crate::json::{JsonObject, NotAnObject};
 
-/// A JWS in compact serialization whose parts are well formed. Nothing about it is verified.
+/// A JWS in compact serialization with well-formed parts. The signature is not verified.
 ///
-/// It owns its text, so that it can outlive the request's buffers while a host fetches. Cheap to clone.
+/// The value owns its text, so that it can outlive the request's buffers while a host fetches.
+/// Cheap to clone.
 #[derive(Clone)]
 pub struct CompactJws(Arc<Parts>);
 
@@ -21,30 +22,43 @@ struct Parts {
     signature: Vec<u8>,
 }
 
-/// Why a text is not a compact JWS that this crate reads.
+/// The reason why a compact serialization is refused.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum CompactError {
-    /// Longer than the caller allows.
+    /// The text is longer than `max_bytes`.
     #[error("the serialization is longer than allowed")]
     TooLong,
-    /// Not three canonical base64url parts; five parts are a JWE and refused as well.
+    /// The text is not three canonical base64url parts. A JWE has five and is refused as well.
     #[error("not three base64url parts")]
     NotThreeParts,
-    /// The JOSE header cannot be used.
+    /// The JOSE header is refused.
     #[error("the JOSE header is not usable")]
     Header(#[from] HeaderError),
 }
 
 impl CompactJws {
-    /// Parse `text`, at most `max_bytes` long.
+    /// Parses `text` of at most `max_bytes`.
     ///
     /// Source: [RFC 7515 §5.2](https://www.rfc-editor.org/rfc/rfc7515#section-5.2) steps 1 to 7.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use edgepass_jose::CompactJws;
+    ///
+    /// let jws = CompactJws::parse("eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJhIn0.AAAA", 8192)?;
+    /// assert_eq!(jws.header().algorithm(), "EdDSA");
+    /// assert_eq!(jws.claims()?.string("sub")?, Some("a"));
+    /// assert_eq!(jws.signing_input(), b"eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJhIn0");
+    /// assert_eq!(jws.signature(), [0, 0, 0]); // Parsing does not verify it.
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn parse(text: &str, max_bytes: usize) -> Result<Self, CompactError> {
         if text.len() > max_bytes {
             return Err(CompactError::TooLong);
         }
-        // A period inside the payload is no base64url: it need not be looked for.
+        // Any further period ends up in the payload, where base64url decoding refuses it.
         let (header, rest) = text.split_once('.').ok_or(CompactError::NotThreeParts)?;
         let (payload, signature) = rest.rsplit_once('.').ok_or(CompactError::NotThreeParts)?;
         let decode = |part| base64url::decode(part).ok_or(CompactError::NotThreeParts);
@@ -59,25 +73,26 @@ impl CompactJws {
         })))
     }
 
-    /// The JOSE header. Not verified.
+    /// The JOSE header, not verified.
     pub fn header(&self) -> &JoseHeader {
         &self.0.header
     }
 
-    /// The payload as a JWT Claims Set. Not verified.
+    /// Parses the payload as a JWT Claims Set, not verified.
     ///
     /// # Errors
     ///
-    /// [`NotAnObject`].
+    /// [`NotAnObject`] when [`ClaimsSet::parse`] refuses the payload.
     pub fn claims(&self) -> Result<ClaimsSet, NotAnObject> {
         ClaimsSet::parse(&self.0.payload)
     }
 
-    /// As [`CompactJws::claims`], for whoever needs the payload no more.
+    /// Parses as [`CompactJws::claims`] does, and frees the payload unless a clone shares it. A
+    /// later call then fails.
     ///
     /// # Errors
     ///
-    /// [`NotAnObject`].
+    /// [`NotAnObject`] when [`ClaimsSet::parse`] refuses the payload.
     pub fn take_claims(&mut self) -> Result<ClaimsSet, NotAnObject> {
         match Arc::get_mut(&mut self.0) {
             Some(parts) => ClaimsSet::parse(&std::mem::take(&mut parts.payload)),
@@ -85,7 +100,7 @@ impl CompactJws {
         }
     }
 
-    /// What it takes, in bytes.
+    /// The allocated memory, in bytes.
     pub fn bytes(&self) -> usize {
         let Parts { text, header, payload, signature, .. } = &*self.0;
         let parts = [text.capacity(), header.bytes(), payload.capacity(), signature.capacity()];
@@ -97,7 +112,7 @@ impl CompactJws {
         &self.0.text
     }
 
-    /// What the signature covers: the encoded header, a period, the encoded payload.
+    /// The bytes that the signature covers: the encoded header, a period, the encoded payload.
     pub fn signing_input(&self) -> &[u8] {
         self.0.text.as_bytes().get(..self.0.signing_input_length).unwrap_or_default()
     }
@@ -108,7 +123,7 @@ impl CompactJws {
     }
 }
 
-/// Put a compact serialization together from a header, a payload and what signs them.
+/// Builds a compact serialization. `sign` gets the signing input and returns the signature.
 ///
 /// Source: [RFC 7515 §7.1](https://www.rfc-editor.org/rfc/rfc7515#section-7.1).
 pub fn assemble<E>(

@@ -1,6 +1,6 @@
-//! A JSON object in two pieces of memory: all its texts, and a node for each value.
+//! A JSON object in two allocations: one for all its texts, one for a node per value.
 //!
-//! Claims are read once and dropped; a tree of maps would allocate and free each of them.
+//! Claims are read once and dropped. A tree of maps would allocate and free memory for each value.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -9,31 +9,32 @@ use std::ops::Range;
 use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-/// The same as a tree of maps.
+/// A JSON object as a tree of maps.
 pub type JsonObject = Map<String, Value>;
 
-/// How deep arrays and objects may nest; the outermost object is depth 1.
+/// The maximum nesting depth of arrays and objects. The outermost object has depth 1.
 pub const MAX_DEPTH: usize = 16;
 
-/// The bytes are not one JSON object in strict UTF-8 with unique member names and bounded depth.
+/// The error for bytes that are not exactly one JSON object in valid UTF-8 with unique member names
+/// and at most [`MAX_DEPTH`] levels.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("not a JSON object with unique member names, at most {MAX_DEPTH} levels deep")]
 pub struct NotAnObject;
 
-/// A JSON object whose member names are unique at every depth.
+/// A JSON object with unique member names at every depth.
 #[derive(Clone, PartialEq)]
 pub struct FlatObject {
     text: String,
-    /// In the order of the text, each before what is inside it. The first is the object itself.
+    /// In document order: a container precedes its contents. The first node is the object itself.
     nodes: Vec<Node>,
 }
 
 #[derive(Clone, PartialEq)]
 struct Node {
-    /// Where the member's name is in the text; empty in arrays.
+    /// Position of the member's name in the text; empty for array items and the outermost value.
     name: Range<u32>,
     kind: Kind,
-    /// Past the last node inside this one.
+    /// Index after the last node inside this one.
     end: u32,
 }
 
@@ -42,7 +43,7 @@ enum Kind {
     Null,
     Bool(bool),
     Number(Number),
-    /// Where it is in the text.
+    /// Position in the text.
     String(Range<u32>),
     Array,
     Object,
@@ -55,15 +56,15 @@ pub struct ValueRef<'o> {
     at: usize,
 }
 
-/// Past this many members, names are compared by hash.
+/// Beyond this many members, repeated names are found by hash.
 const FEW_MEMBERS: usize = 24;
 
 impl FlatObject {
-    /// Parse one JSON object and nothing after it; what is refused: see [`parse_object`].
+    /// Parses one JSON object and nothing after it.
     ///
     /// # Errors
     ///
-    /// [`NotAnObject`].
+    /// [`NotAnObject`]; [`parse_object`] lists the refused inputs.
     ///
     /// [`parse_object`]: crate::json::parse_object
     pub fn parse(text: &[u8]) -> Result<Self, NotAnObject> {
@@ -71,9 +72,9 @@ impl FlatObject {
         if read.root().is_object() { Ok(read) } else { Err(NotAnObject) }
     }
 
-    /// As [`FlatObject::parse`], whatever the outermost value is.
+    /// Parses as [`FlatObject::parse`] does, but accepts any type of outermost value.
     pub(crate) fn read(text: &[u8]) -> Option<Self> {
-        // Nothing is longer decoded than encoded, and most members take more than 16 octets.
+        // A decoded string is never longer than its encoding. Most members take over 16 octets.
         let mut object = Self {
             text: String::with_capacity(text.len()),
             nodes: Vec::with_capacity((text.len() / 16).saturating_add(4)),
@@ -89,18 +90,18 @@ impl FlatObject {
         ValueRef { object: self, at: 0 }
     }
 
-    /// The member with this name.
+    /// Returns the member with this name.
     pub fn get(&self, name: &str) -> Option<ValueRef<'_>> {
         self.root().get(name)
     }
 
-    /// What it takes, in bytes.
+    /// The allocated memory, in bytes.
     pub fn bytes(&self) -> usize {
         let nodes = self.nodes.capacity().saturating_mul(size_of::<Node>());
         self.text.capacity().saturating_add(nodes)
     }
 
-    /// The same as a tree.
+    /// Copies the object to a tree of maps.
     pub fn to_members(&self) -> JsonObject {
         match self.root().to_value() {
             Value::Object(members) => members,
@@ -112,7 +113,7 @@ impl FlatObject {
         self.text.get(range.start as usize..range.end as usize).unwrap_or_default()
     }
 
-    /// Add a text, and say where it is.
+    /// Appends to the text. Returns the position, or `None` beyond 4 GiB.
     fn add(&mut self, text: &str) -> Option<Range<u32>> {
         let start = u32::try_from(self.text.len()).ok()?;
         self.text.push_str(text);
@@ -126,9 +127,9 @@ impl FlatObject {
         Some(at)
     }
 
-    /// Everything since belongs to the node at `at`.
+    /// Makes all nodes after `at` part of the node at `at`.
     fn close(&mut self, at: usize) {
-        // Nodes are counted in 32 bits: `push` checks it.
+        // `push` has checked that the number of nodes fits 32 bits.
         let end = self.nodes.len() as u32;
         if let Some(node) = self.nodes.get_mut(at) {
             node.end = end;
@@ -136,7 +137,7 @@ impl FlatObject {
     }
 }
 
-/// As the tree would be shown.
+/// Formats the object as its tree of maps.
 impl fmt::Debug for FlatObject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.to_members().fmt(f)
@@ -144,7 +145,7 @@ impl fmt::Debug for FlatObject {
 }
 
 impl<'o> ValueRef<'o> {
-    /// A string's text.
+    /// Returns the text of a string, or `None` for another type.
     pub fn as_str(self) -> Option<&'o str> {
         match self.kind()? {
             Kind::String(range) => Some(self.object.slice(range)),
@@ -152,7 +153,7 @@ impl<'o> ValueRef<'o> {
         }
     }
 
-    /// A number.
+    /// Returns a number, or `None` for another type.
     pub fn as_number(self) -> Option<&'o Number> {
         match self.kind()? {
             Kind::Number(number) => Some(number),
@@ -160,29 +161,29 @@ impl<'o> ValueRef<'o> {
         }
     }
 
-    /// A whole number that is not negative.
+    /// Returns a number written as a non-negative integer that fits 64 bits.
     pub fn as_u64(self) -> Option<u64> {
         self.as_number()?.as_u64()
     }
 
-    /// Whether it is null.
+    /// Whether the value is null.
     pub fn is_null(self) -> bool {
         matches!(self.kind(), Some(Kind::Null))
     }
 
-    /// Whether it is an object.
+    /// Whether the value is an object.
     pub fn is_object(self) -> bool {
         matches!(self.kind(), Some(Kind::Object))
     }
 
-    /// The values of an array.
+    /// Iterates over the items of an array. Returns `None` for another type.
     pub fn as_array(self) -> Option<impl Iterator<Item = ValueRef<'o>>> {
         matches!(self.kind()?, Kind::Array).then(|| self.inside())
     }
 
-    /// An object's member.
+    /// Returns the member `name` of an object. Returns `None` for another type.
     pub fn get(self, name: &str) -> Option<Self> {
-        // Names are short: comparing octets here costs less than calling whoever compares long ones.
+        // Names are short: comparing octets inline costs less than a call to `memcmp`.
         let named = |value: &Self| {
             value.node().is_some_and(|node| {
                 node.name.len() == name.len()
@@ -192,7 +193,7 @@ impl<'o> ValueRef<'o> {
         matches!(self.kind()?, Kind::Object).then(|| self.inside())?.find(named)
     }
 
-    /// The same as a tree.
+    /// Copies the value to a tree.
     pub fn to_value(self) -> Value {
         match self.kind() {
             None | Some(Kind::Null) => Value::Null,
@@ -219,7 +220,7 @@ impl<'o> ValueRef<'o> {
         self.node().map(|node| &node.kind)
     }
 
-    /// What is directly inside.
+    /// Iterates over the items or members directly inside this value.
     fn inside(self) -> impl Iterator<Item = ValueRef<'o>> {
         let (object, end) = (self.object, self.node().map_or(0, |node| node.end as usize));
         let mut next = self.at.saturating_add(1);
@@ -232,7 +233,7 @@ impl<'o> ValueRef<'o> {
     }
 }
 
-/// Where the next value goes; counts depth and refuses repeated names.
+/// Deserializes the next value into `object`. Limits the depth and refuses repeated names.
 struct Slot<'o> {
     object: &'o mut FlatObject,
     name: Range<u32>,
@@ -322,17 +323,17 @@ impl<'de> Visitor<'de> for Slot<'_> {
     }
 }
 
-/// The names of one object: few are compared one by one, many by hash.
+/// Finds repeated names in one object: one by one among few members, by hash among many.
 #[derive(Default)]
 struct Names {
-    /// A bit for each kind of name met so far: most names are alone with theirs.
+    /// 64-bit Bloom filter over name checksums; a miss means the name is new.
     kinds: u64,
     few: usize,
     many: HashSet<String>,
 }
 
 impl Names {
-    /// False if the object at `at` has a member of that name.
+    /// Adds a name. Returns `false` if the object at `at` already has a member of that name.
     fn add(&mut self, object: &FlatObject, at: usize, name: &Range<u32>) -> bool {
         let name = object.slice(name);
         let own = ValueRef { object, at };
@@ -352,7 +353,7 @@ impl Names {
     }
 }
 
-/// A member's name, put into the object's text.
+/// Deserializes a member's name into the object's text.
 struct Name<'o>(&'o mut FlatObject);
 
 impl<'de> DeserializeSeed<'de> for Name<'_> {

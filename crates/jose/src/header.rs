@@ -1,41 +1,53 @@
-//! The JOSE header of a JWS: the few members that decide anything, and a refusal of the rest.
+//! The JOSE header of a JWS. Headers with unsupported extensions are refused.
 
 use crate::flat::FlatObject;
 use crate::json::JsonObject;
 
-/// A JOSE header that asks for nothing this crate does not do.
+/// A JOSE header without unsupported extensions.
 ///
-/// `jku`, `jwk`, `x5u` and `x5c` may be present and are never followed.
+/// `jku`, `jwk`, `x5u` and `x5c` may be present and are ignored.
 #[derive(Clone, Debug)]
 pub struct JoseHeader(FlatObject);
 
-/// Why a JOSE header cannot be used.
+/// The reason why a JOSE header is refused.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum HeaderError {
-    /// Not a strict JSON object.
+    /// The header is not a JSON object with unique member names.
     #[error("not a JSON object")]
     NotAnObject,
-    /// A registered member has the wrong type, or `alg` is absent.
+    /// `alg`, `kid`, `typ` or `cty` is not a string, or `alg` is absent.
     #[error("a registered header member has the wrong type, or alg is absent")]
     MemberInvalid,
-    /// `crit`, `b64`, `zip` or `enc`, or a `cty` that says the payload is a JWT: what changes how the
-    /// object is read.
+    /// The header has `crit`, `b64`, `zip` or `enc`, or its `cty` declares a JWT as the payload.
+    /// Each of these changes how the object is read.
     #[error("crit, b64, zip, enc and nested JWTs are not supported")]
     ExtensionNotSupported,
 }
 
 impl JoseHeader {
-    /// Parse the decoded header.
+    /// Parses the decoded header.
     ///
     /// Source: [RFC 7515 §4.1](https://www.rfc-editor.org/rfc/rfc7515#section-4.1), §5.2 steps 4-5;
     /// RFC 7797 §7: JWTs MUST NOT use `b64`.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use edgepass_jose::JoseHeader;
+    ///
+    /// let header = JoseHeader::parse(br#"{"alg":"ES256","typ":"at+jwt","kid":"1"}"#)?;
+    /// assert_eq!((header.algorithm(), header.key_id()), ("ES256", Some("1")));
+    /// assert!(header.has_type("at+jwt"));
+    /// assert!(JoseHeader::parse(br#"{"alg":"ES256","crit":["exp"]}"#).is_err());
+    /// # Ok::<(), edgepass_jose::header::HeaderError>(())
+    /// ```
     pub fn parse(text: &[u8]) -> Result<Self, HeaderError> {
         let members = FlatObject::parse(text).map_err(|_| HeaderError::NotAnObject)?;
         if ["crit", "b64", "zip", "enc"].iter().any(|name| members.get(name).is_some()) {
             return Err(HeaderError::ExtensionNotSupported);
         }
-        // RFC 7519 §5.2: `cty` is JWT where a JWT lies in the payload.
+        // RFC 7519 §5.2: `cty` is JWT when the payload is itself a JWT.
         if string(&members, "cty")?.is_some_and(|cty| is_media_type(cty, "JWT")) {
             return Err(HeaderError::ExtensionNotSupported);
         }
@@ -45,28 +57,28 @@ impl JoseHeader {
         Ok(Self(members))
     }
 
-    /// `alg`, as written.
+    /// Returns `alg`, which may name an unknown algorithm.
     pub fn algorithm(&self) -> &str {
         self.text("alg").unwrap_or_default()
     }
 
-    /// `kid`: an opaque string, never a path, a query or a URL.
+    /// Returns `kid`: an opaque string, never a path, a query or a URL.
     pub fn key_id(&self) -> Option<&str> {
         self.text("kid")
     }
 
-    /// Whether `typ` is the media type `application/<subtype>`, compared as media types are:
-    /// without case, and with `application/` left out or not (RFC 7515 §4.1.9).
+    /// Whether `typ` is the media type `application/<subtype>`. The comparison ignores ASCII case,
+    /// and `typ` may omit `application/` (RFC 7515 §4.1.9).
     pub fn has_type(&self, subtype: &str) -> bool {
         self.text("typ").is_some_and(|typ| is_media_type(typ, subtype))
     }
 
-    /// What it takes, in bytes.
+    /// The allocated memory, in bytes.
     pub fn bytes(&self) -> usize {
         self.0.bytes()
     }
 
-    /// All members, for display.
+    /// Copies all members to a map, for display.
     pub fn members(&self) -> JsonObject {
         self.0.to_members()
     }

@@ -1,22 +1,24 @@
-//! JSON objects without ambiguity: strict UTF-8, no duplicate member at any depth, bounded depth.
+//! Unambiguous JSON: valid UTF-8, no duplicate member name at any depth, bounded depth.
 
 use serde_json::Value;
 
 use crate::flat::FlatObject;
 pub use crate::flat::{JsonObject, MAX_DEPTH, NotAnObject};
 
-/// Parse one JSON object and nothing after it.
+/// Parses one JSON object and nothing after it.
 ///
-/// A byte order mark, invalid UTF-8, a lone surrogate, a number beyond `f64` and a repeated member
-/// name (also when one spelling is escaped) are all refused.
+/// Refuses a byte order mark, invalid UTF-8, a lone surrogate, a number out of the range of `f64`,
+/// more than [`MAX_DEPTH`] levels, and a repeated member name (also when one spelling is escaped).
 ///
 /// Source: [RFC 7515 §4](https://www.rfc-editor.org/rfc/rfc7515#section-4) and
-/// [RFC 7519 §4](https://www.rfc-editor.org/rfc/rfc7519#section-4), choosing "reject".
+/// [RFC 7519 §4](https://www.rfc-editor.org/rfc/rfc7519#section-4). For repeated names they allow
+/// "reject" or the last value; this is "reject".
 pub fn parse_object(text: &[u8]) -> Result<JsonObject, NotAnObject> {
     FlatObject::parse(text).map(|object| object.to_members())
 }
 
-/// Parse one JSON array and nothing after it; `None` for what [`parse_object`] would refuse in it.
+/// Parses one JSON array and nothing after it, as strictly as [`parse_object`]. Returns `None` when
+/// the input is refused.
 pub fn parse_array(text: &[u8]) -> Option<Vec<Value>> {
     match FlatObject::read(text)?.root().to_value() {
         Value::Array(values) => Some(values),

@@ -1,4 +1,4 @@
-//! JSON Web Key: one public key, bound to one algorithm when it is read.
+//! The JSON Web Key: one public key, bound to one algorithm when it is parsed.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,11 +11,11 @@ use crate::json::JsonObject;
 use crate::public_key::PublicKey;
 use crate::thumbprint::thumbprint;
 
-/// Modulus lengths in bits that are accepted; also divisible by 8, as workerd's import demands.
+/// Accepted RSA modulus lengths, in bits. Only multiples of 8, as workerd's import requires.
 pub const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
-/// The longest `kid` that is looked up.
+/// The maximum length of a `kid`, in characters. Longer ones are refused.
 pub const MAX_KEY_ID_CHARS: usize = 128;
-/// Public exponents that every host imports.
+/// Accepted RSA public exponents. Every host can import them.
 pub const RSA_EXPONENTS: [u32; 4] = [3, 17, 37, 65537];
 
 /// A public key for verifying signatures, bound to exactly one algorithm. Cheap to clone.
@@ -35,14 +35,15 @@ impl PartialEq for Jwk {
     }
 }
 
-/// Why a JWK is not a key to verify with.
+/// The reason why a JWK is refused as a verification key.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum JwkError {
-    /// Not a JSON object, or a member has the wrong type.
+    /// The JWK is not a JSON object, a required member is absent, a member has the wrong type,
+    /// `key_ops` repeats a value, or `kid` is longer than [`MAX_KEY_ID_CHARS`].
     #[error("a member of the JWK is absent or has the wrong type")]
     MemberInvalid,
-    /// `kty`, `crv` or `alg` is not one this version knows; RFC 7517 §5 says to ignore such keys.
+    /// `kty`, `crv` or `alg` is unknown to this version. RFC 7517 §5 says to ignore such keys.
     #[error("the key type is not known")]
     Unknown,
     /// The JWK carries private or symmetric key material.
@@ -51,20 +52,34 @@ pub enum JwkError {
     /// `use` is not `sig`, or `key_ops` lacks `verify`.
     #[error("the JWK is not for verifying signatures")]
     NotForVerifying,
-    /// The algorithm is not allowed, or the JWK names none and several would fit.
+    /// `alg` is not allowed, or it is absent and not exactly one allowed algorithm fits the key.
     #[error("no single allowed algorithm fits the key")]
     AlgorithmNotAllowed,
-    /// Coordinates of the wrong length, a modulus or exponent outside the accepted ones.
+    /// A coordinate has the wrong length, the modulus or the exponent is not accepted, a member is
+    /// not base64url, or `alg` does not fit the key.
     #[error("the key material is malformed or too weak")]
     KeyInvalid,
 }
 
 impl Jwk {
-    /// Read one member of a JWK Set and bind it to an algorithm of `allowed`: the JWK's own `alg`,
-    /// or, when it has none, the only allowed one that fits the key.
+    /// Parses one member of a JWK Set and binds it to an algorithm of `allowed`. This is the JWK's
+    /// own `alg` or, without `alg`, the only allowed algorithm that fits the key.
     ///
     /// Source: [RFC 7517 §4](https://www.rfc-editor.org/rfc/rfc7517#section-4),
     /// [RFC 7518 §6](https://www.rfc-editor.org/rfc/rfc7518#section-6), RFC 8725 §3.1.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use edgepass_jose::{Algorithm, Jwk};
+    ///
+    /// let x = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"; // RFC 8037 Appendix A.2
+    /// let jwk = serde_json::json!({"kty": "OKP", "crv": "Ed25519", "kid": "1", "x": x});
+    /// let key = Jwk::from_value(&jwk, &Algorithm::ALL)?;
+    /// assert_eq!((key.key_id(), key.algorithm()), (Some("1"), Algorithm::Ed25519));
+    /// assert_eq!(key.thumbprint(), "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
+    /// # Ok::<(), edgepass_jose::jwk::JwkError>(())
+    /// ```
     pub fn from_value(value: &Value, allowed: &[Algorithm]) -> Result<Self, JwkError> {
         let members = value.as_object().ok_or(JwkError::MemberInvalid)?;
         let kty = required(members, "kty")?;
@@ -94,12 +109,12 @@ impl Jwk {
         Ok(Self(Arc::new(Parts { key_id, algorithm, key })))
     }
 
-    /// `kid`, an opaque string.
+    /// Returns `kid`, an opaque string.
     pub fn key_id(&self) -> Option<&str> {
         self.0.key_id.as_deref()
     }
 
-    /// The one algorithm this key verifies.
+    /// The only algorithm that this key verifies.
     pub fn algorithm(&self) -> Algorithm {
         self.0.algorithm
     }
@@ -109,7 +124,7 @@ impl Jwk {
         &self.0.key
     }
 
-    /// The JWK Thumbprint with SHA-256, base64url.
+    /// Returns the JWK Thumbprint with SHA-256, in base64url.
     ///
     /// Source: [RFC 7638 §3](https://www.rfc-editor.org/rfc/rfc7638#section-3).
     pub fn thumbprint(&self) -> String {
@@ -117,7 +132,7 @@ impl Jwk {
     }
 }
 
-/// Whether a `kid` is short enough to be looked up.
+/// Whether a `kid` has at most [`MAX_KEY_ID_CHARS`].
 pub(crate) fn is_key_id(key_id: &str) -> bool {
     key_id.chars().count() <= MAX_KEY_ID_CHARS
 }
@@ -129,7 +144,7 @@ fn check_purpose(members: &JsonObject) -> Result<(), JwkError> {
     match members.get("key_ops") {
         None => Ok(()),
         Some(Value::Array(ops)) => {
-            // RFC 7517 §4.3: strings, none twice.
+            // RFC 7517 §4.3: an array of strings without duplicates.
             let mut names = BTreeSet::new();
             for name in ops {
                 if !names.insert(name.as_str().ok_or(JwkError::MemberInvalid)?) {
@@ -160,7 +175,7 @@ fn bind(
     }
     let mut fitting = allowed.iter().filter(|algorithm| algorithm.fits(key));
     match fitting.next() {
-        // A list may name an algorithm twice, by its alias.
+        // `allowed` may hold an algorithm twice: by its name and by its alias.
         Some(only) if fitting.all(|other| other == only) => Ok(*only),
         _ => Err(JwkError::AlgorithmNotAllowed),
     }
@@ -180,7 +195,7 @@ fn rsa(members: &JsonObject) -> Result<PublicKey, JwkError> {
     let exponent =
         e.iter().try_fold(0_u32, |sum, byte| sum.checked_mul(256)?.checked_add((*byte).into()));
     let accepted = exponent.is_some_and(|exponent| RSA_EXPONENTS.contains(&exponent));
-    // The top bit set makes the length in bits a multiple of 8.
+    // With the top bit set, the length in bits is a multiple of 8.
     if RSA_BITS.contains(&n.len().saturating_mul(8)) && top_bit_set && odd && accepted {
         Ok(PublicKey::Rsa { n, e })
     } else {

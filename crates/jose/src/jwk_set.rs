@@ -1,4 +1,4 @@
-//! JWK Set: the keys of one issuer, found by `kid` and algorithm.
+//! The JWK Set of an issuer, with key lookup by `kid` and algorithm.
 
 use serde_json::Value;
 
@@ -16,40 +16,55 @@ pub struct JwkSet {
     expiration: Option<NumericDate>,
 }
 
-/// The most members a set may have; more is refused as a whole.
+/// The maximum number of members in a set. A longer set is refused as a whole.
 pub const MAX_KEYS: usize = 100;
 
-/// Why a JWK Set cannot be used at all.
+/// The reason why a JWK Set is refused as a whole.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum JwkSetError {
-    /// Not a JSON object with an array `keys`, or `iat` is no NumericDate.
+    /// The text is not a JSON object with an array `keys`, or `iat` is not a [`NumericDate`].
     #[error("not a JWK Set")]
     NotASet,
-    /// More than [`MAX_KEYS`] members.
+    /// The set has more than [`MAX_KEYS`] members.
     #[error("more than {MAX_KEYS} keys")]
     TooManyKeys,
-    /// Two different keys under one `kid`: which one signed would be a guess.
+    /// Two different usable keys share a `kid`, so the signing key is ambiguous.
     #[error("two different keys share a kid")]
     DuplicateKeyId,
 }
 
-/// What a set holds for a token's `kid` and `alg`.
+/// The result of looking up the key for a token's `kid` and `alg`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum KeyMatch<'a> {
-    /// Exactly one key.
+    /// Exactly one key matches.
     One(&'a Jwk),
-    /// The `kid` is here but bound to another algorithm, or there is no `kid` and several fit.
+    /// The key with this `kid` is bound to another algorithm, or the token has no `kid` and several
+    /// keys fit, or the `kid` is too long for any set.
     Unfit,
-    /// No such key.
+    /// No key in this set matches.
     None,
 }
 
 impl JwkSet {
-    /// Read a set and keep the keys that bind to an algorithm of `allowed` and that `is_sound`
-    /// vouches for. A key that cannot be used is left out; it takes none of the others down.
+    /// Parses a set. Keeps the keys that bind to an algorithm of `allowed` and that pass `is_sound`
+    /// (see `edgepass_crypto::is_sound`). Leaves out unusable keys; the others stay usable.
     ///
     /// Source: [RFC 7517 §5](https://www.rfc-editor.org/rfc/rfc7517#section-5).
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use edgepass_jose::jwk_set::KeyMatch;
+    /// use edgepass_jose::{Algorithm, JwkSet};
+    ///
+    /// let text = br#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"1",
+    ///     "x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+    /// let set = JwkSet::parse(text, &[Algorithm::Ed25519], |_| true)?;
+    /// assert!(matches!(set.find(Some("1"), Algorithm::Ed25519), KeyMatch::One(_)));
+    /// assert_eq!(set.find(Some("2"), Algorithm::Ed25519), KeyMatch::None);
+    /// # Ok::<(), edgepass_jose::jwk_set::JwkSetError>(())
+    /// ```
     pub fn parse(
         text: &[u8],
         allowed: &[Algorithm],
@@ -80,31 +95,31 @@ impl JwkSet {
             None => None,
             Some(value) => Some(date(value).ok_or(JwkSetError::NotASet)?),
         };
-        // RFC 7517 §5: members that are not understood are ignored; another issuer's may be anything.
+        // RFC 7517 §5: unknown members are ignored. Another issuer's `exp` may have any form.
         let expiration = members.get("exp").and_then(date);
         Ok(Self { keys, issued_at, expiration })
     }
 
-    /// The keys, in the order of the set.
+    /// The usable keys, in the order of the set.
     pub fn keys(&self) -> &[Jwk] {
         &self.keys
     }
 
-    /// The private member `iat`: when the issuer made this set. A set older than one already seen
-    /// is refused by the verifier, so a replayed set cannot bring a withdrawn key back.
+    /// The private member `iat`: the time when the issuer made this set. The verifier refuses a set
+    /// older than the one it holds, so that a replayed set cannot restore a withdrawn key.
     pub fn issued_at(&self) -> Option<NumericDate> {
         self.issued_at
     }
 
-    /// The private member `exp`: from then on the set says nothing. Whoever repeats a set that it once
-    /// got, and leaves out that a key was withdrawn, does so until then.
+    /// The private member `exp`: the set is unusable from this second on, so a replayed set can
+    /// keep a withdrawn key in use only until then. `None` also if it is not a [`NumericDate`].
     pub fn expiration(&self) -> Option<NumericDate> {
         self.expiration
     }
 
-    /// Find the key for a token's header.
+    /// Finds the key for the `kid` and the algorithm of a token.
     pub fn find(&self, key_id: Option<&str>, algorithm: Algorithm) -> KeyMatch<'_> {
-        // No key is found under a longer name, in this set or in a newer one.
+        // No set, this one or a newer one, can hold a key with such a long `kid`.
         if key_id.is_some_and(|key_id| !is_key_id(key_id)) {
             return KeyMatch::Unfit;
         }

@@ -1,4 +1,4 @@
-//! NumericDate: whole seconds since the epoch, bounded so that no sum overflows.
+//! NumericDate in whole seconds since the epoch, bounded so that no sum overflows.
 
 use serde_json::Number;
 
@@ -7,10 +7,11 @@ use serde_json::Number;
 pub struct NumericDate(u64);
 
 impl NumericDate {
-    /// 9999-12-31T23:59:59Z. Later dates, and dates before 1970, are refused as absurd.
+    /// The latest date: 9999-12-31T23:59:59Z. Claims with a later date, or one before 1970, are
+    /// refused.
     pub const MAX: Self = Self(253_402_300_799);
 
-    /// From whole seconds; beyond [`NumericDate::MAX`] it saturates.
+    /// Makes a date from whole seconds since the epoch; saturates at [`NumericDate::MAX`].
     pub fn from_seconds(seconds: u64) -> Self {
         Self(seconds.min(Self::MAX.0))
     }
@@ -20,22 +21,35 @@ impl NumericDate {
         self.0
     }
 
-    /// This date and `seconds` later, saturating.
+    /// Returns the date `seconds` later. It may exceed [`NumericDate::MAX`]; saturates at 2^64 - 1.
     pub fn plus(self, seconds: u64) -> Self {
         Self(self.0.saturating_add(seconds))
     }
 
-    /// Seconds from `earlier` to this date; 0 if it is not earlier.
+    /// Seconds from `earlier` to this date; 0 if `earlier` is later.
     pub fn since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
 
-    /// Read a claim, rounding a fraction down: right for `exp`, which must not be later than meant.
+    /// Reads a claim and rounds a fraction down. Use it for `exp`, so that no token is valid
+    /// longer than it states. Returns `None` outside 1970 to [`NumericDate::MAX`].
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use edgepass_jose::NumericDate;
+    ///
+    /// let claim = serde_json::json!(100.9);
+    /// let number = claim.as_number().unwrap();
+    /// assert_eq!(NumericDate::floor(number), Some(NumericDate::from_seconds(100)));
+    /// assert_eq!(NumericDate::ceil(number), Some(NumericDate::from_seconds(101)));
+    /// ```
     pub fn floor(value: &Number) -> Option<Self> {
         Self::read(value, f64::floor)
     }
 
-    /// Read a claim, rounding a fraction up: right for `nbf` and `iat`.
+    /// Reads a claim and rounds a fraction up. Use it for `nbf` and `iat`, so that no token is
+    /// valid too early. Returns `None` outside 1970 to [`NumericDate::MAX`].
     pub fn ceil(value: &Number) -> Option<Self> {
         Self::read(value, f64::ceil)
     }
@@ -45,7 +59,7 @@ impl NumericDate {
             return (whole <= Self::MAX.0).then_some(Self(whole));
         }
         let fraction = round(number.as_f64()?);
-        // `as` is exact here: the range is checked and far below 2^53.
+        // `as` is exact here: the number is whole, and its checked range is far below 2^53.
         (fraction >= 0.0 && fraction <= Self::MAX.0 as f64).then_some(Self(fraction as u64))
     }
 }

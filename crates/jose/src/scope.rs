@@ -1,34 +1,48 @@
-//! Scope: a set of case-sensitive scope tokens.
+//! The scope of a token: a set of case-sensitive scope tokens.
 
 use std::collections::BTreeSet;
 use std::fmt;
 
-/// A set of scope tokens (RFC 6749 §3.3), as a `scope` value: sorted, one space between tokens.
+/// A set of scope tokens (RFC 6749 §3.3), held as a `scope` value: sorted, separated by one space.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Scope(String);
 
-/// The text is not a list of scope tokens, or the token contains a forbidden character.
+/// The error for a text that is not a list of scope tokens, or a token with a forbidden character.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("a scope token holds only visible ASCII without '\"' and '\\'")]
 pub struct NotAScope;
 
 impl Scope {
-    /// Parse a `scope` value: scope tokens with exactly one space between them.
+    /// Parses a `scope` value: scope tokens with exactly one space between them.
     ///
     /// # Errors
     ///
-    /// [`NotAScope`] for an empty text, doubled or outer spaces, tabs, controls, `"` or `\`.
+    /// [`NotAScope`] for an empty text, doubled, leading or trailing spaces, control characters
+    /// (tabs too), characters outside ASCII, `"` or `\`.
     ///
     /// Source: [RFC 6749 §3.3](https://www.rfc-editor.org/rfc/rfc6749#section-3.3).
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use edgepass_jose::Scope;
+    ///
+    /// let granted = Scope::parse("b:write a:read")?;
+    /// assert_eq!(granted.to_string(), "a:read b:write");
+    /// assert!(granted.contains("a:read") && !granted.contains("A:read"));
+    /// let required = Scope::parse("a:read c:read")?;
+    /// assert_eq!(required.missing_in(&granted).to_string(), "c:read");
+    /// # Ok::<(), edgepass_jose::scope::NotAScope>(())
+    /// ```
     pub fn parse(text: &str) -> Result<Self, NotAScope> {
-        // Most are written as they are kept.
+        // Most values are sorted already and can be copied.
         let kept =
             text.split(' ').all(is_scope_token) && text.split(' ').is_sorted_by(|a, b| a < b);
         if kept { Ok(Self(text.to_owned())) } else { Self::of(text.split(' ')) }
     }
 
     fn of<'t>(tokens: impl Iterator<Item = &'t str>) -> Result<Self, NotAScope> {
-        // One by one: collecting would bring a sort into every module.
+        // `collect` would add a sort routine to every Wasm module; inserting one by one does not.
         let mut sorted = BTreeSet::new();
         for token in tokens {
             if !is_scope_token(token) {
@@ -44,23 +58,23 @@ impl Scope {
         self.0.is_empty()
     }
 
-    /// Whether `token` is in the set, compared exactly.
+    /// Whether `token` is in the set. The comparison is exact.
     pub fn contains(&self, token: &str) -> bool {
         self.iter().any(|own| own == token)
     }
 
-    /// The tokens, sorted.
+    /// Iterates over the tokens in sorted order.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.0.split(' ').filter(|token| !token.is_empty())
     }
 
-    /// The tokens of this set that `other` lacks.
+    /// Returns the tokens of this set that `other` lacks.
     pub fn missing_in(&self, other: &Self) -> Self {
         let missing: Vec<&str> = self.iter().filter(|token| !other.contains(token)).collect();
         Self(missing.join(" "))
     }
 
-    /// Whether the sets share a token.
+    /// Whether the sets have at least one token in common.
     pub fn intersects(&self, other: &Self) -> bool {
         self.iter().any(|token| other.contains(token))
     }
@@ -74,7 +88,7 @@ impl TryFrom<Vec<String>> for Scope {
     }
 }
 
-/// As in a `scope` value.
+/// Writes the `scope` value: sorted, one space between tokens.
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

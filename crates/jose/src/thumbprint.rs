@@ -1,11 +1,12 @@
-//! JWK Thumbprint.
+//! The JWK Thumbprint of a public key (RFC 7638).
 
 use sha2::{Digest, Sha256};
 
 use crate::base64url;
 use crate::public_key::PublicKey;
 
-/// The JWK Thumbprint of a key: SHA-256 over its required members in lexicographic order.
+/// Returns the JWK Thumbprint of a key in base64url: SHA-256 over its required members in
+/// lexicographic order.
 ///
 /// Source: [RFC 7638 §3](https://www.rfc-editor.org/rfc/rfc7638#section-3), RFC 8037 §2.
 pub fn thumbprint(key: &PublicKey) -> String {

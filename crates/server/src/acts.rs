@@ -1,4 +1,4 @@
-//! Acts on statuses over HTTP: recorded, then served by every target before the answer.
+//! Acts on statuses over HTTP. The response follows once every target serves the changes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,16 +16,16 @@ use edgepass_issuer::{Publisher, Store};
 use edgepass_jose::json;
 use edgepass_verify::policy;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Map, json};
 
 use crate::client_auth::authenticate;
 use crate::error::OauthError;
 use crate::{App, error_chain};
 
-/// What `POST /status-acts` takes.
+/// The body of `POST /status-acts`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Asked {
+struct ActRequest {
     act: StatusChange,
     #[serde(default)]
     jwt_ids: Vec<String>,
@@ -36,11 +36,11 @@ struct Asked {
     dry_run: bool,
 }
 
-/// What came of an act.
-pub(crate) struct Done {
-    /// `None` when there was nothing to change.
+/// The outcome of an act.
+pub(crate) struct ActOutcome {
+    /// `None`: the tokens were selected by `jti`, and none of them had to change.
     pub(crate) recorded: Option<RecordedAct>,
-    /// Whether every list shows it, at every target.
+    /// Whether every target serves lists that show the act.
     pub(crate) is_published: bool,
 }
 
@@ -64,21 +64,23 @@ async fn act<S: Store>(
     if !is_json(headers) {
         return Err(OauthError::InvalidRequest("send Content-Type: application/json"));
     }
-    // Only who has proved to be a client may send so much.
+    // Authentication comes first: only a client may send a large body.
     let body = to_bytes(body, MAX_BYTES)
         .await
         .map_err(|_| OauthError::InvalidRequest("send at most 4 MiB"))?;
-    let body = read(&body).ok_or(OauthError::InvalidRequest(
+    let body = parse(&body).ok_or(OauthError::InvalidRequest(
         "send JSON, each member once, none of them null: {\"act\", \"jwt_ids\" or \"fitting\", \"reason\"}",
     ))?;
     if !client.may.contains(&body.act) {
-        return Err(OauthError::UnauthorizedClient("the client may not do that to others' tokens"));
+        return Err(OauthError::UnauthorizedClient(
+            "the client is not allowed to perform this act on other clients' tokens",
+        ));
     }
     if body.reason.len() > MAX_REASON_BYTES {
-        return Err(OauthError::InvalidRequest("reason takes at most 1024 bytes"));
+        return Err(OauthError::InvalidRequest("reason is longer than 1024 bytes"));
     }
     let selection = Selection::new(body.jwt_ids, body.fitting)
-        .map_err(|error| OauthError::InvalidRequest(unselective(error)))?;
+        .map_err(|error| OauthError::InvalidRequest(selection_error(error)))?;
     let new = NewAct {
         change: body.act,
         selection,
@@ -93,24 +95,24 @@ async fn act<S: Store>(
         let plan = plan.map_err(|error| unavailable(&ActError::Store(error), &client.id))?;
         return Ok(answer(None, plan.count, Some(&plan.roles), false));
     }
-    let done = app.act(&new).await.map_err(|error| unavailable(&error, &client.id))?;
-    let count = done.recorded.map_or(0, |recorded| recorded.count);
+    let outcome = app.act(&new).await.map_err(|error| unavailable(&error, &client.id))?;
+    let count = outcome.recorded.map_or(0, |recorded| recorded.count);
     tracing::info!(client = client.id, act = body.act.name(), count, "statuses changed");
-    if !done.is_published {
-        return Err(OauthError::Unavailable("recorded, not published yet; retry to wait"));
+    if !outcome.is_published {
+        return Err(OauthError::Unavailable("recorded, not published yet; retry to wait for it"));
     }
-    Ok(answer(done.recorded.map(|recorded| recorded.id), count, None, true))
+    Ok(answer(outcome.recorded.map(|recorded| recorded.id), count, None, true))
 }
 
-/// Whether the body says that it is JSON: what forms of web pages may send never does.
+/// Whether `Content-Type` is `application/json`. The forms of web pages cannot send that type.
 fn is_json(headers: &HeaderMap) -> bool {
     let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let media_type = media_type.and_then(|value| value.split(';').next());
     media_type.is_some_and(|value| value.trim().eq_ignore_ascii_case("application/json"))
 }
 
-/// Strictly: a member that is null, or there twice, was not meant so.
-fn read(body: &[u8]) -> Option<Asked> {
+/// Reads the body strictly: a null or repeated member is probably a mistake.
+fn parse(body: &[u8]) -> Option<ActRequest> {
     policy::json::read(json::parse_object(body).ok()?.into()).ok()
 }
 
@@ -127,18 +129,18 @@ fn unselectable(error: Unselectable, client: &str) -> OauthError {
 }
 
 impl<S: Store> App<S> {
-    /// Act, and wait until what changed is served.
-    pub(crate) async fn act(&self, act: &NewAct) -> Result<Done, ActError> {
-        let served = |pending: Vec<ListState>| async move {
+    /// Performs an act, and waits until every target serves the changes.
+    pub(crate) async fn act(&self, act: &NewAct) -> Result<ActOutcome, ActError> {
+        let wait_until_served = |pending: Vec<ListState>| async move {
             let covers = |publisher: &Publisher<S>| {
                 pending.iter().all(|list| publisher.covers(&list.id, list.changes))
             };
             Ok::<_, ActError>(self.publication.until(covers).await)
         };
         let (recorded, is_published) =
-            perform_and_wait(&**self.issuer.store(), act, served).await?;
+            perform_and_wait(&**self.issuer.store(), act, wait_until_served).await?;
         self.metrics.statuses_changed(recorded.map_or(0, |recorded| recorded.count));
-        Ok(Done { recorded, is_published })
+        Ok(ActOutcome { recorded, is_published })
     }
 }
 
@@ -148,27 +150,26 @@ fn answer(
     roles: Option<&BTreeMap<String, u64>>,
     published: bool,
 ) -> Response {
-    let mut body = json!({ "count": count, "published": published });
-    if let Some(id) = id {
-        body["act_id"] = id.into();
-    }
-    if let Some(roles) = roles {
-        body["roles"] = json!(roles);
-    }
+    let mut body = Map::from_iter([
+        ("count".to_owned(), count.into()),
+        ("published".to_owned(), published.into()),
+    ]);
+    body.extend(id.map(|id| ("act_id".to_owned(), id.into())));
+    body.extend(roles.map(|roles| ("roles".to_owned(), json!(roles))));
     ([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
 }
 
 pub(crate) fn unavailable(error: &ActError, client: &str) -> OauthError {
     if let ActError::NoSuspension(_) = error {
         return OauthError::InvalidRequest(
-            "some tokens were issued while suspension was not set; revoke them instead",
+            "some tokens were issued while `suspension` was not set; revoke them instead",
         );
     }
     tracing::error!(error = %error_chain(error), client, "act failed");
-    OauthError::Unavailable("the act may not be recorded; repeat it")
+    OauthError::Unavailable("the act may not have been recorded; repeat it")
 }
 
-fn unselective(error: SelectionError) -> &'static str {
+fn selection_error(error: SelectionError) -> &'static str {
     match error {
         SelectionError::Empty => "nothing is selected: send jwt_ids, or fitting with a member",
         SelectionError::Nameless => "an empty name selects nothing",
@@ -177,7 +178,7 @@ fn unselective(error: SelectionError) -> &'static str {
     }
 }
 
-/// It is kept for ever, in the audit trail.
+/// Limit of `reason`, which the audit trail keeps forever.
 const MAX_REASON_BYTES: usize = 1024;
-/// Room for as many `jti` as one selection may name.
+/// Limit of the body. It has room for as many `jti` as one selection may name.
 const MAX_BYTES: usize = 4 << 20;

@@ -1,4 +1,4 @@
-//! Who is calling: client_secret_basic or client_secret_post.
+//! Client authentication by `client_secret_basic` or `client_secret_post`.
 
 use axum::http::{HeaderMap, HeaderValue, header};
 use base64::Engine;
@@ -8,7 +8,7 @@ use edgepass_issuer::policy::Client;
 
 use crate::error::OauthError;
 
-/// The client that proved itself by its secret.
+/// Returns the client that these credentials authenticate.
 ///
 /// `form` holds `client_id` and `client_secret` of the body. Exactly one method may be used.
 ///
@@ -18,7 +18,7 @@ pub(crate) fn authenticate<'c>(
     headers: &HeaderMap,
     form: (Option<&str>, Option<&str>),
 ) -> Result<&'c Client, OauthError> {
-    refuse_other_pages(config, headers)?;
+    refuse_other_origins(config, headers)?;
     let basic = basic(headers)?;
     let (id, secret) = match (basic, form) {
         (Some((id, _)), (Some(other), None)) if id != other => {
@@ -35,16 +35,16 @@ pub(crate) fn authenticate<'c>(
     if client.secret.matches(&secret) { Ok(client) } else { Err(OauthError::InvalidClient) }
 }
 
-/// A browser sends Basic credentials that it remembers with what any page posts: no page but the issuer's
-/// own may ask for anything (<https://w3c.github.io/webappsec-fetch-metadata/>).
-fn refuse_other_pages(config: &Config, headers: &HeaderMap) -> Result<(), OauthError> {
+/// Refuses requests by web pages of other origins: a browser adds Basic credentials that it
+/// remembers to a request that any page posts (<https://w3c.github.io/webappsec-fetch-metadata/>).
+fn refuse_other_origins(config: &Config, headers: &HeaderMap) -> Result<(), OauthError> {
     let own = edgepass_verify::url::origin(&config.issuer);
     let is_own = |origin: &HeaderValue| {
         own.as_deref().is_some_and(|own| origin.as_bytes() == own.as_bytes())
     };
-    let is_asked_for = |site: &HeaderValue| ["none", "same-origin"].iter().any(|own| site == own);
+    let is_own_site = |site: &HeaderValue| ["none", "same-origin"].iter().any(|own| site == own);
     let origins_are_own = headers.get_all(header::ORIGIN).iter().all(is_own);
-    if origins_are_own && headers.get_all("sec-fetch-site").iter().all(is_asked_for) {
+    if origins_are_own && headers.get_all("sec-fetch-site").iter().all(is_own_site) {
         Ok(())
     } else {
         Err(OauthError::InvalidRequest("a web page of another origin sent this"))
@@ -71,7 +71,7 @@ fn basic(headers: &HeaderMap) -> Result<Option<(String, String)>, OauthError> {
 }
 
 fn form_decoded(text: &str) -> String {
-    // A name without `=`, so that an `=` in the text stays part of it.
+    // Encoded, so that `=` and `&` stay part of the text, which is parsed as one name.
     let text = text.replace('=', "%3D").replace('&', "%26");
     form_urlencoded::parse(text.as_bytes()).next().map_or_else(String::new, |(name, _)| name.into())
 }

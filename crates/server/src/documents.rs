@@ -1,4 +1,4 @@
-//! The published documents: JWK Set, metadata, status lists and the list of them.
+//! The published documents: JWK Set, metadata, status lists and their aggregation.
 
 use std::sync::Arc;
 
@@ -57,19 +57,19 @@ pub(crate) async fn aggregation<S: Store>(
     published(&headers, app.publication.publisher().document(AGGREGATION))
 }
 
-/// A list that was opened a moment ago is published on the first request for it.
+/// Responds with a status list. Starts a publication round if the list is open, but not published.
 pub(crate) async fn status_list<S: Store>(
     State(app): State<Arc<App<S>>>,
     Path(list_id): Path<String>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Response {
-    // draft-ietf-oauth-status-list-20 §8.4: lists of another time are not kept.
+    // draft-ietf-oauth-status-list-20 §8.4: the issuer keeps no lists of other times.
     let query = query.unwrap_or_default();
     if form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "time") {
         return (StatusCode::NOT_IMPLEMENTED, [NO_STORE]).into_response();
     }
-    // Identifiers that this issuer never makes cost no publication round.
+    // An identifier that this issuer never makes costs no read of the store.
     let plausible =
         list_id.len() <= 40 && list_id.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
     let path = format!("{LISTS}{list_id}");
@@ -85,21 +85,23 @@ pub(crate) async fn status_list<S: Store>(
     published(&headers, list)
 }
 
-/// Whether there is such a list: asking for what there is not costs a read, and no round.
+/// Whether the store has this list, and it has not retired. A request for an unknown list thus
+/// costs one read, and no publication round.
 async fn is_open<S: Store>(app: &App<S>, list_id: &str) -> bool {
     let retired_before = (app.host.now)().numeric_date().seconds().saturating_sub(RETIRE_AFTER);
     let lists = app.issuer.store().lists(retired_before).await;
     lists.is_ok_and(|lists| lists.iter().any(|list| list.id == list_id))
 }
 
-/// A public document with its validators: 200, or 304 when the caller holds it already.
+/// Responds with a public document: 200, or 304 if the requester holds it already. Both carry the
+/// entity tag.
 fn published(headers: &HeaderMap, document: Option<Arc<Document>>) -> Response {
     let Some(document) = document else {
         // Nothing is published before the first round has ended.
         return (StatusCode::SERVICE_UNAVAILABLE, [NO_STORE], [(header::RETRY_AFTER, "1")])
             .into_response();
     };
-    // RFC 9110 §13.1.2: compared weakly.
+    // RFC 9110 §13.1.2: weak comparison.
     let opaque = document.etag.trim_start_matches("W/");
     let held = listed(headers, header::IF_NONE_MATCH)
         .any(|tag| tag == "*" || tag.trim_start_matches("W/") == opaque);
@@ -126,7 +128,7 @@ fn published(headers: &HeaderMap, document: Option<Arc<Document>>) -> Response {
     response
 }
 
-/// The members of a list header, over all its lines.
+/// The members of a list-based field, from all its lines.
 fn listed(headers: &HeaderMap, name: header::HeaderName) -> impl Iterator<Item = &str> {
     let lines = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
     lines.flat_map(|value| value.split(',')).map(str::trim)

@@ -1,11 +1,11 @@
-//! Refusals as OAuth clients read them.
+//! Error responses in the format of OAuth.
 
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-/// An error response of the token or revocation endpoint.
+/// An error response of `/oauth/token`, `/oauth/revoke` or `/status-acts`.
 ///
 /// Source: [RFC 6749 §5.2](https://www.rfc-editor.org/rfc/rfc6749#section-5.2),
 /// [RFC 7009 §2.2.1](https://www.rfc-editor.org/rfc/rfc7009#section-2.2.1).
@@ -13,20 +13,20 @@ use serde_json::json;
 pub(crate) enum OauthError {
     /// A parameter is missing, repeated or malformed.
     InvalidRequest(&'static str),
-    /// The client did not prove who it is.
+    /// The client is unknown, or its credentials are missing, malformed or wrong.
     InvalidClient,
-    /// The client may not do that.
+    /// The client may not use that role, perform that act or revoke that token.
     UnauthorizedClient(&'static str),
-    /// Only client_credentials is offered.
+    /// The grant type is not `client_credentials`.
     UnsupportedGrantType,
-    /// Beyond the role; says what would be allowed.
+    /// The scope is malformed, or exceeds the role: then the text names the allowed scope.
     InvalidScope(String),
     /// Storage or publication is not available now.
     Unavailable(&'static str),
 }
 
 impl OauthError {
-    /// The value of `error`.
+    /// The value of the member `error`.
     pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::InvalidRequest(_) => "invalid_request",

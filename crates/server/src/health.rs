@@ -9,12 +9,12 @@ use edgepass_issuer::Store;
 
 use crate::App;
 
-/// The process answers.
+/// Responds 200 as long as the process runs.
 pub(crate) async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// Everything recorded is published, and more can be recorded.
+/// Responds 200 if publication is not behind and the store can record changes, else 503.
 pub(crate) async fn readyz<S: Store>(State(app): State<Arc<App<S>>>) -> Response {
     let missing = if !app.publication.is_healthy() {
         "publication is behind\n"

@@ -1,4 +1,7 @@
-//! The issuer over HTTP. The only crate that knows its status codes.
+//! The issuer's HTTP server. No other crate chooses its status codes.
+
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::string_slice))]
 
 mod acts;
 mod client_auth;
@@ -23,12 +26,12 @@ pub use listen::serve;
 pub use publication::Publication;
 pub use router::router;
 
-/// What the host lends the server: its clock and its randomness.
+/// The host's clock and randomness.
 #[derive(Clone, Copy)]
 pub struct Host {
-    /// The time now.
+    /// Returns the current time.
     pub now: fn() -> UnixMillis,
-    /// Fill with random bytes.
+    /// Fills a slice with random bytes.
     pub fill: fn(&mut [u8]) -> Result<(), NoEntropy>,
 }
 
@@ -38,7 +41,7 @@ impl Entropy for Host {
     }
 }
 
-/// Everything a request handler may use.
+/// The state that all request handlers share.
 pub struct App<S> {
     pub(crate) config: Config,
     pub(crate) issuer: Arc<Issuer<S>>,
@@ -48,7 +51,7 @@ pub struct App<S> {
 }
 
 impl<S: Store> App<S> {
-    /// Put the parts together. Nothing is published before [`Publication::run`] is.
+    /// Builds the state. Nothing is published until [`Publication::run`] runs.
     pub fn new(
         config: Config,
         issuer: Arc<Issuer<S>>,
@@ -66,8 +69,8 @@ impl<S: Store> App<S> {
         })
     }
 
-    /// Fetch back by its public URI whatever is published, until the task is dropped, and tell where
-    /// the public sees something else. `get` gives a body, if there is an answer.
+    /// Fetches each published document by its public URI, until the task is dropped. Logs a warning
+    /// if that fails or returns another document. `get` returns the body, or `None` on failure.
     pub async fn fetch_back<F: Future<Output = Option<Vec<u8>>> + Send>(
         &self,
         get: impl Fn(String) -> F + Send,
@@ -75,20 +78,20 @@ impl<S: Store> App<S> {
         self.publication.fetch_back(get, &self.metrics).await;
     }
 
-    /// The publication task's handle.
+    /// The publication, of which the host runs [`Publication::run`] as a task.
     pub fn publication(&self) -> &Publication<S> {
         &self.publication
     }
 }
 
-/// An error and its causes in one line, for logs; nothing is said twice.
+/// An error and its causes in one line, for logs. Leaves out a cause if the line ends with it.
 pub fn error_chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        let cause_says = cause.to_string();
-        if !text.ends_with(&cause_says) {
-            text = format!("{text}: {cause_says}");
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text = format!("{text}: {cause_text}");
         }
         source = cause.source();
     }
@@ -103,15 +106,15 @@ mod tests {
     use super::*;
 
     #[derive(Debug)]
-    struct Because(&'static str, Option<Box<Because>>);
+    struct TestError(&'static str, Option<Box<TestError>>);
 
-    impl fmt::Display for Because {
+    impl fmt::Display for TestError {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str(self.0)
         }
     }
 
-    impl Error for Because {
+    impl Error for TestError {
         fn source(&self) -> Option<&(dyn Error + 'static)> {
             self.1.as_deref().map(|cause| cause as _)
         }
@@ -119,9 +122,9 @@ mod tests {
 
     #[test]
     fn causes_are_said_once() {
-        let full = Because("disk full", None);
-        let database = Because("database: disk full", Some(Box::new(full)));
-        let error = Because("not recorded", Some(Box::new(database)));
+        let full = TestError("disk full", None);
+        let database = TestError("database: disk full", Some(Box::new(full)));
+        let error = TestError("not recorded", Some(Box::new(database)));
         assert_eq!(error_chain(&error), "not recorded: database: disk full");
     }
 }

@@ -1,4 +1,4 @@
-//! Connections: how many there may be, and what each may take.
+//! Connections: their limit and their timeouts.
 
 use std::io::ErrorKind;
 use std::pin::pin;
@@ -15,56 +15,57 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_io_timeout::TimeoutStream;
 
-/// Answer at an address until `stop` ends; then what has been asked already, for a moment.
+/// Serves HTTP until `stop` ends. Then finishes the requests in flight, for at most 4 s.
 ///
-/// At most `limit` connections are held, so that whoever opens many leaves files for the database and for
-/// targets: what is revoked meanwhile is published there. Others wait until one has ended.
+/// At most `limit` connections are open, so that file descriptors remain for the database and
+/// targets, and revocations are still published. Further connections wait until one ends.
 pub async fn serve(
     listener: TcpListener,
     limit: usize,
     router: Router,
     stop: impl Future<Output = ()>,
 ) {
-    let (stopping, running) = watch::channel(());
-    let mut slots = Slots { free: Arc::new(Semaphore::new(limit)), told: None };
+    let (shutdown, on_shutdown) = watch::channel(());
+    let mut connections =
+        ConnectionLimit { free: Arc::new(Semaphore::new(limit)), warned_at: None };
     let mut stop = pin!(stop);
     loop {
         let next = async {
-            let slot = slots.take().await;
-            (accept(&listener).await, slot)
+            let permit = connections.acquire().await;
+            (accept(&listener).await, permit)
         };
-        let (stream, slot) = tokio::select! {
+        let (stream, permit) = tokio::select! {
             next = next => next,
             () = &mut stop => break,
         };
-        let (router, running) = (router.clone(), running.clone());
+        let (router, on_shutdown) = (router.clone(), on_shutdown.clone());
         tokio::spawn(async move {
-            attend(stream, router, running).await;
-            drop(slot);
+            serve_connection(stream, router, on_shutdown).await;
+            drop(permit);
         });
     }
-    drop((listener, running));
-    stopping.send_replace(());
-    // The process ends with those that do not end by themselves.
-    let _ = timeout(GRACE, stopping.closed()).await;
+    drop((listener, on_shutdown));
+    shutdown.send_replace(());
+    // Connections that are still open after this end with the process.
+    let _ = timeout(SHUTDOWN_TIMEOUT, shutdown.closed()).await;
 }
 
-/// One for each connection.
-struct Slots {
+struct ConnectionLimit {
+    /// One permit for each connection that may still be opened.
     free: Arc<Semaphore>,
-    /// When it was last told that none is free.
-    told: Option<Instant>,
+    /// When the last warning was logged that no permit is free.
+    warned_at: Option<Instant>,
 }
 
-impl Slots {
-    /// `None` never comes: the semaphore is not closed.
-    async fn take(&mut self) -> Option<OwnedSemaphorePermit> {
-        if let Ok(slot) = Arc::clone(&self.free).try_acquire_owned() {
-            return Some(slot);
+impl ConnectionLimit {
+    /// Waits for a permit. Never returns `None`, since the semaphore is never closed.
+    async fn acquire(&mut self) -> Option<OwnedSemaphorePermit> {
+        if let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() {
+            return Some(permit);
         }
-        if self.told.is_none_or(|at| at.elapsed() > TELL_AGAIN) {
-            self.told = Some(Instant::now());
-            tracing::warn!("every connection is taken; others wait");
+        if self.warned_at.is_none_or(|at| at.elapsed() > WARN_INTERVAL) {
+            self.warned_at = Some(Instant::now());
+            tracing::warn!("connection limit reached; new connections wait");
         }
         Arc::clone(&self.free).acquire_owned().await.ok()
     }
@@ -74,29 +75,29 @@ async fn accept(listener: &TcpListener) -> TcpStream {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                // It only costs time when it fails.
+                // A failure only makes responses slower.
                 let _ = stream.set_nodelay(true);
                 return stream;
             }
             Err(error) => match error.kind() {
-                // The client had gone before it was its turn.
+                // The client closed the connection before it was accepted.
                 ErrorKind::ConnectionAborted
                 | ErrorKind::ConnectionReset
                 | ErrorKind::ConnectionRefused => {}
                 _ => {
                     tracing::error!(%error, "no connection can be accepted; trying again");
-                    sleep(ACCEPT_AGAIN).await;
+                    sleep(ACCEPT_RETRY_PAUSE).await;
                 }
             },
         }
     }
 }
 
-/// Answer on a connection until its client is done or too slow, or the issuer stops.
-async fn attend(
+/// Serves a connection until its client closes it or is too slow, or the issuer stops.
+async fn serve_connection(
     stream: impl AsyncRead + AsyncWrite + Send + 'static,
     router: Router,
-    mut running: watch::Receiver<()>,
+    mut on_shutdown: watch::Receiver<()>,
 ) {
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(WRITE_TIMEOUT));
@@ -107,24 +108,26 @@ async fn attend(
         .serve_connection(TokioIo::new(Box::pin(stream)), TowerToHyperService::new(router));
     let mut connection = pin!(connection);
     tokio::select! {
-        // What goes wrong on a connection is its client's affair.
+        // An error of a connection concerns only its client, and is not logged.
         _ = &mut connection => return,
-        _ = running.changed() => {}
+        _ = on_shutdown.changed() => {}
     }
     connection.as_mut().graceful_shutdown();
     let _ = connection.await;
 }
 
-/// From the last answer, or the beginning, to the end of a request's header. Longer than the minute for
-/// which proxies keep an idle connection: none sends a request on one that is just being closed.
+/// Limit from the start of a connection, or from its last response, to the end of the next request
+/// header. It exceeds the minute for which proxies keep an idle connection, so that no proxy sends
+/// a request on a connection that is being closed.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(75);
 const MAX_HEADER_BYTES: usize = 16 * 1024;
-/// For how long a client may take nothing of an answer.
+/// How long a client may read nothing of a response.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long requests in flight may take after `stop`.
-const GRACE: Duration = Duration::from_secs(4);
-const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
-const TELL_AGAIN: Duration = Duration::from_secs(60);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(4);
+const ACCEPT_RETRY_PAUSE: Duration = Duration::from_millis(100);
+/// Pause between warnings about the connection limit.
+const WARN_INTERVAL: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {
@@ -134,12 +137,13 @@ mod tests {
 
     use super::*;
 
-    /// A client's end of a connection that holds 1 KiB in flight, what attends to it, and what stops that.
+    /// The client's end of a connection with a buffer of 1 KiB, the task that serves it, and the
+    /// sender that stops the task.
     fn connected() -> (DuplexStream, JoinHandle<()>, watch::Sender<()>) {
         let router = Router::new().route("/", get(|| async { "a".repeat(100_000) }));
         let (client, server) = duplex(1024);
-        let (stopping, running) = watch::channel(());
-        (client, tokio::spawn(attend(server, router, running)), stopping)
+        let (shutdown, on_shutdown) = watch::channel(());
+        (client, tokio::spawn(serve_connection(server, router, on_shutdown)), shutdown)
     }
 
     async fn ask(client: &mut DuplexStream) -> String {
@@ -156,57 +160,58 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_header_that_never_ends_and_a_client_that_asks_nothing_more_are_cut() {
         let start = Instant::now();
-        let (mut client, attending, _stopping) = connected();
+        let (mut client, serving, _shutdown) = connected();
         let dripping = tokio::spawn(async move {
             client.write_all(b"GET / HTTP/1.1\r\nX: ").await.unwrap();
             while client.write_all(b"a").await.is_ok() {
                 sleep(Duration::from_secs(1)).await;
             }
         });
-        attending.await.unwrap();
+        serving.await.unwrap();
         dripping.await.unwrap();
         assert_eq!(start.elapsed().as_secs(), 75);
 
         let start = Instant::now();
-        let (mut client, attending, _stopping) = connected();
+        let (mut client, serving, _shutdown) = connected();
         sleep(Duration::from_secs(70)).await;
         assert!(ask(&mut client).await.starts_with("HTTP/1.1 200"));
         sleep(Duration::from_secs(70)).await;
         assert!(ask(&mut client).await.starts_with("HTTP/1.1 200"));
-        attending.await.unwrap();
+        serving.await.unwrap();
         assert_eq!(start.elapsed().as_secs(), 140 + 75);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_client_that_does_not_read_is_cut() {
         let start = Instant::now();
-        let (mut client, attending, _stopping) = connected();
+        let (mut client, serving, _shutdown) = connected();
         client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
-        attending.await.unwrap();
+        serving.await.unwrap();
         assert_eq!(start.elapsed().as_secs(), 30);
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_is_asked_when_it_stops_is_answered() {
-        let (mut client, attending, stopping) = connected();
+        let (mut client, serving, shutdown) = connected();
         client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
         let mut first = [0; 15];
         let _ = client.read_exact(&mut first).await.unwrap();
         assert_eq!(&first, b"HTTP/1.1 200 OK");
-        stopping.send_replace(());
+        shutdown.send_replace(());
         let mut rest = Vec::new();
         client.read_to_end(&mut rest).await.unwrap();
         assert!(rest.ends_with(&[b'a'; 100_000]));
-        attending.await.unwrap();
+        serving.await.unwrap();
     }
 
     #[tokio::test]
     async fn no_more_connections_than_slots() {
-        let mut slots = Slots { free: Arc::new(Semaphore::new(1)), told: None };
-        let first = slots.take().await;
-        assert!(timeout(Duration::from_millis(10), slots.take()).await.is_err());
-        assert!(slots.told.is_some());
+        let mut connections =
+            ConnectionLimit { free: Arc::new(Semaphore::new(1)), warned_at: None };
+        let first = connections.acquire().await;
+        assert!(timeout(Duration::from_millis(10), connections.acquire()).await.is_err());
+        assert!(connections.warned_at.is_some());
         drop(first);
-        assert!(slots.take().await.is_some());
+        assert!(connections.acquire().await.is_some());
     }
 }

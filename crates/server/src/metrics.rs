@@ -1,4 +1,4 @@
-//! Counters, without anything a caller wrote: labels come from the policy and from our own codes.
+//! Metrics. Labels come from the issuer's policy and its own codes, never from a request's text.
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -15,13 +15,13 @@ pub(crate) struct Metrics {
     fetched_back: Family<[(&'static str, String); 1], Counter>,
 }
 
-/// What the public sees of what was published.
+/// The outcome of fetching a published document by its public URI.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum FetchedBack {
     Same,
     Different,
     Unreachable,
-    /// Something newer has been published since.
+    /// The issuer has replaced or withdrawn the document since.
     Replaced,
 }
 
@@ -44,7 +44,11 @@ impl Default for Metrics {
         let changed = Counter::default();
         let lists = Gauge::default();
         registry.register("tokens_issued", "Tokens issued over HTTP, by role", issued.clone());
-        registry.register("token_requests_refused", "By OAuth error code", refused.clone());
+        registry.register(
+            "token_requests_refused",
+            "Token requests refused, by OAuth error code",
+            refused.clone(),
+        );
         registry.register(
             "statuses_changed",
             "Tokens revoked, suspended or resumed over HTTP",
@@ -54,7 +58,7 @@ impl Default for Metrics {
         let fetched_back = Family::default();
         registry.register(
             "fetched_back",
-            "Published documents fetched back by their public URI, by what was seen",
+            "Published documents fetched back by their public URI, by outcome",
             fetched_back.clone(),
         );
         Self { registry, issued, refused, changed, lists, fetched_back }

@@ -1,4 +1,4 @@
-//! The task that keeps what is served equal to what is recorded.
+//! The task that publishes recorded changes, at the issuer's own endpoint and at every target.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -14,123 +14,127 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use crate::metrics::{FetchedBack, Metrics};
 use crate::{Host, error_chain};
 
-/// Publishes whenever a commit of any process changed the database.
+/// Publishes after every commit to the database, by any process.
 pub struct Publication<S> {
     publisher: Publisher<S>,
     host: Host,
-    wanted: Notify,
-    /// Rounds begun; with `ended`, tells a round that may have missed a commit from one that cannot.
-    begun: AtomicU64,
+    /// Wakes the task for a round at once.
+    requested: Notify,
+    /// Number of the last round that started. A commit is in every round that starts after it.
+    started: AtomicU64,
+    /// Number of the last round that ended.
     ended: watch::Sender<u64>,
-    /// Something was served, or put at a target.
+    /// Sent after each attempt to publish, at the endpoint or at a target.
     progress: watch::Sender<()>,
-    /// The issuer's own endpoint, then each target.
-    places: Vec<PlaceHealth>,
+    /// Lag of the issuer's own endpoint, then of each target.
+    lags: Vec<Lag>,
 }
 
-/// How often the database is asked whether anything was committed. A commit of another process is
-/// noticed within this; a request of this process does not wait for it.
+/// Interval at which the database is checked for commits. A commit of another process is noticed
+/// within it. A request of this process starts a round at once.
 const POLL: Duration = Duration::from_millis(50);
-/// While the database cannot be read, ask and log this often.
+/// Pause between checks, each of which logs an error, while the database cannot be read.
 const UNREADABLE_PAUSE: Duration = Duration::from_millis(500);
-/// After failures in a row the next attempt is at most this far.
+/// Longest pause between attempts, after failures in a row.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// What is not done in this time is behind.
-const PUNCTUAL: Duration = Duration::from_secs(2);
-/// A cache in between may answer with what was true before for `max-age`; its clock ticks in whole seconds.
-const SHARED_CACHE: Duration = MAX_AGE.saturating_add(Duration::from_millis(500));
+/// Time for publishing a change, after which the issuer is not healthy. Also the time for the check
+/// of targets at the start.
+const MAX_LAG: Duration = Duration::from_secs(2);
+/// How long a shared cache may serve the previous document: `max-age`, and 0.5 s more, since its
+/// clock counts whole seconds.
+const SHARED_CACHE_WAIT: Duration = MAX_AGE.saturating_add(Duration::from_millis(500));
 /// How long a request waits for its change to be served.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// Even without a commit, look this often whether an edition must be renewed or retired.
+const PUBLISH_TIMEOUT: Duration = Duration::from_secs(5);
+/// Interval of rounds without a commit. They renew editions, retire lists and check the targets.
 const HOUSEKEEPING: Duration = Duration::from_secs(10);
 
 impl<S: Store> Publication<S> {
     pub(crate) fn new(publisher: Publisher<S>, host: Host) -> Self {
         Self {
-            places: (0..=publisher.target_count()).map(|_| PlaceHealth::default()).collect(),
+            lags: (0..=publisher.target_count()).map(|_| Lag::default()).collect(),
             publisher,
             host,
-            wanted: Notify::new(),
-            begun: AtomicU64::new(0),
+            requested: Notify::new(),
+            started: AtomicU64::new(0),
             ended: watch::Sender::new(0),
             progress: watch::Sender::new(()),
         }
     }
 
-    /// Publish until the task is dropped. Run it once.
+    /// Publishes until the task is dropped. Run it once.
     pub async fn run(&self) {
-        let _ = timeout(PUNCTUAL, self.publisher.check_targets()).await;
-        let targets = self.places.iter().skip(1).enumerate();
-        let targets = targets.map(|(target, health)| self.place(target, health));
+        let _ = timeout(MAX_LAG, self.publisher.check_targets()).await;
+        let targets = self.lags.iter().skip(1).enumerate();
+        let targets = targets.map(|(target, lag)| self.publish_at(target, lag));
         join(self.serve(), join_all(targets)).await;
     }
 
-    /// Keep the issuer's own endpoint equal to what is recorded.
+    /// Publishes recorded changes at the issuer's own endpoint.
     async fn serve(&self) {
-        let Some(health) = self.places.first() else { return };
+        let Some(lag) = self.lags.first() else { return };
         let mut ticks = interval(POLL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut seen = None;
         let mut idle_for = Duration::ZERO;
         let mut pause = POLL;
         loop {
-            let asked = tokio::select! {
+            let is_requested = tokio::select! {
                 _ = ticks.tick() => false,
-                () = self.wanted.notified() => true,
+                () = self.requested.notified() => true,
             };
             let version = match self.publisher.store().version().await {
                 Ok(version) => Some(version),
                 Err(error) => {
                     tracing::error!(error = %error_chain(&error), "database not readable");
-                    health.behind((self.host.now)());
+                    lag.start((self.host.now)());
                     tokio::time::sleep(UNREADABLE_PAUSE).await;
                     continue;
                 }
             };
-            idle_for += POLL;
-            if !asked && !health.has_more() && version == seen && idle_for < HOUSEKEEPING {
+            idle_for = idle_for.saturating_add(POLL);
+            if !is_requested && !lag.is_open() && version == seen && idle_for < HOUSEKEEPING {
                 continue;
             }
             idle_for = Duration::ZERO;
             seen = version;
-            let round = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
-            health.behind((self.host.now)());
+            let round = self.started.fetch_add(1, Ordering::SeqCst).wrapping_add(1);
+            lag.start((self.host.now)());
             let outcome = self.publisher.sync(&mut { self.host }, self.host.now).await;
-            let outcome = self.settle(outcome).await;
+            let outcome = self.record_published(outcome).await;
             if outcome == Some(true) {
-                health.done();
+                lag.end();
             }
             self.ended.send_replace(round);
-            pause = rest(outcome, pause).await;
+            pause = pause_after(outcome, pause).await;
         }
     }
 
-    /// Keep a target equal to what is served.
-    async fn place(&self, target: usize, health: &PlaceHealth) {
+    /// Publishes at a target what the issuer's own endpoint serves.
+    async fn publish_at(&self, target: usize, lag: &Lag) {
         let mut ended = self.ended.subscribe();
         let mut pause = POLL;
         loop {
-            // What is only looked at anew is not behind.
+            // A target that holds everything is not behind while it is checked again.
             if self.publisher.lacks(target) {
-                health.behind((self.host.now)());
+                lag.start((self.host.now)());
             }
             let outcome = self.publisher.place(target, self.host.now).await;
-            let outcome = self.settle(outcome).await;
+            let outcome = self.record_published(outcome).await;
             if outcome == Some(true) {
-                health.done();
+                lag.end();
             } else {
-                health.behind((self.host.now)());
+                lag.start((self.host.now)());
             }
-            pause = rest(outcome, pause).await;
+            pause = pause_after(outcome, pause).await;
             if outcome == Some(true) {
-                // Also without a new round: somebody else may have changed what lies there.
+                // Also without a new round: another party may have changed the target.
                 let _ = timeout(HOUSEKEEPING, ended.changed()).await;
             }
         }
     }
 
-    /// Record what is published by now, and tell whoever waits. `None`: something failed.
-    async fn settle(&self, outcome: Result<bool, PublishError>) -> Option<bool> {
+    /// Records what every target holds by now, and wakes the requests that wait. `None`: an error.
+    async fn record_published(&self, outcome: Result<bool, PublishError>) -> Option<bool> {
         let confirmed = self.publisher.confirm(self.host.now).await;
         self.progress.send_replace(());
         let outcome = outcome.and_then(|done| confirmed.map(|()| done));
@@ -141,8 +145,9 @@ impl<S: Store> Publication<S> {
             .ok()
     }
 
-    /// Fetch back by its public URI whatever was published, until the task is dropped, and tell where
-    /// the public sees something else. Run it once; `get` gives a body, if there is an answer.
+    /// Fetches each published document by its public URI, until the task is dropped. Logs a warning
+    /// if that fails or returns another document. Run it once. `get` returns the body, or `None` on
+    /// failure.
     pub(crate) async fn fetch_back<F: Future<Output = Option<Vec<u8>>> + Send>(
         &self,
         get: impl Fn(String) -> F + Send,
@@ -153,7 +158,7 @@ impl<S: Store> Publication<S> {
             for document in self.publisher.take_unseen() {
                 let uri = self.publisher.public_uri(&document);
                 let mut outcome = FetchedBack::Unreachable;
-                for pause in [Duration::ZERO, SHARED_CACHE] {
+                for pause in [Duration::ZERO, SHARED_CACHE_WAIT] {
                     tokio::time::sleep(pause).await;
                     let current = self.publisher.document(&document.path);
                     if current.is_none_or(|current| current.etag != document.etag) {
@@ -174,27 +179,27 @@ impl<S: Store> Publication<S> {
                     tracing::warn!(
                         path = document.path,
                         outcome = outcome.name(),
-                        "the public does not see what was published"
+                        "the public URI does not return the published document"
                     );
                 }
             }
         }
     }
 
-    /// Whether everything is published everywhere, or on its way for a moment.
+    /// Whether the endpoint and every target are up to date, or behind for less than 2 s.
     pub fn is_healthy(&self) -> bool {
         let now = (self.host.now)();
-        self.places.iter().all(|place| place.is_punctual(now))
+        self.lags.iter().all(|lag| lag.is_short(now))
     }
 
     pub(crate) fn publisher(&self) -> &Publisher<S> {
         &self.publisher
     }
 
-    /// Publish now, until `done` or for as long as a request may wait.
+    /// Starts a round, and waits up to 5 s for `done`. `false`: the time ran out.
     pub(crate) async fn until(&self, done: impl Fn(&Publisher<S>) -> bool) -> bool {
         let mut progress = self.progress.subscribe();
-        self.wanted.notify_one();
+        self.requested.notify_one();
         let attempt = async {
             while !done(&self.publisher) {
                 if progress.changed().await.is_err() {
@@ -202,21 +207,21 @@ impl<S: Store> Publication<S> {
                 }
             }
         };
-        timeout(PATIENCE, attempt).await.is_ok()
+        timeout(PUBLISH_TIMEOUT, attempt).await.is_ok()
     }
 
-    /// Run one round that begins now, so that it sees every commit until now.
+    /// Starts a round, which sees every commit made until now, and waits up to 5 s for its end.
     pub(crate) async fn round(&self) {
         let mut ended = self.ended.subscribe();
-        let next = self.begun.load(Ordering::SeqCst) + 1;
-        self.wanted.notify_one();
-        // A round that does not end in time changes nothing for the caller.
-        let _ = timeout(PATIENCE, ended.wait_for(|ended| *ended >= next)).await;
+        let next = self.started.load(Ordering::SeqCst).wrapping_add(1);
+        self.requested.notify_one();
+        // The caller continues in the same way after a timeout.
+        let _ = timeout(PUBLISH_TIMEOUT, ended.wait_for(|ended| *ended >= next)).await;
     }
 }
 
-/// Rest after an attempt, the longer the more failed in a row; how long to rest the next time.
-async fn rest(outcome: Option<bool>, pause: Duration) -> Duration {
+/// Pauses after an attempt, for twice as long after each further failure. Returns the next pause.
+async fn pause_after(outcome: Option<bool>, pause: Duration) -> Duration {
     match outcome {
         Some(true) => POLL,
         Some(false) => {
@@ -225,36 +230,36 @@ async fn rest(outcome: Option<bool>, pause: Duration) -> Duration {
         }
         None => {
             tokio::time::sleep(pause).await;
-            (pause * 2).min(LONGEST_PAUSE)
+            pause.saturating_mul(2).min(LONGEST_PAUSE)
         }
     }
 }
 
-/// Since when a place lacks something, in milliseconds; 0: it has everything.
-struct PlaceHealth(AtomicU64);
+/// Unix time in milliseconds since when the endpoint or a target has been behind. 0: up to date.
+struct Lag(AtomicU64);
 
-impl Default for PlaceHealth {
-    /// Nothing is anywhere yet, since ever.
+impl Default for Lag {
+    /// Nothing is published yet.
     fn default() -> Self {
         Self(AtomicU64::new(1))
     }
 }
 
-impl PlaceHealth {
-    fn behind(&self, now: UnixMillis) {
+impl Lag {
+    fn start(&self, now: UnixMillis) {
         let _ = self.0.compare_exchange(0, now.0, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    fn done(&self) {
+    fn end(&self) {
         self.0.store(0, Ordering::Relaxed);
     }
 
-    fn has_more(&self) -> bool {
+    fn is_open(&self) -> bool {
         self.0.load(Ordering::Relaxed) > 0
     }
 
-    fn is_punctual(&self, now: UnixMillis) -> bool {
+    fn is_short(&self, now: UnixMillis) -> bool {
         let since = self.0.load(Ordering::Relaxed);
-        since == 0 || now.since(UnixMillis(since)).is_some_and(|late| late < PUNCTUAL)
+        since == 0 || now.since(UnixMillis(since)).is_some_and(|late| late < MAX_LAG)
     }
 }

@@ -29,7 +29,7 @@ pub(crate) struct Body {
     client_secret: Option<String>,
 }
 
-/// Answers 200 only once a list that shows the revocation is being served.
+/// Responds 200 only once every target serves a list that shows the revocation.
 pub(crate) async fn post<S: Store>(
     State(app): State<Arc<App<S>>>,
     headers: HeaderMap,
@@ -51,7 +51,7 @@ async fn revoke_own<S: Store>(
     let form = (body.client_id.as_deref(), body.client_secret.as_deref());
     let client = authenticate(&app.config, headers, form)?;
     let token = body.token.ok_or(OauthError::InvalidRequest("token is missing"))?;
-    // RFC 7009 §2.2: an invalid token needs no revoking, and the answer is the same.
+    // RFC 7009 §2.2: the response to an invalid token is 200 too.
     let Some(jwt_id) = unverified_jwt_id(&token) else { return Ok(()) };
     let failed = |error| unavailable(&error, &client.id);
     let record = app.issuer.store().token(&jwt_id).await;
@@ -69,12 +69,12 @@ async fn revoke_own<S: Store>(
         actor: format!("client:{}", client.id),
         at: (app.host.now)(),
     };
-    let done = app.act(&act).await.map_err(failed)?;
-    if done.recorded.is_some() {
+    let outcome = app.act(&act).await.map_err(failed)?;
+    if outcome.recorded.is_some() {
         tracing::info!(jti = jwt_id, client = client.id, "token revoked");
     }
-    if !done.is_published {
-        return Err(OauthError::Unavailable("recorded, not published yet; retry to wait"));
+    if !outcome.is_published {
+        return Err(OauthError::Unavailable("recorded, not published yet; retry to wait for it"));
     }
     Ok(())
 }

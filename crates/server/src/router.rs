@@ -1,4 +1,4 @@
-//! Which path is which.
+//! The routes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,8 +18,8 @@ use tower_http::timeout::TimeoutLayer;
 
 use crate::{App, acts, documents, health, revoke, token};
 
-/// The issuer's routes, at the root: where the issuer identifier has a path, a proxy in front strips
-/// it. Its metadata lies where RFC 8414 §3.1 puts it: the path comes after the well-known part.
+/// The issuer's routes, at the root. If the issuer identifier has a path, a proxy in front strips
+/// it. The URL of the metadata has the path after the well-known part (RFC 8414 §3.1).
 pub fn router<S: Store>(app: Arc<App<S>>) -> Router {
     let public = Router::new()
         .route(&format!("/{JWK_SET}"), get(documents::jwk_set::<S>))
@@ -28,7 +28,7 @@ pub fn router<S: Store>(app: Arc<App<S>>) -> Router {
         .route(&format!("/{AGGREGATION}"), get(documents::aggregation::<S>))
         .route(&format!("/{LISTS}{{id}}"), get(documents::status_list::<S>))
         .layer(cors());
-    // It reads its body itself, and only from who may send one; a million tokens take their time.
+    // The handler limits the body, after authentication. An act on a million tokens takes longer.
     let acts =
         Router::new().route("/status-acts", post(acts::post::<S>)).layer(timeout(ACT_TIMEOUT));
     Router::new()
@@ -50,7 +50,7 @@ fn timeout(after: Duration) -> TimeoutLayer {
     TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, after)
 }
 
-/// Public documents may be read from any page; nothing about them depends on the caller.
+/// Lets pages of any origin read the public documents, which are the same for every requester.
 fn cors() -> CorsLayer {
     CorsLayer::new()
         .allow_origin(Any)
@@ -59,7 +59,8 @@ fn cors() -> CorsLayer {
         .expose_headers([header::ETAG, header::AGE, HeaderName::from_static("retry-after")])
 }
 
-/// One line a request: the route's pattern, never the path as sent, no header, no body.
+/// Logs one line for each request: method, route pattern and status. Never logs the path as sent, a
+/// header or a body.
 async fn log(request: Request, next: Next) -> Response {
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();

@@ -1,4 +1,4 @@
-//! `POST /oauth/token`: client_credentials.
+//! `POST /oauth/token`, with the grant type `client_credentials`.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ use crate::error_chain;
 pub(crate) struct Body {
     grant_type: Option<String>,
     scope: Option<String>,
-    /// Not of the RFC: which of its roles the client means; its first when absent.
+    /// The role to use; by default the client's first. Not in the RFC.
     role: Option<String>,
     client_id: Option<String>,
     client_secret: Option<String>,
@@ -93,15 +93,15 @@ async fn issue<S: Store>(
         .map_err(|error| not_issued(&error, &client.id))?;
     let issued =
         app.issuer.issue(granted, now).await.map_err(|error| not_issued(&error, &client.id))?;
-    // Lists are opened ahead; should this be the first token of one, it is published before anybody
-    // asks for it.
+    // Lists are opened ahead of time. If this token still opened one, publish that list before a
+    // verifier requests it.
     let path = format!("{LISTS}{}", issued.list_id);
     let is_served = || app.publication.publisher().document(&path).is_some();
     if !is_served() {
         app.publication.until(|publisher| publisher.covers(&issued.list_id, 0)).await;
     }
     if !is_served() {
-        tracing::error!(client = client.id, "a token's list is not served");
+        tracing::error!(client = client.id, "the status list of an issued token is not served");
         return Err(OauthError::Unavailable("no token can be issued now"));
     }
     app.metrics.token_issued(&grant.role);
@@ -121,7 +121,7 @@ fn not_issued(error: &IssueError, client: &str) -> OauthError {
     OauthError::Unavailable("no token can be issued now")
 }
 
-/// What the policy refuses, in OAuth's terms. The text names roles and scopes of the policy only.
+/// The OAuth error for a refusal by the policy. The text names only roles and scopes of the policy.
 fn refused(error: RefusedByPolicy) -> OauthError {
     match error {
         RefusedByPolicy::Role { .. } => {

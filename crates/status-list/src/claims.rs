@@ -5,27 +5,28 @@ use edgepass_jose::{ClaimsSet, NumericDate};
 
 use crate::list::{Bits, ListError, StatusList};
 
-/// A status list token's payload, checked for form. Its signature is the caller's to check.
+/// The payload of a status list token, checked for form. The caller checks the signature.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StatusListClaims {
-    /// `sub`: the URI the list is published under.
+    /// `sub`: the URI under which the list is published.
     pub subject: String,
-    /// `iat`.
+    /// `iat`: the time of issue, rounded up to whole seconds.
     pub issued_at: NumericDate,
-    /// `exp`: from this second on the list must not be relied on.
+    /// `exp`: the list must not be used from this second on.
     pub expiration: Option<NumericDate>,
-    /// `ttl`, in seconds from when the list was fetched: how long it may be used before it is asked for
-    /// again.
+    /// `ttl`: how long the list may be used after the fetch before it is fetched again, in whole
+    /// seconds. Greater than 0.
     pub ttl: Option<u64>,
-    /// The private claim `number`: strictly increasing, as RFC 5280's CRL Number.
+    /// The private claim `number`: increases strictly with each edition, as the CRL Number of RFC
+    /// 5280 does.
     pub number: Option<u64>,
-    /// `aggregation_uri`: where the issuer names all its lists.
+    /// `aggregation_uri`: the URI of the document in which the issuer names all its lists.
     pub aggregation_uri: Option<String>,
-    /// The statuses.
+    /// `lst`, decompressed.
     pub list: StatusList,
 }
 
-/// Why a payload is not that of a status list token.
+/// The reason why the payload of a status list token is refused.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum StatusListError {
@@ -40,13 +41,27 @@ pub enum StatusListError {
     List(#[from] ListError),
 }
 
-/// The media subtype in `typ` and in the response's Content-Type.
+/// The media subtype of status list tokens, in `typ` and in the Content-Type of responses.
 pub const STATUS_LIST_TYPE: &str = "statuslist+jwt";
 
 impl StatusListClaims {
-    /// Check the claims' form and inflate the list to at most `max_bytes`.
+    /// Checks the form of the claims and inflates the list to at most `max_bytes`.
     ///
     /// Source: draft-ietf-oauth-status-list-20 §5.1 and §8.3.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use edgepass_jose::ClaimsSet;
+    /// use edgepass_status_list::{StatusListClaims, StatusType};
+    ///
+    /// let payload = br#"{"sub":"https://issuer.example/1","iat":100,"ttl":5,
+    ///     "status_list":{"bits":1,"lst":"eNrbuRgAAhcBXQ"}}"#;
+    /// let claims = StatusListClaims::from_claims(&ClaimsSet::parse(payload)?, 1 << 20)?;
+    /// assert_eq!((claims.ttl, claims.expiration), (Some(5), None));
+    /// assert_eq!(claims.list.status(0), Some(StatusType::Invalid));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn from_claims(claims: &ClaimsSet, max_bytes: usize) -> Result<Self, StatusListError> {
         const INVALID: StatusListError = StatusListError::ClaimInvalid;
         let whole = |name| match claims.get(name) {
@@ -67,13 +82,13 @@ impl StatusListClaims {
                 .get("aggregation_uri")
                 .map(|uri| uri.as_str().map(str::to_owned).ok_or(INVALID))
                 .transpose()?,
-            // Last: inflating costs the most.
+            // Inflating costs the most, so it comes last.
             list: StatusList::decode(bits.ok_or(StatusListError::BitsInvalid)?, lst, max_bytes)?,
         })
     }
 }
 
-/// A positive number of seconds; a fraction counts as a whole one.
+/// Reads a number of seconds greater than 0 and rounds a fraction up.
 fn positive_seconds(value: ValueRef<'_>) -> Option<u64> {
     NumericDate::ceil(value.as_number()?).map(NumericDate::seconds).filter(|seconds| *seconds > 0)
 }

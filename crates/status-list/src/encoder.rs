@@ -1,4 +1,4 @@
-//! Writing lists: the issuer's half.
+//! The encoder of status lists, for issuers.
 
 use edgepass_jose::base64url;
 use miniz_oxide::deflate::core::{
@@ -8,10 +8,23 @@ use miniz_oxide::deflate::core::{
 
 use crate::list::StatusList;
 
-/// The member `lst`: zlib, base64url. The draft asks for the highest level; which matches that looks
-/// for pays off depends on how many statuses are set, so three ways are tried and the shortest kept.
+/// Encodes a list as the member `lst`: zlib, then base64url.
+///
+/// Compresses at the highest level, as the draft asks. The best match strategy depends on the share
+/// of statuses that are set, so three are tried and the shortest result is kept.
 ///
 /// Source: draft-ietf-oauth-status-list-20 §4.1 and §4.2.
+///
+/// # Example
+///
+/// ```
+/// use edgepass_status_list::{Bits, StatusList, encoder};
+///
+/// let mut list = StatusList::all_valid(Bits::One, 1 << 17);
+/// assert!(list.set(7, 1));
+/// let lst = encoder::encode(&list);
+/// assert_eq!(StatusList::decode(Bits::One, &lst, 1 << 20), Ok(list));
+/// ```
 pub fn encode(list: &StatusList) -> String {
     let strategies =
         [CompressionStrategy::Default, CompressionStrategy::RLE, CompressionStrategy::HuffmanOnly];
@@ -21,7 +34,7 @@ pub fn encode(list: &StatusList) -> String {
 
 fn zip(bytes: &[u8], strategy: CompressionStrategy) -> Option<Vec<u8>> {
     const HIGHEST: i32 = 9;
-    /// A zlib header; the window of 2^15 bytes that it names.
+    /// A window of 2^15 bytes. A positive value also asks for a zlib header.
     const WINDOW_BITS: i32 = 15;
     let flags = create_comp_flags_from_zip_params(HIGHEST, WINDOW_BITS, strategy as i32);
     let mut zipped = Vec::new();
@@ -31,7 +44,7 @@ fn zip(bytes: &[u8], strategy: CompressionStrategy) -> Option<Vec<u8>> {
     };
     let mut compressor = CompressorOxide::new(flags);
     let (status, _) = compress_to_output(&mut compressor, bytes, TDEFLFlush::Finish, &mut take);
-    // Writing to memory ends well.
+    // Always `Done`: writing to memory does not fail.
     (status == TDEFLStatus::Done).then_some(zipped)
 }
 
@@ -40,7 +53,7 @@ mod tests {
     use super::*;
     use crate::list::Bits;
 
-    /// Below 1.5 times the entropy of a full list from 1 % on, and below 1.8 times at 0.1 %.
+    /// With 1 % or more of the statuses set, at most 1.5 times the entropy; with 0.1 %, 1.8 times.
     #[test]
     fn a_list_takes_little_more_than_what_it_says() {
         for (share, most) in [(0.001_f64, 1.8), (0.01, 1.5), (0.05, 1.5), (0.3, 1.5)] {

@@ -1,20 +1,11 @@
-//! IETF Token Status List: which tokens are valid, revoked or suspended, in one bit or two each.
+//! IETF Token Status List: the status of each token, such as valid, revoked or suspended, in 1, 2,
+//! 4 or 8 bits.
 //!
-//! Written against draft-ietf-oauth-status-list-20; the draft is in the RFC Editor's queue.
+//! Implements draft-ietf-oauth-status-list-20, which is in the RFC Editor's queue.
 
-// Nothing that a caller sends may end the process or the isolate.
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::arithmetic_side_effects,
-        clippy::expect_used,
-        clippy::indexing_slicing,
-        clippy::panic,
-        clippy::string_slice,
-        clippy::unreachable,
-        clippy::unwrap_used
-    )
-)]
+// A panic would end the process or the isolate, so no input may cause one.
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::string_slice))]
 
 pub mod claims;
 #[cfg(feature = "encoder")]

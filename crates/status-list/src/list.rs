@@ -1,24 +1,24 @@
-//! The status list itself: a packed array of small integers, zlib-compressed on the wire.
+//! The status list: a packed array of small integers, compressed with zlib for transfer.
 
 use edgepass_jose::base64url;
 use miniz_oxide::inflate::TINFLStatus;
 use miniz_oxide::inflate::core::{DecompressorOxide, decompress, inflate_flags};
 
-/// How many bits one status takes.
+/// The width of one status.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Bits {
-    /// Valid or revoked.
+    /// 1 bit: valid or revoked.
     One,
-    /// Also suspended.
+    /// 2 bits: valid, revoked, suspended, and one value of unknown meaning.
     Two,
-    /// 16 status types.
+    /// 4 bits: 16 status types.
     Four,
-    /// 256 status types.
+    /// 8 bits: 256 status types.
     Eight,
 }
 
 impl Bits {
-    /// From the member `bits`.
+    /// Reads the member `bits`. Returns `None` unless it is 1, 2, 4 or 8.
     pub fn from_number(bits: u64) -> Option<Self> {
         match bits {
             1 => Some(Self::One),
@@ -29,7 +29,7 @@ impl Bits {
         }
     }
 
-    /// As the member `bits` writes it.
+    /// The width in bits, as in the member `bits`.
     pub fn number(self) -> u8 {
         match self {
             Self::One => 1,
@@ -39,7 +39,7 @@ impl Bits {
         }
     }
 
-    /// How many statuses a byte holds, as a power of two.
+    /// The base-2 logarithm of the number of statuses in a byte.
     fn per_byte_log2(self) -> u32 {
         match self {
             Self::One => 3,
@@ -49,7 +49,7 @@ impl Bits {
         }
     }
 
-    /// A status' bits, all set.
+    /// A status with all bits set.
     fn mask(self) -> u8 {
         match self {
             Self::One => 1,
@@ -60,16 +60,16 @@ impl Bits {
     }
 }
 
-/// What a status value means (draft section 7.1).
+/// The meaning of a status value (draft section 7.1).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum StatusType {
     /// 0x00: the token is valid.
     Valid,
-    /// 0x01: the token is revoked, for good.
+    /// 0x01: the token is revoked permanently.
     Invalid,
     /// 0x02: the token is suspended.
     Suspended,
-    /// A value this version knows no meaning for; it never passes.
+    /// A value without a meaning in this version. The verifier refuses the token.
     Unknown(u8),
 }
 
@@ -85,7 +85,7 @@ impl From<u8> for StatusType {
 }
 
 impl StatusType {
-    /// The value in a list.
+    /// The value that stores this status in a list.
     pub fn number(self) -> u8 {
         match self {
             Self::Valid => 0,
@@ -103,41 +103,56 @@ pub struct StatusList {
     bytes: Vec<u8>,
 }
 
-/// Why `lst` is not a status list.
+/// The reason why `lst` is refused.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum ListError {
-    /// Not canonical base64url.
+    /// `lst` is not canonical base64url.
     #[error("lst is not base64url without padding")]
     NotBase64url,
-    /// Not one whole zlib stream: header, checksum or length is wrong, or something follows it.
+    /// The bytes are not exactly one zlib stream: the header, the checksum or the length is wrong,
+    /// or further bytes follow.
     #[error("lst is not a zlib stream")]
     NotZlib,
-    /// It would inflate to more than the policy allows.
+    /// The list would inflate to more than `max_bytes`.
     #[error("the list is larger than allowed")]
     TooLarge,
 }
 
 impl StatusList {
-    /// Decode `lst`. At most `max_bytes` are inflated, whatever the input promises.
+    /// Decodes `lst`. Refuses a list that would inflate to more than `max_bytes`, without inflating
+    /// the rest.
     ///
-    /// CMF, FLG and Adler-32 are checked; a preset dictionary and trailing bytes are refused.
+    /// Checks CMF, FLG and Adler-32. Refuses a preset dictionary and trailing bytes.
     ///
     /// Source: draft-ietf-oauth-status-list-20 §4.1 and §4.2, RFC 1950 §2.3.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use edgepass_status_list::{Bits, StatusList, StatusType};
+    ///
+    /// let list = StatusList::decode(Bits::One, "eNrbuRgAAhcBXQ", 1 << 20)?; // draft section 4.1
+    /// assert_eq!(list.status(0), Some(StatusType::Invalid));
+    /// assert_eq!(list.status(1), Some(StatusType::Valid));
+    /// assert_eq!((list.entries(), list.status(16)), (16, None));
+    /// # Ok::<(), edgepass_status_list::list::ListError>(())
+    /// ```
     pub fn decode(bits: Bits, lst: &str, max_bytes: usize) -> Result<Self, ListError> {
         let compressed = base64url::decode(lst).ok_or(ListError::NotBase64url)?;
         let bytes = inflate(&compressed, max_bytes)?;
         Ok(Self { bits, bytes })
     }
 
-    /// A list of `entries` statuses, all valid, rounded up to whole bytes.
+    /// Makes a list of `entries` statuses, rounded up to whole bytes. All statuses are valid.
     #[cfg(feature = "encoder")]
     pub fn all_valid(bits: Bits, entries: u32) -> Self {
         let bytes = u64::from(entries).div_ceil(1 << bits.per_byte_log2());
         Self { bits, bytes: vec![0; bytes as usize] }
     }
 
-    /// Set the status at `index`; false when it is out of range or does not fit the width.
+    /// Sets the status at `index`. Returns `false` when `index` is out of range or `value` does not
+    /// fit the width.
     #[cfg(feature = "encoder")]
     pub fn set(&mut self, index: u64, value: u8) -> bool {
         let Some((byte, shift, mask)) = self.locate(index) else { return false };
@@ -149,7 +164,7 @@ impl StatusList {
         true
     }
 
-    /// The status at `index`, or `None` when the list does not cover it.
+    /// Returns the status at `index`, or `None` when the list does not cover it.
     ///
     /// Source: draft-ietf-oauth-status-list-20 §4.1: least significant bits first.
     pub fn status(&self, index: u64) -> Option<StatusType> {
@@ -157,33 +172,33 @@ impl StatusList {
         Some(StatusType::from(self.bytes.get(byte)?.checked_shr(shift)? & mask))
     }
 
-    /// How many bits one status takes.
+    /// The width of one status.
     pub fn bits(&self) -> Bits {
         self.bits
     }
 
-    /// How many statuses the list covers.
+    /// The number of statuses that the list covers.
     pub fn entries(&self) -> u64 {
         (self.bytes.len() as u64).saturating_mul(1 << self.bits.per_byte_log2())
     }
 
-    /// The packed bytes.
+    /// The packed statuses, not compressed.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// Byte, shift and mask of an entry.
+    /// Returns the byte, the shift and the mask of a status, or `None` out of range.
     fn locate(&self, index: u64) -> Option<(usize, u32, u8)> {
         let per_byte_log2 = self.bits.per_byte_log2();
         let byte = usize::try_from(index >> per_byte_log2).ok()?;
-        // The position in the byte, times the width of a status.
+        // The position in the byte. Multiplied by the width of a status, it gives the shift.
         let position = (index & !(u64::MAX << per_byte_log2)) as u32;
         let (shift, mask) = (position.checked_mul(self.bits.number().into())?, self.bits.mask());
         (byte < self.bytes.len()).then_some((byte, shift, mask))
     }
 }
 
-/// Inflate one zlib stream that is all of `input` and at most `max_bytes` long.
+/// Inflates `input`, which must be exactly one zlib stream, to at most `max_bytes`.
 fn inflate(input: &[u8], max_bytes: usize) -> Result<Vec<u8>, ListError> {
     const FLAGS: u32 = inflate_flags::TINFL_FLAG_PARSE_ZLIB_HEADER
         | inflate_flags::TINFL_FLAG_COMPUTE_ADLER32
@@ -200,7 +215,7 @@ fn inflate(input: &[u8], max_bytes: usize) -> Result<Vec<u8>, ListError> {
         match status {
             TINFLStatus::Done if read == input.len() && written <= max_bytes => {
                 output.truncate(written);
-                // What is kept is counted by its length.
+                // Memory use is counted by length, so no spare capacity may remain.
                 output.shrink_to_fit();
                 return Ok(output);
             }
@@ -297,7 +312,7 @@ mod tests {
             let mut list = StatusList::all_valid(bits, 100);
             assert!(list.set(37, max) && !list.set(list.entries(), 1));
             assert!(bits == Bits::Eight || !list.set(36, max + 1));
-            // Setting another value leaves nothing of the one before.
+            // A new value overwrites all bits of the previous one.
             assert!(list.set(37, 0) && list.status(37) == Some(StatusType::Valid));
             assert!(list.set(38, max) && list.set(37, max) && list.set(38, 0));
             let lst = crate::encoder::encode(&list);

@@ -1,4 +1,4 @@
-//! The claim `status` of a referenced token: where its status is found.
+//! The claim `status` of a referenced token: the list and the index of its status.
 
 use edgepass_jose::ClaimsSet;
 use edgepass_jose::claims::{ClaimError, ClaimName};
@@ -7,21 +7,33 @@ use edgepass_jose::flat::ValueRef;
 /// `status.status_list` of an access token (draft section 6.2).
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct StatusReference {
-    /// `uri`: where the status list token is, and its `sub`.
+    /// `uri`: the URI of the status list token, equal to its `sub`.
     pub uri: String,
-    /// `idx`: the token's entry.
+    /// `idx`: the index of the token's status in the list.
     pub index: u64,
 }
 
 impl StatusReference {
-    /// Read the claim; `None` when the token carries no `status` at all.
+    /// Reads the claim. Returns `None` when the token has no claim `status`.
     ///
     /// # Errors
     ///
-    /// [`ClaimError::Invalid`]`("status")` when the claim is there without a well-formed
-    /// `status_list`: a mechanism that is not understood must not pass for "no status".
+    /// [`ClaimError::Invalid`]`("status")` when the claim has no well-formed `status_list`. A token
+    /// with an unknown status mechanism must not count as one without a status.
     ///
     /// Source: draft-ietf-oauth-status-list-20 §6.1 and §6.2.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use edgepass_jose::ClaimsSet;
+    /// use edgepass_status_list::StatusReference;
+    ///
+    /// let text = br#"{"status":{"status_list":{"idx":7,"uri":"https://issuer.example/1"}}}"#;
+    /// let reference = StatusReference::from_claims(&ClaimsSet::parse(text)?)?.unwrap();
+    /// assert_eq!((reference.index, reference.uri.as_str()), (7, "https://issuer.example/1"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn from_claims(claims: &ClaimsSet) -> Result<Option<Self>, ClaimError> {
         const INVALID: ClaimError = ClaimError::Invalid(ClaimName::Borrowed("status"));
         let Some(status) = claims.get("status") else { return Ok(None) };

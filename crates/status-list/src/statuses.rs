@@ -1,32 +1,32 @@
-//! What a list says, in as little memory as that takes.
+//! The statuses of a list in a form that takes little memory.
 
 use crate::list::{StatusList, StatusType};
 
-/// The statuses of a list, for looking up. A list of which little is set is kept as what is set.
+/// The statuses of a list, for lookup. Sparse lists are stored as their set entries.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Statuses {
-    /// As the list packs them.
+    /// All statuses, packed as in the list.
     Packed(StatusList),
-    /// The indices that are not valid, in order, each with its value in the lowest eight bits.
+    /// Only the statuses that are not valid.
     Sparse {
-        /// How many statuses the list covers.
+        /// The number of statuses that the list covers.
         entries: u64,
-        /// In order of the index.
+        /// The index in the upper 24 bits, the status value in the lowest 8 bits. Sorted by index.
         set: Box<[u32]>,
     },
 }
 
-/// An index takes the upper 24 bits of an item.
+/// The maximum for sparse lists: an index takes the upper 24 bits of an item.
 const MAX_ENTRIES: u64 = 1 << 24;
 const VALUE_BITS: u32 = 8;
-/// Sparse where there is at most one item for so many bytes of the packed list, so that it takes half
-/// of that or less: looking up costs more.
+/// A list is stored sparse if it has at most one item for this many packed bytes. It then takes
+/// at most half the memory, which makes up for the slower lookup.
 const BYTES_PER_ITEM: usize = 8;
 
 impl From<StatusList> for Statuses {
     fn from(list: StatusList) -> Self {
         let items = list.bytes().len().div_euclid(BYTES_PER_ITEM);
-        // Bytes that are not zero hold at least one status each.
+        // A lower bound: a byte that is not zero holds at least one item.
         let least = list.bytes().iter().filter(|byte| **byte != 0).take(items.saturating_add(1));
         if list.entries() > MAX_ENTRIES || least.count() > items {
             return Self::Packed(list);
@@ -42,7 +42,7 @@ impl From<StatusList> for Statuses {
             {
                 let value = list.status(index).map_or(0, StatusType::number);
                 if value != 0 {
-                    // Below 2^24, see above.
+                    // `MAX_ENTRIES` keeps the index below 2^24.
                     let index = u32::try_from(index).unwrap_or(u32::MAX);
                     set.push(index.wrapping_shl(VALUE_BITS) | u32::from(value));
                 }
@@ -56,7 +56,7 @@ impl From<StatusList> for Statuses {
 }
 
 impl Statuses {
-    /// The status at `index`, or `None` when the list does not cover it.
+    /// Returns the status at `index`, or `None` when the list does not cover it.
     pub fn status(&self, index: u64) -> Option<StatusType> {
         let (entries, set) = match self {
             Self::Packed(list) => return list.status(index),
@@ -71,12 +71,12 @@ impl Statuses {
         Some(item.map_or(StatusType::Valid, |item| StatusType::from((item & 0xff) as u8)))
     }
 
-    /// Those of no list.
-    pub fn none() -> Self {
+    /// Returns the statuses of an empty list, which covers no index.
+    pub fn empty() -> Self {
         Self::Sparse { entries: 0, set: Box::default() }
     }
 
-    /// What it takes, in bytes.
+    /// The memory that the statuses take, in bytes.
     pub fn bytes(&self) -> usize {
         match self {
             Self::Packed(list) => list.bytes().len(),

@@ -1,9 +1,13 @@
 //! The issuer's storage on an embedded SQLite file, and its publishing targets.
 //!
-//! One writer connection, `synchronous=FULL`: what a method acknowledges survives a power cut.
+//! The database has one writer connection, with `synchronous=FULL`: a change that a method has
+//! acknowledged survives a power cut.
 
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::string_slice))]
+
+mod directory;
 pub mod objects;
-mod place;
 mod rows;
 pub mod sqlite;
 

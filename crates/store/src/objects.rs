@@ -14,34 +14,40 @@ use object_store::{
 };
 use pollster::block_on;
 
-use crate::place::Place;
+use crate::directory::DirectoryThread;
 
-/// Objects by path.
+/// A publishing target: documents by path in a directory or a bucket.
 pub struct Objects {
     name: String,
     kind: Kind,
 }
 
-/// Where they are.
 enum Kind {
-    /// Replaces what has a version, and keeps media types.
+    /// Replaces an object only if its entity tag matches, and stores its media type.
     Bucket(Box<dyn ObjectStore>),
-    /// One writer, by the lock on the issuer's data; whoever serves the files names their types.
-    Directory(Place),
+    /// Has one writer, since the issuer's data directory is locked: comparing the version before a
+    /// write suffices. The web server in front sets media types.
+    Directory(DirectoryThread),
 }
 
 impl Objects {
-    /// The target that a configuration names. Nothing is asked of it yet; a directory is made, unless that
-    /// would make something of `private` public.
+    /// Opens the target of a configuration. Creates a directory, unless that would make a path of
+    /// `private` public. Sends no request to a bucket.
     ///
     /// # Errors
     ///
-    /// [`TargetError::Unavailable`]: the directory cannot be made, the bucket's settings make none.
+    /// [`TargetError::Public`]: a path of `private` would become public.
+    /// [`TargetError::NoCredentials`]: the environment lacks a credential of the bucket.
+    /// [`TargetError::Unavailable`]: the directory cannot be created or opened, or the settings of
+    /// the bucket are invalid.
     pub fn open(config: &TargetConfig, private: &[PathBuf]) -> Result<Self, TargetError> {
         match config {
             TargetConfig::Directory { path } => {
                 let name = format!("directory {}", path.display());
-                Ok(Self { name, kind: Kind::Directory(Place::open(path, private, TIMEOUT)?) })
+                Ok(Self {
+                    name,
+                    kind: Kind::Directory(DirectoryThread::open(path, private, TIMEOUT)?),
+                })
             }
             TargetConfig::S3 { bucket, endpoint, region } => {
                 for name in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"] {
@@ -50,7 +56,7 @@ impl Objects {
                     }
                 }
                 let http = endpoint.as_deref().is_some_and(|url| url.starts_with("http://"));
-                // What is late is tried again with the next round, not here.
+                // A failed request is repeated in the next publication round, not here.
                 let retry = RetryConfig { max_retries: 0, ..RetryConfig::default() };
                 let options = ClientOptions::new().with_timeout(TIMEOUT).with_allow_http(http);
                 let mut builder = AmazonS3Builder::from_env()
@@ -102,7 +108,7 @@ async fn put(
             PutMode::Update(UpdateVersion { e_tag: Some(e_tag.clone()), version: None })
         }
         Some(Version(seen)) => {
-            let live = store.head(&path).await.map_err(refused)?;
+            let live = store.head(&path).await.map_err(not_written)?;
             if live.e_tag.as_ref() != Some(seen) {
                 return Err(TargetError::Conflict);
             }
@@ -111,7 +117,7 @@ async fn put(
     };
     let options = PutOptions { mode, attributes, ..PutOptions::default() };
     let put =
-        store.put_opts(&path, document.body.clone().into(), options).await.map_err(refused)?;
+        store.put_opts(&path, document.body.clone().into(), options).await.map_err(not_written)?;
     Ok(Version(put.e_tag.unwrap_or_default()))
 }
 
@@ -122,7 +128,8 @@ async fn delete(store: &dyn ObjectStore, path: &str) -> Result<(), TargetError> 
     }
 }
 
-// On a directory's own thread there is no runtime: what the store does there, it does at once.
+// A directory's thread has no async runtime. There `LocalFileSystem` does its work within the call,
+// so `block_on` suffices.
 impl Target for Objects {
     fn name(&self) -> &str {
         &self.name
@@ -131,9 +138,11 @@ impl Target for Objects {
     fn read<'a>(&'a self, path: &'a str) -> TargetFuture<'a, Option<Live>> {
         match &self.kind {
             Kind::Bucket(store) => Box::pin(in_time(get(&**store, path))),
-            Kind::Directory(place) => {
+            Kind::Directory(thread) => {
                 let path = path.to_owned();
-                Box::pin(place.call(TIMEOUT, move |files| block_on(get(files.at(&path)?, &path))))
+                Box::pin(
+                    thread.call(TIMEOUT, move |dir| block_on(get(dir.store_for(&path)?, &path))),
+                )
             }
         }
     }
@@ -145,10 +154,10 @@ impl Target for Objects {
     ) -> TargetFuture<'a, Version> {
         match &self.kind {
             Kind::Bucket(store) => Box::pin(in_time(put(&**store, document, over, true))),
-            Kind::Directory(place) => {
+            Kind::Directory(thread) => {
                 let (document, over) = (document.clone(), over.cloned());
-                Box::pin(place.call(TIMEOUT, move |files| {
-                    block_on(put(files.at(&document.path)?, &document, over.as_ref(), false))
+                Box::pin(thread.call(TIMEOUT, move |dir| {
+                    block_on(put(dir.store_for(&document.path)?, &document, over.as_ref(), false))
                 }))
             }
         }
@@ -157,10 +166,10 @@ impl Target for Objects {
     fn remove<'a>(&'a self, path: &'a str) -> TargetFuture<'a, ()> {
         match &self.kind {
             Kind::Bucket(store) => Box::pin(in_time(delete(&**store, path))),
-            Kind::Directory(place) => {
+            Kind::Directory(thread) => {
                 let path = path.to_owned();
                 Box::pin(
-                    place.call(TIMEOUT, move |files| block_on(delete(files.at(&path)?, &path))),
+                    thread.call(TIMEOUT, move |dir| block_on(delete(dir.store_for(&path)?, &path))),
                 )
             }
         }
@@ -171,7 +180,7 @@ async fn in_time<T>(work: impl Future<Output = Result<T, TargetError>>) -> Resul
     tokio::time::timeout(TIMEOUT, work).await.map_err(unavailable)?
 }
 
-fn refused(error: Error) -> TargetError {
+fn not_written(error: Error) -> TargetError {
     match error {
         Error::Precondition { .. } | Error::AlreadyExists { .. } | Error::NotFound { .. } => {
             TargetError::Conflict
@@ -184,9 +193,9 @@ pub(crate) fn unavailable(error: impl std::error::Error + Send + Sync + 'static)
     TargetError::Unavailable(Box::new(error))
 }
 
-/// When a target is given up for this round.
+/// Time limit of one call to a target.
 const TIMEOUT: Duration = Duration::from_secs(2);
-/// More than any document of ours has.
+/// Size limit of a document read from a target, in bytes. No document of the issuer is larger.
 const MAX_BYTES: u64 = 4 << 20;
 
 #[cfg(test)]
@@ -253,15 +262,16 @@ mod tests {
     #[tokio::test]
     async fn a_call_that_hangs_is_the_only_one_under_way_and_holds_up_no_other_directory() {
         let folder = tempfile::tempdir().unwrap();
-        let open = |name: &str| Place::open(&folder.path().join(name), &[], TIMEOUT).unwrap();
+        let open =
+            |name: &str| DirectoryThread::open(&folder.path().join(name), &[], TIMEOUT).unwrap();
         let (hung, healthy) = (open("hung"), open("healthy"));
-        let patience = Duration::from_millis(20);
+        let short = Duration::from_millis(20);
         let (end, ended) = std::sync::mpsc::channel::<()>();
-        let began = hung.call(patience, move |_| Ok(ended.recv().is_ok())).await;
+        let began = hung.call(short, move |_| Ok(ended.recv().is_ok())).await;
         assert!(began.is_err());
         for _ in 0..5 {
-            let later = hung.call(patience, |_| Ok(())).await;
-            assert!(later.is_err(), "something was begun while a call was under way");
+            let later = hung.call(short, |_| Ok(())).await;
+            assert!(later.is_err(), "a call began while another was running");
             healthy.call(TIMEOUT, |_| Ok(())).await.unwrap();
         }
         end.send(()).unwrap();
@@ -271,9 +281,9 @@ mod tests {
     #[tokio::test]
     async fn slow_calls_wait_for_each_other() {
         let folder = tempfile::tempdir().unwrap();
-        let place = Place::open(folder.path(), &[], TIMEOUT).unwrap();
+        let thread = DirectoryThread::open(folder.path(), &[], TIMEOUT).unwrap();
         let slow = || {
-            place.call(Duration::from_millis(100), |_| {
+            thread.call(Duration::from_millis(100), |_| {
                 std::thread::sleep(Duration::from_millis(30));
                 Ok(())
             })

@@ -1,4 +1,4 @@
-//! Rows as they come from the database.
+//! Conversion of database rows to the issuer's types.
 
 use edgepass_issuer::audit::AuditEntry;
 use edgepass_issuer::signing_key::{KeyState, SealedKey};
@@ -8,7 +8,7 @@ use edgepass_status_list::{Bits, StatusType};
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
-/// A table or column holds what this program does not write.
+/// The named table or column holds a value that this program does not write.
 #[derive(Debug, thiserror::Error)]
 #[error("{0} holds a value that this program did not write")]
 pub(crate) struct BadRow(pub(crate) &'static str);
@@ -69,7 +69,7 @@ pub(crate) fn audit_entry(row: &SqliteRow) -> Result<AuditEntry, sqlx::Error> {
     serde_json::from_str(&text).map_err(|error| sqlx::Error::Decode(Box::new(error)))
 }
 
-/// A column that this program only ever writes non-negative numbers to.
+/// Reads a column that only ever holds non-negative numbers.
 pub(crate) fn unsigned<T: TryFrom<i64>>(
     row: &SqliteRow,
     column: &'static str,
@@ -78,13 +78,13 @@ pub(crate) fn unsigned<T: TryFrom<i64>>(
     value.try_into().map_err(|_| sqlx::Error::Decode(Box::new(BadRow(column))))
 }
 
-/// The same, or NULL.
+/// Like [`unsigned`]; `None` for NULL.
 fn optional(row: &SqliteRow, column: &'static str) -> Result<Option<u64>, sqlx::Error> {
     let value: Option<i64> = row.try_get(column)?;
     value.map(|_| unsigned(row, column)).transpose()
 }
 
-/// Numbers of this domain are far below 2^63.
+/// Converts to SQLite's signed integer. All stored numbers are far below 2^63.
 pub(crate) fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }

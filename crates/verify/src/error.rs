@@ -1,45 +1,47 @@
-//! Why a token was refused.
+//! The reasons for which a token is refused.
 
 use edgepass_jose::Scope;
 use edgepass_jose::claims::ClaimError;
 pub use edgepass_jose::claims::ClaimName;
 
-/// Why a token was refused. Variants are in the order the checks run, so the one returned is the
-/// first that failed; none carries token text or key material.
+/// The reason for a refusal. The variants are in the order in which the checks run; the one
+/// returned is that of the first check that failed. None carries token text or key material.
 #[non_exhaustive]
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum VerifyError {
     /// The request carries no credentials (RFC 6750 §3).
     #[error("the request carries no token")]
     TokenMissing,
-    /// The request cannot be read unambiguously: two credentials, or a malformed header.
+    /// The request is ambiguous: it has two credentials or a malformed header.
     #[error("the request cannot be read unambiguously")]
     RequestInvalid,
-    /// Not a compact JWS of JSON objects within the limits (RFC 7515 §5.2, RFC 7519 §7.2).
+    /// The token is not a compact JWS of JSON objects within the limits (RFC 7515 §5.2, RFC 7519
+    /// §7.2).
     #[error("the token is not a compact JWS of JSON objects")]
     TokenMalformed,
-    /// `typ` is not the one expected (RFC 9068 §4, RFC 8725 §3.11).
+    /// `typ` is not the expected media type (RFC 9068 §4, RFC 8725 §3.11).
     #[error("the token's typ is not accepted")]
     TypNotAccepted,
     /// `alg` is not on the policy's list (RFC 8725 §3.1).
     #[error("the token's alg is not allowed")]
     AlgNotAllowed,
-    /// `iss` is not a configured issuer (RFC 9068 §4).
+    /// `iss` is not a configured issuer (RFC 9068 §4), or the requirements exclude it.
     #[error("the token's issuer is not accepted")]
     IssuerMismatch,
     /// No key of the issuer fits `kid` and `alg` (RFC 7517 §4).
     #[error("no key of the issuer fits the token")]
     KeyNotFound,
-    /// There is no usable JWK Set now, or an unknown `kid` cannot be looked up now.
+    /// No usable JWK Set is available, or an unknown `kid` cannot be looked up at this time.
     #[error("the issuer's keys are not available")]
     KeysUnavailable,
-    /// The signature does not verify (RFC 7515 §5.2).
+    /// The signature is not valid (RFC 7515 §5.2).
     #[error("the signature does not verify")]
     SignatureInvalid,
-    /// A required claim is absent; holds its name, from a standard or from the policy.
+    /// A required claim is absent. Holds its name, which comes from a standard or from the policy.
     #[error("the claim {0} is missing")]
     ClaimMissing(ClaimName),
-    /// A claim has the wrong type, form or value; holds its name, from a standard or from the policy.
+    /// A claim has the wrong type, form or value. Holds its name, which comes from a standard or
+    /// from the policy.
     #[error("the claim {0} is not acceptable")]
     ClaimInvalid(ClaimName),
     /// `now` is at or past `exp` plus leeway (RFC 7519 §4.1.4).
@@ -48,35 +50,37 @@ pub enum VerifyError {
     /// `now` plus leeway is before `nbf` or `iat` (RFC 7519 §4.1.5).
     #[error("the token is not valid yet")]
     TokenNotYetValid,
-    /// `exp - iat` is more than the policy allows.
+    /// `exp - iat`, or without `iat` the remaining lifetime, is more than the policy allows.
     #[error("the token lives longer than accepted")]
     LifetimeExceeded,
     /// `aud` does not name this resource server (RFC 9068 §4).
     #[error("the token is for another audience")]
     AudienceMismatch,
-    /// A token bound to a key or certificate presented as Bearer or by another holder, or an unbound
-    /// one presented as DPoP (RFC 9449 §7.1, RFC 8705 §3).
+    /// The presentation does not fit the claim `cnf`: the scheme, the key or the certificate is
+    /// another one (RFC 9449 §7.1, RFC 8705 §3).
     #[error("the token is not presented by the sender it is bound to")]
     BindingMismatch,
-    /// A token bound to a key came without a proof (RFC 9449 §7.1).
+    /// A key-bound token came without a proof (RFC 9449 §7.1).
     #[error("the DPoP proof is missing")]
     DpopProofMissing,
-    /// The proof fails one of the checks, or was used before (RFC 9449 §4.3, §11.1).
+    /// The proof fails a check or was used before (RFC 9449 §4.3, §11.1).
     #[error("the DPoP proof is not valid")]
     DpopProofInvalid,
     /// The proof lacks a current nonce of this server (RFC 9449 §9).
     #[error("the DPoP proof needs a nonce of this server")]
     DpopNonceRequired,
-    /// Whether the proof was used before cannot be found out now.
+    /// The store of used proofs does not answer.
     #[error("the store of used DPoP proofs is not available")]
     ReplayUnavailable,
-    /// The token lacks scope; holds what is missing (RFC 6750 §3.1).
+    /// The token lacks scope (RFC 6750 §3.1). Holds the missing scope tokens; for `any_of`, all of
+    /// its tokens.
     #[error("the token lacks the scope {0}")]
     ScopeInsufficient(Scope),
-    /// There is no usable status list now.
+    /// No usable status list is available.
     #[error("the token's status is not available")]
     StatusUnavailable,
-    /// The list does not cover the token's index, or holds a value without meaning here.
+    /// The list does not cover the token's index, or its value there is not VALID, INVALID or
+    /// SUSPENDED.
     #[error("the token's status has no meaning")]
     StatusInvalid,
     /// The status is INVALID (draft-ietf-oauth-status-list §7.1).
@@ -88,7 +92,8 @@ pub enum VerifyError {
 }
 
 impl VerifyError {
-    /// Stable identifier for logs, metrics, bodies and the JavaScript binding. Never reworded.
+    /// Returns the stable code for logs, metrics, response bodies and the JavaScript binding. It
+    /// never changes.
     pub fn code(&self) -> &'static str {
         match self {
             Self::TokenMissing => "token_missing",
@@ -119,7 +124,8 @@ impl VerifyError {
         }
     }
 
-    /// The check that failed. `iss` absent is refused at [`Step::Policy`], like a wrong one.
+    /// Returns the step that failed. An absent `iss` fails at [`Step::Policy`], as a wrong one
+    /// does.
     pub fn step(&self) -> Step {
         match self {
             Self::TokenMissing | Self::RequestInvalid | Self::TokenMalformed => Step::Parse,
@@ -146,7 +152,8 @@ impl VerifyError {
         }
     }
 
-    /// Whether the refusal says nothing about the token: a later attempt may succeed.
+    /// Returns whether the verifier could not judge the token at this time. A later attempt may
+    /// succeed.
     pub fn is_unavailable(&self) -> bool {
         matches!(self, Self::KeysUnavailable | Self::ReplayUnavailable | Self::StatusUnavailable)
     }
@@ -161,7 +168,7 @@ impl From<ClaimError> for VerifyError {
     }
 }
 
-/// The checks, in the order they run.
+/// The steps of a check, in the order in which they run.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Step {
     /// Compact JWS, strict JSON, size and depth.
@@ -170,20 +177,20 @@ pub enum Step {
     Policy,
     /// A key of the issuer, bound to `alg`.
     Key,
-    /// The signature.
+    /// The signature, with that key.
     Signature,
     /// Required claims, times, lifetime, audience.
     Claims,
-    /// Sender constraint.
+    /// The key or the certificate that the token is bound to.
     Binding,
-    /// Scope.
+    /// The scope that the requirements name.
     Scopes,
-    /// Revocation.
+    /// The token's status: revocation and suspension.
     Status,
 }
 
 impl Step {
-    /// All steps, in order.
+    /// All steps, in the order in which they run.
     pub const ALL: [Self; 8] = [
         Self::Parse,
         Self::Policy,
@@ -195,7 +202,7 @@ impl Step {
         Self::Status,
     ];
 
-    /// Stable name.
+    /// Returns the stable name of the step.
     pub fn name(self) -> &'static str {
         match self {
             Self::Parse => "parse",

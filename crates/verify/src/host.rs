@@ -1,4 +1,4 @@
-//! What a verifier asks of the place it runs in, and the way of a check to its verdict there.
+//! The traits that a host implements, and the loop that drives a check to its verdict.
 
 use std::cell::RefCell;
 use std::pin::Pin;
@@ -12,54 +12,54 @@ use crate::time::UnixMillis;
 use crate::verdict::Verdict;
 use crate::verifier::{Progress, Received, Verifier};
 
-/// What a host gives when it is ready.
+/// The future that a host returns. It need not be `Send`.
 pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
 /// Checks signatures that the verifier leaves to its host: ECDSA and RSA.
 pub trait HostCrypto {
-    /// Whether the signature is valid. What the host cannot do is not valid.
+    /// Returns whether the signature is valid. `false` also if the host cannot check it.
     fn check<'a>(&'a self, request: &'a SignatureRequest) -> Later<'a, bool>;
 }
 
-/// The place where a verifier runs.
+/// The environment of a verifier: clock, network, crypto and the store of used proofs.
 pub trait Host: HostCrypto {
-    /// The time now.
+    /// Returns the current time.
     fn now(&self) -> UnixMillis;
 
-    /// Fetch a document. A failure is an answer, too.
+    /// Fetches a document. A failed fetch is an answer, too: [`Answer::failed`].
     fn fetch<'a>(&'a self, order: &'a FetchOrder) -> Later<'a, Answer>;
 
-    /// Remember this use of a DPoP proof, and say whether it is the first.
+    /// Records this use of a DPoP proof and returns whether it is the first.
     fn first_use(&self, used: ProofUse) -> Later<'_, Replay>;
 
-    /// Let this much time pass.
+    /// Sleeps for `time`.
     fn sleep(&self, time: Duration) -> Later<'_, ()>;
 
-    /// The cache that verifiers share, if there is one.
+    /// Returns the shared cache. Default: none.
     fn cache(&self) -> Option<&dyn SharedCache> {
         None
     }
 }
 
-/// A cache of documents that verifiers share.
+/// A cache of documents that several verifiers share.
 pub trait SharedCache {
-    /// Its copy of a document; asked for only while the verifier holds nothing that it could use.
+    /// Returns the cache's copy of a document. Called only while the verifier holds no usable copy.
     fn get<'a>(&'a self, order: &'a FetchOrder) -> Later<'a, Option<Answer>>;
 
-    /// Keep what the source answered to an order, and the verifier took in. Nobody waits for that.
+    /// Stores an answer of the source that the verifier accepted. No request waits for this.
     fn put(&self, order: FetchOrder, content: Content, confirmed_at: UnixMillis);
 }
 
-/// Take a check to its verdict.
+/// Drives a check to its verdict.
 ///
-/// Refreshes that are due then are left in [`Verdict::refresh`]: each is for [`carry_out`], behind the
-/// response where the host can do that.
+/// Refreshes that are due remain in [`Verdict::refresh`]. Pass each of them to [`carry_out`], after
+/// the response if the host can do so.
 pub async fn judge(verifier: &RefCell<Verifier>, mut check: Check, host: &dyn Host) -> Verdict {
     let progress = verifier.borrow_mut().advance(&mut check, host.now());
     go_on(verifier, check, progress, host).await
 }
 
-/// The same, and carry out what is due then, before the verdict is given.
+/// As [`judge`], but carries out the refreshes that are due before it returns the verdict.
 pub async fn judge_and_refresh(
     verifier: &RefCell<Verifier>,
     check: Check,
@@ -72,7 +72,7 @@ pub async fn judge_and_refresh(
     verdict
 }
 
-/// Take a check to its verdict that has come to `progress`.
+/// Drives a check that has reached `progress` to its verdict.
 pub async fn go_on(
     verifier: &RefCell<Verifier>,
     mut check: Check,
@@ -93,7 +93,8 @@ pub async fn go_on(
     }
 }
 
-/// Fetch a document and hand it to the verifier, wherever redirects lead.
+/// Fetches a document and passes it to the verifier. Asks the shared cache first if the order
+/// allows it, and follows the redirects that the verifier allows.
 pub async fn carry_out(verifier: &RefCell<Verifier>, mut order: FetchOrder, host: &dyn Host) {
     let cache = host.cache();
     let mut copy = match cache.filter(|_| order.may_read_cache) {
@@ -114,7 +115,7 @@ pub async fn carry_out(verifier: &RefCell<Verifier>, mut order: FetchOrder, host
                 let valid = host.check(&request).await;
                 verifier.borrow_mut().list_signature_checked(*pending, valid, host.now())
             }
-            // A cached copy leads nowhere else.
+            // A redirect in a cached copy is not followed.
             Received::Fetch(_) if is_copy => false,
             Received::Fetch(next) => {
                 order = next;
@@ -122,7 +123,7 @@ pub async fn carry_out(verifier: &RefCell<Verifier>, mut order: FetchOrder, host
             }
         };
         if !is_copy {
-            // Metadata has no time of confirmation, and is not shared.
+            // Metadata and aggregations have no confirmation time and are not cached.
             if taken
                 && let Some((cache, content)) = to_share
                 && let Some(confirmed_at) = verifier.borrow().confirmed_at(&order)

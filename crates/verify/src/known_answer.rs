@@ -1,7 +1,7 @@
-//! A token whose verdict is known.
+//! A self-test with a token whose verdict is known.
 //!
-//! A host judges it before it serves anybody: a module that does not work says so at once, and a runtime
-//! that compiles code when it first runs has compiled most of what a first request needs.
+//! A host runs it before it serves requests. This detects a module that does not work. In a runtime
+//! that compiles code on first use, it also compiles most of the code that the first request needs.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::policy::{OneOrMany, StatusMode};
 use crate::verifier::{KeySource, Progress};
 use crate::{Policy, PolicyConfig, Requirements, Sender, UnixMillis, Verifier};
 
-/// The key of RFC 8037 appendix A.2; its private half is published there, too.
+/// The key of RFC 8037 appendix A.2, which also publishes its private half.
 const KEYS: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","alg":"EdDSA","kid":"1","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
 
 const TOKEN: &str = "eyJ0eXAiOiJhdCtqd3QiLCJhbGciOiJFZERTQSIsImtpZCI6IjEifQ.\
@@ -19,10 +19,11 @@ const TOKEN: &str = "eyJ0eXAiOiJhdCtqd3QiLCJhbGciOiJFZERTQSIsImtpZCI6IjEifQ.\
     xIiwic2NvcGUiOiJhOnJlYWQifQ.\
     OzReqFP9CveddplUFRcuWkd295LGPIZxvOKXNHJrAeMaT3LRzN-8GBa9hC8VXjEBkcSvZoZiTJnvebyHM-Y9AQ";
 
-/// Half-way through the token's life, in seconds since the epoch.
+/// The middle of the token's lifetime, in seconds since the epoch.
 const NOW: u64 = 1_800_000_300;
 
-/// Whether the token is accepted, and refused when it has expired and when its signature is another.
+/// Returns whether the verifier accepts the token, and refuses it once it has expired and when its
+/// signature is changed.
 pub fn holds() -> bool {
     let forged = TOKEN.replace(".OzReqFP9", ".OzReqFP8");
     let expired = NOW.saturating_add(3600);
@@ -30,7 +31,7 @@ pub fn holds() -> bool {
     verdicts == [Some(None), Some(Some("token_expired")), Some(Some("signature_invalid"))]
 }
 
-/// The code of a refusal, if it is one; nothing if there is no verdict.
+/// The code of a refusal, `Some(None)` for an accepted token, or `None` if there is no verdict.
 fn verdict((token, now): (&str, u64)) -> Option<Option<&'static str>> {
     let audience = OneOrMany::One("https://api.example".into());
     let mut config = PolicyConfig::new("https://issuer.example".into(), audience);

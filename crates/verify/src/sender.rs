@@ -1,4 +1,4 @@
-//! Who presents a token, and how: what a request says before anything is checked.
+//! The presentation of a token: the parts of a request that a check depends on.
 
 use edgepass_jose::base64url;
 use fluent_uri::pct_enc::EStr;
@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::VerifyError;
 
-/// How the caller presented the token.
+/// The scheme with which the client presents the token.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Presentation {
     /// `Authorization: Bearer` (RFC 6750 §2.1).
@@ -17,45 +17,46 @@ pub enum Presentation {
     Dpop,
 }
 
-/// A request, as far as it decides about a token. Fields sent several times are given as one value,
-/// joined by `, ` (RFC 9110 §5.3), as hosts give them.
+/// The parts of a request that a check depends on. A field that was sent several times is one
+/// value, joined by `, ` (RFC 9110 §5.3), as hosts report it.
 #[derive(Clone, Default)]
 pub struct Request {
-    /// `Authorization`.
+    /// The value of `Authorization`.
     pub authorization: Option<String>,
-    /// `DPoP`.
+    /// The value of `DPoP`: the proof.
     pub dpop: Option<String>,
-    /// The query, without `?`.
+    /// The query of the URL, without `?`.
     pub query: Option<String>,
-    /// Method and URL. Without them no DPoP proof can be checked, and bound tokens are refused.
+    /// Method and URL. Without them no DPoP proof can be checked, so key-bound tokens are refused.
     pub endpoint: Option<Endpoint>,
-    /// The certificate that the platform says the client proved to hold in the TLS handshake. Never
-    /// from a header.
+    /// The certificate with which the client authenticated in the TLS handshake, as the platform
+    /// reports it. Never take it from a header.
     pub certificate: Option<CertificateThumbprint>,
 }
 
-/// What a DPoP proof is made for.
+/// The method and URL that a DPoP proof is made for.
 #[derive(Clone)]
 pub struct Endpoint {
     /// The HTTP method, as sent.
     pub method: String,
-    /// The URL as the client sees it: scheme and authority are configured, not taken from `Host`.
+    /// The URL as the client sees it. Its scheme and authority come from configuration, not from
+    /// `Host`.
     pub url: String,
 }
 
-/// SHA-256 of a DER certificate, as `x5t#S256` writes it.
+/// The SHA-256 digest of a DER certificate, in the form of `x5t#S256`.
 ///
 /// Source: [RFC 8705 §3.1](https://www.rfc-editor.org/rfc/rfc8705#section-3.1).
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct CertificateThumbprint(String);
 
 impl CertificateThumbprint {
-    /// Of a certificate in DER.
+    /// Computes the thumbprint of a certificate in DER.
     pub fn of_der(certificate: &[u8]) -> Self {
         Self(base64url::encode(&Sha256::digest(certificate)))
     }
 
-    /// From the digest in hexadecimal, as Cloudflare reports it.
+    /// Reads a digest in hexadecimal, as Cloudflare reports it. `None` unless it has 64 digits.
     pub fn from_hex(digest: &str) -> Option<Self> {
         let digits = digest.as_bytes();
         if digits.len() != 64 {
@@ -69,18 +70,18 @@ impl CertificateThumbprint {
         Some(Self(base64url::encode(&octets)))
     }
 
-    /// As `x5t#S256`: base64url.
+    /// Returns the value of `x5t#S256`, in base64url.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// The caller, as a request shows it.
+/// The sender of a token, as a request shows it.
 #[derive(Clone, Default)]
 pub struct Sender {
-    /// How the token is presented.
+    /// The scheme with which the token is presented.
     pub presented_as: Presentation,
-    /// The DPoP proof.
+    /// The DPoP proof, if the request has one.
     pub proof: Option<String>,
     /// See [`Request::endpoint`].
     pub endpoint: Option<Endpoint>,
@@ -89,15 +90,15 @@ pub struct Sender {
 }
 
 impl Request {
-    /// Split the request into the token and who presents it.
+    /// Splits the request into the token and its sender.
     ///
     /// # Errors
     ///
-    /// [`VerifyError::TokenMissing`] without credentials; [`VerifyError::RequestInvalid`] with two:
-    /// a comma or white space inside `Authorization`, or `access_token` in the query beside it.
+    /// [`VerifyError::TokenMissing`] without credentials. [`VerifyError::RequestInvalid`] with two:
+    /// a comma or white space inside `Authorization`, or also `access_token` in the query.
     ///
-    /// Source: [RFC 6750 §2](https://www.rfc-editor.org/rfc/rfc6750#section-2): clients MUST NOT use
-    /// more than one method. Tokens in a query are not read.
+    /// Source: [RFC 6750 §2](https://www.rfc-editor.org/rfc/rfc6750#section-2): clients MUST NOT
+    /// use more than one method. A token in the query is not read.
     pub(crate) fn into_parts(self) -> Result<(String, Sender), VerifyError> {
         let (presented_as, token) = from_authorization(self.authorization.as_deref())?;
         if self.query.as_deref().is_some_and(has_access_token) {
@@ -109,8 +110,8 @@ impl Request {
     }
 }
 
-/// Split an `Authorization` header into how the token is presented and the token. The scheme is
-/// case-insensitive (RFC 9110 §11.1).
+/// Splits an `Authorization` header into scheme and token. The scheme is case-insensitive (RFC 9110
+/// §11.1).
 fn from_authorization(value: Option<&str>) -> Result<(Presentation, &str), VerifyError> {
     let value = value.map(|text| text.trim_matches([' ', '\t'])).unwrap_or_default();
     let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
@@ -124,7 +125,7 @@ fn from_authorization(value: Option<&str>) -> Result<(Presentation, &str), Verif
         return Err(VerifyError::TokenMissing);
     };
     let token = token.trim_start_matches(' ');
-    // By octets: as characters a long token would take longer than its verdict.
+    // By octets: decoding a long token into characters would take longer than its verdict.
     if token.bytes().any(|octet| matches!(octet, b',' | b' ' | b'\t')) {
         return Err(VerifyError::RequestInvalid);
     }
@@ -134,13 +135,13 @@ fn from_authorization(value: Option<&str>) -> Result<(Presentation, &str), Verif
     Ok((presentation, token))
 }
 
-/// Whether one of several credentials in one field is of a scheme that is read here.
+/// Whether one of several credentials in a field has a scheme that this crate reads.
 fn names_our_scheme(credentials: &str) -> bool {
     let scheme = credentials.trim().split(' ').next().unwrap_or_default();
     scheme.eq_ignore_ascii_case("bearer") || scheme.eq_ignore_ascii_case("dpop")
 }
 
-/// Whether a query carries `access_token` (RFC 6750 §2.3), however it is escaped.
+/// Whether a query has the parameter `access_token` (RFC 6750 §2.3), percent-encoded or not.
 fn has_access_token(query: &str) -> bool {
     query.split('&').any(|pair| {
         let name = pair.split('=').next().unwrap_or_default();

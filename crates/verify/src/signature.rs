@@ -1,4 +1,4 @@
-//! Checking a JWS signature: here, or by the host's crypto.
+//! Signature checks, in this crate or by the host's crypto.
 
 use edgepass_crypto::ed25519;
 use edgepass_crypto::prepared::PreparedKeys;
@@ -6,32 +6,32 @@ use edgepass_jose::{CompactJws, Jwk, PublicKey};
 
 use crate::time::UnixMillis;
 
-/// Where a signature is checked.
+/// The result of a signature check, or the request to the host.
 pub enum Checked {
-    /// It was, here in Rust.
+    /// Checked by this crate; whether the signature is valid.
     Here(bool),
-    /// The host's crypto does this algorithm.
+    /// To be checked by the host's crypto.
     ByHost(SignatureRequest),
 }
 
-/// What the host's crypto is to check.
+/// A signature for the host's crypto to check.
 #[derive(Clone)]
 pub struct SignatureRequest {
-    /// The key, and through it the algorithm.
+    /// The key. It also determines the algorithm.
     pub key: Jwk,
     signed: SignedBytes,
 }
 
-/// SignedBytes bytes with their signature, as JWS carries it: R‖S for ECDSA.
+/// Signed bytes with their signature, in the form of JWS: R‖S for ECDSA.
 #[derive(Clone)]
 pub enum SignedBytes {
-    /// Those of a JWS.
+    /// The signing input and the signature of a JWS.
     Jws(CompactJws),
-    /// Any.
+    /// Any other signed bytes.
     Bytes {
-        /// What was signed.
+        /// The signed bytes.
         input: Vec<u8>,
-        /// The signature.
+        /// The signature over `input`.
         signature: Vec<u8>,
     },
 }
@@ -52,25 +52,25 @@ impl From<&CompactJws> for SignedBytes {
 }
 
 impl SignatureRequest {
-    /// The signed bytes.
+    /// Returns the signed bytes.
     pub fn signing_input(&self) -> &[u8] {
         self.signed.parts().0
     }
 
-    /// The signature.
+    /// Returns the signature over those bytes.
     pub fn signature(&self) -> &[u8] {
         self.signed.parts().1
     }
 
-    /// Check it here, if Rust does the algorithm.
+    /// Checks the signature in this crate, if it has the algorithm.
     pub(crate) fn check(&self) -> Checked {
         check(&self.key, self.signed.clone())
     }
 }
 
-/// Check a signature by the one algorithm that `key` is bound to.
+/// Checks a signature by the one algorithm that `key` is bound to.
 ///
-/// A signature of the wrong length is refused here, since hosts differ on it.
+/// A signature of the wrong length is refused here, because hosts treat it differently.
 ///
 /// Source: [RFC 7518 §3.3 to §3.5](https://www.rfc-editor.org/rfc/rfc7518#section-3.3), RFC 8037
 /// §3.1.
@@ -92,25 +92,26 @@ pub fn check(key: &Jwk, signed: impl Into<SignedBytes>) -> Checked {
     Checked::ByHost(SignatureRequest { key: key.clone(), signed })
 }
 
-/// Where the signature of a key that checks many is checked.
+/// The result of a signature check with tables, or the request to the host.
 pub(crate) enum TableCheck {
-    /// It was, here in Rust. With `recheck`, the reference path shall see it, too, when there is time.
+    /// Checked by this crate. A `recheck` is for the reference path, after the response.
     Here { valid: bool, recheck: Option<SignatureRequest> },
-    /// The host's crypto does it; its answer is for the report, too.
+    /// To be checked by the host's crypto. Its answer also goes to [`TableReport::record`].
     ByHost(SignatureRequest, TableReport),
 }
 
-/// What a host's answer says about a key and its tables.
+/// Reports an answer of the reference path to the tables of a key.
 pub(crate) struct TableReport {
     prepared: PreparedKeys,
     key: Jwk,
-    /// Whether tables refused what the host is asked about.
+    /// Whether the tables refused the signature that the reference path checks.
     refused: bool,
     now: UnixMillis,
 }
 
 impl TableReport {
-    /// The host's answer. Where it differs from what tables said, they are not used any more.
+    /// Records the answer of the reference path. A valid signature counts for the key. If the
+    /// tables refused it, they are no longer used.
     pub(crate) fn record(self, valid: bool) {
         match (valid, self.refused) {
             (true, true) => self.prepared.disagree(self.key.key()),
@@ -120,7 +121,7 @@ impl TableReport {
     }
 }
 
-/// As [`check`], with tables once the key has earned them.
+/// As [`check`], but with the tables of the key, once it has some.
 pub(crate) fn check_with_tables(
     jws: &CompactJws,
     key: &Jwk,

@@ -1,9 +1,9 @@
-//! URLs as the verifier reads them: what may be fetched, and what a proof's `htu` is compared with.
+//! URLs: which of them may be fetched, and the normal form in which a proof's `htu` is compared.
 
 use fluent_uri::{Uri, UriRef};
 
-/// Whether a document may be fetched from `url`: https, or http to the machine itself; no user
-/// information, no back slash, a port of digits.
+/// Returns whether a document may be fetched from `url`: https, or http on loopback; visible ASCII
+/// without user information and backslashes; a port of digits.
 pub fn is_acceptable(url: &str) -> bool {
     let (rest, loopback_only) = match (url.strip_prefix("https://"), url.strip_prefix("http://")) {
         (Some(rest), _) => (rest, false),
@@ -22,8 +22,8 @@ pub fn is_acceptable(url: &str) -> bool {
     plain && (!loopback_only || ["127.0.0.1", "localhost", "[::1]"].contains(&host))
 }
 
-/// An http or https URL without query and fragment, in its normal form: case of scheme and host,
-/// default port, percent-encoding, dot segments, empty path.
+/// The normal form of an http or https URL, without query and fragment. Normalises the case of
+/// scheme and host, the default port, percent-encoding, dot segments and an empty path.
 ///
 /// Source: [RFC 3986 §6.2.2 and §6.2.3](https://www.rfc-editor.org/rfc/rfc3986#section-6.2.2), as
 /// RFC 9449 §4.3 asks for comparing `htu`.
@@ -32,12 +32,12 @@ pub(crate) fn target_uri(url: &str) -> Option<String> {
     Some(if path.is_empty() { format!("{origin}/") } else { format!("{origin}{path}") })
 }
 
-/// Scheme, host and port of an http or https URL, in their normal form.
+/// Returns scheme, host and port of an http or https URL, in their normal form.
 pub fn origin(url: &str) -> Option<String> {
     normal_form(url).map(|(origin, _)| origin)
 }
 
-/// The absolute URL that `reference` means in a document fetched from `base`.
+/// Resolves `reference`, found in a document fetched from `base`, to an absolute URL.
 pub(crate) fn resolve(reference: &str, base: &str) -> Option<String> {
     let base = Uri::parse(base).ok()?;
     let resolved = UriRef::parse(reference).ok()?.resolve_against(&base).ok()?;

@@ -1,4 +1,4 @@
-//! What came of a check.
+//! The result of a check.
 
 use edgepass_jose::{ClaimsSet, Scope};
 use edgepass_status_list::StatusType;
@@ -8,60 +8,62 @@ use crate::error::VerifyError;
 use crate::sender::Presentation;
 use crate::time::UnixMillis;
 
-/// Whether a token is accepted, and why not.
+/// The result of a check: accepted, or refused with a code.
 #[derive(Debug)]
 pub struct Verdict {
-    /// The claims of an accepted token, or why it was refused.
+    /// The claims of an accepted token, or the reason for the refusal.
     pub outcome: Result<ClaimsSet, VerifyError>,
-    /// What an accepted token grants, wherever the policy says that its scope is.
+    /// The scope that an accepted token grants, from the claim that the policy names. Empty for a
+    /// refusal.
     pub granted: Scope,
-    /// The status that was looked up, if it came to that.
+    /// The token's status, if the check found one.
     pub status: Option<StatusReport>,
-    /// Whether a held copy served beyond its freshness window because its source is unreachable.
+    /// Whether the check used a stale copy because its source could not be reached.
     pub stale: bool,
-    /// Documents whose revalidation is due. The host fetches them behind the response; an order
-    /// that is dropped expires by itself.
+    /// Documents whose revalidation is due. The host fetches them after the response. An order that
+    /// is dropped expires by itself.
     pub refresh: Vec<FetchOrder>,
-    /// What a refusal tells the client.
+    /// Information for the client of a refused token. The default value if the token is accepted.
     pub challenge: Challenge,
-    /// When an accepted token ends: its `exp`, or for one that leeway alone lets through, that much later.
+    /// End of an accepted token: its `exp`, or `exp` plus leeway if only the leeway made it
+    /// acceptable.
     pub until: Option<UnixMillis>,
 }
 
-/// What a refusal tells the client, so that its next request may pass.
+/// Information for the client of a refused token, so that its next request may pass.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Challenge {
-    /// The scheme that was used.
+    /// The scheme with which the client presented the token.
     pub presented_as: Presentation,
-    /// `algs` (RFC 9449 §7.1): algorithms for proofs, separated by spaces. `None` where no proof can
+    /// `algs` (RFC 9449 §7.1): algorithms for proofs, separated by spaces. `None` if no proof can
     /// be checked.
     pub dpop_algorithms: Option<String>,
-    /// The nonce that proofs need, where they need one (RFC 9449 §9).
+    /// A nonce for the next proof (RFC 9449 §9). `None` if the verifier issues no nonces.
     pub dpop_nonce: Option<String>,
 }
 
-/// The status of a token, and how fresh the list was.
+/// The status of a token, and the age of the list that it is from.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct StatusReport {
-    /// The value at the token's index.
+    /// The value at the token's index in the list.
     pub status: StatusType,
-    /// When the list was last confirmed at its source.
+    /// Time at which the list was last confirmed.
     pub confirmed_at: UnixMillis,
-    /// Whether the list served beyond its freshness window.
+    /// Whether the list was stale.
     pub stale: bool,
 }
 
-/// For how long an accepted token says anything.
+/// The time for which the acceptance of a token holds.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Accepted {
-    /// When it ends: [`Verdict::until`].
+    /// End of the token: [`Verdict::until`].
     pub until: UnixMillis,
-    /// When its status list was last confirmed at its source.
+    /// Time at which its status list was last confirmed. `None` if the check used no list.
     pub confirmed_at: Option<UnixMillis>,
 }
 
 impl Verdict {
-    /// For how long this says anything, if the token is accepted.
+    /// Returns how long the acceptance holds; `None` for a refusal.
     pub fn holds(&self) -> Option<Accepted> {
         Some(Accepted {
             until: self.until?,
@@ -69,12 +71,12 @@ impl Verdict {
         })
     }
 
-    /// Whether the token is accepted.
+    /// Returns whether the token is accepted.
     pub fn accepted(&self) -> bool {
         self.outcome.is_ok()
     }
 
-    /// Why it was refused.
+    /// Returns the reason for a refusal.
     pub fn error(&self) -> Option<&VerifyError> {
         self.outcome.as_ref().err()
     }

@@ -1,5 +1,5 @@
-//! Documents from an R2 bucket that is bound to the Worker: read without a request over the network
-//! of names, which a Worker that cannot fetch its own hostname needs. Reads are strongly consistent.
+//! Documents from an R2 bucket that is bound to the Worker. Reading needs no request to a hostname,
+//! which suits a Worker that cannot fetch its own. Reads are strongly consistent.
 //!
 //! Source: [R2 Workers API](https://developers.cloudflare.com/r2/api/workers/workers-api-reference/).
 
@@ -30,19 +30,19 @@ extern "C" {
     fn content_type(this: &HttpMetadata) -> Option<String>;
 }
 
-/// An R2 binding, and the URL that its objects' keys are relative to.
+/// An R2 binding, and the base URL of its object keys.
 pub struct Bucket {
     binding: JsValue,
     base: String,
 }
 
 impl Bucket {
-    /// The objects below `base`, a URL without a trailing slash.
+    /// Creates a source of the objects below `base`, a URL without a trailing slash.
     pub fn new(binding: JsValue, base: String) -> Self {
         Self { binding, base }
     }
 
-    /// The object that an order names; only those below the base are there.
+    /// Reads the object that an order names. A URL that is not below the base is a failed fetch.
     pub(crate) async fn get(&self, order: &FetchOrder) -> Result<Content, JsValue> {
         let key = order.url.strip_prefix(&self.base).and_then(|path| path.strip_prefix('/'));
         let Some(key) = key else { return Ok(Content::Failed) };
@@ -57,7 +57,7 @@ impl Bucket {
             return Ok(Content::Failed);
         }
         let found: R2Object = found.unchecked_into();
-        // Without a body, the condition did not hold: the object is the one that is held.
+        // No body means that the condition failed: the held copy is current.
         let Some(body) = found.body() else { return Ok(Content::NotModified) };
         let bytes = read_stream(&body, order.max_bytes).await?;
         Ok(bytes.map_or(Content::TooLarge, |bytes| Content::Body {

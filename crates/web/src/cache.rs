@@ -1,7 +1,7 @@
-//! The Cache API as a tier between isolates: an optimisation, never a premise.
+//! The Cache API as a shared cache between isolates. It is optional: any failure is a miss.
 //!
-//! An entry says when its document was confirmed at the source; reading it confirms nothing. Lists
-//! are verified again on reading.
+//! An entry stores when its document was confirmed at the source. Reading the entry does not
+//! confirm the document. Lists are verified again after reading.
 
 use edgepass_verify::UnixMillis;
 use edgepass_verify::documents::fetch::{Answer, AnsweredBy, Content, FetchOrder, media_type};
@@ -29,7 +29,7 @@ extern "C" {
     fn new(body: &Uint8Array, init: &JsValue) -> Result<NewResponse, JsValue>;
 }
 
-/// A document as an entry holds it.
+/// A document in the cache.
 pub(crate) struct Entry {
     pub(crate) bytes: Vec<u8>,
     pub(crate) media_type: Option<String>,
@@ -37,9 +37,9 @@ pub(crate) struct Entry {
     pub(crate) confirmed_at: UnixMillis,
 }
 
-/// The entry for an order's document, as an answer. Any failure is a miss.
+/// Reads the entry for an order's document as an answer. Any failure is a miss.
 pub(crate) async fn restore(order: &FetchOrder, now: UnixMillis) -> Option<Answer> {
-    // A time that lies ahead was written by another clock, or by somebody else: a miss.
+    // A time in the future comes from another clock or another program: a miss.
     let entry = get(order).await.ok().flatten().filter(|entry| entry.confirmed_at <= now)?;
     Some(Answer {
         from: AnsweredBy::Cache,
@@ -53,12 +53,12 @@ pub(crate) async fn restore(order: &FetchOrder, now: UnixMillis) -> Option<Answe
     })
 }
 
-/// Keep what the source confirmed. A failure costs another isolate a fetch, nothing else.
+/// Stores a document that the source confirmed. A failure only costs another isolate a fetch.
 pub(crate) async fn keep(order: FetchOrder, entry: Entry) {
     let _ = store(&order, &entry).await;
 }
 
-/// The source said that the entry is still current.
+/// Moves an entry's confirmation time forward after a 304, if the entry has the order's entity tag.
 pub(crate) async fn confirm(order: FetchOrder, confirmed_at: UnixMillis) {
     if let Ok(Some(entry)) = get(&order).await
         && entry.etag == order.etag
@@ -113,9 +113,9 @@ async fn cache() -> Result<Cache, JsValue> {
     Ok(JsFuture::from(open("edgepass")?).await?.unchecked_into())
 }
 
-/// When the document was confirmed, in milliseconds since the epoch.
+/// Header field: time of confirmation, in milliseconds since the epoch.
 const CONFIRMED_AT: &str = "x-edgepass-confirmed-at";
-/// The source's entity tag, under a name that the cache itself does not act upon.
+/// Header field: the source's entity tag, under a name that the Cache API ignores.
 const ETAG: &str = "x-edgepass-etag";
-/// Seconds; as long as a list may live. What is used is decided by `confirmed_at`.
+/// Lifetime of an entry in seconds: that of an issuer's list. The verifier goes by `confirmed_at`.
 const MAX_AGE: u32 = 3600;

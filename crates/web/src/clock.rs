@@ -7,23 +7,23 @@ use js_sys::{Date, Function, Promise};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 
-/// What time it is.
+/// Source of the current time.
 #[derive(Clone, Copy, Debug)]
 pub enum Clock {
-    /// The host's.
+    /// The host's clock.
     Host,
-    /// The host's, moved, for replaying a decision. It runs on, so that whoever waits by it waits
-    /// no longer than by the host's own.
+    /// The host's clock with an offset, to replay a decision. It keeps running, so that a wait
+    /// takes no longer than by the host's clock.
     Moved {
-        /// What time it was when the replay began.
+        /// Replayed time at the start.
         from: UnixMillis,
-        /// What the host's clock said then.
+        /// Time of the host's clock at the start.
         host: UnixMillis,
     },
 }
 
 impl Clock {
-    /// A clock that says `now` at this instant and runs on from there.
+    /// Creates a clock that shows `now` at this instant and keeps running.
     pub fn starting_at(now: UnixMillis) -> Self {
         Self::Moved { from: now, host: host_now() }
     }
@@ -48,7 +48,7 @@ extern "C" {
     fn set_timeout(callback: &Function, millis: u32);
 }
 
-/// Sleep, by a timer of the request that calls this.
+/// Sleeps, by a timer of the calling request.
 pub(crate) async fn sleep(time: Duration) {
     let millis = u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
     let timer = Promise::new(&mut |resolve, _reject| set_timeout(&resolve, millis));

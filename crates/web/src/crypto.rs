@@ -31,15 +31,15 @@ extern "C" {
     ) -> Result<Promise, JsValue>;
 }
 
-/// The host's crypto, with the keys it has imported: importing costs more than verifying.
+/// WebCrypto of the host. Imported keys are kept, since importing costs more than verifying.
 #[derive(Default)]
 pub struct WebCrypto(RefCell<Vec<(Jwk, JsValue)>>);
 
-/// An issuer has a handful of keys; past this many the table starts over.
+/// Imported keys that are kept; when full, all are dropped. An issuer has only a few keys.
 const MAX_KEYS: usize = 64;
 
 impl HostCrypto for WebCrypto {
-    /// Whatever the host cannot do is a refusal.
+    /// Returns `false` also when the host cannot check the signature.
     fn check<'a>(&'a self, request: &'a SignatureRequest) -> Later<'a, bool> {
         Box::pin(async { self.try_check(request).await.unwrap_or(false) })
     }
@@ -70,11 +70,11 @@ impl WebCrypto {
     }
 }
 
-/// The algorithm's name, hash, curve and salt length, as import and verification take them.
+/// Name, hash, curve and salt length of an algorithm, as parameters of `importKey` and `verify`.
 ///
 /// # Errors
 ///
-/// Undefined for what the host does not do.
+/// `undefined` for an algorithm that is not checked with WebCrypto.
 pub fn algorithm(algorithm: Algorithm) -> Result<JsValue, JsValue> {
     let ecdsa = |curve: &str, hash: &str| {
         object(&[("name", "ECDSA".into()), ("namedCurve", curve.into()), ("hash", hash.into())])
@@ -97,11 +97,11 @@ pub fn algorithm(algorithm: Algorithm) -> Result<JsValue, JsValue> {
     }
 }
 
-/// The key as a JWK object.
+/// Converts a key to a JWK object.
 ///
 /// # Errors
 ///
-/// Undefined for what the host does not do.
+/// `undefined` for a key that is not checked with WebCrypto.
 pub fn jwk(key: &PublicKey) -> Result<JsValue, JsValue> {
     let text = |bytes: &[u8]| JsValue::from(base64url::encode(bytes));
     let ec = |curve: &str, x: &[u8], y: &[u8]| {

@@ -1,13 +1,13 @@
-//! Options as JavaScript's interfaces take them.
+//! JavaScript objects, as option arguments of the host's functions.
 
 use js_sys::{Object, Reflect};
 use wasm_bindgen::prelude::*;
 
-/// An object with these members.
+/// Creates an object with these members.
 ///
 /// # Errors
 ///
-/// What JavaScript throws.
+/// The exception that JavaScript throws.
 pub fn object(members: &[(&str, JsValue)]) -> Result<JsValue, JsValue> {
     let object = Object::new();
     for (name, value) in members {

@@ -1,4 +1,4 @@
-//! Fetching documents with the host's `fetch`: no HTTP cache, no redirects, bounded.
+//! Fetches documents with the host's `fetch`: no HTTP cache, no redirects, limits on time and size.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -28,7 +28,7 @@ extern "C" {
     #[wasm_bindgen(method, catch)]
     fn fetch(this: &Service, url: &str, init: &JsValue) -> Result<Promise, JsValue>;
 
-    /// A `Response`, as far as it is used here.
+    /// The members of `Response` that are used here.
     pub(crate) type Response;
     #[wasm_bindgen(method, getter)]
     fn status(this: &Response) -> u16;
@@ -42,19 +42,19 @@ extern "C" {
     fn get(this: &Headers, name: &str) -> Result<Option<String>, JsValue>;
 }
 
-/// Where documents come from.
+/// Source of documents.
 pub enum Source {
-    /// The host's `fetch`.
+    /// The global `fetch` of the host.
     Host,
-    /// A `fetch` that was handed in.
+    /// A `fetch` function that the caller provides.
     Own(Function),
     /// An object with a method `fetch`, such as a service binding.
     Service(JsValue),
-    /// A bucket.
+    /// An R2 bucket that is bound to the Worker.
     Bucket(Bucket),
 }
 
-/// Carry an order out.
+/// Fetches the document that an order names. A failure is returned as an answer.
 pub(crate) async fn fetch(order: &FetchOrder, source: &Source, clock: Clock) -> Answer {
     let sent_at = clock.now();
     let answer = match source {
@@ -68,7 +68,7 @@ pub(crate) async fn fetch(order: &FetchOrder, source: &Source, clock: Clock) -> 
     answer.unwrap_or_else(|_| Answer::failed(sent_at))
 }
 
-/// What a future gives within `timeout`, of what takes no signal to abort.
+/// Awaits `work` for at most `timeout`; `None` after that. For calls that take no abort signal.
 async fn in_time<T>(work: impl Future<Output = T>, timeout: Duration) -> Option<T> {
     let (mut work, mut timer) = (pin!(work), pin!(sleep(timeout)));
     poll_fn(|context| match work.as_mut().poll(context) {
@@ -93,7 +93,7 @@ async fn get(order: &FetchOrder, source: &Source, sent_at: UnixMillis) -> Result
     let response: Response = JsFuture::from(Promise::resolve(&promise)).await?.unchecked_into();
     let headers = response.headers();
     let field = |name| header(&headers, name);
-    // Milliseconds since the epoch, or no number.
+    // Milliseconds since the epoch, or NaN.
     let date = field("date").map(|date| js_sys::Date::parse(&date));
     let head = ResponseHead {
         status: response.status(),
@@ -110,7 +110,7 @@ async fn get(order: &FetchOrder, source: &Source, sent_at: UnixMillis) -> Result
     Ok(head.answer(body, sent_at))
 }
 
-/// The body, or `None` when it is longer than `max_bytes`.
+/// Reads the body. Returns `None` if it is longer than `max_bytes`.
 pub(crate) async fn read(
     response: &Response,
     max_bytes: usize,

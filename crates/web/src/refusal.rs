@@ -1,32 +1,32 @@
-//! A refusal as HTTP: RFC 6750 challenge, RFC 9457 body.
+//! HTTP responses for refusals: RFC 6750 challenge, RFC 9457 body.
 
 use edgepass_verify::VerifyError;
 use edgepass_verify::sender::Presentation;
 use edgepass_verify::verdict::Challenge;
 use serde_json::json;
 
-/// A response that refuses a request, as data. Its text is fixed: nothing a caller sent is in it.
+/// HTTP response to a refused request. It contains no text that the client sent.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Refusal {
-    /// HTTP status.
+    /// HTTP status code.
     pub status: u16,
-    /// The stable code.
+    /// Stable name of the refusal, such as `token_expired`.
     pub code: &'static str,
-    /// `WWW-Authenticate`.
+    /// Value of `WWW-Authenticate`.
     pub challenge: Option<String>,
-    /// `DPoP-Nonce`.
+    /// Value of `DPoP-Nonce`.
     pub dpop_nonce: Option<String>,
-    /// `Retry-After`, in seconds.
+    /// Value of `Retry-After`, in seconds; 1 with status 503.
     pub retry_after: Option<u32>,
     /// The `application/problem+json` body.
     pub body: String,
 }
 
-/// `realm` of the challenges. A name, not the request's URL.
+/// `realm` of the challenges: a fixed name, not the request's URL.
 const REALM: &str = "edgepass";
 
 impl Refusal {
-    /// The response for a verdict's error and what it tells the client.
+    /// Creates the response for a verdict's error, with a challenge unless the status is 503.
     ///
     /// Source: [RFC 6750 §3](https://www.rfc-editor.org/rfc/rfc6750#section-3),
     /// [RFC 9449 §7.1](https://www.rfc-editor.org/rfc/rfc9449#section-7.1).
@@ -46,7 +46,7 @@ impl Refusal {
         }
     }
 
-    /// A response without a challenge. `detail` is a fixed text.
+    /// Creates a response without a challenge. `detail` must be a fixed text.
     ///
     /// Source: [RFC 9457 §3](https://www.rfc-editor.org/rfc/rfc9457#section-3): with the type
     /// `about:blank` the title is that of the HTTP status.
@@ -69,7 +69,7 @@ impl Refusal {
         }
     }
 
-    /// Header fields, `Content-Type` included.
+    /// Header fields of the response, including `Content-Type`.
     pub fn headers(&self) -> Vec<(&'static str, String)> {
         let mut headers = vec![
             ("content-type", "application/problem+json".to_owned()),
@@ -88,15 +88,15 @@ impl Refusal {
     }
 }
 
-/// The value of `WWW-Authenticate`. All of its texts are fixed or checked: a scope token and an
-/// algorithm's name hold neither quotes nor controls.
+/// Value of `WWW-Authenticate`. It needs no escaping: its texts are fixed, and scope tokens and
+/// names of algorithms contain neither quotes nor control characters.
 fn challenges(error: &VerifyError, challenge: &Challenge) -> String {
     let algorithms = challenge.dpop_algorithms.as_deref();
     let dpop = algorithms.map(|names| format!("DPoP realm=\"{REALM}\", algs=\"{names}\""));
-    // RFC 6750 §3.1: without credentials, no error code. Both schemes are offered.
+    // RFC 6750 §3.1: no error code for a request without credentials. Both schemes are offered.
     if *error == VerifyError::TokenMissing {
         let bearer = format!("Bearer realm=\"{REALM}\"");
-        return dpop.map_or(bearer.clone(), |dpop| format!("{bearer}, {dpop}"));
+        return dpop.map_or_else(|| bearer.clone(), |dpop| format!("{bearer}, {dpop}"));
     }
     let mut parameters = format!(", error=\"{}\", error_description=\"{error}\"", name(error));
     if let VerifyError::ScopeInsufficient(missing) = error {
@@ -105,7 +105,7 @@ fn challenges(error: &VerifyError, challenge: &Challenge) -> String {
     let bearer = || format!("Bearer realm=\"{REALM}\"{parameters}");
     match (challenge.presented_as, dpop) {
         (Presentation::Dpop, Some(dpop)) => format!("{dpop}{parameters}"),
-        // RFC 9449 §7.2: a bound token sent as Bearer learns how to send it.
+        // RFC 9449 §7.2: if a bound token is sent as Bearer, the DPoP challenge is added.
         (Presentation::Bearer, Some(dpop)) if *error == VerifyError::BindingMismatch => {
             format!("{}, {dpop}", bearer())
         }
@@ -113,7 +113,7 @@ fn challenges(error: &VerifyError, challenge: &Challenge) -> String {
     }
 }
 
-/// The registered name of an error.
+/// Registered value of the parameter `error`.
 fn name(error: &VerifyError) -> &'static str {
     match error {
         VerifyError::RequestInvalid => "invalid_request",

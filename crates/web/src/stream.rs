@@ -1,4 +1,4 @@
-//! Reading a body, bounded.
+//! Reads a body up to a size limit.
 
 use js_sys::{Promise, Uint8Array};
 use wasm_bindgen::prelude::*;
@@ -23,7 +23,7 @@ extern "C" {
     fn value(this: &Chunk) -> Uint8Array;
 }
 
-/// All of a stream, or `None` when it is longer than `max_bytes`.
+/// Reads a whole stream. Returns `None` if it is longer than `max_bytes`.
 pub(crate) async fn read_stream(
     stream: &Stream,
     max_bytes: usize,
@@ -37,7 +37,7 @@ pub(crate) async fn read_stream(
         }
         let value = chunk.value();
         if bytes.len().saturating_add(value.length() as usize) > max_bytes {
-            // The answer is refused either way; whether the cancellation worked changes nothing.
+            // The document is refused even if the cancellation fails.
             let _ = reader.cancel();
             return Ok(None);
         }

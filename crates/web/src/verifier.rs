@@ -1,4 +1,4 @@
-//! Driving a check with what a JavaScript host offers.
+//! Runs checks with the functions of a JavaScript host.
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -21,28 +21,28 @@ use crate::clock::{Clock, sleep};
 use crate::crypto::WebCrypto;
 use crate::fetch::{Source, fetch};
 
-/// A verifier with what it needs of the host, shared by all requests of an isolate.
+/// A verifier with its host functions, shared by all requests of an isolate.
 #[derive(Clone)]
 pub struct WebVerifier(Rc<Inner>);
 
 struct Inner {
-    /// Borrowed only between awaits.
+    /// Never borrowed across an await.
     verifier: RefCell<Verifier>,
     crypto: WebCrypto,
     replay: Box<dyn ReplayStore>,
     cache: CacheTier,
     source: Source,
-    /// When somebody last worked behind a response.
+    /// Time of the last slice of [`WebVerifier::work`]; `None` if no request is doing it.
     worked_at: Cell<Option<UnixMillis>>,
 }
 
-/// Remembers which DPoP proofs were used.
+/// Remembers used DPoP proofs.
 pub trait ReplayStore {
-    /// Remember this use, and say whether it is the first.
+    /// Records the use of a proof and returns whether it is the first.
     fn first_use(&self, used: ProofUse, now: UnixMillis) -> Later<'_, Replay>;
 }
 
-/// The proofs seen by this isolate. Another isolate does not know of them.
+/// DPoP proofs that this isolate has seen. Other isolates do not know them.
 #[derive(Default)]
 pub struct IsolateReplay(RefCell<ReplayMemory>);
 
@@ -52,29 +52,29 @@ impl ReplayStore for IsolateReplay {
     }
 }
 
-/// Whether isolates of a data centre share what they fetched.
+/// Whether the isolates of a data centre share fetched documents.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum CacheTier {
-    /// Through the Cache API.
+    /// They share documents through the Cache API.
     CacheApi,
-    /// Not at all.
+    /// Each isolate fetches for itself.
     None,
 }
 
-/// A verdict, and what remains to be done behind the response.
+/// A verdict, and the work that remains to be done after the response.
 pub struct Judged {
-    /// The verdict.
+    /// Result of the check.
     pub verdict: Verdict,
-    /// Revalidations and cache writes; to be handed to `waitUntil`. Dropping it loses nothing but
-    /// freshness.
+    /// Refreshes and cache writes, to be passed to `waitUntil`. Dropping it only makes copies
+    /// stale earlier.
     pub background: Option<Background>,
 }
 
-/// Work that outlives the verdict.
+/// Work that continues after the verdict.
 pub type Background = Pin<Box<dyn Future<Output = ()>>>;
 
 impl WebVerifier {
-    /// Drive `verifier` with what the host offers.
+    /// Creates a `WebVerifier` from a verifier, a store of used proofs, a cache and a source.
     pub fn new(
         verifier: Verifier,
         replay: Box<dyn ReplayStore>,
@@ -87,18 +87,18 @@ impl WebVerifier {
         Self(Rc::new(Inner { verifier, crypto, replay, cache, source, worked_at }))
     }
 
-    /// Begin with a token that was presented as Bearer.
+    /// Begins the check of a token that was presented as Bearer.
     pub fn begin(&self, token: &str, requirements: Arc<Requirements>) -> Check {
         self.0.verifier.borrow_mut().begin(token, Sender::default(), requirements)
     }
 
-    /// Begin with the token of a request.
+    /// Begins the check of a request's token.
     pub fn begin_request(&self, request: Request, requirements: Arc<Requirements>) -> Check {
         self.0.verifier.borrow_mut().begin_request(request, requirements)
     }
 
-    /// Judge once more a request that was let through ([`Verifier::begin_again`]). What is due is fetched
-    /// at once.
+    /// Judges an accepted request again ([`Verifier::begin_again`]). Refreshes that are due run
+    /// first.
     pub async fn judge_again(
         &self,
         request: &Request,
@@ -109,47 +109,47 @@ impl WebVerifier {
         let first = self.judge(begin(), Clock::Host).await;
         let Some(due) = first.background else { return first.verdict };
         due.await;
-        // What else is due was asked for a moment ago.
+        // Refreshes that are still due are dropped: the source was asked a moment ago.
         self.judge(begin(), Clock::Host).await.verdict
     }
 
-    /// See [`Verifier::judge_again_after`].
+    /// Time until an accepted request is to be judged again; see [`Verifier::judge_again_after`].
     pub fn judge_again_after(&self, accepted: &Accepted) -> Option<Duration> {
         self.0.verifier.borrow().judge_again_after(accepted, Clock::Host.now())
     }
 
-    /// Go as far as possible without waiting.
+    /// Advances a check as far as possible without waiting.
     pub fn advance(&self, check: &mut Check, now: UnixMillis) -> Progress {
         self.0.verifier.borrow_mut().advance(check, now)
     }
 
-    /// What was done so far.
+    /// Counts of events so far, and sizes of held data, for metrics.
     pub fn counters(&self) -> Counters {
         self.0.verifier.borrow().counters()
     }
 
-    /// How old what is held, and may be used, is.
+    /// Confirmation times of the oldest usable JWK Set and status list of any issuer.
     pub fn confirmed(&self, now: UnixMillis) -> Confirmed {
         self.0.verifier.borrow().confirmed(now)
     }
 
-    /// When the JWK Set was confirmed whose confirmation is longest ago.
+    /// Confirmation time of the oldest usable JWK Set of any issuer.
     pub fn keys_confirmed_at(&self) -> Option<UnixMillis> {
         self.0.verifier.borrow().keys_confirmed_at()
     }
 
-    /// Fetched documents that were not taken in.
+    /// Counts of fetched documents that were refused, by reason.
     pub fn refused(&self) -> RefusedCounts {
         self.0.verifier.borrow().refused()
     }
 
-    /// Take a check to its verdict.
+    /// Runs a check to its verdict.
     pub async fn judge(&self, mut check: Check, clock: Clock) -> Judged {
         let progress = self.advance(&mut check, clock.now());
         self.go_on(check, progress, clock).await
     }
 
-    /// Take a check to its verdict that has come to `progress`.
+    /// Continues a check from `progress` to its verdict.
     pub async fn go_on(&self, check: Check, progress: Progress, clock: Clock) -> Judged {
         let inner = &self.0;
         let host = OnHost::new(inner, clock);
@@ -159,16 +159,16 @@ impl WebVerifier {
         Judged { verdict, background }
     }
 
-    /// Refreshes that are due, to be run behind the response.
+    /// Work that carries out the refreshes in `due`, to run after the response.
     pub fn refresh(&self, due: Vec<FetchOrder>, clock: Clock) -> Option<Background> {
         background(Rc::clone(&self.0), Vec::new(), due, clock)
     }
 
-    /// Work that makes later checks faster, to be run behind the response; in slices, between which
-    /// others have their turn. Nothing when somebody is at it.
+    /// Work that makes later checks faster, to run after the response. Between its slices other
+    /// requests get their turn. `None` if there is nothing to do or another request is doing it.
     pub fn work(&self, clock: Clock) -> Option<Background> {
         let now = clock.now();
-        // Whoever was at it may have been cancelled.
+        // The request that was doing the work may have been cancelled.
         let at_it = |at: UnixMillis| now.since(at).is_some_and(|passed| passed < TAKEN_OVER_AFTER);
         let is_due = {
             let verifier = self.0.verifier.borrow();
@@ -186,7 +186,7 @@ impl WebVerifier {
                 inner.worked_at.set(Some(clock.now()));
                 let request = inner.verifier.borrow_mut().work(clock.now());
                 if let Some(request) = request {
-                    // A host that cannot say is no disagreement.
+                    // A host that cannot check a signature does not disagree with the tables.
                     if let Ok(valid) = inner.crypto.try_check(&request).await {
                         inner.verifier.borrow_mut().rechecked(&request, valid);
                     }
@@ -197,11 +197,11 @@ impl WebVerifier {
     }
 }
 
-/// How long after its last slice somebody's work is taken over.
+/// Time after the last slice after which another request may take over the work.
 const TAKEN_OVER_AFTER: Duration = Duration::from_millis(250);
 
 impl Inner {
-    /// Fetch status lists before a token asks for them.
+    /// Fetches status lists before a token needs them.
     async fn prefetch(&self, clock: Clock) {
         loop {
             let order = self.verifier.borrow_mut().prefetch(clock.now());
@@ -211,7 +211,7 @@ impl Inner {
         }
     }
 
-    /// Carry an order out behind a response, cache writes included.
+    /// Carries out an order after a response, including its cache writes.
     async fn carry_out(&self, order: FetchOrder, clock: Clock) {
         let host = OnHost::new(self, clock);
         host::carry_out(&self.verifier, order, &host).await;
@@ -221,11 +221,11 @@ impl Inner {
     }
 }
 
-/// This host, as the verifier asks it.
+/// The JavaScript host, as the verifier calls it.
 struct OnHost<'i> {
     inner: &'i Inner,
     clock: Clock,
-    /// Cache writes that remain to be done.
+    /// Cache writes to do after the response.
     writes: RefCell<Vec<Background>>,
 }
 
@@ -281,7 +281,7 @@ impl SharedCache for OnHost<'_> {
     }
 }
 
-/// What remains to be done behind the response, if anything.
+/// Work for after the response: cache writes, then due orders. `None` if there is none.
 fn background(
     inner: Rc<Inner>,
     writes: Vec<Background>,

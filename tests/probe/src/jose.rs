@@ -1,4 +1,4 @@
-//! RFC 7515, RFC 7520, RFC 7638, RFC 7797, RFC 8037.
+//! Vectors of RFC 7515, RFC 7520, RFC 7638, RFC 7797 and RFC 8037.
 
 use edgepass_jose::{Algorithm, Jwk, base64url};
 use edgepass_verify::host::HostCrypto;
@@ -42,8 +42,9 @@ async fn rfc7515(file: &Value, crypto: &impl HostCrypto, report: &mut Report) {
     }
 }
 
-/// RFC 7520 §4 and the examples of RFC 7797 and RFC 8037 in the same form: compact serializations
-/// pass, the same signatures in JSON serializations do not.
+/// Judges RFC 7520 §4, and examples of RFC 7797 and RFC 8037 in the same form. Compact
+/// serializations are accepted unless detached; the same signatures in JSON serializations are
+/// refused.
 pub(crate) async fn cookbook(file: &Value, crypto: &impl HostCrypto, report: &mut Report) {
     let title = text(file, "title");
     let named = text(&file["input"], "alg");

@@ -1,7 +1,7 @@
-//! Reads vectors of others and judges them with a host's crypto: the same code on every host.
+//! Judges third-party vectors with a host's crypto. The same code runs on every host.
 //!
-//! A file is read as its authors wrote it. Where the verifier differs from a label on purpose, the
-//! difference is named and counted; a difference without a name is wrong.
+//! A file is read as its authors wrote it. If the verifier differs from a label on purpose, the
+//! difference is counted by its reason. A difference without a reason is wrong.
 
 mod jose;
 mod sender;
@@ -17,14 +17,14 @@ use edgepass_verify::signature::{self, Checked, SignedBytes};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-/// What came of a file.
+/// The result of one file.
 #[derive(Debug, Default, Serialize)]
 pub struct Report {
-    /// How many vectors it holds.
+    /// Number of vectors judged.
     pub judged: u32,
-    /// How many differ from their label on purpose, and why.
+    /// Number of vectors that differ from their label on purpose, by reason.
     pub deviations: BTreeMap<&'static str, u32>,
-    /// Which differ without a reason.
+    /// Vectors that differ from their label without a reason, each as a message.
     pub wrong: Vec<String>,
 }
 
@@ -58,7 +58,7 @@ pub const FILES: [&str; 27] = [
     "wycheproof/rsa_pss_2048_sha256_mgf1_32_test.json",
     "wycheproof/rsa_signature_2048_sha256_test.json",
 ];
-/// Judge the vectors of one file.
+/// Judges the vectors of one file.
 pub async fn run(name: &str, text: &str, crypto: &impl HostCrypto) -> Report {
     let mut report = Report::default();
     let file: Value = serde_json::from_str(text).unwrap_or_default();
@@ -78,7 +78,7 @@ pub async fn run(name: &str, text: &str, crypto: &impl HostCrypto) -> Report {
 }
 
 impl Report {
-    /// Compare what was found with the label; `reason` excuses a refusal, never an acceptance.
+    /// Compares a verdict with its label. `reason` excuses a refusal, never an acceptance.
     fn compare(&mut self, name: String, label: bool, found: bool, reason: Option<&'static str>) {
         self.judged += 1;
         match (label, found, reason) {
@@ -89,8 +89,7 @@ impl Report {
     }
 }
 
-/// Whether a JWS passes under the keys given, as the verifier reads both: every algorithm is
-/// allowed.
+/// Whether the verifier accepts a JWS under the given keys, with every algorithm allowed.
 async fn accepts(compact: &str, keys: &Value, crypto: &impl HostCrypto) -> bool {
     let Ok(jws) = CompactJws::parse(compact, 1 << 20) else { return false };
     let keys = keys.get("keys").cloned().unwrap_or_else(|| json!([keys]));
@@ -112,11 +111,11 @@ async fn check(key: &Jwk, signed: impl Into<SignedBytes>, crypto: &impl HostCryp
     }
 }
 
-/// A key without its private members, bound to `algorithm` if it names none.
+/// Removes a key's private members, and sets its `alg` to `algorithm` if it has none.
 fn public(key: &Value, algorithm: &str) -> Value {
     let mut key = key.clone();
     if let Some(members) = key.as_object_mut() {
-        // A symmetric key has no public half and stays as it is: refusing it is the test.
+        // A symmetric key has no public half and stays unchanged: the verifier must refuse it.
         if members.get("kty") != Some(&json!("oct")) {
             for name in ["d", "p", "q", "dp", "dq", "qi"] {
                 members.remove(name);
@@ -127,14 +126,14 @@ fn public(key: &Value, algorithm: &str) -> Value {
     key
 }
 
-/// The `alg` of a compact JWS, for naming a reason.
+/// The `alg` of a compact JWS, to choose a reason by; empty if it cannot be read.
 fn algorithm_of(compact: &str) -> String {
     let header = compact.split('.').next().and_then(edgepass_jose::base64url::decode);
     let header: Value = serde_json::from_slice(&header.unwrap_or_default()).unwrap_or_default();
     header["alg"].as_str().unwrap_or_default().to_owned()
 }
 
-/// Why a valid JWS is refused, if its algorithm is the reason.
+/// The reason to refuse a valid JWS, if its algorithm is unsupported.
 fn unsupported(algorithm: &str) -> Option<&'static str> {
     match algorithm {
         "HS256" | "HS384" | "HS512" => Some("symmetric algorithms do not exist here"),

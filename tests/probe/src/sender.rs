@@ -1,4 +1,4 @@
-//! RFC 9449 and RFC 8705.
+//! Vectors of RFC 9449 and RFC 8705.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{Report, array, check, text};
 
-/// The proofs of figures 2, 7 and 13: signature, thumbprint, and the hash of the token.
+/// Judges the proofs of figures 2, 7 and 13: signature, thumbprint, and the hash of the token.
 pub(crate) async fn dpop(file: &Value, crypto: &impl HostCrypto, report: &mut Report) {
     for vector in array(file, "proofs") {
         let figure = &vector["fig"];
@@ -37,7 +37,7 @@ pub(crate) async fn dpop(file: &Value, crypto: &impl HostCrypto, report: &mut Re
     }
 }
 
-/// The certificate of appendix A.
+/// Judges the thumbprint of the certificate of RFC 8705 appendix A.
 pub(crate) fn mtls(file: &Value, report: &mut Report) {
     let pem = text(file, "certificate_pem");
     let body: String = pem.lines().filter(|line| !line.starts_with('-')).collect();

@@ -1,4 +1,4 @@
-//! The Token Status List draft's vectors, and lists that are none.
+//! Vectors of the Token Status List draft, and invalid lists.
 
 use edgepass_jose::{ClaimsSet, CompactJws};
 use edgepass_status_list::list::Bits;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::{Report, accepts, array, public, text};
 
-/// As the policy's default.
+/// The policy's default, 1 MiB.
 const MAX_LIST_BYTES: usize = 1 << 20;
 
 pub(crate) async fn run(kind: &str, file: &Value, crypto: &impl HostCrypto, report: &mut Report) {
@@ -41,7 +41,7 @@ pub(crate) async fn run(kind: &str, file: &Value, crypto: &impl HostCrypto, repo
     }
 }
 
-/// Every status named, and VALID everywhere else.
+/// Whether a list decodes to every status that the vector names, and to VALID everywhere else.
 fn decodes(vector: &Value) -> bool {
     let bits = vector["bits"].as_u64().and_then(Bits::from_number);
     let Some(list) =

@@ -1,4 +1,4 @@
-//! C2SP Wycheproof.
+//! Vectors of C2SP Wycheproof.
 
 use edgepass_jose::{Algorithm, Jwk, base64url};
 use edgepass_verify::host::HostCrypto;
@@ -19,11 +19,11 @@ pub(crate) async fn run(kind: &str, file: &Value, crypto: &impl HostCrypto, repo
     }
 }
 
-/// A JWS or JWE, with its key or keys.
+/// Judges a JWS or JWE with its key or keys.
 async fn serialization(group: &Value, test: &Value, crypto: &impl HostCrypto, report: &mut Report) {
     let is_jwe = !test["jwe"].is_null();
     let compact = text(test, if is_jwe { "jwe" } else { "jws" });
-    // Where there is no public half, the key is symmetric, and refusing it is the test.
+    // Without a public half the key is symmetric: the verifier must refuse it.
     let keys = if group["public"].is_null() { &group["private"] } else { &group["public"] };
     let found = accepts(compact, keys, crypto).await;
     let algorithm = algorithm_of(compact);
@@ -40,7 +40,7 @@ async fn serialization(group: &Value, test: &Value, crypto: &impl HostCrypto, re
     report.compare(name(group, test), text(test, "result") == "valid", found, reason);
 }
 
-/// A signature over a message, with its key.
+/// Judges a signature over a message with its key.
 async fn raw(group: &Value, test: &Value, crypto: &impl HostCrypto, report: &mut Report) {
     let (jwk, algorithm) = key(group);
     let key = Jwk::from_value(&jwk, &[algorithm]);
@@ -51,11 +51,11 @@ async fn raw(group: &Value, test: &Value, crypto: &impl HostCrypto, report: &mut
         }
         Ok(_) | Err(_) => false,
     };
-    // "acceptable" is what an old library let through: refused.
+    // "acceptable" marks what some old libraries accept. The verifier must refuse it.
     report.compare(name(group, test), text(test, "result") == "valid", found, None);
 }
 
-/// The group's key as a JWK, made from its numbers.
+/// Makes the group's key, given as numbers, into a JWK.
 fn key(group: &Value) -> (Value, Algorithm) {
     let public = &group["publicKey"];
     let encode = |text: &str, length: usize| {

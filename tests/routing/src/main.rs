@@ -1,7 +1,8 @@
-//! Reads policies and requests, a JSON line each, and says which route the guard lets each request take.
+//! Reads a policy with requests from each line and prints the route that the guard takes for each
+//! request.
 //!
 //! In: `{"policy": {...}, "requests": [[method, path], ...]}`. Out: `{"error": "..."}`, or
-//! `{"taken": [number of the route, or null where the guard answers by itself, ...]}`.
+//! `{"taken": [number of the route, or null if the guard answers by itself, ...]}`.
 
 #[path = "../../../worker/src/fold.rs"]
 mod fold;
@@ -10,6 +11,8 @@ mod overlap;
 #[path = "../../../worker/src/policy.rs"]
 #[allow(dead_code, reason = "routes alone are looked at")]
 mod policy;
+#[path = "../../../worker/src/policy_error.rs"]
+mod policy_error;
 #[path = "../../../worker/src/request_target.rs"]
 #[allow(dead_code, reason = "paths alone are looked at")]
 mod request_target;
@@ -44,7 +47,9 @@ fn main() -> anyhow::Result<()> {
 
 fn answer(line: Line) -> Value {
     let read = serde_json::from_value::<PolicyText>(line.policy);
-    let policy = read.map_err(|error| error.to_string()).and_then(GuardPolicy::try_from);
+    let policy = read
+        .map_err(|error| error.to_string())
+        .and_then(|text| GuardPolicy::try_from(text).map_err(|error| error.to_string()));
     match policy {
         Err(error) => json!({ "error": error }),
         Ok(policy) => {

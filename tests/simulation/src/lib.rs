@@ -1,7 +1,8 @@
-//! Isolates in many places, in virtual time, on the real verifier: whatever is delayed, lost, cached or
-//! cancelled, no revoked token is accepted later than promised, and no live one refused without a cause.
+//! Simulates isolates in many places, in virtual time, with the real verifier. Whatever is delayed,
+//! lost, cached or cancelled, no revoked token is accepted after its bound, and no live token is
+//! refused without a cause.
 //!
-//! A run is decided by its seed.
+//! The seed determines a run.
 
 #![allow(
     clippy::indexing_slicing,
@@ -20,7 +21,7 @@ pub use source::MAX_AGE;
 mod tests {
     use super::*;
 
-    /// Every rule is needed: broken, it lets something through that a handful of runs see.
+    /// Every rule is needed: with one rule broken, at least one of 199 seeds shows a violation.
     #[test]
     fn a_broken_rule_is_seen() {
         for (fault, says) in [

@@ -1,4 +1,4 @@
-//! `cargo xtask simulate`.
+//! The program behind `cargo xtask simulate`.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is a program")]
 
@@ -46,7 +46,7 @@ fn main() -> anyhow::Result<()> {
     );
     println!(
         "latest acceptance after a revocation: {:.1} s where the source could be reached, {:.1} s elsewhere, \
-         {:.1} s where a cache lied (lists signed {} s ago are refused there; {} old confirmations counted)",
+         {:.1} s with a lying cache (lists older than {} s are refused; {} old confirmations counted)",
         most(|outcome| outcome.latest),
         most(|outcome| outcome.latest_outage),
         most(|outcome| outcome.latest_lied),

@@ -1,4 +1,4 @@
-//! Places, their way to the source, and the caches on it.
+//! Places, their connection to the source, and the caches between.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,70 +10,73 @@ use fastrand::Rng;
 use crate::run::{Event, Fault, LENGTH, Run};
 use crate::source::Edition;
 
-/// `max-age` of the cache between a place and the source.
+/// `max-age` in the shared cache between a place and the source, in milliseconds.
 const SHARED_MAX_AGE: u64 = 1_000;
 
-/// A data centre: its clock, its way to the source, and what its isolates share.
+/// A data centre: its clock, its connection to the source, and the caches that its isolates share.
 pub(crate) struct Place {
-    /// How far its clock is ahead, in milliseconds.
+    /// Milliseconds by which its clock is fast.
     pub(crate) skew: u64,
-    /// Of a thousand requests to the source, so many get lost.
+    /// Lost requests to the source, per thousand.
     pub(crate) lost: u64,
     pub(crate) outages: Vec<(u64, u64)>,
-    /// From when on, if ever, what is asked for is answered with what was true then, and how.
+    /// When its cache begins to lie, and how: from then on it answers with the editions of that
+    /// time.
     pub(crate) lies: Option<(u64, Lie)>,
-    /// Documents of which an old copy was believed: it is shared, and its dates are all that bounds it.
+    /// URIs of JWK Sets of which a verifier accepted an older copy. The place shares the copy, and
+    /// only its own dates limit its use.
     pub(crate) repeated: HashSet<String>,
-    /// The cache on the way to the source.
+    /// The shared cache before the source: by URL, when an edition was stored, and the edition.
     pub(crate) shared: HashMap<String, (u64, Edition)>,
-    /// The isolates' own (Cache API): bodies, and when they were confirmed.
+    /// The cache of the place's isolates (Cache API): by URI, editions and when they were
+    /// confirmed.
     pub(crate) tier: HashMap<String, (Edition, UnixMillis)>,
 }
 
-/// What a cache does that is not honest.
+/// The way in which a cache lies.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Lie {
-    /// It gives the same copy again and again, as if it were new.
+    /// It always returns the same copy, with an age of 0.
     Repeats,
-    /// It says that nothing has changed, to whoever holds something.
+    /// It answers every conditional request with 304.
     NothingChanged,
 }
 
-/// Somebody asks for a document.
+/// A fetch of one document.
 pub(crate) struct Request {
     isolate: usize,
-    /// Who waits for it; nobody does for what runs behind a response.
+    /// The process that waits for it; `None` for background work after a response.
     pub(crate) process: Option<usize>,
     order: FetchOrder,
-    /// By the isolate's clock.
+    /// When it was sent, by the isolate's clock.
     sent_at: UnixMillis,
 }
 
-/// A request on its way to the source, and when its answer will be there.
+/// A request that travels to the source, and when its response arrives.
 pub(crate) struct Asked {
     request: Request,
     ends: u64,
 }
 
-/// What came of a request.
+/// A request and its response.
 pub(crate) struct Answered {
     pub(crate) request: Request,
     came: Came,
 }
 
 enum Came {
-    /// It was lost, late, or its source was away.
+    /// No response: the request was lost or too slow, or the source was down.
     Nothing,
     /// A document, and the `Age` that goes with it, in seconds.
     Edition(Edition, u64),
-    /// What was true long ago.
+    /// The edition before the one that the isolate holds.
     RolledBack(Edition),
-    /// The same, for good; or that nothing has changed.
+    /// The edition from when the cache began to lie, and how it lies.
     Lied(Edition, Lie),
 }
 
 impl Run {
-    /// Ask the place's own cache, then the source.
+    /// Asks the Cache API of the place, then the source.
     pub(crate) fn ask(&mut self, isolate: usize, process: Option<usize>, order: FetchOrder) {
         let place = self.isolates[isolate].place;
         let held = self.places[place].tier.get(&order.uri).cloned();
@@ -118,16 +121,16 @@ impl Run {
         outage || self.source.back_at(at).is_some()
     }
 
-    /// A request is at the source, or at the cache before it.
+    /// Handles a request that has reached the source or the shared cache before it.
     pub(crate) fn answer(&mut self, Asked { request, ends }: Asked) {
         let came = self.give(request.isolate, &request.order);
         self.schedule(ends, Event::Answered(Box::new(Answered { request, came })));
     }
 
-    /// What the cache before the source gives, and the `Age` in whole seconds that goes with it.
+    /// Returns the response of the shared cache or the source, with its `Age` in whole seconds.
     fn give(&mut self, isolate: usize, order: &FetchOrder) -> Came {
         let at = self.now;
-        // Now and then somebody answers with what was true long ago, to one who knows better.
+        // One response in 100 is the edition before the one that the isolate holds.
         let known = self.since(isolate, &order.uri);
         if self.rng.u64(0..100) == 0
             && let Some(before) = known.checked_sub(1)
@@ -157,13 +160,13 @@ impl Run {
         let edition = self.source.edition(order, at).cloned();
         let edition =
             edition.unwrap_or(Edition { since: 0, body: String::new(), etag: String::new() });
-        // It counts from when the answer was there.
+        // The cache counts age from the arrival of the response, up to 300 ms later.
         let stored = at + self.rng.u64(0..300);
         place.shared.insert(order.url.clone(), (stored, edition.clone()));
         Came::Edition(edition, 0)
     }
 
-    /// An answer has come: take it in, and share it with the place.
+    /// Passes a response to the verifier and stores an accepted document in the place's Cache API.
     pub(crate) fn receive(&mut self, Answered { request, came }: Answered) {
         let Request { isolate, order, sent_at, .. } = request;
         let document = order.document;
@@ -201,7 +204,8 @@ impl Run {
             return;
         }
         let isolate = &mut self.isolates[isolate];
-        // A set that was only dated anew says that it is as old: that it is repeated nobody can see.
+        // A renewed set keeps its `iat`, so a verifier cannot see that this older set is a
+        // repetition.
         if is_older_set {
             self.places[isolate.place].repeated.insert(order.uri.clone());
         }
@@ -214,13 +218,13 @@ impl Run {
         }
     }
 
-    /// How the cache lies that an isolate asks, if it does by now.
+    /// The lie of the cache before an isolate, if it lies by now.
     pub(crate) fn lies(&self, isolate: usize) -> Option<Lie> {
         let lies = self.places[self.isolates[isolate].place].lies;
         lies.filter(|(from, _)| self.now >= *from).map(|(_, lie)| lie)
     }
 
-    /// From when the document is that an isolate holds.
+    /// When the edition that an isolate holds was published; 0 if it holds none.
     fn since(&self, isolate: usize, uri: &str) -> u64 {
         self.isolates[isolate].since.get(uri).copied().unwrap_or_default()
     }

@@ -1,4 +1,4 @@
-//! One run: what happens, and what must not.
+//! One run: its events, and the checks of every verdict.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
@@ -12,84 +12,86 @@ use serde_json::json;
 use crate::network::{Answered, Asked, Lie, Place};
 use crate::source::{ISSUER, JWKS, MAX_AGE, START, Source, TOKENS, list_uri};
 
-/// How long a run lasts, in virtual milliseconds.
+/// Length of a run, in virtual milliseconds.
 pub(crate) const LENGTH: u64 = 180_000;
-/// The default promise, in milliseconds.
+/// The default deadline, in milliseconds.
 const DEADLINE: u64 = 10_000;
 const OUTAGE_BOUND: u64 = 70_000;
 const FETCH_TIMEOUT: u64 = 2_500;
-/// Lists are signed and the set is dated anew this often: well before a third of their time.
+/// Interval at which lists are signed and the set is dated again, in milliseconds: well below a
+/// third of [`MAX_AGE`].
 const RENEWAL: u64 = 20_000;
 
-/// A rule broken on purpose, to show that the simulation sees it.
+/// A rule that is broken on purpose, to show that the simulation detects it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Fault {
     /// The age of a copy counts from when it was read from a cache.
     CacheReadConfirms,
-    /// What publishing and shared caches take is not taken off the freshness window.
+    /// The freshness lifetime is not reduced by the time for publishing and shared caches.
     WindowNotReduced,
     /// An answer older than the held copy confirms it.
     OlderAnswerConfirms,
-    /// An answer newer than the held copy is not taken.
+    /// An answer newer than the held copy is not stored, but confirms that copy.
     NewerAnswerIgnored,
-    /// An older list is taken, as if it were new.
+    /// An older list is accepted as if it were new.
     OlderListTaken,
-    /// An older JWK Set is taken, as if it were new.
+    /// An older JWK Set is accepted as if it were new.
     OlderSetTaken,
-    /// Whatever is confirmed is believed, however long ago it was signed.
+    /// A confirmed copy is used however long ago it was signed.
     SignedAgeIgnored,
     /// A key leaves the set while caches still hold lists that it signed.
     KeyWithdrawnTooSoon,
 }
 
-/// What a run saw.
+/// Counts and latest acceptances of a run.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
-    /// Verdicts that were given.
+    /// Number of verdicts.
     pub verdicts: u64,
-    /// Of these, accepted.
+    /// Verdicts that accepted a token.
     pub accepted: u64,
-    /// Given on a stale copy.
+    /// Verdicts on a stale copy.
     pub stale: u64,
-    /// Requests that reached the source or a cache before it.
+    /// Requests that were sent to the source or the shared cache before it.
     pub fetches: u64,
-    /// The latest acceptance after a revocation or withdrawal, in milliseconds, by whom the network did
-    /// not fail just before.
+    /// The latest acceptance after a revocation or withdrawal, in milliseconds, by isolates whose
+    /// network had not failed just before.
     pub latest: u64,
-    /// The same by whom it did.
+    /// The same by isolates whose network had failed just before.
     pub latest_outage: u64,
-    /// The same by whom a cache lies to.
+    /// The same by isolates that a cache lied to.
     pub latest_lied: u64,
-    /// Confirmations of what an honest source would have signed anew.
+    /// Confirmations of documents that an honest source would have signed again.
     pub aged: u64,
-    /// What must not happen, and did.
+    /// The first violation of a rule, as a message.
     pub violation: Option<String>,
 }
 
 pub(crate) struct Isolate {
     pub(crate) verifier: Verifier,
     pub(crate) place: usize,
-    /// From when the documents are that it holds, by URI.
+    /// When the editions that it holds were published, by URI.
     pub(crate) since: HashMap<String, u64>,
-    /// Tokens that it refused as revoked.
+    /// Indices of tokens that it refused as revoked.
     refused: HashSet<u64>,
-    /// When the network last failed it, by the document that it asked for.
+    /// When a fetch last failed, by the document's URI.
     pub(crate) failed_at: HashMap<String, u64>,
-    /// How long its clients pause, on average, in milliseconds.
+    /// Average pause between its requests, in milliseconds.
     pause: u64,
-    /// Of fifty who wait for a fetch, so many hang up.
+    /// Clients that hang up while they wait for a fetch, out of fifty.
     hang_up: u64,
 }
 
 impl Isolate {
-    /// Whether the network failed it just now, so that a copy may serve, or none be had. Whoever is failed
-    /// asks anew after a second; the verdict comes at most two more fetches later.
+    /// Whether a fetch failed just now, so that a stale copy or an unavailable document is allowed.
+    /// The verifier fetches again 1 s after a failure, and a verdict follows at most two fetches
+    /// later.
     fn failed_lately(&self, document: &str, now: u64) -> bool {
         self.failed_at.get(document).is_some_and(|at| now - at <= 1_000 + 2 * FETCH_TIMEOUT)
     }
 }
 
-/// Somebody's request on its way to a verdict.
+/// A client's request before its verdict.
 struct Process {
     isolate: usize,
     token: usize,
@@ -105,7 +107,7 @@ pub(crate) enum Event {
     Revoke(u64),
     WithdrawKey(usize),
     Renew,
-    /// The issuer is back and signs its lists anew.
+    /// The issuer is up again and signs its lists.
     Restarted,
 }
 
@@ -128,17 +130,17 @@ pub(crate) struct Run {
     processes: Vec<Option<Process>>,
     tokens: Vec<Token>,
     revoked_at: HashMap<u64, u64>,
-    /// A key, and when it was withdrawn.
+    /// The withdrawn key, and when it was withdrawn.
     withdrawn: Option<(usize, u64)>,
     requirements: Arc<Requirements>,
     pub(crate) outcome: Outcome,
 }
 
-/// Run once.
+/// Runs the simulation once.
 ///
 /// # Errors
 ///
-/// A policy that is none: a mistake of the simulation's.
+/// If the policy is invalid, which is a mistake in the simulation.
 pub fn run(seed: u64, fault: Option<Fault>) -> anyhow::Result<Outcome> {
     let mut run = Run::new(seed, fault)?;
     while let Some((Reverse(at), _, event)) = run.events.pop() {
@@ -185,7 +187,7 @@ impl Run {
             })
             .collect::<anyhow::Result<Vec<_>>>()?;
         let mut source = Source::new();
-        // The issuer is killed and started again; nothing is published meanwhile.
+        // The issuer is killed and restarted up to three times. It publishes nothing meanwhile.
         for _ in 0..rng.usize(0..4) {
             let from = rng.u64(10_000..LENGTH - 30_000);
             source.down.push((from, from + rng.u64(100..4_000)));
@@ -261,7 +263,7 @@ impl Run {
                     self.go(process);
                 }
             }
-            // What is asked of an issuer that does not run is published when it is back.
+            // An event while the issuer is down takes effect when the issuer is up again.
             Event::Revoke(_) | Event::WithdrawKey(_) | Event::Renew
                 if self.source.back_at(self.now).is_some() =>
             {
@@ -286,7 +288,7 @@ impl Run {
         }
     }
 
-    /// Take a process as far as it goes.
+    /// Advances a process to its verdict or its next wait.
     fn go(&mut self, id: usize) {
         let Some(mut process) = self.processes[id].take() else { return };
         let now = self.clock(process.isolate);
@@ -295,7 +297,7 @@ impl Run {
             Progress::Decided(verdict) => self.decided(&process, verdict),
             Progress::Fetch(order) => {
                 let isolate = process.isolate;
-                // Clients hang up, some almost always, and their fetch goes with them.
+                // Clients hang up, at some isolates nine of ten, which cancels their fetch.
                 if self.rng.u64(0..50) < self.isolates[isolate].hang_up {
                     return;
                 }
@@ -307,14 +309,17 @@ impl Run {
                 self.schedule(self.now + time.as_millis() as u64, Event::Go(id));
             }
             Progress::CheckSignature(_) | Progress::CheckReplay(_) => {
-                self.outcome.violation = Some("the host is asked for what it need not do".into());
+                self.outcome.violation = Some(
+                    "the verifier asks for a signature or replay check, which it must not do here"
+                        .into(),
+                );
             }
         }
     }
 
     fn decided(&mut self, process: &Process, mut verdict: Verdict) {
         for order in std::mem::take(&mut verdict.refresh) {
-            // Now and then the platform ends what runs behind a response.
+            // In one case of fifty the platform cancels background work after a response.
             if self.rng.u64(0..50) > 0 {
                 self.ask(process.isolate, None, order);
             }
@@ -336,7 +341,7 @@ impl Run {
         }
     }
 
-    /// What is wrong with accepting.
+    /// Returns the reason why the acceptance is a violation, if it is one.
     fn accepted(&mut self, process: &Process, stale: bool) -> Option<String> {
         let Token { index, key, .. } = self.tokens[process.token];
         let (isolate, list) = (&self.isolates[process.isolate], list_uri(index));
@@ -345,7 +350,7 @@ impl Run {
         let is_lied_to = self.lies(process.isolate).is_some();
         self.outcome.accepted += 1;
         if isolate.refused.contains(&index) {
-            return Some("accepted what it had refused as revoked".into());
+            return Some("accepted a token that it had refused as revoked".into());
         }
         if stale && !is_lied_to && !failed(&list) && !failed(JWKS) {
             return Some("accepted on a stale copy, and nothing had failed".into());
@@ -363,13 +368,15 @@ impl Run {
             };
             *latest = late.max(*latest);
             if late > bound {
-                return Some(format!("accepted what ended {late} ms before (bound {bound} ms)"));
+                return Some(format!(
+                    "accepted a token or key {late} ms after its revocation (bound {bound} ms)"
+                ));
             }
         }
         None
     }
 
-    /// What is wrong with refusing.
+    /// Returns the reason why the refusal is a violation, if it is one.
     fn refused(&mut self, process: &Process, code: &str) -> Option<String> {
         let Token { index, key, .. } = self.tokens[process.token];
         let is_lied_to = self.lies(process.isolate).is_some();
@@ -380,7 +387,8 @@ impl Run {
                 isolate.refused.insert(index);
                 self.revoked_at.contains_key(&index)
             }
-            // An unknown key is looked for once per cool-down; between, nobody can know.
+            // The verifier fetches for an unknown key once per cool-down. In between it cannot
+            // know.
             "key_not_found" => is_withdrawn,
             "keys_unavailable" | "status_unavailable" if is_lied_to => true,
             "keys_unavailable" => is_withdrawn || isolate.failed_lately(JWKS, self.now),
@@ -390,7 +398,7 @@ impl Run {
         (!has_cause).then(|| format!("refused a live token: {code}"))
     }
 
-    /// Only who is lied to confirms what should have been signed anew.
+    /// Checks that only isolates that a cache lies to confirm documents that are too old.
     fn count_aged(&mut self) {
         for isolate in 0..self.isolates.len() {
             let aged = self.isolates[isolate].verifier.counters().aged;
@@ -404,7 +412,7 @@ impl Run {
         }
     }
 
-    /// What time it is there.
+    /// The current time by the clock of an isolate's place.
     pub(crate) fn clock(&self, isolate: usize) -> UnixMillis {
         UnixMillis(START * 1000 + self.now + self.places[self.isolates[isolate].place].skew)
     }

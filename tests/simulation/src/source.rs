@@ -1,4 +1,4 @@
-//! The issuer as its documents show it: keys, status lists, and every edition of each.
+//! The issuer and its documents: keys, status lists, and every edition of each.
 
 use ed25519_dalek::{Signer, SigningKey};
 use edgepass_jose::base64url;
@@ -11,41 +11,41 @@ pub(crate) const ISSUER: &str = "https://issuer.example";
 pub(crate) const JWKS: &str = "https://issuer.example/jwks.json";
 const LISTS_URI: &str = "https://issuer.example/lists";
 
-/// Tokens of a run, over all lists.
+/// Number of tokens in a run, over all lists.
 pub(crate) const TOKENS: u64 = 48;
 /// The token at `index` has its status in list `index % LISTS`.
 const LISTS: u64 = 4;
-/// How old the signed date of a list may be, and for how long a set holds, in milliseconds.
+/// Maximum age of the `iat` of a list, and lifetime of a JWK Set, in milliseconds.
 pub const MAX_AGE: u64 = 105_000;
-/// In seconds; the run begins here.
+/// Start of the run, in seconds since the epoch.
 pub(crate) const START: u64 = 1_800_000_000;
 
-/// From the lists to the set without a key, in milliseconds, as the issuer waits by default: no cache
-/// before the source holds a list by then that the key signed.
+/// Time from re-signing the lists to the set without the withdrawn key, in milliseconds: the
+/// issuer's default. After it no shared cache holds a list that the key signed.
 const PUBLISHING: u64 = 1_000 + 500;
-/// The same without waiting for caches.
+/// The same, but too short for the shared caches.
 const TOO_SOON: u64 = 400;
 
-/// A document as it was from some time on.
+/// A document, and when it was published.
 #[derive(Clone)]
 pub(crate) struct Edition {
-    /// In virtual milliseconds.
+    /// When it was published, in virtual milliseconds.
     pub(crate) since: u64,
     pub(crate) body: String,
     pub(crate) etag: String,
 }
 
-/// The issuer.
+/// The issuer: its keys and every edition of its documents.
 pub(crate) struct Source {
     keys: Vec<SigningKey>,
-    /// When a key leaves the set, if it does.
+    /// Withdrawn keys, and when each leaves the set.
     withdrawn: Vec<(usize, u64)>,
     /// The key that signs lists.
     list_key: usize,
     lists: Vec<List>,
     sets: Vec<Edition>,
     aggregation: Vec<Edition>,
-    /// When the issuer does not run, in virtual milliseconds.
+    /// When the issuer is down: start and end, in virtual milliseconds.
     pub(crate) down: Vec<(u64, u64)>,
 }
 
@@ -77,12 +77,12 @@ impl Source {
         source
     }
 
-    /// When the issuer runs next, if it does not at `at`.
+    /// When the issuer is up again, if it is down at `at`.
     pub(crate) fn back_at(&self, at: u64) -> Option<u64> {
         self.down.iter().find(|(from, to)| (*from..*to).contains(&at)).map(|(_, to)| *to)
     }
 
-    /// A token with this index, under this key.
+    /// Signs a token with the given index and key.
     pub(crate) fn token(&self, index: u64, key: usize) -> String {
         let header = json!({"alg": "EdDSA", "typ": "at+jwt", "kid": format!("k{key}")});
         let claims = json!({
@@ -93,15 +93,15 @@ impl Source {
         self.sign(key, &header, &claims)
     }
 
-    /// Revoke, and publish at `now`.
+    /// Revokes a token and publishes its list at `now`.
     pub(crate) fn revoke(&mut self, index: u64, now: u64) {
         let at = (index % LISTS) as usize;
         self.lists[at].statuses.set(index, 1);
         self.publish_list(at, now);
     }
 
-    /// Take a key out of the set. If it signs lists, another signs them all anew before.
-    /// When that is done.
+    /// Takes a key out of the set. If it signs the lists, another key first signs them all. Returns
+    /// when the set without the key is published.
     pub(crate) fn withdraw_key(&mut self, key: usize, now: u64, too_soon: bool) -> u64 {
         if self.list_key == key {
             self.list_key = 2;
@@ -113,7 +113,7 @@ impl Source {
         at
     }
 
-    /// The document as the source gave it out at `at`.
+    /// The edition that the source served at `at`.
     pub(crate) fn edition(&self, order: &FetchOrder, at: u64) -> Option<&Edition> {
         let editions = match order.document {
             DocumentKind::StatusList => {
@@ -127,7 +127,7 @@ impl Source {
         editions.iter().rev().find(|edition| edition.since <= at)
     }
 
-    /// An older document that says that it is the newest.
+    /// Copies an older document, with the `iat` of now and, for a list, the newest `number`.
     pub(crate) fn made_new(&self, order: &FetchOrder, edition: &Edition, now: u64) -> Edition {
         let payload = edition.body.split('.').nth(1).and_then(base64url::decode);
         let json = payload.unwrap_or_else(|| edition.body.clone().into_bytes());
@@ -144,13 +144,14 @@ impl Source {
         Edition { body, ..edition.clone() }
     }
 
-    /// Sign every list and date the set anew, as the issuer does after a third of their time.
+    /// Signs every list and dates the set again, as the issuer does after a third of their
+    /// lifetime.
     pub(crate) fn renew(&mut self, now: u64) {
         self.publish_lists(now);
         self.publish_set(now);
     }
 
-    /// Sign every list anew, as the issuer does when it starts.
+    /// Signs every list again and publishes it.
     pub(crate) fn publish_lists(&mut self, now: u64) {
         (0..self.lists.len()).for_each(|list| self.publish_list(list, now));
     }
@@ -180,13 +181,13 @@ impl Source {
             |key: &usize| self.withdrawn.iter().any(|(gone, at)| gone == key && now >= *at);
         let keys: Vec<Value> =
             (0..self.keys.len()).filter(|key| !is_gone(key)).map(|key| jwk(&key)).collect();
-        // A set is as old as its keys; how long it holds is said anew.
+        // `iat` is the time of the last withdrawal; `exp` moves with every edition.
         let changes = self.withdrawn.iter().map(|(_, at)| *at).filter(|at| now >= *at);
         let issued_at = START + changes.max().unwrap_or_default() / 1000;
         let expiration = START + (now + MAX_AGE) / 1000;
         let body = json!({"keys": keys, "iat": issued_at, "exp": expiration}).to_string();
         let etag = format!("\"{}\"", self.sets.len());
-        // A set without a key is made before its time.
+        // `now` is in the future for a set without a withdrawn key, so the order has to be kept.
         let place = self.sets.partition_point(|set| set.since <= now);
         self.sets.insert(place, Edition { since: now, body, etag });
     }
@@ -204,7 +205,7 @@ impl Source {
     }
 }
 
-/// Where the token with this index has its status.
+/// The URI of the list with the status of the token at `index`.
 pub(crate) fn list_uri(index: u64) -> String {
     uri(index % LISTS)
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Context;
-use edgepass_issuer::Store;
+use edgepass_issuer::storage::AuditStore;
 use serde_json::Value;
 
 use crate::exit::Exit;
@@ -13,7 +13,8 @@ pub(super) async fn run(config: &Path, json: bool) -> anyhow::Result<Exit> {
     let config = super::load_config(config)?;
     let store = super::open_store(&config).await?;
     for entry in store.audit().await? {
-        let value = serde_json::to_value(&entry).context("the entry is not JSON")?;
+        let value =
+            serde_json::to_value(&entry).context("an audit entry cannot be written as JSON")?;
         if json {
             output::json(&value)?;
             continue;

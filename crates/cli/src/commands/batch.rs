@@ -10,16 +10,16 @@ use edgepass_verify::batch::{LineVerdict, Outcome};
 use crate::exit::Exit;
 use crate::line_judges::LineJudges;
 
-/// A longer line is answered as unusable, and skipped.
+/// Lines of this size or more, in bytes, are skipped and answered as unusable.
 const MAX_LINE_BYTES: u64 = 64 << 20;
 
-/// Lines that are judged at once.
+/// Largest number of lines that are judged in parallel.
 const MAX_LINES: usize = 256;
-/// What they may take together, but for the last of them.
+/// Size in bytes at which no further line is added to a chunk.
 const MAX_CHUNK_BYTES: usize = 8 << 20;
 
-/// Judge one JSON object per line, and answer one JSON line each, in order. Lines that arrive together are
-/// judged on all cores.
+/// Judges one JSON object per line and prints one JSON line for each, in order. Lines that arrive
+/// together are judged on all cores.
 pub(super) fn run(source: &Path) -> anyhow::Result<Exit> {
     let input: Box<dyn Read> = if source == Path::new("-") {
         Box::new(io::stdin())
@@ -29,7 +29,8 @@ pub(super) fn run(source: &Path) -> anyhow::Result<Exit> {
         })?)
     };
     let mut input = BufReader::with_capacity(MAX_CHUNK_BYTES, input);
-    // By the line, so that whoever feeds us lines gets each answer before the next.
+    // Stdout is flushed at each line, so that a program gets an answer before it sends the next
+    // line.
     let mut output = io::stdout().lock();
     let mut judges = LineJudges::default();
     let mut tally = Tally::default();
@@ -40,9 +41,10 @@ pub(super) fn run(source: &Path) -> anyhow::Result<Exit> {
         }
         for answer in judges.judge(&lines) {
             tally.count(&answer);
-            let text = serde_json::to_string(&answer).context("an answer cannot be written")?;
+            let text =
+                serde_json::to_string(&answer).context("an answer cannot be written as JSON")?;
             match writeln!(output, "{text}") {
-                // Whoever reads has read enough.
+                // The reader closed the pipe.
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(Exit::Ok),
                 written => written.context("stdout cannot be written")?,
             }
@@ -52,14 +54,14 @@ pub(super) fn run(source: &Path) -> anyhow::Result<Exit> {
     Ok(Exit::Ok)
 }
 
-/// The next line, and those that have arrived with it. None at the end.
+/// Reads the next line and those already buffered behind it. Empty at the end of the input.
 fn next_lines(input: &mut BufReader<impl Read>) -> io::Result<Vec<Vec<u8>>> {
-    let (mut lines, mut bytes) = (Vec::new(), 0);
+    let (mut lines, mut bytes) = (Vec::new(), 0_usize);
     let mut line = Vec::new();
     loop {
         match next_line(input, &mut line) {
-            Ok(true) => bytes += line.len(),
-            // What was read before a failure is answered; the failure comes again.
+            Ok(true) => bytes = bytes.saturating_add(line.len()),
+            // Answer the lines read before a failure; the next read reports it again.
             Err(error) if lines.is_empty() => return Err(error),
             Ok(false) | Err(_) => return Ok(lines),
         }
@@ -73,13 +75,13 @@ fn next_lines(input: &mut BufReader<impl Read>) -> io::Result<Vec<Vec<u8>>> {
     }
 }
 
-/// Read up to the next line break; false at the end. What is longer than [`MAX_LINE_BYTES`] is cut
-/// there, which leaves nothing that could be judged.
+/// Reads up to the next line break. Returns `false` at the end. A line that reaches
+/// [`MAX_LINE_BYTES`] is replaced by `{`, which is answered as unusable.
 fn next_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
     line.clear();
     input.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', line)?;
     if line.len() as u64 == MAX_LINE_BYTES && !line.ends_with(b"\n") {
-        // Nothing that could be judged is left, and still a line that is answered.
+        // Not empty, so that the line is still answered.
         line.clear();
         line.push(b'{');
         input.skip_until(b'\n')?;
@@ -90,27 +92,28 @@ fn next_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
 #[derive(Default)]
 struct Tally {
     accepted: u64,
-    rejected: u64,
+    refused: u64,
     unusable: u64,
 }
 
 impl Tally {
     fn count(&mut self, answer: &LineVerdict) {
-        *match answer.verdict {
+        let count = match answer.verdict {
             Outcome::Accepted => &mut self.accepted,
-            Outcome::Refused => &mut self.rejected,
+            Outcome::Refused => &mut self.refused,
             Outcome::Error => &mut self.unusable,
-        } += 1;
+        };
+        *count = count.saturating_add(1);
     }
 
-    /// On stderr, beside the answers.
+    /// Prints the counts on stderr, apart from the answers.
     fn report(&self) {
-        let Self { accepted, rejected, unusable } = self;
-        // Nothing is left to tell where even stderr is gone.
+        let Self { accepted, refused, unusable } = self;
+        // If stderr is closed, there is nowhere left to report that.
         let _ = writeln!(
             io::stderr(),
-            "{} lines: {accepted} accepted, {rejected} rejected, {unusable} unusable",
-            accepted + rejected + unusable
+            "{} lines: {accepted} accepted, {refused} refused, {unusable} unusable",
+            accepted.saturating_add(*refused).saturating_add(*unusable)
         );
     }
 }

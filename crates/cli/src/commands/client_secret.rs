@@ -14,7 +14,7 @@ pub(super) fn run(json: bool) -> anyhow::Result<Exit> {
     if json {
         output::json(&json!({ "client_secret": secret.reveal(), "secret_hash": hash }))?;
     } else {
-        output::line(&format!("for the client, shown once:  {}", secret.reveal()))?;
+        output::line(&format!("client secret (shown once):  {}", secret.reveal()))?;
         output::line(&format!("for edgepass.toml:           secret_hash = \"{hash}\""))?;
     }
     Ok(Exit::Ok)

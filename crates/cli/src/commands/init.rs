@@ -5,13 +5,13 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use edgepass_issuer::Config;
 use edgepass_issuer::audit::{Act, AuditEntry};
 use edgepass_issuer::client_secret::ClientSecret;
 use edgepass_issuer::entropy::Entropy;
 use edgepass_issuer::seal::MasterKey;
 use edgepass_issuer::signing_key::{KeyState, SealedKey};
-use edgepass_issuer::storage::KeyChange;
-use edgepass_issuer::{Config, Store};
+use edgepass_issuer::storage::{KeyChange, KeyStore};
 use edgepass_store::SqliteStore;
 use serde_json::json;
 
@@ -22,14 +22,14 @@ use crate::{master_key, output, private};
 /// Arguments of `init`.
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// The folder to make the issuer in.
+    /// Directory in which to create the issuer.
     #[arg(default_value = ".")]
     dir: PathBuf,
-    /// Issuer identifier: the `iss` of every token and the base of every published URL. Without it,
-    /// http:// and the address of --listen.
+    /// Issuer identifier: the `iss` of every token and the base of every published URL. Default: http://
+    /// followed by the address of --listen.
     #[arg(long)]
     issuer: Option<String>,
-    /// Where `serve` will listen.
+    /// Address and port on which `serve` listens.
     #[arg(long, default_value = "127.0.0.1:8787")]
     listen: String,
     /// Audience of the example role: the URL of the guarded API.
@@ -42,7 +42,7 @@ const CLIENT_ID: &str = "example-service";
 pub(super) async fn run(args: Args, json: bool) -> anyhow::Result<Exit> {
     let config_file = args.dir.join("edgepass.toml");
     if config_file.exists() {
-        bail!("{} exists; init never overwrites", config_file.display());
+        bail!("{} already exists; init never overwrites", config_file.display());
     }
     fs::create_dir_all(&args.dir)
         .with_context(|| format!("{} cannot be created", args.dir.display()))?;
@@ -55,9 +55,9 @@ pub(super) async fn run(args: Args, json: bool) -> anyhow::Result<Exit> {
         .replace("{listen}", &args.listen)
         .replace("{audience}", &args.audience)
         .replace("{secret_hash}", &secret.hash(&mut entropy)?.to_string());
-    // Checked before anything is written, with the same rules that `serve` applies.
+    // Checked with the rules of `serve`, before anything is written.
     let config = Config::parse(&text, &args.dir)
-        .with_context(|| "the arguments do not make a configuration".to_owned())?;
+        .with_context(|| "the arguments give no valid configuration".to_owned())?;
 
     let from_environment = std::env::var(master_key::VARIABLE).is_ok();
     let master = if from_environment {
@@ -66,13 +66,13 @@ pub(super) async fn run(args: Args, json: bool) -> anyhow::Result<Exit> {
         MasterKey::new(entropy.bytes()?)
     };
     private::folder(&config.data_dir)?;
-    // The template's names: keys and records are nothing for a repository.
+    // Keeps keys and records out of repositories. The names are those of the template.
     let ignore = args.dir.join(".gitignore");
     if !ignore.exists() {
         write_new(&ignore, "/data/\n/master.key\n")?;
     }
     if config.database().exists() {
-        bail!("{} exists; init never overwrites", config.database().display());
+        bail!("{} already exists; init never overwrites", config.database().display());
     }
     if let (false, Some(file)) = (from_environment, &config.master_key_file) {
         master_key::create(file, &master)?;
@@ -90,12 +90,15 @@ pub(super) async fn run(args: Args, json: bool) -> anyhow::Result<Exit> {
         }))?;
         return Ok(Exit::Ok);
     }
-    output::line(&format!("made an issuer in {}", args.dir.display()))?;
+    output::line(&format!("created an issuer in {}", args.dir.display()))?;
     output::line(&format!("  configuration  {}", config_file.display()))?;
     output::line(&format!("  signing key    {}", key_ids[0]))?;
     output::line(&format!("  standby key    {}", key_ids[1]))?;
     if let (false, Some(file)) = (from_environment, &config.master_key_file) {
-        output::line(&format!("  master key     {} (back it up apart)", file.display()))?;
+        output::line(&format!(
+            "  master key     {} (back it up separately from the data)",
+            file.display()
+        ))?;
     }
     output::line(&format!("  client         {CLIENT_ID}"))?;
     output::line(&format!("  client secret  {} (shown once)", secret.reveal()))?;
@@ -109,10 +112,10 @@ async fn create_keys(
     entropy: &mut OsEntropy,
 ) -> anyhow::Result<[String; 2]> {
     let file = config.database();
-    // What SQLite puts beside its file has the file's mode.
+    // SQLite creates its `-wal` and `-shm` files with the mode of the database file.
     let cannot = || format!("{} cannot be created", file.display());
     private::file(&file).with_context(cannot)?;
-    let store = SqliteStore::open(&file, true).await.with_context(cannot)?;
+    let store = SqliteStore::open(&file, true, host::now).await.with_context(cannot)?;
     let now = host::now();
     let seconds = now.numeric_date().seconds();
     let keys = [
@@ -122,9 +125,9 @@ async fn create_keys(
     let key_ids = keys.each_ref().map(|key| key.key_id.clone());
     let act = Act::KeysCreated { key_ids: key_ids.to_vec() };
     let entry = AuditEntry { at_ms: now.0, actor: super::actor(), act };
-    let change = KeyChange { seen: 0, now: seconds, uses: Vec::new(), new: keys.to_vec() };
+    let change = KeyChange { seen: 0, now: seconds, states: Vec::new(), new: keys.to_vec() };
     if !store.change_keys(&change, &entry).await? {
-        bail!("{} holds keys already; init never overwrites", config.database().display());
+        bail!("{} already contains keys; init never overwrites", config.database().display());
     }
     store.close().await;
     Ok(key_ids)
@@ -142,51 +145,52 @@ fn write_new(file: &Path, text: &str) -> anyhow::Result<()> {
 const TEMPLATE: &str = r#"# Edgepass issuer. Durations are strings with a unit: "10s", "10m", "1h".
 
 # Issuer identifier: the `iss` of every token and the base of every published URL. https, except on
-# loopback. Changing it makes every token issued before worthless.
+# loopback. After a change, verifiers refuse every token issued before.
 issuer = "{issuer}"
 
 # Where `edgepass serve` listens. Put a TLS proxy in front and keep this on loopback.
 listen = "{listen}"
 
-# Records, audit trail and sealed keys; relative to this file.
+# Directory for records, audit trail and sealed keys. Relative to this file.
 data_dir = "data"
 
-# Opens the sealed signing keys. Mode 0600, outside data_dir, backed up apart from it. The
-# environment variable EDGEPASS_MASTER_KEY comes first.
+# Key that decrypts the sealed signing keys. Keep it outside data_dir with mode 0600, and back it up
+# separately. The environment variable EDGEPASS_MASTER_KEY takes precedence.
 master_key_file = "master.key"
 
 [tokens]
-lifetime = "10m"     # when neither the request nor the role says otherwise
-max_lifetime = "1h"  # when the role does not say otherwise; at most "24h"
+lifetime = "10m"     # unless the request or the role sets another
+max_lifetime = "1h"  # unless the role sets another; at most "24h"
 
-# The revocation deadline: after `revoke` has returned, no verifier that reaches this issuer accepts
-# the token later than this. It must be at least the sum of the other four, as verifiers use them.
+# The revocation deadline: the longest time from the return of `revoke` to the last acceptance of the
+# token by a verifier that can reach this issuer. At least the sum of the other four values, which
+# verifiers must use as well.
 [revocation]
 deadline = "10s"
 publish_delay = "500ms"   # from the revocation to the served list
-shared_max_age = "1s"     # what shared caches in between may add
-refresh_interval = "5s"   # how often verifiers ask while there is traffic
-fetch_timeout = "2500ms"  # when a verifier gives up asking
+shared_max_age = "1s"     # longest time that shared caches may serve a copy
+refresh_interval = "5s"   # how often verifiers revalidate while there is traffic
+fetch_timeout = "2500ms"  # longest time for one fetch by a verifier
 
-# Status lists: which tokens are revoked. Both hold for lists opened from now on.
+# Status lists say which tokens are revoked. Both settings apply to new lists only.
 [status]
-list_capacity = 131072    # tokens a list; larger lists are fewer, and more to fetch
-suspension = false        # true: two bits a token, so that tokens can be suspended and resumed
+list_capacity = 131072    # tokens per list; larger lists are fewer, but take longer to fetch
+suspension = false        # true: two bits per token, so that tokens can be suspended and resumed
 
-# Keys. `edgepass keys rotate` does not wait for the rotation; `edgepass keys compromise` distrusts one.
+# Signing keys. `edgepass keys rotate` rotates early; `edgepass keys compromise` withdraws a key.
 [keys]
 rotation = "30days"  # how long a key signs
-overlap = "25h"      # how long it stays published after: longer than any token lives
+overlap = "25h"      # how long it stays published afterwards; longer than any token lives
 
-# Besides at this issuer's own endpoint, documents can be published in a directory or in an
-# S3-compatible bucket (credentials: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY):
+# Documents can also be published to a directory or an S3-compatible bucket, in addition to this
+# issuer's own endpoint (credentials: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY):
 # [[target]]
 # kind = "s3"
 # bucket = "status"
 # endpoint = "https://ACCOUNT.r2.cloudflarestorage.com"
 # region = "auto"
 
-# A role: one audience, some scopes, a longest lifetime. Tokens never get more than their role has.
+# A role: one audience, scopes and a longest lifetime. No token gets more than its role allows.
 [[role]]
 name = "invoice-reader"
 audience = "{audience}"  # the URL of the guarded API
@@ -198,9 +202,9 @@ audience = "{audience}"
 scopes = ["invoices:read", "invoices:write"]
 max_lifetime = "30m"
 
-# An OAuth client and the roles it may use; the first is its default. `edgepass client-secret` draws
-# another secret. With may = ["revoke", "suspend", "resume"], or some of these, it may do that to the
-# tokens of others too, at /status-acts.
+# An OAuth client and the roles it may use; the first is its default. `edgepass client-secret`
+# generates another secret. With may = ["revoke", "suspend", "resume"], or some of these, the client
+# may also do so to tokens of other clients, at /status-acts.
 [[client]]
 id = "example-service"
 roles = ["invoice-reader", "invoice-clerk"]

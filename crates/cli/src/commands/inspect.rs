@@ -11,7 +11,7 @@ use crate::{host, output};
 /// Arguments of `inspect`.
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// A file that holds the token, or - for stdin.
+    /// File that contains the token, or - for stdin.
     #[arg(default_value = "-")]
     token_file: PathBuf,
 }
@@ -32,7 +32,9 @@ pub(super) fn run(args: &Args, json: bool) -> anyhow::Result<Exit> {
         }))?;
         return Ok(Exit::Ok);
     }
-    output::line("UNVERIFIED: anyone can write what follows; only `edgepass verify` can tell.")?;
+    output::line(
+        "UNVERIFIED: the signature was not checked, so anyone may have made this token. Use `edgepass verify`.",
+    )?;
     output::line("header")?;
     for (name, value) in &jws.header().members() {
         output::line(&format!("  {:<10} {}", name_shown(name), shown(value)))?;
@@ -48,13 +50,13 @@ pub(super) fn run(args: &Args, json: bool) -> anyhow::Result<Exit> {
     Ok(Exit::Ok)
 }
 
-/// A value as JSON; everything but visible ASCII escaped, so that nothing in a token can move the
+/// Formats a value as JSON. All but printable ASCII is escaped, so that a token cannot move the
 /// cursor, start a line or reverse the direction of the text.
 fn shown(value: &Value) -> String {
     escaped(&value.to_string())
 }
 
-/// A member's name, without quotes where it needs none.
+/// Formats a member's name. Quotes, spaces and non-ASCII characters make it a JSON string.
 fn name_shown(name: &str) -> String {
     let plain = name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"');
     if plain { name.to_owned() } else { shown(&Value::from(name)) }

@@ -20,16 +20,16 @@ pub(super) struct Args {
     /// The role to issue under.
     #[arg(long)]
     role: String,
-    /// A scope to grant; repeat for more. Without it, all that the role has.
+    /// A scope to grant; may be repeated. Default: all scopes of the role.
     #[arg(long = "scope")]
     scopes: Vec<String>,
-    /// Lifetime with a unit, such as 10m. Without it, the role's.
+    /// Lifetime with a unit, such as 10m. Default: that of the role.
     #[arg(long, value_parser = DurationText::parse)]
     ttl: Option<DurationText>,
     /// `client_id` of the token.
     #[arg(long, default_value = "edgepass-cli", value_parser = NonEmptyStringValueParser::new())]
     client: String,
-    /// `sub` of the token. Without it, the client.
+    /// `sub` of the token. Default: the client.
     #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     subject: Option<String>,
 }
@@ -55,10 +55,10 @@ pub(super) async fn run(args: Args, config: &Path, json: bool) -> anyhow::Result
         let now = host::now();
         let granted = issuer.grant(&grant, &recipient, &mut OsEntropy, now).map_err(failed)?;
         match issuer.issue(granted, now).await {
-            // Whoever has just revoked such tokens may issue new ones in a moment.
+            // An act on such tokens blocks issuing until it ends: wait and try again.
             Err(IssueError::BeingRevoked) if waited < PATIENCE => {
                 tokio::time::sleep(PAUSE).await;
-                waited += PAUSE;
+                waited = waited.saturating_add(PAUSE);
             }
             outcome => break outcome.map_err(failed)?,
         }
@@ -77,7 +77,7 @@ pub(super) async fn run(args: Args, config: &Path, json: bool) -> anyhow::Result
     Ok(Exit::Ok)
 }
 
-/// For how long an act on such tokens is waited for.
+/// Longest wait for an act that blocks issuing.
 const PATIENCE: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(50);
 

@@ -5,7 +5,8 @@ use std::path::Path;
 use comfy_table::{Table, presets};
 use edgepass_issuer::key_change::{KeyChangeError, compromise, rotate};
 use edgepass_issuer::signing_key::{KeyState, SealedKey};
-use edgepass_issuer::{Config, Issuer, Store};
+use edgepass_issuer::storage::KeyStore;
+use edgepass_issuer::{Config, Issuer};
 use edgepass_store::SqliteStore;
 use serde_json::{Value, json};
 
@@ -14,20 +15,20 @@ use crate::exit::{Exit, Failure};
 use crate::host::{self, OsEntropy};
 use crate::output;
 
-/// What to do with keys.
+/// Acts on keys.
 #[derive(clap::Subcommand)]
 pub(super) enum Act {
-    /// Name the keys and what each is for.
+    /// List the keys and the state of each.
     List,
-    /// Let the standby sign from now on, and make a new standby.
+    /// Make the standby key sign from now on, and create a new standby key.
     Rotate,
-    /// Distrust a key: every list is signed anew, then the key leaves the set, and every token that
-    /// it signed is refused.
+    /// Withdraw a compromised key. Every list is signed with another key, then the key is removed
+    /// from the JWK Set; from then on verifiers refuse every token that it signed.
     Compromise {
-        /// The key's `kid`, as `edgepass keys list` names it.
+        /// The key's `kid`, as listed by `edgepass keys list`.
         #[arg(value_name = "KID", allow_hyphen_values = true)]
         id: String,
-        /// Why, for the audit trail.
+        /// Reason, for the audit trail.
         #[arg(long, default_value = "", allow_hyphen_values = true)]
         reason: String,
     },
@@ -44,8 +45,8 @@ pub(super) async fn run(act: Act, config: &Path, json: bool) -> anyhow::Result<E
     let (changed, what) = match &act {
         Act::Compromise { id, reason } => {
             match compromise(&issuer, id, reason, &actor, now).await {
-                // Whoever repeats it waits for the same.
-                Err(KeyChangeError::AlreadyWithdrawn) => (None, "the key had been withdrawn"),
+                // A repeated command waits for the same publication.
+                Err(KeyChangeError::AlreadyWithdrawn) => (None, "the key was already withdrawn"),
                 changed => (Some(changed.map_err(failed)?), "the key is withdrawn"),
             }
         }
@@ -61,7 +62,7 @@ pub(super) async fn run(act: Act, config: &Path, json: bool) -> anyhow::Result<E
     tell(&signing, is_settled, what, published, json)
 }
 
-/// Wait until the set that is served holds every key that it should, and none that it should not.
+/// Waits until the served JWK Set has every published key and no compromised one.
 async fn is_settled(issuer: &Issuer<SqliteStore>, config: &Config) -> anyhow::Result<Published> {
     published::wait_until(config, async || {
         let keys = issuer.store().keys().await?.keys;
@@ -83,13 +84,15 @@ fn tell(
 ) -> anyhow::Result<Exit> {
     let is_published = published == Published::Everywhere;
     let mut text = if is_published {
-        format!("{what}; {signing} signs")
+        format!("{what}; key {signing} signs now")
     } else {
         format!("{what}: {}", published.says())
     };
     if !is_settled {
-        text += "\nthat key was young: verifiers that have not asked since it was published refuse \
-                 what it signs until they ask";
+        text.push_str(&format!(
+            "\nkey {signing} was published only recently: a verifier that does not hold it yet refuses its \
+             tokens until it fetches the JWK Set again"
+        ));
     }
     if json {
         output::json(&json!({
@@ -121,7 +124,7 @@ fn list(keys: &[SealedKey], json: bool) -> anyhow::Result<Exit> {
     }
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    table.set_header(["KID", "USE", "CREATED", "PUBLISHED", "SIGNS SINCE", "LEAVES"]);
+    table.set_header(["KID", "STATE", "CREATED", "PUBLISHED", "SIGNS SINCE", "RETIRES"]);
     let date = |at: Option<u64>| at.map_or_else(|| "-".to_owned(), output::date);
     for key in keys {
         table.add_row([

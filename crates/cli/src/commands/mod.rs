@@ -1,4 +1,4 @@
-//! The commands.
+//! Command line of the program, and one module for each command.
 
 mod audit;
 mod batch;
@@ -26,7 +26,7 @@ use edgepass_server::error_chain;
 use edgepass_store::SqliteStore;
 
 use crate::exit::{Exit, Failure};
-use crate::{master_key, private};
+use crate::{host, master_key, private};
 
 /// Short-lived, narrowly scoped, signed tokens that can be revoked in seconds.
 #[derive(Parser)]
@@ -55,46 +55,46 @@ Examples:
   edgepass verify - --issuer URL --audience URL < token.txt
   edgepass verify --batch log.jsonl > verdicts.jsonl
 
-Exit codes: 0 ok, 1 refused, 2 usage, 3 not available now.
+Exit codes: 0 ok, 1 refused, 2 wrong usage or configuration, 3 not available now.
 Tokens are read from a file or stdin, never from the command line.";
 
 const SELECTING: &str = "\
-Name tokens by --jti, --jti-file or the token itself; or select them by what they have in common:
---role, --client, --subject, --key and --issued-before can be combined, and all of it must fit.";
+Name tokens by --jti, --jti-file or a token file, or select them by --role, --client, --subject,
+--key and --issued-before. A selected token must match all of these options that are given.";
 
 #[derive(Subcommand)]
 enum Command {
-    /// Make an issuer: configuration, data directory and two signing keys.
+    /// Create an issuer: configuration, data directory and two signing keys.
     Init(init::Args),
     /// Serve tokens, keys and status lists over HTTP.
     Serve,
     /// Issue a token under a role.
     Issue(issue::Args),
-    /// Revoke tokens; returns when the new status lists are served.
+    /// Revoke tokens. Returns when the new status lists are published.
     #[command(after_help = SELECTING)]
     Revoke(status_act::Args),
-    /// Suspend tokens: they are refused until they are resumed.
+    /// Suspend tokens. Verifiers refuse them until they are resumed.
     #[command(after_help = SELECTING)]
     Suspend(status_act::Args),
-    /// Resume tokens that were suspended.
+    /// Resume suspended tokens.
     #[command(after_help = SELECTING)]
     Resume(status_act::Args),
-    /// List, rotate or distrust the issuer's keys.
+    /// List or rotate the issuer's keys, or withdraw a compromised key.
     Keys {
         #[command(subcommand)]
         act: keys::Act,
     },
-    /// List the tokens issued.
+    /// List the issued tokens.
     Tokens(tokens::Args),
-    /// Print the audit trail: who did what, when.
+    /// Print the audit trail: time, actor and act of each entry.
     Audit,
     /// Decode a token without verifying it.
     Inspect(inspect::Args),
-    /// Verify a token, or a file of them, as a guarded API would.
+    /// Verify a token, or a file of requests (--batch), as the guard does.
     Verify(verify::Args),
-    /// Look whether what is configured is what is served, and whether the deadline holds.
+    /// Compare the served documents with the configuration, and check the revocation deadline.
     Doctor(doctor::Args),
-    /// Draw a client secret and the hash to write into the configuration.
+    /// Generate a client secret and its hash for the configuration.
     ClientSecret,
     /// Print a completion script for a shell.
     Completions {
@@ -104,16 +104,16 @@ enum Command {
 }
 
 impl Cli {
-    /// Whether output is to be JSON.
+    /// Whether `--json` was given.
     pub fn json(&self) -> bool {
         self.json
     }
 
-    /// Run the command.
+    /// Runs the command.
     ///
     /// # Errors
     ///
-    /// Whatever it met; [`crate::exit::report`] turns it into a line and an exit code.
+    /// The error of the command. [`crate::exit::report`] turns it into a line and an exit code.
     pub async fn run(self) -> anyhow::Result<Exit> {
         let Self { config, json, command } = self;
         match command {
@@ -144,13 +144,13 @@ impl Cli {
     }
 }
 
-/// Read and check the configuration.
+/// Reads and checks the configuration.
 fn load_config(file: &Path) -> anyhow::Result<Config> {
     let shown = file.display();
     let text = std::fs::read_to_string(file)
         .with_context(|| format!("{shown} cannot be read; run `edgepass init` or pass --config"))?;
     private::refuse_if_others_may_write(file)?;
-    // A bare file name has a parent without a name.
+    // The parent of a bare file name is the empty path.
     let base = file.parent().filter(|base| !base.as_os_str().is_empty());
     let base = base.unwrap_or_else(|| Path::new("."));
     let config = Config::parse(&text, base).with_context(|| shown.to_string())?;
@@ -158,35 +158,34 @@ fn load_config(file: &Path) -> anyhow::Result<Config> {
     Ok(config)
 }
 
-/// Open the database of an issuer that was initialised before.
+/// Opens the database of an issuer that `init` made.
 async fn open_store(config: &Config) -> anyhow::Result<SqliteStore> {
     let file = config.database();
     let shown = file.display();
-    // Another user's database is not a lost one.
+    // A database that another user owns must not be reported as missing.
     let exists = file
         .try_exists()
-        .with_context(|| format!("{shown} cannot be looked at; run as the user who owns it"))?;
+        .with_context(|| format!("{shown} cannot be accessed; run as the user that owns it"))?;
     if !exists {
         anyhow::bail!(
-            "{shown} does not exist; restore it from a backup, or move the configuration away and \
-             run `edgepass init` for a new issuer"
+            "{shown} does not exist; restore it from a backup, or move the configuration file away and run `edgepass init` to create a new issuer"
         );
     }
     private::keep(config)?;
-    SqliteStore::open(&file, false)
+    SqliteStore::open(&file, false, host::now)
         .await
         .map_err(|error| anyhow::Error::new(Failure::Unavailable).context(error_chain(&error)))
         .with_context(|| format!("{shown} cannot be opened"))
 }
 
-/// Open the issuer with its keys.
+/// Opens the issuer with its keys.
 async fn open_issuer(config: &Config) -> anyhow::Result<Issuer<SqliteStore>> {
     let master = master_key::load(config)?;
     let store = Arc::new(open_store(config).await?);
     Ok(Issuer::open(store, config, master).await?)
 }
 
-/// Who acts on this machine, for the audit trail.
+/// Actor for the audit trail: `cli:` and the user name.
 fn actor() -> String {
     let user = ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok());
     format!("cli:{}", user.as_deref().unwrap_or("unknown"))

@@ -1,4 +1,4 @@
-//! Whether a running `serve` has published what a command recorded.
+//! Waits until a running `serve` has published the change that a command recorded.
 
 use std::fs::{File, TryLockError};
 use std::path::PathBuf;
@@ -7,35 +7,35 @@ use std::time::Duration;
 use anyhow::Context;
 use edgepass_issuer::Config;
 
-/// How long to wait for a running `serve` to publish.
+/// Longest wait for a running `serve` to publish.
 const PATIENCE: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(10);
 
-/// What became of what a command recorded.
+/// Publication state of a recorded change.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Published {
-    /// Every target has it.
+    /// Every target has the change.
     Everywhere,
-    /// A running `serve` is at it.
+    /// `serve` runs, but has not published the change in time.
     NotYet,
-    /// Nobody is.
+    /// No `serve` runs on the data directory.
     NobodyServes,
 }
 
 impl Published {
-    /// What to say of what is recorded, and no more.
+    /// Text for the operator about a change in this state.
     pub(super) fn says(self) -> &'static str {
         match self {
             Self::Everywhere => "published",
             Self::NotYet => {
-                "recorded, not published yet: `edgepass serve` keeps trying; `edgepass doctor` looks why"
+                "recorded, not published yet; `edgepass serve` keeps trying, and `edgepass doctor` shows the cause"
             }
             Self::NobodyServes => "recorded, not published; start `edgepass serve` to publish it",
         }
     }
 }
 
-/// Wait until a running `serve` has published.
+/// Polls `is_published` for up to five seconds, while a `serve` runs.
 pub(super) async fn wait_until(
     config: &Config,
     is_published: impl AsyncFn() -> anyhow::Result<bool>,
@@ -54,12 +54,12 @@ pub(super) async fn wait_until(
     tokio::time::timeout(PATIENCE, wait).await.unwrap_or(Ok(Published::NotYet))
 }
 
-/// Held by `serve` while it runs: its lock tells other processes that someone publishes.
+/// Path of the file that `serve` locks while it runs. Other processes see by the lock that it runs.
 pub(super) fn serve_lock(config: &Config) -> PathBuf {
     config.data_dir.join("serve.lock")
 }
 
-/// `serve` holds this lock as long as it lives, however it ends.
+/// Whether `serve` runs. The operating system releases its lock however the process ends.
 fn somebody_serves(config: &Config) -> anyhow::Result<bool> {
     let path = serve_lock(config);
     let Ok(file) = File::open(&path) else { return Ok(false) };

@@ -21,7 +21,7 @@ use super::published;
 use crate::exit::Exit;
 use crate::{host, native, private};
 
-/// For one document.
+/// Timeout for fetching back one document.
 const FETCH_BACK_TIMEOUT: Duration = Duration::from_secs(3);
 
 pub(super) async fn run(file: &Path, json: bool) -> anyhow::Result<Exit> {
@@ -34,11 +34,11 @@ pub(super) async fn run(file: &Path, json: bool) -> anyhow::Result<Exit> {
         ErrorKind::AddrInUse => {
             anyhow!("another process listens on {listen}; stop it or change `listen`")
         }
-        _ => anyhow!("{listen} cannot be listened on: {error}"),
+        _ => anyhow!("cannot listen on {listen}: {error}"),
     })?;
 
     let identifier = config.issuer.clone();
-    // All at once: those that hang are waited for together.
+    // Opened in parallel, so that several targets that hang delay the start only once.
     let private = Arc::new(private::private(&config, file));
     let open = |target: TargetConfig| {
         let private = Arc::clone(&private);
@@ -65,27 +65,28 @@ pub(super) async fn run(file: &Path, json: bool) -> anyhow::Result<Exit> {
     };
     tokio::select! {
         () = edgepass_server::serve(listener, limit, router(app), stop) => {}
-        // Serving lists that nobody renews would look healthy and be wrong.
-        _ = &mut publication => bail!("publication ended; see the log"),
+        // Without publication `serve` would look healthy while its lists expire.
+        _ = &mut publication => bail!("publishing stopped unexpectedly; see the log"),
     }
     publication.abort();
     watch.abort();
     Ok(Exit::Ok)
 }
 
-/// What the public sees, past caches that heed it.
+/// Fetches a document from its public URI. `no-cache` makes caches that obey it revalidate.
 async fn fetch_back(client: reqwest::Client, uri: String) -> Option<Vec<u8>> {
     let request = client.get(uri).header(CACHE_CONTROL, "no-cache").timeout(FETCH_BACK_TIMEOUT);
     let mut answer = request.send().await.ok()?.error_for_status().ok()?;
     native::bounded(&mut answer, native::MAX_DOCUMENT).await.ok()?
 }
 
-/// One publisher per data directory; the lock also tells `revoke` that someone publishes.
+/// Locks the data directory, so that one `serve` publishes. Other commands see by the lock that it
+/// runs.
 fn lock(config: &Config) -> anyhow::Result<File> {
     let path = published::serve_lock(config);
     let shown = path.display();
     let file = private::file(&path).with_context(|| format!("{shown} cannot be written"))?;
-    // A `revoke` that looks whether anyone serves holds the lock for a moment: look more than once.
+    // A `revoke` that checks whether `serve` runs holds the lock briefly: try ten times.
     for _ in 0..10 {
         match file.try_lock() {
             Ok(()) => return Ok(file),
@@ -99,8 +100,10 @@ fn lock(config: &Config) -> anyhow::Result<File> {
 }
 
 fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
-    let mut terminate = signal(SignalKind::terminate()).context("no signal handler")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("no signal handler")?;
+    let mut terminate =
+        signal(SignalKind::terminate()).context("a signal handler cannot be installed")?;
+    let mut interrupt =
+        signal(SignalKind::interrupt()).context("a signal handler cannot be installed")?;
     Ok(async move {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -109,12 +112,12 @@ fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
     })
 }
 
-/// Logs go to stderr; `EDGEPASS_LOG` chooses what is logged, such as `debug`.
+/// Starts logging to stderr. `EDGEPASS_LOG` sets the filter, such as `debug`; default
+/// `info,sqlx=warn`.
 fn log(json: bool) -> anyhow::Result<()> {
     let filter = match std::env::var("EDGEPASS_LOG") {
-        Ok(text) => {
-            EnvFilter::try_new(text).context("EDGEPASS_LOG: write a level, such as debug")?
-        }
+        Ok(text) => EnvFilter::try_new(text)
+            .context("EDGEPASS_LOG is not a valid log filter; use a level, such as debug")?,
         Err(_) => EnvFilter::new("info,sqlx=warn"),
     };
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);

@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
 use chrono::DateTime;
+use edgepass_issuer::Config;
 use edgepass_issuer::new_act::{NewAct, Plan, RecordedAct};
 use edgepass_issuer::selection::{Filter, Selection, StatusChange};
 use edgepass_issuer::status_act::{
     ActError, Unselectable, perform_and_wait, refuse_unknown, unpublished, unverified_jwt_id,
 };
 use edgepass_issuer::status_index::RETIRE_AFTER;
-use edgepass_issuer::storage::{ListState, TokenRecord};
-use edgepass_issuer::{Config, Store};
+use edgepass_issuer::storage::{ActStore, ListState, TokenRecord, TokenStore};
 use edgepass_server::error_chain;
 use edgepass_status_list::{Bits, StatusType};
 use edgepass_store::SqliteStore;
@@ -26,40 +26,40 @@ use crate::{host, output};
 pub(super) struct Args {
     #[command(flatten)]
     which: Which,
-    /// Why, for the audit trail.
+    /// Reason, for the audit trail.
     #[arg(long, allow_hyphen_values = true)]
     reason: String,
-    /// Only say how many tokens of which roles it would be.
+    /// Change nothing. Print how many tokens of which roles would change.
     #[arg(long)]
     dry_run: bool,
 }
 
-/// Tokens by name, or by what they have in common; options of the second kind can be combined.
+/// Selection of tokens: by name, or by options that can be combined.
 #[derive(clap::Args)]
 #[group(required = true, multiple = true)]
 struct Which {
-    /// The token's `jti`, as `edgepass tokens` lists it.
+    /// The token's `jti`, as listed by `edgepass tokens`.
     #[arg(long, allow_hyphen_values = true, conflicts_with_all = FILTER)]
     jti: Option<String>,
-    /// A file with one `jti` a line, or - for stdin.
+    /// File with one `jti` per line, or - for stdin.
     #[arg(long, value_name = "FILE|-", conflicts_with_all = FILTER, conflicts_with_all = ["jti", "token_file"])]
     jti_file: Option<PathBuf>,
-    /// A file that holds the token, or - for stdin.
+    /// File that contains the token, or - for stdin.
     #[arg(conflicts_with_all = FILTER, conflicts_with = "jti")]
     token_file: Option<PathBuf>,
-    /// Every token of this role.
+    /// Tokens of this role.
     #[arg(long, allow_hyphen_values = true)]
     role: Option<String>,
-    /// Every token of this client.
+    /// Tokens of this client.
     #[arg(long, allow_hyphen_values = true)]
     client: Option<String>,
-    /// Every token of this subject.
+    /// Tokens of this subject.
     #[arg(long, allow_hyphen_values = true)]
     subject: Option<String>,
-    /// Every token that this key signed, by its `kid`.
+    /// Tokens signed by the key with this `kid`.
     #[arg(long, value_name = "KID", allow_hyphen_values = true)]
     key: Option<String>,
-    /// Every token issued before this time, such as 2026-11-22T10:00:00Z, or now.
+    /// Tokens issued before this time, such as 2026-11-22T10:00:00Z, or now.
     #[arg(long, value_name = "TIME")]
     issued_before: Option<String>,
 }
@@ -89,12 +89,11 @@ pub(super) async fn run(
     let (recorded, published) = act_and_publish(&config, &store, &act).await?;
     let count = recorded.map_or(0, |recorded| recorded.count);
     let none_fits = count == 0 && matches!(act.selection, Selection::Fitting(_));
-    let mut what = match (&act.selection, recorded) {
-        (Selection::JwtIds(ids), None) if ids.len() == 1 => {
-            unchanged(change, store.token(&ids.concat()).await?, now.numeric_date().seconds())?
-        }
-        (Selection::JwtIds(ids), Some(_)) if ids.len() == 1 => done(change).to_owned(),
-        (Selection::JwtIds(ids), _) => {
+    let single = act.selection.single_jwt_id();
+    let mut what = match (single, &act.selection) {
+        (Some(_), _) if recorded.is_some() => done(change).to_owned(),
+        (Some(id), _) => unchanged(change, store.token(id).await?, now.numeric_date().seconds())?,
+        (None, Selection::JwtIds(ids)) => {
             let named = ids.len() as u64;
             format!("{count} of {named} {} {}", tokens(named), done(change))
         }
@@ -104,15 +103,13 @@ pub(super) async fn run(
         _ if none_fits => format!("0 tokens {}: {NONE_FITS}", done(change)),
         _ => format!("{count} {} {}", tokens(count), done(change)),
     };
-    if let Selection::JwtIds(ids) = &act.selection
-        && ids.len() == 1
-    {
-        what = format!("{} {what}", ids.concat());
+    if let Some(id) = single {
+        what = format!("{id} {what}");
     }
     let is_published = published == Published::Everywhere;
     let (text, exit) = match (is_published, none_fits) {
         (true, true) => (what, Exit::Ok),
-        (true, false) => (format!("{what}; the lists served show it"), Exit::Ok),
+        (true, false) => (format!("{what}; the new status lists are published"), Exit::Ok),
         (false, _) => (format!("{what}: {}", published.says()), Exit::Unavailable),
     };
     if json {
@@ -129,12 +126,13 @@ pub(super) async fn run(
     Ok(exit)
 }
 
-/// Nothing is refused then: a client or subject may have had its last token long ago, or be mistyped.
-const NONE_FITS: &str = "no live token fits; `edgepass tokens` lists them as they are spelled";
+/// Not an error: the issuer cannot tell a mistyped client or subject from one without live tokens.
+const NONE_FITS: &str = "no live token fits; see `edgepass tokens` for the exact spelling of roles, clients and subjects";
 
-const NONE_CAN: &str = "no live token fits; none can be suspended that is issued before [status] says suspension = true";
+const NONE_CAN: &str =
+    "no live token fits; tokens issued before [status] says suspension = true cannot be suspended";
 
-/// Act, and wait until what changed is served.
+/// Performs an act and waits until the changed lists are published.
 pub(super) async fn act_and_publish(
     config: &Config,
     store: &SqliteStore,
@@ -150,7 +148,7 @@ pub(super) async fn act_and_publish(
         published::wait_until(config, is_published).await
     };
     let acted = perform_and_wait(store, act, served);
-    output::waiting_for("changing statuses", acted).await.map_err(failed)
+    output::waiting_for("changing token statuses", acted).await.map_err(failed)
 }
 
 impl Which {
@@ -158,7 +156,10 @@ impl Which {
         let mut jwt_ids: Vec<String> = self.jti.into_iter().collect();
         if let Some(file) = &self.token_file {
             let token = output::read_token(file)?;
-            jwt_ids.push(unverified_jwt_id(&token).context("that is no token, or it has no jti")?);
+            jwt_ids.push(
+                unverified_jwt_id(&token)
+                    .context("the input is not a token, or the token has no jti")?,
+            );
         }
         if let Some(file) = &self.jti_file {
             let text = output::read_text(file)?;
@@ -177,7 +178,7 @@ impl Which {
     }
 }
 
-/// A time as written. `now` includes the tokens of this very second.
+/// Parses a time for `--issued-before`. `now` includes the tokens of the current second.
 fn seconds(time: &str, now: u64) -> anyhow::Result<u64> {
     if time == "now" {
         return Ok(now.saturating_add(1));
@@ -185,7 +186,9 @@ fn seconds(time: &str, now: u64) -> anyhow::Result<u64> {
     DateTime::parse_from_rfc3339(time)
         .ok()
         .and_then(|time| u64::try_from(time.timestamp()).ok())
-        .ok_or_else(|| anyhow!("--issued-before: write 2026-11-22T10:00:00Z, or now"))
+        .ok_or_else(|| {
+            anyhow!("--issued-before must be a time such as 2026-11-22T10:00:00Z, or now")
+        })
 }
 
 fn tell_plan(act: &NewAct, plan: &Plan, json: bool) -> anyhow::Result<Exit> {
@@ -204,30 +207,31 @@ fn tell_plan(act: &NewAct, plan: &Plan, json: bool) -> anyhow::Result<Exit> {
     Ok(Exit::Ok)
 }
 
-/// What cannot be selected is refused; keys are listed by a command.
+/// Turns an unknown role or key into a refusal. For a key it names the command that lists keys.
 fn unselectable(error: Unselectable) -> anyhow::Error {
     let says = match &error {
         Unselectable::Store(_) => return error.into(),
-        Unselectable::Key => format!("{error}; `edgepass keys list` names them"),
+        Unselectable::Key => format!("{error}; list the keys with `edgepass keys list`"),
         Unselectable::Role(_) => error.to_string(),
     };
     anyhow::Error::new(Failure::Refused).context(says)
 }
 
-/// Why an act on one token changed nothing.
+/// Explains why an act on one token changed nothing. An unknown `jti` is refused, and so is
+/// suspending or resuming a revoked token.
 fn unchanged(change: StatusChange, token: Option<TokenRecord>, now: u64) -> anyhow::Result<String> {
     let refused = |text: &str| Err(anyhow::Error::new(Failure::Refused).context(text.to_owned()));
     let Some(token) = token else {
         return refused("this issuer has issued no token with that jti");
     };
     if now >= token.facts.expiration.saturating_add(RETIRE_AFTER) {
-        return Ok("has expired; nothing accepts it".into());
+        return Ok("has expired; no verifier accepts it".into());
     }
     match (change, token.status) {
-        (StatusChange::Revoke, _) => Ok("had been revoked".into()),
-        (StatusChange::Suspend, StatusType::Suspended) => Ok("had been suspended".into()),
+        (StatusChange::Revoke, _) => Ok("is already revoked".into()),
+        (StatusChange::Suspend, StatusType::Suspended) => Ok("is already suspended".into()),
         (StatusChange::Resume, StatusType::Valid) => Ok("is not suspended".into()),
-        _ => refused("the token is revoked, for good"),
+        _ => refused("the token is revoked for good"),
     }
 }
 

@@ -3,9 +3,8 @@
 use std::path::Path;
 
 use comfy_table::{Table, presets};
-use edgepass_issuer::Store;
 use edgepass_issuer::signing_key::KeyState;
-use edgepass_issuer::storage::{TokenFilter, TokenRecord};
+use edgepass_issuer::storage::{KeyStore, TokenFilter, TokenRecord, TokenStore};
 use edgepass_status_list::StatusType;
 use serde_json::{Value, json};
 
@@ -18,7 +17,7 @@ pub(super) struct Args {
     /// Only tokens of this role.
     #[arg(long)]
     role: Option<String>,
-    /// Only tokens that are neither expired nor revoked nor suspended.
+    /// Only tokens that are not expired, revoked, suspended or signed by a withdrawn key.
     #[arg(long)]
     live: bool,
 }

@@ -20,28 +20,28 @@ use crate::{host, output};
 /// Arguments of `verify`.
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// A file that holds the token, or - for stdin.
+    /// File that contains the token, or - for stdin.
     #[arg(default_value = "-")]
     token_file: PathBuf,
-    /// Judge a file of requests instead, one JSON object a line, or - for stdin; see docs/batch.md.
+    /// Judge a file of requests instead, with one JSON object per line, or - for stdin; see docs/batch.md.
     #[arg(long, value_name = "FILE|-", conflicts_with_all = ["token_file", "issuer", "audience", "jwks", "scopes", "status"])]
     batch: Option<PathBuf>,
-    /// The issuer that the token must be of.
+    /// Issuer that the token must name in `iss`.
     #[arg(long, required_unless_present = "batch")]
     issuer: Option<String>,
-    /// The audience that the token must be for.
+    /// Audience that the token must name in `aud`.
     #[arg(long, required_unless_present = "batch")]
     audience: Option<String>,
-    /// The issuer's JWK Set: a URL or a file. Without it, found through the issuer's metadata.
+    /// The issuer's JWK Set: a URL or a file. Default: the one named in the issuer's metadata.
     #[arg(long, value_name = "URL|FILE")]
     jwks: Option<String>,
-    /// What the URIs of status lists begin with, where that is not the issuer's own.
+    /// Prefix that the URIs of status lists must have. Default: the issuer identifier and a slash.
     #[arg(long, value_name = "URL")]
     status_prefix: Option<String>,
-    /// A scope that the token must have; repeat for more.
+    /// A scope that the token must have; may be repeated.
     #[arg(long = "scope")]
     scopes: Vec<String>,
-    /// Where the token's status comes from: fetched (auto), a file with the list, or not checked.
+    /// Source of the token's status: auto fetches the list, FILE contains it, none skips the check.
     #[arg(long, value_name = "auto|FILE|none", default_value = "auto")]
     status: String,
 }
@@ -70,9 +70,10 @@ pub(super) async fn run(args: Args, json: bool) -> anyhow::Result<Exit> {
     print(&verdict, json)?;
     if verdict.error().is_some_and(VerifyError::is_unavailable) && !json {
         let asked = native.fetch.asked.into_inner();
-        let places =
-            if asked.is_empty() { "what was handed in".to_owned() } else { asked.join(", ") };
-        output::line(&format!("          nothing usable came of {places}; does the issuer run?"))?;
+        let places = if asked.is_empty() { "the given files".to_owned() } else { asked.join(", ") };
+        output::line(&format!(
+            "          no usable document from {places}; is the issuer running?"
+        ))?;
     }
     Ok(match verdict.error() {
         None => Exit::Ok,
@@ -82,7 +83,7 @@ pub(super) async fn run(args: Args, json: bool) -> anyhow::Result<Exit> {
 }
 
 fn policy(args: &Args) -> anyhow::Result<Policy> {
-    // Both are there: clap requires them without --batch.
+    // Without --batch, clap requires both.
     let issuer = args.issuer.clone().unwrap_or_default();
     let audience = OneOrMany::One(args.audience.clone().unwrap_or_default());
     let mut config = PolicyConfig::new(issuer, audience);
@@ -132,11 +133,11 @@ fn print(verdict: &Verdict, json: bool) -> anyhow::Result<()> {
     }
 }
 
-/// Fetches over HTTP, except a status list that was given as a file.
+/// Fetches over HTTP, except for a status list that was given as a file.
 struct StatusFrom {
     http: HttpFetch,
     file: Option<Vec<u8>>,
-    /// What was asked for, for people.
+    /// Documents fetched over HTTP, as named in the text output.
     asked: RefCell<Vec<String>>,
 }
 

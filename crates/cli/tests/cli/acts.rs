@@ -1,4 +1,4 @@
-//! Revoking, suspending and resuming, beside a running `serve`.
+//! Revokes, suspends and resumes tokens while `serve` runs.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +11,7 @@ use crate::serving::Serving;
 use crate::{Issuer, assert_refused, said};
 
 #[test]
-fn every_grain_revokes_what_it_says_and_nothing_else() {
+fn each_selection_revokes_exactly_the_tokens_that_match() {
     let serving = Serving::start();
     let kid = || serving.tokens()[0]["kid"].as_str().unwrap().to_owned();
     let other = serving.issue(&["invoice-reader", "--client", "other", "--subject", "x"]);
@@ -36,7 +36,7 @@ fn every_grain_revokes_what_it_says_and_nothing_else() {
     serving.act(&["revoke", "--jti-file", file.to_str().unwrap()], 2);
     assert_eq!(serving.status(&b), "revoked");
     assert_eq!(serving.status(&other), "live");
-    // What would be read in part is not read at all.
+    // A file above the size limit is refused, not read in part.
     std::fs::write(&file, format!("{}{other}\n", "\n".repeat(8 << 20))).unwrap();
     let file = file.to_str().unwrap();
     let large = serving.issuer.run(&["revoke", "--jti-file", file, "--reason", "test"]);
@@ -64,7 +64,7 @@ fn every_grain_revokes_what_it_says_and_nothing_else() {
 }
 
 #[test]
-#[expect(clippy::disallowed_methods, reason = "what came before what is the question")]
+#[expect(clippy::disallowed_methods, reason = "the test compares points in time")]
 fn every_token_that_was_issued_before_revoke_returned_is_in_the_lists_that_are_served() {
     let serving = Serving::start();
     for round in 0..3 {
@@ -85,7 +85,7 @@ fn every_token_that_was_issued_before_revoke_returned_is_in_the_lists_that_are_s
             let output = serving.issuer.run(&revoke);
             let returned_at = std::time::Instant::now();
             assert_eq!(output.status.code(), Some(0), "{}", said(&output));
-            // Afterwards tokens are issued again.
+            // After the act, tokens are issued again.
             std::thread::sleep(std::time::Duration::from_millis(1500));
             stop.store(true, Ordering::Relaxed);
             let issued = callers.into_iter().flat_map(|caller| caller.join().unwrap());
@@ -104,7 +104,7 @@ fn every_token_that_was_issued_before_revoke_returned_is_in_the_lists_that_are_s
     }
 }
 
-/// What the served lists say of a token.
+/// Status of a token in the served lists.
 fn served_status(lists: &HashMap<String, StatusList>, token: &str) -> Option<StatusType> {
     let claims: Value = claims_of(token);
     let reference = &claims["status"]["status_list"];
@@ -117,7 +117,7 @@ fn claims_of(token: &str) -> Value {
 }
 
 impl Serving {
-    /// A token over HTTP; `None` while such tokens are being revoked.
+    /// Requests a token over HTTP. `None` while such tokens are being revoked (503).
     fn token(&self) -> Option<String> {
         let (status, body) =
             self.send("oauth/token", &self.secret, "grant_type=client_credentials");
@@ -125,7 +125,7 @@ impl Serving {
         body["access_token"].as_str().map(str::to_owned)
     }
 
-    /// Every list that is served, by its URI.
+    /// All served lists by their URIs.
     fn lists(&self) -> HashMap<String, StatusList> {
         let named: Value =
             serde_json::from_str(&self.get("status-list-aggregation").unwrap()).unwrap();
@@ -154,7 +154,7 @@ fn a_token_is_suspended_and_resumed() {
     assert_eq!(serving.status(&jti), "live");
     serving.act(&["revoke", "--jti", &jti], 1);
     let resume = ["resume", "--jti", &jti, "--reason", "test"];
-    assert_refused(&serving.issuer.run(&resume), 1, "revoked, for good");
+    assert_refused(&serving.issuer.run(&resume), 1, "revoked for good");
     assert_eq!(serving.status(&jti), "revoked");
 }
 
@@ -195,7 +195,7 @@ fn over_http_a_client_may_do_what_its_configuration_says() {
 }
 
 #[test]
-fn what_selects_nothing_or_everything_is_a_mistake() {
+fn an_act_without_a_valid_selection_is_a_usage_error() {
     let issuer = Issuer::new();
     for (arguments, says) in [
         (&["revoke", "--reason", "x"][..], "required"),
@@ -217,7 +217,7 @@ fn doctor_says_what_is_wrong_and_what_to_do() {
         "10s >= 500ms publish_delay + 1s shared_max_age + 5s refresh_interval + 2s 500ms fetch_timeout",
         "1m 10s = 10s deadline + 1m stale_if_error",
         "25h",
-        "all of ours",
+        "exactly those of this issuer",
         "0 wrong",
     ] {
         assert!(text.replace("1day 1h", "25h").contains(line), "{line} is missing:\n{text}");
@@ -228,5 +228,5 @@ fn doctor_says_what_is_wrong_and_what_to_do() {
     assert_eq!(output.status.code(), Some(1));
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["healthy"], false);
-    assert!(report.to_string().contains("does `edgepass serve` run?"), "{report}");
+    assert!(report.to_string().contains("is `edgepass serve` running?"), "{report}");
 }

@@ -1,4 +1,4 @@
-//! Clients that hold connections and ask nothing, and the end of a process that is waited for.
+//! Idle connections, and the end of a process while a target hangs.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::serving::Serving;
 use crate::targets::DIRECTORY;
 
-#[expect(clippy::disallowed_methods, reason = "a client that no library would be")]
+#[expect(clippy::disallowed_methods, reason = "no HTTP library leaves a request unfinished")]
 fn idle(serving: &Serving, count: usize) -> Vec<TcpStream> {
     let address = serving.url.strip_prefix("http://").unwrap();
     let connect = |_| {
@@ -19,9 +19,9 @@ fn idle(serving: &Serving, count: usize) -> Vec<TcpStream> {
 }
 
 #[test]
-fn connections_that_ask_nothing_hold_up_no_revocation() {
+fn idle_connections_do_not_delay_a_revocation() {
     let mut serving = Serving::start_with(DIRECTORY);
-    // It takes what it may: of 160 files 64 are for connections.
+    // `serve` raises its soft limit to 160 files, of which 64 are for connections.
     serving.restart_with_files(64, 160);
     serving.wait_until_ready();
     let jti = serving.issue(&["invoice-reader"]);
@@ -29,7 +29,7 @@ fn connections_that_ask_nothing_hold_up_no_revocation() {
     assert!(serving.get_soon("readyz").is_ok(), "there is room for more");
     let others = idle(&serving, 60);
     assert!(serving.get_soon("readyz").is_err(), "more connections than files allow");
-    // It has returned: the list lies at the target.
+    // `revoke` returns only after the list is at the target.
     serving.act(&["revoke", "--jti", &jti], 1);
     drop((some, others));
     serving.wait_until_ready();
@@ -44,10 +44,10 @@ fn a_header_that_does_not_end_is_refused() {
 }
 
 #[test]
-fn it_ends_when_it_is_told_to_whatever_hangs() {
+fn serve_ends_on_sigterm_even_while_a_target_hangs() {
     let mut serving = Serving::start_with(DIRECTORY);
     serving.kill();
-    // Who reads it waits for a writer, for ever.
+    // A FIFO without a writer: reading it blocks for ever.
     let key_set = serving.issuer.path("public/.well-known/jwks.json");
     std::fs::remove_file(&key_set).unwrap();
     assert!(Command::new("mkfifo").arg(&key_set).status().unwrap().success());

@@ -1,4 +1,4 @@
-//! What an operator's slip, a web page or another user of the machine would get out of an issuer.
+//! Mistakes of the operator, and attacks by a web page or another user of the machine.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -26,7 +26,7 @@ fn data_are_the_owners_alone_whatever_was_there_before() {
     assert_eq!(mode(&issuer.path("data")), 0o700);
     assert_eq!(mode(&issuer.path("data/edgepass.db")), 0o600);
     issuer.token();
-    // A restored backup, a lock of an earlier version.
+    // As after restoring a backup, with the lock file of an earlier version.
     set_mode(&issuer.path("data"), 0o755);
     set_mode(&issuer.path("data/edgepass.db"), 0o644);
     fs::write(issuer.path("data/serve.lock"), "").unwrap();
@@ -82,7 +82,7 @@ fn every_setting_of_the_issuer_refuses_every_wrong_kind_of_value() {
     let issuer = Issuer::new();
     let file = issuer.path("edgepass.toml");
     let good = fs::read_to_string(&file).unwrap();
-    // What the template leaves out, too.
+    // Add the settings that the template leaves out.
     let good = [
         ("fetch_timeout = \"2500ms\"", "stale_if_error = \"60s\"\nmax_list_age = \"5m\""),
         ("suspension = false", "base_uri = \"https://status.example\""),
@@ -122,12 +122,12 @@ fn every_setting_of_the_issuer_refuses_every_wrong_kind_of_value() {
         fs::write(&file, text.join("\n")).unwrap();
         assert_refused(&issuer.run(&["tokens"]), 2, "field");
     }
-    // What means something there.
+    // The only values that are valid in their place.
     assert_eq!(taken, ["suspension = true", "may = []"]);
     assert!(tried > 200, "{tried}");
 }
 
-/// What `POST /status-acts` answers to these header fields and this body.
+/// Response of `POST /status-acts` to these header fields and this body.
 fn post(serving: &Serving, fields: &[(&str, &str)], body: &str) -> (u16, Value) {
     let agent = ureq::Agent::config_builder().http_status_as_error(false).build().new_agent();
     let mut request = agent.post(format!("{}/status-acts", serving.url));
@@ -219,7 +219,7 @@ fn no_web_page_acts_with_credentials_that_a_browser_remembers() {
         assert_eq!(status, 400, "{fields:?}: {answer}");
     }
     assert_eq!(serving.status(&jti), "live");
-    // The same at the endpoints that take a form.
+    // The same holds at the endpoints that take a form.
     for path in ["oauth/token", "oauth/revoke"] {
         let agent = ureq::Agent::config_builder().http_status_as_error(false).build().new_agent();
         let request = agent.post(format!("{}/{path}", serving.url));

@@ -1,4 +1,4 @@
-//! Keys that rotate and keys that are distrusted.
+//! Key rotation and compromised keys.
 
 use serde_json::Value;
 
@@ -17,7 +17,7 @@ impl Serving {
         key["kid"].as_str().unwrap().to_owned()
     }
 
-    /// Write something else into the configuration, and start anew.
+    /// Changes the configuration and restarts `serve`.
     fn reconfigure(&mut self, from: &str, to: &str) {
         self.kill();
         let file = self.issuer.path("edgepass.toml");
@@ -39,7 +39,7 @@ impl Serving {
         self.issuer.run_with_input(&arguments, token).status.code()
     }
 
-    /// The `kid` of the key that signed a list.
+    /// The `kid` of the key that signed the first list.
     fn list_signer(&self) -> String {
         let lists: Value =
             serde_json::from_str(&self.get("status-list-aggregation").unwrap()).unwrap();
@@ -61,7 +61,7 @@ fn a_key_signs_only_after_it_was_published_for_long_enough() {
 
 #[test]
 fn rotation_keeps_live_tokens_and_a_compromised_key_takes_its_tokens_along() {
-    // A deadline of a second: the standby is old enough at once.
+    // With a deadline of two seconds, the standby key may sign two seconds after its publication.
     let serving = Serving::start_with_deadline();
     let before = serving.issuer.token();
     let (old, standby) = (serving.kid("signing"), serving.kid("standby"));
@@ -78,18 +78,18 @@ fn rotation_keeps_live_tokens_and_a_compromised_key_takes_its_tokens_along() {
         serving.issuer.run(&["keys", "compromise", &signing, "--reason", "it was in a log"]);
     assert_eq!(compromise.status.code(), Some(0), "{}", said(&compromise));
     let text = String::from_utf8_lossy(&compromise.stdout).into_owned();
-    assert!(text.contains("that key was young"), "{text}");
+    assert!(text.contains("was published only recently"), "{text}");
     assert_eq!((serving.kid("withdrawn"), serving.kid("signing")), (signing.clone(), standby));
     let served = serving.served_kids();
     assert!(!served.contains(&signing) && served.contains(&serving.kid("standby")), "{served:?}");
     assert_eq!(serving.list_signer(), serving.kid("signing"));
-    // The token of the withdrawn key is worthless, that of the retired one is not.
+    // The token of the withdrawn key is refused, that of the retired key is accepted.
     assert_eq!((serving.verify(&after), serving.verify(&before)), (Some(1), Some(0)));
 
-    // Whoever repeats it waits for the same.
+    // A repeated command waits for the same publication.
     let again = serving.issuer.run(&["keys", "compromise", &signing]);
     assert_eq!(again.status.code(), Some(0), "{}", said(&again));
-    assert!(String::from_utf8_lossy(&again.stdout).contains("had been withdrawn"));
+    assert!(String::from_utf8_lossy(&again.stdout).contains("was already withdrawn"));
     assert_refused(&serving.issuer.run(&["keys", "compromise", "x"]), 1, "no key of that name");
     let trail = String::from_utf8(serving.issuer.run(&["audit"]).stdout).unwrap();
     for text in ["key_rotated", "key_compromised", "keys_withdrawn", "it was in a log"] {
@@ -128,7 +128,7 @@ fn a_compromised_key_leaves_the_set_when_no_cache_has_a_list_from_before() {
         serving.wait_for("another key signs the lists", || serving.list_signer() != signing);
         let since = std::time::Instant::now();
         serving.wait_for("the set has lost it", || !serving.served_kids().contains(&signing));
-        // Looked at every 10 ms; `shared_max_age` is a second.
+        // Polled every 10 ms; `shared_max_age` is one second.
         assert!(since.elapsed().as_millis() > 900, "after {:?}", since.elapsed());
         compromise.join().unwrap()
     });
@@ -153,7 +153,7 @@ fn without_serve_a_compromise_is_recorded_and_carried_out_later() {
 
 #[test]
 fn a_compromised_standby_is_replaced_also_when_a_rotation_is_due() {
-    // Rotation is due at once, and refused: the standby is young.
+    // Rotation is due at once, but the standby key is too young to sign.
     let mut serving = Serving::start();
     serving.kill();
     let database = serving.issuer.path("data/edgepass.db");

@@ -1,6 +1,14 @@
-//! The program as its users call it: exit codes, and what it says when something is wrong.
+//! Runs the program as users do, and checks exit codes and error texts.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::unwrap_used,
+    reason = "these are tests"
+)]
 
 mod acts;
 mod connections;
@@ -54,7 +62,7 @@ impl Issuer {
         child.wait_with_output().unwrap()
     }
 
-    /// Change the configuration, then see what `serve` says to it.
+    /// Runs `serve` with a changed configuration, then restores the file. Returns the output.
     fn serve_with(&self, from: &str, to: &str) -> Output {
         let file = self.path("edgepass.toml");
         let text = fs::read_to_string(&file).unwrap();
@@ -72,7 +80,8 @@ impl Issuer {
     }
 }
 
-/// The output of a command that must end by itself: a `serve` that starts after all is a failure.
+/// Output of a command that must end by itself within 10 s. A `serve` that keeps running is a
+/// failure.
 fn ended(command: &mut Command) -> Output {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     for _ in 0..1000 {
@@ -89,7 +98,7 @@ fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// One clear line on stderr, and the exit code.
+/// Checks the exit code, and that stderr is exactly one line and contains `says`.
 fn assert_refused(output: &Output, code: i32, says: &str) {
     let text = said(output);
     assert_eq!(output.status.code(), Some(code), "{text}");
@@ -117,7 +126,7 @@ fn init_refuses_arguments_that_make_no_configuration() {
 }
 
 #[test]
-fn a_wrong_configuration_names_file_line_and_mend() {
+fn an_invalid_configuration_is_reported_with_file_line_and_remedy() {
     let issuer = Issuer::new();
     for (from, to, says) in [
         ("data_dir", "data_directory", "unknown field `data_directory`"),
@@ -173,7 +182,7 @@ fn a_folder_that_cannot_be_written_is_one_clear_line() {
 }
 
 #[test]
-fn without_init_the_way_is_shown() {
+fn without_init_the_error_names_init() {
     let issuer = Issuer { folder: tempfile::tempdir().unwrap() };
     assert_refused(&issuer.run(&["serve"]), 2, "run `edgepass init`");
     let issuer = Issuer::new();
@@ -208,7 +217,7 @@ fn tokens_are_listed_with_their_status() {
     assert_eq!(output.status.code(), Some(3));
     assert!(String::from_utf8_lossy(&output.stdout).contains("recorded, not published"));
 
-    // Revoked already, and nobody serves: still not published.
+    // Already revoked, but no `serve` runs: still not published.
     let output = issuer.run_with_input(&["revoke", "-", "--reason", "test"], &tokens[0]);
     assert_eq!(output.status.code(), Some(3));
     let output = issuer.run(&["revoke", "--jti", "-starts-with-a-hyphen", "--reason", "-"]);
@@ -231,7 +240,7 @@ fn tokens_are_listed_with_their_status() {
 }
 
 #[test]
-fn inspect_is_loud_and_harmless() {
+fn inspect_is_marked_unverified_and_escapes_control_characters() {
     let issuer = Issuer::new();
     let token = issuer.token();
     let output = issuer.run_with_input(&["inspect", "-"], &token);
@@ -263,7 +272,7 @@ fn a_token_in_the_arguments_is_refused() {
 }
 
 #[test]
-fn a_line_that_is_none_is_answered_with_what_is_expected_and_nothing_of_its_own() {
+fn an_unusable_line_is_answered_with_the_expected_form_and_no_text_of_the_line() {
     let issuer = Issuer { folder: tempfile::tempdir().unwrap() };
     let lines = [
         (r#"{"policy": {"issuer": "i", "audience": "a"}}"#, "missing field `now`"),
@@ -373,7 +382,7 @@ fn a_batch_is_answered_line_by_line() {
     assert_eq!(verdicts, ["rejected", "error", "rejected"], "{answers}");
     assert!(answers.contains("\"code\":\"token_malformed\""), "{answers}");
     let tally = String::from_utf8(output.stderr).unwrap();
-    assert!(tally.contains("3 lines: 0 accepted, 2 rejected, 1 unusable"), "{tally}");
+    assert!(tally.contains("3 lines: 0 accepted, 2 refused, 1 unusable"), "{tally}");
 
     for wrong in [
         &["verify", "--batch", "absent.jsonl"][..],

@@ -1,4 +1,4 @@
-//! An issuer that serves.
+//! Helper of the tests: an issuer with a running `serve`.
 
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
@@ -21,7 +21,7 @@ impl Serving {
         Self::start_with("")
     }
 
-    /// With a deadline of two seconds.
+    /// Starts with a deadline of two seconds.
     pub(crate) fn start_with_deadline() -> Self {
         Self::start_changed(|text| {
             text.replace("deadline = \"10s\"", "deadline = \"2s\"")
@@ -30,7 +30,7 @@ impl Serving {
         })
     }
 
-    /// With more at the end of the configuration.
+    /// Starts with `more` appended to the configuration.
     pub(crate) fn start_with(more: &str) -> Self {
         Self::start_changed(|text| format!("{text}\n{more}"))
     }
@@ -54,13 +54,13 @@ impl Serving {
         serving
     }
 
-    /// Killed without warning, then started again.
+    /// Kills `serve` without warning, then starts it again.
     pub(crate) fn restart(&mut self) {
         self.kill();
         self.process = serve(&self.issuer);
     }
 
-    /// Killed, then started again with so few files, and leave to take so many.
+    /// Kills `serve`, then starts it again with these limits of open files.
     pub(crate) fn restart_with_files(&mut self, soft: u32, hard: u32) {
         self.kill();
         let limits = format!("ulimit -S -n {soft}; ulimit -H -n {hard}; exec \"$@\"");
@@ -71,7 +71,7 @@ impl Serving {
         self.process = shell.spawn().unwrap();
     }
 
-    /// The exit code after a signal that asks to end; `None`: it had to be killed after 10 s.
+    /// Sends SIGTERM and returns the exit code. `None` if `serve` had to be killed after 10 s.
     pub(crate) fn terminate(&mut self) -> Option<i32> {
         let pid = self.process.id().to_string();
         assert!(Command::new("kill").arg(pid).status().unwrap().success());
@@ -101,14 +101,14 @@ impl Serving {
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        panic!("after 5 s it is not true that {what}");
+        panic!("after 5 s still not true: {what}");
     }
 
     pub(crate) fn get(&self, path: &str) -> Result<String, ureq::Error> {
         ureq::get(format!("{}/{path}", self.url)).call()?.body_mut().read_to_string()
     }
 
-    /// An answer within a second.
+    /// Gets a document, with a timeout of one second.
     pub(crate) fn get_soon(&self, path: &str) -> Result<String, ureq::Error> {
         let request = ureq::get(format!("{}/{path}", self.url)).config();
         let request = request.timeout_global(Some(Duration::from_secs(1))).build();
@@ -123,7 +123,7 @@ impl Serving {
         issued["jti"].as_str().unwrap().to_owned()
     }
 
-    /// An act must succeed, be published, and change so many tokens.
+    /// Runs an act, which must succeed, be published, and change `count` tokens.
     pub(crate) fn act(&self, arguments: &[&str], count: u64) -> Value {
         let output = self.issuer.run(&[arguments, &["--reason", "test", "--json"]].concat());
         assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", said(&output));
@@ -146,17 +146,17 @@ impl Serving {
         self.send("status-acts", secret, &body.to_string())
     }
 
-    /// Its process.
+    /// Process id of `serve`.
     pub(crate) fn id(&self) -> u32 {
         self.process.id()
     }
 
-    /// The credentials of the client that the configuration names.
+    /// Value of `Authorization` for the configured client.
     pub(crate) fn basic(&self) -> String {
         basic(&self.secret)
     }
 
-    /// Send a body as the client that the configuration names.
+    /// Posts a body as the configured client, with `secret`. The media type follows from the body.
     pub(crate) fn send(&self, path: &str, secret: &str, body: &str) -> (u16, Value) {
         let agent = ureq::Agent::config_builder().http_status_as_error(false).build().new_agent();
         let request = agent.post(format!("{}/{path}", self.url));
@@ -175,8 +175,8 @@ fn basic(secret: &str) -> String {
     format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(credentials))
 }
 
-/// An address below those that outgoing connections are given: one of them could take it while an
-/// issuer is started again.
+/// A free address whose port is below those of outgoing connections. One of these could take a
+/// higher port while an issuer restarts.
 fn free_address() -> String {
     static DRAWN: AtomicU32 = AtomicU32::new(0);
     for _ in 0..100 {
@@ -186,7 +186,7 @@ fn free_address() -> String {
             return address;
         }
     }
-    panic!("no port between 12,000 and 22,000 can be listened at");
+    panic!("no port between 12,000 and 22,000 is free");
 }
 
 fn serve(issuer: &Issuer) -> Child {

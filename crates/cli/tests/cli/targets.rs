@@ -1,4 +1,4 @@
-//! Publishing to a directory, and what happens when it or the database is not what it was.
+//! Publishing to a directory, also after the directory was changed or the database rolled back.
 
 use std::fs;
 
@@ -71,7 +71,7 @@ fn a_database_from_before_every_list_of_today_is_noticed() {
     roll_back(Since::LongAgo);
 }
 
-/// How old the copy is.
+/// Changes since the database copy that is restored.
 #[derive(PartialEq)]
 enum Since {
     TheRevocation,
@@ -119,18 +119,18 @@ fn roll_back(since: Since) {
     std::thread::sleep(std::time::Duration::from_millis(1500));
     assert!(serving.get("readyz").is_err(), "it must not be ready");
     if since == Since::AKeyChange {
-        // A rotation makes the keys look newer, and hides nothing.
+        // A rotation makes the keys look newer, but must not hide the rollback.
         let old_enough = "UPDATE signing_keys SET published_at = 1 WHERE use = 'standby'";
         run_sql(&serving.issuer.path("data/edgepass.db"), old_enough);
         let rotate = serving.issuer.run(&["keys", "rotate"]);
         assert_eq!(rotate.status.code(), Some(3), "{}", said(&rotate));
     }
     for path in &paths {
-        assert!(serving.get(path).is_err(), "its own endpoint says what was true before");
+        assert!(serving.get(path).is_err(), "the endpoint serves a document of the old database");
     }
     let still: Vec<String> = paths.iter().map(|path| serving.public(path)).collect();
     assert!(published == still, "a newer document was replaced by an older one");
-    // What was noticed is not forgotten, whatever the target shows later.
+    // The noticed rollback is not forgotten, even if the target is empty later.
     fs::rename(serving.issuer.path("public"), serving.issuer.path("elsewhere")).unwrap();
     fs::create_dir(serving.issuer.path("public")).unwrap();
     std::thread::sleep(std::time::Duration::from_millis(1500));
@@ -201,14 +201,14 @@ fn a_key_compromised_while_a_target_is_away_leaves_it_when_it_is_back() {
     let compromise = serving.issuer.run(&["keys", "compromise", signing]);
     assert_eq!(compromise.status.code(), Some(3));
     assert!(String::from_utf8_lossy(&compromise.stdout).contains("not published yet"));
-    // Its own endpoint does not wait for the target.
+    // The issuer's own endpoint does not wait for the target.
     assert!(!serving.get(".well-known/jwks.json").unwrap().contains(signing));
     let report = serving.issuer.run(&["doctor"]);
     assert_eq!(report.status.code(), Some(1));
     let report = String::from_utf8(report.stdout).unwrap();
     assert!(report.contains("is not ready") && report.contains("WRONG target"), "{report}");
 
-    // Also with an issuer that was started since: the lists first, then the set, when caches know.
+    // Also after a restart: first the lists, then, once caches have them, the JWK Set.
     serving.kill();
     fs::remove_file(&public).unwrap();
     fs::rename(&away, &public).unwrap();

@@ -1,4 +1,4 @@
-//! `edgepass.toml` as it is written.
+//! The form of `edgepass.toml`.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,31 +9,32 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::TargetConfig;
+use super::error::Mistake;
 use crate::selection::StatusChange;
 
-/// `edgepass.toml` as written.
+/// A whole file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ConfigText {
     /// Issuer identifier: the `iss` of every token, and the base of every published URL.
     pub(super) issuer: Spanned<String>,
-    /// Where `serve` listens.
+    /// The address and port that `serve` listens on.
     pub(super) listen: Spanned<String>,
-    /// Data directory, relative to the file.
+    /// The data directory. A relative path starts at the file's folder.
     pub(super) data_dir: Spanned<PathBuf>,
-    /// File with the master key, outside the data directory; EDGEPASS_MASTER_KEY comes first.
+    /// The file with the master key, outside the data directory. EDGEPASS_MASTER_KEY takes precedence.
     pub(super) master_key_file: Option<Spanned<PathBuf>>,
-    /// Lifetimes when a role names none.
+    /// Lifetimes for roles without their own.
     #[serde(default)]
     pub(super) tokens: TokensText,
-    /// The revocation deadline and its terms.
+    /// The revocation deadline and the settings that must meet it.
     pub(super) revocation: Option<Spanned<FreshnessConfig>>,
-    /// How status lists are made.
+    /// The form of status lists.
     #[serde(default)]
     pub(super) status: StatusText,
-    /// When keys change.
+    /// The schedule of keys.
     pub(super) keys: Option<Spanned<KeysText>>,
-    /// Where documents are published besides the issuer's own endpoint.
+    /// Places besides the issuer's own endpoint where documents are published.
     #[serde(default, rename = "target")]
     pub(super) targets: Vec<Spanned<TargetText>>,
     #[serde(default, rename = "role")]
@@ -52,32 +53,32 @@ pub(super) struct TokensText {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct StatusText {
-    /// How many tokens' statuses a list holds. Default 131072. Larger lists are fewer; each changes
-    /// more often and is more to fetch. Holds for lists opened from now on.
+    /// The number of indices of a list. Default 131072. With larger lists there are fewer of them, but each
+    /// changes more often and takes longer to fetch. A change applies to lists opened afterwards.
     pub(super) list_capacity: Spanned<u32>,
-    /// Whether tokens can be suspended and resumed. Default false. Lists then take two bits a token.
-    /// Holds for tokens issued from now on.
+    /// Whether tokens can be suspended and resumed. Default false. If true, a status takes two bits. A
+    /// change applies to tokens issued afterwards.
     pub(super) suspension: bool,
-    /// What the URIs of lists begin with, where a bucket or a directory serves them under a name of its
-    /// own. Default: the issuer identifier. Verifiers must allow it (`uri_prefixes`).
+    /// The beginning of the lists' URIs, where a bucket or a directory has a name of its own. Default: the
+    /// issuer identifier. Verifiers must allow it (`uri_prefixes`).
     pub(super) base_uri: Option<Spanned<String>>,
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct KeysText {
-    /// How long a key signs. Default `"30days"`.
+    /// The time during which a key signs. Default `"30days"`.
     pub(super) rotation: DurationText,
-    /// How long a key that signs no more stays published. Default `"25h"`. At least the longest
-    /// lifetime of a token and 10 minutes.
+    /// The time during which a key stays published after it has stopped signing. Default `"25h"`. At least
+    /// the longest lifetime of a token plus 10 minutes.
     pub(super) overlap: DurationText,
 }
 
-/// A target as written.
+/// A `[[target]]`.
 #[derive(Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub(super) enum TargetText {
-    /// A directory that something else serves.
+    /// A directory that another server makes public.
     Directory { path: PathBuf },
     /// An S3-compatible bucket. Its credentials come from the environment.
     S3 { bucket: String, endpoint: Option<String>, region: Option<String> },
@@ -98,7 +99,7 @@ pub(super) struct RoleText {
 pub(super) struct ClientText {
     pub(super) id: String,
     pub(super) roles: Vec<String>,
-    /// What it may do over HTTP to tokens of other clients too: "revoke", "suspend", "resume".
+    /// Changes that the client may make over HTTP to tokens of all clients: "revoke", "suspend", "resume".
     #[serde(default)]
     pub(super) may: Vec<StatusChange>,
     pub(super) secret_hash: String,
@@ -121,25 +122,22 @@ impl Default for StatusText {
 
 impl Default for KeysText {
     fn default() -> Self {
-        let hours = |hours: u64| DurationText(Duration::from_secs(hours * 60 * 60));
-        Self { rotation: hours(30 * 24), overlap: hours(25) }
+        const HOUR: u64 = 60 * 60;
+        let seconds = |seconds| DurationText(Duration::from_secs(seconds));
+        Self { rotation: seconds(30 * 24 * HOUR), overlap: seconds(25 * HOUR) }
     }
 }
 
 impl TargetText {
-    /// The target, with its path taken from `base`; or what of it says nothing.
-    pub(super) fn below(self, base: &Path) -> Result<TargetConfig, &'static str> {
+    /// The target. A relative path starts at `base`.
+    pub(super) fn below(self, base: &Path) -> Result<TargetConfig, Mistake> {
         match self {
-            Self::Directory { path } if path.as_os_str().is_empty() => {
-                Err("[[target]]: path: name a directory of its own")
-            }
+            Self::Directory { path } if path.as_os_str().is_empty() => Err(Mistake::TargetPath),
             Self::Directory { path } => Ok(TargetConfig::Directory { path: base.join(path) }),
             Self::S3 { bucket, endpoint, region } => {
                 let is_empty = |text: &Option<String>| text.as_deref() == Some("");
                 if bucket.is_empty() || is_empty(&endpoint) || is_empty(&region) {
-                    return Err(
-                        "[[target]]: bucket, endpoint and region say something, or are left out",
-                    );
+                    return Err(Mistake::TargetSetting);
                 }
                 Ok(TargetConfig::S3 { bucket, endpoint, region })
             }

@@ -1,4 +1,4 @@
-//! Putting what is served at a target.
+//! Writes the served documents to a target.
 
 use edgepass_verify::UnixMillis;
 use futures_util::stream::{self, StreamExt};
@@ -13,12 +13,14 @@ use crate::paths::{AGGREGATION, JWK_SET, METADATA};
 use crate::storage::Store;
 
 impl<S: Store> Publisher<S> {
-    /// Put at a target what is served, and take away what has retired. True when all of it lies there;
-    /// false: come again soon. One caller at a time for each target.
+    /// Writes the served documents to a target, and removes retired lists. Returns `true` once the
+    /// target holds all documents; `false`: call again soon. Call it from one task only for each
+    /// target.
     ///
     /// # Errors
     ///
-    /// The first [`PublishError`]; whatever else can be put is, unless the target does not answer.
+    /// The first [`PublishError`]. The other documents are still written, unless the target does
+    /// not answer.
     pub async fn place(
         &self,
         target: usize,
@@ -30,14 +32,15 @@ impl<S: Store> Publisher<S> {
         outcome
     }
 
-    /// Whether a target lacks something that is served.
+    /// Whether a target lacks a served document.
     pub fn lacks(&self, target: usize) -> bool {
         let Some(target) = self.targets.get(target) else { return false };
         !read(&self.documents).values().all(|document| target.holds(document))
     }
 
-    /// A list comes after the key that signed it, and a set that lacks a key after the lists that
-    /// another key signed, when no cache has one from before.
+    /// Keeps the order that verifiers need. A list is written after the key that signed it. A set
+    /// without a former key is written after another key has signed all lists and no cache holds an
+    /// earlier edition.
     async fn place_at(
         &self,
         target: &TargetState,
@@ -57,9 +60,10 @@ impl<S: Store> Publisher<S> {
         if !knows_signer {
             self.place_keys(target, &keys, &set).await?;
         }
-        // Before they are put: what is signed anew meanwhile may not be there yet.
+        // Read before the lists are written: lists that are signed meanwhile may not be written
+        // yet.
         let is_signed = self.are_signed_by(keys.signing_key_id());
-        // A list that somebody else put there in the way holds up nothing else.
+        // A list that another program wrote does not prevent the other documents.
         let lists = self.place_lists(target).await;
         if lists.as_ref().is_err_and(PublishError::is_unavailable) {
             return lists.map(|()| false);
@@ -82,7 +86,7 @@ impl<S: Store> Publisher<S> {
         lists.map(|()| is_signed && is_ready)
     }
 
-    /// Put the lists.
+    /// Writes the lists, [`AT_ONCE`] at a time.
     async fn place_lists(&self, target: &TargetState) -> Result<(), PublishError> {
         let mut lists: Vec<Pending<'_>> = Vec::new();
         for path in read(&self.current).iter() {
@@ -103,7 +107,7 @@ impl<S: Store> Publisher<S> {
         outcome
     }
 
-    /// Whether a key signed every list that is served.
+    /// Whether this key has signed every list that has not retired.
     fn are_signed_by(&self, key_id: &str) -> bool {
         let lists = read(&self.lists);
         let is_signed = |path| lists.get(path).is_some_and(|list| list.key_id == key_id);
@@ -121,8 +125,8 @@ impl<S: Store> Publisher<S> {
         Ok(())
     }
 
-    /// A list that lies at a target, put there before this process started or by somebody else, is
-    /// replaced only by one that is newer and takes nothing back.
+    /// Whether a list may replace the one at a target that this process did not write. It must be
+    /// newer and take nothing back.
     fn may_overwrite(&self, live: &[u8], document: &Document) -> Result<(), BadEdition> {
         let Some(new) = read(&self.lists).get(&document.path).cloned() else { return Ok(()) };
         let live = std::str::from_utf8(live).unwrap_or_default();
@@ -130,7 +134,7 @@ impl<S: Store> Publisher<S> {
         new.claims.may_overwrite(live, &uri, self.issuer.keys().known())
     }
 
-    /// Take away from a target what has retired, also while nobody served.
+    /// Removes retired lists from a target, also those that retired while no issuer ran.
     async fn take_away(&self, target: &TargetState, now: UnixMillis) -> Result<(), PublishError> {
         let mut lists = target.lists();
         let has_removed_retired = target.has_removed_retired();
@@ -148,5 +152,6 @@ impl<S: Store> Publisher<S> {
     }
 }
 
-/// Lists that retired this long ago while nobody served are taken away, in seconds.
+/// Lists whose window ended less than this long ago are removed, if they retired while no issuer
+/// ran. In seconds.
 const SWEPT: u64 = 24 * 60 * 60;

@@ -9,29 +9,29 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use sha2::{Digest, Sha256};
 
-/// `Cache-Control` of every document: a copy may be used for a second ([`MAX_AGE`]), and no longer whatever
-/// happens at its source.
+/// `Cache-Control` of every document. A copy is fresh for one second ([`MAX_AGE`]), and is never
+/// used when stale, even if its source is unreachable.
 pub const CACHE_CONTROL: &str = "public, max-age=1, must-revalidate";
-/// For so long caches may answer with a document that has changed.
+/// Time for which caches may still answer with a document that has changed: the freshness lifetime.
 pub const MAX_AGE: Duration = Duration::from_secs(1);
 
-/// A document with its validators.
+/// A document with its entity tag.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Document {
-    /// Its path below the issuer's base, without a leading slash.
+    /// Path below the issuer's base URI, without a leading slash.
     pub path: String,
-    /// Its media type.
+    /// Media type.
     pub media_type: &'static str,
-    /// What it says.
+    /// Content.
     pub body: Bytes,
-    /// The same, as content coding `gzip`.
+    /// Content in the content coding `gzip`.
     pub gzipped: Bytes,
-    /// Its entity tag (RFC 9110 §8.8.3): a hash of the body, weak because it names both codings.
+    /// Entity tag (RFC 9110 §8.8.3): a hash of the body. It is weak, since both codings share it.
     pub etag: String,
 }
 
 impl Document {
-    /// Make it ready.
+    /// Creates a document: compresses the body and computes its entity tag.
     pub fn new(path: impl Into<String>, media_type: &'static str, body: String) -> Self {
         let etag = format!("W/\"{}\"", base64url::encode(&Sha256::digest(body.as_bytes())));
         let mut gzip = GzEncoder::new(Vec::new(), Compression::best());

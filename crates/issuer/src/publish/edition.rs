@@ -1,4 +1,4 @@
-//! An edition of a status list: written, and read back as a verifier would before it is published.
+//! Editions of status lists: signed, then read back as a verifier would before publication.
 
 use edgepass_jose::json::JsonObject;
 use edgepass_jose::jwk_set::JwkSet;
@@ -10,61 +10,64 @@ use serde_json::{Value, json};
 
 use crate::storage::ListEdition;
 
-/// `exp - iat` of a list, in seconds; a new edition is signed at half of it, or earlier
+/// `exp - iat` of a list, in seconds. A new edition is signed after half of it, or earlier
 /// ([`ListSchedule`](crate::config::ListSchedule)).
 pub const LIST_LIFETIME: u64 = 60 * 60;
 /// `ttl` of a list, in seconds.
 pub const LIST_TTL: u64 = 5;
 
-/// What an edition that was published says.
+/// The claims of an edition.
 #[derive(Clone, Debug)]
 pub struct EditionClaims {
-    /// `number`.
+    /// The claim `number`.
     pub number: u64,
-    /// `iat`, in seconds.
+    /// The claim `iat`, in seconds.
     pub issued_at: u64,
-    /// `exp`, in seconds.
+    /// The claim `exp`, in seconds.
     pub expiration: u64,
     pub(super) list: StatusList,
-    /// How often tokens of the list had been resumed; `None` when that is not known.
+    /// Number of changes that resumed tokens of the list. `None` if unknown.
     pub(super) resumes: Option<u64>,
 }
 
-/// Why a document must not be published.
+/// The reason why a document must not be published.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum BadEdition {
-    /// Verifiers would refuse it.
+    /// Verifiers would refuse the document.
     #[error("verifiers would refuse it: {}", .0.name())]
     Refused(Refused),
-    /// It lacks a claim that lists of this issuer have.
-    #[error("it has no {0}")]
+    /// The list lacks a claim that all lists of this issuer have. Holds its name.
+    #[error("the list has no claim {0}")]
     ClaimMissing(&'static str),
-    /// `number` or `iat` is another than the database's.
+    /// `number` or `iat` differs from the database.
     #[error("number or iat differs from the database")]
     OtherEdition,
-    /// A status is another than the database's.
+    /// A status differs from the database.
     #[error("a status differs from the database")]
     OtherStatus,
-    /// A status that was published would be taken back.
-    #[error("a status that was published is taken back")]
+    /// The new edition would take back a published status.
+    #[error("the new edition takes back a published status")]
     TakenBack,
-    /// The list that is live is as new, or newer.
-    #[error("what is live is not older; was the database replaced by an old copy?")]
+    /// The published list is as new as the new edition, or newer.
+    #[error("the published list is not older than the new edition; was an old backup restored?")]
     LiveNotOlder,
-    /// The list that is live was signed by somebody else.
-    #[error("what is live is not signed by a key of ours; was the database replaced?")]
-    LiveNotOurs,
-    /// The JWK Set that is live is newer.
-    #[error("the JWK Set that is live is newer; was the database replaced by an old copy?")]
-    LiveKeysNewer,
-    /// The JWK Set that is live lacks a key that was in it.
+    /// The list at the target has this list's URI, but no valid signature of this issuer.
     #[error(
-        "the JWK Set that is live lacks a key that was in it; was the database replaced by an old copy?"
+        "the list at the target is not signed by a key of this issuer; was the database replaced?"
+    )]
+    LiveNotOurs,
+    /// The JWK Set at the target is newer.
+    #[error("the target's JWK Set is newer than the database's; was an old backup restored?")]
+    LiveKeysNewer,
+    /// The JWK Set at the target lacks a key that was published in it.
+    #[error(
+        "the target's JWK Set lacks a key that was published in it; was an old backup restored?"
     )]
     LiveKeysLack,
-    /// What lies at a target was not made from this database.
+    /// A target holds documents that were not made from this database.
     #[error(
-        "what lies at a target was not made from this database; was it replaced by an old copy?"
+        "a target holds documents that were not made from this database; was an old backup \
+         restored?"
     )]
     OtherDatabase,
 }
@@ -80,7 +83,7 @@ pub(super) fn payload(uri: &str, aggregation_uri: &str, edition: &ListEdition) -
     let claims = json!({
         "sub": uri,
         "iat": edition.issued_at,
-        "exp": edition.issued_at + LIST_LIFETIME,
+        "exp": edition.issued_at.saturating_add(LIST_LIFETIME),
         "ttl": LIST_TTL,
         "number": edition.number,
         "status_list": {
@@ -95,7 +98,7 @@ pub(super) fn payload(uri: &str, aggregation_uri: &str, edition: &ListEdition) -
     }
 }
 
-/// Read an edition as a verifier would, and hold every index against the database.
+/// Reads an edition as a verifier would, and compares every index with the database.
 pub(super) fn check(
     body: &str,
     uri: &str,
@@ -120,7 +123,8 @@ pub(super) fn check(
     Ok(EditionClaims { resumes: Some(edition.resumes), ..claims })
 }
 
-/// Read a list as verifiers do, and what lists of this issuer say besides. It may have expired.
+/// Reads a list as a verifier would, and the claims that this issuer adds. The list may have
+/// expired.
 ///
 /// # Errors
 ///
@@ -150,8 +154,9 @@ pub fn read(
 }
 
 impl EditionClaims {
-    /// Whether this may replace what `live` said: it is newer, and takes nothing back. Revoked stays
-    /// revoked; suspended becomes valid only where somebody resumed a token.
+    /// Whether this edition may replace `live`: it is newer and takes nothing back. A revoked
+    /// status stays revoked. A suspended status becomes valid only if tokens were resumed since, or
+    /// if that is unknown.
     pub(super) fn may_replace(&self, live: &Self) -> Result<(), BadEdition> {
         if live.number >= self.number || live.issued_at > self.issued_at {
             return Err(BadEdition::LiveNotOlder);
@@ -167,8 +172,8 @@ impl EditionClaims {
         if keeps { Ok(()) } else { Err(BadEdition::TakenBack) }
     }
 
-    /// Whether this may take the place of `live`, which somebody put where it is to lie. What is no
-    /// list of this name has nothing to be kept, such as the rest of an upload.
+    /// Whether this edition may replace the text `live` at a target. A text that is no list with
+    /// this URI may always be replaced, such as an incomplete upload.
     pub(super) fn may_overwrite(
         &self,
         live: &str,
@@ -183,13 +188,13 @@ impl EditionClaims {
     }
 }
 
-/// Whether a text is a list of this name, whoever signed it.
+/// Whether the text is a list with this URI, regardless of its signature.
 fn names(text: &str, uri: &str) -> bool {
     let claims = CompactJws::parse(text, usize::MAX).ok().and_then(|jws| jws.claims().ok());
     claims.is_some_and(|claims| claims.required_string("sub").is_ok_and(|subject| subject == uri))
 }
 
-/// What an edition inflates to.
+/// Inflated size of an edition, in bytes.
 fn size(edition: &ListEdition) -> usize {
     (edition.capacity as usize).saturating_mul(edition.bits.number().into()).div_ceil(8)
 }

@@ -1,4 +1,4 @@
-//! What can go wrong when documents are published.
+//! Errors of publication.
 
 use super::edition::BadEdition;
 use super::target::TargetError;
@@ -8,40 +8,40 @@ use crate::keys::OpenError;
 use crate::signing_key::SigningFailed;
 use crate::storage::StoreError;
 
-/// Why something was not published. What was published before stays.
+/// The reason why a document was not published. The document published before stays.
 #[non_exhaustive]
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
     /// Storage failed.
-    #[error(transparent)]
+    #[error("the lists or keys could not be read or recorded")]
     Store(#[from] StoreError),
-    /// No randomness.
-    #[error(transparent)]
+    /// The host provides no randomness.
+    #[error("no list could be opened")]
     Entropy(#[from] NoEntropy),
-    /// The keys could not be read.
-    #[error(transparent)]
+    /// The stored keys cannot be used.
+    #[error("the signing keys could not be opened")]
     Keys(#[from] OpenError),
-    /// A withdrawn key could not be replaced.
-    #[error(transparent)]
+    /// A change of keys that is due failed.
+    #[error("a due change of keys failed")]
     KeyChange(#[from] KeyChangeError),
-    /// Signing failed.
-    #[error(transparent)]
+    /// A list could not be signed.
+    #[error("a list could not be signed")]
     Signing(#[from] SigningFailed),
-    /// The edition does not say what the database says, or may not replace what is live.
+    /// The edition differs from the database, or may not replace the published one.
     #[error("a new list edition failed its check before publication")]
     Check(#[from] BadEdition),
-    /// A target did not take it.
+    /// A target did not accept a document.
     #[error("target {name}")]
     Target {
-        /// Its name.
+        /// The target's name.
         name: String,
-        /// Why.
+        /// The reason.
         source: TargetError,
     },
 }
 
 impl PublishError {
-    /// A target does not answer: asking for more is in vain.
+    /// Whether a target does not answer. Further requests to it would fail too.
     pub(super) fn is_unavailable(&self) -> bool {
         matches!(self, Self::Target { source: TargetError::Unavailable(_), .. })
     }

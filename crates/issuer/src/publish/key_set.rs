@@ -1,4 +1,4 @@
-//! Whether a JWK Set may take the place of the one that is live.
+//! The check of a JWK Set before it replaces the one at a target.
 
 use edgepass_jose::{Algorithm, JwkSet};
 
@@ -6,11 +6,13 @@ use super::edition::BadEdition;
 use crate::keys::Keys;
 use crate::signing_key::SealedKey;
 
-/// Whether the set of `keys` may take the place of one that lies at a target: it must not be older.
+/// Whether the set of `keys` may replace the set at a target: it must not be older. A set that
+/// cannot be read or has no `iat` may be replaced.
 ///
 /// # Errors
 ///
-/// [`BadEdition::LiveKeysNewer`], [`BadEdition::LiveKeysLack`].
+/// [`BadEdition::LiveKeysNewer`]; [`BadEdition::LiveKeysLack`] if the target's set lacks a key that
+/// `keys` records as published and that is no newer than that set.
 pub(super) fn may_replace(keys: &Keys, live: &[u8]) -> Result<(), BadEdition> {
     let live = JwkSet::parse(live, &Algorithm::ALL, edgepass_crypto::is_sound);
     let Ok(Some((live, at))) = live.map(|set| set.issued_at().map(|at| (set, at.seconds()))) else {
@@ -49,7 +51,8 @@ mod tests {
             let keys = keys.iter().map(|key| (*key).clone()).collect();
             Keys::open(StoredKeys { keys, changed_at }, &master).unwrap()
         };
-        // `old` was withdrawn at 200; a copy of the database from before makes a new standby at 300.
+        // `old` was withdrawn at 200. A database backup from before that creates a new standby key
+        // at 300.
         let live = open(&[&signing], 200);
         let rolled_back = open(&[&old, &signing, &standby], 300);
         assert!(may_replace(&rolled_back, live.jwk_set(None).as_bytes()).is_err());

@@ -1,5 +1,5 @@
-//! Publication: every document that verifiers fetch, signed, checked, held ready to serve, and put
-//! at every target.
+//! Publication: signs and checks every document that verifiers fetch, keeps it ready to serve, and
+//! writes it to every target.
 
 mod distribute;
 pub mod document;
@@ -31,47 +31,48 @@ use crate::signing_key::KeyState;
 use crate::status_index::RETIRE_AFTER;
 use crate::storage::{ListState, Store};
 
-/// Builds documents, holds the current one of each, and puts it at the targets.
+/// Builds documents, keeps the current version of each, and writes them to the targets.
 pub struct Publisher<S> {
     issuer: Arc<Issuer<S>>,
     metadata: String,
-    /// By path.
+    /// The served documents, by path.
     documents: RwLock<HashMap<String, Arc<Document>>>,
     lists: RwLock<HashMap<String, Arc<PublishedList>>>,
-    /// Lists that have not retired, by path, whether they could be made or not.
+    /// Paths of the lists that have not retired, with or without an edition.
     current: RwLock<HashSet<String>>,
-    /// Since when every list that is served is signed by the key that signs.
+    /// The key that signed all served lists, and since when.
     signed: Mutex<SignedSince>,
     targets: Vec<TargetState>,
-    /// `exp` of the JWK Set that is served, in seconds.
+    /// `exp` of the served JWK Set, in seconds. 0: it has none.
     set_expires: AtomicU64,
-    /// Served since somebody last looked, the oldest first.
+    /// Documents served since the last call of `take_unseen`, oldest first.
     unseen: Mutex<Vec<Arc<Document>>>,
-    /// What lies at a target was not made from this database.
+    /// Whether a target holds documents that were not made from this database. If so, nothing is
+    /// served.
     is_of_other_database: AtomicBool,
 }
 
-/// What is asked of a target.
+/// A request to a target.
 type Pending<'a> = Pin<Box<dyn Future<Output = Result<(), PublishError>> + Send + 'a>>;
 
-/// A list edition that is being served.
+/// A served list edition.
 #[derive(Clone)]
 struct PublishedList {
     claims: EditionClaims,
-    /// The changes it covers.
+    /// Number of changes that the edition covers.
     changes: u64,
-    /// The changes that the store knows to be published.
+    /// Number of changes that the storage records as published.
     published: u64,
-    /// Whether every target has it.
+    /// Whether every target holds the edition.
     is_confirmed: bool,
-    /// The key that signed it.
+    /// `kid` of the key that signed the edition.
     key_id: String,
-    /// In seconds: sign a new edition from here on.
+    /// Time from which a new edition is signed, in seconds.
     renew_at: u64,
 }
 
 impl<S: Store> Publisher<S> {
-    /// A publisher that serves nothing yet; `metadata` is the issuer's (RFC 8414).
+    /// Creates a publisher that serves nothing yet. `metadata` is the issuer's (RFC 8414), as JSON.
     pub fn new(issuer: Arc<Issuer<S>>, metadata: String, targets: Vec<Box<dyn Target>>) -> Self {
         Self {
             issuer,
@@ -92,36 +93,37 @@ impl<S: Store> Publisher<S> {
         self.issuer.store()
     }
 
-    /// The document to serve at `path`.
+    /// The current document at `path`.
     pub fn document(&self, path: &str) -> Option<Arc<Document>> {
         read(&self.documents).get(path).cloned()
     }
 
-    /// Whether every target has an edition that covers a change.
+    /// Whether every target holds an edition of the list that covers at least `change` changes.
     pub fn covers(&self, list_id: &str, change: u64) -> bool {
         let lists = read(&self.lists);
         let list = lists.get(&list_path(list_id));
         list.is_some_and(|list| list.is_confirmed && list.changes >= change)
     }
 
-    /// How many lists are served.
+    /// Number of served lists.
     pub fn list_count(&self) -> usize {
         read(&self.lists).len()
     }
 
-    /// How many targets there are, besides the issuer's own endpoint.
+    /// Number of targets, besides the issuer's own endpoint.
     pub fn target_count(&self) -> usize {
         self.targets.len()
     }
 
-    /// Serve what is missing or outdated at the issuer's own endpoint, sign and date anew what
-    /// has had a third of its time, drop
-    /// what has retired. False: come again soon, an act is under way or a key on its way out. One
-    /// caller at a time; the targets follow with [`Publisher::place`].
+    /// Updates the issuer's own endpoint: serves missing and outdated documents, drops retired
+    /// lists, and renews lists and JWK Set when due
+    /// ([`renew_after`](crate::config::ListSchedule::renew_after)). Returns `false` if it should be
+    /// called again soon: an act is in progress, or a compromised key awaits its withdrawal. Call
+    /// it from one task only. [`Publisher::place`] then updates a target.
     ///
     /// # Errors
     ///
-    /// The first [`PublishError`]; whatever else can be published is.
+    /// The first [`PublishError`]. Documents that it does not affect are still published.
     pub async fn sync(
         &self,
         entropy: &mut impl Entropy,
@@ -133,7 +135,7 @@ impl<S: Store> Publisher<S> {
         let now = clock();
         let seconds = now.numeric_date().seconds();
         let store = self.store();
-        // A step at a time: nothing else waits until a million tokens are revoked.
+        // One step per call, so that publication does not wait until a million tokens are revoked.
         let is_under_way = store.continue_acts().await?;
         self.issuer.reload_keys().await?;
         let changed = key_change::carry_out_due(&self.issuer, entropy, now).await;
@@ -142,7 +144,7 @@ impl<S: Store> Publisher<S> {
         }
         let states = store.lists(seconds.saturating_sub(RETIRE_AFTER)).await?;
         self.retire_all_but(&states);
-        // A key is published before it signs: the set comes before the lists.
+        // A key must be published before it signs, so the set is served before the lists.
         self.date_keys(seconds);
         self.serve_keys();
         let made = self.make_editions(&states, seconds).await;
@@ -156,8 +158,9 @@ impl<S: Store> Publisher<S> {
         made.map(|()| !is_under_way && !self.issuer.keys().has(KeyState::Compromised))
     }
 
-    /// Take a compromised key out of the set once nothing needs it any more: every list is signed by
-    /// another, everywhere but at targets that are away, and no cache on the way has one from before.
+    /// Removes a compromised key from the set once it is not needed: another key has signed every
+    /// list, at the endpoint and at every target that answers, and no cache holds an earlier
+    /// edition.
     async fn withdraw_if_ready(
         &self,
         entropy: &mut impl Entropy,
@@ -175,8 +178,8 @@ impl<S: Store> Publisher<S> {
         Ok(())
     }
 
-    /// Whether the key that signs has signed all lists of a place, for so long that caches on the way
-    /// to it know.
+    /// Whether the signing key has signed all lists of an endpoint or target for so long that no
+    /// cache holds an earlier edition.
     fn is_settled(&self, signed: &SignedSince, now: UnixMillis) -> bool {
         let caches = self.issuer.key_schedule().caches;
         signed.since(self.issuer.keys().signing_key_id(), now).is_some_and(|age| age >= caches)
@@ -187,25 +190,26 @@ impl<S: Store> Publisher<S> {
         self.serve(JWK_SET, "application/jwk-set+json", set);
     }
 
-    /// The JWK Set as it is to be served.
+    /// The JWK Set to serve.
     fn key_set(&self) -> String {
         let expires = self.set_expires.load(Ordering::Relaxed);
         self.issuer.keys().jwk_set((expires > 0).then_some(expires))
     }
 
-    /// Let the JWK Set hold for longer, in time: verifiers take no set that has expired.
+    /// Extends the `exp` of the JWK Set when due, since verifiers refuse an expired set.
     fn date_keys(&self, now: u64) {
         let terms = self.issuer.list_schedule();
         let Some(age) = terms.max_age else { return };
         let dated = self.set_expires.load(Ordering::Relaxed).saturating_sub(age);
-        // A clock that was set back dates anew as well.
+        // Also after the clock was set back.
         if now >= dated.saturating_add(terms.renew_after()) || now < dated {
             self.set_expires.store(now.saturating_add(age), Ordering::Relaxed);
         }
     }
 
-    /// The URIs of the lists: the current window's first, then the next ones', and at the end those
-    /// whose tokens live by verifiers' leeway alone. Whoever fetches a few ahead takes the first.
+    /// The aggregation: the URIs of the current window's lists, then of later windows' lists, and
+    /// last of those whose tokens are accepted only by a verifier's leeway. A verifier that
+    /// prefetches some lists takes the first.
     ///
     /// Source: draft-ietf-oauth-status-list-20 §9.
     fn aggregation(&self, states: &[ListState], now: u64) -> String {
@@ -215,8 +219,8 @@ impl<S: Store> Publisher<S> {
         json!({ "status_lists": uris }).to_string()
     }
 
-    /// Sign and serve every list whose edition is missing, outdated, due to be signed anew or signed by a key
-    /// that signs no more.
+    /// Signs and serves every list whose edition is missing, outdated, due for renewal, or signed
+    /// by a key that no longer signs.
     async fn make_editions(&self, states: &[ListState], now: u64) -> Result<(), PublishError> {
         let signing = self.issuer.keys().signing_key_id().to_owned();
         let mut outcome = Ok(());
@@ -229,14 +233,18 @@ impl<S: Store> Publisher<S> {
                 continue;
             }
             if let Err(error) = self.make_edition(state, held.as_deref(), now).await {
-                tracing::error!(list = state.id, error = %error, "no edition of a list");
+                tracing::error!(
+                    list = state.id,
+                    error = %error,
+                    "the list's new edition could not be made"
+                );
                 outcome = outcome.and(Err(error));
             }
         }
         outcome
     }
 
-    /// Record as published what every target holds.
+    /// Records lists and keys as published once every target holds them.
     ///
     /// # Errors
     ///
@@ -255,7 +263,7 @@ impl<S: Store> Publisher<S> {
             let published = list.published.max(list.changes);
             let confirmed =
                 Arc::new(PublishedList { is_confirmed: true, published, ..(*list).clone() });
-            // Unless another edition took its place meanwhile.
+            // Unless another edition has replaced it meanwhile.
             if let Some(held) = write(&self.lists).get_mut(&path)
                 && Arc::ptr_eq(held, &list)
             {
@@ -268,21 +276,21 @@ impl<S: Store> Publisher<S> {
             && set.body == self.key_set().as_bytes()
             && is_everywhere(&set)
         {
-            // Not a moment before: a key signs when verifiers have had it for long enough.
+            // Rounded up, so that the key does not sign before its settling time is over.
             let at = clock().0.div_ceil(1000);
             self.store().mark_keys_published(keys.changed_at(), at).await?;
         }
         Ok(())
     }
 
-    /// By path, what is not known to be everywhere.
+    /// The lists that are not known to be at every target, by path.
     fn unconfirmed(&self) -> Vec<(String, Arc<PublishedList>)> {
         let lists = read(&self.lists);
         let open = lists.iter().filter(|(_, list)| !list.is_confirmed);
         open.map(|(path, list)| (path.clone(), Arc::clone(list))).collect()
     }
 
-    /// Sign a new edition and serve it. A bad one never replaces a good one.
+    /// Signs and serves a new edition. An edition that fails its check replaces nothing.
     async fn make_edition(
         &self,
         state: &ListState,
@@ -304,21 +312,22 @@ impl<S: Store> Publisher<S> {
             published: state.published,
             is_confirmed: false,
             key_id: keys.signing_key_id().to_owned(),
-            renew_at: edition.issued_at + self.issuer.list_schedule().renew_after(),
+            renew_at: edition.issued_at.saturating_add(self.issuer.list_schedule().renew_after()),
         };
         self.serve(&path, "application/statuslist+jwt", body);
         write(&self.lists).insert(path, Arc::new(list));
         Ok(())
     }
 
-    /// Serve a document, unless it is served.
+    /// Serves a document, unless the same content is served already.
     fn serve(&self, path: &str, media_type: &'static str, body: String) {
         if self.document(path).is_some_and(|live| live.body == body.as_bytes()) {
             return;
         }
         let document = Arc::new(Document::new(path, media_type, body));
         let mut documents = write(&self.documents);
-        // Looked at under the lock: nothing is served after they were cleared.
+        // Checked under the lock, so that nothing is served after `check_target` has cleared the
+        // documents.
         if self.is_of_other_database.load(Ordering::Relaxed) {
             return;
         }
@@ -329,12 +338,12 @@ impl<S: Store> Publisher<S> {
         unseen.push(document);
     }
 
-    /// What was published since the last call, to be fetched back by its public URI.
+    /// Returns the documents served since the last call, to be fetched back by their public URIs.
     pub fn take_unseen(&self) -> Vec<Arc<Document>> {
         std::mem::take(&mut lock(&self.unseen))
     }
 
-    /// Where a document is found by the public.
+    /// The public URI of a document.
     pub fn public_uri(&self, document: &Document) -> String {
         match document.path.as_str() {
             METADATA => edgepass_verify::documents::metadata::metadata_url(self.issuer.issuer()),
@@ -342,7 +351,7 @@ impl<S: Store> Publisher<S> {
         }
     }
 
-    /// Stop serving what has retired.
+    /// Stops serving lists that have retired.
     fn retire_all_but(&self, states: &[ListState]) {
         let current: HashSet<String> = states.iter().map(|state| list_path(&state.id)).collect();
         write(&self.lists).retain(|path, _| current.contains(path));
@@ -355,7 +364,7 @@ fn list_path(list_id: &str) -> String {
     format!("{LISTS}{list_id}")
 }
 
-// A panic while a lock is held leaves a whole map: every change is one insert or remove.
+// A panic while a lock is held leaves the map consistent: every change is one insert or remove.
 
 fn read<T>(lock: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {
     lock.read().unwrap_or_else(PoisonError::into_inner)
@@ -369,7 +378,7 @@ fn lock<T>(lock: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     lock.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Documents read or written at once, at each target.
+/// Number of documents read or written at the same time, at each target.
 const AT_ONCE: usize = 16;
-/// Another list of a window is opened when less than this part of one is free.
+/// A window gets another list when less than one `ROOM`-th of a list is free.
 const ROOM: u32 = 8;

@@ -1,4 +1,4 @@
-//! Heeding what lies at a target: was it made from this database?
+//! The check that the documents at a target were made from this database.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
@@ -15,9 +15,9 @@ use crate::paths::{AGGREGATION, JWK_SET, LISTS};
 use crate::storage::Store;
 
 impl<S: Store> Publisher<S> {
-    /// Look at what lies at the targets before anything is served, so far as they answer: was it made from
-    /// this database? It may have been replaced by an old copy. A target that does not answer now is looked
-    /// at before anything is put there.
+    /// Compares the documents at the targets with this database, before anything is served. An old
+    /// backup of the database may have been restored. A target that does not answer is checked
+    /// later, before anything is written to it.
     pub async fn check_targets(&self) {
         let mut looks: Vec<Pending<'_>> = Vec::new();
         for target in &self.targets {
@@ -26,7 +26,7 @@ impl<S: Store> Publisher<S> {
         join_all(looks).await;
     }
 
-    /// Look once. What was not made from this database stops everything, until it is started anew.
+    /// Checks a target once. Documents from another database stop all publication until a restart.
     pub(super) async fn check_target(&self, target: &TargetState) -> Result<(), PublishError> {
         if self.is_of_other_database.load(Ordering::Relaxed) {
             return Err(BadEdition::OtherDatabase.into());
@@ -38,7 +38,11 @@ impl<S: Store> Publisher<S> {
         match &outcome {
             Ok(()) => target.set_checked(),
             Err(PublishError::Check(bad)) => {
-                tracing::error!(target = target.name(), error = %bad, "nothing is published");
+                tracing::error!(
+                    target = target.name(),
+                    error = %bad,
+                    "publication stopped until a restart"
+                );
                 self.is_of_other_database.store(true, Ordering::Relaxed);
                 write(&self.documents).clear();
                 write(&self.lists).clear();
@@ -48,7 +52,7 @@ impl<S: Store> Publisher<S> {
         outcome
     }
 
-    /// The JWK Set, and the lists that the target names.
+    /// Checks the JWK Set and the lists that the target's aggregation names.
     async fn check_documents(&self, target: &TargetState) -> Result<(), PublishError> {
         let keys = self.issuer.keys();
         if let Some(live) = target.read(JWK_SET).await? {
@@ -60,7 +64,8 @@ impl<S: Store> Publisher<S> {
         let named = target.read(AGGREGATION).await?.unwrap_or_default();
         let named: serde_json::Value = serde_json::from_slice(&named).unwrap_or_default();
         let base = self.issuer.public_uri("");
-        let named = named["status_lists"].as_array().into_iter().flatten();
+        let named = named.get("status_lists").and_then(|lists| lists.as_array());
+        let named = named.into_iter().flatten();
         let named = named.filter_map(|uri| uri.as_str()?.strip_prefix(&base).map(str::to_owned));
         let named = named.filter(|path| path.starts_with(LISTS));
         let paths: HashSet<String> = named.take(NAMED).collect();
@@ -70,13 +75,14 @@ impl<S: Store> Publisher<S> {
             looks.push(Box::pin(self.check_list(target, path, number)));
         }
         let looks: Vec<_> = stream::iter(looks).buffer_unordered(AT_ONCE).collect().await;
-        // What was found weighs more than what could not be read.
+        // A mismatch takes precedence over a failed read.
         let (found, failed): (Vec<_>, Vec<_>) =
             looks.into_iter().partition(|look| matches!(look, Err(PublishError::Check(_))));
         found.into_iter().chain(failed).collect()
     }
 
-    /// A list may have been made from a database whose newest edition of it has this number.
+    /// Checks that the target's list is no newer than `number`, its newest edition in this
+    /// database.
     async fn check_list(
         &self,
         target: &TargetState,
@@ -86,7 +92,7 @@ impl<S: Store> Publisher<S> {
         let Some(live) = target.read(path).await? else { return Ok(()) };
         let (uri, keys) = (self.issuer.public_uri(path), self.issuer.keys());
         let live = std::str::from_utf8(&live).unwrap_or_default();
-        // What no key of ours signed says nothing.
+        // A list that is not signed by a key of this issuer is ignored.
         match edition::read(live, &uri, keys.known(), MAX_BYTES) {
             Ok(live) if live.number > number => Err(BadEdition::OtherDatabase.into()),
             _ => Ok(()),
@@ -94,7 +100,7 @@ impl<S: Store> Publisher<S> {
     }
 }
 
-/// More lists than verifiers know of an issuer.
+/// Maximum number of lists that are checked. Verifiers know fewer lists of an issuer.
 const NAMED: usize = 4096;
-/// What the largest list takes: two bits for each token.
+/// Inflated size of the largest list, in bytes: two bits for each token.
 const MAX_BYTES: usize = *LIST_CAPACITIES.end() as usize / 4;

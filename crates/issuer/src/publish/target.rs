@@ -1,4 +1,4 @@
-//! Where documents are published besides the issuer's own endpoint.
+//! Targets: where documents are published besides the issuer's own endpoint.
 
 use std::error::Error;
 use std::pin::Pin;
@@ -7,55 +7,56 @@ use bytes::Bytes;
 
 use crate::publish::document::Document;
 
-/// What a target answers, in time.
+/// The future result of a request to a target.
 pub type TargetFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, TargetError>> + Send + 'a>>;
 
-/// A place that serves documents to the public: a directory, a bucket.
+/// A directory or a bucket that serves documents to the public.
 pub trait Target: Send + Sync + 'static {
-    /// Its name, for logs.
+    /// Name of the target, for logs.
     fn name(&self) -> &str;
 
-    /// What lies at `path`.
+    /// Reads the document at `path`. `None`: the target holds none there.
     fn read<'a>(&'a self, path: &'a str) -> TargetFuture<'a, Option<Live>>;
 
-    /// Put a document at its path, if what lies there is `over` (nothing, for `None`).
+    /// Writes a document if the target holds the version `over` at its path. `None`: if the target
+    /// holds nothing there. Returns the new version.
     fn write<'a>(
         &'a self,
         document: &'a Document,
         over: Option<&'a Version>,
     ) -> TargetFuture<'a, Version>;
 
-    /// Take away what lies at `path`, if anything does.
+    /// Removes the document at `path`, if there is one.
     fn remove<'a>(&'a self, path: &'a str) -> TargetFuture<'a, ()>;
 }
 
-/// What lies at a path.
+/// A document that a target holds.
 #[derive(Clone, Debug)]
 pub struct Live {
-    /// The document.
+    /// The content.
     pub body: Bytes,
-    /// Which it is, for [`Target::write`].
+    /// The version, for [`Target::write`].
     pub version: Version,
 }
 
-/// A target's own name for what lies at a path, such as an entity tag.
+/// A target's identifier for the content at a path, such as an entity tag.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Version(pub String);
 
-/// Why a target did not do it.
+/// The reason why a target did not carry out a request.
 #[non_exhaustive]
 #[derive(Debug, thiserror::Error)]
 pub enum TargetError {
-    /// Something else lies there than was expected: somebody else writes to this target.
-    #[error("something else lies there than this issuer put there")]
+    /// The target does not hold the expected document: another program writes to it.
+    #[error("the target holds a document that this issuer did not write")]
     Conflict,
-    /// It holds, or lies in, what must not be public.
-    #[error("it would make data, key or configuration public; name a directory of its own")]
+    /// The directory contains, or is inside, a path that must not be public.
+    #[error("the target would make data, key or configuration public; name a directory of its own")]
     Public,
-    /// What opens it is not in the environment.
-    #[error("{0} is not set: the environment names what opens the bucket")]
+    /// A credential is not in the environment. Holds the name of the variable.
+    #[error("{0} is not set: the bucket's credentials come from the environment")]
     NoCredentials(&'static str),
-    /// It does not answer, or refuses. The cause is for logs.
+    /// The target does not answer, or refuses the request. The cause is for logs.
     #[error("the target is not available")]
     Unavailable(#[source] Box<dyn Error + Send + Sync>),
 }

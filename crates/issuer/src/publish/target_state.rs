@@ -1,4 +1,4 @@
-//! What lies at a target, as far as it was seen.
+//! The state of a target, as far as this process has observed it.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,7 +14,7 @@ use super::error::PublishError;
 use super::target::{Target, TargetError, Version};
 use crate::paths::{JWK_SET, LISTS};
 
-/// A target, and what it was seen to hold.
+/// A target, and its observed state.
 pub(super) struct TargetState {
     target: Box<dyn Target>,
     seen: Mutex<Observed>,
@@ -23,41 +23,43 @@ pub(super) struct TargetState {
 
 #[derive(Default)]
 struct Observed {
-    /// By path: its version, and the document's entity tag. `None`: something lay there.
+    /// Version and entity tag of the document at each path. `None`: read the target before the next
+    /// write.
     documents: HashMap<String, Option<(Version, String)>>,
-    /// The keys of the set that lies there; `None`: nobody has looked.
+    /// `kid` of each key of the JWK Set that this process wrote. `None`: it wrote none yet.
     key_ids: Option<Vec<String>>,
-    /// When everything was looked at anew, in seconds.
+    /// Time at which `documents` was last forgotten, in seconds.
     since: u64,
-    /// It did not answer when it was last asked.
+    /// Whether the target did not answer in the last round.
     is_away: bool,
-    /// What lay there when this process started was looked at.
+    /// Whether the documents from before this process started were compared with the database.
     is_checked: bool,
-    /// What retired while nobody served was taken away.
+    /// Whether the lists that retired while no issuer ran were removed.
     has_removed_retired: bool,
 }
 
-/// Since when all lists of a place have been signed by one key.
+/// The key that signed all lists of an endpoint or target, and since when.
 #[derive(Default)]
 pub(super) struct SignedSince(Option<(String, UnixMillis)>);
 
 impl SignedSince {
-    /// All are, now.
+    /// Records that this key has signed all lists, as of now.
     pub(super) fn by(&mut self, key_id: &str, now: UnixMillis) {
-        // A time that lies ahead says only that the clock was set back since.
+        // A time in the future means that the clock was set back.
         if self.0.as_ref().is_none_or(|(held, since)| held != key_id || *since > now) {
             self.0 = Some((key_id.to_owned(), now));
         }
     }
 
-    /// For how long they have been signed by this key.
+    /// Time for which this key has signed all lists. `None` if it has not, or the clock was set
+    /// back.
     pub(super) fn since(&self, key_id: &str, now: UnixMillis) -> Option<Duration> {
         let (held, since) = self.0.as_ref()?;
         now.since(*since).filter(|_| held == key_id)
     }
 }
 
-/// What was seen is believed for so many seconds: somebody else may change it.
+/// Time for which an observed document is relied on, in seconds. Another program may change it.
 const OBSERVED_FOR: u64 = 60;
 
 impl TargetState {
@@ -65,7 +67,7 @@ impl TargetState {
         Self { target, seen: Mutex::default(), signed: Mutex::default() }
     }
 
-    /// Look at everything anew, now and then.
+    /// Forgets all documents every [`OBSERVED_FOR`] seconds, so that they are read again.
     pub(super) fn forget_outdated(&self, now: u64) {
         let mut seen = self.seen();
         if now.abs_diff(seen.since) >= OBSERVED_FOR {
@@ -74,7 +76,7 @@ impl TargetState {
         }
     }
 
-    /// Since when its lists have been signed by one key.
+    /// The key that signed all lists at the target, and since when.
     pub(super) fn signed(&self) -> MutexGuard<'_, SignedSince> {
         self.signed.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -95,13 +97,13 @@ impl TargetState {
         self.seen().has_removed_retired = true;
     }
 
-    /// The lists that were put there.
+    /// Paths of the lists that this process has written or tried to write.
     pub(super) fn lists(&self) -> Vec<String> {
         let seen = self.seen();
         seen.documents.keys().filter(|path| path.starts_with(LISTS)).cloned().collect()
     }
 
-    /// Whether it holds this document.
+    /// Whether the target is known to hold this document.
     pub(super) fn holds(&self, document: &Document) -> bool {
         let seen = self.seen();
         let known = seen.documents.get(&document.path).and_then(Option::as_ref);
@@ -112,7 +114,7 @@ impl TargetState {
         self.target.name()
     }
 
-    /// What lies at a path.
+    /// Reads the document at a path.
     pub(super) async fn read(&self, path: &str) -> Result<Option<Bytes>, PublishError> {
         let live = self.target.read(path).await.map_err(|source| self.failed(source))?;
         Ok(live.map(|live| live.body))
@@ -126,7 +128,7 @@ impl TargetState {
         self.seen().is_checked = true;
     }
 
-    /// `kid` of each key of the set that lies there: its verifiers know these.
+    /// `kid` of each key in the target's JWK Set. Verifiers that use the target know these keys.
     pub(super) async fn key_ids(&self) -> Result<Vec<String>, PublishError> {
         if let Some(key_ids) = &self.seen().key_ids {
             return Ok(key_ids.clone());
@@ -138,13 +140,13 @@ impl TargetState {
         Ok(keys.filter_map(|key| key.key_id().map(str::to_owned)).collect())
     }
 
-    /// The set that it holds has these keys.
+    /// Records the keys of the JWK Set that the target holds.
     pub(super) fn has_keys(&self, key_ids: Vec<String>) {
         self.seen().key_ids = Some(key_ids);
     }
 
-    /// Put a document there, unless it is there. `check` says whether it may replace what was not
-    /// seen before.
+    /// Writes a document, unless the target holds it. `check` decides whether the document may
+    /// replace one of unknown content.
     pub(super) async fn put(
         &self,
         document: &Document,
@@ -162,7 +164,7 @@ impl TargetState {
                 Ok(())
             }
             Err(error) => {
-                // The write may have been done all the same: look before the next.
+                // The write may have succeeded nevertheless: read the target before the next one.
                 seen.documents.insert(document.path.clone(), None);
                 Err(error)
             }
@@ -190,7 +192,7 @@ impl TargetState {
         self.target.write(document, over.as_ref()).await.map_err(failed)
     }
 
-    /// Take away what lies at a path.
+    /// Removes the document at a path.
     pub(super) async fn remove(&self, path: &str) -> Result<(), PublishError> {
         self.target.remove(path).await.map_err(|source| self.failed(source))?;
         self.seen().documents.remove(path);
@@ -202,7 +204,7 @@ impl TargetState {
     }
 
     fn seen(&self) -> MutexGuard<'_, Observed> {
-        // A panic while the lock is held leaves whole maps.
+        // A panic while the lock is held leaves the maps consistent.
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,4 +1,5 @@
-//! Acts on statuses: planned by reading, recorded in one transaction, carried out in steps.
+//! Acts on statuses. An act is planned by reads, recorded in one transaction, and carried out in
+//! steps.
 
 use std::fmt::Write;
 
@@ -6,22 +7,24 @@ use edgepass_issuer::new_act::{NewAct, Plan, RecordedAct};
 use edgepass_issuer::selection::{Selection, StatusChange};
 use edgepass_issuer::status_index::RETIRE_AFTER;
 use edgepass_issuer::storage::StoreError;
+use edgepass_status_list::StatusType;
+use edgepass_verify::UnixMillis;
 use sha2::{Digest, Sha256};
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
-use super::{append, unavailable};
+use super::{append, corrupt, failed};
 use crate::rows;
 
-/// How many statuses one transaction changes: it holds up issuing for that long.
+/// Most statuses that one transaction changes. Issuing waits for that transaction.
 const STEP: u32 = 10_000;
-/// For how long tokens like the selected are blocked after the last step of an act that nobody ends.
+/// How long issuing matching tokens stays blocked after an act's last step, if the process dies.
 const BLOCK_MS: u64 = 10_000;
 
-/// For how long they are blocked after the act has ended: whoever acts is told by then, and no token is
-/// issued between that the act would have selected.
-const TELLING_MS: u64 = 1_000;
+/// How long it stays blocked after the act has ended. The caller has its response by then, so no
+/// matching token is issued before the response.
+const BLOCK_AFTER_END_MS: u64 = 1_000;
 
-/// Tokens in the order of issue: after the first, up to the last.
+/// Tokens in the order of issue: after the first `seq`, up to and including the second.
 type Range = (u64, u64);
 
 /// An act that is not finished.
@@ -33,14 +36,14 @@ pub(super) struct Unfinished {
     range: Range,
 }
 
-/// Look what an act would change.
+/// Reads what an act would change.
 pub(super) async fn plan(
     connection: &mut SqliteConnection,
     act: &NewAct,
 ) -> Result<Plan, StoreError> {
     let mut plan = Plan { last_act: last_act(connection).await?, ..Plan::default() };
     let last = last_token(connection).await?;
-    plan.last_seq = first_live(connection, act.at.0).await?;
+    plan.last_seq = last_expired(connection, act.at.0).await?;
     let range = (plan.last_seq, last);
     let mut roles = QueryBuilder::new(
         "SELECT role, count(*) AS tokens, \
@@ -48,23 +51,24 @@ pub(super) async fn plan(
     );
     condition(&mut roles, act.change, &act.selection, act.at.0, range);
     roles.push(" GROUP BY role");
-    for row in roles.build().fetch_all(&mut *connection).await.map_err(unavailable)? {
-        let role: String = row.try_get("role").map_err(unavailable)?;
-        plan.roles.insert(role, rows::unsigned(&row, "tokens").map_err(unavailable)?);
-        let one_bit: u64 = rows::unsigned(&row, "one_bit").map_err(unavailable)?;
-        plan.without_suspension += one_bit;
+    for row in roles.build().fetch_all(&mut *connection).await.map_err(failed)? {
+        let role: String = row.try_get("role").map_err(failed)?;
+        plan.roles.insert(role, rows::unsigned(&row, "tokens").map_err(failed)?);
+        let one_bit: u64 = rows::unsigned(&row, "one_bit").map_err(failed)?;
+        plan.without_suspension = plan.without_suspension.saturating_add(one_bit);
     }
     plan_rest(connection, act, &mut plan, last).await?;
     Ok(plan)
 }
 
-/// Record an act; a small one is carried out at once.
+/// Records an act. Carries it out in the same transaction if one step is enough.
 pub(super) async fn record(
     connection: &mut SqliteConnection,
     act: &NewAct,
     mut plan: Plan,
+    now: UnixMillis,
 ) -> Result<Option<RecordedAct>, StoreError> {
-    // Whatever was recorded since, or is not carried out yet, changes what this act would.
+    // An act that was recorded since the plan, or is unfinished, may change the same tokens.
     if last_act(connection).await? != plan.last_act || unfinished(connection).await?.is_some() {
         return Ok(None);
     }
@@ -75,46 +79,35 @@ pub(super) async fn record(
     plan_rest(connection, act, &mut plan, last).await?;
     let blocks =
         matches!(act.selection, Selection::Fitting(_)) && act.change != StatusChange::Resume;
-    let selection = serde_json::to_string(&act.selection).map_err(unavailable)?;
+    let selection = serde_json::to_string(&act.selection).map_err(corrupt)?;
     let row = sqlx::query(
         "INSERT INTO status_acts (at_ms, actor, act, selection, reason, done_seq, last_seq, \
-         blocks_until_ms) VALUES ($1, $2, $3, $4, $5, $6, $7, \
-         CASE WHEN $8 THEN CAST(unixepoch('subsec') * 1000 AS INTEGER) + $9 ELSE 0 END) \
-         RETURNING id",
+         blocks_until_ms) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING id",
     )
     .bind(rows::signed(act.at.0))
     .bind(&act.actor)
     .bind(act.change.name())
     .bind(selection)
     .bind(&act.reason)
-    .bind(rows::signed(first_live(connection, act.at.0).await?))
+    .bind(rows::signed(last_expired(connection, act.at.0).await?))
     .bind(rows::signed(last))
-    .bind(blocks)
-    .bind(rows::signed(BLOCK_MS))
+    .bind(if blocks { rows::signed(now.0.saturating_add(BLOCK_MS)) } else { 0 })
     .fetch_one(&mut *connection)
     .await
-    .map_err(unavailable)?;
-    let id = rows::unsigned(&row, "id").map_err(unavailable)?;
+    .map_err(failed)?;
+    let id = rows::unsigned(&row, "id").map_err(failed)?;
     append(connection, &act.entry(plan.count, hexadecimal(plan.digest))).await?;
     if plan.count <= u64::from(STEP) {
-        proceed(connection, Hold::AsItIs).await?;
+        proceed(connection, None).await?;
     }
     Ok(Some(RecordedAct { id, count: plan.count }))
 }
 
-/// What becomes of the block on tokens like the selected.
-#[derive(Clone, Copy, Eq, PartialEq)]
-pub(super) enum Hold {
-    /// It ends when it was to end.
-    AsItIs,
-    /// It is renewed: who acts has this step behind it, and is at work.
-    Renewed,
-}
-
-/// Change some statuses of the oldest unfinished act. False when there is none left.
+/// Changes at most [`STEP`] statuses of the oldest unfinished act. `false`: every act is finished.
+/// `now`, if given, renews the act's block on issuing.
 pub(super) async fn proceed(
     connection: &mut SqliteConnection,
-    hold: Hold,
+    now: Option<UnixMillis>,
 ) -> Result<bool, StoreError> {
     let Some(act) = unfinished(connection).await? else { return Ok(false) };
     let mut select = QueryBuilder::new(
@@ -124,85 +117,92 @@ pub(super) async fn proceed(
     condition(&mut select, act.change, &act.selection, act.at_ms, act.range);
     select.push(" ORDER BY seq LIMIT ").push_bind(STEP);
     select.push(") GROUP BY list_id");
-    let lists = select.build().fetch_all(&mut *connection).await.map_err(unavailable)?;
-    let (mut last, mut tokens) = (act.range.0, 0);
+    let lists = select.build().fetch_all(&mut *connection).await.map_err(failed)?;
+    let (mut last, mut tokens) = (act.range.0, 0_u64);
     for list in &lists {
-        last = last.max(rows::unsigned(list, "seq").map_err(unavailable)?);
-        tokens += rows::unsigned::<u64>(list, "tokens").map_err(unavailable)?;
+        last = last.max(rows::unsigned(list, "seq").map_err(failed)?);
+        let count: u64 = rows::unsigned(list, "tokens").map_err(failed)?;
+        tokens = count.saturating_add(tokens);
     }
     let mut update = QueryBuilder::new("UPDATE tokens SET status = ");
-    update.push_bind(target(act.change)).push(", status_act = ").push_bind(rows::signed(act.id));
+    update
+        .push_bind(act.change.status().number())
+        .push(", status_act = ")
+        .push_bind(rows::signed(act.id));
     update.push(" WHERE ");
     condition(&mut update, act.change, &act.selection, act.at_ms, (act.range.0, last));
-    update.build().execute(&mut *connection).await.map_err(unavailable)?;
+    update.build().execute(&mut *connection).await.map_err(failed)?;
     for list in &lists {
         sqlx::query(
             "UPDATE status_lists SET changes = changes + 1, resumes = resumes + $2 WHERE id = $1",
         )
-        .bind(list.try_get::<String, _>("list_id").map_err(unavailable)?)
+        .bind(list.try_get::<String, _>("list_id").map_err(failed)?)
         .bind(act.change == StatusChange::Resume)
         .execute(&mut *connection)
         .await
-        .map_err(unavailable)?;
+        .map_err(failed)?;
     }
     let finished = tokens < u64::from(STEP);
     let done = if finished { act.range.1 } else { last };
-    record_progress(connection, act.id, done, finished, hold).await?;
+    record_progress(connection, act.id, done, finished, now).await?;
     Ok(!finished || unfinished(connection).await?.is_some())
 }
 
-/// Note how far an act is. Lists are due when it is finished.
+/// Records how far an act is carried out. Once it is finished, editions must cover its changes.
 async fn record_progress(
     connection: &mut SqliteConnection,
     id: u64,
     done: u64,
     finished: bool,
-    hold: Hold,
+    now: Option<UnixMillis>,
 ) -> Result<(), StoreError> {
     if finished {
         sqlx::query("UPDATE status_lists SET due = changes WHERE due < changes")
             .execute(&mut *connection)
             .await
-            .map_err(unavailable)?;
+            .map_err(failed)?;
     }
     sqlx::query(
         "UPDATE status_acts SET done_seq = $2, finished = $3, blocks_until_ms = CASE \
-         WHEN $4 AND blocks_until_ms > 0 THEN CAST(unixepoch('subsec') * 1000 AS INTEGER) + $5 \
-         ELSE blocks_until_ms END WHERE id = $1",
+         WHEN blocks_until_ms > 0 THEN coalesce($4, blocks_until_ms) ELSE 0 END WHERE id = $1",
     )
     .bind(rows::signed(id))
     .bind(rows::signed(done))
     .bind(finished)
-    .bind(hold == Hold::Renewed)
-    .bind(rows::signed(BLOCK_MS))
+    .bind(now.map(|now| rows::signed(now.0.saturating_add(BLOCK_MS))))
     .execute(connection)
     .await
-    .map_err(unavailable)?;
+    .map_err(failed)?;
     Ok(())
 }
 
-/// End the block of an act in a moment; true when it was in force until now, or there was none to be.
-pub(super) async fn end(connection: &mut SqliteConnection, id: u64) -> Result<bool, StoreError> {
-    let row = sqlx::query(
-        "SELECT blocks_until_ms = 0 OR blocks_until_ms > CAST(unixepoch('subsec') * 1000 AS INTEGER) \
-         AS held FROM status_acts WHERE id = $1",
-    )
-    .bind(rows::signed(id))
-    .fetch_one(&mut *connection)
-    .await
-    .map_err(unavailable)?;
-    let ends = "UPDATE status_acts SET blocks_until_ms = min(blocks_until_ms, \
-                CAST(unixepoch('subsec') * 1000 AS INTEGER) + $2) WHERE id = $1";
+/// Ends the block of an act [`BLOCK_AFTER_END_MS`] from now. `false`: the block had already
+/// expired. An act without a block gives `true`.
+pub(super) async fn end(
+    connection: &mut SqliteConnection,
+    id: u64,
+    now: UnixMillis,
+) -> Result<bool, StoreError> {
+    let held = "SELECT blocks_until_ms = 0 OR blocks_until_ms > $2 AS held FROM status_acts \
+                WHERE id = $1";
+    let row = sqlx::query(held)
+        .bind(rows::signed(id))
+        .bind(rows::signed(now.0))
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(failed)?;
+    let ends = "UPDATE status_acts SET blocks_until_ms = min(blocks_until_ms, $2) WHERE id = $1";
     sqlx::query(ends)
         .bind(rows::signed(id))
-        .bind(rows::signed(TELLING_MS))
+        .bind(rows::signed(now.0.saturating_add(BLOCK_AFTER_END_MS)))
         .execute(connection)
         .await
-        .map_err(unavailable)?;
-    row.try_get("held").map_err(unavailable)
+        .map_err(failed)?;
+    row.try_get("held").map_err(failed)
 }
 
-/// Whether tokens after `last_seq` would be suspended in lists that have no room for that.
+/// Whether the act selects tokens after `last_seq` in lists of one bit: these cannot say
+/// "suspended".
 async fn has_one_bit(
     connection: &mut SqliteConnection,
     act: &NewAct,
@@ -211,7 +211,7 @@ async fn has_one_bit(
     let mut query = QueryBuilder::new("SELECT 1 FROM tokens WHERE ");
     condition(&mut query, act.change, &act.selection, act.at.0, (last_seq, i64::MAX as u64));
     query.push(" AND (SELECT bits FROM status_lists WHERE id = list_id) = 1 LIMIT 1");
-    let found = query.build().fetch_optional(connection).await.map_err(unavailable)?;
+    let found = query.build().fetch_optional(connection).await.map_err(failed)?;
     Ok(found.is_some())
 }
 
@@ -225,22 +225,21 @@ pub(super) async fn unfinished(
     )
     .fetch_optional(connection)
     .await
-    .map_err(unavailable)?;
+    .map_err(failed)?;
     let Some(row) = row else { return Ok(None) };
-    let change: String = row.try_get("act").map_err(unavailable)?;
-    let selection: String = row.try_get("selection").map_err(unavailable)?;
-    let number = |column| rows::unsigned(&row, column).map_err(unavailable);
+    let change: String = row.try_get("act").map_err(failed)?;
+    let selection: String = row.try_get("selection").map_err(failed)?;
+    let number = |column| rows::unsigned(&row, column).map_err(failed);
     Ok(Some(Unfinished {
         id: number("id")?,
-        change: StatusChange::named(&change)
-            .ok_or_else(|| unavailable(rows::BadRow("status_acts")))?,
-        selection: serde_json::from_str(&selection).map_err(unavailable)?,
+        change: StatusChange::named(&change).ok_or_else(|| corrupt(rows::BadRow("status_acts")))?,
+        selection: serde_json::from_str(&selection).map_err(corrupt)?,
         at_ms: number("at_ms")?,
         range: (number("done_seq")?, number("last_seq")?),
     }))
 }
 
-/// Add what an act would change up to `last` to its plan.
+/// Adds to the plan the tokens after `plan.last_seq`, up to `last`, that the act would change.
 async fn plan_rest(
     connection: &mut SqliteConnection,
     act: &NewAct,
@@ -248,7 +247,7 @@ async fn plan_rest(
     last: u64,
 ) -> Result<(), StoreError> {
     loop {
-        // One row a page: the names of many tokens are one text.
+        // Each page is one row, with the `jti` of all its tokens in one text.
         let mut page = QueryBuilder::new(
             "SELECT count(*) AS tokens, coalesce(max(seq), 0) AS seq, \
              coalesce(group_concat(jwt_id || char(10), '' ORDER BY seq), '') AS names \
@@ -256,19 +255,19 @@ async fn plan_rest(
         );
         condition(&mut page, act.change, &act.selection, act.at.0, (plan.last_seq, last));
         page.push(" ORDER BY seq LIMIT ").push_bind(STEP).push(")");
-        let row = page.build().fetch_one(&mut *connection).await.map_err(unavailable)?;
-        let tokens: u64 = rows::unsigned(&row, "tokens").map_err(unavailable)?;
-        plan.count += tokens;
-        plan.digest.update(row.try_get::<&str, _>("names").map_err(unavailable)?);
+        let row = page.build().fetch_one(&mut *connection).await.map_err(failed)?;
+        let tokens: u64 = rows::unsigned(&row, "tokens").map_err(failed)?;
+        plan.count = plan.count.saturating_add(tokens);
+        plan.digest.update(row.try_get::<&str, _>("names").map_err(failed)?);
         if tokens < u64::from(STEP) {
             plan.last_seq = last;
             return Ok(());
         }
-        plan.last_seq = rows::unsigned(&row, "seq").map_err(unavailable)?;
+        plan.last_seq = rows::unsigned(&row, "seq").map_err(failed)?;
     }
 }
 
-/// Which tokens of a range an act changes.
+/// Adds the condition for the tokens of a range that an act changes.
 fn condition(
     query: &mut QueryBuilder<Sqlite>,
     change: StatusChange,
@@ -276,16 +275,17 @@ fn condition(
     at_ms: u64,
     (after, last): Range,
 ) {
-    // Tokens that are named are found by their names: `+` keeps the range from leading.
+    // Named tokens are found by `jwt_id`: `+` keeps SQLite from searching by `seq` instead.
     let seq = if matches!(selection, Selection::JwtIds(_)) { "+seq" } else { "seq" };
     query.push(seq).push(" > ").push_bind(rows::signed(after));
     query.push(" AND ").push(seq).push(" <= ").push_bind(rows::signed(last));
     query.push(" AND expiration > ").push_bind(rows::signed(no_longer_accepted(at_ms)));
-    query.push(match change {
-        StatusChange::Revoke => " AND status <> 1",
-        StatusChange::Suspend => " AND status = 0",
-        StatusChange::Resume => " AND status = 2",
-    });
+    let (comparison, status) = match change {
+        StatusChange::Revoke => (" AND status <> ", StatusType::Invalid),
+        StatusChange::Suspend => (" AND status = ", StatusType::Valid),
+        StatusChange::Resume => (" AND status = ", StatusType::Suspended),
+    };
+    query.push(comparison).push_bind(status.number());
     let filter = match selection {
         Selection::JwtIds(jwt_ids) => {
             // A JSON array of strings cannot fail to be written.
@@ -310,25 +310,16 @@ fn condition(
     }
 }
 
-/// As the list writes it.
-fn target(change: StatusChange) -> u8 {
-    match change {
-        StatusChange::Resume => 0,
-        StatusChange::Revoke => 1,
-        StatusChange::Suspend => 2,
-    }
-}
-
-/// Every token up to here has expired: its list's window has ended.
-async fn first_live(connection: &mut SqliteConnection, now_ms: u64) -> Result<u64, StoreError> {
+/// Last `seq` up to which no verifier accepts a token: the windows of the lists have ended.
+async fn last_expired(connection: &mut SqliteConnection, now_ms: u64) -> Result<u64, StoreError> {
     let query = "SELECT coalesce((SELECT min(after_seq) FROM status_lists WHERE window_end > $1), \
                  (SELECT coalesce(max(seq), 0) FROM tokens)) AS seq";
     let ended = rows::signed(no_longer_accepted(now_ms));
     let row = sqlx::query(query).bind(ended).fetch_one(connection).await;
-    row.and_then(|row| rows::unsigned(&row, "seq")).map_err(unavailable)
+    row.and_then(|row| rows::unsigned(&row, "seq")).map_err(failed)
 }
 
-/// What expired at this second or before is accepted by nobody: verifiers' leeway is over.
+/// Latest `exp` that no verifier accepts any more: the leeway of verifiers is over.
 fn no_longer_accepted(now_ms: u64) -> u64 {
     (now_ms / 1000).saturating_sub(RETIRE_AFTER)
 }
@@ -336,13 +327,13 @@ fn no_longer_accepted(now_ms: u64) -> u64 {
 async fn last_token(connection: &mut SqliteConnection) -> Result<u64, StoreError> {
     let query = "SELECT coalesce(max(seq), 0) AS seq FROM tokens";
     let row = sqlx::query(query).fetch_one(connection).await;
-    row.and_then(|row| rows::unsigned(&row, "seq")).map_err(unavailable)
+    row.and_then(|row| rows::unsigned(&row, "seq")).map_err(failed)
 }
 
 async fn last_act(connection: &mut SqliteConnection) -> Result<u64, StoreError> {
     let query = "SELECT coalesce(max(id), 0) AS id FROM status_acts";
     let row = sqlx::query(query).fetch_one(connection).await;
-    row.and_then(|row| rows::unsigned(&row, "id")).map_err(unavailable)
+    row.and_then(|row| rows::unsigned(&row, "id")).map_err(failed)
 }
 
 pub(super) fn hexadecimal(digest: Sha256) -> String {

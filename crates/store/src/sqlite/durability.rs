@@ -1,60 +1,45 @@
-//! What a change that failed says of the file.
+//! Whether the database file can be relied on, judged by the outcome of changes.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use edgepass_issuer::storage::StoreError;
 
-/// `SQLITE_IOERR_FSYNC` and `SQLITE_IOERR_DIR_FSYNC`.
-const NOT_SYNCED: [&str; 2] = ["1034", "1290"];
-
-/// What is known of the file from the changes made so far.
+/// The outcome of the changes made so far.
 #[derive(Default)]
 pub(super) struct Durability {
-    /// The last change failed.
+    /// The last change failed. A duplicate value does not count as a failure.
     fails: AtomicBool,
-    /// It failed to sync once: what lies on the disk is unknown. Asking again would be answered with a
-    /// success that means nothing, since the system has given up what it could not write.
+    /// A sync to disk has failed, so the content of the disk is unknown. A second sync would report
+    /// a success that means nothing, since the system has discarded the data that it could not
+    /// write.
     lost: AtomicBool,
 }
 
-/// Why no change is tried.
-#[derive(Debug, thiserror::Error)]
-#[error("the disk did not keep what was written; see to it, then start again")]
-struct WriteLost;
-
 impl Durability {
-    /// Make a change, unless nothing can be relied on.
+    /// Makes a change and notes its outcome. Refuses it if a sync to disk has failed before.
     pub(super) async fn change<T>(
         &self,
         change: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
         if self.lost.load(Relaxed) {
-            return Err(StoreError(Box::new(WriteLost)));
+            return Err(StoreError::NotSynced);
         }
         let changed = change.await;
         match &changed {
             Ok(_) => self.fails.store(false, Relaxed),
-            Err(error) => self.note_failure(error),
+            Err(StoreError::Duplicate(_)) => {}
+            Err(StoreError::NotSynced) => {
+                self.fails.store(true, Relaxed);
+                self.lost.store(true, Relaxed);
+            }
+            Err(_) => self.fails.store(true, Relaxed),
         }
         changed
     }
 
-    /// Whether the last change could be made.
-    pub(super) fn is_whole(&self) -> bool {
+    /// Whether the last change succeeded. `true` before the first.
+    pub(super) fn last_change_succeeded(&self) -> bool {
         !self.fails.load(Relaxed)
-    }
-
-    fn note_failure(&self, error: &StoreError) {
-        let Some(error) = error.0.downcast_ref::<sqlx::Error>() else { return };
-        let database = error.as_database_error();
-        if database.is_some_and(|error| error.is_unique_violation()) {
-            return;
-        }
-        self.fails.store(true, Relaxed);
-        let code = database.and_then(sqlx::error::DatabaseError::code);
-        if code.is_some_and(|code| NOT_SYNCED.contains(&&*code)) {
-            self.lost.store(true, Relaxed);
-        }
     }
 }
 
@@ -67,9 +52,9 @@ mod tests {
     use sqlx::error::{DatabaseError, ErrorKind};
 
     use super::*;
-    use crate::sqlite::unavailable;
+    use crate::sqlite::failed;
 
-    /// An error of SQLite by its code, which no test can have a disk make.
+    /// An error of SQLite with this code. A test cannot make a real disk fail like this.
     #[derive(Debug)]
     struct Code(&'static str);
 
@@ -109,22 +94,22 @@ mod tests {
 
     async fn fail(durability: &Durability, code: &'static str) -> bool {
         let error = sqlx::Error::Database(Box::new(Code(code)));
-        assert!(durability.change::<()>(async { Err(unavailable(error)) }).await.is_err());
-        durability.is_whole()
+        assert!(durability.change::<()>(async { Err(failed(error)) }).await.is_err());
+        durability.last_change_succeeded()
     }
 
     #[tokio::test]
     async fn after_an_error_the_next_change_is_tried_and_after_a_lost_sync_none() {
         let durability = Durability::default();
-        assert!(fail(&durability, "1555").await, "a name given twice says nothing of the disk");
+        assert!(fail(&durability, "1555").await, "a duplicate name is no failure of the disk");
         for code in ["13", "778", "5"] {
             assert!(!fail(&durability, code).await, "{code}");
             assert!(durability.change(async { Ok(()) }).await.is_ok());
-            assert!(durability.is_whole(), "{code}");
+            assert!(durability.last_change_succeeded(), "{code}");
         }
         assert!(!fail(&durability, "1034").await);
         let tried = durability.change::<()>(async { panic!("tried again") }).await;
-        assert!(tried.unwrap_err().0.to_string().contains("start again"));
-        assert!(!durability.is_whole());
+        assert!(matches!(tried, Err(StoreError::NotSynced)));
+        assert!(!durability.last_change_succeeded());
     }
 }

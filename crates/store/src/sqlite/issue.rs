@@ -1,4 +1,4 @@
-//! Recording tokens, and the lists that their statuses lie in.
+//! Records of issued tokens, and the status lists that their indices are taken from.
 
 use edgepass_issuer::audit::AuditEntry;
 use edgepass_issuer::selection::Selection;
@@ -7,10 +7,10 @@ use edgepass_issuer::storage::{NewList, NewToken, Recorded, StatusSlot, StoreErr
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
-use super::{append, unavailable};
+use super::{append, corrupt, failed};
 use crate::rows;
 
-/// Record a token with its audit entry.
+/// Records a token with its audit entry, unless an act blocks it.
 pub(super) async fn record(
     connection: &mut SqliteConnection,
     new: &NewToken,
@@ -40,12 +40,12 @@ pub(super) async fn record(
     .bind(rows::signed(slot.index))
     .execute(&mut *connection)
     .await
-    .map_err(unavailable)?;
+    .map_err(failed)?;
     append(connection, entry).await?;
     Ok(Recorded::At(slot))
 }
 
-/// Whether the list's window has a list of its kind with room for `room` more tokens.
+/// Whether the window has a list of the same bits with room for `room` more tokens.
 pub(super) async fn has_room(
     connection: &mut SqliteConnection,
     list: &NewList,
@@ -60,11 +60,11 @@ pub(super) async fn has_room(
     .bind(room)
     .fetch_optional(connection)
     .await
-    .map_err(unavailable)?;
+    .map_err(failed)?;
     Ok(found.is_some())
 }
 
-/// Open a list; the first free number of its window names it.
+/// Opens a list. The end of its window and a number, counted from 0, name it.
 pub(super) async fn open_list(
     connection: &mut SqliteConnection,
     list: &NewList,
@@ -80,11 +80,11 @@ pub(super) async fn open_list(
     .bind(list.bits.number())
     .execute(connection)
     .await
-    .map_err(unavailable)?;
+    .map_err(failed)?;
     Ok(())
 }
 
-/// Take the next counter of a list of the token's window that is not full, opening one if needed.
+/// Takes an unused index in a list of the window that is not full. Opens a list if there is none.
 async fn take_slot(
     connection: &mut SqliteConnection,
     list: &NewList,
@@ -94,7 +94,7 @@ async fn take_slot(
         None => {
             open_list(connection, list).await?;
             let opened = take_counter(connection, list).await?;
-            opened.ok_or_else(|| unavailable(rows::BadRow("status_lists")))?
+            opened.ok_or_else(|| corrupt(rows::BadRow("status_lists")))?
         }
     };
     let slot = || -> Result<StatusSlot, sqlx::Error> {
@@ -107,7 +107,7 @@ async fn take_slot(
         let index = u64::from(permute(&secret, counter, capacity));
         Ok(StatusSlot { list_id: row.try_get("id")?, index })
     };
-    slot().map_err(unavailable)
+    slot().map_err(failed)
 }
 
 async fn take_counter(
@@ -123,26 +123,27 @@ async fn take_counter(
     .bind(list.bits.number())
     .fetch_optional(connection)
     .await
-    .map_err(unavailable)
+    .map_err(failed)
 }
 
-/// Written so that the partial index serves it: acts are never deleted.
-pub(super) const UNDER_WAY: &str = "SELECT selection FROM status_acts \
-                                    WHERE blocks_until_ms > 0 AND blocks_until_ms > $1";
+/// Selections of the acts that block issuing. Acts are never deleted, so `blocks_until_ms > 0` lets
+/// SQLite use the partial index.
+pub(super) const BLOCKING_ACTS: &str = "SELECT selection FROM status_acts \
+                                        WHERE blocks_until_ms > 0 AND blocks_until_ms > $1";
 
 async fn is_being_revoked(
     connection: &mut SqliteConnection,
     new: &NewToken,
     now_ms: u64,
 ) -> Result<bool, StoreError> {
-    let under_way = sqlx::query(UNDER_WAY)
+    let blocking = sqlx::query(BLOCKING_ACTS)
         .bind(rows::signed(now_ms))
         .fetch_all(connection)
         .await
-        .map_err(unavailable)?;
-    for row in under_way {
-        let text: String = row.try_get("selection").map_err(unavailable)?;
-        let selection: Selection = serde_json::from_str(&text).map_err(unavailable)?;
+        .map_err(failed)?;
+    for row in blocking {
+        let text: String = row.try_get("selection").map_err(failed)?;
+        let selection: Selection = serde_json::from_str(&text).map_err(corrupt)?;
         if selection.includes(&new.facts) {
             return Ok(true);
         }

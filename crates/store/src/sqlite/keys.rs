@@ -1,25 +1,25 @@
-//! The issuer's keys.
+//! The signing keys in the database.
 
 use edgepass_issuer::audit::AuditEntry;
 use edgepass_issuer::signing_key::{KeyState, SealedKey};
 use edgepass_issuer::storage::{KeyChange, StoreError, StoredKeys};
 use sqlx::SqliteConnection;
 
-use super::{append, unavailable};
+use super::{append, failed};
 use crate::rows;
 
 pub(super) async fn all(connection: &mut SqliteConnection) -> Result<StoredKeys, StoreError> {
     let rows = sqlx::query("SELECT * FROM signing_keys ORDER BY created_at, key_id")
         .fetch_all(connection)
         .await
-        .map_err(unavailable)?;
-    let keys = rows.iter().map(rows::key).collect::<Result<_, _>>().map_err(unavailable)?;
+        .map_err(failed)?;
+    let keys = rows.iter().map(rows::key).collect::<Result<_, _>>().map_err(failed)?;
     let changed_at = rows.iter().map(|row| rows::unsigned::<u64>(row, "changed_at"));
-    let changed_at = changed_at.collect::<Result<Vec<_>, _>>().map_err(unavailable)?;
+    let changed_at = changed_at.collect::<Result<Vec<_>, _>>().map_err(failed)?;
     Ok(StoredKeys { keys, changed_at: changed_at.into_iter().max().unwrap_or_default() })
 }
 
-/// Change the keys, if nobody has since they were looked at.
+/// Changes the keys. `false`: another process has changed them since `change.seen`.
 pub(super) async fn change(
     connection: &mut SqliteConnection,
     change: &KeyChange,
@@ -29,12 +29,12 @@ pub(super) async fn change(
     if stored.changed_at != change.seen {
         return Ok(false);
     }
-    // Verifiers refuse a set that says it is older: every change makes it later.
+    // Increases even if the clock was set back: verifiers refuse a set with an older `iat`.
     let changed_at = change.now.max(stored.changed_at.saturating_add(1));
-    // The key that signs makes room before another takes its place.
-    let mut uses = change.uses.clone();
-    uses.sort_by_key(|(_, state, _)| *state == KeyState::Signing);
-    for (key_id, state, retires_at) in uses {
+    // The table allows one signing key: the new one comes after the update of the previous one.
+    let mut states = change.states.clone();
+    states.sort_by_key(|(_, state, _)| *state == KeyState::Signing);
+    for (key_id, state, retires_at) in states {
         sqlx::query(
             "UPDATE signing_keys SET use = $2, retires_at = $3, changed_at = $4, \
              signs_since = CASE $2 WHEN 'signing' THEN $5 ELSE signs_since END, \
@@ -47,7 +47,7 @@ pub(super) async fn change(
         .bind(rows::signed(change.now))
         .execute(&mut *connection)
         .await
-        .map_err(unavailable)?;
+        .map_err(failed)?;
     }
     for key in &change.new {
         add(connection, key, changed_at).await?;
@@ -69,7 +69,7 @@ pub(super) async fn mark_published(
     .bind(rows::signed(now))
     .execute(connection)
     .await
-    .map_err(unavailable)?;
+    .map_err(failed)?;
     Ok(())
 }
 
@@ -91,6 +91,6 @@ async fn add(
     .bind(key.signs_since.map(rows::signed))
     .execute(connection)
     .await
-    .map_err(unavailable)?;
+    .map_err(failed)?;
     Ok(())
 }

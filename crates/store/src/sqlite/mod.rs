@@ -1,4 +1,4 @@
-//! `Store` on SQLite.
+//! The issuer's `Store` on SQLite.
 
 mod acts;
 mod durability;
@@ -12,9 +12,11 @@ use std::time::Duration;
 use edgepass_issuer::audit::AuditEntry;
 use edgepass_issuer::new_act::{NewAct, Plan, RecordedAct};
 use edgepass_issuer::storage::{
-    KeyChange, ListEdition, ListState, NewList, NewToken, Recorded, Store, StoreError, StoredKeys,
-    TokenFilter, TokenRecord,
+    ActStore, AuditStore, KeyChange, KeyStore, ListEdition, ListState, ListStore, NewList,
+    NewToken, Recorded, StoreError, StoreState, StoredKeys, TokenFilter, TokenRecord, TokenStore,
 };
+use edgepass_verify::UnixMillis;
+use sqlx::error::DatabaseError;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
@@ -24,21 +26,28 @@ use crate::rows;
 
 /// The issuer's tables in one SQLite file.
 pub struct SqliteStore {
-    /// The only connection that writes: SQLite has one writer at a time anyway.
+    /// The only connection that writes, since SQLite has one writer at a time.
     writer: SqlitePool,
     readers: SqlitePool,
-    /// A connection of its own, so that `data_version` sees every other connection's commits.
+    /// Only reads `data_version`, which changes with the commits of all other connections.
     watcher: SqlitePool,
     durability: durability::Durability,
+    /// The host's clock. It is read inside transactions, since a transaction may wait for seconds
+    /// before it begins.
+    clock: fn() -> UnixMillis,
 }
 
 impl SqliteStore {
-    /// Open the file, creating it when `create` is set, and bring its tables up to date.
+    /// Opens the file, creates it if `create` is set, and migrates its tables.
     ///
     /// # Errors
     ///
     /// [`StoreError`]: the file cannot be opened, written or migrated.
-    pub async fn open(file: &Path, create: bool) -> Result<Self, StoreError> {
+    pub async fn open(
+        file: &Path,
+        create: bool,
+        clock: fn() -> UnixMillis,
+    ) -> Result<Self, StoreError> {
         let options = SqliteConnectOptions::new()
             .filename(file)
             .create_if_missing(create)
@@ -48,39 +57,41 @@ impl SqliteStore {
             .foreign_keys(true)
             .busy_timeout(BUSY_TIMEOUT);
         let pool = |connections| {
-            // Connections live as long as the store: `data_version` compares within one connection.
+            // Connections never expire: `data_version` is comparable within one connection only.
             SqlitePoolOptions::new()
                 .max_connections(connections)
                 .acquire_timeout(BUSY_TIMEOUT)
                 .idle_timeout(None)
                 .max_lifetime(None)
         };
-        // SQLite ends a transaction by itself when the disk is full, and sqlx never learns that it has
-        // ended: on that connection no other could begin.
+        // When the disk is full, SQLite ends a transaction by itself. sqlx still counts it as open,
+        // and no other could begin on that connection: replace the connection.
         let writer = pool(1)
             .before_acquire(|writer, _| Box::pin(async { Ok(!writer.is_in_transaction()) }))
             .connect_with(options.clone())
             .await
-            .map_err(unavailable)?;
-        sqlx::migrate!("migrations/sqlite").run(&writer).await.map_err(unavailable)?;
+            .map_err(failed)?;
+        let migrated = sqlx::migrate!("migrations/sqlite").run(&writer).await;
+        migrated.map_err(|error| StoreError::Unavailable(Box::new(error)))?;
         let reading = options.create_if_missing(false).read_only(true);
         Ok(Self {
             writer,
-            readers: pool(4).connect_with(reading.clone()).await.map_err(unavailable)?,
-            watcher: pool(1).connect_with(reading).await.map_err(unavailable)?,
+            readers: pool(4).connect_with(reading.clone()).await.map_err(failed)?,
+            watcher: pool(1).connect_with(reading).await.map_err(failed)?,
             durability: durability::Durability::default(),
+            clock,
         })
     }
 
-    /// Close every connection.
+    /// Closes every connection.
     pub async fn close(&self) {
         self.watcher.close().await;
         self.readers.close().await;
         self.writer.close().await;
     }
 
-    /// Do this in a transaction, or nothing. It takes the write lock at once, so that it never fails
-    /// half-way on it.
+    /// Runs `work` in a transaction: all of it is committed, or nothing. The transaction takes the
+    /// write lock first, so that no later statement fails for lack of it.
     async fn write<T>(
         &self,
         work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, StoreError>,
@@ -88,18 +99,18 @@ impl SqliteStore {
         self.durability
             .change(async {
                 let mut transaction =
-                    self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(unavailable)?;
+                    self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
                 let done = work(&mut transaction).await?;
-                transaction.commit().await.map_err(unavailable)?;
+                transaction.commit().await.map_err(failed)?;
                 Ok(done)
             })
             .await
     }
 }
 
-impl Store for SqliteStore {
+impl KeyStore for SqliteStore {
     async fn keys(&self) -> Result<StoredKeys, StoreError> {
-        keys::all(&mut *self.readers.acquire().await.map_err(unavailable)?).await
+        keys::all(&mut *self.readers.acquire().await.map_err(failed)?).await
     }
 
     async fn change_keys(
@@ -113,7 +124,9 @@ impl Store for SqliteStore {
     async fn mark_keys_published(&self, changed_at: u64, now: u64) -> Result<(), StoreError> {
         self.write(async |connection| keys::mark_published(connection, changed_at, now).await).await
     }
+}
 
+impl TokenStore for SqliteStore {
     async fn record_issue(
         &self,
         new: &NewToken,
@@ -122,9 +135,33 @@ impl Store for SqliteStore {
         self.write(async |connection| issue::record(connection, new, entry).await).await
     }
 
+    async fn token(&self, jwt_id: &str) -> Result<Option<TokenRecord>, StoreError> {
+        let row = sqlx::query("SELECT * FROM tokens WHERE jwt_id = $1")
+            .bind(jwt_id)
+            .fetch_optional(&self.readers)
+            .await
+            .map_err(failed)?;
+        row.as_ref().map(rows::token).transpose().map_err(failed)
+    }
+
+    async fn tokens(&self, filter: &TokenFilter) -> Result<Vec<TokenRecord>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT * FROM tokens WHERE ($1 IS NULL OR role = $1) \
+             AND ($2 IS NULL OR (expiration > $2 AND status = 0)) ORDER BY seq DESC",
+        )
+        .bind(&filter.role)
+        .bind(filter.live_at.map(rows::signed))
+        .fetch_all(&self.readers)
+        .await
+        .map_err(failed)?;
+        rows.iter().map(rows::token).collect::<Result<_, _>>().map_err(failed)
+    }
+}
+
+impl ListStore for SqliteStore {
     async fn open_list(&self, list: &NewList, room: u32) -> Result<(), StoreError> {
-        // Most of the time there is room, and no need to write.
-        let mut reader = self.readers.acquire().await.map_err(unavailable)?;
+        // Usually there is room, and nothing to write.
+        let mut reader = self.readers.acquire().await.map_err(failed)?;
         if issue::has_room(&mut reader, list, room).await? {
             return Ok(());
         }
@@ -138,53 +175,6 @@ impl Store for SqliteStore {
         .await
     }
 
-    async fn plan_act(&self, act: &NewAct) -> Result<Plan, StoreError> {
-        acts::plan(&mut *self.readers.acquire().await.map_err(unavailable)?, act).await
-    }
-
-    async fn record_act(
-        &self,
-        act: &NewAct,
-        plan: Plan,
-    ) -> Result<Option<RecordedAct>, StoreError> {
-        self.write(async |connection| acts::record(connection, act, plan).await).await
-    }
-
-    async fn continue_acts(&self) -> Result<bool, StoreError> {
-        let mut reader = self.readers.acquire().await.map_err(unavailable)?;
-        if acts::unfinished(&mut reader).await?.is_none() {
-            return Ok(false);
-        }
-        drop(reader);
-        self.write(async |connection| acts::proceed(connection, acts::Hold::Renewed).await).await
-    }
-
-    async fn end_act(&self, id: u64) -> Result<bool, StoreError> {
-        self.write(async |connection| acts::end(connection, id).await).await
-    }
-
-    async fn token(&self, jwt_id: &str) -> Result<Option<TokenRecord>, StoreError> {
-        let row = sqlx::query("SELECT * FROM tokens WHERE jwt_id = $1")
-            .bind(jwt_id)
-            .fetch_optional(&self.readers)
-            .await
-            .map_err(unavailable)?;
-        row.as_ref().map(rows::token).transpose().map_err(unavailable)
-    }
-
-    async fn tokens(&self, filter: &TokenFilter) -> Result<Vec<TokenRecord>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT * FROM tokens WHERE ($1 IS NULL OR role = $1) \
-             AND ($2 IS NULL OR (expiration > $2 AND status = 0)) ORDER BY seq DESC",
-        )
-        .bind(&filter.role)
-        .bind(filter.live_at.map(rows::signed))
-        .fetch_all(&self.readers)
-        .await
-        .map_err(unavailable)?;
-        rows.iter().map(rows::token).collect::<Result<_, _>>().map_err(unavailable)
-    }
-
     async fn lists(&self, retired_before: u64) -> Result<Vec<ListState>, StoreError> {
         let rows = sqlx::query(
             "SELECT id, window_end, due, published, number FROM status_lists \
@@ -193,8 +183,8 @@ impl Store for SqliteStore {
         .bind(rows::signed(retired_before))
         .fetch_all(&self.readers)
         .await
-        .map_err(unavailable)?;
-        rows.iter().map(rows::list_state).collect::<Result<_, _>>().map_err(unavailable)
+        .map_err(failed)?;
+        rows.iter().map(rows::list_state).collect::<Result<_, _>>().map_err(failed)
     }
 
     async fn next_edition(&self, list_id: &str, now: u64) -> Result<ListEdition, StoreError> {
@@ -208,14 +198,14 @@ impl Store for SqliteStore {
                 .bind(rows::signed(now))
                 .fetch_one(&mut *connection)
                 .await
-                .map_err(unavailable)?;
+                .map_err(failed)?;
                 let statuses = sqlx::query(
                     "SELECT list_index, status FROM tokens WHERE list_id = $1 AND status <> 0",
                 )
                 .bind(list_id)
                 .fetch_all(connection)
                 .await
-                .map_err(unavailable)?;
+                .map_err(failed)?;
                 Ok((list, statuses))
             })
             .await?;
@@ -234,47 +224,77 @@ impl Store for SqliteStore {
                     .collect::<Result<_, sqlx::Error>>()?,
             })
         };
-        edition().map_err(unavailable)
+        edition().map_err(failed)
     }
 
     async fn mark_published(&self, list_id: &str, changes: u64) -> Result<(), StoreError> {
         let mark = "UPDATE status_lists SET published = max(published, $2) WHERE id = $1";
         let mark = sqlx::query(mark).bind(list_id).bind(rows::signed(changes));
         self.write(async |connection| {
-            mark.execute(connection).await.map_err(unavailable)?;
+            mark.execute(connection).await.map_err(failed)?;
             Ok(())
         })
         .await
     }
+}
 
-    async fn is_writable(&self) -> bool {
-        // It is written even if it says the same.
-        let nothing = sqlx::query("PRAGMA user_version = 1");
-        let write = async |connection: &mut SqliteConnection| {
-            nothing.execute(connection).await.map_err(unavailable)
-        };
-        self.durability.is_whole() || self.write(write).await.is_ok()
+impl ActStore for SqliteStore {
+    async fn plan_act(&self, act: &NewAct) -> Result<Plan, StoreError> {
+        acts::plan(&mut *self.readers.acquire().await.map_err(failed)?, act).await
     }
 
-    async fn version(&self) -> Result<i64, StoreError> {
-        let row = sqlx::query("PRAGMA data_version")
-            .fetch_one(&self.watcher)
+    async fn record_act(
+        &self,
+        act: &NewAct,
+        plan: Plan,
+    ) -> Result<Option<RecordedAct>, StoreError> {
+        self.write(async |connection| acts::record(connection, act, plan, (self.clock)()).await)
             .await
-            .map_err(unavailable)?;
-        row.try_get(0).map_err(unavailable)
     }
 
+    async fn continue_acts(&self) -> Result<bool, StoreError> {
+        let mut reader = self.readers.acquire().await.map_err(failed)?;
+        if acts::unfinished(&mut reader).await?.is_none() {
+            return Ok(false);
+        }
+        drop(reader);
+        self.write(async |connection| acts::proceed(connection, Some((self.clock)())).await).await
+    }
+
+    async fn end_act(&self, id: u64) -> Result<bool, StoreError> {
+        self.write(async |connection| acts::end(connection, id, (self.clock)()).await).await
+    }
+}
+
+impl AuditStore for SqliteStore {
     async fn audit(&self) -> Result<Vec<AuditEntry>, StoreError> {
         let rows = sqlx::query("SELECT entry FROM audit ORDER BY seq")
             .fetch_all(&self.readers)
             .await
-            .map_err(unavailable)?;
-        rows.iter().map(rows::audit_entry).collect::<Result<_, _>>().map_err(unavailable)
+            .map_err(failed)?;
+        rows.iter().map(rows::audit_entry).collect::<Result<_, _>>().map_err(failed)
+    }
+}
+
+impl StoreState for SqliteStore {
+    async fn is_writable(&self) -> bool {
+        // SQLite writes this even if the value is the same.
+        let no_change = sqlx::query("PRAGMA user_version = 1");
+        let write = async |connection: &mut SqliteConnection| {
+            no_change.execute(connection).await.map_err(failed)
+        };
+        self.durability.last_change_succeeded() || self.write(write).await.is_ok()
+    }
+
+    async fn version(&self) -> Result<i64, StoreError> {
+        let row =
+            sqlx::query("PRAGMA data_version").fetch_one(&self.watcher).await.map_err(failed)?;
+        row.try_get(0).map_err(failed)
     }
 }
 
 async fn append(connection: &mut SqliteConnection, entry: &AuditEntry) -> Result<(), StoreError> {
-    let text = serde_json::to_string(entry).map_err(unavailable)?;
+    let text = serde_json::to_string(entry).map_err(corrupt)?;
     sqlx::query("INSERT INTO audit (at_ms, actor, act, entry) VALUES ($1, $2, $3, $4)")
         .bind(rows::signed(entry.at_ms))
         .bind(&entry.actor)
@@ -282,13 +302,29 @@ async fn append(connection: &mut SqliteConnection, entry: &AuditEntry) -> Result
         .bind(text)
         .execute(connection)
         .await
-        .map_err(unavailable)?;
+        .map_err(failed)?;
     Ok(())
 }
 
-fn unavailable(error: impl std::error::Error + Send + Sync + 'static) -> StoreError {
-    StoreError(Box::new(error))
+fn failed(error: sqlx::Error) -> StoreError {
+    /// Result codes `SQLITE_IOERR_FSYNC` and `SQLITE_IOERR_DIR_FSYNC`.
+    const NOT_SYNCED: [&str; 2] = ["1034", "1290"];
+    let database = error.as_database_error();
+    let code = database.and_then(DatabaseError::code);
+    if code.is_some_and(|code| NOT_SYNCED.contains(&&*code)) {
+        StoreError::NotSynced
+    } else if database.is_some_and(|error| error.is_unique_violation()) {
+        StoreError::Duplicate(Box::new(error))
+    } else if matches!(error, sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. }) {
+        StoreError::Corrupt(Box::new(error))
+    } else {
+        StoreError::Unavailable(Box::new(error))
+    }
 }
 
-/// How long a call waits for another process's transaction.
+fn corrupt(error: impl std::error::Error + Send + Sync + 'static) -> StoreError {
+    StoreError::Corrupt(Box::new(error))
+}
+
+/// How long a call waits for a connection, and for another process's transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

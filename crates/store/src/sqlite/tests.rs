@@ -13,15 +13,20 @@ use sqlx::{QueryBuilder, Sqlite};
 
 use super::*;
 
-struct Fresh {
+fn now() -> UnixMillis {
+    let since = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+    UnixMillis(u64::try_from(since.as_millis()).unwrap())
+}
+
+struct TestStore {
     store: SqliteStore,
     _folder: tempfile::TempDir,
 }
 
-async fn fresh() -> Fresh {
+async fn test_store() -> TestStore {
     let folder = tempfile::tempdir().unwrap();
-    let store = SqliteStore::open(&folder.path().join("edgepass.db"), true).await.unwrap();
-    Fresh { store, _folder: folder }
+    let store = SqliteStore::open(&folder.path().join("edgepass.db"), true, now).await.unwrap();
+    TestStore { store, _folder: folder }
 }
 
 fn token(jwt_id: &str) -> NewToken {
@@ -82,7 +87,7 @@ fn entry(jwt_id: &str) -> AuditEntry {
 
 #[tokio::test]
 async fn no_index_is_given_twice_and_every_act_has_its_entry() {
-    let Fresh { store, _folder } = fresh().await;
+    let TestStore { store, _folder } = test_store().await;
     let mut slots = HashSet::new();
     for number in 0..50 {
         let jwt_id = format!("t{number}");
@@ -95,7 +100,7 @@ async fn no_index_is_given_twice_and_every_act_has_its_entry() {
 
 #[tokio::test]
 async fn a_refused_record_leaves_no_trace() {
-    let Fresh { store, _folder } = fresh().await;
+    let TestStore { store, _folder } = test_store().await;
     store.record_issue(&token("t"), &entry("t")).await.unwrap();
     assert!(store.record_issue(&token("t"), &entry("t")).await.is_err());
     assert_eq!(store.audit().await.unwrap().len(), 1);
@@ -104,7 +109,7 @@ async fn a_refused_record_leaves_no_trace() {
 
 #[tokio::test]
 async fn a_full_list_is_followed_by_another() {
-    let Fresh { store, _folder } = fresh().await;
+    let TestStore { store, _folder } = test_store().await;
     let first = issue(&store, &token("t0")).await;
     sqlx::query("UPDATE status_lists SET next_counter = capacity")
         .execute(&store.writer)
@@ -118,7 +123,7 @@ async fn a_full_list_is_followed_by_another() {
 
 #[tokio::test]
 async fn a_revocation_is_one_change_however_often_it_is_repeated() {
-    let Fresh { store, _folder } = fresh().await;
+    let TestStore { store, _folder } = test_store().await;
     let slot = issue(&store, &token("t")).await;
     let revoke = act(StatusChange::Revoke, named("t"));
     let first = perform(&store, &revoke).await.unwrap().unwrap();
@@ -131,7 +136,7 @@ async fn a_revocation_is_one_change_however_often_it_is_repeated() {
     let edition = store.next_edition(&slot.list_id, 500).await.unwrap();
     assert_eq!((edition.number, edition.changes, edition.issued_at), (1, 1, 500));
     assert_eq!(edition.statuses, [(slot.index as u32, StatusType::Invalid)]);
-    // The clock ran backwards: `iat` does not.
+    // The clock was set back: `iat` stays.
     let next = store.next_edition(&slot.list_id, 400).await.unwrap();
     assert_eq!((next.number, next.issued_at), (2, 500));
     store.mark_published(&slot.list_id, 1).await.unwrap();
@@ -141,9 +146,9 @@ async fn a_revocation_is_one_change_however_often_it_is_repeated() {
 
 #[tokio::test]
 async fn an_act_changes_the_selected_live_tokens_and_no_others() {
-    let Fresh { store, _folder } = fresh().await;
+    let TestStore { store, _folder } = test_store().await;
     let mut expired = of_role("writer", "expired");
-    // The act is at 200 s; for five minutes more a verifier may accept it. This one is long gone.
+    // The act is at 200 s, and verifiers' leeway is 300 s at most: no verifier accepts this token.
     expired.facts.expiration = 0;
     let tokens = [of_role("writer", "a"), of_role("reader", "b"), of_role("writer", "c"), expired];
     for token in &tokens {
@@ -173,7 +178,7 @@ async fn an_act_changes_the_selected_live_tokens_and_no_others() {
 
 #[tokio::test]
 async fn a_suspended_token_can_be_resumed_and_a_revoked_one_cannot() {
-    let Fresh { store, _folder } = fresh().await;
+    let TestStore { store, _folder } = test_store().await;
     for jwt_id in ["a", "b"] {
         issue(&store, &token(jwt_id)).await;
     }
@@ -194,7 +199,7 @@ async fn a_suspended_token_can_be_resumed_and_a_revoked_one_cannot() {
 
 #[tokio::test]
 async fn lists_of_one_bit_hold_no_suspension() {
-    let Fresh { store, _folder } = fresh().await;
+    let TestStore { store, _folder } = test_store().await;
     let mut one_bit = token("a");
     one_bit.list.bits = Bits::One;
     let (first, second) = (issue(&store, &one_bit).await, issue(&store, &token("b")).await);
@@ -206,28 +211,25 @@ async fn lists_of_one_bit_hold_no_suspension() {
 
 #[tokio::test]
 async fn no_token_like_the_selected_is_issued_before_the_act_ends() {
-    let Fresh { store, _folder } = fresh().await;
+    let TestStore { store, _folder } = test_store().await;
     let revoke = act(StatusChange::Revoke, role("reader"));
     let recorded = perform(&store, &revoke).await.unwrap().unwrap();
     let at = |at_ms| AuditEntry { at_ms, ..entry("t") };
-    let now = || {
-        let since = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
-        u64::try_from(since.as_millis()).unwrap()
-    };
+    let now = || now().0;
     let reader = token("t");
     assert_eq!(store.record_issue(&reader, &at(now())).await.unwrap(), Recorded::BeingRevoked);
     issue(&store, &of_role("writer", "other")).await;
-    // Whoever acts may be killed: the block ends by itself.
+    // The block expires by itself, since the process that acts may be killed.
     let later = store.record_issue(&reader, &at(now() + 10_001)).await.unwrap();
     assert!(matches!(later, Recorded::At(_)));
     assert!(store.end_act(recorded.id).await.unwrap());
-    // Not before whoever acts was told.
+    // The block outlasts the end of the act by one second.
     let reader = token("t2");
     assert_eq!(store.record_issue(&reader, &at(now())).await.unwrap(), Recorded::BeingRevoked);
     let later = store.record_issue(&reader, &at(now() + 1_001)).await.unwrap();
     assert!(matches!(later, Recorded::At(_)));
 
-    // An act that took longer than its block learns that.
+    // `false` for an act that took longer than its block.
     let again = perform(&store, &revoke).await.unwrap().unwrap();
     let over = "UPDATE status_acts SET blocks_until_ms = 1 WHERE id = $1";
     sqlx::query(over).bind(again.id as i64).execute(&store.writer).await.unwrap();
@@ -236,16 +238,16 @@ async fn no_token_like_the_selected_is_issued_before_the_act_ends() {
 
 #[tokio::test]
 async fn looking_for_acts_under_way_reads_no_others() {
-    let Fresh { store, _folder } = fresh().await;
+    let TestStore { store, _folder } = test_store().await;
     let mut plan = QueryBuilder::<Sqlite>::new("EXPLAIN QUERY PLAN ");
-    let plan = plan.push(issue::UNDER_WAY).build().bind(1_i64);
+    let plan = plan.push(issue::BLOCKING_ACTS).build().bind(1_i64);
     let plan: String = plan.fetch_one(&store.readers).await.unwrap().get("detail");
     assert!(plan.contains("USING INDEX status_acts_blocking"), "{plan}");
 }
 
 #[tokio::test]
 async fn a_token_within_the_leeway_of_verifiers_can_be_revoked() {
-    let Fresh { store, _folder } = fresh().await;
+    let TestStore { store, _folder } = test_store().await;
     for (jwt_id, expiration) in [("lately", 195), ("leeway", 500 - 300 + 1), ("over", 500 - 300)] {
         let mut token = token(jwt_id);
         token.facts.expiration = expiration;
@@ -259,19 +261,19 @@ async fn a_token_within_the_leeway_of_verifiers_can_be_revoked() {
 
 #[tokio::test]
 async fn an_act_is_planned_again_when_another_is_not_carried_out_yet() {
-    let Fresh { store, _folder } = fresh().await;
+    let TestStore { store, _folder } = test_store().await;
     many(&store, 25_000).await;
     let revoke = act(StatusChange::Revoke, role("reader"));
     let plan = store.plan_act(&revoke).await.unwrap();
     store.record_act(&revoke, plan).await.unwrap().unwrap();
-    // Planned after the first was recorded, and before it was carried out.
+    // This plan is made after the first act was recorded, before it is carried out.
     let plan = store.plan_act(&revoke).await.unwrap();
     assert_eq!(store.record_act(&revoke, plan).await.unwrap(), None);
 }
 
 #[tokio::test]
 async fn a_token_in_a_list_of_one_bit_is_not_suspended_by_an_act_planned_before() {
-    let Fresh { store, _folder } = fresh().await;
+    let TestStore { store, _folder } = test_store().await;
     issue(&store, &token("a")).await;
     let suspend = act(StatusChange::Suspend, role("reader"));
     let plan = store.plan_act(&suspend).await.unwrap();
@@ -283,17 +285,18 @@ async fn a_token_in_a_list_of_one_bit_is_not_suspended_by_an_act_planned_before(
 
 #[tokio::test]
 async fn an_act_that_was_interrupted_is_finished_by_whoever_looks_next() {
-    let Fresh { store, _folder } = fresh().await;
+    let TestStore { store, _folder } = test_store().await;
     many(&store, 25_000).await;
     let revoke = act(StatusChange::Revoke, role("reader"));
     let plan = store.plan_act(&revoke).await.unwrap();
     assert_eq!(store.record_act(&revoke, plan).await.unwrap().unwrap().count, 25_000);
     assert!(store.continue_acts().await.unwrap());
-    // However long it takes, nothing like it is issued meanwhile.
-    let row = sqlx::query("SELECT blocks_until_ms > unixepoch() * 1000 AS held FROM status_acts");
+    // Each step renews the block on issuing.
+    let row = sqlx::query("SELECT blocks_until_ms > $1 AS held FROM status_acts");
+    let row = row.bind(rows::signed(now().0));
     assert!(row.fetch_one(&store.readers).await.unwrap().get::<bool, _>("held"));
-    // A second process takes over; a later act waits for the earlier.
-    let other = SqliteStore::open(&_folder.path().join("edgepass.db"), false).await.unwrap();
+    // A second process takes over. A later act finishes the earlier one first.
+    let other = SqliteStore::open(&_folder.path().join("edgepass.db"), false, now).await.unwrap();
     assert_eq!(invalid(&other).await, 10_000);
     perform(&other, &act(StatusChange::Resume, role("reader"))).await.unwrap();
     assert_eq!(invalid(&other).await, 25_000);
@@ -301,7 +304,7 @@ async fn an_act_that_was_interrupted_is_finished_by_whoever_looks_next() {
 
 #[tokio::test]
 async fn lists_are_due_when_an_act_is_finished() {
-    let Fresh { store, _folder } = fresh().await;
+    let TestStore { store, _folder } = test_store().await;
     many(&store, 25_000).await;
     let due = async || store.lists(0).await.unwrap().iter().map(|list| list.changes).sum::<u64>();
     perform(&store, &act(StatusChange::Revoke, named("t1"))).await.unwrap();
@@ -318,7 +321,7 @@ async fn lists_are_due_when_an_act_is_finished() {
 
 #[tokio::test]
 async fn every_token_issued_before_the_act_returned_is_covered() {
-    let Fresh { store, _folder } = fresh().await;
+    let TestStore { store, _folder } = test_store().await;
     many(&store, 30_000).await;
     let store = std::sync::Arc::new(store);
     let issuing = std::sync::Arc::clone(&store);
@@ -350,7 +353,7 @@ async fn every_token_issued_before_the_act_returned_is_covered() {
 
 #[tokio::test]
 async fn another_act_in_between_makes_a_plan_worthless() {
-    let Fresh { store, _folder } = fresh().await;
+    let TestStore { store, _folder } = test_store().await;
     issue(&store, &token("a")).await;
     let revoke = act(StatusChange::Revoke, role("reader"));
     let plan = store.plan_act(&revoke).await.unwrap();
@@ -374,7 +377,7 @@ async fn a_database_of_the_first_version_is_brought_up_to_date() {
     sqlx::raw_sql(rows).execute(&old).await.unwrap();
     old.close().await;
     for _ in 0..2 {
-        let store = SqliteStore::open(&file, false).await.unwrap();
+        let store = SqliteStore::open(&file, false, now).await.unwrap();
         assert_eq!(status(&store, "a").await, StatusType::Valid);
         assert_eq!(status(&store, "b").await, StatusType::Invalid);
         let newest = store.tokens(&TokenFilter::default()).await.unwrap();
@@ -384,7 +387,7 @@ async fn a_database_of_the_first_version_is_brought_up_to_date() {
     }
 }
 
-/// Many live tokens of one role, all at once.
+/// Inserts `count` live tokens of one role.
 async fn many(store: &SqliteStore, count: u32) {
     issue(store, &token("first")).await;
     let insert = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $1 - 1) \
@@ -401,7 +404,7 @@ async fn invalid(store: &SqliteStore) -> i64 {
 
 #[tokio::test]
 async fn the_audit_trail_cannot_be_changed() {
-    let Fresh { store, _folder } = fresh().await;
+    let TestStore { store, _folder } = test_store().await;
     store.record_issue(&token("t"), &entry("t")).await.unwrap();
     for statement in ["UPDATE audit SET actor = 'x'", "DELETE FROM audit"] {
         let error = sqlx::query(statement).execute(&store.writer).await.unwrap_err();
@@ -411,8 +414,8 @@ async fn the_audit_trail_cannot_be_changed() {
 
 #[tokio::test]
 async fn the_version_moves_with_another_process_commit() {
-    let Fresh { store, _folder } = fresh().await;
-    let other = SqliteStore::open(&_folder.path().join("edgepass.db"), false).await.unwrap();
+    let TestStore { store, _folder } = test_store().await;
+    let other = SqliteStore::open(&_folder.path().join("edgepass.db"), false, now).await.unwrap();
     let before = store.version().await.unwrap();
     assert_eq!(store.version().await.unwrap(), before);
     other.record_issue(&token("t"), &entry("t")).await.unwrap();
@@ -421,29 +424,30 @@ async fn the_version_moves_with_another_process_commit() {
 
 #[tokio::test]
 async fn commits_are_synchronous() {
-    let Fresh { store, _folder } = fresh().await;
+    let TestStore { store, _folder } = test_store().await;
     let row = sqlx::query("PRAGMA synchronous").fetch_one(&store.writer).await.unwrap();
     assert_eq!(row.get::<i64, _>(0), 2); // FULL
 }
 
 #[tokio::test]
 async fn after_a_full_disk_the_next_act_is_recorded() {
-    let Fresh { store, _folder } = fresh().await;
+    let TestStore { store, _folder } = test_store().await;
     issue(&store, &token("before")).await;
-    // SQLite's own limit is the same to it as a full disk; it holds for the connection.
+    // SQLite treats its own size limit like a full disk. The limit holds for one connection.
     sqlx::query("PRAGMA max_page_count = 1").execute(&store.writer).await.unwrap();
     let mut long = token("long");
     long.facts.subject = "s".repeat(100_000);
     let refused = store.record_issue(&long, &entry("long")).await.unwrap_err();
-    assert!(refused.0.to_string().contains("disk is full"), "{refused:?}");
-    assert!(!store.durability.is_whole());
-    // The connection that took its place has no limit.
-    assert!(store.is_writable().await && store.durability.is_whole());
+    let StoreError::Unavailable(refused) = refused else { panic!("{refused:?}") };
+    assert!(refused.to_string().contains("disk is full"), "{refused:?}");
+    assert!(!store.durability.last_change_succeeded());
+    // The connection that replaced it has no limit.
+    assert!(store.is_writable().await && store.durability.last_change_succeeded());
     issue(&store, &token("after")).await;
     assert_eq!(store.audit().await.unwrap().len(), 2);
 }
 
-/// A database that has taken a migration opens only if it still reads the same: add one, change none.
+/// A database opens only if the migrations that it has run are unchanged: add one, edit none.
 #[test]
 fn migrations_that_databases_have_taken_never_change() {
     let taken = [

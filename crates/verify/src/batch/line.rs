@@ -1,4 +1,4 @@
-//! The form of a line.
+//! The form of a batch line.
 //!
 //! ```json
 //! {"id": "..", "session": "..",
@@ -14,17 +14,17 @@
 //!  "responses": {"https://..": {"status": 200, "headers": {}, "body": "..", "body_base64": ".."}}}
 //! ```
 //!
-//! Either `token` or `request`, either `jwks` or `jwks_text`. A policy takes every field of
-//! [`PolicyConfig`] besides; `status` differs in its default (`ignore`) and in holding the freshness
-//! of lists. A URI that `responses` does not name is unreachable. Unknown members of the line itself
-//! are ignored.
+//! A line has either `token` or `request`, and either `jwks` or `jwks_text`. `policy` takes every other
+//! field of [`PolicyConfig`]. Its `status` holds the freshness of lists too, and its mode defaults to
+//! `ignore`. A URI that `responses` does not name is unreachable. Unknown members of the line itself are
+//! ignored.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashSet};
 
 use base64::engine::general_purpose::STANDARD;
 use base64::{DecodeError, Engine};
-use edgepass_jose::json::{JsonObject, parse_object};
+use edgepass_jose::json::{JsonObject, NotAnObject, parse_object};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -32,7 +32,8 @@ use serde_json::{Value, json};
 use crate::checks::dpop::nonce::NonceRule;
 use crate::checks::{Requirements, RequirementsConfig};
 use crate::documents::fetch::{Answer, FetchOrder, ResponseHead};
-use crate::policy::{self, Policy, PolicyConfig};
+use crate::policy::json::ShapeError;
+use crate::policy::{self, Policy, PolicyConfig, PolicyError};
 use crate::sender::{CertificateThumbprint, Endpoint, Presentation, Request, Sender};
 use crate::time::UnixMillis;
 use crate::verifier::KeySource;
@@ -42,21 +43,21 @@ pub struct Line {
     pub(super) id: Value,
     pub(super) session: Option<String>,
     pub(super) issuer: String,
-    pub(super) asked: Presented,
+    pub(super) presented: Presented,
     pub(super) trust: (Policy, KeySource),
     pub(super) nonces: NonceRule,
     pub(super) requirements: Requirements,
-    pub(super) world: LineWorld,
+    pub(super) environment: LineEnvironment,
 }
 
-/// What the verifier is shown.
+/// The token or request that the verifier judges.
 pub(super) enum Presented {
     Token(String, Sender),
     Request(Request),
 }
 
-/// What surrounds the verifier.
-pub(super) struct LineWorld {
+/// The surroundings of the verifier: clock, used proofs and the responses of sources.
+pub(super) struct LineEnvironment {
     pub(super) now: Cell<UnixMillis>,
     pub(super) seen_jwt_ids: HashSet<String>,
     responses: BTreeMap<String, Response>,
@@ -65,8 +66,35 @@ pub(super) struct LineWorld {
 /// A line that cannot be judged.
 pub(super) struct UnusableLine {
     pub(super) id: Value,
-    /// Nothing of the line is in it.
-    pub(super) message: String,
+    pub(super) error: Box<LineError>,
+}
+
+/// A mistake in a line. No text repeats anything of the line.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LineError {
+    #[error(transparent)]
+    NotAnObject(#[from] NotAnObject),
+    #[error("missing field `{0}`")]
+    Missing(&'static str),
+    /// A member of the wrong form.
+    #[error("{name}: {}", .error.without_names())]
+    Member { name: &'static str, error: ShapeError },
+    #[error("now: expected seconds since the epoch")]
+    Now,
+    #[error("a line has a token or a request")]
+    TokenOrRequest,
+    #[error("a line has jwks or jwks_text")]
+    JwksOrText,
+    #[error("{0}: expected an object")]
+    NotAnObjectMember(&'static str),
+    #[error("required_scopes: expected scope tokens")]
+    Scopes,
+    #[error("policy: status holds the freshness of lists")]
+    Freshness,
+    #[error("request: expected certificate in base64 of DER")]
+    Certificate,
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -83,7 +111,7 @@ struct RequestText {
     url: String,
     #[serde(default)]
     headers: Vec<(String, String)>,
-    /// Base64 of the DER certificate that the platform reports.
+    /// The client's certificate in DER, as the platform reports it, in base64.
     certificate: Option<String>,
 }
 
@@ -94,7 +122,7 @@ struct ScopesText {
     any_of: Vec<String>,
 }
 
-/// What a fetch would answer.
+/// The response of a source.
 #[derive(Deserialize)]
 struct Response {
     status: u16,
@@ -108,27 +136,27 @@ struct Response {
 const MAX_NOW: f64 = 253_402_300_799.0;
 
 impl Line {
-    /// Whether it builds on other lines.
+    /// Whether the line belongs to a session, so that earlier lines bear on it.
     pub fn has_session(&self) -> bool {
         self.session.is_some()
     }
 
     pub(super) fn parse(text: &str) -> Result<Self, UnusableLine> {
         let mut line = parse_object(text.as_bytes())
-            .map_err(|error| UnusableLine { id: Value::Null, message: error.to_string() })?;
+            .map_err(|error| UnusableLine { id: Value::Null, error: Box::new(error.into()) })?;
         let id = line.remove("id").unwrap_or_default();
         match Self::of_members(&mut line) {
             Ok(read) => Ok(Self { id, ..read }),
-            Err(message) => Err(UnusableLine { id, message }),
+            Err(error) => Err(UnusableLine { id, error: Box::new(error) }),
         }
     }
 
-    fn of_members(line: &mut JsonObject) -> Result<Self, String> {
+    fn of_members(line: &mut JsonObject) -> Result<Self, LineError> {
         let now: f64 = required(line, "now")?;
         if !(0.0..=MAX_NOW).contains(&now) {
-            return Err("now: expected seconds since the epoch".into());
+            return Err(LineError::Now);
         }
-        let asked = match (take(line, "token")?, take::<RequestText>(line, "request")?) {
+        let presented = match (take(line, "token")?, take::<RequestText>(line, "request")?) {
             (Some(token), None) => {
                 let presented_as = match take(line, "presented_as")? {
                     None | Some(PresentationText::Bearer) => Presentation::Bearer,
@@ -137,28 +165,27 @@ impl Line {
                 Presented::Token(token, Sender { presented_as, ..Sender::default() })
             }
             (None, Some(request)) => Presented::Request(request.try_into()?),
-            _ => return Err("a line has a token or a request".into()),
+            _ => return Err(LineError::TokenOrRequest),
         };
         let jwks = match (take::<Value>(line, "jwks")?, take(line, "jwks_text")?) {
             (Some(value), None) => value.to_string(),
             (None, Some(text)) => text,
-            _ => return Err("a line has jwks or jwks_text".into()),
+            _ => return Err(LineError::JwksOrText),
         };
         let Some(Value::Object(mut policy)) = line.remove("policy") else {
-            return Err("policy: expected an object".into());
+            return Err(LineError::NotAnObjectMember("policy"));
         };
-        // Null is absence, except where it means "any".
+        // Null means absent, except where it means "any".
         policy.retain(|name, value| name == "typ" || !value.is_null());
         let scopes: ScopesText = take(&mut policy, "required_scopes")?.unwrap_or_default();
-        // A line of a log may ask for no scope in so many words.
+        // In a line, an empty list means the same as none.
         let named = |tokens: Vec<String>| Some(tokens).filter(|tokens| !tokens.is_empty());
         let requirements = RequirementsConfig {
             all_of: named(scopes.all_of),
             any_of: named(scopes.any_of),
             ..RequirementsConfig::default()
         };
-        let requirements = Requirements::try_from(requirements)
-            .map_err(|_| "required_scopes: expected scope tokens".to_owned())?;
+        let requirements = Requirements::try_from(requirements).map_err(|_| LineError::Scopes)?;
         let (mut nonce, mut seen_jwt_ids) = (None, None);
         if let Some(Value::Object(dpop)) = policy.get_mut("dpop") {
             dpop.retain(|_, value| !value.is_null());
@@ -168,18 +195,18 @@ impl Line {
         set_status(&mut policy)?;
         let policy: PolicyConfig = read("policy", Value::Object(policy))?;
         let issuer = policy.issuer.clone();
-        let policy = Policy::try_from(policy).map_err(|error| error.to_string())?;
-        // A set that is none is not the line's fault: this is how a verifier meets it.
+        let policy = Policy::try_from(policy)?;
+        // An unreadable JWK Set is no mistake of the line: a verifier may meet one, and refuses then.
         let keys = KeySource::given(jwks.as_bytes(), &policy).unwrap_or(KeySource::Unusable);
         Ok(Self {
             id: Value::Null,
             session: take(line, "session")?,
             issuer,
-            asked,
+            presented,
             trust: (policy, keys),
-            nonces: nonce.map_or(NonceRule::NotAsked, NonceRule::Exactly),
+            nonces: nonce.map_or(NonceRule::NotRequired, NonceRule::Exactly),
             requirements,
-            world: LineWorld {
+            environment: LineEnvironment {
                 now: Cell::new(UnixMillis((now * 1000.0) as u64)),
                 seen_jwt_ids: seen_jwt_ids.unwrap_or_default(),
                 responses: take(line, "responses")?.unwrap_or_default(),
@@ -188,11 +215,12 @@ impl Line {
     }
 }
 
-/// A line's `status` holds the freshness of lists: without `deadline` nothing happens in the background
-/// and a list's own `ttl` is the interval. Without `status` none is looked up.
-fn set_status(policy: &mut JsonObject) -> Result<(), String> {
+/// Moves the freshness of lists from a line's `status` to where a policy has it. Without `deadline` there
+/// are no refreshes, and the `ttl` of a list is its refresh interval. Without `status` the verifier looks
+/// up no status.
+fn set_status(policy: &mut JsonObject) -> Result<(), LineError> {
     if policy.contains_key("freshness") {
-        return Err("policy: status holds the freshness of lists".into());
+        return Err(LineError::Freshness);
     }
     let mut freshness = JsonObject::new();
     match policy.get_mut("status") {
@@ -208,49 +236,48 @@ fn set_status(policy: &mut JsonObject) -> Result<(), String> {
                 written.and_then(|value| freshness.insert(name.into(), value));
             }
         }
-        Some(_) => return Err("policy: status: expected an object".into()),
+        Some(_) => return Err(LineError::NotAnObjectMember("policy: status")),
     }
     policy.insert("freshness".into(), Value::Object(freshness));
     Ok(())
 }
 
-/// A member, if it is there and not null.
-fn take<T: DeserializeOwned>(members: &mut JsonObject, name: &str) -> Result<Option<T>, String> {
+/// Takes out a member, unless it is absent or null.
+fn take<T: DeserializeOwned>(
+    members: &mut JsonObject,
+    name: &'static str,
+) -> Result<Option<T>, LineError> {
     match members.remove(name) {
         None | Some(Value::Null) => Ok(None),
         Some(value) => read(name, value).map(Some),
     }
 }
 
-fn required<T: DeserializeOwned>(members: &mut JsonObject, name: &str) -> Result<T, String> {
-    take(members, name)?.ok_or_else(|| format!("missing field `{name}`"))
+fn required<T: DeserializeOwned>(
+    members: &mut JsonObject,
+    name: &'static str,
+) -> Result<T, LineError> {
+    take(members, name)?.ok_or(LineError::Missing(name))
 }
 
-/// A value of the line's. The mistake says what is expected there, and nothing of the line itself.
-fn read<T: DeserializeOwned>(name: &str, value: Value) -> Result<T, String> {
-    policy::json::read(value).map_err(|mistake| format!("{name}: {}", mistake.without_names()))
+fn read<T: DeserializeOwned>(name: &'static str, value: Value) -> Result<T, LineError> {
+    policy::json::read(value).map_err(|error| LineError::Member { name, error })
 }
 
 impl TryFrom<RequestText> for Request {
-    type Error = &'static str;
+    type Error = LineError;
 
-    fn try_from(request: RequestText) -> Result<Self, &'static str> {
+    fn try_from(request: RequestText) -> Result<Self, LineError> {
         let field = |name: &str| {
             let own = |(field, value): &(String, String)| {
                 field.eq_ignore_ascii_case(name).then(|| value.clone())
             };
             let values: Vec<String> = request.headers.iter().filter_map(own).collect();
-            // RFC 9110 §5.3: as one field, which is how hosts see it.
+            // RFC 9110 §5.3: hosts see repeated fields as one.
             (!values.is_empty()).then(|| values.join(", "))
         };
-        let certificate = match &request.certificate {
-            None => None,
-            Some(text) => Some(
-                STANDARD
-                    .decode(text)
-                    .map_err(|_| "request: expected certificate in base64 of DER")?,
-            ),
-        };
+        let certificate = request.certificate.as_ref().map(|text| STANDARD.decode(text));
+        let certificate = certificate.transpose().map_err(|_| LineError::Certificate)?;
         Ok(Self {
             authorization: field("authorization"),
             dpop: field("dpop"),
@@ -267,8 +294,8 @@ fn query(url: &str) -> Option<String> {
     Some(query.to_owned())
 }
 
-impl LineWorld {
-    /// What a fetch would bring.
+impl LineEnvironment {
+    /// The answer to a fetch.
     pub(super) fn answer(&self, order: &FetchOrder) -> Answer {
         let now = self.now.get();
         match self.responses.get(&order.url) {

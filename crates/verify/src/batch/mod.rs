@@ -1,9 +1,8 @@
-//! What a verifier in the field would have said: a log, a migration, an incident or any corpus,
-//! replayed line by line.
+//! Replays checks line by line: those of a log, a migration, an incident or any other corpus.
 //!
-//! A line says what the verifier is asked, when, under which policy and keys, and what the world
-//! would have answered; see [`mod@line`] for its form. Nothing is fetched and no clock is read, so that
-//! every host gives every line the same answer.
+//! A line holds a token or a request, the time, the policy, the keys and the responses that the
+//! verifier would have received; see [`mod@line`] for its form. Nothing is fetched and no clock is
+//! read, so every host gives every line the same verdict.
 
 pub mod line;
 
@@ -25,56 +24,90 @@ use crate::signature::SignatureRequest;
 use crate::time::UnixMillis;
 use crate::verifier::Verifier;
 
-/// Judges lines, in order. Lines of one session build on each other.
+/// Judges lines in order. The lines of one session share held documents and used proofs.
+///
+/// # Example
+///
+/// ```
+/// use std::pin::pin;
+/// use std::task::{Context, Poll, Waker};
+///
+/// use edgepass_verify::batch::{Batch, Outcome};
+/// use edgepass_verify::host::{HostCrypto, Later};
+/// use edgepass_verify::signature::SignatureRequest;
+///
+/// /// A host without ECDSA and RSA.
+/// struct Ed25519Only;
+///
+/// impl HostCrypto for Ed25519Only {
+///     fn check<'a>(&'a self, _: &'a SignatureRequest) -> Later<'a, bool> {
+///         Box::pin(std::future::ready(false))
+///     }
+/// }
+///
+/// let line = r#"{
+///     "id": 1, "token": "no token", "jwks": {"keys": []}, "now": 1800000000,
+///     "policy": {"issuer": "https://issuer.example", "audience": "https://api.example"}
+/// }"#;
+/// let mut batch = Batch::default();
+/// // No future here ever waits: the responses are part of the line.
+/// let judged = pin!(batch.judge(line, &Ed25519Only));
+/// let Poll::Ready(result) = judged.poll(&mut Context::from_waker(Waker::noop())) else {
+///     panic!("a batch does not wait");
+/// };
+/// assert_eq!(result.id, 1);
+/// assert_eq!(result.verdict, Outcome::Refused);
+/// assert_eq!(result.code, Some("token_malformed"));
+/// ```
 #[derive(Default)]
 pub struct Batch {
     sessions: HashMap<String, Session>,
-    /// What the sessions hold, in bytes.
+    /// The memory that the sessions take, in bytes.
     held: usize,
     lines: u64,
-    /// Tables are shared by all lines.
+    /// The tables of keys, shared by all lines.
     prepared: PreparedKeys,
 }
 
-/// The most sessions kept; one that was not used while so many others were starts anew.
+/// The maximum number of sessions. Beyond it the least recently used session is forgotten.
 pub const MAX_SESSIONS: usize = 1024;
-/// What all sessions may hold together; the ones used last are kept.
+/// The memory limit of all sessions, in bytes. The least recently used sessions are forgotten.
 pub const MAX_BYTES: usize = 256 << 20;
-/// The most issuers of one session.
+/// The maximum number of issuers in one session. Beyond it the session forgets all of them.
 const MAX_SESSION_ISSUERS: usize = 64;
-/// What a remembered proof takes, roughly.
+/// The approximate size of a remembered proof, in bytes.
 const PROOF_BYTES: usize = 64;
 
-/// What the lines of one session share.
+/// The state that the lines of one session share.
 #[derive(Default)]
 struct Session {
-    /// By issuer, so that nothing held of one serves another.
+    /// One for each issuer, so that no document of one is used for another.
     verifiers: HashMap<String, Verifier>,
     replay: ReplayMemory,
     used: u64,
-    /// In bytes, when it was used last.
+    /// The size in bytes after the last use.
     held: usize,
 }
 
-/// The answer to a line.
+/// The result of a line.
 #[derive(Clone, Debug, Serialize)]
 pub struct LineVerdict {
-    /// The line's `id`, as it was given.
+    /// The line's `id`, unchanged.
     pub id: Value,
-    /// What came of it.
+    /// The outcome of the check.
     pub verdict: Outcome,
-    /// Why it was rejected: the code of the first check that failed.
+    /// The code of the first check that failed, if the token is refused.
     pub code: Option<&'static str>,
-    /// Whether a held list served beyond its freshness window.
+    /// Whether the check used a stale list.
     pub stale: bool,
-    /// What was asked for, in order, background refreshes included.
+    /// The requested URLs, in order, including those of background refreshes.
     pub fetched: Vec<String>,
-    /// Why the line is unusable. It holds nothing that the line says.
+    /// The reason why the line cannot be judged. It repeats nothing of the line.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
 }
 
-/// What came of a line.
+/// The outcome of a line.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
@@ -88,12 +121,12 @@ pub enum Outcome {
 }
 
 impl Batch {
-    /// A batch that shares the tables of keys with whoever has the same.
+    /// Creates a batch that shares the tables in `prepared` with their other users.
     pub fn with_prepared(prepared: PreparedKeys) -> Self {
         Self { prepared, ..Self::default() }
     }
 
-    /// Read one line and judge it.
+    /// Reads one line and judges it.
     pub async fn judge(&mut self, text: &str, crypto: &dyn HostCrypto) -> LineVerdict {
         match read(text) {
             Ok(line) => self.judge_line(line, crypto).await,
@@ -101,7 +134,7 @@ impl Batch {
         }
     }
 
-    /// Judge one line.
+    /// Judges one line.
     pub async fn judge_line(&mut self, mut line: Line, crypto: &dyn HostCrypto) -> LineVerdict {
         self.lines = self.lines.wrapping_add(1);
         let name = line.session.take();
@@ -118,7 +151,7 @@ impl Batch {
         answer
     }
 
-    /// The least recently used sessions go when there are too many, or they hold too much.
+    /// Drops the least recently used sessions while there are too many or they hold too much.
     fn make_room(&mut self) {
         while self.sessions.len() >= MAX_SESSIONS || self.held > MAX_BYTES {
             let oldest = self.sessions.iter().min_by_key(|(_, session)| session.used);
@@ -129,18 +162,18 @@ impl Batch {
     }
 }
 
-/// Read a line.
+/// Reads a line.
 ///
 /// # Errors
 ///
-/// The answer to a line that cannot be judged.
+/// The result of a line that cannot be judged.
 pub fn read(text: &str) -> Result<Line, Box<LineVerdict>> {
     Line::parse(text)
-        .map_err(|UnusableLine { id, message }| Box::new(LineVerdict::error(id, message)))
+        .map_err(|UnusableLine { id, error }| Box::new(LineVerdict::error(id, error.to_string())))
 }
 
-/// Judge a line that no other bears on: one without a session. Such lines may be judged in any order, and
-/// at once.
+/// Judges a line without a session. It does not depend on other lines, so such lines may be judged
+/// in any order and in parallel.
 pub async fn judge_alone(
     line: Line,
     prepared: &PreparedKeys,
@@ -156,8 +189,8 @@ impl Session {
         prepared: &PreparedKeys,
         crypto: &dyn HostCrypto,
     ) -> LineVerdict {
-        let Line { id, issuer, asked, trust, nonces, requirements, world, .. } = line;
-        let now = world.now.get();
+        let Line { id, issuer, presented, trust, nonces, requirements, environment, .. } = line;
+        let now = environment.now.get();
         let held = self.verifiers.remove(&issuer);
         let verifier = match held {
             Some(held) => held.with_trust(trust),
@@ -168,18 +201,18 @@ impl Session {
             Ok(verifier) => verifier.with_nonces(nonces),
             Err(error) => return LineVerdict::error(id, error.to_string()),
         };
-        let check = match asked {
+        let check = match presented {
             line::Presented::Token(token, sender) => verifier.begin(&token, sender, requirements),
             line::Presented::Request(request) => verifier.begin_request(request, requirements),
         };
         let verifier = RefCell::new(verifier);
         let host = LineHost {
             crypto,
-            world,
+            environment,
             replay: RefCell::new(&mut self.replay),
             fetched: RefCell::default(),
         };
-        // Refreshes run after the verdict, and count from the next line.
+        // Refreshes run after the verdict, and take effect from the next line on.
         let verdict = host::judge_and_refresh(&verifier, check, &host).await;
         let fetched = host.fetched.take();
         let mut verifier = verifier.into_inner();
@@ -201,7 +234,7 @@ impl Session {
     }
 }
 
-/// Lay out tables as soon as they are earned: nobody waits for one line alone.
+/// Does all background work after each line. In a batch no response waits for it.
 async fn work(verifier: &mut Verifier, now: UnixMillis, crypto: &dyn HostCrypto) {
     while verifier.has_work(now) {
         if let Some(request) = verifier.work(now) {
@@ -211,10 +244,10 @@ async fn work(verifier: &mut Verifier, now: UnixMillis, crypto: &dyn HostCrypto)
     }
 }
 
-/// The host of one line: the world that the line describes, and the crypto of the host that judges it.
+/// The host of one line: the clock and the responses of the line, and the crypto of the real host.
 struct LineHost<'s> {
     crypto: &'s dyn HostCrypto,
-    world: line::LineWorld,
+    environment: line::LineEnvironment,
     replay: RefCell<&'s mut ReplayMemory>,
     fetched: RefCell<Vec<String>>,
 }
@@ -227,16 +260,16 @@ impl HostCrypto for LineHost<'_> {
 
 impl Host for LineHost<'_> {
     fn now(&self) -> UnixMillis {
-        self.world.now.get()
+        self.environment.now.get()
     }
 
     fn fetch<'a>(&'a self, order: &'a FetchOrder) -> Later<'a, fetch::Answer> {
         self.fetched.borrow_mut().push(order.url.clone());
-        Box::pin(ready(self.world.answer(order)))
+        Box::pin(ready(self.environment.answer(order)))
     }
 
     fn first_use(&self, used: ProofUse) -> Later<'_, Replay> {
-        let replay = if self.world.seen_jwt_ids.contains(&used.jwt_id) {
+        let replay = if self.environment.seen_jwt_ids.contains(&used.jwt_id) {
             Replay::Seen
         } else {
             self.replay.borrow_mut().first_use(&used, self.now())
@@ -244,9 +277,9 @@ impl Host for LineHost<'_> {
         Box::pin(ready(replay))
     }
 
-    /// Time passes in the line's world alone.
+    /// Advances the line's own clock.
     fn sleep(&self, time: Duration) -> Later<'_, ()> {
-        self.world.now.set(self.now().plus(time));
+        self.environment.now.set(self.now().plus(time));
         Box::pin(ready(()))
     }
 }

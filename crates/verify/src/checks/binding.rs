@@ -1,4 +1,4 @@
-//! Step 6: whether the token is presented by the sender it is bound to.
+//! Step 6: whether the sender is the one that the token is bound to.
 
 use edgepass_jose::ClaimsSet;
 use edgepass_jose::claims::ClaimError;
@@ -6,18 +6,18 @@ use edgepass_jose::claims::ClaimError;
 use crate::error::VerifyError;
 use crate::sender::{Presentation, Sender};
 
-/// What a token is bound to: its `cnf` claim.
+/// The binding of a token: its claim `cnf`.
 ///
-/// Source: [RFC 7800 §3.1](https://www.rfc-editor.org/rfc/rfc7800#section-3.1). Members that are not
-/// understood are ignored there; a `cnf` with none that is understood is refused here, since the
-/// token would otherwise pass for one that anybody may present.
+/// Source: [RFC 7800 §3.1](https://www.rfc-editor.org/rfc/rfc7800#section-3.1). There, unknown
+/// members are ignored. Here, a `cnf` without a known member is refused, because the token would
+/// otherwise pass for a bearer token.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Confirmation {
     /// No `cnf`: a bearer token.
     None,
-    /// Bound in ways this version cannot check.
+    /// Bound only in ways that this version cannot check.
     NotUnderstood,
-    /// Bound to all of these.
+    /// Bound to every one of these.
     To {
         /// `jkt`: the thumbprint of a key (RFC 9449 §6.1).
         key: Option<String>,
@@ -26,21 +26,21 @@ pub(crate) enum Confirmation {
     },
 }
 
-/// What remains to be proved once the presentation fits the token.
+/// The proof that remains due once the presentation fits the token.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Bound {
-    /// Nothing.
+    /// No proof is due.
     Settled,
-    /// Possession of the key with this thumbprint.
+    /// A proof of possession of the key with this thumbprint.
     ToKey(String),
 }
 
 impl Confirmation {
-    /// Read `cnf`.
+    /// Reads `cnf`.
     ///
     /// # Errors
     ///
-    /// [`ClaimError::Invalid`] when it is no object, or a member that is understood is no string.
+    /// [`ClaimError::Invalid`] if `cnf` is no object or a known member is no string.
     pub(crate) fn of(claims: &ClaimsSet) -> Result<Self, ClaimError> {
         let invalid = || ClaimError::invalid("cnf");
         let members = match claims.get("cnf") {
@@ -58,7 +58,7 @@ impl Confirmation {
         }
     }
 
-    /// Compare the way the token is presented with the way it must be.
+    /// Compares the presentation with the binding.
     ///
     /// # Errors
     ///
@@ -76,7 +76,7 @@ impl Confirmation {
         match (key, sender.presented_as) {
             (None, Presentation::Bearer) => Ok(Bound::Settled),
             (Some(key), Presentation::Dpop) => Ok(Bound::ToKey(key.to_owned())),
-            // RFC 9449 §7.2: a bound token received as Bearer MUST be rejected.
+            // RFC 9449 §7.2: a key-bound token received as Bearer MUST be refused.
             (Some(_), Presentation::Bearer) | (None, Presentation::Dpop) => {
                 Err(VerifyError::BindingMismatch)
             }

@@ -1,4 +1,4 @@
-//! One token on its way through the checks.
+//! The check of one token: its stages, and the host's answers to it.
 
 pub(crate) mod binding;
 pub(crate) mod claims;
@@ -23,47 +23,47 @@ use crate::error::VerifyError;
 use crate::policy::IssuerIndex;
 use crate::sender::Sender;
 
-/// One token on its way through the checks; advanced by [`Verifier`](crate::Verifier).
+/// The check of one token in progress. [`Verifier`](crate::Verifier) advances it.
 ///
-/// It owns what it needs, so that a host may keep it across awaits.
+/// It owns its data, so that a host can keep it across awaits.
 pub struct Check {
     pub(crate) stage: Stage,
     pub(crate) requirements: Arc<Requirements>,
     pub(crate) sender: Sender,
-    pub(crate) key_patience: Attempt,
-    pub(crate) list_patience: Attempt,
+    pub(crate) key_attempt: Attempt,
+    pub(crate) list_attempt: Attempt,
     pub(crate) metadata_fetched: bool,
-    /// Whether the proof was checked and counted as used: that happens once.
+    /// Whether the proof was checked and recorded as used. Both happen only once.
     pub(crate) proved: bool,
-    /// Whether time passed between the key's check and the status.
+    /// Whether the check waited for a list after its key was checked.
     pub(crate) waited_for_list: bool,
     pub(crate) stale: bool,
-    /// What the token grants, once its claims passed.
+    /// The scope that the token grants; set once its claims passed.
     pub(crate) granted: Scope,
     pub(crate) refresh: Vec<FetchOrder>,
-    /// The issuer that judges it, once that is known.
+    /// The issuer whose policy applies, once known.
     pub(crate) issuer: Option<IssuerIndex>,
 }
 
-/// How far it has come.
+/// The stage that a check has reached.
 pub(crate) enum Stage {
     /// Steps 1 and 2 are done.
     Parsed(UnverifiedToken),
-    /// Step 4 is with the host.
+    /// The host checks the signature, for step 4.
     SignaturePending(Pending),
     /// Step 4 is done.
     Signed(SignedToken),
-    /// Step 5 is done, and the proof's signature is with the host.
+    /// Step 5 is done, and the host checks the proof's signature.
     ProofPending(Claimed, Box<Proof>),
-    /// The proof's signature is good; the rest of it is to be checked.
+    /// The proof's signature is valid; its other checks remain.
     ProofSigned(Claimed, Box<Proof>),
-    /// Whether the proof was used before is for the host to say.
+    /// The host looks up whether the proof was used before.
     ReplayPending(Claimed),
     /// Step 6 is done.
     Bound(Claimed),
-    /// Steps 5 to 7 are done; the status remains, unless the policy ignores it.
+    /// Steps 5 to 7 are done. The status remains to be checked if there is a reference.
     Verified(Verified, Option<StatusReference>),
-    /// A step refused.
+    /// A step refused the token.
     Refused(VerifyError),
     /// The verdict was given.
     Ended,
@@ -76,7 +76,7 @@ pub(crate) struct Claimed {
 }
 
 impl Check {
-    /// The host's answer to [`Progress::CheckSignature`](crate::Progress::CheckSignature).
+    /// Takes the host's answer to [`Progress::CheckSignature`](crate::Progress::CheckSignature).
     pub fn signature_checked(&mut self, valid: bool) {
         self.stage = match std::mem::replace(&mut self.stage, Stage::Ended) {
             Stage::SignaturePending(pending) => match pending.signature_checked(valid) {
@@ -89,7 +89,7 @@ impl Check {
         };
     }
 
-    /// The host's answer to [`Progress::CheckReplay`](crate::Progress::CheckReplay).
+    /// Takes the host's answer to [`Progress::CheckReplay`](crate::Progress::CheckReplay).
     pub fn replay_checked(&mut self, replay: Replay) {
         self.stage = match (std::mem::replace(&mut self.stage, Stage::Ended), replay) {
             (Stage::ReplayPending(claimed), Replay::First) => {
@@ -111,8 +111,8 @@ impl Check {
             stage,
             requirements,
             sender,
-            key_patience: Attempt::default(),
-            list_patience: Attempt::default(),
+            key_attempt: Attempt::default(),
+            list_attempt: Attempt::default(),
             metadata_fetched: false,
             proved: false,
             waited_for_list: false,

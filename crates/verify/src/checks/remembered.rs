@@ -1,9 +1,9 @@
-//! Tokens that were verified, so that the same text need not be parsed and verified again.
+//! Verified tokens, remembered so that the same text need not be parsed and verified again.
 //!
-//! A hit spares what depends on the text alone: parsing, `typ`, `alg` and `iss` by the policy, and,
-//! when the key that is found now is the one that verified it, the signature. Everything that may have
-//! changed is checked as for any other token: the key is looked up, and times, audience, binding, scope
-//! and status are judged.
+//! A hit saves the checks that depend on the text alone: parsing, the policy's rules for `typ`,
+//! `alg` and `iss`, and the signature, if the key found now is the one that verified it. Everything
+//! that may have changed is checked as for any other token: the key is looked up, and times,
+//! audience, binding, scope and status are judged.
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
@@ -12,11 +12,11 @@ use foldhash::fast::FixedState;
 
 use crate::checks::token::{RememberedToken, UnverifiedToken};
 
-/// What tokens take by default, in bytes.
+/// The default memory limit, in bytes.
 pub(crate) const DEFAULT_BYTES: usize = 4 << 20;
 
-/// Two generations: when the young one is full it becomes the old one, whose tokens come back when they
-/// are used, and are forgotten when not.
+/// Remembered tokens in two generations. A full young generation replaces the old one. A token that
+/// is found in the old generation moves to the young one; the others are forgotten with it.
 pub(crate) struct VerifiedTokens {
     max_bytes: usize,
     young: Generation,
@@ -26,15 +26,15 @@ pub(crate) struct VerifiedTokens {
 
 #[derive(Default)]
 struct Generation {
-    /// By the hash of the whole text; the text itself is compared as well. Whoever
-    /// sends tokens chooses what is looked up, never what is kept: only verified ones are. So the hash
-    /// need not be secret, and of two tokens with one hash the newer is kept.
+    /// By the hash of the whole text; the text itself is compared as well. A client chooses which
+    /// texts are looked up, but only verified tokens are kept. So the hash need not be secret. Of
+    /// two tokens with the same hash the newer is kept.
     tokens: HashMap<u64, RememberedToken, FixedState>,
     bytes: usize,
 }
 
 impl VerifiedTokens {
-    /// Of at most `max_bytes`; 0 turns it off.
+    /// Keeps at most `max_bytes`; 0 remembers nothing.
     pub(crate) fn new(max_bytes: usize) -> Self {
         let (young, old) = (Generation::default(), Generation::default());
         Self { max_bytes, young, old, hits: 0 }
@@ -51,7 +51,7 @@ impl VerifiedTokens {
         Some(found)
     }
 
-    /// The key of a token that was found is still the one that verified it.
+    /// Counts a found token whose key is still the one that verified it.
     pub(crate) fn hit(&mut self) {
         self.hits = self.hits.saturating_add(1);
     }
@@ -71,14 +71,14 @@ impl VerifiedTokens {
             self.young.tokens.reserve(count);
         }
         self.young.bytes = self.young.bytes.saturating_add(bytes);
-        // Another key may have verified the same text: the newer takes its place. The old generation
-        // does not hold it, since whatever is looked up there moves.
+        // Another key may have verified the same text: the newer entry replaces it. The old
+        // generation does not hold the text, because a lookup moves it to the young one.
         if let Some(replaced) = self.young.tokens.insert(hash, token) {
             self.young.bytes = self.young.bytes.saturating_sub(replaced.bytes());
         }
     }
 
-    /// What has expired is of no use any more.
+    /// Forgets a token that has expired.
     pub(crate) fn forget(&mut self, text: &str) {
         let hash = hash(text);
         let _ = self.young.take(hash, text).or_else(|| self.old.take(hash, text));
@@ -88,7 +88,7 @@ impl VerifiedTokens {
         (self.young, self.old) = (Generation::default(), Generation::default());
     }
 
-    /// How many tokens needed no signature.
+    /// The number of tokens whose signature was not checked again.
     pub(crate) fn hits(&self) -> u64 {
         self.hits
     }
@@ -107,7 +107,8 @@ impl Generation {
     }
 }
 
-/// Whether two texts are the same, compared by eight octets: in Wasm the built-in way takes one by one.
+/// Whether two texts are equal. Compares eight octets at a time; in Wasm the built-in comparison
+/// takes them one by one.
 fn same(a: &str, b: &str) -> bool {
     let ((a, a_rest), (b, b_rest)) = (a.as_bytes().as_chunks::<8>(), b.as_bytes().as_chunks::<8>());
     let equal = |(a, b): (&[u8; 8], &[u8; 8])| u64::from_ne_bytes(*a) == u64::from_ne_bytes(*b);

@@ -1,4 +1,4 @@
-//! What one request asks of a token, beyond the policy.
+//! The requirements of one route or call, beyond the policy.
 
 use std::time::Duration;
 
@@ -9,44 +9,61 @@ use serde::{Deserialize, Serialize};
 use crate::policy::OneOrMany;
 use crate::policy::duration::DurationText;
 
-/// What one request asks of a token, beyond the policy.
+/// The requirements that one route or call makes of a token, beyond the policy.
+///
+/// # Example
+///
+/// ```
+/// use edgepass_verify::checks::{Requirements, RequirementsConfig, RequirementsError};
+///
+/// let text = r#"{"all_of": ["invoices:read"], "stale_if_error": "5s"}"#;
+/// let config: RequirementsConfig = serde_json::from_str(text)?;
+/// let requirements = Requirements::try_from(config)?;
+/// assert!(requirements.all_of.contains("invoices:read"));
+///
+/// let config = RequirementsConfig { any_of: Some(Vec::new()), ..RequirementsConfig::default() };
+/// assert_eq!(Requirements::try_from(config).err(), Some(RequirementsError::Empty));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Requirements {
-    /// Every one of these scope tokens.
+    /// The scope tokens that the access token must grant, all of them.
     pub all_of: Scope,
-    /// At least one of these, unless empty.
+    /// The scope tokens of which the access token must grant at least one. No effect if empty.
     pub any_of: Scope,
-    /// Only tokens of these issuers, of those that the verifier trusts.
+    /// The issuers whose tokens are accepted, out of those that the verifier trusts. `None`: all of
+    /// them.
     pub issuers: Option<Vec<String>>,
-    /// Instead of the policy's audience.
+    /// The accepted audience, instead of the policy's.
     pub audience: Option<Vec<String>>,
-    /// Less than the policy's `stale_if_error`; more is cut to it.
+    /// A shorter `stale_if_error` than the policy's. A longer one has no effect.
     pub stale_if_error: Option<Duration>,
 }
 
-/// A [`Requirements`] as it is written.
+/// The configuration of [`Requirements`].
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RequirementsConfig {
-    /// Every one of these scope tokens.
+    /// The scope tokens that the access token must grant, all of them.
     pub all_of: Option<Vec<String>>,
-    /// At least one of these scope tokens.
+    /// The scope tokens of which the access token must grant at least one.
     pub any_of: Option<Vec<String>>,
-    /// Only tokens of these issuers, of those that the verifier trusts.
+    /// The issuers whose tokens are accepted, out of those that the verifier trusts. Default: all
+    /// of them.
     pub issuers: Option<Vec<String>>,
-    /// Instead of the policy's audience.
+    /// The accepted audience, instead of the policy's.
     pub audience: Option<OneOrMany>,
-    /// Less than the policy's `stale_if_error`; more is cut to it.
+    /// A shorter `stale_if_error` than the policy's. A longer one has no effect.
     pub stale_if_error: Option<DurationText>,
 }
 
-/// Why a requirements cannot be made.
+/// The reason why [`Requirements`] are refused.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum RequirementsError {
-    /// A list of scope tokens is empty: it asks for nothing.
-    #[error("lists of scopes name a scope token, or are left out")]
+    /// A list of scope tokens is empty, so it would require nothing.
+    #[error("a list of scope tokens must not be empty: leave it out instead")]
     Empty,
-    /// A scope token has a character that none may have.
+    /// A scope token contains a forbidden character.
     #[error(transparent)]
     Scope(#[from] NotAScope),
 }
@@ -55,7 +72,8 @@ impl TryFrom<RequirementsConfig> for Requirements {
     type Error = RequirementsError;
 
     fn try_from(config: RequirementsConfig) -> Result<Self, RequirementsError> {
-        // Without issuers or an audience no token passes; without scope tokens every one would.
+        // An empty list of issuers or audiences refuses every token. An empty list of scope tokens
+        // would require nothing.
         if [&config.all_of, &config.any_of].into_iter().flatten().any(Vec::is_empty) {
             return Err(RequirementsError::Empty);
         }

@@ -1,6 +1,7 @@
-//! What is known about a token, as types: unverified, signed, verified.
+//! The states of a token as types: unverified, signed, verified.
 //!
-//! Each type is made in exactly one place and its field is private, so holding one is proof.
+//! Only this module makes these types, and their fields are private. A value is therefore proof of
+//! its state.
 
 use std::borrow::Borrow;
 
@@ -13,16 +14,16 @@ use crate::policy::{IssuerIndex, Policy};
 use crate::signature::{self, SignatureRequest, TableCheck, TableReport};
 use crate::time::UnixMillis;
 
-/// A token that is well formed and claims to be what a policy expects. Nothing is verified.
+/// A well-formed token whose `typ`, `alg` and `iss` fit a policy. Nothing is verified.
 pub struct UnverifiedToken {
     parsed: Parsed,
-    /// The key that verified the very same text before, if one did.
+    /// The key that verified the same text before, if any.
     verified_by: Option<Jwk>,
-    /// Whether it was found among the remembered ones.
+    /// Whether it was found among the remembered tokens.
     found: bool,
 }
 
-/// What was read of a token. Cheap to clone.
+/// The parsed parts of a token. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Parsed {
     jws: CompactJws,
@@ -31,7 +32,7 @@ pub(crate) struct Parsed {
     issuer: IssuerIndex,
 }
 
-/// A token whose signature verified under a key of its issuer.
+/// A token whose signature was verified with a key of its issuer.
 ///
 /// ```compile_fail
 /// let forged = edgepass_verify::checks::token::SignedToken(todo!()); // private field
@@ -39,7 +40,7 @@ pub(crate) struct Parsed {
 pub struct SignedToken {
     parsed: Parsed,
     key: Jwk,
-    /// Whether it was verified before, and remembered.
+    /// Whether the same key verified it before.
     remembered: bool,
     found: bool,
 }
@@ -51,17 +52,17 @@ pub struct SignedToken {
 /// ```
 pub struct Verified(SignedToken);
 
-/// How a signature gets checked.
+/// The result of a signature check, or the request to the host.
 pub(crate) enum SignatureCheck {
-    /// Checked here, in Rust, or checked before.
+    /// Checked by this crate, or checked before with the same key.
     Done(Result<SignedToken, VerifyError>),
-    /// As `Done`, and this is to be checked again behind the response.
+    /// As `Done`. The request is to be checked again after the response.
     Recheck(SignedToken, SignatureRequest),
-    /// The host's crypto does this algorithm: check the request, then answer [`Pending`].
+    /// To be checked by the host's crypto. Its answer goes to [`Pending::signature_checked`].
     Host(SignatureRequest, Pending),
 }
 
-/// A token that waits for the host's word on its signature.
+/// A token that waits for the host to check its signature.
 pub(crate) struct Pending {
     parsed: Parsed,
     key: Jwk,
@@ -69,8 +70,8 @@ pub(crate) struct Pending {
 }
 
 impl UnverifiedToken {
-    /// Steps 1 and 2: parse, then `typ`, `alg` and `iss`, by the policy of the issuer that the token
-    /// names. No other issuer's policy is tried.
+    /// Steps 1 and 2: parses the token, then checks `typ`, `alg` and `iss` by the policy of the
+    /// issuer that the token names. No other issuer's policy is tried.
     ///
     /// # Errors
     ///
@@ -86,11 +87,11 @@ impl UnverifiedToken {
         let mut jws =
             CompactJws::parse(text, longest.unwrap_or_default()).map_err(|_| MALFORMED)?;
         let claims = jws.take_claims().map_err(|_| MALFORMED)?;
-        // Code points, never normalised (RFC 7519 §2, StringOrURI).
+        // Compared by code point, never normalised (RFC 7519 §2, StringOrURI).
         let named = claims.string("iss").ok().flatten();
         let issuer =
             policies.iter().position(|policy| named == Some(policy.borrow().issuer.as_str()));
-        // A token that names no issuer of ours is judged by all policies up to that check.
+        // A token of an unknown issuer is judged by all policies up to the check of `iss`.
         let judging = match issuer.and_then(|issuer| policies.get(issuer..=issuer)) {
             Some([own]) if text.len() > own.borrow().max_token_bytes => return Err(MALFORMED),
             Some(own) => own,
@@ -107,28 +108,28 @@ impl UnverifiedToken {
         Ok(Self { parsed, verified_by: None, found: false })
     }
 
-    /// The algorithm, allowed by the policy.
+    /// The algorithm of the token. The policy allows it.
     pub(crate) fn algorithm(&self) -> Algorithm {
         self.parsed.algorithm
     }
 
-    /// Its issuer, among the verifier's.
+    /// The position of its issuer in the verifier.
     pub(crate) fn issuer(&self) -> IssuerIndex {
         self.parsed.issuer
     }
 
-    /// Whether `iss` is this issuer.
+    /// Whether `iss` equals `issuer`.
     pub(crate) fn names(&self, issuer: &str) -> bool {
         self.parsed.claims.string("iss") == Ok(Some(issuer))
     }
 
-    /// `kid`.
+    /// The header parameter `kid`.
     pub(crate) fn key_id(&self) -> Option<&str> {
         self.parsed.jws.header().key_id()
     }
 
-    /// Step 4: check the signature here, or ask the host to. What the same key verified before is not
-    /// checked again.
+    /// Step 4: checks the signature or returns a request to the host. A signature that the same key
+    /// verified before is not checked again.
     pub(crate) fn check_signature(
         self,
         key: &Jwk,
@@ -164,7 +165,7 @@ impl UnverifiedToken {
 }
 
 impl Pending {
-    /// The host's answer. `false` is a refusal, never an error to retry.
+    /// Takes the host's answer. `false` is a refusal, never an error to retry.
     ///
     /// # Errors
     ///
@@ -180,7 +181,7 @@ impl Pending {
 }
 
 impl SignedToken {
-    /// The claims, signed by the issuer.
+    /// The claims that the issuer signed.
     pub(crate) fn claims(&self) -> &ClaimsSet {
         &self.parsed.claims
     }
@@ -190,47 +191,48 @@ impl SignedToken {
         self.parsed.issuer
     }
 
-    /// The whole token.
+    /// The text of the token.
     pub(crate) fn text(&self) -> &str {
         self.parsed.jws.text()
     }
 
-    /// Steps 5 to 7 passed; only the check pipeline says so.
+    /// Marks steps 5 to 7 as passed. Only the check pipeline may call this.
     pub(crate) fn assert_checked(self) -> Verified {
         Verified(self)
     }
 
-    /// Whether it was found among the remembered ones, and its key is the same.
+    /// Whether it was found among the remembered tokens and its key is still the same.
     pub(crate) fn was_found(&self) -> bool {
         self.found
     }
 
-    /// What is worth remembering, unless it is remembered already.
+    /// Returns the token to remember, unless it is remembered already.
     pub(crate) fn to_remember(&self) -> Option<RememberedToken> {
         let Self { parsed, key, remembered, .. } = self;
         (!remembered).then(|| RememberedToken { parsed: parsed.clone(), key: key.clone() })
     }
 }
 
-/// A token that was verified, and the key that did.
+/// A verified token, and the key that verified it.
 pub(crate) struct RememberedToken {
     parsed: Parsed,
     key: Jwk,
 }
 
 impl RememberedToken {
-    /// The whole token.
+    /// The text of the token.
     pub(crate) fn text(&self) -> &str {
         self.parsed.jws.text()
     }
 
-    /// What it takes, in bytes, but for its place in a table.
+    /// Its size in bytes, without its entry in the hash map.
     pub(crate) fn bytes(&self) -> usize {
         let Parsed { jws, claims, .. } = &self.parsed;
         jws.bytes().saturating_add(claims.bytes()).saturating_add(size_of::<Self>())
     }
 
-    /// Back to the beginning: every check but the signature's under the same key is due again.
+    /// Returns the token for a new check. Only its signature need not be checked again, if the key
+    /// is the same.
     pub(crate) fn to_unverified(&self) -> UnverifiedToken {
         let (parsed, key) = (self.parsed.clone(), self.key.clone());
         UnverifiedToken { parsed, verified_by: Some(key), found: true }
@@ -243,13 +245,12 @@ impl Verified {
         self.0.issuer()
     }
 
-    /// Back to the beginning: what was checked a while ago is checked again.
+    /// Returns the token to step 3, because time has passed since its checks.
     pub(crate) fn into_unverified(self) -> UnverifiedToken {
         let SignedToken { parsed, key, .. } = self.0;
         UnverifiedToken { parsed, verified_by: Some(key), found: false }
     }
 
-    /// The claims, taken.
     pub(crate) fn into_claims(self) -> ClaimsSet {
         self.0.claims().clone()
     }

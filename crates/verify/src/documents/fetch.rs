@@ -1,4 +1,4 @@
-//! Fetching as data: what the host is to get, and what came of it.
+//! Fetches as data: the order to the host, and the host's answer.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use crate::documents::refused::Refused;
 use crate::policy::IssuerIndex;
 use crate::time::UnixMillis;
 
-/// The kinds of document a verifier holds.
+/// The kinds of document that a verifier fetches.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum DocumentKind {
-    /// Authorization server metadata (RFC 8414), to find the JWK Set.
+    /// Authorization server metadata (RFC 8414), which names the JWK Set.
     Metadata,
     /// The issuer's JWK Set (RFC 7517 §5).
     JwkSet,
@@ -20,7 +20,7 @@ pub enum DocumentKind {
 }
 
 impl DocumentKind {
-    /// What to ask for in `Accept`.
+    /// Returns the value of `Accept` for a request.
     pub fn accept(self) -> &'static str {
         match self {
             Self::Metadata | Self::Aggregation => "application/json",
@@ -30,100 +30,110 @@ impl DocumentKind {
     }
 }
 
-/// GET this document, then hand the answer to [`Verifier::receive`](crate::Verifier::receive).
+/// An order to GET a document and pass the answer to
+/// [`Verifier::receive`](crate::Verifier::receive).
 ///
-/// The host bypasses its HTTP cache, follows no redirect itself, and gives up after `timeout`. An order
-/// that is never answered expires by itself, so a cancelled request blocks nobody.
+/// The host bypasses its HTTP cache, follows no redirect itself, and gives up after `timeout`. An
+/// order without an answer expires by itself, so a cancelled request does not block others.
 #[derive(Clone, Debug)]
 pub struct FetchOrder {
-    /// What it is.
+    /// The kind of the document.
     pub document: DocumentKind,
-    /// What it is called: the URL it was first asked for at.
+    /// The name of the document: the URL of the first request.
     pub uri: String,
-    /// Where it is asked for now; another URL after a redirect.
+    /// The URL to request now; differs from `uri` after a redirect.
     pub url: String,
-    /// Entity tag of the held copy, for `If-None-Match`.
+    /// The entity tag of the held copy, for `If-None-Match`.
     pub etag: Option<String>,
-    /// Stop reading after this many bytes.
+    /// The maximum length of the body, in bytes. The host stops reading after it.
     pub max_bytes: usize,
-    /// Give up after this long.
+    /// The time after which the host gives up.
     pub timeout: Duration,
-    /// Whether a shared cache of the host's may be asked first: nothing usable is held.
+    /// Whether the host may ask its shared cache first, because no usable copy is held.
     pub may_read_cache: bool,
-    /// Whose document it is.
+    /// The issuer of the document.
     pub(crate) issuer: IssuerIndex,
     pub(crate) lease: u64,
-    /// How many redirects led to `url`.
+    /// The number of redirects that led to `url`.
     pub(crate) redirects: u8,
-    /// When the first request of a chain of redirects was sent.
-    pub(crate) asked_at: Option<UnixMillis>,
+    /// The earliest confirmation time of the responses in a chain of redirects.
+    pub(crate) first_confirmed_at: Option<UnixMillis>,
 }
 
 impl FetchOrder {
-    /// This order, led on to `url` by an answer to a request sent at `asked_at`. `etag` is of the held
-    /// copy, if that came from `url`: an entity tag belongs to the URL it came from.
+    /// Returns the order for `url`, to which the answer confirmed at `first_confirmed_at` redirects. `etag`
+    /// is that of the held copy, if the copy came from `url`: an entity tag belongs to one URL.
     pub(crate) fn redirected(
         self,
         url: String,
         etag: Option<String>,
-        asked_at: UnixMillis,
+        first_confirmed_at: UnixMillis,
     ) -> Self {
-        let asked_at = self.asked_at.map_or(asked_at, |first| first.min(asked_at));
+        let first_confirmed_at = self
+            .first_confirmed_at
+            .map_or(first_confirmed_at, |first| first.min(first_confirmed_at));
         let redirects = self.redirects.saturating_add(1);
-        Self { url, etag, asked_at: Some(asked_at), redirects, may_read_cache: false, ..self }
+        Self {
+            url,
+            etag,
+            first_confirmed_at: Some(first_confirmed_at),
+            redirects,
+            may_read_cache: false,
+            ..self
+        }
     }
 
-    /// When the document was confirmed, if the last answer says `confirmed_at`.
+    /// The confirmation time of the document, if that of the last answer is `confirmed_at`.
     pub(crate) fn confirmed_at(&self, confirmed_at: UnixMillis) -> UnixMillis {
-        self.asked_at.map_or(confirmed_at, |first| first.min(confirmed_at))
+        self.first_confirmed_at.map_or(confirmed_at, |first| first.min(confirmed_at))
     }
 }
 
-/// What came of a [`FetchOrder`].
+/// The answer to a [`FetchOrder`].
 #[derive(Clone, Debug)]
 pub struct Answer {
-    /// Who confirmed the document.
+    /// Whether the source or a cache answered.
     pub from: AnsweredBy,
-    /// When the request that confirmed the document was *sent*, less the response's `Age`. For a
-    /// cache read: what the entry says, since a read of a cache confirms nothing.
+    /// The time at which the confirming request was *sent*, less the response's `Age`. For a cache
+    /// read: the time in the cache entry, because reading a cache confirms nothing.
     pub confirmed_at: UnixMillis,
-    /// What was received.
+    /// The content that was received.
     pub content: Content,
-    /// What the response's `Date` said, if it could be read. Of a cache read: nothing.
+    /// The response's `Date`, if it could be read. `None` for a cache read.
     pub dated: Option<Dated>,
 }
 
 impl Answer {
-    /// The source could not be reached by a request sent at `sent_at`.
+    /// Returns the answer for a failed request, sent at `sent_at`.
     pub fn failed(sent_at: UnixMillis) -> Self {
         let content = Content::Failed;
         Self { from: AnsweredBy::Source, confirmed_at: sent_at, content, dated: None }
     }
 }
 
-/// The head of a response to a [`FetchOrder`], as a host received it.
+/// The head of a response to a [`FetchOrder`], as the host received it.
 pub struct ResponseHead {
-    /// The status code.
+    /// The HTTP status code.
     pub status: u16,
-    /// `Age`; several fields are one list (RFC 9110 §5.3).
+    /// The value of `Age`. Several fields are joined to one list (RFC 9110 §5.3).
     pub age: Option<String>,
-    /// `Date`, if it can be read.
+    /// The time in `Date`, if it can be read.
     pub date: Option<UnixMillis>,
-    /// `Location`.
+    /// The value of `Location`.
     pub location: Option<String>,
-    /// `Content-Type`.
+    /// The value of `Content-Type`.
     pub content_type: Option<String>,
-    /// `ETag`.
+    /// The value of `ETag`.
     pub etag: Option<String>,
 }
 
 /// The body of a response, as far as it was read.
 pub enum Body {
-    /// All of it.
+    /// The complete body.
     Whole(Vec<u8>),
-    /// More than the order's `max_bytes`.
+    /// The body is longer than the order's `max_bytes`.
     TooLarge,
-    /// It broke off, or is not needed.
+    /// The body was interrupted, or is not needed.
     None,
 }
 
@@ -138,12 +148,12 @@ impl<E> From<Result<Option<Vec<u8>>, E>> for Body {
 }
 
 impl ResponseHead {
-    /// Whether the response carries the document: its body is to be read.
+    /// Returns whether the response carries the document, so that its body must be read.
     pub fn carries_document(&self) -> bool {
         is_success(self.status)
     }
 
-    /// What the response says, to a request sent at `sent_at`.
+    /// Converts the response to a request that was sent at `sent_at` to an answer.
     pub fn answer(self, body: Body, sent_at: UnixMillis) -> Answer {
         let failed = Answer::failed(sent_at);
         let Some(age) = age(self.age.as_deref()) else { return failed };
@@ -163,32 +173,33 @@ impl ResponseHead {
     }
 }
 
-/// When a response was made, by the clock of who made it.
+/// The time at which a response was made, by the clock of its server.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Dated {
-    /// Its `Date`.
+    /// The response's `Date`.
     pub date: UnixMillis,
-    /// When the request was sent, by the host's clock.
+    /// The time at which the request was sent, by the host's clock.
     pub sent_at: UnixMillis,
 }
 
-/// The responses that were last seen at one place, by their `Date`.
+/// The last responses for one document, by their `Date`.
 ///
-/// A cache may keep `Date` and lose `Age`. Whose clock is wrong nobody knows (RFC 9111 §4.2.3 goes by the
-/// difference); but a response with a `Date` that was seen before is that response, and no younger. Several
-/// are remembered, since several caches may answer by turns.
+/// A cache may keep `Date` and drop `Age`. If the clocks differ, the verifier cannot tell which one
+/// is wrong (RFC 9111 §4.2.3 uses the difference). But a response with a known `Date` is the known
+/// response, and no younger. Four are remembered, because several caches may answer in turn.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Dates([Option<Dated>; 4]);
 
 impl Dates {
-    /// When the request was sent that first brought a response of this date, unless that is this one.
+    /// Returns when the request was sent that first brought a response with this `Date`. `None` if
+    /// it is this response.
     pub(crate) fn first_seen(&mut self, dated: Option<Dated>) -> Option<UnixMillis> {
         let dated = dated?;
         let known = self.0.iter().flatten().find(|known| known.date == dated.date);
         if let Some(known) = known {
             return Some(known.sent_at);
         }
-        // The oldest makes room.
+        // Replaces the oldest.
         let oldest = self.0.iter_mut().min_by_key(|known| known.map(|known| known.sent_at));
         if let Some(oldest) = oldest {
             *oldest = Some(dated);
@@ -197,43 +208,43 @@ impl Dates {
     }
 }
 
-/// Who answered.
+/// The sender of an answer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum AnsweredBy {
     /// The configured source.
     Source,
-    /// A shared cache of the host's. A miss is not reported at all.
+    /// A shared cache of the host. A miss is not reported at all.
     Cache,
 }
 
-/// What was received.
+/// The content of an answer.
 #[derive(Clone, Debug, Default)]
 pub enum Content {
     /// 304: the copy with the order's entity tag is still current.
     NotModified,
-    /// 301, 302, 303, 307 or 308. The host follows none by itself.
+    /// 301, 302, 303, 307 or 308. The host does not follow it by itself.
     Redirect {
         /// `Location`, as written.
         location: String,
     },
-    /// Success.
+    /// A successful response with the document.
     Body {
-        /// At most the order's `max_bytes`.
+        /// The body, at most `max_bytes` of the order long.
         bytes: Vec<u8>,
-        /// The media type without parameters, lower case.
+        /// The media type without parameters, in lower case.
         media_type: Option<String>,
-        /// The response's entity tag.
+        /// The entity tag of the response.
         etag: Option<String>,
     },
-    /// More than the order's `max_bytes`.
+    /// A body longer than the order's `max_bytes`.
     TooLarge,
-    /// Anything else: another status, too slow, unreachable.
+    /// Any other result: another status, a timeout, an unreachable source.
     #[default]
     Failed,
 }
 
 impl Content {
-    /// What is wrong with an answer that is not the document.
+    /// The reason for refusing an answer that is not the document.
     pub(crate) fn refused(&self) -> Refused {
         match self {
             Self::NotModified => Refused::NotHeld,
@@ -245,7 +256,8 @@ impl Content {
     }
 }
 
-/// Whether a response of this status carries the document: any success but an empty or a partial one.
+/// Whether a response of this status carries the document: any 2xx except the empty and the partial
+/// ones, 204 to 206.
 fn is_success(status: u16) -> bool {
     (200..300).contains(&status) && !matches!(status, 204..=206)
 }
@@ -255,8 +267,9 @@ fn is_redirect(status: u16) -> bool {
     matches!(status, 301 | 302 | 303 | 307 | 308)
 }
 
-/// What `Age` takes off a confirmation. A response through several caches may carry several values:
-/// the largest counts. `None` when it cannot be read, which makes the answer worthless.
+/// The time that `Age` subtracts from a confirmation. A response through several caches may have
+/// several values: the largest counts. `None` if it cannot be read; the answer is then a failed
+/// one.
 ///
 /// Source: [RFC 9111 §5.1](https://www.rfc-editor.org/rfc/rfc9111#section-5.1).
 fn age(header: Option<&str>) -> Option<Duration> {
@@ -270,7 +283,7 @@ fn age(header: Option<&str>) -> Option<Duration> {
     seconds.map(|seconds| Duration::from_secs(seconds.into()))
 }
 
-/// A media type without its parameters, in lower case.
+/// Returns the media type without its parameters, in lower case.
 pub fn media_type(header: &str) -> String {
     header.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
@@ -288,18 +301,18 @@ mod tests {
                 dates.first_seen(Some(Dated { date: second(date), sent_at: second(sent_at) }));
             seen.map(|at| (at.0 - 1_000_000_000) / 1000)
         };
-        // Whatever the clocks say: 40 s ahead here, and one of two servers is a minute ahead.
+        // The clocks differ: this one is 40 s ahead, and that of one of two servers a minute.
         assert_eq!(
             (first(0, 40), first(5, 45), first(70, 50), first(15, 55)),
             (None, None, None, None)
         );
-        // The same response again and again.
+        // The same response, repeatedly.
         assert_eq!(
             (first(15, 60), first(15, 200), first(15, 4000)),
             (Some(55), Some(55), Some(55))
         );
         assert_eq!((first(4100, 4140), first(4100, 4141)), (None, Some(4140)));
-        // Two caches by turns.
+        // Two caches in turn.
         assert_eq!((first(15, 4142), first(4100, 4143)), (Some(55), Some(4140)));
         assert_eq!((first(4104, 4144), first(15, 4145)), (None, Some(55)));
         assert_eq!(dates.first_seen(None), None);

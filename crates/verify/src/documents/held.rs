@@ -1,4 +1,4 @@
-//! One held document: whether it may be used, and who fetches the next.
+//! One held document: whether it may be used, and which request fetches its next copy.
 
 use std::cmp::Ordering;
 use std::time::Duration;
@@ -7,18 +7,18 @@ use crate::documents::fetch::{Answer, AnsweredBy, Dates};
 use crate::policy::freshness::TimeLimits;
 use crate::time::UnixMillis;
 
-/// A document as last confirmed at its source, and the fetches under way for it.
+/// The held copy of a document, and the fetches of it that are under way.
 pub(crate) struct Held<T> {
     copy: Option<HeldCopy<T>>,
     leases: Vec<Lease>,
     leases_made: u64,
     failed_at: Option<UnixMillis>,
     refresh_started_at: Option<UnixMillis>,
-    /// How often everything began anew.
+    /// The generation. Increases when the copy is invalidated.
     generation: u32,
-    /// Leases up to this one were made before that.
+    /// The last lease of the previous generation.
     last_lease_before: u64,
-    /// What its responses said of when they were made.
+    /// The `Date` of its last responses.
     dates: Dates,
 }
 
@@ -26,26 +26,26 @@ struct HeldCopy<T> {
     content: T,
     etag: Option<String>,
     confirmed_at: UnixMillis,
-    /// Not to be used any more; it still says which answers would be older.
+    /// Must not be used any more. Still decides which answers are older.
     dropped: bool,
 }
 
-/// A fetch under way. It expires, since its owner may be cancelled at any await.
+/// A fetch under way. It expires, because the request that fetches may be cancelled at any await.
 struct Lease {
     id: u64,
     begun_at: UnixMillis,
     timeout: Duration,
-    /// A cache had what was asked for: the source was not asked.
+    /// A cache had a fresh copy, so the source was not asked.
     is_answered_by_cache: bool,
 }
 
 impl Lease {
-    /// Since it began; `None` when it is over, also by a clock that was set back.
+    /// The time since the lease began. `None` once it has expired, or if the clock was set back.
     fn age(&self, now: UnixMillis) -> Option<Duration> {
         now.since(self.begun_at).filter(|age| *age < self.timeout)
     }
 
-    /// The same of one that is under way.
+    /// As [`Lease::age`], but `None` also if a cache answered.
     fn live_age(&self, now: UnixMillis) -> Option<Duration> {
         self.age(now).filter(|_| !self.is_answered_by_cache)
     }
@@ -54,53 +54,54 @@ impl Lease {
 /// Whether a document may be used now.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Availability {
-    /// Use it; `refresh` says that a background revalidation is due.
+    /// The copy is fresh. With `refresh`, a revalidation in the background is due.
     Fresh { refresh: bool },
-    /// Its source cannot be reached, and `stale_if_error` still covers it.
+    /// The copy is stale. Its source cannot be reached, and `stale_if_error` still covers it.
     Stale,
-    /// Fetch it first.
+    /// The request must fetch the document first.
     Fetch,
-    /// Another request is fetching it: ask again shortly.
+    /// Another request is fetching the document: ask again shortly.
     Wait,
-    /// There is no usable copy, and asking again now would help nobody.
+    /// There is no usable copy, and another fetch would not help now.
     Unavailable,
 }
 
-/// What one request has already spent on one document.
+/// The attempt of one request to get one document.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Attempt {
     pub(crate) waiting_since: Option<UnixMillis>,
     fetched: Option<u64>,
-    /// How often everything had begun anew when it last looked.
+    /// The generation when the request last asked.
     generation: u32,
 }
 
 impl Attempt {
-    /// It asks the source, under this lease.
+    /// Records that the request asks the source, under this lease.
     pub(crate) fn fetches(&mut self, lease: u64) {
         self.fetched = Some(lease);
     }
 
-    /// Whether it has asked the source.
+    /// Whether the request has asked the source.
     pub(crate) fn has_fetched(&self) -> bool {
         self.fetched.is_some()
     }
 }
 
-/// What became of a new copy.
+/// The result of [`Held::replace`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Replaced {
-    /// It is held now.
+    /// The new copy is held now.
     Taken,
-    /// It says nothing new, and was asked for earlier: the held copy stays, and no harm is done.
+    /// The new copy is equal in order and was confirmed earlier. The held copy stays; this is no
+    /// failure.
     Outdated,
-    /// It is older than the held one: refused.
+    /// The new copy is older than the held one, and refused.
     Older,
 }
 
-/// How long a request polls for another's fetch before it starts its own.
+/// The time that a request waits for another's fetch before it starts its own.
 const OWN_FETCH_AFTER: Duration = Duration::from_millis(250);
-/// At most this many fetches of one document at once.
+/// The maximum number of simultaneous fetches of one document.
 const MAX_FETCHES: usize = 4;
 
 impl<T> Held<T> {
@@ -117,7 +118,8 @@ impl<T> Held<T> {
         }
     }
 
-    /// When an answer was confirmed: no later than a response of the same date was first seen.
+    /// The confirmation time of an answer. It is not later than that of the first response with the
+    /// same `Date`.
     pub(crate) fn confirmed_by(&mut self, answer: &Answer) -> UnixMillis {
         let first = self.dates.first_seen(answer.dated);
         first.map_or(answer.confirmed_at, |first| first.min(answer.confirmed_at))
@@ -135,30 +137,31 @@ impl<T> Held<T> {
         self.usable().map(|copy| copy.confirmed_at)
     }
 
-    /// Time since the request that last confirmed the copy was sent. A clock that ran backwards
-    /// gives `None`: the age is unknown, so the copy is not fresh.
+    /// The time since the request was sent that last confirmed the copy. `None` if the clock was
+    /// set back: the age is then unknown, so the copy is not fresh.
     pub(crate) fn age(&self, now: UnixMillis) -> Option<Duration> {
         now.since(self.usable()?.confirmed_at)
     }
 
-    /// Whether the copy is used without asking.
+    /// Whether the copy is fresh, and so used without asking the source.
     pub(crate) fn is_fresh(&self, now: UnixMillis, limits: &TimeLimits) -> bool {
         self.age(now).is_some_and(|age| age < limits.freshness_lifetime)
     }
 
-    /// Decide, by the rules of the revocation deadline.
+    /// Decides by `limits` whether the copy may be used or must be fetched.
     pub(crate) fn availability(
         &self,
         now: UnixMillis,
         limits: &TimeLimits,
         attempt: &mut Attempt,
     ) -> Availability {
-        // What this request fetched counts no more: once again.
+        // The copy that this request fetched was invalidated: it may fetch once more.
         if attempt.generation != self.generation {
             attempt.generation = self.generation;
             attempt.fetched = None;
         }
-        // What a cache had was not asked of the source: a copy that ages since is no failure of it.
+        // A cache answered this request. If that copy is stale by now, the source may still be
+        // asked.
         if self
             .leases
             .iter()
@@ -188,15 +191,17 @@ impl<T> Held<T> {
             waited if waited < OWN_FETCH_AFTER => Availability::Wait,
             _ if fetching < MAX_FETCHES => Availability::Fetch,
             waited if waited < limits.fetch_timeout => Availability::Wait,
-            // Nobody has failed, so the source may well be reachable: whoever asked was cancelled.
-            // A stale copy would serve without a cause; the oldest lease passes to this request.
+            // No fetch has failed, so the source may be reachable: the requests that asked were
+            // cancelled. There is no reason to use a stale copy; this request takes over the oldest
+            // lease.
             _ if oldest >= OWN_FETCH_AFTER => Availability::Fetch,
             waited if waited < limits.fetch_timeout.saturating_mul(2) => Availability::Wait,
             _ => Availability::Unavailable,
         }
     }
 
-    /// Record that a fetch starts; its lease ends with [`Held::end_fetch`] or by itself.
+    /// Records that a fetch starts, and returns its lease. The lease ends with [`Held::end_fetch`]
+    /// or expires.
     pub(crate) fn begin_fetch(&mut self, now: UnixMillis, timeout: Duration) -> u64 {
         self.leases.retain(|lease| lease.age(now).is_some());
         if self.live_leases(now) >= MAX_FETCHES
@@ -214,32 +219,32 @@ impl<T> Held<T> {
         self.leases_made
     }
 
-    /// As [`Held::begin_fetch`], behind a request that does not wait for it.
+    /// As [`Held::begin_fetch`], for a refresh.
     pub(crate) fn begin_refresh(&mut self, now: UnixMillis, timeout: Duration) -> u64 {
         self.refresh_started_at = Some(now);
         self.begin_fetch(now, timeout)
     }
 
-    /// The fetch is over, whatever came of it.
+    /// Ends the lease of a fetch, whatever its result.
     pub(crate) fn end_fetch(&mut self, lease: u64) {
         self.leases.retain(|held| held.id != lease);
     }
 
-    /// The fetch need not be made: a cache had a fresh copy.
+    /// Records that the fetch is not needed, because a cache had a fresh copy.
     pub(crate) fn answered_by_cache(&mut self, lease: u64) {
         let spared = self.leases.iter_mut().filter(|held| held.id == lease);
         spared.for_each(|lease| lease.is_answered_by_cache = true);
     }
 
-    /// Nothing usable came: for a while nobody waits for another attempt. A cache's answer is no
-    /// attempt, and what was asked for before everything began anew says nothing of what comes now.
+    /// Records a failed fetch, after which no request fetches for a while. Ignores answers of a
+    /// cache, and fetches that began before the current generation.
     pub(crate) fn failed(&mut self, lease: u64, from: AnsweredBy, now: UnixMillis) {
         if from == AnsweredBy::Source && lease > self.last_lease_before {
             self.failed_at = Some(now);
         }
     }
 
-    /// The source confirmed the copy that carries `etag`.
+    /// Confirms the copy that has `etag`. Returns whether that copy is held.
     pub(crate) fn confirm(
         &mut self,
         etag: Option<&str>,
@@ -248,7 +253,7 @@ impl<T> Held<T> {
     ) -> bool {
         match &mut self.copy {
             Some(copy) if !copy.dropped && etag.is_some() && copy.etag.as_deref() == etag => {
-                // A time that lies ahead says only that the clock was set back since.
+                // A time in the future means that the clock was set back since.
                 let known = if copy.confirmed_at > now { confirmed_at } else { copy.confirmed_at };
                 copy.confirmed_at = known.max(confirmed_at);
                 self.failed_at = None;
@@ -258,8 +263,8 @@ impl<T> Held<T> {
         }
     }
 
-    /// Hold a new copy, unless it is older than the held one, also than one that was dropped. Of two
-    /// that are equal in age, the later confirmed stays.
+    /// Holds a new copy, unless it is older than the held or the dropped one. Of two copies of
+    /// equal order, the one that was confirmed later stays.
     pub(crate) fn replace(
         &mut self,
         content: T,
@@ -282,7 +287,7 @@ impl<T> Held<T> {
         Replaced::Taken
     }
 
-    /// Use the copy no more. What is left of it by `strip` still says which answers would be older.
+    /// Drops the copy. The part that `strip` leaves still decides which answers are older.
     pub(crate) fn drop_copy(&mut self, strip: impl FnOnce(&mut T)) {
         if let Some(copy) = &mut self.copy {
             copy.dropped = true;
@@ -291,8 +296,8 @@ impl<T> Held<T> {
         }
     }
 
-    /// Forget a copy, also one that was dropped, that cannot be `believed` any more. Without a usable one
-    /// another answer is expected than the one that was asked for until now.
+    /// Forgets the copy, held or dropped, unless it is `believed`. Without a usable copy a new
+    /// generation starts.
     pub(crate) fn keep_if(&mut self, believed: impl FnOnce(&T) -> bool) {
         self.copy = self.copy.take().filter(|copy| believed(&copy.content));
         if self.usable().is_none() {
@@ -300,7 +305,8 @@ impl<T> Held<T> {
         }
     }
 
-    /// Every request may fetch once more, and what was asked for before is no failure.
+    /// Starts a generation. Every request may fetch once more, and fetches that began before no
+    /// longer count as failures.
     fn start_generation(&mut self) {
         self.generation = self.generation.wrapping_add(1);
         self.last_lease_before = self.leases_made;
@@ -443,7 +449,7 @@ mod tests {
         }
         let attempt = &mut Attempt::default();
         assert_eq!(scene.availability(110_750, attempt), Availability::Wait);
-        // As each expires, somebody else takes its place and hangs up.
+        // As each lease expires, another client takes its place and disconnects.
         for at in [112_500, 112_750, 113_000, 113_200] {
             scene.held.begin_fetch(UnixMillis(at), Duration::from_millis(2500));
         }
@@ -455,7 +461,7 @@ mod tests {
         );
         let own = scene.held.begin_fetch(UnixMillis(113_250), Duration::from_millis(2500));
         assert_eq!(scene.held.live_leases(UnixMillis(113_250)), MAX_FETCHES);
-        // Where even that is taken away, it is refused, not served.
+        // If even that lease is taken, the request is refused, and no stale copy is used.
         scene.held.end_fetch(own);
         for _ in 0..4 {
             scene.held.begin_fetch(UnixMillis(115_700), Duration::from_millis(2500));
@@ -487,7 +493,8 @@ mod tests {
         scene.held.end_fetch(lease);
         scene.held.failed(lease, AnsweredBy::Source, UnixMillis(109_200));
         assert_eq!(scene.first(109_200), Availability::Unavailable);
-        // Nor does what a withdrawn key signed say what comes next, had it expired before or not.
+        // A copy signed by a withdrawn key does not order later copies, even if it had expired
+        // before.
         let at = UnixMillis(109_300);
         assert_eq!(scene.held.replace(7, None, at, at, u64::cmp), Replaced::Taken);
         scene.held.drop_copy(|_| {});
@@ -512,13 +519,13 @@ mod tests {
         assert!(held.confirm(Some("\"1\""), at(102_000), at(110_000)));
         assert!(held.confirm(Some("\"1\""), at(101_000), at(110_000)));
         assert_eq!(held.confirmed_at(), Some(at(102_000)));
-        assert_eq!(replace(held, 1, 99_000), Replaced::Outdated); // the same, asked for earlier
+        assert_eq!(replace(held, 1, 99_000), Replaced::Outdated); // equal, confirmed earlier
         assert_eq!(held.confirmed_at(), Some(at(102_000)));
-        assert_eq!(replace(held, 7, 99_000), Replaced::Taken); // newer, whenever it was asked for
+        assert_eq!(replace(held, 7, 99_000), Replaced::Taken); // newer, whenever it was confirmed
         assert_eq!((held.content(), held.confirmed_at()), (Some(&7), Some(at(99_000))));
         held.drop_copy(|_| {});
         assert_eq!(held.content(), None);
-        assert_eq!(replace(held, 6, 103_000), Replaced::Older); // also than one that was dropped
+        assert_eq!(replace(held, 6, 103_000), Replaced::Older); // older than the dropped copy
         assert_eq!(replace(held, 7, 103_000), Replaced::Taken);
     }
 

@@ -16,37 +16,37 @@ use crate::policy::{IssuerIndex, Policy, PolicyError};
 use crate::time::UnixMillis;
 use crate::url;
 
-/// Where the issuer's keys come from.
+/// The source of the issuer's keys.
 #[derive(Clone, Debug)]
 pub enum KeySource {
-    /// Handed in; used as long as the verifier lives.
+    /// A given JWK Set, used as long as the verifier lives.
     Given(JwkSet),
     /// Fetched from this URL.
     Url(JwksUri),
     /// Fetched from `jwks_uri` of the issuer's metadata (RFC 8414).
     Discover,
-    /// There is no set that can be used, and none will come: nothing is accepted.
+    /// There is no usable set, now or later: no token is accepted.
     Unusable,
 }
 
 impl KeySource {
-    /// A JWK Set, handed in as text.
+    /// Reads a given JWK Set.
     ///
     /// # Errors
     ///
-    /// [`JwkSetError`] when it is no set. Single keys that cannot be used are left out.
+    /// [`JwkSetError`] if the text is no JWK Set. Single keys that cannot be used are left out.
     pub fn given(text: &[u8], policy: &Policy) -> Result<Self, JwkSetError> {
         JwkSet::parse(text, &policy.algorithms, is_sound).map(Self::Given)
     }
 }
 
-/// The URL of a JWK Set: https, or http to the machine itself. Whoever can change what it answers
-/// owns the keys.
+/// The URL of a JWK Set: https, or http on loopback. Control over its responses is control over the
+/// keys.
 #[derive(Clone, Debug)]
 pub struct JwksUri(String);
 
 impl JwksUri {
-    /// Check the URL.
+    /// Checks the URL.
     ///
     /// # Errors
     ///
@@ -63,24 +63,25 @@ impl JwksUri {
 pub(crate) struct KeyHolder {
     issuer: IssuerIndex,
     source: KeySource,
-    /// `jwks_uri`, once known. Forgotten when the set cannot be had there.
+    /// `jwks_uri`, once known. If it was discovered, it is forgotten when the set cannot be fetched
+    /// there.
     jwks_uri: Option<String>,
     set: Held<JwkSet>,
-    /// When an unknown `kid` last caused a fetch.
+    /// The time at which an unknown `kid` last caused a fetch.
     unknown_key_at: Option<UnixMillis>,
-    /// Confirmations of sets that were past half of the time that they may be used.
+    /// The number of confirmations of sets that the issuer should have renewed.
     aged: u64,
 }
 
-/// What became of a JWK Set.
+/// The result of receiving a JWK Set.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum ReceivedSet {
-    /// It is held now; `withdraws` a key that the one before had.
+    /// The set is held now. With `withdraws`, it lacks a key that the previous set had.
     Replaced {
         withdraws: bool,
     },
     Confirmed,
-    /// The held one stays; it is as new.
+    /// The held set stays; it is as new and was confirmed later.
     Ignored,
     Refused(Refused),
 }
@@ -101,7 +102,7 @@ impl KeyHolder {
         Self { issuer, source, jwks_uri, set: Held::new(), unknown_key_at: None, aged: 0 }
     }
 
-    /// Find the key for `key_id` and `algorithm`, or say what must happen first.
+    /// Finds the key for `key_id` and `algorithm`, or returns the action that must come first.
     pub(crate) fn look_up(
         &mut self,
         key_id: Option<&str>,
@@ -124,7 +125,7 @@ impl KeyHolder {
             KeySource::Url(_) | KeySource::Discover => {}
         }
         if self.set.content().is_some_and(|set| has_expired(set, now)) {
-            // Its date still says which sets would be older.
+            // Its `iat` still decides which sets are older.
             self.set.drop_copy(|_| {});
         }
         let (stale, refresh) = match self.set.availability(now, limits, attempt) {
@@ -146,7 +147,7 @@ impl KeyHolder {
         }
     }
 
-    /// Of two sets that were handed in, keep the one that says it is newer.
+    /// Of two given sets, keeps the one with the later `iat`.
     pub(crate) fn keep_newer(&mut self, other: Self) {
         if let (KeySource::Given(own), KeySource::Given(held)) = (&self.source, &other.source)
             && order_of(own, held) == Ordering::Less
@@ -155,7 +156,7 @@ impl KeyHolder {
         }
     }
 
-    /// The set, whatever its age, for checking lists beside a token that was just verified.
+    /// The set, whatever its age, for checking the lists of a token that was just verified.
     pub(crate) fn current(&self) -> Option<&JwkSet> {
         match &self.source {
             KeySource::Given(set) => Some(set),
@@ -168,12 +169,12 @@ impl KeyHolder {
         self.set.is_fresh(now, limits)
     }
 
-    /// Confirmations of sets that an honest source would have dated anew.
+    /// The number of confirmations of sets that the issuer should have renewed.
     pub(crate) fn aged(&self) -> u64 {
         self.aged
     }
 
-    /// Whether more than half of the time is over for which the issuer dates its sets.
+    /// Whether less than half of `max_list_age` remains until the set's `exp`.
     fn is_aged(&self, policy: &Policy, now: UnixMillis) -> bool {
         let expiration = self.set.content().and_then(JwkSet::expiration);
         let left = expiration.map(|expiration| expiration.since(now.numeric_date()));
@@ -188,7 +189,7 @@ impl KeyHolder {
         self.set.answered_by_cache(order.lease);
     }
 
-    /// Take in a metadata document. It must name a JWK Set.
+    /// Receives a metadata document, which must name a JWK Set.
     pub(crate) fn receive_metadata(
         &mut self,
         order: &FetchOrder,
@@ -213,8 +214,8 @@ impl KeyHolder {
         Ok(())
     }
 
-    /// Take in a JWK Set.
-    pub(crate) fn land_set(
+    /// Receives a JWK Set.
+    pub(crate) fn receive_set(
         &mut self,
         order: &FetchOrder,
         answer: Answer,
@@ -267,7 +268,8 @@ impl KeyHolder {
         }
     }
 
-    /// A `kid` that the held set lacks: one fetch per cool-down, however many there are.
+    /// Looks up a `kid` that the held set lacks. Such `kid`s cause one fetch per cool-down, however
+    /// many there are.
     fn look_up_unknown(
         &mut self,
         policy: &Policy,
@@ -315,21 +317,21 @@ impl KeyHolder {
             issuer: self.issuer,
             lease,
             redirects: 0,
-            asked_at: None,
+            first_confirmed_at: None,
         }
     }
 }
 
-/// Whether a set says that it says nothing any more.
+/// Whether the set's `exp` has passed.
 fn has_expired(set: &JwkSet, now: UnixMillis) -> bool {
     set.expiration().is_some_and(|expiration| now.numeric_date() >= expiration)
 }
 
-/// Sets that say when they were made are ordered by that; one that is silent comes before any that
-/// is not: a replayed set must not bring a withdrawn key back.
+/// Orders sets by their `iat`. A set without `iat` comes before any with one: a replayed set must
+/// not bring a withdrawn key back.
 ///
-/// When a set says nothing any more (`exp`) decides nothing here: an issuer may come to promise less, or
-/// have its clock set back.
+/// `exp` does not count: an issuer may shorten the lifetime of its sets, or its clock may be set
+/// back.
 fn order_of(new: &JwkSet, held: &JwkSet) -> Ordering {
     new.issued_at().cmp(&held.issued_at())
 }

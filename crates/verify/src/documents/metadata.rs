@@ -1,13 +1,25 @@
-//! Authorization server metadata: finding the JWK Set from the issuer identifier.
+//! Authorization server metadata, which leads from the issuer identifier to the JWK Set.
 
 use edgepass_jose::json;
 use serde_json::Value;
 
 use crate::url;
 
-/// Where the metadata of `issuer` lies: the well-known path goes between host and path.
+/// Returns the URL of the metadata of `issuer`. The well-known path is inserted between host and
+/// path.
 ///
 /// Source: [RFC 8414 §3.1](https://www.rfc-editor.org/rfc/rfc8414#section-3.1).
+///
+/// # Example
+///
+/// ```
+/// use edgepass_verify::documents::metadata::metadata_url;
+///
+/// assert_eq!(
+///     metadata_url("https://issuer.example/tenant"),
+///     "https://issuer.example/.well-known/oauth-authorization-server/tenant",
+/// );
+/// ```
 pub fn metadata_url(issuer: &str) -> String {
     let issuer = issuer.strip_suffix('/').unwrap_or(issuer);
     let (scheme, rest) = issuer.split_once("://").unwrap_or(("https", issuer));
@@ -18,7 +30,8 @@ pub fn metadata_url(issuer: &str) -> String {
     format!("{scheme}://{authority}/.well-known/oauth-authorization-server{path}")
 }
 
-/// `jwks_uri` of a metadata document, if the document is that of `issuer`.
+/// Returns `jwks_uri` of a metadata document, if the document is that of `issuer` and the URL is
+/// acceptable.
 ///
 /// Source: [RFC 8414 §3.3](https://www.rfc-editor.org/rfc/rfc8414#section-3.3): the `issuer` value
 /// MUST be identical, else the metadata MUST NOT be used.
@@ -29,18 +42,18 @@ pub fn jwks_uri(text: &[u8], issuer: &str) -> Option<String> {
     (named == issuer && url::is_acceptable(uri) && may_lead_to(issuer, uri)).then(|| uri.to_owned())
 }
 
-/// Whether metadata of `issuer` may lead to `uri`: never from https to http, and to a machine without a
-/// public name, such as the verifier's own, only where the issuer itself is that machine.
+/// Whether metadata of `issuer` may lead to `uri`: never from https to http, and to a machine
+/// without a public name, such as the verifier's own, only if the issuer has the same origin.
 fn may_lead_to(issuer: &str, uri: &str) -> bool {
     if issuer.starts_with("http://") {
-        // Such an issuer is on loopback, for trying things out.
+        // Such an issuer is on loopback, for tests.
         return true;
     }
     uri.starts_with("https://") && (has_public_name(uri) || url::origin(uri) == url::origin(issuer))
 }
 
-/// Whether a URL's host is a name other than `localhost`: no address, in none of the forms that hosts read
-/// as one (<https://url.spec.whatwg.org/#ends-in-a-number-checker>).
+/// Whether a URL's host is a name other than `localhost`, and not an IP address in any form that
+/// URL parsers read as one (<https://url.spec.whatwg.org/#ends-in-a-number-checker>).
 fn has_public_name(url: &str) -> bool {
     let origin = url::origin(url).unwrap_or_default().to_ascii_lowercase();
     let authority = origin.split_once("://").map_or("", |(_, authority)| authority);

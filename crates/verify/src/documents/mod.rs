@@ -1,4 +1,4 @@
-//! The documents that a verifier holds: how each is fetched, read, and kept for how long.
+//! The documents that a verifier holds: how it fetches, reads and keeps them.
 
 pub mod fetch;
 pub(crate) mod held;

@@ -1,58 +1,59 @@
-//! Lists fetched before a token asks for them: once, of those that the issuer names first.
+//! Status lists fetched before a token needs them: once, the first ones that the issuer names.
 
 use std::mem;
 
 use crate::policy::Policy;
 
-/// At most so many lists.
+/// The maximum number of prefetched lists.
 const MAX_LISTS: usize = 6;
 
-/// How far it has come.
+/// The progress of the prefetch of one issuer's lists.
 #[derive(Debug, Default)]
 pub(super) enum Prefetch {
-    /// No list was taken in yet that says where the others are named.
+    /// No accepted list has named the aggregation yet.
     #[default]
     Unknown,
-    /// They are named here.
-    At(String),
-    /// These lists are to be asked for, the last first; nothing, once they were.
+    /// The URI of the aggregation, which is to be fetched.
+    Aggregation(String),
+    /// The lists that are to be fetched, the last first. Empty once they were.
     Lists(Vec<String>),
 }
 
-/// What is asked for ahead.
+/// The next document to prefetch.
 pub(super) enum NextFetch {
-    /// Where the lists are named.
+    /// The aggregation, which names the lists.
     Aggregation(String),
-    /// A list.
+    /// A status list.
     List(String),
 }
 
 impl Prefetch {
-    /// A list says where the issuer names all of them. Only a place where lists may lie is asked.
+    /// Learns the URI of the aggregation from a list. Accepts only a URI from which the policy
+    /// allows lists.
     pub(super) fn learn(&mut self, uri: Option<&str>, policy: &Policy) {
         if let (Self::Unknown, Some(uri)) = (&self, uri)
             && policy.allows_status_uri(uri)
         {
-            *self = Self::At(uri.to_owned());
+            *self = Self::Aggregation(uri.to_owned());
         }
     }
 
-    /// Whether there is something to ask for.
+    /// Whether there is a document to prefetch.
     pub(super) fn is_due(&self) -> bool {
         match self {
             Self::Unknown => false,
-            Self::At(_) => true,
+            Self::Aggregation(_) => true,
             Self::Lists(uris) => !uris.is_empty(),
         }
     }
 
-    /// What is to be asked for next; each once.
+    /// Returns the next document to prefetch, each only once.
     pub(super) fn next(&mut self) -> Option<NextFetch> {
         if let Self::Lists(uris) = self {
             return uris.pop().map(NextFetch::List);
         }
         match mem::replace(self, Self::Lists(Vec::new())) {
-            Self::At(uri) => Some(NextFetch::Aggregation(uri)),
+            Self::Aggregation(uri) => Some(NextFetch::Aggregation(uri)),
             other => {
                 *self = other;
                 None
@@ -60,7 +61,8 @@ impl Prefetch {
         }
     }
 
-    /// These were named.
+    /// Takes the lists that the aggregation names. Of the first [`MAX_LISTS`], keeps those that the
+    /// policy allows and that are not held.
     pub(super) fn named(
         &mut self,
         uris: Vec<String>,

@@ -1,36 +1,39 @@
-//! Answers that were not taken in, counted by what was wrong with them.
+//! Refused answers, counted by reason.
 
-/// What was wrong with an answer. The held copy stays until its time is up.
+/// The reason why an answer was refused. The held copy remains in use within its limits.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Refused {
-    /// No answer in time, or one that is no success.
+    /// No answer in time, or an unsuccessful one.
     Unreachable,
-    /// Longer than allowed, or it inflates to more than allowed.
+    /// The response, or the inflated list, is larger than allowed.
     TooLarge,
-    /// A redirect where none is followed, outside the configured prefixes, or one too many.
+    /// A redirect of a document for which none is followed, one outside the configured prefixes, or
+    /// one too many.
     Redirect,
-    /// Another media type than the document's.
+    /// The media type is not that of the document.
     MediaType,
-    /// Not the document that it should be: truncated, not JSON, a claim of the wrong form.
+    /// The body is not the expected document: truncated, not JSON, or with a claim of the wrong
+    /// form.
     Malformed,
     /// `typ` is not that of a status list token.
     Type,
-    /// Not signed by a key of the set, or by an algorithm that is not allowed.
+    /// No key of the set fits, or the algorithm is not allowed.
     Key,
-    /// The signature does not verify.
+    /// The signature is not valid.
     Signature,
-    /// `sub` is not the URI that was asked for; the metadata are another issuer's.
+    /// `sub` is not the requested URI, or the metadata has no acceptable `jwks_uri` for this
+    /// issuer.
     Subject,
-    /// `exp` has passed.
+    /// The document has expired: by its `exp`, or a list by its maximum age.
     Expired,
-    /// Older than the held copy.
+    /// The document is older than the held copy.
     Older,
-    /// "Not modified", of a copy that is not held.
+    /// 304 (Not Modified) for a copy that is not held.
     NotHeld,
 }
 
 impl Refused {
-    /// All of them.
+    /// All reasons.
     pub const ALL: [Self; 12] = [
         Self::Unreachable,
         Self::TooLarge,
@@ -46,7 +49,7 @@ impl Refused {
         Self::NotHeld,
     ];
 
-    /// Its stable name, for metrics.
+    /// Returns the stable name, for metrics.
     pub fn name(self) -> &'static str {
         match self {
             Self::Unreachable => "unreachable",
@@ -65,7 +68,7 @@ impl Refused {
     }
 }
 
-/// How often each was seen.
+/// The number of refused answers for each reason.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct RefusedCounts([u64; Refused::ALL.len()]);
 
@@ -76,12 +79,12 @@ impl RefusedCounts {
         }
     }
 
-    /// Each with its count.
+    /// Returns each reason with its count.
     pub fn iter(&self) -> impl Iterator<Item = (Refused, u64)> {
         Refused::ALL.into_iter().zip(self.0)
     }
 
-    /// How often this one was seen.
+    /// Returns the count of one reason.
     pub fn of(&self, refused: Refused) -> u64 {
         self.0.get(refused as usize).copied().unwrap_or_default()
     }

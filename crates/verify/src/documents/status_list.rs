@@ -1,4 +1,4 @@
-//! Step 8: the status lists, held and refreshed.
+//! Step 8: holding and refreshing status lists.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -19,23 +19,21 @@ use crate::signature::{Checked, SignatureRequest};
 use crate::time::UnixMillis;
 use crate::url;
 
-/// The most lists known of one issuer; the least recently used makes room.
+/// The most lists of one issuer. Beyond this the least recently used list is dropped.
 const MAX_LISTS: usize = 1024;
-/// What the lists of one issuer may take together, in bytes, if nothing else is said.
+/// The default memory limit for all lists of one issuer, in bytes.
 pub const DEFAULT_BYTES: usize = 16 << 20;
-/// How far a list may be redirected, inside the configured prefixes.
+/// The most redirects that are followed, all inside the configured prefixes.
 const MAX_REDIRECTS: u8 = 3;
 
 pub(crate) struct ListHolder {
     issuer: IssuerIndex,
-    lists: HashMap<String, Entry>,
+    lists: HashMap<String, Box<Entry>>,
     uses: u64,
     max_bytes: usize,
     prefetch: Prefetch,
-    /// Confirmations of lists that were past half of the time that they may be used.
+    /// The number of confirmations of lists past half of their lifetime.
     aged: u64,
-    /// Stands in for a list that was put there a moment ago and is gone, which cannot be.
-    nowhere: Held<HeldList>,
 }
 
 struct Entry {
@@ -47,12 +45,12 @@ struct HeldList {
     statuses: Statuses,
     number: Option<u64>,
     issued_at: NumericDate,
-    /// From this second on it says nothing.
+    /// From this second on the list is not used.
     expiration: NumericDate,
     ttl: Option<Duration>,
-    /// The key that signed it; a list whose key was withdrawn is worth nothing.
+    /// The key that signed the list. When the key is withdrawn, the list is dropped.
     key: Jwk,
-    /// Where it came from; another URL than its own after a redirect.
+    /// The URL that the list came from; after a redirect not its own.
     url: String,
 }
 
@@ -63,7 +61,7 @@ pub(crate) enum StatusLookup {
     Refuse(VerifyError),
 }
 
-/// A fetched list that waits for its signature to be checked by the host.
+/// A fetched list whose signature the host is to check.
 pub struct PendingList {
     order: FetchOrder,
     answered: (AnsweredBy, UnixMillis, Option<String>),
@@ -71,28 +69,28 @@ pub struct PendingList {
 }
 
 impl PendingList {
-    /// Its issuer.
+    /// The issuer of the list.
     pub(crate) fn issuer(&self) -> IssuerIndex {
         self.order.issuer
     }
 
-    /// Who answered.
+    /// The source of the answer: the network or a cache.
     pub(crate) fn from(&self) -> AnsweredBy {
         self.answered.0
     }
 }
 
-/// What became of an answer that is in order.
+/// The effect of an answer that is in order.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Taken {
-    /// It is held, or what is held was confirmed.
+    /// The list is held now, or the held list was confirmed.
     Held,
-    /// It says nothing new, and was asked for before what is held.
+    /// The list is no newer than the held one, and was requested earlier.
     Outdated,
 }
 
 pub(crate) enum ReceivedList {
-    /// It was taken in, or refused.
+    /// The answer was used or refused.
     Settled(Result<Taken, Refused>),
     Follow(FetchOrder),
     Signature(SignatureRequest, Box<PendingList>),
@@ -107,7 +105,6 @@ impl ListHolder {
             max_bytes: DEFAULT_BYTES,
             prefetch: Prefetch::default(),
             aged: 0,
-            nowhere: Held::new(),
         }
     }
 
@@ -115,7 +112,7 @@ impl ListHolder {
         self.max_bytes = max_bytes;
     }
 
-    /// Look a status up, or say what must happen first.
+    /// Looks up a status, or returns what the host must do first.
     pub(crate) fn look_up(
         &mut self,
         reference: &StatusReference,
@@ -170,7 +167,7 @@ impl ListHolder {
         self.held(&order.uri).answered_by_cache(order.lease);
     }
 
-    /// Take in a status list token; its signature may be the host's to check.
+    /// Reads the answer to a fetch. The host may have to check the list's signature.
     pub(crate) fn receive(
         &mut self,
         order: FetchOrder,
@@ -229,7 +226,7 @@ impl ListHolder {
         }
     }
 
-    /// The signature of a fetched list was checked: hold the list or refuse it.
+    /// Holds or refuses a list whose signature was checked.
     pub(crate) fn signature_checked(
         &mut self,
         pending: PendingList,
@@ -240,7 +237,7 @@ impl ListHolder {
     ) -> Result<Taken, Refused> {
         let (from, confirmed_at, etag) = pending.answered;
         let (uri, lease) = (pending.order.uri.clone(), pending.order.lease);
-        // The key may have been withdrawn while the host was checking.
+        // The key may have been withdrawn while the host checked the signature.
         let known = keys.is_some_and(|keys| keys.keys().contains(pending.token.key()));
         let claims = match (known, valid) {
             (false, _) => Err(Refused::Key),
@@ -268,45 +265,51 @@ impl ListHolder {
         taken
     }
 
-    /// A key was withdrawn: lists signed by it are forgotten, their order too, and
-    /// fetched again. A list on its way may be signed by it as well, and is no failure.
+    /// Drops the lists that no key of `keys` signed, with the record of their order, after a key was
+    /// withdrawn. They are fetched again. If an answer under way has such a signature, that is not
+    /// counted as a failure.
     pub(crate) fn keep_signed_by(&mut self, keys: &JwkSet) {
         for entry in self.lists.values_mut() {
             entry.held.keep_if(|list| keys.keys().contains(&list.key));
         }
     }
 
-    /// Confirmations of lists that an honest source would have signed anew.
+    /// The number of confirmations of lists that an honest source would have replaced.
     pub(crate) fn aged(&self) -> u64 {
         self.aged
     }
 
-    /// How much the lists take, in bytes.
+    /// The memory that the lists take, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         let sizes = self.lists.values().filter_map(|entry| entry.held.content());
         sizes.map(|list| list.statuses.bytes()).sum()
     }
 
-    /// How many are held.
+    /// The number of held lists.
     pub(crate) fn count(&self) -> usize {
         self.lists.values().filter(|entry| entry.held.content().is_some()).count()
     }
 
-    /// When the list was confirmed whose confirmation is longest ago, of those that may be used.
+    /// The oldest confirmation among unexpired lists.
     pub(crate) fn oldest(&self, now: UnixMillis) -> Option<UnixMillis> {
         let usable = |entry: &&Entry| {
             let list = entry.held.content();
             list.is_some_and(|list| now.numeric_date() < list.expiration)
         };
-        self.lists.values().filter(usable).filter_map(|entry| entry.held.confirmed_at()).min()
+        self.lists
+            .values()
+            .map(Box::as_ref)
+            .filter(usable)
+            .filter_map(|entry| entry.held.confirmed_at())
+            .min()
     }
 
-    /// Whether there are lists to be fetched before a token asks for them.
+    /// Whether lists are to be prefetched.
     pub(crate) fn wants_prefetch(&self) -> bool {
         self.prefetch.is_due()
     }
 
-    /// What to fetch for that next.
+    /// The next fetch of the prefetch.
     pub(crate) fn prefetch(&mut self, policy: &Policy, now: UnixMillis) -> Option<FetchOrder> {
         let (issuer, timeout) = (self.issuer, policy.schedule.fetch_timeout);
         match self.prefetch.next()? {
@@ -322,7 +325,7 @@ impl ListHolder {
         }
     }
 
-    /// Take in the names of the issuer's lists.
+    /// Reads the aggregation, which names the issuer's lists.
     pub(crate) fn receive_aggregation(
         &mut self,
         answer: Answer,
@@ -338,7 +341,7 @@ impl ListHolder {
         Ok(())
     }
 
-    /// Too many bytes: the least recently used lists go, but not `kept`.
+    /// Drops the least recently used lists, except `kept`, until the rest fits the memory limit.
     fn make_room(&mut self, kept: &str) {
         while self.bytes() > self.max_bytes && self.lists.len() > 1 {
             let others = self.lists.iter().filter(|(uri, _)| *uri != kept);
@@ -349,25 +352,29 @@ impl ListHolder {
         }
     }
 
+    /// The list at `uri`, held or not.
     fn held(&mut self, uri: &str) -> &mut Held<HeldList> {
+        // Every token takes this path. For a known list it allocates nothing: the map gives the key back.
+        let (uri, mut entry) = match self.lists.remove_entry(uri) {
+            Some(known) => known,
+            None => {
+                self.make_room_for_one();
+                (uri.to_owned(), Box::new(Entry { held: Held::new(), used: 0 }))
+            }
+        };
         self.uses = self.uses.wrapping_add(1);
-        let used = self.uses;
-        // Nothing is allocated for a list that is known: this is on every token's way.
-        if !self.lists.contains_key(uri) {
-            if self.lists.len() >= MAX_LISTS {
-                let oldest = self.lists.iter().min_by_key(|(_, entry)| entry.used);
-                if let Some(oldest) = oldest.map(|(uri, _)| uri.clone()) {
-                    self.lists.remove(&oldest);
-                }
-            }
-            self.lists.insert(uri.to_owned(), Entry { held: Held::new(), used });
+        entry.used = self.uses;
+        &mut self.lists.entry(uri).or_insert(entry).held
+    }
+
+    /// Drops the least recently used list when the most are known.
+    fn make_room_for_one(&mut self) {
+        if self.lists.len() < MAX_LISTS {
+            return;
         }
-        match self.lists.get_mut(uri) {
-            Some(entry) => {
-                entry.used = used;
-                &mut entry.held
-            }
-            None => &mut self.nowhere,
+        let oldest = self.lists.iter().min_by_key(|(_, entry)| entry.used);
+        if let Some(oldest) = oldest.map(|(uri, _)| uri.clone()) {
+            self.lists.remove(&oldest);
         }
     }
 }
@@ -385,21 +392,20 @@ impl HeldList {
         }
     }
 
-    /// Whether more than half of the time is over in which it may be used: an issuer signs anew before.
+    /// Whether more than half of the list's lifetime is over. An issuer signs a new edition before that.
     fn is_aged(&self, now: UnixMillis) -> bool {
         let life = self.expiration.since(self.issued_at);
         now.numeric_date().since(self.issued_at) > life / 2
     }
 
-    /// Keep what says how old it is.
+    /// Drops the statuses and keeps the data that orders editions.
     fn strip(&mut self) {
-        self.statuses = Statuses::none();
+        self.statuses = Statuses::empty();
     }
 
-    /// How this list stands to `held`: `Less` means that it may not replace it.
+    /// Compares this list with the held one. `Less`: it must not replace the held one.
     ///
-    /// `number` decides, then `iat`. A list that stops counting cannot be placed after one that
-    /// counts.
+    /// `number` decides, then `iat`. A list without `number` is never newer than one with it.
     fn order_of(&self, held: &Self) -> Ordering {
         let by_date = self.issued_at.cmp(&held.issued_at);
         match (self.number, held.number) {
@@ -415,7 +421,7 @@ fn limits(held: &Held<HeldList>, policy: &Policy, stale_if_error: Option<Duratio
     policy.schedule.limits(ttl, stale_if_error)
 }
 
-/// The entity tag of the held copy, if the copy came from `url`.
+/// The validator of the held copy, if the copy came from `url`.
 fn etag_from(held: &Held<HeldList>, url: &str) -> Option<String> {
     held.content().filter(|list| list.url == url)?;
     held.etag().map(str::to_owned)
@@ -439,11 +445,11 @@ fn order(
         issuer,
         lease,
         redirects: 0,
-        asked_at: None,
+        first_confirmed_at: None,
     }
 }
 
-/// Read a list as far as its key, without trusting what it says.
+/// Reads a list up to its key. Its content is not trusted yet.
 fn open(
     bytes: &[u8],
     media_type: Option<&str>,
@@ -453,12 +459,12 @@ fn open(
     if media_type != Some(DocumentKind::StatusList.accept()) {
         return Err(Refused::MediaType);
     }
-    // Without keys no list has one.
+    // Without keys, no list has a known key.
     let none = JwkSet::default();
     StatusListToken::parse(bytes, keys.unwrap_or(&none), &policy.list_rules())
 }
 
-/// Read a list whose signature is valid.
+/// Reads a list whose signature is valid.
 fn read(
     token: &StatusListToken,
     uri: &str,

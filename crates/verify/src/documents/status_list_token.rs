@@ -1,4 +1,4 @@
-//! Status list tokens: the one reader of them, for verifiers, issuers and tools.
+//! The only reader of status list tokens, for verifiers, issuers and tools.
 
 use edgepass_jose::json::parse_object;
 use edgepass_jose::jwk_set::KeyMatch;
@@ -11,32 +11,32 @@ use serde_json::Value;
 use crate::documents::refused::Refused;
 use crate::signature::{self, Checked};
 
-/// In seconds. Nothing in the draft bounds the age of a list without `exp`.
+/// In seconds. The draft does not bound the age of a list without `exp`.
 const LIFETIME_WITHOUT_EXPIRATION: u64 = 24 * 60 * 60;
 
-/// What is accepted of a status list token.
+/// The rules for accepting a status list token.
 #[derive(Clone, Copy, Debug)]
 pub struct ListRules<'a> {
-    /// The algorithms that it may be signed by.
+    /// The allowed signature algorithms.
     pub algorithms: &'a [Algorithm],
-    /// The longest token, in bytes.
+    /// The longest accepted token, in bytes.
     pub max_token_bytes: usize,
-    /// The largest list, inflated, in bytes.
+    /// The largest accepted list after inflation, in bytes.
     pub max_list_bytes: usize,
-    /// How old its `iat` may be, in seconds; `None`: as old as its `exp` says.
+    /// The maximum age by `iat`, in seconds. `None`: `exp` alone decides.
     pub max_age: Option<u64>,
 }
 
-/// A status list token whose key is known. Nothing that it says is to be trusted before its signature is.
+/// A status list token whose key is known. Do not trust its claims before its signature is checked.
 pub struct StatusListToken {
     jws: CompactJws,
     key: Jwk,
 }
 
 impl StatusListToken {
-    /// Parse a token, and find its key.
+    /// Parses a token and finds its key.
     ///
-    /// Source: draft-ietf-oauth-status-list-20 §8.3, steps before the signature.
+    /// Source: draft-ietf-oauth-status-list-20 §8.3, the steps before the signature.
     ///
     /// # Errors
     ///
@@ -56,22 +56,23 @@ impl StatusListToken {
         }
     }
 
-    /// The key that it names.
+    /// Returns the key that its header names.
     pub fn key(&self) -> &Jwk {
         &self.key
     }
 
-    /// Check its signature.
+    /// Checks its signature, or returns the request to the host.
     pub fn check_signature(&self) -> Checked {
         signature::check(&self.key, &self.jws)
     }
 
-    /// What it says, once its signature is known to be valid. Whether its time is up is for
-    /// [`expiration`] to say.
+    /// Returns its claims. Call this only once its signature is known to be valid. Does not check
+    /// whether the list has expired; see [`expiration`].
     ///
     /// # Errors
     ///
-    /// [`Refused::Malformed`], [`Refused::TooLarge`]; [`Refused::Subject`] for a list of another URI.
+    /// [`Refused::Malformed`], [`Refused::TooLarge`]. [`Refused::Subject`] for the list of another
+    /// URI.
     pub fn claims(&self, uri: &str, rules: &ListRules<'_>) -> Result<StatusListClaims, Refused> {
         let claims = self.jws.claims().map_err(|_| Refused::Malformed)?;
         let claims = StatusListClaims::from_claims(&claims, rules.max_list_bytes);
@@ -83,11 +84,13 @@ impl StatusListToken {
     }
 }
 
-/// Read the status list of `uri`, where this crate checks the signature itself: one by Ed25519.
+/// Reads the status list of `uri`. Its signature must be of Ed25519, which this crate checks
+/// itself.
 ///
 /// # Errors
 ///
-/// As [`StatusListToken::parse`] and [`StatusListToken::claims`]; [`Refused::Signature`].
+/// As [`StatusListToken::parse`] and [`StatusListToken::claims`]. [`Refused::Signature`], also for
+/// a signature that a host would have to check.
 pub fn read(
     bytes: &[u8],
     uri: &str,
@@ -101,8 +104,9 @@ pub fn read(
     }
 }
 
-/// From this second on the list says nothing, without leeway: that of `exp`, or when it was signed longer
-/// ago than it may have been. One without `exp` is relied on for 24 hours.
+/// Returns the second from which on the list must not be used, without leeway: `exp`, or `iat` plus
+/// the maximum age if that is earlier. A list without `exp` may be used for 24 hours after its
+/// `iat`.
 pub fn expiration(claims: &StatusListClaims, rules: &ListRules<'_>) -> NumericDate {
     let own =
         claims.expiration.unwrap_or_else(|| claims.issued_at.plus(LIFETIME_WITHOUT_EXPIRATION));
@@ -112,7 +116,7 @@ pub fn expiration(claims: &StatusListClaims, rules: &ListRules<'_>) -> NumericDa
     }
 }
 
-/// The URIs that an issuer names, in its order.
+/// The URIs that an aggregation names, in the issuer's order.
 ///
 /// Source: draft-ietf-oauth-status-list-20 §9.
 pub(super) fn aggregation(bytes: &[u8]) -> Option<Vec<String>> {

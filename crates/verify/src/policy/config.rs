@@ -1,4 +1,4 @@
-//! A policy as written.
+//! The configuration of a policy.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,102 +11,130 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::policy::duration::DurationText;
 use crate::policy::freshness::FreshnessConfig;
 
-/// A policy as written. `issuer` and `audience` are required; everything else has a default.
+/// The configuration of a [`Policy`](crate::Policy). `issuer` and `audience` are required; the
+/// other fields have a default, except `typ` and `status.mode` of profile `jwt`.
+///
+/// # Example
+///
+/// ```
+/// use edgepass_verify::policy::{OneOrMany, PolicyError};
+/// use edgepass_verify::{Policy, PolicyConfig};
+///
+/// let text = r#"{
+///     "issuer": "https://login.example/",
+///     "audience": "https://api.example",
+///     "profile": "jwt",
+///     "typ": "JWT",
+///     "algorithms": ["RS256"],
+///     "expected_claims": {"token_use": "access"},
+///     "status": {"mode": "ignore"}
+/// }"#;
+/// let config: PolicyConfig = serde_json::from_str(text)?;
+/// Policy::try_from(config)?;
+///
+/// let audience = OneOrMany::One("https://api.example".into());
+/// let mut config = PolicyConfig::new("https://issuer.example".into(), audience);
+/// config.max_token_bytes = 2 << 20;
+/// assert_eq!(Policy::try_from(config).err(), Some(PolicyError::TokenTooLong));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct PolicyConfig {
-    /// What kind of token is expected. Default `"rfc9068"`.
+    /// The kind of the issuer's tokens. Default `"rfc9068"`.
     #[serde(default)]
     pub profile: Profile,
     /// The issuer identifier; `iss` must equal it exactly.
     pub issuer: String,
-    /// This resource server's identifiers; `aud` must contain one of them.
+    /// The identifiers of this resource server; `aud` must contain one of them.
     pub audience: OneOrMany,
-    /// Profile `jwt`: the claim that names the audience. Default `"aud"`. Amazon Cognito's access
-    /// tokens name it in `"client_id"`.
+    /// Profile `jwt`: the claim that names the audience. Default `"aud"`. Access tokens of Amazon
+    /// Cognito use `"client_id"`.
     #[serde(default)]
     pub audience_claim: Option<String>,
-    /// Allowed `alg` values. Default: Ed25519 (and its alias `EdDSA`), ES256, RS256. An empty list
-    /// allows nothing.
+    /// The allowed values of `alg`. Default: Ed25519 (and its alias `EdDSA`), ES256, RS256. An
+    /// empty list allows no token.
     #[serde(default = "default_algorithms")]
     pub algorithms: Vec<String>,
-    /// The media type expected in `typ`; `null` accepts any. Default `"at+jwt"` (RFC 9068); profile
-    /// `jwt` has none: name it.
+    /// The media type expected in `typ`; `null` accepts any. Default `"at+jwt"` (RFC 9068);
+    /// profile `jwt` has no default.
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub typ: Option<Option<String>>,
-    /// Profile `jwt`: claims that must be present, besides `iss`, `exp` and the audience. Default:
+    /// Profile `jwt`: claims that must be present besides `iss`, `exp` and the audience. Default:
     /// none. Profile `rfc9068` requires `sub`, `client_id`, `iat` and `jti`.
     #[serde(default)]
     pub required_claims: Option<Vec<String>>,
-    /// Claims that must be a string equal to one of these, such as `{"token_use": "access"}`.
+    /// Claims that must equal one of the given strings, such as `{"token_use": "access"}`.
     #[serde(default)]
     pub expected_claims: BTreeMap<String, OneOrMany>,
     /// Profile `jwt`: the claim that holds the scope, as one string or an array. Default `"scope"`.
     #[serde(default)]
     pub scope_claim: Option<String>,
-    /// Clock skew absorbed on `exp`, `nbf` and `iat` alike. Default `"10s"`, at most `"5m"`.
+    /// The clock skew tolerated for `exp`, `nbf` and `iat`. Default `"10s"`, at most `"5m"`.
     #[serde(default = "default_leeway")]
     pub leeway: DurationText,
-    /// The longest `exp - iat` accepted; without `iat`, the longest `exp - now`. Default `"24h"`.
+    /// The longest accepted `exp - iat`; without `iat`, the longest `exp - now`. Default `"24h"`.
     #[serde(default = "default_max_lifetime")]
     pub max_lifetime: DurationText,
-    /// The longest token read, in bytes. Default 16384.
+    /// The longest accepted token, in bytes. Default 16384, at most 1048576.
     #[serde(default = "default_max_token_bytes")]
     pub max_token_bytes: u64,
-    /// How DPoP proofs are judged.
+    /// The rules for DPoP proofs.
     #[serde(default)]
     pub dpop: DpopConfig,
-    /// Where status comes from.
+    /// The rules for status lists: whether they are used, and from where.
     #[serde(default)]
     pub status: StatusConfig,
-    /// How long held copies may be used.
+    /// The time for which held copies may be used.
     #[serde(default)]
     pub freshness: FreshnessConfig,
 }
 
-/// A kind of token.
+/// The kind of an issuer's tokens.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Profile {
-    /// JWT access tokens of RFC 9068: its `typ`, its required claims, its `scope`.
+    /// JWT access tokens of RFC 9068, with its `typ`, required claims and `scope`.
     #[default]
     Rfc9068,
-    /// Other issuers' JWTs; the policy says what they look like.
+    /// JWTs of other issuers. The policy describes their form.
     Jwt,
 }
 
-/// One string or several.
+/// One string or several strings.
 #[derive(Clone, Debug, Serialize)]
 #[serde(untagged)]
 pub enum OneOrMany {
-    /// One.
+    /// A single string.
     One(String),
-    /// Several; must not be empty.
+    /// Several strings; must not be empty.
     Many(Vec<String>),
 }
 
-/// Judging of DPoP proofs as written.
+/// The configuration of the rules for DPoP proofs.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DpopConfig {
-    /// Algorithms allowed for proofs. Default: as for tokens.
+    /// The algorithms allowed for proofs. Same default as the algorithms of tokens.
     pub algorithms: Vec<String>,
-    /// The oldest proof accepted, by its `iat`, where no nonce says how old it is. Default `"300s"`.
-    /// Shorter leaves less time for replays, and less room for clients with wrong clocks.
+    /// The maximum age of a proof by its `iat`. Not used where nonces are required. Default
+    /// `"300s"`. A shorter time leaves less time for replays and tolerates less error in the clocks
+    /// of clients.
     pub max_age: DurationText,
 }
 
-/// Status checking as written.
+/// The configuration of the rules for status lists.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct StatusConfig {
-    /// Default `required`; profile `jwt` has none: name it.
+    /// Whether a status is looked up. Default `required`; profile `jwt` has no default.
     pub mode: Option<StatusMode>,
-    /// What the URIs of status lists begin with. Default: the issuer identifier and `/`.
+    /// The allowed prefixes of status list URIs. Default: the issuer identifier followed by `/`.
     pub uri_prefixes: Option<Vec<String>>,
-    /// The largest list, inflated, in bytes. Default 1048576: 8 million one-bit statuses.
+    /// The largest accepted list after inflation, in bytes. Default 1048576: 8 million one-bit
+    /// statuses.
     pub max_list_bytes: u64,
-    /// The largest response read for any document, in bytes. Default 1048576.
+    /// The largest response that is read for any document, in bytes. Default 1048576.
     pub max_response_bytes: u64,
 }
 
@@ -116,14 +144,14 @@ pub struct StatusConfig {
 pub enum StatusMode {
     /// A token without `status` is refused.
     Required,
-    /// A token without `status` has nothing to check.
+    /// A token without `status` passes without a lookup.
     WhenPresent,
-    /// Status is not checked: a revoked token passes until it expires.
+    /// No status is looked up: a revoked token is accepted until it expires.
     Ignore,
 }
 
 impl PolicyConfig {
-    /// The defaults, for tokens of `issuer`.
+    /// Creates the default configuration for tokens of `issuer`.
     pub fn new(issuer: String, audience: OneOrMany) -> Self {
         Self {
             profile: Profile::default(),
@@ -146,7 +174,6 @@ impl PolicyConfig {
 }
 
 impl OneOrMany {
-    /// All of them.
     pub(crate) fn into_vec(self) -> Vec<String> {
         match self {
             Self::One(one) => vec![one],
@@ -196,7 +223,7 @@ impl Default for StatusConfig {
     }
 }
 
-/// Tells `null` from absence. The only member that may be `null`.
+/// Distinguishes `null` from an absent member. `typ` is the only member that may be `null`.
 fn present<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Option<String>>, D::Error> {
     struct TextOrNull;
 

@@ -1,4 +1,4 @@
-//! Durations as configuration writes them: always with a unit.
+//! Durations in configuration, which always have a unit.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,27 +6,45 @@ use std::time::Duration;
 use serde::de::{Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
-/// A duration written as a string with a unit, such as `"10s"`, `"2500ms"` or `"1h 30m"`.
+/// A duration, written as a string with a unit such as `"10s"`, `"2500ms"` or `"1h 30m"`.
 ///
-/// A bare number is refused: seconds and milliseconds must not be confused.
+/// A number without a unit is refused, so that nobody takes seconds for milliseconds.
+///
+/// # Example
+///
+/// ```
+/// use edgepass_verify::policy::duration::DurationText;
+///
+/// let DurationText(duration) = DurationText::parse("1h 30m").unwrap();
+/// assert_eq!(duration.as_secs(), 5400);
+/// assert!(DurationText::parse("90").is_err());
+/// ```
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct DurationText(pub Duration);
 
+/// The reason why a text is no duration.
+#[non_exhaustive]
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum DurationError {
+    /// A number without a unit. Holds its digits.
+    #[error("expected a duration with a unit: write \"{0}s\" or \"{0}m\"")]
+    NoUnit(String),
+    /// Any other text.
+    #[error("expected a duration with a unit, such as \"10s\", \"10m\" or \"1h\"")]
+    Malformed,
+}
+
 impl DurationText {
-    /// Parse a text such as `"10m"`.
+    /// Parses a text such as `"10m"`.
     ///
     /// # Errors
     ///
-    /// A sentence that says what to write instead.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    /// [`DurationError`].
+    pub fn parse(text: &str) -> Result<Self, DurationError> {
         if text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty() {
-            return Err(format!(
-                "expected a duration with a unit: write \"{text}s\" or \"{text}m\""
-            ));
+            return Err(DurationError::NoUnit(text.to_owned()));
         }
-        humantime::parse_duration(text).map(Self).map_err(|_| {
-            "expected a duration with a unit, such as \"10s\", \"10m\" or \"1h\"".into()
-        })
+        humantime::parse_duration(text).map(Self).map_err(|_| DurationError::Malformed)
     }
 }
 
@@ -79,7 +97,7 @@ mod tests {
         for (text, millis) in [("10s", 10_000), ("2500ms", 2500), ("1h 30m", 5_400_000)] {
             assert_eq!(DurationText::parse(text), Ok(DurationText(Duration::from_millis(millis))));
         }
-        assert!(DurationText::parse("10").unwrap_err().contains("\"10s\""));
+        assert_eq!(DurationText::parse("10"), Err(DurationError::NoUnit("10".into())));
         for text in ["", "s", "ten", "-1s", "10 parsecs"] {
             assert!(DurationText::parse(text).is_err(), "{text:?}");
         }

@@ -1,65 +1,69 @@
-//! How long a held copy may be used: the numbers behind the revocation deadline.
+//! Time limits of held copies, computed from the revocation deadline.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::policy::duration::DurationText;
+use crate::policy::duration::{DurationError, DurationText};
 
-/// Freshness as written; every duration a string with a unit.
+/// The freshness settings as written. Every duration is a string with a unit.
+///
+/// The settings must satisfy `deadline >= publish_delay + shared_max_age + refresh_interval +
+/// fetch_timeout`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FreshnessConfig {
-    /// After `revoke` has returned, no verifier whose source is reachable accepts the token later
-    /// than this. Default `"10s"`. Shorter means more requests to the issuer. `"none"` follows the
-    /// lists of issuers that promise no deadline: past the interval a request asks first, and if
-    /// that fails the copy serves until its `exp`.
+    /// The longest time from the end of `revoke` to the last acceptance of the token, by verifiers that
+    /// can reach the source. Default `"10s"`. A shorter deadline costs more requests to the issuer.
+    /// `"none"` is for issuers without a deadline: a copy serves for the refresh interval. After that a
+    /// request fetches first, and if the fetch fails, the copy serves for `stale_if_error`, or until its
+    /// `exp`.
     pub deadline: Deadline,
-    /// How long the issuer may take from the revocation to the served list. Default `"500ms"`.
+    /// The longest time that the issuer takes to serve a list after a revocation. Default `"500ms"`.
     pub publish_delay: DurationText,
-    /// `max-age` that shared caches between verifier and issuer may add. Default `"1s"`.
+    /// The `max-age` for which shared caches between verifier and issuer keep documents. Default `"1s"`.
     pub shared_max_age: DurationText,
-    /// While there is traffic, ask for a newer copy this often. Default `"5s"`. `"ttl"` goes by what
-    /// each list says of itself.
+    /// The age at which a verifier that receives requests refreshes a copy. Default `"5s"`. `"ttl"` takes
+    /// the `ttl` of each list.
     pub refresh_interval: RefreshInterval,
-    /// Give up a fetch after this long. Default `"2500ms"`.
+    /// The time after which a fetch is given up. Default `"2500ms"`.
     pub fetch_timeout: DurationText,
-    /// How long past the deadline a copy may serve when its source is unreachable. Default `"60s"`,
-    /// so that an issuer's restart takes no API down; `"0s"` for the strict. Without a deadline the
-    /// default is the list's `exp`.
+    /// How long a stale copy may serve while its source is unreachable. Default `"60s"`, so that an API
+    /// stays up while its issuer restarts; `"0s"` refuses at once. Without a deadline the default is the
+    /// list's `exp`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stale_if_error: Option<DurationText>,
-    /// How old the `iat` that a list is signed with may be, whatever caches say of its age. Default
-    /// `"5m"` for tokens of profile `rfc9068` with a deadline, whose issuer signs its lists anew in time;
-    /// otherwise a list's own `exp`.
+    /// The largest age of a list by its signed `iat`, whatever caches say of its age. Default `"5m"` for
+    /// profile `rfc9068` with a deadline, whose issuer signs lists again in time; otherwise the `exp` of
+    /// the list.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_list_age: Option<DurationText>,
 }
 
-/// `"10s"`, or `"none"`.
+/// The deadline as written: a duration such as `"10s"`, or `"none"`.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Deadline {
-    /// A revocation bites within this.
+    /// A revocation takes effect within this time.
     Within(Duration),
-    /// No deadline: lists serve as their `ttl` and `exp` say.
+    /// No deadline. Lists serve for the refresh interval, and longer while the source is unreachable.
     None,
 }
 
-/// `"5s"`, or `"ttl"`.
+/// The refresh interval as written: a duration such as `"5s"`, or `"ttl"`.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum RefreshInterval {
-    /// This often.
+    /// A fixed interval.
     Every(Duration),
-    /// As often as the list's `ttl` says.
+    /// The `ttl` of each list.
     Ttl,
 }
 
 impl TryFrom<String> for Deadline {
-    type Error = String;
+    type Error = DurationError;
 
-    fn try_from(text: String) -> Result<Self, String> {
+    fn try_from(text: String) -> Result<Self, DurationError> {
         match text.as_str() {
             "none" => Ok(Self::None),
             text => DurationText::parse(text).map(|duration| Self::Within(duration.0)),
@@ -77,9 +81,9 @@ impl From<Deadline> for String {
 }
 
 impl TryFrom<String> for RefreshInterval {
-    type Error = String;
+    type Error = DurationError;
 
-    fn try_from(text: String) -> Result<Self, String> {
+    fn try_from(text: String) -> Result<Self, DurationError> {
         match text.as_str() {
             "ttl" => Ok(Self::Ttl),
             text => DurationText::parse(text).map(|duration| Self::Every(duration.0)),
@@ -111,40 +115,40 @@ impl Default for FreshnessConfig {
     }
 }
 
-/// Freshness that adds up: made only by [`FreshnessConfig::check`].
+/// Freshness settings that meet their deadline. Only [`FreshnessConfig::check`] makes one.
 #[derive(Clone, Debug)]
 pub struct Schedule {
     deadline: Option<RevocationDeadline>,
-    /// `None`: the list's own `ttl`.
+    /// `None`: the `ttl` of the list.
     refresh_interval: Option<Duration>,
     pub(crate) fetch_timeout: Duration,
     /// `None`: until the list's `exp`.
     stale_if_error: Option<Duration>,
-    /// After a failed fetch, nobody waits for another attempt for this long.
+    /// After a failed fetch, requests do not wait for another fetch during this time.
     retry_after: Duration,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct RevocationDeadline {
     deadline: Duration,
-    /// A copy younger than this is used without waiting.
-    window: Duration,
+    /// The freshness lifetime of a copy: below this age it is used without a fetch.
+    freshness_lifetime: Duration,
 }
 
-/// How long one held document may be used.
+/// The time limits of one held document. All are compared with the age of the copy.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct TimeLimits {
-    /// Younger, it is used without asking.
+    /// Below this age the copy is fresh and used without a fetch (RFC 9111 §4.2.1).
     pub(crate) freshness_lifetime: Duration,
-    /// Older, while still fresh, a background revalidation is due. Without a promise there is none.
+    /// From this age on a refresh is due. `None` without a deadline: there is no refresh.
     pub(crate) revalidate_after: Option<Duration>,
-    /// Younger, it serves when its source cannot be reached.
+    /// Below this age a stale copy may serve while its source is unreachable.
     pub(crate) usable_for: Duration,
     pub(crate) fetch_timeout: Duration,
     pub(crate) retry_after: Duration,
 }
 
-/// The settings cannot meet the deadline they state.
+/// The settings cannot meet their deadline.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error(
     "deadline {deadline} cannot be met: publish_delay {publish_delay} + shared_max_age \
@@ -160,11 +164,11 @@ pub struct DeadlineUnmet {
     sum: DurationText,
 }
 
-/// A list would be too old before its source has been away for as long as a copy may serve.
+/// Lists would exceed their largest age within the outage bound.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error(
-    "max_list_age {max_list_age}: lists are signed anew after a third of it, and the rest is shorter than \
-     the outage bound {outage_bound}; raise it to at least \"{least}\", or lower stale_if_error"
+    "max_list_age {max_list_age}: lists are signed again after a third of it, and the remaining two thirds \
+     are shorter than the outage bound {outage_bound}; raise it to at least \"{least}\", or lower stale_if_error"
 )]
 pub struct ListAgeTooShort {
     max_list_age: DurationText,
@@ -172,29 +176,31 @@ pub struct ListAgeTooShort {
     least: DurationText,
 }
 
-/// How old a signed list may be if nothing else is said, where a deadline is promised.
+/// The default of `max_list_age` where there is a deadline.
 pub const DEFAULT_MAX_LIST_AGE: Duration = Duration::from_secs(5 * 60);
-/// Lists are dated in whole seconds, and signed anew no oftener than that.
+/// The smallest `max_list_age`. Lists are dated in whole seconds and signed again after a third of it.
 const LEAST_LIST_AGE: Duration = Duration::from_secs(15);
-/// The cool-down after a failed fetch. Well below the deadline, since it delays the moment when a
-/// source that came back is asked again.
+/// The cool-down after a failed fetch. It is well below the deadline, since it delays the first fetch from a
+/// source that is reachable again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// At most one fetch for unknown `kid`s in this time, however many there are.
+/// The time in which all unknown `kid`s together cause at most one fetch.
 pub const UNKNOWN_KEY_COOL_DOWN: Duration = Duration::from_secs(30);
-/// A JWK Set unconfirmed for this long is not used, whatever `stale_if_error` says.
+/// The age from which a JWK Set is not used, whatever `stale_if_error` says.
 pub const JWK_SET_HARD_STOP: Duration = Duration::from_secs(24 * 60 * 60);
 const REFRESH_INTERVAL: Duration = Duration::from_secs(5);
 const STALE_IF_ERROR: Duration = Duration::from_secs(60);
-/// That of the default settings.
-const DEFAULT_DEADLINE: RevocationDeadline =
-    RevocationDeadline { deadline: Duration::from_secs(10), window: Duration::from_millis(8500) };
+/// The deadline and freshness lifetime of the default settings.
+const DEFAULT_DEADLINE: RevocationDeadline = RevocationDeadline {
+    deadline: Duration::from_secs(10),
+    freshness_lifetime: Duration::from_millis(8500),
+};
 
 impl FreshnessConfig {
-    /// Check that the deadline can be met.
+    /// Checks that the deadline can be met.
     ///
     /// # Errors
     ///
-    /// [`DeadlineUnmet`], naming every term.
+    /// [`DeadlineUnmet`], whose text names every term.
     pub fn check(&self) -> Result<Schedule, DeadlineUnmet> {
         let refresh_interval = match self.refresh_interval {
             RefreshInterval::Every(interval) => Some(interval),
@@ -207,7 +213,7 @@ impl FreshnessConfig {
                 refresh_interval,
                 fetch_timeout: self.fetch_timeout.0,
                 stale_if_error,
-                // Here a request that needs an answer asks for it, every time.
+                // Without a deadline every request that needs a document fetches it.
                 retry_after: Duration::ZERO,
             });
         };
@@ -222,9 +228,9 @@ impl FreshnessConfig {
                 sum: DurationText(sum),
             });
         }
-        let window = deadline.saturating_sub(self.before_refresh());
+        let freshness_lifetime = deadline.saturating_sub(self.before_refresh());
         Ok(Schedule {
-            deadline: Some(RevocationDeadline { deadline, window }),
+            deadline: Some(RevocationDeadline { deadline, freshness_lifetime }),
             refresh_interval,
             fetch_timeout: self.fetch_timeout.0,
             stale_if_error: Some(stale_if_error.unwrap_or(STALE_IF_ERROR)),
@@ -232,8 +238,8 @@ impl FreshnessConfig {
         })
     }
 
-    /// How old the signed `iat` of a list may be; `default` where nothing is written. `None`: as old as its
-    /// `exp` says.
+    /// The largest age of a list by its `iat`; `default` if the settings do not say. `None`: only its `exp`
+    /// bounds it.
     ///
     /// # Errors
     ///
@@ -244,7 +250,7 @@ impl FreshnessConfig {
         default: Option<Duration>,
     ) -> Result<Option<Duration>, ListAgeTooShort> {
         let bound = schedule.outage_bound().unwrap_or_default();
-        // Signed anew after a third, a list that was fetched just before has two thirds left.
+        // The issuer signs again after a third. A copy fetched just before has two thirds left.
         let least = bound.saturating_mul(3).div_f32(2.0).max(LEAST_LIST_AGE);
         match (self.max_list_age, default) {
             (Some(DurationText(age)), _) if age < least => Err(ListAgeTooShort {
@@ -257,37 +263,37 @@ impl FreshnessConfig {
         }
     }
 
-    /// What a deadline has to cover, with this refresh interval.
+    /// The shortest deadline that these settings can meet with this refresh interval.
     pub fn sum(&self, refresh_interval: Duration) -> Duration {
         let sum = self.before_refresh().saturating_add(refresh_interval);
         sum.saturating_add(self.fetch_timeout.0)
     }
 
-    /// From a revocation until every answer of the source says so.
+    /// The longest time from a revocation until every answer of the source shows it.
     fn before_refresh(&self) -> Duration {
         self.publish_delay.0.saturating_add(self.shared_max_age.0)
     }
 }
 
 impl Schedule {
-    /// The revocation deadline, if one is promised.
+    /// The revocation deadline, if there is one.
     pub fn deadline(&self) -> Option<Duration> {
         self.deadline.map(|bound| bound.deadline)
     }
 
-    /// The outage bound: deadline plus `stale_if_error`. A verifier that cannot reach the source
-    /// refuses after this.
+    /// The outage bound: deadline plus `stale_if_error`. A verifier that cannot reach the source refuses
+    /// a revoked token after this time.
     pub fn outage_bound(&self) -> Option<Duration> {
         Some(self.deadline()?.saturating_add(self.stale_if_error?))
     }
 
-    /// How often a newer copy is asked for while there is traffic.
+    /// The refresh interval.
     pub(crate) fn interval(&self) -> Duration {
         self.refresh_interval.unwrap_or(REFRESH_INTERVAL)
     }
 
-    /// What holds for a document that says `ttl` of itself, for a request that asks for at most
-    /// `stale_if_error`: less than configured is granted, more is not, so the outage bound holds.
+    /// The limits of a list with this `ttl`, for a request with this `stale_if_error`. A request can shorten
+    /// the configured `stale_if_error` but not extend it, so the outage bound holds.
     pub(crate) fn limits(
         &self,
         ttl: Option<Duration>,
@@ -295,9 +301,10 @@ impl Schedule {
     ) -> TimeLimits {
         let interval = self.refresh_interval.or(ttl);
         let (freshness_lifetime, revalidate_after) = match self.deadline {
-            Some(RevocationDeadline { window, .. }) => {
-                (window, Some(interval.unwrap_or(REFRESH_INTERVAL).min(window)))
-            }
+            Some(RevocationDeadline { freshness_lifetime, .. }) => (
+                freshness_lifetime,
+                Some(interval.unwrap_or(REFRESH_INTERVAL).min(freshness_lifetime)),
+            ),
             None => (interval.unwrap_or(Duration::MAX), None),
         };
         let stale = [self.stale_if_error, stale_if_error].into_iter().flatten().min();
@@ -311,8 +318,8 @@ impl Schedule {
         }
     }
 
-    /// What holds for a JWK Set, which says nothing of itself. Without a deadline for lists, keys have
-    /// the default one all the same: a withdrawn key must not live as long as a list.
+    /// The limits of a JWK Set. Where lists have no deadline, keys have the default one, so that a withdrawn
+    /// key is not trusted for as long as a list.
     pub(crate) fn key_limits(&self, stale_if_error: Option<Duration>) -> TimeLimits {
         let own = Self {
             deadline: Some(self.deadline.unwrap_or(DEFAULT_DEADLINE)),

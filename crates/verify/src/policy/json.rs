@@ -1,7 +1,8 @@
-//! Configuration in JSON, read into its types.
+//! A reader of configuration from JSON values.
 //!
-//! `serde_json` reads a struct from an array as well, and from text and from values by different code.
-//! No policy is an array, and in Wasm all that code is carried along: here is one way, and no arrays.
+//! `serde_json` also reads structs from arrays, and it reads text and values by different code. No
+//! policy is an array, and all that code would enlarge a Wasm module. This reader works on values
+//! only and refuses an array where it expects a struct.
 
 use std::fmt;
 
@@ -12,49 +13,52 @@ use serde::de::{
 use serde::forward_to_deserialize_any;
 use serde_json::{Map, Value};
 
-/// Read a value into its type.
+/// Reads a value as a `T`.
 ///
 /// # Errors
 ///
-/// What is missing, or expected instead. It repeats the name of a member that is not known, and no value: a
-/// secret may be in the wrong place.
+/// [`ShapeError`] names the missing member or the expected value. It repeats the name of an unknown
+/// member, but never a value, because a secret may be in the wrong place.
 pub fn read<T: DeserializeOwned>(value: Value) -> Result<T, ShapeError> {
     T::deserialize(JsonValue(value))
 }
 
-/// Why a value has the wrong type. It repeats no value.
+/// The reason why a value has the wrong form. It repeats no value.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum ShapeError {
-    /// A member is missing.
+    /// A required member is missing.
     #[error("missing field `{0}`")]
     Missing(&'static str),
-    /// A member is not known.
+    /// The object has an unknown member.
     #[error("unknown field `{name}`, {known}")]
     Unknown {
-        /// Its name.
+        /// The name of the unknown member.
         name: String,
-        /// The members that are.
+        /// The names of the known members.
         known: OneOf,
     },
-    /// Something else is expected.
+    /// The value is not of the expected kind, which is described here.
     #[error("expected {0}")]
     Expected(String),
-    /// A text that is none of a few.
+    /// The text is none of the expected names.
     #[error("{0}")]
     NoneOf(OneOf),
-    /// Anything else.
-    #[error("a member has the wrong form")]
-    WrongForm,
+    /// The type of a member refuses the value. Holds the text of its error.
+    #[error("{0}")]
+    Custom(String),
+    /// A member occurs twice.
+    #[error("a member occurs twice")]
+    Twice,
 }
 
-/// Names of which one is expected.
+/// The names of which one is expected.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct OneOf(&'static [&'static str]);
 
 impl fmt::Display for OneOf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            [] => f.write_str("there are none"),
+            [] => f.write_str("no members are allowed"),
             [one] => write!(f, "expected `{one}`"),
             [one, other] => write!(f, "expected `{one}` or `{other}`"),
             [first, others @ ..] => {
@@ -66,7 +70,7 @@ impl fmt::Display for OneOf {
 }
 
 impl ShapeError {
-    /// The same without the name of a member that is not known.
+    /// Returns the message without the name of an unknown member.
     pub fn without_names(&self) -> String {
         match self {
             Self::Unknown { known, .. } => known.to_string(),
@@ -76,12 +80,9 @@ impl ShapeError {
 }
 
 impl Error for ShapeError {
-    /// What a type of ours says of a value: the end of it, which says what is expected.
+    /// Only types of this project, such as `DurationText`, report their own errors. Those quote no value.
     fn custom<T: fmt::Display>(message: T) -> Self {
-        match message.to_string().rsplit_once("expected ") {
-            Some((_, expected)) => Self::Expected(expected.to_owned()),
-            None => Self::WrongForm,
-        }
+        Self::Custom(message.to_string())
     }
 
     fn invalid_type(_: Unexpected<'_>, expected: &dyn Expected) -> Self {
@@ -109,7 +110,7 @@ impl Error for ShapeError {
     }
 
     fn duplicate_field(_: &'static str) -> Self {
-        Self::WrongForm
+        Self::Twice
     }
 }
 
@@ -159,9 +160,11 @@ impl<'de> Deserializer<'de> for JsonValue {
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ShapeError> {
-        // A member that is there asks for something; who means nothing leaves it out.
+        // `null` is refused: an optional member without a value is left out.
         match self.0 {
-            Value::Null => Err(ShapeError::Expected("a value, since null says nothing".into())),
+            Value::Null => {
+                Err(ShapeError::Expected("a value, not null: leave the member out instead".into()))
+            }
             _ => visitor.visit_some(self),
         }
     }
@@ -195,7 +198,7 @@ impl<'de> Deserializer<'de> for JsonValue {
         visitor: V,
     ) -> Result<V::Value, ShapeError> {
         match self.0 {
-            // A reader of a tuple would leave the rest.
+            // The visitor of a tuple would ignore further items.
             Value::Array(values) if values.len() == length => items(values, visitor),
             _ => Err(unexpected(&visitor)),
         }
@@ -266,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_over_is_a_mistake() {
+    fn refuses_items_beyond_a_tuple() {
         assert_eq!(read(json!(["a", "b"])), Ok(("a".to_owned(), "b".to_owned())));
         for wrong in [json!(["a"]), json!(["a", "b", "c"])] {
             assert!(read::<(String, String)>(wrong).is_err());

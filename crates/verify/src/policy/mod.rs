@@ -1,4 +1,4 @@
-//! What a resource server expects of a token.
+//! The policy of a verifier for the tokens of one issuer.
 
 mod config;
 pub mod duration;
@@ -17,7 +17,7 @@ use crate::error::ClaimName;
 use crate::policy::freshness::{DEFAULT_MAX_LIST_AGE, DeadlineUnmet, ListAgeTooShort, Schedule};
 use crate::url;
 
-/// A policy that cannot be wrong: made only from a [`PolicyConfig`].
+/// A checked policy. It can be made only from a [`PolicyConfig`].
 #[derive(Clone, Debug)]
 pub struct Policy {
     pub(crate) issuer: String,
@@ -39,32 +39,32 @@ pub struct Policy {
     pub(crate) max_list_bytes: usize,
     pub(crate) max_response_bytes: usize,
     pub(crate) schedule: Schedule,
-    /// How old the signed `iat` of a list may be, in whole seconds.
+    /// The maximum age of a list by its `iat`, in whole seconds. `None`: its `exp` alone decides.
     pub(crate) max_list_age: Option<u64>,
 }
 
-/// One of the issuers that a verifier trusts, by the place of its policy.
+/// The position of an issuer among those that a verifier trusts.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct IssuerIndex(pub(crate) usize);
 
-/// What `typ` must say.
+/// The rule for the header parameter `typ`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum ExpectedType {
-    /// This media subtype, `application/` optional, without case.
+    /// This media subtype, with or without `application/`, in any case.
     Exactly(String),
-    /// Anything, or nothing.
+    /// Any value, or no `typ` at all.
     Any,
 }
 
-/// Where the scope is.
+/// The claim that holds the scope.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct ScopeClaim {
     pub(crate) name: ClaimName,
-    /// Whether an array of scope tokens is accepted beside a string.
+    /// Whether an array of scope tokens is accepted as well as a string.
     pub(crate) may_be_array: bool,
 }
 
-/// How DPoP proofs are judged.
+/// The rules for DPoP proofs.
 #[derive(Clone, Debug)]
 pub(crate) struct DpopRules {
     pub(crate) algorithms: Vec<Algorithm>,
@@ -72,45 +72,46 @@ pub(crate) struct DpopRules {
     pub(crate) max_age: u64,
 }
 
-/// Why a [`PolicyConfig`] is not a policy.
+/// The reason why a [`PolicyConfig`] is refused.
 #[non_exhaustive]
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum PolicyError {
-    /// `issuer` is empty, or is no https URL where its metadata or lists are to be found by it.
+    /// `issuer` is empty, or it is no https URL although the JWK Set is to be discovered from it.
     #[error(
         "issuer must be an https URL (http only on loopback), without query or fragment; another \
          form needs a JWK Set of its own"
     )]
     IssuerInvalid,
-    /// Two policies name one issuer.
-    #[error("every issuer has one policy")]
+    /// Two policies name the same issuer.
+    #[error("two policies name the same issuer")]
     IssuerTwice,
-    /// There is no policy, or there are more than [`MAX_ISSUERS`].
+    /// There is no policy, or more than [`MAX_ISSUERS`].
     #[error("a verifier has 1 to {MAX_ISSUERS} issuers")]
     IssuerCount,
-    /// `audience` is empty.
+    /// `audience` is empty or contains an empty string.
     #[error("audience must name at least one identifier of this resource server")]
     AudienceEmpty,
-    /// `algorithms` names one this version does not know.
+    /// `algorithms`, of tokens or of proofs, names an algorithm that this version does not know.
     #[error(
         "algorithms may hold EdDSA, Ed25519, ES256, ES384, RS256, RS384, RS512, PS256, PS384 and \
          PS512"
     )]
     AlgorithmUnknown,
-    /// A field that profile `rfc9068` fixes.
+    /// The policy sets a field that profile `rfc9068` fixes. Holds its name.
     #[error("{0} is fixed by profile rfc9068; for other tokens write profile = \"jwt\"")]
     FixedByProfile(&'static str),
-    /// A field that profile `jwt` has no default for.
-    #[error("profile jwt needs {0}: name what is expected")]
+    /// The policy lacks a field for which profile `jwt` has no default. Holds its name.
+    #[error("profile jwt has no default for {0}: set it")]
     Unstated(&'static str),
-    /// `typ` is empty.
+    /// `typ` is an empty string.
     #[error("typ is a media type such as \"at+jwt\", or null for any")]
     TypeEmpty,
-    /// An expected claim with no value that would be accepted.
+    /// `expected_claims` names a claim without any accepted value.
     #[error("expected_claims: name at least one value for every claim")]
     ExpectedClaimEmpty,
-    /// The name of a claim holds more than visible ASCII.
-    #[error("names of claims are visible ASCII without quotes and back slashes")]
+    /// The name of a claim is empty, or holds a character other than visible ASCII, or a quote or a
+    /// backslash.
+    #[error("a claim name must be visible ASCII without quotes and backslashes")]
     ClaimNameInvalid,
     /// `leeway` is above [`MAX_LEEWAY`].
     #[error("leeway is at most \"5m\"")]
@@ -118,25 +119,25 @@ pub enum PolicyError {
     /// `max_token_bytes` is above [`MAX_TOKEN_BYTES`].
     #[error("max_token_bytes is at most {MAX_TOKEN_BYTES}")]
     TokenTooLong,
-    /// A prefix is no https URL.
+    /// A prefix in `status.uri_prefixes` is no https URL.
     #[error("status.uri_prefixes must be https URLs (http only on loopback)")]
     PrefixInvalid,
-    /// The JWK Set's URL is no https URL.
+    /// The URL of the JWK Set is no https URL.
     #[error("the JWK Set's URL must be https (http only on loopback)")]
     JwksUriInvalid,
-    /// See [`DeadlineUnmet`].
+    /// The deadline cannot be met: see [`DeadlineUnmet`].
     #[error(transparent)]
     Deadline(#[from] DeadlineUnmet),
-    /// See [`ListAgeTooShort`].
+    /// `max_list_age` is too short: see [`ListAgeTooShort`].
     #[error(transparent)]
     ListAge(#[from] ListAgeTooShort),
 }
 
-/// The most issuers one verifier trusts.
+/// The maximum number of issuers that one verifier trusts.
 pub const MAX_ISSUERS: usize = 64;
-/// The longest token that a policy may let in, in bytes: a buffer of that size is kept.
+/// The maximum of `max_token_bytes`. A host may keep a buffer of that size.
 pub const MAX_TOKEN_BYTES: u64 = 1 << 20;
-/// The most leeway that may be configured; status lists are kept as long after their last token.
+/// The maximum leeway. An issuer keeps a status list at least this long after its last token.
 pub const MAX_LEEWAY: Duration = Duration::from_secs(300);
 
 impl TryFrom<PolicyConfig> for Policy {
@@ -183,7 +184,7 @@ impl TryFrom<PolicyConfig> for Policy {
             return Err(PolicyError::PrefixInvalid);
         }
         let schedule = config.freshness.check()?;
-        // Our own issuer signs lists anew in time; others as often as they please.
+        // An Edgepass issuer renews its lists in time. For other issuers this is unknown.
         let is_own = config.profile == Profile::Rfc9068 && schedule.deadline().is_some();
         let default = is_own.then_some(DEFAULT_MAX_LIST_AGE);
         let max_list_age = config.freshness.list_age(&schedule, default)?;
@@ -214,8 +215,8 @@ impl TryFrom<PolicyConfig> for Policy {
 }
 
 impl Policy {
-    /// Whether a status list may be fetched from `uri`: it begins with a configured prefix, and has
-    /// no spelling that a URL parser could resolve to somewhere else.
+    /// Returns whether a status list may be fetched from `uri`. It must begin with a configured
+    /// prefix, and have no spelling that a URL parser could resolve to another place.
     pub fn allows_status_uri(&self, uri: &str) -> bool {
         uri.len() <= MAX_STATUS_URI_BYTES
             && uri.bytes().all(|byte| byte.is_ascii_graphic() && !b"\\#".contains(&byte))
@@ -230,7 +231,7 @@ impl Policy {
         }
     }
 
-    /// What it accepts of a status list token.
+    /// The rules for status list tokens under this policy.
     pub(crate) fn list_rules(&self) -> ListRules<'_> {
         ListRules {
             algorithms: &self.algorithms,
@@ -240,14 +241,14 @@ impl Policy {
         }
     }
 
-    /// The header's algorithm, if it is allowed.
+    /// The algorithm that the header names, if the policy allows it.
     pub(crate) fn allowed_algorithm(&self, jws: &CompactJws) -> Option<Algorithm> {
         Algorithm::from_name(jws.header().algorithm())
             .filter(|algorithm| self.algorithms.contains(algorithm))
     }
 }
 
-/// What the profile decides.
+/// The settings that depend on the profile.
 struct Shape {
     typ: ExpectedType,
     audience_claim: ClaimName,
@@ -263,7 +264,7 @@ impl Shape {
         };
         let exactly = |typ: Option<String>| match typ {
             None => ExpectedType::Any,
-            // As in tokens, the long form means the short one.
+            // `application/x` means `x`, as in tokens.
             Some(typ) => ExpectedType::Exactly(
                 typ.strip_prefix("application/").map_or_else(|| typ.clone(), str::to_owned),
             ),
@@ -304,12 +305,13 @@ impl Shape {
     }
 }
 
-/// Whether metadata and lists can be found by an issuer identifier.
+/// Returns whether `issuer` is a URL from which metadata and status lists can be found.
 pub fn is_issuer_url(issuer: &str) -> bool {
     url::is_acceptable(issuer) && !issuer.contains(['?', '#'])
 }
 
-/// Whether a URI has neither dot segments nor escaped slashes, which parsers resolve in their own ways.
+/// Whether a URI has no dot segments and no escaped slashes or backslashes. URL parsers resolve
+/// these differently.
 fn has_one_reading(uri: &str) -> bool {
     let has_dots = |uri: &str| {
         let path = uri.split('?').next().unwrap_or_default();
@@ -323,8 +325,8 @@ fn has_one_reading(uri: &str) -> bool {
         && !has_dots(&lower.replace("%2e", "."))
 }
 
-/// Whether a URI begins with a prefix that ends where a segment of it ends: as a mere text
-/// `https://host/lists` also begins `https://host/lists-of-another`, and `https://host` also
+/// Whether `uri` begins with `prefix` and the prefix ends at the end of a segment. As plain text,
+/// `https://host/lists` is also a prefix of `https://host/lists-of-another`, and `https://host` of
 /// `https://host.evil.example/`.
 fn begins_with(uri: &str, prefix: &str) -> bool {
     uri.strip_prefix(prefix).is_some_and(|rest| {
@@ -333,18 +335,18 @@ fn begins_with(uri: &str, prefix: &str) -> bool {
     })
 }
 
-/// Names of claims are repeated in challenges, whose texts are quoted (RFC 6750 §3).
+/// Whether `name` can be quoted in a challenge, which repeats the names of claims (RFC 6750 §3).
 fn is_claim_name(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_graphic() && !b"\"\\".contains(&byte);
     !name.is_empty() && name.bytes().all(plain)
 }
 
-/// A cap in bytes; beyond what a host can address it is no cap, on every host alike.
+/// Converts a cap in bytes. A cap above the address space of the host has no effect.
 fn cap(bytes: u64) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
-/// The algorithms named, each once: EdDSA and Ed25519 are one.
+/// Reads names of algorithms and drops duplicates: `EdDSA` and `Ed25519` name one algorithm.
 fn algorithms(names: &[String]) -> Result<Vec<Algorithm>, PolicyError> {
     let mut algorithms = Vec::new();
     for name in names {

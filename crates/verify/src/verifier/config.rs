@@ -1,4 +1,4 @@
-//! What a verifier trusts, as it is written: in JSON, in TOML, in the options of the npm package.
+//! The configuration of a verifier: in JSON, in TOML or in the options of the npm package.
 
 use edgepass_jose::jwk_set::JwkSetError;
 use serde::Deserialize;
@@ -7,17 +7,40 @@ use super::{JwksUri, KeySource, Verifier};
 use crate::checks::dpop::nonce::{NonceRule, NonceSecrets, SecretTooShort};
 use crate::policy::{Policy, PolicyConfig, PolicyError};
 
-/// What a verifier trusts, and how much it may hold.
+/// The configuration of a [`Verifier`]: its issuers and its memory limits.
+///
+/// # Example
+///
+/// ```
+/// use edgepass_verify::Verifier;
+/// use edgepass_verify::verifier::config::VerifierConfig;
+///
+/// let text = r#"{
+///     "issuers": [
+///         {"policy": {"issuer": "https://a.example", "audience": "https://api.example"}},
+///         {
+///             "policy": {"issuer": "https://b.example", "audience": "https://api.example"},
+///             "jwks": "https://b.example/jwks"
+///         }
+///     ],
+///     "list_bytes": 8388608
+/// }"#;
+/// let config: VerifierConfig = serde_json::from_str(text)?;
+/// let verifier = Verifier::try_from(config)?;
+/// assert_eq!(verifier.max_token_bytes(), 16_384);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VerifierConfig {
     /// The issuers whose tokens are accepted.
     pub issuers: Vec<IssuerConfig>,
-    /// Ask for nonces in DPoP proofs: the secret that signs them, and one that is still accepted.
+    /// Requires nonces in DPoP proofs. Lists the secret that signs them and, optionally, one that
+    /// is also accepted.
     pub nonce_secrets: Option<Vec<String>>,
-    /// What verified tokens may take, in bytes.
+    /// The memory limit for verified tokens, in bytes. Default 4194304; 0 remembers none.
     pub verified_bytes: Option<u64>,
-    /// What the status lists of one issuer may take, in bytes.
+    /// The memory limit for the status lists of each issuer, in bytes. Default 16777216.
     pub list_bytes: Option<u64>,
 }
 
@@ -25,29 +48,30 @@ pub struct VerifierConfig {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct IssuerConfig {
-    /// What is expected of its tokens.
+    /// The policy for its tokens.
     pub policy: PolicyConfig,
-    /// A URL, a JWK Set in JSON, or nothing, to find the keys through the issuer's metadata.
+    /// The URL of the JWK Set, or the set itself in JSON. Default: found through the issuer's
+    /// metadata.
     pub jwks: Option<String>,
 }
 
-/// Why a verifier cannot be made of what is written.
+/// The reason why a [`VerifierConfig`] is refused.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum ConfigError {
-    /// A policy, or the choice of issuers.
+    /// A policy or the list of issuers is not acceptable.
     #[error(transparent)]
     Policy(#[from] PolicyError),
-    /// The URL of a JWK Set.
+    /// The URL of a JWK Set is not acceptable.
     #[error("jwks_uri: {0}")]
     JwksUri(PolicyError),
-    /// A JWK Set that is written out.
+    /// A JWK Set in the configuration cannot be read.
     #[error(transparent)]
     Jwks(#[from] JwkSetError),
-    /// A secret of nonces.
+    /// A nonce secret is too short.
     #[error(transparent)]
     NonceSecret(#[from] SecretTooShort),
-    /// There is no secret of nonces, or there are more than two.
-    #[error("there are one or two nonce secrets")]
+    /// There is no nonce secret, or more than two.
+    #[error("expected one or two nonce secrets")]
     NonceSecrets,
 }
 

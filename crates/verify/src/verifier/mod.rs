@@ -1,4 +1,4 @@
-//! The verifier: what is trusted, the documents it holds, and the next step of any check.
+//! The verifier: its issuers, the documents that it holds, and the next step of any check.
 
 pub mod config;
 mod steps;
@@ -30,61 +30,60 @@ use crate::signature::{Checked, SignatureRequest};
 use crate::time::UnixMillis;
 use crate::verdict::{Accepted, Verdict};
 
-/// A verifier of one or more issuers' tokens, shared by all requests of an isolate or process.
+/// The verifier of the tokens of one or more issuers, shared by all requests of an isolate or
+/// process.
 pub struct Verifier {
     issuers: Issuers,
     nonces: NonceRule,
     prepared: PreparedKeys,
     verified: VerifiedTokens,
-    /// As counted when tokens were last looked for among those verified.
+    /// The fault count when a verified token was last looked up.
     faults: u64,
-    /// Signatures that tables accepted, for the reference path to see.
+    /// Signatures that tables accepted, to be checked again by the reference path.
     rechecks: Vec<SignatureRequest>,
     refused: RefusedCounts,
     stale: u64,
 }
 
-/// What a verifier has done and holds, for metrics.
+/// Counters and sizes of a verifier, for metrics.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Counters {
-    /// Tokens that were found among those verified before.
+    /// The number of tokens whose signature had been verified before with the same key.
     pub remembered: u64,
-    /// How often the reference path disagreed with the tables of a key. Anything but 0 is a fault of
-    /// this software or of the machine, and to be reported.
+    /// The number of times that the reference path disagreed with the tables of a key. Report any
+    /// value but 0: it shows a fault of this software or of the machine.
     pub faults: u64,
-    /// What tables take, in bytes.
+    /// The size of the tables, in bytes.
     pub table_bytes: usize,
-    /// How many status lists are held.
+    /// The number of held status lists.
     pub lists: usize,
-    /// What they take, in bytes.
+    /// The size of the held status lists, in bytes.
     pub list_bytes: usize,
-    /// Verdicts for which a copy served beyond its freshness window.
+    /// The number of verdicts that used a stale copy.
     pub stale: u64,
-    /// Confirmations of lists that were past half of the time that they may be used. An issuer signs anew
-    /// before: somebody repeats what it once said.
+    /// The number of confirmations of status lists and JWK Sets that were past half of their usable
+    /// time. An issuer renews them earlier, so old copies are being replayed to this verifier.
     pub aged: u64,
-    /// Fetched documents that were not taken in.
+    /// The number of refused answers of sources, by reason.
     pub refused: RefusedCounts,
 }
 
-/// When held documents were last confirmed at their source: of all issuers, the one that was
-/// confirmed longest ago.
+/// The confirmation times of the oldest held documents of all issuers.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Confirmed {
-    /// A JWK Set.
+    /// The confirmation time of the oldest JWK Set.
     pub keys: Option<UnixMillis>,
-    /// A status list.
+    /// The confirmation time of the oldest usable status list.
     pub lists: Option<UnixMillis>,
 }
 
-/// What is judged again is not judged more often than this.
-const SHORTEST_LOOK: Duration = Duration::from_secs(1);
+/// The shortest time before an accepted request is judged again.
+const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Rechecks that wait at most; further ones are dropped.
+/// The maximum number of waiting rechecks; further ones are dropped.
 const MAX_RECHECKS: usize = 4;
 
-/// One issuer: what is expected of its tokens, and what is held of it. Nothing is shared between
-/// issuers.
+/// One issuer: its policy and its held documents. Nothing is shared between issuers.
 struct Issuer {
     policy: Policy,
     keys: KeyHolder,
@@ -95,7 +94,7 @@ struct Issuer {
 struct Issuers(Vec<Issuer>);
 
 impl Issuers {
-    /// The issuer of this place. Every place comes from this verifier: there is no other case.
+    /// The issuer at `index`. Every index comes from this verifier, so the error never occurs.
     fn get(&self, index: IssuerIndex) -> Result<&Issuer, VerifyError> {
         self.0.get(index.0).ok_or(VerifyError::IssuerMismatch)
     }
@@ -115,53 +114,99 @@ impl Borrow<Policy> for Issuer {
     }
 }
 
-/// What must happen next for a check.
+/// The next action for a check.
 pub enum Progress {
-    /// The verdict.
+    /// The check is over, with this verdict.
     Decided(Verdict),
-    /// Fetch this, [`Verifier::receive`] the answer, and advance again.
+    /// Fetch this document, pass the answer to [`Verifier::receive`], and advance again.
     Fetch(FetchOrder),
-    /// Check this signature with the host's crypto, tell [`Check::signature_checked`], and advance
-    /// again.
+    /// Check this signature with the host's crypto, pass the result to
+    /// [`Check::signature_checked`], and advance again.
     CheckSignature(SignatureRequest),
-    /// Ask the host's store whether this proof was used before, tell [`Check::replay_checked`], and
-    /// advance again.
+    /// Ask the host's store whether this proof was used before, pass its answer to
+    /// [`Check::replay_checked`], and advance again.
     CheckReplay(ProofUse),
-    /// Another request is fetching what this one needs: sleep this long, and advance again. The
-    /// sleep is this request's own; it awaits nothing of the other's.
+    /// Another request is fetching a document that this check needs: sleep for this time, and
+    /// advance again. The sleep does not await anything of the other request.
     Wait(Duration),
 }
 
-/// What became of an answer.
+/// The result of [`Verifier::receive`].
 pub enum Received {
-    /// It was taken in, or refused; either way, advance the checks that wait.
+    /// The answer was accepted or refused. In both cases, advance the checks that wait for it.
     Settled {
-        /// Whether the held copy is now the one received, or was confirmed.
+        /// Whether the held copy is now the received one, or was confirmed.
         taken: bool,
     },
-    /// It leads elsewhere: fetch this, and land its answer.
+    /// The answer is a redirect: fetch this, and pass that answer to [`Verifier::receive`].
     Fetch(FetchOrder),
-    /// A list's signature is the host's to check; then [`Verifier::list_signature_checked`].
+    /// The host must check a list's signature, and pass the result to
+    /// [`Verifier::list_signature_checked`].
     CheckSignature(SignatureRequest, Box<PendingList>),
 }
 
 impl Verifier {
-    /// A verifier that holds nothing yet, of one issuer. Does no I/O.
+    /// Creates a verifier of one issuer, which holds no fetched documents yet. Does no I/O.
     ///
     /// # Errors
     ///
     /// As [`Verifier::of_issuers`].
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use edgepass_verify::policy::OneOrMany;
+    /// use edgepass_verify::verifier::KeySource;
+    /// use edgepass_verify::{
+    ///     Policy, PolicyConfig, Progress, Requirements, Sender, UnixMillis, Verifier,
+    /// };
+    ///
+    /// let audience = OneOrMany::One("https://api.example".into());
+    /// let config = PolicyConfig::new("https://issuer.example".into(), audience);
+    /// let policy = Policy::try_from(config)?;
+    /// let mut verifier = Verifier::new(policy, KeySource::Discover)?;
+    ///
+    /// let mut check = verifier.begin("no token", Sender::default(), Requirements::default());
+    /// match verifier.advance(&mut check, UnixMillis::from_seconds(1_800_000_000)) {
+    ///     Progress::Decided(verdict) => {
+    ///         assert_eq!(verdict.error().map(|error| error.code()), Some("token_malformed"));
+    ///     }
+    ///     _ => panic!("nothing is fetched for a text that is no token"),
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn new(policy: Policy, keys: KeySource) -> Result<Self, PolicyError> {
         Self::of_issuers(vec![(policy, keys)])
     }
 
-    /// A verifier of several issuers, each with its own policy, keys and lists. A token is judged by
-    /// the policy and keys of the issuer that it names, and by no other's.
+    /// Creates a verifier of several issuers, each with its own policy, keys and lists. A token is
+    /// judged by the policy and keys of the issuer that it names, and by no other's.
     ///
     /// # Errors
     ///
-    /// [`PolicyError::IssuerCount`], [`PolicyError::IssuerTwice`]; [`PolicyError::IssuerInvalid`] when
-    /// the keys are to be discovered by an issuer identifier that is no URL.
+    /// [`PolicyError::IssuerCount`], [`PolicyError::IssuerTwice`]. [`PolicyError::IssuerInvalid`]
+    /// if the keys are to be discovered from an issuer identifier that is no URL.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use edgepass_verify::policy::{OneOrMany, PolicyError};
+    /// use edgepass_verify::verifier::{JwksUri, KeySource};
+    /// use edgepass_verify::{Policy, PolicyConfig, Verifier};
+    ///
+    /// let policy = |issuer: &str| {
+    ///     let audience = OneOrMany::One("https://api.example".into());
+    ///     Policy::try_from(PolicyConfig::new(issuer.into(), audience))
+    /// };
+    /// let jwks = KeySource::Url(JwksUri::parse("https://b.example/jwks")?);
+    /// let a = (policy("https://a.example")?, KeySource::Discover);
+    /// let b = (policy("https://b.example")?, jwks);
+    /// assert!(Verifier::of_issuers(vec![a.clone(), b]).is_ok());
+    ///
+    /// let twice = Verifier::of_issuers(vec![a.clone(), a]);
+    /// assert_eq!(twice.err(), Some(PolicyError::IssuerTwice));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn of_issuers(issuers: Vec<(Policy, KeySource)>) -> Result<Self, PolicyError> {
         if !(1..=MAX_ISSUERS).contains(&issuers.len()) {
             return Err(PolicyError::IssuerCount);
@@ -182,7 +227,7 @@ impl Verifier {
         }
         Ok(Self {
             issuers: Issuers(own),
-            nonces: NonceRule::NotAsked,
+            nonces: NonceRule::NotRequired,
             prepared: PreparedKeys::default(),
             verified: VerifiedTokens::new(remembered::DEFAULT_BYTES),
             faults: 0,
@@ -192,8 +237,8 @@ impl Verifier {
         })
     }
 
-    /// The same verifier under another policy and other keys of its one issuer. Lists that it holds
-    /// stay, unless the key that signed them is gone; keys that it holds stay, if the others are older.
+    /// Returns this verifier of one issuer with another policy and other keys. Held lists stay,
+    /// unless the key that signed them is gone. Held keys stay, if the other keys are older.
     ///
     /// # Errors
     ///
@@ -210,35 +255,35 @@ impl Verifier {
         Ok(changed)
     }
 
-    /// How much the held lists take, in bytes.
+    /// The size of the held lists, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.issuers.iter().map(|issuer| issuer.lists.bytes()).sum()
     }
 
-    /// Ask for nonces in DPoP proofs.
+    /// Sets the rule for nonces in DPoP proofs. Default: none is required.
     #[must_use]
     pub fn with_nonces(self, nonces: NonceRule) -> Self {
         Self { nonces, ..self }
     }
 
-    /// Share the tables of keys with other verifiers.
+    /// Shares the tables of keys with other verifiers.
     #[must_use]
     pub fn with_prepared(self, prepared: PreparedKeys) -> Self {
         Self { prepared, ..self }
     }
 
-    /// Let the tokens that were verified take so many bytes; 0 remembers none.
+    /// Sets the memory limit for verified tokens, in bytes. Default 4 MiB; 0 remembers none.
     #[must_use]
     pub fn with_verified_bytes(self, max_bytes: usize) -> Self {
         Self { verified: VerifiedTokens::new(max_bytes), ..self }
     }
 
-    /// The longest token that any issuer's policy reads.
+    /// Returns the highest `max_token_bytes` of all policies.
     pub fn max_token_bytes(&self) -> usize {
         self.issuers.iter().map(|issuer| issuer.policy.max_token_bytes).max().unwrap_or_default()
     }
 
-    /// What was done so far.
+    /// Returns the counters and sizes as of now.
     pub fn counters(&self) -> Counters {
         Counters {
             remembered: self.verified.hits(),
@@ -252,7 +297,7 @@ impl Verifier {
         }
     }
 
-    /// How old what is held, and may be used, is.
+    /// Returns the confirmation times of the oldest JWK Set and the oldest usable status list.
     pub fn confirmed(&self, now: UnixMillis) -> Confirmed {
         Confirmed {
             keys: self.keys_confirmed_at(),
@@ -260,17 +305,18 @@ impl Verifier {
         }
     }
 
-    /// When the JWK Set was confirmed whose confirmation is longest ago.
+    /// Returns the confirmation time of the oldest fetched JWK Set.
     pub fn keys_confirmed_at(&self) -> Option<UnixMillis> {
         self.issuers.iter().filter_map(|issuer| issuer.keys.confirmed_at()).min()
     }
 
-    /// Fetched documents that were not taken in.
+    /// Returns the number of refused answers of sources, by reason.
     pub fn refused(&self) -> RefusedCounts {
         self.refused
     }
 
-    /// Let the status lists of each issuer take so many bytes; the least recently used make room.
+    /// Sets the memory limit for the status lists of each issuer, in bytes. Default
+    /// [`DEFAULT_LIST_BYTES`]. The least recently used lists are dropped.
     #[must_use]
     pub fn with_list_bytes(mut self, max_bytes: usize) -> Self {
         for issuer in &mut self.issuers.0 {
@@ -279,24 +325,25 @@ impl Verifier {
         self
     }
 
-    /// Whether there are status lists to fetch before a token asks for them: [`Verifier::prefetch`].
+    /// Returns whether [`Verifier::prefetch`] has a document to fetch before a token needs it.
     pub fn wants_prefetch(&self) -> bool {
         self.issuers.iter().any(|issuer| issuer.lists.wants_prefetch())
     }
 
-    /// Fetch this behind a response, land the answer, and ask again until there is nothing. Once, an
-    /// issuer's first few lists are fetched as soon as one list has said where all are named.
+    /// Returns the next document to prefetch. After a response, fetch it, pass the answer to
+    /// [`Verifier::receive`], and repeat until `None`. The first few lists of an issuer are
+    /// prefetched once, as soon as one list has named the aggregation.
     pub fn prefetch(&mut self, now: UnixMillis) -> Option<FetchOrder> {
         self.issuers.0.iter_mut().find_map(|issuer| issuer.lists.prefetch(&issuer.policy, now))
     }
 
-    /// Whether there is work to do behind a response: [`Verifier::work`].
+    /// Returns whether [`Verifier::work`] has work to do after a response.
     pub fn has_work(&self, now: UnixMillis) -> bool {
         !self.rechecks.is_empty() || self.prepared.has_work(now.0)
     }
 
-    /// Do a short slice of that work. With a request, have the host's crypto
-    /// check it, and tell [`Verifier::rechecked`].
+    /// Does a short slice of background work. If it returns a request, check it with the host's
+    /// crypto and pass the result to [`Verifier::rechecked`].
     pub fn work(&mut self, now: UnixMillis) -> Option<SignatureRequest> {
         let Some(request) = self.rechecks.pop() else {
             self.prepared.work(now.0);
@@ -311,14 +358,14 @@ impl Verifier {
         }
     }
 
-    /// The host's answer to what [`Verifier::work`] gave.
+    /// Takes the host's answer to a request of [`Verifier::work`].
     pub fn rechecked(&mut self, request: &SignatureRequest, valid: bool) {
         if !valid {
             self.prepared.disagree(request.key.key());
         }
     }
 
-    /// Begin with a token and who presents it; steps 1 and 2 run at once.
+    /// Begins the check of a token and its sender. Steps 1 and 2 run at once.
     pub fn begin(
         &mut self,
         token: &str,
@@ -326,7 +373,7 @@ impl Verifier {
         requirements: impl Into<Arc<Requirements>>,
     ) -> Check {
         let requirements = requirements.into();
-        // Whatever faulty tables accepted is verified again.
+        // After a fault of tables, every token is verified again.
         let faults = self.prepared.faults();
         if std::mem::replace(&mut self.faults, faults) != faults {
             self.verified.clear();
@@ -349,7 +396,7 @@ impl Verifier {
         }
     }
 
-    /// Begin with a request.
+    /// Begins the check of a request.
     pub fn begin_request(
         &mut self,
         request: Request,
@@ -367,8 +414,9 @@ impl Verifier {
         }
     }
 
-    /// Begin once more with a request that was let through, for what goes on since then: a socket, a long
-    /// answer. Everything is judged as it is now, but for the DPoP proof: it was used then.
+    /// Begins another check of an accepted request that is still served, such as a socket or a long
+    /// response. Everything is judged as of now, except the DPoP proof: it was used in the first
+    /// check.
     pub fn begin_again(
         &mut self,
         request: Request,
@@ -377,20 +425,20 @@ impl Verifier {
         Check { proved: true, ..self.begin_request(request, requirements) }
     }
 
-    /// After how long to judge again what was let through ([`Verifier::begin_again`]): one refresh interval
-    /// after the last confirmation of its list, a second at least, and no later than its token ends. Nothing
-    /// where the token has ended.
+    /// Returns the time after which to judge an accepted request again ([`Verifier::begin_again`]):
+    /// one refresh interval after the last confirmation of its list, but not before one second from
+    /// now, and not after the end of the token. `None` if the token has ended.
     pub fn judge_again_after(&self, accepted: &Accepted, now: UnixMillis) -> Option<Duration> {
         let left = accepted.until.since(now).filter(|left| !left.is_zero())?;
         let intervals = self.issuers.iter().map(|issuer| issuer.policy.schedule.interval());
         let interval = intervals.min().unwrap_or_default();
         let age = accepted.confirmed_at.and_then(|at| now.since(at)).unwrap_or_default();
-        Some(interval.saturating_sub(age).max(SHORTEST_LOOK).min(left))
+        Some(interval.saturating_sub(age).max(SHORTEST_INTERVAL).min(left))
     }
 
-    /// Take `check` as far as it goes at `now`.
+    /// Advances `check` as far as possible at `now`.
     ///
-    /// After [`Progress::Decided`] the check is used up; advancing it again refuses.
+    /// After [`Progress::Decided`] the check is over. To advance it again gives a refusal.
     pub fn advance(&mut self, check: &mut Check, now: UnixMillis) -> Progress {
         loop {
             let step = match std::mem::replace(&mut check.stage, Stage::Ended) {
@@ -405,7 +453,7 @@ impl Verifier {
                     self.check_status(check, verified, reference, now)
                 }
                 Stage::Refused(error) => Err(error),
-                // Advanced without the host's answer, or after the verdict: fail closed.
+                // Advanced without the host's answer, or after the verdict: refused.
                 Stage::SignaturePending(_)
                 | Stage::ProofPending(..)
                 | Stage::ReplayPending(_)
@@ -422,7 +470,7 @@ impl Verifier {
         }
     }
 
-    /// Take in what came of `order`. A bad answer never replaces a good copy.
+    /// Receives the answer to `order`. A refused answer never replaces the held copy.
     pub fn receive(&mut self, order: FetchOrder, answer: Answer, now: UnixMillis) -> Received {
         let Ok(Issuer { policy, keys, lists }) = self.issuers.get_mut(order.issuer) else {
             return Received::Settled { taken: false };
@@ -433,7 +481,7 @@ impl Verifier {
                 keys.receive_metadata(&order, answer, policy, now).map(|()| true)
             }
             DocumentKind::JwkSet => {
-                let received = keys.land_set(&order, answer, policy, now);
+                let received = keys.receive_set(&order, answer, policy, now);
                 if let (ReceivedSet::Replaced { withdraws: true }, Some(keys)) =
                     (received, keys.current())
                 {
@@ -459,7 +507,8 @@ impl Verifier {
         Received::Settled { taken: self.count(from, settled) }
     }
 
-    /// The host's answer to [`Received::CheckSignature`]. True when the list is held now.
+    /// Takes the host's answer to [`Received::CheckSignature`]. Returns whether the list is held
+    /// now.
     pub fn list_signature_checked(
         &mut self,
         pending: PendingList,
@@ -472,7 +521,7 @@ impl Verifier {
         self.count(from, settled.map(|taken| taken == Taken::Held))
     }
 
-    /// Count an answer that was refused; what a cache holds is its own matter.
+    /// Counts a refused answer of the source. Refused answers of a cache are not counted.
     fn count(&mut self, from: AnsweredBy, settled: Result<bool, Refused>) -> bool {
         match settled {
             Ok(taken) => taken,
@@ -485,7 +534,7 @@ impl Verifier {
         }
     }
 
-    /// When the held copy of what `order` names was last confirmed at its source.
+    /// Returns the confirmation time of the held copy of the document that `order` names.
     pub fn confirmed_at(&self, order: &FetchOrder) -> Option<UnixMillis> {
         let issuer = self.issuers.get(order.issuer).ok()?;
         match order.document {
@@ -495,8 +544,8 @@ impl Verifier {
         }
     }
 
-    /// Give `order` back without fetching, if a cache read has made it unnecessary: the held copy
-    /// is fresh. False when the source must be asked all the same.
+    /// Ends `order` without a fetch if the held copy is fresh after a cache read. Returns `false`
+    /// if the source must still be asked.
     pub fn release_if_fresh(&mut self, order: &FetchOrder, now: UnixMillis) -> bool {
         let Ok(Issuer { policy, keys, lists }) = self.issuers.get_mut(order.issuer) else {
             return false;

@@ -22,17 +22,17 @@ use crate::time::UnixMillis;
 use crate::url;
 use crate::verdict::{Challenge, StatusReport, Verdict};
 
-/// Where a check goes from one stage.
+/// The result of a step.
 pub(super) enum Next {
     To(Stage),
-    /// The host is to do something first.
+    /// The host must do something first.
     Halt(Stage, Progress),
-    /// The check is over, with the status that was found.
+    /// The check is over, with the outcome and the status that was found.
     Decide(Result<ClaimsSet, VerifyError>, Option<StatusReport>),
 }
 
 impl Verifier {
-    /// Step 3, and the beginning of step 4.
+    /// Step 3, and the start of step 4.
     pub(super) fn find_key(
         &mut self,
         check: &mut Check,
@@ -43,9 +43,9 @@ impl Verifier {
         if !token.names(&policy.issuer) {
             return Err(VerifyError::IssuerMismatch);
         }
-        let terms = policy.schedule.key_limits(check.requirements.stale_if_error);
+        let limits = policy.schedule.key_limits(check.requirements.stale_if_error);
         let (id, algorithm) = (token.key_id(), token.algorithm());
-        match keys.look_up(id, algorithm, policy, &terms, &mut check.key_patience, now) {
+        match keys.look_up(id, algorithm, policy, &limits, &mut check.key_attempt, now) {
             KeyLookup::Use { key, stale, refresh } => {
                 check.stale |= stale;
                 check.refresh.extend(refresh);
@@ -70,9 +70,9 @@ impl Verifier {
                 }
             }
             KeyLookup::Fetch(order) => {
-                // A check asks for metadata once and for keys once, whatever comes of it.
+                // A check fetches the metadata once and the keys once, whatever the answers.
                 if order.document == DocumentKind::JwkSet {
-                    check.key_patience.fetches(order.lease);
+                    check.key_attempt.fetches(order.lease);
                 } else if std::mem::replace(&mut check.metadata_fetched, true) {
                     keys.release(&order);
                     return Err(VerifyError::KeysUnavailable);
@@ -84,7 +84,7 @@ impl Verifier {
         }
     }
 
-    /// Step 5, and the beginning of step 6.
+    /// Step 5, and the start of step 6.
     pub(super) fn check_claims(
         &mut self,
         check: &mut Check,
@@ -161,12 +161,13 @@ impl Verifier {
     ) -> Result<Next, VerifyError> {
         let Issuer { policy, lists, .. } = self.issuers.get_mut(verified.issuer())?;
         let stale_if_error = check.requirements.stale_if_error;
-        match lists.look_up(&reference, policy, &mut check.list_patience, stale_if_error, now) {
+        match lists.look_up(&reference, policy, &mut check.list_attempt, stale_if_error, now) {
             StatusLookup::Known { status, confirmed_at, stale, refresh } => {
                 check.refresh.extend(refresh);
                 if std::mem::take(&mut check.waited_for_list) {
-                    // Time has passed: the key may be withdrawn, the token expired.
-                    check.key_patience = Attempt::default();
+                    // Time has passed: the key may have been withdrawn, or the token may have
+                    // expired.
+                    check.key_attempt = Attempt::default();
                     return Ok(Next::To(Stage::Parsed(verified.into_unverified())));
                 }
                 check.stale |= stale;
@@ -175,7 +176,7 @@ impl Verifier {
                 Ok(Next::Decide(outcome, Some(report)))
             }
             StatusLookup::Fetch(order) => {
-                check.list_patience.fetches(order.lease);
+                check.list_attempt.fetches(order.lease);
                 check.waited_for_list = true;
                 Ok(Next::Halt(Stage::Verified(verified, Some(reference)), Progress::Fetch(order)))
             }
@@ -210,7 +211,7 @@ impl Verifier {
         })
     }
 
-    /// When an accepted token ends.
+    /// The end of an accepted token: `exp`, or `exp` plus leeway if `exp` has passed.
     fn end_of(&self, claims: &ClaimsSet, check: &Check, now: UnixMillis) -> Option<UnixMillis> {
         let expiration = claims.expiration().ok()??;
         let end = UnixMillis::from_seconds(expiration.seconds());
@@ -221,7 +222,7 @@ impl Verifier {
         Some(UnixMillis::from_seconds(expiration.plus(leeway).seconds()))
     }
 
-    /// What a refusal tells the client, so that its next request may pass.
+    /// Information for the client of a refused token, so that its next request may pass.
     fn challenge(&self, check: &Check, now: UnixMillis) -> Challenge {
         let judging = check.issuer.and_then(|issuer| self.issuers.get(issuer).ok());
         let policy = judging.or_else(|| self.issuers.iter().next()).map(|issuer| &issuer.policy);
@@ -239,7 +240,7 @@ impl Verifier {
     }
 }
 
-/// Only VALID passes.
+/// Accepts VALID only.
 fn judge(status: StatusType) -> Result<(), VerifyError> {
     match status {
         StatusType::Valid => Ok(()),
@@ -249,5 +250,6 @@ fn judge(status: StatusType) -> Result<(), VerifyError> {
     }
 }
 
-/// How long a request sleeps before it looks again for what another one fetches.
+/// The time for which a request sleeps before it looks again for a document that another one
+/// fetches.
 const POLL: Duration = Duration::from_millis(20);

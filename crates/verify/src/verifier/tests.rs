@@ -48,11 +48,11 @@ fn a_refusal_says_what_the_tokens_own_issuer_asks_of_proofs() {
         assert_eq!(verdict.challenge.dpop_algorithms.as_deref(), Some(algorithms));
         assert_eq!(verdict.challenge.dpop_nonce, None);
     }
-    // Without a token, what the first asks for.
+    // Without a token, the algorithms of the first issuer.
     let verdict = refused(&mut verifier, request(None));
     assert_eq!(verdict.error(), Some(&VerifyError::TokenMissing));
     assert_eq!(verdict.challenge.dpop_algorithms.as_deref(), Some("ES256"));
-    // Where it is not known what was requested, no proof is asked for.
+    // Without method and URL no proof can be checked, so none is requested.
     let verdict = refused(&mut verifier, Request::default());
     assert_eq!(verdict.challenge.dpop_algorithms, None);
 }
@@ -66,7 +66,7 @@ fn a_refusal_carries_a_nonce_where_nonces_are_signed() {
 }
 
 #[test]
-fn a_demand_may_name_the_issuers_it_is_for() {
+fn requirements_may_name_issuers() {
     let mut verifier = verifier();
     for (asked, expected) in [
         (None, VerifyError::KeyNotFound),
@@ -93,7 +93,7 @@ fn a_check_ends_with_its_verdict() {
     };
     assert_eq!(decided(&mut verifier, &mut check), Some(VerifyError::KeyNotFound));
     assert_eq!(decided(&mut verifier, &mut check), Some(VerifyError::SignatureInvalid));
-    // Answers that nobody asked for change nothing.
+    // Answers without a request change nothing.
     check.signature_checked(true);
     check.replay_checked(crate::checks::dpop::replay::Replay::First);
     assert_eq!(decided(&mut verifier, &mut check), Some(VerifyError::SignatureInvalid));

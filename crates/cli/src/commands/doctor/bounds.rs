@@ -1,4 +1,4 @@
-//! The two bounds, term by term, and whether the keys keep up with them.
+//! The four bounds with their terms, and the state of the keys.
 
 use std::time::Duration;
 
@@ -10,11 +10,11 @@ use edgepass_verify::policy::freshness::RefreshInterval;
 use super::Report;
 use crate::{host, output};
 
-/// The four bounds: deadline, outage, a cache that lies, a withdrawn key.
+/// Reports the four bounds: deadline, outage bound, lying cache, withdrawn key.
 pub(super) fn look(config: &Config, report: &mut Report) {
     let terms = &config.freshness;
     let Some(deadline) = config.revocation.deadline() else {
-        report.bad("deadline", "none is promised: write one into [revocation]");
+        report.bad("deadline", "no deadline is set; set one in [revocation]");
         return;
     };
     let interval = match terms.refresh_interval {
@@ -42,24 +42,24 @@ pub(super) fn look(config: &Config, report: &mut Report) {
         report.good("outage bound", says);
     }
     let Some(age) = config.status.max_age else {
-        report.bad("lying cache", "lists are believed until their exp: write max_list_age");
+        report.bad("lying cache", "verifiers accept an old list until its exp; set max_list_age");
         return;
     };
     let text = |seconds| DurationText(Duration::from_secs(seconds));
     let (age, renewed) = (text(age), text(config.status.renew_after()));
     report.good(
         "lying cache",
-        format!("whoever repeats an old list is believed for {age} max_list_age; signed anew every {renewed}"),
+        format!("verifiers accept a replayed old list for up to {age} (max_list_age); a new edition is signed every {renewed}"),
     );
     report.good(
         "withdrawn key",
         format!(
-            "whoever repeats an old JWK Set is believed for {age}, until its exp; TLS has to hold"
+            "verifiers accept a replayed old JWK Set for up to {age}, until its exp; this relies on TLS"
         ),
     );
 }
 
-/// Whether a key can be exchanged, and tokens live no longer than their key is published.
+/// Reports the keys: the overlap, the standby key, the rotation and compromised keys.
 pub(super) async fn look_at_keys<S: Store>(
     config: &Config,
     store: &S,
@@ -78,11 +78,19 @@ pub(super) async fn look_at_keys<S: Store>(
     );
     let keys = store.keys().await?;
     match keys.in_state(KeyState::Standby) {
-        None => report.bad("standby key", "there is none: `edgepass serve` makes one"),
+        None => {
+            report.bad("standby key", "there is none; start `edgepass serve`, which creates one")
+        }
         Some(standby) => match standby.published_at {
-            None => report.warn("standby key", "not published yet; let `edgepass serve` run"),
+            None => report.warn(
+                "standby key",
+                "not published yet; start `edgepass serve`, or wait if it runs",
+            ),
             Some(at) if schedule.settles_in(standby, now) > 0 => {
-                report.warn("standby key", format!("published {}, still young", output::date(at)));
+                report.warn(
+                    "standby key",
+                    format!("published {}, too recently to sign yet", output::date(at)),
+                );
             }
             Some(at) => report.good("standby key", format!("published {}", output::date(at))),
         },
@@ -90,13 +98,17 @@ pub(super) async fn look_at_keys<S: Store>(
     let due = keys.in_state(KeyState::Signing).and_then(|key| key.signs_since);
     match due.map(|since| since.saturating_add(schedule.rotation)) {
         Some(due) if due < now => {
-            report.warn("rotation", format!("was due {}; does serve run?", output::date(due)));
+            report.warn(
+                "rotation",
+                format!("was due {}; is `edgepass serve` running?", output::date(due)),
+            );
         }
         Some(due) => report.good("rotation", format!("due {}", output::date(due))),
-        None => report.bad("signing key", "there is none: run `edgepass init`"),
+        None => report.bad("signing key", "there is none; run `edgepass init`"),
     }
     if keys.in_state(KeyState::Compromised).is_some() {
-        report.bad("compromised key", "still published: `edgepass serve` withdraws it");
+        report
+            .bad("compromised key", "still published; start `edgepass serve`, which withdraws it");
     }
     Ok(())
 }

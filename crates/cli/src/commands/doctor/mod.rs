@@ -1,4 +1,4 @@
-//! `edgepass doctor`: is what is configured what is served, and does it hold?
+//! `edgepass doctor`: compares the configuration with the served documents, and checks the bounds.
 
 mod bounds;
 mod probe;
@@ -18,15 +18,15 @@ use crate::output;
 /// Arguments of `doctor`.
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// The URL of a guarded route: issues a probe token, revokes it, and times the refusal.
+    /// URL of a guarded route. doctor issues probe tokens for it, looks for caches in front of the guard, revokes the tokens and times the refusal.
     #[arg(long, value_name = "GUARD")]
     url: Option<String>,
-    /// The role of the probe token; its tokens must pass at that URL. Default: the first role.
+    /// Role of the probe tokens. The guard must accept its tokens at that URL. Default: the first role.
     #[arg(long, requires = "url")]
     role: Option<String>,
 }
 
-/// What was looked at, one line each.
+/// Findings, each printed on one line.
 #[derive(Default)]
 struct Report {
     findings: Vec<Finding>,
@@ -40,11 +40,11 @@ struct Finding {
 
 #[derive(Clone, Copy, Eq, PartialEq)]
 enum State {
-    /// As it should be.
+    /// The check passed.
     Good,
-    /// It holds, and may not tomorrow.
+    /// The check passed, but may fail later.
     Warning,
-    /// It does not hold.
+    /// The check failed.
     Bad,
 }
 
@@ -99,7 +99,7 @@ impl Report {
                 output::line(&format!("{:<5} {:<18} {}", one.state.name(), one.what, one.says))?;
             }
             let good = count(State::Good);
-            output::line(&format!("\n{good} good, {warnings} to watch, {bad} wrong"))?;
+            output::line(&format!("\n{good} ok, {warnings} to watch, {bad} wrong"))?;
         }
         Ok(if bad == 0 { Exit::Ok } else { Exit::Refused })
     }
@@ -115,5 +115,5 @@ impl State {
     }
 }
 
-/// For one request.
+/// Timeout of one request.
 const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);

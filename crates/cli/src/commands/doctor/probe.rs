@@ -1,5 +1,5 @@
-//! Tokens of our own at the guarded route: does anything but the guard answer, and how long until it refuses
-//! a revoked one?
+//! Probes a guarded route with tokens issued for that: looks for caches in front of the guard, and
+//! times the refusal of a revoked token.
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ use crate::commands::status_act::act_and_publish;
 use crate::host::{self, OsEntropy};
 use crate::native::{MAX_DOCUMENT, bounded};
 
-/// What is probed, and with what.
+/// The guarded URL, and the issuer and client that probe it.
 pub(super) struct Probe<'a> {
     pub(super) config: &'a Config,
     pub(super) issuer: &'a Issuer<SqliteStore>,
@@ -30,13 +30,14 @@ pub(super) struct Probe<'a> {
 }
 
 impl Probe<'_> {
-    /// Issue, call, revoke, call until it is refused. The probe never stays valid.
+    /// Issues a token, calls the URL, revokes the token, and calls until it is refused. The token
+    /// is revoked even if the first call fails.
     pub(super) async fn run(&self, role: Option<&str>, report: &mut Report) -> anyhow::Result<()> {
         let (token, jwt_id, list) = self.issue(role).await?;
         let mut looked = Ok(());
         let passes = match self.call(Some(&token)).await {
             Ok(Reply { status, .. }) if status < 400 => {
-                report.good("guard", format!("{} lets a fresh token pass", self.url));
+                report.good("guard", format!("{} accepts a new token", self.url));
                 looked = self.look_for_caches(role, report).await;
                 true
             }
@@ -45,7 +46,7 @@ impl Probe<'_> {
                 report.bad(
                     "guard",
                     format!(
-                        "{url} answers a fresh token with {status} {code}; --role names the token's role"
+                        "{url} answers a new token with {status} {code}; choose another role with --role"
                     ),
                 );
                 false
@@ -60,7 +61,7 @@ impl Probe<'_> {
             report.bad("probe", "its revocation was recorded, not published");
             return looked;
         }
-        // Both at once: neither waits for the other.
+        // In parallel, so that neither measurement delays the other.
         let caches = async { Some(self.time_caches(&list, before?).await) };
         let refusal = async { if passes { Some(self.time_refusal(&token).await) } else { None } };
         let (caches, refusal) = tokio::join!(caches, refusal);
@@ -74,18 +75,18 @@ impl Probe<'_> {
         looked
     }
 
-    /// Two tokens and none at one URL: a cache that answers for the guard lets whoever asks in.
+    /// Calls the URL without a token and with a second one. A cache that answers in place of the
+    /// guard would let any client in.
     async fn look_for_caches(&self, role: Option<&str>, report: &mut Report) -> anyhow::Result<()> {
         match self.call(None).await {
             Ok(Reply { status, .. }) if status < 400 => report.bad(
                 "cache in front",
                 format!(
-                    "{} answers {status} without a token what it answered one: something before the guard \
-                     keeps its answers; turn that off (docs/deploy.md)",
+                    "{} answers {status} without a token: a cache in front of the guard stores responses; turn it off (docs/deploy.md)",
                     self.url
                 ),
             ),
-            Ok(_) => report.good("cache in front", "without a token the same URL answers nothing"),
+            Ok(_) => report.good("cache in front", "the same URL does not accept a request without a token"),
             Err(error) => report.bad("guard", format!("{error:#}")),
         }
         let (other, jwt_id, _) = self.issue(role).await?;
@@ -99,18 +100,23 @@ impl Probe<'_> {
             }
         };
         if let Some(sign) = sign_of_a_cache(&reply.headers) {
-            let says = format!("a second token was answered from a cache, as {sign} says");
+            let says = format!(
+                "the response to a second token came from a cache, according to the header field {sign}"
+            );
             report.bad("answers kept", says);
         } else if !may_not_be_kept(&reply.headers) {
-            let says = "Cache-Control of the answer is neither private nor no-store: is this a token's route?";
+            let says = "Cache-Control of the response is neither private nor no-store; does this route need a token?";
             report.bad("answers kept", says);
         } else {
-            report.good("answers kept", "no sign of a cache, and none may keep the answer");
+            report.good(
+                "answers kept",
+                "no sign of a cache, and the response forbids storing it in shared caches",
+            );
         }
         Ok(())
     }
 
-    /// What caches on the way to the public address add to a revocation.
+    /// Times how long caches keep the new list from its public address.
     #[expect(clippy::disallowed_methods, reason = "this is the host: a time is measured here")]
     async fn time_caches(&self, list: &str, before: u64) -> Result<String, String> {
         let published_at = Instant::now();
@@ -119,22 +125,25 @@ impl Probe<'_> {
             if self.number(list).await.is_some_and(|number| number > before) {
                 let took = published_at.elapsed();
                 let says = format!(
-                    "{:.1} s from publication to the public address, shared_max_age {} s",
+                    "{:.1} s from publication until the public address served the list; shared_max_age is {} s",
                     took.as_secs_f64(),
                     allowed.as_secs_f64(),
                 );
                 return if took <= allowed.saturating_add(ROUND_TRIP) {
                     Ok(says)
                 } else {
-                    Err(format!("{says}: too long; see docs/operations.md"))
+                    Err(format!("{says}: too late; see docs/operations.md"))
                 };
             }
             tokio::time::sleep(POLL).await;
         }
-        Err(format!("the public address shows no new list after {} s", CACHE_PATIENCE.as_secs()))
+        Err(format!(
+            "the public address still serves the old list after {} s",
+            CACHE_PATIENCE.as_secs()
+        ))
     }
 
-    /// `number` of the list that is public now, as verifiers ask for it.
+    /// Claim `number` of the list at its public address, requested with `no-cache` as by verifiers.
     async fn number(&self, list: &str) -> Option<u64> {
         let request = self.client.get(list).header(CACHE_CONTROL, "no-cache");
         let mut answer = request.send().await.ok()?;
@@ -143,7 +152,7 @@ impl Probe<'_> {
         jws.claims().ok()?.get("number")?.as_u64()
     }
 
-    /// How long after its revocation the guard refuses the token.
+    /// Times how long after its revocation the guard first refuses the token.
     #[expect(clippy::disallowed_methods, reason = "this is the host: a time is measured here")]
     async fn time_refusal(&self, token: &str) -> Result<String, String> {
         let revoked_at = Instant::now();
@@ -155,7 +164,11 @@ impl Probe<'_> {
                     let says = format!("refused {:.1} s after its revocation", took.as_secs_f64());
                     let deadline = self.config.revocation.deadline();
                     let is_late = deadline.is_some_and(|deadline| took > deadline);
-                    return if is_late { Err(format!("{says}: late")) } else { Ok(says) };
+                    return if is_late {
+                        Err(format!("{says}: later than the deadline"))
+                    } else {
+                        Ok(says)
+                    };
                 }
                 Reply { status, code, .. } if status >= 400 => {
                     return Err(format!("refused with {status} {code}, not as revoked"));
@@ -166,7 +179,7 @@ impl Probe<'_> {
         Err(format!("still accepted {} s after its revocation", patience.as_secs()))
     }
 
-    /// A token, its `jti`, and the URI of its list.
+    /// Issues a probe token. Returns it with its `jti` and the URI of its list.
     async fn issue(&self, role: Option<&str>) -> anyhow::Result<(String, String, String)> {
         let policy = &self.config.policy;
         let role = match role {
@@ -189,7 +202,7 @@ impl Probe<'_> {
         Ok((issued.token, issued.jwt_id, list))
     }
 
-    /// Revoke the probe; true when that is published.
+    /// Revokes a probe token. Returns `true` once that is published.
     async fn revoke(&self, jwt_id: String) -> anyhow::Result<bool> {
         let store = &**self.issuer.store();
         let act = NewAct {
@@ -202,7 +215,7 @@ impl Probe<'_> {
         Ok(act_and_publish(self.config, store, &act).await?.1 == Published::Everywhere)
     }
 
-    /// What is answered to a token, or to none.
+    /// Calls the URL with a token or without one.
     async fn call(&self, token: Option<&str>) -> anyhow::Result<Reply> {
         let request = self.client.get(self.url);
         let request = match token {
@@ -212,28 +225,28 @@ impl Probe<'_> {
         let answer = request.send().await;
         let mut answer = answer.with_context(|| format!("{} does not answer", self.url))?;
         let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
-        // What is no problem document has no code.
+        // A body that is not a problem document gives an empty code.
         let body = bounded(&mut answer, MAX_DOCUMENT).await?.unwrap_or_default();
         let body: Value = serde_json::from_slice(&body).unwrap_or_default();
-        let code = body["code"].as_str().unwrap_or_default().to_owned();
+        let code = body.get("code").and_then(Value::as_str).unwrap_or_default().to_owned();
         Ok(Reply { status, code, headers })
     }
 }
 
-/// An answer: its status, the code of a problem document, and the header.
+/// Response of the URL: status, code of the problem document (or empty), and header fields.
 struct Reply {
     status: u16,
     code: String,
     headers: HeaderMap,
 }
 
-/// The header field by which an answer says that it comes from a cache.
+/// Name of the header field that shows a response to come from a cache.
 fn sign_of_a_cache(headers: &HeaderMap) -> Option<&'static str> {
     let says = |name: &str| {
         let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
         values.collect::<Vec<_>>().join(",").to_ascii_lowercase()
     };
-    // Cloudflare, RFC 9211, nginx by convention, Varnish and others.
+    // Values used by Cloudflare, RFC 9211, nginx (by convention), Varnish and others.
     let hits = ["hit", "stale", "updating", "revalidated"];
     let is_hit = |name: &&str| hits.iter().any(|hit| says(name).contains(hit));
     if headers.contains_key(AGE) {
@@ -252,11 +265,11 @@ fn may_not_be_kept(headers: &HeaderMap) -> bool {
     })
 }
 
-/// Of the probe, in seconds.
+/// Lifetime of a probe token, in seconds.
 const LIFETIME: u64 = 300;
 const POLL: Duration = Duration::from_millis(100);
-/// What asking itself may take, beyond what caches may add.
+/// Allowance for the request itself, in addition to `shared_max_age`.
 const ROUND_TRIP: Duration = Duration::from_millis(500);
-/// How long to wait for what has been published to be public.
+/// Longest wait for a published list at its public address.
 const CACHE_PATIENCE: Duration = Duration::from_secs(20);
 const OUTAGE: Duration = Duration::from_secs(70);

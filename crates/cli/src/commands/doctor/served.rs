@@ -1,4 +1,4 @@
-//! What the public sees: endpoints, headers, clocks, and every status list.
+//! Checks the public endpoints: headers, clock, keys and every status list.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use super::Report;
 use crate::host;
 use crate::native::{MAX_DOCUMENT, bounded};
 
-/// A document as the public sees it.
+/// Document from its public URL.
 struct Seen {
     headers: HeaderMap,
     body: Vec<u8>,
@@ -36,14 +36,15 @@ pub(super) async fn look<S: Store>(
     if behind.is_empty() {
         report.good("publication", "every recorded act is in a published list");
     } else {
-        let says = format!("{} lists are behind; does `edgepass serve` run?", behind.len());
+        let says =
+            format!("{} lists are not up to date; is `edgepass serve` running?", behind.len());
         report.bad("publication", says);
     }
     let url = metadata::metadata_url(&config.issuer);
     let Some(seen) = get(client, &url, "application/json", report).await else { return Ok(()) };
     clock(&seen.headers, report);
     let members: Value = serde_json::from_slice(&seen.body).unwrap_or_default();
-    if members["issuer"] == config.issuer.as_str() {
+    if members.get("issuer").and_then(Value::as_str) == Some(&config.issuer) {
         report.good("metadata", format!("{url} names {}", config.issuer));
     } else {
         report.bad("metadata", format!("{url} does not name {} as its issuer", config.issuer));
@@ -56,7 +57,7 @@ pub(super) async fn look<S: Store>(
     headers(config, client, &url, &seen.headers, report).await;
     let keys = JwkSet::parse(&seen.body, &Algorithm::ALL, edgepass_crypto::is_sound);
     let Ok(keys) = keys else {
-        report.bad("JWK Set", "it cannot be read");
+        report.bad("JWK Set", "{url} is not a valid JWK Set");
         return Ok(());
     };
     let own = store.keys().await?;
@@ -67,21 +68,26 @@ pub(super) async fn look<S: Store>(
         theirs.iter().find(|key_id| !ours.contains(key_id)),
     );
     match (missing, more) {
-        (None, None) => report.good("JWK Set", format!("{} keys, all of ours", theirs.len())),
+        (None, None) => {
+            report.good("JWK Set", format!("{} keys, exactly those of this issuer", theirs.len()))
+        }
         (Some(key_id), _) => report.bad("JWK Set", format!("key {key_id} is missing")),
         (None, Some(key_id)) => {
-            report.bad("JWK Set", format!("key {key_id} is none of ours, or was withdrawn"));
+            report.bad(
+                "JWK Set",
+                format!("key {key_id} does not belong to this issuer, or was withdrawn"),
+            );
         }
     }
     let url = format!("{base}/{AGGREGATION}");
     let Some(seen) = get(client, &url, "application/json", report).await else { return Ok(()) };
     let named: Value = serde_json::from_slice(&seen.body).unwrap_or_default();
-    let uris = named["status_lists"].as_array().cloned().unwrap_or_default();
+    let uris = named.get("status_lists").and_then(Value::as_array).cloned().unwrap_or_default();
     lists(client, &uris, &keys, config, report).await;
     Ok(())
 }
 
-/// Every list that is named: signed by a published key, under its own name, not expired.
+/// Checks every list in the aggregation: signed by a published key, `sub` is its URI, not expired.
 async fn lists(
     client: &Client,
     uris: &[Value],
@@ -98,12 +104,12 @@ async fn lists(
         };
         let body = String::from_utf8_lossy(&seen.body);
         match edition::read(&body, uri, keys, max_bytes) {
-            Ok(said) if said.expiration <= now => {
+            Ok(claims) if claims.expiration <= now => {
                 report.bad("status list", format!("{uri} has expired"));
             }
-            Ok(said) => {
-                good += 1;
-                soonest = soonest.min(said.expiration - now);
+            Ok(claims) => {
+                good = good.saturating_add(1);
+                soonest = soonest.min(claims.expiration.saturating_sub(now));
             }
             Err(error) => report.bad("status list", format!("{uri}: {error}")),
         }
@@ -113,9 +119,9 @@ async fn lists(
     }
     if good as usize == uris.len() && good > 0 {
         let soonest = humantime(soonest);
-        report.good("status lists", format!("{good}, all valid for {soonest} or longer"));
+        report.good("status lists", format!("{good}, each valid for at least {soonest}"));
     } else if uris.is_empty() {
-        report.bad("status lists", "none is named; does `edgepass serve` run?");
+        report.bad("status lists", "the aggregation names none; is `edgepass serve` running?");
     }
 }
 
@@ -126,7 +132,7 @@ async fn get(client: &Client, url: &str, media_type: &str, report: &mut Report) 
         .header(ORIGIN, "https://doctor.example")
         .header(ACCEPT_ENCODING, "identity");
     let Ok(mut response) = request.send().await else {
-        report.bad("reachable", format!("{url} does not answer; does `edgepass serve` run?"));
+        report.bad("reachable", format!("{url} does not answer; is `edgepass serve` running?"));
         return None;
     };
     if response.status() != StatusCode::OK {
@@ -141,17 +147,17 @@ async fn get(client: &Client, url: &str, media_type: &str, report: &mut Report) 
     match bounded(&mut response, MAX_DOCUMENT).await {
         Ok(Some(body)) => Some(Seen { headers, body }),
         Ok(None) => {
-            report.bad("reachable", format!("{url} is larger than any document of an issuer"));
+            report.bad("reachable", format!("{url}: the response is larger than 4 MiB"));
             None
         }
         Err(_) => {
-            report.bad("reachable", format!("{url} ends in the middle"));
+            report.bad("reachable", format!("{url}: the response ended early"));
             None
         }
     }
 }
 
-/// Validators, caching and CORS: a proxy in front may have changed them.
+/// Checks caching, CORS, validators and compression, which a proxy in front may have changed.
 async fn headers(
     config: &Config,
     client: &Client,
@@ -168,44 +174,51 @@ async fn headers(
     match ages.max() {
         Some(seconds) if Duration::from_secs(seconds) <= max_age => {}
         Some(_) => {
-            let says = format!("{url}: {caching:?} is more than shared_max_age");
+            let says = format!("{url}: Cache-Control {caching:?} exceeds shared_max_age");
             report.bad("caching", says);
         }
-        None => report.bad("caching", format!("{url}: Cache-Control names no max-age")),
+        None => report.bad("caching", format!("{url}: Cache-Control has no max-age")),
     }
     if text(headers, ACCESS_CONTROL_ALLOW_ORIGIN.as_str()) != "*" {
-        report.warn("CORS", format!("{url} cannot be read by pages, such as the inspector"));
+        report.warn("CORS", format!("{url} does not allow web pages, such as the inspector, to read it (Access-Control-Allow-Origin is not *)"));
     }
     let etag = text(headers, ETAG.as_str()).to_owned();
     let again = client.get(url).header(IF_NONE_MATCH, &etag).header(ACCEPT_ENCODING, "gzip");
     match again.send().await {
         Ok(again) if !etag.is_empty() && again.status() == StatusCode::NOT_MODIFIED => {}
-        Ok(_) => report.warn("validators", format!("{url} has no ETag that gives a 304")),
+        Ok(_) => report.warn(
+            "validators",
+            format!("{url} does not answer its own ETag in If-None-Match with 304"),
+        ),
         Err(_) => report.bad("reachable", format!("{url} does not answer")),
     }
     let zipped = client.get(url).header(ACCEPT_ENCODING, "gzip").send().await;
     let zipped =
         zipped.is_ok_and(|answer| text(answer.headers(), CONTENT_ENCODING.as_str()) == "gzip");
     if !zipped {
-        report.warn("compression", format!("{url} is not served as gzip to who takes it"));
+        report.warn("compression", format!("{url} is not compressed for clients that accept gzip"));
     }
 }
 
-/// The clock here against the one that the public sees.
+/// Compares the local clock with the `Date` of a response. More than 2 s apart is a warning, more
+/// than 10 s a failure.
 fn clock(headers: &HeaderMap, report: &mut Report) {
     let there = DateTime::parse_from_rfc2822(text(headers, DATE.as_str()));
     let Ok(there) = there else {
-        report.warn("clock", "the answer says no Date to compare with");
+        report.warn("clock", "the response has no valid Date to compare with");
         return;
     };
     let here = i64::try_from(host::now().numeric_date().seconds()).unwrap_or(i64::MAX);
     let apart = here.abs_diff(there.timestamp());
     if apart <= 2 {
-        report.good("clock", "agrees with the Date that is served");
+        report.good("clock", "agrees with the served Date");
     } else if apart <= 10 {
         report.warn("clock", format!("{apart} s from the Date that is served"));
     } else {
-        report.bad("clock", format!("{apart} s from the Date that is served: more than leeway"));
+        report.bad(
+            "clock",
+            format!("{apart} s from the served Date, more than verifiers tolerate (10 s)"),
+        );
     }
 }
 

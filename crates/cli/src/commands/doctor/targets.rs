@@ -1,4 +1,4 @@
-//! What lies at the targets, and whether `serve` is content.
+//! Checks whether `serve` is ready, and the JWK Set at each target.
 
 use edgepass_issuer::paths::JWK_SET;
 use edgepass_issuer::publish::target::Target;
@@ -19,8 +19,8 @@ pub(super) async fn look<S: Store>(
         Ok(answer) if answer.status().is_success() => {
             report.good("readiness", "`edgepass serve` has published everything");
         }
-        Ok(_) => report.bad("readiness", "`edgepass serve` is not ready; its log says why"),
-        Err(_) => report.bad("readiness", "`edgepass serve` does not answer here"),
+        Ok(_) => report.bad("readiness", "`edgepass serve` is not ready; see its log"),
+        Err(_) => report.bad("readiness", "`edgepass serve` does not answer at {listen}"),
     }
     let keys = store.keys().await?;
     let ours: Vec<&str> = keys.published().map(|key| key.key_id.as_str()).collect();
@@ -39,8 +39,7 @@ pub(super) async fn look<S: Store>(
                 report.bad("target", format!("{name}: {why}"));
             }
             Ok(None) => {
-                let says =
-                    "nothing lies there; was `edgepass serve` restarted since it was configured?";
+                let says = "there is no JWK Set; restart `edgepass serve` if the target was configured after its start";
                 report.bad("target", format!("{name}: {says}"));
             }
             Ok(Some(live)) => {
@@ -50,9 +49,12 @@ pub(super) async fn look<S: Store>(
                     theirs.keys().iter().filter_map(|key| key.key_id()).collect();
                 let is_same = theirs.len() == ours.len() && theirs.iter().all(|k| ours.contains(k));
                 if is_same {
-                    report.good("target", format!("{name}: has our JWK Set"));
+                    report.good("target", format!("{name}: has this issuer's JWK Set"));
                 } else {
-                    report.bad("target", format!("{name}: has another JWK Set than ours"));
+                    report.bad(
+                        "target",
+                        format!("{name}: has a JWK Set with other keys than this issuer's"),
+                    );
                 }
             }
         }

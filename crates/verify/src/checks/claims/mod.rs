@@ -1,4 +1,4 @@
-//! Steps 5 and 7: what the signed claims say about time, audience and scope.
+//! Steps 5 and 7: the signed claims, such as times, audience and scope.
 
 use edgepass_jose::claims::ClaimError;
 use edgepass_jose::flat::ValueRef;
@@ -12,13 +12,36 @@ use crate::policy::{Policy, ScopeClaim, StatusMode};
 use crate::sender::Sender;
 use crate::time::UnixMillis;
 
-/// What step 5 found.
-/// Judge claims before they are signed as they will be judged when a bearer presents them at `now`: issuer, times,
-/// lifetime, audience, binding. Gives where their status will be.
+/// Judges claims before they are signed, as if a bearer presented them at `now`: issuer, times,
+/// lifetime, audience and binding. Returns the reference to their status, if they have one.
 ///
 /// # Errors
 ///
 /// The [`VerifyError`] of the first check that fails, from `iss` to the binding.
+///
+/// # Example
+///
+/// ```
+/// use edgepass_jose::ClaimsSet;
+/// use edgepass_verify::checks::judge_unsigned;
+/// use edgepass_verify::policy::OneOrMany;
+/// use edgepass_verify::{Policy, PolicyConfig, UnixMillis, VerifyError};
+///
+/// let audience = OneOrMany::One("https://api.example".into());
+/// let policy = Policy::try_from(PolicyConfig::new("https://issuer.example".into(), audience))?;
+/// let claims = br#"{
+///     "iss": "https://issuer.example", "aud": "https://api.example", "sub": "client",
+///     "client_id": "client", "jti": "1", "iat": 1800000000, "exp": 1800000600,
+///     "status": {"status_list": {"idx": 7, "uri": "https://issuer.example/status-lists/1"}}
+/// }"#;
+/// let claims = ClaimsSet::parse(claims)?;
+/// let status = judge_unsigned(&claims, &policy, UnixMillis::from_seconds(1_800_000_000))?;
+/// assert_eq!(status.map(|reference| reference.index), Some(7));
+///
+/// let late = judge_unsigned(&claims, &policy, UnixMillis::from_seconds(1_800_000_610));
+/// assert_eq!(late, Err(VerifyError::TokenExpired));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn judge_unsigned(
     claims: &ClaimsSet,
     policy: &Policy,
@@ -34,16 +57,16 @@ pub fn judge_unsigned(
     }
 }
 
+/// The result of step 5.
 pub(crate) struct Found {
-    /// Where the token's status is, unless the policy ignores status.
+    /// The reference to the token's status. `None` if it has none or the policy ignores status.
     pub(crate) status: Option<StatusReference>,
-    /// What the token grants.
+    /// The scope that the token grants.
     pub(crate) granted: Scope,
 }
 
-/// Step 5.
-///
-/// Form first, then times, lifetime and audience, in the order of [`VerifyError`]'s variants.
+/// Step 5. Checks form first, then times, lifetime and audience, in the order of [`VerifyError`]'s
+/// variants.
 pub(crate) fn check_claims(
     claims: &ClaimsSet,
     policy: &Policy,
@@ -58,7 +81,7 @@ pub(crate) fn check_claims(
     let granted = granted(claims, &policy.scope)?;
     let status = status_reference(claims, policy)?;
 
-    // "on or after" (RFC 7519 §4.1.4): refused in the very second of `exp`.
+    // "on or after" (RFC 7519 §4.1.4): without leeway a token is refused in the second of `exp`.
     if now >= expiration.plus(policy.leeway) {
         return Err(VerifyError::TokenExpired);
     }
@@ -76,7 +99,8 @@ pub(crate) fn check_claims(
     Ok(Found { status, granted })
 }
 
-/// Required claims are there, expected ones have their value, and registered strings are strings.
+/// Checks that required claims are present, that expected claims have an accepted value, and that
+/// registered strings are strings.
 fn check_presence(claims: &ClaimsSet, policy: &Policy) -> Result<(), VerifyError> {
     for name in &policy.required_claims {
         match claims.get(name) {
@@ -111,7 +135,7 @@ pub(crate) fn check_scope(granted: &Scope, requirements: &Requirements) -> Resul
     Ok(())
 }
 
-/// What the scope claim grants: nothing, when it is absent or its text is no scope.
+/// The scope that the claim grants: empty if it is absent or its text is no valid scope.
 fn granted(claims: &ClaimsSet, scope: &ScopeClaim) -> Result<Scope, ClaimError> {
     let invalid = || ClaimError::invalid(&scope.name);
     let Some(value) = claims.get(&scope.name) else { return Ok(Scope::default()) };

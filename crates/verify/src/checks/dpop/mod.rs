@@ -18,7 +18,7 @@ use crate::signature::{self, Checked};
 use crate::time::UnixMillis;
 use crate::url;
 
-/// A proof whose form and endpoint fit; its signature is to be checked next.
+/// A proof whose form and endpoint are correct. Its signature is checked next.
 pub(crate) struct Proof {
     jws: CompactJws,
     claims: ClaimsSet,
@@ -31,17 +31,17 @@ pub(crate) struct Proof {
 
 /// The media subtype in a proof's `typ`.
 const PROOF_TYPE: &str = "dpop+jwt";
-/// The longest proof read, in bytes: an RSA key of 8192 bits and its signature take 3 KiB.
+/// The longest accepted proof, in bytes. An RSA key of 8192 bits and its signature take 3 KiB.
 const MAX_PROOF_BYTES: usize = 8 * 1024;
 
 impl Proof {
-    /// Checks 1 to 5 and 7 to 9 of RFC 9449 §4.3: everything that the request alone decides.
+    /// Runs checks 1 to 5 and 7 to 9 of RFC 9449 §4.3, which depend on the request alone.
     ///
     /// # Errors
     ///
-    /// [`VerifyError::DpopProofMissing`], [`VerifyError::DpopProofInvalid`]; and
-    /// [`VerifyError::BindingMismatch`] when the host does not say what was requested, so that
-    /// nothing can be proved.
+    /// [`VerifyError::DpopProofMissing`], [`VerifyError::DpopProofInvalid`].
+    /// [`VerifyError::BindingMismatch`] if the host gives no method and URL, so that no proof can
+    /// be checked.
     pub(crate) fn open(
         sender: &Sender,
         thumbprint: String,
@@ -53,13 +53,14 @@ impl Proof {
     }
 
     fn read(text: &str, thumbprint: String, requested: &Endpoint, policy: &Policy) -> Option<Self> {
-        // 1 and 2: one field with one JWT. Several are joined by a comma, which no JWT contains.
+        // 1 and 2: one field with one JWT. Several fields are joined by a comma, which no JWT
+        // contains.
         let jws = CompactJws::parse(text, MAX_PROOF_BYTES).ok()?;
         let claims = jws.claims().ok()?;
         if !jws.header().has_type(PROOF_TYPE) {
             return None; // 4
         }
-        // 5 and 7. A key that is no key, not sound, or not public is no key.
+        // 5 and 7. A key that is malformed, not sound or not public is refused.
         let algorithm = edgepass_jose::Algorithm::from_name(jws.header().algorithm())
             .filter(|algorithm| policy.dpop.algorithms.contains(algorithm))?;
         let key = Jwk::from_value(jws.header().members().get("jwk")?, &[algorithm]).ok()?;
@@ -80,18 +81,18 @@ impl Proof {
         Some(Self { jws, claims, key, thumbprint, endpoint, origin })
     }
 
-    /// Check 6.
+    /// Runs check 6: the proof's signature.
     pub(crate) fn check_signature(&self) -> Checked {
         signature::check(&self.key, &self.jws)
     }
 
-    /// Checks 10 to 12, of a proof whose signature verified. Gives what makes this use of it unique.
+    /// Runs checks 10 to 12 on a proof whose signature is valid. Returns the identity of this use.
     ///
     /// # Errors
     ///
-    /// [`VerifyError::DpopNonceRequired`] first, whatever `iat` says: a client whose clock is wrong
-    /// learns of the nonce here, and with it its `iat` no longer decides. Then
-    /// [`VerifyError::DpopProofInvalid`], and [`VerifyError::BindingMismatch`] for a good proof by
+    /// [`VerifyError::DpopNonceRequired`] comes first, whatever `iat` is: a client with a wrong
+    /// clock then learns the nonce, and with a nonce `iat` no longer decides. Then
+    /// [`VerifyError::DpopProofInvalid`], and [`VerifyError::BindingMismatch`] for a valid proof by
     /// another key.
     pub(crate) fn check_claims(
         &self,
@@ -106,7 +107,7 @@ impl Proof {
         let window = match nonces.check(nonce, &self.origin, now) {
             nonce::NonceCheck::Required => return Err(VerifyError::DpopNonceRequired),
             nonce::NonceCheck::Current { usable_for } => usable_for,
-            nonce::NonceCheck::NotAsked => {
+            nonce::NonceCheck::NotRequired => {
                 let issued_at = self.claims.issued_at().map_err(|_| INVALID)?.ok_or(INVALID)?;
                 let early = issued_at > date.plus(policy.leeway);
                 if early || date.since(issued_at) > policy.dpop.max_age {
@@ -123,14 +124,14 @@ impl Proof {
             return Err(VerifyError::BindingMismatch);
         }
         let jwt_id = self.claims.required_string("jti").map_err(|_| INVALID)?;
-        // The second in which the proof is last accepted is over one second later.
+        // The last second in which the proof is accepted ends one second later.
         let last = date.plus(window).plus(policy.leeway);
         let until = UnixMillis::from_seconds(last.plus(1).seconds());
         Ok(ProofUse::new(jwt_id, &self.endpoint, &self.thumbprint, until))
     }
 }
 
-/// What a client must know to make a proof that passes: for challenges.
+/// The names of the algorithms for proofs, for challenges.
 pub(crate) fn algorithm_names(policy: &Policy) -> String {
     let mut names: Vec<&str> = Vec::new();
     for algorithm in &policy.dpop.algorithms {

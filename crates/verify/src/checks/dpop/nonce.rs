@@ -1,4 +1,4 @@
-//! Nonces that a server hands out without remembering them.
+//! Nonces that a server issues without storing them.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -8,58 +8,59 @@ use edgepass_jose::{NumericDate, base64url};
 
 use crate::time::UnixMillis;
 
-/// What a proof's `nonce` must be.
+/// The rule for the claim `nonce` of proofs.
 pub enum NonceRule {
-    /// Nothing: `iat` alone bounds a proof's age.
-    NotAsked,
-    /// One that these secrets signed, a short while ago.
+    /// No nonce is required: `iat` alone bounds a proof's age.
+    NotRequired,
+    /// A recent nonce that one of these secrets signed.
     Signed(NonceSecrets),
-    /// This one. For replaying a decision, where it is known what had been handed out.
+    /// This nonce only. For replaying a decision where the issued nonce is known.
     Exactly(String),
 }
 
-/// The secrets that nonces are signed with, shared by every isolate. The first signs; both are
-/// accepted, so that a secret can be exchanged without refusing a client.
+/// The secrets that sign nonces, shared by all isolates. The first signs. Nonces of both are
+/// accepted, so that a secret can be replaced without refusing a client.
 pub struct NonceSecrets {
     current: Box<Secret>,
     previous: Option<Box<Secret>>,
 }
 
-/// A code that has taken in its key.
+/// An HMAC with its key.
 struct Secret(Hmac<Sha256>);
 
-/// A secret is too short to be unpredictable.
+/// The secret is too short to be unpredictable.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("a nonce secret has at least {MIN_SECRET_BYTES} bytes, drawn at random")]
 pub struct SecretTooShort;
 
-/// What a rule says of a nonce.
+/// The result of checking a nonce by a rule.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum NonceCheck {
-    /// No nonce is asked for.
-    NotAsked,
-    /// There is none, or not a current one.
+    /// The rule requires no nonce.
+    NotRequired,
+    /// The nonce is missing or not current.
     Required,
-    /// It is current, and for at most so many seconds.
+    /// The nonce is current, and stays so for at most this many seconds.
     Current { usable_for: u64 },
 }
 
-/// A nonce is of the window it was made in, and is accepted in that and the next: 5 to 10 minutes.
+/// The length of a window. A nonce is accepted in the window in which it was made and in the next:
+/// for 5 to 10 minutes.
 const WINDOW_SECONDS: u64 = 300;
 const MIN_SECRET_BYTES: usize = 32;
-/// Octets of the window's number in a nonce.
+/// The length of the window's number in a nonce, in octets.
 const NUMBER_BYTES: usize = 8;
-/// Octets of the authentication code in a nonce.
+/// The length of the authentication code in a nonce, in octets.
 const TAG_BYTES: usize = 16;
 
 impl NonceRule {
     pub(crate) fn check(&self, nonce: Option<&str>, origin: &str, now: UnixMillis) -> NonceCheck {
-        // One window ahead of our clock, its own, and the next.
+        // Three windows: the one before the nonce's own, its own, and the next.
         let current = NonceCheck::Current { usable_for: 3 * WINDOW_SECONDS };
         match (self, nonce) {
-            (Self::NotAsked, _) => NonceCheck::NotAsked,
+            (Self::NotRequired, _) => NonceCheck::NotRequired,
             (Self::Signed(secrets), Some(nonce)) if secrets.accept(nonce, origin, now) => current,
-            // Nothing says when it ends.
+            // The end of this nonce is unknown.
             (Self::Exactly(expected), Some(nonce)) if nonce == expected => {
                 NonceCheck::Current { usable_for: NumericDate::MAX.seconds() }
             }
@@ -69,7 +70,7 @@ impl NonceRule {
 }
 
 impl NonceSecrets {
-    /// The secret that signs, and the one it replaces or will be replaced by.
+    /// Takes the secret that signs and, while it is replaced, the previous or the next one.
     ///
     /// # Errors
     ///
@@ -81,10 +82,11 @@ impl NonceSecrets {
         })
     }
 
-    /// The nonce for clients of `origin` at `now`: the number of the window and a code over it.
+    /// Returns the nonce for clients of `origin` at `now`: the number of the window and an
+    /// authentication code over it.
     ///
     /// Source: [RFC 9449 §8.1](https://www.rfc-editor.org/rfc/rfc9449#section-8.1): unpredictable,
-    /// of NQCHAR.
+    /// and made of NQCHAR.
     pub(crate) fn issue(&self, origin: &str, now: UnixMillis) -> String {
         let number = window(now).to_be_bytes();
         let tag = self.current.code(number, origin).finalize().into_bytes();
@@ -97,7 +99,7 @@ impl NonceSecrets {
         let Some((number, tag)) = decoded.as_ref().and_then(|all| all.split_first_chunk()) else {
             return false;
         };
-        // The next window as well: another isolate's clock may be a little ahead.
+        // The next window is accepted as well: another isolate's clock may be a little ahead.
         let (window, now) = (u64::from_be_bytes(*number), window(now));
         let timely = now.saturating_sub(1) <= window && window <= now.saturating_add(1);
         let secrets = [Some(&self.current), self.previous.as_ref()];
@@ -167,7 +169,7 @@ mod tests {
         let current = NonceCheck::Current { usable_for: 900 };
         let exactly = NonceRule::Exactly("n".into());
         for (rule, nonce, expected) in [
-            (&NonceRule::NotAsked, Some("x"), NonceCheck::NotAsked),
+            (&NonceRule::NotRequired, Some("x"), NonceCheck::NotRequired),
             (&signed, Some(nonce.as_str()), current),
             (&signed, Some("x"), NonceCheck::Required),
             (&signed, None, NonceCheck::Required),

@@ -1,4 +1,4 @@
-//! Proofs that were used, so that none is used twice.
+//! Used proofs, recorded so that none is used twice.
 
 use std::collections::HashSet;
 
@@ -6,40 +6,40 @@ use sha2::{Digest, Sha256};
 
 use crate::time::UnixMillis;
 
-/// One use of a proof, for a store that says whether it is the first.
+/// One use of a proof, for a store that decides whether it is the first.
 #[derive(Clone)]
 pub struct ProofUse {
-    /// The same for every use of one proof at one target; says nothing of either. A digest, so that
-    /// a long `jti` takes no more room.
+    /// The same for every use of one proof at one URL, and reveals neither. It is a digest, so that
+    /// a long `jti` takes no more space.
     pub id: [u8; 32],
-    /// The thumbprint of the client's key: what stores of several places may be divided by.
+    /// The thumbprint of the client's key. A store of several parts may be partitioned by it.
     pub key_thumbprint: String,
-    /// `jti`, as the client wrote it.
+    /// The claim `jti`, as the client wrote it.
     pub jwt_id: String,
-    /// From then on the proof is refused by its age, and need not be remembered.
+    /// From this time on the proof is refused for its age and need not be remembered.
     pub until: UnixMillis,
 }
 
-/// What a store says.
+/// The answer of a store of used proofs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Replay {
-    /// The proof was not seen before; it is now.
+    /// The proof was not used before. The store has now recorded it.
     First,
-    /// It was.
+    /// The proof was used before.
     Seen,
-    /// The store does not answer: the request is refused for now.
+    /// The store does not answer. The request is refused; a later one may be accepted.
     Unavailable,
 }
 
-/// The proofs seen by one isolate or process, bounded.
+/// A bounded memory of the proofs that one isolate or process has seen.
 ///
-/// Two generations: a proof is remembered for at least as long as it is accepted, unless more than
-/// [`ReplayMemory::CAPACITY`] come in that time, when the oldest are forgotten.
+/// It has two generations. A proof is remembered for at least as long as it is accepted, unless
+/// more than [`ReplayMemory::CAPACITY`] proofs arrive in that time: then the oldest are forgotten.
 #[derive(Default)]
 pub struct ReplayMemory {
     young: HashSet<[u8; 32]>,
     old: HashSet<[u8; 32]>,
-    /// The latest `until` of the young.
+    /// The latest `until` of the young generation.
     young_until: UnixMillis,
     old_until: UnixMillis,
 }
@@ -47,7 +47,7 @@ pub struct ReplayMemory {
 impl ProofUse {
     pub(crate) fn new(jwt_id: &str, target: &str, thumbprint: &str, until: UnixMillis) -> Self {
         let mut digest = Sha256::new();
-        // The thumbprint has one length, and a target holds no line break.
+        // Unambiguous: the thumbprint has a fixed length, and the URL holds no line break.
         digest.update(thumbprint);
         digest.update(target);
         digest.update("\n");
@@ -62,15 +62,15 @@ impl ProofUse {
 }
 
 impl ReplayMemory {
-    /// The most proofs of one generation.
+    /// The maximum number of proofs in one generation.
     pub const CAPACITY: usize = 1 << 15;
 
-    /// How many proofs are remembered.
+    /// The number of remembered proofs.
     pub(crate) fn len(&self) -> usize {
         self.young.len().saturating_add(self.old.len())
     }
 
-    /// Remember this use.
+    /// Records this use and returns whether it is the first.
     pub fn first_use(&mut self, proof: &ProofUse, now: UnixMillis) -> Replay {
         if self.old_until <= now || self.young.len() >= Self::CAPACITY {
             self.old = std::mem::take(&mut self.young);

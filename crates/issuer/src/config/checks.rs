@@ -1,0 +1,156 @@
+//! The checks that lead from the file as written to a [`Config`](super::Config).
+
+use std::time::Duration;
+
+use edgepass_jose::Scope;
+use edgepass_status_list::Bits;
+use edgepass_verify::policy::duration::DurationText;
+use edgepass_verify::policy::freshness::{DEFAULT_MAX_LIST_AGE, FreshnessConfig, Schedule};
+use toml::Spanned;
+
+use super::error::{ConfigError, Mistake};
+use super::written::{ClientText, KeysText, RoleText, TokensText};
+use super::{LIFETIME_CAP, LIST_CAPACITIES};
+use crate::client_secret::SecretHash;
+use crate::keys::KeySchedule;
+use crate::policy::{Client, Role};
+use crate::publish::document::MAX_AGE;
+
+/// The deadline that verifiers apply to keys where lists have none.
+const DEFAULT_DEADLINE: Duration = Duration::from_secs(10);
+/// The leeway of verifiers, at most five minutes, and as much again for clocks and restarts.
+const OVERLAP_MARGIN: Duration = Duration::from_secs(10 * 60);
+
+/// The text of a file, for the lines of mistakes in it.
+#[derive(Clone, Copy)]
+pub(super) struct Lines<'t>(pub(super) &'t str);
+
+impl Lines<'_> {
+    /// A mistake at an offset in bytes.
+    pub(super) fn mistake(self, offset: usize, mistake: Mistake) -> ConfigError {
+        let before = self.0.bytes().take(offset);
+        let line = before.filter(|byte| *byte == b'\n').count().saturating_add(1);
+        ConfigError { line, mistake }
+    }
+
+    /// Applies a check to a value of the file.
+    pub(super) fn check<T, C>(
+        self,
+        written: Spanned<T>,
+        check: impl FnOnce(T) -> Result<C, Mistake>,
+    ) -> Result<C, ConfigError> {
+        let offset = written.span().start;
+        check(written.into_inner()).map_err(|mistake| self.mistake(offset, mistake))
+    }
+}
+
+pub(super) fn issuer(issuer: String) -> Result<String, Mistake> {
+    let accepted = edgepass_verify::policy::is_issuer_url(&issuer);
+    if accepted && !issuer.ends_with('/') { Ok(issuer) } else { Err(Mistake::Issuer) }
+}
+
+pub(super) fn base_uri(uri: String) -> Result<String, Mistake> {
+    issuer(uri).map_err(|_| Mistake::BaseUri)
+}
+
+/// `[revocation]`: the settings, the schedule they give and the largest age of a list.
+pub(super) fn revocation(
+    freshness: FreshnessConfig,
+) -> Result<(FreshnessConfig, Schedule, Option<Duration>), Mistake> {
+    let schedule = freshness.check().map_err(Mistake::Deadline)?;
+    let has_deadline = schedule.deadline().is_some();
+    if has_deadline && freshness.shared_max_age.0 < MAX_AGE {
+        return Err(Mistake::SharedMaxAge);
+    }
+    let default = has_deadline.then_some(DEFAULT_MAX_LIST_AGE);
+    let max_age = freshness.list_age(&schedule, default).map_err(Mistake::ListAge)?;
+    Ok((freshness, schedule, max_age))
+}
+
+pub(super) fn list_capacity(capacity: u32) -> Result<u32, Mistake> {
+    LIST_CAPACITIES.contains(&capacity).then_some(capacity).ok_or(Mistake::ListCapacity)
+}
+
+/// The bits of a status: two where tokens can be suspended.
+pub(super) fn bits(suspension: bool) -> Bits {
+    if suspension { Bits::Two } else { Bits::One }
+}
+
+/// `[keys]`, checked against the longest lifetime of a token.
+pub(super) fn keys(
+    keys: &KeysText,
+    longest_lifetime: Duration,
+    freshness: &FreshnessConfig,
+    schedule: &Schedule,
+) -> Result<KeySchedule, Mistake> {
+    let KeysText { rotation, overlap } = *keys;
+    let least = longest_lifetime.saturating_add(OVERLAP_MARGIN);
+    if overlap.0 < least {
+        return Err(Mistake::Overlap { overlap, least: DurationText(least) });
+    }
+    if rotation.0 <= overlap.0 {
+        return Err(Mistake::Rotation { rotation, overlap });
+    }
+    Ok(KeySchedule {
+        rotation: rotation.0.as_secs(),
+        overlap: overlap.0.as_secs(),
+        settling: schedule.deadline().unwrap_or(DEFAULT_DEADLINE).as_secs(),
+        caches: freshness.shared_max_age.0.saturating_add(freshness.publish_delay.0),
+    })
+}
+
+/// A `[[role]]`, with the lifetimes of `[tokens]` where it has none, and a name that no role `before` has.
+pub(super) fn role(role: RoleText, tokens: &TokensText, before: &[Role]) -> Result<Role, Mistake> {
+    let RoleText { name, audience, scopes, lifetime, max_lifetime } = role;
+    if name.is_empty() || before.iter().any(|other| other.name == name) {
+        return Err(Mistake::RoleName);
+    }
+    if audience.is_empty() {
+        return Err(Mistake::RoleAudience(name));
+    }
+    let scope = match Scope::try_from(scopes) {
+        Ok(scope) if !scope.is_empty() => scope,
+        _ => return Err(Mistake::RoleScopes(name)),
+    };
+    let (has_own, second) = (lifetime.is_some(), Duration::from_secs(1));
+    let max_lifetime = max_lifetime.unwrap_or(tokens.max_lifetime);
+    if !(second..=LIFETIME_CAP).contains(&max_lifetime.0) {
+        return Err(Mistake::RoleMaxLifetime { role: name, most: DurationText(LIFETIME_CAP) });
+    }
+    let lifetime = lifetime.unwrap_or(tokens.lifetime).0;
+    let lifetime = if has_own { lifetime } else { lifetime.min(max_lifetime.0) };
+    if !(second..=max_lifetime.0).contains(&lifetime) {
+        return Err(Mistake::RoleLifetime { role: name, most: max_lifetime });
+    }
+    Ok(Role {
+        name,
+        audience,
+        scope,
+        lifetime: lifetime.as_secs(),
+        max_lifetime: max_lifetime.0.as_secs(),
+    })
+}
+
+/// A `[[client]]`, whose `roles` exist and whose `id` no client `before` has.
+pub(super) fn client(
+    client: ClientText,
+    roles: &[Role],
+    before: &[Client],
+) -> Result<Client, Mistake> {
+    let id = client.id;
+    // RFC 6749 appendix A.1: VSCHAR. A colon would end the user name of HTTP Basic.
+    let printable = id.bytes().all(|byte| (0x21..=0x7e).contains(&byte) && byte != b':');
+    if id.is_empty() || !printable || before.iter().any(|other| other.id == id) {
+        return Err(Mistake::ClientId);
+    }
+    if client.roles.is_empty() {
+        return Err(Mistake::ClientWithoutRole(id));
+    }
+    if let Some(unknown) = client.roles.iter().find(|name| roles.iter().all(|r| r.name != **name)) {
+        return Err(Mistake::UnknownRole { role: unknown.clone(), client: id });
+    }
+    match SecretHash::parse(&client.secret_hash) {
+        Ok(secret) => Ok(Client { id, roles: client.roles, may: client.may, secret }),
+        Err(source) => Err(Mistake::SecretHash { client: id, source }),
+    }
+}

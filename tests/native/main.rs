@@ -1,0 +1,11 @@
+//! Tests of the whole system on the native host. The other hosts are in `hosts/`.
+
+mod allocations;
+mod batch;
+mod conformance;
+mod documents;
+mod errors;
+mod properties;
+mod remembered;
+mod third_party;
+mod vectors;

@@ -1,0 +1,60 @@
+//! Mistakes in the guard's policy. Their texts say what to write instead.
+
+use edgepass_verify::checks::RequirementsError;
+
+/// A mistake in a policy.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PolicyError {
+    #[error("a policy without routes lets nothing through: write a [[route]]")]
+    NoRoutes,
+    #[error("route {path}: {mistake}")]
+    Route { path: String, mistake: RouteError },
+    #[error(
+        "route {path}: {first} comes before it and takes its requests; put the narrower one first"
+    )]
+    Hidden { path: String, first: String },
+    #[error(
+        "routes {0} and {1}: many origins read these paths as one (case, trailing slash, dots, \
+         extension); give both the same requirements, or write origin_paths = \"exact\""
+    )]
+    Aliases(String, String),
+    #[error(
+        "routes {0} and {1} have paths in common, and neither is the narrower one: put the stricter \
+         one first, or write origin_paths = \"exact\""
+    )]
+    Crossing(String, String),
+    #[error(
+        "pass_headers: {0:?} is not a header that the guard removes, or is the guard's own; write \
+         names in lower case (docs/security.md lists them)"
+    )]
+    PassHeaders(String),
+}
+
+/// A mistake in a route.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RouteError {
+    #[error("path: write segments after \"/\": literal, {{name}}, or a final *")]
+    Path,
+    #[error("methods: name some of {}", crate::policy::METHODS.join(", "))]
+    Methods,
+    #[error("all_of, any_of, issuers and audience must not be empty; leave out the others")]
+    Empty,
+    #[error(transparent)]
+    Requirements(RequirementsError),
+    #[error("public: write either public = true, or scopes or issuers")]
+    PublicWithRequirements,
+    #[error("write all_of or any_of, issuers, or public = true")]
+    NoRequirements,
+    #[error("a public route has neither audience nor stale_if_error")]
+    PublicWithOptions,
+    #[error("a public route has no token to outlive")]
+    NoTokenToOutlive,
+    #[error("cache: only GET requests of public routes may be cached")]
+    CacheOfRestricted,
+    #[error("cache: a cached route takes neither forward_token nor websocket")]
+    CacheOfToken,
+    #[error("cors.origins: write origins, [\"https://app.example\"]")]
+    CorsOrigins,
+    #[error("cors.headers: write header names, [\"content-type\"]")]
+    CorsHeaders,
+}

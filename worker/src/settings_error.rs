@@ -1,0 +1,65 @@
+//! Mistakes in the Worker's settings. Their texts name the variable or binding and say what to set.
+
+use edgepass_jose::json::NotAnObject;
+use edgepass_verify::policy::json::ShapeError;
+use edgepass_verify::verifier::config::ConfigError;
+
+use crate::policy_error::PolicyError;
+use crate::settings::{KNOWN, OF_ONE, SECRET_CHARACTERS};
+
+/// A mistake in the settings. No text repeats a value.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SettingsError {
+    /// The policy that the build has bundled.
+    #[error("the bundled policy: {0}")]
+    PolicyText(NotAnObject),
+    #[error("the bundled policy: {0}")]
+    PolicyShape(ShapeError),
+    #[error("the bundled policy: {0}")]
+    Policy(PolicyError),
+    #[error("set the variable {0}")]
+    Missing(&'static str),
+    #[error("{0} must be a non-empty string")]
+    NotAString(&'static str),
+    #[error("{0} must be a number of bytes, as a string")]
+    NotBytes(&'static str),
+    #[error("{0} is not JSON")]
+    NotJson(&'static str),
+    #[error(
+        "{name} must have at least {SECRET_CHARACTERS} characters, visible ASCII, drawn at random"
+    )]
+    WeakSecret { name: &'static str },
+    #[error("{previous} is set without {current}")]
+    PreviousSecretAlone { current: &'static str, previous: &'static str },
+    #[error("the binding {name} has no method {method}()")]
+    Binding { name: &'static str, method: &'static str },
+    #[error("{name} is not a setting of the guard; the settings are {}", KNOWN.join(", "))]
+    Unknown { name: String },
+    #[error(
+        "ORIGIN_URL must be an https URL (http only on loopback) without user, query or fragment"
+    )]
+    OriginUrl,
+    #[error("set ORIGIN_URL, or bind a service as ORIGIN")]
+    NoOrigin,
+    #[error("CACHE must be \"cache-api\" or \"none\"")]
+    Cache,
+    #[error("EXTERNAL_URL must be a scheme and an authority: \"https://api.example\"")]
+    ExternalUrl,
+    #[error("bind either ISSUER_SERVICE or DOCUMENTS, not both")]
+    TwoSources,
+    #[error("DOCUMENTS_URL is set without a bucket DOCUMENTS")]
+    DocumentsUrlAlone,
+    #[error("set the variable DOCUMENTS_URL with the bucket DOCUMENTS")]
+    NoDocumentsUrl,
+    #[error("DOCUMENTS_URL must be an https URL (http only on loopback)")]
+    DocumentsUrl,
+    #[error("set either ISSUERS or {}, not both", OF_ONE.join(", "))]
+    TwoWays,
+    #[error("ISSUERS must be a JSON array")]
+    Issuers,
+    #[error("ISSUERS: {0}")]
+    Issuer(ShapeError),
+    /// A setting that the verifier refuses, with the variables that it comes from.
+    #[error("{variables}: {error}")]
+    Verifier { variables: String, error: ConfigError },
+}
