@@ -1,5 +1,5 @@
-// So many different tokens, each as often as any other: prints microseconds for one of them and the
-// module's memory after them. Reads how many from stdin.
+// Verifies a number of different tokens, each equally often. Reads that number from stdin. Prints
+// JSON: microseconds for one verification, and bytes of the module's memory at the end.
 
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -16,7 +16,7 @@ const setup = { alg: key.alg, jwks: { keys: [key.jwk] }, issuer: ISSUER, audienc
 
 globalThis.pending = [];
 const run = await prepare(edgepass, setup, [], true, await inThisProcess());
-// The key earns its tables, and the code is compiled.
+// Warm-up: the key gets its tables, and the code is compiled.
 run.take(Array.from({ length: 1000 }, (_, number) => makeToken(key, -1 - number)), true);
 await run(3000);
 await Promise.all(globalThis.pending.splice(0));
@@ -25,7 +25,7 @@ const total = Math.max(200_000, distinct);
 const held = distinct <= CHUNK && Array.from({ length: distinct }, (_, number) => makeToken(key, number));
 let took = 0;
 for (let done = 0; done < total; done += CHUNK) {
-  // Tokens are made as they are needed, outside the time.
+  // Tokens are signed when they are needed, outside the measured time.
   run.take(held || Array.from({ length: CHUNK }, (_, at) => makeToken(key, (done + at) % distinct)), true);
   took += await timed(() => run(CHUNK));
   await new Promise((resolve) => { setTimeout(resolve, 0); });

@@ -1,4 +1,4 @@
-// A fresh isolate: its first request, and its first hundred tokens.
+// Times a fresh isolate: its first token, and the next hundred.
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -10,11 +10,12 @@ import workerd from 'workerd';
 import { bundled } from '../tests/hosts/hosts.mjs';
 import { library, median, note, quick, timed } from './measure.mjs';
 import { ALGORITHMS, AUDIENCE, ISSUER, makeKey, makeToken } from './tokens.mjs';
+import { COMPATIBILITY_DATE } from '../tests/stage/workerd.mjs';
 
 const SUBJECTS = ['nothing', 'subtle', 'jose', 'edgepass'];
 const SAMPLES = quick ? 5 : 25;
 
-/** `{ kind: { subject: { first, hundred } } }`, in microseconds above a Worker that verifies nothing. */
+/** Returns `{ kind: { subject: { first, hundred } } }`: microseconds above `nothing`. */
 export default async function fresh() {
   const results = {};
   for (const kind of Object.keys(ALGORITHMS)) {
@@ -43,7 +44,9 @@ async function ofKind(kind) {
   }]));
 }
 
-/** The first request verifies one token, the second a hundred. In a process of workerd of its own. */
+/**
+ * Times two requests to a new workerd process: the first verifies one token, the next a hundred.
+ */
 async function inFreshIsolate(subject, setup, texts) {
   const folder = mkdtempSync(join(tmpdir(), 'edgepass-bench-'));
   writeFileSync(join(folder, 'worker.mjs'), await script(subject, setup));
@@ -56,7 +59,7 @@ async function inFreshIsolate(subject, setup, texts) {
     );
     const worker :Workerd.Worker = (
       modules = [(name = "worker.mjs", esModule = embed "worker.mjs")${wasm}],
-      compatibilityDate = "2026-10-01",
+      compatibilityDate = "${COMPATIBILITY_DATE}",
     );`);
   const server = spawn(workerd.default, ['serve', '--control-fd=3', join(folder, 'config.capnp')], {
     stdio: ['ignore', 'inherit', 'inherit', 'pipe'],
@@ -68,7 +71,7 @@ async function inFreshIsolate(subject, setup, texts) {
       const response = await fetch(url, { method: 'POST', body: JSON.stringify({ texts, n }) });
       if (await response.text() !== 'done') throw new Error(`${subject}: ${response.status}`);
     });
-    // What is before the verifier, connections and all, warms up on requests that do not reach it.
+    // GET requests do not reach the verifier: they warm up all else, including connections.
     for (let warm = 0; warm < 20; warm++) await (await fetch(url)).text();
     return { first: await ask(1), hundred: await ask(100) };
   } finally {
@@ -78,7 +81,10 @@ async function inFreshIsolate(subject, setup, texts) {
   }
 }
 
-/** In global scope, as all of them advise; what is asynchronous there waits for the first request. */
+/**
+ * Returns the Worker's text. It makes its verifier in global scope, as all libraries recommend.
+ * `subtle` imports its key asynchronously, so it waits for the first request.
+ */
 async function script(subject, setup) {
   const file = (name) => fileURLToPath(new URL(name, import.meta.url));
   const contents = `

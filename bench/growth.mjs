@@ -1,4 +1,5 @@
-// How times and memory grow: with the length of tokens, with keys, with tokens that differ.
+// Measures how time and memory grow with token length, number of keys and number of different
+// tokens.
 
 import { inChild, inNode, measure, note, quick } from './measure.mjs';
 import { AUDIENCE, ISSUER, makeKey, makeToken } from './tokens.mjs';
@@ -8,7 +9,10 @@ const BYTES = [512, 1024, 2048, 4096, 8192, 16_384];
 const KEYS = [1, 10, 100];
 const DISTINCT = quick ? [1, 100, 10_000] : [1, 100, 10_000, 1_000_000];
 
-/** `{ length, keys, distinct }`: microseconds for one token by what grows; with `distinct`, memory, too. */
+/**
+ * Returns `{ length, keys, distinct }`: microseconds for one token; with `distinct`, memory as
+ * well.
+ */
 export default async function growth() {
   return { length: await byLength(), keys: await byKeys(), distinct: await byDistinct() };
 }
@@ -30,14 +34,14 @@ async function byKeys() {
   return compare(KEYS, (count) => setupOf(keys.slice(0, count)), (count, number) => makeToken(keys[count - 1], number));
 }
 
-/** Both subjects over tokens never seen before, for each size. */
+/** Times the three subjects on new tokens, for each size. */
 async function compare(sizes, setup, token) {
   const host = await inNode();
   const runs = [];
   for (const size of sizes) {
     const texts = Array.from({ length: 2500 }, (_, number) => token(size, number));
     for (const subject of ['edgepass', 'jose', 'subtle']) {
-      // The raw signature knows one key.
+      // `subtle` takes one key: the last, which signs the tokens.
       const own = subject === 'subtle' ? { ...setup(size), jwks: { keys: setup(size).jwks.keys.slice(-1) } } : setup(size);
       await host.set(`${size} ${subject}`, subject, own, texts, true);
       runs.push(`${size} ${subject}`);
@@ -50,7 +54,7 @@ async function compare(sizes, setup, token) {
   return Object.fromEntries(sizes.map((size) => [size, of(size)]));
 }
 
-/** A token of exactly so many characters, or the shortest there is. */
+/** Returns a token of `bytes` characters or up to two fewer; the shortest one if that is longer. */
 function padded(key, number, bytes) {
   const claims = { tenant: undefined, agreement: undefined, region: undefined, purpose: undefined, status: undefined };
   const bare = makeToken(key, number, claims).length;
@@ -58,7 +62,7 @@ function padded(key, number, bytes) {
   return room > 0 ? makeToken(key, number, { ...claims, pad: 'x'.repeat(room) }) : makeToken(key, number, claims);
 }
 
-/** Each in a process of its own, so that the memory is its own, too. */
+/** Runs each number in a process of its own, so that its memory is measured alone. */
 async function byDistinct() {
   const results = {};
   for (const distinct of DISTINCT) {

@@ -1,21 +1,26 @@
-// The whole guard in workerd: requests per second, and what verification adds to each, beside the same
-// without verification and beside a Worker that verifies with `jose`.
+// Measures the whole guard in workerd: requests per second, and the time of one request. It is
+// compared with its public route, a Worker that only forwards and a Worker that verifies with
+// `jose`.
 //
-// Real parts: the issuer that `EDGEPASS_BENCH` names, its keys, lists and tokens; load from a process of
-// its own. The origin is a Worker beside the guard, so that the guard is what is measured.
+// Keys, lists and tokens are those of the real issuer that `EDGEPASS_BENCH` names. The load comes
+// from another process. The origin is a Worker beside the guard, so that the guard dominates the
+// result.
 
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
-import { Log, LogLevel, Miniflare, convertV4MiniflareOptions } from 'miniflare';
+import { guardModules, ownSocket, startWorkers } from '../tests/stage/workerd.mjs';
 import { inChild, median, note, quick } from './measure.mjs';
 
 const ROUNDS = quick ? 3 : 7;
 const SECONDS = quick ? 1 : 3;
-/** Different tokens; each is used many times, as clients do. */
+/** Number of different tokens. Each is used many times, as clients do. */
 const TOKENS = 200;
 const here = fileURLToPath(new URL('.', import.meta.url));
 
-/** An origin in the same process. Bound Workers state no length unless they write it, servers on a network do. */
+/**
+ * Returns the text of an origin in the same process. A bound Worker sends `Content-Length` only if
+ * it sets the header itself, unlike a server on a network.
+ */
 const origin = (headers) =>
   `export default { fetch: () => new Response('[{"id":1}]', { headers: ${JSON.stringify(headers)} }) };`;
 const JSON_TYPE = { 'content-type': 'application/json' };
@@ -29,7 +34,10 @@ const SUBJECTS = {
   'a Worker with jose': { worker: 'jose', path: '/invoices/1' },
 };
 
-/** `{ subject: { rps, alone } }`: with 16 connections, and microseconds a request with one. */
+/**
+ * Returns `{ subject: { rps, alone } }`: requests per second with 16 connections, and microseconds
+ * of a request with one connection.
+ */
 export default async function guard() {
   const { issuer, audience, client_secret: secret, guard: folder } = JSON.parse(process.env.EDGEPASS_BENCH);
   const { workers, stop } = await start({ issuer, audience, folder });
@@ -62,67 +70,46 @@ async function start({ issuer, audience, folder }) {
   const script = async (contents) => (await build({
     stdin: { contents, resolveDir: here }, bundle: true, write: false, format: 'esm', conditions: ['workerd'],
   })).outputFiles[0].text;
-  const named = (name, more) => ({
-    name, compatibilityDate: '2026-10-01', serviceBindings: { ORIGIN: 'origin' },
-    unsafeDirectSockets: [{ host: '127.0.0.1', port: 0 }], ...more,
-  });
-  const module = {
-    modulesRoot: folder,
-    modules: [
-      { type: 'ESModule', path: `${folder}/index.js` },
-      { type: 'CompiledWasm', path: `${folder}/index_bg.wasm` },
-    ],
-  };
+  const named = (name, more) => ({ name, serviceBindings: { ORIGIN: 'origin' }, ...ownSocket, ...more });
+  const module = guardModules(folder);
   const bindings = { ISSUER: issuer, AUDIENCE: audience, CACHE: 'cache-api' };
   const forward = 'env.ORIGIN.fetch(request)';
-  const workerd = new Miniflare(convertV4MiniflareOptions({
-    host: '127.0.0.1', port: 0, cf: false, log: new Log(LogLevel.ERROR),
-    workers: [
-      named('guard', { ...module, bindings }),
-      named('relaying', { ...module, bindings, serviceBindings: { ORIGIN: 'origin-without-length' } }),
-      named('forgetful', { ...module, bindings: { ...bindings, VERIFIED_BYTES: '0' } }),
-      named('forward', { modules: true, script: `export default { fetch: (request, env) => ${forward} };` }),
-      named('jose', {
-        modules: true,
-        script: await script(`
-          import { createRemoteJWKSet, jwtVerify } from 'jose';
-          const keys = createRemoteJWKSet(new URL('${issuer}/.well-known/jwks.json'));
-          const options = { issuer: '${issuer}', audience: '${audience}', typ: 'at+jwt' };
-          const told = { iss: 'issuer', sub: 'subject', client_id: 'client-id', jti: 'token-id', scope: 'scope' };
-          export default { async fetch(request, env) {
-            let claims;
-            try {
-              const [, token] = /^Bearer (\\S+)$/.exec(request.headers.get('authorization'));
-              claims = (await jwtVerify(token, keys, options)).payload;
-              if (!claims.scope.split(' ').includes('invoices:read')) return new Response('', { status: 403 });
-            } catch {
-              return new Response('', { status: 401 });
-            }
-            // As the guard does it: the token stays here, the origin is told who calls.
-            const headers = new Headers(request.headers);
-            for (const name of [...headers.keys()]) if (/^x.edgepass.|client.cert/.test(name)) headers.delete(name);
-            headers.delete('authorization');
-            headers.delete('dpop');
-            for (const [claim, name] of Object.entries(told)) headers.set('x-edgepass-' + name, claims[claim]);
-            const { pathname, search } = new URL(request.url);
-            const { method, body } = request;
-            return env.ORIGIN.fetch(new Request('https://origin' + pathname + search, { method, body, headers, redirect: 'manual' }));
-          } };`),
-      }),
-      {
-        name: 'origin', compatibilityDate: '2026-10-01', modules: true,
-        script: origin({ ...JSON_TYPE, 'content-length': '10' }),
-      },
-      {
-        name: 'origin-without-length', compatibilityDate: '2026-10-01', modules: true, script: origin(JSON_TYPE),
-      },
-    ],
-  }));
-  await workerd.ready;
+  const { at, stop } = await startWorkers([
+    named('guard', { ...module, bindings }),
+    named('relaying', { ...module, bindings, serviceBindings: { ORIGIN: 'origin-without-length' } }),
+    named('forgetful', { ...module, bindings: { ...bindings, VERIFIED_BYTES: '0' } }),
+    named('forward', { modules: true, script: `export default { fetch: (request, env) => ${forward} };` }),
+    named('jose', {
+      modules: true,
+      script: await script(`
+        import { createRemoteJWKSet, jwtVerify } from 'jose';
+        const keys = createRemoteJWKSet(new URL('${issuer}/.well-known/jwks.json'));
+        const options = { issuer: '${issuer}', audience: '${audience}', typ: 'at+jwt' };
+        const told = { iss: 'issuer', sub: 'subject', client_id: 'client-id', jti: 'token-id', scope: 'scope' };
+        export default { async fetch(request, env) {
+          let claims;
+          try {
+            const [, token] = /^Bearer (\\S+)$/.exec(request.headers.get('authorization'));
+            claims = (await jwtVerify(token, keys, options)).payload;
+            if (!claims.scope.split(' ').includes('invoices:read')) return new Response('', { status: 403 });
+          } catch {
+            return new Response('', { status: 401 });
+          }
+          // Like the guard: removes the token and tells the origin the client and subject.
+          const headers = new Headers(request.headers);
+          for (const name of [...headers.keys()]) if (/^x.edgepass.|client.cert/.test(name)) headers.delete(name);
+          headers.delete('authorization');
+          headers.delete('dpop');
+          for (const [claim, name] of Object.entries(told)) headers.set('x-edgepass-' + name, claims[claim]);
+          const { pathname, search } = new URL(request.url);
+          const { method, body } = request;
+          return env.ORIGIN.fetch(new Request('https://origin' + pathname + search, { method, body, headers, redirect: 'manual' }));
+        } };`),
+    }),
+    { name: 'origin', modules: true, script: origin({ ...JSON_TYPE, 'content-length': '10' }) },
+    { name: 'origin-without-length', modules: true, script: origin(JSON_TYPE) },
+  ]);
   const names = ['guard', 'relaying', 'forgetful', 'forward', 'jose'];
-  const urls = await Promise.all(names.map((name) => workerd.unsafeGetDirectURL(name)));
-  return {
-    workers: Object.fromEntries(names.map((name, at) => [name, urls[at].origin])),
-    stop: () => workerd.dispose(),
-  };
+  const urls = await Promise.all(names.map(at));
+  return { workers: Object.fromEntries(names.map((name, index) => [name, urls[index]])), stop };
 }

@@ -1,6 +1,6 @@
-// Load on one URL, from a process of its own: prints `{ rps }`.
+// Puts load on one URL, from a process of its own. Prints `{ rps }`.
 //
-// Its argument is JSON: { url, tokens, connections, seconds }.
+// Reads JSON from stdin: { url, tokens, connections, seconds }.
 
 import { readFileSync } from 'node:fs';
 import autocannon from 'autocannon';

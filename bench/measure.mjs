@@ -1,4 +1,4 @@
-// Medians, turns, and where measurements take place.
+// Measures runs in turns, on Node.js and in workerd, and takes medians.
 
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
@@ -13,30 +13,33 @@ export const library = join(process.env.EDGEPASS_INSTALLED, 'node_modules/edgepa
 
 export const note = (text) => process.stderr.write(`${text}\n`);
 export const median = (values) => values.toSorted((a, b) => a - b)[values.length >> 1];
-/** Microseconds that a promise takes. */
+/** Calls a function and returns the microseconds until its promise resolves. */
 export async function timed(promise) {
   const started = process.hrtime.bigint();
   await promise();
   return Number(process.hrtime.bigint() - started) / 1000;
 }
 
-/** What a script of this folder prints, in a process of its own; it reads `input` from stdin. */
+/**
+ * Runs a script of this folder in a new process. Passes `input` on stdin and returns its output
+ * (JSON).
+ */
 export async function inChild(script, input) {
   const file = fileURLToPath(new URL(script, import.meta.url));
   const child = spawn(process.execPath, [file], { stdio: ['pipe', 'pipe', 'inherit'] });
   child.stdin.end(JSON.stringify(input));
   let text = '';
   for await (const chunk of child.stdout) text += chunk;
-  if (!text) throw new Error(`${script} failed; what it said is above`);
+  if (!text) throw new Error(`${script} failed; see its output above`);
   return JSON.parse(text);
 }
 
-/** The package in this process. */
+/** Loads the package into this process. */
 export const inThisProcess = () => import(pathToFileURL(join(library, 'lib/node.js')));
 
 /**
- * A host: `set` makes a run of a subject, `take` gives it other tokens, `time` says how long n
- * verifications took, in microseconds.
+ * Starts a host. `set` creates a run of a subject and tells whether the subject supports it, `take`
+ * replaces its tokens, `time` returns the microseconds of n verifications.
  */
 export async function inWorkerd() {
   const stops = [];
@@ -76,7 +79,7 @@ export async function inNode() {
     take: async (run, texts, expected) => runs.get(run).take(texts, expected),
     async time(run, n) {
       const took = await timed(() => runs.get(run)(n));
-      // Work behind responses gets its turn here.
+      // Lets background work run between measurements.
       await new Promise((resolve) => { setTimeout(resolve, 0); });
       return took;
     },
@@ -85,8 +88,9 @@ export async function inNode() {
 }
 
 /**
- * Microseconds of one verification, for each run, taking turns. Timers stand still inside a Worker, so
- * time is taken from outside: a request that carries n verifications less one that carries none.
+ * Returns microseconds of one verification for each run; the runs take turns. Timers stand still
+ * inside a Worker, so time is measured outside: a request with n verifications minus a request with
+ * none.
  */
 export async function measure(host, runs, { rounds, n }) {
   const seen = new Map(runs.map((run) => [run, []]));

@@ -1,4 +1,4 @@
-// What is compared in Node alone.
+// Libraries that are compared in Node.js only.
 
 import { createPublicKey } from 'node:crypto';
 import { createVerifier } from 'fast-jwt';

@@ -1,10 +1,10 @@
-// Running one subject over tokens, every verdict checked.
+// Runs one subject over tokens and checks every verdict.
 
 /**
- * Make a subject's verifier and its tokens: a function `(n) => Promise` that throws on a wrong verdict, or
- * `undefined` where the library does not do the algorithm. A subject is a function
- * `({ kind, alg, jwks, issuer, audience }, edgepass) => token => Promise<boolean>`; a token is
- * `{ text, input, signature }`.
+ * Makes a subject's verifier and its tokens. Returns a function `(n) => Promise` that throws on a
+ * wrong verdict, or `undefined` if the library does not support the algorithm. A subject is a
+ * function `({ kind, alg, jwks, issuer, audience }, edgepass) => token => Promise<boolean>`; a
+ * token is `{ text, input, signature }`.
  */
 export async function prepare(make, setup, texts, expected, edgepass) {
   const verify = await make(setup, edgepass);
@@ -18,7 +18,7 @@ export async function prepare(make, setup, texts, expected, edgepass) {
       if (verdict !== verdicts) throw new Error(`a wrong verdict: ${verdict}`);
     }
   };
-  /** From now on these tokens. */
+  /** Replaces the tokens and the expected verdict. */
   run.take = (more, accepted) => { [tokens, verdicts] = [more.map(split), accepted]; };
   return run;
 }

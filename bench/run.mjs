@@ -1,4 +1,4 @@
-// Measures, all in one go; prints progress to stderr and what was seen as JSON.
+// Runs all measurements. Prints progress to stderr and the results as JSON to stdout.
 
 import fresh from './fresh.mjs';
 import growth from './growth.mjs';

@@ -1,4 +1,4 @@
-// What is compared on every JavaScript host: each library with the set-up that it recommends.
+// Libraries that are compared on every JavaScript host, each with the set-up that it recommends.
 
 import awsJwtVerify from './subjects/aws-jwt-verify.mjs';
 import edgepass, { withoutTables } from './subjects/edgepass.mjs';

@@ -1,4 +1,5 @@
-// Laying out the tables of a key: how long a slice blocks the isolate, and what all of it takes.
+// Measures building the tables of a key: how long one slice blocks the isolate, and all slices
+// together.
 
 import edgepass from './subjects/edgepass.mjs';
 import { inThisProcess, median, note, quick } from './measure.mjs';
@@ -6,10 +7,13 @@ import { prepare } from './prepare.mjs';
 import { AUDIENCE, ISSUER, makeKey, makeToken } from './tokens.mjs';
 
 const SAMPLES = quick ? 3 : 15;
-/** Enough for a key to earn its tables. */
+/** Signatures under each key. Tables are built after 64. */
 const TOKENS = 80;
 
-/** `{ kind: { first_key, next_key } }`, each `{ slices, median, longest, total }` in microseconds. */
+/**
+ * Returns `{ kind: { first_key, next_key } }`, each `{ slices, median, longest, total }`: the
+ * number of slices, and times in microseconds.
+ */
 export default async function tables() {
   const library = await inThisProcess();
   const results = {};
@@ -23,7 +27,7 @@ export default async function tables() {
       const totals = slices.map((times) => times.reduce((sum, time) => sum + time, 0));
       return {
         slices: slices[0].length, median: median(slices.flat()), total: median(totals),
-        // Of each run the longest, and of these the middle: a lone longer one is the machine's.
+        // The median of each run's longest slice, since a single longer one is the machine's noise.
         longest: median(slices.map((times) => Math.max(...times))),
       };
     };
@@ -32,7 +36,10 @@ export default async function tables() {
   return results;
 }
 
-/** The lengths of the slices for each key; the first one's include the curve's generator. */
+/**
+ * Returns the times of the slices for each key. Those of the first key include the curve's
+ * generator.
+ */
 async function layOut(library, keys) {
   const setup = { alg: keys[0].alg, jwks: { keys: keys.map((key) => key.jwk) }, issuer: ISSUER, audience: AUDIENCE };
   const run = await prepare(edgepass, setup, [], true, library);
@@ -44,7 +51,7 @@ async function layOut(library, keys) {
   return all;
 }
 
-/** Each slice follows a timer: how long until the next turn of the loop. */
+/** Times each slice. It runs in a timer: from its callback to the next turn of the event loop. */
 async function slices(work) {
   const times = [];
   const real = globalThis.setTimeout;

@@ -1,4 +1,4 @@
-// Tokens for the native benchmark, as JSON.
+// Prints keys and tokens for the native benchmark as JSON.
 
 import { ALGORITHMS, makeKey, makeToken } from './tokens.mjs';
 

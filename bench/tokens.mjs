@@ -1,11 +1,12 @@
-// Tokens for the benchmarks: an access token as issuers sign them, 13 claims, and ones that are refused.
+// Makes tokens for the benchmarks: access tokens with 13 claims, as issuers sign them, and bad
+// ones.
 
 import { createHash, generateKeyPairSync, sign } from 'node:crypto';
 
 export const ISSUER = 'https://issuer.example';
 export const AUDIENCE = 'https://api.example';
 
-/** The kinds of keys that are compared. */
+/** The key types and algorithms that are compared. */
 export const ALGORITHMS = {
   ES256: { generate: () => generateKeyPairSync('ec', { namedCurve: 'P-256' }), hash: 'sha256' },
   Ed25519: { generate: () => generateKeyPairSync('ed25519'), hash: null, alg: 'EdDSA' },
@@ -14,7 +15,7 @@ export const ALGORITHMS = {
 
 const b64 = (value) => Buffer.from(value).toString('base64url');
 
-/** A key by its kind: `{ kind, alg, jwk, pem, sign }`. */
+/** Makes a key of a kind: `{ kind, kid, alg, jwk, pem, sign }`. */
 export function makeKey(kind, kid = kind) {
   const { generate, hash, alg = kind } = ALGORITHMS[kind];
   const { privateKey, publicKey } = generate();
@@ -26,7 +27,7 @@ export function makeKey(kind, kid = kind) {
   };
 }
 
-/** A token under `key`; `number` makes it differ from others, `more` are further claims. */
+/** Signs a token with `key`. `number` makes the token unique, `more` adds or replaces claims. */
 export function makeToken(key, number, more = {}, header = {}) {
   const now = Math.floor(Date.now() / 1000);
   const id = createHash('sha256').update(`${key.kid} ${number}`).digest('hex').slice(0, 32);
@@ -40,7 +41,7 @@ export function makeToken(key, number, more = {}, header = {}) {
   return `${input}.${b64(key.sign(Buffer.from(input)))}`;
 }
 
-/** Tokens that are refused, by why. */
+/** Returns tokens that are refused, by the reason. */
 export function makeRefused(key, number) {
   const good = makeToken(key, number);
   const [header, payload, signature] = good.split('.');
@@ -50,6 +51,6 @@ export function makeRefused(key, number) {
     'bad signature': `${header}.${payload}.${b64(bytes)}`,
     expired: makeToken(key, number, { exp: Math.floor(Date.now() / 1000) - 60, iat: Math.floor(Date.now() / 1000) - 600 }),
     garbage: b64(createHash('sha512').update(good).digest()).repeat(9),
-    'unknown kid': makeToken(key, number, {}, { kid: 'nobody' }),
+    'unknown kid': makeToken(key, number, {}, { kid: 'unknown' }),
   };
 }

@@ -1,14 +1,17 @@
-// Cold, repeated and refused tokens, in workerd and in Node, beside the peers.
+// Times new, repeated and refused tokens in workerd and in Node.js, with this library and others.
 
 import { createPublicKey } from 'node:crypto';
 import { inNode, inWorkerd, measure, note, quick } from './measure.mjs';
 import { ALGORITHMS, AUDIENCE, ISSUER, makeKey, makeRefused, makeToken } from './tokens.mjs';
 
 export const TURNS = quick ? { rounds: 7, n: 400 } : { rounds: 25, n: 1000 };
-/** More than the verifier remembers: whoever comes round again is new. */
+/** More tokens than the verifier remembers, so that each is new again at its next turn. */
 const DISTINCT = 2500;
 
-/** `{ workerd: { ES256: { cold: { subject }, repeat, refused: { why } } } }`, in microseconds. */
+/**
+ * Returns `{ workerd: { ES256: { cold: { subject }, repeat, refused: { why } } } }` in
+ * microseconds.
+ */
 export default async function verification() {
   const results = {};
   for (const [name, start] of Object.entries({ workerd: inWorkerd, node: inNode })) {
@@ -38,7 +41,7 @@ async function ofKind(host, kind) {
   }
   for (const why of Object.keys(makeRefused(key, 0))) {
     const run = `refused ${why}`;
-    // A flood meets a verifier that was at work before.
+    // The verifier first accepts other tokens, as before a flood of bad ones.
     await add(run, 'edgepass', setup, fresh.slice(0, 500), true);
     for (let warm = 0; warm < 3; warm++) await host.time(run, 200);
     const refused = Array.from({ length: 200 }, (_, number) => makeRefused(key, number)[why]);

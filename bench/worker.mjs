@@ -1,5 +1,5 @@
-// The Worker that runs subjects: POST / sets up a run, PUT /?run= gives it other tokens, GET /?run=&n=
-// runs it.
+// The Worker that runs subjects. POST / sets up a run, PUT /?run= replaces its tokens, and GET
+// /?run=&n= verifies n of them.
 
 import * as edgepass from 'library';
 import { prepare } from './prepare.mjs';
@@ -15,7 +15,7 @@ export default {
     } catch (error) {
       return new Response(String(error.stack), { status: 500 });
     } finally {
-      // Tables are laid out behind the response.
+      // Tables are built after the response.
       for (const work of globalThis.pending.splice(0)) context.waitUntil(work);
     }
   },

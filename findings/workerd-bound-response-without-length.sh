@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# An answer that comes through a service binding has no Content-Length, though its Worker made it from a text
-# and the same Worker's answer over HTTP has one. Whoever decides by Content-Length whether an answer is
-# short takes every answer of a bound Worker for one of unknown length.
+# A response through a service binding has no Content-Length, although its Worker made it from a
+# string and the same Worker sends the header over HTTP. A caller that uses Content-Length to
+# recognize short responses therefore takes every response of a bound Worker for one of unknown
+# length.
 #
-# miniflare 5.20261023.3-beta with workerd 1.20261023.1. Seen:
+# Observed with miniflare 5.20261023.3-beta and workerd 1.20261023.1:
 #
 #   over HTTP: content-length 10
 #   through a service binding: content-length null

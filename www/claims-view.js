@@ -1,21 +1,21 @@
-// Claims and header members in plain language. Values are only ever set as text.
+// Shows claims and header members in plain language. Values are set as text only, never as markup.
 
 const NAMES = {
   claims: {
-    iss: 'Issuer', sub: 'Subject: whom it speaks for', aud: 'Audience: the API it is for',
-    client_id: 'Client: who asked for it', exp: 'Expires', nbf: 'Not valid before', iat: 'Issued',
-    jti: 'Token ID', scope: 'Scopes: what it allows', status: 'Where its revocation status is',
-    cnf: 'Bound to a sender’s key', auth_time: 'Signed in', acr: 'How strongly', amr: 'By which means',
+    iss: 'Issuer', sub: 'Subject: whom the token is about', aud: 'Audience: the APIs that may accept it',
+    client_id: 'Client that requested it', exp: 'Expires', nbf: 'Not valid before', iat: 'Issued',
+    jti: 'Token ID', scope: 'Scopes: the actions it allows', status: 'Location of its revocation status',
+    cnf: 'Bound to the sender’s key or certificate', auth_time: 'Time of sign-in', acr: 'Authentication level', amr: 'Authentication methods',
   },
   header: {
-    alg: 'Signature algorithm', kid: 'Key ID', typ: 'Type', jku: 'Key address (never followed)',
-    jwk: 'Key inside (never trusted)', x5u: 'Certificate address (never followed)',
-    x5c: 'Certificate inside (never trusted)',
+    alg: 'Signature algorithm', kid: 'Key ID', typ: 'Type', jku: 'Key URL (never fetched)',
+    jwk: 'Key in the header (never trusted)', x5u: 'Certificate URL (never fetched)',
+    x5c: 'Certificate in the header (never trusted)',
   },
 };
 const DATES = ['exp', 'nbf', 'iat', 'auth_time'];
 
-/** Definition list entries for the members of a header or of claims. */
+/** Returns definition list entries for the members of a header or of claims. */
 export function rowsOf(members, kind) {
   const known = Object.keys(NAMES[kind]);
   const order = (name) => (known.includes(name) ? known.indexOf(name) : known.length);
@@ -25,7 +25,7 @@ export function rowsOf(members, kind) {
       const term = document.createElement('dt');
       const code = document.createElement('code');
       code.textContent = name;
-      // What turns the direction of text turns its own alone.
+      // Characters that change the direction of text affect this name alone.
       code.dir = 'auto';
       term.append(code, ` ${Object.hasOwn(NAMES[kind], name) ? NAMES[kind][name] : ''}`);
       const detail = document.createElement('dd');
@@ -34,7 +34,7 @@ export function rowsOf(members, kind) {
     });
 }
 
-/** Renew every "in 4 min" below `root`. */
+/** Updates every relative time, such as "in 4 min", below `root`. */
 export function tick(root) {
   for (const span of root.querySelectorAll('[data-at]')) {
     span.textContent = relative(Number(span.dataset.at));

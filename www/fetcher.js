@@ -1,9 +1,13 @@
-// Runs in a sandboxed frame without an origin: it can fetch, and knows nothing but addresses.
+// Runs in a sandboxed frame without an origin. It fetches; it receives URLs and headers, never the
+// token.
 
 const MAX_BYTES = 2 << 20;
 const MAX_MILLIS = 5000;
 
-/** Only the inspector's own page is served, and only while this frame has no origin to read anything by. */
+/**
+ * Whether the frame is sandboxed. The frame answers the inspector's own page only, and only while
+ * it is sandboxed, so that it has no origin whose documents it could read.
+ */
 const isSandboxed = self.origin === 'null';
 
 addEventListener('message', async ({ data, origin, source }) => {
@@ -25,7 +29,7 @@ addEventListener('message', async ({ data, origin, source }) => {
 });
 if (isSandboxed) parent.postMessage({ ready: true }, location.origin);
 
-/** The body, unless it is longer than any document that a verifier reads. */
+/** Reads a body. Throws above `MAX_BYTES`, more than a verifier accepts of any document. */
 async function text(response) {
   const decoder = new TextDecoder();
   let received = 0;

@@ -1,5 +1,5 @@
-// `fetch` for the verifier, carried out by the sandboxed frame. The frame is told an address and
-// two harmless headers; the token stays on this side.
+// `fetch` for the verifier, carried out by the sandboxed frame. The frame receives a URL and the
+// headers Accept and If-None-Match. The token stays in this page.
 
 const frame = document.getElementById('fetcher');
 const waiting = new Map();
@@ -15,10 +15,10 @@ addEventListener('message', ({ data, source }) => {
   settle?.(data);
 });
 
-// Loaded only now, so that its first message finds the listener above.
+// The frame is loaded last, so that the listener above receives its first message.
 frame.src = 'fetcher.html';
 
-/** Fetch a public document. */
+/** Fetches a public document. */
 export async function frameFetch(url, { headers, signal }) {
   await loaded;
   const id = ++count;
@@ -28,7 +28,7 @@ export async function frameFetch(url, { headers, signal }) {
       waiting.delete(id);
       reject(new DOMException('too slow', 'TimeoutError'));
     });
-    // A frame without an origin can only be addressed by '*'; its window is the one we made.
+    // A frame without an origin can only be addressed by '*'; this page created the window.
     frame.contentWindow.postMessage({ id, url, headers }, '*');
   });
   if (answer.failed) throw new TypeError('the document cannot be fetched');

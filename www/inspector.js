@@ -1,4 +1,4 @@
-// The inspector: decodes what is pasted and asks the verifier what it is worth.
+// The inspector: decodes a pasted token and has the verifier check it.
 
 import { STEPS, Verifier, decodeUnverified } from './edgepass/lib/browser.js';
 import { frameFetch } from './frame-fetch.js';
@@ -10,17 +10,17 @@ const problem = element('token-problem');
 const result = element('result');
 
 const STEP_TEXT = {
-  parse: ['Well formed', 'Three base64url parts holding JSON objects'],
-  policy: ['Of the expected kind', 'Type, algorithm and issuer'],
-  key: ['Signed by a known key', 'A key of the issuer fits'],
-  signature: ['Signature', 'Verifies under that key'],
-  claims: ['Claims', 'Not expired, for this audience, nothing missing'],
-  binding: ['Sender', 'Not bound to another sender'],
-  scopes: ['Scopes', 'Grants what the API asks for'],
+  parse: ['Format', 'Three base64url parts; header and claims are JSON objects'],
+  policy: ['Type', 'Type, algorithm and issuer as expected'],
+  key: ['Key', 'The issuer has a key that fits'],
+  signature: ['Signature', 'Valid under that key'],
+  claims: ['Claims', 'Complete, not expired, for this audience'],
+  binding: ['Sender', 'Not bound to another sender’s key'],
+  scopes: ['Scopes', 'Includes the scopes that the API requires'],
   status: ['Revocation', 'Looked up in the issuer’s status list'],
 };
 
-/** Counts changes: a verdict about what was there before is not shown. */
+/** Number of input changes. A verdict on an earlier input is not shown. */
 let edition = 0;
 
 token.addEventListener('input', show);
@@ -44,7 +44,7 @@ element('paste').addEventListener('click', () => {
     jwks = JSON.parse(element('jwks').value);
     if (!Array.isArray(jwks?.keys)) throw new SyntaxError();
   } catch {
-    announce('bad', 'That is no JWK Set: paste a JSON object with the member "keys".', null);
+    announce('bad', 'This is not a JWK Set: paste a JSON object with the member "keys".', null);
     return;
   }
   verify({ jwks, status: { mode: 'ignore' } });
@@ -52,14 +52,14 @@ element('paste').addEventListener('click', () => {
 show();
 setInterval(() => tick(document), 1000);
 
-/** Show what the token says, without believing it. */
+/** Shows the decoded token, marked as unverified. */
 function show() {
   edition++;
   const text = token.value.trim();
   const decoded = text === '' ? null : decodeUnverified(text);
   problem.hidden = text === '' || decoded !== null;
-  problem.textContent = 'That is no signed token: it needs three base64url parts with two periods '
-    + 'between them, each of the first two holding a JSON object without repeated names.';
+  problem.textContent = 'This is not a signed token: it needs three base64url parts separated by periods. The first '
+    + 'two must each be a JSON object without repeated names.';
   token.setAttribute('aria-invalid', String(!problem.hidden));
   element('decoded').hidden = element('verify').hidden = decoded === null;
   result.hidden = true;
@@ -73,7 +73,7 @@ function show() {
   element('audience').value = typeof audience === 'string' ? audience : '';
 }
 
-/** Judge the token and show every check in its order. */
+/** Verifies the token and shows each step in its order. */
 async function verify(source) {
   const scopes = element('scopes').value.split(/\s+/).filter(Boolean);
   const asked = ++edition;
@@ -91,7 +91,7 @@ async function verify(source) {
     element('steps').replaceChildren(...stepsOf(verdict, source.status.mode));
   } catch (error) {
     if (asked !== edition) return;
-    announce('bad', `This cannot be checked: ${error.message}`, null);
+    announce('bad', `The token could not be checked: ${error.message}`, null);
   } finally {
     document.body.removeAttribute('aria-busy');
   }

@@ -1,4 +1,4 @@
-/** Whether a promise is kept: libraries refuse by throwing. */
+/** Whether a promise resolves to a truthy value. Libraries refuse a token by throwing. */
 export async function kept(promise) {
   try {
     return Boolean(await promise);

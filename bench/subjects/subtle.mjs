@@ -1,4 +1,4 @@
-// The signature alone: what there is to beat.
+// The signature alone: the reference that others are compared with.
 
 const ALGORITHM = {
   ES256: { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' },

@@ -1,4 +1,4 @@
-// Other authors' verifiers, set up to expect what ours is told to expect.
+// Verifiers of other authors, configured to expect the same as ours.
 
 import { createPublicKey } from 'node:crypto';
 import { createVerifier } from 'fast-jwt';
@@ -7,7 +7,7 @@ import { ALGORITHMS, EXPECTED, JWKS, NOW } from './tokens.mjs';
 
 const REQUIRED = ['exp', 'iat', 'sub', 'client_id', 'jti'];
 
-/** Whether `jose` accepts. */
+/** Whether `jose` accepts the token. */
 export async function jose(text) {
   try {
     await jwtVerify(text, KEYS, {
@@ -20,7 +20,7 @@ export async function jose(text) {
 }
 const KEYS = createLocalJWKSet(JWKS);
 
-/** Whether `fast-jwt` accepts, with the key that the header names, as its guide shows. */
+/** Whether `fast-jwt` accepts the token, with the key that the header names, as its guide shows. */
 export async function fastJwt(text) {
   try {
     const header = JSON.parse(Buffer.from(text.split('.')[0], 'base64url').toString());

@@ -1,11 +1,11 @@
-// Where this verifier and others differ on purpose. Each reason is looked for in the token itself, not
-// in what this verifier says of it, so that a wrong refusal is not excused.
+// Deliberate differences between this verifier and others. Each reason is tested on the token
+// itself, not on this verifier's code for it, so that a reason cannot excuse a wrong refusal.
 
 import { NOW } from './tokens.mjs';
 
 const MAX_DATE = 253_402_300_799; // 9999-12-31
 
-/** In order; the first that holds explains a disagreement. */
+/** Reasons in order: the first that applies explains a disagreement. */
 export const REASONS = [
   {
     why: 'accepts base64url that is not canonical (RFC 7515 §2)',
@@ -49,7 +49,7 @@ export const REASONS = [
     is: ({ accepts, claims }) => accepts && 'cnf' in claims,
   },
   {
-    why: 'refuses a token without kid: its set-up finds keys by kid alone',
+    why: 'refuses a token without kid, since its set-up looks up keys only by kid',
     is: ({ peer, accepts, header }) => peer === 'fast-jwt' && !accepts && !('kid' in header),
   },
   {

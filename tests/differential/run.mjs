@@ -1,9 +1,9 @@
-// Judges generated tokens natively, in Wasm, by `jose` and by `fast-jwt`; every disagreement is a bug
-// or has a reason.
+// Judges generated tokens with this verifier, native and in Wasm, with `jose` and with `fast-jwt`.
+// Every disagreement is a bug or has a known reason.
 //
 //     node tests/differential/run.mjs COUNT SEED
 //
-// EDGEPASS_PROGRAM is the program, EDGEPASS_INSTALLED a folder with the package.
+// EDGEPASS_PROGRAM is the program, EDGEPASS_INSTALLED a folder with the installed package.
 
 import { spawn } from 'node:child_process';
 import { createRequire } from 'node:module';
@@ -39,7 +39,7 @@ for (let start = 0; start < count; start += CHUNK) {
     return { seed, ...token(seed) };
   });
   const lines = own.map(({ seed, text }) => line(seed, text));
-  // The program judges a chunk while this process judges the same one.
+  // The program and this process judge the same chunk at once.
   const written = own.length;
   program.stdin.write(lines.map((each) => `${JSON.stringify(each)}\n`).join(''));
   const wasm = await verifyBatch(lines);
@@ -67,7 +67,7 @@ function compare({ seed, text, done }, native, wasm, peers) {
   }
 }
 
-/** Header and claims, as an ordinary reader sees them. */
+/** Decodes header and claims with `JSON.parse`; `null` for one that it cannot read. */
 function decoded(text) {
   const read = (part) => {
     try {
@@ -80,7 +80,7 @@ function decoded(text) {
   return { text, header: read(header), claims: read(claims) };
 }
 
-console.log(`${count} tokens from seed ${firstSeed}: ${tally.accepted} accepted, ${tally.rejected} rejected`);
+console.log(`${count} tokens from seed ${firstSeed}: ${tally.accepted} accepted, ${tally.rejected} refused`);
 for (const [why, times] of [...excused].sort()) console.log(`  ${times} x ${why}`);
 if (problems.length) {
   console.log(`${problems.length} disagreements without a reason, among them:`);

@@ -1,4 +1,4 @@
-// Tokens for the differential run: valid, then mutated, from a seed.
+// Makes tokens for the differential run from a seed: valid ones, most of which are then mutated.
 
 import { KEYS, b64, jws, publicJwk } from '../vectors/sign.mjs';
 
@@ -14,7 +14,7 @@ export const JWKS = {
 };
 export const EXPECTED = { issuer: ISSUER, audience: 'https://api.example', typ: 'at+jwt' };
 
-/** A generator of numbers below 2^32 (xorshift; good enough to choose by). */
+/** Returns a generator of numbers below 2^32 (xorshift; good enough for choices). */
 function random(seed) {
   let state = (seed * 2654435761 + 1) >>> 0 || 1;
   return () => {
@@ -37,7 +37,7 @@ const HEADER_VALUES = [
   'JWT', 'ed', 'es256', 'rs256', ['exp'], ['b64'], 'DEF', 'A128GCM',
 ];
 
-/** The token of a seed, and the names of what was done to it. */
+/** Returns the token of a seed, and the names of its mutations. */
 export function token(seed) {
   const next = random(seed);
   const pick = (list) => list[next() % list.length];
@@ -70,7 +70,7 @@ export function token(seed) {
   return { text, done };
 }
 
-/** The same claims, written in ways that readers differ on. */
+/** Other ways to write the same claims, on which JSON parsers differ. */
 const RAW = [
   (text) => `{"sub":"other",${text.slice(1)}`, (text) => `{"\\u0073ub":"other",${text.slice(1)}`,
   (text) => ` ${text}`, (text) => `${text}\n`, (text) => `\ufeff${text}`, (text) => `${text}{}`,
@@ -87,7 +87,7 @@ const RAW_HEADER = [
   (text) => text.replace('}', ',}'), (text) => `${text.slice(0, -1)},"\\u0061lg":"EdDSA"}`,
 ];
 
-/** The token's text, changed without signing it anew. */
+/** Changes a token's text without signing it again. */
 function mutate(text, next, pick) {
   const at = next() % text.length;
   const parts = text.split('.');
@@ -99,7 +99,7 @@ function mutate(text, next, pick) {
     () => `${text}=`, () => ` ${text}`, () => `${text}\n`, () => `${text}.`, () => text.slice(0, -1),
     () => parts.slice(0, 2).join('.'), () => [...parts, parts[2]].join('.'),
     () => [parts[0], parts[1], ''].join('.'), () => [parts[1], parts[0], parts[2]].join('.'),
-    // The last character of a segment, where trailing bits hide.
+    // The last character of each segment, which can hold unused trailing bits.
     () => parts.map((part) => part.slice(0, -1) + other(part.at(-1))).join('.'),
     () => text.slice(0, -1) + String.fromCharCode(text.charCodeAt(text.length - 1) + 1),
     () => [parts[0], parts[1], twin(parts)].join('.'),

@@ -1,18 +1,23 @@
-// Publishing to an S3-compatible bucket: a real server, which other authors wrote, as a process.
+// Publishing to an S3-compatible bucket of a real server (SeaweedFS) in a process of its own.
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import test from 'node:test';
-import { Issuer, Proxy, freePort, random } from './stage.mjs';
+import { FaultProxy } from '../stage/fault-proxy.mjs';
+import { freePort } from '../stage/ports.mjs';
+import { issuerBehindProxy } from './fleet.mjs';
 
 const { EDGEPASS_SEAWEEDFS: weed } = process.env;
 const BUCKET = 'status';
 
-/** A server with one bucket, seen through a proxy that can be told to fail. */
+const random = () => randomBytes(8).toString('hex');
+
+/** Starts a server with one bucket, behind a proxy that can inject faults. */
 async function bucket(t) {
   const folder = await mkdtemp(join(tmpdir(), 'edgepass-bucket-'));
   const credentials = { AWS_ACCESS_KEY_ID: random(), AWS_SECRET_ACCESS_KEY: random() };
@@ -28,7 +33,7 @@ async function bucket(t) {
   server.stdout.on('data', hear);
   server.stderr.on('data', hear);
   const s3 = `http://127.0.0.1:${ports[0][1]}`;
-  const proxy = new Proxy(s3);
+  const proxy = new FaultProxy(s3);
   const url = await proxy.listen();
   t.after(async () => {
     server.kill('SIGKILL');
@@ -36,7 +41,7 @@ async function bucket(t) {
     await rm(folder, { recursive: true, force: true, maxRetries: 5 });
   });
   for (const from = Date.now(); Date.now() - from < 60_000 && server.exitCode === null;) {
-    // Who shows no credentials is refused: it answers.
+    // Once the server is ready, it refuses a request without credentials with 403.
     const answer = await fetch(`${s3}/${BUCKET}/x`, { signal: AbortSignal.timeout(5_000) })
       .catch(() => undefined);
     if (answer?.status === 403) return { proxy, url, credentials };
@@ -53,7 +58,7 @@ test('a revocation is published when the bucket has it, and waits while the buck
   timeout: 120_000,
 }, async (t) => {
   const { proxy, url, credentials } = await bucket(t);
-  const issuer = await Issuer.start(t, target(url), credentials);
+  const issuer = await issuerBehindProxy(t, target(url), credentials);
   const lists = async () => (await (await fetch(`${issuer.own}/status-list-aggregation`)).json())
     .status_lists.map((uri) => uri.slice(issuer.url.length));
   const puts = [];
@@ -66,13 +71,13 @@ test('a revocation is published when the bucket has it, and waits while the buck
   const held = await lists();
   assert.ok(held.length > 0);
   assert.ok(await issuer.revoke(jti), 'not published');
-  // It replaced what was seen to lie there; what is new was put where nothing lay.
+  // Every write was conditional: on the entity tag that the issuer had seen, or on absence.
   assert.ok(puts.every(([, status, match, none]) => status === 200 && (match || none === '*')));
   const replaced = puts.filter(([path, , match]) => match && path.includes('/status-lists/'));
   assert.equal(replaced.length, 1, JSON.stringify(puts));
   assert.ok(held.some((list) => replaced[0][0].endsWith(list)), replaced[0][0]);
 
-  // Reading works, writing does not.
+  // Reads succeed, writes fail.
   proxy.refuse = ({ method }) => (method === 'GET' ? undefined : { status: 503, body: 'no' });
   const lost = await issuer.token();
   await assert.rejects(
@@ -80,7 +85,7 @@ test('a revocation is published when the bucket has it, and waits while the buck
     ({ code, stdout }) => code === 3 && stdout.includes('recorded, not published'),
   );
   assert.equal(await issuer.isReady(), false);
-  // A command that repeats it waits for the same.
+  // The command, when repeated, waits until the same revocation is published.
   puts.length = 0;
   proxy.refuse = () => undefined;
   const back = Date.now();
@@ -92,14 +97,14 @@ test('a revocation is published when the bucket has it, and waits while the buck
 
 test('a bucket that does not answer holds up nothing else', { timeout: 120_000 }, async (t) => {
   const { proxy, url, credentials } = await bucket(t);
-  const issuer = await Issuer.start(t, target(url), credentials);
+  const issuer = await issuerBehindProxy(t, target(url), credentials);
   const tokens = await issuer.tokensOfOneList(2);
   const list = issuer.own + tokens[0].list.slice(issuer.url.length);
   const served = async () => (await fetch(list)).text();
   const untilServed = async (before) => {
     while (await served() === before) await setTimeout(10);
   };
-  // Of the requests that the bucket leaves without an answer.
+  // The requests that the bucket leaves unanswered.
   const silent = [];
   proxy.refuse = (incoming) => {
     const one = { isGivenUp: false };
@@ -114,10 +119,10 @@ test('a bucket that does not answer holds up nothing else', { timeout: 120_000 }
   before = await served();
   const second = issuer.revoke(tokens[1].jti);
   await untilServed(before);
-  // The next act is served while the first request of the one before it still hangs.
+  // The issuer serves the second act while the first request of the first act still hangs.
   assert.equal(silent[0].isGivenUp, false);
   for (const from = Date.now(); await issuer.isReady();) {
-    assert.ok(Date.now() - from < 20_000, 'it is ready, and the bucket lacks both');
+    assert.ok(Date.now() - from < 20_000, 'the issuer is ready although the bucket lacks both revocations');
     await setTimeout(50);
   }
   assert.deepEqual(await Promise.all([first, second]), [false, false]);
@@ -130,7 +135,7 @@ test('an answer that is lost costs nothing: what was written is found and left',
   timeout: 120_000,
 }, async (t) => {
   const { proxy, url, credentials } = await bucket(t);
-  const issuer = await Issuer.start(t, target(url), credentials);
+  const issuer = await issuerBehindProxy(t, target(url), credentials);
   const { jti, list } = await issuer.token();
   let lost = 0;
   proxy.fault = ({ method, url: path }, reply) => {
@@ -147,21 +152,21 @@ test('a restarted issuer takes over what lies in its bucket, and what another wr
   timeout: 120_000,
 }, async (t) => {
   const { proxy, url, credentials } = await bucket(t);
-  const issuer = await Issuer.start(t, target(url), credentials);
+  const issuer = await issuerBehindProxy(t, target(url), credentials);
   const first = await issuer.token();
   assert.ok(await issuer.revoke(first.jti));
-  issuer.kill();
+  await issuer.kill();
   let read = 0;
   proxy.fault = ({ method }, reply) => {
     read += Number(method === 'GET' && reply.status === 200);
     return reply;
   };
   await issuer.serve();
-  assert.ok(read > 0, 'it looked at nothing before it wrote');
+  assert.ok(read > 0, 'the issuer read nothing before it wrote');
   const second = await issuer.token();
   assert.ok(await issuer.revoke(second.jti));
 
-  // Somebody writes between our look and our write: we look again.
+  // Another writer changes the list between the issuer's read and write: the issuer reads again.
   const third = await issuer.token();
   let refused = 0;
   proxy.refuse = ({ method, url: path }) => {

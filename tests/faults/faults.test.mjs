@@ -1,16 +1,16 @@
-// Revocation between real processes, under load and under faults: an issuer, a proxy that can be told
-// to fail, guards in workerd.
+// Revocation between real processes under load and faults: an issuer, a proxy that injects faults,
+// and guards in workerd.
 
 import assert from 'node:assert/strict';
 import { setTimeout } from 'node:timers/promises';
 import test, { describe } from 'node:test';
-import { Issuer, guards } from './stage.mjs';
+import { guards, issuerBehindProxy } from './fleet.mjs';
 
 const DEADLINE = 10_000;
 const OUTAGE_BOUND = 70_000;
 const { EDGEPASS_REVOCATIONS: revocations = '1000', EDGEPASS_AWAY: away = '30' } = process.env;
 
-/** Call guards in turn with live tokens until told to stop; counts what they say. */
+/** Calls the guards in turn with live tokens until `stop`. Counts the codes that they return. */
 function load(fleet, tokens, everyMs = 10) {
   const seen = {};
   let stopped = false;
@@ -28,7 +28,7 @@ function load(fleet, tokens, everyMs = 10) {
   return { seen, stop: () => { stopped = true; return calls; } };
 }
 
-/** How long until a guard refuses, in milliseconds from `since`; and the code. */
+/** Waits until a guard refuses a token. Returns milliseconds from `since`, and the code. */
 async function untilRefused(guard, token, since, limit = DEADLINE + 5_000) {
   for (;;) {
     const code = await guard.call(token);
@@ -39,7 +39,7 @@ async function untilRefused(guard, token, since, limit = DEADLINE + 5_000) {
   }
 }
 
-/** A guard accepts again, within the deadline. */
+/** Waits until a guard accepts a token; fails after the deadline. */
 async function untilAccepted(guard, token) {
   for (const from = Date.now(); await guard.call(token) !== '200';) {
     assert.ok(Date.now() - from < DEADLINE);
@@ -54,7 +54,7 @@ function quantiles(times) {
 }
 
 test('revocations under load bite within the deadline, each', { timeout: 300_000 }, async (t) => {
-  const issuer = await Issuer.start(t);
+  const issuer = await issuerBehindProxy(t);
   const fleet = await guards(t, issuer, 3);
   const count = Number(revocations);
   const tokens = [];
@@ -67,7 +67,7 @@ test('revocations under load bite within the deadline, each', { timeout: 300_000
   const waiting = [];
   for (const [at, { token, jti }] of tokens.entries()) {
     const guard = fleet[at % fleet.length];
-    // Held by the guard as a token that passes.
+    // The guard has accepted the token before its revocation.
     assert.equal(await guard.call(token), '200');
     assert.ok(await issuer.revoke(jti), 'not published');
     const since = Date.now();
@@ -84,31 +84,31 @@ test('revocations under load bite within the deadline, each', { timeout: 300_000
   assert.deepEqual(Object.keys(seen), ['200'], JSON.stringify(seen));
 });
 
-/** Headers of an answer whose body is another: no content coding. */
+/** Headers for a replaced body: no content coding, another entity tag. */
 function plain({ headers: { 'content-encoding': coding, etag, ...kept } }) {
   return { ...kept, etag: `"${etag}-changed"` };
 }
 
-// Most of their time they wait.
+// These tests mostly wait, so four run at once.
 describe('faults', { concurrency: 4 }, () => {
   test('an issuer that is killed and comes back loses nothing and refuses no live token', {
     timeout: 120_000,
   }, async (t) => {
-    const issuer = await Issuer.start(t);
+    const issuer = await issuerBehindProxy(t);
     const fleet = await guards(t, issuer, 2);
     const live = await issuer.token();
     const traffic = load(fleet, [live.token]);
     const revoked = [];
     const ready = [];
     for (let round = 0; round < 8; round += 1) {
-      // Killed at a moment of its own while acts are under way.
+      // Each round kills the issuer at a different moment while acts are under way.
       const batch = await Promise.all(Array.from({ length: 8 }, () => issuer.token()));
       for (const { token } of batch) assert.equal(await fleet[0].call(token), '200');
       const acts = batch.map(async (one) => {
         if (await issuer.revoke(one.jti)) revoked.push(one);
       });
       await setTimeout(round * 45);
-      issuer.kill();
+      await issuer.kill();
       await Promise.all(acts);
       const from = Date.now();
       await issuer.serve();
@@ -124,7 +124,7 @@ describe('faults', { concurrency: 4 }, () => {
       assert.ok(after <= DEADLINE, `${after} ms`);
     }
     assert.deepEqual(Object.keys(await traffic.stop()), ['200']);
-    // In the trail exactly once, each.
+    // Each revocation is in the audit trail exactly once.
     const trail = (await issuer.edgepass('audit', '--json')).trim().split('\n').map(JSON.parse);
     for (const { jti } of revoked) {
       const entries = trail.filter(({ act, jwt_id: id }) => act === 'token_revoked' && id === jti);
@@ -132,12 +132,12 @@ describe('faults', { concurrency: 4 }, () => {
     }
   });
 
-  // Linux alone has prlimit(1), which limits a process that runs.
-  const limited = process.platform === 'linux' ? test : (name) => console.log(`no prlimit(1), not tried: ${name}`);
+  // Only Linux has prlimit(1), which changes the limits of a running process.
+  const limited = process.platform === 'linux' ? test : (name) => console.log(`skipped, no prlimit(1): ${name}`);
   limited('an issuer whose files cannot grow takes in nothing, serves what it has, and goes on', {
     timeout: 120_000,
   }, async (t) => {
-    const issuer = await Issuer.start(t);
+    const issuer = await issuerBehindProxy(t);
     const [guard] = await guards(t, issuer, 1);
     const [live, lost, other] = [await issuer.token(), await issuer.token(), await issuer.token()];
     for (const { token } of [live, lost, other]) assert.equal(await guard.call(token), '200');
@@ -145,7 +145,7 @@ describe('faults', { concurrency: 4 }, () => {
     await assert.rejects(issuer.token(), /no token: 503/);
     assert.ok(!(await issuer.revoke(lost.jti)), 'an act was acknowledged');
     assert.equal(await issuer.isReady(), false);
-    // Another process has no limit: what it records is published later.
+    // The command runs in a process without limit. The issuer publishes its revocation later.
     await assert.rejects(
       issuer.edgepass('revoke', '--jti', other.jti, '--reason', 'test'),
       ({ code, stdout }) => code === 3 && stdout.includes('recorded, not published'),
@@ -167,7 +167,7 @@ describe('faults', { concurrency: 4 }, () => {
   });
 
   test(`an issuer that is away for ${away} s takes no API down`, { timeout: 900_000 }, async (t) => {
-    const issuer = await Issuer.start(t);
+    const issuer = await issuerBehindProxy(t);
     const fleet = await guards(t, issuer, 2);
     const [live, lost] = [await issuer.token(), await issuer.token()];
     for (const guard of fleet) assert.equal(await guard.call(live.token), '200');
@@ -179,7 +179,7 @@ describe('faults', { concurrency: 4 }, () => {
     while (Date.now() - from < Number(away) * 1000) {
       const age = Date.now() - from;
       const code = await fleet[0].call(live.token);
-      // Between the bound of a copy's age and that of the outage both may be said.
+      // Between these bounds the guard may accept or refuse.
       if (age < OUTAGE_BOUND - DEADLINE) codes.early.add(code);
       else if (age > OUTAGE_BOUND) codes.late.add(code);
       if (age > OUTAGE_BOUND) assert.notEqual(await fleet[0].call(lost.token), '200');
@@ -204,7 +204,7 @@ describe('faults', { concurrency: 4 }, () => {
   test('past the outage bound a guard refuses, and a clock set back is no way around it', {
     timeout: 60_000,
   }, async (t) => {
-    const issuer = await Issuer.start(t);
+    const issuer = await issuerBehindProxy(t);
     const [guard] = await guards(t, issuer, 1);
     const { token } = await issuer.token();
     assert.equal(await guard.call(token), '200');
@@ -213,7 +213,7 @@ describe('faults', { concurrency: 4 }, () => {
     assert.equal(await guard.call(token), '200', 'stale, and within the bound');
     await guard.shift(5 * 60_000);
     assert.match(await guard.call(token), /_unavailable$/);
-    // What was confirmed lies in the future now: its age is unknown.
+    // The copies were confirmed in the future by the guard's clock, so their age is unknown.
     await guard.shift(-60_000);
     assert.match(await guard.call(token), /_unavailable$/);
     issuer.proxy.up();
@@ -224,7 +224,7 @@ describe('faults', { concurrency: 4 }, () => {
   test('a guard whose clock is seconds off keeps the deadline and refuses no live token', {
     timeout: 120_000,
   }, async (t) => {
-    const issuer = await Issuer.start(t);
+    const issuer = await issuerBehindProxy(t);
     const fleet = await guards(t, issuer, 2);
     await Promise.all(fleet.map((guard, at) => guard.shift(at ? 8_000 : -8_000)));
     const [live, lost] = [await issuer.token(), await issuer.token()];
@@ -246,7 +246,7 @@ describe('faults', { concurrency: 4 }, () => {
   test('a list truncated, rolled back, foreign or as HTML is refused, and the good copy serves', {
     timeout: 120_000,
   }, async (t) => {
-    const issuer = await Issuer.start(t);
+    const issuer = await issuerBehindProxy(t);
     const [guard] = await guards(t, issuer, 1);
     const [live, lost, ...others] = await issuer.tokensOfOneList(8);
     assert.equal(await guard.call(live.token), '200');
@@ -271,7 +271,7 @@ describe('faults', { concurrency: 4 }, () => {
     };
     for (const [reason, fault] of Object.entries(faults)) {
       issuer.proxy.fault = lists((url, reply) => fault(url, reply));
-      // Another edition, so that there is something to answer but 304.
+      // Publishes another edition, so that the issuer does not answer 304.
       assert.ok(await issuer.revoke(others.pop().jti));
       const line = `edgepass_guard_refused_documents_total{reason="${reason}"}`;
       const before = await guard.counter(line);
@@ -290,11 +290,11 @@ describe('faults', { concurrency: 4 }, () => {
   test('keys rotate and are withdrawn under load, and no other token is refused', {
     timeout: 180_000,
   }, async (t) => {
-    const issuer = await Issuer.start(t);
+    const issuer = await issuerBehindProxy(t);
     const fleet = await guards(t, issuer, 2);
     const before = await issuer.token();
     const traffic = load(fleet, [before.token]);
-    // The standby has been published for a deadline by then.
+    // By then the standby key has been published for longer than the deadline.
     await setTimeout(DEADLINE + 1_000);
     await issuer.edgepass('keys', 'rotate');
     const during = await issuer.token();
@@ -320,7 +320,7 @@ describe('faults', { concurrency: 4 }, () => {
   });
 
   test('a suspended token is refused until it is resumed', { timeout: 60_000 }, async (t) => {
-    const issuer = await Issuer.start(t, (text) => (
+    const issuer = await issuerBehindProxy(t, (text) => (
       text.replace('suspension = false', 'suspension = true')
     ));
     const [guard] = await guards(t, issuer, 1);
@@ -335,11 +335,11 @@ describe('faults', { concurrency: 4 }, () => {
   });
 
   test('a flood of unknown keys causes one fetch', { timeout: 60_000 }, async (t) => {
-    const issuer = await Issuer.start(t);
+    const issuer = await issuerBehindProxy(t);
     const [guard] = await guards(t, issuer, 1);
     const { token } = await issuer.token();
     assert.equal(await guard.call(token), '200');
-    // Past the refresh interval, so that the set held is not known to be current.
+    // Past the refresh interval, so that an unknown key ID makes the guard fetch the set.
     await setTimeout(6_000);
     const before = issuer.proxy.seen.get('/.well-known/jwks.json').length;
     let asked = 0;

@@ -1,13 +1,15 @@
-// No answer of the origin reaches another caller by way of a cache.
+// No cache serves the origin's response for one caller to another caller.
 
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { start } from '../hosts/guard.mjs';
 import { issuer } from '../hosts/issuer.mjs';
+import { COMPATIBILITY_DATE } from '../stage/workerd.mjs';
 
 /**
- * What stands between the guard and the origin: the runtime's part of Cloudflare's network. It keeps by URL
- * what a cache there keeps, says how it was asked, and lets the issuer's documents through.
+ * Text of a Worker that plays Cloudflare's network between the guard and the origin. It caches by
+ * URL as that network does, includes the request's headers and `cf` in the response, and forwards
+ * requests for the issuer's documents.
  */
 const network = (documents) => `
   const kept = new Map();
@@ -41,12 +43,10 @@ const network = (documents) => `
     return new Response(text, init);
   } };`;
 
-async function guarded(t, { how = 'network', date = '2026-10-01' } = {}) {
+async function guarded(t, { how = 'network', date = COMPATIBILITY_DATE } = {}) {
   const { url: documents, token, trusted } = await issuer(t, 'p256_client');
   const bindings = { ISSUERS: [trusted], CACHE: 'none', ORIGIN_URL: 'https://origin.example' };
-  const place = {
-    name: 'network', compatibilityDate: '2026-10-01', modules: true, script: network(documents),
-  };
+  const place = { name: 'network', modules: true, script: network(documents) };
   const worker = { compatibilityDate: date, bindings, outboundService: 'network' };
   if (how === 'service') {
     delete bindings.ORIGIN_URL;
@@ -64,8 +64,8 @@ async function guarded(t, { how = 'network', date = '2026-10-01' } = {}) {
 }
 
 for (const how of ['network', 'service']) {
-  // Since 2024-11-11 requests have a cache mode; later dates changed what else it does.
-  for (const date of ['2024-11-11', '2025-04-02', '2025-08-07', '2026-10-01']) {
+  // Requests have a cache mode from 2024-11-11 on; later dates changed its effects.
+  for (const date of ['2024-11-11', '2025-04-02', '2025-08-07', COMPATIBILITY_DATE]) {
     test(`one caller's document is not another's: ${how}, compatibility date ${date}`, async (t) => {
       const ask = await guarded(t, { how, date });
       for (const path of ['/reports/mine.pdf', '/reports/public.css', '/reports/fields']) {

@@ -1,14 +1,15 @@
-// `edgepass doctor` notices caches: one in front of the guard, one in front of the issuer.
+// `edgepass doctor` notices a cache in front of the guard that stores responses.
 
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import test from 'node:test';
 import { start } from '../hosts/guard.mjs';
-import { freePort, startCache } from './proxies.mjs';
+import { freePort } from '../stage/ports.mjs';
+import { startCache } from './proxies.mjs';
 
 const { EDGEPASS_ISSUER: issuer, EDGEPASS_PROGRAM: program, EDGEPASS_FOLDER: folder } = process.env;
 
-/** What doctor finds, by what it looked at. */
+/** Runs `edgepass doctor`. Returns its findings by the member `what`. */
 function doctor(url) {
   const { stdout } = spawnSync(program, ['doctor', '--url', url, '--json'], { cwd: folder, encoding: 'utf8' });
   return Object.fromEntries(JSON.parse(stdout).findings.map(({ what, ...found }) => [what, found]));

@@ -1,5 +1,5 @@
-/* A disk that hangs: whatever opens or looks at a path that holds "/hung" waits while a file exists that
- * EDGEPASS_HANGS names. Loaded before the C library (LD_PRELOAD). */
+/* Simulates a disk that hangs: open, open64 and statx of a path that contains "/hung" wait while
+ * the file that EDGEPASS_HANGS names exists. Loaded before the C library (LD_PRELOAD). */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>

@@ -1,4 +1,5 @@
-// No client writes what origins believe of proxies: every header that docs/security.md names, on every route.
+// The guard removes every header that origins trust from proxies, as docs/security.md lists them,
+// on every route.
 
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
@@ -9,11 +10,11 @@ import { issuer } from '../hosts/issuer.mjs';
 
 const document = readFileSync(new URL('../../docs/security.md', import.meta.url), 'utf8');
 const section = document.split('## Headers that no client may write')[1].split('\n## ')[0];
-/** The names in the first column; a prefix gets something behind it. */
+/** The names in the first column of the table; a prefix `-*` becomes `-x`. */
 const NAMES = section.split('\n').filter((line) => line.startsWith('| `')).flatMap((line) => (
   [...line.split('|')[1].matchAll(/`([^`]+)`/g)].map(([, name]) => name.replace(/-\*$/, '-x'))));
 
-/** Send these bytes, and read the answer to its end. */
+/** Sends the bytes of `head` and reads the response to its end. */
 function raw(url, head) {
   return new Promise((resolve, reject) => {
     const socket = connect(Number(url.port), url.hostname, () => socket.write(head));

@@ -1,4 +1,5 @@
-// The inspector on a host that sends no header, framed by somebody else, and fed with odd names.
+// The inspector on a host that sends no security headers, framed by another page, and with odd
+// claim names.
 
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
@@ -11,7 +12,7 @@ import { launch } from '../hosts/browser.mjs';
 const www = new URL('../../www', import.meta.url).pathname;
 const TYPES = { '.html': 'text/html', '.js': 'text/javascript', '.css': 'text/css', '.wasm': 'application/wasm' };
 
-/** A server of pages, and of nothing that pages ask to be told by headers. */
+/** Serves pages without any security header. */
 async function host(t, answer) {
   const server = createServer((request, response) => {
     const [type, body] = answer(new URL(request.url, 'http://host').pathname);

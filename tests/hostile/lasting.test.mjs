@@ -1,23 +1,23 @@
-// What was let through ends when its token does: WebSockets and long answers.
+// WebSockets and long responses end when their token does.
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { createServer, get } from 'node:http';
 import { setTimeout } from 'node:timers/promises';
 import test from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { Log, LogLevel, Miniflare, convertV4MiniflareOptions } from 'miniflare';
 import { start } from '../hosts/guard.mjs';
 import { AUDIENCE, issuer, now } from '../hosts/issuer.mjs';
+import { listen } from '../stage/ports.mjs';
+import { LogLevel, startWorkers } from '../stage/workerd.mjs';
 import { KEYS, jws, publicJwk, sha256, thumbprint } from '../vectors/sign.mjs';
 
 const { EDGEPASS_ISSUER, EDGEPASS_PROGRAM: program, EDGEPASS_FOLDER: folder } = process.env;
 const edgepass = (...argv) => execFileSync(program, argv, { cwd: folder, encoding: 'utf8' });
 const issue = () => JSON.parse(edgepass('issue', '--role', 'invoice-reader', '--json'));
 const DEADLINE = 10_000;
-/** Opens the counters. */
+/** Bearer token for the guard's counters. */
 const secret = 'counters-for-the-tests-of-what-lasts';
 
 const real = {
@@ -27,7 +27,7 @@ const trusting = (...issuers) => ({
   bindings: { ISSUERS: issuers, CACHE: 'none' }, serviceBindings: { ORIGIN: 'origin' },
 });
 
-/** A socket that is open, and what it says when it closes. */
+/** Opens a socket. `closed` resolves to its close code, reason and time. */
 function open(url, headers, { path = '/live', protocols } = {}) {
   const socket = new WebSocket(new URL(path, url).href.replace('http', 'ws'), { headers, protocols });
   socket.binaryType = 'arraybuffer';
@@ -48,7 +48,7 @@ async function echoes(socket, text = 'hello') {
   assert.equal(await answer, `echo ${text}`);
 }
 
-/** Read a stream until it ends; how it ended. */
+/** Reads a body until it ends. Returns its bytes, and whether it is whole. */
 async function drain(response) {
   let bytes = 0;
   try {
@@ -146,11 +146,11 @@ test('a token that expires ends them at exp', async (t) => {
   }
   const counters = await fetch(new URL('/.edgepass/metrics', url), { headers: bearer(secret) });
   assert.match(await counters.text(), /ended_total\{code="token_expired"\} 2/);
-  // It is accepted for new requests a little longer: clocks differ.
+  // For new requests the token is accepted within the leeway after `exp`, since clocks differ.
   assert.equal((await fetch(new URL('/invoices', url), { headers })).status, 200);
 });
 
-/** A JWK Set that can be changed, and taken away. */
+/** Serves a JWK Set that a test can change (`keys`) or make unreachable (`away`). */
 async function keys(t, first) {
   const served = { keys: first, away: false };
   const server = createServer((request, response) => {
@@ -216,7 +216,7 @@ test('a long answer arrives whole, with its length', async (t) => {
   assert.deepEqual(await drain(zipped), { bytes: 3 << 20, whole: true });
 });
 
-/** What the processes of workerd have used, in milliseconds of processor time and in bytes. */
+/** Returns processor time in milliseconds and resident bytes, both of all workerd processes. */
 function used() {
   const pids = execFileSync('pgrep', ['--parent', String(process.pid), 'workerd'], { encoding: 'utf8' });
   const of = (pid) => {
@@ -254,7 +254,7 @@ test('a thousand open sockets are looked at, and close together', async (t) => {
 });
 
 test('a look that hangs ends what it is for, long before the token does', { timeout: 60_000 }, async (t) => {
-  // The part that watches, by itself: nothing makes the module's own look hang that a test could do.
+  // Tests `lasting.js` alone, since a test cannot make the check of the guard's module hang.
   const folder = fileURLToPath(new URL('../../worker/src/', import.meta.url));
   const contents = `
     import { relayed } from './lasting.js';
@@ -264,23 +264,19 @@ test('a look that hangs ends what it is for, long before the token does', { time
     } };`;
   const origin = createServer(async (_, response) => {
     for (; !response.destroyed; await setTimeout(250)) response.write('.');
-  }).listen(0, '127.0.0.1');
-  await once(origin, 'listening');
+  });
+  const address = await listen(origin);
   t.after(() => { origin.close(); origin.closeAllConnections(); });
-  const workerd = new Miniflare(convertV4MiniflareOptions({
-    host: '127.0.0.1', port: 0, cf: false, log: new Log(LogLevel.NONE), handleStructuredLogs: () => {},
-    workers: [{
-      name: 'relay', compatibilityDate: '2026-10-01', modulesRoot: folder,
-      bindings: { ORIGIN: `http://127.0.0.1:${origin.address().port}` },
-      modules: [
-        { type: 'ESModule', path: `${folder}relay.js`, contents },
-        { type: 'ESModule', path: `${folder}lasting.js` },
-      ],
-    }],
-  }));
-  t.after(() => workerd.dispose());
+  const { url, stop } = await startWorkers([{
+    name: 'relay', modulesRoot: folder, bindings: { ORIGIN: address },
+    modules: [
+      { type: 'ESModule', path: `${folder}relay.js`, contents },
+      { type: 'ESModule', path: `${folder}lasting.js` },
+    ],
+  }], { level: LogLevel.NONE, log: () => {} });
+  t.after(stop);
   const started = Date.now();
-  const response = await fetch(await workerd.ready);
+  const response = await fetch(url);
   await assert.rejects(async () => { for await (const _ of response.body) ; });
   const after = Date.now() - started;
   assert.ok(after > 20_000 && after < 25_000, `it ended after ${after} ms`);

@@ -1,6 +1,7 @@
-// Origins that read paths in their own ways: real servers, and tables of what others do.
+// Origins that read paths in their own ways: real servers, and models of other servers.
 //
-// Each takes a policy's patterns and says, for a path as it is sent, which of them its handler is for.
+// Each takes a policy's patterns. `reads` returns, for a path as it is sent, the number of the
+// pattern whose handler runs, or null.
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -14,7 +15,7 @@ import fastify from 'fastify';
 
 const agent = new Agent({ keepAlive: true, maxSockets: 8 });
 
-/** GET a path, as it is written; the number that the handler answers with, or null. */
+/** Requests a path exactly as written. Returns the number that the handler answers, or null. */
 function ask(port, path) {
   return new Promise((resolve, reject) => {
     const sent = request({ host: '127.0.0.1', port, path, agent, setHost: true }, (response) => {
@@ -32,7 +33,7 @@ async function listening(server) {
   return server.address().port;
 }
 
-/** A server that is asked path by path. */
+/** Makes an origin of a server; each path is one request. */
 async function served(server, close = () => server.close()) {
   const port = await listening(server);
   return { reads: (path) => ask(port, path), close };
@@ -40,7 +41,7 @@ async function served(server, close = () => server.close()) {
 
 const parts = (path) => path.split('/').slice(1);
 
-/** Express 5, as it comes: case and a slash at the end do not count. */
+/** Express 5 with its defaults, which ignore case and a trailing slash. */
 export async function expressOrigin(patterns) {
   const app = express();
   patterns.forEach((pattern, number) => {
@@ -50,7 +51,7 @@ export async function expressOrigin(patterns) {
   return served(createServer(app));
 }
 
-/** Fastify 5 with every laxness that it offers. */
+/** Fastify 5 with every lax option. */
 export async function fastifyOrigin(patterns) {
   const app = fastify({ routerOptions: {
     caseSensitive: false, ignoreTrailingSlash: true, ignoreDuplicateSlashes: true, useSemicolonDelimiter: true,
@@ -60,7 +61,7 @@ export async function fastifyOrigin(patterns) {
     try {
       app.get(`/${path.join('/')}`, (_, reply) => reply.send(String(number)));
     } catch (error) {
-      // Two patterns that are one to it: the first has the handler.
+      // Fastify takes two patterns for one: the first keeps the handler.
       if (error.code !== 'FST_ERR_DUPLICATED_ROUTE') throw error;
     }
   });
@@ -69,7 +70,7 @@ export async function fastifyOrigin(patterns) {
   return { reads: (path) => ask(port, path), close: () => app.close() };
 }
 
-/** nginx with a location for each pattern that ignores case. */
+/** nginx with a case-insensitive location for each pattern. */
 export async function nginxOrigin(patterns) {
   const folder = mkdtempSync(join(tmpdir(), 'edgepass-nginx-'));
   const free = createTcpServer();
@@ -110,7 +111,7 @@ export async function nginxOrigin(patterns) {
   return { reads: (path) => ask(port, path), close };
 }
 
-/** A path once its escapes are decoded. */
+/** Decodes the percent-encoding of a path; a malformed path stays unchanged. */
 const decoded = (path) => {
   try {
     return decodeURIComponent(path);
@@ -119,7 +120,10 @@ const decoded = (path) => {
   }
 };
 
-/** An origin by what it makes of a path before it compares it, and whether case counts then. */
+/**
+ * Models an origin: `read` gives the form or forms in which it compares a path, `caseCounts`
+ * whether it compares case.
+ */
 function table(read, { caseCounts = true } = {}) {
   return async (patterns) => {
     const fold = (text) => (caseCounts ? text : text.toUpperCase());
@@ -139,7 +143,7 @@ function table(read, { caseCounts = true } = {}) {
   };
 }
 
-/** Mappings of a servlet container (Servlet 6.0, section 12.1): exact before the longest prefix. */
+/** Models servlet mappings (Servlet 6.0, section 12.1): an exact match, else the longest prefix. */
 async function servlets(patterns) {
   const reads = async (path) => {
     const plain = decoded(path.replaceAll(/;[^/]*/g, ''));
@@ -156,45 +160,48 @@ async function servlets(patterns) {
   return { reads, close: () => {} };
 }
 
-/** Without one slash at the end. */
+/** Removes one trailing slash. */
 const slashless = (path) => (path.length > 1 ? path.replace(/\/$/, '') : path);
 
 export const ORIGINS = {
   'Express 5': expressOrigin,
   'Fastify 5, all lax': fastifyOrigin,
   'nginx, ~*': nginxOrigin,
-  // Tomcat 10.1, StandardContext and CoyoteAdapter.parsePathParameters: `;` and what follows, before it
-  // decodes; behind a proxy that decodes (nginx with a URI in proxy_pass) also what was escaped.
+  // Tomcat 10.1, StandardContext and CoyoteAdapter.parsePathParameters: removes `;` and the rest of
+  // the segment, then decodes. Behind a proxy that decodes (nginx with a URI in proxy_pass) this
+  // includes an escaped `;`.
   Tomcat: table((path) => decoded(path.replaceAll(/;[^/]*/g, ''))),
   'Tomcat behind a proxy that decodes': table((path) => decoded(path).replaceAll(/;[^/]*/g, '')),
-  // Microsoft.AspNetCore.Routing: ordinal without case, one slash at the end ignored, decoded.
+  // Microsoft.AspNetCore.Routing: ordinal comparison without case, ignores one trailing slash,
+  // decodes.
   'ASP.NET Core': table((path) => decoded(slashless(path)), { caseCounts: false }),
-  // IIS and Windows files: dots and blanks at the end of a name are dropped.
+  // IIS and Windows files: trailing dots and spaces of a name are dropped.
   'IIS on Windows': table((path) => decoded(slashless(path)).split('/').map((name) => name.replace(/[. ]+$/, '')).join('/'), { caseCounts: false }),
-  // Rails 7, Journey: an optional format, a slash at the end.
+  // Rails 7, Journey: an optional format suffix, a trailing slash.
   Rails: table((path) => [slashless(path), slashless(path).replace(/\.[^/.?]+$/, '')].map(decoded)),
-  // Spring MVC 4.3 and older: suffix patterns, a slash at the end, blanks of a segment (trimTokens).
+  // Spring MVC 4.3 and older: suffix patterns, a trailing slash, spaces around a segment
+  // (trimTokens).
   'Spring 4': table((path) => {
     const plain = slashless(decoded(path.replaceAll(/;[^/]*/g, '')));
     return [plain, plain.replace(/\.[^/]*$/, ''), plain.split('/').map((part) => part.trim()).join('/')];
   }),
-  // A PHP front controller (Laravel, Symfony, WordPress): /index.php in front is not part of the path.
+  // A PHP front controller (Laravel, Symfony, WordPress): a leading /index.php is dropped.
   'PHP front controller': table((path) => decoded(slashless(path)).replace(/^\/index\.php(?=\/)/i, '')),
-  // ASP.NET 4: sessions in the path, and the page that a folder shows.
+  // ASP.NET 4: session IDs in the path, and the default page of a folder.
   'ASP.NET 4': table((path) => {
     const plain = decoded(slashless(path)).replaceAll(/\/\([A-Z]\([^/]*\)\)/gi, '');
     return [plain, plain.replace(/\/default\.aspx$/i, '')];
   }, { caseCounts: false }),
-  // Servlet mappings: /x/* is /x, too; the longest decides, whatever comes first.
+  // Servlet mappings: /x/* also matches /x; the longest match wins, whatever the order.
   'Servlet mappings': servlets,
-  // Apache with MultiViews and PHP: an extension that is not written, and what follows a file.
+  // Apache with MultiViews and PHP: an omitted extension, and path info after a file.
   'Apache with PHP': table((path) => {
     const plain = decoded(path);
     const file = /^(.*?\.php)\/.*$/i.exec(plain);
     const readings = [plain, slashless(plain), ...(file ? [file[1]] : [])];
     return readings.flatMap((one) => [one, `${one}.php`, one.replace(/\.[A-Za-z0-9]+$/, '')]);
   }),
-  // Django with re_path and (?i), Python's re: letters that fold to ASCII.
+  // Django with re_path and (?i), Python's re: letters outside ASCII that fold to ASCII letters.
   'Django, (?i)': table((path) => decoded(path).replaceAll('\u0131', 'i').replaceAll('\u0130', 'i')
     .replaceAll('\u017f', 's').replaceAll('\u212a', 'k'), { caseCounts: false }),
 };

@@ -1,4 +1,5 @@
-// What was asked for and cannot be done is an error: every option of the package with every kind of value.
+// A setting that cannot take effect is an error: every option of the package with every kind of
+// value.
 
 import assert from 'node:assert/strict';
 import { createRequire } from 'node:module';
@@ -18,7 +19,7 @@ const jwks = { keys: [] };
 const rfc = { issuer: 'https://issuer.example', audience: 'https://api.example', jwks };
 const jwt = { ...rfc, profile: 'jwt', typ: 'x', status: { mode: 'ignore' } };
 
-/** Each option, where it stands, and which of the values above mean something there. */
+/** Each option, the options it is added to, and the names of the values that are valid for it. */
 const OPTIONS = [
   ['profile', rfc, []], ['issuer', rfc, ['text']], ['audience', rfc, ['text', 'texts']],
   ['audienceClaim', jwt, ['text']], ['algorithms', rfc, ['list']], ['typ', jwt, ['text', 'null']],
@@ -48,7 +49,7 @@ test('an option that says nothing is refused when the verifier is made', () => {
   for (const [path, base, right] of OPTIONS) {
     for (const [name, value] of Object.entries(VALUES)) {
       let taken = true;
-      // What is undefined is not there: left out, it may be missing or not.
+      // An undefined option counts as absent, which is valid for some and not for others.
       if (value === undefined) continue;
       try {
         Verifier.create(withOption(base, path, value));
@@ -65,7 +66,7 @@ test('an option that says nothing is refused when the verifier is made', () => {
   assert.deepEqual(wrong, []);
 });
 
-/** Each condition of a call, and what means something there. */
+/** Each requirement of a call, and the names of the values that are valid for it. */
 const DEMANDS = {
   allOf: ['texts', 'undefined'], anyOf: ['texts', 'undefined'],
   issuers: ['list', 'empties', 'texts', 'undefined'],
@@ -73,7 +74,7 @@ const DEMANDS = {
   now: [], certificateSha256: [], waitUntil: [], allof: [], scope: [], scopes: [], all_of: [], clock: [], constructor: [],
 };
 
-/** Each fact of a call, likewise. */
+/** Each option of a call, and the names of the values that are valid for it. */
 const CALL_OPTIONS = {
   now: ['seven', 'huge', 'fraction', 'undefined'],
   certificateSha256: ['undefined', 'empty'], waitUntil: ['function', 'undefined'],

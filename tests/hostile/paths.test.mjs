@@ -1,5 +1,5 @@
-// Generated policies and paths against origins that read paths laxly: nothing reaches a handler by a route
-// that asks for less than the handler's own.
+// Generated policies and paths against origins that read paths laxly. No request reaches a handler
+// by a route that requires less than the handler's own route.
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -35,7 +35,7 @@ function route({ of, chance, next }) {
   };
 }
 
-/** How a name may be bent so that some server still finds it. */
+/** Changes of a name after which some servers still find the same handler. */
 const BENDS = [
   (name) => name.toUpperCase(), (name) => name[0].toUpperCase() + name.slice(1), (name) => `${name}.`,
   (name) => `${name}..`, (name) => `${name}%20`, (name) => `%20${name}`, (name) => `${name}.json`,
@@ -62,7 +62,7 @@ function path(random, routes) {
   return `/${segments.join('/')}`;
 }
 
-/** What the guard makes of policies, one line each. */
+/** Passes policies and requests to the guard's router, one line each. Returns its answers. */
 async function guard(lines) {
   const program = spawn(process.env.EDGEPASS_ROUTING, { stdio: ['pipe', 'pipe', 'inherit'] });
   const answers = [];
@@ -77,7 +77,7 @@ async function guard(lines) {
 const asks = ({ all_of: scopes = [] }) => scopes;
 const isAsStrict = (one, other) => asks(other).every((scope) => asks(one).includes(scope));
 
-/** Draw policies and paths, and look for a handler that was reached by a laxer route. */
+/** Draws policies and paths. Returns the requests that reached a handler by a laxer route. */
 async function run(t, name, seed, originPaths) {
   const random = generator(seed);
   const drawn = Array.from({ length: POLICIES }, () => {
@@ -94,9 +94,9 @@ async function run(t, name, seed, originPaths) {
       continue;
     }
     const { policy: { route: routes }, requests } = drawn[number];
-    // The origin is asked with GET: handlers of other methods are not in the way there.
+    // All requests are GET, so handlers of other methods do not matter.
     const asked = routes.filter((one) => one.methods.includes('GET'));
-    // Such containers have no names in patterns: policies with some are not theirs.
+    // Servlet mappings have no placeholders, so policies with placeholders are skipped.
     if (name === 'Servlet mappings' && routes.some((one) => one.path.includes('{'))) continue;
     counts.policies += 1;
     const origin = await ORIGINS[name](asked.map((one) => one.path));
@@ -105,7 +105,7 @@ async function run(t, name, seed, originPaths) {
       counts[way === null ? 'refused' : 'forwarded'] += 1;
       if (way === null) continue;
       const handler = await origin.reads(sent);
-      // Who writes a path out has said what is asked there.
+      // A route that spells out the sent path states its own requirements: that is no finding.
       const isNamed = routes[way].path === sent;
       if (handler !== null && !isNamed && !isAsStrict(routes[way], asked[handler])) {
         laxer.push({ sent, way: routes[way], handler: asked[handler] });

@@ -1,10 +1,10 @@
 #!/bin/bash
-# A systemd that is process 1 of namespaces of its own, over a copy-on-write view of this machine: nothing
-# that happens in it reaches the machine, and it is gone when this process is killed (SIGKILL).
+# Runs systemd as process 1 of its own namespaces, over a copy-on-write view of this machine.
+# Changes in it do not reach the machine. Killing this process (SIGKILL) ends it.
 set -euo pipefail
 
 if [ "${1-}" != inside ]; then
-  # systemd moves what is in its control group: it needs one of its own.
+  # systemd moves the processes of its control group, so it needs a group of its own.
   group=$(findmnt --noheadings --first-only --types cgroup2 --output TARGET)/edgepass-test-$$
   mkdir "$group"
   echo $$ >"$group/cgroup.procs"
@@ -32,7 +32,7 @@ ln -s pts/ptmx dev/ptmx
 mount -t tmpfs -o mode=1777 tmpfs dev/shm
 mount -t tmpfs -o mode=755 tmpfs run
 mount -t tmpfs -o mode=1777 tmpfs tmp
-# None of the machine's own services: only these units are found.
+# systemd finds only these units, and none of the machine's own services.
 mount -t tmpfs -o mode=755 tmpfs etc/systemd
 mkdir -p etc/systemd/system/sysinit.target.wants
 for unit in sysinit.target basic.target sockets.target multi-user.target shutdown.target \

@@ -1,10 +1,9 @@
-// Real shared caches, each as it comes: the shortest configuration that makes it a reverse proxy that keeps
-// what its upstream allows.
+// Real shared caches with their defaults: each has the shortest configuration of a reverse proxy
+// that stores what its upstream allows.
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -75,22 +74,13 @@ CacheEnable disk /
 `, '/usr/sbin/apache2', ['-f', `${folder}/conf`, '-DFOREGROUND']],
 };
 
-/** The caches that there are. */
+/** The names of the caches. */
 export const CACHES = Object.keys(KINDS);
 
-/** A port that was free a moment ago. */
-export async function freePort() {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address();
-  await new Promise((resolve) => { server.close(resolve); });
-  return port;
-}
-
-/** Start a cache at `port` in front of `upstream`, a URL; it ends with the test. */
+/** Starts a cache at `port` in front of `upstream`, a URL. The cache ends with the test. */
 export async function startCache(t, kind, port, upstream, more) {
   const folder = mkdtempSync(join(tmpdir(), `edgepass-${kind}-`));
-  // Started by root, workers are somebody else.
+  // A cache that root starts runs its workers as another user.
   chmodSync(folder, 0o777);
   mkdirSync(join(folder, 'cache'));
   chmodSync(join(folder, 'cache'), 0o777);
@@ -106,10 +96,10 @@ export async function startCache(t, kind, port, upstream, more) {
     try {
       process.kill(-cache.pid, 'SIGKILL');
     } catch {
-      // It has ended.
+      // The cache has already ended.
     }
     await ended;
-    // What squid shares between its processes outlives it.
+    // Shared memory of squid's processes outlives them.
     for (const name of readdirSync('/dev/shm')) {
       if (name.startsWith(`e${port}-`)) rmSync(join('/dev/shm', name), { force: true });
     }

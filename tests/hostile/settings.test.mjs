@@ -1,4 +1,5 @@
-// What was asked for and cannot be done is an error: every binding of the guard with every kind of value.
+// A setting that cannot take effect is an error: every binding of the guard with every kind of
+// value.
 
 import assert from 'node:assert/strict';
 import test from 'node:test';
@@ -10,7 +11,7 @@ const VALUES = {
   empty: '', number: 7, true: true, false: false, null: null, object: {}, list: [], texts: ['x'],
 };
 
-/** So many guards in one workerd; gives what each answers to one request, and what they have logged. */
+/** Starts guards in one workerd. Returns each one's status for one request, and `logs`. */
 async function guards(t, all) {
   const front = {
     name: 'front', modulesRoot: undefined, modules: true, bindings: {},
@@ -28,7 +29,7 @@ async function guards(t, all) {
   return { answers, logs };
 }
 
-/** Guards with one wrong setting each: none serves anybody, and the log names the setting. */
+/** Starts guards with one wrong setting each. Each must answer 503 and log the setting's name. */
 async function allRefused(t, cases) {
   for (let from = 0; from < cases.length; from += 40) {
     const some = cases.slice(from, from + 40);
@@ -84,7 +85,7 @@ test('a binding of another kind than the one that is read stops the guard', asyn
     const { serviceBindings, ...own } = of(trusted, { ORIGIN: value, ORIGIN_URL: 'https://origin.example' });
     cases.push([`ORIGIN = ${kind}`, 'ORIGIN', own]);
   }
-  // A bound service seems to have every method.
+  // A service binding appears to have every method, so its methods do not tell its kind.
   for (const name of ['DOCUMENTS', 'USED_PROOFS']) {
     const serviceBindings = { ORIGIN: 'origin', [name]: 'origin' };
     cases.push([`${name} = a service`, name, { ...of(trusted), serviceBindings }]);

@@ -1,4 +1,4 @@
-// The systemd unit that docs/deploy.md shows: what it shuts off, and that the issuer runs under it.
+// The systemd unit of docs/deploy.md: its security score, and that the issuer runs under it.
 
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
@@ -21,7 +21,7 @@ test('the unit scores below 2.0', (t) => {
   t.diagnostic(said.trim().split('\n').at(-1));
 });
 
-/** Why no systemd of its own can be started here; null where it can. */
+/** The reason why a private systemd cannot be started here, or null. */
 function hindrance() {
   if (process.getuid() !== 0) return 'not run as root';
   try {
@@ -73,7 +73,7 @@ test('the issuer runs under it', async (t) => {
       pid = readFileSync(`/proc/${outer.pid}/task/${outer.pid}/children`, 'utf8').trim();
       if (inside(['systemctl', 'is-system-running', '--wait']).trim() === 'running') break;
     } catch {
-      // Not yet.
+      // systemd is not ready yet.
     }
   }
   const as = (...argv) => inside(['runuser', '-u', 'edgepass', '--', 'env', 'USER=edgepass',

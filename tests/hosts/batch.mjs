@@ -1,4 +1,4 @@
-// Lines of the batch face, through the package as its users import it.
+// Judges lines of a batch through the package, as its users import it.
 
 export default async function judge({ verifyBatch }, lines) {
   return verifyBatch(lines);

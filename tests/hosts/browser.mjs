@@ -1,4 +1,4 @@
-// Chromium, as the tests start it: headless, and looking for nothing outside this machine.
+// Starts Chromium for the tests: headless, and without network traffic of its own.
 
 import { chromium } from 'playwright-core';
 

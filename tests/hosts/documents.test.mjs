@@ -1,9 +1,10 @@
-// The guard and where its documents come from: a service, a bucket; and what it counts.
+// The sources of the guard's documents, a bound service or bucket, and the guard's counters.
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { setTimeout } from 'node:timers/promises';
 import test from 'node:test';
+import { guardModules } from '../stage/workerd.mjs';
 import { start } from './guard.mjs';
 
 const { EDGEPASS_ISSUER: issuer, EDGEPASS_PROGRAM: program, EDGEPASS_FOLDER: folder } = process.env;
@@ -12,7 +13,7 @@ const issue = () => JSON.parse(edgepass('issue', '--role', 'invoice-reader', '--
 const DEADLINE = 10_000;
 
 const settings = { ISSUER: issuer, AUDIENCE: 'https://api.example', CACHE: 'none' };
-/** A guard that cannot reach the network by itself. */
+/** Settings of a guard that cannot reach the network by itself. */
 const cutOff = (more) => ({
   bindings: settings, outboundService: () => new Response('nothing', { status: 500 }), ...more,
   serviceBindings: { ORIGIN: 'origin', ...more?.serviceBindings },
@@ -21,7 +22,7 @@ const call = (url, token) => fetch(new URL('/invoices', url), {
   headers: { authorization: `Bearer ${token}`, 'accept-encoding': 'identity' },
 });
 
-/** Call until the token is refused. */
+/** Calls until the token is refused. Returns the code, or `'still accepted'` after the deadline. */
 async function untilRefused(url, token) {
   for (const from = Date.now(); Date.now() - from < DEADLINE; await setTimeout(50)) {
     const response = await call(url, token);
@@ -38,7 +39,7 @@ test('without a way to its issuer the guard refuses', async (t) => {
 
 test('documents come through a bound service', async (t) => {
   const service = {
-    name: 'issuer', compatibilityDate: '2026-10-01', modules: true,
+    name: 'issuer', modules: true,
     script: 'export default { fetch: (request) => fetch(request) }',
   };
   const { url } = await start(t, cutOff({ serviceBindings: { ISSUER_SERVICE: 'issuer' } }), service);
@@ -64,7 +65,7 @@ test('documents come from a bound bucket', async (t) => {
   const { access_token: token, jti } = issue();
   await publish();
   assert.equal((await call(url, token)).status, 200);
-  // Past the refresh interval: the bucket says that nothing has changed.
+  // Past the refresh interval the guard revalidates, and the bucket's objects have not changed.
   await setTimeout(5_500);
   assert.equal((await call(url, token)).status, 200);
   edgepass('revoke', '--jti', jti, '--reason', 'test');
@@ -73,19 +74,18 @@ test('documents come from a bound bucket', async (t) => {
 });
 
 test('a bucket that does not answer is given up', async (t) => {
-  // An object with the bucket's method, which never settles.
-  const bucket = {
-    name: 'bucket', compatibilityDate: '2026-10-01', modules: true,
-    script: `
-      import { WorkerEntrypoint } from 'cloudflare:workers';
-      export default class extends WorkerEntrypoint {
-        async get() { await scheduler.wait(60_000); return null; }
-      }`,
-  };
-  const { url } = await start(t, cutOff({ serviceBindings: { DOCUMENTS: 'bucket' } }), bucket);
+  // The guard with an object that never answers in place of the bucket. A service would be refused.
+  const contents = `
+    import guard from './index.js';
+    const DOCUMENTS = { get: () => new Promise(() => {}) };
+    export default { fetch: (request, env, context) => guard.fetch(request, { ...env, DOCUMENTS }, context) };`;
+  const hanging = { type: 'ESModule', path: `${process.env.EDGEPASS_GUARD}/hanging.js`, contents };
+  const { url } = await start(t, cutOff(guardModules(process.env.EDGEPASS_GUARD, [hanging])));
   const from = Date.now();
-  assert.equal((await call(url, issue().access_token)).status, 503);
-  assert.ok(Date.now() - from < 8_000, `it took ${Date.now() - from} ms`);
+  const response = await call(url, issue().access_token);
+  assert.deepEqual([response.status, (await response.json()).code], [503, 'keys_unavailable']);
+  const took = Date.now() - from;
+  assert.ok(took > 2_000 && took < 8_000, `it took ${took} ms`);
 });
 
 test('counters are read by who knows the secret, and hold no part of a token', async (t) => {
@@ -103,7 +103,7 @@ test('counters are read by who knows the secret, and hold no part of a token', a
   for (const field of [undefined, 'Bearer x', secret, `Bearer ${secret}x`]) {
     assert.equal((await read(field)).status, 401, field);
   }
-  // Prefetched behind the first response.
+  // The guard prefetches further lists after the first response.
   let text = '';
   for (let tries = 0; tries < 100 && !/status_lists [2-6]\n/.test(text); tries += 1) {
     await setTimeout(20);
@@ -129,7 +129,7 @@ test('counters are read by who knows the secret, and hold no part of a token', a
 
 test('verdicts are written to Analytics Engine where it is bound', async (t) => {
   const dataset = {
-    name: 'dataset', compatibilityDate: '2026-10-01', modules: true,
+    name: 'dataset', modules: true,
     script: `
       import { WorkerEntrypoint } from 'cloudflare:workers';
       const points = [];
@@ -151,7 +151,7 @@ test('verdicts are written to Analytics Engine where it is bound', async (t) => 
   assert.deepEqual([stale, refused], [0, 0]);
   assert.ok(listAge >= 0 && listAge < 10 && keyAge >= 0 && keyAge < 10, `${listAge} ${keyAge}`);
 
-  // The runtime's own binding takes the same points.
+  // The runtime's own binding accepts the same data points.
   const { url: real } = await start(t, {
     bindings: settings, serviceBindings: { ORIGIN: 'origin' },
     analyticsEngineDatasets: { METRICS: { dataset: 'verdicts' } },

@@ -1,20 +1,14 @@
-// The guard in workerd, with surroundings of a test's own.
+// Runs the guard in workerd with the bindings that a test chooses.
 
 import { setTimeout } from 'node:timers/promises';
-import { Log, LogLevel, Miniflare, convertV4MiniflareOptions } from 'miniflare';
+import { guardModules, startWorkers } from '../stage/workerd.mjs';
 
 const { EDGEPASS_GUARD: build } = process.env;
 
-/** Everything that guards have logged. */
+/** Every message that guards have logged. */
 export const LOGGED = [];
 
-export const guardWorker = {
-  name: 'guard', compatibilityDate: '2026-10-01', modulesRoot: build,
-  modules: [
-    { type: 'ESModule', path: `${build}/index.js` },
-    { type: 'CompiledWasm', path: `${build}/index_bg.wasm` },
-  ],
-};
+export const guardWorker = { name: 'guard', ...guardModules(build) };
 
 const ORIGIN = `
   const encoder = new TextEncoder();
@@ -68,20 +62,16 @@ const ORIGIN = `
     });
   } };`;
 
-/** The guard in workerd, in front of an origin bound as a service; more workers beside it. */
+/** Starts the guard in workerd, beside the Worker `origin`, which a test can bind, and others. */
 export async function start(t, worker, ...others) {
   const logged = [];
-  const guard = new Miniflare(convertV4MiniflareOptions({
-    host: '127.0.0.1', port: 0, cf: false, log: new Log(LogLevel.ERROR),
-    handleStructuredLogs: ({ message }) => { logged.push(message); LOGGED.push(message); },
-    workers: [
-      { ...guardWorker, ...worker },
-      ...others.map((other) => ({ ...guardWorker, ...other })),
-      { name: 'origin', compatibilityDate: '2026-10-01', modules: true, script: ORIGIN },
-    ],
-  }));
-  t.after(() => guard.dispose());
-  /** Whether a line that holds this is logged; logs arrive by a way of their own. */
+  const { workerd: guard, url, stop } = await startWorkers([
+    { ...guardWorker, ...worker },
+    ...others.map((other) => ({ ...guardWorker, ...other })),
+    { name: 'origin', modules: true, script: ORIGIN },
+  ], { log: (message) => { logged.push(message); LOGGED.push(message); } });
+  t.after(stop);
+  /** Whether a logged line contains `text`. Waits up to 5 s: logs may arrive after responses. */
   const logs = async (text) => {
     for (let waited = 0; waited < 5000; waited += 20) {
       if (logged.some((line) => line.includes(text))) return true;
@@ -89,5 +79,5 @@ export async function start(t, worker, ...others) {
     }
     return false;
   };
-  return { guard, url: await guard.ready, logged, logs };
+  return { guard, url, logged, logs };
 }

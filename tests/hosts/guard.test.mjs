@@ -1,4 +1,4 @@
-// The guard in workerd with surroundings of its own: service binding, WebSocket, streams, failures.
+// The guard in workerd: service binding, WebSocket, streams, failures.
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
@@ -78,7 +78,7 @@ test('a guard without its settings refuses everything and says what to set', asy
 });
 
 test('a module that has stopped in the middle of something is started anew', async (t) => {
-  // The module asks the host for the time while it judges, and cannot catch what that throws: a planted trap.
+  // Plants a trap: the module calls `Date.now` while it judges, and cannot catch an error of it.
   const contents = `
     import guard from './index.js';
     const now = Date.now;
@@ -115,8 +115,8 @@ test('a module that has stopped in the middle of something is started anew', asy
   assert.deepEqual([await ask(), await ask(), await accepted()], [200, 200, 2]);
   for (const [when, status] of [['judging', 500], ['answered', 502]]) {
     assert.equal(await ask({ 'x-trap': when }), status);
-    // Its counters begin anew: it is another instance, which has to fetch keys and lists first.
+    // The counters start at zero: it is a new instance, which fetches keys and lists first.
     assert.deepEqual([await ask(), await ask(), await accepted()], [200, 200, 2], when);
   }
-  assert.ok(await logs('the guard has stopped in the middle of something'));
+  assert.ok(await logs('the guard crashed; its caches and counters are lost'));
 });

@@ -1,20 +1,20 @@
-// Running the same task on every JavaScript host: Node, real workerd, real Chromium.
+// Runs the same task on every JavaScript host: Node.js, workerd, Chromium.
 //
-// A library is a folder with `lib/{node,workerd,browser}.js` and `wasm/*.wasm`; a task is a module of
-// this folder whose default export takes the library and some data and gives back data.
+// A library is a folder with `lib/{node,workerd,browser}.js` and `wasm/*.wasm`. A task is a module
+// of this folder whose default export takes the library and data, and returns data.
 
 import { createServer } from 'node:http';
 import { readFileSync, readdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { build } from 'esbuild';
-import { Log, LogLevel, Miniflare, convertV4MiniflareOptions } from 'miniflare';
 import { launch } from './browser.mjs';
-import { serveFolder } from '../../xtask/stage/static.mjs';
+import { serveFolder } from '../stage/files.mjs';
+import { startWorkers } from '../stage/workerd.mjs';
 
 const here = dirname(fileURLToPath(import.meta.url));
 
-/** By name: `(t, library, task, data) => outcome`. */
+/** The hosts by name, each a function `(t, library, task, data) => outcome`. */
 export const HOSTS = { node: inNode, workerd: inWorkerd, chromium: inChromium };
 
 async function inNode(t, library, task, data) {
@@ -34,7 +34,7 @@ async function inWorkerd(t, library, task, data) {
   return response.json();
 }
 
-/** A Worker's text, bundled as wrangler does it: the Wasm module, whose name goes with it, left an import. */
+/** Bundles a Worker as wrangler does. Returns its text and the name of the Wasm file to import. */
 export async function bundled(library, contents) {
   const name = readdirSync(join(library, 'wasm')).find((file) => file.endsWith('.wasm'));
   const bundle = await build({
@@ -50,12 +50,11 @@ export async function bundled(library, contents) {
   return { name, text: bundle.outputFiles[0].text };
 }
 
-/** Run a Worker. */
+/** Starts a Worker in workerd. Returns its URL. */
 export async function startWorkerd(t, library, contents, more = {}) {
   const { name, text } = await bundled(library, contents);
-  const workerd = new Miniflare(convertV4MiniflareOptions({
-    host: '127.0.0.1', port: 0, cf: false, log: new Log(LogLevel.ERROR), name: 'task',
-    compatibilityDate: '2026-10-01', modulesRoot: '/',
+  const { url, stop } = await startWorkers([{
+    name: 'task', modulesRoot: '/',
     modules: [
       { type: 'ESModule', path: '/worker.mjs', contents: text },
       {
@@ -64,9 +63,9 @@ export async function startWorkerd(t, library, contents, more = {}) {
       },
     ],
     ...more,
-  }));
-  t.after(() => workerd.dispose());
-  return workerd.ready;
+  }]);
+  t.after(stop);
+  return url;
 }
 
 async function inChromium(t, library, task, data) {

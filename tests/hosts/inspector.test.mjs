@@ -1,4 +1,4 @@
-// The inspector in Chromium, as a person uses it, against a running issuer.
+// The inspector in Chromium, used as a person would use it, against a running issuer.
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
@@ -17,7 +17,7 @@ const issue = () => edgepass('issue', '--role', 'invoice-reader');
 const browser = await launch();
 test.after(() => browser.close());
 
-/** A page, with everything it asked the network for. */
+/** Opens the page. Returns it with its network requests and its errors. */
 async function open(t, options = {}) {
   const context = await browser.newContext({ locale: 'en-GB', timezoneId: 'UTC', ...options });
   t.after(() => context.close());
@@ -91,7 +91,7 @@ test('pasted keys fetch nothing, and revocation is said to be unchecked', async 
   await page.fill('#jwks', '{}');
   await page.click('#paste');
   await page.waitForSelector('#verdict.bad');
-  assert.match(await page.textContent('#verdict'), /no JWK Set/);
+  assert.match(await page.textContent('#verdict'), /not a JWK Set/);
 });
 
 test('a changed token fails at its signature, a missing scope at scopes', async (t) => {

@@ -1,4 +1,4 @@
-// An issuer that serves its keys, and signs what it is told to.
+// An issuer that serves its JWK Set and signs the claims that a test gives it.
 
 import { createServer } from 'node:http';
 import { KEYS, jws, publicJwk } from '../vectors/sign.mjs';

@@ -1,8 +1,8 @@
-// Replaying vectors on a JavaScript host, through the package as its users import it.
+// Replays vectors on a JavaScript host through the package, as its users import it.
 
 /**
- * Judge every vector; gives `{ id, outcome }` for each that differs, the number judged, and each whose
- * refusal repeats a part of its token.
+ * Judges every vector. Returns the number judged, the vectors with another outcome (`wrong`), and
+ * the IDs of those whose refusal repeats a part of the token (`repeated`).
  */
 export default async function replay({ Verifier }, file) {
   const sessions = new Map();
@@ -54,7 +54,7 @@ async function judge(Verifier, sessions, vector, defaults) {
   };
 }
 
-/** All that a refusal tells, to the program and to the client. */
+/** Everything that a refusal tells the program and the client, as one text. */
 async function everything(verdict) {
   const response = verdict.toResponse();
   return [JSON.stringify(verdict), ...[...response.headers].flat(), await response.text()].join('\n');
@@ -72,7 +72,7 @@ function request(authorization) {
   return new Request('https://api.example/', { headers });
 }
 
-/** The policy's members under the names of the package's options. */
+/** Renames the policy's members to the package's options: snake_case to camelCase. */
 function options(value) {
   if (value === null || typeof value !== 'object' || Array.isArray(value)) return value;
   return Object.fromEntries(Object.entries(value).map(([name, inner]) => [

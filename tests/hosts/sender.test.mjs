@@ -1,5 +1,5 @@
-// The guard and tokens bound to a sender: DPoP proofs, nonces, replay, certificates; and several
-// issuers side by side. The issuers here are servers of the test's own, which serve a JWK Set.
+// The guard with tokens bound to a sender: DPoP proofs, nonces, replay, certificates. Also several
+// issuers side by side. The issuers are servers of the test that serve a JWK Set.
 
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
@@ -30,7 +30,7 @@ const proof = (token, claims = {}, key = CLIENT) => jws(
   }, key,
 );
 
-/** What was sent in confidence, and what was said aloud. */
+/** Parts of the tokens and proofs that were sent, and all refusals that were received. */
 const confided = new Set();
 const said = [];
 
@@ -61,7 +61,7 @@ test('a token bound to a key passes with a proof for the URL that clients see', 
   assert.deepEqual([missing.status, missing.code], [401, 'dpop_proof_missing']);
   assert.match(missing.headers.get('www-authenticate'), /^DPoP .*error="invalid_dpop_proof"/);
 
-  // What the request says of its own host decides nothing.
+  // The host that the request's headers name does not matter.
   const { host } = new URL(url);
   for (const htu of [`http://${host}/invoices`, 'https://evil.example/invoices']) {
     const spoofed = await ask(url, bound(token, proof(token, { htu }), {
@@ -129,7 +129,7 @@ test('a Durable Object remembers proofs for every guard', async (t) => {
   const fresh = proof(token);
   assert.equal((await askOther(bound(token, fresh))).status, 200);
   assert.equal((await ask(url, bound(token, fresh))).code, 'dpop_proof_invalid');
-  // Ten at once: one is the first.
+  // Of ten requests at once with one proof, exactly one is accepted.
   const race = proof(token);
   const statuses = await Promise.all(Array.from({ length: 10 }, async () => (await ask(url, bound(token, race))).status));
   assert.deepEqual(statuses.toSorted(), [200, ...Array(9).fill(401)]);
@@ -160,7 +160,7 @@ test('a token bound to a certificate passes with what the platform reports, neve
     'ssl-client-cert': pem, 'x-forwarded-tls-client-cert': pem, client_cert: pem, x_forwarded_client_cert: pem,
   };
   assert.equal(await send({}, forged), 'binding_mismatch');
-  // With the right certificate the request passes, and the forgeries stay behind.
+  // With the right certificate the request passes, and the guard removes the forged headers.
   const response = await guard.dispatchFetch('http://127.0.0.1/invoices', {
     headers: { authorization: `Bearer ${token}`, 'x-other': '1', ...forged }, cf: { tlsClientAuth: shown },
   });
@@ -202,7 +202,7 @@ test('wrong settings refuse everything and are named', async (t) => {
   const own = await issuer(t, 'p256');
   for (const [change, says] of [
     [{ ISSUERS: [{ ...own.trusted, leway: '1s' }] }, 'leway'],
-    [{ ISSUERS: [own.trusted, own.trusted] }, 'one policy'],
+    [{ ISSUERS: [own.trusted, own.trusted] }, 'two policies'],
     [{ ISSUERS: 'not json' }, 'ISSUERS'],
     [{ ISSUER: own.url }, 'either ISSUERS or ISSUER'],
     [{ AUDIENCE }, 'either ISSUERS or ISSUER'],

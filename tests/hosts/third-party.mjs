@@ -1,6 +1,6 @@
-// Vectors of others, through the probe.
+// Judges third-party vectors through the probe.
 
-/** Judge every file; gives the reports by name. */
+/** Judges every file. Returns the reports by file name. */
 export default async function judge({ files, run }, texts) {
   const reports = {};
   for (const name of JSON.parse(files())) reports[name] = JSON.parse(await run(name, texts[name]));

@@ -1,6 +1,7 @@
-// Vectors of others in Node, in workerd and in Chromium.
+// Third-party vectors in Node.js, in workerd and in Chromium.
 //
-// EDGEPASS_PROBE is the folder of the probe compiled to Wasm; EDGEPASS_CHROMIUM a browser.
+// EDGEPASS_PROBE is the folder of the probe compiled to Wasm, EDGEPASS_CHROMIUM the browser's
+// program.
 
 import assert from 'node:assert/strict';
 import { readFileSync, readdirSync } from 'node:fs';
@@ -20,7 +21,7 @@ for (const [host, run] of Object.entries(HOSTS)) {
       assert.deepEqual(report.wrong, [], name);
       judged += report.judged;
     }
-    // Every file is read, but the one that says what is wrong with the others.
+    // Every file is read except wycheproof/overrides.json, which lists wrong labels.
     assert.equal(Object.keys(reports).length, Object.keys(texts).length - 1);
     console.log(`${host}: ${judged} vectors of others`);
     assert.equal(judged, 1646);

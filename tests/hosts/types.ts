@@ -1,5 +1,5 @@
-// A program that uses the package, for the type checker. It is never run. Each `@ts-expect-error` fails
-// where there is no mistake below it.
+// A program that uses the package, for the type checker. It is never run. An `@ts-expect-error`
+// fails if the line below it has no type error.
 
 import {
   Verifier, decodeUnverified, type Accepted, type Claims, type Code, type Duration, type Refused, type Status,
@@ -20,7 +20,7 @@ export async function handle(request: Request, waitUntil: (work: Promise<unknown
     const message: string = verdict.message;
     // @ts-expect-error A refused token has no claims.
     verdict.claims.sub;
-    // @ts-expect-error There is no such code.
+    // @ts-expect-error This code does not exist.
     if (verdict.code === 'token_expird') return refused.toResponse();
     return code === 'token_revoked' ? new Response(message, { status: 401 }) : verdict.toResponse();
   }
@@ -28,11 +28,11 @@ export async function handle(request: Request, waitUntil: (work: Promise<unknown
   const status: Status | null = verdict.status;
   const subject: string | undefined = verdict.claims.sub;
   const none: null = verdict.code;
-  // @ts-expect-error An accepted token refuses nothing.
+  // @ts-expect-error An accepted verdict has no response.
   verdict.toResponse();
-  // @ts-expect-error A status is a word.
+  // @ts-expect-error The value of a status is a string.
   status?.value === 1;
-  // @ts-expect-error What a token says is not to be changed.
+  // @ts-expect-error Claims are read-only.
   verdict.claims.sub = 'somebody else';
   const revoked = status?.value === 'revoked';
   return new Response(JSON.stringify({ subject, none, revoked, stale: accepted.stale }));
@@ -45,7 +45,7 @@ export async function own(token: string): Promise<string | undefined> {
   if (!verdict.accepted) return undefined;
   const { tenant, plan, exp }: Own & Claims = verdict.claims;
   const other: unknown = verdict.claims.other;
-  // @ts-expect-error Nobody says what type other claims have.
+  // @ts-expect-error The type of other claims is unknown.
   other.length;
   return `${tenant} ${plan} ${exp?.toFixed()}`;
 }
@@ -56,11 +56,11 @@ Verifier.create({ issuer: 'https://issuer.example' });
 Verifier.create({ issuer: 'https://issuer.example', audience: 'a', leeway: 10 });
 // @ts-expect-error A duration has a unit.
 Verifier.create({ issuer: 'https://issuer.example', audience: 'a', leeway: '10' });
-// @ts-expect-error Nor is this a unit.
+// @ts-expect-error A parsec is not a unit of time.
 export const never: Duration = '10 parsecs';
-// @ts-expect-error The host's hook is no requirement.
+// @ts-expect-error `waitUntil` is an option, not a requirement.
 verifier.verify('a.b.c', { waitUntil: () => undefined });
-// @ts-expect-error There is no such member.
+// @ts-expect-error This member does not exist.
 verifier.verify('a.b.c', { alOf: ['invoices:read'] });
 
 export const header: Record<string, unknown> | undefined = decodeUnverified('a.b.c')?.header;

@@ -1,6 +1,7 @@
-// The verification vectors in Node, in workerd and in Chromium, through the packed package.
+// The verification vectors in Node.js, in workerd and in Chromium, through the packed package.
 //
-// EDGEPASS_INSTALLED is a folder into which the package was installed; EDGEPASS_CHROMIUM a browser.
+// EDGEPASS_INSTALLED is a folder with the installed package, EDGEPASS_CHROMIUM the browser's
+// program.
 
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
@@ -138,7 +139,7 @@ test('node: a due refresh is detached in a server, awaited in a function, handed
 });
 
 test('workerd: a verifier can be made in global scope', async (t) => {
-  // No I/O, no randomness, or workerd refuses to start.
+  // workerd refuses to start a Worker that does I/O or draws randomness in global scope.
   const url = await startWorkerd(t, packageFolder, `
     import { Verifier } from 'library';
     const verifier = Verifier.create({ issuer: 'https://issuer.example', audience: 'a' });
@@ -154,7 +155,7 @@ test('workerd: the Cache API tier spares fetches and confirms nothing', async (t
       const seen = [];
       for (const { cache, now, online } of steps) {
         const fetched = [];
-        // A verifier of its own stands for a fresh isolate.
+        // A new verifier simulates a fresh isolate.
         const verifier = Verifier.create({
           ...vector.policy, jwks: jwks_uri, cache, fetch: async (url) => {
             fetched.push(new URL(url).pathname);
@@ -180,7 +181,7 @@ test('workerd: the Cache API tier spares fetches and confirms nothing', async (t
         { cache: 'cache-api', now, online: true },
         { cache: 'cache-api', now: now + 4, online: false },
         { cache: 'none', now: now + 4, online: true },
-        // What the cache holds was confirmed at `now`, however often it was read since.
+        // The cached copies were confirmed at `now`; reading them later does not confirm them.
         { cache: 'cache-api', now: now + 9, online: true },
         { cache: 'cache-api', now: now + 30, online: false },
         { cache: 'cache-api', now: now + 200, online: false },

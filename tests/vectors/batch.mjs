@@ -1,7 +1,7 @@
-// Signs the lines of batch.jsonl, the vectors in the form of the batch face: algorithms, profiles,
-// DPoP, certificates, and status lists over time.
+// Signs the lines of batch.jsonl, vectors in the form of a batch: algorithms, profiles, DPoP,
+// certificates, and status lists over time.
 //
-// A line carries what must come of it in `expect`, a member that the batch face ignores.
+// A line has its expected answer in `expect`, a member that a batch ignores.
 
 import { writeFileSync } from 'node:fs';
 import { deflateSync } from 'node:zlib';
@@ -39,7 +39,7 @@ function token(claims = {}, kid = 'ed', header = {}) {
 }
 
 const lines = [];
-/** A line. By default: a token under Ed25519, accepted without a fetch. */
+/** Adds a line. By default: a token under Ed25519, accepted without a fetch. */
 function line(id, { policy, expect, ...change } = {}) {
   lines.push({
     id, jwks: JWKS, policy: { ...POLICY, ...policy }, now: T,
@@ -82,7 +82,7 @@ for (const [named, signed] of [['RS256', 'PS256'], ['PS256', 'RS256'], ['RS384',
     ...rejected('signature_invalid'),
   });
 }
-// Every exponent that is allowed, lengths up to the longest: hosts import not the same RSA keys.
+// Every allowed exponent, and lengths up to the longest: hosts differ in the RSA keys they import.
 for (const key of ['rsa_e3', 'rsa_e17', 'rsa_e37', 'rsa_8192']) {
   for (const alg of ['RS256', 'PS512']) {
     const signed = jws({ alg, kid: key, typ: 'at+jwt' }, CLAIMS, key, alg);
@@ -162,7 +162,7 @@ for (const [name, claims, leeway, code] of [
 }
 
 // --- order ----------------------------------------------------------------------------------
-// Of two defects, the one that an earlier check finds decides; and nothing is fetched for either.
+// Of two defects, the one that an earlier step finds gives the code, and nothing is fetched.
 {
   const list = `${ISSUER}/lists/1`;
   const defects = [
@@ -582,7 +582,7 @@ for (const code of [0, 199, 204, 206, 300, 400, 404, 500]) {
     token: listed(), policy: { status }, ...rejected('status_unavailable', { fetched: [LIST, there] }),
     responses: { [LIST]: moved(there), [there]: served(list({ uri: there })) },
   });
-  // An entity tag belongs to the URL it came from: what another URL says of it confirms nothing.
+  // An entity tag belongs to the URL it came from: a 304 of another URL confirms nothing.
   line('status/redirect-304-1', {
     token: listed(), session: 'redirect-304', policy: { status }, expect: { fetched: [LIST, there] },
     responses: { [LIST]: moved(there), [there]: served(list()) },
@@ -603,7 +603,8 @@ for (const code of [0, 199, 204, 206, 300, 400, 404, 500]) {
     ...rejected('status_unavailable', { fetched: [LIST, LIST, LIST, LIST] }),
   });
 }
-// Without a deadline: a list's ttl, then the line asks first, and the copy serves until its exp.
+// Without a deadline a copy is fresh for its ttl. Then a line revalidates first; if that fails, the
+// copy serves until its exp.
 {
   let step = 0;
   const follow = (session, more = {}) => (name, after, change) => line(`status-ttl/${session}-${++step}-${name}`, {
@@ -640,7 +641,7 @@ for (const code of [0, 199, 204, 206, 300, 400, 404, 500]) {
   quiet('first', 0, { responses: { [LIST]: served(list({ claims: { ttl: undefined } })) }, expect: { fetched: [LIST] } });
   quiet('much-later', 2000, {});
 }
-// With a deadline: promise 2.
+// With a deadline: the revocation deadline and the outage bound.
 {
   let step = 0;
   const deadline = { refresh_interval: '5s', deadline: '10s', stale_if_error: '60s' };

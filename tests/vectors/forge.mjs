@@ -1,8 +1,8 @@
 // Signs the verification vectors: verify.json, one file for every host.
 //
-// A vector says what a verifier holds, what it is shown, when, and what must come of it. Everything
-// in it is data, so that no host needs code of its own beyond reading it. ECDSA signatures are
-// random, so a fresh file differs from the committed one in them.
+// A vector holds policy, keys, token, time, the source's responses and the expected outcome. It is
+// only data, so that a host needs no code but a reader. ECDSA signatures are random, so those of a
+// new file differ from the committed ones.
 
 import { writeFileSync } from 'node:fs';
 import { deflateRawSync, deflateSync, gzipSync } from 'node:zlib';
@@ -37,7 +37,7 @@ const without = (object, ...names) =>
 const token = (claims = {}, header = {}, key) =>
   jws({ ...HEADER, ...header }, { ...CLAIMS, ...claims }, key);
 
-/** `lst` with these statuses. */
+/** Encodes a `lst` with these statuses. */
 function lst(statuses = {}, bits = 1, entries = 128, pack = deflateSync) {
   const bytes = Buffer.alloc((entries * bits) / 8);
   for (const [index, value] of Object.entries(statuses)) {
@@ -46,7 +46,7 @@ function lst(statuses = {}, bits = 1, entries = 128, pack = deflateSync) {
   return b64(pack(bytes));
 }
 
-/** A status list token. */
+/** Signs a status list token. */
 function list({ statuses, bits = 1, key = 'ed25519', header = {}, claims = {}, status_list } = {}) {
   return jws(
     { alg: 'EdDSA', kid: 'ed', typ: 'statuslist+jwt', ...header },
@@ -71,7 +71,7 @@ const POLICY = { issuer: ISSUER, audience: 'https://api.example' };
 const IGNORE = { status: { mode: 'ignore' } };
 const vectors = [];
 
-/** A vector. By default: given keys, a list where everything is valid, at T, accepted. */
+/** Adds a vector. By default: given keys, a list with only VALID statuses, at T, not accepted. */
 function add(family, name, change = {}) {
   const { policy, expect, responses, ...rest } = change;
   vectors.push({
@@ -371,7 +371,7 @@ for (const [name, claims, now, code] of [
 ]) {
   add('claims', name, {
     token: token(claims), now, expect: code ? refused(code, nothingFetched) : accepted,
-    // The issuer has signed its list anew by then.
+    // By then the issuer has signed its list again.
     ...(now > T + 240 && !code ? { responses: { [LIST]: listResponse(list({ claims: { iat: T + 500 } })) } } : {}),
   });
 }
@@ -437,7 +437,7 @@ const lists = {
   'bomb': listResponse(list({ status_list: { lst: b64(deflateSync(Buffer.alloc(4 << 20))) } })),
 };
 for (const [name, response] of Object.entries(lists)) statusOf(name, response, 'status_unavailable');
-// How long ago a list may have been signed, whatever its exp says.
+// The maximum age of a list's signature, independent of its exp.
 const signed = (ago) => listResponse(list({ claims: { iat: T - ago } }));
 const ofHalfAnHour = { policy: { freshness: { max_list_age: '30m' } } };
 statusOf('signed-299-s-ago', signed(299), null);
@@ -452,7 +452,7 @@ statusOf('too-large', listResponse(list({ claims: { x: 'x'.repeat(30_000) } })),
 });
 
 // --- over time: lines of one session share a verifier -----------------------------------------
-// Hosts take some milliseconds from line to line: no line lies on the very edge of an interval.
+// Hosts take some milliseconds for each line, so no line is exactly at the end of an interval.
 let at = 0;
 const session = (name) => (step, offset, change) => add('session', `${name}-${(++at).toString().padStart(3, '0')}-${step}`, {
   session: name, now: T + offset, token: token({ exp: T + 3000 }), ...change,
@@ -541,8 +541,8 @@ const unchanged = { [LIST]: { status: 304, headers: {}, body: '' } };
   });
 }
 
-// Lines of one session must be read in order; everything else is independent.
-// `defaults` stand for members that a vector leaves out.
+// Vectors of one session must be judged in order; all others are independent.
+// `defaults` are the values of members that a vector omits.
 const file = {
   about: 'Made by forge.mjs; times are seconds since the epoch',
   defaults: { jwks, responses: allValid }, vectors,

@@ -1,4 +1,4 @@
-// Signing for the vectors: compact JWSs under the keys of keys.json, which are for tests alone.
+// Signs the vectors: compact JWSs under the keys of keys.json, which are for tests only.
 
 import { constants, createHash, createPrivateKey, sign as cryptoSign } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -10,7 +10,7 @@ export const sha256 = (text) => b64(createHash('sha256').update(text).digest());
 export const publicJwk = ({ kty, crv, x, y, n, e }, extra) =>
   JSON.parse(JSON.stringify({ kty, crv, x, y, n, e, ...extra }));
 
-/** Sign bytes with one of the keys, as JWS wants it. */
+/** Signs bytes with one of the keys. Returns the signature in the form of JWS. */
 export function signature(key, input, alg = DEFAULT[KEYS[key].crv ?? KEYS[key].kty]) {
   const privateKey = createPrivateKey({ key: KEYS[key], format: 'jwk' });
   if (alg === 'EdDSA') return cryptoSign(null, input, privateKey);
@@ -25,14 +25,14 @@ export function signature(key, input, alg = DEFAULT[KEYS[key].crv ?? KEYS[key].k
 
 const DEFAULT = { Ed25519: 'EdDSA', 'P-256': 'ES256', 'P-384': 'ES384', RSA: 'RS256' };
 
-/** A compact JWS; header and payload may be objects or raw text. */
+/** Makes a compact JWS. Header and payload may be objects, raw text or bytes. */
 export function jws(header, payload, key = 'ed25519', alg = undefined) {
   const text = (part) => (typeof part === 'string' || Buffer.isBuffer(part) ? part : JSON.stringify(part));
   const input = `${b64(text(header))}.${b64(text(payload))}`;
   return `${input}.${b64(signature(key, Buffer.from(input), alg))}`;
 }
 
-/** RFC 7638. */
+/** Returns the thumbprint of a key (RFC 7638, SHA-256). */
 export function thumbprint(key) {
   const { kty, crv, x, y, n, e } = KEYS[key];
   const members = { RSA: { e, kty, n }, EC: { crv, kty, x, y }, OKP: { crv, kty, x } }[kty];

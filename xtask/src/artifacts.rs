@@ -1,15 +1,13 @@
-//! What is built: the issuer, the npm package, the guard, the inspector.
+//! Builds the issuer, the npm package, the guard, the inspector and the probe.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
-use anyhow::Context;
-
 use crate::step::{self, cargo, root};
 use crate::tools::{Tools, target_dir};
 
-/// Build the `edgepass` program and say where it is.
+/// Build the `edgepass` program and return its path.
 pub(crate) fn issuer() -> anyhow::Result<PathBuf> {
     step::run(
         "build the issuer (minutes at first)",
@@ -21,7 +19,7 @@ pub(crate) fn issuer() -> anyhow::Result<PathBuf> {
 /// Build the guard into `worker/build`.
 pub(crate) fn worker(tools: &Tools) -> anyhow::Result<()> {
     let folder = root().join("worker");
-    // A module that stopped in the middle of something can be started anew.
+    // The option exports a function with which the guard restarts its module after a trap.
     bind(tools, "edgepass-guard", &folder.join("wasm"), &["--experimental-reset-state-function"])?;
     let mut bundle = tools.command(tools.npm_tool("esbuild"));
     bundle.current_dir(&folder).args(["src/entry.js", "--outfile=build/index.js", "--bundle"]);
@@ -30,7 +28,7 @@ pub(crate) fn worker(tools: &Tools) -> anyhow::Result<()> {
     step::run("bundle the guard", &mut bundle)
 }
 
-/// Build the npm package and pack it; gives the tarball.
+/// Build the npm package, pack it and return the tarball's path.
 pub(crate) fn npm(tools: &Tools) -> anyhow::Result<PathBuf> {
     let folder = root().join("npm");
     let wasm = folder.join("wasm");
@@ -55,33 +53,36 @@ pub(crate) fn npm(tools: &Tools) -> anyhow::Result<PathBuf> {
     Ok(packed.join(name.trim()))
 }
 
-/// Put the verifier beside the inspector's page, into `www/edgepass`.
+/// Build the verifier and copy it beside the inspector's page, into `www/edgepass`.
 pub(crate) fn inspector(tools: &Tools) -> anyhow::Result<()> {
     npm(tools)?;
     let folder = root().join("www/edgepass");
     if folder.exists() {
         fs::remove_dir_all(&folder)?;
     }
-    let modules =
-        ["batch", "browser", "engine", "index", "options", "verdict", "verifier", "written"];
-    let exports = modules.map(|module| format!("lib/{module}.js"));
-    let wasm = ["wasm/edgepass_npm.js", "wasm/edgepass_npm_bg.wasm"].map(str::to_owned);
-    for part in exports.iter().chain(&wasm) {
-        let to = folder.join(part);
-        fs::create_dir_all(to.parent().context("a file lies in a folder")?)?;
-        fs::copy(root().join("npm/dist").join(part), to)?;
+    let dist = root().join("npm/dist");
+    for part in ["lib", "wasm"] {
+        fs::create_dir_all(folder.join(part))?;
+        for file in fs::read_dir(dist.join(part))? {
+            let path = file?.path();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let other_hosts = ["node.js", "workerd.js"].contains(&name);
+            if (name.ends_with(".js") || name.ends_with(".wasm")) && !other_hosts {
+                fs::copy(&path, folder.join(part).join(name))?;
+            }
+        }
     }
     Ok(())
 }
 
-/// Build the probe, which reads vectors of others on JavaScript hosts; gives its folder.
+/// Build the probe, which judges third-party vectors on JavaScript hosts. Return its folder.
 pub(crate) fn probe(tools: &Tools) -> anyhow::Result<PathBuf> {
     let folder = root().join("tests/wasm");
     bind(tools, "edgepass-tests-wasm", &folder.join("wasm"), &[])?;
     Ok(folder)
 }
 
-/// Compile a crate with exports to Wasm, and bind it to JavaScript in `folder`.
+/// Compile a crate to Wasm and write its JavaScript bindings into `folder`.
 fn bind(tools: &Tools, package: &str, folder: &Path, options: &[&str]) -> anyhow::Result<()> {
     let target = "wasm32-unknown-unknown";
     let arguments = ["build", "--quiet", "--locked", "--profile", "edge", "--package"];
@@ -99,7 +100,7 @@ fn bind(tools: &Tools, package: &str, folder: &Path, options: &[&str]) -> anyhow
     tell_size(tools, &bound)
 }
 
-/// Keep this machine's folders out of the module: panics name the file they happen in.
+/// Keep this machine's paths out of the module, since panic messages contain source paths.
 fn without_paths(build: &mut Command) {
     let home = env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| env::home_dir().map(|home| home.join(".cargo")));
@@ -123,14 +124,14 @@ fn copy_folder(from: &Path, to: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Say how large a module is.
+/// Print the size of a module.
 fn tell_size(tools: &Tools, module: &Path) -> anyhow::Result<()> {
     let (bytes, zipped) = (fs::metadata(module)?.len(), zipped(tools, module)?);
     step::tell(&format!("  {} KB of Wasm, {} KB gzipped", bytes / 1000, zipped / 1000));
     Ok(())
 }
 
-/// How many bytes a module takes, gzipped.
+/// Return the size of a module after gzip, in bytes.
 pub(crate) fn zipped(tools: &Tools, module: &Path) -> anyhow::Result<u64> {
     let zip = "console.log(require('zlib').gzipSync(fs.readFileSync(process.argv[1]), { level: 9 }).length)";
     let mut zip = tools.node(&["--eval", zip]);

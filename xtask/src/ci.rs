@@ -1,16 +1,17 @@
-//! What CI runs, step by step; each can be run by itself.
+//! The steps that CI runs. Each can be run by itself.
 
 use anyhow::bail;
 
 use crate::step::{self, cargo};
 use crate::tools;
-use crate::{closure, size, suites};
+use crate::{closure, reference, size, suites};
 
 type Step = fn() -> anyhow::Result<()>;
 
-const STEPS: [(&str, Step); 9] = [
+const STEPS: [(&str, Step); 10] = [
     ("fmt", fmt),
     ("clippy", clippy),
+    ("others", others),
     ("docs", docs),
     ("closure", closure::check),
     ("deny", deny),
@@ -20,7 +21,7 @@ const STEPS: [(&str, Step); 9] = [
     ("test", test),
 ];
 
-/// Name the steps.
+/// Print the names of the steps.
 pub(crate) fn list() -> anyhow::Result<()> {
     for (name, _) in STEPS {
         println!("{name}");
@@ -28,10 +29,10 @@ pub(crate) fn list() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Run the steps named, or all.
+/// Run the named steps, or all.
 pub(crate) fn run(names: &[&str]) -> anyhow::Result<()> {
     if let Some(unknown) = names.iter().find(|name| STEPS.iter().all(|(own, _)| own != *name)) {
-        bail!("there is no step {unknown:?}; `cargo xtask ci --list` names them");
+        bail!("unknown step {unknown:?}; `cargo xtask ci --list` prints the steps");
     }
     for (name, step) in STEPS {
         if names.is_empty() || names.contains(&name) {
@@ -42,7 +43,24 @@ pub(crate) fn run(names: &[&str]) -> anyhow::Result<()> {
 }
 
 fn fmt() -> anyhow::Result<()> {
-    step::run("cargo fmt", &mut cargo(&["fmt", "--all", "--check"]))
+    step::run("cargo fmt", &mut cargo(&["fmt", "--all", "--check"]))?;
+    for manifest in OTHER_WORKSPACES {
+        let mut other = cargo(&["fmt", "--all", "--check", "--manifest-path", manifest]);
+        step::run(&format!("cargo fmt, {manifest}"), &mut other)?;
+    }
+    Ok(())
+}
+
+/// Workspaces with lock files of their own.
+const OTHER_WORKSPACES: [&str; 2] = ["bench/native/Cargo.toml", "fuzz/Cargo.toml"];
+
+/// Check that the other workspaces compile.
+fn others() -> anyhow::Result<()> {
+    for manifest in OTHER_WORKSPACES {
+        let mut check = cargo(&["check", "--locked", "--manifest-path", manifest]);
+        step::run(&format!("cargo check, {manifest}"), &mut check)?;
+    }
+    Ok(())
 }
 
 fn clippy() -> anyhow::Result<()> {
@@ -58,27 +76,28 @@ fn clippy() -> anyhow::Result<()> {
     step::run("clippy, Wasm", wasm.args(DENY))
 }
 
-/// What a contributor runs before each push: formatting, lints, unit tests. A minute once all is built.
+/// Run the checks before a push: formatting, lints, unit tests. Takes a minute once all is built.
 pub(crate) fn check() -> anyhow::Result<()> {
     tools::wasm_target()?;
     fmt()?;
     clippy()?;
     let mut tests = cargo(&["test", "--locked", "--quiet", "--workspace", "--lib"]);
-    // The simulation's take minutes without optimisation.
+    // The simulation's tests take minutes without optimisation.
     tests.args(["--exclude", "edgepass-simulation"]);
     step::run("unit tests", tests.args(["--features", "edgepass-status-list/encoder"]))
 }
 
 fn docs() -> anyhow::Result<()> {
     let mut docs = cargo(&["doc", "--locked", "--no-deps", "--quiet", "--workspace"]);
-    step::run("rustdoc", docs.env("RUSTDOCFLAGS", "-D warnings"))
+    step::run("rustdoc", docs.env("RUSTDOCFLAGS", "-D warnings"))?;
+    reference::check(&tools::for_wasm()?)
 }
 
 fn deny() -> anyhow::Result<()> {
     let tools = tools::for_wasm()?;
     tools::cargo_deny(&tools)?;
     for (manifest, checks) in LOCKED {
-        // Every package of every platform, also what is not built here.
+        // Fetches the packages of every platform, including those that are not built here.
         let mut fetch = cargo(&["fetch", "--locked", "--manifest-path", manifest]);
         step::run(&format!("cargo fetch, {manifest}"), &mut fetch)?;
         let mut deny = step::command(tools.cargo_tool("cargo-deny"));
@@ -89,19 +108,19 @@ fn deny() -> anyhow::Result<()> {
     crate::provenance::check()
 }
 
-/// Each lock file has its own: what one has not is no mistake.
+/// All lock files share `deny.toml`, so an entry that matches nothing in one of them is no error.
 const LENIENT: [&str; 4] =
     ["--allow", "unmatched-skip", "--allow", "license-exception-not-encountered"];
 
-/// Each lock file of cargo's, and what is checked of it. What is shipped is in the first alone.
+/// Each workspace with a Cargo lock file, and its checks. Only the first contains shipped code.
 const LOCKED: [(&str, &[&str]); 3] = [
     ("Cargo.toml", &["licenses", "bans", "sources"]),
     ("bench/native/Cargo.toml", &["licenses", "sources"]),
     ("fuzz/Cargo.toml", &["licenses", "sources"]),
 ];
 
-/// Known weaknesses in what is locked, of cargo's and npm's. Needs the network: what was reported since
-/// is what is looked for.
+/// Look up known vulnerabilities of the locked cargo and npm packages. Needs the network, since it
+/// looks for new reports.
 pub(crate) fn advisories() -> anyhow::Result<()> {
     let tools = tools::for_wasm()?;
     tools::cargo_deny(&tools)?;
@@ -113,7 +132,8 @@ pub(crate) fn advisories() -> anyhow::Result<()> {
     step::run("advisories, npm", tools.command("npm").args(["audit", "--audit-level=low"]))
 }
 
-/// Whoever moves a tag of an action changes what runs here with our permissions: actions are named by commit.
+/// Check that workflows name each action by its commit: a moved tag would run other code with the
+/// repository's permissions.
 fn pinned_workflows() -> anyhow::Result<()> {
     let folder = step::root().join(".github/workflows");
     for file in std::fs::read_dir(&folder)? {
@@ -124,7 +144,7 @@ fn pinned_workflows() -> anyhow::Result<()> {
             let is_commit =
                 |text: &str| text.len() == 40 && text.bytes().all(|b| b.is_ascii_hexdigit());
             if !commit.is_some_and(is_commit) {
-                bail!("{}: {} is not named by its commit", path.display(), action.trim());
+                bail!("{}: {} is not pinned to a commit", path.display(), action.trim());
             }
         }
     }

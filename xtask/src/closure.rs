@@ -1,4 +1,4 @@
-//! Which crate may reach which: allow lists over `cargo tree`, with positive controls.
+//! Checks which crate may depend on which: allow lists over `cargo tree`, with positive controls.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -7,7 +7,7 @@ use anyhow::{Context, bail, ensure};
 
 use crate::step::{self, cargo, root};
 
-/// Everything that may lie under `edgepass-verify`. No clock, no randomness, no runtime, no socket.
+/// All crates that `edgepass-verify` may depend on. No clock, no randomness, no runtime, no socket.
 const VERIFY: [&str; 51] = [
     "adler2",
     "base16ct",
@@ -61,16 +61,16 @@ const VERIFY: [&str; 51] = [
     "zeroize",
     "zmij",
 ];
-/// Crates that must never lie under `edgepass-verify`; named so that the list above can't grow to
-/// hold one by oversight.
+/// Crates that `edgepass-verify` must never depend on. They are named here so that the list above
+/// does not gain one by oversight.
 const NEVER: [&str; 9] =
     ["getrandom", "tokio", "async-std", "smol", "mio", "socket2", "reqwest", "chrono", "js-sys"];
-/// Crates of the issuer; none may be reached by what runs at the edge.
+/// Crates of the issuer. The guard must not depend on any of them.
 const ISSUER: [&str; 4] = ["edgepass-issuer", "edgepass-store", "edgepass-server", "edgepass"];
-/// What the guard's module exports: its handler and its Durable Object.
+/// Exports of the guard's module: its handler and its Durable Object.
 const GUARD_EXPORTS: [&str; 2] = ["default", "UsedProofs"];
 
-/// Check every border.
+/// Check all rules about dependencies.
 pub(crate) fn check() -> anyhow::Result<()> {
     println!("• dependency closure ...");
     let verify = tree("edgepass-verify", "wasm32-unknown-unknown")?;
@@ -78,42 +78,54 @@ pub(crate) fn check() -> anyhow::Result<()> {
     let extra: Vec<&String> = verify.difference(&allowed).collect();
     ensure!(
         extra.is_empty(),
-        "edgepass-verify reaches {extra:?}, which its allow list does not name"
+        "edgepass-verify depends on {extra:?}, which are not on its allow list"
     );
     let unused: Vec<&String> = allowed.difference(&verify).collect();
     ensure!(
         unused.is_empty(),
-        "the allow list names {unused:?}, which nothing reaches: remove them"
+        "the allow list names {unused:?}, which are no dependencies: remove them"
     );
     for name in NEVER {
-        ensure!(!verify.contains(name), "edgepass-verify reaches {name}");
+        ensure!(!verify.contains(name), "edgepass-verify depends on {name}");
     }
 
     let guard = tree("edgepass-guard", "wasm32-unknown-unknown")?;
     for name in ISSUER {
-        ensure!(!guard.contains(name), "the guard reaches {name}");
+        ensure!(!guard.contains(name), "the guard depends on {name}");
     }
-    ensure!(!features("edgepass-guard")?.contains("encoder"), "the guard can build status lists");
+    ensure!(
+        !features("edgepass-guard")?.contains("encoder"),
+        "the guard has the feature `encoder` of edgepass-status-list"
+    );
 
-    // Positive controls: the same questions find what is really there.
+    // Positive controls: the same queries find dependencies that exist.
     let cli = tree("edgepass", "x86_64-unknown-linux-gnu")?;
     for name in ["edgepass-issuer", "edgepass-verify", "getrandom", "tokio"] {
-        ensure!(cli.contains(name), "the check is blind: it does not see {name} under edgepass");
+        ensure!(
+            cli.contains(name),
+            "the check does not work: it does not find {name} under edgepass"
+        );
     }
-    ensure!(guard.contains("edgepass-verify"), "the check is blind to the guard's dependencies");
-    ensure!(features("edgepass-issuer")?.contains("encoder"), "the check is blind to features");
+    ensure!(
+        guard.contains("edgepass-verify"),
+        "the check does not work: it does not find the guard's dependencies"
+    );
+    ensure!(
+        features("edgepass-issuer")?.contains("encoder"),
+        "the check does not work: it does not find features"
+    );
 
     check_directions()?;
-    println!("• dependency closure: as written");
+    println!("• dependency closure: ok");
     Ok(())
 }
 
-/// The guard exports its handlers and nothing of ours.
+/// Check that the guard exports its handler and its Durable Object and nothing else.
 pub(crate) fn check_exports() -> anyhow::Result<()> {
     let file = root().join("worker/build/index.js");
     let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
     let list = text.rsplit_once("export{").context("the guard exports nothing")?.1;
-    let list = list.split_once('}').context("an export list ends")?.0;
+    let list = list.split_once('}').context("the export list has no closing brace")?.0;
     let names: BTreeSet<&str> =
         list.split(',').map(|item| item.rsplit(" as ").next().unwrap_or(item).trim()).collect();
     let expected = BTreeSet::from(GUARD_EXPORTS);
@@ -122,7 +134,8 @@ pub(crate) fn check_exports() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `A <- B`: B may depend on A, never the reverse.
+/// Check each crate's direct dependencies on other crates of the project: they must be exactly
+/// these.
 fn check_directions() -> anyhow::Result<()> {
     const ORDER: [(&str, &[&str]); 8] = [
         ("edgepass-jose", &[]),
@@ -134,7 +147,7 @@ fn check_directions() -> anyhow::Result<()> {
             "edgepass-issuer",
             &["edgepass-crypto", "edgepass-jose", "edgepass-status-list", "edgepass-verify"],
         ),
-        ("edgepass-store", &["edgepass-issuer", "edgepass-status-list"]),
+        ("edgepass-store", &["edgepass-issuer", "edgepass-status-list", "edgepass-verify"]),
         ("edgepass-server", &["edgepass-issuer", "edgepass-jose", "edgepass-verify"]),
     ];
     for (package, expected) in ORDER {
@@ -155,7 +168,7 @@ fn check_directions() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The names of every crate under `package`, itself included; build-time crates are left out.
+/// The names of all crates that `package` depends on, and its own. Build-time crates are left out.
 fn tree(package: &str, target: &str) -> anyhow::Result<BTreeSet<String>> {
     let arguments = ["tree", "--locked", "--edges", "normal,no-proc-macro", "--prefix", "none"];
     let mut tree = cargo(&arguments);
@@ -163,7 +176,7 @@ fn tree(package: &str, target: &str) -> anyhow::Result<BTreeSet<String>> {
     Ok(text.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect())
 }
 
-/// The features of `edgepass-status-list` that `package` turns on.
+/// The features of `edgepass-status-list` that `package` enables.
 fn features(package: &str) -> anyhow::Result<String> {
     let arguments = ["tree", "--locked", "--edges", "normal,features", "--prefix", "none"];
     let mut tree = cargo(&arguments);

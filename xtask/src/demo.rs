@@ -1,4 +1,4 @@
-//! `cargo xtask demo`.
+//! The command `cargo xtask demo`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,21 +9,21 @@ use anyhow::{Context, bail};
 use crate::system::{Log, System};
 use crate::{artifacts, journey, tools};
 
-/// Start everything and print what to try, until Ctrl-C.
+/// Start everything, print commands to try, and run until Ctrl-C.
 pub(crate) fn run() -> anyhow::Result<()> {
     let stopped = Arc::new(AtomicBool::new(false));
     let stop = Arc::clone(&stopped);
     ctrlc::set_handler(move || {
         if stop.swap(true, Ordering::SeqCst) {
-            std::process::exit(130); // a second Ctrl-C does not wait
+            std::process::exit(130); // a second Ctrl-C exits at once
         }
     })
-    .context("Ctrl-C cannot be handled")?;
+    .context("cannot install a handler for Ctrl-C")?;
     let mut system = start()?;
     print_what_to_try(&system)?;
     while !stopped.load(Ordering::SeqCst) {
         if !system.all_running() {
-            bail!("a process of the demo ended; what it said is above");
+            bail!("a process of the demo ended; see its output above");
         }
         std::thread::sleep(Duration::from_millis(100));
     }
@@ -31,7 +31,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Make the journey by itself.
+/// Start everything, run the journey and stop.
 pub(crate) fn check() -> anyhow::Result<()> {
     let system = start()?;
     println!("\nthe journey:");
@@ -83,13 +83,13 @@ Revoke it; returns when the new status list is served:
 The first call again, refused with 401 token_revoked within 10 s:
   curl -i -H \"Authorization: Bearer $TOKEN\" {guard}/invoices
 
-Both bounds term by term, and the refusal of a probe token, timed:
+Both bounds term by term, and the time until a revoked probe token is refused:
   {edgepass}doctor --url {guard}/invoices)
 
 Another token, which may write as well:
   {edgepass}issue --role invoice-clerk)
 
-Paste a token into the inspector to see what it is and which check fails.
+Paste a token into the inspector to see its claims and which step refuses it.
 Ctrl-C stops everything."
     );
     Ok(())

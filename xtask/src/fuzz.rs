@@ -1,4 +1,4 @@
-//! Fuzzing: every parser, and the pipeline behind a signature check that says yes.
+//! Fuzzes every parser, and the steps after a signature check that always succeeds.
 
 use anyhow::Context;
 
@@ -8,15 +8,15 @@ use crate::tools::{self, target_dir};
 /// The targets of `fuzz/Cargo.toml`.
 const TARGETS: [&str; 9] =
     ["jws", "json", "jwk_set", "status_list", "claims", "proof", "batch", "documents", "tables"];
-/// What CI spends on all of them together.
+/// Seconds that CI spends on all targets together.
 pub(crate) const SECONDS: u64 = 60;
 
-/// Fuzz all targets, for so many seconds in all.
+/// Fuzz all targets for `seconds` in total, at least 1 s each.
 pub(crate) fn run(seconds: u64) -> anyhow::Result<()> {
     let tools = tools::for_fuzzing()?;
     let each = (seconds / TARGETS.len() as u64).max(1);
     for target in TARGETS {
-        // What is found goes to a folder of its own; the committed corpus only seeds.
+        // New inputs go to a folder of their own; the committed corpus is only a seed.
         let found = target_dir().join("fuzz-corpus").join(target);
         std::fs::create_dir_all(&found).with_context(|| found.display().to_string())?;
         let mut fuzz = command("cargo");

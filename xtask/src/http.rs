@@ -1,4 +1,4 @@
-//! A plain HTTP client for the journey: no redirects, statuses are answers.
+//! A plain HTTP client for the journey. It follows no redirect, and any status is a reply.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -11,7 +11,7 @@ use ureq::{Agent, Body, SendBody};
 
 use crate::transcript;
 
-/// An answer.
+/// A response with its whole body.
 pub(crate) struct Reply {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
@@ -19,24 +19,24 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    /// A header's value, or nothing.
+    /// A header's value; empty if it is absent.
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
-    /// A member of a JSON body.
+    /// A member of a JSON body, by its JSON Pointer; `null` if it is absent.
     pub(crate) fn member(&self, pointer: &str) -> Value {
         let body: Value = serde_json::from_str(&self.body).unwrap_or_default();
         body.pointer(pointer).cloned().unwrap_or_default()
     }
 
-    /// The stable code of a refusal.
+    /// The code of a refusal; empty if there is none.
     pub(crate) fn code(&self) -> String {
         self.member("/code").as_str().unwrap_or_default().to_owned()
     }
 }
 
-/// Send a request.
+/// Send a request, with a timeout of 20 s. Record its credentials, and its response from 400 on.
 pub(crate) fn send(
     method: &str,
     url: &str,
@@ -86,7 +86,7 @@ pub(crate) fn post_form(url: &str, form: &[(&str, &str)]) -> anyhow::Result<Repl
     send("POST", url, &headers, &body.join("&"))
 }
 
-/// Send bytes as they are and read what comes until the connection is closed.
+/// Send bytes unchanged and read until the connection is closed.
 pub(crate) fn raw(url: &str, request: &str) -> anyhow::Result<String> {
     let address = url.trim_start_matches("http://").trim_end_matches('/');
     let mut stream = TcpStream::connect(address).with_context(|| address.to_owned())?;

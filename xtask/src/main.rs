@@ -10,6 +10,7 @@ mod http;
 mod journey;
 mod process;
 mod provenance;
+mod reference;
 mod size;
 mod step;
 mod suites;
@@ -23,28 +24,29 @@ use std::process::ExitCode;
 const HELP: &str = "\
 usage: cargo xtask <command>
 
-  demo [--check]     start everything and print what to try; --check makes the journey by itself
-  test [NAME...]     set up and run the suites, or those named; --list names them
-  check              formatting, lints and unit tests, before a push: a minute once all is built
-  setup              install what is missing for demo, bench and most suites, and nothing else
+  demo [--check]     start everything and print commands to try; --check runs the journey and exits
+  test [NAME...]     set up and run all suites, or the named ones; --list prints their names
+  check              formatting, lints and unit tests before a push; a minute once all is built
+  setup              install the tools for demo, bench and most suites, and do nothing else
   worker             build the guard into worker/build (wrangler calls this)
-  npm                build the npm package and pack it; prints where
+  npm                build and pack the npm package; prints the path of the tarball
   inspector          build the inspector into www/edgepass
-  forge              sign the verification vectors anew
-  fuzz [SECONDS]     fuzz every target, so long in all; 60 s without a number
+  forge              sign the verification vectors again
+  fuzz [SECONDS]     fuzz every target, for SECONDS in total (default 60)
   differential [TOKENS [SEED]]
-                     judge generated tokens by this and by other libraries
+                     judge generated tokens with this and other libraries (default 100,000 from seed 1)
   simulate [--runs N] [--seed S]
-                     hundreds of isolates in virtual time; a failing run prints its seed
-  faults             the suite `faults`, with the issuer away for five minutes
+                     simulate hundreds of isolates in virtual time; a failing run prints its seed
+  faults             run the suite `faults` with the issuer unreachable for five minutes
   bench [--quick] [--json]
                      measure this and other libraries; a full run writes docs/benchmarks.md
-  provenance         write docs/provenance.md: whose code is in what is shipped, under which licence
-  advisories         known weaknesses in what is locked, of cargo's and npm's; needs the network
-  ci [STEP...]       run what CI runs; --list names the steps
+  reference          write docs/api, the API reference of the npm package
+  provenance         write docs/provenance.md: third-party code in shipped artifacts, with its licences
+  advisories         look up known vulnerabilities of the locked cargo and npm packages; needs the network
+  ci [STEP...]       run all CI steps, or the named ones; --list prints their names
 
 Tools go to target/tools and node_modules. For the tests, Chromium, Python's venv, nginx, Varnish, HAProxy,
-Squid and Apache come from apt-get where that is possible. Needed beforehand: rustup, Node.js with npm, a C compiler.";
+Squid and Apache are installed with apt-get if possible. Prerequisites: rustup, Node.js with npm, a C compiler.";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -74,6 +76,7 @@ fn main() -> ExitCode {
         ("simulate", options) => step::run("simulate", &mut suites::simulate(options)),
         ("faults", []) => suites::long_faults(),
         ("bench", options) => bench::run(options),
+        ("reference", []) => reference::write(),
         ("provenance", []) => provenance::write(),
         ("advisories", []) => ci::advisories(),
         ("ci", ["--list"]) => ci::list(),
@@ -83,7 +86,7 @@ fn main() -> ExitCode {
             Ok(())
         }
         _ => {
-            eprintln!("there is no command {command:?} with arguments {rest:?}\n\n{HELP}");
+            eprintln!("unknown command {command:?} with arguments {rest:?}\n\n{HELP}");
             return ExitCode::from(2);
         }
     };
@@ -103,5 +106,5 @@ fn differential(words: &[&str]) -> anyhow::Result<()> {
 }
 
 fn number(word: &str) -> anyhow::Result<u64> {
-    word.parse().map_err(|_| anyhow::anyhow!("{word:?} is no number"))
+    word.parse().map_err(|_| anyhow::anyhow!("{word:?} is not a number"))
 }

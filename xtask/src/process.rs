@@ -1,4 +1,4 @@
-//! Children that never outlive us: one process group each, ended together.
+//! Child processes that never outlive xtask: each has a process group, which ends as a whole.
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
@@ -7,23 +7,19 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
-/// A child in a process group of its own. Dropping it ends the whole group.
+/// A child process in its own process group. Dropping it ends the whole group.
 pub(crate) struct Group {
     name: &'static str,
     child: Child,
-    /// Closed first: children that watch their stdin end by themselves, also when we are killed.
+    /// Closed first. Children that watch their stdin then end by themselves, even if xtask is
+    /// killed.
     stdin: Option<ChildStdin>,
 }
 
-/// How long a group may take to end before it is killed.
+/// Time for a group to end before it is killed.
 const GRACE: Duration = Duration::from_secs(5);
 
 impl Group {
-    /// Start a child whose stdout is not read.
-    pub(crate) fn start(name: &'static str, command: &mut Command) -> anyhow::Result<Self> {
-        Self::spawn(name, command.stdout(Stdio::null()))
-    }
-
     /// Start a child and read the first line it prints.
     pub(crate) fn start_with_line(
         name: &'static str,
@@ -35,9 +31,9 @@ impl Group {
         let mut line = String::new();
         reader.read_line(&mut line)?;
         if line.is_empty() {
-            bail!("{name} ended before it was ready; what it said is above");
+            bail!("{name} ended before it was ready; see its output above");
         }
-        // Whatever else it prints must not fill the pipe.
+        // Further output is discarded, so that it does not fill the pipe.
         std::thread::spawn(move || std::io::copy(&mut reader, &mut std::io::sink()));
         Ok((group, line))
     }
@@ -45,11 +41,6 @@ impl Group {
     /// Whether the child still runs.
     pub(crate) fn is_running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
-    }
-
-    /// The child's process id, which is its group's id as well.
-    pub(crate) fn id(&self) -> u32 {
-        self.child.id()
     }
 
     fn spawn(name: &'static str, command: &mut Command) -> anyhow::Result<Self> {
@@ -62,25 +53,29 @@ impl Group {
         Ok(Self { name, child, stdin })
     }
 
+    /// End the whole group: close stdin, wait, then kill what is left.
+    pub(crate) fn end(&mut self) {
+        drop(self.stdin.take());
+        let deadline = Instant::now() + GRACE;
+        while self.is_running() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        // The group is always killed, since a grandchild may have outlived the child.
+        self.signal("-KILL");
+        if self.child.wait().is_err() {
+            eprintln!("{} could not be waited for", self.name);
+        }
+    }
+
     fn signal(&self, signal: &str) {
         let group = format!("-{}", self.child.id());
-        // A group that has ended already needs no signal.
+        // An error means that the group has already ended.
         let _ = Command::new("kill").args([signal, "--", &group]).stderr(Stdio::null()).status();
     }
 }
 
 impl Drop for Group {
     fn drop(&mut self) {
-        drop(self.stdin.take());
-        self.signal("-TERM");
-        let deadline = Instant::now() + GRACE;
-        while self.is_running() && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        // Always: a grandchild may have outlived the child.
-        self.signal("-KILL");
-        if self.child.wait().is_err() {
-            eprintln!("{} could not be waited for", self.name);
-        }
+        self.end();
     }
 }

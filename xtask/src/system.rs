@@ -1,18 +1,16 @@
 //! The whole system on this machine: issuer, origin, guard in workerd, inspector.
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use serde_json::{Value, json};
 
 use crate::process::Group;
-use crate::step::{self, command, root};
-use crate::tools::{Tools, target_dir, which};
+use crate::step::{command, root};
+use crate::tools::{Tools, target_dir};
 
 /// A running system. Dropping it ends every process.
 pub(crate) struct System {
@@ -20,7 +18,7 @@ pub(crate) struct System {
     pub(crate) issuer: String,
     /// The guard's URL.
     pub(crate) guard: String,
-    /// The guard's socket without anything in front that would tidy a path.
+    /// The URL of the guard's own socket: nothing in front of it normalizes paths.
     pub(crate) guard_socket: String,
     /// The sample origin's URL.
     pub(crate) origin: String,
@@ -30,21 +28,22 @@ pub(crate) struct System {
     pub(crate) client_secret: String,
     edgepass: PathBuf,
     folder: PathBuf,
-    processes: Vec<Group>,
-    /// Where the issuer's log goes, if it is kept.
+    issuer_process: u64,
+    stage: Group,
+    /// The file with the issuer's log, if it is kept.
     log: Option<PathBuf>,
 }
 
-/// What becomes of what the issuer logs.
+/// Where the issuer's log goes.
 #[derive(Clone, Copy, Eq, PartialEq)]
 pub(crate) enum Log {
-    /// Warnings are shown.
+    /// Warnings go to stderr.
     Shown,
-    /// All of it is kept, to be looked through.
+    /// Everything from level `debug` on goes to a file that the journey searches.
     Kept,
 }
 
-/// What the example role and the guard agree on.
+/// The audience of the example role and the guard.
 pub(crate) const AUDIENCE: &str = "https://api.example";
 
 impl System {
@@ -55,46 +54,35 @@ impl System {
         cache: &str,
         log: Log,
     ) -> anyhow::Result<Self> {
-        let port = free_port()?;
-        // A folder of its own, so that a second system harms none that runs.
-        let folder = target_dir().join("demo").join(port.to_string());
-        let listen = format!("127.0.0.1:{port}");
-        let issuer = format!("http://{listen}");
-        let mut init = command(edgepass);
-        init.arg("init").arg(&folder).args(["--issuer", &issuer, "--listen", &listen, "--json"]);
-        let made: Value = serde_json::from_str(&step::output("edgepass init", &mut init)?)?;
-        let text = |value: &Value, name: &str| {
-            value[name].as_str().map(str::to_owned).with_context(|| format!("no {name}: {value}"))
-        };
-
-        let mut serve = dying_with_us(edgepass);
-        serve.arg("serve").current_dir(&folder).env("EDGEPASS_LOG", "warn");
+        // Each system has its own folder, so that several can run at once.
+        static STARTED: AtomicU32 = AtomicU32::new(0);
+        let own = format!("{}-{}", std::process::id(), STARTED.fetch_add(1, Relaxed));
+        let folder = target_dir().join("demo").join(own);
         let log = (log == Log::Kept).then(|| folder.join("issuer.log"));
-        if let Some(file) = &log {
-            serve.env("EDGEPASS_LOG", "debug").stderr(fs::File::create(file)?);
-        }
-        let mut issuing = Group::start("the issuer", &mut serve)?;
-        wait_until_ready(&issuer, &mut issuing)?;
-
-        let build = root().join("worker/build");
+        fs::create_dir_all(folder.parent().context("the folder has a parent")?)?;
         let setting = json!({
-            "issuer": issuer, "audience": AUDIENCE, "cache": cache,
-            "guard": build, "www": root().join("www"),
+            "edgepass": edgepass, "folder": folder, "audience": AUDIENCE, "cache": cache,
+            "guard": root().join("worker/build"), "www": root().join("www"),
+            "log": if log.is_some() { "debug" } else { "warn" }, "log_file": log,
         });
-        let script = root().join("xtask/stage/stage.mjs");
+        let script = root().join("tests/stage/demo.mjs");
         let mut stage = tools.node(&[&script.to_string_lossy(), &setting.to_string()]);
-        let (staging, line) = Group::start_with_line("the guard's stage", &mut stage)?;
-        let urls: Value = serde_json::from_str(&line).context("the stage's first line")?;
+        let (stage, line) = Group::start_with_line("the demo's stage", &mut stage)?;
+        let started: Value = serde_json::from_str(&line).context("the stage's first line")?;
+        let text = |name: &str| {
+            started[name].as_str().map(str::to_owned).with_context(|| format!("no {name}: {line}"))
+        };
         Ok(Self {
-            guard: text(&urls, "guard")?,
-            guard_socket: text(&urls, "guard_socket")?,
-            origin: text(&urls, "origin")?,
-            inspector: text(&urls, "inspector")?,
-            client_secret: text(&made, "client_secret")?,
-            issuer,
+            issuer: text("issuer")?,
+            guard: text("guard")?,
+            guard_socket: text("guard_socket")?,
+            origin: text("origin")?,
+            inspector: text("inspector")?,
+            client_secret: text("client_secret")?,
+            issuer_process: started["issuer_process"].as_u64().context("no issuer_process")?,
             edgepass: edgepass.to_owned(),
             folder,
-            processes: vec![issuing, staging],
+            stage,
             log,
         })
     }
@@ -106,75 +94,32 @@ impl System {
         command
     }
 
-    /// The program, and the folder to call it in.
+    /// The program, and the folder to run it in.
     pub(crate) fn program(&self) -> (&Path, &Path) {
         (&self.edgepass, &self.folder)
     }
 
-    /// The logs that are kept, by name.
+    /// The name and text of each kept log.
     pub(crate) fn said(&self) -> anyhow::Result<Vec<(String, String)>> {
         let read = |file: &PathBuf| Ok(("the issuer's log".to_owned(), fs::read_to_string(file)?));
         self.log.iter().map(read).collect()
     }
 
-    /// Kill the issuer without warning.
-    pub(crate) fn kill_issuer(&mut self) {
-        let id = self.processes[0].id().to_string();
-        let _ = Command::new("kill").args(["-KILL", &id]).status();
-        drop(self.processes.remove(0));
+    /// Kill the issuer with SIGKILL.
+    pub(crate) fn kill_issuer(&self) {
+        let _ = Command::new("kill").args(["-KILL", &self.issuer_process.to_string()]).status();
     }
 
-    /// The first process that has ended, if any has.
+    /// Whether all processes still run.
     pub(crate) fn all_running(&mut self) -> bool {
-        self.processes.iter_mut().all(Group::is_running)
-    }
-}
-
-/// A command that ends when we are killed without warning, where the system can arrange it. Children
-/// that watch their stdin need no arranging.
-fn dying_with_us(program: &Path) -> Command {
-    match which("setpriv") {
-        Some(setpriv) => {
-            let mut wrapped = command(setpriv);
-            wrapped.args(["--pdeathsig", "TERM"]).arg(program);
-            wrapped
-        }
-        None => command(program),
+        self.stage.is_running() && ureq::get(format!("{}/healthz", self.issuer)).call().is_ok()
     }
 }
 
 impl Drop for System {
     fn drop(&mut self) {
-        self.processes.clear();
-        // What cannot be removed lies in `target/` and is in nobody's way.
+        self.stage.end();
+        // A folder that cannot be removed stays in `target/` and does no harm.
         let _ = fs::remove_dir_all(&self.folder);
     }
-}
-
-fn wait_until_ready(issuer: &str, process: &mut Group) -> anyhow::Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while Instant::now() < deadline {
-        if !process.is_running() {
-            bail!("the issuer ended; what it said is above");
-        }
-        if ureq::get(format!("{issuer}/readyz")).call().is_ok() {
-            return Ok(());
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    bail!("the issuer was not ready within 20 s")
-}
-
-/// A port below those that outgoing connections are given, lest one of them take it before the
-/// issuer does.
-fn free_port() -> anyhow::Result<u32> {
-    static DRAWN: AtomicU32 = AtomicU32::new(0);
-    for _ in 0..100 {
-        let drawn = std::process::id().wrapping_add(DRAWN.fetch_add(61, Relaxed));
-        let port = 22_000 + drawn % 10_000;
-        if TcpListener::bind(format!("127.0.0.1:{port}")).is_ok() {
-            return Ok(port);
-        }
-    }
-    bail!("no port between 22,000 and 32,000 of loopback can be listened at")
 }

@@ -1,4 +1,4 @@
-//! Checks, counted and printed.
+//! Runs, counts and prints checks.
 
 use std::time::Instant;
 
@@ -12,7 +12,7 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    /// Make a check; what it returns is printed beside its name.
+    /// Run a check. Print its name, its time and the text that it returns.
     pub(crate) fn check(&mut self, name: &str, check: impl FnOnce() -> anyhow::Result<String>) {
         let start = Instant::now();
         let outcome = check();
@@ -32,13 +32,13 @@ impl Tally {
         }
     }
 
-    /// Add another tally.
+    /// Add the counts of another tally.
     pub(crate) fn add(&mut self, other: &Self) {
         self.passed += other.passed;
         self.failed += other.failed;
     }
 
-    /// An error if anything failed.
+    /// Return an error if a check failed or none passed.
     pub(crate) fn verdict(&self) -> anyhow::Result<()> {
         ensure!(self.failed == 0 && self.passed > 0, "{} checks failed", self.failed);
         Ok(())

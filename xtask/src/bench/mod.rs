@@ -1,4 +1,4 @@
-//! Benchmarks: this verifier and its peers in one run, as ratios.
+//! Benchmarks this verifier and others in one run, as ratios.
 
 mod page;
 mod scale;
@@ -16,14 +16,14 @@ use crate::system::{AUDIENCE, Log, System};
 use crate::tools::{self, Tools, target_dir};
 use crate::{artifacts, suites};
 
-/// The kinds of keys, in the order of the tables.
+/// The kinds of keys, in the order of the tables' columns.
 const KINDS: [&str; 3] = ["ES256", "Ed25519", "RS256"];
 
 /// Run everything; write `docs/benchmarks.md` unless the run was quick.
 pub(crate) fn run(options: &[&str]) -> anyhow::Result<()> {
     let (quick, json) = (options.contains(&"--quick"), options.contains(&"--json"));
     if let Some(unknown) = options.iter().find(|option| !["--quick", "--json"].contains(option)) {
-        bail!("bench takes --quick and --json, not {unknown:?}");
+        bail!("unknown option {unknown:?}; bench takes --quick and --json");
     }
     // With --json stdout holds one object: progress goes to stderr.
     step::progress_to_stderr(json);
@@ -34,7 +34,7 @@ pub(crate) fn run(options: &[&str]) -> anyhow::Result<()> {
     let mut scale = command(&program);
     scale.arg("scale").args(quick.then_some("--quick")).stderr(Stdio::inherit());
     scale.env("TMPDIR", target_dir().join("bench"));
-    step::tell("• measure how lists and revocation grow (minutes, and a file of gigabytes) ...");
+    step::tell("• measure how lists and revocation grow (takes minutes and gigabytes of disk) ...");
     results["scale"] = read(&step::output("scale", &mut scale)?)?;
     let summary = summary(&results);
     if json {
@@ -51,7 +51,7 @@ pub(crate) fn run(options: &[&str]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What runs on JavaScript hosts; the guard in front of a real issuer.
+/// Measure on JavaScript hosts, including the guard with a real issuer.
 fn hosts(tools: &Tools, quick: bool) -> anyhow::Result<Value> {
     let installed = suites::clean_install(tools)?;
     artifacts::worker(tools)?;
@@ -66,7 +66,7 @@ fn hosts(tools: &Tools, quick: bool) -> anyhow::Result<Value> {
     read(&step::output("measure in workerd and in Node", &mut run)?)
 }
 
-/// The program that measures natively, and draws the chart.
+/// Build the program that measures natively and draws the chart. Return its path.
 fn native_program() -> anyhow::Result<std::path::PathBuf> {
     let folder = root().join("bench/native");
     let mut build = command("cargo");
@@ -76,14 +76,14 @@ fn native_program() -> anyhow::Result<std::path::PathBuf> {
     Ok(target_dir().join("bench/release/edgepass-bench"))
 }
 
-/// The same natively.
+/// Measure native verification.
 fn native(tools: &Tools, program: &Path, quick: bool) -> anyhow::Result<Value> {
     let tokens = step::output("make tokens", &mut tools.node(&["bench/tokens-for-native.mjs"]))?;
     let mut run = command(program);
     read(&piped("measure natively", run.args(quick.then_some("--quick")), &tokens)?)
 }
 
-/// What a command prints that reads `input`.
+/// Run a command with `input` on stdin and return its stdout.
 fn piped(what: &str, command: &mut Command, input: &str) -> anyhow::Result<String> {
     step::tell(&format!("• {what} ..."));
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
@@ -100,7 +100,8 @@ fn read(text: &str) -> anyhow::Result<Value> {
         .clone())
 }
 
-/// Time over the time of the reference, by name: lower is better; `vs_jose` the other way round.
+/// Ratios by name: time over the reference's time, lower is better; of `rps` rate over rate, higher
+/// is better. `vs_jose` of `cold` and `repeat` is the reverse: how many times as fast as jose.
 fn summary(results: &Value) -> Value {
     let mut summary = Map::new();
     let mut put = |name: String, ratio: Option<f64>| {

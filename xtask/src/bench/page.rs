@@ -1,4 +1,4 @@
-//! Results as tables.
+//! Writes the results as tables.
 
 use std::fmt::Write as _;
 
@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::{KINDS, scale};
 
-/// `docs/benchmarks.md`.
+/// The text of `docs/benchmarks.md`.
 pub(super) fn page(results: &Value, summary: &Value) -> anyhow::Result<String> {
     let mut text = INTRODUCTION.to_owned();
     writeln!(text, "\n{}\n\n## Ratios\n", tables(results)?.trim_end())?;
@@ -26,7 +26,7 @@ pub(super) fn page(results: &Value, summary: &Value) -> anyhow::Result<String> {
     Ok(text)
 }
 
-/// All tables.
+/// All tables of the results.
 pub(super) fn tables(results: &Value) -> anyhow::Result<String> {
     let mut text = String::new();
     for (host, title) in [("workerd", "workerd"), ("node", "Node.js")] {
@@ -37,7 +37,7 @@ pub(super) fn tables(results: &Value) -> anyhow::Result<String> {
         by_kind(&mut text, &|kind| of(kind, "cold"), &subtle)?;
         writeln!(text, "## {title}: the same token again\n")?;
         by_kind(&mut text, &|kind| of(kind, "repeat"), &subtle)?;
-        writeln!(text, "## {title}: refused tokens, over an accepted one\n")?;
+        writeln!(text, "## {title}: refused tokens, relative to an accepted one\n")?;
         by_kind(&mut text, &|kind| of(kind, "refused"), &valid)?;
     }
     fresh(&mut text, &results["fresh"])?;
@@ -54,11 +54,11 @@ pub(super) fn tables(results: &Value) -> anyhow::Result<String> {
     let cores = &batch["cores"];
     writeln!(
         text,
-        "What stands behind `edgepass verify --batch` judges {one:.0} lines a second on one core, {all:.0} on {cores}"
+        "`edgepass verify --batch` judges {one:.0} lines a second on one core, {all:.0} on {cores}"
     )?;
     writeln!(
         text,
-        "({:.2} times as many), reading and writing apart: a thousand lines, with ES256 tokens of one key.\n",
+        "({:.2} times as many), without reading and writing: a thousand lines, with ES256 tokens of one key.\n",
         all / one
     )?;
     Ok(text)
@@ -102,7 +102,7 @@ fn fresh(text: &mut String, fresh: &Value) -> anyhow::Result<()> {
     )?;
     writeln!(
         text,
-        "Worker that verifies nothing. Starting the module is not in it: it happens before any request.\n"
+        "Worker that verifies nothing. Module start-up is not included: it happens before any request.\n"
     )?;
     writeln!(text, "| | {} |\n| --- | --- | --- | --- |", KINDS.join(" | "))?;
     for subject in ["subtle", "jose", "edgepass"] {
@@ -172,7 +172,7 @@ fn growth(text: &mut String, growth: &Value) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Members whose names are numbers, by these.
+/// Members whose names are numbers, in numeric order.
 fn in_order(value: &Value) -> Vec<(u64, &Value)> {
     let members = value.as_object().into_iter().flatten();
     let mut rows: Vec<(u64, &Value)> =
@@ -181,20 +181,20 @@ fn in_order(value: &Value) -> Vec<(u64, &Value)> {
     rows
 }
 
-/// What tables cost, and after how many signatures that has paid.
+/// Write the cost of building tables, and after how many signatures it has paid off.
 fn laying_out(text: &mut String, results: &Value) -> anyhow::Result<()> {
-    writeln!(text, "## Laying out the tables of a key\n")?;
+    writeln!(text, "## Building the tables of a key\n")?;
     writeln!(
         text,
-        "In slices behind responses, measured in Node.js. The first key of a curve lays out its generator, too."
+        "In slices after responses, measured in Node.js. The first key of a curve includes the generator's table."
     )?;
     writeln!(
         text,
-        "It has paid after so many signatures in workerd: what all slices take over what each signature saves.\n"
+        "Break-even, in workerd: the time of all slices divided by the time saved for each signature.\n"
     )?;
     writeln!(
         text,
-        "| | slices | a slice | the longest of a run | all | has paid after |\n| --- | --- | --- | --- | --- | --- |"
+        "| | slices | one slice | the longest slice | all slices | break-even (signatures) |\n| --- | --- | --- | --- | --- | --- |"
     )?;
     for kind in ["ES256", "Ed25519"] {
         let cold = &results["hosts"]["workerd"][kind]["cold"];
@@ -223,16 +223,16 @@ fn laying_out(text: &mut String, results: &Value) -> anyhow::Result<()> {
 const INTRODUCTION: &str = "\
 # Benchmarks
 
-Written by `cargo xtask bench`; do not edit. One run, everything in turns, medians; each library with
-the set-up that it recommends and its keys at hand, every result checked. Tokens have 13 claims and
-about 740 characters (RS256: 1,000). Numbers are time over the time of the reference, in brackets
-microseconds on the machine of this run: **only the ratios carry over to another machine**, and even
-they move with its processor.
+Written by `cargo xtask bench`; do not edit. Medians of one run, in which all subjects take turns. Each
+library has the set-up that its documentation recommends, with keys prepared. Every result is checked.
+Tokens have 13 claims and about 740 characters (RS256: 1,000). Numbers are the time relative to the
+reference; in brackets are microseconds on the machine of this run. **Only the ratios carry over to
+another machine**, and even they depend on its processor.
 
-Without other words the reference is `subtle`: a raw `crypto.subtle.verify` of the same signature,
+Unless stated otherwise the reference is `subtle`: a raw `crypto.subtle.verify` of the same signature,
 with the key imported and the bytes ready. The verifier looks up no status here, since its peers know
-none. `edgepass without tables` is what it does where nothing outlives a response, and before a key has
-earned tables.
+none. `edgepass without tables` is a verifier before its tables are built, and on hosts without
+background work.
 
 ![A token verified for the first time, in workerd](benchmarks.svg)
 ";

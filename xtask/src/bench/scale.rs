@@ -1,11 +1,11 @@
-//! How lists, publication and revocation grow, as tables.
+//! Writes how lists, publication and revocation grow, as tables.
 
 use std::fmt::Write as _;
 
 use anyhow::Context;
 use serde_json::Value;
 
-/// The sections of the page.
+/// Write both sections of the page: status lists and publishing.
 pub(super) fn tables(text: &mut String, scale: &Value) -> anyhow::Result<()> {
     lists(text, scale)?;
     issuer(text, scale)
@@ -15,11 +15,11 @@ fn lists(text: &mut String, scale: &Value) -> anyhow::Result<()> {
     let rows = "\
 ## Status lists, by live tokens and the share of them that is revoked
 
-In lists of 131,072 entries of one bit. Bytes of `lst` after zlib, and on the wire after gzip, over
-the entropy of so many tokens, `n H(p) / 8`; the rest of a list (header, claims, signature) apart:
-about 400 bytes each. Ten thousand tokens fill a list to a thirteenth, so that it has to say more than
-the bound knows: beside it, in brackets, is `lst` over the entropy of all entries. Memory is what an
-isolate takes that holds all lists, and a lookup is one in all of them.
+In lists of 131,072 entries of one bit. The bytes of `lst` after zlib, and on the wire after gzip, are
+relative to the entropy of the tokens' statuses, `n H(p) / 8`. They exclude the rest of a list (header,
+claims, signature), about 400 bytes each. Ten thousand tokens fill a thirteenth of a list, which encodes
+all its entries, so the number in brackets is `lst` relative to the entropy of all entries. Memory is
+that of an isolate that holds all lists. A lookup reads a random index of the next list.
 
 | live tokens | revoked | lists | the bound | `lst` | | on the wire | | in memory | a lookup |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
@@ -55,8 +55,8 @@ fn issuer(text: &mut String, scale: &Value) -> anyhow::Result<()> {
 ## Publishing, by live tokens
 
 On the issuer's own storage, one hundredth of the tokens revoked. One revocation is timed from the call
-until the edition that shows it is served; it touches its own list alone. Then a tenth of all tokens is
-revoked by one command, by role, while tokens of another role are issued one after the other.
+until the edition that shows it is served; it changes one list only. Then one command revokes a tenth of
+all tokens by role, while tokens of another role are issued one after the other.
 
 | live tokens | all lists, at start | one revocation | at most | a tenth: recorded | and served | tokens issued meanwhile | each takes | 99 % | at most |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
@@ -85,12 +85,12 @@ revoked by one command, by role, while tokens of another role are issued one aft
     Ok(())
 }
 
-/// Bytes, in kilobytes from ten thousand on.
+/// Formats bytes, from 10,000 on in kilobytes.
 fn bytes(count: f64) -> String {
     if count < 10_000.0 { format!("{count:.0} B") } else { format!("{:.1} KB", count / 1000.0) }
 }
 
-/// A whole number with commas between thousands.
+/// Formats a whole number with commas between thousands.
 fn grouped(number: f64) -> String {
     let digits = format!("{number:.0}");
     let start = digits.len() % 3;

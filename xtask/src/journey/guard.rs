@@ -1,4 +1,4 @@
-//! What the guard does with everything that is not a plain, good request.
+//! Checks of the guard with all requests that are not plain and good.
 
 use anyhow::{Context, bail, ensure};
 
@@ -7,7 +7,7 @@ use crate::http;
 use crate::system::System;
 use crate::tally::Tally;
 
-/// Against a system that runs.
+/// Run the checks against a running system.
 pub(crate) fn checks(system: &System) -> Tally {
     let mut tally = Tally::default();
     let Ok(token) = issue(system, "invoice-clerk") else {
@@ -20,34 +20,37 @@ pub(crate) fn checks(system: &System) -> Tally {
         http::send(method, &format!("{guard}{path}"), headers, body)
     };
 
-    tally.check("identity headers are the guard's, look-alikes and the token are gone", || {
-        let headers = [
-            ("authorization", bearer.as_str()),
-            ("x-edgepass-subject", "admin"),
-            ("x_edgepass_subject", "admin"),
-            ("x-edgepass_scope", "everything"),
-            ("x-edgepass-anything", "else"),
-            ("x.edgepass.subject", "admin"),
-            ("x~edgepass~scope", "everything"),
-            ("dpop", "a.b.c"),
-        ];
-        let reply = send("GET", "/invoices?x=../y&z=%2e", &headers, "")?;
-        let seen = reply.member("/headers");
-        let seen = seen.as_object().context("the origin's answer")?;
-        let own: Vec<&String> = seen.keys().filter(|name| name.contains("edgepass")).collect();
-        ensure!(own.len() == 5, "{own:?}");
-        ensure!(seen["x-edgepass-subject"] == "edgepass-cli", "{seen:?}");
-        ensure!(seen["x-edgepass-scope"] == "invoices:read invoices:write", "{seen:?}");
-        ensure!(!seen.contains_key("authorization") && !seen.contains_key("dpop"), "{seen:?}");
-        ensure!(reply.member("/target") == "/invoices?x=../y&z=%2e", "{}", reply.body);
-        expect(reply, 200, "")
-    });
+    tally.check(
+        "the guard sets the identity headers and removes look-alikes and the token",
+        || {
+            let headers = [
+                ("authorization", bearer.as_str()),
+                ("x-edgepass-subject", "admin"),
+                ("x_edgepass_subject", "admin"),
+                ("x-edgepass_scope", "everything"),
+                ("x-edgepass-anything", "else"),
+                ("x.edgepass.subject", "admin"),
+                ("x~edgepass~scope", "everything"),
+                ("dpop", "a.b.c"),
+            ];
+            let reply = send("GET", "/invoices?x=../y&z=%2e", &headers, "")?;
+            let seen = reply.member("/headers");
+            let seen = seen.as_object().context("the origin's answer")?;
+            let own: Vec<&String> = seen.keys().filter(|name| name.contains("edgepass")).collect();
+            ensure!(own.len() == 5, "{own:?}");
+            ensure!(seen["x-edgepass-subject"] == "edgepass-cli", "{seen:?}");
+            ensure!(seen["x-edgepass-scope"] == "invoices:read invoices:write", "{seen:?}");
+            ensure!(!seen.contains_key("authorization") && !seen.contains_key("dpop"), "{seen:?}");
+            ensure!(reply.member("/target") == "/invoices?x=../y&z=%2e", "{}", reply.body);
+            expect(reply, 200, "")
+        },
+    );
     tally.check("a route may forward the token", || {
         let reply = send("GET", "/legacy", &[("authorization", &bearer)], "")?;
         ensure!(reply.member("/headers/authorization") == bearer.as_str(), "{}", reply.body);
         expect(reply, 200, "")
     });
-    tally.check("the origin serves nobody but the guard", || {
+    tally.check("the origin serves only the guard", || {
         expect(http::send("GET", &format!("{}/invoices", system.origin), &[], "")?, 403, "")
     });
     tally.check("a body reaches the origin", || {
@@ -56,7 +59,7 @@ pub(crate) fn checks(system: &System) -> Tally {
         ensure!(reply.member("/received") == 200_000, "{}", reply.body);
         expect(reply, 200, "")
     });
-    tally.check("HEAD is GET", || {
+    tally.check("HEAD is routed as GET", || {
         expect(send("HEAD", "/invoices", &[("authorization", &bearer)], "")?, 200, "")
     });
     tally.check("a redirect of the origin is passed on", || {
@@ -67,15 +70,15 @@ pub(crate) fn checks(system: &System) -> Tally {
     tally.check("a public route needs no token", || {
         expect(send("GET", "/health", &[], "")?, 200, "")
     });
-    tally.check("what no route names is refused", || {
+    tally.check("a path without a route is refused", || {
         expect(send("GET", "/admin", &[("authorization", &bearer)], "")?, 404, "route_not_found")
     });
-    tally.check("a method no route names is refused", || {
+    tally.check("a method without a route is refused", || {
         let reply = send("PATCH", "/invoices", &[("authorization", &bearer)], "")?;
         ensure!(reply.header("allow") == "GET, HEAD, POST", "allow: {}", reply.header("allow"));
         expect(reply, 405, "method_not_allowed")
     });
-    tally.check("a preflight carries no token", || {
+    tally.check("a preflight request needs no token", || {
         let headers = [
             ("origin", "https://app.example"),
             ("access-control-request-method", "GET"),
@@ -88,7 +91,7 @@ pub(crate) fn checks(system: &System) -> Tally {
         ensure!(other.header("access-control-allow-origin").is_empty(), "any origin is allowed");
         expect(reply, 204, "")
     });
-    tally.check("two credentials are ambiguous", || {
+    tally.check("two credentials are refused as ambiguous", || {
         let both = format!("{bearer}, {bearer}");
         expect(send("GET", "/invoices", &[("authorization", &both)], "")?, 400, "request_invalid")
     });
@@ -135,7 +138,7 @@ pub(crate) fn checks(system: &System) -> Tally {
         }
         Ok(format!("{} of them", paths.len()))
     });
-    tally.check("a Host header cannot move the path", || {
+    tally.check("a Host header cannot change the path", || {
         for host in ["h.example/health?", "u:p@h.example"] {
             let request =
                 format!("GET /admin HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
@@ -144,7 +147,7 @@ pub(crate) fn checks(system: &System) -> Tally {
         }
         Ok(String::new())
     });
-    tally.check("a refusal repeats nothing that was sent", || {
+    tally.check("a refusal repeats no part of the token", || {
         let reply = send("GET", "/invoices", &[("authorization", "Bearer abc\"def.ghi")], "")?;
         ensure!(
             !reply.body.contains("abc") && !format!("{:?}", reply.headers).contains("abc"),

@@ -1,4 +1,4 @@
-//! The issuer over HTTP, and several processes on one database.
+//! Checks of the issuer over HTTP, and of several processes on one database.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use crate::http::{self, get, post_form};
 use crate::system::System;
 use crate::tally::Tally;
 
-/// Against a system that runs.
+/// Run the checks against a running system.
 pub(crate) fn checks(system: &System) -> Tally {
     let mut tally = Tally::default();
     let issuer = &system.issuer;
@@ -28,7 +28,7 @@ pub(crate) fn checks(system: &System) -> Tally {
         ensure!(reply.member("/token_type") == "Bearer" && !token.is_empty(), "{}", reply.status);
         expect(reply, 200, "")
     });
-    tally.check("a wrong secret gives none", || {
+    tally.check("a wrong client secret gives no token", || {
         let mut wrong = credentials;
         wrong[2].1 = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
         let reply = post_form(&token_url, &wrong)?;
@@ -67,13 +67,13 @@ pub(crate) fn checks(system: &System) -> Tally {
         }
         expect(get(&invoices, &token)?, 401, "token_revoked")
     });
-    tally.check("a commit of another process is noticed and served", || {
+    tally.check("a revocation by another process is noticed and published", || {
         let token = issue(system, "invoice-reader")?;
         let jti = jti(system, &token)?;
         let start = Instant::now();
         let output = system.edgepass(&["revoke", "--jti", &jti, "--reason", "test"]).output()?;
         ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        // The figure is shown, not asserted: a slow machine is no failure.
+        // The time is printed and not asserted, since a slow machine is no failure.
         Ok(format!("the whole command took {} ms", start.elapsed().as_millis()))
     });
     tally.check("`edgepass verify` gives the guard's verdict", || {
@@ -82,15 +82,18 @@ pub(crate) fn checks(system: &System) -> Tally {
         ensure!(line.starts_with("accepted"), "{line}");
         Ok(String::new())
     });
-    tally.check("`edgepass doctor` finds nothing wrong and times a refusal", || {
-        let url = format!("{}/invoices", system.guard);
-        let output = system.edgepass(&["doctor", "--url", &url]).output()?;
-        let text = String::from_utf8(output.stdout)?;
-        ensure!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
-        let probe = text.lines().find(|line| line.contains("after its revocation"));
-        Ok(probe.context("no probe")?.replace("ok    probe", "").trim().to_owned())
-    });
-    tally.check("what was published is what the public sees", || {
+    tally.check(
+        "`edgepass doctor` finds no problem and times the refusal of a probe token",
+        || {
+            let url = format!("{}/invoices", system.guard);
+            let output = system.edgepass(&["doctor", "--url", &url]).output()?;
+            let text = String::from_utf8(output.stdout)?;
+            ensure!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+            let probe = text.lines().find(|line| line.contains("after its revocation"));
+            Ok(probe.context("no probe")?.replace("ok    probe", "").trim().to_owned())
+        },
+    );
+    tally.check("published documents are the same when fetched back", || {
         let metrics = http::send("GET", &format!("{issuer}/metrics"), &[], "")?.body;
         let line = |outcome: &str| format!("edgepass_fetched_back_total{{outcome=\"{outcome}\"}}");
         ensure!(metrics.contains(&line("same")), "nothing was fetched back: {metrics}");

@@ -1,4 +1,4 @@
-//! The journey: a token is issued, used, refused what it may not do, revoked, and refused.
+//! The journey of a token: issued, used, refused beyond its scopes, revoked, and refused.
 
 pub(crate) mod guard;
 pub(crate) mod issuer;
@@ -15,7 +15,7 @@ use crate::transcript;
 /// The revocation deadline of the default settings.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// The main job, step by step.
+/// Run the journey, step by step.
 pub(crate) fn main_job(system: &System) -> Tally {
     let mut tally = Tally::default();
     let invoices = format!("{}/invoices", system.guard);
@@ -57,12 +57,15 @@ pub(crate) fn main_job(system: &System) -> Tally {
         };
         let bit = revoked_at.elapsed();
         expect(reply, 401, "token_revoked")?;
-        Ok(format!("revocation took {:.1} s to bite, deadline {DEADLINE:?}", bit.as_secs_f64()))
+        Ok(format!(
+            "revocation took effect after {:.1} s, deadline {DEADLINE:?}",
+            bit.as_secs_f64()
+        ))
     });
     tally
 }
 
-/// The issuer is killed: the guard goes on with what it holds; a revocation waits to be published.
+/// Kill the issuer. The guard goes on with its copies; a revocation is recorded but not published.
 pub(crate) fn outage(system: &mut System) -> Tally {
     let mut tally = Tally::default();
     let invoices = format!("{}/invoices", system.guard);
@@ -73,7 +76,7 @@ pub(crate) fn outage(system: &mut System) -> Tally {
     });
     system.kill_issuer();
     tally.check("with the issuer killed, the guard still accepts it", || {
-        std::thread::sleep(Duration::from_secs(9)); // past the freshness window: served as stale
+        std::thread::sleep(Duration::from_secs(9)); // past the freshness lifetime: served as stale
         expect(get(&invoices, &token)?, 200, "")
     });
     tally.check("a revocation is recorded, not published: exit code 3", || {
@@ -84,7 +87,7 @@ pub(crate) fn outage(system: &mut System) -> Tally {
         ensure!(text.contains("recorded, not published"), "{text}");
         Ok(String::new())
     });
-    tally.check("a verifier without any copy refuses: exit code 3", || {
+    tally.check("a verifier without copies refuses: exit code 3", || {
         let line = verify(system, &token)?;
         ensure!(line.contains("keys_unavailable"), "{line}");
         Ok(String::new())
@@ -92,13 +95,13 @@ pub(crate) fn outage(system: &mut System) -> Tally {
     tally
 }
 
-/// No refusal and no log line of the whole journey holds a part of a token or a secret.
+/// Check that no refusal and no log line of the journey contains a part of a token or a secret.
 pub(crate) fn silence(system: &System) -> Tally {
     let mut tally = Tally::default();
-    tally.check("nothing that was said holds a part of a token or a secret", || {
+    tally.check("no refusal or log contains a part of a token or a secret", || {
         transcript::confide(&system.client_secret);
         for (name, text) in system.said()? {
-            ensure!(!text.is_empty(), "{name} logged nothing: there is nothing to look at");
+            ensure!(!text.is_empty(), "{name} is empty, so nothing can be checked");
             transcript::hear(&name, &text);
         }
         transcript::check()
@@ -139,7 +142,7 @@ fn piped(system: &System, arguments: &[&str], input: &str) -> anyhow::Result<Str
     Ok(String::from_utf8(child.wait_with_output()?.stdout)?)
 }
 
-/// The status, and the code of a refusal.
+/// Check the status and the code of a reply; an empty `code` matches any. Return both as text.
 fn expect(reply: http::Reply, status: u16, code: &str) -> anyhow::Result<String> {
     ensure!(
         reply.status == status && (code.is_empty() || reply.code() == code),

@@ -1,4 +1,4 @@
-// Serving a folder of static files with the headers that the inspector is deployed with.
+// Serves a folder of static files with the headers of the deployed inspector.
 
 import { readFileSync } from 'node:fs';
 import { extname, join, normalize } from 'node:path';
@@ -9,7 +9,7 @@ const TYPES = {
   '.svg': 'image/svg+xml',
 };
 
-/** A request handler for the files of `folder`; `_headers` in it says which headers go where. */
+/** Returns a request handler for the files of `folder`. Its `_headers` lists headers by path. */
 export function serveFolder(folder) {
   const rules = readRules(join(folder, '_headers'));
   return (request, response) => {
@@ -24,7 +24,7 @@ export function serveFolder(folder) {
     }
     const headers = { 'content-type': TYPES[extname(path)] ?? 'application/octet-stream' };
     for (const [prefix, lines] of rules) {
-      // As the hosts that read such files do: by the path as requested.
+      // Matches the path as requested, as the hosts that read such files do.
       const matches = prefix.endsWith('*')
         ? pathname.startsWith(prefix.slice(0, -1)) : pathname === prefix;
       if (matches) Object.assign(headers, lines);

@@ -1,0 +1,64 @@
+// Issuer, sample origin, guard in workerd and inspector: the system of the demo and of many tests.
+//
+// Called with one JSON argument: `edgepass` (program), `folder`, `cache`, `guard` and `www` (folders),
+// `log` (a level) and `log_file`. Prints one JSON line when all are ready, and ends when stdin closes.
+
+import { randomBytes } from 'node:crypto';
+import { createServer } from 'node:http';
+import { serveFolder } from './files.mjs';
+import { Issuer } from './issuer.mjs';
+import { listen } from './ports.mjs';
+import { LogLevel, guardModules, ownSocket, startWorkers } from './workerd.mjs';
+
+const setting = JSON.parse(process.argv[2]);
+const originSecret = randomBytes(32).toString('base64url');
+
+const issuer = await Issuer.start({
+  program: setting.edgepass, folder: setting.folder, log: setting.log, logFile: setting.log_file,
+});
+const origin = await listen(createServer(answer));
+const inspector = await listen(createServer(serveFolder(setting.www)));
+const { at, url, stop } = await startWorkers([{
+  name: 'guard', ...guardModules(setting.guard), ...ownSocket,
+  bindings: {
+    ISSUER: issuer.url, AUDIENCE: setting.audience, CACHE: setting.cache,
+    ORIGIN_URL: origin, ORIGIN_SECRET: originSecret,
+  },
+}], { level: LogLevel.WARN });
+
+process.stdin.resume();
+process.stdin.on('end', async () => {
+  await stop();
+  await issuer.kill();
+  process.exit(0);
+});
+// An issuer that a test kills is no reason to end.
+console.log(JSON.stringify({
+  issuer: issuer.url, issuer_process: issuer.process.pid, client_secret: issuer.secret,
+  origin, inspector: `${inspector}/`, guard: url.origin, guard_socket: await at('guard'),
+}));
+
+/** The sample API. It serves only requests with the guard's secret, and returns what it received. */
+function answer(request, response) {
+  if (request.headers['x-edgepass-origin-secret'] !== originSecret) {
+    response.writeHead(403, { 'content-type': 'text/plain' }).end('only the guard may call\n');
+    return;
+  }
+  const { pathname } = new URL(request.url, 'http://origin');
+  if (pathname === '/invoices/moved') {
+    response.writeHead(302, { location: '/invoices/1' }).end();
+    return;
+  }
+  const seen = Object.fromEntries(Object.entries(request.headers)
+    .filter(([name]) => name !== 'x-edgepass-origin-secret'));
+  let received = 0;
+  request.on('data', (chunk) => { received += chunk.length; });
+  request.on('end', () => {
+    const body = JSON.stringify({
+      method: request.method, target: request.url, received, headers: seen,
+      invoices: [{ id: 1, total: '12.00 EUR' }],
+    });
+    response.writeHead(200, { 'content-type': 'application/json' });
+    response.end(request.method === 'HEAD' ? undefined : `${body}\n`);
+  });
+}
