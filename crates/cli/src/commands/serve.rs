@@ -15,7 +15,10 @@ use edgepass_store::Objects;
 use reqwest::header::CACHE_CONTROL;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use super::published;
 use crate::exit::Exit;
@@ -112,19 +115,22 @@ fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
     })
 }
 
-/// Starts logging to stderr. `EDGEPASS_LOG` sets the filter, such as `debug`; default
-/// `info,sqlx=warn`.
+/// Starts logging to stderr. `EDGEPASS_LOG` sets the levels, such as `debug` or
+/// `warn,edgepass_server=debug`; default `info,sqlx=warn`.
 fn log(json: bool) -> anyhow::Result<()> {
-    let filter = match std::env::var("EDGEPASS_LOG") {
-        Ok(text) => EnvFilter::try_new(text)
-            .context("EDGEPASS_LOG is not a valid log filter; use a level, such as debug")?,
-        Err(_) => EnvFilter::new("info,sqlx=warn"),
-    };
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let levels = std::env::var("EDGEPASS_LOG");
+    let levels: Targets = levels
+        .as_deref()
+        .unwrap_or("info,sqlx=warn")
+        .parse()
+        .context("EDGEPASS_LOG is not a valid log filter; use a level, such as debug")?;
+    let lines = fmt::layer().with_writer(std::io::stderr);
+    let registry = tracing_subscriber::registry().with(levels);
     if json {
-        builder.json().init();
+        registry.with(lines.json()).init();
     } else {
-        builder.with_target(false).with_ansi(std::io::stderr().is_terminal()).init();
+        let ansi = std::io::stderr().is_terminal();
+        registry.with(lines.with_target(false).with_ansi(ansi)).init();
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ mod acts;
 mod durability;
 mod issue;
 mod keys;
+mod migrations;
 #[cfg(test)]
 mod tests;
 use std::path::Path;
@@ -71,7 +72,7 @@ impl SqliteStore {
             .connect_with(options.clone())
             .await
             .map_err(failed)?;
-        let migrated = sqlx::migrate!("migrations/sqlite").run(&writer).await;
+        let migrated = migrations::all().run(&writer).await;
         migrated.map_err(|error| StoreError::Unavailable(Box::new(error)))?;
         let reading = options.create_if_missing(false).read_only(true);
         Ok(Self {

@@ -1,0 +1,28 @@
+//! The migrations of the database.
+
+use sqlx::SqlSafeStr;
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+
+/// The migrations in order, each with its description and its SQL. A database records a checksum of
+/// each and opens only if they are unchanged: add a migration, edit none.
+const MIGRATIONS: [(&str, &str); 5] = [
+    ("initial", include_str!("../../migrations/sqlite/0001_initial.sql")),
+    ("acts on statuses", include_str!("../../migrations/sqlite/0002_acts_on_statuses.sql")),
+    ("key changes", include_str!("../../migrations/sqlite/0003_key_changes.sql")),
+    ("due changes", include_str!("../../migrations/sqlite/0004_due_changes.sql")),
+    ("undue lists", include_str!("../../migrations/sqlite/0005_undue_lists.sql")),
+];
+
+/// The first `count` migrations.
+pub(super) fn first(count: usize) -> Migrator {
+    let migration = |(version, (description, sql)): (i64, (&'static str, &'static str))| {
+        let kind = MigrationType::Simple;
+        Migration::new(version, description.into(), kind, sql.into_sql_str(), false)
+    };
+    Migrator::with_migrations((1..).zip(MIGRATIONS).take(count).map(migration).collect())
+}
+
+/// All migrations.
+pub(super) fn all() -> Migrator {
+    first(MIGRATIONS.len())
+}
