@@ -12,15 +12,16 @@ pub enum Exit {
     Ok,
     /// The verifier refused the token, or `doctor` found a failure; exit code 1.
     Refused,
-    /// A component or document that is needed is not available now; exit code 3.
+    /// The verifier could not get a document that it needs, or a recorded change is not published;
+    /// exit code 3.
     Unavailable,
 }
 
-/// Root cause of an error whose exit code is 1 or 3. Errors with other causes exit with 2 (usage),
-/// or with 3 if storage failed.
+/// Root cause of an error whose exit code is 1 or 3. An error with another root cause gives 3 if
+/// storage failed, and else 2 (usage or configuration).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Failure {
-    /// A rule or the issuer's policy refuses the request; exit code 1.
+    /// The command is refused, such as by the issuer's policy or for an unknown `jti`; exit code 1.
     Refused,
     /// A component that is needed is not available now; exit code 3.
     Unavailable,
@@ -48,7 +49,7 @@ impl From<Exit> for ExitCode {
 }
 
 /// Prints an error with its causes to stderr and returns its exit code: 1 or 3 if the root cause is
-/// a [`Failure`], 3 if storage failed, else 2. With `json` the error is printed as an object.
+/// a [`Failure`], 3 if storage failed, else 2. With `json`, prints a JSON object.
 pub fn report(error: &anyhow::Error, json: bool) -> ExitCode {
     let storage = error.chain().any(|cause| cause.is::<StoreError>());
     let failure = error.root_cause().downcast_ref::<Failure>();
@@ -56,7 +57,7 @@ pub fn report(error: &anyhow::Error, json: bool) -> ExitCode {
     let mut text = String::new();
     for cause in error.chain().filter(|cause| !cause.is::<Failure>()) {
         let cause = cause.to_string();
-        // The text of some libraries' errors already contains that of their source.
+        // The text of some libraries' errors already contains the text of the source.
         if !text.contains(&cause) {
             text = if text.is_empty() { cause } else { format!("{text}: {cause}") };
         }
@@ -66,12 +67,12 @@ pub fn report(error: &anyhow::Error, json: bool) -> ExitCode {
         Some(Failure::Unavailable) => 3,
         None => 2,
     };
-    let told = if json {
+    let line = if json {
         serde_json::json!({ "error": text, "exit_code": code }).to_string()
     } else {
         format!("edgepass: {text}")
     };
     // If stderr is closed, there is nowhere left to report that.
-    let _ = writeln!(std::io::stderr(), "{told}");
+    let _ = writeln!(std::io::stderr(), "{line}");
     ExitCode::from(code)
 }

@@ -1,4 +1,4 @@
-//! Wall clock, randomness and open files of the process. Only this module asks the system for them.
+//! The operating system's clock, randomness and limit of open files. Only this module reads them.
 
 use std::time::SystemTime;
 
@@ -6,7 +6,7 @@ use edgepass_issuer::entropy::{Entropy, NoEntropy};
 use edgepass_verify::UnixMillis;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Reads the system clock.
+/// Reads the system clock. A time before 1970 gives 0.
 #[expect(clippy::disallowed_methods, reason = "this is the host: the clock is read here")]
 pub fn now() -> UnixMillis {
     let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -24,8 +24,8 @@ pub fn fill(bytes: &mut [u8]) -> Result<(), NoEntropy> {
 }
 
 /// Raises the soft limit of open files as far as needed and allowed. Returns the number of
-/// connections, from 16 to 4096, for which file descriptors remain besides those of the process
-/// itself.
+/// connections to accept: the limit less 96 files of the process itself, but at least 16 and at
+/// most 4096.
 pub fn make_room_for_connections() -> usize {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let wanted = MAX_CONNECTIONS + OWN_FILES;
@@ -40,7 +40,7 @@ pub fn make_room_for_connections() -> usize {
 }
 
 const MAX_CONNECTIONS: u64 = 4096;
-/// File descriptors reserved for the database, targets and the log.
+/// Number of file descriptors reserved for the database, targets and the log.
 const OWN_FILES: u64 = 96;
 
 /// [`Entropy`] from the operating system.

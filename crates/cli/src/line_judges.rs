@@ -1,4 +1,4 @@
-//! Judges the lines of a batch on all cores.
+//! Judges the lines of a batch (docs/batch.md) on all cores.
 
 use edgepass_crypto::prepared::PreparedKeys;
 use edgepass_verify::batch::{self, Batch, Line, LineVerdict};
@@ -6,9 +6,11 @@ use rayon::prelude::*;
 
 use crate::native::NativeCrypto;
 
-/// Judges lines like [`Batch`] and returns the same answers in the same order.
+/// Judges lines as [`Batch`] does, with the same answers in the same order. Lines without a session
+/// are judged in parallel.
 pub struct LineJudges {
-    /// Judges the lines of sessions one after another, since each depends on earlier ones.
+    /// Judges the lines of sessions one after another, since a line depends on earlier lines of its
+    /// session.
     batch: Batch,
     prepared: PreparedKeys,
 }
@@ -30,7 +32,7 @@ impl LineJudges {
     pub fn judge(&mut self, lines: &[Vec<u8>]) -> Vec<LineVerdict> {
         let prepared = &self.prepared;
         let alone = |line: &Vec<u8>| {
-            // Invalid UTF-8 is read as an empty line, so the answer is that it is not JSON.
+            // Invalid UTF-8 is read as an empty line, which is answered as not JSON.
             match batch::read(std::str::from_utf8(line).unwrap_or_default()) {
                 Err(answer) => JudgedLine::Done(answer),
                 Ok(line) if line.has_session() => JudgedLine::InSession(Box::new(line)),

@@ -18,7 +18,7 @@ fn main() -> ExitCode {
         Ok(exit) => exit.into(),
         Err(error) => edgepass::exit::report(&error, json),
     };
-    // Threads that hang on a disk or a resolver must not keep the process from ending.
+    // A thread that hangs on a disk or a resolver must not keep the process from ending.
     runtime.shutdown_timeout(Duration::from_millis(500));
     exit
 }

@@ -1,4 +1,4 @@
-//! The master key: from the environment, or else from a file that only its owner can read.
+//! The master key, from the environment or else from a file that only its owner can read.
 
 use std::fs;
 use std::io::Write;
@@ -12,7 +12,8 @@ use zeroize::Zeroizing;
 /// Environment variable with the key; takes precedence over the file.
 pub(crate) const VARIABLE: &str = "EDGEPASS_MASTER_KEY";
 
-/// Loads the master key. A file inside `data_dir`, or one that others can read, is refused.
+/// Loads the master key from [`VARIABLE`], or else from the configured file. Refuses a file inside
+/// `data_dir` and, on Unix, a file on which other users have any permission.
 pub(crate) fn load(config: &Config) -> anyhow::Result<MasterKey> {
     if let Ok(text) = std::env::var(VARIABLE) {
         return MasterKey::parse(&Zeroizing::new(text)).context(VARIABLE);
@@ -35,7 +36,7 @@ pub(crate) fn load(config: &Config) -> anyhow::Result<MasterKey> {
     MasterKey::parse(&Zeroizing::new(text)).with_context(|| format!("{shown}"))
 }
 
-/// Writes a new master key file that only its owner can read. Never overwrites.
+/// Writes `key` to a new file, which on Unix only its owner can read. Fails if the file exists.
 pub(crate) fn create(file: &Path, key: &MasterKey) -> anyhow::Result<()> {
     let mut options = fs::OpenOptions::new();
     options.write(true).create_new(true);

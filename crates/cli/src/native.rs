@@ -24,13 +24,13 @@ use reqwest::{Client, Response};
 
 /// Fetches documents for a [`NativeHost`].
 pub trait Fetch {
-    /// Fetches the document that an order names. A failure is returned as an answer.
+    /// Fetches the document that an order names. A failure is an [`Answer`] too.
     fn fetch(&self, order: &FetchOrder) -> impl Future<Output = Answer>;
 }
 
 /// Native host with the fetcher `F` and the clock `N`.
 pub struct NativeHost<F, N> {
-    /// Fetcher of the host. Public, so that callers can read its records after a check.
+    /// The fetcher. Public, so that callers can read its records after a check.
     pub fetch: F,
     now: N,
     replay: RefCell<ReplayMemory>,
@@ -76,7 +76,7 @@ impl HostCrypto for NativeCrypto {
     }
 }
 
-/// Checks an ECDSA or RSA signature. Returns `false` for keys of other types.
+/// Checks an ECDSA or RSA signature. Returns `false` for other keys, such as Ed25519 keys.
 pub fn check_signature(request: &SignatureRequest) -> bool {
     let (input, signature) = (request.signing_input(), request.signature());
     match request.key.key() {
@@ -106,14 +106,15 @@ fn rsa(algorithm: Algorithm) -> Option<&'static RsaParameters> {
     }
 }
 
-/// Fetches over HTTP: follows no redirects, uses no cache, and limits time and size.
+/// Fetches over HTTP. Follows no redirects and makes caches revalidate (`no-cache`). The order sets
+/// the limits of time and size.
 pub struct HttpFetch {
     client: Client,
     now: fn() -> UnixMillis,
 }
 
 impl HttpFetch {
-    /// Creates a fetcher with its own HTTP client. `now` dates its requests.
+    /// Creates a fetcher with its own HTTP client. `now` is the clock that dates requests.
     ///
     /// # Errors
     ///
@@ -186,5 +187,6 @@ pub(crate) async fn bounded(
     Ok(Some(bytes))
 }
 
-/// Size limit of a fetched document, in bytes. No document of an issuer is that large.
+/// Size limit of a response that `doctor` or `serve` fetches, in bytes. No document of an issuer is
+/// that large.
 pub(crate) const MAX_DOCUMENT: usize = 4 << 20;

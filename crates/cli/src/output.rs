@@ -23,7 +23,8 @@ pub(crate) fn json(value: &Value) -> anyhow::Result<()> {
     line(&value.to_string())
 }
 
-/// Reads a token from a file, or from stdin for `-`. A token in place of the file name is refused.
+/// Reads a token from a file, or from stdin for `-`, and trims white space. Refuses an empty input,
+/// and a token in place of the file name.
 pub(crate) fn read_token(source: &Path) -> anyhow::Result<String> {
     if looks_like_a_token(source) {
         bail!(
@@ -76,7 +77,8 @@ pub(crate) async fn waiting_for<T>(what: &str, work: impl Future<Output = T>) ->
     }
 }
 
-/// Formats seconds since the epoch as a date in UTC, such as `2026-11-21T10:00:00Z`.
+/// Formats seconds since the epoch as a date in UTC, such as `2026-11-21T10:00:00Z`. A time beyond
+/// the calendar stays a number.
 pub(crate) fn date(seconds: u64) -> String {
     i64::try_from(seconds)
         .ok()

@@ -1,4 +1,4 @@
-//! Keeps private data private: the issuer's folder and files, and the memory of this process.
+//! Keeps private data private: the issuer's data directory and files, and this process's memory.
 
 use std::fs;
 use std::path::{Component, Path, PathBuf};
@@ -7,8 +7,8 @@ use anyhow::{Context, bail};
 use edgepass_issuer::Config;
 use edgepass_issuer::config::TargetConfig;
 
-/// Removes the permissions of other users on the data directory, database and lock, whatever they
-/// were. An error ends the command before it uses the data.
+/// Removes all permissions of other users on the data directory, the database files and the lock.
+/// Skips missing files. Fails if a permission cannot be changed.
 #[cfg(unix)]
 pub(crate) fn keep(config: &Config) -> anyhow::Result<()> {
     for (path, mode) in [
@@ -39,7 +39,8 @@ fn restrict(path: &Path, mode: u32) -> anyhow::Result<()> {
     })
 }
 
-/// Opens a file for writing. A new file gets mode 0600; the mode of an existing one stays.
+/// Opens a file for writing, without truncating it. A new file gets mode 0600 on Unix; the mode of
+/// an existing file stays.
 ///
 /// # Errors
 ///
@@ -52,7 +53,8 @@ pub(crate) fn file(path: &Path) -> std::io::Result<fs::File> {
     options.open(path)
 }
 
-/// Creates a folder with mode 0700, or restricts an existing one to its owner.
+/// Creates a folder and missing parents with mode 0700. Removes the permissions of other users on
+/// an existing folder. Sets no modes outside Unix.
 pub(crate) fn folder(path: &Path) -> anyhow::Result<()> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
@@ -69,7 +71,8 @@ pub(crate) fn keep(_: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Refuses a configuration that any user may change: they could set the key, targets and clients.
+/// Refuses a configuration file that every user may write: any of them could set the targets, the
+/// clients and the location of the master key. Permissions of the group are not checked.
 #[cfg(unix)]
 pub(crate) fn refuse_if_others_may_write(file: &Path) -> anyhow::Result<()> {
     use std::os::unix::fs::PermissionsExt;
@@ -93,8 +96,8 @@ pub(crate) fn private(config: &Config, file: &Path) -> Vec<PathBuf> {
     own.into_iter().flatten().map(Path::to_owned).collect()
 }
 
-/// Refuses a target directory that contains a private path or is inside one. Compares the names
-/// alone, since access to a target may hang. Links are resolved when the target is opened.
+/// Refuses a target directory that contains a private path or is inside one. Compares only the text
+/// of the paths, since access to a target may hang. Links are resolved when the target is opened.
 pub(crate) fn refuse_public(config: &Config, file: &Path) -> anyhow::Result<()> {
     for target in &config.targets {
         let TargetConfig::Directory { path } = target else { continue };
@@ -110,7 +113,8 @@ pub(crate) fn refuse_public(config: &Config, file: &Path) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// Makes a path absolute and removes `.` and `..`, without access to the file system.
+/// Makes a path absolute and resolves `.` and `..` in its text. Does not access the file system, so
+/// links are not followed.
 fn plain(path: &Path) -> anyhow::Result<PathBuf> {
     let whole = std::path::absolute(path).with_context(|| path.display().to_string())?;
     let mut plain = PathBuf::new();
@@ -129,7 +133,8 @@ fn beside(file: &Path, ending: &str) -> PathBuf {
     name.into()
 }
 
-/// Disables core dumps, since the memory of this process contains keys.
+/// Disables core dumps, since the memory of this process contains keys. On Linux, also keeps other
+/// processes of the user from reading this memory.
 #[cfg(unix)]
 pub fn forbid_core_dumps() {
     use rustix::process::{Resource, Rlimit, setrlimit};

@@ -1,4 +1,5 @@
-//! The audit trail: one typed entry per change, committed in the transaction of the change.
+//! The audit trail: one typed entry for each issued token and each change of keys or statuses,
+//! committed in the transaction of the change.
 
 use serde::{Deserialize, Serialize};
 
@@ -22,8 +23,8 @@ use crate::selection::{Filter, Selection, StatusChange};
 pub struct AuditEntry {
     /// Time of the change, in milliseconds since the Unix epoch.
     pub at_ms: u64,
-    /// The actor: `client:<client_id>` over HTTP, `cli:<user>` on the issuer's own machine, `serve`
-    /// for key changes that are due.
+    /// The actor: `client:<client_id>` over HTTP, `cli:<user>` for commands, with the user name
+    /// from the environment, `serve` for key changes that the publisher carries out.
     pub actor: String,
     /// The change. Its members are on the same level as `at_ms` and `actor`.
     #[serde(flatten)]
@@ -39,7 +40,7 @@ pub enum Act {
         /// `kid` of each key.
         key_ids: Vec<String>,
     },
-    /// The standby key took over signing.
+    /// The standby key became the signing key, and a new standby key was created.
     KeyRotated {
         /// `kid` of the key that signed before.
         from: String,
@@ -69,7 +70,7 @@ pub enum Act {
     TokenIssued {
         /// The claim `jti`.
         jwt_id: String,
-        /// The role that the token was issued under.
+        /// The name of the token's role.
         role: String,
         /// The claim `client_id`.
         client_id: String,
@@ -78,7 +79,7 @@ pub enum Act {
         subject: String,
         /// The claim `aud`.
         audience: String,
-        /// The claim `scope`.
+        /// The claim `scope`: scope tokens separated by spaces.
         scope: String,
         /// The claim `exp`, in seconds.
         expiration: u64,
@@ -90,7 +91,8 @@ pub enum Act {
         /// The reason that the actor gave.
         reason: String,
     },
-    /// Any other act on statuses: a filter, several tokens, or one token suspended or resumed.
+    /// An act on statuses other than the revocation of one token by its `jti`: it selects by a
+    /// filter or several `jti`, or suspends or resumes one token.
     StatusesChanged {
         /// The change that the act made.
         change: StatusChange,
@@ -98,10 +100,10 @@ pub enum Act {
         selection: SelectionEntry,
         /// The reason that the actor gave.
         reason: String,
-        /// Number of tokens that changed.
+        /// Number of tokens that the act changes.
         count: u64,
-        /// SHA-256, in hexadecimal, over the `jti` of each token that changed, in order of issue,
-        /// each followed by a line feed.
+        /// SHA-256, in hexadecimal, over the `jti` of each token that the act changes, in order of
+        /// issue, each followed by a line feed.
         digest: String,
     },
 }
@@ -112,7 +114,8 @@ pub enum Act {
 pub enum SelectionEntry {
     /// One token, by its `jti`.
     JwtId(String),
-    /// Several tokens, named by `jti`. Holds their number. The digest covers those that changed.
+    /// Several tokens, named by `jti`. Holds how many were named. The entry's digest covers those
+    /// that the act changes.
     JwtIds(usize),
     /// All tokens that match the filter.
     Fitting(Filter),
@@ -129,7 +132,8 @@ impl From<&Selection> for SelectionEntry {
 }
 
 impl Act {
-    /// The name of the change, as the column `act` holds it.
+    /// The name of the change, as in the column `act` of the table `audit` and the member `act` in
+    /// JSON.
     pub fn name(&self) -> &'static str {
         match self {
             Self::KeysCreated { .. } => "keys_created",

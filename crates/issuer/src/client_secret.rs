@@ -1,4 +1,4 @@
-//! Client secrets: 256 random bits, stored only as a salted hash.
+//! Client secrets: 256 random bits. The issuer stores only a salted hash.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use crate::entropy::{Entropy, NoEntropy};
 
-/// A new client secret. It is shown once and never stored.
+/// A new client secret. The issuer shows it once and never stores it.
 pub struct ClientSecret(Zeroizing<String>);
 
 /// The salted SHA-256 of a client secret. Its text is `sha256:<salt>:<hash>`, both base64url.
@@ -38,7 +38,7 @@ pub struct SecretHash {
 pub struct NotASecretHash;
 
 impl ClientSecret {
-    /// Generates a random secret.
+    /// Generates a secret: 32 random bytes as 43 characters of base64url.
     ///
     /// # Errors
     ///
@@ -53,7 +53,7 @@ impl ClientSecret {
         &self.0
     }
 
-    /// Hashes the secret with a new salt.
+    /// Hashes the secret with a new salt of 16 random bytes.
     ///
     /// # Errors
     ///
@@ -81,7 +81,7 @@ impl SecretHash {
         }
     }
 
-    /// Whether `secret` is the secret that was hashed. Compares in constant time.
+    /// Whether `secret` is the secret that was hashed. Compares the hashes in constant time.
     pub fn matches(&self, secret: &str) -> bool {
         self.hash.ct_eq(&digest(&self.salt, secret)).into()
     }

@@ -57,18 +57,19 @@ pub struct Recipient {
     pub client_id: String,
     /// The claim `sub`.
     pub subject: String,
-    /// The actor, for the audit trail.
+    /// The actor that requests the token, as in [`AuditEntry::actor`].
     pub actor: String,
 }
 
-/// A granted token that is not recorded yet, with the keys at the time of the grant. Issuing
-/// consumes it, so that it is issued at most once.
+/// A granted token that is not recorded yet, with the keys at the time of the grant.
+/// [`Issuer::issue`] consumes it, so that it is issued at most once.
 pub struct Granted {
     new: NewToken,
     keys: Arc<Keys>,
 }
 
-/// Claims that the issuer's own verifier accepted before signing. Only these are signed as a token.
+/// Claims that the issuer's own verifier accepted before they are signed. No other claims are
+/// signed as a token.
 struct Approved(JsonObject);
 
 /// The reason why no token was issued.
@@ -81,16 +82,18 @@ pub enum IssueError {
     /// The record could not be made durable.
     #[error("the token could not be recorded")]
     Store(#[from] StoreError),
-    /// An act blocks the issuing of matching tokens.
+    /// An act blocks the issuing of matching tokens, so nothing was recorded.
     #[error("matching tokens are being revoked or suspended; try again in a second")]
-    BeingRevoked,
+    Blocked,
     /// The signature could not be made.
     #[error("the token could not be signed")]
     Signing(#[from] SigningFailed),
-    /// The issuer's own verifier refuses the claims or the token.
+    /// The issuer's own verifier refuses the claims or the token, or the subject or client ID is
+    /// empty.
     #[error("the issuer's own verifier refuses the token")]
     NotAcceptable(#[source] VerifyError),
-    /// The issuer's own verifier would look up the status at another list or index than recorded.
+    /// The issuer's own verifier would look up no status, or one at another list or index than
+    /// recorded.
     #[error("the token names another status list or index than recorded")]
     ForeignStatus,
     /// The policy of the issuer's own verifier is not valid.
@@ -168,7 +171,7 @@ impl<S> Issuer<S> {
         &self.store
     }
 
-    /// The public URI of the document at `path`. Not for the metadata, whose URL follows from the
+    /// The public URI of the document at `path`. Not for the metadata: their URL follows from the
     /// issuer identifier (RFC 8414 §3).
     pub fn public_uri(&self, path: &str) -> String {
         format!("{}/{path}", self.lists.base_uri)
@@ -179,7 +182,7 @@ impl<S> Issuer<S> {
         self.public_uri(&format!("{LISTS}{list_id}"))
     }
 
-    /// Creates a token from a grant, ready to be issued.
+    /// Creates a token from a grant: assigns its `jti`, its dates and its key. Records nothing.
     ///
     /// # Errors
     ///
@@ -216,8 +219,9 @@ impl<S> Issuer<S> {
         Ok(Granted { new: NewToken { facts, list }, keys })
     }
 
-    /// The lists for tokens of each role's default and longest lifetime, issued now or in a minute.
-    /// They are opened and published before the first token that names them.
+    /// The lists for tokens of each role's default and longest lifetime, issued now or in a minute,
+    /// one for each window. The publisher opens and publishes them, so that a token seldom names a
+    /// list that is not published. `now` is in seconds.
     ///
     /// # Errors
     ///
@@ -239,7 +243,7 @@ impl<S> Issuer<S> {
         Ok(lists)
     }
 
-    /// A list for tokens that expire at `expiration`, in seconds.
+    /// A list to open for tokens that expire at `expiration`, in seconds.
     ///
     /// # Errors
     ///
@@ -275,7 +279,8 @@ impl<S> Issuer<S> {
         }
     }
 
-    /// Has the issuer's own verifier judge claims before they are signed.
+    /// Judges claims with the issuer's own verifier before they are signed. Their status must be at
+    /// `slot`.
     fn approve(
         &self,
         claims: JsonObject,
@@ -334,7 +339,7 @@ impl<S: TokenStore> Issuer<S> {
         };
         let slot = match self.store.record_issue(&new, &entry).await? {
             Recorded::At(slot) => slot,
-            Recorded::BeingRevoked => return Err(IssueError::BeingRevoked),
+            Recorded::Blocked => return Err(IssueError::Blocked),
         };
         let policy = self.own_policy(&token.audience)?;
         let approved = self.approve(self.claims(token, &slot), &slot, &policy, now)?;
@@ -350,7 +355,8 @@ impl<S: TokenStore> Issuer<S> {
     }
 }
 
-/// Runs the issuer's own verifier over a signed token. A refused token must not be handed out.
+/// Runs the issuer's own verifier over a signed token, up to the fetch of its list. A refused token
+/// must not be handed out.
 fn check(
     text: &str,
     list_uri: &str,

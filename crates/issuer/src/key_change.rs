@@ -1,12 +1,13 @@
-//! Key changes: rotation, compromise, retirement.
+//! Key changes: rotation, compromise, withdrawal.
 //!
 //! Rotation: the standby key starts to sign, a new standby key is published, and the old key stays
 //! published until its last token has expired.
 //!
-//! Compromise: the standby key signs every list again. Once these lists are published, the set is
-//! published without the compromised key and with a new standby key.
+//! Compromise: if the compromised key signs, the standby key starts to sign, and signs every list
+//! again. Once no cache can hold a list with the compromised key's signature, that key leaves the
+//! set. A new standby key is created if there is none.
 //!
-//! Pending steps are stored in the database. The publisher carries them out, also after a restart.
+//! The database stores the pending steps. The publisher carries them out, also after a restart.
 
 use std::time::Duration;
 
@@ -29,19 +30,19 @@ pub enum KeyChangeError {
     /// Storage failed.
     #[error("the keys could not be read or changed")]
     Store(#[from] StoreError),
-    /// A new key could not be made.
+    /// A new key could not be generated or sealed.
     #[error("a new key could not be made")]
     Key(#[from] KeyError),
     /// The keys were changed but cannot be opened.
     #[error("the keys were changed, but cannot be opened")]
     Open(#[from] OpenError),
-    /// The standby key has not been published for long enough. Holds the remaining time.
+    /// The standby key has not been published for long enough to sign. Holds the remaining time.
     #[error(
         "the standby key has to be published for another {0} before it signs; keep \
          `edgepass serve` running"
     )]
     StandbyTooYoung(DurationText),
-    /// The set would hold more keys than verifiers read.
+    /// The set already holds [`MAX_KEYS`] keys, the most that verifiers accept.
     #[error("{MAX_KEYS} keys are already published; wait until old keys are withdrawn")]
     TooManyKeys,
     /// No key has this `kid`.
@@ -50,10 +51,10 @@ pub enum KeyChangeError {
     /// The key is already compromised or withdrawn.
     #[error("that key is already compromised or withdrawn")]
     AlreadyWithdrawn,
-    /// There is no standby key that could start to sign.
+    /// There is no standby key that could start to sign, or no signing key.
     #[error("there is no standby key; start `edgepass serve`, which creates one")]
     NoStandby,
-    /// Another process changed the keys at the same time.
+    /// Another process changed the keys at the same time, so this call changed nothing.
     #[error("another process changed the keys at the same time; check the keys, then try again")]
     Busy,
 }
@@ -63,13 +64,14 @@ pub enum KeyChangeError {
 pub struct Changed {
     /// `kid` of the key that signs after the change.
     pub signing: String,
-    /// Whether the standby key had been published for long enough. If not, verifiers that have not
-    /// fetched the set since then refuse the key's signatures until they fetch it. Always true if
-    /// the signing key stays the same.
+    /// Whether the new signing key had been published for long enough. If not, a verifier that does
+    /// not hold it yet refuses its signatures until it fetches the set. Always true if the signing
+    /// key stays the same.
     pub is_settled: bool,
 }
 
-/// Makes the standby key sign, and creates a new standby key.
+/// Makes the standby key sign, retires the previous signing key and creates a new standby key.
+/// `actor` is for the audit trail.
 ///
 /// # Errors
 ///
@@ -116,7 +118,9 @@ pub async fn rotate<S: KeyStore + ListStore>(
     Ok(Changed { signing, is_settled: true })
 }
 
-/// Marks a key as compromised. The publisher withdraws it once another key has signed every list.
+/// Marks a key as compromised. If it signs, the standby key signs from now on, even if it is too
+/// young for a rotation. The publisher withdraws the compromised key once another key has signed
+/// every list and no cache holds an earlier edition.
 ///
 /// # Errors
 ///
@@ -157,8 +161,8 @@ pub async fn compromise<S: KeyStore>(
     Ok(changed)
 }
 
-/// Withdraws and rotates keys that are due, according to the keys that the issuer has opened.
-/// Called by the publisher.
+/// Withdraws retired keys and rotates the signing key when due, judged by the keys that the issuer
+/// has opened. Tries both, and returns the first error. The publisher calls it.
 pub(crate) async fn carry_out_due<S: KeyStore + ListStore>(
     issuer: &Issuer<S>,
     entropy: &mut impl Entropy,
@@ -168,7 +172,7 @@ pub(crate) async fn carry_out_due<S: KeyStore + ListStore>(
     retired.and(rotate_if_due(issuer, entropy, now).await)
 }
 
-/// Removes retired keys from the set at their time of retirement.
+/// Withdraws the retired keys with a `retires_at` that has passed.
 async fn retire<S: KeyStore>(issuer: &Issuer<S>, now: UnixMillis) -> Result<(), KeyChangeError> {
     let seconds = now.numeric_date().seconds();
     let keys = issuer.keys();
@@ -185,7 +189,7 @@ async fn retire<S: KeyStore>(issuer: &Issuer<S>, now: UnixMillis) -> Result<(), 
     apply(issuer, &change, Act::KeysWithdrawn { key_ids: over, standby: None }, SERVE, now).await
 }
 
-/// Removes compromised keys from the set. Adds a standby key if there is none.
+/// Withdraws all compromised keys. Adds a standby key if there is none.
 pub(crate) async fn withdraw_compromised<S: KeyStore>(
     issuer: &Issuer<S>,
     entropy: &mut impl Entropy,
@@ -193,8 +197,8 @@ pub(crate) async fn withdraw_compromised<S: KeyStore>(
 ) -> Result<(), KeyChangeError> {
     let seconds = now.numeric_date().seconds();
     let stored = issuer.store().keys().await?;
-    // A key that was marked after the keys were opened may still have signed lists. The next round
-    // withdraws it.
+    // A key that was marked after the keys were opened may still have signed lists. The publisher's
+    // next round withdraws it.
     if stored.changed_at != issuer.keys().changed_at() {
         return Ok(());
     }
@@ -212,8 +216,9 @@ pub(crate) async fn withdraw_compromised<S: KeyStore>(
     apply(issuer, &change, Act::KeysWithdrawn { key_ids, standby }, SERVE, now).await
 }
 
-/// Rotates once the signing key has signed for the time of the schedule. A standby key that is too
-/// young postpones this.
+/// Rotates once the signing key has signed for
+/// [`KeySchedule::rotation`](crate::keys::KeySchedule::rotation). A standby key that is missing or
+/// too young postpones this.
 async fn rotate_if_due<S: KeyStore + ListStore>(
     issuer: &Issuer<S>,
     entropy: &mut impl Entropy,
@@ -232,7 +237,7 @@ async fn rotate_if_due<S: KeyStore + ListStore>(
     }
 }
 
-/// Records a change of keys, then opens the new keys.
+/// Records a change of keys with its audit entry, then opens the new keys.
 async fn apply<S: KeyStore>(
     issuer: &Issuer<S>,
     change: &KeyChange,

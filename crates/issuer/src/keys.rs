@@ -1,4 +1,4 @@
-//! The issuer's keys, opened: the signing key and the published set.
+//! The issuer's keys in memory: the opened signing key and the published set.
 
 use std::time::Duration;
 
@@ -13,12 +13,14 @@ use crate::storage::{StoreError, StoredKeys};
 /// The schedule of automatic key changes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct KeySchedule {
-    /// Time for which a key signs, in seconds.
+    /// Time after which a signing key is replaced, in seconds.
     pub rotation: u64,
-    /// Time for which a key stays published after it has stopped signing, in seconds.
+    /// Least time for which a key stays published after it has stopped signing, in seconds. Does
+    /// not hold for a compromised key.
     pub overlap: u64,
     /// Time for which a key must have been published before it signs, in seconds. By then every
-    /// verifier that reaches the issuer knows the key.
+    /// verifier that reaches the issuer knows the key. A compromise of the signing key is an
+    /// exception.
     pub settling: u64,
     /// Time for which caches may still serve the previous edition: `shared_max_age` plus
     /// `publish_delay`.
@@ -26,7 +28,8 @@ pub struct KeySchedule {
 }
 
 impl KeySchedule {
-    /// Seconds until the key may sign. 0: it may sign now.
+    /// Seconds until the key may sign. 0: it may sign now. A key that is not published yet needs
+    /// the whole settling time.
     pub fn settles_in(self, key: &SealedKey, now: u64) -> u64 {
         match key.published_at {
             Some(at) => at.saturating_add(self.settling).saturating_sub(now),
@@ -35,7 +38,7 @@ impl KeySchedule {
     }
 }
 
-/// The keys as of one change. The signing key is opened.
+/// The keys as of one change. Only the signing key is opened.
 pub struct Keys {
     stored: StoredKeys,
     signing: SigningKey,
@@ -56,7 +59,7 @@ pub enum OpenError {
     /// The signing key cannot be opened.
     #[error("the signing key cannot be opened")]
     Key(#[from] KeyError),
-    /// The stored keys do not make a JWK Set that verifiers can read.
+    /// The public keys do not make a JWK Set that verifiers can read.
     #[error("the stored keys are not a readable JWK Set")]
     JwkSet,
 }
@@ -83,7 +86,7 @@ impl Keys {
         signing_key::jwk_set(published, self.stored.changed_at, expiration).to_string()
     }
 
-    /// The published set, as parsed by the issuer's own verifier.
+    /// The published set, parsed as a verifier parses it.
     pub fn own(&self) -> &JwkSet {
         &self.own
     }
@@ -99,7 +102,7 @@ impl Keys {
         &self.stored
     }
 
-    /// Time of the set's last change, in seconds.
+    /// Time of the last change of keys, in seconds: the set's `iat`.
     pub fn changed_at(&self) -> u64 {
         self.stored.changed_at
     }
@@ -124,12 +127,12 @@ impl Keys {
         self.stored.published().map(|key| key.key_id.clone()).collect()
     }
 
-    /// Signs the claims of an access token.
+    /// Signs the claims of an access token, with `typ` `at+jwt`.
     pub(crate) fn sign_token(&self, payload: &JsonObject) -> Result<String, SigningFailed> {
         self.signing.sign("at+jwt", payload)
     }
 
-    /// Signs the claims of a status list.
+    /// Signs the claims of a status list, with `typ` `statuslist+jwt`.
     pub(crate) fn sign_list(&self, payload: &JsonObject) -> Result<String, SigningFailed> {
         self.signing.sign(edgepass_status_list::claims::STATUS_LIST_TYPE, payload)
     }

@@ -1,6 +1,8 @@
-//! The Edgepass issuer's domain rules: granting, recording, publishing and revoking tokens.
+//! The Edgepass issuer's domain rules: granting, recording and revoking tokens, and publishing
+//! their statuses.
 //!
-//! Storage is a trait ([`storage::Store`]). The host provides HTTP, files, clock and randomness.
+//! Storage and targets are traits ([`storage::Store`], [`publish::target::Target`]). The host
+//! provides HTTP, files, clock and randomness.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::string_slice))]

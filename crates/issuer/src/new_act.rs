@@ -17,26 +17,27 @@ pub struct NewAct {
     pub selection: Selection,
     /// The reason that the actor gives.
     pub reason: String,
-    /// The actor, for the audit trail.
+    /// The actor, as in [`AuditEntry::actor`].
     pub actor: String,
     /// Time of the act, in milliseconds. Tokens that no verifier accepts any more at that time are
     /// left out.
     pub at: UnixMillis,
 }
 
-/// The changes that an act would make, as of one moment.
+/// The tokens that an act would change, as of one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
     /// Number of tokens that would change.
     pub count: u64,
-    /// The same number for each role.
+    /// The same number for each role, by the role's name.
     pub roles: BTreeMap<String, u64>,
-    /// Number of these tokens whose lists have one bit for each status, too few for "suspended".
+    /// Number of these tokens in lists with one bit for each status, which cannot show a
+    /// suspension.
     pub without_suspension: u64,
     /// SHA-256 state over the `jti` of each of these tokens, in order of issue, each followed by a
     /// line feed.
     pub digest: Sha256,
-    /// Position in the order of issue up to which tokens were counted.
+    /// Position in the order of issue of the last token that the plan covers.
     pub last_seq: u64,
     /// Number of the last act that was recorded before the plan. 0: there was none.
     pub last_act: u64,
@@ -52,7 +53,8 @@ pub struct RecordedAct {
 }
 
 impl NewAct {
-    /// The audit entry, with the number and the digest of the tokens that the act changes.
+    /// The audit entry. That of the revocation of one token by its `jti` has no `count` and
+    /// `digest`.
     pub fn entry(&self, count: u64, digest: String) -> AuditEntry {
         let reason = self.reason.clone();
         let act = match (self.change, self.selection.single_jwt_id()) {

@@ -2,7 +2,8 @@
 
 /// Path of the JWK Set.
 pub const JWK_SET: &str = ".well-known/jwks.json";
-/// Path of the metadata (RFC 8414 §3), for an issuer identifier without a path.
+/// Path of the metadata (RFC 8414 §3), at targets too. If the issuer identifier has a path, the
+/// public URL has that path after this one.
 pub const METADATA: &str = ".well-known/oauth-authorization-server";
 /// Path of the aggregation, which names the status lists.
 pub const AGGREGATION: &str = "status-list-aggregation";

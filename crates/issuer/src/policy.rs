@@ -1,4 +1,4 @@
-//! The issuer's policy: roles, clients and the tokens that it grants.
+//! The issuer's policy: roles, clients, and the grants that they allow.
 
 use edgepass_jose::Scope;
 use edgepass_verify::policy::duration::DurationText;
@@ -25,7 +25,7 @@ pub struct Role {
     pub scope: Scope,
     /// Lifetime where the request names none, in seconds.
     pub lifetime: u64,
-    /// The longest lifetime, in seconds.
+    /// The longest lifetime that a request may name, in seconds.
     pub max_lifetime: u64,
 }
 

@@ -9,14 +9,15 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct MasterKey([u8; 32]);
 
-/// The reason why a key could not be sealed or opened.
+/// The reason why a master key could not be parsed, or a key not be sealed or opened.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum SealError {
     /// The text is not 43 characters of base64url.
     #[error("a master key is 32 random bytes as 43 characters of base64url")]
     NotAMasterKey,
-    /// The sealed key does not open: another master key or name sealed it, or it was changed.
+    /// The sealed key does not open: another master key or name sealed it, or it was changed or
+    /// erased.
     #[error("the master key does not open the signing keys; use the one they were sealed with")]
     WrongMasterKey,
     /// AES-256-GCM could not be set up or failed to seal.

@@ -36,7 +36,7 @@ impl StatusChange {
         }
     }
 
-    /// Finds a change by its name.
+    /// Finds a change by its name. `None`: no change has this name.
     pub fn named(name: &str) -> Option<Self> {
         [Self::Revoke, Self::Suspend, Self::Resume].into_iter().find(|one| one.name() == name)
     }
@@ -80,13 +80,13 @@ pub const MAX_JWT_IDS: usize = 100_000;
 /// The reason why a selection is not valid.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum SelectionError {
-    /// Neither names nor conditions are given. This would select every token.
+    /// Neither `jti` nor conditions of a filter are given. This would select every token.
     #[error("nothing is selected; to select every token, select those issued before now")]
     Empty,
-    /// Both names and conditions are given.
+    /// Both `jti` and conditions of a filter are given.
     #[error("select tokens either by jti or by a filter, not by both")]
     Both,
-    /// A name is empty, probably by mistake.
+    /// A `jti`, or a condition's text, is empty, probably by mistake.
     #[error("an empty name selects nothing")]
     Nameless,
     /// More `jti` than [`MAX_JWT_IDS`].
@@ -104,7 +104,7 @@ impl Selection {
         }
     }
 
-    /// Creates a selection from names or from a filter, exactly one of the two.
+    /// Creates a selection from `jti` or from a filter, exactly one of the two.
     ///
     /// # Errors
     ///
@@ -135,7 +135,7 @@ impl Selection {
         }
     }
 
-    /// Whether the selection includes a token that is about to be recorded.
+    /// Whether the selection includes a token that is about to be recorded. Does not compare `exp`.
     pub fn includes(&self, token: &TokenFacts) -> bool {
         let fits = |wanted: &Option<String>, own: &str| wanted.as_deref().is_none_or(|w| w == own);
         match self {

@@ -1,12 +1,13 @@
 //! Acts on the statuses of tokens: revoke, suspend, resume. An act is recorded first, then
 //! published.
 //!
-//! An act is one row, its selection and one audit entry, committed together. The statuses follow in
-//! steps of bounded size, so that issuing continues while a million tokens are revoked. An
-//! interrupted act is continued by the next process that publishes or acts.
+//! An act is one row, with its selection, and one audit entry, committed together. The statuses
+//! follow in steps of bounded size, so that issuing continues while a million tokens are revoked.
+//! The next process that publishes or acts continues an interrupted act.
 //!
-//! While a revocation or a suspension by [`Filter`] is in progress, no matching token is issued. It
-//! thus covers every token that was issued before it returned.
+//! While a revocation or a suspension by [`Filter`] is in progress, no matching token is issued.
+//! Such an act thus covers every matching token that was recorded before [`perform_and_wait`]
+//! returns.
 //!
 //! [`Filter`]: crate::selection::Filter
 
@@ -26,24 +27,25 @@ pub enum ActError {
     /// Storage failed.
     #[error("the act could not be recorded or finished")]
     Store(#[from] StoreError),
-    /// Selected tokens are in lists with one bit for each status. Holds the number of these tokens.
+    /// Tokens selected for suspension are in lists with one bit for each status. Holds the number
+    /// of these tokens.
     #[error(
         "{0} of the tokens were issued while `suspension` was not set, so they cannot be \
          suspended and no token was changed; select other tokens, or revoke"
     )]
     NoSuspension(u64),
-    /// Other acts were recorded between plan and record, at every attempt.
+    /// At every attempt, another act was recorded between plan and record, or was not finished.
     #[error("other acts on statuses were recorded at the same time; try again")]
     Busy,
 }
 
-/// The reason why an act cannot select any token.
+/// The reason why [`refuse_unknown`] refuses an act.
 #[derive(Debug, thiserror::Error)]
 pub enum Unselectable {
-    /// The role is not in the policy, and no live token has it.
+    /// The role is not in the policy, and the act would change no token.
     #[error("no token is selected: {0}")]
     Role(RefusedByPolicy),
-    /// The key was never this issuer's, and no live token has it.
+    /// The key was never this issuer's, and the act would change no token.
     #[error("no token is selected: this issuer has no such key")]
     Key,
     /// Storage failed.
@@ -51,9 +53,9 @@ pub enum Unselectable {
     Store(#[from] StoreError),
 }
 
-/// Refuses an act by a role or key that this issuer does not know and no token has. The name is
-/// probably mistyped, and the act would be reported as done. The issuer cannot check clients and
-/// subjects this way.
+/// Refuses an act that selects by an unknown role or key and would change no token. The name is
+/// probably mistyped, and the act would be reported as done. Names of clients and subjects are not
+/// checked, since the issuer does not know all of them.
 ///
 /// # Errors
 ///
@@ -76,9 +78,9 @@ pub async fn refuse_unknown<S: KeyStore + ActStore>(
     if store.plan_act(act).await?.count > 0 { Ok(()) } else { Err(unknown) }
 }
 
-/// Records an act and changes the statuses. Returns `None` if the act names tokens by `jti` and
-/// would change none. The changes are published once [`unpublished`] is empty. Then
-/// [`ActStore::end_act`] lets matching tokens be issued again.
+/// Finishes earlier acts, then records this act and changes the statuses. Returns `None` if the act
+/// names tokens by `jti` and would change none. The changes are published once [`unpublished`]
+/// returns no list. Call [`ActStore::end_act`] then, so that matching tokens are issued again.
 ///
 /// # Errors
 ///
@@ -105,7 +107,9 @@ pub async fn perform<S: ActStore>(
 }
 
 /// Performs an act, waits until the changes are published, and lets matching tokens be issued
-/// again. `wait` receives the lists that must show the changes, and returns the outcome of waiting.
+/// again. `wait` receives the lists that must show the changes; its last result is returned.
+/// Repeats the act if its block on issuing expired meanwhile. The returned act is the first one,
+/// with the number of tokens that all repetitions changed.
 ///
 /// # Errors
 ///
@@ -136,7 +140,7 @@ where
     }
 }
 
-/// Applies every recorded act to the statuses.
+/// Applies every recorded act to the statuses. Publishes nothing.
 ///
 /// # Errors
 ///
@@ -146,7 +150,8 @@ pub async fn finish<S: ActStore>(store: &S) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// The lists whose published editions do not show all recorded changes.
+/// The lists, without retired ones, with a published edition that does not show all changes by
+/// finished acts.
 ///
 /// # Errors
 ///
@@ -161,7 +166,7 @@ pub async fn unpublished<S: ListStore>(
 }
 
 /// The `jti` of a token, without verification. Use it only to select one of the issuer's own
-/// records.
+/// records. `None`: the text is no token, or the token has no `jti`.
 pub fn unverified_jwt_id(token: &str) -> Option<String> {
     const MAX_TOKEN_BYTES: usize = 1 << 20;
     let jws = CompactJws::parse(token, MAX_TOKEN_BYTES).ok()?;

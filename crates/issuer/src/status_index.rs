@@ -1,5 +1,5 @@
-//! The location of a token's status. The token's expiry determines the list, a permutation the
-//! index.
+//! The location of a token's status. The token's `exp` determines the window of the list, a
+//! permutation the index.
 
 use sha2::{Digest, Sha256};
 
@@ -39,7 +39,7 @@ impl ExpiryWindow {
 /// reveal neither the order nor the number of tokens. Different counters give different indices.
 ///
 /// The permutation is an eight-round Feistel network over the smallest even number of bits that
-/// holds `capacity`. It is repeated until the value is below `capacity`. `counter` must be below
+/// holds every index. It is repeated until the value is below `capacity`. `counter` must be below
 /// `capacity`.
 ///
 /// Source: draft-ietf-oauth-status-list-20 §13.3 asks for unpredictable indices.

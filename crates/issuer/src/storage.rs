@@ -1,4 +1,4 @@
-//! The storage that the issuer needs, as traits, and the data that they exchange.
+//! Traits for the issuer's storage, and the data that their methods exchange.
 
 use std::error::Error;
 use std::future::Future;
@@ -13,26 +13,29 @@ use crate::token_facts::TokenFacts;
 
 /// Everything that the issuer stores: the traits below, each with one duty.
 ///
-/// A method that returns `Ok` has made its change durable, whole, together with its audit entry. A
-/// method that returns `Err` has changed nothing.
+/// A method that returns `Ok` has made its change durable as a whole, together with its audit
+/// entry, if it has one. A method that returns `Err` has changed nothing; after
+/// [`StoreError::NotSynced`] this is unknown.
 pub trait Store: KeyStore + TokenStore + ListStore + ActStore + AuditStore + StoreState {}
 
 impl<S: KeyStore + TokenStore + ListStore + ActStore + AuditStore + StoreState> Store for S {}
 
 /// The signing keys.
 pub trait KeyStore: Send + Sync + 'static {
-    /// The keys, oldest first, and the time of the last change.
+    /// All keys, withdrawn ones too, oldest first, and the time of the last change.
     fn keys(&self) -> impl Future<Output = Result<StoredKeys, StoreError>> + Send;
 
-    /// Changes the keys if they are still those of [`KeyChange::seen`]. `false`: another process has
-    /// changed them since.
+    /// Changes the keys if they are still those of [`KeyChange::seen`]. `false`: they have been
+    /// changed since, and this call changed nothing.
     fn change_keys(
         &self,
         change: &KeyChange,
         entry: &AuditEntry,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
-    /// Records that the set as of `changed_at` is published everywhere at `now` (both in seconds).
+    /// Records `now` as the time at which the keys of the set are published everywhere. A key that
+    /// has such a time keeps it. No effect if the keys have changed since `changed_at`. Both times
+    /// are in seconds.
     fn mark_keys_published(
         &self,
         changed_at: u64,
@@ -42,14 +45,15 @@ pub trait KeyStore: Send + Sync + 'static {
 
 /// The records of issued tokens.
 pub trait TokenStore: Send + Sync + 'static {
-    /// Records a token and takes an unused index for it, in a list of its window.
+    /// Records a token and takes an unused index for it, in a list with the window and the bits of
+    /// `token.list`. Opens `token.list` if there is none with a free index.
     fn record_issue(
         &self,
         token: &NewToken,
         entry: &AuditEntry,
     ) -> impl Future<Output = Result<Recorded, StoreError>> + Send;
 
-    /// The record of the token with this `jti`.
+    /// The record of the token with this `jti`. `None`: there is none.
     fn token(
         &self,
         jwt_id: &str,
@@ -64,28 +68,30 @@ pub trait TokenStore: Send + Sync + 'static {
 
 /// The status lists and their editions.
 pub trait ListStore: Send + Sync + 'static {
-    /// Opens a list for its window, unless a list of that window has room for `room` more tokens.
+    /// Opens a list, unless a list of the same window and bits has room for `room` more tokens.
     fn open_list(
         &self,
         list: &NewList,
         room: u32,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// All lists whose window ends after `retired_before` (seconds).
+    /// The lists with a window that ends after `retired_before`, in seconds. The window that ends
+    /// first comes first.
     fn lists(
         &self,
         retired_before: u64,
     ) -> impl Future<Output = Result<Vec<ListState>, StoreError>> + Send;
 
     /// Takes the next `number` of a list and reads the content of that edition, in one transaction.
-    /// `now` is in seconds.
+    /// `now` is in seconds. An error may leave a number unused.
     fn next_edition(
         &self,
         list_id: &str,
         now: u64,
     ) -> impl Future<Output = Result<ListEdition, StoreError>> + Send;
 
-    /// Records that every target serves an edition that covers `changes`.
+    /// Records that every target serves an edition of the list that covers its first `changes`
+    /// changes. A count below the recorded one has no effect.
     fn mark_published(
         &self,
         list_id: &str,
@@ -95,22 +101,26 @@ pub trait ListStore: Send + Sync + 'static {
 
 /// Acts on statuses.
 pub trait ActStore: Send + Sync + 'static {
-    /// Reads what an act would change. Issuing goes on meanwhile.
+    /// Reads which tokens an act would change. Changes nothing. Issuing goes on meanwhile.
     fn plan_act(&self, act: &NewAct) -> impl Future<Output = Result<Plan, StoreError>> + Send;
 
-    /// Records an act with its audit entry. The plan covers all tokens but the newest, which this call
-    /// adds. `None`: another act was recorded since, so plan again.
+    /// Records an act with its audit entry, adds the tokens issued since the plan, and blocks the
+    /// issuing of matching tokens for a revocation or suspension by filter. `None`: nothing was
+    /// recorded, so plan again. Another act was recorded since the plan or is unfinished, or a
+    /// suspension would now select a token in a list of one bit.
     fn record_act(
         &self,
         act: &NewAct,
         plan: Plan,
     ) -> impl Future<Output = Result<Option<RecordedAct>, StoreError>> + Send;
 
-    /// Changes some statuses of the oldest unfinished act. `false`: every act is finished.
+    /// Changes some statuses of the oldest unfinished act, and renews the act's block on issuing.
+    /// `false`: every act is finished.
     fn continue_acts(&self) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
-    /// Lifts the act's block on issuing one second from now. `false`: the block had already expired, so
-    /// matching tokens may have been issued; repeat the act.
+    /// Lifts the act's block on issuing one second from now. `false`: the block had already
+    /// expired, so matching tokens may have been issued; repeat the act. `true` also if the act has
+    /// no block.
     fn end_act(&self, id: u64) -> impl Future<Output = Result<bool, StoreError>> + Send;
 }
 
@@ -126,7 +136,8 @@ pub trait StoreState: Send + Sync + 'static {
     /// succeeds now.
     fn is_writable(&self) -> impl Future<Output = bool> + Send;
 
-    /// A value that changes with every commit of any process.
+    /// A value that changes with every commit of any process. Comparable with values of the same
+    /// open store only.
     fn version(&self) -> impl Future<Output = Result<i64, StoreError>> + Send;
 }
 
@@ -140,7 +151,7 @@ pub struct StoredKeys {
 }
 
 impl StoredKeys {
-    /// The keys of the published set.
+    /// The keys of the published set: all but the withdrawn ones.
     pub fn published(&self) -> impl Iterator<Item = &SealedKey> {
         self.keys.iter().filter(|key| key.state.is_published())
     }
@@ -158,18 +169,18 @@ pub struct KeyChange {
     pub seen: u64,
     /// Time of the change, in seconds.
     pub now: u64,
-    /// New states by `kid`, each with the time at which the key leaves the set, in seconds. The
-    /// private half of a withdrawn key is deleted.
+    /// New states by `kid`. The time, in seconds, is when the key leaves the set, if that is
+    /// decided. The private half of a withdrawn key is deleted.
     pub states: Vec<(String, KeyState, Option<u64>)>,
     /// Keys to add.
     pub new: Vec<SealedKey>,
 }
 
-/// A token to be recorded. It has no `Debug`, since it carries a secret.
+/// A token to be recorded. It has no `Debug`, since its list carries a secret.
 pub struct NewToken {
     /// The facts to record.
     pub facts: TokenFacts,
-    /// The list to open if the token's window has none with room.
+    /// The list to open if the token's window has none with a free index.
     pub list: NewList,
 }
 
@@ -181,7 +192,8 @@ pub struct NewList {
     pub capacity: u32,
     /// The bits of a status.
     pub bits: Bits,
-    /// The secret of the permutation that gives the indices.
+    /// The secret of the permutation that gives the indices
+    /// ([`permute`](crate::status_index::permute)).
     pub secret: [u8; 32],
 }
 
@@ -191,7 +203,7 @@ pub enum Recorded {
     /// The record is durable. Holds the location of the token's status.
     At(StatusSlot),
     /// Nothing was recorded: an act blocks the issuing of matching tokens.
-    BeingRevoked,
+    Blocked,
 }
 
 /// The location of a token's status.
@@ -214,7 +226,7 @@ pub struct TokenRecord {
     pub slot: StatusSlot,
 }
 
-/// Conditions for [`TokenStore::tokens`].
+/// Conditions for [`TokenStore::tokens`]. `None` sets no condition.
 #[derive(Clone, Debug, Default)]
 pub struct TokenFilter {
     /// Only tokens of this role.
@@ -230,7 +242,8 @@ pub struct ListState {
     pub id: String,
     /// End of the list's window, in seconds. All its tokens have expired by then.
     pub window_end: u64,
-    /// Number of changes by finished acts. An edition must cover them.
+    /// Number of changes up to the last finished act. A change is one step of an act, which may set
+    /// many statuses of the list. An edition must cover these changes.
     pub changes: u64,
     /// Number of changes covered by an edition that every target serves.
     pub published: u64,
@@ -253,9 +266,9 @@ pub struct ListEdition {
     pub bits: Bits,
     /// Index and status of each token that is not valid, in any order.
     pub statuses: Vec<(u32, StatusType)>,
-    /// Number of changes that resumed suspended tokens of the list.
+    /// Number of changes of the list that resumed tokens.
     pub resumes: u64,
-    /// Number of changes that the edition covers.
+    /// Number of changes that the edition covers. Those of an unfinished act are included.
     pub changes: u64,
 }
 
@@ -273,7 +286,8 @@ pub enum StoreError {
     /// The storage holds a value that this program did not write.
     #[error("storage holds an unexpected value")]
     Corrupt(#[source] Box<dyn Error + Send + Sync>),
-    /// A sync to disk failed, so the content of the disk is unknown. No later change is tried.
+    /// A sync to disk failed, so the content of the disk is unknown. The process makes no further
+    /// change until it is restarted.
     #[error("a sync to disk failed; check the disk, then restart")]
     NotSynced,
 }

@@ -1,7 +1,7 @@
 //! The recorded facts of a token.
 
-/// The claims of a token, its role and the actor that requested it. All are known before the token
-/// is recorded.
+/// The recorded claims of a token, its role, its key and the actor that requested it. All are known
+/// before the token is recorded.
 #[derive(Clone, Debug)]
 pub struct TokenFacts {
     /// The claim `jti`.
@@ -14,11 +14,12 @@ pub struct TokenFacts {
     pub subject: String,
     /// The claim `aud`.
     pub audience: String,
-    /// The claim `scope`.
+    /// The claim `scope`: scope tokens separated by spaces.
     pub scope: String,
-    /// `kid` of the key that signs the token.
+    /// `kid` of the issuer's key that signs the token.
     pub key_id: String,
-    /// The actor that requested the token, as in [`AuditEntry`](crate::audit::AuditEntry).
+    /// The actor that requested the token: `client:<client_id>` or `cli:<user>`, as in
+    /// [`AuditEntry::actor`](crate::audit::AuditEntry::actor).
     pub created_by: String,
     /// The claim `iat`, in seconds.
     pub issued_at: u64,

@@ -1,4 +1,5 @@
-//! Acts on statuses over HTTP. The response follows once every target serves the changes.
+//! `POST /status-acts`: acts on statuses. The response follows once the endpoint and every target
+//! serve the changes. If that takes longer than 5 s, it is a 503. A dry run changes nothing.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -40,7 +41,7 @@ struct ActRequest {
 pub(crate) struct ActOutcome {
     /// `None`: the tokens were selected by `jti`, and none of them had to change.
     pub(crate) recorded: Option<RecordedAct>,
-    /// Whether every target serves lists that show the act.
+    /// Whether the endpoint and every target served lists that show the act within 5 s.
     pub(crate) is_published: bool,
 }
 
@@ -111,7 +112,7 @@ fn is_json(headers: &HeaderMap) -> bool {
     media_type.is_some_and(|value| value.trim().eq_ignore_ascii_case("application/json"))
 }
 
-/// Reads the body strictly: a null or repeated member is probably a mistake.
+/// Parses the body. `None` for a null, repeated or unknown member too, which is probably a mistake.
 fn parse(body: &[u8]) -> Option<ActRequest> {
     policy::json::read(json::parse_object(body).ok()?.into()).ok()
 }
@@ -129,7 +130,8 @@ fn unselectable(error: Unselectable, client: &str) -> OauthError {
 }
 
 impl<S: Store> App<S> {
-    /// Performs an act, and waits until every target serves the changes.
+    /// Performs an act, waits up to 5 s until the endpoint and every target serve the changes, and
+    /// counts the changed tokens.
     pub(crate) async fn act(&self, act: &NewAct) -> Result<ActOutcome, ActError> {
         let wait_until_served = |pending: Vec<ListState>| async move {
             let covers = |publisher: &Publisher<S>| {
@@ -178,7 +180,7 @@ fn selection_error(error: SelectionError) -> &'static str {
     }
 }
 
-/// Limit of `reason`, which the audit trail keeps forever.
+/// Limit of `reason` in bytes, since the audit trail keeps it forever.
 const MAX_REASON_BYTES: usize = 1024;
-/// Limit of the body. It has room for as many `jti` as one selection may name.
+/// Limit of the body in bytes, with room for as many `jti` as one selection may name.
 const MAX_BYTES: usize = 4 << 20;

@@ -10,7 +10,8 @@ use crate::error::OauthError;
 
 /// Returns the client that these credentials authenticate.
 ///
-/// `form` holds `client_id` and `client_secret` of the body. Exactly one method may be used.
+/// `form` holds `client_id` and `client_secret` of the body. Exactly one method may be used; with
+/// Basic, the body may repeat the `client_id`. Requests of web pages of other origins are refused.
 ///
 /// Source: [RFC 6749 §2.3.1](https://www.rfc-editor.org/rfc/rfc6749#section-2.3.1).
 pub(crate) fn authenticate<'c>(
@@ -35,8 +36,9 @@ pub(crate) fn authenticate<'c>(
     if client.secret.matches(&secret) { Ok(client) } else { Err(OauthError::InvalidClient) }
 }
 
-/// Refuses requests by web pages of other origins: a browser adds Basic credentials that it
-/// remembers to a request that any page posts (<https://w3c.github.io/webappsec-fetch-metadata/>).
+/// Refuses requests of web pages of other origins, by `Origin` and `Sec-Fetch-Site`: a browser adds
+/// remembered Basic credentials to a request that any page posts
+/// (<https://w3c.github.io/webappsec-fetch-metadata/>).
 fn refuse_other_origins(config: &Config, headers: &HeaderMap) -> Result<(), OauthError> {
     let own = edgepass_verify::url::origin(&config.issuer);
     let is_own = |origin: &HeaderValue| {
@@ -51,7 +53,8 @@ fn refuse_other_origins(config: &Config, headers: &HeaderMap) -> Result<(), Oaut
     }
 }
 
-/// The credentials of HTTP Basic, form-decoded as RFC 6749 §2.3.1 demands.
+/// The credentials of HTTP Basic, form-decoded as RFC 6749 §2.3.1 demands. `None`: there is no
+/// `Authorization` header. One with another scheme is refused.
 fn basic(headers: &HeaderMap) -> Result<Option<(String, String)>, OauthError> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let Some(value) = values.next() else { return Ok(None) };
@@ -71,7 +74,7 @@ fn basic(headers: &HeaderMap) -> Result<Option<(String, String)>, OauthError> {
 }
 
 fn form_decoded(text: &str) -> String {
-    // Encoded, so that `=` and `&` stay part of the text, which is parsed as one name.
+    // Encode `=` and `&`, so that the parser reads the whole text as one name.
     let text = text.replace('=', "%3D").replace('&', "%26");
     form_urlencoded::parse(text.as_bytes()).next().map_or_else(String::new, |(name, _)| name.into())
 }

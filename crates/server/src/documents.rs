@@ -57,19 +57,20 @@ pub(crate) async fn aggregation<S: Store>(
     published(&headers, app.publication.publisher().document(AGGREGATION))
 }
 
-/// Responds with a status list. Starts a publication round if the list is open, but not published.
+/// Responds with a status list. If the list is recorded but not published yet, starts a publication
+/// round first. Responds 404 for an unknown or retired list, and 501 to a parameter `time`.
 pub(crate) async fn status_list<S: Store>(
     State(app): State<Arc<App<S>>>,
     Path(list_id): Path<String>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Response {
-    // draft-ietf-oauth-status-list-20 §8.4: the issuer keeps no lists of other times.
+    // draft-ietf-oauth-status-list-20 §8.4: the issuer does not provide lists of earlier times.
     let query = query.unwrap_or_default();
     if form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "time") {
         return (StatusCode::NOT_IMPLEMENTED, [NO_STORE]).into_response();
     }
-    // An identifier that this issuer never makes costs no read of the store.
+    // A name that this issuer never gives to a list costs no read of the store.
     let plausible =
         list_id.len() <= 40 && list_id.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
     let path = format!("{LISTS}{list_id}");
@@ -85,16 +86,16 @@ pub(crate) async fn status_list<S: Store>(
     published(&headers, list)
 }
 
-/// Whether the store has this list, and it has not retired. A request for an unknown list thus
-/// costs one read, and no publication round.
+/// Whether the store has this list, and the list has not retired. Also `false` if the store fails.
+/// A request for an unknown list thus costs one read, and no publication round.
 async fn is_open<S: Store>(app: &App<S>, list_id: &str) -> bool {
     let retired_before = (app.host.now)().numeric_date().seconds().saturating_sub(RETIRE_AFTER);
     let lists = app.issuer.store().lists(retired_before).await;
     lists.is_ok_and(|lists| lists.iter().any(|list| list.id == list_id))
 }
 
-/// Responds with a public document: 200, or 304 if the requester holds it already. Both carry the
-/// entity tag.
+/// Responds with a public document: 200, or 304 if `If-None-Match` has its entity tag or `*`. Both
+/// responses carry the entity tag. `None` gives 503.
 fn published(headers: &HeaderMap, document: Option<Arc<Document>>) -> Response {
     let Some(document) = document else {
         // Nothing is published before the first round has ended.
@@ -134,7 +135,8 @@ fn listed(headers: &HeaderMap, name: header::HeaderName) -> impl Iterator<Item =
     lines.flat_map(|value| value.split(',')).map(str::trim)
 }
 
-/// `gzip` or `x-gzip` (RFC 9110 §8.4.1.3), unless its weight is 0.
+/// Whether a member of `Accept-Encoding` is `gzip` or `x-gzip` (RFC 9110 §8.4.1.3) with a weight
+/// other than 0.
 fn is_gzip(coding: &str) -> bool {
     let (name, weight) = coding.split_once(';').unwrap_or((coding, ""));
     let name = name.trim();

@@ -11,7 +11,8 @@ use serde_json::json;
 /// [RFC 7009 §2.2.1](https://www.rfc-editor.org/rfc/rfc7009#section-2.2.1).
 #[derive(Debug)]
 pub(crate) enum OauthError {
-    /// A parameter is missing, repeated or malformed.
+    /// The request is malformed, or cannot be carried out as it is, such as an act on an unknown
+    /// role. Holds the value of `error_description`.
     InvalidRequest(&'static str),
     /// The client is unknown, or its credentials are missing, malformed or wrong.
     InvalidClient,
@@ -19,9 +20,9 @@ pub(crate) enum OauthError {
     UnauthorizedClient(&'static str),
     /// The grant type is not `client_credentials`.
     UnsupportedGrantType,
-    /// The scope is malformed, or exceeds the role: then the text names the allowed scope.
+    /// The scope is malformed, or exceeds the role's. In the second case the text names the role's.
     InvalidScope(String),
-    /// Storage or publication is not available now.
+    /// Storage or publication is not available now, or an act blocks issuing such tokens.
     Unavailable(&'static str),
 }
 

@@ -14,7 +14,8 @@ pub(crate) async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// Responds 200 if publication is not behind and the store can record changes, else 503.
+/// Responds 503 if the endpoint or a target has been behind for 2 s, or if the store cannot record
+/// changes, else 200.
 pub(crate) async fn readyz<S: Store>(State(app): State<Arc<App<S>>>) -> Response {
     let missing = if !app.publication.is_healthy() {
         "publication is behind\n"

@@ -31,7 +31,7 @@ pub use router::router;
 pub struct Host {
     /// Returns the current time.
     pub now: fn() -> UnixMillis,
-    /// Fills a slice with random bytes.
+    /// Fills a slice with random bytes that are fit for keys.
     pub fill: fn(&mut [u8]) -> Result<(), NoEntropy>,
 }
 
@@ -69,8 +69,9 @@ impl<S: Store> App<S> {
         })
     }
 
-    /// Fetches each published document by its public URI, until the task is dropped. Logs a warning
-    /// if that fails or returns another document. `get` returns the body, or `None` on failure.
+    /// Fetches each newly served document by its public URI and compares the body, until the task
+    /// is dropped. Tries a second time after 1.5 s. Logs a warning if this fails too, or returns
+    /// another document. `get` returns the body, or `None` on failure. Run it once.
     pub async fn fetch_back<F: Future<Output = Option<Vec<u8>>> + Send>(
         &self,
         get: impl Fn(String) -> F + Send,
@@ -78,13 +79,14 @@ impl<S: Store> App<S> {
         self.publication.fetch_back(get, &self.metrics).await;
     }
 
-    /// The publication, of which the host runs [`Publication::run`] as a task.
+    /// The publication. The host runs [`Publication::run`] as a task.
     pub fn publication(&self) -> &Publication<S> {
         &self.publication
     }
 }
 
-/// An error and its causes in one line, for logs. Leaves out a cause if the line ends with it.
+/// Joins the texts of an error and its causes with `: `, for logs and messages to the operator.
+/// Leaves out a cause if the text so far ends with it.
 pub fn error_chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_io_timeout::TimeoutStream;
 
-/// Serves HTTP until `stop` ends. Then finishes the requests in flight, for at most 4 s.
+/// Serves HTTP/1.1 until `stop` ends. Then finishes the requests in flight, for at most 4 s.
 ///
 /// At most `limit` connections are open, so that file descriptors remain for the database and
 /// targets, and revocations are still published. Further connections wait until one ends.
@@ -46,14 +46,14 @@ pub async fn serve(
     }
     drop((listener, on_shutdown));
     shutdown.send_replace(());
-    // Connections that are still open after this end with the process.
+    // Connections that are still open after that end with the process.
     let _ = timeout(SHUTDOWN_TIMEOUT, shutdown.closed()).await;
 }
 
 struct ConnectionLimit {
     /// One permit for each connection that may still be opened.
     free: Arc<Semaphore>,
-    /// When the last warning was logged that no permit is free.
+    /// Time of the last warning that no permit is free. `None`: there was none yet.
     warned_at: Option<Instant>,
 }
 
@@ -93,7 +93,8 @@ async fn accept(listener: &TcpListener) -> TcpStream {
     }
 }
 
-/// Serves a connection until its client closes it or is too slow, or the issuer stops.
+/// Serves a connection until the client closes it or is too slow. After `on_shutdown` changes,
+/// serves only the request in flight.
 async fn serve_connection(
     stream: impl AsyncRead + AsyncWrite + Send + 'static,
     router: Router,
@@ -116,17 +117,17 @@ async fn serve_connection(
     let _ = connection.await;
 }
 
-/// Limit from the start of a connection, or from its last response, to the end of the next request
-/// header. It exceeds the minute for which proxies keep an idle connection, so that no proxy sends
-/// a request on a connection that is being closed.
+/// Longest time from the start of a connection, or from its last response, to the end of the next
+/// request's header section. It exceeds the minute for which proxies keep an idle connection, so
+/// that no proxy sends a request on a connection that the issuer is closing.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(75);
 const MAX_HEADER_BYTES: usize = 16 * 1024;
-/// How long a client may read nothing of a response.
+/// Longest time for which a client may read nothing while a response waits to be sent.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long requests in flight may take after `stop`.
+/// Longest time for requests in flight after `stop` has ended.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(4);
 const ACCEPT_RETRY_PAUSE: Duration = Duration::from_millis(100);
-/// Pause between warnings about the connection limit.
+/// Shortest time between two warnings about the connection limit.
 const WARN_INTERVAL: Duration = Duration::from_secs(60);
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ pub(crate) enum FetchedBack {
     Same,
     Different,
     Unreachable,
-    /// The issuer has replaced or withdrawn the document since.
+    /// Not compared: the issuer has replaced or withdrawn the document since.
     Replaced,
 }
 

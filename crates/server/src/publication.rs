@@ -18,34 +18,35 @@ use crate::{Host, error_chain};
 pub struct Publication<S> {
     publisher: Publisher<S>,
     host: Host,
-    /// Wakes the task for a round at once.
+    /// Starts a round at once. A round is one call of [`Publisher::sync`].
     requested: Notify,
-    /// Number of the last round that started. A commit is in every round that starts after it.
+    /// Number of the last round that started. A round sees every commit made before its start.
     started: AtomicU64,
     /// Number of the last round that ended.
     ended: watch::Sender<u64>,
-    /// Sent after each attempt to publish, at the endpoint or at a target.
+    /// Sent after each round and after each update of a target, also a failed one.
     progress: watch::Sender<()>,
     /// Lag of the issuer's own endpoint, then of each target.
     lags: Vec<Lag>,
 }
 
-/// Interval at which the database is checked for commits. A commit of another process is noticed
-/// within it. A request of this process starts a round at once.
+/// Interval at which the database is checked for commits of any process. A request handler that
+/// waits for its own commit starts a round without waiting for the next check.
 const POLL: Duration = Duration::from_millis(50);
-/// Pause between checks, each of which logs an error, while the database cannot be read.
+/// Pause between checks while the database cannot be read. Each such check logs an error.
 const UNREADABLE_PAUSE: Duration = Duration::from_millis(500);
-/// Longest pause between attempts, after failures in a row.
+/// Longest pause between attempts to publish, reached after several failures in a row.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// Time for publishing a change, after which the issuer is not healthy. Also the time for the check
-/// of targets at the start.
+/// Time after which the issuer counts as not healthy if a change is not published everywhere. Also
+/// the time limit for the check of targets at the start.
 const MAX_LAG: Duration = Duration::from_secs(2);
-/// How long a shared cache may serve the previous document: `max-age`, and 0.5 s more, since its
-/// clock counts whole seconds.
+/// Time for which a shared cache may serve the previous document: `max-age`, and 0.5 s more, since
+/// caches count in whole seconds.
 const SHARED_CACHE_WAIT: Duration = MAX_AGE.saturating_add(Duration::from_millis(500));
-/// How long a request waits for its change to be served.
+/// Longest time for which a request handler waits for publication.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(5);
-/// Interval of rounds without a commit. They renew editions, retire lists and check the targets.
+/// Longest time between rounds, and between updates of a target that is up to date, if there is no
+/// commit. Some work falls due without one: editions are renewed, keys rotated, and lists retired.
 const HOUSEKEEPING: Duration = Duration::from_secs(10);
 
 impl<S: Store> Publication<S> {
@@ -61,7 +62,8 @@ impl<S: Store> Publication<S> {
         }
     }
 
-    /// Publishes until the task is dropped. Run it once.
+    /// Compares the targets with the database, for at most 2 s, then publishes until the task is
+    /// dropped. Run it once.
     pub async fn run(&self) {
         let _ = timeout(MAX_LAG, self.publisher.check_targets()).await;
         let targets = self.lags.iter().skip(1).enumerate();
@@ -69,7 +71,7 @@ impl<S: Store> Publication<S> {
         join(self.serve(), join_all(targets)).await;
     }
 
-    /// Publishes recorded changes at the issuer's own endpoint.
+    /// Runs rounds, which publish recorded changes at the issuer's own endpoint.
     async fn serve(&self) {
         let Some(lag) = self.lags.first() else { return };
         let mut ticks = interval(POLL);
@@ -109,7 +111,7 @@ impl<S: Store> Publication<S> {
         }
     }
 
-    /// Publishes at a target what the issuer's own endpoint serves.
+    /// Updates a target after each round, so that it holds the documents of the issuer's endpoint.
     async fn publish_at(&self, target: usize, lag: &Lag) {
         let mut ended = self.ended.subscribe();
         let mut pause = POLL;
@@ -118,7 +120,7 @@ impl<S: Store> Publication<S> {
             if self.publisher.lacks(target) {
                 lag.start((self.host.now)());
             }
-            let outcome = self.publisher.place(target, self.host.now).await;
+            let outcome = self.publisher.update_target(target, self.host.now).await;
             let outcome = self.record_published(outcome).await;
             if outcome == Some(true) {
                 lag.end();
@@ -127,13 +129,14 @@ impl<S: Store> Publication<S> {
             }
             pause = pause_after(outcome, pause).await;
             if outcome == Some(true) {
-                // Also without a new round: another party may have changed the target.
+                // Continue also without a new round: another program may have changed the target.
                 let _ = timeout(HOUSEKEEPING, ended.changed()).await;
             }
         }
     }
 
-    /// Records what every target holds by now, and wakes the requests that wait. `None`: an error.
+    /// Records the lists and keys that every target holds by now, and wakes the handlers that wait
+    /// in `until`. `None`: publishing or recording failed, which is logged.
     async fn record_published(&self, outcome: Result<bool, PublishError>) -> Option<bool> {
         let confirmed = self.publisher.confirm(self.host.now).await;
         self.progress.send_replace(());
@@ -145,9 +148,7 @@ impl<S: Store> Publication<S> {
             .ok()
     }
 
-    /// Fetches each published document by its public URI, until the task is dropped. Logs a warning
-    /// if that fails or returns another document. Run it once. `get` returns the body, or `None` on
-    /// failure.
+    /// Implements [`App::fetch_back`](crate::App::fetch_back). Counts the outcome of each document.
     pub(crate) async fn fetch_back<F: Future<Output = Option<Vec<u8>>> + Send>(
         &self,
         get: impl Fn(String) -> F + Send,
@@ -186,7 +187,8 @@ impl<S: Store> Publication<S> {
         }
     }
 
-    /// Whether the endpoint and every target are up to date, or behind for less than 2 s.
+    /// Whether the endpoint and every target are up to date, or have been behind for less than 2 s.
+    /// `false` before the first publication.
     pub fn is_healthy(&self) -> bool {
         let now = (self.host.now)();
         self.lags.iter().all(|lag| lag.is_short(now))
@@ -196,7 +198,7 @@ impl<S: Store> Publication<S> {
         &self.publisher
     }
 
-    /// Starts a round, and waits up to 5 s for `done`. `false`: the time ran out.
+    /// Starts a round, and waits up to 5 s until `done` returns `true`. `false`: the time ran out.
     pub(crate) async fn until(&self, done: impl Fn(&Publisher<S>) -> bool) -> bool {
         let mut progress = self.progress.subscribe();
         self.requested.notify_one();
@@ -210,17 +212,20 @@ impl<S: Store> Publication<S> {
         timeout(PUBLISH_TIMEOUT, attempt).await.is_ok()
     }
 
-    /// Starts a round, which sees every commit made until now, and waits up to 5 s for its end.
+    /// Starts a round, which sees every commit made before this call, and waits up to 5 s for its
+    /// end.
     pub(crate) async fn round(&self) {
         let mut ended = self.ended.subscribe();
         let next = self.started.load(Ordering::SeqCst).wrapping_add(1);
         self.requested.notify_one();
-        // The caller continues in the same way after a timeout.
+        // The caller does the same after a timeout: it looks for the document.
         let _ = timeout(PUBLISH_TIMEOUT, ended.wait_for(|ended| *ended >= next)).await;
     }
 }
 
-/// Pauses after an attempt, for twice as long after each further failure. Returns the next pause.
+/// Pauses after an attempt to publish: not at all if it was complete, for [`POLL`] if it was
+/// incomplete, for `pause` if it failed. Returns the pause to make if the next attempt fails, which
+/// doubles with each failure up to [`LONGEST_PAUSE`].
 async fn pause_after(outcome: Option<bool>, pause: Duration) -> Duration {
     match outcome {
         Some(true) => POLL,
@@ -239,7 +244,7 @@ async fn pause_after(outcome: Option<bool>, pause: Duration) -> Duration {
 struct Lag(AtomicU64);
 
 impl Default for Lag {
-    /// Nothing is published yet.
+    /// Behind since 1970, so that the issuer is not healthy before its first publication.
     fn default() -> Self {
         Self(AtomicU64::new(1))
     }

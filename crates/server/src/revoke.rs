@@ -29,7 +29,8 @@ pub(crate) struct Body {
     client_secret: Option<String>,
 }
 
-/// Responds 200 only once every target serves a list that shows the revocation.
+/// Responds 200 once the endpoint and every target serve a list that shows the revocation, or if
+/// there is nothing to revoke. Responds 503 if publication takes longer than 5 s.
 pub(crate) async fn post<S: Store>(
     State(app): State<Arc<App<S>>>,
     headers: HeaderMap,

@@ -18,8 +18,9 @@ use tower_http::timeout::TimeoutLayer;
 
 use crate::{App, acts, documents, health, revoke, token};
 
-/// The issuer's routes, at the root. If the issuer identifier has a path, a proxy in front strips
-/// it. The URL of the metadata has the path after the well-known part (RFC 8414 §3.1).
+/// The issuer's routes, at the root. If the issuer identifier has a path, a proxy in front must
+/// strip that path. In the URL of the metadata it follows the well-known part (RFC 8414 §3.1), and
+/// may stay.
 pub fn router<S: Store>(app: Arc<App<S>>) -> Router {
     let public = Router::new()
         .route(&format!("/{JWK_SET}"), get(documents::jwk_set::<S>))
@@ -28,7 +29,8 @@ pub fn router<S: Store>(app: Arc<App<S>>) -> Router {
         .route(&format!("/{AGGREGATION}"), get(documents::aggregation::<S>))
         .route(&format!("/{LISTS}{{id}}"), get(documents::status_list::<S>))
         .layer(cors());
-    // The handler limits the body, after authentication. An act on a million tokens takes longer.
+    // The handler limits the body, after authentication. The timeout is longer, since an act may
+    // change a million tokens.
     let acts =
         Router::new().route("/status-acts", post(acts::post::<S>)).layer(timeout(ACT_TIMEOUT));
     Router::new()
@@ -59,8 +61,8 @@ fn cors() -> CorsLayer {
         .expose_headers([header::ETAG, header::AGE, HeaderName::from_static("retry-after")])
 }
 
-/// Logs one line for each request: method, route pattern and status. Never logs the path as sent, a
-/// header or a body.
+/// Logs one line for each request, at level `debug`: method, route pattern and status. Never logs
+/// the path as sent, a header or a body.
 async fn log(request: Request, next: Next) -> Response {
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();

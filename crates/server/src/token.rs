@@ -93,8 +93,8 @@ async fn issue<S: Store>(
         .map_err(|error| not_issued(&error, &client.id))?;
     let issued =
         app.issuer.issue(granted, now).await.map_err(|error| not_issued(&error, &client.id))?;
-    // Lists are opened ahead of time. If this token still opened one, publish that list before a
-    // verifier requests it.
+    // Lists are opened ahead of time. If this token needed a new list all the same, publish the
+    // list before the client gets the token.
     let path = format!("{LISTS}{}", issued.list_id);
     let is_served = || app.publication.publisher().document(&path).is_some();
     if !is_served() {
@@ -121,7 +121,7 @@ fn not_issued(error: &IssueError, client: &str) -> OauthError {
     OauthError::Unavailable("no token can be issued now")
 }
 
-/// The OAuth error for a refusal by the policy. The text names only roles and scopes of the policy.
+/// The OAuth error for a refusal by the policy. Its text names only roles and scopes of the policy.
 fn refused(error: RefusedByPolicy) -> OauthError {
     match error {
         RefusedByPolicy::Role { .. } => {

@@ -1,7 +1,8 @@
 //! A thread for each target directory. It runs one call at a time.
 //!
-//! A call to a disk or a network mount may never return, and it cannot be cancelled. It then blocks
-//! the thread of its own directory only. The next call to that directory starts once it returns.
+//! A call to a disk or a network mount may never return, and it cannot be cancelled. Such a call
+//! blocks only the thread of its own directory. No other call to that directory starts before the
+//! blocked one has returned.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -29,21 +30,23 @@ type Job = Box<dyn FnOnce(Result<&Directory, &TargetError>) + Send>;
 /// Handle of a directory's thread.
 pub(crate) struct DirectoryThread {
     jobs: Sender<Job>,
-    /// The only permit. A call holds it until it returns, even if its caller has stopped waiting.
+    /// The only permit. A call holds it until the call returns, even if its caller has stopped
+    /// waiting.
     permit: Arc<Semaphore>,
     /// Number of calls that have returned.
     returned: Arc<AtomicU64>,
 }
 
 impl DirectoryThread {
-    /// Starts the thread, which creates and opens the directory. A directory that does not answer
-    /// within `time_limit` counts as opened, since it may answer later. A directory that contains a
-    /// path of `private`, or lies in one, is refused.
+    /// Starts the thread, which creates the directory if it is missing, and opens it. A directory
+    /// that does not answer within `time_limit` counts as opened, since it may answer later. If it
+    /// turns out to be unusable, each later call tries to open it again.
     ///
     /// # Errors
     ///
-    /// [`TargetError::Public`]: it would make a private path public. [`TargetError::Unavailable`]:
-    /// the directory cannot be created or opened, or no thread can be started.
+    /// [`TargetError::Public`]: the directory contains a path of `private`, or is inside one.
+    /// [`TargetError::Unavailable`]: the directory cannot be created or opened, or no thread can be
+    /// started.
     pub(crate) fn open(
         root: &Path,
         private: &[PathBuf],
@@ -72,8 +75,9 @@ impl DirectoryThread {
         }
     }
 
-    /// Runs `work` on the thread and waits up to `time_limit` for its result. Before that it waits
-    /// for other calls, as long as at least one of them returns within each `time_limit`.
+    /// Runs `work` on the thread and waits up to `time_limit` for its result. Before that, waits
+    /// for earlier calls, as long as at least one of them returns within each `time_limit`. After
+    /// the limit, returns [`TargetError::Unavailable`]; a `work` that has started still runs on.
     pub(crate) async fn call<T: Send + 'static>(
         &self,
         time_limit: Duration,
@@ -114,7 +118,8 @@ impl DirectoryThread {
     }
 }
 
-/// A copy of an error that cannot be cloned. A cause is kept as its text.
+/// Copies an error, since [`TargetError`] cannot be cloned. Causes are kept as text, and errors
+/// other than `Public` become `Unavailable`.
 fn copy_of(error: &TargetError) -> TargetError {
     match error {
         TargetError::Public => TargetError::Public,
@@ -137,9 +142,9 @@ impl Directory {
         Ok(Self { root: root.to_owned(), store })
     }
 
-    /// Returns the directory's store if `path` is a regular file, or does not exist, and no
-    /// symbolic link is part of it. Opening a pipe may hang, and a link may lead out of the
-    /// directory.
+    /// Returns the directory's store if `path` is a regular file or does not exist, and no segment
+    /// of `path` is a symbolic link. Other paths give [`TargetError::Unavailable`]: opening a pipe
+    /// may hang, and a link may lead out of the directory.
     pub(crate) fn store_for(&self, path: &str) -> Result<&LocalFileSystem, TargetError> {
         let mut full_path = self.root.clone();
         let mut names = path.split('/').peekable();

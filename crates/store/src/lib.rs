@@ -1,7 +1,7 @@
-//! The issuer's storage on an embedded SQLite file, and its publishing targets.
+//! The issuer's storage in an SQLite file, and its targets.
 //!
-//! The database has one writer connection, with `synchronous=FULL`: a change that a method has
-//! acknowledged survives a power cut.
+//! A process writes over one connection, with `synchronous=FULL`: once a method has returned `Ok`,
+//! its change survives a power cut.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::string_slice))]

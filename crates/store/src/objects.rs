@@ -1,12 +1,14 @@
-//! Publishing targets: a directory, or an S3-compatible bucket.
+//! Targets: directories and S3-compatible buckets.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use edgepass_issuer::config::TargetConfig;
 use edgepass_issuer::publish::document::{CACHE_CONTROL, Document};
-use edgepass_issuer::publish::target::{Live, Target, TargetError, TargetFuture, Version};
-use object_store::aws::{AmazonS3Builder, S3ConditionalPut};
+use edgepass_issuer::publish::target::{
+    StoredDocument, Target, TargetError, TargetFuture, Version,
+};
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, S3ConditionalPut};
 use object_store::path::Path;
 use object_store::{
     Attribute, Attributes, ClientOptions, Error, ObjectStore, ObjectStoreExt, PutMode, PutOptions,
@@ -16,27 +18,28 @@ use pollster::block_on;
 
 use crate::directory::DirectoryThread;
 
-/// A publishing target: documents by path in a directory or a bucket.
+/// A target: documents by path, in a directory or a bucket.
 pub struct Objects {
     name: String,
     kind: Kind,
 }
 
 enum Kind {
-    /// Replaces an object only if its entity tag matches, and stores its media type.
+    /// Replaces an object only if its entity tag matches. Stores the media type and the
+    /// `Cache-Control` of each document.
     Bucket(Box<dyn ObjectStore>),
-    /// Has one writer, since the issuer's data directory is locked: comparing the version before a
-    /// write suffices. The web server in front sets media types.
+    /// Only one process writes, since `serve` locks the issuer's data directory. Comparing the
+    /// version before a write therefore suffices. The web server in front sets media types.
     Directory(DirectoryThread),
 }
 
 impl Objects {
-    /// Opens the target of a configuration. Creates a directory, unless that would make a path of
-    /// `private` public. Sends no request to a bucket.
+    /// Opens the target of a configuration. Creates a missing directory. A directory that does not
+    /// answer within 2 s counts as opened, since it may answer later. Sends no request to a bucket.
     ///
     /// # Errors
     ///
-    /// [`TargetError::Public`]: a path of `private` would become public.
+    /// [`TargetError::Public`]: the directory contains a path of `private`, or is inside one.
     /// [`TargetError::NoCredentials`]: the environment lacks a credential of the bucket.
     /// [`TargetError::Unavailable`]: the directory cannot be created or opened, or the settings of
     /// the bucket are invalid.
@@ -65,7 +68,8 @@ impl Objects {
                     .with_retry(retry)
                     .with_client_options(options);
                 if let Some(endpoint) = endpoint {
-                    builder = builder.with_endpoint(endpoint);
+                    // Unlike `with_endpoint`, this wins over `AWS_ENDPOINT_URL_S3`.
+                    builder = builder.with_config(AmazonS3ConfigKey::S3Endpoint, endpoint);
                 }
                 if let Some(region) = region {
                     builder = builder.with_region(region);
@@ -78,7 +82,7 @@ impl Objects {
     }
 }
 
-async fn get(store: &dyn ObjectStore, path: &str) -> Result<Option<Live>, TargetError> {
+async fn get(store: &dyn ObjectStore, path: &str) -> Result<Option<StoredDocument>, TargetError> {
     let found = match store.get(&Path::parse(path).map_err(unavailable)?).await {
         Err(Error::NotFound { .. }) => return Ok(None),
         found => found.map_err(unavailable)?,
@@ -87,7 +91,7 @@ async fn get(store: &dyn ObjectStore, path: &str) -> Result<Option<Live>, Target
     if found.meta.size > MAX_BYTES {
         return Err(TargetError::Conflict);
     }
-    Ok(Some(Live { body: found.bytes().await.map_err(unavailable)?, version }))
+    Ok(Some(StoredDocument { body: found.bytes().await.map_err(unavailable)?, version }))
 }
 
 async fn put(
@@ -128,14 +132,14 @@ async fn delete(store: &dyn ObjectStore, path: &str) -> Result<(), TargetError> 
     }
 }
 
-// A directory's thread has no async runtime. There `LocalFileSystem` does its work within the call,
-// so `block_on` suffices.
+// A directory's thread has no async runtime. Without one, `LocalFileSystem` does its work within
+// the call, so `block_on` suffices.
 impl Target for Objects {
     fn name(&self) -> &str {
         &self.name
     }
 
-    fn read<'a>(&'a self, path: &'a str) -> TargetFuture<'a, Option<Live>> {
+    fn read<'a>(&'a self, path: &'a str) -> TargetFuture<'a, Option<StoredDocument>> {
         match &self.kind {
             Kind::Bucket(store) => Box::pin(in_time(get(&**store, path))),
             Kind::Directory(thread) => {
@@ -193,9 +197,11 @@ pub(crate) fn unavailable(error: impl std::error::Error + Send + Sync + 'static)
     TargetError::Unavailable(Box::new(error))
 }
 
-/// Time limit of one call to a target.
+/// Time limit for opening a directory, and for one call to a target once earlier calls to the same
+/// directory have returned.
 const TIMEOUT: Duration = Duration::from_secs(2);
-/// Size limit of a document read from a target, in bytes. No document of the issuer is larger.
+/// Size limit of a document read from a target, in bytes. A larger one gives
+/// [`TargetError::Conflict`], since no document of the issuer is larger.
 const MAX_BYTES: u64 = 4 << 20;
 
 #[cfg(test)]

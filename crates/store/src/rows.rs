@@ -69,7 +69,8 @@ pub(crate) fn audit_entry(row: &SqliteRow) -> Result<AuditEntry, sqlx::Error> {
     serde_json::from_str(&text).map_err(|error| sqlx::Error::Decode(Box::new(error)))
 }
 
-/// Reads a column that only ever holds non-negative numbers.
+/// Reads a number that is never negative. A negative value, or one too large for `T`, gives
+/// [`BadRow`].
 pub(crate) fn unsigned<T: TryFrom<i64>>(
     row: &SqliteRow,
     column: &'static str,
@@ -84,7 +85,8 @@ fn optional(row: &SqliteRow, column: &'static str) -> Result<Option<u64>, sqlx::
     value.map(|_| unsigned(row, column)).transpose()
 }
 
-/// Converts to SQLite's signed integer. All stored numbers are far below 2^63.
+/// Converts to SQLite's signed integer. A value from 2^63 becomes the largest one; stored numbers
+/// are far below.
 pub(crate) fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }

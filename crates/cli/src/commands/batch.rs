@@ -10,16 +10,16 @@ use edgepass_verify::batch::{LineVerdict, Outcome};
 use crate::exit::Exit;
 use crate::line_judges::LineJudges;
 
-/// Lines of this size or more, in bytes, are skipped and answered as unusable.
+/// Size in bytes, without the line feed, from which on a line is skipped and answered as unusable.
 const MAX_LINE_BYTES: u64 = 64 << 20;
 
-/// Largest number of lines that are judged in parallel.
+/// Largest number of lines in a chunk, whose lines are judged in parallel.
 const MAX_LINES: usize = 256;
-/// Size in bytes at which no further line is added to a chunk.
+/// Size of a chunk in bytes from which on no further line is added.
 const MAX_CHUNK_BYTES: usize = 8 << 20;
 
-/// Judges one JSON object per line and prints one JSON line for each, in order. Lines that arrive
-/// together are judged on all cores.
+/// Judges one JSON object per line and prints one JSON line for each, in order. Skips blank lines.
+/// Lines that arrive together are judged on all cores. Refused lines do not change the exit code.
 pub(super) fn run(source: &Path) -> anyhow::Result<Exit> {
     let input: Box<dyn Read> = if source == Path::new("-") {
         Box::new(io::stdin())
@@ -54,14 +54,15 @@ pub(super) fn run(source: &Path) -> anyhow::Result<Exit> {
     Ok(Exit::Ok)
 }
 
-/// Reads the next line and those already buffered behind it. Empty at the end of the input.
+/// Reads the next chunk: a line that is not blank, and those already buffered behind it, up to the
+/// limits. Empty at the end of the input.
 fn next_lines(input: &mut BufReader<impl Read>) -> io::Result<Vec<Vec<u8>>> {
     let (mut lines, mut bytes) = (Vec::new(), 0_usize);
     let mut line = Vec::new();
     loop {
         match next_line(input, &mut line) {
             Ok(true) => bytes = bytes.saturating_add(line.len()),
-            // Answer the lines read before a failure; the next read reports it again.
+            // Answer the lines read before a failure first; the next read fails again.
             Err(error) if lines.is_empty() => return Err(error),
             Ok(false) | Err(_) => return Ok(lines),
         }
@@ -75,13 +76,13 @@ fn next_lines(input: &mut BufReader<impl Read>) -> io::Result<Vec<Vec<u8>>> {
     }
 }
 
-/// Reads up to the next line break. Returns `false` at the end. A line that reaches
+/// Reads up to the next line feed. Returns `false` at the end of the input. A line that reaches
 /// [`MAX_LINE_BYTES`] is replaced by `{`, which is answered as unusable.
 fn next_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
     line.clear();
     input.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', line)?;
     if line.len() as u64 == MAX_LINE_BYTES && !line.ends_with(b"\n") {
-        // Not empty, so that the line is still answered.
+        // A blank line would be skipped without an answer.
         line.clear();
         line.push(b'{');
         input.skip_until(b'\n')?;
@@ -106,13 +107,13 @@ impl Tally {
         *count = count.saturating_add(1);
     }
 
-    /// Prints the counts on stderr, apart from the answers.
+    /// Prints the counts on stderr, since stdout holds the answers.
     fn report(&self) {
         let Self { accepted, refused, unusable } = self;
         // If stderr is closed, there is nowhere left to report that.
         let _ = writeln!(
             io::stderr(),
-            "{} lines: {accepted} accepted, {refused} refused, {unusable} unusable",
+            "{} lines: {accepted} accepted, {refused} rejected, {unusable} unusable",
             accepted.saturating_add(*refused).saturating_add(*unusable)
         );
     }

@@ -19,17 +19,16 @@ use crate::exit::Exit;
 use crate::host::{self, OsEntropy};
 use crate::{master_key, output, private};
 
-/// Arguments of `init`.
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// Directory in which to create the issuer.
     #[arg(default_value = ".")]
     dir: PathBuf,
-    /// Issuer identifier: the `iss` of every token and the base of every published URL. Default: http://
-    /// followed by the address of --listen.
+    /// Issuer identifier: the `iss` of every token and the base of every published URL. Default:
+    /// http:// followed by the address of --listen.
     #[arg(long)]
     issuer: Option<String>,
-    /// Address and port on which `serve` listens.
+    /// Address and port to write to the configuration, on which `serve` will listen.
     #[arg(long, default_value = "127.0.0.1:8787")]
     listen: String,
     /// Audience of the example role: the URL of the guarded API.
@@ -55,7 +54,7 @@ pub(super) async fn run(args: Args, json: bool) -> anyhow::Result<Exit> {
         .replace("{listen}", &args.listen)
         .replace("{audience}", &args.audience)
         .replace("{secret_hash}", &secret.hash(&mut entropy)?.to_string());
-    // Checked with the rules of `serve`, before anything is written.
+    // Checked with the rules of `serve`, before any file is written.
     let config = Config::parse(&text, &args.dir)
         .with_context(|| "the arguments give no valid configuration".to_owned())?;
 
@@ -66,7 +65,7 @@ pub(super) async fn run(args: Args, json: bool) -> anyhow::Result<Exit> {
         MasterKey::new(entropy.bytes()?)
     };
     private::folder(&config.data_dir)?;
-    // Keeps keys and records out of repositories. The names are those of the template.
+    // Keeps keys and records out of Git repositories. The names are those of the template.
     let ignore = args.dir.join(".gitignore");
     if !ignore.exists() {
         write_new(&ignore, "/data/\n/master.key\n")?;

@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 use crate::exit::{Exit, Failure};
 use crate::{host, output};
 
-/// Arguments of `inspect`.
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// File that contains the token, or - for stdin.
@@ -50,13 +49,14 @@ pub(super) fn run(args: &Args, json: bool) -> anyhow::Result<Exit> {
     Ok(Exit::Ok)
 }
 
-/// Formats a value as JSON. All but printable ASCII is escaped, so that a token cannot move the
-/// cursor, start a line or reverse the direction of the text.
+/// Formats a value as JSON with all but printable ASCII as `\u{...}`, so that a token cannot move
+/// the cursor, start a line or reverse the direction of the text.
 fn shown(value: &Value) -> String {
     escaped(&value.to_string())
 }
 
-/// Formats a member's name. Quotes, spaces and non-ASCII characters make it a JSON string.
+/// Formats a member's name. A name with quotes, or with anything but visible ASCII characters, is
+/// shown as a quoted string, escaped as in [`shown`].
 fn name_shown(name: &str) -> String {
     let plain = name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"');
     if plain { name.to_owned() } else { shown(&Value::from(name)) }

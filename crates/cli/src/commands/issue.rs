@@ -14,16 +14,15 @@ use crate::exit::{Exit, Failure};
 use crate::host::{self, OsEntropy};
 use crate::output;
 
-/// Arguments of `issue`.
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// The role to issue under.
+    /// Role of the token. It sets the audience, and limits scopes and lifetime.
     #[arg(long)]
     role: String,
     /// A scope to grant; may be repeated. Default: all scopes of the role.
     #[arg(long = "scope")]
     scopes: Vec<String>,
-    /// Lifetime with a unit, such as 10m. Default: that of the role.
+    /// Lifetime with a unit, such as 10m. Default: the role's `lifetime`.
     #[arg(long, value_parser = DurationText::parse)]
     ttl: Option<DurationText>,
     /// `client_id` of the token.
@@ -55,8 +54,8 @@ pub(super) async fn run(args: Args, config: &Path, json: bool) -> anyhow::Result
         let now = host::now();
         let granted = issuer.grant(&grant, &recipient, &mut OsEntropy, now).map_err(failed)?;
         match issuer.issue(granted, now).await {
-            // An act on such tokens blocks issuing until it ends: wait and try again.
-            Err(IssueError::BeingRevoked) if waited < PATIENCE => {
+            // An act on such tokens blocks issuing until shortly after its end: wait and try again.
+            Err(IssueError::Blocked) if waited < RETRY_FOR => {
                 tokio::time::sleep(PAUSE).await;
                 waited = waited.saturating_add(PAUSE);
             }
@@ -77,8 +76,8 @@ pub(super) async fn run(args: Args, config: &Path, json: bool) -> anyhow::Result
     Ok(Exit::Ok)
 }
 
-/// Longest wait for an act that blocks issuing.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// Longest wait while an act blocks issuing.
+const RETRY_FOR: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(50);
 
 fn refused(error: RefusedByPolicy) -> anyhow::Error {

@@ -15,15 +15,17 @@ use crate::exit::{Exit, Failure};
 use crate::host::{self, OsEntropy};
 use crate::output;
 
-/// Acts on keys.
+/// Subcommands of `edgepass keys`. They concern keys, not statuses.
 #[derive(clap::Subcommand)]
 pub(super) enum Act {
-    /// List the keys and the state of each.
+    /// List all keys, withdrawn ones too, with state and dates.
     List,
-    /// Make the standby key sign from now on, and create a new standby key.
+    /// Make the standby key sign, and create a new standby key. Refused until the standby key has
+    /// been published for one deadline.
     Rotate,
-    /// Withdraw a compromised key. Every list is signed with another key, then the key is removed
-    /// from the JWK Set; from then on verifiers refuse every token that it signed.
+    /// Withdraw a compromised key. Another key signs every list. Once no cache holds earlier lists,
+    /// the key leaves the JWK Set; within the deadline, verifiers then refuse the tokens that it
+    /// signed.
     Compromise {
         /// The key's `kid`, as listed by `edgepass keys list`.
         #[arg(value_name = "KID", allow_hyphen_values = true)]
@@ -45,7 +47,7 @@ pub(super) async fn run(act: Act, config: &Path, json: bool) -> anyhow::Result<E
     let (changed, what) = match &act {
         Act::Compromise { id, reason } => {
             match compromise(&issuer, id, reason, &actor, now).await {
-                // A repeated command waits for the same publication.
+                // A repeated command only waits until the key has left the published JWK Set.
                 Err(KeyChangeError::AlreadyWithdrawn) => (None, "the key was already withdrawn"),
                 changed => (Some(changed.map_err(failed)?), "the key is withdrawn"),
             }
@@ -62,7 +64,8 @@ pub(super) async fn run(act: Act, config: &Path, json: bool) -> anyhow::Result<E
     tell(&signing, is_settled, what, published, json)
 }
 
-/// Waits until the served JWK Set has every published key and no compromised one.
+/// Waits up to 5 s until the published JWK Set has every key that belongs to it, and no compromised
+/// one.
 async fn is_settled(issuer: &Issuer<SqliteStore>, config: &Config) -> anyhow::Result<Published> {
     published::wait_until(config, async || {
         let keys = issuer.store().keys().await?.keys;

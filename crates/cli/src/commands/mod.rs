@@ -64,13 +64,13 @@ Name tokens by --jti, --jti-file or a token file, or select them by --role, --cl
 
 #[derive(Subcommand)]
 enum Command {
-    /// Create an issuer: configuration, data directory and two signing keys.
+    /// Create an issuer: configuration, master key, database, a signing key and a standby key.
     Init(init::Args),
     /// Serve tokens, keys and status lists over HTTP.
     Serve,
     /// Issue a token under a role.
     Issue(issue::Args),
-    /// Revoke tokens. Returns when the new status lists are published.
+    /// Revoke tokens. Waits up to 5 s until the new status lists are published.
     #[command(after_help = SELECTING)]
     Revoke(status_act::Args),
     /// Suspend tokens. Verifiers refuse them until they are resumed.
@@ -90,15 +90,15 @@ enum Command {
     Audit,
     /// Decode a token without verifying it.
     Inspect(inspect::Args),
-    /// Verify a token, or a file of requests (--batch), as the guard does.
+    /// Verify a token, or a file of requests (--batch), with the guard's verifier.
     Verify(verify::Args),
-    /// Compare the served documents with the configuration, and check the revocation deadline.
+    /// Check the configuration, keys, targets and served documents. With --url, time a revocation.
     Doctor(doctor::Args),
     /// Generate a client secret and its hash for the configuration.
     ClientSecret,
     /// Print a completion script for a shell.
     Completions {
-        /// The shell.
+        /// Shell to write the script for.
         shell: clap_complete::Shell,
     },
 }
@@ -113,7 +113,7 @@ impl Cli {
     ///
     /// # Errors
     ///
-    /// The error of the command. [`crate::exit::report`] turns it into a line and an exit code.
+    /// The error of the command. [`crate::exit::report`] prints it and gives its exit code.
     pub async fn run(self) -> anyhow::Result<Exit> {
         let Self { config, json, command } = self;
         match command {
@@ -144,7 +144,8 @@ impl Cli {
     }
 }
 
-/// Reads and checks the configuration.
+/// Reads and checks the configuration. Refuses a file that every user may write, and a target that
+/// would make private paths public.
 fn load_config(file: &Path) -> anyhow::Result<Config> {
     let shown = file.display();
     let text = std::fs::read_to_string(file)
@@ -158,7 +159,7 @@ fn load_config(file: &Path) -> anyhow::Result<Config> {
     Ok(config)
 }
 
-/// Opens the database of an issuer that `init` made.
+/// Opens the database of an issuer that `init` made. First restricts its files to their owner.
 async fn open_store(config: &Config) -> anyhow::Result<SqliteStore> {
     let file = config.database();
     let shown = file.display();
@@ -178,14 +179,15 @@ async fn open_store(config: &Config) -> anyhow::Result<SqliteStore> {
         .with_context(|| format!("{shown} cannot be opened"))
 }
 
-/// Opens the issuer with its keys.
+/// Opens the issuer: its master key, its database, and the signing key.
 async fn open_issuer(config: &Config) -> anyhow::Result<Issuer<SqliteStore>> {
     let master = master_key::load(config)?;
     let store = Arc::new(open_store(config).await?);
     Ok(Issuer::open(store, config, master).await?)
 }
 
-/// Actor for the audit trail: `cli:` and the user name.
+/// Actor for the audit trail: `cli:` and the user name from `USER` or `LOGNAME`, else `unknown`.
+/// The name is not authenticated.
 fn actor() -> String {
     let user = ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok());
     format!("cli:{}", user.as_deref().unwrap_or("unknown"))

@@ -7,16 +7,16 @@ use std::time::Duration;
 use anyhow::Context;
 use edgepass_issuer::Config;
 
-/// Longest wait for a running `serve` to publish.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Longest wait for a running `serve` to publish a change.
+const WAIT: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(10);
 
-/// Publication state of a recorded change.
+/// Whether a recorded change is published.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Published {
-    /// Every target has the change.
+    /// The issuer's endpoint and every target serve the change.
     Everywhere,
-    /// `serve` runs, but has not published the change in time.
+    /// `serve` runs, but has not published the change within 5 s.
     NotYet,
     /// No `serve` runs on the data directory.
     NobodyServes,
@@ -35,7 +35,7 @@ impl Published {
     }
 }
 
-/// Polls `is_published` for up to five seconds, while a `serve` runs.
+/// Waits up to 5 s until `is_published` returns `true`. Returns at once if no `serve` runs.
 pub(super) async fn wait_until(
     config: &Config,
     is_published: impl AsyncFn() -> anyhow::Result<bool>,
@@ -51,15 +51,16 @@ pub(super) async fn wait_until(
             tokio::time::sleep(POLL).await;
         }
     };
-    tokio::time::timeout(PATIENCE, wait).await.unwrap_or(Ok(Published::NotYet))
+    tokio::time::timeout(WAIT, wait).await.unwrap_or(Ok(Published::NotYet))
 }
 
-/// Path of the file that `serve` locks while it runs. Other processes see by the lock that it runs.
+/// Path of the file that `serve` locks while it runs. The lock shows other processes that it runs.
 pub(super) fn serve_lock(config: &Config) -> PathBuf {
     config.data_dir.join("serve.lock")
 }
 
-/// Whether `serve` runs. The operating system releases its lock however the process ends.
+/// Whether `serve` runs on this data directory. The operating system releases its lock however the
+/// process ends.
 fn somebody_serves(config: &Config) -> anyhow::Result<bool> {
     let path = serve_lock(config);
     let Ok(file) = File::open(&path) else { return Ok(false) };

@@ -41,7 +41,7 @@ pub(super) async fn run(file: &Path, json: bool) -> anyhow::Result<Exit> {
     })?;
 
     let identifier = config.issuer.clone();
-    // Opened in parallel, so that several targets that hang delay the start only once.
+    // Opened in parallel, so that several targets that hang delay the start no more than one does.
     let private = Arc::new(private::private(&config, file));
     let open = |target: TargetConfig| {
         let private = Arc::clone(&private);
@@ -76,20 +76,21 @@ pub(super) async fn run(file: &Path, json: bool) -> anyhow::Result<Exit> {
     Ok(Exit::Ok)
 }
 
-/// Fetches a document from its public URI. `no-cache` makes caches that obey it revalidate.
+/// Fetches a document from its public URI. `no-cache` makes caches that obey it revalidate. `None`:
+/// no response with a body of at most 4 MiB and without an error status within 3 s.
 async fn fetch_back(client: reqwest::Client, uri: String) -> Option<Vec<u8>> {
     let request = client.get(uri).header(CACHE_CONTROL, "no-cache").timeout(FETCH_BACK_TIMEOUT);
     let mut answer = request.send().await.ok()?.error_for_status().ok()?;
     native::bounded(&mut answer, native::MAX_DOCUMENT).await.ok()?
 }
 
-/// Locks the data directory, so that one `serve` publishes. Other commands see by the lock that it
-/// runs.
+/// Locks the data directory, so that only one `serve` publishes from it. The lock shows other
+/// commands that `serve` runs.
 fn lock(config: &Config) -> anyhow::Result<File> {
     let path = published::serve_lock(config);
     let shown = path.display();
     let file = private::file(&path).with_context(|| format!("{shown} cannot be written"))?;
-    // A `revoke` that checks whether `serve` runs holds the lock briefly: try ten times.
+    // A command that checks whether `serve` runs holds the lock briefly: try ten times.
     for _ in 0..10 {
         match file.try_lock() {
             Ok(()) => return Ok(file),
@@ -118,10 +119,11 @@ fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
 /// Starts logging to stderr. `EDGEPASS_LOG` sets the levels, such as `debug` or
 /// `warn,edgepass_server=debug`; default `info,sqlx=warn`.
 fn log(json: bool) -> anyhow::Result<()> {
-    let levels = std::env::var("EDGEPASS_LOG");
+    let levels = std::env::var("EDGEPASS_LOG").unwrap_or_else(|_| "info,sqlx=warn".into());
+    // An empty directive would mean the level `error` for everything.
+    let levels: Vec<&str> = levels.split(',').filter(|level| !level.trim().is_empty()).collect();
     let levels: Targets = levels
-        .as_deref()
-        .unwrap_or("info,sqlx=warn")
+        .join(",")
         .parse()
         .context("EDGEPASS_LOG is not a valid log filter; use a level, such as debug")?;
     let lines = fmt::layer().with_writer(std::io::stderr);

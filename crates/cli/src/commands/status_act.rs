@@ -21,7 +21,6 @@ use super::published::{self, Published};
 use crate::exit::{Exit, Failure};
 use crate::{host, output};
 
-/// Arguments of `revoke`, `suspend` and `resume`.
 #[derive(clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
@@ -34,7 +33,8 @@ pub(super) struct Args {
     dry_run: bool,
 }
 
-/// Selection of tokens: by name, or by options that can be combined.
+/// The selected tokens: named by `jti` or token, or else those that match all the options in
+/// [`FILTER`].
 #[derive(clap::Args)]
 #[group(required = true, multiple = true)]
 struct Which {
@@ -126,13 +126,15 @@ pub(super) async fn run(
     Ok(exit)
 }
 
-/// Not an error: the issuer cannot tell a mistyped client or subject from one without live tokens.
+/// Says that a selection matches no live token. This is not an error, since the issuer cannot tell
+/// a mistyped client or subject from one without live tokens.
 const NONE_FITS: &str = "no live token fits; see `edgepass tokens` for the exact spelling of roles, clients and subjects";
 
 const NONE_CAN: &str =
     "no live token fits; tokens issued before [status] says suspension = true cannot be suspended";
 
-/// Performs an act and waits until the changed lists are published.
+/// Performs an act and waits up to 5 s until the changed lists are published. Reports its progress
+/// on stderr every 2 s.
 pub(super) async fn act_and_publish(
     config: &Config,
     store: &SqliteStore,
@@ -178,7 +180,8 @@ impl Which {
     }
 }
 
-/// Parses a time for `--issued-before`. `now` includes the tokens of the current second.
+/// Parses a time for `--issued-before`, in whole seconds. The text `now` means the next second, so
+/// that tokens of the current one are included.
 fn seconds(time: &str, now: u64) -> anyhow::Result<u64> {
     if time == "now" {
         return Ok(now.saturating_add(1));
@@ -207,7 +210,8 @@ fn tell_plan(act: &NewAct, plan: &Plan, json: bool) -> anyhow::Result<Exit> {
     Ok(Exit::Ok)
 }
 
-/// Turns an unknown role or key into a refusal. For a key it names the command that lists keys.
+/// Turns an unknown role or key into a refusal. For a key, its text names the command that lists
+/// keys.
 fn unselectable(error: Unselectable) -> anyhow::Error {
     let says = match &error {
         Unselectable::Store(_) => return error.into(),
@@ -217,8 +221,8 @@ fn unselectable(error: Unselectable) -> anyhow::Error {
     anyhow::Error::new(Failure::Refused).context(says)
 }
 
-/// Explains why an act on one token changed nothing. An unknown `jti` is refused, and so is
-/// suspending or resuming a revoked token.
+/// Explains why an act on one token changed nothing. Refuses an unknown `jti`, and suspending or
+/// resuming a revoked token.
 fn unchanged(change: StatusChange, token: Option<TokenRecord>, now: u64) -> anyhow::Result<String> {
     let refused = |text: &str| Err(anyhow::Error::new(Failure::Refused).context(text.to_owned()));
     let Some(token) = token else {

@@ -11,7 +11,6 @@ use serde_json::{Value, json};
 use crate::exit::Exit;
 use crate::{host, output};
 
-/// Arguments of `tokens`.
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// Only tokens of this role.

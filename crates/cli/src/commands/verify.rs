@@ -17,13 +17,13 @@ use crate::exit::Exit;
 use crate::native::{Fetch, HttpFetch, NativeHost};
 use crate::{host, output};
 
-/// Arguments of `verify`.
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// File that contains the token, or - for stdin.
     #[arg(default_value = "-")]
     token_file: PathBuf,
-    /// Judge a file of requests instead, with one JSON object per line, or - for stdin; see docs/batch.md.
+    /// Judge a file of requests instead, with one JSON object per line, or - for stdin; see
+    /// docs/batch.md.
     #[arg(long, value_name = "FILE|-", conflicts_with_all = ["token_file", "issuer", "audience", "jwks", "scopes", "status"])]
     batch: Option<PathBuf>,
     /// Issuer that the token must name in `iss`.
@@ -133,11 +133,11 @@ fn print(verdict: &Verdict, json: bool) -> anyhow::Result<()> {
     }
 }
 
-/// Fetches over HTTP, except for a status list that was given as a file.
+/// Fetches over HTTP, except for status lists if `--status` names a file.
 struct StatusFrom {
     http: HttpFetch,
     file: Option<Vec<u8>>,
-    /// Documents fetched over HTTP, as named in the text output.
+    /// Documents requested over HTTP, as named in the text output.
     asked: RefCell<Vec<String>>,
 }
 

@@ -130,7 +130,7 @@ fn an_invalid_configuration_is_reported_with_file_line_and_remedy() {
     let issuer = Issuer::new();
     for (from, to, says) in [
         ("data_dir", "data_directory", "unknown field `data_directory`"),
-        ("lifetime = \"10m\"", "lifetime = 10", "write \"10s\" or \"10m\""),
+        ("lifetime = \"10m\"", "lifetime = 10", "a unit, such as \"10s\""),
         ("max_lifetime = \"30m\"", "max_lifetime = \"48h\"", "from \"1s\" to \"1day\""),
         ("deadline = \"10s\"", "deadline = \"5s\"", "raise deadline to at least \"9s\""),
         ("roles = [", "roles = [\"nobody\", ", "there is no role \"nobody\""),
@@ -203,7 +203,7 @@ fn the_policy_is_enforced_and_says_what_is_allowed() {
     }
     let output = issuer.run(&["issue", "--role", "invoice-reader", "--ttl", "90"]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(said(&output).contains("\"90s\""));
+    assert!(said(&output).contains("a unit, such as \"10s\""));
     let output = issuer.run(&["issue", "--role", "invoice-reader", "--subject", ""]);
     assert_eq!(output.status.code(), Some(2));
     assert_eq!(issuer.run(&["tokens", "--json"]).stdout.trim_ascii(), b"[]");
@@ -382,7 +382,7 @@ fn a_batch_is_answered_line_by_line() {
     assert_eq!(verdicts, ["rejected", "error", "rejected"], "{answers}");
     assert!(answers.contains("\"code\":\"token_malformed\""), "{answers}");
     let tally = String::from_utf8(output.stderr).unwrap();
-    assert!(tally.contains("3 lines: 0 accepted, 2 refused, 1 unusable"), "{tally}");
+    assert!(tally.contains("3 lines: 0 accepted, 2 rejected, 1 unusable"), "{tally}");
 
     for wrong in [
         &["verify", "--batch", "absent.jsonl"][..],

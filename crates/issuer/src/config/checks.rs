@@ -1,4 +1,4 @@
-//! The checks that lead from the file as written to a [`Config`](super::Config).
+//! The checks of the values in `edgepass.toml`, which give a [`Config`](super::Config).
 
 use std::time::Duration;
 
@@ -16,24 +16,24 @@ use crate::keys::KeySchedule;
 use crate::policy::{Client, Role};
 use crate::publish::document::MAX_AGE;
 
-/// The deadline that verifiers apply to keys where lists have none.
+/// The deadline of JWK Sets if `[revocation]` sets none. Verifiers apply the same one.
 const DEFAULT_DEADLINE: Duration = Duration::from_secs(10);
-/// The leeway of verifiers, at most five minutes, and as much again for clocks and restarts.
+/// The largest leeway of verifiers, five minutes, and as much again for clocks and restarts.
 const OVERLAP_MARGIN: Duration = Duration::from_secs(10 * 60);
 
-/// The text of a file, for the lines of mistakes in it.
+/// The text of a file, to find the line of a mistake.
 #[derive(Clone, Copy)]
 pub(super) struct Lines<'t>(pub(super) &'t str);
 
 impl Lines<'_> {
-    /// A mistake at an offset in bytes.
+    /// The mistake with its line, which is found from an offset in bytes.
     pub(super) fn mistake(self, offset: usize, mistake: Mistake) -> ConfigError {
         let before = self.0.bytes().take(offset);
         let line = before.filter(|byte| *byte == b'\n').count().saturating_add(1);
         ConfigError { line, mistake }
     }
 
-    /// Applies a check to a value of the file.
+    /// Applies a check to a value of the file. A mistake gets the line in which the value starts.
     pub(super) fn check<T, C>(
         self,
         written: Spanned<T>,
@@ -53,7 +53,8 @@ pub(super) fn base_uri(uri: String) -> Result<String, Mistake> {
     issuer(uri).map_err(|_| Mistake::BaseUri)
 }
 
-/// `[revocation]`: the settings, the schedule they give and the largest age of a list.
+/// Checks `[revocation]`. Returns the settings, their schedule and the largest age of a list.
+/// Without a deadline and `max_list_age`, lists have no largest age.
 pub(super) fn revocation(
     freshness: FreshnessConfig,
 ) -> Result<(FreshnessConfig, Schedule, Option<Duration>), Mistake> {
@@ -71,12 +72,13 @@ pub(super) fn list_capacity(capacity: u32) -> Result<u32, Mistake> {
     LIST_CAPACITIES.contains(&capacity).then_some(capacity).ok_or(Mistake::ListCapacity)
 }
 
-/// The bits of a status: two where tokens can be suspended.
+/// The bits of a status: two if tokens can be suspended, else one.
 pub(super) fn bits(suspension: bool) -> Bits {
     if suspension { Bits::Two } else { Bits::One }
 }
 
-/// `[keys]`, checked against the longest lifetime of a token.
+/// Checks `[keys]`: `overlap` is at least the longest lifetime of any role plus [`OVERLAP_MARGIN`],
+/// and `rotation` is longer than `overlap`.
 pub(super) fn keys(
     keys: &KeysText,
     longest_lifetime: Duration,
@@ -91,15 +93,19 @@ pub(super) fn keys(
     if rotation.0 <= overlap.0 {
         return Err(Mistake::Rotation { rotation, overlap });
     }
+    let deadline = schedule.deadline().unwrap_or(DEFAULT_DEADLINE);
     Ok(KeySchedule {
         rotation: rotation.0.as_secs(),
         overlap: overlap.0.as_secs(),
-        settling: schedule.deadline().unwrap_or(DEFAULT_DEADLINE).as_secs(),
+        // Rounded up: a key must not sign before its deadline has passed.
+        settling: deadline.as_secs().saturating_add((deadline.subsec_nanos() > 0).into()),
         caches: freshness.shared_max_age.0.saturating_add(freshness.publish_delay.0),
     })
 }
 
-/// A `[[role]]`, with the lifetimes of `[tokens]` where it has none, and a name that no role `before` has.
+/// Checks a `[[role]]`. `[tokens]` supplies the lifetimes that the role lacks; a `lifetime` from
+/// there is lowered to the role's `max_lifetime`. The name must differ from those of the roles
+/// `before`.
 pub(super) fn role(role: RoleText, tokens: &TokensText, before: &[Role]) -> Result<Role, Mistake> {
     let RoleText { name, audience, scopes, lifetime, max_lifetime } = role;
     if name.is_empty() || before.iter().any(|other| other.name == name) {
@@ -131,14 +137,16 @@ pub(super) fn role(role: RoleText, tokens: &TokensText, before: &[Role]) -> Resu
     })
 }
 
-/// A `[[client]]`, whose `roles` exist and whose `id` no client `before` has.
+/// Checks a `[[client]]`. Its `roles` must exist, and its `id` must differ from those of the
+/// clients `before`.
 pub(super) fn client(
     client: ClientText,
     roles: &[Role],
     before: &[Client],
 ) -> Result<Client, Mistake> {
     let id = client.id;
-    // RFC 6749 appendix A.1: VSCHAR. A colon would end the user name of HTTP Basic.
+    // RFC 6749 appendix A.1: VSCHAR, here without space and colon. A colon would end the user name
+    // of HTTP Basic.
     let printable = id.bytes().all(|byte| (0x21..=0x7e).contains(&byte) && byte != b':');
     if id.is_empty() || !printable || before.iter().any(|other| other.id == id) {
         return Err(Mistake::ClientId);

@@ -6,30 +6,32 @@ use edgepass_verify::policy::freshness::{DeadlineUnmet, ListAgeTooShort};
 use super::LIST_CAPACITIES;
 use crate::client_secret::NotASecretHash;
 
-/// A mistake in a configuration file, with its line.
+/// A mistake in the configuration file, with its line.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("line {line}: {mistake}")]
 pub struct ConfigError {
-    /// The line in the file, from 1.
+    /// The line in the file, from 1. 1 also if the position is unknown.
     pub line: usize,
     /// The mistake. Its text says what to write instead.
     pub mistake: Mistake,
 }
 
-/// A mistake in a configuration.
+/// A mistake in the configuration, without its line.
 #[non_exhaustive]
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Mistake {
-    /// The file is no TOML, has an unknown member or a value of the wrong type. Holds the reason.
+    /// The file is not TOML, or a member is missing, unknown or of the wrong form. Holds the
+    /// reason.
     #[error("{0}")]
     Form(String),
-    /// `issuer` is no URL that an issuer may have.
+    /// `issuer` is not an https URL (http only on loopback), has a query or a fragment, or ends
+    /// with a slash.
     #[error(
         "issuer: write an https URL without query or fragment and without a trailing slash, \
          \"https://issuer.example\" (http only on loopback)"
     )]
     Issuer,
-    /// `listen` is no socket address.
+    /// `listen` is not an IP address with a port.
     #[error("listen: write an address and a port, \"127.0.0.1:8787\"")]
     Listen,
     /// The settings of `[revocation]` do not meet the deadline.
@@ -48,62 +50,63 @@ pub enum Mistake {
         "list_capacity: write a number from {} to {}", LIST_CAPACITIES.start(), LIST_CAPACITIES.end()
     )]
     ListCapacity,
-    /// `base_uri` is no URL below which lists may be served.
+    /// `base_uri` breaks the rules for `issuer`.
     #[error("base_uri: write an https URL without a trailing slash, \"https://status.example\"")]
     BaseUri,
-    /// A key would be withdrawn while its tokens live.
+    /// `overlap` is too short: a key would be withdrawn while tokens that it signed are valid.
     #[error(
         "[keys] overlap {overlap} is shorter than tokens live: a key must stay published until its \
          last token has expired; raise it to at least \"{least}\" or lower max_lifetime"
     )]
     Overlap {
-        /// As written.
+        /// `overlap` as written.
         overlap: DurationText,
-        /// The shortest that is accepted.
+        /// The shortest `overlap` that is accepted.
         least: DurationText,
     },
-    /// Keys would be made faster than they are withdrawn.
+    /// `rotation` is not longer than `overlap`: keys would be created faster than withdrawn.
     #[error("[keys] rotation {rotation} must be longer than overlap {overlap}")]
     Rotation {
-        /// As written.
+        /// `rotation` as written.
         rotation: DurationText,
-        /// As written.
+        /// `overlap` as written.
         overlap: DurationText,
     },
-    /// A path is empty. Holds the name of the setting.
+    /// `data_dir` or `master_key_file` is an empty path. Holds the name of the setting.
     #[error("{0}: write a path")]
     EmptyPath(&'static str),
-    /// The master key is inside the data directory.
+    /// `master_key_file` is below `data_dir`, as the paths are written. Links are not resolved.
     #[error(
         "master_key_file must be outside data_dir: a copy of the data must not contain its key"
     )]
     MasterKeyInDataDir,
-    /// A role has no name, or the name of another.
+    /// A role's name is empty or that of an earlier role.
     #[error("role: every role needs a name of its own")]
     RoleName,
-    /// A role has no audience. Holds the role's name, as in the variants below.
+    /// A role's audience is empty. Holds the role's name.
     #[error("role {0}: write the audience, the URL of the guarded API")]
     RoleAudience(String),
-    /// A role has no scope, or one that is no scope token.
+    /// A role has no scope, or one that is no scope token. Holds the role's name.
     #[error("role {0}: scopes: write at least one, [\"invoices:read\"]")]
     RoleScopes(String),
-    /// `max_lifetime` of a role is out of range.
+    /// The `max_lifetime` of a role, or of `[tokens]` if the role has none, is out of range.
     #[error("role {role}: max_lifetime is from \"1s\" to \"{most}\"")]
     RoleMaxLifetime {
         /// The role's name.
         role: String,
-        /// The longest that is accepted.
+        /// The longest `max_lifetime` that is accepted.
         most: DurationText,
     },
-    /// `lifetime` of a role is out of range.
+    /// The `lifetime` of a role, or of `[tokens]` if the role has none, is out of range.
     #[error("role {role}: lifetime is from \"1s\" to \"{most}\"")]
     RoleLifetime {
         /// The role's name.
         role: String,
-        /// Its `max_lifetime`.
+        /// The role's `max_lifetime`, the longest `lifetime` that is accepted.
         most: DurationText,
     },
-    /// A client has no `id`, one with other characters, or that of another client.
+    /// A client's `id` is empty, has a character other than visible ASCII without `:`, or is that
+    /// of an earlier client.
     #[error("client: every client needs an id of its own, visible ASCII without ':'")]
     ClientId,
     /// A client has no role. Holds its `id`.
@@ -114,23 +117,23 @@ pub enum Mistake {
     UnknownRole {
         /// The client's `id`.
         client: String,
-        /// The name of the role.
+        /// The name that no role has.
         role: String,
     },
-    /// `secret_hash` of a client is none.
+    /// A client's `secret_hash` does not have the form `sha256:<salt>:<hash>`.
     #[error("client {client}: secret_hash: {source}")]
     SecretHash {
         /// The client's `id`.
         client: String,
-        /// The reason.
+        /// The reason. Its text names the command that prints a hash.
         source: NotASecretHash,
     },
     /// A target of kind `directory` has an empty path.
     #[error("[[target]]: path: name a directory of its own")]
     TargetPath,
-    /// A target of kind `s3` has an empty setting.
+    /// A target of kind `s3` has an empty `bucket`, `endpoint` or `region`.
     #[error(
-        "[[target]]: bucket, endpoint and region must not be empty; leave out endpoint or region"
+        "[[target]]: bucket, endpoint and region must not be empty; endpoint and region may be left out"
     )]
     TargetSetting,
 }

@@ -20,49 +20,55 @@ use crate::keys::KeySchedule;
 use crate::policy::IssuerPolicy;
 use crate::publish::edition::LIST_LIFETIME;
 
-/// The longest lifetime that a role may have. By default, verifiers refuse tokens with a longer one.
+/// The longest lifetime that a role may have. By default, verifiers refuse tokens with a longer
+/// one.
 pub const LIFETIME_CAP: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The allowed capacities of a list. A small list would tell which tokens are whose; a larger one than
-/// these exceeds the size that verifiers inflate by default.
+/// The allowed capacities of a list. With a smaller list, a verifier's requests would reveal to
+/// which tokens they belong. A larger one with two bits for each status exceeds the size that
+/// verifiers inflate by default, 1 MiB.
 pub const LIST_CAPACITIES: RangeInclusive<u32> = 1024..=1 << 22;
 
-/// A target: documents are published there besides the issuer's own endpoint.
+/// The configuration of a target. Documents are published there besides the issuer's own endpoint.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum TargetConfig {
-    /// A directory that another server makes public.
+    /// A directory. A web server of the operator makes it public.
     Directory {
-        /// The folder. The issuer creates it if it does not exist.
+        /// The path of the directory. The issuer creates the directory if it does not exist.
         path: PathBuf,
     },
     /// An S3-compatible bucket. Its credentials come from the environment.
     S3 {
         /// The name of the bucket.
         bucket: String,
-        /// The URL of the service. Default: Amazon's.
+        /// The URL of the service. Default: from the environment (`AWS_ENDPOINT_URL`), else
+        /// Amazon's.
         endpoint: Option<String>,
-        /// The region; `auto` for Cloudflare R2.
+        /// The region; `auto` for Cloudflare R2. Default: from the environment (`AWS_REGION`), else
+        /// `us-east-1`.
         region: Option<String>,
     },
 }
 
-/// The form and the schedule of status lists.
+/// The form of status lists and the schedule of their renewal.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ListSchedule {
     /// The number of indices of a list.
     pub capacity: u32,
-    /// The bits of a status: two where tokens can be suspended.
+    /// The bits of a status: two if tokens can be suspended, else one.
     pub bits: Bits,
-    /// The beginning of the lists' URIs, without a trailing slash.
+    /// The base of the URIs of lists, aggregation and JWK Set, without a trailing slash.
     pub base_uri: String,
-    /// The largest age of a list by its `iat` that verifiers accept, and the lifetime of the JWK Set, in
-    /// seconds. `None`: only the `exp` of a list bounds its age.
+    /// The largest age of a list by its `iat` that verifiers accept, in seconds. A JWK Set is
+    /// served with an `exp` at most this far ahead. `None`: only the `exp` of a list bounds its
+    /// age, and the JWK Set has no `exp`.
     pub max_age: Option<u64>,
 }
 
 impl ListSchedule {
-    /// The time, in seconds, after which the issuer signs a list again and dates the JWK Set again: a third
-    /// of their lifetime. A copy fetched just before then lasts through an outage.
+    /// The time, in seconds, after which the issuer signs a list again and extends the `exp` of the
+    /// JWK Set: a third of [`ListSchedule::max_age`], so that a copy fetched just before then lasts
+    /// through an outage. At most 30 minutes, which is also the time without a `max_age`.
     pub fn renew_after(&self) -> u64 {
         self.max_age.map_or(LIST_LIFETIME / 2, |age| (age / 3).clamp(1, LIST_LIFETIME / 2))
     }
@@ -70,21 +76,21 @@ impl ListSchedule {
 
 /// A checked configuration.
 pub struct Config {
-    /// Issuer identifier.
+    /// Issuer identifier, without a trailing slash.
     pub issuer: String,
     /// The address and port that `serve` listens on.
     pub listen: SocketAddr,
-    /// The data directory.
+    /// The data directory, which holds the database.
     pub data_dir: PathBuf,
-    /// The file with the master key.
+    /// The file with the master key. The variable `EDGEPASS_MASTER_KEY` takes precedence.
     pub master_key_file: Option<PathBuf>,
     /// `[revocation]` as written.
     pub freshness: FreshnessConfig,
-    /// The schedule that `[revocation]` gives.
+    /// The time limits that `[revocation]` gives to verifiers.
     pub revocation: Schedule,
-    /// The schedule of status lists.
+    /// The form of status lists and the schedule of their renewal.
     pub status: ListSchedule,
-    /// The schedule of keys.
+    /// The schedule of automatic key changes.
     pub keys: KeySchedule,
     /// The targets, besides the issuer's own endpoint.
     pub targets: Vec<TargetConfig>,
@@ -174,13 +180,13 @@ impl Config {
         })
     }
 
-    /// The database file.
+    /// The database file: `edgepass.db` in the data directory.
     pub fn database(&self) -> PathBuf {
         self.data_dir.join("edgepass.db")
     }
 }
 
-/// The defaults of a table that the file does not have.
+/// The defaults of a table that the file lacks. A mistake in them would be reported in line 1.
 fn absent<T: Default>() -> Spanned<T> {
     Spanned::new(0..0, T::default())
 }
@@ -222,6 +228,9 @@ secret_hash = "sha256:AAAA:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
         let role = config.policy.role("reader").unwrap();
         assert_eq!((role.lifetime, role.max_lifetime), (600, 3600));
         assert_eq!(config.policy.longest_lifetime(), 3600);
+        assert_eq!(config.keys.settling, 10);
+        let config = parse(&GOOD.replace("\"10s\"", "\"9500ms\"")).unwrap();
+        assert_eq!(config.keys.settling, 10);
     }
 
     #[test]
@@ -239,12 +248,7 @@ secret_hash = "sha256:AAAA:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
             ("[revocation]", "[keys]\noverlap = \"1h\"\n[revocation]", 9, "at least \"1h 10m\""),
             ("[revocation]", "[keys]\nrotation = \"1h\"\n[revocation]", 9, "longer than overlap"),
             ("[revocation]", "[status]\nbase_uri = \"x\"\n[revocation]", 10, "https URL"),
-            (
-                "deadline = \"10s\"",
-                "max_list_age = \"1m\"",
-                9,
-                "shorter than the outage bound 1m 10s",
-            ),
+            ("deadline = \"10s\"", "max_list_age = \"1m\"", 9, "outlast the outage bound 1m 10s"),
             ("deadline = \"10s\"", "max_list_age = \"90s\"", 9, "a third of it"),
             ("deadline = \"10s\"", "shared_max_age = \"900ms\"", 9, "at least \"1s\""),
             ("[revocation]", "[[target]]\nkind = \"ftp\"\n[revocation]", 10, "unknown variant"),

@@ -1,4 +1,4 @@
-//! The form of `edgepass.toml`.
+//! The form of `edgepass.toml`, before its values are checked.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,25 +16,27 @@ use crate::selection::StatusChange;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ConfigText {
-    /// Issuer identifier: the `iss` of every token, and the base of every published URL.
+    /// Issuer identifier: the `iss` of every token. Published URLs start with it, unless `base_uri`
+    /// is set.
     pub(super) issuer: Spanned<String>,
     /// The address and port that `serve` listens on.
     pub(super) listen: Spanned<String>,
-    /// The data directory. A relative path starts at the file's folder.
+    /// The data directory. A relative path starts at the folder of `edgepass.toml`.
     pub(super) data_dir: Spanned<PathBuf>,
-    /// The file with the master key, outside the data directory. EDGEPASS_MASTER_KEY takes precedence.
+    /// The file with the master key, outside the data directory. The variable `EDGEPASS_MASTER_KEY`
+    /// takes precedence.
     pub(super) master_key_file: Option<Spanned<PathBuf>>,
-    /// Lifetimes for roles without their own.
+    /// Lifetimes for roles that set none.
     #[serde(default)]
     pub(super) tokens: TokensText,
     /// The revocation deadline and the settings that must meet it.
     pub(super) revocation: Option<Spanned<FreshnessConfig>>,
-    /// The form of status lists.
+    /// The form and the base URI of status lists.
     #[serde(default)]
     pub(super) status: StatusText,
-    /// The schedule of keys.
+    /// The schedule of automatic key changes.
     pub(super) keys: Option<Spanned<KeysText>>,
-    /// Places besides the issuer's own endpoint where documents are published.
+    /// Targets: documents are published there besides the issuer's own endpoint.
     #[serde(default, rename = "target")]
     pub(super) targets: Vec<Spanned<TargetText>>,
     #[serde(default, rename = "role")]
@@ -53,24 +55,26 @@ pub(super) struct TokensText {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct StatusText {
-    /// The number of indices of a list. Default 131072. With larger lists there are fewer of them, but each
-    /// changes more often and takes longer to fetch. A change applies to lists opened afterwards.
+    /// The number of indices of a list. Default 131072. With larger lists there are fewer of them,
+    /// but each changes more often and takes longer to fetch. A change applies to lists opened
+    /// afterwards.
     pub(super) list_capacity: Spanned<u32>,
-    /// Whether tokens can be suspended and resumed. Default false. If true, a status takes two bits. A
-    /// change applies to tokens issued afterwards.
+    /// Whether tokens can be suspended and resumed. Default false. If true, a status takes two
+    /// bits. A change applies to tokens issued afterwards.
     pub(super) suspension: bool,
-    /// The beginning of the lists' URIs, where a bucket or a directory has a name of its own. Default: the
-    /// issuer identifier. Verifiers must allow it (`uri_prefixes`).
+    /// The base of the URIs of lists, aggregation and JWK Set, if verifiers fetch these from a
+    /// target. Default: the issuer identifier. Verifiers must allow the URIs of the lists
+    /// (`uri_prefixes`).
     pub(super) base_uri: Option<Spanned<String>>,
 }
 
 #[derive(Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct KeysText {
-    /// The time during which a key signs. Default `"30days"`.
+    /// The time for which a key signs. Default `"30days"`. Must be longer than `overlap`.
     pub(super) rotation: DurationText,
-    /// The time during which a key stays published after it has stopped signing. Default `"25h"`. At least
-    /// the longest lifetime of a token plus 10 minutes.
+    /// The time for which a key stays published after it has stopped signing. Default `"25h"`. At
+    /// least the longest lifetime of a token plus 10 minutes.
     pub(super) overlap: DurationText,
 }
 
@@ -78,7 +82,7 @@ pub(super) struct KeysText {
 #[derive(Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub(super) enum TargetText {
-    /// A directory that another server makes public.
+    /// A directory. A web server of the operator makes it public.
     Directory { path: PathBuf },
     /// An S3-compatible bucket. Its credentials come from the environment.
     S3 { bucket: String, endpoint: Option<String>, region: Option<String> },
@@ -99,7 +103,8 @@ pub(super) struct RoleText {
 pub(super) struct ClientText {
     pub(super) id: String,
     pub(super) roles: Vec<String>,
-    /// Changes that the client may make over HTTP to tokens of all clients: "revoke", "suspend", "resume".
+    /// Changes that the client may make over HTTP to tokens of all clients: "revoke", "suspend",
+    /// "resume". Default: none.
     #[serde(default)]
     pub(super) may: Vec<StatusChange>,
     pub(super) secret_hash: String,
@@ -129,7 +134,7 @@ impl Default for KeysText {
 }
 
 impl TargetText {
-    /// The target. A relative path starts at `base`.
+    /// Checks the target. A relative path starts at `base`.
     pub(super) fn below(self, base: &Path) -> Result<TargetConfig, Mistake> {
         match self {
             Self::Directory { path } if path.as_os_str().is_empty() => Err(Mistake::TargetPath),

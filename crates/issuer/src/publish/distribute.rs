@@ -13,35 +13,36 @@ use crate::paths::{AGGREGATION, JWK_SET, METADATA};
 use crate::storage::Store;
 
 impl<S: Store> Publisher<S> {
-    /// Writes the served documents to a target, and removes retired lists. Returns `true` once the
-    /// target holds all documents; `false`: call again soon. Call it from one task only for each
-    /// target.
+    /// Writes the served documents to a target, counted from 0, and removes retired lists. Returns
+    /// `true` once the target holds all documents served when the call began; `false`: call again
+    /// soon. Call it from one task only for each target.
     ///
     /// # Errors
     ///
-    /// The first [`PublishError`]. The other documents are still written, unless the target does
-    /// not answer.
-    pub async fn place(
+    /// The first [`PublishError`]. After an error of a list the other documents are still written,
+    /// unless the target does not answer. Any other error ends the call.
+    pub async fn update_target(
         &self,
         target: usize,
         clock: fn() -> UnixMillis,
     ) -> Result<bool, PublishError> {
         let Some(target) = self.targets.get(target) else { return Ok(true) };
-        let outcome = self.place_at(target, clock).await;
+        let outcome = self.update(target, clock).await;
         target.set_away(outcome.as_ref().is_err_and(PublishError::is_unavailable));
         outcome
     }
 
-    /// Whether a target lacks a served document.
+    /// Whether a target is not known to hold every served document.
     pub fn lacks(&self, target: usize) -> bool {
         let Some(target) = self.targets.get(target) else { return false };
         !read(&self.documents).values().all(|document| target.holds(document))
     }
 
-    /// Keeps the order that verifiers need. A list is written after the key that signed it. A set
-    /// without a former key is written after another key has signed all lists and no cache holds an
+    /// Keeps the order that verifiers need. If the target's JWK Set lacks the signing key, the new
+    /// set is written before the lists. Otherwise a set without a key of the target's set is
+    /// written after the signing key has signed all lists for so long that no cache holds an
     /// earlier edition.
-    async fn place_at(
+    async fn update(
         &self,
         target: &TargetState,
         clock: fn() -> UnixMillis,
@@ -58,13 +59,14 @@ impl<S: Store> Publisher<S> {
         let theirs = target.key_ids().await?;
         let knows_signer = theirs.iter().any(|key_id| key_id == keys.signing_key_id());
         if !knows_signer {
-            self.place_keys(target, &keys, &set).await?;
+            self.put_keys(target, &keys, &set).await?;
         }
         // Read before the lists are written: lists that are signed meanwhile may not be written
         // yet.
         let is_signed = self.are_signed_by(keys.signing_key_id());
-        // A list that another program wrote does not prevent the other documents.
-        let lists = self.place_lists(target).await;
+        // An error of a list, such as one that another program wrote, does not prevent the other
+        // documents.
+        let lists = self.put_lists(target).await;
         if lists.as_ref().is_err_and(PublishError::is_unavailable) {
             return lists.map(|()| false);
         }
@@ -75,19 +77,20 @@ impl<S: Store> Publisher<S> {
         let withdraws = theirs.iter().any(|key_id| !ours.contains(key_id));
         let is_ready = !withdraws || self.is_settled(&target.signed(), clock());
         if knows_signer && is_ready {
-            self.place_keys(target, &keys, &set).await?;
+            self.put_keys(target, &keys, &set).await?;
         }
         for path in [METADATA, AGGREGATION] {
             if let Some(document) = self.document(path) {
                 target.put(&document, |_| Ok(())).await?;
             }
         }
-        self.take_away(target, now).await?;
+        self.remove_retired(target, now).await?;
         lists.map(|()| is_signed && is_ready)
     }
 
-    /// Writes the lists, [`AT_ONCE`] at a time.
-    async fn place_lists(&self, target: &TargetState) -> Result<(), PublishError> {
+    /// Writes the lists, [`AT_ONCE`] at a time. Stops if the target does not answer. After other
+    /// errors it writes the remaining lists, then returns the first error.
+    async fn put_lists(&self, target: &TargetState) -> Result<(), PublishError> {
         let mut lists: Vec<Pending<'_>> = Vec::new();
         for path in read(&self.current).iter() {
             if let Some(list) = self.document(path) {
@@ -114,7 +117,7 @@ impl<S: Store> Publisher<S> {
         read(&self.current).iter().all(is_signed)
     }
 
-    async fn place_keys(
+    async fn put_keys(
         &self,
         target: &TargetState,
         keys: &Keys,
@@ -125,8 +128,8 @@ impl<S: Store> Publisher<S> {
         Ok(())
     }
 
-    /// Whether a list may replace the one at a target that this process did not write. It must be
-    /// newer and take nothing back.
+    /// Checks that a list may replace the one that the target holds and this process did not write:
+    /// it must be newer and take nothing back.
     fn may_overwrite(&self, live: &[u8], document: &Document) -> Result<(), BadEdition> {
         let Some(new) = read(&self.lists).get(&document.path).cloned() else { return Ok(()) };
         let live = std::str::from_utf8(live).unwrap_or_default();
@@ -134,12 +137,17 @@ impl<S: Store> Publisher<S> {
         new.claims.may_overwrite(live, &uri, self.issuer.keys().known())
     }
 
-    /// Removes retired lists from a target, also those that retired while no issuer ran.
-    async fn take_away(&self, target: &TargetState, now: UnixMillis) -> Result<(), PublishError> {
+    /// Removes retired lists from a target. Until the first success, also those that retired while
+    /// no issuer ran, within [`RETIRED_WITHIN`].
+    async fn remove_retired(
+        &self,
+        target: &TargetState,
+        now: UnixMillis,
+    ) -> Result<(), PublishError> {
         let mut lists = target.lists();
         let has_removed_retired = target.has_removed_retired();
         if !has_removed_retired {
-            let since = now.numeric_date().seconds().saturating_sub(SWEPT);
+            let since = now.numeric_date().seconds().saturating_sub(RETIRED_WITHIN);
             let lately = self.store().lists(since).await?;
             lists.extend(lately.iter().map(|list| list_path(&list.id)));
         }
@@ -152,6 +160,6 @@ impl<S: Store> Publisher<S> {
     }
 }
 
-/// Lists whose window ended less than this long ago are removed, if they retired while no issuer
-/// ran. In seconds.
-const SWEPT: u64 = 24 * 60 * 60;
+/// Time since the end of a list's window, in seconds, within which the list is removed even if it
+/// retired while no issuer ran.
+const RETIRED_WITHIN: u64 = 24 * 60 * 60;

@@ -1,4 +1,4 @@
-//! A published document, ready to be served.
+//! A document in the form in which it is served.
 
 use std::io::Write;
 use std::time::Duration;
@@ -9,10 +9,12 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use sha2::{Digest, Sha256};
 
-/// `Cache-Control` of every document. A copy is fresh for one second ([`MAX_AGE`]), and is never
-/// used when stale, even if its source is unreachable.
+/// `Cache-Control` of every document that the issuer serves or writes to a bucket. In a cache, a
+/// copy is fresh for one second ([`MAX_AGE`]). A cache never serves it stale, even if the source is
+/// unreachable.
 pub const CACHE_CONTROL: &str = "public, max-age=1, must-revalidate";
-/// Time for which caches may still answer with a document that has changed: the freshness lifetime.
+/// The freshness lifetime of documents in caches, which may serve the previous document for that
+/// time.
 pub const MAX_AGE: Duration = Duration::from_secs(1);
 
 /// A document with its entity tag.
@@ -20,11 +22,11 @@ pub const MAX_AGE: Duration = Duration::from_secs(1);
 pub struct Document {
     /// Path below the issuer's base URI, without a leading slash.
     pub path: String,
-    /// Media type.
+    /// Media type, for the field `Content-Type`.
     pub media_type: &'static str,
-    /// Content.
+    /// The content without content coding.
     pub body: Bytes,
-    /// Content in the content coding `gzip`.
+    /// The content in the content coding `gzip`.
     pub gzipped: Bytes,
     /// Entity tag (RFC 9110 §8.8.3): a hash of the body. It is weak, since both codings share it.
     pub etag: String,

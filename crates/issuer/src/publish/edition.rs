@@ -1,4 +1,5 @@
-//! Editions of status lists: signed, then read back as a verifier would before publication.
+//! Editions of status lists: their claims, and the checks that a signed edition passes before it is
+//! published.
 
 use edgepass_jose::json::JsonObject;
 use edgepass_jose::jwk_set::JwkSet;
@@ -10,10 +11,10 @@ use serde_json::{Value, json};
 
 use crate::storage::ListEdition;
 
-/// `exp - iat` of a list, in seconds. A new edition is signed after half of it, or earlier
+/// `exp - iat` of a list, in seconds. A new edition is signed after half of this time at the latest
 /// ([`ListSchedule`](crate::config::ListSchedule)).
 pub const LIST_LIFETIME: u64 = 60 * 60;
-/// `ttl` of a list, in seconds.
+/// `ttl` of a list, in seconds: the default refresh interval of verifiers.
 pub const LIST_TTL: u64 = 5;
 
 /// The claims of an edition.
@@ -26,7 +27,8 @@ pub struct EditionClaims {
     /// The claim `exp`, in seconds.
     pub expiration: u64,
     pub(super) list: StatusList,
-    /// Number of changes that resumed tokens of the list. `None` if unknown.
+    /// Number of changes that resumed tokens of the list. `None`: unknown, since no token states
+    /// it.
     pub(super) resumes: Option<u64>,
 }
 
@@ -36,7 +38,8 @@ pub enum BadEdition {
     /// Verifiers would refuse the document.
     #[error("verifiers would refuse it: {}", .0.name())]
     Refused(Refused),
-    /// The list lacks a claim that all lists of this issuer have. Holds its name.
+    /// The list lacks `exp` or `number`, which all lists of this issuer have. Holds the claim's
+    /// name.
     #[error("the list has no claim {0}")]
     ClaimMissing(&'static str),
     /// `number` or `iat` differs from the database.
@@ -45,26 +48,29 @@ pub enum BadEdition {
     /// A status differs from the database.
     #[error("a status differs from the database")]
     OtherStatus,
-    /// The new edition would take back a published status.
+    /// The new edition would make a revoked token valid or suspended, make a suspended token valid
+    /// without a resumption in this list, or lack an index.
     #[error("the new edition takes back a published status")]
     TakenBack,
-    /// The published list is as new as the new edition, or newer.
+    /// The published list has the same or a greater `number`, or a later `iat`.
     #[error("the published list is not older than the new edition; was an old backup restored?")]
-    LiveNotOlder,
-    /// The list at the target has this list's URI, but no valid signature of this issuer.
+    NotNewer,
+    /// The list at the target has this list's URI, but this issuer cannot read it, usually because
+    /// none of its keys signed it.
     #[error(
         "the list at the target is not signed by a key of this issuer; was the database replaced?"
     )]
-    LiveNotOurs,
-    /// The JWK Set at the target is newer.
+    ForeignSignature,
+    /// The JWK Set at the target has a later `iat` than the database's.
     #[error("the target's JWK Set is newer than the database's; was an old backup restored?")]
-    LiveKeysNewer,
-    /// The JWK Set at the target lacks a key that was published in it.
+    KeysNotNewer,
+    /// The JWK Set at the target lacks a key that the database records as published in it.
     #[error(
         "the target's JWK Set lacks a key that was published in it; was an old backup restored?"
     )]
-    LiveKeysLack,
-    /// A target holds documents that were not made from this database.
+    KeysLack,
+    /// A target holds documents that were not made from this database. Nothing is served or
+    /// published until a restart.
     #[error(
         "a target holds documents that were not made from this database; was an old backup \
          restored?"
@@ -98,7 +104,8 @@ pub(super) fn payload(uri: &str, aggregation_uri: &str, edition: &ListEdition) -
     }
 }
 
-/// Reads an edition as a verifier would, and compares every index with the database.
+/// Reads a signed edition as a verifier would. Its `number`, its `iat` and every status must equal
+/// those of the database.
 pub(super) fn check(
     body: &str,
     uri: &str,
@@ -123,8 +130,8 @@ pub(super) fn check(
     Ok(EditionClaims { resumes: Some(edition.resumes), ..claims })
 }
 
-/// Reads a list as a verifier would, and the claims that this issuer adds. The list may have
-/// expired.
+/// Reads a list of this issuer as a verifier would. The list must be signed with Ed25519 and have
+/// `exp` and `number`. It may have expired. `max_bytes` limits its inflated size.
 ///
 /// # Errors
 ///
@@ -154,12 +161,12 @@ pub fn read(
 }
 
 impl EditionClaims {
-    /// Whether this edition may replace `live`: it is newer and takes nothing back. A revoked
-    /// status stays revoked. A suspended status becomes valid only if tokens were resumed since, or
-    /// if that is unknown.
+    /// Checks that this edition may replace `live`: it is newer and takes nothing back. A revoked
+    /// status stays revoked. A suspended status becomes valid only if tokens of the list were
+    /// resumed since `live`, or if that is unknown.
     pub(super) fn may_replace(&self, live: &Self) -> Result<(), BadEdition> {
         if live.number >= self.number || live.issued_at > self.issued_at {
-            return Err(BadEdition::LiveNotOlder);
+            return Err(BadEdition::NotNewer);
         }
         let may_resume = live.resumes.is_none_or(|resumes| self.resumes > Some(resumes));
         let keeps = (0..live.list.entries()).all(|index| {
@@ -172,8 +179,8 @@ impl EditionClaims {
         if keeps { Ok(()) } else { Err(BadEdition::TakenBack) }
     }
 
-    /// Whether this edition may replace the text `live` at a target. A text that is no list with
-    /// this URI may always be replaced, such as an incomplete upload.
+    /// Checks that this edition may replace the text `live` at a target. A text that is no list
+    /// with this URI, such as an incomplete upload, may always be replaced.
     pub(super) fn may_overwrite(
         &self,
         live: &str,
@@ -182,13 +189,13 @@ impl EditionClaims {
     ) -> Result<(), BadEdition> {
         match read(live, uri, keys, self.list.bytes().len()) {
             Ok(live) => self.may_replace(&live),
-            Err(_) if names(live, uri) => Err(BadEdition::LiveNotOurs),
+            Err(_) if names(live, uri) => Err(BadEdition::ForeignSignature),
             Err(_) => Ok(()),
         }
     }
 }
 
-/// Whether the text is a list with this URI, regardless of its signature.
+/// Whether the text is a compact JWS with this URI as `sub`. Does not check its signature.
 fn names(text: &str, uri: &str) -> bool {
     let claims = CompactJws::parse(text, usize::MAX).ok().and_then(|jws| jws.claims().ok());
     claims.is_some_and(|claims| claims.required_string("sub").is_ok_and(|subject| subject == uri))

@@ -8,29 +8,31 @@ use crate::keys::OpenError;
 use crate::signing_key::SigningFailed;
 use crate::storage::StoreError;
 
-/// The reason why a document was not published. The document published before stays.
+/// The reason why publication failed. Documents served before stay, unless a target holds documents
+/// of another database ([`BadEdition::OtherDatabase`]).
 #[non_exhaustive]
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
     /// Storage failed.
     #[error("the lists or keys could not be read or recorded")]
     Store(#[from] StoreError),
-    /// The host provides no randomness.
+    /// The host provides no randomness for a new list.
     #[error("no list could be opened")]
     Entropy(#[from] NoEntropy),
     /// The stored keys cannot be used.
     #[error("the signing keys could not be opened")]
     Keys(#[from] OpenError),
-    /// A change of keys that is due failed.
+    /// A due rotation or withdrawal of keys failed.
     #[error("a due change of keys failed")]
     KeyChange(#[from] KeyChangeError),
     /// A list could not be signed.
     #[error("a list could not be signed")]
     Signing(#[from] SigningFailed),
-    /// The edition differs from the database, or may not replace the published one.
+    /// A document failed its check: it differs from the database, may not replace the published
+    /// one, or a target holds documents of another database.
     #[error("a new list edition failed its check before publication")]
     Check(#[from] BadEdition),
-    /// A target did not accept a document.
+    /// A request to a target failed.
     #[error("target {name}")]
     Target {
         /// The target's name.
@@ -41,7 +43,7 @@ pub enum PublishError {
 }
 
 impl PublishError {
-    /// Whether a target does not answer. Further requests to it would fail too.
+    /// Whether a target is not available. Further requests to it would fail too.
     pub(super) fn is_unavailable(&self) -> bool {
         matches!(self, Self::Target { source: TargetError::Unavailable(_), .. })
     }

@@ -6,25 +6,26 @@ use super::edition::BadEdition;
 use crate::keys::Keys;
 use crate::signing_key::SealedKey;
 
-/// Whether the set of `keys` may replace the set at a target: it must not be older. A set that
-/// cannot be read or has no `iat` may be replaced.
+/// Checks that the set of `keys` may replace the set at a target: it must not be older. A set at
+/// the target that cannot be read or has no `iat` may be replaced.
 ///
 /// # Errors
 ///
-/// [`BadEdition::LiveKeysNewer`]; [`BadEdition::LiveKeysLack`] if the target's set lacks a key that
-/// `keys` records as published and that is no newer than that set.
+/// [`BadEdition::KeysNotNewer`] if the target's set has a later `iat`. [`BadEdition::KeysLack`] if
+/// it lacks a key of the published set that is recorded as published and was created no later than
+/// that `iat`.
 pub(super) fn may_replace(keys: &Keys, live: &[u8]) -> Result<(), BadEdition> {
     let live = JwkSet::parse(live, &Algorithm::ALL, edgepass_crypto::is_sound);
     let Ok(Some((live, at))) = live.map(|set| set.issued_at().map(|at| (set, at.seconds()))) else {
         return Ok(());
     };
     if at > keys.stored().changed_at {
-        return Err(BadEdition::LiveKeysNewer);
+        return Err(BadEdition::KeysNotNewer);
     }
     let lacks = |key: &SealedKey| live.keys().iter().all(|k| k.key_id() != Some(&*key.key_id));
     let was_there = |key: &SealedKey| key.published_at.is_some() && key.created_at <= at;
     if keys.stored().published().any(|key| was_there(key) && lacks(key)) {
-        return Err(BadEdition::LiveKeysLack);
+        return Err(BadEdition::KeysLack);
     }
     Ok(())
 }
@@ -51,8 +52,8 @@ mod tests {
             let keys = keys.iter().map(|key| (*key).clone()).collect();
             Keys::open(StoredKeys { keys, changed_at }, &master).unwrap()
         };
-        // `old` was withdrawn at 200. A database backup from before that creates a new standby key
-        // at 300.
+        // `old` was withdrawn at 200. An issuer with a database backup from before that creates a
+        // new standby key at 300.
         let live = open(&[&signing], 200);
         let rolled_back = open(&[&old, &signing, &standby], 300);
         assert!(may_replace(&rolled_back, live.jwk_set(None).as_bytes()).is_err());

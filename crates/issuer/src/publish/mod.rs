@@ -40,30 +40,31 @@ pub struct Publisher<S> {
     lists: RwLock<HashMap<String, Arc<PublishedList>>>,
     /// Paths of the lists that have not retired, with or without an edition.
     current: RwLock<HashSet<String>>,
-    /// The key that signed all served lists, and since when.
+    /// The key that signed all lists served by the issuer's own endpoint, and since when.
     signed: Mutex<SignedSince>,
     targets: Vec<TargetState>,
     /// `exp` of the served JWK Set, in seconds. 0: it has none.
     set_expires: AtomicU64,
-    /// Documents served since the last call of `take_unseen`, oldest first.
+    /// Documents served since the last call of [`Publisher::take_unseen`], the newest of each path,
+    /// oldest first.
     unseen: Mutex<Vec<Arc<Document>>>,
     /// Whether a target holds documents that were not made from this database. If so, nothing is
     /// served.
     is_of_other_database: AtomicBool,
 }
 
-/// A request to a target.
+/// A future that writes one document, or checks one document or one target.
 type Pending<'a> = Pin<Box<dyn Future<Output = Result<(), PublishError>> + Send + 'a>>;
 
-/// A served list edition.
+/// A list edition that the issuer's own endpoint serves.
 #[derive(Clone)]
 struct PublishedList {
     claims: EditionClaims,
     /// Number of changes that the edition covers.
     changes: u64,
-    /// Number of changes that the storage records as published.
+    /// Number of changes that the storage is known to record as published.
     published: u64,
-    /// Whether every target holds the edition.
+    /// Whether [`Publisher::confirm`] found the edition at every target.
     is_confirmed: bool,
     /// `kid` of the key that signed the edition.
     key_id: String,
@@ -72,7 +73,8 @@ struct PublishedList {
 }
 
 impl<S: Store> Publisher<S> {
-    /// Creates a publisher that serves nothing yet. `metadata` is the issuer's (RFC 8414), as JSON.
+    /// Creates a publisher that serves nothing yet. `metadata` is the issuer's metadata document
+    /// (RFC 8414).
     pub fn new(issuer: Arc<Issuer<S>>, metadata: String, targets: Vec<Box<dyn Target>>) -> Self {
         Self {
             issuer,
@@ -93,7 +95,7 @@ impl<S: Store> Publisher<S> {
         self.issuer.store()
     }
 
-    /// The current document at `path`.
+    /// The served document at `path`. `None`: none is served there.
     pub fn document(&self, path: &str) -> Option<Arc<Document>> {
         read(&self.documents).get(path).cloned()
     }
@@ -117,13 +119,15 @@ impl<S: Store> Publisher<S> {
 
     /// Updates the issuer's own endpoint: serves missing and outdated documents, drops retired
     /// lists, and renews lists and JWK Set when due
-    /// ([`renew_after`](crate::config::ListSchedule::renew_after)). Returns `false` if it should be
-    /// called again soon: an act is in progress, or a compromised key awaits its withdrawal. Call
-    /// it from one task only. [`Publisher::place`] then updates a target.
+    /// ([`renew_after`](crate::config::ListSchedule::renew_after)). Before that, takes one step of
+    /// an unfinished act, carries out due key changes and opens lists ahead. Returns `false` if it
+    /// should be called again soon: an act is unfinished, or a compromised key awaits its
+    /// withdrawal. Call it from one task only. [`Publisher::update_target`] then updates a target.
     ///
     /// # Errors
     ///
-    /// The first [`PublishError`]. Documents that it does not affect are still published.
+    /// [`PublishError`]. After an error of a list or of a due key change, the other documents are
+    /// still served. Any other error ends the call.
     pub async fn sync(
         &self,
         entropy: &mut impl Entropy,
@@ -140,7 +144,7 @@ impl<S: Store> Publisher<S> {
         self.issuer.reload_keys().await?;
         let changed = key_change::carry_out_due(&self.issuer, entropy, now).await;
         for list in self.issuer.lists_ahead(entropy, seconds)? {
-            store.open_list(&list, list.capacity / ROOM).await?;
+            store.open_list(&list, list.capacity / ROOM_DIVISOR).await?;
         }
         let states = store.lists(seconds.saturating_sub(RETIRE_AFTER)).await?;
         self.retire_all_but(&states);
@@ -158,9 +162,9 @@ impl<S: Store> Publisher<S> {
         made.map(|()| !is_under_way && !self.issuer.keys().has(KeyState::Compromised))
     }
 
-    /// Removes a compromised key from the set once it is not needed: another key has signed every
-    /// list, at the endpoint and at every target that answers, and no cache holds an earlier
-    /// edition.
+    /// Removes compromised keys from the set once they are not needed: the signing key has signed
+    /// every list, at the endpoint and at every target that answered in its last round, and no
+    /// cache holds an earlier edition.
     async fn withdraw_if_ready(
         &self,
         entropy: &mut impl Entropy,
@@ -196,7 +200,8 @@ impl<S: Store> Publisher<S> {
         self.issuer.keys().jwk_set((expires > 0).then_some(expires))
     }
 
-    /// Extends the `exp` of the JWK Set when due, since verifiers refuse an expired set.
+    /// Extends the `exp` of the JWK Set when due, since verifiers refuse an expired set. Without a
+    /// largest age of lists the set has no `exp`.
     fn date_keys(&self, now: u64) {
         let terms = self.issuer.list_schedule();
         let Some(age) = terms.max_age else { return };
@@ -208,8 +213,8 @@ impl<S: Store> Publisher<S> {
     }
 
     /// The aggregation: the URIs of the current window's lists, then of later windows' lists, and
-    /// last of those whose tokens are accepted only by a verifier's leeway. A verifier that
-    /// prefetches some lists takes the first.
+    /// last of lists with an ended window, which verifiers need only within their leeway. A
+    /// verifier that prefetches some lists takes the first.
     ///
     /// Source: draft-ietf-oauth-status-list-20 §9.
     fn aggregation(&self, states: &[ListState], now: u64) -> String {
@@ -219,8 +224,9 @@ impl<S: Store> Publisher<S> {
         json!({ "status_lists": uris }).to_string()
     }
 
-    /// Signs and serves every list whose edition is missing, outdated, due for renewal, or signed
-    /// by a key that no longer signs.
+    /// Signs and serves a new edition of each list that has none, or one that is outdated, due for
+    /// renewal, or signed by another key than the signing key. Returns the first error, after all
+    /// lists were tried.
     async fn make_editions(&self, states: &[ListState], now: u64) -> Result<(), PublishError> {
         let signing = self.issuer.keys().signing_key_id().to_owned();
         let mut outcome = Ok(());
@@ -244,11 +250,12 @@ impl<S: Store> Publisher<S> {
         outcome
     }
 
-    /// Records lists and keys as published once every target holds them.
+    /// Records lists and keys as published if every target holds them. Call it after each
+    /// [`Publisher::sync`] and [`Publisher::update_target`].
     ///
     /// # Errors
     ///
-    /// [`StoreError`](crate::storage::StoreError).
+    /// [`PublishError::Store`].
     pub async fn confirm(&self, clock: fn() -> UnixMillis) -> Result<(), PublishError> {
         let is_everywhere =
             |document: &Document| self.targets.iter().all(|target| target.holds(document));
@@ -283,14 +290,14 @@ impl<S: Store> Publisher<S> {
         Ok(())
     }
 
-    /// The lists that are not known to be at every target, by path.
+    /// The served lists that are not confirmed yet, by path.
     fn unconfirmed(&self) -> Vec<(String, Arc<PublishedList>)> {
         let lists = read(&self.lists);
         let open = lists.iter().filter(|(_, list)| !list.is_confirmed);
         open.map(|(path, list)| (path.clone(), Arc::clone(list))).collect()
     }
 
-    /// Signs and serves a new edition. An edition that fails its check replaces nothing.
+    /// Signs and serves a new edition. If it fails its check, the previous edition stays.
     async fn make_edition(
         &self,
         state: &ListState,
@@ -338,7 +345,8 @@ impl<S: Store> Publisher<S> {
         unseen.push(document);
     }
 
-    /// Returns the documents served since the last call, to be fetched back by their public URIs.
+    /// Returns the documents served since the last call, the newest of each path. The host fetches
+    /// them back by their public URIs.
     pub fn take_unseen(&self) -> Vec<Arc<Document>> {
         std::mem::take(&mut lock(&self.unseen))
     }
@@ -351,7 +359,7 @@ impl<S: Store> Publisher<S> {
         }
     }
 
-    /// Stops serving lists that have retired.
+    /// Stops serving the lists that are not among `states`: they have retired.
     fn retire_all_but(&self, states: &[ListState]) {
         let current: HashSet<String> = states.iter().map(|state| list_path(&state.id)).collect();
         write(&self.lists).retain(|path, _| current.contains(path));
@@ -364,7 +372,8 @@ fn list_path(list_id: &str) -> String {
     format!("{LISTS}{list_id}")
 }
 
-// A panic while a lock is held leaves the map consistent: every change is one insert or remove.
+// A panic while a lock is held leaves the data consistent: each change is one call of the
+// collection.
 
 fn read<T>(lock: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {
     lock.read().unwrap_or_else(PoisonError::into_inner)
@@ -378,7 +387,8 @@ fn lock<T>(lock: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     lock.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Number of documents read or written at the same time, at each target.
+/// Maximum number of documents read or written at the same time, at each target.
 const AT_ONCE: usize = 16;
-/// A window gets another list when less than one `ROOM`-th of a list is free.
-const ROOM: u32 = 8;
+/// A window gets another list when none of its lists has a free `ROOM_DIVISOR`-th of a new list's
+/// capacity.
+const ROOM_DIVISOR: u32 = 8;

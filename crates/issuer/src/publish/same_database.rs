@@ -15,9 +15,9 @@ use crate::paths::{AGGREGATION, JWK_SET, LISTS};
 use crate::storage::Store;
 
 impl<S: Store> Publisher<S> {
-    /// Compares the documents at the targets with this database, before anything is served. An old
-    /// backup of the database may have been restored. A target that does not answer is checked
-    /// later, before anything is written to it.
+    /// Compares the documents at the targets with this database. Call it before the first
+    /// [`Publisher::sync`]: an old backup of the database may have been restored. A target that
+    /// does not answer is checked later, before anything is written to it.
     pub async fn check_targets(&self) {
         let mut looks: Vec<Pending<'_>> = Vec::new();
         for target in &self.targets {
@@ -26,7 +26,8 @@ impl<S: Store> Publisher<S> {
         join_all(looks).await;
     }
 
-    /// Checks a target once. Documents from another database stop all publication until a restart.
+    /// Checks a target until one check succeeds, then no more. A mismatch with the database at any
+    /// target stops all publication until a restart.
     pub(super) async fn check_target(&self, target: &TargetState) -> Result<(), PublishError> {
         if self.is_of_other_database.load(Ordering::Relaxed) {
             return Err(BadEdition::OtherDatabase.into());
@@ -52,7 +53,7 @@ impl<S: Store> Publisher<S> {
         outcome
     }
 
-    /// Checks the JWK Set and the lists that the target's aggregation names.
+    /// Checks the JWK Set at the target and the lists that the target's aggregation names.
     async fn check_documents(&self, target: &TargetState) -> Result<(), PublishError> {
         let keys = self.issuer.keys();
         if let Some(live) = target.read(JWK_SET).await? {
@@ -68,7 +69,7 @@ impl<S: Store> Publisher<S> {
         let named = named.into_iter().flatten();
         let named = named.filter_map(|uri| uri.as_str()?.strip_prefix(&base).map(str::to_owned));
         let named = named.filter(|path| path.starts_with(LISTS));
-        let paths: HashSet<String> = named.take(NAMED).collect();
+        let paths: HashSet<String> = named.take(MAX_NAMED_LISTS).collect();
         let mut looks: Vec<Pending<'_>> = Vec::new();
         for path in &paths {
             let number = known.get(path).copied().unwrap_or_default();
@@ -81,8 +82,8 @@ impl<S: Store> Publisher<S> {
         found.into_iter().chain(failed).collect()
     }
 
-    /// Checks that the target's list is no newer than `number`, its newest edition in this
-    /// database.
+    /// Checks that the target's list is no newer than `number`, the list's newest edition in this
+    /// database, or 0 if the database has no such list.
     async fn check_list(
         &self,
         target: &TargetState,
@@ -92,7 +93,7 @@ impl<S: Store> Publisher<S> {
         let Some(live) = target.read(path).await? else { return Ok(()) };
         let (uri, keys) = (self.issuer.public_uri(path), self.issuer.keys());
         let live = std::str::from_utf8(&live).unwrap_or_default();
-        // A list that is not signed by a key of this issuer is ignored.
+        // A list that this issuer cannot read, such as one signed by another key, is ignored.
         match edition::read(live, &uri, keys.known(), MAX_BYTES) {
             Ok(live) if live.number > number => Err(BadEdition::OtherDatabase.into()),
             _ => Ok(()),
@@ -100,7 +101,7 @@ impl<S: Store> Publisher<S> {
     }
 }
 
-/// Maximum number of lists that are checked. Verifiers know fewer lists of an issuer.
-const NAMED: usize = 4096;
-/// Inflated size of the largest list, in bytes: two bits for each token.
+/// Maximum number of lists that are checked. A verifier knows at most 1024 lists of an issuer.
+const MAX_NAMED_LISTS: usize = 4096;
+/// Inflated size of the largest list, in bytes: two bits for each index.
 const MAX_BYTES: usize = *LIST_CAPACITIES.end() as usize / 4;

@@ -1,4 +1,5 @@
-//! Targets: where documents are published besides the issuer's own endpoint.
+//! Targets: directories and buckets to which the issuer publishes documents, besides its own
+//! endpoint.
 
 use std::error::Error;
 use std::pin::Pin;
@@ -10,16 +11,16 @@ use crate::publish::document::Document;
 /// The future result of a request to a target.
 pub type TargetFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, TargetError>> + Send + 'a>>;
 
-/// A directory or a bucket that serves documents to the public.
+/// A directory or a bucket, from which verifiers may fetch documents.
 pub trait Target: Send + Sync + 'static {
     /// Name of the target, for logs.
     fn name(&self) -> &str;
 
     /// Reads the document at `path`. `None`: the target holds none there.
-    fn read<'a>(&'a self, path: &'a str) -> TargetFuture<'a, Option<Live>>;
+    fn read<'a>(&'a self, path: &'a str) -> TargetFuture<'a, Option<StoredDocument>>;
 
-    /// Writes a document if the target holds the version `over` at its path. `None`: if the target
-    /// holds nothing there. Returns the new version.
+    /// Writes a document if the target holds the version `over` at its path, or, with `None`, holds
+    /// nothing there. Returns the new version; otherwise [`TargetError::Conflict`].
     fn write<'a>(
         &'a self,
         document: &'a Document,
@@ -32,7 +33,7 @@ pub trait Target: Send + Sync + 'static {
 
 /// A document that a target holds.
 #[derive(Clone, Debug)]
-pub struct Live {
+pub struct StoredDocument {
     /// The content.
     pub body: Bytes,
     /// The version, for [`Target::write`].
@@ -47,13 +48,13 @@ pub struct Version(pub String);
 #[non_exhaustive]
 #[derive(Debug, thiserror::Error)]
 pub enum TargetError {
-    /// The target does not hold the expected document: another program writes to it.
+    /// The target does not hold the expected document: another program writes to the target.
     #[error("the target holds a document that this issuer did not write")]
     Conflict,
     /// The directory contains, or is inside, a path that must not be public.
     #[error("the target would make data, key or configuration public; name a directory of its own")]
     Public,
-    /// A credential is not in the environment. Holds the name of the variable.
+    /// A credential of the bucket is missing from the environment. Holds the name of the variable.
     #[error("{0} is not set: the bucket's credentials come from the environment")]
     NoCredentials(&'static str),
     /// The target does not answer, or refuses the request. The cause is for logs.

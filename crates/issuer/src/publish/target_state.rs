@@ -28,11 +28,11 @@ struct Observed {
     documents: HashMap<String, Option<(Version, String)>>,
     /// `kid` of each key of the JWK Set that this process wrote. `None`: it wrote none yet.
     key_ids: Option<Vec<String>>,
-    /// Time at which `documents` was last forgotten, in seconds.
+    /// Time at which all entries of `documents` were last set to `None`, in seconds.
     since: u64,
     /// Whether the target did not answer in the last round.
     is_away: bool,
-    /// Whether the documents from before this process started were compared with the database.
+    /// Whether the documents that the target held at the start were compared with the database.
     is_checked: bool,
     /// Whether the lists that retired while no issuer ran were removed.
     has_removed_retired: bool,
@@ -43,7 +43,7 @@ struct Observed {
 pub(super) struct SignedSince(Option<(String, UnixMillis)>);
 
 impl SignedSince {
-    /// Records that this key has signed all lists, as of now.
+    /// Records that this key has signed all lists by now. If it had before, the earlier time stays.
     pub(super) fn by(&mut self, key_id: &str, now: UnixMillis) {
         // A time in the future means that the clock was set back.
         if self.0.as_ref().is_none_or(|(held, since)| held != key_id || *since > now) {
@@ -59,7 +59,8 @@ impl SignedSince {
     }
 }
 
-/// Time for which an observed document is relied on, in seconds. Another program may change it.
+/// Time for which an observed document is relied on, in seconds. Another program may change it
+/// meanwhile.
 const OBSERVED_FOR: u64 = 60;
 
 impl TargetState {
@@ -67,7 +68,8 @@ impl TargetState {
         Self { target, seen: Mutex::default(), signed: Mutex::default() }
     }
 
-    /// Forgets all documents every [`OBSERVED_FOR`] seconds, so that they are read again.
+    /// Forgets all documents every [`OBSERVED_FOR`] seconds, so that they are read again before the
+    /// next write. `now` is in seconds.
     pub(super) fn forget_outdated(&self, now: u64) {
         let mut seen = self.seen();
         if now.abs_diff(seen.since) >= OBSERVED_FOR {
@@ -103,7 +105,7 @@ impl TargetState {
         seen.documents.keys().filter(|path| path.starts_with(LISTS)).cloned().collect()
     }
 
-    /// Whether the target is known to hold this document.
+    /// Whether the target is known to hold exactly this document.
     pub(super) fn holds(&self, document: &Document) -> bool {
         let seen = self.seen();
         let known = seen.documents.get(&document.path).and_then(Option::as_ref);
@@ -128,7 +130,9 @@ impl TargetState {
         self.seen().is_checked = true;
     }
 
-    /// `kid` of each key in the target's JWK Set. Verifiers that use the target know these keys.
+    /// `kid` of each key in the target's JWK Set, as this process wrote it or, before that, as the
+    /// target holds it. Verifiers that use the target know these keys. Empty without a readable
+    /// set.
     pub(super) async fn key_ids(&self) -> Result<Vec<String>, PublishError> {
         if let Some(key_ids) = &self.seen().key_ids {
             return Ok(key_ids.clone());
@@ -140,13 +144,13 @@ impl TargetState {
         Ok(keys.filter_map(|key| key.key_id().map(str::to_owned)).collect())
     }
 
-    /// Records the keys of the JWK Set that the target holds.
+    /// Records the keys of the JWK Set that this process wrote to the target.
     pub(super) fn has_keys(&self, key_ids: Vec<String>) {
         self.seen().key_ids = Some(key_ids);
     }
 
-    /// Writes a document, unless the target holds it. `check` decides whether the document may
-    /// replace one of unknown content.
+    /// Writes a document, unless the target is known to hold it. If the content at its path is
+    /// unknown, reads it; `check` then decides whether the document may replace it.
     pub(super) async fn put(
         &self,
         document: &Document,

@@ -15,19 +15,21 @@ use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 use super::{append, corrupt, failed};
 use crate::rows;
 
-/// Most statuses that one transaction changes. Issuing waits for that transaction.
+/// Largest number of statuses that one transaction changes. Issuing waits for that transaction.
 const STEP: u32 = 10_000;
-/// How long issuing matching tokens stays blocked after an act's last step, if the process dies.
+/// Time for which an act blocks issuing matching tokens, from its record and again from each step,
+/// in milliseconds. The block expires by itself, since the process may die before [`end`].
 const BLOCK_MS: u64 = 10_000;
 
-/// How long it stays blocked after the act has ended. The caller has its response by then, so no
-/// matching token is issued before the response.
+/// Time for which the block goes on after [`end`], in milliseconds. It lets the response reach the
+/// caller before the next matching token is issued.
 const BLOCK_AFTER_END_MS: u64 = 1_000;
 
-/// Tokens in the order of issue: after the first `seq`, up to and including the second.
+/// Tokens by `seq`, which is the order of issue: after the first number, up to and including the
+/// second.
 type Range = (u64, u64);
 
-/// An act that is not finished.
+/// A recorded act that has not changed all its statuses yet. Tokens of `range` remain.
 pub(super) struct Unfinished {
     id: u64,
     change: StatusChange,
@@ -36,7 +38,7 @@ pub(super) struct Unfinished {
     range: Range,
 }
 
-/// Reads what an act would change.
+/// Counts the tokens that an act would change. Writes nothing.
 pub(super) async fn plan(
     connection: &mut SqliteConnection,
     act: &NewAct,
@@ -61,7 +63,9 @@ pub(super) async fn plan(
     Ok(plan)
 }
 
-/// Records an act. Carries it out in the same transaction if one step is enough.
+/// Records an act, and changes the statuses in the same transaction if one step is enough. `None`:
+/// nothing was recorded, since another act was recorded after the plan or is unfinished, or since a
+/// token that cannot be suspended was issued after the plan. Plan again.
 pub(super) async fn record(
     connection: &mut SqliteConnection,
     act: &NewAct,
@@ -104,7 +108,7 @@ pub(super) async fn record(
 }
 
 /// Changes at most [`STEP`] statuses of the oldest unfinished act. `false`: every act is finished.
-/// `now`, if given, renews the act's block on issuing.
+/// `now`, if given, extends the act's block on issuing, if it has one, to [`BLOCK_MS`] from then.
 pub(super) async fn proceed(
     connection: &mut SqliteConnection,
     now: Option<UnixMillis>,
@@ -148,7 +152,8 @@ pub(super) async fn proceed(
     Ok(!finished || unfinished(connection).await?.is_some())
 }
 
-/// Records how far an act is carried out. Once it is finished, editions must cover its changes.
+/// Records the last `seq` that an act has reached. Once the act is finished, editions must cover
+/// its changes: they become `due`.
 async fn record_progress(
     connection: &mut SqliteConnection,
     id: u64,
@@ -176,8 +181,8 @@ async fn record_progress(
     Ok(())
 }
 
-/// Ends the block of an act [`BLOCK_AFTER_END_MS`] from now. `false`: the block had already
-/// expired. An act without a block gives `true`.
+/// Ends the block of an act on issuing at most [`BLOCK_AFTER_END_MS`] from now. `false`: the block
+/// had already expired. An act without a block gives `true`.
 pub(super) async fn end(
     connection: &mut SqliteConnection,
     id: u64,
@@ -201,8 +206,8 @@ pub(super) async fn end(
     row.try_get("held").map_err(failed)
 }
 
-/// Whether the act selects tokens after `last_seq` in lists of one bit: these cannot say
-/// "suspended".
+/// Whether the act selects tokens after `last_seq` in lists with one bit per status, which cannot
+/// show "suspended".
 async fn has_one_bit(
     connection: &mut SqliteConnection,
     act: &NewAct,
@@ -215,7 +220,7 @@ async fn has_one_bit(
     Ok(found.is_some())
 }
 
-/// The oldest act that is not finished.
+/// The oldest unfinished act. `None`: every act is finished.
 pub(super) async fn unfinished(
     connection: &mut SqliteConnection,
 ) -> Result<Option<Unfinished>, StoreError> {
@@ -239,7 +244,8 @@ pub(super) async fn unfinished(
     }))
 }
 
-/// Adds to the plan the tokens after `plan.last_seq`, up to `last`, that the act would change.
+/// Adds to the plan's count and digest the tokens after `plan.last_seq`, up to `last`, that the act
+/// would change.
 async fn plan_rest(
     connection: &mut SqliteConnection,
     act: &NewAct,
@@ -267,7 +273,7 @@ async fn plan_rest(
     }
 }
 
-/// Adds the condition for the tokens of a range that an act changes.
+/// Appends to a query the condition for the tokens of a range that an act changes.
 fn condition(
     query: &mut QueryBuilder<Sqlite>,
     change: StatusChange,
@@ -310,7 +316,8 @@ fn condition(
     }
 }
 
-/// Last `seq` up to which no verifier accepts a token: the windows of the lists have ended.
+/// A `seq` up to which verifiers accept no token, since the windows of the lists ended longer ago
+/// than a verifier's leeway. Later tokens may have expired as well.
 async fn last_expired(connection: &mut SqliteConnection, now_ms: u64) -> Result<u64, StoreError> {
     let query = "SELECT coalesce((SELECT min(after_seq) FROM status_lists WHERE window_end > $1), \
                  (SELECT coalesce(max(seq), 0) FROM tokens)) AS seq";
@@ -319,7 +326,7 @@ async fn last_expired(connection: &mut SqliteConnection, now_ms: u64) -> Result<
     row.and_then(|row| rows::unsigned(&row, "seq")).map_err(failed)
 }
 
-/// Latest `exp` that no verifier accepts any more: the leeway of verifiers is over.
+/// Latest `exp` that no verifier accepts any more, in seconds: the present less the longest leeway.
 fn no_longer_accepted(now_ms: u64) -> u64 {
     (now_ms / 1000).saturating_sub(RETIRE_AFTER)
 }

@@ -1,22 +1,22 @@
-//! Whether the database file can be relied on, judged by the outcome of changes.
+//! Tracks whether changes of the database succeed, and stops them after a failed sync to disk.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use edgepass_issuer::storage::StoreError;
 
-/// The outcome of the changes made so far.
+/// The outcome of this process's changes so far.
 #[derive(Default)]
 pub(super) struct Durability {
-    /// The last change failed. A duplicate value does not count as a failure.
+    /// The last change failed. A change refused as [`StoreError::Duplicate`] does not count.
     fails: AtomicBool,
-    /// A sync to disk has failed, so the content of the disk is unknown. A second sync would report
-    /// a success that means nothing, since the system has discarded the data that it could not
-    /// write.
+    /// A sync to disk has failed, so the content of the disk is unknown. A second sync could report
+    /// success although data are lost, since the system has discarded what it could not write.
     lost: AtomicBool,
 }
 
 impl Durability {
-    /// Makes a change and notes its outcome. Refuses it if a sync to disk has failed before.
+    /// Awaits a change of the database and stores in `self` whether it succeeded. Returns
+    /// [`StoreError::NotSynced`] without awaiting `change` if an earlier sync to disk failed.
     pub(super) async fn change<T>(
         &self,
         change: impl Future<Output = Result<T, StoreError>>,
@@ -27,7 +27,7 @@ impl Durability {
         let changed = change.await;
         match &changed {
             Ok(_) => self.fails.store(false, Relaxed),
-            Err(StoreError::Duplicate(_)) => {}
+            Err(StoreError::Duplicate(_) | StoreError::Corrupt(_)) => {}
             Err(StoreError::NotSynced) => {
                 self.fails.store(true, Relaxed);
                 self.lost.store(true, Relaxed);
@@ -37,7 +37,7 @@ impl Durability {
         changed
     }
 
-    /// Whether the last change succeeded. `true` before the first.
+    /// Whether the last change succeeded, not counting duplicates. `true` before the first change.
     pub(super) fn last_change_succeeded(&self) -> bool {
         !self.fails.load(Relaxed)
     }

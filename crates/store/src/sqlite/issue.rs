@@ -1,4 +1,4 @@
-//! Records of issued tokens, and the status lists that their indices are taken from.
+//! Records issued tokens, and opens the status lists that provide their indices.
 
 use edgepass_issuer::audit::AuditEntry;
 use edgepass_issuer::selection::Selection;
@@ -10,14 +10,14 @@ use sqlx::{Row, SqliteConnection};
 use super::{append, corrupt, failed};
 use crate::rows;
 
-/// Records a token with its audit entry, unless an act blocks it.
+/// Records a token with its audit entry. Records nothing if an act blocks issuing such tokens.
 pub(super) async fn record(
     connection: &mut SqliteConnection,
     new: &NewToken,
     entry: &AuditEntry,
 ) -> Result<Recorded, StoreError> {
     if is_being_revoked(connection, new, entry.at_ms).await? {
-        return Ok(Recorded::BeingRevoked);
+        return Ok(Recorded::Blocked);
     }
     let slot = take_slot(connection, &new.list).await?;
     let token = &new.facts;
@@ -45,7 +45,8 @@ pub(super) async fn record(
     Ok(Recorded::At(slot))
 }
 
-/// Whether the window has a list of the same bits with room for `room` more tokens.
+/// Whether the window has a list with `list.bits` bits per status and at least `room` unused
+/// indices.
 pub(super) async fn has_room(
     connection: &mut SqliteConnection,
     list: &NewList,
@@ -64,7 +65,8 @@ pub(super) async fn has_room(
     Ok(found.is_some())
 }
 
-/// Opens a list. The end of its window and a number, counted from 0, name it.
+/// Opens a list. Its name is the end of its window, a hyphen, and the number of lists that the
+/// window had before.
 pub(super) async fn open_list(
     connection: &mut SqliteConnection,
     list: &NewList,
@@ -84,7 +86,7 @@ pub(super) async fn open_list(
     Ok(())
 }
 
-/// Takes an unused index in a list of the window that is not full. Opens a list if there is none.
+/// Takes an unused index in the oldest list of the window that has one. Opens a list if none has.
 async fn take_slot(
     connection: &mut SqliteConnection,
     list: &NewList,
@@ -126,8 +128,8 @@ async fn take_counter(
     .map_err(failed)
 }
 
-/// Selections of the acts that block issuing. Acts are never deleted, so `blocks_until_ms > 0` lets
-/// SQLite use the partial index.
+/// Selections of the acts that block issuing at `$1`, in milliseconds. `blocks_until_ms > 0` lets
+/// SQLite use the partial index instead of reading every act, since acts are never deleted.
 pub(super) const BLOCKING_ACTS: &str = "SELECT selection FROM status_acts \
                                         WHERE blocks_until_ms > 0 AND blocks_until_ms > $1";
 

@@ -19,7 +19,8 @@ pub(super) async fn all(connection: &mut SqliteConnection) -> Result<StoredKeys,
     Ok(StoredKeys { keys, changed_at: changed_at.into_iter().max().unwrap_or_default() })
 }
 
-/// Changes the keys. `false`: another process has changed them since `change.seen`.
+/// Changes the keys and appends `entry`. `false`: nothing was changed, since the keys are no longer
+/// those of `change.seen`.
 pub(super) async fn change(
     connection: &mut SqliteConnection,
     change: &KeyChange,
@@ -29,9 +30,10 @@ pub(super) async fn change(
     if stored.changed_at != change.seen {
         return Ok(false);
     }
-    // Increases even if the clock was set back: verifiers refuse a set with an older `iat`.
+    // Increases even if the clock was set back: this is the set's `iat`, and verifiers refuse a set
+    // with an older one.
     let changed_at = change.now.max(stored.changed_at.saturating_add(1));
-    // The table allows one signing key: the new one comes after the update of the previous one.
+    // The table allows one signing key: update the previous one before the new one.
     let mut states = change.states.clone();
     states.sort_by_key(|(_, state, _)| *state == KeyState::Signing);
     for (key_id, state, retires_at) in states {

@@ -4,7 +4,8 @@ use sqlx::SqlSafeStr;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 
 /// The migrations in order, each with its description and its SQL. A database records a checksum of
-/// each and opens only if they are unchanged: add a migration, edit none.
+/// each migration that it has run, and opens only if these are unchanged: add a migration, edit
+/// none.
 const MIGRATIONS: [(&str, &str); 5] = [
     ("initial", include_str!("../../migrations/sqlite/0001_initial.sql")),
     ("acts on statuses", include_str!("../../migrations/sqlite/0002_acts_on_statuses.sql")),
@@ -13,7 +14,7 @@ const MIGRATIONS: [(&str, &str); 5] = [
     ("undue lists", include_str!("../../migrations/sqlite/0005_undue_lists.sql")),
 ];
 
-/// The first `count` migrations.
+/// The first `count` migrations. Only tests ask for fewer than all, to make an old database.
 pub(super) fn first(count: usize) -> Migrator {
     let migration = |(version, (description, sql)): (i64, (&'static str, &'static str))| {
         let kind = MigrationType::Simple;
@@ -22,7 +23,6 @@ pub(super) fn first(count: usize) -> Migrator {
     Migrator::with_migrations((1..).zip(MIGRATIONS).take(count).map(migration).collect())
 }
 
-/// All migrations.
 pub(super) fn all() -> Migrator {
     first(MIGRATIONS.len())
 }

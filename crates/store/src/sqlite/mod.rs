@@ -27,14 +27,14 @@ use crate::rows;
 
 /// The issuer's tables in one SQLite file.
 pub struct SqliteStore {
-    /// The only connection that writes, since SQLite has one writer at a time.
+    /// The process's only connection that writes, since SQLite has one writer at a time.
     writer: SqlitePool,
     readers: SqlitePool,
-    /// Only reads `data_version`, which changes with the commits of all other connections.
+    /// Only reads `data_version`, whose value changes when any other connection commits.
     watcher: SqlitePool,
     durability: durability::Durability,
-    /// The host's clock. It is read inside transactions, since a transaction may wait for seconds
-    /// before it begins.
+    /// The host's clock. It is read inside a transaction of an act, since a transaction may wait
+    /// for seconds before it begins.
     clock: fn() -> UnixMillis,
 }
 
@@ -65,8 +65,8 @@ impl SqliteStore {
                 .idle_timeout(None)
                 .max_lifetime(None)
         };
-        // When the disk is full, SQLite ends a transaction by itself. sqlx still counts it as open,
-        // and no other could begin on that connection: replace the connection.
+        // When the disk is full, SQLite ends a transaction by itself. sqlx still counts the
+        // transaction as open and begins no other on that connection: replace the connection.
         let writer = pool(1)
             .before_acquire(|writer, _| Box::pin(async { Ok(!writer.is_in_transaction()) }))
             .connect_with(options.clone())
@@ -91,8 +91,9 @@ impl SqliteStore {
         self.writer.close().await;
     }
 
-    /// Runs `work` in a transaction: all of it is committed, or nothing. The transaction takes the
-    /// write lock first, so that no later statement fails for lack of it.
+    /// Runs `work` in a transaction, which is committed if `work` returns `Ok`, and else rolled
+    /// back. The transaction takes the write lock first, so that no later statement fails for lack
+    /// of the lock.
     async fn write<T>(
         &self,
         work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, StoreError>,
@@ -161,7 +162,7 @@ impl TokenStore for SqliteStore {
 
 impl ListStore for SqliteStore {
     async fn open_list(&self, list: &NewList, room: u32) -> Result<(), StoreError> {
-        // Usually there is room, and nothing to write.
+        // Usually a list has room: find that out without the write lock.
         let mut reader = self.readers.acquire().await.map_err(failed)?;
         if issue::has_room(&mut reader, list, room).await? {
             return Ok(());
@@ -279,7 +280,7 @@ impl AuditStore for SqliteStore {
 
 impl StoreState for SqliteStore {
     async fn is_writable(&self) -> bool {
-        // SQLite writes this even if the value is the same.
+        // SQLite writes the value even if it is unchanged.
         let no_change = sqlx::query("PRAGMA user_version = 1");
         let write = async |connection: &mut SqliteConnection| {
             no_change.execute(connection).await.map_err(failed)
@@ -327,5 +328,5 @@ fn corrupt(error: impl std::error::Error + Send + Sync + 'static) -> StoreError 
     StoreError::Corrupt(Box::new(error))
 }
 
-/// How long a call waits for a connection, and for another process's transaction.
+/// The longest wait for a pooled connection, and again for a lock that another connection holds.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

@@ -59,7 +59,7 @@ async fn issue(store: &SqliteStore, token: &NewToken) -> StatusSlot {
     let jwt_id = &token.facts.jwt_id;
     match store.record_issue(token, &entry(jwt_id)).await.unwrap() {
         Recorded::At(slot) => slot,
-        Recorded::BeingRevoked => panic!("{jwt_id} is being revoked"),
+        Recorded::Blocked => panic!("{jwt_id} is being revoked"),
     }
 }
 
@@ -148,7 +148,8 @@ async fn a_revocation_is_one_change_however_often_it_is_repeated() {
 async fn an_act_changes_the_selected_live_tokens_and_no_others() {
     let TestStore { store, _folder } = test_store().await;
     let mut expired = of_role("writer", "expired");
-    // The act is at 200 s, and verifiers' leeway is 300 s at most: no verifier accepts this token.
+    // The act is at 200 s. 300 s before that, the longest leeway, is 0 for an unsigned number, so
+    // `exp` 0 counts as accepted by no verifier.
     expired.facts.expiration = 0;
     let tokens = [of_role("writer", "a"), of_role("reader", "b"), of_role("writer", "c"), expired];
     for token in &tokens {
@@ -217,7 +218,7 @@ async fn no_token_like_the_selected_is_issued_before_the_act_ends() {
     let at = |at_ms| AuditEntry { at_ms, ..entry("t") };
     let now = || now().0;
     let reader = token("t");
-    assert_eq!(store.record_issue(&reader, &at(now())).await.unwrap(), Recorded::BeingRevoked);
+    assert_eq!(store.record_issue(&reader, &at(now())).await.unwrap(), Recorded::Blocked);
     issue(&store, &of_role("writer", "other")).await;
     // The block expires by itself, since the process that acts may be killed.
     let later = store.record_issue(&reader, &at(now() + 10_001)).await.unwrap();
@@ -225,7 +226,7 @@ async fn no_token_like_the_selected_is_issued_before_the_act_ends() {
     assert!(store.end_act(recorded.id).await.unwrap());
     // The block outlasts the end of the act by one second.
     let reader = token("t2");
-    assert_eq!(store.record_issue(&reader, &at(now())).await.unwrap(), Recorded::BeingRevoked);
+    assert_eq!(store.record_issue(&reader, &at(now())).await.unwrap(), Recorded::Blocked);
     let later = store.record_issue(&reader, &at(now() + 1_001)).await.unwrap();
     assert!(matches!(later, Recorded::At(_)));
 
@@ -334,7 +335,7 @@ async fn every_token_issued_before_the_act_returned_is_covered() {
             let at = AuditEntry { at_ms: 200_001, ..entry(&jwt_id) };
             match issuing.record_issue(&token(&jwt_id), &at).await.unwrap() {
                 Recorded::At(_) => issued.push(jwt_id),
-                Recorded::BeingRevoked => blocked += 1,
+                Recorded::Blocked => blocked += 1,
             }
         }
         (issued, blocked)
@@ -439,7 +440,7 @@ async fn after_a_full_disk_the_next_act_is_recorded() {
     let StoreError::Unavailable(refused) = refused else { panic!("{refused:?}") };
     assert!(refused.to_string().contains("disk is full"), "{refused:?}");
     assert!(!store.durability.last_change_succeeded());
-    // The connection that replaced it has no limit.
+    // The connection is replaced by one without a limit.
     assert!(store.is_writable().await && store.durability.last_change_succeeded());
     issue(&store, &token("after")).await;
     assert_eq!(store.audit().await.unwrap().len(), 2);
@@ -456,7 +457,8 @@ fn migrations_that_databases_have_taken_never_change() {
         "e6027ad9248fb3626e5c2f7a8c36016b796aff621f21f9a6310239f04e52477e",
     ];
     let migrator = migrations::all();
-    let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations/sqlite")).unwrap();
+    let files =
+        std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations/sqlite")).unwrap();
     assert_eq!(files.count(), migrator.iter().count(), "every file is a migration");
     let texts = migrator.iter().map(|migration| Sha256::new_with_prefix(migration.sql.as_str()));
     let texts: Vec<String> = texts.map(super::acts::hexadecimal).collect();

@@ -10,7 +10,8 @@ use edgepass_verify::policy::freshness::RefreshInterval;
 use super::Report;
 use crate::{host, output};
 
-/// Reports the four bounds: deadline, outage bound, lying cache, withdrawn key.
+/// Reports the four bounds: deadline, outage bound, lying cache, withdrawn key. Stops after a bound
+/// that fails because its setting is missing.
 pub(super) fn look(config: &Config, report: &mut Report) {
     let terms = &config.freshness;
     let Some(deadline) = config.revocation.deadline() else {
@@ -59,7 +60,7 @@ pub(super) fn look(config: &Config, report: &mut Report) {
     );
 }
 
-/// Reports the keys: the overlap, the standby key, the rotation and compromised keys.
+/// Reports the key overlap, the standby key, the rotation, and a compromised key still published.
 pub(super) async fn look_at_keys<S: Store>(
     config: &Config,
     store: &S,

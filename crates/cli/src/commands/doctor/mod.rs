@@ -1,4 +1,5 @@
-//! `edgepass doctor`: compares the configuration with the served documents, and checks the bounds.
+//! `edgepass doctor`: reports the bounds, and checks keys, targets, served documents and, with
+//! `--url`, the guard.
 
 mod bounds;
 mod probe;
@@ -15,18 +16,19 @@ use serde_json::{Value, json};
 use crate::exit::Exit;
 use crate::output;
 
-/// Arguments of `doctor`.
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// URL of a guarded route. doctor issues probe tokens for it, looks for caches in front of the guard, revokes the tokens and times the refusal.
+    /// URL of a guarded route. doctor issues probe tokens for it, looks for caches in front of the
+    /// guard, revokes the tokens, and times the refusal and the caches of the status list.
     #[arg(long, value_name = "GUARD")]
     url: Option<String>,
-    /// Role of the probe tokens. The guard must accept its tokens at that URL. Default: the first role.
+    /// Role of the probe tokens. The guard must accept its tokens at that URL. Default: the first
+    /// role.
     #[arg(long, requires = "url")]
     role: Option<String>,
 }
 
-/// Findings, each printed on one line.
+/// Findings in the order of the checks.
 #[derive(Default)]
 struct Report {
     findings: Vec<Finding>,
@@ -42,9 +44,9 @@ struct Finding {
 enum State {
     /// The check passed.
     Good,
-    /// The check passed, but may fail later.
+    /// The state needs attention, but does not make `doctor` fail.
     Warning,
-    /// The check failed.
+    /// The check failed; `doctor` exits with code 1.
     Bad,
 }
 
@@ -115,5 +117,5 @@ impl State {
     }
 }
 
-/// Timeout of one request.
+/// Timeout of one HTTP request.
 const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);

@@ -1,5 +1,5 @@
-//! Probes a guarded route with tokens issued for that: looks for caches in front of the guard, and
-//! times the refusal of a revoked token.
+//! Probes a guarded route with tokens issued for that purpose: looks for caches in front of the
+//! guard, and after a revocation times the refusal and the caches of the status list.
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ use crate::commands::status_act::act_and_publish;
 use crate::host::{self, OsEntropy};
 use crate::native::{MAX_DOCUMENT, bounded};
 
-/// The guarded URL, and the issuer and client that probe it.
+/// The guarded URL, the issuer of the probe tokens, and the HTTP client.
 pub(super) struct Probe<'a> {
     pub(super) config: &'a Config,
     pub(super) issuer: &'a Issuer<SqliteStore>,
@@ -30,8 +30,8 @@ pub(super) struct Probe<'a> {
 }
 
 impl Probe<'_> {
-    /// Issues a token, calls the URL, revokes the token, and calls until it is refused. The token
-    /// is revoked even if the first call fails.
+    /// Issues a token, calls the URL, revokes the token, and calls the URL until the guard refuses
+    /// the token. Revokes the token even if the first call fails.
     pub(super) async fn run(&self, role: Option<&str>, report: &mut Report) -> anyhow::Result<()> {
         let (token, jwt_id, list) = self.issue(role).await?;
         let mut looked = Ok(());
@@ -75,8 +75,8 @@ impl Probe<'_> {
         looked
     }
 
-    /// Calls the URL without a token and with a second one. A cache that answers in place of the
-    /// guard would let any client in.
+    /// Calls the URL without a token, then with a second token. A cache that answers in place of
+    /// the guard would let any client in.
     async fn look_for_caches(&self, role: Option<&str>, report: &mut Report) -> anyhow::Result<()> {
         match self.call(None).await {
             Ok(Reply { status, .. }) if status < 400 => report.bad(
@@ -116,12 +116,13 @@ impl Probe<'_> {
         Ok(())
     }
 
-    /// Times how long caches keep the new list from its public address.
+    /// Times how long caches still serve the old list at the public URI. `Err`: longer than
+    /// `shared_max_age` and [`ROUND_TRIP`].
     #[expect(clippy::disallowed_methods, reason = "this is the host: a time is measured here")]
     async fn time_caches(&self, list: &str, before: u64) -> Result<String, String> {
         let published_at = Instant::now();
         let allowed = self.config.freshness.shared_max_age.0;
-        while published_at.elapsed() < CACHE_PATIENCE {
+        while published_at.elapsed() < CACHE_TIME_LIMIT {
             if self.number(list).await.is_some_and(|number| number > before) {
                 let took = published_at.elapsed();
                 let says = format!(
@@ -139,11 +140,12 @@ impl Probe<'_> {
         }
         Err(format!(
             "the public address still serves the old list after {} s",
-            CACHE_PATIENCE.as_secs()
+            CACHE_TIME_LIMIT.as_secs()
         ))
     }
 
-    /// Claim `number` of the list at its public address, requested with `no-cache` as by verifiers.
+    /// The claim `number` of the list at its public URI, requested with `no-cache` as verifiers do.
+    /// `None`: the response has no such claim.
     async fn number(&self, list: &str) -> Option<u64> {
         let request = self.client.get(list).header(CACHE_CONTROL, "no-cache");
         let mut answer = request.send().await.ok()?;
@@ -152,12 +154,13 @@ impl Probe<'_> {
         jws.claims().ok()?.get("number")?.as_u64()
     }
 
-    /// Times how long after its revocation the guard first refuses the token.
+    /// Times how long the guard still accepts the token after its revocation is published. `Err`:
+    /// longer than the deadline, or refused for another reason.
     #[expect(clippy::disallowed_methods, reason = "this is the host: a time is measured here")]
     async fn time_refusal(&self, token: &str) -> Result<String, String> {
         let revoked_at = Instant::now();
-        let patience = self.config.revocation.outage_bound().unwrap_or(OUTAGE);
-        while revoked_at.elapsed() < patience {
+        let limit = self.config.revocation.outage_bound().unwrap_or(OUTAGE);
+        while revoked_at.elapsed() < limit {
             match self.call(Some(token)).await.map_err(|error| format!("{error:#}"))? {
                 Reply { code, .. } if code == "token_revoked" => {
                     let took = revoked_at.elapsed();
@@ -176,7 +179,7 @@ impl Probe<'_> {
                 _ => tokio::time::sleep(POLL).await,
             }
         }
-        Err(format!("still accepted {} s after its revocation", patience.as_secs()))
+        Err(format!("still accepted {} s after its revocation", limit.as_secs()))
     }
 
     /// Issues a probe token. Returns it with its `jti` and the URI of its list.
@@ -202,7 +205,7 @@ impl Probe<'_> {
         Ok((issued.token, issued.jwt_id, list))
     }
 
-    /// Revokes a probe token. Returns `true` once that is published.
+    /// Revokes a probe token. Returns whether the revocation was published within 5 s.
     async fn revoke(&self, jwt_id: String) -> anyhow::Result<bool> {
         let store = &**self.issuer.store();
         let act = NewAct {
@@ -215,7 +218,7 @@ impl Probe<'_> {
         Ok(act_and_publish(self.config, store, &act).await?.1 == Published::Everywhere)
     }
 
-    /// Calls the URL with a token or without one.
+    /// Calls the URL with GET, and with the token if there is one.
     async fn call(&self, token: Option<&str>) -> anyhow::Result<Reply> {
         let request = self.client.get(self.url);
         let request = match token {
@@ -225,7 +228,7 @@ impl Probe<'_> {
         let answer = request.send().await;
         let mut answer = answer.with_context(|| format!("{} does not answer", self.url))?;
         let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
-        // A body that is not a problem document gives an empty code.
+        // A body without a code, such as one of the origin, gives an empty one.
         let body = bounded(&mut answer, MAX_DOCUMENT).await?.unwrap_or_default();
         let body: Value = serde_json::from_slice(&body).unwrap_or_default();
         let code = body.get("code").and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -233,14 +236,14 @@ impl Probe<'_> {
     }
 }
 
-/// Response of the URL: status, code of the problem document (or empty), and header fields.
+/// A response of the guarded URL. `code` is that of the problem document (RFC 9457), else empty.
 struct Reply {
     status: u16,
     code: String,
     headers: HeaderMap,
 }
 
-/// Name of the header field that shows a response to come from a cache.
+/// The name of a header field which shows that a cache answered. `None`: no field does.
 fn sign_of_a_cache(headers: &HeaderMap) -> Option<&'static str> {
     let says = |name: &str| {
         let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
@@ -265,11 +268,13 @@ fn may_not_be_kept(headers: &HeaderMap) -> bool {
     })
 }
 
-/// Lifetime of a probe token, in seconds.
+/// Lifetime of a probe token in seconds, unless the role's longest is shorter.
 const LIFETIME: u64 = 300;
 const POLL: Duration = Duration::from_millis(100);
-/// Allowance for the request itself, in addition to `shared_max_age`.
+/// The tolerance of the cache measurement: `doctor` reports a cache as too slow after
+/// `shared_max_age` plus this time.
 const ROUND_TRIP: Duration = Duration::from_millis(500);
-/// Longest wait for a published list at its public address.
-const CACHE_PATIENCE: Duration = Duration::from_secs(20);
+/// Longest wait for a published list at its public URI.
+const CACHE_TIME_LIMIT: Duration = Duration::from_secs(20);
+/// Longest wait for the refusal if the configuration sets no outage bound.
 const OUTAGE: Duration = Duration::from_secs(70);

@@ -20,7 +20,7 @@ use super::Report;
 use crate::host;
 use crate::native::{MAX_DOCUMENT, bounded};
 
-/// Document from its public URL.
+/// The response to a request for a document at its public URL.
 struct Seen {
     headers: HeaderMap,
     body: Vec<u8>,
@@ -57,7 +57,7 @@ pub(super) async fn look<S: Store>(
     headers(config, client, &url, &seen.headers, report).await;
     let keys = JwkSet::parse(&seen.body, &Algorithm::ALL, edgepass_crypto::is_sound);
     let Ok(keys) = keys else {
-        report.bad("JWK Set", "{url} is not a valid JWK Set");
+        report.bad("JWK Set", format!("{url} is not a valid JWK Set"));
         return Ok(());
     };
     let own = store.keys().await?;
@@ -87,7 +87,8 @@ pub(super) async fn look<S: Store>(
     Ok(())
 }
 
-/// Checks every list in the aggregation: signed by a published key, `sub` is its URI, not expired.
+/// Checks every list in the aggregation: a key of the served JWK Set signed the list, `sub` is its
+/// URI, and it has not expired. Stops at a list that cannot be fetched.
 async fn lists(
     client: &Client,
     uris: &[Value],
@@ -200,8 +201,8 @@ async fn headers(
     }
 }
 
-/// Compares the local clock with the `Date` of a response. More than 2 s apart is a warning, more
-/// than 10 s a failure.
+/// Compares the local clock with the `Date` of a response. A difference of more than 2 s, or a
+/// missing `Date`, is a warning; one of more than 10 s is a failure.
 fn clock(headers: &HeaderMap, report: &mut Report) {
     let there = DateTime::parse_from_rfc2822(text(headers, DATE.as_str()));
     let Ok(there) = there else {
@@ -217,7 +218,7 @@ fn clock(headers: &HeaderMap, report: &mut Report) {
     } else {
         report.bad(
             "clock",
-            format!("{apart} s from the served Date, more than verifiers tolerate (10 s)"),
+            format!("the clock differs by {apart} s from the served Date, more than verifiers tolerate (10 s)"),
         );
     }
 }

@@ -1,4 +1,4 @@
-//! Checks whether `serve` is ready, and the JWK Set at each target.
+//! Checks whether `serve` is ready, and whether each target holds this issuer's JWK Set.
 
 use edgepass_issuer::paths::JWK_SET;
 use edgepass_issuer::publish::target::Target;
@@ -20,7 +20,10 @@ pub(super) async fn look<S: Store>(
             report.good("readiness", "`edgepass serve` has published everything");
         }
         Ok(_) => report.bad("readiness", "`edgepass serve` is not ready; see its log"),
-        Err(_) => report.bad("readiness", "`edgepass serve` does not answer at {listen}"),
+        Err(_) => {
+            let says = format!("`edgepass serve` does not answer at {}", config.listen);
+            report.bad("readiness", says);
+        }
     }
     let keys = store.keys().await?;
     let ours: Vec<&str> = keys.published().map(|key| key.key_id.as_str()).collect();
