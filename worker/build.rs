@@ -1,4 +1,5 @@
-//! Checks the policy file and bundles it. A mistake stops the build with file and line.
+//! Checks the policy file, `EDGEPASS_GUARD_POLICY` or `guard.toml`, and bundles it. A mistake stops
+//! the build; the error names the file.
 
 #[path = "src/fold.rs"]
 #[allow(dead_code, reason = "the build only folds the patterns of routes")]

@@ -1,4 +1,4 @@
-// Judging lines of a log.
+// Judges the lines of a batch.
 
 import { BatchCore } from '../wasm/edgepass_npm.js';
 
@@ -17,11 +17,11 @@ export class BatchAnswer {
   declare readonly verdict: 'accepted' | 'rejected' | 'error';
   /** The stable code of the refusal ({@link Code}); `null` unless the token is refused. */
   declare readonly code: string | null;
-  /** Whether a stale copy served because its source is unreachable. */
+  /** Whether the check used a stale status list, because fetching it failed. */
   declare readonly stale: boolean;
   /** The URLs of the fetches that the line caused, in order, background refreshes included. */
   declare readonly fetched: readonly string[];
-  /** Why the line cannot be judged; absent unless `verdict` is `"error"`. Repeats no part of it. */
+  /** The mistake in the line; absent unless `verdict` is `"error"`. Repeats no text of the line. */
   declare readonly message?: string;
 
   /** @internal */
@@ -43,11 +43,11 @@ export class BatchAnswer {
  * repository describes the form. The function fetches nothing and reads no clock. A line that
  * cannot be judged is answered with `"error"`, and the next line is judged.
  *
- * @param lines - JSON objects, their JSON texts, or one text with one object a line. Blank lines of
- * such a text are skipped.
+ * @param lines - JSON objects, their JSON texts, or one text with one object a line. Blank lines
+ * of that text are skipped.
  * @returns One answer for each line, in the same order.
- * @throws TypeError when an object cannot be written as JSON. An error of the iterable is passed
- * on.
+ * @throws TypeError (as a rejection) when an object cannot be written as JSON. An error of the
+ * iterable is passed on.
  *
  * @example
  * ```ts

@@ -20,10 +20,10 @@ export const FACT = {
   CONFIRMED_AT: 0, KEY: 1, INPUT: 2, INPUT_LENGTH: 3, SIGNATURE: 4, SIGNATURE_LENGTH: 5, COUNT: 6,
 } as const;
 
-/** One instance of the module's verifier, with the requirements and keys that it was given. */
+/** One verifier of the module, with the numbers of its requirements and with imported keys. */
 export class Engine {
   readonly core: Core;
-  /** Views of the module's memory; replaced when it grows. */
+  /** Views of the module's memory. When the memory grows, they become empty and are replaced. */
   #text = new Uint8Array(0);
   #facts = new Float64Array(0);
   readonly #textAt: number;
@@ -41,7 +41,8 @@ export class Engine {
   }
 
   /**
-   * Writes a text into the module's buffer. Returns its length in bytes, or -1 when it is too long.
+   * Writes a text into the module's buffer, in UTF-8. Returns its length in bytes, or -1 when it is
+   * too long.
    */
   write(text: string): number {
     if (this.#text.byteLength === 0) this.#view();
@@ -49,7 +50,7 @@ export class Engine {
     return read === text.length ? written : -1;
   }
 
-  /** Whether a text can be a token: visible ASCII, and no longer than the module's buffer. */
+  /** Whether a text may be a token: visible ASCII, and no longer than the module's buffer. */
   mayBeToken(text: string): boolean {
     return text.length <= this.#textLength && /^[\x21-\x7e]+$/.test(text);
   }
@@ -60,7 +61,7 @@ export class Engine {
     return this.#facts;
   }
 
-  /** A view of `length` bytes at the address `at` of the module's memory. */
+  /** A view of `length` bytes at the address `at`, valid until the module's memory grows. */
   bytes(at: number, length: number): Uint8Array<ArrayBuffer> {
     return new Uint8Array(this.#memory.buffer, at, length);
   }
@@ -70,7 +71,7 @@ export class Engine {
     this.#facts = new Float64Array(this.#memory.buffer, this.#factsAt, FACT.COUNT);
   }
 
-  /** The number of the requirements. Their JSON is passed to the module once. */
+  /** The number of the requirements in the module. Only new requirements are passed to it. */
   requirements({ allOf, anyOf, issuers, audience, staleIfError }: Requirements): number {
     const simple = issuers === undefined && audience === undefined && staleIfError === undefined
       && areScopes(allOf) && areScopes(anyOf);
@@ -120,8 +121,8 @@ export class Engine {
 export interface HostKey { key: CryptoKey; algorithm: RsaHashedImportParams }
 
 /**
- * Whether all are strings without a space or `|`, which separate them in the key of the
- * requirements.
+ * Whether `scopes` is absent, or an array of strings without space and `|`, which separate strings
+ * in the key of the requirements.
  */
 function areScopes(scopes: unknown): boolean {
   return scopes === undefined || (Array.isArray(scopes)

@@ -1,9 +1,9 @@
-// Checks of values that a program passes. JSON drops some values silently: a mistake must not
+// Checks of values that a program passes. JSON drops some values silently, so a mistake could
 // remove a condition.
 
 /**
- * Throws a TypeError for a value that JSON would drop or change. An `undefined` member counts as
- * absent.
+ * Throws a TypeError for a value that JSON would drop or change, and for `null`. An `undefined`
+ * member counts as absent. `null` is allowed with `mayBeNull` and in members `typ`.
  */
 export function refuseUnlessJson(value: unknown, name: string, mayBeNull = false): void {
   switch (typeof value) {

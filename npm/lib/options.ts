@@ -1,4 +1,4 @@
-// Options of the verifier and of a call, and their checks.
+// The options of a verifier and of a call, and the checks of a call's options.
 
 import { isPlain } from './json.js';
 
@@ -21,7 +21,7 @@ export interface JwkSet {
 /**
  * The policy for the tokens of one issuer: expected claims, keys, status and freshness.
  *
- * `issuer` and `audience` are required; every other option has a default. {@link Verifier.create}
+ * `issuer` and `audience` are required; the other options have defaults. {@link Verifier.create}
  * throws for an unknown option, and for a value that cannot be used.
  */
 export interface IssuerOptions {
@@ -37,7 +37,7 @@ export interface IssuerOptions {
    * Without `jwks` it must be an https URL (http only on loopback) without query or fragment.
    */
   issuer: string;
-  /** Identifiers of this resource server, at least one; `aud` must contain one of them. */
+  /** Identifiers of this resource server, at least one. The token must name one as its audience. */
   audience: string | string[];
   /**
    * Claim that names the audience. Default `"aud"`; allowed only with profile `"jwt"`.
@@ -46,14 +46,14 @@ export interface IssuerOptions {
    */
   audienceClaim?: string;
   /**
-   * Allowed `alg` values. Default `["EdDSA", "ES256", "RS256"]`.
+   * Allowed values of `alg`, of tokens and of status lists. Default `["EdDSA", "ES256", "RS256"]`.
    *
    * Known are `EdDSA` and its other name `Ed25519`, `ES256`, `ES384`, `RS256`, `RS384`, `RS512`,
    * `PS256`, `PS384` and `PS512`. An empty array refuses every token.
    */
   algorithms?: string[];
   /**
-   * Media type expected in `typ`; `null` accepts any and none.
+   * Media type expected in `typ`; `null` accepts any value, and a token without `typ`.
    *
    * Default `"at+jwt"` (RFC 9068). Profile `"jwt"` has no default.
    */
@@ -77,11 +77,14 @@ export interface IssuerOptions {
    * With that profile the claim is a string or an array.
    */
   scopeClaim?: string;
-  /** Clock skew tolerated for `exp`, `nbf` and `iat`. Default `"10s"`, at most `"5m"`. */
+  /**
+   * Clock skew tolerated for `exp`, `nbf` and `iat`, also for `iat` of DPoP proofs. Default
+   * `"10s"`, at most `"5m"`.
+   */
   leeway?: Duration;
   /** The longest `exp - iat` accepted; without `iat`, the longest `exp - now`. Default `"24h"`. */
   maxLifetime?: Duration;
-  /** The longest token read, in bytes. Default 16384, at most 1048576. */
+  /** The longest accepted token, in bytes. Default 16384, at most 1048576. */
   maxTokenBytes?: number;
   /**
    * The issuer's JWK Set: its https URL (http only on loopback) or the set itself.
@@ -95,7 +98,8 @@ export interface IssuerOptions {
     /** Algorithms allowed for proofs. Default `["EdDSA", "ES256", "RS256"]`. */
     algorithms?: string[];
     /**
-     * The oldest proof accepted, by its `iat`, where no nonce bounds its age. Default `"300s"`.
+     * The longest time since the `iat` of a proof. Default `"300s"`. Not used with
+     * `dpopNonceSecrets`.
      *
      * A shorter time leaves less room for replays, and less tolerance for clients with wrong
      * clocks.
@@ -103,19 +107,21 @@ export interface IssuerOptions {
     maxAge?: Duration;
   };
   /**
-   * Rules for the status of a token. By default every token must carry one, and it is looked up.
+   * Rules for the status of a token. By default the verifier refuses a token without the claim
+   * `status`, and looks up the status of every other token.
    */
   status?: {
     /**
      * Whether the status is looked up. Default `"required"`; profile `"jwt"` has no default.
      *
      * - `"required"`: a token without `status` is refused.
-     * - `"when_present"`: a token without `status` passes this step.
-     * - `"ignore"`: no status is looked up, so a revoked token passes until it expires.
+     * - `"when_present"`: a token without `status` passes without a look-up.
+     * - `"ignore"`: no status is looked up, so a revoked token is accepted until it expires.
      */
     mode?: 'required' | 'when_present' | 'ignore';
     /**
-     * Allowed prefixes of status list URIs, as https URLs. Default: the issuer identifier and `/`.
+     * Allowed prefixes of status list URIs: https URLs (http only on loopback). A prefix matches
+     * whole path segments. Default: the issuer identifier followed by `/`.
      */
     uriPrefixes?: string[];
     /** The largest list, inflated, in bytes. Default 1048576: 8 million one-bit statuses. */
@@ -127,7 +133,8 @@ export interface IssuerOptions {
    * How long copies of documents may be used, and so how soon a revocation takes effect.
    *
    * {@link Verifier.create} throws if `deadline` is less than `publishDelay` + `sharedMaxAge` +
-   * `refreshInterval` (0 for `"ttl"`) + `fetchTimeout`.
+   * `refreshInterval` (0 for `"ttl"`) + `fetchTimeout`. With a deadline, the freshness lifetime of
+   * a copy is `deadline` - `publishDelay` - `sharedMaxAge`, by default 8.5 s.
    */
   freshness?: {
     /**
@@ -135,34 +142,39 @@ export interface IssuerOptions {
      * the status list can be reached. Default `"10s"`.
      *
      * A shorter deadline means more requests to the issuer. `"none"` is for issuers that guarantee
-     * no deadline: once a list is stale, the verifier asks its source before it decides. If that
-     * fails, the copy serves until its `exp`, or for `staleIfError` if that is given. JWK Sets keep
-     * the default deadline.
+     * no deadline: once a list is stale, the verifier fetches it before it decides. If the fetch
+     * fails, the copy is used until its `exp`, or for `staleIfError` if that is given. JWK Sets
+     * keep the default deadline.
      */
     deadline?: Duration | 'none';
     /** How long the issuer may take to serve the list after a revocation. Default `"500ms"`. */
     publishDelay?: Duration;
-    /** The `max-age` that shared caches between verifier and issuer may add. Default `"1s"`. */
+    /**
+     * The `max-age` for which shared caches between verifier and issuer keep documents. Default
+     * `"1s"`.
+     */
     sharedMaxAge?: Duration;
     /**
-     * How often a copy is refreshed while there is traffic. Default `"5s"`.
+     * The age from which on a check causes a refresh of the copy. Default `"5s"`.
      *
-     * `"ttl"` takes the interval from the claim `ttl` of each list. Without a deadline, the
-     * interval is the freshness lifetime of a list.
+     * `"ttl"` takes the claim `ttl` of each list, and `"5s"` for a document without one. Without a
+     * deadline, the interval is the freshness lifetime of a list, and lists are not refreshed; with
+     * `"ttl"`, a list without `ttl` is then fresh until its `exp`.
      */
     refreshInterval?: Duration | 'ttl';
-    /** The longest time that one fetch may take. Default `"2500ms"`. */
+    /** The time after which a fetch counts as failed. Default `"2500ms"`. */
     fetchTimeout?: Duration;
     /**
-     * How long past the deadline a stale copy may serve while its source is unreachable.
+     * How long a copy may be used after its freshness lifetime, while fetches of it fail.
      *
-     * Default `"60s"`, so that a restart of the issuer does not interrupt the API; `"0s"` grants no
-     * such time. Without a deadline the default for lists is their `exp`; for JWK Sets it stays
-     * `"60s"`. A JWK Set never serves for longer than 24 hours after it was confirmed.
+     * Default `"60s"`, so that a restart of the issuer does not interrupt the API. With `"0s"`, no
+     * stale copy is used. Without a deadline, lists are by default used until their `exp`, and JWK
+     * Sets for `"60s"`. A JWK Set is never used for longer than 24 hours after it was confirmed.
      */
     staleIfError?: Duration;
     /**
-     * The longest time since the `iat` of a signed list, whatever caches report as its age.
+     * The longest time for which a list is used after its signed `iat`, whatever caches report as
+     * its age.
      *
      * Default `"5m"` for profile `"rfc9068"` with a deadline, or 1.5 times the outage bound
      * (`deadline` + `staleIfError`) if that is longer; otherwise the list's own `exp` (24 h after
@@ -185,14 +197,14 @@ export interface HostOptions {
    * Function that fetches documents. Default: the global `fetch`.
    *
    * `init` holds header fields, `cache: 'no-store'`, `redirect: 'manual'` and a timeout `signal`.
-   * If it rejects, the source counts as unreachable.
+   * If the function throws or rejects, the fetch has failed.
    */
   fetch?: (url: string, init: RequestInit) => Promise<Response>;
   /**
    * Handling of a due refresh when `verify` is called without `waitUntil`.
    *
-   * - `"await"`: `verify` awaits the refresh before it resolves. Tables of keys and prefetched
-   *   lists are then left out. Default in Workers and serverless functions, where work that is not
+   * - `"await"`: `verify` awaits the refresh before it resolves. It builds no tables of keys and
+   *   prefetches no lists. Default in Workers and serverless functions, where work that is not
    *   awaited ends with the response.
    * - `"detach"`: the refresh runs without being awaited. Default elsewhere.
    */
@@ -201,9 +213,9 @@ export interface HostOptions {
    * Scheme and authority of this API as its clients see them, such as `"https://api.example"`,
    * without a slash at the end.
    *
-   * A DPoP proof names the URL that it was made for. The verifier compares that with this option
-   * and the path of the request, not with a `Host` header. Default: none, and tokens that are bound
-   * to a key are refused.
+   * A DPoP proof names the URL that it was made for. The verifier compares that URL with this
+   * option and the path of the request, not with a `Host` header. Default: none, and tokens that
+   * are bound to a key are refused.
    */
   externalUrl?: string;
   /**
@@ -211,27 +223,27 @@ export interface HostOptions {
    * required.
    *
    * Each has at least 32 bytes, is drawn at random, and is shared by all isolates. The first signs
-   * nonces. A second is accepted as well, so that secrets can be exchanged without refusing a
-   * client.
+   * nonces. Nonces that the second signed are accepted as well, so that a secret can be replaced
+   * without refusing a client.
    */
   dpopNonceSecrets?: [string] | [string, string];
   /**
    * Records the use of a DPoP proof, and resolves to `true` if it is the first.
    *
    * Remember `id`, 64 hexadecimal digits, until `until`, in milliseconds since the epoch. If the
-   * function throws, rejects or resolves to another type, the token is refused with
+   * function throws, rejects or resolves to no boolean, the token is refused with
    * `replay_unavailable`. Default: a memory of this isolate, which other isolates do not share.
    */
   firstUse?: (id: string, until: number) => Promise<boolean>;
   /**
-   * Memory for verified tokens, in bytes. Default 4194304; 0 remembers none.
+   * Memory limit for verified tokens, in bytes. Default 4194304; 0 remembers none.
    *
    * A remembered token is not parsed again, and its signature is not checked again while its key
-   * stays trusted. All other steps run each time.
+   * stays trusted. The later steps of the check run each time.
    */
   verifiedBytes?: number;
   /**
-   * Memory for the status lists of one issuer, in bytes. Default 16777216.
+   * Memory limit for the status lists of one issuer, in bytes. Default 16777216.
    *
    * Beyond it the least recently used lists are dropped. Sparse lists are stored as their set
    * entries.
@@ -256,16 +268,16 @@ export type VerifierOptions = HostOptions & (IssuerOptions | {
  * that a misspelled condition is noticed.
  */
 export interface Requirements {
-  /** Scope tokens that the token must all have. Default none; `[]` is an error. */
+  /** Scope tokens, all of which the token must grant. Default none; `[]` is an error. */
   allOf?: string[];
-  /** Scope tokens, at least one of which the token must have. Default none; `[]` is an error. */
+  /** Scope tokens, at least one of which the token must grant. Default none; `[]` is an error. */
   anyOf?: string[];
   /** Accepted issuers, among those of the verifier. Default: all; `[]` refuses every token. */
   issuers?: string[];
-  /** Audience that replaces the policy's. Default: the policy's; `[]` refuses every token. */
+  /** Accepted audience. Default: that of the policy. `[]` refuses every token. */
   audience?: string | string[];
   /**
-   * How long past the deadline a stale copy may serve while its source is unreachable.
+   * How long a copy may be used after its freshness lifetime, while fetches of it fail.
    *
    * Default, and upper limit, is `freshness.staleIfError` of the policy.
    */
@@ -279,8 +291,8 @@ export interface Requirements {
  */
 export interface VerifyOptions {
   /**
-   * SHA-256 of the client's certificate, as 64 hexadecimal digits. Default: no certificate, which
-   * an empty string means as well.
+   * SHA-256 of the client's certificate in DER, as 64 hexadecimal digits. Default: no certificate;
+   * an empty string means the same.
    *
    * Take it from the platform, which verified that the client holds the key:
    * `request.cf.tlsClientAuth.certFingerprintSHA256` in a Worker. Never take it from a header.
@@ -290,12 +302,12 @@ export interface VerifyOptions {
    * Function that keeps the host alive until a promise settles. In a Worker pass
    * `(work) => ctx.waitUntil(work)`.
    *
-   * It is given due refreshes, tables of keys under construction and prefetched lists. Default: see
-   * {@link HostOptions.background}.
+   * The verifier calls it with promises for due refreshes, tables of keys and prefetched lists.
+   * Default: see {@link HostOptions.background}.
    */
   waitUntil?: (work: Promise<unknown>) => void;
   /**
-   * Time at which the token is judged, in seconds since the epoch, for replaying a decision.
+   * Time at which the token is judged, in seconds since the epoch, to replay a decision.
    *
    * Default: the host's clock. The range is 0 to 253402300799, the end of the year 9999.
    */
@@ -310,8 +322,8 @@ const OPTIONS: ReadonlySet<string> = new Set([
 ] satisfies (keyof VerifyOptions)[]);
 
 /**
- * Throws a TypeError for an unknown member, and for a value that is not a plain set of
- * requirements.
+ * Throws a TypeError for an unknown member, for a value that is no object, and for an object
+ * without members that is not plain, such as a map.
  */
 export function checkRequirements(requirements: Requirements): void {
   checkMembers(requirements, REQUIREMENTS, OPTIONS, 'options, the third argument');
@@ -349,11 +361,11 @@ function checkMembers(
       ? `${name} belongs to ${elsewhere} of verify`
       : `unknown member ${name}; expected one of ${[...known].join(', ')}`);
   }
-  // The contents of a promise or a map are not members, so they would be ignored.
+  // The content of a promise or a map is not in members, so it would be ignored.
   if (isEmpty && !isPlain(members)) throw new TypeError(FORM);
 }
 
-/** Names of options in snake case, as the policy has them. Names of claims are not changed. */
+/** Returns the options with names in snake case, as in a policy. Names of claims stay. */
 export function snakeCased(value: unknown): unknown {
   if (value === null || typeof value !== 'object' || Array.isArray(value)) return value;
   return Object.fromEntries(Object.entries(value).map(([name, inner]) => [

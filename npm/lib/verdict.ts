@@ -3,21 +3,21 @@
 /** The status of a token, and how current the status list was. */
 export interface Status {
   /**
-   * The token's value in the list.
+   * The value at the token's index in the list. `"revoked"` is the value INVALID.
    *
-   * `"unknown"` is a value without a meaning here; such a token is refused with `status_invalid`.
+   * `"unknown"` is any other value; such a token is refused with `status_invalid`.
    */
   value: 'valid' | 'revoked' | 'suspended' | 'unknown';
   /** Time at which the list was last confirmed at its source, in milliseconds since the epoch. */
   confirmedAt: number;
-  /** Whether the list was stale and served because its source is unreachable. */
+  /** Whether the list was stale, and was used because fetching it failed. */
   stale: boolean;
 }
 
 /**
  * A step of a check. The steps run in this order:
  *
- * - `parse`: compact JWS, strict JSON, size and depth.
+ * - `parse`: one token in the request; compact JWS, strict JSON, size and depth.
  * - `policy`: `typ`, `alg` and `iss`.
  * - `key`: a key of the issuer, bound to `alg`.
  * - `signature`: the signature.
@@ -30,15 +30,15 @@ export type Step =
   | 'parse' | 'policy' | 'key' | 'signature' | 'claims' | 'binding' | 'scopes' | 'status';
 
 /**
- * The stable code of a refusal, in the order of the steps. Codes are never reworded.
+ * The stable code of a refusal. The codes are in the order of the steps, and never change.
  *
  * - `token_missing`: the request carries no token.
- * - `request_invalid`: two credentials, such as `access_token` in the query, or a malformed header
- *   field.
+ * - `request_invalid`: two credentials, such as `access_token` in the query, or a malformed
+ *   `Authorization` field.
  * - `token_malformed`: not a compact JWS of JSON objects within the limits.
  * - `typ_not_accepted`: `typ` is not the expected one.
  * - `alg_not_allowed`: `alg` is not in `algorithms`.
- * - `issuer_mismatch`: `iss` is not an accepted issuer.
+ * - `issuer_mismatch`: `iss` is no issuer of the verifier, or the requirements exclude it.
  * - `key_not_found`: no key of the issuer fits `kid` and `alg`.
  * - `keys_unavailable`: no usable JWK Set, or an unknown `kid` cannot be looked up now.
  * - `signature_invalid`: the signature does not verify.
@@ -48,14 +48,16 @@ export type Step =
  * - `token_not_yet_valid`: `nbf` or `iat` is later than now plus `leeway`.
  * - `lifetime_exceeded`: the lifetime is longer than `maxLifetime`.
  * - `audience_mismatch`: the token is for another audience.
- * - `binding_mismatch`: the sender does not present the token as it is bound.
+ * - `binding_mismatch`: scheme, key or certificate do not fit the claim `cnf`, or the verifier
+ *   cannot check `cnf`.
  * - `dpop_proof_missing`: a token bound to a key came without a DPoP proof.
- * - `dpop_proof_invalid`: the DPoP proof fails a check, or was used before.
+ * - `dpop_proof_invalid`: the DPoP proof is not valid, or was used before.
  * - `dpop_nonce_required`: the DPoP proof lacks a current nonce of this server.
  * - `replay_unavailable`: the store of used DPoP proofs does not answer.
  * - `scope_insufficient`: the token lacks scope; the message names the missing scope tokens.
  * - `status_unavailable`: no usable status list now.
- * - `status_invalid`: the list does not cover the token, or its value has no meaning here.
+ * - `status_invalid`: the list has no entry at the token's index, or the entry is none of VALID,
+ *   INVALID and SUSPENDED.
  * - `token_revoked`: the status is INVALID.
  * - `token_suspended`: the status is SUSPENDED.
  */
@@ -82,11 +84,11 @@ export interface Claims {
   sub?: string;
   /** Identifiers of the resource servers that the token is for (RFC 7519 section 4.1.3). */
   aud?: string | string[];
-  /** Time from which on, plus `leeway`, the token is refused, in seconds since the epoch. */
+  /** Expiration, in seconds since the epoch. The token is refused from `exp` plus `leeway` on. */
   exp?: number;
-  /** Time before which, less `leeway`, the token is refused, in seconds since the epoch. */
+  /** Start of validity, in seconds since the epoch. The token is refused before `nbf - leeway`. */
   nbf?: number;
-  /** Time at which the token was issued, in seconds since the epoch. */
+  /** Time of issue, in seconds since the epoch. The token is refused before `iat - leeway`. */
   iat?: number;
   /** Identifier of the token, unique for its issuer (RFC 7519 section 4.1.7). */
   jti?: string;
@@ -103,10 +105,11 @@ interface Judged {
   /**
    * The status that was looked up.
    *
-   * `null` if the check ended before that step, or the policy requires no status of the token.
+   * `null` if there is none: an earlier step failed, no usable list has an entry for the token, or
+   * `status.mode` requires no look-up.
    */
   readonly status: Status | null;
-  /** Whether a stale JWK Set or status list served because its source is unreachable. */
+  /** Whether the check used a stale JWK Set or status list, because fetching it failed. */
   readonly stale: boolean;
   /** Returns all members for `JSON.stringify`, claims included; not the response of a refusal. */
   toJSON(): object;
@@ -135,7 +138,7 @@ export interface Accepted<Own extends object = object> extends Judged {
 export interface Refused extends Judged {
   /** Always `false`; tells the two kinds of {@link Verdict} apart. */
   readonly accepted: false;
-  /** The stable code of the first failure. */
+  /** The stable code of the reason for the refusal. */
   readonly code: Code;
   /** The step that failed. */
   readonly step: Step;
@@ -229,7 +232,10 @@ interface Facts {
   status: Status | null; stale: boolean;
 }
 
-/** Decodes the claims of an accepted token. The module has checked that they are strict JSON. */
+/**
+ * Decodes the claims of an accepted token, which may follow its scheme. The module has checked that
+ * they are strict JSON.
+ */
 function claimsOf(token: string): object {
   const start = token.indexOf('.') + 1;
   const text = token.slice(start, token.indexOf('.', start)).replaceAll('-', '+').replaceAll('_', '/');

@@ -7,27 +7,27 @@ import {
 import { JudgedToken, type Verdict } from './verdict.js';
 import { isPlain, refuseUnlessJson } from './json.js';
 
-/** Calls between two looks for background work. */
+/** The verifier looks for background work once in this many calls. */
 const CALLS_BETWEEN_WORK = 16;
 
 const NONE: Requirements & VerifyOptions = {};
 
 /**
- * Replaces a text that cannot be a token: it is too long, or not visible ASCII. Refused as
- * malformed.
+ * Replaces a text that cannot be a token, because it is too long or not visible ASCII. The module
+ * refuses this one as malformed.
  */
 const NO_TOKEN = '....';
 
 /**
  * Counts since the verifier was made, and the memory that it uses.
  *
- * Counts restart at 0 if an instance of the Wasm module fails and is replaced.
+ * Counts restart at 0 after the Wasm module has failed.
  */
 export interface Counters {
   /** Checks that needed no signature check, because the verifier remembered the token. */
   remembered: number;
   /**
-   * Signatures on which the tables of a key and the reference path disagreed.
+   * Times that the reference path disagreed with the tables of a key about a signature.
    *
    * Anything but 0 is a fault of this software or of the machine. Report it.
    */
@@ -38,16 +38,17 @@ export interface Counters {
   lists: number;
   /** Memory that the status lists use, in bytes. */
   listBytes: number;
-  /** Verdicts for which a stale copy served because its source was unreachable. */
+  /** Verdicts that used a stale copy, because fetching it failed. */
   stale: number;
   /**
-   * Confirmations of status lists and JWK Sets past half of the time for which they may be used.
+   * Confirmations of status lists past half of their lifetime, and of JWK Sets with less than half
+   * of `maxListAge` left until their `exp`.
    *
    * The issuer renews its documents earlier, so a cache or another party may be repeating an old
    * one.
    */
   aged: number;
-  /** Fetched documents that were refused, by reason, such as `older` or `unreachable`. */
+  /** Failed fetches and refused documents, by reason, such as `unreachable` or `older`. */
   refused: Record<string, number>;
 }
 
@@ -92,8 +93,8 @@ export class Verifier {
    *
    * @param options - The policy of each issuer, and options of the host.
    * @returns A verifier that holds no documents yet.
-   * @throws TypeError when a host option has the wrong type or form, and when JSON cannot hold the
-   * value of a policy option.
+   * @throws TypeError when a host option has the wrong type or form, when policy options are given
+   * beside `issuers`, and when JSON cannot hold the value of a policy option.
    * @throws Error when an option is unknown, missing or out of range, when the options contradict
    * each other, or when the self-test of the Wasm module fails.
    *
@@ -173,7 +174,7 @@ export class Verifier {
     const verifier = new Verifier(
       make, background ?? (endsWithItsResponse() ? 'await' : 'detach'), externalUrl,
     );
-    // A runtime compiles code when it first runs: do that now, in global scope, not in a request.
+    // Runtimes compile code when it first runs. This check makes them do so now, in global scope.
     verifier.#begin(verifier.#engine, NO_TOKEN, NONE, NONE);
     return verifier;
   }
@@ -181,7 +182,7 @@ export class Verifier {
   /**
    * Judges a token, or the token of a request.
    *
-   * Resolves to a verdict for a refused token as well. A string is judged as presented by the
+   * Resolves to a verdict for a refused token as well. A string is judged as if presented with the
    * scheme Bearer, so a token that is bound to a key needs a `Request`.
    *
    * @typeParam Own - Claims of your own issuer, beside those of {@link Claims}. Their types are not
@@ -194,7 +195,7 @@ export class Verifier {
    * @throws RangeError (as a rejection) when `now` is out of range.
    * @throws Error (as a rejection) when a requirement or `certificateSha256` has the wrong form.
    * @throws WebAssembly.RuntimeError (as a rejection) when the Wasm module fails. Later calls use a
-   * new instance of it, which holds no documents yet.
+   * new verifier of the module, which holds no documents yet.
    *
    * @example
    * ```ts
@@ -231,7 +232,7 @@ export class Verifier {
   }
 
   /**
-   * Returns counts since the verifier was made, and the memory that it uses.
+   * Returns the counts so far, and the memory that the verifier uses, in bytes.
    *
    * @example
    * ```ts
@@ -274,11 +275,13 @@ export class Verifier {
     const number = engine.requirements(requirements);
     const length = simple ? engine.write(text) : -1;
     if (length < 0) {
+      // Cloudflare reports an empty digest where the client showed no certificate.
+      const certificate = certificateSha256 || undefined;
       const request = isField
-        ? this.#requestText(input as Request, certificateSha256)
+        ? this.#requestText(input as Request, certificate)
         : JSON.stringify({
-          authorization: `Bearer ${engine.mayBeToken(text) ? text : NO_TOKEN}`,
-          method: '', certificate: certificateSha256,
+          headers: [['authorization', `Bearer ${engine.mayBeToken(text) ? text : NO_TOKEN}`]],
+          method: '', certificate_sha256: certificate,
         });
       return this.#later(engine, engine.core.verify_request(request, number, replayed(now)), options);
     }
@@ -357,8 +360,8 @@ export class Verifier {
 
   /**
    * Starts background work where it can outlive the response: tables of keys that have verified
-   * many signatures, and status lists to prefetch. Looks for work after a fetch and every 16th
-   * call.
+   * many signatures, and status lists to prefetch. Looks for work at every 16th call, and after
+   * each check that was not decided at once, such as one with a fetch.
    */
   #work(engine: Engine, { waitUntil }: VerifyOptions, hasFetched = false): void {
     if (++this.#calls % CALLS_BETWEEN_WORK !== 0 && !hasFetched) return;
@@ -368,7 +371,8 @@ export class Verifier {
   }
 
   #failed(engine: Engine, error: unknown): Promise<never> {
-    // A trap leaves the object of the module locked, so another one replaces it, once.
+    // A trap leaves the `Core` of this engine locked. The first call that fails replaces the
+    // engine.
     if (error instanceof WebAssembly.RuntimeError && engine === this.#engine) this.#engine = this.#make();
     return Promise.reject(error);
   }
@@ -378,9 +382,8 @@ export class Verifier {
     const seen = external === undefined ? undefined : external + new URL(url).pathname
       + new URL(url).search;
     return JSON.stringify({
-      authorization: headers.get('authorization') ?? undefined,
-      dpop: headers.get('dpop') ?? undefined,
-      query: new URL(url).search.slice(1), method, url: seen, certificate,
+      headers: ['authorization', 'dpop'].filter((name) => headers.has(name)).map((name) => [name, headers.get(name)]),
+      query: new URL(url).search.slice(1), method, url: seen, certificate_sha256: certificate,
     });
   }
 }
@@ -390,7 +393,8 @@ function isOrigin(url: unknown): boolean {
 }
 
 /**
- * Whether a query may carry `access_token`, also under an escaped name; such requests are refused.
+ * Whether the query of a URL may have the parameter `access_token`: it contains this text or an
+ * escape. The module then decides.
  */
 function mayHoldToken(url: string): boolean {
   const start = url.indexOf('?');

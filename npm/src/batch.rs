@@ -1,4 +1,4 @@
-//! Judging lines of a log, for `verifyBatch`.
+//! Judges the lines of a batch, for `verifyBatch`.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -9,12 +9,12 @@ use js_sys::Promise;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::future_to_promise;
 
-/// Judges lines, one at a time.
+/// Judges the lines of a batch (docs/batch.md), one at a time.
 #[wasm_bindgen]
 pub struct BatchCore(Rc<State>);
 
 struct State {
-    /// Empty while a line is being judged.
+    /// `None` while a line is being judged.
     batch: RefCell<Option<Batch>>,
     crypto: WebCrypto,
 }

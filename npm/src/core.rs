@@ -1,8 +1,8 @@
 //! One verifier, driven by the TypeScript side.
 //!
 //! Most checks take one call: JavaScript writes the token into a shared buffer and gets a number
-//! back. JSON is used for the rest: a fetch, the text of a refusal, a request with more than a
-//! header.
+//! back. JSON carries the rest: a verdict after a fetch, a refusal, and a request in which more
+//! than the `Authorization` field matters.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -38,16 +38,17 @@ struct State {
     waiting: RefCell<Vec<Option<(Check, Progress)>>>,
     /// Keys that JavaScript imports, by number.
     host_keys: RefCell<Vec<Jwk>>,
-    /// The last verdict, for [`Core::verdict`] and [`Core::refresh`].
+    /// The last verdict that was decided without waiting, for [`Core::verdict`] and
+    /// [`Core::refresh`].
     last: RefCell<Option<Verdict>>,
     facts: Cell<Facts>,
 }
 
-/// Numbers that belong to an answer. `FACT` in engine.ts has their positions.
+/// Numbers that belong to a returned number (`answer`). `FACT` in engine.ts has their positions.
 #[derive(Clone, Copy, Default)]
 #[repr(C)]
 struct Facts {
-    /// When the token's status list was confirmed, in milliseconds since the epoch.
+    /// Confirmation time of the token's status list, in milliseconds since the epoch.
     confirmed_at: f64,
     /// For a signature that JavaScript checks: the number of the key, then addresses and lengths in
     /// bytes.
@@ -77,13 +78,13 @@ thread_local! {
     static TESTED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// The most requirements, and the most keys, that have a number.
+/// The most requirements, and the most keys, that have a number at one time.
 const MAX_NUMBERED: usize = 256;
 
 #[wasm_bindgen]
 impl Core {
-    /// Makes a verifier from its options in JSON. Does no I/O. Throws when the options are not a
-    /// policy, and when the self-test fails.
+    /// Makes a verifier from its options in JSON. Does no I/O. Throws when the options cannot be
+    /// used, and when the self-test fails.
     #[wasm_bindgen(constructor)]
     pub fn new(
         trust: &str,
@@ -149,8 +150,9 @@ impl Core {
         Ok(numbered.len().checked_sub(1))
     }
 
-    /// Judges the token, or the `Authorization` field, in the buffer, as far as that needs nothing
-    /// from the host. `now` is in milliseconds since the epoch. Returns the bits of `answer`.
+    /// Judges the text in the buffer as far as that needs nothing from the host. The text is
+    /// `length` bytes long, and is an `Authorization` field if `is_field`, else a token. `now` is
+    /// in milliseconds since the epoch. Returns the bits of `answer`.
     pub fn begin(
         &self,
         length: usize,
@@ -189,26 +191,28 @@ impl Core {
         Ok(Array::of2(&crypto::jwk(key.key())?, &crypto::algorithm(key.algorithm())?).into())
     }
 
-    /// The last verdict, in JSON; undefined before the first.
+    /// The last verdict of [`Core::begin`] or [`Core::signature_checked`], in JSON; undefined
+    /// before the first.
     pub fn verdict(&self) -> Option<String> {
         self.0.last.borrow().as_ref().map(verdict::json)
     }
 
-    /// Starts the refreshes that the last verdict asked for, once; undefined when there are none.
-    /// `replayed` as in [`Core::resume`].
+    /// Starts the refreshes that were due at the verdict of [`Core::verdict`], each once. Resolves
+    /// when they are done; undefined when there are none. `replayed` as in [`Core::resume`].
     pub fn refresh(&self, replayed: Option<f64>) -> Option<Promise> {
         let due = self.0.take_due();
         promised(self.0.verifier.refresh(due, clock(replayed)))
     }
 
-    /// Starts work that makes later checks faster: tables and prefetched lists. Undefined when none
-    /// is due.
+    /// Starts work that makes later checks faster: tables and prefetched lists. Resolves when it is
+    /// done; undefined when none is due or it is running already.
     pub fn work(&self) -> Option<Promise> {
         promised(self.0.verifier.work(Clock::Host))
     }
 
-    /// Continues a waiting check. Resolves to `[verdict in JSON, background work or undefined]`.
-    /// With `replayed`, in milliseconds since the epoch, the clock starts at that time.
+    /// Continues a waiting check. Resolves to `[verdict in JSON, background work]`; the work is a
+    /// promise, or undefined if there is none. With `replayed`, in milliseconds since the epoch,
+    /// the clock starts at that time.
     pub fn resume(&self, slot: usize, replayed: Option<f64>) -> Result<Promise, JsError> {
         let (check, progress) = self.0.take(slot)?;
         let (verifier, clock) = (self.0.verifier.clone(), clock(replayed));

@@ -7,7 +7,7 @@ export { UsedProofs } from './used-proofs.js';
 
 initSync({ module });
 
-/** Whether the module has crashed. */
+/** Whether the module has crashed. The next request then restarts it. */
 let isBroken = false;
 
 /** Notes a crash. A range error counts as one, since corrupt memory can cause it. */
@@ -17,7 +17,7 @@ function note(error) {
   console.error('the guard crashed; its caches and counters are lost');
 }
 
-// Receives errors of work between requests, and of work after the origin has answered.
+// Receives errors outside `fetch`: of background work, and those that `forward.js` reports.
 addEventListener('error', ({ error }) => note(error));
 
 export default {

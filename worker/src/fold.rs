@@ -1,12 +1,13 @@
-//! Folds paths as the laxest origins read them, to find the stricter routes that a path could mean.
+//! Folds path segments: segments that some origin reads as one get the same form. The guard
+//! compares these forms to find stricter routes to which the origin may assign a request.
 //!
-//! Express, IIS and ASP.NET ignore case. Windows drops trailing dots and blanks. Servlet
-//! containers drop `;` and the text after it. Rails and MultiViews ignore an extension. PHP reads
-//! `/a.php/b` as `/a.php`. docs/security.md names the origins that the rules are tested against.
+//! Express, IIS and ASP.NET ignore case. Windows drops trailing dots and blanks. Servlet containers
+//! drop `;` and the text after it. Rails and Apache's MultiViews ignore an extension. PHP runs
+//! `/a.php` for `/a.php/b`. docs/security.md names the origins that the rules are tested with.
 
-/// Folds a segment, percent-decoded or not, as the laxest origin reads it. For text beyond ASCII,
-/// `lower_case` also unifies the Unicode spellings of a letter, and drops accents, joiners and
-/// characters that look like blanks.
+/// Folds a segment: decodes percent-escapes, applies `lower_case`, cuts at the first `;`, `?`, `#`,
+/// `::` or `:$`, and trims blanks and trailing dots. In the last segment also drops the extension,
+/// from the first dot on.
 pub(crate) fn segment(text: &str, is_last: bool, lower_case: impl Fn(&str) -> String) -> String {
     let text = lower_case(&decoded(text));
     let cut = [";", "?", "#", "::", ":$"].into_iter().filter_map(|sign| text.find(sign)).min();
@@ -15,13 +16,15 @@ pub(crate) fn segment(text: &str, is_last: bool, lower_case: impl Fn(&str) -> St
     if is_last { without_extension(named) } else { named }.to_owned()
 }
 
-/// Whether a segment names a program. The segments after it may be the program's argument.
+/// Whether a segment has the extension of a server-side script, such as `.php`, in any case. The
+/// script may take the segments after it as its argument (`/a.php/b` runs `/a.php`).
 pub(crate) fn is_program(segment: &str) -> bool {
     let extension = segment.rsplit_once('.').map_or("", |(_, extension)| extension);
     PROGRAMS.iter().any(|program| extension.eq_ignore_ascii_case(program))
 }
 
-/// Whether a segment names the index page of a folder, which also answers at the folder's path.
+/// Whether a segment is `index` or `default` with an extension, in any case. Many origins also
+/// serve this page at the path of its folder.
 pub(crate) fn is_index_page(segment: &str) -> bool {
     let stem = segment.rsplit_once('.').map_or("", |(stem, _)| stem);
     ["index", "default"].iter().any(|page| stem.eq_ignore_ascii_case(page))
@@ -33,7 +36,7 @@ fn is_blank(sign: char) -> bool {
     sign.is_ascii_whitespace() || sign.is_ascii_control() || sign == '+'
 }
 
-/// Returns the text before the first dot; the whole name if it begins with a dot or has none.
+/// Returns the text before the first dot, or the whole name if it begins with a dot or has none.
 fn without_extension(name: &str) -> &str {
     match name.split_once('.') {
         Some((stem, _)) if !stem.is_empty() => stem,
@@ -41,8 +44,8 @@ fn without_extension(name: &str) -> &str {
     }
 }
 
-/// Decodes percent-escapes once. Broken escapes stay; text that would not be UTF-8 stays whole. The
-/// guard refuses such paths.
+/// Decodes percent-escapes once. Broken escapes stay. If the result is not UTF-8, the text stays as
+/// it is. The guard refuses paths of both kinds.
 pub(crate) fn decoded(text: &str) -> String {
     let mut bytes = text.bytes();
     let mut decoded = Vec::with_capacity(text.len());

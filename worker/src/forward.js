@@ -3,6 +3,8 @@
 /**
  * Sends a client's request to the origin. Returns a promise of the result of
  * `onResponse(response, request, ...pending)`; `response` is `undefined` if the origin gives none.
+ * If `onResponse` throws, the promise resolves to a response with status 502.
+ *
  * `changes` are lines: the URL, the names of the header fields to drop, an empty line, then in turn
  * the name and the value of each field to set. Redirects are left to the client.
  */
@@ -11,7 +13,7 @@ export function forwarded(request, service, isCached, hasBody, changes, onRespon
   const headers = new Headers(request.headers);
   let at = 1;
   for (; lines[at] !== ''; at++) headers.delete(lines[at]);
-  // Clients cannot write `CF-Connecting-IP`. To their `X-Forwarded-For` Cloudflare only appends.
+  // Cloudflare writes `CF-Connecting-IP`, but only appends to a client's `X-Forwarded-For`.
   const address = isCached ? null : headers.get('cf-connecting-ip');
   if (address !== null) headers.set('x-forwarded-for', address);
   for (at++; at < lines.length; at += 2) headers.set(lines[at], lines[at + 1]);
@@ -21,7 +23,7 @@ export function forwarded(request, service, isCached, hasBody, changes, onRespon
     body: hasBody ? request.body : undefined,
     redirect: 'manual',
     cache: isCached ? undefined : 'no-store',
-    // Keeps encoded bodies as they are, also those that the guard relays.
+    // The runtime does not decode response bodies, so the guard passes on their encoding.
     encodeResponseBody: 'manual',
   });
   const fetched = service === undefined ? fetch(outgoing) : service.fetch(outgoing);
@@ -29,7 +31,7 @@ export function forwarded(request, service, isCached, hasBody, changes, onRespon
     try {
       return onResponse(response, request, ...pending);
     } catch (error) {
-      // The module may have crashed, now or since the request was sent. `entry.js` must know.
+      // The module may have crashed, now or since the request was sent. This tells `entry.js`.
       reportError(error);
       return new Response(null, { status: 502 });
     }

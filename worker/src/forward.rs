@@ -1,9 +1,10 @@
-//! Forwards requests to the origin: path and body byte for byte, the guard's credentials instead of
-//! the client's, and past all caches unless the route permits them.
+//! Forwards requests to the origin. Path and body stay byte for byte. The guard removes token and
+//! proof, except on routes with `forward_token`, and bypasses all caches, except on routes with
+//! `cache`.
 
 use edgepass_jose::{ClaimsSet, Scope};
 use edgepass_verify::UnixMillis;
-use edgepass_verify::verdict::Accepted;
+use edgepass_verify::verdict::Validity;
 use js_sys::Promise;
 use wasm_bindgen::prelude::*;
 
@@ -38,8 +39,8 @@ type OnResponse = dyn Fn(
 ) -> Result<web_sys::Response, JsValue>;
 
 thread_local! {
-    /// Turns the origin's response into the client's. All requests share one closure: JavaScript
-    /// holds the data of each pending request, and frees them with it.
+    /// Makes the response to the client from the origin's response. All requests share this
+    /// closure. The data of each request are its arguments, which JavaScript holds and frees.
     static ON_RESPONSE: Closure<OnResponse> =
         Closure::new(|response, request, route, until, confirmed_at| {
             let pending = PendingRequest::from_host(route, until, confirmed_at);
@@ -47,40 +48,40 @@ thread_local! {
         });
 }
 
-/// A forwarded request that the origin has not answered yet.
+/// The data of a forwarded request that the guard needs when the origin answers.
 pub(crate) struct PendingRequest {
-    /// Index of its route in the policy.
+    /// Index of the request's route in the policy.
     pub(crate) route: usize,
-    /// How long the acceptance of its token holds. `None` on a public route.
-    pub(crate) accepted: Option<Accepted>,
+    /// How long the acceptance of the token holds. `None` on a public route.
+    pub(crate) accepted: Option<Validity>,
 }
 
 impl PendingRequest {
     fn from_host(route: usize, until: Option<f64>, confirmed_at: Option<f64>) -> Self {
         let time = |millis: f64| UnixMillis(millis as u64);
         let accepted = until
-            .map(|until| Accepted { until: time(until), confirmed_at: confirmed_at.map(time) });
+            .map(|until| Validity { until: time(until), confirmed_at: confirmed_at.map(time) });
         Self { route, accepted }
     }
 }
 
-/// Headers that tell the origin the caller's identity, from the claims of an accepted token.
+/// Headers that tell the origin issuer, subject, client, identifier and scope of an accepted token.
 pub(crate) struct Identity(Vec<(&'static str, String)>);
 
-/// Claims that the guard forwards, and their headers.
+/// Claims that the guard forwards if they are strings, and the header of each.
 const IDENTITY_CLAIMS: [(&str, &str); 4] = [
     ("iss", "x-edgepass-issuer"),
     ("sub", "x-edgepass-subject"),
     ("client_id", "x-edgepass-client-id"),
     ("jti", "x-edgepass-token-id"),
 ];
-/// The only client headers that a route with `cache = true` forwards. The response could depend on
-/// others, which no cache key contains.
+/// The only headers of the client that a route with `cache = true` forwards. The response could
+/// depend on other headers, which are in no cache key.
 const OF_CACHED_REQUESTS: [&str; 4] = ["if-modified-since", "if-none-match", "if-range", "range"];
 
 impl Identity {
-    /// Builds the headers from the claims of an accepted token, and from `granted`: the scope that
-    /// was checked, whichever claim contains it.
+    /// Builds the headers from the claims of an accepted token and from `granted`, the scope in the
+    /// claim that the policy names. An empty scope gets no header.
     pub(crate) fn of(claims: &ClaimsSet, granted: &Scope) -> Self {
         let header = |(claim, name): (&str, &'static str)| {
             let text = claims.get(claim)?.as_str()?;
@@ -91,11 +92,11 @@ impl Identity {
     }
 }
 
-/// Sends the request to the origin and returns a promise of the client's response. Bodies stream in
-/// both directions. Redirects are left to the client.
+/// Sends the request to the origin and returns a promise of the response to the client. Bodies
+/// stream in both directions. Redirects are left to the client.
 ///
-/// The guard removes the headers that tell callers apart, so no cache may answer for the origin.
-/// Only public routes with `cache = true` permit caches.
+/// The guard removes headers by which a cache would tell clients apart, such as `Authorization`. So
+/// no cache may answer for the origin, except on public routes with `cache = true`.
 pub(crate) fn forward(
     settings: &Settings,
     route: &Route,
@@ -107,7 +108,7 @@ pub(crate) fn forward(
     let drops = |name: &&str| match *name {
         name if route.cache => !OF_CACHED_REQUESTS.contains(&name),
         "authorization" | "dpop" => !route.forward_token,
-        // If the client's value stayed, the runtime would not write `no-cache`.
+        // The runtime writes `Pragma: no-cache` only if the request has no `Pragma`.
         "pragma" => true,
         name => {
             untrusted::is_untrusted(name)
@@ -145,9 +146,9 @@ pub(crate) fn forward(
     })
 }
 
-/// Encodes a claim as a header value. Printable ASCII without `%` and without outer white space
-/// stays as it is. Any other text is percent-encoded, so that it can neither break the header nor
-/// be mistaken for another value.
+/// Encodes a claim as a header value. Printable ASCII stays as it is, if it has no `%` and no
+/// leading or trailing white space. Any other text is percent-encoded, so that it can neither break
+/// the header nor equal the encoding of another text.
 fn header_value(text: &str) -> String {
     let plain = text.bytes().all(|byte| (0x20..0x7f).contains(&byte) && byte != b'%');
     if plain && text.trim() == text {

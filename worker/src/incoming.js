@@ -1,11 +1,12 @@
 // Reads client requests in one call, since each call from the module costs time.
 
 /**
- * Facts of a request, as lines: the number of header fields, method, URL, `body` if it has a body,
- * the fingerprint of the client's certificate, then the name and the value of each field in turn.
+ * Returns facts of a request, as lines: the number of header fields, the method, the URL, `body` or
+ * nothing, the SHA-256 fingerprint of the client's certificate or nothing, then in turn the name
+ * and the value of each field.
  *
- * The certificate is that of the TLS handshake, as Cloudflare reports it; no client can write it.
- * Header fields that name a certificate are never read.
+ * The certificate is that of the TLS handshake, as Cloudflare reports it; no client can set this
+ * value. Header fields that name a certificate are not read for it.
  */
 export function factsOf({ method, url, body, cf, headers }) {
   const { certPresented, certFingerprintSHA256: fingerprint } = cf?.tlsClientAuth ?? {};

@@ -1,4 +1,4 @@
-//! Requests of clients, as the runtime represents them.
+//! A client's request, as the runtime represents it.
 
 use edgepass_verify::Request;
 use edgepass_verify::sender::{CertificateThumbprint, Endpoint};
@@ -12,22 +12,22 @@ extern "C" {
     pub(crate) fn facts_of(request: &web_sys::Request) -> String;
 }
 
-/// A client's request. It borrows from the text of [`facts_of`].
+/// A client's request. Its strings borrow from the text of [`facts_of`].
 pub(crate) struct Incoming<'r> {
     pub(crate) request: &'r web_sys::Request,
     pub(crate) method: &'r str,
-    /// Absolute URL.
+    /// The absolute URL, as the runtime reports it.
     pub(crate) url: &'r str,
     has_stream: bool,
     /// SHA-256 fingerprint of the client's certificate, in hexadecimal; empty without one.
     fingerprint: &'r str,
-    /// Names in lower case, and values.
+    /// The header fields: names in lower case, and values.
     fields: Vec<(&'r str, &'r str)>,
 }
 
 impl<'r> Incoming<'r> {
-    /// Parses the text of [`facts_of`]. `None` if a line is missing or the number of fields is wrong,
-    /// since the text could then be read in two ways.
+    /// Parses the text of [`facts_of`]. Returns `None` unless the number of fields equals the count
+    /// in the first line: a line feed in a value would shift all later lines.
     pub(crate) fn read(request: &'r web_sys::Request, facts: &'r str) -> Option<Self> {
         let mut lines = facts.split('\n');
         let count = lines.next()?.parse().ok()?;
@@ -42,7 +42,7 @@ impl<'r> Incoming<'r> {
         is_whole.then_some(Self { request, method, url, has_stream, fingerprint, fields })
     }
 
-    /// Returns the value of a header field; `name` is in lower case.
+    /// Returns the value of a header field. `name` must be in lower case.
     pub(crate) fn header(&self, name: &str) -> Option<&'r str> {
         self.fields.iter().find(|(own, _)| *own == name).map(|(_, value)| *value)
     }
@@ -52,13 +52,15 @@ impl<'r> Incoming<'r> {
         self.fields.iter().map(|(name, _)| *name)
     }
 
-    /// Whether the request has a body. The runtime represents an empty one as a stream, too.
+    /// Whether the request has a body. One with `Content-Length: 0` has none, although the runtime
+    /// gives it a stream.
     pub(crate) fn has_body(&self) -> bool {
         self.has_stream && self.header("content-length") != Some("0")
     }
 
-    /// Converts the request for the verifier. `external_url` replaces scheme and authority, so the
-    /// header `Host` has no effect. Without it the request has no endpoint.
+    /// Converts the request for the verifier. `external_url` replaces scheme and authority of the
+    /// URL, so the header `Host` has no effect. Without `external_url` the request has no endpoint,
+    /// and the verifier refuses key-bound tokens.
     pub(crate) fn for_verifier(
         &self,
         target: &RequestTarget<'_>,

@@ -1,4 +1,4 @@
-// Sockets and long responses: they continue after the guard has answered, and end with their token.
+// Passes on sockets and long responses until their token expires or is refused.
 
 /** Close code for a refused token, for private use (RFC 6455, section 7.4.2). */
 const REFUSED = 4401;
@@ -6,14 +6,21 @@ const REFUSED = 4401;
 const UNAVAILABLE = 1013;
 /** Close code for a failure of the other side. */
 const FAILED = 1011;
-/** Close codes that must not be sent (RFC 6455, section 7.4.1), and the codes sent instead. */
+/**
+ * Close codes that must not be sent (RFC 6455, section 7.4.1), and the codes sent instead;
+ * `undefined` sends none.
+ */
 const INSTEAD = new Map([[1005, undefined], [1004, FAILED], [1006, FAILED], [1015, FAILED]]);
 
 /**
- * Joins the origin's socket with one for the client. Returns the content of the client's response.
+ * Joins the origin's socket with a new one for the client. Returns the content of the response to
+ * the client.
+ *
  * Calls `recheck(hasEnded, ...facts)` after `first` milliseconds. If it resolves to a number, calls
- * it again after as many milliseconds. If it resolves to a text, closes the sockets with this reason.
- * The token ends in `left` milliseconds; from then on `hasEnded` is true.
+ * it again after as many milliseconds. If it resolves to a text, closes the sockets with this
+ * reason. The token ends in `left` milliseconds; `recheck` is called at the latest then, and
+ * `hasEnded` is true from then on. If it throws or takes longer than the timeout, closes with
+ * `status_unavailable`.
  */
 export function joined({ webSocket: origin }, first, left, recheck, ...facts) {
   const [client, server] = Object.values(new WebSocketPair());
@@ -39,8 +46,8 @@ export function joined({ webSocket: origin }, first, left, recheck, ...facts) {
 }
 
 /**
- * Relays a body of `length` bytes, or `undefined` if that is unknown. Returns the content of the
- * client's response. Rechecks as `joined` does; a text aborts the body.
+ * Relays a body. `length` is in bytes, or `undefined` if it is unknown. Returns the content of the
+ * response to the client. Rechecks as `joined` does; a text aborts the body.
  */
 export function relayed({ body }, length, first, left, recheck, ...facts) {
   const { readable, writable } = length === undefined
@@ -51,10 +58,16 @@ export function relayed({ body }, length, first, left, recheck, ...facts) {
   return { body: readable };
 }
 
-/** Timeout of a recheck, in milliseconds. Slow fetches of keys and then of a list take less. */
+/**
+ * Timeout of a recheck, in milliseconds. Even slow fetches of a JWK Set and then a list normally
+ * take less.
+ */
 const RECHECK_TIMEOUT = 20_000;
 
-/** Rechecks until it calls `end`, at the latest when the token ends. Returns a function to stop. */
+/**
+ * Rechecks until `recheck` resolves to a text, then calls `end` with the text. Returns a function
+ * that stops the rechecks.
+ */
 function watch(first, left, recheck, end) {
   const ends = Date.now() + left;
   // One timer at a time: for the next recheck, or, during one, for its timeout or the token's end.
@@ -70,7 +83,7 @@ function watch(first, left, recheck, end) {
   };
   async function again() {
     const rest = ends - Date.now();
-    // A recheck that hangs delays neither the token's end nor a revocation.
+    // A recheck that hangs is given up at the timeout, or when the token ends if that is earlier.
     if (rest > RECHECK_TIMEOUT) timer = setTimeout(finish, RECHECK_TIMEOUT, 'status_unavailable');
     else if (rest > 0) timer = setTimeout(again, rest);
     // A recheck that throws leaves the status unknown.
@@ -96,7 +109,7 @@ function close(socket, code, reason) {
     if (code === undefined) socket.close();
     else socket.close(code, reason);
   } catch {
-    // The peer's code or reason may not be sent. A closed socket ignores this call.
+    // This code or reason must not be sent. A socket that is closed already ignores the next call.
     socket.close(FAILED, '');
   }
 }

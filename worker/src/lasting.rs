@@ -1,11 +1,11 @@
-//! Ends sockets and long responses when their token ends.
+//! Ends WebSockets and long responses when their token expires or is refused.
 //!
-//! JavaScript holds the data of each request, and frees them with it. One function of this module
-//! judges all of these requests again.
+//! One closure judges the tokens of all these requests again. The data of each request are its
+//! arguments, which JavaScript holds and frees.
 
 use std::time::Duration;
 
-use edgepass_verify::verdict::Accepted;
+use edgepass_verify::verdict::Validity;
 use edgepass_web::Clock;
 use js_sys::Promise;
 use wasm_bindgen::prelude::*;
@@ -41,7 +41,8 @@ extern "C" {
 type Recheck = Closure<dyn Fn(bool, web_sys::Request, usize) -> Promise>;
 
 thread_local! {
-    /// Resolves to the milliseconds until the next check, or to the code of the refusal.
+    /// Judges the token of a request again. Resolves to the milliseconds until the next check, or
+    /// to the code of the refusal.
     static RECHECK: Recheck = Closure::new(|has_ended, request, route| {
         future_to_promise(async move { Ok(recheck(has_ended, &request, route).await) })
     });
@@ -50,26 +51,28 @@ thread_local! {
 /// An accepted request whose response may outlast its token.
 pub(crate) struct WatchedRequest<'r> {
     pub(crate) settings: &'r Settings,
-    /// Index of its route in the policy.
+    /// Index of the request's route in the policy.
     pub(crate) route: usize,
     pub(crate) request: &'r web_sys::Request,
-    pub(crate) accepted: Accepted,
+    pub(crate) accepted: Validity,
 }
 
-/// Longest body in bytes that is passed on without a watch.
+/// The longest body that is passed on without rechecks, in bytes.
 const UNWATCHED_BYTES: u64 = 1 << 20;
-/// JavaScript cannot represent all lengths above. A length from here on counts as unknown.
+/// A length of this or more counts as unknown: JavaScript cannot represent every integer above it.
 const MAX_LENGTH: u64 = 1 << 53;
 
 impl WatchedRequest<'_> {
-    /// Joins the origin's socket with the client's. Returns the content of the client's response.
+    /// Joins the origin's socket with a new one for the client. Returns the content of the response
+    /// to the client: an object with `body` and `webSocket`.
     pub(crate) fn socket(&self, response: &web_sys::Response) -> JsValue {
         let ((first, left), route) = (self.times(), self.route);
         RECHECK.with(|recheck| joined(response, first, left, recheck.as_ref(), self.request, route))
     }
 
-    /// Relays a body and returns the content of the client's response. `length` is in bytes, or
-    /// `None` if it is unknown. Returns `None` for a short body, which needs no watch.
+    /// Relays a body and returns the content of the response to the client. `length` is in bytes,
+    /// or `None` if it is unknown. Returns `None`, and relays nothing, for a body of at most
+    /// [`UNWATCHED_BYTES`].
     pub(crate) fn body(
         &self,
         response: &web_sys::Response,
@@ -87,7 +90,7 @@ impl WatchedRequest<'_> {
         Some(RECHECK.with(relay))
     }
 
-    /// Milliseconds until the first check, and until the token ends.
+    /// The milliseconds until the first recheck, and until the token ends.
     fn times(&self) -> (u32, u32) {
         let first = self.settings.verifier.judge_again_after(&self.accepted);
         let left = self.accepted.until.since(Clock::Host.now());
@@ -102,13 +105,14 @@ async fn recheck(has_ended: bool, request: &web_sys::Request, route: usize) -> J
     }
 }
 
-/// Returns the milliseconds until the next check, or the code of the refusal.
+/// Judges the token of a request again. Returns the milliseconds until the next check, or the code
+/// of the refusal. `has_ended`: the token has expired, and nothing else is checked.
 async fn judged_again(
     has_ended: bool,
     request: &web_sys::Request,
     route: usize,
 ) -> Result<u32, &'static str> {
-    // The guard ends a response that it cannot judge.
+    // If the guard cannot judge the token, the response ends as well.
     const UNAVAILABLE: &str = "status_unavailable";
     const EXPIRED: &str = "token_expired";
     let settings = Settings::held().ok_or(UNAVAILABLE)?;
@@ -126,7 +130,8 @@ async fn judged_again(
     let refused = match verdict.error() {
         Some(error) => error.code(),
         None => {
-            let after = verdict.holds().and_then(|held| settings.verifier.judge_again_after(&held));
+            let after =
+                verdict.validity().and_then(|held| settings.verifier.judge_again_after(&held));
             match after {
                 Some(after) => return Ok(milliseconds(after)),
                 None => EXPIRED,
@@ -138,6 +143,6 @@ async fn judged_again(
 }
 
 fn milliseconds(time: Duration) -> u32 {
-    // The longest delay of a JavaScript timer.
+    // JavaScript timers take at most 2^31 - 1 milliseconds.
     u32::try_from(time.as_millis()).unwrap_or(u32::MAX).min(i32::MAX as u32)
 }

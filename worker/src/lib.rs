@@ -42,7 +42,7 @@ use crate::settings::Settings;
 
 #[wasm_bindgen]
 extern "C" {
-    /// The execution context of a request.
+    /// The execution context of a request. It keeps work alive after the response.
     pub type Context;
     #[wasm_bindgen(method, js_name = waitUntil)]
     fn wait_until(this: &Context, work: &Promise);
@@ -52,24 +52,24 @@ extern "C" {
     fn log(line: &str);
 }
 
-/// Sets the panic hook, and throws if the self-test fails, so that the module does not load.
+/// Sets the panic hook and runs the self-test. Throws if the test fails: the module does not load.
 #[wasm_bindgen(start)]
 fn start() {
-    // Logs the place only: the message may contain text that a client sent.
+    // Logs only the place: the message of a panic may contain text that a client sent.
     std::panic::set_hook(Box::new(|panic| {
         if let Some(place) = panic.location() {
             log(&format!("the guard crashed at {place}; please report this"));
         }
     }));
     if !known_answer::holds() {
-        wasm_bindgen::throw_str("the module does not work here: its self-test failed");
+        wasm_bindgen::throw_str("the self-test of the guard's Wasm module failed");
     }
 }
 
 /// The guard's reply to the runtime: a response, or a promise of one.
 enum Reply {
     Now(web_sys::Response),
-    /// Resolves to a response.
+    /// A promise that resolves to a response.
     Promised(Promise),
 }
 
@@ -91,8 +91,8 @@ pub fn answer(
 ) -> Result<JsValue, JsValue> {
     let mut deciding =
         Box::pin(async move { decide(&request, &env, &context).await.map(JsValue::from) });
-    // The verifier nearly always holds all documents. A promise would cost about as much as a
-    // verdict.
+    // Most checks wait for nothing, so the first poll completes them. Another promise would cost
+    // about as much as a verdict.
     match deciding.as_mut().poll(&mut task::Context::from_waker(Waker::noop())) {
         Poll::Ready(decided) => decided,
         Poll::Pending => Ok(future_to_promise(deciding).into()),
@@ -150,7 +150,7 @@ async fn decide(
     }
 }
 
-/// Checks the token, then forwards the request.
+/// Checks the token, unless the route is public, then forwards the request or refuses it.
 async fn pass(
     settings: &Settings,
     route: &Route,
@@ -177,7 +177,7 @@ async fn pass(
                     Ok(JsValue::UNDEFINED)
                 }));
             }
-            let (verdict, accepted) = (&judged.verdict, judged.verdict.holds());
+            let (verdict, accepted) = (&judged.verdict, judged.verdict.validity());
             match &verdict.outcome {
                 Ok(claims) => (Some(Identity::of(claims, &verdict.granted)), accepted),
                 Err(error) => {
@@ -194,7 +194,7 @@ async fn pass(
     }
 }
 
-/// Builds the client's response from the origin's, which is `None` if the origin gave none.
+/// Builds the response to the client from the origin's response; `None` if the origin gave none.
 fn client_response(
     response: Option<web_sys::Response>,
     request: &web_sys::Request,
@@ -225,7 +225,7 @@ fn client_response(
     })
 }
 
-/// Returns the counters of this isolate, or a refusal unless `may_read`.
+/// Returns the counters of this isolate, or status 401 unless `may_read`.
 fn counters(settings: &Settings, may_read: bool) -> Result<web_sys::Response, JsValue> {
     if !may_read {
         return respond::refuse(&refusal(&VerifyError::TokenMissing), &CorsReply::NONE);
@@ -238,7 +238,7 @@ fn refused(refusal: &Refusal, cors: &CorsReply) -> Result<Reply, JsValue> {
     respond::refuse(refusal, cors).map(Reply::Now)
 }
 
-/// Returns a refusal that is decided before the check of a token begins.
+/// Builds the refusal of a request whose token was not checked.
 fn refusal(error: &VerifyError) -> Refusal {
     Refusal::of(error, &Challenge::default())
 }

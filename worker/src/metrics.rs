@@ -1,5 +1,5 @@
-//! Counters of the guard: in Workers Analytics Engine if it is bound, and at an endpoint if its
-//! secret is set. They contain codes, and no text that a client sent.
+//! Counters of the guard: in Workers Analytics Engine if `METRICS` is bound, and at an endpoint if
+//! the secret `METRICS_TOKEN` is set. They contain codes, and no text that a client sent.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -19,18 +19,19 @@ extern "C" {
     fn write(this: &Dataset, point: &JsValue) -> Result<(), JsValue>;
 }
 
-/// Path of the endpoint for the counters of an isolate.
+/// Path of the endpoint, which returns the counters of the isolate that answers.
 pub(crate) const PATH: &str = "/.edgepass/metrics";
 
-/// The counters of this isolate.
+/// The counters of this isolate, and the settings of their two outputs.
 pub(crate) struct Metrics {
-    /// Verdicts and the guard's other responses, by code.
+    /// Counts by code: verdicts, refusals while a route is selected, and failures of the origin.
+    /// Other refusals of the guard are not counted.
     verdicts: RefCell<BTreeMap<&'static str, u64>>,
-    /// Sockets and long responses that ended with their token, by code.
+    /// Sockets and long responses that a recheck of the token ended, by code of the refusal.
     ended: RefCell<BTreeMap<&'static str, u64>>,
-    /// The binding `METRICS`.
+    /// The binding `METRICS`, a dataset of Workers Analytics Engine.
     dataset: Option<JsValue>,
-    /// The secret `METRICS_TOKEN`.
+    /// The secret `METRICS_TOKEN`. Without it the endpoint does not exist.
     token: Option<String>,
 }
 
@@ -39,7 +40,9 @@ impl Metrics {
         Self { verdicts: RefCell::default(), ended: RefCell::default(), dataset, token }
     }
 
-    /// Counts a verdict, and writes a data point if `METRICS` is bound.
+    /// Counts a verdict, and writes a data point if `METRICS` is bound. The doubles of the point: 1
+    /// for a stale verdict, else 0; the ages of the token's list and of the oldest JWK Set in
+    /// seconds, -1 if there is none; the number of documents refused so far.
     pub(crate) fn judged(&self, verdict: &Verdict, verifier: &WebVerifier, now: UnixMillis) {
         let code = verdict.error().map_or("accepted", |error| error.code());
         self.count(code);
@@ -48,8 +51,8 @@ impl Metrics {
             at.and_then(|at| now.since(at)).map_or(-1.0, |age| age.as_secs_f64())
         };
         let list = age(verdict.status.map(|status| status.confirmed_at));
-        let keys = age(verifier.keys_confirmed_at());
-        let refused: u64 = verifier.refused().iter().map(|(_, count)| count).sum();
+        let keys = age(verifier.confirmed(now).keys);
+        let refused: u64 = verifier.counters().refused.iter().map(|(_, count)| count).sum();
         let doubles = [f64::from(u8::from(verdict.stale)), list, keys, refused as f64];
         let dataset: &Dataset = dataset.unchecked_ref();
         // A lost data point must not fail the request.
@@ -61,13 +64,13 @@ impl Metrics {
         add_one(&self.verdicts, code);
     }
 
-    /// Counts a socket or a long response that ended with its token.
+    /// Counts a socket or a long response that a recheck of its token ended.
     pub(crate) fn count_ended(&self, code: &'static str) {
         add_one(&self.ended, code);
     }
 
-    /// Whether a request may read the counters. `None` without the secret: the endpoint does not
-    /// exist then.
+    /// Whether a request with this `Authorization` may read the counters. `None` without the
+    /// secret: the endpoint does not exist then.
     pub(crate) fn may_read(&self, authorization: Option<&str>) -> Option<bool> {
         let token = self.token.as_deref()?;
         let shown = authorization.and_then(|field| field.strip_prefix("Bearer "));
@@ -89,7 +92,7 @@ impl Metrics {
         let plain = |value: u64| vec![(String::new(), value.to_string())];
         let age = |at: Option<UnixMillis>| {
             let age = at.and_then(|at| now.since(at)).map(|age| age.as_millis());
-            // Integers: code that formats fractions takes many kilobytes.
+            // Whole milliseconds: code that formats fractions adds many kilobytes to the module.
             age.map(|age| vec![(String::new(), age.to_string())]).unwrap_or_default()
         };
         let labelled = |label: &str, value: &str, count: u64| {
@@ -125,7 +128,8 @@ fn add_one(counts: &RefCell<BTreeMap<&'static str, u64>>, code: &'static str) {
     *count = count.saturating_add(1);
 }
 
-/// Builds a data point with `doubles`. The code is its one blob, and its sampling key.
+/// Builds a data point with `doubles`. The code is its only blob, and the index by which Analytics
+/// Engine samples.
 fn point(code: &str, doubles: &[f64]) -> Result<JsValue, JsValue> {
     let code: JsValue = Array::of1(&code.into()).into();
     let doubles: Array = doubles.iter().map(|double| JsValue::from(*double)).collect();

@@ -1,15 +1,16 @@
-//! Checks of routes that have paths in common. The first route that matches decides.
+//! Checks of a policy for routes that hide each other, or that an origin could confuse. For a
+//! request, the first route that matches decides.
 
 use crate::fold;
 use crate::policy::{Access, Route, Segment};
 use crate::policy_error::PolicyError;
 
-/// Refuses a route if a laxer earlier route covers it for one of its methods, or if earlier routes
-/// cover it for all of them.
+/// Refuses a route if a laxer earlier route matches all of its paths for one of its methods, or if
+/// earlier routes do so for each of its methods.
 ///
 /// # Errors
 ///
-/// The paths of the route and of an earlier one.
+/// [`PolicyError::Hidden`], with the paths of the route and of an earlier one.
 pub(crate) fn refuse_hidden(routes: &[Route]) -> Result<(), PolicyError> {
     for (position, route) in routes.iter().enumerate() {
         let before = || routes.iter().take(position);
@@ -33,12 +34,13 @@ pub(crate) fn refuse_hidden(routes: &[Route]) -> Result<(), PolicyError> {
     Ok(())
 }
 
-/// Refuses two routes with different requirements if many origins read their patterns as one. The
-/// laxer route would give access to both.
+/// Refuses two routes with a common method and different requirements if their patterns differ but
+/// fold to the same form. Many origins read their paths as one, so the laxer route would give
+/// access to the paths of both.
 ///
 /// # Errors
 ///
-/// The paths of the two routes.
+/// [`PolicyError::Aliases`], with the paths of the two routes.
 pub(crate) fn refuse_aliases(routes: &[Route]) -> Result<(), PolicyError> {
     for (position, route) in routes.iter().enumerate() {
         for other in routes.iter().take(position) {
@@ -55,12 +57,12 @@ pub(crate) fn refuse_aliases(routes: &[Route]) -> Result<(), PolicyError> {
     Ok(())
 }
 
-/// Refuses two routes that overlap if neither covers the other and the first is laxer. Some origins
-/// choose between such routes by other rules than their order.
+/// Refuses two routes with a common method whose folded patterns overlap, if neither covers the
+/// other and the first is laxer. Some origins do not choose between such routes by their order.
 ///
 /// # Errors
 ///
-/// The paths of the two routes.
+/// [`PolicyError::Crossing`], with the paths of the two routes.
 pub(crate) fn refuse_crossing(routes: &[Route]) -> Result<(), PolicyError> {
     for (position, route) in routes.iter().enumerate() {
         for other in routes.iter().take(position) {
@@ -76,7 +78,8 @@ pub(crate) fn refuse_crossing(routes: &[Route]) -> Result<(), PolicyError> {
     Ok(())
 }
 
-/// Whether `other` accepts every token that `one` accepts.
+/// Whether `one` is at least as strict as `other`: `other` then accepts every token that `one`
+/// accepts. `false` if both need a token and their audiences differ.
 pub(crate) fn is_as_strict(one: &Access, other: &Access) -> bool {
     let (one, other) = match (one, other) {
         (_, Access::Public) => return true,
@@ -100,7 +103,7 @@ pub(crate) fn is_as_strict(one: &Access, other: &Access) -> bool {
     all_of && any_of && issuers && stale && one.audience == other.audience
 }
 
-/// Whether every path of `inner` is also a path of `outer`.
+/// Whether `outer` matches every path that `inner` matches.
 fn covers(outer: &[Segment], inner: &[Segment]) -> bool {
     match (outer, inner) {
         ([], []) => true,
@@ -120,7 +123,7 @@ fn covers(outer: &[Segment], inner: &[Segment]) -> bool {
     }
 }
 
-/// Whether the patterns have a path in common.
+/// Whether two folded patterns have a path in common. In doubt `true`.
 fn overlaps(one: &[Segment], other: &[Segment]) -> bool {
     match (one, other) {
         ([], []) => true,
@@ -133,7 +136,7 @@ fn overlaps(one: &[Segment], other: &[Segment]) -> bool {
     }
 }
 
-/// Folds a pattern as the laxest origin reads it.
+/// Folds the literal segments of a pattern ([`fold::segment`]) and drops a trailing slash.
 pub(crate) fn folded(pattern: &[Segment]) -> Vec<Segment> {
     let pattern = match pattern {
         [rest @ .., Segment::Literal(last)] if last.is_empty() && !rest.is_empty() => rest,

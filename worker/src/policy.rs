@@ -1,5 +1,5 @@
-//! The guard's policy file, as written and as checked. The build script contains this module, too,
-//! and refuses an invalid file, so that the Worker starts with a valid one.
+//! The guard's policy file, as written and as checked. The build script includes this module, too,
+//! and refuses an invalid file, so the Worker contains a valid one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,14 +25,15 @@ pub(crate) struct PolicyText {
     routes: Vec<RouteText>,
 }
 
-/// The origin's reading of paths.
+/// How literally the origin reads paths. Default `loose`.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum OriginPaths {
-    /// The origin may ignore case, trailing dots and blanks, and extensions.
+    /// The origin may ignore case, trailing dots and blanks, and extensions. The guard refuses a
+    /// request that the origin may read as one for a stricter route.
     #[default]
     Loose,
-    /// The origin reads paths literally, as the guard does.
+    /// The origin reads paths literally, as the guard does. The guard compares no folded paths.
     Exact,
 }
 
@@ -85,7 +86,7 @@ pub(crate) enum WebSocket {
     /// The guard refuses every request with the header `Upgrade`.
     #[default]
     Refuse,
-    /// The guard forwards it once the token is accepted.
+    /// The guard forwards the upgrade; unless the route is public, only with an accepted token.
     Pass,
 }
 
@@ -93,9 +94,9 @@ pub(crate) enum WebSocket {
 #[derive(Debug)]
 pub(crate) struct GuardPolicy {
     pub(crate) origin_paths: OriginPaths,
-    /// Headers that the guard normally removes, but forwards for this API. In lower case.
+    /// Untrusted headers that the guard forwards for this API nevertheless. In lower case.
     pub(crate) pass_headers: Vec<String>,
-    /// In the order of the file. The first route that matches decides.
+    /// The routes in the order of the file. The first route that matches decides.
     pub(crate) routes: Vec<Route>,
 }
 
@@ -105,15 +106,15 @@ pub(crate) struct Route {
     /// Pattern as written, for messages.
     pub(crate) path: String,
     pub(crate) pattern: Vec<Segment>,
-    /// The pattern as the laxest origin reads it.
+    /// The folded pattern ([`overlap::folded`]).
     pub(crate) folded: Vec<Segment>,
     pub(crate) methods: Vec<String>,
     pub(crate) access: Access,
     pub(crate) forward_token: bool,
     pub(crate) websocket: WebSocket,
-    /// Whether WebSockets and long responses may continue after the token has ended.
+    /// Whether WebSockets and long responses may continue after the token expired or was revoked.
     pub(crate) outlives_token: bool,
-    /// Whether shared caches may store the origin's responses.
+    /// Whether caches between guard and origin may store the origin's responses and answer for it.
     pub(crate) cache: bool,
     pub(crate) cors: Option<Cors>,
 }
@@ -127,14 +128,14 @@ pub(crate) enum Access {
     Token(Arc<Requirements>),
 }
 
-/// One part of a path pattern.
+/// One segment of a path pattern.
 #[derive(Debug, Eq, PartialEq)]
 pub(crate) enum Segment {
-    /// Exactly this text.
+    /// Exactly this text. Empty for a trailing slash.
     Literal(String),
-    /// One segment that is not empty.
+    /// `{name}`: one segment that is not empty.
     Any,
-    /// All further segments, at least one.
+    /// A final `*`: all further segments, at least one, without a trailing slash.
     Rest,
 }
 
@@ -144,7 +145,7 @@ pub(crate) struct Cors {
     pub(crate) origins: Vec<String>,
     /// Value of `Access-Control-Allow-Headers`.
     pub(crate) headers: String,
-    /// In seconds; 5 by default.
+    /// Value of `Access-Control-Max-Age`, in seconds. Default 5.
     pub(crate) max_age: u64,
 }
 
@@ -250,7 +251,7 @@ fn access(route: &RouteText) -> Result<Access, RouteError> {
         stale_if_error: route.stale_if_error,
     };
     let requirements = Requirements::try_from(requirements).map_err(RouteError::Requirements)?;
-    // Tokens of some issuers carry no scope, so a route that names its issuers may require none.
+    // Tokens of some issuers carry no scope, so a route that names issuers need not require scope.
     let token = lists.into_iter().any(Option::is_some);
     match (route.public, token) {
         (true, true) => Err(RouteError::PublicWithRequirements),
@@ -401,7 +402,7 @@ mod tests {
                 try_one(name, value, policy);
             }
         }
-        // Valid values.
+        // The values above that are valid for their setting.
         taken.sort_unstable();
         let right = [
             "audience = \"x\"",
@@ -434,7 +435,7 @@ mod tests {
             (json!({"path": "/a", "methods": ["GET"], "issuers": []}), "must not be empty"),
             (
                 json!({"path": "/a", "methods": ["GET"], "all_of": ["a"], "stale_if_error": 5}),
-                "\"5s\"",
+                "\"10s\"",
             ),
             (
                 json!({"path": "/a", "methods": ["GET"], "public": true, "cors": {"origins": ["*"]}}),

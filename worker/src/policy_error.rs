@@ -35,13 +35,13 @@ pub(crate) enum PolicyError {
 pub(crate) enum RouteError {
     #[error("path: write segments after \"/\": literal, {{name}}, or a final *")]
     Path,
-    #[error("methods: name some of {}", crate::policy::METHODS.join(", "))]
+    #[error("methods: name at least one of {}", crate::policy::METHODS.join(", "))]
     Methods,
-    #[error("all_of, any_of, issuers and audience must not be empty; leave out the others")]
+    #[error("all_of, any_of, issuers and audience must not be empty: leave a member out instead")]
     Empty,
     #[error(transparent)]
     Requirements(RequirementsError),
-    #[error("public: write either public = true, or scopes or issuers")]
+    #[error("public: write either public = true, or all_of, any_of or issuers")]
     PublicWithRequirements,
     #[error("write all_of or any_of, issuers, or public = true")]
     NoRequirements,

@@ -11,7 +11,7 @@ use wasm_bindgen_futures::JsFuture;
 
 #[wasm_bindgen]
 extern "C" {
-    /// A namespace of Durable Objects.
+    /// A namespace of Durable Objects of the class `UsedProofs`.
     type Namespace;
     #[wasm_bindgen(method, catch, js_name = getByName)]
     fn get_by_name(this: &Namespace, name: &str) -> Result<UsedProofs, JsValue>;
@@ -21,7 +21,8 @@ extern "C" {
     fn first_use(this: &UsedProofs, id: &str, until: f64) -> Result<JsValue, JsValue>;
 }
 
-/// The namespace `USED_PROOFS` as a store of used proofs.
+/// The namespace `USED_PROOFS` as a store of used proofs. A failed call, or an answer that is no
+/// boolean, makes the store unavailable.
 pub(crate) struct SharedReplay(pub(crate) JsValue);
 
 impl ReplayStore for SharedReplay {

@@ -1,6 +1,6 @@
-//! The request target. It is matched and forwarded in the same bytes.
+//! The request target. The guard matches the same bytes of a path that it forwards.
 
-/// Path and query of a request, as matched and forwarded.
+/// Path and query of a request, not decoded.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct RequestTarget<'a> {
     /// Starts with `/`.
@@ -9,18 +9,21 @@ pub(crate) struct RequestTarget<'a> {
     pub(crate) query: &'a str,
 }
 
-/// Error: servers read the target in different ways.
+/// Error: the URL is not absolute, or servers may read its target in different ways.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Ambiguous;
 
 impl<'a> RequestTarget<'a> {
-    /// Extracts the target from an absolute URL.
+    /// Extracts the target from an absolute URL. Drops a fragment.
     ///
     /// The guard must match the path that the origin reads, so it refuses a path that servers could
-    /// read in two ways. Such a path contains dot segments, empty segments, back slashes, `;`,
-    /// characters that a URL parser would re-encode, escapes that are broken, not UTF-8 or needless
-    /// (`%61`), or escapes of controls, slashes, back slashes or the percent sign. The query has no
-    /// effect on the route; a URL parser may escape quotes in it when the guard forwards it.
+    /// read in two ways. Such a path contains dot segments, empty segments other than the last,
+    /// back slashes, `;`, characters that a URL parser would re-encode, escapes that are broken,
+    /// not UTF-8 or needless (`%61`), or escapes of controls, slashes, back slashes or the percent
+    /// sign.
+    ///
+    /// The query must be visible ASCII. It has no effect on the route. When the guard forwards the
+    /// request, a URL parser may escape quotes in the query.
     pub(crate) fn of(url: &'a str) -> Result<Self, Ambiguous> {
         let after_scheme = url.split_once("://").ok_or(Ambiguous)?.1;
         let slash = after_scheme.find('/').ok_or(Ambiguous)?;
@@ -35,8 +38,8 @@ impl<'a> RequestTarget<'a> {
     }
 }
 
-/// Whether the header `Host` contains only a host and a port. The runtime makes it part of the
-/// request's URL, where a slash or a question mark in it would change the path.
+/// Whether the value of `Host` has only characters of a host and a port. The runtime makes the
+/// value part of the request's URL, where a slash or a question mark would change the path.
 pub(crate) fn is_plain_host(host: &str) -> bool {
     !host.is_empty()
         && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte))

@@ -5,7 +5,7 @@ const FOR_SHARED_CACHES = /-cache-control$|^(?:edge-control|surrogate-control|x-
 const VARIES_BY_TOKEN = /(?:^|,)\s*(?:\*|authorization)\s*(?:,|$)/i;
 
 /**
- * Facts of a response, as lines: content ("socket", "body" or empty), `Content-Length`,
+ * Returns facts of a response, as lines: content ("socket", "body" or empty), `Content-Length`,
  * `Cache-Control`.
  */
 export function factsOf({ body, webSocket, headers }) {
@@ -13,15 +13,16 @@ export function factsOf({ body, webSocket, headers }) {
   return [held, headers.get('content-length'), headers.get('cache-control')].join('\n');
 }
 
-/** Copies a response, with the content of another. A body keeps the origin's encoding. */
+/** Copies a response, with the given content. The body keeps the origin's encoding. */
 export function copied({ status, statusText, headers }, { body, webSocket }) {
   return new Response(body, { status, statusText, headers, encodeBody: 'manual', webSocket });
 }
 
 /**
- * Copies a response for one caller. No shared cache may reuse it, nor a private cache for another
- * token. (RFC 9111, section 3.5 would restrict reuse for the request that the guard received.)
- * `cacheControl` replaces the origin's value.
+ * Copies a response for one client. Its headers forbid a shared cache to reuse it, and a private
+ * cache to reuse it for another token. (RFC 9111, section 3.5 already restricts shared caches where
+ * a request has `Authorization`, but the origin's response can lift that.) `cacheControl`, if
+ * defined, replaces the origin's value.
  */
 export function copiedPrivately(response, content, cacheControl) {
   const copy = copied(response, content);

@@ -1,4 +1,4 @@
-//! The guard's own responses, and its changes to the origin's.
+//! The guard's own responses, and its changes to the origin's responses.
 
 use edgepass_web::Refusal;
 use wasm_bindgen::prelude::*;
@@ -28,14 +28,14 @@ extern "C" {
 
 /// CORS headers of a response.
 pub(crate) struct CorsReply {
-    /// Whether the response depends on the request's `Origin`.
+    /// Whether the response depends on the request's `Origin`: the route has `cors`.
     varies: bool,
-    /// Origin of the page, if the route lets it read the response.
+    /// The request's `Origin`, if the route lets pages of that origin read the response.
     origin: Option<String>,
 }
 
 impl CorsReply {
-    /// No CORS headers.
+    /// Leaves the CORS headers of a response as they are.
     pub(crate) const NONE: Self = Self { varies: false, origin: None };
 
     /// Returns the CORS headers for a request that matched `route`.
@@ -48,7 +48,7 @@ impl CorsReply {
         if !self.varies {
             return Ok(());
         }
-        // The route decides which pages may read the response, not the origin server.
+        // The route decides which pages may read the response, not the server behind the guard.
         match &self.origin {
             Some(origin) => headers.set("access-control-allow-origin", origin)?,
             None => {
@@ -61,7 +61,8 @@ impl CorsReply {
     }
 }
 
-/// Builds the response for a refusal.
+/// Builds the response for a refusal. Pages that the route allows may also read its challenge,
+/// nonce and `Retry-After`.
 pub(crate) fn refuse(refusal: &Refusal, cors: &CorsReply) -> Result<web_sys::Response, JsValue> {
     let headers = web_sys::Headers::new()?;
     for (name, value) in refusal.headers() {
@@ -83,7 +84,8 @@ pub(crate) fn metrics(text: &str) -> Result<web_sys::Response, JsValue> {
     response(200, &headers, Some(text))
 }
 
-/// Builds a response 405 with `Allow` (RFC 9110 §15.5.6).
+/// Builds a response with status 405 (RFC 9110 §15.5.6). `Allow` has the methods `allowed`, sorted,
+/// and `HEAD` if `GET` is one of them.
 pub(crate) fn method_not_allowed(mut allowed: Vec<&str>) -> Result<web_sys::Response, JsValue> {
     let detail = "this path does not allow the method";
     let refused = refuse(&Refusal::plain(405, "method_not_allowed", detail), &CorsReply::NONE)?;
@@ -96,7 +98,8 @@ pub(crate) fn method_not_allowed(mut allowed: Vec<&str>) -> Result<web_sys::Resp
     Ok(refused)
 }
 
-/// Answers a CORS preflight. It carries no token and needs none.
+/// Answers a CORS preflight, which carries no token and needs none. If the route of the announced
+/// method does not allow the page, the response has no CORS headers.
 pub(crate) fn preflight(
     request: &Incoming<'_>,
     routes: &[&Route],
@@ -115,16 +118,17 @@ pub(crate) fn preflight(
     response(204, &headers, None)
 }
 
-/// Changes to make to the origin's response.
+/// The facts that decide how the origin's response is changed.
 pub(crate) struct PassOn<'r> {
     pub(crate) route: &'r Route,
     pub(crate) cors: &'r CorsReply,
-    /// The request, if the response must end with its token.
+    /// The request, if its response must end with the token.
     pub(crate) watched: Option<WatchedRequest<'r>>,
 }
 
-/// Builds the client's response from the origin's. A response to a token is kept from shared caches
-/// and ends with the token. The pages that the route names may read it.
+/// Builds the response to the client from the origin's response. On a route that needs a token, no
+/// shared cache may store the response, and it ends with the token if it is watched. If the route
+/// has `cors`, the pages that it names may read the response.
 pub(crate) fn pass_on(
     response: web_sys::Response,
     how: &PassOn<'_>,
@@ -153,7 +157,8 @@ pub(crate) fn pass_on(
     Ok(copy)
 }
 
-/// Returns `Cache-Control` for a response to one caller. `None` if the origin's is as strict.
+/// Returns `Cache-Control` for a response to one client. `None` if the value of the origin is as
+/// strict: it has `private` without field names, or `no-store` without `must-understand`.
 fn private(written: &str) -> Option<String> {
     let is_conditional = written.to_ascii_lowercase().contains("must-understand");
     let mut kept = vec!["private"];

@@ -1,4 +1,4 @@
-//! Selection of the route for a request.
+//! Selects the route for a request.
 
 use crate::fold;
 use crate::overlap::is_as_strict;
@@ -7,14 +7,15 @@ use crate::policy::{GuardPolicy, OriginPaths, Route, Segment};
 /// Result of the search for a route.
 #[derive(Debug)]
 pub(crate) enum Matched<'p> {
-    /// The route that decides.
+    /// The first route with the path and the method. It decides.
     Route(&'p Route),
     /// A route matches, but the origin may read the path as a path of this stricter route. The
     /// guard refuses the request.
     Resembles(&'p Route),
-    /// A CORS preflight, which carries no token, and the routes of its path.
+    /// A request `OPTIONS` to a path with a route that has `cors`: a CORS preflight. Holds all
+    /// routes with this path.
     Preflight(Vec<&'p Route>),
-    /// Routes have the path, but none of them the method. Contains their methods.
+    /// Routes have the path, but none of them has the method. Holds their methods.
     MethodNotAllowed(Vec<&'p str>),
     /// No route has this path.
     NotFound,
@@ -48,8 +49,9 @@ impl GuardPolicy {
         self.routes.iter().position(|own| std::ptr::eq(own, route)).unwrap_or(usize::MAX)
     }
 
-    /// Returns a route that is stricter than `taken`, if a lax origin may read `path` as its path.
-    /// `None` if the pattern of `taken` is literal, since the policy then names the path itself.
+    /// Returns a route for `method` that `taken` is not as strict as, if the origin may read `path`
+    /// as a path of that route. `None` with `origin_paths = "exact"`, and if the pattern of `taken`
+    /// is literal: then the policy names the path itself.
     fn resembled(&self, taken: &Route, path: &str, method: &str) -> Option<&Route> {
         let is_open = |segment: &Segment| !matches!(segment, Segment::Literal(_));
         if self.origin_paths == OriginPaths::Exact || !taken.pattern.iter().any(is_open) {
@@ -60,7 +62,7 @@ impl GuardPolicy {
                 && !is_as_strict(&taken.access, &other.access)
         };
         let mut stricter = self.routes.iter().filter(is_stricter).peekable();
-        // Most requests end here. Other readings of the path take time.
+        // Without such a route, the readings of the path need not be computed, which takes time.
         stricter.peek()?;
         let whole = segments(path);
         let others = other_readings(&whole);
@@ -78,9 +80,10 @@ fn segments(path: &str) -> Vec<String> {
     path.split('/').skip(1).map(str::to_owned).collect()
 }
 
-/// Other readings of these segments by some origins: split at Unicode look-alikes of separators,
-/// without a leading program (`/index.php/reports`), without a session (`/(S(x))/reports`), without
-/// a folder's index page (`/reports/index.html`), and combinations of these.
+/// Returns other readings of these segments by some origins: split at Unicode look-alikes of
+/// separators, without a leading script (`/index.php/reports`), without a session
+/// (`/(S(x))/reports`), without a folder's index page (`/reports/index.html`), and combinations of
+/// these.
 fn other_readings(whole: &[String]) -> Vec<Vec<String>> {
     let mut readings = vec![whole.to_vec()];
     for otherwise in [with_separators, without_program, without_session, without_page] {
@@ -123,7 +126,7 @@ fn without_page(parts: &[String]) -> Option<Vec<String>> {
     }
 }
 
-/// Whether a lax origin may read `parts` as a path of `folded`.
+/// Whether some origin may read the segments `parts` as a path of the folded pattern.
 fn resembles(folded: &[Segment], parts: &[String]) -> bool {
     let last = folded.len().saturating_sub(1);
     for (position, segment) in folded.iter().enumerate() {
@@ -140,7 +143,7 @@ fn resembles(folded: &[Segment], parts: &[String]) -> bool {
         if !is_read_so {
             return false;
         }
-        // Segments after a program's name may be its argument.
+        // The segments after a script may be its argument.
         if is_last && fold::is_program(part) {
             return true;
         }
@@ -148,8 +151,9 @@ fn resembles(folded: &[Segment], parts: &[String]) -> bool {
     parts.len() == folded.len()
 }
 
-/// Returns the text in lower case and in one Unicode spelling (full width, long s, Kelvin), without
-/// accents and joiners. Uses the host's Unicode tables.
+/// Folds case and, beyond ASCII, Unicode spellings: full width, long s and Kelvin become plain
+/// letters (NFKD), and only letters, numbers and ASCII remain, so accents and joiners are dropped.
+/// Uses the host's Unicode tables.
 #[cfg(target_arch = "wasm32")]
 fn lower_case(text: &str) -> String {
     use js_sys::{JsString, RegExp};

@@ -19,11 +19,11 @@ use crate::policy::{GuardPolicy, PolicyText};
 use crate::replay::SharedReplay;
 use crate::settings_error::SettingsError;
 
-/// Policy, verifier and origin of this isolate.
+/// The settings of this isolate, with the verifier and the counters made from them.
 pub(crate) struct Settings {
     pub(crate) policy: GuardPolicy,
     pub(crate) verifier: WebVerifier,
-    /// Memory limit for the status lists of one issuer, in bytes.
+    /// `LIST_BYTES`: memory limit for the status lists of one issuer, in bytes. Default 16 MiB.
     pub(crate) list_bytes: u64,
     pub(crate) metrics: Metrics,
     /// `EXTERNAL_URL`: scheme and authority of this API, as its clients see them.
@@ -32,7 +32,8 @@ pub(crate) struct Settings {
     pub(crate) origin_url: Option<String>,
     /// The service bound as `ORIGIN`. It takes precedence over `ORIGIN_URL`.
     pub(crate) origin_service: Option<JsValue>,
-    /// Sent to the origin, so that it can refuse all other callers.
+    /// `ORIGIN_SECRET`, which the guard sends to the origin, so that the origin can refuse requests
+    /// that bypass the guard.
     pub(crate) origin_secret: Option<String>,
 }
 
@@ -41,7 +42,8 @@ thread_local! {
 }
 
 impl Settings {
-    /// Returns the isolate's settings. The first request reads them from `env`.
+    /// Returns the isolate's settings. The first request reads them from `env`; after an error the
+    /// next request reads them again.
     pub(crate) fn of(env: &Object) -> Result<Rc<Self>, SettingsError> {
         if let Some(settings) = Self::held() {
             return Ok(settings);
@@ -155,7 +157,7 @@ fn one_of_several(mut issuer: Value) -> Result<IssuerConfig, SettingsError> {
     Ok(IssuerConfig { policy: read(issuer).map_err(SettingsError::Issuer)?, jwks })
 }
 
-/// Adds to an error of the verifier the variables that it comes from.
+/// Adds to an error of the verifier the names of the variables that caused it.
 fn wrong(env: &Object, error: ConfigError) -> SettingsError {
     let variables = match error {
         ConfigError::NonceSecret(_) | ConfigError::NonceSecrets => NONCE_SECRETS.join(", "),
@@ -166,8 +168,8 @@ fn wrong(env: &Object, error: ConfigError) -> SettingsError {
     SettingsError::Verifier { variables, error }
 }
 
-/// All settings of the guard. A variable or binding with another name is refused: it is probably a
-/// misspelt setting, which would have no effect.
+/// The names of all settings of the guard. A variable or binding with another name is an error: it
+/// is probably a misspelt setting, which would have no effect.
 pub(crate) const KNOWN: [&str; 20] = [
     "AUDIENCE",
     "CACHE",
@@ -191,7 +193,7 @@ pub(crate) const KNOWN: [&str; 20] = [
     "VERIFIED_BYTES",
 ];
 
-/// The settings of a single issuer, instead of `ISSUERS`.
+/// The settings that describe a single issuer, instead of `ISSUERS`.
 pub(crate) const OF_ONE: [&str; 4] = ["ISSUER", "AUDIENCE", "JWKS_URI", "STATUS_PREFIX"];
 
 fn refuse_unknown(env: &Object) -> Result<(), SettingsError> {
@@ -213,14 +215,15 @@ fn bound(env: &Object, name: &str) -> Option<JsValue> {
     Reflect::get(env.as_ref(), &name.into()).ok().filter(|value| !value.is_undefined())
 }
 
-/// Reads a variable, a string that is not empty.
+/// Reads a variable. `None` if it is absent; an error if it is no string or empty.
 fn text(env: &Object, name: &'static str) -> Result<Option<String>, SettingsError> {
     let Some(value) = bound(env, name) else { return Ok(None) };
     let text = value.as_string().filter(|text| !text.is_empty());
     text.map(Some).ok_or(SettingsError::NotAString(name))
 }
 
-/// Reads a secret: visible ASCII, at least [`SECRET_CHARACTERS`] long.
+/// Reads a secret. `None` if it is absent; an error unless it is visible ASCII, at least
+/// [`SECRET_CHARACTERS`] long.
 fn secret(env: &Object, name: &'static str) -> Result<Option<String>, SettingsError> {
     let secret = text(env, name)?;
     let is_good = |secret: &String| {
@@ -232,10 +235,10 @@ fn secret(env: &Object, name: &'static str) -> Result<Option<String>, SettingsEr
     Ok(secret)
 }
 
-/// Minimum length of a secret, the same as for nonce secrets.
+/// Minimum length of a secret, in characters. The verifier requires as many bytes of nonce secrets.
 pub(crate) const SECRET_CHARACTERS: usize = 32;
 
-/// Reads a binding, an object with this method.
+/// Reads a binding. `None` if it is absent; an error unless it is an object with this method.
 fn object(
     env: &Object,
     name: &'static str,
@@ -243,8 +246,8 @@ fn object(
 ) -> Result<Option<JsValue>, SettingsError> {
     let Some(value) = bound(env, name) else { return Ok(None) };
     let has = |name: &str| Reflect::get(&value, &name.into()).is_ok_and(|has| has.is_function());
-    // A bound service seems to have every method, since its Worker may define it. It is neither a
-    // bucket nor a namespace.
+    // A bound service seems to have every method, since its Worker may define any. It must not pass
+    // for a bucket or a namespace.
     let is_service = has("edgepassHasNoSuchMethod");
     let is_other = is_service && ["get", "getByName"].contains(&method);
     if value.is_object() && has(method) && !is_other {
@@ -261,10 +264,10 @@ fn json_variable(env: &Object, name: &'static str) -> Result<Option<String>, Set
     text.map(Some).ok_or(SettingsError::NotJson(name))
 }
 
-/// The secret that signs nonces, and its predecessor.
+/// The variables of the secret that signs nonces, and of a second one that is accepted as well.
 const NONCE_SECRETS: [&str; 2] = ["DPOP_NONCE_SECRET", "DPOP_NONCE_SECRET_PREVIOUS"];
 
-/// Returns the secrets that sign nonces. Without a secret, DPoP proofs need no nonce.
+/// Reads the secrets for nonces, first the one that signs. `None`: DPoP proofs need no nonce.
 fn nonce_secrets(env: &Object) -> Result<Option<Vec<String>>, SettingsError> {
     let [current, previous] = NONCE_SECRETS;
     match (secret(env, current)?, secret(env, previous)?) {
@@ -274,7 +277,8 @@ fn nonce_secrets(env: &Object) -> Result<Option<Vec<String>>, SettingsError> {
     }
 }
 
-/// Whether a URL may be `ORIGIN_URL`, which receives callers' identities and the secret.
+/// Whether a URL may be `ORIGIN_URL`: https, or http on loopback, without user, query and fragment.
+/// The guard sends identities and the secret there.
 fn is_base_url(base: &str) -> bool {
     url::is_acceptable(base) && url::origin(base).is_some() && !base.contains(['?', '#'])
 }

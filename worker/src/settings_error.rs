@@ -7,10 +7,10 @@ use edgepass_verify::verifier::config::ConfigError;
 use crate::policy_error::PolicyError;
 use crate::settings::{KNOWN, OF_ONE, SECRET_CHARACTERS};
 
-/// A mistake in the settings. No text repeats a value.
+/// A mistake in the settings. No text repeats the value of a variable.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SettingsError {
-    /// The policy that the build has bundled.
+    /// The bundled policy is not JSON. The build writes it as JSON, so this does not occur.
     #[error("the bundled policy: {0}")]
     PolicyText(NotAnObject),
     #[error("the bundled policy: {0}")]
@@ -59,7 +59,7 @@ pub(crate) enum SettingsError {
     Issuers,
     #[error("ISSUERS: {0}")]
     Issuer(ShapeError),
-    /// A setting that the verifier refuses, with the variables that it comes from.
+    /// The verifier refuses a setting. `variables` names those that may have caused the error.
     #[error("{variables}: {error}")]
     Verifier { variables: String, error: ConfigError },
 }

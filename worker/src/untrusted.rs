@@ -4,11 +4,11 @@
 /// Prefix of the guard's own headers.
 pub(crate) const OWN: &str = "x-edgepass-";
 
-/// Headers that match a prefix below but stay, since the guard or Cloudflare writes them.
+/// Headers that match a prefix below but are forwarded, since the guard or Cloudflare writes them.
 const KEPT: [&str; 2] = ["x-forwarded-for", "x-forwarded-proto"];
 
 /// Headers that replace the path, method, host or address of a request, or that make a proxy change
-/// headers. A name that ends with `-` is a prefix.
+/// headers. In all three lists, a name that ends with `-` is a prefix.
 const ROUTING: [&str; 37] = [
     "base-url",
     "client-ip",
@@ -48,7 +48,7 @@ const ROUTING: [&str; 37] = [
     "x-sendfile-type",
     "x-url-scheme",
 ];
-/// Headers in which a proxy tells the origin the caller's identity.
+/// Headers in which a proxy tells the origin the user or the tenant.
 const IDENTITY: [&str; 36] = [
     "cf-access-",
     "es-security-runas-user",
@@ -112,7 +112,8 @@ const CERTIFICATE: [&str; 21] = [
     "x-tls-",
 ];
 
-/// Whether a header is the guard's own or in these lists, as the laxest server reads its name.
+/// Whether a header begins with [`OWN`] or is in one of the lists. Ignores case, and takes every
+/// character but letters and digits for `-`, as some servers do.
 pub(crate) fn is_untrusted(name: &str) -> bool {
     let fold =
         |sign: char| if sign.is_ascii_alphanumeric() { sign.to_ascii_lowercase() } else { '-' };

@@ -1,11 +1,14 @@
 import { DurableObject } from 'cloudflare:workers';
 
-/** Interval at which old proofs are deleted while a key is in use, in milliseconds. */
+/** Interval at which old proofs of a key are deleted while any remain, in milliseconds. */
 const SWEEP = 60_000;
 
 /** Used DPoP proofs of one client key, until they are too old to be accepted. */
 export class UsedProofs extends DurableObject {
-  /** Stores a proof until `until`, in milliseconds since the epoch. Returns whether it is new. */
+  /**
+   * Stores a proof, at least until `until`, in milliseconds since the epoch. Returns whether the
+   * proof was not stored yet.
+   */
   async firstUse(id, until) {
     const { storage } = this.ctx;
     // A single statement, so that of two concurrent requests only one is the first.
@@ -15,7 +18,7 @@ export class UsedProofs extends DurableObject {
     return true;
   }
 
-  /** Deletes old proofs. If none is left, deletes the storage: the object then costs nothing. */
+  /** Deletes old proofs. If none is left, deletes the storage, so that the object costs nothing. */
   async alarm() {
     const { storage } = this.ctx;
     const table = this.#table();

@@ -2,10 +2,11 @@
 //!
 //! **Variable time**: for public data only.
 //!
-//! Source: Bernstein and Yang, "Fast constant-time gcd computation and modular inversion", 2019, in the
-//! variable-time form: 30 steps run on the low limbs, and their matrix is then applied to the whole number.
-//! Numbers are nine signed limbs of 30 bits, the top one with the sign; the bounds on d and e, between
-//! −2·modulus and the modulus, are those of the paper's section 10 and are kept by [`Modulus::update`].
+//! Source: Bernstein and Yang, "Fast constant-time gcd computation and modular inversion", 2019, in
+//! the variable-time form of libsecp256k1 (its `doc/safegcd_implementation.md`): 30 steps run on
+//! the low limbs, and their matrix is then applied to the whole numbers. Numbers are nine signed
+//! limbs of 30 bits; the top limb carries the sign. [`Modulus::update`] keeps d and e between
+//! −2·modulus and the modulus (section 4 of that document).
 
 #![allow(
     clippy::arithmetic_side_effects,
@@ -20,13 +21,13 @@ const MASK: i64 = (1 << BITS) - 1;
 
 type Limbs = [i32; LIMBS];
 
-/// An odd prime, and its inverse modulo 2³⁰.
+/// An odd prime, and its inverse modulo 2³².
 pub(crate) struct Modulus {
     limbs: Limbs,
     inverse: u32,
 }
 
-/// The matrix of 30 divsteps, scaled by 2³⁰.
+/// The matrix of 30 divsteps, multiplied by 2³⁰.
 struct StepMatrix {
     u: i64,
     v: i64,
@@ -35,7 +36,7 @@ struct StepMatrix {
 }
 
 impl Modulus {
-    /// From 64 hexadecimal digits.
+    /// Parses 64 lower-case hexadecimal digits, most significant first.
     pub(crate) const fn from_hex(digits: &[u8; 64]) -> Self {
         let mut octets = [0; 32];
         let mut at = 0;
@@ -46,7 +47,8 @@ impl Modulus {
             at += 1;
         }
         let limbs = split(&octets);
-        // Newton: each step doubles the bits that are right; an odd number is its own inverse modulo 8.
+        // Newton's iteration: each step doubles the number of correct low bits. It starts with
+        // three, since an odd number is its own inverse modulo 8.
         let low = limbs[0] as u32;
         let mut inverse = low;
         let mut step = 0;
@@ -57,13 +59,14 @@ impl Modulus {
         Self { limbs, inverse }
     }
 
-    /// The inverse of a number below the modulus, least significant octet first. Zero gives zero.
+    /// Returns the inverse of a number below the modulus, both least significant octet first. Zero
+    /// gives zero.
     pub(crate) fn invert(&self, number: &[u8; 32]) -> [u8; 32] {
         let (mut d, mut e) = ([0; LIMBS], [0; LIMBS]);
         e[0] = 1;
         let (mut f, mut g) = (self.limbs, split(number));
         let mut eta = -1;
-        // 25 rounds are enough for 256 bits; the limit only guards against an endless loop.
+        // 25 rounds of 30 divsteps are enough for 256 bits. The limit rules out an endless loop.
         for _ in 0..26 {
             if g == [0; LIMBS] {
                 break;
@@ -72,15 +75,16 @@ impl Modulus {
             self.update(&mut d, &mut e, &matrix);
             matrix.apply(&mut f, &mut g);
         }
-        // f is now 1 or −1. For the number zero it is the modulus, and d is zero.
+        // f is now 1 or −1. If the number is zero, f is the modulus and d is zero.
         self.canonical(&d, f[LIMBS - 1] < 0)
     }
 
-    /// Applies a matrix to d and e modulo the modulus.
+    /// Multiplies d and e by the matrix and divides both by 2³⁰, modulo the modulus.
     fn update(&self, d: &mut Limbs, e: &mut Limbs, matrix: &StepMatrix) {
         let StepMatrix { u, v, q, r } = *matrix;
         let (d_sign, e_sign) = (i64::from(d[LIMBS - 1] >> 31), i64::from(e[LIMBS - 1] >> 31));
-        // Add the modulus where the number is negative, and as often as makes the sum divisible by 2³⁰.
+        // Multiples of the modulus are added: first as if a negative d or e were increased by the
+        // modulus, then so that both sums are divisible by 2³⁰.
         let mut md = (u & d_sign) + (v & e_sign);
         let mut me = (q & d_sign) + (r & e_sign);
         let mut cd = u * i64::from(d[0]) + v * i64::from(e[0]);
@@ -103,11 +107,12 @@ impl Modulus {
         e[LIMBS - 1] = ce as i32;
     }
 
-    /// Reduces a number between −2·modulus and the modulus, or its opposite, to [0, modulus).
+    /// Reduces a number between −2·modulus and the modulus to [0, modulus). Negates the number
+    /// first if `negate` is set.
     fn canonical(&self, number: &Limbs, negate: bool) -> [u8; 32] {
         let mut limbs = if negate { number.map(|limb| -limb) } else { *number };
         for multiple in [2, 1, 0, -1, -2] {
-            // Take the sum that is not negative and below the modulus.
+            // Takes the sum that is not negative and below the modulus.
             let shifted = self.plus(&limbs, multiple);
             let less = self.plus(&shifted, -1);
             if shifted[LIMBS - 1] >= 0 && less[LIMBS - 1] < 0 {
@@ -118,7 +123,7 @@ impl Modulus {
         join(&limbs)
     }
 
-    /// `limbs` plus `multiple` times the modulus, carried.
+    /// Returns `limbs` plus `multiple` times the modulus, carried.
     fn plus(&self, limbs: &Limbs, multiple: i64) -> Limbs {
         let mut carry = 0;
         std::array::from_fn(|at| {
@@ -131,7 +136,8 @@ impl Modulus {
 }
 
 impl StepMatrix {
-    /// Runs thirty divsteps on the low limbs, several at once where there are trailing zeros.
+    /// Runs 30 divsteps on the low limbs, several at once where there are trailing zeros. `eta` is
+    /// −δ of the paper.
     fn run(eta: &mut i32, f: u32, g: u32) -> Self {
         let (mut f, mut g) = (f, g);
         let (mut u, mut v, mut q, mut r) = (1_u32, 0_u32, 0_u32, 1_u32);
@@ -153,8 +159,8 @@ impl StepMatrix {
                 (u, q) = (q, u.wrapping_neg());
                 (v, r) = (r, v.wrapping_neg());
             }
-            // Add the multiple of f that clears low bits of g: as many as steps pass without an exchange,
-            // six at most. f·(f² − 2) is −1/f modulo 2⁶.
+            // Adds the multiple of f that clears low bits of g: as many as there are steps before
+            // the next exchange of f and g, six at most. f·(f² − 2) is −1/f modulo 2⁶.
             let steps = (*eta as u32).saturating_add(1).min(left);
             let mask = (u32::MAX >> (32 - steps)) & 63;
             let inverse = f.wrapping_mul(f.wrapping_mul(f).wrapping_sub(2));
@@ -167,7 +173,7 @@ impl StepMatrix {
         Self { u: signed(u), v: signed(v), q: signed(q), r: signed(r) }
     }
 
-    /// Applies the matrix to f and g, and divides both by 2³⁰.
+    /// Multiplies f and g by the matrix and divides both by 2³⁰, which leaves no remainder.
     fn apply(&self, f: &mut Limbs, g: &mut Limbs) {
         let Self { u, v, q, r } = *self;
         let mut cf = (u * i64::from(f[0]) + v * i64::from(g[0])) >> BITS;
@@ -186,6 +192,7 @@ impl StepMatrix {
     }
 }
 
+/// Splits a number, least significant octet first, into limbs.
 const fn split(octets: &[u8; 32]) -> Limbs {
     let mut limbs = [0; LIMBS];
     let (mut pending, mut bits, mut at, mut limb) = (0_u64, 0, 0, 0);
@@ -204,6 +211,7 @@ const fn split(octets: &[u8; 32]) -> Limbs {
     limbs
 }
 
+/// Returns the octets of a number in [0, 2²⁵⁶), least significant first.
 fn join(limbs: &Limbs) -> [u8; 32] {
     let mut limbs = limbs.iter();
     let (mut pending, mut bits) = (0_u64, 0);

@@ -1,33 +1,35 @@
 //! Signature verification in Rust, and the rules for public keys.
 //!
-//! The rules are the strictest of all hosts' rules. The verifier applies them before a host's crypto sees
-//! a key, so a token has the same verdict on every host.
+//! The rules are the strictest of all hosts' rules. The verifier applies them before a host's
+//! crypto sees a key, so a token has the same verdict on every host.
 //!
 //! # Why own field arithmetic
 //!
-//! A key that has verified many signatures gets a table ([`prepared`]). With it, the first verification of
-//! a token takes less than a third of the time for Ed25519, and about half for ES256, measured in workerd
-//! (docs/benchmarks.md). Tables need point additions that no public interface of
-//! `curve25519-dalek` or `p256` offers, in limbs that suit Wasm's 64-bit multiplication. So this crate has
-//! its own fields and points, for tables alone. Scalars, and the rules for keys and signatures, are those
-//! of the two crates.
+//! A key with which many signatures were verified gets a table ([`prepared`]). With it, the first
+//! verification of a token takes less than a third of the time for Ed25519, and about half for
+//! ES256, measured in workerd (docs/benchmarks.md). Tables need point additions that no public
+//! interface of `curve25519-dalek` or `p256` offers, in limbs that suit Wasm's 64-bit
+//! multiplication. So this crate has its own fields and points, for tables alone. Scalars are those
+//! of the two crates, except the inverse modulo the order of P-256. The two crates also check that
+//! a point is on its curve and that a scalar is in range.
 //!
 //! # Invariants
 //!
-//! * It handles public data only: messages, signatures, public keys. Nothing here is constant time, and
-//!   nothing here may ever see a private key.
-//! * Limbs are signed and bounded. `limbs.rs` defines the *size* of an element; each operation states the
-//!   sizes that it takes and returns; debug builds assert them and check for overflow.
+//! * The crate handles public data only: messages, signatures, public keys. Nothing here is
+//!   constant time, and nothing here may ever see a private key.
+//! * Limbs are signed and bounded. `limbs.rs` defines the *size* of an element and the sizes that a
+//!   product takes; debug builds assert these and check for overflow.
 //! * A verification with tables accepts exactly the signatures that the reference path accepts.
 //!
-//! # How it is watched
+//! # How faults are detected
 //!
-//! * Tests compare fields with `num-bigint`, points with `curve25519-dalek` and `p256`, and verification
-//!   with AWS-LC and Project Wycheproof (`tests/crypto/`).
-//! * In use, one acceptance in [`prepared::RECHECK_EVERY`] and one refusal a key and second are put to the
-//!   reference path. A disagreement is counted ([`prepared::PreparedKeys::faults`]) and ends the use of
-//!   tables for that key.
-//! * The feature `planted-fault` makes a constant wrong. A test shows that the above then notices it.
+//! * Tests compare fields with `num-bigint`, points with `curve25519-dalek` and `p256`, and
+//!   verification with AWS-LC, both crates and Project Wycheproof (`tests/crypto/`).
+//! * In use, the reference path checks at most one in [`prepared::RECHECK_EVERY`] acceptances of a
+//!   key again, and at most one refusal per key and second. A disagreement is counted
+//!   ([`prepared::PreparedKeys::faults`]) and ends the use of tables for that key.
+//! * The feature `planted-fault` makes the tables of both curves wrong. A test shows that the
+//!   reference path then detects the fault.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::string_slice))]
@@ -42,7 +44,8 @@ pub mod prepared;
 use edgepass_jose::PublicKey;
 use p256::elliptic_curve::point::AffineCoordinates;
 
-/// Whether a key may be used: its encoding is canonical, and it is a point of large order on its curve.
+/// Whether a key may be used: its encoding is canonical, and it is a point of large order on its
+/// curve.
 ///
 /// True for every RSA key; `edgepass_jose::jwk` checks the form of those.
 ///
@@ -70,7 +73,7 @@ pub fn is_sound(key: &PublicKey) -> bool {
     }
 }
 
-/// The uncompressed encoding of a point: 4, x, y (SEC 1 §2.3.3).
+/// Returns the uncompressed encoding of a point: the octet 4, then `x`, then `y` (SEC 1 §2.3.3).
 pub fn sec1(x: &[u8], y: &[u8]) -> Vec<u8> {
     [&[4], x, y].concat()
 }

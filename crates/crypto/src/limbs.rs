@@ -2,17 +2,17 @@
 //!
 //! **Variable time**: for public data only.
 //!
-//! Wasm multiplies 64-bit integers but has no wider product. Limbs of 29 bits leave room to add up a
-//! column of products in an `i64`. Limbs are signed, so sums and differences need no carries.
+//! Wasm multiplies 64-bit integers but has no wider product. Limbs of 29 bits leave room to add up
+//! a column of products in an `i64`. Limbs are signed, so sums and differences need no carries.
 //!
-//! The *size* of an integer bounds its limbs. It has size k if each limb is at most k·2²⁹ in magnitude,
-//! plus or minus [`TOLERANCE`]. A reduction returns size 1 and limbs that are not negative (the top one is
-//! small, and any may be −1). The difference of two such integers has size 1 as well. Other sums and
-//! differences have the sum of the sizes.
+//! The *size* of an integer bounds its limbs. It has size k if each limb is at most k·2²⁹ plus
+//! [`TOLERANCE`] in magnitude. A reduction returns size 1. Its limbs are at least −1; only
+//! the top limb may be lower for P-256, where it is small. The difference of two such integers has
+//! size 1 as well. Other sums and differences have at most the sum of the sizes.
 //!
-//! A column of a product is a sum of nine products of limbs, at most 9·k·l·2⁵⁸ in magnitude. A reduction
-//! adds less than 2⁵⁵ to it. Both fit an `i64` while k·l is at most [`MAX_PRODUCT`]. Debug builds assert
-//! sizes, and check every operation for overflow.
+//! A column of a product is a sum of at most nine products of limbs, at most 9·k·l·2⁵⁸ in magnitude
+//! for sizes k and l. A reduction adds less than 2⁵⁵ to it. The sum fits an `i64` while k·l is at
+//! most [`MAX_PRODUCT`]. Debug builds assert sizes, and check every operation for overflow.
 
 #![allow(
     clippy::arithmetic_side_effects,
@@ -24,16 +24,16 @@ pub(crate) const LIMBS: usize = 9;
 pub(crate) const BITS: u32 = 29;
 pub(crate) const MASK: i64 = (1 << BITS) - 1;
 
-/// By how much a limb may exceed the bound of its size. Columns have room for far more.
+/// The tolerated excess of a limb over the bound of its size. Columns have room for far more.
 const TOLERANCE: i64 = 64;
 
-/// The largest product of the sizes of two factors.
+/// The largest product of the sizes of two factors that [`products`] takes.
 pub(crate) const MAX_PRODUCT: i64 = 3;
 
 pub(crate) type Limbs = [i32; LIMBS];
 pub(crate) type Columns = [i64; 2 * LIMBS];
 
-/// The limbs of a number of 64 hexadecimal digits, each below 2²⁹.
+/// Parses 64 lower-case hexadecimal digits, most significant first. Each limb is below 2²⁹.
 pub(crate) const fn from_hex(digits: &[u8; 64]) -> Limbs {
     let mut limbs = [0; LIMBS];
     let mut bit = 0;
@@ -47,7 +47,7 @@ pub(crate) const fn from_hex(digits: &[u8; 64]) -> Limbs {
     limbs
 }
 
-/// The limbs of a number of 32 octets, least significant first; each limb is below 2²⁹.
+/// Splits a number of 32 octets, least significant first. Each limb is below 2²⁹.
 pub(crate) fn from_bytes(octets: &[u8; 32]) -> Limbs {
     let mut octets = octets.iter();
     let (mut pending, mut bits) = (0_i64, 0);
@@ -65,7 +65,7 @@ pub(crate) fn from_bytes(octets: &[u8; 32]) -> Limbs {
     })
 }
 
-/// The octets, least significant first, of a number below 2²⁵⁶ whose limbs are in [0, 2²⁹).
+/// Returns the octets, least significant first, of a number below 2²⁵⁶ whose limbs are in [0, 2²⁹).
 pub(crate) fn to_bytes(limbs: &Limbs) -> [u8; 32] {
     let mut limbs = limbs.iter();
     let (mut pending, mut bits) = (0_i64, 0);
@@ -83,13 +83,13 @@ pub(crate) fn to_bytes(limbs: &Limbs) -> [u8; 32] {
     })
 }
 
-/// The least size that the limbs have.
+/// Returns the smallest size that the limbs have.
 pub(crate) fn size(limbs: &Limbs) -> i64 {
     let largest = limbs.iter().map(|limb| limb.unsigned_abs()).max().unwrap_or(0);
     (i64::from(largest) + MASK - TOLERANCE) >> BITS
 }
 
-/// Columns of the schoolbook product; the last is zero.
+/// Returns the columns of the schoolbook product. Column i counts 2²⁹ⁱ; the last is zero.
 #[inline(always)]
 pub(crate) fn products(a: &Limbs, b: &Limbs) -> Columns {
     debug_assert!(size(a) * size(b) <= MAX_PRODUCT, "limbs are too large");
@@ -150,7 +150,7 @@ pub(crate) fn products(a: &Limbs, b: &Limbs) -> Columns {
     ]
 }
 
-/// Columns of the schoolbook square; the last is zero.
+/// Returns the columns of the schoolbook square. Column i counts 2²⁹ⁱ; the last is zero.
 #[inline(always)]
 pub(crate) fn square(a: &Limbs) -> Columns {
     debug_assert!(size(a) * size(a) <= MAX_PRODUCT, "limbs are too large");
@@ -178,7 +178,7 @@ pub(crate) fn square(a: &Limbs) -> Columns {
     ]
 }
 
-/// For the tests of the fields: limbs at their bounds, and what they stand for.
+/// Limbs at their bounds and the values of limbs, for the tests of the fields.
 #[cfg(test)]
 pub(crate) mod testing {
     use num_bigint::BigInt;
@@ -186,7 +186,7 @@ pub(crate) mod testing {
 
     use super::*;
 
-    /// What the limbs stand for.
+    /// Returns the integer that the limbs represent.
     pub(crate) fn value(limbs: &Limbs) -> BigInt {
         limbs.iter().rev().fold(BigInt::ZERO, |sum, limb| (sum << BITS) + limb)
     }
@@ -195,9 +195,9 @@ pub(crate) mod testing {
         BigInt::parse_bytes(digits.as_bytes(), 16).unwrap()
     }
 
-    /// Limbs of size at most `size`, the top one at most `top` in magnitude: each limb at both bounds
-    /// while the others are at zero or a bound, and then limbs at random between the bounds, many of
-    /// them at one.
+    /// Returns limbs of size at most `size`, the top one at most `top` in magnitude. First, each
+    /// limb is zero or at a bound while all others are zero or at one bound. Then follow `random`
+    /// ones with about half of their limbs at a bound.
     pub(crate) fn extremes(size: i32, top: i32, random: u64) -> Vec<Limbs> {
         let bound = |at| if at == LIMBS - 1 { top } else { size * MASK as i32 };
         let mut all = Vec::new();

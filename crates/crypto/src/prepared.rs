@@ -1,12 +1,12 @@
-//! Tables for keys that verify many signatures.
+//! Tables for keys with which many signatures are verified.
 //!
 //! A key starts on the reference path: the host's crypto, or the crate `ed25519-dalek`. After
-//! [`EARNED_AFTER`] accepted signatures the verifier computes a table for it, in short slices between
-//! requests. From then on it verifies the key's signatures with the table.
+//! [`EARNED_AFTER`] accepted signatures the verifier computes a table for it, if there is room, in
+//! short slices between requests. From then on it verifies the key's signatures with the table.
 //!
-//! Tests establish that tables are correct. To detect faults in use, the verifier also puts one acceptance
-//! in [`RECHECK_EVERY`], and at most one refusal a key and second, to the reference path. A key on which
-//! the two disagree stays on the reference path.
+//! Tests establish that tables are correct. To detect faults in use, the reference path also checks
+//! at most one in [`RECHECK_EVERY`] signatures that a table accepted, and at most one per key and
+//! second that a table refused. After a disagreement, the key stays on the reference path.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -14,29 +14,32 @@ use edgepass_jose::PublicKey;
 
 use crate::{ed25519, es256};
 
-/// Accepted signatures after which a key gets a table. Refused signatures do not count.
+/// The number of accepted signatures after which a key gets a table. Refused signatures do not
+/// count.
 ///
-/// Computing a table pays off after 27 to 201 signatures (docs/benchmarks.md). An isolate that has seen 64
-/// signatures of a key is likely to see that many.
+/// Computing a table pays off after 27 to 201 signatures (docs/benchmarks.md). An isolate that has
+/// seen 64 signatures of a key is likely to see that many.
 pub const EARNED_AFTER: u64 = 64;
 
-/// The reference path checks one accepted signature in this many.
+/// Of this many accepted signatures of a key, the reference path checks at most one again.
 pub const RECHECK_EVERY: u64 = 1024;
 
-/// The most memory that all tables take, in bytes: 12 keys of P-256 or 7 of Ed25519, and a generator.
+/// The memory limit for all tables, in bytes: a generator and 13 keys of P-256 or 8 of Ed25519.
 pub const MAX_TABLE_BYTES: usize = 4 << 20;
 
-/// The most keys that are counted. Beyond this the least recently used key is forgotten, except keys
-/// whose tables are distrusted.
+/// The maximum number of keys that are counted. Beyond it the least recently used key is forgotten,
+/// except [`Path::Distrusted`] ones.
 const MAX_KEYS: usize = 64;
 
 /// A key unused for this long, in milliseconds, may lose its table to another key.
 const IDLE_MILLIS: u64 = 60_000;
 
-/// The shortest time between two confirmations of refusals by one key, in milliseconds.
+/// In this time, in milliseconds, the reference path checks at most one signature per key that
+/// tables refused.
 const CONFIRM_MILLIS: u64 = 1000;
 
-/// Positions of a comb, of 32, that one slice computes. A slice takes below half a millisecond in Wasm.
+/// The number of positions of a comb, of 32, that one slice computes. A slice takes below half a
+/// millisecond in Wasm.
 const POSITIONS_PER_SLICE: usize = 2;
 
 /// The keys of one or several verifiers, and their tables. Clones share them.
@@ -56,22 +59,25 @@ struct State {
 
 struct Entry {
     key: PublicKey,
+    /// The number of accepted signatures.
     uses: u64,
+    /// The time of the last accepted signature, in milliseconds.
     used_at: u64,
+    /// The time at which the reference path last checked a refusal, in milliseconds.
     confirmed_at: Option<u64>,
     path: Path,
 }
 
-/// How signatures of a key are verified.
+/// How the signatures of a key are verified.
 enum Path {
-    /// The reference path, until there is time and room for a table.
+    /// By the reference path, until the key has earned a table and there is time and room for it.
     Reference,
     Tables(Tables),
-    /// The reference path, permanently: its table was found wrong, or it can have none.
+    /// By the reference path, permanently: the key's table was found wrong, or there can be none.
     Distrusted,
 }
 
-/// A comb under construction: that of a key, or for `None` that of its curve's generator.
+/// A comb under construction: that of the key `of`, or for `None` that of a curve's generator.
 struct Building {
     of: Option<PublicKey>,
     builder: Builder,
@@ -82,7 +88,7 @@ enum Builder {
     P256(es256::CombBuilder),
 }
 
-/// The combs with which the signatures of one key are verified.
+/// The table of one key: its comb and that of its curve's generator.
 #[derive(Clone)]
 pub struct Tables(Strategy);
 
@@ -93,7 +99,8 @@ enum Strategy {
 }
 
 impl Tables {
-    /// Checks a signature as JWS carries it, strictly and with the equation of the reference path.
+    /// Verifies a signature over `message`, in the form of JWS (64 octets). Accepts the same
+    /// signatures as the reference path.
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
         match &self.0 {
             Strategy::Ed25519 { encoded, key, generator } => {
@@ -105,8 +112,9 @@ impl Tables {
         }
     }
 
-    /// Computes the tables of a key at once, in a few milliseconds: for tests and tools only. `None` for
-    /// keys that are neither Ed25519 nor P-256, and for unsound ones.
+    /// Computes the table of a key at once, in a few milliseconds: for tests and tools only.
+    /// Returns `None` for keys that are neither Ed25519 nor P-256, and for unsound Ed25519 keys. A
+    /// P-256 key must be on the curve.
     pub fn of(key: &PublicKey) -> Option<Self> {
         let keys = PreparedKeys::default();
         for _ in 0..EARNED_AFTER {
@@ -127,7 +135,7 @@ impl Tables {
 }
 
 impl PreparedKeys {
-    /// The tables of a key, if it has them.
+    /// Returns the table of a key, or `None` if the reference path verifies its signatures.
     pub fn tables(&self, key: &PublicKey) -> Option<Tables> {
         match &self.state().entry(key)?.path {
             Path::Tables(tables) => Some(tables.clone()),
@@ -135,8 +143,8 @@ impl PreparedKeys {
         }
     }
 
-    /// Counts a signature that a key has accepted, at `now` in milliseconds. True if the reference path
-    /// is to check it too, after the response.
+    /// Counts a signature that was accepted at `now`, in milliseconds. Returns true if the
+    /// reference path is to check it too, after the response.
     pub fn accepted(&self, key: &PublicKey, now: u64) -> bool {
         if !matches!(key, PublicKey::Ed25519 { .. } | PublicKey::P256 { .. }) {
             return false;
@@ -151,10 +159,11 @@ impl PreparedKeys {
         matches!(entry.path, Path::Tables(_)) && entry.uses.is_multiple_of(RECHECK_EVERY)
     }
 
-    /// Whether the reference path is to confirm a refusal by tables, at `now` in milliseconds.
+    /// Returns whether the reference path is to check a signature that tables refused at `now`, in
+    /// milliseconds. True at most once per key and second.
     pub fn confirms_refusal(&self, key: &PublicKey, now: u64) -> bool {
         self.state().entry(key).is_some_and(|entry| {
-            // In both directions: a time in the past must not switch the confirmation off.
+            // `abs_diff`, because a clock that was set back must not suppress the checks.
             let due = entry.confirmed_at.is_none_or(|at| now.abs_diff(at) >= CONFIRM_MILLIS);
             if due {
                 entry.confirmed_at = Some(now);
@@ -163,8 +172,9 @@ impl PreparedKeys {
         })
     }
 
-    /// Records that the reference path disagrees with the tables of this key, which then gets no tables
-    /// again. The comb of its curve's generator may be wrong too, so it is discarded and computed again.
+    /// Records that the reference path disagrees with the tables of this key, which gets no table
+    /// again. Drops the generator's comb, the tables of the curve's other keys, and any comb under
+    /// construction, since they may be wrong too. They are computed again.
     pub fn disagree(&self, key: &PublicKey) {
         let mut state = self.state();
         state.faults = state.faults.saturating_add(1);
@@ -187,23 +197,24 @@ impl PreparedKeys {
         state.building = None;
     }
 
-    /// The number of disagreements with the reference path.
+    /// The number of disagreements between tables and the reference path.
     pub fn faults(&self) -> u64 {
         self.state().faults
     }
 
-    /// The memory that tables take, in bytes.
+    /// The memory that all tables take, in bytes.
     pub fn bytes(&self) -> usize {
         self.state().bytes()
     }
 
-    /// Whether a table is to be computed.
+    /// Returns whether [`PreparedKeys::work`] has a table to compute at `now`, in milliseconds.
+    /// False while another call computes a slice.
     pub fn has_work(&self, now: u64) -> bool {
         let state = self.state();
         !state.busy && (state.building.is_some() || state.next(now).is_some())
     }
 
-    /// Computes one slice of a table. Hosts call it after a response.
+    /// Computes one slice of a table, or nothing if none is due. Hosts call it after a response.
     pub fn work(&self, now: u64) {
         let Some(mut building) = self.state().begin(now) else { return };
         let complete = building.builder.slice();
@@ -243,21 +254,22 @@ impl State {
         });
     }
 
-    /// A key that is to get a table and for which there is room.
+    /// Returns a key that has earned a table, has none, and for which there is room once idle
+    /// tables are dropped.
     fn next(&self, now: u64) -> Option<&PublicKey> {
         let idle: usize =
             self.idle(now).map(|(_, tables)| tables.bytes()).fold(0, usize::saturating_add);
         let kept = self.bytes().saturating_sub(idle);
-        let earned = self
+        let due = self
             .keys
             .iter()
             .filter(|entry| entry.uses >= EARNED_AFTER && matches!(entry.path, Path::Reference));
-        let mut keys = earned.map(|entry| &entry.key);
+        let mut keys = due.map(|entry| &entry.key);
         keys.find(|key| kept.saturating_add(self.needed(key)) <= MAX_TABLE_BYTES)
     }
 
-    /// Keys with tables that were not used for long, by position. A last use in the future counts as long
-    /// ago.
+    /// Iterates over the tables of keys that were not used for [`IDLE_MILLIS`], with their
+    /// positions. A last use as far in the future counts too, since the clock was then set back.
     fn idle(&self, now: u64) -> impl Iterator<Item = (usize, &Tables)> {
         self.keys.iter().enumerate().filter_map(move |(at, entry)| match &entry.path {
             Path::Tables(tables) if now.abs_diff(entry.used_at) >= IDLE_MILLIS => {
@@ -267,7 +279,8 @@ impl State {
         })
     }
 
-    /// The memory that the tables of a key need, in bytes, with the generator's comb if that is missing.
+    /// The memory that the table of a key needs, in bytes, with the generator's comb if that is
+    /// missing.
     fn needed(&self, key: &PublicKey) -> usize {
         let (comb, generator) = match key {
             PublicKey::Ed25519 { .. } => (ed25519::Comb::BYTES, self.ed25519_generator.is_some()),
@@ -286,7 +299,8 @@ impl State {
         of_keys.fold(ed25519.saturating_add(p256), usize::saturating_add)
     }
 
-    /// The comb to continue with.
+    /// Takes out the comb to continue with, or begins the next. `None` if no table is due or
+    /// another call computes a slice.
     fn begin(&mut self, now: u64) -> Option<Building> {
         if self.busy {
             return None;
@@ -299,6 +313,8 @@ impl State {
         Some(building)
     }
 
+    /// Begins the comb of the next key, or first that of its curve's generator. Forgets idle keys
+    /// to make room.
     fn begin_next(&mut self, now: u64) -> Option<Building> {
         let key = self.next(now)?.clone();
         while self.bytes().saturating_add(self.needed(&key)) > MAX_TABLE_BYTES {
@@ -324,7 +340,7 @@ impl State {
         Some(Building { of: (!generator).then_some(key), builder: builder? })
     }
 
-    /// Takes a complete comb into use.
+    /// Puts a complete comb into use.
     fn install(&mut self, Building { of, builder }: Building) {
         let strategy = match (builder, &of) {
             (Builder::Ed25519(comb), None) => {
@@ -357,7 +373,7 @@ impl State {
 }
 
 impl Builder {
-    /// Computes one slice. True after the last.
+    /// Computes one slice. Returns true after the last one.
     fn slice(&mut self) -> bool {
         (0..POSITIONS_PER_SLICE).any(|_| match self {
             Self::Ed25519(builder) => builder.step(),
@@ -388,13 +404,13 @@ mod tests {
     }
 
     #[test]
-    fn tables_are_earned_and_laid_out_in_slices() {
+    fn tables_are_computed_in_slices_after_enough_signatures() {
         let keys = PreparedKeys::default();
         use_until(&keys, &key(1), EARNED_AFTER - 1, 0);
         assert!(!keys.has_work(0));
         assert!(keys.tables(&key(1)).is_none());
         keys.accepted(&key(1), 0);
-        // A generator and a key, 32 positions each, two at a time.
+        // A generator and a key, 32 positions each, two in a slice.
         assert_eq!(work(&keys, 0), 32);
         assert!(keys.tables(&key(1)).is_some());
         assert_eq!(keys.bytes(), 2 * ed25519::Comb::BYTES);
@@ -416,17 +432,17 @@ mod tests {
             work(&keys, number);
         }
         let most = MAX_TABLE_BYTES / ed25519::Comb::BYTES - 1;
-        let laid_out = || (1..20).filter(|n| keys.tables(&key(*n)).is_some()).count();
-        assert_eq!(laid_out(), most);
+        let with_tables = || (1..20).filter(|n| keys.tables(&key(*n)).is_some()).count();
+        assert_eq!(with_tables(), most);
         assert!(!keys.has_work(20) && !keys.has_work(IDLE_MILLIS));
-        // A key of the other curve needs the room of several.
+        // The first key of the other curve needs more room than is free.
         let other = PublicKey::P256 { x: *generator.0, y: *generator.1 };
         let later = 20 + IDLE_MILLIS;
         use_until(&keys, &other, EARNED_AFTER, later);
         assert!(keys.has_work(later));
         work(&keys, later);
         assert!(keys.bytes() <= MAX_TABLE_BYTES, "{}", keys.bytes());
-        assert!(laid_out() + usize::from(keys.tables(&other).is_some()) >= most - 1);
+        assert!(with_tables() + usize::from(keys.tables(&other).is_some()) >= most - 1);
     }
 
     #[test]

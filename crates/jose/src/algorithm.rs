@@ -9,7 +9,8 @@ use crate::public_key::PublicKey;
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Algorithm {
-    /// `Ed25519` (RFC 9864), or its older alias `EdDSA`, which is bound to `crv` Ed25519 here.
+    /// `Ed25519` (RFC 9864). Its older name `EdDSA` (RFC 8037 §3.1) is accepted for `crv` Ed25519
+    /// only.
     Ed25519,
     /// `ES256`: ECDSA with P-256 and SHA-256 (RFC 7518 §3.4).
     Es256,
@@ -43,8 +44,8 @@ impl Algorithm {
         Self::Ps512,
     ];
 
-    /// Returns the algorithm for an `alg` value. The comparison is exact: `none`, `HS256` and
-    /// `es256` are unknown.
+    /// Returns the algorithm for an `alg` value, or `None` if it is unknown. The comparison is
+    /// exact: `es256`, `none` and `HS256` are unknown.
     pub fn from_name(alg: &str) -> Option<Self> {
         match alg {
             "EdDSA" => Some(Self::Ed25519),
@@ -52,7 +53,7 @@ impl Algorithm {
         }
     }
 
-    /// Returns the registered name (RFC 7518 §3.1, RFC 9864 §2.2).
+    /// Returns the registered name (RFC 7518 §3.1, RFC 9864 §2.2); never `EdDSA`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Ed25519 => "Ed25519",

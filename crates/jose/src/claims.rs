@@ -32,7 +32,7 @@ impl ClaimsSet {
     ///
     /// # Errors
     ///
-    /// [`NotAnObject`] when [`parse_object`](crate::json::parse_object) would refuse it.
+    /// [`NotAnObject`] when [`parse_object`](crate::json::parse_object) would refuse the payload.
     ///
     /// # Example
     ///
@@ -51,7 +51,7 @@ impl ClaimsSet {
         FlatObject::parse(payload).map(|object| Self(Arc::new(object)))
     }
 
-    /// The allocated memory, in bytes.
+    /// The memory allocated for the texts and nodes of the claims, in bytes. Clones share it.
     pub fn bytes(&self) -> usize {
         self.0.bytes()
     }
@@ -61,7 +61,7 @@ impl ClaimsSet {
         self.0.to_members()
     }
 
-    /// Returns the claim with this name, of any type.
+    /// Returns the claim with this name, of any type, or `None` when it is absent.
     pub fn get(&self, name: &str) -> Option<ValueRef<'_>> {
         self.0.get(name)
     }
@@ -90,35 +90,35 @@ impl ClaimsSet {
         }
     }
 
-    /// Returns `exp`, rounded down to whole seconds (RFC 7519 §4.1.4).
+    /// Returns `exp`, rounded down to whole seconds (RFC 7519 §4.1.4), or `None` when it is absent.
     ///
     /// # Errors
     ///
-    /// [`ClaimError::Invalid`] when it is not a [`NumericDate`].
+    /// [`ClaimError::Invalid`] when it is not a number, or not from 1970 to [`NumericDate::MAX`].
     pub fn expiration(&self) -> Result<Option<NumericDate>, ClaimError> {
         self.date("exp", NumericDate::floor)
     }
 
-    /// Returns `nbf`, rounded up to whole seconds (RFC 7519 §4.1.5).
+    /// Returns `nbf`, rounded up to whole seconds (RFC 7519 §4.1.5), or `None` when it is absent.
     ///
     /// # Errors
     ///
-    /// [`ClaimError::Invalid`] when it is not a [`NumericDate`].
+    /// [`ClaimError::Invalid`] when it is not a number, or not from 1970 to [`NumericDate::MAX`].
     pub fn not_before(&self) -> Result<Option<NumericDate>, ClaimError> {
         self.date("nbf", NumericDate::ceil)
     }
 
-    /// Returns `iat`, rounded up to whole seconds (RFC 7519 §4.1.6).
+    /// Returns `iat`, rounded up to whole seconds (RFC 7519 §4.1.6), or `None` when it is absent.
     ///
     /// # Errors
     ///
-    /// [`ClaimError::Invalid`] when it is not a [`NumericDate`].
+    /// [`ClaimError::Invalid`] when it is not a number, or not from 1970 to [`NumericDate::MAX`].
     pub fn issued_at(&self) -> Result<Option<NumericDate>, ClaimError> {
         self.date("iat", NumericDate::ceil)
     }
 
-    /// Returns the audience in the claim `name`, which is `aud` or its replacement: one string or a
-    /// non-empty array of strings (RFC 7519 §4.1.3).
+    /// Returns the audience in the claim `name`: one string or a non-empty array of strings (RFC
+    /// 7519 §4.1.3). A policy may name another claim than `aud`.
     ///
     /// # Errors
     ///

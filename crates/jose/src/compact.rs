@@ -9,8 +9,8 @@ use crate::json::{JsonObject, NotAnObject};
 
 /// A JWS in compact serialization with well-formed parts. The signature is not verified.
 ///
-/// The value owns its text, so that it can outlive the request's buffers while a host fetches.
-/// Cheap to clone.
+/// Owns its text, so that a check can go on after the buffers of its request are freed. Cheap to
+/// clone: clones share the memory.
 #[derive(Clone)]
 pub struct CompactJws(Arc<Parts>);
 
@@ -29,7 +29,7 @@ pub enum CompactError {
     /// The text is longer than `max_bytes`.
     #[error("the serialization is longer than allowed")]
     TooLong,
-    /// The text is not three canonical base64url parts. A JWE has five and is refused as well.
+    /// The text is not three canonical base64url parts. A JWE, which has five, is refused as well.
     #[error("not three base64url parts")]
     NotThreeParts,
     /// The JOSE header is refused.
@@ -38,7 +38,7 @@ pub enum CompactError {
 }
 
 impl CompactJws {
-    /// Parses `text` of at most `max_bytes`.
+    /// Parses `text`, which may have at most `max_bytes` bytes.
     ///
     /// Source: [RFC 7515 §5.2](https://www.rfc-editor.org/rfc/rfc7515#section-5.2) steps 1 to 7.
     ///
@@ -73,12 +73,12 @@ impl CompactJws {
         })))
     }
 
-    /// The JOSE header, not verified.
+    /// The JOSE header. Does not verify the signature.
     pub fn header(&self) -> &JoseHeader {
         &self.0.header
     }
 
-    /// Parses the payload as a JWT Claims Set, not verified.
+    /// Parses the payload as a JWT Claims Set. Does not verify the signature.
     ///
     /// # Errors
     ///
@@ -87,8 +87,8 @@ impl CompactJws {
         ClaimsSet::parse(&self.0.payload)
     }
 
-    /// Parses as [`CompactJws::claims`] does, and frees the payload unless a clone shares it. A
-    /// later call then fails.
+    /// Parses as [`CompactJws::claims`] does. Frees the payload unless a clone shares it; once it
+    /// is freed, both functions return the error.
     ///
     /// # Errors
     ///
@@ -100,14 +100,14 @@ impl CompactJws {
         }
     }
 
-    /// The allocated memory, in bytes.
+    /// The allocated memory, in bytes. Clones share it.
     pub fn bytes(&self) -> usize {
         let Parts { text, header, payload, signature, .. } = &*self.0;
         let parts = [text.capacity(), header.bytes(), payload.capacity(), signature.capacity()];
         parts.into_iter().fold(size_of::<Parts>(), usize::saturating_add)
     }
 
-    /// The whole serialization.
+    /// The whole serialization, as it was parsed.
     pub fn text(&self) -> &str {
         &self.0.text
     }
@@ -117,13 +117,14 @@ impl CompactJws {
         self.0.text.as_bytes().get(..self.0.signing_input_length).unwrap_or_default()
     }
 
-    /// The decoded signature.
+    /// The decoded signature, which may have any length.
     pub fn signature(&self) -> &[u8] {
         &self.0.signature
     }
 }
 
-/// Builds a compact serialization. `sign` gets the signing input and returns the signature.
+/// Builds a compact serialization. `sign` gets the signing input and returns the signature; its
+/// error is returned.
 ///
 /// Source: [RFC 7515 §7.1](https://www.rfc-editor.org/rfc/rfc7515#section-7.1).
 pub fn assemble<E>(

@@ -1,6 +1,7 @@
 //! A JSON object in two allocations: one for all its texts, one for a node per value.
 //!
-//! Claims are read once and dropped. A tree of maps would allocate and free memory for each value.
+//! A tree of maps would allocate memory for each text and container, which takes longer than
+//! parsing.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -15,8 +16,8 @@ pub type JsonObject = Map<String, Value>;
 /// The maximum nesting depth of arrays and objects. The outermost object has depth 1.
 pub const MAX_DEPTH: usize = 16;
 
-/// The error for bytes that are not exactly one JSON object in valid UTF-8 with unique member names
-/// and at most [`MAX_DEPTH`] levels.
+/// The error for bytes that are not exactly one JSON object in valid UTF-8, with unique member
+/// names, numbers in the range of `f64`, and at most [`MAX_DEPTH`] levels.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("not a JSON object with unique member names, at most {MAX_DEPTH} levels deep")]
 pub struct NotAnObject;
@@ -56,7 +57,7 @@ pub struct ValueRef<'o> {
     at: usize,
 }
 
-/// Beyond this many members, repeated names are found by hash.
+/// Up to this many members, a name is compared with each earlier one; after that, names are hashed.
 const FEW_MEMBERS: usize = 24;
 
 impl FlatObject {
@@ -72,7 +73,8 @@ impl FlatObject {
         if read.root().is_object() { Ok(read) } else { Err(NotAnObject) }
     }
 
-    /// Parses as [`FlatObject::parse`] does, but accepts any type of outermost value.
+    /// Parses as [`FlatObject::parse`] does, but accepts any type of outermost value. Returns
+    /// `None` when the text is refused.
     pub(crate) fn read(text: &[u8]) -> Option<Self> {
         // A decoded string is never longer than its encoding. Most members take over 16 octets.
         let mut object = Self {
@@ -90,7 +92,7 @@ impl FlatObject {
         ValueRef { object: self, at: 0 }
     }
 
-    /// Returns the member with this name.
+    /// Returns the member with this name, or `None` when it is absent.
     pub fn get(&self, name: &str) -> Option<ValueRef<'_>> {
         self.root().get(name)
     }
@@ -113,13 +115,14 @@ impl FlatObject {
         self.text.get(range.start as usize..range.end as usize).unwrap_or_default()
     }
 
-    /// Appends to the text. Returns the position, or `None` beyond 4 GiB.
+    /// Appends to the text. Returns the position, or `None` if the text would exceed 4 GiB.
     fn add(&mut self, text: &str) -> Option<Range<u32>> {
         let start = u32::try_from(self.text.len()).ok()?;
         self.text.push_str(text);
         Some(start..u32::try_from(self.text.len()).ok()?)
     }
 
+    /// Appends a node that contains no others. Returns its index, or `None` beyond 2³² nodes.
     fn push(&mut self, name: Range<u32>, kind: Kind) -> Option<usize> {
         let at = self.nodes.len();
         let end = u32::try_from(at.checked_add(1)?).ok()?;
@@ -161,7 +164,8 @@ impl<'o> ValueRef<'o> {
         }
     }
 
-    /// Returns a number written as a non-negative integer that fits 64 bits.
+    /// Returns a number written as a non-negative integer that fits 64 bits, or `None` for any
+    /// other value.
     pub fn as_u64(self) -> Option<u64> {
         self.as_number()?.as_u64()
     }
@@ -181,7 +185,7 @@ impl<'o> ValueRef<'o> {
         matches!(self.kind()?, Kind::Array).then(|| self.inside())
     }
 
-    /// Returns the member `name` of an object. Returns `None` for another type.
+    /// Returns the member `name`, or `None` when it is absent or this value is not an object.
     pub fn get(self, name: &str) -> Option<Self> {
         // Names are short: comparing octets inline costs less than a call to `memcmp`.
         let named = |value: &Self| {
@@ -193,7 +197,7 @@ impl<'o> ValueRef<'o> {
         matches!(self.kind()?, Kind::Object).then(|| self.inside())?.find(named)
     }
 
-    /// Copies the value to a tree.
+    /// Copies the value to a tree of maps and arrays.
     pub fn to_value(self) -> Value {
         match self.kind() {
             None | Some(Kind::Null) => Value::Null,
@@ -233,7 +237,8 @@ impl<'o> ValueRef<'o> {
     }
 }
 
-/// Deserializes the next value into `object`. Limits the depth and refuses repeated names.
+/// Deserializes the next value into `object`, as the member `name`. Refuses more than [`MAX_DEPTH`]
+/// levels and repeated names.
 struct Slot<'o> {
     object: &'o mut FlatObject,
     name: Range<u32>,
@@ -323,7 +328,7 @@ impl<'de> Visitor<'de> for Slot<'_> {
     }
 }
 
-/// Finds repeated names in one object: one by one among few members, by hash among many.
+/// Finds repeated names in one object: by comparison for the first [`FEW_MEMBERS`], then by hash.
 #[derive(Default)]
 struct Names {
     /// 64-bit Bloom filter over name checksums; a miss means the name is new.

@@ -13,14 +13,14 @@ pub struct JoseHeader(FlatObject);
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum HeaderError {
-    /// The header is not a JSON object with unique member names.
+    /// [`parse_object`](crate::json::parse_object) would refuse the header.
     #[error("not a JSON object")]
     NotAnObject,
     /// `alg`, `kid`, `typ` or `cty` is not a string, or `alg` is absent.
     #[error("a registered header member has the wrong type, or alg is absent")]
     MemberInvalid,
     /// The header has `crit`, `b64`, `zip` or `enc`, or its `cty` declares a JWT as the payload.
-    /// Each of these changes how the object is read.
+    /// Each of these changes how the JWS is read.
     #[error("crit, b64, zip, enc and nested JWTs are not supported")]
     ExtensionNotSupported,
 }
@@ -28,8 +28,8 @@ pub enum HeaderError {
 impl JoseHeader {
     /// Parses the decoded header.
     ///
-    /// Source: [RFC 7515 §4.1](https://www.rfc-editor.org/rfc/rfc7515#section-4.1), §5.2 steps 4-5;
-    /// RFC 7797 §7: JWTs MUST NOT use `b64`.
+    /// Source: [RFC 7515 §4.1](https://www.rfc-editor.org/rfc/rfc7515#section-4.1), §5.2 steps 3 to
+    /// 5; RFC 7797 §7: JWTs MUST NOT use `b64`.
     ///
     /// # Example
     ///
@@ -62,13 +62,14 @@ impl JoseHeader {
         self.text("alg").unwrap_or_default()
     }
 
-    /// Returns `kid`: an opaque string, never a path, a query or a URL.
+    /// Returns `kid`, or `None` when it is absent. It is an opaque string: never use it as a path,
+    /// a query or a URL.
     pub fn key_id(&self) -> Option<&str> {
         self.text("kid")
     }
 
     /// Whether `typ` is the media type `application/<subtype>`. The comparison ignores ASCII case,
-    /// and `typ` may omit `application/` (RFC 7515 §4.1.9).
+    /// and `typ` may omit `application/` (RFC 7515 §4.1.9). `false` when `typ` is absent.
     pub fn has_type(&self, subtype: &str) -> bool {
         self.text("typ").is_some_and(|typ| is_media_type(typ, subtype))
     }

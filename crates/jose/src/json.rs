@@ -10,9 +10,9 @@ pub use crate::flat::{JsonObject, MAX_DEPTH, NotAnObject};
 /// Refuses a byte order mark, invalid UTF-8, a lone surrogate, a number out of the range of `f64`,
 /// more than [`MAX_DEPTH`] levels, and a repeated member name (also when one spelling is escaped).
 ///
-/// Source: [RFC 7515 §4](https://www.rfc-editor.org/rfc/rfc7515#section-4) and
-/// [RFC 7519 §4](https://www.rfc-editor.org/rfc/rfc7519#section-4). For repeated names they allow
-/// "reject" or the last value; this is "reject".
+/// Source: [RFC 7515 §4](https://www.rfc-editor.org/rfc/rfc7515#section-4) and [RFC 7519
+/// §4](https://www.rfc-editor.org/rfc/rfc7519#section-4). Both let a parser refuse repeated names
+/// or use the last value; this one refuses them.
 pub fn parse_object(text: &[u8]) -> Result<JsonObject, NotAnObject> {
     FlatObject::parse(text).map(|object| object.to_members())
 }

@@ -11,9 +11,10 @@ use crate::json::JsonObject;
 use crate::public_key::PublicKey;
 use crate::thumbprint::thumbprint;
 
-/// Accepted RSA modulus lengths, in bits. Only multiples of 8, as workerd's import requires.
+/// Accepted RSA modulus lengths, in bits. Of these only multiples of 8, as workerd's import
+/// requires.
 pub const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
-/// The maximum length of a `kid`, in characters. Longer ones are refused.
+/// The maximum length of a `kid`, in characters. A JWK with a longer `kid` is refused.
 pub const MAX_KEY_ID_CHARS: usize = 128;
 /// Accepted RSA public exponents. Every host can import them.
 pub const RSA_EXPONENTS: [u32; 4] = [3, 17, 37, 65537];
@@ -39,8 +40,9 @@ impl PartialEq for Jwk {
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum JwkError {
-    /// The JWK is not a JSON object, a required member is absent, a member has the wrong type,
-    /// `key_ops` repeats a value, or `kid` is longer than [`MAX_KEY_ID_CHARS`].
+    /// The JWK is not a JSON object, a required member is absent, a member that is read is not a
+    /// string, `key_ops` is not an array of distinct strings, or `kid` is longer than
+    /// [`MAX_KEY_ID_CHARS`].
     #[error("a member of the JWK is absent or has the wrong type")]
     MemberInvalid,
     /// `kty`, `crv` or `alg` is unknown to this version. RFC 7517 §5 says to ignore such keys.
@@ -49,7 +51,7 @@ pub enum JwkError {
     /// The JWK carries private or symmetric key material.
     #[error("the JWK holds private or symmetric key material")]
     NotPublic,
-    /// `use` is not `sig`, or `key_ops` lacks `verify`.
+    /// `use` is present and not `sig`, or `key_ops` is present and lacks `verify`.
     #[error("the JWK is not for verifying signatures")]
     NotForVerifying,
     /// `alg` is not allowed, or it is absent and not exactly one allowed algorithm fits the key.
@@ -62,8 +64,8 @@ pub enum JwkError {
 }
 
 impl Jwk {
-    /// Parses one member of a JWK Set and binds it to an algorithm of `allowed`. This is the JWK's
-    /// own `alg` or, without `alg`, the only allowed algorithm that fits the key.
+    /// Parses one JWK and binds it to an algorithm of `allowed`: to its own `alg` or, without
+    /// `alg`, to the only allowed algorithm that fits the key.
     ///
     /// Source: [RFC 7517 §4](https://www.rfc-editor.org/rfc/rfc7517#section-4),
     /// [RFC 7518 §6](https://www.rfc-editor.org/rfc/rfc7518#section-6), RFC 8725 §3.1.
@@ -109,7 +111,7 @@ impl Jwk {
         Ok(Self(Arc::new(Parts { key_id, algorithm, key })))
     }
 
-    /// Returns `kid`, an opaque string.
+    /// Returns `kid`, an opaque string, or `None` when it is absent.
     pub fn key_id(&self) -> Option<&str> {
         self.0.key_id.as_deref()
     }

@@ -16,7 +16,7 @@ pub struct JwkSet {
     expiration: Option<NumericDate>,
 }
 
-/// The maximum number of members in a set. A longer set is refused as a whole.
+/// The maximum number of keys in a set, unusable ones included. A longer set is refused as a whole.
 pub const MAX_KEYS: usize = 100;
 
 /// The reason why a JWK Set is refused as a whole.
@@ -26,7 +26,7 @@ pub enum JwkSetError {
     /// The text is not a JSON object with an array `keys`, or `iat` is not a [`NumericDate`].
     #[error("not a JWK Set")]
     NotASet,
-    /// The set has more than [`MAX_KEYS`] members.
+    /// The set has more than [`MAX_KEYS`] keys, unusable ones included.
     #[error("more than {MAX_KEYS} keys")]
     TooManyKeys,
     /// Two different usable keys share a `kid`, so the signing key is ambiguous.
@@ -40,15 +40,17 @@ pub enum KeyMatch<'a> {
     /// Exactly one key matches.
     One(&'a Jwk),
     /// The key with this `kid` is bound to another algorithm, or the token has no `kid` and several
-    /// keys fit, or the `kid` is too long for any set.
+    /// keys have its algorithm, or the `kid` is longer than
+    /// [`MAX_KEY_ID_CHARS`](crate::jwk::MAX_KEY_ID_CHARS).
     Unfit,
-    /// No key in this set matches.
+    /// No key in this set matches. A newer set may have one.
     None,
 }
 
 impl JwkSet {
     /// Parses a set. Keeps the keys that bind to an algorithm of `allowed` and that pass `is_sound`
-    /// (see `edgepass_crypto::is_sound`). Leaves out unusable keys; the others stay usable.
+    /// (see `edgepass_crypto::is_sound`), and leaves out the others. Keeps equal keys of one `kid`
+    /// once.
     ///
     /// Source: [RFC 7517 §5](https://www.rfc-editor.org/rfc/rfc7517#section-5).
     ///
@@ -105,19 +107,22 @@ impl JwkSet {
         &self.keys
     }
 
-    /// The private member `iat`: the time when the issuer made this set. The verifier refuses a set
-    /// older than the one it holds, so that a replayed set cannot restore a withdrawn key.
+    /// The private member `iat`, rounded down to whole seconds: when the issuer last changed its
+    /// published keys. The verifier refuses a set older than the one it holds, so that a replayed
+    /// set cannot restore a withdrawn key.
     pub fn issued_at(&self) -> Option<NumericDate> {
         self.issued_at
     }
 
-    /// The private member `exp`: the set is unusable from this second on, so a replayed set can
-    /// keep a withdrawn key in use only until then. `None` also if it is not a [`NumericDate`].
+    /// The private member `exp`, rounded down: from this second on the verifier does not use the
+    /// set, so a replayed set keeps a withdrawn key in use only until then. `None` also when it is
+    /// not a [`NumericDate`].
     pub fn expiration(&self) -> Option<NumericDate> {
         self.expiration
     }
 
-    /// Finds the key for the `kid` and the algorithm of a token.
+    /// Finds the key for the `kid` and the algorithm of a token. Without `kid`, finds the only key
+    /// with that algorithm.
     pub fn find(&self, key_id: Option<&str>, algorithm: Algorithm) -> KeyMatch<'_> {
         // No set, this one or a newer one, can hold a key with such a long `kid`.
         if key_id.is_some_and(|key_id| !is_key_id(key_id)) {

@@ -3,8 +3,8 @@
 //! Each parser takes untrusted bytes and returns a well-formed value or a typed error. This crate
 //! checks no signature, reads no clock and knows no policy.
 
-// A panic would end the process or the isolate, so no input may cause one.
 #![forbid(unsafe_code)]
+// No input may cause a panic, which would end the process or the isolate. Only tests may panic.
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::string_slice))]
 
 pub mod algorithm;

@@ -1,4 +1,4 @@
-//! NumericDate in whole seconds since the epoch, bounded so that no sum overflows.
+//! NumericDate in whole seconds since the epoch. Arithmetic saturates.
 
 use serde_json::Number;
 
@@ -7,8 +7,8 @@ use serde_json::Number;
 pub struct NumericDate(u64);
 
 impl NumericDate {
-    /// The latest date: 9999-12-31T23:59:59Z. Claims with a later date, or one before 1970, are
-    /// refused.
+    /// The latest date that a claim may have: 9999-12-31T23:59:59Z. Later dates and those before
+    /// 1970 are refused.
     pub const MAX: Self = Self(253_402_300_799);
 
     /// Makes a date from whole seconds since the epoch; saturates at [`NumericDate::MAX`].
@@ -31,8 +31,8 @@ impl NumericDate {
         self.0.saturating_sub(earlier.0)
     }
 
-    /// Reads a claim and rounds a fraction down. Use it for `exp`, so that no token is valid
-    /// longer than it states. Returns `None` outside 1970 to [`NumericDate::MAX`].
+    /// Reads a claim and rounds a fraction down. Use it for `exp`, so that no token is valid longer
+    /// than it states. Returns `None` if the result is before 1970 or after [`NumericDate::MAX`].
     ///
     /// # Example
     ///
@@ -49,7 +49,7 @@ impl NumericDate {
     }
 
     /// Reads a claim and rounds a fraction up. Use it for `nbf` and `iat`, so that no token is
-    /// valid too early. Returns `None` outside 1970 to [`NumericDate::MAX`].
+    /// valid too early. Returns `None` if the result is before 1970 or after [`NumericDate::MAX`].
     pub fn ceil(value: &Number) -> Option<Self> {
         Self::read(value, f64::ceil)
     }

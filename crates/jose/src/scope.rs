@@ -7,7 +7,8 @@ use std::fmt;
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Scope(String);
 
-/// The error for a text that is not a list of scope tokens, or a token with a forbidden character.
+/// The error for a text that is not a list of scope tokens, or for a scope token that is empty or
+/// has a forbidden character.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("a scope token holds only visible ASCII without '\"' and '\\'")]
 pub struct NotAScope;
@@ -35,7 +36,7 @@ impl Scope {
     /// # Ok::<(), edgepass_jose::scope::NotAScope>(())
     /// ```
     pub fn parse(text: &str) -> Result<Self, NotAScope> {
-        // Most values are sorted already and can be copied.
+        // Most values are already sorted and without duplicates, and can be copied.
         let kept =
             text.split(' ').all(is_scope_token) && text.split(' ').is_sorted_by(|a, b| a < b);
         if kept { Ok(Self(text.to_owned())) } else { Self::of(text.split(' ')) }

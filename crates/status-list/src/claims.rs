@@ -12,15 +12,15 @@ pub struct StatusListClaims {
     pub subject: String,
     /// `iat`: the time of issue, rounded up to whole seconds.
     pub issued_at: NumericDate,
-    /// `exp`: the list must not be used from this second on.
+    /// `exp`, rounded down to whole seconds: the list must not be used from this second on.
     pub expiration: Option<NumericDate>,
-    /// `ttl`: how long the list may be used after the fetch before it is fetched again, in whole
-    /// seconds. Greater than 0.
+    /// `ttl`, in seconds, rounded up and greater than 0: how long a fetched list may be cached
+    /// before it should be fetched again.
     pub ttl: Option<u64>,
     /// The private claim `number`: increases strictly with each edition, as the CRL Number of RFC
     /// 5280 does.
     pub number: Option<u64>,
-    /// `aggregation_uri`: the URI of the document in which the issuer names all its lists.
+    /// `aggregation_uri`: the URI of the aggregation, in which the issuer names all its lists.
     pub aggregation_uri: Option<String>,
     /// `lst`, decompressed.
     pub list: StatusList,
@@ -30,10 +30,10 @@ pub struct StatusListClaims {
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum StatusListError {
-    /// A required claim is absent or has the wrong type.
-    #[error("a claim of the status list token is absent or has the wrong type")]
+    /// A required claim is absent, or a claim has the wrong type or is out of range.
+    #[error("a claim of the status list token is absent, has the wrong type or is out of range")]
     ClaimInvalid,
-    /// `bits` is not 1, 2, 4 or 8.
+    /// `bits` is absent, or not 1, 2, 4 or 8.
     #[error("bits is not 1, 2, 4 or 8")]
     BitsInvalid,
     /// `lst` cannot be decoded.
@@ -45,7 +45,8 @@ pub enum StatusListError {
 pub const STATUS_LIST_TYPE: &str = "statuslist+jwt";
 
 impl StatusListClaims {
-    /// Checks the form of the claims and inflates the list to at most `max_bytes`.
+    /// Checks the form of the claims and inflates the list, which may have at most `max_bytes`.
+    /// Does not compare `exp` with the time.
     ///
     /// Source: draft-ietf-oauth-status-list-20 §5.1 and §8.3.
     ///
@@ -88,7 +89,7 @@ impl StatusListClaims {
     }
 }
 
-/// Reads a number of seconds greater than 0 and rounds a fraction up.
+/// Reads a number of seconds and rounds a fraction up. `None` unless the result is greater than 0.
 fn positive_seconds(value: ValueRef<'_>) -> Option<u64> {
     NumericDate::ceil(value.as_number()?).map(NumericDate::seconds).filter(|seconds| *seconds > 0)
 }

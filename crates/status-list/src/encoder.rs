@@ -10,7 +10,7 @@ use crate::list::StatusList;
 
 /// Encodes a list as the member `lst`: zlib, then base64url.
 ///
-/// Compresses at the highest level, as the draft asks. The best match strategy depends on the share
+/// Compresses at the highest level, as the draft recommends. The best strategy depends on the share
 /// of statuses that are set, so three are tried and the shortest result is kept.
 ///
 /// Source: draft-ietf-oauth-status-list-20 §4.1 and §4.2.
@@ -34,7 +34,7 @@ pub fn encode(list: &StatusList) -> String {
 
 fn zip(bytes: &[u8], strategy: CompressionStrategy) -> Option<Vec<u8>> {
     const HIGHEST: i32 = 9;
-    /// A window of 2^15 bytes. A positive value also asks for a zlib header.
+    /// A window of 2^15 bytes. A positive value also requests a zlib header.
     const WINDOW_BITS: i32 = 15;
     let flags = create_comp_flags_from_zip_params(HIGHEST, WINDOW_BITS, strategy as i32);
     let mut zipped = Vec::new();
@@ -53,7 +53,8 @@ mod tests {
     use super::*;
     use crate::list::Bits;
 
-    /// With 1 % or more of the statuses set, at most 1.5 times the entropy; with 0.1 %, 1.8 times.
+    /// The length of the zlib stream is at most 1.8 times the entropy of the statuses if 0.1 % of
+    /// them are set, and 1.5 times if it is 1 % or more.
     #[test]
     fn a_list_takes_little_more_than_what_it_says() {
         for (share, most) in [(0.001_f64, 1.8), (0.01, 1.5), (0.05, 1.5), (0.3, 1.5)] {

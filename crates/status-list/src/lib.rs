@@ -3,8 +3,8 @@
 //!
 //! Implements draft-ietf-oauth-status-list-20, which is in the RFC Editor's queue.
 
-// A panic would end the process or the isolate, so no input may cause one.
 #![forbid(unsafe_code)]
+// No input may cause a panic, which would end the process or the isolate. Only tests may panic.
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::string_slice))]
 
 pub mod claims;

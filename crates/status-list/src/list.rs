@@ -9,7 +9,7 @@ use miniz_oxide::inflate::core::{DecompressorOxide, decompress, inflate_flags};
 pub enum Bits {
     /// 1 bit: valid or revoked.
     One,
-    /// 2 bits: valid, revoked, suspended, and one value of unknown meaning.
+    /// 2 bits: valid, revoked, suspended, and 3, which has no general meaning.
     Two,
     /// 4 bits: 16 status types.
     Four,
@@ -69,7 +69,7 @@ pub enum StatusType {
     Invalid,
     /// 0x02: the token is suspended.
     Suspended,
-    /// A value without a meaning in this version. The verifier refuses the token.
+    /// Any other value. It has no meaning in this version, so the verifier refuses the token.
     Unknown(u8),
 }
 
@@ -120,12 +120,16 @@ pub enum ListError {
 }
 
 impl StatusList {
-    /// Decodes `lst`. Refuses a list that would inflate to more than `max_bytes`, without inflating
-    /// the rest.
+    /// Decodes `lst`, the base64url encoding of a zlib stream. Refuses a list that inflates to more
+    /// than `max_bytes`, without inflating the rest.
     ///
     /// Checks CMF, FLG and Adler-32. Refuses a preset dictionary and trailing bytes.
     ///
     /// Source: draft-ietf-oauth-status-list-20 §4.1 and §4.2, RFC 1950 §2.3.
+    ///
+    /// # Errors
+    ///
+    /// [`ListError`].
     ///
     /// # Example
     ///
@@ -152,7 +156,7 @@ impl StatusList {
     }
 
     /// Sets the status at `index`. Returns `false` when `index` is out of range or `value` does not
-    /// fit the width.
+    /// fit the width; the list is then unchanged.
     #[cfg(feature = "encoder")]
     pub fn set(&mut self, index: u64, value: u8) -> bool {
         let Some((byte, shift, mask)) = self.locate(index) else { return false };
@@ -164,7 +168,7 @@ impl StatusList {
         true
     }
 
-    /// Returns the status at `index`, or `None` when the list does not cover it.
+    /// Returns the status at `index`, or `None` when `index` is not below [`StatusList::entries`].
     ///
     /// Source: draft-ietf-oauth-status-list-20 §4.1: least significant bits first.
     pub fn status(&self, index: u64) -> Option<StatusType> {
@@ -177,7 +181,7 @@ impl StatusList {
         self.bits
     }
 
-    /// The number of statuses that the list covers.
+    /// The number of statuses that the list covers: a multiple of those in a byte.
     pub fn entries(&self) -> u64 {
         (self.bytes.len() as u64).saturating_mul(1 << self.bits.per_byte_log2())
     }
@@ -187,7 +191,8 @@ impl StatusList {
         &self.bytes
     }
 
-    /// Returns the byte, the shift and the mask of a status, or `None` out of range.
+    /// Returns the byte, the shift and the mask of a status, or `None` when `index` is out of
+    /// range.
     fn locate(&self, index: u64) -> Option<(usize, u32, u8)> {
         let per_byte_log2 = self.bits.per_byte_log2();
         let byte = usize::try_from(index >> per_byte_log2).ok()?;
@@ -198,7 +203,7 @@ impl StatusList {
     }
 }
 
-/// Inflates `input`, which must be exactly one zlib stream, to at most `max_bytes`.
+/// Inflates `input`, which must be exactly one zlib stream. Refuses output of over `max_bytes`.
 fn inflate(input: &[u8], max_bytes: usize) -> Result<Vec<u8>, ListError> {
     const FLAGS: u32 = inflate_flags::TINFL_FLAG_PARSE_ZLIB_HEADER
         | inflate_flags::TINFL_FLAG_COMPUTE_ADLER32

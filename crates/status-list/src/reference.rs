@@ -7,7 +7,7 @@ use edgepass_jose::flat::ValueRef;
 /// `status.status_list` of an access token (draft section 6.2).
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct StatusReference {
-    /// `uri`: the URI of the status list token, equal to its `sub`.
+    /// `uri`: the URI of the status list token, whose `sub` must equal it.
     pub uri: String,
     /// `idx`: the index of the token's status in the list.
     pub index: u64,

@@ -2,7 +2,7 @@
 
 use crate::list::{StatusList, StatusType};
 
-/// The statuses of a list, for lookup. Sparse lists are stored as their set entries.
+/// The statuses of a list, for lookup. If few statuses are other than valid, only those are stored.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Statuses {
     /// All statuses, packed as in the list.
@@ -11,16 +11,16 @@ pub enum Statuses {
     Sparse {
         /// The number of statuses that the list covers.
         entries: u64,
-        /// The index in the upper 24 bits, the status value in the lowest 8 bits. Sorted by index.
+        /// The index in the upper 24 bits, the status in the lowest 8 bits. Sorted by index.
         set: Box<[u32]>,
     },
 }
 
-/// The maximum for sparse lists: an index takes the upper 24 bits of an item.
+/// The maximum number of statuses in a sparse list: an item of `set` has 24 bits for the index.
 const MAX_ENTRIES: u64 = 1 << 24;
 const VALUE_BITS: u32 = 8;
-/// A list is stored sparse if it has at most one item for this many packed bytes. It then takes
-/// at most half the memory, which makes up for the slower lookup.
+/// A list is stored sparse if it has at most one item of 4 bytes for this many packed bytes. It
+/// then takes at most half the memory, which makes up for the slower lookup.
 const BYTES_PER_ITEM: usize = 8;
 
 impl From<StatusList> for Statuses {
@@ -56,7 +56,7 @@ impl From<StatusList> for Statuses {
 }
 
 impl Statuses {
-    /// Returns the status at `index`, or `None` when the list does not cover it.
+    /// Returns the status at `index`, or `None` when the list does not cover that index.
     pub fn status(&self, index: u64) -> Option<StatusType> {
         let (entries, set) = match self {
             Self::Packed(list) => return list.status(index),
@@ -76,7 +76,7 @@ impl Statuses {
         Self::Sparse { entries: 0, set: Box::default() }
     }
 
-    /// The memory that the statuses take, in bytes.
+    /// The memory allocated for the statuses, in bytes.
     pub fn bytes(&self) -> usize {
         match self {
             Self::Packed(list) => list.bytes().len(),

@@ -4,22 +4,23 @@ use edgepass_jose::Scope;
 use edgepass_jose::claims::ClaimError;
 pub use edgepass_jose::claims::ClaimName;
 
-/// The reason for a refusal. The variants are in the order in which the checks run; the one
-/// returned is that of the first check that failed. None carries token text or key material.
+/// The reason for a refusal: the first failure of the check. The variants are in the order of the
+/// steps ([`Step`]). None carries token text or key material.
 #[non_exhaustive]
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum VerifyError {
-    /// The request carries no credentials (RFC 6750 §3).
+    /// The request carries no Bearer or DPoP token (RFC 6750 §3).
     #[error("the request carries no token")]
     TokenMissing,
-    /// The request is ambiguous: it has two credentials or a malformed header.
+    /// The request is ambiguous: it has several credentials, or a comma or white space in the
+    /// token. The guard also refuses other ambiguous requests with this error, for example by path.
     #[error("the request cannot be read unambiguously")]
     RequestInvalid,
     /// The token is not a compact JWS of JSON objects within the limits (RFC 7515 §5.2, RFC 7519
     /// §7.2).
     #[error("the token is not a compact JWS of JSON objects")]
     TokenMalformed,
-    /// `typ` is not the expected media type (RFC 9068 §4, RFC 8725 §3.11).
+    /// `typ` is not the media type that the policy expects (RFC 9068 §4, RFC 8725 §3.11).
     #[error("the token's typ is not accepted")]
     TypNotAccepted,
     /// `alg` is not on the policy's list (RFC 8725 §3.1).
@@ -28,13 +29,15 @@ pub enum VerifyError {
     /// `iss` is not a configured issuer (RFC 9068 §4), or the requirements exclude it.
     #[error("the token's issuer is not accepted")]
     IssuerMismatch,
-    /// No key of the issuer fits `kid` and `alg` (RFC 7517 §4).
+    /// No key of the issuer fits `kid` and `alg` (RFC 7517 §4), or without `kid` several keys do.
     #[error("no key of the issuer fits the token")]
     KeyNotFound,
-    /// No usable JWK Set is available, or an unknown `kid` cannot be looked up at this time.
+    /// No usable JWK Set is available, or the held one lacks the `kid` and cannot be fetched again
+    /// at this time.
     #[error("the issuer's keys are not available")]
     KeysUnavailable,
-    /// The signature is not valid (RFC 7515 §5.2).
+    /// The signature is not valid (RFC 7515 §5.2). Also the verdict of a check that is advanced out
+    /// of turn: see [`Verifier::advance`](crate::Verifier::advance).
     #[error("the signature does not verify")]
     SignatureInvalid,
     /// A required claim is absent. Holds its name, which comes from a standard or from the policy.
@@ -53,20 +56,21 @@ pub enum VerifyError {
     /// `exp - iat`, or without `iat` the remaining lifetime, is more than the policy allows.
     #[error("the token lives longer than accepted")]
     LifetimeExceeded,
-    /// `aud` does not name this resource server (RFC 9068 §4).
+    /// The audience claim (`aud`, or as the policy says) names no accepted audience (RFC 9068 §4).
     #[error("the token is for another audience")]
     AudienceMismatch,
     /// The presentation does not fit the claim `cnf`: the scheme, the key or the certificate is
-    /// another one (RFC 9449 §7.1, RFC 8705 §3).
+    /// another one (RFC 9449 §7.1, RFC 8705 §3), `cnf` has no known member, or the host gave no
+    /// method and URL for the proof.
     #[error("the token is not presented by the sender it is bound to")]
     BindingMismatch,
-    /// A key-bound token came without a proof (RFC 9449 §7.1).
+    /// A token with `cnf.jkt` was presented without a proof (RFC 9449 §7.1).
     #[error("the DPoP proof is missing")]
     DpopProofMissing,
-    /// The proof fails a check or was used before (RFC 9449 §4.3, §11.1).
+    /// The proof breaks a rule or was used before (RFC 9449 §4.3, §11.1).
     #[error("the DPoP proof is not valid")]
     DpopProofInvalid,
-    /// The proof lacks a current nonce of this server (RFC 9449 §9).
+    /// The proof lacks a current nonce of this verifier (RFC 9449 §9).
     #[error("the DPoP proof needs a nonce of this server")]
     DpopNonceRequired,
     /// The store of used proofs does not answer.
@@ -76,7 +80,7 @@ pub enum VerifyError {
     /// its tokens.
     #[error("the token lacks the scope {0}")]
     ScopeInsufficient(Scope),
-    /// No usable status list is available.
+    /// No usable copy of the token's status list is available.
     #[error("the token's status is not available")]
     StatusUnavailable,
     /// The list does not cover the token's index, or its value there is not VALID, INVALID or
@@ -124,8 +128,8 @@ impl VerifyError {
         }
     }
 
-    /// Returns the step that failed. An absent `iss` fails at [`Step::Policy`], as a wrong one
-    /// does.
+    /// Returns the step that failed. An absent or malformed `iss` fails at [`Step::Policy`], as a
+    /// wrong one does.
     pub fn step(&self) -> Step {
         match self {
             Self::TokenMissing | Self::RequestInvalid | Self::TokenMalformed => Step::Parse,
@@ -152,8 +156,8 @@ impl VerifyError {
         }
     }
 
-    /// Returns whether the verifier could not judge the token at this time. A later attempt may
-    /// succeed.
+    /// Returns whether the verifier could not judge the token, because keys, status or used proofs
+    /// were unavailable. A later attempt may succeed.
     pub fn is_unavailable(&self) -> bool {
         matches!(self, Self::KeysUnavailable | Self::ReplayUnavailable | Self::StatusUnavailable)
     }
@@ -168,10 +172,10 @@ impl From<ClaimError> for VerifyError {
     }
 }
 
-/// The steps of a check, in the order in which they run.
+/// The steps of a check, in the order in which they run. Comments number them from 1 to 8.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Step {
-    /// Compact JWS, strict JSON, size and depth.
+    /// The credentials of the request; compact JWS, strict JSON, size and depth.
     Parse,
     /// `typ`, `alg`, `iss`.
     Policy,
@@ -183,7 +187,7 @@ pub enum Step {
     Claims,
     /// The key or the certificate that the token is bound to.
     Binding,
-    /// The scope that the requirements name.
+    /// The scope that the requirements demand.
     Scopes,
     /// The token's status: revocation and suspension.
     Status,

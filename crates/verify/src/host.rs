@@ -12,7 +12,7 @@ use crate::time::UnixMillis;
 use crate::verdict::Verdict;
 use crate::verifier::{Progress, Received, Verifier};
 
-/// The future that a host returns. It need not be `Send`.
+/// A future that a host returns. It need not be `Send`.
 pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
 /// Checks signatures that the verifier leaves to its host: ECDSA and RSA.
@@ -21,15 +21,17 @@ pub trait HostCrypto {
     fn check<'a>(&'a self, request: &'a SignatureRequest) -> Later<'a, bool>;
 }
 
-/// The environment of a verifier: clock, network, crypto and the store of used proofs.
+/// The environment of a verifier: clock, timer, network, crypto, the store of used proofs and,
+/// optionally, a shared cache.
 pub trait Host: HostCrypto {
     /// Returns the current time.
     fn now(&self) -> UnixMillis;
 
-    /// Fetches a document. A failed fetch is an answer, too: [`Answer::failed`].
+    /// Fetches a document. Returns [`Answer::failed`] if the fetch fails.
     fn fetch<'a>(&'a self, order: &'a FetchOrder) -> Later<'a, Answer>;
 
-    /// Records this use of a DPoP proof and returns whether it is the first.
+    /// Records this use of a DPoP proof and returns whether it is the first, or
+    /// [`Replay::Unavailable`] if the store does not answer.
     fn first_use(&self, used: ProofUse) -> Later<'_, Replay>;
 
     /// Sleeps for `time`.
@@ -43,10 +45,12 @@ pub trait Host: HostCrypto {
 
 /// A cache of documents that several verifiers share.
 pub trait SharedCache {
-    /// Returns the cache's copy of a document. Called only while the verifier holds no usable copy.
+    /// Returns the cache's copy of a document, or `None` for a miss. Called only if the verifier
+    /// holds no copy.
     fn get<'a>(&'a self, order: &'a FetchOrder) -> Later<'a, Option<Answer>>;
 
-    /// Stores an answer of the source that the verifier accepted. No request waits for this.
+    /// Stores an answer of the source that the verifier accepted. [`Content::NotModified`] changes
+    /// only the confirmation time of the cached copy. No request waits for this.
     fn put(&self, order: FetchOrder, content: Content, confirmed_at: UnixMillis);
 }
 
@@ -72,7 +76,7 @@ pub async fn judge_and_refresh(
     verdict
 }
 
-/// Drives a check that has reached `progress` to its verdict.
+/// Drives a check to its verdict, from `progress`: the last result of [`Verifier::advance`].
 pub async fn go_on(
     verifier: &RefCell<Verifier>,
     mut check: Check,
@@ -93,8 +97,9 @@ pub async fn go_on(
     }
 }
 
-/// Fetches a document and passes it to the verifier. Asks the shared cache first if the order
-/// allows it, and follows the redirects that the verifier allows.
+/// Fetches a document and passes the answer to the verifier. Reads the shared cache first if the
+/// order allows it; a fresh copy from there replaces the fetch. Follows the redirects that the
+/// verifier allows.
 pub async fn carry_out(verifier: &RefCell<Verifier>, mut order: FetchOrder, host: &dyn Host) {
     let cache = host.cache();
     let mut copy = match cache.filter(|_| order.may_read_cache) {

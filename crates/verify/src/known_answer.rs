@@ -1,7 +1,8 @@
 //! A self-test with a token whose verdict is known.
 //!
-//! A host runs it before it serves requests. This detects a module that does not work. In a runtime
-//! that compiles code on first use, it also compiles most of the code that the first request needs.
+//! A host runs the test before it serves requests, to detect a build that does not work. In a
+//! runtime that compiles code on first use, the test also compiles most of the code that the first
+//! request needs.
 
 use std::time::Duration;
 
@@ -10,9 +11,10 @@ use crate::policy::{OneOrMany, StatusMode};
 use crate::verifier::{KeySource, Progress};
 use crate::{Policy, PolicyConfig, Requirements, Sender, UnixMillis, Verifier};
 
-/// The key of RFC 8037 appendix A.2, which also publishes its private half.
+/// The public key of RFC 8037 appendix A.2. The RFC also publishes its private key.
 const KEYS: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","alg":"EdDSA","kid":"1","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
 
+/// A token signed with that key. Its `iat` is 1800000000 and its `exp` 1800000600.
 const TOKEN: &str = "eyJ0eXAiOiJhdCtqd3QiLCJhbGciOiJFZERTQSIsImtpZCI6IjEifQ.\
     eyJpc3MiOiJodHRwczovL2lzc3Vlci5leGFtcGxlIiwic3ViIjoic2VsZi10ZXN0IiwiYXVkIjoiaHR0cHM6Ly9hcGkuZXh\
     hbXBsZSIsImNsaWVudF9pZCI6InNlbGYtdGVzdCIsImlhdCI6MTgwMDAwMDAwMCwiZXhwIjoxODAwMDAwNjAwLCJqdGkiOiI\
@@ -22,8 +24,8 @@ const TOKEN: &str = "eyJ0eXAiOiJhdCtqd3QiLCJhbGciOiJFZERTQSIsImtpZCI6IjEifQ.\
 /// The middle of the token's lifetime, in seconds since the epoch.
 const NOW: u64 = 1_800_000_300;
 
-/// Returns whether the verifier accepts the token, and refuses it once it has expired and when its
-/// signature is changed.
+/// Returns whether the verifier accepts the token, and refuses it after its `exp` and with a
+/// changed signature.
 pub fn holds() -> bool {
     let forged = TOKEN.replace(".OzReqFP9", ".OzReqFP8");
     let expired = NOW.saturating_add(3600);
@@ -31,7 +33,7 @@ pub fn holds() -> bool {
     verdicts == [Some(None), Some(Some("token_expired")), Some(Some("signature_invalid"))]
 }
 
-/// The code of a refusal, `Some(None)` for an accepted token, or `None` if there is no verdict.
+/// The code of the verdict: `Some(None)` for an accepted token, `None` if there is no verdict.
 fn verdict((token, now): (&str, u64)) -> Option<Option<&'static str>> {
     let audience = OneOrMany::One("https://api.example".into());
     let mut config = PolicyConfig::new("https://issuer.example".into(), audience);

@@ -1,13 +1,13 @@
 //! The Edgepass verifier: decides whether an access token is accepted.
 //!
 //! This crate does no I/O, reads no clock and draws no randomness. A host begins a [`Check`] and
-//! asks the [`Verifier`] to advance it. Each [`Progress`] is either the verdict or the one thing
-//! that the host must do first: fetch a document, check a signature with its own crypto, look up
-//! whether a DPoP proof was used before, or wait for a fetch that another request started. The
-//! module [`host`] contains the traits of a host and the loop that drives a check to its verdict.
+//! calls the [`Verifier`] to advance it. Each [`Progress`] is either the verdict or the one thing
+//! that the host must do first: fetch a document, check a signature with its own crypto, record
+//! that a DPoP proof is used, or wait for a fetch that another request started. The module [`host`]
+//! contains the traits of a host and the loop that drives a check to its verdict.
 //!
-//! The steps run in a fixed order ([`error::Step`]). A refusal carries the code of the first check
-//! that failed. No status list is fetched for a token that has already failed.
+//! The steps of a check run in a fixed order ([`error::Step`]). A refusal carries the code of the
+//! first failure. The status comes last: no status list is fetched for a token that has failed.
 //!
 //! # Example
 //!
@@ -56,7 +56,7 @@
 //! assert!(verdict.accepted());
 //! assert!(verdict.granted.contains("a:read"));
 //!
-//! // The same token after its end.
+//! // The same token 10 s after `exp`, when the default leeway is over.
 //! let late = UnixMillis::from_seconds(1_800_000_610);
 //! let mut check = verifier.begin(token, Sender::default(), Requirements::default());
 //! let Progress::Decided(verdict) = verifier.advance(&mut check, late) else {

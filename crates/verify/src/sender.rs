@@ -1,8 +1,11 @@
 //! The presentation of a token: the parts of a request that a check depends on.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use edgepass_jose::base64url;
 use fluent_uri::pct_enc::EStr;
 use fluent_uri::pct_enc::encoder::Query;
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use crate::error::VerifyError;
@@ -17,8 +20,8 @@ pub enum Presentation {
     Dpop,
 }
 
-/// The parts of a request that a check depends on. A field that was sent several times is one
-/// value, joined by `, ` (RFC 9110 §5.3), as hosts report it.
+/// The parts of a request that a check depends on. The values of a field that was sent several
+/// times are joined by `, ` (RFC 9110 §5.3).
 #[derive(Clone, Default)]
 pub struct Request {
     /// The value of `Authorization`.
@@ -27,20 +30,93 @@ pub struct Request {
     pub dpop: Option<String>,
     /// The query of the URL, without `?`.
     pub query: Option<String>,
-    /// Method and URL. Without them no DPoP proof can be checked, so key-bound tokens are refused.
+    /// The method and URL. Without them no DPoP proof can be checked, so a token with `cnf.jkt` is
+    /// refused.
     pub endpoint: Option<Endpoint>,
-    /// The certificate with which the client authenticated in the TLS handshake, as the platform
-    /// reports it. Never take it from a header.
+    /// The thumbprint of the certificate with which the client authenticated in the TLS handshake,
+    /// as the platform reports it. A host must not take it from a header field.
     pub certificate: Option<CertificateThumbprint>,
 }
 
-/// The method and URL that a DPoP proof is made for.
+/// A request in JSON: the member `request` of a batch line, and the request that the npm package
+/// passes from JavaScript to Wasm.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RequestConfig {
+    /// The HTTP method, as sent.
+    pub method: String,
+    /// The URL as the client sees it; required in a batch line. Without it no DPoP proof can be
+    /// checked, so a token with `cnf.jkt` is refused.
+    pub url: Option<String>,
+    /// The query, without `?`. Default: the query of `url`.
+    pub query: Option<String>,
+    /// The name and value of each header field. Only `Authorization` and `DPoP` are read. Names are
+    /// case-insensitive, and the values of a repeated field are joined.
+    #[serde(default)]
+    pub headers: Vec<(String, String)>,
+    /// The client's certificate in DER, encoded in base64 with padding.
+    pub certificate: Option<String>,
+    /// Instead of `certificate`: its SHA-256 digest, in 64 hexadecimal digits.
+    pub certificate_sha256: Option<String>,
+}
+
+/// The reason why a [`RequestConfig`] is refused.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum RequestError {
+    /// `certificate` is not base64.
+    #[error("expected certificate in base64 of DER")]
+    Certificate,
+    /// `certificate_sha256` is not 64 hexadecimal digits, or `certificate` is present too.
+    #[error("expected certificate_sha256 in 64 hexadecimal digits, without certificate")]
+    CertificateSha256,
+}
+
+impl TryFrom<RequestConfig> for Request {
+    type Error = RequestError;
+
+    fn try_from(config: RequestConfig) -> Result<Self, RequestError> {
+        let field = |name: &str| {
+            let fields = config.headers.iter().filter(|(own, _)| own.eq_ignore_ascii_case(name));
+            let values: Vec<&str> = fields.map(|(_, value)| value.as_str()).collect();
+            // RFC 9110 §5.3: a repeated field means the same as one with all values.
+            (!values.is_empty()).then(|| values.join(", "))
+        };
+        let certificate = match (&config.certificate, &config.certificate_sha256) {
+            (None, None) => None,
+            (Some(der), None) => {
+                let der = STANDARD.decode(der).map_err(|_| RequestError::Certificate)?;
+                Some(CertificateThumbprint::of_der(&der))
+            }
+            (None, Some(digest)) => {
+                let thumbprint = CertificateThumbprint::from_hex(digest);
+                Some(thumbprint.ok_or(RequestError::CertificateSha256)?)
+            }
+            (Some(_), Some(_)) => return Err(RequestError::CertificateSha256),
+        };
+        let query = config.query.or_else(|| query(config.url.as_deref()?).map(str::to_owned));
+        Ok(Self {
+            authorization: field("authorization"),
+            dpop: field("dpop"),
+            query,
+            endpoint: config.url.map(|url| Endpoint { method: config.method, url }),
+            certificate,
+        })
+    }
+}
+
+/// The query of a URL, without `?` and fragment. `None` if the URL has none.
+fn query(url: &str) -> Option<&str> {
+    Some(url.split('#').next()?.split_once('?')?.1)
+}
+
+/// The method and URL of a request. Its DPoP proof must name them in `htm` and `htu`.
 #[derive(Clone)]
 pub struct Endpoint {
     /// The HTTP method, as sent.
     pub method: String,
-    /// The URL as the client sees it. Its scheme and authority come from configuration, not from
-    /// `Host`.
+    /// The URL as the client sees it. A host should take scheme and authority from its
+    /// configuration, not from the field `Host`.
     pub url: String,
 }
 
@@ -51,12 +127,13 @@ pub struct Endpoint {
 pub struct CertificateThumbprint(String);
 
 impl CertificateThumbprint {
-    /// Computes the thumbprint of a certificate in DER.
+    /// Computes the thumbprint of a certificate in DER. Does not parse the certificate.
     pub fn of_der(certificate: &[u8]) -> Self {
         Self(base64url::encode(&Sha256::digest(certificate)))
     }
 
-    /// Reads a digest in hexadecimal, as Cloudflare reports it. `None` unless it has 64 digits.
+    /// Reads a digest in hexadecimal, as Cloudflare reports it. Returns `None` unless `digest` is
+    /// 64 hexadecimal digits.
     pub fn from_hex(digest: &str) -> Option<Self> {
         let digits = digest.as_bytes();
         if digits.len() != 64 {
@@ -76,10 +153,10 @@ impl CertificateThumbprint {
     }
 }
 
-/// The sender of a token, as a request shows it.
+/// The parts of a request with which the claim `cnf` of its token is compared.
 #[derive(Clone, Default)]
 pub struct Sender {
-    /// The scheme with which the token is presented.
+    /// The scheme in `Authorization`.
     pub presented_as: Presentation,
     /// The DPoP proof, if the request has one.
     pub proof: Option<String>,
@@ -94,8 +171,9 @@ impl Request {
     ///
     /// # Errors
     ///
-    /// [`VerifyError::TokenMissing`] without credentials. [`VerifyError::RequestInvalid`] with two:
-    /// a comma or white space inside `Authorization`, or also `access_token` in the query.
+    /// [`VerifyError::TokenMissing`] if `Authorization` has no Bearer or DPoP token.
+    /// [`VerifyError::RequestInvalid`] if it has further credentials besides that token, or a comma
+    /// or white space in the token, or if the query has `access_token` too.
     ///
     /// Source: [RFC 6750 §2](https://www.rfc-editor.org/rfc/rfc6750#section-2): clients MUST NOT
     /// use more than one method. A token in the query is not read.
@@ -110,8 +188,8 @@ impl Request {
     }
 }
 
-/// Splits an `Authorization` header into scheme and token. The scheme is case-insensitive (RFC 9110
-/// §11.1).
+/// Splits the value of `Authorization` into scheme and token. The scheme is case-insensitive (RFC
+/// 9110 §11.1).
 fn from_authorization(value: Option<&str>) -> Result<(Presentation, &str), VerifyError> {
     let value = value.map(|text| text.trim_matches([' ', '\t'])).unwrap_or_default();
     let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
@@ -125,7 +203,7 @@ fn from_authorization(value: Option<&str>) -> Result<(Presentation, &str), Verif
         return Err(VerifyError::TokenMissing);
     };
     let token = token.trim_start_matches(' ');
-    // By octets: decoding a long token into characters would take longer than its verdict.
+    // Octets, not characters: decoding a long token would take longer than the rest of the check.
     if token.bytes().any(|octet| matches!(octet, b',' | b' ' | b'\t')) {
         return Err(VerifyError::RequestInvalid);
     }
@@ -135,13 +213,14 @@ fn from_authorization(value: Option<&str>) -> Result<(Presentation, &str), Verif
     Ok((presentation, token))
 }
 
-/// Whether one of several credentials in a field has a scheme that this crate reads.
+/// Whether `credentials`, one of several in a field, have the scheme Bearer or DPoP.
 fn names_our_scheme(credentials: &str) -> bool {
     let scheme = credentials.trim().split(' ').next().unwrap_or_default();
     scheme.eq_ignore_ascii_case("bearer") || scheme.eq_ignore_ascii_case("dpop")
 }
 
-/// Whether a query has the parameter `access_token` (RFC 6750 §2.3), percent-encoded or not.
+/// Whether a query has the parameter `access_token` (RFC 6750 §2.3). The name may be
+/// percent-encoded.
 fn has_access_token(query: &str) -> bool {
     query.split('&').any(|pair| {
         let name = pair.split('=').next().unwrap_or_default();

@@ -8,9 +8,9 @@ use crate::time::UnixMillis;
 
 /// The result of a signature check, or the request to the host.
 pub enum Checked {
-    /// Checked by this crate; whether the signature is valid.
+    /// This crate checked the signature; whether it is valid.
     Here(bool),
-    /// To be checked by the host's crypto.
+    /// The host's crypto must check the signature.
     ByHost(SignatureRequest),
 }
 
@@ -62,15 +62,16 @@ impl SignatureRequest {
         self.signed.parts().1
     }
 
-    /// Checks the signature in this crate, if it has the algorithm.
+    /// As the function [`check`], for this request.
     pub(crate) fn check(&self) -> Checked {
         check(&self.key, self.signed.clone())
     }
 }
 
-/// Checks a signature by the one algorithm that `key` is bound to.
+/// Checks a signature by the one algorithm that `key` is bound to: Ed25519 in this crate, ECDSA and
+/// RSA by the host.
 ///
-/// A signature of the wrong length is refused here, because hosts treat it differently.
+/// An ECDSA or RSA signature of the wrong length is refused here, because hosts differ about it.
 ///
 /// Source: [RFC 7518 §3.3 to §3.5](https://www.rfc-editor.org/rfc/rfc7518#section-3.3), RFC 8037
 /// §3.1.
@@ -94,13 +95,14 @@ pub fn check(key: &Jwk, signed: impl Into<SignedBytes>) -> Checked {
 
 /// The result of a signature check with tables, or the request to the host.
 pub(crate) enum TableCheck {
-    /// Checked by this crate. A `recheck` is for the reference path, after the response.
+    /// This crate checked the signature. After the response, the reference path is to check the
+    /// `recheck`.
     Here { valid: bool, recheck: Option<SignatureRequest> },
-    /// To be checked by the host's crypto. Its answer also goes to [`TableReport::record`].
+    /// The host's crypto must check the signature. Its answer also goes to [`TableReport::record`].
     ByHost(SignatureRequest, TableReport),
 }
 
-/// Reports an answer of the reference path to the tables of a key.
+/// Reports an answer of the reference path to the tables of `key`.
 pub(crate) struct TableReport {
     prepared: PreparedKeys,
     key: Jwk,
@@ -110,8 +112,8 @@ pub(crate) struct TableReport {
 }
 
 impl TableReport {
-    /// Records the answer of the reference path. A valid signature counts for the key. If the
-    /// tables refused it, they are no longer used.
+    /// Records the answer of the reference path. A valid signature counts towards a table for the
+    /// key. If the tables refused it, this is a fault, and they are no longer used.
     pub(crate) fn record(self, valid: bool) {
         match (valid, self.refused) {
             (true, true) => self.prepared.disagree(self.key.key()),
@@ -121,7 +123,8 @@ impl TableReport {
     }
 }
 
-/// As [`check`], but with the tables of the key, once it has some.
+/// As [`check`], but with the tables of the key, once it has some. The reference path checks a
+/// signature that tables refused, at most once a second for each key.
 pub(crate) fn check_with_tables(
     jws: &CompactJws,
     key: &Jwk,

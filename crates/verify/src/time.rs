@@ -16,22 +16,23 @@ impl UnixMillis {
         Self(seconds.saturating_mul(1000))
     }
 
-    /// Returns the second that contains this instant.
+    /// Returns the whole second that contains this instant, as claims are judged.
     pub fn numeric_date(self) -> NumericDate {
         NumericDate::from_seconds(self.0 / 1000)
     }
 
-    /// Returns the time passed since `earlier`. `None` if the clock was set back in between.
+    /// Returns the time passed since `earlier`. `None` if `earlier` is later, as after a clock was
+    /// set back.
     pub fn since(self, earlier: Self) -> Option<Duration> {
         self.0.checked_sub(earlier.0).map(Duration::from_millis)
     }
 
-    /// Returns the instant `duration` after this one, saturating.
+    /// Returns the instant `duration` after this one, in whole milliseconds, saturating.
     pub fn plus(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(millis(duration)))
     }
 
-    /// Returns the instant `duration` before this one, saturating.
+    /// Returns the instant `duration` before this one, in whole milliseconds, saturating.
     pub fn minus(self, duration: Duration) -> Self {
         Self(self.0.saturating_sub(millis(duration)))
     }

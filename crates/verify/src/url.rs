@@ -2,8 +2,9 @@
 
 use fluent_uri::{Uri, UriRef};
 
-/// Returns whether a document may be fetched from `url`: https, or http on loopback; visible ASCII
-/// without user information and backslashes; a port of digits.
+/// Returns whether a document may be fetched from `url`: https, or http from `127.0.0.1`, `[::1]`
+/// or `localhost`; with a host and a numeric port if any; without user information, backslashes and
+/// characters other than visible ASCII.
 pub fn is_acceptable(url: &str) -> bool {
     let (rest, loopback_only) = match (url.strip_prefix("https://"), url.strip_prefix("http://")) {
         (Some(rest), _) => (rest, false),
@@ -23,27 +24,31 @@ pub fn is_acceptable(url: &str) -> bool {
 }
 
 /// The normal form of an http or https URL, without query and fragment. Normalises the case of
-/// scheme and host, the default port, percent-encoding, dot segments and an empty path.
+/// scheme and host, the default port, percent-encoding, dot segments and an empty path. `None` for
+/// any other text, and for a URL without host or with user information.
 ///
 /// Source: [RFC 3986 §6.2.2 and §6.2.3](https://www.rfc-editor.org/rfc/rfc3986#section-6.2.2), as
-/// RFC 9449 §4.3 asks for comparing `htu`.
+/// RFC 9449 §4.3 requires for the comparison of `htu`.
 pub(crate) fn target_uri(url: &str) -> Option<String> {
     let (origin, path) = normal_form(url)?;
     Some(if path.is_empty() { format!("{origin}/") } else { format!("{origin}{path}") })
 }
 
-/// Returns scheme, host and port of an http or https URL, in their normal form.
+/// Returns scheme, host and port of an http or https URL, in normal form without the default port.
+/// Returns `None` for any other text, and for a URL without host or with user information.
 pub fn origin(url: &str) -> Option<String> {
     normal_form(url).map(|(origin, _)| origin)
 }
 
-/// Resolves `reference`, found in a document fetched from `base`, to an absolute URL.
+/// Resolves `reference`, the `Location` of a response from `base`, to an absolute URL. `None` if
+/// either is malformed.
 pub(crate) fn resolve(reference: &str, base: &str) -> Option<String> {
     let base = Uri::parse(base).ok()?;
     let resolved = UriRef::parse(reference).ok()?.resolve_against(&base).ok()?;
     Some(resolved.into_string())
 }
 
+/// Returns scheme, host and port, and the path, in normal form. The path may be empty.
 fn normal_form(url: &str) -> Option<(String, String)> {
     let end = url.find(['?', '#']).unwrap_or(url.len());
     let uri = Uri::parse(url.get(..end)?).ok()?.normalize();

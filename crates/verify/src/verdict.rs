@@ -16,56 +16,60 @@ pub struct Verdict {
     /// The scope that an accepted token grants, from the claim that the policy names. Empty for a
     /// refusal.
     pub granted: Scope,
-    /// The token's status, if the check found one.
+    /// The token's status, if the check read it from a status list.
     pub status: Option<StatusReport>,
-    /// Whether the check used a stale copy because its source could not be reached.
+    /// Whether the check used a stale JWK Set or status list, because it could not get a fresh one.
     pub stale: bool,
-    /// Documents whose revalidation is due. The host fetches them after the response. An order that
-    /// is dropped expires by itself.
+    /// The refreshes that are due. The host carries them out after the response. An order that is
+    /// dropped expires by itself.
     pub refresh: Vec<FetchOrder>,
     /// Information for the client of a refused token. The default value if the token is accepted.
     pub challenge: Challenge,
-    /// End of an accepted token: its `exp`, or `exp` plus leeway if only the leeway made it
-    /// acceptable.
+    /// The end of an accepted token: its `exp`, or `exp` plus leeway if `exp` has passed. `None`
+    /// for a refusal.
     pub until: Option<UnixMillis>,
 }
 
 /// Information for the client of a refused token, so that its next request may pass.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Challenge {
-    /// The scheme with which the client presented the token.
+    /// The scheme with which the client presented the token. Bearer if the request was refused
+    /// before a token was read.
     pub presented_as: Presentation,
-    /// `algs` (RFC 9449 §7.1): algorithms for proofs, separated by spaces. `None` if no proof can
-    /// be checked.
+    /// `algs` (RFC 9449 §7.1): the algorithms for proofs, separated by spaces, by the policy of the
+    /// token's issuer or else of the first issuer. `None` if the policy allows none or the request
+    /// has no usable URL.
     pub dpop_algorithms: Option<String>,
-    /// A nonce for the next proof (RFC 9449 §9). `None` if the verifier issues no nonces.
+    /// A nonce for the next proof (RFC 9449 §9). `None` if the verifier issues no nonces or the
+    /// request has no usable URL.
     pub dpop_nonce: Option<String>,
 }
 
-/// The status of a token, and the age of the list that it is from.
+/// The status of a token, and the freshness of the list that it was read from.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct StatusReport {
     /// The value at the token's index in the list.
     pub status: StatusType,
-    /// Time at which the list was last confirmed.
+    /// The time at which the list was last confirmed.
     pub confirmed_at: UnixMillis,
     /// Whether the list was stale.
     pub stale: bool,
 }
 
-/// The time for which the acceptance of a token holds.
+/// The times from which [`Verifier::judge_again_after`](crate::Verifier::judge_again_after)
+/// computes when an accepted token must be judged again.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Accepted {
-    /// End of the token: [`Verdict::until`].
+pub struct Validity {
+    /// The end of the token: [`Verdict::until`].
     pub until: UnixMillis,
-    /// Time at which its status list was last confirmed. `None` if the check used no list.
+    /// The time at which its status list was last confirmed. `None` if the check used no list.
     pub confirmed_at: Option<UnixMillis>,
 }
 
 impl Verdict {
-    /// Returns how long the acceptance holds; `None` for a refusal.
-    pub fn holds(&self) -> Option<Accepted> {
-        Some(Accepted {
+    /// Returns the validity of an accepted token, or `None` for a refusal.
+    pub fn validity(&self) -> Option<Validity> {
+        Some(Validity {
             until: self.until?,
             confirmed_at: self.status.map(|status| status.confirmed_at),
         })
@@ -76,7 +80,7 @@ impl Verdict {
         self.outcome.is_ok()
     }
 
-    /// Returns the reason for a refusal.
+    /// Returns the reason for a refusal, or `None` if the token is accepted.
     pub fn error(&self) -> Option<&VerifyError> {
         self.outcome.as_ref().err()
     }

@@ -1,7 +1,8 @@
-//! Documents from an R2 bucket that is bound to the Worker. Reading needs no request to a hostname,
-//! which suits a Worker that cannot fetch its own. Reads are strongly consistent.
+//! Documents from an R2 bucket that is bound to the Worker. Reads are strongly consistent. They
+//! need no request to a hostname, which suits a Worker that cannot fetch from its own hostname.
 //!
-//! Source: [R2 Workers API](https://developers.cloudflare.com/r2/api/workers/workers-api-reference/).
+//! Source: [R2 Workers
+//! API](https://developers.cloudflare.com/r2/api/workers/workers-api-reference/).
 
 use edgepass_verify::documents::fetch::{Content, FetchOrder, media_type};
 use js_sys::Promise;
@@ -30,19 +31,21 @@ extern "C" {
     fn content_type(this: &HttpMetadata) -> Option<String>;
 }
 
-/// An R2 binding, and the base URL of its object keys.
+/// An R2 binding, and the URL under which its objects are published.
 pub struct Bucket {
     binding: JsValue,
     base: String,
 }
 
 impl Bucket {
-    /// Creates a source of the objects below `base`, a URL without a trailing slash.
+    /// Creates a source of the objects below `base`, a URL without a trailing slash. The rest of a
+    /// document's URL is the object's key.
     pub fn new(binding: JsValue, base: String) -> Self {
         Self { binding, base }
     }
 
-    /// Reads the object that an order names. A URL that is not below the base is a failed fetch.
+    /// Reads the object that an order names. A missing object, or a URL that is not below the base,
+    /// is a failed fetch.
     pub(crate) async fn get(&self, order: &FetchOrder) -> Result<Content, JsValue> {
         let key = order.url.strip_prefix(&self.base).and_then(|path| path.strip_prefix('/'));
         let Some(key) = key else { return Ok(Content::Failed) };

@@ -1,7 +1,8 @@
 //! The Cache API as a shared cache between isolates. It is optional: any failure is a miss.
 //!
 //! An entry stores when its document was confirmed at the source. Reading the entry does not
-//! confirm the document. Lists are verified again after reading.
+//! confirm the document. The verifier checks the signature of a list again after reading; a JWK Set
+//! is trusted.
 
 use edgepass_verify::UnixMillis;
 use edgepass_verify::documents::fetch::{Answer, AnsweredBy, Content, FetchOrder, media_type};
@@ -37,9 +38,9 @@ pub(crate) struct Entry {
     pub(crate) confirmed_at: UnixMillis,
 }
 
-/// Reads the entry for an order's document as an answer. Any failure is a miss.
+/// Returns the entry for an order's document as an answer, or `None` for a miss or a failure.
 pub(crate) async fn restore(order: &FetchOrder, now: UnixMillis) -> Option<Answer> {
-    // A time in the future comes from another clock or another program: a miss.
+    // A confirmation time in the future comes from another clock or another program: a miss.
     let entry = get(order).await.ok().flatten().filter(|entry| entry.confirmed_at <= now)?;
     Some(Answer {
         from: AnsweredBy::Cache,
@@ -53,12 +54,14 @@ pub(crate) async fn restore(order: &FetchOrder, now: UnixMillis) -> Option<Answe
     })
 }
 
-/// Stores a document that the source confirmed. A failure only costs another isolate a fetch.
+/// Stores a document that the source confirmed. If this fails, another isolate fetches the document
+/// itself.
 pub(crate) async fn keep(order: FetchOrder, entry: Entry) {
     let _ = store(&order, &entry).await;
 }
 
-/// Moves an entry's confirmation time forward after a 304, if the entry has the order's entity tag.
+/// After a 304, moves the confirmation time of the entry forward, if the entry has the order's
+/// entity tag. Never moves it back.
 pub(crate) async fn confirm(order: FetchOrder, confirmed_at: UnixMillis) {
     if let Ok(Some(entry)) = get(&order).await
         && entry.etag == order.etag
@@ -113,9 +116,10 @@ async fn cache() -> Result<Cache, JsValue> {
     Ok(JsFuture::from(open("edgepass")?).await?.unchecked_into())
 }
 
-/// Header field: time of confirmation, in milliseconds since the epoch.
+/// Header field of an entry: the confirmation time, in milliseconds since the epoch.
 const CONFIRMED_AT: &str = "x-edgepass-confirmed-at";
-/// Header field: the source's entity tag, under a name that the Cache API ignores.
+/// Header field of an entry: the source's entity tag, under a name that the Cache API ignores.
 const ETAG: &str = "x-edgepass-etag";
-/// Lifetime of an entry in seconds: that of an issuer's list. The verifier goes by `confirmed_at`.
+/// The `max-age` of an entry in the Cache API, in seconds: `exp - iat` of an Edgepass issuer's
+/// lists. It limits storage only; the age of a copy is counted from [`CONFIRMED_AT`].
 const MAX_AGE: u32 = 3600;

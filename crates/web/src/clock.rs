@@ -12,12 +12,12 @@ use wasm_bindgen_futures::JsFuture;
 pub enum Clock {
     /// The host's clock.
     Host,
-    /// The host's clock with an offset, to replay a decision. It keeps running, so that a wait
-    /// takes no longer than by the host's clock.
+    /// The host's clock with an offset, to replay a decision. It runs at the speed of the host's
+    /// clock, so a wait takes no longer.
     Moved {
-        /// Replayed time at the start.
+        /// The replayed time at the start.
         from: UnixMillis,
-        /// Time of the host's clock at the start.
+        /// The time of the host's clock at the start.
         host: UnixMillis,
     },
 }
@@ -28,7 +28,7 @@ impl Clock {
         Self::Moved { from: now, host: host_now() }
     }
 
-    /// The time now.
+    /// Returns the current time of this clock.
     pub fn now(self) -> UnixMillis {
         match self {
             Self::Host => host_now(),
@@ -48,7 +48,7 @@ extern "C" {
     fn set_timeout(callback: &Function, millis: u32);
 }
 
-/// Sleeps, by a timer of the calling request.
+/// Sleeps for `time`, by a timer of the calling request. Rounds down to whole milliseconds.
 pub(crate) async fn sleep(time: Duration) {
     let millis = u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
     let timer = Promise::new(&mut |resolve, _reject| set_timeout(&resolve, millis));

@@ -31,11 +31,12 @@ extern "C" {
     ) -> Result<Promise, JsValue>;
 }
 
-/// WebCrypto of the host. Imported keys are kept, since importing costs more than verifying.
+/// The host's WebCrypto. Imported keys are kept, since importing costs more than verifying.
 #[derive(Default)]
 pub struct WebCrypto(RefCell<Vec<(Jwk, JsValue)>>);
 
-/// Imported keys that are kept; when full, all are dropped. An issuer has only a few keys.
+/// The maximum number of kept keys. When it is reached, all are dropped: an issuer has only a few
+/// keys.
 const MAX_KEYS: usize = 64;
 
 impl HostCrypto for WebCrypto {
@@ -70,11 +71,12 @@ impl WebCrypto {
     }
 }
 
-/// Name, hash, curve and salt length of an algorithm, as parameters of `importKey` and `verify`.
+/// Returns name, hash, curve and salt length of an algorithm, as parameters of `importKey` and
+/// `verify`.
 ///
 /// # Errors
 ///
-/// `undefined` for an algorithm that is not checked with WebCrypto.
+/// `undefined` for Ed25519, which `edgepass-crypto` verifies.
 pub fn algorithm(algorithm: Algorithm) -> Result<JsValue, JsValue> {
     let ecdsa = |curve: &str, hash: &str| {
         object(&[("name", "ECDSA".into()), ("namedCurve", curve.into()), ("hash", hash.into())])
@@ -101,7 +103,7 @@ pub fn algorithm(algorithm: Algorithm) -> Result<JsValue, JsValue> {
 ///
 /// # Errors
 ///
-/// `undefined` for a key that is not checked with WebCrypto.
+/// `undefined` for an Ed25519 key.
 pub fn jwk(key: &PublicKey) -> Result<JsValue, JsValue> {
     let text = |bytes: &[u8]| JsValue::from(base64url::encode(bytes));
     let ec = |curve: &str, x: &[u8], y: &[u8]| {

@@ -1,4 +1,4 @@
-//! Fetches documents with the host's `fetch`: no HTTP cache, no redirects, limits on time and size.
+//! Fetches documents from a [`Source`]: no HTTP cache, no redirects, limits on time and size.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -54,7 +54,7 @@ pub enum Source {
     Bucket(Bucket),
 }
 
-/// Fetches the document that an order names. A failure is returned as an answer.
+/// Fetches the document that an order names. A failure is returned as [`Answer::failed`].
 pub(crate) async fn fetch(order: &FetchOrder, source: &Source, clock: Clock) -> Answer {
     let sent_at = clock.now();
     let answer = match source {
@@ -68,7 +68,8 @@ pub(crate) async fn fetch(order: &FetchOrder, source: &Source, clock: Clock) -> 
     answer.unwrap_or_else(|_| Answer::failed(sent_at))
 }
 
-/// Awaits `work` for at most `timeout`; `None` after that. For calls that take no abort signal.
+/// Awaits `work` for at most `timeout`; returns `None` after that. For calls that take no abort
+/// signal.
 async fn in_time<T>(work: impl Future<Output = T>, timeout: Duration) -> Option<T> {
     let (mut work, mut timer) = (pin!(work), pin!(sleep(timeout)));
     poll_fn(|context| match work.as_mut().poll(context) {
@@ -110,7 +111,7 @@ async fn get(order: &FetchOrder, source: &Source, sent_at: UnixMillis) -> Result
     Ok(head.answer(body, sent_at))
 }
 
-/// Reads the body. Returns `None` if it is longer than `max_bytes`.
+/// Reads the body, empty if there is none. Returns `None` if it is longer than `max_bytes`.
 pub(crate) async fn read(
     response: &Response,
     max_bytes: usize,

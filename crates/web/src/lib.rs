@@ -1,9 +1,9 @@
 //! Verifier for JavaScript hosts: Workers, browsers, Node.
 //!
-//! It runs `edgepass-verify` with the host's `fetch`, WebCrypto, Cache API and clock. Creating a
-//! [`WebVerifier`] does no I/O and draws no randomness, so it is allowed in a Worker's global
-//! scope. This crate exports nothing to JavaScript, since its exports would become part of the
-//! interface of every Worker that links it.
+//! [`WebVerifier`] runs `edgepass-verify` with the host's `fetch`, WebCrypto, Cache API and clock.
+//! Creating one does no I/O and draws no randomness, so it is allowed in a Worker's global scope.
+//! This crate exports nothing to JavaScript, since its exports would become part of the interface
+//! of every Worker that links it.
 
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::string_slice))]
 

@@ -12,11 +12,11 @@ pub struct Refusal {
     pub status: u16,
     /// Stable name of the refusal, such as `token_expired`.
     pub code: &'static str,
-    /// Value of `WWW-Authenticate`.
+    /// Value of `WWW-Authenticate`. `None` with status 503, and for a [`Refusal::plain`].
     pub challenge: Option<String>,
-    /// Value of `DPoP-Nonce`.
+    /// Value of `DPoP-Nonce`, with the code `dpop_nonce_required` only.
     pub dpop_nonce: Option<String>,
-    /// Value of `Retry-After`, in seconds; 1 with status 503.
+    /// Value of `Retry-After`: 1 second with status 503, else `None`.
     pub retry_after: Option<u32>,
     /// The `application/problem+json` body.
     pub body: String,
@@ -26,7 +26,8 @@ pub struct Refusal {
 const REALM: &str = "edgepass";
 
 impl Refusal {
-    /// Creates the response for a verdict's error, with a challenge unless the status is 503.
+    /// Creates the response for the error of a verdict: 503 without a challenge if documents or the
+    /// store of used proofs are unavailable, else 400, 401 or 403 with one.
     ///
     /// Source: [RFC 6750 §3](https://www.rfc-editor.org/rfc/rfc6750#section-3),
     /// [RFC 9449 §7.1](https://www.rfc-editor.org/rfc/rfc9449#section-7.1).
@@ -69,7 +70,8 @@ impl Refusal {
         }
     }
 
-    /// Header fields of the response, including `Content-Type`.
+    /// Header fields of the response, with lower-case names: `Content-Type`, `Cache-Control` and
+    /// those of the fields above.
     pub fn headers(&self) -> Vec<(&'static str, String)> {
         let mut headers = vec![
             ("content-type", "application/problem+json".to_owned()),
@@ -88,8 +90,8 @@ impl Refusal {
     }
 }
 
-/// Value of `WWW-Authenticate`. It needs no escaping: its texts are fixed, and scope tokens and
-/// names of algorithms contain neither quotes nor control characters.
+/// Value of `WWW-Authenticate`. It needs no escaping: error texts are fixed, and names of claims
+/// and algorithms and scope tokens contain neither quotes nor control characters.
 fn challenges(error: &VerifyError, challenge: &Challenge) -> String {
     let algorithms = challenge.dpop_algorithms.as_deref();
     let dpop = algorithms.map(|names| format!("DPoP realm=\"{REALM}\", algs=\"{names}\""));
@@ -105,7 +107,7 @@ fn challenges(error: &VerifyError, challenge: &Challenge) -> String {
     let bearer = || format!("Bearer realm=\"{REALM}\"{parameters}");
     match (challenge.presented_as, dpop) {
         (Presentation::Dpop, Some(dpop)) => format!("{dpop}{parameters}"),
-        // RFC 9449 §7.2: if a bound token is sent as Bearer, the DPoP challenge is added.
+        // RFC 9449 §7.2: if a key-bound token is sent as Bearer, the DPoP challenge is added.
         (Presentation::Bearer, Some(dpop)) if *error == VerifyError::BindingMismatch => {
             format!("{}, {dpop}", bearer())
         }
@@ -113,7 +115,7 @@ fn challenges(error: &VerifyError, challenge: &Challenge) -> String {
     }
 }
 
-/// Registered value of the parameter `error`.
+/// Value of the parameter `error` (RFC 6750 §3.1, RFC 9449 §7.1 and §9).
 fn name(error: &VerifyError) -> &'static str {
     match error {
         VerifyError::RequestInvalid => "invalid_request",

@@ -9,10 +9,9 @@ use std::time::Duration;
 
 use edgepass_verify::checks::dpop::replay::{ProofUse, Replay, ReplayMemory};
 use edgepass_verify::documents::fetch::{Answer, Content, FetchOrder};
-use edgepass_verify::documents::refused::RefusedCounts;
 use edgepass_verify::host::{self, Host, HostCrypto, Later, SharedCache};
 use edgepass_verify::signature::SignatureRequest;
-use edgepass_verify::verdict::Accepted;
+use edgepass_verify::verdict::Validity;
 use edgepass_verify::verifier::{Confirmed, Counters, Progress, Verifier};
 use edgepass_verify::{Check, Request, Requirements, Sender, UnixMillis, Verdict};
 
@@ -32,7 +31,8 @@ struct Inner {
     replay: Box<dyn ReplayStore>,
     cache: CacheTier,
     source: Source,
-    /// Time of the last slice of [`WebVerifier::work`]; `None` if no request is doing it.
+    /// Time of the last step of [`WebVerifier::work`]: a fetch or a slice. `None` if no request
+    /// does it.
     worked_at: Cell<Option<UnixMillis>>,
 }
 
@@ -42,7 +42,7 @@ pub trait ReplayStore {
     fn first_use(&self, used: ProofUse, now: UnixMillis) -> Later<'_, Replay>;
 }
 
-/// DPoP proofs that this isolate has seen. Other isolates do not know them.
+/// The DPoP proofs that this isolate has seen, up to a limit. Other isolates do not know them.
 #[derive(Default)]
 pub struct IsolateReplay(RefCell<ReplayMemory>);
 
@@ -65,8 +65,8 @@ pub enum CacheTier {
 pub struct Judged {
     /// Result of the check.
     pub verdict: Verdict,
-    /// Refreshes and cache writes, to be passed to `waitUntil`. Dropping it only makes copies
-    /// stale earlier.
+    /// Refreshes and cache writes, to be passed to `waitUntil`; `None` if there are none. If the
+    /// host drops it, copies only become stale earlier.
     pub background: Option<Background>,
 }
 
@@ -87,18 +87,19 @@ impl WebVerifier {
         Self(Rc::new(Inner { verifier, crypto, replay, cache, source, worked_at }))
     }
 
-    /// Begins the check of a token that was presented as Bearer.
+    /// Begins the check of a token that was presented as Bearer, without a proof or certificate.
     pub fn begin(&self, token: &str, requirements: Arc<Requirements>) -> Check {
         self.0.verifier.borrow_mut().begin(token, Sender::default(), requirements)
     }
 
-    /// Begins the check of a request's token.
+    /// Begins the check of the token in a request.
     pub fn begin_request(&self, request: Request, requirements: Arc<Requirements>) -> Check {
         self.0.verifier.borrow_mut().begin_request(request, requirements)
     }
 
-    /// Judges an accepted request again ([`Verifier::begin_again`]). Refreshes that are due run
-    /// first.
+    /// Judges an accepted request again ([`Verifier::begin_again`]). If refreshes or cache writes
+    /// are due, carries them out and judges once more, so that the verdict uses the refreshed
+    /// copies.
     pub async fn judge_again(
         &self,
         request: &Request,
@@ -109,16 +110,16 @@ impl WebVerifier {
         let first = self.judge(begin(), Clock::Host).await;
         let Some(due) = first.background else { return first.verdict };
         due.await;
-        // Refreshes that are still due are dropped: the source was asked a moment ago.
+        // Work that is due after this is dropped: the source was asked a moment ago.
         self.judge(begin(), Clock::Host).await.verdict
     }
 
-    /// Time until an accepted request is to be judged again; see [`Verifier::judge_again_after`].
-    pub fn judge_again_after(&self, accepted: &Accepted) -> Option<Duration> {
+    /// Time after which to judge an accepted request again; see [`Verifier::judge_again_after`].
+    pub fn judge_again_after(&self, accepted: &Validity) -> Option<Duration> {
         self.0.verifier.borrow().judge_again_after(accepted, Clock::Host.now())
     }
 
-    /// Advances a check as far as possible without waiting.
+    /// Advances a check to its verdict, or until the host must act.
     pub fn advance(&self, check: &mut Check, now: UnixMillis) -> Progress {
         self.0.verifier.borrow_mut().advance(check, now)
     }
@@ -128,47 +129,41 @@ impl WebVerifier {
         self.0.verifier.borrow().counters()
     }
 
-    /// Confirmation times of the oldest usable JWK Set and status list of any issuer.
+    /// Confirmation times of the oldest JWK Set and the oldest usable status list, of all issuers.
     pub fn confirmed(&self, now: UnixMillis) -> Confirmed {
         self.0.verifier.borrow().confirmed(now)
     }
 
-    /// Confirmation time of the oldest usable JWK Set of any issuer.
-    pub fn keys_confirmed_at(&self) -> Option<UnixMillis> {
-        self.0.verifier.borrow().keys_confirmed_at()
-    }
-
-    /// Counts of fetched documents that were refused, by reason.
-    pub fn refused(&self) -> RefusedCounts {
-        self.0.verifier.borrow().refused()
-    }
-
     /// Runs a check to its verdict.
-    pub async fn judge(&self, mut check: Check, clock: Clock) -> Judged {
-        let progress = self.advance(&mut check, clock.now());
-        self.go_on(check, progress, clock).await
+    pub async fn judge(&self, check: Check, clock: Clock) -> Judged {
+        let host = OnHost::new(&self.0, clock);
+        self.judged(host::judge(&self.0.verifier, check, &host).await, &host)
     }
 
     /// Continues a check from `progress` to its verdict.
     pub async fn go_on(&self, check: Check, progress: Progress, clock: Clock) -> Judged {
-        let inner = &self.0;
-        let host = OnHost::new(inner, clock);
-        let mut verdict = host::go_on(&inner.verifier, check, progress, &host).await;
+        let host = OnHost::new(&self.0, clock);
+        self.judged(host::go_on(&self.0.verifier, check, progress, &host).await, &host)
+    }
+
+    fn judged(&self, mut verdict: Verdict, host: &OnHost<'_>) -> Judged {
         let due = std::mem::take(&mut verdict.refresh);
-        let background = background(Rc::clone(inner), host.writes.take(), due, clock);
+        let background = background(Rc::clone(&self.0), host.writes.take(), due, host.clock);
         Judged { verdict, background }
     }
 
-    /// Work that carries out the refreshes in `due`, to run after the response.
+    /// Work that carries out the refreshes in `due`, to run after the response. `None` if `due` is
+    /// empty.
     pub fn refresh(&self, due: Vec<FetchOrder>, clock: Clock) -> Option<Background> {
         background(Rc::clone(&self.0), Vec::new(), due, clock)
     }
 
-    /// Work that makes later checks faster, to run after the response. Between its slices other
-    /// requests get their turn. `None` if there is nothing to do or another request is doing it.
+    /// Work that makes later checks faster, to run after the response: prefetches lists, rechecks
+    /// signatures, computes tables. Between its steps other requests get their turn. `None` if
+    /// there is nothing to do or another request does it.
     pub fn work(&self, clock: Clock) -> Option<Background> {
         let now = clock.now();
-        // The request that was doing the work may have been cancelled.
+        // The request that did the work may have been cancelled.
         let at_it = |at: UnixMillis| now.since(at).is_some_and(|passed| passed < TAKEN_OVER_AFTER);
         let is_due = {
             let verifier = self.0.verifier.borrow();
@@ -186,7 +181,7 @@ impl WebVerifier {
                 inner.worked_at.set(Some(clock.now()));
                 let request = inner.verifier.borrow_mut().work(clock.now());
                 if let Some(request) = request {
-                    // A host that cannot check a signature does not disagree with the tables.
+                    // An error of the host is no disagreement with the tables.
                     if let Ok(valid) = inner.crypto.try_check(&request).await {
                         inner.verifier.borrow_mut().rechecked(&request, valid);
                     }
@@ -197,11 +192,11 @@ impl WebVerifier {
     }
 }
 
-/// Time after the last slice after which another request may take over the work.
+/// Time after the last step after which another request may take over the work.
 const TAKEN_OVER_AFTER: Duration = Duration::from_millis(250);
 
 impl Inner {
-    /// Fetches status lists before a token needs them.
+    /// Fetches an issuer's aggregation and status lists before a token needs them.
     async fn prefetch(&self, clock: Clock) {
         loop {
             let order = self.verifier.borrow_mut().prefetch(clock.now());
@@ -281,7 +276,7 @@ impl SharedCache for OnHost<'_> {
     }
 }
 
-/// Work for after the response: cache writes, then due orders. `None` if there is none.
+/// Work for after the response: cache writes, then due orders. `None` if there are neither.
 fn background(
     inner: Rc<Inner>,
     writes: Vec<Background>,

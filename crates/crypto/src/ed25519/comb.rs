@@ -1,8 +1,8 @@
-//! Verifying Ed25519 signatures with the combs of the key and of the generator.
+//! Verifies Ed25519 signatures with tables: the combs of the key and of the generator.
 //!
-//! **Variable time**: for public data only. Field and points are this project's own; scalars are those
-//! of `curve25519-dalek`. This accepts exactly the signatures that [`verify`](super::verify) accepts, by
-//! the same equation without cofactor.
+//! **Variable time**: for public data only. Field and points are this project's own; scalars are
+//! those of `curve25519-dalek`. This accepts exactly the signatures that [`verify`](super::verify)
+//! accepts, by the same equation without cofactor.
 
 use curve25519_dalek::Scalar;
 use sha2::{Digest, Sha512};
@@ -34,20 +34,21 @@ impl Curve for Edwards25519 {
 pub(crate) type Comb = comb::Comb<Edwards25519>;
 pub(crate) type CombBuilder = comb::CombBuilder<Edwards25519>;
 
-/// Begins the comb of a key. `None` if the key is not sound.
+/// Starts to compute the comb of a key. Returns `None` if the key is not sound.
 pub(crate) fn begin_comb(key: &[u8; 32]) -> Option<CombBuilder> {
     let point = super::is_sound(key).then(|| Affine::decode(key)).flatten()?;
     Some(CombBuilder::new(point))
 }
 
-/// Begins the comb of the generator: y = 4/5, x even (RFC 8032 §5.1).
+/// Starts to compute the comb of the generator: y = 4/5, x even (RFC 8032 §5.1).
 pub(crate) fn begin_generator() -> Option<CombBuilder> {
     let mut encoded = [0x66; 32];
     encoded[0] = 0x58;
     begin_comb(&encoded)
 }
 
-/// Checks a signature as [`super::verify`] does, with combs. `encoded` is the encoding of the key.
+/// Verifies a signature as [`super::verify`] does, with combs. `encoded` is the encoding of the
+/// key.
 ///
 /// The comparison of encodings refuses every R that is not canonical.
 pub(crate) fn verify_by_tables(

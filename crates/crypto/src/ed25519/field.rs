@@ -1,12 +1,12 @@
-//! GF(p), p = 2²⁵⁵ − 19 (RFC 7748 §4.1).
+//! The field GF(p) of edwards25519, p = 2²⁵⁵ − 19 (RFC 7748 §4.1).
 //!
 //! **Variable time**: for public data only.
 //!
-//! Elements are [limbs](crate::limbs). Since 2²⁶¹ ≡ 19·2⁶ = 1216, the upper half of a product is folded
-//! into the lower one.
+//! Elements are [limbs](crate::limbs). Since 2²⁶¹ ≡ 19·2⁶ = 1216, the upper half of a product is
+//! folded into the lower one.
 //!
-//! *Values*: a product lies in [−2²⁹, 2²⁶²), with limbs in [−1, 2²⁹]. Formulas add and subtract a few
-//! such values.
+//! *Values*: a product lies in [−2²⁹, 2²⁶²), with limbs in [−1, 2²⁹]. Formulas add and subtract a
+//! few such values.
 
 #![allow(
     clippy::arithmetic_side_effects,
@@ -18,7 +18,7 @@ use crate::comb::Field;
 use crate::inverse::Modulus;
 use crate::limbs::{self, BITS, Columns, LIMBS, Limbs, MASK, from_hex, products};
 
-/// An element. Products and [`FieldElement::tight`] have size 1.
+/// An element. Products and the results of [`FieldElement::tight`] have size 1.
 #[derive(Clone, Copy)]
 pub(crate) struct FieldElement(Limbs);
 
@@ -45,16 +45,16 @@ impl FieldElement {
         Self(from_hex(digits))
     }
 
-    /// From 32 octets, least significant first; the highest bit is ignored.
+    /// Reads 32 octets, least significant first. Ignores the highest bit.
     pub(super) fn from_bytes(octets: &[u8; 32]) -> Self {
         let mut octets = *octets;
         octets[31] &= 0x7f;
         Self(limbs::from_bytes(&octets))
     }
 
-    /// The element's one encoding, least significant octet first (RFC 8032 §5.1.2).
+    /// Returns the canonical encoding, least significant octet first (RFC 8032 §5.1.2).
     pub(super) fn to_bytes(self) -> [u8; 32] {
-        // 1024·p makes the value positive. Folds of what is above 2²⁵⁵ leave it below 2²⁵⁵.
+        // 1024·p makes the value positive. Four folds of the part above 2²⁵⁵ leave it below 2²⁵⁵.
         let mut c: [i64; LIMBS] =
             std::array::from_fn(|at| i64::from(self.0[at]) + 1024 * i64::from(MODULUS[at]));
         for _ in 0..4 {
@@ -65,7 +65,7 @@ impl FieldElement {
             c[0] += 19 * (c[8] >> 23);
             c[8] &= (1 << 23) - 1;
         }
-        // Now below 2²⁵⁵. It is p or above exactly when adding 19 carries into bit 255.
+        // It is now below 2²⁵⁵, and at least p exactly if adding 19 carries into bit 255.
         let mut carried = c;
         carried[0] += 19;
         for at in 0..LIMBS - 1 {
@@ -89,12 +89,12 @@ impl FieldElement {
         Self(self.0.map(|limb| -limb))
     }
 
-    /// The same value modulo p with size 1.
+    /// Returns the same value modulo p with size 1.
     pub(super) fn tight(&self) -> Self {
         fold(&self.0.map(i64::from))
     }
 
-    // Not inlined: engines that compile one function at a time run this faster, and code stays small.
+    // Not inlined: faster in engines that compile one function at a time, and the code is smaller.
     #[inline(never)]
     pub(super) fn mul(&self, other: &Self) -> Self {
         reduce(products(&self.0, &other.0))
@@ -109,7 +109,7 @@ impl FieldElement {
         (0..times).fold(*self, |power, _| power.square())
     }
 
-    /// a to the power (p − 5)/8 = 2²⁵² − 3, for square roots (RFC 8032 §5.1.3).
+    /// Returns the power (p − 5)/8 = 2²⁵² − 3 of the element, for square roots (RFC 8032 §5.1.3).
     pub(super) fn power_for_roots(&self) -> Self {
         let a2 = self.square();
         let a9 = a2.square_times(2).mul(self);
@@ -124,7 +124,7 @@ impl FieldElement {
         e250.square_times(2).mul(self)
     }
 
-    /// The inverse. Zero gives zero.
+    /// Returns the inverse. Zero gives zero.
     pub(super) fn invert(&self) -> Self {
         const P: Modulus =
             Modulus::from_hex(b"7fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffed");
@@ -140,7 +140,7 @@ impl FieldElement {
 const MODULUS: Limbs =
     from_hex(b"7fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffed");
 
-/// The columns' value modulo p.
+/// Returns the columns' value modulo p.
 #[inline(always)]
 fn reduce(columns: Columns) -> FieldElement {
     let mut c = columns;
@@ -155,7 +155,7 @@ fn reduce(columns: Columns) -> FieldElement {
     fold(&std::array::from_fn(|at| c[at] + FOLD * c[at + 9]))
 }
 
-/// Carries, and folds the part above 2²⁶¹.
+/// Carries, and folds the part above 2²⁶¹ into the lowest limb.
 #[inline(always)]
 fn fold(limbs: &[i64; LIMBS]) -> FieldElement {
     let mut c = *limbs;
@@ -166,7 +166,7 @@ fn fold(limbs: &[i64; LIMBS]) -> FieldElement {
         )* };
     }
     carry!(0 1 2 3 4 5 6 7);
-    // At most 2¹⁷ is above the top limb. Folded, that carries 1 or −1 out of the lowest limb.
+    // At most 2¹⁷ is above the top limb. Folded, that carries at most ±1 out of the lowest limb.
     c[0] += FOLD * (c[8] >> BITS);
     c[8] &= MASK;
     carry!(0);
@@ -187,7 +187,7 @@ mod tests {
         from_hex("7fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffed")
     }
 
-    /// The result equals the value modulo p and has size 1. Its encoding is right.
+    /// Asserts that `result` is `expected` modulo p, has size 1, and is encoded canonically.
     fn assert_is(result: FieldElement, expected: &BigInt) {
         let (p, limbs) = (modulus(), result.0);
         assert!((value(&limbs) - expected) % &p == BigInt::ZERO, "{limbs:?}");

@@ -1,4 +1,4 @@
-//! Ed25519, strictly: canonical encodings, no points of small order, S < L.
+//! Ed25519, strictly: canonical encodings, no points of small order, S below the group order L.
 
 mod comb;
 mod field;
@@ -13,12 +13,13 @@ use crate::limbs::{LIMBS, Limbs, from_bytes, from_hex};
 
 /// Whether `encoded` is the canonical encoding of a point that is not of small order.
 ///
-/// RFC 8032 §5.1.3 allows a decoder to be lenient. Hosts differ, so this takes the strictest reading.
+/// Hosts differ in which other encodings they accept (RFC 8032 §5.1.3), so this takes the strictest
+/// reading.
 pub fn is_sound(encoded: &[u8; 32]) -> bool {
     is_soundly_encoded(encoded) && CompressedEdwardsY(*encoded).decompress().is_some()
 }
 
-/// Check a signature over `message` by the key encoded as `key`.
+/// Verifies a signature over `message` by the key encoded as `key`.
 ///
 /// False for a signature that is not 64 octets, for S >= L, for an R or a key that is not the
 /// canonical encoding of a point of large order, and for a signature that does not verify. The
@@ -30,15 +31,16 @@ pub fn verify(key: &[u8; 32], message: &[u8], signature: &[u8]) -> bool {
     let (Ok(signature), true) = (Signature::from_slice(signature), is_soundly_encoded(key)) else {
         return false;
     };
-    // `verify` computes R, encodes it and compares, so another encoding of the same point is refused.
+    // `verify` computes R, encodes it and compares, so it refuses other encodings of the point.
     VerifyingKey::from_bytes(key).is_ok_and(|key| key.verify(message, &signature).is_ok())
         && !is_small_order(signature.r_bytes())
 }
 
-/// Whether the encoding is canonical and not of small order. Does not check the curve.
+/// Whether the encoding is canonical and not that of a point of small order. Does not check whether
+/// it encodes a point at all.
 ///
-/// An encoding is canonical if y < p. The other lenience, a sign for x = 0, concerns only points of small
-/// order.
+/// An encoding is canonical if y < p. The other non-canonical form, a sign for x = 0, exists only
+/// for points of small order.
 fn is_soundly_encoded(encoded: &[u8; 32]) -> bool {
     let [lowest, middle @ .., highest] = encoded;
     let is_below_p =
@@ -46,9 +48,9 @@ fn is_soundly_encoded(encoded: &[u8; 32]) -> bool {
     is_below_p && !is_small_order(encoded)
 }
 
-/// Whether the point whose y is encoded canonically has an order of 1, 2, 4 or 8.
+/// Whether the point, whose y must be encoded canonically, has an order of 1, 2, 4 or 8.
 fn is_small_order(encoded: &[u8; 32]) -> bool {
-    // Its y is 0, 1, −1, or one of two of order 8; each with either x.
+    // The y of such points: 0, 1, −1 and two for order 8. Each occurs with either sign of x.
     const SMALL: [Limbs; 5] = [
         [0; LIMBS],
         [1, 0, 0, 0, 0, 0, 0, 0, 0],
@@ -92,7 +94,7 @@ mod tests {
                 |point: EdwardsPoint| point.compress() == compressed && !point.is_small_order();
             compressed.decompress().is_some_and(is_large)
         };
-        // Every y around 0 and p with either sign, the points of small order, and some at random.
+        // Every y near 0 and p with either sign, the points of small order, and pseudo-random ones.
         let mut encodings = Vec::new();
         for low in 0..=255 {
             for (fill, high) in [(0x00, 0x00), (0xff, 0x7f), (0xff, 0x7e)] {

@@ -5,7 +5,7 @@
 use super::field::FieldElement;
 use crate::comb::inverses;
 
-/// 2·d, d = −121665/121666.
+/// 2·d, where d = −121665/121666 is the constant of the curve (RFC 8032 §5.1).
 const TWICE_D: FieldElement =
     FieldElement::from_hex(b"2406d9dc56dffce7198e80f2eef3d13000e0149a8283b156ebd69b9426b2f159");
 
@@ -38,12 +38,13 @@ impl Affine {
         Self { plus: y.add(x).tight(), minus: y.sub(x).tight(), product: x.mul(y).mul(&TWICE_D) }
     }
 
-    /// Decodes a point; `None` if the encoding is that of no point (RFC 8032 §5.1.3). Accepts encodings
-    /// that are not canonical, which the caller refuses.
+    /// Decodes a point. Returns `None` if no point has this encoding (RFC 8032 §5.1.3). Accepts
+    /// encodings that are not canonical, which the caller refuses.
     pub(super) fn decode(encoded: &[u8; 32]) -> Option<Self> {
         let y = FieldElement::from_bytes(encoded);
         let yy = y.square();
-        // x² = u/v with u = y² − 1 and v = d·y² + 1. This computes 2·u and 2·v, whose quotient is the same.
+        // x² = u/v with u = y² − 1 and v = d·y² + 1. The code uses 2·u and 2·v, which have the same
+        // quotient.
         let u = yy.sub(&FieldElement::ONE);
         let u = u.add(&u).tight();
         let v = yy.mul(&TWICE_D).add(&FieldElement::ONE).add(&FieldElement::ONE).tight();
@@ -67,7 +68,7 @@ impl Affine {
 }
 
 impl Sum {
-    /// The neutral element.
+    /// The neutral element: x = 0, y = 1.
     pub(super) const NEUTRAL: Self = Self {
         x: FieldElement::ZERO,
         y: FieldElement::ONE,
@@ -75,10 +76,11 @@ impl Sum {
         t: FieldElement::ZERO,
     };
 
-    /// Adds `point`, or its opposite. The formulas are complete: they hold for all points.
+    /// Adds `point`, or subtracts it if `negate` is set. The formulas are complete: they hold for
+    /// all points.
     ///
-    /// Source: [RFC 8032 §5.1.4](https://www.rfc-editor.org/rfc/rfc8032#section-5.1.4). The terms that
-    /// depend on the affine point alone are precomputed.
+    /// Source: [RFC 8032 §5.1.4](https://www.rfc-editor.org/rfc/rfc8032#section-5.1.4). The terms
+    /// that depend on the affine point alone are precomputed.
     #[inline(never)]
     pub(super) fn add(&mut self, point: &Affine, negate: bool) {
         let Affine { plus, minus, product } = point;
@@ -98,7 +100,7 @@ impl Sum {
         self.t = e.mul(&h);
     }
 
-    /// Twice the sum.
+    /// Returns twice the sum.
     pub(super) fn double(&self) -> Self {
         let a = self.x.square();
         let b = self.y.square();
@@ -110,7 +112,7 @@ impl Sum {
         Self { x: e.mul(&f), y: g.mul(&h), z: f.mul(&g), t: e.mul(&h) }
     }
 
-    /// The sum's encoding (RFC 8032 §5.1.2).
+    /// Returns the sum's encoding (RFC 8032 §5.1.2).
     pub(super) fn encode(&self) -> [u8; 32] {
         let inverse = self.z.invert();
         let (x, y) = (self.x.mul(&inverse).to_bytes(), self.y.mul(&inverse).to_bytes());
@@ -122,7 +124,7 @@ impl Sum {
         encoded
     }
 
-    /// The affine forms of sums, with one inversion for all of them.
+    /// Returns the affine forms of sums, with one inversion for all of them.
     pub(super) fn to_affine(sums: &[Self]) -> Vec<Affine> {
         let z: Vec<_> = sums.iter().map(|sum| sum.z).collect();
         let affine =

@@ -1,13 +1,14 @@
-//! GF(p), p = 2²⁵⁶ − 2²²⁴ + 2¹⁹² + 2⁹⁶ − 1 (SP 800-186 §3.2.1.3).
+//! The field GF(p) of P-256, p = 2²⁵⁶ − 2²²⁴ + 2¹⁹² + 2⁹⁶ − 1 (SP 800-186 §3.2.1.3).
 //!
 //! **Variable time**: for public data only.
 //!
 //! Elements are [limbs](crate::limbs) in Montgomery form with R = 2²⁶¹. p ≡ −1 (mod 2²⁹), so the
-//! Montgomery quotient of a column is the column's own low limb, and a multiple of p is four shifts:
-//! the reduction multiplies nothing.
+//! Montgomery quotient of a column is the column's own low limb, and a multiple of p takes four
+//! shifts: the reduction multiplies nothing.
 //!
 //! *Values*: a product of elements below a·p and b·p in magnitude lies between −(a·b/31)·p and
-//! (a·b/31 + 1)·p, since R > 31·p and the quotient is in [0, R). Nothing here exceeds 8·p.
+//! (a·b/31 + 1)·p, since R > 31·p and the quotient is in [0, R). No element here exceeds 8·p in
+//! magnitude.
 
 #![allow(
     clippy::arithmetic_side_effects,
@@ -20,15 +21,15 @@ use crate::limbs::{
     self, BITS, Columns, LIMBS, Limbs, MASK, MAX_PRODUCT, from_hex, products, size,
 };
 
-/// An element. Products and [`FieldElement::tight`] have size 1.
+/// An element. Products and the results of [`FieldElement::tight`] have size 1.
 #[derive(Clone, Copy)]
 pub(crate) struct FieldElement(Limbs);
 
-/// p, plain.
+/// p, not in Montgomery form.
 const MODULUS: Limbs =
     from_hex(b"ffffffff00000001000000000000000000000000ffffffffffffffffffffffff");
 
-/// R² mod p. The product with it brings a plain number into Montgomery form.
+/// R² mod p. Multiplication by it brings a plain number into Montgomery form.
 const R_SQUARED: FieldElement =
     FieldElement(from_hex(b"000013fffffff7fffffffffffffffbffffffeffffffffc000000000000000c00"));
 
@@ -49,20 +50,21 @@ impl FieldElement {
     pub(super) const ONE: Self =
         Self(from_hex(b"0000001fffffffdfffffffffffffffffffffffe0000000000000000000000020"));
 
-    /// From 32 octets, most significant first; at most p − 1.
+    /// Reads 32 octets, most significant first, of a number below p.
     pub(super) fn from_bytes(octets: &[u8; 32]) -> Self {
         Self::plain(octets).mul(&R_SQUARED)
     }
 
-    /// A number outside Montgomery form. Size 1.
+    /// Reads 32 octets, most significant first, without bringing the number into Montgomery form.
+    /// Size 1.
     pub(super) fn plain(octets: &[u8; 32]) -> Self {
         let mut octets = *octets;
         octets.reverse();
         Self(limbs::from_bytes(&octets))
     }
 
-    /// The same element outside Montgomery form, for comparison with the product of an element and a plain
-    /// number.
+    /// Returns the element outside Montgomery form, for comparison with the product of an element
+    /// and a plain number.
     pub(super) fn to_plain(self) -> Self {
         const UNIT: FieldElement = FieldElement([1, 0, 0, 0, 0, 0, 0, 0, 0]);
         self.mul(&UNIT)
@@ -84,12 +86,12 @@ impl FieldElement {
         self.add(self)
     }
 
-    /// The same value with size 1.
+    /// Returns the same value with size 1. The value must be below 2²⁶¹ in magnitude.
     pub(super) fn tight(&self) -> Self {
         Self(carry(&self.0.map(i64::from)))
     }
 
-    // Not inlined: engines that compile one function at a time run this faster, and code stays small.
+    // Not inlined: faster in engines that compile one function at a time, and the code is smaller.
     #[inline(never)]
     pub(super) fn mul(&self, other: &Self) -> Self {
         reduce(products(&self.0, &other.0))
@@ -100,7 +102,7 @@ impl FieldElement {
         reduce(limbs::square(&self.0))
     }
 
-    /// `a·b − c·d` with one reduction.
+    /// Returns `a·b − c·d`, with one reduction.
     #[inline(never)]
     pub(super) fn difference_of_products(a: &Self, b: &Self, c: &Self, d: &Self) -> Self {
         debug_assert!(size(&a.0) * size(&b.0) + size(&c.0) * size(&d.0) <= MAX_PRODUCT);
@@ -111,12 +113,12 @@ impl FieldElement {
         reduce(columns)
     }
 
-    /// The inverse, by Fermat: aᵖ⁻². Zero gives zero.
+    /// Returns the inverse, by Fermat: aᵖ⁻². Zero gives zero.
     pub(super) fn invert(&self) -> Self {
         let mut power = Self::ONE;
         for bit in (0..256).rev() {
             power = power.square();
-            // p − 2 differs from p in bits 0 and 1: …11 becomes …01.
+            // p − 2 differs from p only in bit 1: …11 becomes …01.
             if bit != 1 && bit_of_modulus(bit) {
                 power = power.mul(self);
             }
@@ -124,21 +126,23 @@ impl FieldElement {
         power
     }
 
-    /// Whether the element may be zero, for a value of at most 5·p in magnitude. This is cheap. It answers
-    /// yes wrongly for one element in 2²⁵, so [`FieldElement::is_zero`] decides after a yes.
+    /// Whether the element may be 0 modulo p. The value must be at most 5·p in magnitude. This is
+    /// cheap, but also true for one other element in 2²⁵, so [`FieldElement::is_zero`] decides
+    /// after it.
     pub(super) fn may_be_zero(&self) -> bool {
-        // k·p ≡ −k (mod 2²⁹), and only limb 0 is no multiple of 2²⁹.
+        // k·p ≡ −k (mod 2²⁹), and all limbs but limb 0 count multiples of 2²⁹.
         (i64::from(self.0[0]) + 5) & MASK <= 10
     }
 
-    /// The same element plus a multiple of p.
+    /// Returns the same element by another value: the value plus k·p.
     #[cfg(test)]
     pub(super) fn plus_multiple_of_p(&self, k: i64) -> Self {
         let shifted = |at| i64::from(self.0[at]) + k * i64::from(MODULUS[at]);
         Self(carry(&std::array::from_fn(shifted)))
     }
 
-    /// Whether the element is zero, for a value of at most 8·p in magnitude.
+    /// Whether the element is 0 modulo p. The value must be at most 8·p in magnitude; beyond, a
+    /// multiple of p gives false.
     pub(super) fn is_zero(&self) -> bool {
         let canonical = |limbs: [i64; LIMBS]| {
             let mut carried = limbs;
@@ -159,10 +163,11 @@ fn bit_of_modulus(bit: usize) -> bool {
     MODULUS[bit / BITS as usize] >> (bit % BITS as usize) & 1 == 1
 }
 
-/// Montgomery's reduction: the columns' value divided by R, modulo p.
+/// Montgomery's reduction: returns the columns' value divided by R, modulo p.
 ///
-/// Adding a column's low limb times p clears that limb, for each of the nine low columns: p is −1 at the
-/// column's place, and 2⁹⁶ = 2³·²⁹⁺⁹, 2¹⁹² = 2⁶·²⁹⁺¹⁸, −2²²⁴ = −2⁷·²⁹⁺²¹, 2²⁵⁶ = 2⁸·²⁹⁺²⁴ above it.
+/// In each of the nine low columns, adding the column's low limb times p clears that limb: p is −1
+/// at the column's place, and above it 2⁹⁶ = 2³·²⁹⁺⁹, 2¹⁹² = 2⁶·²⁹⁺¹⁸, −2²²⁴ = −2⁷·²⁹⁺²¹ and
+/// 2²⁵⁶ = 2⁸·²⁹⁺²⁴.
 #[inline(always)]
 fn reduce(columns: Columns) -> FieldElement {
     let mut c = columns;
@@ -204,14 +209,14 @@ mod tests {
     use super::*;
     use crate::limbs::testing::{extremes, from_hex, value};
 
-    /// The top limb of a value below 8·p.
+    /// The largest top limb of a value below 8·p.
     const TOP: i32 = 8 << 24;
 
     fn modulus() -> BigInt {
         from_hex("ffffffff00000001000000000000000000000000ffffffffffffffffffffffff")
     }
 
-    /// The result is the product in Montgomery form, has size 1 and is inside the bounds on values.
+    /// Asserts that `result` is `expected` divided by R, has size 1, and is below 8·p in magnitude.
     fn assert_is(result: FieldElement, expected: &BigInt) {
         let (p, result, limbs) = (modulus(), value(&result.0), result.0);
         assert!(((&result << 261_u32) - expected) % &p == BigInt::ZERO, "{limbs:?}");

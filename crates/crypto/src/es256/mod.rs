@@ -1,8 +1,9 @@
-//! Verifying ES256 signatures (ECDSA with P-256 and SHA-256) with the combs of the key and of the
-//! generator.
+//! Verifies ES256 signatures (ECDSA with P-256 and SHA-256) with tables: the combs of the key and
+//! of the generator.
 //!
-//! **Variable time**: for public data only; verification handles no secrets. Field and points are this
-//! project's own. Scalars are those of the crate `p256`, which also decides whether a key is on the curve.
+//! **Variable time**: for public data only; verification handles no secrets. Field, points and the
+//! inverse modulo the order are this project's own. Other operations on scalars are those of the
+//! crate `p256`, which also decides whether a key is on the curve ([`crate::is_sound`]).
 
 #![allow(
     clippy::arithmetic_side_effects,
@@ -47,12 +48,13 @@ impl Curve for P256 {
 pub(crate) type Comb = comb::Comb<P256>;
 pub(crate) type CombBuilder = comb::CombBuilder<P256>;
 
-/// Begins the comb of the point with these coordinates, which must be on the curve.
+/// Starts to compute the comb of the point with these coordinates, most significant octet first.
+/// The point must be on the curve.
 pub(crate) fn begin_comb(x: &[u8; 32], y: &[u8; 32]) -> CombBuilder {
     CombBuilder::new(Affine::from_bytes(x, y))
 }
 
-/// Begins the comb of the generator (SP 800-186 §3.2.1.3).
+/// Starts to compute the comb of P-256's generator (SP 800-186 §3.2.1.3).
 pub(crate) fn begin_generator() -> CombBuilder {
     if cfg!(feature = "planted-fault") {
         return begin_comb(&[1; 32], &[2; 32]);
@@ -75,7 +77,8 @@ fn add_multiple(comb: &Comb, sum: &mut Sum, scalar: Scalar) {
     comb.add_multiple(sum, &octets, opposite);
 }
 
-/// Checks a signature R‖S over `message`, with combs.
+/// Verifies an ES256 signature over `message`, with the combs of the generator and of the key.
+/// `signature` is R‖S, 64 octets; any other length is refused.
 ///
 /// Source: [FIPS 186-5 §6.4.2](https://doi.org/10.6028/NIST.FIPS.186-5), [RFC 7518
 /// §3.4](https://www.rfc-editor.org/rfc/rfc7518#section-3.4).
@@ -91,16 +94,16 @@ pub(crate) fn verify_by_tables(
 fn verify_digest(generator: &Comb, key: &Comb, digest: &[u8; 32], signature: &[u8]) -> bool {
     let Some((r_octets, s_octets)) = signature.split_first_chunk::<32>() else { return false };
     let Ok(s_octets) = <&[u8; 32]>::try_from(s_octets) else { return false };
-    // Steps 1 and 2: r and s lie in [1, n − 1].
+    // Step 1: r and s lie in [1, n − 1].
     let (Some(r), Some(s)) = (nonzero(r_octets), nonzero(s_octets)) else { return false };
-    // Steps 3 to 5.
+    // Steps 3 to 5. The caller has done step 2, the hash.
     let Some(inverse) = invert(&s) else { return false };
     let e = <Scalar as Reduce<FieldBytes>>::reduce(&FieldBytes::from(*digest));
     // Step 6.
     let mut sum = Sum::Infinity;
     add_multiple(generator, &mut sum, e * inverse);
     add_multiple(key, &mut sum, r * inverse);
-    // Steps 7 and 8: the sum's x modulo n is r. Since p < 2n, x is r or r + n.
+    // Steps 7 to 9: the sum's x modulo n is r. Since p < 2n, x is r or r + n.
     let Some(sum) = sum.finite() else { return false };
     sum.has_x(r_octets) || plus_order(r_octets).is_some_and(|x| sum.has_x(&x))
 }
@@ -120,7 +123,7 @@ fn nonzero(octets: &[u8; 32]) -> Option<Scalar> {
     (scalar != Scalar::ZERO).then_some(scalar)
 }
 
-/// `octets` + n, if it is below p.
+/// Returns `octets` + n, most significant octet first, or `None` if that is not below p.
 fn plus_order(octets: &[u8; 32]) -> Option<[u8; 32]> {
     const MODULUS: U256 =
         U256::from_be_hex("ffffffff00000001000000000000000000000000ffffffffffffffffffffffff");

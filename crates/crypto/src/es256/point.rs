@@ -14,11 +14,11 @@ pub(crate) struct Affine {
 
 /// A sum of points: the point at infinity, or x = X/ZZ, y = Y/ZZZ with ZZ³ = ZZZ².
 ///
-/// Adding an affine point takes fewer products in these coordinates than in Jacobian ones, and sums over
-/// combs hardly ever double. X, Y, ZZ and ZZZ have size 1. By interval arithmetic over the formulas
-/// below, Y, ZZ and ZZZ stay between −0.3·p and 1.3·p, and X = r² − p³ − 2q between −3.5·p and 2.2·p.
-/// The code compares with zero only differences of a product and one of these, so they stay below 5·p in
-/// magnitude.
+/// Adding an affine point takes fewer products in these coordinates than in Jacobian ones, and sums
+/// over combs hardly ever double. X, Y, ZZ and ZZZ have size 1. By interval arithmetic over the
+/// formulas below, Y, ZZ and ZZZ stay between −0.3 and 1.3 times the prime, and X = r² − ppp − 2·q
+/// between −3.5 and 2.2 times. The code compares with zero only differences of a product and one of
+/// these, which stay below 5 times the prime in magnitude.
 ///
 /// Source: coordinates "XYZZ for short Weierstrass curves" of the [Explicit-Formulas
 /// Database](https://www.hyperelliptic.org/EFD/g1p/auto-shortw-xyzz.html).
@@ -54,10 +54,10 @@ impl Sum {
         }
     }
 
-    /// Adds `point`, or its opposite.
+    /// Adds `point`, or subtracts it if `negate` is set.
     ///
-    /// Formulas madd-2008-s of the Explicit-Formulas Database. They do not hold for equal and opposite
-    /// points, which are treated separately.
+    /// Formulas madd-2008-s of the Explicit-Formulas Database. They do not hold for equal and
+    /// opposite points, which are treated separately.
     #[inline(never)]
     pub(super) fn add(&mut self, point: &Affine, negate: bool) {
         let Self::Finite(Coordinates { x, y, zz, zzz }) = self else {
@@ -90,7 +90,7 @@ impl Coordinates {
         Self { x: point.x, y: point.y.tight(), zz: FieldElement::ONE, zzz: FieldElement::ONE }
     }
 
-    /// Twice this point. It is finite, since no point of P-256 has order 2.
+    /// Returns twice this point. It is finite, since no point of P-256 has order 2.
     ///
     /// Formulas dbl-2008-s-1 of the Explicit-Formulas Database, with a = −3.
     pub(super) fn double(&self) -> Self {
@@ -105,7 +105,8 @@ impl Coordinates {
         Self { x, y, zz: v.mul(&self.zz), zzz: w.mul(&self.zzz) }
     }
 
-    /// Whether the point's x is this number: X = x·ZZ.
+    /// Whether the point's x coordinate is `x`, most significant octet first: X = x·ZZ. False for
+    /// ZZ = 0, which no point has.
     pub(super) fn has_x(&self, x: &[u8; 32]) -> bool {
         !self.zz.is_zero() && FieldElement::plain(x).mul(&self.zz).sub(&self.x.to_plain()).is_zero()
     }
@@ -115,7 +116,7 @@ impl Coordinates {
         FieldElement::plain(y).mul(&self.zzz).sub(&self.y.to_plain()).is_zero()
     }
 
-    /// The affine forms of points, with one inversion for all of them.
+    /// Returns the affine forms of points, with one inversion for all of them.
     pub(super) fn to_affine<'a>(points: impl Iterator<Item = &'a Self> + Clone) -> Vec<Affine> {
         let zzz: Vec<_> = points.clone().map(|point| point.zzz).collect();
         let affine = |(point, of_zzz): (&Self, FieldElement)| {
@@ -136,13 +137,12 @@ mod tests {
     const Y: &[u8; 32] = b"\x4f\xe3\x42\xe2\xfe\x1a\x7f\x9b\x8e\xe7\xeb\x4a\x7c\x0f\x9e\x16\
         \x2b\xce\x33\x57\x6b\x31\x5e\xce\xcb\xb6\x40\x68\x37\xbf\x51\xf5";
 
-    /// The affine form of a point.
     fn affine(point: &Coordinates) -> Affine {
         Coordinates::to_affine(std::iter::once(point))[0]
     }
 
-    /// Coordinates may differ from their canonical value by multiples of p within the stated bounds.
-    /// Equal and opposite points must be recognised nevertheless.
+    /// Coordinates may differ from their canonical value by multiples of p within the stated
+    /// bounds. Equal and opposite points must be recognised nevertheless.
     #[test]
     fn equal_and_opposite_points_are_recognised_in_every_disguise() {
         let generator = Affine::from_bytes(X, Y);

@@ -25,7 +25,7 @@ fn comb_of(point: &ProjectivePoint) -> Comb {
     comb(begin_comb(&x, &y))
 }
 
-/// Scalars at the edges of digits, of halves and of the order.
+/// Returns scalars near the bounds of digits, half the order and the order.
 fn edges() -> Vec<Scalar> {
     let powers = (0..256).map(|bit| Scalar::from(2_u64).pow_vartime(&U256::from_u64(bit)));
     let small = (0..4_u64).chain(126..131).chain(254..260).map(Scalar::from).collect::<Vec<_>>();
@@ -58,7 +58,7 @@ fn assert_same(sum: &Sum, expected: &ProjectivePoint) {
     }
 }
 
-/// Keys that are small multiples of the generator meet equal and opposite points on the way.
+/// With keys that are small multiples of the generator, the sums add equal and opposite points.
 #[test]
 fn sums_meet_equal_and_opposite_points() {
     let generator = comb(begin_generator());
@@ -69,7 +69,7 @@ fn sums_meet_equal_and_opposite_points() {
             let key = comb_of(&q);
             let d_inverse = d.invert().unwrap();
             for u2 in (1..40_u64).map(Scalar::from).chain((0..5).map(scalar)) {
-                // u1·G = ±u2·Q, and near it.
+                // u1·G = u2·Q, u1·G = −u2·Q, one beside the first, and two others.
                 for u1 in [
                     u2 * d,
                     -(u2 * d),
@@ -90,11 +90,12 @@ fn sums_meet_equal_and_opposite_points() {
     assert!(infinite > 500 && all > 4000, "{infinite} of {all}");
 }
 
-/// x of the sum may exceed n: r is x − n then. Such signatures are made backwards, from the point.
+/// The x coordinate of the sum may be n or more; then r is x − n. The test makes such a signature
+/// from the point.
 #[test]
 fn x_above_the_order_is_compared_modulo_it() {
     let generator = comb(begin_generator());
-    // The x coordinates from n on, up to one that is on the curve.
+    // The point with the lowest x from n on. r = x − n must not be 0.
     let order = *NistP256::ORDER.as_ref();
     let point = (0..100_u64)
         .find_map(|off| {
@@ -105,13 +106,13 @@ fn x_above_the_order_is_compared_modulo_it() {
         .filter(|(off, _)| *off > 0)
         .unwrap();
     let (r, point) = (Scalar::from(point.0), point.1);
-    // With s and e chosen, Q = r⁻¹·(s·R − e·G) verifies them.
+    // For any s and e, the key Q = r⁻¹·(s·R − e·G) accepts the signature.
     let (s, e) = (scalar(1), scalar(2));
     let q = (point * s - ProjectivePoint::GENERATOR * e) * r.invert().unwrap();
     let signature = [r.to_bytes(), s.to_bytes()].concat();
     let digest: [u8; 32] = e.to_bytes().into();
     assert!(verify_digest(&generator, &comb_of(&q), &digest, &signature));
-    // And r + n is no r.
+    // A sum r + n of more than 256 bits is no x, and another r is refused.
     assert_eq!(plus_order(&[0xff; 32]), None);
     let other = [(r + Scalar::ONE).to_bytes(), s.to_bytes()].concat();
     assert!(!verify_digest(&generator, &comb_of(&q), &digest, &other));

@@ -1,8 +1,8 @@
 //! Verification by tables against independent implementations: `p256` and `aws-lc-rs` for ES256,
 //! `ed25519-dalek` and `aws-lc-rs` for Ed25519.
 //!
-//! Signatures are good, then changed, or made of values at the bounds. `EDGEPASS_SIGNATURES` says how
-//! many; a hundred thousand without it.
+//! About half of the signatures are valid; the others were changed, or have values at the bounds.
+//! `EDGEPASS_SIGNATURES` is the number for both algorithms together; default 100,000.
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
@@ -15,14 +15,14 @@ use edgepass_jose::PublicKey;
 use p256::ecdsa::signature::Verifier;
 use sha2::{Digest, Sha512};
 
-/// Keys of either kind.
+/// The number of keys of each algorithm.
 const KEYS: u64 = 12;
 
 fn signatures() -> u64 {
     std::env::var("EDGEPASS_SIGNATURES").map_or(100_000, |text| text.parse().unwrap())
 }
 
-/// Bytes that depend on a number.
+/// A repeatable source of bytes: SHA-512 of a counter.
 struct Noise(u64);
 
 impl Noise {
@@ -36,7 +36,8 @@ impl Noise {
     }
 }
 
-/// Change a good signature in one of many ways, or leave it; `bounds` are halves at the bounds.
+/// Changes a valid signature, or leaves half of them as they are. `bounds` are values of R or S at
+/// the bounds of their ranges.
 fn change(signature: &[u8; 64], bounds: &[[u8; 32]], noise: &mut Noise) -> Vec<u8> {
     let mut changed = signature.to_vec();
     let half = 32 * noise.below(2);
@@ -57,6 +58,7 @@ fn change(signature: &[u8; 64], bounds: &[[u8; 32]], noise: &mut Noise) -> Vec<u
     changed
 }
 
+/// Parses texts of 64 hexadecimal digits.
 fn halves(texts: &[&str]) -> Vec<[u8; 32]> {
     let nibble = |digit: u8| (digit as char).to_digit(16).unwrap() as u8;
     let read = |text: &&str| {
@@ -70,7 +72,7 @@ fn halves(texts: &[&str]) -> Vec<[u8; 32]> {
 
 #[test]
 fn es256_by_tables_agrees_with_p256_and_aws_lc() {
-    // 0, 1, 2, n − 1, n, n + 1, half of n and its neighbour, p − n, p, all ones.
+    // 0, 1, 2, n − 1, n, n + 1, (n − 1)/2, (n + 1)/2, p − n, p, all ones.
     let bounds = halves(&[
         "0000000000000000000000000000000000000000000000000000000000000000",
         "0000000000000000000000000000000000000000000000000000000000000001",
@@ -102,7 +104,7 @@ fn es256_by_tables_agrees_with_p256_and_aws_lc() {
             let changed = change(good.as_ref().try_into().unwrap(), &bounds, &mut noise);
             let expected = third.verify(&message, &changed).is_ok();
             assert_eq!(tables.verify(&message, &changed), expected, "{message:?} {changed:?}");
-            // The slow one judges some.
+            // `p256` is slow, so it judges one in 16.
             if number % 16 == 0 {
                 let theirs = p256::ecdsa::Signature::from_slice(&changed)
                     .is_ok_and(|signature| other.verify(&message, &signature).is_ok());
@@ -117,7 +119,7 @@ fn es256_by_tables_agrees_with_p256_and_aws_lc() {
 
 #[test]
 fn ed25519_by_tables_agrees_with_dalek_and_aws_lc() {
-    // 0, 1, p − 1, p, p + 1, L − 1, L, L + 1, two points of order 8, all ones.
+    // 0, 1, p − 1, p, p + 1 with the sign bit, L − 1, L, L + 1, two points of order 8, all ones.
     let bounds = halves(&[
         "0000000000000000000000000000000000000000000000000000000000000000",
         "0100000000000000000000000000000000000000000000000000000000000000",

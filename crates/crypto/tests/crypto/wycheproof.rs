@@ -15,7 +15,8 @@ fn octets(text: &Value) -> Vec<u8> {
     pairs.map(|pair| nibble(pair[0]) << 4 | nibble(pair[1])).collect()
 }
 
-/// Judge every signature of a file; gives how many were accepted and how many refused.
+/// Verifies every signature of a file and compares with its label. Returns the numbers of accepted
+/// and refused signatures.
 fn judge(file: &str, key: impl Fn(&Value) -> PublicKey) -> (u32, u32) {
     let file: Value = serde_json::from_str(file).unwrap();
     let (mut accepted, mut refused) = (0, 0);
@@ -47,7 +48,7 @@ fn ed25519_by_tables_judges_as_labelled() {
 #[test]
 fn es256_by_tables_judges_as_labelled() {
     let counts = judge(ES256, |key| {
-        // Hexadecimal of a number: with a zero in front, or fewer digits.
+        // A hexadecimal number, which may have a leading zero octet or fewer than 32 octets.
         let coordinate = |name: &str| {
             let octets = octets(&key[name]);
             let kept = &octets[octets.len().saturating_sub(32)..];

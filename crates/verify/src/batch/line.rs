@@ -4,7 +4,8 @@
 //! {"id": "..", "session": "..",
 //!  "token": "..", "presented_as": "Bearer",
 //!  "request": {"method": "GET", "url": "https://..", "headers": [["Authorization", "DPoP .."]],
-//!              "certificate": "base64 of the client's DER certificate"},
+//!              "certificate": "base64 of the client's DER certificate",
+//!              "certificate_sha256": "or its digest in hexadecimal"},
 //!  "jwks": {"keys": []}, "jwks_text": "a raw body, as received",
 //!  "policy": {"issuer": "https://..", "audience": "..", "algorithms": ["EdDSA"],
 //!             "required_scopes": {"all_of": ["a:read"]}, "leeway": "0s", "typ": "at+jwt",
@@ -14,10 +15,11 @@
 //!  "responses": {"https://..": {"status": 200, "headers": {}, "body": "..", "body_base64": ".."}}}
 //! ```
 //!
-//! A line has either `token` or `request`, and either `jwks` or `jwks_text`. `policy` takes every other
-//! field of [`PolicyConfig`]. Its `status` holds the freshness of lists too, and its mode defaults to
-//! `ignore`. A URI that `responses` does not name is unreachable. Unknown members of the line itself are
-//! ignored.
+//! A line has either `token` or `request`, and either `jwks` or `jwks_text`. `policy` takes the
+//! other fields of [`PolicyConfig`] too, except `freshness`. Instead, its `status` also takes
+//! `deadline` (default `"none"`), `refresh_interval` (default `"ttl"`) and `stale_if_error`.
+//! Without `status` no status is looked up. A URL that `responses` does not name is unreachable.
+//! Unknown members of the line itself are ignored.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashSet};
@@ -34,11 +36,11 @@ use crate::checks::{Requirements, RequirementsConfig};
 use crate::documents::fetch::{Answer, FetchOrder, ResponseHead};
 use crate::policy::json::ShapeError;
 use crate::policy::{self, Policy, PolicyConfig, PolicyError};
-use crate::sender::{CertificateThumbprint, Endpoint, Presentation, Request, Sender};
+use crate::sender::{Presentation, Request, RequestConfig, RequestError, Sender};
 use crate::time::UnixMillis;
 use crate::verifier::KeySource;
 
-/// A line that can be judged.
+/// A line that is well-formed, so that it can be judged.
 pub struct Line {
     pub(super) id: Value,
     pub(super) session: Option<String>,
@@ -56,43 +58,46 @@ pub(super) enum Presented {
     Request(Request),
 }
 
-/// The surroundings of the verifier: clock, used proofs and the responses of sources.
+/// The data of a line for its host: the clock, the `jti`s of proofs that count as used, and the
+/// response of each URL.
 pub(super) struct LineEnvironment {
     pub(super) now: Cell<UnixMillis>,
     pub(super) seen_jwt_ids: HashSet<String>,
     responses: BTreeMap<String, Response>,
 }
 
-/// A line that cannot be judged.
+/// A line that cannot be judged. `id` is null if the line is no JSON object.
 pub(super) struct UnusableLine {
     pub(super) id: Value,
     pub(super) error: Box<LineError>,
 }
 
-/// A mistake in a line. No text repeats anything of the line.
+/// A mistake in a line. The texts repeat nothing of the line, except durations of its policy.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum LineError {
     #[error(transparent)]
     NotAnObject(#[from] NotAnObject),
     #[error("missing field `{0}`")]
     Missing(&'static str),
-    /// A member of the wrong form.
+    /// A member has the wrong form.
     #[error("{name}: {}", .error.without_names())]
     Member { name: &'static str, error: ShapeError },
     #[error("now: expected seconds since the epoch")]
     Now,
-    #[error("a line has a token or a request")]
+    #[error("a line must have either token or request")]
     TokenOrRequest,
-    #[error("a line has jwks or jwks_text")]
+    #[error("a line must have either jwks or jwks_text")]
     JwksOrText,
     #[error("{0}: expected an object")]
     NotAnObjectMember(&'static str),
     #[error("required_scopes: expected scope tokens")]
     Scopes,
-    #[error("policy: status holds the freshness of lists")]
+    #[error(
+        "policy: write deadline, refresh_interval and stale_if_error in status, not in freshness"
+    )]
     Freshness,
-    #[error("request: expected certificate in base64 of DER")]
-    Certificate,
+    #[error("request: {0}")]
+    Request(#[from] RequestError),
     #[error(transparent)]
     Policy(#[from] PolicyError),
 }
@@ -104,17 +109,6 @@ enum PresentationText {
     Dpop,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RequestText {
-    method: String,
-    url: String,
-    #[serde(default)]
-    headers: Vec<(String, String)>,
-    /// The client's certificate in DER, as the platform reports it, in base64.
-    certificate: Option<String>,
-}
-
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct ScopesText {
@@ -122,7 +116,8 @@ struct ScopesText {
     any_of: Vec<String>,
 }
 
-/// The response of a source.
+/// The response from a URL. `body_base64` takes precedence over `body`; without both the body is
+/// empty.
 #[derive(Deserialize)]
 struct Response {
     status: u16,
@@ -132,11 +127,11 @@ struct Response {
     body_base64: Option<String>,
 }
 
-/// 9999-12-31T23:59:59Z, as [`edgepass_jose::NumericDate::MAX`].
+/// 9999-12-31T23:59:59Z in seconds, as [`edgepass_jose::NumericDate::MAX`].
 const MAX_NOW: f64 = 253_402_300_799.0;
 
 impl Line {
-    /// Whether the line belongs to a session, so that earlier lines bear on it.
+    /// Whether the line belongs to a session, so that its verdict depends on earlier lines.
     pub fn has_session(&self) -> bool {
         self.session.is_some()
     }
@@ -156,7 +151,7 @@ impl Line {
         if !(0.0..=MAX_NOW).contains(&now) {
             return Err(LineError::Now);
         }
-        let presented = match (take(line, "token")?, take::<RequestText>(line, "request")?) {
+        let presented = match (take(line, "token")?, take::<RequestConfig>(line, "request")?) {
             (Some(token), None) => {
                 let presented_as = match take(line, "presented_as")? {
                     None | Some(PresentationText::Bearer) => Presentation::Bearer,
@@ -164,7 +159,12 @@ impl Line {
                 };
                 Presented::Token(token, Sender { presented_as, ..Sender::default() })
             }
-            (None, Some(request)) => Presented::Request(request.try_into()?),
+            (None, Some(request)) => {
+                let error = ShapeError::Missing("url");
+                let missing = LineError::Member { name: "request", error };
+                request.url.as_ref().ok_or(missing)?;
+                Presented::Request(request.try_into()?)
+            }
             _ => return Err(LineError::TokenOrRequest),
         };
         let jwks = match (take::<Value>(line, "jwks")?, take(line, "jwks_text")?) {
@@ -175,10 +175,10 @@ impl Line {
         let Some(Value::Object(mut policy)) = line.remove("policy") else {
             return Err(LineError::NotAnObjectMember("policy"));
         };
-        // Null means absent, except where it means "any".
+        // `null` means absent, except in `typ`, where it means "any".
         policy.retain(|name, value| name == "typ" || !value.is_null());
         let scopes: ScopesText = take(&mut policy, "required_scopes")?.unwrap_or_default();
-        // In a line, an empty list means the same as none.
+        // In a line, an empty list of scope tokens means the same as none.
         let named = |tokens: Vec<String>| Some(tokens).filter(|tokens| !tokens.is_empty());
         let requirements = RequirementsConfig {
             all_of: named(scopes.all_of),
@@ -196,7 +196,8 @@ impl Line {
         let policy: PolicyConfig = read("policy", Value::Object(policy))?;
         let issuer = policy.issuer.clone();
         let policy = Policy::try_from(policy)?;
-        // An unreadable JWK Set is no mistake of the line: a verifier may meet one, and refuses then.
+        // An unreadable JWK Set is no mistake of the line: a verifier may receive one, and then
+        // refuses the token.
         let keys = KeySource::given(jwks.as_bytes(), &policy).unwrap_or(KeySource::Unusable);
         Ok(Self {
             id: Value::Null,
@@ -215,9 +216,9 @@ impl Line {
     }
 }
 
-/// Moves the freshness of lists from a line's `status` to where a policy has it. Without `deadline` there
-/// are no refreshes, and the `ttl` of a list is its refresh interval. Without `status` the verifier looks
-/// up no status.
+/// Moves the freshness settings from a line's `status` to the policy's `freshness`. Without
+/// `deadline` there are no refreshes. Without `refresh_interval` the `ttl` of a list is its
+/// interval. Without `status` the verifier looks up no status.
 fn set_status(policy: &mut JsonObject) -> Result<(), LineError> {
     if policy.contains_key("freshness") {
         return Err(LineError::Freshness);
@@ -264,38 +265,8 @@ fn read<T: DeserializeOwned>(name: &'static str, value: Value) -> Result<T, Line
     policy::json::read(value).map_err(|error| LineError::Member { name, error })
 }
 
-impl TryFrom<RequestText> for Request {
-    type Error = LineError;
-
-    fn try_from(request: RequestText) -> Result<Self, LineError> {
-        let field = |name: &str| {
-            let own = |(field, value): &(String, String)| {
-                field.eq_ignore_ascii_case(name).then(|| value.clone())
-            };
-            let values: Vec<String> = request.headers.iter().filter_map(own).collect();
-            // RFC 9110 §5.3: hosts see repeated fields as one.
-            (!values.is_empty()).then(|| values.join(", "))
-        };
-        let certificate = request.certificate.as_ref().map(|text| STANDARD.decode(text));
-        let certificate = certificate.transpose().map_err(|_| LineError::Certificate)?;
-        Ok(Self {
-            authorization: field("authorization"),
-            dpop: field("dpop"),
-            query: query(&request.url),
-            endpoint: Some(Endpoint { method: request.method, url: request.url }),
-            certificate: certificate.map(|der| CertificateThumbprint::of_der(&der)),
-        })
-    }
-}
-
-/// The query of a URL.
-fn query(url: &str) -> Option<String> {
-    let (_, query) = url.split('#').next()?.split_once('?')?;
-    Some(query.to_owned())
-}
-
 impl LineEnvironment {
-    /// The answer to a fetch.
+    /// The answer to a fetch, from the line's responses. A URL without one is a failed fetch.
     pub(super) fn answer(&self, order: &FetchOrder) -> Answer {
         let now = self.now.get();
         match self.responses.get(&order.url) {
@@ -308,6 +279,7 @@ impl LineEnvironment {
     }
 }
 
+/// The body, or `None` if it is longer than `max_bytes`.
 fn within(bytes: Vec<u8>, max_bytes: usize) -> Option<Vec<u8>> {
     (bytes.len() <= max_bytes).then_some(bytes)
 }

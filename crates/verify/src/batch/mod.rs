@@ -1,4 +1,4 @@
-//! Replays checks line by line: those of a log, a migration, an incident or any other corpus.
+//! Replays checks line by line, for example those of a log, a migration or an incident.
 //!
 //! A line holds a token or a request, the time, the policy, the keys and the responses that the
 //! verifier would have received; see [`mod@line`] for its form. Nothing is fetched and no clock is
@@ -62,8 +62,9 @@ use crate::verifier::Verifier;
 #[derive(Default)]
 pub struct Batch {
     sessions: HashMap<String, Session>,
-    /// The memory that the sessions take, in bytes.
+    /// The approximate memory that the sessions take, in bytes.
     held: usize,
+    /// The number of judged lines.
     lines: u64,
     /// The tables of keys, shared by all lines.
     prepared: PreparedKeys,
@@ -71,9 +72,11 @@ pub struct Batch {
 
 /// The maximum number of sessions. Beyond it the least recently used session is forgotten.
 pub const MAX_SESSIONS: usize = 1024;
-/// The memory limit of all sessions, in bytes. The least recently used sessions are forgotten.
+/// The memory limit of all sessions, in bytes: 256 MiB. Beyond it the least recently used sessions
+/// are forgotten.
 pub const MAX_BYTES: usize = 256 << 20;
-/// The maximum number of issuers in one session. Beyond it the session forgets all of them.
+/// The maximum number of issuers in one session. Beyond it the session forgets the verifiers of all
+/// its issuers.
 const MAX_SESSION_ISSUERS: usize = 64;
 /// The approximate size of a remembered proof, in bytes.
 const PROOF_BYTES: usize = 64;
@@ -81,28 +84,30 @@ const PROOF_BYTES: usize = 64;
 /// The state that the lines of one session share.
 #[derive(Default)]
 struct Session {
-    /// One for each issuer, so that no document of one is used for another.
+    /// A verifier for each issuer, so that no document of one issuer is used for another.
     verifiers: HashMap<String, Verifier>,
     replay: ReplayMemory,
+    /// The value of [`Batch::lines`] at the last use.
     used: u64,
-    /// The size in bytes after the last use.
+    /// The approximate size of the session in bytes, after its last use.
     held: usize,
 }
 
 /// The result of a line.
 #[derive(Clone, Debug, Serialize)]
 pub struct LineVerdict {
-    /// The line's `id`, unchanged.
+    /// The line's `id`, unchanged. Null if the line has none or is no JSON object.
     pub id: Value,
     /// The outcome of the check.
     pub verdict: Outcome,
-    /// The code of the first check that failed, if the token is refused.
+    /// The code of the refusal, if the token is refused.
     pub code: Option<&'static str>,
     /// Whether the check used a stale list.
     pub stale: bool,
-    /// The requested URLs, in order, including those of background refreshes.
+    /// The URLs that the check requested, in order, and then those of refreshes.
     pub fetched: Vec<String>,
-    /// The reason why the line cannot be judged. It repeats nothing of the line.
+    /// The reason why the line cannot be judged. It repeats nothing of the line, except durations
+    /// of its policy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
 }
@@ -121,7 +126,7 @@ pub enum Outcome {
 }
 
 impl Batch {
-    /// Creates a batch that shares the tables in `prepared` with their other users.
+    /// Creates a batch that shares the tables in `prepared` with other users of its clones.
     pub fn with_prepared(prepared: PreparedKeys) -> Self {
         Self { prepared, ..Self::default() }
     }
@@ -151,7 +156,8 @@ impl Batch {
         answer
     }
 
-    /// Drops the least recently used sessions while there are too many or they hold too much.
+    /// Drops the least recently used sessions until there is room for one more and the memory limit
+    /// holds.
     fn make_room(&mut self) {
         while self.sessions.len() >= MAX_SESSIONS || self.held > MAX_BYTES {
             let oldest = self.sessions.iter().min_by_key(|(_, session)| session.used);
@@ -162,18 +168,18 @@ impl Batch {
     }
 }
 
-/// Reads a line.
+/// Reads a line without judging it.
 ///
 /// # Errors
 ///
-/// The result of a line that cannot be judged.
+/// The [`LineVerdict`] of a line that cannot be judged.
 pub fn read(text: &str) -> Result<Line, Box<LineVerdict>> {
     Line::parse(text)
         .map_err(|UnusableLine { id, error }| Box::new(LineVerdict::error(id, error.to_string())))
 }
 
-/// Judges a line without a session. It does not depend on other lines, so such lines may be judged
-/// in any order and in parallel.
+/// Judges a line without a session; the member `session` is ignored. The verdict does not depend on
+/// other lines, so such lines may be judged in any order and in parallel.
 pub async fn judge_alone(
     line: Line,
     prepared: &PreparedKeys,
@@ -212,7 +218,7 @@ impl Session {
             replay: RefCell::new(&mut self.replay),
             fetched: RefCell::default(),
         };
-        // Refreshes run after the verdict, and take effect from the next line on.
+        // Refreshes run after the verdict, and take effect from the session's next line on.
         let verdict = host::judge_and_refresh(&verifier, check, &host).await;
         let fetched = host.fetched.take();
         let mut verifier = verifier.into_inner();
@@ -234,7 +240,7 @@ impl Session {
     }
 }
 
-/// Does all background work after each line. In a batch no response waits for it.
+/// Does all background work after each line, at once: in a batch no response is delayed.
 async fn work(verifier: &mut Verifier, now: UnixMillis, crypto: &dyn HostCrypto) {
     while verifier.has_work(now) {
         if let Some(request) = verifier.work(now) {
@@ -244,7 +250,7 @@ async fn work(verifier: &mut Verifier, now: UnixMillis, crypto: &dyn HostCrypto)
     }
 }
 
-/// The host of one line: the clock and the responses of the line, and the crypto of the real host.
+/// The host of one line: clock and responses come from the line, crypto from the batch's host.
 struct LineHost<'s> {
     crypto: &'s dyn HostCrypto,
     environment: line::LineEnvironment,
@@ -277,7 +283,7 @@ impl Host for LineHost<'_> {
         Box::pin(ready(replay))
     }
 
-    /// Advances the line's own clock.
+    /// Advances the line's own clock instead of waiting.
     fn sleep(&self, time: Duration) -> Later<'_, ()> {
         self.environment.now.set(self.now().plus(time));
         Box::pin(ready(()))

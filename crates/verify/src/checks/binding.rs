@@ -15,9 +15,9 @@ use crate::sender::{Presentation, Sender};
 pub(crate) enum Confirmation {
     /// No `cnf`: a bearer token.
     None,
-    /// Bound only in ways that this version cannot check.
+    /// A `cnf` without a known member. This version cannot check it.
     NotUnderstood,
-    /// Bound to every one of these.
+    /// The token is bound to the key and the certificate, as far as given. At least one is.
     To {
         /// `jkt`: the thumbprint of a key (RFC 9449 §6.1).
         key: Option<String>,
@@ -26,17 +26,17 @@ pub(crate) enum Confirmation {
     },
 }
 
-/// The proof that remains due once the presentation fits the token.
+/// The proof that remains to be checked once the presentation fits the token.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Bound {
-    /// No proof is due.
+    /// No proof is to be checked.
     Settled,
-    /// A proof of possession of the key with this thumbprint.
+    /// A DPoP proof by the key with this thumbprint.
     ToKey(String),
 }
 
 impl Confirmation {
-    /// Reads `cnf`.
+    /// Reads the claim `cnf`.
     ///
     /// # Errors
     ///
@@ -58,11 +58,11 @@ impl Confirmation {
         }
     }
 
-    /// Compares the presentation with the binding.
+    /// Compares scheme and certificate with the binding. Does not check the proof.
     ///
     /// # Errors
     ///
-    /// [`VerifyError::BindingMismatch`].
+    /// [`VerifyError::BindingMismatch`] if they do not fit, or `cnf` has no known member.
     pub(crate) fn check(&self, sender: &Sender) -> Result<Bound, VerifyError> {
         let (key, certificate) = match self {
             Self::None => (None, None),

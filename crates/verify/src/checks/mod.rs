@@ -25,7 +25,7 @@ use crate::sender::Sender;
 
 /// The check of one token in progress. [`Verifier`](crate::Verifier) advances it.
 ///
-/// It owns its data, so that a host can keep it across awaits.
+/// It owns its data, so that a host can hold it across awaits.
 pub struct Check {
     pub(crate) stage: Stage,
     pub(crate) requirements: Arc<Requirements>,
@@ -33,15 +33,16 @@ pub struct Check {
     pub(crate) key_attempt: Attempt,
     pub(crate) list_attempt: Attempt,
     pub(crate) metadata_fetched: bool,
-    /// Whether the proof was checked and recorded as used. Both happen only once.
+    /// Whether the proof was checked and recorded as used, in this check or in the request's first
+    /// one. Both happen only once.
     pub(crate) proved: bool,
-    /// Whether the check waited for a list after its key was checked.
+    /// Whether the check waited for a status list since it last looked up the key.
     pub(crate) waited_for_list: bool,
     pub(crate) stale: bool,
-    /// The scope that the token grants; set once its claims passed.
+    /// The scope that the token grants. Empty until step 5 has passed.
     pub(crate) granted: Scope,
     pub(crate) refresh: Vec<FetchOrder>,
-    /// The issuer whose policy applies, once known.
+    /// The issuer whose policy applies. `None` if step 1 or 2 failed.
     pub(crate) issuer: Option<IssuerIndex>,
 }
 
@@ -61,15 +62,15 @@ pub(crate) enum Stage {
     ReplayPending(Claimed),
     /// Step 6 is done.
     Bound(Claimed),
-    /// Steps 5 to 7 are done. The status remains to be checked if there is a reference.
+    /// Steps 1 to 7 are done. Step 8 remains if there is a reference.
     Verified(Verified, Option<StatusReference>),
-    /// A step refused the token.
+    /// A step refused the token; the verdict has not been given.
     Refused(VerifyError),
     /// The verdict was given.
     Ended,
 }
 
-/// A token whose claims passed.
+/// A token that passed step 5, and the reference to its status.
 pub(crate) struct Claimed {
     pub(crate) token: SignedToken,
     pub(crate) status: Option<StatusReference>,
@@ -77,6 +78,7 @@ pub(crate) struct Claimed {
 
 impl Check {
     /// Takes the host's answer to [`Progress::CheckSignature`](crate::Progress::CheckSignature).
+    /// Has no effect if the check does not wait for one.
     pub fn signature_checked(&mut self, valid: bool) {
         self.stage = match std::mem::replace(&mut self.stage, Stage::Ended) {
             Stage::SignaturePending(pending) => match pending.signature_checked(valid) {
@@ -89,7 +91,8 @@ impl Check {
         };
     }
 
-    /// Takes the host's answer to [`Progress::CheckReplay`](crate::Progress::CheckReplay).
+    /// Takes the host's answer to [`Progress::CheckReplay`](crate::Progress::CheckReplay). Has no
+    /// effect if the check does not wait for one.
     pub fn replay_checked(&mut self, replay: Replay) {
         self.stage = match (std::mem::replace(&mut self.stage, Stage::Ended), replay) {
             (Stage::ReplayPending(claimed), Replay::First) => {

@@ -1,9 +1,9 @@
 //! Verified tokens, remembered so that the same text need not be parsed and verified again.
 //!
-//! A hit saves the checks that depend on the text alone: parsing, the policy's rules for `typ`,
-//! `alg` and `iss`, and the signature, if the key found now is the one that verified it. Everything
-//! that may have changed is checked as for any other token: the key is looked up, and times,
-//! audience, binding, scope and status are judged.
+//! For a remembered token the verifier skips the parts that depend on the text alone: parsing, the
+//! policy's rules for `typ`, `alg` and `iss`, and the signature, if the key found now is the one
+//! that verified it. Everything that may have changed is judged as for any other token: key, times,
+//! audience, binding, scope and status.
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
@@ -12,11 +12,12 @@ use foldhash::fast::FixedState;
 
 use crate::checks::token::{RememberedToken, UnverifiedToken};
 
-/// The default memory limit, in bytes.
+/// The default memory limit: 4 MiB.
 pub(crate) const DEFAULT_BYTES: usize = 4 << 20;
 
-/// Remembered tokens in two generations. A full young generation replaces the old one. A token that
-/// is found in the old generation moves to the young one; the others are forgotten with it.
+/// Remembered tokens in two generations, each of at most half the memory limit. When the young one
+/// is full, the old one is forgotten and the young one becomes the old one. A token that is found
+/// in the old generation moves to the young one.
 pub(crate) struct VerifiedTokens {
     max_bytes: usize,
     young: Generation,
@@ -26,15 +27,15 @@ pub(crate) struct VerifiedTokens {
 
 #[derive(Default)]
 struct Generation {
-    /// By the hash of the whole text; the text itself is compared as well. A client chooses which
-    /// texts are looked up, but only verified tokens are kept. So the hash need not be secret. Of
-    /// two tokens with the same hash the newer is kept.
+    /// Tokens by the hash of their text; the text itself is compared as well. A client chooses
+    /// which texts are looked up, but only verified tokens are kept. So the hash need not be
+    /// secret. Of two tokens with the same hash the newer is kept.
     tokens: HashMap<u64, RememberedToken, FixedState>,
     bytes: usize,
 }
 
 impl VerifiedTokens {
-    /// Keeps at most `max_bytes`; 0 remembers nothing.
+    /// Keeps tokens of at most `max_bytes` in all; 0 remembers none.
     pub(crate) fn new(max_bytes: usize) -> Self {
         let (young, old) = (Generation::default(), Generation::default());
         Self { max_bytes, young, old, hits: 0 }
@@ -71,7 +72,7 @@ impl VerifiedTokens {
             self.young.tokens.reserve(count);
         }
         self.young.bytes = self.young.bytes.saturating_add(bytes);
-        // Another key may have verified the same text: the newer entry replaces it. The old
+        // Another key may have verified the same text: the newer entry replaces the other. The old
         // generation does not hold the text, because a lookup moves it to the young one.
         if let Some(replaced) = self.young.tokens.insert(hash, token) {
             self.young.bytes = self.young.bytes.saturating_sub(replaced.bytes());
@@ -88,7 +89,7 @@ impl VerifiedTokens {
         (self.young, self.old) = (Generation::default(), Generation::default());
     }
 
-    /// The number of tokens whose signature was not checked again.
+    /// The number of calls of [`VerifiedTokens::hit`]: checks that skipped the signature.
     pub(crate) fn hits(&self) -> u64 {
         self.hits
     }

@@ -31,10 +31,11 @@ pub struct Requirements {
     pub all_of: Scope,
     /// The scope tokens of which the access token must grant at least one. No effect if empty.
     pub any_of: Scope,
-    /// The issuers whose tokens are accepted, out of those that the verifier trusts. `None`: all of
-    /// them.
+    /// The issuers whose tokens are accepted, among those of the verifier. `None`: all of them. An
+    /// empty list refuses every token.
     pub issuers: Option<Vec<String>>,
-    /// The accepted audience, instead of the policy's.
+    /// The accepted audience, instead of the policy's. `None`: the policy's. An empty list refuses
+    /// every token.
     pub audience: Option<Vec<String>>,
     /// A shorter `stale_if_error` than the policy's. A longer one has no effect.
     pub stale_if_error: Option<Duration>,
@@ -44,20 +45,19 @@ pub struct Requirements {
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RequirementsConfig {
-    /// The scope tokens that the access token must grant, all of them.
+    /// The scope tokens that the access token must grant, all of them. Default: none.
     pub all_of: Option<Vec<String>>,
-    /// The scope tokens of which the access token must grant at least one.
+    /// The scope tokens of which the access token must grant at least one. Default: no requirement.
     pub any_of: Option<Vec<String>>,
-    /// The issuers whose tokens are accepted, out of those that the verifier trusts. Default: all
-    /// of them.
+    /// The issuers whose tokens are accepted, among those of the verifier. Default: all of them.
     pub issuers: Option<Vec<String>>,
-    /// The accepted audience, instead of the policy's.
+    /// The accepted audience, instead of the policy's. Default: the policy's.
     pub audience: Option<OneOrMany>,
     /// A shorter `stale_if_error` than the policy's. A longer one has no effect.
     pub stale_if_error: Option<DurationText>,
 }
 
-/// The reason why [`Requirements`] are refused.
+/// The reason why a [`RequirementsConfig`] is refused.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum RequirementsError {
     /// A list of scope tokens is empty, so it would require nothing.

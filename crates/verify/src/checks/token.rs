@@ -1,7 +1,7 @@
 //! The states of a token as types: unverified, signed, verified.
 //!
-//! Only this module makes these types, and their fields are private. A value is therefore proof of
-//! its state.
+//! Only this module makes values of these types, since their fields are private. So a token of such
+//! a type is in that state.
 
 use std::borrow::Borrow;
 
@@ -14,12 +14,12 @@ use crate::policy::{IssuerIndex, Policy};
 use crate::signature::{self, SignatureRequest, TableCheck, TableReport};
 use crate::time::UnixMillis;
 
-/// A well-formed token whose `typ`, `alg` and `iss` fit a policy. Nothing is verified.
+/// A well-formed token whose `typ`, `alg` and `iss` fit a policy. Its signature is not verified.
 pub struct UnverifiedToken {
     parsed: Parsed,
     /// The key that verified the same text before, if any.
     verified_by: Option<Jwk>,
-    /// Whether it was found among the remembered tokens.
+    /// Whether the token was found among the remembered ones.
     found: bool,
 }
 
@@ -40,12 +40,13 @@ pub(crate) struct Parsed {
 pub struct SignedToken {
     parsed: Parsed,
     key: Jwk,
-    /// Whether the same key verified it before.
+    /// Whether the same key verified the same text before.
     remembered: bool,
+    /// Whether it was found among the remembered tokens, with the same key.
     found: bool,
 }
 
-/// A token that passed every check up to its status.
+/// A token that passed steps 1 to 7: all but its status.
 ///
 /// ```compile_fail
 /// let forged = edgepass_verify::checks::token::Verified(todo!()); // private field
@@ -56,7 +57,7 @@ pub struct Verified(SignedToken);
 pub(crate) enum SignatureCheck {
     /// Checked by this crate, or checked before with the same key.
     Done(Result<SignedToken, VerifyError>),
-    /// As `Done`. The request is to be checked again after the response.
+    /// Accepted with tables. The reference path is to check the request too, after the response.
     Recheck(SignedToken, SignatureRequest),
     /// To be checked by the host's crypto. Its answer goes to [`Pending::signature_checked`].
     Host(SignatureRequest, Pending),
@@ -91,7 +92,8 @@ impl UnverifiedToken {
         let named = claims.string("iss").ok().flatten();
         let issuer =
             policies.iter().position(|policy| named == Some(policy.borrow().issuer.as_str()));
-        // A token of an unknown issuer is judged by all policies up to the check of `iss`.
+        // For an unknown issuer any policy may accept `typ`, and any may allow `alg`. Then `iss` is
+        // refused.
         let judging = match issuer.and_then(|issuer| policies.get(issuer..=issuer)) {
             Some([own]) if text.len() > own.borrow().max_token_bytes => return Err(MALFORMED),
             Some(own) => own,
@@ -113,7 +115,7 @@ impl UnverifiedToken {
         self.parsed.algorithm
     }
 
-    /// The position of its issuer in the verifier.
+    /// The position of the token's issuer in the verifier.
     pub(crate) fn issuer(&self) -> IssuerIndex {
         self.parsed.issuer
     }
@@ -128,8 +130,8 @@ impl UnverifiedToken {
         self.parsed.jws.header().key_id()
     }
 
-    /// Step 4: checks the signature or returns a request to the host. A signature that the same key
-    /// verified before is not checked again.
+    /// Step 4: checks the signature, or returns a request to the host. A signature that the same
+    /// key verified before is not checked again.
     pub(crate) fn check_signature(
         self,
         key: &Jwk,
@@ -165,7 +167,7 @@ impl UnverifiedToken {
 }
 
 impl Pending {
-    /// Takes the host's answer. `false` is a refusal, never an error to retry.
+    /// Takes the host's answer. `false` refuses the token and is never retried.
     ///
     /// # Errors
     ///
@@ -196,12 +198,12 @@ impl SignedToken {
         self.parsed.jws.text()
     }
 
-    /// Marks steps 5 to 7 as passed. Only the check pipeline may call this.
+    /// Marks steps 5 to 7 as passed. Only the end of step 7 may call this.
     pub(crate) fn assert_checked(self) -> Verified {
         Verified(self)
     }
 
-    /// Whether it was found among the remembered tokens and its key is still the same.
+    /// Whether the token was found among the remembered ones and its key is still the same.
     pub(crate) fn was_found(&self) -> bool {
         self.found
     }
@@ -225,14 +227,14 @@ impl RememberedToken {
         self.parsed.jws.text()
     }
 
-    /// Its size in bytes, without its entry in the hash map.
+    /// The approximate size of the token in bytes, without its slot in the hash map.
     pub(crate) fn bytes(&self) -> usize {
         let Parsed { jws, claims, .. } = &self.parsed;
         jws.bytes().saturating_add(claims.bytes()).saturating_add(size_of::<Self>())
     }
 
-    /// Returns the token for a new check. Only its signature need not be checked again, if the key
-    /// is the same.
+    /// Returns the token for a new check, which begins with step 3. Its signature is not checked
+    /// again if the key is the same.
     pub(crate) fn to_unverified(&self) -> UnverifiedToken {
         let (parsed, key) = (self.parsed.clone(), self.key.clone());
         UnverifiedToken { parsed, verified_by: Some(key), found: true }
@@ -245,7 +247,7 @@ impl Verified {
         self.0.issuer()
     }
 
-    /// Returns the token to step 3, because time has passed since its checks.
+    /// Returns the token for step 3, because time has passed since that step.
     pub(crate) fn into_unverified(self) -> UnverifiedToken {
         let SignedToken { parsed, key, .. } = self.0;
         UnverifiedToken { parsed, verified_by: Some(key), found: false }

@@ -1,4 +1,4 @@
-//! Fetches as data: the order to the host, and the host's answer.
+//! The order to the host to fetch a document, and the host's answer.
 
 use std::time::Duration;
 
@@ -9,18 +9,18 @@ use crate::time::UnixMillis;
 /// The kinds of document that a verifier fetches.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum DocumentKind {
-    /// Authorization server metadata (RFC 8414), which names the JWK Set.
+    /// Authorization server metadata (RFC 8414), with the URL of the JWK Set.
     Metadata,
     /// The issuer's JWK Set (RFC 7517 §5).
     JwkSet,
     /// A status list token (draft-ietf-oauth-status-list §5.1).
     StatusList,
-    /// The URIs of an issuer's status lists (draft-ietf-oauth-status-list §9).
+    /// The aggregation: the URIs of an issuer's status lists (draft-ietf-oauth-status-list §9).
     Aggregation,
 }
 
 impl DocumentKind {
-    /// Returns the value of `Accept` for a request.
+    /// Returns the value of `Accept` for a request for such a document.
     pub fn accept(self) -> &'static str {
         match self {
             Self::Metadata | Self::Aggregation => "application/json",
@@ -34,12 +34,12 @@ impl DocumentKind {
 /// [`Verifier::receive`](crate::Verifier::receive).
 ///
 /// The host bypasses its HTTP cache, follows no redirect itself, and gives up after `timeout`. An
-/// order without an answer expires by itself, so a cancelled request does not block others.
+/// order without an answer expires after that time, so a cancelled request does not block others.
 #[derive(Clone, Debug)]
 pub struct FetchOrder {
     /// The kind of the document.
     pub document: DocumentKind,
-    /// The name of the document: the URL of the first request.
+    /// The identifier of the document: the URL of the first request.
     pub uri: String,
     /// The URL to request now; differs from `uri` after a redirect.
     pub url: String,
@@ -49,20 +49,22 @@ pub struct FetchOrder {
     pub max_bytes: usize,
     /// The time after which the host gives up.
     pub timeout: Duration,
-    /// Whether the host may ask its shared cache first, because no usable copy is held.
+    /// Whether the host may read its shared cache first, because no copy is held.
     pub may_read_cache: bool,
     /// The issuer of the document.
     pub(crate) issuer: IssuerIndex,
+    /// The lease of this fetch; 0 for an aggregation, which has none.
     pub(crate) lease: u64,
     /// The number of redirects that led to `url`.
     pub(crate) redirects: u8,
-    /// The earliest confirmation time of the responses in a chain of redirects.
+    /// The earliest confirmation time of the redirects so far. `None` before a redirect.
     pub(crate) first_confirmed_at: Option<UnixMillis>,
 }
 
 impl FetchOrder {
-    /// Returns the order for `url`, to which the answer confirmed at `first_confirmed_at` redirects. `etag`
-    /// is that of the held copy, if the copy came from `url`: an entity tag belongs to one URL.
+    /// Returns the order for `url`, to which an answer confirmed at `first_confirmed_at` redirects.
+    /// `etag` is that of the held copy, if the copy came from `url`: an entity tag belongs to one
+    /// URL.
     pub(crate) fn redirected(
         self,
         url: String,
@@ -83,7 +85,8 @@ impl FetchOrder {
         }
     }
 
-    /// The confirmation time of the document, if that of the last answer is `confirmed_at`.
+    /// The confirmation time of the document if that of the last answer is `confirmed_at`: the
+    /// earliest in the chain of redirects.
     pub(crate) fn confirmed_at(&self, confirmed_at: UnixMillis) -> UnixMillis {
         self.first_confirmed_at.map_or(confirmed_at, |first| first.min(confirmed_at))
     }
@@ -92,19 +95,19 @@ impl FetchOrder {
 /// The answer to a [`FetchOrder`].
 #[derive(Clone, Debug)]
 pub struct Answer {
-    /// Whether the source or a cache answered.
+    /// Whether the source or the host's shared cache answered.
     pub from: AnsweredBy,
-    /// The time at which the confirming request was *sent*, less the response's `Age`. For a cache
-    /// read: the time in the cache entry, because reading a cache confirms nothing.
+    /// The time at which the request was *sent*, less the response's `Age`. For a read of the
+    /// shared cache: the time in its entry, because reading a cache confirms nothing.
     pub confirmed_at: UnixMillis,
-    /// The content that was received.
+    /// The document, or the result that came instead.
     pub content: Content,
-    /// The response's `Date`, if it could be read. `None` for a cache read.
+    /// The response's `Date`, if it could be read. `None` for a read of the shared cache.
     pub dated: Option<Dated>,
 }
 
 impl Answer {
-    /// Returns the answer for a failed request, sent at `sent_at`.
+    /// Returns the answer for a failed request that was sent at `sent_at`.
     pub fn failed(sent_at: UnixMillis) -> Self {
         let content = Content::Failed;
         Self { from: AnsweredBy::Source, confirmed_at: sent_at, content, dated: None }
@@ -115,7 +118,7 @@ impl Answer {
 pub struct ResponseHead {
     /// The HTTP status code.
     pub status: u16,
-    /// The value of `Age`. Several fields are joined to one list (RFC 9110 §5.3).
+    /// The value of `Age`. The values of several fields are joined by commas (RFC 9110 §5.3).
     pub age: Option<String>,
     /// The time in `Date`, if it can be read.
     pub date: Option<UnixMillis>,
@@ -133,7 +136,7 @@ pub enum Body {
     Whole(Vec<u8>),
     /// The body is longer than the order's `max_bytes`.
     TooLarge,
-    /// The body was interrupted, or is not needed.
+    /// The body could not be read, or is not needed.
     None,
 }
 
@@ -148,12 +151,13 @@ impl<E> From<Result<Option<Vec<u8>>, E>> for Body {
 }
 
 impl ResponseHead {
-    /// Returns whether the response carries the document, so that its body must be read.
+    /// Returns whether the response carries the document, by its status. If so, read its body.
     pub fn carries_document(&self) -> bool {
         is_success(self.status)
     }
 
-    /// Converts the response to a request that was sent at `sent_at` to an answer.
+    /// Converts the response to a request that was sent at `sent_at` to an answer. An unreadable
+    /// `Age` makes it a failed one.
     pub fn answer(self, body: Body, sent_at: UnixMillis) -> Answer {
         let failed = Answer::failed(sent_at);
         let Some(age) = age(self.age.as_deref()) else { return failed };
@@ -173,10 +177,10 @@ impl ResponseHead {
     }
 }
 
-/// The time at which a response was made, by the clock of its server.
+/// The `Date` of a response, and the time of its request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Dated {
-    /// The response's `Date`.
+    /// The response's `Date`, by the clock of its server.
     pub date: UnixMillis,
     /// The time at which the request was sent, by the host's clock.
     pub sent_at: UnixMillis,
@@ -184,22 +188,23 @@ pub struct Dated {
 
 /// The last responses for one document, by their `Date`.
 ///
-/// A cache may keep `Date` and drop `Age`. If the clocks differ, the verifier cannot tell which one
-/// is wrong (RFC 9111 §4.2.3 uses the difference). But a response with a known `Date` is the known
-/// response, and no younger. Four are remembered, because several caches may answer in turn.
+/// A cache may keep `Date` and drop `Age`. RFC 9111 §4.2.3 then computes the age from `Date` and
+/// the local clock, but the verifier cannot tell which of the two clocks is wrong. Instead it takes
+/// a response with a known `Date` for the known response: no younger than when first received. Four
+/// are remembered, because several caches may answer in turn.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Dates([Option<Dated>; 4]);
 
 impl Dates {
-    /// Returns when the request was sent that first brought a response with this `Date`. `None` if
-    /// it is this response.
+    /// Returns when the request was sent that first brought a response with this `Date`. Returns
+    /// `None` if the `Date` is unknown, and remembers it, or if the response has none.
     pub(crate) fn first_seen(&mut self, dated: Option<Dated>) -> Option<UnixMillis> {
         let dated = dated?;
         let known = self.0.iter().flatten().find(|known| known.date == dated.date);
         if let Some(known) = known {
             return Some(known.sent_at);
         }
-        // Replaces the oldest.
+        // A free place, or else the oldest response.
         let oldest = self.0.iter_mut().min_by_key(|known| known.map(|known| known.sent_at));
         if let Some(oldest) = oldest {
             *oldest = Some(dated);
@@ -208,23 +213,23 @@ impl Dates {
     }
 }
 
-/// The sender of an answer.
+/// The party that gave an answer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum AnsweredBy {
-    /// The configured source.
+    /// The source: a response from the order's URL, perhaps through an HTTP cache.
     Source,
-    /// A shared cache of the host. A miss is not reported at all.
+    /// The host's shared cache. A miss gives no answer.
     Cache,
 }
 
 /// The content of an answer.
 #[derive(Clone, Debug, Default)]
 pub enum Content {
-    /// 304: the copy with the order's entity tag is still current.
+    /// Status 304: the copy with the order's entity tag is current.
     NotModified,
-    /// 301, 302, 303, 307 or 308. The host does not follow it by itself.
+    /// Status 301, 302, 303, 307 or 308. The host does not follow the redirect itself.
     Redirect {
-        /// `Location`, as written.
+        /// The value of `Location`, as received.
         location: String,
     },
     /// A successful response with the document.
@@ -238,13 +243,13 @@ pub enum Content {
     },
     /// A body longer than the order's `max_bytes`.
     TooLarge,
-    /// Any other result: another status, a timeout, an unreachable source.
+    /// Any other result: another status, an unreadable `Age`, a timeout, an unreachable source.
     #[default]
     Failed,
 }
 
 impl Content {
-    /// The reason for refusing an answer that is not the document.
+    /// The reason for which an answer with this content is refused, if it is.
     pub(crate) fn refused(&self) -> Refused {
         match self {
             Self::NotModified => Refused::NotHeld,
@@ -267,9 +272,8 @@ fn is_redirect(status: u16) -> bool {
     matches!(status, 301 | 302 | 303 | 307 | 308)
 }
 
-/// The time that `Age` subtracts from a confirmation. A response through several caches may have
-/// several values: the largest counts. `None` if it cannot be read; the answer is then a failed
-/// one.
+/// The age in `Age`, 0 if the field is absent. A response through several caches may have several
+/// values: the largest counts. `None` if one cannot be read.
 ///
 /// Source: [RFC 9111 §5.1](https://www.rfc-editor.org/rfc/rfc9111#section-5.1).
 fn age(header: Option<&str>) -> Option<Duration> {

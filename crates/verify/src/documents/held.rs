@@ -1,4 +1,4 @@
-//! One held document: whether it may be used, and which request fetches its next copy.
+//! One held document: whether its copy may be used, and which request fetches the next one.
 
 use std::cmp::Ordering;
 use std::time::Duration;
@@ -18,7 +18,7 @@ pub(crate) struct Held<T> {
     generation: u32,
     /// The last lease of the previous generation.
     last_lease_before: u64,
-    /// The `Date` of its last responses.
+    /// The `Date`s of the last responses.
     dates: Dates,
 }
 
@@ -26,7 +26,7 @@ struct HeldCopy<T> {
     content: T,
     etag: Option<String>,
     confirmed_at: UnixMillis,
-    /// Must not be used any more. Still decides which answers are older.
+    /// The copy has expired and is not used. Its order still decides which answers are older.
     dropped: bool,
 }
 
@@ -35,7 +35,7 @@ struct Lease {
     id: u64,
     begun_at: UnixMillis,
     timeout: Duration,
-    /// A cache had a fresh copy, so the source was not asked.
+    /// The shared cache had a fresh copy, so nothing is fetched from the source.
     is_answered_by_cache: bool,
 }
 
@@ -45,7 +45,7 @@ impl Lease {
         now.since(self.begun_at).filter(|age| *age < self.timeout)
     }
 
-    /// As [`Lease::age`], but `None` also if a cache answered.
+    /// As [`Lease::age`], but `None` also if the shared cache answered.
     fn live_age(&self, now: UnixMillis) -> Option<Duration> {
         self.age(now).filter(|_| !self.is_answered_by_cache)
     }
@@ -56,32 +56,35 @@ impl Lease {
 pub(crate) enum Availability {
     /// The copy is fresh. With `refresh`, a revalidation in the background is due.
     Fresh { refresh: bool },
-    /// The copy is stale. Its source cannot be reached, and `stale_if_error` still covers it.
+    /// The copy is stale, but may be used: `stale_if_error` covers it, and a fetch has just failed
+    /// or this request has fetched already.
     Stale,
     /// The request must fetch the document first.
     Fetch,
-    /// Another request is fetching the document: ask again shortly.
+    /// Another request is fetching the document: call [`Held::availability`] again shortly.
     Wait,
-    /// There is no usable copy, and another fetch would not help now.
+    /// There is no usable copy, and this request may not fetch now.
     Unavailable,
 }
 
 /// The attempt of one request to get one document.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Attempt {
+    /// When the request first waited for another's fetch.
     pub(crate) waiting_since: Option<UnixMillis>,
+    /// The lease of the request's own fetch in this generation.
     fetched: Option<u64>,
-    /// The generation when the request last asked.
+    /// The value of [`Held::generation`] at the request's last call of [`Held::availability`].
     generation: u32,
 }
 
 impl Attempt {
-    /// Records that the request asks the source, under this lease.
+    /// Records that the request fetches the document, under this lease.
     pub(crate) fn fetches(&mut self, lease: u64) {
         self.fetched = Some(lease);
     }
 
-    /// Whether the request has asked the source.
+    /// Whether the request has fetched the document.
     pub(crate) fn has_fetched(&self) -> bool {
         self.fetched.is_some()
     }
@@ -92,14 +95,14 @@ impl Attempt {
 pub(crate) enum Replaced {
     /// The new copy is held now.
     Taken,
-    /// The new copy is equal in order and was confirmed earlier. The held copy stays; this is no
-    /// failure.
+    /// The new copy is as new as the held one, but was confirmed earlier. The held copy stays; this
+    /// is no failure.
     Outdated,
-    /// The new copy is older than the held one, and refused.
+    /// The new copy is older than the held or the dropped one, and refused.
     Older,
 }
 
-/// The time that a request waits for another's fetch before it starts its own.
+/// The time that a request waits for another request's fetch before it starts its own.
 const OWN_FETCH_AFTER: Duration = Duration::from_millis(250);
 /// The maximum number of simultaneous fetches of one document.
 const MAX_FETCHES: usize = 4;
@@ -118,8 +121,8 @@ impl<T> Held<T> {
         }
     }
 
-    /// The confirmation time of an answer. It is not later than that of the first response with the
-    /// same `Date`.
+    /// The confirmation time of an answer. It is not later than the request that first brought a
+    /// response with the same `Date`.
     pub(crate) fn confirmed_by(&mut self, answer: &Answer) -> UnixMillis {
         let first = self.dates.first_seen(answer.dated);
         first.map_or(answer.confirmed_at, |first| first.min(answer.confirmed_at))
@@ -137,31 +140,32 @@ impl<T> Held<T> {
         self.usable().map(|copy| copy.confirmed_at)
     }
 
-    /// The time since the request was sent that last confirmed the copy. `None` if the clock was
-    /// set back: the age is then unknown, so the copy is not fresh.
+    /// The age of the copy. `None` if there is no usable copy, or if the clock was set back: the
+    /// age is then unknown, so the copy is not fresh.
     pub(crate) fn age(&self, now: UnixMillis) -> Option<Duration> {
         now.since(self.usable()?.confirmed_at)
     }
 
-    /// Whether the copy is fresh, and so used without asking the source.
+    /// Whether the copy is fresh, so that it may be used without a fetch.
     pub(crate) fn is_fresh(&self, now: UnixMillis, limits: &TimeLimits) -> bool {
         self.age(now).is_some_and(|age| age < limits.freshness_lifetime)
     }
 
-    /// Decides by `limits` whether the copy may be used or must be fetched.
+    /// Decides by `limits` whether the copy may be used, or whether the request fetches, waits or
+    /// fails.
     pub(crate) fn availability(
         &self,
         now: UnixMillis,
         limits: &TimeLimits,
         attempt: &mut Attempt,
     ) -> Availability {
-        // The copy that this request fetched was invalidated: it may fetch once more.
+        // The copy that this request fetched was invalidated, so the request may fetch once more.
         if attempt.generation != self.generation {
             attempt.generation = self.generation;
             attempt.fetched = None;
         }
-        // A cache answered this request. If that copy is stale by now, the source may still be
-        // asked.
+        // The shared cache answered this request. If that copy is stale by now, the request may
+        // still fetch from the source.
         if self
             .leases
             .iter()
@@ -191,7 +195,7 @@ impl<T> Held<T> {
             waited if waited < OWN_FETCH_AFTER => Availability::Wait,
             _ if fetching < MAX_FETCHES => Availability::Fetch,
             waited if waited < limits.fetch_timeout => Availability::Wait,
-            // No fetch has failed, so the source may be reachable: the requests that asked were
+            // No fetch has failed, so the source may be reachable: the requests that fetched were
             // cancelled. There is no reason to use a stale copy; this request takes over the oldest
             // lease.
             _ if oldest >= OWN_FETCH_AFTER => Availability::Fetch,
@@ -200,8 +204,8 @@ impl<T> Held<T> {
         }
     }
 
-    /// Records that a fetch starts, and returns its lease. The lease ends with [`Held::end_fetch`]
-    /// or expires.
+    /// Records that a fetch starts, and returns its lease. The lease ends with [`Held::end_fetch`],
+    /// expires, or is replaced as the oldest of [`MAX_FETCHES`].
     pub(crate) fn begin_fetch(&mut self, now: UnixMillis, timeout: Duration) -> u64 {
         self.leases.retain(|lease| lease.age(now).is_some());
         if self.live_leases(now) >= MAX_FETCHES
@@ -219,7 +223,7 @@ impl<T> Held<T> {
         self.leases_made
     }
 
-    /// As [`Held::begin_fetch`], for a refresh.
+    /// As [`Held::begin_fetch`], for a refresh. No other is due before a refresh interval is over.
     pub(crate) fn begin_refresh(&mut self, now: UnixMillis, timeout: Duration) -> u64 {
         self.refresh_started_at = Some(now);
         self.begin_fetch(now, timeout)
@@ -230,14 +234,14 @@ impl<T> Held<T> {
         self.leases.retain(|held| held.id != lease);
     }
 
-    /// Records that the fetch is not needed, because a cache had a fresh copy.
+    /// Records that the fetch is not needed, because the shared cache had a fresh copy.
     pub(crate) fn answered_by_cache(&mut self, lease: u64) {
-        let spared = self.leases.iter_mut().filter(|held| held.id == lease);
-        spared.for_each(|lease| lease.is_answered_by_cache = true);
+        let answered = self.leases.iter_mut().filter(|held| held.id == lease);
+        answered.for_each(|lease| lease.is_answered_by_cache = true);
     }
 
-    /// Records a failed fetch, after which no request fetches for a while. Ignores answers of a
-    /// cache, and fetches that began before the current generation.
+    /// Records a failed fetch, after which no request fetches for `retry_after`. Ignores answers of
+    /// the shared cache, and fetches that began before the current generation.
     pub(crate) fn failed(&mut self, lease: u64, from: AnsweredBy, now: UnixMillis) {
         if from == AnsweredBy::Source && lease > self.last_lease_before {
             self.failed_at = Some(now);
@@ -253,7 +257,7 @@ impl<T> Held<T> {
     ) -> bool {
         match &mut self.copy {
             Some(copy) if !copy.dropped && etag.is_some() && copy.etag.as_deref() == etag => {
-                // A time in the future means that the clock was set back since.
+                // A time in the future means that the clock was set back after it was recorded.
                 let known = if copy.confirmed_at > now { confirmed_at } else { copy.confirmed_at };
                 copy.confirmed_at = known.max(confirmed_at);
                 self.failed_at = None;
@@ -287,7 +291,8 @@ impl<T> Held<T> {
         Replaced::Taken
     }
 
-    /// Drops the copy. The part that `strip` leaves still decides which answers are older.
+    /// Drops the copy, and starts a generation. The part that `strip` leaves still decides which
+    /// answers are older.
     pub(crate) fn drop_copy(&mut self, strip: impl FnOnce(&mut T)) {
         if let Some(copy) = &mut self.copy {
             copy.dropped = true;
@@ -296,7 +301,7 @@ impl<T> Held<T> {
         }
     }
 
-    /// Forgets the copy, held or dropped, unless it is `believed`. Without a usable copy a new
+    /// Forgets the copy, held or dropped, unless it is `believed`. If no usable copy is left, a
     /// generation starts.
     pub(crate) fn keep_if(&mut self, believed: impl FnOnce(&T) -> bool) {
         self.copy = self.copy.take().filter(|copy| believed(&copy.content));
@@ -305,8 +310,8 @@ impl<T> Held<T> {
         }
     }
 
-    /// Starts a generation. Every request may fetch once more, and fetches that began before no
-    /// longer count as failures.
+    /// Starts a generation. Every request may fetch once more, and if fetches fail that began
+    /// before, no cool-down follows.
     fn start_generation(&mut self) {
         self.generation = self.generation.wrapping_add(1);
         self.last_lease_before = self.leases_made;
@@ -435,8 +440,8 @@ mod tests {
         for _ in 0..3 {
             scene.held.begin_fetch(UnixMillis(110_250), Duration::from_millis(2500));
         }
-        assert_eq!(scene.availability(110_251, &mut attempt), Availability::Wait); // four are under way
-        assert_eq!(scene.availability(112_500, &mut attempt), Availability::Fetch); // the first expired
+        assert_eq!(scene.availability(110_251, &mut attempt), Availability::Wait); // four run
+        assert_eq!(scene.availability(112_500, &mut attempt), Availability::Fetch); // one expired
         assert_eq!(scene.first(112_750), Availability::Fetch);
     }
 
@@ -544,7 +549,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_cache_spared_is_asked_for_when_the_copy_ages() {
+    fn a_copy_from_a_cache_is_fetched_when_it_ages() {
         let mut scene = Scene::new();
         let mut attempt = Attempt::default();
         assert_eq!(scene.availability(108_500, &mut attempt), Availability::Fetch);

@@ -1,4 +1,4 @@
-//! Step 3: the issuer's keys, held and refreshed.
+//! Step 3: the issuer's JWK Set, held and refreshed, in which a token's key is looked up.
 
 use std::cmp::Ordering;
 
@@ -19,13 +19,13 @@ use crate::url;
 /// The source of the issuer's keys.
 #[derive(Clone, Debug)]
 pub enum KeySource {
-    /// A given JWK Set, used as long as the verifier lives.
+    /// A given JWK Set, used for as long as the verifier exists, whatever its `exp`.
     Given(JwkSet),
-    /// Fetched from this URL.
+    /// A JWK Set that is fetched from this URL.
     Url(JwksUri),
-    /// Fetched from `jwks_uri` of the issuer's metadata (RFC 8414).
+    /// A JWK Set that is fetched from `jwks_uri` of the issuer's metadata (RFC 8414).
     Discover,
-    /// There is no usable set, now or later: no token is accepted.
+    /// No JWK Set, now or later. Every token is refused with [`VerifyError::KeysUnavailable`].
     Unusable,
 }
 
@@ -34,14 +34,14 @@ impl KeySource {
     ///
     /// # Errors
     ///
-    /// [`JwkSetError`] if the text is no JWK Set. Single keys that cannot be used are left out.
+    /// [`JwkSetError`] if the set is refused as a whole. Single keys that cannot be used are left
+    /// out instead.
     pub fn given(text: &[u8], policy: &Policy) -> Result<Self, JwkSetError> {
         JwkSet::parse(text, &policy.algorithms, is_sound).map(Self::Given)
     }
 }
 
-/// The URL of a JWK Set: https, or http on loopback. Control over its responses is control over the
-/// keys.
+/// The URL of a JWK Set: https, or http on loopback. Its responses decide which keys are trusted.
 #[derive(Clone, Debug)]
 pub struct JwksUri(String);
 
@@ -63,25 +63,27 @@ impl JwksUri {
 pub(crate) struct KeyHolder {
     issuer: IssuerIndex,
     source: KeySource,
-    /// `jwks_uri`, once known. If it was discovered, it is forgotten when the set cannot be fetched
-    /// there.
+    /// The URL of the set, once known. A URL from metadata is forgotten when an answer from there
+    /// is refused.
     jwks_uri: Option<String>,
     set: Held<JwkSet>,
     /// The time at which an unknown `kid` last caused a fetch.
     unknown_key_at: Option<UnixMillis>,
-    /// The number of confirmations of sets that the issuer should have renewed.
+    /// The number of answers of the source that confirmed an aged set: see [`KeyHolder::is_aged`].
     aged: u64,
 }
 
 /// The result of receiving a JWK Set.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum ReceivedSet {
-    /// The set is held now. With `withdraws`, it lacks a key that the previous set had.
+    /// The received set is held from now on. `withdraws`: a key of the set held before is not in
+    /// it.
     Replaced {
         withdraws: bool,
     },
+    /// Status 304 for the held set.
     Confirmed,
-    /// The held set stays; it is as new and was confirmed later.
+    /// The held set stays, because it is as new and was confirmed later.
     Ignored,
     Refused(Refused),
 }
@@ -102,7 +104,8 @@ impl KeyHolder {
         Self { issuer, source, jwks_uri, set: Held::new(), unknown_key_at: None, aged: 0 }
     }
 
-    /// Finds the key for `key_id` and `algorithm`, or returns the action that must come first.
+    /// Finds the key for `key_id` and `algorithm`. If it cannot, says whether to fetch a document,
+    /// to wait for another request's fetch, or to refuse the token.
     pub(crate) fn look_up(
         &mut self,
         key_id: Option<&str>,
@@ -125,7 +128,7 @@ impl KeyHolder {
             KeySource::Url(_) | KeySource::Discover => {}
         }
         if self.set.content().is_some_and(|set| has_expired(set, now)) {
-            // Its `iat` still decides which sets are older.
+            // The `iat` of the dropped set still decides which sets are older.
             self.set.drop_copy(|_| {});
         }
         let (stale, refresh) = match self.set.availability(now, limits, attempt) {
@@ -147,7 +150,7 @@ impl KeyHolder {
         }
     }
 
-    /// Of two given sets, keeps the one with the later `iat`.
+    /// Of two given sets, keeps the one with the later `iat`: if equal, its own.
     pub(crate) fn keep_newer(&mut self, other: Self) {
         if let (KeySource::Given(own), KeySource::Given(held)) = (&self.source, &other.source)
             && order_of(own, held) == Ordering::Less
@@ -156,7 +159,7 @@ impl KeyHolder {
         }
     }
 
-    /// The set, whatever its age, for checking the lists of a token that was just verified.
+    /// The set, whatever its age, for the signatures of status lists.
     pub(crate) fn current(&self) -> Option<&JwkSet> {
         match &self.source {
             KeySource::Given(set) => Some(set),
@@ -169,12 +172,13 @@ impl KeyHolder {
         self.set.is_fresh(now, limits)
     }
 
-    /// The number of confirmations of sets that the issuer should have renewed.
+    /// See [`Counters::aged`](crate::verifier::Counters::aged).
     pub(crate) fn aged(&self) -> u64 {
         self.aged
     }
 
-    /// Whether less than half of `max_list_age` remains until the set's `exp`.
+    /// Whether less than half of `max_list_age` remains until the set's `exp`. `false` if either is
+    /// not set.
     fn is_aged(&self, policy: &Policy, now: UnixMillis) -> bool {
         let expiration = self.set.content().and_then(JwkSet::expiration);
         let left = expiration.map(|expiration| expiration.since(now.numeric_date()));
@@ -185,11 +189,13 @@ impl KeyHolder {
         self.set.confirmed_at()
     }
 
+    /// Ends the order: the shared cache had a fresh copy.
     pub(crate) fn release(&mut self, order: &FetchOrder) {
         self.set.answered_by_cache(order.lease);
     }
 
-    /// Receives a metadata document, which must name a JWK Set.
+    /// Takes the answer to an order for the metadata, which must name the issuer and the URL of its
+    /// JWK Set.
     pub(crate) fn receive_metadata(
         &mut self,
         order: &FetchOrder,
@@ -214,7 +220,7 @@ impl KeyHolder {
         Ok(())
     }
 
-    /// Receives a JWK Set.
+    /// Takes the answer to an order for the JWK Set.
     pub(crate) fn receive_set(
         &mut self,
         order: &FetchOrder,
@@ -268,8 +274,10 @@ impl KeyHolder {
         }
     }
 
-    /// Looks up a `kid` that the held set lacks. Such `kid`s cause one fetch per cool-down, however
-    /// many there are.
+    /// Decides about a token for which the held set has no key. If the set is younger than the
+    /// refresh interval, the key does not exist. Otherwise such tokens cause one fetch per
+    /// [`UNKNOWN_KEY_COOL_DOWN`], however many there are. The others get
+    /// [`VerifyError::KeysUnavailable`].
     fn look_up_unknown(
         &mut self,
         policy: &Policy,
@@ -327,8 +335,8 @@ fn has_expired(set: &JwkSet, now: UnixMillis) -> bool {
     set.expiration().is_some_and(|expiration| now.numeric_date() >= expiration)
 }
 
-/// Orders sets by their `iat`. A set without `iat` comes before any with one: a replayed set must
-/// not bring a withdrawn key back.
+/// Orders sets by their `iat`. A set without `iat` is older than any with one, so that a replayed
+/// set does not bring a withdrawn key back.
 ///
 /// `exp` does not count: an issuer may shorten the lifetime of its sets, or its clock may be set
 /// back.

@@ -1,4 +1,4 @@
-//! Authorization server metadata, which leads from the issuer identifier to the JWK Set.
+//! Authorization server metadata, which names the URL of the issuer's JWK Set.
 
 use edgepass_jose::json;
 use serde_json::Value;
@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::url;
 
 /// Returns the URL of the metadata of `issuer`. The well-known path is inserted between host and
-/// path.
+/// path. A slash at the end is dropped first.
 ///
 /// Source: [RFC 8414 §3.1](https://www.rfc-editor.org/rfc/rfc8414#section-3.1).
 ///
@@ -30,8 +30,9 @@ pub fn metadata_url(issuer: &str) -> String {
     format!("{scheme}://{authority}/.well-known/oauth-authorization-server{path}")
 }
 
-/// Returns `jwks_uri` of a metadata document, if the document is that of `issuer` and the URL is
-/// acceptable.
+/// Returns `jwks_uri` of a metadata document. Returns `None` if the document is malformed or of
+/// another issuer, or if its URL is not acceptable: metadata of an https issuer must not lead to an
+/// http URL or, from another origin, to a machine without a public name.
 ///
 /// Source: [RFC 8414 §3.3](https://www.rfc-editor.org/rfc/rfc8414#section-3.3): the `issuer` value
 /// MUST be identical, else the metadata MUST NOT be used.
@@ -42,17 +43,17 @@ pub fn jwks_uri(text: &[u8], issuer: &str) -> Option<String> {
     (named == issuer && url::is_acceptable(uri) && may_lead_to(issuer, uri)).then(|| uri.to_owned())
 }
 
-/// Whether metadata of `issuer` may lead to `uri`: never from https to http, and to a machine
+/// Whether metadata of `issuer` may name `uri`: never http for an https issuer, and a machine
 /// without a public name, such as the verifier's own, only if the issuer has the same origin.
 fn may_lead_to(issuer: &str, uri: &str) -> bool {
     if issuer.starts_with("http://") {
-        // Such an issuer is on loopback, for tests.
+        // Only an issuer on loopback may have an http URL, for tests.
         return true;
     }
     uri.starts_with("https://") && (has_public_name(uri) || url::origin(uri) == url::origin(issuer))
 }
 
-/// Whether a URL's host is a name other than `localhost`, and not an IP address in any form that
+/// Whether a URL's host is a name not in `localhost`, and not an IP address in any form that
 /// URL parsers read as one (<https://url.spec.whatwg.org/#ends-in-a-number-checker>).
 fn has_public_name(url: &str) -> bool {
     let origin = url::origin(url).unwrap_or_default().to_ascii_lowercase();

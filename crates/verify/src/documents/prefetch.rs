@@ -1,35 +1,36 @@
-//! Status lists fetched before a token needs them: once, the first ones that the issuer names.
+//! The prefetch of status lists: the first ones that the issuer's aggregation names are fetched
+//! once, before a token needs them.
 
 use std::mem;
 
 use crate::policy::Policy;
 
-/// The maximum number of prefetched lists.
+/// The maximum number of prefetched lists of one issuer.
 const MAX_LISTS: usize = 6;
 
 /// The progress of the prefetch of one issuer's lists.
 #[derive(Debug, Default)]
 pub(super) enum Prefetch {
-    /// No accepted list has named the aggregation yet.
+    /// No accepted list has named an allowed aggregation yet.
     #[default]
     Unknown,
-    /// The URI of the aggregation, which is to be fetched.
+    /// The aggregation is to be fetched from this URI.
     Aggregation(String),
-    /// The lists that are to be fetched, the last first. Empty once they were.
+    /// The URIs of lists that are to be fetched, the last first. Empty at the end, and while the
+    /// aggregation is fetched.
     Lists(Vec<String>),
 }
 
 /// The next document to prefetch.
 pub(super) enum NextFetch {
-    /// The aggregation, which names the lists.
+    /// The aggregation at this URI.
     Aggregation(String),
-    /// A status list.
+    /// The status list at this URI.
     List(String),
 }
 
 impl Prefetch {
-    /// Learns the URI of the aggregation from a list. Accepts only a URI from which the policy
-    /// allows lists.
+    /// Takes the URI of the aggregation from the first list with one that the policy allows.
     pub(super) fn learn(&mut self, uri: Option<&str>, policy: &Policy) {
         if let (Self::Unknown, Some(uri)) = (&self, uri)
             && policy.allows_status_uri(uri)
@@ -61,8 +62,8 @@ impl Prefetch {
         }
     }
 
-    /// Takes the lists that the aggregation names. Of the first [`MAX_LISTS`], keeps those that the
-    /// policy allows and that are not held.
+    /// Takes the URIs that the aggregation names. Of the first [`MAX_LISTS`], keeps those that the
+    /// policy allows and whose lists are not held.
     pub(super) fn named(
         &mut self,
         uris: Vec<String>,

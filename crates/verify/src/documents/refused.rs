@@ -1,39 +1,39 @@
-//! Refused answers, counted by reason.
+//! The reasons why answers to fetches are refused, and their counts.
 
 /// The reason why an answer was refused. The held copy remains in use within its limits.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Refused {
-    /// No answer in time, or an unsuccessful one.
+    /// No response in time, or one with an unusable status or an unreadable `Age`.
     Unreachable,
-    /// The response, or the inflated list, is larger than allowed.
+    /// The response or the inflated list is larger than the policy allows.
     TooLarge,
-    /// A redirect of a document for which none is followed, one outside the configured prefixes, or
-    /// one too many.
+    /// A redirect of a document that is not a status list, a redirect out of the configured
+    /// prefixes, or the fourth in turn.
     Redirect,
-    /// The media type is not that of the document.
+    /// The media type is not that of a status list. It is not checked for other documents.
     MediaType,
-    /// The body is not the expected document: truncated, not JSON, or with a claim of the wrong
-    /// form.
+    /// The body is not the expected document: truncated, not JSON, or with a claim or member of the
+    /// wrong form.
     Malformed,
-    /// `typ` is not that of a status list token.
+    /// `typ` of a status list is not `statuslist+jwt`.
     Type,
-    /// No key of the set fits, or the algorithm is not allowed.
+    /// No key of the held JWK Set fits the status list, or the policy does not allow its algorithm.
     Key,
-    /// The signature is not valid.
+    /// The signature of the status list is not valid.
     Signature,
-    /// `sub` is not the requested URI, or the metadata has no acceptable `jwks_uri` for this
-    /// issuer.
+    /// `sub` of the status list is not its URI, or the metadata has no acceptable `jwks_uri` for
+    /// this issuer.
     Subject,
-    /// The document has expired: by its `exp`, or a list by its maximum age.
+    /// The status list or JWK Set has expired: by its `exp`, or a list by its maximum age.
     Expired,
-    /// The document is older than the held copy.
+    /// The status list or JWK Set is older than the held copy.
     Older,
-    /// 304 (Not Modified) for a copy that is not held.
+    /// Status 304 (Not Modified) for a copy that is not held.
     NotHeld,
 }
 
 impl Refused {
-    /// All reasons.
+    /// All reasons, in the order of the variants.
     pub const ALL: [Self; 12] = [
         Self::Unreachable,
         Self::TooLarge,
@@ -49,7 +49,7 @@ impl Refused {
         Self::NotHeld,
     ];
 
-    /// Returns the stable name, for metrics.
+    /// Returns the stable name of the reason, for metrics.
     pub fn name(self) -> &'static str {
         match self {
             Self::Unreachable => "unreachable",

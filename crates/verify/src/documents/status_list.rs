@@ -1,4 +1,4 @@
-//! Step 8: holding and refreshing status lists.
+//! Step 8: the issuer's status lists, held and refreshed, in which a token's status is looked up.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -19,25 +19,28 @@ use crate::signature::{Checked, SignatureRequest};
 use crate::time::UnixMillis;
 use crate::url;
 
-/// The most lists of one issuer. Beyond this the least recently used list is dropped.
+/// The maximum number of known lists of one issuer, held or being fetched. Beyond it the least
+/// recently used list is dropped.
 const MAX_LISTS: usize = 1024;
-/// The default memory limit for all lists of one issuer, in bytes.
+/// The default memory limit for all lists of one issuer: 16 MiB.
 pub const DEFAULT_BYTES: usize = 16 << 20;
-/// The most redirects that are followed, all inside the configured prefixes.
+/// The maximum number of redirects in turn that are followed, all inside the configured prefixes.
 const MAX_REDIRECTS: u8 = 3;
 
 pub(crate) struct ListHolder {
     issuer: IssuerIndex,
     lists: HashMap<String, Box<Entry>>,
+    /// The number of uses of all lists, as a clock for [`Entry::used`].
     uses: u64,
     max_bytes: usize,
     prefetch: Prefetch,
-    /// The number of confirmations of lists past half of their lifetime.
+    /// The number of answers of the source that confirmed an aged list: see [`HeldList::is_aged`].
     aged: u64,
 }
 
 struct Entry {
     held: Held<HeldList>,
+    /// The value of [`ListHolder::uses`] at the last use.
     used: u64,
 }
 
@@ -45,12 +48,12 @@ struct HeldList {
     statuses: Statuses,
     number: Option<u64>,
     issued_at: NumericDate,
-    /// From this second on the list is not used.
+    /// The second from which on the list is not used: see [`expiration`].
     expiration: NumericDate,
     ttl: Option<Duration>,
     /// The key that signed the list. When the key is withdrawn, the list is dropped.
     key: Jwk,
-    /// The URL that the list came from; after a redirect not its own.
+    /// The URL that the list came from; after a redirect not the list's URI.
     url: String,
 }
 
@@ -61,7 +64,7 @@ pub(crate) enum StatusLookup {
     Refuse(VerifyError),
 }
 
-/// A fetched list whose signature the host is to check.
+/// A received list whose signature the host is to check.
 pub struct PendingList {
     order: FetchOrder,
     answered: (AnsweredBy, UnixMillis, Option<String>),
@@ -74,25 +77,27 @@ impl PendingList {
         self.order.issuer
     }
 
-    /// The source of the answer: the network or a cache.
+    /// Whether the source or the host's shared cache answered.
     pub(crate) fn from(&self) -> AnsweredBy {
         self.answered.0
     }
 }
 
-/// The effect of an answer that is in order.
+/// The effect of an answer that is not refused.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Taken {
     /// The list is held now, or the held list was confirmed.
     Held,
-    /// The list is no newer than the held one, and was requested earlier.
+    /// The held list stays, because it is as new and was confirmed later.
     Outdated,
 }
 
 pub(crate) enum ReceivedList {
     /// The answer was used or refused.
     Settled(Result<Taken, Refused>),
+    /// The answer is a redirect to follow with this order.
     Follow(FetchOrder),
+    /// The host must check the list's signature first.
     Signature(SignatureRequest, Box<PendingList>),
 }
 
@@ -112,7 +117,8 @@ impl ListHolder {
         self.max_bytes = max_bytes;
     }
 
-    /// Looks up a status, or returns what the host must do first.
+    /// Looks up a status. If it cannot, says whether to fetch the list, to wait for another
+    /// request's fetch, or to refuse the token.
     pub(crate) fn look_up(
         &mut self,
         reference: &StatusReference,
@@ -163,11 +169,12 @@ impl ListHolder {
         held.is_some_and(|held| held.is_fresh(now, &limits(held, policy, None)))
     }
 
+    /// Ends the order: the shared cache had a fresh copy.
     pub(crate) fn release(&mut self, order: &FetchOrder) {
         self.held(&order.uri).answered_by_cache(order.lease);
     }
 
-    /// Reads the answer to a fetch. The host may have to check the list's signature.
+    /// Takes the answer to an order for a list.
     pub(crate) fn receive(
         &mut self,
         order: FetchOrder,
@@ -226,7 +233,7 @@ impl ListHolder {
         }
     }
 
-    /// Holds or refuses a list whose signature was checked.
+    /// Holds or refuses a received list, once it is known whether its signature is `valid`.
     pub(crate) fn signature_checked(
         &mut self,
         pending: PendingList,
@@ -265,21 +272,21 @@ impl ListHolder {
         taken
     }
 
-    /// Drops the lists that no key of `keys` signed, with the record of their order, after a key was
-    /// withdrawn. They are fetched again. If an answer under way has such a signature, that is not
-    /// counted as a failure.
+    /// Forgets the lists that no key of `keys` signed, also the data that orders their editions,
+    /// after a key was withdrawn. The next tokens with such lists make the verifier fetch them. If
+    /// a fetch of such a list is under way and fails, no cool-down follows.
     pub(crate) fn keep_signed_by(&mut self, keys: &JwkSet) {
         for entry in self.lists.values_mut() {
             entry.held.keep_if(|list| keys.keys().contains(&list.key));
         }
     }
 
-    /// The number of confirmations of lists that an honest source would have replaced.
+    /// See [`Counters::aged`](crate::verifier::Counters::aged).
     pub(crate) fn aged(&self) -> u64 {
         self.aged
     }
 
-    /// The memory that the lists take, in bytes.
+    /// The memory that the statuses of the held lists take, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         let sizes = self.lists.values().filter_map(|entry| entry.held.content());
         sizes.map(|list| list.statuses.bytes()).sum()
@@ -290,7 +297,7 @@ impl ListHolder {
         self.lists.values().filter(|entry| entry.held.content().is_some()).count()
     }
 
-    /// The oldest confirmation among unexpired lists.
+    /// The confirmation time of the oldest list that has not expired.
     pub(crate) fn oldest(&self, now: UnixMillis) -> Option<UnixMillis> {
         let usable = |entry: &&Entry| {
             let list = entry.held.content();
@@ -304,12 +311,12 @@ impl ListHolder {
             .min()
     }
 
-    /// Whether lists are to be prefetched.
+    /// Whether [`ListHolder::prefetch`] would return an order.
     pub(crate) fn wants_prefetch(&self) -> bool {
         self.prefetch.is_due()
     }
 
-    /// The next fetch of the prefetch.
+    /// The order for the next document to prefetch.
     pub(crate) fn prefetch(&mut self, policy: &Policy, now: UnixMillis) -> Option<FetchOrder> {
         let (issuer, timeout) = (self.issuer, policy.schedule.fetch_timeout);
         match self.prefetch.next()? {
@@ -325,7 +332,7 @@ impl ListHolder {
         }
     }
 
-    /// Reads the aggregation, which names the issuer's lists.
+    /// Takes the answer to an order for the aggregation, which names the issuer's lists.
     pub(crate) fn receive_aggregation(
         &mut self,
         answer: Answer,
@@ -341,7 +348,8 @@ impl ListHolder {
         Ok(())
     }
 
-    /// Drops the least recently used lists, except `kept`, until the rest fits the memory limit.
+    /// Drops the least recently used lists, except `kept`, until the rest fits into the memory
+    /// limit.
     fn make_room(&mut self, kept: &str) {
         while self.bytes() > self.max_bytes && self.lists.len() > 1 {
             let others = self.lists.iter().filter(|(uri, _)| *uri != kept);
@@ -352,9 +360,10 @@ impl ListHolder {
         }
     }
 
-    /// The list at `uri`, held or not.
+    /// The list at `uri`, held or not, from now on the most recently used one.
     fn held(&mut self, uri: &str) -> &mut Held<HeldList> {
-        // Every token takes this path. For a known list it allocates nothing: the map gives the key back.
+        // Runs for every token with a status. For a known list it allocates nothing, because the
+        // map gives the key back.
         let (uri, mut entry) = match self.lists.remove_entry(uri) {
             Some(known) => known,
             None => {
@@ -367,7 +376,7 @@ impl ListHolder {
         &mut self.lists.entry(uri).or_insert(entry).held
     }
 
-    /// Drops the least recently used list when the most are known.
+    /// Drops the least recently used list if [`MAX_LISTS`] are known.
     fn make_room_for_one(&mut self) {
         if self.lists.len() < MAX_LISTS {
             return;
@@ -392,7 +401,8 @@ impl HeldList {
         }
     }
 
-    /// Whether more than half of the list's lifetime is over. An issuer signs a new edition before that.
+    /// Whether more than half of the list's lifetime is over. An Edgepass issuer signs a new
+    /// edition before that.
     fn is_aged(&self, now: UnixMillis) -> bool {
         let life = self.expiration.since(self.issued_at);
         now.numeric_date().since(self.issued_at) > life / 2
@@ -403,9 +413,10 @@ impl HeldList {
         self.statuses = Statuses::empty();
     }
 
-    /// Compares this list with the held one. `Less`: it must not replace the held one.
+    /// Compares this list with the held one. `Less`: this list is older and must not replace it.
     ///
-    /// `number` decides, then `iat`. A list without `number` is never newer than one with it.
+    /// `number` decides, then `iat`. A list without `number` is older than a held one with it. If
+    /// the held list has no `number`, `iat` alone decides.
     fn order_of(&self, held: &Self) -> Ordering {
         let by_date = self.issued_at.cmp(&held.issued_at);
         match (self.number, held.number) {
@@ -416,6 +427,7 @@ impl HeldList {
     }
 }
 
+/// The limits of a list, by its `ttl` if it is held.
 fn limits(held: &Held<HeldList>, policy: &Policy, stale_if_error: Option<Duration>) -> TimeLimits {
     let ttl = held.content().and_then(|list| list.ttl);
     policy.schedule.limits(ttl, stale_if_error)
@@ -427,6 +439,7 @@ fn etag_from(held: &Held<HeldList>, url: &str) -> Option<String> {
     held.etag().map(str::to_owned)
 }
 
+/// The order to fetch a list under `lease`.
 fn order(
     held: &Held<HeldList>,
     uri: &str,
@@ -449,7 +462,7 @@ fn order(
     }
 }
 
-/// Reads a list up to its key. Its content is not trusted yet.
+/// Parses a list and finds its key. Does not check its signature.
 fn open(
     bytes: &[u8],
     media_type: Option<&str>,
@@ -464,7 +477,7 @@ fn open(
     StatusListToken::parse(bytes, keys.unwrap_or(&none), &policy.list_rules())
 }
 
-/// Reads a list whose signature is valid.
+/// Reads the claims of a list whose signature is valid. Refuses an expired one.
 fn read(
     token: &StatusListToken,
     uri: &str,

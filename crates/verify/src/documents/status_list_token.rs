@@ -11,36 +11,37 @@ use serde_json::Value;
 use crate::documents::refused::Refused;
 use crate::signature::{self, Checked};
 
-/// In seconds. The draft does not bound the age of a list without `exp`.
+/// The lifetime of a list without `exp`, in seconds from its `iat`. The draft sets none.
 const LIFETIME_WITHOUT_EXPIRATION: u64 = 24 * 60 * 60;
 
 /// The rules for accepting a status list token.
 #[derive(Clone, Copy, Debug)]
 pub struct ListRules<'a> {
-    /// The allowed signature algorithms.
+    /// The algorithms that are allowed in `alg`.
     pub algorithms: &'a [Algorithm],
     /// The longest accepted token, in bytes.
     pub max_token_bytes: usize,
     /// The largest accepted list after inflation, in bytes.
     pub max_list_bytes: usize,
-    /// The maximum age by `iat`, in seconds. `None`: `exp` alone decides.
+    /// The maximum age by `iat`, in seconds. `None`: only `exp` bounds the age.
     pub max_age: Option<u64>,
 }
 
-/// A status list token whose key is known. Do not trust its claims before its signature is checked.
+/// A status list token whose key was found. Its signature may not have been checked.
 pub struct StatusListToken {
     jws: CompactJws,
     key: Jwk,
 }
 
 impl StatusListToken {
-    /// Parses a token and finds its key.
+    /// Parses a token and finds its key in `keys`, by `kid` and `alg`.
     ///
     /// Source: draft-ietf-oauth-status-list-20 §8.3, the steps before the signature.
     ///
     /// # Errors
     ///
-    /// [`Refused::Malformed`], [`Refused::Type`], [`Refused::Key`].
+    /// [`Refused::Malformed`], also for a token that is too long; [`Refused::Type`];
+    /// [`Refused::Key`] for an unknown key or an algorithm that is not allowed.
     pub fn parse(bytes: &[u8], keys: &JwkSet, rules: &ListRules<'_>) -> Result<Self, Refused> {
         let text = std::str::from_utf8(bytes).map_err(|_| Refused::Malformed)?;
         let jws = CompactJws::parse(text, rules.max_token_bytes);
@@ -56,23 +57,23 @@ impl StatusListToken {
         }
     }
 
-    /// Returns the key that its header names.
+    /// Returns the key that was found for the token's header.
     pub fn key(&self) -> &Jwk {
         &self.key
     }
 
-    /// Checks its signature, or returns the request to the host.
+    /// Checks the token's signature, or returns the request to the host.
     pub fn check_signature(&self) -> Checked {
         signature::check(&self.key, &self.jws)
     }
 
-    /// Returns its claims. Call this only once its signature is known to be valid. Does not check
-    /// whether the list has expired; see [`expiration`].
+    /// Returns the claims of the token. Call this only after its signature was found valid. Does
+    /// not check whether the list has expired; see [`expiration`].
     ///
     /// # Errors
     ///
-    /// [`Refused::Malformed`], [`Refused::TooLarge`]. [`Refused::Subject`] for the list of another
-    /// URI.
+    /// [`Refused::Malformed`]; [`Refused::TooLarge`] for an inflated list above `max_list_bytes`;
+    /// [`Refused::Subject`] if `sub` is not `uri`.
     pub fn claims(&self, uri: &str, rules: &ListRules<'_>) -> Result<StatusListClaims, Refused> {
         let claims = self.jws.claims().map_err(|_| Refused::Malformed)?;
         let claims = StatusListClaims::from_claims(&claims, rules.max_list_bytes);
@@ -84,8 +85,8 @@ impl StatusListToken {
     }
 }
 
-/// Reads the status list of `uri`. Its signature must be of Ed25519, which this crate checks
-/// itself.
+/// Reads the status list of `uri` and checks its signature, which must be Ed25519. Does not check
+/// whether the list has expired; see [`expiration`].
 ///
 /// # Errors
 ///
@@ -104,8 +105,8 @@ pub fn read(
     }
 }
 
-/// Returns the second from which on the list must not be used, without leeway: `exp`, or `iat` plus
-/// the maximum age if that is earlier. A list without `exp` may be used for 24 hours after its
+/// Returns the second from which on a list must not be used: `exp`, or `iat` plus the maximum age
+/// if that is earlier. No leeway is added. A list without `exp` may be used for 24 hours after its
 /// `iat`.
 pub fn expiration(claims: &StatusListClaims, rules: &ListRules<'_>) -> NumericDate {
     let own =
@@ -116,7 +117,7 @@ pub fn expiration(claims: &StatusListClaims, rules: &ListRules<'_>) -> NumericDa
     }
 }
 
-/// The URIs that an aggregation names, in the issuer's order.
+/// The URIs that an aggregation names, in its order. `None` if it is malformed.
 ///
 /// Source: draft-ietf-oauth-status-list-20 §9.
 pub(super) fn aggregation(bytes: &[u8]) -> Option<Vec<String>> {

@@ -41,39 +41,43 @@ use crate::policy::freshness::FreshnessConfig;
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct PolicyConfig {
-    /// The kind of the issuer's tokens. Default `"rfc9068"`.
+    /// The form of the issuer's tokens. Default `"rfc9068"`.
     #[serde(default)]
     pub profile: Profile,
     /// The issuer identifier; `iss` must equal it exactly.
     pub issuer: String,
-    /// The identifiers of this resource server; `aud` must contain one of them.
+    /// The identifiers of this resource server; the audience claim must contain one of them.
     pub audience: OneOrMany,
     /// Profile `jwt`: the claim that names the audience. Default `"aud"`. Access tokens of Amazon
     /// Cognito use `"client_id"`.
     #[serde(default)]
     pub audience_claim: Option<String>,
-    /// The allowed values of `alg`. Default: Ed25519 (and its alias `EdDSA`), ES256, RS256. An
-    /// empty list allows no token.
+    /// The allowed values of `alg`, in tokens and in status lists. Default: Ed25519 (and its alias
+    /// `EdDSA`), ES256, RS256. An empty list allows no token.
     #[serde(default = "default_algorithms")]
     pub algorithms: Vec<String>,
-    /// The media type expected in `typ`; `null` accepts any. Default `"at+jwt"` (RFC 9068);
+    /// The media type expected in `typ`; `null` accepts any or none. Default `"at+jwt"` (RFC 9068);
     /// profile `jwt` has no default.
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub typ: Option<Option<String>>,
-    /// Profile `jwt`: claims that must be present besides `iss`, `exp` and the audience. Default:
-    /// none. Profile `rfc9068` requires `sub`, `client_id`, `iat` and `jti`.
+    /// Profile `jwt`: claims that must be present and neither `null` nor empty, besides `iss`,
+    /// `exp` and the audience. Default: none. Profile `rfc9068` requires `sub`, `client_id`, `iat`
+    /// and `jti`.
     #[serde(default)]
     pub required_claims: Option<Vec<String>>,
-    /// Claims that must equal one of the given strings, such as `{"token_use": "access"}`.
+    /// Claims that must equal one of the given strings, such as `{"token_use": "access"}`. Default:
+    /// none.
     #[serde(default)]
     pub expected_claims: BTreeMap<String, OneOrMany>,
     /// Profile `jwt`: the claim that holds the scope, as one string or an array. Default `"scope"`.
     #[serde(default)]
     pub scope_claim: Option<String>,
-    /// The clock skew tolerated for `exp`, `nbf` and `iat`. Default `"10s"`, at most `"5m"`.
+    /// The clock skew tolerated for `exp`, `nbf` and `iat`, and for the `iat` of proofs. Default
+    /// `"10s"`, at most `"5m"`. A fraction of a second is cut off.
     #[serde(default = "default_leeway")]
     pub leeway: DurationText,
-    /// The longest accepted `exp - iat`; without `iat`, the longest `exp - now`. Default `"24h"`.
+    /// The longest accepted `exp - iat`; without `iat`, the longest `exp - now`. Default `"24h"`. A
+    /// fraction of a second is cut off.
     #[serde(default = "default_max_lifetime")]
     pub max_lifetime: DurationText,
     /// The longest accepted token, in bytes. Default 16384, at most 1048576.
@@ -82,7 +86,7 @@ pub struct PolicyConfig {
     /// The rules for DPoP proofs.
     #[serde(default)]
     pub dpop: DpopConfig,
-    /// The rules for status lists: whether they are used, and from where.
+    /// The rules for status lists: whether they are used, their URIs and their sizes.
     #[serde(default)]
     pub status: StatusConfig,
     /// The time for which held copies may be used.
@@ -90,7 +94,7 @@ pub struct PolicyConfig {
     pub freshness: FreshnessConfig,
 }
 
-/// The kind of an issuer's tokens.
+/// The form of an issuer's tokens.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Profile {
@@ -107,7 +111,7 @@ pub enum Profile {
 pub enum OneOrMany {
     /// A single string.
     One(String),
-    /// Several strings; must not be empty.
+    /// Several strings. A policy refuses an empty array.
     Many(Vec<String>),
 }
 
@@ -115,11 +119,11 @@ pub enum OneOrMany {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DpopConfig {
-    /// The algorithms allowed for proofs. Same default as the algorithms of tokens.
+    /// The algorithms allowed for proofs. Default as for tokens. An empty list allows no proof.
     pub algorithms: Vec<String>,
     /// The maximum age of a proof by its `iat`. Not used where nonces are required. Default
     /// `"300s"`. A shorter time leaves less time for replays and tolerates less error in the clocks
-    /// of clients.
+    /// of clients. A fraction of a second is cut off.
     pub max_age: DurationText,
 }
 
@@ -127,14 +131,15 @@ pub struct DpopConfig {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct StatusConfig {
-    /// Whether a status is looked up. Default `required`; profile `jwt` has no default.
+    /// Whether a token's status is looked up. Default `required`; profile `jwt` has no default.
     pub mode: Option<StatusMode>,
-    /// The allowed prefixes of status list URIs. Default: the issuer identifier followed by `/`.
+    /// The prefixes of URIs from which lists and aggregations may be fetched. Default: the issuer
+    /// identifier followed by `/`, or none if it is no URL.
     pub uri_prefixes: Option<Vec<String>>,
-    /// The largest accepted list after inflation, in bytes. Default 1048576: 8 million one-bit
-    /// statuses.
+    /// The largest accepted list after inflation, in bytes. Default 1048576: 8 million statuses of
+    /// one bit.
     pub max_list_bytes: u64,
-    /// The largest response that is read for any document, in bytes. Default 1048576.
+    /// The largest accepted response with a document of any kind, in bytes. Default 1048576.
     pub max_response_bytes: u64,
 }
 
@@ -142,9 +147,9 @@ pub struct StatusConfig {
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StatusMode {
-    /// A token without `status` is refused.
+    /// A status is looked up. A token without `status` is refused.
     Required,
-    /// A token without `status` passes without a lookup.
+    /// A status is looked up if the token has the claim `status`.
     WhenPresent,
     /// No status is looked up: a revoked token is accepted until it expires.
     Ignore,
@@ -223,7 +228,7 @@ impl Default for StatusConfig {
     }
 }
 
-/// Distinguishes `null` from an absent member. `typ` is the only member that may be `null`.
+/// Distinguishes `null`, which accepts any `typ`, from an absent member.
 fn present<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Option<String>>, D::Error> {
     struct TextOrNull;
 

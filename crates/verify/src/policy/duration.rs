@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 /// A duration, written as a string with a unit such as `"10s"`, `"2500ms"` or `"1h 30m"`.
 ///
-/// A number without a unit is refused, so that nobody takes seconds for milliseconds.
+/// A number without a unit is refused, even 0, so that seconds are not taken for milliseconds.
 ///
 /// # Example
 ///
@@ -22,29 +22,23 @@ use serde::{Deserialize, Serialize, Serializer};
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct DurationText(pub Duration);
 
-/// The reason why a text is no duration.
-#[non_exhaustive]
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum DurationError {
-    /// A number without a unit. Holds its digits.
-    #[error("expected a duration with a unit: write \"{0}s\" or \"{0}m\"")]
-    NoUnit(String),
-    /// Any other text.
-    #[error("expected a duration with a unit, such as \"10s\", \"10m\" or \"1h\"")]
-    Malformed,
-}
+/// The error for a text that is no duration. It does not repeat the text.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("expected a duration with a unit, such as \"10s\", \"10m\" or \"1h\"")]
+pub struct DurationError;
 
 impl DurationText {
     /// Parses a text such as `"10m"`.
     ///
     /// # Errors
     ///
-    /// [`DurationError`].
+    /// [`DurationError`] if a number has no unit, or the text is malformed.
     pub fn parse(text: &str) -> Result<Self, DurationError> {
-        if text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty() {
-            return Err(DurationError::NoUnit(text.to_owned()));
+        // `humantime` accepts 0 without a unit.
+        if text.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(DurationError);
         }
-        humantime::parse_duration(text).map(Self).map_err(|_| DurationError::Malformed)
+        humantime::parse_duration(text).map(Self).map_err(|_| DurationError)
     }
 }
 
@@ -97,8 +91,7 @@ mod tests {
         for (text, millis) in [("10s", 10_000), ("2500ms", 2500), ("1h 30m", 5_400_000)] {
             assert_eq!(DurationText::parse(text), Ok(DurationText(Duration::from_millis(millis))));
         }
-        assert_eq!(DurationText::parse("10"), Err(DurationError::NoUnit("10".into())));
-        for text in ["", "s", "ten", "-1s", "10 parsecs"] {
+        for text in ["10", "0", "", "s", "ten", "-1s", "10 parsecs"] {
             assert!(DurationText::parse(text).is_err(), "{text:?}");
         }
         assert!(serde_json::from_str::<DurationText>("10").is_err());

@@ -8,34 +8,41 @@ use crate::policy::duration::{DurationError, DurationText};
 
 /// The freshness settings as written. Every duration is a string with a unit.
 ///
-/// The settings must satisfy `deadline >= publish_delay + shared_max_age + refresh_interval +
-/// fetch_timeout`.
+/// With a deadline, the settings must satisfy `deadline >= publish_delay + shared_max_age +
+/// refresh_interval + fetch_timeout`, where `"ttl"` counts as 0.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FreshnessConfig {
-    /// The longest time from the end of `revoke` to the last acceptance of the token, by verifiers that
+    /// The longest time from a revocation to the last acceptance of the token, by verifiers that
     /// can reach the source. Default `"10s"`. A shorter deadline costs more requests to the issuer.
-    /// `"none"` is for issuers without a deadline: a copy serves for the refresh interval. After that a
-    /// request fetches first, and if the fetch fails, the copy serves for `stale_if_error`, or until its
-    /// `exp`.
+    ///
+    /// With `"none"`, a list is fresh for the refresh interval. After that each request fetches it
+    /// first. If the fetch fails, the verifier uses the copy for `stale_if_error`, or until the
+    /// list's `exp` if that is not set. JWK Sets keep the default deadline.
     pub deadline: Deadline,
-    /// The longest time that the issuer takes to serve a list after a revocation. Default `"500ms"`.
+    /// The longest time from a revocation until the issuer serves a list that shows it. Default
+    /// `"500ms"`.
     pub publish_delay: DurationText,
-    /// The `max-age` for which shared caches between verifier and issuer keep documents. Default `"1s"`.
+    /// The `max-age` for which shared caches between verifier and issuer keep documents. Default
+    /// `"1s"`.
     pub shared_max_age: DurationText,
-    /// The age at which a verifier that receives requests refreshes a copy. Default `"5s"`. `"ttl"` takes
-    /// the `ttl` of each list.
+    /// The age from which on a request makes the verifier refresh a copy. Default `"5s"`. `"ttl"`
+    /// takes the `ttl` of each list; JWK Sets, and lists without `ttl`, then take 5 s. Without a
+    /// deadline there is no refresh: this is the freshness lifetime of lists, and with `"ttl"` a
+    /// list without `ttl` is fresh until its `exp`.
     pub refresh_interval: RefreshInterval,
     /// The time after which a fetch is given up. Default `"2500ms"`.
     pub fetch_timeout: DurationText,
-    /// How long a stale copy may serve while its source is unreachable. Default `"60s"`, so that an API
-    /// stays up while its issuer restarts; `"0s"` refuses at once. Without a deadline the default is the
-    /// list's `exp`.
+    /// How long a copy may be used after its freshness lifetime, while fetches fail. Default
+    /// `"60s"`, so that an API stays up while its issuer restarts. With `"0s"` a stale copy is
+    /// never used. Without a deadline, the default for lists is until their `exp`. A stale JWK Set
+    /// is never used from an age of 24 h on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stale_if_error: Option<DurationText>,
-    /// The largest age of a list by its signed `iat`, whatever caches say of its age. Default `"5m"` for
-    /// profile `rfc9068` with a deadline, whose issuer signs lists again in time; otherwise the `exp` of
-    /// the list.
+    /// The largest age of a list by its signed `iat`, whatever age caches report. At least `"15s"`
+    /// and 1.5 times the outage bound. Default for profile `rfc9068` with a deadline, whose issuer
+    /// signs lists again in time: `"5m"`, or that minimum if it is longer. Otherwise by default
+    /// only the list's `exp` bounds its age.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_list_age: Option<DurationText>,
 }
@@ -46,7 +53,7 @@ pub struct FreshnessConfig {
 pub enum Deadline {
     /// A revocation takes effect within this time.
     Within(Duration),
-    /// No deadline. Lists serve for the refresh interval, and longer while the source is unreachable.
+    /// No deadline. Lists are fresh for the refresh interval, and used longer while fetches fail.
     None,
 }
 
@@ -56,7 +63,7 @@ pub enum Deadline {
 pub enum RefreshInterval {
     /// A fixed interval.
     Every(Duration),
-    /// The `ttl` of each list.
+    /// The `ttl` of each list: see [`FreshnessConfig::refresh_interval`].
     Ttl,
 }
 
@@ -115,40 +122,42 @@ impl Default for FreshnessConfig {
     }
 }
 
-/// Freshness settings that meet their deadline. Only [`FreshnessConfig::check`] makes one.
+/// Freshness settings that meet their deadline, if there is one. Only [`FreshnessConfig::check`]
+/// makes a `Schedule`.
 #[derive(Clone, Debug)]
 pub struct Schedule {
     deadline: Option<RevocationDeadline>,
-    /// `None`: the `ttl` of the list.
+    /// `None`: the `ttl` of each list.
     refresh_interval: Option<Duration>,
     pub(crate) fetch_timeout: Duration,
     /// `None`: until the list's `exp`.
     stale_if_error: Option<Duration>,
-    /// After a failed fetch, requests do not wait for another fetch during this time.
+    /// For this time after a failed fetch, no request fetches the document.
     retry_after: Duration,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct RevocationDeadline {
     deadline: Duration,
-    /// The freshness lifetime of a copy: below this age it is used without a fetch.
+    /// The freshness lifetime of a copy: deadline less `publish_delay` and `shared_max_age`.
     freshness_lifetime: Duration,
 }
 
-/// The time limits of one held document. All are compared with the age of the copy.
+/// The time limits of one held document. The first three are compared with the age of the copy.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct TimeLimits {
     /// Below this age the copy is fresh and used without a fetch (RFC 9111 §4.2.1).
     pub(crate) freshness_lifetime: Duration,
     /// From this age on a refresh is due. `None` without a deadline: there is no refresh.
     pub(crate) revalidate_after: Option<Duration>,
-    /// Below this age a stale copy may serve while its source is unreachable.
+    /// Below this age a stale copy may be used if fetches fail.
     pub(crate) usable_for: Duration,
     pub(crate) fetch_timeout: Duration,
+    /// For this time after a failed fetch, no request fetches the document.
     pub(crate) retry_after: Duration,
 }
 
-/// The settings cannot meet their deadline.
+/// The error for a deadline below the sum of the other settings, which cannot be met.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error(
     "deadline {deadline} cannot be met: publish_delay {publish_delay} + shared_max_age \
@@ -164,11 +173,12 @@ pub struct DeadlineUnmet {
     sum: DurationText,
 }
 
-/// Lists would exceed their largest age within the outage bound.
+/// The error for a `max_list_age` below 15 s or below 1.5 times the outage bound: during an outage,
+/// lists could exceed it within that bound.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error(
-    "max_list_age {max_list_age}: lists are signed again after a third of it, and the remaining two thirds \
-     are shorter than the outage bound {outage_bound}; raise it to at least \"{least}\", or lower stale_if_error"
+    "max_list_age {max_list_age} is too short: lists are signed again after a third of it, and a copy must \
+     outlast the outage bound {outage_bound}; raise it to at least \"{least}\", or lower stale_if_error"
 )]
 pub struct ListAgeTooShort {
     max_list_age: DurationText,
@@ -176,17 +186,19 @@ pub struct ListAgeTooShort {
     least: DurationText,
 }
 
-/// The default of `max_list_age` where there is a deadline.
+/// The default of `max_list_age` where a deadline is set and the issuer is known to renew lists.
 pub const DEFAULT_MAX_LIST_AGE: Duration = Duration::from_secs(5 * 60);
-/// The smallest `max_list_age`. Lists are dated in whole seconds and signed again after a third of it.
+/// The smallest `max_list_age`. Lists are dated in whole seconds and signed again after a third of
+/// it.
 const LEAST_LIST_AGE: Duration = Duration::from_secs(15);
-/// The cool-down after a failed fetch. It is well below the deadline, since it delays the first fetch from a
-/// source that is reachable again.
+/// The cool-down after a failed fetch. It is well below the default deadline, since it delays the
+/// first fetch from a source that is reachable again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// The time in which all unknown `kid`s together cause at most one fetch.
+/// The time in which all unknown `kid`s of one issuer together cause at most one fetch.
 pub const UNKNOWN_KEY_COOL_DOWN: Duration = Duration::from_secs(30);
-/// The age from which a JWK Set is not used, whatever `stale_if_error` says.
+/// The age from which on a stale JWK Set is not used, whatever `stale_if_error` says.
 pub const JWK_SET_HARD_STOP: Duration = Duration::from_secs(24 * 60 * 60);
+/// The default of `refresh_interval`, and the interval that `"ttl"` gives where there is no `ttl`.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(5);
 const STALE_IF_ERROR: Duration = Duration::from_secs(60);
 /// The deadline and freshness lifetime of the default settings.
@@ -196,7 +208,7 @@ const DEFAULT_DEADLINE: RevocationDeadline = RevocationDeadline {
 };
 
 impl FreshnessConfig {
-    /// Checks that the deadline can be met.
+    /// Checks that the deadline can be met, if there is one.
     ///
     /// # Errors
     ///
@@ -213,7 +225,7 @@ impl FreshnessConfig {
                 refresh_interval,
                 fetch_timeout: self.fetch_timeout.0,
                 stale_if_error,
-                // Without a deadline every request that needs a document fetches it.
+                // Without a deadline there is no cool-down: each request may fetch a stale list.
                 retry_after: Duration::ZERO,
             });
         };
@@ -238,19 +250,21 @@ impl FreshnessConfig {
         })
     }
 
-    /// The largest age of a list by its `iat`; `default` if the settings do not say. `None`: only its `exp`
-    /// bounds it.
+    /// The largest age of a list by its `iat`: `max_list_age`, or else `default`, raised to the
+    /// minimum. `None`: only the list's `exp` bounds its age.
     ///
     /// # Errors
     ///
-    /// [`ListAgeTooShort`].
+    /// [`ListAgeTooShort`] if `max_list_age` is below the minimum: 15 s, and 1.5 times the outage
+    /// bound.
     pub fn list_age(
         &self,
         schedule: &Schedule,
         default: Option<Duration>,
     ) -> Result<Option<Duration>, ListAgeTooShort> {
         let bound = schedule.outage_bound().unwrap_or_default();
-        // The issuer signs again after a third. A copy fetched just before has two thirds left.
+        // The issuer signs a list again after a third. A copy fetched just before has two thirds
+        // left, which must cover the outage bound.
         let least = bound.saturating_mul(3).div_f32(2.0).max(LEAST_LIST_AGE);
         match (self.max_list_age, default) {
             (Some(DurationText(age)), _) if age < least => Err(ListAgeTooShort {
@@ -269,7 +283,8 @@ impl FreshnessConfig {
         sum.saturating_add(self.fetch_timeout.0)
     }
 
-    /// The longest time from a revocation until every answer of the source shows it.
+    /// The longest time from a revocation until every answer of the source, also through shared
+    /// caches, shows it.
     fn before_refresh(&self) -> Duration {
         self.publish_delay.0.saturating_add(self.shared_max_age.0)
     }
@@ -281,19 +296,20 @@ impl Schedule {
         self.deadline.map(|bound| bound.deadline)
     }
 
-    /// The outage bound: deadline plus `stale_if_error`. A verifier that cannot reach the source refuses
-    /// a revoked token after this time.
+    /// The outage bound: deadline plus `stale_if_error`. A verifier that cannot reach the source
+    /// refuses a revoked token from this time after the revocation on. `None` without a deadline.
     pub fn outage_bound(&self) -> Option<Duration> {
         Some(self.deadline()?.saturating_add(self.stale_if_error?))
     }
 
-    /// The refresh interval.
+    /// The refresh interval; 5 s for `"ttl"`.
     pub(crate) fn interval(&self) -> Duration {
         self.refresh_interval.unwrap_or(REFRESH_INTERVAL)
     }
 
-    /// The limits of a list with this `ttl`, for a request with this `stale_if_error`. A request can shorten
-    /// the configured `stale_if_error` but not extend it, so the outage bound holds.
+    /// The limits of a list with this `ttl`, for a check whose requirements have this
+    /// `stale_if_error`. They can shorten the configured `stale_if_error` but not extend it, so the
+    /// outage bound holds.
     pub(crate) fn limits(
         &self,
         ttl: Option<Duration>,
@@ -318,8 +334,9 @@ impl Schedule {
         }
     }
 
-    /// The limits of a JWK Set. Where lists have no deadline, keys have the default one, so that a withdrawn
-    /// key is not trusted for as long as a list.
+    /// The limits of a JWK Set. Where lists have no deadline, keys have the default deadline and,
+    /// unless it is set, the default `stale_if_error`. So a withdrawn key is not trusted as long as
+    /// a list.
     pub(crate) fn key_limits(&self, stale_if_error: Option<Duration>) -> TimeLimits {
         let own = Self {
             deadline: Some(self.deadline.unwrap_or(DEFAULT_DEADLINE)),

@@ -1,8 +1,8 @@
 //! A reader of configuration from JSON values.
 //!
-//! `serde_json` also reads structs from arrays, and it reads text and values by different code. No
-//! policy is an array, and all that code would enlarge a Wasm module. This reader works on values
-//! only and refuses an array where it expects a struct.
+//! `serde_json` also reads structs from arrays, and it reads text and values by different code. All
+//! that code would enlarge a Wasm module. This reader works on values only. It refuses an array
+//! where it expects a struct.
 
 use std::fmt;
 
@@ -23,7 +23,7 @@ pub fn read<T: DeserializeOwned>(value: Value) -> Result<T, ShapeError> {
     T::deserialize(JsonValue(value))
 }
 
-/// The reason why a value has the wrong form. It repeats no value.
+/// The reason why a value has the wrong form. It repeats no value of the input.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum ShapeError {
     /// A required member is missing.
@@ -37,21 +37,21 @@ pub enum ShapeError {
         /// The names of the known members.
         known: OneOf,
     },
-    /// The value is not of the expected kind, which is described here.
+    /// The value is not of the expected kind. Holds a description of that kind.
     #[error("expected {0}")]
     Expected(String),
-    /// The text is none of the expected names.
+    /// The text is none of the expected names of variants.
     #[error("{0}")]
     NoneOf(OneOf),
     /// The type of a member refuses the value. Holds the text of its error.
     #[error("{0}")]
     Custom(String),
-    /// A member occurs twice.
+    /// A member occurs twice in an object.
     #[error("a member occurs twice")]
     Twice,
 }
 
-/// The names of which one is expected.
+/// The known names, of which one is expected.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct OneOf(&'static [&'static str]);
 
@@ -70,7 +70,7 @@ impl fmt::Display for OneOf {
 }
 
 impl ShapeError {
-    /// Returns the message without the name of an unknown member.
+    /// Returns the message without the name of an unknown member, which is text of the input.
     pub fn without_names(&self) -> String {
         match self {
             Self::Unknown { known, .. } => known.to_string(),
@@ -80,7 +80,8 @@ impl ShapeError {
 }
 
 impl Error for ShapeError {
-    /// Only types of this project, such as `DurationText`, report their own errors. Those quote no value.
+    /// Only types of this project, such as `DurationText`, report their own errors. Those quote no
+    /// value.
     fn custom<T: fmt::Display>(message: T) -> Self {
         Self::Custom(message.to_string())
     }

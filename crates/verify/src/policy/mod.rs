@@ -17,7 +17,7 @@ use crate::error::ClaimName;
 use crate::policy::freshness::{DEFAULT_MAX_LIST_AGE, DeadlineUnmet, ListAgeTooShort, Schedule};
 use crate::url;
 
-/// A checked policy. It can be made only from a [`PolicyConfig`].
+/// A checked policy, made from a [`PolicyConfig`].
 #[derive(Clone, Debug)]
 pub struct Policy {
     pub(crate) issuer: String,
@@ -39,11 +39,11 @@ pub struct Policy {
     pub(crate) max_list_bytes: usize,
     pub(crate) max_response_bytes: usize,
     pub(crate) schedule: Schedule,
-    /// The maximum age of a list by its `iat`, in whole seconds. `None`: its `exp` alone decides.
+    /// The maximum age of a list by its `iat`, in whole seconds. `None`: only its `exp` bounds it.
     pub(crate) max_list_age: Option<u64>,
 }
 
-/// The position of an issuer among those that a verifier trusts.
+/// The position of an issuer among those of its verifier.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct IssuerIndex(pub(crate) usize);
 
@@ -76,7 +76,8 @@ pub(crate) struct DpopRules {
 #[non_exhaustive]
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum PolicyError {
-    /// `issuer` is empty, or it is no https URL although the JWK Set is to be discovered from it.
+    /// `issuer` is empty, or [`is_issuer_url`] refuses it although the JWK Set is to be found
+    /// through the issuer's metadata.
     #[error(
         "issuer must be an https URL (http only on loopback), without query or fragment; another \
          form needs a JWK Set of its own"
@@ -109,8 +110,8 @@ pub enum PolicyError {
     /// `expected_claims` names a claim without any accepted value.
     #[error("expected_claims: name at least one value for every claim")]
     ExpectedClaimEmpty,
-    /// The name of a claim is empty, or holds a character other than visible ASCII, or a quote or a
-    /// backslash.
+    /// The name of a claim is empty, or has a quote, a backslash, or a character other than visible
+    /// ASCII.
     #[error("a claim name must be visible ASCII without quotes and backslashes")]
     ClaimNameInvalid,
     /// `leeway` is above [`MAX_LEEWAY`].
@@ -119,10 +120,10 @@ pub enum PolicyError {
     /// `max_token_bytes` is above [`MAX_TOKEN_BYTES`].
     #[error("max_token_bytes is at most {MAX_TOKEN_BYTES}")]
     TokenTooLong,
-    /// A prefix in `status.uri_prefixes` is no https URL.
+    /// A prefix in `status.uri_prefixes` is neither an https URL nor an http URL on loopback.
     #[error("status.uri_prefixes must be https URLs (http only on loopback)")]
     PrefixInvalid,
-    /// The URL of the JWK Set is no https URL.
+    /// The URL of the JWK Set is neither an https URL nor an http URL on loopback.
     #[error("the JWK Set's URL must be https (http only on loopback)")]
     JwksUriInvalid,
     /// The deadline cannot be met: see [`DeadlineUnmet`].
@@ -135,9 +136,10 @@ pub enum PolicyError {
 
 /// The maximum number of issuers that one verifier trusts.
 pub const MAX_ISSUERS: usize = 64;
-/// The maximum of `max_token_bytes`. A host may keep a buffer of that size.
+/// The maximum of `max_token_bytes`: 1 MiB. A host may keep a buffer of that size.
 pub const MAX_TOKEN_BYTES: u64 = 1 << 20;
-/// The maximum leeway. An issuer keeps a status list at least this long after its last token.
+/// The maximum leeway: 5 min. An Edgepass issuer serves a status list at least this long after the
+/// `exp` of its last token.
 pub const MAX_LEEWAY: Duration = Duration::from_secs(300);
 
 impl TryFrom<PolicyConfig> for Policy {
@@ -184,7 +186,7 @@ impl TryFrom<PolicyConfig> for Policy {
             return Err(PolicyError::PrefixInvalid);
         }
         let schedule = config.freshness.check()?;
-        // An Edgepass issuer renews its lists in time. For other issuers this is unknown.
+        // An Edgepass issuer renews its lists in time. Other issuers may not.
         let is_own = config.profile == Profile::Rfc9068 && schedule.deadline().is_some();
         let default = is_own.then_some(DEFAULT_MAX_LIST_AGE);
         let max_list_age = config.freshness.list_age(&schedule, default)?;
@@ -215,8 +217,9 @@ impl TryFrom<PolicyConfig> for Policy {
 }
 
 impl Policy {
-    /// Returns whether a status list may be fetched from `uri`. It must begin with a configured
-    /// prefix, and have no spelling that a URL parser could resolve to another place.
+    /// Returns whether a status list or an aggregation may be fetched from `uri`. It must begin
+    /// with a configured prefix, have at most 2048 bytes, consist of visible ASCII without `\` and
+    /// `#`, and have no spelling that a URL parser could resolve to another place.
     pub fn allows_status_uri(&self, uri: &str) -> bool {
         uri.len() <= MAX_STATUS_URI_BYTES
             && uri.bytes().all(|byte| byte.is_ascii_graphic() && !b"\\#".contains(&byte))
@@ -224,6 +227,7 @@ impl Policy {
             && has_one_reading(uri)
     }
 
+    /// Whether the policy accepts the header parameter `typ`.
     pub(crate) fn accepts_type(&self, jws: &CompactJws) -> bool {
         match &self.typ {
             ExpectedType::Exactly(subtype) => jws.header().has_type(subtype),
@@ -305,13 +309,14 @@ impl Shape {
     }
 }
 
-/// Returns whether `issuer` is a URL from which metadata and status lists can be found.
+/// Returns whether metadata and status lists can be found from `issuer`: it is a URL from which a
+/// document may be fetched, without query and fragment.
 pub fn is_issuer_url(issuer: &str) -> bool {
     url::is_acceptable(issuer) && !issuer.contains(['?', '#'])
 }
 
-/// Whether a URI has no dot segments and no escaped slashes or backslashes. URL parsers resolve
-/// these differently.
+/// Whether a URI has no dot segments in its path and no escaped slashes or backslashes. URL parsers
+/// resolve these differently.
 fn has_one_reading(uri: &str) -> bool {
     let has_dots = |uri: &str| {
         let path = uri.split('?').next().unwrap_or_default();
@@ -325,9 +330,9 @@ fn has_one_reading(uri: &str) -> bool {
         && !has_dots(&lower.replace("%2e", "."))
 }
 
-/// Whether `uri` begins with `prefix` and the prefix ends at the end of a segment. As plain text,
-/// `https://host/lists` is also a prefix of `https://host/lists-of-another`, and `https://host` of
-/// `https://host.evil.example/`.
+/// Whether `uri` begins with `prefix`, which ends with `/`, `?`, `=` or `&`, or where a segment or
+/// query parameter of `uri` ends. As plain text, `https://host/lists` is also a prefix of
+/// `https://host/lists-of-another`, and `https://host` of `https://host.evil.example/`.
 fn begins_with(uri: &str, prefix: &str) -> bool {
     uri.strip_prefix(prefix).is_some_and(|rest| {
         let ends = if prefix.contains('?') { &['&'][..] } else { &['/', '?'][..] };
@@ -341,12 +346,12 @@ fn is_claim_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(plain)
 }
 
-/// Converts a cap in bytes. A cap above the address space of the host has no effect.
+/// Converts a cap in bytes. A cap above the largest `usize` becomes that.
 fn cap(bytes: u64) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
-/// Reads names of algorithms and drops duplicates: `EdDSA` and `Ed25519` name one algorithm.
+/// Parses names of algorithms and drops duplicates: `EdDSA` and `Ed25519` name one algorithm.
 fn algorithms(names: &[String]) -> Result<Vec<Algorithm>, PolicyError> {
     let mut algorithms = Vec::new();
     for name in names {
@@ -358,4 +363,5 @@ fn algorithms(names: &[String]) -> Result<Vec<Algorithm>, PolicyError> {
     Ok(algorithms)
 }
 
+/// The longest URI of a status list or an aggregation, in bytes.
 const MAX_STATUS_URI_BYTES: usize = 2048;

@@ -26,13 +26,6 @@ fn every_cross_field_rule_has_its_own_error() {
         (json!({"profile": "jwt", "typ": null}), PolicyError::Unstated("status.mode")),
         (json!({"expected_claims": {"tid": []}}), PolicyError::ExpectedClaimEmpty),
         (json!({"expected_claims": {"a\"b": "x"}}), PolicyError::ClaimNameInvalid),
-        (json!({"dpop": {"algorithms": ["none"]}}), PolicyError::AlgorithmUnknown),
-        (json!({"scope_claim": "scp"}), PolicyError::FixedByProfile("scope_claim")),
-        (json!({"required_claims": []}), PolicyError::FixedByProfile("required_claims")),
-        (json!({"audience_claim": "azp"}), PolicyError::FixedByProfile("audience_claim")),
-        (json!({"profile": "jwt"}), PolicyError::Unstated("typ")),
-        (json!({"profile": "jwt", "typ": null}), PolicyError::Unstated("status.mode")),
-        (json!({"expected_claims": {"tid": []}}), PolicyError::ExpectedClaimEmpty),
         (json!({"status": {"uri_prefixes": ["http://x.example/"]}}), PolicyError::PrefixInvalid),
     ] {
         assert_eq!(policy(extra.clone()).err(), Some(expected), "{extra}");

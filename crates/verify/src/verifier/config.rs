@@ -1,4 +1,4 @@
-//! The configuration of a verifier: in JSON, in TOML or in the options of the npm package.
+//! The configuration of a verifier: the options of the npm package, or the guard's settings.
 
 use edgepass_jose::jwk_set::JwkSetError;
 use serde::Deserialize;
@@ -7,7 +7,7 @@ use super::{JwksUri, KeySource, Verifier};
 use crate::checks::dpop::nonce::{NonceRule, NonceSecrets, SecretTooShort};
 use crate::policy::{Policy, PolicyConfig, PolicyError};
 
-/// The configuration of a [`Verifier`]: its issuers and its memory limits.
+/// The configuration of a [`Verifier`]: its issuers, nonce secrets and memory limits.
 ///
 /// # Example
 ///
@@ -33,10 +33,10 @@ use crate::policy::{Policy, PolicyConfig, PolicyError};
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VerifierConfig {
-    /// The issuers whose tokens are accepted.
+    /// The issuers whose tokens are accepted: 1 to 64.
     pub issuers: Vec<IssuerConfig>,
-    /// Requires nonces in DPoP proofs. Lists the secret that signs them and, optionally, one that
-    /// is also accepted.
+    /// The secret that signs the nonces of DPoP proofs and, optionally, a second one whose nonces
+    /// are accepted too. Each has at least 32 bytes. Default: no nonces are required.
     pub nonce_secrets: Option<Vec<String>>,
     /// The memory limit for verified tokens, in bytes. Default 4194304; 0 remembers none.
     pub verified_bytes: Option<u64>,
@@ -48,10 +48,10 @@ pub struct VerifierConfig {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct IssuerConfig {
-    /// The policy for its tokens.
+    /// The policy for the issuer's tokens.
     pub policy: PolicyConfig,
-    /// The URL of the JWK Set, or the set itself in JSON. Default: found through the issuer's
-    /// metadata.
+    /// The URL of the JWK Set, or the set itself in JSON, which begins with `{`. Default: the URL
+    /// in the issuer's metadata.
     pub jwks: Option<String>,
 }
 
@@ -64,13 +64,13 @@ pub enum ConfigError {
     /// The URL of a JWK Set is not acceptable.
     #[error("jwks_uri: {0}")]
     JwksUri(PolicyError),
-    /// A JWK Set in the configuration cannot be read.
+    /// A JWK Set in the configuration is refused as a whole.
     #[error(transparent)]
     Jwks(#[from] JwkSetError),
-    /// A nonce secret is too short.
+    /// A nonce secret has fewer than 32 bytes.
     #[error(transparent)]
     NonceSecret(#[from] SecretTooShort),
-    /// There is no nonce secret, or more than two.
+    /// `nonce_secrets` is empty or holds more than two.
     #[error("expected one or two nonce secrets")]
     NonceSecrets,
 }

@@ -1,4 +1,4 @@
-//! The verifier: its issuers, the documents that it holds, and the next step of any check.
+//! The verifier: its issuers, its held documents, and the next step of a check.
 
 pub mod config;
 mod steps;
@@ -28,7 +28,7 @@ use crate::policy::{IssuerIndex, MAX_ISSUERS, Policy, PolicyError, is_issuer_url
 use crate::sender::{Request, Sender};
 use crate::signature::{Checked, SignatureRequest};
 use crate::time::UnixMillis;
-use crate::verdict::{Accepted, Verdict};
+use crate::verdict::{Validity, Verdict};
 
 /// The verifier of the tokens of one or more issuers, shared by all requests of an isolate or
 /// process.
@@ -37,9 +37,9 @@ pub struct Verifier {
     nonces: NonceRule,
     prepared: PreparedKeys,
     verified: VerifiedTokens,
-    /// The fault count when a verified token was last looked up.
+    /// The fault count of the tables at the last [`Verifier::begin`].
     faults: u64,
-    /// Signatures that tables accepted, to be checked again by the reference path.
+    /// Signatures that tables accepted and that the reference path is to check too.
     rechecks: Vec<SignatureRequest>,
     refused: RefusedCounts,
     stale: u64,
@@ -48,42 +48,45 @@ pub struct Verifier {
 /// Counters and sizes of a verifier, for metrics.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Counters {
-    /// The number of tokens whose signature had been verified before with the same key.
+    /// The number of checks that did not verify the signature, because the same key had verified
+    /// the same token before.
     pub remembered: u64,
     /// The number of times that the reference path disagreed with the tables of a key. Report any
     /// value but 0: it shows a fault of this software or of the machine.
     pub faults: u64,
-    /// The size of the tables, in bytes.
+    /// The size of the tables, in bytes, with those of verifiers that share them.
     pub table_bytes: usize,
     /// The number of held status lists.
     pub lists: usize,
-    /// The size of the held status lists, in bytes.
+    /// The size of the statuses in the held lists, in bytes.
     pub list_bytes: usize,
-    /// The number of verdicts that used a stale copy.
+    /// The number of verdicts, accepted or refused, whose check used a stale copy.
     pub stale: u64,
-    /// The number of confirmations of status lists and JWK Sets that were past half of their usable
-    /// time. An issuer renews them earlier, so old copies are being replayed to this verifier.
+    /// The number of answers of sources that confirmed a status list or JWK Set past half of its
+    /// lifetime. An Edgepass issuer renews both earlier, so a cache or a source replays old ones.
     pub aged: u64,
-    /// The number of refused answers of sources, by reason.
+    /// The number of refused answers of sources, by reason. Answers of a shared cache of the host
+    /// are not counted.
     pub refused: RefusedCounts,
 }
 
-/// The confirmation times of the oldest held documents of all issuers.
+/// The confirmation times of the oldest held documents, among those of all issuers.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Confirmed {
-    /// The confirmation time of the oldest JWK Set.
+    /// The confirmation time of the oldest fetched JWK Set. `None` if none is held.
     pub keys: Option<UnixMillis>,
-    /// The confirmation time of the oldest usable status list.
+    /// The confirmation time of the oldest status list that has not expired. `None` if none is
+    /// held.
     pub lists: Option<UnixMillis>,
 }
 
-/// The shortest time before an accepted request is judged again.
+/// The shortest time before an accepted request is judged again, unless its token ends earlier.
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The maximum number of waiting rechecks; further ones are dropped.
 const MAX_RECHECKS: usize = 4;
 
-/// One issuer: its policy and its held documents. Nothing is shared between issuers.
+/// One issuer: its policy and its held documents, which no other issuer uses.
 struct Issuer {
     policy: Policy,
     keys: KeyHolder,
@@ -94,7 +97,7 @@ struct Issuer {
 struct Issuers(Vec<Issuer>);
 
 impl Issuers {
-    /// The issuer at `index`. Every index comes from this verifier, so the error never occurs.
+    /// The issuer at `index`. The verifier made every index itself, so the error never occurs.
     fn get(&self, index: IssuerIndex) -> Result<&Issuer, VerifyError> {
         self.0.get(index.0).ok_or(VerifyError::IssuerMismatch)
     }
@@ -123,11 +126,11 @@ pub enum Progress {
     /// Check this signature with the host's crypto, pass the result to
     /// [`Check::signature_checked`], and advance again.
     CheckSignature(SignatureRequest),
-    /// Ask the host's store whether this proof was used before, pass its answer to
+    /// Record this use of a proof in the host's store, pass the store's answer to
     /// [`Check::replay_checked`], and advance again.
     CheckReplay(ProofUse),
     /// Another request is fetching a document that this check needs: sleep for this time, and
-    /// advance again. The sleep does not await anything of the other request.
+    /// advance again. Await only the time, not the other request, which may be cancelled.
     Wait(Duration),
 }
 
@@ -135,10 +138,12 @@ pub enum Progress {
 pub enum Received {
     /// The answer was accepted or refused. In both cases, advance the checks that wait for it.
     Settled {
-        /// Whether the held copy is now the received one, or was confirmed.
+        /// Whether the answer was used: its document is held now, it confirmed the held copy, or
+        /// it was metadata or an aggregation.
         taken: bool,
     },
-    /// The answer is a redirect: fetch this, and pass that answer to [`Verifier::receive`].
+    /// The answer is a redirect: carry out this order, and pass its answer to
+    /// [`Verifier::receive`].
     Fetch(FetchOrder),
     /// The host must check a list's signature, and pass the result to
     /// [`Verifier::list_signature_checked`].
@@ -146,7 +151,7 @@ pub enum Received {
 }
 
 impl Verifier {
-    /// Creates a verifier of one issuer, which holds no fetched documents yet. Does no I/O.
+    /// Creates a verifier of one issuer. It holds no fetched documents yet. Does no I/O.
     ///
     /// # Errors
     ///
@@ -179,13 +184,13 @@ impl Verifier {
         Self::of_issuers(vec![(policy, keys)])
     }
 
-    /// Creates a verifier of several issuers, each with its own policy, keys and lists. A token is
-    /// judged by the policy and keys of the issuer that it names, and by no other's.
+    /// Creates a verifier of several issuers, each with its own policy, keys and lists. The policy,
+    /// keys and lists of the issuer that a token names decide about it, and no others.
     ///
     /// # Errors
     ///
     /// [`PolicyError::IssuerCount`], [`PolicyError::IssuerTwice`]. [`PolicyError::IssuerInvalid`]
-    /// if the keys are to be discovered from an issuer identifier that is no URL.
+    /// for [`KeySource::Discover`] with an issuer identifier that [`is_issuer_url`] refuses.
     ///
     /// # Example
     ///
@@ -237,8 +242,9 @@ impl Verifier {
         })
     }
 
-    /// Returns this verifier of one issuer with another policy and other keys. Held lists stay,
-    /// unless the key that signed them is gone. Held keys stay, if the other keys are older.
+    /// Returns a verifier of one issuer with this policy and these keys. It keeps the tables, the
+    /// held lists except those whose key is gone, and of two given JWK Sets the one with the later
+    /// `iat`. It starts without remembered tokens and without a rule for nonces.
     ///
     /// # Errors
     ///
@@ -255,7 +261,7 @@ impl Verifier {
         Ok(changed)
     }
 
-    /// The size of the held lists, in bytes.
+    /// The size of the statuses in the held lists, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.issuers.iter().map(|issuer| issuer.lists.bytes()).sum()
     }
@@ -266,13 +272,13 @@ impl Verifier {
         Self { nonces, ..self }
     }
 
-    /// Shares the tables of keys with other verifiers.
+    /// Uses the tables in `prepared`. Verifiers with clones of it share them. Default: own tables.
     #[must_use]
     pub fn with_prepared(self, prepared: PreparedKeys) -> Self {
         Self { prepared, ..self }
     }
 
-    /// Sets the memory limit for verified tokens, in bytes. Default 4 MiB; 0 remembers none.
+    /// Sets the memory limit for remembered tokens, in bytes. Default 4 MiB; 0 remembers none.
     #[must_use]
     pub fn with_verified_bytes(self, max_bytes: usize) -> Self {
         Self { verified: VerifiedTokens::new(max_bytes), ..self }
@@ -283,7 +289,7 @@ impl Verifier {
         self.issuers.iter().map(|issuer| issuer.policy.max_token_bytes).max().unwrap_or_default()
     }
 
-    /// Returns the counters and sizes as of now.
+    /// Returns the counters so far, and the present sizes.
     pub fn counters(&self) -> Counters {
         Counters {
             remembered: self.verified.hits(),
@@ -297,26 +303,17 @@ impl Verifier {
         }
     }
 
-    /// Returns the confirmation times of the oldest JWK Set and the oldest usable status list.
+    /// Returns the confirmation times of the oldest JWK Set and status list.
     pub fn confirmed(&self, now: UnixMillis) -> Confirmed {
         Confirmed {
-            keys: self.keys_confirmed_at(),
+            keys: self.issuers.iter().filter_map(|issuer| issuer.keys.confirmed_at()).min(),
             lists: self.issuers.iter().filter_map(|issuer| issuer.lists.oldest(now)).min(),
         }
     }
 
-    /// Returns the confirmation time of the oldest fetched JWK Set.
-    pub fn keys_confirmed_at(&self) -> Option<UnixMillis> {
-        self.issuers.iter().filter_map(|issuer| issuer.keys.confirmed_at()).min()
-    }
-
-    /// Returns the number of refused answers of sources, by reason.
-    pub fn refused(&self) -> RefusedCounts {
-        self.refused
-    }
-
     /// Sets the memory limit for the status lists of each issuer, in bytes. Default
-    /// [`DEFAULT_LIST_BYTES`]. The least recently used lists are dropped.
+    /// [`DEFAULT_LIST_BYTES`]. Beyond it the least recently used lists are dropped, but never the
+    /// one just received.
     #[must_use]
     pub fn with_list_bytes(mut self, max_bytes: usize) -> Self {
         for issuer in &mut self.issuers.0 {
@@ -325,25 +322,28 @@ impl Verifier {
         self
     }
 
-    /// Returns whether [`Verifier::prefetch`] has a document to fetch before a token needs it.
+    /// Returns whether [`Verifier::prefetch`] would return an order.
     pub fn wants_prefetch(&self) -> bool {
         self.issuers.iter().any(|issuer| issuer.lists.wants_prefetch())
     }
 
-    /// Returns the next document to prefetch. After a response, fetch it, pass the answer to
-    /// [`Verifier::receive`], and repeat until `None`. The first few lists of an issuer are
-    /// prefetched once, as soon as one list has named the aggregation.
+    /// Returns an order for the next document to prefetch: to fetch before a token needs it. Carry
+    /// it out after a response, pass the answer to [`Verifier::receive`], and repeat until `None`.
+    ///
+    /// The first accepted list that names an aggregation makes the verifier prefetch it, and then
+    /// the lists among the first six in it that are not held. This happens once for each issuer.
     pub fn prefetch(&mut self, now: UnixMillis) -> Option<FetchOrder> {
         self.issuers.0.iter_mut().find_map(|issuer| issuer.lists.prefetch(&issuer.policy, now))
     }
 
-    /// Returns whether [`Verifier::work`] has work to do after a response.
+    /// Returns whether there is background work, for which [`Verifier::work`] is to be called.
     pub fn has_work(&self, now: UnixMillis) -> bool {
         !self.rechecks.is_empty() || self.prepared.has_work(now.0)
     }
 
-    /// Does a short slice of background work. If it returns a request, check it with the host's
-    /// crypto and pass the result to [`Verifier::rechecked`].
+    /// Does a short slice of background work: rechecks one signature, or computes a part of a
+    /// table. Call it after a response. If it returns a request, check it with the host's crypto
+    /// and pass the result to [`Verifier::rechecked`].
     pub fn work(&mut self, now: UnixMillis) -> Option<SignatureRequest> {
         let Some(request) = self.rechecks.pop() else {
             self.prepared.work(now.0);
@@ -358,7 +358,8 @@ impl Verifier {
         }
     }
 
-    /// Takes the host's answer to a request of [`Verifier::work`].
+    /// Takes the host's answer to a request of [`Verifier::work`]. `false` counts as a fault, and
+    /// the tables of this key are no longer used.
     pub fn rechecked(&mut self, request: &SignatureRequest, valid: bool) {
         if !valid {
             self.prepared.disagree(request.key.key());
@@ -373,7 +374,7 @@ impl Verifier {
         requirements: impl Into<Arc<Requirements>>,
     ) -> Check {
         let requirements = requirements.into();
-        // After a fault of tables, every token is verified again.
+        // After a fault of tables, all remembered tokens are forgotten and verified again.
         let faults = self.prepared.faults();
         if std::mem::replace(&mut self.faults, faults) != faults {
             self.verified.clear();
@@ -396,7 +397,7 @@ impl Verifier {
         }
     }
 
-    /// Begins the check of a request.
+    /// Begins the check of the token that a request carries. Steps 1 and 2 run at once.
     pub fn begin_request(
         &mut self,
         request: Request,
@@ -415,8 +416,8 @@ impl Verifier {
     }
 
     /// Begins another check of an accepted request that is still served, such as a socket or a long
-    /// response. Everything is judged as of now, except the DPoP proof: it was used in the first
-    /// check.
+    /// response. All steps run again, but the DPoP proof is not checked: the first check did so and
+    /// recorded it as used.
     pub fn begin_again(
         &mut self,
         request: Request,
@@ -425,10 +426,13 @@ impl Verifier {
         Check { proved: true, ..self.begin_request(request, requirements) }
     }
 
-    /// Returns the time after which to judge an accepted request again ([`Verifier::begin_again`]):
-    /// one refresh interval after the last confirmation of its list, but not before one second from
-    /// now, and not after the end of the token. `None` if the token has ended.
-    pub fn judge_again_after(&self, accepted: &Accepted, now: UnixMillis) -> Option<Duration> {
+    /// Returns the time from `now` after which to judge an accepted request again
+    /// ([`Verifier::begin_again`]). Returns `None` if the token has ended.
+    ///
+    /// The time ends one refresh interval after the last confirmation of the token's list, or after
+    /// `now` if the check used no list. The interval is the shortest of all issuers. The time is at
+    /// least one second, but ends with the token.
+    pub fn judge_again_after(&self, accepted: &Validity, now: UnixMillis) -> Option<Duration> {
         let left = accepted.until.since(now).filter(|left| !left.is_zero())?;
         let intervals = self.issuers.iter().map(|issuer| issuer.policy.schedule.interval());
         let interval = intervals.min().unwrap_or_default();
@@ -438,7 +442,9 @@ impl Verifier {
 
     /// Advances `check` as far as possible at `now`.
     ///
-    /// After [`Progress::Decided`] the check is over. To advance it again gives a refusal.
+    /// After [`Progress::Decided`] the check is over. Advancing it again gives the refusal
+    /// [`VerifyError::SignatureInvalid`]. So does advancing a check whose
+    /// [`Progress::CheckSignature`] or [`Progress::CheckReplay`] has no answer yet.
     pub fn advance(&mut self, check: &mut Check, now: UnixMillis) -> Progress {
         loop {
             let step = match std::mem::replace(&mut check.stage, Stage::Ended) {
@@ -453,7 +459,7 @@ impl Verifier {
                     self.check_status(check, verified, reference, now)
                 }
                 Stage::Refused(error) => Err(error),
-                // Advanced without the host's answer, or after the verdict: refused.
+                // Advanced before the host's answer, or after the verdict.
                 Stage::SignaturePending(_)
                 | Stage::ProofPending(..)
                 | Stage::ReplayPending(_)
@@ -470,7 +476,7 @@ impl Verifier {
         }
     }
 
-    /// Receives the answer to `order`. A refused answer never replaces the held copy.
+    /// Takes the answer to `order`. A refused answer leaves the held copy as it is.
     pub fn receive(&mut self, order: FetchOrder, answer: Answer, now: UnixMillis) -> Received {
         let Ok(Issuer { policy, keys, lists }) = self.issuers.get_mut(order.issuer) else {
             return Received::Settled { taken: false };
@@ -507,8 +513,8 @@ impl Verifier {
         Received::Settled { taken: self.count(from, settled) }
     }
 
-    /// Takes the host's answer to [`Received::CheckSignature`]. Returns whether the list is held
-    /// now.
+    /// Takes the host's answer to [`Received::CheckSignature`]. Returns whether the received list
+    /// is held now.
     pub fn list_signature_checked(
         &mut self,
         pending: PendingList,
@@ -521,7 +527,7 @@ impl Verifier {
         self.count(from, settled.map(|taken| taken == Taken::Held))
     }
 
-    /// Counts a refused answer of the source. Refused answers of a cache are not counted.
+    /// Counts a refused answer, if the source gave it. Returns whether the answer was used.
     fn count(&mut self, from: AnsweredBy, settled: Result<bool, Refused>) -> bool {
         match settled {
             Ok(taken) => taken,
@@ -534,7 +540,8 @@ impl Verifier {
         }
     }
 
-    /// Returns the confirmation time of the held copy of the document that `order` names.
+    /// Returns the confirmation time of the held copy of the document that `order` names. Returns
+    /// `None` if no copy is held, and for metadata and aggregations.
     pub fn confirmed_at(&self, order: &FetchOrder) -> Option<UnixMillis> {
         let issuer = self.issuers.get(order.issuer).ok()?;
         match order.document {
@@ -544,8 +551,8 @@ impl Verifier {
         }
     }
 
-    /// Ends `order` without a fetch if the held copy is fresh after a cache read. Returns `false`
-    /// if the source must still be asked.
+    /// Ends `order` without a fetch if the held copy is fresh. Call it after [`Verifier::receive`]
+    /// took the copy of a shared cache. Returns `false` if the host must still fetch the document.
     pub fn release_if_fresh(&mut self, order: &FetchOrder, now: UnixMillis) -> bool {
         let Ok(Issuer { policy, keys, lists }) = self.issuers.get_mut(order.issuer) else {
             return false;

@@ -70,7 +70,7 @@ impl Verifier {
                 }
             }
             KeyLookup::Fetch(order) => {
-                // A check fetches the metadata once and the keys once, whatever the answers.
+                // A check fetches the metadata once. Its `key_attempt` limits fetches of the keys.
                 if order.document == DocumentKind::JwkSet {
                     check.key_attempt.fetches(order.lease);
                 } else if std::mem::replace(&mut check.metadata_fetched, true) {
@@ -84,7 +84,7 @@ impl Verifier {
         }
     }
 
-    /// Step 5, and the start of step 6.
+    /// Step 5, and step 6 up to the signature of the proof. Reads `cnf` first, for its form.
     pub(super) fn check_claims(
         &mut self,
         check: &mut Check,
@@ -125,7 +125,7 @@ impl Verifier {
         }
     }
 
-    /// The rest of step 6, up to the store of used proofs.
+    /// The rest of step 6, up to the request to the store of used proofs.
     pub(super) fn check_proof(
         &self,
         claimed: Claimed,
@@ -137,7 +137,7 @@ impl Verifier {
         Ok(Next::Halt(Stage::ReplayPending(claimed), Progress::CheckReplay(used)))
     }
 
-    /// Step 7.
+    /// Step 7. Remembers a token that passes.
     pub(super) fn check_scope(
         &mut self,
         check: &Check,
@@ -165,8 +165,8 @@ impl Verifier {
             StatusLookup::Known { status, confirmed_at, stale, refresh } => {
                 check.refresh.extend(refresh);
                 if std::mem::take(&mut check.waited_for_list) {
-                    // Time has passed: the key may have been withdrawn, or the token may have
-                    // expired.
+                    // Back to step 3: meanwhile the key may have been withdrawn, or the token may
+                    // have expired.
                     check.key_attempt = Attempt::default();
                     return Ok(Next::To(Stage::Parsed(verified.into_unverified())));
                 }
@@ -188,6 +188,7 @@ impl Verifier {
         }
     }
 
+    /// Makes the verdict. Counts it if the check used a stale copy.
     pub(super) fn decided(
         &mut self,
         check: &mut Check,
@@ -222,7 +223,7 @@ impl Verifier {
         Some(UnixMillis::from_seconds(expiration.plus(leeway).seconds()))
     }
 
-    /// Information for the client of a refused token, so that its next request may pass.
+    /// The challenge by the policy of the token's issuer, or else of the first issuer.
     fn challenge(&self, check: &Check, now: UnixMillis) -> Challenge {
         let judging = check.issuer.and_then(|issuer| self.issuers.get(issuer).ok());
         let policy = judging.or_else(|| self.issuers.iter().next()).map(|issuer| &issuer.policy);
@@ -240,7 +241,7 @@ impl Verifier {
     }
 }
 
-/// Accepts VALID only.
+/// Accepts the status VALID only.
 fn judge(status: StatusType) -> Result<(), VerifyError> {
     match status {
         StatusType::Valid => Ok(()),
@@ -250,6 +251,6 @@ fn judge(status: StatusType) -> Result<(), VerifyError> {
     }
 }
 
-/// The time for which a request sleeps before it looks again for a document that another one
+/// The time for which a request sleeps before it looks again for a document that another request
 /// fetches.
 const POLL: Duration = Duration::from_millis(20);

@@ -12,12 +12,13 @@ use crate::policy::{Policy, ScopeClaim, StatusMode};
 use crate::sender::Sender;
 use crate::time::UnixMillis;
 
-/// Judges claims before they are signed, as if a bearer presented them at `now`: issuer, times,
-/// lifetime, audience and binding. Returns the reference to their status, if they have one.
+/// Judges claims before they are signed, as if a client presented them as Bearer at `now`: issuer,
+/// form, required and expected claims, times, lifetime, audience and binding. Returns the reference
+/// to their status; `None` if they have none or the policy ignores status.
 ///
 /// # Errors
 ///
-/// The [`VerifyError`] of the first check that fails, from `iss` to the binding.
+/// The [`VerifyError`] of the first failure.
 ///
 /// # Example
 ///
@@ -59,14 +60,15 @@ pub fn judge_unsigned(
 
 /// The result of step 5.
 pub(crate) struct Found {
-    /// The reference to the token's status. `None` if it has none or the policy ignores status.
+    /// The reference to the token's status. `None` if the token has none or the policy ignores
+    /// status.
     pub(crate) status: Option<StatusReference>,
     /// The scope that the token grants.
     pub(crate) granted: Scope,
 }
 
-/// Step 5. Checks form first, then times, lifetime and audience, in the order of [`VerifyError`]'s
-/// variants.
+/// Step 5. Checks the form of all claims first, then times, lifetime and audience, in the order of
+/// [`VerifyError`]'s variants.
 pub(crate) fn check_claims(
     claims: &ClaimsSet,
     policy: &Policy,
@@ -99,8 +101,8 @@ pub(crate) fn check_claims(
     Ok(Found { status, granted })
 }
 
-/// Checks that required claims are present, that expected claims have an accepted value, and that
-/// registered strings are strings.
+/// Checks that required claims are present and neither `null` nor empty, that `sub`, `client_id`
+/// and `jti` are strings if present, and that expected claims have an accepted value.
 fn check_presence(claims: &ClaimsSet, policy: &Policy) -> Result<(), VerifyError> {
     for name in &policy.required_claims {
         match claims.get(name) {
@@ -123,7 +125,7 @@ fn check_presence(claims: &ClaimsSet, policy: &Policy) -> Result<(), VerifyError
     Ok(())
 }
 
-/// Step 7. A malformed scope string grants nothing.
+/// Step 7: compares the granted scope with the requirements.
 pub(crate) fn check_scope(granted: &Scope, requirements: &Requirements) -> Result<(), VerifyError> {
     let missing = requirements.all_of.missing_in(granted);
     if !missing.is_empty() {
@@ -135,7 +137,8 @@ pub(crate) fn check_scope(granted: &Scope, requirements: &Requirements) -> Resul
     Ok(())
 }
 
-/// The scope that the claim grants: empty if it is absent or its text is no valid scope.
+/// The scope that the claim `scope` names. Empty if the claim is absent or its text is malformed.
+/// A claim of another type is an error.
 fn granted(claims: &ClaimsSet, scope: &ScopeClaim) -> Result<Scope, ClaimError> {
     let invalid = || ClaimError::invalid(&scope.name);
     let Some(value) = claims.get(&scope.name) else { return Ok(Scope::default()) };
@@ -155,6 +158,8 @@ fn granted(claims: &ClaimsSet, scope: &ScopeClaim) -> Result<Scope, ClaimError> 
     Ok(parsed.unwrap_or_default())
 }
 
+/// The reference to the token's status. `None` if the policy ignores status, or does not require
+/// one and the token has none.
 fn status_reference(
     claims: &ClaimsSet,
     policy: &Policy,

@@ -18,13 +18,14 @@ use crate::signature::{self, Checked};
 use crate::time::UnixMillis;
 use crate::url;
 
-/// A proof whose form and endpoint are correct. Its signature is checked next.
+/// A proof whose form, method and URL are correct. Its signature is checked next.
 pub(crate) struct Proof {
     jws: CompactJws,
     claims: ClaimsSet,
     key: Jwk,
     /// `cnf.jkt` of the token.
     thumbprint: String,
+    /// The URL of the request, in normal form without query and fragment.
     endpoint: String,
     origin: String,
 }
@@ -35,12 +36,12 @@ const PROOF_TYPE: &str = "dpop+jwt";
 const MAX_PROOF_BYTES: usize = 8 * 1024;
 
 impl Proof {
-    /// Runs checks 1 to 5 and 7 to 9 of RFC 9449 §4.3, which depend on the request alone.
+    /// Runs checks 1 to 5 and 7 to 9 of RFC 9449 §4.3, which need neither time nor token.
     ///
     /// # Errors
     ///
     /// [`VerifyError::DpopProofMissing`], [`VerifyError::DpopProofInvalid`].
-    /// [`VerifyError::BindingMismatch`] if the host gives no method and URL, so that no proof can
+    /// [`VerifyError::BindingMismatch`] if the host gave no method and URL, so that no proof can
     /// be checked.
     pub(crate) fn open(
         sender: &Sender,
@@ -53,8 +54,7 @@ impl Proof {
     }
 
     fn read(text: &str, thumbprint: String, requested: &Endpoint, policy: &Policy) -> Option<Self> {
-        // 1 and 2: one field with one JWT. Several fields are joined by a comma, which no JWT
-        // contains.
+        // 1 and 2: one field with one JWT. Several fields are joined by a comma, which no JWT has.
         let jws = CompactJws::parse(text, MAX_PROOF_BYTES).ok()?;
         let claims = jws.claims().ok()?;
         if !jws.header().has_type(PROOF_TYPE) {
@@ -86,13 +86,14 @@ impl Proof {
         signature::check(&self.key, &self.jws)
     }
 
-    /// Runs checks 10 to 12 on a proof whose signature is valid. Returns the identity of this use.
+    /// Runs checks 10 to 12 on a proof whose signature is valid. Returns this use of the proof, for
+    /// the store of used proofs.
     ///
     /// # Errors
     ///
-    /// [`VerifyError::DpopNonceRequired`] comes first, whatever `iat` is: a client with a wrong
-    /// clock then learns the nonce, and with a nonce `iat` no longer decides. Then
-    /// [`VerifyError::DpopProofInvalid`], and [`VerifyError::BindingMismatch`] for a valid proof by
+    /// [`VerifyError::DpopNonceRequired`] comes before the check of `iat`: a client with a wrong
+    /// clock then learns the nonce, and with a nonce `iat` is not checked. Then
+    /// [`VerifyError::DpopProofInvalid`], and last [`VerifyError::BindingMismatch`] for a proof by
     /// another key.
     pub(crate) fn check_claims(
         &self,
@@ -124,19 +125,19 @@ impl Proof {
             return Err(VerifyError::BindingMismatch);
         }
         let jwt_id = self.claims.required_string("jti").map_err(|_| INVALID)?;
-        // The last second in which the proof is accepted ends one second later.
+        // The proof is accepted until the end of the second `last`.
         let last = date.plus(window).plus(policy.leeway);
         let until = UnixMillis::from_seconds(last.plus(1).seconds());
         Ok(ProofUse::new(jwt_id, &self.endpoint, &self.thumbprint, until))
     }
 }
 
-/// The names of the algorithms for proofs, for challenges.
+/// The names of the algorithms for proofs, separated by spaces, for challenges.
 pub(crate) fn algorithm_names(policy: &Policy) -> String {
     let mut names: Vec<&str> = Vec::new();
     for algorithm in &policy.dpop.algorithms {
         names.push(algorithm.name());
-        // Both names of one algorithm: many clients know only the older one.
+        // Both names of this algorithm: many clients know only the older one, `EdDSA`.
         if algorithm.name() == "Ed25519" {
             names.push("EdDSA");
         }

@@ -1,4 +1,4 @@
-//! Nonces that a server issues without storing them.
+//! Nonces that a verifier issues for DPoP proofs without storing them.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -10,25 +10,27 @@ use crate::time::UnixMillis;
 
 /// The rule for the claim `nonce` of proofs.
 pub enum NonceRule {
-    /// No nonce is required: `iat` alone bounds a proof's age.
+    /// No nonce is required. Only `iat` bounds a proof's age.
     NotRequired,
-    /// A recent nonce that one of these secrets signed.
+    /// The nonce must be recent and signed with one of these secrets.
     Signed(NonceSecrets),
-    /// This nonce only. For replaying a decision where the issued nonce is known.
+    /// The nonce must equal this one. For batch lines, which name the nonce that was issued.
     Exactly(String),
 }
 
-/// The secrets that sign nonces, shared by all isolates. The first signs. Nonces of both are
-/// accepted, so that a secret can be replaced without refusing a client.
+/// The secrets that sign nonces, the same in all isolates. Nonces of both secrets are accepted, so
+/// that a secret can be replaced without refusing a client.
 pub struct NonceSecrets {
+    /// The secret that signs.
     current: Box<Secret>,
+    /// The secret that signed before, or will sign next.
     previous: Option<Box<Secret>>,
 }
 
-/// An HMAC with its key.
+/// A keyed HMAC-SHA-256.
 struct Secret(Hmac<Sha256>);
 
-/// The secret is too short to be unpredictable.
+/// The error for a nonce secret of fewer than 32 bytes, which could be guessed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("a nonce secret has at least {MIN_SECRET_BYTES} bytes, drawn at random")]
 pub struct SecretTooShort;
@@ -38,15 +40,16 @@ pub struct SecretTooShort;
 pub(crate) enum NonceCheck {
     /// The rule requires no nonce.
     NotRequired,
-    /// The nonce is missing or not current.
+    /// The rule requires a nonce, and the proof's is missing or not current.
     Required,
     /// The nonce is current, and stays so for at most this many seconds.
     Current { usable_for: u64 },
 }
 
-/// The length of a window. A nonce is accepted in the window in which it was made and in the next:
-/// for 5 to 10 minutes.
+/// The length of a window, in seconds. A nonce is accepted in the window in which it was made and
+/// in the next, so for 5 to 10 minutes; and in the one before, for clocks that lag.
 const WINDOW_SECONDS: u64 = 300;
+/// The minimum length of a secret, in bytes.
 const MIN_SECRET_BYTES: usize = 32;
 /// The length of the window's number in a nonce, in octets.
 const NUMBER_BYTES: usize = 8;
@@ -60,7 +63,7 @@ impl NonceRule {
         match (self, nonce) {
             (Self::NotRequired, _) => NonceCheck::NotRequired,
             (Self::Signed(secrets), Some(nonce)) if secrets.accept(nonce, origin, now) => current,
-            // The end of this nonce is unknown.
+            // When this nonce ends is unknown.
             (Self::Exactly(expected), Some(nonce)) if nonce == expected => {
                 NonceCheck::Current { usable_for: NumericDate::MAX.seconds() }
             }
@@ -70,11 +73,11 @@ impl NonceRule {
 }
 
 impl NonceSecrets {
-    /// Takes the secret that signs and, while it is replaced, the previous or the next one.
+    /// Takes the secret that signs and, during a change of secrets, the previous or the next one.
     ///
     /// # Errors
     ///
-    /// [`SecretTooShort`].
+    /// [`SecretTooShort`] for fewer than 32 bytes.
     pub fn new(current: Vec<u8>, previous: Option<Vec<u8>>) -> Result<Self, SecretTooShort> {
         Ok(Self {
             current: Box::new(Secret::new(current)?),
@@ -82,8 +85,8 @@ impl NonceSecrets {
         })
     }
 
-    /// Returns the nonce for clients of `origin` at `now`: the number of the window and an
-    /// authentication code over it.
+    /// Returns the nonce for requests to `origin` at `now`: the number of the window, and an
+    /// authentication code over that number and `origin`.
     ///
     /// Source: [RFC 9449 §8.1](https://www.rfc-editor.org/rfc/rfc9449#section-8.1): unpredictable,
     /// and made of NQCHAR.
@@ -129,6 +132,7 @@ impl Secret {
     }
 }
 
+/// The number of the window that contains `now`.
 fn window(now: UnixMillis) -> u64 {
     now.numeric_date().seconds() / WINDOW_SECONDS
 }

@@ -9,14 +9,15 @@ use crate::time::UnixMillis;
 /// One use of a proof, for a store that decides whether it is the first.
 #[derive(Clone)]
 pub struct ProofUse {
-    /// The same for every use of one proof at one URL, and reveals neither. It is a digest, so that
-    /// a long `jti` takes no more space.
+    /// The SHA-256 digest of key thumbprint, URL and `jti`: the same for every use of the proof. It
+    /// reveals none of them, and a long `jti` takes no more space.
     pub id: [u8; 32],
-    /// The thumbprint of the client's key. A store of several parts may be partitioned by it.
+    /// The thumbprint of the client's key. A store may be partitioned by it.
     pub key_thumbprint: String,
     /// The claim `jti`, as the client wrote it.
     pub jwt_id: String,
-    /// From this time on the proof is refused for its age and need not be remembered.
+    /// From this time on the proof, or its nonce, is too old to be accepted, and the store may
+    /// forget it.
     pub until: UnixMillis,
 }
 
@@ -27,11 +28,11 @@ pub enum Replay {
     First,
     /// The proof was used before.
     Seen,
-    /// The store does not answer. The request is refused; a later one may be accepted.
+    /// The store does not answer. The token is refused; a later attempt may succeed.
     Unavailable,
 }
 
-/// A bounded memory of the proofs that one isolate or process has seen.
+/// A memory of the proofs that one isolate or process has seen, of bounded size.
 ///
 /// It has two generations. A proof is remembered for at least as long as it is accepted, unless
 /// more than [`ReplayMemory::CAPACITY`] proofs arrive in that time: then the oldest are forgotten.
@@ -41,13 +42,15 @@ pub struct ReplayMemory {
     old: HashSet<[u8; 32]>,
     /// The latest `until` of the young generation.
     young_until: UnixMillis,
+    /// The latest `until` of the old generation. From then on it can be forgotten.
     old_until: UnixMillis,
 }
 
 impl ProofUse {
     pub(crate) fn new(jwt_id: &str, target: &str, thumbprint: &str, until: UnixMillis) -> Self {
         let mut digest = Sha256::new();
-        // Unambiguous: the thumbprint has a fixed length, and the URL holds no line break.
+        // The parts cannot be confused: the thumbprint has a fixed length, and the URL has no line
+        // feed.
         digest.update(thumbprint);
         digest.update(target);
         digest.update("\n");
@@ -62,7 +65,7 @@ impl ProofUse {
 }
 
 impl ReplayMemory {
-    /// The maximum number of proofs in one generation.
+    /// The maximum number of proofs in one of the two generations.
     pub const CAPACITY: usize = 1 << 15;
 
     /// The number of remembered proofs.
@@ -70,7 +73,8 @@ impl ReplayMemory {
         self.young.len().saturating_add(self.old.len())
     }
 
-    /// Records this use and returns whether it is the first.
+    /// Records this use and returns whether it is the first. Never returns
+    /// [`Replay::Unavailable`].
     pub fn first_use(&mut self, proof: &ProofUse, now: UnixMillis) -> Replay {
         if self.old_until <= now || self.young.len() >= Self::CAPACITY {
             self.old = std::mem::take(&mut self.young);
