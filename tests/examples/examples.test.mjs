@@ -5,6 +5,7 @@ import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
 import { chmodSync, cpSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import test, { after, before } from 'node:test';
@@ -131,7 +132,20 @@ test('worker-hono', { timeout: 120_000 }, async (t) => {
 });
 
 test('node', { timeout: 60_000 }, async (t) => {
-  await isGuarded(await started(t, process.execPath, ['server.js'], 'node'));
+  const url = await started(t, process.execPath, ['server.js'], 'node');
+  const raw = (text) => new Promise((resolve, reject) => {
+    const socket = connect(new URL(url).port, '127.0.0.1', () => socket.end(text));
+    let answer = '';
+    socket.setEncoding('utf8').on('data', (data) => { answer += data; }).on('end', () => resolve(answer));
+    socket.on('error', reject);
+  });
+  // Requests that the Fetch API cannot represent must not end the process.
+  for (const line of ['TRACE / HTTP/1.1', 'GET // HTTP/1.1', 'GET http://[ HTTP/1.1']) {
+    assert.match(await raw(`${line}\r\nHost: x\r\nConnection: close\r\n\r\n`), /^HTTP\/1.1 40[01] /, line);
+  }
+  const two = 'Authorization: Bearer a.b.c\r\nAuthorization: Bearer d.e.f\r\n';
+  assert.match(await raw(`GET /invoices HTTP/1.1\r\nHost: x\r\nConnection: close\r\n${two}\r\n`), /request_invalid/);
+  await isGuarded(url);
 });
 
 test('deno', { timeout: 60_000 }, async (t) => {

@@ -20,7 +20,11 @@ const random = () => randomBytes(8).toString('hex');
 /** Starts a server with one bucket, behind a proxy that can inject faults. */
 async function bucket(t) {
   const folder = await mkdtemp(join(tmpdir(), 'edgepass-bucket-'));
-  const credentials = { AWS_ACCESS_KEY_ID: random(), AWS_SECRET_ACCESS_KEY: random() };
+  const credentials = {
+    AWS_ACCESS_KEY_ID: random(), AWS_SECRET_ACCESS_KEY: random(),
+    // The configured endpoint wins.
+    AWS_ENDPOINT_URL_S3: 'http://127.0.0.1:9',
+  };
   const ports = [];
   for (const name of ['s3', 'master', 'volume', 'filer', 'admin']) ports.push([name, await freePort()]);
   const server = spawn(weed, [

@@ -67,7 +67,7 @@ test('an option that says nothing is refused when the verifier is made', () => {
 });
 
 /** Each requirement of a call, and the names of the values that are valid for it. */
-const DEMANDS = {
+const REQUIREMENTS = {
   allOf: ['texts', 'undefined'], anyOf: ['texts', 'undefined'],
   issuers: ['list', 'empties', 'texts', 'undefined'],
   audience: ['text', 'texts', 'list', 'empties', 'empty', 'undefined'], staleIfError: ['undefined'],
@@ -97,7 +97,7 @@ test('requirements that say nothing are refused before a token is looked at', as
     requirements: (input, requirements) => verifier.verify(input, requirements),
     options: (input, options) => verifier.verify(input, {}, options),
   };
-  for (const [of, members] of Object.entries({ requirements: DEMANDS, options: CALL_OPTIONS })) {
+  for (const [of, members] of Object.entries({ requirements: REQUIREMENTS, options: CALL_OPTIONS })) {
     for (const [member, right] of Object.entries(members)) {
       for (const [name, value] of Object.entries(VALUES)) {
         for (const input of [token(), request]) {

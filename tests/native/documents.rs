@@ -281,7 +281,8 @@ fn a_list_or_set_that_is_repeated_is_believed_for_so_long_and_counted() {
     assert!(
         scene
             .verifier
-            .refused()
+            .counters()
+            .refused
             .iter()
             .any(|(refused, count)| { refused == Refused::Expired && count > 0 })
     );

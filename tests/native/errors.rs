@@ -13,24 +13,34 @@ fn every_code_has_a_section_that_says_who_can_fix_it() {
     let codes = source.split("pub fn code(").nth(1).unwrap().split("pub fn ").next().unwrap();
     let codes: Vec<&str> = codes.split('"').skip(1).step_by(2).collect();
     assert!(codes.len() > 20, "{codes:?}");
-    assert_eq!(headings(&page, "\n## ").collect::<Vec<_>>()[..codes.len()], codes[..]);
+    let sections: Vec<&str> = page.split("\n## ").skip(1).take(codes.len()).collect();
+    for (section, code) in sections.iter().zip(&codes) {
+        let status = match *code {
+            "request_invalid" => 400,
+            "scope_insufficient" => 403,
+            code if code.ends_with("_unavailable") => 503,
+            _ => 401,
+        };
+        check(section, code, status);
+    }
+    assert_eq!(sections.len(), codes.len());
 
+    // The guard's own: `Refusal::plain(404, "route_not_found", ..)`.
     let guard = ["lib", "respond"].map(|file| read(&format!("worker/src/{file}.rs"))).concat();
-    let plain = guard.split("Refusal::plain(").skip(1);
-    let mut of_guard: Vec<&str> = plain.map(|call| call.split('"').nth(1).unwrap()).collect();
-    let mut sections: Vec<&str> = headings(&page, "\n### ").collect();
-    of_guard.sort_unstable();
-    sections.sort_unstable();
-    assert_eq!(sections, of_guard);
-
-    for section in page.split("\n#").skip(1).filter(|section| section.contains("HTTP ")) {
-        let code = section.lines().next().unwrap();
-        for part in ["\nHTTP ", "*Who can fix it:*"] {
-            assert!(section.contains(part), "{code} lacks {part}");
-        }
+    let own: Vec<&str> = guard.split("Refusal::plain(").skip(1).collect();
+    let sections: Vec<&str> = page.split("\n### ").skip(1).collect();
+    assert_eq!(sections.len(), own.len());
+    for call in own {
+        let (status, rest) = call.split_once(", \"").unwrap();
+        let code = rest.split('"').next().unwrap();
+        let section = sections.iter().find(|section| section.lines().next() == Some(code));
+        check(section.unwrap_or(&""), code, status.parse().unwrap());
     }
 }
 
-fn headings<'t>(page: &'t str, mark: &'t str) -> impl Iterator<Item = &'t str> {
-    page.split(mark).skip(1).map(|section| section.lines().next().unwrap())
+fn check(section: &str, code: &str, status: u16) {
+    assert_eq!(section.lines().next(), Some(code));
+    for part in [format!("\nHTTP {status}"), "*Who can fix it:*".to_owned()] {
+        assert!(section.contains(&part), "{code} lacks {part}");
+    }
 }

@@ -1,7 +1,8 @@
 // Issuer, sample origin, guard in workerd and inspector: the system of the demo and of many tests.
 //
 // Called with one JSON argument: `edgepass` (program), `folder`, `cache`, `guard` and `www` (folders),
-// `log` (a level) and `log_file`. Prints one JSON line when all are ready, and ends when stdin closes.
+// `log` (a level), `log_file`, and `ends_with_issuer`: whether this process ends when the issuer does.
+// Prints one JSON line when all are ready, and ends when stdin closes.
 
 import { randomBytes } from 'node:crypto';
 import { createServer } from 'node:http';
@@ -32,7 +33,7 @@ process.stdin.on('end', async () => {
   await issuer.kill();
   process.exit(0);
 });
-// An issuer that a test kills is no reason to end.
+if (setting.ends_with_issuer) issuer.ended.then(() => process.exit(1));
 console.log(JSON.stringify({
   issuer: issuer.url, issuer_process: issuer.process.pid, client_secret: issuer.secret,
   origin, inspector: `${inspector}/`, guard: url.origin, guard_socket: await at('guard'),

@@ -36,7 +36,12 @@ export class Issuer {
     issuer.secret = JSON.parse(made).client_secret;
     const file = join(issuer.folder, 'edgepass.toml');
     await writeFile(file, change(await readFile(file, 'utf8')));
-    await issuer.serve();
+    try {
+      await issuer.serve();
+    } catch (error) {
+      await issuer.remove();
+      throw error;
+    }
     return issuer;
   }
 
@@ -62,7 +67,7 @@ export class Issuer {
     this.spawn();
     for (const from = Date.now(); Date.now() - from < 20_000; await setTimeout(10)) {
       if (await this.isReady()) return;
-      if (this.process.exitCode !== null) throw new Error('the issuer ended; see its output above');
+      if (this.process.exitCode !== null) throw new Error(`the issuer ended with exit code ${this.process.exitCode}`);
     }
     throw new Error('the issuer was not ready within 20 s');
   }

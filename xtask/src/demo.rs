@@ -83,7 +83,7 @@ Revoke it; returns when the new status list is served:
 The first call again, refused with 401 token_revoked within 10 s:
   curl -i -H \"Authorization: Bearer $TOKEN\" {guard}/invoices
 
-Both bounds term by term, and the time until a revoked probe token is refused:
+The four bounds with their terms, and the time until a revoked probe token is refused:
   {edgepass}doctor --url {guard}/invoices)
 
 Another token, which may write as well:

@@ -55,7 +55,9 @@ impl Group {
 
     /// End the whole group: close stdin, wait, then kill what is left.
     pub(crate) fn end(&mut self) {
-        drop(self.stdin.take());
+        // Without stdin the group has ended.
+        let Some(stdin) = self.stdin.take() else { return };
+        drop(stdin);
         let deadline = Instant::now() + GRACE;
         while self.is_running() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(20));

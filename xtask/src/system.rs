@@ -64,6 +64,8 @@ impl System {
             "edgepass": edgepass, "folder": folder, "audience": AUDIENCE, "cache": cache,
             "guard": root().join("worker/build"), "www": root().join("www"),
             "log": if log.is_some() { "debug" } else { "warn" }, "log_file": log,
+            // Tests that keep a log kill the issuer on purpose.
+            "ends_with_issuer": log.is_none(),
         });
         let script = root().join("tests/stage/demo.mjs");
         let mut stage = tools.node(&[&script.to_string_lossy(), &setting.to_string()]);
@@ -100,7 +102,7 @@ impl System {
     }
 
     /// The name and text of each kept log.
-    pub(crate) fn said(&self) -> anyhow::Result<Vec<(String, String)>> {
+    pub(crate) fn logs(&self) -> anyhow::Result<Vec<(String, String)>> {
         let read = |file: &PathBuf| Ok(("the issuer's log".to_owned(), fs::read_to_string(file)?));
         self.log.iter().map(read).collect()
     }
@@ -112,7 +114,7 @@ impl System {
 
     /// Whether all processes still run.
     pub(crate) fn all_running(&mut self) -> bool {
-        self.stage.is_running() && ureq::get(format!("{}/healthz", self.issuer)).call().is_ok()
+        self.stage.is_running()
     }
 }
 

@@ -100,7 +100,7 @@ pub(crate) fn silence(system: &System) -> Tally {
     let mut tally = Tally::default();
     tally.check("no refusal or log contains a part of a token or a secret", || {
         transcript::confide(&system.client_secret);
-        for (name, text) in system.said()? {
+        for (name, text) in system.logs()? {
             ensure!(!text.is_empty(), "{name} is empty, so nothing can be checked");
             transcript::hear(&name, &text);
         }
