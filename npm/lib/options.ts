@@ -314,6 +314,45 @@ export interface VerifyOptions {
   now?: number;
 }
 
+const HOST_OPTIONS: Record<keyof HostOptions, true> = {
+  cache: true, fetch: true, background: true, externalUrl: true, dpopNonceSecrets: true,
+  firstUse: true, verifiedBytes: true, listBytes: true,
+};
+const ISSUER_OPTIONS: Record<keyof IssuerOptions, true> = {
+  profile: true, issuer: true, audience: true, audienceClaim: true, algorithms: true, typ: true,
+  requiredClaims: true, expectedClaims: true, scopeClaim: true, leeway: true, maxLifetime: true,
+  maxTokenBytes: true, jwks: true, dpop: true, status: true, freshness: true,
+};
+type Group = 'dpop' | 'status' | 'freshness';
+const GROUPS: { [Name in Group]: Record<keyof NonNullable<IssuerOptions[Name]>, true> } = {
+  dpop: { algorithms: true, maxAge: true },
+  status: { mode: true, uriPrefixes: true, maxListBytes: true, maxResponseBytes: true },
+  freshness: {
+    deadline: true, publishDelay: true, sharedMaxAge: true, refreshInterval: true,
+    fetchTimeout: true, staleIfError: true, maxListAge: true,
+  },
+};
+
+/**
+ * Throws a TypeError for an unknown option of an issuer or of its groups. With `alone`, the options
+ * of the host stand beside those of the issuer, and the message names them as well.
+ */
+export function checkIssuerOptions(options: IssuerOptions, alone: boolean): void {
+  const known = alone ? { ...ISSUER_OPTIONS, ...HOST_OPTIONS } : ISSUER_OPTIONS;
+  refuseUnknown(options, known, '');
+  for (const [group, names] of Object.entries(GROUPS)) {
+    const members: unknown = options[group as Group];
+    if (isPlain(members)) refuseUnknown(members, names, `${group}.`);
+  }
+}
+
+function refuseUnknown(members: object, known: object, prefix: string): void {
+  for (const name of Object.keys(members)) {
+    if (Object.hasOwn(known, name)) continue;
+    throw new TypeError(`unknown option ${prefix}${name}; expected one of ${Object.keys(known).join(', ')}`);
+  }
+}
+
 const REQUIREMENTS: ReadonlySet<string> = new Set([
   'allOf', 'anyOf', 'issuers', 'audience', 'staleIfError',
 ] satisfies (keyof Requirements)[]);

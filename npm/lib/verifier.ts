@@ -2,7 +2,8 @@
 
 import { ANSWER, FACT, Engine, type HostKey } from './engine.js';
 import {
-  type Requirements, type IssuerOptions, type VerifierOptions, type VerifyOptions, checkRequirements, checkOptions, snakeCased,
+  type Requirements, type IssuerOptions, type VerifierOptions, type VerifyOptions, checkIssuerOptions,
+  checkOptions, checkRequirements, snakeCased,
 } from './options.js';
 import { JudgedToken, type Verdict } from './verdict.js';
 import { isPlain, refuseUnlessJson } from './json.js';
@@ -157,7 +158,9 @@ export class Verifier {
       throw new TypeError('issuers must be an array of { issuer, audience, ... }');
     }
     const config = JSON.stringify({
-      issuers: (issuers as IssuerOptions[]).map(({ jwks, ...policy }) => {
+      issuers: (issuers as IssuerOptions[]).map((issuer) => {
+        checkIssuerOptions(issuer, issuer === trusted);
+        const { jwks, ...policy } = issuer;
         // The JWK Set is the issuer's document: members that are not read may hold any value.
         refuseUnlessJson(policy, 'create');
         if (jwks !== undefined && typeof jwks !== 'string' && !isPlain(jwks)) {

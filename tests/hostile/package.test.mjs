@@ -81,6 +81,20 @@ const CALL_OPTIONS = {
   allOf: [], issuers: [], waituntil: [], wait_until: [], clock: [], constructor: [],
 };
 
+test('an unknown option is refused by the name that the program wrote', () => {
+  for (const [options, name] of [
+    [{ externalURL: 'https://a.example' }, 'externalURL'], [{ max_token_bytes: 1000 }, 'max_token_bytes'],
+    [{ constructor: 1 }, 'constructor'], [{ maxAge: undefined }, 'maxAge'],
+    [{ status: { uri_prefixes: [] } }, 'status.uri_prefixes'], [{ dpop: { maxage: '5s' } }, 'dpop.maxage'],
+    [{ freshness: { leeway: '5s' } }, 'freshness.leeway'],
+  ]) {
+    const expected = { name: 'TypeError', message: new RegExp(`^unknown option ${name}; expected one of \\w+, `, 'u') };
+    assert.throws(() => Verifier.create({ ...rfc, ...options }), expected);
+    assert.throws(() => Verifier.create({ issuers: [{ ...rfc, ...options }] }), expected);
+  }
+  assert.throws(() => Verifier.create({ issuers: [{ ...rfc, externalUrl: 'https://a.example' }] }), /^TypeError: unknown option externalUrl;/u);
+});
+
 test('a JWK Set may hold null where nobody looks', () => {
   const set = { keys: [{ kty: 'x', kid: null, more: [null] }], more: null };
   assert.ok(Verifier.create({ ...rfc, jwks: set }));
