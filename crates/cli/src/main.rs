@@ -8,6 +8,10 @@ use edgepass::commands::Cli;
 
 fn main() -> ExitCode {
     edgepass::private::forbid_core_dumps();
+    if let Err(error) = edgepass::commands::refuse_token_arguments() {
+        let json = std::env::args_os().any(|argument| argument == "--json");
+        return edgepass::exit::report(&error, json);
+    }
     let cli = Cli::parse();
     let json = cli.json();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

@@ -1,5 +1,6 @@
 //! Input and output of commands: text for people, JSON for programs.
 
+use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::time::Duration;
@@ -23,14 +24,32 @@ pub(crate) fn json(value: &Value) -> anyhow::Result<()> {
     line(&value.to_string())
 }
 
-/// Reads a token from a file, or from stdin for `-`, and trims white space. Refuses an empty input,
-/// and a token in place of the file name.
-pub(crate) fn read_token(source: &Path) -> anyhow::Result<String> {
-    if looks_like_a_token(source) {
-        bail!(
-            "a token on the command line is visible in shell histories and process lists; pass it on stdin instead: edgepass ... - < token.txt"
-        );
+/// Refuses a token among the arguments, also as the value of an option. A later error could repeat
+/// the argument.
+///
+/// # Errors
+///
+/// The error says how to pass a token instead, and does not repeat it.
+pub(crate) fn refuse_token_arguments(
+    arguments: impl Iterator<Item = OsString>,
+) -> anyhow::Result<()> {
+    for argument in arguments.skip(1) {
+        let text = argument.to_string_lossy();
+        let value = match text.split_once('=') {
+            Some((option, value)) if option.starts_with('-') => value,
+            _ => &text,
+        };
+        if looks_like_a_token(value) {
+            bail!(
+                "a token on the command line is visible in shell histories and process lists; pass it on stdin instead: edgepass ... - < token.txt"
+            );
+        }
     }
+    Ok(())
+}
+
+/// Reads a token from a file, or from stdin for `-`, and trims white space. Refuses an empty input.
+pub(crate) fn read_token(source: &Path) -> anyhow::Result<String> {
     let text = read_text(source)?;
     let token = text.trim();
     if token.is_empty() {
@@ -86,6 +105,13 @@ pub(crate) fn date(seconds: u64) -> String {
         .map_or_else(|| seconds.to_string(), |at| at.to_rfc3339_opts(SecondsFormat::Secs, true))
 }
 
-fn looks_like_a_token(source: &Path) -> bool {
-    source.to_str().is_some_and(|text| text.starts_with("ey") && text.matches('.').count() >= 2)
+/// Whether the text has the form of a signed token: JSON that begins with `{`, in base64url, and
+/// two dots. No host name and few file names are that long.
+fn looks_like_a_token(text: &str) -> bool {
+    let text = text.trim();
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+    text.len() >= 60
+        && (text.starts_with("ey") || text.starts_with("ew"))
+        && text.matches('.').count() >= 2
+        && text.bytes().all(plain)
 }

@@ -43,12 +43,20 @@ pub(super) async fn run(args: Args, json: bool) -> anyhow::Result<Exit> {
     if config_file.exists() {
         bail!("{} already exists; init never overwrites", config_file.display());
     }
+    let issuer = args.issuer.unwrap_or_else(|| format!("http://{}", args.listen));
+    // In the template they stand between quotes.
+    for (option, value) in
+        [("--issuer", &issuer), ("--listen", &args.listen), ("--audience", &args.audience)]
+    {
+        if value.contains(|char: char| char.is_control() || ['"', '\\'].contains(&char)) {
+            bail!("{option} must not contain quotes, backslashes or control characters");
+        }
+    }
     fs::create_dir_all(&args.dir)
         .with_context(|| format!("{} cannot be created", args.dir.display()))?;
 
     let mut entropy = OsEntropy;
     let secret = ClientSecret::generate(&mut entropy)?;
-    let issuer = args.issuer.unwrap_or_else(|| format!("http://{}", args.listen));
     let text = TEMPLATE
         .replace("{issuer}", &issuer)
         .replace("{listen}", &args.listen)

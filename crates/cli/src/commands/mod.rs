@@ -14,7 +14,6 @@ mod status_act;
 mod tokens;
 mod verify;
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -26,7 +25,7 @@ use edgepass_server::error_chain;
 use edgepass_store::SqliteStore;
 
 use crate::exit::{Exit, Failure};
-use crate::{host, master_key, private};
+use crate::{host, master_key, output, private};
 
 /// Short-lived, narrowly scoped, signed tokens that can be revoked in seconds.
 #[derive(Parser)]
@@ -137,11 +136,24 @@ impl Cli {
             Command::Doctor(args) => doctor::run(args, &config, json).await,
             Command::ClientSecret => client_secret::run(json),
             Command::Completions { shell } => {
-                clap_complete::generate(shell, &mut Self::command(), "edgepass", &mut io::stdout());
+                // Written to memory first: the generator panics where a write fails.
+                let mut script = Vec::new();
+                clap_complete::generate(shell, &mut Self::command(), "edgepass", &mut script);
+                output::line(String::from_utf8_lossy(&script).trim_end())?;
                 Ok(Exit::Ok)
             }
         }
     }
+}
+
+/// Refuses a token among the arguments of this process, before they are parsed: an error of the
+/// parser would repeat it.
+///
+/// # Errors
+///
+/// The error says how to pass a token instead, and does not repeat it.
+pub fn refuse_token_arguments() -> anyhow::Result<()> {
+    output::refuse_token_arguments(std::env::args_os())
 }
 
 /// Reads and checks the configuration. Refuses a file that every user may write, and a target that

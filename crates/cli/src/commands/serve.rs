@@ -116,16 +116,40 @@ fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
     })
 }
 
+/// Reads the value of `EDGEPASS_LOG`. A misspelled level is an error: `Targets` alone would take it
+/// as the name of a target and turn off every other log line.
+fn log_levels(levels: &str) -> Option<Targets> {
+    let levels: Vec<&str> =
+        levels.split(',').map(str::trim).filter(|level| !level.is_empty()).collect();
+    if levels.is_empty() {
+        return "info,sqlx=warn".parse().ok();
+    }
+    let is_level = |level: &str| {
+        ["off", "error", "warn", "info", "debug", "trace"]
+            .iter()
+            .any(|known| known.eq_ignore_ascii_case(level))
+    };
+    let is_right = |directive: &&str| match directive.split_once('=') {
+        Some((target, level)) => !target.is_empty() && is_level(level),
+        None => is_level(directive),
+    };
+    if !levels.iter().all(is_right) {
+        return None;
+    }
+    levels.join(",").parse().ok()
+}
+
 /// Starts logging to stderr. `EDGEPASS_LOG` sets the levels, such as `debug` or
-/// `warn,edgepass_server=debug`; default `info,sqlx=warn`.
+/// `warn,edgepass_server=debug`; default, also for an empty value, `info,sqlx=warn`.
 fn log(json: bool) -> anyhow::Result<()> {
-    let levels = std::env::var("EDGEPASS_LOG").unwrap_or_else(|_| "info,sqlx=warn".into());
-    // An empty directive would mean the level `error` for everything.
-    let levels: Vec<&str> = levels.split(',').filter(|level| !level.trim().is_empty()).collect();
-    let levels: Targets = levels
-        .join(",")
-        .parse()
-        .context("EDGEPASS_LOG is not a valid log filter; use a level, such as debug")?;
+    let levels = match std::env::var("EDGEPASS_LOG") {
+        Ok(levels) => log_levels(&levels),
+        Err(std::env::VarError::NotPresent) => log_levels(""),
+        Err(std::env::VarError::NotUnicode(_)) => None,
+    };
+    let levels = levels.context(
+        "EDGEPASS_LOG is not a valid log filter; write a level (off, error, warn, info, debug or trace), or target=level, separated by commas",
+    )?;
     let lines = fmt::layer().with_writer(std::io::stderr);
     let registry = tracing_subscriber::registry().with(levels);
     if json {
@@ -135,4 +159,26 @@ fn log(json: bool) -> anyhow::Result<()> {
         registry.with(lines.with_target(false).with_ansi(ansi)).init();
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::log_levels;
+
+    #[test]
+    fn a_misspelled_log_level_is_no_filter() {
+        let default = Some("info,sqlx=warn".parse().unwrap());
+        for (levels, expected) in [
+            ("", default.clone()),
+            (" , ", default),
+            ("debug", Some("debug".parse().unwrap())),
+            ("WARN, edgepass_server=debug", Some("warn,edgepass_server=debug".parse().unwrap())),
+        ] {
+            assert_eq!(log_levels(levels), expected, "{levels}");
+        }
+        for wrong in ["inof", "6", "info;debug", "edgepass_server", "=info", "a=b", "info,a=b=info"]
+        {
+            assert_eq!(log_levels(wrong), None, "{wrong}");
+        }
+    }
 }

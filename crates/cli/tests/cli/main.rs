@@ -123,6 +123,9 @@ fn init_refuses_arguments_that_make_no_configuration() {
     let issuer = Issuer { folder };
     assert_refused(&issuer.run(&["init", "x", "--issuer", "ftp://x"]), 2, "https URL");
     assert!(!issuer.path("x/data").exists());
+    let broken_out = "https://api.example\" # x";
+    assert_refused(&issuer.run(&["init", "y", "--audience", broken_out]), 2, "--audience");
+    assert!(!issuer.path("y").exists());
 }
 
 #[test]
@@ -269,6 +272,20 @@ fn a_token_in_the_arguments_is_refused() {
     let output = issuer.run(&["revoke", &token, "--reason", "x"]);
     assert_refused(&output, 2, "shell histories");
     assert!(!said(&output).contains(&token));
+    let (token, joined) = (token.trim(), format!("--jti={}", token.trim()));
+    for arguments in [
+        &["verify", "--batch", token][..],
+        &["verify", "-", "--status", token],
+        &["revoke", "--jti-file", token],
+        &["revoke", &joined],
+        &["--config", token, "tokens"],
+        &["issue", "--unknown", token],
+        &[token],
+    ] {
+        let output = issuer.run(arguments);
+        assert_refused(&output, 2, "shell histories");
+        assert!(!said(&output).contains("eyJ"), "{arguments:?}");
+    }
 }
 
 #[test]
