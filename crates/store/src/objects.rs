@@ -1,5 +1,6 @@
 //! Targets: directories and S3-compatible buckets.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -41,6 +42,8 @@ impl Objects {
     ///
     /// [`TargetError::Public`]: the directory contains a path of `private`, or is inside one.
     /// [`TargetError::NoCredentials`]: the environment lacks a credential of the bucket.
+    /// [`TargetError::Environment`]: a variable of the environment that the client reads has a wrong
+    /// value.
     /// [`TargetError::Unavailable`]: the directory cannot be created or opened, or the settings of
     /// the bucket are invalid.
     pub fn open(config: &TargetConfig, private: &[PathBuf]) -> Result<Self, TargetError> {
@@ -58,6 +61,7 @@ impl Objects {
                         return Err(TargetError::NoCredentials(name));
                     }
                 }
+                check_environment(std::env::vars_os())?;
                 let http = endpoint.as_deref().is_some_and(|url| url.starts_with("http://"));
                 // A failed request is repeated in the next publication round, not here.
                 let retry = RetryConfig { max_retries: 0, ..RetryConfig::default() };
@@ -80,6 +84,23 @@ impl Objects {
             }
         }
     }
+}
+
+/// Refuses the variables on which the client would panic at its first request.
+fn check_environment(
+    variables: impl Iterator<Item = (OsString, OsString)>,
+) -> Result<(), TargetError> {
+    for (name, value) in variables {
+        let Some(name) = name.to_str().filter(|name| name.starts_with("AWS_")) else { continue };
+        let Ok(key) = name.to_ascii_lowercase().parse::<AmazonS3ConfigKey>() else { continue };
+        let value =
+            value.to_str().filter(|value| value.bytes().all(|byte| byte.is_ascii_graphic()));
+        let is_url = matches!(key, AmazonS3ConfigKey::Endpoint | AmazonS3ConfigKey::S3Endpoint);
+        if !value.is_some_and(|value| !is_url || edgepass_verify::url::origin(value).is_some()) {
+            return Err(TargetError::Environment(name.to_owned()));
+        }
+    }
+    Ok(())
 }
 
 async fn get(store: &dyn ObjectStore, path: &str) -> Result<Option<StoredDocument>, TargetError> {
@@ -213,6 +234,26 @@ mod tests {
 
     fn document(body: &str) -> Document {
         Document::new("status-lists/1", "application/statuslist+jwt", body.into())
+    }
+
+    #[test]
+    fn a_variable_on_which_the_client_would_panic_is_named() {
+        for (name, value, is_right) in [
+            ("AWS_ACCESS_KEY_ID", "id", true),
+            ("AWS_ACCESS_KEY_ID", "id\n", false),
+            ("AWS_SESSION_TOKEN", "a b", false),
+            ("AWS_REGION", "us\neast", false),
+            ("AWS_ENDPOINT_URL_S3", "https://s3.example", true),
+            ("AWS_ENDPOINT_URL_S3", "s3.example", false),
+            ("AWS_PROFILE", "not read by the client", true),
+            ("OTHER", "a b", true),
+        ] {
+            let checked = check_environment([(name.into(), value.into())].into_iter());
+            match checked {
+                Ok(()) => assert!(is_right, "{name}={value:?}"),
+                Err(error) => assert!(!is_right && error.to_string().starts_with(name), "{error}"),
+            }
+        }
     }
 
     #[tokio::test]

@@ -131,9 +131,16 @@ pub enum Mistake {
     /// A target of kind `directory` has an empty path.
     #[error("[[target]]: path: name a directory of its own")]
     TargetPath,
-    /// A target of kind `s3` has an empty `bucket`, `endpoint` or `region`.
+    /// A target of kind `s3` has a `bucket` or `region` that is empty, or has other characters than
+    /// letters, digits, `.`, `-` and `_`.
     #[error(
-        "[[target]]: bucket, endpoint and region must not be empty; endpoint and region may be left out"
+        "[[target]]: write bucket and region with letters, digits, '.', '-' and '_'; region may be left out"
     )]
-    TargetSetting,
+    TargetName,
+    /// A target of kind `s3` has an `endpoint` that is no URL, or contains user information, a
+    /// query or a fragment.
+    #[error(
+        "[[target]]: endpoint must be an http or https URL without user, query and fragment, or be left out"
+    )]
+    TargetEndpoint,
 }

@@ -235,6 +235,10 @@ secret_hash = "sha256:AAAA:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 
     #[test]
     fn every_mistake_names_its_line_and_what_to_write() {
+        let s3 = |endpoint: &str| {
+            let target = "[[target]]\nkind = \"s3\"\nbucket = \"b\"\nregion = \"auto\"\n";
+            format!("{target}endpoint = \"{endpoint}\"\n[revocation]")
+        };
         for (from, to, line, says) in [
             ("issuer = \"https", "issuer = \"ftp", 1, "https URL"),
             ("issuer.example\"", "issuer.example/\"", 1, "trailing slash"),
@@ -252,6 +256,23 @@ secret_hash = "sha256:AAAA:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
             ("deadline = \"10s\"", "max_list_age = \"90s\"", 9, "a third of it"),
             ("deadline = \"10s\"", "shared_max_age = \"900ms\"", 9, "at least \"1s\""),
             ("[revocation]", "[[target]]\nkind = \"ftp\"\n[revocation]", 10, "unknown variant"),
+            (
+                "[revocation]",
+                "[[target]]\nkind = \"s3\"\nbucket = \"b c\"\n[revocation]",
+                9,
+                "letters",
+            ),
+            (
+                "[revocation]",
+                "[[target]]\nkind = \"s3\"\nbucket = \"\"\n[revocation]",
+                9,
+                "letters",
+            ),
+            ("[revocation]", &s3("not a url"), 9, "http or https URL"),
+            ("[revocation]", &s3(""), 9, "http or https URL"),
+            ("[revocation]", &s3("ftp://s3.example"), 9, "http or https URL"),
+            ("[revocation]", &s3("https://id:key@s3.example"), 9, "http or https URL"),
+            ("[revocation]", &s3("https://s3.example:99999"), 9, "http or https URL"),
             ("[revocation]", "[status]\nlist_capacity = 100\n[revocation]", 10, "from 1024 to"),
             ("[\"invoices:read\"]", "[]", 12, "at least one"),
             ("[\"invoices:read\"]", "[\"a b\"]", 12, "at least one"),

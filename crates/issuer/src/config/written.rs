@@ -140,12 +140,33 @@ impl TargetText {
             Self::Directory { path } if path.as_os_str().is_empty() => Err(Mistake::TargetPath),
             Self::Directory { path } => Ok(TargetConfig::Directory { path: base.join(path) }),
             Self::S3 { bucket, endpoint, region } => {
-                let is_empty = |text: &Option<String>| text.as_deref() == Some("");
-                if bucket.is_empty() || is_empty(&endpoint) || is_empty(&region) {
-                    return Err(Mistake::TargetSetting);
+                if !is_s3_name(&bucket) || !region.as_deref().is_none_or(is_s3_name) {
+                    return Err(Mistake::TargetName);
+                }
+                if !endpoint.as_deref().is_none_or(is_s3_endpoint) {
+                    return Err(Mistake::TargetEndpoint);
                 }
                 Ok(TargetConfig::S3 { bucket, endpoint, region })
             }
         }
     }
+}
+
+/// Whether `name` may be a bucket or a region. The client of buckets puts both into URLs and header
+/// fields, and panics on some other characters.
+fn is_s3_name(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+    (1..=255).contains(&name.len()) && name.bytes().all(plain)
+}
+
+/// Whether `endpoint` is the http or https URL of a bucket's server, without user information,
+/// query and fragment. Log lines name it.
+fn is_s3_endpoint(endpoint: &str) -> bool {
+    let port_fits = |origin: String| match origin.rsplit_once(':') {
+        Some((_, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => {
+            port.parse::<u16>().is_ok()
+        }
+        _ => true,
+    };
+    !endpoint.contains(['?', '#']) && edgepass_verify::url::origin(endpoint).is_some_and(port_fits)
 }
