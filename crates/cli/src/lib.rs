@@ -9,5 +9,5 @@ pub mod host;
 pub mod line_judges;
 mod master_key;
 pub mod native;
-mod output;
+pub mod output;
 pub mod private;

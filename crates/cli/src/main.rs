@@ -8,7 +8,7 @@ use edgepass::commands::Cli;
 
 fn main() -> ExitCode {
     edgepass::private::forbid_core_dumps();
-    if let Err(error) = edgepass::commands::refuse_token_arguments() {
+    if let Err(error) = edgepass::output::refuse_token_arguments(std::env::args_os()) {
         let json = std::env::args_os().any(|argument| argument == "--json");
         return edgepass::exit::report(&error, json);
     }

@@ -30,9 +30,7 @@ pub(crate) fn json(value: &Value) -> anyhow::Result<()> {
 /// # Errors
 ///
 /// The error says how to pass a token instead, and does not repeat it.
-pub(crate) fn refuse_token_arguments(
-    arguments: impl Iterator<Item = OsString>,
-) -> anyhow::Result<()> {
+pub fn refuse_token_arguments(arguments: impl Iterator<Item = OsString>) -> anyhow::Result<()> {
     for argument in arguments.skip(1) {
         let text = argument.to_string_lossy();
         let value = match text.split_once('=') {

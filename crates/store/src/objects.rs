@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use edgepass_issuer::config::TargetConfig;
+use edgepass_issuer::config::{TargetConfig, is_s3_endpoint, is_s3_name};
 use edgepass_issuer::publish::document::{CACHE_CONTROL, Document};
 use edgepass_issuer::publish::target::{
     StoredDocument, Target, TargetError, TargetFuture, Version,
@@ -93,10 +93,14 @@ fn check_environment(
     for (name, value) in variables {
         let Some(name) = name.to_str().filter(|name| name.starts_with("AWS_")) else { continue };
         let Ok(key) = name.to_ascii_lowercase().parse::<AmazonS3ConfigKey>() else { continue };
-        let value =
-            value.to_str().filter(|value| value.bytes().all(|byte| byte.is_ascii_graphic()));
-        let is_url = matches!(key, AmazonS3ConfigKey::Endpoint | AmazonS3ConfigKey::S3Endpoint);
-        if !value.is_some_and(|value| !is_url || edgepass_verify::url::origin(value).is_some()) {
+        let is_right = value.to_str().is_some_and(|value| match key {
+            AmazonS3ConfigKey::Endpoint | AmazonS3ConfigKey::S3Endpoint => is_s3_endpoint(value),
+            AmazonS3ConfigKey::Region
+            | AmazonS3ConfigKey::DefaultRegion
+            | AmazonS3ConfigKey::Bucket => is_s3_name(value),
+            _ => value.bytes().all(|byte| byte.is_ascii_graphic()),
+        });
+        if !is_right {
             return Err(TargetError::Environment(name.to_owned()));
         }
     }
@@ -243,6 +247,8 @@ mod tests {
             ("AWS_ACCESS_KEY_ID", "id\n", false),
             ("AWS_SESSION_TOKEN", "a b", false),
             ("AWS_REGION", "us\neast", false),
+            ("AWS_REGION", "us<east", false),
+            ("AWS_ENDPOINT", "https://s3.example:99999", false),
             ("AWS_ENDPOINT_URL_S3", "https://s3.example", true),
             ("AWS_ENDPOINT_URL_S3", "s3.example", false),
             ("AWS_PROFILE", "not read by the client", true),

@@ -146,16 +146,6 @@ impl Cli {
     }
 }
 
-/// Refuses a token among the arguments of this process, before they are parsed: an error of the
-/// parser would repeat it.
-///
-/// # Errors
-///
-/// The error says how to pass a token instead, and does not repeat it.
-pub fn refuse_token_arguments() -> anyhow::Result<()> {
-    output::refuse_token_arguments(std::env::args_os())
-}
-
 /// Reads and checks the configuration. Refuses a file that every user may write, and a target that
 /// would make private paths public.
 fn load_config(file: &Path) -> anyhow::Result<Config> {

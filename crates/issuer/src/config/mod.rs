@@ -16,6 +16,7 @@ use toml::Spanned;
 use self::checks::Lines;
 pub use self::error::{ConfigError, Mistake};
 use self::written::ConfigText;
+pub use self::written::{is_s3_endpoint, is_s3_name};
 use crate::keys::KeySchedule;
 use crate::policy::IssuerPolicy;
 use crate::publish::edition::LIST_LIFETIME;
@@ -234,6 +235,18 @@ secret_hash = "sha256:AAAA:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
     }
 
     #[test]
+    fn an_endpoint_may_have_a_port_an_address_and_a_path() {
+        for right in [
+            "http://127.0.0.1:9000",
+            "http://[::1]:9000",
+            "https://[::1]",
+            "https://s3.example/tenant",
+        ] {
+            assert!(is_s3_endpoint(right), "{right}");
+        }
+    }
+
+    #[test]
     fn every_mistake_names_its_line_and_what_to_write() {
         let s3 = |endpoint: &str| {
             let target = "[[target]]\nkind = \"s3\"\nbucket = \"b\"\nregion = \"auto\"\n";
@@ -273,6 +286,8 @@ secret_hash = "sha256:AAAA:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
             ("[revocation]", &s3("ftp://s3.example"), 9, "http or https URL"),
             ("[revocation]", &s3("https://id:key@s3.example"), 9, "http or https URL"),
             ("[revocation]", &s3("https://s3.example:99999"), 9, "http or https URL"),
+            ("[revocation]", &s3("https://s3%20.example"), 9, "http or https URL"),
+            ("[revocation]", &s3("https://s3.example/?a=b"), 9, "http or https URL"),
             ("[revocation]", "[status]\nlist_capacity = 100\n[revocation]", 10, "from 1024 to"),
             ("[\"invoices:read\"]", "[]", 12, "at least one"),
             ("[\"invoices:read\"]", "[\"a b\"]", 12, "at least one"),

@@ -152,21 +152,22 @@ impl TargetText {
     }
 }
 
-/// Whether `name` may be a bucket or a region. The client of buckets puts both into URLs and header
-/// fields, and panics on some other characters.
-fn is_s3_name(name: &str) -> bool {
+/// Whether `name` may be a bucket or a region: 1 to 255 letters, digits, `.`, `-` and `_`. The client
+/// of buckets puts both into URLs and header fields, and panics on some other characters.
+pub fn is_s3_name(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
     (1..=255).contains(&name.len()) && name.bytes().all(plain)
 }
 
-/// Whether `endpoint` is the http or https URL of a bucket's server, without user information,
-/// query and fragment. Log lines name it.
-fn is_s3_endpoint(endpoint: &str) -> bool {
-    let port_fits = |origin: String| match origin.rsplit_once(':') {
-        Some((_, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => {
-            port.parse::<u16>().is_ok()
-        }
+/// Whether `endpoint` is the http or https URL of a bucket's server: a host name or address, a port
+/// up to 65535 if any, without user information, query and fragment. Log lines name it.
+pub fn is_s3_endpoint(endpoint: &str) -> bool {
+    let Some(origin) = edgepass_verify::url::origin(endpoint) else { return false };
+    let authority = origin.split_once("://").map_or("", |(_, authority)| authority);
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte);
+    let port_fits = match authority.rsplit_once(':') {
+        Some((_, port)) if !port.ends_with(']') => port.parse::<u16>().is_ok(),
         _ => true,
     };
-    !endpoint.contains(['?', '#']) && edgepass_verify::url::origin(endpoint).is_some_and(port_fits)
+    authority.bytes().all(plain) && port_fits && !endpoint.contains(['?', '#'])
 }

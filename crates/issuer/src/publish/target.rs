@@ -57,10 +57,9 @@ pub enum TargetError {
     /// A credential of the bucket is missing from the environment. Holds the name of the variable.
     #[error("{0} is not set: the bucket's credentials come from the environment")]
     NoCredentials(&'static str),
-    /// A variable of the environment that configures the bucket holds a space, a line break or
-    /// another character than visible ASCII, or is an endpoint but no URL. Holds its name.
+    /// A variable of the environment that configures the bucket has a wrong value. Holds its name.
     #[error(
-        "{0} has a wrong value: a space, a line break, or no URL where one is expected; set it anew"
+        "{0} has a wrong value: write visible ASCII, for an endpoint a URL, for a region letters and digits"
     )]
     Environment(String),
     /// The target does not answer, or refuses the request. The cause is for logs.
