@@ -82,7 +82,7 @@ pub fn decide(verifier: &mut Verifier, mut check: Check, body: &[u8]) -> Verdict
 fn receive(verifier: &mut Verifier, order: FetchOrder, body: &[u8]) {
     let media_type = Some(order.document.accept().to_owned());
     let content = Content::Body { bytes: body.to_vec(), media_type, etag: None };
-    let answer = Answer { from: AnsweredBy::Source, confirmed_at: NOW, content, dated: None };
+    let answer = Answer { content, ..Answer::failed(NOW) };
     if let Received::CheckSignature(_, list) = verifier.receive(order, answer, NOW) {
         verifier.list_signature_checked(*list, true, NOW);
     }

@@ -31,6 +31,8 @@ fuzz_target!(|input: (&str, Vec<(u16, &[u8], &str)>)| {
                     },
                     age: status.is_power_of_two().then(|| age.to_owned()),
                     date: None,
+                    cache_control: Some(age.to_owned()),
+                    expires: None,
                     location: Some(text.to_owned()),
                     content_type: Some(text.to_owned()),
                     etag: Some(text.to_owned()),

@@ -132,11 +132,31 @@ export interface IssuerOptions {
   /**
    * How long copies of documents may be used, and so how soon a revocation takes effect.
    *
+   * Where `status.mode` is `"ignore"` and `keys` is `"http"`, the settings that concern lists or a
+   * deadline have no effect. {@link Verifier.create} then throws for them.
+   *
    * {@link Verifier.create} throws if `deadline` is less than `publishDelay` + `sharedMaxAge` +
    * `refreshInterval` (0 for `"ttl"`) + `fetchTimeout`. With a deadline, the freshness lifetime of
    * a copy is `deadline` - `publishDelay` - `sharedMaxAge`, by default 8.5 s.
    */
   freshness?: {
+    /**
+     * How long a fetched JWK Set is fresh. Default `"http"` for profile `"jwt"` without a
+     * `deadline`, otherwise `"deadline"`.
+     *
+     * - `"deadline"`: by the revocation deadline, like lists. For issuers that publish a change of
+     *   their keys within it.
+     * - `"http"`: by `Cache-Control` and `Age` of the response (RFC 9111), at most 24 hours; 10
+     *   minutes if the response states nothing. A check after 70 to 80 % of that time causes a
+     *   refresh. The source is asked at most once a minute, and once in 30 s for a `kid` that is
+     *   not in the set. If the source cannot be reached, the copy is used until `keysHardStop`.
+     */
+    keys?: 'deadline' | 'http';
+    /**
+     * The age from which on a stale JWK Set is not used, whatever `staleIfError` says. Default
+     * `"24h"`. The `Age` with which the set came counts.
+     */
+    keysHardStop?: Duration;
     /**
      * The longest time from a revocation to the last acceptance of the token, where the source of
      * the status list can be reached. Default `"10s"`.
@@ -144,7 +164,7 @@ export interface IssuerOptions {
      * A shorter deadline means more requests to the issuer. `"none"` is for issuers that guarantee
      * no deadline: once a list is stale, the verifier fetches it before it decides. If the fetch
      * fails, the copy is used until its `exp`, or for `staleIfError` if that is given. JWK Sets
-     * keep the default deadline.
+     * for which `keys` is `"deadline"` then have the default deadline.
      */
     deadline?: Duration | 'none';
     /** How long the issuer may take to serve the list after a revocation. Default `"500ms"`. */
@@ -168,8 +188,8 @@ export interface IssuerOptions {
      * How long a copy may be used after its freshness lifetime, while fetches of it fail.
      *
      * Default `"60s"`, so that a restart of the issuer does not interrupt the API. With `"0s"`, no
-     * stale copy is used. Without a deadline, lists are by default used until their `exp`, and JWK
-     * Sets for `"60s"`. A JWK Set is never used for longer than 24 hours after it was confirmed.
+     * stale copy is used. Without a deadline, lists are by default used until their `exp`. JWK Sets
+     * for which `keys` is `"http"` are by default used until `keysHardStop`.
      */
     staleIfError?: Duration;
     /**
@@ -328,7 +348,7 @@ const GROUPS: { [Name in Group]: Record<keyof NonNullable<IssuerOptions[Name]>, 
   dpop: { algorithms: true, maxAge: true },
   status: { mode: true, uriPrefixes: true, maxListBytes: true, maxResponseBytes: true },
   freshness: {
-    deadline: true, publishDelay: true, sharedMaxAge: true, refreshInterval: true,
+    keys: true, keysHardStop: true, deadline: true, publishDelay: true, sharedMaxAge: true, refreshInterval: true,
     fetchTimeout: true, staleIfError: true, maxListAge: true,
   },
 };

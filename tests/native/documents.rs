@@ -7,7 +7,7 @@ use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use edgepass_jose::base64url;
 use edgepass_status_list::encoder::encode;
 use edgepass_status_list::list::{Bits, StatusList};
-use edgepass_verify::documents::fetch::{Answer, AnsweredBy, Content, DocumentKind, FetchOrder};
+use edgepass_verify::documents::fetch::{Answer, Content, DocumentKind, FetchOrder};
 use edgepass_verify::documents::refused::Refused;
 use edgepass_verify::policy::OneOrMany;
 use edgepass_verify::verifier::{JwksUri, KeySource, Progress, Received, Verifier};
@@ -95,8 +95,7 @@ impl Scene {
 
     fn receive(&mut self, order: FetchOrder, content: Content) -> bool {
         self.fetched.push(order.uri.clone());
-        let answer =
-            Answer { from: AnsweredBy::Source, confirmed_at: self.now, content, dated: None };
+        let answer = Answer { content, ..Answer::failed(self.now) };
         match self.verifier.receive(order, answer, self.now) {
             Received::Settled { taken } => taken,
             _ => panic!("nothing else is due"),
@@ -250,7 +249,7 @@ fn a_list_that_has_not_changed_costs_no_allocation() {
     let order = scene.refresh();
     let confirmed_at = scene.now;
     let content = Content::NotModified;
-    let answer = Answer { from: AnsweredBy::Source, confirmed_at, content, dated: None };
+    let answer = Answer { content, ..Answer::failed(confirmed_at) };
     let (verifier, now) = (&mut scene.verifier, scene.now);
     let mut taken = false;
     // Freeing the order and the answer does not count, only new allocations do.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use edgepass::native::{Fetch, NativeHost};
 use edgepass_verify::checks::RequirementsConfig;
-use edgepass_verify::documents::fetch::{Answer, AnsweredBy, Content, FetchOrder};
+use edgepass_verify::documents::fetch::{Answer, Content, FetchOrder};
 use edgepass_verify::host::judge_and_refresh;
 use edgepass_verify::verifier::{JwksUri, KeySource, Verifier};
 use edgepass_verify::{Policy, PolicyConfig, Request, Requirements, Sender, UnixMillis};
@@ -164,7 +164,7 @@ impl Fetch for Origin<'_> {
             }
             _ => Content::Failed,
         };
-        Answer { from: AnsweredBy::Source, confirmed_at: self.now, content, dated: None }
+        Answer { content, ..Answer::failed(self.now) }
     }
 }
 

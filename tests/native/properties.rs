@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use edgepass::native::{Fetch, NativeCrypto, NativeHost};
 use edgepass_verify::batch::{Batch, Outcome};
-use edgepass_verify::documents::fetch::{Answer, AnsweredBy, Content, FetchOrder};
+use edgepass_verify::documents::fetch::{Answer, Content, FetchOrder};
 use edgepass_verify::host::judge_and_refresh;
 use edgepass_verify::verifier::{KeySource, Verifier};
 use edgepass_verify::{Policy, PolicyConfig, Requirements, Sender, UnixMillis};
@@ -136,7 +136,7 @@ impl Fetch for Source {
             media_type: Some("application/statuslist+jwt".into()),
             etag: None,
         };
-        Answer { from: AnsweredBy::Source, confirmed_at: self.now, content, dated: None }
+        Answer { content, ..Answer::failed(self.now) }
     }
 }
 

@@ -8,7 +8,7 @@ use edgepass::native::{Fetch, NativeHost};
 use edgepass_jose::{Scope, base64url};
 use edgepass_status_list::encoder::encode;
 use edgepass_status_list::list::{Bits, StatusList};
-use edgepass_verify::documents::fetch::{Answer, AnsweredBy, Content, DocumentKind, FetchOrder};
+use edgepass_verify::documents::fetch::{Answer, Content, DocumentKind, FetchOrder};
 use edgepass_verify::host::judge_and_refresh;
 use edgepass_verify::verifier::{JwksUri, KeySource, Verifier};
 use edgepass_verify::{Policy, PolicyConfig, Requirements, Sender, UnixMillis};
@@ -132,12 +132,7 @@ impl Fetch for Source<'_> {
             }
             _ => Content::Failed,
         };
-        Answer {
-            from: AnsweredBy::Source,
-            confirmed_at: UnixMillis(world.now),
-            content,
-            dated: None,
-        }
+        Answer { content, ..Answer::failed(UnixMillis(world.now)) }
     }
 }
 

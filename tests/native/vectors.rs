@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use edgepass_jose::Scope;
 use edgepass_tests::{Replay, VectorFile};
-use edgepass_verify::documents::fetch::{Answer, AnsweredBy, Content, DocumentKind};
+use edgepass_verify::documents::fetch::{Answer, Content, DocumentKind};
 use edgepass_verify::policy::duration::DurationText;
 use edgepass_verify::verifier::{JwksUri, KeySource, Progress, Received, Verifier};
 use edgepass_verify::{Policy, PolicyConfig, Requirements, Sender, UnixMillis};
@@ -48,14 +48,12 @@ fn what_was_checked_before_a_wait_is_checked_again_after_it() {
     let withdrawn = json!({ "keys": [keys["keys"][0]], "iat": now });
 
     let body = |bytes: String, at| Answer {
-        from: AnsweredBy::Source,
-        confirmed_at: at,
-        dated: None,
         content: Content::Body {
             bytes: bytes.into_bytes(),
             media_type: Some(DocumentKind::StatusList.accept().into()),
             etag: None,
         },
+        ..Answer::failed(at)
     };
     // (seconds until the list arrives, JWK Set that arrives meanwhile, expected code)
     for (wait, meanwhile, expected) in [

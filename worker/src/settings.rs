@@ -165,7 +165,7 @@ fn wrong(env: &Object, error: ConfigError) -> SettingsError {
         ConfigError::JwksUri(_) | ConfigError::Jwks(_) => "JWKS_URI".to_owned(),
         ConfigError::Policy(_) => "ISSUER, AUDIENCE, STATUS_PREFIX".to_owned(),
     };
-    SettingsError::Verifier { variables, error }
+    SettingsError::Verifier { variables, error: Box::new(error) }
 }
 
 /// The names of all settings of the guard. A variable or binding with another name is an error: it

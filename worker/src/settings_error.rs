@@ -61,5 +61,5 @@ pub(crate) enum SettingsError {
     Issuer(ShapeError),
     /// The verifier refuses a setting. `variables` names those that may have caused the error.
     #[error("{variables}: {error}")]
-    Verifier { variables: String, error: ConfigError },
+    Verifier { variables: String, error: Box<ConfigError> },
 }

@@ -18,7 +18,8 @@ use edgepass_verify::documents::fetch::{Answer, Body, FetchOrder, ResponseHead};
 use edgepass_verify::host::{Host, HostCrypto, Later};
 use edgepass_verify::signature::SignatureRequest;
 use reqwest::header::{
-    ACCEPT, AGE, CACHE_CONTROL, CONTENT_TYPE, DATE, ETAG, HeaderName, IF_NONE_MATCH, LOCATION,
+    ACCEPT, AGE, CACHE_CONTROL, CONTENT_TYPE, DATE, ETAG, EXPIRES, HeaderName, IF_NONE_MATCH,
+    LOCATION,
 };
 use reqwest::{Client, Response};
 
@@ -159,13 +160,21 @@ fn head(response: &Response) -> ResponseHead {
     let field = |name: HeaderName| {
         headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
     };
-    let ages: Vec<&str> = headers.get_all(AGE).iter().filter_map(|age| age.to_str().ok()).collect();
-    let date = field(DATE).and_then(|date| httpdate::parse_http_date(&date).ok());
-    let date = date.and_then(|date| date.duration_since(UNIX_EPOCH).ok());
+    let joined = |name: HeaderName| {
+        let values = headers.get_all(name);
+        let values: Vec<&str> = values.iter().filter_map(|value| value.to_str().ok()).collect();
+        (!values.is_empty()).then(|| values.join(","))
+    };
+    let time = |date: String| {
+        let time = httpdate::parse_http_date(&date).ok()?.duration_since(UNIX_EPOCH).ok()?;
+        Some(UnixMillis::from_seconds(time.as_secs()))
+    };
     ResponseHead {
         status: response.status().as_u16(),
-        age: (!ages.is_empty()).then(|| ages.join(",")),
-        date: date.map(|date| UnixMillis::from_seconds(date.as_secs())),
+        age: joined(AGE),
+        date: field(DATE).and_then(time),
+        cache_control: joined(CACHE_CONTROL),
+        expires: field(EXPIRES).map(|date| time(date).unwrap_or(UnixMillis(0))),
         location: field(LOCATION),
         content_type: field(CONTENT_TYPE),
         etag: field(ETAG),

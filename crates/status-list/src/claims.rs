@@ -14,8 +14,10 @@ pub struct StatusListClaims {
     pub issued_at: NumericDate,
     /// `exp`, rounded down to whole seconds: the list must not be used from this second on.
     pub expiration: Option<NumericDate>,
+    /// `nbf`, rounded up to whole seconds: the list must not be used before this second.
+    pub not_before: Option<NumericDate>,
     /// `ttl`, in seconds, rounded up and greater than 0: how long a fetched list may be cached
-    /// before it should be fetched again.
+    /// before it should be fetched again. At most [`NumericDate::MAX`].
     pub ttl: Option<u64>,
     /// The private claim `number`: increases strictly with each edition, as the CRL Number of RFC
     /// 5280 does.
@@ -46,7 +48,7 @@ pub const STATUS_LIST_TYPE: &str = "statuslist+jwt";
 
 impl StatusListClaims {
     /// Checks the form of the claims and inflates the list, which may have at most `max_bytes`.
-    /// Does not compare `exp` with the time.
+    /// Does not compare `exp` and `nbf` with the time.
     ///
     /// Source: draft-ietf-oauth-status-list-20 §5.1 and §8.3.
     ///
@@ -77,6 +79,7 @@ impl StatusListClaims {
             subject: claims.required_string("sub").map_err(|_| INVALID)?.to_owned(),
             issued_at: claims.issued_at().map_err(|_| INVALID)?.ok_or(INVALID)?,
             expiration: claims.expiration().map_err(|_| INVALID)?,
+            not_before: claims.not_before().map_err(|_| INVALID)?,
             ttl: ttl.map(|ttl| ttl.ok_or(INVALID)).transpose()?,
             number: whole("number")?,
             aggregation_uri: list
@@ -89,9 +92,14 @@ impl StatusListClaims {
     }
 }
 
-/// Reads a number of seconds and rounds a fraction up. `None` unless the result is greater than 0.
+/// Reads a number of seconds and rounds a fraction up. A number above [`NumericDate::MAX`] becomes
+/// that. `None` unless the result is greater than 0.
 fn positive_seconds(value: ValueRef<'_>) -> Option<u64> {
-    NumericDate::ceil(value.as_number()?).map(NumericDate::seconds).filter(|seconds| *seconds > 0)
+    let number = value.as_number()?;
+    let is_beyond =
+        number.as_f64().is_some_and(|seconds| seconds > NumericDate::MAX.seconds() as f64);
+    let seconds = if is_beyond { NumericDate::MAX } else { NumericDate::ceil(number)? };
+    Some(seconds.seconds()).filter(|seconds| *seconds > 0)
 }
 
 #[cfg(test)]
@@ -105,7 +113,7 @@ mod tests {
     }
 
     fn payload() -> Value {
-        json!({"sub": "https://issuer.example/1", "iat": 100, "exp": 200, "ttl": 5,
+        json!({"sub": "https://issuer.example/1", "iat": 100, "exp": 200, "nbf": 90, "ttl": 5,
             "status_list": {"bits": 1, "lst": "eNrbuRgAAhcBXQ", "aggregation_uri": "https://x/a"}})
     }
 
@@ -116,6 +124,7 @@ mod tests {
             ("/sub", json!(1), StatusListError::ClaimInvalid),
             ("/iat", json!("1"), StatusListError::ClaimInvalid),
             ("/exp", json!(null), StatusListError::ClaimInvalid),
+            ("/nbf", json!("1"), StatusListError::ClaimInvalid),
             ("/ttl", json!(0), StatusListError::ClaimInvalid),
             ("/ttl", json!(-1), StatusListError::ClaimInvalid),
             ("/status_list", json!([]), StatusListError::ClaimInvalid),
@@ -128,6 +137,21 @@ mod tests {
             let mut changed = payload();
             *changed.pointer_mut(pointer).unwrap() = value.clone();
             assert_eq!(read(&changed), Err(expected), "{pointer} {value}");
+        }
+    }
+
+    #[test]
+    fn a_ttl_beyond_all_bounds_is_cut_to_the_bound() {
+        for (ttl, expected) in [
+            (json!(0.2), 1),
+            (json!(NumericDate::MAX.seconds()), NumericDate::MAX.seconds()),
+            (json!(NumericDate::MAX.seconds() + 1), NumericDate::MAX.seconds()),
+            (json!(u64::MAX), NumericDate::MAX.seconds()),
+            (json!(1e300), NumericDate::MAX.seconds()),
+        ] {
+            let mut changed = payload();
+            changed["ttl"] = ttl.clone();
+            assert_eq!(read(&changed).unwrap().ttl, Some(expected), "{ttl}");
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::documents::fetch::{Answer, Content, FetchOrder};
 use crate::signature::SignatureRequest;
 use crate::time::UnixMillis;
 use crate::verdict::Verdict;
-use crate::verifier::{Progress, Received, Verifier};
+use crate::verifier::{HeldTimes, Progress, Received, Verifier};
 
 /// A future that a host returns. It need not be `Send`.
 pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
@@ -50,8 +50,8 @@ pub trait SharedCache {
     fn get<'a>(&'a self, order: &'a FetchOrder) -> Later<'a, Option<Answer>>;
 
     /// Stores an answer of the source that the verifier accepted. [`Content::NotModified`] changes
-    /// only the confirmation time of the cached copy. No request waits for this.
-    fn put(&self, order: FetchOrder, content: Content, confirmed_at: UnixMillis);
+    /// only the times of the cached copy. No request waits for this.
+    fn put(&self, order: FetchOrder, content: Content, held: HeldTimes);
 }
 
 /// Drives a check to its verdict.
@@ -131,9 +131,9 @@ pub async fn carry_out(verifier: &RefCell<Verifier>, mut order: FetchOrder, host
             // Metadata and aggregations have no confirmation time and are not cached.
             if taken
                 && let Some((cache, content)) = to_share
-                && let Some(confirmed_at) = verifier.borrow().confirmed_at(&order)
+                && let Some(held) = verifier.borrow().held_times(&order)
             {
-                cache.put(order, content, confirmed_at);
+                cache.put(order, content, held);
             }
             return;
         }

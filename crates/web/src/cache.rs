@@ -4,8 +4,11 @@
 //! confirm the document. The verifier checks the signature of a list again after reading; a JWK Set
 //! is trusted.
 
+use std::time::Duration;
+
 use edgepass_verify::UnixMillis;
 use edgepass_verify::documents::fetch::{Answer, AnsweredBy, Content, FetchOrder, media_type};
+use edgepass_verify::verifier::HeldTimes;
 use js_sys::{Promise, Reflect, Uint8Array};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
@@ -35,22 +38,22 @@ pub(crate) struct Entry {
     pub(crate) bytes: Vec<u8>,
     pub(crate) media_type: Option<String>,
     pub(crate) etag: Option<String>,
-    pub(crate) confirmed_at: UnixMillis,
+    pub(crate) held: HeldTimes,
 }
 
 /// Returns the entry for an order's document as an answer, or `None` for a miss or a failure.
 pub(crate) async fn restore(order: &FetchOrder, now: UnixMillis) -> Option<Answer> {
     // A confirmation time in the future comes from another clock or another program: a miss.
-    let entry = get(order).await.ok().flatten().filter(|entry| entry.confirmed_at <= now)?;
+    let entry = get(order).await.ok().flatten().filter(|entry| entry.held.confirmed_at <= now)?;
     Some(Answer {
         from: AnsweredBy::Cache,
-        confirmed_at: entry.confirmed_at,
-        dated: None,
+        fresh_for: entry.held.fresh_for,
         content: Content::Body {
             bytes: entry.bytes,
             media_type: entry.media_type,
             etag: entry.etag,
         },
+        ..Answer::failed(entry.held.confirmed_at)
     })
 }
 
@@ -62,12 +65,12 @@ pub(crate) async fn keep(order: FetchOrder, entry: Entry) {
 
 /// After a 304, moves the confirmation time of the entry forward, if the entry has the order's
 /// entity tag. Never moves it back.
-pub(crate) async fn confirm(order: FetchOrder, confirmed_at: UnixMillis) {
+pub(crate) async fn confirm(order: FetchOrder, held: HeldTimes) {
     if let Ok(Some(entry)) = get(&order).await
         && entry.etag == order.etag
-        && entry.confirmed_at < confirmed_at
+        && entry.held.confirmed_at < held.confirmed_at
     {
-        let _ = store(&order, &Entry { confirmed_at, ..entry }).await;
+        let _ = store(&order, &Entry { held, ..entry }).await;
     }
 }
 
@@ -79,7 +82,8 @@ async fn get(order: &FetchOrder) -> Result<Option<Entry>, JsValue> {
     }
     let response: Response = found.unchecked_into();
     let headers = response.headers();
-    let confirmed_at = header(&headers, CONFIRMED_AT).and_then(|text| text.parse().ok());
+    let number = |name| header(&headers, name)?.parse().ok();
+    let confirmed_at = number(CONFIRMED_AT);
     let (Some(confirmed_at), Some(bytes)) = (confirmed_at, read(&response, order.max_bytes).await?)
     else {
         return Ok(None);
@@ -88,15 +92,22 @@ async fn get(order: &FetchOrder) -> Result<Option<Entry>, JsValue> {
         bytes,
         media_type: header(&headers, "content-type").map(|text| media_type(&text)),
         etag: header(&headers, ETAG),
-        confirmed_at: UnixMillis(confirmed_at),
+        held: HeldTimes {
+            confirmed_at: UnixMillis(confirmed_at),
+            fresh_for: number(FRESH_FOR).map(Duration::from_millis),
+        },
     }))
 }
 
 async fn store(order: &FetchOrder, entry: &Entry) -> Result<(), JsValue> {
     let mut headers = vec![
-        (CONFIRMED_AT, JsValue::from(entry.confirmed_at.0.to_string())),
+        (CONFIRMED_AT, JsValue::from(entry.held.confirmed_at.0.to_string())),
         ("cache-control", format!("max-age={MAX_AGE}").into()),
     ];
+    if let Some(fresh_for) = entry.held.fresh_for {
+        let millis = fresh_for.as_millis() as u64;
+        headers.push((FRESH_FOR, millis.to_string().into()));
+    }
     if let Some(media_type) = &entry.media_type {
         headers.push(("content-type", media_type.as_str().into()));
     }
@@ -118,6 +129,8 @@ async fn cache() -> Result<Cache, JsValue> {
 
 /// Header field of an entry: the confirmation time, in milliseconds since the epoch.
 const CONFIRMED_AT: &str = "x-edgepass-confirmed-at";
+/// Header field of an entry: the freshness lifetime by HTTP, in milliseconds from the confirmation.
+const FRESH_FOR: &str = "x-edgepass-fresh-for";
 /// Header field of an entry: the source's entity tag, under a name that the Cache API ignores.
 const ETAG: &str = "x-edgepass-etag";
 /// The `max-age` of an entry in the Cache API, in seconds: `exp - iat` of an Edgepass issuer's

@@ -94,12 +94,17 @@ async fn get(order: &FetchOrder, source: &Source, sent_at: UnixMillis) -> Result
     let response: Response = JsFuture::from(Promise::resolve(&promise)).await?.unchecked_into();
     let headers = response.headers();
     let field = |name| header(&headers, name);
-    // Milliseconds since the epoch, or NaN.
-    let date = field("date").map(|date| js_sys::Date::parse(&date));
+    let time = |name| {
+        // Milliseconds since the epoch, or NaN.
+        let millis = field(name).map(|date| js_sys::Date::parse(&date));
+        millis.map(|millis| (millis >= 0.0).then_some(UnixMillis(millis as u64)))
+    };
     let head = ResponseHead {
         status: response.status(),
         age: field("age"),
-        date: date.filter(|date| *date >= 0.0).map(|date| UnixMillis(date as u64)),
+        date: time("date").flatten(),
+        cache_control: field("cache-control"),
+        expires: time("expires").map(|time| time.unwrap_or(UnixMillis(0))),
         location: field("location"),
         content_type: field("content-type"),
         etag: field("etag"),

@@ -12,7 +12,7 @@ use edgepass_verify::documents::fetch::{Answer, Content, FetchOrder};
 use edgepass_verify::host::{self, Host, HostCrypto, Later, SharedCache};
 use edgepass_verify::signature::SignatureRequest;
 use edgepass_verify::verdict::Validity;
-use edgepass_verify::verifier::{Confirmed, Counters, Progress, Verifier};
+use edgepass_verify::verifier::{Confirmed, Counters, HeldTimes, Progress, Verifier};
 use edgepass_verify::{Check, Request, Requirements, Sender, UnixMillis, Verdict};
 
 use crate::cache::{self, Entry};
@@ -263,13 +263,13 @@ impl SharedCache for OnHost<'_> {
         Box::pin(cache::restore(order, self.now()))
     }
 
-    fn put(&self, order: FetchOrder, content: Content, confirmed_at: UnixMillis) {
+    fn put(&self, order: FetchOrder, content: Content, held: HeldTimes) {
         let write: Background = match content {
             Content::Body { bytes, media_type, etag } => {
-                let entry = Entry { bytes, media_type, etag, confirmed_at };
+                let entry = Entry { bytes, media_type, etag, held };
                 Box::pin(cache::keep(order, entry))
             }
-            Content::NotModified => Box::pin(cache::confirm(order, confirmed_at)),
+            Content::NotModified => Box::pin(cache::confirm(order, held)),
             Content::Redirect { .. } | Content::TooLarge | Content::Failed => return,
         };
         self.writes.borrow_mut().push(write);

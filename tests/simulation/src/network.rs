@@ -85,8 +85,11 @@ impl Run {
                 Some(Fault::CacheReadConfirms) => (AnsweredBy::Source, self.clock(isolate)),
                 _ => (AnsweredBy::Cache, confirmed_at),
             };
-            let answer =
-                Answer { from, confirmed_at, content: body(&edition, order.document), dated: None };
+            let answer = Answer {
+                from,
+                content: body(&edition, order.document),
+                ..Answer::failed(confirmed_at)
+            };
             self.settle(isolate, order.clone(), answer);
             let now = self.clock(isolate);
             if self.isolates[isolate].verifier.release_if_fresh(&order, now) {
@@ -199,7 +202,7 @@ impl Run {
         });
         let is_new = matches!(content, Content::Body { .. });
         let confirmed_at = UnixMillis(sent_at.0 - age * 1000);
-        let answer = Answer { from: AnsweredBy::Source, confirmed_at, content, dated: None };
+        let answer = Answer { content, ..Answer::failed(confirmed_at) };
         if !self.settle(isolate, order.clone(), answer) {
             return;
         }
@@ -209,7 +212,7 @@ impl Run {
         if is_older_set {
             self.places[isolate.place].repeated.insert(order.uri.clone());
         }
-        let confirmed_at = isolate.verifier.confirmed_at(&order);
+        let confirmed_at = isolate.verifier.held_times(&order).map(|held| held.confirmed_at);
         if let (Some(edition), Some(confirmed_at)) = (edition, confirmed_at) {
             if is_new {
                 isolate.since.insert(order.uri.clone(), edition.since);

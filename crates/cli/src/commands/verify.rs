@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
 use edgepass_jose::Scope;
-use edgepass_verify::documents::fetch::{Answer, AnsweredBy, Content, DocumentKind, FetchOrder};
+use edgepass_verify::documents::fetch::{Answer, Content, DocumentKind, FetchOrder};
 use edgepass_verify::host::judge_and_refresh;
 use edgepass_verify::policy::{OneOrMany, StatusMode};
 use edgepass_verify::verifier::{JwksUri, KeySource, Verifier};
@@ -145,14 +145,12 @@ impl Fetch for StatusFrom {
     async fn fetch(&self, order: &FetchOrder) -> Answer {
         match (&self.file, order.document) {
             (Some(bytes), DocumentKind::StatusList) => Answer {
-                from: AnsweredBy::Source,
-                confirmed_at: host::now(),
-                dated: None,
                 content: Content::Body {
                     bytes: bytes.trim_ascii().to_vec(),
                     media_type: Some(DocumentKind::StatusList.accept().to_owned()),
                     etag: None,
                 },
+                ..Answer::failed(host::now())
             },
             _ => {
                 self.asked.borrow_mut().push(match order.document {

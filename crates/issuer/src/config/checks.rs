@@ -58,9 +58,16 @@ pub(super) fn base_uri(uri: String) -> Result<String, Mistake> {
 pub(super) fn revocation(
     freshness: FreshnessConfig,
 ) -> Result<(FreshnessConfig, Schedule, Option<Duration>), Mistake> {
+    let of_keys = [
+        ("keys", freshness.keys.is_some()),
+        ("keys_hard_stop", freshness.keys_hard_stop.is_some()),
+    ];
+    if let Some((name, _)) = of_keys.into_iter().find(|(_, is_written)| *is_written) {
+        return Err(Mistake::ForVerifiers(name));
+    }
     let schedule = freshness.check().map_err(Mistake::Deadline)?;
     let has_deadline = schedule.deadline().is_some();
-    if has_deadline && freshness.shared_max_age.0 < MAX_AGE {
+    if has_deadline && freshness.shared_max_age() < MAX_AGE {
         return Err(Mistake::SharedMaxAge);
     }
     let default = has_deadline.then_some(DEFAULT_MAX_LIST_AGE);
@@ -99,7 +106,7 @@ pub(super) fn keys(
         overlap: overlap.0.as_secs(),
         // Rounded up: a key must not sign before its deadline has passed.
         settling: deadline.as_secs().saturating_add((deadline.subsec_nanos() > 0).into()),
-        caches: freshness.shared_max_age.0.saturating_add(freshness.publish_delay.0),
+        caches: freshness.shared_max_age().saturating_add(freshness.publish_delay()),
     })
 }
 

@@ -40,6 +40,11 @@ pub enum Mistake {
     /// `max_list_age` is shorter than the outage bound needs.
     #[error("[revocation] {0}")]
     ListAge(ListAgeTooShort),
+    /// `[revocation]` has a setting that concerns verifiers of other issuers only. Holds its name.
+    #[error(
+        "[revocation] {0} has no effect here: the issuer publishes its keys within the deadline"
+    )]
+    ForVerifiers(&'static str),
     /// `shared_max_age` is shorter than the `max-age` that documents are served with.
     #[error(
         "[revocation] shared_max_age must be at least \"1s\": documents are served with max-age=1"

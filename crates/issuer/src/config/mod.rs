@@ -262,6 +262,7 @@ secret_hash = "sha256:AAAA:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
             ("\"10m\"", "\"10\"", 7, "\"10s\""),
             ("\"10m\"", "\"2h\"\nmax_lifetime = \"48h\"", 13, "from \"1s\" to \"1day\""),
             ("deadline = \"10s\"", "deadline = \"3s\"", 9, "at least \"9s\""),
+            ("[revocation]", "[revocation]\nkeys = \"http\"", 9, "no effect"),
             ("[revocation]", "[keys]\noverlap = \"1h\"\n[revocation]", 9, "at least \"1h 10m\""),
             ("[revocation]", "[keys]\nrotation = \"1h\"\n[revocation]", 9, "longer than overlap"),
             ("[revocation]", "[status]\nbase_uri = \"x\"\n[revocation]", 10, "https URL"),

@@ -216,9 +216,12 @@ impl Line {
     }
 }
 
+/// The freshness settings of a line, in its `status`.
+const FRESHNESS: [&str; 3] = ["deadline", "refresh_interval", "stale_if_error"];
+
 /// Moves the freshness settings from a line's `status` to the policy's `freshness`. Without
 /// `deadline` there are no refreshes. Without `refresh_interval` the `ttl` of a list is its
-/// interval. Without `status` the verifier looks up no status.
+/// interval. Without `status` the verifier looks up no status, and the settings have no effect.
 fn set_status(policy: &mut JsonObject) -> Result<(), LineError> {
     if policy.contains_key("freshness") {
         return Err(LineError::Freshness);
@@ -226,13 +229,14 @@ fn set_status(policy: &mut JsonObject) -> Result<(), LineError> {
     let mut freshness = JsonObject::new();
     match policy.get_mut("status") {
         None => drop(policy.insert("status".into(), json!({"mode": "ignore"}))),
+        Some(Value::Object(status))
+            if status.get("mode").and_then(Value::as_str) == Some("ignore") =>
+        {
+            status.retain(|name, value| !(value.is_null() || FRESHNESS.contains(&name.as_str())));
+        }
         Some(Value::Object(status)) => {
             status.retain(|_, value| !value.is_null());
-            for (name, default) in [
-                ("deadline", Some("none")),
-                ("refresh_interval", Some("ttl")),
-                ("stale_if_error", None),
-            ] {
+            for (name, default) in FRESHNESS.into_iter().zip([Some("none"), Some("ttl"), None]) {
                 let written = status.remove(name).or_else(|| default.map(Value::from));
                 written.and_then(|value| freshness.insert(name.into(), value));
             }
@@ -294,6 +298,8 @@ impl Response {
             status: self.status,
             age: field("age"),
             date: None,
+            cache_control: field("cache-control"),
+            expires: None,
             location: field("location"),
             content_type: field("content-type"),
             etag: field("etag"),

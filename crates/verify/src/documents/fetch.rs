@@ -104,13 +104,30 @@ pub struct Answer {
     pub content: Content,
     /// The response's `Date`, if it could be read. `None` for a read of the shared cache.
     pub dated: Option<Dated>,
+    /// The freshness lifetime that the response states, counted from `confirmed_at`. For a read of
+    /// the shared cache: the lifetime in its entry.
+    pub fresh_for: Option<Duration>,
+    /// Whether the response's `Age` is absent or well-formed. A document with a deadline, and one
+    /// whose age counts for its order, is refused otherwise.
+    pub has_known_age: bool,
 }
 
 impl Answer {
     /// Returns the answer for a failed request that was sent at `sent_at`.
     pub fn failed(sent_at: UnixMillis) -> Self {
-        let content = Content::Failed;
-        Self { from: AnsweredBy::Source, confirmed_at: sent_at, content, dated: None }
+        Self {
+            from: AnsweredBy::Source,
+            confirmed_at: sent_at,
+            content: Content::Failed,
+            dated: None,
+            fresh_for: None,
+            has_known_age: true,
+        }
+    }
+
+    /// Turns an answer of unknown age into a failed one.
+    pub(crate) fn of_known_age(self) -> Self {
+        if self.has_known_age { self } else { Self { content: Content::Failed, ..self } }
     }
 }
 
@@ -122,6 +139,11 @@ pub struct ResponseHead {
     pub age: Option<String>,
     /// The time in `Date`, if it can be read.
     pub date: Option<UnixMillis>,
+    /// The value of `Cache-Control`. The values of several fields are joined by commas.
+    pub cache_control: Option<String>,
+    /// The time in `Expires`. The epoch if it cannot be read: an invalid time is a past one (RFC
+    /// 9111 §5.3).
+    pub expires: Option<UnixMillis>,
     /// The value of `Location`.
     pub location: Option<String>,
     /// The value of `Content-Type`.
@@ -156,11 +178,11 @@ impl ResponseHead {
         is_success(self.status)
     }
 
-    /// Converts the response to a request that was sent at `sent_at` to an answer. An unreadable
-    /// `Age` makes it a failed one.
+    /// Converts the response to a request that was sent at `sent_at` to an answer.
     pub fn answer(self, body: Body, sent_at: UnixMillis) -> Answer {
         let failed = Answer::failed(sent_at);
-        let Some(age) = age(self.age.as_deref()) else { return failed };
+        let (age, has_known_age) = age(self.age.as_deref());
+        let fresh_for = self.freshness_lifetime();
         let content = match (self.status, body, self.location) {
             (304, ..) => Content::NotModified,
             (status, _, Some(location)) if is_redirect(status) => Content::Redirect { location },
@@ -173,8 +195,44 @@ impl ResponseHead {
             _ => return failed,
         };
         let dated = self.date.map(|date| Dated { date, sent_at });
-        Answer { content, confirmed_at: sent_at.minus(age), dated, ..failed }
+        let confirmed_at = sent_at.minus(age);
+        Answer { content, confirmed_at, dated, fresh_for, has_known_age, ..failed }
     }
+
+    /// The freshness lifetime that the response states: `max-age`, or else `Expires` less `Date`.
+    /// `s-maxage` is for shared caches. Zero for `no-cache` and `no-store`, and for a `max-age`
+    /// that cannot be read. Of several values the smallest counts.
+    ///
+    /// Source: [RFC 9111 §4.2.1](https://www.rfc-editor.org/rfc/rfc9111#section-4.2.1).
+    fn freshness_lifetime(&self) -> Option<Duration> {
+        let mut stated: Option<u32> = None;
+        for directive in self.cache_control.as_deref().unwrap_or_default().split(',') {
+            let (name, value) = directive.split_once('=').unwrap_or((directive, ""));
+            let name = name.trim();
+            let seconds = if name.eq_ignore_ascii_case("max-age") {
+                delta_seconds(value.trim().trim_matches('"')).unwrap_or(0)
+            } else if name.eq_ignore_ascii_case("no-cache") || name.eq_ignore_ascii_case("no-store")
+            {
+                0
+            } else {
+                continue;
+            };
+            stated = Some(stated.map_or(seconds, |known| known.min(seconds)));
+        }
+        match stated {
+            Some(seconds) => Some(Duration::from_secs(seconds.into())),
+            None => Some(self.expires?.since(self.date?).unwrap_or_default()),
+        }
+    }
+}
+
+/// Reads a number of seconds. A number above the largest `u32` becomes that. `None` if it is no
+/// number.
+///
+/// Source: [RFC 9111 §1.2.2](https://www.rfc-editor.org/rfc/rfc9111#section-1.2.2).
+fn delta_seconds(text: &str) -> Option<u32> {
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| text.parse().unwrap_or(u32::MAX))
 }
 
 /// The `Date` of a response, and the time of its request.
@@ -272,19 +330,18 @@ fn is_redirect(status: u16) -> bool {
     matches!(status, 301 | 302 | 303 | 307 | 308)
 }
 
-/// The age in `Age`, 0 if the field is absent. A response through several caches may have several
-/// values: the largest counts. `None` if one cannot be read.
+/// The age in `Age`, and whether it is known. 0 if the field is absent or cannot be read. A response
+/// through several caches may have several values: the largest counts.
 ///
 /// Source: [RFC 9111 §5.1](https://www.rfc-editor.org/rfc/rfc9111#section-5.1).
-fn age(header: Option<&str>) -> Option<Duration> {
-    let seconds = match header {
-        None => Some(0),
-        Some(text) => {
-            let ages = text.split(',').map(|age| age.trim().parse::<u32>().ok());
-            ages.collect::<Option<Vec<_>>>()?.into_iter().max()
-        }
-    };
-    seconds.map(|seconds| Duration::from_secs(seconds.into()))
+fn age(header: Option<&str>) -> (Duration, bool) {
+    let (mut largest, mut is_known) = (0, true);
+    for age in header.unwrap_or("0").split(',') {
+        let seconds = delta_seconds(age.trim());
+        is_known &= seconds.is_some_and(|seconds| seconds < u32::MAX);
+        largest = seconds.unwrap_or_default().max(largest);
+    }
+    (Duration::from_secs(largest.into()), is_known)
 }
 
 /// Returns the media type without its parameters, in lower case.
@@ -324,12 +381,59 @@ mod tests {
 
     #[test]
     fn the_largest_age_counts_and_an_unreadable_one_is_no_age() {
-        let seconds = |header| age(header).map(|age| age.as_secs());
-        assert_eq!(seconds(None), Some(0));
-        assert_eq!(seconds(Some("7")), Some(7));
-        assert_eq!(seconds(Some("100, 3")), Some(100));
-        for header in ["", "x", "-1", "3,", "1.5", "99999999999"] {
-            assert_eq!(seconds(Some(header)), None, "{header:?}");
+        let seconds = |header| {
+            let (age, is_known) = age(header);
+            (age.as_secs(), is_known)
+        };
+        assert_eq!(seconds(None), (0, true));
+        assert_eq!(seconds(Some("7")), (7, true));
+        assert_eq!(seconds(Some("100, 3")), (100, true));
+        for header in ["", "x", "-1", "1.5"] {
+            assert_eq!(seconds(Some(header)), (0, false), "{header:?}");
         }
+        assert_eq!(seconds(Some("3,")), (3, false));
+        assert_eq!(seconds(Some("99999999999")), (u32::MAX.into(), false));
+    }
+
+    #[test]
+    fn the_freshness_lifetime_is_the_smallest_that_the_response_states() {
+        let lifetime = |cache_control: Option<&str>, expires, date| {
+            let head = ResponseHead {
+                status: 200,
+                age: None,
+                date,
+                cache_control: cache_control.map(str::to_owned),
+                expires,
+                location: None,
+                content_type: None,
+                etag: None,
+            };
+            let answer = head.answer(Body::Whole(Vec::new()), UnixMillis(0));
+            answer.fresh_for.map(|lifetime| lifetime.as_secs())
+        };
+        for (field, expected) in [
+            ("public, max-age=24873, must-revalidate, no-transform", Some(24_873)),
+            ("MAX-AGE = \"60\"", Some(60)),
+            ("max-age=60, max-age=5", Some(5)),
+            ("max-age=60,no-cache", Some(0)),
+            ("no-cache=\"set-cookie\", max-age=60", Some(0)),
+            ("no-store", Some(0)),
+            ("max-age=x", Some(0)),
+            ("max-age=-1", Some(0)),
+            ("max-age", Some(0)),
+            ("max-age=99999999999", Some(u32::MAX.into())),
+            ("s-maxage=60", None),
+            ("private, x-max-age=9", None),
+            ("", None),
+        ] {
+            assert_eq!(lifetime(Some(field), None, None), expected, "{field:?}");
+        }
+        let at = |seconds| Some(UnixMillis::from_seconds(seconds));
+        assert_eq!(lifetime(None, at(100), at(40)), Some(60));
+        assert_eq!(lifetime(None, at(40), at(100)), Some(0));
+        assert_eq!(lifetime(None, at(0), at(100)), Some(0));
+        assert_eq!(lifetime(None, at(100), None), None);
+        assert_eq!(lifetime(Some("s-maxage=9"), at(100), at(40)), Some(60));
+        assert_eq!(lifetime(Some("max-age=7"), at(100), at(40)), Some(7));
     }
 }

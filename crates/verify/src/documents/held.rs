@@ -84,6 +84,12 @@ impl Attempt {
         self.fetched = Some(lease);
     }
 
+    /// Whether the request, which waits for another's fetch, has waited for less than `timeout`.
+    pub(crate) fn may_wait(&mut self, now: UnixMillis, timeout: Duration) -> bool {
+        let since = *self.waiting_since.get_or_insert(now);
+        now.since(since).is_some_and(|waited| waited < timeout)
+    }
+
     /// Whether the request has fetched the document.
     pub(crate) fn has_fetched(&self) -> bool {
         self.fetched.is_some()
@@ -104,8 +110,8 @@ pub(crate) enum Replaced {
 
 /// The time that a request waits for another request's fetch before it starts its own.
 const OWN_FETCH_AFTER: Duration = Duration::from_millis(250);
-/// The maximum number of simultaneous fetches of one document.
-const MAX_FETCHES: usize = 4;
+/// The maximum number of leases. Beyond it the oldest one is dropped.
+const MAX_LEASES: usize = 4;
 
 impl<T> Held<T> {
     pub(crate) fn new() -> Self {
@@ -193,7 +199,7 @@ impl<T> Held<T> {
         }
         match waited.unwrap_or_default() {
             waited if waited < OWN_FETCH_AFTER => Availability::Wait,
-            _ if fetching < MAX_FETCHES => Availability::Fetch,
+            _ if fetching < limits.max_fetches => Availability::Fetch,
             waited if waited < limits.fetch_timeout => Availability::Wait,
             // No fetch has failed, so the source may be reachable: the requests that fetched were
             // cancelled. There is no reason to use a stale copy; this request takes over the oldest
@@ -205,10 +211,10 @@ impl<T> Held<T> {
     }
 
     /// Records that a fetch starts, and returns its lease. The lease ends with [`Held::end_fetch`],
-    /// expires, or is replaced as the oldest of [`MAX_FETCHES`].
+    /// expires, or is replaced as the oldest of [`MAX_LEASES`].
     pub(crate) fn begin_fetch(&mut self, now: UnixMillis, timeout: Duration) -> u64 {
         self.leases.retain(|lease| lease.age(now).is_some());
-        if self.live_leases(now) >= MAX_FETCHES
+        if self.live_leases(now) >= MAX_LEASES
             && let Some(oldest) = self.leases.iter().position(|lease| !lease.is_answered_by_cache)
         {
             self.leases.remove(oldest);
@@ -330,11 +336,16 @@ impl<T> Held<T> {
         let Some(revalidate_after) = limits.revalidate_after else { return false };
         let started_lately = self
             .refresh_started_at
-            .is_some_and(|at| now.since(at).is_some_and(|passed| passed < revalidate_after));
+            .is_some_and(|at| now.since(at).is_some_and(|age| age < limits.refresh_interval));
         self.age(now) >= Some(revalidate_after)
             && !started_lately
             && !self.cooling_down(now, limits)
             && self.live_leases(now) == 0
+    }
+
+    /// Whether the document is being fetched.
+    pub(crate) fn is_being_fetched(&self, now: UnixMillis) -> bool {
+        self.live_leases(now) > 0
     }
 
     fn live_leases(&self, now: UnixMillis) -> usize {
@@ -465,7 +476,7 @@ mod tests {
             "nothing failed: ask"
         );
         let own = scene.held.begin_fetch(UnixMillis(113_250), Duration::from_millis(2500));
-        assert_eq!(scene.held.live_leases(UnixMillis(113_250)), MAX_FETCHES);
+        assert_eq!(scene.held.live_leases(UnixMillis(113_250)), MAX_LEASES);
         // If even that lease is taken, the request is refused, and no stale copy is used.
         scene.held.end_fetch(own);
         for _ in 0..4 {

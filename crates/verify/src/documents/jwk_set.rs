@@ -1,6 +1,7 @@
 //! Step 3: the issuer's JWK Set, held and refreshed, in which a token's key is looked up.
 
 use std::cmp::Ordering;
+use std::time::Duration;
 
 use edgepass_crypto::is_sound;
 use edgepass_jose::jwk_set::{JwkSetError, KeyMatch};
@@ -11,7 +12,7 @@ use crate::documents::held::{Attempt, Availability, Held, Replaced};
 use crate::documents::metadata;
 use crate::documents::refused::Refused;
 use crate::error::VerifyError;
-use crate::policy::freshness::{TimeLimits, UNKNOWN_KEY_COOL_DOWN};
+use crate::policy::freshness::{HttpFreshness, KeyFreshness, TimeLimits, UNKNOWN_KEY_COOL_DOWN};
 use crate::policy::{IssuerIndex, Policy, PolicyError};
 use crate::time::UnixMillis;
 use crate::url;
@@ -67,6 +68,12 @@ pub(crate) struct KeyHolder {
     /// is refused.
     jwks_uri: Option<String>,
     set: Held<JwkSet>,
+    /// The freshness of the held set by HTTP.
+    http: HttpFreshness,
+    /// The freshness lifetime that the source last stated.
+    stated: Option<Duration>,
+    /// The time of the last answer of the source that confirmed the held set.
+    answered_at: Option<UnixMillis>,
     /// The time at which an unknown `kid` last caused a fetch.
     unknown_key_at: Option<UnixMillis>,
     /// The number of answers of the source that confirmed an aged set: see [`KeyHolder::is_aged`].
@@ -101,7 +108,17 @@ impl KeyHolder {
             KeySource::Url(url) => Some(url.0.clone()),
             KeySource::Given(_) | KeySource::Discover | KeySource::Unusable => None,
         };
-        Self { issuer, source, jwks_uri, set: Held::new(), unknown_key_at: None, aged: 0 }
+        Self {
+            issuer,
+            source,
+            jwks_uri,
+            set: Held::new(),
+            http: HttpFreshness::default(),
+            stated: None,
+            answered_at: None,
+            unknown_key_at: None,
+            aged: 0,
+        }
     }
 
     /// Finds the key for `key_id` and `algorithm`. If it cannot, says whether to fetch a document,
@@ -111,7 +128,7 @@ impl KeyHolder {
         key_id: Option<&str>,
         algorithm: Algorithm,
         policy: &Policy,
-        limits: &TimeLimits,
+        stale_if_error: Option<Duration>,
         attempt: &mut Attempt,
         now: UnixMillis,
     ) -> KeyLookup {
@@ -131,7 +148,8 @@ impl KeyHolder {
             // The `iat` of the dropped set still decides which sets are older.
             self.set.drop_copy(|_| {});
         }
-        let (stale, refresh) = match self.set.availability(now, limits, attempt) {
+        let limits = self.limits(policy, stale_if_error, now);
+        let (stale, refresh) = match self.set.availability(now, &limits, attempt) {
             Availability::Fresh { refresh } => (false, refresh),
             Availability::Stale => (true, false),
             Availability::Fetch => return KeyLookup::Fetch(self.order(policy, now)),
@@ -146,7 +164,7 @@ impl KeyHolder {
                 KeyLookup::Use { key, stale, refresh }
             }
             KeyMatch::Unfit => KeyLookup::Refuse(VerifyError::KeyNotFound),
-            KeyMatch::None => self.look_up_unknown(policy, limits, attempt, now),
+            KeyMatch::None => self.look_up_unknown(policy, &limits, attempt, now),
         }
     }
 
@@ -168,8 +186,29 @@ impl KeyHolder {
         }
     }
 
-    pub(crate) fn is_fresh(&self, now: UnixMillis, limits: &TimeLimits) -> bool {
-        self.set.is_fresh(now, limits)
+    pub(crate) fn is_fresh(&self, policy: &Policy, now: UnixMillis) -> bool {
+        self.set.is_fresh(now, &self.limits(policy, None, now))
+    }
+
+    /// The lifetime of the held set by HTTP, if the policy uses it.
+    pub(crate) fn fresh_for(&self, policy: &Policy) -> Option<Duration> {
+        let is_http = policy.keys.freshness == KeyFreshness::Http;
+        is_http.then_some(self.http.lifetime)
+    }
+
+    fn limits(
+        &self,
+        policy: &Policy,
+        stale_if_error: Option<Duration>,
+        now: UnixMillis,
+    ) -> TimeLimits {
+        let (schedule, rules) = (&policy.schedule, &policy.keys);
+        match rules.freshness {
+            KeyFreshness::Deadline => schedule.key_limits(rules, stale_if_error),
+            KeyFreshness::Http => {
+                schedule.http_key_limits(rules, self.http, self.set.age(now), stale_if_error)
+            }
+        }
     }
 
     /// See [`Counters::aged`](crate::verifier::Counters::aged).
@@ -232,6 +271,14 @@ impl KeyHolder {
             self.set.end_fetch(order.lease);
         }
         let confirmed_at = self.set.confirmed_by(&answer);
+        let (from, fresh_for) = (answer.from, answer.fresh_for);
+        let age = now.since(confirmed_at).unwrap_or_default();
+        if policy.keys.freshness == KeyFreshness::Deadline
+            && is_too_old(&answer.content, confirmed_at, &self.limits(policy, None, now), now)
+        {
+            self.set.failed(order.lease, from, now);
+            return ReceivedSet::Refused(Refused::TooOld);
+        }
         let received = match answer.content {
             Content::NotModified if self.set.confirm(order.etag.as_deref(), confirmed_at, now) => {
                 ReceivedSet::Confirmed
@@ -245,12 +292,24 @@ impl KeyHolder {
             }
             other => ReceivedSet::Refused(other.refused()),
         };
-        let is_kept = matches!(received, ReceivedSet::Replaced { .. } | ReceivedSet::Confirmed);
-        if is_kept && answer.from == AnsweredBy::Source && self.is_aged(policy, now) {
-            self.aged = self.aged.saturating_add(1);
+        match (&received, from) {
+            (ReceivedSet::Refused(_), _) => {}
+            (_, AnsweredBy::Cache) => self.http = HttpFreshness::of_cache(fresh_for),
+            (_, AnsweredBy::Source) => {
+                // A 304 need not repeat the lifetime (RFC 9111 §4.3.4).
+                if received != ReceivedSet::Confirmed || fresh_for.is_some() {
+                    self.stated = fresh_for;
+                }
+                let held_age = self.set.age(now).unwrap_or_default();
+                self.http = HttpFreshness::of_response(self.stated, age, held_age, now);
+                self.answered_at = Some(now);
+                if received != ReceivedSet::Ignored && self.is_aged(policy, now) {
+                    self.aged = self.aged.saturating_add(1);
+                }
+            }
         }
         if let ReceivedSet::Refused(_) = received {
-            self.set.failed(order.lease, answer.from, now);
+            self.set.failed(order.lease, from, now);
             if matches!(self.source, KeySource::Discover) {
                 self.jwks_uri = None;
             }
@@ -275,19 +334,30 @@ impl KeyHolder {
     }
 
     /// Decides about a token for which the held set has no key. If the set is younger than the
-    /// refresh interval, the key does not exist. Otherwise such tokens cause one fetch per
+    /// refresh interval, or by HTTP if the source answered within the cool-down, the key does not
+    /// exist. Otherwise such tokens cause one fetch per
     /// [`UNKNOWN_KEY_COOL_DOWN`], however many there are. The others get
     /// [`VerifyError::KeysUnavailable`].
     fn look_up_unknown(
         &mut self,
         policy: &Policy,
         limits: &TimeLimits,
-        attempt: &Attempt,
+        attempt: &mut Attempt,
         now: UnixMillis,
     ) -> KeyLookup {
-        let interval = limits.revalidate_after.unwrap_or(limits.freshness_lifetime);
-        if self.set.age(now).is_some_and(|age| age < interval) {
+        let is_http = policy.keys.freshness == KeyFreshness::Http;
+        let (age, known_for) = match is_http {
+            true => (self.answered_at.and_then(|at| now.since(at)), UNKNOWN_KEY_COOL_DOWN),
+            false => (self.set.age(now), limits.refresh_interval),
+        };
+        if age.is_some_and(|age| age < known_for) {
             return KeyLookup::Refuse(VerifyError::KeyNotFound);
+        }
+        if is_http && self.set.is_being_fetched(now) && !attempt.has_fetched() {
+            return match attempt.may_wait(now, limits.fetch_timeout) {
+                true => KeyLookup::Wait,
+                false => KeyLookup::Refuse(VerifyError::KeysUnavailable),
+            };
         }
         let cooling = self
             .unknown_key_at
@@ -328,6 +398,17 @@ impl KeyHolder {
             first_confirmed_at: None,
         }
     }
+}
+
+/// Whether an answer brings or confirms a copy that is older than any that may be used.
+pub(super) fn is_too_old(
+    content: &Content,
+    confirmed_at: UnixMillis,
+    limits: &TimeLimits,
+    now: UnixMillis,
+) -> bool {
+    matches!(content, Content::Body { .. } | Content::NotModified)
+        && now.since(confirmed_at).is_some_and(|age| age >= limits.usable_for)
 }
 
 /// Whether the set's `exp` has passed.

@@ -26,15 +26,20 @@ pub enum Refused {
     Subject,
     /// The status list or JWK Set has expired: by its `exp`, or a list by its maximum age.
     Expired,
+    /// The status list is not valid yet: its `nbf` is in the future.
+    NotYetValid,
     /// The status list or JWK Set is older than the held copy.
     Older,
+    /// The status list or JWK Set has a deadline, and came with an `Age` past which no copy is
+    /// used: a cache keeps it for longer than `shared_max_age`.
+    TooOld,
     /// Status 304 (Not Modified) for a copy that is not held.
     NotHeld,
 }
 
 impl Refused {
     /// All reasons, in the order of the variants.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Unreachable,
         Self::TooLarge,
         Self::Redirect,
@@ -45,7 +50,9 @@ impl Refused {
         Self::Signature,
         Self::Subject,
         Self::Expired,
+        Self::NotYetValid,
         Self::Older,
+        Self::TooOld,
         Self::NotHeld,
     ];
 
@@ -62,7 +69,9 @@ impl Refused {
             Self::Signature => "signature",
             Self::Subject => "sub",
             Self::Expired => "expired",
+            Self::NotYetValid => "not_yet_valid",
             Self::Older => "older",
+            Self::TooOld => "too_old",
             Self::NotHeld => "not_held",
         }
     }

@@ -9,6 +9,7 @@ use edgepass_status_list::{StatusListClaims, StatusReference, StatusType, Status
 
 use crate::documents::fetch::{Answer, AnsweredBy, Content, DocumentKind, FetchOrder};
 use crate::documents::held::{Attempt, Availability, Held, Replaced};
+use crate::documents::jwk_set::is_too_old;
 use crate::documents::prefetch::{NextFetch, Prefetch};
 use crate::documents::refused::Refused;
 use crate::documents::status_list_token::{StatusListToken, aggregation, expiration};
@@ -196,6 +197,10 @@ impl ListHolder {
         let (from, confirmed_at) = (answer.from, order.confirmed_at(held.confirmed_by(&answer)));
         if from == AnsweredBy::Source {
             held.end_fetch(order.lease);
+        }
+        if is_too_old(&answer.content, confirmed_at, &limits(held, policy, None), now) {
+            held.failed(order.lease, from, now);
+            return ReceivedList::Settled(Err(Refused::TooOld));
         }
         let parsed = match answer.content {
             Content::NotModified => {
@@ -477,7 +482,8 @@ fn open(
     StatusListToken::parse(bytes, keys.unwrap_or(&none), &policy.list_rules())
 }
 
-/// Reads the claims of a list whose signature is valid. Refuses an expired one.
+/// Reads the claims of a list whose signature is valid. Refuses one that has expired, and one that
+/// is not valid yet, for which the leeway of tokens applies.
 fn read(
     token: &StatusListToken,
     uri: &str,
@@ -486,11 +492,11 @@ fn read(
 ) -> Result<StatusListClaims, Refused> {
     let rules = policy.list_rules();
     let claims = token.claims(uri, &rules)?;
-    if now.numeric_date() < expiration(&claims, &rules) {
-        Ok(claims)
-    } else {
-        Err(Refused::Expired)
+    let now = now.numeric_date();
+    if claims.not_before.is_some_and(|date| date > now.plus(policy.leeway)) {
+        return Err(Refused::NotYetValid);
     }
+    if now < expiration(&claims, &rules) { Ok(claims) } else { Err(Refused::Expired) }
 }
 
 #[cfg(test)]

@@ -5,38 +5,53 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::policy::duration::{DurationError, DurationText};
+use crate::time::UnixMillis;
 
-/// The freshness settings as written. Every duration is a string with a unit.
+/// The freshness settings as written. Every duration is a string with a unit. All are optional.
 ///
 /// With a deadline, the settings must satisfy `deadline >= publish_delay + shared_max_age +
 /// refresh_interval + fetch_timeout`, where `"ttl"` counts as 0.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FreshnessConfig {
+    /// How JWK Sets stay fresh. Default [`KeyFreshness::Http`] for profile `jwt` without a written
+    /// deadline, otherwise [`KeyFreshness::Deadline`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keys: Option<KeyFreshness>,
+    /// The age from which on a stale JWK Set is not used, whatever `stale_if_error` says. Default
+    /// `"24h"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keys_hard_stop: Option<DurationText>,
     /// The longest time from a revocation to the last acceptance of the token, by verifiers that
     /// can reach the source. Default `"10s"`. A shorter deadline costs more requests to the issuer.
     ///
     /// With `"none"`, a list is fresh for the refresh interval. After that each request fetches it
     /// first. If the fetch fails, the verifier uses the copy for `stale_if_error`, or until the
-    /// list's `exp` if that is not set. JWK Sets keep the default deadline.
-    pub deadline: Deadline,
+    /// list's `exp` if that is not set. JWK Sets with a deadline then have the default one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Deadline>,
     /// The longest time from a revocation until the issuer serves a list that shows it. Default
     /// `"500ms"`.
-    pub publish_delay: DurationText,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub publish_delay: Option<DurationText>,
     /// The `max-age` for which shared caches between verifier and issuer keep documents. Default
     /// `"1s"`.
-    pub shared_max_age: DurationText,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shared_max_age: Option<DurationText>,
     /// The age from which on a request makes the verifier refresh a copy. Default `"5s"`. `"ttl"`
     /// takes the `ttl` of each list; JWK Sets, and lists without `ttl`, then take 5 s. Without a
     /// deadline there is no refresh: this is the freshness lifetime of lists, and with `"ttl"` a
     /// list without `ttl` is fresh until its `exp`.
-    pub refresh_interval: RefreshInterval,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refresh_interval: Option<RefreshInterval>,
     /// The time after which a fetch is given up. Default `"2500ms"`.
-    pub fetch_timeout: DurationText,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fetch_timeout: Option<DurationText>,
     /// How long a copy may be used after its freshness lifetime, while fetches fail. Default
     /// `"60s"`, so that an API stays up while its issuer restarts. With `"0s"` a stale copy is
     /// never used. Without a deadline, the default for lists is until their `exp`. A stale JWK Set
-    /// is never used from an age of 24 h on.
+    /// is never used from the age `keys_hard_stop` on; with [`KeyFreshness::Http`] that is the
+    /// default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stale_if_error: Option<DurationText>,
     /// The largest age of a list by its signed `iat`, whatever age caches report. At least `"15s"`
@@ -45,6 +60,18 @@ pub struct FreshnessConfig {
     /// only the list's `exp` bounds its age.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_list_age: Option<DurationText>,
+}
+
+/// How long a fetched JWK Set is fresh.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyFreshness {
+    /// By the revocation deadline, like lists. For issuers that publish a change of their keys
+    /// within it.
+    Deadline,
+    /// By the response's `Cache-Control` and `Age` (RFC 9111). For issuers that promise no
+    /// deadline. See [`HttpFreshness`].
+    Http,
 }
 
 /// The deadline as written: a duration such as `"10s"`, or `"none"`.
@@ -107,21 +134,6 @@ impl From<RefreshInterval> for String {
     }
 }
 
-impl Default for FreshnessConfig {
-    fn default() -> Self {
-        let millis = |millis| DurationText(Duration::from_millis(millis));
-        Self {
-            deadline: Deadline::Within(Duration::from_secs(10)),
-            publish_delay: millis(500),
-            shared_max_age: millis(1000),
-            refresh_interval: RefreshInterval::Every(REFRESH_INTERVAL),
-            fetch_timeout: millis(2500),
-            stale_if_error: None,
-            max_list_age: None,
-        }
-    }
-}
-
 /// Freshness settings that meet their deadline, if there is one. Only [`FreshnessConfig::check`]
 /// makes a `Schedule`.
 #[derive(Clone, Debug)]
@@ -153,8 +165,30 @@ pub(crate) struct TimeLimits {
     /// Below this age a stale copy may be used if fetches fail.
     pub(crate) usable_for: Duration,
     pub(crate) fetch_timeout: Duration,
+    /// For this time after a refresh began, no other one is due.
+    pub(crate) refresh_interval: Duration,
     /// For this time after a failed fetch, no request fetches the document.
     pub(crate) retry_after: Duration,
+    /// The maximum number of simultaneous fetches. More than one only where the age of a copy must
+    /// not depend on requests that are cancelled while they fetch.
+    pub(crate) max_fetches: usize,
+}
+
+/// The freshness of one held JWK Set by HTTP. Both times count from the copy's confirmation, so
+/// they include the `Age` with which it came.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct HttpFreshness {
+    pub(crate) lifetime: Duration,
+    revalidate_after: Duration,
+}
+
+/// The rules for the freshness of JWK Sets.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct KeyRules {
+    pub(crate) freshness: KeyFreshness,
+    hard_stop: Duration,
+    /// As written, without a default.
+    stale_if_error: Option<Duration>,
 }
 
 /// The error for a deadline below the sum of the other settings, which cannot be met.
@@ -196,16 +230,32 @@ const LEAST_LIST_AGE: Duration = Duration::from_secs(15);
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// The time in which all unknown `kid`s of one issuer together cause at most one fetch.
 pub const UNKNOWN_KEY_COOL_DOWN: Duration = Duration::from_secs(30);
-/// The age from which on a stale JWK Set is not used, whatever `stale_if_error` says.
-pub const JWK_SET_HARD_STOP: Duration = Duration::from_secs(24 * 60 * 60);
+/// The default of `keys_hard_stop`.
+const KEYS_HARD_STOP: Duration = Duration::from_secs(24 * 60 * 60);
+/// The freshness lifetime by HTTP of a JWK Set whose response states none.
+const DEFAULT_LIFETIME: Duration = Duration::from_secs(10 * 60);
+/// The longest freshness lifetime by HTTP.
+const LONGEST_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+/// The shortest time between two requests for a JWK Set by HTTP, whatever responses say.
+const LEAST_INTERVAL: Duration = Duration::from_secs(60);
+/// The shortest freshness lifetime by HTTP, so that a refresh is due before it ends.
+const LEAST_LIFETIME: Duration = Duration::from_secs(75);
+/// The part of the freshness lifetime by HTTP after which a refresh is due at the latest.
+const REFRESHED_AFTER: f64 = 0.8;
+/// The cool-down after a failed fetch by HTTP while the held copy may be used.
+const HTTP_RETRY_AFTER: Duration = Duration::from_secs(30);
+/// The maximum number of simultaneous fetches of one document that has a deadline.
+const MAX_FETCHES: usize = 4;
 /// The default of `refresh_interval`, and the interval that `"ttl"` gives where there is no `ttl`.
-const REFRESH_INTERVAL: Duration = Duration::from_secs(5);
+pub const DEFAULT_REFRESH_INTERVAL: Duration = Duration::from_secs(5);
 const STALE_IF_ERROR: Duration = Duration::from_secs(60);
+const PUBLISH_DELAY: Duration = Duration::from_millis(500);
+const SHARED_MAX_AGE: Duration = Duration::from_secs(1);
+const FETCH_TIMEOUT: Duration = Duration::from_millis(2500);
+const DEADLINE: Duration = Duration::from_secs(10);
 /// The deadline and freshness lifetime of the default settings.
-const DEFAULT_DEADLINE: RevocationDeadline = RevocationDeadline {
-    deadline: Duration::from_secs(10),
-    freshness_lifetime: Duration::from_millis(8500),
-};
+const DEFAULT_DEADLINE: RevocationDeadline =
+    RevocationDeadline { deadline: DEADLINE, freshness_lifetime: Duration::from_millis(8500) };
 
 impl FreshnessConfig {
     /// Checks that the deadline can be met, if there is one.
@@ -215,15 +265,22 @@ impl FreshnessConfig {
     /// [`DeadlineUnmet`], whose text names every term.
     pub fn check(&self) -> Result<Schedule, DeadlineUnmet> {
         let refresh_interval = match self.refresh_interval {
-            RefreshInterval::Every(interval) => Some(interval),
-            RefreshInterval::Ttl => None,
+            None => Some(DEFAULT_REFRESH_INTERVAL),
+            Some(RefreshInterval::Every(interval)) => Some(interval),
+            Some(RefreshInterval::Ttl) => None,
         };
         let stale_if_error = self.stale_if_error.map(|duration| duration.0);
-        let Deadline::Within(deadline) = self.deadline else {
+        let fetch_timeout = self.fetch_timeout();
+        let deadline = match self.deadline {
+            None => Some(DEADLINE),
+            Some(Deadline::Within(deadline)) => Some(deadline),
+            Some(Deadline::None) => None,
+        };
+        let Some(deadline) = deadline else {
             return Ok(Schedule {
                 deadline: None,
                 refresh_interval,
-                fetch_timeout: self.fetch_timeout.0,
+                fetch_timeout,
                 stale_if_error,
                 // Without a deadline there is no cool-down: each request may fetch a stale list.
                 retry_after: Duration::ZERO,
@@ -233,10 +290,10 @@ impl FreshnessConfig {
         if deadline < sum {
             return Err(DeadlineUnmet {
                 deadline: DurationText(deadline),
-                publish_delay: self.publish_delay,
-                shared_max_age: self.shared_max_age,
+                publish_delay: DurationText(self.publish_delay()),
+                shared_max_age: DurationText(self.shared_max_age()),
                 refresh_interval: DurationText(refresh_interval.unwrap_or_default()),
-                fetch_timeout: self.fetch_timeout,
+                fetch_timeout: DurationText(fetch_timeout),
                 sum: DurationText(sum),
             });
         }
@@ -244,7 +301,7 @@ impl FreshnessConfig {
         Ok(Schedule {
             deadline: Some(RevocationDeadline { deadline, freshness_lifetime }),
             refresh_interval,
-            fetch_timeout: self.fetch_timeout.0,
+            fetch_timeout,
             stale_if_error: Some(stale_if_error.unwrap_or(STALE_IF_ERROR)),
             retry_after: RETRY_AFTER,
         })
@@ -280,13 +337,54 @@ impl FreshnessConfig {
     /// The shortest deadline that these settings can meet with this refresh interval.
     pub fn sum(&self, refresh_interval: Duration) -> Duration {
         let sum = self.before_refresh().saturating_add(refresh_interval);
-        sum.saturating_add(self.fetch_timeout.0)
+        sum.saturating_add(self.fetch_timeout())
+    }
+
+    /// Returns `publish_delay`, or its default.
+    pub fn publish_delay(&self) -> Duration {
+        self.publish_delay.map_or(PUBLISH_DELAY, |written| written.0)
+    }
+
+    /// Returns `shared_max_age`, or its default.
+    pub fn shared_max_age(&self) -> Duration {
+        self.shared_max_age.map_or(SHARED_MAX_AGE, |written| written.0)
+    }
+
+    /// Returns `fetch_timeout`, or its default.
+    pub fn fetch_timeout(&self) -> Duration {
+        self.fetch_timeout.map_or(FETCH_TIMEOUT, |written| written.0)
+    }
+
+    /// Whether a deadline is written, other than `"none"`.
+    pub(crate) fn has_deadline(&self) -> bool {
+        matches!(self.deadline, Some(Deadline::Within(_)))
+    }
+
+    /// The rules for JWK Sets that are fresh by `default`, unless `keys` is written.
+    pub(crate) fn key_rules(&self, default: KeyFreshness) -> KeyRules {
+        KeyRules {
+            freshness: self.keys.unwrap_or(default),
+            hard_stop: self.keys_hard_stop.map_or(KEYS_HARD_STOP, |written| written.0),
+            stale_if_error: self.stale_if_error.map(|written| written.0),
+        }
+    }
+
+    /// The name of a written setting that concerns lists or a deadline only.
+    pub(crate) fn of_lists(&self) -> Option<&'static str> {
+        let written = [
+            ("deadline", self.has_deadline()),
+            ("publish_delay", self.publish_delay.is_some()),
+            ("shared_max_age", self.shared_max_age.is_some()),
+            ("refresh_interval", self.refresh_interval.is_some()),
+            ("max_list_age", self.max_list_age.is_some()),
+        ];
+        written.into_iter().find(|(_, is_written)| *is_written).map(|(name, _)| name)
     }
 
     /// The longest time from a revocation until every answer of the source, also through shared
     /// caches, shows it.
     fn before_refresh(&self) -> Duration {
-        self.publish_delay.0.saturating_add(self.shared_max_age.0)
+        self.publish_delay().saturating_add(self.shared_max_age())
     }
 }
 
@@ -304,7 +402,7 @@ impl Schedule {
 
     /// The refresh interval; 5 s for `"ttl"`.
     pub(crate) fn interval(&self) -> Duration {
-        self.refresh_interval.unwrap_or(REFRESH_INTERVAL)
+        self.refresh_interval.unwrap_or(DEFAULT_REFRESH_INTERVAL)
     }
 
     /// The limits of a list with this `ttl`, for a check whose requirements have this
@@ -319,7 +417,7 @@ impl Schedule {
         let (freshness_lifetime, revalidate_after) = match self.deadline {
             Some(RevocationDeadline { freshness_lifetime, .. }) => (
                 freshness_lifetime,
-                Some(interval.unwrap_or(REFRESH_INTERVAL).min(freshness_lifetime)),
+                Some(interval.unwrap_or(DEFAULT_REFRESH_INTERVAL).min(freshness_lifetime)),
             ),
             None => (interval.unwrap_or(Duration::MAX), None),
         };
@@ -330,14 +428,20 @@ impl Schedule {
             usable_for: stale
                 .map_or(Duration::MAX, |stale| freshness_lifetime.saturating_add(stale)),
             fetch_timeout: self.fetch_timeout,
+            refresh_interval: revalidate_after.unwrap_or_default(),
             retry_after: self.retry_after,
+            max_fetches: MAX_FETCHES,
         }
     }
 
-    /// The limits of a JWK Set. Where lists have no deadline, keys have the default deadline and,
-    /// unless it is set, the default `stale_if_error`. So a withdrawn key is not trusted as long as
-    /// a list.
-    pub(crate) fn key_limits(&self, stale_if_error: Option<Duration>) -> TimeLimits {
+    /// The limits of a JWK Set with a deadline. Where lists have none, keys have the default
+    /// deadline and, unless it is set, the default `stale_if_error`. So a withdrawn key is not
+    /// trusted as long as a list.
+    pub(crate) fn key_limits(
+        &self,
+        rules: &KeyRules,
+        stale_if_error: Option<Duration>,
+    ) -> TimeLimits {
         let own = Self {
             deadline: Some(self.deadline.unwrap_or(DEFAULT_DEADLINE)),
             refresh_interval: self.refresh_interval.filter(|_| self.deadline.is_some()),
@@ -346,7 +450,64 @@ impl Schedule {
             ..self.clone()
         };
         let limits = own.limits(None, stale_if_error);
-        TimeLimits { usable_for: limits.usable_for.min(JWK_SET_HARD_STOP), ..limits }
+        TimeLimits { usable_for: limits.usable_for.min(rules.hard_stop), ..limits }
+    }
+
+    /// The limits of a JWK Set that is fresh by HTTP and that has this age. If fetches fail, the
+    /// copy may be used until the hard stop, unless a `stale_if_error` is written.
+    pub(crate) fn http_key_limits(
+        &self,
+        rules: &KeyRules,
+        copy: HttpFreshness,
+        age: Option<Duration>,
+        stale_if_error: Option<Duration>,
+    ) -> TimeLimits {
+        let stale = [rules.stale_if_error, stale_if_error].into_iter().flatten().min();
+        let usable = stale.map_or(Duration::MAX, |stale| copy.lifetime.saturating_add(stale));
+        // A copy that has just come is fresh, whatever its age.
+        let usable_for = usable.min(rules.hard_stop).max(copy.lifetime);
+        let is_usable = age.is_some_and(|age| age < usable_for);
+        TimeLimits {
+            freshness_lifetime: copy.lifetime,
+            revalidate_after: Some(copy.revalidate_after),
+            usable_for,
+            fetch_timeout: self.fetch_timeout,
+            refresh_interval: LEAST_INTERVAL,
+            retry_after: if is_usable { HTTP_RETRY_AFTER } else { RETRY_AFTER },
+            max_fetches: 1,
+        }
+    }
+}
+
+impl HttpFreshness {
+    /// The freshness of a copy of the age `held_age` that an answer of the source with this age
+    /// has just brought or confirmed. `stated` is the lifetime that the answer states (RFC 9111
+    /// §4.2.1).
+    ///
+    /// The copy is fresh for what is left of `stated`, at most 24 h; for 10 min if the answer
+    /// states nothing. A refresh is due after 70 to 80 % of that, but not within a minute. `jitter`
+    /// spreads the refreshes of verifiers that fetched together.
+    pub(crate) fn of_response(
+        stated: Option<Duration>,
+        age: Duration,
+        held_age: Duration,
+        jitter: UnixMillis,
+    ) -> Self {
+        let left = stated.map_or(DEFAULT_LIFETIME, |stated| stated.saturating_sub(age));
+        let left = left.clamp(LEAST_LIFETIME, LONGEST_LIFETIME);
+        let part = REFRESHED_AFTER - (jitter.0 % 1000) as f64 / 10_000.0;
+        let revalidate = left.mul_f64(part).max(LEAST_INTERVAL);
+        Self {
+            lifetime: held_age.saturating_add(left),
+            revalidate_after: held_age.saturating_add(revalidate),
+        }
+    }
+
+    /// The freshness of a copy from a cache that verifiers share: the lifetime that the verifier
+    /// which fetched it computed. Without one, the copy is stale.
+    pub(crate) fn of_cache(lifetime: Option<Duration>) -> Self {
+        let lifetime = lifetime.unwrap_or_default();
+        Self { lifetime, revalidate_after: lifetime.mul_f64(REFRESHED_AFTER) }
     }
 }
 
@@ -376,8 +537,8 @@ mod tests {
     #[test]
     fn without_a_deadline_a_list_serves_as_its_ttl_says() {
         let config = FreshnessConfig {
-            deadline: Deadline::None,
-            refresh_interval: RefreshInterval::Ttl,
+            deadline: Some(Deadline::None),
+            refresh_interval: Some(RefreshInterval::Ttl),
             ..FreshnessConfig::default()
         };
         let schedule = config.check().unwrap();
@@ -387,14 +548,15 @@ mod tests {
         assert_eq!(schedule.limits(None, None).freshness_lifetime, Duration::MAX);
         assert_eq!(schedule.outage_bound(), None);
         let default = FreshnessConfig::default().check().unwrap();
-        assert_eq!(schedule.key_limits(None), default.key_limits(None));
-        assert_eq!(default.key_limits(None).usable_for, Duration::from_millis(68_500));
+        let rules = FreshnessConfig::default().key_rules(KeyFreshness::Deadline);
+        assert_eq!(schedule.key_limits(&rules, None), default.key_limits(&rules, None));
+        assert_eq!(default.key_limits(&rules, None).usable_for, Duration::from_millis(68_500));
     }
 
     #[test]
     fn a_deadline_that_cannot_be_met_is_refused_with_every_term() {
         let config = FreshnessConfig {
-            deadline: Deadline::Within(Duration::from_secs(8)),
+            deadline: Some(Deadline::Within(Duration::from_secs(8))),
             ..FreshnessConfig::default()
         };
         let text = config.check().unwrap_err().to_string();
@@ -407,10 +569,61 @@ mod tests {
     fn freshness_is_written_with_units_or_words() {
         let text = r#"{"deadline":"none","refresh_interval":"ttl","stale_if_error":"1m"}"#;
         let config: FreshnessConfig = serde_json::from_str(text).unwrap();
-        assert_eq!(config.deadline, Deadline::None);
-        assert_eq!(config.refresh_interval, RefreshInterval::Ttl);
+        assert_eq!(config.deadline, Some(Deadline::None));
+        assert_eq!(config.refresh_interval, Some(RefreshInterval::Ttl));
         for wrong in [r#"{"deadline":"never"}"#, r#"{"deadline":10}"#, r#"{"deadline":"10"}"#] {
             assert!(serde_json::from_str::<FreshnessConfig>(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn by_http_a_set_is_fresh_as_its_response_says_within_bounds() {
+        const MINUTE: u64 = 60;
+        const DAY: u64 = 24 * 60 * MINUTE;
+        let seconds = Duration::from_secs;
+        for (stated, age, fresh_for, refreshed_after) in [
+            (None, 0, 10 * MINUTE, 8 * MINUTE),
+            (None, 5059, 10 * MINUTE, 8 * MINUTE),
+            (Some(24_873), 5059, 19_814, 15_851),
+            (Some(24_873), 1_000_000, 75, MINUTE),
+            (Some(0), 0, 75, MINUTE),
+            (Some(70), 0, 75, MINUTE),
+            (Some(u64::MAX), 0, DAY, 69_120),
+            (Some(DAY), DAY + 1, 75, MINUTE),
+        ] {
+            let copy = HttpFreshness::of_response(
+                stated.map(seconds),
+                seconds(age),
+                seconds(age),
+                UnixMillis(1_800_000_000_000),
+            );
+            assert_eq!(copy.lifetime, seconds(age + fresh_for), "{stated:?} {age}");
+            let after = copy.revalidate_after.as_secs_f64().round() as u64;
+            assert_eq!(after, age + refreshed_after, "{stated:?} {age}");
+        }
+        let at = |millis: u64| {
+            let zero = Duration::ZERO;
+            HttpFreshness::of_response(None, zero, zero, UnixMillis(1_800_000_000_000 + millis))
+        };
+        let after = |millis| at(millis).revalidate_after;
+        assert_eq!(after(500), seconds(8 * MINUTE - 30));
+        assert!((0..1000).all(|millis| (seconds(420)..=seconds(480)).contains(&after(millis))));
+    }
+
+    #[test]
+    fn by_http_an_outage_ends_nothing_before_the_hard_stop() {
+        let config = FreshnessConfig::default();
+        let (schedule, rules) = (config.check().unwrap(), config.key_rules(KeyFreshness::Http));
+        let seconds = Duration::from_secs;
+        let limits = |age, stale| {
+            let age = seconds(age);
+            let copy = HttpFreshness::of_response(Some(seconds(600)), age, age, UnixMillis(0));
+            schedule.http_key_limits(&rules, copy, Some(age), stale)
+        };
+        assert_eq!(limits(0, None).usable_for, seconds(24 * 60 * 60));
+        assert_eq!(limits(5059, None).usable_for, seconds(24 * 60 * 60));
+        assert_eq!(limits(1_000_000, None).usable_for, seconds(1_000_075));
+        assert_eq!(limits(0, Some(seconds(30))).usable_for, seconds(630));
+        assert_eq!(limits(0, Some(Duration::ZERO)).usable_for, seconds(600));
     }
 }

@@ -14,7 +14,9 @@ use edgepass_jose::{Algorithm, CompactJws};
 pub use self::config::{DpopConfig, OneOrMany, PolicyConfig, Profile, StatusConfig, StatusMode};
 use crate::documents::status_list_token::ListRules;
 use crate::error::ClaimName;
-use crate::policy::freshness::{DEFAULT_MAX_LIST_AGE, DeadlineUnmet, ListAgeTooShort, Schedule};
+use crate::policy::freshness::{
+    DEFAULT_MAX_LIST_AGE, DeadlineUnmet, KeyFreshness, KeyRules, ListAgeTooShort, Schedule,
+};
 use crate::url;
 
 /// A checked policy, made from a [`PolicyConfig`].
@@ -39,6 +41,7 @@ pub struct Policy {
     pub(crate) max_list_bytes: usize,
     pub(crate) max_response_bytes: usize,
     pub(crate) schedule: Schedule,
+    pub(crate) keys: KeyRules,
     /// The maximum age of a list by its `iat`, in whole seconds. `None`: only its `exp` bounds it.
     pub(crate) max_list_age: Option<u64>,
 }
@@ -126,6 +129,13 @@ pub enum PolicyError {
     /// The URL of the JWK Set is neither an https URL nor an http URL on loopback.
     #[error("the JWK Set's URL must be https (http only on loopback)")]
     JwksUriInvalid,
+    /// `freshness` sets a limit of lists or a deadline, but the policy ignores lists, and keys have
+    /// no deadline. Holds the name of the setting.
+    #[error(
+        "freshness.{0} has no effect here: status.mode is \"ignore\", and keys are fresh by HTTP; \
+         remove it, or write freshness.keys = \"deadline\""
+    )]
+    WithoutEffect(&'static str),
     /// The deadline cannot be met: see [`DeadlineUnmet`].
     #[error(transparent)]
     Deadline(#[from] DeadlineUnmet),
@@ -186,6 +196,15 @@ impl TryFrom<PolicyConfig> for Policy {
             return Err(PolicyError::PrefixInvalid);
         }
         let schedule = config.freshness.check()?;
+        let keys = config.freshness.key_rules(match config.profile {
+            Profile::Jwt if !config.freshness.has_deadline() => KeyFreshness::Http,
+            Profile::Jwt | Profile::Rfc9068 => KeyFreshness::Deadline,
+        });
+        if let (KeyFreshness::Http, StatusMode::Ignore, Some(name)) =
+            (keys.freshness, shape.status_mode, config.freshness.of_lists())
+        {
+            return Err(PolicyError::WithoutEffect(name));
+        }
         // An Edgepass issuer renews its lists in time. Other issuers may not.
         let is_own = config.profile == Profile::Rfc9068 && schedule.deadline().is_some();
         let default = is_own.then_some(DEFAULT_MAX_LIST_AGE);
@@ -193,6 +212,7 @@ impl TryFrom<PolicyConfig> for Policy {
         Ok(Self {
             max_list_age: max_list_age.map(|age| age.as_secs()),
             schedule,
+            keys,
             issuer: config.issuer,
             audience,
             audience_claim: shape.audience_claim,

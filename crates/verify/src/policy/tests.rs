@@ -1,6 +1,6 @@
 use super::*;
 use crate::verifier::{KeySource, Verifier};
-use serde_json::json;
+use serde_json::{Value, json};
 
 fn policy(extra: serde_json::Value) -> Result<Policy, PolicyError> {
     let mut config = json!({"issuer": "https://issuer.example", "audience": "api"});
@@ -31,6 +31,30 @@ fn every_cross_field_rule_has_its_own_error() {
         assert_eq!(policy(extra.clone()).err(), Some(expected), "{extra}");
     }
     assert!(policy(json!({"leeway": "5m"})).is_ok());
+    let jwt = |mode: &str, freshness: &Value| {
+        policy(json!({
+            "profile": "jwt", "typ": null, "status": {"mode": mode}, "freshness": freshness,
+        }))
+    };
+    for (freshness, name) in [
+        (json!({"publish_delay": "1s"}), "publish_delay"),
+        (json!({"shared_max_age": "1s"}), "shared_max_age"),
+        (json!({"refresh_interval": "ttl"}), "refresh_interval"),
+        (json!({"max_list_age": "5m"}), "max_list_age"),
+        (json!({"keys": "http", "deadline": "10s"}), "deadline"),
+    ] {
+        let expected = Some(PolicyError::WithoutEffect(name));
+        assert_eq!(jwt("ignore", &freshness).err(), expected, "{freshness}");
+        assert!(jwt("when_present", &freshness).is_ok(), "{freshness}");
+    }
+    for freshness in [
+        json!({"keys": "http", "deadline": "none", "fetch_timeout": "1s", "keys_hard_stop": "1h"}),
+        json!({"stale_if_error": "0s"}),
+        json!({"deadline": "20s", "refresh_interval": "10s", "max_list_age": "5m"}),
+        json!({"keys": "deadline", "refresh_interval": "4s"}),
+    ] {
+        assert!(jwt("ignore", &freshness).is_ok(), "{freshness}");
+    }
     let slow = policy(json!({"freshness": {"deadline": "5s"}}));
     assert!(matches!(slow, Err(PolicyError::Deadline(_))));
 }

@@ -24,6 +24,7 @@ use crate::documents::refused::{Refused, RefusedCounts};
 pub use crate::documents::status_list::{DEFAULT_BYTES as DEFAULT_LIST_BYTES, PendingList};
 use crate::documents::status_list::{ListHolder, ReceivedList, Taken};
 use crate::error::VerifyError;
+use crate::policy::freshness::KeyFreshness;
 use crate::policy::{IssuerIndex, MAX_ISSUERS, Policy, PolicyError, is_issuer_url};
 use crate::sender::{Request, Sender};
 use crate::signature::{Checked, SignatureRequest};
@@ -78,6 +79,15 @@ pub struct Confirmed {
     /// The confirmation time of the oldest status list that has not expired. `None` if none is
     /// held.
     pub lists: Option<UnixMillis>,
+}
+
+/// The times of a held copy.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct HeldTimes {
+    /// The confirmation time.
+    pub confirmed_at: UnixMillis,
+    /// The freshness lifetime from then on. `None` unless HTTP decides about it.
+    pub fresh_for: Option<Duration>,
 }
 
 /// The shortest time before an accepted request is judged again, unless its token ends earlier.
@@ -482,6 +492,9 @@ impl Verifier {
             return Received::Settled { taken: false };
         };
         let from = answer.from;
+        let may_lack_age = matches!(order.document, DocumentKind::JwkSet | DocumentKind::Metadata)
+            && policy.keys.freshness == KeyFreshness::Http;
+        let answer = if may_lack_age { answer } else { answer.of_known_age() };
         let settled = match order.document {
             DocumentKind::Metadata => {
                 keys.receive_metadata(&order, answer, policy, now).map(|()| true)
@@ -540,15 +553,16 @@ impl Verifier {
         }
     }
 
-    /// Returns the confirmation time of the held copy of the document that `order` names. Returns
-    /// `None` if no copy is held, and for metadata and aggregations.
-    pub fn confirmed_at(&self, order: &FetchOrder) -> Option<UnixMillis> {
-        let issuer = self.issuers.get(order.issuer).ok()?;
-        match order.document {
-            DocumentKind::Metadata | DocumentKind::Aggregation => None,
-            DocumentKind::JwkSet => issuer.keys.confirmed_at(),
-            DocumentKind::StatusList => issuer.lists.confirmed_at(&order.uri),
-        }
+    /// Returns the times of the held copy of the document that `order` names, for an entry in a
+    /// shared cache. Returns `None` if no copy is held, and for metadata and aggregations.
+    pub fn held_times(&self, order: &FetchOrder) -> Option<HeldTimes> {
+        let Issuer { policy, keys, lists } = self.issuers.get(order.issuer).ok()?;
+        let (confirmed_at, fresh_for) = match order.document {
+            DocumentKind::Metadata | DocumentKind::Aggregation => (None, None),
+            DocumentKind::JwkSet => (keys.confirmed_at(), keys.fresh_for(policy)),
+            DocumentKind::StatusList => (lists.confirmed_at(&order.uri), None),
+        };
+        Some(HeldTimes { confirmed_at: confirmed_at?, fresh_for })
     }
 
     /// Ends `order` without a fetch if the held copy is fresh. Call it after [`Verifier::receive`]
@@ -559,7 +573,7 @@ impl Verifier {
         };
         let fresh = match order.document {
             DocumentKind::Metadata | DocumentKind::Aggregation => false,
-            DocumentKind::JwkSet => keys.is_fresh(now, &policy.schedule.key_limits(None)),
+            DocumentKind::JwkSet => keys.is_fresh(policy, now),
             DocumentKind::StatusList => lists.is_fresh(&order.uri, policy, now),
         };
         match order.document {

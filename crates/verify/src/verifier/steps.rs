@@ -43,9 +43,9 @@ impl Verifier {
         if !token.names(&policy.issuer) {
             return Err(VerifyError::IssuerMismatch);
         }
-        let limits = policy.schedule.key_limits(check.requirements.stale_if_error);
+        let stale_if_error = check.requirements.stale_if_error;
         let (id, algorithm) = (token.key_id(), token.algorithm());
-        match keys.look_up(id, algorithm, policy, &limits, &mut check.key_attempt, now) {
+        match keys.look_up(id, algorithm, policy, stale_if_error, &mut check.key_attempt, now) {
             KeyLookup::Use { key, stale, refresh } => {
                 check.stale |= stale;
                 check.refresh.extend(refresh);

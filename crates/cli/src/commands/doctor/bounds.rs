@@ -5,7 +5,7 @@ use std::time::Duration;
 use edgepass_issuer::signing_key::KeyState;
 use edgepass_issuer::{Config, Store};
 use edgepass_verify::policy::duration::DurationText;
-use edgepass_verify::policy::freshness::RefreshInterval;
+use edgepass_verify::policy::freshness::{DEFAULT_REFRESH_INTERVAL, RefreshInterval};
 
 use super::Report;
 use crate::{host, output};
@@ -19,8 +19,11 @@ pub(super) fn look(config: &Config, report: &mut Report) {
         return;
     };
     let interval = match terms.refresh_interval {
-        RefreshInterval::Every(interval) => interval,
-        RefreshInterval::Ttl => Duration::from_secs(edgepass_issuer::publish::edition::LIST_TTL),
+        None => DEFAULT_REFRESH_INTERVAL,
+        Some(RefreshInterval::Every(interval)) => interval,
+        Some(RefreshInterval::Ttl) => {
+            Duration::from_secs(edgepass_issuer::publish::edition::LIST_TTL)
+        }
     };
     report.good(
         "deadline",
@@ -28,10 +31,10 @@ pub(super) fn look(config: &Config, report: &mut Report) {
             "{} >= {} publish_delay + {} shared_max_age + {} refresh_interval + {} fetch_timeout \
              = {}",
             DurationText(deadline),
-            terms.publish_delay,
-            terms.shared_max_age,
+            DurationText(terms.publish_delay()),
+            DurationText(terms.shared_max_age()),
             DurationText(interval),
-            terms.fetch_timeout,
+            DurationText(terms.fetch_timeout()),
             DurationText(terms.sum(interval)),
         ),
     );

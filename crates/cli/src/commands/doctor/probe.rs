@@ -121,7 +121,7 @@ impl Probe<'_> {
     #[expect(clippy::disallowed_methods, reason = "this is the host: a time is measured here")]
     async fn time_caches(&self, list: &str, before: u64) -> Result<String, String> {
         let published_at = Instant::now();
-        let allowed = self.config.freshness.shared_max_age.0;
+        let allowed = self.config.freshness.shared_max_age();
         while published_at.elapsed() < CACHE_TIME_LIMIT {
             if self.number(list).await.is_some_and(|number| number > before) {
                 let took = published_at.elapsed();

@@ -166,7 +166,7 @@ async fn headers(
     headers: &HeaderMap,
     report: &mut Report,
 ) {
-    let max_age = config.freshness.shared_max_age.0;
+    let max_age = config.freshness.shared_max_age();
     let caching = text(headers, CACHE_CONTROL.as_str());
     let directives = caching.split(',').map(str::trim);
     let ages = directives.filter_map(|directive| directive.split_once('='));
