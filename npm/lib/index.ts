@@ -11,7 +11,8 @@ import type { Step } from './verdict.js';
 
 export { BatchAnswer, verifyBatch } from './batch.js';
 export type {
-  Duration, HostOptions, IssuerOptions, JwkSet, Requirements, VerifierOptions, VerifyOptions,
+  Duration, ExpectedValue, ExpectedValues, HostOptions, IssuerOptions, JwkSet, Requirements,
+  ScopeClaim, VerifierOptions, VerifyOptions,
 } from './options.js';
 export type { Accepted, Claims, Code, Refused, Status, Step, Verdict } from './verdict.js';
 export { Verifier, type Counters } from './verifier.js';

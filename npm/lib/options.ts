@@ -19,6 +19,43 @@ export interface JwkSet {
 }
 
 /**
+ * The values that a claim may have.
+ *
+ * - A string, a boolean or a number: the claim equals it, or is an array that contains it.
+ * - An array of these, or `{ any: [...] }`: at least one of them fits.
+ * - `{ all: [...] }`: the claim is an array that contains all of them.
+ * - `{ like: 'refs/heads/release/*' }`, or an array of patterns: the claim, or an item of its array,
+ *   is a string of that form. `*` stands for any characters except `/`, `**` for any characters, and
+ *   everything else for itself. The pattern must cover the whole string.
+ */
+export type ExpectedValues = ExpectedValue | ExpectedValue[] | {
+  /** Values of which at least one fits. */
+  any: ExpectedValue | ExpectedValue[];
+} | {
+  /** Values that the claim's array contains, all of them. */
+  all: ExpectedValue | ExpectedValue[];
+} | {
+  /** Patterns of which the claim, or an item of its array, has one. */
+  like: string | string[];
+};
+
+/** A value that a claim may have. */
+export type ExpectedValue = string | boolean | number;
+
+/** A claim that grants scope. It has either `prefix` or `map`, or neither. */
+export interface ScopeClaim {
+  /** Path of the claim. */
+  claim: string;
+  /** Text that is put before each name in the claim. Default none. */
+  prefix?: string;
+  /**
+   * Scope tokens that each name in the claim grants. A name that is not in it grants nothing.
+   * Default: each name grants itself.
+   */
+  map?: Record<string, string | string[]>;
+}
+
+/**
  * The policy for the tokens of one issuer: expected claims, keys, status and freshness.
  *
  * `issuer` and `audience` are required; the other options have defaults. {@link Verifier.create}
@@ -35,14 +72,29 @@ export interface IssuerOptions {
    * Issuer identifier; `iss` must equal it exactly.
    *
    * Without `jwks` it must be an https URL (http only on loopback) without query or fragment.
+   *
+   * It may be a template with one variable, which names a claim:
+   * `"https://login.example/{tid}/v2.0"`. `iss` must then equal it with the token's own value of that
+   * claim in place of the variable, which has 1 to 256 letters, digits or characters of `-._~`.
+   * `{tenantid}`, as Microsoft Entra writes it, stands for the claim `tid`.
    */
   issuer: string;
+  /**
+   * For an issuer template: the accepted values of its claim, or `"any"`. Default: those in
+   * `expectedClaims`.
+   */
+  tenants?: string | string[];
   /** Identifiers of this resource server, at least one. The token must name one as its audience. */
   audience: string | string[];
   /**
    * Claim that names the audience. Default `"aud"`; allowed only with profile `"jwt"`.
    *
    * Access tokens of Amazon Cognito name it in `"client_id"`.
+   *
+   * This and every other claim of a policy is a name or a path. `"realm_access.roles"` is a member
+   * inside another one, and `"/kubernetes.io/namespace"` a JSON Pointer (RFC 6901) through objects.
+   * Names with dots, such as `"https://app.example/roles"`, are found as well. A token in which a
+   * path with dots has several readings is refused with `claim_invalid`.
    */
   audienceClaim?: string;
   /**
@@ -66,17 +118,18 @@ export interface IssuerOptions {
    */
   requiredClaims?: string[];
   /**
-   * Claims that must be a string equal to one of the given values. Default none.
+   * Claims that must have one of the given values. Default none.
    *
    * Amazon Cognito's access tokens, for example, have `{ token_use: 'access' }`.
    */
-  expectedClaims?: Record<string, string | string[]>;
+  expectedClaims?: Record<string, ExpectedValues>;
   /**
-   * Claim that holds the scope. Default `"scope"`; allowed only with profile `"jwt"`.
+   * Claim or claims that grant scope. Default `"scope"`; allowed only with profile `"jwt"`.
    *
-   * With that profile the claim is a string or an array.
+   * With that profile a claim is a string of scope tokens or an array of names. Each name in an array
+   * is judged by itself, and may hold any character.
    */
-  scopeClaim?: string;
+  scopeClaim?: string | ScopeClaim | (string | ScopeClaim)[];
   /**
    * Clock skew tolerated for `exp`, `nbf` and `iat`, also for `iat` of DPoP proofs. Default
    * `"10s"`, at most `"5m"`.
@@ -288,7 +341,11 @@ export type VerifierOptions = HostOptions & (IssuerOptions | {
  * that a misspelled condition is noticed.
  */
 export interface Requirements {
-  /** Scope tokens, all of which the token must grant. Default none; `[]` is an error. */
+  /**
+   * Scope tokens, all of which the token must grant. Default none; `[]` is an error.
+   *
+   * Where an issuer's policy takes names from an array, this may be any such name.
+   */
   allOf?: string[];
   /** Scope tokens, at least one of which the token must grant. Default none; `[]` is an error. */
   anyOf?: string[];
@@ -339,7 +396,7 @@ const HOST_OPTIONS: Record<keyof HostOptions, true> = {
   firstUse: true, verifiedBytes: true, listBytes: true,
 };
 const ISSUER_OPTIONS: Record<keyof IssuerOptions, true> = {
-  profile: true, issuer: true, audience: true, audienceClaim: true, algorithms: true, typ: true,
+  profile: true, issuer: true, tenants: true, audience: true, audienceClaim: true, algorithms: true, typ: true,
   requiredClaims: true, expectedClaims: true, scopeClaim: true, leeway: true, maxLifetime: true,
   maxTokenBytes: true, jwks: true, dpop: true, status: true, freshness: true,
 };
@@ -348,8 +405,8 @@ const GROUPS: { [Name in Group]: Record<keyof NonNullable<IssuerOptions[Name]>, 
   dpop: { algorithms: true, maxAge: true },
   status: { mode: true, uriPrefixes: true, maxListBytes: true, maxResponseBytes: true },
   freshness: {
-    keys: true, keysHardStop: true, deadline: true, publishDelay: true, sharedMaxAge: true, refreshInterval: true,
-    fetchTimeout: true, staleIfError: true, maxListAge: true,
+    keys: true, keysHardStop: true, deadline: true, publishDelay: true, sharedMaxAge: true,
+    refreshInterval: true, fetchTimeout: true, staleIfError: true, maxListAge: true,
   },
 };
 
@@ -429,6 +486,6 @@ export function snakeCased(value: unknown): unknown {
   if (value === null || typeof value !== 'object' || Array.isArray(value)) return value;
   return Object.fromEntries(Object.entries(value).map(([name, inner]) => [
     name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`),
-    name === 'expectedClaims' ? inner : snakeCased(inner),
+    name === 'expectedClaims' || name === 'scopeClaim' ? inner : snakeCased(inner),
   ]));
 }

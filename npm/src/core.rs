@@ -141,6 +141,7 @@ impl Core {
     /// are stored: then all are dropped, and the caller stores its requirements again.
     pub fn requirements(&self, text: &str) -> Result<Option<usize>, JsError> {
         let requirements = config::read_requirements(text)?;
+        self.0.verifier.check_requirements(&requirements)?;
         let mut numbered = self.0.requirements.borrow_mut();
         if numbered.len() >= MAX_NUMBERED {
             numbered.clear();

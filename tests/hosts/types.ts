@@ -50,6 +50,18 @@ export async function own(token: string): Promise<string | undefined> {
   return `${tenant} ${plan} ${exp?.toFixed()}`;
 }
 
+Verifier.create({
+  profile: 'jwt', issuer: 'https://login.example/{tid}/v2.0', tenants: 'any', audience: 'a', typ: null,
+  status: { mode: 'ignore' }, scopeClaim: ['scp', { claim: 'roles', map: { 'Invoice Reader': ['invoices:read'] } }],
+  expectedClaims: {
+    email_verified: true, level: [1, 2], groups: { all: ['a', 'b'] }, ref: { like: 'refs/heads/release/*' },
+  },
+  freshness: { keys: 'http', keysHardStop: '12h' },
+});
+// @ts-expect-error A pattern is a string.
+Verifier.create({ issuer: 'https://issuer.example', audience: 'a', expectedClaims: { a: { like: 1 } } });
+// @ts-expect-error A rule for a claim names the claim.
+Verifier.create({ issuer: 'i', audience: 'a', scopeClaim: { prefix: 'b' } });
 // @ts-expect-error An audience must be stated.
 Verifier.create({ issuer: 'https://issuer.example' });
 // @ts-expect-error A duration is a string with a unit.

@@ -9,15 +9,15 @@ use serde_json::{Value, json};
 
 const LINES: &str = include_str!("../vectors/batch.jsonl");
 
-#[tokio::test]
-async fn every_line_gives_its_answer() {
+/// Judges lines with their expected answers. Returns the number of lines of each kind.
+pub(crate) async fn judge_all(lines: &str) -> BTreeMap<String, u32> {
     let mut batch = Batch::default();
-    let mut families: BTreeMap<String, u32> = BTreeMap::new();
+    let mut kinds: BTreeMap<String, u32> = BTreeMap::new();
     let mut wrong = Vec::new();
-    for text in LINES.lines() {
+    for text in lines.lines() {
         let line: Value = serde_json::from_str(text).unwrap();
         let id = line["id"].as_str().unwrap();
-        *families.entry(id.split('/').next().unwrap().to_owned()).or_default() += 1;
+        *kinds.entry(id.split('/').next().unwrap().to_owned()).or_default() += 1;
         let answer = serde_json::to_value(batch.judge(text, &NativeCrypto).await).unwrap();
         let members = ["verdict", "code", "stale", "fetched"].map(|name| answer[name].clone());
         let expected = ["verdict", "code", "stale", "fetched"].map(|name| &line["expect"][name]);
@@ -25,8 +25,13 @@ async fn every_line_gives_its_answer() {
             wrong.push(format!("{id}: {answer} instead of {}", line["expect"]));
         }
     }
-    println!("native: {} lines {families:?}", LINES.lines().count());
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    kinds
+}
+
+#[tokio::test]
+async fn every_line_gives_its_answer() {
+    println!("native: {} lines {:?}", LINES.lines().count(), judge_all(LINES).await);
 }
 
 /// Lines that are judged in parallel get the same answers, in the same order, as one after another.

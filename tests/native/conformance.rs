@@ -63,7 +63,8 @@ fn matches(pattern: &str, id: &str) -> bool {
 
 fn vector_ids() -> BTreeSet<String> {
     let file: Value = serde_json::from_str(include_str!("../vectors/verify.json")).unwrap();
-    let lines = include_str!("../vectors/batch.jsonl").lines();
+    let lines = [include_str!("../vectors/batch.jsonl"), include_str!("../vectors/field.jsonl")];
+    let lines = lines.into_iter().flat_map(str::lines);
     let lines = lines.map(|line| serde_json::from_str::<Value>(line).unwrap());
     let own = file["vectors"].as_array().unwrap().iter().cloned().chain(lines);
     own.map(|vector| vector["id"].as_str().unwrap().to_owned()).collect()

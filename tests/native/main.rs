@@ -5,6 +5,7 @@ mod batch;
 mod conformance;
 mod documents;
 mod errors;
+mod field;
 mod http_freshness;
 mod properties;
 mod remembered;

@@ -262,7 +262,7 @@ for (const [name, response] of [
   ['redirect', { status: 302, headers: { location: JWKS }, body: '' }],
   ['html', { status: 200, headers: { 'content-type': 'text/html' }, body: '<html>' }],
   ['not-a-set', jsonResponse({ keys: {} })],
-  ['duplicate-kid', jsonResponse({ keys: [jwks.keys[0], { ...jwks.keys[1], kid: 'ed' }] })],
+  ['byte-order-mark-twice', jsonResponse(`\ufeff\ufeff${JSON.stringify(jwks)}`)],
   ['duplicate-member', jsonResponse('{"keys":[],"keys":[]}')],
   ['too-large', jsonResponse({ keys: jwks.keys, x: 'x'.repeat(20_000) })],
 ]) {
@@ -272,6 +272,10 @@ for (const [name, response] of [
     expect: refused('keys_unavailable', { fetched: [JWKS] }),
   });
 }
+add('key', 'set-duplicate-kid-of-another-algorithm', {
+  jwks_uri: JWKS, responses: { ...allValid, [JWKS]: jsonResponse({ keys: [...only('ed').keys, { ...jwks.keys.find(({ kid }) => kid === 'ec'), kid: 'ed' }] }) },
+  expect: accepted,
+});
 add('key', 'metadata-of-another-issuer', {
   discover: true,
   responses: { ...allValid, [JWKS]: jsonResponse(jwks), [METADATA]: jsonResponse({ issuer: `${ISSUER}/`, jwks_uri: JWKS }) },

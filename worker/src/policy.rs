@@ -429,7 +429,7 @@ mod tests {
             (json!({"path": "/a", "methods": [], "public": true}), "GET, POST"),
             (json!({"path": "/a", "methods": ["get"], "public": true}), "GET, POST"),
             (json!({"path": "/a", "methods": ["GET"]}), "all_of or any_of"),
-            (json!({"path": "/a", "methods": ["GET"], "all_of": ["a b"]}), "visible ASCII"),
+            (json!({"path": "/a", "methods": ["GET"], "all_of": ["a\tb"]}), "control characters"),
             (json!({"path": "/a", "methods": ["GET"], "scopes": ["a"]}), "unknown field"),
             (json!({"path": "/a", "methods": ["GET"], "public": true, "all_of": ["a"]}), "either"),
             (json!({"path": "/a", "methods": ["GET"], "issuers": []}), "must not be empty"),

@@ -15,7 +15,7 @@ use serde_json::Value;
 use wasm_bindgen::JsValue;
 
 use crate::metrics::Metrics;
-use crate::policy::{GuardPolicy, PolicyText};
+use crate::policy::{Access, GuardPolicy, PolicyText};
 use crate::replay::SharedReplay;
 use crate::settings_error::SettingsError;
 
@@ -92,13 +92,20 @@ impl Settings {
             list_bytes: Some(list_bytes),
         };
         let verifier = Verifier::try_from(config).map_err(|error| wrong(env, error))?;
+        let policy = GuardPolicy::try_from(written).map_err(SettingsError::Policy)?;
+        for route in &policy.routes {
+            if let Access::Token(requirements) = &route.access {
+                let checked = verifier.check_requirements(requirements);
+                checked.map_err(SettingsError::Requirements)?;
+            }
+        }
         // An unusable binding is an error. The guard never falls back to the weaker store.
         let replay: Box<dyn ReplayStore> = match object(env, "USED_PROOFS", "getByName")? {
             Some(objects) => Box::new(SharedReplay(objects)),
             None => Box::new(IsolateReplay::default()),
         };
         Ok(Self {
-            policy: written.try_into().map_err(SettingsError::Policy)?,
+            policy,
             verifier: WebVerifier::new(verifier, replay, cache, source(env)?),
             list_bytes,
             metrics: Metrics::new(

@@ -1,6 +1,7 @@
 //! Mistakes in the Worker's settings. Their texts name the variable or binding and say what to set.
 
 use edgepass_jose::json::NotAnObject;
+use edgepass_verify::checks::RequirementsError;
 use edgepass_verify::policy::json::ShapeError;
 use edgepass_verify::verifier::config::ConfigError;
 
@@ -17,6 +18,8 @@ pub(crate) enum SettingsError {
     PolicyShape(ShapeError),
     #[error("the bundled policy: {0}")]
     Policy(PolicyError),
+    #[error("the bundled policy: {0}")]
+    Requirements(RequirementsError),
     #[error("set the variable {0}")]
     Missing(&'static str),
     #[error("{0} must be a non-empty string")]

@@ -13,8 +13,8 @@ use crate::tools::{self, target_dir};
 
 /// Each module's budget after gzip, in bytes: a little above its size. Raise it only with a reason.
 const BUDGETS: [(&str, &str, u64); 2] = [
-    ("edgepass_npm", "npm/wasm/edgepass_npm_bg.wasm", 223_000),
-    ("edgepass_guard", "worker/build/index_bg.wasm", 226_800),
+    ("edgepass_npm", "npm/wasm/edgepass_npm_bg.wasm", 227_000),
+    ("edgepass_guard", "worker/build/index_bg.wasm", 230_500),
 ];
 
 /// Number of functions that are listed when a module is too large.

@@ -15,9 +15,10 @@ use crate::tools::{self, Tools, target_dir};
 
 type Suite = fn(&Tools) -> anyhow::Result<Tally>;
 
-const SUITES: [(&str, &str, Suite); 9] = [
+const SUITES: [(&str, &str, Suite); 10] = [
     ("rust", "unit, documentation and whole-program tests in Rust", rust),
     ("vectors", "one vector file on four hosts: native, Node, workerd, Chromium", vectors),
+    ("field", "what other issuers, hosts and clients do, by kind, on the same four hosts", field),
     ("differential", "generated tokens, judged by this and other libraries", differential),
     (
         "simulation",
@@ -69,7 +70,8 @@ pub(crate) fn run(names: &[&str]) -> anyhow::Result<()> {
 /// Sign all vectors again.
 pub(crate) fn forge(tools: &Tools) -> anyhow::Result<()> {
     step::run("sign the vectors", &mut tools.node(&["tests/vectors/forge.mjs"]))?;
-    step::run("sign the batch lines", &mut tools.node(&["tests/vectors/batch.mjs"]))
+    step::run("sign the batch lines", &mut tools.node(&["tests/vectors/batch.mjs"]))?;
+    step::run("sign the lines of the field", &mut tools.node(&["tests/vectors/field.mjs"]))
 }
 
 fn rust(_: &Tools) -> anyhow::Result<Tally> {
@@ -91,7 +93,8 @@ fn rust(_: &Tools) -> anyhow::Result<Tally> {
 fn vectors(tools: &Tools) -> anyhow::Result<Tally> {
     let mut tally = Tally::default();
     let mut native = cargo(&["test", "--locked", "--package", "edgepass-tests", "--tests"]);
-    count_cargo(&mut tally, "vectors, native", native.args(["--", "--nocapture"]))?;
+    native.args(["--", "--nocapture"]).args(FIELD.iter().flat_map(|name| ["--skip", name]));
+    count_cargo(&mut tally, "vectors, native", &mut native)?;
     let clean = clean_install(tools)?;
     let mut others =
         tools.node(&["--test", "--test-reporter=spec", "tests/hosts/vectors.test.mjs"]);
@@ -102,6 +105,21 @@ fn vectors(tools: &Tools) -> anyhow::Result<Tally> {
     others.env("EDGEPASS_PROBE", artifacts::probe(tools)?);
     others.env("EDGEPASS_CHROMIUM", tools::chromium()?);
     count_node(&mut tally, "third-party vectors in Node, workerd and Chromium", &mut others)?;
+    Ok(tally)
+}
+
+/// Modules of the native tests that belong to the suite `field`.
+const FIELD: [&str; 2] = ["field::", "http_freshness::"];
+
+fn field(tools: &Tools) -> anyhow::Result<Tally> {
+    let mut tally = Tally::default();
+    let mut native = cargo(&["test", "--locked", "--package", "edgepass-tests", "--test"]);
+    native.args(["native", "--", "--nocapture"]).args(FIELD);
+    count_cargo(&mut tally, "the field, native", &mut native)?;
+    let clean = clean_install(tools)?;
+    let mut others = tools.node(&["--test", "--test-reporter=spec", "tests/hosts/field.test.mjs"]);
+    others.env("EDGEPASS_INSTALLED", &clean).env("EDGEPASS_CHROMIUM", tools::chromium()?);
+    count_node(&mut tally, "the field in Node, workerd and Chromium", &mut others)?;
     Ok(tally)
 }
 

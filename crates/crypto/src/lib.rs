@@ -40,6 +40,7 @@ mod es256;
 mod inverse;
 mod limbs;
 pub mod prepared;
+mod rsa;
 
 use edgepass_jose::PublicKey;
 use p256::elliptic_curve::point::AffineCoordinates;
@@ -47,7 +48,8 @@ use p256::elliptic_curve::point::AffineCoordinates;
 /// Whether a key may be used: its encoding is canonical, and it is a point of large order on its
 /// curve.
 ///
-/// True for every RSA key; `edgepass_jose::jwk` checks the form of those.
+/// Of RSA keys it refuses those with a modulus as ROCA (CVE-2017-15361) leaves it;
+/// `edgepass_jose::jwk` checks the form of the others.
 ///
 /// # Example
 ///
@@ -68,7 +70,7 @@ pub fn is_sound(key: &PublicKey) -> bool {
         PublicKey::P384 { x, y } => {
             p384::AffinePoint::from_coordinates(&(*x).into(), &(*y).into()).is_some().into()
         }
-        PublicKey::Rsa { .. } => true,
+        PublicKey::Rsa { n, .. } => !rsa::has_roca_form(n),
         _ => false,
     }
 }

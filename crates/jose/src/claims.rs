@@ -43,7 +43,6 @@ impl ClaimsSet {
     /// let claims = ClaimsSet::parse(br#"{"iss":"https://a.example","aud":["b","c"],"exp":9.5}"#)?;
     /// assert_eq!(claims.required_string("iss")?, "https://a.example");
     /// assert_eq!(claims.required_string("sub"), Err(ClaimError::missing("sub")));
-    /// assert!(claims.audience("aud")?.contains("c"));
     /// assert_eq!(claims.expiration()?.map(|exp| exp.seconds()), Some(9));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -64,6 +63,11 @@ impl ClaimsSet {
     /// Returns the claim with this name, of any type, or `None` when it is absent.
     pub fn get(&self, name: &str) -> Option<ValueRef<'_>> {
         self.0.get(name)
+    }
+
+    /// Returns the object that holds the claims.
+    pub fn root(&self) -> ValueRef<'_> {
+        self.0.root()
     }
 
     /// Returns a string claim, or `None` when it is absent.
@@ -117,24 +121,6 @@ impl ClaimsSet {
         self.date("iat", NumericDate::ceil)
     }
 
-    /// Returns the audience in the claim `name`: one string or a non-empty array of strings (RFC
-    /// 7519 §4.1.3). A policy may name another claim than `aud`.
-    ///
-    /// # Errors
-    ///
-    /// [`ClaimError::Missing`] when it is absent. [`ClaimError::Invalid`] when it has another form.
-    pub fn audience(&self, name: &str) -> Result<Audience<'_>, ClaimError> {
-        let value = self.0.get(name).ok_or_else(|| ClaimError::missing(name))?;
-        let texts = |value: ValueRef<'_>| {
-            let mut items = value.as_array()?.peekable();
-            Some(items.peek().is_some() && items.all(|item| item.as_str().is_some()))
-        };
-        if value.as_str().is_some() || texts(value) == Some(true) {
-            return Ok(Audience(value));
-        }
-        Err(ClaimError::invalid(name))
-    }
-
     fn date(
         &self,
         name: &'static str,
@@ -163,7 +149,17 @@ impl ClaimError {
 #[derive(Clone, Copy)]
 pub struct Audience<'c>(ValueRef<'c>);
 
-impl Audience<'_> {
+impl<'c> Audience<'c> {
+    /// Reads the audience: one string or a non-empty array of strings (RFC 7519 §4.1.3). `None` for
+    /// another form.
+    pub fn of(value: ValueRef<'c>) -> Option<Self> {
+        let texts = |value: ValueRef<'_>| {
+            let mut items = value.as_array()?.peekable();
+            Some(items.peek().is_some() && items.all(|item| item.as_str().is_some()))
+        };
+        (value.as_str().is_some() || texts(value) == Some(true)).then_some(Self(value))
+    }
+
     /// Whether `identifier` is in the audience. The comparison is exact.
     pub fn contains(&self, identifier: &str) -> bool {
         let is_it = |value: ValueRef<'_>| value.as_str() == Some(identifier);
@@ -197,7 +193,9 @@ mod tests {
     fn audience_is_a_string_or_a_list_of_strings() {
         let contains = |text: &str, identifier: &str| {
             let claims = claims(text);
-            claims.audience("aud").map(|audience| audience.contains(identifier))
+            let aud = claims.get("aud").ok_or_else(|| ClaimError::missing("aud"))?;
+            let audience = Audience::of(aud).ok_or_else(|| ClaimError::invalid("aud"))?;
+            Ok(audience.contains(identifier))
         };
         for (text, a, b) in [(r#"{"aud":"a"}"#, true, false), (r#"{"aud":["c","b"]}"#, false, true)]
         {

@@ -57,6 +57,15 @@ pub struct ValueRef<'o> {
     at: usize,
 }
 
+/// What becomes of an object in which a member name is repeated.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub(crate) enum Repeated {
+    /// The whole text is refused.
+    Refused,
+    /// The object becomes `null`. The rest of the text is read.
+    Null,
+}
+
 /// Up to this many members, a name is compared with each earlier one; after that, names are hashed.
 const FEW_MEMBERS: usize = 24;
 
@@ -69,20 +78,20 @@ impl FlatObject {
     ///
     /// [`parse_object`]: crate::json::parse_object
     pub fn parse(text: &[u8]) -> Result<Self, NotAnObject> {
-        let read = Self::read(text).ok_or(NotAnObject)?;
+        let read = Self::read(text, Repeated::Refused).ok_or(NotAnObject)?;
         if read.root().is_object() { Ok(read) } else { Err(NotAnObject) }
     }
 
     /// Parses as [`FlatObject::parse`] does, but accepts any type of outermost value. Returns
     /// `None` when the text is refused.
-    pub(crate) fn read(text: &[u8]) -> Option<Self> {
+    pub(crate) fn read(text: &[u8], repeated: Repeated) -> Option<Self> {
         // A decoded string is never longer than its encoding. Most members take over 16 octets.
         let mut object = Self {
             text: String::with_capacity(text.len()),
             nodes: Vec::with_capacity((text.len() / 16).saturating_add(4)),
         };
         let mut parser = serde_json::Deserializer::from_slice(text);
-        let whole = Slot { object: &mut object, name: 0..0, depth: 0 };
+        let whole = Slot { object: &mut object, name: 0..0, depth: 0, repeated };
         whole.deserialize(&mut parser).ok()?;
         parser.end().ok()?;
         Some(object)
@@ -170,6 +179,14 @@ impl<'o> ValueRef<'o> {
         self.as_number()?.as_u64()
     }
 
+    /// Returns a boolean, or `None` for another type.
+    pub fn as_bool(self) -> Option<bool> {
+        match self.kind()? {
+            Kind::Bool(value) => Some(*value),
+            _ => None,
+        }
+    }
+
     /// Whether the value is null.
     pub fn is_null(self) -> bool {
         matches!(self.kind(), Some(Kind::Null))
@@ -238,11 +255,12 @@ impl<'o> ValueRef<'o> {
 }
 
 /// Deserializes the next value into `object`, as the member `name`. Refuses more than [`MAX_DEPTH`]
-/// levels and repeated names.
+/// levels.
 struct Slot<'o> {
     object: &'o mut FlatObject,
     name: Range<u32>,
     depth: usize,
+    repeated: Repeated,
 }
 
 impl Slot<'_> {
@@ -304,26 +322,36 @@ impl<'de> Visitor<'de> for Slot<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut input: A) -> Result<(), A::Error> {
-        let (depth, object) = (self.inner_depth()?, self.object);
+        let (depth, repeated, object) = (self.inner_depth()?, self.repeated, self.object);
         let at = object.push(self.name, Kind::Array).ok_or_else(too_large)?;
-        while input.next_element_seed(Slot { object: &mut *object, name: 0..0, depth })?.is_some() {
+        loop {
+            let item = Slot { object: &mut *object, name: 0..0, depth, repeated };
+            if input.next_element_seed(item)?.is_none() {
+                break;
+            }
         }
         object.close(at);
         Ok(())
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut input: A) -> Result<(), A::Error> {
-        let (depth, object) = (self.inner_depth()?, self.object);
+        let (depth, repeated, object) = (self.inner_depth()?, self.repeated, self.object);
         let at = object.push(self.name, Kind::Object).ok_or_else(too_large)?;
-        let mut names = Names::default();
+        let (mut names, mut is_repeated) = (Names::default(), false);
         while let Some(name) = input.next_key_seed(Name(object))? {
             object.close(at);
             if !names.add(object, at, &name) {
-                return Err(A::Error::custom("duplicate member"));
+                if repeated == Repeated::Refused {
+                    return Err(A::Error::custom("duplicate member"));
+                }
+                is_repeated = true;
             }
-            input.next_value_seed(Slot { object: &mut *object, name, depth })?;
+            input.next_value_seed(Slot { object: &mut *object, name, depth, repeated })?;
         }
         object.close(at);
+        if let Some(node) = object.nodes.get_mut(at).filter(|_| is_repeated) {
+            node.kind = Kind::Null;
+        }
         Ok(())
     }
 }

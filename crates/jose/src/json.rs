@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::flat::FlatObject;
+use crate::flat::{FlatObject, Repeated};
 pub use crate::flat::{JsonObject, MAX_DEPTH, NotAnObject};
 
 /// Parses one JSON object and nothing after it.
@@ -20,10 +20,23 @@ pub fn parse_object(text: &[u8]) -> Result<JsonObject, NotAnObject> {
 /// Parses one JSON array and nothing after it, as strictly as [`parse_object`]. Returns `None` when
 /// the input is refused.
 pub fn parse_array(text: &[u8]) -> Option<Vec<Value>> {
-    match FlatObject::read(text)?.root().to_value() {
+    match FlatObject::read(text, Repeated::Refused)?.root().to_value() {
         Value::Array(values) => Some(values),
         _ => None,
     }
+}
+
+/// Parses a published document: one JSON object and nothing after it. Differs from [`parse_object`]
+/// in that it skips a byte order mark, and that an object inside the document in which a member
+/// name is repeated becomes `null`, so that it does not spoil the rest.
+///
+/// Source: [RFC 8259 §8.1](https://www.rfc-editor.org/rfc/rfc8259#section-8.1), [RFC 7517
+/// §4](https://www.rfc-editor.org/rfc/rfc7517#section-4).
+pub fn parse_document(text: &[u8]) -> Result<JsonObject, NotAnObject> {
+    const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+    let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
+    let read = FlatObject::read(text, Repeated::Null).filter(|read| read.root().is_object());
+    read.map(|object| object.to_members()).ok_or(NotAnObject)
 }
 
 #[cfg(test)]
@@ -59,6 +72,20 @@ mod tests {
         assert_eq!(parse_array(br#"[1, {"a": "b"}]"#).unwrap().len(), 2);
         for text in ["{}", "[", "[] []", r#"[{"a":1,"a":2}]"#, "1", ""] {
             assert_eq!(parse_array(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn in_a_document_a_repeated_name_spoils_only_its_own_object() {
+        let read = |text: &str| parse_document(text.as_bytes()).map(Value::Object);
+        let text = r#"{"keys":[{"a":1},{"a":1,"a":1},{"b":{"c":1,"c":2},"d":3}],"e":[[{"a":{}}]]}"#;
+        let expected =
+            serde_json::json!({"keys": [{"a": 1}, null, {"b": null, "d": 3}], "e": [[{"a": {}}]]});
+        assert_eq!(read(text), Ok(expected.clone()));
+        assert_eq!(read(&format!("\u{feff}{text}")), Ok(expected));
+        for text in [r#"{"a":1,"a":1}"#, "\u{feff}\u{feff}{}", "[]", "", "\u{feff}", "{}{}", "null"]
+        {
+            assert_eq!(read(text), Err(NotAnObject), "{text}");
         }
     }
 

@@ -11,11 +11,10 @@ use crate::json::JsonObject;
 use crate::public_key::PublicKey;
 use crate::thumbprint::thumbprint;
 
-/// Accepted RSA modulus lengths, in bits. Of these only multiples of 8, as workerd's import
-/// requires.
+/// Accepted RSA modulus lengths, in bits.
 pub const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 /// The maximum length of a `kid`, in characters. A JWK with a longer `kid` is refused.
-pub const MAX_KEY_ID_CHARS: usize = 128;
+pub const MAX_KEY_ID_CHARS: usize = 1024;
 /// Accepted RSA public exponents. Every host can import them.
 pub const RSA_EXPONENTS: [u32; 4] = [3, 17, 37, 65537];
 
@@ -184,21 +183,20 @@ fn bind(
 }
 
 fn rsa(members: &JsonObject) -> Result<PublicKey, JwkError> {
+    // Without the leading zero octets that some issuers write, although RFC 7518 §6.3.1.1 has none.
     let integer = |name| {
         let bytes = base64url::decode(required(members, name)?).ok_or(JwkError::KeyInvalid)?;
-        match bytes.first() {
-            None | Some(0) => Err(JwkError::KeyInvalid),
-            Some(_) => Ok(bytes),
-        }
+        let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+        Ok::<Vec<u8>, JwkError>(bytes.into_iter().skip(zeros).collect())
     };
     let (n, e) = (integer("n")?, integer("e")?);
-    let top_bit_set = n.first().is_some_and(|first| first & 0x80 != 0);
-    let odd = n.last().is_some_and(|last| last & 1 == 1);
+    let (Some(first), Some(last)) = (n.first(), n.last()) else { return Err(JwkError::KeyInvalid) };
+    let bits = n.len().saturating_mul(8).saturating_sub(first.leading_zeros() as usize);
     let exponent =
         e.iter().try_fold(0_u32, |sum, byte| sum.checked_mul(256)?.checked_add((*byte).into()));
     let accepted = exponent.is_some_and(|exponent| RSA_EXPONENTS.contains(&exponent));
-    // With the top bit set, the length in bits is a multiple of 8.
-    if RSA_BITS.contains(&n.len().saturating_mul(8)) && top_bit_set && odd && accepted {
+    let is_odd = last & 1 == 1;
+    if RSA_BITS.contains(&bits) && is_odd && accepted {
         Ok(PublicKey::Rsa { n, e })
     } else {
         Err(JwkError::KeyInvalid)
@@ -306,16 +304,23 @@ mod tests {
         for (n, e, accepted) in [
             (modulus(256, 0x80, 1), "AQAB", true),
             (modulus(256, 0x80, 1), "Aw", true),
+            (modulus(257, 0x01, 1), "AQAB", true), // 2049 bits
+            (modulus(257, 0x04, 1), "AQAB", true), // 2051 bits
+            (modulus(257, 0x40, 1), "AQAB", true), // 2055 bits
             (modulus(1024, 0xff, 1), "AQAB", true),
+            (modulus(257, 0x00, 1), "AQAB", true), // 2048 bits after a leading zero
+            (modulus(256, 0x80, 1), "AAEAAQ", true), // leading zero
+            (modulus(256, 0x80, 1), "AAAAAQAB", true),
             (modulus(256, 0x7f, 1), "AQAB", false), // 2047 bits
             (modulus(128, 0x80, 1), "AQAB", false),
-            (modulus(1025, 0x80, 1), "AQAB", false),
-            (modulus(256, 0x00, 1), "AQAB", false),
-            (modulus(256, 0x80, 2), "AQAB", false),   // even
-            (modulus(256, 0x80, 1), "AQ", false),     // e = 1
-            (modulus(256, 0x80, 1), "AAEAAQ", false), // leading zero
+            (modulus(1025, 0x01, 1), "AQAB", false), // 8193 bits
+            (modulus(256, 0x00, 1), "AQAB", false),  // 2040 bits after a leading zero
+            (modulus(256, 0x80, 2), "AQAB", false),  // even
+            (modulus(256, 0x80, 1), "AQ", false),    // e = 1
             (modulus(256, 0x80, 1), "AQAAAAAB", false),
             (modulus(256, 0x80, 1), "", false),
+            ("AAAA".into(), "AQAB", false),
+            (String::new(), "AQAB", false),
         ] {
             let jwk = json!({"kty": "RSA", "n": n, "e": e, "alg": "PS384"});
             assert_eq!(read(jwk).is_ok(), accepted, "{} {e}", n.len());

@@ -23,15 +23,12 @@ pub const MAX_KEYS: usize = 100;
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum JwkSetError {
-    /// The text is not a JSON object with an array `keys`, or `iat` is not a [`NumericDate`].
+    /// The text is not a JSON object with an array `keys`.
     #[error("not a JWK Set")]
     NotASet,
     /// The set has more than [`MAX_KEYS`] keys, unusable ones included.
     #[error("more than {MAX_KEYS} keys")]
     TooManyKeys,
-    /// Two different usable keys share a `kid`, so the signing key is ambiguous.
-    #[error("two different keys share a kid")]
-    DuplicateKeyId,
 }
 
 /// The result of looking up the key for a token's `kid` and `alg`.
@@ -39,7 +36,10 @@ pub enum JwkSetError {
 pub enum KeyMatch<'a> {
     /// Exactly one key matches.
     One(&'a Jwk),
-    /// The key with this `kid` is bound to another algorithm, or the token has no `kid` and several
+    /// Several keys have this `kid` and algorithm: the first two in the order of the set. Further
+    /// ones are not tried.
+    Two(&'a Jwk, &'a Jwk),
+    /// Every key with this `kid` is bound to another algorithm, or the token has no `kid` and several
     /// keys have its algorithm, or the `kid` is longer than
     /// [`MAX_KEY_ID_CHARS`](crate::jwk::MAX_KEY_ID_CHARS).
     Unfit,
@@ -50,7 +50,8 @@ pub enum KeyMatch<'a> {
 impl JwkSet {
     /// Parses a set. Keeps the keys that bind to an algorithm of `allowed` and that pass `is_sound`
     /// (see `edgepass_crypto::is_sound`), and leaves out the others. Keeps equal keys of one `kid`
-    /// once.
+    /// once. Members of the set that it does not know, and an `iat` or `exp` of another form, have
+    /// no effect.
     ///
     /// Source: [RFC 7517 §5](https://www.rfc-editor.org/rfc/rfc7517#section-5).
     ///
@@ -72,7 +73,7 @@ impl JwkSet {
         allowed: &[Algorithm],
         is_sound: impl Fn(&PublicKey) -> bool,
     ) -> Result<Self, JwkSetError> {
-        let members = json::parse_object(text).map_err(|_| JwkSetError::NotASet)?;
+        let members = json::parse_document(text).map_err(|_| JwkSetError::NotASet)?;
         let Some(Value::Array(values)) = members.get("keys") else {
             return Err(JwkSetError::NotASet);
         };
@@ -85,19 +86,12 @@ impl JwkSet {
                 Ok(key) if is_sound(key.key()) => key,
                 Ok(_) | Err(_) => continue,
             };
-            match keys.iter().find(|held| held.key_id().is_some() && held.key_id() == key.key_id())
-            {
-                None => keys.push(key),
-                Some(held) if *held == key => {}
-                Some(_) => return Err(JwkSetError::DuplicateKeyId),
+            if key.key_id().is_none() || !keys.contains(&key) {
+                keys.push(key);
             }
         }
         let date = |value: &Value| value.as_number().and_then(NumericDate::floor);
-        let issued_at = match members.get("iat") {
-            None => None,
-            Some(value) => Some(date(value).ok_or(JwkSetError::NotASet)?),
-        };
-        // RFC 7517 §5: unknown members are ignored. Another issuer's `exp` may have any form.
+        let issued_at = members.get("iat").and_then(date);
         let expiration = members.get("exp").and_then(date);
         Ok(Self { keys, issued_at, expiration })
     }
@@ -109,7 +103,7 @@ impl JwkSet {
 
     /// The private member `iat`, rounded down to whole seconds: when the issuer last changed its
     /// published keys. The verifier refuses a set older than the one it holds, so that a replayed
-    /// set cannot restore a withdrawn key.
+    /// set cannot restore a withdrawn key. `None` also when it is not a [`NumericDate`].
     pub fn issued_at(&self) -> Option<NumericDate> {
         self.issued_at
     }
@@ -123,26 +117,24 @@ impl JwkSet {
 
     /// Finds the key for the `kid` and the algorithm of a token. Without `kid`, finds the only key
     /// with that algorithm.
+    ///
+    /// A `kid` may name several keys, which `kty` and `alg` tell apart (RFC 7517 §4.5). A key is
+    /// never found for an algorithm that it is not bound to.
     pub fn find(&self, key_id: Option<&str>, algorithm: Algorithm) -> KeyMatch<'_> {
         // No set, this one or a newer one, can hold a key with such a long `kid`.
         if key_id.is_some_and(|key_id| !is_key_id(key_id)) {
             return KeyMatch::Unfit;
         }
-        let fits = |key: &&Jwk| key.algorithm() == algorithm;
-        match key_id {
-            Some(_) => match self.keys.iter().find(|key| key.key_id() == key_id) {
-                Some(key) if fits(&key) => KeyMatch::One(key),
-                Some(_) => KeyMatch::Unfit,
-                None => KeyMatch::None,
-            },
-            None => {
-                let mut fitting = self.keys.iter().filter(fits);
-                match (fitting.next(), fitting.next()) {
-                    (Some(only), None) => KeyMatch::One(only),
-                    (Some(_), Some(_)) => KeyMatch::Unfit,
-                    (None, _) => KeyMatch::None,
-                }
+        let named = |key: &&Jwk| key_id.is_none() || key.key_id() == key_id;
+        let mut fitting = self.keys.iter().filter(named).filter(|key| key.algorithm() == algorithm);
+        match (fitting.next(), fitting.next()) {
+            (Some(only), None) => KeyMatch::One(only),
+            (Some(first), Some(second)) if key_id.is_some() => KeyMatch::Two(first, second),
+            (Some(_), Some(_)) => KeyMatch::Unfit,
+            (None, _) if key_id.is_some() && self.keys.iter().any(|key| named(&key)) => {
+                KeyMatch::Unfit
             }
+            (None, _) => KeyMatch::None,
         }
     }
 }
@@ -150,6 +142,7 @@ impl JwkSet {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::jwk::MAX_KEY_ID_CHARS;
     use serde_json::json;
 
     const X1: &str = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
@@ -180,11 +173,77 @@ mod tests {
     }
 
     #[test]
-    fn one_kid_names_one_key() {
-        let twice = json!({"keys": [ed25519("a", X1), ed25519("a", X1)]});
-        assert_eq!(parse(twice).unwrap().keys().len(), 1);
-        let clash = json!({"keys": [ed25519("a", X1), ed25519("a", X2)]});
-        assert_eq!(parse(clash).err(), Some(JwkSetError::DuplicateKeyId));
+    fn a_repeated_kid_makes_only_that_kid_ambiguous() {
+        let third = crate::base64url::encode(&[9; 32]);
+        let (a, b, c) = (ed25519("a", X1), ed25519("a", X2), ed25519("a", &third));
+        let other = ed25519("b", X1);
+        let find = |keys: Value, id| {
+            let set = parse(json!({ "keys": keys })).unwrap();
+            let x = |key: &Jwk| match key.key() {
+                PublicKey::Ed25519 { x } => crate::base64url::encode(x),
+                _ => panic!("another kind of key"),
+            };
+            match set.find(Some(id), Algorithm::Ed25519) {
+                KeyMatch::One(key) => vec![x(key)],
+                KeyMatch::Two(first, second) => vec![x(first), x(second)],
+                KeyMatch::Unfit | KeyMatch::None => Vec::new(),
+            }
+        };
+        assert_eq!(find(json!([a, a]), "a"), [X1]);
+        assert_eq!(find(json!([a, b, other]), "a"), [X1, X2]);
+        assert_eq!(find(json!([b, a, other]), "a"), [X2, X1]);
+        assert_eq!(find(json!([b, a, c, other]), "a"), [X2, X1]);
+        assert_eq!(find(json!([a, b, other]), "b"), [X1]);
+    }
+
+    #[test]
+    fn one_kid_may_name_keys_of_several_algorithms() {
+        let n = crate::base64url::encode(&[0x81; 256]);
+        let rsa = |alg: &str| json!({"kty": "RSA", "n": n, "e": "AQAB", "kid": "a", "alg": alg});
+        let set = json!({"keys": [ed25519("a", X1), rsa("RS256"), rsa("PS256"), rsa("RSA-OAEP")]});
+        let set = parse(set).unwrap();
+        for algorithm in [Algorithm::Ed25519, Algorithm::Rs256, Algorithm::Ps256] {
+            let KeyMatch::One(key) = set.find(Some("a"), algorithm) else {
+                panic!("{algorithm:?}")
+            };
+            assert_eq!(key.algorithm(), algorithm);
+        }
+        // A key is bound to its `alg`: no other algorithm finds it.
+        for algorithm in [Algorithm::Rs384, Algorithm::Ps512, Algorithm::Es256] {
+            assert_eq!(set.find(Some("a"), algorithm), KeyMatch::Unfit, "{algorithm:?}");
+        }
+    }
+
+    #[test]
+    fn one_bad_member_leaves_the_rest_of_the_set_as_it_is() {
+        let good = ed25519("good", X1);
+        for odd in [
+            json!(null),
+            json!(7),
+            json!([]),
+            json!({}),
+            json!({"kty": 1}),
+            json!({"kty": "OKP", "crv": "Ed25519", "x": "AAAA", "kid": "good"}),
+            json!({"kty": "OKP", "crv": "Ed25519", "x": X2, "kid": 7}),
+            json!({"kty": "OKP", "crv": "Ed25519", "x": X2, "kid": "k".repeat(MAX_KEY_ID_CHARS + 1)}),
+            json!({"kty": "OKP", "crv": "Ed25519", "x": X2, "kid": "good", "use": "enc"}),
+            json!({"kty": "OKP", "crv": "Ed25519", "x": X2, "kid": "good", "use": "unheard-of"}),
+            json!({"kty": "OKP", "crv": "Ed25519", "x": X2, "kid": "good", "alg": "ES256"}),
+            json!({"kty": "OKP", "crv": "Ed25519", "x": X2, "kid": "good", "d": X1}),
+        ] {
+            for keys in [json!([odd, good]), json!([good, odd])] {
+                let set = parse(json!({"keys": keys, "iat": "1", "exp": {}, "more": odd})).unwrap();
+                let found = set.find(Some("good"), Algorithm::Ed25519);
+                assert!(matches!(found, KeyMatch::One(_)), "{odd}");
+                assert_eq!((set.keys().len(), set.issued_at()), (1, None), "{odd}");
+            }
+        }
+        let twice = r#"{"keys":[{"kty":"OKP","kty":"OKP"},GOOD,{"x":{"y":1,"y":1}}]}"#;
+        let twice = twice.replace("GOOD", &good.to_string());
+        let set = JwkSet::parse(twice.as_bytes(), &Algorithm::ALL, |_| true).unwrap();
+        assert_eq!(set.keys().len(), 1);
+        let long = ed25519(&"k".repeat(MAX_KEY_ID_CHARS), X1);
+        assert_eq!(parse(json!({"keys": [long]})).unwrap().keys().len(), 1);
     }
 
     #[test]
@@ -198,7 +257,7 @@ mod tests {
 
     #[test]
     fn refuses_what_is_not_a_set() {
-        for value in [json!({}), json!({"keys": {}}), json!({"keys": [], "iat": "1"})] {
+        for value in [json!({}), json!({"keys": {}}), json!({"keys": null})] {
             assert_eq!(parse(value.clone()).err(), Some(JwkSetError::NotASet), "{value}");
         }
         let many = json!({"keys": vec![json!({}); MAX_KEYS + 1]});

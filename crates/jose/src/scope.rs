@@ -3,9 +3,15 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-/// A set of scope tokens (RFC 6749 §3.3), held as a `scope` value: sorted, separated by one space.
+/// A set of scope tokens (RFC 6749 §3.3), and of other names that a token grants: role names in an
+/// array may hold any character.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Scope(String);
+pub struct Scope {
+    /// The scope tokens, as a `scope` value: sorted, separated by one space.
+    tokens: String,
+    /// The other names, sorted.
+    names: Vec<String>,
+}
 
 /// The error for a text that is not a list of scope tokens, or for a scope token that is empty or
 /// has a forbidden character.
@@ -39,45 +45,77 @@ impl Scope {
         // Most values are already sorted and without duplicates, and can be copied.
         let kept =
             text.split(' ').all(is_scope_token) && text.split(' ').is_sorted_by(|a, b| a < b);
-        if kept { Ok(Self(text.to_owned())) } else { Self::of(text.split(' ')) }
+        if kept {
+            return Ok(Self { tokens: text.to_owned(), names: Vec::new() });
+        }
+        Self::of(text.split(' '))
     }
 
-    fn of<'t>(tokens: impl Iterator<Item = &'t str>) -> Result<Self, NotAScope> {
+    fn of<'t>(mut tokens: impl Iterator<Item = &'t str> + Clone) -> Result<Self, NotAScope> {
+        if tokens.clone().all(is_scope_token) {
+            Ok(Self::of_names(&mut tokens))
+        } else {
+            Err(NotAScope)
+        }
+    }
+
+    fn of_names(names: &mut dyn Iterator<Item = &str>) -> Self {
         // `collect` would add a sort routine to every Wasm module; inserting one by one does not.
         let mut sorted = BTreeSet::new();
-        for token in tokens {
-            if !is_scope_token(token) {
-                return Err(NotAScope);
-            }
-            sorted.insert(token);
+        for name in names {
+            sorted.insert(name);
         }
-        Ok(Self(Vec::from_iter(sorted).join(" ")))
+        let mut scope = Self::default();
+        for name in sorted {
+            if !is_scope_token(name) {
+                scope.names.push(name.to_owned());
+                continue;
+            }
+            if !scope.tokens.is_empty() {
+                scope.tokens.push(' ');
+            }
+            scope.tokens.push_str(name);
+        }
+        scope.names.retain(|name| !name.is_empty());
+        scope
+    }
+
+    /// Whether the set holds only scope tokens.
+    pub fn is_of_tokens(&self) -> bool {
+        self.names.is_empty()
     }
 
     /// Whether the set is empty.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.tokens.is_empty() && self.names.is_empty()
     }
 
-    /// Whether `token` is in the set. The comparison is exact.
-    pub fn contains(&self, token: &str) -> bool {
-        self.iter().any(|own| own == token)
+    /// Whether `name` is in the set. The comparison is exact.
+    pub fn contains(&self, name: &str) -> bool {
+        self.iter().any(|own| own == name)
     }
 
-    /// Iterates over the tokens in sorted order.
+    /// Iterates over the scope tokens in sorted order, then over the other names.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
-        self.0.split(' ').filter(|token| !token.is_empty())
+        let tokens = self.tokens.split(' ').filter(|token| !token.is_empty());
+        tokens.chain(self.names.iter().map(String::as_str))
     }
 
-    /// Returns the tokens of this set that `other` lacks.
+    /// Returns the names of this set that `other` lacks.
     pub fn missing_in(&self, other: &Self) -> Self {
-        let missing: Vec<&str> = self.iter().filter(|token| !other.contains(token)).collect();
-        Self(missing.join(" "))
+        self.iter().filter(|name| !other.contains(name)).collect()
     }
 
-    /// Whether the sets have at least one token in common.
+    /// Whether the sets have at least one name in common.
     pub fn intersects(&self, other: &Self) -> bool {
-        self.iter().any(|token| other.contains(token))
+        self.iter().any(|name| other.contains(name))
+    }
+}
+
+/// Takes names, scope tokens or not. Ignores empty ones.
+impl<'t> FromIterator<&'t str> for Scope {
+    fn from_iter<I: IntoIterator<Item = &'t str>>(names: I) -> Self {
+        Self::of_names(&mut names.into_iter())
     }
 }
 
@@ -89,10 +127,11 @@ impl TryFrom<Vec<String>> for Scope {
     }
 }
 
-/// Writes the `scope` value: sorted, one space between tokens.
+/// Writes the `scope` value: the scope tokens, sorted, with one space between them. Leaves out the
+/// other names, which such a value cannot hold.
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.tokens)
     }
 }
 
@@ -118,5 +157,19 @@ mod tests {
         for near in ["a:rea", "A:read", "a:read ", "a"] {
             assert!(!scope.contains(near), "{near:?}");
         }
+    }
+
+    #[test]
+    fn other_names_are_granted_beside_scope_tokens() {
+        let names = ["Invoice Reader", "b", "Prüfer", "a", "", "c\td", "b", "Invoice Reader", "aa"];
+        let scope: Scope = names.into_iter().collect();
+        assert_eq!(scope.to_string(), "a aa b");
+        let all: Vec<&str> = scope.iter().collect();
+        assert_eq!(all, ["a", "aa", "b", "Invoice Reader", "Prüfer", "c\td"]);
+        assert!(scope.contains("Prüfer") && !scope.contains("Invoice") && !scope.contains(""));
+        let required: Scope = ["aa", "Invoice Reader", "Auditor X"].into_iter().collect();
+        let missing = required.missing_in(&scope);
+        assert_eq!((missing.to_string().as_str(), missing.is_empty()), ("", false));
+        assert!(missing.contains("Auditor X") && required.intersects(&scope));
     }
 }

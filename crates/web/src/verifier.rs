@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use edgepass_verify::checks::RequirementsError;
 use edgepass_verify::checks::dpop::replay::{ProofUse, Replay, ReplayMemory};
 use edgepass_verify::documents::fetch::{Answer, Content, FetchOrder};
 use edgepass_verify::host::{self, Host, HostCrypto, Later, SharedCache};
@@ -122,6 +123,15 @@ impl WebVerifier {
     /// Advances a check to its verdict, or until the host must act.
     pub fn advance(&self, check: &mut Check, now: UnixMillis) -> Progress {
         self.0.verifier.borrow_mut().advance(check, now)
+    }
+
+    /// Checks that tokens can meet these requirements; see [`Verifier::check_requirements`].
+    ///
+    /// # Errors
+    ///
+    /// [`RequirementsError::NotGrantable`].
+    pub fn check_requirements(&self, requirements: &Requirements) -> Result<(), RequirementsError> {
+        self.0.verifier.borrow().check_requirements(requirements)
     }
 
     /// Counts of events so far, and sizes of held data, for metrics.

@@ -99,6 +99,9 @@ async fn accepts(compact: &str, keys: &Value, crypto: &impl HostCrypto) -> bool 
     let set = set.unwrap_or_default();
     match set.find(jws.header().key_id(), algorithm) {
         KeyMatch::One(key) => check(key, &jws, crypto).await,
+        KeyMatch::Two(first, second) => {
+            check(first, &jws, crypto).await || check(second, &jws, crypto).await
+        }
         KeyMatch::Unfit | KeyMatch::None => false,
     }
 }

@@ -33,6 +33,10 @@ pub struct Check {
     pub(crate) key_attempt: Attempt,
     pub(crate) list_attempt: Attempt,
     pub(crate) metadata_fetched: bool,
+    /// Whether another key has the `kid` and algorithm of the key that was found.
+    pub(crate) has_other_key: bool,
+    /// Whether that other key is used, because the signature is not valid with the first one.
+    pub(crate) uses_other_key: bool,
     /// Whether the proof was checked and recorded as used, in this check or in the request's first
     /// one. Both happen only once.
     pub(crate) proved: bool,
@@ -52,6 +56,8 @@ pub(crate) enum Stage {
     Parsed(UnverifiedToken),
     /// The host checks the signature, for step 4.
     SignaturePending(Pending),
+    /// The signature is not valid with the key that was found.
+    SignatureInvalid(UnverifiedToken),
     /// Step 4 is done.
     Signed(SignedToken),
     /// Step 5 is done, and the host checks the proof's signature.
@@ -83,7 +89,7 @@ impl Check {
         self.stage = match std::mem::replace(&mut self.stage, Stage::Ended) {
             Stage::SignaturePending(pending) => match pending.signature_checked(valid) {
                 Ok(signed) => Stage::Signed(signed),
-                Err(error) => Stage::Refused(error),
+                Err(token) => Stage::SignatureInvalid(token),
             },
             Stage::ProofPending(claimed, proof) if valid => Stage::ProofSigned(claimed, proof),
             Stage::ProofPending(..) => Stage::Refused(VerifyError::DpopProofInvalid),
@@ -117,6 +123,8 @@ impl Check {
             key_attempt: Attempt::default(),
             list_attempt: Attempt::default(),
             metadata_fetched: false,
+            has_other_key: false,
+            uses_other_key: false,
             proved: false,
             waited_for_list: false,
             stale: false,

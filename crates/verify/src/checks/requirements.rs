@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use edgepass_jose::Scope;
-use edgepass_jose::scope::NotAScope;
 use serde::{Deserialize, Serialize};
 
 use crate::policy::OneOrMany;
@@ -27,9 +26,10 @@ use crate::policy::duration::DurationText;
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Requirements {
-    /// The scope tokens that the access token must grant, all of them.
+    /// The scope tokens or other names that the access token must grant, all of them.
     pub all_of: Scope,
-    /// The scope tokens of which the access token must grant at least one. No effect if empty.
+    /// The scope tokens or other names of which the access token must grant at least one. No effect
+    /// if empty.
     pub any_of: Scope,
     /// The issuers whose tokens are accepted, among those of the verifier. `None`: all of them. An
     /// empty list refuses every token.
@@ -45,7 +45,9 @@ pub struct Requirements {
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RequirementsConfig {
-    /// The scope tokens that the access token must grant, all of them. Default: none.
+    /// The scope tokens that the access token must grant, all of them. Default: none. A token whose
+    /// policy takes names from an array may grant names that are no scope tokens, such as
+    /// `"Invoice Reader"`.
     pub all_of: Option<Vec<String>>,
     /// The scope tokens of which the access token must grant at least one. Default: no requirement.
     pub any_of: Option<Vec<String>>,
@@ -63,9 +65,17 @@ pub enum RequirementsError {
     /// A list of scope tokens is empty, so it would require nothing.
     #[error("a list of scope tokens must not be empty: leave it out instead")]
     Empty,
-    /// A scope token contains a forbidden character.
-    #[error(transparent)]
-    Scope(#[from] NotAScope),
+    /// A scope token is empty or contains a control character.
+    #[error("a scope token must not be empty, and must not contain control characters")]
+    Scope,
+    /// No issuer's tokens can grant a required name: see [`Verifier::check_requirements`].
+    ///
+    /// [`Verifier::check_requirements`]: crate::Verifier::check_requirements
+    #[error(
+        "a scope token holds only visible ASCII without '\"' and '\\'; other names are granted only by \
+         issuers of profile jwt"
+    )]
+    NotGrantable,
 }
 
 impl TryFrom<RequirementsConfig> for Requirements {
@@ -77,7 +87,14 @@ impl TryFrom<RequirementsConfig> for Requirements {
         if [&config.all_of, &config.any_of].into_iter().flatten().any(Vec::is_empty) {
             return Err(RequirementsError::Empty);
         }
-        let scope = |tokens: Option<Vec<String>>| Scope::try_from(tokens.unwrap_or_default());
+        let scope = |names: Option<Vec<String>>| {
+            let names = names.unwrap_or_default();
+            let is_name = |name: &String| !name.is_empty() && !name.contains(char::is_control);
+            match names.iter().all(is_name) {
+                true => Ok(names.iter().map(String::as_str).collect::<Scope>()),
+                false => Err(RequirementsError::Scope),
+            }
+        };
         Ok(Self {
             all_of: scope(config.all_of)?,
             any_of: scope(config.any_of)?,

@@ -10,7 +10,7 @@ use edgepass_jose::claims::ClaimError;
 use edgepass_jose::{Algorithm, ClaimsSet, CompactJws, Jwk};
 
 use crate::error::VerifyError;
-use crate::policy::{IssuerIndex, Policy};
+use crate::policy::{IssuerIndex, IssuerName, Policy};
 use crate::signature::{self, SignatureRequest, TableCheck, TableReport};
 use crate::time::UnixMillis;
 
@@ -55,8 +55,10 @@ pub struct Verified(SignedToken);
 
 /// The result of a signature check, or the request to the host.
 pub(crate) enum SignatureCheck {
-    /// Checked by this crate, or checked before with the same key.
-    Done(Result<SignedToken, VerifyError>),
+    /// Valid: checked by this crate, or checked before with the same key.
+    Done(SignedToken),
+    /// Not valid with this key.
+    Invalid(UnverifiedToken),
     /// Accepted with tables. The reference path is to check the request too, after the response.
     Recheck(SignedToken, SignatureRequest),
     /// To be checked by the host's crypto. Its answer goes to [`Pending::signature_checked`].
@@ -88,10 +90,16 @@ impl UnverifiedToken {
         let mut jws =
             CompactJws::parse(text, longest.unwrap_or_default()).map_err(|_| MALFORMED)?;
         let claims = jws.take_claims().map_err(|_| MALFORMED)?;
-        // Compared by code point, never normalised (RFC 7519 §2, StringOrURI).
         let named = claims.string("iss").ok().flatten();
-        let issuer =
-            policies.iter().position(|policy| named == Some(policy.borrow().issuer.as_str()));
+        let of = |is_template: bool| {
+            policies.iter().position(|policy| {
+                let issuer = &policy.borrow().issuer;
+                issuer.is_template() == is_template
+                    && named.is_some_and(|named| issuer.is(named, &claims))
+            })
+        };
+        // A policy for one tenant goes before one for a template.
+        let issuer = of(false).or_else(|| of(true));
         // For an unknown issuer any policy may accept `typ`, and any may allow `alg`. Then `iss` is
         // refused.
         let judging = match issuer.and_then(|issuer| policies.get(issuer..=issuer)) {
@@ -106,8 +114,12 @@ impl UnverifiedToken {
         let algorithm = algorithm.ok_or(VerifyError::AlgNotAllowed)?;
         claims.string("iss")?.ok_or_else(|| ClaimError::missing("iss"))?;
         let issuer = issuer.map(IssuerIndex).ok_or(VerifyError::IssuerMismatch)?;
-        let parsed = Parsed { jws, claims, algorithm, issuer };
-        Ok(Self { parsed, verified_by: None, found: false })
+        Ok(Self::unknown(Parsed { jws, claims, algorithm, issuer }))
+    }
+
+    /// A token that no key is known to have verified.
+    fn unknown(parsed: Parsed) -> Self {
+        Self { parsed, verified_by: None, found: false }
     }
 
     /// The algorithm of the token. The policy allows it.
@@ -123,6 +135,12 @@ impl UnverifiedToken {
     /// Whether `iss` equals `issuer`.
     pub(crate) fn names(&self, issuer: &str) -> bool {
         self.parsed.claims.string("iss") == Ok(Some(issuer))
+    }
+
+    /// Whether `iss` is this issuer.
+    pub(crate) fn is_of(&self, issuer: &IssuerName) -> bool {
+        let named = self.parsed.claims.string("iss").ok().flatten();
+        named.is_some_and(|named| issuer.is(named, &self.parsed.claims))
     }
 
     /// The header parameter `kid`.
@@ -147,15 +165,13 @@ impl UnverifiedToken {
             found: remembered && found,
         };
         if remembered {
-            return SignatureCheck::Done(Ok(signed(parsed, true)));
+            return SignatureCheck::Done(signed(parsed, true));
         }
         match signature::check_with_tables(&parsed.jws, key, prepared, now) {
             TableCheck::Here { valid: false, .. } => {
-                SignatureCheck::Done(Err(VerifyError::SignatureInvalid))
+                SignatureCheck::Invalid(UnverifiedToken::unknown(parsed))
             }
-            TableCheck::Here { recheck: None, .. } => {
-                SignatureCheck::Done(Ok(signed(parsed, false)))
-            }
+            TableCheck::Here { recheck: None, .. } => SignatureCheck::Done(signed(parsed, false)),
             TableCheck::Here { recheck: Some(request), .. } => {
                 SignatureCheck::Recheck(signed(parsed, false), request)
             }
@@ -167,17 +183,13 @@ impl UnverifiedToken {
 }
 
 impl Pending {
-    /// Takes the host's answer. `false` refuses the token and is never retried.
-    ///
-    /// # Errors
-    ///
-    /// [`VerifyError::SignatureInvalid`].
-    pub(crate) fn signature_checked(self, valid: bool) -> Result<SignedToken, VerifyError> {
+    /// Takes the host's answer. If the signature is not valid with this key, gives the token back.
+    pub(crate) fn signature_checked(self, valid: bool) -> Result<SignedToken, UnverifiedToken> {
         self.report.record(valid);
         if valid {
             Ok(SignedToken { parsed: self.parsed, key: self.key, remembered: false, found: false })
         } else {
-            Err(VerifyError::SignatureInvalid)
+            Err(UnverifiedToken::unknown(self.parsed))
         }
     }
 }

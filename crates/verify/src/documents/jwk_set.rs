@@ -96,7 +96,13 @@ pub(crate) enum ReceivedSet {
 }
 
 pub(crate) enum KeyLookup {
-    Use { key: Jwk, stale: bool, refresh: Option<FetchOrder> },
+    Use {
+        key: Jwk,
+        /// Whether another key has the same `kid` and algorithm, and was not asked for.
+        has_other: bool,
+        stale: bool,
+        refresh: Option<FetchOrder>,
+    },
     Fetch(FetchOrder),
     Wait,
     Refuse(VerifyError),
@@ -121,12 +127,13 @@ impl KeyHolder {
         }
     }
 
-    /// Finds the key for `key_id` and `algorithm`. If it cannot, says whether to fetch a document,
-    /// to wait for another request's fetch, or to refuse the token.
+    /// Finds the key for `key_id` and `algorithm`; of two keys the second one if `other` is set. If
+    /// it cannot, says whether to fetch a document, to wait for another request's fetch, or to
+    /// refuse the token.
     pub(crate) fn look_up(
         &mut self,
-        key_id: Option<&str>,
-        algorithm: Algorithm,
+        (key_id, algorithm): (Option<&str>, Algorithm),
+        other: bool,
         policy: &Policy,
         stale_if_error: Option<Duration>,
         attempt: &mut Attempt,
@@ -134,11 +141,12 @@ impl KeyHolder {
     ) -> KeyLookup {
         match &self.source {
             KeySource::Given(set) => {
-                return match set.find(key_id, algorithm) {
-                    KeyMatch::One(key) => {
-                        KeyLookup::Use { key: key.clone(), stale: false, refresh: None }
+                let found = set.find(key_id, algorithm);
+                return match choose(found, other) {
+                    Some((key, has_other)) => {
+                        KeyLookup::Use { key, has_other, stale: false, refresh: None }
                     }
-                    KeyMatch::Unfit | KeyMatch::None => KeyLookup::Refuse(VerifyError::KeyNotFound),
+                    None => KeyLookup::Refuse(VerifyError::KeyNotFound),
                 };
             }
             KeySource::Unusable => return KeyLookup::Refuse(VerifyError::KeysUnavailable),
@@ -157,13 +165,14 @@ impl KeyHolder {
             Availability::Unavailable => return KeyLookup::Refuse(VerifyError::KeysUnavailable),
         };
         let found = self.set.content().map_or(KeyMatch::None, |set| set.find(key_id, algorithm));
+        if let Some((key, has_other)) = choose(found, other) {
+            let refresh = refresh.then(|| self.refresh_order(policy, now));
+            return KeyLookup::Use { key, has_other, stale, refresh };
+        }
         match found {
-            KeyMatch::One(key) => {
-                let key = key.clone();
-                let refresh = refresh.then(|| self.refresh_order(policy, now));
-                KeyLookup::Use { key, stale, refresh }
+            KeyMatch::One(_) | KeyMatch::Two(..) | KeyMatch::Unfit => {
+                KeyLookup::Refuse(VerifyError::KeyNotFound)
             }
-            KeyMatch::Unfit => KeyLookup::Refuse(VerifyError::KeyNotFound),
             KeyMatch::None => self.look_up_unknown(policy, &limits, attempt, now),
         }
     }
@@ -245,7 +254,7 @@ impl KeyHolder {
         self.set.end_fetch(order.lease);
         let found = match &answer.content {
             Content::Body { bytes, .. } => {
-                metadata::jwks_uri(bytes, &policy.issuer).ok_or(Refused::Subject)
+                metadata::jwks_uri(bytes, policy.issuer.as_str()).ok_or(Refused::Subject)
             }
             other => Err(other.refused()),
         };
@@ -382,7 +391,7 @@ impl KeyHolder {
     fn order_for(&self, policy: &Policy, lease: u64) -> FetchOrder {
         let (document, url, etag) = match &self.jwks_uri {
             Some(url) => (DocumentKind::JwkSet, url.clone(), self.set.etag().map(str::to_owned)),
-            None => (DocumentKind::Metadata, metadata::metadata_url(&policy.issuer), None),
+            None => (DocumentKind::Metadata, metadata::metadata_url(policy.issuer.as_str()), None),
         };
         FetchOrder {
             document,
@@ -397,6 +406,17 @@ impl KeyHolder {
             redirects: 0,
             first_confirmed_at: None,
         }
+    }
+}
+
+/// The key that was found; of two keys the second one if `other` is set. Says whether it is the
+/// first one of two.
+fn choose(found: KeyMatch<'_>, other: bool) -> Option<(Jwk, bool)> {
+    match found {
+        KeyMatch::One(key) => Some((key.clone(), false)),
+        KeyMatch::Two(_, second) if other => Some((second.clone(), false)),
+        KeyMatch::Two(first, _) => Some((first.clone(), true)),
+        KeyMatch::Unfit | KeyMatch::None => None,
     }
 }
 

@@ -37,7 +37,7 @@ pub fn metadata_url(issuer: &str) -> String {
 /// Source: [RFC 8414 §3.3](https://www.rfc-editor.org/rfc/rfc8414#section-3.3): the `issuer` value
 /// MUST be identical, else the metadata MUST NOT be used.
 pub fn jwks_uri(text: &[u8], issuer: &str) -> Option<String> {
-    let members = json::parse_object(text).ok()?;
+    let members = json::parse_document(text).ok()?;
     let named = members.get("issuer").and_then(Value::as_str)?;
     let uri = members.get("jwks_uri").and_then(Value::as_str)?;
     (named == issuer && url::is_acceptable(uri) && may_lead_to(issuer, uri)).then(|| uri.to_owned())

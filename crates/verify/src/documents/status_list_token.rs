@@ -1,6 +1,6 @@
 //! The only reader of status list tokens, for verifiers, issuers and tools.
 
-use edgepass_jose::json::parse_object;
+use edgepass_jose::json::parse_document;
 use edgepass_jose::jwk_set::KeyMatch;
 use edgepass_jose::{Algorithm, CompactJws, Jwk, JwkSet, NumericDate};
 use edgepass_status_list::StatusListClaims;
@@ -53,7 +53,8 @@ impl StatusListToken {
         let algorithm = algorithm.filter(|own| rules.algorithms.contains(own));
         match keys.find(jws.header().key_id(), algorithm.ok_or(Refused::Key)?) {
             KeyMatch::One(key) => Ok(Self { key: key.clone(), jws }),
-            KeyMatch::Unfit | KeyMatch::None => Err(Refused::Key),
+            // A list is not tried with several keys.
+            KeyMatch::Two(..) | KeyMatch::Unfit | KeyMatch::None => Err(Refused::Key),
         }
     }
 
@@ -121,7 +122,7 @@ pub fn expiration(claims: &StatusListClaims, rules: &ListRules<'_>) -> NumericDa
 ///
 /// Source: draft-ietf-oauth-status-list-20 §9.
 pub(super) fn aggregation(bytes: &[u8]) -> Option<Vec<String>> {
-    let mut members = parse_object(bytes).ok()?;
+    let mut members = parse_document(bytes).ok()?;
     let Some(Value::Array(uris)) = members.remove("status_lists") else { return None };
     let text = |uri| match uri {
         Value::String(uri) => Some(uri),

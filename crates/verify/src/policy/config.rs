@@ -1,6 +1,5 @@
 //! The configuration of a policy.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::policy::duration::DurationText;
 use crate::policy::freshness::FreshnessConfig;
+use crate::policy::{ExpectedClaims, ScopeClaims};
 
 /// The configuration of a [`Policy`](crate::Policy). `issuer` and `audience` are required; the
 /// other fields have a default, except `typ` and `status.mode` of profile `jwt`.
@@ -38,18 +38,31 @@ use crate::policy::freshness::FreshnessConfig;
 /// assert_eq!(Policy::try_from(config).err(), Some(PolicyError::TokenTooLong));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PolicyConfig {
     /// The form of the issuer's tokens. Default `"rfc9068"`.
     #[serde(default)]
     pub profile: Profile,
-    /// The issuer identifier; `iss` must equal it exactly.
+    /// The issuer identifier; `iss` must equal it exactly. It may be a template with one variable,
+    /// which names a claim: `https://login.example/{tid}/v2.0`. Then `iss` must equal it with the
+    /// token's own value of that claim, which has 1 to 256 letters, digits or `-._~`. `{tenantid}`,
+    /// as Microsoft Entra writes it, stands for the claim `tid`.
     pub issuer: String,
+    /// For an issuer template: the accepted values of its claim, or `"any"`. Default: those in
+    /// `expected_claims`.
+    #[serde(default)]
+    pub tenants: Option<OneOrMany>,
     /// The identifiers of this resource server; the audience claim must contain one of them.
     pub audience: OneOrMany,
     /// Profile `jwt`: the claim that names the audience. Default `"aud"`. Access tokens of Amazon
     /// Cognito use `"client_id"`.
+    ///
+    /// This and every other claim of a policy is a name, or a path: `realm_access.roles` for a
+    /// member inside another, or a JSON Pointer (RFC 6901) through objects,
+    /// `/kubernetes.io/namespace`. A name with dots is also found where no dot is meant to separate
+    /// names, such as `https://app.example/roles`. A token that has several such readings is refused
+    /// with `claim_invalid`.
     #[serde(default)]
     pub audience_claim: Option<String>,
     /// The allowed values of `alg`, in tokens and in status lists. Default: Ed25519 (and its alias
@@ -58,20 +71,21 @@ pub struct PolicyConfig {
     pub algorithms: Vec<String>,
     /// The media type expected in `typ`; `null` accepts any or none. Default `"at+jwt"` (RFC 9068);
     /// profile `jwt` has no default.
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present")]
     pub typ: Option<Option<String>>,
     /// Profile `jwt`: claims that must be present and neither `null` nor empty, besides `iss`,
     /// `exp` and the audience. Default: none. Profile `rfc9068` requires `sub`, `client_id`, `iat`
     /// and `jti`.
     #[serde(default)]
     pub required_claims: Option<Vec<String>>,
-    /// Claims that must equal one of the given strings, such as `{"token_use": "access"}`. Default:
-    /// none.
+    /// Claims that must have one of the given values, such as `{"token_use": "access"}`. Default:
+    /// none. [`Expected`](crate::policy::Expected) lists the forms.
     #[serde(default)]
-    pub expected_claims: BTreeMap<String, OneOrMany>,
-    /// Profile `jwt`: the claim that holds the scope, as one string or an array. Default `"scope"`.
+    pub expected_claims: ExpectedClaims,
+    /// Profile `jwt`: the claim that holds the scope, as one string or an array, or several such
+    /// claims. Default `"scope"`. [`ScopeClaims`] lists the forms.
     #[serde(default)]
-    pub scope_claim: Option<String>,
+    pub scope_claim: Option<ScopeClaims>,
     /// The clock skew tolerated for `exp`, `nbf` and `iat`, and for the `iat` of proofs. Default
     /// `"10s"`, at most `"5m"`. A fraction of a second is cut off.
     #[serde(default = "default_leeway")]
@@ -95,7 +109,7 @@ pub struct PolicyConfig {
 }
 
 /// The form of an issuer's tokens.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "snake_case")]
 pub enum Profile {
     /// JWT access tokens of RFC 9068, with its `typ`, required claims and `scope`.
@@ -106,7 +120,7 @@ pub enum Profile {
 }
 
 /// One string or several strings.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum OneOrMany {
     /// A single string.
@@ -116,7 +130,7 @@ pub enum OneOrMany {
 }
 
 /// The configuration of the rules for DPoP proofs.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DpopConfig {
     /// The algorithms allowed for proofs. Default as for tokens. An empty list allows no proof.
@@ -128,7 +142,7 @@ pub struct DpopConfig {
 }
 
 /// The configuration of the rules for status lists.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct StatusConfig {
     /// Whether a token's status is looked up. Default `required`; profile `jwt` has no default.
@@ -144,7 +158,7 @@ pub struct StatusConfig {
 }
 
 /// Whether a token's status is looked up.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "snake_case")]
 pub enum StatusMode {
     /// A status is looked up. A token without `status` is refused.
@@ -161,12 +175,13 @@ impl PolicyConfig {
         Self {
             profile: Profile::default(),
             issuer,
+            tenants: None,
             audience,
             audience_claim: None,
             algorithms: default_algorithms(),
             typ: None,
             required_claims: None,
-            expected_claims: BTreeMap::new(),
+            expected_claims: ExpectedClaims::default(),
             scope_claim: None,
             leeway: default_leeway(),
             max_lifetime: default_max_lifetime(),

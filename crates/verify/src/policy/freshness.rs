@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use crate::policy::duration::{DurationError, DurationText};
 use crate::time::UnixMillis;
@@ -11,16 +11,14 @@ use crate::time::UnixMillis;
 ///
 /// With a deadline, the settings must satisfy `deadline >= publish_delay + shared_max_age +
 /// refresh_interval + fetch_timeout`, where `"ttl"` counts as 0.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FreshnessConfig {
     /// How JWK Sets stay fresh. Default [`KeyFreshness::Http`] for profile `jwt` without a written
     /// deadline, otherwise [`KeyFreshness::Deadline`].
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub keys: Option<KeyFreshness>,
     /// The age from which on a stale JWK Set is not used, whatever `stale_if_error` says. Default
     /// `"24h"`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub keys_hard_stop: Option<DurationText>,
     /// The longest time from a revocation to the last acceptance of the token, by verifiers that
     /// can reach the source. Default `"10s"`. A shorter deadline costs more requests to the issuer.
@@ -28,55 +26,49 @@ pub struct FreshnessConfig {
     /// With `"none"`, a list is fresh for the refresh interval. After that each request fetches it
     /// first. If the fetch fails, the verifier uses the copy for `stale_if_error`, or until the
     /// list's `exp` if that is not set. JWK Sets with a deadline then have the default one.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Deadline>,
     /// The longest time from a revocation until the issuer serves a list that shows it. Default
     /// `"500ms"`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub publish_delay: Option<DurationText>,
     /// The `max-age` for which shared caches between verifier and issuer keep documents. Default
     /// `"1s"`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub shared_max_age: Option<DurationText>,
     /// The age from which on a request makes the verifier refresh a copy. Default `"5s"`. `"ttl"`
     /// takes the `ttl` of each list; JWK Sets, and lists without `ttl`, then take 5 s. Without a
     /// deadline there is no refresh: this is the freshness lifetime of lists, and with `"ttl"` a
     /// list without `ttl` is fresh until its `exp`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub refresh_interval: Option<RefreshInterval>,
     /// The time after which a fetch is given up. Default `"2500ms"`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub fetch_timeout: Option<DurationText>,
     /// How long a copy may be used after its freshness lifetime, while fetches fail. Default
     /// `"60s"`, so that an API stays up while its issuer restarts. With `"0s"` a stale copy is
     /// never used. Without a deadline, the default for lists is until their `exp`. A stale JWK Set
     /// is never used from the age `keys_hard_stop` on; with [`KeyFreshness::Http`] that is the
     /// default.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub stale_if_error: Option<DurationText>,
     /// The largest age of a list by its signed `iat`, whatever age caches report. At least `"15s"`
     /// and 1.5 times the outage bound. Default for profile `rfc9068` with a deadline, whose issuer
     /// signs lists again in time: `"5m"`, or that minimum if it is longer. Otherwise by default
     /// only the list's `exp` bounds its age.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub max_list_age: Option<DurationText>,
 }
 
 /// How long a fetched JWK Set is fresh.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "snake_case")]
 pub enum KeyFreshness {
     /// By the revocation deadline, like lists. For issuers that publish a change of their keys
     /// within it.
     Deadline,
-    /// By the response's `Cache-Control` and `Age` (RFC 9111). For issuers that promise no
-    /// deadline. See [`HttpFreshness`].
+    /// By the response's `Cache-Control` and `Age` (RFC 9111), at most 24 h; 10 min if it states
+    /// nothing. For issuers that promise no deadline. A refresh is due after 70 to 80 % of that
+    /// time, but never within a minute. If fetches fail, the set is used until `keys_hard_stop`.
     Http,
 }
 
 /// The deadline as written: a duration such as `"10s"`, or `"none"`.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(try_from = "String")]
 pub enum Deadline {
     /// A revocation takes effect within this time.
     Within(Duration),
@@ -85,8 +77,8 @@ pub enum Deadline {
 }
 
 /// The refresh interval as written: a duration such as `"5s"`, or `"ttl"`.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(try_from = "String")]
 pub enum RefreshInterval {
     /// A fixed interval.
     Every(Duration),
@@ -105,15 +97,6 @@ impl TryFrom<String> for Deadline {
     }
 }
 
-impl From<Deadline> for String {
-    fn from(deadline: Deadline) -> Self {
-        match deadline {
-            Deadline::Within(duration) => DurationText(duration).to_string(),
-            Deadline::None => "none".into(),
-        }
-    }
-}
-
 impl TryFrom<String> for RefreshInterval {
     type Error = DurationError;
 
@@ -121,15 +104,6 @@ impl TryFrom<String> for RefreshInterval {
         match text.as_str() {
             "ttl" => Ok(Self::Ttl),
             text => DurationText::parse(text).map(|duration| Self::Every(duration.0)),
-        }
-    }
-}
-
-impl From<RefreshInterval> for String {
-    fn from(interval: RefreshInterval) -> Self {
-        match interval {
-            RefreshInterval::Every(duration) => DurationText(duration).to_string(),
-            RefreshInterval::Ttl => "ttl".into(),
         }
     }
 }
@@ -240,8 +214,9 @@ const LONGEST_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 const LEAST_INTERVAL: Duration = Duration::from_secs(60);
 /// The shortest freshness lifetime by HTTP, so that a refresh is due before it ends.
 const LEAST_LIFETIME: Duration = Duration::from_secs(75);
-/// The part of the freshness lifetime by HTTP after which a refresh is due at the latest.
-const REFRESHED_AFTER: f64 = 0.8;
+/// The part of the freshness lifetime by HTTP after which a refresh is due at the latest, in
+/// 1/10,000.
+const REFRESHED_AFTER: u64 = 8_000;
 /// The cool-down after a failed fetch by HTTP while the held copy may be used.
 const HTTP_RETRY_AFTER: Duration = Duration::from_secs(30);
 /// The maximum number of simultaneous fetches of one document that has a deadline.
@@ -479,6 +454,11 @@ impl Schedule {
     }
 }
 
+/// Some 1/10,000 of a time.
+fn part(time: Duration, of_10_000: u64) -> Duration {
+    Duration::from_millis((time.as_millis() as u64).saturating_mul(of_10_000) / 10_000)
+}
+
 impl HttpFreshness {
     /// The freshness of a copy of the age `held_age` that an answer of the source with this age
     /// has just brought or confirmed. `stated` is the lifetime that the answer states (RFC 9111
@@ -495,8 +475,8 @@ impl HttpFreshness {
     ) -> Self {
         let left = stated.map_or(DEFAULT_LIFETIME, |stated| stated.saturating_sub(age));
         let left = left.clamp(LEAST_LIFETIME, LONGEST_LIFETIME);
-        let part = REFRESHED_AFTER - (jitter.0 % 1000) as f64 / 10_000.0;
-        let revalidate = left.mul_f64(part).max(LEAST_INTERVAL);
+        let earlier = jitter.0 % 1000;
+        let revalidate = part(left, REFRESHED_AFTER.saturating_sub(earlier)).max(LEAST_INTERVAL);
         Self {
             lifetime: held_age.saturating_add(left),
             revalidate_after: held_age.saturating_add(revalidate),
@@ -507,7 +487,7 @@ impl HttpFreshness {
     /// which fetched it computed. Without one, the copy is stale.
     pub(crate) fn of_cache(lifetime: Option<Duration>) -> Self {
         let lifetime = lifetime.unwrap_or_default();
-        Self { lifetime, revalidate_after: lifetime.mul_f64(REFRESHED_AFTER) }
+        Self { lifetime, revalidate_after: part(lifetime, REFRESHED_AFTER) }
     }
 }
 

@@ -1,9 +1,13 @@
 //! The policy of a verifier for the tokens of one issuer.
 
+mod claim_path;
 mod config;
 pub mod duration;
+mod expected;
 pub mod freshness;
+mod issuer_name;
 pub mod json;
+mod scope_claims;
 #[cfg(test)]
 mod tests;
 
@@ -11,7 +15,13 @@ use std::time::Duration;
 
 use edgepass_jose::{Algorithm, CompactJws};
 
+pub(crate) use self::claim_path::ClaimPath;
 pub use self::config::{DpopConfig, OneOrMany, PolicyConfig, Profile, StatusConfig, StatusMode};
+pub use self::expected::{Expected, ExpectedClaims, ExpectedValue};
+pub(crate) use self::issuer_name::IssuerName;
+use self::scope_claims::Grants;
+pub use self::scope_claims::{ScopeClaim, ScopeClaims};
+pub(crate) use self::scope_claims::{ScopeRule, granted};
 use crate::documents::status_list_token::ListRules;
 use crate::error::ClaimName;
 use crate::policy::freshness::{
@@ -22,14 +32,14 @@ use crate::url;
 /// A checked policy, made from a [`PolicyConfig`].
 #[derive(Clone, Debug)]
 pub struct Policy {
-    pub(crate) issuer: String,
+    pub(crate) issuer: IssuerName,
     pub(crate) audience: Vec<String>,
-    pub(crate) audience_claim: ClaimName,
+    pub(crate) audience_claim: ClaimPath,
     pub(crate) algorithms: Vec<Algorithm>,
     pub(crate) typ: ExpectedType,
-    pub(crate) required_claims: Vec<ClaimName>,
-    pub(crate) expected_claims: Vec<(ClaimName, Vec<String>)>,
-    pub(crate) scope: ScopeClaim,
+    pub(crate) required_claims: Vec<ClaimPath>,
+    pub(crate) expected_claims: Vec<ExpectedClaim>,
+    pub(crate) scope: Vec<ScopeRule>,
     /// Whole seconds.
     pub(crate) leeway: u64,
     /// Whole seconds.
@@ -59,13 +69,8 @@ pub(crate) enum ExpectedType {
     Any,
 }
 
-/// The claim that holds the scope.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct ScopeClaim {
-    pub(crate) name: ClaimName,
-    /// Whether an array of scope tokens is accepted as well as a string.
-    pub(crate) may_be_array: bool,
-}
+/// A claim, and its expected values.
+pub(crate) type ExpectedClaim = (ClaimPath, Expected);
 
 /// The rules for DPoP proofs.
 #[derive(Clone, Debug)]
@@ -86,6 +91,23 @@ pub enum PolicyError {
          form needs a JWK Set of its own"
     )]
     IssuerInvalid,
+    /// `issuer` is a template of another form than one variable, in braces, that is a whole segment
+    /// and names a claim.
+    #[error("an issuer template has one variable: \"https://login.example/{{tid}}/v2.0\"")]
+    IssuerTemplate,
+    /// `issuer` is a template, but neither `tenants` nor `expected_claims` says which tenants are
+    /// accepted; or `tenants` is set without a template.
+    #[error(
+        "tenants goes with an issuer template, and names the accepted tenants, or \"any\"; \
+         expected_claims may name them instead"
+    )]
+    Tenants,
+    /// A claim that grants scope has both a prefix and a map, or an empty or malformed one.
+    #[error(
+        "scope_claim: name a claim, or an object with claim and either prefix or map, which holds \
+         scope tokens"
+    )]
+    ScopeClaim,
     /// Two policies name the same issuer.
     #[error("two policies name the same issuer")]
     IssuerTwice,
@@ -113,9 +135,9 @@ pub enum PolicyError {
     /// `expected_claims` names a claim without any accepted value.
     #[error("expected_claims: name at least one value for every claim")]
     ExpectedClaimEmpty,
-    /// The name of a claim is empty, or has a quote, a backslash, or a character other than visible
-    /// ASCII.
-    #[error("a claim name must be visible ASCII without quotes and backslashes")]
+    /// The path of a claim is empty, is too long, or has a quote, a backslash, or a character other
+    /// than visible ASCII.
+    #[error("a claim path must be visible ASCII without quotes and backslashes")]
     ClaimNameInvalid,
     /// `leeway` is above [`MAX_LEEWAY`].
     #[error("leeway is at most \"5m\"")]
@@ -156,9 +178,6 @@ impl TryFrom<PolicyConfig> for Policy {
     type Error = PolicyError;
 
     fn try_from(config: PolicyConfig) -> Result<Self, PolicyError> {
-        if config.issuer.is_empty() {
-            return Err(PolicyError::IssuerInvalid);
-        }
         if config.leeway.0 > MAX_LEEWAY {
             return Err(PolicyError::LeewayTooLong);
         }
@@ -173,22 +192,18 @@ impl TryFrom<PolicyConfig> for Policy {
         if audience.is_empty() || audience.iter().any(String::is_empty) {
             return Err(PolicyError::AudienceEmpty);
         }
-        let expected = config.expected_claims.into_iter();
-        let expected_claims: Vec<(ClaimName, Vec<String>)> =
-            expected.map(|(name, values)| (name.into(), values.into_vec())).collect();
-        if expected_claims.iter().any(|(_, values)| values.is_empty()) {
-            return Err(PolicyError::ExpectedClaimEmpty);
+        let mut expected_claims: Vec<ExpectedClaim> = Vec::new();
+        for (name, values) in config.expected_claims.0 {
+            if values.is_empty() {
+                return Err(PolicyError::ExpectedClaimEmpty);
+            }
+            expected_claims.push((path(name)?, values));
         }
-        let names =
-            shape.required_claims.iter().chain(expected_claims.iter().map(|(name, _)| name));
-        let names = names.chain([&shape.audience_claim, &shape.scope.name]);
-        if !names.into_iter().all(|name| is_claim_name(name)) {
-            return Err(PolicyError::ClaimNameInvalid);
-        }
+        let issuer = IssuerName::parse(config.issuer, config.tenants, &expected_claims)?;
         let status_uri_prefixes = match config.status.uri_prefixes {
             Some(prefixes) => prefixes,
-            None if is_issuer_url(&config.issuer) => {
-                vec![format!("{}/", config.issuer.trim_end_matches('/'))]
+            None if is_issuer_url(issuer.as_str()) => {
+                vec![format!("{}/", issuer.as_str().trim_end_matches('/'))]
             }
             None => Vec::new(),
         };
@@ -213,7 +228,7 @@ impl TryFrom<PolicyConfig> for Policy {
             max_list_age: max_list_age.map(|age| age.as_secs()),
             schedule,
             keys,
-            issuer: config.issuer,
+            issuer,
             audience,
             audience_claim: shape.audience_claim,
             algorithms: algorithms(&config.algorithms)?,
@@ -275,17 +290,14 @@ impl Policy {
 /// The settings that depend on the profile.
 struct Shape {
     typ: ExpectedType,
-    audience_claim: ClaimName,
-    required_claims: Vec<ClaimName>,
-    scope: ScopeClaim,
+    audience_claim: ClaimPath,
+    required_claims: Vec<ClaimPath>,
+    scope: Vec<ScopeRule>,
     status_mode: StatusMode,
 }
 
 impl Shape {
     fn of(config: &PolicyConfig) -> Result<Self, PolicyError> {
-        let named = |name: &Option<String>, default: &'static str| {
-            name.clone().map_or_else(|| default.into(), ClaimName::from)
-        };
         let exactly = |typ: Option<String>| match typ {
             None => ExpectedType::Any,
             // `application/x` means `x`, as in tokens.
@@ -305,23 +317,45 @@ impl Shape {
                 }
                 Ok(Self {
                     typ: exactly(config.typ.clone().unwrap_or_else(|| Some("at+jwt".into()))),
-                    audience_claim: "aud".into(),
+                    audience_claim: path("aud")?,
                     // RFC 9068 §2.2, besides `iss`, `exp` and `aud`.
-                    required_claims: ["sub", "client_id", "iat", "jti"].map(ClaimName::from).into(),
-                    scope: ScopeClaim { name: "scope".into(), may_be_array: false },
+                    required_claims: vec![
+                        path("sub")?,
+                        path("client_id")?,
+                        path("iat")?,
+                        path("jti")?,
+                    ],
+                    scope: vec![ScopeRule {
+                        path: path("scope")?,
+                        may_be_array: false,
+                        grants: Grants::Itself,
+                    }],
                     status_mode: config.status.mode.unwrap_or(StatusMode::Required),
                 })
             }
             Profile::Jwt => {
-                let required = config.required_claims.clone().unwrap_or_default();
+                let mut required_claims = Vec::new();
+                for name in config.required_claims.iter().flatten() {
+                    required_claims.push(path(name.clone())?);
+                }
+                let written = config.scope_claim.clone();
+                let written =
+                    written.map_or_else(|| vec!["scope".to_owned().into()], |claims| claims.0);
+                let mut scope = Vec::new();
+                for claim in written {
+                    scope.push(ScopeRule::try_from(claim)?);
+                }
+                if scope.is_empty() {
+                    return Err(PolicyError::ScopeClaim);
+                }
                 Ok(Self {
                     typ: exactly(config.typ.clone().ok_or(PolicyError::Unstated("typ"))?),
-                    audience_claim: named(&config.audience_claim, "aud"),
-                    required_claims: required.into_iter().map(ClaimName::from).collect(),
-                    scope: ScopeClaim {
-                        name: named(&config.scope_claim, "scope"),
-                        may_be_array: true,
+                    audience_claim: match &config.audience_claim {
+                        None => path("aud")?,
+                        Some(name) => path(name.clone())?,
                     },
+                    required_claims,
+                    scope,
                     status_mode: config.status.mode.ok_or(PolicyError::Unstated("status.mode"))?,
                 })
             }
@@ -360,10 +394,8 @@ fn begins_with(uri: &str, prefix: &str) -> bool {
     })
 }
 
-/// Whether `name` can be quoted in a challenge, which repeats the names of claims (RFC 6750 §3).
-fn is_claim_name(name: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_graphic() && !b"\"\\".contains(&byte);
-    !name.is_empty() && name.bytes().all(plain)
+fn path(written: impl Into<ClaimName>) -> Result<ClaimPath, PolicyError> {
+    ClaimPath::parse(written.into()).ok_or(PolicyError::ClaimNameInvalid)
 }
 
 /// Converts a cap in bytes. A cap above the largest `usize` becomes that.

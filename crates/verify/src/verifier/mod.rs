@@ -16,7 +16,7 @@ use crate::checks::dpop::nonce::NonceRule;
 use crate::checks::dpop::replay::ProofUse;
 use crate::checks::remembered::{self, VerifiedTokens};
 use crate::checks::token::UnverifiedToken;
-use crate::checks::{Check, Requirements, Stage};
+use crate::checks::{Check, Requirements, RequirementsError, Stage};
 use crate::documents::fetch::{Answer, AnsweredBy, DocumentKind, FetchOrder};
 pub use crate::documents::jwk_set::{JwksUri, KeySource};
 use crate::documents::jwk_set::{KeyHolder, ReceivedSet};
@@ -228,10 +228,10 @@ impl Verifier {
         }
         let mut own: Vec<Issuer> = Vec::with_capacity(issuers.len());
         for (position, (policy, keys)) in issuers.into_iter().enumerate() {
-            if own.iter().any(|other| other.policy.issuer == policy.issuer) {
+            if own.iter().any(|other| other.policy.issuer.as_str() == policy.issuer.as_str()) {
                 return Err(PolicyError::IssuerTwice);
             }
-            if matches!(keys, KeySource::Discover) && !is_issuer_url(&policy.issuer) {
+            if matches!(keys, KeySource::Discover) && !is_issuer_url(policy.issuer.as_str()) {
                 return Err(PolicyError::IssuerInvalid);
             }
             own.push(Issuer {
@@ -297,6 +297,22 @@ impl Verifier {
     /// Returns the highest `max_token_bytes` of all policies.
     pub fn max_token_bytes(&self) -> usize {
         self.issuers.iter().map(|issuer| issuer.policy.max_token_bytes).max().unwrap_or_default()
+    }
+
+    /// Checks that tokens can meet these requirements: a name that is no scope token is granted only
+    /// from an array.
+    ///
+    /// # Errors
+    ///
+    /// [`RequirementsError::NotGrantable`].
+    pub fn check_requirements(&self, requirements: &Requirements) -> Result<(), RequirementsError> {
+        let of_tokens = requirements.all_of.is_of_tokens() && requirements.any_of.is_of_tokens();
+        let mut rules = self.issuers.iter().flat_map(|issuer| &issuer.policy.scope);
+        if of_tokens || rules.any(|rule| rule.may_be_array) {
+            Ok(())
+        } else {
+            Err(RequirementsError::NotGrantable)
+        }
     }
 
     /// Returns the counters so far, and the present sizes.
@@ -397,7 +413,10 @@ impl Verifier {
             Ok(token) => {
                 let issuer = Some(token.issuer());
                 let asked = requirements.issuers.as_ref();
-                let stage = match asked.map(|names| names.iter().any(|name| token.names(name))) {
+                // Named by its `iss`, or as its policy names it: by a template.
+                let policy = self.issuers.get(token.issuer()).map(|own| own.policy.issuer.as_str());
+                let is_it = |name: &String| token.names(name) || policy == Ok(name.as_str());
+                let stage = match asked.map(|names| names.iter().any(is_it)) {
                     None | Some(true) => Stage::Parsed(token),
                     Some(false) => Stage::Refused(VerifyError::IssuerMismatch),
                 };
@@ -459,6 +478,7 @@ impl Verifier {
         loop {
             let step = match std::mem::replace(&mut check.stage, Stage::Ended) {
                 Stage::Parsed(token) => self.find_key(check, token, now),
+                Stage::SignatureInvalid(token) => Self::try_other_key(check, token),
                 Stage::Signed(signed) => self.check_claims(check, signed, now),
                 Stage::ProofSigned(claimed, proof) => self.check_proof(claimed, &proof, now),
                 Stage::Bound(claimed) => self.check_scope(check, claimed),

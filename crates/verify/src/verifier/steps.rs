@@ -23,6 +23,10 @@ use crate::url;
 use crate::verdict::{Challenge, StatusReport, Verdict};
 
 /// The result of a step.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a box would cost an allocation for each signature that the host checks"
+)]
 pub(super) enum Next {
     To(Stage),
     /// The host must do something first.
@@ -40,17 +44,18 @@ impl Verifier {
         now: UnixMillis,
     ) -> Result<Next, VerifyError> {
         let Issuer { policy, keys, .. } = self.issuers.get_mut(token.issuer())?;
-        if !token.names(&policy.issuer) {
+        if !token.is_of(&policy.issuer) {
             return Err(VerifyError::IssuerMismatch);
         }
         let stale_if_error = check.requirements.stale_if_error;
-        let (id, algorithm) = (token.key_id(), token.algorithm());
-        match keys.look_up(id, algorithm, policy, stale_if_error, &mut check.key_attempt, now) {
-            KeyLookup::Use { key, stale, refresh } => {
+        let (sought, other) = ((token.key_id(), token.algorithm()), check.uses_other_key);
+        match keys.look_up(sought, other, policy, stale_if_error, &mut check.key_attempt, now) {
+            KeyLookup::Use { key, has_other, stale, refresh } => {
+                check.has_other_key = has_other;
                 check.stale |= stale;
                 check.refresh.extend(refresh);
                 match token.check_signature(&key, &self.prepared, now) {
-                    SignatureCheck::Done(Ok(signed)) => {
+                    SignatureCheck::Done(signed) => {
                         if signed.was_found() {
                             self.verified.hit();
                         }
@@ -62,7 +67,7 @@ impl Verifier {
                         }
                         Ok(Next::To(Stage::Signed(signed)))
                     }
-                    SignatureCheck::Done(Err(error)) => Err(error),
+                    SignatureCheck::Invalid(token) => Ok(Next::To(Stage::SignatureInvalid(token))),
                     SignatureCheck::Host(request, pending) => Ok(Next::Halt(
                         Stage::SignaturePending(pending),
                         Progress::CheckSignature(request),
@@ -82,6 +87,19 @@ impl Verifier {
             KeyLookup::Wait => Ok(Next::Halt(Stage::Parsed(token), Progress::Wait(POLL))),
             KeyLookup::Refuse(error) => Err(error),
         }
+    }
+
+    /// The end of step 4 if the signature is not valid. If another key has the same `kid` and
+    /// algorithm, the check goes back to step 3, once, and uses that key.
+    pub(super) fn try_other_key(
+        check: &mut Check,
+        token: UnverifiedToken,
+    ) -> Result<Next, VerifyError> {
+        if !check.has_other_key || check.uses_other_key {
+            return Err(VerifyError::SignatureInvalid);
+        }
+        check.uses_other_key = true;
+        Ok(Next::To(Stage::Parsed(token)))
     }
 
     /// Step 5, and step 6 up to the signature of the proof. Reads `cnf` first, for its form.

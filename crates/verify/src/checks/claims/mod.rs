@@ -1,14 +1,13 @@
 //! Steps 5 and 7: the signed claims, such as times, audience and scope.
 
-use edgepass_jose::claims::ClaimError;
-use edgepass_jose::flat::ValueRef;
+use edgepass_jose::claims::{Audience, ClaimError};
 use edgepass_jose::{ClaimsSet, NumericDate, Scope};
 use edgepass_status_list::StatusReference;
 
 use crate::checks::Requirements;
 use crate::checks::binding::{Bound, Confirmation};
 use crate::error::VerifyError;
-use crate::policy::{Policy, ScopeClaim, StatusMode};
+use crate::policy::{Policy, StatusMode, granted};
 use crate::sender::Sender;
 use crate::time::UnixMillis;
 
@@ -48,7 +47,7 @@ pub fn judge_unsigned(
     policy: &Policy,
     now: UnixMillis,
 ) -> Result<Option<StatusReference>, VerifyError> {
-    if claims.required_string("iss")? != policy.issuer {
+    if !policy.issuer.is(claims.required_string("iss")?, claims) {
         return Err(VerifyError::IssuerMismatch);
     }
     let found = check_claims(claims, policy, &Requirements::default(), now.numeric_date())?;
@@ -78,7 +77,8 @@ pub(crate) fn check_claims(
     let expiration = claims.expiration()?.ok_or_else(|| ClaimError::missing("exp"))?;
     let issued_at = claims.issued_at()?;
     let not_before = claims.not_before()?;
-    let audience = claims.audience(&policy.audience_claim)?;
+    let aud = policy.audience_claim.get(claims)?.ok_or_else(|| policy.audience_claim.missing())?;
+    let audience = Audience::of(aud).ok_or_else(|| policy.audience_claim.invalid())?;
     check_presence(claims, policy)?;
     let granted = granted(claims, &policy.scope)?;
     let status = status_reference(claims, policy)?;
@@ -104,11 +104,11 @@ pub(crate) fn check_claims(
 /// Checks that required claims are present and neither `null` nor empty, that `sub`, `client_id`
 /// and `jti` are strings if present, and that expected claims have an accepted value.
 fn check_presence(claims: &ClaimsSet, policy: &Policy) -> Result<(), VerifyError> {
-    for name in &policy.required_claims {
-        match claims.get(name) {
-            None => return Err(ClaimError::missing(name).into()),
+    for path in &policy.required_claims {
+        match path.get(claims)? {
+            None => return Err(path.missing().into()),
             Some(value) if value.is_null() || value.as_str() == Some("") => {
-                return Err(ClaimError::invalid(name).into());
+                return Err(path.invalid().into());
             }
             Some(_) => {}
         }
@@ -116,10 +116,10 @@ fn check_presence(claims: &ClaimsSet, policy: &Policy) -> Result<(), VerifyError
     for name in ["sub", "client_id", "jti"] {
         claims.string(name)?;
     }
-    for (name, values) in &policy.expected_claims {
-        let text = claims.required_string(name)?;
-        if !values.iter().any(|value| value == text) {
-            return Err(ClaimError::invalid(name).into());
+    for (path, values) in &policy.expected_claims {
+        let value = path.get(claims)?.ok_or_else(|| path.missing())?;
+        if !values.fits(value) {
+            return Err(path.invalid().into());
         }
     }
     Ok(())
@@ -135,27 +135,6 @@ pub(crate) fn check_scope(granted: &Scope, requirements: &Requirements) -> Resul
         return Err(VerifyError::ScopeInsufficient(requirements.any_of.clone()));
     }
     Ok(())
-}
-
-/// The scope that the claim `scope` names. Empty if the claim is absent or its text is malformed.
-/// A claim of another type is an error.
-fn granted(claims: &ClaimsSet, scope: &ScopeClaim) -> Result<Scope, ClaimError> {
-    let invalid = || ClaimError::invalid(&scope.name);
-    let Some(value) = claims.get(&scope.name) else { return Ok(Scope::default()) };
-    let parsed = match (value.as_str(), value.as_array()) {
-        (Some(text), _) => Scope::parse(text),
-        (None, Some(mut items)) if scope.may_be_array => {
-            let text = |item: ValueRef<'_>| item.as_str().map(str::to_owned).ok_or_else(invalid);
-            items
-                .try_fold(Vec::new(), |mut all, item| {
-                    all.push(text(item)?);
-                    Ok::<_, ClaimError>(all)
-                })?
-                .try_into()
-        }
-        (None, _) => return Err(invalid()),
-    };
-    Ok(parsed.unwrap_or_default())
 }
 
 /// The reference to the token's status. `None` if the policy ignores status, or does not require

@@ -1,0 +1,32 @@
+// Tokens, keys and lists of other issuers, by kind, in Node.js, in workerd and in Chromium, through
+// the packed package.
+//
+// EDGEPASS_INSTALLED is a folder with the installed package, EDGEPASS_CHROMIUM the browser's program.
+
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import test from 'node:test';
+import { HOSTS } from './hosts.mjs';
+
+const packageFolder = join(process.env.EDGEPASS_INSTALLED, 'node_modules/edgepass/dist');
+const lines = readFileSync(new URL('../vectors/field.jsonl', import.meta.url), 'utf8').trim()
+  .split('\n').map((line) => JSON.parse(line));
+const KINDS = [...new Set(lines.map(({ id }) => id.split('/')[0]))];
+
+for (const [host, run] of Object.entries(HOSTS)) {
+  test(`${host}: every line of the field gives its answer`, async (t) => {
+    const answers = await run(t, packageFolder, 'batch.mjs', lines);
+    assert.equal(answers.length, lines.length);
+    for (const kind of KINDS) {
+      let count = 0;
+      answers.forEach(({ id, message, ...answer }, position) => {
+        if (!lines[position].id.startsWith(`${kind}/`)) return;
+        assert.equal(id, lines[position].id);
+        assert.deepEqual(answer, lines[position].expect, `${id} ${message ?? ''}`);
+        count += 1;
+      });
+      console.log(`${host}: ${kind}: ${count} lines`);
+    }
+  });
+}

@@ -1,0 +1,10 @@
+//! Tokens, keys and lists of other issuers, by kind, on the native host.
+
+use crate::batch::judge_all;
+
+const LINES: &str = include_str!("../vectors/field.jsonl");
+
+#[tokio::test]
+async fn every_line_of_the_field_gives_its_answer() {
+    println!("native: {} lines {:?}", LINES.lines().count(), judge_all(LINES).await);
+}

@@ -1,0 +1,272 @@
+// Signs the lines of field.jsonl: what tokens, keys and lists of other issuers look like, by kind.
+//
+// Lines of the kind `reported` have their origin in public reports and are in reported.jsonl as they
+// were reproduced; the others are more of the same kinds.
+
+import { readFileSync, writeFileSync } from 'node:fs';
+import { deflateSync } from 'node:zlib';
+import { KEYS, b64, jws, publicJwk } from './sign.mjs';
+
+const T = 1_800_000_000;
+const ISSUER = 'https://issuer.example';
+const LIST = `${ISSUER}/lists/1`;
+const RSA = publicJwk(KEYS.rsa, { kid: 'k', alg: 'RS256', use: 'sig' });
+const OTHER = publicJwk(KEYS.rsa_e3, { kid: 'k', alg: 'RS256', use: 'sig' });
+const THIRD = publicJwk(KEYS.rsa_e17, { kid: 'k', alg: 'RS256', use: 'sig' });
+const CLAIMS = { iss: ISSUER, aud: 'https://api.example', iat: T - 60, exp: T + 540 };
+const POLICY = {
+  profile: 'jwt', issuer: ISSUER, audience: 'https://api.example', algorithms: ['RS256'], typ: null,
+  status: { mode: 'ignore' },
+};
+
+const lines = [];
+/** Adds a line. By default: a token under RS256, accepted without a fetch. */
+function line(id, { claims, header, key = 'rsa', alg = 'RS256', policy, expect, code = null, ...change } = {}) {
+  const verdict = code === null ? 'accepted' : 'rejected';
+  lines.push({
+    id, policy: { ...POLICY, ...policy }, now: T,
+    ...(change.request ? {} : { token: jws({ alg, kid: 'k', ...header }, { ...CLAIMS, ...claims }, key, alg) }),
+    ...(change.jwks_text === undefined && { jwks: { keys: [RSA] } }), ...change,
+    expect: { verdict, code, stale: false, fetched: [], ...expect },
+  });
+}
+
+// --- sets: one odd member does not spoil the rest ---------------------------------------------
+const set = (...keys) => ({ jwks: { keys } });
+line('set/two-keys-of-one-kid-first', set(RSA, OTHER));
+line('set/two-keys-of-one-kid-second', set(OTHER, RSA));
+line('set/two-keys-of-one-kid-neither', { ...set(RSA, OTHER), key: 'rsa_e17', code: 'signature_invalid' });
+line('set/three-keys-of-one-kid-third-is-not-tried', { ...set(OTHER, THIRD, RSA), code: 'signature_invalid' });
+line('set/one-key-twice-beside-another', set(OTHER, OTHER, RSA));
+line('set/ambiguous-kid-beside-a-good-one', {
+  ...set({ ...OTHER, kid: 'x' }, { ...THIRD, kid: 'x' }, RSA),
+});
+{
+  const of = (key, alg) => publicJwk(KEYS[key], { kid: 'k', alg });
+  const all = [of('p256', 'ES256'), of('ed25519', 'EdDSA'), of('rsa', 'PS256'), of('rsa', 'RS384'), of('rsa', 'RS256')];
+  for (const [key, alg] of [['p256', 'ES256'], ['ed25519', 'EdDSA'], ['rsa', 'PS256'], ['rsa', 'RS384'], ['rsa', 'RS256']]) {
+    const algorithms = ['ES256', 'EdDSA', 'PS256', 'RS384', 'RS256'];
+    line(`set/one-kid-five-algorithms-${alg}`, { ...set(...all), key, alg, policy: { algorithms } });
+    // No key verifies another algorithm than its own.
+    line(`set/one-kid-without-${alg}`, {
+      ...set(...all.filter((jwk) => jwk.alg !== alg)), key, alg, policy: { algorithms }, code: 'key_not_found',
+    });
+  }
+  line('set/alg-of-token-signed-by-another-algorithm', {
+    jwks: { keys: all }, policy: { algorithms: ['RS256', 'PS256'] }, code: 'signature_invalid',
+    token: jws({ alg: 'PS256', kid: 'k' }, CLAIMS, 'rsa', 'RS256'),
+  });
+}
+for (const [name, odd] of Object.entries({
+  'null': null, 'a-number': 7, 'a-text': 'x', 'an-array': [RSA], 'empty': {}, 'kty-of-a-number': { ...OTHER, kty: 1 },
+  'kid-of-a-number': { ...OTHER, kid: 7 }, 'kid-too-long': { ...OTHER, kid: 'k'.repeat(1025) },
+  'use-enc': { ...OTHER, use: 'enc' }, 'use-unheard-of': { ...OTHER, use: 'x' }, 'use-of-a-number': { ...OTHER, use: 1 },
+  'key-ops-of-a-text': { ...OTHER, use: undefined, key_ops: 'verify' }, 'alg-unheard-of': { ...OTHER, alg: 'RS257' },
+  'alg-of-a-number': { ...OTHER, alg: 256 }, 'alg-of-another-type': { ...OTHER, alg: 'ES256' },
+  'n-of-a-number': { ...OTHER, n: 1 }, 'n-in-base64': { ...OTHER, n: `${OTHER.n}==` }, 'n-empty': { ...OTHER, n: '' },
+  'e-even': { ...OTHER, e: 'Ag' }, 'a-private-key': { ...OTHER, d: 'AQAB' }, 'of-1024-bits': { ...OTHER, n: OTHER.n.slice(0, 171) },
+  'ml-dsa': { kty: 'AKP', alg: 'ML-DSA-44', pub: 'AAAA', kid: 'k' }, 'a-secret': { kty: 'oct', k: 'AAAA', kid: 'k' },
+  'on-no-curve': { kty: 'EC', crv: 'P-256', x: KEYS.p256.y, y: KEYS.p256.x, kid: 'k', alg: 'ES256' },
+})) {
+  line(`set/odd-key-${name}`, set(odd, RSA));
+  line(`set/odd-key-${name}-last`, set(RSA, odd));
+}
+line('set/odd-members', { jwks: { keys: [RSA], iat: 'yesterday', exp: [1], kid: {}, more: [[{}]] } });
+line('set/x5c-and-unknown-members', set({ ...RSA, x5c: ['MIIC', 'MIID'], x5t: 'x', 'x5t#S256': 1, issuer: 'https://{x}', more: {} }));
+const text = (jwks) => ({ jwks_text: jwks });
+const good = JSON.stringify({ keys: [RSA] });
+line('set/byte-order-mark', text(`\ufeff${good}`));
+line('set/white-space', text(`\r\n\t ${good}\n\n`));
+line('set/repeated-member-of-another-key', text(`{"keys":[{"kty":"RSA","kty":"RSA"},${JSON.stringify(RSA)}]}`));
+line('set/repeated-member-of-this-key', {
+  ...text(`{"keys":[${JSON.stringify(RSA).replace('{', '{"use":"sig",')}]}`), code: 'key_not_found',
+});
+line('set/repeated-keys', { ...text(`{"keys":[],${good.slice(1)}`), code: 'keys_unavailable' });
+for (const length of [129, 1024]) {
+  const kid = 'k'.repeat(length);
+  line(`set/kid-of-${length}-characters`, { header: { kid }, ...set({ ...RSA, kid }) });
+}
+for (const kid of ['RId+oQm2IhmkUI1wTQUBPQm7jXY=', 'key/a', 'ключ', 'a b', '{"a":1}']) {
+  line(`set/kid-${kid}`, { header: { kid }, ...set({ ...RSA, kid }) });
+}
+
+// --- rsa: moduli and exponents as issuers write them -------------------------------------------
+const zeros = (value, count) => b64(Buffer.concat([Buffer.alloc(count), Buffer.from(value, 'base64url')]));
+for (const count of [1, 2, 7]) {
+  line(`rsa/n-after-${count}-zeros`, set({ ...RSA, n: zeros(RSA.n, count) }));
+  line(`rsa/e-after-${count}-zeros`, set({ ...RSA, e: zeros(RSA.e, count) }));
+}
+for (const bits of [2049, 2051, 2055, 4095]) {
+  for (const alg of ['RS256', 'PS512']) {
+    const key = `rsa_${bits}`;
+    const more = { key, alg, policy: { algorithms: [alg] }, ...set(publicJwk(KEYS[key], { kid: 'k', alg })) };
+    line(`rsa/${bits}-bits-${alg}`, more);
+    const token = jws({ alg, kid: 'k' }, CLAIMS, key, alg);
+    line(`rsa/${bits}-bits-${alg}-changed`, { ...more, token: `${token.slice(0, -6)}AAAAAA`, code: 'signature_invalid' });
+  }
+}
+
+// --- names: each member of an array is judged by itself ----------------------------------------
+const named = (names, all_of, code = null, claim = 'roles') => ({
+  claims: { [claim]: names }, policy: { scope_claim: claim, required_scopes: { all_of } }, code,
+});
+const odd = ['Invoice Reader', 'admin', 'Prüfer', '', ' ', 'a\\b', 'a"b', 'x\ty', 1, null, true, {}, ['nested'], 'admin'];
+line('names/odd-names-harm-no-other', named(odd, ['admin']));
+for (const name of ['Invoice Reader', 'Prüfer', 'a\\b', 'a"b', ' ']) line(`names/granted-${name}`, named(odd, [name]));
+for (const name of ['Invoice', 'prüfer', 'nested', 'ADMIN', '1', 'true', 'null', 'invoice reader']) {
+  line(`names/not-granted-${name}`, named(odd, [name], 'scope_insufficient'));
+}
+line('names/empty-array', named([], ['admin'], 'scope_insufficient'));
+line('names/only-odd', named([1, null], ['admin'], 'scope_insufficient'));
+line('names/a-text-is-a-list', named('admin reader', ['reader']));
+line('names/a-text-with-two-spaces-grants-nothing', named('admin  reader', ['reader'], 'scope_insufficient'));
+line('names/a-text-outside-the-grammar-grants-nothing', named('admin Prüfer', ['admin'], 'scope_insufficient'));
+line('names/an-object-is-refused', named({ admin: true }, ['admin'], 'claim_invalid'));
+line('names/all-of-both-kinds', named(odd, ['admin', 'Invoice Reader']));
+line('names/one-missing-of-both-kinds', named(odd, ['admin', 'Invoice Writer'], 'scope_insufficient'));
+
+// --- path: claims inside claims ----------------------------------------------------------------
+const keycloak = { realm_access: { roles: ['reader'] }, resource_access: { 'my-api': { roles: ['writer'] } }, scope: 'openid' };
+const kubernetes = { 'kubernetes.io': { namespace: 'shop', serviceaccount: { name: 'orders' } } };
+const scoped = (scope_claim, all_of, claims, code = null) => ({ claims, policy: { scope_claim, required_scopes: { all_of } }, code });
+line('path/realm-roles', scoped('realm_access.roles', ['reader'], keycloak));
+line('path/client-roles', scoped('resource_access.my-api.roles', ['writer'], keycloak));
+line('path/pointer', scoped('/realm_access/roles', ['reader'], keycloak));
+line('path/absent', scoped('realm_access.groups', ['reader'], keycloak, 'scope_insufficient'));
+line('path/through-an-array', scoped('realm_access.roles.0', ['reader'], keycloak, 'scope_insufficient'));
+line('path/name-with-dots', scoped('https://app.example/roles', ['reader'], { 'https://app.example/roles': ['reader'] }));
+line('path/two-readings', scoped('realm_access.roles', ['reader'], { ...keycloak, 'realm_access.roles': ['reader'] }, 'claim_invalid'));
+line('path/pointer-has-one-reading', scoped('/realm_access/roles', ['admin'], { ...keycloak, 'realm_access.roles': ['admin'] }, 'scope_insufficient'));
+const expecting = (expected_claims, claims, code = null) => ({ claims, policy: { expected_claims }, code });
+line('path/namespace-by-pointer', expecting({ '/kubernetes.io/namespace': 'shop' }, kubernetes));
+line('path/namespace-by-dots', expecting({ 'kubernetes.io.namespace': 'shop' }, kubernetes));
+line('path/namespace-of-another', expecting({ '/kubernetes.io/namespace': 'bank' }, kubernetes, 'claim_invalid'));
+line('path/pointer-to-nothing', expecting({ '/kubernetes/io/namespace': 'shop' }, kubernetes, 'claim_missing'));
+line('path/escaped-pointer', expecting({ '/https:~1~1a.example~1tenant': 't' }, { 'https://a.example/tenant': 't' }));
+line('path/audience', { claims: { aud: undefined, azp: { client: ['https://api.example'] } }, policy: { audience_claim: 'azp.client' } });
+line('path/audience-absent', { policy: { audience_claim: 'azp.client' }, code: 'claim_missing' });
+line('path/audience-of-another', { claims: { azp: { client: 'x' } }, policy: { audience_claim: 'azp.client' }, code: 'audience_mismatch' });
+line('path/required', { claims: keycloak, policy: { required_claims: ['realm_access.roles', '/resource_access/my-api'] } });
+line('path/required-absent', { claims: keycloak, policy: { required_claims: ['realm_access.x'] }, code: 'claim_missing' });
+for (const path of ['', 'a b', 'a"b', 'ä', '.'.repeat(16)]) {
+  line(`path/refused-${JSON.stringify(path).slice(0, 8)}`, { policy: { scope_claim: path }, expect: { verdict: 'error' } });
+}
+
+// --- expected: strings, booleans, numbers, arrays, patterns --------------------------------------
+const groups = { groups: ['Everyone', 'Group2'], email_verified: true, level: 3, ref: 'refs/heads/release/1.2' };
+for (const [name, expected, code] of [
+  ['one-of-an-array', { groups: 'Group2' }], ['not-in-an-array', { groups: 'Group1' }, 'claim_invalid'],
+  ['any-of-an-array', { groups: ['Group1', 'Group2'] }], ['any-in-an-object', { groups: { any: ['Group1', 'Everyone'] } }],
+  ['all-of-an-array', { groups: { all: ['Everyone', 'Group2'] } }], ['all-but-one', { groups: { all: ['Everyone', 'Group1'] } }, 'claim_invalid'],
+  ['true', { email_verified: true }], ['false', { email_verified: false }, 'claim_invalid'],
+  ['true-as-a-text', { email_verified: 'true' }, 'claim_invalid'], ['number', { level: 3 }], ['number-with-a-point', { level: 3.0 }],
+  ['another-number', { level: 2 }, 'claim_invalid'], ['number-as-a-text', { level: '3' }, 'claim_invalid'],
+  ['one-of-several-types', { level: ['3', true, 3] }], ['absent', { tid: 'x' }, 'claim_missing'],
+  ['pattern', { ref: { like: 'refs/heads/release/*' } }], ['pattern-of-another', { ref: { like: 'refs/heads/main*' } }, 'claim_invalid'],
+  ['pattern-is-anchored-at-its-start', { ref: { like: 'heads/release/*' } }, 'claim_invalid'],
+  ['pattern-is-anchored-at-its-end', { ref: { like: 'refs/heads/*' } }, 'claim_invalid'],
+  ['pattern-across', { ref: { like: 'refs/**' } }], ['pattern-one-of-two', { ref: { like: ['refs/tags/*', 'refs/heads/release/*'] } }],
+  ['pattern-in-an-array', { groups: { like: 'Group*' } }], ['pattern-of-a-number', { level: { like: '*' } }, 'claim_invalid'],
+  ['star-is-no-pattern', { ref: 'refs/heads/release/*' }, 'claim_invalid'], ['several-claims', { groups: 'Group2', level: 3, email_verified: true }],
+  ['one-of-several-claims-is-wrong', { groups: 'Group2', level: 4 }, 'claim_invalid'],
+]) {
+  line(`expected/${name}`, expecting(expected, groups, code));
+}
+for (const [name, expected] of Object.entries({
+  'nothing': [], 'null': null, 'null-in-an-array': [null], 'an-array-in-an-array': [['a']], 'no-form': {}, 'two-forms': { any: ['a'], all: ['a'] },
+  'another-form': { none: ['a'] }, 'pattern-of-a-number': { like: [1] }, 'nothing-of-all': { all: [] }, 'no-pattern': { like: [] },
+})) {
+  line(`expected/refused-${name}`, { policy: { expected_claims: { groups: expected } }, expect: { verdict: 'error' } });
+}
+
+// --- scope: several claims, prefixes, maps -----------------------------------------------------
+const entra = { scp: 'access_as_user', roles: ['Invoice Reader', 'admin'] };
+line('scope/two-claims-first', scoped(['scp', 'roles'], ['access_as_user'], entra));
+line('scope/two-claims-second', scoped(['scp', 'roles'], ['admin'], entra));
+line('scope/two-claims-both', scoped(['scp', 'roles'], ['admin', 'access_as_user'], entra));
+line('scope/two-claims-one-absent', scoped(['scp', 'roles'], ['admin'], { roles: ['admin'] }));
+line('scope/one-claim-of-two-is-not-read', scoped('scp', ['admin'], entra, 'scope_insufficient'));
+const prefixed = ['scp', { claim: 'roles', prefix: 'role:' }];
+line('scope/prefix', scoped(prefixed, ['role:admin'], entra));
+line('scope/prefix-tells-claims-apart', scoped(prefixed, ['admin'], entra, 'scope_insufficient'));
+line('scope/prefix-of-a-text', scoped({ claim: 'scp', prefix: 'x:' }, ['x:access_as_user'], entra));
+const mapped = { claim: 'roles', map: { 'Invoice Reader': ['invoices:read', 'invoices:list'], admin: 'all' } };
+line('scope/map', scoped(mapped, ['invoices:read', 'invoices:list', 'all'], entra));
+line('scope/map-grants-no-other-name', scoped(mapped, ['admin'], entra, 'scope_insufficient'));
+line('scope/map-is-exact', scoped({ claim: 'roles', map: { ADMIN: 'all' } }, ['all'], entra, 'scope_insufficient'));
+for (const [name, scope_claim] of Object.entries({
+  'none': [], 'number': 1, 'null': null, 'unknown-member': { claim: 'a', as: 'b' }, 'no-claim': { prefix: 'a' }, 'prefix-and-map': { claim: 'a', prefix: 'b', map: { c: 'd' } },
+  'empty-map': { claim: 'a', map: {} }, 'map-to-nothing': { claim: 'a', map: { b: [] } }, 'map-to-no-scope': { claim: 'a', map: { b: 'c d' } }, 'prefix-outside-the-grammar': { claim: 'a', prefix: 'b c' },
+})) {
+  if (scope_claim !== null) line(`scope/refused-${name}`, { policy: { scope_claim }, expect: { verdict: 'error' } });
+}
+
+// --- tenant: one issuer per tenant ---------------------------------------------------------------
+const TENANT = '11111111-2222-3333-4444-555555555555';
+const template = 'https://login.example/{tid}/v2.0';
+const tenant = (tid, more = {}, iss = `https://login.example/${tid}/v2.0`) => ({
+  claims: { iss, tid }, policy: { issuer: template, ...more },
+});
+line('tenant/any', tenant(TENANT, { tenants: 'any' }));
+line('tenant/listed', tenant(TENANT, { tenants: ['x', TENANT] }));
+line('tenant/not-listed', { ...tenant(TENANT, { tenants: ['x'] }), code: 'issuer_mismatch' });
+line('tenant/expected', tenant(TENANT, { expected_claims: { tid: [TENANT] } }));
+line('tenant/not-expected', { ...tenant(TENANT, { expected_claims: { tid: ['x'] } }), code: 'claim_invalid' });
+for (const [name, tid, iss] of [
+  ['another-in-iss', TENANT, 'https://login.example/x/v2.0'], ['iss-in-upper-case', TENANT, `https://login.example/${TENANT}/V2.0`],
+  ['more-after-iss', TENANT, `https://login.example/${TENANT}/v2.0/`], ['two-segments', 'a/b', undefined], ['empty', '', undefined],
+  ['no-text', [TENANT], `https://login.example/${TENANT}/v2.0`], ['template-itself', '{tid}', template], ['absent', undefined, `https://login.example/${TENANT}/v2.0`],
+  ['host-of-another', TENANT, `https://login.example.evil/${TENANT}/v2.0`], ['escaped', '%2e%2e', undefined],
+]) {
+  line(`tenant/${name}`, { ...tenant(tid, { tenants: 'any' }, iss), code: 'issuer_mismatch' });
+}
+line('tenant/as-entra-writes-it', { claims: { iss: `https://login.example/${TENANT}/v2.0`, tid: TENANT }, policy: { issuer: 'https://login.example/{tenantid}/v2.0', tenants: 'any' } });
+line('tenant/in-a-path', { claims: { iss: 'https://acme.login.example', org: { name: 'acme' } }, policy: { issuer: 'https://{org.name}.login.example', tenants: ['acme'] } });
+for (const [name, policy] of Object.entries({
+  'no-tenants': { issuer: template }, 'tenants-without-template': { tenants: 'any' }, 'no-tenant': { issuer: template, tenants: [] },
+  'two-variables': { issuer: 'https://{a}.example/{b}', tenants: 'any' }, 'part-of-a-segment': { issuer: 'https://login.example/x{tid}', tenants: 'any' },
+  'open-brace': { issuer: 'https://login.example/{tid', tenants: 'any' }, 'by-pattern': { issuer: template, expected_claims: { tid: { like: '*' } } },
+})) {
+  line(`tenant/refused-${name}`, { policy, expect: { verdict: 'error' } });
+}
+
+// --- list: status lists of other issuers -----------------------------------------------------------
+const lst = b64(deflateSync(Buffer.alloc(16)));
+const listed = (claims, code = null, more = {}) => ({
+  claims: { status: { status_list: { idx: 1, uri: LIST } } }, code,
+  policy: { status: { mode: 'required', uri_prefixes: [`${ISSUER}/`] }, ...more },
+  responses: { [LIST]: { status: 200, headers: { 'content-type': 'application/statuslist+jwt' }, body: jws(
+    { alg: 'RS256', kid: 'k', typ: 'statuslist+jwt' },
+    { sub: LIST, iat: T - 10, exp: T + 600, status_list: { bits: 1, lst }, ...claims }, 'rsa', 'RS256',
+  ) } },
+  expect: { fetched: [LIST] },
+});
+line('list/plain', listed({}));
+line('list/nbf-now', listed({ nbf: T }));
+line('list/nbf-within-the-leeway', listed({ nbf: T + 5 }, null, { leeway: '5s' }));
+line('list/nbf-past-the-leeway', listed({ nbf: T + 6 }, 'status_unavailable', { leeway: '5s' }));
+line('list/nbf-in-an-hour', listed({ nbf: T + 3600 }, 'status_unavailable'));
+line('list/nbf-of-a-text', listed({ nbf: `${T}` }, 'status_unavailable'));
+for (const [name, ttl, code] of [
+  ['of-a-century', 3_153_600_000], ['beyond-dates', 253_402_300_800], ['of-64-bits', 18_446_744_073_709_551_615n], ['huge', 1e300],
+  ['of-zero', 0, 'status_unavailable'], ['negative', -1, 'status_unavailable'], ['of-a-text', '5', 'status_unavailable'],
+]) {
+  const claims = { ttl: typeof ttl === 'bigint' ? 'BIG' : ttl };
+  const own = listed(claims, code ?? null);
+  if (typeof ttl === 'bigint') {
+    const payload = JSON.stringify({ sub: LIST, iat: T - 10, exp: T + 600, status_list: { bits: 1, lst }, ttl: 'BIG' }).replace('"BIG"', String(ttl));
+    own.responses[LIST].body = jws({ alg: 'RS256', kid: 'k', typ: 'statuslist+jwt' }, payload, 'rsa', 'RS256');
+  }
+  line(`list/ttl-${name}`, own);
+}
+
+const reported = readFileSync(new URL('reported.jsonl', import.meta.url), 'utf8').trim().split('\n');
+for (const text of reported) {
+  const { id, ...own } = JSON.parse(text);
+  lines.push({ id: `reported/${id}`, ...own });
+}
+for (const own of lines) {
+  if (own.expect.verdict === 'error') own.expect = { ...own.expect, code: null, stale: false, fetched: [] };
+}
+writeFileSync(new URL('field.jsonl', import.meta.url), `${lines.map((own) => JSON.stringify(own)).join('\n')}\n`);
+console.log(`${lines.length} lines of the field`);
