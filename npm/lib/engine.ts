@@ -3,6 +3,7 @@
 import { Core, shared_memory } from '../wasm/edgepass_npm.js';
 import { type HostOptions, type Requirements, snakeCased } from './options.js';
 import { refuseUnlessJson } from './json.js';
+import { VERSION } from './version.js';
 
 const encoder = new TextEncoder();
 
@@ -20,6 +21,20 @@ export const FACT = {
   CONFIRMED_AT: 0, KEY: 1, INPUT: 2, INPUT_LENGTH: 3, SIGNATURE: 4, SIGNATURE_LENGTH: 5, COUNT: 6,
 } as const;
 
+/** Whether the host is a browser, which sends its own `User-Agent`. */
+function isBrowser(): boolean {
+  return globalThis.navigator?.userAgent?.startsWith('Mozilla/') ?? false;
+}
+
+/** Whether requests may have `cache: 'no-store'`: in workerd from the compatibility date 2024-11-11. */
+function hasCacheMode(): boolean {
+  try {
+    return Boolean(new Request('https://host.example', { cache: 'no-store' }));
+  } catch {
+    return false;
+  }
+}
+
 /** One verifier of the module, with the numbers of its requirements and with imported keys. */
 export class Engine {
   readonly core: Core;
@@ -34,7 +49,8 @@ export class Engine {
   readonly #memory = shared_memory() as WebAssembly.Memory;
 
   constructor(config: string, cacheApi: boolean, options: HostOptions) {
-    this.core = new Core(config, cacheApi, options.fetch, options.firstUse);
+    const userAgent = isBrowser() ? undefined : options.userAgent ?? `edgepass/${VERSION}`;
+    this.core = new Core(config, cacheApi, options.fetch, options.firstUse, userAgent, hasCacheMode());
     this.#textAt = this.core.text();
     this.#textLength = this.core.text_length();
     this.#factsAt = this.core.facts();

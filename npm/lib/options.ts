@@ -270,9 +270,17 @@ export interface HostOptions {
    * Function that fetches documents. Default: the global `fetch`.
    *
    * `init` holds header fields, `cache: 'no-store'`, `redirect: 'manual'` and a timeout `signal`.
-   * If the function throws or rejects, the fetch has failed.
+   * If the function throws or rejects, if it does not give a whole response within
+   * `freshness.fetchTimeout`, or if it gives something else, the fetch has failed.
    */
   fetch?: (url: string, init: RequestInit) => Promise<Response>;
+  /**
+   * What requests for documents say in `User-Agent`. Default `"edgepass/VERSION"`.
+   *
+   * Browsers send their own value, and another one would make them ask the source for permission
+   * first, so there this option has no effect.
+   */
+  userAgent?: string;
   /**
    * Handling of a due refresh when `verify` is called without `waitUntil`.
    *
@@ -304,8 +312,8 @@ export interface HostOptions {
    * Records the use of a DPoP proof, and resolves to `true` if it is the first.
    *
    * Remember `id`, 64 hexadecimal digits, until `until`, in milliseconds since the epoch. If the
-   * function throws, rejects or resolves to no boolean, the token is refused with
-   * `replay_unavailable`. Default: a memory of this isolate, which other isolates do not share.
+   * function throws, rejects, resolves to no boolean, or does not settle within 2.5 s, the token is
+   * refused with `replay_unavailable`. Default: a memory of this isolate, which other isolates do not share.
    */
   firstUse?: (id: string, until: number) => Promise<boolean>;
   /**
@@ -380,6 +388,7 @@ export interface VerifyOptions {
    * `(work) => ctx.waitUntil(work)`.
    *
    * The verifier calls it with promises for due refreshes, tables of keys and prefetched lists.
+   * If it throws, the work runs without it, for as long as the host allows.
    * Default: see {@link HostOptions.background}.
    */
   waitUntil?: (work: Promise<unknown>) => void;
@@ -392,7 +401,7 @@ export interface VerifyOptions {
 }
 
 const HOST_OPTIONS: Record<keyof HostOptions, true> = {
-  cache: true, fetch: true, background: true, externalUrl: true, dpopNonceSecrets: true,
+  cache: true, fetch: true, userAgent: true, background: true, externalUrl: true, dpopNonceSecrets: true,
   firstUse: true, verifiedBytes: true, listBytes: true,
 };
 const ISSUER_OPTIONS: Record<keyof IssuerOptions, true> = {

@@ -125,7 +125,7 @@ export class Verifier {
       throw new TypeError('create expects options: { issuer, audience, ... }');
     }
     const {
-      cache, fetch, background, externalUrl, dpopNonceSecrets, firstUse, verifiedBytes,
+      cache, fetch, userAgent, background, externalUrl, dpopNonceSecrets, firstUse, verifiedBytes,
       listBytes, ...trusted
     } = options;
     if (cache !== undefined && cache !== 'cache-api' && cache !== 'none') {
@@ -136,6 +136,9 @@ export class Verifier {
     }
     for (const [name, hook] of Object.entries({ fetch, firstUse })) {
       if (hook !== undefined && typeof hook !== 'function') throw new TypeError(`${name} must be a function`);
+    }
+    if (userAgent !== undefined && !(typeof userAgent === 'string' && /^[\x21-\x7e]+( [\x21-\x7e]+)*$/.test(userAgent))) {
+      throw new TypeError('userAgent must be visible ASCII');
     }
     const secrets: unknown = dpopNonceSecrets;
     if (secrets !== undefined && !(Array.isArray(secrets) && secrets.length > 0
@@ -173,7 +176,7 @@ export class Verifier {
       list_bytes: listBytes,
     });
     const cacheApi = cache === undefined ? inWorkerd() : cache === 'cache-api';
-    const make = () => new Engine(config, cacheApi, { fetch, firstUse });
+    const make = () => new Engine(config, cacheApi, { fetch, firstUse, userAgent });
     const verifier = new Verifier(
       make, background ?? (endsWithItsResponse() ? 'await' : 'detach'), externalUrl,
     );
@@ -308,7 +311,7 @@ export class Verifier {
     this.#work(engine, options);
     if (answer & ANSWER.REFRESH_DUE) {
       const refresh = engine.core.refresh(replayed(options.now));
-      if (refresh && options.waitUntil) options.waitUntil(refresh);
+      if (refresh && options.waitUntil) keepAlive(options.waitUntil, refresh);
       else if (refresh && this.#background === 'await') return refresh.then(() => verdict);
     }
     return verdict;
@@ -352,7 +355,7 @@ export class Verifier {
   ): Promise<Verdict> {
     try {
       const [json, refresh] = await answer;
-      if (refresh && options.waitUntil) options.waitUntil(refresh);
+      if (refresh && options.waitUntil) keepAlive(options.waitUntil, refresh);
       else if (refresh && this.#background === 'await') await refresh;
       this.#work(engine, options, true);
       return JudgedToken.parse(json);
@@ -370,7 +373,7 @@ export class Verifier {
     if (++this.#calls % CALLS_BETWEEN_WORK !== 0 && !hasFetched) return;
     if (!waitUntil && this.#background === 'await') return;
     const work = engine.core.work();
-    if (work && waitUntil) waitUntil(work);
+    if (work && waitUntil) keepAlive(waitUntil, work);
   }
 
   #failed(engine: Engine, error: unknown): Promise<never> {
@@ -389,6 +392,14 @@ export class Verifier {
       query: new URL(url).search.slice(1), method, url: seen, certificate_sha256: certificate,
     });
   }
+}
+
+/**
+ * Passes work to `waitUntil`. If that throws or rejects, the verdict stands, and the work runs
+ * without it: the context of a request that has ended, for example.
+ */
+function keepAlive(waitUntil: (work: Promise<unknown>) => unknown, work: Promise<unknown>): void {
+  new Promise((resolve) => resolve(waitUntil(work))).catch(() => {});
 }
 
 function isOrigin(url: unknown): boolean {

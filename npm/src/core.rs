@@ -15,7 +15,8 @@ use edgepass_verify::verifier::Progress;
 use edgepass_verify::{Check, Request, Requirements, UnixMillis, Verdict, known_answer};
 use edgepass_web::crypto;
 use edgepass_web::{
-    Background, CacheTier, Clock, IsolateReplay, Judged, ReplayStore, Source, WebVerifier,
+    Background, CacheTier, Clock, IsolateReplay, Judged, ReplayStore, RequestOptions, Source,
+    WebVerifier,
 };
 use js_sys::{Array, Function, Promise};
 use serde_json::json;
@@ -91,6 +92,8 @@ impl Core {
         cache_api: bool,
         fetch: Option<Function>,
         first_use: Option<Function>,
+        user_agent: Option<String>,
+        has_cache_mode: bool,
     ) -> Result<Core, JsError> {
         if !TESTED.get() {
             if !known_answer::holds() {
@@ -111,7 +114,10 @@ impl Core {
                 verifier,
                 replay,
                 cache,
-                fetch.map_or(Source::Host, Source::Own),
+                (
+                    fetch.map_or(Source::Host, Source::Own),
+                    RequestOptions { user_agent, has_cache_mode },
+                ),
             ),
             text: RefCell::new(text),
             requirements: RefCell::default(),

@@ -1,15 +1,21 @@
 //! A store of used DPoP proofs that the program provides.
 
+use std::time::Duration;
+
 use edgepass_verify::UnixMillis;
 use edgepass_verify::checks::dpop::replay::{ProofUse, Replay};
 use edgepass_verify::host::Later;
 use edgepass_web::ReplayStore;
+use edgepass_web::clock::in_time;
 use js_sys::{Function, Promise};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 
-/// The option `firstUse`: `(id, until) => Promise<boolean>`. A failure, or a result that is not a
-/// boolean, makes the store unavailable.
+/// The time after which the function is given up.
+const TIMEOUT: Duration = Duration::from_millis(2500);
+
+/// The option `firstUse`: `(id, until) => Promise<boolean>`. A failure, no result within
+/// 2.5 s, or a result that is not a boolean, makes the store unavailable.
 pub(crate) struct HostReplay(Function);
 
 impl HostReplay {
@@ -30,10 +36,10 @@ impl HostReplay {
 impl ReplayStore for HostReplay {
     fn first_use(&self, used: ProofUse, _now: UnixMillis) -> Later<'_, Replay> {
         Box::pin(async move {
-            match self.ask(used).await {
-                Ok(true) => Replay::First,
-                Ok(false) => Replay::Seen,
-                Err(_) => Replay::Unavailable,
+            match in_time(self.ask(used), TIMEOUT).await {
+                Some(Ok(true)) => Replay::First,
+                Some(Ok(false)) => Replay::Seen,
+                Some(Err(_)) | None => Replay::Unavailable,
             }
         })
     }

@@ -85,7 +85,7 @@ for (const how of ['network', 'service']) {
 test('before requests had a cache mode the guard answers nobody', async (t) => {
   const ask = await guarded(t, { date: '2024-11-10' });
   assert.equal((await ask('/reports/x', 'alice')).status, 503);
-  assert.equal((await ask('/health')).status, 502);
+  assert.equal((await ask('/health')).status, 503);
 });
 
 test('what leaves says that it is for one caller', async (t) => {

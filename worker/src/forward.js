@@ -1,5 +1,14 @@
 // Sends requests to the origin in one call, since each call from the module costs time.
 
+/** Whether requests can bypass caches: in workerd from the compatibility date 2024-11-11 on. */
+export function canBypassCaches() {
+  try {
+    return Boolean(new Request('https://origin', { cache: 'no-store' }));
+  } catch {
+    return false;
+  }
+}
+
 /**
  * Sends a client's request to the origin. Returns a promise of the result of
  * `onResponse(response, request, ...pending)`; `response` is `undefined` if the origin gives none.

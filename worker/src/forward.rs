@@ -16,6 +16,9 @@ use crate::untrusted;
 
 #[wasm_bindgen(module = "/src/forward.js")]
 extern "C" {
+    #[wasm_bindgen(js_name = canBypassCaches)]
+    pub(crate) fn can_bypass_caches() -> bool;
+
     #[wasm_bindgen(catch)]
     fn forwarded(
         request: &web_sys::Request,

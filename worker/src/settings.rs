@@ -9,11 +9,14 @@ use edgepass_verify::policy::json::read;
 use edgepass_verify::verifier::config::{ConfigError, IssuerConfig, VerifierConfig};
 use edgepass_verify::verifier::{DEFAULT_LIST_BYTES, Verifier};
 use edgepass_verify::{PolicyConfig, url};
-use edgepass_web::{Bucket, CacheTier, IsolateReplay, ReplayStore, Source, WebVerifier};
+use edgepass_web::{
+    Bucket, CacheTier, IsolateReplay, ReplayStore, RequestOptions, Source, WebVerifier,
+};
 use js_sys::{JSON, Object, Reflect};
 use serde_json::Value;
 use wasm_bindgen::JsValue;
 
+use crate::forward::can_bypass_caches;
 use crate::metrics::Metrics;
 use crate::policy::{Access, GuardPolicy, PolicyText};
 use crate::replay::SharedReplay;
@@ -62,6 +65,9 @@ impl Settings {
         const POLICY: &str = include_str!(concat!(env!("OUT_DIR"), "/guard.json"));
         let policy = parse_object(POLICY.as_bytes()).map_err(SettingsError::PolicyText)?;
         let written: PolicyText = read(policy.into()).map_err(SettingsError::PolicyShape)?;
+        if !can_bypass_caches() {
+            return Err(SettingsError::CompatibilityDate);
+        }
         refuse_unknown(env)?;
         let origin_url = text(env, "ORIGIN_URL")?.map(|url| url.trim_end_matches('/').to_owned());
         if origin_url.as_deref().is_some_and(|url| !is_base_url(url)) {
@@ -104,9 +110,18 @@ impl Settings {
             Some(objects) => Box::new(SharedReplay(objects)),
             None => Box::new(IsolateReplay::default()),
         };
+        let user_agent = text(env, "USER_AGENT")?;
+        if user_agent.as_deref().is_some_and(|agent| !is_field_value(agent)) {
+            return Err(SettingsError::UserAgent);
+        }
+        let options = RequestOptions {
+            user_agent: Some(user_agent.unwrap_or_else(|| USER_AGENT.into())),
+            // With earlier compatibility dates the guard does not start.
+            has_cache_mode: true,
+        };
         Ok(Self {
             policy,
-            verifier: WebVerifier::new(verifier, replay, cache, source(env)?),
+            verifier: WebVerifier::new(verifier, replay, cache, (source(env)?, options)),
             list_bytes,
             metrics: Metrics::new(
                 object(env, "METRICS", "writeDataPoint")?,
@@ -177,7 +192,7 @@ fn wrong(env: &Object, error: ConfigError) -> SettingsError {
 
 /// The names of all settings of the guard. A variable or binding with another name is an error: it
 /// is probably a misspelt setting, which would have no effect.
-pub(crate) const KNOWN: [&str; 20] = [
+pub(crate) const KNOWN: [&str; 21] = [
     "AUDIENCE",
     "CACHE",
     "DOCUMENTS",
@@ -197,8 +212,17 @@ pub(crate) const KNOWN: [&str; 20] = [
     "ORIGIN_URL",
     "STATUS_PREFIX",
     "USED_PROOFS",
+    "USER_AGENT",
     "VERIFIED_BYTES",
 ];
+
+/// The default of `USER_AGENT`: what the guard's requests to issuers say.
+const USER_AGENT: &str = concat!("edgepass/", env!("CARGO_PKG_VERSION"));
+
+/// Whether a text can be the value of a header field as it is.
+fn is_field_value(text: &str) -> bool {
+    text.trim() == text && text.bytes().all(|byte| (0x20..0x7f).contains(&byte))
+}
 
 /// The settings that describe a single issuer, instead of `ISSUERS`.
 pub(crate) const OF_ONE: [&str; 4] = ["ISSUER", "AUDIENCE", "JWKS_URI", "STATUS_PREFIX"];

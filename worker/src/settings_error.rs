@@ -20,6 +20,11 @@ pub(crate) enum SettingsError {
     Policy(PolicyError),
     #[error("the bundled policy: {0}")]
     Requirements(RequirementsError),
+    #[error(
+        "write compatibility_date = \"2024-11-11\" or later in wrangler.toml: before, no request \
+         could bypass caches"
+    )]
+    CompatibilityDate,
     #[error("set the variable {0}")]
     Missing(&'static str),
     #[error("{0} must be a non-empty string")]
@@ -48,6 +53,8 @@ pub(crate) enum SettingsError {
     Cache,
     #[error("EXTERNAL_URL must be a scheme and an authority: \"https://api.example\"")]
     ExternalUrl,
+    #[error("USER_AGENT must be visible ASCII")]
+    UserAgent,
     #[error("bind either ISSUER_SERVICE or DOCUMENTS, not both")]
     TwoSources,
     #[error("DOCUMENTS_URL is set without a bucket DOCUMENTS")]

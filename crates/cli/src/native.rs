@@ -107,6 +107,9 @@ fn rsa(algorithm: Algorithm) -> Option<&'static RsaParameters> {
     }
 }
 
+/// What the program's requests say of it.
+pub(crate) const USER_AGENT: &str = concat!("edgepass/", env!("CARGO_PKG_VERSION"));
+
 /// Fetches over HTTP. Follows no redirects and makes caches revalidate (`no-cache`). The order sets
 /// the limits of time and size.
 pub struct HttpFetch {
@@ -123,7 +126,7 @@ impl HttpFetch {
     pub fn new(now: fn() -> UnixMillis) -> reqwest::Result<Self> {
         let client = Client::builder()
             .redirect(reqwest::redirect::Policy::none())
-            .user_agent(concat!("edgepass/", env!("CARGO_PKG_VERSION")))
+            .user_agent(USER_AGENT)
             .build()?;
         Ok(Self { client, now })
     }

@@ -34,6 +34,9 @@ enum Kind {
     Directory(DirectoryThread),
 }
 
+/// What requests to buckets say of the program.
+const USER_AGENT: &str = concat!("edgepass/", env!("CARGO_PKG_VERSION"));
+
 impl Objects {
     /// Opens the target of a configuration. Creates a missing directory. A directory that does not
     /// answer within 2 s counts as opened, since it may answer later. Sends no request to a bucket.
@@ -65,7 +68,10 @@ impl Objects {
                 let http = endpoint.as_deref().is_some_and(|url| url.starts_with("http://"));
                 // A failed request is repeated in the next publication round, not here.
                 let retry = RetryConfig { max_retries: 0, ..RetryConfig::default() };
-                let options = ClientOptions::new().with_timeout(TIMEOUT).with_allow_http(http);
+                let mut options = ClientOptions::new().with_timeout(TIMEOUT).with_allow_http(http);
+                if let Ok(user_agent) = USER_AGENT.parse() {
+                    options = options.with_user_agent(user_agent);
+                }
                 let mut builder = AmazonS3Builder::from_env()
                     .with_bucket_name(bucket)
                     .with_conditional_put(S3ConditionalPut::ETagMatch)

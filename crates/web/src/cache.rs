@@ -13,6 +13,7 @@ use js_sys::{Promise, Reflect, Uint8Array};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 
+use crate::clock::in_time;
 use crate::dictionary::object;
 use crate::fetch::{Response, header, read};
 
@@ -44,7 +45,9 @@ pub(crate) struct Entry {
 /// Returns the entry for an order's document as an answer, or `None` for a miss or a failure.
 pub(crate) async fn restore(order: &FetchOrder, now: UnixMillis) -> Option<Answer> {
     // A confirmation time in the future comes from another clock or another program: a miss.
-    let entry = get(order).await.ok().flatten().filter(|entry| entry.held.confirmed_at <= now)?;
+    // A cache that does not answer is a miss, too.
+    let found = in_time(get(order), order.timeout).await?.ok().flatten();
+    let entry = found.filter(|entry| entry.held.confirmed_at <= now)?;
     Some(Answer {
         from: AnsweredBy::Cache,
         fresh_for: entry.held.fresh_for,
@@ -81,7 +84,7 @@ async fn get(order: &FetchOrder) -> Result<Option<Entry>, JsValue> {
         return Ok(None);
     }
     let response: Response = found.unchecked_into();
-    let headers = response.headers();
+    let headers = response.headers()?;
     let number = |name| header(&headers, name)?.parse().ok();
     let confirmed_at = number(CONFIRMED_AT);
     let (Some(confirmed_at), Some(bytes)) = (confirmed_at, read(&response, order.max_bytes).await?)

@@ -1,5 +1,8 @@
 //! The host's clock and timer.
 
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use edgepass_verify::UnixMillis;
@@ -45,13 +48,38 @@ fn host_now() -> UnixMillis {
 #[wasm_bindgen]
 extern "C" {
     #[wasm_bindgen(js_name = setTimeout)]
-    fn set_timeout(callback: &Function, millis: u32);
+    fn set_timeout(callback: &Function, millis: u32) -> JsValue;
+
+    #[wasm_bindgen(js_name = clearTimeout)]
+    fn clear_timeout(timer: &JsValue);
+}
+
+/// A running timer. It ends when this value is dropped, so that it keeps no process alive.
+struct Timer(JsValue);
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        clear_timeout(&self.0);
+    }
 }
 
 /// Sleeps for `time`, by a timer of the calling request. Rounds down to whole milliseconds.
 pub(crate) async fn sleep(time: Duration) {
     let millis = u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
-    let timer = Promise::new(&mut |resolve, _reject| set_timeout(&resolve, millis));
+    let mut timer = JsValue::UNDEFINED;
+    let over = Promise::new(&mut |resolve, _reject| timer = set_timeout(&resolve, millis));
+    let _running = Timer(timer);
     // A timer's promise is never rejected.
-    let _ = JsFuture::from(timer).await;
+    let _ = JsFuture::from(over).await;
+}
+
+/// Awaits `work` for at most `timeout`; returns `None` after that. For calls of functions that may
+/// never settle.
+pub async fn in_time<T>(work: impl Future<Output = T>, timeout: Duration) -> Option<T> {
+    let (mut work, mut timer) = (pin!(work), pin!(sleep(timeout)));
+    poll_fn(|context| match work.as_mut().poll(context) {
+        Poll::Ready(done) => Poll::Ready(Some(done)),
+        Poll::Pending => timer.as_mut().poll(context).map(|()| None),
+    })
+    .await
 }

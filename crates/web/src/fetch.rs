@@ -1,20 +1,15 @@
 //! Fetches documents from a [`Source`]: no HTTP cache, no redirects, limits on time and size.
 
-use std::future::{Future, poll_fn};
-use std::pin::pin;
-use std::task::Poll;
-use std::time::Duration;
-
 use edgepass_verify::UnixMillis;
-use edgepass_verify::documents::fetch::{Answer, Body, Content, FetchOrder, ResponseHead};
+use edgepass_verify::documents::fetch::{Answer, Body, FetchOrder, ResponseHead};
 use js_sys::{Function, Promise};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 
 use crate::bucket::Bucket;
-use crate::clock::{Clock, sleep};
+use crate::clock::{Clock, in_time};
 use crate::dictionary::object;
-use crate::stream::{Stream, read_stream};
+use crate::stream::read_stream;
 
 #[wasm_bindgen]
 extern "C" {
@@ -28,14 +23,15 @@ extern "C" {
     #[wasm_bindgen(method, catch)]
     fn fetch(this: &Service, url: &str, init: &JsValue) -> Result<Promise, JsValue>;
 
-    /// The members of `Response` that are used here.
+    /// The members of `Response` that are used here. A function of the program may return any
+    /// value, so each access may throw.
     pub(crate) type Response;
-    #[wasm_bindgen(method, getter)]
-    fn status(this: &Response) -> u16;
-    #[wasm_bindgen(method, getter)]
-    pub(crate) fn headers(this: &Response) -> Headers;
-    #[wasm_bindgen(method, getter)]
-    fn body(this: &Response) -> Option<Stream>;
+    #[wasm_bindgen(method, getter, catch)]
+    fn status(this: &Response) -> Result<JsValue, JsValue>;
+    #[wasm_bindgen(method, getter, catch)]
+    pub(crate) fn headers(this: &Response) -> Result<Headers, JsValue>;
+    #[wasm_bindgen(method, getter, catch)]
+    fn body(this: &Response) -> Result<JsValue, JsValue>;
 
     pub(crate) type Headers;
     #[wasm_bindgen(method, catch)]
@@ -54,33 +50,49 @@ pub enum Source {
     Bucket(Bucket),
 }
 
-/// Fetches the document that an order names. A failure is returned as [`Answer::failed`].
-pub(crate) async fn fetch(order: &FetchOrder, source: &Source, clock: Clock) -> Answer {
+/// What the verifier's requests say, beside the document that they ask for.
+#[derive(Clone, Debug)]
+pub struct RequestOptions {
+    /// The value of `User-Agent`. `None` where a host sets the field itself, as browsers do: there,
+    /// another value would cause a preflight.
+    pub user_agent: Option<String>,
+    /// Whether the host's `fetch` knows `cache: "no-store"`. workerd refuses it with a compatibility
+    /// date before 2024-11-11; the request then says `Cache-Control: no-cache`.
+    pub has_cache_mode: bool,
+}
+
+/// Fetches the document that an order names. A failure is returned as [`Answer::failed`], also if
+/// the source does not answer within the order's timeout.
+pub(crate) async fn fetch(
+    order: &FetchOrder,
+    source: &Source,
+    options: &RequestOptions,
+    clock: Clock,
+) -> Answer {
     let sent_at = clock.now();
-    let answer = match source {
-        Source::Bucket(bucket) => {
-            let got = in_time(bucket.get(order), order.timeout).await;
-            let content = got.unwrap_or(Ok(Content::Failed));
-            content.map(|content| Answer { content, ..Answer::failed(sent_at) })
+    let work = async {
+        match source {
+            Source::Bucket(bucket) => {
+                let content = bucket.get(order).await?;
+                Ok(Answer { content, ..Answer::failed(sent_at) })
+            }
+            _ => get(order, source, options, sent_at).await,
         }
-        _ => get(order, source, sent_at).await,
     };
-    answer.unwrap_or_else(|_| Answer::failed(sent_at))
+    // The timeout does not depend on whether the source heeds the signal.
+    match in_time(work, order.timeout).await {
+        Some(Ok(answer)) => answer,
+        Some(Err(_)) | None => Answer::failed(sent_at),
+    }
 }
 
-/// Awaits `work` for at most `timeout`; returns `None` after that. For calls that take no abort
-/// signal.
-async fn in_time<T>(work: impl Future<Output = T>, timeout: Duration) -> Option<T> {
-    let (mut work, mut timer) = (pin!(work), pin!(sleep(timeout)));
-    poll_fn(|context| match work.as_mut().poll(context) {
-        Poll::Ready(done) => Poll::Ready(Some(done)),
-        Poll::Pending => timer.as_mut().poll(context).map(|()| None),
-    })
-    .await
-}
-
-async fn get(order: &FetchOrder, source: &Source, sent_at: UnixMillis) -> Result<Answer, JsValue> {
-    let init = init(order)?;
+async fn get(
+    order: &FetchOrder,
+    source: &Source,
+    options: &RequestOptions,
+    sent_at: UnixMillis,
+) -> Result<Answer, JsValue> {
+    let init = init(order, options)?;
     let promise = match source {
         Source::Own(fetch) => {
             fetch.call2(&JsValue::UNDEFINED, &order.url.as_str().into(), &init)?
@@ -92,22 +104,22 @@ async fn get(order: &FetchOrder, source: &Source, sent_at: UnixMillis) -> Result
         Source::Host | Source::Bucket(_) => host_fetch(&order.url, &init)?.into(),
     };
     let response: Response = JsFuture::from(Promise::resolve(&promise)).await?.unchecked_into();
-    let headers = response.headers();
-    let field = |name| header(&headers, name);
+    let headers = response.headers()?;
+    let field = |name| headers.get(name);
     let time = |name| {
         // Milliseconds since the epoch, or NaN.
-        let millis = field(name).map(|date| js_sys::Date::parse(&date));
-        millis.map(|millis| (millis >= 0.0).then_some(UnixMillis(millis as u64)))
+        let millis = field(name)?.map(|date| js_sys::Date::parse(&date));
+        Ok::<_, JsValue>(millis.map(|millis| (millis >= 0.0).then_some(UnixMillis(millis as u64))))
     };
     let head = ResponseHead {
-        status: response.status(),
-        age: field("age"),
-        date: time("date").flatten(),
-        cache_control: field("cache-control"),
-        expires: time("expires").map(|time| time.unwrap_or(UnixMillis(0))),
-        location: field("location"),
-        content_type: field("content-type"),
-        etag: field("etag"),
+        status: response.status()?.as_f64().unwrap_or_default() as u16,
+        age: field("age")?,
+        date: time("date")?.flatten(),
+        cache_control: field("cache-control")?,
+        expires: time("expires")?.map(|time| time.unwrap_or(UnixMillis(0))),
+        location: field("location")?,
+        content_type: field("content-type")?,
+        etag: field("etag")?,
     };
     let body = match head.carries_document() {
         true => read(&response, order.max_bytes).await.into(),
@@ -121,25 +133,34 @@ pub(crate) async fn read(
     response: &Response,
     max_bytes: usize,
 ) -> Result<Option<Vec<u8>>, JsValue> {
-    match response.body() {
-        Some(stream) => read_stream(&stream, max_bytes).await,
-        None => Ok(Some(Vec::new())),
+    let body = response.body()?;
+    if body.is_null() {
+        return Ok(Some(Vec::new()));
     }
+    read_stream(&body.unchecked_into(), max_bytes).await
 }
 
 pub(crate) fn header(headers: &Headers, name: &str) -> Option<String> {
     headers.get(name).ok().flatten()
 }
 
-fn init(order: &FetchOrder) -> Result<JsValue, JsValue> {
+fn init(order: &FetchOrder, options: &RequestOptions) -> Result<JsValue, JsValue> {
     let mut headers = vec![("accept", JsValue::from(order.document.accept()))];
+    if let Some(user_agent) = &options.user_agent {
+        headers.push(("user-agent", user_agent.as_str().into()));
+    }
     if let Some(etag) = &order.etag {
         headers.push(("if-none-match", etag.as_str().into()));
+    }
+    let mut cache = ("cache", JsValue::from("no-store"));
+    if !options.has_cache_mode {
+        headers.push(("cache-control", "no-cache".into()));
+        cache.1 = JsValue::UNDEFINED;
     }
     let millis = u32::try_from(order.timeout.as_millis()).unwrap_or(u32::MAX);
     object(&[
         ("headers", object(&headers)?),
-        ("cache", "no-store".into()),
+        cache,
         ("redirect", "manual".into()),
         ("signal", abort_after(millis)?),
     ])

@@ -19,6 +19,6 @@ mod verifier;
 
 pub use bucket::Bucket;
 pub use clock::Clock;
-pub use fetch::Source;
+pub use fetch::{RequestOptions, Source};
 pub use refusal::Refusal;
 pub use verifier::{Background, CacheTier, IsolateReplay, Judged, ReplayStore, WebVerifier};

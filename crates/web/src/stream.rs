@@ -17,13 +17,14 @@ extern "C" {
     fn cancel(this: &Reader) -> Result<Promise, JsValue>;
 
     type Chunk;
-    #[wasm_bindgen(method, getter)]
-    fn done(this: &Chunk) -> bool;
-    #[wasm_bindgen(method, getter)]
-    fn value(this: &Chunk) -> Uint8Array;
+    #[wasm_bindgen(method, getter, catch)]
+    fn done(this: &Chunk) -> Result<JsValue, JsValue>;
+    #[wasm_bindgen(method, getter, catch)]
+    fn value(this: &Chunk) -> Result<JsValue, JsValue>;
 }
 
-/// Reads a whole stream. Returns `None` if it is longer than `max_bytes`.
+/// Reads a whole stream. Returns `None` if it is longer than `max_bytes`. An object that is no
+/// stream of bytes is an error.
 pub(crate) async fn read_stream(
     stream: &Stream,
     max_bytes: usize,
@@ -32,10 +33,10 @@ pub(crate) async fn read_stream(
     let mut bytes = Vec::new();
     loop {
         let chunk: Chunk = JsFuture::from(reader.read()?).await?.unchecked_into();
-        if chunk.done() {
+        if chunk.done()?.is_truthy() {
             return Ok(Some(bytes));
         }
-        let value = chunk.value();
+        let value: Uint8Array = chunk.value()?.dyn_into()?;
         if bytes.len().saturating_add(value.length() as usize) > max_bytes {
             // The document is refused even if the cancellation fails.
             let _ = reader.cancel();

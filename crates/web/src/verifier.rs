@@ -19,7 +19,7 @@ use edgepass_verify::{Check, Request, Requirements, Sender, UnixMillis, Verdict}
 use crate::cache::{self, Entry};
 use crate::clock::{Clock, sleep};
 use crate::crypto::WebCrypto;
-use crate::fetch::{Source, fetch};
+use crate::fetch::{RequestOptions, Source, fetch};
 
 /// A verifier with its host functions, shared by all requests of an isolate.
 #[derive(Clone)]
@@ -32,6 +32,7 @@ struct Inner {
     replay: Box<dyn ReplayStore>,
     cache: CacheTier,
     source: Source,
+    options: RequestOptions,
     /// Time of the last step of [`WebVerifier::work`]: a fetch or a slice. `None` if no request
     /// does it.
     worked_at: Cell<Option<UnixMillis>>,
@@ -75,17 +76,18 @@ pub struct Judged {
 pub type Background = Pin<Box<dyn Future<Output = ()>>>;
 
 impl WebVerifier {
-    /// Creates a `WebVerifier` from a verifier, a store of used proofs, a cache and a source.
+    /// Creates a `WebVerifier` from a verifier, a store of used proofs, a cache, and a source with
+    /// the options of its requests.
     pub fn new(
         verifier: Verifier,
         replay: Box<dyn ReplayStore>,
         cache: CacheTier,
-        source: Source,
+        (source, options): (Source, RequestOptions),
     ) -> Self {
         let verifier = RefCell::new(verifier);
         let crypto = WebCrypto::default();
         let worked_at = Cell::new(None);
-        Self(Rc::new(Inner { verifier, crypto, replay, cache, source, worked_at }))
+        Self(Rc::new(Inner { verifier, crypto, replay, cache, source, options, worked_at }))
     }
 
     /// Begins the check of a token that was presented as Bearer, without a proof or certificate.
@@ -252,7 +254,7 @@ impl Host for OnHost<'_> {
     }
 
     fn fetch<'a>(&'a self, order: &'a FetchOrder) -> Later<'a, Answer> {
-        Box::pin(fetch(order, &self.inner.source, self.clock))
+        Box::pin(fetch(order, &self.inner.source, &self.inner.options, self.clock))
     }
 
     fn first_use(&self, used: ProofUse) -> Later<'_, Replay> {

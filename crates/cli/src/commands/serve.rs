@@ -55,7 +55,8 @@ pub(super) async fn run(file: &Path, json: bool) -> anyhow::Result<Exit> {
     let app = App::new(config, issuer, targets, Host { now: host::now, fill: host::fill });
     let publishing = Arc::clone(&app);
     let mut publication = tokio::spawn(async move { publishing.publication().run().await });
-    let (watching, client) = (Arc::clone(&app), reqwest::Client::new());
+    let client = reqwest::Client::builder().user_agent(crate::native::USER_AGENT).build()?;
+    let watching = Arc::clone(&app);
     let watch = tokio::spawn(async move {
         watching.fetch_back(|uri| fetch_back(client.clone(), uri)).await;
     });

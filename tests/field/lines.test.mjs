@@ -7,7 +7,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
-import { HOSTS } from './hosts.mjs';
+import { HOSTS } from '../hosts/hosts.mjs';
 
 const packageFolder = join(process.env.EDGEPASS_INSTALLED, 'node_modules/edgepass/dist');
 const lines = readFileSync(new URL('../vectors/field.jsonl', import.meta.url), 'utf8').trim()
