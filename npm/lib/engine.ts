@@ -1,7 +1,7 @@
 // The counterpart of core.rs: an instance of the module's verifier, and the memory that both share.
 
 import { Core, shared_memory } from '../wasm/edgepass_npm.js';
-import { type HostOptions, type Requirements, snakeCased } from './options.js';
+import { type HostOptions, type Requirements, type TokenPlace, snakeCased } from './options.js';
 import { refuseUnlessJson } from './json.js';
 import { VERSION } from './version.js';
 
@@ -47,10 +47,12 @@ export class Engine {
   readonly #requirements = new Map<string, number>();
   readonly #keys: (HostKey | Promise<HostKey>)[] = [];
   readonly #memory = shared_memory() as WebAssembly.Memory;
+  readonly #tokenFrom: TokenPlace | TokenPlace[] | undefined;
 
   constructor(config: string, cacheApi: boolean, options: HostOptions) {
     const userAgent = isBrowser() ? undefined : options.userAgent ?? `edgepass/${VERSION}`;
     this.core = new Core(config, cacheApi, options.fetch, options.firstUse, userAgent, hasCacheMode());
+    this.#tokenFrom = options.tokenFrom;
     this.#textAt = this.core.text();
     this.#textLength = this.core.text_length();
     this.#factsAt = this.core.facts();
@@ -87,9 +89,14 @@ export class Engine {
     this.#facts = new Float64Array(this.#memory.buffer, this.#factsAt, FACT.COUNT);
   }
 
-  /** The number of the requirements in the module. Only new requirements are passed to it. */
-  requirements({ allOf, anyOf, issuers, audience, staleIfError }: Requirements): number {
+  /**
+   * The number of the requirements in the module, for a request if `ofRequest`. Only new requirements
+   * are passed to the module.
+   */
+  requirements({ allOf, anyOf, issuers, audience, staleIfError }: Requirements, ofRequest: boolean): number {
+    const tokenFrom = ofRequest ? this.#tokenFrom : undefined;
     const simple = issuers === undefined && audience === undefined && staleIfError === undefined
+      && tokenFrom === undefined
       && areScopes(allOf) && areScopes(anyOf);
     if (!simple) {
       for (const [name, asked] of Object.entries({ allOf, anyOf, issuers, audience, staleIfError })) {
@@ -98,11 +105,11 @@ export class Engine {
     }
     const key = simple
       ? `${allOf ? `${allOf.length} ${allOf.join(' ')}` : ''}|${anyOf ? `${anyOf.length} ${anyOf.join(' ')}` : ''}`
-      : JSON.stringify([allOf, anyOf, issuers, audience, staleIfError]);
+      : JSON.stringify([allOf, anyOf, issuers, audience, staleIfError, ofRequest]);
     let number = this.#requirements.get(key);
     if (number === undefined) {
       const text = JSON.stringify(snakeCased({
-        allOf, anyOf, issuers, staleIfError, audience: typeof audience === 'string' ? [audience] : audience,
+        tokenFrom, allOf, anyOf, issuers, staleIfError, audience: typeof audience === 'string' ? [audience] : audience,
       }));
       number = this.core.requirements(text);
       if (number === undefined) {

@@ -12,7 +12,7 @@ import type { Step } from './verdict.js';
 export { BatchAnswer, verifyBatch } from './batch.js';
 export type {
   Duration, ExpectedValue, ExpectedValues, HostOptions, IssuerOptions, JwkSet, Requirements,
-  ScopeClaim, VerifierOptions, VerifyOptions,
+  ScopeClaim, TokenPlace, VerifierOptions, VerifyOptions,
 } from './options.js';
 export type { Accepted, Claims, Code, Refused, Status, Step, Verdict } from './verdict.js';
 export { Verifier, type Counters } from './verifier.js';

@@ -258,6 +258,22 @@ export interface IssuerOptions {
   };
 }
 
+/**
+ * A place of a request in which the token may be.
+ *
+ * - `"authorization"`: the field `Authorization`, with the scheme Bearer or DPoP.
+ * - `"header:NAME"`: a field that holds nothing but the token, such as
+ *   `"header:Cf-Access-Jwt-Assertion"`.
+ * - `"cookie:NAME"`: a cookie. A request with an unsafe method, or for a WebSocket, must then come
+ *   from a page of the API's own origin: `Sec-Fetch-Site` is `same-origin` or, where it is absent,
+ *   `Origin` is that of `externalUrl`. Others are refused with `cross_site_request`.
+ * - `"websocket"`: an item `bearer.TOKEN` of `Sec-WebSocket-Protocol`.
+ * - `"query"`: the parameter `access_token`; `"query:NAME"`: another one. URLs reach logs and
+ *   histories, so use it only where a client can do nothing else.
+ */
+export type TokenPlace = 'authorization' | `header:${string}` | `cookie:${string}` | 'websocket' | 'query'
+  | `query:${string}`;
+
 /** Options of the verifier that do not depend on an issuer: network, caches, DPoP and memory. */
 export interface HostOptions {
   /**
@@ -274,6 +290,11 @@ export interface HostOptions {
    * `freshness.fetchTimeout`, or if it gives something else, the fetch has failed.
    */
   fetch?: (url: string, init: RequestInit) => Promise<Response>;
+  /**
+   * Places of a request in which the token may be. Default `"authorization"`. Exactly one of them
+   * may hold one; other places are not looked at.
+   */
+  tokenFrom?: TokenPlace | TokenPlace[];
   /**
    * What requests for documents say in `User-Agent`. Default `"edgepass/VERSION"`.
    *
@@ -401,7 +422,7 @@ export interface VerifyOptions {
 }
 
 const HOST_OPTIONS: Record<keyof HostOptions, true> = {
-  cache: true, fetch: true, userAgent: true, background: true, externalUrl: true, dpopNonceSecrets: true,
+  cache: true, fetch: true, tokenFrom: true, userAgent: true, background: true, externalUrl: true, dpopNonceSecrets: true,
   firstUse: true, verifiedBytes: true, listBytes: true,
 };
 const ISSUER_OPTIONS: Record<keyof IssuerOptions, true> = {

@@ -33,8 +33,9 @@ export type Step =
  * The stable code of a refusal. The codes are in the order of the steps, and never change.
  *
  * - `token_missing`: the request carries no token.
- * - `request_invalid`: two credentials, such as `access_token` in the query, or a malformed
- *   `Authorization` field.
+ * - `cross_site_request`: the token is in a cookie, and a page of another site may have caused the
+ *   request.
+ * - `request_invalid`: two credentials, or a malformed `Authorization` field.
  * - `token_malformed`: not a compact JWS of JSON objects within the limits.
  * - `typ_not_accepted`: `typ` is not the expected one.
  * - `alg_not_allowed`: `alg` is not in `algorithms`.
@@ -62,7 +63,7 @@ export type Step =
  * - `token_suspended`: the status is SUSPENDED.
  */
 export type Code =
-  | 'token_missing' | 'request_invalid' | 'token_malformed' | 'typ_not_accepted' | 'alg_not_allowed'
+  | 'token_missing' | 'cross_site_request' | 'request_invalid' | 'token_malformed' | 'typ_not_accepted' | 'alg_not_allowed'
   | 'issuer_mismatch' | 'key_not_found' | 'keys_unavailable' | 'signature_invalid' | 'claim_missing'
   | 'claim_invalid' | 'token_expired' | 'token_not_yet_valid' | 'lifetime_exceeded'
   | 'audience_mismatch' | 'binding_mismatch' | 'dpop_proof_missing' | 'dpop_proof_invalid'
@@ -149,7 +150,8 @@ export interface Refused extends Judged {
   /**
    * Returns a response that refuses the request: RFC 6750 challenge and RFC 9457 body.
    *
-   * The status is 400 for `request_invalid` and 403 for `scope_insufficient`. It is 503, with
+   * The status is 400 for `request_invalid`, and 403 for `cross_site_request` and
+   * `scope_insufficient`. It is 503, with
    * `Retry-After: 1` and without a challenge, for `keys_unavailable`, `replay_unavailable` and
    * `status_unavailable`. It is 401 for all other codes; that for `dpop_nonce_required` carries
    * `DPoP-Nonce`.

@@ -75,15 +75,19 @@ export class Verifier {
   readonly #make: () => Engine;
   readonly #background: 'await' | 'detach';
   readonly #externalUrl: string | undefined;
+  /** Header fields that the places of the token need. `undefined`: the token is in `Authorization`. */
+  readonly #fields: string[] | undefined;
   #engine: Engine;
   #calls = 0;
 
   private constructor(
     make: () => Engine, background: 'await' | 'detach', externalUrl: string | undefined,
+    fields: string[] | undefined,
   ) {
     this.#make = make;
     this.#background = background;
     this.#externalUrl = externalUrl;
+    this.#fields = fields;
     this.#engine = make();
   }
 
@@ -125,7 +129,7 @@ export class Verifier {
       throw new TypeError('create expects options: { issuer, audience, ... }');
     }
     const {
-      cache, fetch, userAgent, background, externalUrl, dpopNonceSecrets, firstUse, verifiedBytes,
+      cache, fetch, tokenFrom, userAgent, background, externalUrl, dpopNonceSecrets, firstUse, verifiedBytes,
       listBytes, ...trusted
     } = options;
     if (cache !== undefined && cache !== 'cache-api' && cache !== 'none') {
@@ -140,6 +144,7 @@ export class Verifier {
     if (userAgent !== undefined && !(typeof userAgent === 'string' && /^[\x21-\x7e]+( [\x21-\x7e]+)*$/.test(userAgent))) {
       throw new TypeError('userAgent must be visible ASCII');
     }
+    if (tokenFrom !== undefined) refuseUnlessJson(tokenFrom, 'tokenFrom');
     const secrets: unknown = dpopNonceSecrets;
     if (secrets !== undefined && !(Array.isArray(secrets) && secrets.length > 0
       && secrets.every((secret) => typeof secret === 'string'))) {
@@ -176,10 +181,13 @@ export class Verifier {
       list_bytes: listBytes,
     });
     const cacheApi = cache === undefined ? inWorkerd() : cache === 'cache-api';
-    const make = () => new Engine(config, cacheApi, { fetch, firstUse, userAgent });
+    const make = () => new Engine(config, cacheApi, { fetch, firstUse, userAgent, tokenFrom });
     const verifier = new Verifier(
       make, background ?? (endsWithItsResponse() ? 'await' : 'detach'), externalUrl,
+      tokenFrom === undefined ? undefined : fieldsOf(tokenFrom),
     );
+    // The module checks the places.
+    if (tokenFrom !== undefined) verifier.#engine.requirements(NONE, true);
     // Runtimes compile code when it first runs. This check makes them do so now, in global scope.
     verifier.#begin(verifier.#engine, NO_TOKEN, NONE, NONE);
     return verifier;
@@ -272,13 +280,13 @@ export class Verifier {
       // A request is simple if only its `Authorization` field can matter.
       const authorization = input.headers.get('authorization');
       simple &&= authorization !== null && this.#externalUrl === undefined
-        && !input.headers.has('dpop') && !mayHoldToken(input.url);
+        && !input.headers.has('dpop') && this.#fields === undefined;
       text = authorization ?? '';
       isField = true;
     } else {
       throw new TypeError('verify expects a token or a Request of the Fetch API');
     }
-    const number = engine.requirements(requirements);
+    const number = engine.requirements(requirements, isField);
     const length = simple ? engine.write(text) : -1;
     if (length < 0) {
       // Cloudflare reports an empty digest where the client showed no certificate.
@@ -387,8 +395,9 @@ export class Verifier {
     const external = this.#externalUrl;
     const seen = external === undefined ? undefined : external + new URL(url).pathname
       + new URL(url).search;
+    const names = ['authorization', 'dpop', ...this.#fields ?? []];
     return JSON.stringify({
-      headers: ['authorization', 'dpop'].filter((name) => headers.has(name)).map((name) => [name, headers.get(name)]),
+      headers: names.filter((name) => headers.has(name)).map((name) => [name, headers.get(name)]),
       query: new URL(url).search.slice(1), method, url: seen, certificate_sha256: certificate,
     });
   }
@@ -406,13 +415,10 @@ function isOrigin(url: unknown): boolean {
   return typeof url === 'string' && URL.canParse(url) && new URL(url).origin === url;
 }
 
-/**
- * Whether the query of a URL may have the parameter `access_token`: it contains this text or an
- * escape. The module then decides.
- */
-function mayHoldToken(url: string): boolean {
-  const start = url.indexOf('?');
-  return start >= 0 && /%|access_token/.test(url.slice(start));
+/** Header fields, besides `Authorization`, that these places of a token need. */
+function fieldsOf(tokenFrom: TokenPlace | TokenPlace[]): string[] {
+  const named = [tokenFrom].flat().map((place) => /^header:(.*)/.exec(place)?.[1]?.toLowerCase());
+  return [...named.filter((name) => name !== undefined), 'cookie', 'origin', 'sec-fetch-site', 'upgrade', 'sec-websocket-protocol'];
 }
 
 /** The option `now` in milliseconds since the epoch, as the module takes it. */

@@ -92,20 +92,27 @@ test('node: options are checked, responses are RFC 6750 and RFC 9457', async () 
   assert.equal(decodeUnverified('abc'), null);
 });
 
-test('node: a token in the query is refused, under an escaped name as well', async () => {
+test('node: a token in the query counts only where it may be there, under an escaped name as well', async () => {
   const resolve = createRequire(join(installed, 'anything.js')).resolve;
   const { Verifier } = await import(pathToFileURL(resolve('edgepass')));
   const verifier = Verifier.create({
     issuer: 'https://issuer.example', audience: 'https://api.example', jwks: { keys: [] },
+  });
+  const both = Verifier.create({
+    issuer: 'https://issuer.example', audience: 'https://api.example', jwks: { keys: [] },
+    tokenFrom: ['authorization', 'query'],
   });
   const headers = { authorization: 'Bearer nonsense' };
   for (const [query, code] of [
     ['', 'token_malformed'], ['?a=access', 'token_malformed'], ['?access_token=x', 'request_invalid'],
     ['?%61ccess_token=x', 'request_invalid'], ['?a=1&access%5Ftoken=x', 'request_invalid'],
   ]) {
-    const verdict = await verifier.verify(new Request(`https://api.example/${query}`, { headers }));
-    assert.equal(verdict.code, code, query);
+    const request = new Request(`https://api.example/${query}`, { headers });
+    assert.equal((await verifier.verify(request)).code, 'token_malformed', query);
+    assert.equal((await both.verify(request)).code, code, query);
   }
+  // A text is the token itself.
+  assert.equal((await both.verify('nonsense')).code, 'token_malformed');
 });
 
 test('node: a due refresh is detached in a server, awaited in a function, handed to waitUntil', async (t) => {

@@ -230,6 +230,53 @@ for (const [name, policy] of Object.entries({
   line(`tenant/refused-${name}`, { policy, expect: { verdict: 'error' } });
 }
 
+// --- place: where the token is -----------------------------------------------------------------
+const TOKEN = jws({ alg: 'RS256', kid: 'k' }, CLAIMS, 'rsa', 'RS256');
+const sent = (token_from, headers, code = null, { query = '', method = 'GET' } = {}) => ({
+  policy: { token_from }, code,
+  request: { method, url: `https://api.example/a${query}`, headers: Object.entries(headers).flatMap(([name, value]) => [value].flat().map((one) => [name, one])) },
+});
+const bearer = { Authorization: `Bearer ${TOKEN}` };
+line('place/authorization', sent('authorization', bearer));
+line('place/own-access-token-of-the-origin', sent('authorization', bearer, null, { query: '?access_token=EAAB' }));
+line('place/two-own-access-tokens-of-the-origin', sent('authorization', bearer, null, { query: '?access_token=a&access_token=b' }));
+line('place/header', sent('header:Cf-Access-Jwt-Assertion', { 'cf-access-jwt-assertion': TOKEN }));
+line('place/header-beside-own-authorization', sent('header:x-token', { 'X-Token': TOKEN, Authorization: 'Basic dTpw' }));
+line('place/header-twice', sent('header:x-token', { 'X-Token': [TOKEN, TOKEN] }, 'request_invalid'));
+line('place/header-with-scheme', sent('header:x-token', { 'X-Token': `Bearer ${TOKEN}` }, 'request_invalid'));
+line('place/header-absent', sent('header:x-token', bearer, 'token_missing'));
+line('place/cookie', sent('cookie:session', { Cookie: `a=1; session=${TOKEN}; b=2` }));
+line('place/cookie-in-two-fields', sent('cookie:session', { Cookie: ['a=1', `session=${TOKEN}`] }));
+line('place/cookie-twice', sent('cookie:session', { Cookie: `session=${TOKEN}; session=x` }, 'request_invalid'));
+line('place/cookie-of-another-name', sent('cookie:session', { Cookie: `xsession=${TOKEN}; session2=x` }, 'token_missing'));
+line('place/cookie-beside-authorization', sent(['authorization', 'cookie:session'], { ...bearer, Cookie: `session=${TOKEN}` }, 'request_invalid'));
+line('place/cookie-beside-own-authorization', sent(['authorization', 'cookie:session'], { Authorization: 'Basic dTpw', Cookie: `session=${TOKEN}` }));
+const cookie = { Cookie: `session=${TOKEN}` };
+for (const [name, headers, method, code] of [
+  ['post-without-origin', {}, 'POST', 'cross_site_request'], ['post-of-own-origin', { Origin: 'https://api.example' }, 'POST', null],
+  ['post-of-another-origin', { Origin: 'https://evil.example' }, 'POST', 'cross_site_request'], ['post-of-origin-null', { Origin: 'null' }, 'POST', 'cross_site_request'],
+  ['delete-of-the-same-origin', { 'Sec-Fetch-Site': 'same-origin' }, 'DELETE', null], ['put-of-the-same-site', { 'Sec-Fetch-Site': 'same-site' }, 'PUT', 'cross_site_request'],
+  ['patch-from-another-site', { 'Sec-Fetch-Site': 'cross-site', Origin: 'https://api.example' }, 'PATCH', 'cross_site_request'],
+  ['get-from-another-site', { 'Sec-Fetch-Site': 'cross-site' }, 'GET', null], ['own-method', {}, 'REPORT', 'cross_site_request'],
+  ['socket-without-origin', { Upgrade: 'websocket' }, 'GET', 'cross_site_request'], ['socket-of-own-origin', { Upgrade: 'websocket', Origin: 'https://api.example' }, 'GET', null],
+]) {
+  line(`place/cookie-${name}`, sent('cookie:session', { ...cookie, ...headers }, code, { method }));
+}
+line('place/websocket', sent('websocket', { 'Sec-WebSocket-Protocol': `chat, bearer.${TOKEN}` }));
+line('place/websocket-twice', sent('websocket', { 'Sec-WebSocket-Protocol': `bearer.${TOKEN}, bearer.x` }, 'request_invalid'));
+line('place/websocket-without-token', sent('websocket', { 'Sec-WebSocket-Protocol': 'chat' }, 'token_missing'));
+line('place/query', sent('query', {}, null, { query: `?a=1&access_token=${TOKEN}` }));
+line('place/query-escaped-name', sent('query', {}, null, { query: `?%61ccess_token=${TOKEN}` }));
+line('place/query-of-another-name', sent('query:t', {}, null, { query: `?t=${TOKEN}&access_token=x` }));
+line('place/query-twice', sent('query', {}, 'request_invalid', { query: `?access_token=${TOKEN}&access_token=x` }));
+line('place/query-beside-authorization', sent(['query', 'authorization'], bearer, 'request_invalid', { query: `?access_token=${TOKEN}` }));
+line('place/all-absent', sent(['authorization', 'header:x', 'cookie:c', 'websocket', 'query'], {}, 'token_missing'));
+for (const [name, token_from] of Object.entries({
+  'none': [], 'unknown': 'body', 'header-without-name': 'header', 'header-cookie': 'header:cookie', 'twice': ['query', 'query:access_token'], 'null-in-it': [null],
+})) {
+  line(`place/refused-${name}`, { ...sent(token_from, bearer), expect: { verdict: 'error' } });
+}
+
 // --- list: status lists of other issuers -----------------------------------------------------------
 const lst = b64(deflateSync(Buffer.alloc(16)));
 const listed = (claims, code = null, more = {}) => ({

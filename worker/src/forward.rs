@@ -2,14 +2,19 @@
 //! proof, except on routes with `forward_token`, and bypasses all caches, except on routes with
 //! `cache`.
 
+use std::borrow::Cow;
+
 use edgepass_jose::{ClaimsSet, Scope};
 use edgepass_verify::UnixMillis;
+use edgepass_verify::token_place::{
+    TokenPlace, without_bearer_protocol, without_cookie, without_parameter,
+};
 use edgepass_verify::verdict::Validity;
 use js_sys::Promise;
 use wasm_bindgen::prelude::*;
 
 use crate::incoming::Incoming;
-use crate::policy::Route;
+use crate::policy::{Access, Route};
 use crate::request_target::RequestTarget;
 use crate::settings::Settings;
 use crate::untrusted;
@@ -108,9 +113,24 @@ pub(crate) fn forward(
     identity: Option<Identity>,
     pending: &PendingRequest,
 ) -> Result<Promise, JsValue> {
+    let places = match &route.access {
+        Access::Token(requirements) => requirements.token_from.as_deref(),
+        Access::Public => None,
+    };
+    let held = match places {
+        Some(places) if !route.forward_token => TokenHolders::of(places, request),
+        _ => TokenHolders::default(),
+    };
+    // `Authorization` is the origin's own where the token is not taken from it.
+    let is_token = places.is_none_or(|places| places.contains(&TokenPlace::Authorization));
     let drops = |name: &&str| match *name {
         name if route.cache => !OF_CACHED_REQUESTS.contains(&name),
-        "authorization" | "dpop" => !route.forward_token,
+        "authorization" => is_token && !route.forward_token,
+        "dpop" => !route.forward_token,
+        // The guard speaks to the origin itself. The runtime opens a WebSocket by this field.
+        "upgrade" => !request.is_websocket(),
+        "http2-settings" => true,
+        name if held.drops.contains(&name) => true,
         // The runtime writes `Pragma: no-cache` only if the request has no `Pragma`.
         "pragma" => true,
         name => {
@@ -125,12 +145,14 @@ pub(crate) fn forward(
     let uncached = (!route.cache).then_some(("cache-control", "no-cache, no-store"));
     let RequestTarget { path, query } = target;
     let base = settings.origin_url.as_deref().unwrap_or("https://origin");
+    let query = held.query_of(query);
     let mut changes = format!("{base}{path}{query}");
     for name in request.names().filter(drops) {
         changes.extend(["\n", name]);
     }
     changes.push('\n');
-    for (name, value) in identity.chain(secret).chain(uncached) {
+    let kept = held.kept.iter().map(|(name, value)| (*name, value.as_str()));
+    for (name, value) in identity.chain(secret).chain(uncached).chain(kept) {
         changes.extend(["\n", name, "\n", value]);
     }
     let millis = |time: UnixMillis| time.0 as f64;
@@ -147,6 +169,71 @@ pub(crate) fn forward(
             pending.accepted.and_then(|accepted| accepted.confirmed_at).map(millis),
         )
     })
+}
+
+/// The parts of a request that held, or could have held, the token.
+#[derive(Default)]
+struct TokenHolders<'r> {
+    /// Header fields that are not forwarded.
+    drops: Vec<&'r str>,
+    /// Header fields that are forwarded with other values.
+    kept: Vec<(&'static str, String)>,
+    /// Parameters that are removed from the query.
+    parameters: Vec<&'r str>,
+}
+
+impl<'r> TokenHolders<'r> {
+    fn of(places: &'r [TokenPlace], request: &Incoming<'_>) -> Self {
+        let mut held = Self::default();
+        for place in places {
+            match place {
+                TokenPlace::Authorization => {}
+                TokenPlace::Header(name) => held.drops.push(name),
+                TokenPlace::Cookie(name) => {
+                    let field = held.field("cookie", request);
+                    held.keep("cookie", field.and_then(|field| without_cookie(&field, name)));
+                }
+                TokenPlace::WebSocketProtocol => {
+                    let name = "sec-websocket-protocol";
+                    let field = held.field(name, request);
+                    held.keep(name, field.and_then(|field| without_bearer_protocol(&field)));
+                }
+                TokenPlace::Query(name) => held.parameters.push(name),
+            }
+        }
+        held
+    }
+
+    /// The value of a field, as far as it is kept.
+    fn field(&mut self, name: &'static str, request: &Incoming<'_>) -> Option<String> {
+        match self.kept.iter().position(|(own, _)| *own == name) {
+            Some(at) => Some(self.kept.swap_remove(at).1),
+            None if self.drops.contains(&name) => None,
+            None => request.header(name).map(str::to_owned),
+        }
+    }
+
+    fn keep(&mut self, name: &'static str, value: Option<String>) {
+        match value {
+            Some(value) => self.kept.push((name, value)),
+            None => self.drops.push(name),
+        }
+    }
+
+    /// The query, with `?`, or an empty text.
+    fn query_of<'q>(&self, query: &'q str) -> Cow<'q, str> {
+        let Some(mut left) = query.strip_prefix('?').map(Cow::Borrowed) else {
+            return query.into();
+        };
+        for name in &self.parameters {
+            left = without_parameter(&left, name).into();
+        }
+        if left.is_empty() && !self.parameters.is_empty() {
+            "".into()
+        } else {
+            ["?", &left].concat().into()
+        }
+    }
 }
 
 /// Encodes a claim as a header value. Printable ASCII stays as it is, if it has no `%` and no

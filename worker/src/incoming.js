@@ -14,3 +14,26 @@ export function factsOf({ method, url, body, cf, headers }) {
   const fields = [...headers];
   return [fields.length, method, url, body === null ? '' : 'body', certificate, ...fields.flat()].join('\n');
 }
+
+/** The time that a client may take to show that a body is empty, in milliseconds. */
+const EMPTY_WITHIN = 2000;
+
+/**
+ * Resolves to whether the body of a request is empty. A body that does not end in time is not.
+ * Reads the body, so it is for requests whose body is not forwarded.
+ */
+export async function isEmpty({ body }) {
+  const reader = body.getReader();
+  let timer;
+  const late = new Promise((resolve) => { timer = setTimeout(resolve, EMPTY_WITHIN, { value: [0] }); });
+  try {
+    for (;;) {
+      const { done, value } = await Promise.race([reader.read(), late]);
+      if (done) return true;
+      if (value.length > 0) return false;
+    }
+  } finally {
+    clearTimeout(timer);
+    reader.cancel().catch(() => {});
+  }
+}

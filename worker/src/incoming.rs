@@ -2,7 +2,10 @@
 
 use edgepass_verify::Request;
 use edgepass_verify::sender::{CertificateThumbprint, Endpoint};
+use edgepass_verify::token_place::TokenPlace;
+use js_sys::Promise;
 use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::JsFuture;
 
 use crate::request_target::RequestTarget;
 
@@ -10,6 +13,9 @@ use crate::request_target::RequestTarget;
 extern "C" {
     #[wasm_bindgen(js_name = factsOf)]
     pub(crate) fn facts_of(request: &web_sys::Request) -> String;
+
+    #[wasm_bindgen(js_name = isEmpty)]
+    fn is_empty(request: &web_sys::Request) -> Promise;
 }
 
 /// A client's request. Its strings borrow from the text of [`facts_of`].
@@ -58,16 +64,35 @@ impl<'r> Incoming<'r> {
         self.has_stream && self.header("content-length") != Some("0")
     }
 
-    /// Converts the request for the verifier. `external_url` replaces scheme and authority of the
+    /// Whether the client asks for a WebSocket. Other protocols in `Upgrade` are offers that a server
+    /// may ignore (RFC 9110 §7.8), such as the `h2c` of HTTP/1.1 clients that know HTTP/2.
+    pub(crate) fn is_websocket(&self) -> bool {
+        let offered = self.header("upgrade").unwrap_or_default().split(',');
+        offered.into_iter().any(|protocol| protocol.trim().eq_ignore_ascii_case("websocket"))
+    }
+
+    /// Whether nothing arrives as the body, although the runtime gives the request a stream: a
+    /// client may announce a body of unknown length and send none.
+    pub(crate) async fn has_empty_body(&self) -> bool {
+        let empty = JsFuture::from(is_empty(self.request)).await;
+        empty.is_ok_and(|empty| empty.is_truthy())
+    }
+
+    /// Converts the request for the verifier, which looks for the token in `places`. `external_url`
+    /// replaces scheme and authority of the
     /// URL, so the header `Host` has no effect. Without `external_url` the request has no endpoint,
     /// and the verifier refuses key-bound tokens.
     pub(crate) fn for_verifier(
         &self,
         target: &RequestTarget<'_>,
+        places: Option<&[TokenPlace]>,
         external_url: Option<&str>,
     ) -> Request {
         let owned = |name| self.header(name).map(str::to_owned);
+        let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         Request {
+            method: places.map_or_else(String::new, |_| self.method.to_owned()),
+            fields: places.map_or_else(Vec::new, |_| self.fields.iter().map(pair).collect()),
             authorization: owned("authorization"),
             dpop: owned("dpop"),
             query: target.query.strip_prefix('?').map(str::to_owned),

@@ -125,7 +125,8 @@ async fn judged_again(
     let facts = incoming::facts_of(request);
     let request = Incoming::read(request, &facts).ok_or(UNAVAILABLE)?;
     let target = RequestTarget::of(request.url).map_err(|_| UNAVAILABLE)?;
-    let caller = request.for_verifier(&target, settings.external_url.as_deref());
+    let places = requirements.token_from.as_deref();
+    let caller = request.for_verifier(&target, places, settings.external_url.as_deref());
     let verdict = settings.verifier.judge_again(&caller, requirements).await;
     let refused = match verdict.error() {
         Some(error) => error.code(),

@@ -159,14 +159,15 @@ async fn pass(
     context: &Context,
 ) -> Result<Reply, JsValue> {
     let takes_no_body = ["GET", "HEAD"].contains(&request.method);
-    let upgrade = route.websocket == WebSocket::Refuse && request.header("upgrade").is_some();
-    if upgrade || (takes_no_body && request.has_body()) {
+    let upgrade = route.websocket == WebSocket::Refuse && request.is_websocket();
+    if upgrade || (takes_no_body && request.has_body() && !request.has_empty_body().await) {
         return refused(&refusal(&VerifyError::RequestInvalid), &CorsReply::of(request, route));
     }
     let (identity, accepted) = match &route.access {
         Access::Public => (None, None),
         Access::Token(requirements) => {
-            let caller = request.for_verifier(&target, settings.external_url.as_deref());
+            let places = requirements.token_from.as_deref();
+            let caller = request.for_verifier(&target, places, settings.external_url.as_deref());
             let check = settings.verifier.begin_request(caller, Arc::clone(requirements));
             let judged = settings.verifier.judge(check, Clock::Host).await;
             settings.metrics.judged(&judged.verdict, &settings.verifier, Clock::Host.now());

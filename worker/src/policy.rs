@@ -8,6 +8,7 @@ use edgepass_verify::Requirements;
 use edgepass_verify::checks::RequirementsConfig;
 use edgepass_verify::policy::OneOrMany;
 use edgepass_verify::policy::duration::DurationText;
+use edgepass_verify::token_place::TokenPlace;
 use serde::{Deserialize, Serialize};
 
 use crate::policy_error::{PolicyError, RouteError};
@@ -56,6 +57,9 @@ struct RouteText {
     audience: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stale_if_error: Option<DurationText>,
+    /// Places of a request in which the token may be. Default: `"authorization"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_from: Option<OneOrMany>,
     #[serde(default)]
     forward_token: bool,
     #[serde(default)]
@@ -188,6 +192,11 @@ impl TryFrom<RouteText> for Route {
             return Err(RouteError::Methods);
         }
         let access = access(&route)?;
+        let takes_protocol = matches!(&access, Access::Token(requirements)
+            if requirements.token_from.iter().flatten().any(|place| *place == TokenPlace::WebSocketProtocol));
+        if takes_protocol && route.websocket == WebSocket::Refuse {
+            return Err(RouteError::ProtocolWithoutWebSocket);
+        }
         if route.cache && (!matches!(access, Access::Public) || route.methods != ["GET"]) {
             return Err(RouteError::CacheOfRestricted);
         }
@@ -249,6 +258,7 @@ fn access(route: &RouteText) -> Result<Access, RouteError> {
         issuers: route.issuers.clone(),
         audience: route.audience.clone().map(OneOrMany::One),
         stale_if_error: route.stale_if_error,
+        token_from: route.token_from.clone(),
     };
     let requirements = Requirements::try_from(requirements).map_err(RouteError::Requirements)?;
     // Tokens of some issuers carry no scope, so a route that names issuers need not require scope.
@@ -256,7 +266,11 @@ fn access(route: &RouteText) -> Result<Access, RouteError> {
     match (route.public, token) {
         (true, true) => Err(RouteError::PublicWithRequirements),
         (false, false) => Err(RouteError::NoRequirements),
-        (true, false) if route.audience.is_some() || route.stale_if_error.is_some() => {
+        (true, false)
+            if route.audience.is_some()
+                || route.stale_if_error.is_some()
+                || route.token_from.is_some() =>
+        {
             Err(RouteError::PublicWithOptions)
         }
         (true, false) => Ok(Access::Public),

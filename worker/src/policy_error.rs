@@ -45,7 +45,9 @@ pub(crate) enum RouteError {
     PublicWithRequirements,
     #[error("write all_of or any_of, issuers, or public = true")]
     NoRequirements,
-    #[error("a public route has neither audience nor stale_if_error")]
+    #[error("token_from: \"websocket\" needs websocket = \"pass\"")]
+    ProtocolWithoutWebSocket,
+    #[error("a public route has neither audience, stale_if_error nor token_from")]
     PublicWithOptions,
     #[error("a public route has no token to outlive")]
     NoTokenToOutlive,

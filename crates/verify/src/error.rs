@@ -12,6 +12,10 @@ pub enum VerifyError {
     /// The request carries no Bearer or DPoP token (RFC 6750 §3).
     #[error("the request carries no token")]
     TokenMissing,
+    /// The token is in a cookie, and a page of another origin may have made the browser send it:
+    /// see [`TokenPlace::Cookie`](crate::token_place::TokenPlace::Cookie).
+    #[error("the request may come from a page of another site")]
+    CrossSiteRequest,
     /// The request is ambiguous: it has several credentials, or a comma or white space in the
     /// token. The guard also refuses other ambiguous requests with this error, for example by path.
     #[error("the request cannot be read unambiguously")]
@@ -101,6 +105,7 @@ impl VerifyError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::TokenMissing => "token_missing",
+            Self::CrossSiteRequest => "cross_site_request",
             Self::RequestInvalid => "request_invalid",
             Self::TokenMalformed => "token_malformed",
             Self::TypNotAccepted => "typ_not_accepted",
@@ -132,7 +137,10 @@ impl VerifyError {
     /// wrong one does.
     pub fn step(&self) -> Step {
         match self {
-            Self::TokenMissing | Self::RequestInvalid | Self::TokenMalformed => Step::Parse,
+            Self::TokenMissing
+            | Self::CrossSiteRequest
+            | Self::RequestInvalid
+            | Self::TokenMalformed => Step::Parse,
             Self::TypNotAccepted | Self::AlgNotAllowed | Self::IssuerMismatch => Step::Policy,
             Self::ClaimMissing(name) | Self::ClaimInvalid(name) if name == "iss" => Step::Policy,
             Self::KeyNotFound | Self::KeysUnavailable => Step::Key,

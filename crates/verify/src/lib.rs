@@ -79,6 +79,7 @@ pub mod policy;
 pub mod sender;
 pub mod signature;
 pub mod time;
+pub mod token_place;
 pub mod url;
 pub mod verdict;
 pub mod verifier;

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use crate::error::VerifyError;
+use crate::token_place::{self, TokenPlace};
 
 /// The scheme with which the client presents the token.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -28,8 +29,13 @@ pub struct Request {
     pub authorization: Option<String>,
     /// The value of `DPoP`: the proof.
     pub dpop: Option<String>,
-    /// The query of the URL, without `?`.
+    /// The query of the URL, without `?`. Read only for a token that may be there.
     pub query: Option<String>,
+    /// The HTTP method, as sent. Read only for a token in a cookie.
+    pub method: String,
+    /// Other header fields, with names in lower case, that a place of the token needs: see
+    /// [`TokenPlace`].
+    pub fields: Vec<(String, String)>,
     /// The method and URL. Without them no DPoP proof can be checked, so a token with `cnf.jkt` is
     /// refused.
     pub endpoint: Option<Endpoint>,
@@ -50,8 +56,9 @@ pub struct RequestConfig {
     pub url: Option<String>,
     /// The query, without `?`. Default: the query of `url`.
     pub query: Option<String>,
-    /// The name and value of each header field. Only `Authorization` and `DPoP` are read. Names are
-    /// case-insensitive, and the values of a repeated field are joined.
+    /// The name and value of each header field. `Authorization` and `DPoP` are read, and the fields
+    /// that a place of the token needs. Names are case-insensitive, and the values of a repeated
+    /// field are joined.
     #[serde(default)]
     pub headers: Vec<(String, String)>,
     /// The client's certificate in DER, encoded in base64 with padding.
@@ -94,11 +101,26 @@ impl TryFrom<RequestConfig> for Request {
             }
             (Some(_), Some(_)) => return Err(RequestError::CertificateSha256),
         };
+        let (authorization, dpop) = (field("authorization"), field("dpop"));
         let query = config.query.or_else(|| query(config.url.as_deref()?).map(str::to_owned));
+        let mut fields: Vec<(String, String)> = Vec::new();
+        for (name, value) in config.headers {
+            let name = name.to_ascii_lowercase();
+            match fields.iter_mut().find(|(own, _)| *own == name) {
+                // RFC 6265 §5.4: several cookies are one field.
+                Some((_, values)) => {
+                    values.push_str(if name == "cookie" { "; " } else { ", " });
+                    values.push_str(&value);
+                }
+                None => fields.push((name, value)),
+            }
+        }
         Ok(Self {
-            authorization: field("authorization"),
-            dpop: field("dpop"),
+            authorization,
+            dpop,
             query,
+            method: config.method.clone(),
+            fields,
             endpoint: config.url.map(|url| Endpoint { method: config.method, url }),
             certificate,
         })
@@ -167,22 +189,26 @@ pub struct Sender {
 }
 
 impl Request {
-    /// Splits the request into the token and its sender.
+    /// Splits the request into its sender and the token, which is in one of these places.
     ///
     /// # Errors
     ///
-    /// [`VerifyError::TokenMissing`] if `Authorization` has no Bearer or DPoP token.
-    /// [`VerifyError::RequestInvalid`] if it has further credentials besides that token, or a comma
-    /// or white space in the token, or if the query has `access_token` too.
+    /// [`VerifyError::TokenMissing`] if no place holds a token. [`VerifyError::RequestInvalid`] if
+    /// several do, or one holds several tokens or further text.
+    /// [`VerifyError::CrossSiteRequest`] for a cookie that a page of another origin may have made
+    /// the browser send.
     ///
     /// Source: [RFC 6750 §2](https://www.rfc-editor.org/rfc/rfc6750#section-2): clients MUST NOT
-    /// use more than one method. A token in the query is not read.
-    pub(crate) fn into_parts(self) -> Result<(String, Sender), VerifyError> {
-        let (presented_as, token) = from_authorization(self.authorization.as_deref())?;
-        if self.query.as_deref().is_some_and(has_access_token) {
-            return Err(VerifyError::RequestInvalid);
-        }
-        let token = token.to_owned();
+    /// use more than one method. A place that is not named is not read: its content is the origin's
+    /// own.
+    pub(crate) fn into_parts(self, places: &[TokenPlace]) -> Result<(String, Sender), VerifyError> {
+        let (presented_as, token) = match places {
+            [TokenPlace::Authorization] => {
+                let (scheme, token) = from_authorization(self.authorization.as_deref())?;
+                (scheme, token.to_owned())
+            }
+            places => token_place::find(places, &self)?,
+        };
         let Self { dpop: proof, endpoint, certificate, .. } = self;
         Ok((token, Sender { presented_as, proof, endpoint, certificate }))
     }
@@ -190,7 +216,7 @@ impl Request {
 
 /// Splits the value of `Authorization` into scheme and token. The scheme is case-insensitive (RFC
 /// 9110 §11.1).
-fn from_authorization(value: Option<&str>) -> Result<(Presentation, &str), VerifyError> {
+pub(crate) fn from_authorization(value: Option<&str>) -> Result<(Presentation, &str), VerifyError> {
     let value = value.map(|text| text.trim_matches([' ', '\t'])).unwrap_or_default();
     let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
     let presentation = if scheme.eq_ignore_ascii_case("bearer") {
@@ -219,14 +245,27 @@ fn names_our_scheme(credentials: &str) -> bool {
     scheme.eq_ignore_ascii_case("bearer") || scheme.eq_ignore_ascii_case("dpop")
 }
 
-/// Whether a query has the parameter `access_token` (RFC 6750 §2.3). The name may be
-/// percent-encoded.
-fn has_access_token(query: &str) -> bool {
-    query.split('&').any(|pair| {
-        let name = pair.split('=').next().unwrap_or_default();
-        let decoded = EStr::<Query>::new(name).map(|name| name.decode().to_string_lossy());
-        decoded.as_deref().unwrap_or(name) == "access_token"
+/// A parameter of a query, as it is written.
+pub(crate) struct Parameter<'q> {
+    pub(crate) text: &'q str,
+    name: &'q str,
+    pub(crate) value: &'q str,
+}
+
+/// The parameters of a query, without `?`.
+pub(crate) fn parameters(query: &str) -> impl Iterator<Item = Parameter<'_>> {
+    query.split('&').map(|text| {
+        let (name, value) = text.split_once('=').unwrap_or((text, ""));
+        Parameter { text, name, value }
     })
+}
+
+impl Parameter<'_> {
+    /// Whether the parameter has this name, which may be percent-encoded.
+    pub(crate) fn is_named(&self, name: &str) -> bool {
+        let decoded = EStr::<Query>::new(self.name).map(|name| name.decode().to_string_lossy());
+        decoded.as_deref().unwrap_or(self.name) == name
+    }
 }
 
 #[cfg(test)]
@@ -254,21 +293,6 @@ mod tests {
             (Some("Bearera.b.c"), Err(VerifyError::TokenMissing)),
         ] {
             assert_eq!(from_authorization(value), expected, "{value:?}");
-        }
-    }
-
-    #[test]
-    fn a_second_token_in_the_query_is_refused() {
-        let with = |query: &str| {
-            let authorization = Some("Bearer a.b.c".into());
-            let query = Some(query.into());
-            Request { authorization, query, ..Request::default() }.into_parts().err()
-        };
-        for query in ["x=1&access_token=t", "access_token", "%61ccess_token=t", "access%5Ftoken="] {
-            assert_eq!(with(query), Some(VerifyError::RequestInvalid), "{query}");
-        }
-        for query in ["", "x=access_token", "access_token2=1", "%zz=1", "é=1"] {
-            assert_eq!(with(query), None, "{query}");
         }
     }
 

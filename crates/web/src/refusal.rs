@@ -35,7 +35,7 @@ impl Refusal {
         let detail = error.to_string();
         let status = match error {
             VerifyError::RequestInvalid => 400,
-            VerifyError::ScopeInsufficient(_) => 403,
+            VerifyError::ScopeInsufficient(_) | VerifyError::CrossSiteRequest => 403,
             error if error.is_unavailable() => 503,
             _ => 401,
         };
@@ -118,7 +118,7 @@ fn challenges(error: &VerifyError, challenge: &Challenge) -> String {
 /// Value of the parameter `error` (RFC 6750 §3.1, RFC 9449 §7.1 and §9).
 fn name(error: &VerifyError) -> &'static str {
     match error {
-        VerifyError::RequestInvalid => "invalid_request",
+        VerifyError::RequestInvalid | VerifyError::CrossSiteRequest => "invalid_request",
         VerifyError::ScopeInsufficient(_) => "insufficient_scope",
         VerifyError::DpopProofMissing | VerifyError::DpopProofInvalid => "invalid_dpop_proof",
         VerifyError::DpopNonceRequired => "use_dpop_nonce",

@@ -8,7 +8,7 @@
 //!              "certificate_sha256": "or its digest in hexadecimal"},
 //!  "jwks": {"keys": []}, "jwks_text": "a raw body, as received",
 //!  "policy": {"issuer": "https://..", "audience": "..", "algorithms": ["EdDSA"],
-//!             "required_scopes": {"all_of": ["a:read"]}, "leeway": "0s", "typ": "at+jwt",
+//!             "required_scopes": {"all_of": ["a:read"]}, "token_from": "authorization", "leeway": "0s", "typ": "at+jwt",
 //!             "dpop": {"algorithms": ["ES256"], "max_age": "300s", "nonce": "..", "seen_jti": []},
 //!             "status": {"mode": "required", "uri_prefixes": ["https://../"]}},
 //!  "now": 1800000000,
@@ -32,12 +32,13 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::checks::dpop::nonce::NonceRule;
-use crate::checks::{Requirements, RequirementsConfig};
+use crate::checks::{Requirements, RequirementsConfig, RequirementsError};
 use crate::documents::fetch::{Answer, FetchOrder, ResponseHead};
 use crate::policy::json::ShapeError;
 use crate::policy::{self, Policy, PolicyConfig, PolicyError};
 use crate::sender::{Presentation, Request, RequestConfig, RequestError, Sender};
 use crate::time::UnixMillis;
+use crate::token_place::NotAPlace;
 use crate::verifier::KeySource;
 
 /// A line that is well-formed, so that it can be judged.
@@ -92,6 +93,8 @@ pub(super) enum LineError {
     NotAnObjectMember(&'static str),
     #[error("required_scopes: expected scope tokens")]
     Scopes,
+    #[error("token_from: {0}")]
+    TokenPlace(NotAPlace),
     #[error(
         "policy: write deadline, refresh_interval and stale_if_error in status, not in freshness"
     )]
@@ -183,9 +186,13 @@ impl Line {
         let requirements = RequirementsConfig {
             all_of: named(scopes.all_of),
             any_of: named(scopes.any_of),
+            token_from: take(&mut policy, "token_from")?,
             ..RequirementsConfig::default()
         };
-        let requirements = Requirements::try_from(requirements).map_err(|_| LineError::Scopes)?;
+        let requirements = Requirements::try_from(requirements).map_err(|error| match error {
+            RequirementsError::TokenPlace(place) => LineError::TokenPlace(place),
+            _ => LineError::Scopes,
+        })?;
         let (mut nonce, mut seen_jwt_ids) = (None, None);
         if let Some(Value::Object(dpop)) = policy.get_mut("dpop") {
             dpop.retain(|_, value| !value.is_null());

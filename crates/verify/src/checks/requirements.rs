@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::policy::OneOrMany;
 use crate::policy::duration::DurationText;
+use crate::token_place::{NotAPlace, TokenPlace};
 
 /// The requirements that one route or call makes of a token, beyond the policy.
 ///
@@ -39,6 +40,8 @@ pub struct Requirements {
     pub audience: Option<Vec<String>>,
     /// A shorter `stale_if_error` than the policy's. A longer one has no effect.
     pub stale_if_error: Option<Duration>,
+    /// The places of a request in which the token may be. `None`: `Authorization` alone.
+    pub token_from: Option<Vec<TokenPlace>>,
 }
 
 /// The configuration of [`Requirements`].
@@ -57,6 +60,9 @@ pub struct RequirementsConfig {
     pub audience: Option<OneOrMany>,
     /// A shorter `stale_if_error` than the policy's. A longer one has no effect.
     pub stale_if_error: Option<DurationText>,
+    /// The places of a request in which the token may be: see [`TokenPlace`]. Default:
+    /// `"authorization"`.
+    pub token_from: Option<OneOrMany>,
 }
 
 /// The reason why a [`RequirementsConfig`] is refused.
@@ -65,6 +71,9 @@ pub enum RequirementsError {
     /// A list of scope tokens is empty, so it would require nothing.
     #[error("a list of scope tokens must not be empty: leave it out instead")]
     Empty,
+    /// A place of the token cannot be read, or occurs twice.
+    #[error(transparent)]
+    TokenPlace(#[from] NotAPlace),
     /// A scope token is empty or contains a control character.
     #[error("a scope token must not be empty, and must not contain control characters")]
     Scope,
@@ -78,12 +87,24 @@ pub enum RequirementsError {
     NotGrantable,
 }
 
+impl Requirements {
+    /// The places of a request in which the token may be.
+    pub(crate) fn places(&self) -> &[TokenPlace] {
+        self.token_from.as_deref().unwrap_or(&[TokenPlace::Authorization])
+    }
+}
+
 impl TryFrom<RequirementsConfig> for Requirements {
     type Error = RequirementsError;
 
     fn try_from(config: RequirementsConfig) -> Result<Self, RequirementsError> {
         // An empty list of issuers or audiences refuses every token. An empty list of scope tokens
         // would require nothing.
+        let has_no_place =
+            matches!(&config.token_from, Some(OneOrMany::Many(none)) if none.is_empty());
+        if has_no_place {
+            return Err(NotAPlace.into());
+        }
         if [&config.all_of, &config.any_of].into_iter().flatten().any(Vec::is_empty) {
             return Err(RequirementsError::Empty);
         }
@@ -95,7 +116,17 @@ impl TryFrom<RequirementsConfig> for Requirements {
                 false => Err(RequirementsError::Scope),
             }
         };
+        let mut places: Vec<TokenPlace> = Vec::new();
+        for place in config.token_from.map(OneOrMany::into_vec).into_iter().flatten() {
+            let place = TokenPlace::parse(&place)?;
+            if places.contains(&place) {
+                return Err(NotAPlace.into());
+            }
+            places.push(place);
+        }
+        let token_from = (!places.is_empty()).then_some(places);
         Ok(Self {
+            token_from,
             all_of: scope(config.all_of)?,
             any_of: scope(config.any_of)?,
             issuers: config.issuers,

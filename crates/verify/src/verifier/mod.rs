@@ -434,7 +434,7 @@ impl Verifier {
     ) -> Check {
         let requirements = requirements.into();
         let endpoint = request.endpoint.clone();
-        match request.into_parts() {
+        match request.into_parts(requirements.places()) {
             Ok((token, sender)) => self.begin(&token, sender, requirements),
             Err(error) => Check::at(
                 Stage::Refused(error),
