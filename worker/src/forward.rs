@@ -143,7 +143,7 @@ pub(crate) fn forward(
     let secret =
         settings.origin_secret.as_deref().map(|secret| ("x-edgepass-origin-secret", secret));
     let uncached = (!route.cache).then_some(("cache-control", "no-cache, no-store"));
-    let RequestTarget { path, query } = target;
+    let RequestTarget { path, query, .. } = target;
     let base = settings.origin_url.as_deref().unwrap_or("https://origin");
     let query = held.query_of(query);
     let mut changes = format!("{base}{path}{query}");

@@ -35,7 +35,7 @@ use crate::forward::{Identity, PendingRequest};
 use crate::incoming::Incoming;
 use crate::lasting::WatchedRequest;
 use crate::policy::{Access, Route, WebSocket};
-use crate::request_target::RequestTarget;
+use crate::request_target::{Misread, Part, RequestTarget};
 use crate::respond::{CorsReply, PassOn};
 use crate::route::Matched;
 use crate::settings::Settings;
@@ -117,16 +117,19 @@ async fn decide(
         let host = request.header("host");
         host.is_none_or(request_target::is_plain_host)
     });
-    let read = read.and_then(|request| Some((RequestTarget::of(request.url).ok()?, request)));
-    let Some((target, request)) = read else {
-        return refused(&refusal(&VerifyError::RequestInvalid), &CorsReply::NONE);
+    let Some(request) = read else {
+        return misread("the request has a Host that is no host, or a field with a line break");
+    };
+    let target = match RequestTarget::of(request.url) {
+        Ok(target) => target,
+        Err(part) => return misread(&format!("the path cannot be read unambiguously: {part}")),
     };
     if target.path == metrics::PATH
         && let Some(may_read) = settings.metrics.may_read(request.header("authorization"))
     {
         return counters(&settings, may_read).map(Reply::Now);
     }
-    match settings.policy.find(target.path, request.method) {
+    match settings.policy.find(&target, request.method) {
         Matched::Route(route) => pass(&settings, route, &request, target, context).await,
         Matched::Resembles(stricter) => {
             settings.metrics.count("request_invalid");
@@ -135,7 +138,16 @@ async fn decide(
                  matched; if the origin reads paths literally, write origin_paths = \"exact\"",
                 stricter.path
             ));
-            refused(&refusal(&VerifyError::RequestInvalid), &CorsReply::NONE)
+            misread(
+                "the origin may read the path as one of a stricter route; a policy with \
+                 origin_paths = \"exact\" trusts that it does not",
+            )
+        }
+        Matched::EscapedSlash => {
+            settings.metrics.count("request_invalid");
+            let at = target.escaped_slash.unwrap_or_default();
+            let part = Misread { part: Part::EscapedSlash, at };
+            misread(&format!("the path cannot be read unambiguously: {part}"))
         }
         Matched::Preflight(routes) => respond::preflight(&request, &routes).map(Reply::Now),
         Matched::MethodNotAllowed(allowed) => {
@@ -160,8 +172,17 @@ async fn pass(
 ) -> Result<Reply, JsValue> {
     let takes_no_body = ["GET", "HEAD"].contains(&request.method);
     let upgrade = route.websocket == WebSocket::Refuse && request.is_websocket();
-    if upgrade || (takes_no_body && request.has_body() && !request.has_empty_body().await) {
-        return refused(&refusal(&VerifyError::RequestInvalid), &CorsReply::of(request, route));
+    let is_misread = if upgrade {
+        Some("the route takes no WebSocket; it would by websocket = \"pass\"")
+    } else if takes_no_body && request.has_body() && !request.has_empty_body().await {
+        Some("a GET or HEAD request has a body")
+    } else {
+        None
+    };
+    if let Some(detail) = is_misread {
+        let refusal =
+            Refusal::with_detail(&VerifyError::RequestInvalid, &Challenge::default(), detail);
+        return refused(&refusal, &CorsReply::of(request, route));
     }
     let (identity, accepted) = match &route.access {
         Access::Public => (None, None),
@@ -242,6 +263,13 @@ fn refused(refusal: &Refusal, cors: &CorsReply) -> Result<Reply, JsValue> {
 /// Builds the refusal of a request whose token was not checked.
 fn refusal(error: &VerifyError) -> Refusal {
     Refusal::of(error, &Challenge::default())
+}
+
+/// Refuses a request that servers may read in different ways. `detail` repeats no more of it than an
+/// octet.
+fn misread(detail: &str) -> Result<Reply, JsValue> {
+    let error = VerifyError::RequestInvalid;
+    refused(&Refusal::with_detail(&error, &Challenge::default(), detail), &CorsReply::NONE)
 }
 
 fn origin_unavailable() -> Refusal {

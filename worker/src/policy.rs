@@ -65,6 +65,8 @@ struct RouteText {
     #[serde(default)]
     websocket: WebSocket,
     #[serde(default)]
+    encoded_slash: EncodedSlash,
+    #[serde(default)]
     outlives_token: bool,
     #[serde(default)]
     cache: bool,
@@ -94,6 +96,17 @@ pub(crate) enum WebSocket {
     Pass,
 }
 
+/// Treatment of a path with an escaped slash (`%2F`).
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum EncodedSlash {
+    /// The guard refuses the request: some origins read the slash as the end of a segment.
+    #[default]
+    Refuse,
+    /// The escape is a part of its segment, and the origin gets it as it came.
+    Pass,
+}
+
 /// The checked policy.
 #[derive(Debug)]
 pub(crate) struct GuardPolicy {
@@ -116,6 +129,8 @@ pub(crate) struct Route {
     pub(crate) access: Access,
     pub(crate) forward_token: bool,
     pub(crate) websocket: WebSocket,
+    /// Whether the path may have escaped slashes.
+    pub(crate) takes_escaped_slash: bool,
     /// Whether WebSockets and long responses may continue after the token expired or was revoked.
     pub(crate) outlives_token: bool,
     /// Whether caches between guard and origin may store the origin's responses and answer for it.
@@ -215,6 +230,7 @@ impl TryFrom<RouteText> for Route {
             methods: route.methods,
             forward_token: route.forward_token,
             websocket: route.websocket,
+            takes_escaped_slash: route.encoded_slash == EncodedSlash::Pass,
             outlives_token: route.outlives_token,
             cache: route.cache,
             cors: route.cors.map(Cors::try_from).transpose()?,

@@ -1,41 +1,166 @@
-//! The request target. The guard matches the same bytes of a path that it forwards.
+//! The request target: what the guard matches, and the bytes that it forwards.
 
-/// Path and query of a request, not decoded.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+use std::borrow::Cow;
+use std::fmt;
+
+/// Path and query of a request.
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct RequestTarget<'a> {
-    /// Starts with `/`.
+    /// The path as it came, not decoded. Starts with `/`. The guard forwards these bytes.
     pub(crate) path: &'a str,
+    /// The path with the escapes of unreserved characters decoded: `%7E` is `~` (RFC 3986
+    /// §6.2.2.2). The guard matches this form.
+    pub(crate) normal: Cow<'a, str>,
     /// Starts with `?`, or is empty.
     pub(crate) query: &'a str,
+    /// The position of the first escaped slash in the path, if there is one.
+    pub(crate) escaped_slash: Option<usize>,
 }
 
-/// Error: the URL is not absolute, or servers may read its target in different ways.
+/// A part of a path that servers may read in different ways, and its position in bytes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Ambiguous;
+pub(crate) struct Misread {
+    pub(crate) part: Part,
+    pub(crate) at: usize,
+}
+
+/// See [`Misread`].
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Part {
+    /// This octet stands for itself where it should be escaped.
+    Octet(u8),
+    /// An escape of this octet.
+    Escape(u8),
+    /// A `%` without two hexadecimal digits after it.
+    BrokenEscape,
+    /// An escaped percent sign with two digits after it: another escape, if decoded twice.
+    DoubleEscape,
+    /// Octets that are no UTF-8 when decoded.
+    NotUtf8,
+    /// A segment `.` or `..`.
+    DotSegment,
+    /// An empty segment that is not the last one.
+    EmptySegment,
+    /// A slash, `%2F`, in a route without `encoded_slash = "pass"`.
+    EscapedSlash,
+    /// The query holds another octet than visible ASCII.
+    Query(u8),
+    /// The URL has no path.
+    NoPath,
+}
+
+impl fmt::Display for Misread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.part {
+            Part::Octet(octet) => write!(f, "octet 0x{octet:02X} is not escaped")?,
+            Part::Escape(octet) => write!(f, "octet 0x{octet:02X} is escaped")?,
+            Part::BrokenEscape => f.write_str("a percent sign without two hexadecimal digits")?,
+            Part::DoubleEscape => f.write_str("an escape within an escape")?,
+            Part::NotUtf8 => f.write_str("escapes that are not UTF-8")?,
+            Part::DotSegment => f.write_str("a dot segment")?,
+            Part::EmptySegment => f.write_str("an empty segment")?,
+            Part::EscapedSlash => {
+                f.write_str("an escaped slash (a route allows it by encoded_slash = \"pass\")")?;
+            }
+            Part::Query(octet) => write!(f, "octet 0x{octet:02X} is in the query")?,
+            Part::NoPath => return f.write_str("the URL has no path"),
+        }
+        write!(f, ", at byte {} of the request target", self.at)
+    }
+}
 
 impl<'a> RequestTarget<'a> {
     /// Extracts the target from an absolute URL. Drops a fragment.
     ///
     /// The guard must match the path that the origin reads, so it refuses a path that servers could
     /// read in two ways. Such a path contains dot segments, empty segments other than the last,
-    /// back slashes, `;`, characters that a URL parser would re-encode, escapes that are broken,
-    /// not UTF-8 or needless (`%61`), or escapes of controls, slashes, back slashes or the percent
-    /// sign.
+    /// back slashes, `;`, characters that a URL parser would re-encode, escapes that are broken or
+    /// not UTF-8, or escapes of controls, back slashes, or of a percent sign that begins another
+    /// escape. Whether an escaped slash is refused depends on the route.
     ///
     /// The query must be visible ASCII. It has no effect on the route. When the guard forwards the
     /// request, a URL parser may escape quotes in the query.
-    pub(crate) fn of(url: &'a str) -> Result<Self, Ambiguous> {
-        let after_scheme = url.split_once("://").ok_or(Ambiguous)?.1;
-        let slash = after_scheme.find('/').ok_or(Ambiguous)?;
-        let target = after_scheme.get(slash..).ok_or(Ambiguous)?;
+    pub(crate) fn of(url: &'a str) -> Result<Self, Misread> {
+        const NO_PATH: Misread = Misread { part: Part::NoPath, at: 0 };
+        let after_scheme = url.split_once("://").ok_or(NO_PATH)?.1;
+        let slash = after_scheme.find('/').ok_or(NO_PATH)?;
+        let target = after_scheme.get(slash..).ok_or(NO_PATH)?;
         let target = target.split('#').next().unwrap_or_default();
         let (path, query) = target.split_at(target.find('?').unwrap_or(target.len()));
-        if is_unambiguous(path) && query.bytes().all(|byte| byte.is_ascii_graphic()) {
-            Ok(Self { path, query })
+        if let Some((at, octet)) = query.bytes().enumerate().find(|(_, it)| !it.is_ascii_graphic())
+        {
+            return Err(Misread { part: Part::Query(octet), at: path.len().saturating_add(at) });
+        }
+        let (normal, escaped_slash) = normal(path)?;
+        Ok(Self { path, normal, query, escaped_slash })
+    }
+
+    /// Whether the path has escapes that the guard decodes to match it.
+    pub(crate) fn is_normalized(&self) -> bool {
+        self.path != self.normal
+    }
+
+    /// The path as an origin reads it that decodes escaped slashes.
+    pub(crate) fn with_slashes(&self) -> String {
+        self.normal.replace("%2F", "/").replace("%2f", "/")
+    }
+}
+
+/// Checks a path, and decodes the escapes of unreserved characters. Also returns the position of the
+/// first escaped slash.
+fn normal(path: &str) -> Result<(Cow<'_, str>, Option<usize>), Misread> {
+    const LITERAL: &[u8] = b"/-._~!$&'()*+,=:@";
+    let misread = |part, at| Err(Misread { part, at });
+    let (mut decoded, mut normal) = (Vec::new(), String::new());
+    let (mut slash, mut has_unreserved) = (None, false);
+    let mut bytes = path.bytes().enumerate();
+    while let Some((at, byte)) = bytes.next() {
+        if byte != b'%' {
+            if !byte.is_ascii_alphanumeric() && !LITERAL.contains(&byte) {
+                return misread(Part::Octet(byte), at);
+            }
+            decoded.push(byte);
+            normal.push(byte.into());
+            continue;
+        }
+        let mut digit = || char::from(bytes.next()?.1).to_digit(16);
+        let (Some(high), Some(low)) = (digit(), digit()) else {
+            return misread(Part::BrokenEscape, at);
+        };
+        let octet = (high << 4 | low) as u8;
+        if octet.is_ascii_control() || octet == b'\\' {
+            return misread(Part::Escape(octet), at);
+        }
+        decoded.push(octet);
+        if octet.is_ascii_alphanumeric() || b"-._~".contains(&octet) {
+            normal.push(octet.into());
+            has_unreserved = true;
         } else {
-            Err(Ambiguous)
+            normal.push_str(path.get(at..at.saturating_add(3)).unwrap_or_default());
+        }
+        if octet == b'/' {
+            slash.get_or_insert(at);
         }
     }
+    if std::str::from_utf8(&decoded).is_err() {
+        return misread(Part::NotUtf8, 0);
+    }
+    for (at, _) in normal.match_indices("%25") {
+        let after = normal.as_bytes().get(at.saturating_add(3)..at.saturating_add(5));
+        if after.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit)) {
+            return misread(Part::DoubleEscape, at);
+        }
+    }
+    // Only the last segment may be empty: a trailing slash.
+    if let Some(at) = normal.find("//") {
+        return misread(Part::EmptySegment, at);
+    }
+    // An origin may decode escaped slashes before it resolves dot segments.
+    let with_slashes = normal.to_ascii_lowercase().replace("%2f", "/");
+    if let Some(dots) = with_slashes.split('/').find(|part| [".", ".."].contains(part)) {
+        return misread(Part::DotSegment, path.find(dots).unwrap_or_default());
+    }
+    Ok((if has_unreserved { normal.into() } else { path.into() }, slash))
 }
 
 /// Whether the value of `Host` has only characters of a host and a port. The runtime makes the
@@ -43,37 +168,6 @@ impl<'a> RequestTarget<'a> {
 pub(crate) fn is_plain_host(host: &str) -> bool {
     !host.is_empty()
         && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte))
-}
-
-fn is_unambiguous(path: &str) -> bool {
-    const LITERAL: &[u8] = b"/-._~!$&'()*+,=:@";
-    let mut decoded = Vec::with_capacity(path.len());
-    let mut bytes = path.bytes();
-    while let Some(byte) = bytes.next() {
-        if byte != b'%' {
-            if !byte.is_ascii_alphanumeric() && !LITERAL.contains(&byte) {
-                return false;
-            }
-            decoded.push(byte);
-            continue;
-        }
-        let mut digit = || char::from(bytes.next()?).to_digit(16);
-        let (Some(high), Some(low)) = (digit(), digit()) else { return false };
-        let escaped = (high << 4 | low) as u8;
-        let needless = escaped.is_ascii_alphanumeric() || b"-._~".contains(&escaped);
-        if needless || escaped.is_ascii_control() || b"/\\%".contains(&escaped) {
-            return false;
-        }
-        decoded.push(escaped);
-    }
-    let mut segments = path.split('/').skip(1).peekable();
-    let mut whole = true;
-    while let Some(segment) = segments.next() {
-        // Only the last segment may be empty: a trailing slash.
-        whole &=
-            segment != "." && segment != ".." && (!segment.is_empty() || segments.peek().is_none());
-    }
-    whole && std::str::from_utf8(&decoded).is_ok()
 }
 
 #[cfg(test)]
@@ -90,20 +184,20 @@ mod tests {
             "/a//b",
             "///",
             "/a\\b",
-            "/a%2fb",
-            "/a%2Fb",
             "/a%5cb",
             "/a%5Cb",
             "/%2e%2e/x",
             "/a%00b",
             "/%252e/x",
-            "/%25",
+            "/%2525",
+            "/%25%32%65",
             "/%",
             "/%z",
             "/%zz",
-            "/%61dmin",
-            "/a%2Db",
-            "/a%7e",
+            "/a%2F..%2fb",
+            "/a%2f.",
+            "/%2E",
+            "/a/%2e./b",
             "/%c0%ae",
             "/%ff",
             "/a;b",
@@ -119,14 +213,51 @@ mod tests {
             "/a b",
             "/a\tb",
         ] {
-            assert_eq!(
-                RequestTarget::of(&format!("https://h.example{path}")),
-                Err(Ambiguous),
-                "{path:?}"
-            );
+            let url = format!("https://h.example{path}");
+            assert!(RequestTarget::of(&url).is_err(), "{path:?}");
         }
-        assert_eq!(RequestTarget::of("https://h.example"), Err(Ambiguous));
-        assert_eq!(RequestTarget::of("h.example/a"), Err(Ambiguous));
+        for url in ["https://h.example", "h.example/a"] {
+            assert_eq!(RequestTarget::of(url), Err(Misread { part: Part::NoPath, at: 0 }));
+        }
+    }
+
+    #[test]
+    fn what_is_refused_is_named_with_its_position() {
+        for (target, says) in [
+            ("/a;v=1", "octet 0x3B is not escaped, at byte 2"),
+            ("/a/[1]", "octet 0x5B is not escaped, at byte 3"),
+            ("/a%5Cb", "octet 0x5C is escaped, at byte 2"),
+            ("/100%", "two hexadecimal digits, at byte 4"),
+            ("/a%252e", "an escape within an escape, at byte 2"),
+            ("/%ff", "not UTF-8"),
+            ("/a/../b", "a dot segment, at byte 3"),
+            ("/a//b", "an empty segment, at byte 2"),
+            ("/a?\u{e9}", "octet 0xC3 is in the query, at byte 3"),
+        ] {
+            let error = RequestTarget::of(&format!("https://h.example{target}")).unwrap_err();
+            assert!(error.to_string().contains(says), "{target}: {error}");
+        }
+    }
+
+    #[test]
+    fn escapes_of_unreserved_characters_are_equal_to_them() {
+        for (path, normal) in [
+            ("/a%7Eb", "/a~b"),
+            ("/a%2Db/report%2Epdf", "/a-b/report.pdf"),
+            ("/%61dmin", "/admin"),
+            ("/100%25", "/100%25"),
+            ("/100%25x", "/100%25x"),
+            ("/a%20b", "/a%20b"),
+            ("/group%2Fproject", "/group%2Fproject"),
+            ("/%40scope%2fname", "/%40scope%2fname"),
+        ] {
+            let url = format!("https://h.example{path}");
+            let target = RequestTarget::of(&url).unwrap();
+            assert_eq!((target.path, target.normal.as_ref()), (path, normal));
+            assert_eq!(target.escaped_slash.is_some(), path.to_ascii_lowercase().contains("%2f"));
+        }
+        let target = RequestTarget::of("https://h.example/a%2Fb%2fc/d").unwrap();
+        assert_eq!((target.escaped_slash, target.with_slashes().as_str()), (Some(2), "/a/b/c/d"));
     }
 
     #[test]
@@ -147,7 +278,8 @@ mod tests {
             ("https://h/a%20b,c=%C3%A9?x=../y&z=%2e%2f#f", "/a%20b,c=%C3%A9", "?x=../y&z=%2e%2f"),
             ("https://h/...?", "/...", "?"),
         ] {
-            assert_eq!(RequestTarget::of(url), Ok(RequestTarget { path, query }), "{url}");
+            let target = RequestTarget::of(url).unwrap();
+            assert_eq!((target.path, target.query), (path, query), "{url}");
         }
     }
 }

@@ -3,6 +3,7 @@
 use crate::fold;
 use crate::overlap::is_as_strict;
 use crate::policy::{GuardPolicy, OriginPaths, Route, Segment};
+use crate::request_target::RequestTarget;
 
 /// Result of the search for a route.
 #[derive(Debug)]
@@ -12,6 +13,8 @@ pub(crate) enum Matched<'p> {
     /// A route matches, but the origin may read the path as a path of this stricter route. The
     /// guard refuses the request.
     Resembles(&'p Route),
+    /// A route matches, but the path has an escaped slash, which the route refuses.
+    EscapedSlash,
     /// A request `OPTIONS` to a path with a route that has `cors`: a CORS preflight. Holds all
     /// routes with this path.
     Preflight(Vec<&'p Route>),
@@ -22,8 +25,9 @@ pub(crate) enum Matched<'p> {
 }
 
 impl GuardPolicy {
-    /// Finds the route for a path and a method. `HEAD` is matched as `GET`.
-    pub(crate) fn find(&self, path: &str, method: &str) -> Matched<'_> {
+    /// Finds the route for a target and a method. `HEAD` is matched as `GET`.
+    pub(crate) fn find(&self, target: &RequestTarget<'_>, method: &str) -> Matched<'_> {
+        let path = target.normal.as_ref();
         let at_path: Vec<&Route> =
             self.routes.iter().filter(|route| matches(&route.pattern, path)).collect();
         if at_path.is_empty() {
@@ -34,7 +38,10 @@ impl GuardPolicy {
         }
         let wanted = if method == "HEAD" { "GET" } else { method };
         match at_path.iter().find(|route| route.methods.iter().any(|own| own == wanted)) {
-            Some(route) => match self.resembled(route, path, wanted) {
+            Some(route) if target.escaped_slash.is_some() && !route.takes_escaped_slash => {
+                Matched::EscapedSlash
+            }
+            Some(route) => match self.resembled(route, target, wanted) {
                 Some(stricter) => Matched::Resembles(stricter),
                 None => Matched::Route(route),
             },
@@ -49,12 +56,15 @@ impl GuardPolicy {
         self.routes.iter().position(|own| std::ptr::eq(own, route)).unwrap_or(usize::MAX)
     }
 
-    /// Returns a route for `method` that `taken` is not as strict as, if the origin may read `path`
-    /// as a path of that route. `None` with `origin_paths = "exact"`, and if the pattern of `taken`
-    /// is literal: then the policy names the path itself.
-    fn resembled(&self, taken: &Route, path: &str, method: &str) -> Option<&Route> {
+    /// Returns a route for `method` that `taken` is not as strict as, if the origin may read the path
+    /// as a path of that route. With `origin_paths = "exact"` it may only take escapes literally. If
+    /// the pattern of `taken` is literal and the path has no such escapes, the policy names the path
+    /// itself.
+    fn resembled(&self, taken: &Route, target: &RequestTarget<'_>, method: &str) -> Option<&Route> {
         let is_open = |segment: &Segment| !matches!(segment, Segment::Literal(_));
-        if self.origin_paths == OriginPaths::Exact || !taken.pattern.iter().any(is_open) {
+        let has_escapes = target.is_normalized() || target.escaped_slash.is_some();
+        let is_exact = self.origin_paths == OriginPaths::Exact;
+        if !has_escapes && (is_exact || !taken.pattern.iter().any(is_open)) {
             return None;
         }
         let is_stricter = |other: &&Route| {
@@ -64,12 +74,27 @@ impl GuardPolicy {
         let mut stricter = self.routes.iter().filter(is_stricter).peekable();
         // Without such a route, the readings of the path need not be computed, which takes time.
         stricter.peek()?;
+        if is_exact {
+            return stricter.find(|other| matches(&other.pattern, target.path));
+        }
+        let path = target.normal.as_ref();
         let whole = segments(path);
-        let others = other_readings(&whole);
+        let mut others = other_readings(&whole);
+        if target.is_normalized() {
+            let literally = segments(target.path);
+            others.extend(other_readings(&literally));
+            others.push(literally);
+        }
+        if target.escaped_slash.is_some() {
+            let with_slashes = segments(&target.with_slashes());
+            others.extend(other_readings(&with_slashes));
+            others.push(with_slashes);
+        }
         stricter.find(|other| {
             let as_written = || resembles(&other.folded, &whole) && !matches(&other.pattern, path);
+            let literally = || has_escapes && matches(&other.pattern, target.path);
             let otherwise = || others.iter().any(|parts| resembles(&other.folded, parts));
-            as_written() || otherwise()
+            as_written() || literally() || otherwise()
         })
     }
 }
@@ -191,6 +216,11 @@ fn matches(pattern: &[Segment], path: &str) -> bool {
 mod tests {
     use super::*;
 
+    fn find<'p>(policy: &'p GuardPolicy, path: &str, method: &str) -> Matched<'p> {
+        let url = format!("https://h.example{path}");
+        policy.find(&RequestTarget::of(&url).unwrap(), method)
+    }
+
     fn policy() -> GuardPolicy {
         let text = serde_json::json!({ "route": [
             { "path": "/", "methods": ["GET"], "public": true },
@@ -218,7 +248,7 @@ mod tests {
             ("/r/1/2", true),
             ("/r/1/", false),
         ] {
-            let matched = policy.find(path, "GET");
+            let matched = find(&policy, path, "GET");
             assert_eq!(matches!(matched, Matched::Route(_)), found, "{path}: {matched:?}");
         }
     }
@@ -258,24 +288,65 @@ mod tests {
             "/reports/admin:$i30:$INDEX_ALLOCATION",
             "/SECRET/x/y",
         ] {
-            assert!(matches!(loose.find(path, "GET"), Matched::Resembles(_)), "{path}");
-            assert!(matches!(exact.find(path, "GET"), Matched::Route(_)), "{path}");
+            assert!(matches!(find(&loose, path, "GET"), Matched::Resembles(_)), "{path}");
+            assert!(matches!(find(&exact, path, "GET"), Matched::Route(_)), "{path}");
         }
         for path in ["/reports/admin", "/reports/OPEN", "/reports/x", "/reports/admin/x", "/x/y"] {
-            assert!(matches!(loose.find(path, "GET"), Matched::Route(_)), "{path}");
+            assert!(matches!(find(&loose, path, "GET"), Matched::Route(_)), "{path}");
         }
-        assert!(matches!(loose.find("/reports/Admin", "POST"), Matched::Route(_)));
+        assert!(matches!(find(&loose, "/reports/Admin", "POST"), Matched::Route(_)));
     }
 
     #[test]
     fn methods_decide_after_the_path() {
         let policy = policy();
-        assert!(matches!(policy.find("/a", "HEAD"), Matched::Route(_)));
-        assert!(matches!(policy.find("/a", "POST"), Matched::Route(_)));
-        assert!(matches!(policy.find("/a", "OPTIONS"), Matched::Preflight(_)));
-        assert!(matches!(policy.find("/a/1", "OPTIONS"), Matched::MethodNotAllowed(_)));
-        let Matched::MethodNotAllowed(allowed) = policy.find("/a", "DELETE") else { panic!() };
+        assert!(matches!(find(&policy, "/a", "HEAD"), Matched::Route(_)));
+        assert!(matches!(find(&policy, "/a", "POST"), Matched::Route(_)));
+        assert!(matches!(find(&policy, "/a", "OPTIONS"), Matched::Preflight(_)));
+        assert!(matches!(find(&policy, "/a/1", "OPTIONS"), Matched::MethodNotAllowed(_)));
+        let Matched::MethodNotAllowed(allowed) = find(&policy, "/a", "DELETE") else { panic!() };
         assert_eq!(allowed, ["GET", "POST"]);
-        assert!(matches!(policy.find("/b", "OPTIONS"), Matched::NotFound));
+        assert!(matches!(find(&policy, "/b", "OPTIONS"), Matched::NotFound));
+    }
+
+    #[test]
+    fn a_path_with_escapes_takes_no_laxer_route_than_any_reading_of_it() {
+        let text = serde_json::json!({ "route": [
+            { "path": "/files/admin/*", "methods": ["GET"], "all_of": ["admin"] },
+            { "path": "/files/a-b", "methods": ["GET"], "all_of": ["read"] },
+            { "path": "/files/~open", "methods": ["GET"], "public": true },
+            { "path": "/files/{name}", "methods": ["GET"], "all_of": ["read", "list"], "encoded_slash": "pass" },
+            { "path": "/ids/{id}", "methods": ["GET"], "all_of": ["read"], "encoded_slash": "pass" },
+            { "path": "/plain/{id}", "methods": ["GET"], "all_of": ["read"] },
+        ] });
+        for origin_paths in ["loose", "exact"] {
+            let mut text = text.clone();
+            text["origin_paths"] = origin_paths.into();
+            let policy: GuardPolicy = serde_json::from_value::<crate::policy::PolicyText>(text)
+                .unwrap()
+                .try_into()
+                .unwrap();
+            let taken = |path: &str| match find(&policy, path, "GET") {
+                Matched::Route(route) => route.path.clone(),
+                other => format!("{other:?}").split(['(', ' ']).next().unwrap().to_owned(),
+            };
+            for (path, loose, exact) in [
+                ("/files/a-b", "/files/a-b", "/files/a-b"),
+                // An origin that takes escapes literally serves these by the stricter route.
+                ("/files/a%2Db", "Resembles", "Resembles"),
+                ("/files/%7Eopen", "Resembles", "Resembles"),
+                ("/files/x%2Dy", "/files/{name}", "/files/{name}"),
+                ("/files/admin%2Fx", "Resembles", "/files/{name}"),
+                ("/files/Admin%2fx", "Resembles", "/files/{name}"),
+                ("/files/group%2Fproject", "/files/{name}", "/files/{name}"),
+                ("/ids/https%3A%2F%2Fx.example%2Fa", "/ids/{id}", "/ids/{id}"),
+                ("/plain/a%2Fb", "EscapedSlash", "EscapedSlash"),
+                ("/plain/100%25", "/plain/{id}", "/plain/{id}"),
+                ("/%70lain/1", "/plain/{id}", "/plain/{id}"),
+            ] {
+                let expected = if origin_paths == "loose" { loose } else { exact };
+                assert_eq!(taken(path), expected, "{path} {origin_paths}");
+            }
+        }
     }
 }

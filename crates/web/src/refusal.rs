@@ -32,7 +32,12 @@ impl Refusal {
     /// Source: [RFC 6750 §3](https://www.rfc-editor.org/rfc/rfc6750#section-3),
     /// [RFC 9449 §7.1](https://www.rfc-editor.org/rfc/rfc9449#section-7.1).
     pub fn of(error: &VerifyError, challenge: &Challenge) -> Self {
-        let detail = error.to_string();
+        Self::with_detail(error, challenge, &error.to_string())
+    }
+
+    /// As [`Refusal::of`], with a `detail` that says more than the error. It must not repeat text
+    /// that the client sent.
+    pub fn with_detail(error: &VerifyError, challenge: &Challenge, detail: &str) -> Self {
         let status = match error {
             VerifyError::RequestInvalid => 400,
             VerifyError::ScopeInsufficient(_) | VerifyError::CrossSiteRequest => 403,
@@ -43,7 +48,7 @@ impl Refusal {
         Self {
             challenge: (status != 503).then(|| challenges(error, challenge)),
             dpop_nonce: nonce.filter(|_| *error == VerifyError::DpopNonceRequired),
-            ..Self::plain(status, error.code(), &detail)
+            ..Self::plain(status, error.code(), detail)
         }
     }
 

@@ -61,7 +61,7 @@ fn answer(line: Line) -> Value {
 
 fn taken(policy: &GuardPolicy, method: &str, path: &str) -> Option<usize> {
     let url = format!("https://api.example{path}");
-    match policy.find(RequestTarget::of(&url).ok()?.path, method) {
+    match policy.find(&RequestTarget::of(&url).ok()?, method) {
         Matched::Route(route) => policy.routes.iter().position(|own| std::ptr::eq(own, route)),
         _ => None,
     }
