@@ -48,11 +48,13 @@ export class Engine {
   readonly #keys: (HostKey | Promise<HostKey>)[] = [];
   readonly #memory = shared_memory() as WebAssembly.Memory;
   readonly #tokenFrom: TokenPlace | TokenPlace[] | undefined;
+  readonly #resourceMetadata: string | undefined;
 
   constructor(config: string, cacheApi: boolean, options: HostOptions) {
     const userAgent = isBrowser() ? undefined : options.userAgent ?? `edgepass/${VERSION}`;
     this.core = new Core(config, cacheApi, options.fetch, options.firstUse, userAgent, hasCacheMode());
     this.#tokenFrom = options.tokenFrom;
+    this.#resourceMetadata = options.resourceMetadata;
     this.#textAt = this.core.text();
     this.#textLength = this.core.text_length();
     this.#factsAt = this.core.facts();
@@ -95,6 +97,7 @@ export class Engine {
    */
   requirements({ allOf, anyOf, issuers, audience, staleIfError }: Requirements, ofRequest: boolean): number {
     const tokenFrom = ofRequest ? this.#tokenFrom : undefined;
+    const resourceMetadata = this.#resourceMetadata;
     const simple = issuers === undefined && audience === undefined && staleIfError === undefined
       && tokenFrom === undefined
       && areScopes(allOf) && areScopes(anyOf);
@@ -109,7 +112,7 @@ export class Engine {
     let number = this.#requirements.get(key);
     if (number === undefined) {
       const text = JSON.stringify(snakeCased({
-        tokenFrom, allOf, anyOf, issuers, staleIfError, audience: typeof audience === 'string' ? [audience] : audience,
+        tokenFrom, resourceMetadata, allOf, anyOf, issuers, staleIfError, audience: typeof audience === 'string' ? [audience] : audience,
       }));
       number = this.core.requirements(text);
       if (number === undefined) {

@@ -296,6 +296,11 @@ export interface HostOptions {
    */
   tokenFrom?: TokenPlace | TokenPlace[];
   /**
+   * URL of the protected resource's metadata (RFC 9728), which `toResponse()` names in its challenge,
+   * so that a client finds the issuer. Serve the document there. Default none.
+   */
+  resourceMetadata?: string;
+  /**
    * What requests for documents say in `User-Agent`. Default `"edgepass/VERSION"`.
    *
    * Browsers send their own value, and another one would make them ask the source for permission
@@ -422,7 +427,7 @@ export interface VerifyOptions {
 }
 
 const HOST_OPTIONS: Record<keyof HostOptions, true> = {
-  cache: true, fetch: true, tokenFrom: true, userAgent: true, background: true, externalUrl: true, dpopNonceSecrets: true,
+  cache: true, fetch: true, tokenFrom: true, resourceMetadata: true, userAgent: true, background: true, externalUrl: true, dpopNonceSecrets: true,
   firstUse: true, verifiedBytes: true, listBytes: true,
 };
 const ISSUER_OPTIONS: Record<keyof IssuerOptions, true> = {

@@ -3,7 +3,7 @@
 import { ANSWER, FACT, Engine, type HostKey } from './engine.js';
 import {
   type Requirements, type IssuerOptions, type VerifierOptions, type VerifyOptions, checkIssuerOptions,
-  checkOptions, checkRequirements, snakeCased,
+  type TokenPlace, checkOptions, checkRequirements, snakeCased,
 } from './options.js';
 import { JudgedToken, type Verdict } from './verdict.js';
 import { isPlain, refuseUnlessJson } from './json.js';
@@ -129,7 +129,7 @@ export class Verifier {
       throw new TypeError('create expects options: { issuer, audience, ... }');
     }
     const {
-      cache, fetch, tokenFrom, userAgent, background, externalUrl, dpopNonceSecrets, firstUse, verifiedBytes,
+      cache, fetch, tokenFrom, resourceMetadata, userAgent, background, externalUrl, dpopNonceSecrets, firstUse, verifiedBytes,
       listBytes, ...trusted
     } = options;
     if (cache !== undefined && cache !== 'cache-api' && cache !== 'none') {
@@ -144,7 +144,9 @@ export class Verifier {
     if (userAgent !== undefined && !(typeof userAgent === 'string' && /^[\x21-\x7e]+( [\x21-\x7e]+)*$/.test(userAgent))) {
       throw new TypeError('userAgent must be visible ASCII');
     }
-    if (tokenFrom !== undefined) refuseUnlessJson(tokenFrom, 'tokenFrom');
+    for (const [name, value] of Object.entries({ tokenFrom, resourceMetadata })) {
+      if (value !== undefined) refuseUnlessJson(value, name);
+    }
     const secrets: unknown = dpopNonceSecrets;
     if (secrets !== undefined && !(Array.isArray(secrets) && secrets.length > 0
       && secrets.every((secret) => typeof secret === 'string'))) {
@@ -181,13 +183,13 @@ export class Verifier {
       list_bytes: listBytes,
     });
     const cacheApi = cache === undefined ? inWorkerd() : cache === 'cache-api';
-    const make = () => new Engine(config, cacheApi, { fetch, firstUse, userAgent, tokenFrom });
+    const make = () => new Engine(config, cacheApi, { fetch, firstUse, userAgent, tokenFrom, resourceMetadata });
     const verifier = new Verifier(
       make, background ?? (endsWithItsResponse() ? 'await' : 'detach'), externalUrl,
       tokenFrom === undefined ? undefined : fieldsOf(tokenFrom),
     );
-    // The module checks the places.
-    if (tokenFrom !== undefined) verifier.#engine.requirements(NONE, true);
+    // The module checks these options with the requirements.
+    if (tokenFrom !== undefined || resourceMetadata !== undefined) verifier.#engine.requirements(NONE, true);
     // Runtimes compile code when it first runs. This check makes them do so now, in global scope.
     verifier.#begin(verifier.#engine, NO_TOKEN, NONE, NONE);
     return verifier;

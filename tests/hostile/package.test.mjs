@@ -33,7 +33,7 @@ const OPTIONS = [
   ['freshness', rfc, ['object']], ['freshness.deadline', rfc, []], ['freshness.publishDelay', rfc, []],
   ['freshness.sharedMaxAge', rfc, []], ['freshness.refreshInterval', rfc, []],
   ['freshness.fetchTimeout', rfc, []], ['freshness.staleIfError', rfc, []], ['freshness.maxListAge', rfc, []],
-  ['cache', rfc, []], ['fetch', rfc, ['function']], ['userAgent', rfc, ['text']], ['tokenFrom', rfc, []], ['background', rfc, []], ['externalUrl', rfc, []],
+  ['cache', rfc, []], ['fetch', rfc, ['function']], ['userAgent', rfc, ['text']], ['tokenFrom', rfc, []], ['resourceMetadata', rfc, []], ['background', rfc, []], ['externalUrl', rfc, []],
   ['dpopNonceSecrets', rfc, []], ['firstUse', rfc, ['function']],
   ['verifiedBytes', rfc, ['seven', 'huge']], ['listBytes', rfc, ['seven', 'huge']], ['issuers', {}, []],
   ['isuer', rfc, []], ['dpop.alg', rfc, []], ['status.uri', rfc, []], ['freshness.dead', rfc, []],

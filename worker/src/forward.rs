@@ -161,7 +161,8 @@ pub(crate) fn forward(
             request.request,
             settings.origin_service.as_ref(),
             route.cache,
-            request.has_body(),
+            // A GET or HEAD request that gets here has an empty body.
+            request.has_body() && !["GET", "HEAD"].contains(&request.method),
             &changes,
             on_response.as_ref(),
             pending.route,

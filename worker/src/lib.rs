@@ -13,8 +13,10 @@ mod metrics;
 mod overlap;
 mod policy;
 mod policy_error;
+mod rate_limit;
 mod replay;
 mod request_target;
+mod resource;
 mod respond;
 mod route;
 mod settings;
@@ -24,7 +26,7 @@ mod untrusted;
 use std::sync::Arc;
 use std::task::{self, Poll, Waker};
 
-use edgepass_verify::verdict::Challenge;
+use edgepass_verify::verdict::{Challenge, Validity};
 use edgepass_verify::{VerifyError, known_answer};
 use edgepass_web::{Clock, Refusal};
 use js_sys::{Object, Promise};
@@ -34,7 +36,7 @@ use wasm_bindgen_futures::future_to_promise;
 use crate::forward::{Identity, PendingRequest};
 use crate::incoming::Incoming;
 use crate::lasting::WatchedRequest;
-use crate::policy::{Access, Route, WebSocket};
+use crate::policy::{Access, Cors, Preflight, Route, WebSocket};
 use crate::request_target::{Misread, Part, RequestTarget};
 use crate::respond::{CorsReply, PassOn};
 use crate::route::Matched;
@@ -149,12 +151,23 @@ async fn decide(
             let part = Misread { part: Part::EscapedSlash, at };
             misread(&format!("the path cannot be read unambiguously: {part}"))
         }
-        Matched::Preflight(routes) => respond::preflight(&request, &routes).map(Reply::Now),
+        Matched::Preflight(routes) => {
+            let route = respond::announced(&request, &routes);
+            let by_origin = |cors: &Cors| cors.preflight == Preflight::Origin;
+            match route.filter(|route| route.cors.as_ref().is_some_and(by_origin)) {
+                Some(route) => Ok(forwarded(&settings, route, &request, target, None, None)?),
+                None => respond::preflight(&request, route).map(Reply::Now),
+            }
+        }
         Matched::MethodNotAllowed(allowed) => {
             settings.metrics.count("method_not_allowed");
             respond::method_not_allowed(allowed).map(Reply::Now)
         }
         Matched::NotFound => {
+            let is_get = ["GET", "HEAD"].contains(&request.method);
+            if let Some(metadata) = settings.metadata(target.path).filter(|_| is_get) {
+                return respond::resource_metadata(&metadata).map(Reply::Now);
+            }
             settings.metrics.count("route_not_found");
             let detail = "no route of the guard has this path";
             refused(&Refusal::plain(404, "route_not_found", detail), &CorsReply::NONE)
@@ -201,7 +214,20 @@ async fn pass(
             }
             let (verdict, accepted) = (&judged.verdict, judged.verdict.validity());
             match &verdict.outcome {
-                Ok(claims) => (Some(Identity::of(claims, &verdict.granted)), accepted),
+                Ok(claims) => {
+                    if let Some(limit) = &route.rate_limit
+                        && !settings.limits.allow(limit, route, claims).await
+                    {
+                        settings.metrics.count("rate_limited");
+                        let detail = "the subject of the token has sent too many requests";
+                        let refusal = Refusal {
+                            retry_after: Some(limit.period),
+                            ..Refusal::plain(429, "rate_limited", detail)
+                        };
+                        return refused(&refusal, &CorsReply::of(request, route));
+                    }
+                    (Some(Identity::of(claims, &verdict.granted)), accepted)
+                }
                 Err(error) => {
                     let refusal = Refusal::of(error, &verdict.challenge);
                     return refused(&refusal, &CorsReply::of(request, route));
@@ -209,6 +235,18 @@ async fn pass(
             }
         }
     };
+    forwarded(settings, route, request, target, identity, accepted)
+}
+
+/// Forwards a request to the origin.
+fn forwarded(
+    settings: &Settings,
+    route: &Route,
+    request: &Incoming<'_>,
+    target: RequestTarget<'_>,
+    identity: Option<Identity>,
+    accepted: Option<Validity>,
+) -> Result<Reply, JsValue> {
     let pending = PendingRequest { route: settings.policy.index_of(route), accepted };
     match forward::forward(settings, route, request, target, identity, &pending) {
         Ok(answer) => Ok(Reply::Promised(answer)),
@@ -227,7 +265,10 @@ fn client_response(
         settings.policy.routes.get(pending.route).ok_or("no route for a forwarded request")?;
     let facts = route.cors.is_some().then(|| incoming::facts_of(request));
     let incoming = facts.as_ref().and_then(|facts| Incoming::read(request, facts));
-    let cors = incoming.map_or(CorsReply::NONE, |incoming| CorsReply::of(&incoming, route));
+    let cors = incoming.map_or(CorsReply::NONE, |incoming| match response {
+        Some(_) => CorsReply::of_response(&incoming, route),
+        None => CorsReply::of(&incoming, route),
+    });
     let Some(response) = response else {
         settings.metrics.count("origin_unavailable");
         log("the origin does not answer");

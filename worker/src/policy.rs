@@ -70,19 +70,49 @@ struct RouteText {
     outlives_token: bool,
     #[serde(default)]
     cache: bool,
+    /// Path of the protected resource (RFC 9728) that the route belongs to. Default: the whole API.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resource: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rate_limit: Option<RateLimitText>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cors: Option<CorsText>,
 }
 
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
+struct RateLimitText {
+    /// Name of a rate limit binding of the Worker.
+    binding: String,
+    /// `Retry-After` of a refusal: the period of the binding, `"10s"` or `"60s"`.
+    period: DurationText,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 struct CorsText {
+    /// Origins whose pages may call the route. Required unless the origin answers preflights.
+    #[serde(default)]
     origins: Vec<String>,
+    #[serde(default)]
+    preflight: Preflight,
     /// Request headers that pages may send. Default: `authorization`.
     #[serde(skip_serializing_if = "Option::is_none")]
     headers: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     max_age: Option<DurationText>,
+}
+
+/// Who answers a CORS preflight.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Preflight {
+    /// The guard answers, and decides which pages may read responses.
+    #[default]
+    Guard,
+    /// The guard forwards preflights, without a token, and leaves the CORS headers of the origin's
+    /// responses as they are. `origins` then only let pages read the guard's own refusals.
+    Origin,
 }
 
 /// Treatment of a WebSocket upgrade.
@@ -136,6 +166,17 @@ pub(crate) struct Route {
     /// Whether caches between guard and origin may store the origin's responses and answer for it.
     pub(crate) cache: bool,
     pub(crate) cors: Option<Cors>,
+    /// Path of the protected resource: empty for the whole API.
+    pub(crate) resource: String,
+    pub(crate) rate_limit: Option<RateLimit>,
+}
+
+/// A limit of requests per subject, in each location.
+#[derive(Debug)]
+pub(crate) struct RateLimit {
+    pub(crate) binding: String,
+    /// In seconds.
+    pub(crate) period: u32,
 }
 
 /// Condition for access to a route.
@@ -162,6 +203,7 @@ pub(crate) enum Segment {
 #[derive(Debug)]
 pub(crate) struct Cors {
     pub(crate) origins: Vec<String>,
+    pub(crate) preflight: Preflight,
     /// Value of `Access-Control-Allow-Headers`.
     pub(crate) headers: String,
     /// Value of `Access-Control-Max-Age`, in seconds. Default 5.
@@ -198,6 +240,14 @@ impl TryFrom<PolicyText> for GuardPolicy {
     }
 }
 
+impl GuardPolicy {
+    /// The names of the rate limit bindings that routes use.
+    pub(crate) fn limiters(&self) -> impl Iterator<Item = &str> {
+        let limits = self.routes.iter().filter_map(|route| route.rate_limit.as_ref());
+        limits.map(|limit| limit.binding.as_str())
+    }
+}
+
 impl TryFrom<RouteText> for Route {
     type Error = RouteError;
 
@@ -221,8 +271,27 @@ impl TryFrom<RouteText> for Route {
         if route.outlives_token && matches!(access, Access::Public) {
             return Err(RouteError::NoTokenToOutlive);
         }
+        if route.websocket == WebSocket::Pass && !route.methods.iter().any(|own| own == "GET") {
+            return Err(RouteError::WebSocketWithoutGet);
+        }
+        let is_public = matches!(access, Access::Public);
+        let rate_limit = route.rate_limit.map(RateLimit::try_from).transpose()?;
+        if is_public && (rate_limit.is_some() || route.resource.is_some()) {
+            return Err(RouteError::PublicWithSubject);
+        }
+        let resource = route.resource.unwrap_or_default();
+        let is_resource = |path: &str| {
+            !path.ends_with('/')
+                && pattern(path)
+                    .is_ok_and(|parts| parts.iter().all(|part| matches!(part, Segment::Literal(_))))
+        };
+        if !resource.is_empty() && !is_resource(&resource) {
+            return Err(RouteError::Resource);
+        }
         let pattern = pattern(&route.path)?;
         Ok(Self {
+            resource,
+            rate_limit,
             folded: overlap::folded(&pattern),
             pattern,
             path: route.path,
@@ -238,15 +307,35 @@ impl TryFrom<RouteText> for Route {
     }
 }
 
+impl TryFrom<RateLimitText> for RateLimit {
+    type Error = RouteError;
+
+    fn try_from(limit: RateLimitText) -> Result<Self, RouteError> {
+        let period = limit.period.0.as_secs();
+        let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+        match u32::try_from(period) {
+            Ok(period)
+                if period > 0
+                    && !limit.binding.is_empty()
+                    && limit.binding.bytes().all(is_name) =>
+            {
+                Ok(Self { binding: limit.binding, period })
+            }
+            _ => Err(RouteError::RateLimit),
+        }
+    }
+}
+
 impl TryFrom<CorsText> for Cors {
     type Error = RouteError;
 
     fn try_from(cors: CorsText) -> Result<Self, RouteError> {
-        let origin = |text: &String| {
-            let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
-            rest.is_some_and(|host| !host.is_empty() && !host.contains('/'))
-        };
-        if cors.origins.is_empty() || !cors.origins.iter().all(origin) {
+        let by_origin = cors.preflight == Preflight::Origin;
+        if by_origin && (cors.headers.is_some() || cors.max_age.is_some()) {
+            return Err(RouteError::CorsOfOrigin);
+        }
+        let needs_origins = cors.origins.is_empty() && !by_origin;
+        if needs_origins || !cors.origins.iter().all(|origin| is_web_origin(origin)) {
             return Err(RouteError::CorsOrigins);
         }
         let headers = cors.headers.unwrap_or_else(|| vec!["authorization".into()]);
@@ -254,8 +343,50 @@ impl TryFrom<CorsText> for Cors {
             return Err(RouteError::CorsHeaders);
         }
         let max_age = cors.max_age.map_or(Duration::from_secs(5), |max_age| max_age.0).as_secs();
-        Ok(Self { origins: cors.origins, headers: headers.join(", "), max_age })
+        let headers = headers.join(", ");
+        Ok(Self { origins: cors.origins, preflight: cors.preflight, headers, max_age })
     }
+}
+
+impl Cors {
+    /// Whether pages of this origin, the value of a request's `Origin`, may call the route.
+    pub(crate) fn allows(&self, origin: &str) -> bool {
+        self.origins.iter().any(|own| match own.split_once('*') {
+            None => own == origin,
+            // One label, or a part of it: never a dot, so never another site.
+            Some((before, after)) => {
+                let label = origin.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
+                let is_label = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+                label.is_some_and(|label| !label.is_empty() && label.bytes().all(is_label))
+            }
+        })
+    }
+}
+
+/// Whether a text is an origin as browsers and apps send it: `https://app.example`,
+/// `tauri://localhost`. Of an `http` or `https` origin, the first label may have one `*`, if two more
+/// labels follow.
+fn is_web_origin(text: &str) -> bool {
+    let Some((scheme, host)) = text.split_once("://") else { return false };
+    let is_scheme = scheme.starts_with(|sign: char| sign.is_ascii_lowercase())
+        && scheme.bytes().all(|byte| {
+            byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"+-.".contains(&byte)
+        });
+    let allowed =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-._:[]*".contains(&byte);
+    let first = host.split('.').next().unwrap_or_default();
+    let stars = host.matches('*').count();
+    let may_have_star = ["http", "https"].contains(&scheme)
+        && first.matches('*').count() == stars
+        && host.matches('.').count() >= 2;
+    let is_default_port = [("http", ":80"), ("https", ":443")]
+        .into_iter()
+        .any(|(own, port)| scheme == own && host.ends_with(port));
+    is_scheme
+        && !host.is_empty()
+        && host.bytes().all(allowed)
+        && !is_default_port
+        && (stars == 0 || stars == 1 && may_have_star)
 }
 
 fn is_header_name(text: &str) -> bool {
@@ -275,6 +406,8 @@ fn access(route: &RouteText) -> Result<Access, RouteError> {
         audience: route.audience.clone().map(OneOrMany::One),
         stale_if_error: route.stale_if_error,
         token_from: route.token_from.clone(),
+        // `Settings` sets it, since it depends on the URL of the API.
+        resource_metadata: None,
     };
     let requirements = Requirements::try_from(requirements).map_err(RouteError::Requirements)?;
     // Tokens of some issuers carry no scope, so a route that names issuers need not require scope.
@@ -373,6 +506,62 @@ mod tests {
         let exact: PolicyText = serde_json::from_value(text).unwrap();
         assert!(GuardPolicy::try_from(exact).is_ok());
         assert!(check(&[route("/a/b", "a"), route("/a/{x}", "b"), route("/a/*", "c")]).is_ok());
+    }
+
+    #[test]
+    fn pages_and_apps_are_named_by_their_origins() {
+        for good in [
+            "https://app.example",
+            "http://localhost:5173",
+            "http://[::1]:8080",
+            "tauri://localhost",
+            "capacitor://localhost",
+            "chrome-extension://abcdefghijklmnop",
+            "https://*.app.example",
+            "https://pr-*.preview.example.com",
+        ] {
+            assert!(is_web_origin(good), "{good}");
+        }
+        for bad in [
+            "*",
+            "null",
+            "app.example",
+            "https://",
+            "https://app.example/",
+            "https://App.example",
+            "https://app.example:443",
+            "http://app.example:80",
+            "https://*",
+            "https://*.example",
+            "https://app.*.example",
+            "https://**.app.example",
+            "tauri://*.a.b",
+            "https://a b",
+            "HTTPS://app.example",
+        ] {
+            assert!(!is_web_origin(bad), "{bad}");
+        }
+        let cors = Cors::try_from(CorsText {
+            origins: ["https://pr-*.app.example", "tauri://localhost"].map(str::to_owned).into(),
+            preflight: Preflight::Guard,
+            headers: None,
+            max_age: None,
+        })
+        .unwrap();
+        for (origin, allowed) in [
+            ("https://pr-7.app.example", true),
+            ("https://pr-a-b.app.example", true),
+            ("tauri://localhost", true),
+            ("https://pr-.app.example", false),
+            ("https://pr-a.b.app.example", false),
+            ("https://pr-7.app.example.evil", false),
+            ("https://pr-7.app.example:8443", false),
+            ("http://pr-7.app.example", false),
+            ("https://evil/pr-7.app.example", false),
+            ("https://pr-*.app.example", false),
+        ] {
+            assert_eq!(cors.allows(origin), allowed, "{origin}");
+        }
     }
 
     #[test]
@@ -476,6 +665,40 @@ mod tests {
             (
                 json!({"path": "/a", "methods": ["GET"], "public": true, "outlives_token": true}),
                 "outlive",
+            ),
+            (
+                json!({"path": "/a", "methods": ["POST"], "all_of": ["a"], "websocket": "pass"}),
+                "GET",
+            ),
+            (
+                json!({"path": "/a", "methods": ["GET"], "all_of": ["a"], "token_from": "websocket"}),
+                "websocket = \"pass\"",
+            ),
+            (
+                json!({"path": "/a", "methods": ["GET"], "all_of": ["a"], "token_from": "body"}),
+                "header:NAME",
+            ),
+            (
+                json!({"path": "/a", "methods": ["GET"], "public": true, "token_from": "query"}),
+                "token_from",
+            ),
+            (
+                json!({"path": "/a", "methods": ["GET"], "public": true, "resource": "/a"}),
+                "subject",
+            ),
+            (
+                json!({"path": "/a", "methods": ["GET"], "all_of": ["a"], "resource": "a"}),
+                "resource",
+            ),
+            (
+                json!({"path": "/a", "methods": ["GET"], "all_of": ["a"],
+                    "rate_limit": {"binding": "A-B", "period": "10s"}}),
+                "rate_limit",
+            ),
+            (
+                json!({"path": "/a", "methods": ["GET"], "all_of": ["a"],
+                    "cors": {"preflight": "origin", "max_age": "5s"}}),
+                "cors.preflight",
             ),
         ] {
             let error = check(route.clone()).expect_err(&route.to_string());

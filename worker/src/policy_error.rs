@@ -55,8 +55,26 @@ pub(crate) enum RouteError {
     CacheOfRestricted,
     #[error("cache: a cached route takes neither forward_token nor websocket")]
     CacheOfToken,
-    #[error("cors.origins: write origins, [\"https://app.example\"]")]
+    #[error(
+        "cors.origins: write origins, [\"https://app.example\", \"https://*.app.example\", \
+         \"tauri://localhost\"]; one * in the first of at least three labels, no default port"
+    )]
     CorsOrigins,
+    #[error(
+        "cors.preflight: the origin answers preflights, so headers and max_age would have no effect"
+    )]
+    CorsOfOrigin,
+    #[error("websocket: a WebSocket begins with GET, which the route does not take")]
+    WebSocketWithoutGet,
+    #[error("a public route knows no subject: it has neither rate_limit nor resource")]
+    PublicWithSubject,
+    #[error("resource: write a path without variables and trailing slash, \"/mcp\"")]
+    Resource,
+    #[error(
+        "rate_limit: write the name of a binding and its period, {{ binding = \"LIMITER\", period = \
+         \"60s\" }}"
+    )]
+    RateLimit,
     #[error("cors.headers: write header names, [\"content-type\"]")]
     CorsHeaders,
 }

@@ -5,7 +5,7 @@ use wasm_bindgen::prelude::*;
 
 use crate::incoming::Incoming;
 use crate::lasting::WatchedRequest;
-use crate::policy::{Access, Cors, Route};
+use crate::policy::{Access, Cors, Preflight, Route};
 
 #[wasm_bindgen(module = "/src/respond.js")]
 extern "C" {
@@ -38,7 +38,15 @@ impl CorsReply {
     /// Leaves the CORS headers of a response as they are.
     pub(crate) const NONE: Self = Self { varies: false, origin: None };
 
-    /// Returns the CORS headers for a request that matched `route`.
+    /// Returns the CORS headers of the origin's response to a request that matched `route`.
+    pub(crate) fn of_response(request: &Incoming<'_>, route: &Route) -> Self {
+        match &route.cors {
+            Some(cors) if cors.preflight == Preflight::Guard => Self::of(request, route),
+            _ => Self::NONE,
+        }
+    }
+
+    /// Returns the CORS headers of the guard's own response to a request that matched `route`.
     pub(crate) fn of(request: &Incoming<'_>, route: &Route) -> Self {
         let origin = allowed(request, route).map(|(origin, _)| origin.to_owned());
         Self { varies: route.cors.is_some(), origin }
@@ -84,6 +92,16 @@ pub(crate) fn metrics(text: &str) -> Result<web_sys::Response, JsValue> {
     response(200, &headers, Some(text))
 }
 
+/// Builds the response with the metadata of a protected resource (RFC 9728 §3.2). Any page may read
+/// it.
+pub(crate) fn resource_metadata(json: &str) -> Result<web_sys::Response, JsValue> {
+    let headers = web_sys::Headers::new()?;
+    headers.set("content-type", "application/json")?;
+    headers.set("cache-control", "max-age=300")?;
+    headers.set("access-control-allow-origin", "*")?;
+    response(200, &headers, Some(json))
+}
+
 /// Builds a response with status 405 (RFC 9110 §15.5.6). `Allow` has the methods `allowed`, sorted,
 /// and `HEAD` if `GET` is one of them.
 pub(crate) fn method_not_allowed(mut allowed: Vec<&str>) -> Result<web_sys::Response, JsValue> {
@@ -98,16 +116,21 @@ pub(crate) fn method_not_allowed(mut allowed: Vec<&str>) -> Result<web_sys::Resp
     Ok(refused)
 }
 
+/// Returns the route of the method that a preflight announces.
+pub(crate) fn announced<'r>(request: &Incoming<'_>, routes: &[&'r Route]) -> Option<&'r Route> {
+    let asked = request.header("access-control-request-method")?;
+    let matched = if asked == "HEAD" { "GET" } else { asked };
+    routes.iter().copied().find(|route| route.methods.iter().any(|own| own == matched))
+}
+
 /// Answers a CORS preflight, which carries no token and needs none. If the route of the announced
 /// method does not allow the page, the response has no CORS headers.
 pub(crate) fn preflight(
     request: &Incoming<'_>,
-    routes: &[&Route],
+    route: Option<&Route>,
 ) -> Result<web_sys::Response, JsValue> {
     let headers = web_sys::Headers::new()?;
     let asked = request.header("access-control-request-method").unwrap_or_default();
-    let matched = if asked == "HEAD" { "GET" } else { asked };
-    let route = routes.iter().find(|route| route.methods.iter().any(|own| own == matched));
     if let Some((origin, cors)) = route.and_then(|route| allowed(request, route)) {
         headers.set("access-control-allow-origin", origin)?;
         headers.set("access-control-allow-methods", asked)?;
@@ -189,7 +212,7 @@ fn directives(written: &str) -> impl Iterator<Item = &str> {
 fn allowed<'r>(request: &Incoming<'r>, route: &'r Route) -> Option<(&'r str, &'r Cors)> {
     let cors = route.cors.as_ref()?;
     let origin = request.header("origin")?;
-    cors.origins.iter().any(|own| own == origin).then_some((origin, cors))
+    cors.allows(origin).then_some((origin, cors))
 }
 
 fn response(

@@ -1,7 +1,9 @@
 //! Settings from the Worker's variables and bindings, read once per isolate.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use edgepass_jose::json::{parse_array, parse_object};
 use edgepass_verify::policy::OneOrMany;
@@ -18,8 +20,10 @@ use wasm_bindgen::JsValue;
 
 use crate::forward::can_bypass_caches;
 use crate::metrics::Metrics;
-use crate::policy::{Access, GuardPolicy, PolicyText};
+use crate::policy::{Access, GuardPolicy, PolicyText, Route};
+use crate::rate_limit::RateLimits;
 use crate::replay::SharedReplay;
+use crate::resource;
 use crate::settings_error::SettingsError;
 
 /// The settings of this isolate, with the verifier and the counters made from them.
@@ -29,6 +33,7 @@ pub(crate) struct Settings {
     /// `LIST_BYTES`: memory limit for the status lists of one issuer, in bytes. Default 16 MiB.
     pub(crate) list_bytes: u64,
     pub(crate) metrics: Metrics,
+    pub(crate) limits: RateLimits,
     /// `EXTERNAL_URL`: scheme and authority of this API, as its clients see them.
     pub(crate) external_url: Option<String>,
     /// `ORIGIN_URL` without a trailing slash.
@@ -68,7 +73,16 @@ impl Settings {
         if !can_bypass_caches() {
             return Err(SettingsError::CompatibilityDate);
         }
-        refuse_unknown(env)?;
+        let mut policy = GuardPolicy::try_from(written).map_err(SettingsError::Policy)?;
+        let limiters: BTreeSet<&str> = policy.limiters().collect();
+        refuse_unknown(env, &limiters)?;
+        let mut bindings = Vec::new();
+        for name in limiters {
+            let Some(binding) = binding(env, name, "limit") else {
+                return Err(SettingsError::Limiter { name: name.to_owned() });
+            };
+            bindings.push((name.to_owned(), binding));
+        }
         let origin_url = text(env, "ORIGIN_URL")?.map(|url| url.trim_end_matches('/').to_owned());
         if origin_url.as_deref().is_some_and(|url| !is_base_url(url)) {
             return Err(SettingsError::OriginUrl);
@@ -98,12 +112,14 @@ impl Settings {
             list_bytes: Some(list_bytes),
         };
         let verifier = Verifier::try_from(config).map_err(|error| wrong(env, error))?;
-        let policy = GuardPolicy::try_from(written).map_err(SettingsError::Policy)?;
-        for route in &policy.routes {
-            if let Access::Token(requirements) = &route.access {
-                let checked = verifier.check_requirements(requirements);
-                checked.map_err(SettingsError::Requirements)?;
+        for Route { access, resource, .. } in &mut policy.routes {
+            let Access::Token(requirements) = access else { continue };
+            if let Some(external_url) = &external_url {
+                let url = resource::metadata_url(external_url, resource);
+                Arc::make_mut(requirements).resource_metadata = Some(url);
             }
+            let checked = verifier.check_requirements(requirements);
+            checked.map_err(SettingsError::Requirements)?;
         }
         // An unusable binding is an error. The guard never falls back to the weaker store.
         let replay: Box<dyn ReplayStore> = match object(env, "USED_PROOFS", "getByName")? {
@@ -127,11 +143,21 @@ impl Settings {
                 object(env, "METRICS", "writeDataPoint")?,
                 secret(env, "METRICS_TOKEN")?,
             ),
+            limits: RateLimits::new(bindings),
             external_url,
             origin_url,
             origin_service,
             origin_secret: secret(env, "ORIGIN_SECRET")?,
         })
+    }
+}
+
+impl Settings {
+    /// Returns the metadata of a protected resource at a path of this API, if the API's URL is known.
+    pub(crate) fn metadata(&self, path: &str) -> Option<String> {
+        let external_url = self.external_url.as_deref()?;
+        let issuers = self.verifier.issuers();
+        resource::metadata(path, external_url, &self.policy, issuers.iter().map(String::as_str))
     }
 }
 
@@ -227,10 +253,11 @@ fn is_field_value(text: &str) -> bool {
 /// The settings that describe a single issuer, instead of `ISSUERS`.
 pub(crate) const OF_ONE: [&str; 4] = ["ISSUER", "AUDIENCE", "JWKS_URI", "STATUS_PREFIX"];
 
-fn refuse_unknown(env: &Object) -> Result<(), SettingsError> {
+fn refuse_unknown(env: &Object, limiters: &BTreeSet<&str>) -> Result<(), SettingsError> {
     let names = Object::keys(env);
     let mut names = names.iter().filter_map(|name| name.as_string());
-    match names.find(|name| !KNOWN.contains(&name.as_str())) {
+    let is_known = |name: &str| KNOWN.contains(&name) || limiters.contains(name);
+    match names.find(|name| !is_known(name)) {
         Some(name) => Err(SettingsError::Unknown { name }),
         None => Ok(()),
     }
@@ -275,17 +302,21 @@ fn object(
     name: &'static str,
     method: &'static str,
 ) -> Result<Option<JsValue>, SettingsError> {
-    let Some(value) = bound(env, name) else { return Ok(None) };
+    if bound(env, name).is_none() {
+        return Ok(None);
+    }
+    binding(env, name, method).map(Some).ok_or(SettingsError::Binding { name, method })
+}
+
+/// Reads a binding. `None` unless it is an object with this method.
+fn binding(env: &Object, name: &str, method: &str) -> Option<JsValue> {
+    let value = bound(env, name)?;
     let has = |name: &str| Reflect::get(&value, &name.into()).is_ok_and(|has| has.is_function());
     // A bound service seems to have every method, since its Worker may define any. It must not pass
     // for a bucket or a namespace.
     let is_service = has("edgepassHasNoSuchMethod");
-    let is_other = is_service && ["get", "getByName"].contains(&method);
-    if value.is_object() && has(method) && !is_other {
-        Ok(Some(value))
-    } else {
-        Err(SettingsError::Binding { name, method })
-    }
+    let is_other = is_service && method != "fetch";
+    (value.is_object() && has(method) && !is_other).then_some(value)
 }
 
 /// Reads a variable that is JSON, or a string that contains JSON. Returns the JSON text.

@@ -41,6 +41,8 @@ pub(crate) enum SettingsError {
     PreviousSecretAlone { current: &'static str, previous: &'static str },
     #[error("the binding {name} has no method {method}()")]
     Binding { name: &'static str, method: &'static str },
+    #[error("rate_limit: bind a rate limit as {name}, which a route of the policy names")]
+    Limiter { name: String },
     #[error("{name} is not a setting of the guard; the settings are {}", KNOWN.join(", "))]
     Unknown { name: String },
     #[error(

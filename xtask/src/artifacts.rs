@@ -18,11 +18,27 @@ pub(crate) fn issuer() -> anyhow::Result<PathBuf> {
 
 /// Build the guard into `worker/build`.
 pub(crate) fn worker(tools: &Tools) -> anyhow::Result<()> {
+    guard(tools, None, &root().join("worker/build"))
+}
+
+/// Build a guard with the policy of the suite `field`. Return its folder.
+pub(crate) fn field_guard(tools: &Tools) -> anyhow::Result<PathBuf> {
+    let folder = target_dir().join("field-guard");
+    guard(tools, Some(&root().join("tests/field/guard.toml")), &folder)?;
+    // Leave the usual bindings behind, for other builds.
+    worker(tools)?;
+    Ok(folder)
+}
+
+/// Build a guard into `build`, with a policy instead of `worker/guard.toml`.
+fn guard(tools: &Tools, policy: Option<&Path>, build: &Path) -> anyhow::Result<()> {
     let folder = root().join("worker");
     // The option exports a function with which the guard restarts its module after a trap.
-    bind(tools, "edgepass-guard", &folder.join("wasm"), &["--experimental-reset-state-function"])?;
+    let options = ["--experimental-reset-state-function"];
+    bind(tools, "edgepass-guard", policy, &folder.join("wasm"), &options)?;
     let mut bundle = tools.command(tools.npm_tool("esbuild"));
-    bundle.current_dir(&folder).args(["src/entry.js", "--outfile=build/index.js", "--bundle"]);
+    bundle.current_dir(&folder).args(["src/entry.js", "--bundle"]);
+    bundle.arg(format!("--outfile={}", build.join("index.js").display()));
     bundle.args(["--format=esm", "--minify", "--external:cloudflare:*", "--log-level=warning"]);
     bundle.args(["--loader:.wasm=copy", "--asset-names=index_bg"]);
     step::run("bundle the guard", &mut bundle)
@@ -32,7 +48,7 @@ pub(crate) fn worker(tools: &Tools) -> anyhow::Result<()> {
 pub(crate) fn npm(tools: &Tools) -> anyhow::Result<PathBuf> {
     let folder = root().join("npm");
     let wasm = folder.join("wasm");
-    bind(tools, "edgepass-npm", &wasm, &[])?;
+    bind(tools, "edgepass-npm", None, &wasm, &[])?;
 
     let dist = folder.join("dist");
     if dist.exists() {
@@ -78,17 +94,26 @@ pub(crate) fn inspector(tools: &Tools) -> anyhow::Result<()> {
 /// Build the probe, which judges third-party vectors on JavaScript hosts. Return its folder.
 pub(crate) fn probe(tools: &Tools) -> anyhow::Result<PathBuf> {
     let folder = root().join("tests/wasm");
-    bind(tools, "edgepass-tests-wasm", &folder.join("wasm"), &[])?;
+    bind(tools, "edgepass-tests-wasm", None, &folder.join("wasm"), &[])?;
     Ok(folder)
 }
 
-/// Compile a crate to Wasm and write its JavaScript bindings into `folder`.
-fn bind(tools: &Tools, package: &str, folder: &Path, options: &[&str]) -> anyhow::Result<()> {
+/// Compile a crate to Wasm and write its JavaScript bindings into `folder`. `policy` is for the guard.
+fn bind(
+    tools: &Tools,
+    package: &str,
+    policy: Option<&Path>,
+    folder: &Path,
+    options: &[&str],
+) -> anyhow::Result<()> {
     let target = "wasm32-unknown-unknown";
     let arguments = ["build", "--quiet", "--locked", "--profile", "edge", "--package"];
     let mut build = cargo(&arguments);
     build.args([package, "--target", target]);
     without_paths(&mut build);
+    if let Some(policy) = policy {
+        build.env("EDGEPASS_GUARD_POLICY", policy);
+    }
     step::run(&format!("compile {package} to Wasm"), &mut build)?;
     let name = package.replace('-', "_");
     let module = target_dir().join(target).join(format!("edge/{name}.wasm"));

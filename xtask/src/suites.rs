@@ -117,9 +117,10 @@ fn field(tools: &Tools) -> anyhow::Result<Tally> {
     native.args(["native", "--", "--nocapture"]).args(FIELD);
     count_cargo(&mut tally, "the field, native", &mut native)?;
     let clean = clean_install(tools)?;
-    artifacts::worker(tools)?;
     let mut others = tools.node(&["--test", "--test-reporter=spec", "--test-concurrency=2"]);
-    others.args(["lines", "fetching"].map(|file| format!("tests/field/{file}.test.mjs")));
+    let files = ["lines", "fetching", "guard"];
+    others.args(files.map(|file| format!("tests/field/{file}.test.mjs")));
+    others.env("EDGEPASS_FIELD_GUARD", artifacts::field_guard(tools)?);
     others.env("EDGEPASS_INSTALLED", &clean).env("EDGEPASS_CHROMIUM", tools::chromium()?);
     others.env("EDGEPASS_GUARD", root().join("worker/build"));
     count_node(&mut tally, "the field in Node, workerd and Chromium", &mut others)?;

@@ -43,6 +43,10 @@ pub struct Challenge {
     /// A nonce for the next proof (RFC 9449 §9). `None` if the verifier issues no nonces or the
     /// request has no usable URL.
     pub dpop_nonce: Option<String>,
+    /// Everything that the requirements ask for, so that a client can obtain it at once.
+    pub scope: Scope,
+    /// The URL of the protected resource's metadata (RFC 9728 §5.1), if the requirements have one.
+    pub resource_metadata: Option<String>,
 }
 
 /// The status of a token, and the freshness of the list that it was read from.

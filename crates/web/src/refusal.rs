@@ -16,7 +16,7 @@ pub struct Refusal {
     pub challenge: Option<String>,
     /// Value of `DPoP-Nonce`, with the code `dpop_nonce_required` only.
     pub dpop_nonce: Option<String>,
-    /// Value of `Retry-After`: 1 second with status 503, else `None`.
+    /// Value of `Retry-After`: 1 second with status 503, else `None` unless the guard sets it.
     pub retry_after: Option<u32>,
     /// The `application/problem+json` body.
     pub body: String,
@@ -95,28 +95,36 @@ impl Refusal {
     }
 }
 
-/// Value of `WWW-Authenticate`. It needs no escaping: error texts are fixed, and names of claims
-/// and algorithms and scope tokens contain neither quotes nor control characters.
+/// Value of `WWW-Authenticate`. It needs no escaping: error texts are fixed; names of claims and
+/// algorithms, scope tokens and the URL of the metadata contain neither quotes nor control
+/// characters. `scope` names all that the request needs, not only what the token lacks, so that a
+/// client can obtain it at once.
 fn challenges(error: &VerifyError, challenge: &Challenge) -> String {
     let algorithms = challenge.dpop_algorithms.as_deref();
     let dpop = algorithms.map(|names| format!("DPoP realm=\"{REALM}\", algs=\"{names}\""));
-    // RFC 6750 §3.1: no error code for a request without credentials. Both schemes are offered.
-    if *error == VerifyError::TokenMissing {
-        let bearer = format!("Bearer realm=\"{REALM}\"");
-        return dpop.map_or_else(|| bearer.clone(), |dpop| format!("{bearer}, {dpop}"));
+    let mut parameters = String::new();
+    // RFC 6750 §3.1: no error code for a request without credentials.
+    let is_missing = *error == VerifyError::TokenMissing;
+    if !is_missing {
+        parameters = format!(", error=\"{}\", error_description=\"{error}\"", name(error));
     }
-    let mut parameters = format!(", error=\"{}\", error_description=\"{error}\"", name(error));
-    if let VerifyError::ScopeInsufficient(missing) = error {
-        parameters.push_str(&format!(", scope=\"{missing}\""));
+    let scope = challenge.scope.to_string();
+    if !scope.is_empty() {
+        parameters.extend([", scope=\"", &scope, "\""]);
     }
-    let bearer = || format!("Bearer realm=\"{REALM}\"{parameters}");
+    if let Some(url) = &challenge.resource_metadata {
+        parameters.extend([", resource_metadata=\"", url, "\""]);
+    }
+    let bearer = format!("Bearer realm=\"{REALM}\"{parameters}");
     match (challenge.presented_as, dpop) {
+        // Without credentials both schemes are offered.
+        (_, Some(dpop)) if is_missing => format!("{bearer}, {dpop}{parameters}"),
         (Presentation::Dpop, Some(dpop)) => format!("{dpop}{parameters}"),
         // RFC 9449 §7.2: if a key-bound token is sent as Bearer, the DPoP challenge is added.
         (Presentation::Bearer, Some(dpop)) if *error == VerifyError::BindingMismatch => {
-            format!("{}, {dpop}", bearer())
+            format!("{bearer}, {dpop}")
         }
-        (Presentation::Dpop, None) | (Presentation::Bearer, _) => bearer(),
+        (Presentation::Dpop, None) | (Presentation::Bearer, _) => bearer,
     }
 }
 
@@ -138,6 +146,7 @@ fn title(status: u16) -> &'static str {
         403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",
+        429 => "Too Many Requests",
         502 => "Bad Gateway",
         503 => "Service Unavailable",
         _ => "Error",
@@ -150,13 +159,32 @@ mod tests {
     use edgepass_jose::Scope;
 
     #[test]
+    fn a_challenge_names_the_metadata_and_all_that_is_needed() {
+        let challenge = Challenge {
+            scope: ["a:read", "a:write", "Invoice Reader"].into_iter().collect(),
+            resource_metadata: Some(
+                "https://api.example/.well-known/oauth-protected-resource".into(),
+            ),
+            ..Challenge::default()
+        };
+        let lacking = VerifyError::ScopeInsufficient(Scope::parse("a:write").unwrap());
+        for error in [VerifyError::TokenMissing, VerifyError::TokenExpired, lacking] {
+            let text = Refusal::of(&error, &challenge).challenge.unwrap();
+            let ends = ", scope=\"a:read a:write\", resource_metadata=\"https://api.example/.well-known/\
+                        oauth-protected-resource\"";
+            assert!(text.ends_with(ends), "{text}");
+        }
+    }
+
+    #[test]
     fn each_error_has_the_status_and_challenge_of_rfc_6750() {
         let missing = Scope::parse("a:write b:write").unwrap();
         for (error, status, part) in [
             (VerifyError::TokenMissing, 401, Some("Bearer realm=\"edgepass\"")),
             (VerifyError::RequestInvalid, 400, Some("error=\"invalid_request\"")),
             (VerifyError::TokenRevoked, 401, Some("error=\"invalid_token\"")),
-            (VerifyError::ScopeInsufficient(missing), 403, Some("scope=\"a:write b:write\"")),
+            (VerifyError::ScopeInsufficient(missing), 403, Some("error=\"insufficient_scope\"")),
+            (VerifyError::CrossSiteRequest, 403, Some("error=\"invalid_request\"")),
             (VerifyError::StatusUnavailable, 503, None),
         ] {
             let refusal = Refusal::of(&error, &Challenge::default());
@@ -181,6 +209,7 @@ mod tests {
             presented_as,
             dpop_algorithms: Some("ES256 EdDSA".into()),
             dpop_nonce: Some("n".into()),
+            ..Challenge::default()
         };
         let dpop = "DPoP realm=\"edgepass\", algs=\"ES256 EdDSA\"";
         for (error, presented_as, starts, has) in [

@@ -127,6 +127,11 @@ impl WebVerifier {
         self.0.verifier.borrow_mut().advance(check, now)
     }
 
+    /// The identifiers of the issuers, as the policies write them.
+    pub fn issuers(&self) -> Vec<String> {
+        self.0.verifier.borrow().issuers().map(str::to_owned).collect()
+    }
+
     /// Checks that tokens can meet these requirements; see [`Verifier::check_requirements`].
     ///
     /// # Errors

@@ -34,7 +34,8 @@ pub(crate) fn main_job(system: &System) -> Tally {
     });
     tally.check("call the API without a token", || {
         let reply = http::send("GET", &invoices, &[], "")?;
-        ensure!(reply.header("www-authenticate") == "Bearer realm=\"edgepass\"", "challenge");
+        let expected = "Bearer realm=\"edgepass\", scope=\"invoices:read\"";
+        ensure!(reply.header("www-authenticate") == expected, "challenge");
         expect(reply, 401, "token_missing")
     });
     let mut revoked_at = None;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::policy::OneOrMany;
 use crate::policy::duration::DurationText;
 use crate::token_place::{NotAPlace, TokenPlace};
+use crate::url;
 
 /// The requirements that one route or call makes of a token, beyond the policy.
 ///
@@ -42,6 +43,8 @@ pub struct Requirements {
     pub stale_if_error: Option<Duration>,
     /// The places of a request in which the token may be. `None`: `Authorization` alone.
     pub token_from: Option<Vec<TokenPlace>>,
+    /// The URL of the protected resource's metadata, for the challenge of a refusal.
+    pub resource_metadata: Option<String>,
 }
 
 /// The configuration of [`Requirements`].
@@ -63,6 +66,9 @@ pub struct RequirementsConfig {
     /// The places of a request in which the token may be: see [`TokenPlace`]. Default:
     /// `"authorization"`.
     pub token_from: Option<OneOrMany>,
+    /// The URL of the protected resource's metadata (RFC 9728), for the challenge of a refusal.
+    /// Default: none.
+    pub resource_metadata: Option<String>,
 }
 
 /// The reason why a [`RequirementsConfig`] is refused.
@@ -71,6 +77,9 @@ pub enum RequirementsError {
     /// A list of scope tokens is empty, so it would require nothing.
     #[error("a list of scope tokens must not be empty: leave it out instead")]
     Empty,
+    /// `resource_metadata` is no https URL (http only on loopback).
+    #[error("resource_metadata must be an https URL (http only on loopback)")]
+    ResourceMetadata,
     /// A place of the token cannot be read, or occurs twice.
     #[error(transparent)]
     TokenPlace(#[from] NotAPlace),
@@ -125,8 +134,14 @@ impl TryFrom<RequirementsConfig> for Requirements {
             places.push(place);
         }
         let token_from = (!places.is_empty()).then_some(places);
+        if let Some(url) = &config.resource_metadata
+            && (!url::is_acceptable(url) || url.contains(['"', '\\']))
+        {
+            return Err(RequirementsError::ResourceMetadata);
+        }
         Ok(Self {
             token_from,
+            resource_metadata: config.resource_metadata,
             all_of: scope(config.all_of)?,
             any_of: scope(config.any_of)?,
             issuers: config.issuers,

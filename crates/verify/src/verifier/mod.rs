@@ -299,6 +299,11 @@ impl Verifier {
         self.issuers.iter().map(|issuer| issuer.policy.max_token_bytes).max().unwrap_or_default()
     }
 
+    /// Returns the identifiers of the issuers, as the policies write them.
+    pub fn issuers(&self) -> impl Iterator<Item = &str> {
+        self.issuers.iter().map(|issuer| issuer.policy.issuer.as_str())
+    }
+
     /// Checks that tokens can meet these requirements: a name that is no scope token is granted only
     /// from an array.
     ///

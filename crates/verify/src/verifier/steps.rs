@@ -11,7 +11,7 @@ use crate::checks::claims::{self, Found};
 use crate::checks::dpop::nonce::NonceRule;
 use crate::checks::dpop::{self, Proof};
 use crate::checks::token::{SignatureCheck, SignedToken, UnverifiedToken, Verified};
-use crate::checks::{Check, Claimed, Stage};
+use crate::checks::{Check, Claimed, Requirements, Stage};
 use crate::documents::fetch::DocumentKind;
 use crate::documents::held::Attempt;
 use crate::documents::jwk_set::KeyLookup;
@@ -246,7 +246,10 @@ impl Verifier {
         let judging = check.issuer.and_then(|issuer| self.issuers.get(issuer).ok());
         let policy = judging.or_else(|| self.issuers.iter().next()).map(|issuer| &issuer.policy);
         let origin = check.sender.endpoint.as_ref().and_then(|endpoint| url::origin(&endpoint.url));
+        let Requirements { all_of, any_of, resource_metadata, .. } = check.requirements.as_ref();
         Challenge {
+            scope: all_of.iter().chain(any_of.iter()).collect(),
+            resource_metadata: resource_metadata.clone(),
             presented_as: check.sender.presented_as,
             dpop_algorithms: policy
                 .filter(|policy| origin.is_some() && !policy.dpop.algorithms.is_empty())

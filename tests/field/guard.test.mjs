@@ -1,0 +1,280 @@
+// The guard with the paths, clients, pages and places of tokens that other APIs have, in workerd.
+//
+// EDGEPASS_FIELD_GUARD is a build of the guard with the policy guard.toml beside this file.
+
+import assert from 'node:assert/strict';
+import { connect } from 'node:net';
+import test from 'node:test';
+import { issuer } from '../hosts/issuer.mjs';
+import { guardModules, startWorkers } from '../stage/workerd.mjs';
+
+const build = process.env.EDGEPASS_FIELD_GUARD;
+const EXTERNAL_URL = 'https://api.example';
+
+const ORIGIN = `export default { async fetch(request) {
+  if (request.headers.get('upgrade') === 'websocket') {
+    const [client, server] = Object.values(new WebSocketPair());
+    server.accept();
+    server.send(JSON.stringify([...request.headers]));
+    const protocol = request.headers.get('sec-websocket-protocol');
+    const headers = protocol ? { 'sec-websocket-protocol': protocol.split(',')[0] } : {};
+    return new Response(null, { status: 101, webSocket: client, headers });
+  }
+  const headers = { 'access-control-allow-origin': 'https://of-the-origin.example', 'x-origin': 'yes' };
+  return Response.json({
+    method: request.method, url: request.url, headers: Object.fromEntries(request.headers), body: await request.text(),
+  }, { headers });
+} };`;
+
+/** Starts a guard. `ask` sends a request and returns the status, the body and the headers. */
+async function start(t, more = {}) {
+  const own = await issuer(t, 'p256');
+  const trusted = { ...own.trusted, profile: 'jwt', typ: 'at+jwt' };
+  const { url, stop } = await startWorkers([
+    {
+      name: 'guard', ...guardModules(build), serviceBindings: { ORIGIN: 'origin' },
+      ratelimits: { LIMITER: { namespace_id: '1', simple: { limit: 3, period: 60 } } },
+      bindings: { ISSUERS: [trusted], EXTERNAL_URL }, ...more,
+    },
+    { name: 'origin', modules: true, script: ORIGIN },
+  ]);
+  t.after(stop);
+  const token = (claims = {}) => own.token({ scope: 'read', ...claims });
+  const ask = async (path, { headers = {}, ...init } = {}) => {
+    const response = await fetch(new URL(url).origin + path, { redirect: 'manual', headers, ...init });
+    const text = await response.text();
+    return { status: response.status, headers: response.headers, body: text && JSON.parse(text) };
+  };
+  const bearer = (claims) => ({ authorization: `Bearer ${token(claims)}` });
+  return { url, own, token, ask, bearer };
+}
+
+/** Sends octets as they are, and returns the response's head and body. */
+const raw = (url, text) => new Promise((resolve, reject) => {
+  const { hostname, port } = new URL(url);
+  const socket = connect(Number(port), hostname, () => socket.write(text));
+  let received = '';
+  socket.setTimeout(10_000, () => reject(new Error(`no response to ${text}`)));
+  socket.on('data', (data) => {
+    received += data;
+    if (/^HTTP\/1.1 [\s\S]*\r\n\r\n/.test(received)) { socket.destroy(); resolve(received); }
+  });
+  socket.on('error', reject);
+  socket.on('end', () => resolve(received));
+});
+
+test('paths with escapes reach their routes, and the origin gets them as they came', async (t) => {
+  const { url, token } = await start(t);
+  const get = async (path) => {
+    const answer = await raw(url, `GET ${path} HTTP/1.1\r\nHost: api.example\r\nAuthorization: Bearer ${token()}\r\nAccept-Encoding: identity\r\nConnection: close\r\n\r\n`);
+    return { status: Number(answer.slice(9, 12)), text: answer };
+  };
+  for (const path of [
+    '/reports/a~b', '/reports/a%7Eb', '/reports/a%2Db', '/reports/report%2Epdf', '/reports/100%25', '/reports/x%20y',
+    '/reports/caf%C3%A9', '/reports/Products(1)?$filter=a%20eq%201', '/packages/%40scope%2fname', '/packages/group%2Fproject',
+    '/packages/https%3A%2F%2Fexample.com%2Fa',
+  ]) {
+    const { status, text } = await get(path);
+    assert.equal(status, 200, `${path}: ${text}`);
+  }
+  for (const [path, says] of [
+    ['/reports/%40scope%2fname', 'an escaped slash (a route allows it by encoded_slash = \\"pass\\"), at byte 17'],
+    ['/reports/a;v=1', 'octet 0x3B is not escaped, at byte 10'], ['/reports/[1]', 'octet 0x5B is not escaped, at byte 9'],
+    ['/reports/a|b', 'octet 0x7C'], ['/reports/%252e', 'an escape within an escape'], ['/packages/..%2Fx', 'a dot segment'],
+    ['/packages/x%5Cy', 'octet 0x5C is escaped'],
+  ]) {
+    const { status, text } = await get(path);
+    assert.equal(status, 400, path);
+    assert.ok(text.includes(says) || (await get(path)).text.includes(says), `${path}: ${text}`);
+  }
+});
+
+test('the origin gets the octets of a path', async (t) => {
+  const { ask, bearer } = await start(t);
+  for (const path of ['/reports/a%7Eb', '/reports/a%2Db', '/packages/group%2Fproject', '/reports/100%25']) {
+    const { status, body } = await ask(path, { headers: bearer() });
+    assert.deepEqual([status, new URL(body.url).pathname], [200, path]);
+  }
+});
+
+test('a body that is announced and empty is no body', async (t) => {
+  const { url, token } = await start(t);
+  const auth = `Authorization: Bearer ${token()}\r\n`;
+  const chunked = 'Transfer-Encoding: chunked\r\n';
+  for (const [name, head, body, status] of [
+    ['GET, length 0', `GET /reports/x HTTP/1.1\r\n${auth}Content-Length: 0\r\n`, '', 200],
+    ['HEAD, length 0', `HEAD /reports/x HTTP/1.1\r\n${auth}Content-Length: 0\r\n`, '', 200],
+    ['public GET, length 0', 'GET /health HTTP/1.1\r\nContent-Length: 0\r\n', '', 200],
+    ['GET, length 0 and a type', `GET /reports/x HTTP/1.1\r\n${auth}Content-Length: 0\r\nContent-Type: application/json\r\n`, '', 200],
+    ['GET, empty chunked body', `GET /reports/x HTTP/1.1\r\n${auth}${chunked}`, '0\r\n\r\n', 200],
+    ['HEAD, empty chunked body', `HEAD /reports/x HTTP/1.1\r\n${auth}${chunked}`, '0\r\n\r\n', 200],
+    ['GET with a body', `GET /reports/x HTTP/1.1\r\n${auth}Content-Length: 1\r\n`, 'x', 400],
+    ['GET with a chunked body', `GET /reports/x HTTP/1.1\r\n${auth}${chunked}`, '1\r\nx\r\n0\r\n\r\n', 400],
+    ['POST, length 0', `POST /reports/x HTTP/1.1\r\n${auth}Content-Length: 0\r\n`, '', 200],
+    ['POST, empty chunked body', `POST /reports/x HTTP/1.1\r\n${auth}${chunked}`, '0\r\n\r\n', 200],
+    ['Expect', `POST /reports/x HTTP/1.1\r\n${auth}Expect: 100-continue\r\nContent-Length: 1\r\n`, 'x', 200],
+    // Clients over clear HTTP/1.1 that know HTTP/2, such as Java's and curl's.
+    ['an offer of h2c', `GET /reports/x HTTP/1.1\r\n${auth}Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA\r\n`, '', 200],
+  ]) {
+    const answer = await raw(url, `${head}Host: api.example\r\nAccept-Encoding: identity\r\n\r\n${body}`);
+    const last = answer.startsWith('HTTP/1.1 100') ? answer.split('\r\n\r\n')[1] : answer;
+    if (last) assert.equal(Number(last.slice(9, 12)), status, `${name}: ${answer}`);
+  }
+});
+
+test('a token is taken from the place that its route names, and from no other', async (t) => {
+  const { ask, token, bearer } = await start(t);
+  const good = token();
+  for (const [path, headers, status, code] of [
+    ['/access', { 'cf-access-jwt-assertion': good }, 200],
+    ['/access', { 'cf-access-jwt-assertion': good, authorization: 'Basic dTpw' }, 200],
+    ['/access', bearer(), 401, 'token_missing'],
+    ['/access', { 'cf-access-jwt-assertion': `Bearer ${good}` }, 400, 'request_invalid'],
+    ['/page', { cookie: `a=1; session=${good}; b=2` }, 200],
+    ['/page', { cookie: `session=${good}`, ...bearer() }, 400, 'request_invalid'],
+    ['/page', { cookie: `session=${good}; session=x` }, 400, 'request_invalid'],
+    ['/page', bearer(), 200],
+    [`/download?a=1&access_token=${good}`, {}, 200],
+    [`/download?access_token=${good}&access_token=x`, {}, 400, 'request_invalid'],
+    ['/download', bearer(), 401, 'token_missing'],
+    [`/reports/x?access_token=${good}`, {}, 401, 'token_missing'],
+    ['/reports/link?access_token=EAAB', bearer(), 200],
+    [`/reports/x`, { cookie: `session=${good}` }, 401, 'token_missing'],
+  ]) {
+    const answer = await ask(path, { headers });
+    assert.deepEqual([answer.status, answer.body.code], [status, code], `${path} ${Object.keys(headers)}`);
+    if (status !== 200) continue;
+    // What held the token does not reach the origin; the rest does.
+    assert.ok(!JSON.stringify(answer.body).includes(good), path);
+    if (headers.authorization?.startsWith('Basic')) assert.equal(answer.body.headers.authorization, 'Basic dTpw');
+    if (headers.cookie) assert.equal(answer.body.headers.cookie, 'a=1; b=2');
+    if (path.startsWith('/download')) assert.equal(new URL(answer.body.url).search, '?a=1');
+    if (path.endsWith('EAAB')) assert.equal(new URL(answer.body.url).search, '?access_token=EAAB');
+  }
+  const forwarded = await ask(`/forwarding?access_token=${good}&x`, {});
+  assert.equal(new URL(forwarded.body.url).search, `?access_token=${good}&x`);
+  const only = await ask('/page', { headers: { cookie: `session=${good}` } });
+  assert.equal(only.body.headers.cookie, undefined);
+});
+
+test('a cookie counts only where no page of another site can have sent it', async (t) => {
+  const { ask, token } = await start(t);
+  const cookie = `session=${token()}`;
+  for (const [method, headers, status] of [
+    ['GET', {}, 200], ['GET', { 'sec-fetch-site': 'cross-site' }, 200], ['POST', {}, 403],
+    ['POST', { 'sec-fetch-site': 'same-origin' }, 200], ['POST', { 'sec-fetch-site': 'same-site' }, 403],
+    ['POST', { 'sec-fetch-site': 'cross-site', origin: EXTERNAL_URL }, 403], ['POST', { origin: EXTERNAL_URL }, 200],
+    ['POST', { origin: 'https://evil.example' }, 403], ['POST', { origin: 'null' }, 403],
+  ]) {
+    const answer = await ask('/page', { method, headers: { cookie, ...headers } });
+    assert.equal(answer.status, status, `${method} ${JSON.stringify(headers)}`);
+    if (status === 403) assert.equal(answer.body.code, 'cross_site_request');
+  }
+});
+
+/** Opens a socket. Resolves to the first message and the chosen protocol, or to `undefined`. */
+const opened = (url, path, protocols, headers = {}) => new Promise((resolve) => {
+  const socket = new WebSocket(new URL(path, url).href.replace('http', 'ws'), { protocols, headers });
+  socket.onmessage = ({ data }) => { resolve({ told: JSON.parse(data), protocol: socket.protocol }); socket.close(); };
+  socket.onerror = () => resolve(undefined);
+});
+
+test('a subprotocol carries the token of a socket, and the rest is negotiated', async (t) => {
+  const { url, token } = await start(t);
+  const good = token();
+  const { told, protocol } = await opened(url, '/socket', ['chat', `bearer.${good}`, 'v2']);
+  assert.equal(protocol, 'chat');
+  assert.equal(new Map(told).get('sec-websocket-protocol'), 'chat, v2');
+  assert.ok(!JSON.stringify(told).includes(good));
+  for (const protocols of [['chat'], ['chat', 'bearer.x'], [`bearer.${good}`, `bearer.${good}x`]]) {
+    assert.equal(await opened(url, '/socket', protocols), undefined, String(protocols).slice(0, 20));
+  }
+  // A page of another site cannot open a socket with the cookie of its visitor.
+  const cookie = `session=${good}`;
+  assert.ok(await opened(url, '/page', [], { cookie, origin: EXTERNAL_URL }));
+  for (const headers of [{ cookie }, { cookie, origin: 'https://evil.example' }]) {
+    assert.equal(await opened(url, '/page', [], headers), undefined);
+  }
+});
+
+test('apps and previews are pages, and an origin may answer preflights itself', async (t) => {
+  const { ask, bearer } = await start(t);
+  const preflight = (path, origin, method) => ask(path, {
+    method: 'OPTIONS', headers: { origin, 'access-control-request-method': method, 'access-control-request-headers': 'authorization' },
+  });
+  for (const [origin, allowed] of [
+    ['tauri://localhost', true], ['https://pr-7.app.example', true], ['https://pr-.app.example', false],
+    ['https://pr-7.x.app.example', false], ['https://app.example', false], ['null', false],
+  ]) {
+    const { status, headers } = await preflight('/apps', origin, 'POST');
+    assert.deepEqual([status, headers.get('access-control-allow-origin')], [204, allowed ? origin : null], origin);
+    const answer = await ask('/apps', { headers: { ...bearer(), origin } });
+    assert.deepEqual([answer.status, answer.headers.get('access-control-allow-origin')], [200, allowed ? origin : null]);
+  }
+  const asked = await preflight('/own-cors', 'https://app.example', 'PUT');
+  assert.deepEqual([asked.status, asked.headers.get('x-origin'), asked.body.method], [200, 'yes', 'OPTIONS']);
+  assert.equal(asked.headers.get('access-control-allow-origin'), 'https://of-the-origin.example');
+  const answer = await ask('/own-cors', { headers: { ...bearer(), origin: 'https://app.example' } });
+  assert.equal(answer.headers.get('access-control-allow-origin'), 'https://of-the-origin.example');
+  const refused = await ask('/own-cors', { headers: { origin: 'https://app.example' } });
+  assert.deepEqual([refused.status, refused.headers.get('access-control-allow-origin')], [401, 'https://app.example']);
+  // Only a preflight passes without a token.
+  for (const headers of [{}, { origin: 'https://app.example' }]) {
+    const plain = await ask('/own-cors', { method: 'OPTIONS', headers });
+    assert.equal(plain.headers.get('x-origin'), null);
+  }
+  // A preflight for a method without a route is the guard's.
+  assert.equal((await preflight('/own-cors', 'https://app.example', 'DELETE')).headers.get('x-origin'), null);
+});
+
+test('the metadata of a resource say where to get which token', async (t) => {
+  const { ask, own, bearer } = await start(t);
+  const metadata = `${EXTERNAL_URL}/.well-known/oauth-protected-resource/mcp`;
+  const found = await ask('/.well-known/oauth-protected-resource/mcp');
+  assert.deepEqual([found.status, found.headers.get('content-type'), found.headers.get('access-control-allow-origin')], [200, 'application/json', '*']);
+  assert.deepEqual(found.body, {
+    resource: `${EXTERNAL_URL}/mcp`, authorization_servers: [own.url], scopes_supported: ['mcp:read', 'mcp:use', 'mcp:write'],
+    bearer_methods_supported: ['header'],
+  });
+  assert.equal((await ask('/.well-known/oauth-protected-resource')).body.resource, EXTERNAL_URL);
+  for (const path of ['/.well-known/oauth-protected-resource/', '/.well-known/oauth-protected-resource/reports', '/.well-known/x']) {
+    assert.equal((await ask(path)).status, 404, path);
+  }
+  assert.equal((await ask('/.well-known/oauth-protected-resource/mcp', { method: 'POST' })).status, 404);
+  for (const [headers, status] of [[{}, 401], [{ authorization: 'Bearer x' }, 401], [bearer({ scope: 'mcp:use' }), 403]]) {
+    const answer = await ask('/mcp', { method: 'POST', headers });
+    assert.equal(answer.status, status);
+    const challenge = answer.headers.get('www-authenticate');
+    assert.ok(challenge.includes(`resource_metadata="${metadata}"`), challenge);
+    assert.ok(challenge.includes('scope="mcp:read mcp:use mcp:write"'), challenge);
+  }
+  assert.equal((await ask('/mcp', { method: 'POST', headers: bearer({ scope: 'mcp:use mcp:write' }) })).status, 200);
+  // Without the URL of the API there are no metadata.
+  const { ask: unnamed } = await start(t, { bindings: { ISSUERS: [own.trusted] } });
+  assert.equal((await unnamed('/.well-known/oauth-protected-resource/mcp')).status, 404);
+  assert.ok(!(await unnamed('/mcp')).headers.get('www-authenticate').includes('resource_metadata'));
+});
+
+test('a subject that asks too often waits, and others do not', async (t) => {
+  const { ask, bearer } = await start(t);
+  const statuses = [];
+  for (let calls = 0; calls < 5; calls += 1) {
+    const answer = await ask('/limited', { headers: bearer({ sub: 'busy' }) });
+    statuses.push(answer.status);
+    if (answer.status === 429) {
+      assert.equal(answer.headers.get('retry-after'), '60');
+      assert.equal(answer.body.code, 'rate_limited');
+    }
+  }
+  assert.deepEqual(statuses, [200, 200, 200, 429, 429]);
+  assert.equal((await ask('/limited', { headers: bearer({ sub: 'calm' }) })).status, 200);
+  // Refused tokens are not counted.
+  for (let calls = 0; calls < 5; calls += 1) await ask('/limited', { headers: bearer({ sub: 'third', scope: 'other' }) });
+  assert.equal((await ask('/limited', { headers: bearer({ sub: 'third' }) })).status, 200);
+});
+
+test('a limit without its binding stops the guard', async (t) => {
+  const { ask } = await start(t, { ratelimits: {} });
+  const answer = await ask('/health');
+  assert.deepEqual([answer.status, answer.body.code], [503, 'guard_misconfigured']);
+});
