@@ -13,7 +13,7 @@ pub(crate) enum Matched<'p> {
     /// A route matches, but the origin may read the path as a path of this stricter route. The
     /// guard refuses the request.
     Resembles(&'p Route),
-    /// A route matches, but the path has an escaped slash, which the route refuses.
+    /// The path has an escaped slash, and no route matches, or one that refuses such paths.
     EscapedSlash,
     /// A request `OPTIONS` to a path with a route that has `cors`: a CORS preflight. Holds all
     /// routes with this path.
@@ -31,7 +31,9 @@ impl GuardPolicy {
         let at_path: Vec<&Route> =
             self.routes.iter().filter(|route| matches(&route.pattern, path)).collect();
         if at_path.is_empty() {
-            return Matched::NotFound;
+            // The client may have meant a slash between segments.
+            let has_slash = target.escaped_slash.is_some();
+            return if has_slash { Matched::EscapedSlash } else { Matched::NotFound };
         }
         if method == "OPTIONS" && at_path.iter().any(|route| route.cors.is_some()) {
             return Matched::Preflight(at_path);

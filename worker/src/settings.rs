@@ -315,7 +315,7 @@ fn binding(env: &Object, name: &str, method: &str) -> Option<JsValue> {
     // A bound service seems to have every method, since its Worker may define any. It must not pass
     // for a bucket or a namespace.
     let is_service = has("edgepassHasNoSuchMethod");
-    let is_other = is_service && method != "fetch";
+    let is_other = is_service && ["get", "getByName", "limit"].contains(&method);
     (value.is_object() && has(method) && !is_other).then_some(value)
 }
 
