@@ -35,7 +35,7 @@ export async function inChild(script, input) {
 }
 
 /** Loads the package into this process. */
-export const inThisProcess = () => import(pathToFileURL(join(library, 'lib/node.js')));
+export const inThisProcess = () => import(pathToFileURL(join(library, 'lib/inline.js')));
 
 /**
  * Starts a host. `set` creates a run of a subject and tells whether the subject supports it, `take`

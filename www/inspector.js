@@ -1,6 +1,6 @@
 // The inspector: decodes a pasted token and has the verifier check it.
 
-import { STEPS, Verifier, decodeUnverified } from './edgepass/lib/browser.js';
+import { STEPS, Verifier, decodeUnverified } from './edgepass/lib/inline.js';
 import { frameFetch } from './frame-fetch.js';
 import { rowsOf, tick } from './claims-view.js';
 

@@ -1,6 +1,7 @@
 // Judges the lines of a batch.
 
 import { BatchCore } from '../wasm/edgepass_npm.js';
+import { ready } from './module.js';
 
 /**
  * The answer to one line of a batch.
@@ -66,6 +67,7 @@ export class BatchAnswer {
 export async function verifyBatch(
   lines: string | Iterable<string | object> | AsyncIterable<string | object>,
 ): Promise<BatchAnswer[]> {
+  ready();
   const batch = new BatchCore();
   const answers: BatchAnswer[] = [];
   const each = typeof lines === 'string' ? lines.split('\n').filter((line) => line.trim()) : lines;

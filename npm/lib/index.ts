@@ -7,6 +7,7 @@
  */
 
 import { decode, steps } from '../wasm/edgepass_npm.js';
+import { ready } from './module.js';
 import type { Step } from './verdict.js';
 
 export { BatchAnswer, verifyBatch } from './batch.js';
@@ -15,6 +16,7 @@ export type {
   ScopeClaim, TokenPlace, VerifierOptions, VerifyOptions,
 } from './options.js';
 export type { Accepted, Claims, Code, Refused, Status, Step, Verdict } from './verdict.js';
+export { init } from './module.js';
 export { Verifier, type Counters } from './verifier.js';
 
 /** A token that was decoded, but not verified. */
@@ -43,6 +45,7 @@ export interface DecodedToken {
  * ```
  */
 export function decodeUnverified(token: string): DecodedToken | null {
+  ready();
   const text = decode(token, 1 << 20);
   return text === undefined ? null : JSON.parse(text);
 }
@@ -57,4 +60,7 @@ export function decodeUnverified(token: string): DecodedToken | null {
  * console.log(STEPS().join(', ')); // parse, policy, key, ...
  * ```
  */
-export const STEPS: () => readonly Step[] = () => JSON.parse(steps());
+export const STEPS: () => readonly Step[] = () => {
+  ready();
+  return JSON.parse(steps());
+};

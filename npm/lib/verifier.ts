@@ -5,6 +5,7 @@ import {
   type Requirements, type IssuerOptions, type VerifierOptions, type VerifyOptions, checkIssuerOptions,
   type TokenPlace, checkOptions, checkRequirements, snakeCased,
 } from './options.js';
+import { ready } from './module.js';
 import { JudgedToken, type Verdict } from './verdict.js';
 import { isPlain, refuseUnlessJson } from './json.js';
 
@@ -183,6 +184,7 @@ export class Verifier {
       list_bytes: listBytes,
     });
     const cacheApi = cache === undefined ? inWorkerd() : cache === 'cache-api';
+    ready();
     const make = () => new Engine(config, cacheApi, { fetch, firstUse, userAgent, tokenFrom, resourceMetadata });
     const verifier = new Verifier(
       make, background ?? (endsWithItsResponse() ? 'await' : 'detach'), externalUrl,
@@ -434,6 +436,8 @@ function inWorkerd(): boolean {
 
 /** Whether the host drops work that is not awaited once the response is sent. */
 function endsWithItsResponse(): boolean {
+  // Deno would ask its user for the permission to read the environment.
+  if ('Deno' in globalThis) return false;
   const env: Record<string, unknown> =
     (globalThis as { process?: { env?: Record<string, unknown> } }).process?.env ?? {};
   const serverless = [

@@ -2,8 +2,8 @@
 
 // @ts-expect-error The bundler turns this import into a WebAssembly.Module.
 import module from '../wasm/edgepass_npm_bg.wasm';
-import { initSync } from '../wasm/edgepass_npm.js';
+import { provide } from './module.js';
 
-initSync({ module });
+provide(() => module);
 
 export * from './index.js';

@@ -1,10 +1,11 @@
 // Runs the same task on every JavaScript host: Node.js, workerd, Chromium.
 //
-// A library is a folder with `lib/{node,workerd,browser}.js` and `wasm/*.wasm`. A task is a module
+// A library is a folder with `lib/workerd.js`, with `lib/inline.js` or `lib/{node,browser}.js`, and
+// with `wasm/*.wasm`. A task is a module
 // of this folder whose default export takes the library and data, and returns data.
 
 import { createServer } from 'node:http';
-import { readFileSync, readdirSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { build } from 'esbuild';
@@ -17,8 +18,10 @@ const here = dirname(fileURLToPath(import.meta.url));
 /** The hosts by name, each a function `(t, library, task, data) => outcome`. */
 export const HOSTS = { node: inNode, workerd: inWorkerd, chromium: inChromium };
 
+const entry = (library, host) => (existsSync(join(library, 'lib/inline.js')) ? 'lib/inline.js' : `lib/${host}.js`);
+
 async function inNode(t, library, task, data) {
-  const own = await import(pathToFileURL(join(library, 'lib/node.js')));
+  const own = await import(pathToFileURL(join(library, entry(library, 'node'))));
   return (await import(`./${task}`)).default(own, data);
 }
 
@@ -71,7 +74,7 @@ export async function startWorkerd(t, library, contents, more = {}) {
 async function inChromium(t, library, task, data) {
   const serve = { library: serveFolder(library), hosts: serveFolder(here) };
   const page = `<!doctype html><link rel=icon href="data:,"><script type="importmap">
-    {"imports": {"library": "/library/lib/browser.js"}}</script>
+    {"imports": {"library": "/library/${entry(library, 'browser')}"}}</script>
     <script type="module">
       import * as library from 'library';
       import task from '/hosts/${task}';

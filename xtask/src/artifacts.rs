@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
+use base64::Engine;
+
 use crate::step::{self, cargo, root};
 use crate::tools::{Tools, target_dir};
 
@@ -57,6 +59,11 @@ pub(crate) fn npm(tools: &Tools) -> anyhow::Result<PathBuf> {
     let mut compile = tools.command(tools.npm_tool("tsc"));
     step::run("compile its TypeScript", compile.args(["--project", "npm"]))?;
     copy_folder(&wasm, &dist.join("wasm"))?;
+    let module = fs::read(wasm.join("edgepass_npm_bg.wasm"))?;
+    let text = base64::engine::general_purpose::STANDARD.encode(module);
+    fs::write(dist.join("lib/bytes.js"), format!("export default '{text}';\n"))?;
+    fs::copy(folder.join("lib/bytes.d.ts"), dist.join("lib/bytes.d.ts"))?;
+    common_js(tools, &dist)?;
     for licence in ["LICENSE-APACHE", "LICENSE-MIT"] {
         fs::copy(root().join(licence), folder.join(licence))?;
     }
@@ -67,6 +74,25 @@ pub(crate) fn npm(tools: &Tools) -> anyhow::Result<PathBuf> {
     pack.current_dir(&folder).args(["pack", "--silent", "--pack-destination"]).arg(&packed);
     let name = step::output("npm pack", &mut pack)?;
     Ok(packed.join(name.trim()))
+}
+
+/// Compile the package a second time, as CommonJS, into `cjs`.
+fn common_js(tools: &Tools, dist: &Path) -> anyhow::Result<()> {
+    let cjs = dist.join("cjs");
+    let mut compile = tools.command(tools.npm_tool("tsc"));
+    compile.args(["--project", "npm/tsconfig.cjs.json"]);
+    step::run("compile its TypeScript as CommonJS", &mut compile)?;
+    fs::write(cjs.join("package.json"), "{ \"type\": \"commonjs\" }\n")?;
+    for file in ["lib/bytes.js", "wasm/edgepass_npm.js"] {
+        let mut convert = tools.command(tools.npm_tool("esbuild"));
+        convert.arg(dist.join(file)).args(["--format=cjs", "--log-level=warning"]);
+        convert.arg(format!("--outfile={}", cjs.join(file).display()));
+        step::output("esbuild", &mut convert)?;
+    }
+    for file in ["lib/bytes.d.ts", "wasm/edgepass_npm.d.ts"] {
+        fs::copy(dist.join(file), cjs.join(file))?;
+    }
+    Ok(())
 }
 
 /// Build the verifier and copy it beside the inspector's page, into `www/edgepass`.
@@ -82,8 +108,8 @@ pub(crate) fn inspector(tools: &Tools) -> anyhow::Result<()> {
         for file in fs::read_dir(dist.join(part))? {
             let path = file?.path();
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            let other_hosts = ["node.js", "workerd.js"].contains(&name);
-            if (name.ends_with(".js") || name.ends_with(".wasm")) && !other_hosts {
+            let other_entries = ["workerd.js", "edge-light.js", "external.js"].contains(&name);
+            if name.ends_with(".js") && !other_entries {
                 fs::copy(&path, folder.join(part).join(name))?;
             }
         }

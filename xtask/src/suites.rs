@@ -15,10 +15,11 @@ use crate::tools::{self, Tools, target_dir};
 
 type Suite = fn(&Tools) -> anyhow::Result<Tally>;
 
-const SUITES: [(&str, &str, Suite); 10] = [
+const SUITES: [(&str, &str, Suite); 11] = [
     ("rust", "unit, documentation and whole-program tests in Rust", rust),
     ("vectors", "one vector file on four hosts: native, Node, workerd, Chromium", vectors),
     ("field", "what other issuers, hosts and clients do, by kind, on the same four hosts", field),
+    ("bundles", "the package, built by each bundler and run", bundles),
     ("differential", "generated tokens, judged by this and other libraries", differential),
     (
         "simulation",
@@ -124,6 +125,17 @@ fn field(tools: &Tools) -> anyhow::Result<Tally> {
     others.env("EDGEPASS_INSTALLED", &clean).env("EDGEPASS_CHROMIUM", tools::chromium()?);
     others.env("EDGEPASS_GUARD", root().join("worker/build"));
     count_node(&mut tally, "the field in Node, workerd and Chromium", &mut others)?;
+    Ok(tally)
+}
+
+fn bundles(tools: &Tools) -> anyhow::Result<Tally> {
+    let mut tally = Tally::default();
+    tools::bundlers()?;
+    let tarball = artifacts::npm(tools)?;
+    let mut test =
+        tools.node(&["--test", "--test-reporter=spec", "tests/bundles/bundles.test.mjs"]);
+    test.env("EDGEPASS_TARBALL", tarball).env("EDGEPASS_CHROMIUM", tools::chromium()?);
+    count_node(&mut tally, "the package, bundled and run", &mut test)?;
     Ok(tally)
 }
 

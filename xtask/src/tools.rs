@@ -129,6 +129,11 @@ pub(crate) fn npm_extras() -> anyhow::Result<PathBuf> {
     Ok(folder.join("node_modules"))
 }
 
+/// Install the bundlers and test runners of the suite `bundles`.
+pub(crate) fn bundlers() -> anyhow::Result<()> {
+    npm_ci("npm ci, tests/bundles (850 MB)", &root().join("tests/bundles"))
+}
+
 /// Install all of [`for_wasm`], Chromium and SeaweedFS.
 pub(crate) fn everything() -> anyhow::Result<Tools> {
     let tools = for_wasm()?;
