@@ -1,11 +1,10 @@
 //! The metadata of protected resources (RFC 9728): what the API is called, who issues its tokens, and
 //! which scopes its routes require.
 
-use std::collections::BTreeSet;
-
+use edgepass_jose::Scope;
 use edgepass_verify::policy::is_issuer_url;
 use edgepass_verify::token_place::TokenPlace;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::policy::{Access, GuardPolicy};
 
@@ -26,7 +25,7 @@ pub(crate) fn metadata<'i>(
     issuers: impl Iterator<Item = &'i str>,
 ) -> Option<String> {
     let resource = path.strip_prefix(WELL_KNOWN)?;
-    let (mut scopes, mut methods, mut is_known) = (BTreeSet::new(), BTreeSet::new(), false);
+    let (mut scopes, mut methods, mut is_known) = (Vec::new(), Vec::new(), false);
     for route in &policy.routes {
         let Access::Token(requirements) = &route.access else { continue };
         if route.resource != resource {
@@ -34,29 +33,30 @@ pub(crate) fn metadata<'i>(
         }
         is_known = true;
         scopes.extend(requirements.all_of.iter().chain(requirements.any_of.iter()));
-        match &requirements.token_from {
-            None => drop(methods.insert("header")),
-            Some(places) => methods.extend(places.iter().filter_map(|place| match place {
-                TokenPlace::Authorization => Some("header"),
-                TokenPlace::Query(name) if name == "access_token" => Some("query"),
-                _ => None,
-            })),
+        for place in requirements.token_from.as_deref().unwrap_or(&[TokenPlace::Authorization]) {
+            methods.push(match place {
+                TokenPlace::Authorization => "header",
+                TokenPlace::Query(name) if name == "access_token" => "query",
+                _ => continue,
+            });
         }
     }
-    let servers: Vec<&str> = issuers.filter(|issuer| is_issuer_url(issuer)).collect();
     let document = json!({
         "resource": format!("{external_url}{resource}"),
-        "authorization_servers": servers,
-        "scopes_supported": scopes,
-        "bearer_methods_supported": methods,
+        "authorization_servers": array(issuers.filter(|issuer| is_issuer_url(issuer))),
+        // A set of names: sorted, without repetitions.
+        "scopes_supported": array(scopes.into_iter().collect::<Scope>().iter()),
+        "bearer_methods_supported": array(methods.into_iter().collect::<Scope>().iter()),
     });
     is_known.then(|| document.to_string())
 }
 
+fn array<'t>(texts: impl Iterator<Item = &'t str>) -> Value {
+    texts.map(Value::from).collect()
+}
+
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
-
     use super::*;
 
     #[test]

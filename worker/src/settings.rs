@@ -1,7 +1,6 @@
 //! Settings from the Worker's variables and bindings, read once per isolate.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -74,15 +73,14 @@ impl Settings {
             return Err(SettingsError::CompatibilityDate);
         }
         let mut policy = GuardPolicy::try_from(written).map_err(SettingsError::Policy)?;
-        let limiters: BTreeSet<&str> = policy.limiters().collect();
-        refuse_unknown(env, &limiters)?;
-        let mut bindings = Vec::new();
-        for name in limiters {
+        let mut limiters = Vec::new();
+        for name in policy.limiters() {
             let Some(binding) = binding(env, name, "limit") else {
                 return Err(SettingsError::Limiter { name: name.to_owned() });
             };
-            bindings.push((name.to_owned(), binding));
+            limiters.push((name.to_owned(), binding));
         }
+        refuse_unknown(env, &limiters)?;
         let origin_url = text(env, "ORIGIN_URL")?.map(|url| url.trim_end_matches('/').to_owned());
         if origin_url.as_deref().is_some_and(|url| !is_base_url(url)) {
             return Err(SettingsError::OriginUrl);
@@ -143,7 +141,7 @@ impl Settings {
                 object(env, "METRICS", "writeDataPoint")?,
                 secret(env, "METRICS_TOKEN")?,
             ),
-            limits: RateLimits::new(bindings),
+            limits: RateLimits::new(limiters),
             external_url,
             origin_url,
             origin_service,
@@ -253,10 +251,11 @@ fn is_field_value(text: &str) -> bool {
 /// The settings that describe a single issuer, instead of `ISSUERS`.
 pub(crate) const OF_ONE: [&str; 4] = ["ISSUER", "AUDIENCE", "JWKS_URI", "STATUS_PREFIX"];
 
-fn refuse_unknown(env: &Object, limiters: &BTreeSet<&str>) -> Result<(), SettingsError> {
+fn refuse_unknown(env: &Object, limiters: &[(String, JsValue)]) -> Result<(), SettingsError> {
     let names = Object::keys(env);
     let mut names = names.iter().filter_map(|name| name.as_string());
-    let is_known = |name: &str| KNOWN.contains(&name) || limiters.contains(name);
+    let is_limiter = |name: &str| limiters.iter().any(|(own, _)| own == name);
+    let is_known = |name: &str| KNOWN.contains(&name) || is_limiter(name);
     match names.find(|name| !is_known(name)) {
         Some(name) => Err(SettingsError::Unknown { name }),
         None => Ok(()),
