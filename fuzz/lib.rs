@@ -6,7 +6,7 @@ use std::task::{Context, Poll, Waker};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use edgepass_verify::checks::dpop::replay::Replay;
-use edgepass_verify::documents::fetch::{Answer, AnsweredBy, Content, FetchOrder};
+use edgepass_verify::documents::fetch::{Answer, Content, FetchOrder};
 use edgepass_verify::host::{HostCrypto, Later};
 use edgepass_verify::signature::SignatureRequest;
 use edgepass_verify::verifier::{KeySource, Progress, Received, Verifier};

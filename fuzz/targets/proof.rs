@@ -26,6 +26,8 @@ fuzz_target!(|input: (bool, &[u8], &[u8], &str, &str)| {
         authorization: Some(format!("DPoP {token}")),
         dpop: Some(proof),
         query: url.split_once('?').map(|(_, query)| query.to_owned()),
+        method: "GET".into(),
+        fields: Vec::new(),
         endpoint: Some(Endpoint { method: "GET".into(), url: url.to_owned() }),
         certificate: None,
     };
