@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use edgepass_verify::checks::dpop::replay::Replay;
 use edgepass_verify::documents::fetch::{Answer, Content, FetchOrder};
-use edgepass_verify::host::{HostCrypto, Later};
+use edgepass_verify::host::HostCrypto;
 use edgepass_verify::signature::SignatureRequest;
 use edgepass_verify::verifier::{KeySource, Progress, Received, Verifier};
 use edgepass_verify::{Check, Policy, PolicyConfig, UnixMillis, Verdict};
@@ -24,8 +24,8 @@ pub const LIST: &str = "https://issuer.example/lists/1";
 pub struct Yes;
 
 impl HostCrypto for Yes {
-    fn check<'a>(&'a self, _request: &'a SignatureRequest) -> Later<'a, bool> {
-        Box::pin(std::future::ready(true))
+    async fn check(&self, _request: &SignatureRequest) -> bool {
+        true
     }
 }
 

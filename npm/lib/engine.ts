@@ -52,7 +52,9 @@ export class Engine {
 
   constructor(config: string, cacheApi: boolean, options: HostOptions) {
     const userAgent = isBrowser() ? undefined : options.userAgent ?? `edgepass/${VERSION}`;
-    this.core = new Core(config, cacheApi, options.fetch, options.firstUse, userAgent, hasCacheMode());
+    this.core = new Core(
+      config, cacheApi, options.fetch, options.firstUse, userAgent, hasCacheMode(), options.onEvent,
+    );
     this.#tokenFrom = options.tokenFrom;
     this.#resourceMetadata = options.resourceMetadata;
     this.#textAt = this.core.text();

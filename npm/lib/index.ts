@@ -12,11 +12,12 @@ import type { Step } from './verdict.js';
 
 export { BatchAnswer, verifyBatch } from './batch.js';
 export type {
-  Duration, ExpectedValue, ExpectedValues, HostOptions, IssuerOptions, JwkSet, Requirements,
+  DocumentEvent, Duration, ExpectedValue, ExpectedValues, HostOptions, IssuerOptions, JwkSet, Requirements,
   ScopeClaim, TokenPlace, VerifierOptions, VerifyOptions,
 } from './options.js';
-export type { Accepted, Claims, Code, Refused, Status, Step, Verdict } from './verdict.js';
+export type { Accepted, Cause, Claims, Code, Reason, Refused, Status, Step, Verdict } from './verdict.js';
 export { init } from './module.js';
+export type { RequestFacts } from './request.js';
 export { Verifier, type Counters } from './verifier.js';
 
 /** A token that was decoded, but not verified. */

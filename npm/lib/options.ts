@@ -1,6 +1,7 @@
 // The options of a verifier and of a call, and the checks of a call's options.
 
 import { isPlain } from './json.js';
+import type { Cause } from './verdict.js';
 
 type Time = `${number}${'ms' | 's' | 'm' | 'h' | 'd'}`;
 
@@ -274,6 +275,16 @@ export interface IssuerOptions {
 export type TokenPlace = 'authorization' | `header:${string}` | `cookie:${string}` | 'websocket' | 'query'
   | `query:${string}`;
 
+/** An event that {@link HostOptions.onEvent} is told of. */
+export interface DocumentEvent extends Cause {
+  /** The kind of event. Kinds may be added. */
+  type: 'refused';
+  /** The URL that was asked. */
+  url: string;
+  /** What `fetch` threw, if it did: on most hosts an `Error` whose `cause` tells more. */
+  error?: unknown;
+}
+
 /** Options of the verifier that do not depend on an issuer: network, caches, DPoP and memory. */
 export interface HostOptions {
   /**
@@ -342,6 +353,12 @@ export interface HostOptions {
    * refused with `replay_unavailable`. Default: a memory of this isolate, which other isolates do not share.
    */
   firstUse?: (id: string, until: number) => Promise<boolean>;
+  /**
+   * Function that is told of each failed fetch and each refused document, for a log. Default: none.
+   *
+   * It is called at once, so it must be quick. What it throws is ignored.
+   */
+  onEvent?: (event: DocumentEvent) => void;
   /**
    * Memory limit for verified tokens, in bytes. Default 4194304; 0 remembers none.
    *
@@ -428,7 +445,7 @@ export interface VerifyOptions {
 
 const HOST_OPTIONS: Record<keyof HostOptions, true> = {
   cache: true, fetch: true, tokenFrom: true, resourceMetadata: true, userAgent: true, background: true, externalUrl: true, dpopNonceSecrets: true,
-  firstUse: true, verifiedBytes: true, listBytes: true,
+  firstUse: true, onEvent: true, verifiedBytes: true, listBytes: true,
 };
 const ISSUER_OPTIONS: Record<keyof IssuerOptions, true> = {
   profile: true, issuer: true, tenants: true, audience: true, audienceClaim: true, algorithms: true, typ: true,

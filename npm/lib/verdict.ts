@@ -71,6 +71,35 @@ export type Code =
   | 'status_invalid' | 'token_revoked' | 'token_suspended';
 
 /**
+ * The reason why a fetch failed, or why its answer was refused:
+ *
+ * - `dns`, `connection`, `tls`: no name, no connection, no valid certificate, as far as the host says.
+ * - `timeout`: no whole response within `freshness.fetchTimeout`.
+ * - `status`: the HTTP status is no success.
+ * - `age`: the field `Age` cannot be read.
+ * - `unreachable`: the fetch failed, and the host does not say why.
+ * - `too_large`, `redirect`, `media_type`, `malformed`: limits and form of the response.
+ * - `typ`, `key`, `signature`, `sub`, `expired`, `not_yet_valid`: what a status list says, or a JWK
+ *   Set or metadata of another issuer.
+ * - `older`, `too_old`: older than the held copy, or kept too long by a cache.
+ * - `not_held`: status 304 for a copy that is not held.
+ */
+export type Reason =
+  | 'unreachable' | 'dns' | 'connection' | 'tls' | 'timeout' | 'status' | 'age' | 'too_large' | 'redirect'
+  | 'media_type' | 'malformed' | 'typ' | 'key' | 'signature' | 'sub' | 'expired' | 'not_yet_valid'
+  | 'older' | 'too_old' | 'not_held';
+
+/** Why a document is not available: what the last answer for it was refused for. */
+export interface Cause {
+  /** The kind of document. */
+  document: 'metadata' | 'jwk_set' | 'status_list' | 'aggregation';
+  /** The reason. */
+  reason: Reason;
+  /** The HTTP status, with the reason `status`. */
+  status?: number;
+}
+
+/**
  * The claims of an accepted token: those of RFC 7519 section 4.1 and RFC 9068 section 2.2, and any
  * other.
  *
@@ -145,6 +174,12 @@ export interface Refused extends Judged {
   readonly step: Step;
   /** An explanation in English. It repeats nothing that the client sent. */
   readonly message: string;
+  /**
+   * Why keys or status are unavailable, for `keys_unavailable` and `status_unavailable`. It is for
+   * your log: `toResponse()` does not tell the client. `null` for other codes, and if no answer was
+   * refused, such as while another request fetches.
+   */
+  readonly cause: Cause | null;
   /** Always `null`: the claims of a refused token cannot be trusted. */
   readonly claims: null;
   /**
@@ -178,12 +213,13 @@ export class JudgedToken {
   readonly message: string | null;
   readonly status: Status | null;
   readonly stale: boolean;
+  readonly cause: Cause | null;
   readonly #refusal: Refusal | null;
   /** The claims, or the token that holds them until they are first read. */
   #claims: object | string | null;
 
   private constructor(
-    { accepted, code, step, message, status, stale }: Facts, refusal: Refusal | null,
+    { accepted, code, step, message, status, stale, cause }: Facts, refusal: Refusal | null,
     claims: object | string | null,
   ) {
     this.accepted = accepted;
@@ -192,20 +228,21 @@ export class JudgedToken {
     this.message = message;
     this.status = status;
     this.stale = stale;
+    this.cause = cause;
     this.#refusal = refusal;
     this.#claims = claims;
   }
 
   /** Reads a verdict from the JSON of the module. */
   static parse(json: string): Verdict {
-    const { status, refusal, claims, ...facts } = JSON.parse(json);
+    const { status, refusal, claims, cause, ...facts } = JSON.parse(json);
     const told = status && { value: status.value, confirmedAt: status.confirmed_at, stale: status.stale };
-    return new JudgedToken({ ...facts, status: told }, refusal, claims) as Verdict;
+    return new JudgedToken({ ...facts, status: told, cause: cause && causeOf(cause) }, refusal, claims) as Verdict;
   }
 
   /** Makes the verdict about an accepted token. Its claims are decoded when they are first read. */
   static accepted(token: string, status: Status | null, stale: boolean): Verdict {
-    const facts = { accepted: true, code: null, step: null, message: null, status, stale };
+    const facts = { accepted: true, code: null, step: null, message: null, status, stale, cause: null };
     return new JudgedToken(facts, null, token) as Verdict;
   }
 
@@ -231,7 +268,12 @@ interface Refusal { status: number; headers: [string, string][]; body: string }
 /** The plain members of a verdict. */
 interface Facts {
   accepted: boolean; code: string | null; step: string | null; message: string | null;
-  status: Status | null; stale: boolean;
+  status: Status | null; stale: boolean; cause: Cause | null;
+}
+
+/** The cause, without the status that it has not. */
+function causeOf({ document, reason, status }: Cause): Cause {
+  return { document, reason, ...typeof status === 'number' && { status } };
 }
 
 /**

@@ -6,7 +6,8 @@ import {
   type TokenPlace, checkOptions, checkRequirements, snakeCased,
 } from './options.js';
 import { ready } from './module.js';
-import { JudgedToken, type Verdict } from './verdict.js';
+import type { RequestFacts } from './request.js';
+import { JudgedToken, type Reason, type Verdict } from './verdict.js';
 import { isPlain, refuseUnlessJson } from './json.js';
 
 /** The verifier looks for background work once in this many calls. */
@@ -50,8 +51,8 @@ export interface Counters {
    * one.
    */
   aged: number;
-  /** Failed fetches and refused documents, by reason, such as `unreachable` or `older`. */
-  refused: Record<string, number>;
+  /** Failed fetches and refused documents, by reason. */
+  refused: Record<Reason, number>;
 }
 
 /**
@@ -130,7 +131,7 @@ export class Verifier {
       throw new TypeError('create expects options: { issuer, audience, ... }');
     }
     const {
-      cache, fetch, tokenFrom, resourceMetadata, userAgent, background, externalUrl, dpopNonceSecrets, firstUse, verifiedBytes,
+      cache, fetch, tokenFrom, resourceMetadata, userAgent, background, externalUrl, dpopNonceSecrets, firstUse, onEvent, verifiedBytes,
       listBytes, ...trusted
     } = options;
     if (cache !== undefined && cache !== 'cache-api' && cache !== 'none') {
@@ -139,7 +140,7 @@ export class Verifier {
     if (background !== undefined && background !== 'await' && background !== 'detach') {
       throw new TypeError('background must be "await" or "detach"');
     }
-    for (const [name, hook] of Object.entries({ fetch, firstUse })) {
+    for (const [name, hook] of Object.entries({ fetch, firstUse, onEvent })) {
       if (hook !== undefined && typeof hook !== 'function') throw new TypeError(`${name} must be a function`);
     }
     if (userAgent !== undefined && !(typeof userAgent === 'string' && /^[\x21-\x7e]+( [\x21-\x7e]+)*$/.test(userAgent))) {
@@ -185,7 +186,9 @@ export class Verifier {
     });
     const cacheApi = cache === undefined ? inWorkerd() : cache === 'cache-api';
     ready();
-    const make = () => new Engine(config, cacheApi, { fetch, firstUse, userAgent, tokenFrom, resourceMetadata });
+    const make = () => new Engine(config, cacheApi, {
+      fetch, firstUse, onEvent, userAgent, tokenFrom, resourceMetadata,
+    });
     const verifier = new Verifier(
       make, background ?? (endsWithItsResponse() ? 'await' : 'detach'), externalUrl,
       tokenFrom === undefined ? undefined : fieldsOf(tokenFrom),
@@ -239,7 +242,7 @@ export class Verifier {
    * ```
    */
   verify<Own extends object = object>(
-    input: string | Request, requirements: Requirements = NONE, options: VerifyOptions = NONE,
+    input: string | RequestFacts, requirements: Requirements = NONE, options: VerifyOptions = NONE,
   ): Promise<Verdict<Own>> {
     const engine = this.#engine;
     try {
@@ -247,6 +250,34 @@ export class Verifier {
     } catch (error) {
       return this.#failed(engine, error);
     }
+  }
+
+  /**
+   * Fetches the JWK Set of every issuer, so that the first tokens need not wait for it.
+   *
+   * Status lists are still fetched when the first token of each needs it. Not in global scope of a
+   * Worker, where nothing can be fetched.
+   *
+   * @returns Whether a JWK Set of every issuer is held now. If not, `onEvent` was told why.
+   *
+   * @example
+   * ```ts
+   * import { Verifier } from 'edgepass';
+   *
+   * const verifier = Verifier.create({
+   *   issuer: 'https://issuer.example',
+   *   audience: 'https://api.example',
+   *   onEvent: (event) => console.warn(`${event.document} ${event.url}: ${event.reason}`),
+   * });
+   * if (!await verifier.warm()) console.warn('starting without keys');
+   * ```
+   */
+  async warm(): Promise<boolean> {
+    const { core } = this.#engine;
+    // Metadata first, then the JWK Sets that it names.
+    await Promise.all(core.warm());
+    await Promise.all(core.warm());
+    return core.has_keys();
   }
 
   /**
@@ -262,7 +293,7 @@ export class Verifier {
    * });
    * const { faults, refused } = verifier.counters();
    * if (faults > 0) console.error(`tables disagreed with the reference path: ${faults}`);
-   * console.log(`failed fetches: ${refused.unreachable}`);
+   * console.log(`timeouts: ${refused.timeout}`);
    * ```
    */
   counters(): Counters {
@@ -270,7 +301,7 @@ export class Verifier {
   }
 
   #begin(
-    engine: Engine, input: string | Request, requirements: Requirements, options: VerifyOptions,
+    engine: Engine, input: string | RequestFacts, requirements: Requirements, options: VerifyOptions,
   ): Verdict | Promise<Verdict> {
     if (requirements !== NONE) checkRequirements(requirements);
     if (options !== NONE) checkOptions(options);
@@ -288,7 +319,9 @@ export class Verifier {
       text = authorization ?? '';
       isField = true;
     } else {
-      throw new TypeError('verify expects a token or a Request of the Fetch API');
+      throw new TypeError(
+        'verify expects a token or a Request of the Fetch API; for a request of Node.js, use fromNode of edgepass/node',
+      );
     }
     const number = engine.requirements(requirements, isField);
     const length = simple ? engine.write(text) : -1;
@@ -296,7 +329,7 @@ export class Verifier {
       // Cloudflare reports an empty digest where the client showed no certificate.
       const certificate = certificateSha256 || undefined;
       const request = isField
-        ? this.#requestText(input as Request, certificate)
+        ? this.#requestText(input as RequestFacts, certificate)
         : JSON.stringify({
           headers: [['authorization', `Bearer ${engine.mayBeToken(text) ? text : NO_TOKEN}`]],
           method: '', certificate_sha256: certificate,
@@ -395,7 +428,7 @@ export class Verifier {
     return Promise.reject(error);
   }
 
-  #requestText({ headers, method, url }: Request, certificate: string | undefined): string {
+  #requestText({ headers, method, url }: RequestFacts, certificate: string | undefined): string {
     const external = this.#externalUrl;
     const seen = external === undefined ? undefined : external + new URL(url).pathname
       + new URL(url).search;

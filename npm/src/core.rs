@@ -94,6 +94,7 @@ impl Core {
         first_use: Option<Function>,
         user_agent: Option<String>,
         has_cache_mode: bool,
+        on_event: Option<Function>,
     ) -> Result<Core, JsError> {
         if !TESTED.get() {
             if !known_answer::holds() {
@@ -116,7 +117,7 @@ impl Core {
                 cache,
                 (
                     fetch.map_or(Source::Host, Source::Own),
-                    RequestOptions { user_agent, has_cache_mode },
+                    RequestOptions { user_agent, has_cache_mode, on_event },
                 ),
             ),
             text: RefCell::new(text),
@@ -215,6 +216,21 @@ impl Core {
     /// done; undefined when none is due or it is running already.
     pub fn work(&self) -> Option<Promise> {
         promised(self.0.verifier.work(Clock::Host))
+    }
+
+    /// Starts to fetch the JWK Sets, or the metadata, that are not fresh. Returns a promise for each.
+    pub fn warm(&self) -> Vec<Promise> {
+        self.0
+            .verifier
+            .warm(Clock::Host)
+            .into_iter()
+            .filter_map(|work| promised(Some(work)))
+            .collect()
+    }
+
+    /// Whether a JWK Set of every issuer is held.
+    pub fn has_keys(&self) -> bool {
+        self.0.verifier.has_keys()
     }
 
     /// Continues a waiting check. Resolves to `[verdict in JSON, background work]`; the work is a

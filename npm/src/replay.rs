@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use edgepass_verify::UnixMillis;
 use edgepass_verify::checks::dpop::replay::{ProofUse, Replay};
-use edgepass_verify::host::Later;
-use edgepass_web::ReplayStore;
 use edgepass_web::clock::in_time;
+use edgepass_web::{Later, ReplayStore};
 use js_sys::{Function, Promise};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;

@@ -2,7 +2,9 @@
 
 use edgepass_status_list::StatusType;
 use edgepass_verify::Verdict;
-use edgepass_web::Refusal;
+use edgepass_verify::documents::refused::Cause;
+use edgepass_verify::refusal::Refusal;
+use edgepass_web::event;
 use serde_json::json;
 
 /// The name of a status in `Status` of verdict.ts.
@@ -38,6 +40,11 @@ pub(crate) fn json(verdict: &Verdict) -> String {
         "claims": verdict.outcome.as_ref().ok().map(|claims| claims.members()),
         "status": status,
         "stale": verdict.stale,
+        "cause": verdict.cause.map(|Cause { document, refused }| json!({
+            "document": document.name(),
+            "reason": refused.name(),
+            "status": event::status(refused),
+        })),
         "refusal": refusal,
     })
     .to_string()

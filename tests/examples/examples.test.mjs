@@ -19,7 +19,7 @@ import { freePort, listen } from '../stage/ports.mjs';
 import { startWorkers } from '../stage/workerd.mjs';
 
 const run = promisify(execFile);
-const { EDGEPASS_INSTALLED: installed, EDGEPASS_DENO: deno } = process.env;
+const { EDGEPASS_INSTALLED: installed, EDGEPASS_DENO: deno, EDGEPASS_AXUM: axum } = process.env;
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const AUDIENCE = 'https://api.example';
 
@@ -145,6 +145,23 @@ test('node', { timeout: 60_000 }, async (t) => {
   }
   const two = 'Authorization: Bearer a.b.c\r\nAuthorization: Bearer d.e.f\r\n';
   assert.match(await raw(`GET /invoices HTTP/1.1\r\nHost: x\r\nConnection: close\r\n${two}\r\n`), /request_invalid/);
+  await isGuarded(url);
+});
+
+test('axum', { timeout: 60_000 }, async (t) => {
+  const url = await started(t, axum, [], 'axum');
+  const { token } = await issuer.token();
+  const answers = await Promise.all(Array.from({ length: 50 }, () => call(url, token)));
+  assert.ok(answers.every(([status]) => status === 200), JSON.stringify(answers));
+  const twice = await new Promise((resolve, reject) => {
+    const socket = connect(new URL(url).port, '127.0.0.1', () => socket.write(
+      `GET /invoices HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer ${token}\r\nAuthorization: Bearer \xff\r\n\r\n`, 'latin1',
+    ));
+    let answer = '';
+    socket.setEncoding('utf8').on('data', (data) => { answer += data; }).on('end', () => resolve(answer)).on('error', reject);
+  });
+  assert.match(twice, /^HTTP\/1.1 400 .*request_invalid/s);
+  assert.match(twice, /www-authenticate: Bearer realm="edgepass"/);
   await isGuarded(url);
 });
 

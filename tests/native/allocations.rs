@@ -6,7 +6,7 @@ use std::sync::Arc;
 use allocation_counter::measure;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
-use edgepass::native::check_signature;
+use edgepass_client::crypto::check_signature;
 use edgepass_jose::base64url;
 use edgepass_verify::verifier::{KeySource, Progress, Verifier};
 use edgepass_verify::{Policy, PolicyConfig, Requirements, Sender, UnixMillis};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use edgepass::line_judges::LineJudges;
-use edgepass::native::NativeCrypto;
+use edgepass_client::crypto::NativeCrypto;
 use edgepass_verify::batch::{Batch, Outcome};
 use serde_json::{Value, json};
 

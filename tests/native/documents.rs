@@ -7,7 +7,7 @@ use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use edgepass_jose::base64url;
 use edgepass_status_list::encoder::encode;
 use edgepass_status_list::list::{Bits, StatusList};
-use edgepass_verify::documents::fetch::{Answer, Content, DocumentKind, FetchOrder};
+use edgepass_verify::documents::fetch::{Answer, Content, DocumentKind, Failure, FetchOrder};
 use edgepass_verify::documents::refused::Refused;
 use edgepass_verify::policy::OneOrMany;
 use edgepass_verify::verifier::{JwksUri, KeySource, Progress, Received, Verifier};
@@ -97,7 +97,7 @@ impl Scene {
         self.fetched.push(order.uri.clone());
         let answer = Answer { content, ..Answer::failed(self.now) };
         match self.verifier.receive(order, answer, self.now) {
-            Received::Settled { taken } => taken,
+            Received::Settled { taken, .. } => taken,
             _ => panic!("nothing else is due"),
         }
     }
@@ -153,7 +153,7 @@ fn a_bad_list_is_refused_and_counted_and_the_held_copy_serves() {
     flipped.push('A');
     flipped.push(last);
     let cases = [
-        (Content::Failed, Refused::Unreachable),
+        (Content::Failed(Failure::Unknown), Refused::Failed(Failure::Unknown)),
         (Content::TooLarge, Refused::TooLarge),
         (Content::Redirect { location: "https://elsewhere.example/1".into() }, Refused::Redirect),
         (Content::NotModified, Refused::NotHeld),
@@ -254,7 +254,8 @@ fn a_list_that_has_not_changed_costs_no_allocation() {
     let mut taken = false;
     // Freeing the order and the answer does not count, only new allocations do.
     let counted = allocation_counter::measure(|| {
-        taken = matches!(verifier.receive(order, answer, now), Received::Settled { taken: true });
+        taken =
+            matches!(verifier.receive(order, answer, now), Received::Settled { taken: true, .. });
     });
     assert!(taken);
     assert_eq!(counted.count_total, 0);

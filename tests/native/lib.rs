@@ -3,9 +3,9 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 
-use edgepass::native::{Fetch, NativeHost};
+use edgepass_client::{Fetch, NativeHost};
 use edgepass_verify::checks::RequirementsConfig;
-use edgepass_verify::documents::fetch::{Answer, Content, FetchOrder};
+use edgepass_verify::documents::fetch::{Answer, Content, Failure, FetchOrder};
 use edgepass_verify::host::judge_and_refresh;
 use edgepass_verify::verifier::{JwksUri, KeySource, Verifier};
 use edgepass_verify::{Policy, PolicyConfig, Request, Requirements, Sender, UnixMillis};
@@ -162,7 +162,7 @@ impl Fetch for Origin<'_> {
                     etag: header("etag"),
                 }
             }
-            _ => Content::Failed,
+            _ => Content::Failed(Failure::Unknown),
         };
         Answer { content, ..Answer::failed(self.now) }
     }

@@ -2,7 +2,8 @@
 
 use std::cell::RefCell;
 
-use edgepass::native::{Fetch, NativeCrypto, NativeHost};
+use edgepass_client::crypto::NativeCrypto;
+use edgepass_client::{Fetch, NativeHost};
 use edgepass_verify::batch::{Batch, Outcome};
 use edgepass_verify::documents::fetch::{Answer, Content, FetchOrder};
 use edgepass_verify::host::judge_and_refresh;

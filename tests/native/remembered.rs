@@ -4,11 +4,11 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
-use edgepass::native::{Fetch, NativeHost};
+use edgepass_client::{Fetch, NativeHost};
 use edgepass_jose::{Scope, base64url};
 use edgepass_status_list::encoder::encode;
 use edgepass_status_list::list::{Bits, StatusList};
-use edgepass_verify::documents::fetch::{Answer, Content, DocumentKind, FetchOrder};
+use edgepass_verify::documents::fetch::{Answer, Content, DocumentKind, Failure, FetchOrder};
 use edgepass_verify::host::judge_and_refresh;
 use edgepass_verify::verifier::{JwksUri, KeySource, Verifier};
 use edgepass_verify::{Policy, PolicyConfig, Requirements, Sender, UnixMillis};
@@ -130,7 +130,7 @@ impl Fetch for Source<'_> {
                 });
                 body(self.1.sign(world.list_key, &header, &claims))
             }
-            _ => Content::Failed,
+            _ => Content::Failed(Failure::Unknown),
         };
         Answer { content, ..Answer::failed(UnixMillis(world.now)) }
     }

@@ -1,6 +1,6 @@
 //! Third-party vectors on the native host.
 
-use edgepass::native::NativeCrypto;
+use edgepass_client::crypto::NativeCrypto;
 use edgepass_probe::{FILES, run};
 
 #[tokio::test]

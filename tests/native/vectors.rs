@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use edgepass_jose::Scope;
 use edgepass_tests::{Replay, VectorFile};
-use edgepass_verify::documents::fetch::{Answer, Content, DocumentKind};
+use edgepass_verify::documents::fetch::{Answer, Content, DocumentKind, Failure};
 use edgepass_verify::policy::duration::DurationText;
 use edgepass_verify::verifier::{JwksUri, KeySource, Progress, Received, Verifier};
 use edgepass_verify::{Policy, PolicyConfig, Requirements, Sender, UnixMillis};
@@ -84,12 +84,15 @@ fn what_was_checked_before_a_wait_is_checked_again_after_it() {
             verifier.receive(keys_order, body(set.to_string(), later), later);
         }
         let received = verifier.receive(list_order, body(list.to_owned(), later), later);
-        assert!(matches!(received, Received::Settled { taken: true }));
+        assert!(matches!(received, Received::Settled { taken: true, .. }));
         let verdict = loop {
             match verifier.advance(&mut check, later) {
                 Progress::Decided(verdict) => break verdict,
                 Progress::Fetch(order) => {
-                    let failed = Answer { content: Content::Failed, ..body(String::new(), later) };
+                    let failed = Answer {
+                        content: Content::Failed(Failure::Unknown),
+                        ..body(String::new(), later)
+                    };
                     verifier.receive(order, failed, later);
                 }
                 _ => panic!("nothing to wait for"),

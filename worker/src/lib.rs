@@ -26,9 +26,10 @@ mod untrusted;
 use std::sync::Arc;
 use std::task::{self, Poll, Waker};
 
+use edgepass_verify::refusal::Refusal;
 use edgepass_verify::verdict::{Challenge, Validity};
 use edgepass_verify::{VerifyError, known_answer};
-use edgepass_web::{Clock, Refusal};
+use edgepass_web::Clock;
 use js_sys::{Object, Promise};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::future_to_promise;

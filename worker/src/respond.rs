@@ -1,6 +1,6 @@
 //! The guard's own responses, and its changes to the origin's responses.
 
-use edgepass_web::Refusal;
+use edgepass_verify::refusal::Refusal;
 use wasm_bindgen::prelude::*;
 
 use crate::incoming::Incoming;

@@ -132,6 +132,7 @@ impl Settings {
             user_agent: Some(user_agent.unwrap_or_else(|| USER_AGENT.into())),
             // With earlier compatibility dates the guard does not start.
             has_cache_mode: true,
+            on_event: None,
         };
         Ok(Self {
             policy,

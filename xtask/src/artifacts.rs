@@ -18,6 +18,16 @@ pub(crate) fn issuer() -> anyhow::Result<PathBuf> {
     Ok(target_dir().join("debug/edgepass"))
 }
 
+/// Build the example `axum` and return its path.
+pub(crate) fn axum_example() -> anyhow::Result<PathBuf> {
+    let package = "edgepass-example-axum";
+    step::run(
+        "build the example axum",
+        &mut cargo(&["build", "--quiet", "--locked", "--package", package]),
+    )?;
+    Ok(target_dir().join("debug").join(package))
+}
+
 /// Build the guard into `worker/build`.
 pub(crate) fn worker(tools: &Tools) -> anyhow::Result<()> {
     guard(tools, None, &root().join("worker/build"))

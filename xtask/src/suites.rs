@@ -77,7 +77,7 @@ pub(crate) fn forge(tools: &Tools) -> anyhow::Result<()> {
 
 fn rust(_: &Tools) -> anyhow::Result<Tally> {
     let mut tally = Tally::default();
-    let features = "edgepass-status-list/encoder";
+    let features = "edgepass-status-list/encoder,edgepass-client/axum";
     let mut all = cargo(&["test", "--locked", "--workspace", "--features", features]);
     // The vectors are a suite of their own; the npm package has nothing native to test.
     all.args(["--exclude", "edgepass-npm", "--exclude", "edgepass-tests", "--no-fail-fast"]);
@@ -119,7 +119,7 @@ fn field(tools: &Tools) -> anyhow::Result<Tally> {
     count_cargo(&mut tally, "the field, native", &mut native)?;
     let clean = clean_install(tools)?;
     let mut others = tools.node(&["--test", "--test-reporter=spec", "--test-concurrency=2"]);
-    let files = ["lines", "fetching", "guard"];
+    let files = ["lines", "fetching", "guard", "frameworks"];
     others.args(files.map(|file| format!("tests/field/{file}.test.mjs")));
     others.env("EDGEPASS_FIELD_GUARD", artifacts::field_guard(tools)?);
     others.env("EDGEPASS_INSTALLED", &clean).env("EDGEPASS_CHROMIUM", tools::chromium()?);
@@ -303,6 +303,7 @@ fn examples(tools: &Tools) -> anyhow::Result<Tally> {
     test.env("EDGEPASS_INSTALLED", installed).env("EDGEPASS_PROGRAM", edgepass);
     test.env("EDGEPASS_CHROMIUM", tools::chromium()?);
     test.env("EDGEPASS_DENO", tools::npm_extras()?.join(".bin/deno"));
+    test.env("EDGEPASS_AXUM", artifacts::axum_example()?);
     count_node(&mut tally, "the examples", &mut test)?;
     Ok(tally)
 }
@@ -323,13 +324,20 @@ pub(crate) fn clean_install(tools: &Tools) -> anyhow::Result<std::path::PathBuf>
     Ok(folder)
 }
 
-/// Check the types of a program that uses the package.
+/// Check the types of programs that use the package. The frameworks are those of the workspace.
 fn type_check(tools: &Tools, folder: &Path) -> anyhow::Result<()> {
-    fs::copy(root().join("tests/hosts/types.ts"), folder.join("types.ts"))?;
-    let mut check = tools.command(tools.npm_tool("tsc"));
-    check.current_dir(folder).args(["--noEmit", "--strict", "--module", "nodenext"]);
-    check.args(["--target", "es2022", "--lib", "es2022,dom", "types.ts"]);
-    step::run("check a program against the package's types", &mut check)
+    for program in ["types.ts", "frameworks.ts"] {
+        fs::copy(root().join("tests/hosts").join(program), folder.join(program))?;
+    }
+    let check = |program: &str, more: &[&str]| {
+        let mut check = tools.command(tools.npm_tool("tsc"));
+        check.current_dir(folder).args(["--noEmit", "--strict", "--module", "nodenext"]);
+        check.args(["--target", "es2022", "--lib", "es2022,dom", program]).args(more);
+        step::run(&format!("check {program} against the package's types"), &mut check)
+    };
+    check("types.ts", &["--types", "node"])?;
+    // The types of the frameworks themselves are not checked.
+    check("frameworks.ts", &["--skipLibCheck"])
 }
 
 fn count_cargo(tally: &mut Tally, what: &str, command: &mut Command) -> anyhow::Result<()> {

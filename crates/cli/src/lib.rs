@@ -1,4 +1,4 @@
-//! The `edgepass` program: its commands, and the native host of the verifier.
+//! The `edgepass` program: its commands.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::string_slice))]
@@ -8,6 +8,5 @@ pub mod exit;
 pub mod host;
 pub mod line_judges;
 mod master_key;
-pub mod native;
 pub mod output;
 pub mod private;

@@ -24,6 +24,10 @@ pub enum VerifyError {
     /// §7.2).
     #[error("the token is not a compact JWS of JSON objects")]
     TokenMalformed,
+    /// The token begins or ends in white space, such as the line break of the file that it was read
+    /// from.
+    #[error("the token begins or ends in white space")]
+    TokenPadded,
     /// `typ` is not the media type that the policy expects (RFC 9068 §4, RFC 8725 §3.11).
     #[error("the token's typ is not accepted")]
     TypNotAccepted,
@@ -107,7 +111,7 @@ impl VerifyError {
             Self::TokenMissing => "token_missing",
             Self::CrossSiteRequest => "cross_site_request",
             Self::RequestInvalid => "request_invalid",
-            Self::TokenMalformed => "token_malformed",
+            Self::TokenMalformed | Self::TokenPadded => "token_malformed",
             Self::TypNotAccepted => "typ_not_accepted",
             Self::AlgNotAllowed => "alg_not_allowed",
             Self::IssuerMismatch => "issuer_mismatch",
@@ -140,7 +144,8 @@ impl VerifyError {
             Self::TokenMissing
             | Self::CrossSiteRequest
             | Self::RequestInvalid
-            | Self::TokenMalformed => Step::Parse,
+            | Self::TokenMalformed
+            | Self::TokenPadded => Step::Parse,
             Self::TypNotAccepted | Self::AlgNotAllowed | Self::IssuerMismatch => Step::Policy,
             Self::ClaimMissing(name) | Self::ClaimInvalid(name) if name == "iss" => Step::Policy,
             Self::KeyNotFound | Self::KeysUnavailable => Step::Key,

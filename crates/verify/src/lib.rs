@@ -76,6 +76,7 @@ pub mod error;
 pub mod host;
 pub mod known_answer;
 pub mod policy;
+pub mod refusal;
 pub mod sender;
 pub mod signature;
 pub mod time;

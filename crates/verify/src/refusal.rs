@@ -1,8 +1,8 @@
 //! HTTP responses for refusals: RFC 6750 challenge, RFC 9457 body.
 
-use edgepass_verify::VerifyError;
-use edgepass_verify::sender::Presentation;
-use edgepass_verify::verdict::Challenge;
+use crate::VerifyError;
+use crate::sender::Presentation;
+use crate::verdict::Challenge;
 use serde_json::json;
 
 /// HTTP response to a refused request. It contains no text that the client sent.

@@ -4,6 +4,7 @@ use edgepass_jose::{ClaimsSet, Scope};
 use edgepass_status_list::StatusType;
 
 use crate::documents::fetch::FetchOrder;
+use crate::documents::refused::Cause;
 use crate::error::VerifyError;
 use crate::sender::Presentation;
 use crate::time::UnixMillis;
@@ -25,6 +26,10 @@ pub struct Verdict {
     pub refresh: Vec<FetchOrder>,
     /// Information for the client of a refused token. The default value if the token is accepted.
     pub challenge: Challenge,
+    /// Why keys or status are not available, for a refusal with [`VerifyError::KeysUnavailable`] or
+    /// [`VerifyError::StatusUnavailable`]: the issuer's last refused document of that kind. `None`
+    /// if no answer was refused, such as while another request fetches.
+    pub cause: Option<Cause>,
     /// The end of an accepted token: its `exp`, or `exp` plus leeway if `exp` has passed. `None`
     /// for a refusal.
     pub until: Option<UnixMillis>,

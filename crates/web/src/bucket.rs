@@ -4,7 +4,7 @@
 //! Source: [R2 Workers
 //! API](https://developers.cloudflare.com/r2/api/workers/workers-api-reference/).
 
-use edgepass_verify::documents::fetch::{Content, FetchOrder, media_type};
+use edgepass_verify::documents::fetch::{Content, Failure, FetchOrder, media_type};
 use js_sys::Promise;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
@@ -48,7 +48,7 @@ impl Bucket {
     /// is a failed fetch.
     pub(crate) async fn get(&self, order: &FetchOrder) -> Result<Content, JsValue> {
         let key = order.url.strip_prefix(&self.base).and_then(|path| path.strip_prefix('/'));
-        let Some(key) = key else { return Ok(Content::Failed) };
+        let Some(key) = key else { return Ok(Content::Failed(Failure::Unknown)) };
         let unless = match &order.etag {
             Some(etag) => object(&[("etagDoesNotMatch", etag.as_str().into())])?,
             None => JsValue::UNDEFINED,
@@ -57,7 +57,7 @@ impl Bucket {
         let bucket: &R2Bucket = self.binding.unchecked_ref();
         let found = JsFuture::from(bucket.get(key, &options)?).await?;
         if found.is_null() {
-            return Ok(Content::Failed);
+            return Ok(Content::Failed(Failure::Status(404)));
         }
         let found: R2Object = found.unchecked_into();
         // No body means that the condition failed: the held copy is current.

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use edgepass_jose::{Algorithm, Jwk, PublicKey, base64url};
-use edgepass_verify::host::{HostCrypto, Later};
+use edgepass_verify::host::HostCrypto;
 use edgepass_verify::signature::SignatureRequest;
 use js_sys::{Array, Promise, Uint8Array};
 use wasm_bindgen::prelude::*;
@@ -41,8 +41,8 @@ const MAX_KEYS: usize = 64;
 
 impl HostCrypto for WebCrypto {
     /// Returns `false` also when the host cannot check the signature.
-    fn check<'a>(&'a self, request: &'a SignatureRequest) -> Later<'a, bool> {
-        Box::pin(async { self.try_check(request).await.unwrap_or(false) })
+    async fn check(&self, request: &SignatureRequest) -> bool {
+        self.try_check(request).await.unwrap_or(false)
     }
 }
 

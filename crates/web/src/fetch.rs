@@ -1,8 +1,8 @@
 //! Fetches documents from a [`Source`]: no HTTP cache, no redirects, limits on time and size.
 
 use edgepass_verify::UnixMillis;
-use edgepass_verify::documents::fetch::{Answer, Body, FetchOrder, ResponseHead};
-use js_sys::{Function, Promise};
+use edgepass_verify::documents::fetch::{Answer, Body, Failure, FetchOrder, ResponseHead};
+use js_sys::{Function, Promise, Reflect};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 
@@ -59,16 +59,18 @@ pub struct RequestOptions {
     /// Whether the host's `fetch` knows `cache: "no-store"`. workerd refuses it with a compatibility
     /// date before 2024-11-11; the request then says `Cache-Control: no-cache`.
     pub has_cache_mode: bool,
+    /// A function of the program that is told of refused answers.
+    pub on_event: Option<Function>,
 }
 
-/// Fetches the document that an order names. A failure is returned as [`Answer::failed`], also if
-/// the source does not answer within the order's timeout.
+/// Fetches the document that an order names. If that fails, or if the source does not answer within
+/// the order's timeout, returns the answer for a failed request, and what the host threw.
 pub(crate) async fn fetch(
     order: &FetchOrder,
     source: &Source,
     options: &RequestOptions,
     clock: Clock,
-) -> Answer {
+) -> (Answer, JsValue) {
     let sent_at = clock.now();
     let work = async {
         match source {
@@ -81,9 +83,46 @@ pub(crate) async fn fetch(
     };
     // The timeout does not depend on whether the source heeds the signal.
     match in_time(work, order.timeout).await {
-        Some(Ok(answer)) => answer,
-        Some(Err(_)) | None => Answer::failed(sent_at),
+        Some(Ok(answer)) => (answer, JsValue::UNDEFINED),
+        Some(Err(error)) => (Answer::failed_by(failure(&error), sent_at), error),
+        None => (Answer::failed_by(Failure::Timeout, sent_at), JsValue::UNDEFINED),
     }
+}
+
+/// What the errors of hosts say, by reason: codes of Node.js and Bun, words of Deno and workerd.
+const TOLD: [(Failure, &[&str]); 4] = [
+    (Failure::Timeout, &["TimeoutError", "ETIMEDOUT", "_TIMEOUT"]),
+    (Failure::Dns, &["ENOTFOUND", "EAI_", "dns error", "DNS lookup"]),
+    (Failure::Tls, &["CERT", "certificate", "SSL", "TLS"]),
+    (
+        Failure::Connection,
+        &[
+            "ECONN",
+            "EPIPE",
+            "UND_ERR_SOCKET",
+            "onnection",
+            "FailedToOpenSocket",
+            "Unable to connect",
+        ],
+    ),
+];
+
+/// The reason for a failure, by the error that the host threw and by its cause.
+fn failure(error: &JsValue) -> Failure {
+    let member = |of: &JsValue, name: &str| Reflect::get(of, &name.into()).unwrap_or_default();
+    let cause = member(error, "cause");
+    let texts = [
+        (&cause, "code"),
+        (error, "code"),
+        (error, "name"),
+        (&cause, "message"),
+        (error, "message"),
+    ];
+    let texts = texts.map(|(of, name)| member(of, name).as_string().unwrap_or_default());
+    let told = texts.iter().find_map(|text| {
+        TOLD.iter().find(|(_, words)| words.iter().any(|word| text.contains(word)))
+    });
+    told.map_or(Failure::Unknown, |(failure, _)| *failure)
 }
 
 async fn get(

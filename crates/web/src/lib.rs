@@ -12,13 +12,12 @@ mod cache;
 pub mod clock;
 pub mod crypto;
 pub mod dictionary;
+pub mod event;
 mod fetch;
-pub mod refusal;
 mod stream;
 mod verifier;
 
 pub use bucket::Bucket;
 pub use clock::Clock;
 pub use fetch::{RequestOptions, Source};
-pub use refusal::Refusal;
-pub use verifier::{Background, CacheTier, IsolateReplay, Judged, ReplayStore, WebVerifier};
+pub use verifier::{Background, CacheTier, IsolateReplay, Judged, Later, ReplayStore, WebVerifier};

@@ -10,15 +10,18 @@ use std::time::Duration;
 use edgepass_verify::checks::RequirementsError;
 use edgepass_verify::checks::dpop::replay::{ProofUse, Replay, ReplayMemory};
 use edgepass_verify::documents::fetch::{Answer, Content, FetchOrder};
-use edgepass_verify::host::{self, Host, HostCrypto, Later, SharedCache};
+use edgepass_verify::documents::refused::Refused;
+use edgepass_verify::host::{self, Host, HostCrypto, SharedCache};
 use edgepass_verify::signature::SignatureRequest;
 use edgepass_verify::verdict::Validity;
 use edgepass_verify::verifier::{Confirmed, Counters, HeldTimes, Progress, Verifier};
 use edgepass_verify::{Check, Request, Requirements, Sender, UnixMillis, Verdict};
+use wasm_bindgen::JsValue;
 
 use crate::cache::{self, Entry};
 use crate::clock::{Clock, sleep};
 use crate::crypto::WebCrypto;
+use crate::event;
 use crate::fetch::{RequestOptions, Source, fetch};
 
 /// A verifier with its host functions, shared by all requests of an isolate.
@@ -37,6 +40,9 @@ struct Inner {
     /// does it.
     worked_at: Cell<Option<UnixMillis>>,
 }
+
+/// A future on the one thread of a JavaScript host.
+pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
 /// Remembers used DPoP proofs.
 pub trait ReplayStore {
@@ -175,6 +181,17 @@ impl WebVerifier {
         background(Rc::clone(&self.0), Vec::new(), due, clock)
     }
 
+    /// Work that fetches the JWK Sets that are not fresh, so that the first tokens need not wait.
+    pub fn warm(&self, clock: Clock) -> Vec<Background> {
+        let due = self.0.verifier.borrow_mut().warm(clock.now());
+        due.into_iter().filter_map(|order| self.refresh(vec![order], clock)).collect()
+    }
+
+    /// Whether a JWK Set of every issuer is held.
+    pub fn has_keys(&self) -> bool {
+        self.0.verifier.borrow().has_keys()
+    }
+
     /// Work that makes later checks faster, to run after the response: prefetches lists, rechecks
     /// signatures, computes tables. Between its steps other requests get their turn. `None` if
     /// there is nothing to do or another request does it.
@@ -239,45 +256,58 @@ struct OnHost<'i> {
     clock: Clock,
     /// Cache writes to do after the response.
     writes: RefCell<Vec<Background>>,
+    /// What the last fetch threw.
+    error: Cell<JsValue>,
 }
 
 impl<'i> OnHost<'i> {
     fn new(inner: &'i Inner, clock: Clock) -> Self {
-        Self { inner, clock, writes: RefCell::default() }
+        Self { inner, clock, writes: RefCell::default(), error: Cell::default() }
     }
 }
 
 impl HostCrypto for OnHost<'_> {
-    fn check<'a>(&'a self, request: &'a SignatureRequest) -> Later<'a, bool> {
-        self.inner.crypto.check(request)
+    async fn check(&self, request: &SignatureRequest) -> bool {
+        Box::pin(self.inner.crypto.check(request)).await
     }
 }
 
 impl Host for OnHost<'_> {
+    type Cache = Self;
+
     fn now(&self) -> UnixMillis {
         self.clock.now()
     }
 
-    fn fetch<'a>(&'a self, order: &'a FetchOrder) -> Later<'a, Answer> {
-        Box::pin(fetch(order, &self.inner.source, &self.inner.options, self.clock))
+    async fn fetch(&self, order: &FetchOrder) -> Answer {
+        let Inner { source, options, .. } = self.inner;
+        let (answer, error) = Box::pin(fetch(order, source, options, self.clock)).await;
+        self.error.set(error);
+        answer
     }
 
-    fn first_use(&self, used: ProofUse) -> Later<'_, Replay> {
-        self.inner.replay.first_use(used, self.now())
+    fn refused(&self, order: &FetchOrder, refused: Refused) {
+        if let Some(on_event) = &self.inner.options.on_event {
+            event::tell(on_event, order, refused, self.error.take());
+        }
     }
 
-    fn sleep(&self, time: Duration) -> Later<'_, ()> {
-        Box::pin(sleep(time))
+    async fn first_use(&self, used: ProofUse) -> Replay {
+        self.inner.replay.first_use(used, self.now()).await
     }
 
-    fn cache(&self) -> Option<&dyn SharedCache> {
+    async fn sleep(&self, time: Duration) {
+        sleep(time).await;
+    }
+
+    fn cache(&self) -> Option<&Self> {
         (self.inner.cache == CacheTier::CacheApi).then_some(self)
     }
 }
 
 impl SharedCache for OnHost<'_> {
-    fn get<'a>(&'a self, order: &'a FetchOrder) -> Later<'a, Option<Answer>> {
-        Box::pin(cache::restore(order, self.now()))
+    async fn get(&self, order: &FetchOrder) -> Option<Answer> {
+        cache::restore(order, self.now()).await
     }
 
     fn put(&self, order: FetchOrder, content: Content, held: HeldTimes) {
@@ -287,7 +317,7 @@ impl SharedCache for OnHost<'_> {
                 Box::pin(cache::keep(order, entry))
             }
             Content::NotModified => Box::pin(cache::confirm(order, held)),
-            Content::Redirect { .. } | Content::TooLarge | Content::Failed => return,
+            Content::Redirect { .. } | Content::TooLarge | Content::Failed(_) => return,
         };
         self.writes.borrow_mut().push(write);
     }

@@ -3,7 +3,9 @@
 use std::collections::{HashMap, HashSet};
 
 use edgepass_verify::UnixMillis;
-use edgepass_verify::documents::fetch::{Answer, AnsweredBy, Content, DocumentKind, FetchOrder};
+use edgepass_verify::documents::fetch::{
+    Answer, AnsweredBy, Content, DocumentKind, Failure, FetchOrder,
+};
 use edgepass_verify::verifier::Received;
 use fastrand::Rng;
 
@@ -185,7 +187,7 @@ impl Run {
             Came::Edition(edition, age) => (Some(edition), age),
             Came::RolledBack(edition) => (Some(edition), 0),
         };
-        let content = edition.as_ref().map_or(Content::Failed, |edition| {
+        let content = edition.as_ref().map_or(Content::Failed(Failure::Unknown), |edition| {
             let is_same = order.etag.as_ref() == Some(&edition.etag);
             let since = self.since(isolate, &order.uri);
             let is_list = document == DocumentKind::StatusList;
@@ -235,7 +237,7 @@ impl Run {
     fn settle(&mut self, isolate: usize, order: FetchOrder, answer: Answer) -> bool {
         let now = self.clock(isolate);
         match self.isolates[isolate].verifier.receive(order, answer, now) {
-            Received::Settled { taken } => taken,
+            Received::Settled { taken, .. } => taken,
             Received::Fetch(_) | Received::CheckSignature(..) => false,
         }
     }

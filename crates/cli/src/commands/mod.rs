@@ -27,6 +27,10 @@ use edgepass_store::SqliteStore;
 use crate::exit::{Exit, Failure};
 use crate::{host, master_key, output, private};
 
+/// Size limit of a response that `doctor` or `serve` fetches, in bytes. No document of an issuer is
+/// that large.
+const MAX_DOCUMENT: usize = 4 << 20;
+
 /// Short-lived, narrowly scoped, signed tokens that can be revoked in seconds.
 #[derive(Parser)]
 #[command(name = "edgepass", version, arg_required_else_help = true, after_help = EXAMPLES)]

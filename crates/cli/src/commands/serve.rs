@@ -22,7 +22,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use super::published;
 use crate::exit::Exit;
-use crate::{host, native, private};
+use crate::{host, private};
 
 /// Timeout for fetching back one document.
 const FETCH_BACK_TIMEOUT: Duration = Duration::from_secs(3);
@@ -55,7 +55,7 @@ pub(super) async fn run(file: &Path, json: bool) -> anyhow::Result<Exit> {
     let app = App::new(config, issuer, targets, Host { now: host::now, fill: host::fill });
     let publishing = Arc::clone(&app);
     let mut publication = tokio::spawn(async move { publishing.publication().run().await });
-    let client = reqwest::Client::builder().user_agent(crate::native::USER_AGENT).build()?;
+    let client = reqwest::Client::builder().user_agent(edgepass_client::USER_AGENT).build()?;
     let watching = Arc::clone(&app);
     let watch = tokio::spawn(async move {
         watching.fetch_back(|uri| fetch_back(client.clone(), uri)).await;
@@ -82,7 +82,7 @@ pub(super) async fn run(file: &Path, json: bool) -> anyhow::Result<Exit> {
 async fn fetch_back(client: reqwest::Client, uri: String) -> Option<Vec<u8>> {
     let request = client.get(uri).header(CACHE_CONTROL, "no-cache").timeout(FETCH_BACK_TIMEOUT);
     let mut answer = request.send().await.ok()?.error_for_status().ok()?;
-    native::bounded(&mut answer, native::MAX_DOCUMENT).await.ok()?
+    edgepass_client::bounded(&mut answer, super::MAX_DOCUMENT).await.ok()?
 }
 
 /// Locks the data directory, so that only one `serve` publishes from it. The lock shows other

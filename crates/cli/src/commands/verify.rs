@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
+use edgepass_client::{Fetch, HttpFetch, NativeHost, USER_AGENT};
 use edgepass_jose::Scope;
 use edgepass_verify::documents::fetch::{Answer, Content, DocumentKind, FetchOrder};
 use edgepass_verify::host::judge_and_refresh;
@@ -14,7 +15,6 @@ use serde_json::json;
 
 use super::batch;
 use crate::exit::Exit;
-use crate::native::{Fetch, HttpFetch, NativeHost};
 use crate::{host, output};
 
 #[derive(clap::Args)]
@@ -54,7 +54,7 @@ pub(super) async fn run(args: Args, json: bool) -> anyhow::Result<Exit> {
     let policy = policy(&args)?;
     let keys = key_source(args.jwks.as_deref(), &policy)?;
     let fetch = StatusFrom {
-        http: HttpFetch::new(host::now)?,
+        http: HttpFetch::new(host::now, USER_AGENT)?,
         file: match args.status.as_str() {
             "auto" | "none" => None,
             file => Some(std::fs::read(file).with_context(|| format!("{file} cannot be read"))?),

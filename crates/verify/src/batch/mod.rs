@@ -8,7 +8,6 @@ pub mod line;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::future::ready;
 use std::time::Duration;
 
 use edgepass_crypto::prepared::PreparedKeys;
@@ -19,7 +18,7 @@ pub use self::line::Line;
 use self::line::UnusableLine;
 use crate::checks::dpop::replay::{ProofUse, Replay, ReplayMemory};
 use crate::documents::fetch::{self, FetchOrder};
-use crate::host::{self, Host, HostCrypto, Later};
+use crate::host::{self, Host, HostCrypto, NoCache};
 use crate::signature::SignatureRequest;
 use crate::time::UnixMillis;
 use crate::verifier::Verifier;
@@ -33,15 +32,15 @@ use crate::verifier::Verifier;
 /// use std::task::{Context, Poll, Waker};
 ///
 /// use edgepass_verify::batch::{Batch, Outcome};
-/// use edgepass_verify::host::{HostCrypto, Later};
+/// use edgepass_verify::host::HostCrypto;
 /// use edgepass_verify::signature::SignatureRequest;
 ///
 /// /// A host without ECDSA and RSA.
 /// struct Ed25519Only;
 ///
 /// impl HostCrypto for Ed25519Only {
-///     fn check<'a>(&'a self, _: &'a SignatureRequest) -> Later<'a, bool> {
-///         Box::pin(std::future::ready(false))
+///     async fn check(&self, _: &SignatureRequest) -> bool {
+///         false
 ///     }
 /// }
 ///
@@ -132,7 +131,7 @@ impl Batch {
     }
 
     /// Reads one line and judges it.
-    pub async fn judge(&mut self, text: &str, crypto: &dyn HostCrypto) -> LineVerdict {
+    pub async fn judge(&mut self, text: &str, crypto: &impl HostCrypto) -> LineVerdict {
         match read(text) {
             Ok(line) => self.judge_line(line, crypto).await,
             Err(answer) => *answer,
@@ -140,7 +139,7 @@ impl Batch {
     }
 
     /// Judges one line.
-    pub async fn judge_line(&mut self, mut line: Line, crypto: &dyn HostCrypto) -> LineVerdict {
+    pub async fn judge_line(&mut self, mut line: Line, crypto: &impl HostCrypto) -> LineVerdict {
         self.lines = self.lines.wrapping_add(1);
         let name = line.session.take();
         let mut session = name.as_ref().and_then(|name| self.sessions.remove(name));
@@ -183,7 +182,7 @@ pub fn read(text: &str) -> Result<Line, Box<LineVerdict>> {
 pub async fn judge_alone(
     line: Line,
     prepared: &PreparedKeys,
-    crypto: &dyn HostCrypto,
+    crypto: &impl HostCrypto,
 ) -> LineVerdict {
     Session::default().judge(line, prepared, crypto).await
 }
@@ -193,7 +192,7 @@ impl Session {
         &mut self,
         line: Line,
         prepared: &PreparedKeys,
-        crypto: &dyn HostCrypto,
+        crypto: &impl HostCrypto,
     ) -> LineVerdict {
         let Line { id, issuer, presented, trust, nonces, requirements, environment, .. } = line;
         let now = environment.now.get();
@@ -241,7 +240,7 @@ impl Session {
 }
 
 /// Does all background work after each line, at once: in a batch no response is delayed.
-async fn work(verifier: &mut Verifier, now: UnixMillis, crypto: &dyn HostCrypto) {
+async fn work(verifier: &mut Verifier, now: UnixMillis, crypto: &impl HostCrypto) {
     while verifier.has_work(now) {
         if let Some(request) = verifier.work(now) {
             let valid = crypto.check(&request).await;
@@ -251,42 +250,42 @@ async fn work(verifier: &mut Verifier, now: UnixMillis, crypto: &dyn HostCrypto)
 }
 
 /// The host of one line: clock and responses come from the line, crypto from the batch's host.
-struct LineHost<'s> {
-    crypto: &'s dyn HostCrypto,
+struct LineHost<'s, C> {
+    crypto: &'s C,
     environment: line::LineEnvironment,
     replay: RefCell<&'s mut ReplayMemory>,
     fetched: RefCell<Vec<String>>,
 }
 
-impl HostCrypto for LineHost<'_> {
-    fn check<'a>(&'a self, request: &'a SignatureRequest) -> Later<'a, bool> {
-        self.crypto.check(request)
+impl<C: HostCrypto> HostCrypto for LineHost<'_, C> {
+    async fn check(&self, request: &SignatureRequest) -> bool {
+        self.crypto.check(request).await
     }
 }
 
-impl Host for LineHost<'_> {
+impl<C: HostCrypto> Host for LineHost<'_, C> {
+    type Cache = NoCache;
+
     fn now(&self) -> UnixMillis {
         self.environment.now.get()
     }
 
-    fn fetch<'a>(&'a self, order: &'a FetchOrder) -> Later<'a, fetch::Answer> {
+    async fn fetch(&self, order: &FetchOrder) -> fetch::Answer {
         self.fetched.borrow_mut().push(order.url.clone());
-        Box::pin(ready(self.environment.answer(order)))
+        self.environment.answer(order)
     }
 
-    fn first_use(&self, used: ProofUse) -> Later<'_, Replay> {
-        let replay = if self.environment.seen_jwt_ids.contains(&used.jwt_id) {
+    async fn first_use(&self, used: ProofUse) -> Replay {
+        if self.environment.seen_jwt_ids.contains(&used.jwt_id) {
             Replay::Seen
         } else {
             self.replay.borrow_mut().first_use(&used, self.now())
-        };
-        Box::pin(ready(replay))
+        }
     }
 
     /// Advances the line's own clock instead of waiting.
-    fn sleep(&self, time: Duration) -> Later<'_, ()> {
+    async fn sleep(&self, time: Duration) {
         self.environment.now.set(self.now().plus(time));
-        Box::pin(ready(()))
     }
 }
 

@@ -97,6 +97,18 @@ pub enum RequirementsError {
 }
 
 impl Requirements {
+    /// Returns the requirement that the token grants all these scopes.
+    ///
+    /// # Errors
+    ///
+    /// [`RequirementsError::Empty`], [`RequirementsError::Scope`].
+    pub fn all_of<'s>(
+        scopes: impl IntoIterator<Item = &'s str>,
+    ) -> Result<Self, RequirementsError> {
+        let all_of = Some(scopes.into_iter().map(str::to_owned).collect());
+        RequirementsConfig { all_of, ..RequirementsConfig::default() }.try_into()
+    }
+
     /// The places of a request in which the token may be.
     pub(crate) fn places(&self) -> &[TokenPlace] {
         self.token_from.as_deref().unwrap_or(&[TokenPlace::Authorization])

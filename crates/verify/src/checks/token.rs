@@ -78,7 +78,7 @@ impl UnverifiedToken {
     ///
     /// # Errors
     ///
-    /// [`VerifyError::TokenMalformed`], [`VerifyError::TypNotAccepted`],
+    /// [`VerifyError::TokenMalformed`], [`VerifyError::TokenPadded`], [`VerifyError::TypNotAccepted`],
     /// [`VerifyError::AlgNotAllowed`], and for `iss` [`VerifyError::ClaimMissing`],
     /// [`VerifyError::ClaimInvalid`] or [`VerifyError::IssuerMismatch`].
     pub(crate) fn parse<P: Borrow<Policy>>(
@@ -86,6 +86,9 @@ impl UnverifiedToken {
         policies: &[P],
     ) -> Result<Self, VerifyError> {
         const MALFORMED: VerifyError = VerifyError::TokenMalformed;
+        if text.trim_ascii().len() != text.len() {
+            return Err(VerifyError::TokenPadded);
+        }
         let longest = policies.iter().map(|policy| policy.borrow().max_token_bytes).max();
         let mut jws =
             CompactJws::parse(text, longest.unwrap_or_default()).map_err(|_| MALFORMED)?;

@@ -20,6 +20,16 @@ pub enum DocumentKind {
 }
 
 impl DocumentKind {
+    /// Returns the stable name of the kind.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Metadata => "metadata",
+            Self::JwkSet => "jwk_set",
+            Self::StatusList => "status_list",
+            Self::Aggregation => "aggregation",
+        }
+    }
+
     /// Returns the value of `Accept` for a request for such a document.
     pub fn accept(self) -> &'static str {
         match self {
@@ -113,21 +123,31 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Returns the answer for a failed request that was sent at `sent_at`.
+    /// Returns the answer for a failed request that was sent at `sent_at`, for a reason that the
+    /// host does not tell.
     pub fn failed(sent_at: UnixMillis) -> Self {
         Self {
             from: AnsweredBy::Source,
             confirmed_at: sent_at,
-            content: Content::Failed,
+            content: Content::Failed(Failure::Unknown),
             dated: None,
             fresh_for: None,
             has_known_age: true,
         }
     }
 
+    /// Returns the answer for a request that was sent at `sent_at` and failed for this reason.
+    pub fn failed_by(failure: Failure, sent_at: UnixMillis) -> Self {
+        Self { content: Content::Failed(failure), ..Self::failed(sent_at) }
+    }
+
     /// Turns an answer of unknown age into a failed one.
     pub(crate) fn of_known_age(self) -> Self {
-        if self.has_known_age { self } else { Self { content: Content::Failed, ..self } }
+        if self.has_known_age {
+            self
+        } else {
+            Self { content: Content::Failed(Failure::Age), ..self }
+        }
     }
 }
 
@@ -192,7 +212,8 @@ impl ResponseHead {
                 etag: self.etag,
             },
             (status, Body::TooLarge, _) if is_success(status) => Content::TooLarge,
-            _ => return failed,
+            (status, Body::None, _) if is_success(status) => return failed,
+            _ => Content::Failed(Failure::Status(self.status)),
         };
         let dated = self.date.map(|date| Dated { date, sent_at });
         let confirmed_at = sent_at.minus(age);
@@ -281,7 +302,7 @@ pub enum AnsweredBy {
 }
 
 /// The content of an answer.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub enum Content {
     /// Status 304: the copy with the order's entity tag is current.
     NotModified,
@@ -301,9 +322,27 @@ pub enum Content {
     },
     /// A body longer than the order's `max_bytes`.
     TooLarge,
-    /// Any other result: another status, an unreadable `Age`, a timeout, an unreachable source.
-    #[default]
-    Failed,
+    /// Any other result.
+    Failed(Failure),
+}
+
+/// The reason why a fetch failed, as far as the host tells.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Failure {
+    /// The name of the source cannot be resolved.
+    Dns,
+    /// The source refused the connection, or broke it off.
+    Connection,
+    /// The source's certificate is not valid, or TLS failed.
+    Tls,
+    /// The response did not arrive within the order's `timeout`.
+    Timeout,
+    /// The status of the response is no success.
+    Status(u16),
+    /// `Age` of the response cannot be read.
+    Age,
+    /// The host does not tell.
+    Unknown,
 }
 
 impl Content {
@@ -314,7 +353,7 @@ impl Content {
             Self::Redirect { .. } => Refused::Redirect,
             Self::TooLarge => Refused::TooLarge,
             Self::Body { .. } => Refused::Malformed,
-            Self::Failed => Refused::Unreachable,
+            Self::Failed(failure) => Refused::Failed(*failure),
         }
     }
 }

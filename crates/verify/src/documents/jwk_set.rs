@@ -378,6 +378,14 @@ impl KeyHolder {
         KeyLookup::Fetch(self.order(policy, now))
     }
 
+    /// An order for the set before a token needs it, unless it is given or fresh, or is being
+    /// fetched.
+    pub(crate) fn warm(&mut self, policy: &Policy, now: UnixMillis) -> Option<FetchOrder> {
+        let is_fetched = matches!(self.source, KeySource::Url(_) | KeySource::Discover);
+        let is_due = is_fetched && !self.is_fresh(policy, now) && !self.set.is_being_fetched(now);
+        is_due.then(|| self.order(policy, now))
+    }
+
     fn order(&mut self, policy: &Policy, now: UnixMillis) -> FetchOrder {
         let lease = self.set.begin_fetch(now, policy.schedule.fetch_timeout);
         self.order_for(policy, lease)

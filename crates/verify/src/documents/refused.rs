@@ -1,10 +1,12 @@
 //! The reasons why answers to fetches are refused, and their counts.
 
+use crate::documents::fetch::{DocumentKind, Failure};
+
 /// The reason why an answer was refused. The held copy remains in use within its limits.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Refused {
-    /// No response in time, or one with an unusable status or an unreadable `Age`.
-    Unreachable,
+    /// There is no usable response.
+    Failed(Failure),
     /// The response or the inflated list is larger than the policy allows.
     TooLarge,
     /// A redirect of a document that is not a status list, a redirect out of the configured
@@ -38,9 +40,15 @@ pub enum Refused {
 }
 
 impl Refused {
-    /// All reasons, in the order of the variants.
-    pub const ALL: [Self; 14] = [
-        Self::Unreachable,
+    /// All reasons. That of a status stands for every status.
+    pub const ALL: [Self; 20] = [
+        Self::Failed(Failure::Unknown),
+        Self::Failed(Failure::Dns),
+        Self::Failed(Failure::Connection),
+        Self::Failed(Failure::Tls),
+        Self::Failed(Failure::Timeout),
+        Self::Failed(Failure::Status(0)),
+        Self::Failed(Failure::Age),
         Self::TooLarge,
         Self::Redirect,
         Self::MediaType,
@@ -56,10 +64,16 @@ impl Refused {
         Self::NotHeld,
     ];
 
-    /// Returns the stable name of the reason, for metrics.
+    /// Returns the stable name of the reason, for metrics and events.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Unreachable => "unreachable",
+            Self::Failed(Failure::Unknown) => "unreachable",
+            Self::Failed(Failure::Dns) => "dns",
+            Self::Failed(Failure::Connection) => "connection",
+            Self::Failed(Failure::Tls) => "tls",
+            Self::Failed(Failure::Timeout) => "timeout",
+            Self::Failed(Failure::Status(_)) => "status",
+            Self::Failed(Failure::Age) => "age",
             Self::TooLarge => "too_large",
             Self::Redirect => "redirect",
             Self::MediaType => "media_type",
@@ -77,13 +91,24 @@ impl Refused {
     }
 }
 
+/// Why a document is not available: the last answer that was refused.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Cause {
+    /// The document that the answer was for.
+    pub document: DocumentKind,
+    /// The reason why the answer was refused.
+    pub refused: Refused,
+}
+
 /// The number of refused answers for each reason.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct RefusedCounts([u64; Refused::ALL.len()]);
 
 impl RefusedCounts {
     pub(crate) fn count(&mut self, refused: Refused) {
-        if let Some(count) = self.0.get_mut(refused as usize) {
+        let mut counts = Refused::ALL.into_iter().zip(&mut self.0);
+        let counted = counts.find(|(reason, _)| reason.name() == refused.name());
+        if let Some((_, count)) = counted {
             *count = count.saturating_add(1);
         }
     }
@@ -95,6 +120,7 @@ impl RefusedCounts {
 
     /// Returns the count of one reason.
     pub fn of(&self, refused: Refused) -> u64 {
-        self.0.get(refused as usize).copied().unwrap_or_default()
+        let mut counts = self.iter();
+        counts.find(|(reason, _)| reason.name() == refused.name()).map_or(0, |(_, count)| count)
     }
 }

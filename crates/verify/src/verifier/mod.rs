@@ -20,7 +20,7 @@ use crate::checks::{Check, Requirements, RequirementsError, Stage};
 use crate::documents::fetch::{Answer, AnsweredBy, DocumentKind, FetchOrder};
 pub use crate::documents::jwk_set::{JwksUri, KeySource};
 use crate::documents::jwk_set::{KeyHolder, ReceivedSet};
-use crate::documents::refused::{Refused, RefusedCounts};
+use crate::documents::refused::{Cause, Refused, RefusedCounts};
 pub use crate::documents::status_list::{DEFAULT_BYTES as DEFAULT_LIST_BYTES, PendingList};
 use crate::documents::status_list::{ListHolder, ReceivedList, Taken};
 use crate::error::VerifyError;
@@ -101,6 +101,22 @@ struct Issuer {
     policy: Policy,
     keys: KeyHolder,
     lists: ListHolder,
+    /// The last refused JWK Set or metadata, unless an answer was used since.
+    keys_refused: Option<Cause>,
+    /// The last refused status list, unless an answer was used since.
+    lists_refused: Option<Cause>,
+}
+
+impl Issuer {
+    /// Remembers why a document was refused, or forgets it if the answer was used.
+    fn remember(&mut self, document: DocumentKind, refused: Option<Refused>) {
+        let refused = refused.map(|refused| Cause { document, refused });
+        match document {
+            DocumentKind::JwkSet | DocumentKind::Metadata => self.keys_refused = refused,
+            DocumentKind::StatusList => self.lists_refused = refused,
+            DocumentKind::Aggregation => {}
+        }
+    }
 }
 
 /// The issuers of a verifier, in the order given.
@@ -151,6 +167,8 @@ pub enum Received {
         /// Whether the answer was used: its document is held now, it confirmed the held copy, or
         /// it was metadata or an aggregation.
         taken: bool,
+        /// The reason why it was refused, if it was.
+        refused: Option<Refused>,
     },
     /// The answer is a redirect: carry out this order, and pass its answer to
     /// [`Verifier::receive`].
@@ -238,6 +256,8 @@ impl Verifier {
                 policy,
                 keys: KeyHolder::new(keys, IssuerIndex(position)),
                 lists: ListHolder::new(IssuerIndex(position)),
+                keys_refused: None,
+                lists_refused: None,
             });
         }
         Ok(Self {
@@ -513,14 +533,14 @@ impl Verifier {
 
     /// Takes the answer to `order`. A refused answer leaves the held copy as it is.
     pub fn receive(&mut self, order: FetchOrder, answer: Answer, now: UnixMillis) -> Received {
-        let Ok(Issuer { policy, keys, lists }) = self.issuers.get_mut(order.issuer) else {
-            return Received::Settled { taken: false };
+        let Ok(Issuer { policy, keys, lists, .. }) = self.issuers.get_mut(order.issuer) else {
+            return Received::Settled { taken: false, refused: None };
         };
-        let from = answer.from;
+        let (from, document, issuer) = (answer.from, order.document, order.issuer);
         let may_lack_age = matches!(order.document, DocumentKind::JwkSet | DocumentKind::Metadata)
             && policy.keys.freshness == KeyFreshness::Http;
         let answer = if may_lack_age { answer } else { answer.of_known_age() };
-        let settled = match order.document {
+        let settled = match document {
             DocumentKind::Metadata => {
                 keys.receive_metadata(&order, answer, policy, now).map(|()| true)
             }
@@ -548,40 +568,62 @@ impl Verifier {
                 }
             }
         };
-        Received::Settled { taken: self.count(from, settled) }
+        self.settle((issuer, document), from, settled)
     }
 
-    /// Takes the host's answer to [`Received::CheckSignature`]. Returns whether the received list
-    /// is held now.
+    /// Takes the host's answer to [`Received::CheckSignature`]. Returns [`Received::Settled`].
     pub fn list_signature_checked(
         &mut self,
         pending: PendingList,
         valid: bool,
         now: UnixMillis,
-    ) -> bool {
-        let Ok(issuer) = self.issuers.get_mut(pending.issuer()) else { return false };
+    ) -> Received {
+        let index = pending.issuer();
+        let Ok(issuer) = self.issuers.get_mut(index) else {
+            return Received::Settled { taken: false, refused: None };
+        };
         let (from, keys) = (pending.from(), issuer.keys.current());
         let settled = issuer.lists.signature_checked(pending, valid, keys, &issuer.policy, now);
-        self.count(from, settled.map(|taken| taken == Taken::Held))
+        let settled = settled.map(|taken| taken == Taken::Held);
+        self.settle((index, DocumentKind::StatusList), from, settled)
     }
 
-    /// Counts a refused answer, if the source gave it. Returns whether the answer was used.
-    fn count(&mut self, from: AnsweredBy, settled: Result<bool, Refused>) -> bool {
-        match settled {
-            Ok(taken) => taken,
-            Err(refused) => {
-                if from == AnsweredBy::Source {
-                    self.refused.count(refused);
-                }
-                false
+    /// Counts and remembers a refused answer, if the source gave it.
+    fn settle(
+        &mut self,
+        (issuer, document): (IssuerIndex, DocumentKind),
+        from: AnsweredBy,
+        settled: Result<bool, Refused>,
+    ) -> Received {
+        let refused = settled.err();
+        if from == AnsweredBy::Source
+            && let Ok(issuer) = self.issuers.get_mut(issuer)
+        {
+            issuer.remember(document, refused);
+            if let Some(refused) = refused {
+                self.refused.count(refused);
             }
         }
+        Received::Settled { taken: settled == Ok(true), refused }
+    }
+
+    /// Returns orders for the JWK Sets, or the metadata, that are not fresh and that nothing fetches
+    /// yet: one for each issuer at most. Carry them out, and repeat once for the JWK Sets that
+    /// metadata names. Then the first tokens need not wait for keys.
+    pub fn warm(&mut self, now: UnixMillis) -> Vec<FetchOrder> {
+        let issuers = self.issuers.0.iter_mut();
+        issuers.filter_map(|Issuer { policy, keys, .. }| keys.warm(policy, now)).collect()
+    }
+
+    /// Returns whether a JWK Set of every issuer is held.
+    pub fn has_keys(&self) -> bool {
+        self.issuers.iter().all(|issuer| issuer.keys.current().is_some())
     }
 
     /// Returns the times of the held copy of the document that `order` names, for an entry in a
     /// shared cache. Returns `None` if no copy is held, and for metadata and aggregations.
     pub fn held_times(&self, order: &FetchOrder) -> Option<HeldTimes> {
-        let Issuer { policy, keys, lists } = self.issuers.get(order.issuer).ok()?;
+        let Issuer { policy, keys, lists, .. } = self.issuers.get(order.issuer).ok()?;
         let (confirmed_at, fresh_for) = match order.document {
             DocumentKind::Metadata | DocumentKind::Aggregation => (None, None),
             DocumentKind::JwkSet => (keys.confirmed_at(), keys.fresh_for(policy)),
@@ -593,7 +635,7 @@ impl Verifier {
     /// Ends `order` without a fetch if the held copy is fresh. Call it after [`Verifier::receive`]
     /// took the copy of a shared cache. Returns `false` if the host must still fetch the document.
     pub fn release_if_fresh(&mut self, order: &FetchOrder, now: UnixMillis) -> bool {
-        let Ok(Issuer { policy, keys, lists }) = self.issuers.get_mut(order.issuer) else {
+        let Ok(Issuer { policy, keys, lists, .. }) = self.issuers.get_mut(order.issuer) else {
             return false;
         };
         let fresh = match order.document {

@@ -15,6 +15,7 @@ use crate::checks::{Check, Claimed, Requirements, Stage};
 use crate::documents::fetch::DocumentKind;
 use crate::documents::held::Attempt;
 use crate::documents::jwk_set::KeyLookup;
+use crate::documents::refused::Cause;
 use crate::documents::status_list::StatusLookup;
 use crate::error::VerifyError;
 use crate::signature::Checked;
@@ -218,6 +219,7 @@ impl Verifier {
         let challenge =
             if outcome.is_err() { self.challenge(check, now) } else { Challenge::default() };
         self.stale = self.stale.saturating_add(check.stale.into());
+        let cause = outcome.as_ref().err().and_then(|error| self.cause(error, check));
         let until = outcome.as_ref().ok().and_then(|claims| self.end_of(claims, check, now));
         Progress::Decided(Verdict {
             granted: if outcome.is_ok() { granted } else { Scope::default() },
@@ -226,8 +228,18 @@ impl Verifier {
             stale: check.stale,
             refresh: std::mem::take(&mut check.refresh),
             challenge,
+            cause,
             until,
         })
+    }
+
+    fn cause(&self, error: &VerifyError, check: &Check) -> Option<Cause> {
+        let issuer = self.issuers.get(check.issuer?).ok()?;
+        match error {
+            VerifyError::KeysUnavailable => issuer.keys_refused,
+            VerifyError::StatusUnavailable => issuer.lists_refused,
+            _ => None,
+        }
     }
 
     /// The end of an accepted token: `exp`, or `exp` plus leeway if `exp` has passed.

@@ -59,7 +59,7 @@ pub(super) async fn run(args: Args, config: &Path, json: bool) -> anyhow::Result
     let client = reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .timeout(TIMEOUT)
-        .user_agent(crate::native::USER_AGENT)
+        .user_agent(edgepass_client::USER_AGENT)
         .build()
         .context("TLS cannot be set up")?;
     targets::look(&config, &*store, &client, &mut report).await?;

@@ -16,10 +16,11 @@ use reqwest::header::{AGE, CACHE_CONTROL, HeaderMap};
 use serde_json::Value;
 
 use super::Report;
+use crate::commands::MAX_DOCUMENT;
 use crate::commands::published::Published;
 use crate::commands::status_act::act_and_publish;
 use crate::host::{self, OsEntropy};
-use crate::native::{MAX_DOCUMENT, bounded};
+use edgepass_client::bounded;
 
 /// The guarded URL, the issuer of the probe tokens, and the HTTP client.
 pub(super) struct Probe<'a> {

@@ -17,8 +17,9 @@ use reqwest::{Client, StatusCode};
 use serde_json::Value;
 
 use super::Report;
+use crate::commands::MAX_DOCUMENT;
 use crate::host;
-use crate::native::{MAX_DOCUMENT, bounded};
+use edgepass_client::bounded;
 
 /// The response to a request for a document at its public URL.
 struct Seen {
