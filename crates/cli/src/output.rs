@@ -11,11 +11,15 @@ use serde_json::Value;
 
 /// Prints a line to stdout. A pipe that its reader closed (`| head`) is not an error.
 pub(crate) fn line(text: &str) -> anyhow::Result<()> {
+    line_if_read(text).map(|_| ())
+}
+
+/// Prints a line to stdout. `false`: nobody reads it, since the pipe's reader has closed it.
+pub(crate) fn line_if_read(text: &str) -> anyhow::Result<bool> {
     match writeln!(io::stdout(), "{text}") {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(error).context("stdout cannot be written")
-        }
-        _ => Ok(()),
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error).context("stdout cannot be written"),
     }
 }
 

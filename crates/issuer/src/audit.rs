@@ -131,7 +131,47 @@ impl From<&Selection> for SelectionEntry {
     }
 }
 
+/// What an entry names. `None`: the entry names none, or several.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Names<'a> {
+    /// The claim `jti` of the token.
+    pub jwt_id: Option<&'a str>,
+    /// The name of the role.
+    pub role: Option<&'a str>,
+    /// The claim `client_id`.
+    pub client_id: Option<&'a str>,
+    /// The claim `sub`.
+    pub subject: Option<&'a str>,
+}
+
 impl Act {
+    /// What the change names: of an issued token everything, of an act on statuses its selection.
+    pub fn names(&self) -> Names<'_> {
+        match self {
+            Self::TokenIssued { jwt_id, role, client_id, subject, .. } => Names {
+                jwt_id: Some(jwt_id),
+                role: Some(role),
+                client_id: Some(client_id),
+                subject: Some(subject),
+            },
+            Self::TokenRevoked { jwt_id, .. }
+            | Self::StatusesChanged { selection: SelectionEntry::JwtId(jwt_id), .. } => {
+                Names { jwt_id: Some(jwt_id), ..Names::default() }
+            }
+            Self::StatusesChanged { selection: SelectionEntry::Fitting(filter), .. } => Names {
+                jwt_id: None,
+                role: filter.role.as_deref(),
+                client_id: filter.client_id.as_deref(),
+                subject: filter.subject.as_deref(),
+            },
+            Self::StatusesChanged { selection: SelectionEntry::JwtIds(_), .. }
+            | Self::KeysCreated { .. }
+            | Self::KeyRotated { .. }
+            | Self::KeyCompromised { .. }
+            | Self::KeysWithdrawn { .. } => Names::default(),
+        }
+    }
+
     /// The name of the change, as in the column `act` of the table `audit` and the member `act` in
     /// JSON.
     pub fn name(&self) -> &'static str {

@@ -59,10 +59,11 @@ pub trait TokenStore: Send + Sync + 'static {
         jwt_id: &str,
     ) -> impl Future<Output = Result<Option<TokenRecord>, StoreError>> + Send;
 
-    /// The records that pass the filter, newest first.
+    /// One page of the records that pass the filter. Positions are those in the order of issue.
     fn tokens(
         &self,
         filter: &TokenFilter,
+        page: Page,
     ) -> impl Future<Output = Result<Vec<TokenRecord>, StoreError>> + Send;
 }
 
@@ -126,8 +127,13 @@ pub trait ActStore: Send + Sync + 'static {
 
 /// The audit trail.
 pub trait AuditStore: Send + Sync + 'static {
-    /// All entries, oldest first.
-    fn audit(&self) -> impl Future<Output = Result<Vec<AuditEntry>, StoreError>> + Send;
+    /// One page of the entries that were recorded at `since_ms` or later, in milliseconds. Each has
+    /// its position in the trail.
+    fn audit(
+        &self,
+        since_ms: u64,
+        page: Page,
+    ) -> impl Future<Output = Result<Vec<(u64, AuditEntry)>, StoreError>> + Send;
 }
 
 /// The state of the storage itself.
@@ -224,6 +230,28 @@ pub struct TokenRecord {
     pub status: StatusType,
     /// The location of the status.
     pub slot: StatusSlot,
+    /// The position in the order of issue.
+    pub seq: u64,
+}
+
+/// A page of records in the order of their positions.
+#[derive(Clone, Copy, Debug)]
+pub struct Page {
+    /// Only records after this position.
+    pub after: u64,
+    /// Only records before this position.
+    pub before: u64,
+    /// Whether the last positions come first.
+    pub newest_first: bool,
+    /// The largest number of records.
+    pub most: u32,
+}
+
+impl Page {
+    /// The first page of `most` records, or the last one if `newest_first`.
+    pub fn first(newest_first: bool, most: u32) -> Self {
+        Self { after: 0, before: u64::MAX, newest_first, most }
+    }
 }
 
 /// Conditions for [`TokenStore::tokens`]. `None` sets no condition.
@@ -231,6 +259,14 @@ pub struct TokenRecord {
 pub struct TokenFilter {
     /// Only tokens of this role.
     pub role: Option<String>,
+    /// Only tokens of this client.
+    pub client_id: Option<String>,
+    /// Only tokens of this subject.
+    pub subject: Option<String>,
+    /// Only the token with this `jti`.
+    pub jwt_id: Option<String>,
+    /// Only tokens issued at this time or later, in seconds.
+    pub issued_since: Option<u64>,
     /// Only tokens that expire after this time, in seconds, and are neither revoked nor suspended.
     pub live_at: Option<u64>,
 }

@@ -42,7 +42,7 @@ pub(crate) fn token(row: &SqliteRow) -> Result<TokenRecord, sqlx::Error> {
         expiration: unsigned(row, "expiration")?,
     };
     let slot = StatusSlot { list_id: row.try_get("list_id")?, index: unsigned(row, "list_index")? };
-    Ok(TokenRecord { facts, status: status(row)?, slot })
+    Ok(TokenRecord { facts, status: status(row)?, slot, seq: unsigned(row, "seq")? })
 }
 
 pub(crate) fn status(row: &SqliteRow) -> Result<StatusType, sqlx::Error> {
@@ -64,9 +64,10 @@ pub(crate) fn list_state(row: &SqliteRow) -> Result<ListState, sqlx::Error> {
     })
 }
 
-pub(crate) fn audit_entry(row: &SqliteRow) -> Result<AuditEntry, sqlx::Error> {
+pub(crate) fn audit_entry(row: &SqliteRow) -> Result<(u64, AuditEntry), sqlx::Error> {
     let text: String = row.try_get("entry")?;
-    serde_json::from_str(&text).map_err(|error| sqlx::Error::Decode(Box::new(error)))
+    let entry = serde_json::from_str(&text);
+    Ok((unsigned(row, "seq")?, entry.map_err(|error| sqlx::Error::Decode(Box::new(error)))?))
 }
 
 /// Reads a number that is never negative. A negative value, or one too large for `T`, gives

@@ -3,32 +3,87 @@
 use std::path::Path;
 
 use anyhow::Context;
+use edgepass_issuer::audit::AuditEntry;
 use edgepass_issuer::storage::AuditStore;
 use serde_json::Value;
 
+use super::listing::Window;
 use crate::exit::Exit;
 use crate::output;
 
-pub(super) async fn run(config: &Path, json: bool) -> anyhow::Result<Exit> {
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// Only entries about tokens of this role.
+    #[arg(long, allow_hyphen_values = true)]
+    role: Option<String>,
+    /// Only entries about tokens of this client, and what the client did itself.
+    #[arg(long, allow_hyphen_values = true)]
+    client: Option<String>,
+    /// Only entries about tokens of this subject.
+    #[arg(long, allow_hyphen_values = true)]
+    subject: Option<String>,
+    /// Only entries that name the token with this `jti`.
+    #[arg(long, allow_hyphen_values = true)]
+    jti: Option<String>,
+    #[command(flatten)]
+    window: Window,
+}
+
+pub(super) async fn run(args: Args, config: &Path, json: bool) -> anyhow::Result<Exit> {
     let config = super::load_config(config)?;
     let store = super::open_store(&config).await?;
-    for entry in store.audit().await? {
-        let value =
-            serde_json::to_value(&entry).context("an audit entry cannot be written as JSON")?;
-        if json {
-            output::json(&value)?;
-            continue;
-        }
-        let details = value.as_object().into_iter().flatten();
-        let details: Vec<String> = details
-            .filter(|(name, _)| !["at_ms", "actor", "act"].contains(&name.as_str()))
-            .map(|(name, value)| match value {
-                Value::String(text) => format!("{name}={text:?}"),
-                other => format!("{name}={other}"),
-            })
-            .collect();
-        let (at, act) = (output::date(entry.at_ms / 1000), entry.act.name());
-        output::line(&format!("{at}  {}  {act}  {}", entry.actor, details.join(" ")))?;
-    }
+    let since_ms = args.window.since_ms()?;
+    let read = async |page| Ok(store.audit(since_ms, page).await?);
+    let keep = |entry: &AuditEntry| args.keeps(entry);
+    args.window
+        .list(false, read, keep, |entries| {
+            for entry in &entries {
+                let text = if json { line_of_json(entry)? } else { text(entry)? };
+                if !output::line_if_read(&text)? {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        })
+        .await?;
     Ok(Exit::Ok)
+}
+
+impl Args {
+    /// Whether the entry is about what all the given options name.
+    fn keeps(&self, entry: &AuditEntry) -> bool {
+        let is_it = |wanted: &Option<String>, name: Option<&str>| {
+            wanted.as_deref().is_none_or(|wanted| name == Some(wanted))
+        };
+        let named = entry.act.names();
+        let did_it = self.client.as_ref().is_some_and(|client| {
+            entry.actor.strip_prefix("client:").is_some_and(|actor| actor == client)
+        });
+        is_it(&self.role, named.role)
+            && (did_it || is_it(&self.client, named.client_id))
+            && is_it(&self.subject, named.subject)
+            && is_it(&self.jti, named.jwt_id)
+    }
+}
+
+fn value(entry: &AuditEntry) -> anyhow::Result<Value> {
+    serde_json::to_value(entry).context("an audit entry cannot be written as JSON")
+}
+
+fn line_of_json(entry: &AuditEntry) -> anyhow::Result<String> {
+    Ok(value(entry)?.to_string())
+}
+
+fn text(entry: &AuditEntry) -> anyhow::Result<String> {
+    let value = value(entry)?;
+    let details = value.as_object().into_iter().flatten();
+    let details: Vec<String> = details
+        .filter(|(name, _)| !["at_ms", "actor", "act"].contains(&name.as_str()))
+        .map(|(name, value)| match value {
+            Value::String(text) => format!("{name}={text:?}"),
+            other => format!("{name}={other}"),
+        })
+        .collect();
+    let (at, act) = (output::date(entry.at_ms / 1000), entry.act.name());
+    Ok(format!("{at}  {}  {act}  {}", entry.actor, details.join(" ")))
 }

@@ -2,12 +2,14 @@
 
 mod audit;
 mod batch;
+mod client;
 mod client_secret;
 mod doctor;
 mod init;
 mod inspect;
 mod issue;
 mod keys;
+mod listing;
 mod published;
 mod serve;
 mod status_act;
@@ -55,6 +57,11 @@ Examples:
   edgepass revoke --role invoice-clerk --issued-before now --reason leak --dry-run
   edgepass keys list
   edgepass doctor --url https://api.example/invoices
+  edgepass tokens --client billing --live --limit 20
+  edgepass audit --jti ID
+  edgepass audit --since 1h --follow --json
+  edgepass client add billing --role invoice-reader
+  edgepass verify < token.txt
   edgepass verify - --issuer URL --audience URL < token.txt
   edgepass verify --batch log.jsonl > verdicts.jsonl
 
@@ -90,13 +97,18 @@ enum Command {
     /// List the issued tokens.
     Tokens(tokens::Args),
     /// Print the audit trail: time, actor and act of each entry.
-    Audit,
+    Audit(audit::Args),
     /// Decode a token without verifying it.
     Inspect(inspect::Args),
     /// Verify a token, or a file of requests (--batch), with the guard's verifier.
     Verify(verify::Args),
     /// Check the configuration, keys, targets and served documents. With --url, time a revocation.
     Doctor(doctor::Args),
+    /// List the clients of the configuration, or add one.
+    Client {
+        #[command(subcommand)]
+        act: client::Act,
+    },
     /// Generate a client secret and its hash for the configuration.
     ClientSecret,
     /// Print a completion script for a shell.
@@ -134,10 +146,11 @@ impl Cli {
             }
             Command::Keys { act } => keys::run(act, &config, json).await,
             Command::Tokens(args) => tokens::run(args, &config, json).await,
-            Command::Audit => audit::run(&config, json).await,
+            Command::Audit(args) => audit::run(args, &config, json).await,
             Command::Inspect(args) => inspect::run(&args, json),
-            Command::Verify(args) => verify::run(args, json).await,
+            Command::Verify(args) => verify::run(args, &config, json).await,
             Command::Doctor(args) => doctor::run(args, &config, json).await,
+            Command::Client { act } => client::run(act, &config, json),
             Command::ClientSecret => client_secret::run(json),
             Command::Completions { shell } => {
                 // Written to memory first: the generator panics where a write fails.

@@ -8,50 +8,92 @@ use edgepass_issuer::storage::{KeyStore, TokenFilter, TokenRecord, TokenStore};
 use edgepass_status_list::StatusType;
 use serde_json::{Value, json};
 
+use super::listing::Window;
 use crate::exit::Exit;
 use crate::{host, output};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// Only tokens of this role.
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     role: Option<String>,
+    /// Only tokens of this client.
+    #[arg(long, allow_hyphen_values = true)]
+    client: Option<String>,
+    /// Only tokens of this subject.
+    #[arg(long, allow_hyphen_values = true)]
+    subject: Option<String>,
+    /// Only the token with this `jti`.
+    #[arg(long, allow_hyphen_values = true)]
+    jti: Option<String>,
     /// Only tokens that are not expired, revoked, suspended or signed by a withdrawn key.
     #[arg(long)]
     live: bool,
+    #[command(flatten)]
+    window: Window,
 }
 
 pub(super) async fn run(args: Args, config: &Path, json: bool) -> anyhow::Result<Exit> {
     let config = super::load_config(config)?;
     let store = super::open_store(&config).await?;
     let now = host::now().numeric_date().seconds();
-    let filter = TokenFilter { role: args.role, live_at: args.live.then_some(now) };
-    let mut tokens = store.tokens(&filter).await?;
+    let since_ms = args.window.since_ms()?;
+    let filter = TokenFilter {
+        role: args.role,
+        client_id: args.client,
+        subject: args.subject,
+        jwt_id: args.jti,
+        issued_since: (since_ms > 0).then(|| since_ms.div_ceil(1000)),
+        live_at: args.live.then_some(now),
+    };
     let keys = store.keys().await?.keys;
     let withdrawn = keys.iter().filter(|key| key.state == KeyState::Withdrawn);
     let withdrawn: Vec<&str> = withdrawn.map(|key| key.key_id.as_str()).collect();
-    if args.live {
-        tokens.retain(|token| !withdrawn.contains(&token.facts.key_id.as_str()));
+    let read = async |page| {
+        let records = store.tokens(&filter, page).await?;
+        Ok(records.into_iter().map(|record| (record.seq, record)).collect())
+    };
+    let keep =
+        |record: &TokenRecord| !args.live || !withdrawn.contains(&record.facts.key_id.as_str());
+    let mut has_header = false;
+    let newest_first = !args.window.follow;
+    let list = args.window.list(newest_first, read, keep, |records| {
+        if json {
+            for token in &records {
+                if !output::line_if_read(&record(token, &withdrawn, now).to_string())? {
+                    return Ok(false);
+                }
+            }
+            return Ok(true);
+        }
+        let header = !std::mem::replace(&mut has_header, true);
+        output::line_if_read(&table(&records, header, &withdrawn, now))
+    });
+    list.await?;
+    if !json && !has_header {
+        output::line("no token fits")?;
     }
-    if json {
-        output::json(&tokens.iter().map(|token| record(token, &withdrawn, now)).collect())?;
-        return Ok(Exit::Ok);
-    }
+    Ok(Exit::Ok)
+}
+
+fn table(records: &[TokenRecord], has_header: bool, withdrawn: &[&str], now: u64) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    table.set_header([
-        "ID",
-        "ROLE",
-        "SCOPES",
-        "AUDIENCE",
-        "CLIENT",
-        "SUBJECT",
-        "CREATED BY",
-        "ISSUED",
-        "EXPIRES",
-        "STATUS",
-    ]);
-    for record in &tokens {
+    if has_header {
+        table.set_header([
+            "ID",
+            "ROLE",
+            "SCOPES",
+            "AUDIENCE",
+            "CLIENT",
+            "SUBJECT",
+            "CREATED BY",
+            "ISSUED",
+            "EXPIRES",
+            "STATUS",
+        ]);
+    }
+    for record in records {
         let token = &record.facts;
         table.add_row([
             token.jwt_id.as_str(),
@@ -63,11 +105,10 @@ pub(super) async fn run(args: Args, config: &Path, json: bool) -> anyhow::Result
             &token.created_by,
             &output::date(token.issued_at),
             &output::date(token.expiration),
-            status(record, &withdrawn, now),
+            status(record, withdrawn, now),
         ]);
     }
-    output::line(&table.trim_fmt())?;
-    Ok(Exit::Ok)
+    table.trim_fmt()
 }
 
 fn record(record: &TokenRecord, withdrawn: &[&str], now: u64) -> Value {

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use edgepass_client::{Fetch, HttpFetch, NativeHost, USER_AGENT};
 use edgepass_jose::Scope;
 use edgepass_verify::documents::fetch::{Answer, Content, DocumentKind, FetchOrder};
@@ -26,16 +26,18 @@ pub(super) struct Args {
     /// docs/batch.md.
     #[arg(long, value_name = "FILE|-", conflicts_with_all = ["token_file", "issuer", "audience", "jwks", "scopes", "status"])]
     batch: Option<PathBuf>,
-    /// Issuer that the token must name in `iss`.
-    #[arg(long, required_unless_present = "batch")]
+    /// Issuer that the token must name in `iss`. Default: that of the configuration file.
+    #[arg(long)]
     issuer: Option<String>,
-    /// Audience that the token must name in `aud`.
-    #[arg(long, required_unless_present = "batch")]
+    /// Audience that the token must name in `aud`. Default: any of the roles in the configuration
+    /// file.
+    #[arg(long)]
     audience: Option<String>,
     /// The issuer's JWK Set: a URL or a file. Default: the one named in the issuer's metadata.
     #[arg(long, value_name = "URL|FILE")]
     jwks: Option<String>,
-    /// Prefix that the URIs of status lists must have. Default: the issuer identifier and a slash.
+    /// Prefix that the URIs of status lists must have. Default: the issuer identifier and a slash, or
+    /// `base_uri` of the configuration file.
     #[arg(long, value_name = "URL")]
     status_prefix: Option<String>,
     /// A scope that the token must have; may be repeated.
@@ -46,12 +48,12 @@ pub(super) struct Args {
     status: String,
 }
 
-pub(super) async fn run(args: Args, json: bool) -> anyhow::Result<Exit> {
+pub(super) async fn run(args: Args, config: &Path, json: bool) -> anyhow::Result<Exit> {
     if let Some(source) = &args.batch {
         return batch::run(source);
     }
     let token = output::read_token(&args.token_file)?;
-    let policy = policy(&args)?;
+    let policy = policy(&args, config)?;
     let keys = key_source(args.jwks.as_deref(), &policy)?;
     let fetch = StatusFrom {
         http: HttpFetch::new(host::now, USER_AGENT)?,
@@ -82,12 +84,30 @@ pub(super) async fn run(args: Args, json: bool) -> anyhow::Result<Exit> {
     })
 }
 
-fn policy(args: &Args) -> anyhow::Result<Policy> {
-    // Without --batch, clap requires both.
-    let issuer = args.issuer.clone().unwrap_or_default();
-    let audience = OneOrMany::One(args.audience.clone().unwrap_or_default());
+/// The policy by the arguments. The configuration file of an issuer gives what they leave out.
+fn policy(args: &Args, file: &Path) -> anyhow::Result<Policy> {
+    let (issuer, audience, prefix) = match (args.issuer.clone(), args.audience.clone()) {
+        (Some(issuer), Some(audience)) => (issuer, OneOrMany::One(audience), None),
+        (issuer, audience) => {
+            let config = super::load_config(file).with_context(
+                || "pass --issuer and --audience, or run the command in an issuer's folder",
+            )?;
+            let of_other = issuer.as_ref().is_some_and(|issuer| *issuer != config.issuer);
+            let audience = match audience {
+                Some(audience) => OneOrMany::One(audience),
+                None if of_other => {
+                    bail!("pass --audience: the roles of {} are for another issuer", file.display())
+                }
+                None => OneOrMany::Many(
+                    config.policy.roles.iter().map(|role| role.audience.clone()).collect(),
+                ),
+            };
+            let prefix = (!of_other).then(|| format!("{}/", config.status.base_uri));
+            (issuer.unwrap_or(config.issuer), audience, prefix)
+        }
+    };
     let mut config = PolicyConfig::new(issuer, audience);
-    config.status.uri_prefixes = args.status_prefix.clone().map(|prefix| vec![prefix]);
+    config.status.uri_prefixes = args.status_prefix.clone().or(prefix).map(|prefix| vec![prefix]);
     if args.status == "none" {
         config.status.mode = Some(StatusMode::Ignore);
     }

@@ -34,9 +34,12 @@ impl Serving {
         keys.map(|key| key["kid"].as_str().unwrap().to_owned()).collect()
     }
 
+    /// The exit code of `verify`, which takes issuer and audience from the configuration.
     fn verify(&self, token: &str) -> Option<i32> {
-        let arguments = ["verify", "-", "--issuer", &self.url, "--audience", "https://api.example"];
-        self.issuer.run_with_input(&arguments, token).status.code()
+        let named = ["verify", "-", "--issuer", &self.url, "--audience", "https://api.example"];
+        let code = self.issuer.run_with_input(&named, token).status.code();
+        assert_eq!(self.issuer.run_with_input(&["verify"], token).status.code(), code);
+        code
     }
 
     /// The `kid` of the key that signed the first list.

@@ -209,7 +209,112 @@ fn the_policy_is_enforced_and_says_what_is_allowed() {
     assert!(said(&output).contains("a unit, such as \"10s\""));
     let output = issuer.run(&["issue", "--role", "invoice-reader", "--subject", ""]);
     assert_eq!(output.status.code(), Some(2));
-    assert_eq!(issuer.run(&["tokens", "--json"]).stdout.trim_ascii(), b"[]");
+    assert_eq!(issuer.run(&["tokens", "--json"]).stdout, b"");
+}
+
+/// The JSON values in these lines.
+pub(crate) fn lines(text: &[u8]) -> Vec<serde_json::Value> {
+    let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    lines.map(|line| serde_json::from_slice(line).unwrap()).collect()
+}
+
+#[test]
+fn tokens_and_the_trail_are_filtered_and_followed() {
+    let issuer = Issuer::new();
+    let issue = |role: &str, subject: &str| {
+        let arguments = ["issue", "--role", role, "--subject", subject];
+        assert_eq!(issuer.run(&arguments).status.code(), Some(0));
+    };
+    for number in 0..12 {
+        issue("invoice-reader", if number % 3 == 0 { "ada" } else { "bob" });
+    }
+    let ask = |command: &str, arguments: &[&str]| {
+        let output = issuer.run(&[&[command, "--json"], arguments].concat());
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", said(&output));
+        lines(&output.stdout)
+    };
+    let all = ask("tokens", &[]);
+    assert_eq!(all.len(), 12);
+    assert_eq!(ask("tokens", &["--subject", "ada"]).len(), 4);
+    assert_eq!(ask("tokens", &["--subject", "ada", "--role", "nobody"]).len(), 0);
+    assert_eq!(ask("tokens", &["--client", all[0]["client_id"].as_str().unwrap()]).len(), 12);
+    assert_eq!(ask("tokens", &["--client", "nobody"]).len(), 0);
+    assert_eq!(ask("tokens", &["--limit", "3"]), all[..3]);
+    assert_eq!(ask("tokens", &["--limit", "100"]), all);
+    assert_eq!(ask("tokens", &["--since", "1h"]).len(), 12);
+    assert_eq!(ask("tokens", &["--since", "2100-01-01T00:00:00Z"]).len(), 0);
+    let jti = all[5]["jti"].as_str().unwrap();
+    assert_eq!(ask("tokens", &["--jti", jti]), all[5..6]);
+
+    issuer.run(&["revoke", "--jti", jti, "--reason", "test"]);
+    issuer.run(&["revoke", "--subject", "ada", "--reason", "test"]);
+    let trail = ask("audit", &[]);
+    assert_eq!(trail.len(), 15, "keys, tokens, two acts");
+    assert_eq!(ask("audit", &["--limit", "2"]), trail[13..]);
+    let of_one = ask("audit", &["--jti", jti]);
+    assert_eq!(of_one.len(), 2);
+    assert_eq!(of_one[1]["act"], "token_revoked");
+    assert_eq!(ask("audit", &["--subject", "ada"]).len(), 5);
+    assert_eq!(ask("audit", &["--subject", "ada", "--limit", "1"])[0]["act"], "statuses_changed");
+    assert_eq!(ask("audit", &["--since", "2100-01-01T00:00:00+01:00"]).len(), 0);
+    for bad in [["--since", "yesterday"], ["--limit", "0"], ["--limit", "-1"]] {
+        let output = issuer.run(&[&["audit"], bad.as_slice()].concat());
+        assert_eq!(output.status.code(), Some(2), "{bad:?}: {}", said(&output));
+    }
+
+    // Followed: the newest ten, oldest first, then what comes.
+    let mut followed = issuer.command(&["tokens", "--json", "--follow"]);
+    let mut followed = followed.stdout(Stdio::piped()).spawn().unwrap();
+    let mut reader = std::io::BufReader::new(followed.stdout.take().unwrap());
+    let mut next = || -> serde_json::Value {
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut reader, &mut line).unwrap();
+        serde_json::from_str(&line).unwrap()
+    };
+    let shown: Vec<_> = (0..10).map(|_| next()["jti"].clone()).collect();
+    let newest: Vec<_> = all[..10].iter().rev().map(|token| token["jti"].clone()).collect();
+    assert_eq!(shown, newest);
+    issue("invoice-reader", "eve");
+    assert_eq!(next()["sub"], "eve");
+    followed.kill().unwrap();
+    followed.wait().unwrap();
+}
+
+#[test]
+fn clients_are_added_and_listed() {
+    let issuer = Issuer::new();
+    let file = issuer.path("edgepass.toml");
+    let before = std::fs::read_to_string(&file).unwrap();
+    let output = issuer.run(&[
+        "client",
+        "add",
+        "billing",
+        "--role",
+        "invoice-reader",
+        "--may",
+        "revoke",
+        "--json",
+    ]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let added = lines(&output.stdout);
+    assert!(added[0]["client_secret"].as_str().unwrap().len() > 30);
+    let after = std::fs::read_to_string(&file).unwrap();
+    assert!(after.starts_with(&before), "what was there stays");
+    let listed = lines(&issuer.run(&["client", "list", "--json"]).stdout);
+    let billing = serde_json::json!({ "client_id": "billing", "roles": ["invoice-reader"], "may": ["revoke"] });
+    assert_eq!(listed.last(), Some(&billing));
+    for bad in [
+        &["client", "add", "billing", "--role", "invoice-reader"][..],
+        &["client", "add", "other", "--role", "nobody"],
+        &["client", "add", "a:b", "--role", "invoice-reader"],
+        &["client", "add", "\"\n[[client]]", "--role", "invoice-reader"],
+        &["client", "add", "other"],
+        &["client", "add", "other", "--role", "invoice-reader", "--may", "anything"],
+    ] {
+        let output = issuer.run(bad);
+        assert_eq!(output.status.code(), Some(2), "{bad:?}: {}", said(&output));
+    }
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), after, "nothing was added");
 }
 
 #[test]
@@ -228,7 +333,7 @@ fn tokens_are_listed_with_their_status() {
 
     let list = |arguments: &[&str]| -> Vec<serde_json::Value> {
         let output = issuer.run(&[["tokens", "--json"].as_slice(), arguments].concat());
-        serde_json::from_slice(&output.stdout).unwrap()
+        lines(&output.stdout)
     };
     assert_eq!(list(&[]).len(), 2);
     assert_eq!(list(&["--live"]).len(), 1);

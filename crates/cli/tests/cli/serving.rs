@@ -133,7 +133,7 @@ impl Serving {
     }
 
     pub(crate) fn tokens(&self) -> Vec<Value> {
-        serde_json::from_slice(&self.issuer.run(&["tokens", "--json"]).stdout).unwrap()
+        super::lines(&self.issuer.run(&["tokens", "--json"]).stdout)
     }
 
     pub(crate) fn status(&self, jti: &str) -> String {

@@ -14,14 +14,17 @@ use edgepass_issuer::audit::AuditEntry;
 use edgepass_issuer::new_act::{NewAct, Plan, RecordedAct};
 use edgepass_issuer::storage::{
     ActStore, AuditStore, KeyChange, KeyStore, ListEdition, ListState, ListStore, NewList,
-    NewToken, Recorded, StoreError, StoreState, StoredKeys, TokenFilter, TokenRecord, TokenStore,
+    NewToken, Page, Recorded, StoreError, StoreState, StoredKeys, TokenFilter, TokenRecord,
+    TokenStore,
 };
 use edgepass_verify::UnixMillis;
 use sqlx::error::DatabaseError;
+use sqlx::query::Query;
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+    SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
 };
-use sqlx::{Connection, Row, SqliteConnection};
+use sqlx::{AssertSqlSafe, Connection, Row, Sqlite, SqliteConnection};
 
 use crate::rows;
 
@@ -146,18 +149,37 @@ impl TokenStore for SqliteStore {
         row.as_ref().map(rows::token).transpose().map_err(failed)
     }
 
-    async fn tokens(&self, filter: &TokenFilter) -> Result<Vec<TokenRecord>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT * FROM tokens WHERE ($1 IS NULL OR role = $1) \
-             AND ($2 IS NULL OR (expiration > $2 AND status = 0)) ORDER BY seq DESC",
-        )
-        .bind(&filter.role)
-        .bind(filter.live_at.map(rows::signed))
-        .fetch_all(&self.readers)
-        .await
-        .map_err(failed)?;
+    async fn tokens(
+        &self,
+        filter: &TokenFilter,
+        page: Page,
+    ) -> Result<Vec<TokenRecord>, StoreError> {
+        const WANTED: &str = "SELECT * FROM tokens WHERE seq > $1 AND seq < $2 \
+             AND ($4 IS NULL OR role = $4) AND ($5 IS NULL OR client_id = $5) \
+             AND ($6 IS NULL OR subject = $6) AND ($7 IS NULL OR jwt_id = $7) \
+             AND ($8 IS NULL OR issued_at >= $8) \
+             AND ($9 IS NULL OR (expiration > $9 AND status = 0))";
+        let rows = paged(WANTED, page)
+            .bind(&filter.role)
+            .bind(&filter.client_id)
+            .bind(&filter.subject)
+            .bind(&filter.jwt_id)
+            .bind(filter.issued_since.map(rows::signed))
+            .bind(filter.live_at.map(rows::signed))
+            .fetch_all(&self.readers)
+            .await
+            .map_err(failed)?;
         rows.iter().map(rows::token).collect::<Result<_, _>>().map_err(failed)
     }
+}
+
+/// The query `wanted`, whose first parameters are the bounds of the page and its length.
+fn paged(wanted: &str, page: Page) -> Query<'_, Sqlite, SqliteArguments> {
+    let order = if page.newest_first { "DESC" } else { "ASC" };
+    sqlx::query(AssertSqlSafe(format!("{wanted} ORDER BY seq {order} LIMIT $3")))
+        .bind(rows::signed(page.after))
+        .bind(rows::signed(page.before))
+        .bind(page.most)
 }
 
 impl ListStore for SqliteStore {
@@ -269,8 +291,11 @@ impl ActStore for SqliteStore {
 }
 
 impl AuditStore for SqliteStore {
-    async fn audit(&self) -> Result<Vec<AuditEntry>, StoreError> {
-        let rows = sqlx::query("SELECT entry FROM audit ORDER BY seq")
+    async fn audit(&self, since_ms: u64, page: Page) -> Result<Vec<(u64, AuditEntry)>, StoreError> {
+        const WANTED: &str =
+            "SELECT seq, entry FROM audit WHERE seq > $1 AND seq < $2 AND at_ms >= $4";
+        let rows = paged(WANTED, page)
+            .bind(rows::signed(since_ms))
             .fetch_all(&self.readers)
             .await
             .map_err(failed)?;

@@ -94,8 +94,11 @@ async fn no_index_is_given_twice_and_every_act_has_its_entry() {
         let slot = issue(&store, &token(&jwt_id)).await;
         assert!(slots.insert((slot.list_id, slot.index)));
     }
-    assert_eq!(store.tokens(&TokenFilter::default()).await.unwrap().len(), 50);
-    assert_eq!(store.audit().await.unwrap().len(), 50);
+    assert_eq!(
+        store.tokens(&TokenFilter::default(), Page::first(true, 10_000)).await.unwrap().len(),
+        50
+    );
+    assert_eq!(store.audit(0, Page::first(false, 10_000)).await.unwrap().len(), 50);
 }
 
 #[tokio::test]
@@ -103,8 +106,11 @@ async fn a_refused_record_leaves_no_trace() {
     let TestStore { store, _folder } = test_store().await;
     store.record_issue(&token("t"), &entry("t")).await.unwrap();
     assert!(store.record_issue(&token("t"), &entry("t")).await.is_err());
-    assert_eq!(store.audit().await.unwrap().len(), 1);
-    assert_eq!(store.tokens(&TokenFilter::default()).await.unwrap().len(), 1);
+    assert_eq!(store.audit(0, Page::first(false, 10_000)).await.unwrap().len(), 1);
+    assert_eq!(
+        store.tokens(&TokenFilter::default(), Page::first(true, 10_000)).await.unwrap().len(),
+        1
+    );
 }
 
 #[tokio::test]
@@ -131,7 +137,7 @@ async fn a_revocation_is_one_change_however_often_it_is_repeated() {
     assert_eq!(perform(&store, &revoke).await.unwrap(), None);
     let other = act(StatusChange::Revoke, named("other"));
     assert_eq!(perform(&store, &other).await.unwrap(), None);
-    assert_eq!(store.audit().await.unwrap().len(), 2);
+    assert_eq!(store.audit(0, Page::first(false, 10_000)).await.unwrap().len(), 2);
 
     let edition = store.next_edition(&slot.list_id, 500).await.unwrap();
     assert_eq!((edition.number, edition.changes, edition.issued_at), (1, 1, 500));
@@ -170,8 +176,8 @@ async fn an_act_changes_the_selected_live_tokens_and_no_others() {
     }
     let digest: String =
         Sha256::digest("a\nc\n").iter().map(|byte| format!("{byte:02x}")).collect();
-    let trail = store.audit().await.unwrap();
-    let Act::StatusesChanged { count: 2, digest: written, .. } = &trail[4].act else {
+    let trail = store.audit(0, Page::first(false, 10_000)).await.unwrap();
+    let Act::StatusesChanged { count: 2, digest: written, .. } = &trail[4].1.act else {
         panic!("{trail:?}")
     };
     assert_eq!((trail.len(), *written == digest), (5, true));
@@ -379,7 +385,8 @@ async fn a_database_of_the_first_version_is_brought_up_to_date() {
         let store = SqliteStore::open(&file, false, now).await.unwrap();
         assert_eq!(status(&store, "a").await, StatusType::Valid);
         assert_eq!(status(&store, "b").await, StatusType::Invalid);
-        let newest = store.tokens(&TokenFilter::default()).await.unwrap();
+        let newest =
+            store.tokens(&TokenFilter::default(), Page::first(true, 10_000)).await.unwrap();
         assert_eq!(newest[0].facts.jwt_id, "b");
         assert_eq!(store.next_edition("1200-0", 1).await.unwrap().statuses.len(), 1);
         store.close().await;
@@ -443,7 +450,7 @@ async fn after_a_full_disk_the_next_act_is_recorded() {
     // The connection is replaced by one without a limit.
     assert!(store.is_writable().await && store.durability.last_change_succeeded());
     issue(&store, &token("after")).await;
-    assert_eq!(store.audit().await.unwrap().len(), 2);
+    assert_eq!(store.audit(0, Page::first(false, 10_000)).await.unwrap().len(), 2);
 }
 
 /// A database opens only if the migrations that it has run are unchanged: add one, edit none.
