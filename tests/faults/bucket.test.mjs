@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
@@ -97,6 +97,23 @@ test('a revocation is published when the bucket has it, and waits while the buck
   t.diagnostic(`published ${Date.now() - back} ms after the bucket could be written again`);
   assert.ok(await issuer.isReady());
   assert.ok(puts.some(([one, code]) => code === 200 && one.includes('/status-lists/')));
+});
+
+test('a write that the bucket refuses because of another request is tried again, without an error', {
+  timeout: 120_000,
+}, async (t) => {
+  const { proxy, url, credentials } = await bucket(t);
+  const logFile = join(await mkdtemp(join(tmpdir(), 'edgepass-log-')), 'log');
+  const issuer = await issuerBehindProxy(t, target(url), credentials, { logFile });
+  const { jti } = await issuer.token();
+  // What S3 answers while another request for the object is under way.
+  const body = '<?xml version="1.0"?><Error><Code>ConditionalRequestConflict</Code></Error>';
+  let refused = 0;
+  proxy.refuse = ({ method }) => (method === 'PUT' && refused++ % 3 < 2 ? { status: 409, body } : undefined);
+  assert.ok(await issuer.revoke(jti), 'not published');
+  assert.ok(refused >= 3, `${refused} writes`);
+  assert.ok(await issuer.isReady());
+  assert.equal(await readFile(logFile, 'utf8'), '', 'no error is logged');
 });
 
 test('a bucket that does not answer holds up nothing else', { timeout: 120_000 }, async (t) => {

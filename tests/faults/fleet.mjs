@@ -10,10 +10,10 @@ const { EDGEPASS_GUARD: build } = process.env;
 const METRICS = 'the-secret-that-opens-the-counters';
 
 /** Starts an issuer whose public address is a proxy, its member `proxy`. It ends with the test. */
-export async function issuerBehindProxy(t, change = (text) => text, env = {}) {
+export async function issuerBehindProxy(t, change = (text) => text, env = {}, more = {}) {
   let proxy;
   const issuer = await Issuer.start({
-    env, change: (text) => change(mayRevoke(text)),
+    ...more, env, change: (text) => change(mayRevoke(text)),
     url: (own) => { proxy = new FaultProxy(own); return proxy.listen(); },
   });
   issuer.proxy = proxy;

@@ -151,10 +151,29 @@ async fn put(
         }
     };
     let options = PutOptions { mode, attributes, ..PutOptions::default() };
-    let put =
-        store.put_opts(&path, document.body.clone().into(), options).await.map_err(not_written)?;
-    Ok(Version(put.e_tag.unwrap_or_default()))
+    let mut put = store.put_opts(&path, document.body.clone().into(), options.clone()).await;
+    for _ in 0..RACES {
+        // S3 answers 409 also while another request for the object is under way, perhaps an earlier
+        // one of this issuer that timed out. If the object is as expected, this is no conflict.
+        if !matches!(put, Err(Error::AlreadyExists { .. })) || !is_bucket {
+            break;
+        }
+        let is_expected = match store.head(&path).await {
+            Err(Error::NotFound { .. }) => over.is_none(),
+            live => live.map_err(unavailable)?.e_tag.as_ref() == over.map(|Version(seen)| seen),
+        };
+        if !is_expected {
+            break;
+        }
+        tokio::time::sleep(RACE_PAUSE).await;
+        put = store.put_opts(&path, document.body.clone().into(), options.clone()).await;
+    }
+    Ok(Version(put.map_err(not_written)?.e_tag.unwrap_or_default()))
 }
+
+/// How often a write is tried again that a bucket refused for the sake of another request.
+const RACES: u32 = 3;
+const RACE_PAUSE: Duration = Duration::from_millis(100);
 
 async fn delete(store: &dyn ObjectStore, path: &str) -> Result<(), TargetError> {
     match store.delete(&Path::parse(path).map_err(unavailable)?).await {

@@ -24,6 +24,8 @@ use super::published;
 use crate::exit::Exit;
 use crate::{host, private};
 
+/// Time limit for closing the database when `serve` stops.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Timeout for fetching back one document.
 const FETCH_BACK_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -31,6 +33,7 @@ pub(super) async fn run(file: &Path, json: bool) -> anyhow::Result<Exit> {
     log(json)?;
     let config = super::load_config(file)?;
     let issuer = Arc::new(super::open_issuer(&config).await?);
+    let store = Arc::clone(issuer.store());
     let _lock = lock(&config)?;
     let listen = config.listen;
     let listener = TcpListener::bind(listen).await.map_err(|error| match error.kind() {
@@ -74,6 +77,10 @@ pub(super) async fn run(file: &Path, json: bool) -> anyhow::Result<Exit> {
     }
     publication.abort();
     watch.abort();
+    // The database is one whole file then. What is still running is given up.
+    if tokio::time::timeout(CLOSE_TIMEOUT, store.close()).await.is_err() {
+        tracing::warn!("the database is in use; its write-ahead log stays");
+    }
     Ok(Exit::Ok)
 }
 

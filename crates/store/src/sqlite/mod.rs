@@ -59,6 +59,8 @@ impl SqliteStore {
             // Measured: with NORMAL a power cut loses acknowledged commits.
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
+            // A long reader makes the write-ahead log grow. Once it has ended, the log is cut.
+            .pragma("journal_size_limit", WAL_LIMIT)
             .busy_timeout(BUSY_TIMEOUT);
         let pool = |connections| {
             // Connections never expire: `data_version` is comparable within one connection only.
@@ -87,10 +89,14 @@ impl SqliteStore {
         })
     }
 
-    /// Closes every connection.
+    /// Closes every connection. The file then holds everything, so that a copy of it is whole:
+    /// the write-ahead log is emptied, unless another process reads the file.
     pub async fn close(&self) {
         self.watcher.close().await;
         self.readers.close().await;
+        let emptied = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&self.writer).await;
+        // The commits are durable in the log as well.
+        drop(emptied);
         self.writer.close().await;
     }
 
@@ -353,5 +359,7 @@ fn corrupt(error: impl std::error::Error + Send + Sync + 'static) -> StoreError 
     StoreError::Corrupt(Box::new(error))
 }
 
+/// The size in bytes to which the write-ahead log is cut: twice what it usually has.
+const WAL_LIMIT: &str = "8388608";
 /// The longest wait for a pooled connection, and again for a lock that another connection holds.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

@@ -471,3 +471,36 @@ fn migrations_that_databases_have_taken_never_change() {
     let texts: Vec<String> = texts.map(super::acts::hexadecimal).collect();
     assert_eq!(texts, taken);
 }
+
+#[tokio::test]
+async fn the_write_ahead_log_is_cut_after_a_long_reader_and_emptied_at_the_end() {
+    let TestStore { store, _folder: folder } = test_store().await;
+    let log = folder.path().join("edgepass.db-wal");
+    let size = || std::fs::metadata(&log).map_or(0, |log| log.len());
+    let entry = |number: u64| AuditEntry {
+        at_ms: number,
+        actor: "cli:test".into(),
+        act: Act::TokenRevoked { jwt_id: "a".into(), reason: "x".repeat(60_000) },
+    };
+    let write = async |number| {
+        store.write(async |connection| append(connection, &entry(number)).await).await.unwrap();
+    };
+    let mut reader = store.readers.begin().await.unwrap();
+    sqlx::query("SELECT * FROM audit").fetch_all(&mut *reader).await.unwrap();
+    for number in 0..200 {
+        write(number).await;
+    }
+    assert!(size() > 12_000_000, "the reader keeps the log: {}", size());
+    reader.rollback().await.unwrap();
+    for number in 0..3 {
+        write(number).await;
+    }
+    assert!(size() <= 8_388_608 + 200_000, "{}", size());
+    store.close().await;
+    assert_eq!(size(), 0);
+    let file = folder.path().join("edgepass.db");
+    let copy = folder.path().join("copy.db");
+    std::fs::copy(file, &copy).unwrap();
+    let copy = SqliteStore::open(&copy, false, now).await.unwrap();
+    assert_eq!(copy.audit(0, Page::first(true, 1000)).await.unwrap().len(), 203);
+}
