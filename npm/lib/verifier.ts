@@ -154,6 +154,13 @@ export class Verifier {
       && secrets.every((secret) => typeof secret === 'string'))) {
       throw new TypeError('dpopNonceSecrets must be an array of one or two secrets');
     }
+    if (cache === 'cache-api' && typeof caches === 'undefined') {
+      throw new TypeError('cache is "cache-api", but this host has no Cache API');
+    }
+    for (const [name, value] of Object.entries({ firstUse, dpopNonceSecrets })) {
+      if (value === undefined || externalUrl !== undefined) continue;
+      throw new TypeError(`${name} has no effect without externalUrl: set it`);
+    }
     if (externalUrl !== undefined && !isOrigin(externalUrl)) {
       throw new TypeError('externalUrl must be a scheme and an authority: "https://api.example"');
     }
@@ -449,7 +456,7 @@ function keepAlive(waitUntil: (work: Promise<unknown>) => unknown, work: Promise
 }
 
 function isOrigin(url: unknown): boolean {
-  return typeof url === 'string' && URL.canParse(url) && new URL(url).origin === url;
+  return typeof url === 'string' && /^https?:/.test(url) && URL.canParse(url) && new URL(url).origin === url;
 }
 
 /** Header fields, besides `Authorization`, that these places of a token need. */

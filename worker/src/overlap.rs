@@ -5,8 +5,8 @@ use crate::fold;
 use crate::policy::{Access, Route, Segment};
 use crate::policy_error::PolicyError;
 
-/// Refuses a route if a laxer earlier route matches all of its paths for one of its methods, or if
-/// earlier routes do so for each of its methods.
+/// Refuses a route if an earlier route matches all of its paths for one of its methods: for that
+/// method, nothing that the route says would have an effect.
 ///
 /// # Errors
 ///
@@ -19,14 +19,7 @@ pub(crate) fn refuse_hidden(routes: &[Route]) -> Result<(), PolicyError> {
                 other.methods.contains(method) && covers(&other.pattern, &route.pattern)
             })
         };
-        let hidden: Vec<&Route> = route.methods.iter().filter_map(hiding).collect();
-        let is_laxer = |other: &&&Route| !is_as_strict(&other.access, &route.access);
-        let first = if hidden.len() == route.methods.len() {
-            hidden.first()
-        } else {
-            hidden.iter().find(is_laxer)
-        };
-        if let Some(first) = first {
+        if let Some(first) = route.methods.iter().find_map(hiding) {
             let (path, first) = (route.path.clone(), first.path.clone());
             return Err(PolicyError::Hidden { path, first });
         }
@@ -36,7 +29,8 @@ pub(crate) fn refuse_hidden(routes: &[Route]) -> Result<(), PolicyError> {
 
 /// Refuses two routes with a common method and different requirements if their patterns differ but
 /// fold to the same form. Many origins read their paths as one, so the laxer route would give
-/// access to the paths of both.
+/// access to the paths of both. Also refuses a route with variables if an origin may read each of
+/// its paths as one of a stricter route: the guard would refuse all of its requests.
 ///
 /// # Errors
 ///
@@ -49,12 +43,31 @@ pub(crate) fn refuse_aliases(routes: &[Route]) -> Result<(), PolicyError> {
                 && route.folded == other.folded
                 && !(is_as_strict(&route.access, &other.access)
                     && is_as_strict(&other.access, &route.access));
-            if same_method && aliases {
+            let idle = is_idle(other, route) || is_idle(route, other);
+            if same_method && (aliases || idle) {
                 return Err(PolicyError::Aliases(other.path.clone(), route.path.clone()));
             }
         }
     }
     Ok(())
+}
+
+/// Whether an origin may read each path of the laxer route `lax`, which has variables, as one of
+/// `strict`, although the patterns do not say so.
+fn is_idle(lax: &Route, strict: &Route) -> bool {
+    let has_variables = lax.pattern.iter().any(|part| !matches!(part, Segment::Literal(_)));
+    let ends_with_slash =
+        matches!(lax.pattern.last(), Some(Segment::Literal(text)) if text.is_empty());
+    has_variables
+        && !is_as_strict(&lax.access, &strict.access)
+        && !covers(&strict.pattern, &lax.pattern)
+        && (covers(&strict.folded, &lax.folded)
+            || ends_with_slash && is_above(&lax.folded, &strict.folded))
+}
+
+/// Whether `below` is for everything below the paths of `above`: `/a/{x}` and `/a/{x}/*`.
+pub(crate) fn is_above(above: &[Segment], below: &[Segment]) -> bool {
+    matches!(below.split_last(), Some((Segment::Rest, path)) if path == above)
 }
 
 /// Refuses two routes with a common method whose folded patterns overlap, if neither covers the

@@ -276,6 +276,10 @@ impl TryFrom<RouteText> for Route {
         }
         let is_public = matches!(access, Access::Public);
         let rate_limit = route.rate_limit.map(RateLimit::try_from).transpose()?;
+        let cors = route.cors.map(Cors::try_from).transpose()?;
+        if let (Access::Token(requirements), Some(cors)) = (&access, &cors) {
+            cors.check_places(requirements.token_from.as_deref())?;
+        }
         if is_public && (rate_limit.is_some() || route.resource.is_some()) {
             return Err(RouteError::PublicWithSubject);
         }
@@ -302,7 +306,7 @@ impl TryFrom<RouteText> for Route {
             takes_escaped_slash: route.encoded_slash == EncodedSlash::Pass,
             outlives_token: route.outlives_token,
             cache: route.cache,
-            cors: route.cors.map(Cors::try_from).transpose()?,
+            cors,
         })
     }
 }
@@ -312,12 +316,13 @@ impl TryFrom<RateLimitText> for RateLimit {
 
     fn try_from(limit: RateLimitText) -> Result<Self, RouteError> {
         let period = limit.period.0.as_secs();
+        // The periods that a binding may have.
+        let is_period =
+            [10, 60].iter().any(|seconds| limit.period.0 == Duration::from_secs(*seconds));
         let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
         match u32::try_from(period) {
             Ok(period)
-                if period > 0
-                    && !limit.binding.is_empty()
-                    && limit.binding.bytes().all(is_name) =>
+                if is_period && !limit.binding.is_empty() && limit.binding.bytes().all(is_name) =>
             {
                 Ok(Self { binding: limit.binding, period })
             }
@@ -349,6 +354,23 @@ impl TryFrom<CorsText> for Cors {
 }
 
 impl Cors {
+    /// Refuses `headers` that let no page send the token: none of the fields in which it may be.
+    fn check_places(&self, places: Option<&[TokenPlace]>) -> Result<(), RouteError> {
+        let is_sendable = |place: &TokenPlace| {
+            let field = match place {
+                TokenPlace::Authorization => "authorization",
+                TokenPlace::Header(name) => name,
+                _ => return true,
+            };
+            self.headers.split(", ").any(|own| own.eq_ignore_ascii_case(field))
+        };
+        let places = places.unwrap_or(&[TokenPlace::Authorization]);
+        match self.preflight == Preflight::Origin || places.iter().any(is_sendable) {
+            true => Ok(()),
+            false => Err(RouteError::CorsWithoutToken),
+        }
+    }
+
     /// Whether pages of this origin, the value of a request's `Origin`, may call the route.
     pub(crate) fn allows(&self, origin: &str) -> bool {
         self.origins.iter().any(|own| match own.split_once('*') {
@@ -496,7 +518,17 @@ mod tests {
         both["methods"] = json!(["GET", "POST"]);
         let error = check(&[route("/a/*", "read"), both.clone()]).unwrap_err();
         assert!(error.contains("put the narrower one first"), "{error}");
-        assert!(check(&[route("/a/*", "admin"), both]).is_ok());
+        assert!(check(&[route("/a/*", "admin"), both]).is_err(), "GET of the second has no effect");
+        // The guard would refuse each of their requests in favour of the stricter route.
+        for (lax, strict) in [("/API/{x}", "/api/*"), ("/t/{x}/", "/t/{x}/*")] {
+            for routes in [
+                [route(strict, "b"), json!({"path": lax, "methods": ["GET"], "public": true})],
+                [json!({"path": lax, "methods": ["GET"], "public": true}), route(strict, "b")],
+            ] {
+                let error = check(&routes).unwrap_err();
+                assert!(error.contains("many origins read these paths as one"), "{lax}: {error}");
+            }
+        }
         let (wide, deep) = (route("/a/{x}/c", "a"), route("/a/b/{y}", "b"));
         let error = check(&[wide.clone(), deep.clone()]).unwrap_err();
         assert!(error.contains("neither is the narrower one"), "{error}");
@@ -627,7 +659,6 @@ mod tests {
             "audience = \"x\"",
             "cache = true",
             "forward_token = true",
-            "headers = []",
             "outlives_token = true",
             "pass_headers = []",
             "public = true",
@@ -640,6 +671,20 @@ mod tests {
         use serde_json::json;
         assert!(check(json!({"path": "/a", "methods": ["GET"], "public": true})).is_ok());
         assert!(check(json!({"path": "/a", "methods": ["GET"], "issuers": ["https://i"]})).is_ok());
+        let cors = |headers: &[&str], from: &str| {
+            check(
+                json!({"path": "/a", "methods": ["GET"], "all_of": ["a"], "token_from": from, "cors": {"origins": ["https://app.example"], "headers": headers}}),
+            )
+        };
+        assert!(cors(&["Authorization"], "authorization").is_ok());
+        assert!(cors(&["x-token"], "header:x-token").is_ok());
+        assert!(cors(&["content-type"], "cookie:s").is_ok());
+        assert!(
+            cors(&["content-type"], "authorization")
+                .unwrap_err()
+                .contains("name the header of the token")
+        );
+        assert!(cors(&["authorization"], "header:x-token").is_err());
         for (route, says) in [
             (json!({"path": "a", "methods": ["GET"], "public": true}), "after \"/\""),
             (json!({"path": "/a/../b", "methods": ["GET"], "public": true}), "after \"/\""),

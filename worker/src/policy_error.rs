@@ -71,10 +71,15 @@ pub(crate) enum RouteError {
     #[error("resource: write a path without variables and trailing slash, \"/mcp\"")]
     Resource,
     #[error(
-        "rate_limit: write the name of a binding and its period, {{ binding = \"LIMITER\", period = \
-         \"60s\" }}"
+        "rate_limit: write the name of a binding and its period, \"10s\" or \"60s\": {{ binding = \"LIMITER\", \
+         period = \"60s\" }}"
     )]
     RateLimit,
     #[error("cors.headers: write header names, [\"content-type\"]")]
     CorsHeaders,
+    #[error(
+        "cors.headers: name the header of the token, such as \"authorization\", or no page can call the \
+         route"
+    )]
+    CorsWithoutToken,
 }

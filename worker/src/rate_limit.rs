@@ -45,7 +45,9 @@ impl RateLimits {
     ) -> Result<bool, JsValue> {
         let text = |name| claims.get(name).and_then(|value| value.as_str()).unwrap_or_default();
         // A line feed is in no path, and JSON has escaped the others.
-        let key = [route.path.as_str(), text("iss"), text("sub"), text("client_id")].join("\n");
+        let methods = route.methods.join(",");
+        let named = [text("iss"), text("sub"), text("client_id")];
+        let key = format!("{}\n{methods}\n{}", route.path, named.join("\n"));
         let options = edgepass_web::dictionary::object(&[("key", key.into())])?;
         let limiter: &Limiter = binding.unchecked_ref();
         let outcome: Outcome = JsFuture::from(limiter.limit(&options)?).await?.unchecked_into();

@@ -1,7 +1,7 @@
 //! Selects the route for a request.
 
 use crate::fold;
-use crate::overlap::is_as_strict;
+use crate::overlap::{is_above, is_as_strict};
 use crate::policy::{GuardPolicy, OriginPaths, Route, Segment};
 use crate::request_target::RequestTarget;
 
@@ -93,7 +93,12 @@ impl GuardPolicy {
             others.push(with_slashes);
         }
         stricter.find(|other| {
-            let as_written = || resembles(&other.folded, &whole) && !matches(&other.pattern, path);
+            // The policy names the path itself by one route, and what is below it by another.
+            let is_named = is_above(&taken.folded, &other.folded)
+                && whole.len() < other.folded.len()
+                && !path.ends_with('/');
+            let as_written =
+                || resembles(&other.folded, &whole) && !matches(&other.pattern, path) && !is_named;
             let literally = || has_escapes && matches(&other.pattern, target.path);
             let otherwise = || others.iter().any(|parts| resembles(&other.folded, parts));
             as_written() || literally() || otherwise()
@@ -297,6 +302,27 @@ mod tests {
             assert!(matches!(find(&loose, path, "GET"), Matched::Route(_)), "{path}");
         }
         assert!(matches!(find(&loose, "/reports/Admin", "POST"), Matched::Route(_)));
+    }
+
+    #[test]
+    fn one_route_for_an_item_and_another_for_what_is_below_it() {
+        let text = serde_json::json!({ "route": [
+            { "path": "/users/{id}", "methods": ["GET"], "all_of": ["read"] },
+            { "path": "/users/{id}/*", "methods": ["GET"], "all_of": ["admin"] },
+        ] });
+        let text: crate::policy::PolicyText = serde_json::from_value(text).unwrap();
+        let policy = GuardPolicy::try_from(text).unwrap();
+        for (path, taken) in [
+            ("/users/42", "/users/{id}"),
+            ("/users/42/keys", "/users/{id}/*"),
+            ("/users/a.b", "/users/{id}"),
+        ] {
+            let Matched::Route(route) = find(&policy, path, "GET") else { panic!("{path}") };
+            assert_eq!(route.path, taken, "{path}");
+        }
+        // A script may take what follows as its argument; a trailing slash is another path.
+        assert!(matches!(find(&policy, "/Users/42", "GET"), Matched::NotFound));
+        assert!(matches!(find(&policy, "/users/42/", "GET"), Matched::NotFound));
     }
 
     #[test]

@@ -103,12 +103,30 @@ impl Settings {
             bytes.map_err(|_| SettingsError::NotBytes(name))
         };
         let list_bytes = bytes("LIST_BYTES")?.unwrap_or(DEFAULT_LIST_BYTES as u64);
+        let of_external_url = [NONCE_SECRETS[0], "USED_PROOFS"];
+        let idle =
+            of_external_url.into_iter().find(|name| external_url.is_none() && is_bound(env, name));
+        if let Some(name) = idle {
+            return Err(SettingsError::NeedsExternalUrl(name));
+        }
+        if external_url.is_none() && policy.routes.iter().any(|route| !route.resource.is_empty()) {
+            return Err(SettingsError::NeedsExternalUrl("resource of a route"));
+        }
+        let source = source(env)?;
         let config = VerifierConfig {
             issuers: issuers(env)?,
             nonce_secrets: nonce_secrets(env)?,
             verified_bytes: bytes("VERIFIED_BYTES")?,
             list_bytes: Some(list_bytes),
         };
+        for issuer in &config.issuers {
+            let url = issuer.jwks.as_ref().unwrap_or(&issuer.policy.issuer);
+            if let Source::Bucket(bucket) = &source
+                && !bucket.may_hold(url)
+            {
+                return Err(SettingsError::NotInBucket(issuer.policy.issuer.clone()));
+            }
+        }
         let verifier = Verifier::try_from(config).map_err(|error| wrong(env, error))?;
         for Route { access, resource, .. } in &mut policy.routes {
             let Access::Token(requirements) = access else { continue };
@@ -136,7 +154,7 @@ impl Settings {
         };
         Ok(Self {
             policy,
-            verifier: WebVerifier::new(verifier, replay, cache, (source(env)?, options)),
+            verifier: WebVerifier::new(verifier, replay, cache, (source, options)),
             list_bytes,
             metrics: Metrics::new(
                 object(env, "METRICS", "writeDataPoint")?,
@@ -209,7 +227,9 @@ fn wrong(env: &Object, error: ConfigError) -> SettingsError {
     let variables = match error {
         ConfigError::NonceSecret(_) | ConfigError::NonceSecrets => NONCE_SECRETS.join(", "),
         _ if is_bound(env, "ISSUERS") => "ISSUERS".to_owned(),
-        ConfigError::JwksUri(_) | ConfigError::Jwks(_) => "JWKS_URI".to_owned(),
+        ConfigError::JwksUri(_) | ConfigError::Jwks(_) | ConfigError::NoKey => {
+            "JWKS_URI".to_owned()
+        }
         ConfigError::Policy(_) => "ISSUER, AUDIENCE, STATUS_PREFIX".to_owned(),
     };
     SettingsError::Verifier { variables, error: Box::new(error) }

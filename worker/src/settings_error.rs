@@ -53,6 +53,13 @@ pub(crate) enum SettingsError {
     NoOrigin,
     #[error("CACHE must be \"cache-api\" or \"none\"")]
     Cache,
+    #[error("{0} has no effect without EXTERNAL_URL: set it")]
+    NeedsExternalUrl(&'static str),
+    #[error(
+        "DOCUMENTS holds no document of {0}: its JWK Set must be below DOCUMENTS_URL (or ISSUER); set \
+         JWKS_URI"
+    )]
+    NotInBucket(String),
     #[error("EXTERNAL_URL must be a scheme and an authority: \"https://api.example\"")]
     ExternalUrl,
     #[error("USER_AGENT must be visible ASCII")]

@@ -36,7 +36,6 @@ const VERIFY: [&str; 51] = [
     "foldhash",
     "group",
     "hmac",
-    "humantime",
     "hybrid-array",
     "itoa",
     "memchr",

@@ -234,7 +234,7 @@ impl Drop for Ended<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
 
     use edgepass_jose::base64url;
     use edgepass_verify::verifier::JwksUri;
@@ -270,12 +270,11 @@ mod tests {
             async move { client.verify(&token(slow), Requirements::default()).await }
         });
         let _connection = silent.accept().await.unwrap();
-        let from = Instant::now();
         for _ in 0..1000 {
             let verdict = client.verify(&token(quick), Requirements::default()).await;
             assert_eq!(verdict.error().unwrap().code(), "key_not_found");
         }
-        assert!(!waiting.is_finished(), "the other check still waits after {:?}", from.elapsed());
+        assert!(!waiting.is_finished(), "the other check still waits");
         let verdict =
             tokio::time::timeout(Duration::from_secs(30), waiting).await.unwrap().unwrap();
         assert_eq!(verdict.error().unwrap().code(), "keys_unavailable");

@@ -3,7 +3,7 @@
 use fluent_uri::{Uri, UriRef};
 
 /// Returns whether a document may be fetched from `url`: https, or http from `127.0.0.1`, `[::1]`
-/// or `localhost`; with a host and a numeric port if any; without user information, backslashes and
+/// or `localhost`; with a host and a port up to 65535 if any; without user information, backslashes and
 /// characters other than visible ASCII.
 pub fn is_acceptable(url: &str) -> bool {
     let (rest, loopback_only) = match (url.strip_prefix("https://"), url.strip_prefix("http://")) {
@@ -19,7 +19,9 @@ pub fn is_acceptable(url: &str) -> bool {
     let plain = url.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\')
         && !authority.contains('@')
         && !host.is_empty()
-        && port.bytes().all(|byte| byte.is_ascii_digit());
+        && host.starts_with('[') == host.ends_with(']')
+        && port.bytes().all(|byte| byte.is_ascii_digit())
+        && (port.is_empty() || port.parse::<u16>().is_ok());
     plain && (!loopback_only || ["127.0.0.1", "localhost", "[::1]"].contains(&host))
 }
 
@@ -72,9 +74,17 @@ mod tests {
         {
             assert!(is_acceptable(url), "{url}");
         }
-        for url in
-            ["http://a", "https://", "https://a:b", "https://u@a", "https://a\\b", "ftp://a", "a"]
-        {
+        for url in [
+            "http://a",
+            "https://",
+            "https://a:b",
+            "https://u@a",
+            "https://a\\b",
+            "ftp://a",
+            "a",
+            "https://a:65536",
+            "https://[",
+        ] {
             assert!(!is_acceptable(url), "{url}");
         }
     }

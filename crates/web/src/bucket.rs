@@ -44,6 +44,12 @@ impl Bucket {
         Self { binding, base }
     }
 
+    /// Whether a document at this URL may be in the bucket.
+    pub fn may_hold(&self, url: &str) -> bool {
+        let rest = url.strip_prefix(&self.base);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+
     /// Reads the object that an order names. A missing object, or a URL that is not below the base,
     /// is a failed fetch.
     pub(crate) async fn get(&self, order: &FetchOrder) -> Result<Content, JsValue> {

@@ -45,8 +45,13 @@ impl Lines<'_> {
 }
 
 pub(super) fn issuer(issuer: String) -> Result<String, Mistake> {
-    let accepted = edgepass_verify::policy::is_issuer_url(&issuer);
-    if accepted && !issuer.ends_with('/') { Ok(issuer) } else { Err(Mistake::Issuer) }
+    // Verifiers refuse the URIs of lists with dot segments, and take braces for a template.
+    let has_dots = issuer.split('/').any(|segment| [".", ".."].contains(&segment));
+    let accepted = edgepass_verify::policy::is_issuer_url(&issuer)
+        && !has_dots
+        && !issuer.contains(['{', '}', '%'])
+        && !issuer.ends_with('/');
+    if accepted { Ok(issuer) } else { Err(Mistake::Issuer) }
 }
 
 pub(super) fn base_uri(uri: String) -> Result<String, Mistake> {
@@ -129,6 +134,10 @@ pub(super) fn role(role: RoleText, tokens: &TokensText, before: &[Role]) -> Resu
     let max_lifetime = max_lifetime.unwrap_or(tokens.max_lifetime);
     if !(second..=LIFETIME_CAP).contains(&max_lifetime.0) {
         return Err(Mistake::RoleMaxLifetime { role: name, most: DurationText(LIFETIME_CAP) });
+    }
+    let of_tokens = (tokens.lifetime.0, tokens.max_lifetime.0);
+    if !has_own && of_tokens.0 > of_tokens.1 {
+        return Err(Mistake::RoleLifetime { role: name, most: tokens.max_lifetime });
     }
     let lifetime = lifetime.unwrap_or(tokens.lifetime).0;
     let lifetime = if has_own { lifetime } else { lifetime.min(max_lifetime.0) };

@@ -1,7 +1,7 @@
 //! Mistakes in `edgepass.toml`.
 
 use edgepass_verify::policy::duration::DurationText;
-use edgepass_verify::policy::freshness::{DeadlineUnmet, ListAgeTooShort};
+use edgepass_verify::policy::freshness::{FreshnessError, ListAgeTooShort};
 
 use super::LIST_CAPACITIES;
 use crate::client_secret::NotASecretHash;
@@ -27,8 +27,8 @@ pub enum Mistake {
     /// `issuer` is not an https URL (http only on loopback), has a query or a fragment, or ends
     /// with a slash.
     #[error(
-        "issuer: write an https URL without query or fragment and without a trailing slash, \
-         \"https://issuer.example\" (http only on loopback)"
+        "issuer: write an https URL without query, fragment and escapes, without a trailing slash, and \
+         without dots or braces as segments: \"https://issuer.example\" (http only on loopback)"
     )]
     Issuer,
     /// `listen` is not an IP address with a port.
@@ -36,7 +36,7 @@ pub enum Mistake {
     Listen,
     /// The settings of `[revocation]` do not meet the deadline.
     #[error("[revocation] {0}")]
-    Deadline(DeadlineUnmet),
+    Deadline(FreshnessError),
     /// `max_list_age` is shorter than the outage bound needs.
     #[error("[revocation] {0}")]
     ListAge(ListAgeTooShort),

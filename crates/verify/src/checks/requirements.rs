@@ -86,6 +86,9 @@ pub enum RequirementsError {
     /// A scope token is empty or contains a control character.
     #[error("a scope token must not be empty, and must not contain control characters")]
     Scope,
+    /// `issuers` names one that the verifier does not have.
+    #[error("issuers must be among those of the verifier")]
+    UnknownIssuer,
     /// No issuer's tokens can grant a required name: see [`Verifier::check_requirements`].
     ///
     /// [`Verifier::check_requirements`]: crate::Verifier::check_requirements

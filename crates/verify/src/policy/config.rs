@@ -169,6 +169,18 @@ pub enum StatusMode {
     Ignore,
 }
 
+impl StatusConfig {
+    /// The name of a setting of lists, if they are not looked up.
+    pub(super) fn without_effect(&self, has_lists: bool) -> Option<&'static str> {
+        let settings = [
+            ("status.uri_prefixes", self.uri_prefixes.is_some()),
+            ("status.max_list_bytes", self.max_list_bytes != Self::default().max_list_bytes),
+        ];
+        let idle = settings.into_iter().find(|(_, is_written)| *is_written && !has_lists);
+        idle.map(|(name, _)| name)
+    }
+}
+
 impl PolicyConfig {
     /// Creates the default configuration for tokens of `issuer`.
     pub fn new(issuer: String, audience: OneOrMany) -> Self {

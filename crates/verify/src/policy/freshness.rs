@@ -181,6 +181,27 @@ pub struct DeadlineUnmet {
     sum: DurationText,
 }
 
+/// The reason why [`FreshnessConfig::check`] refuses settings.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum FreshnessError {
+    /// The deadline cannot be met.
+    #[error(transparent)]
+    Unmet(#[from] DeadlineUnmet),
+    /// The deadline is longer than [`LONGEST_DEADLINE`].
+    #[error(
+        "deadline is at most {}; for none at all, write \"none\"",
+        DurationText(LONGEST_DEADLINE)
+    )]
+    TooLong,
+    /// `fetch_timeout` is 0, so no fetch can succeed.
+    #[error("fetch_timeout must not be 0")]
+    NoTime,
+    /// Without a deadline, `refresh_interval` and `stale_if_error` are both 0, so a list is too old
+    /// as soon as it has been fetched.
+    #[error("refresh_interval and stale_if_error must not both be 0: no list could be used")]
+    NeverUsable,
+}
+
 /// The error for a `max_list_age` below 15 s or below 1.5 times the outage bound: during an outage,
 /// lists could exceed it within that bound.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -194,6 +215,8 @@ pub struct ListAgeTooShort {
     least: DurationText,
 }
 
+/// The longest deadline: 24 h.
+pub const LONGEST_DEADLINE: Duration = Duration::from_secs(24 * 60 * 60);
 /// The default of `max_list_age` where a deadline is set and the issuer is known to renew lists.
 pub const DEFAULT_MAX_LIST_AGE: Duration = Duration::from_secs(5 * 60);
 /// The smallest `max_list_age`. Lists are dated in whole seconds and signed again after a third of
@@ -233,12 +256,12 @@ const DEFAULT_DEADLINE: RevocationDeadline =
     RevocationDeadline { deadline: DEADLINE, freshness_lifetime: Duration::from_millis(8500) };
 
 impl FreshnessConfig {
-    /// Checks that the deadline can be met, if there is one.
+    /// Checks that the deadline can be met, if there is one, and that lists can be used at all.
     ///
     /// # Errors
     ///
-    /// [`DeadlineUnmet`], whose text names every term.
-    pub fn check(&self) -> Result<Schedule, DeadlineUnmet> {
+    /// [`FreshnessError`]. The text of [`DeadlineUnmet`] names every term.
+    pub fn check(&self) -> Result<Schedule, FreshnessError> {
         let refresh_interval = match self.refresh_interval {
             None => Some(DEFAULT_REFRESH_INTERVAL),
             Some(RefreshInterval::Every(interval)) => Some(interval),
@@ -251,7 +274,14 @@ impl FreshnessConfig {
             Some(Deadline::Within(deadline)) => Some(deadline),
             Some(Deadline::None) => None,
         };
+        if fetch_timeout.is_zero() {
+            return Err(FreshnessError::NoTime);
+        }
         let Some(deadline) = deadline else {
+            let none = Some(Duration::ZERO);
+            if refresh_interval == none && stale_if_error == none {
+                return Err(FreshnessError::NeverUsable);
+            }
             return Ok(Schedule {
                 deadline: None,
                 refresh_interval,
@@ -261,16 +291,20 @@ impl FreshnessConfig {
                 retry_after: Duration::ZERO,
             });
         };
+        if deadline > LONGEST_DEADLINE {
+            return Err(FreshnessError::TooLong);
+        }
         let sum = self.sum(refresh_interval.unwrap_or_default());
         if deadline < sum {
-            return Err(DeadlineUnmet {
+            let unmet = DeadlineUnmet {
                 deadline: DurationText(deadline),
                 publish_delay: DurationText(self.publish_delay()),
                 shared_max_age: DurationText(self.shared_max_age()),
                 refresh_interval: DurationText(refresh_interval.unwrap_or_default()),
                 fetch_timeout: DurationText(fetch_timeout),
                 sum: DurationText(sum),
-            });
+            };
+            return Err(unmet.into());
         }
         let freshness_lifetime = deadline.saturating_sub(self.before_refresh());
         Ok(Schedule {
@@ -344,16 +378,41 @@ impl FreshnessConfig {
         }
     }
 
-    /// The name of a written setting that concerns lists or a deadline only.
-    pub(crate) fn of_lists(&self) -> Option<&'static str> {
-        let written = [
-            ("deadline", self.has_deadline()),
-            ("publish_delay", self.publish_delay.is_some()),
-            ("shared_max_age", self.shared_max_age.is_some()),
-            ("refresh_interval", self.refresh_interval.is_some()),
-            ("max_list_age", self.max_list_age.is_some()),
+    /// The name of a written setting that has no effect: without documents of its kind, or without
+    /// a deadline. `has_lists` and `has_keys` say which documents are fetched.
+    pub(crate) fn without_effect(
+        &self,
+        has_lists: bool,
+        keys: Option<KeyFreshness>,
+    ) -> Option<&'static str> {
+        let has_deadline = !matches!(self.deadline, Some(Deadline::None));
+        let lists_or_deadline = has_lists || keys == Some(KeyFreshness::Deadline);
+        let settings = [
+            ("freshness.deadline", self.has_deadline(), lists_or_deadline),
+            (
+                "freshness.publish_delay",
+                self.publish_delay.is_some(),
+                lists_or_deadline && has_deadline,
+            ),
+            (
+                "freshness.shared_max_age",
+                self.shared_max_age.is_some(),
+                lists_or_deadline && has_deadline,
+            ),
+            ("freshness.refresh_interval", self.refresh_interval.is_some(), lists_or_deadline),
+            ("freshness.max_list_age", self.max_list_age.is_some(), lists_or_deadline),
+            ("freshness.keys", self.keys.is_some(), keys.is_some()),
+            ("freshness.keys_hard_stop", self.keys_hard_stop.is_some(), keys.is_some()),
+            (
+                "freshness.stale_if_error",
+                self.stale_if_error.is_some(),
+                has_lists || keys.is_some(),
+            ),
+            ("freshness.fetch_timeout", self.fetch_timeout.is_some(), has_lists || keys.is_some()),
         ];
-        written.into_iter().find(|(_, is_written)| *is_written).map(|(name, _)| name)
+        let idle =
+            settings.into_iter().find(|(_, is_written, has_effect)| *is_written && !has_effect);
+        idle.map(|(name, ..)| name)
     }
 
     /// The longest time from a revocation until every answer of the source, also through shared

@@ -70,7 +70,9 @@ impl IssuerName {
         let claim = ClaimPath::parse(claim.to_owned().into()).ok_or(PolicyError::IssuerTemplate)?;
         let allowed = match tenants.map(OneOrMany::into_vec) {
             Some(tenants) if tenants == [ANY] => None,
-            Some(tenants) if !tenants.is_empty() => Some(tenants),
+            Some(tenants) if !tenants.is_empty() && !tenants.iter().any(|tenant| tenant == ANY) => {
+                Some(tenants)
+            }
             None if expected.iter().any(|(path, values)| *path == claim && values.is_exact()) => {
                 None
             }
@@ -83,6 +85,15 @@ impl IssuerName {
     /// The identifier as the policy writes it.
     pub(crate) fn as_str(&self) -> &str {
         &self.text
+    }
+
+    /// Whether `name` is the identifier as the policy writes it or, of a template, may be the `iss`
+    /// of a tenant.
+    pub(crate) fn may_be(&self, name: &str) -> bool {
+        name == self.text
+            || self.tenant.as_ref().is_some_and(|Tenant { before, after, .. }| {
+                name.strip_prefix(before).is_some_and(|rest| rest.ends_with(after))
+            })
     }
 
     /// Whether the identifier is a template.

@@ -25,7 +25,7 @@ pub(crate) use self::scope_claims::{ScopeRule, granted};
 use crate::documents::status_list_token::ListRules;
 use crate::error::ClaimName;
 use crate::policy::freshness::{
-    DEFAULT_MAX_LIST_AGE, DeadlineUnmet, KeyFreshness, KeyRules, ListAgeTooShort, Schedule,
+    DEFAULT_MAX_LIST_AGE, FreshnessError, KeyFreshness, KeyRules, ListAgeTooShort, Schedule,
 };
 use crate::url;
 
@@ -151,16 +151,27 @@ pub enum PolicyError {
     /// The URL of the JWK Set is neither an https URL nor an http URL on loopback.
     #[error("the JWK Set's URL must be https (http only on loopback)")]
     JwksUriInvalid,
-    /// `freshness` sets a limit of lists or a deadline, but the policy ignores lists, and keys have
-    /// no deadline. Holds the name of the setting.
+    /// A setting has no effect: it concerns status lists, but `status.mode` is `ignore`; a deadline,
+    /// but none is promised; or fetched keys, but the JWK Set is given. Holds the name of the
+    /// setting.
     #[error(
-        "freshness.{0} has no effect here: status.mode is \"ignore\", and keys are fresh by HTTP; \
-         remove it, or write freshness.keys = \"deadline\""
+        "{0} has no effect here: remove it. Without status lists (status.mode = \"ignore\"), without \
+         a deadline, and with keys that are given or fresh by HTTP, only some settings are used"
     )]
     WithoutEffect(&'static str),
-    /// The deadline cannot be met: see [`DeadlineUnmet`].
+    /// A limit is 0, so that no token could be accepted. Holds its name.
+    #[error("{0} must not be 0: no token could be accepted")]
+    Zero(&'static str),
+    /// Status lists are to be looked up, but no URL of a list is allowed: the issuer is no URL, or
+    /// it is a template.
+    #[error(
+        "status.uri_prefixes: name the URLs of the issuer's status lists, or write status.mode = \
+         \"ignore\""
+    )]
+    NoPrefix,
+    /// The freshness settings contradict each other: see [`FreshnessError`].
     #[error(transparent)]
-    Deadline(#[from] DeadlineUnmet),
+    Freshness(#[from] FreshnessError),
     /// `max_list_age` is too short: see [`ListAgeTooShort`].
     #[error(transparent)]
     ListAge(#[from] ListAgeTooShort),
@@ -184,6 +195,15 @@ impl TryFrom<PolicyConfig> for Policy {
         if config.max_token_bytes > MAX_TOKEN_BYTES {
             return Err(PolicyError::TokenTooLong);
         }
+        let zero = [
+            ("max_lifetime", config.max_lifetime.0.as_secs() == 0),
+            ("max_token_bytes", config.max_token_bytes == 0),
+            ("status.max_list_bytes", config.status.max_list_bytes == 0),
+            ("status.max_response_bytes", config.status.max_response_bytes == 0),
+        ];
+        if let Some((name, _)) = zero.into_iter().find(|(_, is_zero)| *is_zero) {
+            return Err(PolicyError::Zero(name));
+        }
         if config.typ.as_ref().is_some_and(|typ| typ.as_deref() == Some("")) {
             return Err(PolicyError::TypeEmpty);
         }
@@ -200,24 +220,30 @@ impl TryFrom<PolicyConfig> for Policy {
             expected_claims.push((path(name)?, values));
         }
         let issuer = IssuerName::parse(config.issuer, config.tenants, &expected_claims)?;
-        let status_uri_prefixes = match config.status.uri_prefixes {
-            Some(prefixes) => prefixes,
-            None if is_issuer_url(issuer.as_str()) => {
+        let status_uri_prefixes = match &config.status.uri_prefixes {
+            Some(prefixes) => prefixes.clone(),
+            None if is_issuer_url(issuer.as_str()) && !issuer.is_template() => {
                 vec![format!("{}/", issuer.as_str().trim_end_matches('/'))]
             }
             None => Vec::new(),
         };
-        if !status_uri_prefixes.iter().all(|prefix| url::is_acceptable(prefix)) {
+        let usable = |prefix: &String| url::is_acceptable(prefix) && !prefix.contains('#');
+        if !status_uri_prefixes.iter().all(usable) {
             return Err(PolicyError::PrefixInvalid);
         }
+        if status_uri_prefixes.is_empty() && shape.status_mode != StatusMode::Ignore {
+            return Err(PolicyError::NoPrefix);
+        }
+        let has_lists = shape.status_mode != StatusMode::Ignore;
         let schedule = config.freshness.check()?;
         let keys = config.freshness.key_rules(match config.profile {
             Profile::Jwt if !config.freshness.has_deadline() => KeyFreshness::Http,
             Profile::Jwt | Profile::Rfc9068 => KeyFreshness::Deadline,
         });
-        if let (KeyFreshness::Http, StatusMode::Ignore, Some(name)) =
-            (keys.freshness, shape.status_mode, config.freshness.of_lists())
-        {
+        let idle = config.status.without_effect(has_lists);
+        let idle =
+            idle.or_else(|| config.freshness.without_effect(has_lists, Some(keys.freshness)));
+        if let Some(name) = idle {
             return Err(PolicyError::WithoutEffect(name));
         }
         // An Edgepass issuer renews its lists in time. Other issuers may not.
@@ -248,6 +274,22 @@ impl TryFrom<PolicyConfig> for Policy {
             max_list_bytes: cap(config.status.max_list_bytes),
             max_response_bytes: cap(config.status.max_response_bytes),
         })
+    }
+}
+
+impl PolicyConfig {
+    /// Checks that no setting is idle because the JWK Set is given: those for fetched keys.
+    ///
+    /// # Errors
+    ///
+    /// [`PolicyError::WithoutEffect`].
+    pub(crate) fn check_with_given_keys(&self) -> Result<(), PolicyError> {
+        let mode = self.status.mode;
+        let has_lists = mode.unwrap_or(StatusMode::Required) != StatusMode::Ignore;
+        match self.freshness.without_effect(has_lists, None) {
+            Some(name) => Err(PolicyError::WithoutEffect(name)),
+            None => Ok(()),
+        }
     }
 }
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::policy::freshness::FreshnessError;
 use crate::verifier::{KeySource, Verifier};
 use serde_json::{Value, json};
 
@@ -37,11 +38,11 @@ fn every_cross_field_rule_has_its_own_error() {
         }))
     };
     for (freshness, name) in [
-        (json!({"publish_delay": "1s"}), "publish_delay"),
-        (json!({"shared_max_age": "1s"}), "shared_max_age"),
-        (json!({"refresh_interval": "ttl"}), "refresh_interval"),
-        (json!({"max_list_age": "5m"}), "max_list_age"),
-        (json!({"keys": "http", "deadline": "10s"}), "deadline"),
+        (json!({"publish_delay": "1s"}), "freshness.publish_delay"),
+        (json!({"shared_max_age": "1s"}), "freshness.shared_max_age"),
+        (json!({"refresh_interval": "ttl"}), "freshness.refresh_interval"),
+        (json!({"max_list_age": "5m"}), "freshness.max_list_age"),
+        (json!({"keys": "http", "deadline": "10s"}), "freshness.deadline"),
     ] {
         let expected = Some(PolicyError::WithoutEffect(name));
         assert_eq!(jwt("ignore", &freshness).err(), expected, "{freshness}");
@@ -55,14 +56,53 @@ fn every_cross_field_rule_has_its_own_error() {
     ] {
         assert!(jwt("ignore", &freshness).is_ok(), "{freshness}");
     }
+    for (extra, expected) in [
+        (json!({"max_lifetime": "500ms"}), PolicyError::Zero("max_lifetime")),
+        (json!({"max_token_bytes": 0}), PolicyError::Zero("max_token_bytes")),
+        (json!({"status": {"max_list_bytes": 0}}), PolicyError::Zero("status.max_list_bytes")),
+        (
+            json!({"status": {"max_response_bytes": 0}}),
+            PolicyError::Zero("status.max_response_bytes"),
+        ),
+        (json!({"freshness": {"fetch_timeout": "0s"}}), FreshnessError::NoTime.into()),
+        (json!({"freshness": {"deadline": "25h"}}), FreshnessError::TooLong.into()),
+        (
+            json!({"freshness": {"deadline": "none", "refresh_interval": "0s", "stale_if_error": "0s"}}),
+            FreshnessError::NeverUsable.into(),
+        ),
+        (
+            json!({"freshness": {"deadline": "none", "publish_delay": "1s"}}),
+            PolicyError::WithoutEffect("freshness.publish_delay"),
+        ),
+        (json!({"status": {"uri_prefixes": []}}), PolicyError::NoPrefix),
+        (json!({"status": {"uri_prefixes": ["https://a/#b"]}}), PolicyError::PrefixInvalid),
+        (json!({"issuer": "mine"}), PolicyError::NoPrefix),
+        (json!({"issuer": "https://a/{tid}", "tenants": "any"}), PolicyError::NoPrefix),
+        (
+            json!({"issuer": "https://a/{tid}", "tenants": ["any", "b"], "status": {"mode": "ignore"}}),
+            PolicyError::Tenants,
+        ),
+        (
+            json!({"status": {"mode": "ignore", "uri_prefixes": ["https://a/"]}}),
+            PolicyError::WithoutEffect("status.uri_prefixes"),
+        ),
+        (
+            json!({"status": {"mode": "ignore", "max_list_bytes": 1}}),
+            PolicyError::WithoutEffect("status.max_list_bytes"),
+        ),
+    ] {
+        assert_eq!(policy(extra.clone()).err(), Some(expected), "{extra}");
+    }
     let slow = policy(json!({"freshness": {"deadline": "5s"}}));
-    assert!(matches!(slow, Err(PolicyError::Deadline(_))));
+    assert!(matches!(slow, Err(PolicyError::Freshness(_))));
 }
 
 #[test]
 fn an_issuer_is_discovered_only_by_a_url_that_can_be_read_one_way() {
     let discover = |issuer: &str| {
-        Verifier::new(policy(json!({ "issuer": issuer })).unwrap(), KeySource::Discover).err()
+        let status = json!({ "mode": "ignore" });
+        let policy = policy(json!({ "issuer": issuer, "status": status })).unwrap();
+        Verifier::new(policy, KeySource::Discover).err()
     };
     for issuer in [
         "http://issuer.example",

@@ -67,6 +67,9 @@ pub enum ConfigError {
     /// A JWK Set in the configuration is refused as a whole.
     #[error(transparent)]
     Jwks(#[from] JwkSetError),
+    /// No key of a JWK Set in the configuration can be used.
+    #[error("no key of the given JWK Set can be used with the policy's algorithms")]
+    NoKey,
     /// A nonce secret has fewer than 32 bytes.
     #[error(transparent)]
     NonceSecret(#[from] SecretTooShort),
@@ -79,12 +82,18 @@ impl TryFrom<IssuerConfig> for (Policy, KeySource) {
     type Error = ConfigError;
 
     fn try_from(issuer: IssuerConfig) -> Result<Self, ConfigError> {
-        let policy = Policy::try_from(issuer.policy)?;
+        let config = issuer.policy;
+        let is_given = issuer.jwks.as_ref().is_some_and(|text| text.trim_start().starts_with('{'));
+        if is_given {
+            config.check_with_given_keys()?;
+        }
+        let policy = Policy::try_from(config)?;
         let keys = match issuer.jwks {
             None => KeySource::Discover,
-            Some(text) if text.trim_start().starts_with('{') => {
-                KeySource::given(text.as_bytes(), &policy)?
-            }
+            Some(text) if is_given => match KeySource::given(text.as_bytes(), &policy)? {
+                KeySource::Given(set) if set.keys().is_empty() => return Err(ConfigError::NoKey),
+                given => given,
+            },
             Some(url) => KeySource::Url(JwksUri::parse(&url).map_err(ConfigError::JwksUri)?),
         };
         Ok((policy, keys))

@@ -249,7 +249,8 @@ impl Verifier {
             if own.iter().any(|other| other.policy.issuer.as_str() == policy.issuer.as_str()) {
                 return Err(PolicyError::IssuerTwice);
             }
-            if matches!(keys, KeySource::Discover) && !is_issuer_url(policy.issuer.as_str()) {
+            let is_found = is_issuer_url(policy.issuer.as_str()) && !policy.issuer.is_template();
+            if matches!(keys, KeySource::Discover) && !is_found {
                 return Err(PolicyError::IssuerInvalid);
             }
             own.push(Issuer {
@@ -324,15 +325,25 @@ impl Verifier {
         self.issuers.iter().map(|issuer| issuer.policy.issuer.as_str())
     }
 
-    /// Checks that tokens can meet these requirements: a name that is no scope token is granted only
-    /// from an array.
+    /// Checks that tokens can meet these requirements: they name issuers of the verifier, and a name
+    /// that is no scope token is granted only from an array.
     ///
     /// # Errors
     ///
-    /// [`RequirementsError::NotGrantable`].
+    /// [`RequirementsError::UnknownIssuer`], [`RequirementsError::NotGrantable`].
     pub fn check_requirements(&self, requirements: &Requirements) -> Result<(), RequirementsError> {
         let of_tokens = requirements.all_of.is_of_tokens() && requirements.any_of.is_of_tokens();
-        let mut rules = self.issuers.iter().flat_map(|issuer| &issuer.policy.scope);
+        let names = requirements.issuers.as_deref();
+        let is_named = |issuer: &&Issuer| {
+            names.is_none_or(|names| names.iter().any(|name| issuer.policy.issuer.may_be(name)))
+        };
+        for name in names.into_iter().flatten() {
+            if !self.issuers.iter().any(|issuer| issuer.policy.issuer.may_be(name)) {
+                return Err(RequirementsError::UnknownIssuer);
+            }
+        }
+        let issuers = self.issuers.iter().filter(is_named);
+        let mut rules = issuers.flat_map(|issuer| &issuer.policy.scope);
         if of_tokens || rules.any(|rule| rule.may_be_array) {
             Ok(())
         } else {
