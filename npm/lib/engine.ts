@@ -1,7 +1,7 @@
 // The counterpart of core.rs: an instance of the module's verifier, and the memory that both share.
 
 import { Core, shared_memory } from '../wasm/edgepass_npm.js';
-import { type HostOptions, type Requirements, type TokenPlace, snakeCased } from './options.js';
+import { type HostOptions, type Requirements, type TokenPlace, snakeCased, spelled } from './options.js';
 import { refuseUnlessJson } from './json.js';
 import { VERSION } from './version.js';
 
@@ -52,9 +52,9 @@ export class Engine {
 
   constructor(config: string, cacheApi: boolean, options: HostOptions) {
     const userAgent = isBrowser() ? undefined : options.userAgent ?? `edgepass/${VERSION}`;
-    this.core = new Core(
+    this.core = spelled(() => new Core(
       config, cacheApi, options.fetch, options.firstUse, userAgent, hasCacheMode(), options.onEvent,
-    );
+    ));
     this.#tokenFrom = options.tokenFrom;
     this.#resourceMetadata = options.resourceMetadata;
     this.#textAt = this.core.text();
@@ -116,7 +116,7 @@ export class Engine {
       const text = JSON.stringify(snakeCased({
         tokenFrom, resourceMetadata, allOf, anyOf, issuers, staleIfError, audience: typeof audience === 'string' ? [audience] : audience,
       }));
-      number = this.core.requirements(text);
+      number = spelled(() => this.core.requirements(text));
       if (number === undefined) {
         this.#requirements.clear();
         number = this.core.requirements(text) ?? 0;

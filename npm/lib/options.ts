@@ -541,3 +541,31 @@ export function snakeCased(value: unknown): unknown {
     name === 'expectedClaims' || name === 'scopeClaim' ? inner : snakeCased(inner),
   ]));
 }
+
+/** Names of options that the module spells in snake case. */
+const SPELLED: ReadonlySet<string> = new Set([
+  ...Object.keys({ ...ISSUER_OPTIONS, ...HOST_OPTIONS }), ...Object.values(GROUPS).flatMap(Object.keys), ...REQUIREMENTS,
+]);
+
+/**
+ * Runs `make`. The message of its error then names options as TypeScript spells them, with the path
+ * from the options of the program.
+ */
+export function spelled<Made>(make: () => Made): Made {
+  try {
+    return make();
+  } catch (error) {
+    if (error instanceof Error && !(error instanceof WebAssembly.RuntimeError)) {
+      error.message = error.message
+        .replace(/^issuers(\[\d+\])\.policy\.?/, (_, index) => (index === '[0]' ? '' : `issuers${index}.`))
+        .replace(/^issuers\[0\](\.jwks)?: /, (path) => (path.includes('jwks') ? 'jwks: ' : path))
+        .replaceAll('jwks_uri', 'jwks').replaceAll('nonce_secrets', 'dpopNonceSecrets')
+        .replace(/\b[a-z]+(?:_[a-z]+)+\b/g, (name) => {
+          const option = name.replace(/_[a-z]/g, (letter) => letter.charAt(1).toUpperCase());
+          return SPELLED.has(option) ? option : name;
+        })
+        .replace(/\b(\w+) = "/g, '$1: "');
+    }
+    throw error;
+  }
+}

@@ -230,7 +230,9 @@ fn wrong(env: &Object, error: ConfigError) -> SettingsError {
         ConfigError::JwksUri(_) | ConfigError::Jwks(_) | ConfigError::NoKey => {
             "JWKS_URI".to_owned()
         }
-        ConfigError::Policy(_) => "ISSUER, AUDIENCE, STATUS_PREFIX".to_owned(),
+        ConfigError::Of { .. } | ConfigError::Policy(_) => {
+            "ISSUER, AUDIENCE, STATUS_PREFIX".to_owned()
+        }
     };
     SettingsError::Verifier { variables, error: Box::new(error) }
 }

@@ -8,7 +8,7 @@ use anyhow::{Context, bail, ensure};
 use crate::step::{self, cargo, root};
 
 /// All crates that `edgepass-verify` may depend on. No clock, no randomness, no runtime, no socket.
-const VERIFY: [&str; 51] = [
+const VERIFY: [&str; 50] = [
     "adler2",
     "base16ct",
     "base64",

@@ -119,7 +119,7 @@ fn field(tools: &Tools) -> anyhow::Result<Tally> {
     count_cargo(&mut tally, "the field, native", &mut native)?;
     let clean = clean_install(tools)?;
     let mut others = tools.node(&["--test", "--test-reporter=spec", "--test-concurrency=2"]);
-    let files = ["lines", "fetching", "guard", "frameworks"];
+    let files = ["lines", "fetching", "guard", "frameworks", "options"];
     others.args(files.map(|file| format!("tests/field/{file}.test.mjs")));
     others.env("EDGEPASS_FIELD_GUARD", artifacts::field_guard(tools)?);
     others.env("EDGEPASS_INSTALLED", &clean).env("EDGEPASS_CHROMIUM", tools::chromium()?);

@@ -29,7 +29,7 @@ pub enum TokenPlace {
 /// The error for a text that names no place.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error(
-    "a token's place is \"authorization\", \"header:NAME\", \"cookie:NAME\", \"websocket\", \
+    "expected \"authorization\", \"header:NAME\", \"cookie:NAME\", \"websocket\", \
      \"query\" or \"query:NAME\""
 )]
 pub struct NotAPlace;

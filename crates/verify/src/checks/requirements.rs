@@ -75,16 +75,18 @@ pub struct RequirementsConfig {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum RequirementsError {
     /// A list of scope tokens is empty, so it would require nothing.
-    #[error("a list of scope tokens must not be empty: leave it out instead")]
+    #[error("all_of and any_of must not be empty: leave them out instead")]
     Empty,
     /// `resource_metadata` is no https URL (http only on loopback).
     #[error("resource_metadata must be an https URL (http only on loopback)")]
     ResourceMetadata,
     /// A place of the token cannot be read, or occurs twice.
-    #[error(transparent)]
+    #[error("token_from: {0}")]
     TokenPlace(#[from] NotAPlace),
     /// A scope token is empty or contains a control character.
-    #[error("a scope token must not be empty, and must not contain control characters")]
+    #[error(
+        "all_of, any_of: a scope token must not be empty, and must not contain control characters"
+    )]
     Scope,
     /// `issuers` names one that the verifier does not have.
     #[error("issuers must be among those of the verifier")]
@@ -93,7 +95,7 @@ pub enum RequirementsError {
     ///
     /// [`Verifier::check_requirements`]: crate::Verifier::check_requirements
     #[error(
-        "a scope token holds only visible ASCII without '\"' and '\\'; other names are granted only by \
+        "all_of, any_of: a scope token holds only visible ASCII without '\"' and '\\'; other names are granted only by \
          issuers of profile jwt"
     )]
     NotGrantable,

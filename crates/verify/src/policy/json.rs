@@ -6,9 +6,10 @@
 
 use std::fmt;
 
-use serde::de::value::{MapDeserializer, SeqDeserializer, StringDeserializer};
+use serde::de::value::StringDeserializer;
 use serde::de::{
-    DeserializeOwned, Deserializer, Error, Expected, IntoDeserializer, Unexpected, Visitor,
+    DeserializeOwned, DeserializeSeed, Deserializer, Error, Expected, IntoDeserializer, MapAccess,
+    SeqAccess, Unexpected, Visitor,
 };
 use serde::forward_to_deserialize_any;
 use serde_json::{Map, Value};
@@ -49,6 +50,14 @@ pub enum ShapeError {
     /// A member occurs twice in an object.
     #[error("a member occurs twice")]
     Twice,
+    /// A value inside has the wrong form.
+    #[error("{path}: {error}")]
+    In {
+        /// The path of the value, such as `status.mode`.
+        path: String,
+        /// What is wrong with it.
+        error: Box<ShapeError>,
+    },
 }
 
 /// The known names, of which one is expected.
@@ -70,11 +79,35 @@ impl fmt::Display for OneOf {
 }
 
 impl ShapeError {
-    /// Returns the message without the name of an unknown member, which is text of the input.
+    /// Returns the message without names of members, which are text of the input.
     pub fn without_names(&self) -> String {
         match self {
             Self::Unknown { known, .. } => known.to_string(),
+            Self::In { error, .. } => error.without_names(),
             other => other.to_string(),
+        }
+    }
+}
+
+impl ShapeError {
+    /// The error of a value that is not of the expected kind, without words of Rust.
+    fn expected(expected: &dyn Expected) -> Self {
+        Self::Expected(match expected.to_string() {
+            kind if kind == "u64" => "a whole number, 0 or more".into(),
+            kind if kind == "a sequence" => "an array".into(),
+            kind if kind.starts_with("struct ") => "an object".into(),
+            kind => kind,
+        })
+    }
+
+    /// The error of a value that is at `name` of another value.
+    fn inside(self, name: String) -> Self {
+        match self {
+            Self::In { path, error } => {
+                let dot = if path.starts_with('[') { "" } else { "." };
+                Self::In { path: format!("{name}{dot}{path}"), error }
+            }
+            error => Self::In { path: name, error: Box::new(error) },
         }
     }
 }
@@ -87,15 +120,15 @@ impl Error for ShapeError {
     }
 
     fn invalid_type(_: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Self::Expected(expected.to_string())
+        Self::expected(expected)
     }
 
     fn invalid_value(_: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Self::Expected(expected.to_string())
+        Self::expected(expected)
     }
 
     fn invalid_length(_: usize, expected: &dyn Expected) -> Self {
-        Self::Expected(expected.to_string())
+        Self::expected(expected)
     }
 
     fn unknown_variant(_: &str, known: &'static [&'static str]) -> Self {
@@ -129,17 +162,58 @@ fn members<'de, V: Visitor<'de>>(
     members: Map<String, Value>,
     visitor: V,
 ) -> Result<V::Value, ShapeError> {
-    let members = members.into_iter().map(|(name, value)| (name, JsonValue(value)));
-    visitor.visit_map(MapDeserializer::new(members))
+    visitor.visit_map(Members { left: members.into_iter(), next: None })
 }
 
 fn items<'de, V: Visitor<'de>>(items: Vec<Value>, visitor: V) -> Result<V::Value, ShapeError> {
-    visitor.visit_seq(SeqDeserializer::new(items.into_iter().map(JsonValue)))
+    visitor.visit_seq(Items(items.into_iter().enumerate()))
+}
+
+/// The members of an object. The error of a value gets the member's name.
+struct Members {
+    left: serde_json::map::IntoIter,
+    next: Option<(String, Value)>,
+}
+
+impl<'de> MapAccess<'de> for Members {
+    type Error = ShapeError;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, ShapeError> {
+        self.next = self.left.next();
+        let Some((name, _)) = &self.next else { return Ok(None) };
+        seed.deserialize(StringDeserializer::new(name.clone())).map(Some)
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(
+        &mut self,
+        seed: V,
+    ) -> Result<V::Value, ShapeError> {
+        let (name, value) = self.next.take().unwrap_or_default();
+        seed.deserialize(JsonValue(value)).map_err(|error| error.inside(name))
+    }
+}
+
+/// The items of an array. The error of an item gets its index.
+struct Items(std::iter::Enumerate<std::vec::IntoIter<Value>>);
+
+impl<'de> SeqAccess<'de> for Items {
+    type Error = ShapeError;
+
+    fn next_element_seed<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, ShapeError> {
+        let Some((index, value)) = self.0.next() else { return Ok(None) };
+        let read = seed.deserialize(JsonValue(value));
+        read.map(Some).map_err(|error| error.inside(format!("[{index}]")))
+    }
 }
 
 fn unexpected<'de, V: Visitor<'de>>(visitor: &V) -> ShapeError {
-    let expected: &dyn Expected = visitor;
-    ShapeError::Expected(expected.to_string())
+    ShapeError::expected(visitor)
 }
 
 impl<'de> Deserializer<'de> for JsonValue {
@@ -247,19 +321,29 @@ mod tests {
         let expected: PolicyConfig = serde_json::from_value(right).unwrap();
         assert_eq!(format!("{config:?}"), format!("{expected:?}"));
         for (wrong, expected) in [
-            (json!(["https://a.example", "b"]), "expected struct PolicyConfig"),
+            (json!(["https://a.example", "b"]), "expected an object"),
             (json!({"audience": "b"}), "missing field `issuer`"),
-            (json!({"issuer": 1, "audience": "b"}), "expected a string"),
-            (json!({"issuer": "a", "audience": {}}), "expected a string or an array of strings"),
+            (json!({"issuer": 1, "audience": "b"}), "issuer: expected a string"),
+            (
+                json!({"issuer": "a", "audience": {}}),
+                "audience: expected a string or an array of strings",
+            ),
             (
                 json!({"issuer": "a", "audience": "b", "status": "secret"}),
-                "expected struct StatusConfig",
+                "status: expected an object",
             ),
             (
                 json!({"issuer": "a", "audience": "b", "profile": "secret"}),
-                "expected `rfc9068` or `jwt`",
+                "profile: expected `rfc9068` or `jwt`",
             ),
-            (json!({"issuer": "a", "audience": "b", "max_token_bytes": "secret"}), "expected u64"),
+            (
+                json!({"issuer": "a", "audience": "b", "max_token_bytes": "secret"}),
+                "max_token_bytes: expected a whole number, 0 or more",
+            ),
+            (
+                json!({"issuer": "a", "audience": "b", "status": {"uri_prefixes": ["a", 7]}}),
+                "status.uri_prefixes[1]: expected a string",
+            ),
         ] {
             assert_eq!(read::<PolicyConfig>(wrong).unwrap_err().to_string(), expected);
         }

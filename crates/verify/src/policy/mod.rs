@@ -170,10 +170,10 @@ pub enum PolicyError {
     )]
     NoPrefix,
     /// The freshness settings contradict each other: see [`FreshnessError`].
-    #[error(transparent)]
+    #[error("freshness: {0}")]
     Freshness(#[from] FreshnessError),
     /// `max_list_age` is too short: see [`ListAgeTooShort`].
-    #[error(transparent)]
+    #[error("freshness: {0}")]
     ListAge(#[from] ListAgeTooShort),
 }
 

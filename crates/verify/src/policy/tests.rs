@@ -117,7 +117,8 @@ fn an_issuer_is_discovered_only_by_a_url_that_can_be_read_one_way() {
         "joe",
     ] {
         assert_eq!(discover(issuer), Some(PolicyError::IssuerInvalid), "{issuer}");
-        let policy = policy(json!({ "issuer": issuer })).unwrap();
+        let status = json!({ "mode": "ignore" });
+        let policy = policy(json!({ "issuer": issuer, "status": status })).unwrap();
         assert!(policy.status_uri_prefixes.is_empty(), "{issuer}");
         assert!(Verifier::new(policy, KeySource::Unusable).is_ok());
     }

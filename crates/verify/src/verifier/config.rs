@@ -61,6 +61,14 @@ pub enum ConfigError {
     /// A policy or the list of issuers is not acceptable.
     #[error(transparent)]
     Policy(#[from] PolicyError),
+    /// One of several issuers is not acceptable.
+    #[error("issuers[{index}]: {error}")]
+    Of {
+        /// The position of the issuer.
+        index: usize,
+        /// What is wrong with it.
+        error: Box<ConfigError>,
+    },
     /// The URL of a JWK Set is not acceptable.
     #[error("jwks_uri: {0}")]
     JwksUri(PolicyError),
@@ -71,10 +79,10 @@ pub enum ConfigError {
     #[error("no key of the given JWK Set can be used with the policy's algorithms")]
     NoKey,
     /// A nonce secret has fewer than 32 bytes.
-    #[error(transparent)]
+    #[error("nonce_secrets: {0}")]
     NonceSecret(#[from] SecretTooShort),
     /// `nonce_secrets` is empty or holds more than two.
-    #[error("expected one or two nonce secrets")]
+    #[error("nonce_secrets: expected one or two")]
     NonceSecrets,
 }
 
@@ -104,7 +112,14 @@ impl TryFrom<VerifierConfig> for Verifier {
     type Error = ConfigError;
 
     fn try_from(config: VerifierConfig) -> Result<Self, ConfigError> {
-        let issuers = config.issuers.into_iter().map(IssuerConfig::try_into);
+        let several = config.issuers.len() > 1;
+        let read = |(index, issuer): (usize, IssuerConfig)| {
+            issuer.try_into().map_err(|error: ConfigError| match several {
+                true => ConfigError::Of { index, error: Box::new(error) },
+                false => error,
+            })
+        };
+        let issuers = config.issuers.into_iter().enumerate().map(read);
         let mut verifier = Self::of_issuers(issuers.collect::<Result<_, _>>()?)?;
         if let Some(secrets) = config.nonce_secrets {
             verifier = verifier.with_nonces(NonceRule::Signed(nonce_secrets(secrets)?));
