@@ -249,10 +249,9 @@ test('the metadata of a resource say where to get which token', async (t) => {
     assert.ok(challenge.includes('scope="mcp:read mcp:use mcp:write"'), challenge);
   }
   assert.equal((await ask('/mcp', { method: 'POST', headers: bearer({ scope: 'mcp:use mcp:write' }) })).status, 200);
-  // Without the URL of the API there are no metadata.
+  // Without the URL of the API there are no metadata, so the routes that name a resource need it.
   const { ask: unnamed } = await start(t, { bindings: { ISSUERS: [own.trusted] } });
-  assert.equal((await unnamed('/.well-known/oauth-protected-resource/mcp')).status, 404);
-  assert.ok(!(await unnamed('/mcp')).headers.get('www-authenticate').includes('resource_metadata'));
+  assert.equal((await unnamed('/.well-known/oauth-protected-resource/mcp')).status, 503);
 });
 
 test('a subject that asks too often waits, and others do not', async (t) => {

@@ -7,12 +7,26 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
+import { isDeepStrictEqual } from 'node:util';
 import { HOSTS } from '../hosts/hosts.mjs';
 
 const packageFolder = join(process.env.EDGEPASS_INSTALLED, 'node_modules/edgepass/dist');
-const lines = readFileSync(new URL('../vectors/field.jsonl', import.meta.url), 'utf8').trim()
-  .split('\n').map((line) => JSON.parse(line));
+const read = (name) => readFileSync(new URL(name, import.meta.url), 'utf8');
+const lines = ['field', 'issuers'].flatMap((name) => (
+  read(`../vectors/${name}.jsonl`).trim().split('\n').map((line) => JSON.parse(line))));
 const KINDS = [...new Set(lines.map(({ id }) => id.split('/')[0]))];
+
+test('each policy of docs/issuers.md has accepted a token of its issuer', () => {
+  const page = read('../../docs/issuers.md').split('## Policies of common issuers')[1];
+  const accepted = lines.filter(({ id, expect }) => id.startsWith('issuer/') && expect.code === null);
+  const blocks = [...page.matchAll(/```json\n([\s\S]*?)```/g)];
+  assert.ok(blocks.length > 20);
+  for (const [, text] of blocks) {
+    const { jwks_uri: _, freshness: __, ...policy } = JSON.parse(text);
+    const isIt = ({ policy: { required_scopes: ___, ...own } }) => isDeepStrictEqual(own, policy);
+    assert.ok(accepted.some(isIt), `${text}: run \`cargo xtask forge\``);
+  }
+});
 
 for (const [host, run] of Object.entries(HOSTS)) {
   test(`${host}: every line of the field gives its answer`, async (t) => {

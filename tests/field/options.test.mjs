@@ -65,7 +65,6 @@ test('an option that would have no effect, or could never be met, is refused', (
     [{ ...OWN, freshness: { deadline: '999d' } }, /deadline is at most 1d/],
     [{ ...OWN, maxLifetime: '0s' }, /maxLifetime must not be 0/],
     [{ ...OWN, maxTokenBytes: 0 }, /maxTokenBytes must not be 0/],
-    [{ ...OWN, jwks: { keys: [] } }, /no key of the given JWK Set/],
     [{ ...OTHER, issuer: 'https://login.example/{tid}', tenants: 'any' }, /^issuer must be an https URL/],
     [{ ...OWN, issuer: 'mine', jwks }, /status\.uriPrefixes: name the URLs/],
     [{ ...OWN, firstUse: async () => true }, /^firstUse has no effect without externalUrl/],

@@ -33,10 +33,11 @@ pub(crate) fn worker(tools: &Tools) -> anyhow::Result<()> {
     guard(tools, None, &root().join("worker/build"))
 }
 
-/// Build a guard with the policy of the suite `field`. Return its folder.
-pub(crate) fn field_guard(tools: &Tools) -> anyhow::Result<PathBuf> {
-    let folder = target_dir().join("field-guard");
-    guard(tools, Some(&root().join("tests/field/guard.toml")), &folder)?;
+/// Build a guard with another policy, a file of this repository. Return its folder, `name` in the
+/// target directory.
+pub(crate) fn guard_with(tools: &Tools, policy: &str, name: &str) -> anyhow::Result<PathBuf> {
+    let folder = target_dir().join(name);
+    guard(tools, Some(&root().join(policy)), &folder)?;
     // Leave the usual bindings behind, for other builds.
     worker(tools)?;
     Ok(folder)

@@ -72,7 +72,8 @@ pub(crate) fn run(names: &[&str]) -> anyhow::Result<()> {
 pub(crate) fn forge(tools: &Tools) -> anyhow::Result<()> {
     step::run("sign the vectors", &mut tools.node(&["tests/vectors/forge.mjs"]))?;
     step::run("sign the batch lines", &mut tools.node(&["tests/vectors/batch.mjs"]))?;
-    step::run("sign the lines of the field", &mut tools.node(&["tests/vectors/field.mjs"]))
+    step::run("sign the lines of the field", &mut tools.node(&["tests/vectors/field.mjs"]))?;
+    step::run("sign the lines of issuers", &mut tools.node(&["tests/vectors/issuers.mjs"]))
 }
 
 fn rust(_: &Tools) -> anyhow::Result<Tally> {
@@ -121,7 +122,10 @@ fn field(tools: &Tools) -> anyhow::Result<Tally> {
     let mut others = tools.node(&["--test", "--test-reporter=spec", "--test-concurrency=2"]);
     let files = ["lines", "fetching", "guard", "frameworks", "options"];
     others.args(files.map(|file| format!("tests/field/{file}.test.mjs")));
-    others.env("EDGEPASS_FIELD_GUARD", artifacts::field_guard(tools)?);
+    others.env(
+        "EDGEPASS_FIELD_GUARD",
+        artifacts::guard_with(tools, "tests/field/guard.toml", "field-guard")?,
+    );
     others.env("EDGEPASS_INSTALLED", &clean).env("EDGEPASS_CHROMIUM", tools::chromium()?);
     others.env("EDGEPASS_GUARD", root().join("worker/build"));
     count_node(&mut tally, "the field in Node, workerd and Chromium", &mut others)?;
@@ -299,7 +303,9 @@ fn examples(tools: &Tools) -> anyhow::Result<Tally> {
     let installed = clean_install(tools)?;
     tools::caches()?;
     let mut test = tools.node(&["--test", "--test-reporter=spec"]);
-    test.arg("tests/examples/examples.test.mjs");
+    test.args(["examples", "mcp"].map(|name| format!("tests/examples/{name}.test.mjs")));
+    let guard = artifacts::guard_with(tools, "examples/mcp/guard.toml", "mcp-guard")?;
+    test.env("EDGEPASS_MCP_GUARD", guard);
     test.env("EDGEPASS_INSTALLED", installed).env("EDGEPASS_PROGRAM", edgepass);
     test.env("EDGEPASS_CHROMIUM", tools::chromium()?);
     test.env("EDGEPASS_DENO", tools::npm_extras()?.join(".bin/deno"));

@@ -13,16 +13,21 @@ use edgepass_issuer::{Config, Store};
 use serde_json::json;
 
 use crate::App;
+use crate::error::OauthError;
 
 /// The issuer's metadata.
 ///
-/// Source: [RFC 8414 §2](https://www.rfc-editor.org/rfc/rfc8414#section-2);
-/// `response_types_supported` would be empty, so it is left out (§3.2).
+/// Source: [RFC 8414 §2](https://www.rfc-editor.org/rfc/rfc8414#section-2). It requires
+/// `response_types_supported`, which is empty; §3.2 would leave an empty member out. Clients of the
+/// Model Context Protocol refuse metadata without it, and without `authorization_endpoint`, which
+/// answers that it supports no response type.
 pub(crate) fn metadata_of(config: &Config) -> String {
     let (issuer, base) = (&config.issuer, &config.status.base_uri);
     let methods = ["client_secret_basic", "client_secret_post"];
     json!({
         "issuer": issuer,
+        "authorization_endpoint": format!("{issuer}/{AUTHORIZE}"),
+        "response_types_supported": [],
         "token_endpoint": format!("{issuer}/oauth/token"),
         "revocation_endpoint": format!("{issuer}/oauth/revoke"),
         "jwks_uri": format!("{base}/{JWK_SET}"),
@@ -34,6 +39,17 @@ pub(crate) fn metadata_of(config: &Config) -> String {
         "revocation_endpoint_auth_methods_supported": methods,
     })
     .to_string()
+}
+
+/// The path of the authorization endpoint.
+pub(crate) const AUTHORIZE: &str = "oauth/authorize";
+
+/// `GET /oauth/authorize`: there is no user who could authorize anything.
+///
+/// Source: [RFC 6749 §4.1.2.1](https://www.rfc-editor.org/rfc/rfc6749#section-4.1.2.1). Nothing is
+/// redirected, since no redirection URI is known.
+pub(crate) async fn authorize() -> OauthError {
+    OauthError::UnsupportedResponseType
 }
 
 pub(crate) async fn jwk_set<S: Store>(

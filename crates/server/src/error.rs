@@ -20,6 +20,8 @@ pub(crate) enum OauthError {
     UnauthorizedClient(&'static str),
     /// The grant type is not `client_credentials`.
     UnsupportedGrantType,
+    /// The authorization endpoint was asked: no response type is supported.
+    UnsupportedResponseType,
     /// The scope is malformed, or exceeds the role's. In the second case the text names the role's.
     InvalidScope(String),
     /// Storage or publication is not available now, or an act blocks issuing such tokens.
@@ -34,6 +36,7 @@ impl OauthError {
             Self::InvalidClient => "invalid_client",
             Self::UnauthorizedClient(_) => "unauthorized_client",
             Self::UnsupportedGrantType => "unsupported_grant_type",
+            Self::UnsupportedResponseType => "unsupported_response_type",
             Self::InvalidScope(_) => "invalid_scope",
             Self::Unavailable(_) => "temporarily_unavailable",
         }
@@ -53,6 +56,11 @@ impl IntoResponse for OauthError {
             Self::UnsupportedGrantType => {
                 (StatusCode::BAD_REQUEST, "grant_type must be client_credentials".to_owned())
             }
+            Self::UnsupportedResponseType => (
+                StatusCode::BAD_REQUEST,
+                "no user authorizes here; use grant_type client_credentials at the token endpoint"
+                    .into(),
+            ),
             Self::InvalidScope(text) => (StatusCode::BAD_REQUEST, text),
             Self::Unavailable(text) => (StatusCode::SERVICE_UNAVAILABLE, text.to_owned()),
         };

@@ -16,6 +16,7 @@ use tower_http::cors::{Any, CorsLayer};
 use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::timeout::TimeoutLayer;
 
+use crate::documents::AUTHORIZE;
 use crate::{App, acts, documents, health, revoke, token};
 
 /// The issuer's routes, at the root. If the issuer identifier has a path, a proxy in front must
@@ -35,6 +36,7 @@ pub fn router<S: Store>(app: Arc<App<S>>) -> Router {
         Router::new().route("/status-acts", post(acts::post::<S>)).layer(timeout(ACT_TIMEOUT));
     Router::new()
         .merge(public)
+        .route(&format!("/{AUTHORIZE}"), get(documents::authorize))
         .route("/oauth/token", post(token::post::<S>))
         .route("/oauth/revoke", post(revoke::post::<S>))
         .route("/healthz", get(health::healthz))
@@ -57,7 +59,12 @@ fn cors() -> CorsLayer {
     CorsLayer::new()
         .allow_origin(Any)
         .allow_methods([Method::GET])
-        .allow_headers([header::IF_NONE_MATCH, header::CACHE_CONTROL])
+        // Clients of the Model Context Protocol name its version when they ask for the metadata.
+        .allow_headers([
+            header::IF_NONE_MATCH,
+            header::CACHE_CONTROL,
+            HeaderName::from_static("mcp-protocol-version"),
+        ])
         .expose_headers([header::ETAG, header::AGE, HeaderName::from_static("retry-after")])
 }
 

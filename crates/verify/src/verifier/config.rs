@@ -75,9 +75,6 @@ pub enum ConfigError {
     /// A JWK Set in the configuration is refused as a whole.
     #[error(transparent)]
     Jwks(#[from] JwkSetError),
-    /// No key of a JWK Set in the configuration can be used.
-    #[error("no key of the given JWK Set can be used with the policy's algorithms")]
-    NoKey,
     /// A nonce secret has fewer than 32 bytes.
     #[error("nonce_secrets: {0}")]
     NonceSecret(#[from] SecretTooShort),
@@ -98,10 +95,7 @@ impl TryFrom<IssuerConfig> for (Policy, KeySource) {
         let policy = Policy::try_from(config)?;
         let keys = match issuer.jwks {
             None => KeySource::Discover,
-            Some(text) if is_given => match KeySource::given(text.as_bytes(), &policy)? {
-                KeySource::Given(set) if set.keys().is_empty() => return Err(ConfigError::NoKey),
-                given => given,
-            },
+            Some(text) if is_given => KeySource::given(text.as_bytes(), &policy)?,
             Some(url) => KeySource::Url(JwksUri::parse(&url).map_err(ConfigError::JwksUri)?),
         };
         Ok((policy, keys))
