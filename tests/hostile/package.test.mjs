@@ -21,20 +21,20 @@ const jwt = { ...rfc, profile: 'jwt', typ: 'x', status: { mode: 'ignore' } };
 
 /** Each option, the options it is added to, and the names of the values that are valid for it. */
 const OPTIONS = [
-  ['profile', rfc, []], ['issuer', rfc, ['text']], ['audience', rfc, ['text', 'texts']],
+  ['profile', rfc, []], ['issuer', rfc, []], ['issuer', jwt, ['text']], ['audience', rfc, ['text', 'texts']],
   ['audienceClaim', jwt, ['text']], ['algorithms', rfc, ['list']], ['typ', jwt, ['text', 'null']],
   ['requiredClaims', jwt, ['list', 'texts']], ['expectedClaims', jwt, ['object', 'unknown']],
   ['scopeClaim', jwt, ['text', 'texts']], ['tenants', rfc, []], ['leeway', rfc, []], ['maxLifetime', rfc, []],
   ['maxTokenBytes', rfc, ['seven']], ['jwks', rfc, []],
   ['dpop', rfc, ['object']], ['dpop.algorithms', rfc, ['list']], ['dpop.maxAge', rfc, []],
-  ['status', rfc, ['object']], ['status.mode', rfc, []], ['status.uriPrefixes', rfc, ['list']],
+  ['status', rfc, ['object']], ['status.mode', rfc, []], ['status.uriPrefixes', rfc, []],
   ['status.maxListBytes', rfc, ['seven', 'huge']], ['status.maxResponseBytes', rfc, ['seven', 'huge']],
   ['freshness.keys', rfc, []], ['freshness.keysHardStop', rfc, []],
   ['freshness', rfc, ['object']], ['freshness.deadline', rfc, []], ['freshness.publishDelay', rfc, []],
   ['freshness.sharedMaxAge', rfc, []], ['freshness.refreshInterval', rfc, []],
   ['freshness.fetchTimeout', rfc, []], ['freshness.staleIfError', rfc, []], ['freshness.maxListAge', rfc, []],
   ['cache', rfc, []], ['fetch', rfc, ['function']], ['userAgent', rfc, ['text']], ['tokenFrom', rfc, []], ['resourceMetadata', rfc, []], ['background', rfc, []], ['externalUrl', rfc, []],
-  ['dpopNonceSecrets', rfc, []], ['firstUse', rfc, ['function']],
+  ['dpopNonceSecrets', rfc, []], ['firstUse', { ...rfc, externalUrl: 'https://api.example' }, ['function']], ['firstUse', rfc, []],
   ['verifiedBytes', rfc, ['seven', 'huge']], ['listBytes', rfc, ['seven', 'huge']], ['issuers', {}, []],
   ['isuer', rfc, []], ['dpop.alg', rfc, []], ['status.uri', rfc, []], ['freshness.dead', rfc, []],
 ];
@@ -70,7 +70,7 @@ test('an option that says nothing is refused when the verifier is made', () => {
 /** Each requirement of a call, and the names of the values that are valid for it. */
 const REQUIREMENTS = {
   allOf: ['texts', 'undefined'], anyOf: ['texts', 'undefined'],
-  issuers: ['list', 'empties', 'texts', 'undefined'],
+  issuers: ['list', 'undefined'],
   audience: ['text', 'texts', 'list', 'empties', 'empty', 'undefined'], staleIfError: ['undefined'],
   now: [], certificateSha256: [], waitUntil: [], allof: [], scope: [], scopes: [], all_of: [], clock: [], constructor: [],
 };

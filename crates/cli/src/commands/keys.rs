@@ -21,11 +21,12 @@ pub(super) enum Act {
     /// List all keys, withdrawn ones too, with state and dates.
     List,
     /// Make the standby key sign, and create a new standby key. Refused until the standby key has
-    /// been published for one deadline.
+    /// been published for one deadline, and for 30 s: verifiers of other people ask no sooner.
     Rotate,
     /// Withdraw a compromised key. Another key signs every list. Once no cache holds earlier lists,
     /// the key leaves the JWK Set; within the deadline, verifiers then refuse the tokens that it
-    /// signed.
+    /// signed. Verifiers of other people refuse them when their copy of the JWK Set ends, which may
+    /// take hours.
     Compromise {
         /// The key's `kid`, as listed by `edgepass keys list`.
         #[arg(value_name = "KID", allow_hyphen_values = true)]
@@ -94,7 +95,7 @@ fn tell(
     if !is_settled {
         text.push_str(&format!(
             "\nkey {signing} was published only recently: a verifier that does not hold it yet refuses its \
-             tokens until it fetches the JWK Set again"
+             tokens until it fetches the JWK Set again; verifiers of other people may wait 30 s or more"
         ));
     }
     if json {

@@ -220,7 +220,7 @@ fn doctor_says_what_is_wrong_and_what_to_do() {
         "exactly those of this issuer",
         "0 wrong",
     ] {
-        assert!(text.replace("1day 1h", "25h").contains(line), "{line} is missing:\n{text}");
+        assert!(text.replace("1d 1h", "25h").contains(line), "{line} is missing:\n{text}");
     }
     assert_eq!(output.status.code(), Some(0), "{text}");
     serving.kill();

@@ -134,7 +134,7 @@ fn an_invalid_configuration_is_reported_with_file_line_and_remedy() {
     for (from, to, says) in [
         ("data_dir", "data_directory", "unknown field `data_directory`"),
         ("lifetime = \"10m\"", "lifetime = 10", "a unit, such as \"10s\""),
-        ("max_lifetime = \"30m\"", "max_lifetime = \"48h\"", "from \"1s\" to \"1day\""),
+        ("max_lifetime = \"30m\"", "max_lifetime = \"48h\"", "from \"1s\" to \"1d\""),
         ("deadline = \"10s\"", "deadline = \"5s\"", "raise deadline to at least \"9s\""),
         ("roles = [", "roles = [\"nobody\", ", "there is no role \"nobody\""),
     ] {

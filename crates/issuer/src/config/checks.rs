@@ -21,6 +21,10 @@ const DEFAULT_DEADLINE: Duration = Duration::from_secs(10);
 /// The largest leeway of verifiers, five minutes, and as much again for clocks and restarts.
 const OVERLAP_MARGIN: Duration = Duration::from_secs(10 * 60);
 
+/// The least time for which a key is published before it signs, in seconds. Verifiers of other
+/// people, such as `jose` and PyJWT, look for a new key only 30 s after they last asked.
+const LEAST_SETTLING: u64 = 30;
+
 /// The text of a file, to find the line of a mistake.
 #[derive(Clone, Copy)]
 pub(super) struct Lines<'t>(pub(super) &'t str);
@@ -110,7 +114,10 @@ pub(super) fn keys(
         rotation: rotation.0.as_secs(),
         overlap: overlap.0.as_secs(),
         // Rounded up: a key must not sign before its deadline has passed.
-        settling: deadline.as_secs().saturating_add((deadline.subsec_nanos() > 0).into()),
+        settling: deadline
+            .as_secs()
+            .saturating_add((deadline.subsec_nanos() > 0).into())
+            .max(LEAST_SETTLING),
         caches: freshness.shared_max_age().saturating_add(freshness.publish_delay()),
     })
 }

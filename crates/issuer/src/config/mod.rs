@@ -229,9 +229,9 @@ secret_hash = "sha256:AAAA:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
         let role = config.policy.role("reader").unwrap();
         assert_eq!((role.lifetime, role.max_lifetime), (600, 3600));
         assert_eq!(config.policy.longest_lifetime(), 3600);
-        assert_eq!(config.keys.settling, 10);
-        let config = parse(&GOOD.replace("\"10s\"", "\"9500ms\"")).unwrap();
-        assert_eq!(config.keys.settling, 10);
+        assert_eq!(config.keys.settling, 30);
+        let config = parse(&GOOD.replace("\"10s\"", "\"99500ms\"")).unwrap();
+        assert_eq!(config.keys.settling, 100);
     }
 
     #[test]
@@ -262,7 +262,7 @@ secret_hash = "sha256:AAAA:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
             ("\"10m\"", "\"10\"", 7, "\"10s\""),
             ("\"10m\"", "\"2h\"\nmax_lifetime = \"48h\"", 13, "from \"1s\" to \"1d\""),
             ("\"10m\"", "\"2h\"", 12, "lifetime is from \"1s\" to \"1h\""),
-            ("\"10m\"", "\"10M\"", 7, "ms, s, m, h or d"),
+            ("\"10m\"", "\"10M\"", 7, "ms, s, m, h, d"),
             ("issuer.example\"", "issuer.example/../a\"", 1, "dots or braces"),
             ("issuer.example\"", "issuer.example/{tid}\"", 1, "dots or braces"),
             ("issuer.example\"", "issuer.example:99999\"", 1, "https URL"),

@@ -27,7 +27,7 @@ pub struct DurationText(pub Duration);
 /// The error for a text that is no duration. It does not repeat the text.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error(
-    "expected a duration with a unit (ms, s, m, h or d), such as \"10s\", \"10m\" or \"1h 30m\""
+    "expected a duration with a unit, such as \"10s\", \"10m\" or \"1h 30m\" (units are ms, s, m, h, d)"
 )]
 pub struct DurationError;
 
