@@ -14,13 +14,25 @@ export interface HonoLikeContext {
   /** Bindings of the Worker, or environment of the process. */
   readonly env: any;
   /** The request, with that of the Fetch API. */
-  readonly req: { readonly raw: Request };
+  readonly req: {
+    /** The request of the Fetch API. */
+    readonly raw: Request;
+  };
   /** The context of the Worker's event. Reading it throws on runtimes that have none. */
-  readonly executionCtx: { waitUntil(work: Promise<unknown>): void };
+  readonly executionCtx: {
+    /** Keeps the Worker alive until the promise settles. */
+    waitUntil(work: Promise<unknown>): void;
+  };
 }
 
 /** The middleware, and the variable that it sets for later handlers. */
-export type Protect<Own extends object> = MiddlewareHandler<{ Variables: { edgepass: Accepted<Own> } }>;
+export type Protect<Own extends object> = MiddlewareHandler<{
+  /** Variables of the context. */
+  Variables: {
+    /** The verdict. */
+    edgepass: Accepted<Own>;
+  };
+}>;
 
 /**
  * Returns a middleware that lets a request pass only if the verifier accepts its token.
@@ -28,7 +40,7 @@ export type Protect<Own extends object> = MiddlewareHandler<{ Variables: { edgep
  * The verdict is then in `context.var.edgepass`. A refused request is answered; later handlers do not
  * run. In a Worker, refreshes run in `waitUntil` of the event.
  *
- * @typeParam Own - Claims of your own issuer, beside those of {@link Claims}.
+ * @typeParam Own - Claims of your own issuer, beside the standard ones.
  * @param verifier - The verifier, made once; or a function that returns it, where it is made of the
  * Worker's bindings.
  * @param requirements - Requirements of the route, beyond the policy. Default: none.

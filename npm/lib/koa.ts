@@ -6,7 +6,6 @@
 
 import { fromNode, type NodeRequest } from './request.js';
 import type { Requirements, VerifyOptions } from './options.js';
-import type { Accepted } from './verdict.js';
 import type { Verifier } from './verifier.js';
 
 /** What {@link protect} needs of a context of Koa. */
@@ -16,7 +15,7 @@ export interface KoaLikeContext {
   /** The request target as it came. */
   readonly originalUrl: string;
   /** Values that middlewares pass on. */
-  state: Record<string, any> & { edgepass?: Accepted };
+  state: Record<string, any>;
   /** The status code of the response. */
   status: number;
   /** The body of the response. */

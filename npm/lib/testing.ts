@@ -18,6 +18,14 @@ export interface TestIssuerOptions {
   audience?: string | string[];
 }
 
+/** Header fields of a request with a token that is bound to a key. */
+export interface ProofHeaders extends Record<string, string> {
+  /** The token, with the scheme DPoP. */
+  authorization: string;
+  /** The proof. */
+  dpop: string;
+}
+
 /** How {@link TestIssuer.token} makes a token, besides its claims. */
 export interface TokenOptions {
   /** Members of the JOSE header that replace those of the issuer. */
@@ -73,7 +81,7 @@ export class TestIssuer {
   }
 
   /**
-   * Returns options for {@link Verifier.create}: this issuer, its audience, and a `fetch` that asks it.
+   * Returns options for `Verifier.create`: this issuer, its audience, and a `fetch` that asks it.
    *
    * The verifier looks at the issuer's status list for each token, so that a test need not wait. Change
    * or add what your program sets.
@@ -232,7 +240,7 @@ export class TestClient {
    */
   async headers(
     token: string, method: string, url: string, nonce?: string,
-  ): Promise<{ authorization: string; dpop: string }> {
+  ): Promise<ProofHeaders> {
     const { origin, pathname } = new URL(url);
     const proof = await signed({ alg: 'ES256', typ: 'dpop+jwt', jwk: this.#jwk }, {
       htm: method, htu: `${origin}${pathname}`, iat: Math.floor(Date.now() / 1000), jti: crypto.randomUUID(),

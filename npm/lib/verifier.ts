@@ -190,6 +190,8 @@ export class Verifier {
       nonce_secrets: dpopNonceSecrets,
       verified_bytes: verifiedBytes,
       list_bytes: listBytes,
+      // The longest RSA key that the runtime's WebCrypto imports.
+      max_rsa_bits: 'Deno' in globalThis ? 4096 : undefined,
     });
     const cacheApi = cache === undefined ? inWorkerd() : cache === 'cache-api';
     ready();

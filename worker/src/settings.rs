@@ -118,6 +118,7 @@ impl Settings {
             nonce_secrets: nonce_secrets(env)?,
             verified_bytes: bytes("VERIFIED_BYTES")?,
             list_bytes: Some(list_bytes),
+            max_rsa_bits: None,
         };
         for issuer in &config.issuers {
             let url = issuer.jwks.as_ref().unwrap_or(&issuer.policy.issuer);

@@ -1,5 +1,7 @@
-//! The API reference of the npm package, `docs/api/README.md`, generated from its types.
+//! The API reference of the npm package, `docs/api/`, generated from its types.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 
@@ -9,23 +11,36 @@ use crate::step::{self, root};
 use crate::tools::Tools;
 use crate::{artifacts, tools};
 
-const FILE: &str = "docs/api/README.md";
+const FOLDER: &str = "docs/api";
 
 /// Write the reference.
 pub(crate) fn write() -> anyhow::Result<()> {
     let tools = tools::for_wasm()?;
-    generate(&tools, &root().join("docs/api"))
+    generate(&tools, &root().join(FOLDER))
 }
 
 /// Check that the written reference is that of the types.
 pub(crate) fn check(tools: &Tools) -> anyhow::Result<()> {
     let fresh = tools::target_dir().join("api");
     generate(tools, &fresh)?;
-    let written = fs::read_to_string(root().join(FILE)).unwrap_or_default();
-    let fresh = fs::read_to_string(fresh.join("README.md")).context("no API reference")?;
-    ensure!(written == fresh, "{FILE} is not that of npm/lib; run: cargo xtask reference");
-    step::tell(&format!("• {FILE} is that of npm/lib"));
+    let (written, fresh) = (pages(&root().join(FOLDER))?, pages(&fresh)?);
+    ensure!(
+        fresh.len() > 1 && written == fresh,
+        "{FOLDER} differs from npm/lib; run: cargo xtask reference"
+    );
+    step::tell(&format!("• {FOLDER} is that of npm/lib"));
     Ok(())
+}
+
+/// The files of a folder, with their texts.
+fn pages(folder: &Path) -> anyhow::Result<BTreeMap<OsString, String>> {
+    let files = fs::read_dir(folder).with_context(|| format!("no {}", folder.display()))?;
+    let mut pages = BTreeMap::new();
+    for file in files {
+        let file = file?;
+        pages.insert(file.file_name(), fs::read_to_string(file.path())?);
+    }
+    Ok(pages)
 }
 
 fn generate(tools: &Tools, folder: &Path) -> anyhow::Result<()> {

@@ -12,11 +12,12 @@ use crate::step::{self, root};
 use crate::tools::{self, target_dir};
 
 /// Each module's budget after gzip, in bytes: a little above its size. Raise it only with a reason.
-/// The last ones: policies for other issuers' claims, places of tokens, HTTP freshness of keys; in the
-/// guard also paths with escapes, metadata of resources and rate limits.
+/// The last ones: policies for other issuers' claims, places of tokens, HTTP freshness of keys, causes
+/// and events, hosts whose checks may move between threads; in the guard also paths with escapes,
+/// metadata of resources and rate limits.
 const BUDGETS: [(&str, &str, u64); 2] = [
-    ("edgepass_npm", "npm/wasm/edgepass_npm_bg.wasm", 231_500),
-    ("edgepass_guard", "worker/build/index_bg.wasm", 245_000),
+    ("edgepass_npm", "npm/wasm/edgepass_npm_bg.wasm", 239_500),
+    ("edgepass_guard", "worker/build/index_bg.wasm", 251_500),
 ];
 
 /// Number of functions that are listed when a module is too large.

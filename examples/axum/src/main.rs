@@ -1,6 +1,6 @@
 //! An API with axum. It serves invoices to clients whose token has the scope `invoices:read`.
 //!
-//! ISSUER=https://issuer.example AUDIENCE=https://api.example PORT=8080 cargo run
+//! `ISSUER=https://issuer.example AUDIENCE=https://api.example PORT=8080 cargo run`
 
 use std::env::var;
 

@@ -3,7 +3,6 @@
 use std::cmp::Ordering;
 use std::time::Duration;
 
-use edgepass_crypto::is_sound;
 use edgepass_jose::jwk_set::{JwkSetError, KeyMatch};
 use edgepass_jose::{Algorithm, Jwk, JwkSet};
 
@@ -38,7 +37,7 @@ impl KeySource {
     /// [`JwkSetError`] if the set is refused as a whole. Single keys that cannot be used are left
     /// out instead.
     pub fn given(text: &[u8], policy: &Policy) -> Result<Self, JwkSetError> {
-        JwkSet::parse(text, &policy.algorithms, is_sound).map(Self::Given)
+        JwkSet::parse(text, &policy.algorithms, |key| policy.takes_key(key)).map(Self::Given)
     }
 }
 
@@ -293,7 +292,7 @@ impl KeyHolder {
                 ReceivedSet::Confirmed
             }
             Content::Body { bytes, etag, .. } => {
-                match JwkSet::parse(&bytes, &policy.algorithms, is_sound) {
+                match JwkSet::parse(&bytes, &policy.algorithms, |key| policy.takes_key(key)) {
                     Ok(set) if has_expired(&set, now) => ReceivedSet::Refused(Refused::Expired),
                     Ok(set) => self.replace(set, etag, confirmed_at, now),
                     Err(_) => ReceivedSet::Refused(Refused::Malformed),

@@ -13,7 +13,8 @@ mod tests;
 
 use std::time::Duration;
 
-use edgepass_jose::{Algorithm, CompactJws};
+use edgepass_crypto::is_sound;
+use edgepass_jose::{Algorithm, CompactJws, PublicKey};
 
 pub(crate) use self::claim_path::ClaimPath;
 pub use self::config::{DpopConfig, OneOrMany, PolicyConfig, Profile, StatusConfig, StatusMode};
@@ -52,6 +53,8 @@ pub struct Policy {
     pub(crate) max_response_bytes: usize,
     pub(crate) schedule: Schedule,
     pub(crate) keys: KeyRules,
+    /// The longest RSA modulus that the host's crypto takes, in octets.
+    pub(crate) max_rsa_octets: usize,
     /// The maximum age of a list by its `iat`, in whole seconds. `None`: only its `exp` bounds it.
     pub(crate) max_list_age: Option<u64>,
 }
@@ -252,6 +255,7 @@ impl TryFrom<PolicyConfig> for Policy {
         let max_list_age = config.freshness.list_age(&schedule, default)?;
         Ok(Self {
             max_list_age: max_list_age.map(|age| age.as_secs()),
+            max_rsa_octets: usize::MAX,
             schedule,
             keys,
             issuer,
@@ -302,6 +306,15 @@ impl Policy {
             && uri.bytes().all(|byte| byte.is_ascii_graphic() && !b"\\#".contains(&byte))
             && self.status_uri_prefixes.iter().any(|prefix| begins_with(uri, prefix))
             && has_one_reading(uri)
+    }
+
+    /// Whether a key can be used: it is sound, and the host's crypto takes it.
+    pub(crate) fn takes_key(&self, key: &PublicKey) -> bool {
+        let fits = match key {
+            PublicKey::Rsa { n, .. } => n.len() <= self.max_rsa_octets,
+            _ => true,
+        };
+        fits && is_sound(key)
     }
 
     /// Whether the policy accepts the header parameter `typ`.

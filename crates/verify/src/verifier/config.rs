@@ -42,6 +42,9 @@ pub struct VerifierConfig {
     pub verified_bytes: Option<u64>,
     /// The memory limit for the status lists of each issuer, in bytes. Default 16777216.
     pub list_bytes: Option<u64>,
+    /// The longest RSA modulus that the host's crypto takes, in bits. Longer keys are left out of
+    /// JWK Sets. Default: 8192, the longest that any host takes.
+    pub max_rsa_bits: Option<u32>,
 }
 
 /// An issuer whose tokens are accepted.
@@ -83,16 +86,18 @@ pub enum ConfigError {
     NonceSecrets,
 }
 
-impl TryFrom<IssuerConfig> for (Policy, KeySource) {
-    type Error = ConfigError;
-
-    fn try_from(issuer: IssuerConfig) -> Result<Self, ConfigError> {
+impl IssuerConfig {
+    fn check(self, max_rsa_bits: Option<u32>) -> Result<(Policy, KeySource), ConfigError> {
+        let issuer = self;
         let config = issuer.policy;
         let is_given = issuer.jwks.as_ref().is_some_and(|text| text.trim_start().starts_with('{'));
         if is_given {
             config.check_with_given_keys()?;
         }
-        let policy = Policy::try_from(config)?;
+        let mut policy = Policy::try_from(config)?;
+        if let Some(bits) = max_rsa_bits {
+            policy.max_rsa_octets = usize::try_from(bits.div_ceil(8)).unwrap_or(usize::MAX);
+        }
         let keys = match issuer.jwks {
             None => KeySource::Discover,
             Some(text) if is_given => KeySource::given(text.as_bytes(), &policy)?,
@@ -106,9 +111,9 @@ impl TryFrom<VerifierConfig> for Verifier {
     type Error = ConfigError;
 
     fn try_from(config: VerifierConfig) -> Result<Self, ConfigError> {
-        let several = config.issuers.len() > 1;
+        let (several, max_rsa_bits) = (config.issuers.len() > 1, config.max_rsa_bits);
         let read = |(index, issuer): (usize, IssuerConfig)| {
-            issuer.try_into().map_err(|error: ConfigError| match several {
+            issuer.check(max_rsa_bits).map_err(|error| match several {
                 true => ConfigError::Of { index, error: Box::new(error) },
                 false => error,
             })
