@@ -60,7 +60,10 @@ pub(crate) fn run(names: &[&str]) -> anyhow::Result<()> {
     for (name, _, suite) in SUITES {
         if names.is_empty() || names.contains(&name) {
             println!("\n=== {name}");
-            let tally = suite(&tools).with_context(|| format!("suite {name}"))?;
+            let mut tally = suite(&tools).with_context(|| format!("suite {name}"))?;
+            for failure in &mut tally.failures {
+                failure.insert_str(0, &format!("{name}: "));
+            }
             println!("=== {name}: {} passed, {} failed", tally.passed, tally.failed);
             total.add(&tally);
         }
@@ -201,7 +204,7 @@ pub(crate) fn differential_run(tools: &Tools, tokens: u64, seed: u64) -> anyhow:
         judge(first, seed)?;
         other.join().unwrap_or_else(|_| bail!("the second half panicked"))
     })?;
-    Ok(Tally { passed: 1, failed: 0 })
+    Ok(Tally { passed: 1, ..Tally::default() })
 }
 
 fn journey_suite(tools: &Tools) -> anyhow::Result<Tally> {
@@ -362,6 +365,12 @@ fn type_check(tools: &Tools, folder: &Path) -> anyhow::Result<()> {
 fn count_cargo(tally: &mut Tally, what: &str, command: &mut Command) -> anyhow::Result<()> {
     let before = tally.passed;
     let succeeded = step::watched(what, command, |line| {
+        // test tests::name ... FAILED
+        if let Some(name) =
+            line.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... FAILED"))
+        {
+            tally.failures.push(name.to_owned());
+        }
         // test result: ok. 7 passed; 0 failed; ...
         let Some(rest) = line.strip_prefix("test result: ") else { return };
         let words: Vec<&str> = rest.split_whitespace().collect();
@@ -378,6 +387,12 @@ fn count_cargo(tally: &mut Tally, what: &str, command: &mut Command) -> anyhow::
 fn count_node(tally: &mut Tally, what: &str, command: &mut Command) -> anyhow::Result<()> {
     let before = tally.passed;
     let succeeded = step::watched(what, command, |line| {
+        // ✖ name (12.3ms); the reporter prints each a second time, below "failing tests".
+        if let Some(name) = line.trim_start().strip_prefix("✖ ").and_then(|rest| rest.split_once(" ("))
+            && !tally.failures.iter().any(|known| known == name.0)
+        {
+            tally.failures.push(name.0.to_owned());
+        }
         // ℹ pass 7
         let mut words = line.split_whitespace().skip(1);
         match (words.next(), words.next().and_then(|count| count.parse::<u32>().ok()), words.next())
@@ -399,6 +414,7 @@ fn conclude(tally: &mut Tally, what: &str, before: u32, succeeded: bool) -> anyh
     }
     if !succeeded && tally.failed == 0 {
         tally.failed += 1;
+        tally.failures.push(format!("{what}: the command failed"));
     }
     Ok(())
 }

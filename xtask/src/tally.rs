@@ -9,6 +9,8 @@ use anyhow::ensure;
 pub(crate) struct Tally {
     pub(crate) passed: u32,
     pub(crate) failed: u32,
+    /// Names of the failed checks, as far as they are known.
+    pub(crate) failures: Vec<String>,
 }
 
 impl Tally {
@@ -27,6 +29,7 @@ impl Tally {
             }
             Err(error) => {
                 self.failed += 1;
+                self.failures.push(name.to_owned());
                 println!("  FAIL  {time:>6} ms  {name}: {error:#}");
             }
         }
@@ -36,11 +39,18 @@ impl Tally {
     pub(crate) fn add(&mut self, other: &Self) {
         self.passed += other.passed;
         self.failed += other.failed;
+        self.failures.extend(other.failures.iter().cloned());
     }
 
-    /// Return an error if a check failed or none passed.
+    /// Return an error if a check failed or none passed. It names the failed ones.
     pub(crate) fn verdict(&self) -> anyhow::Result<()> {
-        ensure!(self.failed == 0 && self.passed > 0, "{} checks failed", self.failed);
+        ensure!(self.passed > 0, "no check passed");
+        ensure!(
+            self.failed == 0,
+            "{} checks failed:\n  {}",
+            self.failed,
+            self.failures.join("\n  ")
+        );
         Ok(())
     }
 }
