@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use edgepass::line_judges::LineJudges;
-use edgepass_client::crypto::NativeCrypto;
 use edgepass_verify::batch::{Batch, Outcome};
+use edgepass_verify::native::NativeCrypto;
 use serde_json::{Value, json};
 
 const LINES: &str = include_str!("../vectors/batch.jsonl");

@@ -4,10 +4,10 @@
 
 use std::cell::Cell;
 
-use edgepass_client::crypto::check_signature;
 use edgepass_crypto::prepared::{EARNED_AFTER, PreparedKeys};
 use edgepass_verify::batch::{Batch, Outcome};
 use edgepass_verify::host::HostCrypto;
+use edgepass_verify::native::check_signature;
 use edgepass_verify::signature::SignatureRequest;
 use serde_json::Value;
 

@@ -2,11 +2,11 @@
 
 use std::cell::RefCell;
 
-use edgepass_client::crypto::NativeCrypto;
 use edgepass_client::{Fetch, NativeHost};
 use edgepass_verify::batch::{Batch, Outcome};
 use edgepass_verify::documents::fetch::{Answer, Content, FetchOrder};
 use edgepass_verify::host::judge_and_refresh;
+use edgepass_verify::native::NativeCrypto;
 use edgepass_verify::verifier::{KeySource, Verifier};
 use edgepass_verify::{Policy, PolicyConfig, Requirements, Sender, UnixMillis};
 use serde_json::{Value, json};

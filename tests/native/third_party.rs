@@ -1,7 +1,7 @@
 //! Third-party vectors on the native host.
 
-use edgepass_client::crypto::NativeCrypto;
 use edgepass_probe::{FILES, run};
+use edgepass_verify::native::NativeCrypto;
 
 #[tokio::test]
 async fn vectors_of_others_are_judged_as_labelled_or_differ_for_a_reason() {

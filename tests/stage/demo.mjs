@@ -15,7 +15,8 @@ const setting = JSON.parse(process.argv[2]);
 const originSecret = randomBytes(32).toString('base64url');
 
 const issuer = await Issuer.start({
-  program: setting.edgepass, folder: setting.folder, log: setting.log, logFile: setting.log_file,
+  program: setting.edgepass, folder: setting.folder, init: ['--algorithm', setting.algorithm],
+  log: setting.log, logFile: setting.log_file,
 });
 const origin = await listen(createServer(answer));
 const inspector = await listen(createServer(serveFolder(setting.www)));

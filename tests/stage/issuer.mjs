@@ -14,11 +14,11 @@ const run = promisify(execFile);
 export class Issuer {
   /**
    * Creates an issuer and starts it. `url(own)` returns its public address, if that differs from the
-   * address that it listens on. `change(text)` returns the configuration to use. `program` is the
-   * command `edgepass`.
+   * address that it listens on. `init` are further arguments of `edgepass init`. `change(text)` returns
+   * the configuration to use. `program` is the command `edgepass`.
    */
   static async start({
-    program = process.env.EDGEPASS_PROGRAM, url = (own) => own, change = (text) => text, env = {},
+    program = process.env.EDGEPASS_PROGRAM, url = (own) => own, init = [], change = (text) => text, env = {},
     folder, log = 'error', logFile,
   } = {}) {
     const issuer = new Issuer();
@@ -31,7 +31,7 @@ export class Issuer {
     issuer.own = `http://${address}`;
     issuer.url = await url(issuer.own);
     const made = await issuer.edgepass(
-      'init', issuer.folder, '--issuer', issuer.url, '--listen', address, '--json',
+      'init', issuer.folder, '--issuer', issuer.url, '--listen', address, '--json', ...init,
     );
     issuer.secret = JSON.parse(made).client_secret;
     const file = join(issuer.folder, 'edgepass.toml');

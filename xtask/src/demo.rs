@@ -47,7 +47,7 @@ fn start() -> anyhow::Result<System> {
     artifacts::worker(&tools)?;
     artifacts::inspector(&tools)?;
     println!("• start issuer, origin, guard and inspector ...");
-    System::start(&tools, &edgepass, "cache-api", Log::Shown)
+    System::start(&tools, &edgepass, "cache-api", "EdDSA", Log::Shown)
 }
 
 fn print_what_to_try(system: &System) -> anyhow::Result<()> {

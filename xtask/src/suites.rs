@@ -211,9 +211,9 @@ fn journey_suite(tools: &Tools) -> anyhow::Result<Tally> {
     let mut tally = Tally::default();
     let edgepass = artifacts::issuer()?;
     artifacts::worker(tools)?;
-    for cache in ["cache-api", "none"] {
-        let mut system = System::start(tools, &edgepass, cache, Log::Kept)?;
-        println!("cache tier {cache}:");
+    for (cache, algorithm) in [("cache-api", "EdDSA"), ("none", "RS256")] {
+        let mut system = System::start(tools, &edgepass, cache, algorithm, Log::Kept)?;
+        println!("cache tier {cache}, signed with {algorithm}:");
         tally.add(&journey::main_job(&system));
         tally.add(&journey::guard::checks(&system));
         tally.add(&journey::issuer::checks(&system));
@@ -271,7 +271,7 @@ fn hostile(tools: &Tools) -> anyhow::Result<Tally> {
     )?;
     tools::caches()?;
     artifacts::inspector(tools)?;
-    let system = System::start(tools, &edgepass, "none", Log::Kept)?;
+    let system = System::start(tools, &edgepass, "none", "ES256", Log::Kept)?;
     let (program, folder) = system.program();
     let files = [
         "caches",
@@ -301,7 +301,7 @@ fn inspector(tools: &Tools) -> anyhow::Result<Tally> {
     let edgepass = artifacts::issuer()?;
     artifacts::worker(tools)?;
     artifacts::inspector(tools)?;
-    let system = System::start(tools, &edgepass, "none", Log::Shown)?;
+    let system = System::start(tools, &edgepass, "none", "EdDSA", Log::Shown)?;
     let (program, folder) = system.program();
     let mut test =
         tools.node(&["--test", "--test-reporter=spec", "tests/hosts/inspector.test.mjs"]);
@@ -388,7 +388,8 @@ fn count_node(tally: &mut Tally, what: &str, command: &mut Command) -> anyhow::R
     let before = tally.passed;
     let succeeded = step::watched(what, command, |line| {
         // ✖ name (12.3ms); the reporter prints each a second time, below "failing tests".
-        if let Some(name) = line.trim_start().strip_prefix("✖ ").and_then(|rest| rest.split_once(" ("))
+        if let Some(name) =
+            line.trim_start().strip_prefix("✖ ").and_then(|rest| rest.split_once(" ("))
             && !tally.failures.iter().any(|known| known == name.0)
         {
             tally.failures.push(name.0.to_owned());

@@ -47,11 +47,12 @@ pub(crate) enum Log {
 pub(crate) const AUDIENCE: &str = "https://api.example";
 
 impl System {
-    /// Start everything; `cache` is the guard's cache tier.
+    /// Start everything; `cache` is the guard's cache tier, `algorithm` what the issuer signs with.
     pub(crate) fn start(
         tools: &Tools,
         edgepass: &Path,
         cache: &str,
+        algorithm: &str,
         log: Log,
     ) -> anyhow::Result<Self> {
         // Each system has its own folder, so that several can run at once.
@@ -62,6 +63,7 @@ impl System {
         fs::create_dir_all(folder.parent().context("the folder has a parent")?)?;
         let setting = json!({
             "edgepass": edgepass, "folder": folder, "audience": AUDIENCE, "cache": cache,
+            "algorithm": algorithm,
             "guard": root().join("worker/build"), "www": root().join("www"),
             "log": if log.is_some() { "debug" } else { "warn" }, "log_file": log,
             // Tests that keep a log kill the issuer on purpose.

@@ -19,7 +19,7 @@ use edgepass_issuer::policy::TokenRequest;
 use edgepass_issuer::publish::document::Document;
 use edgepass_issuer::seal::MasterKey;
 use edgepass_issuer::selection::{Filter, Selection, StatusChange};
-use edgepass_issuer::signing_key::{KeyState, SealedKey};
+use edgepass_issuer::signing_key::{KeyState, SealedKey, SigningAlgorithm};
 use edgepass_issuer::status_act::perform;
 use edgepass_issuer::storage::{ActStore, KeyChange, KeyStore, ListState, ListStore};
 use edgepass_issuer::{Config, Issuer, Publisher};
@@ -134,7 +134,7 @@ async fn issuer(tokens: u64) -> anyhow::Result<Value> {
     let now = now();
     let seconds = now.numeric_date().seconds();
     let keys = [KeyState::Signing, KeyState::Standby]
-        .map(|state| SealedKey::generate(state, &master, &mut entropy, seconds));
+        .map(|state| SealedKey::generate(SigningAlgorithm::EdDSA, state, &master, &mut entropy, seconds));
     let keys = keys.into_iter().collect::<Result<Vec<_>, _>>()?;
     let entry = AuditEntry {
         at_ms: now.0,

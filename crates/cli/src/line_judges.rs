@@ -4,7 +4,7 @@ use edgepass_crypto::prepared::PreparedKeys;
 use edgepass_verify::batch::{self, Batch, Line, LineVerdict};
 use rayon::prelude::*;
 
-use edgepass_client::crypto::NativeCrypto;
+use edgepass_verify::native::NativeCrypto;
 
 /// Judges lines as [`Batch`] does, with the same answers in the same order. Lines without a session
 /// are judged in parallel.

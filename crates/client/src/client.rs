@@ -12,9 +12,9 @@ use edgepass_verify::{
     Check, Policy, PolicyConfig, Request, Requirements, Sender, UnixMillis, Verdict, Verifier,
 };
 
-use crate::crypto::check_signature;
 use crate::host::{NativeHost, now};
 use crate::http_fetch::{HttpFetch, USER_AGENT};
+use edgepass_verify::native::check_signature;
 
 /// Verifies tokens in a server that runs on tokio. Clones share keys, status lists and verified
 /// tokens, so make one client and clone it.

@@ -10,8 +10,8 @@ use edgepass_verify::documents::refused::Refused;
 use edgepass_verify::host::{Host, HostCrypto, NoCache};
 use edgepass_verify::signature::SignatureRequest;
 
-use crate::crypto::check_signature;
 use crate::http_fetch::Fetch;
+use edgepass_verify::native::check_signature;
 
 /// Native host with the fetcher `F` and the clock `N`. It remembers used DPoP proofs of its own
 /// process only.

@@ -47,7 +47,6 @@
 #![forbid(unsafe_code)]
 
 mod client;
-pub mod crypto;
 #[cfg(feature = "axum")]
 mod extract;
 mod host;

@@ -7,13 +7,14 @@ use edgepass_jose::{ClaimsSet, base64url, json::JsonObject};
 use edgepass_status_list::StatusReference;
 use edgepass_verify::checks::judge_unsigned;
 use edgepass_verify::documents::fetch::DocumentKind;
+use edgepass_verify::native::check_signature;
 use edgepass_verify::policy::{OneOrMany, PolicyError};
 use edgepass_verify::verifier::{KeySource, Progress, Verifier};
 use edgepass_verify::{Policy, PolicyConfig, Requirements, Sender, UnixMillis, VerifyError};
 use serde_json::{Value, json};
 
 use crate::audit::{Act, AuditEntry};
-use crate::config::{Config, ListSchedule};
+use crate::config::{Config, ListSchedule, TokenType};
 use crate::entropy::{Entropy, NoEntropy};
 use crate::keys::{KeySchedule, Keys, OpenError};
 use crate::paths::LISTS;
@@ -28,6 +29,7 @@ use crate::token_facts::TokenFacts;
 pub struct Issuer<S> {
     store: Arc<S>,
     issuer: String,
+    token_type: TokenType,
     lifetimes: Vec<u64>,
     longest_lifetime: u64,
     lists: ListSchedule,
@@ -117,6 +119,7 @@ impl<S: KeyStore> Issuer<S> {
         Ok(Self {
             store,
             issuer: config.issuer.clone(),
+            token_type: config.token_type,
             lifetimes: roles.flat_map(|role| [role.lifetime, role.max_lifetime]).collect(),
             longest_lifetime: config.policy.longest_lifetime(),
             lists: config.status.clone(),
@@ -152,7 +155,7 @@ impl<S> Issuer<S> {
         &self.lists
     }
 
-    /// The schedule of keys.
+    /// The rules of key changes.
     pub fn key_schedule(&self) -> KeySchedule {
         self.schedule
     }
@@ -305,6 +308,7 @@ impl<S> Issuer<S> {
     fn own_policy(&self, audience: &str) -> Result<Policy, IssueError> {
         let audience = OneOrMany::One(audience.to_owned());
         let mut config = PolicyConfig::new(self.issuer.clone(), audience);
+        config.typ = Some(Some(self.token_type.name().to_owned()));
         config.status.uri_prefixes = Some(vec![self.public_uri(LISTS)]);
         config.try_into().map_err(IssueError::OwnPolicy)
     }
@@ -343,7 +347,7 @@ impl<S: TokenStore> Issuer<S> {
         };
         let policy = self.own_policy(&token.audience)?;
         let approved = self.approve(self.claims(token, &slot), &slot, &policy, now)?;
-        let text = keys.sign_token(&approved.0)?;
+        let text = keys.sign_token(self.token_type, &approved.0)?;
         check(&text, &self.list_uri(&slot.list_id), policy, &keys, now)?;
         Ok(IssuedToken {
             token: text,
@@ -367,7 +371,12 @@ fn check(
     let mut verifier = Verifier::new(policy, KeySource::Given(keys.own().clone()))
         .map_err(IssueError::OwnPolicy)?;
     let mut check = verifier.begin(text, Sender::default(), Requirements::default());
-    match verifier.advance(&mut check, now) {
+    let mut progress = verifier.advance(&mut check, now);
+    if let Progress::CheckSignature(request) = progress {
+        check.signature_checked(check_signature(&request));
+        progress = verifier.advance(&mut check, now);
+    }
+    match progress {
         // A new token's list need not be published yet. The verifier requests it only after all
         // earlier steps have passed.
         Progress::Fetch(order)

@@ -93,7 +93,7 @@ pub async fn rotate<S: KeyStore + ListStore>(
     if stored.published().count() >= MAX_KEYS {
         return Err(KeyChangeError::TooManyKeys);
     }
-    let fresh = SealedKey::generate(KeyState::Standby, issuer.master_key(), entropy, seconds)?;
+    let fresh = standby_key(issuer, entropy, seconds)?;
     let act = Act::KeyRotated {
         from: from.key_id.clone(),
         to: standby.key_id.clone(),
@@ -207,7 +207,7 @@ pub(crate) async fn withdraw_compromised<S: KeyStore>(
     let new = match stored.in_state(KeyState::Standby) {
         Some(_) => Vec::new(),
         None => {
-            vec![SealedKey::generate(KeyState::Standby, issuer.master_key(), entropy, seconds)?]
+            vec![standby_key(issuer, entropy, seconds)?]
         }
     };
     let standby = new.first().map(|key| key.key_id.clone());
@@ -250,6 +250,16 @@ async fn apply<S: KeyStore>(
         return Err(KeyChangeError::Busy);
     }
     Ok(issuer.reload_keys().await?)
+}
+
+/// Generates a standby key with the configured algorithm. `now` is in seconds.
+fn standby_key<S: KeyStore>(
+    issuer: &Issuer<S>,
+    entropy: &mut impl Entropy,
+    now: u64,
+) -> Result<SealedKey, KeyError> {
+    let algorithm = issuer.key_schedule().algorithm;
+    SealedKey::generate(algorithm, KeyState::Standby, issuer.master_key(), entropy, now)
 }
 
 /// The actor of changes that the publisher makes by itself.

@@ -6,13 +6,18 @@ use edgepass_jose::Algorithm;
 use edgepass_jose::json::JsonObject;
 use edgepass_jose::jwk_set::{JwkSet, MAX_KEYS};
 
+use crate::config::TokenType;
 use crate::seal::MasterKey;
-use crate::signing_key::{self, KeyError, KeyState, SealedKey, SigningFailed, SigningKey};
+use crate::signing_key::{
+    self, KeyError, KeyState, SealedKey, SigningAlgorithm, SigningFailed, SigningKey,
+};
 use crate::storage::{StoreError, StoredKeys};
 
-/// The schedule of automatic key changes.
+/// The rules of automatic key changes: when, and to which algorithm.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct KeySchedule {
+    /// The algorithm of keys that are generated from now on.
+    pub algorithm: SigningAlgorithm,
     /// Time after which a signing key is replaced, in seconds.
     pub rotation: u64,
     /// Least time for which a key stays published after it has stopped signing, in seconds. Does
@@ -128,9 +133,13 @@ impl Keys {
         self.stored.published().map(|key| key.key_id.clone()).collect()
     }
 
-    /// Signs the claims of an access token, with `typ` `at+jwt`.
-    pub(crate) fn sign_token(&self, payload: &JsonObject) -> Result<String, SigningFailed> {
-        self.signing.sign("at+jwt", payload)
+    /// Signs the claims of an access token.
+    pub(crate) fn sign_token(
+        &self,
+        typ: TokenType,
+        payload: &JsonObject,
+    ) -> Result<String, SigningFailed> {
+        self.signing.sign(typ.name(), payload)
     }
 
     /// Signs the claims of a status list, with `typ` `statuslist+jwt`.
@@ -152,7 +161,9 @@ mod tests {
     #[test]
     fn keys_withdrawn_in_many_years_keep_no_issuer_from_starting() {
         let (master, entropy) = (MasterKey::new([1; 32]), &mut Counting(0));
-        let mut key = |state, at| SealedKey::generate(state, &master, entropy, at).unwrap();
+        let algorithm = SigningAlgorithm::EdDSA;
+        let mut key =
+            |state, at| SealedKey::generate(algorithm, state, &master, entropy, at).unwrap();
         let mut keys: Vec<SealedKey> = (0..110).map(|at| key(KeyState::Withdrawn, at)).collect();
         keys.push(key(KeyState::Signing, 110));
         let keys = Keys::open(StoredKeys { keys, changed_at: 110 }, &master).unwrap();

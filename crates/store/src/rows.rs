@@ -1,7 +1,7 @@
 //! Conversion of database rows to the issuer's types.
 
 use edgepass_issuer::audit::AuditEntry;
-use edgepass_issuer::signing_key::{KeyState, SealedKey};
+use edgepass_issuer::signing_key::{KeyState, SealedKey, SigningAlgorithm};
 use edgepass_issuer::storage::{ListState, StatusSlot, TokenRecord};
 use edgepass_issuer::token_facts::TokenFacts;
 use edgepass_status_list::{Bits, StatusType};
@@ -15,11 +15,11 @@ pub(crate) struct BadRow(pub(crate) &'static str);
 
 pub(crate) fn key(row: &SqliteRow) -> Result<SealedKey, sqlx::Error> {
     let bad = || sqlx::Error::Decode(Box::new(BadRow("signing_keys")));
-    let x: Vec<u8> = row.try_get("x")?;
     Ok(SealedKey {
         key_id: row.try_get("key_id")?,
         state: KeyState::named(row.try_get("use")?).ok_or_else(bad)?,
-        x: x.try_into().map_err(|_| bad())?,
+        algorithm: SigningAlgorithm::named(row.try_get("algorithm")?).ok_or_else(bad)?,
+        public_key: row.try_get("public_key")?,
         sealed: row.try_get("sealed")?,
         created_at: unsigned(row, "created_at")?,
         published_at: optional(row, "published_at")?,

@@ -75,6 +75,8 @@ pub mod documents;
 pub mod error;
 pub mod host;
 pub mod known_answer;
+#[cfg(feature = "native")]
+pub mod native;
 pub mod policy;
 pub mod refusal;
 pub mod sender;

@@ -55,7 +55,7 @@ pub(crate) fn run(options: &[&str]) -> anyhow::Result<()> {
 fn hosts(tools: &Tools, quick: bool) -> anyhow::Result<Value> {
     let installed = suites::clean_install(tools)?;
     artifacts::worker(tools)?;
-    let system = System::start(tools, &artifacts::issuer()?, "cache-api", Log::Shown)?;
+    let system = System::start(tools, &artifacts::issuer()?, "cache-api", "EdDSA", Log::Shown)?;
     let setting = json!({
         "issuer": system.issuer, "audience": AUDIENCE, "client_secret": system.client_secret,
         "guard": root().join("worker/build"),

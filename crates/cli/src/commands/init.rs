@@ -34,6 +34,10 @@ pub(super) struct Args {
     /// Audience of the example role: the URL of the guarded API.
     #[arg(long, default_value = "https://api.example")]
     audience: String,
+    /// Algorithm of the signing keys: EdDSA, ES256 or RS256. docs/readers.md says which libraries
+    /// verify which.
+    #[arg(long, default_value = "EdDSA")]
+    algorithm: String,
 }
 
 const CLIENT_ID: &str = "example-service";
@@ -45,9 +49,12 @@ pub(super) async fn run(args: Args, json: bool) -> anyhow::Result<Exit> {
     }
     let issuer = args.issuer.unwrap_or_else(|| format!("http://{}", args.listen));
     // In the template they stand between quotes.
-    for (option, value) in
-        [("--issuer", &issuer), ("--listen", &args.listen), ("--audience", &args.audience)]
-    {
+    for (option, value) in [
+        ("--issuer", &issuer),
+        ("--listen", &args.listen),
+        ("--audience", &args.audience),
+        ("--algorithm", &args.algorithm),
+    ] {
         if value.contains(|char: char| char.is_control() || ['"', '\\'].contains(&char)) {
             bail!("{option} must not contain quotes, backslashes or control characters");
         }
@@ -61,6 +68,7 @@ pub(super) async fn run(args: Args, json: bool) -> anyhow::Result<Exit> {
         .replace("{issuer}", &issuer)
         .replace("{listen}", &args.listen)
         .replace("{audience}", &args.audience)
+        .replace("{algorithm}", &args.algorithm)
         .replace("{secret_hash}", &secret.hash(&mut entropy)?.to_string());
     // Checked with the rules of `serve`, before any file is written.
     let config = Config::parse(&text, &args.dir)
@@ -125,9 +133,10 @@ async fn create_keys(
     let store = SqliteStore::open(&file, true, host::now).await.with_context(cannot)?;
     let now = host::now();
     let seconds = now.numeric_date().seconds();
+    let algorithm = config.keys.algorithm;
     let keys = [
-        SealedKey::generate(KeyState::Signing, master, entropy, seconds)?,
-        SealedKey::generate(KeyState::Standby, master, entropy, seconds)?,
+        SealedKey::generate(algorithm, KeyState::Signing, master, entropy, seconds)?,
+        SealedKey::generate(algorithm, KeyState::Standby, master, entropy, seconds)?,
     ];
     let key_ids = keys.each_ref().map(|key| key.key_id.clone());
     let act = Act::KeysCreated { key_ids: key_ids.to_vec() };
@@ -166,6 +175,7 @@ data_dir = "data"
 master_key_file = "master.key"
 
 [tokens]
+typ = "at+jwt"       # or "JWT", for verifiers that accept no other
 lifetime = "10m"     # unless the request or the role sets another
 max_lifetime = "1h"  # unless the role sets another; at most "24h"
 
@@ -186,6 +196,7 @@ suspension = false        # true: two bits per token, so that tokens can be susp
 
 # Signing keys. `edgepass keys rotate` rotates early; `edgepass keys compromise` withdraws a key.
 [keys]
+algorithm = "{algorithm}"  # of new keys: "EdDSA", "ES256" or "RS256"
 rotation = "30days"  # how long a key signs
 overlap = "25h"      # how long it stays published afterwards; longer than any token lives
 

@@ -116,6 +116,7 @@ fn list(keys: &[SealedKey], json: bool) -> anyhow::Result<Exit> {
         let key = |key: &SealedKey| {
             json!({
                 "kid": key.key_id,
+                "alg": key.algorithm.name(),
                 "use": key.state.name(),
                 "created_at": key.created_at,
                 "published_at": key.published_at,
@@ -128,11 +129,12 @@ fn list(keys: &[SealedKey], json: bool) -> anyhow::Result<Exit> {
     }
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    table.set_header(["KID", "STATE", "CREATED", "PUBLISHED", "SIGNS SINCE", "RETIRES"]);
+    table.set_header(["KID", "ALG", "STATE", "CREATED", "PUBLISHED", "SIGNS SINCE", "RETIRES"]);
     let date = |at: Option<u64>| at.map_or_else(|| "-".to_owned(), output::date);
     for key in keys {
         table.add_row([
             key.key_id.clone(),
+            key.algorithm.name().to_owned(),
             key.state.name().to_owned(),
             output::date(key.created_at),
             date(key.published_at),

@@ -86,7 +86,7 @@ pub(super) async fn run(args: Args, config: &Path, json: bool) -> anyhow::Result
 
 /// The policy by the arguments. The configuration file of an issuer gives what they leave out.
 fn policy(args: &Args, file: &Path) -> anyhow::Result<Policy> {
-    let (issuer, audience, prefix) = match (args.issuer.clone(), args.audience.clone()) {
+    let (issuer, audience, of_file) = match (args.issuer.clone(), args.audience.clone()) {
         (Some(issuer), Some(audience)) => (issuer, OneOrMany::One(audience), None),
         (issuer, audience) => {
             let config = super::load_config(file).with_context(
@@ -102,12 +102,15 @@ fn policy(args: &Args, file: &Path) -> anyhow::Result<Policy> {
                     config.policy.roles.iter().map(|role| role.audience.clone()).collect(),
                 ),
             };
-            let prefix = (!of_other).then(|| format!("{}/", config.status.base_uri));
-            (issuer.unwrap_or(config.issuer), audience, prefix)
+            let of_file = (!of_other)
+                .then(|| (format!("{}/", config.status.base_uri), config.token_type.name()));
+            (issuer.unwrap_or(config.issuer), audience, of_file)
         }
     };
     let mut config = PolicyConfig::new(issuer, audience);
+    let (prefix, typ) = of_file.unzip();
     config.status.uri_prefixes = args.status_prefix.clone().or(prefix).map(|prefix| vec![prefix]);
+    config.typ = typ.map(|typ| Some(typ.to_owned()));
     if args.status == "none" {
         config.status.mode = Some(StatusMode::Ignore);
     }

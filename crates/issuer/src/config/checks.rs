@@ -101,7 +101,7 @@ pub(super) fn keys(
     freshness: &FreshnessConfig,
     schedule: &Schedule,
 ) -> Result<KeySchedule, Mistake> {
-    let KeysText { rotation, overlap } = *keys;
+    let KeysText { algorithm, rotation, overlap } = *keys;
     let least = longest_lifetime.saturating_add(OVERLAP_MARGIN);
     if overlap.0 < least {
         return Err(Mistake::Overlap { overlap, least: DurationText(least) });
@@ -111,6 +111,7 @@ pub(super) fn keys(
     }
     let deadline = schedule.deadline().unwrap_or(DEFAULT_DEADLINE);
     Ok(KeySchedule {
+        algorithm,
         rotation: rotation.0.as_secs(),
         overlap: overlap.0.as_secs(),
         // Rounded up: a key must not sign before its deadline has passed.

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use edgepass_status_list::Bits;
 use edgepass_verify::policy::freshness::{FreshnessConfig, Schedule};
+use serde::Deserialize;
 use toml::Spanned;
 
 use self::checks::Lines;
@@ -29,6 +30,29 @@ pub const LIFETIME_CAP: Duration = Duration::from_secs(24 * 60 * 60);
 /// which tokens they belong. A larger one with two bits for each status exceeds the size that
 /// verifiers inflate by default, 1 MiB.
 pub const LIST_CAPACITIES: RangeInclusive<u32> = 1024..=1 << 22;
+
+/// The `typ` of access tokens.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+pub enum TokenType {
+    /// The media type of RFC 9068 §2.1. No other kind of JWT has it.
+    #[default]
+    #[serde(rename = "at+jwt")]
+    AccessToken,
+    /// `JWT` (RFC 7519 §5.1), for verifiers that accept nothing else. Such a verifier cannot tell an
+    /// access token by its type from other JWTs of this issuer.
+    #[serde(rename = "JWT")]
+    Jwt,
+}
+
+impl TokenType {
+    /// The value of `typ`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::AccessToken => "at+jwt",
+            Self::Jwt => "JWT",
+        }
+    }
+}
 
 /// The configuration of a target. Documents are published there besides the issuer's own endpoint.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -85,13 +109,15 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// The file with the master key. The variable `EDGEPASS_MASTER_KEY` takes precedence.
     pub master_key_file: Option<PathBuf>,
+    /// The `typ` of access tokens.
+    pub token_type: TokenType,
     /// `[revocation]` as written.
     pub freshness: FreshnessConfig,
     /// The time limits that `[revocation]` gives to verifiers.
     pub revocation: Schedule,
     /// The form of status lists and the schedule of their renewal.
     pub status: ListSchedule,
-    /// The schedule of automatic key changes.
+    /// The rules of automatic key changes.
     pub keys: KeySchedule,
     /// The targets, besides the issuer's own endpoint.
     pub targets: Vec<TargetConfig>,
@@ -167,6 +193,7 @@ impl Config {
             listen,
             master_key_file: master_key_file.transpose()?,
             data_dir,
+            token_type: written.tokens.typ,
             freshness,
             revocation: schedule,
             status: ListSchedule {

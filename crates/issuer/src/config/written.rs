@@ -8,9 +8,10 @@ use edgepass_verify::policy::freshness::FreshnessConfig;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::TargetConfig;
 use super::error::Mistake;
+use super::{TargetConfig, TokenType};
 use crate::selection::StatusChange;
+use crate::signing_key::SigningAlgorithm;
 
 /// A whole file.
 #[derive(Deserialize)]
@@ -48,6 +49,8 @@ pub(super) struct ConfigText {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct TokensText {
+    /// The `typ` of tokens. Default `"at+jwt"`.
+    pub(super) typ: TokenType,
     pub(super) lifetime: DurationText,
     pub(super) max_lifetime: DurationText,
 }
@@ -71,6 +74,9 @@ pub(super) struct StatusText {
 #[derive(Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct KeysText {
+    /// The algorithm of keys that are generated from now on: `"EdDSA"` (default), `"ES256"` or
+    /// `"RS256"`.
+    pub(super) algorithm: SigningAlgorithm,
     /// The time for which a key signs. Default `"30days"`. Must be longer than `overlap`.
     pub(super) rotation: DurationText,
     /// The time for which a key stays published after it has stopped signing. Default `"25h"`. At
@@ -113,6 +119,7 @@ pub(super) struct ClientText {
 impl Default for TokensText {
     fn default() -> Self {
         Self {
+            typ: TokenType::default(),
             lifetime: DurationText(Duration::from_secs(10 * 60)),
             max_lifetime: DurationText(Duration::from_secs(60 * 60)),
         }
@@ -129,7 +136,11 @@ impl Default for KeysText {
     fn default() -> Self {
         const HOUR: u64 = 60 * 60;
         let seconds = |seconds| DurationText(Duration::from_secs(seconds));
-        Self { rotation: seconds(30 * 24 * HOUR), overlap: seconds(25 * HOUR) }
+        Self {
+            algorithm: SigningAlgorithm::default(),
+            rotation: seconds(30 * 24 * HOUR),
+            overlap: seconds(25 * HOUR),
+        }
     }
 }
 

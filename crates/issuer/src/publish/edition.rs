@@ -1,14 +1,16 @@
 //! Editions of status lists: their claims, and the checks that a signed edition passes before it is
 //! published.
 
+use edgepass_jose::CompactJws;
 use edgepass_jose::json::JsonObject;
 use edgepass_jose::jwk_set::JwkSet;
-use edgepass_jose::{Algorithm, CompactJws};
 use edgepass_status_list::{StatusList, StatusType, encoder};
 use edgepass_verify::documents::refused::Refused;
 use edgepass_verify::documents::status_list_token::{self, ListRules};
+use edgepass_verify::native::check_signature;
 use serde_json::{Value, json};
 
+use crate::signing_key::SIGNING_ALGORITHMS;
 use crate::storage::ListEdition;
 
 /// `exp - iat` of a list, in seconds. A new edition is signed after half of this time at the latest
@@ -130,8 +132,8 @@ pub(super) fn check(
     Ok(EditionClaims { resumes: Some(edition.resumes), ..claims })
 }
 
-/// Reads a list of this issuer as a verifier would. The list must be signed with Ed25519 and have
-/// `exp` and `number`. It may have expired. `max_bytes` limits its inflated size.
+/// Reads a list of this issuer as a verifier would. The list must have `exp` and `number`. It may
+/// have expired. `max_bytes` limits its inflated size.
 ///
 /// # Errors
 ///
@@ -143,12 +145,12 @@ pub fn read(
     max_bytes: usize,
 ) -> Result<EditionClaims, BadEdition> {
     let rules = ListRules {
-        algorithms: &[Algorithm::Ed25519],
+        algorithms: &SIGNING_ALGORITHMS,
         max_token_bytes: usize::MAX,
         max_list_bytes: max_bytes,
         max_age: None,
     };
-    let claims = status_list_token::read(body.as_bytes(), uri, keys, &rules);
+    let claims = status_list_token::read(body.as_bytes(), uri, keys, &rules, check_signature);
     let claims = claims.map_err(BadEdition::Refused)?;
     let expiration = claims.expiration.ok_or(BadEdition::ClaimMissing("exp"))?;
     Ok(EditionClaims {

@@ -35,14 +35,15 @@ mod tests {
     use super::*;
     use crate::entropy::Counting;
     use crate::seal::MasterKey;
-    use crate::signing_key::KeyState;
+    use crate::signing_key::{KeyState, SigningAlgorithm};
     use crate::storage::StoredKeys;
 
     #[test]
     fn a_set_that_brings_a_withdrawn_key_back_replaces_none() {
         let (master, entropy) = (MasterKey::new([1; 32]), &mut Counting(0));
         let mut key = |state, at, published_at| {
-            let key = SealedKey::generate(state, &master, entropy, at).unwrap();
+            let key =
+                SealedKey::generate(SigningAlgorithm::EdDSA, state, &master, entropy, at).unwrap();
             SealedKey { published_at, ..key }
         };
         let old = key(KeyState::Retired, 100, Some(101));

@@ -81,12 +81,14 @@ async fn add(
     changed_at: u64,
 ) -> Result<(), StoreError> {
     sqlx::query(
-        "INSERT INTO signing_keys (key_id, use, x, sealed, created_at, changed_at, signs_since) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        "INSERT INTO signing_keys \
+         (key_id, use, algorithm, public_key, sealed, created_at, changed_at, signs_since) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
     )
     .bind(&key.key_id)
     .bind(key.state.name())
-    .bind(key.x.as_slice())
+    .bind(key.algorithm.name())
+    .bind(&key.public_key)
     .bind(&key.sealed)
     .bind(rows::signed(key.created_at))
     .bind(rows::signed(changed_at))

@@ -2,6 +2,7 @@ use std::collections::HashSet;
 
 use edgepass_issuer::audit::Act;
 use edgepass_issuer::selection::{Filter, Selection, StatusChange};
+use edgepass_issuer::signing_key::SigningAlgorithm;
 use edgepass_issuer::status_act::perform;
 use edgepass_issuer::status_index::ExpiryWindow;
 use edgepass_issuer::storage::StatusSlot;
@@ -378,13 +379,16 @@ async fn a_database_of_the_first_version_is_brought_up_to_date() {
     let rows = "INSERT INTO status_lists (id, window_end, secret, capacity, next_counter, changes) \
                 VALUES ('1200-0', 1200, x'00', 131072, 2, 1); \
                 INSERT INTO tokens VALUES ('b', 'r', 'c', 's', 'a', '', 'x', 101, 700, '1200-0', 5, 9, 'why'); \
-                INSERT INTO tokens VALUES ('a', 'r', 'c', 's', 'a', '', 'x', 100, 700, '1200-0', 6, NULL, NULL)";
+                INSERT INTO tokens VALUES ('a', 'r', 'c', 's', 'a', '', 'x', 100, 700, '1200-0', 6, NULL, NULL); \
+                INSERT INTO signing_keys VALUES ('k', 'signing', x'07', x'00', 5, 5)";
     sqlx::raw_sql(rows).execute(&old).await.unwrap();
     old.close().await;
     for _ in 0..2 {
         let store = SqliteStore::open(&file, false, now).await.unwrap();
         assert_eq!(status(&store, "a").await, StatusType::Valid);
         assert_eq!(status(&store, "b").await, StatusType::Invalid);
+        let key = &store.keys().await.unwrap().keys[0];
+        assert_eq!((key.algorithm, key.public_key.as_slice()), (SigningAlgorithm::EdDSA, &[7][..]));
         let newest =
             store.tokens(&TokenFilter::default(), Page::first(true, 10_000)).await.unwrap();
         assert_eq!(newest[0].facts.jwt_id, "b");
@@ -462,6 +466,7 @@ fn migrations_that_databases_have_taken_never_change() {
         "614ca9076de5e1fda31761a309908f66da4e8669d68f67f74a6da1d5254eedc8",
         "f9f26c815fc8556265b2329357c14a9f8f49c71c1af0fe3fd23add4dc5bbd6ac",
         "e6027ad9248fb3626e5c2f7a8c36016b796aff621f21f9a6310239f04e52477e",
+        "53ca07c28759f2d080a9333bf9e5eec386a26dac597049a2fe2f081d176caab1",
     ];
     let migrator = migrations::all();
     let files =

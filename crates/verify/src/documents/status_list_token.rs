@@ -9,7 +9,7 @@ use edgepass_status_list::list::ListError;
 use serde_json::Value;
 
 use crate::documents::refused::Refused;
-use crate::signature::{self, Checked};
+use crate::signature::{self, Checked, SignatureRequest};
 
 /// The lifetime of a list without `exp`, in seconds from its `iat`. The draft sets none.
 const LIFETIME_WITHOUT_EXPIRATION: u64 = 24 * 60 * 60;
@@ -86,24 +86,25 @@ impl StatusListToken {
     }
 }
 
-/// Reads the status list of `uri` and checks its signature, which must be Ed25519. Does not check
-/// whether the list has expired; see [`expiration`].
+/// Reads the status list of `uri` and checks its signature, if need be with the host's crypto.
+/// Does not check whether the list has expired; see [`expiration`].
 ///
 /// # Errors
 ///
-/// As [`StatusListToken::parse`] and [`StatusListToken::claims`]. [`Refused::Signature`], also for
-/// a signature that a host would have to check.
+/// As [`StatusListToken::parse`] and [`StatusListToken::claims`]. [`Refused::Signature`].
 pub fn read(
     bytes: &[u8],
     uri: &str,
     keys: &JwkSet,
     rules: &ListRules<'_>,
+    host: impl FnOnce(&SignatureRequest) -> bool,
 ) -> Result<StatusListClaims, Refused> {
     let token = StatusListToken::parse(bytes, keys, rules)?;
-    match token.check_signature() {
-        Checked::Here(true) => token.claims(uri, rules),
-        Checked::Here(false) | Checked::ByHost(_) => Err(Refused::Signature),
-    }
+    let is_valid = match token.check_signature() {
+        Checked::Here(valid) => valid,
+        Checked::ByHost(request) => host(&request),
+    };
+    if is_valid { token.claims(uri, rules) } else { Err(Refused::Signature) }
 }
 
 /// Returns the second from which on a list must not be used: `exp`, or `iat` plus the maximum age

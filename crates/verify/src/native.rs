@@ -1,5 +1,7 @@
-//! ECDSA and RSA, which the verifier leaves to its host.
+//! ECDSA and RSA by aws-lc-rs, which the verifier leaves to its host. For native hosts.
 
+use crate::host::HostCrypto;
+use crate::signature::SignatureRequest;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, RSA_PKCS1_2048_8192_SHA256,
     RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512, RSA_PSS_2048_8192_SHA256,
@@ -8,8 +10,6 @@ use aws_lc_rs::signature::{
 };
 use edgepass_crypto::sec1;
 use edgepass_jose::{Algorithm, PublicKey};
-use edgepass_verify::host::HostCrypto;
-use edgepass_verify::signature::SignatureRequest;
 
 /// ECDSA and RSA by aws-lc-rs.
 pub struct NativeCrypto;
