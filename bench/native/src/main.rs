@@ -20,8 +20,8 @@ use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents,
     UnparsedPublicKey,
 };
-use edgepass_verify::native::check_signature;
 use edgepass_jose::base64url;
+use edgepass_verify::native::check_signature;
 use edgepass_verify::verifier::{KeySource, Progress, Verifier};
 use edgepass_verify::{Policy, PolicyConfig, Requirements, Sender, UnixMillis};
 use serde_json::{Value, json};

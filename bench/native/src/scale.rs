@@ -133,8 +133,9 @@ async fn issuer(tokens: u64) -> anyhow::Result<Value> {
     let (mut entropy, master) = (Drawn(Rng::with_seed(7)), MasterKey::new([7; 32]));
     let now = now();
     let seconds = now.numeric_date().seconds();
-    let keys = [KeyState::Signing, KeyState::Standby]
-        .map(|state| SealedKey::generate(SigningAlgorithm::EdDSA, state, &master, &mut entropy, seconds));
+    let keys = [KeyState::Signing, KeyState::Standby].map(|state| {
+        SealedKey::generate(SigningAlgorithm::EdDSA, state, &master, &mut entropy, seconds)
+    });
     let keys = keys.into_iter().collect::<Result<Vec<_>, _>>()?;
     let entry = AuditEntry {
         at_ms: now.0,
