@@ -202,8 +202,9 @@ export interface IssuerOptions {
      *   their keys within it.
      * - `"http"`: by `Cache-Control` and `Age` of the response (RFC 9111), at most 24 hours; 10
      *   minutes if the response states nothing. A check after 70 to 80 % of that time causes a
-     *   refresh. The source is asked at most once a minute, and once in 30 s for a `kid` that is
-     *   not in the set. If the source cannot be reached, the copy is used until `keysHardStop`.
+     *   refresh, at most once a minute. Besides, the source is asked at most once in 30 s for a
+     *   `kid` that is not in the set. If it cannot be reached, it is asked again after 30 s, without
+     *   a usable copy after 1 s, and the copy is used until `keysHardStop`.
      */
     keys?: 'deadline' | 'http';
     /**
@@ -304,6 +305,10 @@ export interface HostOptions {
   /**
    * Places of a request in which the token may be. Default `"authorization"`. Exactly one of them
    * may hold one; other places are not looked at.
+   *
+   * Shared caches do not store responses to requests with `Authorization` unless told to (RFC 9111
+   * section 3.5). For tokens in other places send `Cache-Control: private` or `no-store` with every
+   * response that is for one client.
    */
   tokenFrom?: TokenPlace | TokenPlace[];
   /**

@@ -262,7 +262,8 @@ export class Verifier {
   }
 
   /**
-   * Fetches the JWK Set of every issuer, so that the first tokens need not wait for it.
+   * Fetches the JWK Set of every issuer, so that the first tokens need not wait for it. Waits for
+   * fetches that are under way.
    *
    * Status lists are still fetched when the first token of each needs it. Not in global scope of a
    * Worker, where nothing can be fetched.
@@ -282,11 +283,7 @@ export class Verifier {
    * ```
    */
   async warm(): Promise<boolean> {
-    const { core } = this.#engine;
-    // Metadata first, then the JWK Sets that it names.
-    await Promise.all(core.warm());
-    await Promise.all(core.warm());
-    return core.has_keys();
+    return this.#engine.core.warm();
   }
 
   /**

@@ -218,19 +218,10 @@ impl Core {
         promised(self.0.verifier.work(Clock::Host))
     }
 
-    /// Starts to fetch the JWK Sets, or the metadata, that are not fresh. Returns a promise for each.
-    pub fn warm(&self) -> Vec<Promise> {
-        self.0
-            .verifier
-            .warm(Clock::Host)
-            .into_iter()
-            .filter_map(|work| promised(Some(work)))
-            .collect()
-    }
-
-    /// Whether a JWK Set of every issuer is held.
-    pub fn has_keys(&self) -> bool {
-        self.0.verifier.has_keys()
+    /// Fetches the JWK Sets that are not fresh. Resolves to whether one of every issuer is held.
+    pub fn warm(&self) -> Promise {
+        let verifier = self.0.verifier.clone();
+        future_to_promise(async move { Ok(verifier.warm(Clock::Host).await.into()) })
     }
 
     /// Continues a waiting check. Resolves to `[verdict in JSON, background work]`; the work is a

@@ -21,9 +21,11 @@ const ORIGIN = `export default { async fetch(request) {
     return new Response(null, { status: 101, webSocket: client, headers });
   }
   const headers = { 'access-control-allow-origin': 'https://of-the-origin.example', 'x-origin': 'yes' };
-  return Response.json({
+  const seen = {
     method: request.method, url: request.url, headers: Object.fromEntries(request.headers), body: await request.text(),
-  }, { headers });
+  };
+  if (request.method === 'OPTIONS') globalThis.preflight = seen;
+  return Response.json(new URL(request.url).pathname === '/last-preflight' ? globalThis.preflight : seen, { headers });
 } };`;
 
 /** Starts a guard. `ask` sends a request and returns the status, the body and the headers. */
@@ -212,19 +214,33 @@ test('apps and previews are pages, and an origin may answer preflights itself', 
     assert.deepEqual([answer.status, answer.headers.get('access-control-allow-origin')], [200, allowed ? origin : null]);
   }
   const asked = await preflight('/own-cors', 'https://app.example', 'PUT');
-  assert.deepEqual([asked.status, asked.headers.get('x-origin'), asked.body.method], [200, 'yes', 'OPTIONS']);
+  // The origin answers, but with its status and its headers of CORS alone.
+  assert.deepEqual([asked.status, asked.headers.get('x-origin'), asked.body], [200, null, '']);
   assert.equal(asked.headers.get('access-control-allow-origin'), 'https://of-the-origin.example');
+  // It gets no credentials, no body and no field of another meaning.
+  const laden = await ask('/own-cors/seen?access_token=t&a=1', {
+    method: 'OPTIONS', body: 'x',
+    headers: { origin: 'https://app.example', 'access-control-request-method': 'PUT', authorization: 'Bearer x', cookie: 'a=b', 'x-http-method': 'PUT' },
+  });
+  assert.deepEqual([laden.status, laden.body], [200, '']);
+  const { method, url: seen, headers: got, body } = (await ask('/last-preflight')).body;
+  assert.deepEqual([method, new URL(seen).search, body], ['OPTIONS', '?a=1', '']);
+  const fields = Object.keys(got).filter((name) => !['cache-control', 'pragma', 'content-length', 'host', 'x-forwarded-for'].includes(name));
+  assert.deepEqual(fields.sort(), ['access-control-request-method', 'origin']);
   const answer = await ask('/own-cors', { headers: { ...bearer(), origin: 'https://app.example' } });
   assert.equal(answer.headers.get('access-control-allow-origin'), 'https://of-the-origin.example');
   const refused = await ask('/own-cors', { headers: { origin: 'https://app.example' } });
   assert.deepEqual([refused.status, refused.headers.get('access-control-allow-origin')], [401, 'https://app.example']);
-  // Only a preflight passes without a token.
-  for (const headers of [{}, { origin: 'https://app.example' }]) {
+  // Only a preflight of a page passes without a token, and not for a method without a route.
+  for (const headers of [
+    {}, { origin: 'https://app.example' }, { 'access-control-request-method': 'PUT' },
+    { origin: 'https://app.example', 'access-control-request-method': 'DELETE' },
+  ]) {
     const plain = await ask('/own-cors', { method: 'OPTIONS', headers });
-    assert.equal(plain.headers.get('x-origin'), null);
+    assert.deepEqual([plain.status, plain.headers.get('access-control-allow-origin')], [204, null]);
   }
-  // A preflight for a method without a route is the guard's.
-  assert.equal((await preflight('/own-cors', 'https://app.example', 'DELETE')).headers.get('x-origin'), null);
+  const escaped = await ask('/own-cors/a%2Fb', { method: 'OPTIONS', headers: { origin: 'https://app.example', 'access-control-request-method': 'PUT' } });
+  assert.deepEqual([escaped.status, escaped.body.code], [400, 'request_invalid']);
 });
 
 test('the metadata of a resource say where to get which token', async (t) => {
@@ -237,10 +253,17 @@ test('the metadata of a resource say where to get which token', async (t) => {
     bearer_methods_supported: ['header'],
   });
   assert.equal((await ask('/.well-known/oauth-protected-resource')).body.resource, EXTERNAL_URL);
-  for (const path of ['/.well-known/oauth-protected-resource/', '/.well-known/oauth-protected-resource/reports', '/.well-known/x']) {
-    assert.equal((await ask(path)).status, 404, path);
+  for (const [path, status] of [
+    ['/.well-known/oauth-protected-resource/', 404], ['/.well-known/oauth-protected-resource/reports', 401], ['/.well-known/x', 401],
+  ]) {
+    assert.equal((await ask(path)).status, status, path);
   }
-  assert.equal((await ask('/.well-known/oauth-protected-resource/mcp', { method: 'POST' })).status, 404);
+  const named = '/.well-known/oauth-protected-resource/mcp';
+  assert.equal((await ask(named, { method: 'POST' })).status, 401);
+  const asked = await ask(named, { method: 'OPTIONS', headers: { origin: 'https://inspector.example', 'access-control-request-method': 'GET' } });
+  assert.deepEqual([asked.status, asked.headers.get('access-control-allow-headers')], [204, '*']);
+  // A route for the very path comes first.
+  assert.equal((await ask('/.well-known/oauth-protected-resource/own')).body.method, 'GET');
   for (const [headers, status] of [[{}, 401], [{ authorization: 'Bearer x' }, 401], [bearer({ scope: 'mcp:use' }), 403]]) {
     const answer = await ask('/mcp', { method: 'POST', headers });
     assert.equal(answer.status, status);

@@ -325,6 +325,24 @@ fn unknown_keys_ask_once_per_cool_down() {
 }
 
 #[test]
+fn a_new_key_is_taken_from_a_cache_that_answers_with_a_larger_age() {
+    for has_etag in [true, false] {
+        let mut scene = Scene::new(json!({}));
+        scene.source.has_etag = has_etag;
+        scene.source.cache_control = Some("max-age=24873".into());
+        scene.judge(&[token(1)]);
+        scene.rest(40);
+        // Another point of presence, whose copy is old, but not as old as the key.
+        scene.source.age = Some("5059".into());
+        scene.source.keys = Some(vec![1, 2]);
+        for key in [2, 1, 2] {
+            assert_eq!(code(&scene.judge(&[token(key)])[0]), "accepted");
+        }
+        assert_eq!(scene.fetches, 2);
+    }
+}
+
+#[test]
 fn without_a_copy_a_failure_is_tried_again_after_a_second() {
     let mut scene = Scene::new(json!({}));
     let keys = scene.source.keys.take();

@@ -221,6 +221,13 @@ for (const [name, tid, iss] of [
   line(`tenant/${name}`, { ...tenant(tid, { tenants: 'any' }, iss), code: 'issuer_mismatch' });
 }
 line('tenant/as-entra-writes-it', { claims: { iss: `https://login.example/${TENANT}/v2.0`, tid: TENANT }, policy: { issuer: 'https://login.example/{tenantid}/v2.0', tenants: 'any' } });
+for (const [name, issuer, code] of [
+  ['all', 'https://login.example/{tenantid}/v2.0', null], ['this', `https://login.example/${TENANT}/v2.0`, null],
+  ['another', 'https://login.example/9188040d-6c67-4c5b-b112-36a304b66dad/v2.0', 'key_not_found'], ['no-text', 7, null],
+]) {
+  line(`tenant/key-of-${name}`, { ...tenant(TENANT, { tenants: 'any' }), ...set({ ...RSA, issuer }), code });
+}
+line('tenant/key-of-another-without-template', set({ ...RSA, issuer: 'https://login.example/x/v2.0' }));
 line('tenant/in-a-path', { claims: { iss: 'https://acme.login.example', org: { name: 'acme' } }, policy: { issuer: 'https://{org.name}.login.example', tenants: ['acme'] } });
 for (const [name, policy] of Object.entries({
   'no-tenants': { issuer: template }, 'tenants-without-template': { tenants: 'any' }, 'no-tenant': { issuer: template, tenants: [] },

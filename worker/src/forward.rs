@@ -86,16 +86,25 @@ const IDENTITY_CLAIMS: [(&str, &str); 4] = [
 /// The only headers of the client that a route with `cache = true` forwards. The response could
 /// depend on other headers, which are in no cache key.
 const OF_CACHED_REQUESTS: [&str; 4] = ["if-modified-since", "if-none-match", "if-range", "range"];
+/// The only headers of the client that a forwarded preflight has: it comes without a token, so it
+/// must not be able to act as another request.
+const OF_PREFLIGHTS: [&str; 4] = [
+    "access-control-request-headers",
+    "access-control-request-method",
+    "access-control-request-private-network",
+    "origin",
+];
 
 impl Identity {
     /// Builds the headers from the claims of an accepted token and from `granted`, the scope in the
-    /// claim that the policy names. An empty scope gets no header.
+    /// claim that the policy names. A scope without scope tokens gets no header.
     pub(crate) fn of(claims: &ClaimsSet, granted: &Scope) -> Self {
         let header = |(claim, name): (&str, &'static str)| {
             let text = claims.get(claim)?.as_str()?;
             Some((name, header_value(text)))
         };
-        let scope = (!granted.is_empty()).then(|| ("x-edgepass-scope", granted.to_string()));
+        let scope = granted.to_string();
+        let scope = (!scope.is_empty()).then_some(("x-edgepass-scope", scope));
         Self(IDENTITY_CLAIMS.into_iter().filter_map(header).chain(scope).collect())
     }
 }
@@ -117,13 +126,15 @@ pub(crate) fn forward(
         Access::Token(requirements) => requirements.token_from.as_deref(),
         Access::Public => None,
     };
+    let is_preflight = request.method == "OPTIONS" && route.forwards_preflights();
     let held = match places {
-        Some(places) if !route.forward_token => TokenHolders::of(places, request),
+        Some(places) if is_preflight || !route.forward_token => TokenHolders::of(places, request),
         _ => TokenHolders::default(),
     };
     // `Authorization` is the origin's own where the token is not taken from it.
     let is_token = places.is_none_or(|places| places.contains(&TokenPlace::Authorization));
     let drops = |name: &&str| match *name {
+        name if is_preflight => !OF_PREFLIGHTS.contains(&name),
         name if route.cache => !OF_CACHED_REQUESTS.contains(&name),
         "authorization" => is_token && !route.forward_token,
         "dpop" => !route.forward_token,
@@ -151,7 +162,8 @@ pub(crate) fn forward(
         changes.extend(["\n", name]);
     }
     changes.push('\n');
-    let kept = held.kept.iter().map(|(name, value)| (*name, value.as_str()));
+    let kept =
+        held.kept.iter().filter(|_| !is_preflight).map(|(name, value)| (*name, value.as_str()));
     for (name, value) in identity.chain(secret).chain(uncached).chain(kept) {
         changes.extend(["\n", name, "\n", value]);
     }
@@ -162,7 +174,7 @@ pub(crate) fn forward(
             settings.origin_service.as_ref(),
             route.cache,
             // A GET or HEAD request that gets here has an empty body.
-            request.has_body() && !["GET", "HEAD"].contains(&request.method),
+            request.has_body() && !["GET", "HEAD"].contains(&request.method) && !is_preflight,
             &changes,
             on_response.as_ref(),
             pending.route,

@@ -37,7 +37,7 @@ use wasm_bindgen_futures::future_to_promise;
 use crate::forward::{Identity, PendingRequest};
 use crate::incoming::Incoming;
 use crate::lasting::WatchedRequest;
-use crate::policy::{Access, Cors, Preflight, Route, WebSocket};
+use crate::policy::{Access, Route, WebSocket};
 use crate::request_target::{Misread, Part, RequestTarget};
 use crate::respond::{CorsReply, PassOn};
 use crate::route::Matched;
@@ -132,6 +132,13 @@ async fn decide(
     {
         return counters(&settings, may_read).map(Reply::Now);
     }
+    // Challenges name these URLs, so a route with a wildcard does not cover them.
+    if !settings.policy.names(target.path)
+        && let Some(metadata) = settings.metadata(target.path)
+        && ["GET", "HEAD", "OPTIONS"].contains(&request.method)
+    {
+        return respond::resource_metadata(&metadata, request.method).map(Reply::Now);
+    }
     match settings.policy.find(&target, request.method) {
         Matched::Route(route) => pass(&settings, route, &request, target, context).await,
         Matched::Resembles(stricter) => {
@@ -146,17 +153,15 @@ async fn decide(
                  origin_paths = \"exact\" trusts that it does not",
             )
         }
-        Matched::EscapedSlash => {
-            settings.metrics.count("request_invalid");
-            let at = target.escaped_slash.unwrap_or_default();
-            let part = Misread { part: Part::EscapedSlash, at };
-            misread(&format!("the path cannot be read unambiguously: {part}"))
-        }
+        Matched::EscapedSlash => escaped_slash(&settings, &target),
         Matched::Preflight(routes) => {
             let route = respond::announced(&request, &routes);
-            let by_origin = |cors: &Cors| cors.preflight == Preflight::Origin;
-            match route.filter(|route| route.cors.as_ref().is_some_and(by_origin)) {
-                Some(route) => Ok(forwarded(&settings, route, &request, target, None, None)?),
+            let by_origin = route.filter(|route| route.forwards_preflights());
+            match by_origin.filter(|_| request.header("origin").is_some()) {
+                Some(route) if target.escaped_slash.is_some() && !route.takes_escaped_slash => {
+                    escaped_slash(&settings, &target)
+                }
+                Some(route) => forwarded(&settings, route, &request, target, None, None),
                 None => respond::preflight(&request, route).map(Reply::Now),
             }
         }
@@ -165,10 +170,6 @@ async fn decide(
             respond::method_not_allowed(allowed).map(Reply::Now)
         }
         Matched::NotFound => {
-            let is_get = ["GET", "HEAD"].contains(&request.method);
-            if let Some(metadata) = settings.metadata(target.path).filter(|_| is_get) {
-                return respond::resource_metadata(&metadata).map(Reply::Now);
-            }
             settings.metrics.count("route_not_found");
             let detail = "no route of the guard has this path";
             refused(&Refusal::plain(404, "route_not_found", detail), &CorsReply::NONE)
@@ -275,6 +276,9 @@ fn client_response(
         log("the origin does not answer");
         return respond::refuse(&origin_unavailable(), &cors);
     };
+    if request.method() == "OPTIONS" && route.forwards_preflights() {
+        return respond::preflight_of_origin(&response);
+    }
     let watched = pending.accepted.filter(|_| !route.outlives_token);
     let watched = watched.map(|accepted| WatchedRequest {
         settings: &settings,
@@ -305,6 +309,14 @@ fn refused(refusal: &Refusal, cors: &CorsReply) -> Result<Reply, JsValue> {
 /// Builds the refusal of a request whose token was not checked.
 fn refusal(error: &VerifyError) -> Refusal {
     Refusal::of(error, &Challenge::default())
+}
+
+/// Refuses a path with an escaped slash.
+fn escaped_slash(settings: &Settings, target: &RequestTarget<'_>) -> Result<Reply, JsValue> {
+    settings.metrics.count("request_invalid");
+    let at = target.escaped_slash.unwrap_or_default();
+    let part = Misread { part: Part::EscapedSlash, at };
+    misread(&format!("the path cannot be read unambiguously: {part}"))
 }
 
 /// Refuses a request that servers may read in different ways. `detail` repeats no more of it than an

@@ -110,8 +110,9 @@ pub(crate) enum Preflight {
     /// The guard answers, and decides which pages may read responses.
     #[default]
     Guard,
-    /// The guard forwards preflights, without a token, and leaves the CORS headers of the origin's
-    /// responses as they are. `origins` then only let pages read the guard's own refusals.
+    /// The guard forwards preflights, but only their headers of CORS, and of the answer only the
+    /// status and its headers of CORS. It leaves these headers as they are in all responses of the
+    /// origin. `origins` then only let pages read the guard's own refusals.
     Origin,
 }
 
@@ -169,6 +170,13 @@ pub(crate) struct Route {
     /// Path of the protected resource: empty for the whole API.
     pub(crate) resource: String,
     pub(crate) rate_limit: Option<RateLimit>,
+}
+
+impl Route {
+    /// Whether the origin answers CORS preflights.
+    pub(crate) fn forwards_preflights(&self) -> bool {
+        self.cors.as_ref().is_some_and(|cors| cors.preflight == Preflight::Origin)
+    }
 }
 
 /// A limit of requests per subject, in each location.
@@ -375,7 +383,7 @@ impl Cors {
     pub(crate) fn allows(&self, origin: &str) -> bool {
         self.origins.iter().any(|own| match own.split_once('*') {
             None => own == origin,
-            // One label, or a part of it: never a dot, so never another site.
+            // One label, or a part of it, never a dot. Below a public suffix it is another site.
             Some((before, after)) => {
                 let label = origin.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
                 let is_label = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';

@@ -2,11 +2,13 @@
 //! in each Cloudflare location by itself.
 
 use edgepass_jose::ClaimsSet;
+use edgepass_web::clock::in_time;
 use js_sys::Promise;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 
 use crate::policy::{RateLimit, Route};
+use crate::replay::BINDING_TIMEOUT;
 
 #[wasm_bindgen]
 extern "C" {
@@ -19,6 +21,14 @@ extern "C" {
     fn success(this: &Outcome) -> Result<JsValue, JsValue>;
 }
 
+/// The claims that together name a subject. Tokens of some issuers have an empty `sub`, such as the
+/// service tokens of Cloudflare Access, which have a `common_name`.
+const SUBJECT: [&str; 5] = ["iss", "sub", "client_id", "azp", "common_name"];
+
+fn subject(claims: &ClaimsSet) -> [Option<&str>; 5] {
+    SUBJECT.map(|name| claims.get(name).and_then(|value| value.as_str()))
+}
+
 /// The bindings that routes name.
 pub(crate) struct RateLimits(Vec<(String, JsValue)>);
 
@@ -28,13 +38,14 @@ impl RateLimits {
     }
 
     /// Whether the subject of a token may send another request to the route. `true` also if the
-    /// binding does not answer: a limit protects the origin from too many requests, and grants
-    /// nothing.
+    /// binding does not answer within [`BINDING_TIMEOUT`]: a limit protects the origin from too many
+    /// requests, and grants nothing.
     pub(crate) async fn allow(&self, limit: &RateLimit, route: &Route, claims: &ClaimsSet) -> bool {
         let Some((_, binding)) = self.0.iter().find(|(name, _)| *name == limit.binding) else {
             return true;
         };
-        self.ask(binding, route, claims).await.unwrap_or(true)
+        let asked = in_time(self.ask(binding, route, claims), BINDING_TIMEOUT).await;
+        asked.and_then(Result::ok).unwrap_or(true)
     }
 
     async fn ask(
@@ -43,11 +54,8 @@ impl RateLimits {
         route: &Route,
         claims: &ClaimsSet,
     ) -> Result<bool, JsValue> {
-        let text = |name| claims.get(name).and_then(|value| value.as_str()).unwrap_or_default();
-        // A line feed is in no path, and JSON has escaped the others.
-        let methods = route.methods.join(",");
-        let named = [text("iss"), text("sub"), text("client_id")];
-        let key = format!("{}\n{methods}\n{}", route.path, named.join("\n"));
+        let key = subject(claims);
+        let key = serde_json::json!([route.path, route.methods, key]).to_string();
         let options = edgepass_web::dictionary::object(&[("key", key.into())])?;
         let limiter: &Limiter = binding.unchecked_ref();
         let outcome: Outcome = JsFuture::from(limiter.limit(&options)?).await?.unchecked_into();

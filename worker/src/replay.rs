@@ -1,8 +1,11 @@
 //! A store of used DPoP proofs for all isolates: one Durable Object for each client key
 //! (`used-proofs.js`).
 
+use std::time::Duration;
+
 use edgepass_verify::UnixMillis;
 use edgepass_verify::checks::dpop::replay::{ProofUse, Replay};
+use edgepass_web::clock::in_time;
 use edgepass_web::{Later, ReplayStore};
 use js_sys::Promise;
 use wasm_bindgen::prelude::*;
@@ -20,14 +23,18 @@ extern "C" {
     fn first_use(this: &UsedProofs, id: &str, until: f64) -> Result<JsValue, JsValue>;
 }
 
-/// The namespace `USED_PROOFS` as a store of used proofs. A failed call, or an answer that is no
-/// boolean, makes the store unavailable.
+/// The longest time that the guard waits for a binding.
+pub(crate) const BINDING_TIMEOUT: Duration = Duration::from_millis(2500);
+
+/// The namespace `USED_PROOFS` as a store of used proofs. A failed call, an answer that is no
+/// boolean, or none within [`BINDING_TIMEOUT`] makes the store unavailable.
 pub(crate) struct SharedReplay(pub(crate) JsValue);
 
 impl ReplayStore for SharedReplay {
     fn first_use(&self, used: ProofUse, _now: UnixMillis) -> Later<'_, Replay> {
         Box::pin(async move {
-            match self.ask(&used).await.ok().and_then(|answer| answer.as_bool()) {
+            let answer = in_time(self.ask(&used), BINDING_TIMEOUT).await;
+            match answer.and_then(Result::ok).and_then(|answer| answer.as_bool()) {
                 Some(true) => Replay::First,
                 Some(false) => Replay::Seen,
                 None => Replay::Unavailable,

@@ -112,6 +112,8 @@ fn normal(path: &str) -> Result<(Cow<'_, str>, Option<usize>), Misread> {
     const LITERAL: &[u8] = b"/-._~!$&'()*+,=:@";
     let misread = |part, at| Err(Misread { part, at });
     let (mut decoded, mut normal) = (Vec::new(), String::new());
+    // Where in `path` each octet of `decoded` and of `normal` begins.
+    let (mut decoded_from, mut normal_from) = (Vec::new(), Vec::new());
     let (mut slash, mut has_unreserved) = (None, false);
     let mut bytes = path.bytes().enumerate();
     while let Some((at, byte)) = bytes.next() {
@@ -120,7 +122,9 @@ fn normal(path: &str) -> Result<(Cow<'_, str>, Option<usize>), Misread> {
                 return misread(Part::Octet(byte), at);
             }
             decoded.push(byte);
+            decoded_from.push(at);
             normal.push(byte.into());
+            normal_from.push(at);
             continue;
         }
         let mut digit = || char::from(bytes.next()?.1).to_digit(16);
@@ -132,33 +136,45 @@ fn normal(path: &str) -> Result<(Cow<'_, str>, Option<usize>), Misread> {
             return misread(Part::Escape(octet), at);
         }
         decoded.push(octet);
+        decoded_from.push(at);
         if octet.is_ascii_alphanumeric() || b"-._~".contains(&octet) {
             normal.push(octet.into());
+            normal_from.push(at);
             has_unreserved = true;
         } else {
-            normal.push_str(path.get(at..at.saturating_add(3)).unwrap_or_default());
+            let escape = path.get(at..at.saturating_add(3)).unwrap_or_default();
+            normal.push_str(escape);
+            normal_from.extend(escape.bytes().map(|_| at));
         }
         if octet == b'/' {
             slash.get_or_insert(at);
         }
     }
-    if std::str::from_utf8(&decoded).is_err() {
-        return misread(Part::NotUtf8, 0);
+    let from = |from: &[usize], at: usize| from.get(at).copied().unwrap_or_default();
+    if let Err(error) = std::str::from_utf8(&decoded) {
+        return misread(Part::NotUtf8, from(&decoded_from, error.valid_up_to()));
     }
     for (at, _) in normal.match_indices("%25") {
         let after = normal.as_bytes().get(at.saturating_add(3)..at.saturating_add(5));
         if after.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit)) {
-            return misread(Part::DoubleEscape, at);
+            return misread(Part::DoubleEscape, from(&normal_from, at));
         }
     }
     // Only the last segment may be empty: a trailing slash.
     if let Some(at) = normal.find("//") {
-        return misread(Part::EmptySegment, at);
+        return misread(Part::EmptySegment, from(&normal_from, at.saturating_add(1)));
     }
     // An origin may decode escaped slashes before it resolves dot segments.
-    let with_slashes = normal.to_ascii_lowercase().replace("%2f", "/");
-    if let Some(dots) = with_slashes.split('/').find(|part| [".", ".."].contains(part)) {
-        return misread(Part::DotSegment, path.find(dots).unwrap_or_default());
+    let mut start = 0_usize;
+    for whole in normal.split('/') {
+        let mut at = start;
+        for part in whole.split("%2F").flat_map(|part| part.split("%2f")) {
+            if [".", ".."].contains(&part) {
+                return misread(Part::DotSegment, from(&normal_from, at));
+            }
+            at = at.saturating_add(part.len()).saturating_add(3);
+        }
+        start = start.saturating_add(whole.len()).saturating_add(1);
     }
     Ok((if has_unreserved { normal.into() } else { path.into() }, slash))
 }
@@ -229,9 +245,14 @@ mod tests {
             ("/a%5Cb", "octet 0x5C is escaped, at byte 2"),
             ("/100%", "two hexadecimal digits, at byte 4"),
             ("/a%252e", "an escape within an escape, at byte 2"),
-            ("/%ff", "not UTF-8"),
+            ("/%41%252e", "an escape within an escape, at byte 4"),
+            ("/a%C3%A9%ff", "not UTF-8, at byte 8"),
             ("/a/../b", "a dot segment, at byte 3"),
-            ("/a//b", "an empty segment, at byte 2"),
+            ("/a.b/./c", "a dot segment, at byte 5"),
+            ("/%41/%2e%2E", "a dot segment, at byte 5"),
+            ("/a%2f.%2Fb", "a dot segment, at byte 5"),
+            ("/a//b", "an empty segment, at byte 3"),
+            ("/%41//b", "an empty segment, at byte 5"),
             ("/a?\u{e9}", "octet 0xC3 is in the query, at byte 3"),
         ] {
             let error = RequestTarget::of(&format!("https://h.example{target}")).unwrap_err();

@@ -92,10 +92,16 @@ pub(crate) fn metrics(text: &str) -> Result<web_sys::Response, JsValue> {
     response(200, &headers, Some(text))
 }
 
-/// Builds the response with the metadata of a protected resource (RFC 9728 §3.2). Any page may read
-/// it.
-pub(crate) fn resource_metadata(json: &str) -> Result<web_sys::Response, JsValue> {
+/// Builds the response with the metadata of a protected resource (RFC 9728 §3.2), or to a preflight
+/// for them. Any page may read them.
+pub(crate) fn resource_metadata(json: &str, method: &str) -> Result<web_sys::Response, JsValue> {
     let headers = web_sys::Headers::new()?;
+    if method == "OPTIONS" {
+        headers.set("access-control-allow-origin", "*")?;
+        headers.set("access-control-allow-headers", "*")?;
+        headers.set("access-control-max-age", "600")?;
+        return response(204, &headers, None);
+    }
     headers.set("content-type", "application/json")?;
     headers.set("cache-control", "max-age=300")?;
     headers.set("access-control-allow-origin", "*")?;
@@ -139,6 +145,29 @@ pub(crate) fn preflight(
     }
     headers.append("vary", "Origin")?;
     response(204, &headers, None)
+}
+
+/// Builds the response to a preflight from the origin's: its status, and of its headers those of
+/// CORS. Nothing else of the origin reaches a client without a token.
+pub(crate) fn preflight_of_origin(
+    answer: &web_sys::Response,
+) -> Result<web_sys::Response, JsValue> {
+    const KEPT: [&str; 7] = [
+        "access-control-allow-credentials",
+        "access-control-allow-headers",
+        "access-control-allow-methods",
+        "access-control-allow-origin",
+        "access-control-allow-private-network",
+        "access-control-max-age",
+        "vary",
+    ];
+    let headers = web_sys::Headers::new()?;
+    for name in KEPT {
+        if let Some(value) = answer.headers().get(name)? {
+            headers.set(name, &value)?;
+        }
+    }
+    response(answer.status(), &headers, None)
 }
 
 /// The facts that decide how the origin's response is changed.

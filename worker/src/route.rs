@@ -53,6 +53,11 @@ impl GuardPolicy {
         }
     }
 
+    /// Whether a route is for this very path.
+    pub(crate) fn names(&self, path: &str) -> bool {
+        self.routes.iter().any(|route| route.path == path)
+    }
+
     /// Returns the index of a route of this policy; `usize::MAX` for any other route.
     pub(crate) fn index_of(&self, route: &Route) -> usize {
         self.routes.iter().position(|own| std::ptr::eq(own, route)).unwrap_or(usize::MAX)

@@ -175,7 +175,7 @@ impl Settings {
     pub(crate) fn metadata(&self, path: &str) -> Option<String> {
         let external_url = self.external_url.as_deref()?;
         let issuers = self.verifier.issuers();
-        resource::metadata(path, external_url, &self.policy, issuers.iter().map(String::as_str))
+        resource::metadata(path, external_url, &self.policy, &issuers)
     }
 }
 

@@ -1,11 +1,16 @@
 //! A verifier with everything that it needs from its process.
 
+use std::future::{Future, pending, poll_fn};
+use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
+use std::time::Duration;
 
 use edgepass_verify::checks::RequirementsError;
 use edgepass_verify::documents::fetch::FetchOrder;
 use edgepass_verify::host::{Host, Shared, carry_out, judge};
+use edgepass_verify::native::check_signature;
 use edgepass_verify::policy::{OneOrMany, PolicyError};
 use edgepass_verify::verifier::{Counters, KeySource};
 use edgepass_verify::{
@@ -14,7 +19,6 @@ use edgepass_verify::{
 
 use crate::host::{NativeHost, now};
 use crate::http_fetch::{HttpFetch, USER_AGENT};
-use edgepass_verify::native::check_signature;
 
 /// Verifies tokens in a server that runs on tokio. Clones share keys, status lists and verified
 /// tokens, so make one client and clone it.
@@ -134,10 +138,12 @@ impl Client {
     }
 
     /// Fetches the JWK Set of every issuer that is not fresh, so that the first tokens need not wait
-    /// for it. Returns whether one of every issuer is held now.
+    /// for it, and waits for those that are being fetched. Returns whether one of every issuer is
+    /// held then.
     pub async fn warm(&self) -> bool {
         // Metadata first, then the JWK Sets that it names.
         for _ in 0..2 {
+            self.settle().await;
             let due = self.0.verifier.with(|verifier| verifier.warm(self.0.host.now()));
             let fetches: Vec<_> =
                 due.into_iter().map(|order| self.carry_out(vec![order])).collect();
@@ -146,7 +152,16 @@ impl Client {
                 let _ = fetch.await;
             }
         }
+        self.settle().await;
         self.0.verifier.with(|verifier| verifier.has_keys())
+    }
+
+    /// Waits until no JWK Set that is not fresh is being fetched. Each fetch has a limit.
+    async fn settle(&self) {
+        let inner = &self.0;
+        while inner.verifier.with(|verifier| verifier.is_warming(inner.host.now())) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Returns the counters so far, and the present sizes, for metrics.
@@ -158,7 +173,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`RequirementsError::NotGrantable`].
+    /// [`RequirementsError`].
     pub fn check_requirements(&self, requirements: &Requirements) -> Result<(), RequirementsError> {
         self.0.verifier.with(|verifier| verifier.check_requirements(requirements))
     }
@@ -168,9 +183,23 @@ impl Client {
         self.0.external_url.as_deref()
     }
 
+    /// Judges a token. If that has to wait, a task does it: the framework drops the request's future
+    /// when its client goes away, and others wait for the same fetch.
     async fn judge(&self, check: Check) -> Verdict {
-        let inner = &self.0;
-        let mut verdict = judge(&inner.verifier, check, &inner.host).await;
+        let Self(inner) = self.clone();
+        let mut judging = Box::pin(async move { judge(&inner.verifier, check, &inner.host).await });
+        let ready = poll_fn(|context| Poll::Ready(judging.as_mut().poll(context))).await;
+        let mut verdict = match ready {
+            Poll::Ready(verdict) => verdict,
+            Poll::Pending => match tokio::spawn(judging).await {
+                Ok(verdict) => verdict,
+                Err(error) => match error.try_into_panic() {
+                    Ok(panic) => resume_unwind(panic),
+                    // The runtime shuts down, and drops this future, too.
+                    Err(_) => pending().await,
+                },
+            },
+        };
         let due = std::mem::take(&mut verdict.refresh);
         if !due.is_empty() {
             self.carry_out(due);
@@ -280,6 +309,42 @@ mod tests {
         assert_eq!(verdict.error().unwrap().code(), "keys_unavailable");
         assert_eq!(verdict.cause.unwrap().refused.name(), "timeout");
         assert!(!client.warm().await);
+    }
+
+    #[tokio::test]
+    async fn a_request_that_goes_away_leaves_its_fetch_to_the_others() {
+        let source = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/jwks", source.local_addr().unwrap());
+        let issuer = "https://issuer.example";
+        let keys = KeySource::Url(JwksUri::parse(&url).unwrap());
+        let client = Client::builder(Verifier::new(policy(issuer), keys).unwrap()).build().unwrap();
+        let verify = || {
+            let client = client.clone();
+            tokio::spawn(
+                async move { client.verify(&token(issuer), Requirements::default()).await },
+            )
+        };
+        let first = verify();
+        let (connection, _) = source.accept().await.unwrap();
+        first.abort();
+        assert!(first.await.unwrap_err().is_cancelled());
+        let (second, warm) = (
+            verify(),
+            tokio::spawn({
+                let client = client.clone();
+                async move { client.warm().await }
+            }),
+        );
+        tokio::task::yield_now().await;
+        let body = br#"{"keys":[]}"#;
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+        connection.writable().await.unwrap();
+        let sent = connection.try_write(&[head.as_bytes(), body].concat()).unwrap();
+        assert_eq!(sent, head.len() + body.len());
+        assert_eq!(second.await.unwrap().error().unwrap().code(), "key_not_found");
+        assert!(warm.await.unwrap());
+        let other = tokio::time::timeout(Duration::from_millis(50), source.accept()).await;
+        assert!(other.is_err(), "one fetch served all");
     }
 
     #[test]

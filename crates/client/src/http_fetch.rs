@@ -56,7 +56,10 @@ impl HttpFetch {
         let mut response = request.send().await?;
         let head = head(&response);
         let body = match head.carries_document() {
-            true => bounded(&mut response, order.max_bytes).await.into(),
+            true => match bounded(&mut response, order.max_bytes).await? {
+                Some(bytes) => Body::Whole(bytes),
+                None => Body::TooLarge,
+            },
             false => Body::None,
         };
         Ok(head.answer(body, sent_at))
@@ -72,9 +75,12 @@ impl Fetch for HttpFetch {
 }
 
 /// The reason for which a request failed. reqwest tells a timeout and a failure to connect; the
-/// errors inside tell of names and certificates.
+/// errors inside tell of names and certificates. The text of the outermost one holds the URL.
 fn failure(error: &reqwest::Error) -> Failure {
-    let mut inside: Option<&dyn Error> = Some(error);
+    if error.is_timeout() {
+        return Failure::Timeout;
+    }
+    let mut inside = error.source();
     while let Some(error) = inside {
         let text = error.to_string();
         if text.contains("dns error") {
@@ -85,11 +91,7 @@ fn failure(error: &reqwest::Error) -> Failure {
         }
         inside = error.source();
     }
-    match error {
-        error if error.is_timeout() => Failure::Timeout,
-        error if error.is_connect() => Failure::Connection,
-        _ => Failure::Unknown,
-    }
+    if error.is_connect() { Failure::Connection } else { Failure::Unknown }
 }
 
 fn head(response: &Response) -> ResponseHead {

@@ -20,6 +20,9 @@ use crate::client::Client;
 /// A refused request gets the challenge of RFC 6750 and a body of RFC 9457; the inner service does
 /// not see it. With an accepted one the inner service finds a [`Token`] in the request's extensions.
 ///
+/// Where the token is not in `Authorization`, a shared cache may store a response: send
+/// `Cache-Control: private` with every one that is for one client (RFC 9111 §3.5).
+///
 /// For a token that is bound to a certificate, your TLS acceptor puts a [`CertificateThumbprint`]
 /// into the request's extensions.
 #[derive(Clone)]

@@ -55,7 +55,13 @@ mod http_fetch;
 mod layer;
 
 pub use client::{Client, ClientBuilder, ClientError};
-pub use edgepass_verify::{Request, Requirements, Verdict, VerifyError};
+pub use edgepass_jose::{ClaimsSet, Scope};
+pub use edgepass_verify::checks::RequirementsError;
+pub use edgepass_verify::sender::CertificateThumbprint;
+pub use edgepass_verify::verifier::{JwksUri, KeySource};
+pub use edgepass_verify::{
+    Policy, PolicyConfig, Request, Requirements, Verdict, Verifier, VerifyError,
+};
 #[cfg(feature = "axum")]
 pub use extract::NotGuarded;
 pub use host::{NativeHost, now};

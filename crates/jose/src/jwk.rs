@@ -25,6 +25,7 @@ pub struct Jwk(Arc<Parts>);
 #[derive(Debug, Eq, PartialEq)]
 struct Parts {
     key_id: Option<String>,
+    issuer: Option<String>,
     algorithm: Algorithm,
     key: PublicKey,
 }
@@ -107,12 +108,19 @@ impl Jwk {
         }
         let key_id = key_id.map(str::to_owned);
         let algorithm = bind(&key, optional(members, "alg")?, allowed)?;
-        Ok(Self(Arc::new(Parts { key_id, algorithm, key })))
+        // No member of a standard, so anything else than a string says nothing.
+        let issuer = members.get("issuer").and_then(Value::as_str).map(str::to_owned);
+        Ok(Self(Arc::new(Parts { key_id, issuer, algorithm, key })))
     }
 
     /// Returns `kid`, an opaque string, or `None` when it is absent.
     pub fn key_id(&self) -> Option<&str> {
         self.0.key_id.as_deref()
+    }
+
+    /// The member `issuer`, by which Microsoft Entra says which tenant a key belongs to.
+    pub fn issuer(&self) -> Option<&str> {
+        self.0.issuer.as_deref()
     }
 
     /// The only algorithm that this key verifies.

@@ -2,6 +2,7 @@
 
 use crate::VerifyError;
 use crate::sender::Presentation;
+use crate::url;
 use crate::verdict::Challenge;
 use serde_json::json;
 
@@ -96,8 +97,8 @@ impl Refusal {
 }
 
 /// Value of `WWW-Authenticate`. It needs no escaping: error texts are fixed; names of claims and
-/// algorithms, scope tokens and the URL of the metadata contain neither quotes nor control
-/// characters. `scope` names all that the request needs, not only what the token lacks, so that a
+/// algorithms and scope tokens contain neither quotes nor control characters, and a URL of the
+/// metadata that does is left out. `scope` names all that the request needs, not only what the token lacks, so that a
 /// client can obtain it at once.
 fn challenges(error: &VerifyError, challenge: &Challenge) -> String {
     let algorithms = challenge.dpop_algorithms.as_deref();
@@ -105,14 +106,15 @@ fn challenges(error: &VerifyError, challenge: &Challenge) -> String {
     let mut parameters = String::new();
     // RFC 6750 §3.1: no error code for a request without credentials.
     let is_missing = *error == VerifyError::TokenMissing;
-    if !is_missing {
-        parameters = format!(", error=\"{}\", error_description=\"{error}\"", name(error));
+    if let Some(name) = name(error) {
+        parameters = format!(", error=\"{name}\", error_description=\"{error}\"");
     }
     let scope = challenge.scope.to_string();
     if !scope.is_empty() {
         parameters.extend([", scope=\"", &scope, "\""]);
     }
-    if let Some(url) = &challenge.resource_metadata {
+    let is_url = |url: &&String| url::is_acceptable(url) && !url.contains('"');
+    if let Some(url) = challenge.resource_metadata.as_ref().filter(is_url) {
         parameters.extend([", resource_metadata=\"", url, "\""]);
     }
     let bearer = format!("Bearer realm=\"{REALM}\"{parameters}");
@@ -128,15 +130,17 @@ fn challenges(error: &VerifyError, challenge: &Challenge) -> String {
     }
 }
 
-/// Value of the parameter `error` (RFC 6750 §3.1, RFC 9449 §7.1 and §9).
-fn name(error: &VerifyError) -> &'static str {
-    match error {
-        VerifyError::RequestInvalid | VerifyError::CrossSiteRequest => "invalid_request",
+/// Value of the parameter `error` (RFC 6750 §3.1, RFC 9449 §7.1 and §9). None is registered for a
+/// page of another site, which the status 403 refuses whatever its token is.
+fn name(error: &VerifyError) -> Option<&'static str> {
+    Some(match error {
+        VerifyError::TokenMissing | VerifyError::CrossSiteRequest => return None,
+        VerifyError::RequestInvalid => "invalid_request",
         VerifyError::ScopeInsufficient(_) => "insufficient_scope",
         VerifyError::DpopProofMissing | VerifyError::DpopProofInvalid => "invalid_dpop_proof",
         VerifyError::DpopNonceRequired => "use_dpop_nonce",
         _ => "invalid_token",
-    }
+    })
 }
 
 fn title(status: u16) -> &'static str {
@@ -184,7 +188,7 @@ mod tests {
             (VerifyError::RequestInvalid, 400, Some("error=\"invalid_request\"")),
             (VerifyError::TokenRevoked, 401, Some("error=\"invalid_token\"")),
             (VerifyError::ScopeInsufficient(missing), 403, Some("error=\"insufficient_scope\"")),
-            (VerifyError::CrossSiteRequest, 403, Some("error=\"invalid_request\"")),
+            (VerifyError::CrossSiteRequest, 403, Some("Bearer realm=\"edgepass\"")),
             (VerifyError::StatusUnavailable, 503, None),
         ] {
             let refusal = Refusal::of(&error, &Challenge::default());

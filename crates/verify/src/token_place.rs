@@ -55,8 +55,22 @@ impl TokenPlace {
     /// # Ok::<(), edgepass_verify::token_place::NotAPlace>(())
     /// ```
     pub fn parse(written: &str) -> Result<Self, NotAPlace> {
-        const TAKEN: [&str; 6] =
-            ["authorization", "cookie", "dpop", "host", "origin", "sec-websocket-protocol"];
+        const TAKEN: [&str; 14] = [
+            "authorization",
+            "connection",
+            "content-length",
+            "content-type",
+            "cookie",
+            "dpop",
+            "expect",
+            "host",
+            "origin",
+            "sec-fetch-site",
+            "sec-websocket-protocol",
+            "te",
+            "transfer-encoding",
+            "upgrade",
+        ];
         let (place, name) = written.split_once(':').unwrap_or((written, ""));
         // The characters of a token (RFC 9110 §5.6.2) that have no other meaning in a query.
         let is_name = !name.is_empty()
@@ -168,7 +182,8 @@ impl Request {
     fn is_of_own_origin(&self) -> bool {
         // RFC 9110 §9.2.1. A handshake for a WebSocket is a GET, but the socket can cause effects.
         let is_safe = ["GET", "HEAD", "OPTIONS", "TRACE"].contains(&self.method.as_str());
-        if is_safe && self.field("upgrade").is_none() {
+        let mut upgrades = self.field("upgrade").unwrap_or_default().split(',');
+        if is_safe && !upgrades.any(|name| name.trim().eq_ignore_ascii_case("websocket")) {
             return true;
         }
         if let Some(site) = self.field("sec-fetch-site") {

@@ -16,7 +16,9 @@ use edgepass_verify::signature::SignatureRequest;
 use edgepass_verify::verdict::Validity;
 use edgepass_verify::verifier::{Confirmed, Counters, HeldTimes, Progress, Verifier};
 use edgepass_verify::{Check, Request, Requirements, Sender, UnixMillis, Verdict};
+use js_sys::Promise;
 use wasm_bindgen::JsValue;
+use wasm_bindgen_futures::{JsFuture, future_to_promise};
 
 use crate::cache::{self, Entry};
 use crate::clock::{Clock, sleep};
@@ -40,6 +42,9 @@ struct Inner {
     /// does it.
     worked_at: Cell<Option<UnixMillis>>,
 }
+
+/// The time between two looks at a fetch that another request makes.
+const POLL: Duration = Duration::from_millis(20);
 
 /// A future on the one thread of a JavaScript host.
 pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
@@ -181,15 +186,34 @@ impl WebVerifier {
         background(Rc::clone(&self.0), Vec::new(), due, clock)
     }
 
-    /// Work that fetches the JWK Sets that are not fresh, so that the first tokens need not wait.
-    pub fn warm(&self, clock: Clock) -> Vec<Background> {
-        let due = self.0.verifier.borrow_mut().warm(clock.now());
-        due.into_iter().filter_map(|order| self.refresh(vec![order], clock)).collect()
+    /// Fetches the JWK Sets that are not fresh, so that the first tokens need not wait, and waits for
+    /// those that are being fetched. Returns whether one of every issuer is held then.
+    pub async fn warm(&self, clock: Clock) -> bool {
+        // Metadata first, then the JWK Sets that it names.
+        for _ in 0..2 {
+            self.settle(clock).await;
+            let due = self.0.verifier.borrow_mut().warm(clock.now());
+            let fetches = due.into_iter().filter_map(|order| self.refresh(vec![order], clock));
+            let fetches: js_sys::Array = fetches
+                .map(|fetch| {
+                    future_to_promise(async {
+                        fetch.await;
+                        Ok(JsValue::UNDEFINED)
+                    })
+                })
+                .collect();
+            // None of them is rejected.
+            let _ = JsFuture::from(Promise::all(&fetches)).await;
+        }
+        self.settle(clock).await;
+        self.0.verifier.borrow().has_keys()
     }
 
-    /// Whether a JWK Set of every issuer is held.
-    pub fn has_keys(&self) -> bool {
-        self.0.verifier.borrow().has_keys()
+    /// Waits until no JWK Set that is not fresh is being fetched. Each fetch has a limit.
+    async fn settle(&self, clock: Clock) {
+        while self.0.verifier.borrow().is_warming(clock.now()) {
+            sleep(POLL).await;
+        }
     }
 
     /// Work that makes later checks faster, to run after the response: prefetches lists, rechecks

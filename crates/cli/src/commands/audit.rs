@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use edgepass_issuer::audit::AuditEntry;
-use edgepass_issuer::storage::AuditStore;
+use edgepass_issuer::storage::{AuditStore, Page};
 use serde_json::Value;
 
 use super::listing::Window;
@@ -34,9 +34,11 @@ pub(super) async fn run(args: Args, config: &Path, json: bool) -> anyhow::Result
     let store = super::open_store(&config).await?;
     let since_ms = args.window.since_ms()?;
     let read = async |page| Ok(store.audit(since_ms, page).await?);
+    let newest =
+        async || Ok(store.audit(0, Page::first(true, 1)).await?.first().map_or(0, |(seq, _)| *seq));
     let keep = |entry: &AuditEntry| args.keeps(entry);
     args.window
-        .list(false, read, keep, |entries| {
+        .list(false, read, newest, keep, |entries| {
             for entry in &entries {
                 let text = if json { line_of_json(entry)? } else { text(entry)? };
                 if !output::line_if_read(&text)? {

@@ -47,11 +47,14 @@ impl Window {
     }
 
     /// Calls `print` with the wanted records, some at a time, until it returns `false`. `read` reads
-    /// a page of records with their positions, and `keep` says which of them count.
+    /// a page of records with their positions, and `keep` says which of them count. `newest` is the
+    /// position of the newest record, fitting or not: what comes next is read from there, so that
+    /// nothing is searched twice.
     pub(super) async fn list<T>(
         &self,
         newest_first: bool,
         read: impl AsyncFn(Page) -> anyhow::Result<Vec<(u64, T)>>,
+        newest: impl AsyncFn() -> anyhow::Result<u64>,
         keep: impl Fn(&T) -> bool,
         mut print: impl FnMut(Vec<T>) -> anyhow::Result<bool>,
     ) -> anyhow::Result<()> {
@@ -60,7 +63,7 @@ impl Window {
         let backwards = newest_first || limit.is_some();
         let turned = backwards && (self.follow || !newest_first);
         let mut page = Page::first(backwards, PAGE);
-        let mut last = 0;
+        let mut last = newest().await?;
         let mut kept = Vec::new();
         let mut left = limit.unwrap_or(u64::MAX);
         while left > 0 {
@@ -94,8 +97,14 @@ impl Window {
         }
         loop {
             tokio::time::sleep(EVERY).await;
+            let newest = newest().await?;
+            if newest <= last {
+                continue;
+            }
             let records = read(Page { after: last, ..Page::first(false, PAGE) }).await?;
-            last = records.last().map_or(last, |(seq, _)| *seq);
+            let is_all = records.len() < PAGE as usize;
+            let read_to = records.last().map_or(last, |(seq, _)| *seq);
+            last = if is_all { newest.max(read_to) } else { read_to };
             let new: Vec<T> = records.into_iter().map(|(_, record)| record).filter(&keep).collect();
             if !new.is_empty() && !print(new)? {
                 return Ok(());

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use comfy_table::{Table, presets};
 use edgepass_issuer::signing_key::KeyState;
-use edgepass_issuer::storage::{KeyStore, TokenFilter, TokenRecord, TokenStore};
+use edgepass_issuer::storage::{KeyStore, Page, TokenFilter, TokenRecord, TokenStore};
 use edgepass_status_list::StatusType;
 use serde_json::{Value, json};
 
@@ -53,11 +53,15 @@ pub(super) async fn run(args: Args, config: &Path, json: bool) -> anyhow::Result
         let records = store.tokens(&filter, page).await?;
         Ok(records.into_iter().map(|record| (record.seq, record)).collect())
     };
+    let newest = async || {
+        let newest = store.tokens(&TokenFilter::default(), Page::first(true, 1)).await?;
+        Ok(newest.first().map_or(0, |record| record.seq))
+    };
     let keep =
         |record: &TokenRecord| !args.live || !withdrawn.contains(&record.facts.key_id.as_str());
     let mut has_header = false;
     let newest_first = !args.window.follow;
-    let list = args.window.list(newest_first, read, keep, |records| {
+    let list = args.window.list(newest_first, read, newest, keep, |records| {
         if json {
             for token in &records {
                 if !output::line_if_read(&record(token, &withdrawn, now).to_string())? {

@@ -137,13 +137,22 @@ impl UnverifiedToken {
 
     /// Whether `iss` equals `issuer`.
     pub(crate) fn names(&self, issuer: &str) -> bool {
-        self.parsed.claims.string("iss") == Ok(Some(issuer))
+        self.named_issuer() == Some(issuer)
     }
 
     /// Whether `iss` is this issuer.
     pub(crate) fn is_of(&self, issuer: &IssuerName) -> bool {
-        let named = self.parsed.claims.string("iss").ok().flatten();
-        named.is_some_and(|named| issuer.is(named, &self.parsed.claims))
+        self.named_issuer().is_some_and(|named| issuer.is(named, &self.parsed.claims))
+    }
+
+    /// The claim `iss`, if it is a string.
+    pub(crate) fn named_issuer(&self) -> Option<&str> {
+        self.parsed.claims.string("iss").ok().flatten()
+    }
+
+    /// Whether the token is known to have the signature of another key.
+    pub(crate) fn is_known_by_another_than(&self, key: &Jwk) -> bool {
+        self.verified_by.as_ref().is_some_and(|by| by != key)
     }
 
     /// The header parameter `kid`.

@@ -294,7 +294,11 @@ impl KeyHolder {
             Content::Body { bytes, etag, .. } => {
                 match JwkSet::parse(&bytes, &policy.algorithms, |key| policy.takes_key(key)) {
                     Ok(set) if has_expired(&set, now) => ReceivedSet::Refused(Refused::Expired),
-                    Ok(set) => self.replace(set, etag, confirmed_at, now),
+                    Ok(set) => {
+                        let is_newest = policy.keys.freshness == KeyFreshness::Http
+                            && from == AnsweredBy::Source;
+                        self.replace(set, etag, is_newest, confirmed_at, now)
+                    }
                     Err(_) => ReceivedSet::Refused(Refused::Malformed),
                 }
             }
@@ -325,15 +329,23 @@ impl KeyHolder {
         received
     }
 
+    /// Replaces the set. Of sets without an order, `is_newest` takes one with other keys even if it
+    /// was confirmed before the held one: by HTTP, an `Age` says how old an answer is, not how new
+    /// the set.
     fn replace(
         &mut self,
         set: JwkSet,
         etag: Option<String>,
+        is_newest: bool,
         confirmed_at: UnixMillis,
         now: UnixMillis,
     ) -> ReceivedSet {
         let held = self.set.content().map_or(&[][..], JwkSet::keys);
         let withdraws = held.iter().any(|key| !set.keys().contains(key));
+        let order_of = |new: &JwkSet, held: &JwkSet| match order_of(new, held) {
+            Ordering::Equal if is_newest && new.keys() != held.keys() => Ordering::Greater,
+            order => order,
+        };
         match self.set.replace(set, etag, confirmed_at, now, order_of) {
             Replaced::Taken => ReceivedSet::Replaced { withdraws },
             Replaced::Outdated => ReceivedSet::Ignored,
@@ -383,6 +395,11 @@ impl KeyHolder {
         let is_fetched = matches!(self.source, KeySource::Url(_) | KeySource::Discover);
         let is_due = is_fetched && !self.is_fresh(policy, now) && !self.set.is_being_fetched(now);
         is_due.then(|| self.order(policy, now))
+    }
+
+    /// Whether a set that is not fresh is being fetched.
+    pub(crate) fn is_warming(&self, policy: &Policy, now: UnixMillis) -> bool {
+        !self.is_fresh(policy, now) && self.set.is_being_fetched(now)
     }
 
     fn order(&mut self, policy: &Policy, now: UnixMillis) -> FetchOrder {

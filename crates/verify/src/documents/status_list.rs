@@ -43,6 +43,8 @@ struct Entry {
     held: Held<HeldList>,
     /// The value of [`ListHolder::uses`] at the last use.
     used: u64,
+    /// Why the last answer was refused, unless it was used.
+    refused: Option<Refused>,
 }
 
 struct HeldList {
@@ -76,6 +78,11 @@ impl PendingList {
     /// The issuer of the list.
     pub(crate) fn issuer(&self) -> IssuerIndex {
         self.order.issuer
+    }
+
+    /// The URI of the list.
+    pub(crate) fn uri(&self) -> &str {
+        &self.order.uri
     }
 
     /// Whether the source or the host's shared cache answered.
@@ -159,6 +166,18 @@ impl ListHolder {
             order(held, lease)
         });
         StatusLookup::Known { status, confirmed_at, stale, refresh }
+    }
+
+    /// Remembers why the last answer for a list was refused, or forgets it if the answer was used.
+    pub(crate) fn remember(&mut self, uri: &str, refused: Option<Refused>) {
+        if let Some(entry) = self.lists.get_mut(uri) {
+            entry.refused = refused;
+        }
+    }
+
+    /// Why the last answer for a list was refused, unless it was used.
+    pub(crate) fn refused(&self, uri: &str) -> Option<Refused> {
+        self.lists.get(uri)?.refused
     }
 
     pub(crate) fn confirmed_at(&self, uri: &str) -> Option<UnixMillis> {
@@ -373,7 +392,7 @@ impl ListHolder {
             Some(known) => known,
             None => {
                 self.make_room_for_one();
-                (uri.to_owned(), Box::new(Entry { held: Held::new(), used: 0 }))
+                (uri.to_owned(), Box::new(Entry { held: Held::new(), used: 0, refused: None }))
             }
         };
         self.uses = self.uses.wrapping_add(1);

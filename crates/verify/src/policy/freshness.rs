@@ -233,7 +233,7 @@ const KEYS_HARD_STOP: Duration = Duration::from_secs(24 * 60 * 60);
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(10 * 60);
 /// The longest freshness lifetime by HTTP.
 const LONGEST_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
-/// The shortest time between two requests for a JWK Set by HTTP, whatever responses say.
+/// The shortest time from an answer to the next refresh of a JWK Set by HTTP, whatever responses say.
 const LEAST_INTERVAL: Duration = Duration::from_secs(60);
 /// The shortest freshness lifetime by HTTP, so that a refresh is due before it ends.
 const LEAST_LIFETIME: Duration = Duration::from_secs(75);

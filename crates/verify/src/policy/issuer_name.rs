@@ -101,6 +101,23 @@ impl IssuerName {
         self.tenant.is_some()
     }
 
+    /// Whether the key whose member `issuer` is `of_key` may verify tokens whose `iss` is `named`.
+    /// Microsoft Entra publishes the keys of all tenants in one set. The member of a key is the
+    /// issuer of the one tenant that the key belongs to, or a template if it belongs to all. It is
+    /// an issuer of version 2.0 also where the tokens are of version 1.0, so the tenants are
+    /// compared. Without a template in the policy, a set has one issuer.
+    pub(crate) fn owns(&self, of_key: Option<&str>, named: Option<&str>) -> bool {
+        let (Some(Tenant { before, after, .. }), Some(of_key)) = (&self.tenant, of_key) else {
+            return true;
+        };
+        let tenant = named
+            .and_then(|named| named.strip_prefix(before))
+            .and_then(|rest| rest.strip_suffix(after));
+        of_key.contains('{')
+            || Some(of_key) == named
+            || of_key.split('/').any(|segment| Some(segment) == tenant)
+    }
+
     /// Whether `named`, the `iss` of these claims, is this issuer: equal to the identifier or, for a
     /// template, to the template with the token's own tenant in it, which must be accepted.
     ///
@@ -174,6 +191,30 @@ mod tests {
         assert!(!is(&by_path, "https://a.b.example", json!({"org": {"name": "a"}})));
         let entra = parse("https://login.example/{tenantid}/v2.0", Some(&["any"])).unwrap();
         assert!(is(&entra, "https://login.example/a/v2.0", json!({"tid": "a", "tenantid": "b"})));
+    }
+
+    #[test]
+    fn a_key_of_one_tenant_is_for_no_other() {
+        let v1 = parse("https://sts.example/{tid}/", Some(&["any"])).unwrap();
+        let v2 = parse(TEMPLATE, Some(&["any"])).unwrap();
+        let one = parse("https://login.example/a/v2.0", None).unwrap();
+        for (of_key, of_a, of_b) in [
+            (None, true, true),
+            (Some("https://login.example/{tenantid}/v2.0"), true, true),
+            (Some("https://login.example/a/v2.0"), true, false),
+            (Some("https://login.example/b/v2.0"), false, true),
+            (Some("a"), true, false),
+            (Some(""), false, false),
+        ] {
+            for (name, iss) in
+                [(&v2, "https://login.example/T/v2.0"), (&v1, "https://sts.example/T/")]
+            {
+                assert_eq!(name.owns(of_key, Some(&iss.replace('T', "a"))), of_a, "{of_key:?}");
+                assert_eq!(name.owns(of_key, Some(&iss.replace('T', "b"))), of_b, "{of_key:?}");
+                assert_eq!(name.owns(of_key, None), of_key.is_none_or(|key| key.contains('{')));
+            }
+            assert!(one.owns(of_key, Some("https://login.example/a/v2.0")));
+        }
     }
 
     #[test]

@@ -103,18 +103,25 @@ struct Issuer {
     lists: ListHolder,
     /// The last refused JWK Set or metadata, unless an answer was used since.
     keys_refused: Option<Cause>,
-    /// The last refused status list, unless an answer was used since.
-    lists_refused: Option<Cause>,
+}
+
+/// The document that an answer was for.
+enum Answered {
+    /// A document of this kind, of which an issuer has one.
+    Only(DocumentKind),
+    /// The status list with this URI.
+    List(String),
 }
 
 impl Issuer {
     /// Remembers why a document was refused, or forgets it if the answer was used.
-    fn remember(&mut self, document: DocumentKind, refused: Option<Refused>) {
-        let refused = refused.map(|refused| Cause { document, refused });
-        match document {
-            DocumentKind::JwkSet | DocumentKind::Metadata => self.keys_refused = refused,
-            DocumentKind::StatusList => self.lists_refused = refused,
-            DocumentKind::Aggregation => {}
+    fn remember(&mut self, answered: &Answered, refused: Option<Refused>) {
+        match answered {
+            Answered::Only(DocumentKind::Aggregation) => {}
+            Answered::Only(document) => {
+                self.keys_refused = refused.map(|refused| Cause { document: *document, refused });
+            }
+            Answered::List(uri) => self.lists.remember(uri, refused),
         }
     }
 }
@@ -258,7 +265,6 @@ impl Verifier {
                 keys: KeyHolder::new(keys, IssuerIndex(position)),
                 lists: ListHolder::new(IssuerIndex(position)),
                 keys_refused: None,
-                lists_refused: None,
             });
         }
         Ok(Self {
@@ -548,6 +554,10 @@ impl Verifier {
             return Received::Settled { taken: false, refused: None };
         };
         let (from, document, issuer) = (answer.from, order.document, order.issuer);
+        let answered = match document {
+            DocumentKind::StatusList => Answered::List(order.uri.clone()),
+            document => Answered::Only(document),
+        };
         let may_lack_age = matches!(order.document, DocumentKind::JwkSet | DocumentKind::Metadata)
             && policy.keys.freshness == KeyFreshness::Http;
         let answer = if may_lack_age { answer } else { answer.of_known_age() };
@@ -579,7 +589,7 @@ impl Verifier {
                 }
             }
         };
-        self.settle((issuer, document), from, settled)
+        self.settle(issuer, &answered, from, settled)
     }
 
     /// Takes the host's answer to [`Received::CheckSignature`]. Returns [`Received::Settled`].
@@ -594,15 +604,17 @@ impl Verifier {
             return Received::Settled { taken: false, refused: None };
         };
         let (from, keys) = (pending.from(), issuer.keys.current());
+        let answered = Answered::List(pending.uri().to_owned());
         let settled = issuer.lists.signature_checked(pending, valid, keys, &issuer.policy, now);
         let settled = settled.map(|taken| taken == Taken::Held);
-        self.settle((index, DocumentKind::StatusList), from, settled)
+        self.settle(index, &answered, from, settled)
     }
 
     /// Counts and remembers a refused answer, if the source gave it.
     fn settle(
         &mut self,
-        (issuer, document): (IssuerIndex, DocumentKind),
+        issuer: IssuerIndex,
+        answered: &Answered,
         from: AnsweredBy,
         settled: Result<bool, Refused>,
     ) -> Received {
@@ -610,7 +622,7 @@ impl Verifier {
         if from == AnsweredBy::Source
             && let Ok(issuer) = self.issuers.get_mut(issuer)
         {
-            issuer.remember(document, refused);
+            issuer.remember(answered, refused);
             if let Some(refused) = refused {
                 self.refused.count(refused);
             }
@@ -624,6 +636,12 @@ impl Verifier {
     pub fn warm(&mut self, now: UnixMillis) -> Vec<FetchOrder> {
         let issuers = self.issuers.0.iter_mut();
         issuers.filter_map(|Issuer { policy, keys, .. }| keys.warm(policy, now)).collect()
+    }
+
+    /// Returns whether a JWK Set, or the metadata that name it, are being fetched while the held
+    /// set, if any, is not fresh.
+    pub fn is_warming(&self, now: UnixMillis) -> bool {
+        self.issuers.iter().any(|Issuer { policy, keys, .. }| keys.is_warming(policy, now))
     }
 
     /// Returns whether a JWK Set of every issuer is held.

@@ -55,6 +55,13 @@ impl Verifier {
                 check.has_other_key = has_other;
                 check.stale |= stale;
                 check.refresh.extend(refresh);
+                if !policy.issuer.owns(key.issuer(), token.named_issuer()) {
+                    return Err(VerifyError::KeyNotFound);
+                }
+                if has_other && token.is_known_by_another_than(&key) {
+                    check.uses_other_key = true;
+                    return Ok(Next::To(Stage::Parsed(token)));
+                }
                 match token.check_signature(&key, &self.prepared, now) {
                     SignatureCheck::Done(signed) => {
                         if signed.was_found() {
@@ -203,7 +210,10 @@ impl Verifier {
                 check.waited_for_list = true;
                 Ok(Next::Halt(Stage::Verified(verified, Some(reference)), Progress::Wait(POLL)))
             }
-            StatusLookup::Refuse(error) => Err(error),
+            StatusLookup::Refuse(error) => {
+                check.list_refused = lists.refused(&reference.uri);
+                Err(error)
+            }
         }
     }
 
@@ -237,7 +247,10 @@ impl Verifier {
         let issuer = self.issuers.get(check.issuer?).ok()?;
         match error {
             VerifyError::KeysUnavailable => issuer.keys_refused,
-            VerifyError::StatusUnavailable => issuer.lists_refused,
+            VerifyError::StatusUnavailable => {
+                let document = DocumentKind::StatusList;
+                check.list_refused.map(|refused| Cause { document, refused })
+            }
             _ => None,
         }
     }
