@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use serde::de::value::StringDeserializer;
+use serde::de::value::{StrDeserializer, StringDeserializer};
 use serde::de::{
     DeserializeOwned, DeserializeSeed, Deserializer, Error, Expected, IntoDeserializer, MapAccess,
     SeqAccess, Unexpected, Visitor,
@@ -91,6 +91,7 @@ impl ShapeError {
 
 impl ShapeError {
     /// The error of a value that is not of the expected kind, without words of Rust.
+    #[inline(never)]
     fn expected(expected: &dyn Expected) -> Self {
         Self::Expected(match expected.to_string() {
             kind if kind == "u64" => "a whole number, 0 or more".into(),
@@ -101,6 +102,7 @@ impl ShapeError {
     }
 
     /// The error of a value that is at `name` of another value.
+    #[inline(never)]
     fn inside(self, name: String) -> Self {
         match self {
             Self::In { path, error } => {
@@ -182,17 +184,29 @@ impl<'de> MapAccess<'de> for Members {
         &mut self,
         seed: K,
     ) -> Result<Option<K::Value>, ShapeError> {
-        self.next = self.left.next();
-        let Some((name, _)) = &self.next else { return Ok(None) };
-        seed.deserialize(StringDeserializer::new(name.clone())).map(Some)
+        let Some(name) = self.advance() else { return Ok(None) };
+        seed.deserialize(StrDeserializer::new(name)).map(Some)
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(
         &mut self,
         seed: V,
     ) -> Result<V::Value, ShapeError> {
-        let (name, value) = self.next.take().unwrap_or_default();
+        let (name, value) = self.take();
         seed.deserialize(JsonValue(value)).map_err(|error| error.inside(name))
+    }
+}
+
+impl Members {
+    #[inline(never)]
+    fn take(&mut self) -> (String, Value) {
+        self.next.take().unwrap_or_default()
+    }
+
+    #[inline(never)]
+    fn advance(&mut self) -> Option<&str> {
+        self.next = self.left.next();
+        self.next.as_ref().map(|(name, _)| name.as_str())
     }
 }
 

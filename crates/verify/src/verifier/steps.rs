@@ -55,7 +55,9 @@ impl Verifier {
                 check.has_other_key = has_other;
                 check.stale |= stale;
                 check.refresh.extend(refresh);
-                if !policy.issuer.owns(key.issuer(), token.named_issuer()) {
+                if policy.issuer.is_template()
+                    && !policy.issuer.owns(key.issuer(), token.named_issuer())
+                {
                     return Err(VerifyError::KeyNotFound);
                 }
                 if has_other && token.is_known_by_another_than(&key) {
