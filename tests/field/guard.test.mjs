@@ -290,6 +290,11 @@ test('a subject that asks too often waits, and others do not', async (t) => {
   }
   assert.deepEqual(statuses, [200, 200, 200, 429, 429]);
   assert.equal((await ask('/limited', { headers: bearer({ sub: 'calm' }) })).status, 200);
+  // Service tokens of Cloudflare Access have no subject but a name.
+  const named = async (common_name) => (await ask('/limited', { headers: bearer({ sub: '', client_id: undefined, common_name }) })).status;
+  const all = [];
+  for (const name of ['a', 'a', 'a', 'a', 'b']) all.push(await named(name));
+  assert.deepEqual(all, [200, 200, 200, 429, 200]);
   // Refused tokens are not counted.
   for (let calls = 0; calls < 5; calls += 1) await ask('/limited', { headers: bearer({ sub: 'third', scope: 'other' }) });
   assert.equal((await ask('/limited', { headers: bearer({ sub: 'third' }) })).status, 200);

@@ -136,6 +136,26 @@ test('a Durable Object remembers proofs for every guard', async (t) => {
   assert.deepEqual(statuses.toSorted(), [200, ...Array(9).fill(401)]);
 });
 
+test('a store of proofs that never answers refuses in time', async (t) => {
+  const own = await issuer(t, 'p256');
+  const { url } = await start(
+    t, { ...guardOf(own)(), durableObjects: { USED_PROOFS: { className: 'Hanging', scriptName: 'hanging' } } },
+    {
+      name: 'hanging', modules: true, durableObjects: { OWN: 'Hanging' },
+      script: `import { DurableObject } from 'cloudflare:workers';
+        export class Hanging extends DurableObject {
+          async firstUse() { await new Promise((resolve) => setTimeout(resolve, 60_000)); return true; }
+        }
+        export default {};`,
+    },
+  );
+  const token = own.token({ cnf: { jkt: thumbprint(CLIENT) } });
+  const from = Date.now();
+  const { status, code } = await ask(url, bound(token, proof(token)));
+  assert.deepEqual([status, code], [503, 'replay_unavailable']);
+  assert.ok(Date.now() - from < 30_000, 'long before the store answers');
+});
+
 test('a token bound to a certificate passes with what the platform reports, never with a header', async (t) => {
   const own = await issuer(t, 'p256');
   const { guard } = await start(t, guardOf(own)());

@@ -56,10 +56,20 @@ impl ClaimPath {
     /// # Errors
     ///
     /// [`ClaimError::Invalid`] if the token has several readings of the path.
+    #[inline(always)]
     pub(crate) fn get<'c>(
         &self,
         claims: &'c ClaimsSet,
     ) -> Result<Option<ValueRef<'c>>, ClaimError> {
+        match self.form {
+            // Nearly every claim of every token.
+            Form::Name => Ok(claims.get(&self.written)),
+            _ => self.get_inner(claims),
+        }
+    }
+
+    #[inline(never)]
+    fn get_inner<'c>(&self, claims: &'c ClaimsSet) -> Result<Option<ValueRef<'c>>, ClaimError> {
         match &self.form {
             Form::Name => Ok(claims.get(&self.written)),
             Form::Pointer(names) => {
