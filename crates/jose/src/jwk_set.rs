@@ -126,7 +126,7 @@ impl JwkSet {
             return KeyMatch::Unfit;
         }
         let named = |key: &&Jwk| key_id.is_none() || key.key_id() == key_id;
-        let mut fitting = self.keys.iter().filter(named).filter(|key| key.algorithm() == algorithm);
+        let mut fitting = self.keys.iter().filter(|key| key.algorithm() == algorithm).filter(named);
         match (fitting.next(), fitting.next()) {
             (Some(only), None) => KeyMatch::One(only),
             (Some(first), Some(second)) if key_id.is_some() => KeyMatch::Two(first, second),

@@ -103,7 +103,8 @@ impl Scope {
 
     /// Returns the names of this set that `other` lacks.
     pub fn missing_in(&self, other: &Self) -> Self {
-        self.iter().filter(|name| !other.contains(name)).collect()
+        let mut missing = self.iter().filter(|name| !other.contains(name)).peekable();
+        if missing.peek().is_none() { Self::default() } else { missing.collect() }
     }
 
     /// Whether the sets have at least one name in common.
