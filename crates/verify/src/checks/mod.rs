@@ -19,7 +19,7 @@ use crate::checks::dpop::replay::Replay;
 use crate::checks::token::{Pending, SignedToken, UnverifiedToken, Verified};
 use crate::documents::fetch::FetchOrder;
 use crate::documents::held::Attempt;
-use crate::documents::refused::Refused;
+use crate::documents::refused::Cause;
 use crate::error::VerifyError;
 use crate::policy::IssuerIndex;
 use crate::sender::Sender;
@@ -47,8 +47,8 @@ pub struct Check {
     /// The scope that the token grants. Empty until step 5 has passed.
     pub(crate) granted: Scope,
     pub(crate) refresh: Vec<FetchOrder>,
-    /// Why the last answer for the token's status list was refused, if the list is not available.
-    pub(crate) list_refused: Option<Refused>,
+    /// Why the document that the token needs is not available.
+    pub(crate) cause: Option<Cause>,
     /// The issuer whose policy applies. `None` if step 1 or 2 failed.
     pub(crate) issuer: Option<IssuerIndex>,
 }
@@ -128,7 +128,7 @@ impl Check {
             metadata_fetched: false,
             has_other_key: false,
             uses_other_key: false,
-            list_refused: None,
+            cause: None,
             proved: false,
             waited_for_list: false,
             stale: false,

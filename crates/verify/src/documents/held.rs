@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::time::Duration;
 
 use crate::documents::fetch::{Answer, AnsweredBy, Dates};
+use crate::documents::refused::Cause;
 use crate::policy::freshness::TimeLimits;
 use crate::time::UnixMillis;
 
@@ -13,6 +14,8 @@ pub(crate) struct Held<T> {
     leases: Vec<Lease>,
     leases_made: u64,
     failed_at: Option<UnixMillis>,
+    /// Why the last answer was refused, unless an answer was used since.
+    refused: Option<Cause>,
     refresh_started_at: Option<UnixMillis>,
     /// The generation. Increases when the copy is invalidated.
     generation: u32,
@@ -120,6 +123,7 @@ impl<T> Held<T> {
             leases: Vec::new(),
             leases_made: 0,
             failed_at: None,
+            refused: None,
             refresh_started_at: None,
             generation: 0,
             last_lease_before: 0,
@@ -248,10 +252,16 @@ impl<T> Held<T> {
 
     /// Records a failed fetch, after which no request fetches for `retry_after`. Ignores answers of
     /// the shared cache, and fetches that began before the current generation.
-    pub(crate) fn failed(&mut self, lease: u64, from: AnsweredBy, now: UnixMillis) {
+    pub(crate) fn failed(&mut self, lease: u64, from: AnsweredBy, cause: Cause, now: UnixMillis) {
         if from == AnsweredBy::Source && lease > self.last_lease_before {
             self.failed_at = Some(now);
+            self.refused = Some(cause);
         }
+    }
+
+    /// Why the last answer was refused, unless an answer was used since.
+    pub(crate) fn refused(&self) -> Option<Cause> {
+        self.refused
     }
 
     /// Confirms the copy that has `etag`. Returns whether that copy is held.
@@ -267,6 +277,7 @@ impl<T> Held<T> {
                 let known = if copy.confirmed_at > now { confirmed_at } else { copy.confirmed_at };
                 copy.confirmed_at = known.max(confirmed_at);
                 self.failed_at = None;
+                self.refused = None;
                 true
             }
             _ => false,
@@ -294,6 +305,7 @@ impl<T> Held<T> {
         }
         self.copy = Some(HeldCopy { content, etag, confirmed_at, dropped: false });
         self.failed_at = None;
+        self.refused = None;
         Replaced::Taken
     }
 
@@ -356,7 +368,11 @@ impl<T> Held<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::documents::fetch::DocumentKind;
+    use crate::documents::refused::Refused;
     use crate::policy::freshness::FreshnessConfig;
+
+    const CAUSE: Cause = Cause { document: DocumentKind::StatusList, refused: Refused::TooOld };
 
     struct Scene {
         held: Held<u64>,
@@ -421,13 +437,20 @@ mod tests {
             (99_999, Availability::Unavailable), // the clock ran backwards: the age is unknown
         ] {
             let mut scene = Scene::new();
-            scene.held.failed(1, AnsweredBy::Source, UnixMillis(at));
+            scene.held.failed(1, AnsweredBy::Source, CAUSE, UnixMillis(at));
             assert_eq!(scene.first(at), expected, "at {at}");
         }
         let mut scene = Scene::new();
-        scene.held.failed(1, AnsweredBy::Source, UnixMillis(110_000));
+        scene.held.failed(1, AnsweredBy::Source, CAUSE, UnixMillis(110_000));
         assert_eq!(scene.first(110_999), Availability::Stale);
         assert_eq!(scene.first(111_000), Availability::Fetch);
+        // The reason is told until an answer is used.
+        let now = UnixMillis(111_000);
+        assert_eq!(scene.held.refused(), Some(CAUSE));
+        assert!(!scene.held.confirm(Some("\"2\""), now, now));
+        assert_eq!(scene.held.refused(), Some(CAUSE));
+        assert!(scene.held.confirm(Some("\"1\""), now, now));
+        assert_eq!(scene.held.refused(), None);
     }
 
     #[test]
@@ -436,7 +459,7 @@ mod tests {
         let lease = scene.held.begin_refresh(UnixMillis(105_000), Duration::from_millis(2500));
         assert_eq!(scene.first(105_001), Availability::Fresh { refresh: false });
         scene.held.end_fetch(lease);
-        scene.held.failed(1, AnsweredBy::Source, UnixMillis(105_002));
+        scene.held.failed(1, AnsweredBy::Source, CAUSE, UnixMillis(105_002));
         assert_eq!(scene.first(108_499), Availability::Fresh { refresh: false });
     }
 
@@ -503,11 +526,11 @@ mod tests {
         let lease = scene.held.begin_fetch(UnixMillis(109_000), Duration::from_millis(2500));
         scene.held.keep_if(|_| false);
         scene.held.end_fetch(lease);
-        scene.held.failed(lease, AnsweredBy::Source, UnixMillis(109_100));
+        scene.held.failed(lease, AnsweredBy::Source, CAUSE, UnixMillis(109_100));
         assert_eq!(scene.first(109_100), Availability::Fetch);
         let lease = scene.held.begin_fetch(UnixMillis(109_100), Duration::from_millis(2500));
         scene.held.end_fetch(lease);
-        scene.held.failed(lease, AnsweredBy::Source, UnixMillis(109_200));
+        scene.held.failed(lease, AnsweredBy::Source, CAUSE, UnixMillis(109_200));
         assert_eq!(scene.first(109_200), Availability::Unavailable);
         // A copy signed by a withdrawn key does not order later copies, even if it had expired
         // before.

@@ -9,7 +9,7 @@ use edgepass_jose::{Algorithm, Jwk, JwkSet};
 use crate::documents::fetch::{Answer, AnsweredBy, Content, DocumentKind, FetchOrder};
 use crate::documents::held::{Attempt, Availability, Held, Replaced};
 use crate::documents::metadata;
-use crate::documents::refused::Refused;
+use crate::documents::refused::{Cause, Refused};
 use crate::error::VerifyError;
 use crate::policy::freshness::{HttpFreshness, KeyFreshness, TimeLimits, UNKNOWN_KEY_COOL_DOWN};
 use crate::policy::{IssuerIndex, Policy, PolicyError};
@@ -185,6 +185,11 @@ impl KeyHolder {
         }
     }
 
+    /// Why the last answer was refused, unless an answer was used since.
+    pub(crate) fn refused(&self) -> Option<Cause> {
+        self.set.refused()
+    }
+
     /// The set, whatever its age, for the signatures of status lists.
     pub(crate) fn current(&self) -> Option<&JwkSet> {
         match &self.source {
@@ -260,7 +265,8 @@ impl KeyHolder {
         match found {
             Ok(uri) => self.jwks_uri = Some(uri),
             Err(refused) => {
-                self.set.failed(order.lease, answer.from, now);
+                let cause = Cause { document: order.document, refused };
+                self.set.failed(order.lease, answer.from, cause, now);
                 return Err(refused);
             }
         }
@@ -284,8 +290,7 @@ impl KeyHolder {
         if policy.keys.freshness == KeyFreshness::Deadline
             && is_too_old(&answer.content, confirmed_at, &self.limits(policy, None, now), now)
         {
-            self.set.failed(order.lease, from, now);
-            return ReceivedSet::Refused(Refused::TooOld);
+            return self.refuse(order, Refused::TooOld, from, now);
         }
         let received = match answer.content {
             Content::NotModified if self.set.confirm(order.etag.as_deref(), confirmed_at, now) => {
@@ -320,13 +325,25 @@ impl KeyHolder {
                 }
             }
         }
-        if let ReceivedSet::Refused(_) = received {
-            self.set.failed(order.lease, from, now);
+        if let ReceivedSet::Refused(refused) = received {
+            self.refuse(order, refused, from, now);
             if matches!(self.source, KeySource::Discover) {
                 self.jwks_uri = None;
             }
         }
         received
+    }
+
+    fn refuse(
+        &mut self,
+        order: &FetchOrder,
+        refused: Refused,
+        from: AnsweredBy,
+        now: UnixMillis,
+    ) -> ReceivedSet {
+        let cause = Cause { document: order.document, refused };
+        self.set.failed(order.lease, from, cause, now);
+        ReceivedSet::Refused(refused)
     }
 
     /// Replaces the set. Of sets without an order, `is_newest` takes one with other keys even if it

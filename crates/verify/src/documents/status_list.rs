@@ -11,7 +11,7 @@ use crate::documents::fetch::{Answer, AnsweredBy, Content, DocumentKind, FetchOr
 use crate::documents::held::{Attempt, Availability, Held, Replaced};
 use crate::documents::jwk_set::is_too_old;
 use crate::documents::prefetch::{NextFetch, Prefetch};
-use crate::documents::refused::Refused;
+use crate::documents::refused::{Cause, Refused};
 use crate::documents::status_list_token::{StatusListToken, aggregation, expiration};
 use crate::error::VerifyError;
 use crate::policy::freshness::TimeLimits;
@@ -43,8 +43,6 @@ struct Entry {
     held: Held<HeldList>,
     /// The value of [`ListHolder::uses`] at the last use.
     used: u64,
-    /// Why the last answer was refused, unless it was used.
-    refused: Option<Refused>,
 }
 
 struct HeldList {
@@ -80,15 +78,14 @@ impl PendingList {
         self.order.issuer
     }
 
-    /// The URI of the list.
-    pub(crate) fn uri(&self) -> &str {
-        &self.order.uri
-    }
-
     /// Whether the source or the host's shared cache answered.
     pub(crate) fn from(&self) -> AnsweredBy {
         self.answered.0
     }
+}
+
+fn cause(refused: Refused) -> Cause {
+    Cause { document: DocumentKind::StatusList, refused }
 }
 
 /// The effect of an answer that is not refused.
@@ -168,16 +165,9 @@ impl ListHolder {
         StatusLookup::Known { status, confirmed_at, stale, refresh }
     }
 
-    /// Remembers why the last answer for a list was refused, or forgets it if the answer was used.
-    pub(crate) fn remember(&mut self, uri: &str, refused: Option<Refused>) {
-        if let Some(entry) = self.lists.get_mut(uri) {
-            entry.refused = refused;
-        }
-    }
-
-    /// Why the last answer for a list was refused, unless it was used.
-    pub(crate) fn refused(&self, uri: &str) -> Option<Refused> {
-        self.lists.get(uri)?.refused
+    /// Why the last answer for a list was refused, unless an answer was used since.
+    pub(crate) fn refused(&self, uri: &str) -> Option<Cause> {
+        self.lists.get(uri)?.held.refused()
     }
 
     pub(crate) fn confirmed_at(&self, uri: &str) -> Option<UnixMillis> {
@@ -218,14 +208,14 @@ impl ListHolder {
             held.end_fetch(order.lease);
         }
         if is_too_old(&answer.content, confirmed_at, &limits(held, policy, None), now) {
-            held.failed(order.lease, from, now);
+            held.failed(order.lease, from, cause(Refused::TooOld), now);
             return ReceivedList::Settled(Err(Refused::TooOld));
         }
         let parsed = match answer.content {
             Content::NotModified => {
                 let taken = held.confirm(order.etag.as_deref(), confirmed_at, now);
                 if !taken {
-                    held.failed(order.lease, from, now);
+                    held.failed(order.lease, from, cause(Refused::NotHeld), now);
                 } else if held.content().is_some_and(|list| list.is_aged(now)) {
                     self.aged = self.aged.saturating_add(1);
                 }
@@ -243,7 +233,7 @@ impl ListHolder {
         let (token, etag) = match parsed {
             Ok(parsed) => parsed,
             Err(refused) => {
-                held.failed(order.lease, from, now);
+                held.failed(order.lease, from, cause(refused), now);
                 return ReceivedList::Settled(Err(refused));
             }
         };
@@ -289,8 +279,8 @@ impl ListHolder {
                 Replaced::Older => Err(Refused::Older),
             }
         });
-        if taken.is_err() {
-            self.held(&uri).failed(lease, from, now);
+        if let Err(refused) = taken {
+            self.held(&uri).failed(lease, from, cause(refused), now);
         }
         self.make_room(&uri);
         taken
@@ -392,7 +382,7 @@ impl ListHolder {
             Some(known) => known,
             None => {
                 self.make_room_for_one();
-                (uri.to_owned(), Box::new(Entry { held: Held::new(), used: 0, refused: None }))
+                (uri.to_owned(), Box::new(Entry { held: Held::new(), used: 0 }))
             }
         };
         self.uses = self.uses.wrapping_add(1);

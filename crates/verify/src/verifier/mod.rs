@@ -20,7 +20,7 @@ use crate::checks::{Check, Requirements, RequirementsError, Stage};
 use crate::documents::fetch::{Answer, AnsweredBy, DocumentKind, FetchOrder};
 pub use crate::documents::jwk_set::{JwksUri, KeySource};
 use crate::documents::jwk_set::{KeyHolder, ReceivedSet};
-use crate::documents::refused::{Cause, Refused, RefusedCounts};
+use crate::documents::refused::{Refused, RefusedCounts};
 pub use crate::documents::status_list::{DEFAULT_BYTES as DEFAULT_LIST_BYTES, PendingList};
 use crate::documents::status_list::{ListHolder, ReceivedList, Taken};
 use crate::error::VerifyError;
@@ -101,29 +101,6 @@ struct Issuer {
     policy: Policy,
     keys: KeyHolder,
     lists: ListHolder,
-    /// The last refused JWK Set or metadata, unless an answer was used since.
-    keys_refused: Option<Cause>,
-}
-
-/// The document that an answer was for.
-enum Answered {
-    /// A document of this kind, of which an issuer has one.
-    Only(DocumentKind),
-    /// The status list with this URI.
-    List(String),
-}
-
-impl Issuer {
-    /// Remembers why a document was refused, or forgets it if the answer was used.
-    fn remember(&mut self, answered: &Answered, refused: Option<Refused>) {
-        match answered {
-            Answered::Only(DocumentKind::Aggregation) => {}
-            Answered::Only(document) => {
-                self.keys_refused = refused.map(|refused| Cause { document: *document, refused });
-            }
-            Answered::List(uri) => self.lists.remember(uri, refused),
-        }
-    }
 }
 
 /// The issuers of a verifier, in the order given.
@@ -264,7 +241,6 @@ impl Verifier {
                 policy,
                 keys: KeyHolder::new(keys, IssuerIndex(position)),
                 lists: ListHolder::new(IssuerIndex(position)),
-                keys_refused: None,
             });
         }
         Ok(Self {
@@ -553,11 +529,7 @@ impl Verifier {
         let Ok(Issuer { policy, keys, lists, .. }) = self.issuers.get_mut(order.issuer) else {
             return Received::Settled { taken: false, refused: None };
         };
-        let (from, document, issuer) = (answer.from, order.document, order.issuer);
-        let answered = match document {
-            DocumentKind::StatusList => Answered::List(order.uri.clone()),
-            document => Answered::Only(document),
-        };
+        let (from, document) = (answer.from, order.document);
         let may_lack_age = matches!(order.document, DocumentKind::JwkSet | DocumentKind::Metadata)
             && policy.keys.freshness == KeyFreshness::Http;
         let answer = if may_lack_age { answer } else { answer.of_known_age() };
@@ -589,7 +561,7 @@ impl Verifier {
                 }
             }
         };
-        self.settle(issuer, &answered, from, settled)
+        self.settle(from, settled)
     }
 
     /// Takes the host's answer to [`Received::CheckSignature`]. Returns [`Received::Settled`].
@@ -599,33 +571,20 @@ impl Verifier {
         valid: bool,
         now: UnixMillis,
     ) -> Received {
-        let index = pending.issuer();
-        let Ok(issuer) = self.issuers.get_mut(index) else {
+        let Ok(issuer) = self.issuers.get_mut(pending.issuer()) else {
             return Received::Settled { taken: false, refused: None };
         };
         let (from, keys) = (pending.from(), issuer.keys.current());
-        let answered = Answered::List(pending.uri().to_owned());
         let settled = issuer.lists.signature_checked(pending, valid, keys, &issuer.policy, now);
         let settled = settled.map(|taken| taken == Taken::Held);
-        self.settle(index, &answered, from, settled)
+        self.settle(from, settled)
     }
 
-    /// Counts and remembers a refused answer, if the source gave it.
-    fn settle(
-        &mut self,
-        issuer: IssuerIndex,
-        answered: &Answered,
-        from: AnsweredBy,
-        settled: Result<bool, Refused>,
-    ) -> Received {
+    /// Counts a refused answer, if the source gave it.
+    fn settle(&mut self, from: AnsweredBy, settled: Result<bool, Refused>) -> Received {
         let refused = settled.err();
-        if from == AnsweredBy::Source
-            && let Ok(issuer) = self.issuers.get_mut(issuer)
-        {
-            issuer.remember(answered, refused);
-            if let Some(refused) = refused {
-                self.refused.count(refused);
-            }
+        if let (AnsweredBy::Source, Some(refused)) = (from, refused) {
+            self.refused.count(refused);
         }
         Received::Settled { taken: settled == Ok(true), refused }
     }

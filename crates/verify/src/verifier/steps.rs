@@ -15,7 +15,6 @@ use crate::checks::{Check, Claimed, Requirements, Stage};
 use crate::documents::fetch::DocumentKind;
 use crate::documents::held::Attempt;
 use crate::documents::jwk_set::KeyLookup;
-use crate::documents::refused::Cause;
 use crate::documents::status_list::StatusLookup;
 use crate::error::VerifyError;
 use crate::signature::Checked;
@@ -90,12 +89,16 @@ impl Verifier {
                     check.key_attempt.fetches(order.lease);
                 } else if std::mem::replace(&mut check.metadata_fetched, true) {
                     keys.release(&order);
+                    check.cause = keys.refused();
                     return Err(VerifyError::KeysUnavailable);
                 }
                 Ok(Next::Halt(Stage::Parsed(token), Progress::Fetch(order)))
             }
             KeyLookup::Wait => Ok(Next::Halt(Stage::Parsed(token), Progress::Wait(POLL))),
-            KeyLookup::Refuse(error) => Err(error),
+            KeyLookup::Refuse(error) => {
+                check.cause = keys.refused();
+                Err(error)
+            }
         }
     }
 
@@ -213,7 +216,7 @@ impl Verifier {
                 Ok(Next::Halt(Stage::Verified(verified, Some(reference)), Progress::Wait(POLL)))
             }
             StatusLookup::Refuse(error) => {
-                check.list_refused = lists.refused(&reference.uri);
+                check.cause = lists.refused(&reference.uri);
                 Err(error)
             }
         }
@@ -231,7 +234,11 @@ impl Verifier {
         let challenge =
             if outcome.is_err() { self.challenge(check, now) } else { Challenge::default() };
         self.stale = self.stale.saturating_add(check.stale.into());
-        let cause = outcome.as_ref().err().and_then(|error| self.cause(error, check));
+        let cause = check.cause.filter(|_| {
+            outcome.as_ref().is_err_and(|error| {
+                matches!(error, VerifyError::KeysUnavailable | VerifyError::StatusUnavailable)
+            })
+        });
         let until = outcome.as_ref().ok().and_then(|claims| self.end_of(claims, check, now));
         Progress::Decided(Verdict {
             granted: if outcome.is_ok() { granted } else { Scope::default() },
@@ -243,18 +250,6 @@ impl Verifier {
             cause,
             until,
         })
-    }
-
-    fn cause(&self, error: &VerifyError, check: &Check) -> Option<Cause> {
-        let issuer = self.issuers.get(check.issuer?).ok()?;
-        match error {
-            VerifyError::KeysUnavailable => issuer.keys_refused,
-            VerifyError::StatusUnavailable => {
-                let document = DocumentKind::StatusList;
-                check.list_refused.map(|refused| Cause { document, refused })
-            }
-            _ => None,
-        }
     }
 
     /// The end of an accepted token: `exp`, or `exp` plus leeway if `exp` has passed.
