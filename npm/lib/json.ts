@@ -3,7 +3,9 @@
 
 /**
  * Throws a TypeError for a value that JSON would drop or change, and for `null`. An `undefined`
- * member counts as absent. `null` is allowed with `mayBeNull` and in members `typ`.
+ * member counts as absent, except where the program chooses the names: such as a claim that is
+ * expected to have the value of a variable that is not set. `null` is allowed with `mayBeNull` and in
+ * members `typ`.
  */
 export function refuseUnlessJson(value: unknown, name: string, mayBeNull = false): void {
   switch (typeof value) {
@@ -22,8 +24,9 @@ export function refuseUnlessJson(value: unknown, name: string, mayBeNull = false
         return;
       }
       if (isPlain(value)) {
+        const isOfNames = /\b(expectedClaims|map)$/.test(name);
         for (const [member, inner] of Object.entries(value)) {
-          if (inner !== undefined) refuseUnlessJson(inner, `${name}.${member}`, member === 'typ');
+          if (inner !== undefined || isOfNames) refuseUnlessJson(inner, `${name}.${member}`, member === 'typ');
         }
         return;
       }

@@ -47,6 +47,11 @@ export type ExpectedValue = string | boolean | number;
 export interface ScopeClaim {
   /** Path of the claim. */
   claim: string;
+  /**
+   * Whether a string is a `scope` value: scope tokens, separated by spaces. Otherwise it is one name.
+   * Default: if the path ends in `scope`, `scopes` or `scp`.
+   */
+  split?: boolean;
   /** Text that is put before each name in the claim. Default none. */
   prefix?: string;
   /**

@@ -79,8 +79,8 @@ export type Code =
  * - `age`: the field `Age` cannot be read.
  * - `unreachable`: the fetch failed, and the host does not say why.
  * - `too_large`, `redirect`, `media_type`, `malformed`: limits and form of the response.
- * - `typ`, `key`, `signature`, `sub`, `expired`, `not_yet_valid`: what a status list says, or a JWK
- *   Set or metadata of another issuer.
+ * - `typ`, `key`, `signature`, `sub`, `expired`, `not_yet_valid`: what a status list or a JWK Set says.
+ *   `sub` of metadata: they name another issuer than the option, or no usable JWK Set.
  * - `older`, `too_old`: older than the held copy, or kept too long by a cache.
  * - `not_held`: status 304 for a copy that is not held.
  */

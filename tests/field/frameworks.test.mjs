@@ -220,6 +220,7 @@ test('the test issuer: keys rotate, tokens are suspended and resumed, claims and
   const verify = async (token) => (await judge.verify(token)).code;
   const token = await own.token({ scope: 'x' });
   assert.equal(await verify(token), null);
+  assert.equal((await judge.verify(token)).stale, false);
   own.suspend(token);
   assert.equal(await verify(token), 'token_suspended');
   own.resume(token);

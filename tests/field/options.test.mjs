@@ -41,6 +41,9 @@ test('an option of the wrong form is named with its path, in its own spelling', 
     [{ freshness: { fetchTimeout: 2500 } }, 'freshness.fetchTimeout: expected a duration'],
     [{ jwks: 'ftp://a.example' }, 'jwks: '],
     [{ tokenFrom: 'body' }, 'tokenFrom: expected'],
+    [{ typ: '*' }, 'typ must be a media type'],
+    [{ audience: 'api ' }, 'audience must name'],
+    [{ jwks: { keys: [] } }, 'jwks: no key'],
     [{ resourceMetadata: 'x' }, 'resourceMetadata must be'],
     [{ externalUrl: 'https://api.example', dpopNonceSecrets: ['short'] }, 'dpopNonceSecrets: '],
   ]) {
@@ -50,6 +53,16 @@ test('an option of the wrong form is named with its path, in its own spelling', 
   }
   assert.match(says({ issuers: [OWN, { ...OWN, issuer: 'https://b.example', leeway: 5 }] }), /^issuers\[1\]\.leeway: /);
   assert.match(says({ issuers: [OWN, { ...OWN, issuer: 'https://b.example', leeway: '9m' }] }), /^issuers\[1\]: leeway /);
+});
+
+test('a condition on a variable that is not set is no condition, and refused', () => {
+  for (const [options, path] of [
+    [{ ...OTHER, expectedClaims: { repository: undefined } }, 'expectedClaims.repository'],
+    [{ ...OTHER, expectedClaims: { repository: { any: undefined } } }, 'expectedClaims'],
+    [{ ...OTHER, scopeClaim: { claim: 'roles', map: { admin: undefined } } }, 'scopeClaim.map.admin'],
+  ]) {
+    assert.ok(says(options).includes(path), `${JSON.stringify(path)}: ${says(options)}`);
+  }
 });
 
 test('an option that would have no effect, or could never be met, is refused', () => {
@@ -66,7 +79,7 @@ test('an option that would have no effect, or could never be met, is refused', (
     [{ ...OWN, maxLifetime: '0s' }, /maxLifetime must not be 0/],
     [{ ...OWN, maxTokenBytes: 0 }, /maxTokenBytes must not be 0/],
     [{ ...OTHER, issuer: 'https://login.example/{tid}', tenants: 'any' }, /^issuer must be an https URL/],
-    [{ ...OWN, issuer: 'mine', jwks }, /status\.uriPrefixes: name the URLs/],
+    [{ ...OWN, issuer: 'mine', jwks }, /name the URLs of its status lists in status\.uriPrefixes/],
     [{ ...OWN, firstUse: async () => true }, /^firstUse has no effect without externalUrl/],
     [{ ...OWN, dpopNonceSecrets: ['x'.repeat(32)] }, /^dpopNonceSecrets has no effect without externalUrl/],
     [{ ...OWN, cache: 'cache-api' }, /no Cache API/],

@@ -22,6 +22,8 @@ const LATENCY: u64 = 600;
 /// The source, as it answers now.
 #[derive(Clone)]
 struct Source {
+    /// Further members of the set.
+    more: Value,
     /// `None`: it cannot be reached.
     keys: Option<Vec<u8>>,
     age: Option<String>,
@@ -64,7 +66,13 @@ impl Scene {
         Self {
             verifier: Verifier::new(Policy::try_from(config).unwrap(), jwks).unwrap(),
             now: START,
-            source: Source { keys: Some(vec![1]), age: None, cache_control: None, has_etag: true },
+            source: Source {
+                more: json!({}),
+                keys: Some(vec![1]),
+                age: None,
+                cache_control: None,
+                has_etag: true,
+            },
             under_way: Vec::new(),
             fetches: 0,
             conditional: 0,
@@ -154,7 +162,11 @@ impl Scene {
             content_type: Some("application/json".into()),
             etag,
         };
-        let body = if is_same { Body::None } else { Body::Whole(jwks(keys).into_bytes()) };
+        let body = if is_same {
+            Body::None
+        } else {
+            Body::Whole(jwks(keys, &self.source.more).into_bytes())
+        };
         head.answer(body, sent_at)
     }
 }
@@ -163,12 +175,14 @@ fn pair(seed: u8) -> Ed25519KeyPair {
     Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap()
 }
 
-fn jwks(seeds: &[u8]) -> String {
+fn jwks(seeds: &[u8], more: &Value) -> String {
     let jwk = |seed: &u8| {
         let x = base64url::encode(pair(*seed).public_key().as_ref());
         json!({"kty": "OKP", "crv": "Ed25519", "kid": seed.to_string(), "x": x})
     };
-    json!({"keys": seeds.iter().map(jwk).collect::<Vec<_>>()}).to_string()
+    let mut set = more.clone();
+    set["keys"] = seeds.iter().map(jwk).collect();
+    set.to_string()
 }
 
 fn token(key: u8) -> String {
@@ -340,6 +354,41 @@ fn a_new_key_is_taken_from_a_cache_that_answers_with_a_larger_age() {
         }
         assert_eq!(scene.fetches, 2);
     }
+}
+
+#[test]
+fn private_members_of_a_foreign_set_have_no_effect() {
+    let mut scene = Scene::new(json!({}));
+    scene.source.has_etag = false;
+    for (key, more) in [
+        (1, json!({"iat": START / 1000, "exp": 0})),
+        (2, json!({"iat": 5, "exp": START / 1000 - 1})),
+        (3, json!({"iat": "x"})),
+        (4, json!({})),
+    ] {
+        scene.source.more = more;
+        scene.source.keys = Some((1..=key).collect());
+        assert_eq!(code(&scene.judge(&[token(key)])[0]), "accepted", "{key}");
+        scene.rest(40);
+    }
+    let mut scene = Scene::new(json!({"freshness": {"deadline": "10s"}}));
+    scene.source.more = json!({"exp": 0});
+    assert_eq!(code(&scene.judge(&[token(1)])[0]), "keys_unavailable");
+}
+
+#[test]
+fn a_slow_source_may_have_more_time_where_there_is_no_deadline() {
+    let check = |freshness: Value, mode: &str| {
+        let config = json!({
+            "profile": "jwt", "issuer": ISSUER, "audience": "api", "typ": null,
+            "status": {"mode": mode}, "freshness": freshness,
+        });
+        Policy::try_from(serde_json::from_value::<PolicyConfig>(config).unwrap()).map(|_| ())
+    };
+    assert_eq!(check(json!({"fetch_timeout": "30s"}), "ignore"), Ok(()));
+    assert!(check(json!({"fetch_timeout": "30s"}), "when_present").is_err());
+    assert!(check(json!({"fetch_timeout": "30s", "deadline": "10s"}), "ignore").is_err());
+    assert!(check(json!({"fetch_timeout": "30s", "keys": "deadline"}), "ignore").is_err());
 }
 
 #[test]

@@ -118,7 +118,9 @@ for (const name of ['Invoice', 'prüfer', 'nested', 'ADMIN', '1', 'true', 'null'
 }
 line('names/empty-array', named([], ['admin'], 'scope_insufficient'));
 line('names/only-odd', named([1, null], ['admin'], 'scope_insufficient'));
-line('names/a-text-is-a-list', named('admin reader', ['reader']));
+line('names/a-text-is-one-name', named('Invoice Reader', ['Invoice Reader']));
+line('names/no-word-of-a-text-is-granted', named('admin reader', ['reader'], 'scope_insufficient'));
+line('names/one-word', named('reader', ['reader']));
 line('names/a-text-with-two-spaces-grants-nothing', named('admin  reader', ['reader'], 'scope_insufficient'));
 line('names/a-text-outside-the-grammar-grants-nothing', named('admin Prüfer', ['admin'], 'scope_insufficient'));
 line('names/an-object-is-refused', named({ admin: true }, ['admin'], 'claim_invalid'));
@@ -146,6 +148,8 @@ line('path/escaped-pointer', expecting({ '/https:~1~1a.example~1tenant': 't' }, 
 line('path/audience', { claims: { aud: undefined, azp: { client: ['https://api.example'] } }, policy: { audience_claim: 'azp.client' } });
 line('path/audience-absent', { policy: { audience_claim: 'azp.client' }, code: 'claim_missing' });
 line('path/audience-of-another', { claims: { azp: { client: 'x' } }, policy: { audience_claim: 'azp.client' }, code: 'audience_mismatch' });
+line('path/subject-that-is-not-read', { claims: { sub: 5, jti: null, client_id: 7 } });
+line('path/subject-that-is-required', { claims: { sub: 5 }, policy: { required_claims: ['sub'] }, code: 'claim_invalid' });
 line('path/required', { claims: keycloak, policy: { required_claims: ['realm_access.roles', '/resource_access/my-api'] } });
 line('path/required-absent', { claims: keycloak, policy: { required_claims: ['realm_access.x'] }, code: 'claim_missing' });
 for (const path of ['', 'a b', 'a"b', 'ä', '.'.repeat(16)]) {
@@ -187,6 +191,12 @@ line('scope/two-claims-both', scoped(['scp', 'roles'], ['admin', 'access_as_user
 line('scope/two-claims-one-absent', scoped(['scp', 'roles'], ['admin'], { roles: ['admin'] }));
 line('scope/one-claim-of-two-is-not-read', scoped('scp', ['admin'], entra, 'scope_insufficient'));
 const prefixed = ['scp', { claim: 'roles', prefix: 'role:' }];
+line('scope/text-that-is-split', scoped({ claim: 'permissions', split: true }, ['write'], { permissions: 'read write' }));
+line('scope/text-that-is-not-split', scoped({ claim: 'scp', split: false }, ['read'], { scp: 'read write' }, 'scope_insufficient'));
+line('scope/text-of-a-name-in-a-url', scoped('https://api.example/Scopes', ['write'], { 'https://api.example/Scopes': 'read write' }));
+line('scope/map-of-a-text', scoped({ claim: 'role', map: { 'Invoice Reader': 'invoices:read' } }, ['invoices:read'], { role: 'Invoice Reader' }));
+line('scope/null-beside-another', scoped(['scp', 'roles'], ['read'], { scp: 'read', roles: null }));
+line('scope/number-beside-another', scoped(['scp', 'roles'], ['read'], { scp: 'read', roles: 5 }, 'claim_invalid'));
 line('scope/prefix', scoped(prefixed, ['role:admin'], entra));
 line('scope/prefix-tells-claims-apart', scoped(prefixed, ['admin'], entra, 'scope_insufficient'));
 line('scope/prefix-of-a-text', scoped({ claim: 'scp', prefix: 'x:' }, ['x:access_as_user'], entra));
@@ -227,6 +237,15 @@ for (const [name, issuer, code] of [
 ]) {
   line(`tenant/key-of-${name}`, { ...tenant(TENANT, { tenants: 'any' }), ...set({ ...RSA, issuer }), code });
 }
+{
+  const [other, own] = ['https://login.example/x/v2.0', `https://login.example/${TENANT}/v2.0`].map((issuer) => ({ ...RSA, issuer }));
+  line('tenant/key-of-another-first', { ...tenant(TENANT, { tenants: 'any' }), ...set(other, own) });
+  line('tenant/key-of-another-second', { ...tenant(TENANT, { tenants: 'any' }), ...set(own, other) });
+  line('tenant/keys-of-others', { ...tenant(TENANT, { tenants: 'any' }), ...set(other, { ...OTHER, issuer: other.issuer }), code: 'key_not_found' });
+}
+for (const [name, tenants] of Object.entries({ asterisk: '*', spaced: ' x', empty: [''], url: 'https://login.example/x', long: 'x'.repeat(257) })) {
+  line(`tenant/refused-${name}`, { policy: { issuer: template, tenants }, expect: { verdict: 'error' } });
+}
 line('tenant/key-of-another-without-template', set({ ...RSA, issuer: 'https://login.example/x/v2.0' }));
 line('tenant/in-a-path', { claims: { iss: 'https://acme.login.example', org: { name: 'acme' } }, policy: { issuer: 'https://{org.name}.login.example', tenants: ['acme'] } });
 for (const [name, policy] of Object.entries({
@@ -250,7 +269,9 @@ line('place/two-own-access-tokens-of-the-origin', sent('authorization', bearer, 
 line('place/header', sent('header:Cf-Access-Jwt-Assertion', { 'cf-access-jwt-assertion': TOKEN }));
 line('place/header-beside-own-authorization', sent('header:x-token', { 'X-Token': TOKEN, Authorization: 'Basic dTpw' }));
 line('place/header-twice', sent('header:x-token', { 'X-Token': [TOKEN, TOKEN] }, 'request_invalid'));
-line('place/header-with-scheme', sent('header:x-token', { 'X-Token': `Bearer ${TOKEN}` }, 'request_invalid'));
+line('place/header-with-scheme', sent('header:x-serverless-authorization', { 'X-Serverless-Authorization': `bearer ${TOKEN}` }));
+line('place/header-with-another-scheme', sent('header:x-token', { 'X-Token': `Basic ${TOKEN}` }, 'request_invalid'));
+line('place/query-escaped', sent('query', {}, null, { query: `?access_token=${TOKEN.replaceAll('.', '%2E').replaceAll('-', '%2d')}` }));
 line('place/header-absent', sent('header:x-token', bearer, 'token_missing'));
 line('place/cookie', sent('cookie:session', { Cookie: `a=1; session=${TOKEN}; b=2` }));
 line('place/cookie-in-two-fields', sent('cookie:session', { Cookie: ['a=1', `session=${TOKEN}`] }));

@@ -57,6 +57,7 @@ mod layer;
 pub use client::{Client, ClientBuilder, ClientError};
 pub use edgepass_jose::{ClaimsSet, Scope};
 pub use edgepass_verify::checks::RequirementsError;
+pub use edgepass_verify::policy::OneOrMany;
 pub use edgepass_verify::sender::CertificateThumbprint;
 pub use edgepass_verify::verifier::{JwksUri, KeySource};
 pub use edgepass_verify::{

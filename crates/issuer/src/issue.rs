@@ -25,6 +25,10 @@ use crate::status_index::ExpiryWindow;
 use crate::storage::{KeyStore, NewList, NewToken, Recorded, StatusSlot, StoreError, TokenStore};
 use crate::token_facts::TokenFacts;
 
+/// The longest subject and client ID, in bytes. With a longer one, verifiers could refuse a token
+/// that is recorded already.
+const MAX_NAME_BYTES: usize = 1024;
+
 /// An issuer: signs tokens and status lists under one issuer identifier.
 pub struct Issuer<S> {
     store: Arc<S>,
@@ -190,7 +194,7 @@ impl<S> Issuer<S> {
     /// # Errors
     ///
     /// [`IssueError::Entropy`]; [`IssueError::NotAcceptable`] if the subject or the client ID is
-    /// empty.
+    /// empty or longer than 1,024 bytes.
     pub fn grant(
         &self,
         grant: &Grant,
@@ -199,7 +203,7 @@ impl<S> Issuer<S> {
         now: UnixMillis,
     ) -> Result<Granted, IssueError> {
         for (claim, text) in [("sub", &recipient.subject), ("client_id", &recipient.client_id)] {
-            if text.is_empty() {
+            if text.is_empty() || text.len() > MAX_NAME_BYTES {
                 return Err(IssueError::NotAcceptable(VerifyError::ClaimInvalid(claim.into())));
             }
         }

@@ -22,7 +22,9 @@ pub enum VerifyError {
     RequestInvalid,
     /// The token is not a compact JWS of JSON objects within the limits (RFC 7515 §5.2, RFC 7519
     /// §7.2).
-    #[error("the token is not a compact JWS of JSON objects")]
+    #[error(
+        "the token is not a compact JWS of JSON objects, is too long, or uses crit or encryption"
+    )]
     TokenMalformed,
     /// The token begins or ends in white space, such as the line break of the file that it was read
     /// from.
@@ -86,7 +88,7 @@ pub enum VerifyError {
     ReplayUnavailable,
     /// The token lacks scope (RFC 6750 §3.1). Holds the missing scope tokens; for `any_of`, all of
     /// its tokens.
-    #[error("the token lacks the scope {0}")]
+    #[error("the token lacks {}", lacking(.0))]
     ScopeInsufficient(Scope),
     /// No usable copy of the token's status list is available.
     #[error("the token's status is not available")]
@@ -101,6 +103,14 @@ pub enum VerifyError {
     /// The status is SUSPENDED (draft-ietf-oauth-status-list §7.1).
     #[error("the token is suspended")]
     TokenSuspended,
+}
+
+/// What a token lacks, in words. Names that are no scope tokens are roles, and are not repeated.
+fn lacking(missing: &Scope) -> String {
+    match missing.to_string() {
+        none if none.is_empty() => "a required role".into(),
+        scope => format!("the scope {scope}"),
+    }
 }
 
 impl VerifyError {

@@ -1,5 +1,7 @@
 //! The presentation of a token: the parts of a request that a check depends on.
 
+use std::borrow::Cow;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use edgepass_jose::base64url;
@@ -260,7 +262,15 @@ pub(crate) fn parameters(query: &str) -> impl Iterator<Item = Parameter<'_>> {
     })
 }
 
-impl Parameter<'_> {
+impl<'q> Parameter<'q> {
+    /// The value, decoded if it has escapes.
+    pub(crate) fn decoded(&self) -> Cow<'q, str> {
+        match EStr::<Query>::new(self.value) {
+            Some(value) if self.value.contains('%') => value.decode().to_string_lossy(),
+            _ => self.value.into(),
+        }
+    }
+
     /// Whether the parameter has this name, which may be percent-encoded.
     pub(crate) fn is_named(&self, name: &str) -> bool {
         let decoded = EStr::<Query>::new(self.name).map(|name| name.decode().to_string_lossy());

@@ -1,5 +1,6 @@
 //! The places of a request in which a token may be, and the rules for each.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use crate::error::VerifyError;
@@ -11,7 +12,8 @@ use crate::url;
 pub enum TokenPlace {
     /// `"authorization"`: the field `Authorization`, with the scheme Bearer or DPoP.
     Authorization,
-    /// `"header:NAME"`: a field that holds nothing but the token. The name is in lower case.
+    /// `"header:NAME"`: a field that holds the token, with or without the scheme Bearer. The name is
+    /// in lower case.
     Header(String),
     /// `"cookie:NAME"`: a cookie. Browsers send cookies with requests that pages of other origins
     /// make. So a request with an unsafe method, or for a WebSocket, must come from a page of the
@@ -95,7 +97,7 @@ impl TokenPlace {
     /// [`VerifyError::RequestInvalid`] if the place holds several tokens or further text.
     /// [`VerifyError::CrossSiteRequest`] for a cookie.
     fn find(&self, request: &Request) -> Result<Option<(Presentation, String)>, VerifyError> {
-        let mut found = match self {
+        let mut found: Vec<Cow<'_, str>> = match self {
             Self::Authorization => {
                 return match from_authorization(request.authorization.as_deref()) {
                     Ok((scheme, token)) => Ok(Some((scheme, token.to_owned()))),
@@ -103,18 +105,21 @@ impl TokenPlace {
                     Err(error) => Err(error),
                 };
             }
-            Self::Header(name) => request.field(name).map(str::trim).into_iter().collect(),
+            Self::Header(name) => {
+                request.field(name).map(|value| without_scheme(value).into()).into_iter().collect()
+            }
             Self::Cookie(name) => {
                 let cookies = request.field("cookie").unwrap_or_default().split(';');
-                cookies.filter_map(|pair| cookie(pair, name)).collect::<Vec<&str>>()
+                cookies.filter_map(|pair| cookie(pair, name)).map(Cow::from).collect()
             }
             Self::WebSocketProtocol => {
                 let items = request.field("sec-websocket-protocol").unwrap_or_default().split(',');
-                items.filter_map(|item| item.trim().strip_prefix(BEARER)).collect()
+                let tokens = items.filter_map(|item| item.trim().strip_prefix(BEARER));
+                tokens.map(Cow::from).collect()
             }
             Self::Query(name) => parameters(request.query.as_deref().unwrap_or_default())
                 .filter(|parameter| parameter.is_named(name))
-                .map(|parameter| parameter.value)
+                .map(|parameter| parameter.decoded())
                 .collect(),
         };
         found.retain(|token| !token.is_empty());
@@ -124,7 +129,7 @@ impl TokenPlace {
                 if matches!(self, Self::Cookie(_)) && !request.is_of_own_origin() {
                     return Err(VerifyError::CrossSiteRequest);
                 }
-                Ok(Some((Presentation::Bearer, (*token).to_owned())))
+                Ok(Some((Presentation::Bearer, token.clone().into_owned())))
             }
             _ => Err(VerifyError::RequestInvalid),
         }
@@ -163,6 +168,15 @@ pub(crate) fn find(
         }
     }
     found.ok_or(VerifyError::TokenMissing)
+}
+
+/// A field's value without white space at its ends and without the scheme Bearer.
+fn without_scheme(value: &str) -> &str {
+    let value = value.trim();
+    match value.split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
+        _ => value,
+    }
 }
 
 /// The value of the cookie `name`, without quotes, if `pair` is that cookie (RFC 6265 §4.2.1).
@@ -253,7 +267,9 @@ mod tests {
             ),
             (&["header:X-Token"], &[("x-token", " t ")], Ok("t")),
             (&["header:x-token"], &[("authorization", "Bearer t")], Err(TokenMissing)),
-            (&["header:x-token"], &[("x-token", "Bearer t")], Err(RequestInvalid)),
+            (&["header:x-token"], &[("x-token", "bearer t")], Ok("t")),
+            (&["header:x-token"], &[("x-token", "Bearer t u")], Err(RequestInvalid)),
+            (&["header:x-token"], &[("x-token", "Basic t")], Err(RequestInvalid)),
             (&["header:x-token"], &[("x-token", "t, u")], Err(RequestInvalid)),
             (&["header:x-token"], &[("x-token", "")], Err(TokenMissing)),
             (&["cookie:c"], &[("cookie", "a=1; c=t; cc=u")], Ok("t")),
@@ -270,6 +286,9 @@ mod tests {
             ),
             (&["query"], &[("query", "a=1&access_token=t&b")], Ok("t")),
             (&["query"], &[("query", "access%5Ftoken=t")], Ok("t")),
+            (&["query"], &[("query", "access_token=a%2Eb%2ec")], Ok("a.b.c")),
+            (&["query"], &[("query", "access_token=a%20b")], Err(RequestInvalid)),
+            (&["query"], &[("query", "access_token=a%ffb")], Err(RequestInvalid)),
             (&["query"], &[("query", "access_token=t&access_token=u")], Err(RequestInvalid)),
             (&["query"], &[("query", "access_token")], Err(TokenMissing)),
             (&["query:t"], &[("query", "t=x&access_token=u")], Ok("x")),

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use comfy_table::{Table, presets};
 use edgepass_issuer::Config;
 use edgepass_issuer::client_secret::ClientSecret;
@@ -67,7 +67,10 @@ fn add(
     may: &[String],
     json: bool,
 ) -> anyhow::Result<Exit> {
-    super::load_config(file)?;
+    let config = super::load_config(file)?;
+    if config.policy.client(id).is_some() {
+        bail!("the client {id:?} exists already; `edgepass client list` shows it");
+    }
     let shown = file.display();
     let text = std::fs::read_to_string(file).with_context(|| format!("{shown} cannot be read"))?;
     let mut entropy = OsEntropy;

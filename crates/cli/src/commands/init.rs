@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use clap::builder::PossibleValuesParser;
 use edgepass_issuer::Config;
 use edgepass_issuer::audit::{Act, AuditEntry};
 use edgepass_issuer::client_secret::ClientSecret;
@@ -24,8 +26,8 @@ pub(super) struct Args {
     /// Directory in which to create the issuer.
     #[arg(default_value = ".")]
     dir: PathBuf,
-    /// Issuer identifier: the `iss` of every token and the base of every published URL. Default:
-    /// http:// followed by the address of --listen.
+    /// Issuer identifier: the `iss` of every token and the base of every published URL. Default, on a
+    /// loopback address: http:// followed by the address of --listen.
     #[arg(long)]
     issuer: Option<String>,
     /// Address and port to write to the configuration, on which `serve` will listen.
@@ -34,9 +36,9 @@ pub(super) struct Args {
     /// Audience of the example role: the URL of the guarded API.
     #[arg(long, default_value = "https://api.example")]
     audience: String,
-    /// Algorithm of the signing keys: EdDSA, ES256 or RS256. docs/readers.md says which libraries
-    /// verify which.
+    /// Algorithm of the signing keys. docs/readers.md says which libraries verify which.
     #[arg(long, default_value = "EdDSA")]
+    #[arg(value_parser = PossibleValuesParser::new(["EdDSA", "ES256", "RS256"]))]
     algorithm: String,
 }
 
@@ -47,21 +49,19 @@ pub(super) async fn run(args: Args, json: bool) -> anyhow::Result<Exit> {
     if config_file.exists() {
         bail!("{} already exists; init never overwrites", config_file.display());
     }
+    let is_loopback = args.listen.parse().is_ok_and(|own: SocketAddr| own.ip().is_loopback());
+    if args.issuer.is_none() && !is_loopback {
+        bail!("pass --issuer, the https URL by which clients reach {}", args.listen);
+    }
     let issuer = args.issuer.unwrap_or_else(|| format!("http://{}", args.listen));
     // In the template they stand between quotes.
-    for (option, value) in [
-        ("--issuer", &issuer),
-        ("--listen", &args.listen),
-        ("--audience", &args.audience),
-        ("--algorithm", &args.algorithm),
-    ] {
+    for (option, value) in
+        [("--issuer", &issuer), ("--listen", &args.listen), ("--audience", &args.audience)]
+    {
         if value.contains(|char: char| char.is_control() || ['"', '\\'].contains(&char)) {
             bail!("{option} must not contain quotes, backslashes or control characters");
         }
     }
-    fs::create_dir_all(&args.dir)
-        .with_context(|| format!("{} cannot be created", args.dir.display()))?;
-
     let mut entropy = OsEntropy;
     let secret = ClientSecret::generate(&mut entropy)?;
     let text = TEMPLATE
@@ -73,6 +73,8 @@ pub(super) async fn run(args: Args, json: bool) -> anyhow::Result<Exit> {
     // Checked with the rules of `serve`, before any file is written.
     let config = Config::parse(&text, &args.dir)
         .with_context(|| "the arguments give no valid configuration".to_owned())?;
+    fs::create_dir_all(&args.dir)
+        .with_context(|| format!("{} cannot be created", args.dir.display()))?;
 
     let from_environment = std::env::var(master_key::VARIABLE).is_ok();
     let master = if from_environment {
@@ -175,7 +177,7 @@ data_dir = "data"
 master_key_file = "master.key"
 
 [tokens]
-typ = "at+jwt"       # or "JWT", for verifiers that accept no other
+typ = "at+jwt"       # "at+jwt", or "JWT" for verifiers that accept no other
 lifetime = "10m"     # unless the request or the role sets another
 max_lifetime = "1h"  # unless the role sets another; at most "24h"
 

@@ -24,7 +24,7 @@ pub(super) struct Args {
     token_file: PathBuf,
     /// Judge a file of requests instead, with one JSON object per line, or - for stdin; see
     /// docs/batch.md.
-    #[arg(long, value_name = "FILE|-", conflicts_with_all = ["token_file", "issuer", "audience", "jwks", "scopes", "status"])]
+    #[arg(long, value_name = "FILE|-", conflicts_with_all = ["token_file", "issuer", "audience", "jwks", "scopes", "status", "typ"])]
     batch: Option<PathBuf>,
     /// Issuer that the token must name in `iss`. Default: that of the configuration file.
     #[arg(long)]
@@ -40,6 +40,10 @@ pub(super) struct Args {
     /// `base_uri` of the configuration file.
     #[arg(long, value_name = "URL")]
     status_prefix: Option<String>,
+    /// The `typ` that the token must have, or `any`. Default: `at+jwt`, or that of the configuration
+    /// file.
+    #[arg(long)]
+    typ: Option<String>,
     /// A scope that the token must have; may be repeated.
     #[arg(long = "scope")]
     scopes: Vec<String>,
@@ -109,10 +113,18 @@ fn policy(args: &Args, file: &Path) -> anyhow::Result<Policy> {
     };
     let mut config = PolicyConfig::new(issuer, audience);
     let (prefix, typ) = of_file.unzip();
-    config.status.uri_prefixes = args.status_prefix.clone().or(prefix).map(|prefix| vec![prefix]);
-    config.typ = typ.map(|typ| Some(typ.to_owned()));
+    config.typ = match args.typ.as_deref().or(typ) {
+        Some("any") => Some(None),
+        typ => typ.map(|typ| Some(typ.to_owned())),
+    };
     if args.status == "none" {
+        if args.status_prefix.is_some() {
+            bail!("--status-prefix has no effect with --status none: leave it out");
+        }
         config.status.mode = Some(StatusMode::Ignore);
+    } else {
+        let prefix = args.status_prefix.clone().or(prefix);
+        config.status.uri_prefixes = prefix.map(|prefix| vec![prefix]);
     }
     Ok(config.try_into()?)
 }

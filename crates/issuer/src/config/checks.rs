@@ -15,6 +15,7 @@ use crate::client_secret::SecretHash;
 use crate::keys::KeySchedule;
 use crate::policy::{Client, Role};
 use crate::publish::document::MAX_AGE;
+use crate::selection::StatusChange;
 
 /// The deadline of JWK Sets if `[revocation]` sets none. Verifiers apply the same one.
 const DEFAULT_DEADLINE: Duration = Duration::from_secs(10);
@@ -74,7 +75,7 @@ pub(super) fn revocation(
     if let Some((name, _)) = of_keys.into_iter().find(|(_, is_written)| *is_written) {
         return Err(Mistake::ForVerifiers(name));
     }
-    let schedule = freshness.check().map_err(Mistake::Deadline)?;
+    let schedule = freshness.check(true).map_err(Mistake::Deadline)?;
     let has_deadline = schedule.deadline().is_some();
     if has_deadline && freshness.shared_max_age() < MAX_AGE {
         return Err(Mistake::SharedMaxAge);
@@ -131,7 +132,7 @@ pub(super) fn role(role: RoleText, tokens: &TokensText, before: &[Role]) -> Resu
     if name.is_empty() || before.iter().any(|other| other.name == name) {
         return Err(Mistake::RoleName);
     }
-    if audience.is_empty() {
+    if audience.is_empty() || audience.trim() != audience {
         return Err(Mistake::RoleAudience(name));
     }
     let scope = match Scope::try_from(scopes) {
@@ -162,11 +163,12 @@ pub(super) fn role(role: RoleText, tokens: &TokensText, before: &[Role]) -> Resu
 }
 
 /// Checks a `[[client]]`. Its `roles` must exist, and its `id` must differ from those of the
-/// clients `before`.
+/// clients `before`. `suspension` says whether tokens can be suspended.
 pub(super) fn client(
     client: ClientText,
     roles: &[Role],
     before: &[Client],
+    suspension: bool,
 ) -> Result<Client, Mistake> {
     let id = client.id;
     // RFC 6749 appendix A.1: VSCHAR, here without space and colon. A colon would end the user name
@@ -180,6 +182,9 @@ pub(super) fn client(
     }
     if let Some(unknown) = client.roles.iter().find(|name| roles.iter().all(|r| r.name != **name)) {
         return Err(Mistake::UnknownRole { role: unknown.clone(), client: id });
+    }
+    if !suspension && client.may.iter().any(|change| *change != StatusChange::Revoke) {
+        return Err(Mistake::NeedsSuspension(id));
     }
     match SecretHash::parse(&client.secret_hash) {
         Ok(secret) => Ok(Client { id, roles: client.roles, may: client.may, secret }),

@@ -92,7 +92,10 @@ pub enum Mistake {
     #[error("role {0}: write the audience, the URL of the guarded API")]
     RoleAudience(String),
     /// A role has no scope, or one that is no scope token. Holds the role's name.
-    #[error("role {0}: scopes: write at least one, [\"invoices:read\"]")]
+    #[error(
+        "role {0}: scopes: write at least one, [\"invoices:read\"], in visible ASCII without spaces, \
+         quotes and backslashes"
+    )]
     RoleScopes(String),
     /// The `max_lifetime` of a role, or of `[tokens]` if the role has none, is out of range.
     #[error("role {role}: max_lifetime is from \"1s\" to \"{most}\"")]
@@ -133,6 +136,11 @@ pub enum Mistake {
         /// The reason. Its text names the command that prints a hash.
         source: NotASecretHash,
     },
+    /// A client may suspend or resume tokens, but `[status] suspension` is false. Holds its `id`.
+    #[error(
+        "client {0}: may: tokens can be suspended and resumed only with [status] suspension = true"
+    )]
+    NeedsSuspension(String),
     /// A target of kind `directory` has an empty path.
     #[error("[[target]]: path: name a directory of its own")]
     TargetPath,

@@ -166,7 +166,9 @@ impl Config {
             roles.push(role);
         }
         for client in written.clients {
-            let client = lines.check(client, |client| checks::client(client, &roles, &clients))?;
+            let client = lines.check(client, |client| {
+                checks::client(client, &roles, &clients, written.status.suspension)
+            })?;
             clients.push(client);
         }
         let policy = IssuerPolicy { roles, clients };
@@ -327,6 +329,8 @@ secret_hash = "sha256:AAAA:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
             ("[\"invoices:read\"]", "[\"a b\"]", 12, "at least one"),
             ("roles = [\"reader\"]", "roles = [\"writer\"]", 17, "no role \"writer\""),
             ("sha256:", "plain:", 17, "client-secret"),
+            ("secret_hash", "may = [\"suspend\"]\nsecret_hash", 17, "suspension = true"),
+            ("https://api.example", " https://api.example", 12, "audience"),
             ("id = \"billing\"", "id = \"a:b\"", 17, "without ':'"),
         ] {
             assert!(GOOD.contains(from), "{from}");

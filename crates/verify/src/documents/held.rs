@@ -187,6 +187,14 @@ impl<T> Held<T> {
             return Availability::Fresh { refresh: self.refresh_due(now, limits) };
         }
         let last_resort = match self.age(now) {
+            // Without a time for which copies are fresh, the one that this request has just fetched is.
+            Some(age)
+                if age < limits.usable_for
+                    && limits.freshness_lifetime.is_zero()
+                    && self.failed_at.is_none() =>
+            {
+                Availability::Fresh { refresh: false }
+            }
             Some(age) if age < limits.usable_for => Availability::Stale,
             _ => Availability::Unavailable,
         };
@@ -385,7 +393,10 @@ mod tests {
             let mut held = Held::new();
             let at = UnixMillis(100_000);
             held.replace(1, Some("\"1\"".into()), at, at, u64::cmp);
-            Self { held, limits: FreshnessConfig::default().check().unwrap().limits(None, None) }
+            Self {
+                held,
+                limits: FreshnessConfig::default().check(true).unwrap().limits(None, None),
+            }
         }
 
         fn availability(&self, at: u64, attempt: &mut Attempt) -> Availability {

@@ -151,7 +151,7 @@ impl KeyHolder {
             KeySource::Unusable => return KeyLookup::Refuse(VerifyError::KeysUnavailable),
             KeySource::Url(_) | KeySource::Discover => {}
         }
-        if self.set.content().is_some_and(|set| has_expired(set, now)) {
+        if self.set.content().is_some_and(|set| has_expired(set, policy, now)) {
             // The `iat` of the dropped set still decides which sets are older.
             self.set.drop_copy(|_| {});
         }
@@ -298,11 +298,13 @@ impl KeyHolder {
             }
             Content::Body { bytes, etag, .. } => {
                 match JwkSet::parse(&bytes, &policy.algorithms, |key| policy.takes_key(key)) {
-                    Ok(set) if has_expired(&set, now) => ReceivedSet::Refused(Refused::Expired),
+                    Ok(set) if has_expired(&set, policy, now) => {
+                        ReceivedSet::Refused(Refused::Expired)
+                    }
                     Ok(set) => {
-                        let is_newest = policy.keys.freshness == KeyFreshness::Http
-                            && from == AnsweredBy::Source;
-                        self.replace(set, etag, is_newest, confirmed_at, now)
+                        let is_http = policy.keys.freshness == KeyFreshness::Http;
+                        let is_newest = is_http && from == AnsweredBy::Source;
+                        self.replace(set, etag, (is_http, is_newest), confirmed_at, now)
                     }
                     Err(_) => ReceivedSet::Refused(Refused::Malformed),
                 }
@@ -346,21 +348,22 @@ impl KeyHolder {
         ReceivedSet::Refused(refused)
     }
 
-    /// Replaces the set. Of sets without an order, `is_newest` takes one with other keys even if it
-    /// was confirmed before the held one: by HTTP, an `Age` says how old an answer is, not how new
-    /// the set.
+    /// Replaces the set. By HTTP, sets have no order: an issuer that promises no deadline may give
+    /// `iat` another meaning (RFC 7517 §5). The newest answer then brings other keys even if it was
+    /// confirmed before the held set: an `Age` says how old an answer is, not how new the set.
     fn replace(
         &mut self,
         set: JwkSet,
         etag: Option<String>,
-        is_newest: bool,
+        (is_http, is_newest): (bool, bool),
         confirmed_at: UnixMillis,
         now: UnixMillis,
     ) -> ReceivedSet {
         let held = self.set.content().map_or(&[][..], JwkSet::keys);
         let withdraws = held.iter().any(|key| !set.keys().contains(key));
         let order_of = |new: &JwkSet, held: &JwkSet| match order_of(new, held) {
-            Ordering::Equal if is_newest && new.keys() != held.keys() => Ordering::Greater,
+            _ if is_newest && new.keys() != held.keys() => Ordering::Greater,
+            _ if is_http => Ordering::Equal,
             order => order,
         };
         match self.set.replace(set, etag, confirmed_at, now, order_of) {
@@ -472,9 +475,11 @@ pub(super) fn is_too_old(
         && now.since(confirmed_at).is_some_and(|age| age >= limits.usable_for)
 }
 
-/// Whether the set's `exp` has passed.
-fn has_expired(set: &JwkSet, now: UnixMillis) -> bool {
-    set.expiration().is_some_and(|expiration| now.numeric_date() >= expiration)
+/// Whether the set's `exp` has passed. It is a private member, which an issuer that promises no
+/// deadline may use for something else (RFC 7517 §5).
+fn has_expired(set: &JwkSet, policy: &Policy, now: UnixMillis) -> bool {
+    policy.keys.freshness == KeyFreshness::Deadline
+        && set.expiration().is_some_and(|expiration| now.numeric_date() >= expiration)
 }
 
 /// Orders sets by their `iat`. A set without `iat` is older than any with one, so that a replayed

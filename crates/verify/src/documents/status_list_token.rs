@@ -43,7 +43,9 @@ impl StatusListToken {
     /// [`Refused::Malformed`], also for a token that is too long; [`Refused::Type`];
     /// [`Refused::Key`] for an unknown key or an algorithm that is not allowed.
     pub fn parse(bytes: &[u8], keys: &JwkSet, rules: &ListRules<'_>) -> Result<Self, Refused> {
-        let text = std::str::from_utf8(bytes).map_err(|_| Refused::Malformed)?;
+        // A list that was written to a file may end in a line break.
+        let text = std::str::from_utf8(bytes.trim_ascii_end());
+        let text = text.map_err(|_| Refused::Malformed)?;
         let jws = CompactJws::parse(text, rules.max_token_bytes);
         let jws = jws.map_err(|_| Refused::Malformed)?;
         if !jws.header().has_type(STATUS_LIST_TYPE) {
@@ -53,6 +55,10 @@ impl StatusListToken {
         let algorithm = algorithm.filter(|own| rules.algorithms.contains(own));
         match keys.find(jws.header().key_id(), algorithm.ok_or(Refused::Key)?) {
             KeyMatch::One(key) => Ok(Self { key: key.clone(), jws }),
+            // One key, published for several tenants.
+            KeyMatch::Two(key, other) if key.key() == other.key() => {
+                Ok(Self { key: key.clone(), jws })
+            }
             // A list is not tried with several keys.
             KeyMatch::Two(..) | KeyMatch::Unfit | KeyMatch::None => Err(Refused::Key),
         }

@@ -83,6 +83,11 @@ impl ClaimPath {
         }
     }
 
+    /// Whether the claim is one that RFC 7519 and RFC 9068 define as a string.
+    pub(crate) fn is_of_text(&self) -> bool {
+        ["sub", "client_id", "jti"].contains(&&*self.written)
+    }
+
     pub(crate) fn missing(&self) -> ClaimError {
         ClaimError::Missing(self.written.clone())
     }

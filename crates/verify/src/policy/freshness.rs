@@ -257,11 +257,13 @@ const DEFAULT_DEADLINE: RevocationDeadline =
 
 impl FreshnessConfig {
     /// Checks that the deadline can be met, if there is one, and that lists can be used at all.
+    /// Without documents that have a deadline (`may_have_deadline`), the default deadline need not
+    /// be met.
     ///
     /// # Errors
     ///
     /// [`FreshnessError`]. The text of [`DeadlineUnmet`] names every term.
-    pub fn check(&self) -> Result<Schedule, FreshnessError> {
+    pub fn check(&self, may_have_deadline: bool) -> Result<Schedule, FreshnessError> {
         let refresh_interval = match self.refresh_interval {
             None => Some(DEFAULT_REFRESH_INTERVAL),
             Some(RefreshInterval::Every(interval)) => Some(interval),
@@ -270,7 +272,7 @@ impl FreshnessConfig {
         let stale_if_error = self.stale_if_error.map(|duration| duration.0);
         let fetch_timeout = self.fetch_timeout();
         let deadline = match self.deadline {
-            None => Some(DEADLINE),
+            None => may_have_deadline.then_some(DEADLINE),
             Some(Deadline::Within(deadline)) => Some(deadline),
             Some(Deadline::None) => None,
         };
@@ -556,7 +558,7 @@ mod tests {
 
     #[test]
     fn the_defaults_give_the_numbers_that_the_documents_state() {
-        let schedule = FreshnessConfig::default().check().unwrap();
+        let schedule = FreshnessConfig::default().check(true).unwrap();
         let limits = schedule.limits(None, None);
         assert_eq!(limits.freshness_lifetime, Duration::from_millis(8500));
         assert_eq!(limits.revalidate_after, Some(Duration::from_secs(5)));
@@ -566,7 +568,7 @@ mod tests {
 
     #[test]
     fn a_route_may_ask_for_less_never_for_more() {
-        let schedule = FreshnessConfig::default().check().unwrap();
+        let schedule = FreshnessConfig::default().check(true).unwrap();
         for (asked, usable_for) in [(0, 8500), (30, 38_500), (61, 68_500)] {
             let limits = schedule.limits(None, Some(Duration::from_secs(asked)));
             assert_eq!(limits.usable_for, Duration::from_millis(usable_for), "{asked} s");
@@ -580,13 +582,13 @@ mod tests {
             refresh_interval: Some(RefreshInterval::Ttl),
             ..FreshnessConfig::default()
         };
-        let schedule = config.check().unwrap();
+        let schedule = config.check(true).unwrap();
         let limits = schedule.limits(Some(Duration::from_secs(40)), None);
         assert_eq!(limits.freshness_lifetime, Duration::from_secs(40));
         assert_eq!((limits.revalidate_after, limits.usable_for), (None, Duration::MAX));
         assert_eq!(schedule.limits(None, None).freshness_lifetime, Duration::MAX);
         assert_eq!(schedule.outage_bound(), None);
-        let default = FreshnessConfig::default().check().unwrap();
+        let default = FreshnessConfig::default().check(true).unwrap();
         let rules = FreshnessConfig::default().key_rules(KeyFreshness::Deadline);
         assert_eq!(schedule.key_limits(&rules, None), default.key_limits(&rules, None));
         assert_eq!(default.key_limits(&rules, None).usable_for, Duration::from_millis(68_500));
@@ -598,7 +600,7 @@ mod tests {
             deadline: Some(Deadline::Within(Duration::from_secs(8))),
             ..FreshnessConfig::default()
         };
-        let text = config.check().unwrap_err().to_string();
+        let text = config.check(true).unwrap_err().to_string();
         for part in ["deadline 8s", "refresh_interval 5s", "at least \"9s\""] {
             assert!(text.contains(part), "{text}");
         }
@@ -652,7 +654,7 @@ mod tests {
     #[test]
     fn by_http_an_outage_ends_nothing_before_the_hard_stop() {
         let config = FreshnessConfig::default();
-        let (schedule, rules) = (config.check().unwrap(), config.key_rules(KeyFreshness::Http));
+        let (schedule, rules) = (config.check(true).unwrap(), config.key_rules(KeyFreshness::Http));
         let seconds = Duration::from_secs;
         let limits = |age, stale| {
             let age = seconds(age);

@@ -43,7 +43,7 @@ impl IssuerName {
         tenants: Option<OneOrMany>,
         expected: &[ExpectedClaim],
     ) -> Result<Self, PolicyError> {
-        if text.is_empty() {
+        if text.is_empty() || text.trim() != text {
             return Err(PolicyError::IssuerInvalid);
         }
         let Some((before, rest)) = text.split_once('{') else {
@@ -70,7 +70,10 @@ impl IssuerName {
         let claim = ClaimPath::parse(claim.to_owned().into()).ok_or(PolicyError::IssuerTemplate)?;
         let allowed = match tenants.map(OneOrMany::into_vec) {
             Some(tenants) if tenants == [ANY] => None,
-            Some(tenants) if !tenants.is_empty() && !tenants.iter().any(|tenant| tenant == ANY) => {
+            Some(tenants)
+                if !tenants.is_empty()
+                    && tenants.iter().all(|tenant| tenant != ANY && is_tenant(tenant)) =>
+            {
                 Some(tenants)
             }
             None if expected.iter().any(|(path, values)| *path == claim && values.is_exact()) => {
@@ -92,7 +95,8 @@ impl IssuerName {
     pub(crate) fn may_be(&self, name: &str) -> bool {
         name == self.text
             || self.tenant.as_ref().is_some_and(|Tenant { before, after, .. }| {
-                name.strip_prefix(before).is_some_and(|rest| rest.ends_with(after))
+                let rest = name.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
+                rest.is_some_and(is_tenant)
             })
     }
 
@@ -128,14 +132,18 @@ impl IssuerName {
         };
         let tenant = named.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
         let claimed = claim.get(claims).ok().flatten().and_then(|value| value.as_str());
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
         tenant.is_some_and(|tenant| {
             claimed == Some(tenant)
-                && (1..=MAX_TENANT_BYTES).contains(&tenant.len())
-                && tenant.bytes().all(plain)
+                && is_tenant(tenant)
                 && allowed.as_ref().is_none_or(|allowed| allowed.iter().any(|own| own == tenant))
         })
     }
+}
+
+/// Whether a text can stand for the variable of a template.
+fn is_tenant(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    (1..=MAX_TENANT_BYTES).contains(&text.len()) && text.bytes().all(plain)
 }
 
 impl Expected {

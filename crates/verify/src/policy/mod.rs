@@ -117,9 +117,14 @@ pub enum PolicyError {
     /// There is no policy, or more than [`MAX_ISSUERS`].
     #[error("a verifier has 1 to {MAX_ISSUERS} issuers")]
     IssuerCount,
-    /// `audience` is empty or contains an empty string.
-    #[error("audience must name at least one identifier of this resource server")]
+    /// `audience` is empty, or contains an empty string or one that begins or ends in white space.
+    #[error(
+        "audience must name at least one identifier of this resource server, without white space at its ends"
+    )]
     AudienceEmpty,
+    /// `typ` is no media type.
+    #[error("typ must be a media type such as \"at+jwt\" or \"JWT\", or null for any")]
+    Typ,
     /// `algorithms`, of tokens or of proofs, names an algorithm that this version does not know.
     #[error(
         "algorithms may hold EdDSA, Ed25519, ES256, ES384, RS256, RS384, RS512, PS256, PS384 and \
@@ -168,8 +173,8 @@ pub enum PolicyError {
     /// Status lists are to be looked up, but no URL of a list is allowed: the issuer is no URL, or
     /// it is a template.
     #[error(
-        "status.uri_prefixes: name the URLs of the issuer's status lists, or write status.mode = \
-         \"ignore\""
+        "issuer is no https URL (http only on loopback), so name the URLs of its status lists in \
+         status.uri_prefixes, or write status.mode = \"ignore\" to look up no status"
     )]
     NoPrefix,
     /// The freshness settings contradict each other: see [`FreshnessError`].
@@ -212,7 +217,8 @@ impl TryFrom<PolicyConfig> for Policy {
         }
         let shape = Shape::of(&config)?;
         let audience = config.audience.into_vec();
-        if audience.is_empty() || audience.iter().any(String::is_empty) {
+        let is_odd = |audience: &String| audience.is_empty() || audience.trim() != audience;
+        if audience.is_empty() || audience.iter().any(is_odd) {
             return Err(PolicyError::AudienceEmpty);
         }
         let mut expected_claims: Vec<ExpectedClaim> = Vec::new();
@@ -238,11 +244,12 @@ impl TryFrom<PolicyConfig> for Policy {
             return Err(PolicyError::NoPrefix);
         }
         let has_lists = shape.status_mode != StatusMode::Ignore;
-        let schedule = config.freshness.check()?;
         let keys = config.freshness.key_rules(match config.profile {
             Profile::Jwt if !config.freshness.has_deadline() => KeyFreshness::Http,
             Profile::Jwt | Profile::Rfc9068 => KeyFreshness::Deadline,
         });
+        let may_have_deadline = has_lists || keys.freshness == KeyFreshness::Deadline;
+        let schedule = config.freshness.check(may_have_deadline)?;
         let idle = config.status.without_effect(has_lists);
         let idle =
             idle.or_else(|| config.freshness.without_effect(has_lists, Some(keys.freshness)));
@@ -356,10 +363,19 @@ impl Shape {
         let exactly = |typ: Option<String>| match typ {
             None => ExpectedType::Any,
             // `application/x` means `x`, as in tokens.
-            Some(typ) => ExpectedType::Exactly(
-                typ.strip_prefix("application/").map_or_else(|| typ.clone(), str::to_owned),
-            ),
+            Some(typ) => ExpectedType::Exactly(match typ.split_once('/') {
+                Some((kind, rest)) if kind.eq_ignore_ascii_case("application") => rest.to_owned(),
+                _ => typ,
+            }),
         };
+        // RFC 6838 §4.2, without the `*` of a range.
+        let is_odd = |typ: &String| {
+            let plain = |byte: u8| byte.is_ascii_graphic() && !b"*,;\"".contains(&byte);
+            !typ.bytes().all(plain) || typ.is_empty() || typ.ends_with('/')
+        };
+        if config.typ.iter().flatten().any(is_odd) {
+            return Err(PolicyError::Typ);
+        }
         match config.profile {
             Profile::Rfc9068 => {
                 let fixed = [
@@ -383,6 +399,7 @@ impl Shape {
                     scope: vec![ScopeRule {
                         path: path("scope")?,
                         may_be_array: false,
+                        splits: true,
                         grants: Grants::Itself,
                     }],
                     status_mode: config.status.mode.unwrap_or(StatusMode::Required),

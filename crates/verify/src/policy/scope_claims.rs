@@ -19,8 +19,11 @@ pub struct ScopeClaims(pub Vec<ScopeClaim>);
 /// A claim that grants scope, as written.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct ScopeClaim {
-    /// The path of the claim: a string of scope tokens, or an array of names.
+    /// The path of the claim: a string, or an array of names.
     pub claim: String,
+    /// Whether a string is a `scope` value: scope tokens, separated by spaces. Otherwise it is one
+    /// name. Default: if the path ends in `scope`, `scopes` or `scp`.
+    pub split: Option<bool>,
     /// The text that is put before each name. Default: none.
     pub prefix: Option<String>,
     /// The scope tokens that each name grants. A name that is not in it grants nothing. Default:
@@ -34,6 +37,8 @@ pub(crate) struct ScopeRule {
     pub(crate) path: ClaimPath,
     /// Whether an array is accepted as well as a string.
     pub(crate) may_be_array: bool,
+    /// Whether a string is a `scope` value, and not one name.
+    pub(crate) splits: bool,
     pub(crate) grants: Grants,
 }
 
@@ -47,8 +52,8 @@ pub(crate) enum Grants {
 
 /// The scope that claims grant by these rules.
 ///
-/// An absent claim, or a string that is no list of scope tokens, grants nothing. Of an array each
-/// item is judged by itself: one that is no string grants nothing.
+/// A claim that is absent or `null` grants nothing, nor does a `scope` value outside its grammar. Of
+/// an array each item is judged by itself: one that is no string grants nothing.
 ///
 /// # Errors
 ///
@@ -58,6 +63,7 @@ pub(crate) fn granted(claims: &ClaimsSet, rules: &[ScopeRule]) -> Result<Scope, 
     for rule in rules {
         let Some(value) = rule.path.get(claims)? else { continue };
         match (value.as_str(), value.as_array()) {
+            (Some(name), _) if !rule.splits => rule.grants.add(name, &mut names),
             (Some(text), _) => {
                 let scope = Scope::parse(text).unwrap_or_default();
                 if let ([_], Grants::Itself) = (rules, &rule.grants) {
@@ -69,6 +75,7 @@ pub(crate) fn granted(claims: &ClaimsSet, rules: &[ScopeRule]) -> Result<Scope, 
                 let found = items.filter_map(|item| item.as_str());
                 found.for_each(|name| rule.grants.add(name, &mut names));
             }
+            (None, _) if value.is_null() && rule.may_be_array => {}
             (None, _) => return Err(rule.path.invalid()),
         }
     }
@@ -85,6 +92,9 @@ impl TryFrom<ScopeClaim> for ScopeRule {
     type Error = PolicyError;
 
     fn try_from(written: ScopeClaim) -> Result<Self, PolicyError> {
+        let claim = written.claim.to_ascii_lowercase();
+        let is_scope = || ["scope", "scopes", "scp"].iter().any(|end| claim.ends_with(end));
+        let splits = written.split.unwrap_or_else(is_scope);
         let path = ClaimPath::parse(written.claim.into()).ok_or(PolicyError::ClaimNameInvalid)?;
         let grants = match (written.prefix, written.map) {
             (None, None) => Grants::Itself,
@@ -101,7 +111,7 @@ impl TryFrom<ScopeClaim> for ScopeRule {
             }
             _ => return Err(PolicyError::ScopeClaim),
         };
-        Ok(Self { path, may_be_array: true, grants })
+        Ok(Self { path, may_be_array: true, splits, grants })
     }
 }
 
@@ -121,7 +131,8 @@ impl Grants {
 }
 
 /// What may be written. Repeats nothing of the input.
-const FORMS: &str = "a claim, an object with claim and either prefix or map, or an array of these";
+const FORMS: &str =
+    "a claim, an object with claim, split, and either prefix or map, or an array of these";
 
 /// Reads a claim. `None` if it has another form.
 fn read(written: Value) -> Option<ScopeClaim> {
@@ -134,6 +145,7 @@ fn read(written: Value) -> Option<ScopeClaim> {
     for (name, value) in members {
         match (name.as_str(), value) {
             ("claim", Value::String(claim)) => (read.claim, has_claim) = (claim, true),
+            ("split", Value::Bool(split)) => read.split = Some(split),
             ("prefix", Value::String(prefix)) => read.prefix = Some(prefix),
             ("map", Value::Object(map)) => {
                 let mut grants = Vec::new();

@@ -57,6 +57,11 @@ impl Verifier {
                 if policy.issuer.is_template()
                     && !policy.issuer.owns(key.issuer(), token.named_issuer())
                 {
+                    // The other key may be of the token's tenant.
+                    if has_other {
+                        check.uses_other_key = true;
+                        return Ok(Next::To(Stage::Parsed(token)));
+                    }
                     return Err(VerifyError::KeyNotFound);
                 }
                 if has_other && token.is_known_by_another_than(&key) {

@@ -43,13 +43,15 @@ impl Probe<'_> {
                 true
             }
             Ok(Reply { status, code, .. }) => {
-                let url = self.url;
-                report.bad(
-                    "guard",
-                    format!(
-                        "{url} answers a new token with {status} {code}; choose another role with --role"
-                    ),
-                );
+                let hint = match status {
+                    401 => "does the guard trust this issuer and its audience?",
+                    403 => "choose another role with --role",
+                    404 | 405 => "name a route that takes GET",
+                    _ => "its log may say more",
+                };
+                let answer = format!("{status} {code}");
+                let says = format!("{} answers a new token with {}", self.url, answer.trim_end());
+                report.bad("guard", format!("{says}; {hint}"));
                 false
             }
             Err(error) => {
@@ -106,7 +108,7 @@ impl Probe<'_> {
             );
             report.bad("answers kept", says);
         } else if !may_not_be_kept(&reply.headers) {
-            let says = "Cache-Control of the response is neither private nor no-store; does this route need a token?";
+            let says = "Cache-Control of the response is neither private nor no-store, so a shared cache may keep it for others";
             report.bad("answers kept", says);
         } else {
             report.good(

@@ -102,7 +102,7 @@ pub(crate) fn check_claims(
 }
 
 /// Checks that required claims are present and neither `null` nor empty, that `sub`, `client_id`
-/// and `jti` are strings if present, and that expected claims have an accepted value.
+/// and `jti` are strings if they are required, and that expected claims have an accepted value.
 fn check_presence(claims: &ClaimsSet, policy: &Policy) -> Result<(), VerifyError> {
     for path in &policy.required_claims {
         match path.get(claims)? {
@@ -110,11 +110,11 @@ fn check_presence(claims: &ClaimsSet, policy: &Policy) -> Result<(), VerifyError
             Some(value) if value.is_null() || value.as_str() == Some("") => {
                 return Err(path.invalid().into());
             }
+            Some(value) if value.as_str().is_none() && path.is_of_text() => {
+                return Err(path.invalid().into());
+            }
             Some(_) => {}
         }
-    }
-    for name in ["sub", "client_id", "jti"] {
-        claims.string(name)?;
     }
     for (path, values) in &policy.expected_claims {
         let value = path.get(claims)?.ok_or_else(|| path.missing())?;
