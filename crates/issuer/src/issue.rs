@@ -14,13 +14,13 @@ use edgepass_verify::{Policy, PolicyConfig, Requirements, Sender, UnixMillis, Ve
 use serde_json::{Value, json};
 
 use crate::audit::{Act, AuditEntry};
-use crate::config::{Config, ListSchedule, TokenType};
+use crate::config::{Config, ListSchedule};
 use crate::entropy::{Entropy, NoEntropy};
 use crate::keys::{KeySchedule, Keys, OpenError};
 use crate::paths::LISTS;
 use crate::policy::Grant;
 use crate::seal::MasterKey;
-use crate::signing_key::SigningFailed;
+use crate::signing_key::{SigningFailed, TokenType};
 use crate::status_index::ExpiryWindow;
 use crate::storage::{KeyStore, NewList, NewToken, Recorded, StatusSlot, StoreError, TokenStore};
 use crate::token_facts::TokenFacts;

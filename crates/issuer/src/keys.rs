@@ -6,10 +6,9 @@ use edgepass_jose::Algorithm;
 use edgepass_jose::json::JsonObject;
 use edgepass_jose::jwk_set::{JwkSet, MAX_KEYS};
 
-use crate::config::TokenType;
 use crate::seal::MasterKey;
 use crate::signing_key::{
-    self, KeyError, KeyState, SealedKey, SigningAlgorithm, SigningFailed, SigningKey,
+    self, KeyError, KeyState, SealedKey, SigningAlgorithm, SigningFailed, SigningKey, TokenType,
 };
 use crate::storage::{StoreError, StoredKeys};
 

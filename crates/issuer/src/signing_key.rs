@@ -33,6 +33,29 @@ pub enum SigningAlgorithm {
     RS256,
 }
 
+/// The `typ` of access tokens.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+pub enum TokenType {
+    /// The media type of RFC 9068 §2.1. No other kind of JWT has it.
+    #[default]
+    #[serde(rename = "at+jwt")]
+    AccessToken,
+    /// `JWT` (RFC 7519 §5.1), for verifiers that accept nothing else. Such a verifier cannot tell an
+    /// access token by its type from other JWTs of this issuer.
+    #[serde(rename = "JWT")]
+    Jwt,
+}
+
+impl TokenType {
+    /// The value of `typ`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::AccessToken => "at+jwt",
+            Self::Jwt => "JWT",
+        }
+    }
+}
+
 /// A key that can sign. It has no `Debug`.
 pub struct SigningKey {
     key_id: String,

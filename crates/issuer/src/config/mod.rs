@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use edgepass_status_list::Bits;
 use edgepass_verify::policy::freshness::{FreshnessConfig, Schedule};
-use serde::Deserialize;
 use toml::Spanned;
 
 use self::checks::Lines;
@@ -21,6 +20,7 @@ pub use self::written::{is_s3_endpoint, is_s3_name};
 use crate::keys::KeySchedule;
 use crate::policy::IssuerPolicy;
 use crate::publish::edition::LIST_LIFETIME;
+use crate::signing_key::TokenType;
 
 /// The longest lifetime that a role may have. By default, verifiers refuse tokens with a longer
 /// one.
@@ -30,29 +30,6 @@ pub const LIFETIME_CAP: Duration = Duration::from_secs(24 * 60 * 60);
 /// which tokens they belong. A larger one with two bits for each status exceeds the size that
 /// verifiers inflate by default, 1 MiB.
 pub const LIST_CAPACITIES: RangeInclusive<u32> = 1024..=1 << 22;
-
-/// The `typ` of access tokens.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
-pub enum TokenType {
-    /// The media type of RFC 9068 §2.1. No other kind of JWT has it.
-    #[default]
-    #[serde(rename = "at+jwt")]
-    AccessToken,
-    /// `JWT` (RFC 7519 §5.1), for verifiers that accept nothing else. Such a verifier cannot tell an
-    /// access token by its type from other JWTs of this issuer.
-    #[serde(rename = "JWT")]
-    Jwt,
-}
-
-impl TokenType {
-    /// The value of `typ`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::AccessToken => "at+jwt",
-            Self::Jwt => "JWT",
-        }
-    }
-}
 
 /// The configuration of a target. Documents are published there besides the issuer's own endpoint.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -8,10 +8,10 @@ use edgepass_verify::policy::freshness::FreshnessConfig;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::TargetConfig;
 use super::error::Mistake;
-use super::{TargetConfig, TokenType};
 use crate::selection::StatusChange;
-use crate::signing_key::SigningAlgorithm;
+use crate::signing_key::{SigningAlgorithm, TokenType};
 
 /// A whole file.
 #[derive(Deserialize)]
