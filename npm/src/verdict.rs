@@ -1,11 +1,12 @@
 //! Verdicts in JSON, for the TypeScript side.
 
+use edgepass_jose::json::JsonObject;
 use edgepass_status_list::StatusType;
-use edgepass_verify::Verdict;
 use edgepass_verify::documents::refused::Cause;
 use edgepass_verify::refusal::Refusal;
+use edgepass_verify::{Verdict, VerifyError};
 use edgepass_web::event;
-use serde_json::json;
+use serde::Serialize;
 
 /// The name of a status in `Status` of verdict.ts.
 fn word(status: StatusType) -> &'static str {
@@ -17,35 +18,69 @@ fn word(status: StatusType) -> &'static str {
     }
 }
 
+/// A verdict as verdict.ts reads it.
+#[derive(Serialize)]
+struct Told<'v> {
+    accepted: bool,
+    code: Option<&'static str>,
+    step: Option<&'static str>,
+    message: Option<String>,
+    claims: Option<JsonObject>,
+    status: Option<ToldStatus>,
+    stale: bool,
+    cause: Option<ToldCause>,
+    refusal: Option<ToldRefusal<'v>>,
+}
+
+#[derive(Serialize)]
+struct ToldStatus {
+    value: &'static str,
+    confirmed_at: u64,
+    stale: bool,
+}
+
+#[derive(Serialize)]
+struct ToldCause {
+    document: &'static str,
+    reason: &'static str,
+    status: Option<u16>,
+}
+
+/// The response for a refused token.
+#[derive(Serialize)]
+struct ToldRefusal<'v> {
+    status: u16,
+    headers: Vec<(&'static str, String)>,
+    body: &'v str,
+}
+
 /// A verdict in JSON, with the response for a refused token.
 pub(crate) fn json(verdict: &Verdict) -> String {
-    let status = verdict.status.map(|report| {
-        json!({
-            "value": word(report.status),
-            "confirmed_at": report.confirmed_at.0,
-            "stale": report.stale,
-        })
-    });
-    let refusal = verdict.error().map(|error| {
-        let refusal = Refusal::of(error, &verdict.challenge);
-        let headers: Vec<[String; 2]> =
-            refusal.headers().into_iter().map(|(name, value)| [name.to_owned(), value]).collect();
-        json!({ "status": refusal.status, "headers": headers, "body": refusal.body })
-    });
-    json!({
-        "accepted": verdict.accepted(),
-        "code": verdict.error().map(|error| error.code()),
-        "step": verdict.error().map(|error| error.step().name()),
-        "message": verdict.error().map(ToString::to_string),
-        "claims": verdict.outcome.as_ref().ok().map(|claims| claims.members()),
-        "status": status,
-        "stale": verdict.stale,
-        "cause": verdict.cause.map(|Cause { document, refused }| json!({
-            "document": document.name(),
-            "reason": refused.name(),
-            "status": event::status(refused),
-        })),
-        "refusal": refusal,
-    })
-    .to_string()
+    let error = verdict.error();
+    let refusal = error.map(|error| Refusal::of(error, &verdict.challenge));
+    let told = Told {
+        accepted: verdict.accepted(),
+        code: error.map(VerifyError::code),
+        step: error.map(|error| error.step().name()),
+        message: error.map(ToString::to_string),
+        claims: verdict.outcome.as_ref().ok().map(|claims| claims.members()),
+        status: verdict.status.map(|report| ToldStatus {
+            value: word(report.status),
+            confirmed_at: report.confirmed_at.0,
+            stale: report.stale,
+        }),
+        stale: verdict.stale,
+        cause: verdict.cause.map(|Cause { document, refused }| ToldCause {
+            document: document.name(),
+            reason: refused.name(),
+            status: event::status(refused),
+        }),
+        refusal: refusal.as_ref().map(|refusal| ToldRefusal {
+            status: refusal.status,
+            headers: refusal.headers(),
+            body: &refusal.body,
+        }),
+    };
+    // Nothing in it can fail to be written.
+    serde_json::to_string(&told).unwrap_or_default()
 }
