@@ -132,8 +132,9 @@ export interface IssuerOptions {
   /**
    * Claim or claims that grant scope. Default `"scope"`; allowed only with profile `"jwt"`.
    *
-   * With that profile a claim is a string of scope tokens or an array of names. Each name in an array
-   * is judged by itself, and may hold any character.
+   * With that profile a claim is a string or an array of names. Each name in an array is judged by
+   * itself, and may hold any character. A string is one name, or a list of scope tokens if the path
+   * ends in `scope`, `scopes` or `scp`: see {@link ScopeClaim.split}.
    */
   scopeClaim?: string | ScopeClaim | (string | ScopeClaim)[];
   /**

@@ -224,6 +224,8 @@ test('wrong settings refuse everything and are named', async (t) => {
   for (const [change, says] of [
     [{ ISSUERS: [{ ...own.trusted, leway: '1s' }] }, 'leway'],
     [{ ISSUERS: [own.trusted, own.trusted] }, 'two policies'],
+    [{ ISSUERS: [own.trusted, { ...own.trusted, issuer: 'https://b.example', status: { mode: 'ignroe' } }] }, 'ISSUERS: [1]: status.mode'],
+    [{ ISSUERS: [own.trusted, { ...own.trusted, issuer: 'https://b.example', leeway: '1h' }] }, 'issuers[1]: leeway'],
     [{ ISSUERS: 'not json' }, 'ISSUERS'],
     [{ ISSUER: own.url }, 'either ISSUERS or ISSUER'],
     [{ AUDIENCE }, 'either ISSUERS or ISSUER'],

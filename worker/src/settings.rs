@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use edgepass_jose::json::{parse_array, parse_object};
 use edgepass_verify::policy::OneOrMany;
-use edgepass_verify::policy::json::read;
+use edgepass_verify::policy::json::{ShapeError, read};
 use edgepass_verify::verifier::config::{ConfigError, IssuerConfig, VerifierConfig};
 use edgepass_verify::verifier::{DEFAULT_LIST_BYTES, Verifier};
 use edgepass_verify::{PolicyConfig, url};
@@ -213,14 +213,22 @@ fn issuers(env: &Object) -> Result<Vec<IssuerConfig>, SettingsError> {
         return Err(SettingsError::TwoWays);
     }
     let several = parse_array(several.as_bytes()).ok_or(SettingsError::Issuers)?;
-    several.into_iter().map(one_of_several).collect()
+    let is_one = several.len() == 1;
+    let read = |(index, issuer): (usize, Value)| {
+        one_of_several(issuer).map_err(|error| {
+            SettingsError::Issuer(match is_one {
+                true => error,
+                false => ShapeError::In { path: format!("[{index}]"), error: Box::new(error) },
+            })
+        })
+    };
+    several.into_iter().enumerate().map(read).collect()
 }
 
 /// Reads an element of `ISSUERS`: a policy, and the URL of its JWK Set.
-fn one_of_several(mut issuer: Value) -> Result<IssuerConfig, SettingsError> {
+fn one_of_several(mut issuer: Value) -> Result<IssuerConfig, ShapeError> {
     let jwks_uri = issuer.as_object_mut().and_then(|policy| policy.remove("jwks_uri"));
-    let jwks = jwks_uri.map(read).transpose().map_err(SettingsError::Issuer)?;
-    Ok(IssuerConfig { policy: read(issuer).map_err(SettingsError::Issuer)?, jwks })
+    Ok(IssuerConfig { jwks: jwks_uri.map(read).transpose()?, policy: read(issuer)? })
 }
 
 /// Adds to an error of the verifier the names of the variables that caused it.
