@@ -43,7 +43,6 @@ test('an option of the wrong form is named with its path, in its own spelling', 
     [{ tokenFrom: 'body' }, 'tokenFrom: expected'],
     [{ typ: '*' }, 'typ must be a media type'],
     [{ audience: 'api ' }, 'audience must name'],
-    [{ jwks: { keys: [] } }, 'jwks: no key'],
     [{ resourceMetadata: 'x' }, 'resourceMetadata must be'],
     [{ externalUrl: 'https://api.example', dpopNonceSecrets: ['short'] }, 'dpopNonceSecrets: '],
   ]) {

@@ -236,9 +236,7 @@ fn wrong(env: &Object, error: ConfigError) -> SettingsError {
     let variables = match error {
         ConfigError::NonceSecret(_) | ConfigError::NonceSecrets => NONCE_SECRETS.join(", "),
         _ if is_bound(env, "ISSUERS") => "ISSUERS".to_owned(),
-        ConfigError::JwksUri(_) | ConfigError::Jwks(_) | ConfigError::NoKey => {
-            "JWKS_URI".to_owned()
-        }
+        ConfigError::JwksUri(_) | ConfigError::Jwks(_) => "JWKS_URI".to_owned(),
         ConfigError::Of { .. } | ConfigError::Policy(_) => {
             "ISSUER, AUDIENCE, STATUS_PREFIX".to_owned()
         }

@@ -78,10 +78,6 @@ pub enum ConfigError {
     /// A JWK Set in the configuration is refused as a whole.
     #[error(transparent)]
     Jwks(#[from] JwkSetError),
-    /// No key of a JWK Set in the configuration can be used. The set is never refreshed, so no token
-    /// would be accepted.
-    #[error("jwks: no key of the set can be used with these algorithms")]
-    NoKey,
     /// A nonce secret has fewer than 32 bytes.
     #[error("nonce_secrets: {0}")]
     NonceSecret(#[from] SecretTooShort),
@@ -104,10 +100,7 @@ impl IssuerConfig {
         }
         let keys = match issuer.jwks {
             None => KeySource::Discover,
-            Some(text) if is_given => match KeySource::given(text.as_bytes(), &policy)? {
-                KeySource::Given(set) if set.keys().is_empty() => return Err(ConfigError::NoKey),
-                keys => keys,
-            },
+            Some(text) if is_given => KeySource::given(text.as_bytes(), &policy)?,
             Some(url) => KeySource::Url(JwksUri::parse(&url).map_err(ConfigError::JwksUri)?),
         };
         Ok((policy, keys))
