@@ -104,7 +104,8 @@ export interface Cause {
  * other.
  *
  * Profile `"rfc9068"` requires `iss`, `exp`, `aud`, `sub`, `client_id`, `iat` and `jti`. The
- * verifier does not check the types of `aud` and `scope` if the policy reads other claims in their
+ * verifier does not check the types of `sub`, `client_id` and `jti` if profile `"jwt"` does not require
+ * them, nor those of `aud` and `scope` if the policy reads other claims in their
  * place (`audienceClaim`, `scopeClaim`).
  */
 export interface Claims {

@@ -296,6 +296,11 @@ test('a subject that asks too often waits, and others do not', async (t) => {
   const all = [];
   for (const name of ['a', 'a', 'a', 'a', 'b']) all.push(await named(name));
   assert.deepEqual(all, [200, 200, 200, 429, 200]);
+  // Some issuers write a number as the subject.
+  const numbered = async (sub) => (await ask('/limited', { headers: bearer({ sub, client_id: undefined }) })).status;
+  const numbers = [];
+  for (const sub of [7, 7, 7, 7, 8]) numbers.push(await numbered(sub));
+  assert.deepEqual(numbers, [200, 200, 200, 429, 200]);
   // Refused tokens are not counted.
   for (let calls = 0; calls < 5; calls += 1) await ask('/limited', { headers: bearer({ sub: 'third', scope: 'other' }) });
   assert.equal((await ask('/limited', { headers: bearer({ sub: 'third' }) })).status, 200);

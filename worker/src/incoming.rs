@@ -3,6 +3,7 @@
 use edgepass_verify::Request;
 use edgepass_verify::sender::{CertificateThumbprint, Endpoint};
 use edgepass_verify::token_place::TokenPlace;
+use edgepass_verify::token_place::is_websocket;
 use js_sys::Promise;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
@@ -67,8 +68,7 @@ impl<'r> Incoming<'r> {
     /// Whether the client asks for a WebSocket. Other protocols in `Upgrade` are offers that a server
     /// may ignore (RFC 9110 §7.8), such as the `h2c` of HTTP/1.1 clients that know HTTP/2.
     pub(crate) fn is_websocket(&self) -> bool {
-        let offered = self.header("upgrade").unwrap_or_default().split(',');
-        offered.into_iter().any(|protocol| protocol.trim().eq_ignore_ascii_case("websocket"))
+        is_websocket(self.header("upgrade").unwrap_or_default())
     }
 
     /// Whether nothing arrives as the body, although the runtime gives the request a stream: a

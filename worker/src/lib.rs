@@ -133,8 +133,8 @@ async fn decide(
         return counters(&settings, may_read).map(Reply::Now);
     }
     // Challenges name these URLs, so a route with a wildcard does not cover them.
-    if !settings.policy.names(target.path)
-        && let Some(metadata) = settings.metadata(target.path)
+    if let Some(metadata) = settings.metadata(target.path)
+        && !settings.policy.names(target.path)
         && ["GET", "HEAD", "OPTIONS"].contains(&request.method)
     {
         return respond::resource_metadata(&metadata, request.method).map(Reply::Now);

@@ -4,6 +4,7 @@
 use edgepass_jose::ClaimsSet;
 use edgepass_web::clock::in_time;
 use js_sys::Promise;
+use serde_json::Value;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 
@@ -25,8 +26,12 @@ extern "C" {
 /// service tokens of Cloudflare Access, which have a `common_name`.
 const SUBJECT: [&str; 5] = ["iss", "sub", "client_id", "azp", "common_name"];
 
-fn subject(claims: &ClaimsSet) -> [Option<&str>; 5] {
-    SUBJECT.map(|name| claims.get(name).and_then(|value| value.as_str()))
+/// The values of these claims, whatever their type: profile `jwt` does not ask for texts.
+fn subject(claims: &ClaimsSet) -> Value {
+    SUBJECT
+        .iter()
+        .map(|name| claims.get(name).map_or(Value::Null, |value| value.to_value()))
+        .collect()
 }
 
 /// The bindings that routes name.
@@ -54,8 +59,9 @@ impl RateLimits {
         route: &Route,
         claims: &ClaimsSet,
     ) -> Result<bool, JsValue> {
-        let key = subject(claims);
-        let key = serde_json::json!([route.path, route.methods, key]).to_string();
+        // Neither a path nor a JSON text holds a line feed.
+        let key =
+            [&*route.path, &*route.methods.join(","), &*subject(claims).to_string()].join("\n");
         let options = edgepass_web::dictionary::object(&[("key", key.into())])?;
         let limiter: &Limiter = binding.unchecked_ref();
         let outcome: Outcome = JsFuture::from(limiter.limit(&options)?).await?.unchecked_into();

@@ -18,16 +18,20 @@ pub(crate) fn metadata_url(external_url: &str, resource: &str) -> String {
     [external_url, WELL_KNOWN, resource].concat()
 }
 
-/// Returns the metadata at a path. `None` if no route that needs a token belongs to such a resource.
+/// The resource whose metadata are at a path: its path, or an empty text for the whole API.
+pub(crate) fn resource_at(path: &str) -> Option<&str> {
+    path.strip_prefix(WELL_KNOWN)
+}
+
+/// Returns the metadata of a resource. `None` if no route that needs a token belongs to it.
 /// `issuers` are the verifier's. The metadata name those that a route of the resource accepts; the
 /// template of an issuer with tenants is no URL of one.
 pub(crate) fn metadata(
-    path: &str,
+    resource: &str,
     external_url: &str,
     policy: &GuardPolicy,
     issuers: &[String],
 ) -> Option<String> {
-    let resource = path.strip_prefix(WELL_KNOWN)?;
     let (mut scopes, mut methods, mut accepted, mut is_known) =
         (Vec::new(), Vec::new(), Vec::new(), false);
     for route in &policy.routes {
@@ -91,7 +95,7 @@ mod tests {
         let issuers = [&issuers[..], &["https://other.example"]].concat();
         let issuers: Vec<String> = issuers.into_iter().map(str::to_owned).collect();
         let get = |path: &str| {
-            let found = metadata(path, "https://api.example", &policy, &issuers);
+            let found = metadata(resource_at(path)?, "https://api.example", &policy, &issuers);
             found.map(|text| serde_json::from_str::<Value>(&text).unwrap())
         };
         let whole = json!({

@@ -173,9 +173,10 @@ impl Settings {
 impl Settings {
     /// Returns the metadata of a protected resource at a path of this API, if the API's URL is known.
     pub(crate) fn metadata(&self, path: &str) -> Option<String> {
+        let resource = resource::resource_at(path)?;
         let external_url = self.external_url.as_deref()?;
         let issuers = self.verifier.issuers();
-        resource::metadata(path, external_url, &self.policy, &issuers)
+        resource::metadata(resource, external_url, &self.policy, &issuers)
     }
 }
 

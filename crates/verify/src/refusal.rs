@@ -98,7 +98,8 @@ impl Refusal {
 
 /// Value of `WWW-Authenticate`. It needs no escaping: error texts are fixed; names of claims and
 /// algorithms and scope tokens contain neither quotes nor control characters, and a URL of the
-/// metadata that does is left out. `scope` names all that the request needs, not only what the token lacks, so that a
+/// metadata that does is left out. `scope` names all that the request needs, not only what the
+/// token lacks, so that a
 /// client can obtain it at once.
 fn challenges(error: &VerifyError, challenge: &Challenge) -> String {
     let algorithms = challenge.dpop_algorithms.as_deref();

@@ -196,8 +196,7 @@ impl Request {
     fn is_of_own_origin(&self) -> bool {
         // RFC 9110 §9.2.1. A handshake for a WebSocket is a GET, but the socket can cause effects.
         let is_safe = ["GET", "HEAD", "OPTIONS", "TRACE"].contains(&self.method.as_str());
-        let mut upgrades = self.field("upgrade").unwrap_or_default().split(',');
-        if is_safe && !upgrades.any(|name| name.trim().eq_ignore_ascii_case("websocket")) {
+        if is_safe && !is_websocket(self.field("upgrade").unwrap_or_default()) {
             return true;
         }
         if let Some(site) = self.field("sec-fetch-site") {
@@ -206,6 +205,11 @@ impl Request {
         let own = self.endpoint.as_ref().and_then(|endpoint| url::origin(&endpoint.url));
         own.is_some() && own.as_deref() == self.field("origin")
     }
+}
+
+/// Whether the field `Upgrade` asks for a WebSocket, among other protocols or alone.
+pub fn is_websocket(upgrade: &str) -> bool {
+    upgrade.split(',').any(|protocol| protocol.trim().eq_ignore_ascii_case("websocket"))
 }
 
 /// Returns a `Cookie` field without the cookie `name`. `None` if nothing is left.

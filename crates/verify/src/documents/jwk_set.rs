@@ -265,8 +265,7 @@ impl KeyHolder {
         match found {
             Ok(uri) => self.jwks_uri = Some(uri),
             Err(refused) => {
-                let cause = Cause { document: order.document, refused };
-                self.set.failed(order.lease, answer.from, cause, now);
+                self.refuse(order, refused, answer.from, now);
                 return Err(refused);
             }
         }
@@ -290,7 +289,8 @@ impl KeyHolder {
         if policy.keys.freshness == KeyFreshness::Deadline
             && is_too_old(&answer.content, confirmed_at, &self.limits(policy, None, now), now)
         {
-            return self.refuse(order, Refused::TooOld, from, now);
+            self.refuse(order, Refused::TooOld, from, now);
+            return ReceivedSet::Refused(Refused::TooOld);
         }
         let received = match answer.content {
             Content::NotModified if self.set.confirm(order.etag.as_deref(), confirmed_at, now) => {
@@ -336,16 +336,10 @@ impl KeyHolder {
         received
     }
 
-    fn refuse(
-        &mut self,
-        order: &FetchOrder,
-        refused: Refused,
-        from: AnsweredBy,
-        now: UnixMillis,
-    ) -> ReceivedSet {
+    /// Records that the answer to an order was refused.
+    fn refuse(&mut self, order: &FetchOrder, refused: Refused, from: AnsweredBy, now: UnixMillis) {
         let cause = Cause { document: order.document, refused };
         self.set.failed(order.lease, from, cause, now);
-        ReceivedSet::Refused(refused)
     }
 
     /// Replaces the set. By HTTP, sets have no order: an issuer that promises no deadline may give

@@ -61,26 +61,19 @@ impl ClaimPath {
         &self,
         claims: &'c ClaimsSet,
     ) -> Result<Option<ValueRef<'c>>, ClaimError> {
-        match self.form {
+        match &self.form {
             // Nearly every claim of every token.
             Form::Name => Ok(claims.get(&self.written)),
-            _ => self.get_inner(claims),
+            Form::Pointer(names) => Ok(at_pointer(names, claims)),
+            Form::Dots => self.at_dots(claims),
         }
     }
 
     #[inline(never)]
-    fn get_inner<'c>(&self, claims: &'c ClaimsSet) -> Result<Option<ValueRef<'c>>, ClaimError> {
-        match &self.form {
-            Form::Name => Ok(claims.get(&self.written)),
-            Form::Pointer(names) => {
-                Ok(names.iter().try_fold(claims.root(), |value, name| value.get(name)))
-            }
-            Form::Dots => {
-                let (mut found, mut readings) = (None, 0);
-                read(claims.root(), &self.written, &mut found, &mut readings);
-                if readings > 1 { Err(self.invalid()) } else { Ok(found) }
-            }
-        }
+    fn at_dots<'c>(&self, claims: &'c ClaimsSet) -> Result<Option<ValueRef<'c>>, ClaimError> {
+        let (mut found, mut readings) = (None, 0);
+        read(claims.root(), &self.written, &mut found, &mut readings);
+        if readings > 1 { Err(self.invalid()) } else { Ok(found) }
     }
 
     /// Whether the claim is one that RFC 7519 and RFC 9068 define as a string.
@@ -95,6 +88,11 @@ impl ClaimPath {
     pub(crate) fn invalid(&self) -> ClaimError {
         ClaimError::Invalid(self.written.clone())
     }
+}
+
+#[inline(never)]
+fn at_pointer<'c>(names: &[String], claims: &'c ClaimsSet) -> Option<ValueRef<'c>> {
+    names.iter().try_fold(claims.root(), |value, name| value.get(name))
 }
 
 /// Counts the readings of `path` below `value`, and gives the last one.

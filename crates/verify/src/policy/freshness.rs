@@ -381,7 +381,8 @@ impl FreshnessConfig {
     }
 
     /// The name of a written setting that has no effect: without documents of its kind, or without
-    /// a deadline. `has_lists` and `has_keys` say which documents are fetched.
+    /// a deadline. `has_lists` says whether lists are fetched, and `keys` how long fetched keys are
+    /// fresh; `None` if the keys are given.
     pub(crate) fn without_effect(
         &self,
         has_lists: bool,

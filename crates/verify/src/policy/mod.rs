@@ -137,9 +137,6 @@ pub enum PolicyError {
     /// The policy lacks a field for which profile `jwt` has no default. Holds its name.
     #[error("profile jwt has no default for {0}: set it")]
     Unstated(&'static str),
-    /// `typ` is an empty string.
-    #[error("typ is a media type such as \"at+jwt\", or null for any")]
-    TypeEmpty,
     /// `expected_claims` names a claim without any accepted value.
     #[error("expected_claims: name at least one value for every claim")]
     ExpectedClaimEmpty,
@@ -211,9 +208,6 @@ impl TryFrom<PolicyConfig> for Policy {
         ];
         if let Some((name, _)) = zero.into_iter().find(|(_, is_zero)| *is_zero) {
             return Err(PolicyError::Zero(name));
-        }
-        if config.typ.as_ref().is_some_and(|typ| typ.as_deref() == Some("")) {
-            return Err(PolicyError::TypeEmpty);
         }
         let shape = Shape::of(&config)?;
         let audience = config.audience.into_vec();
