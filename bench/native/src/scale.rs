@@ -16,6 +16,7 @@ use edgepass_issuer::issue::Recipient;
 use edgepass_issuer::new_act::NewAct;
 use edgepass_issuer::paths::LISTS;
 use edgepass_issuer::policy::TokenRequest;
+use edgepass_issuer::policy::version::PolicyUser;
 use edgepass_issuer::publish::document::Document;
 use edgepass_issuer::seal::MasterKey;
 use edgepass_issuer::selection::{Filter, Selection, StatusChange};
@@ -140,12 +141,14 @@ async fn issuer(tokens: u64) -> anyhow::Result<Value> {
     let entry = AuditEntry {
         at_ms: now.0,
         actor: "bench".into(),
+        policy: None,
         act: Act::KeysCreated { key_ids: Vec::new() },
     };
     let change = KeyChange { seen: 0, now: seconds, states: Vec::new(), new: keys };
     store.change_keys(&change, &entry).await?;
     fill(&config.database(), tokens, seconds).await?;
-    let issuer = Arc::new(Issuer::open(Arc::clone(&store), &config, master).await?);
+    let user = PolicyUser { actor: "bench".into(), at: now, serves: true };
+    let issuer = Arc::new(Issuer::open(Arc::clone(&store), &config, master, &user).await?);
     let publisher = Publisher::new(Arc::clone(&issuer), "{}".into(), Vec::new());
     let start = Instant::now();
     publisher.sync(&mut entropy, self::now).await?;
@@ -180,7 +183,7 @@ async fn issuer(tokens: u64) -> anyhow::Result<Value> {
         }
     }
     times.sort_by(f64::total_cmp);
-    let bulk = bulk(&issuer, &publisher, &store, &config).await?;
+    let bulk = bulk(&issuer, &publisher, &store).await?;
     store.close().await;
     Ok(json!({
         "publish_all_s": all, "publish_one_ms": times[times.len() / 2],
@@ -193,12 +196,12 @@ async fn bulk(
     issuer: &Arc<Issuer<SqliteStore>>,
     publisher: &Publisher<SqliteStore>,
     store: &Arc<SqliteStore>,
-    config: &Config,
 ) -> anyhow::Result<Value> {
     let stop = Arc::new(AtomicBool::new(false));
     let issuing = tokio::spawn({
         let (issuer, stop) = (Arc::clone(issuer), Arc::clone(&stop));
-        let grant = config.policy.role("other")?.grant(&TokenRequest::default())?;
+        let policy = issuer.policy();
+        let grant = policy.grant(policy.role("other")?, &TokenRequest::default(), now())?;
         async move {
             let mut entropy = Drawn(Rng::with_seed(11));
             let recipient =
@@ -206,7 +209,7 @@ async fn bulk(
             let mut times = Vec::new();
             while !stop.load(Ordering::Relaxed) {
                 let (now, start) = (now(), Instant::now());
-                let granted = issuer.grant(&grant, &recipient, &mut entropy, now)?;
+                let granted = issuer.grant(&policy, &grant, &recipient, &mut entropy, now)?;
                 issuer.issue(granted, now).await?;
                 times.push(start.elapsed().as_secs_f64() * 1e3);
                 tokio::time::sleep(Duration::from_millis(2)).await;
@@ -278,7 +281,7 @@ async fn fill(database: &Path, tokens: u64, now: u64) -> anyhow::Result<()> {
 
 fn act(selection: Selection, at: UnixMillis) -> NewAct {
     let (reason, actor) = ("bench".into(), "bench".into());
-    NewAct { change: StatusChange::Revoke, selection, reason, actor, at }
+    NewAct { change: StatusChange::Revoke, selection, reason, actor, policy: 1, at }
 }
 
 fn now() -> UnixMillis {

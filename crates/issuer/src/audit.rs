@@ -14,8 +14,9 @@ use crate::selection::{Filter, Selection, StatusChange};
 /// use serde_json::json;
 ///
 /// let act = Act::TokenRevoked { jwt_id: "a1".to_owned(), reason: "leak".to_owned() };
-/// let entry = AuditEntry { at_ms: 1_700_000_000_000, actor: "cli:ops".to_owned(), act };
-/// let expected = json!({ "at_ms": 1_700_000_000_000_u64, "actor": "cli:ops",
+/// let (at_ms, actor) = (1_700_000_000_000, "cli:ops".to_owned());
+/// let entry = AuditEntry { at_ms, actor, policy: Some(3), act };
+/// let expected = json!({ "at_ms": 1_700_000_000_000_u64, "actor": "cli:ops", "policy": 3,
 ///     "act": "token_revoked", "jwt_id": "a1", "reason": "leak" });
 /// assert_eq!(serde_json::to_value(&entry).unwrap(), expected);
 /// ```
@@ -26,6 +27,9 @@ pub struct AuditEntry {
     /// The actor: `client:<client_id>` over HTTP, `cli:<user>` for commands, with the user name
     /// from the environment, `serve` for key changes that the publisher carries out.
     pub actor: String,
+    /// The number of the policy version that was in use. `None` in entries of older programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<u64>,
     /// The change. Its members are on the same level as `at_ms` and `actor`.
     #[serde(flatten)]
     pub act: Act,
@@ -83,6 +87,15 @@ pub enum Act {
         scope: String,
         /// The claim `exp`, in seconds.
         expiration: u64,
+        /// `id` of the agreement under which the token is used, if its role has one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        agreement: Option<String>,
+    },
+    /// A policy version came into use: `serve` changed to it, or a command used it first. The
+    /// entry's `policy` is its number.
+    PolicyApplied {
+        /// SHA-256 of the policy's stored text, in hexadecimal.
+        digest: String,
     },
     /// One token, named by its `jti`, was revoked.
     TokenRevoked {
@@ -168,7 +181,8 @@ impl Act {
             | Self::KeysCreated { .. }
             | Self::KeyRotated { .. }
             | Self::KeyCompromised { .. }
-            | Self::KeysWithdrawn { .. } => Names::default(),
+            | Self::KeysWithdrawn { .. }
+            | Self::PolicyApplied { .. } => Names::default(),
         }
     }
 
@@ -180,6 +194,7 @@ impl Act {
             Self::KeyRotated { .. } => "key_rotated",
             Self::KeyCompromised { .. } => "key_compromised",
             Self::KeysWithdrawn { .. } => "keys_withdrawn",
+            Self::PolicyApplied { .. } => "policy_applied",
             Self::TokenIssued { .. } => "token_issued",
             Self::TokenRevoked { .. } => "token_revoked",
             Self::StatusesChanged { .. } => "statuses_changed",

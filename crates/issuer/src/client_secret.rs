@@ -27,6 +27,7 @@ pub struct ClientSecret(Zeroizing<String>);
 /// assert!(!hash.matches("Secret"));
 /// assert_eq!(hash.to_string(), text);
 /// ```
+#[derive(Clone)]
 pub struct SecretHash {
     salt: Vec<u8>,
     hash: [u8; 32],

@@ -18,11 +18,14 @@ use crate::config::{Config, ListSchedule};
 use crate::entropy::{Entropy, NoEntropy};
 use crate::keys::{KeySchedule, Keys, OpenError};
 use crate::paths::LISTS;
-use crate::policy::Grant;
+use crate::policy::version::{LivePolicy, PolicyUser};
+use crate::policy::{Grant, IssuerPolicy};
 use crate::seal::MasterKey;
 use crate::signing_key::{SigningFailed, TokenType};
 use crate::status_index::ExpiryWindow;
-use crate::storage::{KeyStore, NewList, NewToken, Recorded, StatusSlot, StoreError, TokenStore};
+use crate::storage::{
+    KeyStore, NewList, NewToken, PolicyStore, Recorded, StatusSlot, StoreError, TokenStore,
+};
 use crate::token_facts::TokenFacts;
 
 /// The longest subject and client ID, in bytes. With a longer one, verifiers could refuse a token
@@ -34,8 +37,7 @@ pub struct Issuer<S> {
     store: Arc<S>,
     issuer: String,
     token_type: TokenType,
-    lifetimes: Vec<u64>,
-    longest_lifetime: u64,
+    policy: RwLock<Arc<LivePolicy>>,
     lists: ListSchedule,
     schedule: KeySchedule,
     master: MasterKey,
@@ -107,8 +109,8 @@ pub enum IssueError {
     OwnPolicy(#[source] PolicyError),
 }
 
-impl<S: KeyStore> Issuer<S> {
-    /// Opens the stored keys and creates the issuer.
+impl<S: KeyStore + PolicyStore> Issuer<S> {
+    /// Opens the stored keys, records the policy's version, and creates the issuer.
     ///
     /// # Errors
     ///
@@ -117,15 +119,15 @@ impl<S: KeyStore> Issuer<S> {
         store: Arc<S>,
         config: &Config,
         master: MasterKey,
+        user: &PolicyUser,
     ) -> Result<Self, OpenError> {
         let keys = Keys::open(store.keys().await?, &master)?;
-        let roles = config.policy.roles.iter();
+        let policy = LivePolicy::record(Arc::clone(&config.policy), &*store, user).await?;
         Ok(Self {
             store,
+            policy: RwLock::new(Arc::new(policy)),
             issuer: config.issuer.clone(),
             token_type: config.token_type,
-            lifetimes: roles.flat_map(|role| [role.lifetime, role.max_lifetime]).collect(),
-            longest_lifetime: config.policy.longest_lifetime(),
             lists: config.status.clone(),
             schedule: config.keys,
             master,
@@ -133,6 +135,23 @@ impl<S: KeyStore> Issuer<S> {
         })
     }
 
+    /// Records another policy, and uses it from now on. The old one stays in use if this fails.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn use_policy(
+        &self,
+        policy: Arc<IssuerPolicy>,
+        user: &PolicyUser,
+    ) -> Result<(), StoreError> {
+        let policy = LivePolicy::record(policy, &*self.store, user).await?;
+        *self.policy.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
+        Ok(())
+    }
+}
+
+impl<S: KeyStore> Issuer<S> {
     /// Opens the stored keys again if they have changed.
     ///
     /// # Errors
@@ -149,6 +168,11 @@ impl<S: KeyStore> Issuer<S> {
 }
 
 impl<S> Issuer<S> {
+    /// The policy in use.
+    pub fn policy(&self) -> Arc<LivePolicy> {
+        Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// The keys that were opened last.
     pub fn keys(&self) -> Arc<Keys> {
         Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
@@ -189,7 +213,8 @@ impl<S> Issuer<S> {
         self.public_uri(&format!("{LISTS}{list_id}"))
     }
 
-    /// Creates a token from a grant: assigns its `jti`, its dates and its key. Records nothing.
+    /// Creates a token from a grant of `policy`: assigns its `jti`, its dates and its key. Records
+    /// nothing.
     ///
     /// # Errors
     ///
@@ -197,6 +222,7 @@ impl<S> Issuer<S> {
     /// empty or longer than 1,024 bytes.
     pub fn grant(
         &self,
+        policy: &LivePolicy,
         grant: &Grant,
         recipient: &Recipient,
         entropy: &mut impl Entropy,
@@ -219,10 +245,12 @@ impl<S> Issuer<S> {
             scope: grant.scope.to_string(),
             key_id: keys.signing_key_id().to_owned(),
             created_by: recipient.actor.clone(),
+            policy: Some(policy.number()),
+            agreement: grant.agreement.clone(),
             issued_at,
             expiration,
         };
-        let list = self.new_list(expiration, entropy)?;
+        let list = self.new_list(policy, expiration, entropy)?;
         Ok(Granted { new: NewToken { facts, list }, keys })
     }
 
@@ -239,9 +267,11 @@ impl<S> Issuer<S> {
         now: u64,
     ) -> Result<Vec<NewList>, NoEntropy> {
         let mut lists: Vec<NewList> = Vec::new();
-        for lifetime in &self.lifetimes {
+        let policy = self.policy();
+        let roles = policy.roles.iter();
+        for lifetime in roles.flat_map(|role| [role.lifetime, role.max_lifetime]) {
             for issued_at in [now, now.saturating_add(60)] {
-                let list = self.new_list(issued_at.saturating_add(*lifetime), entropy)?;
+                let list = self.new_list(&policy, issued_at.saturating_add(lifetime), entropy)?;
                 if lists.iter().all(|other| other.window != list.window) {
                     lists.push(list);
                 }
@@ -255,9 +285,14 @@ impl<S> Issuer<S> {
     /// # Errors
     ///
     /// [`NoEntropy`].
-    fn new_list(&self, expiration: u64, entropy: &mut impl Entropy) -> Result<NewList, NoEntropy> {
+    fn new_list(
+        &self,
+        policy: &IssuerPolicy,
+        expiration: u64,
+        entropy: &mut impl Entropy,
+    ) -> Result<NewList, NoEntropy> {
         Ok(NewList {
-            window: ExpiryWindow::of(expiration, self.longest_lifetime),
+            window: ExpiryWindow::of(expiration, policy.longest_lifetime()),
             capacity: self.lists.capacity,
             bits: self.lists.bits,
             secret: entropy.bytes()?,
@@ -335,6 +370,7 @@ impl<S: TokenStore> Issuer<S> {
         let entry = AuditEntry {
             at_ms: now.0,
             actor: token.created_by.clone(),
+            policy: token.policy,
             act: Act::TokenIssued {
                 jwt_id: token.jwt_id.clone(),
                 role: token.role.clone(),
@@ -343,6 +379,7 @@ impl<S: TokenStore> Issuer<S> {
                 audience: token.audience.clone(),
                 scope: token.scope.clone(),
                 expiration: token.expiration,
+                agreement: token.agreement.clone(),
             },
         };
         let slot = match self.store.record_issue(&new, &entry).await? {

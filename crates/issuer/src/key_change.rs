@@ -245,7 +245,8 @@ async fn apply<S: KeyStore>(
     actor: &str,
     now: UnixMillis,
 ) -> Result<(), KeyChangeError> {
-    let entry = AuditEntry { at_ms: now.0, actor: actor.to_owned(), act };
+    let policy = Some(issuer.policy().number());
+    let entry = AuditEntry { at_ms: now.0, actor: actor.to_owned(), policy, act };
     if !issuer.store().change_keys(change, &entry).await? {
         return Err(KeyChangeError::Busy);
     }

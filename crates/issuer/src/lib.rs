@@ -26,7 +26,7 @@ pub mod status_index;
 pub mod storage;
 pub mod token_facts;
 
-pub use config::Config;
+pub use config::{Config, Installation};
 pub use issue::Issuer;
 pub use policy::IssuerPolicy;
 pub use publish::Publisher;

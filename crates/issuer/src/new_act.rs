@@ -19,6 +19,8 @@ pub struct NewAct {
     pub reason: String,
     /// The actor, as in [`AuditEntry::actor`].
     pub actor: String,
+    /// The number of the policy version in use.
+    pub policy: u64,
     /// Time of the act, in milliseconds. Tokens that no verifier accepts any more at that time are
     /// left out.
     pub at: UnixMillis,
@@ -66,6 +68,7 @@ impl NewAct {
                 Act::StatusesChanged { change, selection, reason, count, digest }
             }
         };
-        AuditEntry { at_ms: self.at.0, actor: self.actor.clone(), act }
+        let policy = Some(self.policy);
+        AuditEntry { at_ms: self.at.0, actor: self.actor.clone(), policy, act }
     }
 }

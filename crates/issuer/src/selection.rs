@@ -165,6 +165,8 @@ mod tests {
             scope: "a:read".into(),
             key_id: "k".into(),
             created_by: "cli:test".into(),
+            policy: None,
+            agreement: None,
             issued_at: 100,
             expiration: 700,
         }

@@ -7,6 +7,7 @@ use edgepass_status_list::{Bits, StatusType};
 
 use crate::audit::AuditEntry;
 use crate::new_act::{NewAct, Plan, RecordedAct};
+use crate::policy::version::{PolicyUser, PolicyVersion, StoredPolicy};
 use crate::signing_key::{KeyState, SealedKey};
 use crate::status_index::ExpiryWindow;
 use crate::token_facts::TokenFacts;
@@ -16,9 +17,34 @@ use crate::token_facts::TokenFacts;
 /// A method that returns `Ok` has made its change durable as a whole, together with its audit
 /// entry, if it has one. A method that returns `Err` has changed nothing; after
 /// [`StoreError::NotSynced`] this is unknown.
-pub trait Store: KeyStore + TokenStore + ListStore + ActStore + AuditStore + StoreState {}
+pub trait Store:
+    KeyStore + PolicyStore + TokenStore + ListStore + ActStore + AuditStore + StoreState
+{
+}
 
-impl<S: KeyStore + TokenStore + ListStore + ActStore + AuditStore + StoreState> Store for S {}
+impl<S> Store for S where
+    S: KeyStore + PolicyStore + TokenStore + ListStore + ActStore + AuditStore + StoreState
+{
+}
+
+/// The policy versions.
+pub trait PolicyStore: Send + Sync + 'static {
+    /// Records that `user` begins to use a policy version, with an audit entry. Records nothing if
+    /// the version is known and `serve` uses it already or `user` is not `serve`. Returns the
+    /// version's number.
+    fn record_policy(
+        &self,
+        version: &PolicyVersion,
+        user: &PolicyUser,
+    ) -> impl Future<Output = Result<u64, StoreError>> + Send;
+
+    /// The version with this number. Without a number, the one that `serve` changed to last.
+    /// `None`: there is none.
+    fn policy(
+        &self,
+        number: Option<u64>,
+    ) -> impl Future<Output = Result<Option<StoredPolicy>, StoreError>> + Send;
+}
 
 /// The signing keys.
 pub trait KeyStore: Send + Sync + 'static {

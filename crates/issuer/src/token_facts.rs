@@ -21,6 +21,11 @@ pub struct TokenFacts {
     /// The actor that requested the token: `client:<client_id>` or `cli:<user>`, as in
     /// [`AuditEntry::actor`](crate::audit::AuditEntry::actor).
     pub created_by: String,
+    /// The number of the policy version that the token was issued under. `None`: it was issued by an
+    /// older program.
+    pub policy: Option<u64>,
+    /// `id` of the agreement under which the token is used.
+    pub agreement: Option<String>,
     /// The claim `iat`, in seconds.
     pub issued_at: u64,
     /// The claim `exp`, in seconds.

@@ -61,7 +61,8 @@ async fn act<S: Store>(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Response, OauthError> {
-    let client = authenticate(&app.config, headers, (None, None))?;
+    let policy = app.issuer.policy();
+    let client = authenticate(&app.config, &policy, headers, (None, None))?;
     if !is_json(headers) {
         return Err(OauthError::InvalidRequest("send Content-Type: application/json"));
     }
@@ -87,9 +88,10 @@ async fn act<S: Store>(
         selection,
         reason: body.reason,
         actor: format!("client:{}", client.id),
+        policy: policy.number(),
         at: (app.host.now)(),
     };
-    let known = refuse_unknown(&new, &app.config.policy, &**app.issuer.store()).await;
+    let known = refuse_unknown(&new, &policy, &**app.issuer.store()).await;
     known.map_err(|error| unselectable(error, &client.id))?;
     if body.dry_run {
         let plan = app.issuer.store().plan_act(&new).await;

@@ -3,8 +3,8 @@
 use axum::http::{HeaderMap, HeaderValue, header};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use edgepass_issuer::Config;
 use edgepass_issuer::policy::Client;
+use edgepass_issuer::{Config, IssuerPolicy};
 
 use crate::error::OauthError;
 
@@ -14,11 +14,12 @@ use crate::error::OauthError;
 /// Basic, the body may repeat the `client_id`. Requests of web pages of other origins are refused.
 ///
 /// Source: [RFC 6749 §2.3.1](https://www.rfc-editor.org/rfc/rfc6749#section-2.3.1).
-pub(crate) fn authenticate<'c>(
-    config: &'c Config,
+pub(crate) fn authenticate<'p>(
+    config: &Config,
+    policy: &'p IssuerPolicy,
     headers: &HeaderMap,
     form: (Option<&str>, Option<&str>),
-) -> Result<&'c Client, OauthError> {
+) -> Result<&'p Client, OauthError> {
     refuse_other_origins(config, headers)?;
     let basic = basic(headers)?;
     let (id, secret) = match (basic, form) {
@@ -32,7 +33,7 @@ pub(crate) fn authenticate<'c>(
         }
         (None, _) => return Err(OauthError::InvalidClient),
     };
-    let client = config.policy.client(&id).ok_or(OauthError::InvalidClient)?;
+    let client = policy.client(&id).ok_or(OauthError::InvalidClient)?;
     if client.secret.matches(&secret) { Ok(client) } else { Err(OauthError::InvalidClient) }
 }
 

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use edgepass_issuer::paths::{AGGREGATION, JWK_SET, LISTS, METADATA};
 use edgepass_issuer::publish::document::{CACHE_CONTROL, Document};
 use edgepass_issuer::status_index::RETIRE_AFTER;
-use edgepass_issuer::{Config, Store};
+use edgepass_issuer::{Config, IssuerPolicy, Store};
 use serde_json::json;
 
 use crate::App;
@@ -21,7 +21,7 @@ use crate::error::OauthError;
 /// `response_types_supported`, which is empty; §3.2 would leave an empty member out. Clients of the
 /// Model Context Protocol refuse metadata without it, and without `authorization_endpoint`, which
 /// answers that it supports no response type.
-pub(crate) fn metadata_of(config: &Config) -> String {
+pub(crate) fn metadata_of(config: &Config, policy: &IssuerPolicy) -> String {
     let (issuer, base) = (&config.issuer, &config.status.base_uri);
     let methods = ["client_secret_basic", "client_secret_post"];
     json!({
@@ -33,7 +33,7 @@ pub(crate) fn metadata_of(config: &Config) -> String {
         "jwks_uri": format!("{base}/{JWK_SET}"),
         // draft-ietf-oauth-status-list-20 §9
         "status_list_aggregation_endpoint": format!("{base}/{AGGREGATION}"),
-        "scopes_supported": config.policy.scopes(),
+        "scopes_supported": policy.scopes(),
         "grant_types_supported": ["client_credentials"],
         "token_endpoint_auth_methods_supported": methods,
         "revocation_endpoint_auth_methods_supported": methods,

@@ -18,8 +18,10 @@ mod token;
 use std::sync::Arc;
 
 use edgepass_issuer::entropy::{Entropy, NoEntropy};
+use edgepass_issuer::policy::version::PolicyUser;
 use edgepass_issuer::publish::target::Target;
-use edgepass_issuer::{Config, Issuer, Publisher, Store};
+use edgepass_issuer::storage::StoreError;
+use edgepass_issuer::{Config, Issuer, IssuerPolicy, Publisher, Store};
 use edgepass_verify::UnixMillis;
 
 pub use listen::serve;
@@ -58,7 +60,7 @@ impl<S: Store> App<S> {
         targets: Vec<Box<dyn Target>>,
         host: Host,
     ) -> Arc<Self> {
-        let metadata = documents::metadata_of(&config);
+        let metadata = documents::metadata_of(&config, &issuer.policy());
         let publisher = Publisher::new(Arc::clone(&issuer), metadata, targets);
         Arc::new(Self {
             publication: Publication::new(publisher, host),
@@ -67,6 +69,35 @@ impl<S: Store> App<S> {
             issuer,
             host,
         })
+    }
+
+    /// Uses another policy from now on, and publishes the scopes that it has. The old one stays in
+    /// use if it cannot be recorded.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn use_policy(
+        &self,
+        policy: Arc<IssuerPolicy>,
+        user: &PolicyUser,
+    ) -> Result<(), StoreError> {
+        self.issuer.use_policy(policy, user).await?;
+        let metadata = documents::metadata_of(&self.config, &self.issuer.policy());
+        self.publication.publisher().set_metadata(metadata);
+        self.publication.round().await;
+        Ok(())
+    }
+
+    /// The configuration at the start. Its policy may have been replaced since:
+    /// [`Issuer::policy`].
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The issuer.
+    pub fn issuer(&self) -> &Issuer<S> {
+        &self.issuer
     }
 
     /// Fetches each newly served document by its public URI and compares the body, until the task

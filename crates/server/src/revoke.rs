@@ -50,7 +50,8 @@ async fn revoke_own<S: Store>(
     let Form(body) =
         body.map_err(|_| OauthError::InvalidRequest("send a form with each parameter once"))?;
     let form = (body.client_id.as_deref(), body.client_secret.as_deref());
-    let client = authenticate(&app.config, headers, form)?;
+    let policy = app.issuer.policy();
+    let client = authenticate(&app.config, &policy, headers, form)?;
     let token = body.token.ok_or(OauthError::InvalidRequest("token is missing"))?;
     // RFC 7009 §2.2: the response to an invalid token is 200 too.
     let Some(jwt_id) = unverified_jwt_id(&token) else { return Ok(()) };
@@ -68,6 +69,7 @@ async fn revoke_own<S: Store>(
         selection: Selection::JwtIds(vec![jwt_id.clone()]),
         reason: "revoked by its client".to_owned(),
         actor: format!("client:{}", client.id),
+        policy: policy.number(),
         at: (app.host.now)(),
     };
     let outcome = app.act(&act).await.map_err(failed)?;

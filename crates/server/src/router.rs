@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{MatchedPath, Request};
-use axum::http::{HeaderName, Method, StatusCode, header};
+use axum::extract::{MatchedPath, Path, Request, State};
+use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use axum::middleware::{self, Next};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use edgepass_issuer::Store;
 use edgepass_issuer::paths::{AGGREGATION, JWK_SET, LISTS, METADATA};
@@ -19,10 +19,69 @@ use tower_http::timeout::TimeoutLayer;
 use crate::documents::AUTHORIZE;
 use crate::{App, acts, documents, health, revoke, token};
 
-/// The issuer's routes, at the root. If the issuer identifier has a path, a proxy in front must
+/// The routes of all environments. Those of an environment with a name are below its name, which is
+/// the last segment of its issuer identifier; RFC 8414 §3.1 puts the metadata at the root all the
+/// same. The only environment without a name has its routes at the root.
+pub fn router<S: Store>(environments: Vec<Arc<App<S>>>) -> Router {
+    let mut all = Router::new();
+    let mut named = Vec::new();
+    for app in environments {
+        match app.config.environment.clone() {
+            None => all = all.merge(routes(app)),
+            Some(name) => {
+                all = all.nest(&format!("/{name}"), routes(Arc::clone(&app)));
+                named.push((name, app));
+            }
+        }
+    }
+    if named.is_empty() {
+        return all;
+    }
+    let environments = Arc::new(Environments(named));
+    let root = Router::new()
+        .route(&format!("/{METADATA}/{{*path}}"), get(metadata_of_environment::<S>))
+        .layer(cors())
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(all_ready::<S>))
+        .layer(timeout(TIMEOUT))
+        .layer(CatchPanicLayer::new())
+        .layer(middleware::from_fn(log))
+        .with_state(environments);
+    all.merge(root)
+}
+
+/// The environments, by name.
+struct Environments<S>(Vec<(String, Arc<App<S>>)>);
+
+/// The metadata of the environment that the path ends with.
+async fn metadata_of_environment<S: Store>(
+    State(environments): State<Arc<Environments<S>>>,
+    Path(path): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    let name = path.rsplit('/').next().unwrap_or_default();
+    match environments.0.iter().find(|(own, _)| own == name) {
+        Some((_, app)) => documents::metadata(State(Arc::clone(app)), headers).await,
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+/// Whether all environments are ready. The response is that of the first that is not.
+async fn all_ready<S: Store>(State(environments): State<Arc<Environments<S>>>) -> Response {
+    let mut response = ().into_response();
+    for (_, app) in &environments.0 {
+        response = health::readyz(State(Arc::clone(app))).await;
+        if !response.status().is_success() {
+            break;
+        }
+    }
+    response
+}
+
+/// The routes of one issuer, at the root. If the issuer identifier has a path, a proxy in front must
 /// strip that path. In the URL of the metadata it follows the well-known part (RFC 8414 §3.1), and
 /// may stay.
-pub fn router<S: Store>(app: Arc<App<S>>) -> Router {
+fn routes<S: Store>(app: Arc<App<S>>) -> Router {
     let public = Router::new()
         .route(&format!("/{JWK_SET}"), get(documents::jwk_set::<S>))
         .route(&format!("/{METADATA}"), get(documents::metadata::<S>))

@@ -70,7 +70,8 @@ async fn issue<S: Store>(
         body.map_err(|_| OauthError::InvalidRequest("send a form with each parameter once"))?;
     let body = body.without_empty();
     let form = (body.client_id.as_deref(), body.client_secret.as_deref());
-    let client = authenticate(&app.config, headers, form)?;
+    let policy = app.issuer.policy();
+    let client = authenticate(&app.config, &policy, headers, form)?;
     match body.grant_type.as_deref() {
         Some("client_credentials") => {}
         Some(_) => return Err(OauthError::UnsupportedGrantType),
@@ -78,18 +79,18 @@ async fn issue<S: Store>(
     }
     let scope = body.scope.as_deref().map(Scope::parse).transpose();
     let scope = scope.map_err(|_| OauthError::InvalidScope("scope is malformed".into()))?;
-    let role = app.config.policy.role_of(client, body.role.as_deref()).map_err(refused)?;
-    let request = TokenRequest { scope, lifetime: None };
-    let grant = role.grant(&request).map_err(refused)?;
+    let role = policy.role_of(client, body.role.as_deref()).map_err(refused)?;
+    let (mut entropy, now) = (app.host, (app.host.now)());
+    let request = TokenRequest { scope, ..TokenRequest::default() };
+    let grant = policy.grant(role, &request, now).map_err(refused)?;
     let recipient = Recipient {
         client_id: client.id.clone(),
         subject: client.id.clone(),
         actor: format!("client:{}", client.id),
     };
-    let (mut entropy, now) = (app.host, (app.host.now)());
     let granted = app
         .issuer
-        .grant(&grant, &recipient, &mut entropy, now)
+        .grant(&policy, &grant, &recipient, &mut entropy, now)
         .map_err(|error| not_issued(&error, &client.id))?;
     let issued =
         app.issuer.issue(granted, now).await.map_err(|error| not_issued(&error, &client.id))?;

@@ -11,6 +11,7 @@ use edgepass_issuer::publish::target::{
 };
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, S3ConditionalPut};
 use object_store::path::Path;
+use object_store::prefix::PrefixStore;
 use object_store::{
     Attribute, Attributes, ClientOptions, Error, ObjectStore, ObjectStoreExt, PutMode, PutOptions,
     RetryConfig, UpdateVersion,
@@ -58,7 +59,7 @@ impl Objects {
                     kind: Kind::Directory(DirectoryThread::open(path, private, TIMEOUT)?),
                 })
             }
-            TargetConfig::S3 { bucket, endpoint, region } => {
+            TargetConfig::S3 { bucket, prefix, endpoint, region } => {
                 for name in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"] {
                     if std::env::var_os(name).is_none_or(|value| value.is_empty()) {
                         return Err(TargetError::NoCredentials(name));
@@ -85,8 +86,16 @@ impl Objects {
                     builder = builder.with_region(region);
                 }
                 let store = builder.build().map_err(unavailable)?;
-                let name = format!("bucket {bucket}");
-                Ok(Self { name, kind: Kind::Bucket(Box::new(store)) })
+                Ok(match prefix {
+                    None => Self {
+                        name: format!("bucket {bucket}"),
+                        kind: Kind::Bucket(Box::new(store)),
+                    },
+                    Some(prefix) => Self {
+                        name: format!("bucket {bucket}/{prefix}"),
+                        kind: Kind::Bucket(Box::new(PrefixStore::new(store, prefix.as_str()))),
+                    },
+                })
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Conversion of database rows to the issuer's types.
 
 use edgepass_issuer::audit::AuditEntry;
+use edgepass_issuer::policy::version::{PolicyVersion, StoredPolicy};
 use edgepass_issuer::signing_key::{KeyState, SealedKey, SigningAlgorithm};
 use edgepass_issuer::storage::{ListState, StatusSlot, TokenRecord};
 use edgepass_issuer::token_facts::TokenFacts;
@@ -38,11 +39,21 @@ pub(crate) fn token(row: &SqliteRow) -> Result<TokenRecord, sqlx::Error> {
         scope: row.try_get("scope")?,
         key_id: row.try_get("key_id")?,
         created_by: row.try_get("created_by")?,
+        policy: optional(row, "policy")?,
+        agreement: row.try_get("agreement")?,
         issued_at: unsigned(row, "issued_at")?,
         expiration: unsigned(row, "expiration")?,
     };
     let slot = StatusSlot { list_id: row.try_get("list_id")?, index: unsigned(row, "list_index")? };
     Ok(TokenRecord { facts, status: status(row)?, slot, seq: unsigned(row, "seq")? })
+}
+
+pub(crate) fn policy(row: &SqliteRow) -> Result<StoredPolicy, sqlx::Error> {
+    Ok(StoredPolicy {
+        number: unsigned(row, "number")?,
+        version: PolicyVersion { text: row.try_get("text")?, digest: row.try_get("digest")? },
+        served_since_ms: unsigned(row, "served_since_ms")?,
+    })
 }
 
 pub(crate) fn status(row: &SqliteRow) -> Result<StatusType, sqlx::Error> {

@@ -11,6 +11,7 @@ use edgepass_issuer::entropy::{Entropy, NoEntropy};
 use edgepass_issuer::issue::{Issuer, Recipient};
 use edgepass_issuer::key_change::rotate;
 use edgepass_issuer::policy::TokenRequest;
+use edgepass_issuer::policy::version::PolicyUser;
 use edgepass_issuer::seal::MasterKey;
 use edgepass_issuer::signing_key::{KeyState, SealedKey, SigningAlgorithm};
 use edgepass_issuer::storage::{KeyChange, KeyStore};
@@ -44,16 +45,13 @@ fn at(seconds: u64) -> UnixMillis {
 }
 
 /// The header of a token issued now.
-async fn header(
-    issuer: &Issuer<SqliteStore>,
-    config: &Config,
-    entropy: &mut Counting,
-    now: u64,
-) -> String {
-    let grant = config.policy.role("reader").unwrap().grant(&TokenRequest::default()).unwrap();
+async fn header(issuer: &Issuer<SqliteStore>, entropy: &mut Counting, now: u64) -> String {
+    let policy = issuer.policy();
+    let role = policy.role("reader").unwrap();
+    let grant = policy.grant(role, &TokenRequest::default(), at(now)).unwrap();
     let (client_id, subject, actor) = ("c".into(), "c".into(), "test".into());
     let recipient = Recipient { client_id, subject, actor };
-    let granted = issuer.grant(&grant, &recipient, entropy, at(now)).unwrap();
+    let granted = issuer.grant(&policy, &grant, &recipient, entropy, at(now)).unwrap();
     let token = issuer.issue(granted, at(now)).await.unwrap().token;
     let header = token.split('.').next().unwrap();
     String::from_utf8(edgepass_jose::base64url::decode(header).unwrap()).unwrap()
@@ -72,20 +70,21 @@ async fn another_algorithm_signs_after_two_rotations_and_old_keys_stay() {
     let new = vec![key(KeyState::Signing), key(KeyState::Standby)];
     let change = KeyChange { seen: 0, now: 1000, states: Vec::new(), new };
     let act = Act::KeysCreated { key_ids: Vec::new() };
-    let entry = AuditEntry { at_ms: 1, actor: "test".into(), act };
+    let entry = AuditEntry { at_ms: 1, actor: "test".into(), policy: None, act };
     assert!(store.change_keys(&change, &entry).await.unwrap());
 
     let mut now = 1000;
     for (algorithm, during) in [("ES256", "EdDSA"), ("RS256", "ES256"), ("EdDSA", "RS256")] {
         let text = format!("{CONFIG}[keys]\nalgorithm = \"{algorithm}\"\n[tokens]\ntyp = \"JWT\"");
         let config = Config::parse(&text, Path::new("/")).unwrap();
-        let issuer = Issuer::open(Arc::clone(&store), &config, master()).await.unwrap();
+        let user = PolicyUser { actor: "test".into(), at: at(now), serves: true };
+        let issuer = Issuer::open(Arc::clone(&store), &config, master(), &user).await.unwrap();
         for expected in [during, algorithm] {
             let changed_at = store.keys().await.unwrap().changed_at;
             store.mark_keys_published(changed_at, now).await.unwrap();
             now += 31;
             rotate(&issuer, entropy, "test", at(now)).await.unwrap();
-            let header = header(&issuer, &config, entropy, now).await;
+            let header = header(&issuer, entropy, now).await;
             assert!(header.starts_with(&format!("{{\"alg\":\"{expected}\"")), "{header}");
             assert!(header.ends_with("\"typ\":\"JWT\"}"), "{header}");
         }

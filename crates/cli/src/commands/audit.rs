@@ -1,13 +1,12 @@
 //! `edgepass audit`.
 
-use std::path::Path;
-
 use anyhow::Context;
 use edgepass_issuer::audit::AuditEntry;
 use edgepass_issuer::storage::{AuditStore, Page};
 use serde_json::Value;
 
 use super::listing::Window;
+use super::source::Source;
 use crate::exit::Exit;
 use crate::output;
 
@@ -29,8 +28,8 @@ pub(super) struct Args {
     window: Window,
 }
 
-pub(super) async fn run(args: Args, config: &Path, json: bool) -> anyhow::Result<Exit> {
-    let config = super::load_config(config)?;
+pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Result<Exit> {
+    let config = source.load()?;
     let store = super::open_store(&config).await?;
     let since_ms = args.window.since_ms()?;
     let read = async |page| Ok(store.audit(since_ms, page).await?);

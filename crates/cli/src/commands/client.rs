@@ -1,7 +1,6 @@
 //! `edgepass client`.
 
 use std::io::Write;
-use std::path::Path;
 
 use anyhow::{Context, bail};
 use comfy_table::{Table, presets};
@@ -9,6 +8,7 @@ use edgepass_issuer::Config;
 use edgepass_issuer::client_secret::ClientSecret;
 use serde_json::json;
 
+use super::source::Source;
 use crate::exit::Exit;
 use crate::host::OsEntropy;
 use crate::output;
@@ -30,10 +30,10 @@ pub(super) enum Act {
     },
 }
 
-pub(super) fn run(act: Act, config: &Path, json: bool) -> anyhow::Result<Exit> {
+pub(super) fn run(act: Act, source: &Source, json: bool) -> anyhow::Result<Exit> {
     match act {
-        Act::List => list(&super::load_config(config)?, json),
-        Act::Add { id, roles, may } => add(config, &id, &roles, &may, json),
+        Act::List => list(&source.load()?, json),
+        Act::Add { id, roles, may } => add(source, &id, &roles, &may, json),
     }
 }
 
@@ -59,40 +59,40 @@ fn list(config: &Config, json: bool) -> anyhow::Result<Exit> {
     Ok(Exit::Ok)
 }
 
-/// Appends the client to the file. The rest of the file, comments included, stays as it is.
+/// Appends the client to the file, or to `clients.toml` of a folder. The rest of the file, comments
+/// included, stays as it is.
 fn add(
-    file: &Path,
+    source: &Source,
     id: &str,
     roles: &[String],
     may: &[String],
     json: bool,
 ) -> anyhow::Result<Exit> {
-    let config = super::load_config(file)?;
+    let config = source.load()?;
     if config.policy.client(id).is_some() {
         bail!("the client {id:?} exists already; `edgepass client list` shows it");
     }
-    let shown = file.display();
-    let text = std::fs::read_to_string(file).with_context(|| format!("{shown} cannot be read"))?;
     let mut entropy = OsEntropy;
     let secret = ClientSecret::generate(&mut entropy)?;
-    let mut entry = format!("\n[[client]]\nid = {}\nroles = {}\n", quoted(id), quoted_all(roles),);
+    let mut entry = format!("\n[[client]]\nid = {}\nroles = {}\n", quoted(id), quoted_all(roles));
+    if let Some(environment) = &config.environment {
+        entry.push_str(&format!("environment = {}\n", quoted(environment)));
+    }
     if !may.is_empty() {
         entry.push_str(&format!("may = {}\n", quoted_all(may)));
     }
     entry.push_str(&format!("secret_hash = {}\n", quoted(&secret.hash(&mut entropy)?.to_string())));
-    if !text.ends_with('\n') {
-        entry.insert(0, '\n');
-    }
     // Checked as `serve` will, before the file is changed.
-    let base = file.parent().unwrap_or_else(|| Path::new("."));
-    Config::parse(&format!("{text}{entry}"), base).with_context(|| {
+    let (file, written) = source.with_entry("clients.toml", &entry).with_context(|| {
         format!("the client {id:?} was not added; `edgepass client list` shows the known ones")
     })?;
-    let mut written = std::fs::OpenOptions::new()
+    let shown = file.display();
+    let mut output = std::fs::OpenOptions::new()
+        .create(true)
         .append(true)
-        .open(file)
+        .open(&file)
         .with_context(|| format!("{shown} cannot be written"))?;
-    written.write_all(entry.as_bytes()).and_then(|()| written.sync_all()).with_context(|| {
+    output.write_all(written.as_bytes()).and_then(|()| output.sync_all()).with_context(|| {
         format!("{shown} cannot be written; remove an incomplete [[client]] at its end")
     })?;
     if json {
@@ -100,7 +100,7 @@ fn add(
     } else {
         output::line(&format!("added {id} to {shown}"))?;
         output::line(&format!("client secret (shown once):  {}", secret.reveal()))?;
-        output::line("a running `edgepass serve` knows the client after a restart")?;
+        output::line("a running `edgepass serve` knows the client after `edgepass policy apply`")?;
     }
     Ok(Exit::Ok)
 }

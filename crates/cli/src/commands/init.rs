@@ -17,6 +17,7 @@ use edgepass_issuer::storage::{KeyChange, KeyStore};
 use edgepass_store::SqliteStore;
 use serde_json::json;
 
+use super::source::Source;
 use crate::exit::Exit;
 use crate::host::{self, OsEntropy};
 use crate::{master_key, output, private};
@@ -44,7 +45,10 @@ pub(super) struct Args {
 
 const CLIENT_ID: &str = "example-service";
 
-pub(super) async fn run(args: Args, json: bool) -> anyhow::Result<Exit> {
+pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Result<Exit> {
+    if let Some(environment) = &source.environment {
+        return init_environment(source, environment, json).await;
+    }
     let config_file = args.dir.join("edgepass.toml");
     if config_file.exists() {
         bail!("{} already exists; init never overwrites", config_file.display());
@@ -123,6 +127,29 @@ pub(super) async fn run(args: Args, json: bool) -> anyhow::Result<Exit> {
     Ok(Exit::Ok)
 }
 
+/// Creates the database and the keys of an environment that the configuration names.
+async fn init_environment(source: &Source, name: &str, json: bool) -> anyhow::Result<Exit> {
+    let config = source.load()?;
+    let database = config.database();
+    if database.exists() {
+        bail!("{} already exists; init never overwrites", database.display());
+    }
+    let master = master_key::load(&config)?;
+    private::folder(&config.data_dir)?;
+    let key_ids = create_keys(&config, &master, &mut OsEntropy).await?;
+    if json {
+        output::json(&json!({
+            "environment": name, "issuer": config.issuer, "key_ids": key_ids,
+        }))?;
+        return Ok(Exit::Ok);
+    }
+    output::line(&format!("created the environment {name}, issuer {}", config.issuer))?;
+    output::line(&format!("  signing key    {}", key_ids[0]))?;
+    output::line(&format!("  standby key    {}", key_ids[1]))?;
+    output::line("a running `edgepass serve` serves it after a restart")?;
+    Ok(Exit::Ok)
+}
+
 async fn create_keys(
     config: &Config,
     master: &MasterKey,
@@ -142,7 +169,8 @@ async fn create_keys(
     ];
     let key_ids = keys.each_ref().map(|key| key.key_id.clone());
     let act = Act::KeysCreated { key_ids: key_ids.to_vec() };
-    let entry = AuditEntry { at_ms: now.0, actor: super::actor(), act };
+    let policy = Some(super::record_policy(config, &store).await?.number());
+    let entry = AuditEntry { at_ms: now.0, actor: super::actor(), policy, act };
     let change = KeyChange { seen: 0, now: seconds, states: Vec::new(), new: keys.to_vec() };
     if !store.change_keys(&change, &entry).await? {
         bail!("{} already contains keys; init never overwrites", config.database().display());

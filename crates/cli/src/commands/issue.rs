@@ -1,6 +1,5 @@
 //! `edgepass issue`.
 
-use std::path::Path;
 use std::time::Duration;
 
 use clap::builder::NonEmptyStringValueParser;
@@ -10,6 +9,7 @@ use edgepass_jose::Scope;
 use edgepass_verify::policy::duration::DurationText;
 use serde_json::json;
 
+use super::source::Source;
 use crate::exit::{Exit, Failure};
 use crate::host::{self, OsEntropy};
 use crate::output;
@@ -19,6 +19,9 @@ pub(super) struct Args {
     /// Role of the token. It sets the audience, and limits scopes and lifetime.
     #[arg(long)]
     role: String,
+    /// Audience of the token, one of the role's. Default: the role's first.
+    #[arg(long, value_name = "URL")]
+    audience: Option<String>,
     /// A scope to grant; may be repeated. Default: all scopes of the role.
     #[arg(long = "scope")]
     scopes: Vec<String>,
@@ -33,17 +36,18 @@ pub(super) struct Args {
     subject: Option<String>,
 }
 
-pub(super) async fn run(args: Args, config: &Path, json: bool) -> anyhow::Result<Exit> {
-    let config = super::load_config(config)?;
+pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Result<Exit> {
+    let config = source.load()?;
     let scope = match args.scopes.as_slice() {
         [] => None,
         _ => Some(Scope::try_from(args.scopes)?),
     };
-    let request = TokenRequest { scope, lifetime: args.ttl.map(|ttl| ttl.0.as_secs()) };
-    let granted = config.policy.role(&args.role).and_then(|role| role.grant(&request));
-    let grant = granted.map_err(refused)?;
+    let lifetime = args.ttl.map(|ttl| ttl.0.as_secs());
+    let request = TokenRequest { audience: args.audience, scope, lifetime };
+    let role = config.policy.role(&args.role).map_err(refused)?;
+    let grant = config.policy.grant(role, &request, host::now()).map_err(refused)?;
 
-    let issuer = super::open_issuer(&config).await?;
+    let issuer = super::open_issuer(&config, &super::policy_user()).await?;
     let recipient = Recipient {
         subject: args.subject.unwrap_or_else(|| args.client.clone()),
         client_id: args.client,
@@ -52,7 +56,9 @@ pub(super) async fn run(args: Args, config: &Path, json: bool) -> anyhow::Result
     let mut waited = Duration::ZERO;
     let issued = loop {
         let now = host::now();
-        let granted = issuer.grant(&grant, &recipient, &mut OsEntropy, now).map_err(failed)?;
+        let granted = issuer
+            .grant(&issuer.policy(), &grant, &recipient, &mut OsEntropy, now)
+            .map_err(failed)?;
         match issuer.issue(granted, now).await {
             // An act on such tokens blocks issuing until shortly after its end: wait and try again.
             Err(IssueError::Blocked) if waited < RETRY_FOR => {

@@ -1,7 +1,5 @@
 //! `edgepass keys`.
 
-use std::path::Path;
-
 use comfy_table::{Table, presets};
 use edgepass_issuer::key_change::{KeyChangeError, compromise, rotate};
 use edgepass_issuer::signing_key::{KeyState, SealedKey};
@@ -11,6 +9,7 @@ use edgepass_store::SqliteStore;
 use serde_json::{Value, json};
 
 use super::published::{self, Published};
+use super::source::Source;
 use crate::exit::{Exit, Failure};
 use crate::host::{self, OsEntropy};
 use crate::output;
@@ -37,13 +36,13 @@ pub(super) enum Act {
     },
 }
 
-pub(super) async fn run(act: Act, config: &Path, json: bool) -> anyhow::Result<Exit> {
-    let config = super::load_config(config)?;
+pub(super) async fn run(act: Act, source: &Source, json: bool) -> anyhow::Result<Exit> {
+    let config = source.load()?;
     if let Act::List = act {
         let store = super::open_store(&config).await?;
         return list(&store.keys().await?.keys, json);
     }
-    let issuer = super::open_issuer(&config).await?;
+    let issuer = super::open_issuer(&config, &super::policy_user()).await?;
     let (actor, now) = (super::actor(), host::now());
     let (changed, what) = match &act {
         Act::Compromise { id, reason } => {

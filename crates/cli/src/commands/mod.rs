@@ -10,17 +10,19 @@ mod inspect;
 mod issue;
 mod keys;
 mod listing;
+mod policy;
 mod published;
 mod serve;
+mod source;
 mod status_act;
 mod tokens;
 mod verify;
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
+use edgepass_issuer::policy::version::{LivePolicy, PolicyUser};
 use edgepass_issuer::selection::StatusChange;
 use edgepass_issuer::{Config, Issuer};
 use edgepass_server::error_chain;
@@ -37,9 +39,8 @@ const MAX_DOCUMENT: usize = 4 << 20;
 #[derive(Parser)]
 #[command(name = "edgepass", version, arg_required_else_help = true, after_help = EXAMPLES)]
 pub struct Cli {
-    /// The configuration file.
-    #[arg(long, global = true, env = "EDGEPASS_CONFIG", default_value = "edgepass.toml")]
-    config: PathBuf,
+    #[command(flatten)]
+    source: source::Source,
     /// Print JSON for programs instead of text for people.
     #[arg(long, global = true)]
     json: bool,
@@ -61,6 +62,8 @@ Examples:
   edgepass audit --jti ID
   edgepass audit --since 1h --follow --json
   edgepass client add billing --role invoice-reader
+  edgepass policy check --config policy/
+  edgepass policy diff && edgepass policy apply
   edgepass verify < token.txt
   edgepass verify - --issuer URL --audience URL < token.txt
   edgepass verify --batch log.jsonl > verdicts.jsonl
@@ -70,7 +73,8 @@ Tokens are read from a file or stdin, never from the command line.";
 
 const SELECTING: &str = "\
 Name tokens by --jti, --jti-file or a token file, or select them by --role, --client, --subject,
---key and --issued-before. A selected token must match all of these options that are given.";
+--key and --issued-before. A selected token must match all of these options that are given. --all
+selects every token of the environment.";
 
 #[derive(Subcommand)]
 enum Command {
@@ -104,6 +108,11 @@ enum Command {
     Verify(verify::Args),
     /// Check the configuration, keys, targets and served documents. With --url, time a revocation.
     Doctor(doctor::Args),
+    /// Check the policy, compare it with the running one, or let a running `serve` take it.
+    Policy {
+        #[command(subcommand)]
+        act: policy::Act,
+    },
     /// List the clients of the configuration, or add one.
     Client {
         #[command(subcommand)]
@@ -130,27 +139,28 @@ impl Cli {
     ///
     /// The error of the command. [`crate::exit::report`] prints it and gives its exit code.
     pub async fn run(self) -> anyhow::Result<Exit> {
-        let Self { config, json, command } = self;
+        let Self { source, json, command } = self;
         match command {
-            Command::Init(args) => init::run(args, json).await,
-            Command::Serve => serve::run(&config, json).await,
-            Command::Issue(args) => issue::run(args, &config, json).await,
+            Command::Init(args) => init::run(args, &source, json).await,
+            Command::Serve => serve::run(source, json).await,
+            Command::Issue(args) => issue::run(args, &source, json).await,
             Command::Revoke(args) => {
-                status_act::run(StatusChange::Revoke, args, &config, json).await
+                status_act::run(StatusChange::Revoke, args, &source, json).await
             }
             Command::Suspend(args) => {
-                status_act::run(StatusChange::Suspend, args, &config, json).await
+                status_act::run(StatusChange::Suspend, args, &source, json).await
             }
             Command::Resume(args) => {
-                status_act::run(StatusChange::Resume, args, &config, json).await
+                status_act::run(StatusChange::Resume, args, &source, json).await
             }
-            Command::Keys { act } => keys::run(act, &config, json).await,
-            Command::Tokens(args) => tokens::run(args, &config, json).await,
-            Command::Audit(args) => audit::run(args, &config, json).await,
+            Command::Keys { act } => keys::run(act, &source, json).await,
+            Command::Tokens(args) => tokens::run(args, &source, json).await,
+            Command::Audit(args) => audit::run(args, &source, json).await,
             Command::Inspect(args) => inspect::run(&args, json),
-            Command::Verify(args) => verify::run(args, &config, json).await,
-            Command::Doctor(args) => doctor::run(args, &config, json).await,
-            Command::Client { act } => client::run(act, &config, json),
+            Command::Verify(args) => verify::run(args, &source, json).await,
+            Command::Doctor(args) => doctor::run(args, &source, json).await,
+            Command::Policy { act } => policy::run(act, &source, json).await,
+            Command::Client { act } => client::run(act, &source, json),
             Command::ClientSecret => client_secret::run(json),
             Command::Completions { shell } => {
                 // Written to memory first: the generator panics where a write fails.
@@ -163,21 +173,6 @@ impl Cli {
     }
 }
 
-/// Reads and checks the configuration. Refuses a file that every user may write, and a target that
-/// would make private paths public.
-fn load_config(file: &Path) -> anyhow::Result<Config> {
-    let shown = file.display();
-    let text = std::fs::read_to_string(file)
-        .with_context(|| format!("{shown} cannot be read; run `edgepass init` or pass --config"))?;
-    private::refuse_if_others_may_write(file)?;
-    // The parent of a bare file name is the empty path.
-    let base = file.parent().filter(|base| !base.as_os_str().is_empty());
-    let base = base.unwrap_or_else(|| Path::new("."));
-    let config = Config::parse(&text, base).with_context(|| shown.to_string())?;
-    private::refuse_public(&config, file).with_context(|| shown.to_string())?;
-    Ok(config)
-}
-
 /// Opens the database of an issuer that `init` made. First restricts its files to their owner.
 async fn open_store(config: &Config) -> anyhow::Result<SqliteStore> {
     let file = config.database();
@@ -188,7 +183,7 @@ async fn open_store(config: &Config) -> anyhow::Result<SqliteStore> {
         .with_context(|| format!("{shown} cannot be accessed; run as the user that owns it"))?;
     if !exists {
         anyhow::bail!(
-            "{shown} does not exist; restore it from a backup, or move the configuration file away and run `edgepass init` to create a new issuer"
+            "{shown} does not exist; restore it from a backup. For an environment that never had one, run `edgepass init --environment NAME`; for a new issuer, move the configuration away and run `edgepass init`"
         );
     }
     private::keep(config)?;
@@ -198,11 +193,21 @@ async fn open_store(config: &Config) -> anyhow::Result<SqliteStore> {
         .with_context(|| format!("{shown} cannot be opened"))
 }
 
-/// Opens the issuer: its master key, its database, and the signing key.
-async fn open_issuer(config: &Config) -> anyhow::Result<Issuer<SqliteStore>> {
+/// Opens the issuer for `user`: its master key, its database, and the signing key.
+async fn open_issuer(config: &Config, user: &PolicyUser) -> anyhow::Result<Issuer<SqliteStore>> {
     let master = master_key::load(config)?;
     let store = Arc::new(open_store(config).await?);
-    Ok(Issuer::open(store, config, master).await?)
+    Ok(Issuer::open(store, config, master, user).await?)
+}
+
+/// Records the version of the policy that a command uses.
+async fn record_policy(config: &Config, store: &SqliteStore) -> anyhow::Result<LivePolicy> {
+    Ok(LivePolicy::record(Arc::clone(&config.policy), store, &policy_user()).await?)
+}
+
+/// This command as a user of the policy.
+fn policy_user() -> PolicyUser {
+    PolicyUser { actor: actor(), at: host::now(), serves: false }
 }
 
 /// Actor for the audit trail: `cli:` and the user name from `USER` or `LOGNAME`, else `unknown`.

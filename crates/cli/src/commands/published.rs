@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use edgepass_issuer::Config;
+use rustix::process::Pid;
 
 /// Longest wait for a running `serve` to publish a change.
 const WAIT: Duration = Duration::from_secs(5);
@@ -54,9 +55,18 @@ pub(super) async fn wait_until(
     tokio::time::timeout(WAIT, wait).await.unwrap_or(Ok(Published::NotYet))
 }
 
-/// Path of the file that `serve` locks while it runs. The lock shows other processes that it runs.
+/// Path of the file that `serve` locks while it runs, and that holds the number of its process. The lock shows other processes that it runs.
 pub(super) fn serve_lock(config: &Config) -> PathBuf {
     config.data_dir.join("serve.lock")
+}
+
+/// The process that serves this data directory, if one does.
+pub(super) fn server(config: &Config) -> anyhow::Result<Option<Pid>> {
+    if !somebody_serves(config)? {
+        return Ok(None);
+    }
+    let text = std::fs::read_to_string(serve_lock(config)).unwrap_or_default();
+    Ok(text.trim().parse().ok().and_then(Pid::from_raw))
 }
 
 /// Whether `serve` runs on this data directory. The operating system releases its lock however the

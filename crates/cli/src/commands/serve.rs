@@ -1,26 +1,30 @@
 //! `edgepass serve`.
 
 use std::fs::{File, TryLockError};
-use std::io::{ErrorKind, IsTerminal};
-use std::path::Path;
+use std::io::{ErrorKind, IsTerminal, Write};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use edgepass_issuer::Config;
 use edgepass_issuer::config::TargetConfig;
+use edgepass_issuer::policy::review::review;
+use edgepass_issuer::policy::version::PolicyUser;
 use edgepass_issuer::publish::target::Target;
 use edgepass_server::{App, Host, router};
-use edgepass_store::Objects;
+use edgepass_store::{Objects, SqliteStore};
 use reqwest::header::CACHE_CONTROL;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::published;
+use super::source::Source;
 use crate::exit::Exit;
 use crate::{host, private};
 
@@ -29,41 +33,33 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Timeout for fetching back one document.
 const FETCH_BACK_TIMEOUT: Duration = Duration::from_secs(3);
 
-pub(super) async fn run(file: &Path, json: bool) -> anyhow::Result<Exit> {
+pub(super) async fn run(source: Source, json: bool) -> anyhow::Result<Exit> {
     log(json)?;
-    let config = super::load_config(file)?;
-    let issuer = Arc::new(super::open_issuer(&config).await?);
-    let store = Arc::clone(issuer.store());
-    let _lock = lock(&config)?;
-    let listen = config.listen;
+    let installation = source.all()?;
+    let mut served = Vec::new();
+    for config in installation.environments {
+        served.push(Served::open(config, &source).await?);
+    }
+    let Some(listen) = served.first().map(|served| served.listen) else {
+        bail!("the configuration has no environment");
+    };
     let listener = TcpListener::bind(listen).await.map_err(|error| match error.kind() {
         ErrorKind::AddrInUse => {
             anyhow!("another process listens on {listen}; stop it or change `listen`")
         }
         _ => anyhow!("cannot listen on {listen}: {error}"),
     })?;
-
-    let identifier = config.issuer.clone();
-    // Opened in parallel, so that several targets that hang delay the start no more than one does.
-    let private = Arc::new(private::private(&config, file));
-    let open = |target: TargetConfig| {
-        let private = Arc::clone(&private);
-        tokio::task::spawn_blocking(move || Objects::open(&target, &private))
-    };
-    let opening: Vec<_> = config.targets.iter().cloned().map(open).collect();
-    let mut targets: Vec<Box<dyn Target>> = Vec::new();
-    for opened in opening {
-        targets.push(Box::new(opened.await?.context("a [[target]] cannot be used")?));
-    }
-    let app = App::new(config, issuer, targets, Host { now: host::now, fill: host::fill });
-    let publishing = Arc::clone(&app);
-    let mut publication = tokio::spawn(async move { publishing.publication().run().await });
     let client = reqwest::Client::builder().user_agent(edgepass_client::USER_AGENT).build()?;
-    let watching = Arc::clone(&app);
-    let watch = tokio::spawn(async move {
-        watching.fetch_back(|uri| fetch_back(client.clone(), uri)).await;
-    });
-    tracing::info!(%listen, issuer = identifier, "serving");
+    let mut publishing = JoinSet::new();
+    for Served { app, .. } in &served {
+        let (publication, watched, client) = (Arc::clone(app), Arc::clone(app), client.clone());
+        publishing.spawn(async move {
+            let watch = watched.fetch_back(|uri| fetch_back(client.clone(), uri));
+            tokio::join!(publication.publication().run(), watch);
+        });
+        tracing::info!(%listen, issuer = app.issuer().issuer(), "serving");
+    }
+    let apps: Vec<_> = served.iter().map(|served| Arc::clone(&served.app)).collect();
     let limit = host::make_room_for_connections();
     let stop = stop_signal()?;
     let stop = async {
@@ -71,17 +67,95 @@ pub(super) async fn run(file: &Path, json: bool) -> anyhow::Result<Exit> {
         tracing::info!("stopping");
     };
     tokio::select! {
-        () = edgepass_server::serve(listener, limit, router(app), stop) => {}
+        () = edgepass_server::serve(listener, limit, router(apps.clone()), stop) => {}
         // Without publication `serve` would look healthy while its lists expire.
-        _ = &mut publication => bail!("publishing stopped unexpectedly; see the log"),
+        _ = publishing.join_next() => bail!("publishing stopped unexpectedly; see the log"),
+        error = reload_on_signal(&source, &apps) => return Err(error),
     }
-    publication.abort();
-    watch.abort();
-    // The database is one whole file then. What is still running is given up.
-    if tokio::time::timeout(CLOSE_TIMEOUT, store.close()).await.is_err() {
-        tracing::warn!("the database is in use; its write-ahead log stays");
+    publishing.shutdown().await;
+    for Served { app, .. } in &served {
+        // The database is one whole file then. What is still running is given up.
+        if tokio::time::timeout(CLOSE_TIMEOUT, app.issuer().store().close()).await.is_err() {
+            tracing::warn!("the database is in use; its write-ahead log stays");
+        }
     }
     Ok(Exit::Ok)
+}
+
+/// An environment that is served.
+struct Served {
+    app: Arc<App<SqliteStore>>,
+    listen: SocketAddr,
+    /// Held while the process runs.
+    _lock: File,
+}
+
+impl Served {
+    /// Opens the issuer and the targets of an environment, and locks its data directory.
+    async fn open(config: Config, source: &Source) -> anyhow::Result<Self> {
+        let issuer = Arc::new(super::open_issuer(&config, &policy_user()).await?);
+        let lock = lock(&config)?;
+        // Opened in parallel, so that several targets that hang delay the start no more than one
+        // does.
+        let private = Arc::new(private::private(&config, &source.config));
+        let open = |target: TargetConfig| {
+            let private = Arc::clone(&private);
+            tokio::task::spawn_blocking(move || Objects::open(&target, &private))
+        };
+        let opening: Vec<_> = config.targets.iter().cloned().map(open).collect();
+        let mut targets: Vec<Box<dyn Target>> = Vec::new();
+        for opened in opening {
+            targets.push(Box::new(opened.await?.context("a [[target]] cannot be used")?));
+        }
+        for remark in review(&config.policy, host::now()) {
+            if remark.concern.refuses() {
+                tracing::warn!(role = remark.name, "{}", remark.concern);
+            }
+        }
+        let listen = config.listen;
+        let app = App::new(config, issuer, targets, Host { now: host::now, fill: host::fill });
+        Ok(Self { app, listen, _lock: lock })
+    }
+}
+
+/// The user of policies that `serve` is.
+fn policy_user() -> PolicyUser {
+    PolicyUser { actor: "serve".to_owned(), at: host::now(), serves: true }
+}
+
+/// Reads the configuration again at each SIGHUP. Never ends, except by the returned error.
+async fn reload_on_signal(source: &Source, apps: &[Arc<App<SqliteStore>>]) -> anyhow::Error {
+    let mut hangup = match signal(SignalKind::hangup()) {
+        Ok(hangup) => hangup,
+        Err(error) => return anyhow!("a signal handler cannot be installed: {error}"),
+    };
+    while hangup.recv().await.is_some() {
+        match reload(source, apps).await {
+            Ok(()) => tracing::info!("policy read again"),
+            Err(error) => tracing::error!("the policy stays as it was: {error:#}"),
+        }
+    }
+    anyhow!("signals no longer arrive")
+}
+
+/// Uses the policies of the configuration as it is now. Changes nothing if it has mistakes, or has
+/// other environments than those that are served.
+async fn reload(source: &Source, apps: &[Arc<App<SqliteStore>>]) -> anyhow::Result<()> {
+    let environments = source.all()?.environments;
+    let of = |app: &App<SqliteStore>| {
+        environments.iter().find(|config| config.environment == app.config().environment)
+    };
+    if environments.len() != apps.len() || apps.iter().any(|app| of(app).is_none()) {
+        bail!("the configuration has other environments; restart `edgepass serve`");
+    }
+    for app in apps {
+        let Some(config) = of(app) else { continue };
+        for setting in app.config().changed_settings(config) {
+            tracing::warn!(setting, "changed; `edgepass serve` takes it when it starts again");
+        }
+        app.use_policy(Arc::clone(&config.policy), &policy_user()).await?;
+    }
+    Ok(())
 }
 
 /// Fetches a document from its public URI. `no-cache` makes caches that obey it revalidate. `None`:
@@ -93,7 +167,7 @@ async fn fetch_back(client: reqwest::Client, uri: String) -> Option<Vec<u8>> {
 }
 
 /// Locks the data directory, so that only one `serve` publishes from it. The lock shows other
-/// commands that `serve` runs.
+/// commands that `serve` runs, and the file names its process.
 fn lock(config: &Config) -> anyhow::Result<File> {
     let path = published::serve_lock(config);
     let shown = path.display();
@@ -101,7 +175,12 @@ fn lock(config: &Config) -> anyhow::Result<File> {
     // A command that checks whether `serve` runs holds the lock briefly: try ten times.
     for _ in 0..10 {
         match file.try_lock() {
-            Ok(()) => return Ok(file),
+            Ok(()) => {
+                file.set_len(0)
+                    .and_then(|()| writeln!(&file, "{}", std::process::id()))
+                    .with_context(|| format!("{shown} cannot be written"))?;
+                return Ok(file);
+            }
             Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(10)),
             Err(TryLockError::Error(error)) => {
                 return Err(error).with_context(|| format!("{shown} cannot be locked"));

@@ -1,6 +1,6 @@
 //! `edgepass revoke`, `suspend` and `resume`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, anyhow};
 use chrono::DateTime;
@@ -18,6 +18,7 @@ use edgepass_store::SqliteStore;
 use serde_json::json;
 
 use super::published::{self, Published};
+use super::source::Source;
 use crate::exit::{Exit, Failure};
 use crate::{host, output};
 
@@ -39,13 +40,13 @@ pub(super) struct Args {
 #[group(required = true, multiple = true)]
 struct Which {
     /// The token's `jti`, as listed by `edgepass tokens`.
-    #[arg(long, allow_hyphen_values = true, conflicts_with_all = FILTER)]
+    #[arg(long, allow_hyphen_values = true, conflicts_with_all = FILTER, conflicts_with = "all")]
     jti: Option<String>,
     /// File with one `jti` per line, or - for stdin.
-    #[arg(long, value_name = "FILE|-", conflicts_with_all = FILTER, conflicts_with_all = ["jti", "token_file"])]
+    #[arg(long, value_name = "FILE|-", conflicts_with_all = FILTER, conflicts_with_all = ["jti", "token_file", "all"])]
     jti_file: Option<PathBuf>,
     /// File that contains the token, or - for stdin.
-    #[arg(conflicts_with_all = FILTER, conflicts_with = "jti")]
+    #[arg(conflicts_with_all = FILTER, conflicts_with_all = ["jti", "all"])]
     token_file: Option<PathBuf>,
     /// Tokens of this role.
     #[arg(long, allow_hyphen_values = true)]
@@ -62,6 +63,9 @@ struct Which {
     /// Tokens issued before this time, such as 2026-11-22T10:00:00Z, or now.
     #[arg(long, value_name = "TIME")]
     issued_before: Option<String>,
+    /// Every token of the environment; the same as --issued-before now.
+    #[arg(long, conflicts_with_all = FILTER)]
+    all: bool,
 }
 
 const FILTER: [&str; 5] = ["role", "client", "subject", "key", "issued_before"];
@@ -69,19 +73,21 @@ const FILTER: [&str; 5] = ["role", "client", "subject", "key", "issued_before"];
 pub(super) async fn run(
     change: StatusChange,
     args: Args,
-    config: &Path,
+    source: &Source,
     json: bool,
 ) -> anyhow::Result<Exit> {
-    let config = super::load_config(config)?;
+    let config = source.load()?;
     let now = host::now();
+    let store = super::open_store(&config).await?;
+    let policy = super::record_policy(&config, &store).await?;
     let act = NewAct {
         change,
         selection: args.which.selection(now.numeric_date().seconds())?,
         reason: args.reason,
         actor: super::actor(),
+        policy: policy.number(),
         at: now,
     };
-    let store = super::open_store(&config).await?;
     refuse_unknown(&act, &config.policy, &store).await.map_err(unselectable)?;
     if args.dry_run {
         return tell_plan(&act, &store.plan_act(&act).await?, json);
@@ -168,7 +174,8 @@ impl Which {
             let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
             jwt_ids.extend(lines.map(str::to_owned));
         }
-        let issued_before = self.issued_before.map(|time| seconds(&time, now)).transpose()?;
+        let issued_before = if self.all { Some("now".to_owned()) } else { self.issued_before };
+        let issued_before = issued_before.map(|time| seconds(&time, now)).transpose()?;
         let filter = Filter {
             role: self.role,
             client_id: self.client,

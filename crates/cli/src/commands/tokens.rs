@@ -1,7 +1,5 @@
 //! `edgepass tokens`.
 
-use std::path::Path;
-
 use comfy_table::{Table, presets};
 use edgepass_issuer::signing_key::KeyState;
 use edgepass_issuer::storage::{KeyStore, Page, TokenFilter, TokenRecord, TokenStore};
@@ -9,6 +7,7 @@ use edgepass_status_list::StatusType;
 use serde_json::{Value, json};
 
 use super::listing::Window;
+use super::source::Source;
 use crate::exit::Exit;
 use crate::{host, output};
 
@@ -33,8 +32,8 @@ pub(super) struct Args {
     window: Window,
 }
 
-pub(super) async fn run(args: Args, config: &Path, json: bool) -> anyhow::Result<Exit> {
-    let config = super::load_config(config)?;
+pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Result<Exit> {
+    let config = source.load()?;
     let store = super::open_store(&config).await?;
     let now = host::now().numeric_date().seconds();
     let since_ms = args.window.since_ms()?;
@@ -128,6 +127,8 @@ fn record(record: &TokenRecord, withdrawn: &[&str], now: u64) -> Value {
         "iat": token.issued_at,
         "exp": token.expiration,
         "kid": token.key_id,
+        "policy": token.policy,
+        "agreement": token.agreement,
         "status": status(record, withdrawn, now),
     })
 }

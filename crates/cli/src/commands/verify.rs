@@ -14,6 +14,7 @@ use edgepass_verify::{Policy, PolicyConfig, Requirements, Sender, Verdict, Verif
 use serde_json::json;
 
 use super::batch;
+use super::source::Source;
 use crate::exit::Exit;
 use crate::{host, output};
 
@@ -52,12 +53,12 @@ pub(super) struct Args {
     status: String,
 }
 
-pub(super) async fn run(args: Args, config: &Path, json: bool) -> anyhow::Result<Exit> {
-    if let Some(source) = &args.batch {
-        return batch::run(source);
+pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Result<Exit> {
+    if let Some(lines) = &args.batch {
+        return batch::run(lines);
     }
     let token = output::read_token(&args.token_file)?;
-    let policy = policy(&args, config)?;
+    let policy = policy(&args, source)?;
     let keys = key_source(args.jwks.as_deref(), &policy)?;
     let fetch = StatusFrom {
         http: HttpFetch::new(host::now, USER_AGENT)?,
@@ -89,21 +90,24 @@ pub(super) async fn run(args: Args, config: &Path, json: bool) -> anyhow::Result
 }
 
 /// The policy by the arguments. The configuration file of an issuer gives what they leave out.
-fn policy(args: &Args, file: &Path) -> anyhow::Result<Policy> {
+fn policy(args: &Args, source: &Source) -> anyhow::Result<Policy> {
     let (issuer, audience, of_file) = match (args.issuer.clone(), args.audience.clone()) {
         (Some(issuer), Some(audience)) => (issuer, OneOrMany::One(audience), None),
         (issuer, audience) => {
-            let config = super::load_config(file).with_context(
+            let config = source.load().with_context(
                 || "pass --issuer and --audience, or run the command in an issuer's folder",
             )?;
             let of_other = issuer.as_ref().is_some_and(|issuer| *issuer != config.issuer);
             let audience = match audience {
                 Some(audience) => OneOrMany::One(audience),
                 None if of_other => {
-                    bail!("pass --audience: the roles of {} are for another issuer", file.display())
+                    bail!(
+                        "pass --audience: the roles of {} are for another issuer",
+                        source.config.display()
+                    )
                 }
                 None => OneOrMany::Many(
-                    config.policy.roles.iter().map(|role| role.audience.clone()).collect(),
+                    config.policy.roles.iter().flat_map(|role| role.audiences.clone()).collect(),
                 ),
             };
             let of_file = (!of_other)

@@ -36,6 +36,14 @@ impl Serving {
     }
 
     fn start_changed(change: impl Fn(String) -> String) -> Self {
+        Self::start_prepared(change, |_| {})
+    }
+
+    /// Starts with a changed configuration, after `prepare` has run.
+    pub(crate) fn start_prepared(
+        change: impl Fn(String) -> String,
+        prepare: impl Fn(&Issuer),
+    ) -> Self {
         let listen = free_address();
         let issuer = Issuer { folder: tempfile::tempdir().unwrap() };
         let made = issuer.run(&["init", ".", "--listen", &listen, "--json"]);
@@ -48,6 +56,7 @@ impl Serving {
         let text = text.replace("id = \"example-service\"", may);
         std::fs::write(&file, change(text)).unwrap();
         let secret = made["client_secret"].as_str().unwrap().to_owned();
+        prepare(&issuer);
         let process = serve(&issuer);
         let serving = Self { issuer, url: format!("http://{listen}"), secret, process };
         serving.wait_until_ready();
@@ -165,7 +174,7 @@ impl Serving {
         let request = request.header("content-type", format!("application/{media_type}"));
         let mut response = request.send(body).unwrap();
         let text = response.body_mut().read_to_string().unwrap();
-        (response.status().as_u16(), serde_json::from_str(&text).unwrap())
+        (response.status().as_u16(), serde_json::from_str(&text).unwrap_or_default())
     }
 }
 

@@ -1,17 +1,37 @@
 //! Mistakes in `edgepass.toml`.
 
+use std::fmt;
+
 use edgepass_verify::policy::duration::DurationText;
 use edgepass_verify::policy::freshness::{FreshnessError, ListAgeTooShort};
 
 use super::LIST_CAPACITIES;
+use super::sources::Place;
 use crate::client_secret::NotASecretHash;
 
-/// A mistake in the configuration file, with its line.
+/// Every mistake that was found in a configuration, one a line.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Mistakes(pub Vec<ConfigError>);
+
+impl fmt::Display for Mistakes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut between = "";
+        for mistake in &self.0 {
+            write!(f, "{between}{mistake}")?;
+            between = "\n";
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Mistakes {}
+
+/// A mistake in the configuration, with its place.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("line {line}: {mistake}")]
+#[error("{place}: {mistake}")]
 pub struct ConfigError {
-    /// The line in the file, from 1. 1 also if the position is unknown.
-    pub line: usize,
+    /// Where it is.
+    pub place: Place,
     /// The mistake. Its text says what to write instead.
     pub mistake: Mistake,
 }
@@ -24,6 +44,12 @@ pub enum Mistake {
     /// reason.
     #[error("{0}")]
     Form(String),
+    /// A setting that must be written is not. Holds its name.
+    #[error("{0} is missing; write it, or let `edgepass init` make a configuration")]
+    Missing(&'static str),
+    /// Two files have a setting that only one may have. Holds its name.
+    #[error("{0} is written in another file as well; write it once")]
+    Twice(&'static str),
     /// `issuer` is not an https URL (http only on loopback), has a query or a fragment, or ends
     /// with a slash.
     #[error(
@@ -85,11 +111,140 @@ pub enum Mistake {
         "master_key_file must be outside data_dir: a copy of the data must not contain its key"
     )]
     MasterKeyInDataDir,
-    /// A role's name is empty or that of an earlier role.
+    /// A pattern of `[naming]` is no regular expression. Holds its name.
+    #[error("[naming] {0}: write a regular expression for whole names, \"[a-z]+(-[a-z]+)*\"")]
+    NamingPattern(&'static str),
+    /// A name does not fit the pattern of `[naming]`.
+    #[error("{kind} {name:?} does not fit the pattern of [naming] {kind}")]
+    Naming {
+        /// `role`, `client` or `scope`.
+        kind: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// The name of an environment is empty, has other characters than `a` to `z`, digits and `-`, is
+    /// longer than 32, is that of a route of the issuer, or is that of an earlier environment.
+    #[error(
+        "environment: write a name of its own of 1 to 32 letters a to z, digits and '-', which is not a path \
+         of the issuer (oauth, status, admin, console, leaks, metrics, healthz, readyz, v1)"
+    )]
+    EnvironmentName,
+    /// A role or client names no environment, but the configuration has some.
+    #[error("{what}: environment is missing; write one of: {known}")]
+    WithoutEnvironment {
+        /// The role or client.
+        what: String,
+        /// The names of the environments, separated by commas.
+        known: String,
+    },
+    /// A role or client names an environment that does not exist.
+    #[error("{what}: no [[environment]] has that name; there are: {known}")]
+    UnknownEnvironment {
+        /// The role or client.
+        what: String,
+        /// The names of the environments, separated by commas.
+        known: String,
+    },
+    /// The name of a `[[scope]]` is no scope token or that of an earlier one.
+    #[error(
+        "scope: write one scope token, \"invoices:read\", in visible ASCII without spaces, quotes and \
+         backslashes, once"
+    )]
+    ScopeName,
+    /// A part of a `[[scope]]` is empty, or has an empty or repeated entry.
+    #[error("scope {scope}: {field}: write texts that are not empty, each once")]
+    ScopePart {
+        /// The scope token.
+        scope: String,
+        /// The name of the part.
+        field: &'static str,
+    },
+    /// A scope touches personal data, but names no category of it. Holds the scope token.
+    #[error("scope {0}: personal = true needs the categories of the data, data = [\"contact\"]")]
+    PersonalWithoutData(String),
+    /// The `id` of an agreement is empty or that of an earlier one.
+    #[error("agreement: every agreement needs an id of its own")]
+    AgreementId,
+    /// `start` or `end` of an agreement is neither a date nor a time with its offset.
+    #[error(
+        "agreement {agreement}: {field}: write a date in UTC, 2026-01-31, or a time, 2026-01-31T12:00:00Z"
+    )]
+    AgreementDate {
+        /// `id` of the agreement.
+        agreement: String,
+        /// `start` or `end`.
+        field: &'static str,
+    },
+    /// A list of an agreement has too few entries, or an empty or repeated one.
+    #[error(
+        "agreement {agreement}: {field}: write texts that are not empty, each once: at least two parties, one \
+         purpose and one data category"
+    )]
+    AgreementPart {
+        /// `id` of the agreement.
+        agreement: String,
+        /// The name of the part.
+        field: &'static str,
+    },
+    /// An agreement ends before it begins. Holds its `id`.
+    #[error("agreement {0}: end must not be before start")]
+    AgreementDates(String),
+    /// A role has a scope that is not in the catalogue.
+    #[error(
+        "role {role}: the scope {scope} is not in the catalogue; add a [[scope]] that says what it means"
+    )]
+    NotInCatalogue {
+        /// The role's name.
+        role: String,
+        /// The scope token.
+        scope: String,
+    },
+    /// A role has a scope that touches personal data, and names no agreement.
+    #[error(
+        "role {role}: the scope {scope} touches personal data; name the agreement that allows it"
+    )]
+    NeedsAgreement {
+        /// The role's name.
+        role: String,
+        /// The scope token.
+        scope: String,
+    },
+    /// A role names an agreement that does not exist.
+    #[error("role {role}: there is no agreement {agreement:?}; add an [[agreement]] first")]
+    UnknownAgreement {
+        /// The role's name.
+        role: String,
+        /// The `id` that no agreement has.
+        agreement: String,
+    },
+    /// A role has a scope whose data its agreement does not cover.
+    #[error(
+        "role {role}: the scope {scope} gives access to {data:?}, which the agreement {agreement} does not \
+         cover; remove the scope, or name another agreement"
+    )]
+    OutsideAgreement {
+        /// The role's name.
+        role: String,
+        /// The scope token.
+        scope: String,
+        /// The data category.
+        data: String,
+        /// `id` of the agreement.
+        agreement: String,
+    },
+    /// `owner` or `description` of a role is empty.
+    #[error("role {role}: {field}: write a text, or leave it out")]
+    RolePart {
+        /// The role's name.
+        role: String,
+        /// The name of the part.
+        field: &'static str,
+    },
+    /// A role's name is empty or that of an earlier role of its environment.
     #[error("role: every role needs a name of its own")]
     RoleName,
-    /// A role's audience is empty. Holds the role's name.
-    #[error("role {0}: write the audience, the URL of the guarded API")]
+    /// A role has no audience, or an empty or repeated one. Holds the role's name.
+    #[error("role {0}: write the audience, the URL of the guarded API, or several, each once")]
     RoleAudience(String),
     /// A role has no scope, or one that is no scope token. Holds the role's name.
     #[error(

@@ -2,20 +2,23 @@
 
 mod checks;
 mod error;
+mod installation;
+mod policy_checks;
+mod sources;
 mod written;
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use edgepass_status_list::Bits;
 use edgepass_verify::policy::freshness::{FreshnessConfig, Schedule};
-use toml::Spanned;
 
-use self::checks::Lines;
-pub use self::error::{ConfigError, Mistake};
-use self::written::ConfigText;
+pub use self::error::{ConfigError, Mistake, Mistakes};
+pub use self::installation::{EntryKind, Installation, Places, UnknownEnvironment};
+pub use self::sources::{Place, SourceFile};
 pub use self::written::{is_s3_endpoint, is_s3_name};
 use crate::keys::KeySchedule;
 use crate::policy::IssuerPolicy;
@@ -43,6 +46,8 @@ pub enum TargetConfig {
     S3 {
         /// The name of the bucket.
         bucket: String,
+        /// The start of the names of all objects, with `/` after it. `None`: nothing precedes them.
+        prefix: Option<String>,
         /// The URL of the service. Default: from the environment (`AWS_ENDPOINT_URL`), else
         /// Amazon's.
         endpoint: Option<String>,
@@ -76,13 +81,16 @@ impl ListSchedule {
     }
 }
 
-/// A checked configuration.
+/// The configuration of one issuer.
 pub struct Config {
-    /// Issuer identifier, without a trailing slash.
+    /// The name of the environment. `None`: the configuration has no environments.
+    pub environment: Option<String>,
+    /// Issuer identifier, without a trailing slash. That of an environment ends with its name.
     pub issuer: String,
     /// The address and port that `serve` listens on.
     pub listen: SocketAddr,
-    /// The data directory, which holds the database.
+    /// The data directory, which holds the database. That of an environment is in a folder of its
+    /// name.
     pub data_dir: PathBuf,
     /// The file with the master key. The variable `EDGEPASS_MASTER_KEY` takes precedence.
     pub master_key_file: Option<PathBuf>,
@@ -96,18 +104,32 @@ pub struct Config {
     pub status: ListSchedule,
     /// The rules of automatic key changes.
     pub keys: KeySchedule,
-    /// The targets, besides the issuer's own endpoint.
+    /// The targets, besides the issuer's own endpoint. An environment has a folder in each.
     pub targets: Vec<TargetConfig>,
-    /// Roles and clients.
-    pub policy: IssuerPolicy,
+    /// Roles, clients, and the scopes and agreements that they need.
+    pub policy: Arc<IssuerPolicy>,
+}
+
+impl TargetConfig {
+    /// The folder of an environment in this target.
+    fn of(&self, environment: Option<&str>) -> Self {
+        match (self.clone(), environment) {
+            (Self::Directory { path }, Some(name)) => Self::Directory { path: path.join(name) },
+            (Self::S3 { bucket, endpoint, region, .. }, Some(name)) => {
+                Self::S3 { bucket, prefix: Some(name.to_owned()), endpoint, region }
+            }
+            (whole, None) => whole,
+        }
+    }
 }
 
 impl Config {
-    /// Parses and checks the text of a file. Relative paths start at `base`.
+    /// Reads and checks the text of a configuration with one environment. Relative paths start at
+    /// `base`.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`], the first that is found.
+    /// [`Mistakes`]; a configuration of several environments has none either.
     ///
     /// # Example
     ///
@@ -116,86 +138,36 @@ impl Config {
     /// use edgepass_issuer::Config;
     ///
     /// let text = "issuer = \"https://issuer.example\"\nlisten = \"8787\"\ndata_dir = \"data\"\n";
-    /// let error = Config::parse(text, Path::new("/etc/edgepass")).err().unwrap();
-    /// assert_eq!(error.line, 2);
-    /// assert!(error.to_string().contains("write an address and a port"));
+    /// let mistakes = Config::parse(text, Path::new("/etc/edgepass")).err().unwrap();
+    /// assert!(mistakes.to_string().starts_with("edgepass.toml:2: listen: write an address and a port"));
     /// ```
-    pub fn parse(text: &str, base: &Path) -> Result<Self, ConfigError> {
-        let lines = Lines(text);
-        let written: ConfigText = toml::from_str(text).map_err(|error| {
-            let offset = error.span().map_or(0, |span| span.start);
-            lines.mistake(offset, Mistake::Form(error.message().replace('\n', " ")))
-        })?;
-        let issuer = lines.check(written.issuer, checks::issuer)?;
-        let listen =
-            lines.check(written.listen, |text| text.parse().map_err(|_| Mistake::Listen))?;
-        let revocation = written.revocation.unwrap_or_else(absent);
-        let (freshness, schedule, max_list_age) = lines.check(revocation, checks::revocation)?;
-        let capacity = lines.check(written.status.list_capacity, checks::list_capacity)?;
-        let base_uri = match written.status.base_uri {
-            None => issuer.clone(),
-            Some(uri) => lines.check(uri, checks::base_uri)?,
-        };
+    pub fn parse(text: &str, base: &Path) -> Result<Self, Mistakes> {
+        let file = SourceFile { name: "edgepass.toml".to_owned(), text: text.to_owned() };
+        let several = |_| Mistakes(Vec::new());
+        Installation::parse(&[file], base)?.environment(None).map_err(several)
+    }
 
-        let (mut roles, mut clients) = (Vec::new(), Vec::new());
-        for role in written.roles {
-            let role = lines.check(role, |role| checks::role(role, &written.tokens, &roles))?;
-            roles.push(role);
-        }
-        for client in written.clients {
-            let client = lines.check(client, |client| {
-                checks::client(client, &roles, &clients, written.status.suspension)
-            })?;
-            clients.push(client);
-        }
-        let policy = IssuerPolicy { roles, clients };
-        let longest = Duration::from_secs(policy.longest_lifetime());
-        let keys = lines.check(written.keys.unwrap_or_else(absent), |keys| {
-            checks::keys(&keys, longest, &freshness, &schedule)
-        })?;
-
-        let below = |path: PathBuf, name| {
-            let is_empty = path.as_os_str().is_empty();
-            if is_empty { Err(Mistake::EmptyPath(name)) } else { Ok(base.join(path)) }
-        };
-        let data_dir = lines.check(written.data_dir, |path| below(path, "data_dir"))?;
-        let master_key_file = written.master_key_file.map(|file| {
-            lines.check(file, |file| match below(file, "master_key_file")? {
-                file if file.starts_with(&data_dir) => Err(Mistake::MasterKeyInDataDir),
-                file => Ok(file),
-            })
-        });
-        let targets = written.targets.into_iter();
-        let targets = targets.map(|target| lines.check(target, |target| target.below(base)));
-        Ok(Self {
-            issuer,
-            listen,
-            master_key_file: master_key_file.transpose()?,
-            data_dir,
-            token_type: written.tokens.typ,
-            freshness,
-            revocation: schedule,
-            status: ListSchedule {
-                capacity,
-                bits: checks::bits(written.status.suspension),
-                base_uri,
-                max_age: max_list_age.map(|age| age.as_secs()),
-            },
-            keys,
-            targets: targets.collect::<Result<_, _>>()?,
-            policy,
-        })
+    /// The settings besides the policy that differ from those of another configuration of the same
+    /// environment. `serve` takes them only when it starts.
+    pub fn changed_settings(&self, other: &Self) -> Vec<&'static str> {
+        let changed = [
+            ("issuer", self.issuer != other.issuer),
+            ("listen", self.listen != other.listen),
+            ("data_dir", self.data_dir != other.data_dir),
+            ("master_key_file", self.master_key_file != other.master_key_file),
+            ("[tokens] typ", self.token_type != other.token_type),
+            ("[revocation]", self.freshness != other.freshness),
+            ("[status]", self.status != other.status),
+            ("[keys]", self.keys != other.keys),
+            ("[[target]]", self.targets != other.targets),
+        ];
+        changed.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
     }
 
     /// The database file: `edgepass.db` in the data directory.
     pub fn database(&self) -> PathBuf {
         self.data_dir.join("edgepass.db")
     }
-}
-
-/// The defaults of a table that the file lacks. A mistake in them would be reported in line 1.
-fn absent<T: Default>() -> Spanned<T> {
-    Spanned::new(0..0, T::default())
 }
 
 #[cfg(test)]
@@ -224,7 +196,7 @@ roles = ["reader"]
 secret_hash = "sha256:AAAA:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 "#;
 
-    fn parse(text: &str) -> Result<Config, ConfigError> {
+    fn parse(text: &str) -> Result<Config, Mistakes> {
         Config::parse(text, Path::new("/etc/edgepass"))
     }
 
@@ -311,9 +283,10 @@ secret_hash = "sha256:AAAA:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
             ("id = \"billing\"", "id = \"a:b\"", 17, "without ':'"),
         ] {
             assert!(GOOD.contains(from), "{from}");
-            let error = parse(&GOOD.replacen(from, to, 1)).err().expect(to);
+            let mistakes = parse(&GOOD.replacen(from, to, 1)).err().expect(to);
+            let [error] = mistakes.0.as_slice() else { panic!("{to}: {mistakes}") };
             assert!(error.to_string().contains(says), "{to}: {error}");
-            assert_eq!(error.line, line, "{to}: {error}");
+            assert_eq!(error.place.line, line, "{to}: {error}");
         }
     }
 }

@@ -3,47 +3,144 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use edgepass_verify::policy::OneOrMany;
 use edgepass_verify::policy::duration::DurationText;
 use edgepass_verify::policy::freshness::FreshnessConfig;
 use serde::Deserialize;
 use toml::Spanned;
+use toml::value::Datetime;
 
 use super::TargetConfig;
 use super::error::Mistake;
 use crate::selection::StatusChange;
 use crate::signing_key::{SigningAlgorithm, TokenType};
 
-/// A whole file.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+/// A file, or all files together. A setting that no file needs to have alone is optional.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub(super) struct ConfigText {
     /// Issuer identifier: the `iss` of every token. Published URLs start with it, unless `base_uri`
     /// is set.
-    pub(super) issuer: Spanned<String>,
+    pub(super) issuer: Option<Spanned<String>>,
     /// The address and port that `serve` listens on.
-    pub(super) listen: Spanned<String>,
+    pub(super) listen: Option<Spanned<String>>,
     /// The data directory. A relative path starts at the folder of `edgepass.toml`.
-    pub(super) data_dir: Spanned<PathBuf>,
+    pub(super) data_dir: Option<Spanned<PathBuf>>,
     /// The file with the master key, outside the data directory. The variable `EDGEPASS_MASTER_KEY`
     /// takes precedence.
     pub(super) master_key_file: Option<Spanned<PathBuf>>,
     /// Lifetimes for roles that set none.
-    #[serde(default)]
-    pub(super) tokens: TokensText,
+    pub(super) tokens: Option<Spanned<TokensText>>,
     /// The revocation deadline and the settings that must meet it.
     pub(super) revocation: Option<Spanned<FreshnessConfig>>,
     /// The form and the base URI of status lists.
-    #[serde(default)]
-    pub(super) status: StatusText,
+    pub(super) status: Option<Spanned<StatusText>>,
     /// The schedule of automatic key changes.
     pub(super) keys: Option<Spanned<KeysText>>,
     /// Targets: documents are published there besides the issuer's own endpoint.
-    #[serde(default, rename = "target")]
+    #[serde(rename = "target")]
     pub(super) targets: Vec<Spanned<TargetText>>,
-    #[serde(default, rename = "role")]
+    /// Patterns that names must fit.
+    pub(super) naming: Option<Spanned<NamingText>>,
+    #[serde(rename = "environment")]
+    pub(super) environments: Vec<Spanned<EnvironmentText>>,
+    #[serde(rename = "scope")]
+    pub(super) scopes: Vec<Spanned<ScopeText>>,
+    #[serde(rename = "agreement")]
+    pub(super) agreements: Vec<Spanned<AgreementText>>,
+    #[serde(rename = "role")]
     pub(super) roles: Vec<Spanned<RoleText>>,
-    #[serde(default, rename = "client")]
+    #[serde(rename = "client")]
     pub(super) clients: Vec<Spanned<ClientText>>,
+}
+
+impl ConfigText {
+    /// Adds the settings of a further file. Returns the settings that both have, with the offset of
+    /// the second.
+    pub(super) fn add(&mut self, file: Self) -> Vec<(usize, &'static str)> {
+        let mut twice = Vec::new();
+        let mut seen = |name, at: Option<usize>| twice.extend(at.map(|at| (at, name)));
+        seen("issuer", once(&mut self.issuer, file.issuer));
+        seen("listen", once(&mut self.listen, file.listen));
+        seen("data_dir", once(&mut self.data_dir, file.data_dir));
+        seen("master_key_file", once(&mut self.master_key_file, file.master_key_file));
+        seen("[tokens]", once(&mut self.tokens, file.tokens));
+        seen("[revocation]", once(&mut self.revocation, file.revocation));
+        seen("[status]", once(&mut self.status, file.status));
+        seen("[keys]", once(&mut self.keys, file.keys));
+        seen("[naming]", once(&mut self.naming, file.naming));
+        self.targets.extend(file.targets);
+        self.environments.extend(file.environments);
+        self.scopes.extend(file.scopes);
+        self.agreements.extend(file.agreements);
+        self.roles.extend(file.roles);
+        self.clients.extend(file.clients);
+        twice
+    }
+}
+
+/// Sets a setting that is not set yet. Returns the offset of `new` if it is.
+fn once<T>(setting: &mut Option<Spanned<T>>, new: Option<Spanned<T>>) -> Option<usize> {
+    match (&setting, new) {
+        (Some(_), Some(new)) => Some(new.span().start),
+        (_, None) => None,
+        (None, new) => {
+            *setting = new;
+            None
+        }
+    }
+}
+
+/// `[naming]`: regular expressions that whole names must match.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct NamingText {
+    pub(super) role: Option<String>,
+    pub(super) client: Option<String>,
+    pub(super) scope: Option<String>,
+}
+
+/// An `[[environment]]`: an issuer of its own below the configured one.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct EnvironmentText {
+    /// The last path segment of the issuer identifier.
+    pub(super) name: String,
+}
+
+/// A `[[scope]]` of the catalogue.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ScopeText {
+    pub(super) name: String,
+    pub(super) description: String,
+    /// Categories of data.
+    #[serde(default)]
+    pub(super) data: Vec<String>,
+    /// Categories of data subjects.
+    #[serde(default)]
+    pub(super) subjects: Vec<String>,
+    /// Whether these are personal data. Must be written.
+    pub(super) personal: bool,
+}
+
+/// An `[[agreement]]`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AgreementText {
+    pub(super) id: String,
+    pub(super) parties: Vec<String>,
+    pub(super) purposes: Vec<String>,
+    pub(super) data: Vec<String>,
+    #[serde(default)]
+    pub(super) recipients: Vec<String>,
+    #[serde(default)]
+    pub(super) regions: Vec<String>,
+    pub(super) retention: Option<DurationText>,
+    /// The first day, in UTC, or the exact time.
+    pub(super) start: Datetime,
+    /// The last day, in UTC, or the exact time from which the agreement no longer holds.
+    pub(super) end: Option<Datetime>,
 }
 
 #[derive(Deserialize)]
@@ -98,16 +195,22 @@ pub(super) enum TargetText {
 #[serde(deny_unknown_fields)]
 pub(super) struct RoleText {
     pub(super) name: String,
-    pub(super) audience: String,
+    pub(super) environment: Option<String>,
+    /// One audience, or several, of which a token has one.
+    pub(super) audience: OneOrMany,
     pub(super) scopes: Vec<String>,
     pub(super) lifetime: Option<DurationText>,
     pub(super) max_lifetime: Option<DurationText>,
+    pub(super) agreement: Option<String>,
+    pub(super) owner: Option<String>,
+    pub(super) description: Option<String>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ClientText {
     pub(super) id: String,
+    pub(super) environment: Option<String>,
     pub(super) roles: Vec<String>,
     /// Changes that the client may make over HTTP to tokens of all clients: "revoke", "suspend",
     /// "resume". Default: none.
@@ -157,7 +260,7 @@ impl TargetText {
                 if !endpoint.as_deref().is_none_or(is_s3_endpoint) {
                     return Err(Mistake::TargetEndpoint);
                 }
-                Ok(TargetConfig::S3 { bucket, endpoint, region })
+                Ok(TargetConfig::S3 { bucket, prefix: None, endpoint, region })
             }
         }
     }

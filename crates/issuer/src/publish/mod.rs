@@ -34,7 +34,7 @@ use crate::storage::{ListState, Store};
 /// Builds documents, keeps the current version of each, and writes them to the targets.
 pub struct Publisher<S> {
     issuer: Arc<Issuer<S>>,
-    metadata: String,
+    metadata: RwLock<String>,
     /// The served documents, by path.
     documents: RwLock<HashMap<String, Arc<Document>>>,
     lists: RwLock<HashMap<String, Arc<PublishedList>>>,
@@ -78,7 +78,7 @@ impl<S: Store> Publisher<S> {
     pub fn new(issuer: Arc<Issuer<S>>, metadata: String, targets: Vec<Box<dyn Target>>) -> Self {
         Self {
             issuer,
-            metadata,
+            metadata: RwLock::new(metadata),
             documents: RwLock::default(),
             lists: RwLock::default(),
             current: RwLock::default(),
@@ -88,6 +88,11 @@ impl<S: Store> Publisher<S> {
             unseen: Mutex::default(),
             is_of_other_database: AtomicBool::new(false),
         }
+    }
+
+    /// Replaces the issuer's metadata document. [`Publisher::sync`] then serves it.
+    pub fn set_metadata(&self, metadata: String) {
+        *self.metadata.write().unwrap_or_else(PoisonError::into_inner) = metadata;
     }
 
     /// The storage that documents are made from.
@@ -152,7 +157,8 @@ impl<S: Store> Publisher<S> {
         self.date_keys(seconds);
         self.serve_keys();
         let made = self.make_editions(&states, seconds).await;
-        self.serve(METADATA, "application/json", self.metadata.clone());
+        let metadata = read(&self.metadata).clone();
+        self.serve(METADATA, "application/json", metadata);
         self.serve(AGGREGATION, "application/json", self.aggregation(&states, seconds));
         if made.is_ok() {
             lock(&self.signed).by(self.issuer.keys().signing_key_id(), clock());

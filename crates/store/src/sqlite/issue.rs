@@ -23,8 +23,8 @@ pub(super) async fn record(
     let token = &new.facts;
     sqlx::query(
         "INSERT INTO tokens (jwt_id, role, client_id, subject, audience, scope, key_id, created_by, \
-         issued_at, expiration, list_id, list_index) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+         issued_at, expiration, list_id, list_index, policy, agreement) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
     )
     .bind(&token.jwt_id)
     .bind(&token.role)
@@ -38,6 +38,8 @@ pub(super) async fn record(
     .bind(rows::signed(token.expiration))
     .bind(&slot.list_id)
     .bind(rows::signed(slot.index))
+    .bind(token.policy.map(rows::signed))
+    .bind(&token.agreement)
     .execute(&mut *connection)
     .await
     .map_err(failed)?;

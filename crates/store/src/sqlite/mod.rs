@@ -5,6 +5,7 @@ mod durability;
 mod issue;
 mod keys;
 mod migrations;
+mod policies;
 #[cfg(test)]
 mod tests;
 use std::path::Path;
@@ -12,10 +13,11 @@ use std::time::Duration;
 
 use edgepass_issuer::audit::AuditEntry;
 use edgepass_issuer::new_act::{NewAct, Plan, RecordedAct};
+use edgepass_issuer::policy::version::{PolicyUser, PolicyVersion, StoredPolicy};
 use edgepass_issuer::storage::{
     ActStore, AuditStore, KeyChange, KeyStore, ListEdition, ListState, ListStore, NewList,
-    NewToken, Page, Recorded, StoreError, StoreState, StoredKeys, TokenFilter, TokenRecord,
-    TokenStore,
+    NewToken, Page, PolicyStore, Recorded, StoreError, StoreState, StoredKeys, TokenFilter,
+    TokenRecord, TokenStore,
 };
 use edgepass_verify::UnixMillis;
 use sqlx::error::DatabaseError;
@@ -134,6 +136,26 @@ impl KeyStore for SqliteStore {
 
     async fn mark_keys_published(&self, changed_at: u64, now: u64) -> Result<(), StoreError> {
         self.write(async |connection| keys::mark_published(connection, changed_at, now).await).await
+    }
+}
+
+impl PolicyStore for SqliteStore {
+    async fn record_policy(
+        &self,
+        version: &PolicyVersion,
+        user: &PolicyUser,
+    ) -> Result<u64, StoreError> {
+        // Usually the version is known: find that out without the write lock.
+        let mut reader = self.readers.acquire().await.map_err(failed)?;
+        if let Some(number) = policies::known(&mut reader, version, user).await? {
+            return Ok(number);
+        }
+        drop(reader);
+        self.write(async |connection| policies::record(connection, version, user).await).await
+    }
+
+    async fn policy(&self, number: Option<u64>) -> Result<Option<StoredPolicy>, StoreError> {
+        policies::find(&mut *self.readers.acquire().await.map_err(failed)?, number).await
     }
 }
 

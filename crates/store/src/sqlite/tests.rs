@@ -40,6 +40,8 @@ fn token(jwt_id: &str) -> NewToken {
         scope: "a:read".into(),
         key_id: "k".into(),
         created_by: "cli:test".into(),
+        policy: None,
+        agreement: None,
         issued_at: 100,
         expiration: 700,
     };
@@ -66,7 +68,7 @@ async fn issue(store: &SqliteStore, token: &NewToken) -> StatusSlot {
 
 fn act(change: StatusChange, selection: Selection) -> NewAct {
     let (reason, actor) = ("why".into(), "cli:test".into());
-    NewAct { change, selection, reason, actor, at: UnixMillis(200_000) }
+    NewAct { change, selection, reason, actor, policy: 1, at: UnixMillis(200_000) }
 }
 
 fn named(jwt_id: &str) -> Selection {
@@ -83,7 +85,7 @@ async fn status(store: &SqliteStore, jwt_id: &str) -> StatusType {
 
 fn entry(jwt_id: &str) -> AuditEntry {
     let act = Act::TokenRevoked { jwt_id: jwt_id.into(), reason: "test".into() };
-    AuditEntry { at_ms: 1, actor: "cli:test".into(), act }
+    AuditEntry { at_ms: 1, actor: "cli:test".into(), policy: None, act }
 }
 
 #[tokio::test]
@@ -485,6 +487,7 @@ async fn the_write_ahead_log_is_cut_after_a_long_reader_and_emptied_at_the_end()
     let entry = |number: u64| AuditEntry {
         at_ms: number,
         actor: "cli:test".into(),
+        policy: None,
         act: Act::TokenRevoked { jwt_id: "a".into(), reason: "x".repeat(60_000) },
     };
     let write = async |number| {

@@ -11,7 +11,7 @@ use crate::time::UnixMillis;
 ///
 /// With a deadline, the settings must satisfy `deadline >= publish_delay + shared_max_age +
 /// refresh_interval + fetch_timeout`, where `"ttl"` counts as 0.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields, default)]
 pub struct FreshnessConfig {
     /// How JWK Sets stay fresh. Default [`KeyFreshness::Http`] for profile `jwt` without a written

@@ -63,6 +63,25 @@ pub(super) fn look(config: &Config, report: &mut Report) {
     );
 }
 
+/// Reports a policy that `serve` does not use.
+pub(super) async fn look_at_policy<S: Store>(
+    config: &Config,
+    store: &S,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let running = store.policy(None).await?;
+    let is_used = running.is_none_or(|running| running.version == config.policy.version());
+    if is_used {
+        report.good("policy", "as in the configuration");
+    } else {
+        report.warn(
+            "policy",
+            "`edgepass serve` used another one last; see `edgepass policy diff`, then `edgepass policy apply`",
+        );
+    }
+    Ok(())
+}
+
 /// Reports the key overlap, the standby key, the rotation, and a compromised key still published.
 pub(super) async fn look_at_keys<S: Store>(
     config: &Config,

@@ -6,13 +6,13 @@ mod probe;
 mod served;
 mod targets;
 
-use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
 use edgepass_issuer::Issuer;
 use serde_json::{Value, json};
 
+use super::source::Source;
 use crate::exit::Exit;
 use crate::output;
 
@@ -50,11 +50,12 @@ enum State {
     Bad,
 }
 
-pub(super) async fn run(args: Args, config: &Path, json: bool) -> anyhow::Result<Exit> {
-    let config = super::load_config(config)?;
+pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Result<Exit> {
+    let config = source.load()?;
     let mut report = Report::default();
     bounds::look(&config, &mut report);
     let store = Arc::new(super::open_store(&config).await?);
+    bounds::look_at_policy(&config, &*store, &mut report).await?;
     bounds::look_at_keys(&config, &*store, &mut report).await?;
     let client = reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
@@ -66,7 +67,8 @@ pub(super) async fn run(args: Args, config: &Path, json: bool) -> anyhow::Result
     served::look(&config, &*store, &client, &mut report).await?;
     if let Some(url) = &args.url {
         let master = crate::master_key::load(&config)?;
-        let issuer = Issuer::open(Arc::clone(&store), &config, master).await?;
+        let issuer =
+            Issuer::open(Arc::clone(&store), &config, master, &super::policy_user()).await?;
         let probe = probe::Probe { config: &config, issuer: &issuer, client: &client, url };
         probe.run(args.role.as_deref(), &mut report).await?;
     }

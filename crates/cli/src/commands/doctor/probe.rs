@@ -187,22 +187,21 @@ impl Probe<'_> {
 
     /// Issues a probe token. Returns it with its `jti` and the URI of its list.
     async fn issue(&self, role: Option<&str>) -> anyhow::Result<(String, String, String)> {
-        let policy = &self.config.policy;
+        let policy = self.issuer.policy();
         let role = match role {
             Some(name) => policy.role(name)?,
             None => policy.roles.first().ok_or_else(|| anyhow!("no role is configured"))?,
         };
-        let grant = role.grant(&TokenRequest {
-            scope: None,
-            lifetime: Some(LIFETIME.min(role.max_lifetime)),
-        })?;
+        let lifetime = Some(LIFETIME.min(role.max_lifetime));
+        let request = TokenRequest { lifetime, ..TokenRequest::default() };
+        let now = host::now();
+        let grant = policy.grant(role, &request, now)?;
         let recipient = Recipient {
             client_id: "edgepass-doctor".into(),
             subject: "edgepass-doctor".into(),
             actor: crate::commands::actor(),
         };
-        let now = host::now();
-        let granted = self.issuer.grant(&grant, &recipient, &mut OsEntropy, now)?;
+        let granted = self.issuer.grant(&policy, &grant, &recipient, &mut OsEntropy, now)?;
         let issued = self.issuer.issue(granted, now).await?;
         let list = self.issuer.list_uri(&issued.list_id);
         Ok((issued.token, issued.jwt_id, list))
@@ -216,6 +215,7 @@ impl Probe<'_> {
             selection: Selection::JwtIds(vec![jwt_id]),
             reason: "probe of edgepass doctor".into(),
             actor: crate::commands::actor(),
+            policy: self.issuer.policy().number(),
             at: host::now(),
         };
         Ok(act_and_publish(self.config, store, &act).await?.1 == Published::Everywhere)

@@ -1,0 +1,237 @@
+//! `edgepass policy`.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use edgepass_issuer::Config;
+use edgepass_issuer::config::Mistakes;
+use edgepass_issuer::policy::difference::{Change, Difference, differences};
+use edgepass_issuer::policy::review::{Remark, review};
+use edgepass_issuer::policy::version::StoredPolicy;
+use edgepass_issuer::storage::PolicyStore;
+use rustix::process::{Signal, kill_process};
+use serde_json::{Value, json};
+
+use super::published;
+use super::source::Source;
+use crate::exit::{Exit, Failure};
+use crate::{host, output};
+
+#[derive(clap::Subcommand)]
+pub(super) enum Act {
+    /// Check the whole configuration. Exit code 1 if it has mistakes or a role's agreement is not in
+    /// force.
+    Check {
+        /// Exit code 1 also for warnings.
+        #[arg(long)]
+        strict: bool,
+    },
+    /// Show what the configuration changes in the policy that `serve` uses. Exit code 1 if anything.
+    Diff,
+    /// Let a running `serve` read the configuration again. It keeps its policy if the new one has
+    /// mistakes.
+    Apply,
+    /// Print a stored version of the policy, as JSON. Default: the one that `serve` uses.
+    Show {
+        /// Number of the version, as in `edgepass audit`.
+        number: Option<u64>,
+    },
+}
+
+pub(super) async fn run(act: Act, source: &Source, json: bool) -> anyhow::Result<Exit> {
+    match act {
+        Act::Check { strict } => check(source, strict, json),
+        Act::Diff => diff(source, json).await,
+        Act::Apply => apply(source, json).await,
+        Act::Show { number } => show(source, number).await,
+    }
+}
+
+/// One line of the check: where, how bad, and what.
+struct Line {
+    place: Option<edgepass_issuer::config::Place>,
+    level: &'static str,
+    message: String,
+}
+
+fn check(source: &Source, strict: bool, json: bool) -> anyhow::Result<Exit> {
+    let lines: Vec<Line> = match source.all() {
+        Ok(installation) => {
+            let now = host::now();
+            let of = |config: &Config| -> Vec<Line> {
+                let environment = config.environment.as_deref();
+                let line = |remark: Remark| Line {
+                    place: installation.places.of(remark.kind, environment, &remark.name).cloned(),
+                    level: if remark.concern.refuses() { "refused" } else { "warning" },
+                    message: format!("{} {}: {}", remark.kind.name(), remark.name, remark.concern),
+                };
+                review(&config.policy, now).into_iter().map(line).collect()
+            };
+            installation.environments.iter().flat_map(of).collect()
+        }
+        Err(error) => match error.downcast::<Mistakes>() {
+            Ok(Mistakes(mistakes)) => mistakes
+                .into_iter()
+                .map(|error| Line {
+                    place: Some(error.place),
+                    level: "mistake",
+                    message: error.mistake.to_string(),
+                })
+                .collect(),
+            Err(other) => return Err(other),
+        },
+    };
+    let count = |level| lines.iter().filter(|line| line.level == level).count();
+    let (mistakes, refused, warnings) = (count("mistake"), count("refused"), count("warning"));
+    let is_right = mistakes == 0 && refused == 0 && (warnings == 0 || !strict);
+    if json {
+        let value = |line: &Line| {
+            json!({
+                "file": line.place.as_ref().map(|place| &place.file),
+                "line": line.place.as_ref().map(|place| place.line),
+                "level": line.level,
+                "message": line.message,
+            })
+        };
+        let findings: Vec<Value> = lines.iter().map(value).collect();
+        output::json(&json!({ "ok": is_right, "findings": findings }))?;
+    } else {
+        for Line { place, level, message } in &lines {
+            let place = place.as_ref().map_or_else(String::new, |place| format!("{place}: "));
+            output::line(&format!("{place}{level}: {message}"))?;
+        }
+        output::line(&format!("mistakes: {mistakes}, refused: {refused}, warnings: {warnings}"))?;
+    }
+    Ok(if is_right { Exit::Ok } else { Exit::Refused })
+}
+
+async fn diff(source: &Source, json: bool) -> anyhow::Result<Exit> {
+    let mut any = false;
+    for config in chosen(source)? {
+        let Some(running) = running(&config).await? else {
+            bail!("`edgepass serve` has never used a policy here; start it first");
+        };
+        let found = differences(&running.version, &config.policy.version())?;
+        any |= !found.is_empty();
+        for difference in &found {
+            tell(&config, difference, json)?;
+        }
+    }
+    if !any && !json {
+        output::line("no difference")?;
+    }
+    Ok(if any { Exit::Refused } else { Exit::Ok })
+}
+
+fn tell(
+    config: &Config,
+    Difference { kind, name, change }: &Difference,
+    json: bool,
+) -> anyhow::Result<()> {
+    let environment = config.environment.as_deref();
+    if json {
+        let (how, member, before, after) = match change {
+            Change::Added => ("added", None, None, None),
+            Change::Removed => ("removed", None, None, None),
+            Change::Changed { member, before, after } => {
+                ("changed", Some(member), Some(before), Some(after))
+            }
+        };
+        return output::json(&json!({
+            "environment": environment, "kind": kind, "name": name, "change": how,
+            "member": member, "before": before, "after": after,
+        }));
+    }
+    let of = environment.map_or_else(String::new, |environment| format!("{environment}: "));
+    output::line(&match change {
+        Change::Added => format!("+ {of}{kind} {name}"),
+        Change::Removed => format!("- {of}{kind} {name}"),
+        // The hash of a secret says nothing to a reader.
+        Change::Changed { member, .. } if member == "secret" => {
+            format!("~ {of}{kind} {name}: another secret")
+        }
+        Change::Changed { member, before, after } => {
+            format!("~ {of}{kind} {name}: {member} {before} -> {after}")
+        }
+    })
+}
+
+/// Longest wait until `serve` uses the new policy.
+const WAIT: Duration = Duration::from_secs(5);
+const POLL: Duration = Duration::from_millis(50);
+
+async fn apply(source: &Source, json: bool) -> anyhow::Result<Exit> {
+    let configs = source.all()?.environments;
+    let mut process = None;
+    for config in &configs {
+        process = process.or(published::server(config)?);
+    }
+    let Some(process) = process else {
+        return Err(anyhow::Error::new(Failure::Unavailable)
+            .context("no `edgepass serve` runs on this data; it reads the policy when it starts"));
+    };
+    kill_process(process, Signal::HUP)
+        .context("`edgepass serve` cannot be told; run as its user")?;
+    let mut stores = Vec::new();
+    for config in &configs {
+        stores.push((super::open_store(config).await?, config.policy.version()));
+    }
+    let wait = async {
+        loop {
+            let mut is_used = true;
+            for (store, version) in &stores {
+                let running = store.policy(None).await?;
+                is_used &= running.is_some_and(|running| running.version == *version);
+            }
+            if is_used {
+                return anyhow::Ok(());
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    };
+    match tokio::time::timeout(WAIT, wait).await {
+        Ok(outcome) => outcome?,
+        Err(_) => {
+            return Err(anyhow::Error::new(Failure::Unavailable)
+                .context("`edgepass serve` has kept its policy; its log says why"));
+        }
+    }
+    if json {
+        output::json(&json!({ "applied": true }))?;
+    } else {
+        output::line("`edgepass serve` uses the policy now")?;
+    }
+    Ok(Exit::Ok)
+}
+
+async fn show(source: &Source, number: Option<u64>) -> anyhow::Result<Exit> {
+    let config = source.load()?;
+    let store = super::open_store(&config).await?;
+    let Some(found) = store.policy(number).await? else {
+        return Err(anyhow::Error::new(Failure::Refused).context("there is no such policy version"));
+    };
+    let policy: Value = serde_json::from_str(&found.version.text)?;
+    output::json(&json!({
+        "number": found.number,
+        "digest": found.version.digest,
+        "served_since_ms": found.served_since_ms,
+        "policy": policy,
+    }))?;
+    Ok(Exit::Ok)
+}
+
+/// The environment that was named, or else all.
+fn chosen(source: &Source) -> anyhow::Result<Vec<Config>> {
+    match &source.environment {
+        Some(_) => Ok(vec![source.load()?]),
+        None => Ok(source.all()?.environments),
+    }
+}
+
+/// The policy that `serve` uses, or used last.
+async fn running(config: &Config) -> anyhow::Result<Option<StoredPolicy>> {
+    let store = super::open_store(config).await?;
+    let found = store.policy(None).await?;
+    store.close().await;
+    Ok(found)
+}

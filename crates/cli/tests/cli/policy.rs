@@ -1,0 +1,330 @@
+//! `edgepass policy`, environments, and a configuration in several files.
+
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::serving::Serving;
+use crate::{Issuer, lines, said, told};
+
+const REALISTIC: &str = include_str!("../policy/realistic.toml");
+/// What `policy check` says of each mistake of [`BROKEN`]. With EDGEPASS_WRITE=1 the test writes it.
+const MESSAGES: &str = "tests/policy/broken.txt";
+
+/// Mistakes: what is replaced in [`REALISTIC`], and by what.
+const BROKEN: [(&str, &str); 30] = [
+    ("[naming]", "[nameing]"),
+    ("audience = \"https://staging.api.example\"", "audience = \"https://staging.api.example"),
+    ("issuer = \"https://auth.example\"\n", ""),
+    ("issuer = \"https://auth.example\"", "issuer = \"http://auth.example\""),
+    ("name = \"staging\"", "name = \"Staging\""),
+    ("name = \"staging\"", "name = \"oauth\""),
+    ("environment = \"staging\"\n", ""),
+    ("environment = \"staging\"", "environment = \"stageing\""),
+    ("role = \"[a-z]+(-[a-z]+)+\"", "role = \"[a-z+\""),
+    ("name = \"refund-bot\"", "name = \"refunds\""),
+    ("id = \"shop\"", "id = \"Shop 1\""),
+    ("id = \"shop\"", "id = \"fast-invoices\""),
+    ("name = \"payments:refund\"", "name = \"payments:delete\""),
+    ("description = \"Pays money back to a customer\"", "description = \"\""),
+    ("data = [\"payment\"]\nsubjects", "data = []\nsubjects"),
+    ("parties = [\"Example Shop SE\", \"Refunds Ltd\"]", "parties = [\"Refunds Ltd\"]"),
+    ("purposes = [\"refunds\"]", "purposes = []"),
+    ("start = 2026-01-01", "start = 2040-01-01"),
+    ("start = 2026-06-01T00:00:00+02:00", "start = 2026-06-01T00:00:00"),
+    ("end = 2036-12-31", "end = \"2036-12-31\""),
+    ("scopes = [\"payments:refund\"]", "scopes = [\"payments:refund\", \"orders:read\"]"),
+    ("agreement = \"dpa-2026-014\"\n", ""),
+    ("agreement = \"dpa-2026-014\"", "agreement = \"dpa-2026-15\""),
+    ("agreement = \"dpa-2026-014\"", "agreement = \"dpa-2026-020\""),
+    ("audience = [\"https://api.example\", \"https://feed.example\"]", "audience = []"),
+    ("lifetime = \"5m\"", "lifetime = \"20m\""),
+    ("max_lifetime = \"15m\"", "max_lifetime = \"900\""),
+    ("roles = [\"catalog-reader\"]", "roles = [\"catalogue-reader\"]"),
+    ("secret_hash = \"sha256:AAAA:", "secret_hash = \"secret:"),
+    ("may = [\"revoke\"]", "may = [\"suspend\"]"),
+];
+
+fn check(folder: &Path, text: &str, more: &[&str]) -> (Option<i32>, String) {
+    fs::write(folder.join("policy.toml"), text).unwrap();
+    let issuer = Issuer { folder: tempfile::tempdir_in(folder).unwrap() };
+    let arguments = [&["policy", "check", "--config", "../policy.toml"], more].concat();
+    let output = issuer.run(&arguments);
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    (output.status.code(), String::from_utf8(output.stdout).unwrap().replace("../", ""))
+}
+
+#[test]
+fn a_realistic_policy_is_right_and_each_mistake_is_named_with_file_and_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let (code, text) = check(folder.path(), REALISTIC, &[]);
+    assert_eq!(code, Some(0), "{text}");
+    let mut all = format!("As it is:\n{text}");
+    let (code, _) = check(folder.path(), REALISTIC, &["--strict"]);
+    assert_eq!(code, Some(1));
+    for (from, to) in BROKEN {
+        assert!(REALISTIC.contains(from), "{from}");
+        let (code, text) = check(folder.path(), &REALISTIC.replacen(from, to, 1), &[]);
+        assert_eq!(code, Some(1), "{to}: {text}");
+        write!(all, "\n{from}  =>  {to}\n{text}").unwrap();
+    }
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(MESSAGES);
+    if std::env::var_os("EDGEPASS_WRITE").is_some() {
+        fs::write(&file, &all).unwrap();
+    }
+    assert_eq!(all, fs::read_to_string(&file).unwrap(), "EDGEPASS_WRITE=1 writes {MESSAGES}");
+}
+
+#[test]
+fn all_mistakes_are_reported_at_once_and_as_json() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = REALISTIC
+        .replace("name = \"refund-bot\"", "name = \"refunds\"")
+        .replace("may = [\"revoke\"]", "may = [\"suspend\"]");
+    let (code, out) = check(folder.path(), &text, &["--json"]);
+    assert_eq!(code, Some(1));
+    let value: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(value["ok"], false);
+    let found = value["findings"].as_array().unwrap();
+    let line_of = |text: &str, part: &str| text[..text.find(part).unwrap()].lines().count();
+    let expected = ["name = \"refunds\"", "id = \"fast-invoices\""];
+    assert_eq!(found.len(), expected.len(), "{out}");
+    for (finding, part) in found.iter().zip(expected) {
+        assert_eq!(finding["file"], "policy.toml");
+        assert_eq!(finding["level"], "mistake");
+        assert_eq!(finding["line"], line_of(&text, part), "{finding}");
+    }
+}
+
+#[test]
+fn an_agreement_that_is_not_in_force_is_refused_by_check_and_at_issue() {
+    let issuer = Issuer::new();
+    let file = issuer.path("edgepass.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    let with = |dates: &str| {
+        let agreement = format!(
+            "[[agreement]]\nid = \"dpa\"\nparties = [\"a\", \"b\"]\npurposes = [\"p\"]\ndata = [\"d\"]\n{dates}\n"
+        );
+        let text = text.replacen("scopes =", "agreement = \"dpa\"\nscopes =", 1);
+        fs::write(&file, format!("{text}\n{agreement}")).unwrap();
+        let check = issuer.run(&["policy", "check"]);
+        let issued = issuer.run(&["issue", "--role", "invoice-reader", "--json"]);
+        ((check.status.code(), told(&check)), (issued.status.code(), told(&issued)))
+    };
+    for (dates, says) in [
+        ("start = 2020-01-01\nend = 2020-12-31", "the agreement dpa has ended"),
+        ("start = 2999-01-01", "the agreement dpa has not begun"),
+    ] {
+        let (check, issued) = with(dates);
+        assert_eq!((check.0, issued.0), (Some(1), Some(1)), "{check:?} {issued:?}");
+        assert!(check.1.contains("refused: role invoice-reader"), "{check:?}");
+        assert!(issued.1.contains(says), "{issued:?}");
+    }
+    let (check, issued) = with("start = 2020-01-01");
+    assert_eq!((check.0, issued.0), (Some(0), Some(0)), "{check:?} {issued:?}");
+    // A token ends with its agreement.
+    let soon = chrono::Utc::now() + chrono::Duration::seconds(90);
+    let (_, issued) = with(&format!("start = 2020-01-01\nend = {}", soon.format("%FT%TZ")));
+    assert_eq!(issued.0, Some(0), "{issued:?}");
+    let tokens = lines(&issuer.run(&["tokens", "--json", "--limit", "1"]).stdout);
+    assert_eq!(tokens[0]["agreement"], "dpa");
+    assert!(tokens[0]["exp"].as_i64().unwrap() <= soon.timestamp(), "{tokens:?}");
+    let entries = lines(&issuer.run(&["audit", "--json", "--limit", "1"]).stdout);
+    assert_eq!(
+        (&entries[0]["agreement"], &entries[0]["policy"]),
+        (&json!("dpa"), &tokens[0]["policy"])
+    );
+}
+
+#[test]
+fn a_folder_of_files_is_one_configuration() {
+    let issuer = Issuer::new();
+    let text = fs::read_to_string(issuer.path("edgepass.toml")).unwrap();
+    let (settings, policy) = text.split_at(text.find("# A role:").unwrap());
+    fs::create_dir(issuer.path("policy")).unwrap();
+    fs::write(
+        issuer.path("policy/10-settings.toml"),
+        settings.replace("\"master", "\"../master").replace("\"data\"", "\"../data\""),
+    )
+    .unwrap();
+    fs::write(issuer.path("policy/20-billing.toml"), policy).unwrap();
+    fs::write(issuer.path("policy/notes.txt"), "no TOML").unwrap();
+    let run = |arguments: &[&str]| {
+        let output = issuer.run(&[arguments, &["--config", "policy"]].concat());
+        (output.status.code(), told(&output))
+    };
+    assert_eq!(run(&["issue", "--role", "invoice-reader"]).0, Some(0));
+    let (code, says) = run(&["client", "add", "new-one", "--role", "invoice-reader"]);
+    assert_eq!(code, Some(0), "{says}");
+    let added = fs::read_to_string(issuer.path("policy/clients.toml")).unwrap();
+    assert!(added.contains("id = \"new-one\""), "{added}");
+    assert!(run(&["client", "list"]).1.contains("new-one"));
+
+    fs::write(
+        issuer.path("policy/30-twice.toml"),
+        "\nlisten = \"127.0.0.1:1\"\n[[role]]\nname = \"\"\naudience = \"a\"\nscopes = [\"a\"]\n",
+    )
+    .unwrap();
+    let (code, says) = run(&["policy", "check"]);
+    assert_eq!(code, Some(1));
+    assert!(
+        says.contains("policy/30-twice.toml:2: mistake: listen is written in another file"),
+        "{says}"
+    );
+    fs::write(
+        issuer.path("policy/30-twice.toml"),
+        "\n\n[[role]]\nname = \"\"\naudience = \"a\"\nscopes = [\"a\"]\n",
+    )
+    .unwrap();
+    let (_, says) = run(&["policy", "check"]);
+    assert!(
+        says.contains("policy/30-twice.toml:3: mistake: role: every role needs a name"),
+        "{says}"
+    );
+}
+
+#[test]
+fn a_running_serve_takes_a_new_policy_and_keeps_the_old_one_if_the_new_one_is_wrong() {
+    let serving = Serving::start();
+    let file = serving.issuer.path("edgepass.toml");
+    let run = |arguments: &[&str]| {
+        let output = serving.issuer.run(arguments);
+        (output.status.code(), told(&output))
+    };
+    let token = |role: &str| {
+        let body = format!("grant_type=client_credentials&role={role}");
+        serving.send("oauth/token", &serving.secret, &body)
+    };
+    assert_eq!(run(&["policy", "diff"]).0, Some(0));
+    assert_eq!(token("invoice-reader").0, 200);
+    assert_eq!(token("auditor").0, 400);
+
+    let text = fs::read_to_string(&file).unwrap();
+    let role = "[[role]]\nname = \"auditor\"\naudience = \"https://api.example\"\nscopes = [\"audit:read\"]\n";
+    let more = text
+        .replace("roles = [\"invoice-reader\", ", "roles = [\"auditor\", ")
+        .replace("max_lifetime = \"30m\"", "max_lifetime = \"20m\"");
+    fs::write(&file, format!("{more}\n{role}")).unwrap();
+    let (code, says) = run(&["policy", "diff"]);
+    assert_eq!(code, Some(1));
+    for part in [
+        "+ role auditor",
+        "~ role invoice-clerk: max_lifetime 1800 -> 1200",
+        "~ client example-service: roles [\"invoice-reader\",\"invoice-clerk\"] -> [\"auditor\",\"invoice-clerk\"]",
+    ] {
+        assert!(says.contains(part), "{says}");
+    }
+    let (code, says) = run(&["policy", "apply"]);
+    assert_eq!(code, Some(0), "{says}");
+    assert_eq!(run(&["policy", "diff"]).0, Some(0));
+    assert_eq!(token("auditor").0, 200);
+    assert_eq!(token("invoice-reader").0, 400);
+    assert!(serving.get(".well-known/oauth-authorization-server").unwrap().contains("audit:read"));
+
+    // A wrong one changes nothing, however it reaches the process.
+    fs::write(&file, format!("{more}\n{role}\n{role}")).unwrap();
+    let (code, says) = run(&["policy", "apply"]);
+    assert_eq!(code, Some(2), "{says}");
+    let process = serving.id().to_string();
+    let signalled = std::process::Command::new("kill").args(["-HUP", &process]).status();
+    assert!(signalled.unwrap().success());
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert_eq!(token("auditor").0, 200);
+    fs::write(&file, &text).unwrap();
+    assert_eq!(run(&["policy", "apply"]).0, Some(0));
+    assert_eq!(token("invoice-reader").0, 200);
+
+    // Each token and each entry names the version that was in use.
+    let tokens = serving.tokens();
+    let versions: Vec<_> = tokens.iter().map(|token| token["policy"].as_u64().unwrap()).collect();
+    assert_eq!(versions, [2, 3, 3, 2]);
+    let trail = lines(&serving.issuer.run(&["audit", "--json"]).stdout);
+    let applied = trail.iter().filter(|entry| entry["act"] == "policy_applied");
+    let applied: Vec<_> = applied
+        .map(|entry| (entry["policy"].as_u64().unwrap(), entry["actor"].as_str().unwrap()))
+        .collect();
+    assert_eq!(applied[applied.len() - 3..], [(2, "serve"), (3, "serve"), (2, "serve")]);
+    assert!(trail.iter().all(|entry| entry["policy"].is_u64()));
+    let shown = serving.issuer.run(&["policy", "show", "3"]);
+    let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
+    assert_eq!(shown["policy"]["roles"][2]["name"], "auditor");
+}
+
+#[test]
+fn environments_have_issuers_keys_and_lists_of_their_own() {
+    let serving = Serving::start_prepared(
+        |text| {
+            let text = text
+                .replace("[[role]]", "[[role]]\nenvironment = \"dev\"")
+                .replace("[[client]]", "[[client]]\nenvironment = \"dev\"");
+            let prod = "[[role]]\nname = \"invoice-reader\"\nenvironment = \"prod\"\naudience = \"https://api.example\"\nscopes = [\"invoices:read\"]\n";
+            format!(
+                "{text}\n[[environment]]\nname = \"dev\"\n[[environment]]\nname = \"prod\"\n{prod}"
+            )
+        },
+        |issuer| {
+            let _ = fs::remove_dir_all(issuer.path("data"));
+            for name in ["dev", "prod"] {
+                let made = issuer.run(&["init", "--environment", name]);
+                assert_eq!(made.status.code(), Some(0), "{}", said(&made));
+            }
+        },
+    );
+    let run = |arguments: &[&str]| {
+        let output = serving.issuer.run(arguments);
+        (output.status.code(), told(&output))
+    };
+    let (code, says) = run(&["issue", "--role", "invoice-reader"]);
+    assert_eq!(code, Some(2));
+    assert!(says.contains("name one of the environments: dev, prod"), "{says}");
+    let issue = |environment: &str| {
+        let output = serving.issuer.run(&[
+            "issue",
+            "--role",
+            "invoice-reader",
+            "--environment",
+            environment,
+        ]);
+        assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let (dev, prod) = (issue("dev"), issue("prod"));
+    let verify = |token: &str, arguments: &[&str]| {
+        let output = serving.issuer.run_with_input(&[&["verify", "-"], arguments].concat(), token);
+        (output.status.code(), told(&output))
+    };
+    for (token, own, other) in [(&dev, "dev", "prod"), (&prod, "prod", "dev")] {
+        assert_eq!(verify(token, &["--environment", own]).0, Some(0));
+        // However a verifier is configured: with the other's issuer, or with the other's keys.
+        let (code, says) = verify(token, &["--environment", other]);
+        assert_eq!(code, Some(1));
+        assert!(says.contains("issuer_mismatch"), "{says}");
+        let (issuer, keys) = (
+            format!("{}/{own}", serving.url),
+            format!("{}/{other}/.well-known/jwks.json", serving.url),
+        );
+        let (code, says) = verify(
+            token,
+            &["--issuer", &issuer, "--audience", "https://api.example", "--jwks", &keys],
+        );
+        assert_eq!(code, Some(1));
+        assert!(says.contains("key_not_found"), "{says}");
+    }
+    let metadata: Value =
+        serde_json::from_str(&serving.get(".well-known/oauth-authorization-server/prod").unwrap())
+            .unwrap();
+    assert_eq!(metadata["issuer"], format!("{}/prod", serving.url));
+    assert!(serving.get(".well-known/oauth-authorization-server/other").is_err());
+    let body = "grant_type=client_credentials";
+    assert_eq!(serving.send("dev/oauth/token", &serving.secret, body).0, 200);
+    assert_eq!(serving.send("prod/oauth/token", &serving.secret, body).0, 401);
+    assert_eq!(serving.send("oauth/token", &serving.secret, body).0, 404);
+
+    let (code, says) = run(&["revoke", "--environment", "dev", "--all", "--reason", "test"]);
+    assert_eq!(code, Some(0), "{says}");
+    assert!(says.contains("2 tokens revoked"), "{says}");
+    assert_eq!(verify(&dev, &["--environment", "dev"]).0, Some(1));
+    assert_eq!(verify(&prod, &["--environment", "prod"]).0, Some(0));
+}

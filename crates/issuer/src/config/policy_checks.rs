@@ -1,0 +1,360 @@
+//! The checks of roles, clients, the scope catalogue, agreements and environments.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use chrono::{NaiveDate, NaiveDateTime, NaiveTime};
+use edgepass_jose::Scope;
+use edgepass_verify::policy::OneOrMany;
+use edgepass_verify::policy::duration::DurationText;
+use regex_lite::Regex;
+use toml::value::{Datetime, Offset};
+
+use super::LIFETIME_CAP;
+use super::error::Mistake;
+use super::written::{
+    AgreementText, ClientText, EnvironmentText, NamingText, RoleText, ScopeText, TokensText,
+};
+use crate::client_secret::SecretHash;
+use crate::policy::agreement::Agreement;
+use crate::policy::catalogue::CataloguedScope;
+use crate::policy::{Client, Role};
+use crate::selection::StatusChange;
+
+/// First path segments of the issuer's own routes, which no environment may be called.
+const RESERVED: [&str; 9] =
+    ["admin", "console", "healthz", "leaks", "metrics", "oauth", "readyz", "status", "v1"];
+
+/// The patterns of `[naming]`. `None`: any name.
+#[derive(Default)]
+pub(super) struct Naming {
+    role: Option<Regex>,
+    client: Option<Regex>,
+    scope: Option<Regex>,
+}
+
+impl Naming {
+    pub(super) fn new(text: NamingText) -> Result<Self, Mistake> {
+        let compile = |kind, pattern: Option<String>| {
+            let compiled = pattern.map(|pattern| Regex::new(&format!("^(?:{pattern})$")));
+            compiled.transpose().map_err(|_| Mistake::NamingPattern(kind))
+        };
+        Ok(Self {
+            role: compile("role", text.role)?,
+            client: compile("client", text.client)?,
+            scope: compile("scope", text.scope)?,
+        })
+    }
+}
+
+fn fits(kind: &'static str, name: &str, pattern: Option<&Regex>) -> Result<(), Mistake> {
+    match pattern {
+        Some(pattern) if !pattern.is_match(name) => {
+            Err(Mistake::Naming { kind, name: name.to_owned() })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Checks the name of an environment, which differs from those `before`.
+pub(super) fn environment(text: EnvironmentText, before: &[String]) -> Result<String, Mistake> {
+    let name = text.name;
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let is_right = (1..=32).contains(&name.len())
+        && name.bytes().all(plain)
+        && !name.starts_with("status-")
+        && !RESERVED.contains(&name.as_str())
+        && !before.contains(&name);
+    if is_right { Ok(name) } else { Err(Mistake::EnvironmentName) }
+}
+
+/// The environment that a role or client names. `None`: the configuration has no environments.
+fn environment_of(
+    what: impl Fn() -> String,
+    named: Option<String>,
+    all: &[String],
+) -> Result<Option<String>, Mistake> {
+    match named {
+        None if all.is_empty() => Ok(None),
+        Some(name) if all.contains(&name) => Ok(Some(name)),
+        None => Err(Mistake::WithoutEnvironment { what: what(), known: all.join(", ") }),
+        Some(_) => Err(Mistake::UnknownEnvironment { what: what(), known: all.join(", ") }),
+    }
+}
+
+/// Checks a `[[scope]]`. Its name differs from those `before`.
+pub(super) fn scope(
+    text: ScopeText,
+    naming: &Naming,
+    before: &[CataloguedScope],
+) -> Result<CataloguedScope, Mistake> {
+    let ScopeText { name, description, data, subjects, personal } = text;
+    let is_token = Scope::parse(&name).is_ok_and(|scope| scope.iter().count() == 1);
+    if !is_token || before.iter().any(|other| other.name == name) {
+        return Err(Mistake::ScopeName);
+    }
+    fits("scope", &name, naming.scope.as_ref())?;
+    let lists = [("data", &data), ("subjects", &subjects)];
+    if let Some((field, _)) = lists.into_iter().find(|(_, list)| !are_names(list)) {
+        return Err(Mistake::ScopePart { scope: name, field });
+    }
+    if !is_name(&description) {
+        return Err(Mistake::ScopePart { scope: name, field: "description" });
+    }
+    if personal && data.is_empty() {
+        return Err(Mistake::PersonalWithoutData(name));
+    }
+    Ok(CataloguedScope { name, description, data, subjects, personal })
+}
+
+/// Checks an `[[agreement]]`. Its `id` differs from those `before`.
+pub(super) fn agreement(text: AgreementText, before: &[Agreement]) -> Result<Agreement, Mistake> {
+    let AgreementText { id, parties, purposes, data, recipients, regions, retention, start, end } =
+        text;
+    if !is_name(&id) || before.iter().any(|other| other.id == id) {
+        return Err(Mistake::AgreementId);
+    }
+    let of = |field| Mistake::AgreementPart { agreement: id.clone(), field };
+    for (field, list, least) in [
+        ("parties", &parties, 2),
+        ("purposes", &purposes, 1),
+        ("data", &data, 1),
+        ("recipients", &recipients, 0),
+        ("regions", &regions, 0),
+    ] {
+        if list.len() < least || !are_names(list) {
+            return Err(of(field));
+        }
+    }
+    let date = |field| Mistake::AgreementDate { agreement: id.clone(), field };
+    let start = instant(&start, Bound::First).ok_or_else(|| date("start"))?;
+    let end = end.map(|end| instant(&end, Bound::Last).ok_or_else(|| date("end"))).transpose()?;
+    if end.is_some_and(|end| end <= start) {
+        return Err(Mistake::AgreementDates(id));
+    }
+    let retention = retention.map(|DurationText(retention)| retention.as_secs());
+    Ok(Agreement { id, parties, purposes, data, recipients, regions, retention, start, end })
+}
+
+/// Which second of a day a date means.
+enum Bound {
+    /// The first of the day.
+    First,
+    /// The first after the day.
+    Last,
+}
+
+/// A date in UTC, or a time with its offset, in seconds since the epoch. `None`: it is neither, or
+/// not in 1970 to 9999.
+fn instant(written: &Datetime, bound: Bound) -> Option<u64> {
+    let date = written.date?;
+    let date = NaiveDate::from_ymd_opt(date.year.into(), date.month.into(), date.day.into())?;
+    let (day, offset) = match (written.time, written.offset) {
+        (None, None) => match bound {
+            Bound::First => (date.and_time(NaiveTime::MIN), 0),
+            Bound::Last => (date.succ_opt()?.and_time(NaiveTime::MIN), 0),
+        },
+        (Some(time), Some(offset)) => {
+            let second = time.second.unwrap_or_default();
+            let time = NaiveTime::from_hms_opt(time.hour.into(), time.minute.into(), second.into());
+            let minutes = match offset {
+                Offset::Z => 0,
+                Offset::Custom { minutes } => i64::from(minutes),
+            };
+            (NaiveDateTime::new(date, time?), minutes.saturating_mul(60))
+        }
+        _ => return None,
+    };
+    day.and_utc().timestamp().saturating_sub(offset).try_into().ok()
+}
+
+/// What the check of a role needs to know.
+pub(super) struct RoleRules<'a> {
+    pub(super) tokens: &'a TokensText,
+    pub(super) naming: &'a Naming,
+    pub(super) environments: &'a [String],
+    pub(super) scopes: &'a [CataloguedScope],
+    /// The names of all `[[scope]]`, with or without mistakes.
+    pub(super) known_scopes: &'a HashSet<String>,
+    pub(super) agreements: &'a [Agreement],
+    /// The `id` of all `[[agreement]]`, with or without mistakes.
+    pub(super) known_agreements: &'a HashSet<String>,
+}
+
+/// A role, a client or its name, with its environment.
+pub(super) type Placed<T> = (Option<String>, T);
+
+/// Checks a `[[role]]`. `[tokens]` supplies the lifetimes that the role lacks; a `lifetime` from
+/// there is lowered to the role's `max_lifetime`. The name differs from those of the roles `before`
+/// in its environment.
+pub(super) fn role(
+    text: RoleText,
+    rules: &RoleRules<'_>,
+    before: &[Placed<Role>],
+) -> Result<Placed<Role>, Mistake> {
+    let name = text.name;
+    let what = || format!("role {name}");
+    let environment = environment_of(what, text.environment, rules.environments)?;
+    let is_taken = |(other_environment, other): &Placed<Role>| {
+        *other_environment == environment && other.name == name
+    };
+    if !is_name(&name) || before.iter().any(is_taken) {
+        return Err(Mistake::RoleName);
+    }
+    fits("role", &name, rules.naming.role.as_ref())?;
+    let audiences = match text.audience {
+        OneOrMany::One(one) => vec![one],
+        OneOrMany::Many(many) => many,
+    };
+    if audiences.is_empty() || !are_names(&audiences) {
+        return Err(Mistake::RoleAudience(name));
+    }
+    let scope = match Scope::try_from(text.scopes) {
+        Ok(scope) if !scope.is_empty() => scope,
+        _ => return Err(Mistake::RoleScopes(name)),
+    };
+    let named = [("owner", &text.owner), ("description", &text.description)];
+    let empty = |text: &Option<String>| text.as_deref().is_some_and(|text| !is_name(text));
+    if let Some((field, _)) = named.into_iter().find(|(_, text)| empty(text)) {
+        return Err(Mistake::RolePart { role: name, field });
+    }
+    let (lifetime, max_lifetime) =
+        lifetimes(&name, text.lifetime, text.max_lifetime, rules.tokens)?;
+    let role = Role {
+        name,
+        audiences,
+        scope,
+        lifetime: lifetime.as_secs(),
+        max_lifetime: max_lifetime.as_secs(),
+        agreement: text.agreement,
+        owner: text.owner,
+        description: text.description,
+    };
+    may_reach(&role, rules)?;
+    Ok((environment, role))
+}
+
+/// The lifetime and the longest lifetime of a role.
+fn lifetimes(
+    role: &str,
+    lifetime: Option<DurationText>,
+    max_lifetime: Option<DurationText>,
+    tokens: &TokensText,
+) -> Result<(Duration, Duration), Mistake> {
+    let second = Duration::from_secs(1);
+    let most = max_lifetime.unwrap_or(tokens.max_lifetime);
+    if !(second..=LIFETIME_CAP).contains(&most.0) {
+        let most = DurationText(LIFETIME_CAP);
+        return Err(Mistake::RoleMaxLifetime { role: role.to_owned(), most });
+    }
+    let too_long = |most| Mistake::RoleLifetime { role: role.to_owned(), most };
+    let lifetime = match lifetime {
+        Some(own) => own.0,
+        None if tokens.lifetime.0 > tokens.max_lifetime.0 => {
+            return Err(too_long(tokens.max_lifetime));
+        }
+        None => tokens.lifetime.0.min(most.0),
+    };
+    if (second..=most.0).contains(&lifetime) { Ok((lifetime, most.0)) } else { Err(too_long(most)) }
+}
+
+/// Checks a role against the catalogue, if there is one, and against its agreement: a role that
+/// touches personal data names an agreement, and the agreement covers the data categories of each of
+/// the role's scopes.
+fn may_reach(role: &Role, rules: &RoleRules<'_>) -> Result<(), Mistake> {
+    let agreement = match &role.agreement {
+        None => None,
+        Some(id) => match rules.agreements.iter().find(|agreement| agreement.id == *id) {
+            None if rules.known_agreements.contains(id) => return Ok(()),
+            None => {
+                let (role, agreement) = (role.name.clone(), id.clone());
+                return Err(Mistake::UnknownAgreement { role, agreement });
+            }
+            found => found,
+        },
+    };
+    for token in role.scope.iter() {
+        let (role, scope) = (|| role.name.clone(), || token.to_owned());
+        let Some(known) = rules.scopes.iter().find(|known| known.name == token) else {
+            if rules.known_scopes.is_empty() || rules.known_scopes.contains(token) {
+                continue;
+            }
+            return Err(Mistake::NotInCatalogue { role: role(), scope: scope() });
+        };
+        match agreement {
+            None if known.personal => {
+                return Err(Mistake::NeedsAgreement { role: role(), scope: scope() });
+            }
+            None => {}
+            Some(agreement) => {
+                let outside = known.data.iter().find(|category| !agreement.data.contains(category));
+                if let Some(data) = outside {
+                    let (data, agreement) = (data.clone(), agreement.id.clone());
+                    let (role, scope) = (role(), scope());
+                    return Err(Mistake::OutsideAgreement { role, scope, data, agreement });
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What the check of a client needs to know.
+pub(super) struct ClientRules<'a> {
+    pub(super) naming: &'a Naming,
+    pub(super) environments: &'a [String],
+    /// Environment and name of all `[[role]]`, with or without mistakes.
+    pub(super) known_roles: &'a HashSet<Placed<String>>,
+    /// Whether tokens can be suspended.
+    pub(super) suspension: bool,
+}
+
+/// Checks a `[[client]]`. Its `roles` must exist in its environment, where its `id` differs from
+/// those of the clients `before`.
+pub(super) fn client(
+    text: ClientText,
+    rules: &ClientRules<'_>,
+    before: &[Placed<Client>],
+) -> Result<Placed<Client>, Mistake> {
+    let id = text.id;
+    let environment =
+        environment_of(|| format!("client {id}"), text.environment, rules.environments)?;
+    // RFC 6749 appendix A.1: VSCHAR, here without space and colon. A colon would end the user name
+    // of HTTP Basic.
+    let printable = id.bytes().all(|byte| (0x21..=0x7e).contains(&byte) && byte != b':');
+    let is_taken = |(other_environment, other): &Placed<Client>| {
+        *other_environment == environment && other.id == id
+    };
+    if id.is_empty() || !printable || before.iter().any(is_taken) {
+        return Err(Mistake::ClientId);
+    }
+    fits("client", &id, rules.naming.client.as_ref())?;
+    if text.roles.is_empty() {
+        return Err(Mistake::ClientWithoutRole(id));
+    }
+    let exists = |name: &String| rules.known_roles.contains(&(environment.clone(), name.clone()));
+    if let Some(unknown) = text.roles.iter().find(|name| !exists(name)) {
+        return Err(Mistake::UnknownRole { role: unknown.clone(), client: id });
+    }
+    if !rules.suspension && text.may.iter().any(|change| *change != StatusChange::Revoke) {
+        return Err(Mistake::NeedsSuspension(id));
+    }
+    match SecretHash::parse(&text.secret_hash) {
+        Ok(secret) => Ok((environment, Client { id, roles: text.roles, may: text.may, secret })),
+        Err(source) => Err(Mistake::SecretHash { client: id, source }),
+    }
+}
+
+/// Whether a text is a name for people: not empty, at most 1,024 bytes long, without control
+/// characters and without white space at its ends.
+fn is_name(text: &str) -> bool {
+    (1..=1024).contains(&text.len())
+        && text.trim() == text
+        && !text.chars().any(|char| char.is_control())
+}
+
+/// Whether each text is a name, and none comes twice.
+fn are_names(texts: &[String]) -> bool {
+    let mut seen = HashSet::new();
+    texts.iter().all(|text| is_name(text) && seen.insert(text))
+}

@@ -1,0 +1,67 @@
+//! What a policy allows, but should be looked at: agreements that are not in force, stored secrets,
+//! and entries that nothing uses.
+
+use edgepass_verify::UnixMillis;
+
+use super::IssuerPolicy;
+use super::agreement::NotInForce;
+use crate::config::EntryKind;
+
+/// A remark about an entry of a policy.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Remark {
+    /// The kind of the entry.
+    pub kind: EntryKind,
+    /// The name of the entry.
+    pub name: String,
+    /// The remark.
+    pub concern: Concern,
+}
+
+/// What should be looked at.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Concern {
+    /// The role's agreement is not in force: no token of the role is issued now.
+    #[error("its agreement {agreement} {reason}: no token of this role is issued")]
+    NotInForce {
+        /// `id` of the agreement.
+        agreement: String,
+        /// The reason.
+        reason: NotInForce,
+    },
+    /// The client has a stored secret.
+    #[error("it holds a secret, which can leak; rotate it often")]
+    Secret,
+    /// No client may use the role. Commands of the issuer can.
+    #[error("no client may use it")]
+    Unused,
+}
+
+impl Concern {
+    /// Whether tokens are refused because of it.
+    pub fn refuses(&self) -> bool {
+        matches!(self, Self::NotInForce { .. })
+    }
+}
+
+/// The remarks about a policy at a time, in the order of its entries.
+pub fn review(policy: &IssuerPolicy, now: UnixMillis) -> Vec<Remark> {
+    let mut remarks = Vec::new();
+    for role in &policy.roles {
+        let mut remark = |concern| {
+            let (kind, name) = (EntryKind::Role, role.name.clone());
+            remarks.push(Remark { kind, name, concern });
+        };
+        if let Err((agreement, reason)) = policy.left(role, now) {
+            remark(Concern::NotInForce { agreement: agreement.to_owned(), reason });
+        }
+        if policy.clients.iter().all(|client| !client.roles.contains(&role.name)) {
+            remark(Concern::Unused);
+        }
+    }
+    remarks.extend(policy.clients.iter().map(|client| {
+        let (kind, name) = (EntryKind::Client, client.id.clone());
+        Remark { kind, name, concern: Concern::Secret }
+    }));
+    remarks
+}

@@ -1,0 +1,88 @@
+//! Versions of a policy: what was in force when a token was issued or something was changed.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use edgepass_verify::UnixMillis;
+use sha2::{Digest, Sha256};
+
+use super::IssuerPolicy;
+use crate::storage::{PolicyStore, StoreError};
+
+/// A policy as it is stored.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PolicyVersion {
+    /// The policy in JSON. Every program of the same version writes equal policies the same way.
+    pub text: String,
+    /// SHA-256 of the text, in hexadecimal.
+    pub digest: String,
+}
+
+/// A stored version with its number.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct StoredPolicy {
+    /// The number of the version, from 1, in the order of their first use.
+    pub number: u64,
+    /// The version.
+    pub version: PolicyVersion,
+    /// Time of the last change to this version by `serve`, in milliseconds. 0: `serve` has not used
+    /// it.
+    pub served_since_ms: u64,
+}
+
+/// A process that begins to use a policy.
+#[derive(Clone, Debug)]
+pub struct PolicyUser {
+    /// The actor, as in [`AuditEntry::actor`](crate::audit::AuditEntry::actor).
+    pub actor: String,
+    /// The time.
+    pub at: UnixMillis,
+    /// Whether the policy becomes the one of `serve`.
+    pub serves: bool,
+}
+
+/// A policy in use, with the number of its version.
+#[derive(Clone)]
+pub struct LivePolicy {
+    policy: Arc<IssuerPolicy>,
+    number: u64,
+}
+
+impl IssuerPolicy {
+    /// The policy as it is stored.
+    pub fn version(&self) -> PolicyVersion {
+        // A policy has no map with other keys than texts, so writing it cannot fail.
+        let text = serde_json::to_string(self).unwrap_or_default();
+        let digest = Sha256::digest(&text).iter().map(|byte| format!("{byte:02x}")).collect();
+        PolicyVersion { text, digest }
+    }
+}
+
+impl LivePolicy {
+    /// Records the policy's version, unless it is recorded.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn record<S: PolicyStore>(
+        policy: Arc<IssuerPolicy>,
+        store: &S,
+        user: &PolicyUser,
+    ) -> Result<Self, StoreError> {
+        let number = store.record_policy(&policy.version(), user).await?;
+        Ok(Self { policy, number })
+    }
+
+    /// The number of the version.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+}
+
+impl Deref for LivePolicy {
+    type Target = IssuerPolicy;
+
+    fn deref(&self) -> &IssuerPolicy {
+        &self.policy
+    }
+}
