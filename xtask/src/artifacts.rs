@@ -158,7 +158,7 @@ fn bind(
     bind.args(["--target", "web", "--omit-default-module-path"]).args(options).arg("--out-dir");
     step::run("bind it to JavaScript", bind.arg(folder).arg(&module))?;
     let bound = folder.join(format!("{name}_bg.wasm"));
-    optimise(tools, &bound, &["-Oz", "--strip-debug", "--strip-producers"])?;
+    optimise(tools, &bound, &["-Oz", "--converge", "--strip-debug", "--strip-producers"])?;
     tell_size(tools, &bound)
 }
 

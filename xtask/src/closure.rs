@@ -147,7 +147,10 @@ fn check_directions() -> anyhow::Result<()> {
             &["edgepass-crypto", "edgepass-jose", "edgepass-status-list", "edgepass-verify"],
         ),
         ("edgepass-store", &["edgepass-issuer", "edgepass-status-list", "edgepass-verify"]),
-        ("edgepass-server", &["edgepass-issuer", "edgepass-jose", "edgepass-verify"]),
+        (
+            "edgepass-server",
+            &["edgepass-client", "edgepass-issuer", "edgepass-jose", "edgepass-verify"],
+        ),
     ];
     for (package, expected) in ORDER {
         let arguments =

@@ -15,12 +15,13 @@ use crate::tools::{self, Tools, target_dir};
 
 type Suite = fn(&Tools) -> anyhow::Result<Tally>;
 
-const SUITES: [(&str, &str, Suite); 12] = [
+const SUITES: [(&str, &str, Suite); 13] = [
     ("rust", "unit, documentation and whole-program tests in Rust", rust),
     ("vectors", "one vector file on four hosts: native, Node, workerd, Chromium", vectors),
     ("field", "what other issuers, hosts and clients do, by kind, on the same four hosts", field),
     ("bundles", "the package, built by each bundler and run", bundles),
     ("readers", "our tokens, read by verifiers that other people wrote", readers),
+    ("interop", "OAuth clients and outside issuers of other people at a real issuer", interop),
     ("differential", "generated tokens, judged by this and other libraries", differential),
     (
         "simulation",
@@ -150,12 +151,23 @@ fn bundles(tools: &Tools) -> anyhow::Result<Tally> {
 fn readers(tools: &Tools) -> anyhow::Result<Tally> {
     let mut tally = Tally::default();
     let edgepass = artifacts::issuer()?;
-    let python = tools::readers()?;
+    let python = tools::libraries("readers")?;
     // Some of the libraries keep timers that nothing stops.
     let mut test = tools.node(&["--test", "--test-reporter=spec", "--test-force-exit"]);
     test.arg("tests/readers/readers.test.mjs");
     test.env("EDGEPASS_PROGRAM", edgepass).env("EDGEPASS_PYTHON", python);
     count_node(&mut tally, "verifiers that other people wrote", &mut test)?;
+    Ok(tally)
+}
+
+fn interop(tools: &Tools) -> anyhow::Result<Tally> {
+    let mut tally = Tally::default();
+    let edgepass = artifacts::issuer()?;
+    let python = tools::libraries("interop")?;
+    let mut test = tools.node(&["--test", "--test-reporter=spec"]);
+    test.arg("tests/interop/interop.test.mjs");
+    test.env("EDGEPASS_PROGRAM", edgepass).env("EDGEPASS_PYTHON", python);
+    count_node(&mut tally, "OAuth clients that other people wrote", &mut test)?;
     Ok(tally)
 }
 

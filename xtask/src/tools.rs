@@ -89,19 +89,15 @@ pub(crate) fn seaweedfs() -> anyhow::Result<PathBuf> {
     Ok(program)
 }
 
-/// Install the libraries of the suite `readers`: npm packages, and Python packages in a virtual
+/// Install the libraries of a suite in `tests/`: npm packages, and Python packages in a virtual
 /// environment. Return the path of its Python.
-pub(crate) fn readers() -> anyhow::Result<PathBuf> {
-    let tests = root().join("tests/readers");
-    npm_ci("npm ci, tests/readers", &tests)?;
-    let folder = root().join("target/tools/readers");
+pub(crate) fn libraries(suite: &str) -> anyhow::Result<PathBuf> {
+    let tests = root().join("tests").join(suite);
+    npm_ci(&format!("npm ci, tests/{suite}"), &tests)?;
+    let folder = root().join("target/tools").join(suite);
     let packages = fs::read_to_string(tests.join("requirements.txt"))?;
-    python_packages(
-        &folder,
-        "Python libraries that read tokens",
-        &packages,
-        &folder.join("installed"),
-    )?;
+    let what = format!("the Python libraries of the suite {suite}");
+    python_packages(&folder, &what, &packages, &folder.join("installed"))?;
     Ok(folder.join("bin/python"))
 }
 

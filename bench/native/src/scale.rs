@@ -204,8 +204,7 @@ async fn bulk(
         let grant = policy.grant(policy.role("other")?, &TokenRequest::default(), now())?;
         async move {
             let mut entropy = Drawn(Rng::with_seed(11));
-            let recipient =
-                Recipient { client_id: "c".into(), subject: "s".into(), actor: "bench".into() };
+            let recipient = Recipient::new("c".into(), "s".into(), "bench".into());
             let mut times = Vec::new();
             while !stop.load(Ordering::Relaxed) {
                 let (now, start) = (now(), Instant::now());

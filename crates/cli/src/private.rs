@@ -53,6 +53,19 @@ pub(crate) fn file(path: &Path) -> std::io::Result<fs::File> {
     options.open(path)
 }
 
+/// Creates a file for writing, with mode 0600 on Unix.
+///
+/// # Errors
+///
+/// The file exists, or cannot be created.
+pub(crate) fn new_file(path: &Path) -> std::io::Result<fs::File> {
+    let mut options = fs::OpenOptions::new();
+    options.create_new(true).write(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
 /// Creates a folder and missing parents with mode 0700. Removes the permissions of other users on
 /// an existing folder. Sets no modes outside Unix.
 pub(crate) fn folder(path: &Path) -> anyhow::Result<()> {

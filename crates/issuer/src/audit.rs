@@ -90,6 +90,9 @@ pub enum Act {
         /// `id` of the agreement under which the token is used, if its role has one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         agreement: Option<String>,
+        /// `jti` of the token that this one was exchanged for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        parent: Option<String>,
     },
     /// A policy version came into use: `serve` changed to it, or a command used it first. The
     /// entry's `policy` is its number.

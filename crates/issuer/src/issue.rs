@@ -3,30 +3,30 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use edgepass_jose::{ClaimsSet, base64url, json::JsonObject};
+use edgepass_jose::{ClaimsSet, CompactJws, base64url, json::JsonObject};
 use edgepass_status_list::StatusReference;
 use edgepass_verify::checks::judge_unsigned;
-use edgepass_verify::documents::fetch::DocumentKind;
-use edgepass_verify::native::check_signature;
-use edgepass_verify::policy::{OneOrMany, PolicyError};
-use edgepass_verify::verifier::{KeySource, Progress, Verifier};
-use edgepass_verify::{Policy, PolicyConfig, Requirements, Sender, UnixMillis, VerifyError};
+use edgepass_verify::policy::PolicyError;
+use edgepass_verify::{Policy, UnixMillis, VerifyError};
 use serde_json::{Value, json};
 
 use crate::audit::{Act, AuditEntry};
 use crate::config::{Config, ListSchedule};
 use crate::entropy::{Entropy, NoEntropy};
 use crate::keys::{KeySchedule, Keys, OpenError};
+use crate::own_token;
 use crate::paths::LISTS;
 use crate::policy::version::{LivePolicy, PolicyUser};
 use crate::policy::{Grant, IssuerPolicy};
+use crate::proof::Proofs;
 use crate::seal::MasterKey;
 use crate::signing_key::{SigningFailed, TokenType};
 use crate::status_index::ExpiryWindow;
 use crate::storage::{
     KeyStore, NewList, NewToken, PolicyStore, Recorded, StatusSlot, StoreError, TokenStore,
 };
-use crate::token_facts::TokenFacts;
+use crate::token_facts::{Confirmation, TokenFacts};
+use crate::used_id::UsedId;
 
 /// The longest subject and client ID, in bytes. With a longer one, verifiers could refuse a token
 /// that is recorded already.
@@ -40,6 +40,7 @@ pub struct Issuer<S> {
     policy: RwLock<Arc<LivePolicy>>,
     lists: ListSchedule,
     schedule: KeySchedule,
+    proofs: Proofs,
     master: MasterKey,
     keys: RwLock<Arc<Keys>>,
 }
@@ -58,7 +59,7 @@ pub struct IssuedToken {
     pub list_id: String,
 }
 
-/// The client and the subject of a token, and the actor that requests it.
+/// Who gets a token, and what the token inherits from the request.
 #[derive(Clone, Debug)]
 pub struct Recipient {
     /// The claim `client_id`.
@@ -67,12 +68,36 @@ pub struct Recipient {
     pub subject: String,
     /// The actor that requests the token, as in [`AuditEntry::actor`].
     pub actor: String,
+    /// The claim `cnf`: the key or certificate that the token is bound to.
+    pub confirmation: Option<Confirmation>,
+    /// The token that this one is exchanged for.
+    pub parent: Option<Parent>,
+    /// Identifiers that the request uses, each of which may be used once.
+    pub once: Vec<UsedId>,
+}
+
+impl Recipient {
+    /// A recipient of a token that is not bound and has no parent.
+    pub fn new(client_id: String, subject: String, actor: String) -> Self {
+        Self { client_id, subject, actor, confirmation: None, parent: None, once: Vec::new() }
+    }
+}
+
+/// The token that another one is exchanged for (RFC 8693).
+#[derive(Clone, Debug)]
+pub struct Parent {
+    /// Its `jti`.
+    pub jwt_id: String,
+    /// The claim `act` of the new token.
+    pub act: Option<JsonObject>,
 }
 
 /// A granted token that is not recorded yet, with the keys at the time of the grant.
 /// [`Issuer::issue`] consumes it, so that it is issued at most once.
 pub struct Granted {
     new: NewToken,
+    /// The claim `act`.
+    act: Option<JsonObject>,
     keys: Arc<Keys>,
 }
 
@@ -93,6 +118,12 @@ pub enum IssueError {
     /// An act blocks the issuing of matching tokens, so nothing was recorded.
     #[error("matching tokens are being revoked or suspended; try again in a second")]
     Blocked,
+    /// An identifier that may be used once was used before, so nothing was recorded.
+    #[error("the request was made before: its jti may be used once")]
+    Used,
+    /// The token that this one would be exchanged for is unknown, expired, or not valid any more.
+    #[error("the token that is exchanged is not valid any more")]
+    ParentNotValid,
     /// The signature could not be made.
     #[error("the token could not be signed")]
     Signing(#[from] SigningFailed),
@@ -130,6 +161,7 @@ impl<S: KeyStore + PolicyStore> Issuer<S> {
             token_type: config.token_type,
             lists: config.status.clone(),
             schedule: config.keys,
+            proofs: Proofs::new(&master, config.dpop_nonce),
             master,
             keys: RwLock::new(Arc::new(keys)),
         })
@@ -186,6 +218,15 @@ impl<S> Issuer<S> {
     /// The rules of key changes.
     pub fn key_schedule(&self) -> KeySchedule {
         self.schedule
+    }
+
+    /// The `typ` of access tokens.
+    pub(crate) fn token_type(&self) -> TokenType {
+        self.token_type
+    }
+
+    pub(crate) fn proofs(&self) -> &Proofs {
+        &self.proofs
     }
 
     pub(crate) fn master_key(&self) -> &MasterKey {
@@ -247,11 +288,15 @@ impl<S> Issuer<S> {
             created_by: recipient.actor.clone(),
             policy: Some(policy.number()),
             agreement: grant.agreement.clone(),
+            parent: recipient.parent.as_ref().map(|parent| parent.jwt_id.clone()),
+            confirmation: recipient.confirmation.clone(),
             issued_at,
             expiration,
         };
         let list = self.new_list(policy, expiration, entropy)?;
-        Ok(Granted { new: NewToken { facts, list }, keys })
+        let once = recipient.once.clone();
+        let act = recipient.parent.as_ref().and_then(|parent| parent.act.clone());
+        Ok(Granted { new: NewToken { facts, list, once }, act, keys })
     }
 
     /// The lists for tokens of each role's default and longest lifetime, issued now or in a minute,
@@ -303,8 +348,8 @@ impl<S> Issuer<S> {
     ///
     /// Source: [RFC 9068 §2.2](https://www.rfc-editor.org/rfc/rfc9068#section-2.2),
     /// draft-ietf-oauth-status-list-20 §6.2.
-    fn claims(&self, token: &TokenFacts, slot: &StatusSlot) -> JsonObject {
-        let claims = json!({
+    fn claims(&self, token: &TokenFacts, act: Option<JsonObject>, slot: &StatusSlot) -> JsonObject {
+        let mut claims = json!({
             "iss": self.issuer,
             "sub": token.subject,
             "aud": token.audience,
@@ -315,10 +360,12 @@ impl<S> Issuer<S> {
             "scope": token.scope,
             "status": { "status_list": { "idx": slot.index, "uri": self.list_uri(&slot.list_id) } },
         });
-        match claims {
-            Value::Object(claims) => claims,
-            _ => JsonObject::new(),
-        }
+        let Some(members) = claims.as_object_mut() else { return JsonObject::new() };
+        // RFC 7800 §3.1
+        members.extend(token.confirmation.as_ref().map(|cnf| ("cnf".to_owned(), json!(cnf))));
+        // RFC 8693 §4.1
+        members.extend(act.map(|act| ("act".to_owned(), Value::Object(act))));
+        std::mem::take(members)
     }
 
     /// Judges claims with the issuer's own verifier before they are signed. Their status must be at
@@ -343,14 +390,6 @@ impl<S> Issuer<S> {
             Err(IssueError::ForeignStatus)
         }
     }
-
-    fn own_policy(&self, audience: &str) -> Result<Policy, IssueError> {
-        let audience = OneOrMany::One(audience.to_owned());
-        let mut config = PolicyConfig::new(self.issuer.clone(), audience);
-        config.typ = Some(Some(self.token_type.name().to_owned()));
-        config.status.uri_prefixes = Some(vec![self.public_uri(LISTS)]);
-        config.try_into().map_err(IssueError::OwnPolicy)
-    }
 }
 
 impl<S: TokenStore> Issuer<S> {
@@ -363,7 +402,7 @@ impl<S: TokenStore> Issuer<S> {
     /// [`IssueError`]. A record may then exist for a token that was never handed out.
     pub async fn issue(
         &self,
-        Granted { new, keys }: Granted,
+        Granted { new, act, keys }: Granted,
         now: UnixMillis,
     ) -> Result<IssuedToken, IssueError> {
         let token = &new.facts;
@@ -380,14 +419,17 @@ impl<S: TokenStore> Issuer<S> {
                 scope: token.scope.clone(),
                 expiration: token.expiration,
                 agreement: token.agreement.clone(),
+                parent: token.parent.clone(),
             },
         };
         let slot = match self.store.record_issue(&new, &entry).await? {
             Recorded::At(slot) => slot,
             Recorded::Blocked => return Err(IssueError::Blocked),
+            Recorded::Used => return Err(IssueError::Used),
+            Recorded::NotChild => return Err(IssueError::ParentNotValid),
         };
         let policy = self.own_policy(&token.audience)?;
-        let approved = self.approve(self.claims(token, &slot), &slot, &policy, now)?;
+        let approved = self.approve(self.claims(token, act, &slot), &slot, &policy, now)?;
         let text = keys.sign_token(self.token_type, &approved.0)?;
         check(&text, &self.list_uri(&slot.list_id), policy, &keys, now)?;
         Ok(IssuedToken {
@@ -400,8 +442,7 @@ impl<S: TokenStore> Issuer<S> {
     }
 }
 
-/// Runs the issuer's own verifier over a signed token, up to the fetch of its list. A refused token
-/// must not be handed out.
+/// Judges a signed token by the issuer's own verifier. A refused token must not be handed out.
 fn check(
     text: &str,
     list_uri: &str,
@@ -409,29 +450,8 @@ fn check(
     keys: &Keys,
     now: UnixMillis,
 ) -> Result<(), IssueError> {
-    let mut verifier = Verifier::new(policy, KeySource::Given(keys.own().clone()))
-        .map_err(IssueError::OwnPolicy)?;
-    let mut check = verifier.begin(text, Sender::default(), Requirements::default());
-    let mut progress = verifier.advance(&mut check, now);
-    if let Progress::CheckSignature(request) = progress {
-        check.signature_checked(check_signature(&request));
-        progress = verifier.advance(&mut check, now);
-    }
-    match progress {
-        // A new token's list need not be published yet. The verifier requests it only after all
-        // earlier steps have passed.
-        Progress::Fetch(order)
-            if order.document == DocumentKind::StatusList && order.uri == list_uri =>
-        {
-            Ok(())
-        }
-        Progress::Fetch(_) => Err(IssueError::ForeignStatus),
-        Progress::Decided(verdict) => match verdict.outcome {
-            Ok(_) => Ok(()),
-            Err(error) => Err(IssueError::NotAcceptable(error)),
-        },
-        Progress::CheckSignature(_) | Progress::CheckReplay(_) | Progress::Wait(_) => {
-            Err(IssueError::NotAcceptable(VerifyError::SignatureInvalid))
-        }
-    }
+    let jws = CompactJws::parse(text, own_token::MAX_BYTES);
+    let jws = jws.map_err(|_| IssueError::NotAcceptable(VerifyError::TokenMalformed))?;
+    let named = own_token::judge(&jws, policy, keys, now).map_err(IssueError::NotAcceptable)?;
+    if named == list_uri { Ok(()) } else { Err(IssueError::ForeignStatus) }
 }

@@ -8,15 +8,19 @@
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::string_slice))]
 
 pub mod audit;
-pub mod client_secret;
+pub mod client;
 pub mod config;
 pub mod entropy;
+pub mod exchange;
+pub mod introspect;
 pub mod issue;
 pub mod key_change;
 pub mod keys;
 pub mod new_act;
+mod own_token;
 pub mod paths;
 pub mod policy;
+pub mod proof;
 pub mod publish;
 pub mod seal;
 pub mod selection;
@@ -25,6 +29,7 @@ pub mod status_act;
 pub mod status_index;
 pub mod storage;
 pub mod token_facts;
+pub mod used_id;
 
 pub use config::{Config, Installation};
 pub use issue::Issuer;

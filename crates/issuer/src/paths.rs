@@ -5,6 +5,8 @@ pub const JWK_SET: &str = ".well-known/jwks.json";
 /// Path of the metadata (RFC 8414 §3), at targets too. If the issuer identifier has a path, the
 /// public URL has that path after this one.
 pub const METADATA: &str = ".well-known/oauth-authorization-server";
+/// Path of the same metadata, where clients of OpenID Connect look (OpenID Connect Discovery 1.0 §4).
+pub const OPENID_METADATA: &str = ".well-known/openid-configuration";
 /// Path of the aggregation, which names the status lists.
 pub const AGGREGATION: &str = "status-list-aggregation";
 /// Prefix of the status lists' paths.

@@ -1,6 +1,7 @@
 //! Sealing: private keys are encrypted at rest under a master key.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
+use aws_lc_rs::hmac::{self, HMAC_SHA256};
 use edgepass_jose::base64url;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
@@ -43,6 +44,12 @@ impl MasterKey {
     /// The key as 43 characters of base64url, to be kept in a file.
     pub fn to_text(&self) -> Zeroizing<String> {
         Zeroizing::new(base64url::encode(&self.0))
+    }
+
+    /// A secret for this purpose, from which neither the key nor another purpose's secret follows.
+    pub(crate) fn derive(&self, purpose: &str) -> Vec<u8> {
+        let key = hmac::Key::new(HMAC_SHA256, &self.0);
+        hmac::sign(&key, purpose.as_bytes()).as_ref().to_vec()
     }
 
     /// Seals `secret` with AES-256-GCM. Returns nonce, ciphertext and tag. `name` is authenticated,

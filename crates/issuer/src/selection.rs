@@ -167,6 +167,8 @@ mod tests {
             created_by: "cli:test".into(),
             policy: None,
             agreement: None,
+            parent: None,
+            confirmation: None,
             issued_at: 100,
             expiration: 700,
         }

@@ -11,6 +11,7 @@ use crate::policy::version::{PolicyUser, PolicyVersion, StoredPolicy};
 use crate::signing_key::{KeyState, SealedKey};
 use crate::status_index::ExpiryWindow;
 use crate::token_facts::TokenFacts;
+use crate::used_id::UsedId;
 
 /// Everything that the issuer stores: the traits below, each with one duty.
 ///
@@ -78,6 +79,13 @@ pub trait TokenStore: Send + Sync + 'static {
         token: &NewToken,
         entry: &AuditEntry,
     ) -> impl Future<Output = Result<Recorded, StoreError>> + Send;
+
+    /// Records the use of an identifier. `false`: it was used before. `now` is in seconds.
+    fn use_once(
+        &self,
+        id: UsedId,
+        now: u64,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
     /// The record of the token with this `jti`. `None`: there is none.
     fn token(
@@ -214,6 +222,8 @@ pub struct NewToken {
     pub facts: TokenFacts,
     /// The list to open if the token's window has none with a free index.
     pub list: NewList,
+    /// Identifiers that the token's request uses, each of which may be used once.
+    pub once: Vec<UsedId>,
 }
 
 /// A list to be opened. It has no `Debug`, since it carries a secret.
@@ -236,6 +246,10 @@ pub enum Recorded {
     At(StatusSlot),
     /// Nothing was recorded: an act blocks the issuing of matching tokens.
     Blocked,
+    /// Nothing was recorded: one of [`NewToken::once`] was used before.
+    Used,
+    /// Nothing was recorded: the token's parent is unknown, has expired, or is not valid any more.
+    NotChild,
 }
 
 /// The location of a token's status.

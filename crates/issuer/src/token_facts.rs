@@ -1,5 +1,18 @@
 //! The recorded facts of a token.
 
+use serde::{Deserialize, Serialize};
+
+/// The claim `cnf`: what the sender of a token must prove (RFC 7800).
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Confirmation {
+    /// Possession of the key with this thumbprint, by DPoP (RFC 9449 §6.1).
+    #[serde(rename = "jkt")]
+    Key(String),
+    /// Possession of the certificate with this SHA-256 in base64url, by TLS (RFC 8705 §3.1).
+    #[serde(rename = "x5t#S256")]
+    Certificate(String),
+}
+
 /// The recorded claims of a token, its role, its key and the actor that requested it. All are known
 /// before the token is recorded.
 #[derive(Clone, Debug)]
@@ -26,6 +39,10 @@ pub struct TokenFacts {
     pub policy: Option<u64>,
     /// `id` of the agreement under which the token is used.
     pub agreement: Option<String>,
+    /// `jti` of the token that this one was exchanged for.
+    pub parent: Option<String>,
+    /// The claim `cnf`.
+    pub confirmation: Option<Confirmation>,
     /// The claim `iat`, in seconds.
     pub issued_at: u64,
     /// The claim `exp`, in seconds.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::{Body, to_bytes};
 use axum::extract::State;
-use axum::http::{HeaderMap, header};
+use axum::http::{Extensions, HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use edgepass_issuer::new_act::{NewAct, RecordedAct};
 use edgepass_issuer::selection::{Filter, Selection, SelectionError, StatusChange};
@@ -19,8 +19,9 @@ use edgepass_verify::policy;
 use serde::Deserialize;
 use serde_json::{Map, json};
 
-use crate::client_auth::authenticate;
-use crate::error::OauthError;
+use crate::oauth::authenticate::{Credentials, authenticate_now};
+use crate::oauth::error::OauthError;
+use crate::peer::Peer;
 use crate::{App, error_chain};
 
 /// The body of `POST /status-acts`.
@@ -48,9 +49,10 @@ pub(crate) struct ActOutcome {
 pub(crate) async fn post<S: Store>(
     State(app): State<Arc<App<S>>>,
     headers: HeaderMap,
+    extensions: Extensions,
     body: Body,
 ) -> Response {
-    match act(&app, &headers, body).await {
+    match act(&app, &headers, &extensions, body).await {
         Ok(response) => response,
         Err(error) => error.into_response(),
     }
@@ -59,10 +61,13 @@ pub(crate) async fn post<S: Store>(
 async fn act<S: Store>(
     app: &App<S>,
     headers: &HeaderMap,
+    extensions: &Extensions,
     body: Body,
 ) -> Result<Response, OauthError> {
     let policy = app.issuer.policy();
-    let client = authenticate(&app.config, &policy, headers, (None, None))?;
+    let peer = Peer::of(extensions, headers, app.config.proxy.as_ref());
+    let credentials = Credentials { headers, form: None, peer };
+    let client = authenticate_now(app, &policy, &credentials).await?;
     if !is_json(headers) {
         return Err(OauthError::InvalidRequest("send Content-Type: application/json"));
     }

@@ -13,7 +13,8 @@ use edgepass_issuer::{Config, IssuerPolicy, Store};
 use serde_json::json;
 
 use crate::App;
-use crate::error::OauthError;
+use crate::oauth::authenticate::METHODS;
+use crate::oauth::error::OauthError;
 
 /// The issuer's metadata.
 ///
@@ -23,7 +24,7 @@ use crate::error::OauthError;
 /// answers that it supports no response type.
 pub(crate) fn metadata_of(config: &Config, policy: &IssuerPolicy) -> String {
     let (issuer, base) = (&config.issuer, &config.status.base_uri);
-    let methods = ["client_secret_basic", "client_secret_post"];
+    let algorithms = ["EdDSA", "ES256", "ES384", "RS256", "PS256"];
     json!({
         "issuer": issuer,
         "authorization_endpoint": format!("{issuer}/{AUTHORIZE}"),
@@ -34,9 +35,16 @@ pub(crate) fn metadata_of(config: &Config, policy: &IssuerPolicy) -> String {
         // draft-ietf-oauth-status-list-20 §9
         "status_list_aggregation_endpoint": format!("{base}/{AGGREGATION}"),
         "scopes_supported": policy.scopes(),
-        "grant_types_supported": ["client_credentials"],
-        "token_endpoint_auth_methods_supported": methods,
-        "revocation_endpoint_auth_methods_supported": methods,
+        "grant_types_supported": ["client_credentials", "urn:ietf:params:oauth:grant-type:token-exchange"],
+        "token_endpoint_auth_methods_supported": METHODS,
+        "token_endpoint_auth_signing_alg_values_supported": algorithms,
+        "revocation_endpoint_auth_methods_supported": METHODS,
+        "revocation_endpoint_auth_signing_alg_values_supported": algorithms,
+        "dpop_signing_alg_values_supported": ["EdDSA", "Ed25519", "ES256", "RS256"],
+        "tls_client_certificate_bound_access_tokens": config.proxy.as_ref().is_some_and(|proxy| proxy.client_certificate.is_some()),
+        "introspection_endpoint": format!("{issuer}/oauth/introspect"),
+        "introspection_endpoint_auth_methods_supported": METHODS,
+        "introspection_endpoint_auth_signing_alg_values_supported": algorithms,
     })
     .to_string()
 }

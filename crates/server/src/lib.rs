@@ -4,19 +4,19 @@
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::string_slice))]
 
 mod acts;
-mod client_auth;
 mod documents;
-mod error;
+mod federations;
 mod health;
 mod listen;
 mod metrics;
+mod oauth;
+mod peer;
 pub mod publication;
-mod revoke;
 mod router;
-mod token;
 
 use std::sync::Arc;
 
+use crate::federations::Federations;
 use edgepass_issuer::entropy::{Entropy, NoEntropy};
 use edgepass_issuer::policy::version::PolicyUser;
 use edgepass_issuer::publish::target::Target;
@@ -24,6 +24,7 @@ use edgepass_issuer::storage::StoreError;
 use edgepass_issuer::{Config, Issuer, IssuerPolicy, Publisher, Store};
 use edgepass_verify::UnixMillis;
 
+pub use federations::FederationsError;
 pub use listen::serve;
 pub use publication::Publication;
 pub use router::router;
@@ -49,26 +50,34 @@ pub struct App<S> {
     pub(crate) issuer: Arc<Issuer<S>>,
     pub(crate) publication: Publication<S>,
     pub(crate) metrics: metrics::Metrics,
+    pub(crate) federations: Federations,
     pub(crate) host: Host,
 }
 
 impl<S: Store> App<S> {
     /// Builds the state. Nothing is published until [`Publication::run`] runs.
+    ///
+    /// # Errors
+    ///
+    /// [`FederationsError`].
     pub fn new(
         config: Config,
         issuer: Arc<Issuer<S>>,
         targets: Vec<Box<dyn Target>>,
         host: Host,
-    ) -> Arc<Self> {
+    ) -> Result<Arc<Self>, FederationsError> {
+        let federations = Federations::default();
+        federations.replace(federations.of(&issuer.policy(), issuer.issuer())?);
         let metadata = documents::metadata_of(&config, &issuer.policy());
         let publisher = Publisher::new(Arc::clone(&issuer), metadata, targets);
-        Arc::new(Self {
+        Ok(Arc::new(Self {
             publication: Publication::new(publisher, host),
             metrics: metrics::Metrics::default(),
+            federations,
             config,
             issuer,
             host,
-        })
+        }))
     }
 
     /// Uses another policy from now on, and publishes the scopes that it has. The old one stays in
@@ -76,13 +85,15 @@ impl<S: Store> App<S> {
     ///
     /// # Errors
     ///
-    /// [`StoreError`].
+    /// [`PolicyNotUsed`].
     pub async fn use_policy(
         &self,
         policy: Arc<IssuerPolicy>,
         user: &PolicyUser,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), PolicyNotUsed> {
+        let federations = self.federations.of(&policy, self.issuer.issuer())?;
         self.issuer.use_policy(policy, user).await?;
+        self.federations.replace(federations);
         let metadata = documents::metadata_of(&self.config, &self.issuer.policy());
         self.publication.publisher().set_metadata(metadata);
         self.publication.round().await;
@@ -114,6 +125,17 @@ impl<S: Store> App<S> {
     pub fn publication(&self) -> &Publication<S> {
         &self.publication
     }
+}
+
+/// The reason why a policy is not used.
+#[derive(Debug, thiserror::Error)]
+pub enum PolicyNotUsed {
+    /// A federation has no verifier.
+    #[error("a [[federation]] cannot be used")]
+    Federations(#[from] FederationsError),
+    /// The policy cannot be recorded.
+    #[error("the policy cannot be recorded")]
+    Store(#[from] StoreError),
 }
 
 /// Joins the texts of an error and its causes with `: `, for logs and messages to the operator.

@@ -1,6 +1,7 @@
 //! Connections: their limit and their timeouts.
 
 use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_io_timeout::TimeoutStream;
+use tower_http::add_extension::AddExtension;
 
 /// Serves HTTP/1.1 until `stop` ends. Then finishes the requests in flight, for at most 4 s.
 ///
@@ -34,13 +36,13 @@ pub async fn serve(
             let permit = connections.acquire().await;
             (accept(&listener).await, permit)
         };
-        let (stream, permit) = tokio::select! {
+        let ((stream, address), permit) = tokio::select! {
             next = next => next,
             () = &mut stop => break,
         };
         let (router, on_shutdown) = (router.clone(), on_shutdown.clone());
         tokio::spawn(async move {
-            serve_connection(stream, router, on_shutdown).await;
+            serve_connection(stream, AddExtension::new(router, address), on_shutdown).await;
             drop(permit);
         });
     }
@@ -71,13 +73,13 @@ impl ConnectionLimit {
     }
 }
 
-async fn accept(listener: &TcpListener) -> TcpStream {
+async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, address)) => {
                 // A failure only makes responses slower.
                 let _ = stream.set_nodelay(true);
-                return stream;
+                return (stream, address);
             }
             Err(error) => match error.kind() {
                 // The client closed the connection before it was accepted.
@@ -97,7 +99,7 @@ async fn accept(listener: &TcpListener) -> TcpStream {
 /// serves only the request in flight.
 async fn serve_connection(
     stream: impl AsyncRead + AsyncWrite + Send + 'static,
-    router: Router,
+    router: AddExtension<Router, SocketAddr>,
     mut on_shutdown: watch::Receiver<()>,
 ) {
     let mut stream = TimeoutStream::new(stream);
@@ -142,6 +144,7 @@ mod tests {
     /// sender that stops the task.
     fn connected() -> (DuplexStream, JoinHandle<()>, watch::Sender<()>) {
         let router = Router::new().route("/", get(|| async { "a".repeat(100_000) }));
+        let router = AddExtension::new(router, SocketAddr::from(([127, 0, 0, 1], 1)));
         let (client, server) = duplex(1024);
         let (shutdown, on_shutdown) = watch::channel(());
         (client, tokio::spawn(serve_connection(server, router, on_shutdown)), shutdown)

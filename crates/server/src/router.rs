@@ -10,14 +10,15 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use edgepass_issuer::Store;
-use edgepass_issuer::paths::{AGGREGATION, JWK_SET, LISTS, METADATA};
+use edgepass_issuer::paths::{AGGREGATION, JWK_SET, LISTS, METADATA, OPENID_METADATA};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{Any, CorsLayer};
 use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::timeout::TimeoutLayer;
 
 use crate::documents::AUTHORIZE;
-use crate::{App, acts, documents, health, revoke, token};
+use crate::oauth::{introspect, revoke, token};
+use crate::{App, acts, documents, health};
 
 /// The routes of all environments. Those of an environment with a name are below its name, which is
 /// the last segment of its issuer identifier; RFC 8414 §3.1 puts the metadata at the root all the
@@ -40,6 +41,7 @@ pub fn router<S: Store>(environments: Vec<Arc<App<S>>>) -> Router {
     let environments = Arc::new(Environments(named));
     let root = Router::new()
         .route(&format!("/{METADATA}/{{*path}}"), get(metadata_of_environment::<S>))
+        .route(&format!("/{OPENID_METADATA}/{{*path}}"), get(metadata_of_environment::<S>))
         .layer(cors())
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(all_ready::<S>))
@@ -86,6 +88,8 @@ fn routes<S: Store>(app: Arc<App<S>>) -> Router {
         .route(&format!("/{JWK_SET}"), get(documents::jwk_set::<S>))
         .route(&format!("/{METADATA}"), get(documents::metadata::<S>))
         .route(&format!("/{METADATA}/{{*path}}"), get(documents::metadata::<S>))
+        .route(&format!("/{OPENID_METADATA}"), get(documents::metadata::<S>))
+        .route(&format!("/{OPENID_METADATA}/{{*path}}"), get(documents::metadata::<S>))
         .route(&format!("/{AGGREGATION}"), get(documents::aggregation::<S>))
         .route(&format!("/{LISTS}{{id}}"), get(documents::status_list::<S>))
         .layer(cors());
@@ -98,6 +102,7 @@ fn routes<S: Store>(app: Arc<App<S>>) -> Router {
         .route(&format!("/{AUTHORIZE}"), get(documents::authorize))
         .route("/oauth/token", post(token::post::<S>))
         .route("/oauth/revoke", post(revoke::post::<S>))
+        .route("/oauth/introspect", post(introspect::post::<S>))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz::<S>))
         .route("/metrics", get(health::metrics::<S>))

@@ -4,7 +4,7 @@ use edgepass_issuer::audit::AuditEntry;
 use edgepass_issuer::policy::version::{PolicyVersion, StoredPolicy};
 use edgepass_issuer::signing_key::{KeyState, SealedKey, SigningAlgorithm};
 use edgepass_issuer::storage::{ListState, StatusSlot, TokenRecord};
-use edgepass_issuer::token_facts::TokenFacts;
+use edgepass_issuer::token_facts::{Confirmation, TokenFacts};
 use edgepass_status_list::{Bits, StatusType};
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
@@ -41,11 +41,19 @@ pub(crate) fn token(row: &SqliteRow) -> Result<TokenRecord, sqlx::Error> {
         created_by: row.try_get("created_by")?,
         policy: optional(row, "policy")?,
         agreement: row.try_get("agreement")?,
+        parent: row.try_get("parent")?,
+        confirmation: confirmation(row)?,
         issued_at: unsigned(row, "issued_at")?,
         expiration: unsigned(row, "expiration")?,
     };
     let slot = StatusSlot { list_id: row.try_get("list_id")?, index: unsigned(row, "list_index")? };
     Ok(TokenRecord { facts, status: status(row)?, slot, seq: unsigned(row, "seq")? })
+}
+
+fn confirmation(row: &SqliteRow) -> Result<Option<Confirmation>, sqlx::Error> {
+    let text: Option<String> = row.try_get("confirmation")?;
+    let read = |text: String| serde_json::from_str(&text);
+    text.map(read).transpose().map_err(|error| sqlx::Error::Decode(Box::new(error)))
 }
 
 pub(crate) fn policy(row: &SqliteRow) -> Result<StoredPolicy, sqlx::Error> {

@@ -49,8 +49,7 @@ async fn header(issuer: &Issuer<SqliteStore>, entropy: &mut Counting, now: u64) 
     let policy = issuer.policy();
     let role = policy.role("reader").unwrap();
     let grant = policy.grant(role, &TokenRequest::default(), at(now)).unwrap();
-    let (client_id, subject, actor) = ("c".into(), "c".into(), "test".into());
-    let recipient = Recipient { client_id, subject, actor };
+    let recipient = Recipient::new("c".into(), "c".into(), "test".into());
     let granted = issuer.grant(&policy, &grant, &recipient, entropy, at(now)).unwrap();
     let token = issuer.issue(granted, at(now)).await.unwrap().token;
     let header = token.split('.').next().unwrap();

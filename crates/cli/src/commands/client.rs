@@ -1,108 +1,200 @@
 //! `edgepass client`.
 
 use std::io::Write;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use comfy_table::{Table, presets};
 use edgepass_issuer::Config;
-use edgepass_issuer::client_secret::ClientSecret;
-use serde_json::json;
+use edgepass_issuer::client::keys::NewKey;
+use edgepass_issuer::client::secret::ClientSecret;
+use serde_json::{Value, json};
 
 use super::source::Source;
 use crate::exit::Exit;
 use crate::host::OsEntropy;
-use crate::output;
+use crate::{output, private};
 
 #[derive(clap::Subcommand)]
 pub(super) enum Act {
     /// List the clients, with their roles and what they may change.
     List,
-    /// Add a client to the configuration, with a new secret, which is printed once.
+    /// Add a client to the configuration. It signs its requests with the key of --jwks or --new-key,
+    /// or else has a new secret, which is printed once.
     Add {
         /// The client's `client_id`.
         id: String,
         /// A role that the client may use; may be repeated. The first is its default.
-        #[arg(long = "role", required = true)]
+        #[arg(long = "role", required_unless_present = "introspects")]
         roles: Vec<String>,
         /// A change that the client may make to tokens of all clients; may be repeated.
         #[arg(long = "may", value_parser = ["revoke", "suspend", "resume"])]
         may: Vec<String>,
+        /// An audience whose tokens the client may introspect; may be repeated. For resource servers.
+        #[arg(long)]
+        introspects: Vec<String>,
+        #[command(flatten)]
+        key: KeyArgs,
     },
+}
+
+/// Where the client's key is, if it has one.
+#[derive(clap::Args)]
+#[group(multiple = false)]
+pub(super) struct KeyArgs {
+    /// File with the client's public keys, a JWK Set.
+    #[arg(long, value_name = "FILE")]
+    jwks: Option<PathBuf>,
+    /// File to create with a new private key for the client, as a JWK.
+    #[arg(long, value_name = "FILE")]
+    new_key: Option<PathBuf>,
 }
 
 pub(super) fn run(act: Act, source: &Source, json: bool) -> anyhow::Result<Exit> {
     match act {
         Act::List => list(&source.load()?, json),
-        Act::Add { id, roles, may } => add(source, &id, &roles, &may, json),
+        Act::Add { id, roles, may, introspects, key } => {
+            add(source, &NewClient { id, roles, may, introspects }, key, json)
+        }
     }
 }
 
 fn list(config: &Config, json: bool) -> anyhow::Result<Exit> {
     let clients = &config.policy.clients;
-    let changes = |client: &edgepass_issuer::policy::Client| -> Vec<&str> {
+    let changes = |client: &edgepass_issuer::client::Client| -> Vec<&str> {
         client.may.iter().map(|change| change.name()).collect()
     };
     if json {
         for client in clients {
             let may = changes(client);
-            output::json(&json!({ "client_id": client.id, "roles": client.roles, "may": may }))?;
+            output::json(&json!({
+                "client_id": client.id,
+                "authentication": client.authentication.name(),
+                "roles": client.roles,
+                "may": may,
+                "introspects": client.introspects,
+            }))?;
         }
         return Ok(Exit::Ok);
     }
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    table.set_header(["CLIENT", "ROLES", "MAY"]);
+    table.set_header(["CLIENT", "AUTHENTICATES BY", "ROLES", "MAY", "INTROSPECTS"]);
     for client in clients {
-        table.add_row([client.id.clone(), client.roles.join(" "), changes(client).join(" ")]);
+        table.add_row([
+            client.id.clone(),
+            client.authentication.name().to_owned(),
+            client.roles.join(" "),
+            changes(client).join(" "),
+            client.introspects.join(" "),
+        ]);
     }
     output::line(&table.trim_fmt())?;
     Ok(Exit::Ok)
 }
 
+/// A client to add.
+struct NewClient {
+    id: String,
+    roles: Vec<String>,
+    may: Vec<String>,
+    introspects: Vec<String>,
+}
+
 /// Appends the client to the file, or to `clients.toml` of a folder. The rest of the file, comments
 /// included, stays as it is.
-fn add(
-    source: &Source,
-    id: &str,
-    roles: &[String],
-    may: &[String],
-    json: bool,
-) -> anyhow::Result<Exit> {
+fn add(source: &Source, new: &NewClient, key: KeyArgs, json: bool) -> anyhow::Result<Exit> {
     let config = source.load()?;
+    let id = &new.id;
     if config.policy.client(id).is_some() {
         bail!("the client {id:?} exists already; `edgepass client list` shows it");
     }
-    let mut entropy = OsEntropy;
-    let secret = ClientSecret::generate(&mut entropy)?;
-    let mut entry = format!("\n[[client]]\nid = {}\nroles = {}\n", quoted(id), quoted_all(roles));
+    let mut entry =
+        format!("\n[[client]]\nid = {}\nroles = {}\n", quoted(id), quoted_all(&new.roles));
     if let Some(environment) = &config.environment {
         entry.push_str(&format!("environment = {}\n", quoted(environment)));
     }
-    if !may.is_empty() {
-        entry.push_str(&format!("may = {}\n", quoted_all(may)));
+    for (name, values) in [("may", &new.may), ("introspects", &new.introspects)] {
+        if !values.is_empty() {
+            entry.push_str(&format!("{name} = {}\n", quoted_all(values)));
+        }
     }
-    entry.push_str(&format!("secret_hash = {}\n", quoted(&secret.hash(&mut entropy)?.to_string())));
+    let mut entropy = OsEntropy;
+    let mut secret = None;
+    let mut private = None;
+    match (key.jwks, key.new_key) {
+        (Some(file), _) => {
+            let set = output::read_text(&file)?;
+            let set: Value = serde_json::from_str(&set)
+                .with_context(|| format!("{} is no JSON", file.display()))?;
+            entry.push_str(&format!("jwks = {}\n", literal(&set.to_string())));
+        }
+        (None, Some(file)) => {
+            let pair = NewKey::generate(&mut entropy)?;
+            entry.push_str(&format!("jwks = {}\n", literal(&pair.public_set())));
+            private = Some((file, pair));
+        }
+        (None, None) => {
+            let new = ClientSecret::generate(&mut entropy)?;
+            let hash = new.hash(&mut entropy)?.to_string();
+            entry.push_str(&format!("secret_hash = {}\n", quoted(&hash)));
+            secret = Some(new);
+        }
+    }
     // Checked as `serve` will, before the file is changed.
     let (file, written) = source.with_entry("clients.toml", &entry).with_context(|| {
         format!("the client {id:?} was not added; `edgepass client list` shows the known ones")
     })?;
+    if let Some((file, pair)) = &private {
+        write_private(file, &pair.private_jwk())?;
+    }
+    append(&file, &written)?;
+    let key_file = private.as_ref().map(|(file, _)| file.display().to_string());
+    if json {
+        output::json(&json!({
+            "client_id": id,
+            "client_secret": secret.as_ref().map(ClientSecret::reveal),
+            "key_file": key_file,
+        }))?;
+        return Ok(Exit::Ok);
+    }
+    output::line(&format!("added {id} to {}", file.display()))?;
+    if let Some(secret) = &secret {
+        output::line(&format!("client secret (shown once):  {}", secret.reveal()))?;
+    }
+    if let Some(key_file) = key_file {
+        output::line(&format!("private key of the client (keep it there only):  {key_file}"))?;
+    }
+    output::line("a running `edgepass serve` knows the client after `edgepass policy apply`")?;
+    Ok(Exit::Ok)
+}
+
+fn append(file: &Path, text: &str) -> anyhow::Result<()> {
     let shown = file.display();
     let mut output = std::fs::OpenOptions::new()
         .create(true)
         .append(true)
-        .open(&file)
+        .open(file)
         .with_context(|| format!("{shown} cannot be written"))?;
-    output.write_all(written.as_bytes()).and_then(|()| output.sync_all()).with_context(|| {
+    output.write_all(text.as_bytes()).and_then(|()| output.sync_all()).with_context(|| {
         format!("{shown} cannot be written; remove an incomplete [[client]] at its end")
-    })?;
-    if json {
-        output::json(&json!({ "client_id": id, "client_secret": secret.reveal() }))?;
-    } else {
-        output::line(&format!("added {id} to {shown}"))?;
-        output::line(&format!("client secret (shown once):  {}", secret.reveal()))?;
-        output::line("a running `edgepass serve` knows the client after `edgepass policy apply`")?;
-    }
-    Ok(Exit::Ok)
+    })
+}
+
+/// Writes a private key to a new file, which only its owner can read.
+fn write_private(file: &Path, text: &str) -> anyhow::Result<()> {
+    let shown = file.display();
+    let mut output =
+        private::new_file(file).with_context(|| format!("{shown} cannot be created"))?;
+    writeln!(output, "{text}")
+        .and_then(|()| output.sync_all())
+        .with_context(|| format!("{shown} cannot be written"))
+}
+
+/// A literal string of TOML, in which JSON is easy to read, or a basic one.
+fn literal(text: &str) -> String {
+    let is_literal = !text.contains('\'') && !text.contains(char::is_control);
+    if is_literal { format!("'{text}'") } else { quoted(text) }
 }
 
 /// A basic string of TOML.

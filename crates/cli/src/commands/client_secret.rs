@@ -1,6 +1,6 @@
 //! `edgepass client-secret`.
 
-use edgepass_issuer::client_secret::ClientSecret;
+use edgepass_issuer::client::secret::ClientSecret;
 use serde_json::json;
 
 use crate::exit::Exit;

@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use clap::builder::PossibleValuesParser;
 use edgepass_issuer::Config;
 use edgepass_issuer::audit::{Act, AuditEntry};
-use edgepass_issuer::client_secret::ClientSecret;
+use edgepass_issuer::client::secret::ClientSecret;
 use edgepass_issuer::entropy::Entropy;
 use edgepass_issuer::seal::MasterKey;
 use edgepass_issuer::signing_key::{KeyState, SealedKey};

@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use anyhow::{Context, bail};
 use clap::builder::NonEmptyStringValueParser;
 use edgepass_issuer::issue::{IssueError, Recipient};
-use edgepass_issuer::policy::{RefusedByPolicy, TokenRequest};
-use edgepass_jose::Scope;
+use edgepass_issuer::policy::{RefusedByPolicy, SenderConstraint, TokenRequest};
+use edgepass_issuer::token_facts::Confirmation;
+use edgepass_jose::{Scope, base64url};
 use edgepass_verify::policy::duration::DurationText;
+use edgepass_verify::sender::CertificateThumbprint;
 use serde_json::json;
 
 use super::source::Source;
@@ -31,6 +34,12 @@ pub(super) struct Args {
     /// `client_id` of the token.
     #[arg(long, default_value = "edgepass-cli", value_parser = NonEmptyStringValueParser::new())]
     client: String,
+    /// Thumbprint (RFC 7638) of the key that the token is bound to by DPoP.
+    #[arg(long, value_name = "JKT", conflicts_with = "certificate")]
+    dpop_key: Option<String>,
+    /// SHA-256 of the client certificate that the token is bound to, in hexadecimal.
+    #[arg(long, value_name = "SHA256")]
+    certificate: Option<String>,
     /// `sub` of the token. Default: the client.
     #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     subject: Option<String>,
@@ -48,11 +57,11 @@ pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Resu
     let grant = config.policy.grant(role, &request, host::now()).map_err(refused)?;
 
     let issuer = super::open_issuer(&config, &super::policy_user()).await?;
-    let recipient = Recipient {
-        subject: args.subject.unwrap_or_else(|| args.client.clone()),
-        client_id: args.client,
-        actor: super::actor(),
-    };
+    let confirmation = confirmation(args.dpop_key, args.certificate.as_deref(), grant.sender)?;
+    let subject = args.subject.unwrap_or_else(|| args.client.clone());
+    let recipient =
+        Recipient { confirmation, ..Recipient::new(args.client, subject, super::actor()) };
+    let bound_to_key = matches!(recipient.confirmation, Some(Confirmation::Key(_)));
     let mut waited = Duration::ZERO;
     let issued = loop {
         let now = host::now();
@@ -71,7 +80,7 @@ pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Resu
     if json {
         output::json(&json!({
             "access_token": issued.token,
-            "token_type": "Bearer",
+            "token_type": if bound_to_key { "DPoP" } else { "Bearer" },
             "expires_in": issued.lifetime,
             "scope": issued.scope,
             "jti": issued.jwt_id,
@@ -85,6 +94,36 @@ pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Resu
 /// Longest wait while an act blocks issuing.
 const RETRY_FOR: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// What the token is bound to. The role may demand one of the two.
+fn confirmation(
+    key: Option<String>,
+    certificate: Option<&str>,
+    demanded: SenderConstraint,
+) -> anyhow::Result<Option<Confirmation>> {
+    let certificate = match certificate {
+        None => None,
+        Some(text) => Some(
+            CertificateThumbprint::from_hex(&text.replace(':', ""))
+                .context("--certificate takes 64 hexadecimal digits")?,
+        ),
+    };
+    if key.as_deref().is_some_and(|key| base64url::decode_array::<32>(key).is_none()) {
+        bail!("--dpop-key takes a JWK Thumbprint, 43 characters of base64url");
+    }
+    let needs = match (demanded, &key, &certificate) {
+        (SenderConstraint::Dpop, None, _) => Some("the role needs a DPoP key: pass --dpop-key"),
+        (SenderConstraint::Mtls, _, None) => {
+            Some("the role needs a client certificate: pass --certificate")
+        }
+        _ => None,
+    };
+    if let Some(needs) = needs {
+        return Err(anyhow::Error::new(Failure::Refused).context(needs));
+    }
+    let certificate = certificate.map(|own| Confirmation::Certificate(own.as_str().to_owned()));
+    Ok(key.map(Confirmation::Key).or(certificate))
+}
 
 fn refused(error: RefusedByPolicy) -> anyhow::Error {
     anyhow::Error::new(Failure::Refused).context(error.to_string())

@@ -113,7 +113,8 @@ impl Served {
             }
         }
         let listen = config.listen;
-        let app = App::new(config, issuer, targets, Host { now: host::now, fill: host::fill });
+        let app = App::new(config, issuer, targets, Host { now: host::now, fill: host::fill })
+            .context("a [[federation]] cannot be used")?;
         Ok(Self { app, listen, _lock: lock })
     }
 }

@@ -5,10 +5,11 @@ use std::time::Duration;
 use edgepass_status_list::Bits;
 use edgepass_verify::policy::duration::DurationText;
 use edgepass_verify::policy::freshness::{DEFAULT_MAX_LIST_AGE, FreshnessConfig, Schedule};
+use ipnet::IpNet;
 
-use super::LIST_CAPACITIES;
 use super::error::Mistake;
-use super::written::KeysText;
+use super::written::{KeysText, ProxyText};
+use super::{CertificateField, LIST_CAPACITIES, ProxyConfig};
 use crate::keys::KeySchedule;
 use crate::publish::document::MAX_AGE;
 
@@ -55,6 +56,31 @@ pub(super) fn revocation(
     let default = has_deadline.then_some(DEFAULT_MAX_LIST_AGE);
     let max_age = freshness.list_age(&schedule, default).map_err(Mistake::ListAge)?;
     Ok((freshness, schedule, max_age))
+}
+
+/// Checks `[proxy]`.
+pub(super) fn proxy(text: ProxyText) -> Result<ProxyConfig, Mistake> {
+    // A token of RFC 9110 §5.6.2, as far as names of fields use it.
+    let is_name = |name: &str| {
+        (1..=64).contains(&name.len())
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+    };
+    let networks: Result<Vec<IpNet>, _> = text.from.iter().map(|text| text.parse()).collect();
+    let from = networks.map_err(|_| Mistake::Proxy("from"))?;
+    if from.is_empty() {
+        return Err(Mistake::Proxy("from"));
+    }
+    let forwarded_for = text.forwarded_for.map(|name| name.to_ascii_lowercase());
+    if !forwarded_for.as_deref().is_none_or(is_name) {
+        return Err(Mistake::Proxy("forwarded_for"));
+    }
+    let client_certificate = text
+        .client_certificate
+        .map(|field| CertificateField { header: field.header.to_ascii_lowercase(), ..field });
+    if !client_certificate.as_ref().is_none_or(|field| is_name(&field.header)) {
+        return Err(Mistake::Proxy("client_certificate"));
+    }
+    Ok(ProxyConfig { from, forwarded_for, client_certificate })
 }
 
 pub(super) fn list_capacity(capacity: u32) -> Result<u32, Mistake> {

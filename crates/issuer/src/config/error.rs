@@ -7,7 +7,8 @@ use edgepass_verify::policy::freshness::{FreshnessError, ListAgeTooShort};
 
 use super::LIST_CAPACITIES;
 use super::sources::Place;
-use crate::client_secret::NotASecretHash;
+use crate::client::keys::NotClientKeys;
+use crate::client::secret::NotASecretHash;
 
 /// Every mistake that was found in a configuration, one a line.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -103,6 +104,12 @@ pub enum Mistake {
         /// `overlap` as written.
         overlap: DurationText,
     },
+    /// A setting of `[proxy]` is missing or not usable. Holds its name.
+    #[error(
+        "[proxy] {0}: write from as networks, [\"10.0.0.0/8\", \"::1/128\"], and the other settings with the \
+         names of header fields"
+    )]
+    Proxy(&'static str),
     /// `data_dir` or `master_key_file` is an empty path. Holds the name of the setting.
     #[error("{0}: write a path")]
     EmptyPath(&'static str),
@@ -272,14 +279,68 @@ pub enum Mistake {
     /// of an earlier client.
     #[error("client: every client needs an id of its own, visible ASCII without ':'")]
     ClientId,
-    /// A client has no role. Holds its `id`.
-    #[error("client {0}: roles: name at least one role")]
+    /// A client has no role and introspects nothing. Holds its `id`.
+    #[error("client {0}: roles: name at least one role, or introspects for a resource server")]
     ClientWithoutRole(String),
-    /// A client names a role that does not exist.
-    #[error("client {client}: there is no role {role:?}; add a [[role]] first")]
-    UnknownRole {
+    /// A client introspects or exchanges tokens of an empty or repeated audience.
+    #[error("client {client}: {field}: write audiences, each once")]
+    ClientAudiences {
         /// The client's `id`.
         client: String,
+        /// `introspects` or `exchanges`.
+        field: &'static str,
+    },
+    /// The name of a federation is empty or that of an earlier one or of a client.
+    #[error("federation: every federation needs a name of its own, which no client has")]
+    FederationName,
+    /// The lifetime of a federation's tokens is zero. Holds its name.
+    #[error("federation {0}: lifetime is at least \"1s\"")]
+    FederationLifetime(String),
+    /// The outside issuer's tokens cannot be verified like this.
+    #[error("federation {federation}: {reason}")]
+    Federation {
+        /// Its name.
+        federation: String,
+        /// The reason.
+        reason: String,
+    },
+    /// No condition of a federation names the workload for good. Holds its name.
+    #[error(
+        "federation {0}: claims: name the workload by something that nobody else can get later, as an exact \
+         value: repository_id or repository_owner_id (GitHub), project_id or namespace_id (GitLab), \
+         \"/kubernetes.io/serviceaccount/uid\" (Kubernetes), oid (Entra), or sub of an issuer that never gives \
+         it to another"
+    )]
+    FederationCondition(String),
+    /// A client has no way to authenticate, or several. Holds its `id`.
+    #[error(
+        "client {0}: write one of jwks (recommended), certificates, secrets and secret_hash; \
+         `edgepass client add` makes a whole client"
+    )]
+    ClientAuthentication(String),
+    /// A client's `secrets` are none or more than two, or have a date that is none. Holds its `id`.
+    #[error(
+        "client {0}: secrets: write one or two, {{ hash = \"sha256:<salt>:<hash>\", from = 2026-01-01, until = 2026-01-31 }}"
+    )]
+    ClientSecrets(String),
+    /// A client's `jwks` is no JWK Set of usable public keys.
+    #[error("client {client}: jwks: {source}")]
+    ClientKeys {
+        /// The client's `id`.
+        client: String,
+        /// The reason.
+        source: NotClientKeys,
+    },
+    /// A client's `certificates` are none, or have an entry that is no SHA-256. Holds its `id`.
+    #[error(
+        "client {0}: certificates: write the SHA-256 of each certificate, 64 hexadecimal digits"
+    )]
+    ClientCertificates(String),
+    /// A client or a federation names a role that does not exist.
+    #[error("{what}: there is no role {role:?}; add a [[role]] first")]
+    UnknownRole {
+        /// The client or the federation.
+        what: String,
         /// The name that no role has.
         role: String,
     },

@@ -11,17 +11,19 @@ use edgepass_verify::policy::freshness::{FreshnessConfig, Schedule};
 use toml::Spanned;
 
 use super::error::{Mistake, Mistakes};
-use super::policy_checks::{ClientRules, Naming, Placed, RoleRules};
+use super::policy_checks::{ClientRules, FederationRules, Naming, Placed, RoleRules};
 use super::sources::{Place, SourceFile, Sources};
 use super::written::{
-    AgreementText, ClientText, ConfigText, EnvironmentText, NamingText, RoleText, ScopeText,
-    TokensText,
+    AgreementText, ClientText, ConfigText, EnvironmentText, FederationText, NamingText, RoleText,
+    ScopeText, TokensText,
 };
-use super::{Config, ListSchedule, TargetConfig, checks, policy_checks};
+use super::{Config, ListSchedule, ProxyConfig, TargetConfig, checks, policy_checks};
+use crate::client::Client;
 use crate::keys::KeySchedule;
 use crate::policy::agreement::Agreement;
 use crate::policy::catalogue::CataloguedScope;
-use crate::policy::{Client, IssuerPolicy, Role};
+use crate::policy::federation::Federation;
+use crate::policy::{IssuerPolicy, Role};
 use crate::signing_key::TokenType;
 
 /// A checked configuration: one environment, or several, each an issuer of its own.
@@ -29,7 +31,7 @@ pub struct Installation {
     /// The environments, in the order of the configuration. There is at least one. If the
     /// configuration names none, the only one has no name.
     pub environments: Vec<Config>,
-    /// Where the roles, clients, scopes and agreements are written.
+    /// Where the entries of the policies are written.
     pub places: Places,
 }
 
@@ -47,6 +49,8 @@ pub enum EntryKind {
     Agreement,
     /// `[[client]]`
     Client,
+    /// `[[federation]]`
+    Federation,
     /// `[[role]]`
     Role,
     /// `[[scope]]`
@@ -59,6 +63,7 @@ impl EntryKind {
         match self {
             Self::Agreement => "agreement",
             Self::Client => "client",
+            Self::Federation => "federation",
             Self::Role => "role",
             Self::Scope => "scope",
         }
@@ -124,6 +129,7 @@ struct Entries {
     agreements: Vec<Agreement>,
     roles: Vec<Placed<Role>>,
     clients: Vec<Placed<Client>>,
+    federations: Vec<Placed<Federation>>,
     places: HashMap<EntryName, Place>,
 }
 
@@ -191,7 +197,21 @@ impl Entries {
             |text: ClientText, before| policy_checks::client(text, &rules, before),
             |(environment, client)| (EntryKind::Client, environment.clone(), client.id.clone()),
         );
-        Self { environments, scopes, agreements, roles, clients, places }
+        let rules = FederationRules {
+            naming: &naming,
+            environments: &environments,
+            roles: &roles,
+            known_roles: &known_roles,
+            clients: &clients,
+        };
+        let federations = each(
+            sources,
+            &mut places,
+            std::mem::take(&mut written.federations),
+            |text: FederationText, before| policy_checks::federation(text, &rules, before),
+            |(environment, rule)| (EntryKind::Federation, environment.clone(), rule.name.clone()),
+        );
+        Self { environments, scopes, agreements, roles, clients, federations, places }
     }
 
     fn longest_lifetime(&self) -> Duration {
@@ -204,7 +224,9 @@ impl Entries {
         let of = |name: Option<&str>| {
             let roles = own(name, &self.roles).collect();
             let clients = own(name, &self.clients).collect();
-            let policy = IssuerPolicy::new(roles, clients, &self.scopes, &self.agreements);
+            let federations = own(name, &self.federations).collect();
+            let (scopes, agreements) = (&self.scopes, &self.agreements);
+            let policy = IssuerPolicy::new(roles, clients, federations, scopes, agreements);
             settings.of(name, policy)
         };
         match self.environments.as_slice() {
@@ -254,10 +276,12 @@ struct Settings {
     data_dir: PathBuf,
     master_key_file: Option<PathBuf>,
     token_type: TokenType,
+    dpop_nonce: bool,
     freshness: FreshnessConfig,
     revocation: Schedule,
     status: ListSchedule,
     keys: KeySchedule,
+    proxy: Option<ProxyConfig>,
     targets: Vec<TargetConfig>,
 }
 
@@ -294,6 +318,7 @@ impl Settings {
             None => issuer.clone(),
             Some(uri) => sources.check(uri, checks::base_uri),
         };
+        let proxy = written.proxy.and_then(|text| sources.check(text, checks::proxy));
         let mut targets = Vec::new();
         for target in written.targets {
             targets.extend(sources.check(target, |target| target.below(base)));
@@ -308,6 +333,7 @@ impl Settings {
             data_dir: data_dir?,
             master_key_file,
             token_type: tokens.typ,
+            dpop_nonce: tokens.dpop_nonce,
             freshness,
             revocation,
             status: ListSchedule {
@@ -317,6 +343,7 @@ impl Settings {
                 max_age: max_list_age.map(|age| age.as_secs()),
             },
             keys: keys?,
+            proxy,
             targets,
         })
     }
@@ -338,10 +365,12 @@ impl Settings {
             },
             master_key_file: self.master_key_file.clone(),
             token_type: self.token_type,
+            dpop_nonce: self.dpop_nonce,
             freshness: self.freshness.clone(),
             revocation: self.revocation.clone(),
             status: ListSchedule { base_uri: own(&self.status.base_uri), ..self.status.clone() },
             keys: self.keys,
+            proxy: self.proxy.clone(),
             targets: self.targets.iter().map(own_target).collect(),
             policy: Arc::new(policy),
         }

@@ -7,7 +7,7 @@ mod policy_checks;
 mod sources;
 mod written;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,6 +15,8 @@ use std::time::Duration;
 
 use edgepass_status_list::Bits;
 use edgepass_verify::policy::freshness::{FreshnessConfig, Schedule};
+use ipnet::IpNet;
+use serde::Deserialize;
 
 pub use self::error::{ConfigError, Mistake, Mistakes};
 pub use self::installation::{EntryKind, Installation, Places, UnknownEnvironment};
@@ -57,6 +59,45 @@ pub enum TargetConfig {
     },
 }
 
+/// Proxies in front of the issuer.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ProxyConfig {
+    /// The networks of the proxies. Header fields of other senders do not count.
+    pub from: Vec<IpNet>,
+    /// The header field in which each proxy adds the address that it was called from, such as
+    /// `X-Forwarded-For`, in lower case.
+    pub forwarded_for: Option<String>,
+    /// The header field with the certificate by which the client authenticated to the proxy.
+    pub client_certificate: Option<CertificateField>,
+}
+
+/// A header field with a client's certificate.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct CertificateField {
+    /// Its name, in lower case.
+    pub header: String,
+    /// How the certificate is written.
+    pub form: CertificateForm,
+}
+
+/// How a proxy writes a certificate into a header field.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub enum CertificateForm {
+    /// As `Client-Cert` of RFC 9440: base64 between colons.
+    Rfc9440,
+    /// As PEM, percent-encoded: `$ssl_client_escaped_cert` of nginx.
+    Pem,
+}
+
+impl ProxyConfig {
+    /// Whether an address is that of a proxy.
+    pub fn is_trusted(&self, address: IpAddr) -> bool {
+        self.from.iter().any(|network| network.contains(&address))
+    }
+}
+
 /// The form of status lists and the schedule of their renewal.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ListSchedule {
@@ -96,6 +137,8 @@ pub struct Config {
     pub master_key_file: Option<PathBuf>,
     /// The `typ` of access tokens.
     pub token_type: TokenType,
+    /// Whether DPoP proofs of token requests must contain a nonce of the issuer (RFC 9449 §8).
+    pub dpop_nonce: bool,
     /// `[revocation]` as written.
     pub freshness: FreshnessConfig,
     /// The time limits that `[revocation]` gives to verifiers.
@@ -104,6 +147,8 @@ pub struct Config {
     pub status: ListSchedule,
     /// The rules of automatic key changes.
     pub keys: KeySchedule,
+    /// The proxies in front. `None`: clients connect directly, or the proxies say nothing of them.
+    pub proxy: Option<ProxyConfig>,
     /// The targets, besides the issuer's own endpoint. An environment has a folder in each.
     pub targets: Vec<TargetConfig>,
     /// Roles, clients, and the scopes and agreements that they need.
@@ -156,9 +201,11 @@ impl Config {
             ("data_dir", self.data_dir != other.data_dir),
             ("master_key_file", self.master_key_file != other.master_key_file),
             ("[tokens] typ", self.token_type != other.token_type),
+            ("[tokens] dpop_nonce", self.dpop_nonce != other.dpop_nonce),
             ("[revocation]", self.freshness != other.freshness),
             ("[status]", self.status != other.status),
             ("[keys]", self.keys != other.keys),
+            ("[proxy]", self.proxy != other.proxy),
             ("[[target]]", self.targets != other.targets),
         ];
         changed.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()

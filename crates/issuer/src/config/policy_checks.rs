@@ -7,18 +7,23 @@ use chrono::{NaiveDate, NaiveDateTime, NaiveTime};
 use edgepass_jose::Scope;
 use edgepass_verify::policy::OneOrMany;
 use edgepass_verify::policy::duration::DurationText;
+use edgepass_verify::sender::CertificateThumbprint;
 use regex_lite::Regex;
 use toml::value::{Datetime, Offset};
 
 use super::LIFETIME_CAP;
 use super::error::Mistake;
 use super::written::{
-    AgreementText, ClientText, EnvironmentText, NamingText, RoleText, ScopeText, TokensText,
+    AgreementText, ClientText, EnvironmentText, FederationText, NamingText, RoleText, ScopeText,
+    SecretText, TokensText,
 };
-use crate::client_secret::SecretHash;
+use crate::client::keys::ClientKeys;
+use crate::client::secret::{DatedSecret, SecretHash};
+use crate::client::{Authentication, Client};
+use crate::policy::Role;
 use crate::policy::agreement::Agreement;
 use crate::policy::catalogue::CataloguedScope;
-use crate::policy::{Client, Role};
+use crate::policy::federation::Federation;
 use crate::selection::StatusChange;
 
 /// First path segments of the issuer's own routes, which no environment may be called.
@@ -227,6 +232,7 @@ pub(super) fn role(
         lifetime: lifetime.as_secs(),
         max_lifetime: max_lifetime.as_secs(),
         agreement: text.agreement,
+        sender: text.sender,
         owner: text.owner,
         description: text.description,
     };
@@ -312,13 +318,13 @@ pub(super) struct ClientRules<'a> {
 /// Checks a `[[client]]`. Its `roles` must exist in its environment, where its `id` differs from
 /// those of the clients `before`.
 pub(super) fn client(
-    text: ClientText,
+    mut text: ClientText,
     rules: &ClientRules<'_>,
     before: &[Placed<Client>],
 ) -> Result<Placed<Client>, Mistake> {
-    let id = text.id;
-    let environment =
-        environment_of(|| format!("client {id}"), text.environment, rules.environments)?;
+    let id = std::mem::take(&mut text.id);
+    let named = text.environment.take();
+    let environment = environment_of(|| format!("client {id}"), named, rules.environments)?;
     // RFC 6749 appendix A.1: VSCHAR, here without space and colon. A colon would end the user name
     // of HTTP Basic.
     let printable = id.bytes().all(|byte| (0x21..=0x7e).contains(&byte) && byte != b':');
@@ -329,19 +335,117 @@ pub(super) fn client(
         return Err(Mistake::ClientId);
     }
     fits("client", &id, rules.naming.client.as_ref())?;
-    if text.roles.is_empty() {
+    if text.roles.is_empty() && text.introspects.is_empty() && text.exchanges.is_empty() {
         return Err(Mistake::ClientWithoutRole(id));
+    }
+    for (field, audiences) in [("introspects", &text.introspects), ("exchanges", &text.exchanges)] {
+        if !are_names(audiences) {
+            return Err(Mistake::ClientAudiences { client: id, field });
+        }
     }
     let exists = |name: &String| rules.known_roles.contains(&(environment.clone(), name.clone()));
     if let Some(unknown) = text.roles.iter().find(|name| !exists(name)) {
-        return Err(Mistake::UnknownRole { role: unknown.clone(), client: id });
+        return Err(Mistake::UnknownRole { role: unknown.clone(), what: format!("client {id}") });
     }
     if !rules.suspension && text.may.iter().any(|change| *change != StatusChange::Revoke) {
         return Err(Mistake::NeedsSuspension(id));
     }
-    match SecretHash::parse(&text.secret_hash) {
-        Ok(secret) => Ok((environment, Client { id, roles: text.roles, may: text.may, secret })),
-        Err(source) => Err(Mistake::SecretHash { client: id, source }),
+    let authentication = authentication(&id, &text)?;
+    let ClientText { roles, may, introspects, exchanges, .. } = text;
+    Ok((environment, Client { id, roles, may, introspects, exchanges, authentication }))
+}
+
+/// What the check of a federation needs to know.
+pub(super) struct FederationRules<'a> {
+    pub(super) naming: &'a Naming,
+    pub(super) environments: &'a [String],
+    pub(super) roles: &'a [Placed<Role>],
+    pub(super) known_roles: &'a HashSet<Placed<String>>,
+    pub(super) clients: &'a [Placed<Client>],
+}
+
+/// The lifetime of a federation's tokens if it sets none.
+const FEDERATED_LIFETIME: Duration = Duration::from_secs(5 * 60);
+
+/// Checks a `[[federation]]`. Its name differs from those of the clients and of the federations
+/// `before` in its environment.
+pub(super) fn federation(
+    text: FederationText,
+    rules: &FederationRules<'_>,
+    before: &[Placed<Federation>],
+) -> Result<Placed<Federation>, Mistake> {
+    let FederationText { name, environment, issuer, jwks_uri, role, claims, lifetime } = text;
+    let what = || format!("federation {name}");
+    let environment = environment_of(what, environment, rules.environments)?;
+    let is_taken =
+        rules.clients.iter().any(|(own, client)| *own == environment && client.id == name)
+            || before.iter().any(|(own, other)| *own == environment && other.name == name);
+    if !is_name(&name) || is_taken {
+        return Err(Mistake::FederationName);
+    }
+    fits("client", &name, rules.naming.client.as_ref())?;
+    if !rules.known_roles.contains(&(environment.clone(), role.clone())) {
+        return Err(Mistake::UnknownRole { what: format!("federation {name}"), role });
+    }
+    let is_it = |(own, one): &&Placed<Role>| *own == environment && one.name == role;
+    let most = rules.roles.iter().find(is_it).map_or(u64::MAX, |(_, role)| role.max_lifetime);
+    let lifetime = lifetime.map_or(FEDERATED_LIFETIME, |lifetime| lifetime.0).as_secs();
+    if lifetime == 0 {
+        return Err(Mistake::FederationLifetime(name));
+    }
+    let lifetime = lifetime.min(most);
+    let federation = Federation { name, issuer, jwks_uri, claims, role, lifetime };
+    if let Err(error) = federation.verifier("https://issuer.example") {
+        return Err(Mistake::Federation { federation: federation.name, reason: error.to_string() });
+    }
+    if !federation.is_immutable() {
+        return Err(Mistake::FederationCondition(federation.name));
+    }
+    Ok((environment, federation))
+}
+
+/// The one way in which a client authenticates.
+fn authentication(id: &str, text: &ClientText) -> Result<Authentication, Mistake> {
+    let hash = |text: &str| {
+        let wrong = |source| Mistake::SecretHash { client: id.to_owned(), source };
+        SecretHash::parse(text).map_err(wrong)
+    };
+    match (&text.secret_hash, &text.secrets, &text.jwks, &text.certificates) {
+        (Some(one), None, None, None) => {
+            let secret = DatedSecret { hash: hash(one)?, from: None, until: None };
+            Ok(Authentication::Secrets(vec![secret]))
+        }
+        (None, Some(secrets), None, None) => {
+            if secrets.is_empty() || secrets.len() > 2 {
+                return Err(Mistake::ClientSecrets(id.to_owned()));
+            }
+            let dated = |secret: &SecretText| {
+                let date = |date: &Option<Datetime>, bound| {
+                    let wrong = || Mistake::ClientSecrets(id.to_owned());
+                    date.as_ref().map(|date| instant(date, bound).ok_or_else(wrong)).transpose()
+                };
+                let (from, until) =
+                    (date(&secret.from, Bound::First)?, date(&secret.until, Bound::Last)?);
+                Ok(DatedSecret { hash: hash(&secret.hash)?, from, until })
+            };
+            secrets.iter().map(dated).collect::<Result<_, _>>().map(Authentication::Secrets)
+        }
+        (None, None, Some(jwks), None) => {
+            let wrong = |source| Mistake::ClientKeys { client: id.to_owned(), source };
+            ClientKeys::parse(jwks).map(Authentication::Keys).map_err(wrong)
+        }
+        (None, None, None, Some(certificates)) => {
+            let wrong = || Mistake::ClientCertificates(id.to_owned());
+            // As tools print it, or with colons between the octets.
+            let thumbprint = |text: &String| {
+                let found = CertificateThumbprint::from_hex(&text.replace(':', ""));
+                found.map(|thumbprint| thumbprint.as_str().to_owned())
+            };
+            let digests: Option<Vec<String>> = certificates.iter().map(thumbprint).collect();
+            let digests = digests.filter(|digests| !digests.is_empty()).ok_or_else(wrong)?;
+            Ok(Authentication::Certificates(digests))
+        }
+        _ => Err(Mistake::ClientAuthentication(id.to_owned())),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The form of `edgepass.toml`, before its values are checked.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -7,11 +8,13 @@ use edgepass_verify::policy::OneOrMany;
 use edgepass_verify::policy::duration::DurationText;
 use edgepass_verify::policy::freshness::FreshnessConfig;
 use serde::Deserialize;
+use serde_json::Value;
 use toml::Spanned;
 use toml::value::Datetime;
 
-use super::TargetConfig;
 use super::error::Mistake;
+use super::{CertificateField, TargetConfig};
+use crate::policy::SenderConstraint;
 use crate::selection::StatusChange;
 use crate::signing_key::{SigningAlgorithm, TokenType};
 
@@ -40,6 +43,8 @@ pub(super) struct ConfigText {
     /// Targets: documents are published there besides the issuer's own endpoint.
     #[serde(rename = "target")]
     pub(super) targets: Vec<Spanned<TargetText>>,
+    /// Proxies in front, and what they say of clients.
+    pub(super) proxy: Option<Spanned<ProxyText>>,
     /// Patterns that names must fit.
     pub(super) naming: Option<Spanned<NamingText>>,
     #[serde(rename = "environment")]
@@ -52,6 +57,8 @@ pub(super) struct ConfigText {
     pub(super) roles: Vec<Spanned<RoleText>>,
     #[serde(rename = "client")]
     pub(super) clients: Vec<Spanned<ClientText>>,
+    #[serde(rename = "federation")]
+    pub(super) federations: Vec<Spanned<FederationText>>,
 }
 
 impl ConfigText {
@@ -68,6 +75,7 @@ impl ConfigText {
         seen("[revocation]", once(&mut self.revocation, file.revocation));
         seen("[status]", once(&mut self.status, file.status));
         seen("[keys]", once(&mut self.keys, file.keys));
+        seen("[proxy]", once(&mut self.proxy, file.proxy));
         seen("[naming]", once(&mut self.naming, file.naming));
         self.targets.extend(file.targets);
         self.environments.extend(file.environments);
@@ -75,6 +83,7 @@ impl ConfigText {
         self.agreements.extend(file.agreements);
         self.roles.extend(file.roles);
         self.clients.extend(file.clients);
+        self.federations.extend(file.federations);
         twice
     }
 }
@@ -89,6 +98,18 @@ fn once<T>(setting: &mut Option<Spanned<T>>, new: Option<Spanned<T>>) -> Option<
             None
         }
     }
+}
+
+/// `[proxy]`: hops whose header fields count.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ProxyText {
+    /// The networks of the proxies.
+    pub(super) from: Vec<String>,
+    /// The header field with the addresses of clients and proxies.
+    pub(super) forwarded_for: Option<String>,
+    /// The header field with the client's certificate.
+    pub(super) client_certificate: Option<CertificateField>,
 }
 
 /// `[naming]`: regular expressions that whole names must match.
@@ -148,6 +169,8 @@ pub(super) struct AgreementText {
 pub(super) struct TokensText {
     /// The `typ` of tokens. Default `"at+jwt"`.
     pub(super) typ: TokenType,
+    /// Whether DPoP proofs of token requests must contain a nonce of the issuer. Default false.
+    pub(super) dpop_nonce: bool,
     pub(super) lifetime: DurationText,
     pub(super) max_lifetime: DurationText,
 }
@@ -202,6 +225,9 @@ pub(super) struct RoleText {
     pub(super) lifetime: Option<DurationText>,
     pub(super) max_lifetime: Option<DurationText>,
     pub(super) agreement: Option<String>,
+    /// What the sender of a token must prove. Default `"none"`.
+    #[serde(default)]
+    pub(super) sender: SenderConstraint,
     pub(super) owner: Option<String>,
     pub(super) description: Option<String>,
 }
@@ -211,18 +237,59 @@ pub(super) struct RoleText {
 pub(super) struct ClientText {
     pub(super) id: String,
     pub(super) environment: Option<String>,
+    #[serde(default)]
     pub(super) roles: Vec<String>,
     /// Changes that the client may make over HTTP to tokens of all clients: "revoke", "suspend",
     /// "resume". Default: none.
     #[serde(default)]
     pub(super) may: Vec<StatusChange>,
-    pub(super) secret_hash: String,
+    /// Audiences whose tokens the client may introspect. Default: none.
+    #[serde(default)]
+    pub(super) introspects: Vec<String>,
+    /// Audiences whose tokens the client may exchange, besides its own tokens. Default: none.
+    #[serde(default)]
+    pub(super) exchanges: Vec<String>,
+    /// The hash of its secret.
+    pub(super) secret_hash: Option<String>,
+    /// At most two secrets, each with the time for which it holds.
+    pub(super) secrets: Option<Vec<SecretText>>,
+    /// The JWK Set of its public keys, as JSON.
+    pub(super) jwks: Option<String>,
+    /// The SHA-256 of its TLS certificates, in hexadecimal.
+    pub(super) certificates: Option<Vec<String>>,
+}
+
+/// A `[[federation]]`: an outside issuer whose tokens are exchanged for a role.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FederationText {
+    pub(super) name: String,
+    pub(super) environment: Option<String>,
+    pub(super) issuer: String,
+    pub(super) jwks_uri: Option<String>,
+    pub(super) role: String,
+    /// Conditions on claims. One names the workload for good.
+    pub(super) claims: BTreeMap<String, Value>,
+    /// Default `"5m"`, at most that of the role.
+    pub(super) lifetime: Option<DurationText>,
+}
+
+/// One of a client's `secrets`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SecretText {
+    pub(super) hash: String,
+    /// The first day, in UTC, or the exact time.
+    pub(super) from: Option<Datetime>,
+    /// The last day, in UTC, or the exact time from which it no longer holds.
+    pub(super) until: Option<Datetime>,
 }
 
 impl Default for TokensText {
     fn default() -> Self {
         Self {
             typ: TokenType::default(),
+            dpop_nonce: false,
             lifetime: DurationText(Duration::from_secs(10 * 60)),
             max_lifetime: DurationText(Duration::from_secs(60 * 60)),
         }

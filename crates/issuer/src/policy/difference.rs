@@ -7,7 +7,7 @@ use super::version::PolicyVersion;
 /// A difference between two versions of a policy.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Difference {
-    /// `role`, `client`, `scope` or `agreement`.
+    /// `role`, `client`, `scope`, `agreement` or `federation`.
     pub kind: &'static str,
     /// The name of the entry.
     pub name: String,
@@ -35,11 +35,12 @@ pub enum Change {
 
 /// The lists of a policy: the member in its text, what an entry is called, and the member with the
 /// name of an entry.
-const LISTS: [(&str, &str, &str); 4] = [
+const LISTS: [(&str, &str, &str); 5] = [
     ("roles", "role", "name"),
     ("clients", "client", "id"),
     ("catalogue", "scope", "name"),
     ("agreements", "agreement", "id"),
+    ("federations", "federation", "name"),
 ];
 
 /// The differences of `new` from `old`, by kind and in the order of the entries. Another order of

@@ -4,6 +4,7 @@
 pub mod agreement;
 pub mod catalogue;
 pub mod difference;
+pub mod federation;
 pub mod review;
 pub mod version;
 
@@ -12,12 +13,12 @@ use std::time::Duration;
 use edgepass_jose::Scope;
 use edgepass_verify::UnixMillis;
 use edgepass_verify::policy::duration::DurationText;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 use self::agreement::{Agreement, NotInForce};
 use self::catalogue::CataloguedScope;
-use crate::client_secret::SecretHash;
-use crate::selection::StatusChange;
+use self::federation::Federation;
+use crate::client::Client;
 
 /// The checked policy of one environment. Every list is in the order of the configuration.
 #[derive(Default, Serialize)]
@@ -30,6 +31,8 @@ pub struct IssuerPolicy {
     pub catalogue: Vec<CataloguedScope>,
     /// The contracts under which roles reach personal data.
     pub agreements: Vec<Agreement>,
+    /// The outside issuers whose tokens are exchanged for this issuer's.
+    pub federations: Vec<Federation>,
 }
 
 /// What a token is for: scopes, audiences and a lifetime.
@@ -49,24 +52,25 @@ pub struct Role {
     /// `id` of the agreement under which the role is used. A role of a scope that touches personal
     /// data has one.
     pub agreement: Option<String>,
+    /// What the sender of a token must prove.
+    pub sender: SenderConstraint,
     /// How to reach the owner.
     pub owner: Option<String>,
     /// What the role is for, in a sentence.
     pub description: Option<String>,
 }
 
-/// An OAuth client (RFC 6749 §2).
-#[derive(Clone, Serialize)]
-pub struct Client {
-    /// `client_id`, unique in the policy.
-    pub id: String,
-    /// Names of the roles that the client may use. The first is the default.
-    pub roles: Vec<String>,
-    /// Changes that the client may make over HTTP to tokens of all clients.
-    pub may: Vec<StatusChange>,
-    /// Hash of the client's secret.
-    #[serde(serialize_with = "as_text")]
-    pub secret: SecretHash,
+/// What the sender of a role's tokens must prove.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SenderConstraint {
+    /// Nothing. A token is bound all the same if its request has a DPoP proof.
+    #[default]
+    None,
+    /// Possession of a key, by DPoP (RFC 9449).
+    Dpop,
+    /// Possession of a certificate, by TLS (RFC 8705 §3).
+    Mtls,
 }
 
 /// The requested audience, scope and lifetime of a token.
@@ -91,6 +95,8 @@ pub struct Grant {
     pub scope: Scope,
     /// Lifetime of the token, in seconds.
     pub lifetime: u64,
+    /// What the sender of the token must prove.
+    pub sender: SenderConstraint,
     /// `id` of the agreement under which the token is used.
     pub agreement: Option<String>,
 }
@@ -146,6 +152,7 @@ impl IssuerPolicy {
     pub fn new(
         roles: Vec<Role>,
         clients: Vec<Client>,
+        federations: Vec<Federation>,
         catalogue: &[CataloguedScope],
         agreements: &[Agreement],
     ) -> Self {
@@ -157,7 +164,7 @@ impl IssuerPolicy {
         };
         let catalogue = catalogue.iter().filter(has_scope).cloned().collect();
         let agreements = agreements.iter().filter(has_agreement).cloned().collect();
-        Self { roles, clients, catalogue, agreements }
+        Self { roles, clients, catalogue, agreements, federations }
     }
 
     /// Finds a role by its name.
@@ -169,7 +176,7 @@ impl IssuerPolicy {
     /// # Example
     ///
     /// ```
-    /// use edgepass_issuer::policy::{IssuerPolicy, Role};
+    /// use edgepass_issuer::policy::{IssuerPolicy, Role, SenderConstraint};
     /// use edgepass_jose::Scope;
     ///
     /// let role = Role {
@@ -179,6 +186,7 @@ impl IssuerPolicy {
     ///     lifetime: 600,
     ///     max_lifetime: 3600,
     ///     agreement: None,
+    ///     sender: SenderConstraint::None,
     ///     owner: None,
     ///     description: None,
     /// };
@@ -198,19 +206,30 @@ impl IssuerPolicy {
         self.clients.iter().find(|client| client.id == id)
     }
 
-    /// The role with this name if `client` may use it. Without a name, the client's first role.
+    /// The role with this name if `client` may use it. Without a name, the client's first role that
+    /// has the audience, or its first role.
     ///
     /// # Errors
     ///
     /// [`RefusedByPolicy::Role`].
-    pub fn role_of(&self, client: &Client, name: Option<&str>) -> Result<&Role, RefusedByPolicy> {
+    pub fn role_of(
+        &self,
+        client: &Client,
+        name: Option<&str>,
+        audience: Option<&str>,
+    ) -> Result<&Role, RefusedByPolicy> {
+        let mut roles = client.roles.iter().filter_map(|name| self.role(name).ok());
+        let found = match (name, audience) {
+            (Some(name), _) => roles.find(|role| role.name == name),
+            (None, Some(audience)) => {
+                let has_audience = |role: &&Role| role.audiences.iter().any(|own| own == audience);
+                roles.clone().find(has_audience).or_else(|| roles.next())
+            }
+            (None, None) => roles.next(),
+        };
         let allowed =
             || RefusedByPolicy::Role { allowed: join(client.roles.iter().map(String::as_str)) };
-        let name = name.or_else(|| client.roles.first().map(String::as_str)).ok_or_else(allowed)?;
-        if !client.roles.iter().any(|role| role == name) {
-            return Err(allowed());
-        }
-        self.role(name)
+        found.ok_or_else(allowed)
     }
 
     /// Finds an agreement by its `id`.
@@ -253,6 +272,7 @@ impl IssuerPolicy {
             audience: audience.to_owned(),
             scope,
             lifetime: left.map_or(lifetime, |left| lifetime.min(left)),
+            sender: role.sender,
             agreement: role.agreement.clone(),
         })
     }
@@ -324,6 +344,7 @@ mod tests {
             lifetime: 600,
             max_lifetime: 3600,
             agreement: agreement.as_ref().map(|agreement| agreement.id.clone()),
+            sender: SenderConstraint::None,
             owner: None,
             description: None,
         };

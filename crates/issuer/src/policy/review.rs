@@ -5,6 +5,8 @@ use edgepass_verify::UnixMillis;
 
 use super::IssuerPolicy;
 use super::agreement::NotInForce;
+use super::federation::Federation;
+use crate::client::Client;
 use crate::config::EntryKind;
 
 /// A remark about an entry of a policy.
@@ -30,10 +32,10 @@ pub enum Concern {
         reason: NotInForce,
     },
     /// The client has a stored secret.
-    #[error("it holds a secret, which can leak; rotate it often")]
+    #[error("it authenticates by a secret, which can leak; a key (jwks) stays with the client")]
     Secret,
-    /// No client may use the role. Commands of the issuer can.
-    #[error("no client may use it")]
+    /// No client and no federation may use the role. Commands of the issuer can.
+    #[error("no client and no federation may use it")]
     Unused,
 }
 
@@ -55,11 +57,14 @@ pub fn review(policy: &IssuerPolicy, now: UnixMillis) -> Vec<Remark> {
         if let Err((agreement, reason)) = policy.left(role, now) {
             remark(Concern::NotInForce { agreement: agreement.to_owned(), reason });
         }
-        if policy.clients.iter().all(|client| !client.roles.contains(&role.name)) {
+        let by_client = |client: &Client| client.roles.contains(&role.name);
+        let by_rule = |rule: &Federation| rule.role == role.name;
+        if !policy.clients.iter().any(by_client) && !policy.federations.iter().any(by_rule) {
             remark(Concern::Unused);
         }
     }
-    remarks.extend(policy.clients.iter().map(|client| {
+    let holds_secret = |client: &&Client| client.authentication.is_secret();
+    remarks.extend(policy.clients.iter().filter(holds_secret).map(|client| {
         let (kind, name) = (EntryKind::Client, client.id.clone());
         Remark { kind, name, concern: Concern::Secret }
     }));

@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 use edgepass_issuer::new_act::{NewAct, Plan, RecordedAct};
-use edgepass_issuer::selection::{Selection, StatusChange};
+use edgepass_issuer::selection::{Filter, Selection, StatusChange};
 use edgepass_issuer::status_index::RETIRE_AFTER;
 use edgepass_issuer::storage::StoreError;
 use edgepass_status_list::StatusType;
@@ -43,6 +43,7 @@ pub(super) async fn plan(
     connection: &mut SqliteConnection,
     act: &NewAct,
 ) -> Result<Plan, StoreError> {
+    let exchanged = has_exchanged(&mut *connection).await?;
     let mut plan = Plan { last_act: last_act(connection).await?, ..Plan::default() };
     let last = last_token(connection).await?;
     plan.last_seq = last_expired(connection, act.at.0).await?;
@@ -51,7 +52,7 @@ pub(super) async fn plan(
         "SELECT role, count(*) AS tokens, \
          sum((SELECT bits FROM status_lists WHERE id = list_id) = 1) AS one_bit FROM tokens WHERE ",
     );
-    condition(&mut roles, act.change, &act.selection, act.at.0, range);
+    condition(&mut roles, act.change, &act.selection, act.at.0, range, exchanged);
     roles.push(" GROUP BY role");
     for row in roles.build().fetch_all(&mut *connection).await.map_err(failed)? {
         let role: String = row.try_get("role").map_err(failed)?;
@@ -113,12 +114,13 @@ pub(super) async fn proceed(
     connection: &mut SqliteConnection,
     now: Option<UnixMillis>,
 ) -> Result<bool, StoreError> {
+    let exchanged = has_exchanged(&mut *connection).await?;
     let Some(act) = unfinished(connection).await? else { return Ok(false) };
     let mut select = QueryBuilder::new(
         "SELECT list_id, max(seq) AS seq, count(*) AS tokens FROM (SELECT seq, list_id FROM tokens \
          WHERE ",
     );
-    condition(&mut select, act.change, &act.selection, act.at_ms, act.range);
+    condition(&mut select, act.change, &act.selection, act.at_ms, act.range, exchanged);
     select.push(" ORDER BY seq LIMIT ").push_bind(STEP);
     select.push(") GROUP BY list_id");
     let lists = select.build().fetch_all(&mut *connection).await.map_err(failed)?;
@@ -134,7 +136,7 @@ pub(super) async fn proceed(
         .push(", status_act = ")
         .push_bind(rows::signed(act.id));
     update.push(" WHERE ");
-    condition(&mut update, act.change, &act.selection, act.at_ms, (act.range.0, last));
+    condition(&mut update, act.change, &act.selection, act.at_ms, (act.range.0, last), exchanged);
     update.build().execute(&mut *connection).await.map_err(failed)?;
     for list in &lists {
         sqlx::query(
@@ -213,8 +215,16 @@ async fn has_one_bit(
     act: &NewAct,
     last_seq: u64,
 ) -> Result<bool, StoreError> {
+    let exchanged = has_exchanged(&mut *connection).await?;
     let mut query = QueryBuilder::new("SELECT 1 FROM tokens WHERE ");
-    condition(&mut query, act.change, &act.selection, act.at.0, (last_seq, i64::MAX as u64));
+    condition(
+        &mut query,
+        act.change,
+        &act.selection,
+        act.at.0,
+        (last_seq, i64::MAX as u64),
+        exchanged,
+    );
     query.push(" AND (SELECT bits FROM status_lists WHERE id = list_id) = 1 LIMIT 1");
     let found = query.build().fetch_optional(connection).await.map_err(failed)?;
     Ok(found.is_some())
@@ -252,6 +262,7 @@ async fn plan_rest(
     plan: &mut Plan,
     last: u64,
 ) -> Result<(), StoreError> {
+    let exchanged = has_exchanged(&mut *connection).await?;
     loop {
         // Each page is one row, with the `jti` of all its tokens in one text.
         let mut page = QueryBuilder::new(
@@ -259,7 +270,14 @@ async fn plan_rest(
              coalesce(group_concat(jwt_id || char(10), '' ORDER BY seq), '') AS names \
              FROM (SELECT seq, jwt_id FROM tokens WHERE ",
         );
-        condition(&mut page, act.change, &act.selection, act.at.0, (plan.last_seq, last));
+        condition(
+            &mut page,
+            act.change,
+            &act.selection,
+            act.at.0,
+            (plan.last_seq, last),
+            exchanged,
+        );
         page.push(" ORDER BY seq LIMIT ").push_bind(STEP).push(")");
         let row = page.build().fetch_one(&mut *connection).await.map_err(failed)?;
         let tokens: u64 = rows::unsigned(&row, "tokens").map_err(failed)?;
@@ -273,13 +291,22 @@ async fn plan_rest(
     }
 }
 
-/// Appends to a query the condition for the tokens of a range that an act changes.
+/// Whether any token was exchanged for another. Without one, selecting needs no look at ancestors,
+/// which makes it twice as fast.
+async fn has_exchanged(connection: &mut SqliteConnection) -> Result<bool, StoreError> {
+    let found = sqlx::query("SELECT 1 FROM ancestors LIMIT 1").fetch_optional(connection).await;
+    Ok(found.map_err(failed)?.is_some())
+}
+
+/// Appends to a query the condition for the tokens of a range that an act changes. `exchanged`:
+/// [`has_exchanged`].
 fn condition(
     query: &mut QueryBuilder<Sqlite>,
     change: StatusChange,
     selection: &Selection,
     at_ms: u64,
     (after, last): Range,
+    exchanged: bool,
 ) {
     // Named tokens are found by `jwt_id`: `+` keeps SQLite from searching by `seq` instead.
     let seq = if matches!(selection, Selection::JwtIds(_)) { "+seq" } else { "seq" };
@@ -292,15 +319,42 @@ fn condition(
         StatusChange::Resume => (" AND status = ", StatusType::Suspended),
     };
     query.push(comparison).push_bind(status.number());
-    let filter = match selection {
+    // A token goes the way of those that it was exchanged from.
+    query.push(" AND (");
+    match selection {
         Selection::JwtIds(jwt_ids) => {
             // A JSON array of strings cannot fail to be written.
             let names = serde_json::to_string(jwt_ids).unwrap_or_default();
-            query.push(" AND jwt_id IN (SELECT value FROM json_each(").push_bind(names).push("))");
-            return;
+            const NAMED: &str = " IN (SELECT value FROM json_each(";
+            query.push("jwt_id").push(NAMED).push_bind(names.clone()).push("))");
+            if exchanged {
+                query.push(" OR seq IN (SELECT seq FROM ancestors WHERE ancestor");
+                query.push(NAMED).push_bind(names).push(")))");
+            }
         }
-        Selection::Fitting(filter) => filter,
-    };
+        Selection::Fitting(filter) => {
+            fits(query, "", filter);
+            if exchanged {
+                // CROSS: SQLite looks up the ancestors of tokens in the range, which are few, instead of
+                // the descendants of every token that fits.
+                query.push(" OR seq IN (SELECT a.seq FROM ancestors a ");
+                query.push("CROSS JOIN tokens p ON p.jwt_id = a.ancestor WHERE a.seq > ");
+                query
+                    .push_bind(rows::signed(after))
+                    .push(" AND a.seq <= ")
+                    .push_bind(rows::signed(last));
+                query.push(" AND ");
+                fits(query, "p.", filter);
+                query.push(")");
+            }
+        }
+    }
+    query.push(")");
+}
+
+/// Appends the conditions of a filter on the columns of a table, each after `prefix`.
+fn fits(query: &mut QueryBuilder<Sqlite>, prefix: &str, filter: &Filter) {
+    query.push("(1");
     for (column, wanted) in [
         ("role", &filter.role),
         ("client_id", &filter.client_id),
@@ -308,12 +362,13 @@ fn condition(
         ("key_id", &filter.key_id),
     ] {
         if let Some(wanted) = wanted {
-            query.push(" AND ").push(column).push(" = ").push_bind(wanted.clone());
+            query.push(" AND ").push(prefix).push(column).push(" = ").push_bind(wanted.clone());
         }
     }
     if let Some(before) = filter.issued_before {
-        query.push(" AND issued_at < ").push_bind(rows::signed(before));
+        query.push(" AND ").push(prefix).push("issued_at < ").push_bind(rows::signed(before));
     }
+    query.push(")");
 }
 
 /// A `seq` up to which verifiers accept no token, since the windows of the lists ended longer ago

@@ -3,28 +3,38 @@
 use edgepass_issuer::audit::AuditEntry;
 use edgepass_issuer::selection::Selection;
 use edgepass_issuer::status_index::permute;
-use edgepass_issuer::storage::{NewList, NewToken, Recorded, StatusSlot, StoreError};
+use edgepass_issuer::storage::{NewList, NewToken, Recorded, StatusSlot, StoreError, TokenRecord};
+use edgepass_issuer::token_facts::TokenFacts;
+use edgepass_status_list::StatusType;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
-use super::{append, corrupt, failed};
+use super::{append, corrupt, failed, used_ids};
 use crate::rows;
 
-/// Records a token with its audit entry. Records nothing if an act blocks issuing such tokens.
+/// Records a token with its audit entry. Records nothing if an act blocks issuing such tokens, if an
+/// identifier was used before, or if the token's parent is not valid.
 pub(super) async fn record(
     connection: &mut SqliteConnection,
     new: &NewToken,
     entry: &AuditEntry,
 ) -> Result<Recorded, StoreError> {
-    if is_being_revoked(connection, new, entry.at_ms).await? {
+    let Some(ancestors) = ancestors(connection, &new.facts).await? else {
+        return Ok(Recorded::NotChild);
+    };
+    if is_being_revoked(connection, new, &ancestors, entry.at_ms).await? {
         return Ok(Recorded::Blocked);
+    }
+    if !used_ids::record(connection, &new.once, entry.at_ms / 1000).await? {
+        return Ok(Recorded::Used);
     }
     let slot = take_slot(connection, &new.list).await?;
     let token = &new.facts;
-    sqlx::query(
+    let confirmation = token.confirmation.as_ref().map(serde_json::to_string);
+    let inserted = sqlx::query(
         "INSERT INTO tokens (jwt_id, role, client_id, subject, audience, scope, key_id, created_by, \
-         issued_at, expiration, list_id, list_index, policy, agreement) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+         issued_at, expiration, list_id, list_index, policy, agreement, parent, confirmation) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
     )
     .bind(&token.jwt_id)
     .bind(&token.role)
@@ -40,11 +50,49 @@ pub(super) async fn record(
     .bind(rows::signed(slot.index))
     .bind(token.policy.map(rows::signed))
     .bind(&token.agreement)
+    .bind(&token.parent)
+    .bind(confirmation.transpose().map_err(corrupt)?)
     .execute(&mut *connection)
     .await
     .map_err(failed)?;
+    for ancestor in &ancestors {
+        sqlx::query("INSERT INTO ancestors (ancestor, seq) VALUES ($1, $2)")
+            .bind(&ancestor.jwt_id)
+            .bind(inserted.last_insert_rowid())
+            .execute(&mut *connection)
+            .await
+            .map_err(failed)?;
+    }
     append(connection, entry).await?;
     Ok(Recorded::At(slot))
+}
+
+/// The most tokens that a token is exchanged from, directly or not. An act visits each.
+const MAX_ANCESTORS: usize = 8;
+
+/// The tokens from which a token is exchanged, directly or not: none without a parent. `None`: the
+/// parent is unknown or not valid, or ends before the token.
+async fn ancestors(
+    connection: &mut SqliteConnection,
+    token: &TokenFacts,
+) -> Result<Option<Vec<TokenFacts>>, StoreError> {
+    let Some(parent) = &token.parent else { return Ok(Some(Vec::new())) };
+    let rows = sqlx::query(
+        "SELECT * FROM tokens WHERE jwt_id = $1 OR jwt_id IN (SELECT ancestor FROM ancestors \
+         WHERE seq = (SELECT seq FROM tokens WHERE jwt_id = $1)) ORDER BY jwt_id = $1 DESC",
+    )
+    .bind(parent)
+    .fetch_all(connection)
+    .await
+    .map_err(failed)?;
+    let records = rows.iter().map(rows::token).collect::<Result<Vec<_>, _>>().map_err(failed)?;
+    let is_parent = |record: &TokenRecord| {
+        record.status == StatusType::Valid && record.facts.expiration >= token.expiration
+    };
+    if !records.first().is_some_and(is_parent) || records.len() > MAX_ANCESTORS {
+        return Ok(None);
+    }
+    Ok(Some(records.into_iter().map(|record| record.facts).collect()))
 }
 
 /// Whether the window has a list with `list.bits` bits per status and at least `room` unused
@@ -135,20 +183,27 @@ async fn take_counter(
 pub(super) const BLOCKING_ACTS: &str = "SELECT selection FROM status_acts \
                                         WHERE blocks_until_ms > 0 AND blocks_until_ms > $1";
 
+/// Whether an act under way selects the token or one that it is exchanged from.
 async fn is_being_revoked(
     connection: &mut SqliteConnection,
     new: &NewToken,
+    ancestors: &[TokenFacts],
     now_ms: u64,
 ) -> Result<bool, StoreError> {
-    let blocking = sqlx::query(BLOCKING_ACTS)
+    let mut acts = sqlx::query(BLOCKING_ACTS)
         .bind(rows::signed(now_ms))
-        .fetch_all(connection)
+        .fetch_all(&mut *connection)
         .await
         .map_err(failed)?;
-    for row in blocking {
+    if !ancestors.is_empty() {
+        // An act that names tokens blocks nothing, but it may not have reached an ancestor yet.
+        let unfinished = sqlx::query("SELECT selection FROM status_acts WHERE finished = 0");
+        acts.extend(unfinished.fetch_all(connection).await.map_err(failed)?);
+    }
+    for row in acts {
         let text: String = row.try_get("selection").map_err(failed)?;
         let selection: Selection = serde_json::from_str(&text).map_err(corrupt)?;
-        if selection.includes(&new.facts) {
+        if selection.includes(&new.facts) || ancestors.iter().any(|one| selection.includes(one)) {
             return Ok(true);
         }
     }

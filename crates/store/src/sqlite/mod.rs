@@ -8,6 +8,7 @@ mod migrations;
 mod policies;
 #[cfg(test)]
 mod tests;
+mod used_ids;
 use std::path::Path;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use edgepass_issuer::storage::{
     NewToken, Page, PolicyStore, Recorded, StoreError, StoreState, StoredKeys, TokenFilter,
     TokenRecord, TokenStore,
 };
+use edgepass_issuer::used_id::UsedId;
 use edgepass_verify::UnixMillis;
 use sqlx::error::DatabaseError;
 use sqlx::query::Query;
@@ -166,6 +168,10 @@ impl TokenStore for SqliteStore {
         entry: &AuditEntry,
     ) -> Result<Recorded, StoreError> {
         self.write(async |connection| issue::record(connection, new, entry).await).await
+    }
+
+    async fn use_once(&self, id: UsedId, now: u64) -> Result<bool, StoreError> {
+        self.write(async |connection| used_ids::record(connection, &[id], now).await).await
     }
 
     async fn token(&self, jwt_id: &str) -> Result<Option<TokenRecord>, StoreError> {

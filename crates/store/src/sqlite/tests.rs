@@ -7,6 +7,7 @@ use edgepass_issuer::status_act::perform;
 use edgepass_issuer::status_index::ExpiryWindow;
 use edgepass_issuer::storage::StatusSlot;
 use edgepass_issuer::token_facts::TokenFacts;
+use edgepass_issuer::used_id::UsedId;
 use edgepass_status_list::{Bits, StatusType};
 use edgepass_verify::UnixMillis;
 use sha2::{Digest, Sha256};
@@ -42,6 +43,8 @@ fn token(jwt_id: &str) -> NewToken {
         created_by: "cli:test".into(),
         policy: None,
         agreement: None,
+        parent: None,
+        confirmation: None,
         issued_at: 100,
         expiration: 700,
     };
@@ -49,6 +52,7 @@ fn token(jwt_id: &str) -> NewToken {
     NewToken {
         facts,
         list: NewList { window, capacity: 1 << 17, bits: Bits::Two, secret: [7; 32] },
+        once: Vec::new(),
     }
 }
 
@@ -62,7 +66,7 @@ async fn issue(store: &SqliteStore, token: &NewToken) -> StatusSlot {
     let jwt_id = &token.facts.jwt_id;
     match store.record_issue(token, &entry(jwt_id)).await.unwrap() {
         Recorded::At(slot) => slot,
-        Recorded::Blocked => panic!("{jwt_id} is being revoked"),
+        other => panic!("{jwt_id}: {other:?}"),
     }
 }
 
@@ -86,6 +90,93 @@ async fn status(store: &SqliteStore, jwt_id: &str) -> StatusType {
 fn entry(jwt_id: &str) -> AuditEntry {
     let act = Act::TokenRevoked { jwt_id: jwt_id.into(), reason: "test".into() };
     AuditEntry { at_ms: 1, actor: "cli:test".into(), policy: None, act }
+}
+
+/// A token that is exchanged for the token `parent`.
+fn child(parent: &str, jwt_id: &str) -> NewToken {
+    let mut token = of_role("exchanged", jwt_id);
+    token.facts.parent = Some(parent.into());
+    token
+}
+
+#[tokio::test]
+async fn a_token_goes_the_way_of_those_that_it_was_exchanged_from() {
+    let TestStore { store, _folder } = test_store().await;
+    for token in [token("a"), child("a", "b"), child("b", "c"), token("x"), child("x", "y")] {
+        issue(&store, &token).await;
+    }
+    let statuses = async || {
+        let mut all = String::new();
+        for jwt_id in ["a", "b", "c", "x", "y"] {
+            all.push_str(&status(&store, jwt_id).await.number().to_string());
+        }
+        all
+    };
+    perform(&store, &act(StatusChange::Suspend, named("b"))).await.unwrap();
+    assert_eq!(statuses().await, "02200");
+    perform(&store, &act(StatusChange::Resume, named("a"))).await.unwrap();
+    assert_eq!(statuses().await, "00000");
+    let revoked = perform(&store, &act(StatusChange::Revoke, named("a"))).await.unwrap().unwrap();
+    assert_eq!((revoked.count, statuses().await.as_str()), (3, "11100"));
+    // By a rule that the token itself does not fit.
+    let plan = store.plan_act(&act(StatusChange::Revoke, role("reader"))).await.unwrap();
+    assert_eq!(plan.count, 2);
+    perform(&store, &act(StatusChange::Revoke, role("reader"))).await.unwrap();
+    assert_eq!(statuses().await, "11111");
+}
+
+#[tokio::test]
+async fn a_token_is_exchanged_only_while_it_is_valid_and_for_no_longer_time() {
+    let TestStore { store, _folder } = test_store().await;
+    let record = async |token: NewToken| {
+        store.record_issue(&token, &entry(&token.facts.jwt_id)).await.unwrap()
+    };
+    assert_eq!(record(child("nobody", "a")).await, Recorded::NotChild);
+    issue(&store, &token("a")).await;
+    let mut longer = child("a", "b");
+    longer.facts.expiration = 701;
+    assert_eq!(record(longer).await, Recorded::NotChild);
+    let mut parent = "a".to_owned();
+    for depth in 0..8 {
+        let jwt_id = format!("c{depth}");
+        issue(&store, &child(&parent, &jwt_id)).await;
+        parent = jwt_id;
+    }
+    assert_eq!(record(child(&parent, "too-deep")).await, Recorded::NotChild);
+    perform(&store, &act(StatusChange::Suspend, named("c3"))).await.unwrap();
+    for (parent, expected) in [("c2", true), ("c3", false), ("c7", false)] {
+        let recorded = record(child(parent, &format!("of-{parent}"))).await;
+        assert_eq!(matches!(recorded, Recorded::At(_)), expected, "{parent}: {recorded:?}");
+    }
+    // While an act by a rule is under way, nothing is exchanged for what it selects.
+    issue(&store, &token("z")).await;
+    let revoke = act(StatusChange::Revoke, role("reader"));
+    let plan = store.plan_act(&revoke).await.unwrap();
+    store.record_act(&revoke, plan).await.unwrap().unwrap();
+    let at = AuditEntry { at_ms: now().0, ..entry("of-z") };
+    let recorded = store.record_issue(&child("z", "of-z"), &at).await.unwrap();
+    assert!(matches!(recorded, Recorded::NotChild | Recorded::Blocked), "{recorded:?}");
+}
+
+#[tokio::test]
+async fn an_identifier_is_used_once_and_a_refused_token_uses_none() {
+    let TestStore { store, _folder } = test_store().await;
+    let id = |name: &str| UsedId::new("test", &[name], 200);
+    let with = |jwt_id: &str, ids: &[&str]| {
+        let once = ids.iter().map(|name| id(name)).collect();
+        NewToken { once, ..token(jwt_id) }
+    };
+    let record = async |token: NewToken, at: u64| {
+        let entry = AuditEntry { at_ms: at * 1000, ..entry(&token.facts.jwt_id) };
+        store.record_issue(&token, &entry).await.unwrap()
+    };
+    assert!(matches!(record(with("a", &["1", "2"]), 100).await, Recorded::At(_)));
+    assert_eq!(record(with("b", &["3", "2"]), 100).await, Recorded::Used);
+    // The transaction was given up as a whole: 3 is unused.
+    assert!(matches!(record(with("c", &["3"]), 100).await, Recorded::At(_)));
+    assert!(!store.use_once(id("3"), 100).await.unwrap());
+    assert!(store.use_once(id("4"), 199).await.unwrap());
+    assert!(store.use_once(id("1"), 200).await.unwrap(), "its first use is over");
 }
 
 #[tokio::test]
@@ -345,6 +436,7 @@ async fn every_token_issued_before_the_act_returned_is_covered() {
             match issuing.record_issue(&token(&jwt_id), &at).await.unwrap() {
                 Recorded::At(_) => issued.push(jwt_id),
                 Recorded::Blocked => blocked += 1,
+                other => panic!("{other:?}"),
             }
         }
         (issued, blocked)
@@ -469,6 +561,8 @@ fn migrations_that_databases_have_taken_never_change() {
         "f9f26c815fc8556265b2329357c14a9f8f49c71c1af0fe3fd23add4dc5bbd6ac",
         "e6027ad9248fb3626e5c2f7a8c36016b796aff621f21f9a6310239f04e52477e",
         "53ca07c28759f2d080a9333bf9e5eec386a26dac597049a2fe2f081d176caab1",
+        "288a0e6862da276d408456e4f4879ea15a589733c9f4570bae58be582f4eca36",
+        "00a48cfb289c83d840dccfe7583fac56e1cb7dc385da0439fd2e5bdccb9028d2",
     ];
     let migrator = migrations::all();
     let files =

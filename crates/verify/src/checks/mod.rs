@@ -33,7 +33,8 @@ pub struct Check {
     pub(crate) sender: Sender,
     pub(crate) key_attempt: Attempt,
     pub(crate) list_attempt: Attempt,
-    pub(crate) metadata_fetched: bool,
+    /// The number of times that the check fetched metadata.
+    pub(crate) metadata_fetches: u8,
     /// Whether another key has the `kid` and algorithm of the key that was found.
     pub(crate) has_other_key: bool,
     /// Whether that other key is used, because the signature is not valid with the first one.
@@ -125,7 +126,7 @@ impl Check {
             sender,
             key_attempt: Attempt::default(),
             list_attempt: Attempt::default(),
-            metadata_fetched: false,
+            metadata_fetches: 0,
             has_other_key: false,
             uses_other_key: false,
             cause: None,

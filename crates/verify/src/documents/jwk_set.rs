@@ -6,7 +6,7 @@ use std::time::Duration;
 use edgepass_jose::jwk_set::{JwkSetError, KeyMatch};
 use edgepass_jose::{Algorithm, Jwk, JwkSet};
 
-use crate::documents::fetch::{Answer, AnsweredBy, Content, DocumentKind, FetchOrder};
+use crate::documents::fetch::{Answer, AnsweredBy, Content, DocumentKind, Failure, FetchOrder};
 use crate::documents::held::{Attempt, Availability, Held, Replaced};
 use crate::documents::metadata;
 use crate::documents::refused::{Cause, Refused};
@@ -66,6 +66,9 @@ pub(crate) struct KeyHolder {
     /// The URL of the set, once known. A URL from metadata is forgotten when an answer from there
     /// is refused.
     jwks_uri: Option<String>,
+    /// Whether the metadata are looked for as those of OpenID Connect, since the source has none of
+    /// RFC 8414.
+    is_openid: bool,
     set: Held<JwkSet>,
     /// The freshness of the held set by HTTP.
     http: HttpFreshness,
@@ -114,6 +117,7 @@ impl KeyHolder {
             KeySource::Given(_) | KeySource::Discover | KeySource::Unusable => None,
         };
         Self {
+            is_openid: false,
             issuer,
             source,
             jwks_uri,
@@ -247,14 +251,15 @@ impl KeyHolder {
     }
 
     /// Takes the answer to an order for the metadata, which must name the issuer and the URL of its
-    /// JWK Set.
+    /// JWK Set. `false`: the source answers, but has none there, and the next order looks where
+    /// OpenID Connect has them.
     pub(crate) fn receive_metadata(
         &mut self,
         order: &FetchOrder,
         answer: Answer,
         policy: &Policy,
         now: UnixMillis,
-    ) -> Result<(), Refused> {
+    ) -> Result<bool, Refused> {
         self.set.end_fetch(order.lease);
         let found = match &answer.content {
             Content::Body { bytes, .. } => {
@@ -263,13 +268,24 @@ impl KeyHolder {
             other => Err(other.refused()),
         };
         match found {
-            Ok(uri) => self.jwks_uri = Some(uri),
+            Ok(uri) => {
+                self.jwks_uri = Some(uri);
+                Ok(true)
+            }
             Err(refused) => {
+                let is_elsewhere = match refused {
+                    Refused::Failed(Failure::Status(status)) => (400..500).contains(&status),
+                    Refused::Failed(_) => false,
+                    _ => true,
+                };
+                self.is_openid = is_elsewhere && !self.is_openid;
+                if self.is_openid {
+                    return Ok(false);
+                }
                 self.refuse(order, refused, answer.from, now);
-                return Err(refused);
+                Err(refused)
             }
         }
-        Ok(())
     }
 
     /// Takes the answer to an order for the JWK Set.
@@ -429,7 +445,15 @@ impl KeyHolder {
     fn order_for(&self, policy: &Policy, lease: u64) -> FetchOrder {
         let (document, url, etag) = match &self.jwks_uri {
             Some(url) => (DocumentKind::JwkSet, url.clone(), self.set.etag().map(str::to_owned)),
-            None => (DocumentKind::Metadata, metadata::metadata_url(policy.issuer.as_str()), None),
+            None => {
+                let issuer = policy.issuer.as_str();
+                let url = if self.is_openid {
+                    metadata::openid_metadata_url(issuer)
+                } else {
+                    metadata::metadata_url(issuer)
+                };
+                (DocumentKind::Metadata, url, None)
+            }
         };
         FetchOrder {
             document,

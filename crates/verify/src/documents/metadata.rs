@@ -30,6 +30,15 @@ pub fn metadata_url(issuer: &str) -> String {
     format!("{scheme}://{authority}/.well-known/oauth-authorization-server{path}")
 }
 
+/// Returns the URL of the metadata of an OpenID provider: the well-known path follows the issuer's
+/// own.
+///
+/// Source: [OpenID Connect Discovery 1.0 §4](https://openid.net/specs/openid-connect-discovery-1_0.html#ProviderConfig).
+pub(crate) fn openid_metadata_url(issuer: &str) -> String {
+    let issuer = issuer.strip_suffix('/').unwrap_or(issuer);
+    format!("{issuer}/.well-known/openid-configuration")
+}
+
 /// Returns `jwks_uri` of a metadata document. Returns `None` if the document is malformed or of
 /// another issuer, or if its URL is not acceptable: metadata of an https issuer must not lead to an
 /// http URL or, from another origin, to a machine without a public name.

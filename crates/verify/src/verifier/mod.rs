@@ -534,9 +534,7 @@ impl Verifier {
             && policy.keys.freshness == KeyFreshness::Http;
         let answer = if may_lack_age { answer } else { answer.of_known_age() };
         let settled = match document {
-            DocumentKind::Metadata => {
-                keys.receive_metadata(&order, answer, policy, now).map(|()| true)
-            }
+            DocumentKind::Metadata => keys.receive_metadata(&order, answer, policy, now),
             DocumentKind::JwkSet => {
                 let received = keys.receive_set(&order, answer, policy, now);
                 if let (ReceivedSet::Replaced { withdraws: true }, Some(keys)) =

@@ -35,6 +35,9 @@ pub(super) enum Next {
     Decide(Result<ClaimsSet, VerifyError>, Option<StatusReport>),
 }
 
+/// The number of places where an issuer may have its metadata.
+const METADATA_PLACES: u8 = 2;
+
 impl Verifier {
     /// Step 3, and the start of step 4.
     pub(super) fn find_key(
@@ -89,13 +92,16 @@ impl Verifier {
                 }
             }
             KeyLookup::Fetch(order) => {
-                // A check fetches the metadata once. Its `key_attempt` limits fetches of the keys.
+                // A check fetches the metadata once, from both places where they may be. Its
+                // `key_attempt` limits fetches of the keys.
                 if order.document == DocumentKind::JwkSet {
                     check.key_attempt.fetches(order.lease);
-                } else if std::mem::replace(&mut check.metadata_fetched, true) {
+                } else if check.metadata_fetches == METADATA_PLACES {
                     keys.release(&order);
                     check.cause = keys.refused();
                     return Err(VerifyError::KeysUnavailable);
+                } else {
+                    check.metadata_fetches = check.metadata_fetches.saturating_add(1);
                 }
                 Ok(Next::Halt(Stage::Parsed(token), Progress::Fetch(order)))
             }

@@ -196,11 +196,8 @@ impl Probe<'_> {
         let request = TokenRequest { lifetime, ..TokenRequest::default() };
         let now = host::now();
         let grant = policy.grant(role, &request, now)?;
-        let recipient = Recipient {
-            client_id: "edgepass-doctor".into(),
-            subject: "edgepass-doctor".into(),
-            actor: crate::commands::actor(),
-        };
+        let name = "edgepass-doctor".to_owned();
+        let recipient = Recipient::new(name.clone(), name, crate::commands::actor());
         let granted = self.issuer.grant(&policy, &grant, &recipient, &mut OsEntropy, now)?;
         let issued = self.issuer.issue(granted, now).await?;
         let list = self.issuer.list_uri(&issued.list_id);

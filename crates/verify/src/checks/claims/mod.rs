@@ -5,14 +5,14 @@ use edgepass_jose::{ClaimsSet, NumericDate, Scope};
 use edgepass_status_list::StatusReference;
 
 use crate::checks::Requirements;
-use crate::checks::binding::{Bound, Confirmation};
+use crate::checks::binding::Confirmation;
 use crate::error::VerifyError;
 use crate::policy::{Policy, StatusMode, granted};
-use crate::sender::Sender;
 use crate::time::UnixMillis;
 
-/// Judges claims before they are signed, as if a client presented them as Bearer at `now`: issuer,
-/// form, required and expected claims, times, lifetime, audience and binding. Returns the reference
+/// Judges claims before they are signed, as if the client that they are bound to presented them at
+/// `now`: issuer, form, required and expected claims, times, lifetime, audience, and whether the
+/// binding is one that verifiers check. Returns the reference
 /// to their status; `None` if they have none or the policy ignores status.
 ///
 /// # Errors
@@ -51,9 +51,9 @@ pub fn judge_unsigned(
         return Err(VerifyError::IssuerMismatch);
     }
     let found = check_claims(claims, policy, &Requirements::default(), now.numeric_date())?;
-    match Confirmation::of(claims)?.check(&Sender::default())? {
-        Bound::Settled => Ok(found.status),
-        Bound::ToKey(_) => Err(VerifyError::BindingMismatch),
+    match Confirmation::of(claims)? {
+        Confirmation::NotUnderstood => Err(VerifyError::BindingMismatch),
+        Confirmation::None | Confirmation::To { .. } => Ok(found.status),
     }
 }
 

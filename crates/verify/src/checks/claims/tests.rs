@@ -109,6 +109,7 @@ fn claims_are_judged_before_they_are_signed() {
     let reference = judged(json!({ "status": own })).unwrap().unwrap();
     assert_eq!((reference.index, reference.uri.as_str()), (7, "https://i.example/lists/1"));
     assert_eq!(judged(json!({})).unwrap(), None);
+    assert_eq!(judged(json!({"cnf": {"jkt": "x"}})).unwrap(), None);
     let foreign = json!({"status_list": {"idx": 7, "uri": "https://other.example/lists/1"}});
     for (changes, expected) in [
         (json!({"iss": "https://other.example"}), VerifyError::IssuerMismatch),
@@ -116,7 +117,7 @@ fn claims_are_judged_before_they_are_signed() {
         (json!({"exp": 1000}), VerifyError::TokenExpired),
         (json!({"aud": "other"}), VerifyError::AudienceMismatch),
         (json!({"client_id": ""}), VerifyError::ClaimInvalid("client_id".into())),
-        (json!({"cnf": {"jkt": "x"}}), VerifyError::BindingMismatch),
+        (json!({"cnf": {"kid": "x"}}), VerifyError::BindingMismatch),
         (json!({ "status": foreign }), VerifyError::ClaimInvalid("status".into())),
     ] {
         assert_eq!(judged(changes.clone()).unwrap_err(), expected, "{changes}");

@@ -14,7 +14,7 @@ use self::replay::ProofUse;
 use crate::error::VerifyError;
 use crate::policy::Policy;
 use crate::sender::{Endpoint, Sender};
-use crate::signature::{self, Checked};
+use crate::signature::{self, Checked, SignatureRequest};
 use crate::time::UnixMillis;
 use crate::url;
 
@@ -103,6 +103,25 @@ impl Proof {
         now: UnixMillis,
     ) -> Result<ProofUse, VerifyError> {
         const INVALID: VerifyError = VerifyError::DpopProofInvalid;
+        let until = self.check_time(policy, nonces, now)?;
+        let hash = base64url::encode(&Sha256::digest(token.as_bytes()));
+        if self.claims.required_string("ath").map_err(|_| INVALID)? != hash {
+            return Err(INVALID);
+        }
+        if self.key.thumbprint() != self.thumbprint {
+            return Err(VerifyError::BindingMismatch);
+        }
+        self.used(until)
+    }
+
+    /// Runs checks 10 and 11. Returns the time from which on the proof is no longer accepted.
+    fn check_time(
+        &self,
+        policy: &Policy,
+        nonces: &NonceRule,
+        now: UnixMillis,
+    ) -> Result<UnixMillis, VerifyError> {
+        const INVALID: VerifyError = VerifyError::DpopProofInvalid;
         let nonce = self.claims.string("nonce").map_err(|_| INVALID)?;
         let date = now.numeric_date();
         let window = match nonces.check(nonce, &self.origin, now) {
@@ -117,19 +136,46 @@ impl Proof {
                 policy.dpop.max_age
             }
         };
-        let hash = base64url::encode(&Sha256::digest(token.as_bytes()));
-        if self.claims.required_string("ath").map_err(|_| INVALID)? != hash {
-            return Err(INVALID);
-        }
-        if self.key.thumbprint() != self.thumbprint {
-            return Err(VerifyError::BindingMismatch);
-        }
-        let jwt_id = self.claims.required_string("jti").map_err(|_| INVALID)?;
         // The proof is accepted until the end of the second `last`.
         let last = date.plus(window).plus(policy.leeway);
-        let until = UnixMillis::from_seconds(last.plus(1).seconds());
+        Ok(UnixMillis::from_seconds(last.plus(1).seconds()))
+    }
+
+    fn used(&self, until: UnixMillis) -> Result<ProofUse, VerifyError> {
+        let jwt_id = self.claims.required_string("jti");
+        let jwt_id = jwt_id.map_err(|_| VerifyError::DpopProofInvalid)?;
         Ok(ProofUse::new(jwt_id, &self.endpoint, &self.thumbprint, until))
     }
+}
+
+/// Checks the proof of a token request, to whose key the token is to be bound. `is_valid` checks
+/// signatures that this crate does not. Returns the use of the proof, with the key's thumbprint.
+///
+/// # Errors
+///
+/// [`VerifyError::DpopProofInvalid`], [`VerifyError::DpopNonceRequired`].
+///
+/// Source: [RFC 9449 §5](https://www.rfc-editor.org/rfc/rfc9449#section-5).
+pub fn token_request(
+    proof: &str,
+    endpoint: &Endpoint,
+    policy: &Policy,
+    nonces: &NonceRule,
+    now: UnixMillis,
+    is_valid: impl Fn(&SignatureRequest) -> bool,
+) -> Result<ProofUse, VerifyError> {
+    const INVALID: VerifyError = VerifyError::DpopProofInvalid;
+    let mut proof = Proof::read(proof, String::new(), endpoint, policy).ok_or(INVALID)?;
+    proof.thumbprint = proof.key.thumbprint();
+    let signed = match proof.check_signature() {
+        Checked::Here(valid) => valid,
+        Checked::ByHost(request) => is_valid(&request),
+    };
+    if !signed {
+        return Err(INVALID);
+    }
+    let until = proof.check_time(policy, nonces, now)?;
+    proof.used(until)
 }
 
 /// The names of the algorithms for proofs, separated by spaces, for challenges.

@@ -90,7 +90,7 @@ impl NonceSecrets {
     ///
     /// Source: [RFC 9449 §8.1](https://www.rfc-editor.org/rfc/rfc9449#section-8.1): unpredictable,
     /// and made of NQCHAR.
-    pub(crate) fn issue(&self, origin: &str, now: UnixMillis) -> String {
+    pub fn issue(&self, origin: &str, now: UnixMillis) -> String {
         let number = window(now).to_be_bytes();
         let tag = self.current.code(number, origin).finalize().into_bytes();
         let tag = tag.get(..TAG_BYTES).unwrap_or_default();

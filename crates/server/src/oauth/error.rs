@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use edgepass_issuer::client::assertion::AssertionError;
 use serde_json::json;
 
 /// An error response of `/oauth/token`, `/oauth/revoke` or `/status-acts`.
@@ -14,16 +15,29 @@ pub(crate) enum OauthError {
     /// The request is malformed, or cannot be carried out as it is, such as an act on an unknown
     /// role. Holds the value of `error_description`.
     InvalidRequest(&'static str),
-    /// The client is unknown, or its credentials are missing, malformed or wrong.
-    InvalidClient,
+    /// The client is unknown, or its credentials are missing, malformed or wrong. Holds the value of
+    /// `error_description`.
+    InvalidClient(&'static str),
+    /// The client's assertion does not authenticate it.
+    InvalidClientAssertion(AssertionError),
     /// The client may not use that role, perform that act or revoke that token.
     UnauthorizedClient(&'static str),
-    /// The grant type is not `client_credentials`.
+    /// The grant type is not supported.
     UnsupportedGrantType,
     /// The authorization endpoint was asked: no response type is supported.
     UnsupportedResponseType,
     /// The scope is malformed, or exceeds the role's. In the second case the text names the role's.
     InvalidScope(String),
+    /// The audience is not the role's, or there are several. The text names the role's.
+    InvalidTarget(String),
+    /// The DPoP proof is missing, repeated or not valid (RFC 9449 §5).
+    InvalidDpopProof(&'static str),
+    /// The DPoP proof needs this nonce (RFC 9449 §8).
+    UseDpopNonce(String),
+    /// An outside token is refused (RFC 8693 §2.2.2). Holds the verifier's code.
+    SubjectTokenRefused(&'static str),
+    /// `authorization_details` (RFC 9396) were sent. No type of them is supported.
+    InvalidAuthorizationDetails,
     /// Storage or publication is not available now, or an act blocks issuing such tokens.
     Unavailable(&'static str),
 }
@@ -32,8 +46,12 @@ impl OauthError {
     /// The value of the member `error`.
     pub(crate) fn code(&self) -> &'static str {
         match self {
-            Self::InvalidRequest(_) => "invalid_request",
-            Self::InvalidClient => "invalid_client",
+            Self::InvalidRequest(_) | Self::SubjectTokenRefused(_) => "invalid_request",
+            Self::InvalidClient(_) | Self::InvalidClientAssertion(_) => "invalid_client",
+            Self::InvalidTarget(_) => "invalid_target",
+            Self::InvalidAuthorizationDetails => "invalid_authorization_details",
+            Self::InvalidDpopProof(_) => "invalid_dpop_proof",
+            Self::UseDpopNonce(_) => "use_dpop_nonce",
             Self::UnauthorizedClient(_) => "unauthorized_client",
             Self::UnsupportedGrantType => "unsupported_grant_type",
             Self::UnsupportedResponseType => "unsupported_response_type",
@@ -46,28 +64,46 @@ impl OauthError {
 impl IntoResponse for OauthError {
     fn into_response(self) -> Response {
         let code = self.code();
+        let nonce = match &self {
+            Self::UseDpopNonce(nonce) => HeaderValue::from_str(nonce).ok(),
+            _ => None,
+        };
         let (status, description) = match self {
             Self::InvalidRequest(text) | Self::UnauthorizedClient(text) => {
                 (StatusCode::BAD_REQUEST, text.to_owned())
             }
-            Self::InvalidClient => {
-                (StatusCode::UNAUTHORIZED, "unknown client or wrong client secret".to_owned())
+            Self::InvalidClient(text) => (StatusCode::UNAUTHORIZED, text.to_owned()),
+            Self::InvalidClientAssertion(error) => (StatusCode::UNAUTHORIZED, error.to_string()),
+            Self::InvalidDpopProof(text) => (StatusCode::BAD_REQUEST, text.to_owned()),
+            Self::UseDpopNonce(_) => {
+                (StatusCode::BAD_REQUEST, "put the nonce of DPoP-Nonce into the proof".to_owned())
             }
-            Self::UnsupportedGrantType => {
-                (StatusCode::BAD_REQUEST, "grant_type must be client_credentials".to_owned())
+            Self::SubjectTokenRefused(code) => {
+                (StatusCode::BAD_REQUEST, format!("subject_token is refused: {code}"))
             }
+            Self::InvalidAuthorizationDetails => (
+                StatusCode::BAD_REQUEST,
+                "no type of authorization_details is supported; use scope and resource".to_owned(),
+            ),
+            Self::UnsupportedGrantType => (
+                StatusCode::BAD_REQUEST,
+                "grant_type must be client_credentials, or that of token exchange".to_owned(),
+            ),
             Self::UnsupportedResponseType => (
                 StatusCode::BAD_REQUEST,
                 "no user authorizes here; use grant_type client_credentials at the token endpoint"
                     .into(),
             ),
-            Self::InvalidScope(text) => (StatusCode::BAD_REQUEST, text),
+            Self::InvalidScope(text) | Self::InvalidTarget(text) => (StatusCode::BAD_REQUEST, text),
             Self::Unavailable(text) => (StatusCode::SERVICE_UNAVAILABLE, text.to_owned()),
         };
         let body = Json(json!({ "error": code, "error_description": description }));
         let mut response = (status, body).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(nonce) = nonce {
+            headers.insert("dpop-nonce", nonce);
+        }
         if status == StatusCode::UNAUTHORIZED {
             let challenge = HeaderValue::from_static("Basic realm=\"edgepass\"");
             headers.insert(header::WWW_AUTHENTICATE, challenge);

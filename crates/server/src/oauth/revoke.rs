@@ -2,59 +2,55 @@
 
 use std::sync::Arc;
 
-use axum::extract::rejection::FormRejection;
-use axum::extract::{Form, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::State;
+use axum::http::{Extensions, HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use edgepass_issuer::Store;
+use edgepass_issuer::client::Client;
 use edgepass_issuer::new_act::NewAct;
+use edgepass_issuer::policy::version::LivePolicy;
 use edgepass_issuer::selection::{Selection, StatusChange};
 use edgepass_issuer::status_act::{ActError, unverified_jwt_id};
-use serde::Deserialize;
 
+use super::authenticate::{Credentials, authenticate_now};
+use super::error::OauthError;
+use super::form::Parameters;
 use crate::App;
 use crate::acts::unavailable;
-use crate::client_auth::authenticate;
-use crate::error::OauthError;
-
-/// A revocation request.
-///
-/// Source: [RFC 7009 §2.1](https://www.rfc-editor.org/rfc/rfc7009#section-2.1).
-#[derive(Deserialize)]
-pub(crate) struct Body {
-    token: Option<String>,
-    #[serde(rename = "token_type_hint")]
-    _token_type_hint: Option<String>,
-    client_id: Option<String>,
-    client_secret: Option<String>,
-}
+use crate::peer::Peer;
 
 /// Responds 200 once the endpoint and every target serve a list that shows the revocation, or if
 /// there is nothing to revoke. Responds 503 if publication takes longer than 5 s.
 pub(crate) async fn post<S: Store>(
     State(app): State<Arc<App<S>>>,
     headers: HeaderMap,
-    body: Result<Form<Body>, FormRejection>,
+    extensions: Extensions,
+    form: Result<Parameters, OauthError>,
 ) -> Response {
-    match revoke_own(&app, &headers, body).await {
+    let answer = async {
+        let form = form?;
+        let peer = Peer::of(&extensions, &headers, app.config.proxy.as_ref());
+        let credentials = Credentials { headers: &headers, form: Some(&form), peer };
+        let policy = app.issuer.policy();
+        let client = authenticate_now(&app, &policy, &credentials).await?;
+        let token = form.get("token").ok_or(OauthError::InvalidRequest("token is missing"))?;
+        revoke_own(&app, &policy, client, token).await
+    };
+    match answer.await {
         Ok(()) => StatusCode::OK.into_response(),
         Err(error) => error.into_response(),
     }
 }
 
+/// Revokes a token of the client. A token that was exchanged for it is revoked with it.
 async fn revoke_own<S: Store>(
     app: &App<S>,
-    headers: &HeaderMap,
-    body: Result<Form<Body>, FormRejection>,
+    policy: &LivePolicy,
+    client: &Client,
+    token: &str,
 ) -> Result<(), OauthError> {
-    let Form(body) =
-        body.map_err(|_| OauthError::InvalidRequest("send a form with each parameter once"))?;
-    let form = (body.client_id.as_deref(), body.client_secret.as_deref());
-    let policy = app.issuer.policy();
-    let client = authenticate(&app.config, &policy, headers, form)?;
-    let token = body.token.ok_or(OauthError::InvalidRequest("token is missing"))?;
     // RFC 7009 §2.2: the response to an invalid token is 200 too.
-    let Some(jwt_id) = unverified_jwt_id(&token) else { return Ok(()) };
+    let Some(jwt_id) = unverified_jwt_id(token) else { return Ok(()) };
     let failed = |error| unavailable(&error, &client.id);
     let record = app.issuer.store().token(&jwt_id).await;
     match record.map_err(|error| failed(ActError::Store(error)))? {

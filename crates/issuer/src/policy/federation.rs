@@ -1,0 +1,103 @@
+//! Workload identity federation: an outside issuer's token for one of this issuer.
+
+use std::collections::BTreeMap;
+
+use edgepass_verify::policy::{OneOrMany, PolicyError, Profile, StatusMode};
+use edgepass_verify::verifier::{JwksUri, KeySource, Verifier};
+use edgepass_verify::{Policy, PolicyConfig};
+use serde::Serialize;
+use serde_json::Value;
+
+/// A rule that trusts tokens of an outside issuer, such as the identity of a CI job.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Federation {
+    /// Name, unique in the policy and among the clients. It is the `client_id` of the tokens.
+    pub name: String,
+    /// The outside issuer: the `iss` of its tokens.
+    pub issuer: String,
+    /// The URL of its JWK Set. `None`: as its metadata say.
+    pub jwks_uri: Option<String>,
+    /// The conditions on the claims of its tokens, in the forms of
+    /// [`ExpectedClaims`](edgepass_verify::policy::ExpectedClaims).
+    pub claims: BTreeMap<String, Value>,
+    /// The name of the role that such a token is exchanged for.
+    pub role: String,
+    /// Lifetime of the tokens, in seconds. At most the role's longest.
+    pub lifetime: u64,
+}
+
+/// The reason why a rule gives no verifier.
+#[derive(Debug, thiserror::Error)]
+pub enum FederationError {
+    /// A condition has another form than a policy's `expected_claims`.
+    #[error("claims: {0}")]
+    Claims(#[source] serde_json::Error),
+    /// The issuer, the URL of its keys or a condition is not acceptable.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+}
+
+/// Claims that name a workload for good: nobody can give another one the same value.
+const IMMUTABLE: [&str; 7] = [
+    // GitHub Actions
+    "repository_id",
+    "repository_owner_id",
+    // GitLab
+    "project_id",
+    "namespace_id",
+    // Kubernetes
+    "/kubernetes.io/serviceaccount/uid",
+    "/kubernetes.io/pod/uid",
+    // Microsoft Entra ID
+    "oid",
+];
+
+/// The starts of subjects that are names, which somebody else may get later: GitHub's, GitLab's and
+/// Kubernetes'.
+const NAMES: [&str; 3] = ["repo:", "project_path:", "system:serviceaccount:"];
+
+impl Federation {
+    /// Whether a condition names one workload for good, by exact values.
+    pub fn is_immutable(&self) -> bool {
+        let exact = |value: &Value| {
+            let fixed = |value: &Value| value.is_string() || value.is_number();
+            fixed(value)
+                || value.as_array().is_some_and(|all| !all.is_empty() && all.iter().all(fixed))
+        };
+        let is_name = |value: &Value| {
+            let text = value.as_str().unwrap_or_default();
+            NAMES.iter().any(|start| text.starts_with(start))
+        };
+        self.claims.iter().any(|(claim, value)| match claim.as_str() {
+            "sub" => {
+                exact(value)
+                    && !value
+                        .as_array()
+                        .map_or_else(|| is_name(value), |all| all.iter().any(is_name))
+            }
+            claim => IMMUTABLE.contains(&claim) && exact(value),
+        })
+    }
+
+    /// A verifier of the outside issuer's tokens, for the audience `audience`: this issuer.
+    ///
+    /// # Errors
+    ///
+    /// [`FederationError`].
+    pub fn verifier(&self, audience: &str) -> Result<Verifier, FederationError> {
+        let audience = OneOrMany::One(audience.to_owned());
+        let mut config = PolicyConfig::new(self.issuer.clone(), audience);
+        config.profile = Profile::Jwt;
+        // Kubernetes writes none, GitHub `JWT`. The audience tells what a token is for.
+        config.typ = Some(None);
+        let claims = self.claims.clone().into_iter().collect();
+        let claims = serde_json::from_value(Value::Object(claims));
+        config.expected_claims = claims.map_err(FederationError::Claims)?;
+        config.status.mode = Some(StatusMode::Ignore);
+        let keys = match &self.jwks_uri {
+            None => KeySource::Discover,
+            Some(url) => KeySource::Url(JwksUri::parse(url)?),
+        };
+        Ok(Verifier::new(Policy::try_from(config)?, keys)?)
+    }
+}

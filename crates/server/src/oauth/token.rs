@@ -1,0 +1,193 @@
+//! `POST /oauth/token`.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{Extensions, HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+use edgepass_issuer::Store;
+use edgepass_issuer::issue::{IssueError, IssuedToken, Recipient};
+use edgepass_issuer::paths::LISTS;
+use edgepass_issuer::policy::version::LivePolicy;
+use edgepass_issuer::policy::{Grant, RefusedByPolicy, TokenRequest};
+use edgepass_issuer::token_facts::Confirmation;
+use edgepass_jose::Scope;
+use edgepass_verify::UnixMillis;
+use serde_json::json;
+
+use super::authenticate::{Authenticated, Credentials, USED, authenticate};
+use super::binding::bind;
+use super::error::OauthError;
+use super::exchange;
+use super::form::Parameters;
+use crate::peer::Peer;
+use crate::{App, error_chain};
+
+/// A token to be issued.
+pub(super) struct Order {
+    pub(super) grant: Grant,
+    pub(super) recipient: Recipient,
+    /// Whether it is issued in exchange for another token.
+    pub(super) exchanged: bool,
+}
+
+pub(crate) async fn post<S: Store>(
+    State(app): State<Arc<App<S>>>,
+    headers: HeaderMap,
+    extensions: Extensions,
+    form: Result<Parameters, OauthError>,
+) -> Response {
+    let answer = async {
+        let form = form?;
+        let peer = Peer::of(&extensions, &headers, app.config.proxy.as_ref());
+        let from = peer.address;
+        let credentials = Credentials { headers: &headers, form: Some(&form), peer };
+        let (policy, now) = (app.issuer.policy(), (app.host.now)());
+        let order = order(&app, &policy, &credentials, &form, now).await?;
+        let order = bind(&app, order, &credentials, now)?;
+        issue(&app, &policy, &order, from, now).await
+    };
+    answer.await.unwrap_or_else(|error| {
+        app.metrics.token_refused(error.code());
+        error.into_response()
+    })
+}
+
+/// The token that the request asks for.
+async fn order<S: Store>(
+    app: &App<S>,
+    policy: &LivePolicy,
+    credentials: &Credentials<'_>,
+    form: &Parameters,
+    now: UnixMillis,
+) -> Result<Order, OauthError> {
+    // RFC 9396: never ignored, since the client may rely on it.
+    if form.get("authorization_details").is_some() {
+        return Err(OauthError::InvalidAuthorizationDetails);
+    }
+    match form.get("grant_type") {
+        Some("client_credentials") => {
+            let client = authenticate(&app.config, policy, credentials, now)?;
+            client_credentials(policy, &client, form, now)
+        }
+        Some(exchange::GRANT_TYPE) => exchange::order(app, policy, credentials, form, now).await,
+        Some(_) => Err(OauthError::UnsupportedGrantType),
+        None => Err(OauthError::InvalidRequest("grant_type is missing")),
+    }
+}
+
+/// Grants a token to the client itself. The parameter `role`, by default the client's first role that
+/// has the audience, is not in the RFC.
+///
+/// Source: [RFC 6749 §4.4](https://www.rfc-editor.org/rfc/rfc6749#section-4.4).
+fn client_credentials(
+    policy: &LivePolicy,
+    Authenticated { client, assertion }: &Authenticated<'_>,
+    form: &Parameters,
+    now: UnixMillis,
+) -> Result<Order, OauthError> {
+    let audience = target(form)?;
+    let role = policy.role_of(client, form.get("role"), audience).map_err(refused)?;
+    let audience = audience.map(str::to_owned);
+    let request = TokenRequest { audience, scope: scope(form)?, lifetime: None };
+    let grant = policy.grant(role, &request, now).map_err(refused)?;
+    let (client_id, subject) = (client.id.clone(), client.id.clone());
+    let recipient = Recipient::new(client_id, subject, format!("client:{}", client.id));
+    let once = assertion.iter().copied().collect();
+    Ok(Order { grant, recipient: Recipient { once, ..recipient }, exchanged: false })
+}
+
+/// The audience that the request names: by `resource` (RFC 8707) or `audience` (RFC 8693 §2.1).
+pub(super) fn target(form: &Parameters) -> Result<Option<&str>, OauthError> {
+    let wrong = |text: &str| OauthError::InvalidTarget(text.to_owned());
+    let mut resources = form.all("resource");
+    // RFC 8707 §2: an absolute URI without a fragment
+    if resources.any(|uri| !uri.contains(':') || uri.contains('#')) {
+        return Err(wrong("resource must be an absolute URI without a fragment"));
+    }
+    let mut named = form.all("resource").chain(form.all("audience"));
+    let first = named.next();
+    match named.find(|other| Some(*other) != first) {
+        Some(_) => Err(wrong("a token has one audience: name one")),
+        None => Ok(first),
+    }
+}
+
+pub(super) fn scope(form: &Parameters) -> Result<Option<Scope>, OauthError> {
+    let scope = form.get("scope").map(Scope::parse).transpose();
+    scope.map_err(|_| OauthError::InvalidScope("scope is malformed".into()))
+}
+
+async fn issue<S: Store>(
+    app: &App<S>,
+    policy: &LivePolicy,
+    order: &Order,
+    from: IpAddr,
+    now: UnixMillis,
+) -> Result<Response, OauthError> {
+    let Order { grant, recipient, exchanged } = order;
+    let client = recipient.client_id.as_str();
+    let refused = |error: IssueError| not_issued(&error, client);
+    let granted = app.issuer.grant(policy, grant, recipient, &mut { app.host }, now);
+    let issued = app.issuer.issue(granted.map_err(refused)?, now).await.map_err(refused)?;
+    publish(app, &issued).await?;
+    app.metrics.token_issued(&grant.role);
+    tracing::info!(jti = issued.jwt_id, client, role = grant.role, %from, "token issued");
+    // RFC 6749 §5.1
+    let mut body = json!({
+        "access_token": issued.token,
+        "token_type": token_type(recipient.confirmation.as_ref()),
+        "expires_in": issued.lifetime,
+        "scope": issued.scope,
+    });
+    if let (true, Some(members)) = (*exchanged, body.as_object_mut()) {
+        // RFC 8693 §2.2.1
+        members.insert("issued_token_type".to_owned(), exchange::ACCESS_TOKEN.into());
+    }
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response())
+}
+
+/// The scheme with which the token is presented (RFC 9449 §5).
+fn token_type(confirmation: Option<&Confirmation>) -> &'static str {
+    if let Some(Confirmation::Key(_)) = confirmation { "DPoP" } else { "Bearer" }
+}
+
+/// Lists are opened ahead of time. If the token needed a new list all the same, publishes the list
+/// before the client gets the token.
+async fn publish<S: Store>(app: &App<S>, issued: &IssuedToken) -> Result<(), OauthError> {
+    let path = format!("{LISTS}{}", issued.list_id);
+    let is_served = || app.publication.publisher().document(&path).is_some();
+    if !is_served() {
+        app.publication.until(|publisher| publisher.covers(&issued.list_id, 0)).await;
+    }
+    if !is_served() {
+        tracing::error!(jti = issued.jwt_id, "the status list of an issued token is not served");
+        return Err(OauthError::Unavailable("no token can be issued now"));
+    }
+    Ok(())
+}
+
+fn not_issued(error: &IssueError, client: &str) -> OauthError {
+    match error {
+        IssueError::Used => return USED,
+        IssueError::ParentNotValid => {
+            return OauthError::InvalidRequest("subject_token is not valid any more");
+        }
+        _ => {}
+    }
+    tracing::error!(error = %error_chain(error), client, "token not issued");
+    OauthError::Unavailable("no token can be issued now")
+}
+
+/// The OAuth error for a refusal by the policy. Its text names only values of the policy.
+pub(super) fn refused(error: RefusedByPolicy) -> OauthError {
+    match error {
+        RefusedByPolicy::Role { .. } => {
+            OauthError::UnauthorizedClient("the client may not use that role")
+        }
+        RefusedByPolicy::Audience { .. } => OauthError::InvalidTarget(error.to_string()),
+        other => OauthError::InvalidScope(other.to_string()),
+    }
+}

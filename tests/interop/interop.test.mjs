@@ -1,0 +1,431 @@
+// Clients of other people against a real issuer, unchanged: discovery, client_credentials with each way
+// to authenticate, DPoP, token exchange, introspection and revocation; and what must be refused.
+//
+// EDGEPASS_PROGRAM is the command `edgepass`, EDGEPASS_PYTHON a Python with requirements.txt installed.
+
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import test, { after, before } from 'node:test';
+import { promisify } from 'node:util';
+import * as jose from 'jose';
+import * as oauth from 'oauth4webapi';
+import * as client from 'openid-client';
+import { claims } from '../stage/issuer.mjs';
+import { AUDIENCE, CERTIFICATE, OTHER_AUDIENCE, OutsideIssuer, start } from './issuer.mjs';
+
+const run = promisify(execFile);
+const EXCHANGE = 'urn:ietf:params:oauth:grant-type:token-exchange';
+const TYPE = { access: 'urn:ietf:params:oauth:token-type:access_token', jwt: 'urn:ietf:params:oauth:token-type:jwt', id: 'urn:ietf:params:oauth:token-type:id_token' };
+const insecure = { [oauth.allowInsecureRequests]: true };
+
+let github; let kubernetes; let plain; let nonced;
+before(async () => {
+  github = await OutsideIssuer.start();
+  kubernetes = await OutsideIssuer.start('/nowhere');
+  plain = await start({ github, kubernetes });
+  nonced = await start({ github, kubernetes, nonce: true });
+});
+after(async () => {
+  await plain.issuer.remove();
+  await nonced.issuer.remove();
+  github.close();
+  kubernetes.close();
+});
+
+/** Posts a form. Returns the status, the body in JSON and the header fields. */
+async function post(path, form, headers = {}, { issuer } = plain) {
+  const response = await fetch(`${issuer.url}/${path}`, { method: 'POST', headers, body: new URLSearchParams(form) });
+  const text = await response.text();
+  return { status: response.status, body: text ? JSON.parse(text) : undefined, headers: response.headers };
+}
+
+const basic = ({ secret }, id = 'example-service') => ({ authorization: `Basic ${Buffer.from(`${id}:${secret}`).toString('base64')}` });
+
+/** A client assertion by `key`, with these claims and header members changed. */
+async function assertion(id, key, { issuer } = plain, changed = {}, header = {}) {
+  const now = Math.floor(Date.now() / 1000);
+  const payload = { iss: id, sub: id, aud: issuer.url, jti: crypto.randomUUID(), iat: now, exp: now + 60, ...changed };
+  for (const name of Object.keys(payload)) if (payload[name] === undefined) delete payload[name];
+  return new jose.SignJWT(payload).setProtectedHeader({ alg: key.alg, kid: key.kid, ...header }).sign(key.privateKey);
+}
+
+const asserted = async (id, key, of = plain, changed, header) => ({
+  client_assertion_type: 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer',
+  client_assertion: await assertion(id, key, of, changed, header),
+});
+
+/** A token of `signs-itself`, or of the client that the form names. */
+async function token(form = {}, key = plain.pkjwt, id = 'signs-itself') {
+  const { status, body } = await post('oauth/token', { grant_type: 'client_credentials', ...await asserted(id, key), ...form });
+  assert.equal(status, 200, JSON.stringify(body));
+  return body.access_token;
+}
+
+const isActive = async (text, of = plain) => (await post('oauth/introspect', { token: text }, basic(of, 'api'), of)).body.active;
+
+// --- openid-client ---------------------------------------------------------------------------------
+
+async function openidClient(of, algorithm) {
+  return client.discovery(new URL(of.issuer.url), 'signs-itself', { token_endpoint_auth_method: 'private_key_jwt' },
+    client.PrivateKeyJwt({ key: of.pkjwt.privateKey, kid: of.pkjwt.kid }),
+    { execute: [client.allowInsecureRequests], algorithm });
+}
+
+for (const algorithm of ['oidc', 'oauth2']) {
+  test(`openid-client: discovery (${algorithm}), client_credentials with private_key_jwt, revocation`, async () => {
+    const config = await openidClient(plain, algorithm);
+    const tokens = await client.clientCredentialsGrant(config, { scope: 'invoices:read' });
+    assert.equal(tokens.scope, 'invoices:read');
+    const set = jose.createRemoteJWKSet(new URL(config.serverMetadata().jwks_uri));
+    const { payload } = await jose.jwtVerify(tokens.access_token, set, { issuer: plain.issuer.url, audience: AUDIENCE, typ: 'at+jwt' });
+    assert.equal(payload.client_id, 'signs-itself');
+    assert.equal(await isActive(tokens.access_token), true);
+    await client.tokenRevocation(config, tokens.access_token);
+    assert.equal(await isActive(tokens.access_token), false);
+  });
+}
+
+for (const of of ['without a nonce', 'with a nonce']) {
+  test(`openid-client: DPoP ${of}`, async () => {
+    const issuer = of === 'with a nonce' ? nonced : plain;
+    const config = await openidClient(issuer);
+    const keys = await client.randomDPoPKeyPair();
+    const DPoP = client.getDPoPHandle(config, keys);
+    const tokens = await client.clientCredentialsGrant(config, { role: 'bound' }, { DPoP });
+    assert.equal(tokens.token_type.toLowerCase(), 'dpop');
+    const jkt = await jose.calculateJwkThumbprint(await jose.exportJWK(keys.publicKey));
+    assert.deepEqual(claims(tokens.access_token).cnf, { jkt });
+  });
+}
+
+test('openid-client: token exchange narrows a token', async () => {
+  const config = await openidClient(plain);
+  const wide = await client.clientCredentialsGrant(config, { role: 'feed' });
+  const narrow = await client.genericGrantRequest(config, EXCHANGE, {
+    subject_token: wide.access_token, subject_token_type: TYPE.access, scope: 'feed:read',
+  });
+  assert.equal(narrow.issued_token_type, TYPE.access);
+  const [before, now] = [claims(wide.access_token), claims(narrow.access_token)];
+  assert.deepEqual([now.scope, now.aud, now.sub], ['feed:read', before.aud, before.sub]);
+  assert.ok(now.exp <= before.exp);
+});
+
+test('openid-client: introspection by a resource server', async () => {
+  const config = await client.discovery(new URL(plain.issuer.url), 'api', {}, client.ClientSecretBasic(plain.secret), { execute: [client.allowInsecureRequests] });
+  const text = await token();
+  const found = await client.tokenIntrospection(config, text);
+  const { jti, sub } = claims(text);
+  assert.deepEqual([found.active, found.jti, found.sub, found.token_type], [true, jti, sub, 'Bearer']);
+  assert.deepEqual(await client.tokenIntrospection(config, `${text.slice(0, -2)}AA`), { active: false });
+});
+
+// --- oauth4webapi ----------------------------------------------------------------------------------
+
+async function discovered(of, algorithm = 'oauth2') {
+  const url = new URL(of.issuer.url);
+  return oauth.processDiscoveryResponse(url, await oauth.discoveryRequest(url, { algorithm, ...insecure }));
+}
+
+test('oauth4webapi: client_credentials with private_key_jwt, introspection, revocation', async () => {
+  for (const algorithm of ['oauth2', 'oidc']) {
+    const as = await discovered(plain, algorithm);
+    const me = { client_id: 'worker' };
+    const auth = oauth.PrivateKeyJwt({ key: plain.worker.privateKey, kid: plain.worker.kid });
+    const answer = await oauth.clientCredentialsGrantRequest(as, me, auth, new URLSearchParams({ scope: 'feed:read' }), insecure);
+    const tokens = await oauth.processClientCredentialsResponse(as, me, answer);
+    assert.equal(tokens.scope, 'feed:read');
+    const server = { client_id: 'api' };
+    const introspect = async () => {
+      const found = await oauth.introspectionRequest(as, server, oauth.ClientSecretPost(plain.secret), tokens.access_token, insecure);
+      return oauth.processIntrospectionResponse(as, server, found);
+    };
+    assert.equal((await introspect()).active, true);
+    const revoked = await oauth.revocationRequest(as, me, auth, tokens.access_token, insecure);
+    await oauth.processRevocationResponse(revoked);
+    assert.deepEqual(await introspect(), { active: false });
+  }
+});
+
+test('oauth4webapi: DPoP, with the nonce that the issuer asks for', async () => {
+  const as = await discovered(nonced);
+  const me = { client_id: 'signs-itself' };
+  const auth = oauth.PrivateKeyJwt({ key: nonced.pkjwt.privateKey, kid: nonced.pkjwt.kid });
+  const DPoP = oauth.DPoP(me, await oauth.generateKeyPair('ES256'));
+  const ask = () => oauth.clientCredentialsGrantRequest(as, me, auth, new URLSearchParams({ role: 'bound' }), { DPoP, ...insecure });
+  const read = async () => oauth.processClientCredentialsResponse(as, me, await ask());
+  const tokens = await read().catch((error) => {
+    assert.ok(oauth.isDPoPNonceError(error), error);
+    return read();
+  });
+  assert.equal(tokens.token_type, 'dpop');
+});
+
+// --- Python ----------------------------------------------------------------------------------------
+
+test('Authlib and requests-oauthlib: client_credentials, introspection, revocation', async () => {
+  const setting = { issuer: plain.issuer.url, secret: plain.secret, key: plain.pkjwt.privateJwk };
+  const program = new URL('clients.py', import.meta.url).pathname;
+  const { stdout } = await run(process.env.EDGEPASS_PYTHON, [program, JSON.stringify(setting)], { env: { ...process.env, AUTHLIB_INSECURE_TRANSPORT: '1', OAUTHLIB_INSECURE_TRANSPORT: '1' } });
+  assert.deepEqual(JSON.parse(stdout), {
+    authlib: ['invoices:read', true, false], authlib_secret: 'Bearer', requests_oauthlib: ['invoices:read', true],
+  });
+});
+
+// --- client authentication -------------------------------------------------------------------------
+
+test('an assertion authenticates once, and only one by the rules', async () => {
+  const ask = (form) => post('oauth/token', { grant_type: 'client_credentials', ...form });
+  const good = await asserted('signs-itself', plain.pkjwt, plain, {}, { typ: 'client-authentication+jwt' });
+  assert.equal((await ask(good)).status, 200);
+  const again = await ask(good);
+  assert.deepEqual([again.status, again.body.error], [401, 'invalid_client']);
+  assert.equal((await ask(await asserted('signs-itself', plain.pkjwt, plain, {}, { typ: 'JWT' }))).status, 200);
+  const now = Math.floor(Date.now() / 1000);
+  const other = await (await import('./issuer.mjs')).clientKey('ES256', 'key-1');
+  const { issuer: { url } } = plain;
+  for (const [what, key, changed, header] of [
+    ['a URL of the token endpoint as aud', plain.pkjwt, { aud: `${url}/oauth/token` }],
+    ['an array as aud', plain.pkjwt, { aud: [url] }],
+    ['an array with another server', plain.pkjwt, { aud: [url, 'https://other.example'] }],
+    ['a slash after aud', plain.pkjwt, { aud: `${url}/` }],
+    ['no aud', plain.pkjwt, { aud: undefined }],
+    ['another iss', plain.pkjwt, { iss: 'worker' }],
+    ['no jti', plain.pkjwt, { jti: undefined }],
+    ['an empty jti', plain.pkjwt, { jti: '' }],
+    ['no exp', plain.pkjwt, { exp: undefined }],
+    ['a past exp', plain.pkjwt, { exp: now - 60 }],
+    ['an exp in a day', plain.pkjwt, { exp: now + 86_400 }],
+    ['a future nbf', plain.pkjwt, { nbf: now + 600 }],
+    ['the typ of an access token', plain.pkjwt, {}, { typ: 'at+jwt' }],
+    ['the typ of a proof', plain.pkjwt, {}, { typ: 'dpop+jwt' }],
+    ['another key with the same kid', other, {}],
+    ['an unknown kid', plain.pkjwt, {}, { kid: 'key-2' }],
+  ]) {
+    const { status, body } = await ask(await asserted('signs-itself', key, plain, changed, header));
+    assert.deepEqual([status, body.error], [401, 'invalid_client'], what);
+    assert.doesNotMatch(JSON.stringify(body), /signs-itself|other\.example/, what);
+  }
+  const mixed = await post('oauth/token', { grant_type: 'client_credentials', ...await asserted('signs-itself', plain.pkjwt) }, basic(plain));
+  assert.equal(mixed.body.error, 'invalid_request');
+  const named = await ask({ client_id: 'worker', ...await asserted('signs-itself', plain.pkjwt) });
+  assert.equal(named.body.error, 'invalid_request');
+  // A client with a key cannot fall back to a secret, nor one with a secret to a key.
+  assert.equal((await post('oauth/token', { grant_type: 'client_credentials' }, basic(plain, 'signs-itself'))).status, 401);
+  assert.equal((await ask(await asserted('example-service', plain.pkjwt))).status, 401);
+});
+
+test('a certificate counts only from the configured proxy, and binds the token of its role', async () => {
+  const ask = (headers, form = {}) => post('oauth/token', { grant_type: 'client_credentials', client_id: 'with-certificate', ...form }, headers);
+  const shown = await ask({ 'client-cert': CERTIFICATE.field });
+  assert.equal(shown.status, 200);
+  const thumbprint = Buffer.from(CERTIFICATE.sha256, 'hex').toString('base64url');
+  assert.deepEqual(claims(shown.body.access_token).cnf, { 'x5t#S256': thumbprint });
+  assert.equal((await ask({})).status, 401);
+  assert.equal((await ask({ 'client-cert': ':BAUG:' })).status, 401);
+  const unbound = await ask({ 'client-cert': CERTIFICATE.field }, { role: 'invoice-reader' });
+  assert.equal(claims(unbound.body.access_token).cnf, undefined);
+});
+
+// --- resource, authorization_details, DPoP ---------------------------------------------------------
+
+test('resource and audience choose among the audiences of the role, or are refused', async () => {
+  const ask = async (form, more = '') => {
+    const body = new URLSearchParams({ grant_type: 'client_credentials', role: 'feed', ...await asserted('signs-itself', plain.pkjwt), ...form });
+    const response = await fetch(`${plain.issuer.url}/oauth/token`, { method: 'POST', headers: { 'content-type': 'application/x-www-form-urlencoded' }, body: `${body}${more}` });
+    const answer = await response.json();
+    return answer.error ?? claims(answer.access_token).aud;
+  };
+  assert.equal(await ask({}), AUDIENCE);
+  assert.equal(await ask({ resource: OTHER_AUDIENCE }), OTHER_AUDIENCE);
+  assert.equal(await ask({ audience: OTHER_AUDIENCE }), OTHER_AUDIENCE);
+  assert.equal(await ask({ resource: OTHER_AUDIENCE, audience: OTHER_AUDIENCE }), OTHER_AUDIENCE);
+  for (const resource of ['https://else.example', `${AUDIENCE}/`, `${AUDIENCE}#f`, 'relative']) {
+    assert.equal(await ask({ resource }), 'invalid_target', resource);
+  }
+  assert.equal(await ask({ resource: AUDIENCE }, `&resource=${OTHER_AUDIENCE}`), 'invalid_target');
+  assert.equal(await ask({ resource: AUDIENCE, audience: OTHER_AUDIENCE }), 'invalid_target');
+  assert.equal(await ask({ authorization_details: '[{"type":"x"}]' }), 'invalid_authorization_details');
+  // Without `role`, the resource chooses the role.
+  assert.equal(await ask({ role: '', resource: OTHER_AUDIENCE }), OTHER_AUDIENCE);
+});
+
+/** A proof for the token endpoint. */
+async function proof(pair, changed = {}, header = {}) {
+  const jwk = await jose.exportJWK(pair.publicKey);
+  const payload = { htm: 'POST', htu: `${plain.issuer.url}/oauth/token`, iat: Math.floor(Date.now() / 1000), jti: crypto.randomUUID(), ...changed };
+  return new jose.SignJWT(payload).setProtectedHeader({ alg: 'ES256', typ: 'dpop+jwt', jwk, ...header }).sign(pair.privateKey);
+}
+
+test('a DPoP proof binds a token once, and a role may demand it', async () => {
+  const pair = await jose.generateKeyPair('ES256', { extractable: true });
+  const jkt = await jose.calculateJwkThumbprint(await jose.exportJWK(pair.publicKey));
+  const ask = async (headers, form = {}) => post('oauth/token', { grant_type: 'client_credentials', ...await asserted('signs-itself', plain.pkjwt), ...form }, headers);
+  const once = await proof(pair);
+  const bound = await ask({ dpop: once });
+  assert.deepEqual([bound.body.token_type, claims(bound.body.access_token).cnf], ['DPoP', { jkt }]);
+  assert.equal((await ask({ dpop: once })).body.error, 'invalid_client', 'its jti was used');
+  assert.equal((await ask({}, { role: 'bound' })).body.error, 'invalid_dpop_proof');
+  const { issuer: { url } } = plain;
+  for (const [what, changed, header] of [
+    ['another method', { htm: 'GET' }],
+    ['another path', { htu: `${url}/oauth/revoke` }],
+    ['another host', { htu: 'https://other.example/oauth/token' }],
+    ['an old one', { iat: Math.floor(Date.now() / 1000) - 3600 }],
+    ['no jti', { jti: undefined }],
+    ['another typ', {}, { typ: 'JWT' }],
+  ]) {
+    const { status, body } = await ask({ dpop: await proof(pair, changed, header) });
+    assert.deepEqual([status, body.error], [400, 'invalid_dpop_proof'], what);
+  }
+  const introspected = await post('oauth/introspect', { token: bound.body.access_token }, basic(plain, 'api'));
+  assert.deepEqual([introspected.body.token_type, introspected.body.cnf], ['DPoP', { jkt }]);
+});
+
+// --- token exchange --------------------------------------------------------------------------------
+
+const exchange = async (subject, form = {}, key = plain.worker, id = 'worker', headers = {}) => post('oauth/token', {
+  grant_type: EXCHANGE, subject_token: subject, subject_token_type: TYPE.access, ...await asserted(id, key), ...form,
+}, headers);
+
+test('an exchange never widens, keeps who acted, and ends with the token that it came from', async () => {
+  const parent = await token({ role: 'feed' });
+  const child = await exchange(parent, { scope: 'feed:read' });
+  assert.equal(child.status, 200, JSON.stringify(child.body));
+  const own = claims(child.body.access_token);
+  assert.deepEqual(own.act, { sub: 'worker', client_id: 'worker' });
+  assert.deepEqual([own.client_id, own.sub], ['worker', 'signs-itself']);
+  for (const [form, error] of [
+    [{ scope: 'feed:read feed:write invoices:read' }, 'invalid_scope'],
+    [{ scope: 'deploy:prod' }, 'invalid_scope'],
+    [{ resource: OTHER_AUDIENCE }, 'invalid_target'],
+    [{ requested_token_type: 'urn:ietf:params:oauth:token-type:refresh_token' }, 'invalid_request'],
+    [{ actor_token: parent }, 'invalid_request'],
+    [{ subject_token_type: 'urn:ietf:params:oauth:token-type:saml2' }, 'invalid_request'],
+    [{ subject_token: 'x.y.z' }, 'invalid_request'],
+  ]) {
+    assert.equal((await exchange(parent, form)).body.error, error, JSON.stringify(form));
+  }
+  // What the child lost, it does not get back.
+  assert.equal((await exchange(child.body.access_token, { scope: 'feed:write' })).body.error, 'invalid_scope');
+  // A client that is not the resource server exchanges only its own tokens.
+  const foreign = await token({ scope: 'feed:read' }, plain.worker, 'worker');
+  assert.equal((await exchange(foreign, {}, plain.pkjwt, 'signs-itself')).body.error, 'unauthorized_client');
+
+  const grandchild = await exchange(child.body.access_token);
+  assert.equal(grandchild.status, 200);
+  assert.deepEqual(claims(grandchild.body.access_token).act, own.act);
+  const tokens = [parent, child.body.access_token, grandchild.body.access_token];
+  assert.deepEqual(await Promise.all(tokens.map((text) => isActive(text))), [true, true, true]);
+  const revoked = await post('oauth/revoke', { token: parent, ...await asserted('signs-itself', plain.pkjwt) });
+  assert.equal(revoked.status, 200);
+  assert.deepEqual(await Promise.all(tokens.map((text) => isActive(text))), [false, false, false]);
+  assert.equal((await exchange(parent)).body.error, 'invalid_request');
+  assert.equal((await exchange(grandchild.body.access_token)).body.error, 'invalid_request');
+});
+
+test('an exchanged token stays bound, and a proof must be by the same key', async () => {
+  const [pair, other] = [await jose.generateKeyPair('ES256', { extractable: true }), await jose.generateKeyPair('ES256', { extractable: true })];
+  const bound = await post('oauth/token', { grant_type: 'client_credentials', role: 'feed', ...await asserted('signs-itself', plain.pkjwt) }, { dpop: await proof(pair) });
+  const { cnf } = claims(bound.body.access_token);
+  const kept = await exchange(bound.body.access_token);
+  assert.deepEqual([claims(kept.body.access_token).cnf, kept.body.token_type], [cnf, 'DPoP']);
+  const proven = await exchange(bound.body.access_token, {}, plain.worker, 'worker', { dpop: await proof(pair) });
+  assert.deepEqual(claims(proven.body.access_token).cnf, cnf);
+  const taken = await exchange(bound.body.access_token, {}, plain.worker, 'worker', { dpop: await proof(other) });
+  assert.equal(taken.body.error, 'invalid_dpop_proof');
+});
+
+test('no sequence of exchanges widens scope, audience or time, or loses an actor', async () => {
+  const first = await token({ role: 'feed' });
+  let held = [first];
+  let random = 12345;
+  const draw = (most) => { random = (random * 1_103_515_245 + 12_345) % 2_147_483_648; return random % most; };
+  for (let step = 0; step < 40; step += 1) {
+    const subject = held[draw(held.length)];
+    const before = claims(subject);
+    const scope = ['feed:read', 'feed:write', 'feed:read feed:write', ''][draw(4)];
+    const [key, id] = draw(2) ? [plain.worker, 'worker'] : [plain.pkjwt, 'signs-itself'];
+    const { status, body } = await exchange(subject, scope ? { scope } : {}, key, id);
+    if (status !== 200) continue;
+    const now = claims(body.access_token);
+    assert.ok(now.scope.split(' ').every((one) => before.scope.split(' ').includes(one)), `${before.scope} -> ${now.scope}`);
+    assert.ok(now.exp <= before.exp);
+    assert.deepEqual([now.aud, now.sub], [before.aud, before.sub]);
+    const actors = (act) => (act ? [act.sub, ...actors(act.act)] : []);
+    const [were, are] = [actors(before.act), actors(now.act)];
+    assert.ok(are.length >= were.length && are.length <= 4, `${were} -> ${are}`);
+    assert.deepEqual(are.slice(are.length - were.length), were);
+    held = [...held, body.access_token].slice(-6);
+  }
+  assert.ok(held.length > 1);
+});
+
+// --- workload identity federation ------------------------------------------------------------------
+
+const JOB = { sub: 'repo:acme/shop:environment:production', repository_id: '1296269', ref: 'refs/heads/main', environment: 'production' };
+const federate = (subject, form = {}) => post('oauth/token', {
+  grant_type: EXCHANGE, subject_token: subject, subject_token_type: TYPE.jwt, ...form,
+});
+
+test('a CI job exchanges its own identity for a short token, once', async () => {
+  const identity = await github.token(plain.issuer.url, JOB);
+  const { status, body } = await federate(identity, { scope: 'deploy:prod' });
+  assert.equal(status, 200, JSON.stringify(body));
+  const got = claims(body.access_token);
+  assert.deepEqual([got.client_id, got.sub, got.scope, got.exp - got.iat], ['github-deploy', JOB.sub, 'deploy:prod', 300]);
+  assert.equal((await federate(identity)).body.error, 'invalid_client', 'used twice');
+  assert.ok(github.asked.includes('/.well-known/openid-configuration'));
+  // Without a `jti`, what is signed counts.
+  const nameless = await github.token(plain.issuer.url, JOB, { jti: undefined });
+  assert.equal((await federate(nameless, { subject_token_type: TYPE.id })).status, 200);
+  assert.equal((await federate(nameless)).body.error, 'invalid_client');
+});
+
+test('a job of another repository, branch, environment or audience gets nothing', async () => {
+  const other = await OutsideIssuer.start();
+  for (const [what, identity] of [
+    ['repository', github.token(plain.issuer.url, { ...JOB, repository_id: '1296270' })],
+    ['repository as a number', github.token(plain.issuer.url, { ...JOB, repository_id: 1296269 })],
+    ['branch', github.token(plain.issuer.url, { ...JOB, ref: 'refs/heads/main2' })],
+    ['environment', github.token(plain.issuer.url, { ...JOB, environment: 'staging' })],
+    ['no environment', github.token(plain.issuer.url, { ...JOB, environment: undefined })],
+    ['audience', github.token('https://sts.example', JOB)],
+    ['expired', github.token(plain.issuer.url, JOB, { lifetime: -60 })],
+    ['issuer', other.token(plain.issuer.url, JOB)],
+    ['own token', token()],
+  ]) {
+    const { status, body } = await federate(await identity);
+    assert.deepEqual([status, body.error], [400, 'invalid_request'], what);
+  }
+  other.close();
+});
+
+test('a Kubernetes service account is known by its uid', async () => {
+  const account = (uid, namespace = 'jobs') => ({
+    sub: 'system:serviceaccount:jobs:nightly', 'kubernetes.io': { namespace, serviceaccount: { name: 'nightly', uid } },
+  });
+  const { status, body } = await federate(await kubernetes.token(plain.issuer.url, account('7c1f0ea2')));
+  assert.equal(status, 200, JSON.stringify(body));
+  assert.equal(claims(body.access_token).exp - claims(body.access_token).iat, 120);
+  const reused = await federate(await kubernetes.token(plain.issuer.url, account('00000000')));
+  assert.equal(reused.body.error, 'invalid_request', 'the name was given to another account');
+});
+
+test('an outside issuer that is away is no refusal', async () => {
+  const gone = await OutsideIssuer.start();
+  const away = await start({ github: gone, kubernetes });
+  gone.close();
+  const { status, headers } = await post('oauth/token', {
+    grant_type: EXCHANGE, subject_token: await gone.token(away.issuer.url, JOB), subject_token_type: TYPE.jwt,
+  }, {}, away);
+  assert.deepEqual([status, headers.get('retry-after')], [503, '1']);
+  await away.issuer.remove();
+});
+
+test('introspection tells nothing about tokens of other audiences, and nothing to other clients', async () => {
+  const other = await token({ role: 'feed', resource: OTHER_AUDIENCE });
+  assert.deepEqual((await post('oauth/introspect', { token: other }, basic(plain, 'api'))).body, { active: false });
+  const { body } = await post('oauth/introspect', { token: other }, basic(plain));
+  assert.equal(body.error, 'unauthorized_client');
+  assert.equal((await post('oauth/introspect', { token: other })).status, 401);
+});

@@ -1,0 +1,133 @@
+// A real issuer for clients of other people: every way to authenticate, and two outside issuers.
+
+import { createServer } from 'node:http';
+import { generateKeyPair, exportJWK, SignJWT } from 'jose';
+import { Issuer } from '../stage/issuer.mjs';
+import { listen } from '../stage/ports.mjs';
+
+export const AUDIENCE = 'https://api.example';
+export const OTHER_AUDIENCE = 'https://feed.example';
+/** SHA-256 of the three octets that the tests show as a certificate. */
+export const CERTIFICATE = { field: ':AQID:', sha256: '039058c6f2c0cb492c533b0a4d14ef77cc0f78abccced5287d84a1a2011cfb81' };
+
+/** A key pair of a client: the private key, and the JWK Set for the configuration. */
+export async function clientKey(alg = 'ES256', kid = 'key-1') {
+  const { privateKey, publicKey } = await generateKeyPair(alg, { extractable: true });
+  const jwk = { ...await exportJWK(publicKey), kid, alg };
+  return { alg, kid, privateKey, jwks: JSON.stringify({ keys: [jwk] }), privateJwk: { ...await exportJWK(privateKey), kid, alg } };
+}
+
+/** An outside OIDC issuer, as GitHub Actions, GitLab and Kubernetes are: metadata, keys, tokens. */
+export class OutsideIssuer {
+  /** `metadata` is the well-known path that it serves. */
+  static async start(metadata = '/.well-known/openid-configuration') {
+    const outside = new OutsideIssuer();
+    outside.key = await clientKey('RS256', 'outside-1');
+    outside.asked = [];
+    outside.server = createServer((request, response) => {
+      outside.asked.push(request.url);
+      const documents = {
+        [metadata]: { issuer: outside.url, jwks_uri: `${outside.url}/keys` },
+        '/keys': JSON.parse(outside.key.jwks),
+      };
+      const found = documents[request.url];
+      response.writeHead(found ? 200 : 404, { 'content-type': 'application/json' });
+      response.end(JSON.stringify(found ?? { error: 'not found' }));
+    });
+    outside.url = await listen(outside.server);
+    return outside;
+  }
+
+  /** A token with these claims, for `aud`. */
+  token(aud, claims, { lifetime = 300, jti = crypto.randomUUID() } = {}) {
+    const now = Math.floor(Date.now() / 1000);
+    const token = new SignJWT({ ...claims, ...(jti && { jti }) }).setProtectedHeader({ alg: 'RS256', kid: 'outside-1', typ: 'JWT' });
+    return token.setIssuer(this.url).setAudience(aud).setIssuedAt(now).setNotBefore(now).setExpirationTime(now + lifetime)
+      .sign(this.key.privateKey);
+  }
+
+  close() {
+    this.server.close();
+    this.server.closeAllConnections();
+  }
+}
+
+/** Starts an issuer whose policy has every kind of client. */
+export async function start({ github, kubernetes, nonce = false }) {
+  const [pkjwt, worker] = [await clientKey(), await clientKey('EdDSA', 'worker-1')];
+  const more = `
+[proxy]
+from = ["127.0.0.1/32"]
+forwarded_for = "X-Forwarded-For"
+client_certificate = { header = "Client-Cert", form = "rfc9440" }
+
+[[role]]
+name = "feed"
+audience = ["${AUDIENCE}", "${OTHER_AUDIENCE}"]
+scopes = ["feed:read", "feed:write"]
+
+[[role]]
+name = "bound"
+audience = "${AUDIENCE}"
+scopes = ["invoices:read"]
+sender = "dpop"
+
+[[role]]
+name = "with-certificate"
+audience = "${AUDIENCE}"
+scopes = ["invoices:read"]
+sender = "mtls"
+
+[[role]]
+name = "deployer"
+audience = "${AUDIENCE}"
+scopes = ["deploy:staging", "deploy:prod"]
+lifetime = "10m"
+
+[[client]]
+id = "signs-itself"
+roles = ["invoice-reader", "feed", "bound"]
+jwks = '${pkjwt.jwks}'
+
+[[client]]
+id = "worker"
+roles = ["feed"]
+exchanges = ["${AUDIENCE}"]
+jwks = '${worker.jwks}'
+
+[[client]]
+id = "with-certificate"
+roles = ["with-certificate", "invoice-reader"]
+certificates = ["${CERTIFICATE.sha256}"]
+
+[[client]]
+id = "api"
+introspects = ["${AUDIENCE}"]
+secret_hash = "{api_hash}"
+
+[[federation]]
+name = "github-deploy"
+issuer = "${github.url}"
+role = "deployer"
+claims = { repository_id = "1296269", ref = "refs/heads/main", environment = { like = "prod*" } }
+
+[[federation]]
+name = "kubernetes-job"
+issuer = "${kubernetes.url}"
+jwks_uri = "${kubernetes.url}/keys"
+role = "deployer"
+lifetime = "2m"
+claims = { "/kubernetes.io/serviceaccount/uid" = "7c1f0ea2", "/kubernetes.io/namespace" = "jobs" }
+`;
+  let secret;
+  const issuer = await Issuer.start({
+    change: (text) => {
+      // The same hash as the example client's: both have the secret that init printed.
+      const hash = /secret_hash = "([^"]+)"/.exec(text)[1];
+      const typed = nonce ? text.replace('[tokens]', '[tokens]\ndpop_nonce = true') : text;
+      return typed + more.replace('{api_hash}', hash);
+    },
+  });
+  secret = issuer.secret;
+  return { issuer, secret, pkjwt, worker };
+}
