@@ -5,12 +5,17 @@
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
+import { sign } from 'node:crypto';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import test, { after, before } from 'node:test';
 import { promisify } from 'node:util';
 import * as jose from 'jose';
 import * as oauth from 'oauth4webapi';
 import * as client from 'openid-client';
-import { claims } from '../stage/issuer.mjs';
+import { Issuer, claims } from '../stage/issuer.mjs';
 import { AUDIENCE, CERTIFICATE, OTHER_AUDIENCE, OutsideIssuer, start } from './issuer.mjs';
 
 const run = promisify(execFile);
@@ -428,4 +433,115 @@ test('introspection tells nothing about tokens of other audiences, and nothing t
   const { body } = await post('oauth/introspect', { token: other }, basic(plain));
   assert.equal(body.error, 'unauthorized_client');
   assert.equal((await post('oauth/introspect', { token: other })).status, 401);
+});
+
+// --- leaked tokens ---------------------------------------------------------------------------------
+
+/** Whether a token becomes inactive within two seconds. */
+async function ends(text) {
+  for (let tries = 0; tries < 100; tries += 1) {
+    if (!await isActive(text)) return true;
+    await setTimeout(20);
+  }
+  return false;
+}
+
+async function auditOf(text) {
+  const lines = (await plain.issuer.edgepass('audit', '--json', '--jti', claims(text).jti)).trim().split('\n');
+  return lines.map((line) => JSON.parse(line)).find(({ act }) => act === 'token_revoked');
+}
+
+/** Posts JSON, or a text as it is. */
+const report = (path, body, headers = {}) => fetch(`${plain.issuer.url}/${path}`, {
+  method: 'POST', headers: { 'content-type': 'application/json', ...headers }, body: typeof body === 'string' ? body : JSON.stringify(body),
+});
+
+test('whoever holds a token may revoke it, and learns nothing', async () => {
+  const [one, two, three] = [await token(), await token(), await token()];
+  const forged = `${three.slice(0, three.lastIndexOf('.'))}.${one.slice(one.lastIndexOf('.') + 1)}`;
+  const bodies = [
+    { token: one, url: 'https://git.example/acme/shop/blob/main/.env' }, { tokens: [two, forged, 'x', 1] },
+    { token: 'nothing' }, { token: forged }, {}, [], 'no JSON', '', { token: one },
+  ];
+  const answers = [];
+  for (const body of bodies) {
+    const response = await report('leaks/revoke', body);
+    answers.push([response.status, await response.text(), [...response.headers.keys()].sort().join()]);
+  }
+  const form = await fetch(`${plain.issuer.url}/leaks/revoke`, { method: 'POST', body: new URLSearchParams({ token: 'x' }) });
+  answers.push([form.status, await form.text(), [...form.headers.keys()].sort().join()]);
+  assert.equal(new Set(answers.map(String)).size, 1, 'the same answer whatever was sent');
+  assert.equal(answers[0][0], 202);
+  assert.deepEqual([await ends(one), await ends(two)], [true, true]);
+  assert.equal(await isActive(three), true, 'a forged signature revokes nothing');
+  const entry = await auditOf(one);
+  assert.deepEqual([entry.actor, entry.reason, entry.report], ['leak:possession', 'leak', {
+    channel: 'possession', address: '127.0.0.1', url: 'https://git.example/acme/shop/blob/main/.env',
+  }]);
+});
+
+test('GitHub and GitLab report leaked tokens by their own contracts', async () => {
+  const [one, two, three] = [await token(), await token(), await token()];
+  const body = JSON.stringify([{ token: one, type: 'edgepass_token', url: 'https://github.com/acme/shop/blob/1/a', source: 'commit', new: 1 }]);
+  const signature = (text) => sign('sha256', Buffer.from(text), github.signs.privateKey).toString('base64');
+  const headers = (text, id = 'github-1') => ({ 'github-public-key-identifier': id, 'github-public-key-signature': signature(text) });
+  for (const [what, sent, header] of [
+    ['no signature', body, {}], ['another body', body, headers(`${body}\n`)], ['an unknown key', body, headers(body, 'github-2')],
+  ]) assert.equal((await report('leaks/github', sent, header)).status, 401, what);
+  assert.equal(await isActive(one), true);
+  assert.equal((await report('leaks/github', body, headers(body))).status, 200);
+  assert.equal(await ends(one), true);
+  assert.equal((await auditOf(one)).report.url, 'https://github.com/acme/shop/blob/1/a');
+
+  const gitlab = { authorization: plain.secret };
+  const types = await fetch(`${plain.issuer.url}/v1/revocable_token_types`, { headers: gitlab });
+  assert.deepEqual(await types.json(), { types: ['gitleaks_rule_id_edgepass_token'] });
+  const found = [{ type: 'gitleaks_rule_id_edgepass_token', token: two, location: 'https://gitlab.example/acme/shop' }];
+  assert.equal((await report('v1/revoke_tokens', found, { authorization: 'wrong' })).status, 401);
+  assert.equal((await report('v1/revoke_tokens', 'x', gitlab)).status, 400);
+  assert.equal((await report('v1/revoke_tokens', found, gitlab)).status, 204);
+  assert.equal((await report('v1/revoke_tokens', found, gitlab)).status, 204);
+  assert.equal(await ends(two), true);
+  assert.equal(await isActive(three), true);
+});
+
+test('Kingfisher finds tokens and secrets by the rule of the issuer, and revokes what it finds', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'edgepass-leak-'));
+  const kingfisher = join(dirname(process.env.EDGEPASS_PYTHON), 'kingfisher');
+  const rule = join(folder, 'edgepass.yml');
+  await writeFile(rule, await plain.issuer.edgepass('leaks', 'rule', '--format', 'kingfisher'));
+  const leaked = await token();
+  await writeFile(join(folder, 'deploy.env'), `API_TOKEN=${leaked}\nCLIENT_SECRET="${plain.secret}"\n`);
+  await writeFile(join(folder, 'other.env'), 'TOKEN=eyJhbGciOiJFUzI1NiIsImtpZCI6IjEifQ.eyJpc3MiOiJodHRwczovL290aGVyLmV4YW1wbGUifQ.c2lnbmF0dXJlc2lnbmF0dXJl\n');
+  const options = ['--rules-path', rule, '--load-builtins', 'false', '--no-validate', '--format', 'json', '--no-update-check'];
+  const scanned = await run(kingfisher, ['scan', folder, ...options]).catch((error) => error);
+  assert.match(scanned.stdout, /edgepass\.token\.1/, `${scanned.stdout}${scanned.stderr}`);
+  assert.match(scanned.stdout, /edgepass\.secret\.1/);
+  assert.doesNotMatch(scanned.stdout, /other\.env/);
+  for (const format of ['gitleaks', 'trufflehog']) {
+    const text = await plain.issuer.edgepass('leaks', 'rule', '--format', format);
+    const pattern = new RegExp(/eyJ\[A-Za-z0-9\]\{17\}[^'\n)]+/.exec(text)[0]);
+    assert.equal(pattern.exec(leaked)?.[0], leaked, format);
+  }
+  const revoking = run(kingfisher, ['revoke', '--rules-path', rule, '--no-builtins', '--rule', 'edgepass.token.1', '--allow-internal-ips', '-']);
+  revoking.child.stdin.end(leaked);
+  const revoked = await revoking.catch((error) => error);
+  assert.equal(await ends(leaked), true, `${revoked.stdout}${revoked.stderr}`);
+  await rm(folder, { recursive: true });
+});
+
+test('requests over a limit get 429 and the seconds to wait', async () => {
+  const limited = await Issuer.start({ change: (text) => `${text}\n[limits]\nrequests_per_client = 2\nfailures_per_address = 3\nreports_per_address = 1\n` });
+  const of = { issuer: limited, secret: limited.secret };
+  const ask = (headers) => post('oauth/token', { grant_type: 'client_credentials' }, headers, of);
+  const statuses = async (times, headers) => Promise.all(Array.from({ length: times }, async () => (await ask(headers)).status));
+  assert.deepEqual((await statuses(3, basic(of))).sort(), [200, 200, 429]);
+  const over = await ask(basic(of));
+  assert.deepEqual([over.status, over.body.error], [429, 'temporarily_unavailable']);
+  assert.ok(Number(over.headers.get('retry-after')) >= 1);
+  assert.deepEqual((await statuses(4, basic({ secret: 'wrong' }))).sort(), [401, 401, 401, 429]);
+  const reports = [];
+  for (let times = 0; times < 2; times += 1) reports.push((await fetch(`${limited.url}/leaks/revoke`, { method: 'POST' })).status);
+  assert.deepEqual(reports, [202, 429]);
+  await limited.remove();
 });

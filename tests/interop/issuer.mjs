@@ -1,5 +1,6 @@
 // A real issuer for clients of other people: every way to authenticate, and two outside issuers.
 
+import { generateKeyPairSync } from 'node:crypto';
 import { createServer } from 'node:http';
 import { generateKeyPair, exportJWK, SignJWT } from 'jose';
 import { Issuer } from '../stage/issuer.mjs';
@@ -24,6 +25,9 @@ export class OutsideIssuer {
     const outside = new OutsideIssuer();
     outside.key = await clientKey('RS256', 'outside-1');
     outside.asked = [];
+    // By which GitHub signs its reports of leaked tokens.
+    const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+    outside.signs = { pem: publicKey.export({ type: 'spki', format: 'pem' }), privateKey };
     outside.server = createServer((request, response) => {
       outside.asked.push(request.url);
       const documents = {
@@ -60,6 +64,18 @@ export async function start({ github, kubernetes, nonce = false }) {
 from = ["127.0.0.1/32"]
 forwarded_for = "X-Forwarded-For"
 client_certificate = { header = "Client-Cert", form = "rfc9440" }
+
+[limits]
+failures_per_address = 0
+reports_per_address = 0
+
+[leaks]
+gitlab_token_hash = "{api_hash}"
+
+[[leaks.github_key]]
+key_identifier = "github-1"
+key = """
+${github.signs.pem}"""
 
 [[role]]
 name = "feed"
@@ -125,7 +141,7 @@ claims = { "/kubernetes.io/serviceaccount/uid" = "7c1f0ea2", "/kubernetes.io/nam
       // The same hash as the example client's: both have the secret that init printed.
       const hash = /secret_hash = "([^"]+)"/.exec(text)[1];
       const typed = nonce ? text.replace('[tokens]', '[tokens]\ndpop_nonce = true') : text;
-      return typed + more.replace('{api_hash}', hash);
+      return typed + more.replaceAll('{api_hash}', hash);
     },
   });
   secret = issuer.secret;

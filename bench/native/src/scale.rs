@@ -280,7 +280,7 @@ async fn fill(database: &Path, tokens: u64, now: u64) -> anyhow::Result<()> {
 
 fn act(selection: Selection, at: UnixMillis) -> NewAct {
     let (reason, actor) = ("bench".into(), "bench".into());
-    NewAct { change: StatusChange::Revoke, selection, reason, actor, policy: 1, at }
+    NewAct { change: StatusChange::Revoke, selection, reason, actor, policy: 1, report: None, at }
 }
 
 fn now() -> UnixMillis {

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::leak::LeakReport;
 use crate::selection::{Filter, Selection, StatusChange};
 
 /// An audited change, with its time and actor.
@@ -13,7 +14,7 @@ use crate::selection::{Filter, Selection, StatusChange};
 /// use edgepass_issuer::audit::{Act, AuditEntry};
 /// use serde_json::json;
 ///
-/// let act = Act::TokenRevoked { jwt_id: "a1".to_owned(), reason: "leak".to_owned() };
+/// let act = Act::TokenRevoked { jwt_id: "a1".to_owned(), reason: "leak".to_owned(), report: None };
 /// let (at_ms, actor) = (1_700_000_000_000, "cli:ops".to_owned());
 /// let entry = AuditEntry { at_ms, actor, policy: Some(3), act };
 /// let expected = json!({ "at_ms": 1_700_000_000_000_u64, "actor": "cli:ops", "policy": 3,
@@ -106,6 +107,9 @@ pub enum Act {
         jwt_id: String,
         /// The reason that the actor gave.
         reason: String,
+        /// Who reported the token, if it was found somewhere.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        report: Option<LeakReport>,
     },
     /// An act on statuses other than the revocation of one token by its `jti`: it selects by a
     /// filter or several `jti`, or suspends or resumes one token.

@@ -16,6 +16,8 @@ pub mod introspect;
 pub mod issue;
 pub mod key_change;
 pub mod keys;
+pub mod leak;
+pub mod leak_keys;
 pub mod new_act;
 mod own_token;
 pub mod paths;

@@ -6,6 +6,7 @@ use edgepass_verify::UnixMillis;
 use sha2::Sha256;
 
 use crate::audit::{Act, AuditEntry};
+use crate::leak::LeakReport;
 use crate::selection::{Selection, StatusChange};
 
 /// An act to be recorded.
@@ -21,6 +22,8 @@ pub struct NewAct {
     pub actor: String,
     /// The number of the policy version in use.
     pub policy: u64,
+    /// The report of a leaked token that the act answers. Only for one token.
+    pub report: Option<LeakReport>,
     /// Time of the act, in milliseconds. Tokens that no verifier accepts any more at that time are
     /// left out.
     pub at: UnixMillis,
@@ -61,7 +64,8 @@ impl NewAct {
         let reason = self.reason.clone();
         let act = match (self.change, self.selection.single_jwt_id()) {
             (StatusChange::Revoke, Some(jwt_id)) => {
-                Act::TokenRevoked { jwt_id: jwt_id.to_owned(), reason }
+                let (jwt_id, report) = (jwt_id.to_owned(), self.report.clone());
+                Act::TokenRevoked { jwt_id, reason, report }
             }
             (change, _) => {
                 let selection = (&self.selection).into();

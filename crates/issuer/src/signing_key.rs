@@ -21,6 +21,10 @@ use crate::seal::{MasterKey, SealError};
 pub const SIGNING_ALGORITHMS: [Algorithm; 3] =
     [Algorithm::Ed25519, Algorithm::Es256, Algorithm::Rs256];
 
+/// The start of each `kid`. It gives every token the same text near its start, by which scanners know
+/// it.
+const KEY_ID_START: &str = "edgepass-";
+
 /// An algorithm that an issuer can sign with, by the name that its tokens have in `alg`.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
 pub enum SigningAlgorithm {
@@ -72,7 +76,8 @@ enum Pair {
 /// A stored key. Its private half is sealed.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct SealedKey {
-    /// `kid`: the JWK Thumbprint of the public key (RFC 7638).
+    /// `kid`: `edgepass-` and the JWK Thumbprint of the public key (RFC 7638). Keys of older programs
+    /// have the thumbprint alone.
     pub key_id: String,
     /// State of the key, as of the last change.
     pub state: KeyState,
@@ -181,7 +186,8 @@ impl SealedKey {
         };
         let public_key = Pair::read(algorithm, &document)?.public_key();
         let jwk = Jwk::from_value(&jwk(algorithm, &public_key), &SIGNING_ALGORITHMS);
-        let key_id = jwk.map_err(|_| KeyError::Key)?.thumbprint();
+        let thumbprint = jwk.map_err(|_| KeyError::Key)?.thumbprint();
+        let key_id = format!("{KEY_ID_START}{thumbprint}");
         Ok(Self {
             sealed: master.seal(&key_id, &document)?,
             key_id,
@@ -392,7 +398,7 @@ mod tests {
                 SealedKey::generate(algorithm, KeyState::Signing, &master, &mut Fixed(3), 9);
             let sealed = sealed.unwrap();
             let jwk = Jwk::from_value(&sealed.jwk(), &SIGNING_ALGORITHMS).unwrap();
-            assert_eq!(jwk.thumbprint(), sealed.key_id);
+            assert_eq!(format!("edgepass-{}", jwk.thumbprint()), sealed.key_id);
             let key = sealed.open(&master).unwrap();
             let text = key.sign("at+jwt", &JsonObject::new()).unwrap();
             let jws = edgepass_jose::CompactJws::parse(&text, 1000).unwrap();

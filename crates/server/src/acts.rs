@@ -94,6 +94,7 @@ async fn act<S: Store>(
         reason: body.reason,
         actor: format!("client:{}", client.id),
         policy: policy.number(),
+        report: None,
         at: (app.host.now)(),
     };
     let known = refuse_unknown(&new, &policy, &**app.issuer.store()).await;

@@ -7,6 +7,8 @@ mod acts;
 mod documents;
 mod federations;
 mod health;
+mod leaks;
+mod limits;
 mod listen;
 mod metrics;
 mod oauth;
@@ -51,6 +53,8 @@ pub struct App<S> {
     pub(crate) publication: Publication<S>,
     pub(crate) metrics: metrics::Metrics,
     pub(crate) federations: Federations,
+    pub(crate) limits: limits::Limits,
+    pub(crate) reports: leaks::Reports,
     pub(crate) host: Host,
 }
 
@@ -74,6 +78,8 @@ impl<S: Store> App<S> {
             publication: Publication::new(publisher, host),
             metrics: metrics::Metrics::default(),
             federations,
+            limits: limits::Limits::new(&config.limits),
+            reports: leaks::Reports::default(),
             config,
             issuer,
             host,

@@ -18,7 +18,7 @@ use tower_http::timeout::TimeoutLayer;
 
 use crate::documents::AUTHORIZE;
 use crate::oauth::{introspect, revoke, token};
-use crate::{App, acts, documents, health};
+use crate::{App, acts, documents, health, leaks};
 
 /// The routes of all environments. Those of an environment with a name are below its name, which is
 /// the last segment of its issuer identifier; RFC 8414 §3.1 puts the metadata at the root all the
@@ -97,6 +97,14 @@ fn routes<S: Store>(app: Arc<App<S>>) -> Router {
     // change a million tokens.
     let acts =
         Router::new().route("/status-acts", post(acts::post::<S>)).layer(timeout(ACT_TIMEOUT));
+    // A report may hold many tokens.
+    let leaks = Router::new()
+        .route("/leaks/revoke", post(leaks::by_possession::<S>))
+        .route("/leaks/github", post(leaks::by_github::<S>))
+        .route("/v1/revocable_token_types", get(leaks::gitlab_types::<S>))
+        .route("/v1/revoke_tokens", post(leaks::by_gitlab::<S>))
+        .layer(RequestBodyLimitLayer::new(MAX_REPORT_BYTES))
+        .layer(timeout(TIMEOUT));
     Router::new()
         .merge(public)
         .route(&format!("/{AUTHORIZE}"), get(documents::authorize))
@@ -109,6 +117,7 @@ fn routes<S: Store>(app: Arc<App<S>>) -> Router {
         .layer(RequestBodyLimitLayer::new(MAX_BODY_BYTES))
         .layer(timeout(TIMEOUT))
         .merge(acts)
+        .merge(leaks)
         .layer(CatchPanicLayer::new())
         .layer(middleware::from_fn(log))
         .with_state(app)
@@ -144,5 +153,6 @@ async fn log(request: Request, next: Next) -> Response {
 }
 
 const MAX_BODY_BYTES: usize = 32 * 1024;
+const MAX_REPORT_BYTES: usize = 1024 * 1024;
 const TIMEOUT: Duration = Duration::from_secs(10);
 const ACT_TIMEOUT: Duration = Duration::from_secs(120);

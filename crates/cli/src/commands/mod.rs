@@ -9,6 +9,7 @@ mod init;
 mod inspect;
 mod issue;
 mod keys;
+mod leaks;
 mod listing;
 mod policy;
 mod published;
@@ -64,6 +65,7 @@ Examples:
   edgepass client add billing --role invoice-reader
   edgepass policy check --config policy/
   edgepass policy diff && edgepass policy apply
+  edgepass leaks rule --format kingfisher > edgepass.yml
   edgepass verify < token.txt
   edgepass verify - --issuer URL --audience URL < token.txt
   edgepass verify --batch log.jsonl > verdicts.jsonl
@@ -108,6 +110,11 @@ enum Command {
     Verify(verify::Args),
     /// Check the configuration, keys, targets and served documents. With --url, time a revocation.
     Doctor(doctor::Args),
+    /// Print a rule by which scanners find this issuer's tokens.
+    Leaks {
+        #[command(subcommand)]
+        act: leaks::Act,
+    },
     /// Check the policy, compare it with the running one, or let a running `serve` take it.
     Policy {
         #[command(subcommand)]
@@ -159,6 +166,7 @@ impl Cli {
             Command::Inspect(args) => inspect::run(&args, json),
             Command::Verify(args) => verify::run(args, &source, json).await,
             Command::Doctor(args) => doctor::run(args, &source, json).await,
+            Command::Leaks { act } => leaks::run(act, &source),
             Command::Policy { act } => policy::run(act, &source, json).await,
             Command::Client { act } => client::run(act, &source, json),
             Command::ClientSecret => client_secret::run(json),

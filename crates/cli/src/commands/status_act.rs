@@ -86,6 +86,7 @@ pub(super) async fn run(
         reason: args.reason,
         actor: super::actor(),
         policy: policy.number(),
+        report: None,
         at: now,
     };
     refuse_unknown(&act, &config.policy, &store).await.map_err(unselectable)?;

@@ -311,8 +311,32 @@ fn clients_are_added_and_listed() {
     let after = std::fs::read_to_string(&file).unwrap();
     assert!(after.starts_with(&before), "what was there stays");
     let listed = lines(&issuer.run(&["client", "list", "--json"]).stdout);
-    let billing = serde_json::json!({ "client_id": "billing", "roles": ["invoice-reader"], "may": ["revoke"] });
+    let billing = serde_json::json!({
+        "client_id": "billing", "authentication": "secret", "roles": ["invoice-reader"],
+        "may": ["revoke"], "introspects": [],
+    });
     assert_eq!(listed.last(), Some(&billing));
+    // With a key, the configuration holds nothing secret.
+    let with_key = ["client", "add", "bot", "--role", "invoice-reader", "--new-key", "bot.jwk"];
+    let output = issuer.run(&with_key);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let private = std::fs::read_to_string(issuer.path("bot.jwk")).unwrap();
+    let private: serde_json::Value = serde_json::from_str(&private).unwrap();
+    let after = std::fs::read_to_string(&file).unwrap();
+    assert!(after.contains(private["x"].as_str().unwrap()));
+    assert!(!after.contains(private["d"].as_str().unwrap()));
+    let server = ["client", "add", "api", "--introspects", "https://api.example"];
+    assert_eq!(issuer.run(&server).status.code(), Some(0));
+    let after = std::fs::read_to_string(&file).unwrap();
+    // A private key is refused, and so is a file that exists.
+    for bad in [
+        &["client", "add", "other", "--role", "invoice-reader", "--jwks", "bot.jwk"][..],
+        &["client", "add", "other", "--role", "invoice-reader", "--new-key", "bot.jwk"],
+        &["client", "add", "other", "--role", "invoice-reader", "--jwks", "a", "--new-key", "b"],
+    ] {
+        let output = issuer.run(bad);
+        assert_eq!(output.status.code(), Some(2), "{bad:?}: {}", said(&output));
+    }
     for bad in [
         &["client", "add", "billing", "--role", "invoice-reader"][..],
         &["client", "add", "other", "--role", "nobody"],

@@ -33,7 +33,7 @@ pub struct ClientSecret(Zeroizing<String>);
 /// assert!(!hash.matches("Secret"));
 /// assert_eq!(hash.to_string(), text);
 /// ```
-#[derive(Clone)]
+#[derive(Clone, Eq, PartialEq)]
 pub struct SecretHash {
     salt: Vec<u8>,
     hash: [u8; 32],

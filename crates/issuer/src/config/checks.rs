@@ -8,9 +8,11 @@ use edgepass_verify::policy::freshness::{DEFAULT_MAX_LIST_AGE, FreshnessConfig, 
 use ipnet::IpNet;
 
 use super::error::Mistake;
-use super::written::{KeysText, ProxyText};
-use super::{CertificateField, LIST_CAPACITIES, ProxyConfig};
+use super::written::{GithubKeyText, KeysText, LeaksText, ProxyText};
+use super::{CertificateField, LIST_CAPACITIES, LeaksConfig, ProxyConfig};
+use crate::client::secret::SecretHash;
 use crate::keys::KeySchedule;
+use crate::leak_keys::GithubKey;
 use crate::publish::document::MAX_AGE;
 
 /// The deadline of JWK Sets if `[revocation]` sets none. Verifiers apply the same one.
@@ -56,6 +58,15 @@ pub(super) fn revocation(
     let default = has_deadline.then_some(DEFAULT_MAX_LIST_AGE);
     let max_age = freshness.list_age(&schedule, default).map_err(Mistake::ListAge)?;
     Ok((freshness, schedule, max_age))
+}
+
+/// Checks `[leaks]`.
+pub(super) fn leaks(text: LeaksText) -> Result<LeaksConfig, Mistake> {
+    let gitlab_token = text.gitlab_token_hash.as_deref().map(SecretHash::parse).transpose();
+    let gitlab_token = gitlab_token.map_err(Mistake::GitlabToken)?;
+    let key = |text: &GithubKeyText| GithubKey::parse(&text.key_identifier, &text.key);
+    let github_keys: Option<Vec<GithubKey>> = text.github_keys.iter().map(key).collect();
+    Ok(LeaksConfig { gitlab_token, github_keys: github_keys.ok_or(Mistake::GithubKey)? })
 }
 
 /// Checks `[proxy]`.

@@ -104,6 +104,15 @@ pub enum Mistake {
         /// `overlap` as written.
         overlap: DurationText,
     },
+    /// `gitlab_token_hash` is no hash.
+    #[error("[leaks] gitlab_token_hash: {0}")]
+    GitlabToken(NotASecretHash),
+    /// A key of GitHub is no public key in PEM, or has no identifier.
+    #[error(
+        "[[leaks.github_key]]: copy key_identifier and key from \
+         https://api.github.com/meta/public_keys/secret_scanning"
+    )]
+    GithubKey,
     /// A setting of `[proxy]` is missing or not usable. Holds its name.
     #[error(
         "[proxy] {0}: write from as networks, [\"10.0.0.0/8\", \"::1/128\"], and the other settings with the \

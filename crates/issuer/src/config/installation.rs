@@ -17,7 +17,10 @@ use super::written::{
     AgreementText, ClientText, ConfigText, EnvironmentText, FederationText, NamingText, RoleText,
     ScopeText, TokensText,
 };
-use super::{Config, ListSchedule, ProxyConfig, TargetConfig, checks, policy_checks};
+use super::{
+    Config, LeaksConfig, LimitsConfig, ListSchedule, ProxyConfig, TargetConfig, checks,
+    policy_checks,
+};
 use crate::client::Client;
 use crate::keys::KeySchedule;
 use crate::policy::agreement::Agreement;
@@ -282,6 +285,8 @@ struct Settings {
     status: ListSchedule,
     keys: KeySchedule,
     proxy: Option<ProxyConfig>,
+    leaks: LeaksConfig,
+    limits: LimitsConfig,
     targets: Vec<TargetConfig>,
 }
 
@@ -319,6 +324,8 @@ impl Settings {
             Some(uri) => sources.check(uri, checks::base_uri),
         };
         let proxy = written.proxy.and_then(|text| sources.check(text, checks::proxy));
+        let leaks = sources.check(written.leaks.unwrap_or_else(absent), checks::leaks);
+        let limits = written.limits.map(Spanned::into_inner).unwrap_or_default();
         let mut targets = Vec::new();
         for target in written.targets {
             targets.extend(sources.check(target, |target| target.below(base)));
@@ -344,6 +351,8 @@ impl Settings {
             },
             keys: keys?,
             proxy,
+            leaks: leaks?,
+            limits,
             targets,
         })
     }
@@ -371,6 +380,8 @@ impl Settings {
             status: ListSchedule { base_uri: own(&self.status.base_uri), ..self.status.clone() },
             keys: self.keys,
             proxy: self.proxy.clone(),
+            leaks: self.leaks.clone(),
+            limits: self.limits,
             targets: self.targets.iter().map(own_target).collect(),
             policy: Arc::new(policy),
         }

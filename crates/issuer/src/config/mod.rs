@@ -22,7 +22,9 @@ pub use self::error::{ConfigError, Mistake, Mistakes};
 pub use self::installation::{EntryKind, Installation, Places, UnknownEnvironment};
 pub use self::sources::{Place, SourceFile};
 pub use self::written::{is_s3_endpoint, is_s3_name};
+use crate::client::secret::SecretHash;
 use crate::keys::KeySchedule;
+use crate::leak_keys::GithubKey;
 use crate::policy::IssuerPolicy;
 use crate::publish::edition::LIST_LIFETIME;
 use crate::signing_key::TokenType;
@@ -57,6 +59,33 @@ pub enum TargetConfig {
         /// `us-east-1`.
         region: Option<String>,
     },
+}
+
+/// Who may report leaked tokens besides those who hold one.
+#[derive(Clone, Default, Eq, PartialEq)]
+pub struct LeaksConfig {
+    /// The hash of the token by which GitLab authenticates. `None`: GitLab is not known.
+    pub gitlab_token: Option<SecretHash>,
+    /// The public keys by which GitHub signs reports.
+    pub github_keys: Vec<GithubKey>,
+}
+
+/// Limits of requests in a minute. 0: no limit.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsConfig {
+    /// Requests of one client at the OAuth endpoints. Default: no limit.
+    pub requests_per_client: u32,
+    /// Requests from one address that do not authenticate. Default 120.
+    pub failures_per_address: u32,
+    /// Reports of leaked tokens from one address. Default 60.
+    pub reports_per_address: u32,
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self { requests_per_client: 0, failures_per_address: 120, reports_per_address: 60 }
+    }
 }
 
 /// Proxies in front of the issuer.
@@ -149,6 +178,10 @@ pub struct Config {
     pub keys: KeySchedule,
     /// The proxies in front. `None`: clients connect directly, or the proxies say nothing of them.
     pub proxy: Option<ProxyConfig>,
+    /// Who may report leaked tokens.
+    pub leaks: LeaksConfig,
+    /// Limits of requests.
+    pub limits: LimitsConfig,
     /// The targets, besides the issuer's own endpoint. An environment has a folder in each.
     pub targets: Vec<TargetConfig>,
     /// Roles, clients, and the scopes and agreements that they need.
@@ -206,6 +239,8 @@ impl Config {
             ("[status]", self.status != other.status),
             ("[keys]", self.keys != other.keys),
             ("[proxy]", self.proxy != other.proxy),
+            ("[leaks]", self.leaks != other.leaks),
+            ("[limits]", self.limits != other.limits),
             ("[[target]]", self.targets != other.targets),
         ];
         changed.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()

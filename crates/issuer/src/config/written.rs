@@ -13,7 +13,7 @@ use toml::Spanned;
 use toml::value::Datetime;
 
 use super::error::Mistake;
-use super::{CertificateField, TargetConfig};
+use super::{CertificateField, LimitsConfig, TargetConfig};
 use crate::policy::SenderConstraint;
 use crate::selection::StatusChange;
 use crate::signing_key::{SigningAlgorithm, TokenType};
@@ -45,6 +45,10 @@ pub(super) struct ConfigText {
     pub(super) targets: Vec<Spanned<TargetText>>,
     /// Proxies in front, and what they say of clients.
     pub(super) proxy: Option<Spanned<ProxyText>>,
+    /// Who may report leaked tokens.
+    pub(super) leaks: Option<Spanned<LeaksText>>,
+    /// Limits of requests.
+    pub(super) limits: Option<Spanned<LimitsConfig>>,
     /// Patterns that names must fit.
     pub(super) naming: Option<Spanned<NamingText>>,
     #[serde(rename = "environment")]
@@ -76,6 +80,8 @@ impl ConfigText {
         seen("[status]", once(&mut self.status, file.status));
         seen("[keys]", once(&mut self.keys, file.keys));
         seen("[proxy]", once(&mut self.proxy, file.proxy));
+        seen("[leaks]", once(&mut self.leaks, file.leaks));
+        seen("[limits]", once(&mut self.limits, file.limits));
         seen("[naming]", once(&mut self.naming, file.naming));
         self.targets.extend(file.targets);
         self.environments.extend(file.environments);
@@ -98,6 +104,25 @@ fn once<T>(setting: &mut Option<Spanned<T>>, new: Option<Spanned<T>>) -> Option<
             None
         }
     }
+}
+
+/// `[leaks]`: who may report leaked tokens.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct LeaksText {
+    /// The hash of GitLab's token, as `edgepass client-secret` prints it.
+    pub(super) gitlab_token_hash: Option<String>,
+    #[serde(rename = "github_key")]
+    pub(super) github_keys: Vec<GithubKeyText>,
+}
+
+/// A `[[leaks.github_key]]`, as GitHub gives it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct GithubKeyText {
+    pub(super) key_identifier: String,
+    /// In PEM.
+    pub(super) key: String,
 }
 
 /// `[proxy]`: hops whose header fields count.

@@ -12,6 +12,7 @@ use edgepass_verify::UnixMillis;
 use super::error::OauthError;
 use super::form::Parameters;
 use crate::App;
+use crate::limits::Wait;
 use crate::peer::Peer;
 
 /// What a request says of its client.
@@ -36,11 +37,30 @@ pub(crate) const METHODS: [&str; 4] =
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 /// Returns the client that these credentials authenticate. Exactly one method may be used; the body
-/// may repeat the `client_id`. Requests of web pages of other origins are refused.
+/// may repeat the `client_id`. Requests of web pages of other origins are refused, and requests over
+/// the limits.
 ///
 /// Source: [RFC 6749 §2.3](https://www.rfc-editor.org/rfc/rfc6749#section-2.3), RFC 7523 §2.2,
 /// RFC 8705 §2.
-pub(crate) fn authenticate<'p>(
+pub(crate) fn authenticate<'p, S>(
+    app: &App<S>,
+    policy: &'p IssuerPolicy,
+    credentials: &Credentials<'_>,
+    now: UnixMillis,
+) -> Result<Authenticated<'p>, OauthError> {
+    let wait = |wait: Wait| OauthError::TooMany(wait.seconds());
+    let found = identify(&app.config, policy, credentials, now);
+    match &found {
+        Ok(found) => app.limits.request(&found.client.id).map_err(wait)?,
+        Err(error) if error.is_failed_authentication() => {
+            app.limits.failure(credentials.peer.address).map_err(wait)?;
+        }
+        Err(_) => {}
+    }
+    found
+}
+
+fn identify<'p>(
     config: &Config,
     policy: &'p IssuerPolicy,
     credentials: &Credentials<'_>,
@@ -76,7 +96,7 @@ pub(crate) async fn authenticate_now<'p, S: Store>(
     credentials: &Credentials<'_>,
 ) -> Result<&'p Client, OauthError> {
     let now = (app.host.now)();
-    let Authenticated { client, assertion } = authenticate(&app.config, policy, credentials, now)?;
+    let Authenticated { client, assertion } = authenticate(app, policy, credentials, now)?;
     if let Some(id) = assertion {
         let first = app.issuer.store().use_once(id, now.numeric_date().seconds()).await;
         match first {

@@ -38,11 +38,18 @@ pub(crate) enum OauthError {
     SubjectTokenRefused(&'static str),
     /// `authorization_details` (RFC 9396) were sent. No type of them is supported.
     InvalidAuthorizationDetails,
+    /// Too many requests of the client or the address. Holds the seconds to wait.
+    TooMany(u64),
     /// Storage or publication is not available now, or an act blocks issuing such tokens.
     Unavailable(&'static str),
 }
 
 impl OauthError {
+    /// Whether the client did not prove who it is.
+    pub(crate) fn is_failed_authentication(&self) -> bool {
+        matches!(self, Self::InvalidClient(_) | Self::InvalidClientAssertion(_))
+    }
+
     /// The value of the member `error`.
     pub(crate) fn code(&self) -> &'static str {
         match self {
@@ -56,7 +63,7 @@ impl OauthError {
             Self::UnsupportedGrantType => "unsupported_grant_type",
             Self::UnsupportedResponseType => "unsupported_response_type",
             Self::InvalidScope(_) => "invalid_scope",
-            Self::Unavailable(_) => "temporarily_unavailable",
+            Self::Unavailable(_) | Self::TooMany(_) => "temporarily_unavailable",
         }
     }
 }
@@ -64,6 +71,7 @@ impl OauthError {
 impl IntoResponse for OauthError {
     fn into_response(self) -> Response {
         let code = self.code();
+        let wait = if let Self::TooMany(seconds) = &self { *seconds } else { 1 };
         let nonce = match &self {
             Self::UseDpopNonce(nonce) => HeaderValue::from_str(nonce).ok(),
             _ => None,
@@ -95,6 +103,10 @@ impl IntoResponse for OauthError {
                     .into(),
             ),
             Self::InvalidScope(text) | Self::InvalidTarget(text) => (StatusCode::BAD_REQUEST, text),
+            Self::TooMany(_) => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "too many requests: wait as Retry-After says".to_owned(),
+            ),
             Self::Unavailable(text) => (StatusCode::SERVICE_UNAVAILABLE, text.to_owned()),
         };
         let body = Json(json!({ "error": code, "error_description": description }));
@@ -108,8 +120,10 @@ impl IntoResponse for OauthError {
             let challenge = HeaderValue::from_static("Basic realm=\"edgepass\"");
             headers.insert(header::WWW_AUTHENTICATE, challenge);
         }
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        let is_temporary =
+            [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS].contains(&status);
+        if is_temporary {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(wait));
         }
         response
     }

@@ -41,7 +41,7 @@ pub(super) async fn order<S: Store>(
     }
     match form.get("subject_token_type") {
         Some(ACCESS_TOKEN) => {
-            let client = authenticate(&app.config, policy, credentials, now)?;
+            let client = authenticate(app, policy, credentials, now)?;
             narrowed(app, policy, &client, form, subject, now).await
         }
         Some(JWT | ID_TOKEN) => federated(app, policy, form, subject, now).await,

@@ -66,6 +66,7 @@ async fn revoke_own<S: Store>(
         reason: "revoked by its client".to_owned(),
         actor: format!("client:{}", client.id),
         policy: policy.number(),
+        report: None,
         at: (app.host.now)(),
     };
     let outcome = app.act(&act).await.map_err(failed)?;

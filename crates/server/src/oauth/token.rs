@@ -69,7 +69,7 @@ async fn order<S: Store>(
     }
     match form.get("grant_type") {
         Some("client_credentials") => {
-            let client = authenticate(&app.config, policy, credentials, now)?;
+            let client = authenticate(app, policy, credentials, now)?;
             client_credentials(policy, &client, form, now)
         }
         Some(exchange::GRANT_TYPE) => exchange::order(app, policy, credentials, form, now).await,

@@ -72,7 +72,7 @@ async fn issue(store: &SqliteStore, token: &NewToken) -> StatusSlot {
 
 fn act(change: StatusChange, selection: Selection) -> NewAct {
     let (reason, actor) = ("why".into(), "cli:test".into());
-    NewAct { change, selection, reason, actor, policy: 1, at: UnixMillis(200_000) }
+    NewAct { change, selection, reason, actor, policy: 1, report: None, at: UnixMillis(200_000) }
 }
 
 fn named(jwt_id: &str) -> Selection {
@@ -88,7 +88,7 @@ async fn status(store: &SqliteStore, jwt_id: &str) -> StatusType {
 }
 
 fn entry(jwt_id: &str) -> AuditEntry {
-    let act = Act::TokenRevoked { jwt_id: jwt_id.into(), reason: "test".into() };
+    let act = Act::TokenRevoked { jwt_id: jwt_id.into(), reason: "test".into(), report: None };
     AuditEntry { at_ms: 1, actor: "cli:test".into(), policy: None, act }
 }
 
@@ -582,7 +582,7 @@ async fn the_write_ahead_log_is_cut_after_a_long_reader_and_emptied_at_the_end()
         at_ms: number,
         actor: "cli:test".into(),
         policy: None,
-        act: Act::TokenRevoked { jwt_id: "a".into(), reason: "x".repeat(60_000) },
+        act: Act::TokenRevoked { jwt_id: "a".into(), reason: "x".repeat(60_000), report: None },
     };
     let write = async |number| {
         store.write(async |connection| append(connection, &entry(number)).await).await.unwrap();

@@ -213,6 +213,7 @@ impl Probe<'_> {
             reason: "probe of edgepass doctor".into(),
             actor: crate::commands::actor(),
             policy: self.issuer.policy().number(),
+            report: None,
             at: host::now(),
         };
         Ok(act_and_publish(self.config, store, &act).await?.1 == Published::Everywhere)
