@@ -9,6 +9,8 @@ use edgepass_issuer::Config;
 use edgepass_issuer::seal::MasterKey;
 use zeroize::Zeroizing;
 
+use crate::private;
+
 /// Environment variable with the key; takes precedence over the file.
 pub(crate) const VARIABLE: &str = "EDGEPASS_MASTER_KEY";
 
@@ -22,7 +24,7 @@ pub(crate) fn load(config: &Config) -> anyhow::Result<MasterKey> {
         bail!("there is no master key; set {VARIABLE}, or master_key_file in the configuration");
     };
     let shown = file.display();
-    refuse_if_readable_by_others(file)?;
+    private::refuse_if_others_may_read(file, "the master key file")?;
     // Compare resolved paths: links and `..` must not hide that the file is inside `data_dir`.
     if let (Ok(real), Ok(data)) = (fs::canonicalize(file), fs::canonicalize(&config.data_dir))
         && real.starts_with(data)
@@ -51,22 +53,4 @@ pub(crate) fn create(file: &Path, key: &MasterKey) -> anyhow::Result<()> {
         output.sync_all()
     };
     write().with_context(|| format!("{} cannot be created", file.display()))
-}
-
-#[cfg(unix)]
-fn refuse_if_readable_by_others(file: &Path) -> anyhow::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-
-    let shown = file.display();
-    let metadata = fs::metadata(file)
-        .with_context(|| format!("the master key file {shown} cannot be read"))?;
-    if metadata.permissions().mode() & 0o077 != 0 {
-        bail!("other users can read the master key file {shown}; run: chmod 600 {shown}");
-    }
-    Ok(())
-}
-
-#[cfg(not(unix))]
-fn refuse_if_readable_by_others(_file: &Path) -> anyhow::Result<()> {
-    Ok(())
 }

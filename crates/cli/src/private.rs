@@ -103,6 +103,24 @@ pub(crate) fn refuse_if_others_may_write(_: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Refuses a file of secrets on which other users have any permission. `what` says what it is.
+#[cfg(unix)]
+pub(crate) fn refuse_if_others_may_read(file: &Path, what: &str) -> anyhow::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+
+    let shown = file.display();
+    let metadata = fs::metadata(file).with_context(|| format!("{what} {shown} cannot be read"))?;
+    if metadata.permissions().mode() & 0o077 != 0 {
+        bail!("other users can read {what} {shown}; run: chmod 600 {shown}");
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+pub(crate) fn refuse_if_others_may_read(_: &Path, _: &str) -> anyhow::Result<()> {
+    Ok(())
+}
+
 /// Paths that must not become public: data directory, configuration and master key file.
 pub(crate) fn private(config: &Config, file: &Path) -> Vec<PathBuf> {
     let own = [Some(config.data_dir.as_path()), Some(file), config.master_key_file.as_deref()];

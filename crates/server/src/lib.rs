@@ -15,6 +15,7 @@ mod oauth;
 mod peer;
 pub mod publication;
 mod router;
+mod tls;
 
 use std::sync::Arc;
 
@@ -30,6 +31,7 @@ pub use federations::FederationsError;
 pub use listen::serve;
 pub use publication::Publication;
 pub use router::router;
+pub use tls::{Tls, TlsError};
 
 /// The host's clock and randomness.
 #[derive(Clone, Copy)]

@@ -17,7 +17,9 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_io_timeout::TimeoutStream;
 use tower_http::add_extension::AddExtension;
 
-/// Serves HTTP/1.1 until `stop` ends. Then finishes the requests in flight, for at most 4 s.
+use crate::tls::Tls;
+
+/// Serves HTTP/1.1, with TLS if given, until `stop` ends. Then finishes the requests in flight, for at most 4 s.
 ///
 /// At most `limit` connections are open, so that file descriptors remain for the database and
 /// targets, and revocations are still published. Further connections wait until one ends.
@@ -25,6 +27,7 @@ pub async fn serve(
     listener: TcpListener,
     limit: usize,
     router: Router,
+    tls: Option<Arc<Tls>>,
     stop: impl Future<Output = ()>,
 ) {
     let (shutdown, on_shutdown) = watch::channel(());
@@ -40,9 +43,20 @@ pub async fn serve(
             next = next => next,
             () = &mut stop => break,
         };
-        let (router, on_shutdown) = (router.clone(), on_shutdown.clone());
+        let router = AddExtension::new(router.clone(), address);
+        let on_shutdown = on_shutdown.clone();
+        let acceptor = tls.as_ref().map(|tls| tls.acceptor());
         tokio::spawn(async move {
-            serve_connection(stream, AddExtension::new(router, address), on_shutdown).await;
+            match acceptor {
+                None => serve_connection(stream, router, on_shutdown).await,
+                // A client that fails the handshake concerns only itself.
+                Some(acceptor) => {
+                    let accepted = timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await;
+                    if let Ok(Ok(stream)) = accepted {
+                        serve_connection(stream, router, on_shutdown).await;
+                    }
+                }
+            }
             drop(permit);
         });
     }
@@ -119,6 +133,8 @@ async fn serve_connection(
     let _ = connection.await;
 }
 
+/// Longest time for a TLS handshake.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest time from the start of a connection, or from its last response, to the end of the next
 /// request's header section. It exceeds the minute for which proxies keep an idle connection, so
 /// that no proxy sends a request on a connection that the issuer is closing.

@@ -68,7 +68,9 @@ pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Resu
     }
     let mut entropy = OsEntropy;
     let secret = ClientSecret::generate(&mut entropy)?;
+    let tls = if is_loopback { "" } else { BY_PROXY };
     let text = TEMPLATE
+        .replace("{tls}", tls)
         .replace("{issuer}", &issuer)
         .replace("{listen}", &args.listen)
         .replace("{audience}", &args.audience)
@@ -188,16 +190,22 @@ fn write_new(file: &Path, text: &str) -> anyhow::Result<()> {
     write().with_context(|| format!("{} cannot be created", file.display()))
 }
 
+/// For an address that is not loopback.
+const BY_PROXY: &str = r#"# A proxy in front terminates TLS. Without one, write certificate and key, both files in PEM.
+tls = { by_proxy = true }
+
+"#;
+
 const TEMPLATE: &str = r#"# Edgepass issuer. Durations are strings with a unit: "10s", "10m", "1h".
 
 # Issuer identifier: the `iss` of every token and the base of every published URL. https, except on
 # loopback. After a change, verifiers refuse every token issued before.
 issuer = "{issuer}"
 
-# Where `edgepass serve` listens. Put a TLS proxy in front and keep this on loopback.
+# Where `edgepass serve` listens. On another address than loopback, [tls] is needed.
 listen = "{listen}"
 
-# Directory for records, audit trail and sealed keys. Relative to this file.
+{tls}# Directory for records, audit trail and sealed keys. Relative to this file.
 data_dir = "data"
 
 # Key that decrypts the sealed signing keys. Keep it outside data_dir with mode 0600, and back it up

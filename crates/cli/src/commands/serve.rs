@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use edgepass_issuer::Config;
-use edgepass_issuer::config::TargetConfig;
+use edgepass_issuer::config::{TargetConfig, TlsConfig};
 use edgepass_issuer::policy::review::review;
 use edgepass_issuer::policy::version::PolicyUser;
 use edgepass_issuer::publish::target::Target;
-use edgepass_server::{App, Host, router};
+use edgepass_server::{App, Host, Tls, router};
 use edgepass_store::{Objects, SqliteStore};
 use reqwest::header::CACHE_CONTROL;
 use tokio::net::TcpListener;
@@ -49,6 +49,7 @@ pub(super) async fn run(source: Source, json: bool) -> anyhow::Result<Exit> {
         }
         _ => anyhow!("cannot listen on {listen}: {error}"),
     })?;
+    let tls = served.first().and_then(|served| served.tls.clone());
     let client = reqwest::Client::builder().user_agent(edgepass_client::USER_AGENT).build()?;
     let mut publishing = JoinSet::new();
     for Served { app, .. } in &served {
@@ -67,7 +68,8 @@ pub(super) async fn run(source: Source, json: bool) -> anyhow::Result<Exit> {
         tracing::info!("stopping");
     };
     tokio::select! {
-        () = edgepass_server::serve(listener, limit, router(apps.clone()), stop) => {}
+        () = edgepass_server::serve(listener, limit, router(apps.clone()), tls.clone(), stop) => {}
+        () = watch_certificate(tls.as_deref()) => {}
         // Without publication `serve` would look healthy while its lists expire.
         _ = publishing.join_next() => bail!("publishing stopped unexpectedly; see the log"),
         error = reload_on_signal(&source, &apps) => return Err(error),
@@ -86,6 +88,7 @@ pub(super) async fn run(source: Source, json: bool) -> anyhow::Result<Exit> {
 struct Served {
     app: Arc<App<SqliteStore>>,
     listen: SocketAddr,
+    tls: Option<Arc<Tls>>,
     /// Held while the process runs.
     _lock: File,
 }
@@ -113,9 +116,24 @@ impl Served {
             }
         }
         let listen = config.listen;
+        let tls = match &config.tls {
+            TlsConfig::Plain => None,
+            TlsConfig::Certificate { certificate, key } => {
+                private::refuse_if_others_may_read(key, "the private key of [tls]")?;
+                Some(Arc::new(Tls::open(certificate, key).context("[tls]")?))
+            }
+        };
         let app = App::new(config, issuer, targets, Host { now: host::now, fill: host::fill })
             .context("a [[federation]] cannot be used")?;
-        Ok(Self { app, listen, _lock: lock })
+        Ok(Self { app, listen, tls, _lock: lock })
+    }
+}
+
+/// Renews the certificate. Never ends.
+async fn watch_certificate(tls: Option<&Tls>) {
+    match tls {
+        Some(tls) => tls.watch().await,
+        None => std::future::pending().await,
     }
 }
 

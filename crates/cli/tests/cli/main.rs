@@ -17,6 +17,7 @@ mod keys;
 mod policy;
 mod serving;
 mod targets;
+mod tls;
 
 use std::fs;
 use std::io::Write;

@@ -291,6 +291,7 @@ fn environments_have_issuers_keys_and_lists_of_their_own() {
             }
         },
     );
+    serving.wait_until_ready();
     let run = |arguments: &[&str]| {
         let output = serving.issuer.run(arguments);
         (output.status.code(), told(&output))

@@ -36,10 +36,12 @@ impl Serving {
     }
 
     fn start_changed(change: impl Fn(String) -> String) -> Self {
-        Self::start_prepared(change, |_| {})
+        let serving = Self::start_prepared(change, |_| {});
+        serving.wait_until_ready();
+        serving
     }
 
-    /// Starts with a changed configuration, after `prepare` has run.
+    /// Starts with a changed configuration, after `prepare` has run. Does not wait until it is ready.
     pub(crate) fn start_prepared(
         change: impl Fn(String) -> String,
         prepare: impl Fn(&Issuer),
@@ -59,7 +61,6 @@ impl Serving {
         prepare(&issuer);
         let process = serve(&issuer);
         let serving = Self { issuer, url: format!("http://{listen}"), secret, process };
-        serving.wait_until_ready();
         serving
     }
 

@@ -1,5 +1,6 @@
 //! The checks of the settings in `edgepass.toml`.
 
+use std::path::Path;
 use std::time::Duration;
 
 use edgepass_status_list::Bits;
@@ -8,8 +9,8 @@ use edgepass_verify::policy::freshness::{DEFAULT_MAX_LIST_AGE, FreshnessConfig, 
 use ipnet::IpNet;
 
 use super::error::Mistake;
-use super::written::{GithubKeyText, KeysText, LeaksText, ProxyText};
-use super::{CertificateField, LIST_CAPACITIES, LeaksConfig, ProxyConfig};
+use super::written::{GithubKeyText, KeysText, LeaksText, ProxyText, TlsText};
+use super::{CertificateField, LIST_CAPACITIES, LeaksConfig, ProxyConfig, TlsConfig};
 use crate::client::secret::SecretHash;
 use crate::keys::KeySchedule;
 use crate::leak_keys::GithubKey;
@@ -58,6 +59,17 @@ pub(super) fn revocation(
     let default = has_deadline.then_some(DEFAULT_MAX_LIST_AGE);
     let max_age = freshness.list_age(&schedule, default).map_err(Mistake::ListAge)?;
     Ok((freshness, schedule, max_age))
+}
+
+/// Checks `[tls]`. Relative paths start at `base`.
+pub(super) fn tls(text: TlsText, base: &Path) -> Result<TlsConfig, Mistake> {
+    match (text.certificate, text.key, text.by_proxy) {
+        (Some(certificate), Some(key), false) => {
+            Ok(TlsConfig::Certificate { certificate: base.join(certificate), key: base.join(key) })
+        }
+        (None, None, _) => Ok(TlsConfig::Plain),
+        _ => Err(Mistake::Tls),
+    }
 }
 
 /// Checks `[leaks]`.

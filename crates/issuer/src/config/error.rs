@@ -61,6 +61,15 @@ pub enum Mistake {
     /// `listen` is not an IP address with a port.
     #[error("listen: write an address and a port, \"127.0.0.1:8787\"")]
     Listen,
+    /// `listen` is no loopback address, and nothing encrypts what is sent to it.
+    #[error(
+        "listen: {0} is not a loopback address, so TLS is needed: write [tls] certificate and key, or \
+         by_proxy = true if a proxy in front terminates TLS"
+    )]
+    NeedsTls(std::net::SocketAddr),
+    /// `[tls]` has only one of certificate and key, or both and a proxy.
+    #[error("[tls] write certificate and key, both files in PEM, or by_proxy = true")]
+    Tls,
     /// The settings of `[revocation]` do not meet the deadline.
     #[error("[revocation] {0}")]
     Deadline(FreshnessError),

@@ -18,7 +18,7 @@ use super::written::{
     ScopeText, TokensText,
 };
 use super::{
-    Config, LeaksConfig, LimitsConfig, ListSchedule, ProxyConfig, TargetConfig, checks,
+    Config, LeaksConfig, LimitsConfig, ListSchedule, ProxyConfig, TargetConfig, TlsConfig, checks,
     policy_checks,
 };
 use crate::client::Client;
@@ -276,6 +276,7 @@ fn each<T, C>(
 struct Settings {
     issuer: String,
     listen: SocketAddr,
+    tls: TlsConfig,
     data_dir: PathBuf,
     master_key_file: Option<PathBuf>,
     token_type: TokenType,
@@ -299,8 +300,16 @@ impl Settings {
         longest: Duration,
     ) -> Option<Self> {
         let issuer = sources.check_required("issuer", written.issuer, checks::issuer);
+        let by_proxy = written.tls.as_ref().is_some_and(|text| text.get_ref().by_proxy);
+        let tls = sources.check(written.tls.unwrap_or_else(absent), |text| checks::tls(text, base));
+        let is_safe = by_proxy || !matches!(tls, Some(TlsConfig::Plain));
         let listen = sources.check_required("listen", written.listen, |text| {
-            text.parse().map_err(|_| Mistake::Listen)
+            let listen: SocketAddr = text.parse().map_err(|_| Mistake::Listen)?;
+            if is_safe || listen.ip().is_loopback() {
+                Ok(listen)
+            } else {
+                Err(Mistake::NeedsTls(listen))
+            }
         });
         let below = |path: PathBuf, name| {
             let is_empty = path.as_os_str().is_empty();
@@ -337,6 +346,7 @@ impl Settings {
         Some(Self {
             issuer: issuer?,
             listen: listen?,
+            tls: tls?,
             data_dir: data_dir?,
             master_key_file,
             token_type: tokens.typ,
@@ -368,6 +378,7 @@ impl Settings {
             environment: environment.map(str::to_owned),
             issuer: own(&self.issuer),
             listen: self.listen,
+            tls: self.tls.clone(),
             data_dir: match environment {
                 None => self.data_dir.clone(),
                 Some(name) => self.data_dir.join(name),

@@ -61,6 +61,20 @@ pub enum TargetConfig {
     },
 }
 
+/// How the issuer's own endpoint is protected on its way to clients.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum TlsConfig {
+    /// `serve` speaks plain HTTP: on a loopback address, or behind a proxy that terminates TLS.
+    Plain,
+    /// `serve` speaks TLS with this certificate.
+    Certificate {
+        /// The file with the certificate chain, in PEM.
+        certificate: PathBuf,
+        /// The file with the private key, in PEM.
+        key: PathBuf,
+    },
+}
+
 /// Who may report leaked tokens besides those who hold one.
 #[derive(Clone, Default, Eq, PartialEq)]
 pub struct LeaksConfig {
@@ -159,6 +173,8 @@ pub struct Config {
     pub issuer: String,
     /// The address and port that `serve` listens on.
     pub listen: SocketAddr,
+    /// TLS of that address.
+    pub tls: TlsConfig,
     /// The data directory, which holds the database. That of an environment is in a folder of its
     /// name.
     pub data_dir: PathBuf,
@@ -231,6 +247,7 @@ impl Config {
         let changed = [
             ("issuer", self.issuer != other.issuer),
             ("listen", self.listen != other.listen),
+            ("[tls]", self.tls != other.tls),
             ("data_dir", self.data_dir != other.data_dir),
             ("master_key_file", self.master_key_file != other.master_key_file),
             ("[tokens] typ", self.token_type != other.token_type),

@@ -43,6 +43,8 @@ pub(super) struct ConfigText {
     /// Targets: documents are published there besides the issuer's own endpoint.
     #[serde(rename = "target")]
     pub(super) targets: Vec<Spanned<TargetText>>,
+    /// TLS of the address that `serve` listens on.
+    pub(super) tls: Option<Spanned<TlsText>>,
     /// Proxies in front, and what they say of clients.
     pub(super) proxy: Option<Spanned<ProxyText>>,
     /// Who may report leaked tokens.
@@ -79,6 +81,7 @@ impl ConfigText {
         seen("[revocation]", once(&mut self.revocation, file.revocation));
         seen("[status]", once(&mut self.status, file.status));
         seen("[keys]", once(&mut self.keys, file.keys));
+        seen("[tls]", once(&mut self.tls, file.tls));
         seen("[proxy]", once(&mut self.proxy, file.proxy));
         seen("[leaks]", once(&mut self.leaks, file.leaks));
         seen("[limits]", once(&mut self.limits, file.limits));
@@ -123,6 +126,15 @@ pub(super) struct GithubKeyText {
     pub(super) key_identifier: String,
     /// In PEM.
     pub(super) key: String,
+}
+
+/// `[tls]`: a certificate, or a proxy that has one.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct TlsText {
+    pub(super) certificate: Option<PathBuf>,
+    pub(super) key: Option<PathBuf>,
+    pub(super) by_proxy: bool,
 }
 
 /// `[proxy]`: hops whose header fields count.
