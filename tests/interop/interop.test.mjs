@@ -365,6 +365,35 @@ test('no sequence of exchanges widens scope, audience or time, or loses an actor
   assert.ok(held.length > 1);
 });
 
+test('a token is replaced by one that can do no more, and ends after its grace', async () => {
+  const ask = async (form, key = plain.pkjwt, id = 'signs-itself') => (
+    post('oauth/token', { grant_type: 'client_credentials', ...await asserted(id, key), ...form }));
+  const old = await token({ role: 'feed', scope: 'feed:read' });
+  const { jti } = claims(old);
+  for (const [form, error] of [
+    [{ replace: jti, scope: 'feed:read feed:write' }, 'invalid_scope'],
+    [{ replace: jti, role: 'feed' }, 'invalid_request'],
+    [{ replace: jti, resource: OTHER_AUDIENCE }, 'invalid_request'],
+    [{ replace: jti, grace: '2h' }, 'invalid_request'],
+    [{ replace: jti, grace: '60' }, 'invalid_request'],
+    [{ replace: 'nobody' }, 'invalid_request'],
+  ]) assert.equal((await ask(form)).body.error, error, JSON.stringify(form));
+  assert.equal((await ask({ replace: jti }, plain.worker, 'worker')).body.error, 'invalid_request', 'another client');
+  const later = await ask({ replace: jti, grace: '1h' });
+  assert.equal(later.status, 200, JSON.stringify(later.body));
+  const { scope, aud, sub } = claims(later.body.access_token);
+  assert.deepEqual({ scope, aud, sub }, (({ scope: a, aud: b, sub: c }) => ({ scope: a, aud: b, sub: c }))(claims(old)));
+  assert.equal(await isActive(old), true, 'still in its grace');
+  const now = await ask({ replace: jti, grace: '0s' });
+  assert.equal(now.status, 200);
+  assert.equal(await ends(old), true);
+  assert.equal((await auditOf(old)).reason, `replaced by ${claims(later.body.access_token).jti}`);
+  assert.equal((await ask({ replace: jti })).body.error, 'invalid_request');
+  const exchanged = await exchange(later.body.access_token);
+  const child = claims(exchanged.body.access_token).jti;
+  assert.equal((await ask({ replace: child }, plain.worker, 'worker')).body.error, 'invalid_request');
+});
+
 // --- workload identity federation ------------------------------------------------------------------
 
 const JOB = { sub: 'repo:acme/shop:environment:production', repository_id: '1296269', ref: 'refs/heads/main', environment: 'production' };

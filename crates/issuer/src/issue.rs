@@ -19,6 +19,7 @@ use crate::paths::LISTS;
 use crate::policy::version::{LivePolicy, PolicyUser};
 use crate::policy::{Grant, IssuerPolicy};
 use crate::proof::Proofs;
+use crate::replacement::Replaces;
 use crate::seal::MasterKey;
 use crate::signing_key::{SigningFailed, TokenType};
 use crate::status_index::ExpiryWindow;
@@ -74,12 +75,22 @@ pub struct Recipient {
     pub parent: Option<Parent>,
     /// Identifiers that the request uses, each of which may be used once.
     pub once: Vec<UsedId>,
+    /// The token that this one replaces.
+    pub replaces: Option<Replaces>,
 }
 
 impl Recipient {
     /// A recipient of a token that is not bound and has no parent.
     pub fn new(client_id: String, subject: String, actor: String) -> Self {
-        Self { client_id, subject, actor, confirmation: None, parent: None, once: Vec::new() }
+        Self {
+            client_id,
+            subject,
+            actor,
+            confirmation: None,
+            parent: None,
+            once: Vec::new(),
+            replaces: None,
+        }
     }
 }
 
@@ -124,6 +135,9 @@ pub enum IssueError {
     /// The token that this one would be exchanged for is unknown, expired, or not valid any more.
     #[error("the token that is exchanged is not valid any more")]
     ParentNotValid,
+    /// The token that this one would replace is not valid any more.
+    #[error("the token to be replaced is not valid any more")]
+    NotReplaced,
     /// The signature could not be made.
     #[error("the token could not be signed")]
     Signing(#[from] SigningFailed),
@@ -294,9 +308,9 @@ impl<S> Issuer<S> {
             expiration,
         };
         let list = self.new_list(policy, expiration, entropy)?;
-        let once = recipient.once.clone();
+        let (once, replaces) = (recipient.once.clone(), recipient.replaces.clone());
         let act = recipient.parent.as_ref().and_then(|parent| parent.act.clone());
-        Ok(Granted { new: NewToken { facts, list, once }, act, keys })
+        Ok(Granted { new: NewToken { facts, list, once, replaces }, act, keys })
     }
 
     /// The lists for tokens of each role's default and longest lifetime, issued now or in a minute,
@@ -426,6 +440,7 @@ impl<S: TokenStore> Issuer<S> {
             Recorded::At(slot) => slot,
             Recorded::Blocked => return Err(IssueError::Blocked),
             Recorded::Used => return Err(IssueError::Used),
+            Recorded::NotReplaced => return Err(IssueError::NotReplaced),
             Recorded::NotChild => return Err(IssueError::ParentNotValid),
         };
         let policy = self.own_policy(&token.audience)?;

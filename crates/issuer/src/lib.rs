@@ -24,6 +24,7 @@ pub mod paths;
 pub mod policy;
 pub mod proof;
 pub mod publish;
+pub mod replacement;
 pub mod seal;
 pub mod selection;
 pub mod signing_key;

@@ -4,10 +4,12 @@ use std::error::Error;
 use std::future::Future;
 
 use edgepass_status_list::{Bits, StatusType};
+use edgepass_verify::UnixMillis;
 
 use crate::audit::AuditEntry;
 use crate::new_act::{NewAct, Plan, RecordedAct};
 use crate::policy::version::{PolicyUser, PolicyVersion, StoredPolicy};
+use crate::replacement::{Replaced, Replaces};
 use crate::signing_key::{KeyState, SealedKey};
 use crate::status_index::ExpiryWindow;
 use crate::token_facts::TokenFacts;
@@ -153,6 +155,18 @@ pub trait ActStore: Send + Sync + 'static {
     /// `false`: every act is finished.
     fn continue_acts(&self) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
+    /// The replaced tokens whose grace has passed, some at a time.
+    fn due_replacements(
+        &self,
+        now: UnixMillis,
+    ) -> impl Future<Output = Result<Vec<Replaced>, StoreError>> + Send;
+
+    /// Forgets a replaced token that has been revoked.
+    fn forget_replacement(
+        &self,
+        jwt_id: &str,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
     /// Lifts the act's block on issuing one second from now. `false`: the block had already
     /// expired, so matching tokens may have been issued; repeat the act. `true` also if the act has
     /// no block.
@@ -224,6 +238,8 @@ pub struct NewToken {
     pub list: NewList,
     /// Identifiers that the token's request uses, each of which may be used once.
     pub once: Vec<UsedId>,
+    /// The token that this one replaces.
+    pub replaces: Option<Replaces>,
 }
 
 /// A list to be opened. It has no `Debug`, since it carries a secret.
@@ -248,6 +264,8 @@ pub enum Recorded {
     Blocked,
     /// Nothing was recorded: one of [`NewToken::once`] was used before.
     Used,
+    /// Nothing was recorded: the token that this one would replace is not valid any more.
+    NotReplaced,
     /// Nothing was recorded: the token's parent is unknown, has expired, or is not valid any more.
     NotChild,
 }
@@ -309,6 +327,10 @@ pub struct TokenFilter {
     pub issued_since: Option<u64>,
     /// Only tokens that expire after this time, in seconds, and are neither revoked nor suspended.
     pub live_at: Option<u64>,
+    /// Only tokens that expire at this time or earlier, in seconds.
+    pub expires_by: Option<u64>,
+    /// Only tokens that are used under the agreement with this `id`.
+    pub agreement: Option<String>,
 }
 
 /// The progress of a list's publication.

@@ -1,9 +1,11 @@
 //! `edgepass tokens`.
 
+use anyhow::Context;
 use comfy_table::{Table, presets};
 use edgepass_issuer::signing_key::KeyState;
 use edgepass_issuer::storage::{KeyStore, Page, TokenFilter, TokenRecord, TokenStore};
 use edgepass_status_list::StatusType;
+use edgepass_verify::policy::duration::DurationText;
 use serde_json::{Value, json};
 
 use super::listing::Window;
@@ -28,6 +30,15 @@ pub(super) struct Args {
     /// Only tokens that are not expired, revoked, suspended or signed by a withdrawn key.
     #[arg(long)]
     live: bool,
+    /// Only live tokens that expire within this time, such as 1h.
+    #[arg(long, value_name = "DURATION", value_parser = DurationText::parse)]
+    expiring_in: Option<DurationText>,
+    /// Only tokens that are used under the agreement with this id.
+    #[arg(long, value_name = "ID")]
+    agreement: Option<String>,
+    /// Print comma-separated values, with a header line (RFC 4180).
+    #[arg(long, conflicts_with = "follow")]
+    csv: bool,
     #[command(flatten)]
     window: Window,
 }
@@ -43,7 +54,9 @@ pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Resu
         subject: args.subject,
         jwt_id: args.jti,
         issued_since: (since_ms > 0).then(|| since_ms.div_ceil(1000)),
-        live_at: args.live.then_some(now),
+        live_at: (args.live || args.expiring_in.is_some()).then_some(now),
+        expires_by: args.expiring_in.map(|time| now.saturating_add(time.0.as_secs())),
+        agreement: args.agreement,
     };
     let keys = store.keys().await?.keys;
     let withdrawn = keys.iter().filter(|key| key.state == KeyState::Withdrawn);
@@ -70,10 +83,14 @@ pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Resu
             return Ok(true);
         }
         let header = !std::mem::replace(&mut has_header, true);
+        if args.csv {
+            let text = as_csv(&records, header, &withdrawn, now)?;
+            return output::line_if_read(text.trim_end());
+        }
         output::line_if_read(&table(&records, header, &withdrawn, now))
     });
     list.await?;
-    if !json && !has_header {
+    if !json && !args.csv && !has_header {
         output::line("no token fits")?;
     }
     Ok(Exit::Ok)
@@ -112,6 +129,31 @@ fn table(records: &[TokenRecord], has_header: bool, withdrawn: &[&str], now: u64
         ]);
     }
     table.trim_fmt()
+}
+
+/// Records as comma-separated values: the members of the JSON form, in the same order.
+fn as_csv(
+    records: &[TokenRecord],
+    has_header: bool,
+    withdrawn: &[&str],
+    now: u64,
+) -> anyhow::Result<String> {
+    let text = |value: &Value| match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let mut csv = csv::Writer::from_writer(Vec::new());
+    for (position, token) in records.iter().enumerate() {
+        let members = record(token, withdrawn, now);
+        let Some(members) = members.as_object() else { continue };
+        if has_header && position == 0 {
+            csv.write_record(members.keys())?;
+        }
+        csv.write_record(members.values().map(text))?;
+    }
+    let written = csv.into_inner().context("the records cannot be written")?;
+    Ok(String::from_utf8(written)?)
 }
 
 fn record(record: &TokenRecord, withdrawn: &[&str], now: u64) -> Value {

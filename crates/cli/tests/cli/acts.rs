@@ -230,3 +230,53 @@ fn doctor_says_what_is_wrong_and_what_to_do() {
     assert_eq!(report["healthy"], false);
     assert!(report.to_string().contains("is `edgepass serve` running?"), "{report}");
 }
+
+#[test]
+fn a_token_is_replaced_and_the_old_one_ends_after_its_grace() {
+    let serving = Serving::start();
+    let old = serving.issue(&["invoice-clerk", "--scope", "invoices:read", "--subject", "ada"]);
+    let replace = |arguments: &[&str]| {
+        let all = [&["issue", "--json", "--replace", old.as_str()], arguments].concat();
+        serving.issuer.run(&all)
+    };
+    assert_eq!(replace(&["--scope", "invoices:write"]).status.code(), Some(1));
+    assert_eq!(replace(&["--grace", "2h"]).status.code(), Some(1));
+    assert_eq!(replace(&["--role", "invoice-reader"]).status.code(), Some(2));
+    let output = replace(&["--grace", "0s"]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let new: Value = serde_json::from_slice(&output.stdout).unwrap();
+    serving.wait_for("the old token is revoked", || serving.status(&old) == "revoked");
+    let tokens = serving.tokens();
+    let new = tokens.iter().find(|token| token["jti"] == new["jti"]).unwrap();
+    for (member, value) in
+        [("role", "invoice-clerk"), ("scope", "invoices:read"), ("sub", "ada"), ("status", "live")]
+    {
+        assert_eq!(new[member], value, "{new}");
+    }
+    assert_eq!(replace(&[]).status.code(), Some(1), "the old one is not valid any more");
+}
+
+#[test]
+fn tokens_are_listed_by_expiry_and_as_comma_separated_values() {
+    let issuer = Issuer::new();
+    let issue = |arguments: &[&str]| {
+        let output = issuer.run(&[&["issue", "--role", "invoice-reader"], arguments].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    };
+    issue(&["--ttl", "1h", "--subject", "a, \"b\""]);
+    issue(&["--ttl", "2m"]);
+    let list = |arguments: &[&str]| {
+        let output = issuer.run(&[&["tokens"], arguments].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(list(&["--json", "--expiring-in", "5m"]).lines().count(), 1);
+    assert_eq!(list(&["--json", "--expiring-in", "2h"]).lines().count(), 2);
+    assert_eq!(list(&["--json", "--agreement", "none"]).lines().count(), 0);
+    let csv = list(&["--csv"]);
+    assert_eq!(csv.lines().count(), 3, "{csv}");
+    assert!(csv.contains("\"a, \"\"b\"\"\""), "{csv}");
+    let columns = csv.lines().next().unwrap().split(',').count();
+    assert!(columns > 10 && csv.lines().next().unwrap().contains("jti"), "{csv}");
+    assert_eq!(list(&["--csv", "--expiring-in", "5m"]).lines().count(), 2);
+}

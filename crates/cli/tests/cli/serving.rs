@@ -60,8 +60,8 @@ impl Serving {
         let secret = made["client_secret"].as_str().unwrap().to_owned();
         prepare(&issuer);
         let process = serve(&issuer);
-        let serving = Self { issuer, url: format!("http://{listen}"), secret, process };
-        serving
+
+        Self { issuer, url: format!("http://{listen}"), secret, process }
     }
 
     /// Kills `serve` without warning, then starts it again.

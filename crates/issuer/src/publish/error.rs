@@ -6,6 +6,7 @@ use crate::entropy::NoEntropy;
 use crate::key_change::KeyChangeError;
 use crate::keys::OpenError;
 use crate::signing_key::SigningFailed;
+use crate::status_act::ActError;
 use crate::storage::StoreError;
 
 /// The reason why publication failed. Documents served before stay, unless a target holds documents
@@ -25,6 +26,9 @@ pub enum PublishError {
     /// A due rotation or withdrawal of keys failed.
     #[error("a due change of keys failed")]
     KeyChange(#[from] KeyChangeError),
+    /// A replaced token could not be revoked.
+    #[error("a replaced token could not be revoked")]
+    Replacement(#[from] ActError),
     /// A list could not be signed.
     #[error("a list could not be signed")]
     Signing(#[from] SigningFailed),

@@ -27,6 +27,7 @@ use crate::entropy::Entropy;
 use crate::issue::Issuer;
 use crate::key_change;
 use crate::paths::{AGGREGATION, JWK_SET, LISTS, METADATA};
+use crate::replacement;
 use crate::signing_key::KeyState;
 use crate::status_index::RETIRE_AFTER;
 use crate::storage::{ListState, Store};
@@ -146,6 +147,7 @@ impl<S: Store> Publisher<S> {
         let store = self.store();
         // One step per call, so that publication does not wait until a million tokens are revoked.
         let is_under_way = store.continue_acts().await?;
+        let replaced = replacement::carry_out_due(store, self.issuer.policy().number(), now).await;
         self.issuer.reload_keys().await?;
         let changed = key_change::carry_out_due(&self.issuer, entropy, now).await;
         for list in self.issuer.lists_ahead(entropy, seconds)? {
@@ -165,6 +167,7 @@ impl<S: Store> Publisher<S> {
             self.withdraw_if_ready(entropy, clock()).await?;
         }
         changed?;
+        replaced?;
         made.map(|()| !is_under_way && !self.issuer.keys().has(KeyState::Compromised))
     }
 

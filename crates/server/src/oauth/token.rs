@@ -12,9 +12,11 @@ use edgepass_issuer::issue::{IssueError, IssuedToken, Recipient};
 use edgepass_issuer::paths::LISTS;
 use edgepass_issuer::policy::version::LivePolicy;
 use edgepass_issuer::policy::{Grant, RefusedByPolicy, TokenRequest};
+use edgepass_issuer::replacement::{DEFAULT_GRACE, ReplaceError, replace};
 use edgepass_issuer::token_facts::Confirmation;
 use edgepass_jose::Scope;
 use edgepass_verify::UnixMillis;
+use edgepass_verify::policy::duration::DurationText;
 use serde_json::json;
 
 use super::authenticate::{Authenticated, Credentials, USED, authenticate};
@@ -70,7 +72,10 @@ async fn order<S: Store>(
     match form.get("grant_type") {
         Some("client_credentials") => {
             let client = authenticate(app, policy, credentials, now)?;
-            client_credentials(policy, &client, form, now)
+            match form.get("replace") {
+                None => client_credentials(policy, &client, form, now),
+                Some(jwt_id) => replacement(app, policy, &client, form, jwt_id, now).await,
+            }
         }
         Some(exchange::GRANT_TYPE) => exchange::order(app, policy, credentials, form, now).await,
         Some(_) => Err(OauthError::UnsupportedGrantType),
@@ -97,6 +102,51 @@ fn client_credentials(
     let recipient = Recipient::new(client_id, subject, format!("client:{}", client.id));
     let once = assertion.iter().copied().collect();
     Ok(Order { grant, recipient: Recipient { once, ..recipient }, exchanged: false })
+}
+
+/// Grants a token that replaces one of the client's own, which is named by its `jti`. The old one is
+/// revoked after `grace`. Neither parameter is in the RFC.
+async fn replacement<S: Store>(
+    app: &App<S>,
+    policy: &LivePolicy,
+    Authenticated { client, assertion }: &Authenticated<'_>,
+    form: &Parameters,
+    jwt_id: &str,
+    now: UnixMillis,
+) -> Result<Order, OauthError> {
+    let wrong = OauthError::InvalidRequest;
+    let grace = match form.get("grace") {
+        None => DEFAULT_GRACE,
+        Some(text) => {
+            DurationText::parse(text).map_err(|_| wrong("grace is a duration such as 30s"))?.0
+        }
+    };
+    if ["role", "resource", "audience"].iter().any(|name| form.get(name).is_some()) {
+        return Err(wrong("a token is replaced by one of its role and audience: name neither"));
+    }
+    let old = app.issuer.store().token(jwt_id).await.map_err(|error| {
+        tracing::error!(error = %error_chain(&error), "token not looked up");
+        OauthError::Unavailable("no token can be looked up now")
+    })?;
+    // Another client's token is as unknown as one that does not exist.
+    let old = old.filter(|old| old.facts.client_id == client.id);
+    let old = old.ok_or_else(|| wrong("the client has no token with that jti"))?;
+    let replaced = replace(policy, &old, scope(form)?, None, grace, now);
+    let (grant, replaces) = replaced.map_err(|error| match error {
+        ReplaceError::Policy(error) => refused(error),
+        ReplaceError::Scope(_) => OauthError::InvalidScope(error.to_string()),
+        ReplaceError::Grace => wrong("grace is at most 1h"),
+        ReplaceError::Exchanged => wrong("the token was exchanged from another one"),
+        _ => wrong("the token to be replaced is not valid any more"),
+    })?;
+    let actor = format!("client:{}", client.id);
+    let recipient = Recipient {
+        confirmation: old.facts.confirmation,
+        once: assertion.iter().copied().collect(),
+        replaces: Some(replaces),
+        ..Recipient::new(client.id.clone(), old.facts.subject, actor)
+    };
+    Ok(Order { grant, recipient, exchanged: false })
 }
 
 /// The audience that the request names: by `resource` (RFC 8707) or `audience` (RFC 8693 §2.1).
@@ -172,6 +222,9 @@ async fn publish<S: Store>(app: &App<S>, issued: &IssuedToken) -> Result<(), Oau
 fn not_issued(error: &IssueError, client: &str) -> OauthError {
     match error {
         IssueError::Used => return USED,
+        IssueError::NotReplaced => {
+            return OauthError::InvalidRequest("the token to be replaced is not valid any more");
+        }
         IssueError::ParentNotValid => {
             return OauthError::InvalidRequest("subject_token is not valid any more");
         }

@@ -9,7 +9,7 @@ use edgepass_status_list::StatusType;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
-use super::{append, corrupt, failed, used_ids};
+use super::{append, corrupt, failed, replacements, used_ids};
 use crate::rows;
 
 /// Records a token with its audit entry. Records nothing if an act blocks issuing such tokens, if an
@@ -28,8 +28,13 @@ pub(super) async fn record(
     if !used_ids::record(connection, &new.once, entry.at_ms / 1000).await? {
         return Ok(Recorded::Used);
     }
-    let slot = take_slot(connection, &new.list).await?;
     let token = &new.facts;
+    if let Some(replaces) = &new.replaces
+        && !replacements::record(connection, replaces, &token.jwt_id, &token.created_by).await?
+    {
+        return Ok(Recorded::NotReplaced);
+    }
+    let slot = take_slot(connection, &new.list).await?;
     let confirmation = token.confirmation.as_ref().map(serde_json::to_string);
     let inserted = sqlx::query(
         "INSERT INTO tokens (jwt_id, role, client_id, subject, audience, scope, key_id, created_by, \

@@ -6,7 +6,7 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 /// The migrations in order, each with its description and its SQL. A database records a checksum of
 /// each migration that it has run, and opens only if these are unchanged: add a migration, edit
 /// none.
-const MIGRATIONS: [(&str, &str); 8] = [
+const MIGRATIONS: [(&str, &str); 9] = [
     ("initial", include_str!("../../migrations/sqlite/0001_initial.sql")),
     ("acts on statuses", include_str!("../../migrations/sqlite/0002_acts_on_statuses.sql")),
     ("key changes", include_str!("../../migrations/sqlite/0003_key_changes.sql")),
@@ -15,6 +15,7 @@ const MIGRATIONS: [(&str, &str); 8] = [
     ("key algorithms", include_str!("../../migrations/sqlite/0006_key_algorithms.sql")),
     ("policies", include_str!("../../migrations/sqlite/0007_policies.sql")),
     ("exchange", include_str!("../../migrations/sqlite/0008_exchange.sql")),
+    ("replacements", include_str!("../../migrations/sqlite/0009_replacements.sql")),
 ];
 
 /// The first `count` migrations. Only tests ask for fewer than all, to make an old database.

@@ -6,6 +6,7 @@ mod issue;
 mod keys;
 mod migrations;
 mod policies;
+mod replacements;
 #[cfg(test)]
 mod tests;
 mod used_ids;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use edgepass_issuer::audit::AuditEntry;
 use edgepass_issuer::new_act::{NewAct, Plan, RecordedAct};
 use edgepass_issuer::policy::version::{PolicyUser, PolicyVersion, StoredPolicy};
+use edgepass_issuer::replacement::Replaced;
 use edgepass_issuer::storage::{
     ActStore, AuditStore, KeyChange, KeyStore, ListEdition, ListState, ListStore, NewList,
     NewToken, Page, PolicyStore, Recorded, StoreError, StoreState, StoredKeys, TokenFilter,
@@ -192,7 +194,8 @@ impl TokenStore for SqliteStore {
              AND ($4 IS NULL OR role = $4) AND ($5 IS NULL OR client_id = $5) \
              AND ($6 IS NULL OR subject = $6) AND ($7 IS NULL OR jwt_id = $7) \
              AND ($8 IS NULL OR issued_at >= $8) \
-             AND ($9 IS NULL OR (expiration > $9 AND status = 0))";
+             AND ($9 IS NULL OR (expiration > $9 AND status = 0)) \
+             AND ($10 IS NULL OR expiration <= $10) AND ($11 IS NULL OR agreement = $11)";
         let rows = paged(WANTED, page)
             .bind(&filter.role)
             .bind(&filter.client_id)
@@ -200,6 +203,8 @@ impl TokenStore for SqliteStore {
             .bind(&filter.jwt_id)
             .bind(filter.issued_since.map(rows::signed))
             .bind(filter.live_at.map(rows::signed))
+            .bind(filter.expires_by.map(rows::signed))
+            .bind(&filter.agreement)
             .fetch_all(&self.readers)
             .await
             .map_err(failed)?;
@@ -317,6 +322,14 @@ impl ActStore for SqliteStore {
         }
         drop(reader);
         self.write(async |connection| acts::proceed(connection, Some((self.clock)())).await).await
+    }
+
+    async fn due_replacements(&self, now: UnixMillis) -> Result<Vec<Replaced>, StoreError> {
+        replacements::due(&mut *self.readers.acquire().await.map_err(failed)?, now).await
+    }
+
+    async fn forget_replacement(&self, jwt_id: &str) -> Result<(), StoreError> {
+        self.write(async |connection| replacements::forget(connection, jwt_id).await).await
     }
 
     async fn end_act(&self, id: u64) -> Result<bool, StoreError> {

@@ -53,6 +53,7 @@ fn token(jwt_id: &str) -> NewToken {
         facts,
         list: NewList { window, capacity: 1 << 17, bits: Bits::Two, secret: [7; 32] },
         once: Vec::new(),
+        replaces: None,
     }
 }
 
@@ -563,6 +564,7 @@ fn migrations_that_databases_have_taken_never_change() {
         "53ca07c28759f2d080a9333bf9e5eec386a26dac597049a2fe2f081d176caab1",
         "288a0e6862da276d408456e4f4879ea15a589733c9f4570bae58be582f4eca36",
         "00a48cfb289c83d840dccfe7583fac56e1cb7dc385da0439fd2e5bdccb9028d2",
+        "57ed452d8b214db021dbe78cd82e6f13dad4b1102535e5e5eef57d015c5724fa",
     ];
     let migrator = migrations::all();
     let files =
