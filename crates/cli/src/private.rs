@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, bail};
 use edgepass_issuer::Config;
-use edgepass_issuer::config::TargetConfig;
+use edgepass_issuer::config::{TargetConfig, TlsConfig};
 
 /// Removes all permissions of other users on the data directory, the database files and the lock.
 /// Skips missing files. Fails if a permission cannot be changed.
@@ -121,9 +121,14 @@ pub(crate) fn refuse_if_others_may_read(_: &Path, _: &str) -> anyhow::Result<()>
     Ok(())
 }
 
-/// Paths that must not become public: data directory, configuration and master key file.
+/// Paths that must not become public: data directory, configuration, master key file and TLS key.
 pub(crate) fn private(config: &Config, file: &Path) -> Vec<PathBuf> {
-    let own = [Some(config.data_dir.as_path()), Some(file), config.master_key_file.as_deref()];
+    let tls_key = match &config.tls {
+        TlsConfig::Certificate { key, .. } => Some(key.as_path()),
+        TlsConfig::Plain => None,
+    };
+    let master_key = config.master_key_file.as_deref();
+    let own = [Some(config.data_dir.as_path()), Some(file), master_key, tls_key];
     own.into_iter().flatten().map(Path::to_owned).collect()
 }
 

@@ -46,6 +46,9 @@ pub enum ExchangeError {
     /// The token of the actor is not for the client that asks.
     #[error("the actor token is another client's")]
     NotTheActors,
+    /// The token of the actor was exchanged itself.
+    #[error("the actor token was exchanged itself")]
+    ActorIsExchanged,
     /// The scope is not within that of the token.
     #[error("the scope must be within that of the token; allowed: {0}")]
     Scope(Scope),
@@ -87,16 +90,22 @@ impl Exchange<'_> {
             return Err(ExchangeError::Scope(allowed));
         }
         let role = policy.role(&parent.role)?;
-        let left = parent.expiration.saturating_sub(now.numeric_date().seconds());
+        let ends = actor.map_or(u64::MAX, |(_, actor)| actor.facts.expiration);
+        let left = parent.expiration.min(ends).saturating_sub(now.numeric_date().seconds());
         let request = TokenRequest {
             audience: Some(parent.audience.clone()),
             scope: Some(scope),
             lifetime: Some(left.min(role.lifetime)),
         };
         let grant = policy.grant(role, &request, now)?;
+        let actor_id = actor.map(|(_, actor)| actor.facts.jwt_id.clone());
         let actor = match actor {
             Some((_, actor)) if actor.facts.client_id != client.id => {
                 return Err(ExchangeError::NotTheActors);
+            }
+            // Its own actors would have to go into `act` beside those of the subject.
+            Some((_, actor)) if actor.facts.parent.is_some() => {
+                return Err(ExchangeError::ActorIsExchanged);
             }
             Some((_, actor)) => Some((&actor.facts.subject, &actor.facts.client_id)),
             // A client that narrows its own token acts for nobody else.
@@ -118,7 +127,7 @@ impl Exchange<'_> {
         let jwt_id = parent.jwt_id.clone();
         let recipient = Recipient {
             confirmation: parent.confirmation.clone(),
-            parent: Some(Parent { jwt_id, act }),
+            parent: Some(Parent { jwt_id, actor: actor_id, act }),
             ..recipient
         };
         Ok((grant, recipient))

@@ -27,7 +27,7 @@ use crate::storage::{
     KeyStore, NewList, NewToken, PolicyStore, Recorded, StatusSlot, StoreError, TokenStore,
 };
 use crate::token_facts::{Confirmation, TokenFacts};
-use crate::used_id::UsedId;
+use crate::used_id::{IdKind, UsedId};
 
 /// The longest subject and client ID, in bytes. With a longer one, verifiers could refuse a token
 /// that is recorded already.
@@ -99,6 +99,8 @@ impl Recipient {
 pub struct Parent {
     /// Its `jti`.
     pub jwt_id: String,
+    /// `jti` of the token of the party that acts. The new token ends with it as well.
+    pub actor: Option<String>,
     /// The claim `act` of the new token.
     pub act: Option<JsonObject>,
 }
@@ -131,7 +133,7 @@ pub enum IssueError {
     Blocked,
     /// An identifier that may be used once was used before, so nothing was recorded.
     #[error("the request was made before: its jti may be used once")]
-    Used,
+    Used(IdKind),
     /// The token that this one would be exchanged for is unknown, expired, or not valid any more.
     #[error("the token that is exchanged is not valid any more")]
     ParentNotValid,
@@ -175,7 +177,7 @@ impl<S: KeyStore + PolicyStore> Issuer<S> {
             token_type: config.token_type,
             lists: config.status.clone(),
             schedule: config.keys,
-            proofs: Proofs::new(&master, config.dpop_nonce),
+            proofs: Proofs::new(&master, config.dpop_nonce)?,
             master,
             keys: RwLock::new(Arc::new(keys)),
         })
@@ -274,7 +276,7 @@ impl<S> Issuer<S> {
     /// # Errors
     ///
     /// [`IssueError::Entropy`]; [`IssueError::NotAcceptable`] if the subject or the client ID is
-    /// empty or longer than 1,024 bytes.
+    /// empty, is longer than 1,024 bytes, or has control characters.
     pub fn grant(
         &self,
         policy: &LivePolicy,
@@ -284,7 +286,8 @@ impl<S> Issuer<S> {
         now: UnixMillis,
     ) -> Result<Granted, IssueError> {
         for (claim, text) in [("sub", &recipient.subject), ("client_id", &recipient.client_id)] {
-            if text.is_empty() || text.len() > MAX_NAME_BYTES {
+            if text.is_empty() || text.len() > MAX_NAME_BYTES || text.chars().any(char::is_control)
+            {
                 return Err(IssueError::NotAcceptable(VerifyError::ClaimInvalid(claim.into())));
             }
         }
@@ -310,7 +313,8 @@ impl<S> Issuer<S> {
         let list = self.new_list(policy, expiration, entropy)?;
         let (once, replaces) = (recipient.once.clone(), recipient.replaces.clone());
         let act = recipient.parent.as_ref().and_then(|parent| parent.act.clone());
-        Ok(Granted { new: NewToken { facts, list, once, replaces }, act, keys })
+        let actor = recipient.parent.as_ref().and_then(|parent| parent.actor.clone());
+        Ok(Granted { new: NewToken { facts, list, actor, once, replaces }, act, keys })
     }
 
     /// The lists for tokens of each role's default and longest lifetime, issued now or in a minute,
@@ -439,7 +443,7 @@ impl<S: TokenStore> Issuer<S> {
         let slot = match self.store.record_issue(&new, &entry).await? {
             Recorded::At(slot) => slot,
             Recorded::Blocked => return Err(IssueError::Blocked),
-            Recorded::Used => return Err(IssueError::Used),
+            Recorded::Used(kind) => return Err(IssueError::Used(kind)),
             Recorded::NotReplaced => return Err(IssueError::NotReplaced),
             Recorded::NotChild => return Err(IssueError::ParentNotValid),
         };

@@ -5,6 +5,7 @@ use std::time::Duration;
 use edgepass_jose::Algorithm;
 use edgepass_jose::json::JsonObject;
 use edgepass_jose::jwk_set::{JwkSet, MAX_KEYS};
+use edgepass_verify::checks::dpop::nonce::SecretTooShort;
 
 use crate::seal::MasterKey;
 use crate::signing_key::{
@@ -64,6 +65,9 @@ pub enum OpenError {
     /// The signing key cannot be opened.
     #[error("the signing key cannot be opened")]
     Key(#[from] KeyError),
+    /// The secret of nonces cannot be derived from the master key.
+    #[error("no secret for nonces can be made")]
+    Nonce(#[from] SecretTooShort),
     /// The public keys do not make a JWK Set that verifiers can read.
     #[error("the stored keys are not a readable JWK Set")]
     JwkSet,

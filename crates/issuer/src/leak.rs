@@ -29,13 +29,16 @@ impl LeakReport {
     /// A report. A URL that is not http or https, is too long, or has other characters than visible
     /// ASCII is left out.
     pub fn new(channel: &str, address: String, url: Option<&str>) -> Self {
-        let is_web = |url: &&str| {
-            (url.starts_with("https://") || url.starts_with("http://"))
-                && url.len() <= MAX_URL_BYTES
-                && url.bytes().all(|byte| byte.is_ascii_graphic())
-        };
-        Self { channel: channel.to_owned(), address, url: url.filter(is_web).map(str::to_owned) }
+        let url = url.filter(|url| is_web(url)).map(str::to_owned);
+        Self { channel: channel.to_owned(), address, url }
     }
+}
+
+/// Whether a text is recorded as the URL of a report.
+pub fn is_web(url: &str) -> bool {
+    (url.starts_with("https://") || url.starts_with("http://"))
+        && url.len() <= MAX_URL_BYTES
+        && url.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// Revokes a token that somebody found. Only a token that this issuer signed reaches the storage: the

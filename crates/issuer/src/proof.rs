@@ -1,6 +1,6 @@
 //! DPoP proofs of token requests.
 
-use edgepass_verify::checks::dpop::nonce::{NonceRule, NonceSecrets};
+use edgepass_verify::checks::dpop::nonce::{NonceRule, NonceSecrets, SecretTooShort};
 use edgepass_verify::checks::dpop::token_request;
 use edgepass_verify::native::check_signature;
 use edgepass_verify::sender::Endpoint;
@@ -8,7 +8,7 @@ use edgepass_verify::{UnixMillis, VerifyError};
 
 use crate::issue::Issuer;
 use crate::seal::MasterKey;
-use crate::used_id::UsedId;
+use crate::used_id::{IdKind, UsedId};
 
 /// The rules for proofs.
 pub struct Proofs(NonceRule);
@@ -24,12 +24,12 @@ pub struct Proven {
 impl Proofs {
     /// The rules of an issuer. With `nonce`, a proof must contain a nonce that the issuer gave out in
     /// the last ten minutes. All processes with the same master key accept it.
-    pub(crate) fn new(master: &MasterKey, nonce: bool) -> Self {
-        let secrets = || NonceSecrets::new(master.derive("edgepass dpop nonce"), None).ok();
-        Self(match nonce.then(secrets).flatten() {
-            Some(secrets) => NonceRule::Signed(secrets),
-            None => NonceRule::NotRequired,
-        })
+    pub(crate) fn new(master: &MasterKey, nonce: bool) -> Result<Self, SecretTooShort> {
+        if !nonce {
+            return Ok(Self(NonceRule::NotRequired));
+        }
+        let secrets = NonceSecrets::new(master.derive("edgepass dpop nonce"), None)?;
+        Ok(Self(NonceRule::Signed(secrets)))
     }
 }
 
@@ -52,7 +52,7 @@ impl<S> Issuer<S> {
         let Proofs(rule) = self.proofs();
         let used = token_request(proof, &endpoint, &policy, rule, now, check_signature)?;
         let until = used.until.numeric_date().seconds();
-        let id = UsedId { digest: used.id, until };
+        let id = UsedId { kind: IdKind::Proof, digest: used.id, until };
         Ok(Proven { thumbprint: used.key_thumbprint, used: id })
     }
 

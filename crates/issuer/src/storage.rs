@@ -13,7 +13,7 @@ use crate::replacement::{Replaced, Replaces};
 use crate::signing_key::{KeyState, SealedKey};
 use crate::status_index::ExpiryWindow;
 use crate::token_facts::TokenFacts;
-use crate::used_id::UsedId;
+use crate::used_id::{IdKind, UsedId};
 
 /// Everything that the issuer stores: the traits below, each with one duty.
 ///
@@ -236,6 +236,8 @@ pub struct NewToken {
     pub facts: TokenFacts,
     /// The list to open if the token's window has none with a free index.
     pub list: NewList,
+    /// `jti` of the token of the party that acts, if the token is exchanged for another party.
+    pub actor: Option<String>,
     /// Identifiers that the token's request uses, each of which may be used once.
     pub once: Vec<UsedId>,
     /// The token that this one replaces.
@@ -262,8 +264,8 @@ pub enum Recorded {
     At(StatusSlot),
     /// Nothing was recorded: an act blocks the issuing of matching tokens.
     Blocked,
-    /// Nothing was recorded: one of [`NewToken::once`] was used before.
-    Used,
+    /// Nothing was recorded: an identifier of [`NewToken::once`] was used before. Says which.
+    Used(IdKind),
     /// Nothing was recorded: the token that this one would replace is not valid any more.
     NotReplaced,
     /// Nothing was recorded: the token's parent is unknown, has expired, or is not valid any more.

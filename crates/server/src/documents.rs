@@ -13,7 +13,7 @@ use edgepass_issuer::{Config, IssuerPolicy, Store};
 use serde_json::json;
 
 use crate::App;
-use crate::oauth::authenticate::METHODS;
+use crate::oauth::authenticate::methods;
 use crate::oauth::error::OauthError;
 
 /// The issuer's metadata.
@@ -24,6 +24,7 @@ use crate::oauth::error::OauthError;
 /// answers that it supports no response type.
 pub(crate) fn metadata_of(config: &Config, policy: &IssuerPolicy) -> String {
     let (issuer, base) = (&config.issuer, &config.status.base_uri);
+    let methods = methods(config);
     let algorithms = ["EdDSA", "ES256", "ES384", "RS256", "PS256"];
     json!({
         "issuer": issuer,
@@ -36,14 +37,14 @@ pub(crate) fn metadata_of(config: &Config, policy: &IssuerPolicy) -> String {
         "status_list_aggregation_endpoint": format!("{base}/{AGGREGATION}"),
         "scopes_supported": policy.scopes(),
         "grant_types_supported": ["client_credentials", "urn:ietf:params:oauth:grant-type:token-exchange"],
-        "token_endpoint_auth_methods_supported": METHODS,
+        "token_endpoint_auth_methods_supported": methods,
         "token_endpoint_auth_signing_alg_values_supported": algorithms,
-        "revocation_endpoint_auth_methods_supported": METHODS,
+        "revocation_endpoint_auth_methods_supported": methods,
         "revocation_endpoint_auth_signing_alg_values_supported": algorithms,
         "dpop_signing_alg_values_supported": ["EdDSA", "Ed25519", "ES256", "RS256"],
         "tls_client_certificate_bound_access_tokens": config.proxy.as_ref().is_some_and(|proxy| proxy.client_certificate.is_some()),
         "introspection_endpoint": format!("{issuer}/oauth/introspect"),
-        "introspection_endpoint_auth_methods_supported": METHODS,
+        "introspection_endpoint_auth_methods_supported": methods,
         "introspection_endpoint_auth_signing_alg_values_supported": algorithms,
     })
     .to_string()

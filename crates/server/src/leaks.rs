@@ -1,6 +1,7 @@
 //! Reports of leaked tokens: by whoever holds one, by GitHub, and by GitLab. Each token that is real is
 //! revoked.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use axum::Json;
@@ -9,7 +10,8 @@ use axum::extract::State;
 use axum::http::{Extensions, HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use edgepass_issuer::Store;
-use edgepass_issuer::leak::{LeakReport, revoke};
+use edgepass_issuer::leak::{LeakReport, is_web, revoke};
+use edgepass_issuer::status_act::ActError;
 use edgepass_jose::json::parse_object;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -20,12 +22,15 @@ use crate::{App, error_chain};
 
 /// The type of Edgepass's tokens in reports, by the rule of `edgepass leaks rule`.
 const TOKEN_TYPE: &str = "edgepass_token";
-/// The most tokens of one report.
+/// The most tokens of one report. A report that has more is refused, or the rest is left out where the
+/// response must not tell.
 const MAX_TOKENS: usize = 500;
-/// The most reports that are worked on at once.
+/// The most reports by possession that are worked on at once.
 const MAX_REPORTS: usize = 16;
+/// The number of attempts to revoke a token while other acts are recorded.
+const ATTEMPTS: usize = 5;
 
-/// Limits the work on reports.
+/// Limits the work on reports by possession.
 pub(crate) struct Reports(Arc<Semaphore>);
 
 impl Default for Reports {
@@ -41,7 +46,7 @@ struct Found {
 }
 
 /// `POST /leaks/revoke`. The response is 202 whatever was sent, and does not wait for the work, so that
-/// it does not tell whether a token is real.
+/// it does not tell whether a token is real. Tokens after the first 500 are left out.
 pub(crate) async fn by_possession<S: Store>(
     State(app): State<Arc<App<S>>>,
     headers: HeaderMap,
@@ -52,14 +57,20 @@ pub(crate) async fn by_possession<S: Store>(
     if let Err(wait) = app.limits.report(peer.address) {
         return wait.into_response();
     }
-    match take(&app, "possession", &peer, possessed(&headers, &body)) {
-        Ok(()) => accepted(),
-        Err(busy) => busy.into_response(),
-    }
+    let Ok(permit) = Arc::clone(&app.reports.0).try_acquire_owned() else {
+        return busy();
+    };
+    let found = possessed(&headers, &body);
+    tokio::spawn(async move {
+        // The log has the reason of a failure. The reporter is told nothing.
+        let _ = revoke_all(&app, "possession", &peer, found).await;
+        drop(permit);
+    });
+    (StatusCode::ACCEPTED, [(header::CACHE_CONTROL, "no-store")]).into_response()
 }
 
-fn accepted() -> Response {
-    (StatusCode::ACCEPTED, [(header::CACHE_CONTROL, "no-store")]).into_response()
+fn busy() -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")]).into_response()
 }
 
 /// The tokens of a body: `{"token"}` or `{"tokens"}` with a `url`, or a form of these. Nothing of
@@ -83,6 +94,8 @@ fn possessed(headers: &HeaderMap, body: &[u8]) -> Vec<Found> {
         tokens.extend(listed.into_iter().flatten().filter_map(text));
         url = members.get("url").and_then(text);
     }
+    let url = url.filter(|url| is_web(url));
+    tokens.truncate(MAX_TOKENS);
     tokens.into_iter().map(|token| Found { token, url: url.clone() }).collect()
 }
 
@@ -103,17 +116,28 @@ pub(crate) async fn by_github<S: Store>(
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let id = text("github-public-key-identifier").unwrap_or_default();
     let signature = text("github-public-key-signature").unwrap_or_default();
+    if let Err(wait) = app.limits.may_authenticate(peer.address) {
+        return wait.into_response();
+    }
     let key = app.config.leaks.github_keys.iter().find(|key| key.id == id);
     if !key.is_some_and(|key| key.signed(&body, signature)) {
-        return StatusCode::UNAUTHORIZED.into_response();
+        // GitHub changes its keys. Without this line nobody would notice.
+        tracing::warn!(
+            is_known_key = key.is_some(),
+            "a report of leaked tokens is not signed by GitHub"
+        );
+        return unauthorized(&app, &peer);
     }
     let Ok(alerts) = serde_json::from_slice::<Vec<Alert>>(&body) else {
         return StatusCode::BAD_REQUEST.into_response();
     };
+    if alerts.len() > MAX_TOKENS {
+        return StatusCode::PAYLOAD_TOO_LARGE.into_response();
+    }
     let found = alerts.into_iter().map(|Alert { token, url }| Found { token, url: Some(url) });
-    match take(&app, "github", &peer, found.collect()) {
+    match revoke_all(&app, "github", &peer, found.collect()).await {
         Ok(()) => Json(json!([])).into_response(),
-        Err(busy) => busy.into_response(),
+        Err(_) => busy(),
     }
 }
 
@@ -142,17 +166,23 @@ pub(crate) async fn by_gitlab<S: Store>(
         location: String,
     }
     let peer = Peer::of(&extensions, &headers, app.config.proxy.as_ref());
+    if let Err(wait) = app.limits.may_authenticate(peer.address) {
+        return wait.into_response();
+    }
     if !is_gitlab(&app, &headers) {
-        return StatusCode::UNAUTHORIZED.into_response();
+        return unauthorized(&app, &peer);
     }
     // 400 tells GitLab not to try again.
     let Ok(leaked) = serde_json::from_slice::<Vec<Leaked>>(&body) else {
         return StatusCode::BAD_REQUEST.into_response();
     };
+    if leaked.len() > MAX_TOKENS {
+        return StatusCode::PAYLOAD_TOO_LARGE.into_response();
+    }
     let found = leaked.into_iter().map(|one| Found { token: one.token, url: Some(one.location) });
-    match take(&app, "gitlab", &peer, found.collect()) {
+    match revoke_all(&app, "gitlab", &peer, found.collect()).await {
         Ok(()) => StatusCode::NO_CONTENT.into_response(),
-        Err(busy) => busy.into_response(),
+        Err(_) => busy(),
     }
 }
 
@@ -162,41 +192,46 @@ fn is_gitlab<S>(app: &App<S>, headers: &HeaderMap) -> bool {
     shown.zip(own).is_some_and(|(shown, own)| own.matches(shown))
 }
 
-/// Too many reports are being worked on.
-struct Busy;
-
-impl IntoResponse for Busy {
-    fn into_response(self) -> Response {
-        (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")]).into_response()
+fn unauthorized<S>(app: &App<S>, peer: &Peer) -> Response {
+    match app.limits.failure(peer.address) {
+        Ok(()) => StatusCode::UNAUTHORIZED.into_response(),
+        Err(wait) => wait.into_response(),
     }
 }
 
-/// Begins to revoke the tokens that are real, behind the response.
-fn take<S: Store>(
-    app: &Arc<App<S>>,
+/// Revokes the tokens that are real. After an error the report must come again.
+async fn revoke_all<S: Store>(
+    app: &App<S>,
     channel: &'static str,
     peer: &Peer,
     found: Vec<Found>,
-) -> Result<(), Busy> {
-    let Ok(permit) = Arc::clone(&app.reports.0).try_acquire_owned() else {
-        return Err(Busy);
-    };
-    let (app, address) = (Arc::clone(app), peer.address.to_string());
-    tokio::spawn(async move {
-        for Found { token, url } in found.into_iter().take(MAX_TOKENS) {
-            let report = LeakReport::new(channel, address.clone(), url.as_deref());
-            match revoke(&app.issuer, &token, report, (app.host.now)()).await {
-                Ok(true) => {
-                    app.metrics.statuses_changed(1);
-                    tracing::warn!(channel, from = address, "leaked token revoked");
-                }
-                Ok(false) => {}
-                Err(error) => {
-                    tracing::error!(error = %error_chain(&error), channel, "leaked token not revoked");
-                }
+) -> Result<(), ActError> {
+    let mut seen = HashSet::new();
+    for Found { token, url } in found {
+        if !seen.insert(token.clone()) {
+            continue;
+        }
+        let report = LeakReport::new(channel, peer.address.to_string(), url.as_deref());
+        let mut attempts = 0..ATTEMPTS;
+        let revoked = loop {
+            match revoke(&app.issuer, &token, report.clone(), (app.host.now)()).await {
+                Err(ActError::Busy) if attempts.next().is_some() => {}
+                outcome => break outcome,
+            }
+        };
+        match revoked {
+            Ok(true) => {
+                app.metrics.statuses_changed(1);
+                tracing::warn!(channel, from = %peer.address, "leaked token revoked");
+            }
+            Ok(false) => {}
+            Err(error) => {
+                tracing::error!(error = %error_chain(&error), channel, "leaked token not revoked");
+                return Err(error);
             }
         }
-        drop(permit);
-    });
+        // Judging a forged token waits for nothing: other requests get their turn.
+        tokio::task::yield_now().await;
+    }
     Ok(())
 }

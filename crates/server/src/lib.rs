@@ -88,6 +88,16 @@ impl<S: Store> App<S> {
         }))
     }
 
+    /// Whether another policy could be used.
+    ///
+    /// # Errors
+    ///
+    /// [`PolicyNotUsed::Federations`].
+    pub fn check_policy(&self, policy: &IssuerPolicy) -> Result<(), PolicyNotUsed> {
+        self.federations.of(policy, self.issuer.issuer())?;
+        Ok(())
+    }
+
     /// Uses another policy from now on, and publishes the scopes that it has. The old one stays in
     /// use if it cannot be recorded.
     ///

@@ -1,19 +1,25 @@
 //! Rate limits.
 
+use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use edgepass_issuer::config::LimitsConfig;
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use tokio::time::Instant;
 
 /// The limits of requests in a minute. Each is filled evenly over the minute.
 pub(crate) struct Limits {
     clients: Limit<String>,
     failures: Limit<IpAddr>,
+    /// Addresses over the limit of failures, until when.
+    blocked: Mutex<HashMap<IpAddr, Instant>>,
     reports: Limit<IpAddr>,
 }
 
@@ -31,6 +37,7 @@ impl Limits {
         Self {
             clients: Limit::new(config.requests_per_client),
             failures: Limit::new(config.failures_per_address),
+            blocked: Mutex::default(),
             reports: Limit::new(config.reports_per_address),
         }
     }
@@ -40,9 +47,31 @@ impl Limits {
         self.clients.count(client.to_owned())
     }
 
+    /// Whether a request from this address is looked at: not after too many that failed.
+    pub(crate) fn may_authenticate(&self, address: IpAddr) -> Result<(), Wait> {
+        let address = network(address);
+        let mut blocked = self.blocked.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(until) = blocked.get(&address) else { return Ok(()) };
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            blocked.remove(&address);
+            return Ok(());
+        }
+        Err(Wait(left.as_secs().saturating_add(1)))
+    }
+
     /// Counts a request from an address that failed to authenticate.
     pub(crate) fn failure(&self, address: IpAddr) -> Result<(), Wait> {
-        self.failures.count(network(address))
+        let address = network(address);
+        self.failures.count(address).inspect_err(|Wait(seconds)| {
+            let now = Instant::now();
+            let mut blocked = self.blocked.lock().unwrap_or_else(PoisonError::into_inner);
+            if blocked.len() > MANY {
+                blocked.retain(|_, until| *until > now);
+            }
+            let until = now.checked_add(Duration::from_secs(*seconds));
+            blocked.extend(until.map(|until| (address, until)));
+        })
     }
 
     /// Counts a report of leaked tokens.

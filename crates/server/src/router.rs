@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{MatchedPath, Path, Request, State};
+use axum::handler::Handler;
 use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use edgepass_issuer::Store;
 use edgepass_issuer::paths::{AGGREGATION, JWK_SET, LISTS, METADATA, OPENID_METADATA};
 use tower_http::catch_panic::CatchPanicLayer;
@@ -84,43 +85,97 @@ async fn all_ready<S: Store>(State(environments): State<Arc<Environments<S>>>) -
 /// strip that path. In the URL of the metadata it follows the well-known part (RFC 8414 §3.1), and
 /// may stay.
 fn routes<S: Store>(app: Arc<App<S>>) -> Router {
-    let public = Router::new()
-        .route(&format!("/{JWK_SET}"), get(documents::jwk_set::<S>))
-        .route(&format!("/{METADATA}"), get(documents::metadata::<S>))
-        .route(&format!("/{METADATA}/{{*path}}"), get(documents::metadata::<S>))
-        .route(&format!("/{OPENID_METADATA}"), get(documents::metadata::<S>))
-        .route(&format!("/{OPENID_METADATA}/{{*path}}"), get(documents::metadata::<S>))
-        .route(&format!("/{AGGREGATION}"), get(documents::aggregation::<S>))
-        .route(&format!("/{LISTS}{{id}}"), get(documents::status_list::<S>))
-        .layer(cors());
+    let Routes { router, .. } = documented::<S>();
+    router.layer(CatchPanicLayer::new()).layer(middleware::from_fn(log)).with_state(app)
+}
+
+/// All routes of an issuer. `openapi.json` has the same.
+fn documented<S: Store>() -> Routes<S> {
+    let public = Routes::default()
+        .get(&format!("/{JWK_SET}"), documents::jwk_set::<S>)
+        .get(&format!("/{METADATA}"), documents::metadata::<S>)
+        .get(&format!("/{METADATA}/{{*path}}"), documents::metadata::<S>)
+        .get(&format!("/{OPENID_METADATA}"), documents::metadata::<S>)
+        .get(&format!("/{OPENID_METADATA}/{{*path}}"), documents::metadata::<S>)
+        .get(&format!("/{AGGREGATION}"), documents::aggregation::<S>)
+        .get(&format!("/{LISTS}{{id}}"), documents::status_list::<S>)
+        .get("/openapi.json", openapi::<S>)
+        .with(|router| router.layer(cors()));
+    let endpoints = Routes::default()
+        .get(&format!("/{AUTHORIZE}"), documents::authorize)
+        .post("/oauth/token", token::post::<S>)
+        .post("/oauth/revoke", revoke::post::<S>)
+        .post("/oauth/introspect", introspect::post::<S>)
+        .get("/healthz", health::healthz)
+        .get("/readyz", health::readyz::<S>)
+        .get("/metrics", health::metrics::<S>)
+        .merge(public)
+        .with(|router| router.layer(RequestBodyLimitLayer::new(MAX_BODY_BYTES)))
+        .with(|router| router.layer(timeout(TIMEOUT)));
     // The handler limits the body, after authentication. The timeout is longer, since an act may
     // change a million tokens.
-    let acts =
-        Router::new().route("/status-acts", post(acts::post::<S>)).layer(timeout(ACT_TIMEOUT));
+    let acts = Routes::default()
+        .post("/status-acts", acts::post::<S>)
+        .with(|router| router.layer(timeout(ACT_TIMEOUT)));
     // A report may hold many tokens.
-    let leaks = Router::new()
-        .route("/leaks/revoke", post(leaks::by_possession::<S>))
-        .route("/leaks/github", post(leaks::by_github::<S>))
-        .route("/v1/revocable_token_types", get(leaks::gitlab_types::<S>))
-        .route("/v1/revoke_tokens", post(leaks::by_gitlab::<S>))
-        .layer(RequestBodyLimitLayer::new(MAX_REPORT_BYTES))
-        .layer(timeout(TIMEOUT));
-    Router::new()
-        .merge(public)
-        .route(&format!("/{AUTHORIZE}"), get(documents::authorize))
-        .route("/oauth/token", post(token::post::<S>))
-        .route("/oauth/revoke", post(revoke::post::<S>))
-        .route("/oauth/introspect", post(introspect::post::<S>))
-        .route("/healthz", get(health::healthz))
-        .route("/readyz", get(health::readyz::<S>))
-        .route("/metrics", get(health::metrics::<S>))
-        .layer(RequestBodyLimitLayer::new(MAX_BODY_BYTES))
-        .layer(timeout(TIMEOUT))
-        .merge(acts)
-        .merge(leaks)
-        .layer(CatchPanicLayer::new())
-        .layer(middleware::from_fn(log))
-        .with_state(app)
+    let leaks = Routes::default()
+        .post("/leaks/revoke", leaks::by_possession::<S>)
+        .post("/leaks/github", leaks::by_github::<S>)
+        .get("/v1/revocable_token_types", leaks::gitlab_types::<S>)
+        .post("/v1/revoke_tokens", leaks::by_gitlab::<S>)
+        .with(|router| router.layer(RequestBodyLimitLayer::new(MAX_REPORT_BYTES)))
+        .with(|router| router.layer(timeout(TIMEOUT)));
+    endpoints.merge(acts).merge(leaks)
+}
+
+/// Routes, with a list of them.
+struct Routes<S> {
+    router: Router<Arc<App<S>>>,
+    /// Method and path of each, in the form of OpenAPI.
+    names: Vec<(&'static str, String)>,
+}
+
+impl<S: Store> Default for Routes<S> {
+    fn default() -> Self {
+        Self { router: Router::new(), names: Vec::new() }
+    }
+}
+
+impl<S: Store> Routes<S> {
+    fn get<H: Handler<T, Arc<App<S>>>, T: 'static>(self, path: &str, handler: H) -> Self {
+        self.route("get", path, get(handler))
+    }
+
+    fn post<H: Handler<T, Arc<App<S>>>, T: 'static>(self, path: &str, handler: H) -> Self {
+        self.route("post", path, post(handler))
+    }
+
+    fn route(
+        mut self,
+        method: &'static str,
+        path: &str,
+        handler: MethodRouter<Arc<App<S>>>,
+    ) -> Self {
+        self.names.push((method, path.replace("{*", "{")));
+        Self { router: self.router.route(path, handler), ..self }
+    }
+
+    fn with(self, change: impl FnOnce(Router<Arc<App<S>>>) -> Router<Arc<App<S>>>) -> Self {
+        Self { router: change(self.router), ..self }
+    }
+
+    fn merge(mut self, other: Self) -> Self {
+        self.names.extend(other.names);
+        Self { router: self.router.merge(other.router), ..self }
+    }
+}
+
+/// The description of the routes (OpenAPI 3.1).
+const OPENAPI: &str = include_str!("../openapi.json");
+
+async fn openapi<S: Store>(State(app): State<Arc<App<S>>>) -> Response {
+    let text = OPENAPI.replace("{issuer}", app.issuer.issuer());
+    ([(header::CONTENT_TYPE, "application/json")], text).into_response()
 }
 
 fn timeout(after: Duration) -> TimeoutLayer {
@@ -156,3 +211,27 @@ const MAX_BODY_BYTES: usize = 32 * 1024;
 const MAX_REPORT_BYTES: usize = 1024 * 1024;
 const TIMEOUT: Duration = Duration::from_secs(10);
 const ACT_TIMEOUT: Duration = Duration::from_secs(120);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use edgepass_store::SqliteStore;
+    use serde_json::Value;
+
+    #[test]
+    fn the_description_has_every_route_and_no_other() {
+        let described: Value = serde_json::from_str(OPENAPI).unwrap();
+        let mut expected = Vec::new();
+        for (path, operations) in described["paths"].as_object().unwrap() {
+            let methods = operations.as_object().unwrap().keys();
+            let methods = methods.filter(|name| *name != "parameters");
+            expected.extend(methods.map(|method| (method.clone(), path.clone())));
+        }
+        let routes = documented::<SqliteStore>().names;
+        let mut routes: Vec<_> =
+            routes.into_iter().map(|(method, path)| (method.to_owned(), path)).collect();
+        expected.sort();
+        routes.sort();
+        assert_eq!(routes, expected);
+    }
+}

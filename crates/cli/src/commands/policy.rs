@@ -133,6 +133,9 @@ fn tell(
         let (how, member, before, after) = match change {
             Change::Added => ("added", None, None, None),
             Change::Removed => ("removed", None, None, None),
+            Change::Changed { member, .. } if member == "authentication" => {
+                ("changed", Some(member), None, None)
+            }
             Change::Changed { member, before, after } => {
                 ("changed", Some(member), Some(before), Some(after))
             }
@@ -147,8 +150,8 @@ fn tell(
         Change::Added => format!("+ {of}{kind} {name}"),
         Change::Removed => format!("- {of}{kind} {name}"),
         // The hash of a secret says nothing to a reader.
-        Change::Changed { member, .. } if member == "secret" => {
-            format!("~ {of}{kind} {name}: another secret")
+        Change::Changed { member, .. } if member == "authentication" => {
+            format!("~ {of}{kind} {name}: authenticates otherwise, or by another key or secret")
         }
         Change::Changed { member, before, after } => {
             format!("~ {of}{kind} {name}: {member} {before} -> {after}")

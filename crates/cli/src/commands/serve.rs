@@ -16,7 +16,7 @@ use edgepass_server::{App, Host, Tls, router};
 use edgepass_store::{Objects, SqliteStore};
 use reqwest::header::CACHE_CONTROL;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt;
@@ -35,6 +35,9 @@ const FETCH_BACK_TIMEOUT: Duration = Duration::from_secs(3);
 
 pub(super) async fn run(source: Source, json: bool) -> anyhow::Result<Exit> {
     log(json)?;
+    // Before the lock names this process to `edgepass policy apply`: a signal without a handler would
+    // end it.
+    let hangup = signal(SignalKind::hangup()).context("a signal handler cannot be installed")?;
     let installation = source.all()?;
     let mut served = Vec::new();
     for config in installation.environments {
@@ -72,7 +75,7 @@ pub(super) async fn run(source: Source, json: bool) -> anyhow::Result<Exit> {
         () = watch_certificate(tls.as_deref()) => {}
         // Without publication `serve` would look healthy while its lists expire.
         _ = publishing.join_next() => bail!("publishing stopped unexpectedly; see the log"),
-        error = reload_on_signal(&source, &apps) => return Err(error),
+        error = reload_on_signal(hangup, &source, &apps) => return Err(error),
     }
     publishing.shutdown().await;
     for Served { app, .. } in &served {
@@ -143,15 +146,15 @@ fn policy_user() -> PolicyUser {
 }
 
 /// Reads the configuration again at each SIGHUP. Never ends, except by the returned error.
-async fn reload_on_signal(source: &Source, apps: &[Arc<App<SqliteStore>>]) -> anyhow::Error {
-    let mut hangup = match signal(SignalKind::hangup()) {
-        Ok(hangup) => hangup,
-        Err(error) => return anyhow!("a signal handler cannot be installed: {error}"),
-    };
+async fn reload_on_signal(
+    mut hangup: Signal,
+    source: &Source,
+    apps: &[Arc<App<SqliteStore>>],
+) -> anyhow::Error {
     while hangup.recv().await.is_some() {
         match reload(source, apps).await {
             Ok(()) => tracing::info!("policy read again"),
-            Err(error) => tracing::error!("the policy stays as it was: {error:#}"),
+            Err(error) => tracing::error!("not every policy was replaced: {error:#}"),
         }
     }
     anyhow!("signals no longer arrive")
@@ -166,6 +169,12 @@ async fn reload(source: &Source, apps: &[Arc<App<SqliteStore>>]) -> anyhow::Resu
     };
     if environments.len() != apps.len() || apps.iter().any(|app| of(app).is_none()) {
         bail!("the configuration has other environments; restart `edgepass serve`");
+    }
+    // All or none, as far as the policies themselves can fail.
+    for app in apps {
+        if let Some(config) = of(app) {
+            app.check_policy(&config.policy)?;
+        }
     }
     for app in apps {
         let Some(config) = of(app) else { continue };

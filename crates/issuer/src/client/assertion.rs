@@ -10,7 +10,7 @@ use edgepass_verify::native::check_signature;
 use edgepass_verify::signature::{Checked, check};
 
 use super::keys::ClientKeys;
-use crate::used_id::UsedId;
+use crate::used_id::{IdKind, UsedId};
 
 /// The `typ` of an assertion that says one.
 const TYPE: &str = "client-authentication+jwt";
@@ -104,7 +104,7 @@ impl Assertion {
         let expiration = self.expiration(now).ok_or(AssertionError::Time)?;
         let jwt_id = text("jti").filter(|id| !id.is_empty()).ok_or(AssertionError::JwtId)?;
         let until = expiration.saturating_add(LEEWAY);
-        Ok(UsedId::new("client_assertion", &[client_id, jwt_id], until))
+        Ok(UsedId::new(IdKind::ClientAssertion, &[client_id, jwt_id], until))
     }
 
     /// `exp` in seconds, if all times are right.

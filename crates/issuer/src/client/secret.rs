@@ -88,8 +88,8 @@ fn checksum(body: &str) -> String {
 /// ```
 /// use edgepass_issuer::client::secret::is_secret;
 ///
-/// assert!(is_secret("edgepass_cs_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA2EG6hQ"));
-/// assert!(!is_secret("edgepass_cs_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAB2EG6hQ"));
+/// assert!(is_secret("edgepass_cs_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA0DofJ8"));
+/// assert!(!is_secret("edgepass_cs_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAB0DofJ8"));
 /// ```
 pub fn is_secret(text: &str) -> bool {
     let Some((body, sum)) = text.strip_prefix(PREFIX).and_then(|rest| rest.split_at_checked(43))

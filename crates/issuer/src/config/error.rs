@@ -295,7 +295,10 @@ pub enum Mistake {
     },
     /// A client's `id` is empty, has a character other than visible ASCII without `:`, or is that
     /// of an earlier client.
-    #[error("client: every client needs an id of its own, visible ASCII without ':'")]
+    #[error(
+        "client: every client needs an id of its own, visible ASCII without ':', other than edgepass-cli and \
+         edgepass-doctor"
+    )]
     ClientId,
     /// A client has no role and introspects nothing. Holds its `id`.
     #[error("client {0}: roles: name at least one role, or introspects for a resource server")]
@@ -325,9 +328,8 @@ pub enum Mistake {
     /// No condition of a federation names the workload for good. Holds its name.
     #[error(
         "federation {0}: claims: name the workload by something that nobody else can get later, as an exact \
-         value: repository_id or repository_owner_id (GitHub), project_id or namespace_id (GitLab), \
-         \"/kubernetes.io/serviceaccount/uid\" (Kubernetes), oid (Entra), or sub of an issuer that never gives \
-         it to another"
+         value: repository_id (GitHub), project_id (GitLab), \"/kubernetes.io/serviceaccount/uid\" \
+         (Kubernetes), oid (Entra), or sub of an issuer that never gives it to another"
     )]
     FederationCondition(String),
     /// A client has no way to authenticate, or several. Holds its `id`.

@@ -26,6 +26,9 @@ use crate::policy::catalogue::CataloguedScope;
 use crate::policy::federation::Federation;
 use crate::selection::StatusChange;
 
+/// The clients that commands of the issuer name in tokens.
+const OWN: [&str; 2] = ["edgepass-cli", "edgepass-doctor"];
+
 /// First path segments of the issuer's own routes, which no environment may be called.
 const RESERVED: [&str; 9] =
     ["admin", "console", "healthz", "leaks", "metrics", "oauth", "readyz", "status", "v1"];
@@ -331,7 +334,7 @@ pub(super) fn client(
     let is_taken = |(other_environment, other): &Placed<Client>| {
         *other_environment == environment && other.id == id
     };
-    if id.is_empty() || !printable || before.iter().any(is_taken) {
+    if id.is_empty() || !printable || OWN.contains(&id.as_str()) || before.iter().any(is_taken) {
         return Err(Mistake::ClientId);
     }
     fits("client", &id, rules.naming.client.as_ref())?;

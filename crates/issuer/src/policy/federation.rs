@@ -38,13 +38,11 @@ pub enum FederationError {
 }
 
 /// Claims that name a workload for good: nobody can give another one the same value.
-const IMMUTABLE: [&str; 7] = [
+const IMMUTABLE: [&str; 5] = [
     // GitHub Actions
     "repository_id",
-    "repository_owner_id",
     // GitLab
     "project_id",
-    "namespace_id",
     // Kubernetes
     "/kubernetes.io/serviceaccount/uid",
     "/kubernetes.io/pod/uid",

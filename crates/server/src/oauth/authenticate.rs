@@ -30,9 +30,15 @@ pub(crate) struct Authenticated<'p> {
     pub(crate) assertion: Option<UsedId>,
 }
 
-/// The names of the methods that clients may use (RFC 8414 §2).
-pub(crate) const METHODS: [&str; 4] =
-    ["private_key_jwt", "self_signed_tls_client_auth", "client_secret_basic", "client_secret_post"];
+/// The names of the methods that clients may use (RFC 8414 §2). A certificate needs a proxy that shows
+/// it.
+pub(crate) fn methods(config: &Config) -> Vec<&'static str> {
+    let mut methods = vec!["private_key_jwt", "client_secret_basic", "client_secret_post"];
+    if config.proxy.as_ref().is_some_and(|proxy| proxy.client_certificate.is_some()) {
+        methods.push("self_signed_tls_client_auth");
+    }
+    methods
+}
 
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
@@ -49,6 +55,7 @@ pub(crate) fn authenticate<'p, S>(
     now: UnixMillis,
 ) -> Result<Authenticated<'p>, OauthError> {
     let wait = |wait: Wait| OauthError::TooMany(wait.seconds());
+    app.limits.may_authenticate(credentials.peer.address).map_err(wait)?;
     let found = identify(&app.config, policy, credentials, now);
     match &found {
         Ok(found) => app.limits.request(&found.client.id).map_err(wait)?,
@@ -101,7 +108,11 @@ pub(crate) async fn authenticate_now<'p, S: Store>(
         let first = app.issuer.store().use_once(id, now.numeric_date().seconds()).await;
         match first {
             Ok(true) => {}
-            Ok(false) => return Err(USED),
+            Ok(false) => {
+                let counted = app.limits.failure(credentials.peer.address);
+                counted.map_err(|wait| OauthError::TooMany(wait.seconds()))?;
+                return Err(USED);
+            }
             Err(error) => {
                 tracing::error!(error = %crate::error_chain(&error), "assertion not recorded");
                 return Err(OauthError::Unavailable("no assertion can be checked now"));
@@ -113,8 +124,9 @@ pub(crate) async fn authenticate_now<'p, S: Store>(
 
 const UNKNOWN: OauthError = OauthError::InvalidClient("unknown client or wrong credentials");
 
-/// An assertion or an outside token was used before.
-pub(crate) const USED: OauthError = OauthError::InvalidClient("the jti was used before");
+/// The assertion was used before.
+pub(crate) const USED: OauthError =
+    OauthError::InvalidClient("client_assertion: its jti was used before");
 
 fn is_same(named: Option<&str>, id: &str) -> Result<(), OauthError> {
     if named.is_none_or(|named| named == id) {

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use edgepass_issuer::client::assertion::AssertionError;
 use serde_json::json;
 
-/// An error response of `/oauth/token`, `/oauth/revoke` or `/status-acts`.
+/// An error response of the OAuth endpoints or of `/status-acts`.
 ///
 /// Source: [RFC 6749 §5.2](https://www.rfc-editor.org/rfc/rfc6749#section-5.2),
 /// [RFC 7009 §2.2.1](https://www.rfc-editor.org/rfc/rfc7009#section-2.2.1).

@@ -2,11 +2,14 @@
 //! narrower one, or a token of an outside issuer for one of this issuer.
 
 use edgepass_issuer::Store;
+use std::net::IpAddr;
+
 use edgepass_issuer::exchange::{Exchange, ExchangeError, ValidToken};
 use edgepass_issuer::issue::Recipient;
 use edgepass_issuer::policy::TokenRequest;
+use edgepass_issuer::policy::federation::Federation;
 use edgepass_issuer::policy::version::LivePolicy;
-use edgepass_issuer::used_id::UsedId;
+use edgepass_issuer::used_id::{IdKind, UsedId};
 use edgepass_jose::{ClaimsSet, CompactJws, base64url};
 use edgepass_verify::{Requirements, UnixMillis, VerifyError};
 
@@ -15,6 +18,7 @@ use super::error::OauthError;
 use super::form::Parameters;
 use super::token::{Order, refused, scope, target};
 use crate::federations::Trusted;
+use crate::limits::Wait;
 use crate::{App, error_chain};
 
 pub(super) const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
@@ -44,7 +48,9 @@ pub(super) async fn order<S: Store>(
             let client = authenticate(app, policy, credentials, now)?;
             narrowed(app, policy, &client, form, subject, now).await
         }
-        Some(JWT | ID_TOKEN) => federated(app, policy, form, subject, now).await,
+        Some(JWT | ID_TOKEN) => {
+            federated(app, policy, form, subject, credentials.peer.address, now).await
+        }
         Some(_) => Err(wrong("subject_token_type is not supported")),
         None => Err(wrong("subject_token_type is missing")),
     }
@@ -108,8 +114,11 @@ async fn federated<S: Store>(
     policy: &LivePolicy,
     form: &Parameters,
     subject: &str,
+    address: IpAddr,
     now: UnixMillis,
 ) -> Result<Order, OauthError> {
+    let wait = |wait: Wait| OauthError::TooMany(wait.seconds());
+    app.limits.may_authenticate(address).map_err(wait)?;
     if form.get("actor_token").is_some() {
         return Err(OauthError::InvalidRequest(
             "an outside token is exchanged without actor_token",
@@ -124,7 +133,7 @@ async fn federated<S: Store>(
     let mut reason: Option<VerifyError> = None;
     for trusted in all.iter().filter(named) {
         match trusted.client.verify(subject, Requirements::default()).await.outcome {
-            Ok(claims) => return order_of(policy, &trusted.rule.name, form, &claims, subject, now),
+            Ok(claims) => return order_of(policy, &trusted.rule, form, &claims, subject, now),
             Err(error) => {
                 // Of several rules, that which the token comes nearest to.
                 if reason.as_ref().is_none_or(|before| before.step() <= error.step()) {
@@ -138,21 +147,24 @@ async fn federated<S: Store>(
         Some(error) if error.is_unavailable() => {
             Err(OauthError::Unavailable("the keys of the outside issuer cannot be fetched now"))
         }
-        Some(error) => Err(OauthError::SubjectTokenRefused(error.code())),
+        Some(error) => {
+            app.limits.failure(address).map_err(wait)?;
+            Err(OauthError::SubjectTokenRefused(error.code()))
+        }
     }
 }
 
 /// The order for the token of a federation's rule.
 fn order_of(
     policy: &LivePolicy,
-    name: &str,
+    verified: &Federation,
     form: &Parameters,
     claims: &ClaimsSet,
     token: &str,
     now: UnixMillis,
 ) -> Result<Order, OauthError> {
-    // The policy may have changed meanwhile.
-    let rule = policy.federations.iter().find(|rule| rule.name == name);
+    // The policy may have changed meanwhile: only the rule that was verified counts.
+    let rule = policy.federations.iter().find(|rule| *rule == verified);
     let rule = rule.ok_or(OauthError::UnauthorizedClient("the federation has ended"))?;
     let role = policy.role(&rule.role).map_err(refused)?;
     let request = TokenRequest {
@@ -161,8 +173,13 @@ fn order_of(
         lifetime: Some(rule.lifetime),
     };
     let grant = policy.grant(role, &request, now).map_err(refused)?;
-    let subject = claims.required_string("sub").unwrap_or(name).to_owned();
-    let recipient = Recipient::new(name.to_owned(), subject, format!("federation:{name}"));
+    // An outside subject must not be taken for a client or for a subject of another issuer.
+    let name = &rule.name;
+    let subject = match claims.required_string("sub") {
+        Ok(outside) => format!("{name}:{outside}"),
+        Err(_) => name.clone(),
+    };
+    let recipient = Recipient::new(name.clone(), subject, format!("federation:{name}"));
     let once = vec![used(&rule.issuer, claims, token)];
     Ok(Order { grant, recipient: Recipient { once, ..recipient }, exchanged: true })
 }
@@ -172,12 +189,12 @@ fn used(issuer: &str, claims: &ClaimsSet, token: &str) -> UsedId {
     let expiration = claims.expiration().ok().flatten().map_or(u64::MAX, |date| date.seconds());
     let until = expiration.saturating_add(LEEWAY).saturating_add(1);
     match (claims.required_string("jti"), CompactJws::parse(token, MAX_BYTES)) {
-        (Ok(jwt_id), _) => UsedId::new("federation", &[issuer, "jti", jwt_id], until),
+        (Ok(jwt_id), _) => UsedId::new(IdKind::OutsideToken, &[issuer, "jti", jwt_id], until),
         // The signature is left out: another one over the same text may be valid as well.
         (Err(_), Ok(jws)) => {
             let signed = base64url::encode(jws.signing_input());
-            UsedId::new("federation", &[issuer, "signed", &signed], until)
+            UsedId::new(IdKind::OutsideToken, &[issuer, "signed", &signed], until)
         }
-        (Err(_), Err(_)) => UsedId::new("federation", &[issuer, "text", token], until),
+        (Err(_), Err(_)) => UsedId::new(IdKind::OutsideToken, &[issuer, "text", token], until),
     }
 }

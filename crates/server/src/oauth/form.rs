@@ -9,6 +9,9 @@ use super::error::OauthError;
 /// The parameters of a form. It has no `Debug`, since they hold tokens and secrets.
 pub(crate) struct Parameters(Vec<(String, String)>);
 
+/// The most parameters of a request. Each is compared with those before it.
+const MAX_PARAMETERS: usize = 64;
+
 /// Parameters that may come several times (RFC 8693 §2.1, RFC 8707 §2).
 const REPEATED: [&str; 2] = ["audience", "resource"];
 
@@ -30,11 +33,14 @@ impl<S: Send + Sync> FromRequest<S> for Parameters {
 }
 
 impl Parameters {
-    /// Parses a form. `None`: a parameter comes twice that may come once. One without a value counts
+    /// Parses a form. `None`: it has more than 64 parameters, or one comes twice that may come once. One without a value counts
     /// as left out (RFC 6749 §3.2).
     fn parse(body: &[u8]) -> Option<Self> {
         let mut all: Vec<(String, String)> = Vec::new();
         for (name, value) in form_urlencoded::parse(body) {
+            if all.len() == MAX_PARAMETERS {
+                return None;
+            }
             let is_again = all.iter().any(|(known, _)| *known == name);
             if is_again && !REPEATED.contains(&name.as_ref()) {
                 return None;
@@ -69,7 +75,8 @@ mod tests {
         assert_eq!(form.get("b"), None);
         assert_eq!(form.get("c"), Some(" "));
         assert_eq!(form.all("resource").collect::<Vec<_>>(), ["x", "y"]);
-        for twice in ["a=1&a=1", "a=&a=1", "a&a"] {
+        let many: String = (0..65).map(|number| format!("a{number}&")).collect();
+        for twice in ["a=1&a=1", "a=&a=1", "a&a", &many] {
             assert!(Parameters::parse(twice.as_bytes()).is_none(), "{twice}");
         }
     }

@@ -14,6 +14,7 @@ use edgepass_issuer::policy::version::LivePolicy;
 use edgepass_issuer::policy::{Grant, RefusedByPolicy, TokenRequest};
 use edgepass_issuer::replacement::{DEFAULT_GRACE, ReplaceError, replace};
 use edgepass_issuer::token_facts::Confirmation;
+use edgepass_issuer::used_id::IdKind;
 use edgepass_jose::Scope;
 use edgepass_verify::UnixMillis;
 use edgepass_verify::policy::duration::DurationText;
@@ -131,6 +132,8 @@ async fn replacement<S: Store>(
     // Another client's token is as unknown as one that does not exist.
     let old = old.filter(|old| old.facts.client_id == client.id);
     let old = old.ok_or_else(|| wrong("the client has no token with that jti"))?;
+    // The client may have lost the role since.
+    policy.role_of(client, Some(&old.facts.role), None).map_err(refused)?;
     let replaced = replace(policy, &old, scope(form)?, None, grace, now);
     let (grant, replaces) = replaced.map_err(|error| match error {
         ReplaceError::Policy(error) => refused(error),
@@ -181,7 +184,14 @@ async fn issue<S: Store>(
     let client = recipient.client_id.as_str();
     let refused = |error: IssueError| not_issued(&error, client);
     let granted = app.issuer.grant(policy, grant, recipient, &mut { app.host }, now);
-    let issued = app.issuer.issue(granted.map_err(refused)?, now).await.map_err(refused)?;
+    let issued = match app.issuer.issue(granted.map_err(refused)?, now).await {
+        Err(error @ IssueError::Used(_)) => {
+            let counted = app.limits.failure(from);
+            counted.map_err(|wait| OauthError::TooMany(wait.seconds()))?;
+            return Err(refused(error));
+        }
+        issued => issued.map_err(refused)?,
+    };
     publish(app, &issued).await?;
     app.metrics.token_issued(&grant.role);
     tracing::info!(jti = issued.jwt_id, client, role = grant.role, %from, "token issued");
@@ -221,7 +231,13 @@ async fn publish<S: Store>(app: &App<S>, issued: &IssuedToken) -> Result<(), Oau
 
 fn not_issued(error: &IssueError, client: &str) -> OauthError {
     match error {
-        IssueError::Used => return USED,
+        IssueError::Used(IdKind::ClientAssertion) => return USED,
+        IssueError::Used(IdKind::Proof) => {
+            return OauthError::InvalidDpopProof("the DPoP proof was used before");
+        }
+        IssueError::Used(IdKind::OutsideToken) => {
+            return OauthError::InvalidRequest("subject_token was used before");
+        }
         IssueError::NotReplaced => {
             return OauthError::InvalidRequest("the token to be replaced is not valid any more");
         }

@@ -319,37 +319,60 @@ fn condition(
         StatusChange::Resume => (" AND status = ", StatusType::Suspended),
     };
     query.push(comparison).push_bind(status.number());
-    // A token goes the way of those that it was exchanged from.
     query.push(" AND (");
+    selects(query, "tokens.", selection);
+    if exchanged {
+        descendants(query, change, selection, (after, last));
+    }
+    query.push(")");
+    if exchanged && change == StatusChange::Resume {
+        // A token stays suspended while one that it was exchanged from is, unless that one is resumed
+        // by the same act.
+        query.push(" AND NOT EXISTS (SELECT 1 FROM ancestors a ");
+        query.push("JOIN tokens p ON p.jwt_id = a.ancestor ");
+        query.push("WHERE a.seq = tokens.seq AND p.status <> 0 AND NOT ");
+        selects(query, "p.", selection);
+        query.push(")");
+    }
+}
+
+/// Appends an alternative: tokens that were exchanged from a selected one. Of those, an act resumes
+/// only what was suspended together with the selected token.
+fn descendants(
+    query: &mut QueryBuilder<Sqlite>,
+    change: StatusChange,
+    selection: &Selection,
+    (after, last): Range,
+) {
+    query.push(" OR seq IN (SELECT a.seq FROM ancestors a ");
+    // CROSS: SQLite looks up the ancestors of tokens in the range, which are few, instead of the
+    // descendants of every token that fits. Named ones are few themselves.
+    let cross = if matches!(selection, Selection::Fitting(_)) { "CROSS JOIN" } else { "JOIN" };
+    query.push(cross).push(" tokens p ON p.jwt_id = a.ancestor WHERE a.seq > ");
+    query.push_bind(rows::signed(after)).push(" AND a.seq <= ").push_bind(rows::signed(last));
+    query.push(" AND ");
+    selects(query, "p.", selection);
+    query.push(")");
+    if change == StatusChange::Resume {
+        query
+            .push(" AND EXISTS (SELECT 1 FROM ancestors a JOIN tokens p ON p.jwt_id = a.ancestor ");
+        query.push("WHERE a.seq = tokens.seq AND p.status_act = tokens.status_act AND ");
+        selects(query, "p.", selection);
+        query.push(")");
+    }
+}
+
+/// Appends the condition for the tokens that a selection itself selects, on columns after `prefix`.
+fn selects(query: &mut QueryBuilder<Sqlite>, prefix: &str, selection: &Selection) {
     match selection {
         Selection::JwtIds(jwt_ids) => {
             // A JSON array of strings cannot fail to be written.
             let names = serde_json::to_string(jwt_ids).unwrap_or_default();
-            const NAMED: &str = " IN (SELECT value FROM json_each(";
-            query.push("jwt_id").push(NAMED).push_bind(names.clone()).push("))");
-            if exchanged {
-                query.push(" OR seq IN (SELECT seq FROM ancestors WHERE ancestor");
-                query.push(NAMED).push_bind(names).push(")))");
-            }
+            query.push(prefix).push("jwt_id IN (SELECT value FROM json_each(");
+            query.push_bind(names).push("))");
         }
-        Selection::Fitting(filter) => {
-            fits(query, "", filter);
-            if exchanged {
-                // CROSS: SQLite looks up the ancestors of tokens in the range, which are few, instead of
-                // the descendants of every token that fits.
-                query.push(" OR seq IN (SELECT a.seq FROM ancestors a ");
-                query.push("CROSS JOIN tokens p ON p.jwt_id = a.ancestor WHERE a.seq > ");
-                query
-                    .push_bind(rows::signed(after))
-                    .push(" AND a.seq <= ")
-                    .push_bind(rows::signed(last));
-                query.push(" AND ");
-                fits(query, "p.", filter);
-                query.push(")");
-            }
-        }
+        Selection::Fitting(filter) => fits(query, prefix, filter),
     }
-    query.push(")");
 }
 
 /// Appends the conditions of a filter on the columns of a table, each after `prefix`.

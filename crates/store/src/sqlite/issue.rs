@@ -3,7 +3,7 @@
 use edgepass_issuer::audit::AuditEntry;
 use edgepass_issuer::selection::Selection;
 use edgepass_issuer::status_index::permute;
-use edgepass_issuer::storage::{NewList, NewToken, Recorded, StatusSlot, StoreError, TokenRecord};
+use edgepass_issuer::storage::{NewList, NewToken, Recorded, StatusSlot, StoreError};
 use edgepass_issuer::token_facts::TokenFacts;
 use edgepass_status_list::StatusType;
 use sqlx::sqlite::SqliteRow;
@@ -19,14 +19,14 @@ pub(super) async fn record(
     new: &NewToken,
     entry: &AuditEntry,
 ) -> Result<Recorded, StoreError> {
-    let Some(ancestors) = ancestors(connection, &new.facts).await? else {
+    let Some(ancestors) = ancestors(connection, new).await? else {
         return Ok(Recorded::NotChild);
     };
     if is_being_revoked(connection, new, &ancestors, entry.at_ms).await? {
         return Ok(Recorded::Blocked);
     }
-    if !used_ids::record(connection, &new.once, entry.at_ms / 1000).await? {
-        return Ok(Recorded::Used);
+    if let Some(kind) = used_ids::record(connection, &new.once, entry.at_ms / 1000).await? {
+        return Ok(Recorded::Used(kind));
     }
     let token = &new.facts;
     if let Some(replaces) = &new.replaces
@@ -75,26 +75,35 @@ pub(super) async fn record(
 /// The most tokens that a token is exchanged from, directly or not. An act visits each.
 const MAX_ANCESTORS: usize = 8;
 
-/// The tokens from which a token is exchanged, directly or not: none without a parent. `None`: the
-/// parent is unknown or not valid, or ends before the token.
+/// The tokens from which a token is exchanged, directly or not, and that of the party that acts: none
+/// without a parent. `None`: the parent or the actor's token is unknown or not valid, or ends before
+/// the token.
 async fn ancestors(
     connection: &mut SqliteConnection,
-    token: &TokenFacts,
+    new: &NewToken,
 ) -> Result<Option<Vec<TokenFacts>>, StoreError> {
-    let Some(parent) = &token.parent else { return Ok(Some(Vec::new())) };
+    let Some(parent) = &new.facts.parent else { return Ok(Some(Vec::new())) };
     let rows = sqlx::query(
-        "SELECT * FROM tokens WHERE jwt_id = $1 OR jwt_id IN (SELECT ancestor FROM ancestors \
-         WHERE seq = (SELECT seq FROM tokens WHERE jwt_id = $1)) ORDER BY jwt_id = $1 DESC",
+        "SELECT * FROM tokens WHERE jwt_id IN ($1, $2) OR jwt_id IN (SELECT ancestor FROM ancestors \
+         WHERE seq = (SELECT seq FROM tokens WHERE jwt_id = $1))",
     )
     .bind(parent)
+    .bind(&new.actor)
     .fetch_all(connection)
     .await
     .map_err(failed)?;
     let records = rows.iter().map(rows::token).collect::<Result<Vec<_>, _>>().map_err(failed)?;
-    let is_parent = |record: &TokenRecord| {
-        record.status == StatusType::Valid && record.facts.expiration >= token.expiration
+    let is_valid = |jwt_id: &String| {
+        records.iter().any(|record| {
+            record.facts.jwt_id == *jwt_id
+                && record.status == StatusType::Valid
+                && record.facts.expiration >= new.facts.expiration
+        })
     };
-    if !records.first().is_some_and(is_parent) || records.len() > MAX_ANCESTORS {
+    if !is_valid(parent) || !new.actor.as_ref().is_none_or(is_valid) {
+        return Ok(None);
+    }
+    if records.len() > MAX_ANCESTORS {
         return Ok(None);
     }
     Ok(Some(records.into_iter().map(|record| record.facts).collect()))

@@ -173,7 +173,8 @@ impl TokenStore for SqliteStore {
     }
 
     async fn use_once(&self, id: UsedId, now: u64) -> Result<bool, StoreError> {
-        self.write(async |connection| used_ids::record(connection, &[id], now).await).await
+        self.write(async |connection| Ok(used_ids::record(connection, &[id], now).await?.is_none()))
+            .await
     }
 
     async fn token(&self, jwt_id: &str) -> Result<Option<TokenRecord>, StoreError> {

@@ -7,7 +7,7 @@ use edgepass_issuer::status_act::perform;
 use edgepass_issuer::status_index::ExpiryWindow;
 use edgepass_issuer::storage::StatusSlot;
 use edgepass_issuer::token_facts::TokenFacts;
-use edgepass_issuer::used_id::UsedId;
+use edgepass_issuer::used_id::{IdKind, UsedId};
 use edgepass_status_list::{Bits, StatusType};
 use edgepass_verify::UnixMillis;
 use sha2::{Digest, Sha256};
@@ -52,6 +52,7 @@ fn token(jwt_id: &str) -> NewToken {
     NewToken {
         facts,
         list: NewList { window, capacity: 1 << 17, bits: Bits::Two, secret: [7; 32] },
+        actor: None,
         once: Vec::new(),
         replaces: None,
     }
@@ -115,7 +116,15 @@ async fn a_token_goes_the_way_of_those_that_it_was_exchanged_from() {
     };
     perform(&store, &act(StatusChange::Suspend, named("b"))).await.unwrap();
     assert_eq!(statuses().await, "02200");
+    // The child of a suspended token stays suspended, also by a rule that it fits itself.
+    perform(&store, &act(StatusChange::Resume, named("c"))).await.unwrap();
+    assert_eq!(statuses().await, "02200");
+    perform(&store, &act(StatusChange::Suspend, named("a"))).await.unwrap();
+    assert_eq!(statuses().await, "22200");
+    // What was suspended for its own reason is not resumed with its parent.
     perform(&store, &act(StatusChange::Resume, named("a"))).await.unwrap();
+    assert_eq!(statuses().await, "02200");
+    perform(&store, &act(StatusChange::Resume, role("exchanged"))).await.unwrap();
     assert_eq!(statuses().await, "00000");
     let revoked = perform(&store, &act(StatusChange::Revoke, named("a"))).await.unwrap().unwrap();
     assert_eq!((revoked.count, statuses().await.as_str()), (3, "11100"));
@@ -149,6 +158,20 @@ async fn a_token_is_exchanged_only_while_it_is_valid_and_for_no_longer_time() {
         let recorded = record(child(parent, &format!("of-{parent}"))).await;
         assert_eq!(matches!(recorded, Recorded::At(_)), expected, "{parent}: {recorded:?}");
     }
+    // The actor's token must be valid as well, and takes what it helped to obtain with it.
+    for name in ["subject", "actor"] {
+        issue(&store, &token(name)).await;
+    }
+    let acting = |jwt_id: &str, actor: &str| NewToken {
+        actor: Some(actor.into()),
+        ..child("subject", jwt_id)
+    };
+    assert_eq!(record(acting("n", "nobody")).await, Recorded::NotChild);
+    issue(&store, &acting("by-actor", "actor")).await;
+    perform(&store, &act(StatusChange::Revoke, named("actor"))).await.unwrap();
+    assert_eq!(status(&store, "by-actor").await, StatusType::Invalid);
+    assert_eq!(status(&store, "subject").await, StatusType::Valid);
+    assert_eq!(record(acting("o", "actor")).await, Recorded::NotChild);
     // While an act by a rule is under way, nothing is exchanged for what it selects.
     issue(&store, &token("z")).await;
     let revoke = act(StatusChange::Revoke, role("reader"));
@@ -162,7 +185,7 @@ async fn a_token_is_exchanged_only_while_it_is_valid_and_for_no_longer_time() {
 #[tokio::test]
 async fn an_identifier_is_used_once_and_a_refused_token_uses_none() {
     let TestStore { store, _folder } = test_store().await;
-    let id = |name: &str| UsedId::new("test", &[name], 200);
+    let id = |name: &str| UsedId::new(IdKind::Proof, &[name], 200);
     let with = |jwt_id: &str, ids: &[&str]| {
         let once = ids.iter().map(|name| id(name)).collect();
         NewToken { once, ..token(jwt_id) }
@@ -172,7 +195,7 @@ async fn an_identifier_is_used_once_and_a_refused_token_uses_none() {
         store.record_issue(&token, &entry).await.unwrap()
     };
     assert!(matches!(record(with("a", &["1", "2"]), 100).await, Recorded::At(_)));
-    assert_eq!(record(with("b", &["3", "2"]), 100).await, Recorded::Used);
+    assert_eq!(record(with("b", &["3", "2"]), 100).await, Recorded::Used(IdKind::Proof));
     // The transaction was given up as a whole: 3 is unused.
     assert!(matches!(record(with("c", &["3"]), 100).await, Recorded::At(_)));
     assert!(!store.use_once(id("3"), 100).await.unwrap());

@@ -1,19 +1,19 @@
 //! Identifiers that may be used once.
 
 use edgepass_issuer::storage::StoreError;
-use edgepass_issuer::used_id::UsedId;
+use edgepass_issuer::used_id::{IdKind, UsedId};
 use sqlx::SqliteConnection;
 
 use super::failed;
 use crate::rows;
 
-/// Records the uses of identifiers, and forgets some that ended before `now`, in seconds. `false`:
-/// one of them was used before, and no use was recorded.
+/// Records the uses of identifiers, and forgets some that ended before `now`, in seconds. Returns the
+/// kind of one that was used before; no use is recorded then.
 pub(super) async fn record(
     connection: &mut SqliteConnection,
     ids: &[UsedId],
     now: u64,
-) -> Result<bool, StoreError> {
+) -> Result<Option<IdKind>, StoreError> {
     for id in ids {
         // More rows go than come, so that the table stays small.
         sqlx::query(
@@ -31,7 +31,7 @@ pub(super) async fn record(
             .await
             .map_err(failed)?;
         if known.is_some() {
-            return Ok(false);
+            return Ok(Some(id.kind));
         }
     }
     for id in ids {
@@ -42,5 +42,5 @@ pub(super) async fn record(
             .await
             .map_err(failed)?;
     }
-    Ok(true)
+    Ok(None)
 }
