@@ -6,16 +6,19 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { sign } from 'node:crypto';
+import { createServer } from 'node:http';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import test, { after, before } from 'node:test';
 import { promisify } from 'node:util';
+import { getListFromStatusListJWT, getStatusListFromJWT } from '@sd-jwt/jwt-status-list';
 import * as jose from 'jose';
 import * as oauth from 'oauth4webapi';
 import * as client from 'openid-client';
 import { Issuer, claims } from '../stage/issuer.mjs';
+import { listen } from '../stage/ports.mjs';
 import { AUDIENCE, CERTIFICATE, OTHER_AUDIENCE, OutsideIssuer, start } from './issuer.mjs';
 
 const run = promisify(execFile);
@@ -70,6 +73,15 @@ async function token(form = {}, key = plain.pkjwt, id = 'signs-itself') {
 function changed(text) {
   const at = text.lastIndexOf('.') + 10;
   return `${text.slice(0, at)}${text[at] === 'A' ? 'B' : 'A'}${text.slice(at + 1)}`;
+}
+
+/** What `edgepass verify` says of a token. */
+async function verified(text, ...options) {
+  const judging = run(process.env.EDGEPASS_PROGRAM, ['verify', '-', '--json', ...options]);
+  judging.child.stdin.end(text);
+  const { stdout } = await judging.catch((error) => error);
+  const { accepted, code } = JSON.parse(stdout);
+  return { accepted, code };
 }
 
 const isActive = async (text, of = plain) => (await post('oauth/introspect', { token: text }, basic(of, 'api'), of)).body.active;
@@ -502,6 +514,104 @@ test('introspection tells nothing about tokens of other audiences, and nothing t
   assert.equal((await post('oauth/introspect', { token: other })).status, 401);
 });
 
+// --- lists and tokens of others --------------------------------------------------------------------
+
+/** The status that `@sd-jwt/jwt-status-list` reads for a token, from the published list. */
+async function statusOf(text) {
+  const { idx, uri } = getStatusListFromJWT(text);
+  const response = await fetch(uri);
+  assert.equal(response.headers.get('content-type'), 'application/statuslist+jwt');
+  const list = await response.text();
+  const set = jose.createRemoteJWKSet(new URL(`${plain.issuer.url}/.well-known/jwks.json`));
+  const { payload } = await jose.jwtVerify(list, set, { typ: 'statuslist+jwt' });
+  assert.equal(payload.sub, uri);
+  return getListFromStatusListJWT(list).getStatus(idx);
+}
+
+test('another library reads the status of a token from the published list', async () => {
+  const text = await token();
+  assert.equal(await statusOf(text), 0);
+  await post('oauth/revoke', { token: text, ...await asserted('signs-itself', plain.pkjwt) });
+  assert.equal(await statusOf(text), 1);
+});
+
+test('a token of another issuer gets a status entry, and is revoked by its jti', async () => {
+  const exp = Math.floor(Date.now() / 1000) + 900;
+  const foreign = { jti: crypto.randomUUID(), exp, iss: 'https://auth.other.example', sub: 'user-1' };
+  const allot = async (body, headers = basic(plain, 'api')) => {
+    const response = await report('status-entries', body, headers);
+    return [response.status, await response.json()];
+  };
+  const [status, claim] = await allot(foreign);
+  assert.equal(status, 200, JSON.stringify(claim));
+  assert.deepEqual(await allot(foreign), [200, claim], 'the same entry again');
+  const text = await new jose.SignJWT({ ...foreign, ...claim }).setProtectedHeader({ alg: 'ES256' }).sign(plain.pkjwt.privateKey);
+  assert.equal(await statusOf(text), 0);
+  for (const [what, body, headers] of [
+    ['another exp', { ...foreign, exp: exp + 1 }], ['another iss', { ...foreign, iss: 'https://x.example' }],
+    ['the jti of a token of ours', { ...foreign, jti: claims(await token()).jti }],
+    ['a past exp', { ...foreign, jti: 'a', exp: 1 }], ['too late an exp', { ...foreign, jti: 'b', exp: exp + 86_400 }],
+    ['no jti', { exp, iss: 'i', sub: 's' }], ['an unknown member', { ...foreign, x: 1 }], ['no JSON', 'x'],
+    ['a client that may not', foreign, basic(plain)],
+  ]) assert.equal((await allot(body, headers ?? basic(plain, 'api')))[0], 400, what);
+  await plain.issuer.edgepass('revoke', '--jti', foreign.jti, '--reason', 'test');
+  assert.equal(await statusOf(text), 1);
+  const listed = JSON.parse(await plain.issuer.edgepass('tokens', '--json', '--jti', foreign.jti));
+  assert.deepEqual([listed.role, listed.aud, listed.sub], ['status-entry', foreign.iss, 'user-1']);
+});
+
+test('the verifier accepts tokens of oidc-provider, whose metadata it finds', async () => {
+  const { default: Provider } = await import('oidc-provider');
+  const server = createServer((request, response) => provider.callback()(request, response));
+  const url = await listen(server);
+  const resource = { scope: 'invoices:read', audience: AUDIENCE, accessTokenFormat: 'jwt', jwt: { sign: { alg: 'RS256' } } };
+  const provider = new Provider(url, {
+    clients: [{ client_id: 'c', client_secret: 's', grant_types: ['client_credentials'], redirect_uris: [], response_types: [] }],
+    features: {
+      clientCredentials: { enabled: true }, devInteractions: { enabled: false },
+      resourceIndicators: { enabled: true, defaultResource: () => AUDIENCE, getResourceServerInfo: () => resource },
+    },
+    scopes: ['invoices:read'],
+  });
+  const response = await fetch(`${url}/token`, { method: 'POST', headers: basic({ secret: 's' }, 'c'), body: new URLSearchParams({ grant_type: 'client_credentials', scope: 'invoices:read' }) });
+  const { access_token: text } = await response.json();
+  assert.deepEqual(await verified(text, '--issuer', url, '--audience', AUDIENCE, '--scope', 'invoices:read', '--status', 'none'), { accepted: true, code: null });
+  assert.equal((await verified(changed(text), '--issuer', url, '--audience', AUDIENCE, '--status', 'none')).code, 'signature_invalid');
+  assert.equal((await verified(text, '--issuer', url, '--audience', OTHER_AUDIENCE, '--status', 'none')).code, 'audience_mismatch');
+  server.close();
+  server.closeAllConnections();
+});
+
+test("the verifier accepts tokens of better-auth's plugin jwt", async () => {
+  const [{ betterAuth }, { memoryAdapter }, { jwt }, { toNodeHandler }] = await Promise.all([
+    import('better-auth'), import('better-auth/adapters/memory'), import('better-auth/plugins'), import('better-auth/node'),
+  ]);
+  const server = createServer((request, response) => handler(request, response));
+  const url = await listen(server);
+  const handler = toNodeHandler(betterAuth({
+    baseURL: url, secret: Buffer.from(crypto.getRandomValues(new Uint8Array(32))).toString('hex'), telemetry: { enabled: false },
+    database: memoryAdapter({ user: [], session: [], account: [], verification: [], jwks: [] }),
+    emailAndPassword: { enabled: true },
+    plugins: [jwt({ jwt: { audience: AUDIENCE, definePayload: ({ user }) => ({ email: user.email, scope: 'invoices:read' }) } })],
+  }));
+  const account = { email: 'ada@example.com', password: 'a long password', name: 'Ada' };
+  const signed = await fetch(`${url}/api/auth/sign-up/email`, { method: 'POST', headers: { 'content-type': 'application/json', origin: url }, body: JSON.stringify(account) });
+  const cookie = signed.headers.getSetCookie().map((field) => field.split(';')[0]).join('; ');
+  const { token: text } = await (await fetch(`${url}/api/auth/token`, { headers: { cookie } })).json();
+  const jwks = await (await fetch(`${url}/api/auth/jwks`)).json();
+  const line = (audience, one) => ({
+    id: audience, token: one, jwks, now: Math.floor(Date.now() / 1000),
+    policy: { profile: 'jwt', issuer: url, audience, typ: null, status: { mode: 'ignore' }, required_scopes: { all_of: ['invoices:read'] } },
+  });
+  const lines = [line(AUDIENCE, text), line(AUDIENCE, changed(text)), line(OTHER_AUDIENCE, text)];
+  const judging = run(process.env.EDGEPASS_PROGRAM, ['verify', '--batch', '-']);
+  judging.child.stdin.end(lines.map((one) => JSON.stringify(one)).join('\n'));
+  const { stdout } = await judging.catch((error) => error);
+  assert.deepEqual(stdout.trim().split('\n').map((answer) => JSON.parse(answer).code), [null, 'signature_invalid', 'audience_mismatch']);
+  server.close();
+  server.closeAllConnections();
+});
+
 // --- leaked tokens ---------------------------------------------------------------------------------
 
 /** Whether a token becomes inactive within two seconds. */
@@ -624,7 +734,7 @@ test('five thousand requests that Schemathesis makes from the OpenAPI document m
   const schemathesis = join(dirname(process.env.EDGEPASS_PYTHON), 'schemathesis');
   const checks = ['not_a_server_error', 'status_code_conformance', 'content_type_conformance', 'response_schema_conformance', 'unsupported_method'];
   const { authorization } = basic({ secret: issuer.secret });
-  const ran = await run(schemathesis, ['run', `${issuer.url}/openapi.json`, '--checks', checks.join(), '--max-examples', '330', '--workers', '2', '--seed', '1', '--header', `Authorization: ${authorization}`], { cwd: folder, maxBuffer: 1 << 26 })
+  const ran = await run(schemathesis, ['run', `${issuer.url}/openapi.json`, '--checks', checks.join(), '--max-examples', process.env.EXAMPLES ?? '330', '--workers', '2', '--seed', '1', '--header', `Authorization: ${authorization}`], { cwd: folder, maxBuffer: 1 << 26 })
     .catch((error) => error);
   const [, generated, passed] = /(\d+) generated, (\d+) passed/.exec(ran.stdout) ?? assert.fail(`${ran.stdout}${ran.stderr}`);
   t.diagnostic(`${generated} requests`);

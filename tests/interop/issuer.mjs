@@ -118,6 +118,7 @@ certificates = ["${CERTIFICATE.sha256}"]
 
 [[client]]
 id = "api"
+allots = true
 introspects = ["${AUDIENCE}"]
 secret_hash = "{api_hash}"
 

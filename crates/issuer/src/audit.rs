@@ -101,6 +101,19 @@ pub enum Act {
         /// SHA-256 of the policy's stored text, in hexadecimal.
         digest: String,
     },
+    /// A token of another issuer got a status entry.
+    StatusAllotted {
+        /// The claim `jti`.
+        jwt_id: String,
+        /// The client that asked.
+        client_id: String,
+        /// The claim `iss`.
+        issuer: String,
+        /// The claim `sub`.
+        subject: String,
+        /// The claim `exp`, in seconds.
+        expiration: u64,
+    },
     /// One token, named by its `jti`, was revoked.
     TokenRevoked {
         /// The claim `jti` of the revoked token.
@@ -174,6 +187,12 @@ impl Act {
                 client_id: Some(client_id),
                 subject: Some(subject),
             },
+            Self::StatusAllotted { jwt_id, client_id, subject, .. } => Names {
+                jwt_id: Some(jwt_id),
+                role: None,
+                client_id: Some(client_id),
+                subject: Some(subject),
+            },
             Self::TokenRevoked { jwt_id, .. }
             | Self::StatusesChanged { selection: SelectionEntry::JwtId(jwt_id), .. } => {
                 Names { jwt_id: Some(jwt_id), ..Names::default() }
@@ -202,6 +221,7 @@ impl Act {
             Self::KeyCompromised { .. } => "key_compromised",
             Self::KeysWithdrawn { .. } => "keys_withdrawn",
             Self::PolicyApplied { .. } => "policy_applied",
+            Self::StatusAllotted { .. } => "status_allotted",
             Self::TokenIssued { .. } => "token_issued",
             Self::TokenRevoked { .. } => "token_revoked",
             Self::StatusesChanged { .. } => "statuses_changed",

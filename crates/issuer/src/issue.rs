@@ -348,7 +348,7 @@ impl<S> Issuer<S> {
     /// # Errors
     ///
     /// [`NoEntropy`].
-    fn new_list(
+    pub(crate) fn new_list(
         &self,
         policy: &IssuerPolicy,
         expiration: u64,

@@ -27,6 +27,7 @@ pub mod publish;
 pub mod replacement;
 pub mod seal;
 pub mod selection;
+pub mod sidecar;
 pub mod signing_key;
 pub mod status_act;
 pub mod status_index;

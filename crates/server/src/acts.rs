@@ -114,7 +114,7 @@ async fn act<S: Store>(
 }
 
 /// Whether `Content-Type` is `application/json`. The forms of web pages cannot send that type.
-fn is_json(headers: &HeaderMap) -> bool {
+pub(crate) fn is_json(headers: &HeaderMap) -> bool {
     let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let media_type = media_type.and_then(|value| value.split(';').next());
     media_type.is_some_and(|value| value.trim().eq_ignore_ascii_case("application/json"))

@@ -15,6 +15,7 @@ mod oauth;
 mod peer;
 pub mod publication;
 mod router;
+mod status_entries;
 mod tls;
 
 use std::sync::Arc;

@@ -19,7 +19,7 @@ use tower_http::timeout::TimeoutLayer;
 
 use crate::documents::AUTHORIZE;
 use crate::oauth::{introspect, revoke, token};
-use crate::{App, acts, documents, health, leaks};
+use crate::{App, acts, documents, health, leaks, status_entries};
 
 /// The routes of all environments. Those of an environment with a name are below its name, which is
 /// the last segment of its issuer identifier; RFC 8414 §3.1 puts the metadata at the root all the
@@ -106,6 +106,7 @@ fn documented<S: Store>() -> Routes<S> {
         .post("/oauth/token", token::post::<S>)
         .post("/oauth/revoke", revoke::post::<S>)
         .post("/oauth/introspect", introspect::post::<S>)
+        .post("/status-entries", status_entries::post::<S>)
         .get("/healthz", health::healthz)
         .get("/readyz", health::readyz::<S>)
         .get("/metrics", health::metrics::<S>)

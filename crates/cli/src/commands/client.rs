@@ -25,7 +25,7 @@ pub(super) enum Act {
         /// The client's `client_id`.
         id: String,
         /// A role that the client may use; may be repeated. The first is its default.
-        #[arg(long = "role", required_unless_present = "introspects")]
+        #[arg(long = "role", required_unless_present_any = ["introspects", "allots"])]
         roles: Vec<String>,
         /// A change that the client may make to tokens of all clients; may be repeated.
         #[arg(long = "may", value_parser = ["revoke", "suspend", "resume"])]
@@ -33,6 +33,9 @@ pub(super) enum Act {
         /// An audience whose tokens the client may introspect; may be repeated. For resource servers.
         #[arg(long)]
         introspects: Vec<String>,
+        /// The client may ask for status entries for tokens of other issuers.
+        #[arg(long)]
+        allots: bool,
         #[command(flatten)]
         key: KeyArgs,
     },
@@ -53,8 +56,8 @@ pub(super) struct KeyArgs {
 pub(super) fn run(act: Act, source: &Source, json: bool) -> anyhow::Result<Exit> {
     match act {
         Act::List => list(&source.load()?, json),
-        Act::Add { id, roles, may, introspects, key } => {
-            add(source, &NewClient { id, roles, may, introspects }, key, json)
+        Act::Add { id, roles, may, introspects, allots, key } => {
+            add(source, &NewClient { id, roles, may, introspects, allots }, key, json)
         }
     }
 }
@@ -73,6 +76,7 @@ fn list(config: &Config, json: bool) -> anyhow::Result<Exit> {
                 "roles": client.roles,
                 "may": may,
                 "introspects": client.introspects,
+                "allots": client.allots,
             }))?;
         }
         return Ok(Exit::Ok);
@@ -99,6 +103,7 @@ struct NewClient {
     roles: Vec<String>,
     may: Vec<String>,
     introspects: Vec<String>,
+    allots: bool,
 }
 
 /// Appends the client to the file, or to `clients.toml` of a folder. The rest of the file, comments
@@ -118,6 +123,9 @@ fn add(source: &Source, new: &NewClient, key: KeyArgs, json: bool) -> anyhow::Re
         if !values.is_empty() {
             entry.push_str(&format!("{name} = {}\n", quoted_all(values)));
         }
+    }
+    if new.allots {
+        entry.push_str("allots = true\n");
     }
     let mut entropy = OsEntropy;
     let mut secret = None;

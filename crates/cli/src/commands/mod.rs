@@ -15,6 +15,7 @@ mod policy;
 mod published;
 mod serve;
 mod source;
+mod status;
 mod status_act;
 mod tokens;
 mod verify;
@@ -95,6 +96,11 @@ enum Command {
     /// Resume suspended tokens.
     #[command(after_help = SELECTING)]
     Resume(status_act::Args),
+    /// Make tokens of other issuers revocable.
+    Status {
+        #[command(subcommand)]
+        act: status::Act,
+    },
     /// List or rotate the issuer's keys, or withdraw a compromised key.
     Keys {
         #[command(subcommand)]
@@ -160,6 +166,7 @@ impl Cli {
             Command::Resume(args) => {
                 status_act::run(StatusChange::Resume, args, &source, json).await
             }
+            Command::Status { act } => status::run(act, &source, json).await,
             Command::Keys { act } => keys::run(act, &source, json).await,
             Command::Tokens(args) => tokens::run(args, &source, json).await,
             Command::Audit(args) => audit::run(args, &source, json).await,

@@ -85,14 +85,14 @@ impl Issuer {
 /// Output of a command that must end by itself within 10 s. A `serve` that keeps running is a
 /// failure.
 fn ended(command: &mut Command) -> Output {
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    for _ in 0..1000 {
-        if child.try_wait().unwrap().is_some() {
-            return child.wait_with_output().unwrap();
-        }
-        std::thread::sleep(std::time::Duration::from_millis(10));
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let id = child.id().to_string();
+    let (sender, output) = std::sync::mpsc::channel();
+    std::thread::spawn(move || sender.send(child.wait_with_output()));
+    if let Ok(output) = output.recv_timeout(std::time::Duration::from_secs(10)) {
+        return output.unwrap();
     }
-    child.kill().unwrap();
+    Command::new("kill").arg(id).status().unwrap();
     panic!("{command:?} still runs after 10 s");
 }
 
@@ -223,6 +223,44 @@ fn the_policy_is_enforced_and_says_what_is_allowed() {
     assert_eq!(issuer.run(&["tokens", "--json"]).stdout, b"");
 }
 
+#[test]
+fn a_token_of_another_issuer_gets_a_status_entry_and_is_revoked_by_it() {
+    let issuer = Issuer::new();
+    let allot = |jti: &str, time: &str| {
+        let iss = ["--iss", "https://login.example", "--expires-in", time];
+        issuer.run(&[["status", "allot", "--jti", jti, "--json"].as_slice(), &iss].concat())
+    };
+    let list = |output: &Output| {
+        assert_eq!(output.status.code(), Some(0), "{}", said(output));
+        lines(&output.stdout)[0]["status"]["status_list"].clone()
+    };
+    let assert_said = |output: &Output, code: i32, says: &str| {
+        assert_eq!(output.status.code(), Some(code));
+        assert!(told(output).contains(says), "{}", told(output));
+    };
+    let (one, two) = (list(&allot("one", "10m")), list(&allot("two", "10m")));
+    assert!(one["uri"].as_str().unwrap().starts_with("http://127.0.0.1:8787/"));
+    assert_ne!(one, two);
+
+    // The same jti with another time is another token.
+    assert_said(&allot("one", "20m"), 1, "another token has this jti");
+    assert_said(&allot("late", "25h"), 1, "at most 24 hours ahead");
+    assert_said(&allot("", "10m"), 2, "--jti");
+
+    // 3: recorded, but nothing publishes, because no `serve` runs.
+    assert_said(&issuer.run(&["revoke", "--jti", "one", "--reason", "leak", "--json"]), 3, "one");
+    let tokens = lines(&issuer.run(&["tokens", "--json"]).stdout);
+    let revoked = |jti: &str| {
+        let token = tokens.iter().find(|token| token["jti"] == jti).unwrap();
+        assert_eq!(
+            (&token["role"], &token["aud"]),
+            (&"status-entry".into(), &"https://login.example".into())
+        );
+        token["status"] == "revoked"
+    };
+    assert!(revoked("one") && !revoked("two"), "{tokens:?}");
+}
+
 /// The JSON values in these lines.
 pub(crate) fn lines(text: &[u8]) -> Vec<serde_json::Value> {
     let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
@@ -314,7 +352,7 @@ fn clients_are_added_and_listed() {
     let listed = lines(&issuer.run(&["client", "list", "--json"]).stdout);
     let billing = serde_json::json!({
         "client_id": "billing", "authentication": "secret", "roles": ["invoice-reader"],
-        "may": ["revoke"], "introspects": [],
+        "may": ["revoke"], "introspects": [], "allots": false,
     });
     assert_eq!(listed.last(), Some(&billing));
     // With a key, the configuration holds nothing secret.

@@ -24,6 +24,8 @@ pub struct Client {
     pub introspects: Vec<String>,
     /// The audiences whose tokens the client may exchange, besides its own tokens (RFC 8693).
     pub exchanges: Vec<String>,
+    /// Whether the client may allot status entries for tokens of other issuers.
+    pub allots: bool,
     /// How the client authenticates.
     pub authentication: Authentication,
 }

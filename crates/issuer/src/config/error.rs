@@ -266,7 +266,7 @@ pub enum Mistake {
         field: &'static str,
     },
     /// A role's name is empty or that of an earlier role of its environment.
-    #[error("role: every role needs a name of its own")]
+    #[error("role: every role needs a name of its own, other than status-entry")]
     RoleName,
     /// A role has no audience, or an empty or repeated one. Holds the role's name.
     #[error("role {0}: write the audience, the URL of the guarded API, or several, each once")]
@@ -301,7 +301,9 @@ pub enum Mistake {
     )]
     ClientId,
     /// A client has no role and introspects nothing. Holds its `id`.
-    #[error("client {0}: roles: name at least one role, or introspects for a resource server")]
+    #[error(
+        "client {0}: roles: name at least one role, or say what else the client may do: introspects, exchanges, allots"
+    )]
     ClientWithoutRole(String),
     /// A client introspects or exchanges tokens of an empty or repeated audience.
     #[error("client {client}: {field}: write audiences, each once")]

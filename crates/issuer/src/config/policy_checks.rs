@@ -25,6 +25,7 @@ use crate::policy::agreement::Agreement;
 use crate::policy::catalogue::CataloguedScope;
 use crate::policy::federation::Federation;
 use crate::selection::StatusChange;
+use crate::sidecar::ROLE;
 
 /// The clients that commands of the issuer name in tokens.
 const OWN: [&str; 2] = ["edgepass-cli", "edgepass-doctor"];
@@ -206,7 +207,7 @@ pub(super) fn role(
     let is_taken = |(other_environment, other): &Placed<Role>| {
         *other_environment == environment && other.name == name
     };
-    if !is_name(&name) || before.iter().any(is_taken) {
+    if !is_name(&name) || name == ROLE || before.iter().any(is_taken) {
         return Err(Mistake::RoleName);
     }
     fits("role", &name, rules.naming.role.as_ref())?;
@@ -338,7 +339,8 @@ pub(super) fn client(
         return Err(Mistake::ClientId);
     }
     fits("client", &id, rules.naming.client.as_ref())?;
-    if text.roles.is_empty() && text.introspects.is_empty() && text.exchanges.is_empty() {
+    let has_use = !text.introspects.is_empty() || !text.exchanges.is_empty() || text.allots;
+    if text.roles.is_empty() && !has_use {
         return Err(Mistake::ClientWithoutRole(id));
     }
     for (field, audiences) in [("introspects", &text.introspects), ("exchanges", &text.exchanges)] {
@@ -354,8 +356,8 @@ pub(super) fn client(
         return Err(Mistake::NeedsSuspension(id));
     }
     let authentication = authentication(&id, &text)?;
-    let ClientText { roles, may, introspects, exchanges, .. } = text;
-    Ok((environment, Client { id, roles, may, introspects, exchanges, authentication }))
+    let ClientText { roles, may, introspects, exchanges, allots, .. } = text;
+    Ok((environment, Client { id, roles, may, introspects, exchanges, allots, authentication }))
 }
 
 /// What the check of a federation needs to know.

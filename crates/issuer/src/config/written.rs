@@ -286,6 +286,9 @@ pub(super) struct ClientText {
     /// Audiences whose tokens the client may exchange, besides its own tokens. Default: none.
     #[serde(default)]
     pub(super) exchanges: Vec<String>,
+    /// Whether the client may allot status entries for tokens of other issuers. Default false.
+    #[serde(default)]
+    pub(super) allots: bool,
     /// The hash of its secret.
     pub(super) secret_hash: Option<String>,
     /// At most two secrets, each with the time for which it holds.
