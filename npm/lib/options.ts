@@ -180,8 +180,14 @@ export interface IssuerOptions {
      */
     mode?: 'required' | 'when_present' | 'ignore';
     /**
+     * The issuer that publishes the lists and signs them with its own keys, if it is not the tokens'
+     * issuer. Its JWK Set is found through its metadata. Default: the tokens' issuer.
+     */
+    issuer?: string;
+    /**
      * Allowed prefixes of status list URIs: https URLs (http only on loopback). A prefix matches
-     * whole path segments. Default: the issuer identifier followed by `/`.
+     * whole path segments. Default: the identifier of the issuer that publishes the lists, followed
+     * by `/`.
      */
     uriPrefixes?: string[];
     /** The largest list, inflated, in bytes. Default 1048576: 8 million one-bit statuses. */
@@ -466,7 +472,7 @@ const ISSUER_OPTIONS: Record<keyof IssuerOptions, true> = {
 type Group = 'dpop' | 'status' | 'freshness';
 const GROUPS: { [Name in Group]: Record<keyof NonNullable<IssuerOptions[Name]>, true> } = {
   dpop: { algorithms: true, maxAge: true },
-  status: { mode: true, uriPrefixes: true, maxListBytes: true, maxResponseBytes: true },
+  status: { mode: true, issuer: true, uriPrefixes: true, maxListBytes: true, maxResponseBytes: true },
   freshness: {
     keys: true, keysHardStop: true, deadline: true, publishDelay: true, sharedMaxAge: true,
     refreshInterval: true, fetchTimeout: true, staleIfError: true, maxListAge: true,

@@ -7,6 +7,7 @@ mod documents;
 mod errors;
 mod field;
 mod http_freshness;
+mod list_issuer;
 mod properties;
 mod remembered;
 mod third_party;

@@ -335,6 +335,69 @@ for (const [name, ttl, code] of [
   line(`list/ttl-${name}`, own);
 }
 
+// Lists that another issuer publishes: its keys sign them, and no others.
+const STATUS = 'https://status.example';
+const [META, OPENID] = ['oauth-authorization-server', 'openid-configuration'].map((name) => `${STATUS}/.well-known/${name}`);
+const [SET, THEIRS] = [`${STATUS}/jwks`, `${STATUS}/lists/1`];
+const ED = publicJwk(KEYS.ed25519, { kid: 's', alg: 'EdDSA' });
+/** The token's issuer signs with RSA, the issuer of the list with Ed25519. `revoked`: the first eight. */
+function foreign({ code = null, uri = THEIRS, revoked = 0, key = 'ed25519', alg = 'EdDSA', kid = 's', change = {}, status, fetched = [META, SET, uri], ...more } = {}) {
+  const bits = Buffer.alloc(16);
+  bits[0] = revoked;
+  const list = { sub: uri, iat: T - 10, exp: T + 600, status_list: { bits: 1, lst: b64(deflateSync(bits)) } };
+  const json = (body) => ({ status: 200, headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) });
+  const responses = {
+    [META]: json({ issuer: STATUS, jwks_uri: SET }),
+    [SET]: json({ keys: [ED] }),
+    [uri]: {
+      status: 200, headers: { 'content-type': 'application/statuslist+jwt' },
+      body: jws({ alg, kid, typ: 'statuslist+jwt' }, list, key, alg),
+    },
+    ...change,
+  };
+  for (const [url, response] of Object.entries(responses)) if (response === null) delete responses[url];
+  return {
+    claims: { status: { status_list: { idx: 1, uri } } }, code, responses,
+    policy: { status: { mode: 'required', issuer: STATUS, ...status } }, expect: { fetched }, ...more,
+  };
+}
+line('list/of-another-issuer', foreign());
+line('list/of-another-issuer-revoked', foreign({ revoked: 2, code: 'token_revoked' }));
+line('list/of-another-issuer-with-its-metadata-at-openid', foreign({
+  change: { [META]: { status: 404, headers: {}, body: '' }, [OPENID]: { status: 200, headers: {}, body: JSON.stringify({ issuer: STATUS, jwks_uri: SET }) } },
+  fetched: [META, OPENID, SET, THEIRS],
+}));
+line('list/of-another-issuer-signed-by-the-tokens-issuer', foreign({ key: 'rsa', alg: 'RS256', kid: 'k', code: 'status_unavailable' }));
+line('list/of-another-issuer-signed-by-a-strange-key', foreign({ key: 'p256', alg: 'ES256', kid: 's', code: 'status_unavailable' }));
+line('list/of-the-tokens-issuer-though-another-publishes-lists', foreign({ uri: LIST, code: 'claim_invalid', fetched: [] }));
+line('list/of-another-issuer-below-a-prefix-of-its-own', foreign({
+  uri: 'https://lists.example/1', status: { uri_prefixes: ['https://lists.example/'] },
+}));
+line('list/of-another-issuer-without-metadata', foreign({
+  change: { [META]: null }, code: 'status_unavailable', fetched: [META],
+}));
+line('list/of-another-issuer-whose-metadata-are-of-a-third', foreign({
+  change: { [META]: { status: 200, headers: {}, body: JSON.stringify({ issuer: ISSUER, jwks_uri: SET }) } },
+  code: 'status_unavailable', fetched: [META, OPENID],
+}));
+line('list/of-another-issuer-without-keys', foreign({ change: { [SET]: null }, code: 'status_unavailable', fetched: [META, SET] }));
+line('list/of-another-issuer-absent', foreign({ change: { [THEIRS]: null }, code: 'status_unavailable' }));
+// The keys of the lists sign no token.
+line('list/tokens-of-the-issuer-of-the-lists', {
+  ...foreign({ code: 'issuer_mismatch', fetched: [] }), key: 'ed25519', alg: 'EdDSA', header: { kid: 's' },
+  claims: { iss: STATUS }, policy: { algorithms: ['EdDSA'], status: { mode: 'required', issuer: STATUS } },
+});
+line('list/token-of-the-issuer-signed-by-the-key-of-the-lists', {
+  ...foreign({ code: 'key_not_found', fetched: [] }), key: 'ed25519', alg: 'EdDSA', header: { kid: 's' },
+  policy: { algorithms: ['RS256', 'EdDSA'], status: { mode: 'required', issuer: STATUS } },
+});
+for (const [name, issuer] of Object.entries({
+  'no-url': 'status', 'plain-http': 'http://status.example', 'with-a-query': `${STATUS}?a`, 'a-template': `${STATUS}/{tid}`, 'empty': '',
+})) {
+  line(`list/of-another-issuer-that-is-${name}`, { ...foreign({ status: { issuer } }), expect: { verdict: 'error' } });
+}
+line('list/of-another-issuer-but-ignored', { policy: { status: { mode: 'ignore', issuer: STATUS } }, expect: { verdict: 'error' } });
+
 const reported = readFileSync(new URL('reported.jsonl', import.meta.url), 'utf8').trim().split('\n');
 for (const text of reported) {
   const { id, ...own } = JSON.parse(text);

@@ -279,7 +279,7 @@ add('key', 'set-duplicate-kid-of-another-algorithm', {
 add('key', 'metadata-of-another-issuer', {
   discover: true,
   responses: { ...allValid, [JWKS]: jsonResponse(jwks), [METADATA]: jsonResponse({ issuer: `${ISSUER}/`, jwks_uri: JWKS }) },
-  expect: refused('keys_unavailable', { fetched: [METADATA] }),
+  expect: refused('keys_unavailable', { fetched: [METADATA, METADATA.replace('oauth-authorization-server', 'openid-configuration')] }),
 });
 
 // --- signature ------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ pub use self::requirements::{Requirements, RequirementsConfig, RequirementsError
 use crate::checks::dpop::Proof;
 use crate::checks::dpop::replay::Replay;
 use crate::checks::token::{Pending, SignedToken, UnverifiedToken, Verified};
-use crate::documents::fetch::FetchOrder;
+use crate::documents::fetch::{DocumentKind, FetchOrder};
 use crate::documents::held::Attempt;
 use crate::documents::refused::Cause;
 use crate::error::VerifyError;
@@ -31,10 +31,10 @@ pub struct Check {
     pub(crate) stage: Stage,
     pub(crate) requirements: Arc<Requirements>,
     pub(crate) sender: Sender,
-    pub(crate) key_attempt: Attempt,
+    pub(crate) keys: KeyFetches,
+    /// The fetches of the keys of the lists, if they are not the token's issuer's.
+    pub(crate) list_keys: KeyFetches,
     pub(crate) list_attempt: Attempt,
-    /// The number of times that the check fetched metadata.
-    pub(crate) metadata_fetches: u8,
     /// Whether another key has the `kid` and algorithm of the key that was found.
     pub(crate) has_other_key: bool,
     /// Whether that other key is used, because the signature is not valid with the first one.
@@ -53,6 +53,30 @@ pub struct Check {
     /// The issuer whose policy applies. `None` if step 1 or 2 failed.
     pub(crate) issuer: Option<IssuerIndex>,
 }
+
+/// The fetches of a check for the keys of one issuer.
+#[derive(Default)]
+pub(crate) struct KeyFetches {
+    pub(crate) attempt: Attempt,
+    /// The number of fetches of metadata.
+    pub(crate) metadata: u8,
+}
+
+impl KeyFetches {
+    /// Records a fetch. Returns whether the check may carry it out: it fetches the metadata once, from
+    /// both places where they may be. The attempt limits fetches of the keys.
+    pub(crate) fn may_fetch(&mut self, order: &FetchOrder) -> bool {
+        if order.document == DocumentKind::JwkSet {
+            self.attempt.fetches(order.lease);
+            return true;
+        }
+        self.metadata = self.metadata.saturating_add(1);
+        self.metadata <= METADATA_PLACES
+    }
+}
+
+/// The number of places where an issuer may have its metadata.
+const METADATA_PLACES: u8 = 2;
 
 /// The stage that a check has reached.
 pub(crate) enum Stage {
@@ -124,9 +148,9 @@ impl Check {
             stage,
             requirements,
             sender,
-            key_attempt: Attempt::default(),
+            keys: KeyFetches::default(),
+            list_keys: KeyFetches::default(),
             list_attempt: Attempt::default(),
-            metadata_fetches: 0,
             has_other_key: false,
             uses_other_key: false,
             cause: None,

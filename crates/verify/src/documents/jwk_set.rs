@@ -110,6 +110,18 @@ pub(crate) enum KeyLookup {
     Refuse(VerifyError),
 }
 
+/// Whether an issuer's set may be used.
+pub(crate) enum SetLookup {
+    /// With `refresh`, [`KeyHolder::refresh_order`] is due.
+    Use {
+        stale: bool,
+        refresh: bool,
+    },
+    Fetch(FetchOrder),
+    Wait,
+    Refuse,
+}
+
 impl KeyHolder {
     pub(crate) fn new(source: KeySource, issuer: IssuerIndex) -> Self {
         let jwks_uri = match &source {
@@ -155,17 +167,11 @@ impl KeyHolder {
             KeySource::Unusable => return KeyLookup::Refuse(VerifyError::KeysUnavailable),
             KeySource::Url(_) | KeySource::Discover => {}
         }
-        if self.set.content().is_some_and(|set| has_expired(set, policy, now)) {
-            // The `iat` of the dropped set still decides which sets are older.
-            self.set.drop_copy(|_| {});
-        }
-        let limits = self.limits(policy, stale_if_error, now);
-        let (stale, refresh) = match self.set.availability(now, &limits, attempt) {
-            Availability::Fresh { refresh } => (false, refresh),
-            Availability::Stale => (true, false),
-            Availability::Fetch => return KeyLookup::Fetch(self.order(policy, now)),
-            Availability::Wait => return KeyLookup::Wait,
-            Availability::Unavailable => return KeyLookup::Refuse(VerifyError::KeysUnavailable),
+        let (stale, refresh) = match self.look_up_set(policy, stale_if_error, attempt, now) {
+            SetLookup::Use { stale, refresh } => (stale, refresh),
+            SetLookup::Fetch(order) => return KeyLookup::Fetch(order),
+            SetLookup::Wait => return KeyLookup::Wait,
+            SetLookup::Refuse => return KeyLookup::Refuse(VerifyError::KeysUnavailable),
         };
         let found = self.set.content().map_or(KeyMatch::None, |set| set.find(key_id, algorithm));
         if let Some((key, has_other)) = choose(found, other) {
@@ -176,7 +182,33 @@ impl KeyHolder {
             KeyMatch::One(_) | KeyMatch::Two(..) | KeyMatch::Unfit => {
                 KeyLookup::Refuse(VerifyError::KeyNotFound)
             }
-            KeyMatch::None => self.look_up_unknown(policy, &limits, attempt, now),
+            KeyMatch::None => {
+                let limits = self.limits(policy, stale_if_error, now);
+                self.look_up_unknown(policy, &limits, attempt, now)
+            }
+        }
+    }
+
+    /// Looks up a fetched set, whatever its keys. If it may not be used, says whether to fetch a
+    /// document, to wait for another request's fetch, or to refuse the token.
+    pub(crate) fn look_up_set(
+        &mut self,
+        policy: &Policy,
+        stale_if_error: Option<Duration>,
+        attempt: &mut Attempt,
+        now: UnixMillis,
+    ) -> SetLookup {
+        if self.set.content().is_some_and(|set| has_expired(set, policy, now)) {
+            // The `iat` of the dropped set still decides which sets are older.
+            self.set.drop_copy(|_| {});
+        }
+        let limits = self.limits(policy, stale_if_error, now);
+        match self.set.availability(now, &limits, attempt) {
+            Availability::Fresh { refresh } => SetLookup::Use { stale: false, refresh },
+            Availability::Stale => SetLookup::Use { stale: true, refresh: false },
+            Availability::Fetch => SetLookup::Fetch(self.order(policy, now)),
+            Availability::Wait => SetLookup::Wait,
+            Availability::Unavailable => SetLookup::Refuse,
         }
     }
 
@@ -437,7 +469,7 @@ impl KeyHolder {
         self.order_for(policy, lease)
     }
 
-    fn refresh_order(&mut self, policy: &Policy, now: UnixMillis) -> FetchOrder {
+    pub(crate) fn refresh_order(&mut self, policy: &Policy, now: UnixMillis) -> FetchOrder {
         let lease = self.set.begin_refresh(now, policy.schedule.fetch_timeout);
         self.order_for(policy, lease)
     }

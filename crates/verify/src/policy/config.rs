@@ -147,8 +147,11 @@ pub struct DpopConfig {
 pub struct StatusConfig {
     /// Whether a token's status is looked up. Default `required`; profile `jwt` has no default.
     pub mode: Option<StatusMode>,
-    /// The prefixes of URIs from which lists and aggregations may be fetched. Default: the issuer
-    /// identifier followed by `/`, or none if it is no URL.
+    /// The issuer that publishes the lists and signs them with its own keys, if it is not the tokens'
+    /// issuer. Its JWK Set is found through its metadata. Default: the tokens' issuer.
+    pub issuer: Option<String>,
+    /// The prefixes of URIs from which lists and aggregations may be fetched. Default: the
+    /// identifier of the issuer that publishes them followed by `/`, or none if it is no URL.
     pub uri_prefixes: Option<Vec<String>>,
     /// The largest accepted list after inflation, in bytes. Default 1048576: 8 million statuses of
     /// one bit.
@@ -173,6 +176,7 @@ impl StatusConfig {
     /// The name of a setting of lists, if they are not looked up.
     pub(super) fn without_effect(&self, has_lists: bool) -> Option<&'static str> {
         let settings = [
+            ("status.issuer", self.issuer.is_some()),
             ("status.uri_prefixes", self.uri_prefixes.is_some()),
             ("status.max_list_bytes", self.max_list_bytes != Self::default().max_list_bytes),
         ];
@@ -248,6 +252,7 @@ impl Default for StatusConfig {
     fn default() -> Self {
         Self {
             mode: None,
+            issuer: None,
             uri_prefixes: None,
             max_list_bytes: 1 << 20,
             max_response_bytes: 1 << 20,

@@ -26,7 +26,8 @@ pub(crate) use self::scope_claims::{ScopeRule, granted};
 use crate::documents::status_list_token::ListRules;
 use crate::error::ClaimName;
 use crate::policy::freshness::{
-    DEFAULT_MAX_LIST_AGE, FreshnessError, KeyFreshness, KeyRules, ListAgeTooShort, Schedule,
+    DEFAULT_MAX_LIST_AGE, FreshnessConfig, FreshnessError, KeyFreshness, KeyRules, ListAgeTooShort,
+    Schedule,
 };
 use crate::url;
 
@@ -48,6 +49,8 @@ pub struct Policy {
     pub(crate) max_token_bytes: usize,
     pub(crate) dpop: DpopRules,
     pub(crate) status_mode: StatusMode,
+    /// The policy of the issuer that publishes the lists, if it is not the tokens' issuer.
+    pub(crate) list_issuer: Option<Box<Policy>>,
     pub(crate) status_uri_prefixes: Vec<String>,
     pub(crate) max_list_bytes: usize,
     pub(crate) max_response_bytes: usize,
@@ -150,6 +153,11 @@ pub enum PolicyError {
     /// `max_token_bytes` is above [`MAX_TOKEN_BYTES`].
     #[error("max_token_bytes is at most {MAX_TOKEN_BYTES}")]
     TokenTooLong,
+    /// [`is_issuer_url`] refuses `status.issuer`.
+    #[error(
+        "status.issuer must be an https URL (http only on loopback), without query or fragment"
+    )]
+    ListIssuer,
     /// A prefix in `status.uri_prefixes` is neither an https URL nor an http URL on loopback.
     #[error("status.uri_prefixes must be https URLs (http only on loopback)")]
     PrefixInvalid,
@@ -210,6 +218,7 @@ impl TryFrom<PolicyConfig> for Policy {
             return Err(PolicyError::Zero(name));
         }
         let shape = Shape::of(&config)?;
+        let list_issuer = config.list_issuer()?;
         let audience = config.audience.into_vec();
         let is_odd = |audience: &String| audience.is_empty() || audience.trim() != audience;
         if audience.is_empty() || audience.iter().any(is_odd) {
@@ -223,12 +232,13 @@ impl TryFrom<PolicyConfig> for Policy {
             expected_claims.push((path(name)?, values));
         }
         let issuer = IssuerName::parse(config.issuer, config.tenants, &expected_claims)?;
-        let status_uri_prefixes = match &config.status.uri_prefixes {
-            Some(prefixes) => prefixes.clone(),
-            None if is_issuer_url(issuer.as_str()) && !issuer.is_template() => {
+        let status_uri_prefixes = match (&config.status.uri_prefixes, &list_issuer) {
+            (Some(prefixes), _) => prefixes.clone(),
+            (None, Some(policy)) => policy.status_uri_prefixes.clone(),
+            (None, None) if is_issuer_url(issuer.as_str()) && !issuer.is_template() => {
                 vec![format!("{}/", issuer.as_str().trim_end_matches('/'))]
             }
-            None => Vec::new(),
+            (None, None) => Vec::new(),
         };
         let usable = |prefix: &String| url::is_acceptable(prefix) && !prefix.contains('#');
         if !status_uri_prefixes.iter().all(usable) {
@@ -275,6 +285,7 @@ impl TryFrom<PolicyConfig> for Policy {
                 max_age: config.dpop.max_age.0.as_secs(),
             },
             status_mode: shape.status_mode,
+            list_issuer: list_issuer.map(Box::new),
             status_uri_prefixes,
             max_list_bytes: cap(config.status.max_list_bytes),
             max_response_bytes: cap(config.status.max_response_bytes),
@@ -283,6 +294,19 @@ impl TryFrom<PolicyConfig> for Policy {
 }
 
 impl PolicyConfig {
+    /// The policy of the issuer in `status.issuer`. The rules for lists and their freshness are those
+    /// of this configuration.
+    fn list_issuer(&self) -> Result<Option<Policy>, PolicyError> {
+        let Some(issuer) = self.status.issuer.clone() else { return Ok(None) };
+        if !is_issuer_url(&issuer) || issuer.contains('{') {
+            return Err(PolicyError::ListIssuer);
+        }
+        let config = Self::new(issuer, self.audience.clone());
+        let status = StatusConfig { mode: None, issuer: None, ..self.status.clone() };
+        let freshness = FreshnessConfig { keys: None, ..self.freshness.clone() };
+        Policy::try_from(Self { status, freshness, ..config }).map(Some)
+    }
+
     /// Checks that no setting is idle because the JWK Set is given: those for fetched keys.
     ///
     /// # Errors

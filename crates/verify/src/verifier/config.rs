@@ -96,7 +96,11 @@ impl IssuerConfig {
         }
         let mut policy = Policy::try_from(config)?;
         if let Some(bits) = max_rsa_bits {
-            policy.max_rsa_octets = usize::try_from(bits.div_ceil(8)).unwrap_or(usize::MAX);
+            let octets = usize::try_from(bits.div_ceil(8)).unwrap_or(usize::MAX);
+            policy.max_rsa_octets = octets;
+            if let Some(policy) = &mut policy.list_issuer {
+                policy.max_rsa_octets = octets;
+            }
         }
         let keys = match issuer.jwks {
             None => KeySource::Discover,

@@ -101,23 +101,42 @@ struct Issuer {
     policy: Policy,
     keys: KeyHolder,
     lists: ListHolder,
+    /// The issuer that publishes the lists of this one's tokens: usually itself.
+    list_issuer: IssuerIndex,
 }
 
-/// The issuers of a verifier, in the order given.
-struct Issuers(Vec<Issuer>);
+/// The issuers of a verifier: those of tokens, in the order given, and then those that only publish
+/// lists for them.
+struct Issuers {
+    all: Vec<Issuer>,
+    /// The number of issuers of tokens.
+    of_tokens: usize,
+}
 
 impl Issuers {
+    /// The issuers of tokens.
+    fn of_tokens(&self) -> &[Issuer] {
+        self.all.get(..self.of_tokens).unwrap_or_default()
+    }
+
     /// The issuer at `index`. The verifier made every index itself, so the error never occurs.
     fn get(&self, index: IssuerIndex) -> Result<&Issuer, VerifyError> {
-        self.0.get(index.0).ok_or(VerifyError::IssuerMismatch)
+        self.all.get(index.0).ok_or(VerifyError::IssuerMismatch)
     }
 
     fn get_mut(&mut self, index: IssuerIndex) -> Result<&mut Issuer, VerifyError> {
-        self.0.get_mut(index.0).ok_or(VerifyError::IssuerMismatch)
+        self.all.get_mut(index.0).ok_or(VerifyError::IssuerMismatch)
     }
 
     fn iter(&self) -> std::slice::Iter<'_, Issuer> {
-        self.0.iter()
+        self.all.iter()
+    }
+}
+
+impl Issuer {
+    fn new(index: IssuerIndex, policy: Policy, keys: KeySource) -> Self {
+        let (keys, lists) = (KeyHolder::new(keys, index), ListHolder::new(index));
+        Self { policy, keys, lists, list_issuer: index }
     }
 }
 
@@ -228,23 +247,28 @@ impl Verifier {
         if !(1..=MAX_ISSUERS).contains(&issuers.len()) {
             return Err(PolicyError::IssuerCount);
         }
-        let mut own: Vec<Issuer> = Vec::with_capacity(issuers.len());
+        let of_tokens = issuers.len();
+        let mut all: Vec<Issuer> = Vec::with_capacity(of_tokens);
+        let mut list_issuers = Vec::new();
         for (position, (policy, keys)) in issuers.into_iter().enumerate() {
-            if own.iter().any(|other| other.policy.issuer.as_str() == policy.issuer.as_str()) {
+            if all.iter().any(|other| other.policy.issuer.as_str() == policy.issuer.as_str()) {
                 return Err(PolicyError::IssuerTwice);
             }
             let is_found = is_issuer_url(policy.issuer.as_str()) && !policy.issuer.is_template();
             if matches!(keys, KeySource::Discover) && !is_found {
                 return Err(PolicyError::IssuerInvalid);
             }
-            own.push(Issuer {
-                policy,
-                keys: KeyHolder::new(keys, IssuerIndex(position)),
-                lists: ListHolder::new(IssuerIndex(position)),
-            });
+            let mut issuer = Issuer::new(IssuerIndex(position), policy, keys);
+            if let Some(policy) = issuer.policy.list_issuer.take() {
+                let index = IssuerIndex(of_tokens.saturating_add(list_issuers.len()));
+                list_issuers.push(Issuer::new(index, *policy, KeySource::Discover));
+                issuer.list_issuer = index;
+            }
+            all.push(issuer);
         }
+        all.append(&mut list_issuers);
         Ok(Self {
-            issuers: Issuers(own),
+            issuers: Issuers { all, of_tokens },
             nonces: NonceRule::NotRequired,
             prepared: PreparedKeys::default(),
             verified: VerifiedTokens::new(remembered::DEFAULT_BYTES),
@@ -264,7 +288,7 @@ impl Verifier {
     /// As [`Verifier::of_issuers`].
     pub(crate) fn with_trust(self, trust: (Policy, KeySource)) -> Result<Self, PolicyError> {
         let mut changed = Self::of_issuers(vec![trust])?.with_prepared(self.prepared);
-        for (new, old) in changed.issuers.0.iter_mut().zip(self.issuers.0) {
+        for (new, old) in changed.issuers.all.iter_mut().zip(self.issuers.all) {
             new.lists = old.lists;
             new.keys.keep_newer(old.keys);
             if let Some(keys) = new.keys.current() {
@@ -299,12 +323,17 @@ impl Verifier {
 
     /// Returns the highest `max_token_bytes` of all policies.
     pub fn max_token_bytes(&self) -> usize {
-        self.issuers.iter().map(|issuer| issuer.policy.max_token_bytes).max().unwrap_or_default()
+        self.issuers
+            .of_tokens()
+            .iter()
+            .map(|issuer| issuer.policy.max_token_bytes)
+            .max()
+            .unwrap_or_default()
     }
 
     /// Returns the identifiers of the issuers, as the policies write them.
     pub fn issuers(&self) -> impl Iterator<Item = &str> {
-        self.issuers.iter().map(|issuer| issuer.policy.issuer.as_str())
+        self.issuers.of_tokens().iter().map(|issuer| issuer.policy.issuer.as_str())
     }
 
     /// Checks that tokens can meet these requirements: they name issuers of the verifier, and a name
@@ -320,11 +349,11 @@ impl Verifier {
             names.is_none_or(|names| names.iter().any(|name| issuer.policy.issuer.may_be(name)))
         };
         for name in names.into_iter().flatten() {
-            if !self.issuers.iter().any(|issuer| issuer.policy.issuer.may_be(name)) {
+            if !self.issuers.of_tokens().iter().any(|issuer| issuer.policy.issuer.may_be(name)) {
                 return Err(RequirementsError::UnknownIssuer);
             }
         }
-        let issuers = self.issuers.iter().filter(is_named);
+        let issuers = self.issuers.of_tokens().iter().filter(is_named);
         let mut rules = issuers.flat_map(|issuer| &issuer.policy.scope);
         if of_tokens || rules.any(|rule| rule.may_be_array) {
             Ok(())
@@ -360,7 +389,7 @@ impl Verifier {
     /// one just received.
     #[must_use]
     pub fn with_list_bytes(mut self, max_bytes: usize) -> Self {
-        for issuer in &mut self.issuers.0 {
+        for issuer in &mut self.issuers.all {
             issuer.lists.set_max_bytes(max_bytes);
         }
         self
@@ -377,7 +406,7 @@ impl Verifier {
     /// The first accepted list that names an aggregation makes the verifier prefetch it, and then
     /// the lists among the first six in it that are not held. This happens once for each issuer.
     pub fn prefetch(&mut self, now: UnixMillis) -> Option<FetchOrder> {
-        self.issuers.0.iter_mut().find_map(|issuer| issuer.lists.prefetch(&issuer.policy, now))
+        self.issuers.all.iter_mut().find_map(|issuer| issuer.lists.prefetch(&issuer.policy, now))
     }
 
     /// Returns whether there is background work, for which [`Verifier::work`] is to be called.
@@ -425,7 +454,7 @@ impl Verifier {
         }
         let parsed = match self.verified.find(token) {
             Some(token) => Ok(token),
-            None => UnverifiedToken::parse(token, &self.issuers.0),
+            None => UnverifiedToken::parse(token, self.issuers.of_tokens()),
         };
         match parsed {
             Ok(token) => {
@@ -591,7 +620,7 @@ impl Verifier {
     /// yet: one for each issuer at most. Carry them out, and repeat once for the JWK Sets that
     /// metadata names. Then the first tokens need not wait for keys.
     pub fn warm(&mut self, now: UnixMillis) -> Vec<FetchOrder> {
-        let issuers = self.issuers.0.iter_mut();
+        let issuers = self.issuers.all.iter_mut();
         issuers.filter_map(|Issuer { policy, keys, .. }| keys.warm(policy, now)).collect()
     }
 

@@ -12,9 +12,8 @@ use crate::checks::dpop::nonce::NonceRule;
 use crate::checks::dpop::{self, Proof};
 use crate::checks::token::{SignatureCheck, SignedToken, UnverifiedToken, Verified};
 use crate::checks::{Check, Claimed, Requirements, Stage};
-use crate::documents::fetch::DocumentKind;
 use crate::documents::held::Attempt;
-use crate::documents::jwk_set::KeyLookup;
+use crate::documents::jwk_set::{KeyLookup, SetLookup};
 use crate::documents::status_list::StatusLookup;
 use crate::error::VerifyError;
 use crate::signature::Checked;
@@ -35,9 +34,6 @@ pub(super) enum Next {
     Decide(Result<ClaimsSet, VerifyError>, Option<StatusReport>),
 }
 
-/// The number of places where an issuer may have its metadata.
-const METADATA_PLACES: u8 = 2;
-
 impl Verifier {
     /// Step 3, and the start of step 4.
     pub(super) fn find_key(
@@ -52,7 +48,7 @@ impl Verifier {
         }
         let stale_if_error = check.requirements.stale_if_error;
         let (sought, other) = ((token.key_id(), token.algorithm()), check.uses_other_key);
-        match keys.look_up(sought, other, policy, stale_if_error, &mut check.key_attempt, now) {
+        match keys.look_up(sought, other, policy, stale_if_error, &mut check.keys.attempt, now) {
             KeyLookup::Use { key, has_other, stale, refresh } => {
                 check.has_other_key = has_other;
                 check.stale |= stale;
@@ -92,16 +88,10 @@ impl Verifier {
                 }
             }
             KeyLookup::Fetch(order) => {
-                // A check fetches the metadata once, from both places where they may be. Its
-                // `key_attempt` limits fetches of the keys.
-                if order.document == DocumentKind::JwkSet {
-                    check.key_attempt.fetches(order.lease);
-                } else if check.metadata_fetches == METADATA_PLACES {
+                if !check.keys.may_fetch(&order) {
                     keys.release(&order);
                     check.cause = keys.refused();
                     return Err(VerifyError::KeysUnavailable);
-                } else {
-                    check.metadata_fetches = check.metadata_fetches.saturating_add(1);
                 }
                 Ok(Next::Halt(Stage::Parsed(token), Progress::Fetch(order)))
             }
@@ -201,15 +191,42 @@ impl Verifier {
         reference: StatusReference,
         now: UnixMillis,
     ) -> Result<Next, VerifyError> {
-        let Issuer { policy, lists, .. } = self.issuers.get_mut(verified.issuer())?;
         let stale_if_error = check.requirements.stale_if_error;
+        let list_issuer = self.issuers.get(verified.issuer())?.list_issuer;
+        let Issuer { policy, keys, lists, .. } = self.issuers.get_mut(list_issuer)?;
+        if list_issuer != verified.issuer() {
+            // No token makes the verifier fetch and refresh the keys of these lists.
+            let attempt = &mut check.list_keys.attempt;
+            let progress = match keys.look_up_set(policy, stale_if_error, attempt, now) {
+                SetLookup::Use { stale, refresh } => {
+                    check.stale |= stale;
+                    check.refresh.extend(refresh.then(|| keys.refresh_order(policy, now)));
+                    None
+                }
+                SetLookup::Fetch(order) if check.list_keys.may_fetch(&order) => {
+                    Some(Progress::Fetch(order))
+                }
+                SetLookup::Wait => Some(Progress::Wait(POLL)),
+                lookup => {
+                    if let SetLookup::Fetch(order) = lookup {
+                        keys.release(&order);
+                    }
+                    check.cause = keys.refused();
+                    return Err(VerifyError::StatusUnavailable);
+                }
+            };
+            if let Some(progress) = progress {
+                check.waited_for_list = true;
+                return Ok(Next::Halt(Stage::Verified(verified, Some(reference)), progress));
+            }
+        }
         match lists.look_up(&reference, policy, &mut check.list_attempt, stale_if_error, now) {
             StatusLookup::Known { status, confirmed_at, stale, refresh } => {
                 check.refresh.extend(refresh);
                 if std::mem::take(&mut check.waited_for_list) {
                     // Back to step 3: meanwhile the key may have been withdrawn, or the token may
                     // have expired.
-                    check.key_attempt = Attempt::default();
+                    check.keys.attempt = Attempt::default();
                     return Ok(Next::To(Stage::Parsed(verified.into_unverified())));
                 }
                 check.stale |= stale;
