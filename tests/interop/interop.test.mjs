@@ -414,6 +414,19 @@ test('no sequence of exchanges widens scope, audience or time, or loses an actor
   assert.ok(exchanged >= 15, `${exchanged} exchanges`);
 });
 
+test('what an exchange would ignore is refused', async () => {
+  const subject = await token({ role: 'feed' });
+  const ask = async (form) => post('oauth/token', {
+    grant_type: EXCHANGE, subject_token: subject, subject_token_type: TYPE.access, ...await asserted('signs-itself', plain.pkjwt), ...form,
+  });
+  for (const form of [{ role: 'feed' }, { replace: 'x' }, { grace: '5s' }]) {
+    assert.equal((await ask(form)).body.error, 'invalid_request', JSON.stringify(form));
+  }
+  assert.equal((await ask({})).status, 200);
+  const { body } = await post('oauth/token', { grant_type: 'client_credentials', grace: '5s', ...await asserted('signs-itself', plain.pkjwt) });
+  assert.equal(body.error, 'invalid_request');
+});
+
 test('a token is replaced by one that can do no more, and ends after its grace', async () => {
   const ask = async (form, key = plain.pkjwt, id = 'signs-itself') => (
     post('oauth/token', { grant_type: 'client_credentials', ...await asserted(id, key), ...form }));
@@ -493,6 +506,30 @@ test('a Kubernetes service account is known by its uid', async () => {
   assert.equal(claims(body.access_token).exp - claims(body.access_token).iat, 120);
   const reused = await federate(await kubernetes.token(plain.issuer.url, account('00000000')));
   assert.equal(reused.body.error, 'invalid_request', 'the name was given to another account');
+});
+
+test('an outside token is one for access or identity, and says whose it is', async () => {
+  for (const typ of ['at+jwt', 'application/at+jwt', null]) {
+    assert.equal((await federate(await github.token(plain.issuer.url, JOB, { typ }))).status, 200, typ);
+  }
+  for (const typ of ['secevent+jwt', 'dpop+jwt', 'statuslist+jwt', 'logout+jwt', '']) {
+    const { status, body } = await federate(await github.token(plain.issuer.url, JOB, { typ: typ || ' ' }));
+    assert.deepEqual([status, body.error], [400, 'invalid_request'], typ);
+    assert.match(body.error_description, /typ_not_accepted/);
+  }
+  for (const sub of [undefined, '', 7, null, 'a\nb', 'x'.repeat(1100), ['a']]) {
+    const { status, body } = await federate(await github.token(plain.issuer.url, { ...JOB, sub }));
+    assert.deepEqual([status, body.error], [400, 'invalid_request'], JSON.stringify(sub));
+  }
+});
+
+test('an outside token that its issuer has revoked gives none', async () => {
+  const listed = (idx) => github.token(plain.issuer.url, { ...JOB, status: { status_list: { idx, uri: `${github.url}/list` } } });
+  await github.publish([0, 1, 0, 0, 0, 0, 0, 0]);
+  assert.equal((await federate(await listed(0))).status, 200);
+  const { status, body } = await federate(await listed(1));
+  assert.deepEqual([status, body.error], [400, 'invalid_request']);
+  assert.match(body.error_description, /token_revoked/);
 });
 
 test('an outside issuer that is away is no refusal', async () => {
@@ -650,6 +687,10 @@ test('whoever holds a token may revoke it, and learns nothing', async () => {
   assert.equal(new Set(answers.map(String)).size, 1, 'the same answer whatever was sent');
   assert.equal(answers[0][0], 202);
   assert.deepEqual([await ends(one), await ends(two)], [true, true]);
+  // As they are copied: with the end of a line, or from a header field.
+  const copied = [await token(), await token()];
+  await report('leaks/revoke', { tokens: [` ${copied[0]}\r\n`, `Bearer ${copied[1]}\n`] });
+  assert.deepEqual([await ends(copied[0]), await ends(copied[1])], [true, true]);
   // The forged one came before `two` in the same report, so its turn has been.
   assert.equal(await isActive(three), true, 'a forged signature revokes nothing');
   const entry = await auditOf(one);

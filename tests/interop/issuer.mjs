@@ -3,6 +3,7 @@
 import { generateKeyPairSync } from 'node:crypto';
 import { createServer } from 'node:http';
 import { generateKeyPair, exportJWK, SignJWT } from 'jose';
+import { StatusList, createHeaderAndPayload } from '@sd-jwt/jwt-status-list';
 import { Issuer } from '../stage/issuer.mjs';
 import { listen } from '../stage/ports.mjs';
 
@@ -34,6 +35,10 @@ export class OutsideIssuer {
         [metadata]: { issuer: outside.url, jwks_uri: `${outside.url}/keys` },
         '/keys': JSON.parse(outside.key.jwks),
       };
+      if (request.url === '/list' && outside.list) {
+        response.writeHead(200, { 'content-type': 'application/statuslist+jwt' });
+        return response.end(outside.list);
+      }
       const found = documents[request.url];
       response.writeHead(found ? 200 : 404, { 'content-type': 'application/json' });
       response.end(JSON.stringify(found ?? { error: 'not found' }));
@@ -42,10 +47,19 @@ export class OutsideIssuer {
     return outside;
   }
 
-  /** A token with these claims, for `aud`. */
-  token(aud, claims, { lifetime = 300, jti = crypto.randomUUID() } = {}) {
+  /** Publishes a list with these statuses. */
+  async publish(statuses) {
     const now = Math.floor(Date.now() / 1000);
-    const token = new SignJWT({ ...claims, ...(jti && { jti }) }).setProtectedHeader({ alg: 'RS256', kid: 'outside-1', typ: 'JWT' });
+    const { header, payload } = createHeaderAndPayload(
+      new StatusList(statuses, 1), { iss: this.url, sub: `${this.url}/list`, iat: now, exp: now + 3600 }, { alg: 'RS256', kid: 'outside-1' },
+    );
+    this.list = await new SignJWT(payload).setProtectedHeader(header).sign(this.key.privateKey);
+  }
+
+  /** A token with these claims, for `aud`. */
+  token(aud, claims, { lifetime = 300, jti = crypto.randomUUID(), typ = 'JWT' } = {}) {
+    const now = Math.floor(Date.now() / 1000);
+    const token = new SignJWT({ ...claims, ...(jti && { jti }) }).setProtectedHeader({ alg: 'RS256', kid: 'outside-1', ...(typ && { typ }) });
     return token.setIssuer(this.url).setAudience(aud).setIssuedAt(now).setNotBefore(now).setExpirationTime(now + lifetime)
       .sign(this.key.privateKey);
   }

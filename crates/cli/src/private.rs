@@ -11,7 +11,10 @@ use edgepass_issuer::config::{TargetConfig, TlsConfig};
 /// Skips missing files. Fails if a permission cannot be changed.
 #[cfg(unix)]
 pub(crate) fn keep(config: &Config) -> anyhow::Result<()> {
+    // The folder of an environment is in the one that the configuration names.
+    let whole = config.environment.as_ref().and_then(|_| config.data_dir.parent());
     for (path, mode) in [
+        (whole.unwrap_or(&config.data_dir).to_owned(), 0o700),
         (config.data_dir.clone(), 0o700),
         (config.database(), 0o600),
         (beside(&config.database(), "-wal"), 0o600),
@@ -84,17 +87,48 @@ pub(crate) fn keep(_: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Refuses a configuration file that every user may write: any of them could set the targets, the
-/// clients and the location of the master key. Permissions of the group are not checked.
+/// Refuses a configuration file that every user may write or replace: any of them could set the
+/// targets, the clients and the location of the master key. Permissions of the group are not checked.
 #[cfg(unix)]
 pub(crate) fn refuse_if_others_may_write(file: &Path) -> anyhow::Result<()> {
     use std::os::unix::fs::PermissionsExt;
 
+    let mode = |path: &Path| -> anyhow::Result<u32> {
+        let metadata =
+            fs::metadata(path).with_context(|| format!("{} cannot be read", path.display()))?;
+        Ok(metadata.permissions().mode())
+    };
     let shown = file.display();
-    let metadata = fs::metadata(file).with_context(|| format!("{shown} cannot be read"))?;
-    if metadata.permissions().mode() & 0o002 != 0 {
+    if mode(file)? & 0o002 != 0 {
         bail!("any user can change {shown}; run: chmod o-w {shown}");
     }
+    // Where the file is, and where a link to it leads. A sticky folder keeps the files of others.
+    let real = fs::canonicalize(file).with_context(|| format!("{shown} cannot be read"))?;
+    let given = std::path::absolute(file).with_context(|| format!("{shown} cannot be read"))?;
+    for folder in [given.parent(), real.parent()].into_iter().flatten() {
+        if mode(folder)? & 0o1002 == 0o002 {
+            let folder = folder.display();
+            bail!("any user can replace {shown}; run: chmod o-w {folder}");
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a folder of configuration files in which every user may create one.
+#[cfg(unix)]
+pub(crate) fn refuse_if_others_may_add(folder: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+
+    let shown = folder.display();
+    let metadata = fs::metadata(folder).with_context(|| format!("{shown} cannot be read"))?;
+    if metadata.permissions().mode() & 0o002 != 0 {
+        bail!("any user can add a file to {shown}; run: chmod o-w {shown}");
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+pub(crate) fn refuse_if_others_may_add(_: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 

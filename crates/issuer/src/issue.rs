@@ -135,7 +135,9 @@ pub enum IssueError {
     #[error("the request was made before: its jti may be used once")]
     Used(IdKind),
     /// The token that this one would be exchanged for is unknown, expired, or not valid any more.
-    #[error("the token that is exchanged is not valid any more")]
+    #[error(
+        "the token that is exchanged is not valid any more, or was exchanged eight times in a row"
+    )]
     ParentNotValid,
     /// The token that this one would replace is not valid any more.
     #[error("the token to be replaced is not valid any more")]

@@ -83,8 +83,8 @@ async fn act<S: Store>(
             "the client is not allowed to perform this act on other clients' tokens",
         ));
     }
-    if body.reason.len() > MAX_REASON_BYTES {
-        return Err(OauthError::InvalidRequest("reason is longer than 1024 bytes"));
+    if body.reason.trim().is_empty() || body.reason.len() > MAX_REASON_BYTES {
+        return Err(OauthError::InvalidRequest("reason must be a text of 1 to 1024 bytes"));
     }
     let selection = Selection::new(body.jwt_ids, body.fitting)
         .map_err(|error| OauthError::InvalidRequest(selection_error(error)))?;

@@ -208,13 +208,16 @@ async fn revoke_all<S: Store>(
 ) -> Result<(), ActError> {
     let mut seen = HashSet::new();
     for Found { token, url } in found {
-        if !seen.insert(token.clone()) {
+        // As it may have been copied: with the end of a line, or from a header field.
+        let token = token.trim();
+        let token = token.strip_prefix("Bearer ").unwrap_or(token).trim();
+        if !seen.insert(token.to_owned()) {
             continue;
         }
         let report = LeakReport::new(channel, peer.address.to_string(), url.as_deref());
         let mut attempts = 0..ATTEMPTS;
         let revoked = loop {
-            match revoke(&app.issuer, &token, report.clone(), (app.host.now)()).await {
+            match revoke(&app.issuer, token, report.clone(), (app.host.now)()).await {
                 Err(ActError::Busy) if attempts.next().is_some() => {}
                 outcome => break outcome,
             }

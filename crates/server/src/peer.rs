@@ -48,7 +48,9 @@ fn forwarded(headers: &HeaderMap, config: &ProxyConfig) -> Option<IpAddr> {
         values.extend(field.to_str().ok()?.split(',').map(str::trim));
     }
     for value in values.into_iter().rev() {
-        let address = value.parse::<IpAddr>().ok()?.to_canonical();
+        // Some proxies add the port.
+        let with_port = || value.parse().ok().map(|address: SocketAddr| address.ip());
+        let address = value.parse().ok().or_else(with_port)?.to_canonical();
         if !config.is_trusted(address) {
             return Some(address);
         }
@@ -137,6 +139,8 @@ mod tests {
         assert_eq!(of("1.1.1.1, 203.0.113.9, 10.0.0.7"), "203.0.113.9");
         assert_eq!(of("1.1.1.1, nonsense, 10.0.0.7"), "10.0.0.1");
         assert_eq!(of("10.0.0.9, 10.0.0.7"), "10.0.0.1");
+        assert_eq!(of("1.1.1.1, 203.0.113.9:4711, 10.0.0.7:80"), "203.0.113.9");
+        assert_eq!(of("[2001:db8::1]:443"), "2001:db8::1");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{MatchedPath, Path, Request, State};
 use axum::handler::Handler;
-use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
@@ -15,6 +15,7 @@ use edgepass_issuer::paths::{AGGREGATION, JWK_SET, LISTS, METADATA, OPENID_METAD
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{Any, CorsLayer};
 use tower_http::limit::RequestBodyLimitLayer;
+use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::timeout::TimeoutLayer;
 
 use crate::documents::AUTHORIZE;
@@ -112,7 +113,9 @@ fn documented<S: Store>() -> Routes<S> {
         .get("/metrics", health::metrics::<S>)
         .merge(public)
         .with(|router| router.layer(RequestBodyLimitLayer::new(MAX_BODY_BYTES)))
-        .with(|router| router.layer(timeout(TIMEOUT)));
+        .with(|router| router.layer(timeout(TIMEOUT)))
+        // Also where no handler answered: too large a body, another method, or too late.
+        .with(|router| router.layer(no_store()));
     // The handler limits the body, after authentication. The timeout is longer, since an act may
     // change a million tokens.
     let acts = Routes::default()
@@ -177,6 +180,11 @@ const OPENAPI: &str = include_str!("../openapi.json");
 async fn openapi<S: Store>(State(app): State<Arc<App<S>>>) -> Response {
     let text = OPENAPI.replace("{issuer}", app.issuer.issuer());
     ([(header::CONTENT_TYPE, "application/json")], text).into_response()
+}
+
+fn no_store() -> SetResponseHeaderLayer<HeaderValue> {
+    let value = HeaderValue::from_static("no-store");
+    SetResponseHeaderLayer::if_not_present(header::CACHE_CONTROL, value)
 }
 
 fn timeout(after: Duration) -> TimeoutLayer {

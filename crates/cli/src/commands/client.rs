@@ -138,6 +138,9 @@ fn add(source: &Source, new: &NewClient, key: KeyArgs, json: bool) -> anyhow::Re
             entry.push_str(&format!("jwks = {}\n", literal(&set.to_string())));
         }
         (None, Some(file)) => {
+            if file == Path::new("-") {
+                bail!("--new-key needs the name of a file: a private key is not printed");
+            }
             let pair = NewKey::generate(&mut entropy)?;
             entry.push_str(&format!("jwks = {}\n", literal(&pair.public_set())));
             private = Some((file, pair));

@@ -46,8 +46,9 @@ pub(super) struct Args {
 const CLIENT_ID: &str = "example-service";
 
 pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Result<Exit> {
-    if let Some(environment) = &source.environment {
-        return init_environment(source, environment, json).await;
+    // A configuration that was named exists already; without a name, a new one is written.
+    if source.is_named() {
+        return init_existing(source, json).await;
     }
     let config_file = args.dir.join("edgepass.toml");
     if config_file.exists() {
@@ -129,26 +130,45 @@ pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Resu
     Ok(Exit::Ok)
 }
 
-/// Creates the database and the keys of an environment that the configuration names.
-async fn init_environment(source: &Source, name: &str, json: bool) -> anyhow::Result<Exit> {
-    let config = source.load()?;
-    let database = config.database();
-    if database.exists() {
+/// Creates the database and the keys for an existing configuration: those of the named environment, or
+/// of all that have none. Creates the master key file if no environment has a database.
+async fn init_existing(source: &Source, json: bool) -> anyhow::Result<Exit> {
+    let all = source.all()?.environments;
+    let is_new = all.iter().all(|config| !config.database().exists());
+    let mut missing = match &source.environment {
+        Some(_) => vec![source.load()?],
+        None => all,
+    };
+    let known = missing.first().map(Config::database);
+    missing.retain(|config| !config.database().exists());
+    if let (true, Some(database)) = (missing.is_empty(), known) {
         bail!("{} already exists; init never overwrites", database.display());
     }
-    let master = master_key::load(&config)?;
-    private::folder(&config.data_dir)?;
-    let key_ids = create_keys(&config, &master, &mut OsEntropy).await?;
-    if json {
-        output::json(&json!({
-            "environment": name, "issuer": config.issuer, "key_ids": key_ids,
-        }))?;
-        return Ok(Exit::Ok);
+    for config in &missing {
+        let from_environment = std::env::var(master_key::VARIABLE).is_ok();
+        if let (true, false, Some(file)) = (is_new, from_environment, &config.master_key_file)
+            && !file.exists()
+        {
+            master_key::create(file, &MasterKey::new(OsEntropy.bytes()?))?;
+        }
+        let master = master_key::load(config)?;
+        private::folder(&config.data_dir)?;
+        private::keep(config)?;
+        let key_ids = create_keys(config, &master, &mut OsEntropy).await?;
+        if json {
+            output::json(&json!({
+                "environment": config.environment, "issuer": config.issuer, "key_ids": key_ids,
+            }))?;
+            continue;
+        }
+        let of = config.environment.as_ref().map(|name| format!("the environment {name}, "));
+        output::line(&format!("created {}issuer {}", of.unwrap_or_default(), config.issuer))?;
+        output::line(&format!("  signing key    {}", key_ids[0]))?;
+        output::line(&format!("  standby key    {}", key_ids[1]))?;
     }
-    output::line(&format!("created the environment {name}, issuer {}", config.issuer))?;
-    output::line(&format!("  signing key    {}", key_ids[0]))?;
-    output::line(&format!("  standby key    {}", key_ids[1]))?;
-    output::line("a running `edgepass serve` serves it after a restart")?;
+    if !json {
+        output::line("`edgepass serve` serves it from its next start on")?;
+    }
     Ok(Exit::Ok)
 }
 

@@ -57,6 +57,10 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Result<Exit> {
     let config = source.load()?;
+    // clap drops `requires` where the required option conflicts with a given one.
+    if args.grace.is_some() && args.replace.is_none() {
+        bail!("--grace goes with --replace");
+    }
     let scope = match args.scopes.as_slice() {
         [] => None,
         _ => Some(Scope::try_from(args.scopes)?),

@@ -84,7 +84,7 @@ enum Command {
     /// Create an issuer: configuration, master key, database, a signing key and a standby key.
     Init(init::Args),
     /// Serve tokens, keys and status lists over HTTP.
-    Serve,
+    Serve(serve::Args),
     /// Issue a token under a role.
     Issue(issue::Args),
     /// Revoke tokens. Waits up to 5 s until the new status lists are published.
@@ -155,7 +155,7 @@ impl Cli {
         let Self { source, json, command } = self;
         match command {
             Command::Init(args) => init::run(args, &source, json).await,
-            Command::Serve => serve::run(source, json).await,
+            Command::Serve(args) => serve::run(args, source, json).await,
             Command::Issue(args) => issue::run(args, &source, json).await,
             Command::Revoke(args) => {
                 status_act::run(StatusChange::Revoke, args, &source, json).await
@@ -198,7 +198,7 @@ async fn open_store(config: &Config) -> anyhow::Result<SqliteStore> {
         .with_context(|| format!("{shown} cannot be accessed; run as the user that owns it"))?;
     if !exists {
         anyhow::bail!(
-            "{shown} does not exist; restore it from a backup. For an environment that never had one, run `edgepass init --environment NAME`; for a new issuer, move the configuration away and run `edgepass init`"
+            "{shown} does not exist; restore it from a backup. For a configuration or an environment that never had one, run `edgepass init --config FILE`; for a new issuer, move the configuration away and run `edgepass init`"
         );
     }
     private::keep(config)?;

@@ -12,7 +12,7 @@ use edgepass_issuer::storage::PolicyStore;
 use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
 
-use super::published;
+use super::published::{self, Server};
 use super::source::Source;
 use crate::exit::{Exit, Failure};
 use crate::{host, output};
@@ -40,9 +40,15 @@ pub(super) enum Act {
 
 pub(super) async fn run(act: Act, source: &Source, json: bool) -> anyhow::Result<Exit> {
     match act {
-        Act::Check { strict } => check(source, strict, json),
+        Act::Check { strict } => {
+            source.refuse_environment("policy check")?;
+            check(source, strict, json)
+        }
         Act::Diff => diff(source, json).await,
-        Act::Apply => apply(source, json).await,
+        Act::Apply => {
+            source.refuse_environment("policy apply")?;
+            apply(source, json).await
+        }
         Act::Show { number } => show(source, number).await,
     }
 }
@@ -106,15 +112,26 @@ fn check(source: &Source, strict: bool, json: bool) -> anyhow::Result<Exit> {
 }
 
 async fn diff(source: &Source, json: bool) -> anyhow::Result<Exit> {
-    let mut any = false;
-    for config in chosen(source)? {
+    let configs = chosen(source)?;
+    let all = source.all()?.environments;
+    let server = server(&all)?;
+    let other = server.as_ref().map(|server| unserved(&all, server)).unwrap_or_default();
+    for (is_new, name) in &other {
+        let change = if *is_new { Change::Added } else { Change::Removed };
+        tell(None, &Difference { kind: "environment", name: (*name).to_owned(), change }, json)?;
+    }
+    let mut any = !other.is_empty();
+    let is_new = |config: &Config| {
+        other.iter().any(|(is_new, name)| *is_new && config.environment.as_deref() == Some(*name))
+    };
+    for config in configs.into_iter().filter(|config| !is_new(config)) {
         let Some(running) = running(&config).await? else {
             bail!("`edgepass serve` has never used a policy here; start it first");
         };
         let found = differences(&running.version, &config.policy.version())?;
         any |= !found.is_empty();
         for difference in &found {
-            tell(&config, difference, json)?;
+            tell(config.environment.as_deref(), difference, json)?;
         }
     }
     if !any && !json {
@@ -124,11 +141,10 @@ async fn diff(source: &Source, json: bool) -> anyhow::Result<Exit> {
 }
 
 fn tell(
-    config: &Config,
+    environment: Option<&str>,
     Difference { kind, name, change }: &Difference,
     json: bool,
 ) -> anyhow::Result<()> {
-    let environment = config.environment.as_deref();
     if json {
         let (how, member, before, after) = match change {
             Change::Added => ("added", None, None, None),
@@ -165,14 +181,17 @@ const POLL: Duration = Duration::from_millis(50);
 
 async fn apply(source: &Source, json: bool) -> anyhow::Result<Exit> {
     let configs = source.all()?.environments;
-    let mut process = None;
-    for config in &configs {
-        process = process.or(published::server(config)?);
-    }
-    let Some(process) = process else {
-        return Err(anyhow::Error::new(Failure::Unavailable)
-            .context("no `edgepass serve` runs on this data; it reads the policy when it starts"));
+    let Some(server) = server(&configs)? else {
+        return Err(anyhow::Error::new(Failure::Unavailable).context(
+            "no `edgepass serve` runs on this data (or one does that knows no environments); it reads the policy when it starts",
+        ));
     };
+    if !unserved(&configs, &server).is_empty() {
+        return Err(anyhow::Error::new(Failure::Unavailable).context(
+            "the configuration has other environments than `edgepass serve` serves; restart it",
+        ));
+    }
+    let process = server.process;
     kill_process(process, Signal::HUP)
         .context("`edgepass serve` cannot be told; run as its user")?;
     let mut stores = Vec::new();
@@ -221,6 +240,28 @@ async fn show(source: &Source, number: Option<u64>) -> anyhow::Result<Exit> {
         "policy": policy,
     }))?;
     Ok(Exit::Ok)
+}
+
+/// The process that serves one of these environments.
+fn server(configs: &[Config]) -> anyhow::Result<Option<Server>> {
+    for config in configs {
+        if let Some(server) = published::server(config)? {
+            return Ok(Some(server));
+        }
+    }
+    Ok(None)
+}
+
+/// The environments that the configuration has and the process does not serve (`true`), and those of
+/// the process that the configuration has not.
+fn unserved<'a>(configs: &'a [Config], server: &'a Server) -> Vec<(bool, &'a str)> {
+    let own: Vec<&str> = configs.iter().filter_map(|own| own.environment.as_deref()).collect();
+    let served: Vec<&str> = server.environments.iter().map(String::as_str).collect();
+    let only = |these: &[&'a str], others: &[&'a str], is_new: bool| -> Vec<(bool, &'a str)> {
+        let only = these.iter().filter(|name| !others.contains(name));
+        only.map(|name| (is_new, *name)).collect()
+    };
+    [only(&own, &served, true), only(&served, &own, false)].concat()
 }
 
 /// The environment that was named, or else all.

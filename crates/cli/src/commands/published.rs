@@ -55,18 +55,48 @@ pub(super) async fn wait_until(
     tokio::time::timeout(WAIT, wait).await.unwrap_or(Ok(Published::NotYet))
 }
 
-/// Path of the file that `serve` locks while it runs, and that holds the number of its process. The lock shows other processes that it runs.
+/// Path of the file that `serve` locks while it runs, and that says who it is: see [`Server`]. The lock
+/// shows other processes that it runs.
 pub(super) fn serve_lock(config: &Config) -> PathBuf {
     config.data_dir.join("serve.lock")
 }
 
+/// A process that serves.
+#[derive(Debug, Eq, PartialEq)]
+pub(super) struct Server {
+    pub(super) process: Pid,
+    /// The names of the environments that it serves. Empty: the configuration had none.
+    pub(super) environments: Vec<String>,
+}
+
+impl Server {
+    /// This process.
+    pub(super) fn of(environments: &[Config]) -> Self {
+        let names = environments.iter().filter_map(|config| config.environment.clone());
+        Self { process: rustix::process::getpid(), environments: names.collect() }
+    }
+
+    /// The content of the lock file: the number of the process, then a line for each environment.
+    pub(super) fn text(&self) -> String {
+        let mut text = format!("{}\n", self.process);
+        for name in &self.environments {
+            text.push_str(name);
+            text.push('\n');
+        }
+        text
+    }
+}
+
 /// The process that serves this data directory, if one does.
-pub(super) fn server(config: &Config) -> anyhow::Result<Option<Pid>> {
+pub(super) fn server(config: &Config) -> anyhow::Result<Option<Server>> {
     if !somebody_serves(config)? {
         return Ok(None);
     }
     let text = std::fs::read_to_string(serve_lock(config)).unwrap_or_default();
-    Ok(text.trim().parse().ok().and_then(Pid::from_raw))
+    let mut lines = text.lines();
+    let process = lines.next().and_then(|line| line.parse().ok()).and_then(Pid::from_raw);
+    let environments = lines.map(str::to_owned).collect();
+    Ok(process.map(|process| Server { process, environments }))
 }
 
 /// Whether `serve` runs on this data directory. The operating system releases its lock however the

@@ -3,8 +3,9 @@
 use std::fs::{File, TryLockError};
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, anyhow, bail};
 use edgepass_issuer::Config;
@@ -23,7 +24,7 @@ use tracing_subscriber::fmt;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use super::published;
+use super::published::{self, Server};
 use super::source::Source;
 use crate::exit::Exit;
 use crate::{host, private};
@@ -33,15 +34,26 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Timeout for fetching back one document.
 const FETCH_BACK_TIMEOUT: Duration = Duration::from_secs(3);
 
-pub(super) async fn run(source: Source, json: bool) -> anyhow::Result<Exit> {
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// Read the configuration again when its files change, as `edgepass policy apply` does. They are
+    /// looked at once a second.
+    #[arg(long)]
+    watch: bool,
+}
+
+pub(super) async fn run(args: Args, source: Source, json: bool) -> anyhow::Result<Exit> {
+    source.refuse_environment("serve")?;
     log(json)?;
     // Before the lock names this process to `edgepass policy apply`: a signal without a handler would
     // end it.
     let hangup = signal(SignalKind::hangup()).context("a signal handler cannot be installed")?;
-    let installation = source.all()?;
+    let stamp = source.stamp();
+    let environments = source.all()?.environments;
+    let server = Server::of(&environments);
     let mut served = Vec::new();
-    for config in installation.environments {
-        served.push(Served::open(config, &source).await?);
+    for config in environments {
+        served.push(Served::open(config, &source, &server).await?);
     }
     let Some(listen) = served.first().map(|served| served.listen) else {
         bail!("the configuration has no environment");
@@ -75,7 +87,9 @@ pub(super) async fn run(source: Source, json: bool) -> anyhow::Result<Exit> {
         () = watch_certificate(tls.as_deref()) => {}
         // Without publication `serve` would look healthy while its lists expire.
         _ = publishing.join_next() => bail!("publishing stopped unexpectedly; see the log"),
-        error = reload_on_signal(hangup, &source, &apps) => return Err(error),
+        error = reload_on_signal(hangup, args.watch.then_some(stamp), &source, &apps) => {
+            return Err(error);
+        }
     }
     publishing.shutdown().await;
     for Served { app, .. } in &served {
@@ -98,12 +112,12 @@ struct Served {
 
 impl Served {
     /// Opens the issuer and the targets of an environment, and locks its data directory.
-    async fn open(config: Config, source: &Source) -> anyhow::Result<Self> {
+    async fn open(config: Config, source: &Source, server: &Server) -> anyhow::Result<Self> {
         let issuer = Arc::new(super::open_issuer(&config, &policy_user()).await?);
-        let lock = lock(&config)?;
+        let lock = lock(&config, server)?;
         // Opened in parallel, so that several targets that hang delay the start no more than one
         // does.
-        let private = Arc::new(private::private(&config, &source.config));
+        let private = Arc::new(private::private(&config, source.config()));
         let open = |target: TargetConfig| {
             let private = Arc::clone(&private);
             tokio::task::spawn_blocking(move || Objects::open(&target, &private))
@@ -145,19 +159,49 @@ fn policy_user() -> PolicyUser {
     PolicyUser { actor: "serve".to_owned(), at: host::now(), serves: true }
 }
 
-/// Reads the configuration again at each SIGHUP. Never ends, except by the returned error.
+/// How often `serve --watch` looks at the files.
+const WATCH: Duration = Duration::from_secs(1);
+
+/// Reads the configuration again at each SIGHUP, and with a stamp when the files differ from it.
+/// Never ends, except by the returned error.
 async fn reload_on_signal(
     mut hangup: Signal,
+    mut stamp: Option<Vec<(PathBuf, u64, Option<SystemTime>)>>,
     source: &Source,
     apps: &[Arc<App<SqliteStore>>],
 ) -> anyhow::Error {
-    while hangup.recv().await.is_some() {
+    loop {
+        match &mut stamp {
+            None if hangup.recv().await.is_none() => break,
+            None => {}
+            Some(stamp) => tokio::select! {
+                signal = hangup.recv() => if signal.is_none() { break },
+                found = changed(source, stamp) => *stamp = found,
+            },
+        }
         match reload(source, apps).await {
             Ok(()) => tracing::info!("policy read again"),
             Err(error) => tracing::error!("not every policy was replaced: {error:#}"),
         }
     }
     anyhow!("signals no longer arrive")
+}
+
+/// Waits until the files differ from a stamp and have not changed for a second: an editor may write
+/// them in several steps.
+async fn changed(
+    source: &Source,
+    stamp: &[(PathBuf, u64, Option<SystemTime>)],
+) -> Vec<(PathBuf, u64, Option<SystemTime>)> {
+    let mut before = stamp.to_vec();
+    loop {
+        tokio::time::sleep(WATCH).await;
+        let found = source.stamp();
+        if found == before && found != stamp {
+            return found;
+        }
+        before = found;
+    }
 }
 
 /// Uses the policies of the configuration as it is now. Changes nothing if it has mistakes, or has
@@ -196,7 +240,7 @@ async fn fetch_back(client: reqwest::Client, uri: String) -> Option<Vec<u8>> {
 
 /// Locks the data directory, so that only one `serve` publishes from it. The lock shows other
 /// commands that `serve` runs, and the file names its process.
-fn lock(config: &Config) -> anyhow::Result<File> {
+fn lock(config: &Config, server: &Server) -> anyhow::Result<File> {
     let path = published::serve_lock(config);
     let shown = path.display();
     let file = private::file(&path).with_context(|| format!("{shown} cannot be written"))?;
@@ -205,7 +249,7 @@ fn lock(config: &Config) -> anyhow::Result<File> {
         match file.try_lock() {
             Ok(()) => {
                 file.set_len(0)
-                    .and_then(|()| writeln!(&file, "{}", std::process::id()))
+                    .and_then(|()| (&file).write_all(server.text().as_bytes()))
                     .with_context(|| format!("{shown} cannot be written"))?;
                 return Ok(file);
             }

@@ -1,6 +1,7 @@
 //! Where the configuration is, and which of its environments a command concerns.
 
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use anyhow::{Context, bail};
 use edgepass_issuer::config::SourceFile;
@@ -12,30 +13,50 @@ use crate::private;
 #[derive(clap::Args)]
 pub(crate) struct Source {
     /// The configuration file, or a folder: all its files that end in .toml.
-    #[arg(long, global = true, env = "EDGEPASS_CONFIG", default_value = "edgepass.toml")]
-    pub(crate) config: PathBuf,
+    /// Default: edgepass.toml.
+    #[arg(long, global = true, env = "EDGEPASS_CONFIG", value_name = "PATH")]
+    config: Option<PathBuf>,
     /// The environment, if the configuration has several.
     #[arg(long, global = true, env = "EDGEPASS_ENVIRONMENT", value_name = "NAME")]
     pub(crate) environment: Option<String>,
 }
 
+/// The configuration where none is named.
+const DEFAULT: &str = "edgepass.toml";
+
 impl Source {
+    /// The path of the configuration.
+    pub(crate) fn config(&self) -> &Path {
+        self.config.as_deref().unwrap_or_else(|| Path::new(DEFAULT))
+    }
+
+    /// Whether a configuration or an environment was named.
+    pub(crate) fn is_named(&self) -> bool {
+        self.config.is_some() || self.environment.is_some()
+    }
+
     /// The files, in the order of their names.
     fn paths(&self) -> anyhow::Result<Vec<PathBuf>> {
-        let shown = self.config.display();
-        if !self.config.is_dir() {
-            return Ok(vec![self.config.clone()]);
+        let shown = self.config().display();
+        if !self.config().is_dir() {
+            return Ok(vec![self.config().to_owned()]);
         }
+        private::refuse_if_others_may_add(self.config())?;
         let entries =
-            std::fs::read_dir(&self.config).with_context(|| format!("{shown} cannot be read"))?;
+            std::fs::read_dir(self.config()).with_context(|| format!("{shown} cannot be read"))?;
         let mut paths = Vec::new();
         for entry in entries {
             let path = entry.with_context(|| format!("{shown} cannot be read"))?.path();
             let is_hidden =
                 path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-            if path.extension().is_some_and(|end| end == "toml") && !is_hidden && path.is_file() {
-                paths.push(path);
+            if path.extension().is_none_or(|end| end != "toml") || is_hidden {
+                continue;
             }
+            // Left out, it might take a role or an agreement with it.
+            if !path.is_file() {
+                bail!("{} is no file; remove it, or end its name otherwise", path.display());
+            }
+            paths.push(path);
         }
         if paths.is_empty() {
             bail!("{shown} has no file that ends in .toml");
@@ -56,8 +77,11 @@ impl Source {
     pub(crate) fn with_entry(&self, name: &str, entry: &str) -> anyhow::Result<(PathBuf, String)> {
         let mut paths = self.paths()?;
         let mut files = Self::read(&paths)?;
-        let target =
-            if self.config.is_dir() { self.config.join(name) } else { self.config.clone() };
+        let target = if self.config().is_dir() {
+            self.config().join(name)
+        } else {
+            self.config().to_owned()
+        };
         let position = paths.iter().position(|path| *path == target);
         let mut appended = entry.to_owned();
         match position.and_then(|position| files.get_mut(position)) {
@@ -83,8 +107,9 @@ impl Source {
         let mut files = Vec::new();
         for path in paths {
             let name = path.display().to_string();
-            let text = std::fs::read_to_string(path).with_context(|| {
-                format!("{name} cannot be read; run `edgepass init` or pass --config")
+            let text = std::fs::read_to_string(path).with_context(|| match path.exists() {
+                true => format!("{name} cannot be read"),
+                false => format!("{name} cannot be read; run `edgepass init` or pass --config"),
             })?;
             private::refuse_if_others_may_write(path)?;
             files.push(SourceFile { name, text });
@@ -104,12 +129,32 @@ impl Source {
 
     /// The folder at which relative paths of the configuration start.
     pub(crate) fn base(&self) -> PathBuf {
-        if self.config.is_dir() {
-            return self.config.clone();
+        if self.config().is_dir() {
+            return self.config().to_owned();
         }
         // The parent of a bare file name is the empty path.
-        let base = self.config.parent().filter(|base| !base.as_os_str().is_empty());
+        let base = self.config().parent().filter(|base| !base.as_os_str().is_empty());
         base.unwrap_or_else(|| Path::new(".")).to_owned()
+    }
+
+    /// Refuses `--environment` for a command that concerns all environments.
+    pub(crate) fn refuse_environment(&self, command: &str) -> anyhow::Result<()> {
+        if self.environment.is_some() {
+            bail!(
+                "`edgepass {command}` concerns all environments; leave --environment (or EDGEPASS_ENVIRONMENT) out"
+            );
+        }
+        Ok(())
+    }
+
+    /// What changes when the files do: for each its path, length and time of change.
+    pub(crate) fn stamp(&self) -> Vec<(PathBuf, u64, Option<SystemTime>)> {
+        let of = |path: PathBuf| {
+            let metadata = std::fs::metadata(&path).ok();
+            let length = metadata.as_ref().map_or(0, std::fs::Metadata::len);
+            (path, length, metadata.and_then(|metadata| metadata.modified().ok()))
+        };
+        self.paths().unwrap_or_default().into_iter().map(of).collect()
     }
 
     /// Reads and checks the configuration of the command's environment.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, anyhow};
 use chrono::DateTime;
+use clap::builder::NonEmptyStringValueParser;
 use edgepass_issuer::Config;
 use edgepass_issuer::new_act::{NewAct, Plan, RecordedAct};
 use edgepass_issuer::selection::{Filter, Selection, StatusChange};
@@ -27,7 +28,7 @@ pub(super) struct Args {
     #[command(flatten)]
     which: Which,
     /// Reason, for the audit trail.
-    #[arg(long, allow_hyphen_values = true)]
+    #[arg(long, allow_hyphen_values = true, value_parser = NonEmptyStringValueParser::new())]
     reason: String,
     /// Change nothing. Print how many tokens of which roles would change.
     #[arg(long)]

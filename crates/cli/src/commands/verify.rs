@@ -103,7 +103,7 @@ fn policy(args: &Args, source: &Source) -> anyhow::Result<Policy> {
                 None if of_other => {
                     bail!(
                         "pass --audience: the roles of {} are for another issuer",
-                        source.config.display()
+                        source.config().display()
                     )
                 }
                 None => OneOrMany::Many(

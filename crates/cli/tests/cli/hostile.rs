@@ -42,6 +42,40 @@ fn data_are_the_owners_alone_whatever_was_there_before() {
 }
 
 #[test]
+fn no_other_user_can_replace_a_file_of_the_configuration_or_add_one() {
+    let issuer = Issuer::new();
+    set_mode(issuer.folder.path(), 0o777);
+    assert_refused(&issuer.run(&["tokens"]), 2, "any user can replace");
+    // In a sticky folder, such as /tmp, only the owner of a file can.
+    set_mode(issuer.folder.path(), 0o1777);
+    assert_eq!(issuer.run(&["tokens"]).status.code(), Some(0));
+    set_mode(issuer.folder.path(), 0o700);
+
+    fs::create_dir(issuer.path("policy")).unwrap();
+    let text = fs::read_to_string(issuer.path("edgepass.toml")).unwrap();
+    let text = text.replace("\"master", "\"../master").replace("\"data\"", "\"../data\"");
+    fs::write(issuer.path("policy/all.toml"), text).unwrap();
+    let tokens = ["tokens", "--config", "policy"];
+    assert_eq!(issuer.run(&tokens).status.code(), Some(0));
+    for mode in [0o777, 0o1777] {
+        set_mode(&issuer.path("policy"), mode);
+        assert_refused(&issuer.run(&tokens), 2, "any user can add a file");
+    }
+    set_mode(&issuer.path("policy"), 0o700);
+
+    // Where a link leads counts as well.
+    fs::create_dir(issuer.path("shared")).unwrap();
+    fs::write(issuer.path("shared/scopes"), "").unwrap();
+    symlink(issuer.path("shared/scopes"), issuer.path("policy/scopes.toml")).unwrap();
+    assert_eq!(issuer.run(&tokens).status.code(), Some(0));
+    set_mode(&issuer.path("shared"), 0o777);
+    assert_refused(&issuer.run(&tokens), 2, "any user can replace");
+    // A link to nothing would silently take its roles away.
+    fs::remove_file(issuer.path("shared/scopes")).unwrap();
+    assert_refused(&issuer.run(&tokens), 2, "scopes.toml is no file");
+}
+
+#[test]
 fn no_target_makes_data_key_or_configuration_public() {
     let issuer = Issuer::new();
     fs::create_dir(issuer.path("public")).unwrap();

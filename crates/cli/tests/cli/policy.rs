@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
+use std::process::Stdio;
 
 use serde_json::{Value, json};
 
@@ -205,6 +206,59 @@ fn a_folder_of_files_is_one_configuration() {
 }
 
 #[test]
+fn init_makes_keys_and_data_for_a_configuration_that_exists() {
+    let issuer = Issuer::new();
+    let text = fs::read_to_string(issuer.path("edgepass.toml")).unwrap();
+    let environments = "[[environment]]\nname = \"a\"\n[[environment]]\nname = \"b\"\n";
+    let text = text
+        .replace("[[role]]", "[[role]]\nenvironment = \"a\"")
+        .replace("[[client]]", "[[client]]\nenvironment = \"a\"");
+    fs::create_dir(issuer.path("policy")).unwrap();
+    fs::write(issuer.path("policy/all.toml"), format!("{text}\n{environments}")).unwrap();
+    let run = |arguments: &[&str]| {
+        let output = issuer.run(&[arguments, &["--config", "policy"]].concat());
+        (output.status.code(), told(&output))
+    };
+    let issue = ["issue", "--role", "invoice-reader", "--environment", "a"];
+    let (code, says) = run(&["tokens", "--environment", "a"]);
+    assert!(code == Some(2) && says.contains("edgepass init --config"), "{says}");
+    let (code, says) = run(&["init"]);
+    assert_eq!(code, Some(0), "{says}");
+    assert_eq!(says.matches("signing key").count(), 2, "{says}");
+    assert!(issuer.path("policy/master.key").exists() && issuer.path("policy/data/b").exists());
+    assert_eq!(run(&issue).0, Some(0));
+    assert_eq!(run(&["init"]).0, Some(2));
+    // Where one environment has keys, a new master key could not open them.
+    fs::remove_file(issuer.path("policy/master.key")).unwrap();
+    fs::remove_dir_all(issuer.path("policy/data/b")).unwrap();
+    let (code, says) = run(&["init", "--environment", "b"]);
+    assert!(code == Some(2) && says.contains("master.key cannot be read"), "{says}");
+}
+
+#[test]
+fn serve_takes_a_changed_file_by_itself_if_told_to_watch() {
+    let mut serving = Serving::start();
+    serving.kill();
+    let watch = serving.issuer.command(&["serve", "--watch"]).stderr(Stdio::null()).spawn();
+    serving.replace(watch.unwrap());
+    serving.wait_until_ready();
+    let body = "grant_type=client_credentials&role=auditor";
+    let token = || serving.send("oauth/token", &serving.secret, body).0;
+    assert_eq!(token(), 400);
+    let file = serving.issuer.path("edgepass.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    let role = "[[role]]\nname = \"auditor\"\naudience = \"https://api.example\"\nscopes = [\"audit:read\"]\n";
+    let more = text.replace("roles = [\"invoice-reader\", ", "roles = [\"auditor\", ");
+    // Half of it first, which is no policy.
+    fs::write(&file, &more).unwrap();
+    fs::write(&file, format!("{more}\n{role}")).unwrap();
+    serving.wait_for("the new role is served", || token() == 200);
+    fs::write(&file, "nonsense").unwrap();
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    assert_eq!(token(), 200);
+}
+
+#[test]
 fn a_running_serve_takes_a_new_policy_and_keeps_the_old_one_if_the_new_one_is_wrong() {
     let serving = Serving::start();
     let file = serving.issuer.path("edgepass.toml");
@@ -342,6 +396,29 @@ fn environments_have_issuers_keys_and_lists_of_their_own() {
     assert_eq!(serving.send("prod/oauth/token", &serving.secret, body).0, 401);
     assert_eq!(serving.send("oauth/token", &serving.secret, body).0, 404);
 
+    // A command for all environments takes no name of one.
+    for command in [&["serve"][..], &["policy", "check"], &["policy", "apply"]] {
+        let (code, says) = run(&[command, &["--environment", "dev"]].concat());
+        assert!(code == Some(2) && says.contains("all environments"), "{says}");
+    }
+    // Environments come and go with a restart only, and `apply` says so.
+    let file = serving.issuer.path("edgepass.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    let third = format!("{text}\n[[environment]]\nname = \"test\"\n");
+    let (without, _) = text.split_at(text.find("[[environment]]\nname = \"prod\"").unwrap());
+    for (changed, says) in [(third.as_str(), "+ environment test"), (without, "- environment prod")]
+    {
+        fs::write(&file, changed).unwrap();
+        let (code, told) = run(&["policy", "diff"]);
+        assert!(code == Some(1) && told.contains(says), "{told}");
+        let (code, told) = run(&["policy", "apply"]);
+        assert!(code == Some(3) && told.contains("restart"), "{told}");
+    }
+    fs::write(&file, &text).unwrap();
+    assert_eq!(run(&["policy", "apply"]).0, Some(0));
+
+    let (code, says) = run(&["revoke", "--environment", "dev", "--all", "--reason", ""]);
+    assert_eq!(code, Some(2), "{says}");
     let (code, says) = run(&["revoke", "--environment", "dev", "--all", "--reason", "test"]);
     assert_eq!(code, Some(0), "{says}");
     assert!(says.contains("2 tokens revoked"), "{says}");

@@ -95,6 +95,11 @@ impl Serving {
         None
     }
 
+    /// Lets another process be the one that serves.
+    pub(crate) fn replace(&mut self, process: Child) {
+        self.process = process;
+    }
+
     pub(crate) fn kill(&mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();

@@ -4,6 +4,7 @@ pub mod assertion;
 pub mod keys;
 pub mod secret;
 
+use edgepass_verify::UnixMillis;
 use serde::Serialize;
 
 use self::keys::ClientKeys;
@@ -57,5 +58,12 @@ impl Authentication {
     /// Whether the issuer stores something that the client must keep secret, if only a hash of it.
     pub fn is_secret(&self) -> bool {
         matches!(self, Self::Secrets(_))
+    }
+
+    /// Whether the client can never authenticate again: all its secrets have ended.
+    pub fn has_ended(&self, now: UnixMillis) -> bool {
+        let now = now.numeric_date().seconds();
+        let ended = |secret: &DatedSecret| secret.until.is_some_and(|until| now >= until);
+        matches!(self, Self::Secrets(secrets) if secrets.iter().all(ended))
     }
 }

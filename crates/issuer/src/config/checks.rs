@@ -90,7 +90,8 @@ pub(super) fn proxy(text: ProxyText) -> Result<ProxyConfig, Mistake> {
     };
     let networks: Result<Vec<IpNet>, _> = text.from.iter().map(|text| text.parse()).collect();
     let from = networks.map_err(|_| Mistake::Proxy("from"))?;
-    if from.is_empty() {
+    // With a network of all addresses, every client could claim any address and any certificate.
+    if from.is_empty() || from.iter().any(|network| network.prefix_len() == 0) {
         return Err(Mistake::Proxy("from"));
     }
     let forwarded_for = text.forwarded_for.map(|name| name.to_ascii_lowercase());

@@ -124,7 +124,7 @@ pub enum Mistake {
     GithubKey,
     /// A setting of `[proxy]` is missing or not usable. Holds its name.
     #[error(
-        "[proxy] {0}: write from as networks, [\"10.0.0.0/8\", \"::1/128\"], and the other settings with the \
+        "[proxy] {0}: write from as networks of proxies, [\"10.0.0.0/8\", \"::1/128\"], and the other settings with the \
          names of header fields"
     )]
     Proxy(&'static str),

@@ -45,8 +45,11 @@ pub(super) struct Naming {
 impl Naming {
     pub(super) fn new(text: NamingText) -> Result<Self, Mistake> {
         let compile = |kind, pattern: Option<String>| {
-            let compiled = pattern.map(|pattern| Regex::new(&format!("^(?:{pattern})$")));
-            compiled.transpose().map_err(|_| Mistake::NamingPattern(kind))
+            // Alone first: parentheses that do not match would end the group.
+            let whole = |pattern: String| {
+                Regex::new(&pattern).and_then(|_| Regex::new(&format!("^(?:{pattern})$")))
+            };
+            pattern.map(whole).transpose().map_err(|_| Mistake::NamingPattern(kind))
         };
         Ok(Self {
             role: compile("role", text.role)?,

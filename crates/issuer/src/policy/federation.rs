@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use edgepass_verify::policy::{OneOrMany, PolicyError, Profile, StatusMode};
+use edgepass_verify::policy::{OneOrMany, PolicyError, Profile, StatusMode, is_issuer_url};
 use edgepass_verify::verifier::{JwksUri, KeySource, Verifier};
 use edgepass_verify::{Policy, PolicyConfig};
 use serde::Serialize;
@@ -91,7 +91,14 @@ impl Federation {
         let claims = self.claims.clone().into_iter().collect();
         let claims = serde_json::from_value(Value::Object(claims));
         config.expected_claims = claims.map_err(FederationError::Claims)?;
-        config.status.mode = Some(StatusMode::Ignore);
+        config.required_claims = Some(vec!["sub".to_owned()]);
+        // An outside issuer may revoke its tokens, as an Edgepass issuer does. Without a URL of its own
+        // it has no lists.
+        let may_have_lists = is_issuer_url(&self.issuer) && !self.issuer.contains('{');
+        config.status.mode = Some(match may_have_lists {
+            true => StatusMode::WhenPresent,
+            false => StatusMode::Ignore,
+        });
         let keys = match &self.jwks_uri {
             None => KeySource::Discover,
             Some(url) => KeySource::Url(JwksUri::parse(url)?),

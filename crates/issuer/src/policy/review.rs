@@ -34,6 +34,9 @@ pub enum Concern {
     /// The client has a stored secret.
     #[error("it authenticates by a secret, which can leak; a key (jwks) stays with the client")]
     Secret,
+    /// No secret of the client may be used any more.
+    #[error("its secrets have ended: it cannot authenticate")]
+    NoSecretLeft,
     /// No client and no federation may use the role. Commands of the issuer can.
     #[error("no client and no federation may use it")]
     Unused,
@@ -66,7 +69,9 @@ pub fn review(policy: &IssuerPolicy, now: UnixMillis) -> Vec<Remark> {
     let holds_secret = |client: &&Client| client.authentication.is_secret();
     remarks.extend(policy.clients.iter().filter(holds_secret).map(|client| {
         let (kind, name) = (EntryKind::Client, client.id.clone());
-        Remark { kind, name, concern: Concern::Secret }
+        let has_ended = client.authentication.has_ended(now);
+        let concern = if has_ended { Concern::NoSecretLeft } else { Concern::Secret };
+        Remark { kind, name, concern }
     }));
     remarks
 }

@@ -39,6 +39,9 @@ pub(super) async fn order<S: Store>(
     now: UnixMillis,
 ) -> Result<Order, OauthError> {
     let wrong = OauthError::InvalidRequest;
+    if ["replace", "grace"].iter().any(|name| form.get(name).is_some()) {
+        return Err(wrong("an exchange replaces no token"));
+    }
     let subject = form.get("subject_token").ok_or_else(|| wrong("subject_token is missing"))?;
     if !matches!(form.get("requested_token_type"), None | Some(ACCESS_TOKEN | JWT)) {
         return Err(wrong("requested_token_type must be that of an access token"));
@@ -66,6 +69,9 @@ async fn narrowed<S: Store>(
     now: UnixMillis,
 ) -> Result<Order, OauthError> {
     let wrong = OauthError::InvalidRequest;
+    if form.get("role").is_some() {
+        return Err(wrong("the new token has the role of subject_token: leave role out"));
+    }
     let actor = match (form.get("actor_token"), form.get("actor_token_type")) {
         (None, None) => None,
         (Some(token), Some(ACCESS_TOKEN)) => {
@@ -124,6 +130,10 @@ async fn federated<S: Store>(
             "an outside token is exchanged without actor_token",
         ));
     }
+    if !is_access_or_id_token(subject) {
+        app.limits.failure(address).map_err(wait)?;
+        return Err(OauthError::SubjectTokenRefused("typ_not_accepted"));
+    }
     let all = app.federations.all();
     let named = |trusted: &&Trusted| {
         let rule = &trusted.rule;
@@ -144,9 +154,9 @@ async fn federated<S: Store>(
     }
     match reason {
         None => Err(OauthError::InvalidRequest("no federation has that client_id or role")),
-        Some(error) if error.is_unavailable() => {
-            Err(OauthError::Unavailable("the keys of the outside issuer cannot be fetched now"))
-        }
+        Some(error) if error.is_unavailable() => Err(OauthError::Unavailable(
+            "a document of the outside issuer (keys, status list) cannot be fetched now",
+        )),
         Some(error) => {
             app.limits.failure(address).map_err(wait)?;
             Err(OauthError::SubjectTokenRefused(error.code()))
@@ -175,13 +185,25 @@ fn order_of(
     let grant = policy.grant(role, &request, now).map_err(refused)?;
     // An outside subject must not be taken for a client or for a subject of another issuer.
     let name = &rule.name;
-    let subject = match claims.required_string("sub") {
-        Ok(outside) => format!("{name}:{outside}"),
-        Err(_) => name.clone(),
-    };
+    let outside = claims.required_string("sub").ok().filter(|sub| is_printable(sub));
+    let outside = outside.ok_or(OauthError::SubjectTokenRefused("claim_invalid"))?;
+    let subject = format!("{name}:{outside}");
     let recipient = Recipient::new(name.clone(), subject, format!("federation:{name}"));
     let once = vec![used(&rule.issuer, claims, token)];
     Ok(Order { grant, recipient: Recipient { once, ..recipient }, exchanged: true })
+}
+
+/// Whether the header allows an outside token to be one for access or identity. `typ` of Kubernetes is
+/// absent, that of GitHub `JWT` (RFC 8725 §3.11). `true` for what is no token: the verifier says why.
+fn is_access_or_id_token(token: &str) -> bool {
+    let Ok(jws) = CompactJws::parse(token, MAX_BYTES) else { return true };
+    let header = jws.header();
+    !header.members().contains_key("typ") || header.has_type("JWT") || header.has_type("at+jwt")
+}
+
+/// Whether an outside `sub` can be a part of one of this issuer.
+fn is_printable(subject: &str) -> bool {
+    (1..=512).contains(&subject.len()) && !subject.chars().any(char::is_control)
 }
 
 /// The use of an outside token: by its `jti`, else by what is signed.

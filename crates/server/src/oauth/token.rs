@@ -74,6 +74,9 @@ async fn order<S: Store>(
         Some("client_credentials") => {
             let client = authenticate(app, policy, credentials, now)?;
             match form.get("replace") {
+                None if form.get("grace").is_some() => {
+                    Err(OauthError::InvalidRequest("grace goes with replace"))
+                }
                 None => client_credentials(policy, &client, form, now),
                 Some(jwt_id) => replacement(app, policy, &client, form, jwt_id, now).await,
             }
@@ -242,7 +245,9 @@ fn not_issued(error: &IssueError, client: &str) -> OauthError {
             return OauthError::InvalidRequest("the token to be replaced is not valid any more");
         }
         IssueError::ParentNotValid => {
-            return OauthError::InvalidRequest("subject_token is not valid any more");
+            return OauthError::InvalidRequest(
+                "subject_token is not valid any more, or was exchanged eight times in a row",
+            );
         }
         _ => {}
     }
