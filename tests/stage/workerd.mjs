@@ -20,10 +20,10 @@ export const guardModules = (build, more = []) => ({
 /** A socket that leads straight to a Worker. Nothing in front of it normalizes paths. */
 export const ownSocket = { unsafeDirectSockets: [{ host: '127.0.0.1', port: 0 }] };
 
-/** Starts Workers in one workerd. `log(message)` gets each line that they log. */
-export async function startWorkers(workers, { log, level = LogLevel.ERROR } = {}) {
+/** Starts Workers in one workerd. `log(message)` gets each line that they log. `port`: 0 for any. */
+export async function startWorkers(workers, { log, level = LogLevel.ERROR, port = 0 } = {}) {
   const workerd = new Miniflare(convertV4MiniflareOptions({
-    host: '127.0.0.1', port: 0, cf: false, log: new Log(level),
+    host: '127.0.0.1', port, cf: false, log: new Log(level),
     ...(log && { handleStructuredLogs: ({ message }) => log(message) }),
     workers: workers.map((worker) => ({ compatibilityDate: COMPATIBILITY_DATE, ...worker })),
   }));

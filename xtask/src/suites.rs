@@ -165,8 +165,9 @@ fn interop(tools: &Tools) -> anyhow::Result<Tally> {
     let edgepass = artifacts::issuer()?;
     let python = tools::libraries("interop")?;
     let mut test = tools.node(&["--test", "--test-reporter=spec"]);
-    test.arg("tests/interop/interop.test.mjs");
+    test.args(["interop", "sidecar"].map(|name| format!("tests/interop/{name}.test.mjs")));
     test.env("EDGEPASS_PROGRAM", edgepass).env("EDGEPASS_PYTHON", python);
+    test.env("EDGEPASS_INSTALLED", clean_install(tools)?);
     count_node(&mut tally, "OAuth clients that other people wrote", &mut test)?;
     Ok(tally)
 }
