@@ -1,7 +1,8 @@
 // Clients of other people against a real issuer, unchanged: discovery, client_credentials with each way
 // to authenticate, DPoP, token exchange, introspection and revocation; and what must be refused.
 //
-// EDGEPASS_PROGRAM is the command `edgepass`, EDGEPASS_PYTHON a Python with requirements.txt installed.
+// EDGEPASS_PROGRAM is the command `edgepass`, EDGEPASS_PYTHON a Python with requirements.txt installed,
+// EDGEPASS_GUARD the folder of the built guard.
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
@@ -19,6 +20,7 @@ import * as oauth from 'oauth4webapi';
 import * as client from 'openid-client';
 import { Issuer, claims } from '../stage/issuer.mjs';
 import { listen } from '../stage/ports.mjs';
+import { guardModules, startWorkers } from '../stage/workerd.mjs';
 import { AUDIENCE, CERTIFICATE, OTHER_AUDIENCE, OutsideIssuer, start } from './issuer.mjs';
 
 const run = promisify(execFile);
@@ -26,14 +28,22 @@ const EXCHANGE = 'urn:ietf:params:oauth:grant-type:token-exchange';
 const TYPE = { access: 'urn:ietf:params:oauth:token-type:access_token', jwt: 'urn:ietf:params:oauth:token-type:jwt', id: 'urn:ietf:params:oauth:token-type:id_token' };
 const insecure = { [oauth.allowInsecureRequests]: true };
 
-let github; let kubernetes; let plain; let nonced;
+let github; let kubernetes; let plain; let nonced; let guard;
 before(async () => {
   github = await OutsideIssuer.start();
   kubernetes = await OutsideIssuer.start('/nowhere');
   plain = await start({ github, kubernetes });
   nonced = await start({ github, kubernetes, nonce: true });
+  guard = await startWorkers([
+    {
+      name: 'guard', ...guardModules(process.env.EDGEPASS_GUARD), serviceBindings: { ORIGIN: 'origin' },
+      bindings: { ISSUER: plain.issuer.url, AUDIENCE },
+    },
+    { name: 'origin', modules: true, script: "export default { fetch: ({ headers }) => new Response(headers.get('x-edgepass-subject')) };" },
+  ]);
 });
 after(async () => {
+  await guard.stop();
   await plain.issuer.remove();
   await nonced.issuer.remove();
   github.close();
@@ -85,6 +95,22 @@ async function verified(text, ...options) {
 }
 
 const isActive = async (text, of = plain) => (await post('oauth/introspect', { token: text }, basic(of, 'api'), of)).body.active;
+
+/** What the guard answers to a request with a token: the status, and the subject that the origin is told. */
+async function guarded(text) {
+  const response = await fetch(new URL('/invoices', guard.url), { headers: { authorization: `Bearer ${text}` } });
+  return [response.status, (await response.text()).slice(0, 100)];
+}
+
+/** Waits until the guard refuses a token, at most for the revocation deadline. */
+async function isRefused(text) {
+  const from = Date.now();
+  while ((await guarded(text))[0] === 200) {
+    assert.ok(Date.now() - from < 10_000, 'accepted past the revocation deadline');
+    await setTimeout(50);
+  }
+  assert.equal((await guarded(text))[0], 401);
+}
 
 // --- openid-client ---------------------------------------------------------------------------------
 
@@ -478,6 +504,21 @@ test('a CI job exchanges its own identity for a short token, once', async () => 
   assert.equal((await federate(nameless)).body.error, 'invalid_request');
 });
 
+test('a CI job calls the API through the guard until its role is revoked', async () => {
+  const job = async () => {
+    const { body } = await federate(await github.token(plain.issuer.url, JOB), { client_id: 'github-deploy', scope: 'invoices:read' });
+    return body.access_token;
+  };
+  const [one, bystander] = [await job(), await token()];
+  assert.deepEqual(await guarded(one), [200, `github-deploy:${JOB.sub}`]);
+  assert.equal((await guarded(bystander))[0], 200);
+  await plain.issuer.edgepass('revoke', '--role', 'deployer', '--reason', 'a runner was taken over');
+  await isRefused(one);
+  assert.equal((await guarded(bystander))[0], 200, 'another role');
+  // What was revoked is what had been issued: the next job works.
+  assert.equal((await guarded(await job()))[0], 200);
+});
+
 test('a job of another repository, branch, environment or audience gets nothing', async () => {
   const other = await OutsideIssuer.start();
   for (const [what, identity] of [
@@ -730,6 +771,7 @@ test('Kingfisher finds tokens and secrets by the rule of the issuer, and revokes
   const rule = join(folder, 'edgepass.yml');
   await writeFile(rule, await plain.issuer.edgepass('leaks', 'rule', '--format', 'kingfisher'));
   const leaked = await token();
+  assert.equal((await guarded(leaked))[0], 200);
   await writeFile(join(folder, 'deploy.env'), `API_TOKEN=${leaked}\nCLIENT_SECRET="${plain.secret}"\n`);
   await writeFile(join(folder, 'other.env'), 'TOKEN=eyJhbGciOiJFUzI1NiIsImtpZCI6IjEifQ.eyJpc3MiOiJodHRwczovL290aGVyLmV4YW1wbGUifQ.c2lnbmF0dXJlc2lnbmF0dXJl\n');
   const options = ['--rules-path', rule, '--load-builtins', 'false', '--no-validate', '--format', 'json', '--no-update-check'];
@@ -746,6 +788,7 @@ test('Kingfisher finds tokens and secrets by the rule of the issuer, and revokes
   revoking.child.stdin.end(leaked);
   const revoked = await revoking.catch((error) => error);
   assert.equal(await ends(leaked), true, `${revoked.stdout}${revoked.stderr}`);
+  await isRefused(leaked);
   await rm(folder, { recursive: true });
 });
 

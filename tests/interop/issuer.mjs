@@ -111,7 +111,7 @@ sender = "mtls"
 [[role]]
 name = "deployer"
 audience = "${AUDIENCE}"
-scopes = ["deploy:staging", "deploy:prod"]
+scopes = ["deploy:staging", "deploy:prod", "invoices:read"]
 lifetime = "10m"
 
 [[client]]

@@ -168,6 +168,8 @@ fn interop(tools: &Tools) -> anyhow::Result<Tally> {
     test.args(["interop", "sidecar"].map(|name| format!("tests/interop/{name}.test.mjs")));
     test.env("EDGEPASS_PROGRAM", edgepass).env("EDGEPASS_PYTHON", python);
     test.env("EDGEPASS_INSTALLED", clean_install(tools)?);
+    artifacts::worker(tools)?;
+    test.env("EDGEPASS_GUARD", root().join("worker/build"));
     count_node(&mut tally, "OAuth clients that other people wrote", &mut test)?;
     Ok(tally)
 }
