@@ -3,13 +3,14 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import test, { after, before } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import {
-  Client, ClientCredentialsProvider, InsufficientScopeError, StreamableHTTPClientTransport, UnauthorizedError, auth,
+  Client, ClientCredentialsProvider, InsufficientScopeError, PrivateKeyJwtProvider, StreamableHTTPClientTransport, UnauthorizedError, auth,
   discoverOAuthProtectedResourceMetadata, extractWWWAuthenticateParams,
 } from '@modelcontextprotocol/client';
 import { Issuer, claims, mayRevoke } from '../stage/issuer.mjs';
@@ -122,6 +123,19 @@ const providerOf = (issuer) => new ClientCredentialsProvider({
 test('the SDK finds the issuer by the challenge alone', async (t) => {
   const { resource, issuer } = await start(t, 'guard');
   assert.equal(await auth(providerOf(issuer), { serverUrl: resource }), 'AUTHORIZED');
+});
+
+test('the SDK authenticates with a key, of which the issuer has the public half', async (t) => {
+  const { resource, issuer } = await start(t, 'guard');
+  await issuer.edgepass('client', 'add', 'bot', '--role', 'user', '--new-key', 'bot.jwk');
+  await issuer.edgepass('policy', 'apply');
+  const privateKey = JSON.parse(await readFile(join(issuer.folder, 'bot.jwk'), 'utf8'));
+  const provider = new PrivateKeyJwtProvider({
+    clientId: 'bot', privateKey, algorithm: privateKey.alg, expectedIssuer: issuer.url,
+  });
+  const { client } = await connect(t, resource, provider);
+  assert.ok((await client.listTools()).tools.length > 0);
+  assert.equal(claims(provider.tokens().access_token).client_id, 'bot');
 });
 
 for (const kind of ['guard', 'alone']) {
