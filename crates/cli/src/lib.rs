@@ -10,3 +10,4 @@ pub mod line_judges;
 mod master_key;
 pub mod output;
 pub mod private;
+mod remote;

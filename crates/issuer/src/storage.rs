@@ -294,6 +294,21 @@ pub struct TokenRecord {
     pub seq: u64,
 }
 
+impl TokenRecord {
+    /// The state of the token at a time in seconds: `revoked`, `expired`, `key withdrawn`, `live`,
+    /// `suspended` or `unknown`.
+    pub fn state(&self, is_key_withdrawn: bool, now: u64) -> &'static str {
+        match self.status {
+            StatusType::Invalid => "revoked",
+            _ if now >= self.facts.expiration => "expired",
+            _ if is_key_withdrawn => "key withdrawn",
+            StatusType::Valid => "live",
+            StatusType::Suspended => "suspended",
+            StatusType::Unknown(_) => "unknown",
+        }
+    }
+}
+
 /// A page of records in the order of their positions.
 #[derive(Clone, Copy, Debug)]
 pub struct Page {

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::Json;
 use axum::body::{Body, to_bytes};
 use axum::extract::State;
 use axum::http::{Extensions, HeaderMap, header};
@@ -16,26 +15,36 @@ use edgepass_issuer::storage::ListState;
 use edgepass_issuer::{Publisher, Store};
 use edgepass_jose::json;
 use edgepass_verify::policy;
-use serde::Deserialize;
-use serde_json::{Map, json};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
 
+use crate::admin::answer;
 use crate::oauth::authenticate::{Credentials, authenticate_now};
 use crate::oauth::error::OauthError;
 use crate::peer::Peer;
 use crate::{App, error_chain};
 
-/// The body of `POST /status-acts`.
-#[derive(Deserialize)]
+/// The body of `POST /status-acts`, and of `POST /admin/v1/status-acts`.
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-struct ActRequest {
-    act: StatusChange,
+pub struct ActRequest {
+    /// What happens to the tokens.
+    pub act: StatusChange,
+    /// The tokens with these `jti`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub jwt_ids: Vec<String>,
+    /// Or all tokens that fit.
+    #[serde(default, skip_serializing_if = "is_unset")]
+    pub fitting: Filter,
+    /// The reason, for the audit trail: 1 to 1,024 bytes.
+    pub reason: String,
+    /// Whether to tell only what would change.
     #[serde(default)]
-    jwt_ids: Vec<String>,
-    #[serde(default)]
-    fitting: Filter,
-    reason: String,
-    #[serde(default)]
-    dry_run: bool,
+    pub dry_run: bool,
+}
+
+fn is_unset(filter: &Filter) -> bool {
+    *filter == Filter::default()
 }
 
 /// The outcome of an act.
@@ -83,34 +92,44 @@ async fn act<S: Store>(
             "the client is not allowed to perform this act on other clients' tokens",
         ));
     }
+    carry_out(app, body, &format!("client:{}", client.id)).await.map(answer)
+}
+
+/// Performs an act, or tells what it would change.
+pub(crate) async fn carry_out<S: Store>(
+    app: &App<S>,
+    body: ActRequest,
+    actor: &str,
+) -> Result<Value, OauthError> {
     if body.reason.trim().is_empty() || body.reason.len() > MAX_REASON_BYTES {
         return Err(OauthError::InvalidRequest("reason must be a text of 1 to 1024 bytes"));
     }
     let selection = Selection::new(body.jwt_ids, body.fitting)
         .map_err(|error| OauthError::InvalidRequest(selection_error(error)))?;
+    let policy = app.issuer.policy();
     let new = NewAct {
         change: body.act,
         selection,
         reason: body.reason,
-        actor: format!("client:{}", client.id),
+        actor: actor.to_owned(),
         policy: policy.number(),
         report: None,
         at: (app.host.now)(),
     };
     let known = refuse_unknown(&new, &policy, &**app.issuer.store()).await;
-    known.map_err(|error| unselectable(error, &client.id))?;
+    known.map_err(|error| unselectable(error, actor))?;
     if body.dry_run {
         let plan = app.issuer.store().plan_act(&new).await;
-        let plan = plan.map_err(|error| unavailable(&ActError::Store(error), &client.id))?;
-        return Ok(answer(None, plan.count, Some(&plan.roles), false));
+        let plan = plan.map_err(|error| unavailable(&ActError::Store(error), actor))?;
+        return Ok(outcome(None, plan.count, Some(&plan.roles), false));
     }
-    let outcome = app.act(&new).await.map_err(|error| unavailable(&error, &client.id))?;
-    let count = outcome.recorded.map_or(0, |recorded| recorded.count);
-    tracing::info!(client = client.id, act = body.act.name(), count, "statuses changed");
-    if !outcome.is_published {
+    let done = app.act(&new).await.map_err(|error| unavailable(&error, actor))?;
+    let count = done.recorded.map_or(0, |recorded| recorded.count);
+    tracing::info!(actor, act = body.act.name(), count, "statuses changed");
+    if !done.is_published {
         return Err(OauthError::Unavailable("recorded, not published yet; retry to wait for it"));
     }
-    Ok(answer(outcome.recorded.map(|recorded| recorded.id), count, None, true))
+    Ok(outcome(done.recorded.map(|recorded| recorded.id), count, None, true))
 }
 
 /// Whether `Content-Type` is `application/json`. The forms of web pages cannot send that type.
@@ -125,9 +144,9 @@ fn parse(body: &[u8]) -> Option<ActRequest> {
     policy::json::read(json::parse_object(body).ok()?.into()).ok()
 }
 
-fn unselectable(error: Unselectable, client: &str) -> OauthError {
+fn unselectable(error: Unselectable, actor: &str) -> OauthError {
     match error {
-        Unselectable::Store(error) => unavailable(&ActError::Store(error), client),
+        Unselectable::Store(error) => unavailable(&ActError::Store(error), actor),
         Unselectable::Role(_) => {
             OauthError::InvalidRequest("no token is selected: there is no such role")
         }
@@ -154,28 +173,28 @@ impl<S: Store> App<S> {
     }
 }
 
-fn answer(
+fn outcome(
     id: Option<u64>,
     count: u64,
     roles: Option<&BTreeMap<String, u64>>,
     published: bool,
-) -> Response {
+) -> Value {
     let mut body = Map::from_iter([
         ("count".to_owned(), count.into()),
         ("published".to_owned(), published.into()),
     ]);
     body.extend(id.map(|id| ("act_id".to_owned(), id.into())));
     body.extend(roles.map(|roles| ("roles".to_owned(), json!(roles))));
-    ([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
+    Value::Object(body)
 }
 
-pub(crate) fn unavailable(error: &ActError, client: &str) -> OauthError {
+pub(crate) fn unavailable(error: &ActError, actor: &str) -> OauthError {
     if let ActError::NoSuspension(_) = error {
         return OauthError::InvalidRequest(
             "some tokens were issued while `suspension` was not set; revoke them instead",
         );
     }
-    tracing::error!(error = %error_chain(error), client, "act failed");
+    tracing::error!(error = %error_chain(error), actor, "act failed");
     OauthError::Unavailable("the act may not have been recorded; repeat it")
 }
 

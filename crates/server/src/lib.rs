@@ -3,7 +3,8 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::string_slice))]
 
-mod acts;
+pub mod acts;
+pub mod admin;
 mod documents;
 mod federations;
 mod health;
@@ -14,8 +15,9 @@ mod metrics;
 mod oauth;
 mod peer;
 pub mod publication;
+pub mod reload;
 mod router;
-mod status_entries;
+pub mod status_entries;
 mod tls;
 
 use std::sync::Arc;
@@ -58,6 +60,7 @@ pub struct App<S> {
     pub(crate) federations: Federations,
     pub(crate) limits: limits::Limits,
     pub(crate) reports: leaks::Reports,
+    pub(crate) reloads: reload::Reloads,
     pub(crate) host: Host,
 }
 
@@ -83,6 +86,7 @@ impl<S: Store> App<S> {
             federations,
             limits: limits::Limits::new(&config.limits),
             reports: leaks::Reports::default(),
+            reloads: reload::Reloads::default(),
             config,
             issuer,
             host,
@@ -123,6 +127,11 @@ impl<S: Store> App<S> {
     /// [`Issuer::policy`].
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// Requests of operators to read the configuration again.
+    pub fn reloads(&self) -> &reload::Reloads {
+        &self.reloads
     }
 
     /// The issuer.

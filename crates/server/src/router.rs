@@ -20,7 +20,7 @@ use tower_http::timeout::TimeoutLayer;
 
 use crate::documents::AUTHORIZE;
 use crate::oauth::{introspect, revoke, token};
-use crate::{App, acts, documents, health, leaks, status_entries};
+use crate::{App, acts, admin, documents, health, leaks, status_entries};
 
 /// The routes of all environments. Those of an environment with a name are below its name, which is
 /// the last segment of its issuer identifier; RFC 8414 §3.1 puts the metadata at the root all the
@@ -120,6 +120,17 @@ fn documented<S: Store>() -> Routes<S> {
     // change a million tokens.
     let acts = Routes::default()
         .post("/status-acts", acts::post::<S>)
+        .get("/admin/v1/tokens", admin::records::tokens::<S>)
+        .post("/admin/v1/tokens", admin::tokens::post::<S>)
+        .get("/admin/v1/audit", admin::records::audit::<S>)
+        .post("/admin/v1/status-acts", admin::act::<S>)
+        .post("/admin/v1/status-entries", admin::entry::<S>)
+        .get("/admin/v1/keys", admin::keys::list::<S>)
+        .post("/admin/v1/keys/rotate", admin::keys::post_rotate::<S>)
+        .post("/admin/v1/keys/compromise", admin::keys::post_compromise::<S>)
+        .get("/admin/v1/clients", admin::policy::clients::<S>)
+        .get("/admin/v1/policy", admin::policy::get::<S>)
+        .post("/admin/v1/policy/apply", admin::policy::apply::<S>)
         .with(|router| router.layer(timeout(ACT_TIMEOUT)));
     // A report may hold many tokens.
     let leaks = Routes::default()

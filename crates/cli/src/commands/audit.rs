@@ -3,12 +3,13 @@
 use anyhow::Context;
 use edgepass_issuer::audit::AuditEntry;
 use edgepass_issuer::storage::{AuditStore, Page};
+use edgepass_server::admin::records::AuditQuery;
 use serde_json::Value;
 
 use super::listing::Window;
 use super::source::Source;
 use crate::exit::Exit;
-use crate::output;
+use crate::{output, remote};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -29,24 +30,39 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Result<Exit> {
-    let config = source.load()?;
-    let store = super::open_store(&config).await?;
     let since_ms = args.window.since_ms()?;
-    let read = async |page| Ok(store.audit(since_ms, page).await?);
-    let newest =
-        async || Ok(store.audit(0, Page::first(true, 1)).await?.first().map_or(0, |(seq, _)| *seq));
     let keep = |entry: &AuditEntry| args.keeps(entry);
-    args.window
-        .list(false, read, newest, keep, |entries| {
-            for entry in &entries {
-                let text = if json { line_of_json(entry)? } else { text(entry)? };
-                if !output::line_if_read(&text)? {
-                    return Ok(false);
-                }
+    let print = |entries: Vec<AuditEntry>| {
+        for entry in &entries {
+            let text = if json { line_of_json(entry)? } else { text(entry)? };
+            if !output::line_if_read(&text)? {
+                return Ok(false);
             }
-            Ok(true)
-        })
-        .await?;
+        }
+        Ok(true)
+    };
+    let last = Page::first(true, 1);
+    if let Some(remote) = source.remote()? {
+        let read = async |query: AuditQuery| {
+            let page = remote.get("audit", &query).await?;
+            let one = |(seq, entry)| Ok((seq, serde_json::from_value(entry)?));
+            let records = remote::records(&page, "entry").into_iter().map(one);
+            records
+                .collect::<anyhow::Result<Vec<(u64, AuditEntry)>>>()
+                .context("the server knows acts that this version does not; update it")
+        };
+        let page = async |page| read(AuditQuery::of(since_ms, page)).await;
+        let newest = async || {
+            let found = read(AuditQuery::of(0, last)).await?;
+            anyhow::Ok(found.first().map_or(0, |(seq, _)| *seq))
+        };
+        args.window.list(false, page, newest, keep, print).await?;
+    } else {
+        let store = super::open_store(&source.load()?).await?;
+        let read = async |page| Ok(store.audit(since_ms, page).await?);
+        let newest = async || Ok(store.audit(0, last).await?.first().map_or(0, |(seq, _)| *seq));
+        args.window.list(false, read, newest, keep, print).await?;
+    }
     Ok(Exit::Ok)
 }
 

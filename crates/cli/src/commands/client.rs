@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use comfy_table::{Table, presets};
-use edgepass_issuer::Config;
 use edgepass_issuer::client::keys::NewKey;
 use edgepass_issuer::client::secret::ClientSecret;
+use edgepass_server::admin::view;
 use serde_json::{Value, json};
 
 use super::source::Source;
@@ -53,31 +53,28 @@ pub(super) struct KeyArgs {
     new_key: Option<PathBuf>,
 }
 
-pub(super) fn run(act: Act, source: &Source, json: bool) -> anyhow::Result<Exit> {
+pub(super) async fn run(act: Act, source: &Source, json: bool) -> anyhow::Result<Exit> {
     match act {
-        Act::List => list(&source.load()?, json),
+        Act::List => {
+            let clients = match source.remote()? {
+                Some(remote) => {
+                    let found = &remote.get("clients", &()).await?;
+                    found["clients"].as_array().cloned().unwrap_or_default()
+                }
+                None => source.load()?.policy.clients.iter().map(view::client).collect(),
+            };
+            list(&clients, json)
+        }
         Act::Add { id, roles, may, introspects, allots, key } => {
             add(source, &NewClient { id, roles, may, introspects, allots }, key, json)
         }
     }
 }
 
-fn list(config: &Config, json: bool) -> anyhow::Result<Exit> {
-    let clients = &config.policy.clients;
-    let changes = |client: &edgepass_issuer::client::Client| -> Vec<&str> {
-        client.may.iter().map(|change| change.name()).collect()
-    };
+fn list(clients: &[Value], json: bool) -> anyhow::Result<Exit> {
     if json {
         for client in clients {
-            let may = changes(client);
-            output::json(&json!({
-                "client_id": client.id,
-                "authentication": client.authentication.name(),
-                "roles": client.roles,
-                "may": may,
-                "introspects": client.introspects,
-                "allots": client.allots,
-            }))?;
+            output::json(client)?;
         }
         return Ok(Exit::Ok);
     }
@@ -85,13 +82,14 @@ fn list(config: &Config, json: bool) -> anyhow::Result<Exit> {
     table.load_style(presets::NOTHING);
     table.set_header(["CLIENT", "AUTHENTICATES BY", "ROLES", "MAY", "INTROSPECTS"]);
     for client in clients {
-        table.add_row([
-            client.id.clone(),
-            client.authentication.name().to_owned(),
-            client.roles.join(" "),
-            changes(client).join(" "),
-            client.introspects.join(" "),
-        ]);
+        table.add_row(["client_id", "authentication", "roles", "may", "introspects"].map(
+            |member| {
+                let items = client[member].as_array().map(|items| {
+                    items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" ")
+                });
+                items.unwrap_or_else(|| client[member].as_str().unwrap_or_default().to_owned())
+            },
+        ));
     }
     output::line(&table.trim_fmt())?;
     Ok(Exit::Ok)

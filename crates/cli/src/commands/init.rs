@@ -4,16 +4,19 @@ use std::fs;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use clap::builder::PossibleValuesParser;
-use edgepass_issuer::Config;
 use edgepass_issuer::audit::{Act, AuditEntry};
 use edgepass_issuer::client::secret::ClientSecret;
 use edgepass_issuer::entropy::Entropy;
+use edgepass_issuer::issue::IssuedToken;
+use edgepass_issuer::order::TokenOrder;
 use edgepass_issuer::seal::MasterKey;
 use edgepass_issuer::signing_key::{KeyState, SealedKey};
 use edgepass_issuer::storage::{KeyChange, KeyStore};
+use edgepass_issuer::{Config, Issuer};
 use edgepass_store::SqliteStore;
 use serde_json::json;
 
@@ -41,11 +44,17 @@ pub(super) struct Args {
     #[arg(long, default_value = "EdDSA")]
     #[arg(value_parser = PossibleValuesParser::new(["EdDSA", "ES256", "RS256"]))]
     algorithm: String,
+    /// Also print a token for /admin/v1, once, valid for 15 minutes: for a first operator elsewhere.
+    #[arg(long)]
+    bootstrap: bool,
 }
 
+/// The role of operators in the template.
+const OPERATOR: &str = "edgepass-operator";
 const CLIENT_ID: &str = "example-service";
 
 pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Result<Exit> {
+    source.refuse_server()?;
     // A configuration that was named exists already; without a name, a new one is written.
     if source.is_named() {
         return init_existing(source, json).await;
@@ -103,15 +112,22 @@ pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Resu
     }
     let key_ids = create_keys(&config, &master, &mut entropy).await?;
     write_new(&config_file, &text)?;
-
+    let token = match args.bootstrap {
+        true => Some(bootstrap_token(&config, master).await?.token),
+        false => None,
+    };
     if json {
-        output::json(&json!({
+        let mut made = json!({
             "config": config_file,
             "issuer": config.issuer,
             "key_ids": key_ids,
             "client_id": CLIENT_ID,
             "client_secret": secret.reveal(),
-        }))?;
+        });
+        if let (Some(token), Some(members)) = (token, made.as_object_mut()) {
+            members.insert("bootstrap_token".to_owned(), token.into());
+        }
+        output::json(&made)?;
         return Ok(Exit::Ok);
     }
     output::line(&format!("created an issuer in {}", args.dir.display()))?;
@@ -126,8 +142,31 @@ pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Resu
     }
     output::line(&format!("  client         {CLIENT_ID}"))?;
     output::line(&format!("  client secret  {} (shown once)", secret.reveal()))?;
+    if let Some(token) = token {
+        output::line(&format!(
+            "  operator token {token}\n                 (shown once, valid for 15 minutes, for --server {})",
+            config.issuer
+        ))?;
+    }
     output::line(&format!("next: edgepass serve --config {}", config_file.display()))?;
     Ok(Exit::Ok)
+}
+
+/// A token for `/admin/v1`, so that a first operator needs no password. Later ones come from a client or a
+/// federation with that role, or from the issuer's machine.
+async fn bootstrap_token(config: &Config, master: MasterKey) -> anyhow::Result<IssuedToken> {
+    let store = Arc::new(super::open_store(config).await?);
+    let issuer = Issuer::open(store, config, master, &super::policy_user()).await?;
+    let order = TokenOrder {
+        role: Some(OPERATOR.to_owned()),
+        sub: Some("bootstrap".to_owned()),
+        lifetime: Some(15 * 60),
+        ..TokenOrder::default()
+    };
+    let order = issuer.grant_order(order, &super::actor(), host::now()).await?;
+    let issued = issuer.issue_order(&order, &mut OsEntropy, host::now()).await?;
+    issuer.store().close().await;
+    Ok(issued)
 }
 
 /// Creates the database and the keys for an existing configuration: those of the named environment, or
@@ -277,6 +316,15 @@ name = "invoice-clerk"
 audience = "{audience}"
 scopes = ["invoices:read", "invoices:write"]
 max_lifetime = "30m"
+
+# A role whose audience is this issuer: its tokens may use /admin/v1, as far as their scopes reach.
+# edgepass:read lists tokens, keys and clients, edgepass:audit reads the audit trail, edgepass:operate
+# issues and revokes tokens and changes keys.
+[[role]]
+name = "edgepass-operator"
+audience = "{issuer}"
+scopes = ["edgepass:read", "edgepass:audit", "edgepass:operate"]
+max_lifetime = "15m"
 
 # An OAuth client and the roles it may use; the first is its default. `edgepass client-secret`
 # generates another secret. With may = ["revoke", "suspend", "resume"], or some of these, the client

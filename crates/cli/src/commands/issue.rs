@@ -1,18 +1,13 @@
 //! `edgepass issue`.
 
-use std::time::Duration;
-
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::builder::NonEmptyStringValueParser;
-use edgepass_issuer::issue::{IssueError, Recipient};
-use edgepass_issuer::policy::{SenderConstraint, TokenRequest};
-use edgepass_issuer::replacement::{DEFAULT_GRACE, replace};
-use edgepass_issuer::storage::TokenStore;
-use edgepass_issuer::token_facts::Confirmation;
-use edgepass_jose::{Scope, base64url};
+use edgepass_issuer::issue::IssueError;
+use edgepass_issuer::order::{OrderError, TokenOrder};
+use edgepass_jose::Scope;
+use edgepass_server::admin::tokens::{issue, view};
 use edgepass_verify::policy::duration::DurationText;
-use edgepass_verify::sender::CertificateThumbprint;
-use serde_json::json;
+use serde_json::Value;
 
 use super::source::Source;
 use crate::exit::{Exit, Failure};
@@ -56,113 +51,50 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Result<Exit> {
-    let config = source.load()?;
     // clap drops `requires` where the required option conflicts with a given one.
     if args.grace.is_some() && args.replace.is_none() {
         bail!("--grace goes with --replace");
     }
     let scope = match args.scopes.as_slice() {
         [] => None,
-        _ => Some(Scope::try_from(args.scopes)?),
+        _ => Some(Scope::try_from(args.scopes)?.to_string()),
     };
-    let lifetime = args.ttl.map(|ttl| ttl.0.as_secs());
-    let issuer = super::open_issuer(&config, &super::policy_user()).await?;
-    let policy = issuer.policy();
-    let (grant, recipient) = match &args.replace {
-        None => {
-            let request = TokenRequest { audience: args.audience, scope, lifetime };
-            let role = policy.role(args.role.as_deref().unwrap_or_default()).map_err(refused)?;
-            let grant = policy.grant(role, &request, host::now()).map_err(refused)?;
-            let client = args.client.unwrap_or_else(|| "edgepass-cli".to_owned());
-            let subject = args.subject.unwrap_or_else(|| client.clone());
-            (grant, Recipient::new(client, subject, super::actor()))
-        }
-        Some(jwt_id) => {
-            let old = issuer.store().token(jwt_id).await?;
-            let old =
-                old.ok_or_else(|| refused("this issuer has issued no token with that jti"))?;
-            let grace = args.grace.map_or(DEFAULT_GRACE, |grace| grace.0);
-            let (grant, replaces) =
-                replace(&policy, &old, scope, lifetime, grace, host::now()).map_err(refused)?;
-            let recipient = Recipient::new(old.facts.client_id, old.facts.subject, super::actor());
-            let confirmation = old.facts.confirmation;
-            (grant, Recipient { confirmation, replaces: Some(replaces), ..recipient })
-        }
+    let order = TokenOrder {
+        role: args.role,
+        replace: args.replace,
+        grace: args.grace.map(|grace| grace.0.as_secs()),
+        audience: args.audience,
+        scope,
+        lifetime: args.ttl.map(|ttl| ttl.0.as_secs()),
+        client_id: args.client,
+        sub: args.subject,
+        dpop_key: args.dpop_key,
+        certificate: args.certificate,
     };
-    let kept = recipient.confirmation.clone();
-    let asked = confirmation(args.dpop_key, args.certificate.as_deref(), grant.sender, kept)?;
-    let recipient = Recipient { confirmation: asked, ..recipient };
-    let bound_to_key = matches!(recipient.confirmation, Some(Confirmation::Key(_)));
-    let mut waited = Duration::ZERO;
-    let issued = loop {
-        let now = host::now();
-        let granted = issuer
-            .grant(&issuer.policy(), &grant, &recipient, &mut OsEntropy, now)
-            .map_err(failed)?;
-        match issuer.issue(granted, now).await {
-            // An act on such tokens blocks issuing until shortly after its end: wait and try again.
-            Err(IssueError::Blocked) if waited < RETRY_FOR => {
-                tokio::time::sleep(PAUSE).await;
-                waited = waited.saturating_add(PAUSE);
-            }
-            outcome => break outcome.map_err(failed)?,
-        }
+    let issued = &match source.remote()? {
+        Some(remote) => remote.post("tokens", &order).await?,
+        None => issue_here(order, source).await?,
     };
     if json {
-        output::json(&json!({
-            "access_token": issued.token,
-            "token_type": if bound_to_key { "DPoP" } else { "Bearer" },
-            "expires_in": issued.lifetime,
-            "scope": issued.scope,
-            "jti": issued.jwt_id,
-        }))?;
+        output::json(issued)?;
     } else {
-        output::line(&issued.token)?;
+        output::line(issued["access_token"].as_str().unwrap_or_default())?;
     }
     Ok(Exit::Ok)
 }
 
-/// Longest wait while an act blocks issuing.
-const RETRY_FOR: Duration = Duration::from_secs(2);
-const PAUSE: Duration = Duration::from_millis(50);
-
-/// What the token is bound to: what is asked for, or else what the replaced token is bound to. The role
-/// may demand one of the two.
-fn confirmation(
-    key: Option<String>,
-    certificate: Option<&str>,
-    demanded: SenderConstraint,
-    kept: Option<Confirmation>,
-) -> anyhow::Result<Option<Confirmation>> {
-    if key.is_none() && certificate.is_none() && kept.is_some() {
-        return Ok(kept);
-    }
-    let certificate = match certificate {
-        None => None,
-        Some(text) => Some(
-            CertificateThumbprint::from_hex(&text.replace(':', ""))
-                .context("--certificate takes 64 hexadecimal digits")?,
-        ),
-    };
-    if key.as_deref().is_some_and(|key| base64url::decode_array::<32>(key).is_none()) {
-        bail!("--dpop-key takes a JWK Thumbprint, 43 characters of base64url");
-    }
-    let needs = match (demanded, &key, &certificate) {
-        (SenderConstraint::Dpop, None, _) => Some("the role needs a DPoP key: pass --dpop-key"),
-        (SenderConstraint::Mtls, _, None) => {
-            Some("the role needs a client certificate: pass --certificate")
-        }
-        _ => None,
-    };
-    if let Some(needs) = needs {
-        return Err(anyhow::Error::new(Failure::Refused).context(needs));
-    }
-    let certificate = certificate.map(|own| Confirmation::Certificate(own.as_str().to_owned()));
-    Ok(key.map(Confirmation::Key).or(certificate))
-}
-
-fn refused(error: impl std::fmt::Display) -> anyhow::Error {
-    anyhow::Error::new(Failure::Refused).context(error.to_string())
+async fn issue_here(order: TokenOrder, source: &Source) -> anyhow::Result<Value> {
+    let config = source.load()?;
+    let issuer = super::open_issuer(&config, &super::policy_user()).await?;
+    let granted = issuer.grant_order(order, &super::actor(), host::now()).await;
+    let granted = granted.map_err(|error| match error {
+        // Wrong usage.
+        OrderError::Malformed(_) => error.into(),
+        OrderError::Store(_) => anyhow::Error::from(error),
+        _ => anyhow::Error::new(Failure::Refused).context(error.to_string()),
+    })?;
+    let issued = issue(&issuer, &granted, &mut OsEntropy, host::now).await.map_err(failed)?;
+    Ok(view(&issued, &granted))
 }
 
 fn failed(error: IssueError) -> anyhow::Error {

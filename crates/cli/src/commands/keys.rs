@@ -5,6 +5,8 @@ use edgepass_issuer::key_change::{KeyChangeError, compromise, rotate};
 use edgepass_issuer::signing_key::{KeyState, SealedKey};
 use edgepass_issuer::storage::KeyStore;
 use edgepass_issuer::{Config, Issuer};
+use edgepass_server::admin::keys::Compromise;
+use edgepass_server::admin::view;
 use edgepass_store::SqliteStore;
 use serde_json::{Value, json};
 
@@ -13,6 +15,7 @@ use super::source::Source;
 use crate::exit::{Exit, Failure};
 use crate::host::{self, OsEntropy};
 use crate::output;
+use crate::remote::Remote;
 
 /// Subcommands of `edgepass keys`. They concern keys, not statuses.
 #[derive(clap::Subcommand)]
@@ -37,10 +40,14 @@ pub(super) enum Act {
 }
 
 pub(super) async fn run(act: Act, source: &Source, json: bool) -> anyhow::Result<Exit> {
+    if let Some(remote) = source.remote()? {
+        return run_remote(act, &remote, json).await;
+    }
     let config = source.load()?;
     if let Act::List = act {
         let store = super::open_store(&config).await?;
-        return list(&store.keys().await?.keys, json);
+        let keys = store.keys().await?.keys;
+        return list(keys.iter().map(view::key).collect(), json);
     }
     let issuer = super::open_issuer(&config, &super::policy_user()).await?;
     let (actor, now) = (super::actor(), host::now());
@@ -110,39 +117,40 @@ fn tell(
     Ok(if is_published { Exit::Ok } else { Exit::Unavailable })
 }
 
-fn list(keys: &[SealedKey], json: bool) -> anyhow::Result<Exit> {
+fn list(keys: Vec<Value>, json: bool) -> anyhow::Result<Exit> {
     if json {
-        let key = |key: &SealedKey| {
-            json!({
-                "kid": key.key_id,
-                "alg": key.algorithm.name(),
-                "use": key.state.name(),
-                "created_at": key.created_at,
-                "published_at": key.published_at,
-                "signs_since": key.signs_since,
-                "retires_at": key.retires_at,
-            })
-        };
-        output::json(&Value::Array(keys.iter().map(key).collect()))?;
+        output::json(&Value::Array(keys))?;
         return Ok(Exit::Ok);
     }
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table.set_header(["KID", "ALG", "STATE", "CREATED", "PUBLISHED", "SIGNS SINCE", "RETIRES"]);
-    let date = |at: Option<u64>| at.map_or_else(|| "-".to_owned(), output::date);
-    for key in keys {
-        table.add_row([
-            key.key_id.clone(),
-            key.algorithm.name().to_owned(),
-            key.state.name().to_owned(),
-            output::date(key.created_at),
-            date(key.published_at),
-            date(key.signs_since),
-            date(key.retires_at),
-        ]);
+    let members = ["kid", "alg", "use", "created_at", "published_at", "signs_since", "retires_at"];
+    for key in &keys {
+        table.add_row(members.map(|member| match &key[member] {
+            Value::Number(seconds) => output::date(seconds.as_u64().unwrap_or_default()),
+            other => other.as_str().unwrap_or("-").to_owned(),
+        }));
     }
     output::line(&table.trim_fmt())?;
     Ok(Exit::Ok)
+}
+
+async fn run_remote(act: Act, remote: &Remote, json: bool) -> anyhow::Result<Exit> {
+    let changed = &match act {
+        Act::List => {
+            let found = &remote.get("keys", &()).await?;
+            return list(found["keys"].as_array().cloned().unwrap_or_default(), json);
+        }
+        Act::Rotate => remote.post("keys/rotate", &json!({})).await?,
+        Act::Compromise { id: kid, reason } => {
+            remote.post("keys/compromise", &Compromise { kid, reason }).await?
+        }
+    };
+    let text = |member: &str| changed[member].as_str().unwrap_or_default();
+    let is = |member: &str| changed[member] == true;
+    let published = if is("published") { Published::Everywhere } else { Published::NotYet };
+    tell(text("signing"), is("settled"), text("what"), published, json)
 }
 
 fn failed(error: KeyChangeError) -> anyhow::Error {

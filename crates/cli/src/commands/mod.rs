@@ -66,6 +66,7 @@ Examples:
   edgepass client add billing --role invoice-reader
   edgepass policy check --config policy/
   edgepass policy diff && edgepass policy apply
+  edgepass tokens --server https://auth.example --server-token operator.jwt
   edgepass leaks rule --format kingfisher > edgepass.yml
   edgepass verify < token.txt
   edgepass verify - --issuer URL --audience URL < token.txt
@@ -175,7 +176,7 @@ impl Cli {
             Command::Doctor(args) => doctor::run(args, &source, json).await,
             Command::Leaks { act } => leaks::run(act, &source),
             Command::Policy { act } => policy::run(act, &source, json).await,
-            Command::Client { act } => client::run(act, &source, json),
+            Command::Client { act } => client::run(act, &source, json).await,
             Command::ClientSecret => client_secret::run(json),
             Command::Completions { shell } => {
                 // Written to memory first: the generator panics where a write fails.

@@ -7,14 +7,16 @@ use edgepass_issuer::Config;
 use edgepass_issuer::config::Mistakes;
 use edgepass_issuer::policy::difference::{Change, Difference, differences};
 use edgepass_issuer::policy::review::{Remark, review};
-use edgepass_issuer::policy::version::StoredPolicy;
+use edgepass_issuer::policy::version::{PolicyVersion, StoredPolicy};
 use edgepass_issuer::storage::PolicyStore;
+use edgepass_server::admin::policy::{VersionQuery, version};
 use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
 
 use super::published::{self, Server};
 use super::source::Source;
 use crate::exit::{Exit, Failure};
+use crate::remote::Remote;
 use crate::{host, output};
 
 #[derive(clap::Subcommand)]
@@ -112,6 +114,9 @@ fn check(source: &Source, strict: bool, json: bool) -> anyhow::Result<Exit> {
 }
 
 async fn diff(source: &Source, json: bool) -> anyhow::Result<Exit> {
+    if let Some(remote) = source.remote()? {
+        return diff_remote(source, &remote, json).await;
+    }
     let configs = chosen(source)?;
     let all = source.all()?.environments;
     let server = server(&all)?;
@@ -138,6 +143,28 @@ async fn diff(source: &Source, json: bool) -> anyhow::Result<Exit> {
         output::line("no difference")?;
     }
     Ok(if any { Exit::Refused } else { Exit::Ok })
+}
+
+/// Compares the files on this machine with the policy that an issuer on another one uses.
+async fn diff_remote(source: &Source, remote: &Remote, json: bool) -> anyhow::Result<Exit> {
+    let environments = source.files()?.environments;
+    let issuer = remote.issuer();
+    let Some(config) = environments.iter().find(|config| config.issuer == issuer) else {
+        bail!("the configuration on this machine is not one of {issuer}");
+    };
+    let used = &remote.get("policy", &VersionQuery::default()).await?;
+    let version = PolicyVersion {
+        text: used["policy"].to_string(),
+        digest: used["digest"].as_str().unwrap_or_default().to_owned(),
+    };
+    let found = differences(&version, &config.policy.version())?;
+    for difference in &found {
+        tell(config.environment.as_deref(), difference, json)?;
+    }
+    if found.is_empty() && !json {
+        output::line("no difference")?;
+    }
+    Ok(if found.is_empty() { Exit::Ok } else { Exit::Refused })
 }
 
 fn tell(
@@ -180,6 +207,10 @@ const WAIT: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(50);
 
 async fn apply(source: &Source, json: bool) -> anyhow::Result<Exit> {
+    if let Some(remote) = source.remote()? {
+        remote.post("policy/apply", &json!({})).await?;
+        return tell_applied(json);
+    }
     let configs = source.all()?.environments;
     let Some(server) = server(&configs)? else {
         return Err(anyhow::Error::new(Failure::Unavailable).context(
@@ -218,6 +249,10 @@ async fn apply(source: &Source, json: bool) -> anyhow::Result<Exit> {
                 .context("`edgepass serve` has kept its policy; its log says why"));
         }
     }
+    tell_applied(json)
+}
+
+fn tell_applied(json: bool) -> anyhow::Result<Exit> {
     if json {
         output::json(&json!({ "applied": true }))?;
     } else {
@@ -227,18 +262,16 @@ async fn apply(source: &Source, json: bool) -> anyhow::Result<Exit> {
 }
 
 async fn show(source: &Source, number: Option<u64>) -> anyhow::Result<Exit> {
+    if let Some(remote) = source.remote()? {
+        output::json(&remote.get("policy", &VersionQuery { number }).await?)?;
+        return Ok(Exit::Ok);
+    }
     let config = source.load()?;
     let store = super::open_store(&config).await?;
     let Some(found) = store.policy(number).await? else {
         return Err(anyhow::Error::new(Failure::Refused).context("there is no such policy version"));
     };
-    let policy: Value = serde_json::from_str(&found.version.text)?;
-    output::json(&json!({
-        "number": found.number,
-        "digest": found.version.digest,
-        "served_since_ms": found.served_since_ms,
-        "policy": policy,
-    }))?;
+    output::json(&version(&found))?;
     Ok(Exit::Ok)
 }
 

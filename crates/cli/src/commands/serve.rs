@@ -13,6 +13,7 @@ use edgepass_issuer::config::{TargetConfig, TlsConfig};
 use edgepass_issuer::policy::review::review;
 use edgepass_issuer::policy::version::PolicyUser;
 use edgepass_issuer::publish::target::Target;
+use edgepass_server::reload::Reply;
 use edgepass_server::{App, Host, Tls, router};
 use edgepass_store::{Objects, SqliteStore};
 use reqwest::header::CACHE_CONTROL;
@@ -171,28 +172,41 @@ async fn reload_on_signal(
     apps: &[Arc<App<SqliteStore>>],
 ) -> anyhow::Error {
     loop {
-        match &mut stamp {
-            None if hangup.recv().await.is_none() => break,
-            None => {}
-            Some(stamp) => tokio::select! {
-                signal = hangup.recv() => if signal.is_none() { break },
-                found = changed(source, stamp) => *stamp = found,
-            },
+        let mut reply = None;
+        tokio::select! {
+            signal = hangup.recv() => if signal.is_none() { break },
+            found = changed(source, stamp.as_deref()) => stamp = Some(found),
+            asked = asked(apps) => reply = Some(asked),
         }
-        match reload(source, apps).await {
+        let reloaded = reload(source, apps).await;
+        match &reloaded {
             Ok(()) => tracing::info!("policy read again"),
             Err(error) => tracing::error!("not every policy was replaced: {error:#}"),
+        }
+        if let Some(reply) = reply {
+            // The operator may have gone.
+            let _ = reply.send(reloaded.map_err(|_| ()));
         }
     }
     anyhow!("signals no longer arrive")
 }
 
+/// Waits until an operator asks an issuer to read its policy again.
+async fn asked(apps: &[Arc<App<SqliteStore>>]) -> Reply {
+    let requests = apps.iter().map(|app| Box::pin(app.reloads().next()));
+    match futures_util::future::select_all(requests).await {
+        (Some(reply), ..) => reply,
+        (None, ..) => std::future::pending().await,
+    }
+}
+
 /// Waits until the files differ from a stamp and have not changed for a second: an editor may write
-/// them in several steps.
+/// them in several steps. Never ends without a stamp.
 async fn changed(
     source: &Source,
-    stamp: &[(PathBuf, u64, Option<SystemTime>)],
+    stamp: Option<&[(PathBuf, u64, Option<SystemTime>)]>,
 ) -> Vec<(PathBuf, u64, Option<SystemTime>)> {
+    let Some(stamp) = stamp else { return std::future::pending().await };
     let mut before = stamp.to_vec();
     loop {
         tokio::time::sleep(WATCH).await;

@@ -8,6 +8,7 @@ use edgepass_issuer::config::SourceFile;
 use edgepass_issuer::{Config, Installation};
 
 use crate::private;
+use crate::remote::Remote;
 
 /// The configuration and the environment of a command.
 #[derive(clap::Args)]
@@ -19,6 +20,13 @@ pub(crate) struct Source {
     /// The environment, if the configuration has several.
     #[arg(long, global = true, env = "EDGEPASS_ENVIRONMENT", value_name = "NAME")]
     pub(crate) environment: Option<String>,
+    /// Ask the issuer with this identifier over HTTP, instead of working on this machine's
+    /// configuration.
+    #[arg(long, global = true, env = "EDGEPASS_SERVER", value_name = "URL")]
+    server: Option<String>,
+    /// File with the token for --server, or - for stdin. Default: the variable EDGEPASS_TOKEN.
+    #[arg(long, global = true, env = "EDGEPASS_SERVER_TOKEN", value_name = "FILE|-")]
+    server_token: Option<PathBuf>,
 }
 
 /// The configuration where none is named.
@@ -28,6 +36,15 @@ impl Source {
     /// The path of the configuration.
     pub(crate) fn config(&self) -> &Path {
         self.config.as_deref().unwrap_or_else(|| Path::new(DEFAULT))
+    }
+
+    /// The issuer on another machine, if one was named.
+    pub(crate) fn remote(&self) -> anyhow::Result<Option<Remote>> {
+        let Some(server) = &self.server else { return Ok(None) };
+        if self.environment.is_some() {
+            bail!("an environment has an issuer identifier of its own: name it with --server");
+        }
+        Remote::new(server, self.server_token.as_deref()).map(Some)
     }
 
     /// Whether a configuration or an environment was named.
@@ -68,6 +85,22 @@ impl Source {
     /// Reads and checks the whole configuration. Refuses a file that every user may write, and a
     /// target that would make private paths public.
     pub(crate) fn all(&self) -> anyhow::Result<Installation> {
+        self.refuse_server()?;
+        self.files()
+    }
+
+    /// Refuses `--server` for a command that works on this machine.
+    pub(crate) fn refuse_server(&self) -> anyhow::Result<()> {
+        if self.server.is_some() {
+            bail!(
+                "this command works on the issuer's own machine; leave --server (or EDGEPASS_SERVER) out"
+            );
+        }
+        Ok(())
+    }
+
+    /// As [`Source::all`], also for a command that asks another machine.
+    pub(crate) fn files(&self) -> anyhow::Result<Installation> {
         let paths = self.paths()?;
         self.parse(&paths, &Self::read(&paths)?)
     }

@@ -1,9 +1,11 @@
 //! `edgepass status`.
 
 use clap::builder::NonEmptyStringValueParser;
+use edgepass_issuer::order::CLIENT;
 use edgepass_issuer::sidecar::{AllotError, ForeignToken};
+use edgepass_server::status_entries::Entry;
 use edgepass_verify::policy::duration::DurationText;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::source::Source;
 use crate::exit::{Exit, Failure};
@@ -35,19 +37,29 @@ pub(super) enum Act {
 
 pub(super) async fn run(act: Act, source: &Source, json: bool) -> anyhow::Result<Exit> {
     let Act::Allot { jti, expires_in, exp, issuer: iss, subject } = act;
-    let config = source.load()?;
-    let issuer = super::open_issuer(&config, &super::policy_user()).await?;
     let now = host::now();
     let ends = expires_in.map(|time| now.numeric_date().seconds().saturating_add(time.0.as_secs()));
+    let sub = subject.unwrap_or_else(|| jti.clone());
+    let entry = Entry { jti, exp: ends.or(exp).unwrap_or_default(), iss, sub };
+    let status = match source.remote()? {
+        Some(remote) => remote.post("status-entries", &entry).await?,
+        None => allot_here(entry, source).await?,
+    };
+    output::line(&if json { status.to_string() } else { format!("{status:#}") })?;
+    Ok(Exit::Ok)
+}
+
+async fn allot_here(entry: Entry, source: &Source) -> anyhow::Result<Value> {
+    let issuer = super::open_issuer(&source.load()?, &super::policy_user()).await?;
     let token = ForeignToken {
-        subject: subject.unwrap_or_else(|| jti.clone()),
-        jwt_id: jti,
-        expiration: ends.or(exp).unwrap_or_default(),
-        issuer: iss,
-        client_id: "edgepass-cli".to_owned(),
+        subject: entry.sub,
+        jwt_id: entry.jti,
+        expiration: entry.exp,
+        issuer: entry.iss,
+        client_id: CLIENT.to_owned(),
         actor: super::actor(),
     };
-    let slot = issuer.allot(token, &mut OsEntropy, now).await.map_err(|error| {
+    let slot = issuer.allot(token, &mut OsEntropy, host::now()).await.map_err(|error| {
         let failure = match error {
             AllotError::Text(_) | AllotError::Expiration | AllotError::Taken => Failure::Refused,
             _ => Failure::Unavailable,
@@ -55,7 +67,5 @@ pub(super) async fn run(act: Act, source: &Source, json: bool) -> anyhow::Result
         anyhow::Error::new(failure).context(edgepass_server::error_chain(&error))
     })?;
     let list = json!({ "idx": slot.index, "uri": issuer.list_uri(&slot.list_id) });
-    let status = json!({ "status": { "status_list": list } });
-    output::line(&if json { status.to_string() } else { format!("{status:#}") })?;
-    Ok(Exit::Ok)
+    Ok(json!({ "status": { "status_list": list } }))
 }

@@ -1,18 +1,21 @@
 //! `edgepass revoke`, `suspend` and `resume`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::{Context, anyhow};
 use chrono::DateTime;
 use clap::builder::NonEmptyStringValueParser;
 use edgepass_issuer::Config;
-use edgepass_issuer::new_act::{NewAct, Plan, RecordedAct};
+use edgepass_issuer::new_act::{NewAct, RecordedAct};
 use edgepass_issuer::selection::{Filter, Selection, StatusChange};
 use edgepass_issuer::status_act::{
     ActError, Unselectable, perform_and_wait, refuse_unknown, unpublished, unverified_jwt_id,
 };
 use edgepass_issuer::status_index::RETIRE_AFTER;
 use edgepass_issuer::storage::{ActStore, ListState, TokenRecord, TokenStore};
+use edgepass_server::acts::ActRequest;
+use edgepass_server::admin::records::TokenQuery;
 use edgepass_server::error_chain;
 use edgepass_status_list::{Bits, StatusType};
 use edgepass_store::SqliteStore;
@@ -21,6 +24,7 @@ use serde_json::json;
 use super::published::{self, Published};
 use super::source::Source;
 use crate::exit::{Exit, Failure};
+use crate::remote::{self, Remote};
 use crate::{host, output};
 
 #[derive(clap::Args)]
@@ -77,6 +81,9 @@ pub(super) async fn run(
     source: &Source,
     json: bool,
 ) -> anyhow::Result<Exit> {
+    if let Some(remote) = source.remote()? {
+        return run_remote(change, args, &remote, json).await;
+    }
     let config = source.load()?;
     let now = host::now();
     let store = super::open_store(&config).await?;
@@ -92,7 +99,8 @@ pub(super) async fn run(
     };
     refuse_unknown(&act, &config.policy, &store).await.map_err(unselectable)?;
     if args.dry_run {
-        return tell_plan(&act, &store.plan_act(&act).await?, json);
+        let plan = store.plan_act(&act).await?;
+        return tell_plan(change, plan.count, &plan.roles, json);
     }
     let (recorded, published) = act_and_publish(&config, &store, &act).await?;
     let count = recorded.map_or(0, |recorded| recorded.count);
@@ -132,6 +140,64 @@ pub(super) async fn run(
         output::line(&text)?;
     }
     Ok(exit)
+}
+
+/// Lets the issuer on another machine perform the act.
+async fn run_remote(
+    change: StatusChange,
+    args: Args,
+    remote: &Remote,
+    json: bool,
+) -> anyhow::Result<Exit> {
+    let selection = args.which.selection(host::now().numeric_date().seconds())?;
+    let single = selection.single_jwt_id().map(str::to_owned);
+    let (jwt_ids, fitting) = match selection {
+        Selection::JwtIds(ids) => (ids, Filter::default()),
+        Selection::Fitting(filter) => (Vec::new(), filter),
+    };
+    let (reason, dry_run) = (args.reason, args.dry_run);
+    let order = ActRequest { act: change, jwt_ids, fitting, reason, dry_run };
+    let done_there = &remote.post("status-acts", &order).await?;
+    let count = done_there["count"].as_u64().unwrap_or_default();
+    if dry_run {
+        let roles = serde_json::from_value(done_there["roles"].clone()).unwrap_or_default();
+        return tell_plan(change, count, &roles, json);
+    }
+    let text = match single {
+        Some(id) if count == 1 => {
+            format!("{id} {}; the new status lists are published", done(change))
+        }
+        Some(id) => {
+            let query = TokenQuery { jti: Some(id.clone()), ..TokenQuery::default() };
+            let found = remote::records(&remote.get("tokens", &query).await?, "token");
+            let state = found.first().and_then(|(_, token)| token["status"].as_str());
+            match state {
+                Some(state) => format!("{id} is {state}: nothing changed"),
+                None => {
+                    return Err(anyhow::Error::new(Failure::Refused)
+                        .context("this issuer has issued no token with that jti"));
+                }
+            }
+        }
+        None if count == 0 => format!("0 tokens {}: {NONE_FITS}", done(change)),
+        None => format!(
+            "{count} {} {}; the new status lists are published",
+            tokens(count),
+            done(change)
+        ),
+    };
+    if json {
+        output::json(&json!({
+            "act": change.name(),
+            "count": count,
+            "act_id": done_there["act_id"],
+            "published": true,
+            "message": text,
+        }))?;
+    } else {
+        output::line(&text)?;
+    }
+    Ok(Exit::Ok)
 }
 
 /// Says that a selection matches no live token. This is not an error, since the issuer cannot tell
@@ -203,17 +269,20 @@ fn seconds(time: &str, now: u64) -> anyhow::Result<u64> {
         })
 }
 
-fn tell_plan(act: &NewAct, plan: &Plan, json: bool) -> anyhow::Result<Exit> {
-    let name = act.change.name();
+fn tell_plan(
+    change: StatusChange,
+    count: u64,
+    roles: &BTreeMap<String, u64>,
+    json: bool,
+) -> anyhow::Result<Exit> {
+    let name = change.name();
     if json {
-        let (count, roles) = (plan.count, &plan.roles);
-        let value = json!({ "dry_run": true, "act": name, "count": count, "roles": roles });
-        output::json(&value)?;
+        output::json(&json!({ "dry_run": true, "act": name, "count": count, "roles": roles }))?;
         return Ok(Exit::Ok);
     }
-    let hint = if plan.count == 0 { format!(": {NONE_FITS}") } else { String::new() };
-    output::line(&format!("would {name} {} {}{hint}", plan.count, tokens(plan.count)))?;
-    for (role, count) in &plan.roles {
+    let hint = if count == 0 { format!(": {NONE_FITS}") } else { String::new() };
+    output::line(&format!("would {name} {count} {}{hint}", tokens(count)))?;
+    for (role, count) in roles {
         output::line(&format!("  {count:>9}  {role}"))?;
     }
     Ok(Exit::Ok)

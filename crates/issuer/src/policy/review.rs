@@ -62,7 +62,11 @@ pub fn review(policy: &IssuerPolicy, now: UnixMillis) -> Vec<Remark> {
         }
         let by_client = |client: &Client| client.roles.contains(&role.name);
         let by_rule = |rule: &Federation| rule.role == role.name;
-        if !policy.clients.iter().any(by_client) && !policy.federations.iter().any(by_rule) {
+        // The issuer's commands give tokens to its operators.
+        let is_for_operators = role.scope.iter().all(|scope| scope.starts_with("edgepass:"));
+        let is_used =
+            policy.clients.iter().any(by_client) || policy.federations.iter().any(by_rule);
+        if !is_used && !is_for_operators {
             remark(Concern::Unused);
         }
     }

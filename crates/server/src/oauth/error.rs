@@ -40,6 +40,10 @@ pub(crate) enum OauthError {
     InvalidAuthorizationDetails,
     /// Too many requests of the client or the address. Holds the seconds to wait.
     TooMany(u64),
+    /// The token of a request to `/admin/v1` is missing or not valid (RFC 6750 §3.1).
+    InvalidToken(&'static str),
+    /// That token lacks this scope.
+    InsufficientScope(&'static str),
     /// Storage or publication is not available now, or an act blocks issuing such tokens.
     Unavailable(&'static str),
 }
@@ -63,6 +67,8 @@ impl OauthError {
             Self::UnsupportedGrantType => "unsupported_grant_type",
             Self::UnsupportedResponseType => "unsupported_response_type",
             Self::InvalidScope(_) => "invalid_scope",
+            Self::InvalidToken(_) => "invalid_token",
+            Self::InsufficientScope(_) => "insufficient_scope",
             Self::Unavailable(_) | Self::TooMany(_) => "temporarily_unavailable",
         }
     }
@@ -76,11 +82,29 @@ impl IntoResponse for OauthError {
             Self::UseDpopNonce(nonce) => HeaderValue::from_str(nonce).ok(),
             _ => None,
         };
+        let challenge = match &self {
+            Self::InvalidClient(_) | Self::InvalidClientAssertion(_) => {
+                Some(HeaderValue::from_static("Basic realm=\"edgepass\""))
+            }
+            Self::InvalidToken(_) => {
+                Some(HeaderValue::from_static("Bearer realm=\"edgepass\", error=\"invalid_token\""))
+            }
+            Self::InsufficientScope(scope) => HeaderValue::from_str(&format!(
+                "Bearer realm=\"edgepass\", error=\"insufficient_scope\", scope=\"{scope}\""
+            ))
+            .ok(),
+            _ => None,
+        };
         let (status, description) = match self {
             Self::InvalidRequest(text) | Self::UnauthorizedClient(text) => {
                 (StatusCode::BAD_REQUEST, text.to_owned())
             }
-            Self::InvalidClient(text) => (StatusCode::UNAUTHORIZED, text.to_owned()),
+            Self::InvalidClient(text) | Self::InvalidToken(text) => {
+                (StatusCode::UNAUTHORIZED, text.to_owned())
+            }
+            Self::InsufficientScope(scope) => {
+                (StatusCode::FORBIDDEN, format!("the token lacks the scope {scope}"))
+            }
             Self::InvalidClientAssertion(error) => (StatusCode::UNAUTHORIZED, error.to_string()),
             Self::InvalidDpopProof(text) => (StatusCode::BAD_REQUEST, text.to_owned()),
             Self::UseDpopNonce(_) => {
@@ -116,8 +140,7 @@ impl IntoResponse for OauthError {
         if let Some(nonce) = nonce {
             headers.insert("dpop-nonce", nonce);
         }
-        if status == StatusCode::UNAUTHORIZED {
-            let challenge = HeaderValue::from_static("Basic realm=\"edgepass\"");
+        if let Some(challenge) = challenge {
             headers.insert(header::WWW_AUTHENTICATE, challenge);
         }
         let is_temporary =

@@ -256,7 +256,7 @@ fn not_issued(error: &IssueError, client: &str) -> OauthError {
 }
 
 /// The OAuth error for a refusal by the policy. Its text names only values of the policy.
-pub(super) fn refused(error: RefusedByPolicy) -> OauthError {
+pub(crate) fn refused(error: RefusedByPolicy) -> OauthError {
     match error {
         RefusedByPolicy::Role { .. } => {
             OauthError::UnauthorizedClient("the client may not use that role")

@@ -1,0 +1,238 @@
+//! `/admin/v1`, and the commands that use it with `--server`.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::serving::Serving;
+use crate::{Issuer, lines, said, told};
+
+/// Runs a command against the issuer over HTTP, with a token, in a folder without a configuration.
+fn remote(serving: &Serving, token: &str, arguments: &[&str]) -> (Option<i32>, String) {
+    let elsewhere = Issuer { folder: tempfile::tempdir().unwrap() };
+    let server = ["--server", &serving.url];
+    let mut command = elsewhere.command(&[arguments, &server].concat());
+    let output = crate::ended(command.env("EDGEPASS_TOKEN", token));
+    (output.status.code(), told(&output))
+}
+
+/// A token of the role, for a subject, with one scope or all.
+fn operator(serving: &Serving, subject: &str, scope: Option<&str>) -> String {
+    let mut arguments = vec!["issue", "--role", "edgepass-operator", "--subject", subject];
+    arguments.extend(scope.iter().flat_map(|scope| ["--scope", scope]));
+    let output = serving.issuer.run(&arguments);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+fn local(serving: &Serving, arguments: &[&str]) -> String {
+    let output = serving.issuer.run(arguments);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn a_remote_command_says_the_same_as_a_local_one() {
+    let serving = Serving::start();
+    let token = operator(&serving, "ada", None);
+    for subject in ["a", "b"] {
+        serving.issue(&["invoice-reader", "--subject", subject]);
+    }
+    for arguments in [
+        &["tokens", "--json"][..],
+        &["tokens", "--csv", "--subject", "a"],
+        &["tokens", "--role", "invoice-reader", "--limit", "1"],
+        &["tokens", "--live", "--expiring-in", "20m", "--json"],
+        &["tokens", "--role", "nobody"],
+        &["audit", "--json"],
+        &["audit", "--subject", "a"],
+        &["audit", "--limit", "2", "--json"],
+        &["keys", "list"],
+        &["keys", "list", "--json"],
+        &["client", "list"],
+        &["client", "list", "--json"],
+        &["policy", "show"],
+        &["policy", "show", "1"],
+    ] {
+        let here = local(&serving, arguments);
+        assert_eq!(remote(&serving, &token, arguments), (Some(0), here), "{arguments:?}");
+    }
+}
+
+#[test]
+fn an_operator_is_named_by_the_token_and_does_what_its_scope_allows() {
+    let serving = Serving::start();
+    let ada = operator(&serving, "ada", None);
+    let (code, issued) = remote(&serving, &ada, &["issue", "--role", "invoice-reader", "--json"]);
+    assert_eq!(code, Some(0), "{issued}");
+    let issued: Value = serde_json::from_str(&issued).unwrap();
+    let jti = issued["jti"].as_str().unwrap();
+    let (code, says) = remote(&serving, &ada, &["revoke", "--jti", jti, "--reason", "test"]);
+    assert_eq!((code, says.contains("revoked; the new status lists")), (Some(0), true), "{says}");
+    let (code, says) = remote(&serving, &ada, &["revoke", "--jti", jti, "--reason", "test"]);
+    assert_eq!((code, says.contains("is revoked: nothing changed")), (Some(0), true), "{says}");
+    let (code, says) = remote(&serving, &ada, &["revoke", "--jti", "nobody", "--reason", "test"]);
+    assert_eq!((code, says.contains("no token with that jti")), (Some(1), true), "{says}");
+    let dry = ["suspend", "--role", "invoice-reader", "--reason", "test", "--dry-run"];
+    assert_eq!(remote(&serving, &ada, &dry).0, Some(0));
+    let allot =
+        ["status", "allot", "--jti", "x", "--iss", "https://a.example", "--expires-in", "5m"];
+    let (code, says) = remote(&serving, &ada, &allot);
+    assert!(code == Some(0) && says.contains("status_list"), "{says}");
+    let trail = lines(&serving.issuer.run(&["audit", "--json"]).stdout);
+    let by_ada = trail.iter().filter(|entry| entry["actor"] == "subject:ada");
+    let acts: Vec<&str> = by_ada.map(|entry| entry["act"].as_str().unwrap()).collect();
+    assert_eq!(acts, ["token_issued", "token_revoked", "status_allotted"]);
+
+    // Nobody prolongs a token for this API by this API.
+    let again = ["issue", "--role", "edgepass-operator"];
+    let (code, says) = remote(&serving, &ada, &again);
+    assert!(code == Some(1) && says.contains("comes from a client, a federation"), "{says}");
+
+    let reads = ["tokens", "--json"];
+    let audits = ["audit", "--json"];
+    let changes = ["revoke", "--jti", jti, "--reason", "test"];
+    for (scope, allowed) in [
+        ("edgepass:read", [true, false, false]),
+        ("edgepass:audit", [false, true, false]),
+        ("edgepass:operate", [false, false, true]),
+    ] {
+        let token = operator(&serving, "eve", Some(scope));
+        for (arguments, allowed) in [&reads[..], &audits, &changes[..]].into_iter().zip(allowed) {
+            let (code, says) = remote(&serving, &token, arguments);
+            // Of the third, only the look at what did not change needs another scope.
+            let is_done = code == Some(0) || says.contains("lacks the scope edgepass:read");
+            let expected = if allowed { is_done } else { says.contains("lacks the scope") };
+            assert!(expected, "{scope} {arguments:?} {says}");
+            assert!(allowed || code == Some(1));
+        }
+    }
+}
+
+#[test]
+fn no_other_token_opens_the_api() {
+    let serving = Serving::start();
+    let ada = operator(&serving, "ada", None);
+    let refused = |token: &str, says: &str| {
+        let (code, told) = remote(&serving, token, &["tokens"]);
+        assert!(code == Some(1) && told.contains(says), "{told}");
+        assert!(!told.contains(token), "{told}");
+    };
+    assert_eq!(remote(&serving, &ada, &["tokens"]).0, Some(0));
+    let api = serving.issuer.token();
+    refused(api.trim(), "audience");
+    let forged = format!("{}A", &ada[..ada.len() - 2]);
+    refused(&forged, "not a valid one");
+    refused("x", "not a valid one");
+    let jti = lines(&serving.issuer.run(&["tokens", "--json", "--subject", "ada"]).stdout);
+    let jti = jti[0]["jti"].as_str().unwrap().to_owned();
+    // A revocation counts at once, for a token that is used here.
+    local(&serving, &["revoke", "--jti", &jti, "--reason", "left"]);
+    refused(&ada, "not a valid one");
+    // Every route asks for a token.
+    let described: Value = serde_json::from_str(&serving.get("openapi.json").unwrap()).unwrap();
+    let mut asked = 0;
+    for (path, methods) in described["paths"].as_object().unwrap() {
+        for method in methods.as_object().unwrap().keys() {
+            if !path.starts_with("/admin/") {
+                continue;
+            }
+            asked += 1;
+            let url = format!("{}{path}", serving.url);
+            let agent = ureq::Agent::config_builder().http_status_as_error(false).build();
+            let agent: ureq::Agent = agent.into();
+            let response = match method.as_str() {
+                "get" => agent.get(url).call(),
+                _ => agent.post(url).send(""),
+            };
+            let response = response.unwrap();
+            assert_eq!(response.status(), 401, "{method} {path}");
+            let challenge = response.headers()["www-authenticate"].to_str().unwrap();
+            assert!(challenge.starts_with("Bearer "), "{challenge}");
+        }
+    }
+    assert!(asked >= 11);
+}
+
+#[test]
+fn a_bootstrap_token_is_printed_once_and_lives_for_fifteen_minutes() {
+    let issuer = Issuer { folder: tempfile::tempdir().unwrap() };
+    let made = issuer.run(&["init", ".", "--bootstrap", "--json"]);
+    let made: Value = serde_json::from_slice(&made.stdout).unwrap();
+    let token = made["bootstrap_token"].as_str().unwrap();
+    let claims = issuer.run_with_input(&["inspect", "-", "--json"], token);
+    let claims: Value = serde_json::from_slice(&claims.stdout).unwrap();
+    let claims = &claims["claims"];
+    assert_eq!(claims["exp"].as_u64().unwrap() - claims["iat"].as_u64().unwrap(), 900);
+    assert_eq!((&claims["sub"], &claims["aud"]), (&json!("bootstrap"), &claims["iss"]));
+    assert!(Issuer::new().run(&["tokens", "--json"]).stdout.is_empty(), "only if asked for");
+}
+
+#[test]
+fn a_policy_is_compared_and_applied_from_elsewhere() {
+    let serving = Serving::start();
+    let ada = operator(&serving, "ada", None);
+    let file = serving.issuer.path("edgepass.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    let more = text.replace("max_lifetime = \"30m\"", "max_lifetime = \"20m\"");
+    // The files are in a checkout elsewhere, then on the issuer's machine.
+    let elsewhere = Issuer { folder: tempfile::tempdir().unwrap() };
+    fs::write(elsewhere.path("edgepass.toml"), &more).unwrap();
+    let diff = || {
+        let mut command = elsewhere.command(&["policy", "diff", "--server", &serving.url]);
+        let output = crate::ended(command.env("EDGEPASS_TOKEN", &ada));
+        (output.status.code(), told(&output))
+    };
+    let change = "~ role invoice-clerk: max_lifetime 1800 -> 1200";
+    assert_eq!(diff(), (Some(1), format!("{change}\n")));
+    fs::write(&file, &more).unwrap();
+    let (code, says) = remote(&serving, &ada, &["policy", "apply"]);
+    assert_eq!(code, Some(0), "{says}");
+    assert_eq!(diff(), (Some(0), "no difference\n".to_owned()));
+    fs::write(&file, "nonsense").unwrap();
+    let (code, says) = remote(&serving, &ada, &["policy", "apply"]);
+    assert!(code == Some(1) && says.contains("has kept its policy"), "{says}");
+    assert_eq!(diff().0, Some(0));
+}
+
+#[test]
+fn mistakes_with_the_server_are_told() {
+    let serving = Serving::start();
+    let ada = operator(&serving, "ada", None);
+    let elsewhere = Issuer { folder: tempfile::tempdir().unwrap() };
+    let run = |arguments: &[&str], token: Option<&str>| {
+        let mut command = elsewhere.command(arguments);
+        command.env_remove("EDGEPASS_TOKEN");
+        if let Some(token) = token {
+            command.env("EDGEPASS_TOKEN", token);
+        }
+        let output = crate::ended(&mut command);
+        (output.status.code(), told(&output))
+    };
+    let url = serving.url.as_str();
+    let nobody = "http://127.0.0.1:9";
+    for (arguments, token, code, says) in [
+        (&["tokens", "--server", url][..], None, 2, "EDGEPASS_TOKEN"),
+        (&["tokens", "--server", "http://auth.example"], Some(&ada), 2, "https URL"),
+        (&["tokens", "--server", nobody], Some(&ada), 3, "cannot be reached"),
+        (&["serve", "--server", url], Some(&ada), 2, "the issuer's own machine"),
+        (&["init", "--server", url], Some(&ada), 2, "the issuer's own machine"),
+        (&["doctor", "--server", url], Some(&ada), 2, "the issuer's own machine"),
+        (&["client", "add", "x", "--role", "y", "--server", url], Some(&ada), 2, "own machine"),
+        (&["tokens", "--server", url, "--server-token", "absent"], None, 2, "cannot be read"),
+        (&["issue", "--role", "nobody", "--server", url], Some(&ada), 1, "may not use that role"),
+        (&["tokens", "--environment", "a", "--server", url], Some(&ada), 2, "--server"),
+    ] {
+        let (exit, told) = run(arguments, token.map(String::as_str));
+        assert!(exit == Some(code) && told.contains(says), "{arguments:?} {exit:?} {told}");
+    }
+    // A file of the token is private, as any other secret.
+    let file = elsewhere.path("operator.jwt");
+    fs::write(&file, &ada).unwrap();
+    let with_file = ["tokens", "--server", url, "--server-token", "operator.jwt"];
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    assert_eq!(run(&with_file, None).0, Some(2));
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(run(&with_file, None).0, Some(0));
+}

@@ -1,0 +1,199 @@
+//! A token that an operator orders: by the command line, or over HTTP with a token of the issuer's own.
+
+use std::time::Duration;
+
+use edgepass_jose::{Scope, base64url};
+use edgepass_verify::UnixMillis;
+use edgepass_verify::sender::CertificateThumbprint;
+use serde::{Deserialize, Serialize};
+
+use crate::entropy::Entropy;
+use crate::issue::{IssueError, IssuedToken, Issuer, Recipient};
+use crate::policy::{Grant, RefusedByPolicy, SenderConstraint, TokenRequest};
+use crate::replacement::{DEFAULT_GRACE, ReplaceError, replace};
+use crate::storage::{StoreError, TokenStore};
+use crate::token_facts::Confirmation;
+
+/// The `client_id` of a token for which the order names none.
+pub const CLIENT: &str = "edgepass-cli";
+
+/// What an operator orders. Either `role` or `replace` is set.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TokenOrder {
+    /// The role of the token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// `jti` of the token to replace: see [`replace`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replace: Option<String>,
+    /// How long the replaced token stays valid, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grace: Option<u64>,
+    /// The audience, one of the role's. Default: its first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audience: Option<String>,
+    /// The scope tokens, separated by spaces. Default: all of the role.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
+    /// The lifetime, in seconds. Default: the role's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lifetime: Option<u64>,
+    /// The claim `client_id`. Default: [`CLIENT`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<String>,
+    /// The claim `sub`. Default: the client.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sub: Option<String>,
+    /// The JWK Thumbprint (RFC 7638) of the key that the token is bound to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dpop_key: Option<String>,
+    /// The SHA-256 of the certificate that the token is bound to, in hexadecimal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<String>,
+}
+
+/// The reason why an ordered token is not issued.
+#[non_exhaustive]
+#[derive(Debug, thiserror::Error)]
+pub enum OrderError {
+    /// The order is malformed.
+    #[error("{0}")]
+    Malformed(&'static str),
+    /// The policy refuses it.
+    #[error(transparent)]
+    Policy(#[from] RefusedByPolicy),
+    /// The token that was named cannot be replaced.
+    #[error(transparent)]
+    Replace(#[from] ReplaceError),
+    /// There is no token with that `jti`.
+    #[error("this issuer has issued no token with that jti")]
+    Unknown,
+    /// The role needs what the order lacks.
+    #[error("{0}")]
+    Unbound(&'static str),
+    /// Storage failed.
+    #[error("no token can be looked up")]
+    Store(#[from] StoreError),
+}
+
+/// An order that the policy grants.
+pub struct GrantedOrder {
+    /// What is granted.
+    pub grant: Grant,
+    /// Who gets it.
+    pub recipient: Recipient,
+}
+
+impl GrantedOrder {
+    /// Whether the token is bound to a key, by DPoP.
+    pub fn is_bound_to_key(&self) -> bool {
+        matches!(self.recipient.confirmation, Some(Confirmation::Key(_)))
+    }
+}
+
+impl<S: TokenStore> Issuer<S> {
+    /// Checks an order against the policy. Issues nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`OrderError`].
+    pub async fn grant_order(
+        &self,
+        order: TokenOrder,
+        actor: &str,
+        now: UnixMillis,
+    ) -> Result<GrantedOrder, OrderError> {
+        let scope = order.scope.as_deref().map(Scope::parse).transpose();
+        let scope = scope.map_err(|_| OrderError::Malformed("scope is malformed"))?;
+        if order.grace.is_some() && order.replace.is_none() {
+            return Err(OrderError::Malformed("a grace goes with a token to replace"));
+        }
+        let policy = self.policy();
+        let (grant, recipient) = match (&order.role, &order.replace) {
+            (Some(role), None) => {
+                let (audience, lifetime) = (order.audience, order.lifetime);
+                let request = TokenRequest { audience, scope, lifetime };
+                let grant = policy.grant(policy.role(role)?, &request, now)?;
+                let client = order.client_id.unwrap_or_else(|| CLIENT.to_owned());
+                let subject = order.sub.unwrap_or_else(|| client.clone());
+                (grant, Recipient::new(client, subject, actor.to_owned()))
+            }
+            (None, Some(jwt_id)) => {
+                if order.audience.is_some() || order.client_id.is_some() || order.sub.is_some() {
+                    return Err(OrderError::Malformed(
+                        "a token is replaced by one of its audience, client and subject: name none of them",
+                    ));
+                }
+                let old = self.store().token(jwt_id).await?.ok_or(OrderError::Unknown)?;
+                let grace = order.grace.map_or(DEFAULT_GRACE, Duration::from_secs);
+                let (grant, replaces) = replace(&policy, &old, scope, order.lifetime, grace, now)?;
+                let facts = old.facts;
+                let recipient = Recipient::new(facts.client_id, facts.subject, actor.to_owned());
+                let confirmation = facts.confirmation;
+                (grant, Recipient { confirmation, replaces: Some(replaces), ..recipient })
+            }
+            _ => return Err(OrderError::Malformed("name a role, or a token to replace")),
+        };
+        let kept = recipient.confirmation.clone();
+        let (key, certificate) = (order.dpop_key, order.certificate);
+        let confirmation = confirmation(key, certificate.as_deref(), grant.sender, kept)?;
+        Ok(GrantedOrder { grant, recipient: Recipient { confirmation, ..recipient } })
+    }
+
+    /// Issues the token of an order.
+    ///
+    /// # Errors
+    ///
+    /// [`IssueError`].
+    pub async fn issue_order(
+        &self,
+        order: &GrantedOrder,
+        entropy: &mut impl Entropy,
+        now: UnixMillis,
+    ) -> Result<IssuedToken, IssueError> {
+        let granted = self.grant(&self.policy(), &order.grant, &order.recipient, entropy, now)?;
+        self.issue(granted, now).await
+    }
+}
+
+/// What the token is bound to: what is asked for, or else what the replaced token is bound to. The role
+/// may demand one of the two.
+fn confirmation(
+    key: Option<String>,
+    certificate: Option<&str>,
+    demanded: SenderConstraint,
+    kept: Option<Confirmation>,
+) -> Result<Option<Confirmation>, OrderError> {
+    if key.is_none() && certificate.is_none() && kept.is_some() {
+        return Ok(kept);
+    }
+    let certificate = match certificate {
+        None => None,
+        Some(text) => Some(
+            CertificateThumbprint::from_hex(&text.replace(':', ""))
+                .ok_or(OrderError::Malformed("a certificate is named by 64 hexadecimal digits"))?,
+        ),
+    };
+    if key.as_deref().is_some_and(|key| base64url::decode_array::<32>(key).is_none()) {
+        return Err(OrderError::Malformed(
+            "a DPoP key is named by its JWK Thumbprint, 43 characters of base64url",
+        ));
+    }
+    match (demanded, &key, &certificate) {
+        (_, Some(_), Some(_)) => {
+            Err(OrderError::Malformed("a token is bound to a key or to a certificate, not to both"))
+        }
+        (SenderConstraint::Dpop, None, _) => {
+            Err(OrderError::Unbound("the role needs a DPoP key (--dpop-key)"))
+        }
+        (SenderConstraint::Mtls, _, None) => {
+            Err(OrderError::Unbound("the role needs a client certificate (--certificate)"))
+        }
+        _ => {
+            let certificate = certificate.map(|own| own.as_str().to_owned());
+            let certificate = certificate.map(Confirmation::Certificate);
+            Ok(key.map(Confirmation::Key).or(certificate))
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! `/admin/v1`: what operators do, over HTTP. A token of this issuer authorizes each request; its
+//! audience is the issuer itself, and its scope one of those below.
+
+pub mod keys;
+pub mod policy;
+pub mod records;
+pub mod tokens;
+pub mod view;
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::{Body, to_bytes};
+use axum::extract::State;
+use axum::http::{Extensions, HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+use edgepass_issuer::Store;
+use edgepass_issuer::token_facts::Confirmation;
+use edgepass_jose::{Scope, json};
+use edgepass_verify::policy as settings;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::acts::is_json;
+use crate::oauth::error::OauthError;
+use crate::peer::Peer;
+use crate::{App, error_chain};
+
+/// Reads tokens, keys, clients and the policy.
+pub const READ: &str = "edgepass:read";
+/// Reads the audit trail.
+pub const AUDIT: &str = "edgepass:audit";
+/// Issues and revokes tokens, changes keys, and lets the issuer read its policy again.
+pub const OPERATE: &str = "edgepass:operate";
+
+/// Limit of a body in bytes, with room for as many `jti` as one act may name.
+const MAX_BYTES: usize = 4 << 20;
+
+/// The head of a request.
+pub(crate) struct Head {
+    headers: HeaderMap,
+    extensions: Extensions,
+}
+
+impl<S: Send + Sync> axum::extract::FromRequestParts<S> for Head {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(
+        parts: &mut axum::http::request::Parts,
+        _: &S,
+    ) -> Result<Self, Self::Rejection> {
+        Ok(Self { headers: parts.headers.clone(), extensions: parts.extensions.clone() })
+    }
+}
+
+/// Returns the actor of a request whose token has the scope: `subject:` and its `sub`. The status of
+/// the token is that of the database, so that a revocation counts at once.
+pub(crate) async fn authorize<S: Store>(
+    app: &App<S>,
+    head: &Head,
+    needed: &'static str,
+) -> Result<String, OauthError> {
+    let peer = Peer::of(&head.extensions, &head.headers, app.config.proxy.as_ref());
+    let wait = |wait: crate::limits::Wait| OauthError::TooMany(wait.seconds());
+    app.limits.may_authenticate(peer.address).map_err(wait)?;
+    let found = identify(app, &head.headers, &peer).await;
+    if let Err(OauthError::InvalidToken(_)) = found {
+        app.limits.failure(peer.address).map_err(wait)?;
+    }
+    let (subject, scope) = found?;
+    if scope.split(' ').any(|own| own == needed) {
+        Ok(format!("subject:{subject}"))
+    } else {
+        Err(OauthError::InsufficientScope(needed))
+    }
+}
+
+/// The subject and the scope of the request's token.
+async fn identify<S: Store>(
+    app: &App<S>,
+    headers: &HeaderMap,
+    peer: &Peer,
+) -> Result<(String, String), OauthError> {
+    let refused = OauthError::InvalidToken;
+    let mut fields = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(field), None) = (fields.next(), fields.next()) else {
+        return Err(refused("send Authorization: Bearer with a token, once"));
+    };
+    let text = field.to_str().unwrap_or_default();
+    let (scheme, token) = text.split_once(' ').unwrap_or_default();
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return Err(refused("send Authorization: Bearer with a token, once"));
+    }
+    let found = app.issuer.valid_token(token.trim(), (app.host.now)()).await.map_err(|error| {
+        tracing::error!(error = %error_chain(&error), "token not looked up");
+        OauthError::Unavailable("no token can be looked up now")
+    })?;
+    let (_, record) =
+        found.ok_or_else(|| refused("the token is not a valid one of this issuer"))?;
+    let facts = record.facts;
+    if facts.audience != app.issuer.issuer() {
+        return Err(refused("the audience of the token is not this issuer"));
+    }
+    match (&facts.confirmation, &peer.certificate) {
+        (None, _) => {}
+        (Some(Confirmation::Certificate(own)), Some(shown)) if own == shown.as_str() => {}
+        (Some(Confirmation::Certificate(_)), _) => {
+            return Err(refused("the token is bound to another certificate"));
+        }
+        (Some(Confirmation::Key(_)), _) => {
+            return Err(refused("tokens that are bound by DPoP are not accepted here"));
+        }
+    }
+    Ok((facts.subject, facts.scope))
+}
+
+/// Reads a body in JSON, each member once.
+pub(crate) async fn read<T: DeserializeOwned>(head: &Head, body: Body) -> Result<T, OauthError> {
+    if !is_json(&head.headers) {
+        return Err(OauthError::InvalidRequest("send Content-Type: application/json"));
+    }
+    let body = to_bytes(body, MAX_BYTES)
+        .await
+        .map_err(|_| OauthError::InvalidRequest("send at most 4 MiB"))?;
+    let read = json::parse_object(&body).ok();
+    let read = read.and_then(|body| settings::json::read(body.into()).ok());
+    read.ok_or(OauthError::InvalidRequest(
+        "send a JSON object with the members that /openapi.json describes, each once",
+    ))
+}
+
+/// A response in JSON that nobody stores.
+pub(crate) fn answer(body: Value) -> Response {
+    ([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
+}
+
+/// A response to a request that changes or reads something.
+pub(crate) fn respond(outcome: Result<Value, OauthError>) -> Response {
+    outcome.map_or_else(IntoResponse::into_response, answer)
+}
+
+/// `POST /admin/v1/status-acts`.
+pub(crate) async fn act<S: Store>(
+    State(app): State<Arc<App<S>>>,
+    head: Head,
+    body: Body,
+) -> Response {
+    let acted = async {
+        let actor = authorize(&app, &head, OPERATE).await?;
+        let order = read(&head, body).await?;
+        crate::acts::carry_out(&app, order, &actor).await
+    };
+    respond(acted.await)
+}
+
+/// `POST /admin/v1/status-entries`.
+pub(crate) async fn entry<S: Store>(
+    State(app): State<Arc<App<S>>>,
+    head: Head,
+    body: Body,
+) -> Response {
+    let allotted = async {
+        let actor = authorize(&app, &head, OPERATE).await?;
+        let entry = read(&head, body).await?;
+        let client = edgepass_issuer::order::CLIENT.to_owned();
+        crate::status_entries::allot(&app, entry, client, actor).await
+    };
+    respond(allotted.await)
+}
+
+/// Whether a scope holds one of those above.
+pub fn is_admin(scope: &Scope) -> bool {
+    scope.iter().any(|own| [READ, AUDIT, OPERATE].contains(&own))
+}

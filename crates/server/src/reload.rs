@@ -1,0 +1,42 @@
+//! Requests to read the configuration again, from `/admin/v1` to the host.
+
+use std::time::Duration;
+
+use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::time::timeout;
+
+/// Longest wait for the host.
+const WAIT: Duration = Duration::from_secs(8);
+
+/// How the host answers: whether every policy was replaced.
+pub type Reply = oneshot::Sender<Result<(), ()>>;
+
+/// The requests of one issuer.
+pub struct Reloads {
+    sender: mpsc::Sender<Reply>,
+    receiver: Mutex<mpsc::Receiver<Reply>>,
+}
+
+impl Default for Reloads {
+    fn default() -> Self {
+        let (sender, receiver) = mpsc::channel(1);
+        Self { sender, receiver: Mutex::new(receiver) }
+    }
+}
+
+impl Reloads {
+    /// Asks the host, and waits for its answer. `None`: it gives none.
+    pub(crate) async fn ask(&self) -> Option<Result<(), ()>> {
+        let (reply, answer) = oneshot::channel();
+        let asked = async {
+            self.sender.send(reply).await.ok()?;
+            answer.await.ok()
+        };
+        timeout(WAIT, asked).await.ok()?
+    }
+
+    /// Waits for the next request.
+    pub async fn next(&self) -> Option<Reply> {
+        self.receiver.lock().await.recv().await
+    }
+}
