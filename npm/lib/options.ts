@@ -444,6 +444,22 @@ export interface VerifyOptions {
    */
   certificateSha256?: string;
   /**
+   * Where the request comes from, for tokens that name networks (claim `edgepass_networks`). Default:
+   * unknown; then such a token is refused. What cannot be read counts as unknown.
+   *
+   * Take it from the platform. In a Worker: `{ address: request.headers.get('cf-connecting-ip') ??
+   * undefined, asn: request.cf?.asn, country: request.cf?.country }`. In Node.js:
+   * `{ address: request.socket.remoteAddress }`, unless a proxy is in front.
+   */
+  client?: {
+    /** Its address: IPv4 or IPv6. */
+    address?: string;
+    /** The number of its autonomous system. */
+    asn?: number;
+    /** Its country, by the two capital letters of ISO 3166-1. */
+    country?: string;
+  };
+  /**
    * Function that keeps the host alive until a promise settles. In a Worker pass
    * `(work) => ctx.waitUntil(work)`.
    *
@@ -503,7 +519,7 @@ const REQUIREMENTS: ReadonlySet<string> = new Set([
   'allOf', 'anyOf', 'issuers', 'audience', 'staleIfError',
 ] satisfies (keyof Requirements)[]);
 const OPTIONS: ReadonlySet<string> = new Set([
-  'certificateSha256', 'waitUntil', 'now',
+  'certificateSha256', 'client', 'waitUntil', 'now',
 ] satisfies (keyof VerifyOptions)[]);
 
 /**
@@ -520,15 +536,33 @@ export function checkRequirements(requirements: Requirements): void {
  */
 export function checkOptions(options: VerifyOptions): void {
   checkMembers(options, OPTIONS, REQUIREMENTS, 'the requirements, the second argument');
-  const { now, certificateSha256, waitUntil } = options;
+  const { now, certificateSha256, client, waitUntil } = options;
   if (now !== undefined && !(typeof now === 'number' && now >= 0 && now <= 253_402_300_799)) {
     throw new RangeError('now must be seconds since the epoch');
   }
   if (certificateSha256 !== undefined && typeof certificateSha256 !== 'string') {
     throw new TypeError('certificateSha256 must be a string');
   }
+  if (client !== undefined) checkClient(client);
   if (waitUntil !== undefined && typeof waitUntil !== 'function') {
     throw new TypeError('waitUntil must be a function');
+  }
+}
+
+const CLIENT: Record<keyof NonNullable<VerifyOptions['client']>, string> = {
+  address: 'string', asn: 'number', country: 'string',
+};
+
+function checkClient(client: object): void {
+  if (!isPlain(client)) throw new TypeError('client must be an object: { address, asn, country }');
+  for (const [name, value] of Object.entries(client)) {
+    const type = Object.hasOwn(CLIENT, name) && CLIENT[name as keyof typeof CLIENT];
+    if (!type) throw new TypeError(`unknown member client.${name}; expected one of ${Object.keys(CLIENT).join(', ')}`);
+    if (value !== undefined && typeof value !== type) throw new TypeError(`client.${name} must be a ${type}`);
+  }
+  const { asn } = client as { asn?: number };
+  if (asn !== undefined && !(Number.isInteger(asn) && asn >= 0 && asn < 2 ** 32)) {
+    throw new TypeError('client.asn must be the number of an autonomous system');
   }
 }
 

@@ -22,7 +22,7 @@ export interface Status {
  * - `key`: a key of the issuer, bound to `alg`.
  * - `signature`: the signature.
  * - `claims`: required claims, times, lifetime and audience.
- * - `binding`: the key or certificate that the token is bound to.
+ * - `binding`: the key or certificate that the token is bound to, and the networks that it names.
  * - `scopes`: the scope tokens that the call requires.
  * - `status`: the status in the issuer's status list.
  */
@@ -51,6 +51,8 @@ export type Step =
  * - `audience_mismatch`: the token is for another audience.
  * - `binding_mismatch`: scheme, key or certificate do not fit the claim `cnf`, or the verifier
  *   cannot check `cnf`.
+ * - `network_not_allowed`: the token names networks, and the request comes from none of them, or the
+ *   call does not say from where (option `client`).
  * - `dpop_proof_missing`: a token bound to a key came without a DPoP proof.
  * - `dpop_proof_invalid`: the DPoP proof is not valid, or was used before.
  * - `dpop_nonce_required`: the DPoP proof lacks a current nonce of this server.
@@ -66,7 +68,7 @@ export type Code =
   | 'token_missing' | 'cross_site_request' | 'request_invalid' | 'token_malformed' | 'typ_not_accepted' | 'alg_not_allowed'
   | 'issuer_mismatch' | 'key_not_found' | 'keys_unavailable' | 'signature_invalid' | 'claim_missing'
   | 'claim_invalid' | 'token_expired' | 'token_not_yet_valid' | 'lifetime_exceeded'
-  | 'audience_mismatch' | 'binding_mismatch' | 'dpop_proof_missing' | 'dpop_proof_invalid'
+  | 'audience_mismatch' | 'binding_mismatch' | 'network_not_allowed' | 'dpop_proof_missing' | 'dpop_proof_invalid'
   | 'dpop_nonce_required' | 'replay_unavailable' | 'scope_insufficient' | 'status_unavailable'
   | 'status_invalid' | 'token_revoked' | 'token_suspended';
 
@@ -186,7 +188,7 @@ export interface Refused extends Judged {
   /**
    * Returns a response that refuses the request: RFC 6750 challenge and RFC 9457 body.
    *
-   * The status is 400 for `request_invalid`, and 403 for `cross_site_request` and
+   * The status is 400 for `request_invalid`, and 403 for `cross_site_request`, `network_not_allowed` and
    * `scope_insufficient`. It is 503, with
    * `Retry-After: 1` and without a challenge, for `keys_unavailable`, `replay_unavailable` and
    * `status_unavailable`. It is 401 for all other codes; that for `dpop_nonce_required` carries

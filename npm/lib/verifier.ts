@@ -311,10 +311,10 @@ export class Verifier {
   ): Verdict | Promise<Verdict> {
     if (requirements !== NONE) checkRequirements(requirements);
     if (options !== NONE) checkOptions(options);
-    const { now, certificateSha256 } = options;
+    const { now, certificateSha256, client } = options;
     let text = '';
     let isField = false;
-    let simple = !certificateSha256;
+    let simple = !certificateSha256 && client === undefined;
     if (typeof input === 'string') {
       text = input;
     } else if (typeof input?.headers?.get === 'function') {
@@ -335,10 +335,10 @@ export class Verifier {
       // Cloudflare reports an empty digest where the client showed no certificate.
       const certificate = certificateSha256 || undefined;
       const request = isField
-        ? this.#requestText(input as RequestFacts, certificate)
+        ? this.#requestText(input as RequestFacts, certificate, client)
         : JSON.stringify({
           headers: [['authorization', `Bearer ${engine.mayBeToken(text) ? text : NO_TOKEN}`]],
-          method: '', certificate_sha256: certificate,
+          method: '', certificate_sha256: certificate, client,
         });
       return this.#later(engine, engine.core.verify_request(request, number, replayed(now)), options);
     }
@@ -434,14 +434,16 @@ export class Verifier {
     return Promise.reject(error);
   }
 
-  #requestText({ headers, method, url }: RequestFacts, certificate: string | undefined): string {
+  #requestText(
+    { headers, method, url }: RequestFacts, certificate: string | undefined, client: VerifyOptions['client'],
+  ): string {
     const external = this.#externalUrl;
     const seen = external === undefined ? undefined : external + new URL(url).pathname
       + new URL(url).search;
     const names = ['authorization', 'dpop', ...this.#fields ?? []];
     return JSON.stringify({
       headers: names.filter((name) => headers.has(name)).map((name) => [name, headers.get(name)]),
-      query: new URL(url).search.slice(1), method, url: seen, certificate_sha256: certificate,
+      query: new URL(url).search.slice(1), method, url: seen, certificate_sha256: certificate, client,
     });
   }
 }

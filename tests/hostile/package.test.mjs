@@ -72,13 +72,13 @@ const REQUIREMENTS = {
   allOf: ['texts', 'undefined'], anyOf: ['texts', 'undefined'],
   issuers: ['list', 'undefined'],
   audience: ['text', 'texts', 'list', 'empties', 'empty', 'undefined'], staleIfError: ['undefined'],
-  now: [], certificateSha256: [], waitUntil: [], allof: [], scope: [], scopes: [], all_of: [], clock: [], constructor: [],
+  now: [], certificateSha256: [], client: [], waitUntil: [], allof: [], scope: [], scopes: [], all_of: [], clock: [], constructor: [],
 };
 
 /** Each option of a call, and the names of the values that are valid for it. */
 const CALL_OPTIONS = {
   now: ['seven', 'huge', 'fraction', 'undefined'],
-  certificateSha256: ['undefined', 'empty'], waitUntil: ['function', 'undefined'],
+  certificateSha256: ['undefined', 'empty'], client: ['object', 'undefined'], waitUntil: ['function', 'undefined'],
   allOf: [], issuers: [], waituntil: [], wait_until: [], clock: [], constructor: [],
 };
 

@@ -18,6 +18,7 @@ import { getListFromStatusListJWT, getStatusListFromJWT } from '@sd-jwt/jwt-stat
 import * as jose from 'jose';
 import * as oauth from 'oauth4webapi';
 import * as client from 'openid-client';
+import { factsOf } from '../../worker/src/incoming.js';
 import { Issuer, claims } from '../stage/issuer.mjs';
 import { listen } from '../stage/ports.mjs';
 import { guardModules, startWorkers } from '../stage/workerd.mjs';
@@ -394,7 +395,7 @@ test('a client that lost a role does not keep it by replacing its token', async 
   const jti = claims(await token({ role: 'feed' })).jti;
   const file = join(issuer.folder, 'edgepass.toml');
   const text = await readFile(file, 'utf8');
-  await writeFile(file, text.replace('roles = ["invoice-reader", "feed", "bound"]', 'roles = ["invoice-reader", "bound"]'));
+  await writeFile(file, text.replace('roles = ["invoice-reader", "feed", "bound", ', 'roles = ["invoice-reader", "bound", '));
   await issuer.edgepass('policy', 'apply');
   const refused = await post('oauth/token', { grant_type: 'client_credentials', replace: jti, ...await asserted('signs-itself', plain.pkjwt) });
   assert.deepEqual([refused.status, refused.body.error], [400, 'unauthorized_client']);
@@ -517,6 +518,33 @@ test('a CI job calls the API through the guard until its role is revoked', async
   assert.equal((await guarded(bystander))[0], 200, 'another role');
   // What was revoked is what had been issued: the next job works.
   assert.equal((await guarded(await job()))[0], 200);
+});
+
+test('a token of a role with networks is accepted from these alone', async () => {
+  const text = await token({ role: 'office' });
+  assert.deepEqual(claims(text).edgepass_networks, ['203.0.113.0/24', 'AS64500']);
+  const exchanged = (await exchange(text)).body.access_token;
+  assert.deepEqual(claims(exchanged).edgepass_networks, ['203.0.113.0/24', 'AS64500'], 'an exchange loses nothing');
+  const ask = async (cf, address, of = text) => {
+    const headers = { authorization: `Bearer ${of}`, ...(address && { 'cf-connecting-ip': address }) };
+    const response = await guard.workerd.dispatchFetch('https://api.example/invoices', { headers, ...(cf && { cf }) });
+    return [response.status, response.status === 200 ? null : (await response.json()).code];
+  };
+  const other = { asn: 64501, country: 'DE' };
+  for (const of of [text, exchanged]) {
+    assert.deepEqual(await ask({ asn: 64500, country: 'DE' }, '198.51.100.7', of), [200, null]);
+    assert.deepEqual(await ask(other, '203.0.113.7', of), [200, null]);
+    assert.deepEqual(await ask(other, '198.51.100.7', of), [403, 'network_not_allowed']);
+    assert.deepEqual(await ask(other, undefined, of), [403, 'network_not_allowed']);
+  }
+});
+
+test('outside of Cloudflare the guard takes no address from a header, which a client could write', () => {
+  const headers = new Headers({ 'cf-connecting-ip': '203.0.113.7' });
+  const reported = (cf) => factsOf({ method: 'GET', url: 'https://api.example/', body: null, cf, headers }).split('\n').slice(5, 8);
+  assert.deepEqual(reported({ asn: 64500, country: 'DE' }), ['203.0.113.7', '64500', 'DE']);
+  assert.deepEqual(reported(undefined), ['', '', '']);
+  assert.deepEqual(reported({}), ['', '', '']);
 });
 
 test('a job of another repository, branch, environment or audience gets nothing', async () => {

@@ -109,6 +109,12 @@ scopes = ["invoices:read"]
 sender = "mtls"
 
 [[role]]
+name = "office"
+audience = "${AUDIENCE}"
+scopes = ["invoices:read"]
+networks = ["203.0.113.0/24", "AS64500"]
+
+[[role]]
 name = "deployer"
 audience = "${AUDIENCE}"
 scopes = ["deploy:staging", "deploy:prod", "invoices:read"]
@@ -116,7 +122,7 @@ lifetime = "10m"
 
 [[client]]
 id = "signs-itself"
-roles = ["invoice-reader", "feed", "bound"]
+roles = ["invoice-reader", "feed", "bound", "office"]
 jwks = '${pkjwt.jwks}'
 
 [[client]]

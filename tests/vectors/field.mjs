@@ -305,6 +305,39 @@ for (const [name, token_from] of Object.entries({
   line(`place/refused-${name}`, { ...sent(token_from, bearer), expect: { verdict: 'error' } });
 }
 
+// --- network: where a request comes from -----------------------------------------------------------
+const NETWORKS = 'edgepass_networks';
+/** A request from a client that the platform reports like this, with a token that names these networks. */
+function network(id, networks, client, code = null) {
+  const token = jws({ alg: 'RS256', kid: 'k' }, { ...CLAIMS, [NETWORKS]: networks }, 'rsa', 'RS256');
+  const request = { method: 'GET', url: 'https://api.example/invoices', headers: [['Authorization', `Bearer ${token}`]], ...(client && { client }) };
+  line(`network/${id}`, { request, code });
+}
+const from = { address: '203.0.113.9', asn: 64500, country: 'DE' };
+network('of-its-block', ['203.0.113.0/24'], from);
+network('of-its-address', ['203.0.113.9'], from);
+network('of-its-address-mapped', ['203.0.113.0/24'], { address: '::ffff:203.0.113.9' });
+network('of-another-block', ['198.51.100.0/24'], from, 'network_not_allowed');
+network('of-a-neighbour', ['203.0.113.8/32'], from, 'network_not_allowed');
+network('of-its-block-in-ipv6', ['2001:db8::/32'], { address: '2001:DB8:1::1' });
+network('of-all-ipv4-from-ipv6', ['0.0.0.0/0'], { address: '2001:db8::1' }, 'network_not_allowed');
+network('of-its-system', ['AS64500'], from);
+network('of-another-system', ['AS64501'], from, 'network_not_allowed');
+network('of-its-country', ['DE'], from);
+network('of-another-country', ['FR', 'IT'], from, 'network_not_allowed');
+network('of-one-of-several', ['198.51.100.0/24', 'AS1', 'DE'], from);
+network('unknown', ['203.0.113.0/24', 'AS64500', 'DE'], undefined, 'network_not_allowed');
+network('of-an-unknown-country', ['DE'], { address: '203.0.113.9' }, 'network_not_allowed');
+network('of-a-country-in-small-letters', ['DE'], { country: 'de' }, 'network_not_allowed');
+network('of-an-address-that-is-none', ['0.0.0.0/0', '::/0'], { address: '203.0.113.9, 10.0.0.1' }, 'network_not_allowed');
+for (const [id, networks] of Object.entries({
+  'none': [], 'null': null, 'a-text': '203.0.113.0/24', 'a-number-in-it': ['203.0.113.0/24', 7], 'a-word-in-it': ['203.0.113.0/24', 'office'],
+  'bits-beyond-the-block': ['203.0.113.9/24'], 'too-long-a-block': ['203.0.113.9/33'], 'an-object': { 0: '203.0.113.0/24' },
+  'too-many': Array.from({ length: 65 }, () => 'DE'),
+})) network(`claim-of-${id}`, networks, from, 'claim_invalid');
+// A host that passes only the token tells nothing of the sender.
+line('network/token-alone', { claims: { [NETWORKS]: ['0.0.0.0/0'] }, code: 'network_not_allowed' });
+
 // --- list: status lists of other issuers -----------------------------------------------------------
 const lst = b64(deflateSync(Buffer.alloc(16)));
 const listed = (claims, code = null, more = {}) => ({

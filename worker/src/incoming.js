@@ -2,17 +2,22 @@
 
 /**
  * Returns facts of a request, as lines: the number of header fields, the method, the URL, `body` or
- * nothing, the SHA-256 fingerprint of the client's certificate or nothing, then in turn the name
- * and the value of each field.
+ * nothing, the SHA-256 fingerprint of the client's certificate or nothing, address, autonomous system
+ * and country of the client or nothing, then in turn the name and the value of each field.
  *
  * The certificate is that of the TLS handshake, as Cloudflare reports it; no client can set this
- * value. Header fields that name a certificate are not read for it.
+ * value. Header fields that name a certificate are not read for it. `CF-Connecting-IP` counts only on
+ * Cloudflare, which always sets it.
  */
 export function factsOf({ method, url, body, cf, headers }) {
   const { certPresented, certFingerprintSHA256: fingerprint } = cf?.tlsClientAuth ?? {};
   const certificate = certPresented === '1' && typeof fingerprint === 'string' ? fingerprint : '';
+  const { asn, country } = cf ?? {};
+  const address = asn === undefined ? '' : headers.get('cf-connecting-ip') ?? '';
   const fields = [...headers];
-  return [fields.length, method, url, body === null ? '' : 'body', certificate, ...fields.flat()].join('\n');
+  return [
+    fields.length, method, url, body === null ? '' : 'body', certificate, address, asn ?? '', country ?? '', ...fields.flat(),
+  ].join('\n');
 }
 
 /** The time that a client may take to show that a body is empty, in milliseconds. */

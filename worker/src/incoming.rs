@@ -1,7 +1,7 @@
 //! A client's request, as the runtime represents it.
 
 use edgepass_verify::Request;
-use edgepass_verify::sender::{CertificateThumbprint, Endpoint};
+use edgepass_verify::sender::{CertificateThumbprint, Endpoint, Network};
 use edgepass_verify::token_place::TokenPlace;
 use edgepass_verify::token_place::is_websocket;
 use js_sys::Promise;
@@ -28,6 +28,7 @@ pub(crate) struct Incoming<'r> {
     has_stream: bool,
     /// SHA-256 fingerprint of the client's certificate, in hexadecimal; empty without one.
     fingerprint: &'r str,
+    network: Network,
     /// The header fields: names in lower case, and values.
     fields: Vec<(&'r str, &'r str)>,
 }
@@ -41,12 +42,18 @@ impl<'r> Incoming<'r> {
         let (method, url) = (lines.next()?, lines.next()?);
         let has_stream = !lines.next()?.is_empty();
         let fingerprint = lines.next()?;
+        let (address, asn, country) = (lines.next()?, lines.next()?, lines.next()?);
+        let network = Network {
+            address: address.parse().ok(),
+            asn: asn.parse().ok(),
+            country: country.as_bytes().try_into().ok(),
+        };
         let mut fields = Vec::with_capacity(count);
         while let Some(name) = lines.next() {
             fields.push((name, lines.next()?));
         }
         let is_whole = fields.len() == count;
-        is_whole.then_some(Self { request, method, url, has_stream, fingerprint, fields })
+        is_whole.then_some(Self { request, method, url, has_stream, fingerprint, network, fields })
     }
 
     /// Returns the value of a header field. `name` must be in lower case.
@@ -101,6 +108,7 @@ impl<'r> Incoming<'r> {
                 url: format!("{external}{}{}", target.path, target.query),
             }),
             certificate: CertificateThumbprint::from_hex(self.fingerprint),
+            network: self.network,
         }
     }
 }

@@ -14,10 +14,11 @@ use crate::tools::{self, target_dir};
 /// Each module's budget after gzip, in bytes: a little above its size. Raise it only with a reason.
 /// The last ones: policies for other issuers' claims, places of tokens, HTTP freshness of keys, causes
 /// and events, hosts whose checks may move between threads; in the guard also paths with escapes,
-/// metadata of resources and rate limits. Then, status lists that another issuer publishes.
+/// metadata of resources and rate limits. Then, status lists that another issuer publishes, and
+/// networks that a token may be used from.
 const BUDGETS: [(&str, &str, u64); 2] = [
-    ("edgepass_npm", "npm/wasm/edgepass_npm_bg.wasm", 242_500),
-    ("edgepass_guard", "worker/build/index_bg.wasm", 254_500),
+    ("edgepass_npm", "npm/wasm/edgepass_npm_bg.wasm", 246_500),
+    ("edgepass_guard", "worker/build/index_bg.wasm", 257_000),
 ];
 
 /// Number of functions that are listed when a module is too large.

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use edgepass_jose::{ClaimsSet, Scope};
 use edgepass_verify::checks::RequirementsError;
 use edgepass_verify::refusal::Refusal;
-use edgepass_verify::sender::{CertificateThumbprint, Endpoint};
+use edgepass_verify::sender::{CertificateThumbprint, Endpoint, Network};
 use edgepass_verify::{Request, Requirements, Verdict};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, request};
 use tower_layer::Layer;
@@ -101,6 +101,7 @@ fn request_of(parts: &request::Parts, external_url: Option<&str>) -> Request {
             url: format!("{origin}{path}"),
         }),
         certificate: parts.extensions.get::<CertificateThumbprint>().cloned(),
+        network: parts.extensions.get::<Network>().copied().unwrap_or_default(),
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use edgepass_jose::{ClaimsSet, CompactJws, base64url, json::JsonObject};
 use edgepass_status_list::StatusReference;
 use edgepass_verify::checks::judge_unsigned;
+use edgepass_verify::checks::networks::NETWORKS;
 use edgepass_verify::policy::PolicyError;
 use edgepass_verify::{Policy, UnixMillis, VerifyError};
 use serde_json::{Value, json};
@@ -111,6 +112,8 @@ pub struct Granted {
     new: NewToken,
     /// The claim `act`.
     act: Option<JsonObject>,
+    /// The networks from which the token may be used. Empty: from any.
+    networks: Vec<String>,
     keys: Arc<Keys>,
 }
 
@@ -316,7 +319,8 @@ impl<S> Issuer<S> {
         let (once, replaces) = (recipient.once.clone(), recipient.replaces.clone());
         let act = recipient.parent.as_ref().and_then(|parent| parent.act.clone());
         let actor = recipient.parent.as_ref().and_then(|parent| parent.actor.clone());
-        Ok(Granted { new: NewToken { facts, list, actor, once, replaces }, act, keys })
+        let networks = grant.networks.clone();
+        Ok(Granted { new: NewToken { facts, list, actor, once, replaces }, act, networks, keys })
     }
 
     /// The lists for tokens of each role's default and longest lifetime, issued now or in a minute,
@@ -368,7 +372,13 @@ impl<S> Issuer<S> {
     ///
     /// Source: [RFC 9068 §2.2](https://www.rfc-editor.org/rfc/rfc9068#section-2.2),
     /// draft-ietf-oauth-status-list-20 §6.2.
-    fn claims(&self, token: &TokenFacts, act: Option<JsonObject>, slot: &StatusSlot) -> JsonObject {
+    fn claims(
+        &self,
+        token: &TokenFacts,
+        act: Option<JsonObject>,
+        networks: Vec<String>,
+        slot: &StatusSlot,
+    ) -> JsonObject {
         let mut claims = json!({
             "iss": self.issuer,
             "sub": token.subject,
@@ -385,6 +395,9 @@ impl<S> Issuer<S> {
         members.extend(token.confirmation.as_ref().map(|cnf| ("cnf".to_owned(), json!(cnf))));
         // RFC 8693 §4.1
         members.extend(act.map(|act| ("act".to_owned(), Value::Object(act))));
+        if !networks.is_empty() {
+            members.insert(NETWORKS.to_owned(), json!(networks));
+        }
         std::mem::take(members)
     }
 
@@ -422,7 +435,7 @@ impl<S: TokenStore> Issuer<S> {
     /// [`IssueError`]. A record may then exist for a token that was never handed out.
     pub async fn issue(
         &self,
-        Granted { new, act, keys }: Granted,
+        Granted { new, act, networks, keys }: Granted,
         now: UnixMillis,
     ) -> Result<IssuedToken, IssueError> {
         let token = &new.facts;
@@ -450,7 +463,8 @@ impl<S: TokenStore> Issuer<S> {
             Recorded::NotChild => return Err(IssueError::ParentNotValid),
         };
         let policy = self.own_policy(&token.audience)?;
-        let approved = self.approve(self.claims(token, act, &slot), &slot, &policy, now)?;
+        let claims = self.claims(token, act, networks, &slot);
+        let approved = self.approve(claims, &slot, &policy, now)?;
         let text = keys.sign_token(self.token_type, &approved.0)?;
         check(&text, &self.list_uri(&slot.list_id), policy, &keys, now)?;
         Ok(IssuedToken {

@@ -2,10 +2,11 @@
 
 use edgepass_jose::{ClaimsSet, CompactJws, base64url};
 use edgepass_status_list::StatusType;
+use edgepass_verify::checks::networks::{self, NetworkRule};
 use edgepass_verify::documents::fetch::DocumentKind;
 use edgepass_verify::native::check_signature;
 use edgepass_verify::policy::OneOrMany;
-use edgepass_verify::sender::{CertificateThumbprint, Request};
+use edgepass_verify::sender::{CertificateThumbprint, Network, Request};
 use edgepass_verify::verifier::{KeySource, Progress, Verifier};
 use edgepass_verify::{Policy, PolicyConfig, Requirements, UnixMillis, VerifyError};
 use serde_json::Value;
@@ -101,6 +102,12 @@ pub(crate) fn judge(
     }
 }
 
+/// A network from which the token may be used.
+fn network(claims: Option<&ClaimsSet>) -> Network {
+    let rules = claims.and_then(|claims| networks::of(claims).ok()).unwrap_or_default();
+    rules.first().map(NetworkRule::inside).unwrap_or_default()
+}
+
 /// A request by the sender that the token is bound to.
 fn request(jws: &CompactJws) -> Request {
     let claims = jws.claims().ok();
@@ -111,6 +118,7 @@ fn request(jws: &CompactJws) -> Request {
     let certificate = certificate.map(|octets| octets.map(|octet| format!("{octet:02x}")).concat());
     Request {
         authorization: Some(format!("{scheme} {}", jws.text())),
+        network: network(claims.as_ref()),
         certificate: certificate.and_then(|digest| CertificateThumbprint::from_hex(&digest)),
         ..Request::default()
     }

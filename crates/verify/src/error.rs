@@ -74,6 +74,10 @@ pub enum VerifyError {
     /// method and URL for the proof.
     #[error("the token is not presented by the sender it is bound to")]
     BindingMismatch,
+    /// The token names networks (`edgepass_networks`), and the request comes from none of them, or the
+    /// host does not tell.
+    #[error("the token may not be used from this network")]
+    NetworkNotAllowed,
     /// A token with `cnf.jkt` was presented without a proof (RFC 9449 §7.1).
     #[error("the DPoP proof is missing")]
     DpopProofMissing,
@@ -135,6 +139,7 @@ impl VerifyError {
             Self::LifetimeExceeded => "lifetime_exceeded",
             Self::AudienceMismatch => "audience_mismatch",
             Self::BindingMismatch => "binding_mismatch",
+            Self::NetworkNotAllowed => "network_not_allowed",
             Self::DpopProofMissing => "dpop_proof_missing",
             Self::DpopProofInvalid => "dpop_proof_invalid",
             Self::DpopNonceRequired => "dpop_nonce_required",
@@ -167,6 +172,7 @@ impl VerifyError {
             | Self::LifetimeExceeded
             | Self::AudienceMismatch => Step::Claims,
             Self::BindingMismatch
+            | Self::NetworkNotAllowed
             | Self::DpopProofMissing
             | Self::DpopProofInvalid
             | Self::DpopNonceRequired
@@ -208,7 +214,7 @@ pub enum Step {
     Signature,
     /// Required claims, times, lifetime, audience.
     Claims,
-    /// The key or the certificate that the token is bound to.
+    /// The key or the certificate that the token is bound to, and the networks that it names.
     Binding,
     /// The scope that the requirements demand.
     Scopes,

@@ -41,7 +41,9 @@ impl Refusal {
     pub fn with_detail(error: &VerifyError, challenge: &Challenge, detail: &str) -> Self {
         let status = match error {
             VerifyError::RequestInvalid => 400,
-            VerifyError::ScopeInsufficient(_) | VerifyError::CrossSiteRequest => 403,
+            VerifyError::ScopeInsufficient(_)
+            | VerifyError::CrossSiteRequest
+            | VerifyError::NetworkNotAllowed => 403,
             error if error.is_unavailable() => 503,
             _ => 401,
         };
@@ -135,7 +137,9 @@ fn challenges(error: &VerifyError, challenge: &Challenge) -> String {
 /// page of another site, which the status 403 refuses whatever its token is.
 fn name(error: &VerifyError) -> Option<&'static str> {
     Some(match error {
-        VerifyError::TokenMissing | VerifyError::CrossSiteRequest => return None,
+        VerifyError::TokenMissing
+        | VerifyError::CrossSiteRequest
+        | VerifyError::NetworkNotAllowed => return None,
         VerifyError::RequestInvalid => "invalid_request",
         VerifyError::ScopeInsufficient(_) => "insufficient_scope",
         VerifyError::DpopProofMissing | VerifyError::DpopProofInvalid => "invalid_dpop_proof",
@@ -190,6 +194,7 @@ mod tests {
             (VerifyError::TokenRevoked, 401, Some("error=\"invalid_token\"")),
             (VerifyError::ScopeInsufficient(missing), 403, Some("error=\"insufficient_scope\"")),
             (VerifyError::CrossSiteRequest, 403, Some("Bearer realm=\"edgepass\"")),
+            (VerifyError::NetworkNotAllowed, 403, Some("Bearer realm=\"edgepass\"")),
             (VerifyError::StatusUnavailable, 503, None),
         ] {
             let refusal = Refusal::of(&error, &Challenge::default());

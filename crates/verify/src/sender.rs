@@ -1,6 +1,7 @@
 //! The presentation of a token: the parts of a request that a check depends on.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -44,6 +45,41 @@ pub struct Request {
     /// The thumbprint of the certificate with which the client authenticated in the TLS handshake,
     /// as the platform reports it. A host must not take it from a header field.
     pub certificate: Option<CertificateThumbprint>,
+    /// Where the request comes from. A host takes it from the connection or the platform, and from a
+    /// header field only if a proxy of its own always sets it.
+    pub network: Network,
+}
+
+/// Where a request comes from, as the platform reports it.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Network {
+    /// The client's address.
+    pub address: Option<IpAddr>,
+    /// The number of its autonomous system.
+    pub asn: Option<u32>,
+    /// Its country, by the two capital letters of ISO 3166-1.
+    pub country: Option<[u8; 2]>,
+}
+
+/// [`Network`] in JSON. What cannot be read counts as unknown.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NetworkConfig {
+    /// The client's address.
+    pub address: Option<String>,
+    /// The number of its autonomous system.
+    pub asn: Option<u32>,
+    /// Its country, by the two capital letters of ISO 3166-1.
+    pub country: Option<String>,
+}
+
+impl NetworkConfig {
+    /// The network.
+    pub fn network(&self) -> Network {
+        let country = self.country.as_ref().and_then(|country| country.as_bytes().try_into().ok());
+        let address = self.address.as_ref().and_then(|address| address.parse().ok());
+        Network { address, asn: self.asn, country }
+    }
 }
 
 /// A request in JSON: the member `request` of a batch line, and the request that the npm package
@@ -67,6 +103,9 @@ pub struct RequestConfig {
     pub certificate: Option<String>,
     /// Instead of `certificate`: its SHA-256 digest, in 64 hexadecimal digits.
     pub certificate_sha256: Option<String>,
+    /// Where the request comes from.
+    #[serde(default)]
+    pub client: NetworkConfig,
 }
 
 /// The reason why a [`RequestConfig`] is refused.
@@ -125,6 +164,7 @@ impl TryFrom<RequestConfig> for Request {
             fields,
             endpoint: config.url.map(|url| Endpoint { method: config.method, url }),
             certificate,
+            network: config.client.network(),
         })
     }
 }
@@ -188,6 +228,8 @@ pub struct Sender {
     pub endpoint: Option<Endpoint>,
     /// See [`Request::certificate`].
     pub certificate: Option<CertificateThumbprint>,
+    /// See [`Request::network`].
+    pub network: Network,
 }
 
 impl Request {
@@ -211,8 +253,8 @@ impl Request {
             }
             places => token_place::find(places, &self)?,
         };
-        let Self { dpop: proof, endpoint, certificate, .. } = self;
-        Ok((token, Sender { presented_as, proof, endpoint, certificate }))
+        let Self { dpop: proof, endpoint, certificate, network, .. } = self;
+        Ok((token, Sender { presented_as, proof, endpoint, certificate, network }))
     }
 }
 

@@ -15,7 +15,7 @@ const REALISTIC: &str = include_str!("../policy/realistic.toml");
 const MESSAGES: &str = "tests/policy/broken.txt";
 
 /// Mistakes: what is replaced in [`REALISTIC`], and by what.
-const BROKEN: [(&str, &str); 38] = [
+const BROKEN: [(&str, &str); 40] = [
     ("[naming]", "[nameing]"),
     ("audience = \"https://staging.api.example\"", "audience = \"https://staging.api.example"),
     ("issuer = \"https://auth.example\"\n", ""),
@@ -43,6 +43,8 @@ const BROKEN: [(&str, &str); 38] = [
     ("audience = [\"https://api.example\", \"https://feed.example\"]", "audience = []"),
     ("lifetime = \"5m\"", "lifetime = \"20m\""),
     ("max_lifetime = \"15m\"", "max_lifetime = \"900\""),
+    ("max_lifetime = \"15m\"", "networks = [\"203.0.113.7/24\"]"),
+    ("max_lifetime = \"15m\"", "networks = [\"Germany\"]"),
     ("roles = [\"catalog-reader\"]", "roles = [\"catalogue-reader\"]"),
     ("secret_hash = \"sha256:AAAA:", "secret_hash = \"secret:"),
     ("may = [\"revoke\"]", "may = [\"suspend\"]"),

@@ -313,6 +313,12 @@ pub enum Mistake {
         /// `introspects` or `exchanges`.
         field: &'static str,
     },
+    /// A network of a role is none, or there are too many. Holds the role's name.
+    #[error(
+        "role {0}: networks: write up to 64 CIDR blocks without further bits (\"203.0.113.0/24\"), \
+         autonomous systems (\"AS64500\") or countries (\"DE\")"
+    )]
+    RoleNetworks(String),
     /// The name of a federation is empty or that of an earlier one or of a client.
     #[error("federation: every federation needs a name of its own, which no client has")]
     FederationName,

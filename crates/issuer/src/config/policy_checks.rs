@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use chrono::{NaiveDate, NaiveDateTime, NaiveTime};
 use edgepass_jose::Scope;
+use edgepass_verify::checks::networks::{MAX_NETWORKS, NetworkRule};
 use edgepass_verify::policy::OneOrMany;
 use edgepass_verify::policy::duration::DurationText;
 use edgepass_verify::sender::CertificateThumbprint;
@@ -230,6 +231,10 @@ pub(super) fn role(
     if let Some((field, _)) = named.into_iter().find(|(_, text)| empty(text)) {
         return Err(Mistake::RolePart { role: name, field });
     }
+    let is_wrong = |text: &&String| NetworkRule::parse(text).is_none();
+    if text.networks.len() > MAX_NETWORKS || text.networks.iter().any(|text| is_wrong(&text)) {
+        return Err(Mistake::RoleNetworks(name));
+    }
     let (lifetime, max_lifetime) =
         lifetimes(&name, text.lifetime, text.max_lifetime, rules.tokens)?;
     let role = Role {
@@ -240,6 +245,7 @@ pub(super) fn role(
         max_lifetime: max_lifetime.as_secs(),
         agreement: text.agreement,
         sender: text.sender,
+        networks: text.networks,
         owner: text.owner,
         description: text.description,
     };

@@ -265,6 +265,9 @@ pub(super) struct RoleText {
     /// What the sender of a token must prove. Default `"none"`.
     #[serde(default)]
     pub(super) sender: SenderConstraint,
+    /// The networks from which a token may be used. Default: any.
+    #[serde(default)]
+    pub(super) networks: Vec<String>,
     pub(super) owner: Option<String>,
     pub(super) description: Option<String>,
 }

@@ -54,6 +54,10 @@ pub struct Role {
     pub agreement: Option<String>,
     /// What the sender of a token must prove.
     pub sender: SenderConstraint,
+    /// The networks from which a token may be used:
+    /// [`NETWORKS`](edgepass_verify::checks::networks::NETWORKS). Empty: from any.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub networks: Vec<String>,
     /// How to reach the owner.
     pub owner: Option<String>,
     /// What the role is for, in a sentence.
@@ -97,6 +101,8 @@ pub struct Grant {
     pub lifetime: u64,
     /// What the sender of the token must prove.
     pub sender: SenderConstraint,
+    /// The networks from which the token may be used.
+    pub networks: Vec<String>,
     /// `id` of the agreement under which the token is used.
     pub agreement: Option<String>,
 }
@@ -187,6 +193,7 @@ impl IssuerPolicy {
     ///     max_lifetime: 3600,
     ///     agreement: None,
     ///     sender: SenderConstraint::None,
+    ///     networks: Vec::new(),
     ///     owner: None,
     ///     description: None,
     /// };
@@ -273,6 +280,7 @@ impl IssuerPolicy {
             scope,
             lifetime: left.map_or(lifetime, |left| lifetime.min(left)),
             sender: role.sender,
+            networks: role.networks.clone(),
             agreement: role.agreement.clone(),
         })
     }
@@ -345,6 +353,7 @@ mod tests {
             max_lifetime: 3600,
             agreement: agreement.as_ref().map(|agreement| agreement.id.clone()),
             sender: SenderConstraint::None,
+            networks: Vec::new(),
             owner: None,
             description: None,
         };

@@ -3,6 +3,7 @@
 pub(crate) mod binding;
 pub(crate) mod claims;
 pub mod dpop;
+pub mod networks;
 pub(crate) mod remembered;
 mod requirements;
 pub mod token;

@@ -10,6 +10,7 @@ use crate::checks::binding::{Bound, Confirmation};
 use crate::checks::claims::{self, Found};
 use crate::checks::dpop::nonce::NonceRule;
 use crate::checks::dpop::{self, Proof};
+use crate::checks::networks;
 use crate::checks::token::{SignatureCheck, SignedToken, UnverifiedToken, Verified};
 use crate::checks::{Check, Claimed, Requirements, Stage};
 use crate::documents::held::Attempt;
@@ -127,7 +128,9 @@ impl Verifier {
         let checked = Confirmation::of(token.claims()).map_err(VerifyError::from).and_then(|cnf| {
             let date = now.numeric_date();
             let found = claims::check_claims(token.claims(), policy, &check.requirements, date)?;
-            Ok((found, cnf.check(&check.sender)?))
+            let bound = cnf.check(&check.sender)?;
+            networks::check(token.claims(), &check.sender.network)?;
+            Ok((found, bound))
         });
         let (status, bound) = match checked {
             Ok((Found { status, granted }, bound)) => {

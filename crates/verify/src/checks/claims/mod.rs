@@ -6,6 +6,7 @@ use edgepass_status_list::StatusReference;
 
 use crate::checks::Requirements;
 use crate::checks::binding::Confirmation;
+use crate::checks::networks;
 use crate::error::VerifyError;
 use crate::policy::{Policy, StatusMode, granted};
 use crate::time::UnixMillis;
@@ -51,6 +52,7 @@ pub fn judge_unsigned(
         return Err(VerifyError::IssuerMismatch);
     }
     let found = check_claims(claims, policy, &Requirements::default(), now.numeric_date())?;
+    networks::of(claims)?;
     match Confirmation::of(claims)? {
         Confirmation::NotUnderstood => Err(VerifyError::BindingMismatch),
         Confirmation::None | Confirmation::To { .. } => Ok(found.status),
