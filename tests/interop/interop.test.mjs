@@ -655,6 +655,7 @@ test('a token of another issuer gets a status entry, and is revoked by its jti',
   assert.equal(await statusOf(text), 0);
   for (const [what, body, headers] of [
     ['another exp', { ...foreign, exp: exp + 1 }], ['another iss', { ...foreign, iss: 'https://x.example' }],
+    ['another sub', { ...foreign, sub: 'user-2' }],
     ['the jti of a token of ours', { ...foreign, jti: claims(await token()).jti }],
     ['a past exp', { ...foreign, jti: 'a', exp: 1 }], ['too late an exp', { ...foreign, jti: 'b', exp: exp + 86_400 }],
     ['no jti', { exp, iss: 'i', sub: 's' }], ['an unknown member', { ...foreign, x: 1 }], ['no JSON', 'x'],

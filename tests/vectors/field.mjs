@@ -424,6 +424,20 @@ line('list/token-of-the-issuer-signed-by-the-key-of-the-lists', {
   ...foreign({ code: 'key_not_found', fetched: [] }), key: 'ed25519', alg: 'EdDSA', header: { kid: 's' },
   policy: { algorithms: ['RS256', 'EdDSA'], status: { mode: 'required', issuer: STATUS } },
 });
+// In a session keys and lists are held together, and a withdrawn key takes its lists with it.
+line('list/of-another-issuer-in-a-session', { ...foreign(), session: 'held' });
+line('list/of-another-issuer-held', { ...foreign({ change: { [META]: null, [SET]: null, [THEIRS]: null }, fetched: [] }), session: 'held' });
+line('list/of-another-issuer-before-its-key-is-withdrawn', { ...foreign(), session: 'withdrawn' });
+line('list/of-another-issuer-whose-key-is-withdrawn', {
+  ...foreign({
+    change: { [SET]: { status: 200, headers: {}, body: JSON.stringify({ keys: [publicJwk(KEYS.p256, { kid: 'new', alg: 'ES256' })] }) } },
+    code: 'status_unavailable', fetched: [SET, THEIRS],
+  }), session: 'withdrawn', now: T + 60,
+});
+line('list/of-another-issuer-than-the-line-before', {
+  ...foreign({ status: { issuer: 'https://third.example', uri_prefixes: [`${STATUS}/`] }, code: 'status_unavailable', fetched: ['https://third.example/.well-known/oauth-authorization-server'] }),
+  session: 'held',
+});
 for (const [name, issuer] of Object.entries({
   'no-url': 'status', 'plain-http': 'http://status.example', 'with-a-query': `${STATUS}?a`, 'a-template': `${STATUS}/{tid}`, 'empty': '',
 })) {

@@ -105,7 +105,8 @@ pub(crate) fn refuse_if_others_may_write(file: &Path) -> anyhow::Result<()> {
     // Where the file is, and where a link to it leads. A sticky folder keeps the files of others.
     let real = fs::canonicalize(file).with_context(|| format!("{shown} cannot be read"))?;
     let given = std::path::absolute(file).with_context(|| format!("{shown} cannot be read"))?;
-    for folder in [given.parent(), real.parent()].into_iter().flatten() {
+    let folders = given.ancestors().skip(1).chain(real.ancestors().skip(1));
+    for folder in folders {
         if mode(folder)? & 0o1002 == 0o002 {
             let folder = folder.display();
             bail!("any user can replace {shown}; run: chmod o-w {folder}");

@@ -36,6 +36,10 @@ impl Remote {
         }
         let token = match file {
             Some(file) => {
+                if file.to_string_lossy().matches('.').count() == 2 && !file.exists() {
+                    // Probably the token itself. It is not repeated.
+                    bail!("--server-token names a file that does not exist; put a token into {VARIABLE}");
+                }
                 if file != Path::new("-") {
                     private::refuse_if_others_may_read(file, "the token file")?;
                 }

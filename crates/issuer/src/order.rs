@@ -185,10 +185,10 @@ fn confirmation(
             Err(OrderError::Malformed("a token is bound to a key or to a certificate, not to both"))
         }
         (SenderConstraint::Dpop, None, _) => {
-            Err(OrderError::Unbound("the role needs a DPoP key (--dpop-key)"))
+            Err(OrderError::Unbound("the role needs a DPoP key: name its thumbprint"))
         }
         (SenderConstraint::Mtls, _, None) => {
-            Err(OrderError::Unbound("the role needs a client certificate (--certificate)"))
+            Err(OrderError::Unbound("the role needs a client certificate: name its SHA-256"))
         }
         _ => {
             let certificate = certificate.map(|own| own.as_str().to_owned());

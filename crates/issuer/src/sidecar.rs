@@ -26,7 +26,7 @@ pub struct ForeignToken {
     pub issuer: String,
     /// Its `sub`.
     pub subject: String,
-    /// The client, or the operator's name, that asks.
+    /// The client that asks; [`CLIENT`](crate::order::CLIENT) for an operator.
     pub client_id: String,
     /// The actor, as in [`AuditEntry::actor`].
     pub actor: String,
@@ -131,6 +131,7 @@ impl<S: TokenStore> Issuer<S> {
         let is_same = known.role == ROLE
             && known.client_id == token.client_id
             && known.audience == token.issuer
+            && known.subject == token.subject
             && known.expiration == token.expiration;
         if is_same { Ok(Some(record.slot)) } else { Err(AllotError::Taken) }
     }

@@ -12,13 +12,14 @@
 //! [`Filter`]: crate::selection::Filter
 
 use edgepass_jose::CompactJws;
+use edgepass_status_list::StatusType;
 use edgepass_verify::UnixMillis;
 
 use crate::new_act::{NewAct, RecordedAct};
 use crate::policy::{IssuerPolicy, RefusedByPolicy};
 use crate::selection::{Selection, StatusChange};
 use crate::status_index::RETIRE_AFTER;
-use crate::storage::{ActStore, KeyStore, ListState, ListStore, StoreError};
+use crate::storage::{ActStore, KeyStore, ListState, ListStore, StoreError, TokenRecord};
 
 /// The reason why an act failed.
 #[non_exhaustive]
@@ -163,6 +164,30 @@ pub async fn unpublished<S: ListStore>(
     let mut lists = store.lists(now.numeric_date().seconds().saturating_sub(RETIRE_AFTER)).await?;
     lists.retain(|list| list.published < list.changes);
     Ok(lists)
+}
+
+/// Says why an act on one token changed nothing.
+///
+/// # Errors
+///
+/// The reason why it is refused: the token is unknown, or it is to be suspended or resumed although it is
+/// revoked.
+pub fn unchanged(
+    change: StatusChange,
+    token: Option<&TokenRecord>,
+    now: UnixMillis,
+) -> Result<&'static str, &'static str> {
+    let token = token.ok_or("this issuer has issued no token with that jti")?;
+    let seconds = now.numeric_date().seconds();
+    if seconds >= token.facts.expiration.saturating_add(RETIRE_AFTER) {
+        return Ok("has expired; no verifier accepts it");
+    }
+    match (change, token.status) {
+        (StatusChange::Revoke, _) => Ok("is already revoked"),
+        (StatusChange::Suspend, StatusType::Suspended) => Ok("is already suspended"),
+        (StatusChange::Resume, StatusType::Valid) => Ok("is not suspended"),
+        _ => Err("the token is revoked for good"),
+    }
 }
 
 /// The `jti` of a token, without verification. Use it only to select one of the issuer's own

@@ -25,6 +25,10 @@ use crate::exit::Exit;
 use crate::host::{self, OsEntropy};
 use crate::{master_key, output, private};
 
+const LISTEN: &str = "127.0.0.1:8787";
+const AUDIENCE: &str = "https://api.example";
+const ALGORITHM: &str = "EdDSA";
+
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// Directory in which to create the issuer.
@@ -35,13 +39,13 @@ pub(super) struct Args {
     #[arg(long)]
     issuer: Option<String>,
     /// Address and port to write to the configuration, on which `serve` will listen.
-    #[arg(long, default_value = "127.0.0.1:8787")]
+    #[arg(long, default_value = LISTEN)]
     listen: String,
     /// Audience of the example role: the URL of the guarded API.
-    #[arg(long, default_value = "https://api.example")]
+    #[arg(long, default_value = AUDIENCE)]
     audience: String,
     /// Algorithm of the signing keys. docs/readers.md says which libraries verify which.
-    #[arg(long, default_value = "EdDSA")]
+    #[arg(long, default_value = ALGORITHM)]
     #[arg(value_parser = PossibleValuesParser::new(["EdDSA", "ES256", "RS256"]))]
     algorithm: String,
     /// Also print a token for /admin/v1, once, valid for 15 minutes: for a first operator elsewhere.
@@ -57,7 +61,16 @@ pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Resu
     source.refuse_server()?;
     // A configuration that was named exists already; without a name, a new one is written.
     if source.is_named() {
-        return init_existing(source, json).await;
+        let decides = args.dir == Path::new(".")
+            && args.issuer.is_none()
+            && (args.listen.as_str(), args.audience.as_str(), args.algorithm.as_str())
+                == (LISTEN, AUDIENCE, ALGORITHM);
+        if !decides {
+            bail!(
+                "a configuration is named (--config or EDGEPASS_CONFIG), and decides: leave the directory, --issuer, --listen, --audience and --algorithm out"
+            );
+        }
+        return init_existing(source, args.bootstrap, json).await;
     }
     let config_file = args.dir.join("edgepass.toml");
     if config_file.exists() {
@@ -142,14 +155,16 @@ pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Resu
     }
     output::line(&format!("  client         {CLIENT_ID}"))?;
     output::line(&format!("  client secret  {} (shown once)", secret.reveal()))?;
-    if let Some(token) = token {
-        output::line(&format!(
-            "  operator token {token}\n                 (shown once, valid for 15 minutes, for --server {})",
-            config.issuer
-        ))?;
-    }
+    tell_bootstrap(token.as_deref(), &config.issuer)?;
     output::line(&format!("next: edgepass serve --config {}", config_file.display()))?;
     Ok(Exit::Ok)
+}
+
+fn tell_bootstrap(token: Option<&str>, issuer: &str) -> anyhow::Result<()> {
+    let Some(token) = token else { return Ok(()) };
+    output::line(&format!(
+        "  operator token {token}\n                 (shown once, valid for 15 minutes, for --server {issuer})"
+    ))
 }
 
 /// A token for `/admin/v1`, so that a first operator needs no password. Later ones come from a client or a
@@ -171,7 +186,7 @@ async fn bootstrap_token(config: &Config, master: MasterKey) -> anyhow::Result<I
 
 /// Creates the database and the keys for an existing configuration: those of the named environment, or
 /// of all that have none. Creates the master key file if no environment has a database.
-async fn init_existing(source: &Source, json: bool) -> anyhow::Result<Exit> {
+async fn init_existing(source: &Source, bootstrap: bool, json: bool) -> anyhow::Result<Exit> {
     let all = source.all()?.environments;
     let is_new = all.iter().all(|config| !config.database().exists());
     let mut missing = match &source.environment {
@@ -182,6 +197,9 @@ async fn init_existing(source: &Source, json: bool) -> anyhow::Result<Exit> {
     missing.retain(|config| !config.database().exists());
     if let (true, Some(database)) = (missing.is_empty(), known) {
         bail!("{} already exists; init never overwrites", database.display());
+    }
+    if bootstrap && missing.len() != 1 {
+        bail!("--bootstrap makes a token for one environment: name it with --environment");
     }
     for config in &missing {
         let from_environment = std::env::var(master_key::VARIABLE).is_ok();
@@ -194,9 +212,14 @@ async fn init_existing(source: &Source, json: bool) -> anyhow::Result<Exit> {
         private::folder(&config.data_dir)?;
         private::keep(config)?;
         let key_ids = create_keys(config, &master, &mut OsEntropy).await?;
+        let token = match bootstrap {
+            true => Some(bootstrap_token(config, master).await?.token),
+            false => None,
+        };
         if json {
             output::json(&json!({
                 "environment": config.environment, "issuer": config.issuer, "key_ids": key_ids,
+                "bootstrap_token": token,
             }))?;
             continue;
         }
@@ -204,6 +227,7 @@ async fn init_existing(source: &Source, json: bool) -> anyhow::Result<Exit> {
         output::line(&format!("created {}issuer {}", of.unwrap_or_default(), config.issuer))?;
         output::line(&format!("  signing key    {}", key_ids[0]))?;
         output::line(&format!("  standby key    {}", key_ids[1]))?;
+        tell_bootstrap(token.as_deref(), &config.issuer)?;
     }
     if !json {
         output::line("`edgepass serve` serves it from its next start on")?;

@@ -2,10 +2,9 @@
 
 use comfy_table::{Table, presets};
 use edgepass_issuer::key_change::{KeyChangeError, compromise, rotate};
-use edgepass_issuer::signing_key::{KeyState, SealedKey};
 use edgepass_issuer::storage::KeyStore;
 use edgepass_issuer::{Config, Issuer};
-use edgepass_server::admin::keys::Compromise;
+use edgepass_server::admin::keys::{Compromise, are_settled};
 use edgepass_server::admin::view;
 use edgepass_store::SqliteStore;
 use serde_json::{Value, json};
@@ -74,15 +73,8 @@ pub(super) async fn run(act: Act, source: &Source, json: bool) -> anyhow::Result
 /// Waits up to 5 s until the published JWK Set has every key that belongs to it, and no compromised
 /// one.
 async fn is_settled(issuer: &Issuer<SqliteStore>, config: &Config) -> anyhow::Result<Published> {
-    published::wait_until(config, async || {
-        let keys = issuer.store().keys().await?.keys;
-        let open = |key: &SealedKey| {
-            key.state == KeyState::Compromised
-                || (key.state.is_published() && key.published_at.is_none())
-        };
-        Ok(!keys.iter().any(open))
-    })
-    .await
+    published::wait_until(config, async || Ok(are_settled(&issuer.store().keys().await?.keys)))
+        .await
 }
 
 fn tell(

@@ -13,7 +13,7 @@ use edgepass_issuer::config::{TargetConfig, TlsConfig};
 use edgepass_issuer::policy::review::review;
 use edgepass_issuer::policy::version::PolicyUser;
 use edgepass_issuer::publish::target::Target;
-use edgepass_server::reload::Reply;
+use edgepass_server::reload::Reload;
 use edgepass_server::{App, Host, Tls, router};
 use edgepass_store::{Objects, SqliteStore};
 use reqwest::header::CACHE_CONTROL;
@@ -172,60 +172,70 @@ async fn reload_on_signal(
     apps: &[Arc<App<SqliteStore>>],
 ) -> anyhow::Error {
     loop {
-        let mut reply = None;
+        let mut asked_for = None;
         tokio::select! {
             signal = hangup.recv() => if signal.is_none() { break },
-            found = changed(source, stamp.as_deref()) => stamp = Some(found),
-            asked = asked(apps) => reply = Some(asked),
+            () = changed(source, stamp.as_deref()) => {}
+            asked = asked(apps) => asked_for = Some(asked),
         }
-        let reloaded = reload(source, apps).await;
+        // Before the files are read: a change meanwhile makes the stamps differ again.
+        stamp = stamp.map(|_| source.stamp());
+        let (apps, actor) = match &asked_for {
+            None => (apps, "serve"),
+            Some((app, request)) => (std::slice::from_ref(*app), request.actor.as_str()),
+        };
+        let reloaded = reload(source, apps, asked_for.is_none(), actor).await;
         match &reloaded {
-            Ok(()) => tracing::info!("policy read again"),
+            Ok(()) => tracing::info!(actor, "policy read again"),
             Err(error) => tracing::error!("not every policy was replaced: {error:#}"),
         }
-        if let Some(reply) = reply {
+        if let Some((_, request)) = asked_for {
             // The operator may have gone.
-            let _ = reply.send(reloaded.map_err(|_| ()));
+            let _ = request.reply.send(reloaded.map_err(|_| ()));
         }
     }
     anyhow!("signals no longer arrive")
 }
 
 /// Waits until an operator asks an issuer to read its policy again.
-async fn asked(apps: &[Arc<App<SqliteStore>>]) -> Reply {
-    let requests = apps.iter().map(|app| Box::pin(app.reloads().next()));
+async fn asked(apps: &[Arc<App<SqliteStore>>]) -> (&Arc<App<SqliteStore>>, Reload) {
+    let requests =
+        apps.iter().map(|app| Box::pin(async move { (app, app.reloads().next().await) }));
     match futures_util::future::select_all(requests).await {
-        (Some(reply), ..) => reply,
-        (None, ..) => std::future::pending().await,
+        ((app, Some(request)), ..) => (app, request),
+        ((_, None), ..) => std::future::pending().await,
     }
 }
 
 /// Waits until the files differ from a stamp and have not changed for a second: an editor may write
 /// them in several steps. Never ends without a stamp.
-async fn changed(
-    source: &Source,
-    stamp: Option<&[(PathBuf, u64, Option<SystemTime>)]>,
-) -> Vec<(PathBuf, u64, Option<SystemTime>)> {
+async fn changed(source: &Source, stamp: Option<&[(PathBuf, u64, Option<SystemTime>)]>) {
     let Some(stamp) = stamp else { return std::future::pending().await };
     let mut before = stamp.to_vec();
     loop {
         tokio::time::sleep(WATCH).await;
         let found = source.stamp();
         if found == before && found != stamp {
-            return found;
+            return;
         }
         before = found;
     }
 }
 
-/// Uses the policies of the configuration as it is now. Changes nothing if it has mistakes, or has
-/// other environments than those that are served.
-async fn reload(source: &Source, apps: &[Arc<App<SqliteStore>>]) -> anyhow::Result<()> {
+/// Uses the policies of the configuration as it is now, in these issuers; `are_all` says whether no other
+/// is served. Changes nothing if it has mistakes, or has other environments than those that are served.
+async fn reload(
+    source: &Source,
+    apps: &[Arc<App<SqliteStore>>],
+    are_all: bool,
+    actor: &str,
+) -> anyhow::Result<()> {
     let environments = source.all()?.environments;
     let of = |app: &App<SqliteStore>| {
         environments.iter().find(|config| config.environment == app.config().environment)
     };
-    if environments.len() != apps.len() || apps.iter().any(|app| of(app).is_none()) {
+    let has_others = are_all && environments.len() != apps.len();
+    if has_others || apps.iter().any(|app| of(app).is_none()) {
         bail!("the configuration has other environments; restart `edgepass serve`");
     }
     // All or none, as far as the policies themselves can fail.
@@ -239,7 +249,8 @@ async fn reload(source: &Source, apps: &[Arc<App<SqliteStore>>]) -> anyhow::Resu
         for setting in app.config().changed_settings(config) {
             tracing::warn!(setting, "changed; `edgepass serve` takes it when it starts again");
         }
-        app.use_policy(Arc::clone(&config.policy), &policy_user()).await?;
+        let user = PolicyUser { actor: actor.to_owned(), ..policy_user() };
+        app.use_policy(Arc::clone(&config.policy), &user).await?;
     }
     Ok(())
 }

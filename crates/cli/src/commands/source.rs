@@ -25,7 +25,7 @@ pub(crate) struct Source {
     #[arg(long, global = true, env = "EDGEPASS_SERVER", value_name = "URL")]
     server: Option<String>,
     /// File with the token for --server, or - for stdin. Default: the variable EDGEPASS_TOKEN.
-    #[arg(long, global = true, env = "EDGEPASS_SERVER_TOKEN", value_name = "FILE|-")]
+    #[arg(long, global = true, env = "EDGEPASS_TOKEN_FILE", value_name = "FILE|-")]
     server_token: Option<PathBuf>,
 }
 

@@ -10,21 +10,20 @@ use edgepass_issuer::Config;
 use edgepass_issuer::new_act::{NewAct, RecordedAct};
 use edgepass_issuer::selection::{Filter, Selection, StatusChange};
 use edgepass_issuer::status_act::{
-    ActError, Unselectable, perform_and_wait, refuse_unknown, unpublished, unverified_jwt_id,
+    ActError, Unselectable, perform_and_wait, refuse_unknown, unchanged, unpublished,
+    unverified_jwt_id,
 };
-use edgepass_issuer::status_index::RETIRE_AFTER;
-use edgepass_issuer::storage::{ActStore, ListState, TokenRecord, TokenStore};
+use edgepass_issuer::storage::{ActStore, ListState, TokenStore};
 use edgepass_server::acts::ActRequest;
-use edgepass_server::admin::records::TokenQuery;
 use edgepass_server::error_chain;
-use edgepass_status_list::{Bits, StatusType};
+use edgepass_status_list::Bits;
 use edgepass_store::SqliteStore;
 use serde_json::json;
 
 use super::published::{self, Published};
 use super::source::Source;
 use crate::exit::{Exit, Failure};
-use crate::remote::{self, Remote};
+use crate::remote::Remote;
 use crate::{host, output};
 
 #[derive(clap::Args)]
@@ -108,7 +107,7 @@ pub(super) async fn run(
     let single = act.selection.single_jwt_id();
     let mut what = match (single, &act.selection) {
         (Some(_), _) if recorded.is_some() => done(change).to_owned(),
-        (Some(id), _) => unchanged(change, store.token(id).await?, now.numeric_date().seconds())?,
+        (Some(id), _) => explained(unchanged(change, store.token(id).await?.as_ref(), now))?,
         (None, Selection::JwtIds(ids)) => {
             let named = ids.len() as u64;
             format!("{count} of {named} {} {}", tokens(named), done(change))
@@ -168,16 +167,8 @@ async fn run_remote(
             format!("{id} {}; the new status lists are published", done(change))
         }
         Some(id) => {
-            let query = TokenQuery { jti: Some(id.clone()), ..TokenQuery::default() };
-            let found = remote::records(&remote.get("tokens", &query).await?, "token");
-            let state = found.first().and_then(|(_, token)| token["status"].as_str());
-            match state {
-                Some(state) => format!("{id} is {state}: nothing changed"),
-                None => {
-                    return Err(anyhow::Error::new(Failure::Refused)
-                        .context("this issuer has issued no token with that jti"));
-                }
-            }
+            let state = done_there["unchanged"].as_str().unwrap_or("nothing changed");
+            format!("{id} {state}")
         }
         None if count == 0 => format!("0 tokens {}: {NONE_FITS}", done(change)),
         None => format!(
@@ -299,22 +290,9 @@ fn unselectable(error: Unselectable) -> anyhow::Error {
     anyhow::Error::new(Failure::Refused).context(says)
 }
 
-/// Explains why an act on one token changed nothing. Refuses an unknown `jti`, and suspending or
-/// resuming a revoked token.
-fn unchanged(change: StatusChange, token: Option<TokenRecord>, now: u64) -> anyhow::Result<String> {
-    let refused = |text: &str| Err(anyhow::Error::new(Failure::Refused).context(text.to_owned()));
-    let Some(token) = token else {
-        return refused("this issuer has issued no token with that jti");
-    };
-    if now >= token.facts.expiration.saturating_add(RETIRE_AFTER) {
-        return Ok("has expired; no verifier accepts it".into());
-    }
-    match (change, token.status) {
-        (StatusChange::Revoke, _) => Ok("is already revoked".into()),
-        (StatusChange::Suspend, StatusType::Suspended) => Ok("is already suspended".into()),
-        (StatusChange::Resume, StatusType::Valid) => Ok("is not suspended".into()),
-        _ => refused("the token is revoked for good"),
-    }
+/// Why an act on one token changed nothing, or that it is refused.
+fn explained(outcome: Result<&'static str, &'static str>) -> anyhow::Result<String> {
+    outcome.map(str::to_owned).map_err(|text| anyhow::Error::new(Failure::Refused).context(text))
 }
 
 fn failed(error: anyhow::Error) -> anyhow::Error {

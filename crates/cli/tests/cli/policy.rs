@@ -15,7 +15,7 @@ const REALISTIC: &str = include_str!("../policy/realistic.toml");
 const MESSAGES: &str = "tests/policy/broken.txt";
 
 /// Mistakes: what is replaced in [`REALISTIC`], and by what.
-const BROKEN: [(&str, &str); 40] = [
+const BROKEN: [(&str, &str); 42] = [
     ("[naming]", "[nameing]"),
     ("audience = \"https://staging.api.example\"", "audience = \"https://staging.api.example"),
     ("issuer = \"https://auth.example\"\n", ""),
@@ -44,6 +44,8 @@ const BROKEN: [(&str, &str); 40] = [
     ("lifetime = \"5m\"", "lifetime = \"20m\""),
     ("max_lifetime = \"15m\"", "max_lifetime = \"900\""),
     ("max_lifetime = \"15m\"", "networks = [\"203.0.113.7/24\"]"),
+    ("scopes = [\"catalog:read\"]", "scopes = [\"edgepass:opeate\"]"),
+    ("scopes = [\"catalog:read\"]", "scopes = [\"edgepass:operate\"]"),
     ("max_lifetime = \"15m\"", "networks = [\"Germany\"]"),
     ("roles = [\"catalog-reader\"]", "roles = [\"catalogue-reader\"]"),
     ("secret_hash = \"sha256:AAAA:", "secret_hash = \"secret:"),
@@ -207,14 +209,21 @@ fn a_folder_of_files_is_one_configuration() {
     );
 }
 
+/// The configuration of `init` as one environment: the role of operators has that audience.
+fn as_environment(text: &str, name: &str) -> String {
+    let (before, operators) = text.split_at(text.find("edgepass-operator").unwrap());
+    let operators = operators.replacen("\"\nscopes", &format!("/{name}\"\nscopes"), 1);
+    format!("{before}{operators}")
+        .replace("[[role]]", &format!("[[role]]\nenvironment = \"{name}\""))
+        .replace("[[client]]", &format!("[[client]]\nenvironment = \"{name}\""))
+}
+
 #[test]
 fn init_makes_keys_and_data_for_a_configuration_that_exists() {
     let issuer = Issuer::new();
     let text = fs::read_to_string(issuer.path("edgepass.toml")).unwrap();
     let environments = "[[environment]]\nname = \"a\"\n[[environment]]\nname = \"b\"\n";
-    let text = text
-        .replace("[[role]]", "[[role]]\nenvironment = \"a\"")
-        .replace("[[client]]", "[[client]]\nenvironment = \"a\"");
+    let text = as_environment(&text, "a");
     fs::create_dir(issuer.path("policy")).unwrap();
     fs::write(issuer.path("policy/all.toml"), format!("{text}\n{environments}")).unwrap();
     let run = |arguments: &[&str]| {
@@ -332,9 +341,7 @@ fn a_running_serve_takes_a_new_policy_and_keeps_the_old_one_if_the_new_one_is_wr
 fn environments_have_issuers_keys_and_lists_of_their_own() {
     let serving = Serving::start_prepared(
         |text| {
-            let text = text
-                .replace("[[role]]", "[[role]]\nenvironment = \"dev\"")
-                .replace("[[client]]", "[[client]]\nenvironment = \"dev\"");
+            let text = as_environment(&text, "dev");
             let prod = "[[role]]\nname = \"invoice-reader\"\nenvironment = \"prod\"\naudience = \"https://api.example\"\nscopes = [\"invoices:read\"]\n";
             format!(
                 "{text}\n[[environment]]\nname = \"dev\"\n[[environment]]\nname = \"prod\"\n{prod}"
@@ -420,11 +427,34 @@ fn environments_have_issuers_keys_and_lists_of_their_own() {
     fs::write(&file, &text).unwrap();
     assert_eq!(run(&["policy", "apply"]).0, Some(0));
 
+    // An operator of one environment changes the policy of no other.
+    let changed = text.replace("max_lifetime = \"30m\"", "max_lifetime = \"20m\"");
+    let in_both = changed.replace(
+        "name = \"invoice-reader\"\nenvironment = \"prod\"",
+        "name = \"reader\"\nenvironment = \"prod\"",
+    );
+    assert_ne!(in_both, changed);
+    fs::write(&file, &in_both).unwrap();
+    let of_dev =
+        ["issue", "--role", "edgepass-operator", "--subject", "ada", "--environment", "dev"];
+    let operator = String::from_utf8(serving.issuer.run(&of_dev).stdout).unwrap();
+    let apply = |environment: &str| {
+        let url = format!("{}/{environment}", serving.url);
+        let mut command = serving.issuer.command(&["policy", "apply", "--server", &url]);
+        crate::ended(command.env("EDGEPASS_TOKEN", operator.trim())).status.code()
+    };
+    assert_eq!((apply("dev"), apply("prod")), (Some(0), Some(1)));
+    let (code, says) = run(&["policy", "diff"]);
+    assert_eq!(code, Some(1));
+    assert!(says.contains("prod: role reader") && !says.contains("dev:"), "{says}");
+    fs::write(&file, &text).unwrap();
+    assert_eq!(run(&["policy", "apply"]).0, Some(0));
+
     let (code, says) = run(&["revoke", "--environment", "dev", "--all", "--reason", ""]);
     assert_eq!(code, Some(2), "{says}");
     let (code, says) = run(&["revoke", "--environment", "dev", "--all", "--reason", "test"]);
     assert_eq!(code, Some(0), "{says}");
-    assert!(says.contains("2 tokens revoked"), "{says}");
+    assert!(says.contains("3 tokens revoked"), "{says}");
     assert_eq!(verify(&dev, &["--environment", "dev"]).0, Some(1));
     assert_eq!(verify(&prod, &["--environment", "prod"]).0, Some(0));
 }

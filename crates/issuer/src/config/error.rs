@@ -234,6 +234,14 @@ pub enum Mistake {
         /// The scope token.
         scope: String,
     },
+    /// A role mixes scopes of operators with others, has another that begins like them, or another
+    /// audience than the issuer. Holds its name.
+    #[error(
+        "role {0}: edgepass:read, edgepass:audit and edgepass:operate go into a role of their own, whose \
+         only audience is the issuer (of an environment: the issuer, a slash, and its name); no other scope \
+         begins with edgepass:"
+    )]
+    OperatorScopes(String),
     /// A role names an agreement that does not exist.
     #[error("role {role}: there is no agreement {agreement:?}; add an [[agreement]] first")]
     UnknownAgreement {

@@ -171,7 +171,9 @@ impl Entries {
             |text: AgreementText, before| policy_checks::agreement(text, before),
             |agreement| (EntryKind::Agreement, None, agreement.id.clone()),
         );
+        let issuer = written.issuer.as_ref().map(|issuer| issuer.get_ref().as_str());
         let rules = RoleRules {
+            issuer,
             tokens: tokens.unwrap_or(&default_tokens),
             naming: &naming,
             environments: &environments,

@@ -25,6 +25,7 @@ use crate::policy::Role;
 use crate::policy::agreement::Agreement;
 use crate::policy::catalogue::CataloguedScope;
 use crate::policy::federation::Federation;
+use crate::policy::operator_scopes;
 use crate::selection::StatusChange;
 use crate::sidecar::ROLE;
 
@@ -185,6 +186,8 @@ fn instant(written: &Datetime, bound: Bound) -> Option<u64> {
 pub(super) struct RoleRules<'a> {
     pub(super) tokens: &'a TokensText,
     pub(super) naming: &'a Naming,
+    /// The issuer identifier of the configuration, if it is written.
+    pub(super) issuer: Option<&'a str>,
     pub(super) environments: &'a [String],
     pub(super) scopes: &'a [CataloguedScope],
     /// The names of all `[[scope]]`, with or without mistakes.
@@ -249,6 +252,16 @@ pub(super) fn role(
         owner: text.owner,
         description: text.description,
     };
+    let own = rules.issuer.map(|issuer| match &environment {
+        None => issuer.to_owned(),
+        Some(name) => format!("{issuer}/{name}"),
+    });
+    let is_for_operators = role.scope.iter().any(|scope| scope.starts_with(operator_scopes::START));
+    let is_right = role.scope.iter().all(operator_scopes::is_one)
+        && own.is_none_or(|own| role.audiences == [own]);
+    if is_for_operators && !is_right {
+        return Err(Mistake::OperatorScopes(role.name));
+    }
     may_reach(&role, rules)?;
     Ok((environment, role))
 }
@@ -292,7 +305,7 @@ fn may_reach(role: &Role, rules: &RoleRules<'_>) -> Result<(), Mistake> {
             found => found,
         },
     };
-    for token in role.scope.iter().filter(|token| !token.starts_with("edgepass:")) {
+    for token in role.scope.iter().filter(|token| !operator_scopes::is_one(token)) {
         let (role, scope) = (|| role.name.clone(), || token.to_owned());
         let Some(known) = rules.scopes.iter().find(|known| known.name == token) else {
             if rules.known_scopes.is_empty() || rules.known_scopes.contains(token) {

@@ -5,6 +5,7 @@ pub mod agreement;
 pub mod catalogue;
 pub mod difference;
 pub mod federation;
+pub mod operator_scopes;
 pub mod review;
 pub mod version;
 

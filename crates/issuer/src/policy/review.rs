@@ -6,6 +6,7 @@ use edgepass_verify::UnixMillis;
 use super::IssuerPolicy;
 use super::agreement::NotInForce;
 use super::federation::Federation;
+use super::operator_scopes;
 use crate::client::Client;
 use crate::config::EntryKind;
 
@@ -63,7 +64,7 @@ pub fn review(policy: &IssuerPolicy, now: UnixMillis) -> Vec<Remark> {
         let by_client = |client: &Client| client.roles.contains(&role.name);
         let by_rule = |rule: &Federation| rule.role == role.name;
         // The issuer's commands give tokens to its operators.
-        let is_for_operators = role.scope.iter().all(|scope| scope.starts_with("edgepass:"));
+        let is_for_operators = role.scope.iter().all(operator_scopes::is_one);
         let is_used =
             policy.clients.iter().any(by_client) || policy.federations.iter().any(by_rule);
         if !is_used && !is_for_operators {

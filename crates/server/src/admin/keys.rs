@@ -1,6 +1,7 @@
 //! `/admin/v1/keys`: lists, rotates and withdraws keys.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::State;
@@ -10,6 +11,7 @@ use edgepass_issuer::key_change::{Changed, KeyChangeError, compromise, rotate};
 use edgepass_issuer::signing_key::{KeyState, SealedKey};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use super::records::unreadable;
 use super::{Head, OPERATE, READ, authorize, read, respond, view};
@@ -40,8 +42,9 @@ pub(crate) async fn post_rotate<S: Store>(State(app): State<Arc<App<S>>>, head: 
     let rotated = async {
         let actor = authorize(&app, &head, OPERATE).await?;
         let changed = rotate(&app.issuer, &mut { app.host }, &actor, (app.host.now)()).await;
+        let changed = changed.map_err(refused)?;
         tracing::info!(actor, "signing key rotated");
-        settled(&app, changed.map_err(refused)?, "rotated").await
+        settled(&app, changed, "rotated").await
     };
     respond(rotated.await)
 }
@@ -58,21 +61,36 @@ pub(crate) async fn post_compromise<S: Store>(
             return Err(OauthError::InvalidRequest("reason must be a text of at most 1024 bytes"));
         }
         let now = (app.host.now)();
-        let changed = match compromise(&app.issuer, &kid, &reason, &actor, now).await {
+        match compromise(&app.issuer, &kid, &reason, &actor, now).await {
             Err(KeyChangeError::AlreadyWithdrawn) => {
                 let signing = app.issuer.keys().signing_key_id().to_owned();
-                Changed { signing, is_settled: true }
+                let changed = Changed { signing, is_settled: true };
+                settled(&app, changed, "the key was already withdrawn").await
             }
-            changed => changed.map_err(refused)?,
-        };
-        tracing::warn!(actor, "compromised key withdrawn");
-        settled(&app, changed, "the key is withdrawn").await
+            changed => {
+                let changed = changed.map_err(refused)?;
+                tracing::warn!(actor, "compromised key withdrawn");
+                settled(&app, changed, "the key is withdrawn").await
+            }
+        }
     };
     respond(withdrawn.await)
 }
 
-/// Waits for a round that sees the change. The response says whether the JWK Set has every key that
-/// belongs to it by then, and no compromised one.
+/// Longest wait until the published JWK Set shows a change, and the time between two looks.
+const WAIT: Duration = Duration::from_secs(5);
+const POLL: Duration = Duration::from_millis(20);
+
+/// Whether the published JWK Set has every key that belongs to it, and no compromised one.
+pub fn are_settled(keys: &[SealedKey]) -> bool {
+    let is_open = |key: &SealedKey| {
+        key.state == KeyState::Compromised
+            || (key.state.is_published() && key.published_at.is_none())
+    };
+    !keys.iter().any(is_open)
+}
+
+/// Waits until the change is published everywhere. The response says whether it is.
 async fn settled<S: Store>(
     app: &App<S>,
     changed: Changed,
@@ -82,19 +100,14 @@ async fn settled<S: Store>(
         tracing::error!(error = %error_chain(&error), "keys not opened");
         OauthError::Unavailable("the change is recorded; the new keys cannot be opened")
     })?;
-    let mut is_published = false;
-    for _ in 0..3 {
+    let published = async {
         app.publication.round().await;
-        let keys = app.issuer.store().keys().await.map_err(unreadable)?.keys;
-        let is_open = |key: &SealedKey| {
-            key.state == KeyState::Compromised
-                || (key.state.is_published() && key.published_at.is_none())
-        };
-        is_published = !keys.iter().any(is_open);
-        if is_published {
-            break;
+        while !are_settled(&app.issuer.store().keys().await.map_err(unreadable)?.keys) {
+            tokio::time::sleep(POLL).await;
         }
-    }
+        Ok(true)
+    };
+    let is_published = timeout(WAIT, published).await.unwrap_or(Ok(false))?;
     Ok(json!({
         "signing": changed.signing,
         "published": is_published,

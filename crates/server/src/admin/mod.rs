@@ -15,23 +15,20 @@ use axum::extract::State;
 use axum::http::{Extensions, HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use edgepass_issuer::Store;
+use edgepass_issuer::status_act::unchanged;
 use edgepass_issuer::token_facts::Confirmation;
-use edgepass_jose::{Scope, json};
+use edgepass_jose::json;
 use edgepass_verify::policy as settings;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::acts::is_json;
+use crate::acts::{ActRequest, is_json};
+use crate::oauth::authenticate::refuse_other_origins;
 use crate::oauth::error::OauthError;
 use crate::peer::Peer;
 use crate::{App, error_chain};
 
-/// Reads tokens, keys, clients and the policy.
-pub const READ: &str = "edgepass:read";
-/// Reads the audit trail.
-pub const AUDIT: &str = "edgepass:audit";
-/// Issues and revokes tokens, changes keys, and lets the issuer read its policy again.
-pub const OPERATE: &str = "edgepass:operate";
+pub use edgepass_issuer::policy::operator_scopes::{AUDIT, OPERATE, READ};
 
 /// Limit of a body in bytes, with room for as many `jti` as one act may name.
 const MAX_BYTES: usize = 4 << 20;
@@ -81,6 +78,7 @@ async fn identify<S: Store>(
     headers: &HeaderMap,
     peer: &Peer,
 ) -> Result<(String, String), OauthError> {
+    refuse_other_origins(&app.config, headers)?;
     let refused = OauthError::InvalidToken;
     let mut fields = headers.get_all(header::AUTHORIZATION).iter();
     let (Some(field), None) = (fields.next(), fields.next()) else {
@@ -147,8 +145,22 @@ pub(crate) async fn act<S: Store>(
 ) -> Response {
     let acted = async {
         let actor = authorize(&app, &head, OPERATE).await?;
-        let order = read(&head, body).await?;
-        crate::acts::carry_out(&app, order, &actor).await
+        let order: ActRequest = read(&head, body).await?;
+        let (change, is_dry) = (order.act, order.dry_run);
+        let single = match order.jwt_ids.as_slice() {
+            [jwt_id] if !is_dry => Some(jwt_id.clone()),
+            _ => None,
+        };
+        let mut done = crate::acts::carry_out(&app, order, &actor).await?;
+        let changed_nothing = done.get("count").and_then(Value::as_u64) == Some(0);
+        if let (Some(jwt_id), true, Some(members)) = (single, changed_nothing, done.as_object_mut())
+        {
+            let record = app.issuer.store().token(&jwt_id).await.map_err(records::unreadable)?;
+            let state = unchanged(change, record.as_ref(), (app.host.now)());
+            members
+                .insert("unchanged".to_owned(), state.map_err(OauthError::InvalidRequest)?.into());
+        }
+        Ok(done)
     };
     respond(acted.await)
 }
@@ -166,9 +178,4 @@ pub(crate) async fn entry<S: Store>(
         crate::status_entries::allot(&app, entry, client, actor).await
     };
     respond(allotted.await)
-}
-
-/// Whether a scope holds one of those above.
-pub fn is_admin(scope: &Scope) -> bool {
-    scope.iter().any(|own| [READ, AUDIT, OPERATE].contains(&own))
 }

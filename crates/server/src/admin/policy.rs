@@ -59,12 +59,12 @@ pub(crate) async fn clients<S: Store>(State(app): State<Arc<App<S>>>, head: Head
     respond(found.await)
 }
 
-/// Lets the host read the configuration again, as SIGHUP does.
+/// Lets the host read the configuration again, as SIGHUP does, for this issuer alone.
 pub(crate) async fn apply<S: Store>(State(app): State<Arc<App<S>>>, head: Head) -> Response {
     let applied = async {
         let actor = authorize(&app, &head, OPERATE).await?;
         tracing::info!(actor, "policy to be read again");
-        match app.reloads.ask().await {
+        match app.reloads.ask(actor).await {
             Some(Ok(())) => Ok(json!({ "applied": true })),
             // The log of the issuer has the mistakes: they may quote the configuration.
             Some(Err(())) => Err(OauthError::InvalidRequest(

@@ -185,7 +185,7 @@ fn by_certificate<'p>(
 /// Refuses requests of web pages of other origins, by `Origin` and `Sec-Fetch-Site`: a browser adds
 /// remembered Basic credentials to a request that any page posts
 /// (<https://w3c.github.io/webappsec-fetch-metadata/>).
-fn refuse_other_origins(config: &Config, headers: &HeaderMap) -> Result<(), OauthError> {
+pub(crate) fn refuse_other_origins(config: &Config, headers: &HeaderMap) -> Result<(), OauthError> {
     let own = edgepass_verify::url::origin(&config.issuer);
     let is_own = |origin: &HeaderValue| {
         own.as_deref().is_some_and(|own| origin.as_bytes() == own.as_bytes())

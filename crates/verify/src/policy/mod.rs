@@ -249,7 +249,10 @@ impl TryFrom<PolicyConfig> for Policy {
         }
         let has_lists = shape.status_mode != StatusMode::Ignore;
         let keys = config.freshness.key_rules(match config.profile {
-            Profile::Jwt if !config.freshness.has_deadline() => KeyFreshness::Http,
+            // A deadline beside `status.issuer` is that issuer's promise.
+            Profile::Jwt if !config.freshness.has_deadline() || list_issuer.is_some() => {
+                KeyFreshness::Http
+            }
             Profile::Jwt | Profile::Rfc9068 => KeyFreshness::Deadline,
         });
         let may_have_deadline = has_lists || keys.freshness == KeyFreshness::Deadline;

@@ -281,14 +281,23 @@ impl Verifier {
 
     /// Returns a verifier of one issuer with this policy and these keys. It keeps the tables, the
     /// held lists except those whose key is gone, and of two given JWK Sets the one with the later
-    /// `iat`. It starts without remembered tokens and without a rule for nonces.
+    /// `iat`. Of an issuer that only publishes lists it keeps the fetched keys, too. It starts without remembered tokens and without a rule for nonces.
     ///
     /// # Errors
     ///
     /// As [`Verifier::of_issuers`].
     pub(crate) fn with_trust(self, trust: (Policy, KeySource)) -> Result<Self, PolicyError> {
         let mut changed = Self::of_issuers(vec![trust])?.with_prepared(self.prepared);
-        for (new, old) in changed.issuers.all.iter_mut().zip(self.issuers.all) {
+        let of_tokens = changed.issuers.of_tokens;
+        let pairs = changed.issuers.all.iter_mut().zip(self.issuers.all);
+        for (index, (new, old)) in pairs.enumerate() {
+            if index >= of_tokens {
+                // Its keys are fetched: they belong to its lists, and both stay if it is the same issuer.
+                if new.policy.issuer.as_str() == old.policy.issuer.as_str() {
+                    (new.keys, new.lists) = (old.keys, old.lists);
+                }
+                continue;
+            }
             new.lists = old.lists;
             new.keys.keep_newer(old.keys);
             if let Some(keys) = new.keys.current() {

@@ -198,7 +198,7 @@ impl Verifier {
         let list_issuer = self.issuers.get(verified.issuer())?.list_issuer;
         let Issuer { policy, keys, lists, .. } = self.issuers.get_mut(list_issuer)?;
         if list_issuer != verified.issuer() {
-            // No token makes the verifier fetch and refresh the keys of these lists.
+            // Step 3 fetched and refreshed the keys of the token's issuer only.
             let attempt = &mut check.list_keys.attempt;
             let progress = match keys.look_up_set(policy, stale_if_error, attempt, now) {
                 SetLookup::Use { stale, refresh } => {
