@@ -51,7 +51,7 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Result<Exit> {
-    // clap drops `requires` where the required option conflicts with a given one.
+    // clap drops `requires` where the required option conflicts with a given one (clap-rs/clap#4520).
     if args.grace.is_some() && args.replace.is_none() {
         bail!("--grace goes with --replace");
     }
