@@ -81,7 +81,12 @@ fn an_operator_is_named_by_the_token_and_does_what_its_scope_allows() {
         ["status", "allot", "--jti", "x", "--iss", "https://a.example", "--expires-in", "5m"];
     let (code, says) = remote(&serving, &ada, &allot);
     assert!(code == Some(0) && says.contains("status_list"), "{says}");
+    // A token that names no subject is its client's own.
+    let own = local(&serving, &["issue", "--role", "edgepass-operator", "--client", "robot"]);
+    let issue = ["issue", "--role", "invoice-reader"];
+    assert_eq!(remote(&serving, own.trim(), &issue).0, Some(0));
     let trail = lines(&serving.issuer.run(&["audit", "--json"]).stdout);
+    assert_eq!(trail.last().unwrap()["actor"], "client:robot");
     let by_ada = trail.iter().filter(|entry| entry["actor"] == "subject:ada");
     let acts: Vec<&str> = by_ada.map(|entry| entry["act"].as_str().unwrap()).collect();
     assert_eq!(acts, ["token_issued", "token_revoked", "status_allotted"]);

@@ -50,8 +50,9 @@ impl<S: Send + Sync> axum::extract::FromRequestParts<S> for Head {
     }
 }
 
-/// Returns the actor of a request whose token has the scope: `subject:` and its `sub`. The status of
-/// the token is that of the database, so that a revocation counts at once.
+/// Returns the actor of a request whose token has the scope: `subject:` and its `sub`, or `client:` and
+/// its `client_id` if the token is a client's own. The status of the token is that of the database, so
+/// that a revocation counts at once.
 pub(crate) async fn authorize<S: Store>(
     app: &App<S>,
     head: &Head,
@@ -64,15 +65,15 @@ pub(crate) async fn authorize<S: Store>(
     if let Err(OauthError::InvalidToken(_)) = found {
         app.limits.failure(peer.address).map_err(wait)?;
     }
-    let (subject, scope) = found?;
+    let (actor, scope) = found?;
     if scope.split(' ').any(|own| own == needed) {
-        Ok(format!("subject:{subject}"))
+        Ok(actor)
     } else {
         Err(OauthError::InsufficientScope(needed))
     }
 }
 
-/// The subject and the scope of the request's token.
+/// The actor and the scope of the request's token.
 async fn identify<S: Store>(
     app: &App<S>,
     headers: &HeaderMap,
@@ -109,7 +110,11 @@ async fn identify<S: Store>(
             return Err(refused("tokens that are bound by DPoP are not accepted here"));
         }
     }
-    Ok((facts.subject, facts.scope))
+    let actor = match facts.subject == facts.client_id {
+        true => format!("client:{}", facts.client_id),
+        false => format!("subject:{}", facts.subject),
+    };
+    Ok((actor, facts.scope))
 }
 
 /// Reads a body in JSON, each member once.
