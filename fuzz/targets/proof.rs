@@ -29,7 +29,7 @@ fuzz_target!(|input: (bool, &[u8], &[u8], &str, &str)| {
         method: "GET".into(),
         fields: Vec::new(),
         endpoint: Some(Endpoint { method: "GET".into(), url: url.to_owned() }),
-        certificate: None,
+        ..Request::default()
     };
     let check = verifier.begin_request(request, Requirements::default());
     let verdict = decide(&mut verifier, check, b"");
