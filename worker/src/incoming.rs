@@ -122,16 +122,23 @@ mod tests {
     fn fields_are_read_as_they_were_told() {
         let nothing = JsValue::UNDEFINED;
         let request: &web_sys::Request = nothing.unchecked_ref();
-        let facts =
-            "3\nPUT\nhttps://api.example/a?b\nbody\n\naccept\n*/*\ndpop\n\nhost\napi.example";
+        let facts = "3\nPUT\nhttps://api.example/a?b\nbody\n\n192.0.2.7\n64500\nCH\naccept\n*/*\ndpop\n\nhost\napi.example";
         let read = Incoming::read(request, facts).unwrap();
         assert_eq!((read.method, read.url), ("PUT", "https://api.example/a?b"));
         assert!(read.has_body());
         assert_eq!(read.header("dpop"), Some(""));
         assert_eq!(read.header("authorization"), None);
         assert_eq!(read.names().collect::<Vec<_>>(), ["accept", "dpop", "host"]);
-        let empty = "1\nGET\nhttps://api.example/\nbody\n\ncontent-length\n0";
-        assert!(!Incoming::read(request, empty).unwrap().has_body());
+        let from = Network {
+            address: Some([192, 0, 2, 7].into()),
+            asn: Some(64500),
+            country: Some(*b"CH"),
+        };
+        assert_eq!(read.network, from);
+        let empty = "1\nGET\nhttps://api.example/\nbody\n\n\n\n\ncontent-length\n0";
+        let read = Incoming::read(request, empty).unwrap();
+        assert!(!read.has_body());
+        assert_eq!(read.network, Network::default());
     }
 
     #[test]
@@ -140,11 +147,11 @@ mod tests {
         let request: &web_sys::Request = nothing.unchecked_ref();
         for facts in [
             "",
-            "1\nGET\nhttps://api.example/\n\n",
-            "1\nGET\nhttps://api.example/\n\n\na",
-            "1\nGET\nhttps://api.example/\n\n\na\nb\nc",
-            "1\nGET\nhttps://api.example/\n\n\na\nb\nc\nd",
-            "0\nGET\nhttps://api.example/\n\n\na\nb",
+            "1\nGET\nhttps://api.example/\n\n\n\n\n",
+            "1\nGET\nhttps://api.example/\n\n\n\n\n\na",
+            "1\nGET\nhttps://api.example/\n\n\n\n\n\na\nb\nc",
+            "1\nGET\nhttps://api.example/\n\n\n\n\n\na\nb\nc\nd",
+            "0\nGET\nhttps://api.example/\n\n\n\n\n\na\nb",
         ] {
             assert!(Incoming::read(request, facts).is_none(), "{facts:?}");
         }
