@@ -76,12 +76,13 @@ test('the issuer runs under it', async (t) => {
       // systemd is not ready yet.
     }
   }
-  const as = (...argv) => inside(['runuser', '-u', 'edgepass', '--', 'env', 'USER=edgepass',
-    'EDGEPASS_CONFIG=/var/lib/edgepass/edgepass.toml', '/usr/local/bin/edgepass', ...argv]);
+  const user = ['runuser', '-u', 'edgepass', '--', 'env', 'USER=edgepass'];
+  const program = '/usr/local/bin/edgepass';
+  const as = (...argv) => inside([...user, 'EDGEPASS_CONFIG=/var/lib/edgepass/edgepass.toml', program, ...argv]);
   const put = (mode, path, input) => inside(['sh', '-c', `cat > ${path} && chmod ${mode} ${path}`], { input });
   put('755', '/usr/local/bin/edgepass', readFileSync(process.env.EDGEPASS_PROGRAM));
   inside(['useradd', '--system', '--create-home', '--home-dir', '/var/lib/edgepass', 'edgepass']);
-  as('init', '/var/lib/edgepass', '--issuer', 'http://127.0.0.1:8787', '--audience', 'https://api.example');
+  inside([...user, program, 'init', '/var/lib/edgepass', '--issuer', 'http://127.0.0.1:8787', '--audience', 'https://api.example']);
   put('644', '/etc/systemd/system/edgepass.service', unit);
   inside(['systemctl', 'enable', '--now', 'edgepass']);
   const ask = (path) => inside(['curl', '-sS', '--retry', '50', '--retry-delay', '1', '--retry-all-errors', '--fail', `http://127.0.0.1:8787${path}`]);

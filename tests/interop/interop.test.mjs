@@ -539,6 +539,23 @@ test('a token of a role with networks is accepted from these alone', async () =>
   }
 });
 
+test('an exchanged token keeps its networks whatever the role has by now', async () => {
+  const [own, all] = [['203.0.113.0/24', 'AS64500'], await token({ role: 'office' })];
+  const file = join(plain.issuer.folder, 'edgepass.toml');
+  const text = await readFile(file, 'utf8');
+  const written = 'networks = ["203.0.113.0/24", "AS64500"]\n';
+  assert.ok(text.includes(written));
+  const under = async (line) => {
+    await writeFile(file, text.replace(written, line));
+    await plain.issuer.edgepass('policy', 'apply');
+    const { status, body } = await exchange(all);
+    return status === 200 ? claims(body.access_token).edgepass_networks : body.error;
+  };
+  assert.deepEqual(await under(''), own);
+  assert.equal(await under('networks = ["198.51.100.0/24"]\n'), 'invalid_request');
+  assert.deepEqual(await under(written), own);
+});
+
 test('outside of Cloudflare the guard takes no address from a header, which a client could write', () => {
   const headers = new Headers({ 'cf-connecting-ip': '203.0.113.7' });
   const reported = (cf) => factsOf({ method: 'GET', url: 'https://api.example/', body: null, cf, headers }).split('\n').slice(5, 8);

@@ -115,6 +115,27 @@ pub(crate) fn refuse_if_others_may_write(file: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What tells one state of a file from another: the file itself, its size, and the time of the last change
+/// of its content, mode or owner, in nanoseconds.
+pub(crate) type Identity = (u64, u64, u64, i128);
+
+/// The state of a file. `None`: there is none.
+#[cfg(unix)]
+pub(crate) fn identity(path: &Path) -> Option<Identity> {
+    use std::os::unix::fs::MetadataExt;
+
+    let file = fs::metadata(path).ok()?;
+    let changed = i128::from(file.ctime()).saturating_mul(1_000_000_000);
+    Some((file.dev(), file.ino(), file.len(), changed.saturating_add(file.ctime_nsec().into())))
+}
+
+#[cfg(not(unix))]
+pub(crate) fn identity(path: &Path) -> Option<Identity> {
+    let file = fs::metadata(path).ok()?;
+    let changed = file.modified().ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
+    Some((0, 0, file.len(), i128::try_from(changed.as_nanos()).ok()?))
+}
+
 /// Refuses a folder of configuration files in which every user may create one.
 #[cfg(unix)]
 pub(crate) fn refuse_if_others_may_add(folder: &Path) -> anyhow::Result<()> {

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{anyhow, bail};
 use edgepass_verify::policy::is_issuer_url;
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{RequestBuilder, StatusCode};
@@ -17,7 +17,7 @@ use crate::{output, private};
 /// Variable with the token; a file takes precedence.
 const VARIABLE: &str = "EDGEPASS_TOKEN";
 /// Size limit of a response, in bytes.
-const MAX_RESPONSE: usize = 16 << 20;
+const MAX_RESPONSE: usize = 64 << 20;
 /// Longest wait for a response: an act may change a million tokens.
 const TIMEOUT: Duration = Duration::from_secs(130);
 
@@ -55,6 +55,9 @@ impl Remote {
             .timeout(TIMEOUT)
             .build()?;
         let token = Zeroizing::new(token.trim().to_owned());
+        if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            bail!("the token for --server is malformed");
+        }
         Ok(Self { issuer: issuer.to_owned(), token, client })
     }
 
@@ -93,10 +96,17 @@ impl Remote {
         })?;
         let status = response.status();
         let body = edgepass_client::bounded(&mut response, MAX_RESPONSE).await;
-        let body = body.ok().flatten().unwrap_or_default();
+        let odd = |what: &str| unavailable().context(format!("{}: {what}", self.issuer));
+        let body = match body {
+            Ok(Some(body)) => body,
+            Ok(None) => return Err(odd("the response is too large")),
+            Err(_) => return Err(odd("the response was cut off")),
+        };
         let value: Option<Value> = serde_json::from_slice(&body).ok();
         if status.is_success() {
-            return value.with_context(|| format!("{} gave no JSON", self.issuer));
+            let mut value = value.ok_or_else(|| odd("the response is not that of an issuer"))?;
+            disarm(&mut value);
+            return Ok(value);
         }
         let text = value.as_ref().and_then(|value| value["error_description"].as_str());
         let text: String =
@@ -114,8 +124,24 @@ impl Remote {
 }
 
 /// The records of a page: positions and values.
-pub(crate) fn records(page: &Value, member: &str) -> Vec<(u64, Value)> {
-    let records = page["records"].as_array().into_iter().flatten();
+pub(crate) fn records(page: &Value, member: &str) -> anyhow::Result<Vec<(u64, Value)>> {
+    let records = page["records"].as_array();
     let one = |record: &Value| Some((record["seq"].as_u64()?, record[member].clone()));
-    records.filter_map(one).collect()
+    let read: Option<Vec<_>> = records.and_then(|records| records.iter().map(one).collect());
+    read.ok_or_else(not_of_an_issuer)
+}
+
+/// The error for a response that lacks what it must have.
+pub(crate) fn not_of_an_issuer() -> anyhow::Error {
+    anyhow::Error::new(Failure::Unavailable).context("the response is not that of an issuer")
+}
+
+/// Removes what would change the terminal: control characters in any text.
+fn disarm(value: &mut Value) {
+    match value {
+        Value::String(text) => text.retain(|char| !char.is_control()),
+        Value::Array(items) => items.iter_mut().for_each(disarm),
+        Value::Object(members) => members.values_mut().for_each(disarm),
+        _ => {}
+    }
 }

@@ -7,6 +7,7 @@
 use edgepass_jose::json::JsonObject;
 use edgepass_jose::{ClaimsSet, Scope};
 use edgepass_verify::UnixMillis;
+use edgepass_verify::checks::networks::NETWORKS;
 use serde_json::{Map, Value};
 
 use crate::client::Client;
@@ -58,6 +59,9 @@ pub enum ExchangeError {
     /// `act` would name more than [`MAX_ACTORS`] actors.
     #[error("the token has passed through {MAX_ACTORS} actors already")]
     TooManyActors,
+    /// The token names other networks than its role does by now.
+    #[error("the networks of the role have changed since the token was issued")]
+    Networks,
     /// The policy does not grant what is asked for any more.
     #[error(transparent)]
     Policy(#[from] RefusedByPolicy),
@@ -97,7 +101,17 @@ impl Exchange<'_> {
             scope: Some(scope),
             lifetime: Some(left.min(role.lifetime)),
         };
-        let grant = policy.grant(role, &request, now)?;
+        let mut grant = policy.grant(role, &request, now)?;
+        let networks = claims.get(NETWORKS).map(|own| own.to_value());
+        if let Some(Value::Array(own)) = networks {
+            let own: Vec<String> =
+                own.iter().filter_map(Value::as_str).map(str::to_owned).collect();
+            // One claim cannot say that both must fit.
+            if !grant.networks.is_empty() && grant.networks != own {
+                return Err(ExchangeError::Networks);
+            }
+            grant.networks = own;
+        }
         let actor_id = actor.map(|(_, actor)| actor.facts.jwt_id.clone());
         let actor = match actor {
             Some((_, actor)) if actor.facts.client_id != client.id => {

@@ -11,6 +11,7 @@ use crate::entropy::Entropy;
 use crate::issue::{IssueError, IssuedToken, Issuer, Recipient};
 use crate::policy::{Grant, RefusedByPolicy, SenderConstraint, TokenRequest};
 use crate::replacement::{DEFAULT_GRACE, ReplaceError, replace};
+use crate::sidecar;
 use crate::storage::{StoreError, TokenStore};
 use crate::token_facts::Confirmation;
 
@@ -125,7 +126,9 @@ impl<S: TokenStore> Issuer<S> {
                         "a token is replaced by one of its audience, client and subject: name none of them",
                     ));
                 }
-                let old = self.store().token(jwt_id).await?.ok_or(OrderError::Unknown)?;
+                let old = self.store().token(jwt_id).await?;
+                let old = old.filter(|old| old.facts.role != sidecar::ROLE);
+                let old = old.ok_or(OrderError::Unknown)?;
                 let grace = order.grace.map_or(DEFAULT_GRACE, Duration::from_secs);
                 let (grant, replaces) = replace(&policy, &old, scope, order.lifetime, grace, now)?;
                 let facts = old.facts;

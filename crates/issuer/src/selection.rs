@@ -77,6 +77,9 @@ pub struct Filter {
 /// The largest number of tokens that one selection can name by `jti`.
 pub const MAX_JWT_IDS: usize = 100_000;
 
+/// The longest name of a selection, in bytes.
+const MAX_NAME_BYTES: usize = 1024;
+
 /// The reason why a selection is not valid.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum SelectionError {
@@ -89,6 +92,10 @@ pub enum SelectionError {
     /// A `jti`, or a condition's text, is empty, probably by mistake.
     #[error("an empty name selects nothing")]
     Nameless,
+    /// A `jti`, or a condition's text, is longer than 1,024 bytes. No token has such a name, and the audit
+    /// trail would keep it.
+    #[error("a name has at most 1024 bytes")]
+    TooLong,
     /// More `jti` than [`MAX_JWT_IDS`].
     #[error("at most {MAX_JWT_IDS} tokens can be named at once")]
     TooMany,
@@ -123,8 +130,12 @@ impl Selection {
     /// ```
     pub fn new(jwt_ids: Vec<String>, filter: Filter) -> Result<Self, SelectionError> {
         let names = [&filter.role, &filter.client_id, &filter.subject, &filter.key_id];
-        if names.into_iter().flatten().chain(&jwt_ids).any(String::is_empty) {
-            return Err(SelectionError::Nameless);
+        for name in names.into_iter().flatten().chain(&jwt_ids) {
+            match name.len() {
+                0 => return Err(SelectionError::Nameless),
+                1..=MAX_NAME_BYTES => {}
+                _ => return Err(SelectionError::TooLong),
+            }
         }
         match (jwt_ids.len(), filter == Filter::default()) {
             (0, true) => Err(SelectionError::Empty),

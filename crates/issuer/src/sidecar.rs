@@ -36,9 +36,11 @@ pub struct ForeignToken {
 #[non_exhaustive]
 #[derive(Debug, thiserror::Error)]
 pub enum AllotError {
-    /// `jti`, `iss` or `sub` is empty, longer than 1,024 bytes, or has control characters. Holds the
-    /// name.
-    #[error("{0} must be a text of 1 to 1024 bytes without control characters")]
+    /// `jti`, `iss` or `sub` is empty, longer than 1,024 bytes, or has control characters or white
+    /// space at its ends. Holds the name.
+    #[error(
+        "{0} must be a text of 1 to 1024 bytes, without control characters and white space at its ends"
+    )]
     Text(&'static str),
     /// `exp` is past, or more than 24 hours ahead.
     #[error("exp must be in the future, and at most 24 hours ahead")]
@@ -72,7 +74,8 @@ impl<S: TokenStore> Issuer<S> {
         for (name, text) in
             [("jti", &token.jwt_id), ("iss", &token.issuer), ("sub", &token.subject)]
         {
-            if !(1..=1024).contains(&text.len()) || text.chars().any(char::is_control) {
+            let is_plain = text.trim() == text && !text.chars().any(char::is_control);
+            if !(1..=1024).contains(&text.len()) || !is_plain {
                 return Err(AllotError::Text(name));
             }
         }

@@ -18,6 +18,7 @@ use edgepass_verify::UnixMillis;
 use crate::new_act::{NewAct, RecordedAct};
 use crate::policy::{IssuerPolicy, RefusedByPolicy};
 use crate::selection::{Selection, StatusChange};
+use crate::sidecar;
 use crate::status_index::RETIRE_AFTER;
 use crate::storage::{ActStore, KeyStore, ListState, ListStore, StoreError, TokenRecord};
 
@@ -67,7 +68,8 @@ pub async fn refuse_unknown<S: KeyStore + ActStore>(
     store: &S,
 ) -> Result<(), Unselectable> {
     let Selection::Fitting(filter) = &act.selection else { return Ok(()) };
-    let role = filter.role.as_ref().and_then(|role| policy.role(role).err());
+    let named = filter.role.as_ref().filter(|role| *role != sidecar::ROLE);
+    let role = named.and_then(|role| policy.role(role).err());
     let keys = store.keys().await?.keys;
     let is_known = |key_id: &String| keys.iter().any(|key| key.key_id == *key_id);
     let unknown = match (role, &filter.key_id) {

@@ -203,6 +203,7 @@ fn selection_error(error: SelectionError) -> &'static str {
         SelectionError::Empty => "nothing is selected: send jwt_ids, or fitting with a member",
         SelectionError::Nameless => "an empty name selects nothing",
         SelectionError::Both => "select by jwt_ids or by fitting, not by both",
+        SelectionError::TooLong => "a name has at most 1024 bytes",
         SelectionError::TooMany => "at most 100000 tokens can be named at once",
     }
 }

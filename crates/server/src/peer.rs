@@ -6,7 +6,7 @@ use axum::http::{Extensions, HeaderMap};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use edgepass_issuer::config::{CertificateForm, ProxyConfig};
-use edgepass_verify::sender::CertificateThumbprint;
+use edgepass_verify::sender::{CertificateThumbprint, Network};
 
 /// The sender of a request.
 #[derive(Clone)]
@@ -15,6 +15,13 @@ pub(crate) struct Peer {
     pub(crate) address: IpAddr,
     /// The thumbprint of the certificate that the client authenticated with, as a trusted proxy says.
     pub(crate) certificate: Option<CertificateThumbprint>,
+}
+
+impl Peer {
+    /// Where the request comes from, for tokens that name networks.
+    pub(crate) fn network(&self) -> Network {
+        Network { address: Some(self.address), ..Network::default() }
+    }
 }
 
 /// The longest certificate that is read, in characters of the header field.

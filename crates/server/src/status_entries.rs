@@ -1,15 +1,18 @@
 //! `POST /status-entries`: status entries for tokens of other issuers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{Extensions, HeaderMap};
 use axum::response::Response;
-use edgepass_issuer::Store;
+use edgepass_issuer::entropy::Entropy;
 use edgepass_issuer::sidecar::{AllotError, ForeignToken};
+use edgepass_issuer::storage::{StatusSlot, TokenStore};
+use edgepass_issuer::{Issuer, Store};
 use edgepass_jose::json;
-use edgepass_verify::policy;
+use edgepass_verify::{UnixMillis, policy};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -74,10 +77,10 @@ pub(crate) async fn allot<S: Store>(
 ) -> Result<Value, OauthError> {
     let token =
         ForeignToken { jwt_id: jti, expiration: exp, issuer: iss, subject: sub, client_id, actor };
-    let slot = app.issuer.allot(token, &mut { app.host }, (app.host.now)()).await;
+    let slot = allot_soon(&app.issuer, &token, &mut { app.host }, app.host.now).await;
     let slot = slot.map_err(|error| match error {
         AllotError::Text(_) => OauthError::InvalidRequest(
-            "jti, iss and sub must be texts of 1 to 1024 bytes without control characters",
+            "jti, iss and sub must be texts of 1 to 1024 bytes, without control characters and white space at their ends",
         ),
         AllotError::Expiration => {
             OauthError::InvalidRequest("exp must be in the future, and at most 24 hours ahead")
@@ -92,4 +95,31 @@ pub(crate) async fn allot<S: Store>(
     app.publication.until(|publisher| publisher.covers(&slot.list_id, 0)).await;
     let list = json!({ "idx": slot.index, "uri": app.issuer.list_uri(&slot.list_id) });
     Ok(json!({ "status": { "status_list": list } }))
+}
+
+/// Longest wait while an act blocks such entries, and the time between two attempts.
+const RETRY_FOR: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Allots the entry. While an act blocks it, tries again for two seconds.
+///
+/// # Errors
+///
+/// [`AllotError`].
+pub async fn allot_soon<S: TokenStore>(
+    issuer: &Issuer<S>,
+    token: &ForeignToken,
+    entropy: &mut (impl Entropy + Send),
+    now: fn() -> UnixMillis,
+) -> Result<StatusSlot, AllotError> {
+    let mut waited = Duration::ZERO;
+    loop {
+        match issuer.allot(token.clone(), entropy, now()).await {
+            Err(AllotError::Blocked) if waited < RETRY_FOR => {
+                tokio::time::sleep(PAUSE).await;
+                waited = waited.saturating_add(PAUSE);
+            }
+            outcome => return outcome,
+        }
+    }
 }

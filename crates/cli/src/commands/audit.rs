@@ -46,7 +46,7 @@ pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Resu
         let read = async |query: AuditQuery| {
             let page = remote.get("audit", &query).await?;
             let one = |(seq, entry)| Ok((seq, serde_json::from_value(entry)?));
-            let records = remote::records(&page, "entry").into_iter().map(one);
+            let records = remote::records(&page, "entry")?.into_iter().map(one);
             records
                 .collect::<anyhow::Result<Vec<(u64, AuditEntry)>>>()
                 .context("the server knows acts that this version does not; update it")
@@ -102,5 +102,9 @@ fn text(entry: &AuditEntry) -> anyhow::Result<String> {
         })
         .collect();
     let (at, act) = (output::date(entry.at_ms / 1000), entry.act.name());
-    Ok(format!("{at}  {}  {act}  {}", entry.actor, details.join(" ")))
+    // Quoted if it could be taken for more than one word, or turns the writing direction.
+    let is_plain =
+        entry.actor.chars().all(|char| char.is_alphanumeric() || char.is_ascii_graphic());
+    let actor = if is_plain { entry.actor.clone() } else { format!("{:?}", entry.actor) };
+    Ok(format!("{at}  {actor}  {act}  {}", details.join(" ")))
 }

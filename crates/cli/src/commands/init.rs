@@ -13,6 +13,7 @@ use edgepass_issuer::client::secret::ClientSecret;
 use edgepass_issuer::entropy::Entropy;
 use edgepass_issuer::issue::IssuedToken;
 use edgepass_issuer::order::TokenOrder;
+use edgepass_issuer::policy::{Role, SenderConstraint, operator_scopes};
 use edgepass_issuer::seal::MasterKey;
 use edgepass_issuer::signing_key::{KeyState, SealedKey};
 use edgepass_issuer::storage::{KeyChange, KeyStore};
@@ -53,8 +54,8 @@ pub(super) struct Args {
     bootstrap: bool,
 }
 
-/// The role of operators in the template.
-const OPERATOR: &str = "edgepass-operator";
+/// The longest lifetime of the first operator's token, in seconds.
+const BOOTSTRAP_LIFETIME: u64 = 15 * 60;
 const CLIENT_ID: &str = "example-service";
 
 pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Result<Exit> {
@@ -163,8 +164,24 @@ pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Resu
 fn tell_bootstrap(token: Option<&str>, issuer: &str) -> anyhow::Result<()> {
     let Some(token) = token else { return Ok(()) };
     output::line(&format!(
-        "  operator token {token}\n                 (shown once, valid for 15 minutes, for --server {issuer})"
+        "  operator token {token}\n                 (shown once, valid for at most 15 minutes, for --server {issuer})"
     ))
+}
+
+/// The role of the first operator: one that may operate the issuer, without a key or a certificate.
+fn operator_role(config: &Config) -> anyhow::Result<&Role> {
+    let operates = |role: &&Role| {
+        role.audiences == [config.issuer.clone()]
+            && role.scope.iter().any(|scope| scope == operator_scopes::OPERATE)
+            && role.sender == SenderConstraint::None
+    };
+    config.policy.roles.iter().find(operates).with_context(|| {
+        format!(
+            "--bootstrap needs a role with the audience {}, the scope {} and no sender constraint",
+            config.issuer,
+            operator_scopes::OPERATE
+        )
+    })
 }
 
 /// A token for `/admin/v1`, so that a first operator needs no password. Later ones come from a client or a
@@ -172,10 +189,11 @@ fn tell_bootstrap(token: Option<&str>, issuer: &str) -> anyhow::Result<()> {
 async fn bootstrap_token(config: &Config, master: MasterKey) -> anyhow::Result<IssuedToken> {
     let store = Arc::new(super::open_store(config).await?);
     let issuer = Issuer::open(store, config, master, &super::policy_user()).await?;
+    let role = operator_role(config)?;
     let order = TokenOrder {
-        role: Some(OPERATOR.to_owned()),
+        role: Some(role.name.clone()),
         sub: Some("bootstrap".to_owned()),
-        lifetime: Some(15 * 60),
+        lifetime: Some(role.max_lifetime.min(BOOTSTRAP_LIFETIME)),
         ..TokenOrder::default()
     };
     let order = issuer.grant_order(order, &super::actor(), host::now()).await?;
@@ -198,8 +216,11 @@ async fn init_existing(source: &Source, bootstrap: bool, json: bool) -> anyhow::
     if let (true, Some(database)) = (missing.is_empty(), known) {
         bail!("{} already exists; init never overwrites", database.display());
     }
-    if bootstrap && missing.len() != 1 {
-        bail!("--bootstrap makes a token for one environment: name it with --environment");
+    if bootstrap {
+        let [config] = missing.as_slice() else {
+            bail!("--bootstrap makes a token for one environment: name it with --environment");
+        };
+        operator_role(config)?;
     }
     for config in &missing {
         let from_environment = std::env::var(master_key::VARIABLE).is_ok();

@@ -13,6 +13,7 @@ use super::source::Source;
 use crate::exit::{Exit, Failure};
 use crate::host::{self, OsEntropy};
 use crate::output;
+use crate::remote::not_of_an_issuer;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -75,10 +76,11 @@ pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Resu
         Some(remote) => remote.post("tokens", &order).await?,
         None => issue_here(order, source).await?,
     };
+    let token = issued["access_token"].as_str().ok_or_else(not_of_an_issuer)?;
     if json {
         output::json(issued)?;
     } else {
-        output::line(issued["access_token"].as_str().unwrap_or_default())?;
+        output::line(token)?;
     }
     Ok(Exit::Ok)
 }

@@ -8,6 +8,7 @@ use chrono::DateTime;
 use edgepass_issuer::storage::Page;
 use edgepass_verify::policy::duration::DurationText;
 
+use crate::exit::Failure;
 use crate::host;
 
 #[derive(clap::Args)]
@@ -29,6 +30,10 @@ pub(super) struct Window {
 const PAGE: u32 = 1000;
 /// Time between two looks for new records.
 const EVERY: Duration = Duration::from_millis(250);
+
+fn is_away(error: &anyhow::Error) -> bool {
+    error.root_cause().downcast_ref::<Failure>() == Some(&Failure::Unavailable)
+}
 
 impl Window {
     /// The time of `--since` in milliseconds since the epoch; 0 without it.
@@ -97,7 +102,11 @@ impl Window {
         }
         loop {
             tokio::time::sleep(EVERY).await;
-            let newest = newest().await?;
+            let newest = match newest().await {
+                // A server that restarts is back soon.
+                Err(error) if is_away(&error) => continue,
+                newest => newest?,
+            };
             if newest <= last {
                 continue;
             }

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::published::{self, Server};
 use super::source::Source;
 use crate::exit::{Exit, Failure};
-use crate::remote::Remote;
+use crate::remote::{Remote, not_of_an_issuer};
 use crate::{host, output};
 
 #[derive(clap::Subcommand)]
@@ -208,7 +208,10 @@ const POLL: Duration = Duration::from_millis(50);
 
 async fn apply(source: &Source, json: bool) -> anyhow::Result<Exit> {
     if let Some(remote) = source.remote()? {
-        remote.post("policy/apply", &json!({})).await?;
+        let applied = &remote.post("policy/apply", &json!({})).await?;
+        if applied["applied"] != true {
+            return Err(not_of_an_issuer());
+        }
         return tell_applied(json);
     }
     let configs = source.all()?.environments;

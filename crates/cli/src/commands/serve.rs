@@ -3,9 +3,8 @@
 use std::fs::{File, TryLockError};
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use edgepass_issuer::Config;
@@ -26,7 +25,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::published::{self, Server};
-use super::source::Source;
+use super::source::{Source, Stamp};
 use crate::exit::Exit;
 use crate::{host, private};
 
@@ -160,34 +159,47 @@ fn policy_user() -> PolicyUser {
     PolicyUser { actor: "serve".to_owned(), at: host::now(), serves: true }
 }
 
-/// How often `serve --watch` looks at the files.
+/// How often `serve --watch` looks at the files, and how long it waits after a failure: the cause may be
+/// none of the files, so it tries again.
 const WATCH: Duration = Duration::from_secs(1);
+const WATCH_AFTER_FAILURE: Duration = Duration::from_secs(10);
 
 /// Reads the configuration again at each SIGHUP, and with a stamp when the files differ from it.
 /// Never ends, except by the returned error.
 async fn reload_on_signal(
     mut hangup: Signal,
-    mut stamp: Option<Vec<(PathBuf, u64, Option<SystemTime>)>>,
+    mut stamp: Option<Stamp>,
     source: &Source,
     apps: &[Arc<App<SqliteStore>>],
 ) -> anyhow::Error {
+    let mut pause = WATCH;
     loop {
         let mut asked_for = None;
         tokio::select! {
             signal = hangup.recv() => if signal.is_none() { break },
-            () = changed(source, stamp.as_deref()) => {}
+            () = changed(source, stamp.as_ref(), pause) => {}
             asked = asked(apps) => asked_for = Some(asked),
         }
         // Before the files are read: a change meanwhile makes the stamps differ again.
-        stamp = stamp.map(|_| source.stamp());
+        let before = source.stamp();
         let (apps, actor) = match &asked_for {
             None => (apps, "serve"),
             Some((app, request)) => (std::slice::from_ref(*app), request.actor.as_str()),
         };
         let reloaded = reload(source, apps, asked_for.is_none(), actor).await;
         match &reloaded {
-            Ok(()) => tracing::info!(actor, "policy read again"),
-            Err(error) => tracing::error!("not every policy was replaced: {error:#}"),
+            Ok(()) => {
+                tracing::info!(actor, "policy read again");
+                // Not after the reload of one environment: the others have yet to see the files.
+                if asked_for.is_none() {
+                    stamp = stamp.map(|_| before);
+                }
+                pause = WATCH;
+            }
+            Err(error) => {
+                tracing::error!("not every policy was replaced: {error:#}");
+                pause = WATCH_AFTER_FAILURE;
+            }
         }
         if let Some((_, request)) = asked_for {
             // The operator may have gone.
@@ -209,13 +221,14 @@ async fn asked(apps: &[Arc<App<SqliteStore>>]) -> (&Arc<App<SqliteStore>>, Reloa
 
 /// Waits until the files differ from a stamp and have not changed for a second: an editor may write
 /// them in several steps. Never ends without a stamp.
-async fn changed(source: &Source, stamp: Option<&[(PathBuf, u64, Option<SystemTime>)]>) {
+async fn changed(source: &Source, stamp: Option<&Stamp>, pause: Duration) {
     let Some(stamp) = stamp else { return std::future::pending().await };
-    let mut before = stamp.to_vec();
+    tokio::time::sleep(pause).await;
+    let mut before = source.stamp();
     loop {
         tokio::time::sleep(WATCH).await;
         let found = source.stamp();
-        if found == before && found != stamp {
+        if found == before && found != *stamp {
             return;
         }
         before = found;

@@ -1,7 +1,6 @@
 //! Where the configuration is, and which of its environments a command concerns.
 
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use anyhow::{Context, bail};
 use edgepass_issuer::config::SourceFile;
@@ -29,6 +28,10 @@ pub(crate) struct Source {
     server_token: Option<PathBuf>,
 }
 
+/// The state of the files of a configuration. Two are equal as long as nothing was done to the files.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Stamp(Vec<(Option<private::Identity>, PathBuf)>);
+
 /// The configuration where none is named.
 const DEFAULT: &str = "edgepass.toml";
 
@@ -38,9 +41,14 @@ impl Source {
         self.config.as_deref().unwrap_or_else(|| Path::new(DEFAULT))
     }
 
+    /// The named server. An empty variable names none.
+    fn server(&self) -> Option<&str> {
+        self.server.as_deref().filter(|server| !server.is_empty())
+    }
+
     /// The issuer on another machine, if one was named.
     pub(crate) fn remote(&self) -> anyhow::Result<Option<Remote>> {
-        let Some(server) = &self.server else { return Ok(None) };
+        let Some(server) = self.server() else { return Ok(None) };
         if self.environment.is_some() {
             bail!("an environment has an issuer identifier of its own: name it with --server");
         }
@@ -91,7 +99,7 @@ impl Source {
 
     /// Refuses `--server` for a command that works on this machine.
     pub(crate) fn refuse_server(&self) -> anyhow::Result<()> {
-        if self.server.is_some() {
+        if self.server().is_some() {
             bail!(
                 "this command works on the issuer's own machine; leave --server (or EDGEPASS_SERVER) out"
             );
@@ -180,14 +188,10 @@ impl Source {
         Ok(())
     }
 
-    /// What changes when the files do: for each its path, length and time of change.
-    pub(crate) fn stamp(&self) -> Vec<(PathBuf, u64, Option<SystemTime>)> {
-        let of = |path: PathBuf| {
-            let metadata = std::fs::metadata(&path).ok();
-            let length = metadata.as_ref().map_or(0, std::fs::Metadata::len);
-            (path, length, metadata.and_then(|metadata| metadata.modified().ok()))
-        };
-        self.paths().unwrap_or_default().into_iter().map(of).collect()
+    /// What changes when the files do, or what may be done to them.
+    pub(crate) fn stamp(&self) -> Stamp {
+        let paths = self.paths().unwrap_or_default();
+        Stamp(paths.into_iter().map(|path| (private::identity(&path), path)).collect())
     }
 
     /// Reads and checks the configuration of the command's environment.

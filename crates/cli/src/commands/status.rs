@@ -3,7 +3,7 @@
 use clap::builder::NonEmptyStringValueParser;
 use edgepass_issuer::order::CLIENT;
 use edgepass_issuer::sidecar::{AllotError, ForeignToken};
-use edgepass_server::status_entries::Entry;
+use edgepass_server::status_entries::{Entry, allot_soon};
 use edgepass_verify::policy::duration::DurationText;
 use serde_json::{Value, json};
 
@@ -59,7 +59,7 @@ async fn allot_here(entry: Entry, source: &Source) -> anyhow::Result<Value> {
         client_id: CLIENT.to_owned(),
         actor: super::actor(),
     };
-    let slot = issuer.allot(token, &mut OsEntropy, host::now()).await.map_err(|error| {
+    let slot = allot_soon(&issuer, &token, &mut OsEntropy, host::now).await.map_err(|error| {
         let failure = match error {
             AllotError::Text(_) | AllotError::Expiration | AllotError::Taken => Failure::Refused,
             _ => Failure::Unavailable,

@@ -23,7 +23,7 @@ use serde_json::json;
 use super::published::{self, Published};
 use super::source::Source;
 use crate::exit::{Exit, Failure};
-use crate::remote::Remote;
+use crate::remote::{Remote, not_of_an_issuer};
 use crate::{host, output};
 
 #[derive(clap::Args)]
@@ -157,7 +157,10 @@ async fn run_remote(
     let (reason, dry_run) = (args.reason, args.dry_run);
     let order = ActRequest { act: change, jwt_ids, fitting, reason, dry_run };
     let done_there = &remote.post("status-acts", &order).await?;
-    let count = done_there["count"].as_u64().unwrap_or_default();
+    let count = done_there["count"].as_u64().ok_or_else(not_of_an_issuer)?;
+    if !dry_run && done_there["published"] != true {
+        return Err(not_of_an_issuer());
+    }
     if dry_run {
         let roles = serde_json::from_value(done_there["roles"].clone()).unwrap_or_default();
         return tell_plan(change, count, &roles, json);

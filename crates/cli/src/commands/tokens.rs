@@ -79,7 +79,7 @@ pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Resu
     let last = Page::first(true, 1);
     if let Some(remote) = source.remote()? {
         let read = async |query: TokenQuery| {
-            Ok(remote::records(&remote.get("tokens", &query).await?, "token"))
+            remote::records(&remote.get("tokens", &query).await?, "token")
         };
         let page = async |page| read(query.clone().of(page)).await;
         let newest = async || {

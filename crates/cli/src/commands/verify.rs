@@ -9,6 +9,7 @@ use edgepass_jose::Scope;
 use edgepass_verify::documents::fetch::{Answer, Content, DocumentKind, FetchOrder};
 use edgepass_verify::host::judge_and_refresh;
 use edgepass_verify::policy::{OneOrMany, StatusMode};
+use edgepass_verify::sender::Network;
 use edgepass_verify::verifier::{JwksUri, KeySource, Verifier};
 use edgepass_verify::{Policy, PolicyConfig, Requirements, Sender, Verdict, VerifyError};
 use serde_json::json;
@@ -48,9 +49,24 @@ pub(super) struct Args {
     /// A scope that the token must have; may be repeated.
     #[arg(long = "scope")]
     scopes: Vec<String>,
+    /// Address of the client, for a token that names networks.
+    #[arg(long, value_name = "IP")]
+    address: Option<std::net::IpAddr>,
+    /// Autonomous system of the client, for such a token.
+    #[arg(long, value_name = "NUMBER")]
+    asn: Option<u32>,
+    /// Country of the client, for such a token.
+    #[arg(long, value_name = "XX", value_parser = country)]
+    country: Option<[u8; 2]>,
     /// Source of the token's status: auto fetches the list, FILE contains it, none skips the check.
     #[arg(long, value_name = "auto|FILE|none", default_value = "auto")]
     status: String,
+}
+
+/// Parses a country code of ISO 3166-1.
+fn country(text: &str) -> Result<[u8; 2], &'static str> {
+    let code = <[u8; 2]>::try_from(text.as_bytes()).ok();
+    code.filter(|code| code.iter().all(u8::is_ascii_uppercase)).ok_or("write two capitals, as DE")
 }
 
 pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Result<Exit> {
@@ -71,7 +87,9 @@ pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Resu
     let requirements =
         Requirements { all_of: Scope::try_from(args.scopes)?, ..Requirements::default() };
     let mut verifier = Verifier::new(policy, keys)?;
-    let check = verifier.begin(&token, Sender::default(), requirements);
+    let network = Network { address: args.address, asn: args.asn, country: args.country };
+    let sender = Sender { network, ..Sender::default() };
+    let check = verifier.begin(&token, sender, requirements);
     let native = NativeHost::new(fetch, host::now);
     let verdict = judge_and_refresh(&RefCell::new(verifier), check, &native).await;
     print(&verdict, json)?;

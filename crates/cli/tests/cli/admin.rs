@@ -1,11 +1,13 @@
 //! `/admin/v1`, and the commands that use it with `--server`.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
 
 use serde_json::{Value, json};
 
 use crate::serving::Serving;
-use crate::{Issuer, lines, said, told};
+use crate::{Issuer, assert_refused, lines, said, told};
 
 /// Runs a command against the issuer over HTTP, with a token, in a folder without a configuration.
 fn remote(serving: &Serving, token: &str, arguments: &[&str]) -> (Option<i32>, String) {
@@ -180,6 +182,55 @@ fn no_other_token_opens_the_api() {
         }
     }
     assert!(asked >= 11);
+}
+
+#[test]
+fn an_operators_token_counts_only_from_its_networks() {
+    let limited = |network: &'static str| {
+        let name = "name = \"edgepass-operator\"";
+        let networks = format!("{name}\nnetworks = [{network:?}]");
+        let serving = Serving::start_prepared(|text| text.replace(name, &networks), |_| {});
+        serving.wait_until_ready();
+        let token = operator(&serving, "ada", None);
+        remote(&serving, &token, &["tokens"])
+    };
+    assert_eq!(limited("127.0.0.0/8").0, Some(0));
+    let (code, says) = limited("203.0.113.0/24");
+    assert!(code == Some(1) && says.contains("from this network"), "{says}");
+}
+
+#[test]
+fn an_answer_of_something_else_is_no_success() {
+    let bodies = ["{}", "[]", "\"x\"", "<html>", "{\"records\": [{}]}", ""];
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let order = ["issue", "--role", "invoice-reader"];
+    let revocation = ["revoke", "--jti", "x", "--reason", "test"];
+    let commands = [&["tokens"][..], &["audit"], &order, &revocation, &["policy", "apply"]];
+    let answers: Vec<&str> = commands.iter().flat_map(|_| bodies).collect();
+    std::thread::spawn(move || {
+        for body in answers {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = Vec::new();
+            let mut part = [0; 4096];
+            while !request.ends_with(b"\r\n\r\n") && !request.ends_with(b"}") {
+                let length = stream.read(&mut part).unwrap();
+                request.extend_from_slice(&part[..length]);
+            }
+            let length = body.len();
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close");
+            stream.write_all(format!("{head}\r\n\r\n{body}").as_bytes()).unwrap();
+        }
+    });
+    let elsewhere = Issuer { folder: tempfile::tempdir().unwrap() };
+    for arguments in commands {
+        for body in bodies {
+            let mut command = elsewhere.command(&[arguments, &["--server", &url]].concat());
+            let output = crate::ended(command.env("EDGEPASS_TOKEN", "a.b.c"));
+            assert_refused(&output, 3, "not that of an issuer");
+            assert!(output.stdout.is_empty(), "{arguments:?} {body}");
+        }
+    }
 }
 
 #[test]

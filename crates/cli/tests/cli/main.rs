@@ -246,6 +246,7 @@ fn a_token_of_another_issuer_gets_a_status_entry_and_is_revoked_by_it() {
     // The same jti with another time is another token.
     assert_said(&allot("one", "20m"), 1, "another token has this jti");
     assert_said(&allot("late", "25h"), 1, "at most 24 hours ahead");
+    assert_said(&allot(" one", "10m"), 1, "white space at its ends");
     assert_said(&allot("", "10m"), 2, "--jti");
 
     // 3: recorded, but nothing publishes, because no `serve` runs.

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
@@ -239,6 +239,20 @@ fn init_makes_keys_and_data_for_a_configuration_that_exists() {
     assert!(issuer.path("policy/master.key").exists() && issuer.path("policy/data/b").exists());
     assert_eq!(run(&issue).0, Some(0));
     assert_eq!(run(&["init"]).0, Some(2));
+    // A first operator needs a role of an operator, whatever its name.
+    let (file, written) = (issuer.path("policy/all.toml"), format!("{text}\n{environments}"));
+    fs::write(&file, written.replace("edgepass:operate", "edgepass:read")).unwrap();
+    fs::remove_dir_all(issuer.path("policy/data/b")).unwrap();
+    let bootstrap = ["init", "--environment", "b", "--bootstrap"];
+    let (code, says) = run(&bootstrap);
+    assert!(code == Some(2) && says.contains("--bootstrap needs a role"), "{says}");
+    assert!(!issuer.path("policy/data/b").exists());
+    let of_b = text.split("[[role]]").find(|role| role.contains("edgepass-operator"));
+    let of_b = of_b.unwrap().split("[[client]]").next().unwrap().replace("/a\"", "/b\"");
+    let of_b = of_b.replace("edgepass-operator", "night-shift").replace("\"a\"", "\"b\"");
+    fs::write(&file, format!("{written}\n[[role]]{of_b}")).unwrap();
+    let (code, says) = run(&bootstrap);
+    assert!(code == Some(0) && says.contains("operator token"), "{says}");
     // Where one environment has keys, a new master key could not open them.
     fs::remove_file(issuer.path("policy/master.key")).unwrap();
     fs::remove_dir_all(issuer.path("policy/data/b")).unwrap();
@@ -267,6 +281,23 @@ fn serve_takes_a_changed_file_by_itself_if_told_to_watch() {
     fs::write(&file, "nonsense").unwrap();
     std::thread::sleep(std::time::Duration::from_secs(3));
     assert_eq!(token(), 200);
+    // A right policy that every user may write is not taken, until only its rights are mended.
+    chmod(&file, "666");
+    fs::write(&file, &text).unwrap();
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    assert_eq!(token(), 200);
+    chmod(&file, "600");
+    for _ in 0..20 {
+        if token() == 400 {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_secs(1));
+    }
+    panic!("the file was not taken after its rights were mended");
+}
+
+fn chmod(file: &Path, mode: &str) {
+    assert!(Command::new("chmod").arg(mode).arg(file).status().unwrap().success());
 }
 
 #[test]

@@ -323,7 +323,7 @@ pub enum Mistake {
     },
     /// A network of a role is none, or there are too many. Holds the role's name.
     #[error(
-        "role {0}: networks: write up to 64 CIDR blocks without further bits (\"203.0.113.0/24\"), \
+        "role {0}: networks: write 1 to 64 CIDR blocks without further bits (\"203.0.113.0/24\"), \
          autonomous systems (\"AS64500\") or countries (\"DE\")"
     )]
     RoleNetworks(String),

@@ -235,7 +235,10 @@ pub(super) fn role(
         return Err(Mistake::RolePart { role: name, field });
     }
     let is_wrong = |text: &&String| NetworkRule::parse(text).is_none();
-    if text.networks.len() > MAX_NETWORKS || text.networks.iter().any(|text| is_wrong(&text)) {
+    let networks = text.networks.as_deref();
+    if networks.is_some_and(|all| {
+        !(1..=MAX_NETWORKS).contains(&all.len()) || all.iter().any(|text| is_wrong(&text))
+    }) {
         return Err(Mistake::RoleNetworks(name));
     }
     let (lifetime, max_lifetime) =
@@ -248,7 +251,7 @@ pub(super) fn role(
         max_lifetime: max_lifetime.as_secs(),
         agreement: text.agreement,
         sender: text.sender,
-        networks: text.networks,
+        networks: text.networks.unwrap_or_default(),
         owner: text.owner,
         description: text.description,
     };

@@ -266,8 +266,7 @@ pub(super) struct RoleText {
     #[serde(default)]
     pub(super) sender: SenderConstraint,
     /// The networks from which a token may be used. Default: any.
-    #[serde(default)]
-    pub(super) networks: Vec<String>,
+    pub(super) networks: Option<Vec<String>>,
     pub(super) owner: Option<String>,
     pub(super) description: Option<String>,
 }

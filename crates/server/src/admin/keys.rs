@@ -122,6 +122,9 @@ fn refused(error: KeyChangeError) -> OauthError {
         KeyChangeError::StandbyTooYoung(_) => OauthError::InvalidRequest(
             "the standby key was published only recently: try again in a minute",
         ),
+        KeyChangeError::Busy => OauthError::InvalidRequest(
+            "the keys were changed at the same time: look at them before trying again",
+        ),
         error => {
             tracing::error!(error = %error_chain(&error), "keys not changed");
             OauthError::Unavailable("the keys cannot be changed now")

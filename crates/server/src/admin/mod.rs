@@ -18,6 +18,7 @@ use edgepass_issuer::Store;
 use edgepass_issuer::status_act::unchanged;
 use edgepass_issuer::token_facts::Confirmation;
 use edgepass_jose::json;
+use edgepass_verify::checks::networks;
 use edgepass_verify::policy as settings;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -94,11 +95,14 @@ async fn identify<S: Store>(
         tracing::error!(error = %error_chain(&error), "token not looked up");
         OauthError::Unavailable("no token can be looked up now")
     })?;
-    let (_, record) =
+    let (claims, record) =
         found.ok_or_else(|| refused("the token is not a valid one of this issuer"))?;
     let facts = record.facts;
     if facts.audience != app.issuer.issuer() {
         return Err(refused("the audience of the token is not this issuer"));
+    }
+    if networks::check(&claims, &peer.network()).is_err() {
+        return Err(refused("the token may not be used from this network"));
     }
     match (&facts.confirmation, &peer.certificate) {
         (None, _) => {}

@@ -170,8 +170,9 @@ pub(crate) async fn audit<S: Store>(
     respond(found.await)
 }
 
-const QUERY: OauthError =
-    OauthError::InvalidRequest("the query has a parameter that /openapi.json does not describe");
+const QUERY: OauthError = OauthError::InvalidRequest(
+    "a parameter of the query is unknown, repeated or malformed: see /openapi.json",
+);
 
 pub(super) fn unreadable(error: StoreError) -> OauthError {
     tracing::error!(error = %error_chain(&error), "records not readable");

@@ -2,8 +2,6 @@
 //! narrower one, or a token of an outside issuer for one of this issuer.
 
 use edgepass_issuer::Store;
-use std::net::IpAddr;
-
 use edgepass_issuer::exchange::{Exchange, ExchangeError, ValidToken};
 use edgepass_issuer::issue::Recipient;
 use edgepass_issuer::policy::TokenRequest;
@@ -11,7 +9,7 @@ use edgepass_issuer::policy::federation::Federation;
 use edgepass_issuer::policy::version::LivePolicy;
 use edgepass_issuer::used_id::{IdKind, UsedId};
 use edgepass_jose::{ClaimsSet, CompactJws, base64url};
-use edgepass_verify::{Requirements, UnixMillis, VerifyError};
+use edgepass_verify::{Request, Requirements, UnixMillis, VerifyError};
 
 use super::authenticate::{Authenticated, Credentials, authenticate};
 use super::error::OauthError;
@@ -19,6 +17,7 @@ use super::form::Parameters;
 use super::token::{Order, refused, scope, target};
 use crate::federations::Trusted;
 use crate::limits::Wait;
+use crate::peer::Peer;
 use crate::{App, error_chain};
 
 pub(super) const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
@@ -51,9 +50,7 @@ pub(super) async fn order<S: Store>(
             let client = authenticate(app, policy, credentials, now)?;
             narrowed(app, policy, &client, form, subject, now).await
         }
-        Some(JWT | ID_TOKEN) => {
-            federated(app, policy, form, subject, credentials.peer.address, now).await
-        }
+        Some(JWT | ID_TOKEN) => federated(app, policy, form, subject, &credentials.peer, now).await,
         Some(_) => Err(wrong("subject_token_type is not supported")),
         None => Err(wrong("subject_token_type is missing")),
     }
@@ -96,6 +93,9 @@ async fn narrowed<S: Store>(
         ExchangeError::NotTheClients => {
             OauthError::UnauthorizedClient("the client may not exchange this token")
         }
+        ExchangeError::Networks => {
+            wrong("the networks of the role have changed since subject_token was issued")
+        }
         _ => wrong("the client may not act as asked"),
     })?;
     let once = assertion.iter().copied().collect();
@@ -120,9 +120,10 @@ async fn federated<S: Store>(
     policy: &LivePolicy,
     form: &Parameters,
     subject: &str,
-    address: IpAddr,
+    peer: &Peer,
     now: UnixMillis,
 ) -> Result<Order, OauthError> {
+    let address = peer.address;
     let wait = |wait: Wait| OauthError::TooMany(wait.seconds());
     app.limits.may_authenticate(address).map_err(wait)?;
     if form.get("actor_token").is_some() {
@@ -142,7 +143,12 @@ async fn federated<S: Store>(
     };
     let mut reason: Option<VerifyError> = None;
     for trusted in all.iter().filter(named) {
-        match trusted.client.verify(subject, Requirements::default()).await.outcome {
+        let request = Request {
+            authorization: Some(format!("Bearer {subject}")),
+            network: peer.network(),
+            ..Request::default()
+        };
+        match trusted.client.verify_request(request, Requirements::default()).await.outcome {
             Ok(claims) => return order_of(policy, &trusted.rule, form, &claims, subject, now),
             Err(error) => {
                 // Of several rules, that which the token comes nearest to.

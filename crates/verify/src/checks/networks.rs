@@ -120,7 +120,7 @@ pub fn of(claims: &ClaimsSet) -> Result<Vec<NetworkRule>, VerifyError> {
 ///
 /// As [`of`]. [`VerifyError::NetworkNotAllowed`] also if the host does not tell where the request comes
 /// from.
-pub(crate) fn check(claims: &ClaimsSet, from: &Network) -> Result<(), VerifyError> {
+pub fn check(claims: &ClaimsSet, from: &Network) -> Result<(), VerifyError> {
     let rules = of(claims)?;
     if rules.is_empty() || rules.iter().any(|rule| rule.fits(from)) {
         Ok(())
