@@ -165,7 +165,10 @@ fn interop(tools: &Tools) -> anyhow::Result<Tally> {
     let edgepass = artifacts::issuer()?;
     let python = tools::libraries("interop")?;
     let mut test = tools.node(&["--test", "--test-reporter=spec"]);
-    test.args(["interop", "sidecar"].map(|name| format!("tests/interop/{name}.test.mjs")));
+    tools::softhsm()?;
+    test.args(
+        ["interop", "pkcs11", "sidecar"].map(|name| format!("tests/interop/{name}.test.mjs")),
+    );
     test.env("EDGEPASS_PROGRAM", edgepass).env("EDGEPASS_PYTHON", python);
     test.env("EDGEPASS_INSTALLED", clean_install(tools)?);
     artifacts::worker(tools)?;

@@ -180,14 +180,23 @@ pub(crate) fn chromium() -> anyhow::Result<PathBuf> {
 /// Install the shared caches that the tests put in front of an issuer. The tests use nginx also in
 /// front of the guard and as an origin.
 pub(crate) fn caches() -> anyhow::Result<()> {
-    const CACHES: [(&str, &str); 5] = [
+    debian_programs(&[
         ("nginx", "nginx"),
         ("varnishd", "varnish"),
         ("haproxy", "haproxy"),
         ("squid", "squid"),
         ("apache2", "apache2-bin"),
-    ];
-    let missing = || CACHES.iter().filter(|(program, _)| system_program(program).is_none());
+    ])
+}
+
+/// Install SoftHSM, a PKCS #11 token in software.
+pub(crate) fn softhsm() -> anyhow::Result<()> {
+    debian_programs(&[("softhsm2-util", "softhsm2")])
+}
+
+/// Install programs that are missing. Each is named with its Debian package.
+fn debian_programs(wanted: &[(&str, &str)]) -> anyhow::Result<()> {
+    let missing = || wanted.iter().filter(|(program, _)| system_program(program).is_none());
     let packages: Vec<&str> = missing().map(|(_, package)| *package).collect();
     if !packages.is_empty() && has_apt() {
         apt_install(&packages)?;

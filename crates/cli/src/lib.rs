@@ -11,3 +11,4 @@ mod master_key;
 pub mod output;
 pub mod private;
 mod remote;
+mod vault;

@@ -21,7 +21,6 @@ use crate::policy::version::{LivePolicy, PolicyUser};
 use crate::policy::{Grant, IssuerPolicy};
 use crate::proof::Proofs;
 use crate::replacement::Replaces;
-use crate::seal::MasterKey;
 use crate::signing_key::{SigningFailed, TokenType};
 use crate::status_index::ExpiryWindow;
 use crate::storage::{
@@ -29,6 +28,7 @@ use crate::storage::{
 };
 use crate::token_facts::{Confirmation, TokenFacts};
 use crate::used_id::{IdKind, UsedId};
+use crate::vault::Vault;
 
 /// The longest subject and client ID, in bytes. With a longer one, verifiers could refuse a token
 /// that is recorded already.
@@ -43,7 +43,7 @@ pub struct Issuer<S> {
     lists: ListSchedule,
     schedule: KeySchedule,
     proofs: Proofs,
-    master: MasterKey,
+    vault: Vault,
     keys: RwLock<Arc<Keys>>,
 }
 
@@ -170,10 +170,11 @@ impl<S: KeyStore + PolicyStore> Issuer<S> {
     pub async fn open(
         store: Arc<S>,
         config: &Config,
-        master: MasterKey,
+        vault: impl Into<Vault>,
         user: &PolicyUser,
     ) -> Result<Self, OpenError> {
-        let keys = Keys::open(store.keys().await?, &master)?;
+        let vault = vault.into();
+        let keys = Keys::open(store.keys().await?, &vault)?;
         let policy = LivePolicy::record(Arc::clone(&config.policy), &*store, user).await?;
         Ok(Self {
             store,
@@ -182,8 +183,8 @@ impl<S: KeyStore + PolicyStore> Issuer<S> {
             token_type: config.token_type,
             lists: config.status.clone(),
             schedule: config.keys,
-            proofs: Proofs::new(&master, config.dpop_nonce)?,
-            master,
+            proofs: Proofs::new(&vault.master, config.dpop_nonce)?,
+            vault,
             keys: RwLock::new(Arc::new(keys)),
         })
     }
@@ -213,7 +214,7 @@ impl<S: KeyStore> Issuer<S> {
     pub async fn reload_keys(&self) -> Result<(), OpenError> {
         let stored = self.store.keys().await?;
         if stored != *self.keys().stored() {
-            let keys = Arc::new(Keys::open(stored, &self.master)?);
+            let keys = Arc::new(Keys::open(stored, &self.vault)?);
             *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
         }
         Ok(())
@@ -250,8 +251,8 @@ impl<S> Issuer<S> {
         &self.proofs
     }
 
-    pub(crate) fn master_key(&self) -> &MasterKey {
-        &self.master
+    pub(crate) fn vault(&self) -> &Vault {
+        &self.vault
     }
 
     /// The issuer identifier.

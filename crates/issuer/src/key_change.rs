@@ -247,10 +247,26 @@ async fn apply<S: KeyStore>(
 ) -> Result<(), KeyChangeError> {
     let policy = Some(issuer.policy().number());
     let entry = AuditEntry { at_ms: now.0, actor: actor.to_owned(), policy, act };
+    destroy_withdrawn(issuer, change);
     if !issuer.store().change_keys(change, &entry).await? {
         return Err(KeyChangeError::Busy);
     }
     Ok(issuer.reload_keys().await?)
+}
+
+/// Destroys the private halves of withdrawn keys that are in a device: before the change is recorded,
+/// which forgets where they are. No key signs any more when it is withdrawn. A failure does not keep a
+/// key in the set.
+fn destroy_withdrawn<S: KeyStore>(issuer: &Issuer<S>, change: &KeyChange) {
+    let keys = issuer.keys();
+    for (key_id, ..) in change.states.iter().filter(|(_, state, _)| *state == KeyState::Withdrawn) {
+        let key = keys.stored().keys.iter().find(|key| key.key_id == *key_id);
+        let Some(uri) = key.and_then(SealedKey::device_uri) else { continue };
+        let destroyed = issuer.vault().device().and_then(|device| device.destroy(uri));
+        if let Err(error) = destroyed {
+            tracing::error!(%error, uri, "private key not destroyed: do it with the device's tools");
+        }
+    }
 }
 
 /// Generates a standby key with the configured algorithm. `now` is in seconds.
@@ -260,7 +276,7 @@ fn standby_key<S: KeyStore>(
     now: u64,
 ) -> Result<SealedKey, KeyError> {
     let algorithm = issuer.key_schedule().algorithm;
-    SealedKey::generate(algorithm, KeyState::Standby, issuer.master_key(), entropy, now)
+    SealedKey::generate(algorithm, KeyState::Standby, issuer.vault(), entropy, now)
 }
 
 /// The actor of changes that the publisher makes by itself.

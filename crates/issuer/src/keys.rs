@@ -7,11 +7,11 @@ use edgepass_jose::json::JsonObject;
 use edgepass_jose::jwk_set::{JwkSet, MAX_KEYS};
 use edgepass_verify::checks::dpop::nonce::SecretTooShort;
 
-use crate::seal::MasterKey;
 use crate::signing_key::{
     self, KeyError, KeyState, SealedKey, SigningAlgorithm, SigningFailed, SigningKey, TokenType,
 };
 use crate::storage::{StoreError, StoredKeys};
+use crate::vault::Vault;
 
 /// The rules of automatic key changes: when, and to which algorithm.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -79,9 +79,9 @@ impl Keys {
     /// # Errors
     ///
     /// [`OpenError`].
-    pub(crate) fn open(stored: StoredKeys, master: &MasterKey) -> Result<Self, OpenError> {
+    pub(crate) fn open(stored: StoredKeys, vault: &Vault) -> Result<Self, OpenError> {
         let signing = stored.in_state(KeyState::Signing).ok_or(OpenError::NoSigningKey)?;
-        let signing = signing.open(master)?;
+        let signing = signing.open(vault)?;
         let own = signing_key::jwk_set(stored.published(), stored.changed_at, None).to_string();
         let newest = stored.keys.iter().rev().take(MAX_KEYS);
         let all = signing_key::jwk_set(newest, stored.changed_at, None).to_string();
@@ -160,10 +160,11 @@ fn read(jwk_set: &str) -> Result<JwkSet, OpenError> {
 mod tests {
     use super::*;
     use crate::entropy::Counting;
+    use crate::seal::MasterKey;
 
     #[test]
     fn keys_withdrawn_in_many_years_keep_no_issuer_from_starting() {
-        let (master, entropy) = (MasterKey::new([1; 32]), &mut Counting(0));
+        let (master, entropy) = (MasterKey::new([1; 32]).into(), &mut Counting(0));
         let algorithm = SigningAlgorithm::EdDSA;
         let mut key =
             |state, at| SealedKey::generate(algorithm, state, &master, entropy, at).unwrap();

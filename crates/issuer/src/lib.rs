@@ -35,6 +35,7 @@ pub mod status_index;
 pub mod storage;
 pub mod token_facts;
 pub mod used_id;
+pub mod vault;
 
 pub use config::{Config, Installation};
 pub use issue::Issuer;

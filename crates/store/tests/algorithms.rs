@@ -64,7 +64,8 @@ async fn another_algorithm_signs_after_two_rotations_and_old_keys_stay() {
     let entropy = &mut Counting(0);
     let master = || MasterKey::new([1; 32]);
     let mut key = |state| {
-        SealedKey::generate(SigningAlgorithm::EdDSA, state, &master(), entropy, 1000).unwrap()
+        SealedKey::generate(SigningAlgorithm::EdDSA, state, &master().into(), entropy, 1000)
+            .unwrap()
     };
     let new = vec![key(KeyState::Signing), key(KeyState::Standby)];
     let change = KeyChange { seen: 0, now: 1000, states: Vec::new(), new };

@@ -17,6 +17,7 @@ use edgepass_issuer::policy::{Role, SenderConstraint, operator_scopes};
 use edgepass_issuer::seal::MasterKey;
 use edgepass_issuer::signing_key::{KeyState, SealedKey};
 use edgepass_issuer::storage::{KeyChange, KeyStore};
+use edgepass_issuer::vault::Vault;
 use edgepass_issuer::{Config, Issuer};
 use edgepass_store::SqliteStore;
 use serde_json::json;
@@ -24,7 +25,7 @@ use serde_json::json;
 use super::source::Source;
 use crate::exit::Exit;
 use crate::host::{self, OsEntropy};
-use crate::{master_key, output, private};
+use crate::{master_key, output, private, vault};
 
 const LISTEN: &str = "127.0.0.1:8787";
 const AUDIENCE: &str = "https://api.example";
@@ -124,10 +125,11 @@ pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Resu
     if let (false, Some(file)) = (from_environment, &config.master_key_file) {
         master_key::create(file, &master)?;
     }
-    let key_ids = create_keys(&config, &master, &mut entropy).await?;
+    let vault = vault::with(master, &config)?;
+    let key_ids = create_keys(&config, &vault, &mut entropy).await?;
     write_new(&config_file, &text)?;
     let token = match args.bootstrap {
-        true => Some(bootstrap_token(&config, master).await?.token),
+        true => Some(bootstrap_token(&config, vault).await?.token),
         false => None,
     };
     if json {
@@ -186,9 +188,9 @@ fn operator_role(config: &Config) -> anyhow::Result<&Role> {
 
 /// A token for `/admin/v1`, so that a first operator needs no password. Later ones come from a client or a
 /// federation with that role, or from the issuer's machine.
-async fn bootstrap_token(config: &Config, master: MasterKey) -> anyhow::Result<IssuedToken> {
+async fn bootstrap_token(config: &Config, vault: Vault) -> anyhow::Result<IssuedToken> {
     let store = Arc::new(super::open_store(config).await?);
-    let issuer = Issuer::open(store, config, master, &super::policy_user()).await?;
+    let issuer = Issuer::open(store, config, vault, &super::policy_user()).await?;
     let role = operator_role(config)?;
     let order = TokenOrder {
         role: Some(role.name.clone()),
@@ -229,12 +231,12 @@ async fn init_existing(source: &Source, bootstrap: bool, json: bool) -> anyhow::
         {
             master_key::create(file, &MasterKey::new(OsEntropy.bytes()?))?;
         }
-        let master = master_key::load(config)?;
+        let vault = vault::load(config)?;
         private::folder(&config.data_dir)?;
         private::keep(config)?;
-        let key_ids = create_keys(config, &master, &mut OsEntropy).await?;
+        let key_ids = create_keys(config, &vault, &mut OsEntropy).await?;
         let token = match bootstrap {
-            true => Some(bootstrap_token(config, master).await?.token),
+            true => Some(bootstrap_token(config, vault).await?.token),
             false => None,
         };
         if json {
@@ -258,7 +260,7 @@ async fn init_existing(source: &Source, bootstrap: bool, json: bool) -> anyhow::
 
 async fn create_keys(
     config: &Config,
-    master: &MasterKey,
+    vault: &Vault,
     entropy: &mut OsEntropy,
 ) -> anyhow::Result<[String; 2]> {
     let file = config.database();
@@ -270,8 +272,8 @@ async fn create_keys(
     let seconds = now.numeric_date().seconds();
     let algorithm = config.keys.algorithm;
     let keys = [
-        SealedKey::generate(algorithm, KeyState::Signing, master, entropy, seconds)?,
-        SealedKey::generate(algorithm, KeyState::Standby, master, entropy, seconds)?,
+        SealedKey::generate(algorithm, KeyState::Signing, vault, entropy, seconds)?,
+        SealedKey::generate(algorithm, KeyState::Standby, vault, entropy, seconds)?,
     ];
     let key_ids = keys.each_ref().map(|key| key.key_id.clone());
     let act = Act::KeysCreated { key_ids: key_ids.to_vec() };

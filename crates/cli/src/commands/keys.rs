@@ -116,13 +116,24 @@ fn list(keys: Vec<Value>, json: bool) -> anyhow::Result<Exit> {
     }
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    table.set_header(["KID", "ALG", "STATE", "CREATED", "PUBLISHED", "SIGNS SINCE", "RETIRES"]);
+    table.set_header([
+        "KID",
+        "ALG",
+        "STATE",
+        "CREATED",
+        "PUBLISHED",
+        "SIGNS SINCE",
+        "RETIRES",
+        "DEVICE",
+    ]);
     let members = ["kid", "alg", "use", "created_at", "published_at", "signs_since", "retires_at"];
     for key in &keys {
-        table.add_row(members.map(|member| match &key[member] {
+        let cells = members.map(|member| match &key[member] {
             Value::Number(seconds) => output::date(seconds.as_u64().unwrap_or_default()),
             other => other.as_str().unwrap_or("-").to_owned(),
-        }));
+        });
+        let device = if key["pkcs11_uri"].is_string() { "pkcs11" } else { "-" };
+        table.add_row(cells.into_iter().chain([device.to_owned()]));
     }
     output::line(&table.trim_fmt())?;
     Ok(Exit::Ok)

@@ -31,7 +31,7 @@ use edgepass_server::error_chain;
 use edgepass_store::SqliteStore;
 
 use crate::exit::{Exit, Failure};
-use crate::{host, master_key, output, private};
+use crate::{host, output, private, vault};
 
 /// Size limit of a response that `doctor` or `serve` fetches, in bytes. No document of an issuer is
 /// that large.
@@ -211,9 +211,9 @@ async fn open_store(config: &Config) -> anyhow::Result<SqliteStore> {
 
 /// Opens the issuer for `user`: its master key, its database, and the signing key.
 async fn open_issuer(config: &Config, user: &PolicyUser) -> anyhow::Result<Issuer<SqliteStore>> {
-    let master = master_key::load(config)?;
+    let vault = vault::load(config)?;
     let store = Arc::new(open_store(config).await?);
-    Ok(Issuer::open(store, config, master, user).await?)
+    Ok(Issuer::open(store, config, vault, user).await?)
 }
 
 /// Records the version of the policy that a command uses.

@@ -9,8 +9,8 @@ use edgepass_verify::policy::freshness::{DEFAULT_MAX_LIST_AGE, FreshnessConfig, 
 use ipnet::IpNet;
 
 use super::error::Mistake;
-use super::written::{GithubKeyText, KeysText, LeaksText, ProxyText, TlsText};
-use super::{CertificateField, LIST_CAPACITIES, LeaksConfig, ProxyConfig, TlsConfig};
+use super::written::{GithubKeyText, KeysText, LeaksText, Pkcs11Text, ProxyText, TlsText};
+use super::{CertificateField, LIST_CAPACITIES, LeaksConfig, Pkcs11Config, ProxyConfig, TlsConfig};
 use crate::client::secret::SecretHash;
 use crate::keys::KeySchedule;
 use crate::leak_keys::GithubKey;
@@ -111,6 +111,26 @@ pub(super) fn list_capacity(capacity: u32) -> Result<u32, Mistake> {
     LIST_CAPACITIES.contains(&capacity).then_some(capacity).ok_or(Mistake::ListCapacity)
 }
 
+/// Checks `[keys.pkcs11]`. Relative paths start at `base`.
+pub(super) fn pkcs11(text: Pkcs11Text, base: &Path) -> Result<Pkcs11Config, Mistake> {
+    let Pkcs11Text { module, token_label, pin_file } = text;
+    if !module.is_absolute() {
+        return Err(Mistake::Pkcs11Module);
+    }
+    // PKCS #11 pads labels with spaces to 32 bytes.
+    let is_label = (1..=32).contains(&token_label.len()) && token_label.trim() == token_label;
+    if !is_label {
+        return Err(Mistake::Pkcs11TokenLabel);
+    }
+    let pin_file = match pin_file {
+        Some(file) if file.as_os_str().is_empty() => {
+            return Err(Mistake::EmptyPath("[keys.pkcs11] pin_file"));
+        }
+        file => file.map(|file| base.join(file)),
+    };
+    Ok(Pkcs11Config { module, token_label, pin_file })
+}
+
 /// The bits of a status: two if tokens can be suspended, else one.
 pub(super) fn bits(suspension: bool) -> Bits {
     if suspension { Bits::Two } else { Bits::One }
@@ -124,7 +144,7 @@ pub(super) fn keys(
     freshness: &FreshnessConfig,
     schedule: &Schedule,
 ) -> Result<KeySchedule, Mistake> {
-    let KeysText { algorithm, rotation, overlap } = *keys;
+    let KeysText { algorithm, rotation, overlap, .. } = *keys;
     let least = longest_lifetime.saturating_add(OVERLAP_MARGIN);
     if overlap.0 < least {
         return Err(Mistake::Overlap { overlap, least: DurationText(least) });

@@ -113,6 +113,15 @@ pub enum Mistake {
         /// `overlap` as written.
         overlap: DurationText,
     },
+    /// `module` is a relative path.
+    #[error(
+        "[keys.pkcs11] module: write the absolute path of the PKCS #11 library, \
+         \"/usr/lib/softhsm/libsofthsm2.so\""
+    )]
+    Pkcs11Module,
+    /// `token_label` cannot be the label of a token.
+    #[error("[keys.pkcs11] token_label: write the token's label, 1 to 32 bytes")]
+    Pkcs11TokenLabel,
     /// `gitlab_token_hash` is no hash.
     #[error("[leaks] gitlab_token_hash: {0}")]
     GitlabToken(NotASecretHash),

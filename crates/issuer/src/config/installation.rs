@@ -18,8 +18,8 @@ use super::written::{
     ScopeText, TokensText,
 };
 use super::{
-    Config, LeaksConfig, LimitsConfig, ListSchedule, ProxyConfig, TargetConfig, TlsConfig, checks,
-    policy_checks,
+    Config, LeaksConfig, LimitsConfig, ListSchedule, Pkcs11Config, ProxyConfig, TargetConfig,
+    TlsConfig, checks, policy_checks,
 };
 use crate::client::Client;
 use crate::keys::KeySchedule;
@@ -287,6 +287,7 @@ struct Settings {
     revocation: Schedule,
     status: ListSchedule,
     keys: KeySchedule,
+    pkcs11: Option<Pkcs11Config>,
     proxy: Option<ProxyConfig>,
     leaks: LeaksConfig,
     limits: LimitsConfig,
@@ -343,8 +344,11 @@ impl Settings {
         }
         let (freshness, revocation, max_list_age) = revocation?;
         let keys = sources.check(written.keys.unwrap_or_else(absent), |keys| {
-            checks::keys(&keys, longest, &freshness, &revocation)
+            let schedule = checks::keys(&keys, longest, &freshness, &revocation)?;
+            let pkcs11 = keys.pkcs11.map(|text| checks::pkcs11(text, base)).transpose()?;
+            Ok((schedule, pkcs11))
         });
+        let (keys, pkcs11) = keys?;
         Some(Self {
             issuer: issuer?,
             listen: listen?,
@@ -361,7 +365,8 @@ impl Settings {
                 base_uri: base_uri?,
                 max_age: max_list_age.map(|age| age.as_secs()),
             },
-            keys: keys?,
+            keys,
+            pkcs11,
             proxy,
             leaks: leaks?,
             limits,
@@ -392,6 +397,7 @@ impl Settings {
             revocation: self.revocation.clone(),
             status: ListSchedule { base_uri: own(&self.status.base_uri), ..self.status.clone() },
             keys: self.keys,
+            pkcs11: self.pkcs11.clone(),
             proxy: self.proxy.clone(),
             leaks: self.leaks.clone(),
             limits: self.limits,

@@ -75,6 +75,17 @@ pub enum TlsConfig {
     },
 }
 
+/// A token of a PKCS #11 device in which the issuer's keys are.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Pkcs11Config {
+    /// The library of the device's maker.
+    pub module: PathBuf,
+    /// The label of the token.
+    pub token_label: String,
+    /// The file with the user's PIN. The variable `EDGEPASS_PKCS11_PIN` takes precedence.
+    pub pin_file: Option<PathBuf>,
+}
+
 /// Who may report leaked tokens besides those who hold one.
 #[derive(Clone, Default, Eq, PartialEq)]
 pub struct LeaksConfig {
@@ -192,6 +203,8 @@ pub struct Config {
     pub status: ListSchedule,
     /// The rules of automatic key changes.
     pub keys: KeySchedule,
+    /// Where keys are generated from now on. `None`: here, and sealed.
+    pub pkcs11: Option<Pkcs11Config>,
     /// The proxies in front. `None`: clients connect directly, or the proxies say nothing of them.
     pub proxy: Option<ProxyConfig>,
     /// Who may report leaked tokens.
@@ -254,7 +267,7 @@ impl Config {
             ("[tokens] dpop_nonce", self.dpop_nonce != other.dpop_nonce),
             ("[revocation]", self.freshness != other.freshness),
             ("[status]", self.status != other.status),
-            ("[keys]", self.keys != other.keys),
+            ("[keys]", self.keys != other.keys || self.pkcs11 != other.pkcs11),
             ("[proxy]", self.proxy != other.proxy),
             ("[leaks]", self.leaks != other.leaks),
             ("[limits]", self.limits != other.limits),

@@ -228,7 +228,7 @@ pub(super) struct StatusText {
     pub(super) base_uri: Option<Spanned<String>>,
 }
 
-#[derive(Clone, Copy, Deserialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct KeysText {
     /// The algorithm of keys that are generated from now on: `"EdDSA"` (default), `"ES256"` or
@@ -239,6 +239,20 @@ pub(super) struct KeysText {
     /// The time for which a key stays published after it has stopped signing. Default `"25h"`. At
     /// least the longest lifetime of a token plus 10 minutes.
     pub(super) overlap: DurationText,
+    /// The device that keys are generated in from now on. Default: none.
+    pub(super) pkcs11: Option<Pkcs11Text>,
+}
+
+/// `[keys.pkcs11]`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Pkcs11Text {
+    /// The library of the device's maker, by its absolute path.
+    pub(super) module: PathBuf,
+    /// The label of the token in which the keys are.
+    pub(super) token_label: String,
+    /// The file with the user's PIN. The variable `EDGEPASS_PKCS11_PIN` takes precedence.
+    pub(super) pin_file: Option<PathBuf>,
 }
 
 /// A `[[target]]`.
@@ -352,6 +366,7 @@ impl Default for KeysText {
             algorithm: SigningAlgorithm::default(),
             rotation: seconds(30 * 24 * HOUR),
             overlap: seconds(25 * HOUR),
+            pkcs11: None,
         }
     }
 }

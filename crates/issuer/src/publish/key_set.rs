@@ -40,7 +40,7 @@ mod tests {
 
     #[test]
     fn a_set_that_brings_a_withdrawn_key_back_replaces_none() {
-        let (master, entropy) = (MasterKey::new([1; 32]), &mut Counting(0));
+        let (master, entropy) = (MasterKey::new([1; 32]).into(), &mut Counting(0));
         let mut key = |state, at, published_at| {
             let key =
                 SealedKey::generate(SigningAlgorithm::EdDSA, state, &master, entropy, at).unwrap();

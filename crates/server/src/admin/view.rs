@@ -51,6 +51,7 @@ pub fn key(key: &SealedKey) -> Value {
         "published_at": key.published_at,
         "signs_since": key.signs_since,
         "retires_at": key.retires_at,
+        "pkcs11_uri": key.device_uri(),
     })
 }
 

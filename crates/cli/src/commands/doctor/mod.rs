@@ -66,9 +66,9 @@ pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Resu
     targets::look(&config, &*store, &client, &mut report).await?;
     served::look(&config, &*store, &client, &mut report).await?;
     if let Some(url) = &args.url {
-        let master = crate::master_key::load(&config)?;
+        let vault = crate::vault::load(&config)?;
         let issuer =
-            Issuer::open(Arc::clone(&store), &config, master, &super::policy_user()).await?;
+            Issuer::open(Arc::clone(&store), &config, vault, &super::policy_user()).await?;
         let probe = probe::Probe { config: &config, issuer: &issuer, client: &client, url };
         probe.run(args.role.as_deref(), &mut report).await?;
     }
