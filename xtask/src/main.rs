@@ -40,6 +40,8 @@ usage: cargo xtask <command>
   faults             run the suite `faults` with the issuer unreachable for five minutes
   bench [--quick] [--json]
                      measure this and other libraries; a full run writes docs/benchmarks.md
+  bench issuer [--quick] [--json]
+                     measure issuing, beside oidc-provider and the least that an issuer does
   reference          write docs/api, the API reference of the npm package
   provenance         write docs/provenance.md: third-party code in shipped artifacts, with its licences
   advisories         look up known vulnerabilities of the locked cargo and npm packages; needs the network

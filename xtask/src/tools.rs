@@ -194,6 +194,11 @@ pub(crate) fn softhsm() -> anyhow::Result<()> {
     debian_programs(&[("softhsm2-util", "softhsm2")])
 }
 
+/// Install wrk, which makes the load of the benchmark of issuing.
+pub(crate) fn wrk() -> anyhow::Result<()> {
+    debian_programs(&[("wrk", "wrk")])
+}
+
 /// Install programs that are missing. Each is named with its Debian package.
 fn debian_programs(wanted: &[(&str, &str)]) -> anyhow::Result<()> {
     let missing = || wanted.iter().filter(|(program, _)| system_program(program).is_none());

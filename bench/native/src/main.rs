@@ -1,13 +1,14 @@
 //! Times native verification with this library and others, in turns. Prints medians as JSON.
 //!
 //! Every verdict is checked. Tokens come from stdin: `{kind: {"jwk", "pem", "tokens": [..]}}`.
-//! With `scale`, measures how lists and revocation grow. With `chart`, reads results from stdin and
+//! With `floor`, serves the floor of issuing. With `scale`, measures how lists and revocation grow. With `chart`, reads results from stdin and
 //! prints an SVG.
 
 #![allow(clippy::print_stdout, reason = "this is a program")]
 
 mod batch;
 mod chart;
+mod floor;
 mod scale;
 
 use std::collections::BTreeMap;
@@ -37,6 +38,12 @@ fn main() -> anyhow::Result<()> {
     if asked("scale") {
         println!("{}", json!({ "results": scale::measure(asked("--quick"))? }));
         return Ok(());
+    }
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let Some((first, arguments)) = arguments.split_first()
+        && first == "floor"
+    {
+        return floor::serve(arguments);
     }
     let mut input = String::new();
     std::io::stdin().read_to_string(&mut input)?;

@@ -131,11 +131,11 @@ async fn issuer(tokens: u64) -> anyhow::Result<Value> {
     let config = Config::parse(CONFIG, folder.path())?;
     std::fs::create_dir_all(&config.data_dir)?;
     let store = Arc::new(SqliteStore::open(&config.database(), true, now).await?);
-    let (mut entropy, master) = (Drawn(Rng::with_seed(7)), MasterKey::new([7; 32]));
+    let (mut entropy, vault) = (Drawn(Rng::with_seed(7)), MasterKey::new([7; 32]).into());
     let now = now();
     let seconds = now.numeric_date().seconds();
     let keys = [KeyState::Signing, KeyState::Standby].map(|state| {
-        SealedKey::generate(SigningAlgorithm::EdDSA, state, &master, &mut entropy, seconds)
+        SealedKey::generate(SigningAlgorithm::EdDSA, state, &vault, &mut entropy, seconds)
     });
     let keys = keys.into_iter().collect::<Result<Vec<_>, _>>()?;
     let entry = AuditEntry {
@@ -148,7 +148,7 @@ async fn issuer(tokens: u64) -> anyhow::Result<Value> {
     store.change_keys(&change, &entry).await?;
     fill(&config.database(), tokens, seconds).await?;
     let user = PolicyUser { actor: "bench".into(), at: now, serves: true };
-    let issuer = Arc::new(Issuer::open(Arc::clone(&store), &config, master, &user).await?);
+    let issuer = Arc::new(Issuer::open(Arc::clone(&store), &config, vault, &user).await?);
     let publisher = Publisher::new(Arc::clone(&issuer), "{}".into(), Vec::new());
     let start = Instant::now();
     publisher.sync(&mut entropy, self::now).await?;

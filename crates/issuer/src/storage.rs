@@ -231,6 +231,7 @@ pub struct KeyChange {
 }
 
 /// A token to be recorded. It has no `Debug`, since its list carries a secret.
+#[derive(Clone)]
 pub struct NewToken {
     /// The facts to record.
     pub facts: TokenFacts,
@@ -245,6 +246,7 @@ pub struct NewToken {
 }
 
 /// A list to be opened. It has no `Debug`, since it carries a secret.
+#[derive(Clone)]
 pub struct NewList {
     /// The window in which the list's tokens expire.
     pub window: ExpiryWindow,

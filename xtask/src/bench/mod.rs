@@ -1,5 +1,6 @@
 //! Benchmarks this verifier and others in one run, as ratios.
 
+mod issuing;
 mod page;
 mod scale;
 
@@ -22,11 +23,15 @@ const KINDS: [&str; 3] = ["ES256", "Ed25519", "RS256"];
 /// Run everything; write `docs/benchmarks.md` unless the run was quick.
 pub(crate) fn run(options: &[&str]) -> anyhow::Result<()> {
     let (quick, json) = (options.contains(&"--quick"), options.contains(&"--json"));
-    if let Some(unknown) = options.iter().find(|option| !["--quick", "--json"].contains(option)) {
-        bail!("unknown option {unknown:?}; bench takes --quick and --json");
+    let known = ["issuer", "--quick", "--json"];
+    if let Some(unknown) = options.iter().find(|option| !known.contains(option)) {
+        bail!("unknown option {unknown:?}; bench takes issuer, --quick and --json");
     }
     // With --json stdout holds one object: progress goes to stderr.
     step::progress_to_stderr(json);
+    if options.contains(&"issuer") {
+        return issuing::run(quick, json);
+    }
     let tools = tools::everything()?;
     let program = native_program()?;
     let mut results = hosts(&tools, quick)?;

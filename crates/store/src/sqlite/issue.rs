@@ -6,8 +6,9 @@ use edgepass_issuer::status_index::permute;
 use edgepass_issuer::storage::{NewList, NewToken, Recorded, StatusSlot, StoreError};
 use edgepass_issuer::token_facts::TokenFacts;
 use edgepass_status_list::StatusType;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, SqliteConnection};
+use sqlx::query::Query;
+use sqlx::sqlite::{SqliteArguments, SqliteRow};
+use sqlx::{AssertSqlSafe, Row, Sqlite, SqliteConnection};
 
 use super::{append, corrupt, failed, replacements, used_ids};
 use crate::rows;
@@ -35,31 +36,9 @@ pub(super) async fn record(
         return Ok(Recorded::NotReplaced);
     }
     let slot = take_slot(connection, &new.list).await?;
-    let confirmation = token.confirmation.as_ref().map(serde_json::to_string);
-    let inserted = sqlx::query(
-        "INSERT INTO tokens (jwt_id, role, client_id, subject, audience, scope, key_id, created_by, \
-         issued_at, expiration, list_id, list_index, policy, agreement, parent, confirmation) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
-    )
-    .bind(&token.jwt_id)
-    .bind(&token.role)
-    .bind(&token.client_id)
-    .bind(&token.subject)
-    .bind(&token.audience)
-    .bind(&token.scope)
-    .bind(&token.key_id)
-    .bind(&token.created_by)
-    .bind(rows::signed(token.issued_at))
-    .bind(rows::signed(token.expiration))
-    .bind(&slot.list_id)
-    .bind(rows::signed(slot.index))
-    .bind(token.policy.map(rows::signed))
-    .bind(&token.agreement)
-    .bind(&token.parent)
-    .bind(confirmation.transpose().map_err(corrupt)?)
-    .execute(&mut *connection)
-    .await
-    .map_err(failed)?;
+    let insert = format!("{INSERT} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+    let insert = bound(sqlx::query(AssertSqlSafe(insert)), token, &slot)?;
+    let inserted = insert.execute(&mut *connection).await.map_err(failed)?;
     for ancestor in &ancestors {
         sqlx::query("INSERT INTO ancestors (ancestor, seq) VALUES ($1, $2)")
             .bind(&ancestor.jwt_id)
@@ -70,6 +49,38 @@ pub(super) async fn record(
     }
     append(connection, entry).await?;
     Ok(Recorded::At(slot))
+}
+
+/// The start of a statement that inserts tokens.
+pub(super) const INSERT: &str = "INSERT INTO tokens (jwt_id, role, client_id, subject, audience, scope, key_id, created_by, \
+     issued_at, expiration, list_id, list_index, policy, agreement, parent, confirmation)";
+/// Its number of columns.
+pub(super) const COLUMNS: usize = 16;
+
+/// Binds a row of such a statement.
+pub(super) fn bound<'q>(
+    query: Query<'q, Sqlite, SqliteArguments>,
+    token: &'q TokenFacts,
+    slot: &'q StatusSlot,
+) -> Result<Query<'q, Sqlite, SqliteArguments>, StoreError> {
+    let confirmation = token.confirmation.as_ref().map(serde_json::to_string);
+    Ok(query
+        .bind(&token.jwt_id)
+        .bind(&token.role)
+        .bind(&token.client_id)
+        .bind(&token.subject)
+        .bind(&token.audience)
+        .bind(&token.scope)
+        .bind(&token.key_id)
+        .bind(&token.created_by)
+        .bind(rows::signed(token.issued_at))
+        .bind(rows::signed(token.expiration))
+        .bind(&slot.list_id)
+        .bind(rows::signed(slot.index))
+        .bind(token.policy.map(rows::signed))
+        .bind(&token.agreement)
+        .bind(&token.parent)
+        .bind(confirmation.transpose().map_err(corrupt)?))
 }
 
 /// The most tokens that a token is exchanged from, directly or not. An act visits each.
@@ -151,7 +162,7 @@ pub(super) async fn open_list(
 }
 
 /// Takes an unused index in the oldest list of the window that has one. Opens a list if none has.
-async fn take_slot(
+pub(super) async fn take_slot(
     connection: &mut SqliteConnection,
     list: &NewList,
 ) -> Result<StatusSlot, StoreError> {
@@ -163,17 +174,46 @@ async fn take_slot(
             opened.ok_or_else(|| corrupt(rows::BadRow("status_lists")))?
         }
     };
-    let slot = || -> Result<StatusSlot, sqlx::Error> {
-        let secret: Vec<u8> = row.try_get("secret")?;
-        let secret: [u8; 32] = secret
-            .try_into()
-            .map_err(|_| sqlx::Error::Decode(Box::new(rows::BadRow("status_lists"))))?;
-        let (counter, capacity) =
-            (rows::unsigned(&row, "counter")?, rows::unsigned(&row, "capacity")?);
+    let slot = permuted(&row, 1).map_err(failed)?.pop();
+    slot.ok_or_else(|| corrupt(rows::BadRow("status_lists")))
+}
+
+/// Takes unused indices for `count` tokens in the oldest list of the window that has so many. `None`:
+/// none has.
+pub(super) async fn take_slots(
+    connection: &mut SqliteConnection,
+    list: &NewList,
+    count: usize,
+) -> Result<Option<Vec<StatusSlot>>, StoreError> {
+    let count = u32::try_from(count).map_err(corrupt)?;
+    let row = sqlx::query(
+        "UPDATE status_lists SET next_counter = next_counter + $3 WHERE id = (SELECT id FROM \
+         status_lists WHERE window_end = $1 AND bits = $2 AND next_counter + $3 <= capacity \
+         ORDER BY after_seq, id LIMIT 1) RETURNING id, secret, capacity, next_counter - $3 AS counter",
+    )
+    .bind(rows::signed(list.window.end))
+    .bind(list.bits.number())
+    .bind(count)
+    .fetch_optional(connection)
+    .await
+    .map_err(failed)?;
+    row.map(|row| permuted(&row, count)).transpose().map_err(failed)
+}
+
+/// The indices for `count` tokens from the counter on that a row names.
+fn permuted(row: &SqliteRow, count: u32) -> Result<Vec<StatusSlot>, sqlx::Error> {
+    let bad = || sqlx::Error::Decode(Box::new(rows::BadRow("status_lists")));
+    let secret: Vec<u8> = row.try_get("secret")?;
+    let secret: [u8; 32] = secret.try_into().map_err(|_| bad())?;
+    let (from, capacity): (u32, u32) =
+        (rows::unsigned(row, "counter")?, rows::unsigned(row, "capacity")?);
+    let end = from.checked_add(count).ok_or_else(bad)?;
+    let list_id: String = row.try_get("id")?;
+    let slot = |counter| {
         let index = u64::from(permute(&secret, counter, capacity));
-        Ok(StatusSlot { list_id: row.try_get("id")?, index })
+        StatusSlot { list_id: list_id.clone(), index }
     };
-    slot().map_err(failed)
+    Ok((from..end).map(slot).collect())
 }
 
 async fn take_counter(
@@ -192,10 +232,42 @@ async fn take_counter(
     .map_err(failed)
 }
 
-/// Selections of the acts that block issuing at `$1`, in milliseconds. `blocks_until_ms > 0` lets
+/// The acts that block issuing at `$1`, in milliseconds. `blocks_until_ms > 0` lets
 /// SQLite use the partial index instead of reading every act, since acts are never deleted.
-pub(super) const BLOCKING_ACTS: &str = "SELECT selection FROM status_acts \
+pub(super) const BLOCKING_ACTS: &str = "SELECT selection, blocks_until_ms FROM status_acts \
                                         WHERE blocks_until_ms > 0 AND blocks_until_ms > $1";
+
+/// The acts that block the issuing of tokens.
+pub(super) struct Blocking(Vec<(u64, Selection)>);
+
+impl Blocking {
+    /// Those that block at `now_ms` or, of these, until later.
+    pub(super) async fn at(
+        connection: &mut SqliteConnection,
+        now_ms: u64,
+    ) -> Result<Self, StoreError> {
+        let acts = sqlx::query(BLOCKING_ACTS)
+            .bind(rows::signed(now_ms))
+            .fetch_all(connection)
+            .await
+            .map_err(failed)?;
+        let read = |row: &SqliteRow| -> Result<(u64, Selection), StoreError> {
+            let until = rows::unsigned(row, "blocks_until_ms").map_err(failed)?;
+            Ok((until, selection(row)?))
+        };
+        acts.iter().map(read).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Whether one of them blocks the token at `now_ms`.
+    pub(super) fn includes(&self, token: &TokenFacts, now_ms: u64) -> bool {
+        self.0.iter().any(|(until, selection)| *until > now_ms && selection.includes(token))
+    }
+}
+
+fn selection(row: &SqliteRow) -> Result<Selection, StoreError> {
+    let text: String = row.try_get("selection").map_err(failed)?;
+    serde_json::from_str(&text).map_err(corrupt)
+}
 
 /// Whether an act under way selects the token or one that it is exchanged from.
 async fn is_being_revoked(
@@ -204,20 +276,19 @@ async fn is_being_revoked(
     ancestors: &[TokenFacts],
     now_ms: u64,
 ) -> Result<bool, StoreError> {
-    let mut acts = sqlx::query(BLOCKING_ACTS)
-        .bind(rows::signed(now_ms))
-        .fetch_all(&mut *connection)
-        .await
-        .map_err(failed)?;
-    if !ancestors.is_empty() {
-        // An act that names tokens blocks nothing, but it may not have reached an ancestor yet.
-        let unfinished = sqlx::query("SELECT selection FROM status_acts WHERE finished = 0");
-        acts.extend(unfinished.fetch_all(connection).await.map_err(failed)?);
+    let tokens = || std::iter::once(&new.facts).chain(ancestors);
+    let blocking = Blocking::at(connection, now_ms).await?;
+    if tokens().any(|token| blocking.includes(token, now_ms)) {
+        return Ok(true);
     }
-    for row in acts {
-        let text: String = row.try_get("selection").map_err(failed)?;
-        let selection: Selection = serde_json::from_str(&text).map_err(corrupt)?;
-        if selection.includes(&new.facts) || ancestors.iter().any(|one| selection.includes(one)) {
+    if ancestors.is_empty() {
+        return Ok(false);
+    }
+    // An act that names tokens blocks nothing, but it may not have reached an ancestor yet.
+    let unfinished = sqlx::query("SELECT selection FROM status_acts WHERE finished = 0");
+    for row in unfinished.fetch_all(connection).await.map_err(failed)? {
+        let selection = selection(&row)?;
+        if tokens().any(|token| selection.includes(token)) {
             return Ok(true);
         }
     }

@@ -2,6 +2,7 @@
 
 mod acts;
 mod durability;
+mod group;
 mod issue;
 mod keys;
 mod migrations;
@@ -10,7 +11,9 @@ mod replacements;
 #[cfg(test)]
 mod tests;
 mod used_ids;
+
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use edgepass_issuer::audit::AuditEntry;
@@ -31,20 +34,49 @@ use sqlx::sqlite::{
     SqliteSynchronous,
 };
 use sqlx::{AssertSqlSafe, Connection, Row, Sqlite, SqliteConnection};
+use tokio::sync::{mpsc, oneshot};
 
+use self::durability::Durability;
+use self::group::Issue;
 use crate::rows;
 
 /// The issuer's tables in one SQLite file.
 pub struct SqliteStore {
-    /// The process's only connection that writes, since SQLite has one writer at a time.
-    writer: SqlitePool,
+    writer: Arc<Writer>,
+    /// Tokens to be recorded, several in one transaction.
+    issues: mpsc::Sender<Issue>,
     readers: SqlitePool,
     /// Only reads `data_version`, whose value changes when any other connection commits.
     watcher: SqlitePool,
-    durability: durability::Durability,
     /// The host's clock. It is read inside a transaction of an act, since a transaction may wait
     /// for seconds before it begins.
     clock: fn() -> UnixMillis,
+}
+
+/// The process's only connection that writes, since SQLite has one writer at a time.
+struct Writer {
+    pool: SqlitePool,
+    durability: Durability,
+}
+
+impl Writer {
+    /// Runs `work` in a transaction, which is committed if `work` returns `Ok`, and else rolled
+    /// back. The transaction takes the write lock first, so that no later statement fails for lack
+    /// of the lock.
+    async fn write<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.durability
+            .change(async {
+                let mut transaction =
+                    self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
+                let done = work(&mut transaction).await?;
+                transaction.commit().await.map_err(failed)?;
+                Ok(done)
+            })
+            .await
+    }
 }
 
 impl SqliteStore {
@@ -86,11 +118,12 @@ impl SqliteStore {
         let migrated = migrations::all().run(&writer).await;
         migrated.map_err(|error| StoreError::Unavailable(Box::new(error)))?;
         let reading = options.create_if_missing(false).read_only(true);
+        let writer = Arc::new(Writer { pool: writer, durability: Durability::default() });
         Ok(Self {
+            issues: group::start(Arc::clone(&writer)),
             writer,
             readers: pool(4).connect_with(reading.clone()).await.map_err(failed)?,
             watcher: pool(1).connect_with(reading).await.map_err(failed)?,
-            durability: durability::Durability::default(),
             clock,
         })
     }
@@ -100,28 +133,11 @@ impl SqliteStore {
     pub async fn close(&self) {
         self.watcher.close().await;
         self.readers.close().await;
-        let emptied = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&self.writer).await;
+        let emptied =
+            sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&self.writer.pool).await;
         // The commits are durable in the log as well.
         drop(emptied);
-        self.writer.close().await;
-    }
-
-    /// Runs `work` in a transaction, which is committed if `work` returns `Ok`, and else rolled
-    /// back. The transaction takes the write lock first, so that no later statement fails for lack
-    /// of the lock.
-    async fn write<T>(
-        &self,
-        work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
-        self.durability
-            .change(async {
-                let mut transaction =
-                    self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
-                let done = work(&mut transaction).await?;
-                transaction.commit().await.map_err(failed)?;
-                Ok(done)
-            })
-            .await
+        self.writer.pool.close().await;
     }
 }
 
@@ -135,11 +151,13 @@ impl KeyStore for SqliteStore {
         change: &KeyChange,
         entry: &AuditEntry,
     ) -> Result<bool, StoreError> {
-        self.write(async |connection| keys::change(connection, change, entry).await).await
+        self.writer.write(async |connection| keys::change(connection, change, entry).await).await
     }
 
     async fn mark_keys_published(&self, changed_at: u64, now: u64) -> Result<(), StoreError> {
-        self.write(async |connection| keys::mark_published(connection, changed_at, now).await).await
+        self.writer
+            .write(async |connection| keys::mark_published(connection, changed_at, now).await)
+            .await
     }
 }
 
@@ -155,7 +173,9 @@ impl PolicyStore for SqliteStore {
             return Ok(number);
         }
         drop(reader);
-        self.write(async |connection| policies::record(connection, version, user).await).await
+        self.writer
+            .write(async |connection| policies::record(connection, version, user).await)
+            .await
     }
 
     async fn policy(&self, number: Option<u64>) -> Result<Option<StoredPolicy>, StoreError> {
@@ -169,11 +189,19 @@ impl TokenStore for SqliteStore {
         new: &NewToken,
         entry: &AuditEntry,
     ) -> Result<Recorded, StoreError> {
-        self.write(async |connection| issue::record(connection, new, entry).await).await
+        let (outcome, told) = oneshot::channel();
+        let issue = Issue { new: new.clone(), entry: entry.clone(), outcome };
+        // The task lives as long as the store and its runtime do.
+        let gone = |_| StoreError::Unavailable("the task that records tokens has ended".into());
+        self.issues.send(issue).await.map_err(gone)?;
+        told.await.unwrap_or_else(|_| {
+            Err(StoreError::Unavailable("the task that records tokens has ended".into()))
+        })
     }
 
     async fn use_once(&self, id: UsedId, now: u64) -> Result<bool, StoreError> {
-        self.write(async |connection| Ok(used_ids::record(connection, &[id], now).await?.is_none()))
+        self.writer
+            .write(async |connection| Ok(used_ids::record(connection, &[id], now).await?.is_none()))
             .await
     }
 
@@ -230,13 +258,14 @@ impl ListStore for SqliteStore {
             return Ok(());
         }
         drop(reader);
-        self.write(async |connection| {
-            if issue::has_room(connection, list, room).await? {
-                return Ok(());
-            }
-            issue::open_list(connection, list).await
-        })
-        .await
+        self.writer
+            .write(async |connection| {
+                if issue::has_room(connection, list, room).await? {
+                    return Ok(());
+                }
+                issue::open_list(connection, list).await
+            })
+            .await
     }
 
     async fn lists(&self, retired_before: u64) -> Result<Vec<ListState>, StoreError> {
@@ -253,6 +282,7 @@ impl ListStore for SqliteStore {
 
     async fn next_edition(&self, list_id: &str, now: u64) -> Result<ListEdition, StoreError> {
         let (list, statuses) = self
+            .writer
             .write(async |connection| {
                 let list = sqlx::query(
                     "UPDATE status_lists SET number = number + 1, issued_at = max(issued_at, $2) \
@@ -294,11 +324,12 @@ impl ListStore for SqliteStore {
     async fn mark_published(&self, list_id: &str, changes: u64) -> Result<(), StoreError> {
         let mark = "UPDATE status_lists SET published = max(published, $2) WHERE id = $1";
         let mark = sqlx::query(mark).bind(list_id).bind(rows::signed(changes));
-        self.write(async |connection| {
-            mark.execute(connection).await.map_err(failed)?;
-            Ok(())
-        })
-        .await
+        self.writer
+            .write(async |connection| {
+                mark.execute(connection).await.map_err(failed)?;
+                Ok(())
+            })
+            .await
     }
 }
 
@@ -312,7 +343,8 @@ impl ActStore for SqliteStore {
         act: &NewAct,
         plan: Plan,
     ) -> Result<Option<RecordedAct>, StoreError> {
-        self.write(async |connection| acts::record(connection, act, plan, (self.clock)()).await)
+        self.writer
+            .write(async |connection| acts::record(connection, act, plan, (self.clock)()).await)
             .await
     }
 
@@ -322,7 +354,9 @@ impl ActStore for SqliteStore {
             return Ok(false);
         }
         drop(reader);
-        self.write(async |connection| acts::proceed(connection, Some((self.clock)())).await).await
+        self.writer
+            .write(async |connection| acts::proceed(connection, Some((self.clock)())).await)
+            .await
     }
 
     async fn due_replacements(&self, now: UnixMillis) -> Result<Vec<Replaced>, StoreError> {
@@ -330,11 +364,11 @@ impl ActStore for SqliteStore {
     }
 
     async fn forget_replacement(&self, jwt_id: &str) -> Result<(), StoreError> {
-        self.write(async |connection| replacements::forget(connection, jwt_id).await).await
+        self.writer.write(async |connection| replacements::forget(connection, jwt_id).await).await
     }
 
     async fn end_act(&self, id: u64) -> Result<bool, StoreError> {
-        self.write(async |connection| acts::end(connection, id, (self.clock)()).await).await
+        self.writer.write(async |connection| acts::end(connection, id, (self.clock)()).await).await
     }
 }
 
@@ -358,7 +392,7 @@ impl StoreState for SqliteStore {
         let write = async |connection: &mut SqliteConnection| {
             no_change.execute(connection).await.map_err(failed)
         };
-        self.durability.last_change_succeeded() || self.write(write).await.is_ok()
+        self.writer.durability.last_change_succeeded() || self.writer.write(write).await.is_ok()
     }
 
     async fn version(&self) -> Result<i64, StoreError> {

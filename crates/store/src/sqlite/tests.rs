@@ -236,7 +236,7 @@ async fn a_full_list_is_followed_by_another() {
     let TestStore { store, _folder } = test_store().await;
     let first = issue(&store, &token("t0")).await;
     sqlx::query("UPDATE status_lists SET next_counter = capacity")
-        .execute(&store.writer)
+        .execute(&store.writer.pool)
         .await
         .unwrap();
     let second = issue(&store, &token("t1")).await;
@@ -357,7 +357,7 @@ async fn no_token_like_the_selected_is_issued_before_the_act_ends() {
     // `false` for an act that took longer than its block.
     let again = perform(&store, &revoke).await.unwrap().unwrap();
     let over = "UPDATE status_acts SET blocks_until_ms = 1 WHERE id = $1";
-    sqlx::query(over).bind(again.id as i64).execute(&store.writer).await.unwrap();
+    sqlx::query(over).bind(again.id as i64).execute(&store.writer.pool).await.unwrap();
     assert!(!store.end_act(again.id).await.unwrap());
 }
 
@@ -522,7 +522,7 @@ async fn many(store: &SqliteStore, count: u32) {
                   INSERT INTO tokens (jwt_id, role, client_id, subject, audience, scope, key_id, \
                   created_by, issued_at, expiration, list_id, list_index) \
                   SELECT 't' || i, 'reader', 'c', 'c', 'a', '', 'k', 'x', 100, 700, '1200-0', i + 200000 FROM n";
-    sqlx::query(insert).bind(count).execute(&store.writer).await.unwrap();
+    sqlx::query(insert).bind(count).execute(&store.writer.pool).await.unwrap();
 }
 
 async fn invalid(store: &SqliteStore) -> i64 {
@@ -535,7 +535,7 @@ async fn the_audit_trail_cannot_be_changed() {
     let TestStore { store, _folder } = test_store().await;
     store.record_issue(&token("t"), &entry("t")).await.unwrap();
     for statement in ["UPDATE audit SET actor = 'x'", "DELETE FROM audit"] {
-        let error = sqlx::query(statement).execute(&store.writer).await.unwrap_err();
+        let error = sqlx::query(statement).execute(&store.writer.pool).await.unwrap_err();
         assert!(error.to_string().contains("append-only"), "{error}");
     }
 }
@@ -553,7 +553,7 @@ async fn the_version_moves_with_another_process_commit() {
 #[tokio::test]
 async fn commits_are_synchronous() {
     let TestStore { store, _folder } = test_store().await;
-    let row = sqlx::query("PRAGMA synchronous").fetch_one(&store.writer).await.unwrap();
+    let row = sqlx::query("PRAGMA synchronous").fetch_one(&store.writer.pool).await.unwrap();
     assert_eq!(row.get::<i64, _>(0), 2); // FULL
 }
 
@@ -562,15 +562,15 @@ async fn after_a_full_disk_the_next_act_is_recorded() {
     let TestStore { store, _folder } = test_store().await;
     issue(&store, &token("before")).await;
     // SQLite treats its own size limit like a full disk. The limit holds for one connection.
-    sqlx::query("PRAGMA max_page_count = 1").execute(&store.writer).await.unwrap();
+    sqlx::query("PRAGMA max_page_count = 1").execute(&store.writer.pool).await.unwrap();
     let mut long = token("long");
     long.facts.subject = "s".repeat(100_000);
     let refused = store.record_issue(&long, &entry("long")).await.unwrap_err();
     let StoreError::Unavailable(refused) = refused else { panic!("{refused:?}") };
     assert!(refused.to_string().contains("disk is full"), "{refused:?}");
-    assert!(!store.durability.last_change_succeeded());
+    assert!(!store.writer.durability.last_change_succeeded());
     // The connection is replaced by one without a limit.
-    assert!(store.is_writable().await && store.durability.last_change_succeeded());
+    assert!(store.is_writable().await && store.writer.durability.last_change_succeeded());
     issue(&store, &token("after")).await;
     assert_eq!(store.audit(0, Page::first(false, 10_000)).await.unwrap().len(), 2);
 }
@@ -610,7 +610,11 @@ async fn the_write_ahead_log_is_cut_after_a_long_reader_and_emptied_at_the_end()
         act: Act::TokenRevoked { jwt_id: "a".into(), reason: "x".repeat(60_000), report: None },
     };
     let write = async |number| {
-        store.write(async |connection| append(connection, &entry(number)).await).await.unwrap();
+        store
+            .writer
+            .write(async |connection| append(connection, &entry(number)).await)
+            .await
+            .unwrap();
     };
     let mut reader = store.readers.begin().await.unwrap();
     sqlx::query("SELECT * FROM audit").fetch_all(&mut *reader).await.unwrap();
