@@ -1,15 +1,15 @@
 //! Issuing: records a token, checks its claims with the issuer's own verifier, signs them once, and
 //! verifies the token.
 
+use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use edgepass_jose::{ClaimsSet, CompactJws, base64url, json::JsonObject};
 use edgepass_status_list::StatusReference;
 use edgepass_verify::checks::judge_unsigned;
-use edgepass_verify::checks::networks::NETWORKS;
 use edgepass_verify::policy::PolicyError;
 use edgepass_verify::{Policy, UnixMillis, VerifyError};
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use crate::audit::{Act, AuditEntry};
 use crate::config::{Config, ListSchedule};
@@ -44,6 +44,8 @@ pub struct Issuer<S> {
     schedule: KeySchedule,
     proofs: Proofs,
     vault: Vault,
+    /// Policies of the issuer's own verifier, by audience.
+    pub(crate) own_policies: RwLock<HashMap<String, Arc<Policy>>>,
     keys: RwLock<Arc<Keys>>,
 }
 
@@ -117,9 +119,46 @@ pub struct Granted {
     keys: Arc<Keys>,
 }
 
+/// The claims of an access token.
+///
+/// Source: [RFC 9068 §2.2](https://www.rfc-editor.org/rfc/rfc9068#section-2.2).
+#[derive(Serialize)]
+struct Claims<'t> {
+    iss: &'t str,
+    sub: &'t str,
+    aud: &'t str,
+    client_id: &'t str,
+    iat: u64,
+    exp: u64,
+    jti: &'t str,
+    scope: &'t str,
+    /// RFC 7800 §3.1
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cnf: Option<&'t Confirmation>,
+    /// RFC 8693 §4.1
+    #[serde(skip_serializing_if = "Option::is_none")]
+    act: Option<JsonObject>,
+    /// [`NETWORKS`](edgepass_verify::checks::networks::NETWORKS)
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    edgepass_networks: &'t [String],
+    /// draft-ietf-oauth-status-list-20 §6.2
+    status: Status,
+}
+
+#[derive(Serialize)]
+struct Status {
+    status_list: Reference,
+}
+
+#[derive(Serialize)]
+struct Reference {
+    idx: u64,
+    uri: String,
+}
+
 /// Claims that the issuer's own verifier accepted before they are signed. No other claims are
 /// signed as a token.
-struct Approved(JsonObject);
+struct Approved(String);
 
 /// The reason why no token was issued.
 #[non_exhaustive]
@@ -174,7 +213,7 @@ impl<S: KeyStore + PolicyStore> Issuer<S> {
         user: &PolicyUser,
     ) -> Result<Self, OpenError> {
         let vault = vault.into();
-        let keys = Keys::open(store.keys().await?, &vault)?;
+        let keys = Keys::open(store.keys().await?, &vault, config.token_type)?;
         let policy = LivePolicy::record(Arc::clone(&config.policy), &*store, user).await?;
         Ok(Self {
             store,
@@ -185,6 +224,7 @@ impl<S: KeyStore + PolicyStore> Issuer<S> {
             schedule: config.keys,
             proofs: Proofs::new(&vault.master, config.dpop_nonce)?,
             vault,
+            own_policies: RwLock::default(),
             keys: RwLock::new(Arc::new(keys)),
         })
     }
@@ -214,7 +254,7 @@ impl<S: KeyStore> Issuer<S> {
     pub async fn reload_keys(&self) -> Result<(), OpenError> {
         let stored = self.store.keys().await?;
         if stored != *self.keys().stored() {
-            let keys = Arc::new(Keys::open(stored, &self.vault)?);
+            let keys = Arc::new(Keys::open(stored, &self.vault, self.token_type)?);
             *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
         }
         Ok(())
@@ -301,7 +341,7 @@ impl<S> Issuer<S> {
         let issued_at = now.numeric_date().seconds();
         let expiration = issued_at.saturating_add(grant.lifetime);
         let facts = TokenFacts {
-            jwt_id: base64url::encode(&entropy.bytes::<16>()?),
+            jwt_id: jwt_id(entropy, now)?,
             role: grant.role.clone(),
             client_id: recipient.client_id.clone(),
             subject: recipient.subject.clone(),
@@ -369,50 +409,44 @@ impl<S> Issuer<S> {
         })
     }
 
-    /// The claims of an access token.
-    ///
-    /// Source: [RFC 9068 §2.2](https://www.rfc-editor.org/rfc/rfc9068#section-2.2),
-    /// draft-ietf-oauth-status-list-20 §6.2.
+    /// The claims of an access token, as JSON.
     fn claims(
         &self,
         token: &TokenFacts,
         act: Option<JsonObject>,
-        networks: Vec<String>,
+        networks: &[String],
         slot: &StatusSlot,
-    ) -> JsonObject {
-        let mut claims = json!({
-            "iss": self.issuer,
-            "sub": token.subject,
-            "aud": token.audience,
-            "client_id": token.client_id,
-            "iat": token.issued_at,
-            "exp": token.expiration,
-            "jti": token.jwt_id,
-            "scope": token.scope,
-            "status": { "status_list": { "idx": slot.index, "uri": self.list_uri(&slot.list_id) } },
-        });
-        let Some(members) = claims.as_object_mut() else { return JsonObject::new() };
-        // RFC 7800 §3.1
-        members.extend(token.confirmation.as_ref().map(|cnf| ("cnf".to_owned(), json!(cnf))));
-        // RFC 8693 §4.1
-        members.extend(act.map(|act| ("act".to_owned(), Value::Object(act))));
-        if !networks.is_empty() {
-            members.insert(NETWORKS.to_owned(), json!(networks));
-        }
-        std::mem::take(members)
+    ) -> Result<String, IssueError> {
+        let claims = Claims {
+            iss: &self.issuer,
+            sub: &token.subject,
+            aud: &token.audience,
+            client_id: &token.client_id,
+            iat: token.issued_at,
+            exp: token.expiration,
+            jti: &token.jwt_id,
+            scope: &token.scope,
+            cnf: token.confirmation.as_ref(),
+            act,
+            edgepass_networks: networks,
+            status: Status {
+                status_list: Reference { idx: slot.index, uri: self.list_uri(&slot.list_id) },
+            },
+        };
+        let text = serde_json::to_string(&claims);
+        text.map_err(|_| IssueError::NotAcceptable(VerifyError::TokenMalformed))
     }
 
     /// Judges claims with the issuer's own verifier before they are signed. Their status must be at
     /// `slot`.
     fn approve(
         &self,
-        claims: JsonObject,
+        claims: String,
         slot: &StatusSlot,
         policy: &Policy,
         now: UnixMillis,
     ) -> Result<Approved, IssueError> {
-        let text = Value::Object(claims.clone()).to_string();
-        let set = ClaimsSet::parse(text.as_bytes());
+        let set = ClaimsSet::parse(claims.as_bytes());
         let set = set.map_err(|_| IssueError::NotAcceptable(VerifyError::TokenMalformed))?;
         let status = judge_unsigned(&set, policy, now).map_err(IssueError::NotAcceptable)?;
         let is_own = |status: &StatusReference| {
@@ -464,10 +498,15 @@ impl<S: TokenStore> Issuer<S> {
             Recorded::NotChild => return Err(IssueError::ParentNotValid),
         };
         let policy = self.own_policy(&token.audience)?;
-        let claims = self.claims(token, act, networks, &slot);
+        let claims = self.claims(token, act, &networks, &slot)?;
         let approved = self.approve(claims, &slot, &policy, now)?;
-        let text = keys.sign_token(self.token_type, &approved.0)?;
-        check(&text, &self.list_uri(&slot.list_id), policy, &keys, now)?;
+        let text = keys.sign_token(&approved.0)?;
+        if !keys.is_proven(&token.audience) {
+            check(&text, &self.list_uri(&slot.list_id), &policy, &keys, now)?;
+            keys.prove(&token.audience);
+        } else if !keys.confirm(&text, &approved.0) {
+            return Err(IssueError::NotAcceptable(VerifyError::SignatureInvalid));
+        }
         Ok(IssuedToken {
             token: text,
             lifetime: token.expiration.saturating_sub(token.issued_at),
@@ -478,11 +517,18 @@ impl<S: TokenStore> Issuer<S> {
     }
 }
 
+/// A new `jti`: 48 bits of the time and 80 random ones. The records of tokens that are issued one after the
+/// other are close to each other in the database's index.
+fn jwt_id(entropy: &mut impl Entropy, now: UnixMillis) -> Result<String, NoEntropy> {
+    let [_, _, time @ ..] = now.0.to_be_bytes();
+    Ok(base64url::encode(&[&time[..], &entropy.bytes::<10>()?].concat()))
+}
+
 /// Judges a signed token by the issuer's own verifier. A refused token must not be handed out.
 fn check(
     text: &str,
     list_uri: &str,
-    policy: Policy,
+    policy: &Policy,
     keys: &Keys,
     now: UnixMillis,
 ) -> Result<(), IssueError> {

@@ -1,12 +1,20 @@
 //! The issuer's keys in memory: the opened signing key and the published set.
 
+use std::collections::HashSet;
+use std::sync::{OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
-use edgepass_jose::Algorithm;
+use edgepass_crypto::prepared::Tables;
 use edgepass_jose::json::JsonObject;
 use edgepass_jose::jwk_set::{JwkSet, MAX_KEYS};
+use edgepass_jose::{Algorithm, CompactJws, Jwk, base64url};
+use edgepass_status_list::claims::STATUS_LIST_TYPE;
 use edgepass_verify::checks::dpop::nonce::SecretTooShort;
+use edgepass_verify::native::check_signature;
+use edgepass_verify::signature::{Checked, check};
+use serde_json::Value;
 
+use crate::own_token;
 use crate::signing_key::{
     self, KeyError, KeyState, SealedKey, SigningAlgorithm, SigningFailed, SigningKey, TokenType,
 };
@@ -48,9 +56,18 @@ impl KeySchedule {
 pub struct Keys {
     stored: StoredKeys,
     signing: SigningKey,
+    /// The headers of access tokens and of status lists.
+    token_header: String,
+    list_header: String,
+    tables: OnceLock<Option<Tables>>,
+    /// Audiences of tokens by the signing key that the whole verifier has accepted.
+    proven: RwLock<HashSet<String>>,
     own: JwkSet,
     known: JwkSet,
 }
+
+/// Most entries of [`Keys::proven`].
+const MAX_PROVEN: usize = 1024;
 
 /// The reason why the stored keys cannot be used.
 #[non_exhaustive]
@@ -79,14 +96,27 @@ impl Keys {
     /// # Errors
     ///
     /// [`OpenError`].
-    pub(crate) fn open(stored: StoredKeys, vault: &Vault) -> Result<Self, OpenError> {
+    pub(crate) fn open(
+        stored: StoredKeys,
+        vault: &Vault,
+        token_type: TokenType,
+    ) -> Result<Self, OpenError> {
         let signing = stored.in_state(KeyState::Signing).ok_or(OpenError::NoSigningKey)?;
         let signing = signing.open(vault)?;
         let own = signing_key::jwk_set(stored.published(), stored.changed_at, None).to_string();
         let newest = stored.keys.iter().rev().take(MAX_KEYS);
         let all = signing_key::jwk_set(newest, stored.changed_at, None).to_string();
         let (own, known) = (read(&own)?, read(&all)?);
-        Ok(Self { stored, signing, own, known })
+        Ok(Self {
+            token_header: signing.header(token_type.name()),
+            list_header: signing.header(STATUS_LIST_TYPE),
+            tables: OnceLock::new(),
+            proven: RwLock::default(),
+            stored,
+            signing,
+            own,
+            known,
+        })
     }
 
     /// The JWK Set to publish. It expires at `expiration`, in seconds, if given.
@@ -137,17 +167,55 @@ impl Keys {
     }
 
     /// Signs the claims of an access token.
-    pub(crate) fn sign_token(
-        &self,
-        typ: TokenType,
-        payload: &JsonObject,
-    ) -> Result<String, SigningFailed> {
-        self.signing.sign(typ.name(), payload)
+    pub(crate) fn sign_token(&self, claims: &str) -> Result<String, SigningFailed> {
+        self.signing.sign(&self.token_header, claims.as_bytes())
     }
 
     /// Signs the claims of a status list, with `typ` `statuslist+jwt`.
     pub(crate) fn sign_list(&self, payload: &JsonObject) -> Result<String, SigningFailed> {
-        self.signing.sign(edgepass_status_list::claims::STATUS_LIST_TYPE, payload)
+        self.signing.sign(&self.list_header, Value::Object(payload.clone()).to_string().as_bytes())
+    }
+
+    /// Whether the whole verifier has accepted a token of this audience by the signing key.
+    pub(crate) fn is_proven(&self, audience: &str) -> bool {
+        self.proven.read().unwrap_or_else(PoisonError::into_inner).contains(audience)
+    }
+
+    /// Records that the whole verifier has accepted such a token.
+    pub(crate) fn prove(&self, audience: &str) {
+        let mut proven = self.proven.write().unwrap_or_else(PoisonError::into_inner);
+        if proven.len() >= MAX_PROVEN {
+            proven.clear();
+        }
+        proven.insert(audience.to_owned());
+    }
+
+    /// Whether an access token consists of the header, the claims and a valid signature by the signing
+    /// key. Uses the tables of the key.
+    pub(crate) fn confirm(&self, token: &str, claims: &str) -> bool {
+        let Some((input, signature)) = token.rsplit_once('.') else { return false };
+        let payload =
+            input.strip_prefix(&*self.token_header).and_then(|rest| rest.strip_prefix('.'));
+        let is_payload =
+            payload.and_then(base64url::decode).is_some_and(|it| it == claims.as_bytes());
+        let signature = base64url::decode(signature).unwrap_or_default();
+        let Some(key) = self.signing_jwk().filter(|_| is_payload) else { return false };
+        match self.tables.get_or_init(|| Tables::of(key.key())) {
+            Some(tables) => tables.verify(input.as_bytes(), &signature),
+            None => self.is_signed(key, token),
+        }
+    }
+
+    fn signing_jwk(&self) -> Option<&Jwk> {
+        self.own.keys().iter().find(|key| key.key_id() == Some(self.signing.key_id()))
+    }
+
+    /// As [`Keys::confirm`] for keys without tables.
+    fn is_signed(&self, key: &Jwk, token: &str) -> bool {
+        CompactJws::parse(token, own_token::MAX_BYTES).is_ok_and(|jws| match check(key, &jws) {
+            Checked::Here(is_valid) => is_valid,
+            Checked::ByHost(request) => check_signature(&request),
+        })
     }
 }
 
@@ -170,7 +238,8 @@ mod tests {
             |state, at| SealedKey::generate(algorithm, state, &master, entropy, at).unwrap();
         let mut keys: Vec<SealedKey> = (0..110).map(|at| key(KeyState::Withdrawn, at)).collect();
         keys.push(key(KeyState::Signing, 110));
-        let keys = Keys::open(StoredKeys { keys, changed_at: 110 }, &master).unwrap();
+        let keys =
+            Keys::open(StoredKeys { keys, changed_at: 110 }, &master, TokenType::Jwt).unwrap();
         assert_eq!((keys.own().keys().len(), keys.known().keys().len()), (1, MAX_KEYS));
         assert!(keys.known().keys().iter().any(|k| k.key_id() == Some(keys.signing_key_id())));
     }

@@ -1,5 +1,7 @@
 //! Judges tokens of this issuer with the issuer's own verifier.
 
+use std::sync::{Arc, PoisonError};
+
 use edgepass_jose::{ClaimsSet, CompactJws, base64url};
 use edgepass_status_list::StatusType;
 use edgepass_verify::checks::networks::{self, NetworkRule};
@@ -16,12 +18,30 @@ use crate::keys::Keys;
 use crate::paths::LISTS;
 use crate::storage::{StoreError, TokenRecord, TokenStore};
 
+/// Most policies of the issuer's own verifier that are kept: one for each audience.
+const MAX_POLICIES: usize = 1024;
+
 /// The longest token that is read, in bytes. Verifiers accept none that is longer.
 pub(crate) const MAX_BYTES: usize = 16 * 1024;
 
 impl<S> Issuer<S> {
     /// The policy under which the issuer's own verifier judges a token of this audience.
-    pub(crate) fn own_policy(&self, audience: &str) -> Result<Policy, IssueError> {
+    pub(crate) fn own_policy(&self, audience: &str) -> Result<Arc<Policy>, IssueError> {
+        let known = &self.own_policies;
+        let found = known.read().unwrap_or_else(PoisonError::into_inner).get(audience).cloned();
+        if let Some(found) = found {
+            return Ok(found);
+        }
+        let policy = Arc::new(self.new_own_policy(audience)?);
+        let mut known = known.write().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= MAX_POLICIES {
+            known.clear();
+        }
+        known.insert(audience.to_owned(), Arc::clone(&policy));
+        Ok(policy)
+    }
+
+    fn new_own_policy(&self, audience: &str) -> Result<Policy, IssueError> {
         let audience = OneOrMany::One(audience.to_owned());
         let mut config = PolicyConfig::new(self.issuer().to_owned(), audience);
         config.typ = Some(Some(self.token_type().name().to_owned()));
@@ -60,7 +80,7 @@ impl<S: TokenStore> Issuer<S> {
         // Read from the record later; this only selects the policy.
         let audience = claims.required_string("aud").unwrap_or_default();
         let Ok(policy) = self.own_policy(audience) else { return Ok(None) };
-        if judge(&jws, policy, &self.keys(), now).is_err() {
+        if judge(&jws, &policy, &self.keys(), now).is_err() {
             return Ok(None);
         }
         let Ok(jwt_id) = claims.required_string("jti") else { return Ok(None) };
@@ -73,12 +93,12 @@ impl<S: TokenStore> Issuer<S> {
 /// for the one that the token is bound to. Returns the URI of the list.
 pub(crate) fn judge(
     jws: &CompactJws,
-    policy: Policy,
+    policy: &Policy,
     keys: &Keys,
     now: UnixMillis,
 ) -> Result<String, VerifyError> {
     const REFUSED: VerifyError = VerifyError::SignatureInvalid;
-    let verifier = Verifier::new(policy, KeySource::Given(keys.own().clone()));
+    let verifier = Verifier::new(policy.clone(), KeySource::Given(keys.own().clone()));
     let mut verifier = verifier.map_err(|_| REFUSED)?;
     // Without a request there is no proof to check, as in a repeated check.
     let mut check = verifier.begin_again(request(jws), Requirements::default());

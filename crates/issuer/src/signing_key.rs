@@ -8,7 +8,6 @@ use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256,
     RsaKeyPair,
 };
-use edgepass_jose::json::JsonObject;
 use edgepass_jose::{Algorithm, Jwk, base64url, compact};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -303,17 +302,20 @@ impl SigningKey {
         &self.key_id
     }
 
-    /// Signs `payload` as a compact JWS of type `typ`.
+    /// The header of a JWS of type `typ` by this key, encoded.
+    pub fn header(&self, typ: &str) -> String {
+        let algorithm = self.pair.algorithm().name();
+        let header = json!({ "alg": algorithm, "kid": self.key_id, "typ": typ });
+        base64url::encode(header.to_string().as_bytes())
+    }
+
+    /// Signs `payload` as a compact JWS with a [`SigningKey::header`].
     ///
     /// # Errors
     ///
     /// [`SigningFailed`].
-    pub fn sign(&self, typ: &str, payload: &JsonObject) -> Result<String, SigningFailed> {
-        let mut header = JsonObject::new();
-        header.insert("alg".into(), self.pair.algorithm().name().into());
-        header.insert("kid".into(), self.key_id.as_str().into());
-        header.insert("typ".into(), typ.into());
-        compact::assemble(&header, payload, |input| self.pair.sign(input))
+    pub fn sign(&self, header: &str, payload: &[u8]) -> Result<String, SigningFailed> {
+        compact::assemble(header, payload, |input| self.pair.sign(input))
     }
 }
 
@@ -439,7 +441,7 @@ mod tests {
             let jwk = Jwk::from_value(&sealed.jwk(), &SIGNING_ALGORITHMS).unwrap();
             assert_eq!(format!("edgepass-{}", jwk.thumbprint()), sealed.key_id);
             let key = sealed.open(&master).unwrap();
-            let text = key.sign("at+jwt", &JsonObject::new()).unwrap();
+            let text = key.sign(&key.header("at+jwt"), b"{}").unwrap();
             let jws = edgepass_jose::CompactJws::parse(&text, 1000).unwrap();
             assert_eq!(jws.header().key_id(), Some(sealed.key_id.as_str()));
             assert_eq!(jws.header().algorithm(), algorithm.name());

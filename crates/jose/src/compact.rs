@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::base64url;
 use crate::claims::ClaimsSet;
 use crate::header::{HeaderError, JoseHeader};
-use crate::json::{JsonObject, NotAnObject};
+use crate::json::NotAnObject;
 
 /// A JWS in compact serialization with well-formed parts. The signature is not verified.
 ///
@@ -123,19 +123,17 @@ impl CompactJws {
     }
 }
 
-/// Builds a compact serialization. `sign` gets the signing input and returns the signature; its
-/// error is returned.
+/// Builds a compact serialization from an encoded header and a payload. `sign` gets the signing input
+/// and returns the signature; its error is returned.
 ///
 /// Source: [RFC 7515 §7.1](https://www.rfc-editor.org/rfc/rfc7515#section-7.1).
 pub fn assemble<E>(
-    header: &JsonObject,
-    payload: &JsonObject,
+    header: &str,
+    payload: &[u8],
     sign: impl FnOnce(&[u8]) -> Result<Vec<u8>, E>,
 ) -> Result<String, E> {
-    let encode = |object: &JsonObject| {
-        base64url::encode(serde_json::Value::Object(object.clone()).to_string().as_bytes())
-    };
-    let mut text = format!("{}.{}", encode(header), encode(payload));
+    let payload = base64url::encode(payload);
+    let mut text = [header, ".", &payload].concat();
     let signature = sign(text.as_bytes())?;
     text.push('.');
     text.push_str(&base64url::encode(&signature));

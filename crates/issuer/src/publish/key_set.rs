@@ -35,7 +35,7 @@ mod tests {
     use super::*;
     use crate::entropy::Counting;
     use crate::seal::MasterKey;
-    use crate::signing_key::{KeyState, SigningAlgorithm};
+    use crate::signing_key::{KeyState, SigningAlgorithm, TokenType};
     use crate::storage::StoredKeys;
 
     #[test]
@@ -51,7 +51,7 @@ mod tests {
         let standby = key(KeyState::Standby, 300, None);
         let open = |keys: &[&SealedKey], changed_at| {
             let keys = keys.iter().map(|key| (*key).clone()).collect();
-            Keys::open(StoredKeys { keys, changed_at }, &master).unwrap()
+            Keys::open(StoredKeys { keys, changed_at }, &master, TokenType::Jwt).unwrap()
         };
         // `old` was withdrawn at 200. An issuer with a database backup from before that creates a
         // new standby key at 300.

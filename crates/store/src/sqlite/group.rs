@@ -5,17 +5,17 @@ use std::error::Error;
 use std::sync::{Arc, LazyLock};
 
 use edgepass_issuer::audit::AuditEntry;
-use edgepass_issuer::storage::{NewToken, Recorded, StatusSlot, StoreError};
+use edgepass_issuer::storage::{NewToken, Recorded, StoreError};
 use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 
-use super::issue::{self, Blocking};
+use super::issue::{self, Blocking, Taken};
 use super::{Writer, corrupt, failed};
 use crate::rows;
 
 /// Tokens in one transaction, at most.
 const MOST: usize = 256;
-/// Rows of one statement, at most: a power of two.
+/// Rows of one statement, at most.
 const ROWS: usize = 32;
 
 /// A token to be recorded, and whom to tell.
@@ -110,7 +110,10 @@ async fn together(
         } else if is_blocked(&issue) {
             Ok(Recorded::Blocked)
         } else {
-            slots.next().map(Recorded::At).ok_or_else(|| corrupt(rows::BadRow("status_lists")))
+            slots
+                .next()
+                .map(|taken| Recorded::At(taken.slot))
+                .ok_or_else(|| corrupt(rows::BadRow("status_lists")))
         });
     }
     Ok(outcomes)
@@ -131,7 +134,7 @@ async fn alone(connection: &mut SqliteConnection, issue: &Issue) -> Result<Recor
 async fn slots(
     connection: &mut SqliteConnection,
     plain: &[&Issue],
-) -> Result<Vec<StatusSlot>, StoreError> {
+) -> Result<Vec<Taken>, StoreError> {
     let mut slots = Vec::with_capacity(plain.len());
     // Tokens of one window are usually next to each other, and take their indices at once.
     for run in plain.chunk_by(|a, b| {
@@ -151,20 +154,19 @@ async fn slots(
     Ok(slots)
 }
 
-/// Statements that insert 1, 2, 4 up to [`ROWS`] rows, prepared once each.
+/// Statements that insert 1 to [`ROWS`] rows. Each is prepared once.
 struct Inserts(Vec<String>);
 
 impl Inserts {
     fn new(head: &str, columns: usize) -> Self {
         let row = format!("({})", vec!["?"; columns].join(", "));
-        let sizes = (0..=ROWS.ilog2()).map(|power| 1_usize << power);
-        Self(sizes.map(|size| format!("{head} VALUES {}", vec![&*row; size].join(", "))).collect())
+        Self((1..=ROWS).map(|n| format!("{head} VALUES {}", vec![&*row; n].join(", "))).collect())
     }
 
     /// The statement for the largest number of rows up to `most`, and this number.
     fn up_to(&self, most: usize) -> Option<(&str, usize)> {
-        let power = most.min(ROWS).checked_ilog2()?;
-        Some((self.0.get(usize::try_from(power).ok()?)?, 1 << power))
+        let size = most.min(ROWS);
+        Some((self.0.get(size.checked_sub(1)?)?, size))
     }
 }
 
@@ -175,7 +177,7 @@ static ENTRIES: LazyLock<Inserts> =
 async fn insert_tokens(
     connection: &mut SqliteConnection,
     mut plain: &[&Issue],
-    mut slots: &[StatusSlot],
+    mut slots: &[Taken],
 ) -> Result<(), StoreError> {
     while let Some((statement, size)) = TOKENS.up_to(plain.len()) {
         let mut query = sqlx::query(AssertSqlSafe(statement));

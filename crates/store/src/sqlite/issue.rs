@@ -35,9 +35,9 @@ pub(super) async fn record(
     {
         return Ok(Recorded::NotReplaced);
     }
-    let slot = take_slot(connection, &new.list).await?;
-    let insert = format!("{INSERT} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
-    let insert = bound(sqlx::query(AssertSqlSafe(insert)), token, &slot)?;
+    let taken = take_slot(connection, &new.list).await?;
+    let insert = format!("{INSERT} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+    let insert = bound(sqlx::query(AssertSqlSafe(insert)), token, &taken)?;
     let inserted = insert.execute(&mut *connection).await.map_err(failed)?;
     for ancestor in &ancestors {
         sqlx::query("INSERT INTO ancestors (ancestor, seq) VALUES ($1, $2)")
@@ -48,20 +48,27 @@ pub(super) async fn record(
             .map_err(failed)?;
     }
     append(connection, entry).await?;
-    Ok(Recorded::At(slot))
+    Ok(Recorded::At(taken.slot))
+}
+
+/// An index that was taken for a token.
+pub(super) struct Taken {
+    pub(super) slot: StatusSlot,
+    /// The number of tokens that the list had before.
+    counter: u32,
 }
 
 /// The start of a statement that inserts tokens.
 pub(super) const INSERT: &str = "INSERT INTO tokens (jwt_id, role, client_id, subject, audience, scope, key_id, created_by, \
-     issued_at, expiration, list_id, list_index, policy, agreement, parent, confirmation)";
+     issued_at, expiration, list_id, list_index, list_counter, policy, agreement, parent, confirmation)";
 /// Its number of columns.
-pub(super) const COLUMNS: usize = 16;
+pub(super) const COLUMNS: usize = 17;
 
 /// Binds a row of such a statement.
 pub(super) fn bound<'q>(
     query: Query<'q, Sqlite, SqliteArguments>,
     token: &'q TokenFacts,
-    slot: &'q StatusSlot,
+    taken: &'q Taken,
 ) -> Result<Query<'q, Sqlite, SqliteArguments>, StoreError> {
     let confirmation = token.confirmation.as_ref().map(serde_json::to_string);
     Ok(query
@@ -75,8 +82,9 @@ pub(super) fn bound<'q>(
         .bind(&token.created_by)
         .bind(rows::signed(token.issued_at))
         .bind(rows::signed(token.expiration))
-        .bind(&slot.list_id)
-        .bind(rows::signed(slot.index))
+        .bind(&taken.slot.list_id)
+        .bind(rows::signed(taken.slot.index))
+        .bind(taken.counter)
         .bind(token.policy.map(rows::signed))
         .bind(&token.agreement)
         .bind(&token.parent)
@@ -165,7 +173,7 @@ pub(super) async fn open_list(
 pub(super) async fn take_slot(
     connection: &mut SqliteConnection,
     list: &NewList,
-) -> Result<StatusSlot, StoreError> {
+) -> Result<Taken, StoreError> {
     let row = match take_counter(connection, list).await? {
         Some(row) => row,
         None => {
@@ -184,7 +192,7 @@ pub(super) async fn take_slots(
     connection: &mut SqliteConnection,
     list: &NewList,
     count: usize,
-) -> Result<Option<Vec<StatusSlot>>, StoreError> {
+) -> Result<Option<Vec<Taken>>, StoreError> {
     let count = u32::try_from(count).map_err(corrupt)?;
     let row = sqlx::query(
         "UPDATE status_lists SET next_counter = next_counter + $3 WHERE id = (SELECT id FROM \
@@ -201,7 +209,7 @@ pub(super) async fn take_slots(
 }
 
 /// The indices for `count` tokens from the counter on that a row names.
-fn permuted(row: &SqliteRow, count: u32) -> Result<Vec<StatusSlot>, sqlx::Error> {
+fn permuted(row: &SqliteRow, count: u32) -> Result<Vec<Taken>, sqlx::Error> {
     let bad = || sqlx::Error::Decode(Box::new(rows::BadRow("status_lists")));
     let secret: Vec<u8> = row.try_get("secret")?;
     let secret: [u8; 32] = secret.try_into().map_err(|_| bad())?;
@@ -209,11 +217,11 @@ fn permuted(row: &SqliteRow, count: u32) -> Result<Vec<StatusSlot>, sqlx::Error>
         (rows::unsigned(row, "counter")?, rows::unsigned(row, "capacity")?);
     let end = from.checked_add(count).ok_or_else(bad)?;
     let list_id: String = row.try_get("id")?;
-    let slot = |counter| {
+    let taken = |counter| {
         let index = u64::from(permute(&secret, counter, capacity));
-        StatusSlot { list_id: list_id.clone(), index }
+        Taken { slot: StatusSlot { list_id: list_id.clone(), index }, counter }
     };
-    Ok((from..end).map(slot).collect())
+    Ok((from..end).map(taken).collect())
 }
 
 async fn take_counter(

@@ -97,6 +97,8 @@ impl SqliteStore {
             // Measured: with NORMAL a power cut loses acknowledged commits.
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
+            // Those that record several tokens at once have a form for each number.
+            .statement_cache_capacity(200)
             // A long reader makes the write-ahead log grow. Once it has ended, the log is cut.
             .pragma("journal_size_limit", WAL_LIMIT)
             .busy_timeout(BUSY_TIMEOUT);
