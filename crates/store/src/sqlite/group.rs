@@ -7,10 +7,12 @@ use std::sync::{Arc, LazyLock};
 use edgepass_issuer::audit::AuditEntry;
 use edgepass_issuer::storage::{NewToken, Recorded, StoreError};
 use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc::{self, Receiver};
+use tokio::sync::oneshot;
 
 use super::issue::{self, Blocking, Taken};
-use super::{Writer, corrupt, failed};
+use super::ranges::Ranges;
+use super::{Writer, corrupt, entry_values, failed};
 use crate::rows;
 
 /// Tokens in one transaction, at most.
@@ -29,39 +31,63 @@ pub(super) struct Issue {
 pub(super) fn start(writer: Arc<Writer>) -> mpsc::Sender<Issue> {
     let (sender, mut receiver) = mpsc::channel(MOST);
     tokio::spawn(async move {
-        loop {
-            let mut group = Vec::new();
-            if receiver.recv_many(&mut group, MOST).await == 0 {
-                break;
-            }
-            record(&writer, group).await;
+        let mut ranges = Ranges::default();
+        while let Some(group) = gather(&mut receiver).await {
+            record(&writer, group, &mut ranges).await;
         }
     });
     sender
 }
 
+/// Waits for tokens. Takes with them what the requests that have arrived already come to: a busy process
+/// makes a larger group of them before it turns to the disk. `None`: all senders are gone.
+async fn gather(receiver: &mut Receiver<Issue>) -> Option<Vec<Issue>> {
+    let mut group = Vec::new();
+    if receiver.recv_many(&mut group, MOST).await == 0 {
+        return None;
+    }
+    while group.len() < MOST {
+        let before = group.len();
+        tokio::task::yield_now().await;
+        while let (true, Ok(issue)) = (group.len() < MOST, receiver.try_recv()) {
+            group.push(issue);
+        }
+        if group.len() == before {
+            break;
+        }
+    }
+    Some(group)
+}
+
 /// Records a group, and tells each outcome. Whoever asked may have gone.
-async fn record(writer: &Writer, group: Vec<Issue>) {
-    let outcomes = writer.write(async |connection| together(connection, &group).await).await;
-    match outcomes {
+async fn record(writer: &Writer, group: Vec<Issue>, ranges: &mut Ranges) {
+    let outcomes = writer.write(async |connection| together(connection, &group, ranges).await);
+    match outcomes.await {
         Ok(outcomes) => {
             for (issue, outcome) in group.into_iter().zip(outcomes) {
                 let _ = issue.outcome.send(outcome);
             }
         }
-        // One of them may be the cause.
-        Err(StoreError::Duplicate(_) | StoreError::Corrupt(_)) if group.len() > 1 => {
-            for Issue { new, entry, outcome } in group {
-                let alone = writer.write(async |one| issue::record(one, &new, &entry).await).await;
-                let _ = outcome.send(alone);
-            }
-        }
         Err(error) => {
+            // What was taken of them is unknown now.
+            ranges.forget();
+            let is_of_one = matches!(error, StoreError::Duplicate(_) | StoreError::Corrupt(_));
+            if is_of_one && group.len() > 1 {
+                return record_each(writer, group).await;
+            }
             let again = repeated(error);
             for issue in group {
                 let _ = issue.outcome.send(Err(again()));
             }
         }
+    }
+}
+
+/// Records each token in a transaction of its own, as one of them is the cause of an error.
+async fn record_each(writer: &Writer, group: Vec<Issue>) {
+    for Issue { new, entry, outcome } in group {
+        let alone = writer.write(async |one| issue::record(one, &new, &entry).await).await;
+        let _ = outcome.send(alone);
     }
 }
 
@@ -88,6 +114,7 @@ fn repeated(error: StoreError) -> impl Fn() -> StoreError {
 async fn together(
     connection: &mut SqliteConnection,
     group: &[Issue],
+    ranges: &mut Ranges,
 ) -> Result<Vec<Result<Recorded, StoreError>>, StoreError> {
     let earliest = group.iter().map(|issue| issue.entry.at_ms).min().unwrap_or_default();
     let blocking = Blocking::at(connection, earliest).await?;
@@ -99,10 +126,13 @@ async fn together(
     let is_blocked = |issue: &&Issue| blocking.includes(&issue.new.facts, issue.entry.at_ms);
     let plain: Vec<&Issue> =
         group.iter().filter(is_plain).filter(|issue| !is_blocked(issue)).collect();
-    let slots = slots(connection, &plain).await?;
-    insert_tokens(connection, &plain, &slots).await?;
-    insert_entries(connection, &plain).await?;
-    let mut slots = slots.into_iter();
+    let mut taken = Vec::with_capacity(plain.len());
+    for (at, issue) in plain.iter().enumerate() {
+        let left = plain.len().saturating_sub(at);
+        taken.push(ranges.take(connection, &issue.new.list, left).await?);
+    }
+    insert(connection, &plain, &taken).await?;
+    let mut taken = taken.into_iter();
     let mut outcomes = Vec::with_capacity(group.len());
     for issue in group {
         outcomes.push(if !is_plain(&issue) {
@@ -110,10 +140,8 @@ async fn together(
         } else if is_blocked(&issue) {
             Ok(Recorded::Blocked)
         } else {
-            slots
-                .next()
-                .map(|taken| Recorded::At(taken.slot))
-                .ok_or_else(|| corrupt(rows::BadRow("status_lists")))
+            let taken = taken.next().map(|taken| Recorded::At(taken.slot));
+            taken.ok_or_else(|| corrupt(rows::BadRow("status_lists")))
         });
     }
     Ok(outcomes)
@@ -130,80 +158,35 @@ async fn alone(connection: &mut SqliteConnection, issue: &Issue) -> Result<Recor
     outcome
 }
 
-/// An unused index for each token.
-async fn slots(
+/// Texts that insert 1 to [`ROWS`] tokens and their audit entries. Each is prepared once.
+static INSERTS: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let rows = |columns: usize, count| {
+        let row = format!("({})", vec!["?"; columns].join(", "));
+        vec![row; count].join(", ")
+    };
+    let both = |count| {
+        let (tokens, entries) = (rows(issue::COLUMNS, count), rows(4, count));
+        format!("{} VALUES {tokens}; {} VALUES {entries}", issue::INSERT, super::INSERT_ENTRY)
+    };
+    (1..=ROWS).map(both).collect()
+});
+
+async fn insert(
     connection: &mut SqliteConnection,
     plain: &[&Issue],
-) -> Result<Vec<Taken>, StoreError> {
-    let mut slots = Vec::with_capacity(plain.len());
-    // Tokens of one window are usually next to each other, and take their indices at once.
-    for run in plain.chunk_by(|a, b| {
-        let (a, b) = (&a.new.list, &b.new.list);
-        (a.window, a.bits) == (b.window, b.bits)
-    }) {
-        let Some(first) = run.first() else { continue };
-        match issue::take_slots(connection, &first.new.list, run.len()).await? {
-            Some(taken) => slots.extend(taken),
-            None => {
-                for issue in run {
-                    slots.push(issue::take_slot(connection, &issue.new.list).await?);
-                }
-            }
-        }
-    }
-    Ok(slots)
-}
-
-/// Statements that insert 1 to [`ROWS`] rows. Each is prepared once.
-struct Inserts(Vec<String>);
-
-impl Inserts {
-    fn new(head: &str, columns: usize) -> Self {
-        let row = format!("({})", vec!["?"; columns].join(", "));
-        Self((1..=ROWS).map(|n| format!("{head} VALUES {}", vec![&*row; n].join(", "))).collect())
-    }
-
-    /// The statement for the largest number of rows up to `most`, and this number.
-    fn up_to(&self, most: usize) -> Option<(&str, usize)> {
-        let size = most.min(ROWS);
-        Some((self.0.get(size.checked_sub(1)?)?, size))
-    }
-}
-
-static TOKENS: LazyLock<Inserts> = LazyLock::new(|| Inserts::new(issue::INSERT, issue::COLUMNS));
-static ENTRIES: LazyLock<Inserts> =
-    LazyLock::new(|| Inserts::new("INSERT INTO audit (at_ms, actor, act, entry)", 4));
-
-async fn insert_tokens(
-    connection: &mut SqliteConnection,
-    mut plain: &[&Issue],
-    mut slots: &[Taken],
+    taken: &[Taken],
 ) -> Result<(), StoreError> {
-    while let Some((statement, size)) = TOKENS.up_to(plain.len()) {
-        let mut query = sqlx::query(AssertSqlSafe(statement));
-        for (issue, slot) in plain.iter().zip(slots).take(size) {
-            query = issue::bound(query, &issue.new.facts, slot)?;
+    for (plain, taken) in plain.chunks(ROWS).zip(taken.chunks(ROWS)) {
+        let text = plain.len().checked_sub(1).and_then(|at| INSERTS.get(at));
+        let Some(text) = text else { continue };
+        let mut query = sqlx::query(AssertSqlSafe(text.as_str()));
+        for (issue, taken) in plain.iter().zip(taken) {
+            query = issue::bound(query, &issue.new.facts, taken)?;
+        }
+        for issue in plain {
+            query = entry_values(query, &issue.entry)?;
         }
         query.execute(&mut *connection).await.map_err(failed)?;
-        plain = plain.get(size..).unwrap_or_default();
-        slots = slots.get(size..).unwrap_or_default();
-    }
-    Ok(())
-}
-
-async fn insert_entries(
-    connection: &mut SqliteConnection,
-    mut plain: &[&Issue],
-) -> Result<(), StoreError> {
-    while let Some((statement, size)) = ENTRIES.up_to(plain.len()) {
-        let mut query = sqlx::query(AssertSqlSafe(statement));
-        for Issue { entry, .. } in plain.iter().take(size) {
-            let text = serde_json::to_string(entry).map_err(corrupt)?;
-            query = query.bind(rows::signed(entry.at_ms)).bind(&entry.actor);
-            query = query.bind(entry.act.name()).bind(text);
-        }
-        query.execute(&mut *connection).await.map_err(failed)?;
-        plain = plain.get(size..).unwrap_or_default();
     }
     Ok(())
 }

@@ -35,7 +35,8 @@ pub(super) async fn record(
     {
         return Ok(Recorded::NotReplaced);
     }
-    let taken = take_slot(connection, &new.list).await?;
+    let taken = take(connection, &new.list, 1).await?.next();
+    let taken = taken.ok_or_else(|| corrupt(rows::BadRow("status_lists")))?;
     let insert = format!("{INSERT} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
     let insert = bound(sqlx::query(AssertSqlSafe(insert)), token, &taken)?;
     let inserted = insert.execute(&mut *connection).await.map_err(failed)?;
@@ -169,35 +170,52 @@ pub(super) async fn open_list(
     Ok(())
 }
 
-/// Takes an unused index in the oldest list of the window that has one. Opens a list if none has.
-pub(super) async fn take_slot(
-    connection: &mut SqliteConnection,
-    list: &NewList,
-) -> Result<Taken, StoreError> {
-    let row = match take_counter(connection, list).await? {
-        Some(row) => row,
-        None => {
-            open_list(connection, list).await?;
-            let opened = take_counter(connection, list).await?;
-            opened.ok_or_else(|| corrupt(rows::BadRow("status_lists")))?
-        }
-    };
-    let slot = permuted(&row, 1).map_err(failed)?.pop();
-    slot.ok_or_else(|| corrupt(rows::BadRow("status_lists")))
-}
-
-/// Takes unused indices for `count` tokens in the oldest list of the window that has so many. `None`:
-/// none has.
-pub(super) async fn take_slots(
+/// Takes `count` unused indices in the oldest list of the window that has so many, or else one. Opens a
+/// list if none has one.
+pub(super) async fn take(
     connection: &mut SqliteConnection,
     list: &NewList,
     count: usize,
-) -> Result<Option<Vec<Taken>>, StoreError> {
+) -> Result<Range, StoreError> {
+    for count in [count, 1] {
+        if let Some(range) = take_range(connection, list, count).await? {
+            return Ok(range);
+        }
+    }
+    open_list(connection, list).await?;
+    let range = take_range(connection, list, 1).await?;
+    range.ok_or_else(|| corrupt(rows::BadRow("status_lists")))
+}
+
+/// Indices of a list that nobody else takes.
+pub(super) struct Range {
+    list_id: String,
+    secret: [u8; 32],
+    capacity: u32,
+    counters: std::ops::Range<u32>,
+}
+
+impl Iterator for Range {
+    type Item = Taken;
+
+    fn next(&mut self) -> Option<Taken> {
+        let counter = self.counters.next()?;
+        let index = u64::from(permute(&self.secret, counter, self.capacity));
+        Some(Taken { slot: StatusSlot { list_id: self.list_id.clone(), index }, counter })
+    }
+}
+
+/// Takes `count` unused indices in the oldest list of the window that has so many. `None`: none has.
+async fn take_range(
+    connection: &mut SqliteConnection,
+    list: &NewList,
+    count: usize,
+) -> Result<Option<Range>, StoreError> {
     let count = u32::try_from(count).map_err(corrupt)?;
     let row = sqlx::query(
         "UPDATE status_lists SET next_counter = next_counter + $3 WHERE id = (SELECT id FROM \
          status_lists WHERE window_end = $1 AND bits = $2 AND next_counter + $3 <= capacity \
-         ORDER BY after_seq, id LIMIT 1) RETURNING id, secret, capacity, next_counter - $3 AS counter",
+         ORDER BY after_seq, id LIMIT 1) RETURNING id, secret, capacity, next_counter",
     )
     .bind(rows::signed(list.window.end))
     .bind(list.bits.number())
@@ -205,39 +223,20 @@ pub(super) async fn take_slots(
     .fetch_optional(connection)
     .await
     .map_err(failed)?;
-    row.map(|row| permuted(&row, count)).transpose().map_err(failed)
+    row.map(|row| range(&row, count)).transpose().map_err(failed)
 }
 
-/// The indices for `count` tokens from the counter on that a row names.
-fn permuted(row: &SqliteRow, count: u32) -> Result<Vec<Taken>, sqlx::Error> {
+/// The last `count` indices that a list has given.
+fn range(row: &SqliteRow, count: u32) -> Result<Range, sqlx::Error> {
     let bad = || sqlx::Error::Decode(Box::new(rows::BadRow("status_lists")));
     let secret: Vec<u8> = row.try_get("secret")?;
-    let secret: [u8; 32] = secret.try_into().map_err(|_| bad())?;
-    let (from, capacity): (u32, u32) =
-        (rows::unsigned(row, "counter")?, rows::unsigned(row, "capacity")?);
-    let end = from.checked_add(count).ok_or_else(bad)?;
-    let list_id: String = row.try_get("id")?;
-    let taken = |counter| {
-        let index = u64::from(permute(&secret, counter, capacity));
-        Taken { slot: StatusSlot { list_id: list_id.clone(), index }, counter }
-    };
-    Ok((from..end).map(taken).collect())
-}
-
-async fn take_counter(
-    connection: &mut SqliteConnection,
-    list: &NewList,
-) -> Result<Option<SqliteRow>, StoreError> {
-    sqlx::query(
-        "UPDATE status_lists SET next_counter = next_counter + 1 WHERE id = (SELECT id FROM \
-         status_lists WHERE window_end = $1 AND bits = $2 AND next_counter < capacity \
-         ORDER BY after_seq, id LIMIT 1) RETURNING id, secret, capacity, next_counter - 1 AS counter",
-    )
-    .bind(rows::signed(list.window.end))
-    .bind(list.bits.number())
-    .fetch_optional(connection)
-    .await
-    .map_err(failed)
+    let end: u32 = rows::unsigned(row, "next_counter")?;
+    Ok(Range {
+        list_id: row.try_get("id")?,
+        secret: secret.try_into().map_err(|_| bad())?,
+        capacity: rows::unsigned(row, "capacity")?,
+        counters: end.checked_sub(count).ok_or_else(bad)?..end,
+    })
 }
 
 /// The acts that block issuing at `$1`, in milliseconds. `blocks_until_ms > 0` lets

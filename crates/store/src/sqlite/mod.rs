@@ -7,6 +7,7 @@ mod issue;
 mod keys;
 mod migrations;
 mod policies;
+mod ranges;
 mod replacements;
 #[cfg(test)]
 mod tests;
@@ -404,17 +405,24 @@ impl StoreState for SqliteStore {
     }
 }
 
+/// The start of a statement that inserts audit entries.
+const INSERT_ENTRY: &str = "INSERT INTO audit (at_ms, actor, act, entry)";
+
 async fn append(connection: &mut SqliteConnection, entry: &AuditEntry) -> Result<(), StoreError> {
-    let text = serde_json::to_string(entry).map_err(corrupt)?;
-    sqlx::query("INSERT INTO audit (at_ms, actor, act, entry) VALUES ($1, $2, $3, $4)")
-        .bind(rows::signed(entry.at_ms))
-        .bind(&entry.actor)
-        .bind(entry.act.name())
-        .bind(text)
-        .execute(connection)
-        .await
-        .map_err(failed)?;
+    let insert = format!("{INSERT_ENTRY} VALUES (?, ?, ?, ?)");
+    let insert = entry_values(sqlx::query(AssertSqlSafe(insert)), entry)?;
+    insert.execute(connection).await.map_err(failed)?;
     Ok(())
+}
+
+/// Binds a row of such a statement.
+fn entry_values<'q>(
+    query: Query<'q, Sqlite, SqliteArguments>,
+    entry: &'q AuditEntry,
+) -> Result<Query<'q, Sqlite, SqliteArguments>, StoreError> {
+    let text = serde_json::to_string(entry).map_err(corrupt)?;
+    let query = query.bind(rows::signed(entry.at_ms)).bind(&entry.actor);
+    Ok(query.bind(entry.act.name()).bind(text))
 }
 
 fn failed(error: sqlx::Error) -> StoreError {
