@@ -18,7 +18,7 @@ use crate::rows;
 /// Tokens in one transaction, at most.
 const MOST: usize = 256;
 /// Rows of one statement, at most.
-const ROWS: usize = 32;
+const ROWS: usize = 64;
 
 /// A token to be recorded, and whom to tell.
 pub(super) struct Issue {
@@ -61,8 +61,14 @@ async fn gather(receiver: &mut Receiver<Issue>) -> Option<Vec<Issue>> {
 
 /// Records a group, and tells each outcome. Whoever asked may have gone.
 async fn record(writer: &Writer, group: Vec<Issue>, ranges: &mut Ranges) {
-    let outcomes = writer.write(async |connection| together(connection, &group, ranges).await);
-    match outcomes.await {
+    let outcomes = match at_once(writer, &group, ranges).await {
+        Ok(None) => writer.write(async |one| together(one, &group, ranges).await).await,
+        Ok(Some(taken)) => {
+            Ok(taken.into_iter().map(|taken| Ok(Recorded::At(taken.slot))).collect())
+        }
+        Err(error) => Err(error),
+    };
+    match outcomes {
         Ok(outcomes) => {
             for (issue, outcome) in group.into_iter().zip(outcomes) {
                 let _ = issue.outcome.send(outcome);
@@ -110,6 +116,37 @@ fn repeated(error: StoreError) -> impl Fn() -> StoreError {
     move || kind(Box::new(Shared(Arc::clone(&cause))))
 }
 
+/// Whether a token depends on nothing else in the database. It is recorded with others of its kind.
+fn is_plain(issue: &Issue) -> bool {
+    let Issue { new, .. } = issue;
+    new.facts.parent.is_none() && new.once.is_empty() && new.replaces.is_none()
+}
+
+/// Records a group of plain tokens by one text, which is a whole transaction: a connection and its thread are
+/// asked once. `None`: the group needs more than that, and nothing was recorded.
+async fn at_once(
+    writer: &Writer,
+    group: &[Issue],
+    ranges: &mut Ranges,
+) -> Result<Option<Vec<Taken>>, StoreError> {
+    let text = group.len().checked_sub(1).and_then(|at| WHOLE.get(at));
+    let (Some(text), true) = (text, group.iter().all(is_plain)) else { return Ok(None) };
+    let lists = group.iter().map(|issue| &issue.new.list);
+    let Some(taken) = ranges.next_of_all(lists) else { return Ok(None) };
+    let earliest = group.iter().map(|issue| issue.entry.at_ms).min().unwrap_or_default();
+    let now = rows::signed(earliest);
+    let mut query = sqlx::query(AssertSqlSafe(text.as_str())).bind(now);
+    for (issue, taken) in group.iter().zip(&taken) {
+        query = issue::bound(query, &issue.new.facts, taken)?;
+    }
+    query = query.bind(now);
+    for issue in group {
+        query = entry_values(query, &issue.entry)?;
+    }
+    let blocking = writer.transaction(query.bind(now)).await?;
+    Ok(blocking.is_empty().then_some(taken))
+}
+
 /// Records a group in the transaction of `connection`.
 async fn together(
     connection: &mut SqliteConnection,
@@ -118,14 +155,9 @@ async fn together(
 ) -> Result<Vec<Result<Recorded, StoreError>>, StoreError> {
     let earliest = group.iter().map(|issue| issue.entry.at_ms).min().unwrap_or_default();
     let blocking = Blocking::at(connection, earliest).await?;
-    // A token that depends on nothing else in the database is recorded with others of its kind.
-    let is_plain = |issue: &&Issue| {
-        let Issue { new, .. } = issue;
-        new.facts.parent.is_none() && new.once.is_empty() && new.replaces.is_none()
-    };
     let is_blocked = |issue: &&Issue| blocking.includes(&issue.new.facts, issue.entry.at_ms);
     let plain: Vec<&Issue> =
-        group.iter().filter(is_plain).filter(|issue| !is_blocked(issue)).collect();
+        group.iter().filter(|issue| is_plain(issue) && !is_blocked(issue)).collect();
     let mut taken = Vec::with_capacity(plain.len());
     for (at, issue) in plain.iter().enumerate() {
         let left = plain.len().saturating_sub(at);
@@ -135,7 +167,7 @@ async fn together(
     let mut taken = taken.into_iter();
     let mut outcomes = Vec::with_capacity(group.len());
     for issue in group {
-        outcomes.push(if !is_plain(&issue) {
+        outcomes.push(if !is_plain(issue) {
             alone(connection, issue).await
         } else if is_blocked(&issue) {
             Ok(Recorded::Blocked)
@@ -158,17 +190,36 @@ async fn alone(connection: &mut SqliteConnection, issue: &Issue) -> Result<Recor
     outcome
 }
 
+/// A row of placeholders, for each of `count` rows.
+fn placeholders(columns: usize, count: usize) -> String {
+    let row = format!("({})", vec!["?"; columns].join(", "));
+    vec![row; count].join(", ")
+}
+
 /// Texts that insert 1 to [`ROWS`] tokens and their audit entries. Each is prepared once.
 static INSERTS: LazyLock<Vec<String>> = LazyLock::new(|| {
-    let rows = |columns: usize, count| {
-        let row = format!("({})", vec!["?"; columns].join(", "));
-        vec![row; count].join(", ")
-    };
     let both = |count| {
-        let (tokens, entries) = (rows(issue::COLUMNS, count), rows(4, count));
+        let (tokens, entries) = (placeholders(issue::COLUMNS, count), placeholders(4, count));
         format!("{} VALUES {tokens}; {} VALUES {entries}", issue::INSERT, super::INSERT_ENTRY)
     };
     (1..=ROWS).map(both).collect()
+});
+
+/// As [`INSERTS`], as whole transactions. They insert nothing while an act blocks the issuing of any tokens, and
+/// return a row then.
+static WHOLE: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let whole = |count| {
+        let (tokens, entries) = (placeholders(issue::COLUMNS, count), placeholders(4, count));
+        let acts = issue::BLOCKING_ACTS.replace("$1", "?");
+        format!(
+            "BEGIN IMMEDIATE; {acts} LIMIT 1; \
+             {} SELECT * FROM (VALUES {tokens}) WHERE NOT EXISTS ({acts}); \
+             {} SELECT * FROM (VALUES {entries}) WHERE NOT EXISTS ({acts}); COMMIT",
+            issue::INSERT,
+            super::INSERT_ENTRY,
+        )
+    };
+    (1..=ROWS).map(whole).collect()
 });
 
 async fn insert(

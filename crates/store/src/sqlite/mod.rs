@@ -32,7 +32,7 @@ use sqlx::error::DatabaseError;
 use sqlx::query::Query;
 use sqlx::sqlite::{
     SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
-    SqliteSynchronous,
+    SqliteRow, SqliteSynchronous,
 };
 use sqlx::{AssertSqlSafe, Connection, Row, Sqlite, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
@@ -61,6 +61,25 @@ struct Writer {
 }
 
 impl Writer {
+    /// Runs a text that begins and commits a transaction, and returns its rows. Undoes what it did if it
+    /// fails.
+    async fn transaction(
+        &self,
+        text: Query<'_, Sqlite, SqliteArguments>,
+    ) -> Result<Vec<SqliteRow>, StoreError> {
+        self.durability
+            .change(async {
+                let mut connection = self.pool.acquire().await.map_err(failed)?;
+                let rows = text.fetch_all(&mut *connection).await.map_err(failed);
+                if rows.is_err() {
+                    // Fails where SQLite has rolled it back by itself.
+                    let _ = sqlx::query("ROLLBACK").execute(&mut *connection).await;
+                }
+                rows
+            })
+            .await
+    }
+
     /// Runs `work` in a transaction, which is committed if `work` returns `Ok`, and else rolled
     /// back. The transaction takes the write lock first, so that no later statement fails for lack
     /// of the lock.
@@ -99,7 +118,7 @@ impl SqliteStore {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             // Those that record several tokens at once have a form for each number.
-            .statement_cache_capacity(200)
+            .statement_cache_capacity(300)
             // A long reader makes the write-ahead log grow. Once it has ended, the log is cut.
             .pragma("journal_size_limit", WAL_LIMIT)
             .busy_timeout(BUSY_TIMEOUT);

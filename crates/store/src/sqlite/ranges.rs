@@ -15,6 +15,11 @@ const MOST: usize = 256;
 #[derive(Default)]
 pub(super) struct Ranges(HashMap<(u64, u8), Reserved>);
 
+/// The end of the window and the bits of a list.
+fn name(list: &NewList) -> (u64, u8) {
+    (list.window.end, list.bits.number())
+}
+
 struct Reserved {
     range: Range,
     /// How many indices it had.
@@ -22,6 +27,27 @@ struct Reserved {
 }
 
 impl Ranges {
+    /// Takes reserved indices for several tokens. `None`: there are not enough, and none was taken.
+    pub(super) fn next_of_all<'l>(
+        &mut self,
+        lists: impl Iterator<Item = &'l NewList> + Clone,
+    ) -> Option<Vec<Taken>> {
+        let mut wanted: HashMap<(u64, u8), usize> = HashMap::new();
+        for list in lists.clone() {
+            let wanted = wanted.entry(name(list)).or_default();
+            *wanted = wanted.saturating_add(1);
+        }
+        let left = |name| self.0.get(name).map_or(0, |reserved| reserved.range.left());
+        if wanted.iter().any(|(name, wanted)| left(name) < *wanted) {
+            return None;
+        }
+        lists.map(|list| self.next(list)).collect()
+    }
+
+    fn next(&mut self, list: &NewList) -> Option<Taken> {
+        self.0.get_mut(&name(list))?.range.next()
+    }
+
     /// Takes an index for a token. If none is reserved, reserves at least `wanted`, as far as a list has
     /// so many, and twice as many as before.
     pub(super) async fn take(
@@ -30,12 +56,11 @@ impl Ranges {
         list: &NewList,
         wanted: usize,
     ) -> Result<Taken, StoreError> {
-        let name = (list.window.end, list.bits.number());
-        let reserved = self.0.get_mut(&name);
-        let before = reserved.as_ref().map_or(0, |reserved| reserved.size);
-        if let Some(taken) = reserved.and_then(|reserved| reserved.range.next()) {
+        if let Some(taken) = self.next(list) {
             return Ok(taken);
         }
+        let name = name(list);
+        let before = self.0.get(&name).map_or(0, |reserved| reserved.size);
         // Of windows that ended before this one nobody needs an index any more.
         self.0.retain(|(end, _), _| *end >= name.0);
         let size = before.saturating_mul(2).clamp(wanted.min(MOST), MOST);
