@@ -3,6 +3,8 @@
 mod acts;
 mod durability;
 mod group;
+#[cfg(test)]
+mod group_tests;
 mod issue;
 mod keys;
 mod migrations;

@@ -15,23 +15,23 @@ use sqlx::{QueryBuilder, Sqlite};
 
 use super::*;
 
-fn now() -> UnixMillis {
+pub(super) fn now() -> UnixMillis {
     let since = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
     UnixMillis(u64::try_from(since.as_millis()).unwrap())
 }
 
-struct TestStore {
-    store: SqliteStore,
-    _folder: tempfile::TempDir,
+pub(super) struct TestStore {
+    pub(super) store: SqliteStore,
+    pub(super) _folder: tempfile::TempDir,
 }
 
-async fn test_store() -> TestStore {
+pub(super) async fn test_store() -> TestStore {
     let folder = tempfile::tempdir().unwrap();
     let store = SqliteStore::open(&folder.path().join("edgepass.db"), true, now).await.unwrap();
     TestStore { store, _folder: folder }
 }
 
-fn token(jwt_id: &str) -> NewToken {
+pub(super) fn token(jwt_id: &str) -> NewToken {
     let facts = TokenFacts {
         jwt_id: jwt_id.into(),
         role: "reader".into(),
@@ -58,13 +58,13 @@ fn token(jwt_id: &str) -> NewToken {
     }
 }
 
-fn of_role(role: &str, jwt_id: &str) -> NewToken {
+pub(super) fn of_role(role: &str, jwt_id: &str) -> NewToken {
     let mut token = token(jwt_id);
     token.facts.role = role.into();
     token
 }
 
-async fn issue(store: &SqliteStore, token: &NewToken) -> StatusSlot {
+pub(super) async fn issue(store: &SqliteStore, token: &NewToken) -> StatusSlot {
     let jwt_id = &token.facts.jwt_id;
     match store.record_issue(token, &entry(jwt_id)).await.unwrap() {
         Recorded::At(slot) => slot,
@@ -72,7 +72,7 @@ async fn issue(store: &SqliteStore, token: &NewToken) -> StatusSlot {
     }
 }
 
-fn act(change: StatusChange, selection: Selection) -> NewAct {
+pub(super) fn act(change: StatusChange, selection: Selection) -> NewAct {
     let (reason, actor) = ("why".into(), "cli:test".into());
     NewAct { change, selection, reason, actor, policy: 1, report: None, at: UnixMillis(200_000) }
 }
@@ -81,7 +81,7 @@ fn named(jwt_id: &str) -> Selection {
     Selection::JwtIds(vec![jwt_id.into()])
 }
 
-fn role(role: &str) -> Selection {
+pub(super) fn role(role: &str) -> Selection {
     Selection::Fitting(Filter { role: Some(role.into()), ..Filter::default() })
 }
 
@@ -89,13 +89,13 @@ async fn status(store: &SqliteStore, jwt_id: &str) -> StatusType {
     store.token(jwt_id).await.unwrap().unwrap().status
 }
 
-fn entry(jwt_id: &str) -> AuditEntry {
+pub(super) fn entry(jwt_id: &str) -> AuditEntry {
     let act = Act::TokenRevoked { jwt_id: jwt_id.into(), reason: "test".into(), report: None };
     AuditEntry { at_ms: 1, actor: "cli:test".into(), policy: None, act }
 }
 
 /// A token that is exchanged for the token `parent`.
-fn child(parent: &str, jwt_id: &str) -> NewToken {
+pub(super) fn child(parent: &str, jwt_id: &str) -> NewToken {
     let mut token = of_role("exchanged", jwt_id);
     token.facts.parent = Some(parent.into());
     token
