@@ -28,7 +28,7 @@ async fn recorded(store: &SqliteStore) -> (HashSet<String>, Vec<String>) {
     let entries = store.audit(0, Page::first(false, 10_000)).await.unwrap();
     let named = |(_, entry): &(u64, AuditEntry)| {
         let entry = serde_json::to_value(entry).unwrap();
-        entry["jti"].as_str().or(entry["jwt_id"].as_str()).map(str::to_owned)
+        entry["jwt_id"].as_str().map(str::to_owned)
     };
     let tokens = tokens.into_iter().map(|token| token.facts.jwt_id).collect();
     (tokens, entries.iter().filter_map(named).collect())
