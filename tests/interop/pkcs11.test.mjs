@@ -95,6 +95,25 @@ test('an issuer with sealed keys changes to the token by its key changes, and wi
   assert.ok((await keys(issuer)).filter((key) => key.use === 'withdrawn').every((key) => key.pkcs11_uri === null));
 });
 
+test('a standby key that cannot be opened does not come to sign', async (t) => {
+  const issuer = await Issuer.start({ change: inToken, env });
+  t.after(() => issuer.remove());
+  const of = async (use) => (await keys(issuer)).find((key) => key.use === use);
+  const [signing, standby] = [await of('signing'), await of('standby')];
+  await issuer.edgepass('keys', 'compromise', standby.kid, '--reason', 'test');
+  for (const from = Date.now(); !(await of('standby'))?.pkcs11_uri; await sleep(50)) assert.ok(Date.now() - from < 20_000);
+  await issuer.kill();
+  const file = join(issuer.folder, 'edgepass.toml');
+  await writeFile(file, (await readFile(file, 'utf8')).replace(/^pkcs11 = .*$/m, ''));
+  await issuer.serve();
+  const refused = await issuer.edgepass('keys', 'compromise', signing.kid, '--reason', 'test').catch((error) => error);
+  assert.match(refused.stderr, /the standby key cannot be opened.*\[keys.pkcs11\]/s);
+  assert.equal((await of('signing')).kid, signing.kid);
+  const { jti, token } = await issuer.token();
+  await verify(issuer, token);
+  assert.equal(await issuer.revoke(jti), true);
+});
+
 test('a token that is away makes 503, and signs again when it is back', async (t) => {
   const issuer = await start('ES256');
   t.after(() => issuer.remove());
@@ -130,7 +149,7 @@ test('what is wrong with the token, its PIN or its module is said', async (t) =>
     assert.match(failed.stderr, says);
     assert.ok(!failed.stderr.includes(PIN));
   };
-  await fails({ EDGEPASS_PKCS11_PIN: '0000' }, /C_Login returns PinIncorrect/, 3);
+  await fails({ EDGEPASS_PKCS11_PIN: '0000' }, /refuses the PIN/, 2);
   await fails({ EDGEPASS_PKCS11_PIN: undefined }, /EDGEPASS_PKCS11_PIN, or pin_file/, 2);
   await fails({}, /no token is labelled "other"/, 3, (text) => text.replace('token_label = "edgepass"', 'token_label = "other"'));
   await fails({}, /its module cannot be loaded/, 3, (text) => text.replace(MODULE, '/nowhere.so'));

@@ -1,4 +1,4 @@
-//! What opens the signing keys: the master key, and the PKCS #11 token if one is configured.
+//! The master key, and the PKCS #11 token if one is configured, which open the signing keys.
 
 use std::fs;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use edgepass_issuer::Config;
 use edgepass_issuer::config::Pkcs11Config;
 use edgepass_issuer::seal::MasterKey;
-use edgepass_issuer::vault::{KeyDevice, Vault};
+use edgepass_issuer::vault::{DeviceError, KeyDevice, Vault};
 use edgepass_pkcs11::Token;
 use zeroize::Zeroizing;
 
@@ -31,7 +31,11 @@ pub(crate) fn with(master: MasterKey, config: &Config) -> anyhow::Result<Vault> 
 fn device(config: &Pkcs11Config) -> anyhow::Result<Arc<dyn KeyDevice>> {
     let pin = pin(config)?;
     let opened = Token::open(&config.module, &config.token_label, pin.trim());
-    let opened = opened.map_err(|error| anyhow::Error::new(Failure::Unavailable).context(error));
+    let opened = opened.map_err(|error| match error {
+        // Another attempt would not help.
+        DeviceError::PinRefused => anyhow::Error::new(error),
+        error => anyhow::Error::new(Failure::Unavailable).context(error),
+    });
     Ok(Arc::new(opened?))
 }
 

@@ -112,7 +112,8 @@ impl Tables {
         }
     }
 
-    /// Computes the table of a key at once, in a few milliseconds: for tests and tools only.
+    /// Computes the table of a key at once, in a few milliseconds: for a key that is known to sign
+    /// much, and for tests and tools.
     /// Returns `None` for keys that are neither Ed25519 nor P-256, and for unsound Ed25519 keys. A
     /// P-256 key must be on the curve.
     pub fn of(key: &PublicKey) -> Option<Self> {

@@ -33,6 +33,9 @@ pub enum KeyChangeError {
     /// A new key could not be generated or sealed.
     #[error("a new key could not be made")]
     Key(#[from] KeyError),
+    /// The standby key cannot be opened, so that it cannot sign.
+    #[error("the standby key cannot be opened")]
+    Standby(#[source] KeyError),
     /// The keys were changed but cannot be opened.
     #[error("the keys were changed, but cannot be opened")]
     Open(#[from] OpenError),
@@ -93,6 +96,7 @@ pub async fn rotate<S: KeyStore + ListStore>(
     if stored.published().count() >= MAX_KEYS {
         return Err(KeyChangeError::TooManyKeys);
     }
+    standby.open(issuer.vault()).map_err(KeyChangeError::Standby)?;
     let fresh = standby_key(issuer, entropy, seconds)?;
     let act = Act::KeyRotated {
         from: from.key_id.clone(),
@@ -146,6 +150,7 @@ pub async fn compromise<S: KeyStore>(
         KeyState::Signing => {
             let standby = stored.in_state(KeyState::Standby).ok_or(KeyChangeError::NoStandby)?;
             changed.is_settled = issuer.key_schedule().settles_in(standby, seconds) == 0;
+            standby.open(issuer.vault()).map_err(KeyChangeError::Standby)?;
             changed.signing = standby.key_id.clone();
             states.push((standby.key_id.clone(), KeyState::Signing, None));
         }
@@ -248,10 +253,28 @@ async fn apply<S: KeyStore>(
     let policy = Some(issuer.policy().number());
     let entry = AuditEntry { at_ms: now.0, actor: actor.to_owned(), policy, act };
     destroy_withdrawn(issuer, change);
-    if !issuer.store().change_keys(change, &entry).await? {
+    let changed = issuer.store().change_keys(change, &entry).await;
+    if !matches!(changed, Ok(true)) {
+        discard_new(issuer, change).await;
+    }
+    if !changed? {
         return Err(KeyChangeError::Busy);
     }
     Ok(issuer.reload_keys().await?)
+}
+
+/// Destroys new private halves in a device that no recorded key has.
+async fn discard_new<S: KeyStore>(issuer: &Issuer<S>, change: &KeyChange) {
+    let made: Vec<&str> = change.new.iter().filter_map(SealedKey::device_uri).collect();
+    if made.is_empty() {
+        return;
+    }
+    // Without an answer the change may have been recorded all the same.
+    let Ok(stored) = issuer.store().keys().await else { return };
+    let is_recorded = |uri: &&str| stored.keys.iter().any(|key| key.device_uri() == Some(uri));
+    for uri in made.into_iter().filter(|uri| !is_recorded(uri)) {
+        destroy(issuer, uri);
+    }
 }
 
 /// Destroys the private halves of withdrawn keys that are in a device: before the change is recorded,
@@ -261,11 +284,16 @@ fn destroy_withdrawn<S: KeyStore>(issuer: &Issuer<S>, change: &KeyChange) {
     let keys = issuer.keys();
     for (key_id, ..) in change.states.iter().filter(|(_, state, _)| *state == KeyState::Withdrawn) {
         let key = keys.stored().keys.iter().find(|key| key.key_id == *key_id);
-        let Some(uri) = key.and_then(SealedKey::device_uri) else { continue };
-        let destroyed = issuer.vault().device().and_then(|device| device.destroy(uri));
-        if let Err(error) = destroyed {
-            tracing::error!(%error, uri, "private key not destroyed: do it with the device's tools");
+        if let Some(uri) = key.and_then(SealedKey::device_uri) {
+            destroy(issuer, uri);
         }
+    }
+}
+
+fn destroy<S>(issuer: &Issuer<S>, uri: &str) {
+    let destroyed = issuer.vault().device().and_then(|device| device.destroy(uri));
+    if let Err(error) = destroyed {
+        tracing::error!(%error, uri, "private key not destroyed: do it with the device's tools");
     }
 }
 

@@ -25,20 +25,22 @@ const MAX_POLICIES: usize = 1024;
 pub(crate) const MAX_BYTES: usize = 16 * 1024;
 
 impl<S> Issuer<S> {
-    /// The policy under which the issuer's own verifier judges a token of this audience.
+    /// The policy under which the issuer's own verifier judges a token of this audience. It is kept.
     pub(crate) fn own_policy(&self, audience: &str) -> Result<Arc<Policy>, IssueError> {
-        let known = &self.own_policies;
-        let found = known.read().unwrap_or_else(PoisonError::into_inner).get(audience).cloned();
-        if let Some(found) = found {
-            return Ok(found);
+        if let Some(known) = self.known_own_policy(audience) {
+            return Ok(known);
         }
         let policy = Arc::new(self.new_own_policy(audience)?);
-        let mut known = known.write().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.own_policies.write().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= MAX_POLICIES {
             known.clear();
         }
         known.insert(audience.to_owned(), Arc::clone(&policy));
         Ok(policy)
+    }
+
+    fn known_own_policy(&self, audience: &str) -> Option<Arc<Policy>> {
+        self.own_policies.read().unwrap_or_else(PoisonError::into_inner).get(audience).cloned()
     }
 
     fn new_own_policy(&self, audience: &str) -> Result<Policy, IssueError> {
@@ -79,7 +81,10 @@ impl<S: TokenStore> Issuer<S> {
         let Ok(claims) = jws.claims() else { return Ok(None) };
         // Read from the record later; this only selects the policy.
         let audience = claims.required_string("aud").unwrap_or_default();
-        let Ok(policy) = self.own_policy(audience) else { return Ok(None) };
+        // An audience that anybody may have written is not kept.
+        let known = self.known_own_policy(audience).map(Ok);
+        let policy = known.unwrap_or_else(|| self.new_own_policy(audience).map(Arc::new));
+        let Ok(policy) = policy else { return Ok(None) };
         if judge(&jws, &policy, &self.keys(), now).is_err() {
             return Ok(None);
         }

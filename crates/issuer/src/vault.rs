@@ -1,4 +1,4 @@
-//! Where the private halves of signing keys are: sealed in the database, or in a device that signs
+//! Places of the private halves of signing keys: sealed in the database, or in a device that signs
 //! with them, such as a hardware security module.
 
 use std::sync::Arc;
@@ -63,12 +63,22 @@ pub enum DeviceError {
     /// The device does not hold the key.
     #[error("the PKCS #11 token does not hold the signing key")]
     NoKey,
-    /// The device failed, or refused. Holds what it said.
+    /// The device has refused the PIN. It was not tried again, since devices lock a token after a few
+    /// refusals.
+    #[error(
+        "the PKCS #11 token refuses the PIN; correct it, and log in once with the device's own tools \
+         if the token says that it is nearly locked"
+    )]
+    PinRefused,
+    /// The device is away, or does not answer as it should. Holds what it said.
+    #[error("the PKCS #11 token is away: {0}")]
+    Away(String),
+    /// The device cannot do what was asked. Holds what it said.
     #[error("the PKCS #11 token failed: {0}")]
     Failed(String),
 }
 
-/// What opens the private halves of an issuer's keys.
+/// The master key and the device that open the private halves of an issuer's keys.
 pub struct Vault {
     pub(crate) master: MasterKey,
     pub(crate) device: Option<Arc<dyn KeyDevice>>,

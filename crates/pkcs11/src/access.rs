@@ -3,8 +3,8 @@
 //! After a loss of the device many libraries find it again only when they are initialized anew. That ends
 //! all sessions of the process, so nothing else calls the library meanwhile.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
@@ -27,6 +27,9 @@ static MODULES: Mutex<Vec<(PathBuf, Arc<Module>)>> = Mutex::new(Vec::new());
 struct Module {
     context: Pkcs11,
     started: RwLock<Started>,
+    /// Labels of the tokens that have refused a PIN. A login waits for the one before it, so that a wrong
+    /// PIN is tried once.
+    refused: Mutex<HashSet<String>>,
 }
 
 /// The last initialization of a library.
@@ -41,21 +44,21 @@ pub(crate) struct Access {
     module: Arc<Module>,
     label: String,
     pin: AuthPin,
-    /// Whether the token has refused the PIN. Further attempts could lock it.
-    is_refused: AtomicBool,
 }
 
 impl Module {
     fn of(path: &Path) -> Result<Arc<Self>, DeviceError> {
+        // A library under two names has one state all the same.
+        let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let mut modules = MODULES.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, module)) = modules.iter().find(|(own, _)| own == path) {
+        if let Some((_, module)) = modules.iter().find(|(own, _)| *own == path) {
             return Ok(Arc::clone(module));
         }
-        let context = Pkcs11::new(path).map_err(failed)?;
+        let context = Pkcs11::new(&path).map_err(failed)?;
         initialize(&context)?;
         let started = RwLock::new(Started { number: 0, at: now() });
-        let module = Arc::new(Self { context, started });
-        modules.push((path.to_owned(), Arc::clone(&module)));
+        let module = Arc::new(Self { context, started, refused: Mutex::default() });
+        modules.push((path, Arc::clone(&module)));
         Ok(module)
     }
 
@@ -91,12 +94,11 @@ impl Access {
             module: Module::of(module)?,
             label: label.to_owned(),
             pin: AuthPin::from(pin.to_owned()),
-            is_refused: AtomicBool::new(false),
         })
     }
 
-    /// Does `work` with the library. If that fails, does it again with the library initialized anew. The
-    /// argument of `work` is the number of the initialization.
+    /// Does `work` with the library. If the device is away, does it again with the library initialized
+    /// anew. The argument of `work` is the number of the initialization.
     pub(crate) fn run<T>(
         &self,
         work: impl Fn(u64) -> Result<T, DeviceError>,
@@ -105,8 +107,7 @@ impl Access {
             let started = self.module.started();
             (started.number, work(started.number))
         };
-        let may_help =
-            matches!(outcome, Err(DeviceError::Failed(_))) && !self.is_refused.load(Relaxed);
+        let may_help = matches!(outcome, Err(DeviceError::Away(_)));
         if !may_help || !self.module.restart(seen) {
             return outcome;
         }
@@ -137,31 +138,43 @@ impl Access {
         &self,
         open: fn(&Pkcs11, Slot) -> Result<Session, Error>,
     ) -> Result<Session, DeviceError> {
-        if self.is_refused.load(Relaxed) {
-            return Err(DeviceError::Failed("it has refused the PIN".to_owned()));
+        let mut refused = self.module.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let (slot, is_nearly_locked) = self.slot()?;
+        if is_nearly_locked || refused.contains(&self.label) {
+            return Err(DeviceError::PinRefused);
         }
-        let session = open(&self.module.context, self.slot()?).map_err(failed)?;
+        let session = open(&self.module.context, slot).map_err(failed)?;
         match session.login(UserType::User, Some(&self.pin)) {
             // A login counts for all sessions of the process.
             Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(session),
             Err(error) => {
-                if is_refusal(&error) {
-                    self.is_refused.store(true, Relaxed);
+                // One that stays open does not close itself.
+                let _ = session.close();
+                if !is_refusal(&error) {
+                    return Err(failed(error));
                 }
-                Err(failed(error))
+                refused.insert(self.label.clone());
+                Err(DeviceError::PinRefused)
             }
         }
     }
 
-    /// The slot with the token. Slots change when a device is plugged in again.
-    fn slot(&self) -> Result<Slot, DeviceError> {
+    /// The slot with the token, and whether one more wrong PIN would lock it. Slots change when a device is
+    /// plugged in again.
+    fn slot(&self) -> Result<(Slot, bool), DeviceError> {
         let context = &self.module.context;
+        let mut found = Vec::new();
         for slot in context.get_slots_with_initialized_token().map_err(failed)? {
-            if context.get_token_info(slot).is_ok_and(|info| info.label() == self.label) {
-                return Ok(slot);
+            let info = context.get_token_info(slot).map_err(failed)?;
+            if info.label() == self.label {
+                found.push((slot, info.user_pin_final_try() || info.user_pin_locked()));
             }
         }
-        Err(DeviceError::Failed(format!("no token is labelled {:?}", self.label)))
+        match found.as_slice() {
+            [one] => Ok(*one),
+            [] => Err(DeviceError::Away(format!("no token is labelled {:?}", self.label))),
+            _ => Err(DeviceError::Failed(format!("several are labelled {:?}", self.label))),
+        }
     }
 }
 

@@ -14,7 +14,7 @@ mod uri;
 use std::path::Path;
 use std::sync::Arc;
 
-use cryptoki::error::Error;
+use cryptoki::error::{Error, RvError};
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
@@ -64,8 +64,12 @@ impl KeyDevice for Token {
             let session = self.0.session(true)?;
             let id = session.generate_random_vec(ID_LENGTH).map_err(failed)?;
             generate(&session, algorithm, &id)?;
-            let uri = uri::of(&id);
-            Ok((uri, self.signer(&session, algorithm, id)?))
+            let signer = self.signer(&session, algorithm, id.clone());
+            if signer.is_err() {
+                // Its URI would be lost.
+                destroy(&session, &id)?;
+            }
+            Ok((uri::of(&id), signer?))
         })
     }
 
@@ -76,15 +80,7 @@ impl KeyDevice for Token {
 
     fn destroy(&self, uri: &str) -> Result<(), DeviceError> {
         let id = uri::id(uri).ok_or(DeviceError::NoKey)?;
-        self.run(|_| {
-            let session = self.0.session(true)?;
-            for class in [ObjectClass::PRIVATE_KEY, ObjectClass::PUBLIC_KEY] {
-                for object in objects(&session, class, &id)? {
-                    session.destroy_object(object).map_err(failed)?;
-                }
-            }
-            Ok(())
-        })
+        self.run(|_| destroy(&self.0.session(true)?, &id))
     }
 }
 
@@ -139,6 +135,16 @@ fn generate(session: &Session, algorithm: SigningAlgorithm, id: &[u8]) -> Result
     made.map_err(failed)
 }
 
+/// Destroys both halves with this `CKA_ID`.
+fn destroy(session: &Session, id: &[u8]) -> Result<(), DeviceError> {
+    for class in [ObjectClass::PRIVATE_KEY, ObjectClass::PUBLIC_KEY] {
+        for object in objects(session, class, id)? {
+            session.destroy_object(object).map_err(failed)?;
+        }
+    }
+    Ok(())
+}
+
 /// The objects of a class with this `CKA_ID`.
 fn objects(
     session: &Session,
@@ -163,11 +169,35 @@ pub(crate) fn object(
 
 /// The function and its return value, by the names of PKCS #11 without their prefixes.
 pub(crate) fn failed(error: Error) -> DeviceError {
-    DeviceError::Failed(match error {
-        Error::Pkcs11(value, function) => format!("C_{function:?} returns {value:?}"),
-        Error::LibraryLoading(_) => "its module cannot be loaded".to_owned(),
-        error => error.to_string(),
-    })
+    match error {
+        Error::Pkcs11(value, function) => {
+            let text = format!("C_{function:?} returns {value:?}");
+            if is_away(value) { DeviceError::Away(text) } else { DeviceError::Failed(text) }
+        }
+        Error::LibraryLoading(_) => DeviceError::Failed("its module cannot be loaded".to_owned()),
+        error => DeviceError::Failed(error.to_string()),
+    }
+}
+
+/// Whether a return value says that the device, its token or a session is gone, or nothing at all.
+fn is_away(value: RvError) -> bool {
+    matches!(
+        value,
+        RvError::CryptokiNotInitialized
+            | RvError::DeviceError
+            | RvError::DeviceMemory
+            | RvError::DeviceRemoved
+            | RvError::FunctionFailed
+            | RvError::GeneralError
+            | RvError::KeyHandleInvalid
+            | RvError::ObjectHandleInvalid
+            | RvError::SessionClosed
+            | RvError::SessionHandleInvalid
+            | RvError::SlotIdInvalid
+            | RvError::TokenNotPresent
+            | RvError::TokenNotRecognized
+            | RvError::UserNotLoggedIn
+    )
 }
 
 /// Runs what waits for the device. Meanwhile other threads do the work of this one, where the runtime

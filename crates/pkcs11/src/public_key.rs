@@ -32,8 +32,11 @@ pub(crate) fn of(
 /// The coordinates of a P-256 point: uncompressed (SEC 1 §2.3.3), in a DER octet string. Some tokens
 /// leave the octet string out.
 fn coordinates(point: &[u8]) -> Option<Vec<u8>> {
-    let point = point.strip_prefix(&[0x04, 65]).unwrap_or(point);
-    point.strip_prefix(&[0x04]).filter(|xy| xy.len() == 64).map(<[u8]>::to_vec)
+    let point = match point.len() {
+        65 => Some(point),
+        _ => point.strip_prefix(&[0x04, 65]),
+    };
+    point?.strip_prefix(&[0x04]).filter(|xy| xy.len() == 64).map(<[u8]>::to_vec)
 }
 
 /// The point of an Ed25519 key (RFC 8032 §5.1.5), in a DER octet string or, by PKCS #11 v3.1, alone.
@@ -56,6 +59,9 @@ mod tests {
         assert_eq!(coordinates(&bare), Some(vec![7; 64]));
         assert_eq!(coordinates(&wrapped), Some(vec![7; 64]));
         assert_eq!(coordinates(&wrapped[..66]), None);
+        // The first coordinate of this one begins like an octet string.
+        let misleading = [&[4, 65][..], &[7; 63]].concat();
+        assert_eq!(coordinates(&misleading), Some(misleading[1..].to_vec()));
         // A compressed point.
         assert_eq!(coordinates(&[&[2][..], &[7; 32]].concat()), None);
         // The first octets of this one look like those of an octet string.

@@ -16,7 +16,7 @@ CREATE TABLE counted_tokens (
     expiration   INTEGER NOT NULL,
     list_id      TEXT NOT NULL REFERENCES status_lists (id),
     list_index   INTEGER NOT NULL,
-    -- The number of tokens that the list had before. NULL: recorded before this column existed.
+    -- The place of the token in the order of its list. NULL: recorded before this column existed.
     list_counter INTEGER,
     -- As the list writes it: 0 valid, 1 revoked, 2 suspended; and the act that made it so.
     status       INTEGER NOT NULL DEFAULT 0 CHECK (status IN (0, 1, 2)),

@@ -6,6 +6,7 @@ use std::sync::{Arc, LazyLock};
 
 use edgepass_issuer::audit::AuditEntry;
 use edgepass_issuer::storage::{NewToken, Recorded, StoreError};
+use sqlx::error::ErrorKind;
 use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 use tokio::sync::mpsc::{self, Receiver};
 use tokio::sync::oneshot;
@@ -19,8 +20,11 @@ use crate::rows;
 const MOST: usize = 256;
 /// Rows of one statement, at most.
 const ROWS: usize = 64;
+/// What a text of [`WHOLE`] selects first if an act blocks issuing, and at its end.
+const BLOCKED: i64 = 0;
+const COMMITTED: i64 = 1;
 
-/// A token to be recorded, and whom to tell.
+/// A token to be recorded, and where its request waits for the outcome.
 pub(super) struct Issue {
     pub(super) new: NewToken,
     pub(super) entry: AuditEntry,
@@ -59,8 +63,12 @@ async fn gather(receiver: &mut Receiver<Issue>) -> Option<Vec<Issue>> {
     Some(group)
 }
 
-/// Records a group, and tells each outcome. Whoever asked may have gone.
-async fn record(writer: &Writer, group: Vec<Issue>, ranges: &mut Ranges) {
+/// Records those of a group whose requests still wait, and tells each its outcome.
+async fn record(writer: &Writer, mut group: Vec<Issue>, ranges: &mut Ranges) {
+    group.retain(|issue| !issue.outcome.is_closed());
+    if group.is_empty() {
+        return;
+    }
     let outcomes = match at_once(writer, &group, ranges).await {
         Ok(None) => writer.write(async |one| together(one, &group, ranges).await).await,
         Ok(Some(taken)) => {
@@ -75,10 +83,9 @@ async fn record(writer: &Writer, group: Vec<Issue>, ranges: &mut Ranges) {
             }
         }
         Err(error) => {
-            // What was taken of them is unknown now.
+            // The database may have given back what was reserved meanwhile.
             ranges.forget();
-            let is_of_one = matches!(error, StoreError::Duplicate(_) | StoreError::Corrupt(_));
-            if is_of_one && group.len() > 1 {
+            if is_of_one(&error) && group.len() > 1 {
                 return record_each(writer, group).await;
             }
             let again = repeated(error);
@@ -89,7 +96,23 @@ async fn record(writer: &Writer, group: Vec<Issue>, ranges: &mut Ranges) {
     }
 }
 
-/// Records each token in a transaction of its own, as one of them is the cause of an error.
+/// Whether one token may be the cause of an error: SQLite refuses what it is to store.
+fn is_of_one(error: &StoreError) -> bool {
+    /// Result code `SQLITE_TOOBIG`.
+    const TOO_BIG: &str = "18";
+    match error {
+        StoreError::Duplicate(_) | StoreError::Corrupt(_) => true,
+        StoreError::Unavailable(cause) => {
+            let error = cause.downcast_ref::<sqlx::Error>();
+            error.and_then(sqlx::Error::as_database_error).is_some_and(|error| {
+                error.kind() != ErrorKind::Other || error.code().as_deref() == Some(TOO_BIG)
+            })
+        }
+        _ => false,
+    }
+}
+
+/// Records each token in a transaction of its own.
 async fn record_each(writer: &Writer, group: Vec<Issue>) {
     for Issue { new, entry, outcome } in group {
         let alone = writer.write(async |one| issue::record(one, &new, &entry).await).await;
@@ -122,8 +145,8 @@ fn is_plain(issue: &Issue) -> bool {
     new.facts.parent.is_none() && new.once.is_empty() && new.replaces.is_none()
 }
 
-/// Records a group of plain tokens by one text, which is a whole transaction: a connection and its thread are
-/// asked once. `None`: the group needs more than that, and nothing was recorded.
+/// Records a group of plain tokens by one text, which is a whole transaction: the thread of the
+/// connection is woken once. `None`: the group needs more than that, and nothing was recorded.
 async fn at_once(
     writer: &Writer,
     group: &[Issue],
@@ -132,7 +155,8 @@ async fn at_once(
     let text = group.len().checked_sub(1).and_then(|at| WHOLE.get(at));
     let (Some(text), true) = (text, group.iter().all(is_plain)) else { return Ok(None) };
     let lists = group.iter().map(|issue| &issue.new.list);
-    let Some(taken) = ranges.next_of_all(lists) else { return Ok(None) };
+    let mut left = ranges.clone();
+    let Some(taken) = left.next_of_all(lists) else { return Ok(None) };
     let earliest = group.iter().map(|issue| issue.entry.at_ms).min().unwrap_or_default();
     let now = rows::signed(earliest);
     let mut query = sqlx::query(AssertSqlSafe(text.as_str())).bind(now);
@@ -143,8 +167,15 @@ async fn at_once(
     for issue in group {
         query = entry_values(query, &issue.entry)?;
     }
-    let blocking = writer.transaction(query.bind(now)).await?;
-    Ok(blocking.is_empty().then_some(taken))
+    match writer.transaction(query.bind(now)).await?.as_slice() {
+        [COMMITTED] => {
+            *ranges = left;
+            Ok(Some(taken))
+        }
+        [BLOCKED, COMMITTED] => Ok(None),
+        // The thread of the connection has ended in the middle.
+        _ => Err(StoreError::Unavailable("the database did not answer".into())),
+    }
 }
 
 /// Records a group in the transaction of `connection`.
@@ -159,6 +190,7 @@ async fn together(
     let plain: Vec<&Issue> =
         group.iter().filter(|issue| is_plain(issue) && !is_blocked(issue)).collect();
     let mut taken = Vec::with_capacity(plain.len());
+    ranges.end(earliest / 1000);
     for (at, issue) in plain.iter().enumerate() {
         let left = plain.len().saturating_sub(at);
         taken.push(ranges.take(connection, &issue.new.list, left).await?);
@@ -168,7 +200,7 @@ async fn together(
     let mut outcomes = Vec::with_capacity(group.len());
     for issue in group {
         outcomes.push(if !is_plain(issue) {
-            alone(connection, issue).await
+            alone(connection, issue).await?
         } else if is_blocked(&issue) {
             Ok(Recorded::Blocked)
         } else {
@@ -179,42 +211,44 @@ async fn together(
     Ok(outcomes)
 }
 
-/// Records one token of a group. Undoes what it did of one that is refused or fails.
-async fn alone(connection: &mut SqliteConnection, issue: &Issue) -> Result<Recorded, StoreError> {
+/// Records one token of a group. Undoes what it did of one that is refused or fails. An error that is
+/// not of this token alone is that of the group: SQLite may have rolled all of it back.
+async fn alone(
+    connection: &mut SqliteConnection,
+    issue: &Issue,
+) -> Result<Result<Recorded, StoreError>, StoreError> {
     let mut savepoint = connection.begin().await.map_err(failed)?;
     let outcome = issue::record(&mut savepoint, &issue.new, &issue.entry).await;
     match outcome {
         Ok(Recorded::At(_)) => savepoint.commit().await.map_err(failed)?,
+        Err(error) if !is_of_one(&error) => return Err(error),
         _ => savepoint.rollback().await.map_err(failed)?,
     }
-    outcome
-}
-
-/// A row of placeholders, for each of `count` rows.
-fn placeholders(columns: usize, count: usize) -> String {
-    let row = format!("({})", vec!["?"; columns].join(", "));
-    vec![row; count].join(", ")
+    Ok(outcome)
 }
 
 /// Texts that insert 1 to [`ROWS`] tokens and their audit entries. Each is prepared once.
 static INSERTS: LazyLock<Vec<String>> = LazyLock::new(|| {
     let both = |count| {
-        let (tokens, entries) = (placeholders(issue::COLUMNS, count), placeholders(4, count));
+        let (tokens, entries) =
+            (issue::placeholders(issue::COLUMNS, count), issue::placeholders(4, count));
         format!("{} VALUES {tokens}; {} VALUES {entries}", issue::INSERT, super::INSERT_ENTRY)
     };
     (1..=ROWS).map(both).collect()
 });
 
-/// As [`INSERTS`], as whole transactions. They insert nothing while an act blocks the issuing of any tokens, and
-/// return a row then.
+/// As [`INSERTS`], as whole transactions. They insert nothing while an act blocks the issuing of any
+/// tokens, and select [`BLOCKED`] then. Each selects [`COMMITTED`] at its end.
 static WHOLE: LazyLock<Vec<String>> = LazyLock::new(|| {
     let whole = |count| {
-        let (tokens, entries) = (placeholders(issue::COLUMNS, count), placeholders(4, count));
+        let (tokens, entries) =
+            (issue::placeholders(issue::COLUMNS, count), issue::placeholders(4, count));
         let acts = issue::BLOCKING_ACTS.replace("$1", "?");
         format!(
-            "BEGIN IMMEDIATE; {acts} LIMIT 1; \
+            "BEGIN IMMEDIATE; SELECT {BLOCKED} WHERE EXISTS ({acts}); \
              {} SELECT * FROM (VALUES {tokens}) WHERE NOT EXISTS ({acts}); \
-             {} SELECT * FROM (VALUES {entries}) WHERE NOT EXISTS ({acts}); COMMIT",
+             {} SELECT * FROM (VALUES {entries}) WHERE NOT EXISTS ({acts}); \
+             COMMIT; SELECT {COMMITTED}",
             issue::INSERT,
             super::INSERT_ENTRY,
         )

@@ -151,20 +151,34 @@ async fn after_a_full_disk_a_group_is_refused_and_the_next_is_recorded() {
 }
 
 #[tokio::test]
-async fn a_token_is_recorded_although_nobody_waits_for_it_any_more() {
+async fn a_value_that_the_database_refuses_is_refused_alone() {
+    let TestStore { store, _folder } = test_store().await;
+    at_once(&store, &numbered(20), 1).await;
+    let mut tokens: Vec<NewToken> = (20..40).map(|number| token(&format!("t{number}"))).collect();
+    // No version of the policy has this number.
+    tokens[7].facts.policy = Some(99);
+    for (number, outcome) in at_once(&store, &tokens, 1).await.iter().enumerate() {
+        assert_eq!(outcome.is_ok(), number != 7, "{number}: {outcome:?}");
+    }
+    let (tokens, entries) = recorded(&store).await;
+    assert_eq!((tokens.len(), entries.len()), (39, 39));
+}
+
+#[tokio::test]
+async fn a_token_is_not_recorded_once_its_request_has_gone() {
     let TestStore { store, _folder } = test_store().await;
     let (left, stays) = (token("left"), token("stays"));
     let (left_entry, stays_entry) = (entry("left"), entry("stays"));
     {
         let gone = store.record_issue(&left, &left_entry);
-        let waiting = store.record_issue(&stays, &stays_entry);
         tokio::pin!(gone);
         let first = std::future::poll_fn(|context| {
             std::task::Poll::Ready(gone.as_mut().poll(context).is_pending())
         });
         assert!(first.await);
-        assert!(matches!(waiting.await, Ok(Recorded::At(_))));
     }
+    let waiting = store.record_issue(&stays, &stays_entry);
+    assert!(matches!(waiting.await, Ok(Recorded::At(_))));
     let (tokens, entries) = recorded(&store).await;
-    assert_eq!((tokens.len(), entries.len()), (2, 2));
+    assert_eq!((tokens.len(), entries), (1, vec!["stays".to_owned()]));
 }

@@ -37,7 +37,7 @@ pub(super) async fn record(
     }
     let taken = take(connection, &new.list, 1).await?.next();
     let taken = taken.ok_or_else(|| corrupt(rows::BadRow("status_lists")))?;
-    let insert = format!("{INSERT} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+    let insert = format!("{INSERT} VALUES {}", placeholders(COLUMNS, 1));
     let insert = bound(sqlx::query(AssertSqlSafe(insert)), token, &taken)?;
     let inserted = insert.execute(&mut *connection).await.map_err(failed)?;
     for ancestor in &ancestors {
@@ -55,7 +55,7 @@ pub(super) async fn record(
 /// An index that was taken for a token.
 pub(super) struct Taken {
     pub(super) slot: StatusSlot,
-    /// The number of tokens that the list had before.
+    /// Its place in the order of the list.
     counter: u32,
 }
 
@@ -64,6 +64,12 @@ pub(super) const INSERT: &str = "INSERT INTO tokens (jwt_id, role, client_id, su
      issued_at, expiration, list_id, list_index, list_counter, policy, agreement, parent, confirmation)";
 /// Its number of columns.
 pub(super) const COLUMNS: usize = 17;
+
+/// A row of placeholders, for each of `count` rows.
+pub(super) fn placeholders(columns: usize, count: usize) -> String {
+    let row = format!("({})", vec!["?"; columns].join(", "));
+    vec![row; count].join(", ")
+}
 
 /// Binds a row of such a statement.
 pub(super) fn bound<'q>(
@@ -187,7 +193,8 @@ pub(super) async fn take(
     range.ok_or_else(|| corrupt(rows::BadRow("status_lists")))
 }
 
-/// Indices of a list that nobody else takes.
+/// Indices of a list that were taken together.
+#[derive(Clone)]
 pub(super) struct Range {
     list_id: String,
     secret: [u8; 32],

@@ -34,7 +34,7 @@ use sqlx::error::DatabaseError;
 use sqlx::query::Query;
 use sqlx::sqlite::{
     SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
-    SqliteRow, SqliteSynchronous,
+    SqliteSynchronous,
 };
 use sqlx::{AssertSqlSafe, Connection, Row, Sqlite, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
@@ -63,21 +63,23 @@ struct Writer {
 }
 
 impl Writer {
-    /// Runs a text that begins and commits a transaction, and returns its rows. Undoes what it did if it
-    /// fails.
+    /// Runs a text that begins and commits a transaction. Returns the numbers that it selects. After an
+    /// error the connection is closed, which undoes what is not committed.
     async fn transaction(
         &self,
         text: Query<'_, Sqlite, SqliteArguments>,
-    ) -> Result<Vec<SqliteRow>, StoreError> {
+    ) -> Result<Vec<i64>, StoreError> {
         self.durability
             .change(async {
                 let mut connection = self.pool.acquire().await.map_err(failed)?;
-                let rows = text.fetch_all(&mut *connection).await.map_err(failed);
-                if rows.is_err() {
-                    // Fails where SQLite has rolled it back by itself.
-                    let _ = sqlx::query("ROLLBACK").execute(&mut *connection).await;
+                let rows = text.fetch_all(&mut *connection).await;
+                let numbers = rows
+                    .and_then(|rows| rows.iter().map(|row| row.try_get(0)).collect())
+                    .map_err(failed);
+                if numbers.is_err() {
+                    let _ = connection.close().await;
                 }
-                rows
+                numbers
             })
             .await
     }
@@ -215,12 +217,9 @@ impl TokenStore for SqliteStore {
     ) -> Result<Recorded, StoreError> {
         let (outcome, told) = oneshot::channel();
         let issue = Issue { new: new.clone(), entry: entry.clone(), outcome };
-        // The task lives as long as the store and its runtime do.
-        let gone = |_| StoreError::Unavailable("the task that records tokens has ended".into());
-        self.issues.send(issue).await.map_err(gone)?;
-        told.await.unwrap_or_else(|_| {
-            Err(StoreError::Unavailable("the task that records tokens has ended".into()))
-        })
+        let ended = || StoreError::Unavailable("the task that records tokens has ended".into());
+        self.issues.send(issue).await.map_err(|_| ended())?;
+        told.await.unwrap_or_else(|_| Err(ended()))
     }
 
     async fn use_once(&self, id: UsedId, now: u64) -> Result<bool, StoreError> {
@@ -416,7 +415,10 @@ impl StoreState for SqliteStore {
         let write = async |connection: &mut SqliteConnection| {
             no_change.execute(connection).await.map_err(failed)
         };
-        self.writer.durability.last_change_succeeded() || self.writer.write(write).await.is_ok()
+        let is_recording = !self.issues.is_closed();
+        is_recording
+            && (self.writer.durability.last_change_succeeded()
+                || self.writer.write(write).await.is_ok())
     }
 
     async fn version(&self) -> Result<i64, StoreError> {

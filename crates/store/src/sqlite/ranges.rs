@@ -8,18 +8,19 @@ use sqlx::SqliteConnection;
 
 use super::issue::{self, Range, Taken};
 
-/// Most indices that are reserved at once. A process that issues one token reserves one.
-const MOST: usize = 256;
+/// Indices that are reserved at once, at most. A process that issues one token reserves one.
+const MOST_INDICES: usize = 256;
 
 /// The reserved ranges, by the end of the window and the bits of a list.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Ranges(HashMap<(u64, u8), Reserved>);
 
 /// The end of the window and the bits of a list.
-fn name(list: &NewList) -> (u64, u8) {
+fn key(list: &NewList) -> (u64, u8) {
     (list.window.end, list.bits.number())
 }
 
+#[derive(Clone)]
 struct Reserved {
     range: Range,
     /// How many indices it had.
@@ -34,18 +35,18 @@ impl Ranges {
     ) -> Option<Vec<Taken>> {
         let mut wanted: HashMap<(u64, u8), usize> = HashMap::new();
         for list in lists.clone() {
-            let wanted = wanted.entry(name(list)).or_default();
+            let wanted = wanted.entry(key(list)).or_default();
             *wanted = wanted.saturating_add(1);
         }
-        let left = |name| self.0.get(name).map_or(0, |reserved| reserved.range.left());
-        if wanted.iter().any(|(name, wanted)| left(name) < *wanted) {
+        let left = |key| self.0.get(key).map_or(0, |reserved| reserved.range.left());
+        if wanted.iter().any(|(key, wanted)| left(key) < *wanted) {
             return None;
         }
         lists.map(|list| self.next(list)).collect()
     }
 
     fn next(&mut self, list: &NewList) -> Option<Taken> {
-        self.0.get_mut(&name(list))?.range.next()
+        self.0.get_mut(&key(list))?.range.next()
     }
 
     /// Takes an index for a token. If none is reserved, reserves at least `wanted`, as far as a list has
@@ -59,15 +60,18 @@ impl Ranges {
         if let Some(taken) = self.next(list) {
             return Ok(taken);
         }
-        let name = name(list);
-        let before = self.0.get(&name).map_or(0, |reserved| reserved.size);
-        // Of windows that ended before this one nobody needs an index any more.
-        self.0.retain(|(end, _), _| *end >= name.0);
-        let size = before.saturating_mul(2).clamp(wanted.min(MOST), MOST);
+        let key = key(list);
+        let before = self.0.get(&key).map_or(0, |reserved| reserved.size);
+        let size = before.saturating_mul(2).clamp(wanted.min(MOST_INDICES), MOST_INDICES);
         let mut range = issue::take(connection, list, size).await?;
         let taken = range.next();
-        self.0.insert(name, Reserved { range, size });
+        self.0.insert(key, Reserved { range, size });
         taken.ok_or_else(|| super::corrupt(crate::rows::BadRow("status_lists")))
+    }
+
+    /// Ends the ranges of windows that have passed. `now` is in seconds.
+    pub(super) fn end(&mut self, now: u64) {
+        self.0.retain(|(end, _), _| *end >= now);
     }
 
     /// Forgets all ranges: the transaction that reserved one of them has failed.

@@ -588,7 +588,7 @@ fn migrations_that_databases_have_taken_never_change() {
         "288a0e6862da276d408456e4f4879ea15a589733c9f4570bae58be582f4eca36",
         "00a48cfb289c83d840dccfe7583fac56e1cb7dc385da0439fd2e5bdccb9028d2",
         "57ed452d8b214db021dbe78cd82e6f13dad4b1102535e5e5eef57d015c5724fa",
-        "4f3b531759d5bd1a2a903e27b03cda759a142bea5f2b239f03674602d901d8cc",
+        "a372714a4a11d1526ef88b2eb5aed24622b83dbba6ba6c43e14a0e0289f08c71",
     ];
     let migrator = migrations::all();
     let files =
