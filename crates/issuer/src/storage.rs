@@ -89,6 +89,15 @@ pub trait TokenStore: Send + Sync + 'static {
         now: u64,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
+    /// Deletes records of tokens that expired before a time, in seconds. Looks at the `most` oldest
+    /// records, and returns how many it deleted. The newest record of all stays, so that positions
+    /// keep rising.
+    fn forget_tokens(
+        &self,
+        expired_before: u64,
+        most: u32,
+    ) -> impl Future<Output = Result<u32, StoreError>> + Send;
+
     /// The record of the token with this `jti`. `None`: there is none.
     fn token(
         &self,

@@ -16,6 +16,7 @@ mod oauth;
 mod peer;
 pub mod publication;
 pub mod reload;
+mod retention;
 mod router;
 pub mod status_entries;
 mod tls;
@@ -147,6 +148,11 @@ impl<S: Store> App<S> {
         get: impl Fn(String) -> F + Send,
     ) {
         self.publication.fetch_back(get, &self.metrics).await;
+    }
+
+    /// Deletes the records of tokens that expired long ago, until the task is dropped. Run it once.
+    pub async fn forget_tokens(&self) {
+        retention::run(self).await;
     }
 
     /// The publication. The host runs [`Publication::run`] as a task.

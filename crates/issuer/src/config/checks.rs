@@ -9,7 +9,9 @@ use edgepass_verify::policy::freshness::{DEFAULT_MAX_LIST_AGE, FreshnessConfig, 
 use ipnet::IpNet;
 
 use super::error::Mistake;
-use super::written::{GithubKeyText, KeysText, LeaksText, Pkcs11Text, ProxyText, TlsText};
+use super::written::{
+    GithubKeyText, KeysText, LeaksText, Pkcs11Text, ProxyText, TlsText, TokensText,
+};
 use super::{CertificateField, LIST_CAPACITIES, LeaksConfig, Pkcs11Config, ProxyConfig, TlsConfig};
 use crate::client::secret::SecretHash;
 use crate::keys::KeySchedule;
@@ -20,6 +22,9 @@ use crate::publish::document::MAX_AGE;
 const DEFAULT_DEADLINE: Duration = Duration::from_secs(10);
 /// The largest leeway of verifiers, five minutes, and as much again for clocks and restarts.
 const OVERLAP_MARGIN: Duration = Duration::from_secs(10 * 60);
+
+/// The least time for which a record stays after its token has expired.
+const LEAST_KEPT: Duration = Duration::from_secs(60 * 60);
 
 /// The least time for which a key is published before it signs, in seconds. Verifiers of other
 /// people, such as `jose` and PyJWT, look for a new key only 30 s after they last asked.
@@ -129,6 +134,13 @@ pub(super) fn pkcs11(text: Pkcs11Text, base: &Path) -> Result<Pkcs11Config, Mist
         file => file.map(|file| base.join(file)),
     };
     Ok(Pkcs11Config { module, token_label, pin_file })
+}
+
+/// Checks `keep_records`: acts, replacements and lists may still need a record for minutes after its token
+/// has expired.
+pub(super) fn tokens(text: TokensText) -> Result<TokensText, Mistake> {
+    let is_long_enough = text.keep_records.0 >= LEAST_KEPT;
+    if is_long_enough { Ok(text) } else { Err(Mistake::KeepRecords) }
 }
 
 /// The bits of a status: two if tokens can be suspended, else one.

@@ -113,6 +113,9 @@ pub enum Mistake {
         /// `overlap` as written.
         overlap: DurationText,
     },
+    /// `keep_records` is too short.
+    #[error("[tokens] keep_records: write a duration of at least \"1h\"")]
+    KeepRecords,
     /// `module` is a relative path.
     #[error(
         "[keys.pkcs11] module: write the absolute path of the PKCS #11 library, \

@@ -283,6 +283,7 @@ struct Settings {
     master_key_file: Option<PathBuf>,
     token_type: TokenType,
     dpop_nonce: bool,
+    keep_records: u64,
     freshness: FreshnessConfig,
     revocation: Schedule,
     status: ListSchedule,
@@ -328,7 +329,7 @@ impl Settings {
         });
         let revocation =
             sources.check(written.revocation.unwrap_or_else(absent), checks::revocation);
-        let tokens = written.tokens.map(Spanned::into_inner).unwrap_or_default();
+        let tokens = sources.check(written.tokens.unwrap_or_else(absent), checks::tokens)?;
         let status = written.status.map(Spanned::into_inner).unwrap_or_default();
         let capacity = sources.check(status.list_capacity, checks::list_capacity);
         let base_uri = match status.base_uri {
@@ -357,6 +358,7 @@ impl Settings {
             master_key_file,
             token_type: tokens.typ,
             dpop_nonce: tokens.dpop_nonce,
+            keep_records: tokens.keep_records.0.as_secs(),
             freshness,
             revocation,
             status: ListSchedule {
@@ -393,6 +395,7 @@ impl Settings {
             master_key_file: self.master_key_file.clone(),
             token_type: self.token_type,
             dpop_nonce: self.dpop_nonce,
+            keep_records: self.keep_records,
             freshness: self.freshness.clone(),
             revocation: self.revocation.clone(),
             status: ListSchedule { base_uri: own(&self.status.base_uri), ..self.status.clone() },

@@ -193,6 +193,8 @@ pub struct Config {
     pub master_key_file: Option<PathBuf>,
     /// The `typ` of access tokens.
     pub token_type: TokenType,
+    /// The time for which the record of a token stays after its expiry, in seconds.
+    pub keep_records: u64,
     /// Whether DPoP proofs of token requests must contain a nonce of the issuer (RFC 9449 §8).
     pub dpop_nonce: bool,
     /// `[revocation]` as written.
@@ -265,6 +267,7 @@ impl Config {
             ("master_key_file", self.master_key_file != other.master_key_file),
             ("[tokens] typ", self.token_type != other.token_type),
             ("[tokens] dpop_nonce", self.dpop_nonce != other.dpop_nonce),
+            ("[tokens] keep_records", self.keep_records != other.keep_records),
             ("[revocation]", self.freshness != other.freshness),
             ("[status]", self.status != other.status),
             ("[keys]", self.keys != other.keys || self.pkcs11 != other.pkcs11),
@@ -353,6 +356,19 @@ secret_hash = "sha256:AAAA:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
             ("\"10m\"", "\"2h\"\nmax_lifetime = \"48h\"", 13, "from \"1s\" to \"1d\""),
             ("\"10m\"", "\"2h\"", 12, "lifetime is from \"1s\" to \"1h\""),
             ("\"10m\"", "\"10M\"", 7, "ms, s, m, h, d"),
+            ("\"10m\"", "\"10m\"\nkeep_records = \"59m\"", 6, "at least \"1h\""),
+            (
+                "[revocation]",
+                "[keys.pkcs11]\nmodule = \"x\"\ntoken_label = \"x\"\n[revocation]",
+                9,
+                "absolute",
+            ),
+            (
+                "[revocation]",
+                "[keys.pkcs11]\nmodule = \"/x\"\ntoken_label = \"\"\n[revocation]",
+                9,
+                "1 to 32",
+            ),
             ("issuer.example\"", "issuer.example/../a\"", 1, "dots or braces"),
             ("issuer.example\"", "issuer.example/{tid}\"", 1, "dots or braces"),
             ("issuer.example\"", "issuer.example:99999\"", 1, "https URL"),

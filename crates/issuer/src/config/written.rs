@@ -210,6 +210,9 @@ pub(super) struct TokensText {
     pub(super) dpop_nonce: bool,
     pub(super) lifetime: DurationText,
     pub(super) max_lifetime: DurationText,
+    /// The time for which the record of a token stays after the token has expired. Default `"30days"`, at
+    /// least `"1h"`. The audit trail stays for good.
+    pub(super) keep_records: DurationText,
 }
 
 #[derive(Deserialize)]
@@ -348,6 +351,7 @@ impl Default for TokensText {
             dpop_nonce: false,
             lifetime: DurationText(Duration::from_secs(10 * 60)),
             max_lifetime: DurationText(Duration::from_secs(60 * 60)),
+            keep_records: DurationText(Duration::from_secs(30 * 24 * 60 * 60)),
         }
     }
 }

@@ -98,6 +98,39 @@ pub(super) fn bound<'q>(
         .bind(confirmation.transpose().map_err(corrupt)?))
 }
 
+/// Positions of the records among the `most` oldest whose tokens expired before a time. Never that of the
+/// newest record.
+pub(super) async fn oldest(
+    connection: &mut SqliteConnection,
+    expired_before: u64,
+    most: u32,
+) -> Result<Vec<i64>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT seq FROM (SELECT seq, expiration FROM tokens WHERE seq < (SELECT max(seq) FROM tokens) \
+         ORDER BY seq LIMIT $2) WHERE expiration < $1",
+    )
+    .bind(rows::signed(expired_before))
+    .bind(most)
+    .fetch_all(connection)
+    .await
+    .map_err(failed)?;
+    rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>().map_err(failed)
+}
+
+/// Deletes the records at these positions.
+pub(super) async fn forget(
+    connection: &mut SqliteConnection,
+    old: &[i64],
+) -> Result<(), StoreError> {
+    let old = serde_json::to_string(old).map_err(corrupt)?;
+    for table in ["ancestors", "tokens"] {
+        let delete = format!("DELETE FROM {table} WHERE seq IN (SELECT value FROM json_each($1))");
+        let delete = sqlx::query(AssertSqlSafe(delete)).bind(&old);
+        delete.execute(&mut *connection).await.map_err(failed)?;
+    }
+    Ok(())
+}
+
 /// The most tokens that a token is exchanged from, directly or not. An act visits each.
 const MAX_ANCESTORS: usize = 8;
 

@@ -228,6 +228,18 @@ impl TokenStore for SqliteStore {
             .await
     }
 
+    async fn forget_tokens(&self, expired_before: u64, most: u32) -> Result<u32, StoreError> {
+        // Usually there is nothing to delete: find that out without the write lock.
+        let mut reader = self.readers.acquire().await.map_err(failed)?;
+        let old = issue::oldest(&mut reader, expired_before, most).await?;
+        drop(reader);
+        if old.is_empty() {
+            return Ok(0);
+        }
+        self.writer.write(async |connection| issue::forget(connection, &old).await).await?;
+        u32::try_from(old.len()).map_err(corrupt)
+    }
+
     async fn token(&self, jwt_id: &str) -> Result<Option<TokenRecord>, StoreError> {
         let row = sqlx::query("SELECT * FROM tokens WHERE jwt_id = $1")
             .bind(jwt_id)

@@ -575,6 +575,34 @@ async fn after_a_full_disk_the_next_act_is_recorded() {
     assert_eq!(store.audit(0, Page::first(false, 10_000)).await.unwrap().len(), 2);
 }
 
+#[tokio::test]
+async fn records_go_after_their_tokens_have_expired_and_the_audit_trail_stays() {
+    let TestStore { store, _folder } = test_store().await;
+    // Every third token lives longer.
+    for number in 0..30 {
+        let mut token = token(&format!("t{number}"));
+        token.facts.expiration = if number % 3 == 0 { 900 } else { 700 };
+        issue(&store, &token).await;
+    }
+    issue(&store, &child("t0", "child")).await;
+    let left =
+        async || store.tokens(&TokenFilter::default(), Page::first(false, 100)).await.unwrap();
+    assert_eq!(store.forget_tokens(700, 100).await.unwrap(), 0, "one expires at 700");
+    assert_eq!(store.forget_tokens(701, 10).await.unwrap(), 6, "of the ten oldest");
+    assert_eq!(store.forget_tokens(701, 100).await.unwrap(), 14);
+    assert_eq!((left().await.len(), store.forget_tokens(701, 100).await.unwrap()), (11, 0));
+    assert_eq!(store.forget_tokens(5000, 100).await.unwrap(), 10);
+    // The newest stays, so that positions go on rising.
+    let last = left().await.pop().unwrap();
+    assert_eq!((last.facts.jwt_id.as_str(), left().await.len()), ("child", 1));
+    let slot = issue(&store, &token("t0")).await;
+    assert!(left().await.last().unwrap().seq > last.seq, "{slot:?}");
+    assert_eq!(store.forget_tokens(5000, 100).await.unwrap(), 1);
+    let ancestors = sqlx::query("SELECT * FROM ancestors").fetch_all(&store.readers).await.unwrap();
+    assert!(ancestors.is_empty());
+    assert_eq!(store.audit(0, Page::first(false, 100)).await.unwrap().len(), 32);
+}
+
 /// A database opens only if the migrations that it has run are unchanged: add one, edit none.
 #[test]
 fn migrations_that_databases_have_taken_never_change() {
