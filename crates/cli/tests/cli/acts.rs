@@ -7,8 +7,9 @@ use edgepass_jose::CompactJws;
 use edgepass_status_list::{StatusList, StatusListClaims, StatusType};
 use serde_json::{Value, json};
 
+use crate::keys::run_sql;
 use crate::serving::Serving;
-use crate::{Issuer, assert_refused, said};
+use crate::{Issuer, assert_refused, lines, said};
 
 #[test]
 fn each_selection_revokes_exactly_the_tokens_that_match() {
@@ -279,4 +280,26 @@ fn tokens_are_listed_by_expiry_and_as_comma_separated_values() {
     let columns = csv.lines().next().unwrap().split(',').count();
     assert!(columns > 10 && csv.lines().next().unwrap().contains("jti"), "{csv}");
     assert_eq!(list(&["--csv", "--expiring-in", "5m"]).lines().count(), 2);
+}
+
+#[test]
+fn serve_deletes_records_of_tokens_that_expired_long_ago() {
+    let mut serving = Serving::start();
+    let names: Vec<String> = (0..3).map(|_| serving.issue(&["invoice-reader"])).collect();
+    serving.kill();
+    // The first expired an hour ago, the second before `keep_records`.
+    let database = serving.issuer.path("data/edgepass.db");
+    run_sql(&database, "UPDATE tokens SET expiration = unixepoch() - 3600 WHERE seq = 1");
+    run_sql(&database, "UPDATE tokens SET expiration = unixepoch() - 2592001 WHERE seq = 2");
+    serving.restart();
+    serving.wait_until_ready();
+    let known = || -> Vec<String> {
+        let tokens = serving.tokens();
+        tokens.iter().map(|token| token["jti"].as_str().unwrap().to_owned()).collect()
+    };
+    serving.wait_for("the second record is deleted", || known().len() == 2);
+    assert_eq!(known(), [names[2].clone(), names[0].clone()]);
+    let trail = lines(&serving.issuer.run(&["audit", "--json"]).stdout);
+    let issued = |name: &&String| trail.iter().any(|entry| entry["jwt_id"] == **name);
+    assert!(names.iter().all(|name| issued(&name)), "{trail:?}");
 }
