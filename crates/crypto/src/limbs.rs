@@ -66,6 +66,7 @@ pub(crate) fn from_bytes(octets: &[u8; 32]) -> Limbs {
 }
 
 /// Returns the octets, least significant first, of a number below 2²⁵⁶ whose limbs are in [0, 2²⁹).
+#[cfg(any(target_arch = "wasm32", test))]
 pub(crate) fn to_bytes(limbs: &Limbs) -> [u8; 32] {
     let mut limbs = limbs.iter();
     let (mut pending, mut bits) = (0_i64, 0);

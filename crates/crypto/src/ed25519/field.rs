@@ -14,8 +14,7 @@
     reason = "sizes are bounded as limbs.rs argues; arrays have fixed lengths"
 )]
 
-use crate::comb::Field;
-use crate::inverse::Modulus;
+use super::powers::element;
 use crate::limbs::{self, BITS, Columns, LIMBS, Limbs, MASK, from_hex, products};
 
 /// An element. Products and the results of [`FieldElement::tight`] have size 1.
@@ -25,17 +24,7 @@ pub(crate) struct FieldElement(Limbs);
 /// 2²⁶¹ modulo p.
 const FOLD: i64 = 19 << 6;
 
-impl Field for FieldElement {
-    const ONE: Self = Self::ONE;
-
-    fn times(&self, other: &Self) -> Self {
-        self.mul(other)
-    }
-
-    fn inverse(&self) -> Self {
-        self.invert()
-    }
-}
+element!(FieldElement);
 
 impl FieldElement {
     pub(super) const ZERO: Self = Self([0; LIMBS]);
@@ -104,36 +93,6 @@ impl FieldElement {
     pub(super) fn square(&self) -> Self {
         reduce(limbs::square(&self.0))
     }
-
-    fn square_times(&self, times: usize) -> Self {
-        (0..times).fold(*self, |power, _| power.square())
-    }
-
-    /// Returns the power (p − 5)/8 = 2²⁵² − 3 of the element, for square roots (RFC 8032 §5.1.3).
-    pub(super) fn power_for_roots(&self) -> Self {
-        let a2 = self.square();
-        let a9 = a2.square_times(2).mul(self);
-        let e5 = a9.mul(&a2).square().mul(&a9); // 2⁵ − 1
-        let e10 = e5.square_times(5).mul(&e5);
-        let e20 = e10.square_times(10).mul(&e10);
-        let e40 = e20.square_times(20).mul(&e20);
-        let e50 = e40.square_times(10).mul(&e10);
-        let e100 = e50.square_times(50).mul(&e50);
-        let e200 = e100.square_times(100).mul(&e100);
-        let e250 = e200.square_times(50).mul(&e50);
-        e250.square_times(2).mul(self)
-    }
-
-    /// Returns the inverse. Zero gives zero.
-    pub(super) fn invert(&self) -> Self {
-        const P: Modulus =
-            Modulus::from_hex(b"7fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffed");
-        Self::from_bytes(&P.invert(&self.to_bytes()))
-    }
-
-    pub(super) fn equals(&self, other: &Self) -> bool {
-        self.to_bytes() == other.to_bytes()
-    }
 }
 
 /// The prime p.
@@ -178,6 +137,7 @@ mod tests {
     use num_bigint::{BigInt, Sign};
 
     use super::*;
+    use crate::ed25519::powers::Element;
     use crate::limbs::size;
     use crate::limbs::testing::{extremes, from_hex, value};
 

@@ -1,10 +1,21 @@
 //! Ed25519, strictly: canonical encodings, no points of small order, S below the group order L.
 
 mod comb;
+// In Wasm, and under test everywhere.
+#[cfg(any(target_arch = "wasm32", test))]
+#[cfg_attr(not(target_arch = "wasm32"), allow(dead_code))]
 mod field;
+#[cfg(not(target_arch = "wasm32"))]
+mod field64;
 mod point;
+mod powers;
 
 pub(crate) use self::comb::{Comb, CombBuilder, begin_comb, begin_generator, verify_by_tables};
+
+#[cfg(target_arch = "wasm32")]
+use self::field::FieldElement;
+#[cfg(not(target_arch = "wasm32"))]
+use self::field64::FieldElement;
 
 use curve25519_dalek::edwards::CompressedEdwardsY;
 use ed25519_dalek::{Signature, Verifier, VerifyingKey};

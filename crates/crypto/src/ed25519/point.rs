@@ -2,7 +2,8 @@
 //!
 //! **Variable time**: for public data only.
 
-use super::field::FieldElement;
+use super::FieldElement;
+use super::powers::Element;
 use crate::comb::inverses;
 
 /// 2·d, where d = −121665/121666 is the constant of the curve (RFC 8032 §5.1).
