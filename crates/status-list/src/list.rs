@@ -176,6 +176,32 @@ impl StatusList {
         Some(StatusType::from(self.bytes.get(byte)?.checked_shr(shift)? & mask))
     }
 
+    /// The number of statuses that are not valid.
+    pub fn count_not_valid(&self) -> u64 {
+        let in_byte = |byte: &u8| -> u64 {
+            match self.bits {
+                Bits::One => byte.count_ones().into(),
+                Bits::Two => ((byte | byte >> 1) & 0x55).count_ones().into(),
+                Bits::Four => u64::from(byte & 0x0f != 0).saturating_add((byte & 0xf0 != 0).into()),
+                Bits::Eight => (*byte != 0).into(),
+            }
+        };
+        self.bytes.iter().map(in_byte).sum()
+    }
+
+    /// Indices of statuses of this list that may differ from those of `other`: all in the bytes that
+    /// differ, and those that `other` lacks.
+    pub fn may_differ<'l>(&'l self, other: &'l Self) -> impl Iterator<Item = u64> + 'l {
+        let in_byte = 1_u64 << self.bits.per_byte_log2();
+        let same = self.bits == other.bits;
+        let bytes = self.bytes.iter().enumerate();
+        let differ = bytes.filter(move |(at, byte)| !same || other.bytes.get(*at) != Some(byte));
+        differ.flat_map(move |(at, _)| {
+            let first = (at as u64).saturating_mul(in_byte);
+            first..first.saturating_add(in_byte)
+        })
+    }
+
     /// The width of one status.
     pub fn bits(&self) -> Bits {
         self.bits
@@ -326,6 +352,35 @@ mod tests {
                 let expected = StatusType::from(if index == 37 { max } else { 0 });
                 assert_eq!(read.status(index), Some(expected), "{bits:?} {index}");
             }
+        }
+    }
+
+    #[cfg(feature = "encoder")]
+    #[test]
+    fn statuses_are_counted_and_compared_as_they_are_read() {
+        for bits in [Bits::One, Bits::Two, Bits::Four, Bits::Eight] {
+            let mut before = StatusList::all_valid(bits, 100);
+            let mut drawn = 7_u64;
+            let mut draw = |below: u64| {
+                drawn = drawn.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                (drawn >> 33) % below
+            };
+            for _ in 0..300 {
+                let mut after = before.clone();
+                let value = draw(1 << bits.number()) as u8;
+                assert!(after.set(draw(100), value));
+                let all = || 0..after.entries();
+                let not_valid = all().filter(|at| after.status(*at) != Some(StatusType::Valid));
+                assert_eq!(after.count_not_valid(), not_valid.count() as u64);
+                let may: Vec<u64> = before.may_differ(&after).collect();
+                for at in all().filter(|at| before.status(*at) != after.status(*at)) {
+                    assert!(may.contains(&at), "{bits:?} {at}");
+                }
+                assert!(may.len() <= 8, "one byte at most");
+                before = after;
+            }
+            let short = StatusList::all_valid(bits, 8);
+            assert!(before.may_differ(&short).any(|at| short.status(at).is_none()));
         }
     }
 }

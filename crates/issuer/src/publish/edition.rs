@@ -4,7 +4,8 @@
 use edgepass_jose::CompactJws;
 use edgepass_jose::json::JsonObject;
 use edgepass_jose::jwk_set::JwkSet;
-use edgepass_status_list::{StatusList, StatusType, encoder};
+use edgepass_status_list::encoder::{self, Strategy};
+use edgepass_status_list::{StatusList, StatusType};
 use edgepass_verify::documents::refused::Refused;
 use edgepass_verify::documents::status_list_token::{self, ListRules};
 use edgepass_verify::native::check_signature;
@@ -80,14 +81,44 @@ pub enum BadEdition {
     OtherDatabase,
 }
 
-/// The claims of a status list token, with the private claim `number`.
+/// The strategy of a list's compression, and the number of statuses that it was chosen for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Chosen {
+    strategy: Strategy,
+    statuses: usize,
+}
+
+impl Chosen {
+    /// Whether the strategy is still good for so many statuses: an eighth more or less.
+    fn fits(&self, statuses: usize) -> bool {
+        statuses.abs_diff(self.statuses) <= self.statuses / 8
+    }
+}
+
+/// Encodes a list, if possible with the strategy of the edition before.
+fn encode(list: &StatusList, statuses: usize, before: Option<Chosen>) -> (String, Chosen) {
+    if let Some(chosen) = before.filter(|chosen| chosen.fits(statuses)) {
+        return (encoder::encode_with(list, chosen.strategy), chosen);
+    }
+    let (encoded, strategy) = encoder::encode_best(list);
+    (encoded, Chosen { strategy, statuses })
+}
+
+/// The claims of a status list token, with the private claim `number`. `before` is the choice for the
+/// edition before.
 ///
 /// Source: draft-ietf-oauth-status-list-20 §5.1.
-pub(super) fn payload(uri: &str, aggregation_uri: &str, edition: &ListEdition) -> JsonObject {
+pub(super) fn payload(
+    uri: &str,
+    aggregation_uri: &str,
+    edition: &ListEdition,
+    before: Option<Chosen>,
+) -> (JsonObject, Chosen) {
     let mut list = StatusList::all_valid(edition.bits, edition.capacity);
     for (index, status) in &edition.statuses {
         list.set(u64::from(*index), status.number());
     }
+    let (encoded, chosen) = encode(&list, edition.statuses.len(), before);
     let claims = json!({
         "sub": uri,
         "iat": edition.issued_at,
@@ -96,13 +127,13 @@ pub(super) fn payload(uri: &str, aggregation_uri: &str, edition: &ListEdition) -
         "number": edition.number,
         "status_list": {
             "bits": list.bits().number(),
-            "lst": encoder::encode(&list),
+            "lst": encoded,
             "aggregation_uri": aggregation_uri,
         },
     });
     match claims {
-        Value::Object(claims) => claims,
-        _ => JsonObject::new(),
+        Value::Object(claims) => (claims, chosen),
+        _ => (JsonObject::new(), chosen),
     }
 }
 
@@ -118,15 +149,14 @@ pub(super) fn check(
     if (claims.number, claims.issued_at) != (edition.number, edition.issued_at) {
         return Err(BadEdition::OtherEdition);
     }
-    let mut statuses = edition.statuses.clone();
-    statuses.sort_unstable_by_key(|(index, _)| *index);
-    let mut others = statuses.iter().peekable();
-    let equal = (0..edition.capacity).all(|index| {
-        let other = others.next_if(|(other, _)| *other == index);
-        let expected = other.map_or(StatusType::Valid, |(_, status)| *status);
-        claims.list.status(u64::from(index)) == Some(expected)
-    });
-    if !equal || others.next().is_some() {
+    // Those of the database read back, and there are no others.
+    let mut read_back = edition
+        .statuses
+        .iter()
+        .map(|(index, status)| (claims.list.status((*index).into()), status));
+    let equal = read_back.all(|(read, status)| read == Some(*status));
+    let count = claims.list.count_not_valid() == edition.statuses.len() as u64;
+    if !equal || !count || claims.list.entries() < edition.capacity.into() {
         return Err(BadEdition::OtherStatus);
     }
     Ok(EditionClaims { resumes: Some(edition.resumes), ..claims })
@@ -171,7 +201,7 @@ impl EditionClaims {
             return Err(BadEdition::NotNewer);
         }
         let may_resume = live.resumes.is_none_or(|resumes| self.resumes > Some(resumes));
-        let keeps = (0..live.list.entries()).all(|index| {
+        let keeps = live.list.may_differ(&self.list).all(|index| {
             match (live.list.status(index), self.list.status(index)) {
                 (Some(StatusType::Invalid), new) => new == Some(StatusType::Invalid),
                 (Some(StatusType::Suspended), Some(StatusType::Valid)) => may_resume,
@@ -210,8 +240,14 @@ fn size(edition: &ListEdition) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use edgepass_status_list::Bits;
+
+    use super::*;
+    use crate::entropy::Counting;
+    use crate::keys::Keys;
+    use crate::seal::MasterKey;
+    use crate::signing_key::{KeyState, SealedKey, SigningAlgorithm, TokenType};
+    use crate::storage::StoredKeys;
 
     fn claims(number: u64, resumes: u64, statuses: &[(u64, u8)]) -> EditionClaims {
         let mut list = StatusList::all_valid(Bits::Two, 16);
@@ -219,6 +255,47 @@ mod tests {
             list.set(*index, *value);
         }
         EditionClaims { number, issued_at: 100, expiration: 3700, list, resumes: Some(resumes) }
+    }
+
+    #[test]
+    fn an_edition_has_the_statuses_of_the_database_and_no_others() {
+        let (vault, entropy) = (MasterKey::new([1; 32]).into(), &mut Counting(0));
+        let (algorithm, state) = (SigningAlgorithm::EdDSA, KeyState::Signing);
+        let key = SealedKey::generate(algorithm, state, &vault, entropy, 1).unwrap();
+        let stored = StoredKeys { keys: vec![key], changed_at: 1 };
+        let keys = Keys::open(stored, &vault, TokenType::Jwt).unwrap();
+        let of = |statuses: &[(u32, StatusType)]| ListEdition {
+            id: "1200-0".to_owned(),
+            number: 3,
+            issued_at: 1000,
+            capacity: 1000,
+            bits: Bits::Two,
+            changes: 1,
+            resumes: 0,
+            statuses: statuses.to_vec(),
+        };
+        let (revoked, suspended) = (StatusType::Invalid, StatusType::Suspended);
+        let own = of(&[(999, suspended), (3, revoked), (4, revoked)]);
+        let uri = "https://issuer.example/lists/1200-0";
+        let mut before = None;
+        for _ in 0..2 {
+            let (payload, chosen) = payload(uri, uri, &own, before);
+            before = Some(chosen);
+            let body = keys.sign_list(&payload).unwrap();
+            let read = check(&body, uri, keys.own(), &own).unwrap();
+            assert_eq!(read.list.count_not_valid(), 3);
+            for other in [
+                vec![(999, suspended), (3, revoked)],
+                vec![(999, suspended), (3, revoked), (4, revoked), (5, revoked)],
+                vec![(999, suspended), (3, revoked), (5, revoked)],
+                vec![(999, revoked), (3, revoked), (4, revoked)],
+                vec![(999, suspended), (3, revoked), (4, suspended)],
+                vec![],
+            ] {
+                let found = check(&body, uri, keys.own(), &of(&other)).err();
+                assert_eq!(found, Some(BadEdition::OtherStatus), "{other:?}");
+            }
+        }
     }
 
     #[test]

@@ -16,10 +16,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use edgepass_verify::UnixMillis;
+use rayon::prelude::*;
 use serde_json::json;
 
 use self::document::Document;
-use self::edition::{BadEdition, EditionClaims};
+use self::edition::{BadEdition, Chosen, EditionClaims};
 use self::error::PublishError;
 use self::target::Target;
 use self::target_state::{SignedSince, TargetState};
@@ -30,7 +31,7 @@ use crate::paths::{AGGREGATION, JWK_SET, LISTS, METADATA};
 use crate::replacement;
 use crate::signing_key::KeyState;
 use crate::status_index::RETIRE_AFTER;
-use crate::storage::{ListState, Store};
+use crate::storage::{ListEdition, ListState, Store};
 
 /// Builds documents, keeps the current version of each, and writes them to the targets.
 pub struct Publisher<S> {
@@ -71,6 +72,8 @@ struct PublishedList {
     key_id: String,
     /// Time from which a new edition is signed, in seconds.
     renew_at: u64,
+    /// How the edition is compressed.
+    chosen: Chosen,
 }
 
 impl<S: Store> Publisher<S> {
@@ -238,22 +241,48 @@ impl<S: Store> Publisher<S> {
     /// lists were tried.
     async fn make_editions(&self, states: &[ListState], now: u64) -> Result<(), PublishError> {
         let signing = self.issuer.keys().signing_key_id().to_owned();
-        let mut outcome = Ok(());
+        let mut due = Vec::new();
         for state in states {
             let held = read(&self.lists).get(&list_path(&state.id)).cloned();
             let is_current = |list: &PublishedList| {
                 list.changes >= state.changes && now < list.renew_at && list.key_id == signing
             };
-            if held.as_deref().is_some_and(is_current) {
-                continue;
+            if !held.as_deref().is_some_and(is_current) {
+                due.push((state, held));
             }
-            if let Err(error) = self.make_edition(state, held.as_deref(), now).await {
-                tracing::error!(
-                    list = state.id,
-                    error = %error,
-                    "the list's new edition could not be made"
-                );
-                outcome = outcome.and(Err(error));
+        }
+        let mut outcome = Ok(());
+        // As many at once as there are cores.
+        for lists in due.chunks(rayon::current_num_threads().max(1)) {
+            let mut editions = Vec::with_capacity(lists.len());
+            for (state, held) in lists {
+                let edition = self.store().next_edition(&state.id, now).await;
+                editions.push((*state, held.as_deref(), edition));
+            }
+            let made: Vec<_> = editions
+                .into_par_iter()
+                .map(|(state, held, edition)| {
+                    let edition = edition.map_err(PublishError::from);
+                    let made = edition.and_then(|edition| self.make_edition(state, held, &edition));
+                    (state, made)
+                })
+                .collect();
+            for (state, made) in made {
+                match made {
+                    Ok((list, body)) => {
+                        let path = list_path(&state.id);
+                        self.serve(&path, "application/statuslist+jwt", body);
+                        write(&self.lists).insert(path, Arc::new(list));
+                    }
+                    Err(error) => {
+                        tracing::error!(
+                            list = state.id,
+                            error = %error,
+                            "the list's new edition could not be made"
+                        );
+                        outcome = outcome.and(Err(error));
+                    }
+                }
             }
         }
         outcome
@@ -306,19 +335,19 @@ impl<S: Store> Publisher<S> {
         open.map(|(path, list)| (path.clone(), Arc::clone(list))).collect()
     }
 
-    /// Signs and serves a new edition. If it fails its check, the previous edition stays.
-    async fn make_edition(
+    /// Signs a new edition. If it fails its check, the previous edition stays.
+    fn make_edition(
         &self,
         state: &ListState,
         live: Option<&PublishedList>,
-        now: u64,
-    ) -> Result<(), PublishError> {
-        let edition = self.store().next_edition(&state.id, now).await?;
+        edition: &ListEdition,
+    ) -> Result<(PublishedList, String), PublishError> {
         let (uri, keys) = (self.issuer.list_uri(&state.id), self.issuer.keys());
-        let payload = edition::payload(&uri, &self.issuer.public_uri(AGGREGATION), &edition);
+        let before = live.map(|live| live.chosen);
+        let aggregation = self.issuer.public_uri(AGGREGATION);
+        let (payload, chosen) = edition::payload(&uri, &aggregation, edition, before);
         let body = keys.sign_list(&payload)?;
-        let claims = edition::check(&body, &uri, keys.own(), &edition)?;
-        let path = list_path(&state.id);
+        let claims = edition::check(&body, &uri, keys.own(), edition)?;
         if let Some(live) = live {
             claims.may_replace(&live.claims)?;
         }
@@ -329,10 +358,9 @@ impl<S: Store> Publisher<S> {
             is_confirmed: false,
             key_id: keys.signing_key_id().to_owned(),
             renew_at: edition.issued_at.saturating_add(self.issuer.list_schedule().renew_after()),
+            chosen,
         };
-        self.serve(&path, "application/statuslist+jwt", body);
-        write(&self.lists).insert(path, Arc::new(list));
-        Ok(())
+        Ok((list, body))
     }
 
     /// Serves a document, unless the same content is served already.
