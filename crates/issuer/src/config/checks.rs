@@ -23,8 +23,9 @@ const DEFAULT_DEADLINE: Duration = Duration::from_secs(10);
 /// The largest leeway of verifiers, five minutes, and as much again for clocks and restarts.
 const OVERLAP_MARGIN: Duration = Duration::from_secs(10 * 60);
 
-/// The least time for which a record stays after its token has expired.
-const LEAST_KEPT: Duration = Duration::from_secs(60 * 60);
+/// The least time for which a record stays after its token has expired. A list has the status of a token
+/// until the end of its window, at most four hours later, and takes none back.
+const LEAST_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The least time for which a key is published before it signs, in seconds. Verifiers of other
 /// people, such as `jose` and PyJWT, look for a new key only 30 s after they last asked.
@@ -136,8 +137,7 @@ pub(super) fn pkcs11(text: Pkcs11Text, base: &Path) -> Result<Pkcs11Config, Mist
     Ok(Pkcs11Config { module, token_label, pin_file })
 }
 
-/// Checks `keep_records`: acts, replacements and lists may still need a record for minutes after its token
-/// has expired.
+/// Checks `keep_records`.
 pub(super) fn tokens(text: TokensText) -> Result<TokensText, Mistake> {
     let is_long_enough = text.keep_records.0 >= LEAST_KEPT;
     if is_long_enough { Ok(text) } else { Err(Mistake::KeepRecords) }

@@ -114,7 +114,7 @@ pub enum Mistake {
         overlap: DurationText,
     },
     /// `keep_records` is too short.
-    #[error("[tokens] keep_records: write a duration of at least \"1h\"")]
+    #[error("[tokens] keep_records: write a duration of at least \"1d\"")]
     KeepRecords,
     /// `module` is a relative path.
     #[error(

@@ -356,7 +356,7 @@ secret_hash = "sha256:AAAA:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
             ("\"10m\"", "\"2h\"\nmax_lifetime = \"48h\"", 13, "from \"1s\" to \"1d\""),
             ("\"10m\"", "\"2h\"", 12, "lifetime is from \"1s\" to \"1h\""),
             ("\"10m\"", "\"10M\"", 7, "ms, s, m, h, d"),
-            ("\"10m\"", "\"10m\"\nkeep_records = \"59m\"", 6, "at least \"1h\""),
+            ("\"10m\"", "\"10m\"\nkeep_records = \"23h\"", 6, "at least \"1d\""),
             (
                 "[revocation]",
                 "[keys.pkcs11]\nmodule = \"x\"\ntoken_label = \"x\"\n[revocation]",

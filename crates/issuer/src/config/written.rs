@@ -211,7 +211,7 @@ pub(super) struct TokensText {
     pub(super) lifetime: DurationText,
     pub(super) max_lifetime: DurationText,
     /// The time for which the record of a token stays after the token has expired. Default `"30days"`, at
-    /// least `"1h"`. The audit trail stays for good.
+    /// least `"1d"`. The audit trail stays for good.
     pub(super) keep_records: DurationText,
 }
 
