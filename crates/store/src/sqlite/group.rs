@@ -97,7 +97,7 @@ async fn record(writer: &Writer, mut group: Vec<Issue>, ranges: &mut Ranges) {
 }
 
 /// Whether one token may be the cause of an error: SQLite refuses what it is to store.
-fn is_of_one(error: &StoreError) -> bool {
+pub(super) fn is_of_one(error: &StoreError) -> bool {
     /// Result code `SQLITE_TOOBIG`.
     const TOO_BIG: &str = "18";
     match error {

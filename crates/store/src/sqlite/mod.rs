@@ -63,8 +63,8 @@ struct Writer {
 }
 
 impl Writer {
-    /// Runs a text that begins and commits a transaction. Returns the numbers that it selects. After an
-    /// error the connection is closed, which undoes what is not committed.
+    /// Runs a text that begins and commits a transaction. Returns the numbers that it selects. Undoes what
+    /// it did if it fails; if that is in doubt, by closing the connection.
     async fn transaction(
         &self,
         text: Query<'_, Sqlite, SqliteArguments>,
@@ -76,8 +76,12 @@ impl Writer {
                 let numbers = rows
                     .and_then(|rows| rows.iter().map(|row| row.try_get(0)).collect())
                     .map_err(failed);
-                if numbers.is_err() {
-                    let _ = connection.close().await;
+                if let Err(error) = &numbers {
+                    let undone = group::is_of_one(error)
+                        && sqlx::query("ROLLBACK").execute(&mut *connection).await.is_ok();
+                    if !undone {
+                        let _ = connection.close().await;
+                    }
                 }
                 numbers
             })
