@@ -59,7 +59,7 @@ for (const algorithm of ['EdDSA', 'ES256', 'RS256']) {
     assert.equal((await verify(issuer, published)).protectedHeader.typ, 'statuslist+jwt');
     const checked = spawnSync(issuer.program, ['verify', '-'], { cwd: issuer.folder, input: token, encoding: 'utf8' });
     assert.deepEqual([checked.status, checked.stdout.includes('token_revoked')], [1, true], checked.stderr);
-    // Nothing of the private half is outside the token.
+    // The PIN is in neither of these files.
     const database = await readFile(join(issuer.folder, 'data', 'edgepass.db'));
     assert.ok(!database.includes(PIN) && !(await readFile(join(issuer.folder, 'edgepass.toml'), 'utf8')).includes(PIN));
   });

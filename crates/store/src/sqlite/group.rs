@@ -154,9 +154,10 @@ async fn at_once(
 ) -> Result<Option<Vec<Taken>>, StoreError> {
     let text = group.len().checked_sub(1).and_then(|at| WHOLE.get(at));
     let (Some(text), true) = (text, group.iter().all(is_plain)) else { return Ok(None) };
-    let lists = group.iter().map(|issue| &issue.new.list);
+    // Nothing is taken unless all get an index and are recorded.
     let mut left = ranges.clone();
-    let Some(taken) = left.next_of_all(lists) else { return Ok(None) };
+    let taken: Option<Vec<Taken>> = group.iter().map(|issue| left.next(&issue.new.list)).collect();
+    let Some(taken) = taken else { return Ok(None) };
     let earliest = group.iter().map(|issue| issue.entry.at_ms).min().unwrap_or_default();
     let now = rows::signed(earliest);
     let mut query = sqlx::query(AssertSqlSafe(text.as_str())).bind(now);

@@ -235,13 +235,6 @@ pub(super) struct Range {
     counters: std::ops::Range<u32>,
 }
 
-impl Range {
-    /// How many indices are left.
-    pub(super) fn left(&self) -> usize {
-        self.counters.len()
-    }
-}
-
 impl Iterator for Range {
     type Item = Taken;
 

@@ -28,24 +28,8 @@ struct Reserved {
 }
 
 impl Ranges {
-    /// Takes reserved indices for several tokens. `None`: there are not enough, and none was taken.
-    pub(super) fn next_of_all<'l>(
-        &mut self,
-        lists: impl Iterator<Item = &'l NewList> + Clone,
-    ) -> Option<Vec<Taken>> {
-        let mut wanted: HashMap<(u64, u8), usize> = HashMap::new();
-        for list in lists.clone() {
-            let wanted = wanted.entry(key(list)).or_default();
-            *wanted = wanted.saturating_add(1);
-        }
-        let left = |key| self.0.get(key).map_or(0, |reserved| reserved.range.left());
-        if wanted.iter().any(|(key, wanted)| left(key) < *wanted) {
-            return None;
-        }
-        lists.map(|list| self.next(list)).collect()
-    }
-
-    fn next(&mut self, list: &NewList) -> Option<Taken> {
+    /// Takes a reserved index for a token. `None`: none is left.
+    pub(super) fn next(&mut self, list: &NewList) -> Option<Taken> {
         self.0.get_mut(&key(list))?.range.next()
     }
 
