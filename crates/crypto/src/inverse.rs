@@ -15,6 +15,8 @@
               arrays have fixed lengths and loops stay inside"
 )]
 
+use crate::limbs::octets_from_hex;
+
 const LIMBS: usize = 9;
 const BITS: u32 = 30;
 const MASK: i64 = (1 << BITS) - 1;
@@ -38,15 +40,7 @@ struct StepMatrix {
 impl Modulus {
     /// Parses 64 lower-case hexadecimal digits, most significant first.
     pub(crate) const fn from_hex(digits: &[u8; 64]) -> Self {
-        let mut octets = [0; 32];
-        let mut at = 0;
-        while at < 64 {
-            let digit = digits[63 - at];
-            let value = if digit >= b'a' { digit - b'a' + 10 } else { digit - b'0' };
-            octets[at / 2] |= value << (4 * (at % 2));
-            at += 1;
-        }
-        let limbs = split(&octets);
+        let limbs = split(&octets_from_hex(digits));
         // Newton's iteration: each step doubles the number of correct low bits. It starts with
         // three, since an odd number is its own inverse modulo 8.
         let low = limbs[0] as u32;

@@ -47,6 +47,20 @@ pub(crate) const fn from_hex(digits: &[u8; 64]) -> Limbs {
     limbs
 }
 
+/// Parses 64 lower-case hexadecimal digits, most significant first. Returns the least significant octet
+/// first.
+pub(crate) const fn octets_from_hex(digits: &[u8; 64]) -> [u8; 32] {
+    let mut octets = [0; 32];
+    let mut at = 0;
+    while at < 64 {
+        let digit = digits[63 - at];
+        let value = if digit >= b'a' { digit - b'a' + 10 } else { digit - b'0' };
+        octets[at / 2] |= value << (4 * (at % 2));
+        at += 1;
+    }
+    octets
+}
+
 /// Splits a number of 32 octets, least significant first. Each limb is below 2²⁹.
 pub(crate) fn from_bytes(octets: &[u8; 32]) -> Limbs {
     let mut octets = octets.iter();

@@ -14,6 +14,7 @@ use fiat_crypto::curve25519_64::{
 };
 
 use super::powers::element;
+use crate::limbs::octets_from_hex;
 
 /// An element.
 #[derive(Clone, Copy)]
@@ -26,7 +27,7 @@ impl FieldElement {
     pub(super) const ONE: Self = Self(Tight([1, 0, 0, 0, 0]));
 
     pub(super) const fn from_hex(digits: &[u8; 64]) -> Self {
-        Self::from_bytes(&octets(digits))
+        Self::from_bytes(&octets_from_hex(digits))
     }
 
     /// Reads 32 octets, least significant first. Ignores the highest bit.
@@ -91,20 +92,6 @@ fn carried(loose: &Loose) -> FieldElement {
     let mut element = FieldElement::ZERO;
     fiat_25519_carry(&mut element.0, loose);
     element
-}
-
-/// Parses 64 lower-case hexadecimal digits, most significant first. Returns the least significant octet
-/// first.
-const fn octets(digits: &[u8; 64]) -> [u8; 32] {
-    let mut octets = [0; 32];
-    let mut at = 0;
-    while at < 64 {
-        let digit = digits[63 - at];
-        let value = if digit >= b'a' { digit - b'a' + 10 } else { digit - b'0' };
-        octets[at / 2] |= value << (4 * (at % 2));
-        at += 1;
-    }
-    octets
 }
 
 #[cfg(test)]
