@@ -6,8 +6,18 @@ use crate::step::{self, command, root};
 use crate::tools::{self, target_dir};
 
 /// The targets of `fuzz/Cargo.toml`.
-const TARGETS: [&str; 9] =
-    ["jws", "json", "jwk_set", "status_list", "claims", "proof", "batch", "documents", "tables"];
+const TARGETS: [&str; 10] = [
+    "jws",
+    "json",
+    "jwk_set",
+    "status_list",
+    "claims",
+    "proof",
+    "batch",
+    "documents",
+    "tables",
+    "log",
+];
 /// Seconds that CI spends on all targets together.
 pub(crate) const SECONDS: u64 = 60;
 
