@@ -142,15 +142,30 @@ fn check_directions() -> anyhow::Result<()> {
         ("edgepass-status-list", &["edgepass-jose"]),
         ("edgepass-verify", &["edgepass-crypto", "edgepass-jose", "edgepass-status-list"]),
         ("edgepass-web", &["edgepass-jose", "edgepass-verify"]),
-        ("edgepass-log", &[]),
+        ("edgepass-log", &["edgepass-crypto"]),
         (
             "edgepass-issuer",
-            &["edgepass-crypto", "edgepass-jose", "edgepass-status-list", "edgepass-verify"],
+            &[
+                "edgepass-crypto",
+                "edgepass-jose",
+                "edgepass-log",
+                "edgepass-status-list",
+                "edgepass-verify",
+            ],
         ),
-        ("edgepass-store", &["edgepass-issuer", "edgepass-status-list", "edgepass-verify"]),
+        (
+            "edgepass-store",
+            &["edgepass-issuer", "edgepass-log", "edgepass-status-list", "edgepass-verify"],
+        ),
         (
             "edgepass-server",
-            &["edgepass-client", "edgepass-issuer", "edgepass-jose", "edgepass-verify"],
+            &[
+                "edgepass-client",
+                "edgepass-issuer",
+                "edgepass-jose",
+                "edgepass-log",
+                "edgepass-verify",
+            ],
         ),
     ];
     for (package, expected) in ORDER {

@@ -8,7 +8,7 @@ use crate::signer::PrivateKey;
 /// The latest time that a cosignature can have, in seconds.
 const LAST_TIME: u64 = u64::MAX >> 1;
 
-/// A private key that cosigns checkpoints. It has no `Debug`, and AWS-LC erases it.
+/// A private key that cosigns checkpoints. It has no `Debug`, and is erased from memory when dropped.
 ///
 /// A witness needs a key of its own: one that signs nothing else.
 pub struct Cosigner(PrivateKey);
@@ -32,18 +32,9 @@ impl Cosigner {
     ///
     /// # Errors
     ///
-    /// [`KeyError::Name`], [`KeyError::Private`].
+    /// [`KeyError::Name`].
     pub fn from_seed(name: &str, seed: &[u8; 32]) -> Result<Self, KeyError> {
         PrivateKey::from_seed(name, SignatureKind::Cosignature, seed).map(Self)
-    }
-
-    /// Makes a key of its name and PKCS #8 document (RFC 8410 §7).
-    ///
-    /// # Errors
-    ///
-    /// [`KeyError::Name`], [`KeyError::Private`].
-    pub fn from_pkcs8(name: &str, document: &[u8]) -> Result<Self, KeyError> {
-        PrivateKey::from_pkcs8(name, SignatureKind::Cosignature, document).map(Self)
     }
 
     /// The public half.

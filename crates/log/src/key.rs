@@ -3,8 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use aws_lc_rs::digest::{SHA256, digest};
-use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
+use edgepass_crypto::ed25519;
+use sha2::{Digest, Sha256};
 
 use crate::encoding;
 
@@ -49,9 +49,6 @@ pub enum KeyError {
     /// The key ID is not the one of this name, type and public key.
     #[error("the ID of the verifier key does not belong to it")]
     Id,
-    /// The private key is not an Ed25519 key.
-    #[error("the private key is not a valid Ed25519 key")]
-    Private,
 }
 
 impl SignatureKind {
@@ -76,14 +73,19 @@ impl VerifierKey {
             return Err(KeyError::Name);
         }
         let input = [name.as_bytes(), b"\n", &[kind.octet()], &public_key].concat();
-        let hash = digest(&SHA256, &input);
-        let id = *hash.as_ref().first_chunk().ok_or(KeyError::Malformed)?;
+        let hash = Sha256::digest(&input);
+        let id = *hash.first_chunk().ok_or(KeyError::Malformed)?;
         Ok(Self { name: name.to_owned(), kind, public_key, id })
     }
 
     /// The name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The encoded point (RFC 8032 §5.1.5).
+    pub fn public_key(&self) -> &[u8; 32] {
+        &self.public_key
     }
 
     /// What the key signs.
@@ -98,7 +100,7 @@ impl VerifierKey {
 
     /// Whether an Ed25519 signature of a message is valid.
     pub(crate) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
-        UnparsedPublicKey::new(&ED25519, self.public_key).verify(message, signature).is_ok()
+        ed25519::verify(&self.public_key, message, signature)
     }
 }
 
@@ -107,7 +109,7 @@ impl FromStr for VerifierKey {
 
     /// # Errors
     ///
-    /// All of [`KeyError`] but [`KeyError::Private`].
+    /// [`KeyError`].
     fn from_str(text: &str) -> Result<Self, KeyError> {
         // The name contains no plus sign, the base64 may.
         let (name, rest) = text.split_once('+').ok_or(KeyError::Malformed)?;

@@ -212,9 +212,8 @@ impl HashReader for Recorder {
 
 /// Reads tiles from a source, and keeps the first error.
 ///
-/// It does not check the tiles, and takes the place of `tlog_tiles::TileHashReader`. That one leaves
-/// some full tiles unchecked if several hashes of the right edge are in one tile (CVE-2026-56865 of
-/// the Go code from which it was ported).
+/// It does not check the tiles, and takes the place of `tlog_tiles::TileHashReader`. That one
+/// does not compare every tile with the root; the callers here check the finished proof.
 struct Reader<'s, S> {
     size: u64,
     source: &'s S,
