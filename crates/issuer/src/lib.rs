@@ -18,6 +18,7 @@ pub mod key_change;
 pub mod keys;
 pub mod leak;
 pub mod leak_keys;
+pub mod log;
 pub mod new_act;
 pub mod order;
 mod own_token;

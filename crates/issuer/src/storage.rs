@@ -3,10 +3,13 @@
 use std::error::Error;
 use std::future::Future;
 
+use edgepass_log::{Tile, TileId};
 use edgepass_status_list::{Bits, StatusType};
 use edgepass_verify::UnixMillis;
 
 use crate::audit::AuditEntry;
+use crate::audit::leaf::Leaf;
+use crate::log::stored::{LogExtension, StoredLog};
 use crate::new_act::{NewAct, Plan, RecordedAct};
 use crate::policy::version::{PolicyUser, PolicyVersion, StoredPolicy};
 use crate::replacement::{Replaced, Replaces};
@@ -21,12 +24,19 @@ use crate::used_id::{IdKind, UsedId};
 /// entry, if it has one. A method that returns `Err` has changed nothing; after
 /// [`StoreError::NotSynced`] this is unknown.
 pub trait Store:
-    KeyStore + PolicyStore + TokenStore + ListStore + ActStore + AuditStore + StoreState
+    KeyStore + PolicyStore + TokenStore + ListStore + ActStore + AuditStore + LogStore + StoreState
 {
 }
 
 impl<S> Store for S where
-    S: KeyStore + PolicyStore + TokenStore + ListStore + ActStore + AuditStore + StoreState
+    S: KeyStore
+        + PolicyStore
+        + TokenStore
+        + ListStore
+        + ActStore
+        + AuditStore
+        + LogStore
+        + StoreState
 {
 }
 
@@ -184,6 +194,16 @@ pub trait ActStore: Send + Sync + 'static {
 
 /// The audit trail.
 pub trait AuditStore: Send + Sync + 'static {
+    /// Records an entry of an act that changes nothing else.
+    fn record(&self, entry: &AuditEntry) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Erases the personal values of the entries at these positions, and records `entry`.
+    fn erase_personal(
+        &self,
+        positions: &[u64],
+        entry: &AuditEntry,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
     /// One page of the entries that were recorded at `since_ms` or later, in milliseconds. Each has
     /// its position in the trail.
     fn audit(
@@ -191,6 +211,43 @@ pub trait AuditStore: Send + Sync + 'static {
         since_ms: u64,
         page: Page,
     ) -> impl Future<Output = Result<Vec<(u64, AuditEntry)>, StoreError>> + Send;
+}
+
+/// The log of the audit trail. The first entry of the trail has position 1, and index 0 in the log.
+pub trait LogStore: Send + Sync + 'static {
+    /// The log with its newest checkpoint. `None`: it was not begun.
+    fn log(&self) -> impl Future<Output = Result<Option<StoredLog>, StoreError>> + Send;
+
+    /// Begins the log. No effect if there is one.
+    fn begin_log(&self, log: &StoredLog) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// The texts of the entries after the first `after`, in order, at most `most`.
+    /// [`StoreError::Corrupt`] if an entry is missing between them.
+    fn leaf_texts(
+        &self,
+        after: u64,
+        most: u32,
+    ) -> impl Future<Output = Result<Vec<String>, StoreError>> + Send;
+
+    /// The entries at positions after `after`, in order, at most `most`.
+    fn leaves(
+        &self,
+        after: u64,
+        most: u32,
+    ) -> impl Future<Output = Result<Vec<(u64, Leaf)>, StoreError>> + Send;
+
+    /// The tiles with these places and widths, in any order. One that the log does not have, or not
+    /// in this width yet, is left out.
+    fn log_tiles(
+        &self,
+        tiles: &[TileId],
+    ) -> impl Future<Output = Result<Vec<Tile>, StoreError>> + Send;
+
+    /// Extends the log. `false`: its origin or size is not the expected one, and nothing changed.
+    fn extend_log(
+        &self,
+        extension: &LogExtension,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 }
 
 /// The state of the storage itself.

@@ -121,7 +121,7 @@ async fn is_open<S: Store>(app: &App<S>, list_id: &str) -> bool {
 
 /// Responds with a public document: 200, or 304 if `If-None-Match` has its entity tag or `*`. Both
 /// responses carry the entity tag. `None` gives 503.
-fn published(headers: &HeaderMap, document: Option<Arc<Document>>) -> Response {
+pub(crate) fn published(headers: &HeaderMap, document: Option<Arc<Document>>) -> Response {
     let Some(document) = document else {
         // Nothing is published before the first round has ended.
         return (StatusCode::SERVICE_UNAVAILABLE, [NO_STORE], [(header::RETRY_AFTER, "1")])
@@ -144,11 +144,12 @@ fn published(headers: &HeaderMap, document: Option<Arc<Document>>) -> Response {
     }
     reply.insert(header::CONTENT_TYPE, HeaderValue::from_static(document.media_type));
     let takes_gzip = listed(headers, header::ACCEPT_ENCODING).any(is_gzip);
-    let body = if takes_gzip {
-        reply.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        document.gzipped.clone()
-    } else {
-        document.body.clone()
+    let body = match &document.gzipped {
+        Some(gzipped) if takes_gzip => {
+            reply.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            gzipped.clone()
+        }
+        _ => document.body.clone(),
     };
     *response.body_mut() = Body::from(body);
     response
@@ -170,7 +171,7 @@ fn is_gzip(coding: &str) -> bool {
         && weight.map_or(true, |weight| weight > 0.0)
 }
 
-const NO_STORE: (header::HeaderName, &str) = (header::CACHE_CONTROL, "no-store");
+pub(crate) const NO_STORE: (header::HeaderName, &str) = (header::CACHE_CONTROL, "no-store");
 
 #[cfg(test)]
 mod tests {

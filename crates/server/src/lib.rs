@@ -5,6 +5,7 @@
 
 pub mod acts;
 pub mod admin;
+mod audit_log;
 mod documents;
 mod federations;
 mod health;
@@ -153,6 +154,12 @@ impl<S: Store> App<S> {
     /// Deletes the records of tokens that expired long ago, until the task is dropped. Run it once.
     pub async fn forget_tokens(&self) {
         retention::run(self).await;
+    }
+
+    /// Appends the entries of the audit trail to its log, and writes the log to the targets, until the
+    /// task is dropped. Run it once.
+    pub async fn log_audit(&self) {
+        audit_log::run(self).await;
     }
 
     /// The publication. The host runs [`Publication::run`] as a task.

@@ -198,6 +198,12 @@ impl<S: Store> Publication<S> {
         &self.publisher
     }
 
+    /// Waits for the end of the first round. The targets were compared with the database before that.
+    pub(crate) async fn started(&self) {
+        let mut ended = self.ended.subscribe();
+        let _ = ended.wait_for(|ended| *ended > 0).await;
+    }
+
     /// Starts a round, and waits up to 5 s until `done` returns `true`. `false`: the time ran out.
     pub(crate) async fn until(&self, done: impl Fn(&Publisher<S>) -> bool) -> bool {
         let mut progress = self.progress.subscribe();

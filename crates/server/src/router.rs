@@ -20,7 +20,7 @@ use tower_http::timeout::TimeoutLayer;
 
 use crate::documents::AUTHORIZE;
 use crate::oauth::{introspect, revoke, token};
-use crate::{App, acts, admin, documents, health, leaks, status_entries};
+use crate::{App, acts, admin, audit_log, documents, health, leaks, status_entries};
 
 /// The routes of all environments. Those of an environment with a name are below its name, which is
 /// the last segment of its issuer identifier; RFC 8414 §3.1 puts the metadata at the root all the
@@ -100,6 +100,7 @@ fn documented<S: Store>() -> Routes<S> {
         .get(&format!("/{OPENID_METADATA}/{{*path}}"), documents::metadata::<S>)
         .get(&format!("/{AGGREGATION}"), documents::aggregation::<S>)
         .get(&format!("/{LISTS}{{id}}"), documents::status_list::<S>)
+        .get(&format!("/{}/{{*path}}", audit_log::PREFIX), audit_log::document::<S>)
         .get("/openapi.json", openapi::<S>)
         .with(|router| router.layer(cors()));
     let endpoints = Routes::default()

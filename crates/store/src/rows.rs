@@ -1,6 +1,5 @@
 //! Conversion of database rows to the issuer's types.
 
-use edgepass_issuer::audit::AuditEntry;
 use edgepass_issuer::policy::version::{PolicyVersion, StoredPolicy};
 use edgepass_issuer::signing_key::{KeyState, SealedKey, SigningAlgorithm};
 use edgepass_issuer::storage::{ListState, StatusSlot, TokenRecord};
@@ -81,12 +80,6 @@ pub(crate) fn list_state(row: &SqliteRow) -> Result<ListState, sqlx::Error> {
         published: unsigned(row, "published")?,
         number: unsigned(row, "number")?,
     })
-}
-
-pub(crate) fn audit_entry(row: &SqliteRow) -> Result<(u64, AuditEntry), sqlx::Error> {
-    let text: String = row.try_get("entry")?;
-    let entry = serde_json::from_str(&text);
-    Ok((unsigned(row, "seq")?, entry.map_err(|error| sqlx::Error::Decode(Box::new(error)))?))
 }
 
 /// Reads a number that is never negative. A negative value, or one too large for `T`, gives

@@ -71,7 +71,12 @@ pub(super) async fn run(args: Args, source: Source, json: bool) -> anyhow::Resul
         let (publication, watched, client) = (Arc::clone(app), Arc::clone(app), client.clone());
         publishing.spawn(async move {
             let watch = watched.fetch_back(|uri| fetch_back(client.clone(), uri));
-            tokio::join!(publication.publication().run(), watch, publication.forget_tokens());
+            tokio::join!(
+                publication.publication().run(),
+                watch,
+                publication.forget_tokens(),
+                publication.log_audit(),
+            );
         });
         tracing::info!(%listen, issuer = app.issuer().issuer(), "serving");
     }

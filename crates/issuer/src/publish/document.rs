@@ -26,8 +26,8 @@ pub struct Document {
     pub media_type: &'static str,
     /// The content without content coding.
     pub body: Bytes,
-    /// The content in the content coding `gzip`.
-    pub gzipped: Bytes,
+    /// The content in the content coding `gzip`, unless it cannot be made smaller.
+    pub gzipped: Option<Bytes>,
     /// Entity tag (RFC 9110 §8.8.3): a hash of the body. It is weak, since both codings share it.
     pub etag: String,
 }
@@ -35,16 +35,16 @@ pub struct Document {
 impl Document {
     /// Creates a document: compresses the body and computes its entity tag.
     pub fn new(path: impl Into<String>, media_type: &'static str, body: String) -> Self {
-        let etag = format!("W/\"{}\"", base64url::encode(&Sha256::digest(body.as_bytes())));
         let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
         // Writing to memory cannot fail.
         let gzipped = gzip.write_all(body.as_bytes()).and_then(|()| gzip.finish());
-        Self {
-            path: path.into(),
-            media_type,
-            gzipped: gzipped.unwrap_or_default().into(),
-            body: body.into(),
-            etag,
-        }
+        let gzipped = Some(gzipped.unwrap_or_default().into());
+        Self { gzipped, ..Self::of_octets(path, media_type, body.into()) }
+    }
+
+    /// Creates a document of octets that cannot be compressed, such as hashes.
+    pub fn of_octets(path: impl Into<String>, media_type: &'static str, body: Bytes) -> Self {
+        let etag = format!("W/\"{}\"", base64url::encode(&Sha256::digest(&body)));
+        Self { path: path.into(), media_type, body, gzipped: None, etag }
     }
 }

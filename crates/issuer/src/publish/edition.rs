@@ -79,6 +79,13 @@ pub enum BadEdition {
          restored?"
     )]
     OtherDatabase,
+    /// A target holds an audit log that this database's log does not continue. Nothing is served or
+    /// published until a restart.
+    #[error(
+        "a target holds an audit log that the one of this database does not continue; was an old \
+         backup restored, or the trail changed? `edgepass audit verify` says more"
+    )]
+    OtherLog,
 }
 
 /// The strategy of a list's compression, and the number of statuses that it was chosen for.

@@ -5,6 +5,7 @@ use super::target::TargetError;
 use crate::entropy::NoEntropy;
 use crate::key_change::KeyChangeError;
 use crate::keys::OpenError;
+use crate::log::LogError;
 use crate::signing_key::SigningFailed;
 use crate::status_act::ActError;
 use crate::storage::StoreError;
@@ -36,6 +37,9 @@ pub enum PublishError {
     /// one, or a target holds documents of another database.
     #[error("a new list edition failed its check before publication")]
     Check(#[from] BadEdition),
+    /// The audit log could not be read.
+    #[error("the audit log could not be published")]
+    Log(#[from] LogError),
     /// A request to a target failed.
     #[error("target {name}")]
     Target {

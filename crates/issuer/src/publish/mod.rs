@@ -1,6 +1,7 @@
 //! Publication: signs and checks every document that verifiers fetch, keeps it ready to serve, and
 //! writes it to every target.
 
+mod audit_log;
 mod distribute;
 pub mod document;
 pub mod edition;
@@ -114,6 +115,12 @@ impl<S: Store> Publisher<S> {
         let lists = read(&self.lists);
         let list = lists.get(&list_path(list_id));
         list.is_some_and(|list| list.is_confirmed && list.changes >= change)
+    }
+
+    /// Whether a target holds documents of another database, so that nothing is served or published
+    /// until a restart.
+    pub fn is_stopped(&self) -> bool {
+        self.is_of_other_database.load(Ordering::Relaxed)
     }
 
     /// Number of served lists.

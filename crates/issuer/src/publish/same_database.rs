@@ -53,8 +53,10 @@ impl<S: Store> Publisher<S> {
         outcome
     }
 
-    /// Checks the JWK Set at the target and the lists that the target's aggregation names.
+    /// Checks the JWK Set and the audit log at the target, and the lists that the target's aggregation
+    /// names.
     async fn check_documents(&self, target: &TargetState) -> Result<(), PublishError> {
+        self.check_log(target).await?;
         let keys = self.issuer.keys();
         if let Some(live) = target.read(JWK_SET).await? {
             key_set::may_replace(&keys, &live)?;

@@ -1,11 +1,12 @@
 //! The state of a target, as far as this process has observed it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use edgepass_jose::{Algorithm, JwkSet};
+use edgepass_log::TileId;
 use edgepass_verify::UnixMillis;
 
 use super::document::Document;
@@ -34,9 +35,23 @@ struct Observed {
     is_away: bool,
     /// Whether the documents that the target held at the start were compared with the database.
     is_checked: bool,
+    /// The audit log that the target holds. `None`: not read yet.
+    log: Option<HeldLog>,
     /// Whether the lists that retired while no issuer ran were removed.
     has_removed_retired: bool,
 }
+
+/// The audit log that a target holds.
+struct HeldLog {
+    /// Its origin and size.
+    origin: String,
+    size: u64,
+    /// Sizes of the checkpoints before that one.
+    earlier: VecDeque<u64>,
+}
+
+/// Checkpoints whose partial tiles stay at a target for readers who got them before the newest one.
+const KEPT_CHECKPOINTS: usize = 8;
 
 /// The key that signed all lists of an endpoint or target, and since when.
 #[derive(Default)]
@@ -196,11 +211,58 @@ impl TargetState {
         self.target.write(document, over.as_ref()).await.map_err(failed)
     }
 
+    /// Writes a document whose path determines its content. It is remembered nowhere.
+    pub(super) async fn put_new(&self, document: &Document) -> Result<(), PublishError> {
+        match self.target.write(document, None).await {
+            Ok(_) => Ok(()),
+            // An attempt before this one wrote it, or another process.
+            Err(TargetError::Conflict) => match self.read(&document.path).await? {
+                Some(live) if live == document.body => Ok(()),
+                _ => Err(BadEdition::OtherLog.into()),
+            },
+            Err(source) => Err(self.failed(source)),
+        }
+    }
+
     /// Removes the document at a path.
     pub(super) async fn remove(&self, path: &str) -> Result<(), PublishError> {
         self.target.remove(path).await.map_err(|source| self.failed(source))?;
         self.seen().documents.remove(path);
         Ok(())
+    }
+
+    /// The size of the log of this origin that the target is known to hold.
+    pub(super) fn log_size(&self, origin: &str) -> Option<u64> {
+        let seen = self.seen();
+        seen.log.as_ref().filter(|held| held.origin == origin).map(|held| held.size)
+    }
+
+    /// Records the size of the log that the target holds. Returns the partial tiles that
+    /// no reader needs any more: more than [`KEPT_CHECKPOINTS`] checkpoints came after theirs.
+    pub(super) fn has_log(&self, origin: &str, size: u64) -> Vec<TileId> {
+        let mut seen = self.seen();
+        let held = seen.log.take().filter(|held| held.origin == origin);
+        let mut held = held.unwrap_or_else(|| HeldLog {
+            origin: origin.to_owned(),
+            size,
+            earlier: VecDeque::new(),
+        });
+        if held.size != size {
+            held.earlier.push_back(held.size);
+            held.size = size;
+        }
+        let edges = |size| TileId::edges(size).unwrap_or_default();
+        let mut unneeded = Vec::new();
+        if held.earlier.len() > KEPT_CHECKPOINTS
+            && let Some(old) = held.earlier.pop_front()
+        {
+            let kept = held.earlier.iter().chain([&held.size]);
+            let kept: Vec<TileId> = kept.flat_map(|size| edges(*size)).collect();
+            unneeded = edges(old);
+            unneeded.retain(|tile| !kept.contains(tile));
+        }
+        seen.log = Some(held);
+        unneeded
     }
 
     fn failed(&self, source: TargetError) -> PublishError {

@@ -6,7 +6,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::response::Response;
 use edgepass_issuer::Store;
-use edgepass_issuer::audit::AuditEntry;
+use edgepass_issuer::audit::{Act, AuditEntry};
 use edgepass_issuer::storage::{Page, StoreError, TokenFilter, TokenRecord};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -160,14 +160,37 @@ pub(crate) async fn audit<S: Store>(
     query: Result<Query<AuditQuery>, QueryRejection>,
 ) -> Response {
     let found = async {
-        authorize(&app, &head, AUDIT).await?;
+        let actor = authorize(&app, &head, AUDIT).await?;
         let Query(query) = query.map_err(|_| QUERY)?;
         let page = page(query.after, query.before, query.oldest_first, query.limit);
         let entries = app.issuer.store().audit(query.since_ms, page).await.map_err(unreadable)?;
+        record_read(&app, actor, &entries).await?;
         let one = |(seq, entry): (u64, AuditEntry)| json!({ "seq": seq, "entry": entry });
         Ok(json!({ "records": entries.into_iter().map(one).collect::<Vec<Value>>() }))
     };
     respond(found.await)
+}
+
+/// Records that an operator reads these entries, before the response shows them. A read of entries that
+/// record nothing but reads is not recorded: else who follows the trail would make it longer.
+async fn record_read<S: Store>(
+    app: &App<S>,
+    actor: String,
+    entries: &[(u64, AuditEntry)],
+) -> Result<(), OauthError> {
+    let positions = || entries.iter().map(|(seq, _)| *seq);
+    let is_read = |(_, entry): &(u64, AuditEntry)| matches!(entry.act, Act::AuditRead { .. });
+    let (Some(first), Some(last)) = (positions().min(), positions().max()) else { return Ok(()) };
+    if entries.iter().all(is_read) {
+        return Ok(());
+    }
+    let policy = Some(app.issuer.policy().number());
+    let (at_ms, act) = ((app.host.now)().0, Act::AuditRead { first, last });
+    let entry = AuditEntry { at_ms, actor, policy, act };
+    app.issuer.store().record(&entry).await.map_err(|error| {
+        tracing::error!(error = %error_chain(&error), "a read of the audit trail not recorded");
+        OauthError::Unavailable("the read cannot be recorded now")
+    })
 }
 
 const QUERY: OauthError = OauthError::InvalidRequest(

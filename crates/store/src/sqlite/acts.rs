@@ -12,7 +12,8 @@ use edgepass_verify::UnixMillis;
 use sha2::{Digest, Sha256};
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
-use super::{append, corrupt, failed};
+use super::audit::append;
+use super::{corrupt, failed};
 use crate::rows;
 
 /// Largest number of statuses that one transaction changes. Issuing waits for that transaction.

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::issue::{self, Blocking, Taken};
 use super::ranges::Ranges;
-use super::{Writer, corrupt, entry_values, failed};
+use super::{Writer, audit, corrupt, failed};
 use crate::rows;
 
 /// Tokens in one transaction, at most.
@@ -166,7 +166,7 @@ async fn at_once(
     }
     query = query.bind(now);
     for issue in group {
-        query = entry_values(query, &issue.entry)?;
+        query = audit::bound(query, &issue.entry)?;
     }
     match writer.transaction(query.bind(now)).await?.as_slice() {
         [COMMITTED] => {
@@ -231,9 +231,11 @@ async fn alone(
 /// Texts that insert 1 to [`ROWS`] tokens and their audit entries. Each is prepared once.
 static INSERTS: LazyLock<Vec<String>> = LazyLock::new(|| {
     let both = |count| {
-        let (tokens, entries) =
-            (issue::placeholders(issue::COLUMNS, count), issue::placeholders(4, count));
-        format!("{} VALUES {tokens}; {} VALUES {entries}", issue::INSERT, super::INSERT_ENTRY)
+        let (tokens, entries) = (
+            issue::placeholders(issue::COLUMNS, count),
+            issue::placeholders(audit::COLUMNS, count),
+        );
+        format!("{} VALUES {tokens}; {} VALUES {entries}", issue::INSERT, audit::INSERT)
     };
     (1..=ROWS).map(both).collect()
 });
@@ -242,8 +244,10 @@ static INSERTS: LazyLock<Vec<String>> = LazyLock::new(|| {
 /// tokens, and select [`BLOCKED`] then. Each selects [`COMMITTED`] at its end.
 static WHOLE: LazyLock<Vec<String>> = LazyLock::new(|| {
     let whole = |count| {
-        let (tokens, entries) =
-            (issue::placeholders(issue::COLUMNS, count), issue::placeholders(4, count));
+        let (tokens, entries) = (
+            issue::placeholders(issue::COLUMNS, count),
+            issue::placeholders(audit::COLUMNS, count),
+        );
         let acts = issue::BLOCKING_ACTS.replace("$1", "?");
         format!(
             "BEGIN IMMEDIATE; SELECT {BLOCKED} WHERE EXISTS ({acts}); \
@@ -251,7 +255,7 @@ static WHOLE: LazyLock<Vec<String>> = LazyLock::new(|| {
              {} SELECT * FROM (VALUES {entries}) WHERE NOT EXISTS ({acts}); \
              COMMIT; SELECT {COMMITTED}",
             issue::INSERT,
-            super::INSERT_ENTRY,
+            audit::INSERT,
         )
     };
     (1..=ROWS).map(whole).collect()
@@ -270,7 +274,7 @@ async fn insert(
             query = issue::bound(query, &issue.new.facts, taken)?;
         }
         for issue in plain {
-            query = entry_values(query, &issue.entry)?;
+            query = audit::bound(query, &issue.entry)?;
         }
         query.execute(&mut *connection).await.map_err(failed)?;
     }

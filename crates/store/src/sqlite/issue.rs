@@ -10,7 +10,8 @@ use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{AssertSqlSafe, Row, Sqlite, SqliteConnection};
 
-use super::{append, corrupt, failed, replacements, used_ids};
+use super::audit::append;
+use super::{corrupt, failed, replacements, used_ids};
 use crate::rows;
 
 /// Records a token with its audit entry. Records nothing if an act blocks issuing such tokens, if an

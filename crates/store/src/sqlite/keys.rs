@@ -5,7 +5,8 @@ use edgepass_issuer::signing_key::{KeyState, SealedKey};
 use edgepass_issuer::storage::{KeyChange, StoreError, StoredKeys};
 use sqlx::SqliteConnection;
 
-use super::{append, failed};
+use super::audit::append;
+use super::failed;
 use crate::rows;
 
 pub(super) async fn all(connection: &mut SqliteConnection) -> Result<StoredKeys, StoreError> {

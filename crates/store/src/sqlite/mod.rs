@@ -1,12 +1,14 @@
 //! The issuer's `Store` on SQLite.
 
 mod acts;
+mod audit;
 mod durability;
 mod group;
 #[cfg(test)]
 mod group_tests;
 mod issue;
 mod keys;
+mod log;
 mod migrations;
 mod policies;
 mod ranges;
@@ -20,15 +22,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use edgepass_issuer::audit::AuditEntry;
+use edgepass_issuer::audit::leaf::Leaf;
+use edgepass_issuer::log::stored::{LogExtension, StoredLog};
 use edgepass_issuer::new_act::{NewAct, Plan, RecordedAct};
 use edgepass_issuer::policy::version::{PolicyUser, PolicyVersion, StoredPolicy};
 use edgepass_issuer::replacement::Replaced;
 use edgepass_issuer::storage::{
-    ActStore, AuditStore, KeyChange, KeyStore, ListEdition, ListState, ListStore, NewList,
-    NewToken, Page, PolicyStore, Recorded, StoreError, StoreState, StoredKeys, TokenFilter,
-    TokenRecord, TokenStore,
+    ActStore, AuditStore, KeyChange, KeyStore, ListEdition, ListState, ListStore, LogStore,
+    NewList, NewToken, Page, PolicyStore, Recorded, StoreError, StoreState, StoredKeys,
+    TokenFilter, TokenRecord, TokenStore,
 };
 use edgepass_issuer::used_id::UsedId;
+use edgepass_log::{Tile, TileId};
 use edgepass_verify::UnixMillis;
 use sqlx::error::DatabaseError;
 use sqlx::query::Query;
@@ -149,6 +154,7 @@ impl SqliteStore {
         migrated.map_err(|error| StoreError::Unavailable(Box::new(error)))?;
         let reading = options.create_if_missing(false).read_only(true);
         let writer = Arc::new(Writer { pool: writer, durability: Durability::default() });
+        audit::move_old(&writer).await?;
         Ok(Self {
             issues: group::start(Arc::clone(&writer)),
             writer,
@@ -412,15 +418,46 @@ impl ActStore for SqliteStore {
 }
 
 impl AuditStore for SqliteStore {
+    async fn record(&self, entry: &AuditEntry) -> Result<(), StoreError> {
+        self.writer.write(async |connection| audit::append(connection, entry).await).await
+    }
+
+    async fn erase_personal(
+        &self,
+        positions: &[u64],
+        entry: &AuditEntry,
+    ) -> Result<(), StoreError> {
+        self.writer.write(async |connection| audit::erase(connection, positions, entry).await).await
+    }
+
     async fn audit(&self, since_ms: u64, page: Page) -> Result<Vec<(u64, AuditEntry)>, StoreError> {
-        const WANTED: &str =
-            "SELECT seq, entry FROM audit WHERE seq > $1 AND seq < $2 AND at_ms >= $4";
-        let rows = paged(WANTED, page)
-            .bind(rows::signed(since_ms))
-            .fetch_all(&self.readers)
-            .await
-            .map_err(failed)?;
-        rows.iter().map(rows::audit_entry).collect::<Result<_, _>>().map_err(failed)
+        audit::page(&mut *self.readers.acquire().await.map_err(failed)?, since_ms, page).await
+    }
+}
+
+impl LogStore for SqliteStore {
+    async fn log(&self) -> Result<Option<StoredLog>, StoreError> {
+        log::find(&mut *self.readers.acquire().await.map_err(failed)?).await
+    }
+
+    async fn begin_log(&self, log: &StoredLog) -> Result<(), StoreError> {
+        self.writer.write(async |connection| log::begin(connection, log).await).await
+    }
+
+    async fn leaf_texts(&self, after: u64, most: u32) -> Result<Vec<String>, StoreError> {
+        log::texts(&mut *self.readers.acquire().await.map_err(failed)?, after, most).await
+    }
+
+    async fn leaves(&self, after: u64, most: u32) -> Result<Vec<(u64, Leaf)>, StoreError> {
+        audit::leaves(&mut *self.readers.acquire().await.map_err(failed)?, after, most).await
+    }
+
+    async fn log_tiles(&self, tiles: &[TileId]) -> Result<Vec<Tile>, StoreError> {
+        log::tiles(&mut *self.readers.acquire().await.map_err(failed)?, tiles).await
+    }
+
+    async fn extend_log(&self, extension: &LogExtension) -> Result<bool, StoreError> {
+        self.writer.write(async |connection| log::extend(connection, extension).await).await
     }
 }
 
@@ -442,26 +479,6 @@ impl StoreState for SqliteStore {
             sqlx::query("PRAGMA data_version").fetch_one(&self.watcher).await.map_err(failed)?;
         row.try_get(0).map_err(failed)
     }
-}
-
-/// The start of a statement that inserts audit entries.
-const INSERT_ENTRY: &str = "INSERT INTO audit (at_ms, actor, act, entry)";
-
-async fn append(connection: &mut SqliteConnection, entry: &AuditEntry) -> Result<(), StoreError> {
-    let insert = format!("{INSERT_ENTRY} VALUES (?, ?, ?, ?)");
-    let insert = entry_values(sqlx::query(AssertSqlSafe(insert)), entry)?;
-    insert.execute(connection).await.map_err(failed)?;
-    Ok(())
-}
-
-/// Binds a row of such a statement.
-fn entry_values<'q>(
-    query: Query<'q, Sqlite, SqliteArguments>,
-    entry: &'q AuditEntry,
-) -> Result<Query<'q, Sqlite, SqliteArguments>, StoreError> {
-    let text = serde_json::to_string(entry).map_err(corrupt)?;
-    let query = query.bind(rows::signed(entry.at_ms)).bind(&entry.actor);
-    Ok(query.bind(entry.act.name()).bind(text))
 }
 
 fn failed(error: sqlx::Error) -> StoreError {

@@ -5,7 +5,8 @@ use edgepass_issuer::policy::version::{PolicyUser, PolicyVersion, StoredPolicy};
 use edgepass_issuer::storage::StoreError;
 use sqlx::{Row, SqliteConnection};
 
-use super::{append, failed};
+use super::audit::append;
+use super::failed;
 use crate::rows;
 
 /// The number of a version that `user` may use without recording anything.

@@ -498,7 +498,9 @@ async fn a_database_of_the_first_version_is_brought_up_to_date() {
                 VALUES ('1200-0', 1200, x'00', 131072, 2, 1); \
                 INSERT INTO tokens VALUES ('b', 'r', 'c', 's', 'a', '', 'x', 101, 700, '1200-0', 5, 9, 'why'); \
                 INSERT INTO tokens VALUES ('a', 'r', 'c', 's', 'a', '', 'x', 100, 700, '1200-0', 6, NULL, NULL); \
-                INSERT INTO signing_keys VALUES ('k', 'signing', x'07', x'00', 5, 5)";
+                INSERT INTO signing_keys VALUES ('k', 'signing', x'07', x'00', 5, 5); \
+                INSERT INTO audit VALUES (5, 9, 'cli:ada', 'keys_created', \
+                json_object('at_ms', 9, 'actor', 'cli:ada', 'act', 'keys_created', 'key_ids', json_array('k')))";
     sqlx::raw_sql(rows).execute(&old).await.unwrap();
     old.close().await;
     for _ in 0..2 {
@@ -510,6 +512,10 @@ async fn a_database_of_the_first_version_is_brought_up_to_date() {
         let newest =
             store.tokens(&TokenFilter::default(), Page::first(true, 10_000)).await.unwrap();
         assert_eq!(newest[0].facts.jwt_id, "b");
+        let (at_ms, actor) = (9, "cli:ada".to_owned());
+        let act = Act::KeysCreated { key_ids: vec!["k".to_owned()] };
+        let entry = AuditEntry { at_ms, actor, policy: None, act };
+        assert_eq!(store.audit(0, Page::first(false, 9)).await.unwrap(), [(1, entry)]);
         assert_eq!(store.next_edition("1200-0", 1).await.unwrap().statuses.len(), 1);
         store.close().await;
     }
@@ -534,7 +540,12 @@ async fn invalid(store: &SqliteStore) -> i64 {
 async fn the_audit_trail_cannot_be_changed() {
     let TestStore { store, _folder } = test_store().await;
     store.record_issue(&token("t"), &entry("t")).await.unwrap();
-    for statement in ["UPDATE audit SET actor = 'x'", "DELETE FROM audit"] {
+    for statement in [
+        "UPDATE audit SET leaf = 'x'",
+        "UPDATE audit SET private = 'x'",
+        "UPDATE audit SET at_ms = 1",
+        "DELETE FROM audit",
+    ] {
         let error = sqlx::query(statement).execute(&store.writer.pool).await.unwrap_err();
         assert!(error.to_string().contains("append-only"), "{error}");
     }
@@ -617,6 +628,7 @@ fn migrations_that_databases_have_taken_never_change() {
         "00a48cfb289c83d840dccfe7583fac56e1cb7dc385da0439fd2e5bdccb9028d2",
         "57ed452d8b214db021dbe78cd82e6f13dad4b1102535e5e5eef57d015c5724fa",
         "a372714a4a11d1526ef88b2eb5aed24622b83dbba6ba6c43e14a0e0289f08c71",
+        "5ac9108669f7432f7658fac6a1d8fae51d394b9cc7ad1dfb3dd05810d1e78342",
     ];
     let migrator = migrations::all();
     let files =
@@ -641,7 +653,7 @@ async fn the_write_ahead_log_is_cut_after_a_long_reader_and_emptied_at_the_end()
     let write = async |number| {
         store
             .writer
-            .write(async |connection| append(connection, &entry(number)).await)
+            .write(async |connection| audit::append(connection, &entry(number)).await)
             .await
             .unwrap();
     };

@@ -1,6 +1,8 @@
 //! The audit trail: one typed entry for each issued token and each change of keys or statuses,
 //! committed in the transaction of the change.
 
+pub mod leaf;
+
 use serde::{Deserialize, Serialize};
 
 use crate::leak::LeakReport;
@@ -114,6 +116,20 @@ pub enum Act {
         /// The claim `exp`, in seconds.
         expiration: u64,
     },
+    /// An operator read the trail over HTTP.
+    AuditRead {
+        /// The first and the last position that was read.
+        first: u64,
+        /// See `first`.
+        last: u64,
+    },
+    /// Personal values of entries were erased.
+    PersonalErased {
+        /// Number of entries.
+        count: u64,
+        /// The reason that the actor gave.
+        reason: String,
+    },
     /// One token, named by its `jti`, was revoked.
     TokenRevoked {
         /// The claim `jti` of the revoked token.
@@ -152,6 +168,8 @@ pub enum SelectionEntry {
     JwtIds(usize),
     /// All tokens that match the filter.
     Fitting(Filter),
+    /// A selection by subject that was erased from the trail.
+    Erased,
 }
 
 impl From<&Selection> for SelectionEntry {
@@ -203,7 +221,12 @@ impl Act {
                 client_id: filter.client_id.as_deref(),
                 subject: filter.subject.as_deref(),
             },
-            Self::StatusesChanged { selection: SelectionEntry::JwtIds(_), .. }
+            Self::StatusesChanged {
+                selection: SelectionEntry::JwtIds(_) | SelectionEntry::Erased,
+                ..
+            }
+            | Self::AuditRead { .. }
+            | Self::PersonalErased { .. }
             | Self::KeysCreated { .. }
             | Self::KeyRotated { .. }
             | Self::KeyCompromised { .. }
@@ -216,6 +239,8 @@ impl Act {
     /// JSON.
     pub fn name(&self) -> &'static str {
         match self {
+            Self::AuditRead { .. } => "audit_read",
+            Self::PersonalErased { .. } => "personal_erased",
             Self::KeysCreated { .. } => "keys_created",
             Self::KeyRotated { .. } => "key_rotated",
             Self::KeyCompromised { .. } => "key_compromised",
