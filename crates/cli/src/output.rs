@@ -23,6 +23,11 @@ pub(crate) fn line_if_read(text: &str) -> anyhow::Result<bool> {
     }
 }
 
+/// Tells a person something beside the output. If stderr is closed, nobody listens.
+pub(crate) fn remark(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
 /// Prints one JSON value on a line.
 pub(crate) fn json(value: &Value) -> anyhow::Result<()> {
     line(&value.to_string())
@@ -105,6 +110,14 @@ pub(crate) fn date(seconds: u64) -> String {
         .ok()
         .and_then(|seconds| DateTime::from_timestamp(seconds, 0))
         .map_or_else(|| seconds.to_string(), |at| at.to_rfc3339_opts(SecondsFormat::Secs, true))
+}
+
+/// A time in milliseconds since the epoch, as [`date`] but with milliseconds.
+pub(crate) fn date_ms(millis: u64) -> String {
+    i64::try_from(millis)
+        .ok()
+        .and_then(DateTime::from_timestamp_millis)
+        .map_or_else(|| millis.to_string(), |at| at.to_rfc3339_opts(SecondsFormat::Millis, true))
 }
 
 /// Whether the text has the form of a signed token: JSON that begins with `{`, in base64url, and

@@ -63,6 +63,8 @@ Examples:
   edgepass tokens --client billing --live --limit 20
   edgepass audit --jti ID
   edgepass audit --since 1h --follow --json
+  edgepass audit verify --checkpoint https://witness.example/invoices.checkpoint
+  edgepass audit export --from 2026-11-01 --to 2026-12-01 --format csv > november.csv
   edgepass client add billing --role invoice-reader
   edgepass policy check --config policy/
   edgepass policy diff && edgepass policy apply
@@ -109,7 +111,7 @@ enum Command {
     },
     /// List the issued tokens.
     Tokens(tokens::Args),
-    /// Print the audit trail: time, actor and act of each entry.
+    /// Print the audit trail, check it against its log, or prove what is in it.
     Audit(audit::Args),
     /// Decode a token without verifying it.
     Inspect(inspect::Args),

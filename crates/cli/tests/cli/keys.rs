@@ -180,13 +180,16 @@ fn a_compromised_standby_is_replaced_also_when_a_rotation_is_due() {
     assert!(serving.served_kids().contains(&serving.kid("standby")));
 }
 
-pub(crate) fn run_sql(database: &std::path::Path, statement: &'static str) {
+pub(crate) fn run_sql(database: &std::path::Path, statement: impl Into<String>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         use sqlx::{ConnectOptions, Connection};
         let options = sqlx::sqlite::SqliteConnectOptions::new().filename(database);
         let mut connection = options.connect().await.unwrap();
-        sqlx::query(statement).execute(&mut connection).await.unwrap();
+        sqlx::raw_sql(sqlx::AssertSqlSafe(statement.into()))
+            .execute(&mut connection)
+            .await
+            .unwrap();
         connection.close().await.unwrap();
     });
 }

@@ -12,6 +12,7 @@
 
 mod acts;
 mod admin;
+mod audit;
 mod connections;
 mod hostile;
 mod keys;

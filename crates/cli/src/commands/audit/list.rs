@@ -1,4 +1,4 @@
-//! `edgepass audit`.
+//! `edgepass audit list`.
 
 use anyhow::Context;
 use edgepass_issuer::audit::AuditEntry;
@@ -6,13 +6,14 @@ use edgepass_issuer::storage::{AuditStore, Page};
 use edgepass_server::admin::records::AuditQuery;
 use serde_json::Value;
 
-use super::listing::Window;
-use super::source::Source;
+use crate::commands::listing::Window;
+use crate::commands::open_store;
+use crate::commands::source::Source;
 use crate::exit::Exit;
 use crate::{output, remote};
 
 #[derive(clap::Args)]
-pub(super) struct Args {
+pub(in crate::commands) struct Args {
     /// Only entries about tokens of this role.
     #[arg(long, allow_hyphen_values = true)]
     role: Option<String>,
@@ -58,7 +59,7 @@ pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Resu
         };
         args.window.list(false, page, newest, keep, print).await?;
     } else {
-        let store = super::open_store(&source.load()?).await?;
+        let store = open_store(&source.load()?).await?;
         let read = async |page| Ok(store.audit(since_ms, page).await?);
         let newest = async || Ok(store.audit(0, last).await?.first().map_or(0, |(seq, _)| *seq));
         args.window.list(false, read, newest, keep, print).await?;

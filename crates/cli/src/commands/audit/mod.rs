@@ -1,0 +1,150 @@
+//! `edgepass audit`: reads the audit trail, checks it against its log, and proves what is in it.
+
+mod erase;
+mod export;
+mod fetch;
+mod list;
+mod prove;
+mod verify;
+mod witness;
+
+use anyhow::{Context, bail};
+use clap::Subcommand;
+use edgepass_issuer::log::stored::StoredLog;
+use edgepass_issuer::storage::LogStore;
+use edgepass_store::SqliteStore;
+use serde_json::json;
+
+use super::source::Source;
+use crate::exit::{Exit, Failure};
+use crate::output;
+
+#[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+#[group(skip)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    act: Option<Act>,
+    #[command(flatten)]
+    list: list::Args,
+}
+
+/// What is done with the trail. Without a command: list.
+#[derive(Subcommand)]
+enum Act {
+    /// Print the entries: time, actor and act of each.
+    List(list::Args),
+    /// Print entries with their positions, as JSON lines or comma-separated values.
+    Export(export::Args),
+    /// Check every entry against the log, and the log against checkpoints that are kept elsewhere.
+    #[command(after_help = VERIFYING)]
+    Verify(verify::Args),
+    /// Prove that an entry is in the log, to somebody who has the key of the log.
+    #[command(after_help = PROVING)]
+    Prove(prove::Args),
+    /// Print the key that verifies checkpoints and proofs, and where the log is published.
+    Key,
+    /// Erase who a person is from entries. The log still verifies.
+    Erase(erase::Args),
+    /// Watch the log of an issuer from elsewhere, and cosign each checkpoint that continues it.
+    #[command(after_help = WITNESSING)]
+    Witness(witness::Args),
+}
+
+const VERIFYING: &str = "\
+A checkpoint is one that `edgepass audit witness` keeps, or a copy of audit-log/checkpoint from a target.
+Only a checkpoint from elsewhere shows that the end of the trail was cut off, or all of it made anew.
+
+Examples:
+  edgepass audit verify
+  edgepass audit verify --checkpoint https://witness.example/invoices.checkpoint
+  edgepass audit verify --proof entry.tlog-proof --key auth.example/audit-log+1a2b3c4d+AT...
+
+Exit codes: 0 whole, 1 damaged or not proven, 2 wrong usage, 3 not available now.";
+
+const PROVING: &str = "\
+Prints a proof in the form of C2SP tlog-proof. Its extra data is the entry, which names no person:
+--private prints the personal values and their salt, whose hash the entry holds.
+
+Examples:
+  edgepass audit prove 17 > entry.tlog-proof
+  edgepass audit prove --jti ID --json";
+
+const WITNESSING: &str = "\
+Needs no configuration: run it on a machine of whoever is to vouch for the log. The file of --state holds
+the newest checkpoint, with the witness's cosignature (C2SP tlog-cosignature). A log that does not
+continue it is not cosigned: exit code 1.
+
+Examples:
+  edgepass audit witness https://auth.example/audit-log --key KEY --name witness.example/w1 \\
+      --signing-key witness.key --state auth.example.checkpoint --every 1m
+  edgepass audit verify --checkpoint auth.example.checkpoint";
+
+pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Result<Exit> {
+    match args.act.unwrap_or(Act::List(args.list)) {
+        Act::List(args) => list::run(args, source, json).await,
+        Act::Export(args) => export::run(args, source).await,
+        Act::Verify(args) => verify::run(args, source, json).await,
+        Act::Prove(args) => prove::run(args, source, json).await,
+        Act::Key => key(source, json).await,
+        Act::Erase(args) => erase::run(args, source, json).await,
+        Act::Witness(args) => witness::run(args, source, json).await,
+    }
+}
+
+/// Opens the database of this machine, which has the log.
+async fn open(source: &Source) -> anyhow::Result<(SqliteStore, StoredLog)> {
+    source.refuse_server()?;
+    let store = super::open_store(&source.load()?).await?;
+    let log = store.log().await?;
+    let log = log.context("there is no log yet; `edgepass serve` begins it")?;
+    Ok((store, log))
+}
+
+async fn key(source: &Source, json: bool) -> anyhow::Result<Exit> {
+    let (_, log) = open(source).await?;
+    let key = log.key().map_err(|error| damaged(error.to_string()))?;
+    let url = format!("{}/{}", source.load()?.status.base_uri, log.path);
+    if json {
+        output::json(&json!({ "key": key.to_string(), "origin": log.origin, "url": url }))?;
+    } else {
+        output::line(&key.to_string())?;
+        output::line(&format!("published at {url}"))?;
+    }
+    Ok(Exit::Ok)
+}
+
+/// An error with exit code 1.
+fn damaged(text: String) -> anyhow::Error {
+    anyhow::Error::new(Failure::Refused).context(text)
+}
+
+/// A time such as 2026-11-22T10:00:00Z or 2026-11-22, in milliseconds since the epoch.
+fn time(text: &str) -> Result<u64, String> {
+    let day = || {
+        let day = chrono::NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?;
+        Some(day.and_hms_opt(0, 0, 0)?.and_utc().timestamp_millis())
+    };
+    let time = chrono::DateTime::parse_from_rfc3339(text).ok().map(|time| time.timestamp_millis());
+    let millis = time.or_else(day).and_then(|millis| u64::try_from(millis).ok());
+    millis.ok_or_else(|| {
+        "write a day such as 2026-11-22, or a time such as 2026-11-22T10:00:00Z".to_owned()
+    })
+}
+
+/// A whole number of entries, with the right form of the noun.
+fn entries(count: u64) -> String {
+    match count {
+        1 => "1 entry".to_owned(),
+        _ => format!("{count} entries"),
+    }
+}
+
+/// Refuses an entry that the trail does not have.
+fn position_of(jti: Option<&str>, found: Option<u64>) -> anyhow::Result<u64> {
+    let Some(position) = found else {
+        let what = jti.unwrap_or_default();
+        bail!(damaged(format!("no entry says that a token {what:?} was issued")));
+    };
+    Ok(position)
+}
