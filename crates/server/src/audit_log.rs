@@ -46,9 +46,10 @@ async fn extend<S: Store>(app: &App<S>, grown: &watch::Sender<()>) {
         }
         loop {
             match sequencer.extend(&mut { app.host }).await {
-                Ok(is_more) => {
+                Ok(extended) => {
+                    app.metrics.set_audit_log(extended.size);
                     grown.send_replace(());
-                    if !is_more {
+                    if !extended.is_more {
                         break;
                     }
                 }

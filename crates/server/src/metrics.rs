@@ -12,6 +12,7 @@ pub(crate) struct Metrics {
     refused: Family<[(&'static str, String); 1], Counter>,
     changed: Counter,
     lists: Gauge,
+    audit_log: Gauge,
     fetched_back: Family<[(&'static str, String); 1], Counter>,
 }
 
@@ -55,13 +56,19 @@ impl Default for Metrics {
             changed.clone(),
         );
         registry.register("status_lists", "Status lists being served", lists.clone());
+        let audit_log = Gauge::default();
+        registry.register(
+            "audit_log_size",
+            "Entries of the audit trail that the newest checkpoint of its log covers",
+            audit_log.clone(),
+        );
         let fetched_back = Family::default();
         registry.register(
             "fetched_back",
             "Published documents fetched back by their public URI, by outcome",
             fetched_back.clone(),
         );
-        Self { registry, issued, refused, changed, lists, fetched_back }
+        Self { registry, issued, refused, changed, lists, audit_log, fetched_back }
     }
 }
 
@@ -84,6 +91,10 @@ impl Metrics {
 
     pub(crate) fn set_lists(&self, count: usize) {
         self.lists.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn set_audit_log(&self, size: u64) {
+        self.audit_log.set(i64::try_from(size).unwrap_or(i64::MAX));
     }
 
     pub(crate) fn encode(&self) -> Result<String, std::fmt::Error> {

@@ -10,4 +10,4 @@ pub mod stored;
 /// The name of the checkpoint below the log's path (C2SP tlog-tiles).
 pub const CHECKPOINT: &str = "checkpoint";
 
-pub use sequencer::{LogError, Sequencer};
+pub use sequencer::{Extended, LogError, Sequencer};

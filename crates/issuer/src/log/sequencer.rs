@@ -28,6 +28,15 @@ struct Open {
     frontier: Frontier,
 }
 
+/// The log after an attempt to extend it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Extended {
+    /// Number of entries that the newest checkpoint covers, as far as this process knows.
+    pub size: u64,
+    /// Whether there may be more entries.
+    pub is_more: bool,
+}
+
 /// The reason why the log was not extended. The entries stay in the trail, and the next attempt takes
 /// them.
 #[non_exhaustive]
@@ -75,12 +84,12 @@ impl<S: LogStore> Sequencer<S> {
     }
 
     /// Appends the entries that are not in the log yet, and signs a checkpoint. Begins the log if there
-    /// is none. Returns `true` if there may be more entries.
+    /// is none.
     ///
     /// # Errors
     ///
     /// [`LogError`].
-    pub async fn extend(&mut self, entropy: &mut impl Entropy) -> Result<bool, LogError> {
+    pub async fn extend(&mut self, entropy: &mut impl Entropy) -> Result<Extended, LogError> {
         let stored = self.stored(entropy).await?;
         let open = match self.open.take() {
             Some(open) if is_at(&open, &stored) => open,
@@ -101,7 +110,7 @@ impl<S: LogStore> Sequencer<S> {
         }
         let tree = open.frontier.tree();
         if tree.size == stored.size {
-            return Ok(false);
+            return Ok(Extended { size: stored.size, is_more: false });
         }
         let checkpoint = Checkpoint::new(&stored.origin, tree)?.sign(&open.signer)?.to_string();
         let tiles = open.frontier.take_changed();
@@ -112,7 +121,10 @@ impl<S: LogStore> Sequencer<S> {
             // What is in memory may not be what is stored.
             self.open = None;
         }
-        Ok(!extended? || is_more)
+        Ok(match extended? {
+            true => Extended { size, is_more },
+            false => Extended { size: stored.size, is_more: true },
+        })
     }
 
     /// The stored log, begun if necessary.
