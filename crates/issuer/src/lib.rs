@@ -19,6 +19,7 @@ pub mod keys;
 pub mod leak;
 pub mod leak_keys;
 pub mod log;
+pub mod list_id;
 pub mod new_act;
 pub mod order;
 mod own_token;

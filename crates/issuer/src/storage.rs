@@ -146,6 +146,13 @@ pub trait ListStore: Send + Sync + 'static {
         now: u64,
     ) -> impl Future<Output = Result<ListEdition, StoreError>> + Send;
 
+    /// Index and status of each token of the list that is not valid, in any order, without a new
+    /// `number`. Empty for an unknown list.
+    fn statuses(
+        &self,
+        list_id: &str,
+    ) -> impl Future<Output = Result<Vec<(u32, StatusType)>, StoreError>> + Send;
+
     /// Records that every target serves an edition of the list that covers its first `changes`
     /// changes. A count below the recorded one has no effect.
     fn mark_published(

@@ -65,7 +65,7 @@ async fn extend<S: Store>(app: &App<S>, grown: &watch::Sender<()>) {
 
 async fn write<S: Store>(app: &App<S>, target: usize, mut grown: watch::Receiver<()>) {
     loop {
-        if let Err(error) = app.publication.publisher().update_log(target).await {
+        if let Err(error) = app.publication.publisher().update_log(target, (app.host.now)()).await {
             tracing::error!(error = %error_chain(&error), "audit log not published");
             tokio::time::sleep(PAUSE).await;
         }

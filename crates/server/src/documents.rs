@@ -6,6 +6,7 @@ use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use edgepass_issuer::list_id::is_list_id;
 use edgepass_issuer::paths::{AGGREGATION, JWK_SET, LISTS, METADATA};
 use edgepass_issuer::publish::document::{CACHE_CONTROL, Document};
 use edgepass_issuer::status_index::RETIRE_AFTER;
@@ -96,8 +97,7 @@ pub(crate) async fn status_list<S: Store>(
         return (StatusCode::NOT_IMPLEMENTED, [NO_STORE]).into_response();
     }
     // A name that this issuer never gives to a list costs no read of the store.
-    let plausible =
-        list_id.len() <= 40 && list_id.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
+    let plausible = is_list_id(&list_id);
     let path = format!("{LISTS}{list_id}");
     let publisher = app.publication.publisher();
     let mut list = publisher.document(&path);

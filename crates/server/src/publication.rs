@@ -65,7 +65,7 @@ impl<S: Store> Publication<S> {
     /// Compares the targets with the database, for at most 2 s, then publishes until the task is
     /// dropped. Run it once.
     pub async fn run(&self) {
-        let _ = timeout(MAX_LAG, self.publisher.check_targets()).await;
+        let _ = timeout(MAX_LAG, self.publisher.check_targets((self.host.now)())).await;
         let targets = self.lags.iter().skip(1).enumerate();
         let targets = targets.map(|(target, lag)| self.publish_at(target, lag));
         join(self.serve(), join_all(targets)).await;

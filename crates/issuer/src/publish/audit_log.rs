@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use edgepass_log::proof::{check_consistency, consistency_tiles, prove_consistency};
 use edgepass_log::{Checkpoint, TileId};
+use edgepass_verify::UnixMillis;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use super::document::Document;
@@ -22,9 +23,9 @@ impl<S: Store> Publisher<S> {
     /// # Errors
     ///
     /// [`PublishError`]. The next call goes on.
-    pub async fn update_log(&self, target: usize) -> Result<(), PublishError> {
+    pub async fn update_log(&self, target: usize, now: UnixMillis) -> Result<(), PublishError> {
         let Some(target) = self.targets.get(target) else { return Ok(()) };
-        self.check_target(target).await?;
+        self.check_target(target, now).await?;
         let Some(log) = self.store().log().await?.filter(|log| log.size > 0) else { return Ok(()) };
         let held = match target.log_size(&log.origin) {
             Some(size) => size,

@@ -49,7 +49,7 @@ impl<S: Store> Publisher<S> {
     ) -> Result<bool, PublishError> {
         let now = clock();
         target.forget_outdated(now.numeric_date().seconds());
-        self.check_target(target).await?;
+        self.check_target(target, now).await?;
         let keys = self.issuer.keys();
         let set = self.document(JWK_SET);
         // Nothing is served yet, or the keys are changing at this moment.

@@ -56,7 +56,7 @@ pub enum BadEdition {
     #[error("the new edition takes back a published status")]
     TakenBack,
     /// The published list has the same or a greater `number`, or a later `iat`.
-    #[error("the published list is not older than the new edition; was an old backup restored?")]
+    #[error("the published list is not older than the new edition; was an old copy put back?")]
     NotNewer,
     /// The list at the target has this list's URI, but this issuer cannot read it, usually because
     /// none of its keys signed it.
@@ -65,18 +65,15 @@ pub enum BadEdition {
     )]
     ForeignSignature,
     /// The JWK Set at the target has a later `iat` than the database's.
-    #[error("the target's JWK Set is newer than the database's; was an old backup restored?")]
+    #[error("the target's JWK Set is newer than the database's; was an old copy put back?")]
     KeysNotNewer,
     /// The JWK Set at the target lacks a key that the database records as published in it.
-    #[error(
-        "the target's JWK Set lacks a key that was published in it; was an old backup restored?"
-    )]
+    #[error("the target's JWK Set lacks a key that was published in it; was an old copy put back?")]
     KeysLack,
     /// A target holds documents that were not made from this database. Nothing is served or
     /// published until a restart.
     #[error(
-        "a target holds documents that were not made from this database; was an old backup \
-         restored?"
+        "a target holds documents that were not made from this database; was an old copy put back?"
     )]
     OtherDatabase,
     /// A target holds an audit log that this database's log does not continue. Nothing is served or

@@ -190,14 +190,15 @@ pub(super) async fn has_room(
 }
 
 /// Opens a list. Its name is the end of its window, a hyphen, and the number of lists that the
-/// window had before.
+/// window had before; and after a restored backup a hyphen and the epoch.
 pub(super) async fn open_list(
     connection: &mut SqliteConnection,
     list: &NewList,
 ) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO status_lists (id, window_end, secret, capacity, bits, after_seq) \
-         SELECT $1 || '-' || count(*), $1, $2, $3, $4, \
+         SELECT $1 || '-' || count(*) || \
+         coalesce((SELECT '-' || epoch FROM restores ORDER BY number DESC LIMIT 1), ''), $1, $2, $3, $4, \
          (SELECT coalesce(max(seq), 0) FROM tokens) FROM status_lists WHERE window_end = $1",
     )
     .bind(rows::signed(list.window.end))

@@ -9,6 +9,7 @@ mod group_tests;
 mod issue;
 mod keys;
 mod log;
+mod lists;
 mod migrations;
 mod policies;
 mod ranges;
@@ -34,6 +35,7 @@ use edgepass_issuer::storage::{
 };
 use edgepass_issuer::used_id::UsedId;
 use edgepass_log::{Tile, TileId};
+use edgepass_status_list::StatusType;
 use edgepass_verify::UnixMillis;
 use sqlx::error::DatabaseError;
 use sqlx::query::Query;
@@ -338,14 +340,7 @@ impl ListStore for SqliteStore {
                 .fetch_one(&mut *connection)
                 .await
                 .map_err(failed)?;
-                let statuses = sqlx::query(
-                    "SELECT list_index, status FROM tokens WHERE list_id = $1 AND status <> 0",
-                )
-                .bind(list_id)
-                .fetch_all(connection)
-                .await
-                .map_err(failed)?;
-                Ok((list, statuses))
+                Ok((list, lists::statuses(connection, list_id).await?))
             })
             .await?;
         let edition = || -> Result<ListEdition, sqlx::Error> {
@@ -357,13 +352,14 @@ impl ListStore for SqliteStore {
                 bits: rows::bits(&list)?,
                 changes: rows::unsigned(&list, "changes")?,
                 resumes: rows::unsigned(&list, "resumes")?,
-                statuses: statuses
-                    .iter()
-                    .map(|row| Ok((rows::unsigned(row, "list_index")?, rows::status(row)?)))
-                    .collect::<Result<_, sqlx::Error>>()?,
+                statuses,
             })
         };
         edition().map_err(failed)
+    }
+
+    async fn statuses(&self, list_id: &str) -> Result<Vec<(u32, StatusType)>, StoreError> {
+        lists::statuses(&mut *self.readers.acquire().await.map_err(failed)?, list_id).await
     }
 
     async fn mark_published(&self, list_id: &str, changes: u64) -> Result<(), StoreError> {
