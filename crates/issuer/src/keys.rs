@@ -104,9 +104,7 @@ impl Keys {
         let signing = stored.in_state(KeyState::Signing).ok_or(OpenError::NoSigningKey)?;
         let signing = signing.open(vault)?;
         let own = signing_key::jwk_set(stored.published(), stored.changed_at, None).to_string();
-        let newest = stored.keys.iter().rev().take(MAX_KEYS);
-        let all = signing_key::jwk_set(newest, stored.changed_at, None).to_string();
-        let (own, known) = (read(&own)?, read(&all)?);
+        let (own, known) = (read(&own)?, newest(&stored)?);
         Ok(Self {
             token_header: signing.header(token_type.name()),
             list_header: signing.header(STATUS_LIST_TYPE),
@@ -223,6 +221,16 @@ impl Keys {
             Checked::ByHost(request) => check_signature(&request),
         })
     }
+}
+
+/// The newest keys, at most [`MAX_KEYS`], withdrawn ones too.
+///
+/// # Errors
+///
+/// [`OpenError::JwkSet`].
+pub(crate) fn newest(stored: &StoredKeys) -> Result<JwkSet, OpenError> {
+    let newest = stored.keys.iter().rev().take(MAX_KEYS);
+    read(&signing_key::jwk_set(newest, stored.changed_at, None).to_string())
 }
 
 fn read(jwk_set: &str) -> Result<JwkSet, OpenError> {

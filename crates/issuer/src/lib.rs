@@ -28,6 +28,8 @@ pub mod policy;
 pub mod proof;
 pub mod publish;
 pub mod replacement;
+pub mod restore;
+pub mod rewrap;
 pub mod seal;
 pub mod selection;
 pub mod sidecar;

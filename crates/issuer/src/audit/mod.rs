@@ -103,6 +103,24 @@ pub enum Act {
         /// SHA-256 of the policy's stored text, in hexadecimal.
         digest: String,
     },
+    /// The database was restored from a backup. Its entries since then are lost.
+    DatabaseRestored {
+        /// The epoch in the names of lists from then on.
+        epoch: String,
+        /// Number of lists that were published and not in the backup.
+        lists: u64,
+        /// Number of revocations and suspensions that were published and not in the backup.
+        statuses: u64,
+        /// `kid` of each key that was withdrawn since the backup, or is lost with it.
+        key_ids: Vec<String>,
+        /// Targets that could not be read: what they show is not in the database.
+        unread: Vec<String>,
+    },
+    /// The private halves of keys were sealed with another master key.
+    KeysRewrapped {
+        /// `kid` of each key.
+        key_ids: Vec<String>,
+    },
     /// A token of another issuer got a status entry.
     StatusAllotted {
         /// The claim `jti`.
@@ -231,6 +249,8 @@ impl Act {
             | Self::KeyRotated { .. }
             | Self::KeyCompromised { .. }
             | Self::KeysWithdrawn { .. }
+            | Self::DatabaseRestored { .. }
+            | Self::KeysRewrapped { .. }
             | Self::PolicyApplied { .. } => Names::default(),
         }
     }
@@ -246,6 +266,8 @@ impl Act {
             Self::KeyCompromised { .. } => "key_compromised",
             Self::KeysWithdrawn { .. } => "keys_withdrawn",
             Self::PolicyApplied { .. } => "policy_applied",
+            Self::DatabaseRestored { .. } => "database_restored",
+            Self::KeysRewrapped { .. } => "keys_rewrapped",
             Self::StatusAllotted { .. } => "status_allotted",
             Self::TokenIssued { .. } => "token_issued",
             Self::TokenRevoked { .. } => "token_revoked",

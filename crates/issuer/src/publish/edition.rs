@@ -29,7 +29,7 @@ pub struct EditionClaims {
     pub issued_at: u64,
     /// The claim `exp`, in seconds.
     pub expiration: u64,
-    pub(super) list: StatusList,
+    pub(crate) list: StatusList,
     /// Number of changes that resumed tokens of the list. `None`: unknown, since no token states
     /// it.
     pub(super) resumes: Option<u64>,

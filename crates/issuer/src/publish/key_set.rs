@@ -5,6 +5,7 @@ use edgepass_jose::{Algorithm, JwkSet};
 use super::edition::BadEdition;
 use crate::keys::Keys;
 use crate::signing_key::SealedKey;
+use crate::storage::StoredKeys;
 
 /// Checks that the set of `keys` may replace the set at a target: it must not be older. A set at
 /// the target that cannot be read or has no `iat` may be replaced.
@@ -22,12 +23,23 @@ pub(super) fn may_replace(keys: &Keys, live: &[u8]) -> Result<(), BadEdition> {
     if at > keys.stored().changed_at {
         return Err(BadEdition::KeysNotNewer);
     }
-    let lacks = |key: &SealedKey| live.keys().iter().all(|k| k.key_id() != Some(&*key.key_id));
-    let was_there = |key: &SealedKey| key.published_at.is_some() && key.created_at <= at;
-    if keys.stored().published().any(|key| was_there(key) && lacks(key)) {
-        return Err(BadEdition::KeysLack);
+    match withdrawn_in(keys.stored(), &live, at).next() {
+        Some(_) => Err(BadEdition::KeysLack),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+/// The keys that a set lacks although the database records them as published in it: the issuer has
+/// withdrawn them since. `issued_at` is the set's `iat`, in seconds.
+pub(crate) fn withdrawn_in<'k>(
+    stored: &'k StoredKeys,
+    live: &'k JwkSet,
+    issued_at: u64,
+) -> impl Iterator<Item = &'k SealedKey> {
+    let lacks = |key: &SealedKey| live.keys().iter().all(|k| k.key_id() != Some(&*key.key_id));
+    let was_there =
+        move |key: &SealedKey| key.published_at.is_some() && key.created_at <= issued_at;
+    stored.published().filter(move |key| was_there(key) && lacks(key))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ mod distribute;
 pub mod document;
 pub mod edition;
 pub mod error;
-mod key_set;
+pub(crate) mod key_set;
 mod same_database;
 pub mod target;
 mod target_state;
@@ -432,7 +432,7 @@ fn lock<T>(lock: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// Maximum number of documents read or written at the same time, at each target.
-const AT_ONCE: usize = 16;
+pub(crate) const AT_ONCE: usize = 16;
 /// A window gets another list when none of its lists has a free `ROOM_DIVISOR`-th of a new list's
 /// capacity.
 const ROOM_DIVISOR: u32 = 8;

@@ -31,9 +31,19 @@ pub(super) async fn change(
     if stored.changed_at != change.seen {
         return Ok(false);
     }
+    apply(connection, change).await?;
+    append(connection, entry).await?;
+    Ok(true)
+}
+
+/// Changes the keys.
+pub(super) async fn apply(
+    connection: &mut SqliteConnection,
+    change: &KeyChange,
+) -> Result<(), StoreError> {
     // Increases even if the clock was set back: this is the set's `iat`, and verifiers refuse a set
     // with an older one.
-    let changed_at = change.now.max(stored.changed_at.saturating_add(1));
+    let changed_at = change.now.max(change.seen.saturating_add(1));
     // The table allows one signing key: update the previous one before the new one.
     let mut states = change.states.clone();
     states.sort_by_key(|(_, state, _)| *state == KeyState::Signing);
@@ -55,8 +65,7 @@ pub(super) async fn change(
     for key in &change.new {
         add(connection, key, changed_at).await?;
     }
-    append(connection, entry).await?;
-    Ok(true)
+    Ok(())
 }
 
 pub(super) async fn mark_published(

@@ -2,6 +2,7 @@
 
 mod acts;
 mod audit;
+pub mod backup;
 mod durability;
 mod group;
 #[cfg(test)]
@@ -14,6 +15,9 @@ mod migrations;
 mod policies;
 mod ranges;
 mod replacements;
+mod restore;
+#[cfg(test)]
+mod restore_tests;
 #[cfg(test)]
 mod tests;
 mod used_ids;
