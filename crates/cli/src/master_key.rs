@@ -23,6 +23,11 @@ pub(crate) fn load(config: &Config) -> anyhow::Result<MasterKey> {
     let Some(file) = &config.master_key_file else {
         bail!("there is no master key; set {VARIABLE}, or master_key_file in the configuration");
     };
+    read(file, config)
+}
+
+/// Reads a master key from a file, with the same checks as [`load`].
+pub(crate) fn read(file: &Path, config: &Config) -> anyhow::Result<MasterKey> {
     let shown = file.display();
     private::refuse_if_others_may_read(file, "the master key file")?;
     // Compare resolved paths: links and `..` must not hide that the file is inside `data_dir`.

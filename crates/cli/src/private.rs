@@ -219,7 +219,14 @@ fn plain(path: &Path) -> anyhow::Result<PathBuf> {
     Ok(plain)
 }
 
-fn beside(file: &Path, ending: &str) -> PathBuf {
+/// Makes the names of the files in a file's folder durable.
+pub(crate) fn sync_folder_of(file: &Path) -> std::io::Result<()> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    fs::File::open(folder.unwrap_or_else(|| Path::new(".")))?.sync_all()
+}
+
+/// The path with this ending of its name.
+pub(crate) fn beside(file: &Path, ending: &str) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
     name.push(ending);
     name.into()

@@ -10,6 +10,7 @@ use edgepass_store::SqliteStore;
 use serde_json::{Value, json};
 
 use super::published::{self, Published};
+use super::rewrap;
 use super::source::Source;
 use crate::exit::{Exit, Failure};
 use crate::host::{self, OsEntropy};
@@ -36,9 +37,15 @@ pub(super) enum Act {
         #[arg(long, default_value = "", allow_hyphen_values = true)]
         reason: String,
     },
+    /// Seal the private keys with another master key, those of all environments.
+    #[command(after_help = rewrap::EXAMPLES)]
+    Rewrap(rewrap::Args),
 }
 
 pub(super) async fn run(act: Act, source: &Source, json: bool) -> anyhow::Result<Exit> {
+    if let Act::Rewrap(args) = &act {
+        return rewrap::run(args, source, json).await;
+    }
     if let Some(remote) = source.remote()? {
         return run_remote(act, &remote, json).await;
     }
@@ -58,7 +65,7 @@ pub(super) async fn run(act: Act, source: &Source, json: bool) -> anyhow::Result
                 changed => (Some(changed.map_err(failed)?), "the key is withdrawn"),
             }
         }
-        Act::List | Act::Rotate => {
+        Act::List | Act::Rotate | Act::Rewrap(_) => {
             let changed = rotate(&issuer, &mut OsEntropy, &actor, now).await.map_err(failed)?;
             (Some(changed), "rotated")
         }
@@ -141,7 +148,7 @@ fn list(keys: Vec<Value>, json: bool) -> anyhow::Result<Exit> {
 
 async fn run_remote(act: Act, remote: &Remote, json: bool) -> anyhow::Result<Exit> {
     let changed = &match act {
-        Act::List => {
+        Act::List | Act::Rewrap(_) => {
             let found = &remote.get("keys", &()).await?;
             return list(found["keys"].as_array().cloned().unwrap_or_default(), json);
         }

@@ -1,6 +1,7 @@
 //! Command line of the program, and one module for each command.
 
 mod audit;
+mod backup;
 mod batch;
 mod client;
 mod client_secret;
@@ -13,6 +14,8 @@ mod leaks;
 mod listing;
 mod policy;
 mod published;
+mod restore;
+mod rewrap;
 mod serve;
 mod source;
 mod status;
@@ -69,6 +72,8 @@ Examples:
   edgepass policy check --config policy/
   edgepass policy diff && edgepass policy apply
   edgepass tokens --server https://auth.example --server-token operator.jwt
+  edgepass backup /backups/edgepass.db
+  edgepass restore /backups/edgepass.db
   edgepass leaks rule --format kingfisher > edgepass.yml
   edgepass verify < token.txt
   edgepass verify - --issuer URL --audience URL < token.txt
@@ -104,7 +109,7 @@ enum Command {
         #[command(subcommand)]
         act: status::Act,
     },
-    /// List or rotate the issuer's keys, or withdraw a compromised key.
+    /// List or rotate the issuer's keys, withdraw a compromised key, or change the master key.
     Keys {
         #[command(subcommand)]
         act: keys::Act,
@@ -119,6 +124,12 @@ enum Command {
     Verify(verify::Args),
     /// Check the configuration, keys, targets and served documents. With --url, time a revocation.
     Doctor(doctor::Args),
+    /// Write a checked copy of the database to a new file. `edgepass serve` may run.
+    #[command(after_help = backup::EXAMPLES)]
+    Backup(backup::Args),
+    /// Put a backup in the place of the database, with all that the targets show since.
+    #[command(after_help = restore::EXAMPLES)]
+    Restore(restore::Args),
     /// Print a rule by which scanners find this issuer's tokens.
     Leaks {
         #[command(subcommand)]
@@ -176,6 +187,8 @@ impl Cli {
             Command::Inspect(args) => inspect::run(&args, json),
             Command::Verify(args) => verify::run(args, &source, json).await,
             Command::Doctor(args) => doctor::run(args, &source, json).await,
+            Command::Backup(args) => backup::run(&args, &source, json).await,
+            Command::Restore(args) => restore::run(&args, &source, json).await,
             Command::Leaks { act } => leaks::run(act, &source),
             Command::Policy { act } => policy::run(act, &source, json).await,
             Command::Client { act } => client::run(act, &source, json).await,
@@ -191,8 +204,8 @@ impl Cli {
     }
 }
 
-/// Opens the database of an issuer that `init` made. First restricts its files to their owner.
-async fn open_store(config: &Config) -> anyhow::Result<SqliteStore> {
+/// Refuses an issuer that has no database.
+fn refuse_missing(config: &Config) -> anyhow::Result<()> {
     let file = config.database();
     let shown = file.display();
     // A database that another user owns must not be reported as missing.
@@ -201,14 +214,26 @@ async fn open_store(config: &Config) -> anyhow::Result<SqliteStore> {
         .with_context(|| format!("{shown} cannot be accessed; run as the user that owns it"))?;
     if !exists {
         anyhow::bail!(
-            "{shown} does not exist; restore it from a backup. For a configuration or an environment that never had one, run `edgepass init --config FILE`; for a new issuer, move the configuration away and run `edgepass init`"
+            "{shown} does not exist; put a backup in its place with `edgepass restore FILE`. For a configuration or an environment that never had one, run `edgepass init --config FILE`; for a new issuer, move the configuration away and run `edgepass init`"
         );
     }
+    Ok(())
+}
+
+/// Opens the database of an issuer that `init` made. First restricts its files to their owner.
+async fn open_store(config: &Config) -> anyhow::Result<SqliteStore> {
+    refuse_missing(config)?;
     private::keep(config)?;
+    let file = config.database();
     SqliteStore::open(&file, false, host::now)
         .await
-        .map_err(|error| anyhow::Error::new(Failure::Unavailable).context(error_chain(&error)))
-        .with_context(|| format!("{shown} cannot be opened"))
+        .map_err(unavailable)
+        .with_context(|| format!("{} cannot be opened", file.display()))
+}
+
+/// An error of something that is not available now.
+fn unavailable(error: impl std::error::Error) -> anyhow::Error {
+    anyhow::Error::new(Failure::Unavailable).context(error_chain(&error))
 }
 
 /// Opens the issuer for `user`: its master key, its database, and the signing key.

@@ -119,7 +119,7 @@ impl Served {
     /// Opens the issuer and the targets of an environment, and locks its data directory.
     async fn open(config: Config, source: &Source, server: &Server) -> anyhow::Result<Self> {
         let issuer = Arc::new(super::open_issuer(&config, &policy_user()).await?);
-        let lock = lock(&config, server)?;
+        let lock = lock(&config, &server.text())?;
         // Opened in parallel, so that several targets that hang delay the start no more than one
         // does.
         let private = Arc::new(private::private(&config, source.config()));
@@ -282,8 +282,9 @@ async fn fetch_back(client: reqwest::Client, uri: String) -> Option<Vec<u8>> {
 }
 
 /// Locks the data directory, so that only one `serve` publishes from it. The lock shows other
-/// commands that `serve` runs, and the file names its process.
-fn lock(config: &Config, server: &Server) -> anyhow::Result<File> {
+/// commands that `serve` runs, and the file names its process. A command that keeps `serve` from running
+/// writes no `text`.
+pub(super) fn lock(config: &Config, text: &str) -> anyhow::Result<File> {
     let path = published::serve_lock(config);
     let shown = path.display();
     let file = private::file(&path).with_context(|| format!("{shown} cannot be written"))?;
@@ -292,7 +293,7 @@ fn lock(config: &Config, server: &Server) -> anyhow::Result<File> {
         match file.try_lock() {
             Ok(()) => {
                 file.set_len(0)
-                    .and_then(|()| (&file).write_all(server.text().as_bytes()))
+                    .and_then(|()| (&file).write_all(text.as_bytes()))
                     .with_context(|| format!("{shown} cannot be written"))?;
                 return Ok(file);
             }

@@ -13,6 +13,7 @@
 mod acts;
 mod admin;
 mod audit;
+mod backup;
 mod connections;
 mod hostile;
 mod keys;

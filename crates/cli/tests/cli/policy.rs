@@ -368,14 +368,14 @@ fn a_running_serve_takes_a_new_policy_and_keeps_the_old_one_if_the_new_one_is_wr
     assert!(roles.iter().any(|role| role["name"] == "auditor"), "{shown}");
 }
 
-#[test]
-fn environments_have_issuers_keys_and_lists_of_their_own() {
+/// Starts an issuer with the environments `dev` and `prod`, and with `more` in its configuration.
+pub(crate) fn with_environments(more: &str) -> Serving {
     let serving = Serving::start_prepared(
         |text| {
             let text = as_environment(&text, "dev");
             let prod = "[[role]]\nname = \"invoice-reader\"\nenvironment = \"prod\"\naudience = \"https://api.example\"\nscopes = [\"invoices:read\"]\n";
             format!(
-                "{text}\n[[environment]]\nname = \"dev\"\n[[environment]]\nname = \"prod\"\n{prod}"
+                "{text}\n[[environment]]\nname = \"dev\"\n[[environment]]\nname = \"prod\"\n{prod}\n{more}"
             )
         },
         |issuer| {
@@ -387,6 +387,12 @@ fn environments_have_issuers_keys_and_lists_of_their_own() {
         },
     );
     serving.wait_until_ready();
+    serving
+}
+
+#[test]
+fn environments_have_issuers_keys_and_lists_of_their_own() {
+    let serving = with_environments("");
     let run = |arguments: &[&str]| {
         let output = serving.issuer.run(arguments);
         (output.status.code(), told(&output))

@@ -11,11 +11,11 @@ use crate::serving::Serving;
 pub(crate) const DIRECTORY: &str = "[[target]]\nkind = \"directory\"\npath = \"public\"\n";
 
 impl Serving {
-    fn public(&self, path: &str) -> String {
+    pub(crate) fn public(&self, path: &str) -> String {
         fs::read_to_string(self.issuer.path("public").join(path)).unwrap_or_default()
     }
 
-    fn list_paths(&self) -> Vec<String> {
+    pub(crate) fn list_paths(&self) -> Vec<String> {
         let lists: Value = serde_json::from_str(&self.public("status-list-aggregation")).unwrap();
         let uris = lists["status_lists"].as_array().unwrap().iter();
         let path = |uri: &Value| uri.as_str().unwrap().replace(&format!("{}/", self.url), "");

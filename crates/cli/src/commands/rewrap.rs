@@ -1,0 +1,129 @@
+//! `edgepass keys rewrap`.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use edgepass_issuer::audit::{Act, AuditEntry};
+use edgepass_issuer::entropy::Entropy;
+use edgepass_issuer::rewrap::{RewrapStore, Rewrapped, rewrap};
+use edgepass_issuer::seal::MasterKey;
+use edgepass_issuer::storage::KeyStore;
+use edgepass_store::SqliteStore;
+use serde_json::json;
+
+use super::source::Source;
+use crate::exit::Exit;
+use crate::host::{self, OsEntropy};
+use crate::{master_key, output};
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  edgepass keys rewrap --new-key new.key && mv new.key master.key
+
+`edgepass serve` must not run: it would seal its next key with the old master key. Afterwards put the
+new key in the place of the old one, or into EDGEPASS_MASTER_KEY, and start `edgepass serve`. Keep the
+old key as long as the backups from before: they open with it alone.";
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// File with the new master key. If it does not exist, a new key is written to it.
+    #[arg(long, value_name = "FILE")]
+    new_key: PathBuf,
+}
+
+/// An environment whose keys are to be sealed again.
+struct Prepared {
+    store: SqliteStore,
+    name: Option<String>,
+    keys: Vec<Rewrapped>,
+    entry: AuditEntry,
+}
+
+pub(super) async fn run(args: &Args, source: &Source, json: bool) -> anyhow::Result<Exit> {
+    source.refuse_environment("keys rewrap")?;
+    let environments = source.all()?.environments;
+    let mut locks = Vec::new();
+    for config in &environments {
+        super::refuse_missing(config)?;
+        locks.push(super::serve::lock(config, "").context("stop `edgepass serve` first")?);
+    }
+    let Some(first) = environments.first() else {
+        bail!("the configuration has no environment");
+    };
+    // One master key opens the keys of all environments.
+    let old = master_key::load(first)?;
+    let is_made = !args.new_key.exists();
+    let new = match is_made {
+        true => MasterKey::new(OsEntropy.bytes()?),
+        false => master_key::read(&args.new_key, first)?,
+    };
+    let mut prepared = Vec::new();
+    for config in &environments {
+        let store = super::open_store(config).await?;
+        let keys = rewrap(&store.keys().await?, &old, &new)?;
+        let key_ids = keys.iter().map(|key| key.key_id.clone()).collect();
+        let policy = Some(super::record_policy(config, &store).await?.number());
+        let act = Act::KeysRewrapped { key_ids };
+        let entry = AuditEntry { at_ms: host::now().0, actor: super::actor(), policy, act };
+        prepared.push(Prepared { store, name: config.environment.clone(), keys, entry });
+    }
+    // Written before any key is sealed with it.
+    if is_made {
+        master_key::create(&args.new_key, &new)?;
+        master_key::read(&args.new_key, first)?;
+    }
+    let outcome = rewrap_all(&prepared).await;
+    for environment in &prepared {
+        environment.store.close().await;
+    }
+    outcome?;
+    tell(&prepared, &args.new_key, json)
+}
+
+/// Seals the keys of each environment in one transaction. If one fails, those before get their old sealed forms
+/// back, so that everything opens with the old master key.
+async fn rewrap_all(prepared: &[Prepared]) -> anyhow::Result<()> {
+    for (at, environment) in prepared.iter().enumerate() {
+        if environment.keys.is_empty() {
+            continue;
+        }
+        let done = environment.store.rewrap_keys(&environment.keys, &environment.entry).await;
+        let error = match done {
+            Ok(true) => continue,
+            Ok(false) => anyhow::anyhow!("another process changed the keys; try again"),
+            Err(error) => error.into(),
+        };
+        for before in prepared.iter().take(at).filter(|before| !before.keys.is_empty()) {
+            let keys: Vec<_> = before.keys.iter().map(Rewrapped::reversed).collect();
+            let undone = before.store.rewrap_keys(&keys, &before.entry).await;
+            if !matches!(undone, Ok(true)) {
+                return Err(error.context(
+                    "some environments have the new master key already; repeat the command",
+                ));
+            }
+        }
+        return Err(error.context("the keys were not sealed again; the old master key opens them"));
+    }
+    Ok(())
+}
+
+fn tell(prepared: &[Prepared], file: &Path, json: bool) -> anyhow::Result<Exit> {
+    for Prepared { name, keys, .. } in prepared {
+        let key_ids: Vec<&str> = keys.iter().map(|key| key.key_id.as_str()).collect();
+        if json {
+            output::json(&json!({ "environment": name, "key_ids": key_ids, "new_key": file }))?;
+            continue;
+        }
+        let of = name.as_ref().map(|name| format!(" of the environment {name}"));
+        output::line(&format!("sealed {} keys{} again", keys.len(), of.unwrap_or_default()))?;
+    }
+    if !json {
+        let from_environment = std::env::var_os(master_key::VARIABLE).is_some();
+        let place = if from_environment { master_key::VARIABLE } else { "master_key_file" };
+        output::line(&format!(
+            "next: put the key of {} into {place}, start `edgepass serve`, and keep the old key for the backups from before",
+            file.display()
+        ))?;
+    }
+    Ok(Exit::Ok)
+}
