@@ -26,7 +26,7 @@ use crate::{output, private, vault};
 pub(super) const EXAMPLES: &str = "\
 Examples:
   edgepass restore /backups/edgepass-2026-01-31.db
-  mv data/edgepass.db data/edgepass.db-* /elsewhere/ && edgepass restore /elsewhere/edgepass.db
+  mv data/edgepass.db* /elsewhere/ && edgepass restore /elsewhere/edgepass.db
   edgepass restore /backups/edgepass-2026-01-31.db --without-targets
 
 `edgepass serve` must not run, and no database be in its place. The master key of the time of the
