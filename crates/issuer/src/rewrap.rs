@@ -3,16 +3,18 @@
 use std::future::Future;
 
 use crate::audit::AuditEntry;
+use crate::log::stored::StoredLog;
 use crate::seal::{MasterKey, SealError};
 use crate::storage::{StoreError, StoredKeys};
 
 /// A storage whose sealed keys can be replaced.
 pub trait RewrapStore: Send + Sync + 'static {
-    /// Replaces the sealed forms of keys in one transaction with its audit entry. `false`: nothing was
-    /// changed, since a key is not sealed as [`Rewrapped::from`] says.
+    /// Replaces the sealed forms of signing keys, and of the audit log's key, in one transaction with its
+    /// audit entry. `false`: nothing was changed, since a key is not sealed as [`Rewrapped::from`] says.
     fn rewrap_keys(
         &self,
         keys: &[Rewrapped],
+        log: Option<&Rewrapped>,
         entry: &AuditEntry,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 }
@@ -20,7 +22,7 @@ pub trait RewrapStore: Send + Sync + 'static {
 /// A key whose sealed form is to be replaced.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Rewrapped {
-    /// The key's `kid`.
+    /// The key's `kid`; of the audit log's key the origin of the log.
     pub key_id: String,
     /// The sealed form that the storage holds.
     pub from: Vec<u8>,
@@ -62,26 +64,45 @@ pub fn rewrap(
     old: &MasterKey,
     new: &MasterKey,
 ) -> Result<Vec<Rewrapped>, RewrapError> {
-    let mut keys = Vec::new();
-    for key in stored.published().filter(|key| key.device_uri().is_none()) {
-        let (key_id, from) = (&key.key_id, &key.sealed);
-        let is_new = new.open(key_id, from).is_ok();
-        match old.open(key_id, from) {
-            Ok(_) if is_new => return Err(RewrapError::SameKey),
-            Err(_) if is_new => {}
-            Err(error) => return Err(RewrapError::Opens(key_id.clone(), error)),
-            Ok(secret) => {
-                let failed = |error| RewrapError::Seals(key_id.clone(), error);
-                let to = new.seal(key_id, &secret).map_err(failed)?;
-                let opened = new.open(key_id, &to).map_err(failed)?;
-                if opened != secret {
-                    return Err(failed(SealError::Failed));
-                }
-                keys.push(Rewrapped { key_id: key_id.clone(), from: from.clone(), to });
+    let keys = stored.published().filter(|key| key.device_uri().is_none());
+    let keys = keys.filter_map(|key| sealed_again(&key.key_id, &key.sealed, old, new).transpose());
+    keys.collect()
+}
+
+/// As [`rewrap`], for the key of the audit log.
+///
+/// # Errors
+///
+/// [`RewrapError`].
+pub fn rewrap_log(
+    log: &StoredLog,
+    old: &MasterKey,
+    new: &MasterKey,
+) -> Result<Option<Rewrapped>, RewrapError> {
+    sealed_again(&log.origin, &log.sealed, old, new)
+}
+
+/// The change of one key. `None`: `new` opens it already.
+fn sealed_again(
+    key_id: &str,
+    from: &[u8],
+    old: &MasterKey,
+    new: &MasterKey,
+) -> Result<Option<Rewrapped>, RewrapError> {
+    let is_new = new.open(key_id, from).is_ok();
+    match old.open(key_id, from) {
+        Ok(_) if is_new => Err(RewrapError::SameKey),
+        Err(_) if is_new => Ok(None),
+        Err(error) => Err(RewrapError::Opens(key_id.to_owned(), error)),
+        Ok(secret) => {
+            let failed = |error| RewrapError::Seals(key_id.to_owned(), error);
+            let to = new.seal(key_id, &secret).map_err(failed)?;
+            if new.open(key_id, &to).map_err(failed)? != secret {
+                return Err(failed(SealError::Failed));
             }
+            Ok(Some(Rewrapped { key_id: key_id.to_owned(), from: from.to_vec(), to }))
         }
     }
-    Ok(keys)
 }
 
 #[cfg(test)]

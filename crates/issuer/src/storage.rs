@@ -225,6 +225,9 @@ pub trait LogStore: Send + Sync + 'static {
     /// The log with its newest checkpoint. `None`: it was not begun.
     fn log(&self) -> impl Future<Output = Result<Option<StoredLog>, StoreError>> + Send;
 
+    /// The epoch since the last restored backup. `None`: none was restored.
+    fn epoch(&self) -> impl Future<Output = Result<Option<String>, StoreError>> + Send;
+
     /// Begins the log. No effect if there is one.
     fn begin_log(&self, log: &StoredLog) -> impl Future<Output = Result<(), StoreError>> + Send;
 

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use edgepass_issuer::audit::{Act, AuditEntry};
 use edgepass_issuer::entropy::Entropy;
-use edgepass_issuer::rewrap::{RewrapStore, Rewrapped, rewrap};
+use edgepass_issuer::rewrap::{RewrapStore, Rewrapped, rewrap, rewrap_log};
 use edgepass_issuer::seal::MasterKey;
-use edgepass_issuer::storage::KeyStore;
+use edgepass_issuer::storage::{KeyStore, LogStore};
 use edgepass_store::SqliteStore;
 use serde_json::json;
 
@@ -36,7 +36,16 @@ struct Prepared {
     store: SqliteStore,
     name: Option<String>,
     keys: Vec<Rewrapped>,
+    /// The key of the audit log.
+    log: Option<Rewrapped>,
     entry: AuditEntry,
+}
+
+impl Prepared {
+    /// Whether the new master key opens everything already.
+    fn is_done(&self) -> bool {
+        self.keys.is_empty() && self.log.is_none()
+    }
 }
 
 pub(super) async fn run(args: &Args, source: &Source, json: bool) -> anyhow::Result<Exit> {
@@ -61,11 +70,12 @@ pub(super) async fn run(args: &Args, source: &Source, json: bool) -> anyhow::Res
     for config in &environments {
         let store = super::open_store(config).await?;
         let keys = rewrap(&store.keys().await?, &old, &new)?;
+        let log = store.log().await?.map(|log| rewrap_log(&log, &old, &new)).transpose()?.flatten();
         let key_ids = keys.iter().map(|key| key.key_id.clone()).collect();
         let policy = Some(super::record_policy(config, &store).await?.number());
         let act = Act::KeysRewrapped { key_ids };
         let entry = AuditEntry { at_ms: host::now().0, actor: super::actor(), policy, act };
-        prepared.push(Prepared { store, name: config.environment.clone(), keys, entry });
+        prepared.push(Prepared { store, name: config.environment.clone(), keys, log, entry });
     }
     // Written before any key is sealed with it.
     if is_made {
@@ -84,18 +94,20 @@ pub(super) async fn run(args: &Args, source: &Source, json: bool) -> anyhow::Res
 /// back, so that everything opens with the old master key.
 async fn rewrap_all(prepared: &[Prepared]) -> anyhow::Result<()> {
     for (at, environment) in prepared.iter().enumerate() {
-        if environment.keys.is_empty() {
+        if environment.is_done() {
             continue;
         }
-        let done = environment.store.rewrap_keys(&environment.keys, &environment.entry).await;
+        let log = environment.log.as_ref();
+        let done = environment.store.rewrap_keys(&environment.keys, log, &environment.entry).await;
         let error = match done {
             Ok(true) => continue,
             Ok(false) => anyhow::anyhow!("another process changed the keys; try again"),
             Err(error) => error.into(),
         };
-        for before in prepared.iter().take(at).filter(|before| !before.keys.is_empty()) {
+        for before in prepared.iter().take(at).filter(|before| !before.is_done()) {
             let keys: Vec<_> = before.keys.iter().map(Rewrapped::reversed).collect();
-            let undone = before.store.rewrap_keys(&keys, &before.entry).await;
+            let log = before.log.as_ref().map(Rewrapped::reversed);
+            let undone = before.store.rewrap_keys(&keys, log.as_ref(), &before.entry).await;
             if !matches!(undone, Ok(true)) {
                 return Err(error.context(
                     "some environments have the new master key already; repeat the command",

@@ -24,7 +24,7 @@ impl Serving {
     }
 
     /// Waits until every entry is in the log. Returns how many there are.
-    fn wait_until_logged(&self) -> u64 {
+    pub(crate) fn wait_until_logged(&self) -> u64 {
         self.wait_for("every entry is in the log", || {
             let output = self.audit(&["verify", "--json"]);
             serde_json::from_slice(&output.stdout).is_ok_and(|verified: Value| {

@@ -198,6 +198,14 @@ fn a_restored_backup_takes_nothing_back_and_uses_no_index_again() {
     let trail = serving.issuer.run(&["audit", "--json"]).stdout;
     let entry = lines(&trail).into_iter().find(|entry| entry["act"] == "database_restored");
     assert_eq!(entry.unwrap()["epoch"], epoch);
+    // The log of the audit trail begins anew, beside the one that it cannot continue.
+    let old_log = serving.public("audit-log/checkpoint");
+    serving.wait_until_logged();
+    let path = format!("audit-log/{epoch}/checkpoint");
+    serving.wait_for("the new log is published", || !serving.public(&path).is_empty());
+    let origin = serving.url.replace("http://", "");
+    assert!(serving.get(&path).unwrap().starts_with(&format!("{origin}/audit-log/{epoch}\n")));
+    assert_eq!(serving.public("audit-log/checkpoint"), old_log);
 }
 
 #[test]
@@ -440,6 +448,9 @@ fn another_master_key_opens_everything_afterwards_and_the_old_one_nothing() {
     let trail = lines(&serving.issuer.run(&["audit", "--json"]).stdout);
     let entry = trail.iter().find(|entry| entry["act"] == "keys_rewrapped").unwrap();
     assert_eq!(entry["key_ids"].as_array().unwrap().len(), 2);
+    // The key of the audit log was sealed again, too: the log goes on.
+    let entries = serving.wait_until_logged();
+    assert!(entries >= u64::try_from(trail.len()).unwrap(), "{entries}");
 
     // The backup from before opens with the old key alone.
     serving.lose();

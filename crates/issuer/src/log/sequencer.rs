@@ -74,7 +74,7 @@ pub enum LogError {
 const BATCH: u32 = 4096;
 /// Batches that one checkpoint adds, at most: what 8 MiB of tiles hold.
 const BATCHES: usize = 64;
-/// The path of the first log of an issuer.
+/// The path of the first log of an issuer. Later ones are below it, at the epoch of a restored backup.
 const PATH: &str = "audit-log";
 
 impl<S: LogStore> Sequencer<S> {
@@ -133,20 +133,24 @@ impl<S: LogStore> Sequencer<S> {
         if let Some(log) = store.log().await? {
             return Ok(log);
         }
-        store.begin_log(&self.new_log(entropy)?).await?;
+        let path = match store.epoch().await? {
+            None => PATH.to_owned(),
+            Some(epoch) => format!("{PATH}/{epoch}"),
+        };
+        store.begin_log(&self.new_log(path, entropy)?).await?;
         let begun = store.log().await?;
         begun.ok_or_else(|| StoreError::Unavailable("the log was not begun".into()).into())
     }
 
-    fn new_log(&self, entropy: &mut impl Entropy) -> Result<StoredLog, LogError> {
-        let origin = origin(self.issuer.issuer(), PATH);
+    fn new_log(&self, path: String, entropy: &mut impl Entropy) -> Result<StoredLog, LogError> {
+        let origin = origin(self.issuer.issuer(), &path);
         let mut seed = Zeroizing::new([0; 32]);
         entropy.fill(seed.as_mut_slice())?;
         let signer = NoteSigner::from_seed(&origin, &seed)?;
         Ok(StoredLog {
             public_key: signer.verifier_key().public_key().to_vec(),
             sealed: self.issuer.vault().master.seal(&origin, seed.as_slice())?,
-            path: PATH.to_owned(),
+            path,
             origin,
             size: 0,
             checkpoint: String::new(),

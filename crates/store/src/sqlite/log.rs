@@ -26,6 +26,39 @@ pub(super) async fn find(
     row.map(log).transpose().map_err(failed)
 }
 
+pub(super) async fn epoch(connection: &mut SqliteConnection) -> Result<Option<String>, StoreError> {
+    let row = sqlx::query("SELECT epoch FROM restores ORDER BY number DESC LIMIT 1")
+        .fetch_optional(connection)
+        .await
+        .map_err(failed)?;
+    row.map(|row| row.try_get(0)).transpose().map_err(failed)
+}
+
+/// Ends the log: the restored database does not continue it. The entries stay, for a new one.
+pub(super) async fn end(connection: &mut SqliteConnection) -> Result<(), StoreError> {
+    for text in ["DELETE FROM log", "DELETE FROM log_tiles"] {
+        sqlx::query(text).execute(&mut *connection).await.map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Seals the private half of the log's key again. `false`: it is not sealed as `from` says.
+pub(super) async fn rewrap(
+    connection: &mut SqliteConnection,
+    origin: &str,
+    from: &[u8],
+    to: &[u8],
+) -> Result<bool, StoreError> {
+    let changed = sqlx::query("UPDATE log SET sealed = $3 WHERE origin = $1 AND sealed = $2")
+        .bind(origin)
+        .bind(from)
+        .bind(to)
+        .execute(connection)
+        .await
+        .map_err(failed)?;
+    Ok(changed.rows_affected() == 1)
+}
+
 pub(super) async fn begin(
     connection: &mut SqliteConnection,
     log: &StoredLog,

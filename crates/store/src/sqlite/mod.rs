@@ -9,8 +9,8 @@ mod group;
 mod group_tests;
 mod issue;
 mod keys;
-mod log;
 mod lists;
+mod log;
 mod migrations;
 mod policies;
 mod ranges;
@@ -438,6 +438,10 @@ impl AuditStore for SqliteStore {
 impl LogStore for SqliteStore {
     async fn log(&self) -> Result<Option<StoredLog>, StoreError> {
         log::find(&mut *self.readers.acquire().await.map_err(failed)?).await
+    }
+
+    async fn epoch(&self) -> Result<Option<String>, StoreError> {
+        log::epoch(&mut *self.readers.acquire().await.map_err(failed)?).await
     }
 
     async fn begin_log(&self, log: &StoredLog) -> Result<(), StoreError> {

@@ -8,7 +8,7 @@ use edgepass_status_list::StatusType;
 use sqlx::SqliteConnection;
 
 use super::audit::append;
-use super::{SqliteStore, corrupt, failed, keys};
+use super::{SqliteStore, corrupt, failed, keys, log};
 use crate::rows;
 
 impl RestoreStore for SqliteStore {
@@ -24,9 +24,10 @@ impl RewrapStore for SqliteStore {
     async fn rewrap_keys(
         &self,
         keys: &[Rewrapped],
+        log: Option<&Rewrapped>,
         entry: &AuditEntry,
     ) -> Result<bool, StoreError> {
-        self.writer.write(async |connection| rewrap(connection, keys, entry).await).await
+        self.writer.write(async |connection| rewrap(connection, keys, log, entry).await).await
     }
 }
 
@@ -62,6 +63,7 @@ async fn record(
         .execute(&mut *connection)
         .await
         .map_err(failed)?;
+    log::end(connection).await?;
     append(connection, &restoration.entry(adopted)).await?;
     Ok(Some(adopted))
 }
@@ -170,6 +172,7 @@ async fn adopt_statuses(
 async fn rewrap(
     connection: &mut SqliteConnection,
     keys: &[Rewrapped],
+    log: Option<&Rewrapped>,
     entry: &AuditEntry,
 ) -> Result<bool, StoreError> {
     let stored = keys::all(connection).await?.keys;
@@ -177,6 +180,11 @@ async fn rewrap(
         stored.iter().any(|other| other.key_id == key.key_id && other.sealed == key.from)
     };
     if !keys.iter().all(is_as_seen) {
+        return Ok(false);
+    }
+    if let Some(log) = log
+        && !log::rewrap(connection, &log.key_id, &log.from, &log.to).await?
+    {
         return Ok(false);
     }
     for key in keys {
