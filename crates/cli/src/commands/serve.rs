@@ -120,6 +120,7 @@ impl Served {
     async fn open(config: Config, source: &Source, server: &Server) -> anyhow::Result<Self> {
         let issuer = Arc::new(super::open_issuer(&config, &policy_user()).await?);
         let lock = lock(&config, &server.text())?;
+        super::audit::compare(issuer.store(), &config).await?;
         // Opened in parallel, so that several targets that hang delay the start no more than one
         // does.
         let private = Arc::new(private::private(&config, source.config()));

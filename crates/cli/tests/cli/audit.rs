@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::keys::run_sql;
 use crate::serving::Serving;
 use crate::targets::DIRECTORY;
-use crate::{said, told};
+use crate::{assert_refused, said, told};
 
 impl Serving {
     /// Runs `edgepass audit` with these arguments.
@@ -158,6 +158,30 @@ fn nothing_is_published_over_a_log_that_the_database_does_not_continue() {
     std::thread::sleep(std::time::Duration::from_millis(1500));
     assert!(serving.get("readyz").is_err());
     assert_eq!(fs::read_to_string(&kept).unwrap(), before);
+}
+
+#[test]
+fn serve_does_not_start_behind_a_checkpoint_from_elsewhere() {
+    let more = "[audit]\ncheckpoints = [\"kept\", \"of-a-witness-that-has-not-begun\"]\n";
+    let mut serving = Serving::start_with(more);
+    serving.issue(&["invoice-reader"]);
+    serving.wait_until_logged();
+    assert_eq!(serving.witness(&serving.log_key()).status.code(), Some(0));
+    serving.issue(&["invoice-reader"]);
+    let last = serving.wait_until_logged();
+    serving.restart();
+    serving.wait_until_ready();
+    serving.terminate();
+    let database = serving.issuer.path("data/edgepass.db");
+    let whole = fs::read(&database).unwrap();
+    let anew = "DELETE FROM log_tiles; UPDATE log SET size = 0, checkpoint = ''";
+    tamper(&database, &format!("DELETE FROM audit WHERE seq > {}; {anew}", last - 2));
+    assert_refused(&serving.issuer.run(&["serve"]), 2, "does not continue the checkpoint");
+    fs::write(&database, whole).unwrap();
+    let kept = serving.issuer.path("kept");
+    let note = fs::read_to_string(&kept).unwrap();
+    fs::write(&kept, note.replace("\n\n", "\nx\n\n")).unwrap();
+    assert_refused(&serving.issuer.run(&["serve"]), 2, "[audit] checkpoints");
 }
 
 #[test]

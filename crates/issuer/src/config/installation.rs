@@ -292,6 +292,7 @@ struct Settings {
     proxy: Option<ProxyConfig>,
     leaks: LeaksConfig,
     limits: LimitsConfig,
+    audit_checkpoints: Vec<PathBuf>,
     targets: Vec<TargetConfig>,
 }
 
@@ -339,6 +340,10 @@ impl Settings {
         let proxy = written.proxy.and_then(|text| sources.check(text, checks::proxy));
         let leaks = sources.check(written.leaks.unwrap_or_else(absent), checks::leaks);
         let limits = written.limits.map(Spanned::into_inner).unwrap_or_default();
+        let audit = sources.check(written.audit.unwrap_or_else(absent), |audit| {
+            let files = audit.checkpoints.into_iter();
+            files.map(|file| below(file, "[audit] checkpoints")).collect::<Result<_, _>>()
+        });
         let mut targets = Vec::new();
         for target in written.targets {
             targets.extend(sources.check(target, |target| target.below(base)));
@@ -372,6 +377,7 @@ impl Settings {
             proxy,
             leaks: leaks?,
             limits,
+            audit_checkpoints: audit?,
             targets,
         })
     }
@@ -404,6 +410,7 @@ impl Settings {
             proxy: self.proxy.clone(),
             leaks: self.leaks.clone(),
             limits: self.limits,
+            audit_checkpoints: self.audit_checkpoints.clone(),
             targets: self.targets.iter().map(own_target).collect(),
             policy: Arc::new(policy),
         }

@@ -213,6 +213,9 @@ pub struct Config {
     pub leaks: LeaksConfig,
     /// Limits of requests.
     pub limits: LimitsConfig,
+    /// Files with checkpoints of the audit log that are kept elsewhere. `serve` compares itself with
+    /// them when it starts.
+    pub audit_checkpoints: Vec<PathBuf>,
     /// The targets, besides the issuer's own endpoint. An environment has a folder in each.
     pub targets: Vec<TargetConfig>,
     /// Roles, clients, and the scopes and agreements that they need.
@@ -274,6 +277,7 @@ impl Config {
             ("[proxy]", self.proxy != other.proxy),
             ("[leaks]", self.leaks != other.leaks),
             ("[limits]", self.limits != other.limits),
+            ("[audit]", self.audit_checkpoints != other.audit_checkpoints),
             ("[[target]]", self.targets != other.targets),
         ];
         changed.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()

@@ -51,6 +51,8 @@ pub(super) struct ConfigText {
     pub(super) leaks: Option<Spanned<LeaksText>>,
     /// Limits of requests.
     pub(super) limits: Option<Spanned<LimitsConfig>>,
+    /// What the log of the audit trail is compared with.
+    pub(super) audit: Option<Spanned<AuditText>>,
     /// Patterns that names must fit.
     pub(super) naming: Option<Spanned<NamingText>>,
     #[serde(rename = "environment")]
@@ -85,6 +87,7 @@ impl ConfigText {
         seen("[proxy]", once(&mut self.proxy, file.proxy));
         seen("[leaks]", once(&mut self.leaks, file.leaks));
         seen("[limits]", once(&mut self.limits, file.limits));
+        seen("[audit]", once(&mut self.audit, file.audit));
         seen("[naming]", once(&mut self.naming, file.naming));
         self.targets.extend(file.targets);
         self.environments.extend(file.environments);
@@ -147,6 +150,14 @@ pub(super) struct ProxyText {
     pub(super) forwarded_for: Option<String>,
     /// The header field with the client's certificate.
     pub(super) client_certificate: Option<CertificateField>,
+}
+
+/// `[audit]`: checkpoints of the log that are kept elsewhere.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct AuditText {
+    /// Files with checkpoints, such as those that a witness keeps.
+    pub(super) checkpoints: Vec<PathBuf>,
 }
 
 /// `[naming]`: regular expressions that whole names must match.

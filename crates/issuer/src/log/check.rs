@@ -4,7 +4,10 @@ use std::collections::HashMap;
 
 use edgepass_log::log_proof::LogProofError;
 use edgepass_log::note::Note;
-use edgepass_log::proof::{ProofError, inclusion_tiles, prove_inclusion};
+use edgepass_log::proof::{
+    ProofError, check_consistency, consistency_tiles, inclusion_tiles, prove_consistency,
+    prove_inclusion,
+};
 use edgepass_log::{Frontier, Hash, LogProof, TileId, TreeHead, leaf_hash};
 
 use super::LogError;
@@ -212,6 +215,31 @@ impl Trail {
         });
         pairs.min().map(|(copy, of)| Damage::Copy { copy, of })
     }
+}
+
+/// Whether the log begins with all entries of an older tree.
+///
+/// # Errors
+///
+/// [`LogError::Store`]; [`LogError::Key`] and [`LogError::Checkpoint`] if the stored log is not valid.
+pub async fn continues(
+    store: &impl LogStore,
+    log: &StoredLog,
+    old: TreeHead,
+) -> Result<bool, LogError> {
+    if old.size == 0 {
+        return Ok(true);
+    }
+    if old.size > log.size {
+        return Ok(false);
+    }
+    let new = log.head()?.tree();
+    let Ok(tiles) = consistency_tiles(old.size, new.size) else { return Ok(false) };
+    let tiles = store.log_tiles(&tiles).await?;
+    let tiles: HashMap<TileId, Vec<u8>> =
+        tiles.into_iter().map(|tile| (tile.id, tile.hashes)).collect();
+    let proof = prove_consistency(old.size, new, &tiles);
+    Ok(proof.is_ok_and(|proof| check_consistency(&proof, old, new).is_ok()))
 }
 
 /// The reason why an entry could not be proven.

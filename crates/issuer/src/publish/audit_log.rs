@@ -1,8 +1,5 @@
 //! Writes the log of the audit trail to a target: tiles first, then the checkpoint that covers them.
 
-use std::collections::HashMap;
-
-use edgepass_log::proof::{check_consistency, consistency_tiles, prove_consistency};
 use edgepass_log::{Checkpoint, TileId};
 use edgepass_verify::UnixMillis;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
@@ -12,6 +9,7 @@ use super::edition::BadEdition;
 use super::error::PublishError;
 use super::target_state::TargetState;
 use super::{AT_ONCE, Publisher};
+use crate::log::check::continues;
 use crate::log::stored::StoredLog;
 use crate::log::{CHECKPOINT, LogError};
 use crate::storage::Store;
@@ -71,7 +69,7 @@ impl<S: Store> Publisher<S> {
                 let held = Checkpoint::open(&held, &key, &log.origin);
                 // Signed by nobody or by another: who can write there can write anything.
                 let held = held.map_err(|_| BadEdition::OtherLog)?;
-                if !self.continues(log, &held).await? {
+                if !continues(self.store(), log, held.tree()).await? {
                     return Err(BadEdition::OtherLog.into());
                 }
                 held.tree().size
@@ -79,24 +77,6 @@ impl<S: Store> Publisher<S> {
         };
         target.has_log(&log.origin, size);
         Ok(size)
-    }
-
-    /// Whether the log begins with all entries of the checkpoint.
-    async fn continues(&self, log: &StoredLog, old: &Checkpoint) -> Result<bool, PublishError> {
-        let old = old.tree();
-        if old.size == 0 {
-            return Ok(true);
-        }
-        if old.size > log.size {
-            return Ok(false);
-        }
-        let new = log.head()?.tree();
-        let Ok(tiles) = consistency_tiles(old.size, new.size) else { return Ok(false) };
-        let tiles = self.store().log_tiles(&tiles).await?;
-        let tiles: HashMap<TileId, Vec<u8>> =
-            tiles.into_iter().map(|tile| (tile.id, tile.hashes)).collect();
-        let proof = prove_consistency(old.size, new, &tiles);
-        Ok(proof.is_ok_and(|proof| check_consistency(&proof, old, new).is_ok()))
     }
 }
 

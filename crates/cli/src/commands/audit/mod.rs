@@ -10,8 +10,11 @@ mod witness;
 
 use anyhow::{Context, bail};
 use clap::Subcommand;
+use edgepass_issuer::Config;
+use edgepass_issuer::log::check::continues;
 use edgepass_issuer::log::stored::StoredLog;
 use edgepass_issuer::storage::LogStore;
+use edgepass_log::Checkpoint;
 use edgepass_store::SqliteStore;
 use serde_json::json;
 
@@ -90,6 +93,37 @@ pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Resu
         Act::Erase(args) => erase::run(args, source, json).await,
         Act::Witness(args) => witness::run(args, source, json).await,
     }
+}
+
+/// Compares the log with the checkpoints of `[audit] checkpoints`, before anything is served.
+pub(super) async fn compare(store: &SqliteStore, config: &Config) -> anyhow::Result<()> {
+    let Some(log) = store.log().await? else { return Ok(()) };
+    // Of this issuer, although perhaps of a log before a restored backup.
+    let own = log.origin.strip_suffix(&log.path).unwrap_or_default();
+    for file in &config.audit_checkpoints {
+        let shown = file.display();
+        if !file.exists() {
+            tracing::warn!(file = %shown, "the audit log was not compared with a checkpoint that is not there");
+            continue;
+        }
+        let text = output::read_text(file)?;
+        if !text.starts_with(own) {
+            // It is that of another environment.
+            continue;
+        }
+        let old = Checkpoint::open(text.as_bytes(), &log.key()?, &log.origin);
+        let old = old.with_context(|| {
+            format!(
+                "[audit] checkpoints: {shown}; after a restored backup let witnesses begin anew"
+            )
+        })?;
+        if !continues(store, &log, old.tree()).await? {
+            bail!(
+                "the audit log does not continue the checkpoint {shown}: was an old copy of the database put back, or the trail changed? `edgepass audit verify --checkpoint {shown}` says more; `edgepass restore` takes an old copy"
+            );
+        }
+    }
+    Ok(())
 }
 
 /// Opens the database of this machine, which has the log.
