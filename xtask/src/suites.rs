@@ -154,7 +154,7 @@ fn readers(tools: &Tools) -> anyhow::Result<Tally> {
     let python = tools::libraries("readers")?;
     // Some of the libraries keep timers that nothing stops.
     let mut test = tools.node(&["--test", "--test-reporter=spec", "--test-force-exit"]);
-    test.arg("tests/readers/readers.test.mjs");
+    test.args(["tests/readers/readers.test.mjs", "tests/readers/audit.test.mjs"]);
     test.env("EDGEPASS_PROGRAM", edgepass).env("EDGEPASS_PYTHON", python);
     count_node(&mut tally, "verifiers that other people wrote", &mut test)?;
     Ok(tally)
