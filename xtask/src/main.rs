@@ -18,6 +18,7 @@ mod system;
 mod tally;
 mod tools;
 mod transcript;
+mod witness;
 
 use std::process::ExitCode;
 
@@ -42,6 +43,9 @@ usage: cargo xtask <command>
                      measure this and other libraries; a full run writes docs/benchmarks.md
   bench issuer [--quick] [--json]
                      measure issuing, beside oidc-provider and the least that an issuer does
+  witness            build the witness of audit logs as one static file; prints its path
+  bench log [--quick] [--json]
+                     measure the audit log of 10,000,000 entries (--quick: 1,000,000)
   reference          write docs/api, the API reference of the npm package
   provenance         write docs/provenance.md: third-party code in shipped artifacts, with its licences
   advisories         look up known vulnerabilities of the locked cargo and npm packages; needs the network
@@ -70,6 +74,7 @@ fn main() -> ExitCode {
         ("npm", []) => tools::for_wasm()
             .and_then(|tools| artifacts::npm(&tools))
             .map(|tarball| println!("packed {}", tarball.display())),
+        ("witness", []) => witness::run(),
         ("inspector", []) => tools::for_wasm().and_then(|tools| artifacts::inspector(&tools)),
         ("forge", []) => tools::for_wasm().and_then(|tools| suites::forge(&tools)),
         ("fuzz", []) => fuzz::run(fuzz::SECONDS),

@@ -199,6 +199,11 @@ pub(crate) fn wrk() -> anyhow::Result<()> {
     debian_programs(&[("wrk", "wrk")])
 }
 
+/// Install the C compiler for static programs.
+pub(crate) fn musl() -> anyhow::Result<()> {
+    debian_programs(&[("musl-gcc", "musl-tools")])
+}
+
 /// Install programs that are missing. Each is named with its Debian package.
 fn debian_programs(wanted: &[(&str, &str)]) -> anyhow::Result<()> {
     let missing = || wanted.iter().filter(|(program, _)| system_program(program).is_none());

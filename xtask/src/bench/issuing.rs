@@ -1,6 +1,7 @@
 //! Issuing beside `oidc-provider` and the floor.
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 use std::process::Stdio;
 
 use anyhow::{Context, bail};
@@ -22,14 +23,13 @@ pub(super) fn run(quick: bool, as_json: bool) -> anyhow::Result<()> {
     tools::libraries("interop")?;
     tools::wrk()?;
     let floor = super::native_program()?;
-    let mut build = cargo(&["build", "--release", "--quiet", "--locked", "--package", "edgepass"]);
-    step::run("build the issuer (minutes at first)", &mut build)?;
+    let program = program()?;
     let mut run = tools.command("taskset");
     run.args(["-c", "0", "node", "bench/issuer/run.mjs"]).args(quick.then_some("--quick"));
     run.env("EDGEPASS_FLOOR", floor);
-    run.env("EDGEPASS_PROGRAM", target_dir().join("release/edgepass")).stderr(Stdio::inherit());
+    run.env("EDGEPASS_PROGRAM", program).stderr(Stdio::inherit());
     // Where the databases are: a folder in memory would make syncs free.
-    run.env("TMPDIR", target_dir().join("bench"));
+    run.env("TMPDIR", super::folder()?);
     step::tell("• measure issuing (the server on one core, the load on the other) ...");
     let results = super::read(&step::output("measure issuing", &mut run)?)?;
     let summary = summary(&results);
@@ -39,6 +39,13 @@ pub(super) fn run(quick: bool, as_json: bool) -> anyhow::Result<()> {
         println!("\n{}", tables(&results, &summary)?);
     }
     Ok(())
+}
+
+/// Build the issuer as platforms run it. Return its path.
+pub(super) fn program() -> anyhow::Result<PathBuf> {
+    let mut build = cargo(&["build", "--release", "--quiet", "--locked", "--package", "edgepass"]);
+    step::run("build the issuer (minutes at first)", &mut build)?;
+    Ok(target_dir().join("release/edgepass"))
 }
 
 /// Rates over the other's rate in the same run, higher is better; of `cpu` the reverse.

@@ -1,6 +1,7 @@
 //! Benchmarks this verifier and others in one run, as ratios.
 
 mod issuing;
+mod log;
 mod page;
 mod scale;
 
@@ -23,14 +24,17 @@ const KINDS: [&str; 3] = ["ES256", "Ed25519", "RS256"];
 /// Run everything; write `docs/benchmarks.md` unless the run was quick.
 pub(crate) fn run(options: &[&str]) -> anyhow::Result<()> {
     let (quick, json) = (options.contains(&"--quick"), options.contains(&"--json"));
-    let known = ["issuer", "--quick", "--json"];
+    let known = ["issuer", "log", "--quick", "--json"];
     if let Some(unknown) = options.iter().find(|option| !known.contains(option)) {
-        bail!("unknown option {unknown:?}; bench takes issuer, --quick and --json");
+        bail!("unknown option {unknown:?}; bench takes issuer or log, --quick and --json");
     }
     // With --json stdout holds one object: progress goes to stderr.
     step::progress_to_stderr(json);
     if options.contains(&"issuer") {
         return issuing::run(quick, json);
+    }
+    if options.contains(&"log") {
+        return log::run(quick, json);
     }
     let tools = tools::everything()?;
     let program = native_program()?;
@@ -38,7 +42,7 @@ pub(crate) fn run(options: &[&str]) -> anyhow::Result<()> {
     results["native"] = native(&tools, &program, quick)?;
     let mut scale = command(&program);
     scale.arg("scale").args(quick.then_some("--quick")).stderr(Stdio::inherit());
-    scale.env("TMPDIR", target_dir().join("bench"));
+    scale.env("TMPDIR", folder()?);
     step::tell("• measure how lists and revocation grow (takes minutes and gigabytes of disk) ...");
     results["scale"] = read(&step::output("scale", &mut scale)?)?;
     let summary = summary(&results);
@@ -72,6 +76,13 @@ fn hosts(tools: &Tools, quick: bool) -> anyhow::Result<Value> {
 }
 
 /// Build the program that measures natively and draws the chart. Return its path.
+/// The folder for databases.
+fn folder() -> anyhow::Result<std::path::PathBuf> {
+    let folder = target_dir().join("bench");
+    fs::create_dir_all(&folder)?;
+    Ok(folder)
+}
+
 fn native_program() -> anyhow::Result<std::path::PathBuf> {
     let folder = root().join("bench/native");
     let mut build = command("cargo");

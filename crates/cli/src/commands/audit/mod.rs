@@ -2,7 +2,6 @@
 
 mod erase;
 mod export;
-mod fetch;
 mod list;
 mod prove;
 mod verify;
@@ -50,8 +49,8 @@ enum Act {
     /// Erase who a person is from entries. The log still verifies.
     Erase(erase::Args),
     /// Watch the log of an issuer from elsewhere, and cosign each checkpoint that continues it.
-    #[command(after_help = WITNESSING)]
-    Witness(witness::Args),
+    #[command(after_help = edgepass_witness::EXAMPLES)]
+    Witness(edgepass_witness::Args),
 }
 
 const VERIFYING: &str = "\
@@ -72,16 +71,6 @@ Prints a proof in the form of C2SP tlog-proof. Its extra data is the entry, whic
 Examples:
   edgepass audit prove 17 > entry.tlog-proof
   edgepass audit prove --jti ID --json";
-
-const WITNESSING: &str = "\
-Needs no configuration: run it on a machine of whoever is to vouch for the log. The file of --state holds
-the newest checkpoint, with the witness's cosignature (C2SP tlog-cosignature). A log that does not
-continue it is not cosigned: exit code 1.
-
-Examples:
-  edgepass audit witness https://auth.example/audit-log --key KEY --name witness.example/w1 \\
-      --signing-key witness.key --state auth.example.checkpoint --every 1m
-  edgepass audit verify --checkpoint auth.example.checkpoint";
 
 pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Result<Exit> {
     match args.act.unwrap_or(Act::List(args.list)) {

@@ -4,12 +4,14 @@ use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
+use edgepass_client::USER_AGENT;
 use edgepass_issuer::log::check::{Checked, check};
 use edgepass_log::cosignature::cosigned_at;
 use edgepass_log::{Checkpoint, LogProof, Note, TreeHead, VerifierKey};
+use edgepass_witness::Client;
 use serde_json::{Value, json};
 
-use super::{damaged, entries, fetch};
+use super::{damaged, entries, witness};
 use crate::commands::source::Source;
 use crate::exit::Exit;
 use crate::output;
@@ -43,7 +45,7 @@ pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Resu
     };
     let mut elsewhere = Vec::new();
     for checkpoint in &args.checkpoints {
-        let note = fetch::text(checkpoint).await?;
+        let note = text(checkpoint).await?;
         let tree = read(&note, &key, &witnesses);
         elsewhere.push(tree.with_context(|| format!("the checkpoint {checkpoint}"))?);
     }
@@ -54,6 +56,15 @@ pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Resu
     let checked = check(&store, &log, &elsewhere, progress).await?;
     tell(&checked, elsewhere.len(), json)?;
     Ok(if checked.damage.is_none() { Exit::Ok } else { Exit::Refused })
+}
+
+/// The text of a file, or of the document at an http or https URL.
+async fn text(place: &str) -> anyhow::Result<String> {
+    if !place.starts_with("https://") && !place.starts_with("http://") {
+        return output::read_text(Path::new(place));
+    }
+    let client = Client::new(USER_AGENT).map_err(witness::with_code)?;
+    client.text(place).await.map_err(witness::with_code)
 }
 
 fn parsed(key: &str) -> anyhow::Result<VerifierKey> {

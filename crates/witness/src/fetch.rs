@@ -1,0 +1,84 @@
+//! Fetches documents of a log.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use edgepass_log::TileId;
+use reqwest::StatusCode;
+
+use crate::WitnessError;
+
+/// The largest document: a full tile has 8 KiB, a note at most 128 KiB.
+const MAX: usize = 128 << 10;
+/// The most tiles of one proof.
+const MAX_TILES: usize = 64;
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Fetches over HTTP.
+pub struct Client(reqwest::Client);
+
+impl Client {
+    /// Creates a client.
+    ///
+    /// # Errors
+    ///
+    /// [`WitnessError::Usage`]: this system's TLS cannot be used.
+    pub fn new(user_agent: &str) -> Result<Self, WitnessError> {
+        let client = reqwest::Client::builder().user_agent(user_agent).timeout(TIMEOUT).build();
+        client.map(Self).map_err(|error| WitnessError::usage("no HTTP client", &error))
+    }
+
+    /// The text at a URL.
+    ///
+    /// # Errors
+    ///
+    /// [`WitnessError::Unavailable`], [`WitnessError::Refused`].
+    pub async fn text(&self, url: &str) -> Result<String, WitnessError> {
+        let octets = self.get(url).await?;
+        let octets = octets.ok_or_else(|| unavailable(url, "does not exist"))?;
+        String::from_utf8(octets).map_err(WitnessError::refused)
+    }
+
+    /// The tiles of the log that is published at `url`. In place of a partial tile that is gone comes the
+    /// full one. A tile that is not there is left out.
+    pub(crate) async fn tiles(
+        &self,
+        url: &str,
+        ids: &[TileId],
+    ) -> Result<HashMap<TileId, Vec<u8>>, WitnessError> {
+        let mut tiles = HashMap::new();
+        for id in ids.iter().take(MAX_TILES) {
+            if let Some(hashes) = self.get(&format!("{url}/{id}")).await? {
+                tiles.insert(*id, hashes);
+            } else if !id.is_full()
+                && let Some(hashes) = self.get(&format!("{url}/{}", id.full())).await?
+            {
+                tiles.insert(id.full(), hashes);
+            }
+        }
+        Ok(tiles)
+    }
+
+    /// The document at a URL. `None`: there is none.
+    async fn get(&self, url: &str) -> Result<Option<Vec<u8>>, WitnessError> {
+        let failed = |error: reqwest::Error| unavailable(url, &error.without_url().to_string());
+        let mut answer = self.0.get(url).send().await.map_err(failed)?;
+        match answer.status() {
+            StatusCode::OK => {}
+            StatusCode::NOT_FOUND | StatusCode::GONE => return Ok(None),
+            status => return Err(unavailable(url, &format!("answers {status}"))),
+        }
+        let mut body = Vec::new();
+        while let Some(part) = answer.chunk().await.map_err(failed)? {
+            if body.len().saturating_add(part.len()) > MAX {
+                return Err(unavailable(url, "is too large"));
+            }
+            body.extend_from_slice(&part);
+        }
+        Ok(Some(body))
+    }
+}
+
+fn unavailable(url: &str, what: &str) -> WitnessError {
+    WitnessError::Unavailable { url: url.to_owned(), what: what.to_owned() }
+}
