@@ -98,12 +98,17 @@ export class Issuer {
     return `Basic ${Buffer.from(`example-service:${this.secret}`).toString('base64')}`;
   }
 
-  /** Requests a token over HTTP. Returns it with its `jti` and the URI of its list. */
-  async token() {
-    const response = await fetch(`${this.own}/oauth/token`, {
+  /** Requests a token over HTTP. Returns the response. */
+  requestToken() {
+    return fetch(`${this.own}/oauth/token`, {
       method: 'POST', headers: { authorization: this.#basic },
       body: new URLSearchParams({ grant_type: 'client_credentials' }),
     });
+  }
+
+  /** Requests a token over HTTP. Returns it with its `jti` and the URI of its list. */
+  async token() {
+    const response = await this.requestToken();
     if (!response.ok) throw new Error(`no token: ${response.status} ${await response.text()}`);
     const { access_token: token } = await response.json();
     const { jti, status } = claims(token);
@@ -122,12 +127,17 @@ export class Issuer {
     }
   }
 
-  /** Revokes a token. `true`: every target shows it. `false`: it may be recorded, but no more. */
-  async revoke(jti) {
-    const response = await fetch(`${this.own}/status-acts`, {
+  /** Requests the revocation of a token over HTTP. Returns the response. */
+  requestRevocation(jti) {
+    return fetch(`${this.own}/status-acts`, {
       method: 'POST', headers: { authorization: this.#basic, 'content-type': 'application/json' },
       body: JSON.stringify({ act: 'revoke', jwt_ids: [jti], reason: 'test' }),
-    }).catch(() => undefined);
+    });
+  }
+
+  /** Revokes a token. `true`: every target shows it. `false`: it may be recorded, but no more. */
+  async revoke(jti) {
+    const response = await this.requestRevocation(jti).catch(() => undefined);
     await response?.text();
     return response?.ok ?? false;
   }
