@@ -56,10 +56,11 @@ export function checkDatabase(file, ledger) {
   refuse(found);
 }
 
-/** The rows of a database file that the checks need. */
+/** The rows of a database file that the checks need. Throws [`Broken`] if they cannot be read. */
 function readDatabase(file) {
-  const database = new DatabaseSync(file, { readOnly: true, timeout: 5_000 });
+  let database;
   try {
+    database = new DatabaseSync(file, { readOnly: true, timeout: 5_000 });
     const all = (text) => database.prepare(text).all();
     return {
       integrity: all('PRAGMA integrity_check').map(({ integrity_check: line }) => line),
@@ -69,8 +70,11 @@ function readDatabase(file) {
       places: all('SELECT list_id, list_index, count(*) AS times FROM tokens GROUP BY 1, 2 HAVING times > 1'),
       keys: all('SELECT key_id, use FROM signing_keys'),
     };
+  } catch (error) {
+    if (error.code !== 'ERR_SQLITE_ERROR') throw error;
+    throw new Broken(`the database cannot be read: ${error.message}`);
   } finally {
-    database.close();
+    database?.close();
   }
 }
 
@@ -90,19 +94,20 @@ export async function checkKeySet(issuer, ledger) {
   return set;
 }
 
-/**
- * Checks every served list: signature, `sub`, `number`, `iat`, `exp`, each acknowledged revocation. Then
- * waits up to 5 s until the lists say exactly what the database says.
- */
+/** Checks the served lists, then waits up to 5 s until they say exactly what the database says. */
 export async function checkLists(issuer, ledger) {
   for (const from = Date.now(); ; await setTimeout(50)) {
-    const different = await compareLists(issuer, ledger);
+    const different = compare(issuer, await servedLists(issuer, ledger));
     if (!different) return;
     if (Date.now() - from > 5_000) throw new Broken(different);
   }
 }
 
-async function compareLists(issuer, ledger) {
+/**
+ * Checks every served list: signature, `sub`, `number`, `iat`, `exp`, each acknowledged revocation.
+ * Returns the revoked indices by the list's URI.
+ */
+export async function servedLists(issuer, ledger) {
   const { keys } = await (await get(`${issuer.own}/.well-known/jwks.json`)).json();
   const { status_lists: named } = await (await get(`${issuer.own}/status-list-aggregation`)).json();
   const live = [...ledger.tokens.values()].filter(({ expiration }) => expiration * 1000 > Date.now());
@@ -119,6 +124,11 @@ async function compareLists(issuer, ledger) {
       throw new Broken(`number ${ledger.lists.get(uri).number} of ${uri} lacks the acknowledged revocation of ${jti}`);
     }
   }
+  return lists;
+}
+
+/** Returns how the lists differ from the database, or `undefined`. */
+function compare(issuer, lists) {
   const recorded = new Map();
   for (const { list_id: list, list_index: index, status } of readDatabase(databaseFile(issuer.folder)).tokens) {
     if (status === 1) recorded.set(list, (recorded.get(list) ?? new Set()).add(index));

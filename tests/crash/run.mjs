@@ -5,9 +5,11 @@ import { cp } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { cleanUp } from './cleanup.mjs';
+import { faults as control } from './control.mjs';
 import { faults as disk } from './disk.mjs';
 import { faults as files } from './files.mjs';
 import { faults as injected } from './injected.mjs';
+import { faults as keys } from './keys.mjs';
 import { faults as kills } from './kills.mjs';
 import { Broken } from './ledger.mjs';
 import { faults as locks } from './locks.mjs';
@@ -15,7 +17,7 @@ import { faults as power } from './power.mjs';
 import { issuers } from './server.mjs';
 import { evidence, table } from './table.mjs';
 
-const ALL = [...kills, ...injected, ...disk, ...locks, ...files, ...power];
+const ALL = [...control, ...kills, ...injected, ...disk, ...locks, ...files, ...keys, ...power];
 
 const { values } = parseArgs({
   options: {
@@ -53,7 +55,7 @@ async function keep(name) {
   return to;
 }
 
-async function outcome({ name, fault, checked, needs, run }) {
+async function outcome({ name, fault, checked, needs, limit, run }) {
   const row = { name, fault, checked, result: 'ok' };
   const missing = await needs?.(options);
   if (missing) return { ...row, result: 'not run', seen: missing };
@@ -63,6 +65,7 @@ async function outcome({ name, fault, checked, needs, run }) {
     Object.assign(row, await run(options));
   } catch (error) {
     row.result = error instanceof Broken ? 'BROKEN' : 'failed';
+    if (limit && row.result === 'BROKEN') Object.assign(row, { result: 'known limit', seen: limit });
     row.evidence = error instanceof Broken ? error.message : error.stack;
     row.kept = await keep(name).catch(() => undefined);
   }

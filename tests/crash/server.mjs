@@ -82,11 +82,11 @@ export async function endsWithin(issuer, limit) {
 
 /**
  * Requests a token, and notes it in the ledger if it comes. Returns `{ status, retryAfter, jti, took }`;
- * `status` is 0 without a response.
+ * `status` is 0 without a response. `options` are those of `fetch`.
  */
-export async function ask(issuer, ledger) {
+export async function ask(issuer, ledger, options) {
   const from = Date.now();
-  const response = await issuer.requestToken().catch(() => undefined);
+  const response = await issuer.requestToken(options).catch(() => undefined);
   const text = await response?.text().catch(() => undefined);
   const outcome = { status: text === undefined ? 0 : response.status, took: Date.now() - from };
   if (outcome.status === 200) outcome.jti = ledger.addToken(JSON.parse(text).access_token);
@@ -94,9 +94,9 @@ export async function ask(issuer, ledger) {
 }
 
 /** Requests the revocation of a token, and notes it in the ledger if it is acknowledged. As [`ask`]. */
-export async function revoke(issuer, ledger, jti) {
+export async function revoke(issuer, ledger, jti, options) {
   const from = Date.now();
-  const response = await issuer.requestRevocation(jti).catch(() => undefined);
+  const response = await issuer.requestRevocation(jti, options).catch(() => undefined);
   const text = await response?.text().catch(() => undefined);
   const status = text === undefined ? 0 : response.status;
   if (status === 200) ledger.revoked.add(jti);

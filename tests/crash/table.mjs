@@ -17,7 +17,7 @@ export function table(rows, seconds) {
 
 function summary(rows, seconds) {
   const count = (result) => rows.filter((row) => row.result === result).length;
-  const parts = [['ok', 'held'], ['BROKEN', 'broken'], ['failed', 'failed to run'], ['not run', 'not run']];
+  const parts = [['ok', 'held'], ['BROKEN', 'broken'], ['known limit', 'known limits'], ['failed', 'failed to run'], ['not run', 'not run']];
   const text = parts.map(([result, word]) => `${count(result)} ${word}`).join(', ');
   return `${text}; ${seconds.toFixed(0)} s in all`;
 }

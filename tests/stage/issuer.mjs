@@ -98,10 +98,10 @@ export class Issuer {
     return `Basic ${Buffer.from(`example-service:${this.secret}`).toString('base64')}`;
   }
 
-  /** Requests a token over HTTP. Returns the response. */
-  requestToken() {
+  /** Requests a token over HTTP. Returns the response. `options` are further ones of `fetch`. */
+  requestToken(options = {}) {
     return fetch(`${this.own}/oauth/token`, {
-      method: 'POST', headers: { authorization: this.#basic },
+      ...options, method: 'POST', headers: { authorization: this.#basic },
       body: new URLSearchParams({ grant_type: 'client_credentials' }),
     });
   }
@@ -127,10 +127,10 @@ export class Issuer {
     }
   }
 
-  /** Requests the revocation of a token over HTTP. Returns the response. */
-  requestRevocation(jti) {
+  /** Requests the revocation of a token over HTTP. As [`requestToken`]. */
+  requestRevocation(jti, options = {}) {
     return fetch(`${this.own}/status-acts`, {
-      method: 'POST', headers: { authorization: this.#basic, 'content-type': 'application/json' },
+      ...options, method: 'POST', headers: { authorization: this.#basic, 'content-type': 'application/json' },
       body: JSON.stringify({ act: 'revoke', jwt_ids: [jti], reason: 'test' }),
     });
   }
