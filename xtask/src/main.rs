@@ -4,6 +4,7 @@ mod artifacts;
 mod bench;
 mod ci;
 mod closure;
+mod crash;
 mod demo;
 mod fuzz;
 mod http;
@@ -39,6 +40,8 @@ usage: cargo xtask <command>
   simulate [--runs N] [--seed S]
                      simulate hundreds of isolates in virtual time; a failing run prints its seed
   faults             run the suite `faults` with the issuer unreachable for five minutes
+  crash [--kills N] [--power-cuts N] [--only NAME] [--json]
+                     kill the issuer, let its disk fail, damage its files; check docs/reliability.md's invariants
   bench [--quick] [--json]
                      measure this and other libraries; a full run writes docs/benchmarks.md
   bench issuer [--quick] [--json]
@@ -82,6 +85,7 @@ fn main() -> ExitCode {
         ("differential", words @ ([] | [_] | [_, _])) => differential(words),
         ("simulate", options) => step::run("simulate", &mut suites::simulate(options)),
         ("faults", []) => suites::long_faults(),
+        ("crash", options) => crash::run(options),
         ("bench", options) => bench::run(options),
         ("reference", []) => reference::write(),
         ("provenance", []) => provenance::write(),

@@ -7,6 +7,7 @@ use std::process::Command;
 use anyhow::{Context, bail};
 
 use crate::artifacts;
+use crate::crash;
 use crate::journey;
 use crate::step::{self, cargo, root};
 use crate::system::{Log, System};
@@ -15,7 +16,7 @@ use crate::tools::{self, Tools, target_dir};
 
 type Suite = fn(&Tools) -> anyhow::Result<Tally>;
 
-const SUITES: [(&str, &str, Suite); 13] = [
+const SUITES: [(&str, &str, Suite); 14] = [
     ("rust", "unit, documentation and whole-program tests in Rust", rust),
     ("vectors", "one vector file on four hosts: native, Node, workerd, Chromium", vectors),
     ("field", "what other issuers, hosts and clients do, by kind, on the same four hosts", field),
@@ -34,6 +35,7 @@ const SUITES: [(&str, &str, Suite); 13] = [
         journey_suite,
     ),
     ("faults", "revocation under load and faults: kills, outages, a bucket, clocks, keys", faults),
+    ("crash", "an issuer that is killed, with a failing disk or damaged files", crash::suite),
     (
         "hostile",
         "caches, origins, clients and operator mistakes that could weaken the guard",

@@ -133,8 +133,13 @@ pub(crate) fn for_wasm() -> anyhow::Result<Tools> {
     let tools = folders();
     wasm_target()?;
     cargo_install(&tools, "wasm-bindgen-cli", "wasm-bindgen", WASM_BINDGEN)?;
+    for_node()
+}
+
+/// Install the pinned Node.js and the npm packages of the workspace.
+pub(crate) fn for_node() -> anyhow::Result<Tools> {
     npm_ci("npm ci", &root())?;
-    Ok(tools)
+    Ok(folders())
 }
 
 /// Install the npm tools of `xtask/npm`, which only tests and the API reference need. Return their
@@ -192,6 +197,11 @@ pub(crate) fn caches() -> anyhow::Result<()> {
 /// Install SoftHSM, a PKCS #11 token in software.
 pub(crate) fn softhsm() -> anyhow::Result<()> {
     debian_programs(&[("softhsm2-util", "softhsm2")])
+}
+
+/// Install strace, which makes system calls of the issuer fail.
+pub(crate) fn strace() -> anyhow::Result<()> {
+    debian_programs(&[("strace", "strace")])
 }
 
 /// Install wrk, which makes the load of the benchmark of issuing.
