@@ -25,10 +25,11 @@ export async function check(issuer, ledger) {
 export function checkDatabase(file, ledger) {
   const { integrity, foreign, tokens, entries, places, keys } = readDatabase(file);
   const found = [];
-  if (integrity.length !== 1 || integrity[0] !== 'ok') found.push(`integrity_check: ${integrity.slice(0, 3).join('; ')}`);
+  if (integrity.join() !== 'ok') found.push(`integrity_check: ${integrity.slice(0, 3).join('; ')}`);
   if (foreign > 0) found.push(`foreign_key_check finds ${foreign} rows`);
   entries.forEach(({ seq }, at) => {
-    if (seq !== at + 1 && entries[at - 1]?.seq === at) found.push(`the audit trail goes from seq ${at} to ${seq}`);
+    const before = entries[at - 1]?.seq ?? 0;
+    if (seq !== before + 1) found.push(`the audit trail goes from seq ${before} to ${seq}`);
   });
   const named = { token_issued: new Map(), token_revoked: new Map() };
   for (const { act, jti } of entries) named[act]?.set(jti, (named[act].get(jti) ?? 0) + 1);
@@ -41,16 +42,24 @@ export function checkDatabase(file, ledger) {
     once('token_issued', jti);
     if (status !== 0) once('token_revoked', jti);
   }
-  for (const jti of named.token_issued.keys()) if (!records.has(jti)) found.push(`${jti} is in the audit trail only`);
-  for (const { list_id: list, list_index: index, times } of places) found.push(`index ${list}#${index} is recorded ${times} times`);
+  for (const jti of named.token_issued.keys()) {
+    if (!records.has(jti)) found.push(`${jti} is in the audit trail only`);
+  }
+  for (const { list_id: list, list_index: index, times } of places) {
+    found.push(`index ${list}#${index} is recorded ${times} times`);
+  }
   for (const { jti, uri, index } of ledger.tokens.values()) {
     const record = records.get(jti);
+    const isThere = record && uri.endsWith(`/${record.list_id}`) && record.list_index === index;
     if (!record) found.push(`the received token ${jti} is not recorded`);
-    else if (!uri.endsWith(`/${record.list_id}`) || record.list_index !== index) found.push(`${jti} is recorded at another index`);
+    else if (!isThere) found.push(`${jti} is recorded at another index`);
   }
-  for (const jti of ledger.revoked) if (records.get(jti)?.status !== 1) found.push(`the acknowledged revocation of ${jti} is not recorded`);
+  for (const jti of ledger.revoked) {
+    if (records.get(jti)?.status !== 1) found.push(`the acknowledged revocation of ${jti} is not recorded`);
+  }
   const count = (use) => keys.filter((key) => key.use === use).length;
-  if (count('signing') !== 1 || count('standby') !== 1) found.push(`${count('signing')} keys sign, ${count('standby')} stand by`);
+  const [signing, standby] = [count('signing'), count('standby')];
+  if (signing !== 1 || standby !== 1) found.push(`${signing} keys sign, ${standby} stand by`);
   const rotations = entries.filter(({ act }) => act === 'key_rotated').length;
   if (keys.length !== 2 + rotations) found.push(`${keys.length} keys after ${rotations} rotations`);
   refuse(found);
@@ -89,7 +98,8 @@ export async function checkKeySet(issuer, ledger) {
   ledger.addKeySet(set);
   const published = new Set(set.keys.map(({ kid }) => kid));
   for (const { jti, keyId, expiration } of ledger.tokens.values()) {
-    if (expiration * 1000 > Date.now() && !published.has(keyId)) throw new Broken(`the key of ${jti} is not in the JWK Set`);
+    const isLive = expiration * 1000 > Date.now();
+    if (isLive && !published.has(keyId)) throw new Broken(`the key of ${jti} is not in the JWK Set`);
   }
   return set;
 }
@@ -121,7 +131,8 @@ export async function servedLists(issuer, ledger) {
   for (const jti of ledger.revoked) {
     const { uri, index } = ledger.tokens.get(jti);
     if (lists.has(uri) && !lists.get(uri).has(index)) {
-      throw new Broken(`number ${ledger.lists.get(uri).number} of ${uri} lacks the acknowledged revocation of ${jti}`);
+      const { number } = ledger.lists.get(uri);
+      throw new Broken(`number ${number} of ${uri} lacks the acknowledged revocation of ${jti}`);
     }
   }
   return lists;
@@ -130,7 +141,8 @@ export async function servedLists(issuer, ledger) {
 /** Returns how the lists differ from the database, or `undefined`. */
 function compare(issuer, lists) {
   const recorded = new Map();
-  for (const { list_id: list, list_index: index, status } of readDatabase(databaseFile(issuer.folder)).tokens) {
+  const { tokens } = readDatabase(databaseFile(issuer.folder));
+  for (const { list_id: list, list_index: index, status } of tokens) {
     if (status === 1) recorded.set(list, (recorded.get(list) ?? new Set()).add(index));
   }
   for (const [uri, published] of lists) {

@@ -6,8 +6,8 @@ import { check, checkKeySet, checkLists, databaseFile } from './check.mjs';
 import { run } from './cleanup.mjs';
 import { Broken, Ledger } from './ledger.mjs';
 import {
-  ask, configure, endsWithin, hasEnded, mustBeUnavailable, mustSucceed, newIssuer, restart, revoke, savedData,
-  slowest, stop, untilReady,
+  ask, configure, endsWithin, hasEnded, mustBeUnavailable, mustSucceed, newIssuer, restart, revoke,
+  savedData, slowest, stop, untilReady,
 } from './server.mjs';
 import { SYNC, WRITE, attach, killAt, killedCommand, noStrace } from './strace.mjs';
 
@@ -52,8 +52,9 @@ async function killServe(act) {
 }
 
 const killed = ([writes, syncs], times) => {
-  if (writes === 0 || syncs === 0) throw new Error(`killed at ${writes} writes and ${syncs} syncs: strace injects nothing`);
-  return { runs: writes + syncs, seen: `killed at ${writes} writes and ${syncs} syncs; ${slowest(times)}` };
+  const text = `killed at ${writes} writes and ${syncs} syncs`;
+  if (writes === 0 || syncs === 0) throw new Error(`${text}: strace injects nothing`);
+  return { runs: writes + syncs, seen: `${text}; ${slowest(times)}` };
 };
 
 const issuing = async (issuer, ledger) => () => ask(issuer, ledger);
@@ -69,13 +70,15 @@ let policies = 0;
 async function applying(issuer) {
   policies += 1;
   const scope = `policy:${policies}`;
-  await configure(issuer, (text) => text.replace(/scopes = \["invoices:read"[^\]]*\]/, `scopes = ["invoices:read", "${scope}"]`));
+  const scopes = /scopes = \["invoices:read"[^\]]*\]/;
+  await configure(issuer, (text) => text.replace(scopes, `scopes = ["invoices:read", "${scope}"]`));
   return async () => {
     // The command waits for a `serve` that was killed; the test does not.
     const late = new AbortController();
     issuer.ended.then(() => late.abort());
     const { signal } = late;
-    const command = run(issuer.program, ['policy', 'apply'], { cwd: issuer.folder, env: issuer.env, signal });
+    const place = { cwd: issuer.folder, env: issuer.env };
+    const command = run(issuer.program, ['policy', 'apply'], { ...place, signal });
     const done = await command.then(() => true, () => false);
     if (done && !recordedScopes(issuer).has(scope)) {
       throw new Broken(`the acknowledged policy with ${scope} is not recorded`);
@@ -135,7 +138,8 @@ async function rotate(issuer, tracer) {
   const signing = (all) => all.find(({ use }) => use === 'signing').kid;
   const old = signing(await keys());
   const [program, ...argv] = [...tracer, issuer.program, 'keys', 'rotate'];
-  const failure = await run(program, argv, { cwd: issuer.folder, env: issuer.env }).then(() => undefined, (error) => error);
+  const command = run(program, argv, { cwd: issuer.folder, env: issuer.env });
+  const failure = await command.then(() => undefined, (error) => error);
   if (!failure && signing(await keys()) === old) throw new Broken('an acknowledged rotation did not happen');
   return failure?.signal === 'SIGKILL' || failure?.code === 137;
 }
@@ -154,7 +158,7 @@ async function failEachWrite(error) {
         // A write of the publication may fail after the answer.
         await setTimeout(SETTLE);
         const isInjected = await detach();
-        if (outcome.status !== 200) mustBeUnavailable(`the act whose write ${nth} fails with ${error}`, outcome);
+        if (outcome.status !== 200) mustBeUnavailable(`the act whose write ${nth} fails`, outcome);
         refused += Number(outcome.status !== 200);
         await untilReady(issuer);
         mustSucceed('a token after the failure', await ask(issuer, ledger));
@@ -164,7 +168,7 @@ async function failEachWrite(error) {
     });
   }
   if (refused === 0) throw new Error('no act failed: strace injects nothing');
-  return { runs, seen: `${refused} acts refused with 503, ${runs - refused} done; the next act succeeded each time` };
+  return { runs, seen: `${refused} acts refused with 503, ${runs - refused} done; the next one succeeded` };
 }
 
 /** Lets all calls fail with `error` for a while. `recovers`: without a restart. */
@@ -194,22 +198,32 @@ async function failAll(calls, error, recovers) {
   return { runs: 1, seen: recovers ? `ready ${after} ms after the fault` : slowest(times) };
 }
 
-const EACH = 'all invariants, ready again';
 const REFUSES = '503 with Retry-After, /readyz 503, documents served';
+const HEALS = `${REFUSES}; recovers by itself`;
 
-const act = (name, text, work) => ({
-  name, fault: `kill at every write and sync of ${text}`, checked: EACH, needs: noStrace, run: work,
+const killing = (name, act, work) => ({
+  name, fault: `kill at every write and sync of one ${act}`, checked: 'all invariants, ready again',
+  needs: noStrace, run: work,
 });
 const failing = (name, fault, checked, work) => ({ name, fault, checked, needs: noStrace, run: work });
+const once = (name, error) => failing(
+  name, `each write of an issue and a revocation fails once (${error})`,
+  'nothing half done, all invariants', () => failEachWrite(error),
+);
 
 export const faults = [
-  act('kill-issue', 'one issue', () => killServe(issuing)),
-  act('kill-revocation', 'one revocation', () => killServe(revoking)),
-  act('kill-policy', 'one `policy apply`', () => killServe(applying)),
-  act('kill-rotation', 'one `keys rotate`', killRotation),
-  failing('sync-error', 'every sync fails (EIO), then none', `${REFUSES}; nothing recorded until a restart`, () => failAll(SYNC, 'EIO', false)),
-  failing('no-space', 'every write fails (ENOSPC), then none', `${REFUSES}; recovers by itself`, () => failAll(WRITE, 'ENOSPC', true)),
-  failing('read-only-later', 'every write fails (EROFS), then none', `${REFUSES}; recovers by itself`, () => failAll(WRITE, 'EROFS', true)),
-  failing('write-errors', 'each write of an issue and a revocation fails once (EIO)', 'nothing half done, all invariants', () => failEachWrite('EIO')),
-  failing('space-errors', 'each write of an issue and a revocation fails once (ENOSPC)', 'nothing half done, all invariants', () => failEachWrite('ENOSPC')),
+  killing('kill-issue', 'issue', () => killServe(issuing)),
+  killing('kill-revocation', 'revocation', () => killServe(revoking)),
+  killing('kill-policy', '`policy apply`', () => killServe(applying)),
+  killing('kill-rotation', '`keys rotate`', killRotation),
+  failing(
+    'sync-error', 'every sync fails (EIO), then none', `${REFUSES}; nothing recorded until a restart`,
+    () => failAll(SYNC, 'EIO', false),
+  ),
+  failing('no-space', 'every write fails (ENOSPC), then none', HEALS, () => failAll(WRITE, 'ENOSPC', true)),
+  failing(
+    'now-read-only', 'every write fails (EROFS), then none', HEALS, () => failAll(WRITE, 'EROFS', true),
+  ),
+  once('write-errors', 'EIO'),
+  once('space-errors', 'ENOSPC'),
 ];

@@ -39,7 +39,8 @@ export class Ledger {
     if (sub !== uri) throw new Broken(`${uri} returns a list for ${sub}`);
     if (exp * 1000 <= Date.now()) throw new Broken(`${uri} expired at ${exp}, and is served`);
     if (before && (number < before.number || issuedAt < before.issuedAt)) {
-      throw new Broken(`${uri} went from number ${before.number}, iat ${before.issuedAt} to ${number}, ${issuedAt}`);
+      const editions = `number ${before.number}, iat ${before.issuedAt} to number ${number}, iat ${issuedAt}`;
+      throw new Broken(`${uri} went from ${editions}`);
     }
     if (before && number === before.number && text !== before.text) {
       throw new Broken(`${uri} has two editions with number ${number}`);
@@ -49,7 +50,8 @@ export class Ledger {
 
   /** Notes a served JWK Set. Throws [`Broken`] if it is older than one before. */
   addKeySet({ iat, exp }) {
-    if (iat < this.keySetIssuedAt) throw new Broken(`iat of the JWK Set went from ${this.keySetIssuedAt} to ${iat}`);
+    const before = this.keySetIssuedAt;
+    if (iat < before) throw new Broken(`iat of the JWK Set went from ${before} to ${iat}`);
     if (exp * 1000 <= Date.now()) throw new Broken(`the JWK Set expired at ${exp}, and is served`);
     this.keySetIssuedAt = iat;
   }

@@ -35,7 +35,8 @@ export function load(issuer, ledger, { clients = 6, revokers = 2, commands = 1 }
   };
   const withdraw = async (jti) => count(await revoke(issuer, ledger, jti), 'revocations');
   const command = async (jti) => {
-    const done = await issuer.edgepass('revoke', '--jti', jti, '--reason', 'test').then(() => true, () => false);
+    const argv = ['revoke', '--jti', jti, '--reason', 'test'];
+    const done = await issuer.edgepass(...argv).then(() => true, () => false);
     if (done) ledger.revoked.add(jti);
     await count({ status: done ? 200 : 0 }, 'revocations');
   };

@@ -41,9 +41,10 @@ function number(name) {
 
 const options = { kills: number('kills'), powerCuts: number('power-cuts') };
 if (options.kills < 1) wrongUsage('--kills must be at least 1');
-if (values.store !== 'sqlite') wrongUsage(`--store ${values.store}: this issuer has no other store than sqlite`);
+if (values.store !== 'sqlite') wrongUsage(`--store ${values.store}: the issuer has no store but sqlite`);
 for (const only of values.only ?? []) {
-  if (!ALL.some(({ name }) => name === only)) wrongUsage(`no fault is named ${only}: ${ALL.map(({ name }) => name).join(', ')}`);
+  const names = ALL.map(({ name }) => name);
+  if (!names.includes(only)) wrongUsage(`no fault is named ${only}; the names: ${names.join(', ')}`);
 }
 if (!process.env.EDGEPASS_PROGRAM) wrongUsage('EDGEPASS_PROGRAM must name the program edgepass');
 
@@ -51,7 +52,9 @@ if (!process.env.EDGEPASS_PROGRAM) wrongUsage('EDGEPASS_PROGRAM must name the pr
 async function keep(name) {
   if (!process.env.EDGEPASS_EVIDENCE) return undefined;
   const to = join(process.env.EDGEPASS_EVIDENCE, `${name}-${Date.now()}`);
-  for (const [at, { folder }] of issuers.entries()) await cp(folder, join(to, String(at)), { recursive: true });
+  for (const [at, { folder }] of issuers.entries()) {
+    await cp(folder, join(to, String(at)), { recursive: true });
+  }
   return to;
 }
 
@@ -65,6 +68,7 @@ async function outcome({ name, fault, checked, needs, limit, run }) {
     Object.assign(row, await run(options));
   } catch (error) {
     row.result = error instanceof Broken ? 'BROKEN' : 'failed';
+    row.runs = error.runs;
     if (limit && row.result === 'BROKEN') Object.assign(row, { result: 'known limit', seen: limit });
     row.evidence = error instanceof Broken ? error.message : error.stack;
     row.kept = await keep(name).catch(() => undefined);

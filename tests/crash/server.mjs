@@ -10,7 +10,7 @@ import { Broken } from './ledger.mjs';
 
 /** Time in milliseconds within which a restarted issuer is ready. */
 export const READY_TARGET = 2_000;
-/** Time in milliseconds from which a start counts as failed. Above the target, since a machine may be busy. */
+/** Time in milliseconds after which a start counts as failed. The machine may be busy with other work. */
 const READY_LIMIT = 5_000;
 
 /** The issuers of the fault that runs. */
@@ -18,9 +18,10 @@ export const issuers = [];
 
 /** Creates an issuer that ends with the fault. Its client may revoke. `at` is its folder. */
 export async function newIssuer({ change = (text) => text, at } = {}) {
-  const own = await folder('log');
+  const logFile = join(await folder('log'), 'log');
+  const own = at ?? await folder('issuer');
   const issuer = await Issuer.start({
-    change: (text) => change(mayRevoke(text)), folder: at ?? await folder('issuer'), logFile: join(own, 'log'),
+    change: (text) => change(mayRevoke(text)), folder: own, logFile,
   });
   issuers.push(issuer);
   later(() => issuer.kill());
@@ -44,7 +45,8 @@ export async function tryToServe(issuer, limit = READY_LIMIT) {
   }
   const took = Date.now() - from;
   if (state === 'ended') await issuer.ended;
-  return { state, took, code: issuer.process.exitCode, said: (await readFile(issuer.logFile, 'utf8')).trim() };
+  const said = (await readFile(issuer.logFile, 'utf8')).trim();
+  return { state, took, code: issuer.process.exitCode, said };
 }
 
 /** Whether the process of `serve` has ended. */
@@ -53,14 +55,17 @@ export const hasEnded = ({ process: { exitCode, signalCode } }) => exitCode !== 
 /** Starts `serve`. Throws [`Broken`] unless it gets ready. Adds the time that it took to `times`. */
 export async function restart(issuer, times = []) {
   const { state, took, code, said } = await tryToServe(issuer);
-  if (state !== 'ready') throw new Broken(`after a restart the issuer is ${state} after ${took} ms (exit code ${code}): ${said}`);
+  if (state !== 'ready') {
+    throw new Broken(`${took} ms after a restart the issuer is ${state} (exit code ${code}): ${said}`);
+  }
   times.push(took);
 }
 
 /** The longest start, as the table shows it. */
 export const slowest = (times) => {
   const most = Math.max(...times);
-  return `ready again in ${most} ms at most${most > READY_TARGET ? ` (the target of ${READY_TARGET} ms is missed)` : ''}`;
+  const missed = most > READY_TARGET ? ` (the target of ${READY_TARGET} ms is missed)` : '';
+  return `ready again in ${most} ms at most${missed}`;
 };
 
 /** Stops `serve` with SIGTERM. */
@@ -119,7 +124,7 @@ export async function untilReady(issuer) {
   for (const from = Date.now(); ; await setTimeout(20)) {
     if (await issuer.isReady()) return Date.now() - from;
     if (hasEnded(issuer)) throw new Broken('the issuer has ended instead of recovering');
-    if (Date.now() - from > 15_000) throw new Broken('the issuer is not ready 15 s after the fault has ended');
+    if (Date.now() - from > 15_000) throw new Broken('the issuer is not ready 15 s after the fault');
   }
 }
 

@@ -9,8 +9,10 @@ import { folder, later, run } from './cleanup.mjs';
 
 /** Returns why strace(1) cannot be used here, or `undefined`. */
 export async function noStrace() {
+  // `serve` forbids other processes of its user to trace it.
+  if (process.getuid?.() !== 0) return 'needs root';
   try {
-    await run('strace', ['-f', '-o', '/dev/null', '-e', 'inject=fsync:error=EIO:when=99', 'true']);
+    await run('strace', ['-f', '-o', '/dev/null', ...injecting(SYNC, 'error=EIO:when=99'), 'true']);
     return undefined;
   } catch {
     return 'needs strace, and the permission to trace processes';
@@ -21,8 +23,10 @@ export async function noStrace() {
 export const WRITE = 'pwrite64';
 export const SYNC = 'fsync,fdatasync';
 
-/** The arguments that kill the process as it makes the call `nth` of `calls`, before the call has any effect. */
-const killing = (calls, nth) => ['-e', `trace=${calls}`, '-e', `inject=${calls}:signal=KILL:when=${nth}`];
+/** The options of strace that inject a fault into calls. */
+const injecting = (calls, fault) => ['-e', `trace=${calls}`, '-e', `inject=${calls}:${fault}`];
+/** The fault that kills the process as it makes its call `nth`, before the call has any effect. */
+const killing = (nth) => `signal=KILL:when=${nth}`;
 
 /**
  * Attaches to a process. `fault` is what happens to the calls, such as `error=EIO:when=1+`. Each thread
@@ -31,7 +35,7 @@ const killing = (calls, nth) => ['-e', `trace=${calls}`, '-e', `inject=${calls}:
  */
 export async function attach({ pid }, calls, fault) {
   const log = join(await folder('strace'), 'log');
-  const argv = ['-f', '-o', log, '-e', `trace=${calls}`, '-e', `inject=${calls}:${fault}`, '-p', String(pid)];
+  const argv = ['-f', '-o', log, ...injecting(calls, fault), '-p', String(pid)];
   const tracer = spawn('strace', argv, { stdio: ['ignore', 'ignore', 'pipe'] });
   const ended = once(tracer, 'exit');
   let said = '';
@@ -42,13 +46,16 @@ export async function attach({ pid }, calls, fault) {
     return (await readFile(log, 'utf8')).includes('(INJECTED)');
   });
   for (const from = Date.now(); !said.includes(' attached'); await setTimeout(2)) {
-    if (tracer.exitCode !== null || Date.now() - from > 10_000) throw new Error(`strace cannot attach: ${said}`);
+    const isLate = tracer.exitCode !== null || Date.now() - from > 10_000;
+    if (isLate) throw new Error(`strace cannot attach: ${said}`);
   }
   return detach;
 }
 
 /** Attaches, so that the process is killed at the call `nth` of `calls`. */
-export const killAt = (process, calls, nth) => attach(process, calls, `signal=KILL:when=${nth}`);
+export const killAt = (process, calls, nth) => attach(process, calls, killing(nth));
 
 /** The start of a command that is killed at the call `nth` of `calls`. */
-export const killedCommand = (calls, nth) => ['strace', '-f', '-o', '/dev/null', ...killing(calls, nth)];
+export const killedCommand = (calls, nth) => (
+  ['strace', '-f', '-o', '/dev/null', ...injecting(calls, killing(nth))]
+);
