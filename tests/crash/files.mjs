@@ -109,7 +109,7 @@ async function eachDamage(issuer, ledger, target, damages) {
   }
   if (broken.length > 0) {
     const error = new Broken(`${broken.length} of ${damages.length}:\n${broken.join('\n')}`);
-    throw Object.assign(error, { runs: damages.length });
+    throw Object.assign(error, { runs: damages.length, cases: broken });
   }
   const seen = Object.entries(counts).map(([what, count]) => `${count} ${what}`).join(', ');
   return { runs: damages.length, result: unnoticed.length > 0 ? 'known limit' : 'ok', seen, unnoticed };
@@ -220,7 +220,11 @@ export const faults = [
   {
     name: 'cut-log-end', fault: 'the write-ahead log loses only tokens since the newest list',
     checked: 'as above', run: cutLogEnd,
-    limit: 'the indices of lost tokens are used again; no document shows the loss',
+    // Of each case that is broken.
+    limit: {
+      pattern: /: index .* was issued twice: /,
+      text: 'the indices of lost tokens are used again; no document shows the loss',
+    },
   },
   {
     name: 'old-copy', fault: 'an old copy of the database is put back',

@@ -2,7 +2,7 @@
 
 import { claims } from '../stage/issuer.mjs';
 
-/** An invariant does not hold. The message says where. */
+/** An invariant does not hold. The message says where; `cases` has a line for each case, if several ran. */
 export class Broken extends Error {}
 
 /** Everything that an issuer acknowledged or published. */

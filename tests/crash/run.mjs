@@ -69,7 +69,9 @@ async function outcome({ name, fault, checked, needs, limit, run }) {
   } catch (error) {
     row.result = error instanceof Broken ? 'BROKEN' : 'failed';
     row.runs = error.runs;
-    if (limit && row.result === 'BROKEN') Object.assign(row, { result: 'known limit', seen: limit });
+    if (error.cases?.every((one) => limit?.pattern.test(one))) {
+      Object.assign(row, { result: 'known limit', seen: limit.text });
+    }
     row.evidence = error instanceof Broken ? error.message : error.stack;
     row.kept = await keep(name).catch(() => undefined);
   }
