@@ -20,7 +20,8 @@ const DRAIN = 50;
 
 async function needs({ powerCuts }) {
   if (powerCuts === 0) return 'needs --power-cuts N';
-  return await canMount() ? undefined : 'needs root and the permission to mount loop devices';
+  const hasMkfs = await run('mkfs.ext4', ['-V']).then(() => true, () => false);
+  return hasMkfs && await canMount() ? undefined : 'needs mkfs.ext4, root and the permission to mount';
 }
 
 /** Mounts a new ext4 file system. Returns its folder and its image. */

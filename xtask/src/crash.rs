@@ -50,10 +50,8 @@ pub(crate) fn suite(tools: &Tools) -> anyhow::Result<Tally> {
 
 /// The command that runs the driver.
 fn driver(tools: &Tools) -> anyhow::Result<Command> {
-    // Elsewhere the driver leaves out the faults that need it.
-    if cfg!(target_os = "linux") {
-        tools::strace()?;
-    }
+    // Without strace the driver leaves out the faults that need it.
+    tools::strace()?;
     let edgepass = artifacts::issuer()?;
     let mut run = tools.node(&["--disable-warning=ExperimentalWarning", "tests/crash/run.mjs"]);
     run.env("EDGEPASS_PROGRAM", edgepass).env("EDGEPASS_EVIDENCE", target_dir().join("crash"));

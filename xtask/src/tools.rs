@@ -199,9 +199,12 @@ pub(crate) fn softhsm() -> anyhow::Result<()> {
     debian_programs(&[("softhsm2-util", "softhsm2")])
 }
 
-/// Install strace, which makes system calls of the issuer fail.
+/// Install strace, which makes system calls of the issuer fail, if it is missing and apt-get can be used.
 pub(crate) fn strace() -> anyhow::Result<()> {
-    debian_programs(&[("strace", "strace")])
+    if which("strace").is_none() && has_apt() {
+        apt_install(&["strace"])?;
+    }
+    Ok(())
 }
 
 /// Install wrk, which makes the load of the benchmark of issuing.
