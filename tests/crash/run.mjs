@@ -61,6 +61,8 @@ async function keep(name) {
 async function outcome({ name, fault, checked, needs, limit, run }) {
   const row = { name, fault, checked, result: 'ok' };
   const missing = await needs?.(options);
+  // Looking for what is needed sets things up as well.
+  await cleanUp();
   if (missing) return { ...row, result: 'not run', seen: missing };
   const from = Date.now();
   issuers.length = 0;
