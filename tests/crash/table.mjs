@@ -27,9 +27,8 @@ function summary(rows, seconds) {
 
 /** What was seen of each broken fault and each known limit, and where its files are. */
 export function evidence(rows) {
-  return rows.flatMap(({ name, evidence: text, unnoticed, kept }) => {
-    const missed = unnoticed?.length > 0 && `not noticed: ${unnoticed.join(', ')}`;
-    const said = [text, missed, kept && `files: ${kept}`].filter(Boolean).join('\n');
+  return rows.flatMap(({ name, evidence: text, kept }) => {
+    const said = [text, kept && `files: ${kept}`].filter(Boolean).join('\n');
     return said ? [`${name}:\n  ${said.replaceAll('\n', '\n  ')}`] : [];
   }).join('\n');
 }

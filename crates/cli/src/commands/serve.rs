@@ -13,7 +13,7 @@ use edgepass_issuer::policy::review::review;
 use edgepass_issuer::policy::version::PolicyUser;
 use edgepass_issuer::publish::target::Target;
 use edgepass_server::reload::Reload;
-use edgepass_server::{App, Host, Tls, router};
+use edgepass_server::{App, Host, Tls, error_chain, router};
 use edgepass_store::{Objects, SqliteStore};
 use reqwest::header::CACHE_CONTROL;
 use tokio::net::TcpListener;
@@ -76,6 +76,7 @@ pub(super) async fn run(args: Args, source: Source, json: bool) -> anyhow::Resul
                 watch,
                 publication.forget_tokens(),
                 publication.log_audit(),
+                report_damage(publication.issuer().store()),
             );
         });
         tracing::info!(%listen, issuer = app.issuer().issuer(), "serving");
@@ -149,6 +150,20 @@ impl Served {
         let app = App::new(config, issuer, targets, Host { now: host::now, fill: host::fill })
             .context("a [[federation]] cannot be used")?;
         Ok(Self { app, listen, tls, _lock: lock })
+    }
+}
+
+/// Looks for damage of the database once, and logs it.
+async fn report_damage(store: &SqliteStore) {
+    match store.damage().await {
+        Ok(damage) => {
+            for found in damage {
+                tracing::error!(found, "the database is damaged; restore a backup");
+            }
+        }
+        Err(error) => {
+            tracing::error!(error = %error_chain(&error), "the database cannot be read as a whole");
+        }
     }
 }
 
