@@ -5,6 +5,7 @@ import { cp } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { cleanUp } from './cleanup.mjs';
+import { faults as clients } from './clients.mjs';
 import { faults as control } from './control.mjs';
 import { faults as disk } from './disk.mjs';
 import { faults as files } from './files.mjs';
@@ -17,7 +18,7 @@ import { faults as power } from './power.mjs';
 import { issuers } from './server.mjs';
 import { evidence, table } from './table.mjs';
 
-const ALL = [...control, ...kills, ...injected, ...disk, ...locks, ...files, ...keys, ...power];
+const ALL = [...control, ...kills, ...injected, ...disk, ...locks, ...files, ...keys, ...clients, ...power];
 
 const { values } = parseArgs({
   options: {

@@ -6,6 +6,7 @@
 pub mod acts;
 pub mod admin;
 mod audit_log;
+mod connections;
 mod documents;
 mod federations;
 mod health;

@@ -8,21 +8,23 @@ use std::time::Duration;
 
 use axum::Router;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
 use tokio_io_timeout::TimeoutStream;
 use tower_http::add_extension::AddExtension;
 
+use crate::connections::{Connections, Requests};
 use crate::tls::Tls;
 
 /// Serves HTTP/1.1, with TLS if given, until `stop` ends. Then finishes the requests in flight, for at most 4 s.
 ///
 /// At most `limit` connections are open, so that file descriptors remain for the database and
-/// targets, and revocations are still published. Further connections wait until one ends.
+/// targets, and revocations are still published. For a further one, an idle one ends.
 pub async fn serve(
     listener: TcpListener,
     limit: usize,
@@ -31,15 +33,14 @@ pub async fn serve(
     stop: impl Future<Output = ()>,
 ) {
     let (shutdown, on_shutdown) = watch::channel(());
-    let mut connections =
-        ConnectionLimit { free: Arc::new(Semaphore::new(limit)), warned_at: None };
+    let mut connections = Connections::new(limit);
     let mut stop = pin!(stop);
     loop {
         let next = async {
-            let permit = connections.acquire().await;
-            (accept(&listener).await, permit)
+            let (stream, address) = accept(&listener).await;
+            (stream, address, connections.place(address).await)
         };
-        let ((stream, address), permit) = tokio::select! {
+        let (stream, address, place) = tokio::select! {
             next = next => next,
             () = &mut stop => break,
         };
@@ -47,44 +48,29 @@ pub async fn serve(
         let on_shutdown = on_shutdown.clone();
         let acceptor = tls.as_ref().map(|tls| tls.acceptor());
         tokio::spawn(async move {
-            match acceptor {
-                None => serve_connection(stream, router, on_shutdown).await,
-                // A client that fails the handshake concerns only itself.
-                Some(acceptor) => {
-                    let accepted = timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await;
-                    if let Ok(Ok(stream)) = accepted {
-                        serve_connection(stream, router, on_shutdown).await;
+            let requests = place.requests();
+            let served = async {
+                match acceptor {
+                    None => serve_connection(stream, router, requests, on_shutdown).await,
+                    // A client that fails the handshake concerns only itself.
+                    Some(acceptor) => {
+                        let accepted = timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await;
+                        if let Ok(Ok(stream)) = accepted {
+                            serve_connection(stream, router, requests, on_shutdown).await;
+                        }
                     }
                 }
+            };
+            tokio::select! {
+                () = served => {}
+                () = place.ended() => {}
             }
-            drop(permit);
         });
     }
     drop((listener, on_shutdown));
     shutdown.send_replace(());
     // Connections that are still open after that end with the process.
     let _ = timeout(SHUTDOWN_TIMEOUT, shutdown.closed()).await;
-}
-
-struct ConnectionLimit {
-    /// One permit for each connection that may still be opened.
-    free: Arc<Semaphore>,
-    /// Time of the last warning that no permit is free. `None`: there was none yet.
-    warned_at: Option<Instant>,
-}
-
-impl ConnectionLimit {
-    /// Waits for a permit. Never returns `None`, since the semaphore is never closed.
-    async fn acquire(&mut self) -> Option<OwnedSemaphorePermit> {
-        if let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() {
-            return Some(permit);
-        }
-        if self.warned_at.is_none_or(|at| at.elapsed() > WARN_INTERVAL) {
-            self.warned_at = Some(Instant::now());
-            tracing::warn!("connection limit reached; new connections wait");
-        }
-        Arc::clone(&self.free).acquire_owned().await.ok()
-    }
 }
 
 async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
@@ -114,15 +100,25 @@ async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
 async fn serve_connection(
     stream: impl AsyncRead + AsyncWrite + Send + 'static,
     router: AddExtension<Router, SocketAddr>,
+    requests: Requests,
     mut on_shutdown: watch::Receiver<()>,
 ) {
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(WRITE_TIMEOUT));
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |request| {
+        let (answering, response) = (requests.begin(), router.call(request));
+        async move {
+            let response = response.await;
+            drop(answering);
+            response
+        }
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
         .max_buf_size(MAX_HEADER_BYTES)
-        .serve_connection(TokioIo::new(Box::pin(stream)), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(Box::pin(stream)), service);
     let mut connection = pin!(connection);
     tokio::select! {
         // An error of a connection concerns only its client, and is not logged.
@@ -145,25 +141,26 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest time for requests in flight after `stop` has ended.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(4);
 const ACCEPT_RETRY_PAUSE: Duration = Duration::from_millis(100);
-/// Shortest time between two warnings about the connection limit.
-const WARN_INTERVAL: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {
     use axum::routing::get;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
     use tokio::task::JoinHandle;
+    use tokio::time::Instant;
 
     use super::*;
 
     /// The client's end of a connection with a buffer of 1 KiB, the task that serves it, and the
     /// sender that stops the task.
-    fn connected() -> (DuplexStream, JoinHandle<()>, watch::Sender<()>) {
+    async fn connected() -> (DuplexStream, JoinHandle<()>, watch::Sender<()>) {
         let router = Router::new().route("/", get(|| async { "a".repeat(100_000) }));
         let router = AddExtension::new(router, SocketAddr::from(([127, 0, 0, 1], 1)));
         let (client, server) = duplex(1024);
         let (shutdown, on_shutdown) = watch::channel(());
-        (client, tokio::spawn(serve_connection(server, router, on_shutdown)), shutdown)
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        let requests = Connections::new(1).place(address).await.requests();
+        (client, tokio::spawn(serve_connection(server, router, requests, on_shutdown)), shutdown)
     }
 
     async fn ask(client: &mut DuplexStream) -> String {
@@ -180,7 +177,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_header_that_never_ends_and_a_client_that_asks_nothing_more_are_cut() {
         let start = Instant::now();
-        let (mut client, serving, _shutdown) = connected();
+        let (mut client, serving, _shutdown) = connected().await;
         let dripping = tokio::spawn(async move {
             client.write_all(b"GET / HTTP/1.1\r\nX: ").await.unwrap();
             while client.write_all(b"a").await.is_ok() {
@@ -192,7 +189,7 @@ mod tests {
         assert_eq!(start.elapsed().as_secs(), 75);
 
         let start = Instant::now();
-        let (mut client, serving, _shutdown) = connected();
+        let (mut client, serving, _shutdown) = connected().await;
         sleep(Duration::from_secs(70)).await;
         assert!(ask(&mut client).await.starts_with("HTTP/1.1 200"));
         sleep(Duration::from_secs(70)).await;
@@ -204,7 +201,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_client_that_does_not_read_is_cut() {
         let start = Instant::now();
-        let (mut client, serving, _shutdown) = connected();
+        let (mut client, serving, _shutdown) = connected().await;
         client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
         serving.await.unwrap();
         assert_eq!(start.elapsed().as_secs(), 30);
@@ -212,7 +209,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_asked_when_it_stops_is_answered() {
-        let (mut client, serving, shutdown) = connected();
+        let (mut client, serving, shutdown) = connected().await;
         client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
         let mut first = [0; 15];
         let _ = client.read_exact(&mut first).await.unwrap();
@@ -222,16 +219,5 @@ mod tests {
         client.read_to_end(&mut rest).await.unwrap();
         assert!(rest.ends_with(&[b'a'; 100_000]));
         serving.await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn no_more_connections_than_slots() {
-        let mut connections =
-            ConnectionLimit { free: Arc::new(Semaphore::new(1)), warned_at: None };
-        let first = connections.acquire().await;
-        assert!(timeout(Duration::from_millis(10), connections.acquire()).await.is_err());
-        assert!(connections.warned_at.is_some());
-        drop(first);
-        assert!(connections.acquire().await.is_some());
     }
 }

@@ -148,6 +148,10 @@ impl IntoResponse for OauthError {
         if is_temporary {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(wait));
         }
+        // Who asks on without waiting pays for another connection.
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         response
     }
 }

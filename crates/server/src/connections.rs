@@ -1,0 +1,203 @@
+//! The open connections: their limit, and which one makes room for a new one.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+/// The connections of a listener.
+pub(crate) struct Connections {
+    /// One permit for each connection that may still be opened.
+    free: Arc<Semaphore>,
+    open: Arc<Mutex<Open>>,
+    since: Instant,
+    /// Time of the last warning that no permit is free. `None`: there was none yet.
+    warned_at: Option<Instant>,
+}
+
+#[derive(Default)]
+struct Open {
+    next: u64,
+    connections: HashMap<u64, Arc<State>>,
+}
+
+/// The state of a connection.
+struct State {
+    address: IpAddr,
+    /// Milliseconds from the start of the listener to the end of the last response. [`BUSY`] while a
+    /// request is being answered.
+    idle_since: AtomicU64,
+    /// Tells the connection to end.
+    end: Notify,
+}
+
+const BUSY: u64 = u64::MAX;
+
+/// A place among the open connections, which is free again when this is dropped.
+pub(crate) struct Place {
+    number: u64,
+    state: Arc<State>,
+    since: Instant,
+    open: Arc<Mutex<Open>>,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Connections {
+    /// At most `limit` connections.
+    pub(crate) fn new(limit: usize) -> Self {
+        Self {
+            free: Arc::new(Semaphore::new(limit)),
+            open: Arc::default(),
+            since: Instant::now(),
+            warned_at: None,
+        }
+    }
+
+    /// A place for a new connection. If none is free, the connection that has been idle for longest ends,
+    /// of the address that has most. Waits if all are busy.
+    pub(crate) async fn place(&mut self, address: SocketAddr) -> Place {
+        let permit = match Arc::clone(&self.free).try_acquire_owned() {
+            Ok(permit) => Some(permit),
+            Err(_) => {
+                self.warn();
+                self.end_one();
+                // The semaphore is never closed.
+                Arc::clone(&self.free).acquire_owned().await.ok()
+            }
+        };
+        let state = Arc::new(State {
+            address: address.ip(),
+            idle_since: AtomicU64::new(millis(self.since)),
+            end: Notify::new(),
+        });
+        let mut open = lock(&self.open);
+        let number = open.next;
+        open.next = number.wrapping_add(1);
+        open.connections.insert(number, Arc::clone(&state));
+        drop(open);
+        let open = Arc::clone(&self.open);
+        Place { number, state, since: self.since, open, _permit: permit }
+    }
+
+    fn warn(&mut self) {
+        if self.warned_at.is_none_or(|at| at.elapsed() > WARN_INTERVAL) {
+            self.warned_at = Some(Instant::now());
+            tracing::warn!("connection limit reached; idle connections are ended for new ones");
+        }
+    }
+
+    /// Tells one idle connection to end. None if all are busy.
+    fn end_one(&self) {
+        let open = lock(&self.open);
+        let mut of_address: HashMap<IpAddr, u64> = HashMap::new();
+        for state in open.connections.values() {
+            let count = of_address.entry(state.address).or_default();
+            *count = count.saturating_add(1);
+        }
+        let idle = open.connections.values().filter_map(|state| {
+            let since = state.idle_since.load(Ordering::Relaxed);
+            let most = of_address.get(&state.address).copied().unwrap_or_default();
+            (since != BUSY).then_some((std::cmp::Reverse(most), since, state))
+        });
+        if let Some((.., state)) = idle.min_by_key(|(most, since, _)| (*most, *since)) {
+            // Not chosen again while it ends.
+            state.idle_since.store(BUSY, Ordering::Relaxed);
+            state.end.notify_one();
+        }
+    }
+}
+
+impl Place {
+    /// Waits until the connection is to end for another one.
+    pub(crate) async fn ended(&self) {
+        self.state.end.notified().await;
+    }
+
+    /// What a request of the connection holds until its response is made.
+    pub(crate) fn requests(&self) -> Requests {
+        Requests { state: Arc::clone(&self.state), since: self.since }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        lock(&self.open).connections.remove(&self.number);
+    }
+}
+
+/// Records whether a connection answers a request.
+#[derive(Clone)]
+pub(crate) struct Requests {
+    state: Arc<State>,
+    since: Instant,
+}
+
+impl Requests {
+    /// The connection is busy until the returned value is dropped. HTTP/1.1 answers one request after the
+    /// other.
+    pub(crate) fn begin(&self) -> Answering {
+        self.state.idle_since.store(BUSY, Ordering::Relaxed);
+        Answering(self.clone())
+    }
+}
+
+/// A request that is being answered.
+pub(crate) struct Answering(Requests);
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        let Self(Requests { state, since }) = self;
+        state.idle_since.store(millis(*since), Ordering::Relaxed);
+    }
+}
+
+fn millis(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_millis()).unwrap_or(BUSY.saturating_sub(1))
+}
+
+fn lock(open: &Mutex<Open>) -> MutexGuard<'_, Open> {
+    // A panic while the lock is held leaves the map consistent.
+    open.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Shortest time between two warnings about the limit.
+const WARN_INTERVAL: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_longest_idle_connection_of_the_address_with_most_makes_room() {
+        let mut connections = Connections::new(4);
+        let address = |last| SocketAddr::from(([192, 0, 2, last], 1));
+        let good = connections.place(address(1)).await;
+        let mut others = Vec::new();
+        for _ in 0..3 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            others.push(connections.place(address(2)).await);
+        }
+        let answering = others[0].requests().begin();
+        let ended = |place: &Place| place.state.idle_since.load(Ordering::Relaxed) == BUSY;
+        let second = others.remove(1);
+        let (new, ()) = tokio::join!(connections.place(address(3)), async {
+            second.ended().await;
+            drop(second);
+        });
+        assert!(!ended(&good) && !ended(&others[1]) && !ended(&new));
+        drop(answering);
+        assert!(!ended(&others[0]), "it is idle again");
+        // If all are busy a new one waits until one ends by itself.
+        let busy: Vec<_> =
+            [&good, &others[0], &others[1], &new].map(|place| place.requests().begin()).into();
+        let (_next, ()) = tokio::join!(connections.place(address(4)), async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            drop(good);
+        });
+        drop(busy);
+    }
+}
