@@ -30,17 +30,29 @@ pub(crate) fn load(config: &Config) -> anyhow::Result<MasterKey> {
 pub(crate) fn read(file: &Path, config: &Config) -> anyhow::Result<MasterKey> {
     let shown = file.display();
     private::refuse_if_others_may_read(file, "the master key file")?;
-    // Compare resolved paths: links and `..` must not hide that the file is inside `data_dir`.
-    if let (Ok(real), Ok(data)) = (fs::canonicalize(file), fs::canonicalize(&config.data_dir))
-        && real.starts_with(data)
-    {
-        bail!(
-            "the master key file {shown} is inside data_dir; move it outside, so that a copy of the data does not contain the key"
-        );
-    }
+    refuse_place(file, config)?;
     let text = fs::read_to_string(file)
         .with_context(|| format!("the master key file {shown} cannot be read"))?;
     MasterKey::parse(&Zeroizing::new(text)).with_context(|| format!("{shown}"))
+}
+
+/// Refuses a file in the data directory, which need not exist.
+pub(crate) fn refuse_place(file: &Path, config: &Config) -> anyhow::Result<()> {
+    // Compare resolved paths: links and `..` must not hide that the file is inside `data_dir`.
+    let folder = || {
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+        fs::canonicalize(folder.unwrap_or_else(|| Path::new(".")))
+    };
+    let real = fs::canonicalize(file).or_else(|_| folder());
+    if let (Ok(real), Ok(data)) = (real, fs::canonicalize(&config.data_dir))
+        && real.starts_with(data)
+    {
+        bail!(
+            "the master key file {} is inside data_dir; move it outside, so that a copy of the data does not contain the key",
+            file.display()
+        );
+    }
+    Ok(())
 }
 
 /// Writes `key` to a new file, which on Unix only its owner can read. Fails if the file exists.

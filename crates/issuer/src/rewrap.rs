@@ -10,9 +10,11 @@ use crate::storage::{StoreError, StoredKeys};
 /// A storage whose sealed keys can be replaced.
 pub trait RewrapStore: Send + Sync + 'static {
     /// Replaces the sealed forms of signing keys, and of the audit log's key, in one transaction with its
-    /// audit entry. `false`: nothing was changed, since a key is not sealed as [`Rewrapped::from`] says.
+    /// audit entry. `false`: nothing was changed, since the keys are no longer those of `seen`
+    /// ([`StoredKeys::changed_at`]), or a key is not sealed as [`Rewrapped::from`] says.
     fn rewrap_keys(
         &self,
+        seen: u64,
         keys: &[Rewrapped],
         log: Option<&Rewrapped>,
         entry: &AuditEntry,

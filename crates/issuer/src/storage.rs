@@ -211,6 +211,10 @@ pub trait AuditStore: Send + Sync + 'static {
         entry: &AuditEntry,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
+    /// Removes what was erased from the files of the storage. `false`: something is still in a file, since
+    /// the storage is being read.
+    fn forget_erased(&self) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
     /// One page of the entries that were recorded at `since_ms` or later, in milliseconds. Each has
     /// its position in the trail.
     fn audit(

@@ -10,7 +10,7 @@ use crate::note::{MAX_NOTE, Note, NoteError};
 use crate::proof::{MAX_HASHES, ProofError, check_inclusion};
 
 /// The most octets of extra data that a log proof may have.
-pub const MAX_EXTRA: usize = 16 << 10;
+pub const MAX_EXTRA: usize = 64 << 10;
 
 /// The most octets that the text of a log proof may have: its limits in base64, and the rest.
 const MAX_TEXT: usize = MAX_NOTE + MAX_EXTRA * 4 / 3 + MAX_HASHES * 45 + 256;

@@ -94,16 +94,16 @@ pub(crate) async fn document<S: Store>(
     let Some(name) = full.strip_prefix(&below) else { return not_found() };
     if name == CHECKPOINT {
         let text = "text/plain; charset=utf-8";
-        let checkpoint = Document::new(full.clone(), text, log.checkpoint);
+        let checkpoint = Document::of_octets(full.clone(), text, log.checkpoint.into());
         return published(&headers, Some(Arc::new(checkpoint)));
     }
     let Ok(tile) = name.parse::<TileId>() else { return not_found() };
     match store.log_tiles(&[tile]).await {
         Ok(tiles) => match tiles.into_iter().next() {
             Some(tile) => {
-                let kind = [(header::CONTENT_TYPE, "application/octet-stream")];
-                let kept = [(header::CACHE_CONTROL, "public, max-age=604800, immutable")];
-                (kind, kept, tile.hashes).into_response()
+                let octets = "application/octet-stream";
+                let tile = Document::of_octets(full, octets, tile.hashes.into()).lasting();
+                published(&headers, Some(Arc::new(tile)))
             }
             None => not_found(),
         },

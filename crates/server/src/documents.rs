@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use edgepass_issuer::list_id::is_list_id;
 use edgepass_issuer::paths::{AGGREGATION, JWK_SET, LISTS, METADATA};
-use edgepass_issuer::publish::document::{CACHE_CONTROL, Document};
+use edgepass_issuer::publish::document::Document;
 use edgepass_issuer::status_index::RETIRE_AFTER;
 use edgepass_issuer::{Config, IssuerPolicy, Store};
 use serde_json::json;
@@ -133,7 +133,7 @@ pub(crate) fn published(headers: &HeaderMap, document: Option<Arc<Document>>) ->
         .any(|tag| tag == "*" || tag.trim_start_matches("W/") == opaque);
     let mut response = Response::new(Body::empty());
     let reply = response.headers_mut();
-    reply.insert(header::CACHE_CONTROL, HeaderValue::from_static(CACHE_CONTROL));
+    reply.insert(header::CACHE_CONTROL, HeaderValue::from_static(document.cache_control));
     reply.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
     if let Ok(etag) = HeaderValue::from_str(&document.etag) {
         reply.insert(header::ETAG, etag);

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use edgepass_issuer::config::{TargetConfig, is_s3_endpoint, is_s3_name};
-use edgepass_issuer::publish::document::{CACHE_CONTROL, Document};
+use edgepass_issuer::publish::document::Document;
 use edgepass_issuer::publish::target::{
     StoredDocument, Target, TargetError, TargetFuture, Version,
 };
@@ -144,7 +144,7 @@ async fn put(
     let mut attributes = Attributes::new();
     if is_bucket {
         attributes.insert(Attribute::ContentType, document.media_type.into());
-        attributes.insert(Attribute::CacheControl, CACHE_CONTROL.into());
+        attributes.insert(Attribute::CacheControl, document.cache_control.into());
     }
     let mode = match over {
         None => PutMode::Create,

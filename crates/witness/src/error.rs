@@ -43,6 +43,22 @@ impl WitnessError {
         Self::Usage(format!("{what}: {error}"))
     }
 
+    /// Whether the log signed something that a witness does not cosign.
+    pub(crate) fn is_evidence(&self) -> bool {
+        matches!(self, Self::Shrunk { .. } | Self::NotContinued(_))
+    }
+
+    /// Whether a witness that goes on looks again, after `failed` looks in a row that failed.
+    pub fn may_pass(&self, failed: u32) -> bool {
+        match self {
+            Self::Unavailable { .. } => true,
+            Self::Refused(_) | Self::Shrunk { .. } | Self::NotContinued(_) => {
+                failed < crate::PATIENCE
+            }
+            Self::Usage(_) => false,
+        }
+    }
+
     /// The exit code of a program that ends with this error: 1 refused, 2 usage, 3 not available.
     pub fn exit_code(&self) -> u8 {
         match self {

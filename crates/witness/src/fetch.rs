@@ -25,7 +25,11 @@ impl Client {
     /// [`WitnessError::Usage`]: this system's TLS cannot be used.
     pub fn new(user_agent: &str) -> Result<Self, WitnessError> {
         let client = reqwest::Client::builder().user_agent(user_agent).timeout(TIMEOUT).build();
-        client.map(Self).map_err(|error| WitnessError::usage("no HTTP client", &error))
+        client.map(Self).map_err(|error| {
+            let what = "no HTTPS: this system has no certificates of authorities where OpenSSL looks \
+                        for them; install them (Debian: ca-certificates), or name a file in SSL_CERT_FILE";
+            WitnessError::usage(what, &chain(&error))
+        })
     }
 
     /// The text at a URL.
@@ -61,7 +65,7 @@ impl Client {
 
     /// The document at a URL. `None`: there is none.
     async fn get(&self, url: &str) -> Result<Option<Vec<u8>>, WitnessError> {
-        let failed = |error: reqwest::Error| unavailable(url, &error.without_url().to_string());
+        let failed = |error: reqwest::Error| unavailable(url, &chain(&error.without_url()));
         let mut answer = self.0.get(url).send().await.map_err(failed)?;
         match answer.status() {
             StatusCode::OK => {}
@@ -77,6 +81,26 @@ impl Client {
         }
         Ok(Some(body))
     }
+}
+
+/// Refuses what is no http or https URL.
+pub(crate) fn check(url: &str) -> Result<(), WitnessError> {
+    let is_http = |url: &reqwest::Url| ["http", "https"].contains(&url.scheme());
+    match reqwest::Url::parse(url) {
+        Ok(url) if is_http(&url) => Ok(()),
+        _ => Err(WitnessError::Usage(format!("{url:?} is no http or https URL"))),
+    }
+}
+
+/// The text of an error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
 }
 
 fn unavailable(url: &str, what: &str) -> WitnessError {

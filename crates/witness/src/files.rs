@@ -1,6 +1,6 @@
 //! The files of a witness: its private key and its state.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -25,20 +25,45 @@ pub(crate) fn text(path: &Path) -> Result<Option<String>, WitnessError> {
     Ok(Some(text))
 }
 
+/// A file beside another, whose name it continues.
+pub(crate) fn beside(path: &Path, end: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(end);
+    PathBuf::from(name)
+}
+
+/// Locks the state for one witness, by a file beside it.
+pub(crate) fn lock(state: &Path) -> Result<File, WitnessError> {
+    let path = beside(state, ".lock");
+    let shown = path.display().to_string();
+    let options = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+    let file = options.map_err(|error| WitnessError::usage(&shown, &error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            Err(WitnessError::Usage(format!("another witness works with {}", state.display())))
+        }
+        Err(TryLockError::Error(error)) => Err(WitnessError::usage(&shown, &error)),
+    }
+}
+
+/// Makes a new name in a folder durable.
+fn sync_folder(path: &Path) -> std::io::Result<()> {
+    match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        Some(folder) => File::open(folder)?.sync_all(),
+        None => File::open(".")?.sync_all(),
+    }
+}
+
 /// Replaces a file as a whole, durably.
 pub(crate) fn replace(path: &Path, text: &str) -> Result<(), WitnessError> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".new");
-    let new = PathBuf::from(name);
+    let new = beside(path, ".new");
     let write = || {
         let mut file = File::create(&new)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
         fs::rename(&new, path)?;
-        match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            Some(folder) => File::open(folder)?.sync_all(),
-            None => File::open(".")?.sync_all(),
-        }
+        sync_folder(path)
     };
     write().map_err(|error| WitnessError::usage(&path.display().to_string(), &error))
 }
@@ -63,7 +88,8 @@ pub(crate) fn seed(path: &Path) -> Result<Zeroizing<[u8; 32]>, WitnessError> {
     let write = || {
         let mut file = options.open(path)?;
         writeln!(file, "{}", *text)?;
-        file.sync_all()
+        file.sync_all()?;
+        sync_folder(path)
     };
     write().map_err(|error| WitnessError::usage(&shown, &error))?;
     Ok(seed)

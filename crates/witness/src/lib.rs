@@ -13,9 +13,12 @@ pub use args::{Args, EXAMPLES};
 pub use error::WitnessError;
 pub use fetch::Client;
 
+use std::fs::File;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use edgepass_log::proof::{check_consistency, consistency_tiles, prove_consistency};
+use edgepass_log::key::SignatureKind;
+use edgepass_log::proof::{ProofError, check_consistency, consistency_tiles, prove_consistency};
 use edgepass_log::{Checkpoint, Cosigner, Note, TreeHead, VerifierKey};
 
 /// A witness of one log.
@@ -26,6 +29,8 @@ pub struct Witness {
     cosigner: Cosigner,
     /// The file with the newest cosigned checkpoint.
     state: PathBuf,
+    /// Held while the witness lives: two at once could cosign two logs.
+    _lock: File,
     client: Client,
 }
 
@@ -45,13 +50,19 @@ impl Witness {
     ///
     /// [`WitnessError::Usage`].
     pub fn open(args: &Args, user_agent: &str) -> Result<Self, WitnessError> {
-        let key = args.key.parse().map_err(|error| WitnessError::usage("--key", &error))?;
+        let key: VerifierKey =
+            args.key.parse().map_err(|error| WitnessError::usage("--key", &error))?;
+        if key.kind() != SignatureKind::Note {
+            return Err(WitnessError::Usage("--key is the key of a witness, not of a log".into()));
+        }
+        fetch::check(&args.url)?;
         let seed = files::seed(&args.signing_key)?;
         let cosigner = Cosigner::from_seed(&args.name, &seed);
         Ok(Self {
             url: args.url.trim_end_matches('/').to_owned(),
             key,
             cosigner: cosigner.map_err(|error| WitnessError::usage("--name", &error))?,
+            _lock: files::lock(&args.state)?,
             state: args.state.clone(),
             client: Client::new(user_agent)?,
         })
@@ -63,21 +74,34 @@ impl Witness {
     }
 
     /// Fetches the newest checkpoint, checks that it continues the one in the state file, cosigns it and
-    /// keeps it. `time` is in seconds since 1970.
+    /// keeps it. `now` returns the time in seconds since 1970. Takes a minute at most.
     ///
     /// # Errors
     ///
-    /// [`WitnessError`]. After each the state file is what it was.
-    pub async fn look(&self, time: u64) -> Result<Seen, WitnessError> {
+    /// [`WitnessError`]. Nothing was cosigned. A checkpoint that was refused is kept as evidence in a file
+    /// beside the state.
+    pub async fn look(&self, now: impl Fn() -> u64) -> Result<Seen, WitnessError> {
+        let looked = tokio::time::timeout(TIMEOUT, self.look_once(now)).await;
+        looked.unwrap_or_else(|_| {
+            let what = "one look took longer than a minute".to_owned();
+            Err(WitnessError::Unavailable { url: self.url.clone(), what })
+        })
+    }
+
+    async fn look_once(&self, now: impl Fn() -> u64) -> Result<Seen, WitnessError> {
         let text = self.client.text(&format!("{}/checkpoint", self.url)).await?;
         let mut note = Note::parse(text.as_bytes()).map_err(WitnessError::refused)?;
         let new = Checkpoint::of_note(&note, &self.key, self.key.name());
         let new = new.map_err(WitnessError::refused)?.tree();
         let old = self.kept()?;
         if let Some(old) = old.filter(|old| old.size > 0) {
-            self.check(old, new).await?;
+            let checked = self.check(old, new).await;
+            if checked.as_ref().is_err_and(WitnessError::is_evidence) {
+                files::replace(&files::beside(&self.state, ".refused"), &text)?;
+            }
+            checked?;
         }
-        let cosignature = self.cosigner.cosign(&note, time).map_err(WitnessError::refused)?;
+        let cosignature = self.cosigner.cosign(&note, now()).map_err(WitnessError::refused)?;
         note.add(cosignature).map_err(WitnessError::refused)?;
         files::replace(&self.state, &note.to_string())?;
         Ok(Seen { size: new.size, before: old.map_or(0, |old| old.size) })
@@ -90,9 +114,14 @@ impl Witness {
         }
         let tiles = consistency_tiles(old.size, new.size).map_err(WitnessError::refused)?;
         let tiles = self.client.tiles(&self.url, &tiles).await?;
-        let proof = prove_consistency(old.size, new, &tiles);
-        // Of the same size it needs no tiles, but the same root.
-        let proof = proof.map_err(|_| WitnessError::NotContinued(old.size))?;
+        let proof = match prove_consistency(old.size, new, &tiles) {
+            Err(ProofError::Tile(error)) => {
+                let (url, what) = (self.url.clone(), error.to_string());
+                return Err(WitnessError::Unavailable { url, what });
+            }
+            // Of the same size it needs no tiles, but the same root.
+            proof => proof.map_err(|_| WitnessError::NotContinued(old.size))?,
+        };
         check_consistency(&proof, old, new).map_err(|_| WitnessError::NotContinued(old.size))
     }
 
@@ -107,3 +136,9 @@ impl Witness {
         Ok(Some(kept.tree()))
     }
 }
+
+/// The longest time of one look.
+const TIMEOUT: Duration = Duration::from_secs(60);
+/// Looks in a row that a witness that goes on bears with: a cache may have an old checkpoint, or a proxy a
+/// page of its own.
+pub const PATIENCE: u32 = 5;

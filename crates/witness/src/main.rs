@@ -39,14 +39,20 @@ async fn run(args: &Args, json: bool) -> Result<(), WitnessError> {
     let agent = concat!("edgepass-witness/", env!("CARGO_PKG_VERSION"));
     let witness = Witness::open(args, agent)?;
     tell(&format!("key of the witness: {}", witness.verifier_key()));
+    let mut failed = 0_u32;
     loop {
-        match witness.look(now()).await {
-            Ok(seen) => print(seen, json)?,
-            // What is away comes back; a log that lies does not become honest.
-            Err(error @ WitnessError::Unavailable { .. }) if args.every.is_some() => {
+        match witness.look(now).await {
+            Ok(seen) => {
+                failed = 0;
+                print(seen, json)?;
+            }
+            Err(error) => {
+                failed = failed.saturating_add(1);
+                if args.every.is_none() || !error.may_pass(failed) {
+                    return Err(error);
+                }
                 tell(&error.chain());
             }
-            Err(error) => return Err(error),
         }
         match args.every {
             Some(every) => tokio::time::sleep(every).await,

@@ -81,7 +81,13 @@ fn refuse_place(file: &Path, config: &Config) -> anyhow::Result<()> {
     let folder = file.parent().context("the file has no name")?;
     let folder =
         fs::canonicalize(folder).with_context(|| format!("{} cannot be used", folder.display()))?;
-    let is_within = |other: &Path| fs::canonicalize(other).is_ok_and(|o| folder.starts_with(o));
+    // Each environment has a folder in the one that the configuration names.
+    let of_all = |path: &Path| match config.environment {
+        Some(_) => path.parent().unwrap_or(path).to_owned(),
+        None => path.to_owned(),
+    };
+    let is_within =
+        |other: &Path| fs::canonicalize(of_all(other)).is_ok_and(|other| folder.starts_with(other));
     if is_within(&config.data_dir) {
         bail!("{shown} is in data_dir; name a file on another disk");
     }
@@ -89,7 +95,7 @@ fn refuse_place(file: &Path, config: &Config) -> anyhow::Result<()> {
         if let TargetConfig::Directory { path } = target
             && is_within(path)
         {
-            bail!("{shown} is in the target {}, which is public", path.display());
+            bail!("{shown} is in the target {}, which is public", of_all(path).display());
         }
     }
     Ok(())

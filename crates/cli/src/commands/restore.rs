@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use edgepass_issuer::Config;
 use edgepass_issuer::config::TargetConfig;
 use edgepass_issuer::publish::target::TargetError;
-use edgepass_issuer::restore::witness::{Backup, Witness};
+use edgepass_issuer::restore::shown::{Backup, Shown};
 use edgepass_issuer::restore::{Adopted, Restoration, RestoreError, RestoreStore, Restorer};
 use edgepass_issuer::status_index::RETIRE_AFTER;
 use edgepass_issuer::storage::{KeyStore, ListStore, StoredKeys};
@@ -80,8 +80,8 @@ async fn restore(
 ) -> anyhow::Result<Restored> {
     let policy = super::record_policy(config, store).await?.number();
     let stored = store.keys().await?;
-    let witnesses = look(store, config, source, &stored).await?;
-    let unread: Vec<_> = witnesses
+    let shown = look(store, config, source, &stored).await?;
+    let unread: Vec<_> = shown
         .iter()
         .filter_map(|it| Some((it.target.clone(), error_chain(it.problem.as_ref()?))))
         .collect();
@@ -91,7 +91,7 @@ async fn restore(
                 "{target}: {reason}; without it, revocations and key withdrawals since the backup that it shows are lost. Make it readable, or pass --without-targets"
             )));
         }
-        if witnesses.is_empty() {
+        if shown.is_empty() {
             bail!(
                 "there is no [[target]], so nothing shows what was published since the backup: tokens that were revoked since are valid again, and withdrawn keys sign again. Pass --without-targets to go on"
             );
@@ -104,7 +104,7 @@ async fn restore(
         policy,
         at: host::now(),
     };
-    let planned = Restoration::plan(&stored, &witnesses, by, &mut OsEntropy);
+    let planned = Restoration::plan(&stored, &shown, by, &mut OsEntropy);
     let restoration = planned.map_err(|error| match error {
         RestoreError::Sealed(..) => anyhow::Error::new(error),
         error => super::unavailable(error),
@@ -120,7 +120,7 @@ async fn look(
     config: &Config,
     source: &Source,
     stored: &StoredKeys,
-) -> anyhow::Result<Vec<Witness>> {
+) -> anyhow::Result<Vec<Shown>> {
     let now = host::now().numeric_date().seconds();
     let lists = store.lists(now.saturating_sub(RETIRE_AFTER)).await?;
     let backup = &Backup::new(&config.status.base_uri, &lists, stored)?;
@@ -132,7 +132,7 @@ async fn look(
             TargetError::Unavailable(_) => super::unavailable(error),
             error => anyhow::Error::new(error),
         });
-        Ok(Witness::read(&opened.context("a [[target]] cannot be used")?, backup, now).await)
+        Ok(Shown::read(&opened.context("a [[target]] cannot be used")?, backup, now).await)
     });
     futures_util::future::join_all(looks).await.into_iter().collect()
 }

@@ -35,6 +35,8 @@ pub(super) struct Args {
 struct Prepared {
     store: SqliteStore,
     name: Option<String>,
+    /// The time of the last change of keys, in seconds.
+    seen: u64,
     keys: Vec<Rewrapped>,
     /// The key of the audit log.
     log: Option<Rewrapped>,
@@ -62,6 +64,9 @@ pub(super) async fn run(args: &Args, source: &Source, json: bool) -> anyhow::Res
     // One master key opens the keys of all environments.
     let old = master_key::load(first)?;
     let is_made = !args.new_key.exists();
+    for config in &environments {
+        master_key::refuse_place(&args.new_key, config)?;
+    }
     let new = match is_made {
         true => MasterKey::new(OsEntropy.bytes()?),
         false => master_key::read(&args.new_key, first)?,
@@ -69,13 +74,21 @@ pub(super) async fn run(args: &Args, source: &Source, json: bool) -> anyhow::Res
     let mut prepared = Vec::new();
     for config in &environments {
         let store = super::open_store(config).await?;
-        let keys = rewrap(&store.keys().await?, &old, &new)?;
+        let stored = store.keys().await?;
+        let keys = rewrap(&stored, &old, &new)?;
         let log = store.log().await?.map(|log| rewrap_log(&log, &old, &new)).transpose()?.flatten();
         let key_ids = keys.iter().map(|key| key.key_id.clone()).collect();
         let policy = Some(super::record_policy(config, &store).await?.number());
         let act = Act::KeysRewrapped { key_ids };
         let entry = AuditEntry { at_ms: host::now().0, actor: super::actor(), policy, act };
-        prepared.push(Prepared { store, name: config.environment.clone(), keys, log, entry });
+        prepared.push(Prepared {
+            store,
+            name: config.environment.clone(),
+            seen: stored.changed_at,
+            keys,
+            log,
+            entry,
+        });
     }
     // Written before any key is sealed with it.
     if is_made {
@@ -98,7 +111,10 @@ async fn rewrap_all(prepared: &[Prepared]) -> anyhow::Result<()> {
             continue;
         }
         let log = environment.log.as_ref();
-        let done = environment.store.rewrap_keys(&environment.keys, log, &environment.entry).await;
+        let done = environment
+            .store
+            .rewrap_keys(environment.seen, &environment.keys, log, &environment.entry)
+            .await;
         let error = match done {
             Ok(true) => continue,
             Ok(false) => anyhow::anyhow!("another process changed the keys; try again"),
@@ -107,7 +123,8 @@ async fn rewrap_all(prepared: &[Prepared]) -> anyhow::Result<()> {
         for before in prepared.iter().take(at).filter(|before| !before.is_done()) {
             let keys: Vec<_> = before.keys.iter().map(Rewrapped::reversed).collect();
             let log = before.log.as_ref().map(Rewrapped::reversed);
-            let undone = before.store.rewrap_keys(&keys, log.as_ref(), &before.entry).await;
+            let undone =
+                before.store.rewrap_keys(before.seen, &keys, log.as_ref(), &before.entry).await;
             if !matches!(undone, Ok(true)) {
                 return Err(error.context(
                     "some environments have the new master key already; repeat the command",

@@ -98,6 +98,10 @@ fn damage_of_every_kind_is_found_with_its_place() {
             "UPDATE audit SET private = replace(private, 's', 't') WHERE seq = 5",
             "personal values of entry 5",
         ),
+        (
+            "UPDATE audit SET salt = NULL, private = NULL WHERE seq = 5",
+            "values of entry 5 are gone, and no entry says",
+        ),
         ("DELETE FROM audit WHERE seq = 5", "entry 5 is missing"),
         (&cut_off, &missing_at_the_end),
         (
@@ -146,18 +150,35 @@ fn nothing_is_published_over_a_log_that_the_database_does_not_continue() {
     let (mut serving, last) = logged();
     serving.terminate();
     let database = serving.issuer.path("data/edgepass.db");
-    let anew = "DELETE FROM log_tiles; UPDATE log SET size = 0, checkpoint = ''";
+    let whole = fs::read(&database).unwrap();
     let kept = serving.issuer.path("public/audit-log/checkpoint");
     let before = fs::read_to_string(&kept).unwrap();
-    tamper(&database, &format!("DELETE FROM audit WHERE seq = {last}; {anew}"));
+    let anew = "DELETE FROM log_tiles; UPDATE log SET size = 0, checkpoint = ''";
+    let shortened = format!("DELETE FROM audit WHERE seq = {last}; {anew}");
+    // With a new key, and with the old one.
+    for statement in [&shortened, "DELETE FROM log_tiles; DELETE FROM log"] {
+        tamper(&database, statement);
+        serving.restart();
+        serving.wait_for("serve has looked at the target", || {
+            serving.get("audit-log/checkpoint").is_err()
+                && serving.get(".well-known/jwks.json").is_err()
+        });
+        std::thread::sleep(std::time::Duration::from_millis(1500));
+        assert!(serving.get("readyz").is_err());
+        assert_eq!(fs::read_to_string(&kept).unwrap(), before);
+        serving.kill();
+        for end in ["-wal", "-shm"] {
+            let _ = fs::remove_file(format!("{}{end}", database.display()));
+        }
+        fs::write(&database, &whole).unwrap();
+    }
+    // A target that has lost its log gets all of it again.
+    fs::remove_dir_all(serving.issuer.path("public/audit-log")).unwrap();
     serving.restart();
-    serving.wait_for("serve has looked at the target", || {
-        serving.get("audit-log/checkpoint").is_err()
-            && serving.get(".well-known/jwks.json").is_err()
+    serving.wait_for("the log is back", || {
+        fs::read_to_string(&kept).is_ok_and(|kept| kept.lines().nth(1) == before.lines().nth(1))
     });
-    std::thread::sleep(std::time::Duration::from_millis(1500));
-    assert!(serving.get("readyz").is_err());
-    assert_eq!(fs::read_to_string(&kept).unwrap(), before);
+    assert!(serving.issuer.path(&format!("public/audit-log/tile/0/000.p/{last}")).exists());
 }
 
 #[test]
@@ -178,10 +199,8 @@ fn serve_does_not_start_behind_a_checkpoint_from_elsewhere() {
     tamper(&database, &format!("DELETE FROM audit WHERE seq > {}; {anew}", last - 2));
     assert_refused(&serving.issuer.run(&["serve"]), 2, "does not continue the checkpoint");
     fs::write(&database, whole).unwrap();
-    let kept = serving.issuer.path("kept");
-    let note = fs::read_to_string(&kept).unwrap();
-    fs::write(&kept, note.replace("\n\n", "\nx\n\n")).unwrap();
-    assert_refused(&serving.issuer.run(&["serve"]), 2, "[audit] checkpoints");
+    fs::write(serving.issuer.path("kept"), "").unwrap();
+    assert_refused(&serving.issuer.run(&["serve"]), 2, "is not a checkpoint");
 }
 
 #[test]
@@ -273,6 +292,29 @@ fn a_witness_cosigns_what_continues_and_nothing_else() {
     assert_eq!(refused.status.code(), Some(1), "{}", told(&refused));
     assert!(said(&refused).contains("does not continue"), "{}", told(&refused));
     assert_eq!(fs::read(serving.issuer.path("kept")).unwrap(), kept);
+    // What was signed instead is evidence.
+    let forked = fs::read_to_string(serving.issuer.path("kept.refused")).unwrap();
+    assert_eq!(forked, serving.get("audit-log/checkpoint").unwrap());
+    let both = ["verify", "--checkpoint", "kept", "--checkpoint", "kept.refused"];
+    let split = serving.audit(&both);
+    assert_eq!(split.status.code(), Some(1), "{}", told(&split));
+    assert!(told(&split).contains("the log was shown in two versions"), "{}", told(&split));
+}
+
+#[test]
+fn one_witness_works_with_a_state_at_a_time() {
+    let (serving, _) = logged();
+    let key = serving.log_key();
+    assert_eq!(serving.witness(&key).status.code(), Some(0));
+    let lock = fs::File::open(serving.issuer.path("kept.lock")).unwrap();
+    lock.lock().unwrap();
+    assert_refused(&serving.witness(&key), 2, "another witness works with kept");
+    lock.unlock().unwrap();
+    assert_eq!(serving.witness(&key).status.code(), Some(0));
+    assert_refused(&serving.witness("x"), 2, "--key");
+    let url = ["witness", "ftp://x", "--key", &key, "--state", "kept", "--name", "w"];
+    let output = serving.audit(&[&url[..], &["--signing-key", "witness.key"]].concat());
+    assert_refused(&output, 2, "no http or https URL");
 }
 
 #[test]
@@ -288,6 +330,12 @@ fn who_a_person_is_can_be_erased_and_the_log_still_verifies() {
     assert!(told(&serving.audit(&["list"])).contains("ada"));
     let erased = serving.audit(&arguments);
     assert!(told(&erased).contains("1 entry erased"), "{}", told(&erased));
+    for file in ["edgepass.db", "edgepass.db-wal"] {
+        let octets = fs::read(serving.issuer.path("data").join(file)).unwrap();
+        let personal = br#""actor":"cli:unknown","subject":"ada""#;
+        let is_there = octets.windows(personal.len()).any(|part| part == personal);
+        assert!(!is_there, "{file} still has the name");
+    }
     let trail = told(&serving.audit(&["list"]));
     assert!(!trail.contains("ada") && trail.contains("subject=\"erased\""), "{trail}");
     serving.wait_until_logged();

@@ -28,7 +28,7 @@ fn idle_connections_do_not_delay_a_revocation() {
     let some = idle(&serving, 60);
     assert!(serving.get_soon("readyz").is_ok(), "there is room for more");
     let others = idle(&serving, 60);
-    assert!(serving.get_soon("readyz").is_err(), "more connections than files allow");
+    assert!(serving.get_soon("readyz").is_ok(), "an idle connection makes room");
     // `revoke` returns only after the list is at the target.
     serving.act(&["revoke", "--jti", &jti], 1);
     drop((some, others));

@@ -143,8 +143,8 @@ pub enum Act {
     },
     /// Personal values of entries were erased.
     PersonalErased {
-        /// Number of entries.
-        count: u64,
+        /// First and last position of each run of entries.
+        positions: Vec<(u64, u64)>,
         /// The reason that the actor gave.
         reason: String,
     },

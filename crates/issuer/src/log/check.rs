@@ -1,17 +1,9 @@
-//! Checks the whole audit trail against its log, and proves single entries.
+//! Checks the whole audit trail against its log.
 
-use std::collections::HashMap;
+use edgepass_log::{Frontier, TileId, TreeHead, leaf_hash};
 
-use edgepass_log::log_proof::LogProofError;
-use edgepass_log::note::Note;
-use edgepass_log::proof::{
-    ProofError, check_consistency, consistency_tiles, inclusion_tiles, prove_consistency,
-    prove_inclusion,
-};
-use edgepass_log::{Frontier, Hash, LogProof, TileId, TreeHead, leaf_hash};
-
-use super::LogError;
 use super::stored::StoredLog;
+use crate::audit::Act;
 use crate::audit::leaf::{Leaf, LeafError};
 use crate::storage::{LogStore, StoreError};
 
@@ -44,6 +36,9 @@ pub enum Damage {
     /// The personal values of the entry are not those that the log has the hash of.
     #[error("the personal values of entry {0} were changed")]
     Personal(u64),
+    /// The personal values of the entry are gone, and no entry says that they were erased.
+    #[error("the personal values of entry {0} are gone, and no entry says that they were erased")]
+    Erased(u64),
     /// The entry is a copy of an earlier one.
     #[error("entry {copy} is a copy of entry {of}")]
     Copy {
@@ -63,6 +58,12 @@ pub enum Damage {
     /// The stored checkpoint is not validly signed.
     #[error("the newest checkpoint is not validly signed by the key of the log")]
     Checkpoint,
+    /// Two checkpoints from elsewhere, of as many entries, differ: the log showed different entries to
+    /// different people.
+    #[error(
+        "two checkpoints of {0} entries from elsewhere differ: the log was shown in two versions"
+    )]
+    SplitView(u64),
     /// A checkpoint from elsewhere covers more entries than the trail has.
     #[error(
         "the checkpoint from elsewhere covers {size} entries, and the trail has {entries}: the end was cut off, or an old copy put back"
@@ -102,6 +103,12 @@ pub async fn check(
         Err(_) if log.size == 0 => TreeHead::EMPTY,
         Err(_) => return Ok(Checked { damage: Some(Damage::Checkpoint), ..checked }),
     };
+    let is_split = |one: &&TreeHead| {
+        elsewhere.iter().any(|other| other.size == one.size && other.root != one.root)
+    };
+    if let Some(one) = elsewhere.iter().find(is_split) {
+        return Ok(Checked { damage: Some(Damage::SplitView(one.size)), ..checked });
+    }
     loop {
         let leaves = store.leaves(checked.entries, BATCH).await?;
         if leaves.is_empty() {
@@ -109,7 +116,6 @@ pub async fn check(
         }
         for (position, leaf) in leaves {
             let next = checked.entries.saturating_add(1);
-            checked.erased = checked.erased.saturating_add(u64::from(leaf.private.is_none()));
             let damage =
                 if position == next { trail.add(next, &leaf) } else { Some(Damage::Missing(next)) };
             if let Some(damage) = damage {
@@ -134,6 +140,7 @@ pub async fn check(
         }
         progress(checked.entries);
     }
+    checked.erased = u64::try_from(trail.erased.len()).unwrap_or(u64::MAX);
     let entries = checked.entries;
     let behind = elsewhere.iter().map(|other| other.size).find(|size| *size > entries);
     checked.damage = if log.size > entries {
@@ -142,8 +149,10 @@ pub async fn check(
         Some(Damage::Root)
     } else if let Some(size) = behind {
         Some(Damage::Behind { size, entries })
+    } else if let Some(position) = trail.unexplained() {
+        Some(Damage::Erased(position))
     } else {
-        trail.copy()
+        trail.copy(store).await?
     };
     Ok(checked)
 }
@@ -156,15 +165,23 @@ struct Trail {
     at_checkpoint: Option<TreeHead>,
     /// The start of each hash, with the position of its entry.
     starts: Vec<(u64, u64)>,
+    /// The positions of entries without personal values.
+    erased: Vec<u64>,
+    /// The first and last positions that entries say were erased.
+    explained: Vec<(u64, u64)>,
 }
 
 impl Trail {
     /// Adds an entry. Returns what is wrong with it.
     fn add(&mut self, position: u64, leaf: &Leaf) -> Option<Damage> {
-        match leaf.entry() {
+        match leaf.entry().map(|entry| entry.act) {
+            Ok(Act::PersonalErased { positions, .. }) => self.explained.extend(positions),
             Ok(_) => {}
             Err(LeafError::Changed) => return Some(Damage::Personal(position)),
             Err(LeafError::NotReadable(_)) => return Some(Damage::NotReadable(position)),
+        }
+        if leaf.private.is_none() {
+            self.erased.push(position);
         }
         let hash = leaf_hash(leaf.text.as_bytes());
         if let Some(start) = hash.first_chunk() {
@@ -206,88 +223,40 @@ impl Trail {
         Ok(None)
     }
 
+    /// The first entry whose personal values are gone without an entry that says so.
+    fn unexplained(&mut self) -> Option<u64> {
+        self.explained.sort_unstable();
+        let mut ranges = self.explained.iter().peekable();
+        let mut explained_to = 0;
+        self.erased.iter().copied().find(|position| {
+            while let Some((_, last)) = ranges.next_if(|(first, _)| first <= position) {
+                explained_to = explained_to.max(*last);
+            }
+            explained_to < *position
+        })
+    }
+
     /// An entry that is the copy of another. Two entries of the issuer differ in their salts.
-    fn copy(&mut self) -> Option<Damage> {
+    async fn copy(&mut self, store: &impl LogStore) -> Result<Option<Damage>, StoreError> {
         self.starts.sort_unstable();
         let pairs = self.starts.windows(2).filter_map(|pair| match pair {
             [(one, of), (other, copy)] if one == other => Some((*copy, *of)),
             _ => None,
         });
-        pairs.min().map(|(copy, of)| Damage::Copy { copy, of })
+        let mut pairs: Vec<(u64, u64)> = pairs.collect();
+        pairs.sort_unstable();
+        for (copy, of) in pairs {
+            let mut texts = Vec::with_capacity(2);
+            for position in [copy, of] {
+                let leaves = store.leaves(position.saturating_sub(1), 1).await?;
+                texts.extend(leaves.into_iter().map(|(_, leaf)| leaf.text));
+            }
+            if let [one, other] = texts.as_slice()
+                && one == other
+            {
+                return Ok(Some(Damage::Copy { copy, of }));
+            }
+        }
+        Ok(None)
     }
-}
-
-/// Whether the log begins with all entries of an older tree.
-///
-/// # Errors
-///
-/// [`LogError::Store`]; [`LogError::Key`] and [`LogError::Checkpoint`] if the stored log is not valid.
-pub async fn continues(
-    store: &impl LogStore,
-    log: &StoredLog,
-    old: TreeHead,
-) -> Result<bool, LogError> {
-    if old.size == 0 {
-        return Ok(true);
-    }
-    if old.size > log.size {
-        return Ok(false);
-    }
-    let new = log.head()?.tree();
-    let Ok(tiles) = consistency_tiles(old.size, new.size) else { return Ok(false) };
-    let tiles = store.log_tiles(&tiles).await?;
-    let tiles: HashMap<TileId, Vec<u8>> =
-        tiles.into_iter().map(|tile| (tile.id, tile.hashes)).collect();
-    let proof = prove_consistency(old.size, new, &tiles);
-    Ok(proof.is_ok_and(|proof| check_consistency(&proof, old, new).is_ok()))
-}
-
-/// The reason why an entry could not be proven.
-#[non_exhaustive]
-#[derive(Debug, thiserror::Error)]
-pub enum ProveError {
-    /// Storage failed.
-    #[error("the audit trail could not be read")]
-    Store(#[from] StoreError),
-    /// The stored checkpoint or key is not valid.
-    #[error("the log has no valid checkpoint")]
-    Log(#[from] LogError),
-    /// The newest checkpoint does not cover the entry.
-    #[error("the entry is not in the log; `edgepass serve` logs new entries within a second")]
-    NotLogged,
-    /// The stored hashes are not those of the checkpoint, or the entry is not the one that was logged.
-    #[error(
-        "the entry and the stored hashes do not fit together; `edgepass audit verify` says more"
-    )]
-    Damaged,
-}
-
-/// Proves that the entry at a position, counted from 1, is in the log. Returns the text of the entry and
-/// a proof that holds it as extra data.
-///
-/// # Errors
-///
-/// [`ProveError`].
-pub async fn prove(
-    store: &impl LogStore,
-    log: &StoredLog,
-    position: u64,
-) -> Result<(Leaf, LogProof), ProveError> {
-    let index = position.checked_sub(1).filter(|index| *index < log.size);
-    let index = index.ok_or(ProveError::NotLogged)?;
-    let found = store.leaves(index, 1).await?.into_iter().next();
-    let (_, leaf) = found.filter(|(found, _)| *found == position).ok_or(ProveError::Damaged)?;
-    let tree = log.head()?.tree();
-    let damaged = |_: ProofError| ProveError::Damaged;
-    let tiles = store.log_tiles(&inclusion_tiles(index, tree.size).map_err(damaged)?).await?;
-    let tiles: HashMap<TileId, Vec<u8>> =
-        tiles.into_iter().map(|tile| (tile.id, tile.hashes)).collect();
-    let hashes: Vec<Hash> = prove_inclusion(index, tree, &tiles).map_err(damaged)?;
-    let note = Note::parse(log.checkpoint.as_bytes()).map_err(|_| ProveError::Damaged)?;
-    let proof = LogProof::new(index, hashes, note).and_then(|proof| {
-        let key = log.key().map_err(|_| LogProofError::Malformed)?;
-        proof.verify(leaf.text.as_bytes(), &key, &log.origin)?;
-        proof.with_extra(leaf.text.clone().into_bytes())
-    });
-    Ok((leaf, proof.map_err(|_| ProveError::Damaged)?))
 }

@@ -4,10 +4,11 @@
 //! into the log, within a second.
 
 pub mod check;
+pub mod prove;
 pub mod sequencer;
 pub mod stored;
 
 /// The name of the checkpoint below the log's path (C2SP tlog-tiles).
 pub const CHECKPOINT: &str = "checkpoint";
 
-pub use sequencer::{Extended, LogError, Sequencer};
+pub use sequencer::{Extended, LogError, Sequencer, origin};

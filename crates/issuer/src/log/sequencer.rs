@@ -133,10 +133,7 @@ impl<S: LogStore> Sequencer<S> {
         if let Some(log) = store.log().await? {
             return Ok(log);
         }
-        let path = match store.epoch().await? {
-            None => PATH.to_owned(),
-            Some(epoch) => format!("{PATH}/{epoch}"),
-        };
+        let path = path(store.as_ref()).await?;
         store.begin_log(&self.new_log(path, entropy)?).await?;
         let begun = store.log().await?;
         begun.ok_or_else(|| StoreError::Unavailable("the log was not begun".into()).into())
@@ -200,9 +197,17 @@ fn is_at(open: &Open, stored: &StoredLog) -> bool {
     open.frontier.size() == stored.size && open.signer.verifier_key().name() == stored.origin
 }
 
+/// The path of the log that is begun if there is none.
+pub(crate) async fn path(store: &impl LogStore) -> Result<String, StoreError> {
+    Ok(match store.epoch().await? {
+        None => PATH.to_owned(),
+        Some(epoch) => format!("{PATH}/{epoch}"),
+    })
+}
+
 /// The origin of the log of an issuer that is published at `path`: no scheme, and no character that the
 /// name of a key may not have.
-pub(crate) fn origin(issuer: &str, path: &str) -> String {
+pub fn origin(issuer: &str, path: &str) -> String {
     let (_, rest) = issuer.split_once("://").unwrap_or(("", issuer));
     format!("{}/{path}", rest.trim_end_matches('/').replace('+', "%2B"))
 }

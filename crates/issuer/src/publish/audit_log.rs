@@ -1,6 +1,6 @@
 //! Writes the log of the audit trail to a target: tiles first, then the checkpoint that covers them.
 
-use edgepass_log::{Checkpoint, TileId};
+use edgepass_log::{Checkpoint, Note, TileId};
 use edgepass_verify::UnixMillis;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
@@ -9,9 +9,9 @@ use super::edition::BadEdition;
 use super::error::PublishError;
 use super::target_state::TargetState;
 use super::{AT_ONCE, Publisher};
-use crate::log::check::continues;
+use crate::log::prove::continues;
 use crate::log::stored::StoredLog;
-use crate::log::{CHECKPOINT, LogError};
+use crate::log::{CHECKPOINT, LogError, sequencer};
 use crate::storage::Store;
 
 impl<S: Store> Publisher<S> {
@@ -25,9 +25,22 @@ impl<S: Store> Publisher<S> {
         let Some(target) = self.targets.get(target) else { return Ok(()) };
         self.check_target(target, now).await?;
         let Some(log) = self.store().log().await?.filter(|log| log.size > 0) else { return Ok(()) };
-        let held = match target.log_size(&log.origin) {
+        let updated = self.write_log(target, &log, now).await;
+        if let Err(PublishError::Check(bad)) = &updated {
+            self.stop(target, bad);
+        }
+        updated
+    }
+
+    async fn write_log(
+        &self,
+        target: &TargetState,
+        log: &StoredLog,
+        now: UnixMillis,
+    ) -> Result<(), PublishError> {
+        let held = match target.log_size(&log.origin, now) {
             Some(size) => size,
-            None => self.held_size(target, &log).await?,
+            None => self.held_size(target, log, now).await?,
         };
         if held >= log.size {
             return Ok(());
@@ -37,7 +50,7 @@ impl<S: Store> Publisher<S> {
             let tiles = self.store().log_tiles(some).await?;
             let documents = tiles.into_iter().map(|tile| {
                 let path = format!("{}/{}", log.path, tile.id);
-                Document::of_octets(path, "application/octet-stream", tile.hashes.into())
+                Document::of_octets(path, "application/octet-stream", tile.hashes.into()).lasting()
             });
             let put = |document: Document| async move { target.put_new(&document).await };
             stream::iter(documents).map(put).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
@@ -45,29 +58,45 @@ impl<S: Store> Publisher<S> {
         let path = format!("{}/{CHECKPOINT}", log.path);
         let checkpoint = Document::new(path, "text/plain; charset=utf-8", log.checkpoint.clone());
         target.put(&checkpoint, |_| Ok(())).await?;
-        for tile in target.has_log(&log.origin, log.size) {
+        let partial = TileId::edges(log.size).unwrap_or_default();
+        for tile in target.has_log(&log.origin, log.size, partial) {
             target.remove(&format!("{}/{tile}", log.path)).await?;
         }
         Ok(())
     }
 
     /// Checks that the log of this database continues the one that the target holds.
-    pub(super) async fn check_log(&self, target: &TargetState) -> Result<(), PublishError> {
-        match self.store().log().await? {
-            Some(log) => self.held_size(target, &log).await.map(drop),
+    pub(super) async fn check_log(
+        &self,
+        target: &TargetState,
+        now: UnixMillis,
+    ) -> Result<(), PublishError> {
+        if let Some(log) = self.store().log().await? {
+            return self.held_size(target, &log, now).await.map(drop);
+        }
+        // A log that was begun is lost only with what else this database held.
+        let path = sequencer::path(self.store()).await?;
+        match target.read(&format!("{path}/{CHECKPOINT}")).await? {
+            Some(_) => Err(BadEdition::OtherLog.into()),
             None => Ok(()),
         }
     }
 
     /// The size of the log that the target holds, after a check that this database's log continues it.
-    async fn held_size(&self, target: &TargetState, log: &StoredLog) -> Result<u64, PublishError> {
+    async fn held_size(
+        &self,
+        target: &TargetState,
+        log: &StoredLog,
+        now: UnixMillis,
+    ) -> Result<u64, PublishError> {
         let held = target.read(&format!("{}/{CHECKPOINT}", log.path)).await?;
-        let size = match held {
+        let size = match held.and_then(|held| Note::parse(&held).ok()) {
+            // What is no signed note at all is written over.
             None => 0,
             Some(held) => {
                 let key = log.key().map_err(LogError::from)?;
-                let held = Checkpoint::open(&held, &key, &log.origin);
-                // Signed by nobody or by another: who can write there can write anything.
+                let held = Checkpoint::of_note(&held, &key, &log.origin);
+                // Signed by another key: the log of this database was made anew.
                 let held = held.map_err(|_| BadEdition::OtherLog)?;
                 if !continues(self.store(), log, held.tree()).await? {
                     return Err(BadEdition::OtherLog.into());
@@ -75,7 +104,7 @@ impl<S: Store> Publisher<S> {
                 held.tree().size
             }
         };
-        target.has_log(&log.origin, size);
+        target.saw_log(&log.origin, size, now);
         Ok(size)
     }
 }

@@ -35,7 +35,7 @@ pub enum PublishError {
     Signing(#[from] SigningFailed),
     /// A document failed its check: it differs from the database, may not replace the published
     /// one, or a target holds documents of another database.
-    #[error("a new list edition failed its check before publication")]
+    #[error("a document failed its check")]
     Check(#[from] BadEdition),
     /// The audit log could not be read.
     #[error("the audit log could not be published")]

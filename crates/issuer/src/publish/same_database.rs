@@ -46,19 +46,22 @@ impl<S: Store> Publisher<S> {
         let outcome = self.check_documents(target, now).await;
         match &outcome {
             Ok(()) => target.set_checked(),
-            Err(PublishError::Check(bad)) => {
-                tracing::error!(
-                    target = target.name(),
-                    error = %bad,
-                    "publication stopped until a restart; {REMEDY}"
-                );
-                self.is_of_other_database.store(true, Ordering::Relaxed);
-                write(&self.documents).clear();
-                write(&self.lists).clear();
-            }
+            Err(PublishError::Check(bad)) => self.stop(target, bad),
             Err(_) => {}
         }
         outcome
+    }
+
+    /// Stops all publication until a restart.
+    pub(super) fn stop(&self, target: &TargetState, bad: &BadEdition) {
+        tracing::error!(
+            target = target.name(),
+            error = %bad,
+            "publication stopped until a restart; {REMEDY}"
+        );
+        self.is_of_other_database.store(true, Ordering::Relaxed);
+        write(&self.documents).clear();
+        write(&self.lists).clear();
     }
 
     /// Checks the JWK Set and the audit log at the target, and the lists that the target's aggregation
@@ -68,7 +71,7 @@ impl<S: Store> Publisher<S> {
         target: &TargetState,
         now: UnixMillis,
     ) -> Result<(), PublishError> {
-        self.check_log(target).await?;
+        self.check_log(target, now).await?;
         let keys = self.issuer.keys();
         if let Some(live) = target.read(JWK_SET).await? {
             key_set::may_replace(&keys, &live)?;

@@ -1,6 +1,6 @@
 //! The state of a target, as far as this process has observed it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -46,12 +46,17 @@ struct HeldLog {
     /// Its origin and size.
     origin: String,
     size: u64,
-    /// Sizes of the checkpoints before that one.
-    earlier: VecDeque<u64>,
+    /// The time at which the target was asked, in seconds.
+    seen_at: u64,
+    /// The partial tiles that this process wrote. A log serves them until the full tile is there.
+    partial: Vec<TileId>,
 }
 
-/// Checkpoints whose partial tiles stay at a target for readers who got them before the newest one.
-const KEPT_CHECKPOINTS: usize = 8;
+/// Whether the tile in the place of a partial one is full in a log of `size` entries.
+fn is_full(tile: TileId, size: u64) -> bool {
+    let hashes = size.checked_shr(u32::from(tile.level()).saturating_mul(8)).unwrap_or_default();
+    hashes / 256 > tile.number()
+}
 
 /// The key that signed all lists of an endpoint or target, and since when.
 #[derive(Default)]
@@ -231,38 +236,37 @@ impl TargetState {
         Ok(())
     }
 
-    /// The size of the log of this origin that the target is known to hold.
-    pub(super) fn log_size(&self, origin: &str) -> Option<u64> {
+    /// The size of the log of this origin that the target held less than [`OBSERVED_FOR`] ago.
+    pub(super) fn log_size(&self, origin: &str, now: UnixMillis) -> Option<u64> {
         let seen = self.seen();
-        seen.log.as_ref().filter(|held| held.origin == origin).map(|held| held.size)
+        let held = seen.log.as_ref().filter(|held| held.origin == origin)?;
+        let age = now.numeric_date().seconds().abs_diff(held.seen_at);
+        (age < OBSERVED_FOR).then_some(held.size)
     }
 
-    /// Records the size of the log that the target holds. Returns the partial tiles that
-    /// no reader needs any more: more than [`KEPT_CHECKPOINTS`] checkpoints came after theirs.
-    pub(super) fn has_log(&self, origin: &str, size: u64) -> Vec<TileId> {
+    /// Records the size of the log that the target was seen to hold.
+    pub(super) fn saw_log(&self, origin: &str, size: u64, now: UnixMillis) {
         let mut seen = self.seen();
-        let held = seen.log.take().filter(|held| held.origin == origin);
-        let mut held = held.unwrap_or_else(|| HeldLog {
-            origin: origin.to_owned(),
-            size,
-            earlier: VecDeque::new(),
-        });
-        if held.size != size {
-            held.earlier.push_back(held.size);
-            held.size = size;
+        let partial = seen.log.take().filter(|held| held.origin == origin);
+        let partial = partial.map(|held| held.partial).unwrap_or_default();
+        let (origin, seen_at) = (origin.to_owned(), now.numeric_date().seconds());
+        seen.log = Some(HeldLog { origin, size, seen_at, partial });
+    }
+
+    /// Records the size of the log that this process wrote, and its partial tiles. Returns the partial tiles
+    /// of before that the target holds as full ones now.
+    pub(super) fn has_log(&self, origin: &str, size: u64, partial: Vec<TileId>) -> Vec<TileId> {
+        let mut seen = self.seen();
+        let Some(held) = seen.log.as_mut().filter(|held| held.origin == origin) else {
+            return Vec::new();
+        };
+        held.size = size;
+        for tile in partial {
+            if !held.partial.contains(&tile) {
+                held.partial.push(tile);
+            }
         }
-        let edges = |size| TileId::edges(size).unwrap_or_default();
-        let mut unneeded = Vec::new();
-        if held.earlier.len() > KEPT_CHECKPOINTS
-            && let Some(old) = held.earlier.pop_front()
-        {
-            let kept = held.earlier.iter().chain([&held.size]);
-            let kept: Vec<TileId> = kept.flat_map(|size| edges(*size)).collect();
-            unneeded = edges(old);
-            unneeded.retain(|tile| !kept.contains(tile));
-        }
-        seen.log = Some(held);
-        unneeded
+        held.partial.extract_if(.., |tile| is_full(*tile, size)).collect()
     }
 
     fn failed(&self, source: TargetError) -> PublishError {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use edgepass_jose::{Jwk, base64url};
 use serde_json::Value;
 
-use super::witness::PublishedSet;
+use super::shown::PublishedSet;
 use crate::publish::key_set::withdrawn_in;
 use crate::signing_key::{KeyError, KeyState, SIGNING_ALGORITHMS, SealedKey, SigningAlgorithm};
 use crate::storage::{KeyChange, StoredKeys};

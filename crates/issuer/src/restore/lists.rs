@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use edgepass_status_list::StatusType;
 
 use super::PublishedList;
-use super::witness::Witness;
+use super::shown::Shown;
 
 /// The lists that any target shows. A status that is revoked at any target is revoked. For all others the
 /// target with the newest edition of the list counts.
-pub(super) fn merged(witnesses: &[Witness]) -> Vec<PublishedList> {
+pub(super) fn merged(shown: &[Shown]) -> Vec<PublishedList> {
     let mut all: BTreeMap<&str, PublishedList> = BTreeMap::new();
-    for list in witnesses.iter().flat_map(|witness| &witness.lists) {
+    for list in shown.iter().flat_map(|target| &target.lists) {
         match all.get_mut(list.id.as_str()) {
             Some(known) => *known = united(known, list),
             None => drop(all.insert(&list.id, list.clone())),

@@ -1,13 +1,13 @@
 //! What follows when a backup of the database is put back: no index of an old list is used again, and no
 //! status that a target still shows is taken back.
 //!
-//! The host reads each target with [`witness::Witness::read`], makes a [`Restoration`] of the backup's keys
+//! The host reads each target with [`shown::Shown::read`], makes a [`Restoration`] of the backup's keys
 //! and of what the targets show, and records it with [`RestoreStore::record_restoration`], before anything
 //! else uses the database.
 
 mod keys;
 mod lists;
-pub mod witness;
+pub mod shown;
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -15,7 +15,7 @@ use std::future::Future;
 use edgepass_status_list::{Bits, StatusType};
 use edgepass_verify::UnixMillis;
 
-use self::witness::Witness;
+use self::shown::Shown;
 use crate::audit::{Act, AuditEntry};
 use crate::entropy::{Entropy, NoEntropy};
 use crate::list_id::Epoch;
@@ -26,7 +26,7 @@ use crate::vault::{DeviceError, Vault};
 /// A storage that can continue from a backup.
 pub trait RestoreStore: Send + Sync + 'static {
     /// Carries out a restoration in one transaction with its audit entry: closes every list for new indices,
-    /// raises every `number` by [`NUMBER_GAP`], adopts the lists and statuses that were published, changes
+    /// raises every `number` by [`NUMBER_GAP`] at least, adopts the lists and statuses that were published, changes
     /// the keys, and lets the names of later lists contain the epoch. `None`: nothing was recorded, since the
     /// keys are no longer those of [`KeyChange::seen`].
     fn record_restoration(
@@ -124,23 +124,23 @@ impl Restoration {
     /// [`RestoreError`].
     pub fn plan(
         stored: &StoredKeys,
-        witnesses: &[Witness],
+        shown: &[Shown],
         by: Restorer<'_>,
         entropy: &mut impl Entropy,
     ) -> Result<Self, RestoreError> {
         let destroyed = destroyed(stored, by.vault)?;
         let seconds = by.at.numeric_date().seconds();
         let epoch = Epoch::draw(entropy)?;
-        let sets = witnesses.iter().filter_map(|witness| witness.set.as_ref());
+        let sets = shown.iter().filter_map(|target| target.set.as_ref());
         let mut make =
             |state| SealedKey::generate(by.algorithm, state, by.vault, &mut *entropy, seconds);
         let keys = keys::change(stored, destroyed, sets, &mut make, seconds)?;
-        let unread = witnesses.iter().filter(|witness| witness.problem.is_some());
+        let unread = shown.iter().filter(|target| target.problem.is_some());
         Ok(Self {
             epoch,
             keys,
-            lists: lists::merged(witnesses),
-            unread: unread.map(|witness| witness.target.clone()).collect(),
+            lists: lists::merged(shown),
+            unread: unread.map(|target| target.target.clone()).collect(),
             actor: by.actor,
             policy: by.policy,
             at: by.at,
@@ -186,9 +186,10 @@ fn destroyed(stored: &StoredKeys, vault: &Vault) -> Result<BTreeSet<String>, Res
     Ok(destroyed)
 }
 
-/// By how much a restoration raises the `number` of every list. A list has fewer editions: one for each
-/// 50 ms of two days. So later editions are newer than every one that a verifier may hold, also if no target
-/// shows it.
+/// By how much a restoration raises the `number` of every list at least; at least to the time in
+/// milliseconds. A list has fewer editions: one for each 50 ms of two days. So later editions are newer than
+/// every one that a verifier may hold, also if no target shows it, and also if the same backup is restored
+/// again.
 pub const NUMBER_GAP: u64 = 1 << 22;
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use edgepass_status_list::{StatusList, encoder};
 use futures_util::FutureExt;
 use serde_json::json;
 
-use super::witness::{Backup, WitnessError};
+use super::shown::{Backup, NotShown};
 use super::*;
 use crate::entropy::Counting;
 use crate::keys::Keys;
@@ -97,20 +97,16 @@ fn shelf(keys: &StoredKeys, lists: &[Listed<'_>]) -> Shelf {
     shelf
 }
 
-fn witness(shelf: &Shelf, keys: &StoredKeys, lists: &[ListState]) -> Witness {
+fn target(shelf: &Shelf, keys: &StoredKeys, lists: &[ListState]) -> Shown {
     let backup = Backup::new(BASE, lists, keys).unwrap();
-    Witness::read(shelf, &backup, NOW).now_or_never().unwrap()
+    Shown::read(shelf, &backup, NOW).now_or_never().unwrap()
 }
 
-fn plan(keys: &StoredKeys, witnesses: &[Witness]) -> Restoration {
-    planned(keys, witnesses, &master().into()).unwrap()
+fn plan(keys: &StoredKeys, shown: &[Shown]) -> Restoration {
+    planned(keys, shown, &master().into()).unwrap()
 }
 
-fn planned(
-    keys: &StoredKeys,
-    witnesses: &[Witness],
-    vault: &Vault,
-) -> Result<Restoration, RestoreError> {
+fn planned(keys: &StoredKeys, shown: &[Shown], vault: &Vault) -> Result<Restoration, RestoreError> {
     let by = Restorer {
         vault,
         algorithm: SigningAlgorithm::EdDSA,
@@ -118,7 +114,7 @@ fn planned(
         policy: 1,
         at: UnixMillis(NOW * 1000),
     };
-    Restoration::plan(keys, witnesses, by, &mut Counting(100))
+    Restoration::plan(keys, shown, by, &mut Counting(100))
 }
 
 /// A device that is empty, or away.
@@ -165,10 +161,10 @@ fn lists_of_several_targets_are_one_and_a_revocation_at_any_counts() {
     let keys = stored(&[(KeyState::Signing, 10), (KeyState::Standby, 10)]);
     let newer = shelf(&keys, &[(ID, 7, &[(1, 1), (2, 2)]), ("1000600-1-0a1b", 2, &[])]);
     let older = shelf(&keys, &[(ID, 6, &[(3, 1), (4, 2), (2, 1)]), ("10-0", 9, &[(1, 1)])]);
-    let witnesses = [witness(&older, &keys, &[]), witness(&newer, &keys, &[])];
-    assert!(witnesses.iter().all(|witness| witness.problem.is_none()));
-    assert!(witnesses[1].shows("1000600-1-0a1b") && !witnesses[0].shows("10-0"), "it has retired");
-    let lists = plan(&keys, &witnesses).lists;
+    let shown = [target(&older, &keys, &[]), target(&newer, &keys, &[])];
+    assert!(shown.iter().all(|target| target.problem.is_none()));
+    assert!(shown[1].shows("1000600-1-0a1b") && !shown[0].shows("10-0"), "it has retired");
+    let lists = plan(&keys, &shown).lists;
     let (revoked, suspended) = (StatusType::Invalid, StatusType::Suspended);
     assert!(!lists[0].statuses.contains(&(2, suspended)));
     let expected = PublishedList {
@@ -187,28 +183,28 @@ fn lists_of_several_targets_are_one_and_a_revocation_at_any_counts() {
 fn what_cannot_be_read_is_a_problem_and_the_rest_is_read() {
     let keys = stored(&[(KeyState::Signing, 10), (KeyState::Standby, 10)]);
     let whole = shelf(&keys, &[(ID, 7, &[(1, 1)]), ("1000600-1", 2, &[])]);
-    let problem = |shelf: &Shelf| witness(shelf, &keys, &[]).problem;
+    let problem = |shelf: &Shelf| target(shelf, &keys, &[]).problem;
     assert!(problem(&whole).is_none());
-    assert!(matches!(problem(&Shelf::default()), Some(WitnessError::Nothing)));
+    assert!(matches!(problem(&Shelf::default()), Some(NotShown::Nothing)));
     for path in [JWK_SET, AGGREGATION] {
         let mut without = whole.clone();
         without.0.remove(path);
-        assert!(matches!(problem(&without), Some(WitnessError::Nothing)), "{path}");
+        assert!(matches!(problem(&without), Some(NotShown::Nothing)), "{path}");
     }
     let mut foreign = whole.clone();
     let other = json!({ "status_lists": [format!("https://other.example/{LISTS}{ID}")] });
     foreign.0.insert(AGGREGATION.into(), other.to_string());
-    assert!(matches!(problem(&foreign), Some(WitnessError::Nothing)));
+    assert!(matches!(problem(&foreign), Some(NotShown::Nothing)));
     let mut undated = whole.clone();
     undated.0.insert(JWK_SET.into(), "{\"keys\":[]}".into());
-    assert!(matches!(problem(&undated), Some(WitnessError::KeySet)));
+    assert!(matches!(problem(&undated), Some(NotShown::KeySet)));
     undated.0.insert(JWK_SET.into(), json!({ "keys": [], "iat": NOW + 301 }).to_string());
-    assert!(matches!(problem(&undated), Some(WitnessError::Future)));
+    assert!(matches!(problem(&undated), Some(NotShown::Future)));
 
     let mut broken = whole;
     broken.0.insert(format!("{LISTS}{ID}"), "eyJ".into());
-    let seen = witness(&broken, &keys, &[]);
-    assert!(matches!(&seen.problem, Some(WitnessError::List(id)) if id == ID));
+    let seen = target(&broken, &keys, &[]);
+    assert!(matches!(&seen.problem, Some(NotShown::List(id)) if id == ID));
     assert!(seen.shows("1000600-1"));
     assert_eq!(plan(&keys, &[seen]).unread, ["shelf"]);
     // Also one that only the backup names.
@@ -216,8 +212,8 @@ fn what_cannot_be_read_is_a_problem_and_the_rest_is_read() {
     broken.0.insert(AGGREGATION.into(), {
         json!({ "status_lists": [format!("{BASE}/{LISTS}1000600-1")] }).to_string()
     });
-    assert!(witness(&broken, &keys, &[]).problem.is_none());
-    assert!(witness(&broken, &keys, &[state]).problem.is_some());
+    assert!(target(&broken, &keys, &[]).problem.is_none());
+    assert!(target(&broken, &keys, &[state]).problem.is_some());
 }
 
 #[test]
@@ -225,7 +221,7 @@ fn a_key_that_was_withdrawn_after_the_backup_stays_so_and_another_signs() {
     let all = stored(&[(KeyState::Signing, 10), (KeyState::Standby, 10), (KeyState::Standby, 50)]);
     let backup = StoredKeys { keys: all.keys[..2].to_vec(), changed_at: 10 };
     let now = later(&all, &[(1, KeyState::Signing), (2, KeyState::Standby)], NOW + 9);
-    let seen = witness(&shelf(&now, &[(ID, 7, &[(1, 1)])]), &backup, &[]);
+    let seen = target(&shelf(&now, &[(ID, 7, &[(1, 1)])]), &backup, &[]);
     assert!(seen.problem.is_none(), "a list that a lost key signed would be read as well");
     let plan = plan(&backup, &[seen]);
     let ids: Vec<_> = all.keys.iter().map(|key| key.key_id.clone()).collect();
@@ -250,7 +246,7 @@ fn keys_are_made_if_none_is_left() {
     let backup = StoredKeys { keys: all.keys[..2].to_vec(), changed_at: 10 };
     let now = later(&all, &[(2, KeyState::Signing)], 60);
     // Signed by the lost key.
-    let seen = witness(&shelf(&now, &[(ID, 7, &[(1, 1)])]), &backup, &[]);
+    let seen = target(&shelf(&now, &[(ID, 7, &[(1, 1)])]), &backup, &[]);
     assert!(seen.problem.is_none() && seen.shows(ID));
     let change = plan(&backup, &[seen]).keys;
     assert_eq!(change.states.len(), 2);

@@ -38,6 +38,11 @@ pub(super) fn bound<'q>(
     Ok(query.bind(rows::signed(entry.at_ms)).bind(leaf.text).bind(salt.to_vec()).bind(values))
 }
 
+/// An entry that was changed. Holds its place.
+#[derive(Debug, thiserror::Error)]
+#[error("entry {0} of the audit trail is damaged; `edgepass audit verify` says more")]
+struct BadEntry(u64, #[source] LeafError);
+
 /// One page of the entries that were recorded at `since_ms` or later, with their places.
 pub(super) async fn page(
     connection: &mut SqliteConnection,
@@ -53,7 +58,8 @@ pub(super) async fn page(
         .map_err(failed)?;
     let entry = |row: &SqliteRow| {
         let seq = rows::unsigned(row, "seq").map_err(failed)?;
-        Ok((seq, leaf(row)?.entry().map_err(corrupt)?))
+        let entry = leaf(row)?.entry();
+        Ok((seq, entry.map_err(|error| corrupt(BadEntry(seq, error)))?))
     };
     rows.iter().map(entry).collect()
 }
@@ -82,11 +88,7 @@ pub(super) async fn erase(
     places: &[u64],
     entry: &AuditEntry,
 ) -> Result<(), StoreError> {
-    // What is erased does not stay readable in free parts of the file.
-    let secure = async |connection: &mut SqliteConnection, text| {
-        sqlx::query(text).execute(connection).await.map_err(failed)
-    };
-    secure(connection, "PRAGMA secure_delete = ON").await?;
+    secure_delete(connection, true).await?;
     let places = serde_json::to_string(places).map_err(corrupt)?;
     sqlx::query(
         "UPDATE audit SET salt = NULL, private = NULL \
@@ -96,8 +98,22 @@ pub(super) async fn erase(
     .execute(&mut *connection)
     .await
     .map_err(failed)?;
-    secure(connection, "PRAGMA secure_delete = OFF").await?;
+    secure_delete(connection, false).await?;
     append(connection, entry).await
+}
+
+/// Whether what is deleted is written over, so that it does not stay readable in free parts of the file.
+async fn secure_delete(connection: &mut SqliteConnection, is_on: bool) -> Result<(), StoreError> {
+    let text = if is_on { "PRAGMA secure_delete = ON" } else { "PRAGMA secure_delete = OFF" };
+    sqlx::query(text).execute(connection).await.map_err(failed)?;
+    Ok(())
+}
+
+/// Empties the write-ahead log, which holds what was erased. `false`: other readers keep it.
+pub(super) async fn empty_log(writer: &Writer) -> Result<bool, StoreError> {
+    let row = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&writer.pool).await;
+    let busy: i64 = row.and_then(|row| row.try_get(0)).map_err(failed)?;
+    Ok(busy == 0)
 }
 
 /// The columns `leaf`, `salt` and `private`.
@@ -135,8 +151,11 @@ pub(super) async fn move_old(writer: &Writer) -> Result<(), StoreError> {
             while let Some(last) = move_some(connection, after).await? {
                 after = last;
             }
-            sqlx::query("DROP TABLE old_audit").execute(connection).await.map_err(failed)?;
-            Ok(())
+            // The old entries hold personal values, which may be erased later.
+            secure_delete(connection, true).await?;
+            let dropped = sqlx::query("DROP TABLE old_audit").execute(&mut *connection).await;
+            dropped.map_err(failed)?;
+            secure_delete(connection, false).await
         })
         .await
 }

@@ -446,6 +446,10 @@ impl AuditStore for SqliteStore {
         self.writer.write(async |connection| audit::erase(connection, positions, entry).await).await
     }
 
+    async fn forget_erased(&self) -> Result<bool, StoreError> {
+        audit::empty_log(&self.writer).await
+    }
+
     async fn audit(&self, since_ms: u64, page: Page) -> Result<Vec<(u64, AuditEntry)>, StoreError> {
         audit::page(&mut *self.readers.acquire().await.map_err(failed)?, since_ms, page).await
     }

@@ -235,16 +235,21 @@ async fn keys_are_sealed_again_all_or_none() {
         from: key.sealed.clone(),
         to: vec![9],
     };
+    let rewrap = async |seen, keys: &[Rewrapped], what: &str| {
+        store.rewrap_keys(seen, keys, None, &entry(what)).await.unwrap()
+    };
+    let seen = stored.changed_at;
     let mut changes: Vec<_> = stored.keys.iter().map(rewrapped).collect();
     changes[1].from.push(0);
-    assert!(!store.rewrap_keys(&changes, &entry("rewrap")).await.unwrap());
+    assert!(!rewrap(seen, &changes, "rewrap").await);
     assert_eq!(store.keys().await.unwrap(), stored);
     changes[1].from.pop();
-    assert!(store.rewrap_keys(&changes, &entry("rewrap")).await.unwrap());
+    assert!(!rewrap(seen + 1, &changes, "rewrap").await, "another process changed the keys");
+    assert!(rewrap(seen, &changes, "rewrap").await);
     let keys = store.keys().await.unwrap();
     assert!(keys.keys.iter().all(|key| key.sealed == [9]));
     assert_eq!(keys.changed_at, stored.changed_at, "the JWK Set is the same");
     let undo: Vec<_> = changes.iter().map(Rewrapped::reversed).collect();
-    assert!(store.rewrap_keys(&undo, &entry("undo")).await.unwrap());
+    assert!(rewrap(seen, &undo, "undo").await);
     assert_eq!(store.keys().await.unwrap(), stored);
 }

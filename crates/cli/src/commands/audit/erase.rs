@@ -1,8 +1,10 @@
 //! `edgepass audit erase`.
 
+use std::collections::HashSet;
+
 use edgepass_issuer::audit::{Act, AuditEntry};
 use edgepass_issuer::policy::version::LivePolicy;
-use edgepass_issuer::storage::{AuditStore, Page};
+use edgepass_issuer::storage::{AuditStore, LogStore};
 use edgepass_store::SqliteStore;
 use serde_json::json;
 
@@ -14,7 +16,8 @@ use crate::{host, output};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// Erase the entries about tokens of this subject, and those of acts by it.
+    /// Erase the entries about tokens of this subject, those of acts on such tokens, and those of acts by
+    /// the subject. Who acted on the tokens, and why, is erased with them.
     #[arg(long, allow_hyphen_values = true)]
     subject: String,
     /// Only entries before this day or time (UTC), such as 2026-11-22.
@@ -29,53 +32,103 @@ pub(super) struct Args {
 }
 
 /// Entries that are read, and erased, at once.
-const PAGE: u32 = 1000;
+const PAGE: u32 = 500;
 
 pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Result<Exit> {
     source.refuse_server()?;
     let config = source.load()?;
     let store = open_store(&config).await?;
     let policy = record_policy(&config, &store).await?;
+    // An act on a token may come long after its issue.
+    let mut tokens = HashSet::new();
+    each(&store, async |found| {
+        let named = found.iter().map(|(_, entry)| entry.act.names());
+        let own = named.filter(|names| names.subject == Some(&args.subject));
+        tokens.extend(own.filter_map(|names| names.jwt_id).map(str::to_owned));
+        Ok(())
+    })
+    .await?;
     let mut count: u64 = 0;
-    let mut after = 0;
-    loop {
-        let entries = store.audit(0, Page { after, ..Page::first(false, PAGE) }).await?;
-        let Some((last, _)) = entries.last() else { break };
-        after = *last;
-        let before = args.before.unwrap_or(u64::MAX);
-        let found = entries
-            .iter()
-            .filter(|(_, entry)| entry.at_ms < before && is_about(entry, &args.subject));
+    let damaged = each(&store, async |found| {
+        let found = found.iter().filter(|(_, entry)| {
+            let is_on_token =
+                entry.act.names().jwt_id.is_some_and(|jwt_id| tokens.contains(jwt_id));
+            entry.at_ms < args.before.unwrap_or(u64::MAX)
+                && (is_on_token || is_about(entry, &args.subject))
+        });
         let positions: Vec<u64> = found.map(|(position, _)| *position).collect();
-        let some = u64::try_from(positions.len())?;
-        count = count.saturating_add(some);
-        if !args.dry_run && some > 0 {
+        count = count.saturating_add(u64::try_from(positions.len())?);
+        if !args.dry_run && !positions.is_empty() {
             erase(&store, &policy, &positions, &args.reason).await?;
         }
-    }
+        Ok(())
+    })
+    .await?;
+    let is_gone = args.dry_run || count == 0 || store.forget_erased().await?;
     if json {
-        output::json(&json!({ "entries": count, "erased": !args.dry_run }))?;
-    } else {
-        let done = if args.dry_run { "would be erased" } else { "erased" };
-        output::line(&format!("personal values of {} {done}", entries(count)))?;
-        if !args.dry_run && count > 0 {
-            output::line(
-                "copies of the database made before still hold them; so do records of tokens, until they are purged",
-            )?;
-        }
+        output::json(&json!({
+            "entries": count, "erased": !args.dry_run, "damaged": damaged, "is_in_files": !is_gone,
+        }))?;
+        return Ok(Exit::Ok);
+    }
+    let done = if args.dry_run { "would be erased" } else { "erased" };
+    output::line(&format!("personal values of {} {done}", entries(count)))?;
+    if damaged > 0 {
+        output::line(&format!(
+            "{} could not be read and were passed over; `edgepass audit verify` names the first",
+            entries(damaged)
+        ))?;
+    }
+    if !args.dry_run && count > 0 {
+        output::line(
+            "copies of the database made before still hold them; so do records of tokens, until they are purged",
+        )?;
+    }
+    if !is_gone {
+        output::line(
+            "the write-ahead log still holds them, since another process reads the database; repeat the command, or restart `edgepass serve`",
+        )?;
     }
     Ok(Exit::Ok)
 }
 
-/// Erases the personal values of the entries at these positions.
+/// Calls `work` with all entries that have personal values, some at a time. Returns how many entries cannot
+/// be read.
+async fn each(
+    store: &SqliteStore,
+    mut work: impl AsyncFnMut(Vec<(u64, AuditEntry)>) -> anyhow::Result<()>,
+) -> anyhow::Result<u64> {
+    let (mut after, mut damaged) = (0, 0_u64);
+    loop {
+        let leaves = store.leaves(after, PAGE).await?;
+        let Some((last, _)) = leaves.last() else { return Ok(damaged) };
+        after = *last;
+        let mut found = Vec::with_capacity(leaves.len());
+        for (position, leaf) in leaves.into_iter().filter(|(_, leaf)| leaf.private.is_some()) {
+            match leaf.entry() {
+                Ok(entry) => found.push((position, entry)),
+                Err(_) => damaged = damaged.saturating_add(1),
+            }
+        }
+        work(found).await?;
+    }
+}
+
+/// Erases the personal values of the entries at these positions, which rise.
 async fn erase(
     store: &SqliteStore,
     policy: &LivePolicy,
     positions: &[u64],
     reason: &str,
 ) -> anyhow::Result<()> {
-    let count = u64::try_from(positions.len())?;
-    let act = Act::PersonalErased { count, reason: reason.to_owned() };
+    let mut runs: Vec<(u64, u64)> = Vec::new();
+    for position in positions {
+        match runs.last_mut() {
+            Some((_, last)) if last.saturating_add(1) == *position => *last = *position,
+            _ => runs.push((*position, *position)),
+        }
+    }
+    let act = Act::PersonalErased { positions: runs, reason: reason.to_owned() };
     let (at_ms, actor) = (host::now().0, actor());
     let entry = AuditEntry { at_ms, actor, policy: Some(policy.number()), act };
     Ok(store.erase_personal(positions, &entry).await?)

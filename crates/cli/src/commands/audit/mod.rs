@@ -10,10 +10,12 @@ mod witness;
 use anyhow::{Context, bail};
 use clap::Subcommand;
 use edgepass_issuer::Config;
-use edgepass_issuer::log::check::continues;
+use edgepass_issuer::log::prove::continues;
 use edgepass_issuer::log::stored::StoredLog;
+use edgepass_issuer::log::{LogError, origin};
 use edgepass_issuer::storage::LogStore;
-use edgepass_log::Checkpoint;
+use edgepass_log::note::NoteError;
+use edgepass_log::{Checkpoint, Note};
 use edgepass_store::SqliteStore;
 use serde_json::json;
 
@@ -86,9 +88,9 @@ pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Resu
 
 /// Compares the log with the checkpoints of `[audit] checkpoints`, before anything is served.
 pub(super) async fn compare(store: &SqliteStore, config: &Config) -> anyhow::Result<()> {
-    let Some(log) = store.log().await? else { return Ok(()) };
-    // Of this issuer, although perhaps of a log before a restored backup.
-    let own = log.origin.strip_suffix(&log.path).unwrap_or_default();
+    let log = store.log().await?;
+    // All logs of this issuer, also those before a restored backup, begin so.
+    let own = origin(&config.issuer, "");
     for file in &config.audit_checkpoints {
         let shown = file.display();
         if !file.exists() {
@@ -96,19 +98,30 @@ pub(super) async fn compare(store: &SqliteStore, config: &Config) -> anyhow::Res
             continue;
         }
         let text = output::read_text(file)?;
-        if !text.starts_with(own) {
+        let note = Note::parse(text.as_bytes());
+        let checkpoint = note.and_then(|note| {
+            Checkpoint::parse(note.text())
+                .map(|checkpoint| (note, checkpoint))
+                .map_err(|_| NoteError::Malformed)
+        });
+        let (note, checkpoint) = checkpoint
+            .with_context(|| format!("[audit] checkpoints: {shown} is not a checkpoint"))?;
+        if config.environment.is_some() && !checkpoint.origin().starts_with(&own) {
             // It is that of another environment.
             continue;
         }
-        let old = Checkpoint::open(text.as_bytes(), &log.key()?, &log.origin);
-        let old = old.with_context(|| {
-            format!(
-                "[audit] checkpoints: {shown}; after a restored backup let witnesses begin anew"
-            )
-        })?;
-        if !continues(store, &log, old.tree()).await? {
+        let signed = log.as_ref().map(|log| {
+            let key = log.key().map_err(LogError::from)?;
+            let checkpoint = Checkpoint::of_note(&note, &key, &log.origin)?;
+            Ok::<_, LogError>((log, checkpoint.tree()))
+        });
+        let continued = match signed {
+            Some(Ok((log, tree))) => continues(store, log, tree).await?,
+            Some(Err(_)) | None => false,
+        };
+        if !continued {
             bail!(
-                "the audit log does not continue the checkpoint {shown}: was an old copy of the database put back, or the trail changed? `edgepass audit verify --checkpoint {shown}` says more; `edgepass restore` takes an old copy"
+                "the audit log does not continue the checkpoint {shown}: was an old copy of the database put back, or the trail changed? `edgepass audit verify --checkpoint {shown}` says more; `edgepass restore` takes an old copy, and after it witnesses begin anew"
             );
         }
     }

@@ -1,7 +1,7 @@
 //! `edgepass audit prove`.
 
 use edgepass_issuer::audit::Act;
-use edgepass_issuer::log::check::{ProveError, prove};
+use edgepass_issuer::log::prove::{ProveError, prove};
 use edgepass_issuer::storage::{AuditStore, Page};
 use edgepass_jose::base64url;
 use edgepass_store::SqliteStore;
@@ -39,7 +39,9 @@ pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Resu
         )?,
     };
     let (leaf, proof) = prove(&store, &log, position).await.map_err(|error| match error {
-        ProveError::NotLogged | ProveError::Damaged => damaged(error.to_string()),
+        ProveError::NotLogged | ProveError::TooLong | ProveError::Damaged => {
+            damaged(error.to_string())
+        }
         error => error.into(),
     })?;
     let private = leaf.private.filter(|_| args.private).map(

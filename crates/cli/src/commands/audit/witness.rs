@@ -13,14 +13,20 @@ pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Resu
     source.refuse_server()?;
     let witness = Witness::open(&args, USER_AGENT).map_err(with_code)?;
     output::remark(&format!("key of the witness: {}", witness.verifier_key()));
+    let mut failed = 0_u32;
     loop {
-        match witness.look(host::now().numeric_date().seconds()).await {
-            Ok(seen) => tell(seen, json)?,
-            // What is away comes back; a log that lies does not become honest.
-            Err(error @ WitnessError::Unavailable { .. }) if args.every.is_some() => {
+        match witness.look(|| host::now().numeric_date().seconds()).await {
+            Ok(seen) => {
+                failed = 0;
+                tell(seen, json)?;
+            }
+            Err(error) => {
+                failed = failed.saturating_add(1);
+                if args.every.is_none() || !error.may_pass(failed) {
+                    return Err(with_code(error));
+                }
                 output::remark(&format!("edgepass: {}", error.chain()));
             }
-            Err(error) => return Err(with_code(error)),
         }
         match args.every {
             Some(every) => tokio::time::sleep(every).await,

@@ -18,11 +18,11 @@ use crate::status_index::RETIRE_AFTER;
 use crate::storage::{ListState, StoredKeys};
 
 /// The documents of the issuer at a target.
-pub struct Witness {
+pub struct Shown {
     /// Name of the target.
     pub target: String,
     /// The reason why not everything was read. `None`: everything was.
-    pub problem: Option<WitnessError>,
+    pub problem: Option<NotShown>,
     pub(super) set: Option<PublishedSet>,
     pub(super) lists: Vec<PublishedList>,
 }
@@ -38,7 +38,7 @@ pub(super) struct PublishedSet {
 /// The reason why not all documents of a target were read.
 #[non_exhaustive]
 #[derive(Debug, thiserror::Error)]
-pub enum WitnessError {
+pub enum NotShown {
     /// The target does not answer.
     #[error(transparent)]
     Target(#[from] TargetError),
@@ -80,14 +80,14 @@ impl<'b> Backup<'b> {
     }
 }
 
-impl Witness {
+impl Shown {
     /// Reads what a target shows: its JWK Set, and every list that its aggregation or the backup names and
     /// that has not retired. `now` is in seconds.
     pub async fn read(target: &dyn Target, backup: &Backup<'_>, now: u64) -> Self {
         let target_name = target.name().to_owned();
-        let mut witness = Self { target: target_name, problem: None, set: None, lists: Vec::new() };
-        witness.problem = witness.fill(target, backup, now).await.err();
-        witness
+        let mut shown = Self { target: target_name, problem: None, set: None, lists: Vec::new() };
+        shown.problem = shown.fill(target, backup, now).await.err();
+        shown
     }
 
     /// Whether the target shows a list.
@@ -100,13 +100,13 @@ impl Witness {
         target: &dyn Target,
         backup: &Backup<'_>,
         now: u64,
-    ) -> Result<(), WitnessError> {
-        let text = body(target, JWK_SET).await?.ok_or(WitnessError::Nothing)?;
-        let aggregation = body(target, AGGREGATION).await?.ok_or(WitnessError::Nothing)?;
+    ) -> Result<(), NotShown> {
+        let text = body(target, JWK_SET).await?.ok_or(NotShown::Nothing)?;
+        let aggregation = body(target, AGGREGATION).await?.ok_or(NotShown::Nothing)?;
         let named = named(&aggregation, backup.base_uri);
         // Another issuer's documents name no list of this one.
         if named.is_empty() {
-            return Err(WitnessError::Nothing);
+            return Err(NotShown::Nothing);
         }
         let set = &*self.set.insert(PublishedSet::read(text, now)?);
         let own = backup.lists.iter().map(|list| list.id.clone());
@@ -121,8 +121,8 @@ impl Witness {
                 .iter()
                 .find_map(|keys| published_list(id.clone(), &text, &uri, keys));
             match read {
-                None => Err(WitnessError::List(id)),
-                Some(list) if is_future(list.issued_at, now) => Err(WitnessError::Future),
+                None => Err(NotShown::List(id)),
+                Some(list) if is_future(list.issued_at, now) => Err(NotShown::Future),
                 list => Ok(list),
             }
         });
@@ -139,12 +139,12 @@ impl Witness {
 }
 
 impl PublishedSet {
-    fn read(text: Bytes, now: u64) -> Result<Self, WitnessError> {
+    fn read(text: Bytes, now: u64) -> Result<Self, NotShown> {
         let keys = JwkSet::parse(&text, &Algorithm::ALL, edgepass_crypto::is_sound)
-            .map_err(|_| WitnessError::KeySet)?;
-        let issued_at = keys.issued_at().ok_or(WitnessError::KeySet)?.seconds();
+            .map_err(|_| NotShown::KeySet)?;
+        let issued_at = keys.issued_at().ok_or(NotShown::KeySet)?.seconds();
         if is_future(issued_at, now) {
-            return Err(WitnessError::Future);
+            return Err(NotShown::Future);
         }
         Ok(Self { text, keys, issued_at })
     }
