@@ -121,7 +121,9 @@ fn signed(lst: &str, signature: &[u8]) -> String {
 
 /// The length of a token on the wire, after gzip, in bytes.
 fn served(token: &str) -> usize {
-    Document::new(LISTS, "application/statuslist+jwt", token.to_owned()).gzipped.map_or(0, |gzipped| gzipped.len())
+    Document::new(LISTS, "application/statuslist+jwt", token.to_owned())
+        .gzipped
+        .map_or(0, |gzipped| gzipped.len())
 }
 
 /// Times publishing one revocation, and revoking a tenth of all tokens by one act while issuing
