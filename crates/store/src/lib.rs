@@ -1,15 +1,20 @@
-//! The issuer's storage in an SQLite file, and its targets.
+//! The issuer's storage in an SQLite file or a PostgreSQL database, and its targets.
 //!
-//! A process writes over one connection, with `synchronous=FULL`: once a method has returned `Ok`,
-//! its change survives a power cut.
+//! Once a method of a store has returned `Ok`, its change survives a power cut: SQLite writes with
+//! `synchronous=FULL`, and a PostgreSQL server that is set to less is refused.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::string_slice))]
 
 mod directory;
+mod durability;
+mod issues;
 pub mod objects;
+mod ranges;
 mod rows;
 pub mod sqlite;
+#[cfg(test)]
+mod suite;
 
 pub use objects::Objects;
 pub use sqlite::SqliteStore;

@@ -1,35 +1,24 @@
 //! Group commit: tokens that are issued while a transaction is under way share the next one, and so one
 //! sync to disk. Each is recorded as if it were alone: what refuses one does not touch the others.
 
-use std::error::Error;
 use std::sync::{Arc, LazyLock};
 
-use edgepass_issuer::audit::AuditEntry;
-use edgepass_issuer::storage::{NewToken, Recorded, StoreError};
+use edgepass_issuer::storage::{Recorded, StoreError};
 use sqlx::error::ErrorKind;
 use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
-use tokio::sync::mpsc::{self, Receiver};
-use tokio::sync::oneshot;
+use tokio::sync::mpsc;
 
-use super::issue::{self, Blocking, Taken};
-use super::ranges::Ranges;
+use super::issue::{self, Blocking};
 use super::{Writer, audit, corrupt, failed};
+use crate::issues::{Issue, MOST, gather, repeated};
+use crate::ranges::{Ranges, Taken};
 use crate::rows;
 
-/// Tokens in one transaction, at most.
-const MOST: usize = 256;
 /// Rows of one statement, at most.
 const ROWS: usize = 64;
 /// What a text of [`WHOLE`] selects first if an act blocks issuing, and at its end.
 const BLOCKED: i64 = 0;
 const COMMITTED: i64 = 1;
-
-/// A token to be recorded, and where its request waits for the outcome.
-pub(super) struct Issue {
-    pub(super) new: NewToken,
-    pub(super) entry: AuditEntry,
-    pub(super) outcome: oneshot::Sender<Result<Recorded, StoreError>>,
-}
 
 /// Starts the task that records tokens. It ends when all senders are gone.
 pub(super) fn start(writer: Arc<Writer>) -> mpsc::Sender<Issue> {
@@ -41,26 +30,6 @@ pub(super) fn start(writer: Arc<Writer>) -> mpsc::Sender<Issue> {
         }
     });
     sender
-}
-
-/// Waits for tokens. Takes with them what the requests that have arrived already come to: a busy process
-/// makes a larger group of them before it turns to the disk. `None`: all senders are gone.
-async fn gather(receiver: &mut Receiver<Issue>) -> Option<Vec<Issue>> {
-    let mut group = Vec::new();
-    if receiver.recv_many(&mut group, MOST).await == 0 {
-        return None;
-    }
-    while group.len() < MOST {
-        let before = group.len();
-        tokio::task::yield_now().await;
-        while let (true, Ok(issue)) = (group.len() < MOST, receiver.try_recv()) {
-            group.push(issue);
-        }
-        if group.len() == before {
-            break;
-        }
-    }
-    Some(group)
 }
 
 /// Records those of a group whose requests still wait, and tells each its outcome.
@@ -120,31 +89,6 @@ async fn record_each(writer: &Writer, group: Vec<Issue>) {
     }
 }
 
-/// The error of a group, as each of its tokens gets it.
-#[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-struct Shared(Arc<dyn Error + Send + Sync>);
-
-/// Gives an error as often as asked.
-fn repeated(error: StoreError) -> impl Fn() -> StoreError {
-    type Cause = Box<dyn Error + Send + Sync>;
-    let (kind, cause): (fn(Cause) -> StoreError, Cause) = match error {
-        StoreError::Duplicate(cause) => (StoreError::Duplicate, cause),
-        StoreError::Corrupt(cause) => (StoreError::Corrupt, cause),
-        StoreError::NotSynced => (|_| StoreError::NotSynced, "not synced".into()),
-        StoreError::Unavailable(cause) => (StoreError::Unavailable, cause),
-        other => (StoreError::Unavailable, other.into()),
-    };
-    let cause: Arc<dyn Error + Send + Sync> = cause.into();
-    move || kind(Box::new(Shared(Arc::clone(&cause))))
-}
-
-/// Whether a token depends on nothing else in the database. It is recorded with others of its kind.
-fn is_plain(issue: &Issue) -> bool {
-    let Issue { new, .. } = issue;
-    new.facts.parent.is_none() && new.once.is_empty() && new.replaces.is_none()
-}
-
 /// Records a group of plain tokens by one text, which is a whole transaction: the thread of the
 /// connection is woken once. `None`: the group needs more than that, and nothing was recorded.
 async fn at_once(
@@ -153,7 +97,7 @@ async fn at_once(
     ranges: &mut Ranges,
 ) -> Result<Option<Vec<Taken>>, StoreError> {
     let text = group.len().checked_sub(1).and_then(|at| WHOLE.get(at));
-    let (Some(text), true) = (text, group.iter().all(is_plain)) else { return Ok(None) };
+    let (Some(text), true) = (text, group.iter().all(Issue::is_plain)) else { return Ok(None) };
     // Nothing is taken unless all get an index and are recorded.
     let mut left = ranges.clone();
     let taken: Option<Vec<Taken>> = group.iter().map(|issue| left.next(&issue.new.list)).collect();
@@ -189,18 +133,18 @@ async fn together(
     let blocking = Blocking::at(connection, earliest).await?;
     let is_blocked = |issue: &&Issue| blocking.includes(&issue.new.facts, issue.entry.at_ms);
     let plain: Vec<&Issue> =
-        group.iter().filter(|issue| is_plain(issue) && !is_blocked(issue)).collect();
+        group.iter().filter(|issue| issue.is_plain() && !is_blocked(issue)).collect();
     let mut taken = Vec::with_capacity(plain.len());
     ranges.end(earliest / 1000);
     for (at, issue) in plain.iter().enumerate() {
         let left = plain.len().saturating_sub(at);
-        taken.push(ranges.take(connection, &issue.new.list, left).await?);
+        taken.push(issue::take_reserved(connection, ranges, &issue.new.list, left).await?);
     }
     insert(connection, &plain, &taken).await?;
     let mut taken = taken.into_iter();
     let mut outcomes = Vec::with_capacity(group.len());
     for issue in group {
-        outcomes.push(if !is_plain(issue) {
+        outcomes.push(if !issue.is_plain() {
             alone(connection, issue).await?
         } else if is_blocked(&issue) {
             Ok(Recorded::Blocked)

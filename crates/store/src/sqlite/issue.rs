@@ -2,8 +2,7 @@
 
 use edgepass_issuer::audit::AuditEntry;
 use edgepass_issuer::selection::Selection;
-use edgepass_issuer::status_index::permute;
-use edgepass_issuer::storage::{NewList, NewToken, Recorded, StatusSlot, StoreError};
+use edgepass_issuer::storage::{NewList, NewToken, Recorded, StoreError};
 use edgepass_issuer::token_facts::TokenFacts;
 use edgepass_status_list::StatusType;
 use sqlx::query::Query;
@@ -12,6 +11,7 @@ use sqlx::{AssertSqlSafe, Row, Sqlite, SqliteConnection};
 
 use super::audit::append;
 use super::{corrupt, failed, replacements, used_ids};
+use crate::ranges::{Range, Ranges, Taken};
 use crate::rows;
 
 /// Records a token with its audit entry. Records nothing if an act blocks issuing such tokens, if an
@@ -51,13 +51,6 @@ pub(super) async fn record(
     }
     append(connection, entry).await?;
     Ok(Recorded::At(taken.slot))
-}
-
-/// An index that was taken for a token.
-pub(super) struct Taken {
-    pub(super) slot: StatusSlot,
-    /// Its place in the order of the list.
-    counter: u32,
 }
 
 /// The start of a statement that inserts tokens.
@@ -213,7 +206,7 @@ pub(super) async fn open_list(
 
 /// Takes `count` unused indices in the oldest list of the window that has so many, or else one. Opens a
 /// list if none has one.
-pub(super) async fn take(
+async fn take(
     connection: &mut SqliteConnection,
     list: &NewList,
     count: usize,
@@ -228,23 +221,21 @@ pub(super) async fn take(
     range.ok_or_else(|| corrupt(rows::BadRow("status_lists")))
 }
 
-/// Indices of a list that were taken together.
-#[derive(Clone)]
-pub(super) struct Range {
-    list_id: String,
-    secret: [u8; 32],
-    capacity: u32,
-    counters: std::ops::Range<u32>,
-}
-
-impl Iterator for Range {
-    type Item = Taken;
-
-    fn next(&mut self) -> Option<Taken> {
-        let counter = self.counters.next()?;
-        let index = u64::from(permute(&self.secret, counter, self.capacity));
-        Some(Taken { slot: StatusSlot { list_id: self.list_id.clone(), index }, counter })
+/// Takes an index for a token. If none is reserved, reserves at least `wanted`, as far as a list has so many.
+pub(super) async fn take_reserved(
+    connection: &mut SqliteConnection,
+    ranges: &mut Ranges,
+    list: &NewList,
+    wanted: usize,
+) -> Result<Taken, StoreError> {
+    if let Some(taken) = ranges.next(list) {
+        return Ok(taken);
     }
+    let size = ranges.size(list, wanted);
+    let mut range = take(connection, list, size).await?;
+    let taken = range.next();
+    ranges.keep(list, range, size);
+    taken.ok_or_else(|| corrupt(rows::BadRow("status_lists")))
 }
 
 /// Takes `count` unused indices in the oldest list of the window that has so many. `None`: none has.
@@ -265,20 +256,7 @@ async fn take_range(
     .fetch_optional(connection)
     .await
     .map_err(failed)?;
-    row.map(|row| range(&row, count)).transpose().map_err(failed)
-}
-
-/// The last `count` indices that a list has given.
-fn range(row: &SqliteRow, count: u32) -> Result<Range, sqlx::Error> {
-    let bad = || sqlx::Error::Decode(Box::new(rows::BadRow("status_lists")));
-    let secret: Vec<u8> = row.try_get("secret")?;
-    let end: u32 = rows::unsigned(row, "next_counter")?;
-    Ok(Range {
-        list_id: row.try_get("id")?,
-        secret: secret.try_into().map_err(|_| bad())?,
-        capacity: rows::unsigned(row, "capacity")?,
-        counters: end.checked_sub(count).ok_or_else(bad)?..end,
-    })
+    row.map(|row| Range::last(&row, count)).transpose().map_err(failed)
 }
 
 /// The acts that block issuing at `$1`, in milliseconds. `blocks_until_ms > 0` lets

@@ -3,7 +3,6 @@
 mod acts;
 mod audit;
 pub mod backup;
-mod durability;
 mod group;
 #[cfg(test)]
 mod group_tests;
@@ -13,7 +12,6 @@ mod lists;
 mod log;
 mod migrations;
 mod policies;
-mod ranges;
 mod replacements;
 mod restore;
 #[cfg(test)]
@@ -48,10 +46,10 @@ use sqlx::sqlite::{
     SqliteSynchronous,
 };
 use sqlx::{AssertSqlSafe, Connection, Row, Sqlite, SqliteConnection};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
-use self::durability::Durability;
-use self::group::Issue;
+use crate::durability::Durability;
+use crate::issues::{self, Issue};
 use crate::rows;
 
 /// The issuer's tables in one SQLite file.
@@ -247,11 +245,7 @@ impl TokenStore for SqliteStore {
         new: &NewToken,
         entry: &AuditEntry,
     ) -> Result<Recorded, StoreError> {
-        let (outcome, told) = oneshot::channel();
-        let issue = Issue { new: new.clone(), entry: entry.clone(), outcome };
-        let ended = || StoreError::Unavailable("the task that records tokens has ended".into());
-        self.issues.send(issue).await.map_err(|_| ended())?;
-        told.await.unwrap_or_else(|_| Err(ended()))
+        issues::send(&self.issues, new, entry).await
     }
 
     async fn use_once(&self, id: UsedId, now: u64) -> Result<bool, StoreError> {
@@ -505,7 +499,7 @@ impl StoreState for SqliteStore {
     }
 }
 
-fn failed(error: sqlx::Error) -> StoreError {
+pub(crate) fn failed(error: sqlx::Error) -> StoreError {
     /// Result codes `SQLITE_IOERR_FSYNC` and `SQLITE_IOERR_DIR_FSYNC`.
     const NOT_SYNCED: [&str; 2] = ["1034", "1290"];
     let database = error.as_database_error();

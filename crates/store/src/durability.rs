@@ -6,7 +6,7 @@ use edgepass_issuer::storage::StoreError;
 
 /// The outcome of this process's changes so far.
 #[derive(Default)]
-pub(super) struct Durability {
+pub(crate) struct Durability {
     /// The last change failed. A change refused as [`StoreError::Duplicate`] does not count.
     fails: AtomicBool,
     /// A sync to disk has failed, so the content of the disk is unknown. A second sync could report
@@ -17,7 +17,7 @@ pub(super) struct Durability {
 impl Durability {
     /// Awaits a change of the database and stores in `self` whether it succeeded. Returns
     /// [`StoreError::NotSynced`] without awaiting `change` if an earlier sync to disk failed.
-    pub(super) async fn change<T>(
+    pub(crate) async fn change<T>(
         &self,
         change: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
@@ -38,7 +38,7 @@ impl Durability {
     }
 
     /// Whether the last change succeeded, not counting duplicates. `true` before the first change.
-    pub(super) fn last_change_succeeded(&self) -> bool {
+    pub(crate) fn last_change_succeeded(&self) -> bool {
         !self.fails.load(Relaxed)
     }
 }
