@@ -10,6 +10,7 @@ mod directory;
 mod durability;
 mod issues;
 pub mod objects;
+pub mod postgres;
 mod ranges;
 mod rows;
 pub mod sqlite;
@@ -17,4 +18,5 @@ pub mod sqlite;
 mod suite;
 
 pub use objects::Objects;
+pub use postgres::PostgresStore;
 pub use sqlite::SqliteStore;

@@ -1,0 +1,217 @@
+//! Connections to the database, and the transactions on them.
+//!
+//! Nothing lives longer than a transaction: a pooler such as PgBouncer may serve each by another connection.
+
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+use std::time::Duration;
+
+use edgepass_issuer::storage::StoreError;
+use sha2::{Digest, Sha256};
+use sqlx::postgres::{PgArguments, PgPool, PgPoolOptions};
+use sqlx::query::Query;
+use sqlx::{
+    AssertSqlSafe, ConnectOptions, Connection, PgConnection, Postgres, Row, SqlSafeStr, SqlStr,
+};
+
+use super::error::failed;
+use super::lease;
+use super::url::PostgresUrl;
+use crate::durability::Durability;
+
+pub(super) struct Connections {
+    writers: PgPool,
+    readers: PgPool,
+    durability: Durability,
+    begin_write: SqlStr,
+    begin_read: SqlStr,
+    /// Waits until no other transaction writes. The order of commits is that in which transactions get the
+    /// lock, so that each sees what all before it have written.
+    lock: SqlStr,
+    version: SqlStr,
+    /// The number of this process's lease. 0: it never had one.
+    fence: AtomicI64,
+}
+
+/// A statement without a name: it ends with its transaction.
+pub(super) fn query<'q>(text: impl SqlSafeStr) -> Query<'q, Postgres, PgArguments> {
+    sqlx::query(text).persistent(false)
+}
+
+/// The database could lose what it has confirmed.
+#[derive(Debug, thiserror::Error)]
+#[error("the database runs with {0}: a power cut can undo what it has confirmed; set {0} to on")]
+struct NotDurable(&'static str);
+
+/// The database did not answer in time.
+#[derive(Debug, thiserror::Error)]
+#[error("the database did not answer within {} s", ANSWER_TIMEOUT.as_secs())]
+struct NoAnswer;
+
+impl Connections {
+    /// Connects to the tables of a schema.
+    pub(super) async fn open(url: &PostgresUrl, schema: &str) -> Result<Self, StoreError> {
+        // A pool tries again until its time is over, and then does not say what is wrong.
+        let first = async {
+            let mut first = url.options().connect().await?;
+            refuse_undurable(&mut first).await?;
+            first.close().await
+        };
+        let first = async { first.await.map_err(failed) };
+        in_time(first).await?;
+        let lock = format!("SELECT pg_advisory_xact_lock({})", lock_of(schema));
+        let schema = quoted(schema);
+        let pool = |connections| {
+            let pool = PgPoolOptions::new()
+                .max_connections(connections)
+                .acquire_timeout(ACQUIRE_TIMEOUT)
+                .after_connect(|connection, _| Box::pin(refuse_undurable(connection)));
+            pool.connect_with(url.options())
+        };
+        Ok(Self {
+            writers: pool(WRITERS).await.map_err(failed)?,
+            readers: pool(READERS).await.map_err(failed)?,
+            durability: Durability::default(),
+            begin_write: AssertSqlSafe(format!(
+                "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL search_path TO {schema}; \
+                 {LIMITS}; SET LOCAL lock_timeout = '5s'; SET LOCAL statement_timeout = '10s'"
+            ))
+            .into_sql_str(),
+            begin_read: AssertSqlSafe(format!(
+                "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL search_path TO {schema}; \
+                 {LIMITS}; SET LOCAL statement_timeout = '60s'"
+            ))
+            .into_sql_str(),
+            lock: AssertSqlSafe(lock).into_sql_str(),
+            fence: AtomicI64::new(0),
+            version: AssertSqlSafe(format!("SELECT version FROM {schema}.writer")).into_sql_str(),
+        })
+    }
+
+    pub(super) async fn close(&self) {
+        self.readers.close().await;
+        self.writers.close().await;
+    }
+
+    /// Runs `work` in a transaction that is committed if `work` returns `Ok`, and else rolled back. No other
+    /// transaction of any process writes meanwhile.
+    pub(super) async fn write<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let change = async {
+            let begin = self.begin_write.clone();
+            let mut transaction = self.writers.begin_with(begin).await.map_err(failed)?;
+            let lock = sqlx::raw_sql(self.lock.clone()).execute(&mut *transaction);
+            lock.await.map_err(failed)?;
+            let done = work(&mut transaction).await?;
+            sqlx::raw_sql(COUNT).execute(&mut *transaction).await.map_err(failed)?;
+            transaction.commit().await.map_err(failed)?;
+            Ok(done)
+        };
+        self.durability.change(in_time(change)).await
+    }
+
+    /// As [`Connections::write`], of a process that leads. Refused if it has had a lease and another process
+    /// has it now, or it has expired: what was decided then may be outdated.
+    pub(super) async fn write_leading<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let fence = self.fence.load(Relaxed);
+        self.write(async |connection| {
+            if fence != 0 {
+                lease::check(connection, fence).await?;
+            }
+            work(connection).await
+        })
+        .await
+    }
+
+    /// Sets the number of this process's lease.
+    pub(super) fn set_fence(&self, fence: i64) {
+        self.fence.store(fence, Relaxed);
+    }
+
+    /// The number of this process's lease. 0: it never had one.
+    pub(super) fn fence(&self) -> i64 {
+        self.fence.load(Relaxed)
+    }
+
+    /// As [`Connections::write`], before the tables exist, and without the lock.
+    pub(super) async fn prepare<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let begin = self.begin_write.clone();
+        let mut transaction = self.writers.begin_with(begin).await.map_err(failed)?;
+        let done = work(&mut transaction).await?;
+        transaction.commit().await.map_err(failed)?;
+        Ok(done)
+    }
+
+    /// Runs `work` on one state of the database.
+    pub(super) async fn read<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let begin = self.begin_read.clone();
+        let mut transaction = self.readers.begin_with(begin).await.map_err(failed)?;
+        let read = work(&mut transaction).await?;
+        transaction.commit().await.map_err(failed)?;
+        Ok(read)
+    }
+
+    /// The number of transactions that have written.
+    pub(super) async fn version(&self) -> Result<i64, StoreError> {
+        let row = sqlx::raw_sql(self.version.clone()).fetch_one(&self.readers).await;
+        row.and_then(|row| row.try_get(0)).map_err(failed)
+    }
+
+    /// Whether the last change succeeded.
+    pub(super) fn last_change_succeeded(&self) -> bool {
+        self.durability.last_change_succeeded()
+    }
+}
+
+async fn refuse_undurable(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    const SETTINGS: [&str; 2] = ["fsync", "synchronous_commit"];
+    let text = "SELECT current_setting('fsync'), current_setting('synchronous_commit')";
+    let row = sqlx::raw_sql(text).fetch_one(connection).await?;
+    for (column, name) in SETTINGS.into_iter().enumerate() {
+        let value: String = row.try_get(column)?;
+        if value == "off" {
+            return Err(sqlx::Error::Configuration(Box::new(NotDurable(name))));
+        }
+    }
+    Ok(())
+}
+
+async fn in_time<T>(change: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    let late = |_| Err(StoreError::Unavailable(Box::new(NoAnswer)));
+    tokio::time::timeout(ANSWER_TIMEOUT, change).await.unwrap_or_else(late)
+}
+
+/// The number of the lock that the writers of a schema share.
+fn lock_of(schema: &str) -> i64 {
+    let digest = Sha256::digest(format!("edgepass writer {schema}"));
+    digest.iter().take(8).fold(0, |number, byte| number << 8 | i64::from(*byte))
+}
+
+/// Counts the transaction if it has written anything.
+const COUNT: &str = "UPDATE writer SET version = version + 1 \
+                     WHERE pg_current_xact_id_if_assigned() IS NOT NULL";
+
+/// A name as it stands in a statement.
+pub(super) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// A process that hangs in a transaction must not stop the others.
+const LIMITS: &str = "SET LOCAL idle_in_transaction_session_timeout = '3s'";
+/// Connections that write: one waits while the other's transaction runs.
+const WRITERS: u32 = 2;
+const READERS: u32 = 6;
+/// The longest wait for a connection.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The longest time for a change, with the wait for other processes.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);

@@ -1,0 +1,83 @@
+//! The lease of the process that publishes, changes keys and extends the log.
+
+use edgepass_issuer::storage::StoreError;
+use sqlx::{PgConnection, Row};
+
+use super::PostgresStore;
+use super::connections::query;
+use super::error::failed;
+
+/// Time for which a process leads after each renewal, in milliseconds, by the clock of the database.
+const LEASE_MS: i64 = 3_000;
+
+/// Another process leads.
+#[derive(Debug, thiserror::Error)]
+#[error("another process leads now, or this one has not renewed its lease in time")]
+struct NotLeading;
+
+impl PostgresStore {
+    /// Takes or renews the lease, and says whether this process has it. `holder` names the process, and no
+    /// other. A process that had to take the lease again has a new fence: [`check`] refuses what it does as the
+    /// one that it was before.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn lead(&self, holder: &str) -> Result<bool, StoreError> {
+        let fence = self.database.fence();
+        let taken = self.database.write(async |one| take(one, holder, fence).await).await?;
+        if let Some(fence) = taken {
+            self.database.set_fence(fence);
+        }
+        Ok(taken.is_some())
+    }
+
+    /// Gives the lease up, if this process has it.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn stop_leading(&self) -> Result<(), StoreError> {
+        let end = query("UPDATE lease SET expires_at_ms = 0 WHERE fence = $1");
+        let end = end.bind(self.database.fence());
+        self.database
+            .write(async |one| {
+                end.execute(one).await.map_err(failed)?;
+                Ok(())
+            })
+            .await
+    }
+}
+
+/// The fence of the lease if `holder` has it now.
+async fn take(
+    connection: &mut PgConnection,
+    holder: &str,
+    fence: i64,
+) -> Result<Option<i64>, StoreError> {
+    let row = query(
+        "INSERT INTO lease AS own (id, holder, fence, expires_at_ms) VALUES (1, $1, 1, \
+         (extract(epoch FROM clock_timestamp()) * 1000)::bigint + $3) \
+         ON CONFLICT (id) DO UPDATE SET holder = excluded.holder, \
+         fence = own.fence + CASE WHEN own.fence = $2 AND own.holder = $1 THEN 0 ELSE 1 END, \
+         expires_at_ms = excluded.expires_at_ms WHERE (own.fence = $2 AND own.holder = $1) \
+         OR own.expires_at_ms <= (extract(epoch FROM clock_timestamp()) * 1000)::bigint RETURNING fence",
+    )
+    .bind(holder)
+    .bind(fence)
+    .bind(LEASE_MS)
+    .fetch_optional(connection)
+    .await
+    .map_err(failed)?;
+    row.map(|row| row.try_get(0)).transpose().map_err(failed)
+}
+
+/// Refuses a change by a process whose lease is not `fence`, or has expired.
+pub(super) async fn check(connection: &mut PgConnection, fence: i64) -> Result<(), StoreError> {
+    let held = query(
+        "SELECT 1 FROM lease WHERE fence = $1 \
+         AND expires_at_ms > (extract(epoch FROM clock_timestamp()) * 1000)::bigint",
+    );
+    let held = held.bind(fence).fetch_optional(connection).await.map_err(failed)?;
+    held.map(|_| ()).ok_or_else(|| StoreError::Unavailable(Box::new(NotLeading)))
+}

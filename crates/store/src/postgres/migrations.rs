@@ -1,0 +1,84 @@
+//! The migrations of the database.
+
+use edgepass_issuer::storage::StoreError;
+use sha2::{Digest, Sha256};
+use sqlx::{AssertSqlSafe, PgConnection, Row};
+
+use super::connections::{Connections, query, quoted};
+use super::error::failed;
+
+/// The migrations in order. A database records a digest of each that it has run, and opens only if these are
+/// unchanged: add a migration, edit none.
+pub(super) const MIGRATIONS: [&str; 1] =
+    [include_str!("../../migrations/postgres/0001_initial.sql")];
+
+/// The reason why the tables cannot be brought up to date.
+#[derive(Debug, thiserror::Error)]
+enum CannotMigrate {
+    /// `edgepass init` was not run on the database.
+    #[error("the database has no schema {0}; `edgepass init` makes it")]
+    NoSchema(String),
+    /// The database was made by another version of this program.
+    #[error("the schema {0} was made by a newer version of this program")]
+    Unknown(String),
+}
+
+/// Brings the tables of a schema up to date, all or none. `create`: makes the schema if there is none.
+pub(super) async fn run(
+    database: &Connections,
+    schema: &str,
+    create: bool,
+) -> Result<(), StoreError> {
+    database.prepare(async |connection| migrate(connection, schema, create).await).await
+}
+
+async fn migrate(
+    connection: &mut PgConnection,
+    schema: &str,
+    create: bool,
+) -> Result<(), StoreError> {
+    // Processes that start together come one after the other.
+    query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))")
+        .bind(schema)
+        .execute(&mut *connection)
+        .await
+        .map_err(failed)?;
+    let known = query("SELECT 1 FROM pg_namespace WHERE nspname = $1").bind(schema);
+    if known.fetch_optional(&mut *connection).await.map_err(failed)?.is_none() {
+        if !create {
+            return Err(unavailable(CannotMigrate::NoSchema(schema.to_owned())));
+        }
+        let make = AssertSqlSafe(format!("CREATE SCHEMA {}", quoted(schema)));
+        sqlx::raw_sql(make).execute(&mut *connection).await.map_err(failed)?;
+    }
+    let table = "CREATE TABLE IF NOT EXISTS migrations \
+                 (version BIGINT PRIMARY KEY, digest BYTEA NOT NULL)";
+    sqlx::raw_sql(table).execute(&mut *connection).await.map_err(failed)?;
+    let taken = query("SELECT digest FROM migrations ORDER BY version");
+    let taken = taken.fetch_all(&mut *connection).await.map_err(failed)?;
+    let mut migrations = MIGRATIONS.iter().zip(1_i64..);
+    for row in taken {
+        let digest: Vec<u8> = row.try_get(0).map_err(failed)?;
+        if migrations.next().is_none_or(|(text, _)| digest != digest_of(text)) {
+            return Err(unavailable(CannotMigrate::Unknown(schema.to_owned())));
+        }
+    }
+    for (text, version) in migrations {
+        sqlx::raw_sql(*text).execute(&mut *connection).await.map_err(failed)?;
+        query("INSERT INTO migrations (version, digest) VALUES ($1, $2)")
+            .bind(version)
+            .bind(digest_of(text))
+            .execute(&mut *connection)
+            .await
+            .map_err(failed)?;
+    }
+    Ok(())
+}
+
+fn digest_of(text: &str) -> Vec<u8> {
+    Sha256::digest(text).to_vec()
+}
+
+fn unavailable(error: CannotMigrate) -> StoreError {
+    StoreError::Unavailable(Box::new(error))
+}

@@ -1,0 +1,307 @@
+//! The parts of the issuer's `Store`.
+
+use edgepass_issuer::audit::AuditEntry;
+use edgepass_issuer::audit::leaf::Leaf;
+use edgepass_issuer::log::stored::{LogExtension, StoredLog};
+use edgepass_issuer::new_act::{NewAct, Plan, RecordedAct};
+use edgepass_issuer::policy::version::{PolicyUser, PolicyVersion, StoredPolicy};
+use edgepass_issuer::replacement::Replaced;
+use edgepass_issuer::storage::{
+    ActStore, AuditStore, KeyChange, KeyStore, ListEdition, ListState, ListStore, LogStore,
+    NewList, NewToken, Page, PolicyStore, Recorded, StoreError, StoreState, StoredKeys,
+    TokenFilter, TokenRecord, TokenStore,
+};
+use edgepass_issuer::used_id::UsedId;
+use edgepass_log::{Tile, TileId};
+use edgepass_status_list::StatusType;
+use edgepass_verify::UnixMillis;
+
+use super::connections::query;
+use super::error::{corrupt, failed};
+use super::{
+    PostgresStore, acts, audit, issue, keys, lists, log, paged, policies, replacements, used_ids,
+};
+use crate::{issues, rows};
+
+impl KeyStore for PostgresStore {
+    async fn keys(&self) -> Result<StoredKeys, StoreError> {
+        self.database.read(async |one| keys::all(one).await).await
+    }
+
+    async fn change_keys(
+        &self,
+        change: &KeyChange,
+        entry: &AuditEntry,
+    ) -> Result<bool, StoreError> {
+        self.database
+            .write_leading(async |connection| keys::change(connection, change, entry).await)
+            .await
+    }
+
+    async fn mark_keys_published(&self, changed_at: u64, now: u64) -> Result<(), StoreError> {
+        self.database
+            .write_leading(async |connection| {
+                keys::mark_published(connection, changed_at, now).await
+            })
+            .await
+    }
+}
+
+impl PolicyStore for PostgresStore {
+    async fn record_policy(
+        &self,
+        version: &PolicyVersion,
+        user: &PolicyUser,
+    ) -> Result<u64, StoreError> {
+        // Usually the version is known: find that out without the write lock.
+        let known = self.database.read(async |one| policies::known(one, version, user).await);
+        if let Some(number) = known.await? {
+            return Ok(number);
+        }
+        self.database
+            .write(async |connection| policies::record(connection, version, user).await)
+            .await
+    }
+
+    async fn policy(&self, number: Option<u64>) -> Result<Option<StoredPolicy>, StoreError> {
+        self.database.read(async |one| policies::find(one, number).await).await
+    }
+}
+
+impl TokenStore for PostgresStore {
+    async fn record_issue(
+        &self,
+        new: &NewToken,
+        entry: &AuditEntry,
+    ) -> Result<Recorded, StoreError> {
+        issues::send(&self.issues, new, entry).await
+    }
+
+    async fn use_once(&self, id: UsedId, now: u64) -> Result<bool, StoreError> {
+        self.database
+            .write(async |connection| Ok(used_ids::record(connection, &[id], now).await?.is_none()))
+            .await
+    }
+
+    async fn forget_tokens(&self, expired_before: u64, most: u32) -> Result<u32, StoreError> {
+        // Usually there is nothing to delete: find that out without the write lock.
+        let old = self.database.read(async |one| issue::oldest(one, expired_before, most).await);
+        let old = old.await?;
+        if old.is_empty() {
+            return Ok(0);
+        }
+        self.database
+            .write_leading(async |connection| issue::forget(connection, &old).await)
+            .await?;
+        u32::try_from(old.len()).map_err(corrupt)
+    }
+
+    async fn token(&self, jwt_id: &str) -> Result<Option<TokenRecord>, StoreError> {
+        let wanted = query("SELECT * FROM tokens WHERE jwt_id = $1").bind(jwt_id);
+        let row = self.database.read(async |one| wanted.fetch_optional(one).await.map_err(failed));
+        let row = row.await?;
+        row.as_ref().map(rows::token).transpose().map_err(failed)
+    }
+
+    async fn tokens(
+        &self,
+        filter: &TokenFilter,
+        page: Page,
+    ) -> Result<Vec<TokenRecord>, StoreError> {
+        const WANTED: &str = "SELECT * FROM tokens WHERE seq > $1 AND seq < $2 \
+             AND ($4 IS NULL OR role = $4) AND ($5 IS NULL OR client_id = $5) \
+             AND ($6 IS NULL OR subject = $6) AND ($7 IS NULL OR jwt_id = $7) \
+             AND ($8 IS NULL OR issued_at >= $8) \
+             AND ($9 IS NULL OR (expiration > $9 AND status = 0)) \
+             AND ($10 IS NULL OR expiration <= $10) AND ($11 IS NULL OR agreement = $11)";
+        let wanted = paged(WANTED, page)
+            .bind(&filter.role)
+            .bind(&filter.client_id)
+            .bind(&filter.subject)
+            .bind(&filter.jwt_id)
+            .bind(filter.issued_since.map(rows::signed))
+            .bind(filter.live_at.map(rows::signed))
+            .bind(filter.expires_by.map(rows::signed))
+            .bind(&filter.agreement);
+        let rows = self.database.read(async |one| wanted.fetch_all(one).await.map_err(failed));
+        let rows = rows.await?;
+        rows.iter().map(rows::token).collect::<Result<_, _>>().map_err(failed)
+    }
+}
+
+impl ListStore for PostgresStore {
+    async fn open_list(&self, list: &NewList, room: u32) -> Result<(), StoreError> {
+        // Usually a list has room: find that out without the write lock.
+        if self.database.read(async |one| issue::has_room(one, list, room).await).await? {
+            return Ok(());
+        }
+        self.database
+            .write(async |connection| {
+                if issue::has_room(connection, list, room).await? {
+                    return Ok(());
+                }
+                issue::open_list(connection, list).await
+            })
+            .await
+    }
+
+    async fn lists(&self, retired_before: u64) -> Result<Vec<ListState>, StoreError> {
+        let wanted = query(
+            "SELECT id, window_end, due, published, number FROM status_lists \
+             WHERE window_end > $1 ORDER BY window_end, id",
+        )
+        .bind(rows::signed(retired_before));
+        let rows = self.database.read(async |one| wanted.fetch_all(one).await.map_err(failed));
+        let rows = rows.await?;
+        rows.iter().map(rows::list_state).collect::<Result<_, _>>().map_err(failed)
+    }
+
+    async fn next_edition(&self, list_id: &str, now: u64) -> Result<ListEdition, StoreError> {
+        let (list, statuses) = self
+            .database
+            .write_leading(async |connection| {
+                let list = query(
+                    "UPDATE status_lists SET number = number + 1, issued_at = greatest(issued_at, $2) \
+                     WHERE id = $1 RETURNING number, issued_at, capacity, bits, changes, resumes",
+                )
+                .bind(list_id)
+                .bind(rows::signed(now))
+                .fetch_one(&mut *connection)
+                .await
+                .map_err(failed)?;
+                Ok((list, lists::statuses(connection, list_id).await?))
+            })
+            .await?;
+        let edition = || -> Result<ListEdition, sqlx::Error> {
+            Ok(ListEdition {
+                id: list_id.to_owned(),
+                number: rows::unsigned(&list, "number")?,
+                issued_at: rows::unsigned(&list, "issued_at")?,
+                capacity: rows::unsigned(&list, "capacity")?,
+                bits: rows::bits(&list)?,
+                changes: rows::unsigned(&list, "changes")?,
+                resumes: rows::unsigned(&list, "resumes")?,
+                statuses,
+            })
+        };
+        edition().map_err(failed)
+    }
+
+    async fn statuses(&self, list_id: &str) -> Result<Vec<(u32, StatusType)>, StoreError> {
+        self.database.read(async |one| lists::statuses(one, list_id).await).await
+    }
+
+    async fn mark_published(&self, list_id: &str, changes: u64) -> Result<(), StoreError> {
+        let mark = "UPDATE status_lists SET published = greatest(published, $2) WHERE id = $1";
+        let mark = query(mark).bind(list_id).bind(rows::signed(changes));
+        self.database
+            .write_leading(async |connection| {
+                mark.execute(connection).await.map_err(failed)?;
+                Ok(())
+            })
+            .await
+    }
+}
+
+impl ActStore for PostgresStore {
+    async fn plan_act(&self, act: &NewAct) -> Result<Plan, StoreError> {
+        self.database.read(async |one| acts::plan(one, act).await).await
+    }
+
+    async fn record_act(
+        &self,
+        act: &NewAct,
+        plan: Plan,
+    ) -> Result<Option<RecordedAct>, StoreError> {
+        self.database
+            .write(async |connection| acts::record(connection, act, plan, (self.clock)()).await)
+            .await
+    }
+
+    async fn continue_acts(&self) -> Result<bool, StoreError> {
+        if self.database.read(async |one| acts::unfinished(one).await).await?.is_none() {
+            return Ok(false);
+        }
+        self.database
+            .write(async |connection| acts::proceed(connection, Some((self.clock)())).await)
+            .await
+    }
+
+    async fn due_replacements(&self, now: UnixMillis) -> Result<Vec<Replaced>, StoreError> {
+        self.database.read(async |one| replacements::due(one, now).await).await
+    }
+
+    async fn forget_replacement(&self, jwt_id: &str) -> Result<(), StoreError> {
+        self.database.write(async |connection| replacements::forget(connection, jwt_id).await).await
+    }
+
+    async fn end_act(&self, id: u64) -> Result<bool, StoreError> {
+        self.database
+            .write(async |connection| acts::end(connection, id, (self.clock)()).await)
+            .await
+    }
+}
+
+impl AuditStore for PostgresStore {
+    async fn record(&self, entry: &AuditEntry) -> Result<(), StoreError> {
+        self.database.write(async |connection| audit::append(connection, entry).await).await
+    }
+
+    async fn erase_personal(
+        &self,
+        positions: &[u64],
+        entry: &AuditEntry,
+    ) -> Result<(), StoreError> {
+        self.database
+            .write(async |connection| audit::erase(connection, positions, entry).await)
+            .await
+    }
+
+    async fn audit(&self, since_ms: u64, page: Page) -> Result<Vec<(u64, AuditEntry)>, StoreError> {
+        self.database.read(async |one| audit::page(one, since_ms, page).await).await
+    }
+}
+
+impl LogStore for PostgresStore {
+    async fn log(&self) -> Result<Option<StoredLog>, StoreError> {
+        self.database.read(async |one| log::find(one).await).await
+    }
+
+    async fn epoch(&self) -> Result<Option<String>, StoreError> {
+        self.database.read(async |one| log::epoch(one).await).await
+    }
+
+    async fn begin_log(&self, log: &StoredLog) -> Result<(), StoreError> {
+        self.database.write(async |connection| log::begin(connection, log).await).await
+    }
+
+    async fn leaf_texts(&self, after: u64, most: u32) -> Result<Vec<String>, StoreError> {
+        self.database.read(async |one| log::texts(one, after, most).await).await
+    }
+
+    async fn leaves(&self, after: u64, most: u32) -> Result<Vec<(u64, Leaf)>, StoreError> {
+        self.database.read(async |one| audit::leaves(one, after, most).await).await
+    }
+
+    async fn log_tiles(&self, tiles: &[TileId]) -> Result<Vec<Tile>, StoreError> {
+        self.database.read(async |one| log::tiles(one, tiles).await).await
+    }
+
+    async fn extend_log(&self, extension: &LogExtension) -> Result<bool, StoreError> {
+        self.database
+            .write_leading(async |connection| log::extend(connection, extension).await)
+            .await
+    }
+}
+
+impl StoreState for PostgresStore {
+    async fn is_writable(&self) -> bool {
+        !self.issues.is_closed()
+            && (self.database.last_change_succeeded()
+                || self.database.write(async |_| Ok(())).await.is_ok())
+    }
+
+    async fn version(&self) -> Result<i64, StoreError> {
+        self.database.version().await
+    }
+}

@@ -1,0 +1,124 @@
+//! The suite of all storages, and what only a server has.
+
+use edgepass_issuer::storage::{ListStore, Recorded, StoreError, StoreState, TokenStore};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
+
+use super::test_server::{self, SCHEMAS};
+use super::*;
+use crate::suite::{self, Database, TestStore, entry, issue, now, token};
+
+/// A schema of its own in the database of the test server.
+pub(super) struct InSchema(String);
+
+impl InSchema {
+    async fn connection(&self) -> PgConnection {
+        let url = test_server::url();
+        let mut connection = PgConnection::connect_with(&url.options()).await.unwrap();
+        let path = format!("SET search_path TO {}", self.0);
+        sqlx::raw_sql(AssertSqlSafe(path)).execute(&mut connection).await.unwrap();
+        connection
+    }
+}
+
+impl Database for InSchema {
+    type Store = PostgresStore;
+
+    async fn make() -> Self {
+        let number = SCHEMAS.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Self(format!("test_{}_{number}", std::process::id()))
+    }
+
+    async fn open(&self) -> PostgresStore {
+        PostgresStore::open(&test_server::url(), &self.0, true, now).await.unwrap()
+    }
+
+    async fn close(store: &PostgresStore) {
+        store.close().await;
+    }
+
+    async fn execute(&self, text: &str) -> Result<(), sqlx::Error> {
+        let text = AssertSqlSafe(text.to_owned());
+        sqlx::raw_sql(text).execute(&mut self.connection().await).await.map(|_| ())
+    }
+
+    async fn number(&self, text: &str) -> i64 {
+        let text = query(AssertSqlSafe(text.to_owned()));
+        text.fetch_one(&mut self.connection().await).await.unwrap().get(0)
+    }
+}
+
+suite::on!(InSchema);
+
+#[tokio::test]
+async fn a_change_that_writes_nothing_leaves_the_version_as_it_is() {
+    let TestStore { store, database: _database } = suite::test_store::<InSchema>().await;
+    let before = store.version().await.unwrap();
+    assert!(store.is_writable().await);
+    store.database.write(async |_| Ok(())).await.unwrap();
+    store.mark_published("no list", 1).await.unwrap();
+    assert_eq!(store.version().await.unwrap(), before);
+    issue(&store, &token("t")).await;
+    assert_eq!(store.version().await.unwrap(), before + 1);
+}
+
+#[tokio::test]
+async fn one_process_leads_and_the_next_one_only_after_it() {
+    let TestStore { store, database } = suite::test_store::<InSchema>().await;
+    let other = database.open().await;
+    assert!(store.lead("a").await.unwrap());
+    assert!(store.lead("a").await.unwrap(), "renewed");
+    assert!(!other.lead("b").await.unwrap());
+    let list_id = issue(&store, &token("t")).await.list_id;
+    assert_eq!(store.next_edition(&list_id, 1).await.unwrap().number, 1);
+    // The lease ends without a word, as when the process hangs.
+    database.execute("UPDATE lease SET expires_at_ms = 1").await.unwrap();
+    assert!(store.next_edition(&list_id, 1).await.is_err(), "nothing is published without a lease");
+    assert!(other.lead("b").await.unwrap());
+    assert_eq!(other.next_edition(&list_id, 1).await.unwrap().number, 2);
+    for late in
+        [store.next_edition(&list_id, 1).await.map(|_| ()), store.mark_published(&list_id, 1).await]
+    {
+        assert!(matches!(late, Err(StoreError::Unavailable(_))), "{late:?}");
+    }
+    assert!(!store.lead("a").await.unwrap());
+    // Issuing needs no lease.
+    issue(&store, &token("u")).await;
+    other.stop_leading().await.unwrap();
+    assert!(store.lead("a").await.unwrap());
+    assert_eq!(store.next_edition(&list_id, 1).await.unwrap().number, 3);
+}
+
+#[tokio::test]
+async fn a_process_that_hangs_in_a_transaction_stops_the_others_for_seconds_only() {
+    let TestStore { store, database } = suite::test_store::<InSchema>().await;
+    let other = database.open().await;
+    let hanging = store.database.write(async |_| {
+        std::future::pending::<()>().await;
+        Ok(())
+    });
+    let issued = async {
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        other.record_issue(&token("t"), &entry("t")).await
+    };
+    tokio::select! {
+        _ = hanging => panic!("it hangs"),
+        recorded = issued => assert!(matches!(recorded, Ok(Recorded::At(_))), "{recorded:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_may_lose_commits_is_refused() {
+    let TestStore { store: _store, database } = suite::test_store::<InSchema>().await;
+    let url = test_server::url().with_options("synchronous_commit", "off");
+    let refused = PostgresStore::open(&url, &database.0, false, now).await.err().unwrap();
+    let StoreError::Unavailable(refused) = refused else { panic!("{refused:?}") };
+    assert!(format!("{refused:?}").contains("NotDurable"), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_schema_is_made_by_init_alone() {
+    let url = test_server::url();
+    let refused = PostgresStore::open(&url, "test_missing", false, now).await.err().unwrap();
+    let StoreError::Unavailable(refused) = refused else { panic!("{refused:?}") };
+    assert!(refused.to_string().contains("edgepass init"), "{refused}");
+}
