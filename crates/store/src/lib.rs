@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::string_slice))]
 
+mod any;
 mod directory;
 mod durability;
 mod issues;
@@ -17,6 +18,7 @@ pub mod sqlite;
 #[cfg(test)]
 mod suite;
 
+pub use any::AnyStore;
 pub use objects::Objects;
 pub use postgres::PostgresStore;
 pub use sqlite::SqliteStore;

@@ -33,7 +33,13 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: &Args, source: &Source, json: bool) -> anyhow::Result<Exit> {
     let config = source.load()?;
-    super::refuse_missing(&config)?;
+    if config.database_url.is_some() {
+        bail!(
+            "the database is on a server; back the schema {} up with pg_dump, or the server with its own tools",
+            config.schema()
+        );
+    }
+    super::database::refuse_missing(&config)?;
     private::keep(&config)?;
     let file = std::path::absolute(&args.file).context("the current folder cannot be read")?;
     refuse_place(&file, &config)?;

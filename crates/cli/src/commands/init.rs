@@ -19,9 +19,9 @@ use edgepass_issuer::signing_key::{KeyState, SealedKey};
 use edgepass_issuer::storage::{KeyChange, KeyStore};
 use edgepass_issuer::vault::Vault;
 use edgepass_issuer::{Config, Issuer};
-use edgepass_store::SqliteStore;
 use serde_json::json;
 
+use super::database;
 use super::source::Source;
 use crate::exit::Exit;
 use crate::host::{self, OsEntropy};
@@ -102,8 +102,9 @@ pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Resu
         .replace("{algorithm}", &args.algorithm)
         .replace("{secret_hash}", &secret.hash(&mut entropy)?.to_string());
     // Checked with the rules of `serve`, before any file is written.
-    let config = Config::parse(&text, &args.dir)
+    let mut config = Config::parse(&text, &args.dir)
         .with_context(|| "the arguments give no valid configuration".to_owned())?;
+    config.database_url = database::from_environment()?;
     fs::create_dir_all(&args.dir)
         .with_context(|| format!("{} cannot be created", args.dir.display()))?;
 
@@ -119,8 +120,8 @@ pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Resu
     if !ignore.exists() {
         write_new(&ignore, "/data/\n/master.key\n")?;
     }
-    if config.database().exists() {
-        bail!("{} already exists; init never overwrites", config.database().display());
+    if database::exists(&config).await? {
+        bail!("{} already exists; init never overwrites", database::shown(&config)?);
     }
     if let (false, Some(file)) = (from_environment, &config.master_key_file) {
         master_key::create(file, &master)?;
@@ -208,15 +209,23 @@ async fn bootstrap_token(config: &Config, vault: Vault) -> anyhow::Result<Issued
 /// of all that have none. Creates the master key file if no environment has a database.
 async fn init_existing(source: &Source, bootstrap: bool, json: bool) -> anyhow::Result<Exit> {
     let all = source.all()?.environments;
-    let is_new = all.iter().all(|config| !config.database().exists());
-    let mut missing = match &source.environment {
+    let mut is_new = true;
+    for config in &all {
+        is_new &= !database::exists(config).await?;
+    }
+    let wanted = match &source.environment {
         Some(_) => vec![source.load()?],
         None => all,
     };
-    let known = missing.first().map(Config::database);
-    missing.retain(|config| !config.database().exists());
+    let known = wanted.first().map(database::shown).transpose()?;
+    let mut missing = Vec::new();
+    for config in wanted {
+        if !database::exists(&config).await? {
+            missing.push(config);
+        }
+    }
     if let (true, Some(database)) = (missing.is_empty(), known) {
-        bail!("{} already exists; init never overwrites", database.display());
+        bail!("{database} already exists; init never overwrites");
     }
     if bootstrap {
         let [config] = missing.as_slice() else {
@@ -263,11 +272,7 @@ async fn create_keys(
     vault: &Vault,
     entropy: &mut OsEntropy,
 ) -> anyhow::Result<[String; 2]> {
-    let file = config.database();
-    // SQLite creates its `-wal` and `-shm` files with the mode of the database file.
-    let cannot = || format!("{} cannot be created", file.display());
-    private::file(&file).with_context(cannot)?;
-    let store = SqliteStore::open(&file, true, host::now).await.with_context(cannot)?;
+    let store = database::create(config).await?;
     let now = host::now();
     let seconds = now.numeric_date().seconds();
     let algorithm = config.keys.algorithm;
@@ -281,7 +286,7 @@ async fn create_keys(
     let entry = AuditEntry { at_ms: now.0, actor: super::actor(), policy, act };
     let change = KeyChange { seen: 0, now: seconds, states: Vec::new(), new: keys.to_vec() };
     if !store.change_keys(&change, &entry).await? {
-        bail!("{} already contains keys; init never overwrites", config.database().display());
+        bail!("{} already contains keys; init never overwrites", database::shown(config)?);
     }
     store.close().await;
     Ok(key_ids)
@@ -313,6 +318,9 @@ listen = "{listen}"
 
 {tls}# Directory for records, audit trail and sealed keys. Relative to this file.
 data_dir = "data"
+
+# Instead of a file in data_dir, tables on a PostgreSQL server. EDGEPASS_DATABASE_URL takes precedence.
+# database = "postgres://edgepass@db.example/edgepass?sslmode=verify-full"
 
 # Key that decrypts the sealed signing keys. Keep it outside data_dir with mode 0600, and back it up
 # separately. The environment variable EDGEPASS_MASTER_KEY takes precedence.

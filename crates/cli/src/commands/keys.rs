@@ -6,7 +6,7 @@ use edgepass_issuer::storage::KeyStore;
 use edgepass_issuer::{Config, Issuer};
 use edgepass_server::admin::keys::{Compromise, are_settled};
 use edgepass_server::admin::view;
-use edgepass_store::SqliteStore;
+use edgepass_store::AnyStore;
 use serde_json::{Value, json};
 
 use super::published::{self, Published};
@@ -79,9 +79,9 @@ pub(super) async fn run(act: Act, source: &Source, json: bool) -> anyhow::Result
 
 /// Waits up to 5 s until the published JWK Set has every key that belongs to it, and no compromised
 /// one.
-async fn is_settled(issuer: &Issuer<SqliteStore>, config: &Config) -> anyhow::Result<Published> {
-    published::wait_until(config, async || Ok(are_settled(&issuer.store().keys().await?.keys)))
-        .await
+async fn is_settled(issuer: &Issuer<AnyStore>, config: &Config) -> anyhow::Result<Published> {
+    let store = issuer.store();
+    published::wait_until(config, store, async || Ok(are_settled(&store.keys().await?.keys))).await
 }
 
 fn tell(

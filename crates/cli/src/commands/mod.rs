@@ -5,11 +5,13 @@ mod backup;
 mod batch;
 mod client;
 mod client_secret;
+pub(crate) mod database;
 mod doctor;
 mod init;
 mod inspect;
 mod issue;
 mod keys;
+mod leading;
 mod leaks;
 mod listing;
 mod policy;
@@ -25,16 +27,15 @@ mod verify;
 
 use std::sync::Arc;
 
-use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 use edgepass_issuer::policy::version::{LivePolicy, PolicyUser};
 use edgepass_issuer::selection::StatusChange;
 use edgepass_issuer::{Config, Issuer};
 use edgepass_server::error_chain;
-use edgepass_store::SqliteStore;
+use edgepass_store::AnyStore;
 
 use crate::exit::{Exit, Failure};
-use crate::{host, output, private, vault};
+use crate::{host, output, vault};
 
 /// Size limit of a response that `doctor` or `serve` fetches, in bytes. No document of an issuer is
 /// that large.
@@ -204,31 +205,9 @@ impl Cli {
     }
 }
 
-/// Refuses an issuer that has no database.
-fn refuse_missing(config: &Config) -> anyhow::Result<()> {
-    let file = config.database();
-    let shown = file.display();
-    // A database that another user owns must not be reported as missing.
-    let exists = file
-        .try_exists()
-        .with_context(|| format!("{shown} cannot be accessed; run as the user that owns it"))?;
-    if !exists {
-        anyhow::bail!(
-            "{shown} does not exist; put a backup in its place with `edgepass restore FILE`. For a configuration or an environment that never had one, run `edgepass init --config FILE`; for a new issuer, move the configuration away and run `edgepass init`"
-        );
-    }
-    Ok(())
-}
-
-/// Opens the database of an issuer that `init` made. First restricts its files to their owner.
-async fn open_store(config: &Config) -> anyhow::Result<SqliteStore> {
-    refuse_missing(config)?;
-    private::keep(config)?;
-    let file = config.database();
-    SqliteStore::open(&file, false, host::now)
-        .await
-        .map_err(unavailable)
-        .with_context(|| format!("{} cannot be opened", file.display()))
+/// Opens the database of an issuer that `init` made.
+async fn open_store(config: &Config) -> anyhow::Result<AnyStore> {
+    database::open(config).await
 }
 
 /// An error of something that is not available now.
@@ -237,14 +216,14 @@ fn unavailable(error: impl std::error::Error) -> anyhow::Error {
 }
 
 /// Opens the issuer for `user`: its master key, its database, and the signing key.
-async fn open_issuer(config: &Config, user: &PolicyUser) -> anyhow::Result<Issuer<SqliteStore>> {
+async fn open_issuer(config: &Config, user: &PolicyUser) -> anyhow::Result<Issuer<AnyStore>> {
     let vault = vault::load(config)?;
-    let store = Arc::new(open_store(config).await?);
+    let store = database::open_shared(config).await?;
     Ok(Issuer::open(store, config, vault, user).await?)
 }
 
 /// Records the version of the policy that a command uses.
-async fn record_policy(config: &Config, store: &SqliteStore) -> anyhow::Result<LivePolicy> {
+async fn record_policy(config: &Config, store: &AnyStore) -> anyhow::Result<LivePolicy> {
     Ok(LivePolicy::record(Arc::clone(&config.policy), store, &policy_user()).await?)
 }
 

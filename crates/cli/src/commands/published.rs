@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 use edgepass_issuer::Config;
+use edgepass_store::AnyStore;
 use rustix::process::Pid;
+
+use super::database;
 
 /// Longest wait for a running `serve` to publish a change.
 const WAIT: Duration = Duration::from_secs(5);
@@ -39,11 +42,12 @@ impl Published {
 /// Waits up to 5 s until `is_published` returns `true`. Returns at once if no `serve` runs.
 pub(super) async fn wait_until(
     config: &Config,
+    store: &AnyStore,
     is_published: impl AsyncFn() -> anyhow::Result<bool>,
 ) -> anyhow::Result<Published> {
     let wait = async {
         loop {
-            if !somebody_serves(config)? {
+            if !somebody_serves(config)? && !database::is_led(store).await? {
                 return anyhow::Ok(Published::NobodyServes);
             }
             if is_published().await? {

@@ -15,7 +15,7 @@ use edgepass_issuer::storage::{KeyStore, ListStore, StoredKeys};
 use edgepass_issuer::vault::Vault;
 use edgepass_server::error_chain;
 use edgepass_store::sqlite::backup::{self, Contents};
-use edgepass_store::{Objects, SqliteStore};
+use edgepass_store::{AnyStore, Objects, SqliteStore};
 use serde_json::json;
 
 use super::source::Source;
@@ -44,6 +44,11 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: &Args, source: &Source, json: bool) -> anyhow::Result<Exit> {
     let config = source.load()?;
+    if config.database_url.is_some() {
+        bail!(
+            "the database is on a server, where no backup can be put in its place yet. Do not start `edgepass serve` on an old copy of it: indices would be used twice, and revocations since be undone"
+        );
+    }
     private::folder(&config.data_dir)?;
     let _lock = super::serve::lock(&config, "").context("stop `edgepass serve` first")?;
     refuse_existing(&config)?;
@@ -54,6 +59,7 @@ pub(super) async fn run(args: &Args, source: &Source, json: bool) -> anyhow::Res
         .with_context(|| format!("{} cannot be restored", args.file.display()))?;
     let store = SqliteStore::open(&copy.path, false, host::now).await;
     let store = store.context("the backup cannot be opened; is it of a newer program?")?;
+    let store = AnyStore::Sqlite(store);
     let restored = restore(&store, &config, &vault, source, args.without_targets).await;
     // The file is whole then: the write-ahead log is emptied.
     store.close().await;
@@ -72,7 +78,7 @@ struct Restored {
 }
 
 async fn restore(
-    store: &SqliteStore,
+    store: &AnyStore,
     config: &Config,
     vault: &Vault,
     source: &Source,
@@ -116,7 +122,7 @@ async fn restore(
 
 /// Reads every target, all at once.
 async fn look(
-    store: &SqliteStore,
+    store: &AnyStore,
     config: &Config,
     source: &Source,
     stored: &StoredKeys,

@@ -1,6 +1,7 @@
 //! `edgepass keys rewrap`.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use edgepass_issuer::audit::{Act, AuditEntry};
@@ -8,13 +9,14 @@ use edgepass_issuer::entropy::Entropy;
 use edgepass_issuer::rewrap::{RewrapStore, Rewrapped, rewrap, rewrap_log};
 use edgepass_issuer::seal::MasterKey;
 use edgepass_issuer::storage::{KeyStore, LogStore};
-use edgepass_store::SqliteStore;
+use edgepass_store::AnyStore;
 use serde_json::json;
 
+use super::leading::Leading;
 use super::source::Source;
 use crate::exit::Exit;
 use crate::host::{self, OsEntropy};
-use crate::{master_key, output};
+use crate::{master_key, output, private};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -33,7 +35,7 @@ pub(super) struct Args {
 
 /// An environment whose keys are to be sealed again.
 struct Prepared {
-    store: SqliteStore,
+    store: Arc<AnyStore>,
     name: Option<String>,
     /// The time of the last change of keys, in seconds.
     seen: u64,
@@ -55,7 +57,8 @@ pub(super) async fn run(args: &Args, source: &Source, json: bool) -> anyhow::Res
     let environments = source.all()?.environments;
     let mut locks = Vec::new();
     for config in &environments {
-        super::refuse_missing(config)?;
+        super::database::refuse_missing(config)?;
+        private::folder(&config.data_dir)?;
         locks.push(super::serve::lock(config, "").context("stop `edgepass serve` first")?);
     }
     let Some(first) = environments.first() else {
@@ -72,8 +75,11 @@ pub(super) async fn run(args: &Args, source: &Source, json: bool) -> anyhow::Res
         false => master_key::read(&args.new_key, first)?,
     };
     let mut prepared = Vec::new();
+    let mut leases = Vec::new();
     for config in &environments {
-        let store = super::open_store(config).await?;
+        let store = super::database::open_shared(config).await?;
+        let leading = Leading::take(&store).await?;
+        leases.push(leading.context("stop `edgepass serve` first, on every machine")?);
         let stored = store.keys().await?;
         let keys = rewrap(&stored, &old, &new)?;
         let log = store.log().await?.map(|log| rewrap_log(&log, &old, &new)).transpose()?.flatten();
@@ -96,6 +102,9 @@ pub(super) async fn run(args: &Args, source: &Source, json: bool) -> anyhow::Res
         master_key::read(&args.new_key, first)?;
     }
     let outcome = rewrap_all(&prepared).await;
+    for lease in leases {
+        lease.end().await;
+    }
     for environment in &prepared {
         environment.store.close().await;
     }

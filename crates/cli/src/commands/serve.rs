@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
-use edgepass_issuer::Config;
 use edgepass_issuer::config::{TargetConfig, TlsConfig};
 use edgepass_issuer::policy::review::review;
 use edgepass_issuer::policy::version::PolicyUser;
 use edgepass_issuer::publish::target::Target;
+use edgepass_issuer::{Config, Issuer};
 use edgepass_server::reload::Reload;
 use edgepass_server::{App, Host, Tls, error_chain, router};
-use edgepass_store::{Objects, SqliteStore};
+use edgepass_store::{AnyStore, Objects};
 use reqwest::header::CACHE_CONTROL;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -24,10 +24,12 @@ use tracing_subscriber::fmt;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use super::database;
+use super::leading::Leading;
 use super::published::{self, Server};
 use super::source::{Source, Stamp};
-use crate::exit::Exit;
-use crate::{host, private};
+use crate::exit::{Exit, Failure};
+use crate::{host, private, vault};
 
 /// Time limit for closing the database when `serve` stops.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -91,6 +93,11 @@ pub(super) async fn run(args: Args, source: Source, json: bool) -> anyhow::Resul
     tokio::select! {
         () = edgepass_server::serve(listener, limit, router(apps.clone()), tls.clone(), stop) => {}
         () = watch_certificate(tls.as_deref()) => {}
+        () = lost(&mut served) => {
+            return Err(anyhow::Error::new(Failure::Unavailable).context(
+                "the lease was lost: the database did not answer in time, or another `edgepass serve` has taken over",
+            ));
+        }
         // Without publication `serve` would look healthy while its lists expire.
         _ = publishing.join_next() => bail!("publishing stopped unexpectedly; see the log"),
         error = reload_on_signal(hangup, args.watch.then_some(stamp), &source, &apps) => {
@@ -98,7 +105,8 @@ pub(super) async fn run(args: Args, source: Source, json: bool) -> anyhow::Resul
         }
     }
     publishing.shutdown().await;
-    for Served { app, .. } in &served {
+    for Served { app, leading, .. } in served {
+        leading.end().await;
         // The database is one whole file then. What is still running is given up.
         if tokio::time::timeout(CLOSE_TIMEOUT, app.issuer().store().close()).await.is_err() {
             tracing::warn!("the database is in use; its write-ahead log stays");
@@ -109,9 +117,10 @@ pub(super) async fn run(args: Args, source: Source, json: bool) -> anyhow::Resul
 
 /// An environment that is served.
 struct Served {
-    app: Arc<App<SqliteStore>>,
+    app: Arc<App<AnyStore>>,
     listen: SocketAddr,
     tls: Option<Arc<Tls>>,
+    leading: Leading,
     /// Held while the process runs.
     _lock: File,
 }
@@ -119,8 +128,12 @@ struct Served {
 impl Served {
     /// Opens the issuer and the targets of an environment, and locks its data directory.
     async fn open(config: Config, source: &Source, server: &Server) -> anyhow::Result<Self> {
-        let issuer = Arc::new(super::open_issuer(&config, &policy_user()).await?);
+        let vault = vault::load(&config)?;
+        let store = database::open_shared(&config).await?;
         let lock = lock(&config, &server.text())?;
+        // Before anything is recorded as `serve`.
+        let leading = Leading::wait(&store, &config.issuer).await?;
+        let issuer = Arc::new(Issuer::open(store, &config, vault, &policy_user()).await?);
         super::audit::compare(issuer.store(), &config).await?;
         // Opened in parallel, so that several targets that hang delay the start no more than one
         // does.
@@ -149,12 +162,12 @@ impl Served {
         };
         let app = App::new(config, issuer, targets, Host { now: host::now, fill: host::fill })
             .context("a [[federation]] cannot be used")?;
-        Ok(Self { app, listen, tls, _lock: lock })
+        Ok(Self { app, listen, tls, leading, _lock: lock })
     }
 }
 
 /// Looks for damage of the database once, and logs it.
-async fn report_damage(store: &SqliteStore) {
+async fn report_damage(store: &AnyStore) {
     match store.damage().await {
         Ok(damage) => {
             for found in damage {
@@ -165,6 +178,12 @@ async fn report_damage(store: &SqliteStore) {
             tracing::error!(error = %error_chain(&error), "the database cannot be read as a whole");
         }
     }
+}
+
+/// Ends when the lease of an environment is lost.
+async fn lost(served: &mut [Served]) {
+    let leases = served.iter_mut().map(|served| Box::pin(served.leading.lost()));
+    futures_util::future::select_all(leases).await;
 }
 
 /// Renews the certificate. Never ends.
@@ -191,7 +210,7 @@ async fn reload_on_signal(
     mut hangup: Signal,
     mut stamp: Option<Stamp>,
     source: &Source,
-    apps: &[Arc<App<SqliteStore>>],
+    apps: &[Arc<App<AnyStore>>],
 ) -> anyhow::Error {
     let mut pause = WATCH;
     loop {
@@ -231,7 +250,7 @@ async fn reload_on_signal(
 }
 
 /// Waits until an operator asks an issuer to read its policy again.
-async fn asked(apps: &[Arc<App<SqliteStore>>]) -> (&Arc<App<SqliteStore>>, Reload) {
+async fn asked(apps: &[Arc<App<AnyStore>>]) -> (&Arc<App<AnyStore>>, Reload) {
     let requests =
         apps.iter().map(|app| Box::pin(async move { (app, app.reloads().next().await) }));
     match futures_util::future::select_all(requests).await {
@@ -260,12 +279,12 @@ async fn changed(source: &Source, stamp: Option<&Stamp>, pause: Duration) {
 /// is served. Changes nothing if it has mistakes, or has other environments than those that are served.
 async fn reload(
     source: &Source,
-    apps: &[Arc<App<SqliteStore>>],
+    apps: &[Arc<App<AnyStore>>],
     are_all: bool,
     actor: &str,
 ) -> anyhow::Result<()> {
     let environments = source.all()?.environments;
-    let of = |app: &App<SqliteStore>| {
+    let of = |app: &App<AnyStore>| {
         environments.iter().find(|config| config.environment == app.config().environment)
     };
     let has_others = are_all && environments.len() != apps.len();

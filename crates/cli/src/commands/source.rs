@@ -6,6 +6,7 @@ use anyhow::{Context, bail};
 use edgepass_issuer::config::SourceFile;
 use edgepass_issuer::{Config, Installation};
 
+use super::database;
 use crate::private;
 use crate::remote::Remote;
 
@@ -159,7 +160,13 @@ impl Source {
     }
 
     fn parse(&self, paths: &[PathBuf], files: &[SourceFile]) -> anyhow::Result<Installation> {
-        let installation = Installation::parse(files, &self.base())?;
+        let mut installation = Installation::parse(files, &self.base())?;
+        refuse_readable_password(&installation, paths, files)?;
+        if let Some(url) = database::from_environment()? {
+            for config in &mut installation.environments {
+                config.database_url = Some(url.clone());
+            }
+        }
         for config in &installation.environments {
             for path in paths {
                 private::refuse_public(config, path)?;
@@ -199,4 +206,22 @@ impl Source {
         let environment = self.all()?.environment(self.environment.as_deref());
         environment.with_context(|| "--environment")
     }
+}
+
+/// Refuses a file that holds the password of the database and that other users can read.
+fn refuse_readable_password(
+    installation: &Installation,
+    paths: &[PathBuf],
+    files: &[SourceFile],
+) -> anyhow::Result<()> {
+    let url = installation.environments.iter().find_map(|config| config.database_url.as_ref());
+    let Some(url) = url.filter(|url| url.has_password()) else { return Ok(()) };
+    // It is in all of them if it cannot be found, such as when it is written with escapes.
+    let is_anywhere = files.iter().any(|file| file.text.contains(url.reveal()));
+    for (path, file) in paths.iter().zip(files) {
+        if !is_anywhere || file.text.contains(url.reveal()) {
+            private::refuse_if_others_may_read(path, "the password of the database in")?;
+        }
+    }
+    Ok(())
 }

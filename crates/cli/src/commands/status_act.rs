@@ -17,7 +17,7 @@ use edgepass_issuer::storage::{ActStore, ListState, TokenStore};
 use edgepass_server::acts::ActRequest;
 use edgepass_server::error_chain;
 use edgepass_status_list::Bits;
-use edgepass_store::SqliteStore;
+use edgepass_store::AnyStore;
 use serde_json::json;
 
 use super::published::{self, Published};
@@ -205,7 +205,7 @@ const NONE_CAN: &str =
 /// on stderr every 2 s.
 pub(super) async fn act_and_publish(
     config: &Config,
-    store: &SqliteStore,
+    store: &AnyStore,
     act: &NewAct,
 ) -> anyhow::Result<(Option<RecordedAct>, Published)> {
     let served = |pending: Vec<ListState>| async move {
@@ -215,7 +215,7 @@ pub(super) async fn act_and_publish(
                 still.iter().all(|now| now.id != list.id || now.published >= list.changes)
             }))
         };
-        published::wait_until(config, is_published).await
+        published::wait_until(config, store, is_published).await
     };
     let acted = perform_and_wait(store, act, served);
     output::waiting_for("changing token statuses", acted).await.map_err(failed)

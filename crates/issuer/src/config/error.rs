@@ -140,6 +140,12 @@ pub enum Mistake {
          names of header fields"
     )]
     Proxy(&'static str),
+    /// `database` is no URL of PostgreSQL.
+    #[error(
+        "database: write the URL of a PostgreSQL database, \
+         \"postgres://edgepass@db.example/edgepass?sslmode=verify-full\", or leave it out for a file in data_dir"
+    )]
+    Database,
     /// `data_dir` or `master_key_file` is an empty path. Holds the name of the setting.
     #[error("{0}: write a path")]
     EmptyPath(&'static str),

@@ -10,6 +10,7 @@ use std::time::Duration;
 use edgepass_verify::policy::freshness::{FreshnessConfig, Schedule};
 use toml::Spanned;
 
+use super::database_url::DatabaseUrl;
 use super::error::{Mistake, Mistakes};
 use super::policy_checks::{ClientRules, FederationRules, Naming, Placed, RoleRules};
 use super::sources::{Place, SourceFile, Sources};
@@ -280,6 +281,7 @@ struct Settings {
     listen: SocketAddr,
     tls: TlsConfig,
     data_dir: PathBuf,
+    database_url: Option<DatabaseUrl>,
     master_key_file: Option<PathBuf>,
     token_type: TokenType,
     dpop_nonce: bool,
@@ -322,6 +324,9 @@ impl Settings {
         };
         let data_dir =
             sources.check_required("data_dir", written.data_dir, |path| below(path, "data_dir"));
+        let database_url = written.database.and_then(|url| {
+            sources.check(url, |url| DatabaseUrl::new(url).ok_or(Mistake::Database))
+        });
         let master_key_file = written.master_key_file.and_then(|file| {
             sources.check(file, |file| match (below(file, "master_key_file")?, &data_dir) {
                 (file, Some(data)) if file.starts_with(data) => Err(Mistake::MasterKeyInDataDir),
@@ -360,6 +365,7 @@ impl Settings {
             listen: listen?,
             tls: tls?,
             data_dir: data_dir?,
+            database_url,
             master_key_file,
             token_type: tokens.typ,
             dpop_nonce: tokens.dpop_nonce,
@@ -398,6 +404,7 @@ impl Settings {
                 None => self.data_dir.clone(),
                 Some(name) => self.data_dir.join(name),
             },
+            database_url: self.database_url.clone(),
             master_key_file: self.master_key_file.clone(),
             token_type: self.token_type,
             dpop_nonce: self.dpop_nonce,

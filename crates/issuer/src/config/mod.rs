@@ -1,6 +1,7 @@
 //! The issuer's configuration, `edgepass.toml`.
 
 mod checks;
+mod database_url;
 mod error;
 mod installation;
 mod policy_checks;
@@ -18,6 +19,7 @@ use edgepass_verify::policy::freshness::{FreshnessConfig, Schedule};
 use ipnet::IpNet;
 use serde::Deserialize;
 
+pub use self::database_url::DatabaseUrl;
 pub use self::error::{ConfigError, Mistake, Mistakes};
 pub use self::installation::{EntryKind, Installation, Places, UnknownEnvironment};
 pub use self::sources::{Place, SourceFile};
@@ -189,6 +191,8 @@ pub struct Config {
     /// The data directory, which holds the database. That of an environment is in a folder of its
     /// name.
     pub data_dir: PathBuf,
+    /// The URL of the PostgreSQL database. `None`: the database is a file, [`Config::database`].
+    pub database_url: Option<DatabaseUrl>,
     /// The file with the master key. The variable `EDGEPASS_MASTER_KEY` takes precedence.
     pub master_key_file: Option<PathBuf>,
     /// The `typ` of access tokens.
@@ -267,6 +271,7 @@ impl Config {
             ("listen", self.listen != other.listen),
             ("[tls]", self.tls != other.tls),
             ("data_dir", self.data_dir != other.data_dir),
+            ("database", self.database_url != other.database_url),
             ("master_key_file", self.master_key_file != other.master_key_file),
             ("[tokens] typ", self.token_type != other.token_type),
             ("[tokens] dpop_nonce", self.dpop_nonce != other.dpop_nonce),
@@ -281,6 +286,14 @@ impl Config {
             ("[[target]]", self.targets != other.targets),
         ];
         changed.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
+    }
+
+    /// The schema of a PostgreSQL database that holds the tables: `edgepass`, or that of an environment.
+    pub fn schema(&self) -> String {
+        match &self.environment {
+            None => "edgepass".to_owned(),
+            Some(name) => format!("edgepass_{name}"),
+        }
     }
 
     /// The database file: `edgepass.db` in the data directory.

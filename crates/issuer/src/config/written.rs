@@ -29,6 +29,8 @@ pub(super) struct ConfigText {
     pub(super) listen: Option<Spanned<String>>,
     /// The data directory. A relative path starts at the folder of `edgepass.toml`.
     pub(super) data_dir: Option<Spanned<PathBuf>>,
+    /// The URL of a PostgreSQL database, instead of a file in the data directory.
+    pub(super) database: Option<Spanned<String>>,
     /// The file with the master key, outside the data directory. The variable `EDGEPASS_MASTER_KEY`
     /// takes precedence.
     pub(super) master_key_file: Option<Spanned<PathBuf>>,
@@ -78,6 +80,7 @@ impl ConfigText {
         seen("issuer", once(&mut self.issuer, file.issuer));
         seen("listen", once(&mut self.listen, file.listen));
         seen("data_dir", once(&mut self.data_dir, file.data_dir));
+        seen("database", once(&mut self.database, file.database));
         seen("master_key_file", once(&mut self.master_key_file, file.master_key_file));
         seen("[tokens]", once(&mut self.tokens, file.tokens));
         seen("[revocation]", once(&mut self.revocation, file.revocation));

@@ -21,6 +21,8 @@ use crate::durability::Durability;
 pub(super) struct Connections {
     writers: PgPool,
     readers: PgPool,
+    /// One connection that no other work keeps busy.
+    lease: PgPool,
     durability: Durability,
     begin_write: SqlStr,
     begin_read: SqlStr,
@@ -70,6 +72,7 @@ impl Connections {
         Ok(Self {
             writers: pool(WRITERS).await.map_err(failed)?,
             readers: pool(READERS).await.map_err(failed)?,
+            lease: pool(1).await.map_err(failed)?,
             durability: Durability::default(),
             begin_write: AssertSqlSafe(format!(
                 "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL search_path TO {schema}; \
@@ -90,6 +93,7 @@ impl Connections {
     pub(super) async fn close(&self) {
         self.readers.close().await;
         self.writers.close().await;
+        self.lease.close().await;
     }
 
     /// Runs `work` in a transaction that is committed if `work` returns `Ok`, and else rolled back. No other
@@ -137,13 +141,13 @@ impl Connections {
         self.fence.load(Relaxed)
     }
 
-    /// As [`Connections::write`], before the tables exist, and without the lock.
-    pub(super) async fn prepare<T>(
+    /// As [`Connections::write`], without the lock: what it changes is not of the issuer, or does not exist yet.
+    pub(super) async fn aside<T>(
         &self,
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let begin = self.begin_write.clone();
-        let mut transaction = self.writers.begin_with(begin).await.map_err(failed)?;
+        let mut transaction = self.lease.begin_with(begin).await.map_err(failed)?;
         let done = work(&mut transaction).await?;
         transaction.commit().await.map_err(failed)?;
         Ok(done)

@@ -1,5 +1,7 @@
 //! The lease of the process that publishes, changes keys and extends the log.
 
+use std::time::Duration;
+
 use edgepass_issuer::storage::StoreError;
 use sqlx::{PgConnection, Row};
 
@@ -7,7 +9,9 @@ use super::PostgresStore;
 use super::connections::query;
 use super::error::failed;
 
-/// Time for which a process leads after each renewal, in milliseconds, by the clock of the database.
+/// Time for which a process leads after each renewal.
+pub const LEASE: Duration = Duration::from_secs(3);
+/// [`LEASE`] in milliseconds, by the clock of the database.
 const LEASE_MS: i64 = 3_000;
 
 /// Another process leads.
@@ -16,20 +20,33 @@ const LEASE_MS: i64 = 3_000;
 struct NotLeading;
 
 impl PostgresStore {
-    /// Takes or renews the lease, and says whether this process has it. `holder` names the process, and no
-    /// other. A process that had to take the lease again has a new fence: [`check`] refuses what it does as the
-    /// one that it was before.
+    /// Takes or renews the lease, and says whether this process has it for [`LEASE`] from the beginning of the
+    /// call. `holder` names the process, and no other. From then on, changes that only the leader makes are
+    /// refused while it has no lease.
     ///
     /// # Errors
     ///
     /// [`StoreError`].
     pub async fn lead(&self, holder: &str) -> Result<bool, StoreError> {
         let fence = self.database.fence();
-        let taken = self.database.write(async |one| take(one, holder, fence).await).await?;
+        let taken = self.database.aside(async |one| take(one, holder, fence).await).await?;
         if let Some(fence) = taken {
             self.database.set_fence(fence);
         }
         Ok(taken.is_some())
+    }
+
+    /// Whether a process leads.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn is_led(&self) -> Result<bool, StoreError> {
+        let held = "SELECT 1 FROM lease WHERE \
+                    expires_at_ms > (extract(epoch FROM clock_timestamp()) * 1000)::bigint";
+        let held = query(held);
+        let held = self.database.read(async |one| held.fetch_optional(one).await.map_err(failed));
+        Ok(held.await?.is_some())
     }
 
     /// Gives the lease up, if this process has it.
@@ -41,7 +58,7 @@ impl PostgresStore {
         let end = query("UPDATE lease SET expires_at_ms = 0 WHERE fence = $1");
         let end = end.bind(self.database.fence());
         self.database
-            .write(async |one| {
+            .aside(async |one| {
                 end.execute(one).await.map_err(failed)?;
                 Ok(())
             })
@@ -72,11 +89,12 @@ async fn take(
     row.map(|row| row.try_get(0)).transpose().map_err(failed)
 }
 
-/// Refuses a change by a process whose lease is not `fence`, or has expired.
+/// Refuses a change by a process whose lease is not `fence`, or has expired. No other process takes the lease
+/// before the change is committed or undone.
 pub(super) async fn check(connection: &mut PgConnection, fence: i64) -> Result<(), StoreError> {
     let held = query(
         "SELECT 1 FROM lease WHERE fence = $1 \
-         AND expires_at_ms > (extract(epoch FROM clock_timestamp()) * 1000)::bigint",
+         AND expires_at_ms > (extract(epoch FROM clock_timestamp()) * 1000)::bigint FOR SHARE",
     );
     let held = held.bind(fence).fetch_optional(connection).await.map_err(failed)?;
     held.map(|_| ()).ok_or_else(|| StoreError::Unavailable(Box::new(NotLeading)))

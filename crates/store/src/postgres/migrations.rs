@@ -2,10 +2,11 @@
 
 use edgepass_issuer::storage::StoreError;
 use sha2::{Digest, Sha256};
-use sqlx::{AssertSqlSafe, PgConnection, Row};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, Row};
 
 use super::connections::{Connections, query, quoted};
 use super::error::failed;
+use super::url::PostgresUrl;
 
 /// The migrations in order. A database records a digest of each that it has run, and opens only if these are
 /// unchanged: add a migration, edit none.
@@ -29,7 +30,7 @@ pub(super) async fn run(
     schema: &str,
     create: bool,
 ) -> Result<(), StoreError> {
-    database.prepare(async |connection| migrate(connection, schema, create).await).await
+    database.aside(async |connection| migrate(connection, schema, create).await).await
 }
 
 async fn migrate(
@@ -73,6 +74,21 @@ async fn migrate(
             .map_err(failed)?;
     }
     Ok(())
+}
+
+/// Whether a schema has the keys of an issuer.
+pub(super) async fn has_keys(url: &PostgresUrl, schema: &str) -> Result<bool, StoreError> {
+    let mut connection = url.options().connect().await.map_err(failed)?;
+    let table = format!("{}.signing_keys", quoted(schema));
+    // Literals: a pooler may serve each statement by another connection.
+    let known = format!("SELECT to_regclass('{}') IS NOT NULL", table.replace('\'', "''"));
+    let mut has = async |text: String| -> Result<bool, sqlx::Error> {
+        sqlx::raw_sql(AssertSqlSafe(text)).fetch_one(&mut connection).await?.try_get(0)
+    };
+    let found = has(known).await.map_err(failed)?
+        && has(format!("SELECT EXISTS (SELECT 1 FROM {table})")).await.map_err(failed)?;
+    connection.close().await.map_err(failed)?;
+    Ok(found)
 }
 
 fn digest_of(text: &str) -> Vec<u8> {

@@ -32,6 +32,7 @@ use sqlx::{AssertSqlSafe, Postgres};
 use tokio::sync::mpsc;
 
 use self::connections::{Connections, query};
+pub use self::lease::LEASE;
 pub use self::url::{PostgresUrl, UrlError};
 use crate::issues::Issue;
 use crate::rows;
@@ -61,6 +62,15 @@ impl PostgresStore {
         let database = Arc::new(Connections::open(url, schema).await?);
         migrations::run(&database, schema, create).await?;
         Ok(Self { issues: group::start(Arc::clone(&database)), database, clock })
+    }
+
+    /// Whether a schema has the keys of an issuer.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn exists(url: &PostgresUrl, schema: &str) -> Result<bool, StoreError> {
+        migrations::has_keys(url, schema).await
     }
 
     /// Closes every connection.

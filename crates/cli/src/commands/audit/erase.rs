@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use edgepass_issuer::audit::{Act, AuditEntry};
 use edgepass_issuer::policy::version::LivePolicy;
 use edgepass_issuer::storage::{AuditStore, LogStore};
-use edgepass_store::SqliteStore;
+use edgepass_store::AnyStore;
 use serde_json::json;
 
 use super::entries;
@@ -95,7 +95,7 @@ pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Resu
 /// Calls `work` with all entries that have personal values, some at a time. Returns how many entries cannot
 /// be read.
 async fn each(
-    store: &SqliteStore,
+    store: &AnyStore,
     mut work: impl AsyncFnMut(Vec<(u64, AuditEntry)>) -> anyhow::Result<()>,
 ) -> anyhow::Result<u64> {
     let (mut after, mut damaged) = (0, 0_u64);
@@ -116,7 +116,7 @@ async fn each(
 
 /// Erases the personal values of the entries at these positions, which rise.
 async fn erase(
-    store: &SqliteStore,
+    store: &AnyStore,
     policy: &LivePolicy,
     positions: &[u64],
     reason: &str,

@@ -16,7 +16,7 @@ use edgepass_issuer::log::{LogError, origin};
 use edgepass_issuer::storage::LogStore;
 use edgepass_log::note::NoteError;
 use edgepass_log::{Checkpoint, Note};
-use edgepass_store::SqliteStore;
+use edgepass_store::AnyStore;
 use serde_json::json;
 
 use super::source::Source;
@@ -87,7 +87,7 @@ pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Resu
 }
 
 /// Compares the log with the checkpoints of `[audit] checkpoints`, before anything is served.
-pub(super) async fn compare(store: &SqliteStore, config: &Config) -> anyhow::Result<()> {
+pub(super) async fn compare(store: &AnyStore, config: &Config) -> anyhow::Result<()> {
     let log = store.log().await?;
     // All logs of this issuer, also those before a restored backup, begin so.
     let own = origin(&config.issuer, "");
@@ -129,7 +129,7 @@ pub(super) async fn compare(store: &SqliteStore, config: &Config) -> anyhow::Res
 }
 
 /// Opens the database of this machine, which has the log.
-async fn open(source: &Source) -> anyhow::Result<(SqliteStore, StoredLog)> {
+async fn open(source: &Source) -> anyhow::Result<(AnyStore, StoredLog)> {
     source.refuse_server()?;
     let store = super::open_store(&source.load()?).await?;
     let log = store.log().await?;

@@ -4,7 +4,7 @@ use edgepass_issuer::audit::Act;
 use edgepass_issuer::log::prove::{ProveError, prove};
 use edgepass_issuer::storage::{AuditStore, Page};
 use edgepass_jose::base64url;
-use edgepass_store::SqliteStore;
+use edgepass_store::AnyStore;
 use serde_json::{Value, json};
 
 use super::damaged;
@@ -66,7 +66,7 @@ pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Resu
 }
 
 /// The position of the entry about the issue of a token.
-async fn issued(store: &SqliteStore, jti: &str) -> anyhow::Result<Option<u64>> {
+async fn issued(store: &AnyStore, jti: &str) -> anyhow::Result<Option<u64>> {
     let mut page = Page::first(true, PAGE);
     loop {
         let entries = store.audit(0, page).await?;

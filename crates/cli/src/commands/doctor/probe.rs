@@ -10,7 +10,7 @@ use edgepass_issuer::policy::TokenRequest;
 use edgepass_issuer::selection::{Selection, StatusChange};
 use edgepass_issuer::{Config, Issuer};
 use edgepass_jose::CompactJws;
-use edgepass_store::SqliteStore;
+use edgepass_store::AnyStore;
 use reqwest::Client;
 use reqwest::header::{AGE, CACHE_CONTROL, HeaderMap};
 use serde_json::Value;
@@ -25,7 +25,7 @@ use edgepass_client::bounded;
 /// The guarded URL, the issuer of the probe tokens, and the HTTP client.
 pub(super) struct Probe<'a> {
     pub(super) config: &'a Config,
-    pub(super) issuer: &'a Issuer<SqliteStore>,
+    pub(super) issuer: &'a Issuer<AnyStore>,
     pub(super) client: &'a Client,
     pub(super) url: &'a str,
 }

@@ -1,0 +1,127 @@
+//! The lease of the process that publishes from a database on a server. For a database in a file, the lock of
+//! its folder does the same.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::bail;
+use edgepass_issuer::entropy::Entropy;
+use edgepass_server::error_chain;
+use edgepass_store::postgres::LEASE;
+use edgepass_store::{AnyStore, PostgresStore};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::host::OsEntropy;
+
+/// Time between two renewals.
+const RENEW: Duration = Duration::from_secs(1);
+/// Time between two attempts to take the lease, or to renew it after a failure.
+const AGAIN: Duration = Duration::from_millis(250);
+/// Time before the end of the lease at which the process gives it up for lost: as long as it may take until
+/// nothing is served any more.
+const MARGIN: Duration = Duration::from_millis(500);
+
+/// The lease, which is renewed until this value is dropped.
+pub(super) struct Leading {
+    store: Arc<AnyStore>,
+    /// Ends when the lease is lost. `None`: there is none to lose.
+    keeping: Option<JoinHandle<()>>,
+}
+
+impl Leading {
+    /// Takes the lease. `None`: another process has it.
+    pub(super) async fn take(store: &Arc<AnyStore>) -> anyhow::Result<Option<Self>> {
+        let AnyStore::Postgres(database) = &**store else {
+            return Ok(Some(Self { store: Arc::clone(store), keeping: None }));
+        };
+        let holder = name()?;
+        let began = Instant::now();
+        if !database.lead(&holder).await? {
+            return Ok(None);
+        }
+        let kept = Arc::clone(store);
+        let keeping = tokio::spawn(async move {
+            if let AnyStore::Postgres(database) = &*kept {
+                keep(database, &holder, began).await;
+            }
+        });
+        Ok(Some(Self { store: Arc::clone(store), keeping: Some(keeping) }))
+    }
+
+    /// Takes the lease once no other process has it.
+    pub(super) async fn wait(store: &Arc<AnyStore>, what: &str) -> anyhow::Result<Self> {
+        let mut is_told = false;
+        loop {
+            if let Some(leading) = Self::take(store).await? {
+                return Ok(leading);
+            }
+            if !is_told {
+                tracing::info!("another `edgepass serve` serves {what}; waiting to take over");
+                is_told = true;
+            }
+            sleep(AGAIN).await;
+        }
+    }
+
+    /// Ends when the lease is lost, and never otherwise.
+    pub(super) async fn lost(&mut self) {
+        match &mut self.keeping {
+            Some(keeping) => {
+                let _ = keeping.await;
+            }
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Gives the lease up, so that another process need not wait for its end.
+    pub(super) async fn end(self) {
+        let Some(keeping) = &self.keeping else { return };
+        keeping.abort();
+        if let AnyStore::Postgres(database) = &*self.store
+            && let Err(error) = database.stop_leading().await
+        {
+            tracing::warn!(error = %error_chain(&error), "the lease ends by itself");
+        }
+    }
+}
+
+impl Drop for Leading {
+    fn drop(&mut self) {
+        if let Some(keeping) = &self.keeping {
+            keeping.abort();
+        }
+    }
+}
+
+/// Renews the lease. Ends when it is lost. `began`: when the last renewal began.
+async fn keep(database: &PostgresStore, holder: &str, mut began: Instant) {
+    loop {
+        sleep(RENEW).await;
+        let end = began.checked_add(LEASE.saturating_sub(MARGIN)).unwrap_or(began);
+        let renewed = async {
+            loop {
+                let began = Instant::now();
+                match database.lead(holder).await {
+                    Ok(true) => return Some(began),
+                    Ok(false) => return None,
+                    Err(error) => {
+                        tracing::warn!(error = %error_chain(&error), "the lease was not renewed");
+                        sleep(AGAIN).await;
+                    }
+                }
+            }
+        };
+        match timeout_at(end, renewed).await {
+            Ok(Some(at)) => began = at,
+            Ok(None) | Err(_) => return,
+        }
+    }
+}
+
+/// A name that no other process has.
+fn name() -> anyhow::Result<String> {
+    let Ok(bytes) = OsEntropy.bytes::<16>() else { bail!("the system has no randomness") };
+    let hexadecimal: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(format!("{}-{hexadecimal}", std::process::id()))
+}

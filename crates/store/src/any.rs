@@ -1,0 +1,115 @@
+//! A store on either database, as the configuration says.
+
+use edgepass_issuer::audit::AuditEntry;
+use edgepass_issuer::audit::leaf::Leaf;
+use edgepass_issuer::log::stored::{LogExtension, StoredLog};
+use edgepass_issuer::new_act::{NewAct, Plan, RecordedAct};
+use edgepass_issuer::policy::version::{PolicyUser, PolicyVersion, StoredPolicy};
+use edgepass_issuer::replacement::Replaced;
+use edgepass_issuer::restore::{Adopted, Restoration, RestoreStore};
+use edgepass_issuer::rewrap::{RewrapStore, Rewrapped};
+use edgepass_issuer::storage::{
+    ActStore, AuditStore, KeyChange, KeyStore, ListEdition, ListState, ListStore, LogStore,
+    NewList, NewToken, Page, PolicyStore, Recorded, StoreError, StoreState, StoredKeys,
+    TokenFilter, TokenRecord, TokenStore,
+};
+use edgepass_issuer::used_id::UsedId;
+use edgepass_log::{Tile, TileId};
+use edgepass_status_list::StatusType;
+use edgepass_verify::UnixMillis;
+
+use crate::{PostgresStore, SqliteStore};
+
+/// The issuer's tables in an SQLite file or a PostgreSQL database.
+pub enum AnyStore {
+    /// In a file.
+    Sqlite(SqliteStore),
+    /// On a server.
+    Postgres(PostgresStore),
+}
+
+impl AnyStore {
+    /// Closes every connection.
+    pub async fn close(&self) {
+        match self {
+            Self::Sqlite(store) => store.close().await,
+            Self::Postgres(store) => store.close().await,
+        }
+    }
+}
+
+/// Implements a trait by the store that there is.
+macro_rules! forward {
+    ($($of:ident { $(fn $name:ident($($argument:ident: $kind:ty),*) -> $outcome:ty;)* })*) => {
+        $(
+            impl $of for AnyStore {
+                $(
+                    async fn $name(&self, $($argument: $kind),*) -> $outcome {
+                        match self {
+                            Self::Sqlite(store) => $of::$name(store, $($argument),*).await,
+                            Self::Postgres(store) => $of::$name(store, $($argument),*).await,
+                        }
+                    }
+                )*
+            }
+        )*
+    };
+}
+
+forward! {
+    KeyStore {
+        fn keys() -> Result<StoredKeys, StoreError>;
+        fn change_keys(change: &KeyChange, entry: &AuditEntry) -> Result<bool, StoreError>;
+        fn mark_keys_published(changed_at: u64, now: u64) -> Result<(), StoreError>;
+    }
+    PolicyStore {
+        fn record_policy(version: &PolicyVersion, user: &PolicyUser) -> Result<u64, StoreError>;
+        fn policy(number: Option<u64>) -> Result<Option<StoredPolicy>, StoreError>;
+    }
+    TokenStore {
+        fn record_issue(token: &NewToken, entry: &AuditEntry) -> Result<Recorded, StoreError>;
+        fn use_once(id: UsedId, now: u64) -> Result<bool, StoreError>;
+        fn forget_tokens(expired_before: u64, most: u32) -> Result<u32, StoreError>;
+        fn token(jwt_id: &str) -> Result<Option<TokenRecord>, StoreError>;
+        fn tokens(filter: &TokenFilter, page: Page) -> Result<Vec<TokenRecord>, StoreError>;
+    }
+    ListStore {
+        fn open_list(list: &NewList, room: u32) -> Result<(), StoreError>;
+        fn lists(retired_before: u64) -> Result<Vec<ListState>, StoreError>;
+        fn next_edition(list_id: &str, now: u64) -> Result<ListEdition, StoreError>;
+        fn statuses(list_id: &str) -> Result<Vec<(u32, StatusType)>, StoreError>;
+        fn mark_published(list_id: &str, changes: u64) -> Result<(), StoreError>;
+    }
+    ActStore {
+        fn plan_act(act: &NewAct) -> Result<Plan, StoreError>;
+        fn record_act(act: &NewAct, plan: Plan) -> Result<Option<RecordedAct>, StoreError>;
+        fn continue_acts() -> Result<bool, StoreError>;
+        fn due_replacements(now: UnixMillis) -> Result<Vec<Replaced>, StoreError>;
+        fn forget_replacement(jwt_id: &str) -> Result<(), StoreError>;
+        fn end_act(id: u64) -> Result<bool, StoreError>;
+    }
+    AuditStore {
+        fn record(entry: &AuditEntry) -> Result<(), StoreError>;
+        fn erase_personal(positions: &[u64], entry: &AuditEntry) -> Result<(), StoreError>;
+        fn audit(since_ms: u64, page: Page) -> Result<Vec<(u64, AuditEntry)>, StoreError>;
+    }
+    LogStore {
+        fn log() -> Result<Option<StoredLog>, StoreError>;
+        fn epoch() -> Result<Option<String>, StoreError>;
+        fn begin_log(log: &StoredLog) -> Result<(), StoreError>;
+        fn leaf_texts(after: u64, most: u32) -> Result<Vec<String>, StoreError>;
+        fn leaves(after: u64, most: u32) -> Result<Vec<(u64, Leaf)>, StoreError>;
+        fn log_tiles(tiles: &[TileId]) -> Result<Vec<Tile>, StoreError>;
+        fn extend_log(extension: &LogExtension) -> Result<bool, StoreError>;
+    }
+    StoreState {
+        fn is_writable() -> bool;
+        fn version() -> Result<i64, StoreError>;
+    }
+    RestoreStore {
+        fn record_restoration(restoration: &Restoration) -> Result<Option<Adopted>, StoreError>;
+    }
+    RewrapStore {
+        fn rewrap_keys(keys: &[Rewrapped], log: Option<&Rewrapped>, entry: &AuditEntry) -> Result<bool, StoreError>;
+    }
+}
