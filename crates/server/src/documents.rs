@@ -66,21 +66,21 @@ pub(crate) async fn jwk_set<S: Store>(
     State(app): State<Arc<App<S>>>,
     headers: HeaderMap,
 ) -> Response {
-    published(&headers, app.publication.publisher().document(JWK_SET))
+    published(&headers, app.publication.document(JWK_SET))
 }
 
 pub(crate) async fn metadata<S: Store>(
     State(app): State<Arc<App<S>>>,
     headers: HeaderMap,
 ) -> Response {
-    published(&headers, app.publication.publisher().document(METADATA))
+    published(&headers, app.publication.document(METADATA))
 }
 
 pub(crate) async fn aggregation<S: Store>(
     State(app): State<Arc<App<S>>>,
     headers: HeaderMap,
 ) -> Response {
-    published(&headers, app.publication.publisher().document(AGGREGATION))
+    published(&headers, app.publication.document(AGGREGATION))
 }
 
 /// Responds with a status list. If the list is recorded but not published yet, starts a publication
@@ -96,14 +96,16 @@ pub(crate) async fn status_list<S: Store>(
     if form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "time") {
         return (StatusCode::NOT_IMPLEMENTED, [NO_STORE]).into_response();
     }
+    if app.publication.is_stale() {
+        return published(&headers, None);
+    }
     // A name that this issuer never gives to a list costs no read of the store.
     let plausible = is_list_id(&list_id);
     let path = format!("{LISTS}{list_id}");
-    let publisher = app.publication.publisher();
-    let mut list = publisher.document(&path);
+    let mut list = app.publication.document(&path);
     if list.is_none() && plausible && is_open(&app, &list_id).await {
         app.publication.round().await;
-        list = publisher.document(&path);
+        list = app.publication.document(&path);
     }
     if list.is_none() {
         return (StatusCode::NOT_FOUND, [NO_STORE]).into_response();

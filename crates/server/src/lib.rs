@@ -84,7 +84,7 @@ impl<S: Store> App<S> {
         let metadata = documents::metadata_of(&config, &issuer.policy());
         let publisher = Publisher::new(Arc::clone(&issuer), metadata, targets);
         Ok(Arc::new(Self {
-            publication: Publication::new(publisher, host),
+            publication: Publication::new(publisher, host, config.freshness.publish_delay()),
             metrics: metrics::Metrics::default(),
             federations,
             limits: limits::Limits::new(&config.limits),

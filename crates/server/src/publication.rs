@@ -1,15 +1,17 @@
 //! The task that publishes recorded changes, at the issuer's own endpoint and at every target.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use edgepass_issuer::publish::document::MAX_AGE;
+use edgepass_issuer::publish::document::{Document, MAX_AGE};
 use edgepass_issuer::publish::error::PublishError;
+use edgepass_issuer::storage::StoreError;
 use edgepass_issuer::{Publisher, Store};
 use edgepass_verify::UnixMillis;
 use futures_util::future::{join, join_all};
 use tokio::sync::{Notify, watch};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use crate::metrics::{FetchedBack, Metrics};
 use crate::{Host, error_chain};
@@ -28,6 +30,10 @@ pub struct Publication<S> {
     progress: watch::Sender<()>,
     /// Lag of the issuer's own endpoint, then of each target.
     lags: Vec<Lag>,
+    /// While another process publishes: when the last look at what it has published began.
+    looked: Mutex<Option<Instant>>,
+    /// Longest time since that look for which documents are served.
+    publish_delay: Duration,
 }
 
 /// Interval at which the database is checked for commits of any process. A request handler that
@@ -50,7 +56,7 @@ const PUBLISH_TIMEOUT: Duration = Duration::from_secs(5);
 const HOUSEKEEPING: Duration = Duration::from_secs(10);
 
 impl<S: Store> Publication<S> {
-    pub(crate) fn new(publisher: Publisher<S>, host: Host) -> Self {
+    pub(crate) fn new(publisher: Publisher<S>, host: Host, publish_delay: Duration) -> Self {
         Self {
             lags: (0..=publisher.target_count()).map(|_| Lag::default()).collect(),
             publisher,
@@ -59,6 +65,8 @@ impl<S: Store> Publication<S> {
             started: AtomicU64::new(0),
             ended: watch::Sender::new(0),
             progress: watch::Sender::new(()),
+            looked: Mutex::new(None),
+            publish_delay,
         }
     }
 
@@ -187,9 +195,78 @@ impl<S: Store> Publication<S> {
         }
     }
 
+    /// Serves what another process publishes from the same database, until the task is dropped. `written` gives
+    /// the documents that were written since an earlier call, with the number to be given at the next call.
+    /// Documents are served for `publish_delay` after the beginning of the last successful look: by then, a
+    /// revocation may have been published that this process does not know.
+    pub async fn follow<F>(&self, written: impl Fn(i64) -> F + Send)
+    where
+        F: Future<Output = Result<(i64, Vec<(String, String)>), StoreError>> + Send,
+    {
+        let mut ticks = interval(POLL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut seen, mut serial, mut idle_for) = (None, 0, HOUSEKEEPING);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = self.requested.notified() => idle_for = HOUSEKEEPING,
+            }
+            let began = Instant::now();
+            let round = self.started.fetch_add(1, Ordering::SeqCst).wrapping_add(1);
+            let look = async {
+                let version = self.publisher.store().version().await?;
+                if seen != Some(version) || idle_for >= HOUSEKEEPING {
+                    let look =
+                        self.publisher.look((self.host.now)().numeric_date().seconds()).await?;
+                    let (last, documents) = written(serial).await?;
+                    self.publisher.follow(look, documents);
+                    (seen, serial, idle_for) = (Some(version), last, Duration::ZERO);
+                }
+                Ok::<_, PublishError>(())
+            };
+            match look.await {
+                Ok(()) => *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = Some(began),
+                Err(error) => {
+                    tracing::error!(error = %error_chain(&error), "published documents not readable");
+                    tokio::time::sleep(UNREADABLE_PAUSE).await;
+                }
+            }
+            idle_for = idle_for.saturating_add(POLL);
+            self.ended.send_replace(round);
+            self.progress.send_replace(());
+        }
+    }
+
+    /// Publishes from now on, instead of following. [`Publication::run`] comes next.
+    pub fn lead(&self) {
+        self.publisher.lead();
+        // The first round of this process comes after its check of the targets.
+        self.started.store(0, Ordering::SeqCst);
+        self.ended.send_replace(0);
+        *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// When the last look at what another process has published began. `None`: this process publishes.
+    fn looked(&self) -> Option<Instant> {
+        *self.looked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether another process may have published since what this one has.
+    pub(crate) fn is_stale(&self) -> bool {
+        self.looked().is_some_and(|looked| looked.elapsed() >= self.publish_delay)
+    }
+
+    /// The document to serve at `path`. `None`: none, or it may be outdated.
+    pub(crate) fn document(&self, path: &str) -> Option<Arc<Document>> {
+        if self.is_stale() { None } else { self.publisher.document(path) }
+    }
+
     /// Whether the endpoint and every target are up to date, or have been behind for less than 2 s.
     /// `false` before the first publication.
     pub fn is_healthy(&self) -> bool {
+        if self.looked().is_some() {
+            return !self.is_stale();
+        }
         let now = (self.host.now)();
         self.lags.iter().all(|lag| lag.is_short(now))
     }

@@ -24,7 +24,6 @@ const MARGIN: Duration = Duration::from_millis(500);
 
 /// The lease, which is renewed until this value is dropped.
 pub(super) struct Leading {
-    store: Arc<AnyStore>,
     /// Ends when the lease is lost. `None`: there is none to lose.
     keeping: Option<JoinHandle<()>>,
 }
@@ -33,7 +32,7 @@ impl Leading {
     /// Takes the lease. `None`: another process has it.
     pub(super) async fn take(store: &Arc<AnyStore>) -> anyhow::Result<Option<Self>> {
         let AnyStore::Postgres(database) = &**store else {
-            return Ok(Some(Self { store: Arc::clone(store), keeping: None }));
+            return Ok(Some(Self { keeping: None }));
         };
         let holder = name()?;
         let began = Instant::now();
@@ -46,26 +45,23 @@ impl Leading {
                 keep(database, &holder, began).await;
             }
         });
-        Ok(Some(Self { store: Arc::clone(store), keeping: Some(keeping) }))
+        Ok(Some(Self { keeping: Some(keeping) }))
     }
 
     /// Takes the lease once no other process has it.
-    pub(super) async fn wait(store: &Arc<AnyStore>, what: &str) -> anyhow::Result<Self> {
-        let mut is_told = false;
+    pub(super) async fn wait(store: &Arc<AnyStore>) -> anyhow::Result<Self> {
         loop {
-            if let Some(leading) = Self::take(store).await? {
-                return Ok(leading);
-            }
-            if !is_told {
-                tracing::info!("another `edgepass serve` serves {what}; waiting to take over");
-                is_told = true;
+            match Self::take(store).await {
+                Ok(Some(leading)) => return Ok(leading),
+                Ok(None) => {}
+                Err(error) => tracing::warn!("the lease cannot be asked for: {error:#}"),
             }
             sleep(AGAIN).await;
         }
     }
 
     /// Ends when the lease is lost, and never otherwise.
-    pub(super) async fn lost(&mut self) {
+    pub(super) async fn lost(mut self) {
         match &mut self.keeping {
             Some(keeping) => {
                 let _ = keeping.await;
@@ -73,16 +69,14 @@ impl Leading {
             None => std::future::pending().await,
         }
     }
+}
 
-    /// Gives the lease up, so that another process need not wait for its end.
-    pub(super) async fn end(self) {
-        let Some(keeping) = &self.keeping else { return };
-        keeping.abort();
-        if let AnyStore::Postgres(database) = &*self.store
-            && let Err(error) = database.stop_leading().await
-        {
-            tracing::warn!(error = %error_chain(&error), "the lease ends by itself");
-        }
+/// Gives the lease up, if this process has it, so that another process need not wait for its end.
+pub(super) async fn end(store: &AnyStore) {
+    if let AnyStore::Postgres(database) = store
+        && let Err(error) = database.stop_leading().await
+    {
+        tracing::warn!(error = %error_chain(&error), "the lease ends by itself");
     }
 }
 

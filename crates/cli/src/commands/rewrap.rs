@@ -102,10 +102,9 @@ pub(super) async fn run(args: &Args, source: &Source, json: bool) -> anyhow::Res
         master_key::read(&args.new_key, first)?;
     }
     let outcome = rewrap_all(&prepared).await;
-    for lease in leases {
-        lease.end().await;
-    }
+    drop(leases);
     for environment in &prepared {
+        super::leading::end(&environment.store).await;
         environment.store.close().await;
     }
     outcome?;

@@ -25,7 +25,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::database;
-use super::leading::Leading;
+use super::leading::{self, Leading};
 use super::published::{self, Server};
 use super::source::{Source, Stamp};
 use crate::exit::{Exit, Failure};
@@ -53,7 +53,7 @@ pub(super) async fn run(args: Args, source: Source, json: bool) -> anyhow::Resul
     let stamp = source.stamp();
     let environments = source.all()?.environments;
     let server = Server::of(&environments);
-    let mut served = Vec::new();
+    let mut served: Vec<Served> = Vec::new();
     for config in environments {
         served.push(Served::open(config, &source, &server).await?);
     }
@@ -69,18 +69,8 @@ pub(super) async fn run(args: Args, source: Source, json: bool) -> anyhow::Resul
     let tls = served.first().and_then(|served| served.tls.clone());
     let client = reqwest::Client::builder().user_agent(edgepass_client::USER_AGENT).build()?;
     let mut publishing = JoinSet::new();
-    for Served { app, .. } in &served {
-        let (publication, watched, client) = (Arc::clone(app), Arc::clone(app), client.clone());
-        publishing.spawn(async move {
-            let watch = watched.fetch_back(|uri| fetch_back(client.clone(), uri));
-            tokio::join!(
-                publication.publication().run(),
-                watch,
-                publication.forget_tokens(),
-                publication.log_audit(),
-                report_damage(publication.issuer().store()),
-            );
-        });
+    for Served { app, store, .. } in &served {
+        publishing.spawn(publish(Arc::clone(app), Arc::clone(store), client.clone()));
         tracing::info!(%listen, issuer = app.issuer().issuer(), "serving");
     }
     let apps: Vec<_> = served.iter().map(|served| Arc::clone(&served.app)).collect();
@@ -93,20 +83,18 @@ pub(super) async fn run(args: Args, source: Source, json: bool) -> anyhow::Resul
     tokio::select! {
         () = edgepass_server::serve(listener, limit, router(apps.clone()), tls.clone(), stop) => {}
         () = watch_certificate(tls.as_deref()) => {}
-        () = lost(&mut served) => {
-            return Err(anyhow::Error::new(Failure::Unavailable).context(
-                "the lease was lost: the database did not answer in time, or another `edgepass serve` has taken over",
-            ));
-        }
         // Without publication `serve` would look healthy while its lists expire.
-        _ = publishing.join_next() => bail!("publishing stopped unexpectedly; see the log"),
+        ended = publishing.join_next() => match ended {
+            Some(Ok(Err(error))) => return Err(error),
+            _ => bail!("publishing stopped unexpectedly; see the log"),
+        },
         error = reload_on_signal(hangup, args.watch.then_some(stamp), &source, &apps) => {
             return Err(error);
         }
     }
     publishing.shutdown().await;
-    for Served { app, leading, .. } in served {
-        leading.end().await;
+    for Served { app, store, .. } in &served {
+        leading::end(store).await;
         // The database is one whole file then. What is still running is given up.
         if tokio::time::timeout(CLOSE_TIMEOUT, app.issuer().store().close()).await.is_err() {
             tracing::warn!("the database is in use; its write-ahead log stays");
@@ -120,7 +108,7 @@ struct Served {
     app: Arc<App<AnyStore>>,
     listen: SocketAddr,
     tls: Option<Arc<Tls>>,
-    leading: Leading,
+    store: Arc<AnyStore>,
     /// Held while the process runs.
     _lock: File,
 }
@@ -131,9 +119,8 @@ impl Served {
         let vault = vault::load(&config)?;
         let store = database::open_shared(&config).await?;
         let lock = lock(&config, &server.text())?;
-        // Before anything is recorded as `serve`.
-        let leading = Leading::wait(&store, &config.issuer).await?;
-        let issuer = Arc::new(Issuer::open(store, &config, vault, &policy_user()).await?);
+        let issuer =
+            Arc::new(Issuer::open(Arc::clone(&store), &config, vault, &policy_user()).await?);
         super::audit::compare(issuer.store(), &config).await?;
         // Opened in parallel, so that several targets that hang delay the start no more than one
         // does.
@@ -144,6 +131,9 @@ impl Served {
         };
         let opening: Vec<_> = config.targets.iter().cloned().map(open).collect();
         let mut targets: Vec<Box<dyn Target>> = Vec::new();
+        if let AnyStore::Postgres(database) = &*store {
+            targets.push(Box::new(database.shared_documents()));
+        }
         for opened in opening {
             targets.push(Box::new(opened.await?.context("a [[target]] cannot be used")?));
         }
@@ -162,7 +152,7 @@ impl Served {
         };
         let app = App::new(config, issuer, targets, Host { now: host::now, fill: host::fill })
             .context("a [[federation]] cannot be used")?;
-        Ok(Self { app, listen, tls, leading, _lock: lock })
+        Ok(Self { app, listen, tls, store, _lock: lock })
     }
 }
 
@@ -180,10 +170,49 @@ async fn report_damage(store: &AnyStore) {
     }
 }
 
-/// Ends when the lease of an environment is lost.
-async fn lost(served: &mut [Served]) {
-    let leases = served.iter_mut().map(|served| Box::pin(served.leading.lost()));
-    futures_util::future::select_all(leases).await;
+/// Publishes from a database. While another process does, serves what that one publishes. Ends with an error
+/// when the lease is lost.
+async fn publish(
+    app: Arc<App<AnyStore>>,
+    store: Arc<AnyStore>,
+    client: reqwest::Client,
+) -> anyhow::Result<()> {
+    let leading = match Leading::take(&store).await? {
+        Some(leading) => leading,
+        None => follow(&app, &store).await?,
+    };
+    let publication = app.publication();
+    publication.lead();
+    tracing::info!(issuer = app.issuer().issuer(), "publishing");
+    let publish = async {
+        let watch = app.fetch_back(|uri| fetch_back(client.clone(), uri));
+        let damage = report_damage(&store);
+        tokio::join!(publication.run(), watch, app.forget_tokens(), app.log_audit(), damage);
+    };
+    tokio::select! {
+        () = publish => Ok(()),
+        () = leading.lost() => Err(anyhow::Error::new(Failure::Unavailable).context(
+            "the lease was lost: the database did not answer in time, or another `edgepass serve` has taken over",
+        )),
+    }
+}
+
+/// Serves what another process publishes, until this one has the lease.
+async fn follow(app: &App<AnyStore>, store: &Arc<AnyStore>) -> anyhow::Result<Leading> {
+    tracing::info!(
+        issuer = app.issuer().issuer(),
+        "another process publishes; serving what it does"
+    );
+    let written = async |serial| match &**store {
+        AnyStore::Postgres(database) => {
+            database.documents(serial).await.map(|written| (written.serial, written.documents))
+        }
+        AnyStore::Sqlite(_) => Ok((serial, Vec::new())),
+    };
+    tokio::select! {
+        () = app.publication().follow(written) => bail!("following stopped unexpectedly"),
+        leading = Leading::wait(store) => leading,
+    }
 }
 
 /// Renews the certificate. Never ends.

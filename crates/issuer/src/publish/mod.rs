@@ -6,6 +6,7 @@ mod distribute;
 pub mod document;
 pub mod edition;
 pub mod error;
+pub mod follow;
 pub(crate) mod key_set;
 mod same_database;
 pub mod target;
@@ -23,6 +24,7 @@ use serde_json::json;
 use self::document::Document;
 use self::edition::{BadEdition, Chosen, EditionClaims};
 use self::error::PublishError;
+use self::follow::Followed;
 use self::target::Target;
 use self::target_state::{SignedSince, TargetState};
 use crate::entropy::Entropy;
@@ -41,6 +43,8 @@ pub struct Publisher<S> {
     /// The served documents, by path.
     documents: RwLock<HashMap<String, Arc<Document>>>,
     lists: RwLock<HashMap<String, Arc<PublishedList>>>,
+    /// What another process has published. `None`: this one publishes.
+    followed: RwLock<Option<Followed>>,
     /// Paths of the lists that have not retired, with or without an edition.
     current: RwLock<HashSet<String>>,
     /// The key that signed all lists served by the issuer's own endpoint, and since when.
@@ -86,6 +90,7 @@ impl<S: Store> Publisher<S> {
             metadata: RwLock::new(metadata),
             documents: RwLock::default(),
             lists: RwLock::default(),
+            followed: RwLock::default(),
             current: RwLock::default(),
             signed: Mutex::default(),
             targets: targets.into_iter().map(TargetState::new).collect(),
@@ -112,8 +117,12 @@ impl<S: Store> Publisher<S> {
 
     /// Whether every target holds an edition of the list that covers at least `change` changes.
     pub fn covers(&self, list_id: &str, change: u64) -> bool {
+        let path = list_path(list_id);
+        if let Some(covers) = self.follows(&path, change) {
+            return covers;
+        }
         let lists = read(&self.lists);
-        let list = lists.get(&list_path(list_id));
+        let list = lists.get(&path);
         list.is_some_and(|list| list.is_confirmed && list.changes >= change)
     }
 
@@ -164,7 +173,7 @@ impl<S: Store> Publisher<S> {
             store.open_list(&list, list.capacity / ROOM_DIVISOR).await?;
         }
         let states = store.lists(seconds.saturating_sub(RETIRE_AFTER)).await?;
-        self.retire_all_but(&states);
+        self.retire_all_but(states.iter().map(|state| list_path(&state.id)).collect());
         // A key must be published before it signs, so the set is served before the lists.
         self.date_keys(seconds);
         self.serve_keys();
@@ -403,9 +412,8 @@ impl<S: Store> Publisher<S> {
         }
     }
 
-    /// Stops serving the lists that are not among `states`: they have retired.
-    fn retire_all_but(&self, states: &[ListState]) {
-        let current: HashSet<String> = states.iter().map(|state| list_path(&state.id)).collect();
+    /// Stops serving the lists whose paths are not among `current`: they have retired.
+    fn retire_all_but(&self, current: HashSet<String>) {
         write(&self.lists).retain(|path, _| current.contains(path));
         write(&self.documents).retain(|path, _| !path.starts_with(LISTS) || current.contains(path));
         *write(&self.current) = current;

@@ -212,3 +212,13 @@ CREATE TABLE adopted_statuses (
     status     BIGINT NOT NULL CHECK (status IN (1, 2)),
     PRIMARY KEY (list_id, list_index)
 );
+
+-- The published documents, as the process that leads made them. The others serve them from here.
+CREATE TABLE documents (
+    path   TEXT COLLATE "C" PRIMARY KEY,
+    body   BYTEA NOT NULL,
+    -- `writer.version` of the transaction that wrote it.
+    serial BIGINT NOT NULL
+);
+
+CREATE INDEX documents_by_serial ON documents (serial);

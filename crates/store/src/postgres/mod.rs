@@ -3,6 +3,7 @@
 mod acts;
 mod audit;
 mod connections;
+mod documents;
 mod error;
 mod group;
 mod issue;
@@ -32,6 +33,7 @@ use sqlx::{AssertSqlSafe, Postgres};
 use tokio::sync::mpsc;
 
 use self::connections::{Connections, query};
+pub use self::documents::{SharedDocuments, Written};
 pub use self::lease::LEASE;
 pub use self::url::{PostgresUrl, UrlError};
 use crate::issues::Issue;

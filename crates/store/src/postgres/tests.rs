@@ -1,6 +1,8 @@
 //! The suite of all storages, and what only a server has.
 
-use edgepass_issuer::storage::{ListStore, Recorded, StoreError, StoreState, TokenStore};
+use edgepass_issuer::publish::document::Document;
+use edgepass_issuer::publish::target::{Target, TargetError};
+use edgepass_issuer::storage::{ListStore, LogStore, Recorded, StoreError, StoreState, TokenStore};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 
 use super::test_server::{self, SCHEMAS};
@@ -121,4 +123,57 @@ async fn a_schema_is_made_by_init_alone() {
     let refused = PostgresStore::open(&url, "test_missing", false, now).await.err().unwrap();
     let StoreError::Unavailable(refused) = refused else { panic!("{refused:?}") };
     assert!(refused.to_string().contains("edgepass init"), "{refused}");
+}
+
+#[tokio::test]
+async fn others_see_what_the_leader_publishes_and_nothing_that_comes_late() {
+    let TestStore { store, database } = suite::test_store::<InSchema>().await;
+    let other = database.open().await;
+    assert!(store.lead("a").await.unwrap());
+    let target = store.shared_documents();
+    let document = |body: &str| Document::new("status/lists/1", "text/plain", body.to_owned());
+    let first = target.write(&document("1"), None).await.unwrap();
+    let conflict = target.write(&document("2"), None).await;
+    assert!(matches!(conflict, Err(TargetError::Conflict)), "{conflict:?}");
+    let second = target.write(&document("2"), Some(&first)).await.unwrap();
+    let seen = other.documents(0).await.unwrap();
+    assert_eq!(seen.documents, [("status/lists/1".to_owned(), "2".to_owned())]);
+    assert_eq!(seen.serial, store.version().await.unwrap());
+    assert!(other.documents(seen.serial).await.unwrap().documents.is_empty());
+    database.execute("UPDATE lease SET expires_at_ms = 1").await.unwrap();
+    assert!(other.lead("b").await.unwrap());
+    let late = target.write(&document("late"), Some(&second)).await;
+    assert!(matches!(late, Err(TargetError::Unavailable(_))), "{late:?}");
+    let held = other.shared_documents().read("status/lists/1").await.unwrap().unwrap();
+    assert_eq!((held.body.as_ref(), &held.version), (b"2".as_slice(), &second));
+    // One that goes and comes again is seen again.
+    other.shared_documents().remove("status/lists/1").await.unwrap();
+    other.shared_documents().write(&document("3"), None).await.unwrap();
+    assert_eq!(store.documents(seen.serial).await.unwrap().documents.len(), 1);
+}
+
+#[tokio::test]
+async fn places_have_no_gaps_and_rise_with_the_commits_of_all_processes() {
+    let TestStore { store, database } = suite::test_store::<InSchema>().await;
+    let stores = [store, database.open().await, database.open().await];
+    let issuing = stores.iter().enumerate().map(async |(process, store)| {
+        for number in 0..60 {
+            issue(store, &token(&format!("{process}-{number}"))).await;
+            // One that is refused gives its place back.
+            let again = token(&format!("{process}-{number}"));
+            assert!(store.record_issue(&again, &entry("again")).await.is_err());
+        }
+    });
+    let watch = async {
+        let (mut after, mut read) = (0, 0);
+        while read < 180 {
+            // Fails if a place is missing, also one that another process has not committed yet.
+            let texts = stores[0].leaf_texts(after, 1000).await.unwrap();
+            read += texts.len();
+            after = u64::try_from(read).unwrap();
+        }
+    };
+    tokio::join!(futures_util::future::join_all(issuing), watch);
+    assert_eq!(database.number("SELECT max(seq) FROM audit").await, 180);
+    assert_eq!(database.number("SELECT max(seq) FROM tokens").await, 180);
 }
