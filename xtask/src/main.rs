@@ -55,7 +55,7 @@ usage: cargo xtask <command>
   ci [STEP...]       run all CI steps, or the named ones; --list prints their names
 
 Tools go to target/tools and node_modules. For the tests, Chromium, Python's venv, nginx, Varnish, HAProxy,
-Squid, Apache and SoftHSM are installed with apt-get if possible. Prerequisites: rustup, Node.js with npm, a C compiler.";
+Squid, Apache, SoftHSM and PostgreSQL are installed with apt-get if possible. Prerequisites: rustup, Node.js with npm, a C compiler.";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -85,6 +85,7 @@ pub(crate) fn forge(tools: &Tools) -> anyhow::Result<()> {
 
 fn rust(_: &Tools) -> anyhow::Result<Tally> {
     let mut tally = Tally::default();
+    tools::postgresql()?;
     let features = "edgepass-status-list/encoder,edgepass-client/axum";
     let mut all = cargo(&["test", "--locked", "--workspace", "--features", features]);
     // The vectors are a suite of their own; the npm package has nothing native to test.

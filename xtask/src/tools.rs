@@ -207,6 +207,23 @@ pub(crate) fn strace() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Install the PostgreSQL server. The tests start it from the folder of its version.
+pub(crate) fn postgresql() -> anyhow::Result<()> {
+    let has_server = || {
+        let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+        let mut programs = versions.map(|version| version.path().join("bin/initdb"));
+        which("initdb").is_some() || programs.any(|program| program.is_file())
+    };
+    let is_named = env::var_os("EDGEPASS_TEST_POSTGRES").is_some();
+    if !is_named && !has_server() && has_apt() {
+        apt_install(&["postgresql"])?;
+    }
+    if !is_named && !has_server() {
+        bail!("the tests need the PostgreSQL server; Debian: apt-get install postgresql");
+    }
+    Ok(())
+}
+
 /// Install wrk, which makes the load of the benchmark of issuing.
 pub(crate) fn wrk() -> anyhow::Result<()> {
     debian_programs(&[("wrk", "wrk")])

@@ -18,8 +18,11 @@ mod connections;
 mod hostile;
 mod keys;
 mod policy;
+mod postgres;
 mod serving;
 mod targets;
+#[path = "../../../store/src/postgres/test_server.rs"]
+mod test_server;
 mod tls;
 
 use std::fs;
@@ -48,6 +51,7 @@ impl Issuer {
         let mut command = Command::new(env!("CARGO_BIN_EXE_edgepass"));
         command.current_dir(self.folder.path()).args(arguments);
         command.env_remove("EDGEPASS_MASTER_KEY").env_remove("EDGEPASS_CONFIG");
+        command.env_remove("EDGEPASS_DATABASE_URL");
         command
     }
 

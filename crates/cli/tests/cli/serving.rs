@@ -192,7 +192,7 @@ fn basic(secret: &str) -> String {
 
 /// A free address whose port is below those of outgoing connections. One of these could take a
 /// higher port while an issuer restarts.
-fn free_address() -> String {
+pub(crate) fn free_address() -> String {
     static DRAWN: AtomicU32 = AtomicU32::new(0);
     for _ in 0..100 {
         let drawn = std::process::id().wrapping_add(DRAWN.fetch_add(61, Relaxed));

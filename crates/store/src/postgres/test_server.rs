@@ -3,22 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
-use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
-use super::PostgresUrl;
-
-/// The number of the next schema.
-pub(super) static SCHEMAS: AtomicU32 = AtomicU32::new(0);
-
-/// The URL of the server. Starts it first.
-pub(super) fn url() -> PostgresUrl {
+/// The URL of a database of the server. Starts it first.
+pub(super) fn url() -> &'static str {
     static URL: OnceLock<String> = OnceLock::new();
-    let text = URL.get_or_init(|| match std::env::var("EDGEPASS_TEST_POSTGRES") {
+    URL.get_or_init(|| match std::env::var("EDGEPASS_TEST_POSTGRES") {
         Ok(url) => url,
         Err(_) => start(),
-    });
-    PostgresUrl::parse(text).expect("EDGEPASS_TEST_POSTGRES")
+    })
 }
 
 /// Starts a server that listens at a socket in a new folder. It ends, and the folder goes, when the pipe to its

@@ -1,21 +1,29 @@
 //! The suite of all storages, and what only a server has.
 
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
 use edgepass_issuer::publish::document::Document;
 use edgepass_issuer::publish::target::{Target, TargetError};
 use edgepass_issuer::storage::{ListStore, LogStore, Recorded, StoreError, StoreState, TokenStore};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 
-use super::test_server::{self, SCHEMAS};
+use super::test_server;
 use super::*;
 use crate::suite::{self, Database, TestStore, entry, issue, now, token};
+
+/// The number of the next schema.
+static SCHEMAS: AtomicU32 = AtomicU32::new(0);
+
+fn url() -> PostgresUrl {
+    PostgresUrl::parse(test_server::url()).expect("EDGEPASS_TEST_POSTGRES")
+}
 
 /// A schema of its own in the database of the test server.
 pub(super) struct InSchema(String);
 
 impl InSchema {
     async fn connection(&self) -> PgConnection {
-        let url = test_server::url();
-        let mut connection = PgConnection::connect_with(&url.options()).await.unwrap();
+        let mut connection = PgConnection::connect_with(&url().options()).await.unwrap();
         let path = format!("SET search_path TO {}", self.0);
         sqlx::raw_sql(AssertSqlSafe(path)).execute(&mut connection).await.unwrap();
         connection
@@ -26,12 +34,12 @@ impl Database for InSchema {
     type Store = PostgresStore;
 
     async fn make() -> Self {
-        let number = SCHEMAS.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let number = SCHEMAS.fetch_add(1, Relaxed);
         Self(format!("test_{}_{number}", std::process::id()))
     }
 
     async fn open(&self) -> PostgresStore {
-        PostgresStore::open(&test_server::url(), &self.0, true, now).await.unwrap()
+        PostgresStore::open(&url(), &self.0, true, now).await.unwrap()
     }
 
     async fn close(store: &PostgresStore) {
@@ -111,7 +119,7 @@ async fn a_process_that_hangs_in_a_transaction_stops_the_others_for_seconds_only
 #[tokio::test]
 async fn a_server_that_may_lose_commits_is_refused() {
     let TestStore { store: _store, database } = suite::test_store::<InSchema>().await;
-    let url = test_server::url().with_options("synchronous_commit", "off");
+    let url = url().with_options("synchronous_commit", "off");
     let refused = PostgresStore::open(&url, &database.0, false, now).await.err().unwrap();
     let StoreError::Unavailable(refused) = refused else { panic!("{refused:?}") };
     assert!(format!("{refused:?}").contains("NotDurable"), "{refused:?}");
@@ -119,8 +127,7 @@ async fn a_server_that_may_lose_commits_is_refused() {
 
 #[tokio::test]
 async fn a_schema_is_made_by_init_alone() {
-    let url = test_server::url();
-    let refused = PostgresStore::open(&url, "test_missing", false, now).await.err().unwrap();
+    let refused = PostgresStore::open(&url(), "test_missing", false, now).await.err().unwrap();
     let StoreError::Unavailable(refused) = refused else { panic!("{refused:?}") };
     assert!(refused.to_string().contains("edgepass init"), "{refused}");
 }
