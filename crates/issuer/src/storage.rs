@@ -22,7 +22,8 @@ use crate::used_id::{IdKind, UsedId};
 ///
 /// A method that returns `Ok` has made its change durable as a whole, together with its audit
 /// entry, if it has one. A method that returns `Err` has changed nothing; after
-/// [`StoreError::NotSynced`] this is unknown.
+/// [`StoreError::NotSynced`] this is unknown, and after [`StoreError::Unavailable`] as well if the
+/// database is on a server: the connection may have ended while it committed.
 pub trait Store:
     KeyStore + PolicyStore + TokenStore + ListStore + ActStore + AuditStore + LogStore + StoreState
 {

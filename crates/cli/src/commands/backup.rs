@@ -35,7 +35,7 @@ pub(super) async fn run(args: &Args, source: &Source, json: bool) -> anyhow::Res
     let config = source.load()?;
     if config.database_url.is_some() {
         bail!(
-            "the database is on a server; back the schema {} up with pg_dump, or the server with its own tools",
+            "the database is on a server; back the schema {} up with pg_dump, or the server with its own tools; after a loss run `edgepass restore` without a file",
             config.schema()
         );
     }

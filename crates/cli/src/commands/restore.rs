@@ -18,6 +18,7 @@ use edgepass_store::sqlite::backup::{self, Contents};
 use edgepass_store::{AnyStore, Objects, SqliteStore};
 use serde_json::json;
 
+use super::leading::Leading;
 use super::source::Source;
 use crate::exit::{Exit, Failure};
 use crate::host::{self, OsEntropy};
@@ -29,13 +30,15 @@ Examples:
   mv data/edgepass.db* /elsewhere/ && edgepass restore /elsewhere/edgepass.db
   edgepass restore /backups/edgepass-2026-01-31.db --without-targets
 
-`edgepass serve` must not run, and no database be in its place. The master key of the time of the
+`edgepass serve` must not run, and no database be in its place. One on a server is put back by its own
+tools first; then run `edgepass restore` without a file. The master key of the time of the
 backup is needed.";
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// Backup that `edgepass backup` wrote, or a database that was moved away.
-    file: PathBuf,
+    /// Backup that `edgepass backup` wrote, or a database that was moved away. None for a database on a
+    /// server, which its own tools have put back before.
+    file: Option<PathBuf>,
     /// Go on although no target is configured, or one cannot be read. Revocations since the backup
     /// that only such a target shows are lost.
     #[arg(long)]
@@ -44,19 +47,22 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: &Args, source: &Source, json: bool) -> anyhow::Result<Exit> {
     let config = source.load()?;
-    if config.database_url.is_some() {
-        bail!(
-            "the database is on a server, where no backup can be put in its place yet. Do not start `edgepass serve` on an old copy of it: indices would be used twice, and revocations since be undone"
-        );
-    }
     private::folder(&config.data_dir)?;
+    let file = match (&args.file, &config.database_url) {
+        (Some(file), None) => file,
+        (None, Some(_)) => return restore_on_server(args, &config, source, json).await,
+        (Some(_), Some(_)) => bail!(
+            "the database is on a server: put the backup back with pg_restore, or the server's own tools, and run `edgepass restore` without a file, before `edgepass serve`"
+        ),
+        (None, None) => bail!("name the backup: edgepass restore FILE"),
+    };
     let _lock = super::serve::lock(&config, "").context("stop `edgepass serve` first")?;
     refuse_existing(&config)?;
     let vault = vault::load(&config)?;
-    let copy = Copied::new(&args.file, &config)?;
+    let copy = Copied::new(file, &config)?;
     let contents = backup::examine(&copy.path)
         .await
-        .with_context(|| format!("{} cannot be restored", args.file.display()))?;
+        .with_context(|| format!("{} cannot be restored", file.display()))?;
     let store = SqliteStore::open(&copy.path, false, host::now).await;
     let store = store.context("the backup cannot be opened; is it of a newer program?")?;
     let store = AnyStore::Sqlite(store);
@@ -66,6 +72,28 @@ pub(super) async fn run(args: &Args, source: &Source, json: bool) -> anyhow::Res
     let restored = restored?;
     copy.place(&config.database())?;
     tell(&config, &contents, &restored, json)?;
+    Ok(Exit::Ok)
+}
+
+/// Continues from the state to which a database on a server was put back.
+async fn restore_on_server(
+    args: &Args,
+    config: &Config,
+    source: &Source,
+    json: bool,
+) -> anyhow::Result<Exit> {
+    let _lock = super::serve::lock(config, "").context("stop `edgepass serve` first")?;
+    let vault = vault::load(config)?;
+    let store = super::database::open_shared(config).await?;
+    let AnyStore::Postgres(database) = &*store else { bail!("the database is in a file") };
+    let leading = Leading::take(&store).await?;
+    let leading = leading.context("stop `edgepass serve` first, on every machine")?;
+    let contents = database.contents().await?;
+    let restored = restore(&store, config, &vault, source, args.without_targets).await;
+    drop(leading);
+    super::leading::end(&store).await;
+    store.close().await;
+    tell(config, &contents, &restored?, json)?;
     Ok(Exit::Ok)
 }
 
@@ -218,7 +246,7 @@ fn tell(
     json: bool,
 ) -> anyhow::Result<()> {
     let Restored { restoration, adopted, unread } = restored;
-    let database = config.database();
+    let database = super::database::shown(config)?;
     let withdrawn: Vec<&str> = restoration.withdrawn().collect();
     if json {
         let unread: Vec<_> = unread
@@ -241,9 +269,7 @@ fn tell(
     let last = output::date(contents.last_entry_ms / 1000);
     output::line(&format!(
         "restored {}: {} tokens, {} audit entries, the last of {last}",
-        database.display(),
-        contents.tokens,
-        contents.entries
+        database, contents.tokens, contents.entries
     ))?;
     output::line(&format!("  epoch    {} in the names of new lists", restoration.epoch))?;
     output::line(&format!(

@@ -164,7 +164,7 @@ fn several_processes_serve_one_issuer_and_another_publishes_when_one_hangs() {
 fn commands_say_what_a_server_needs_instead() {
     let on_server = OnServer::new();
     assert_refused(&on_server.run(&["backup", "/tmp/x.db"]), 2, "pg_dump");
-    assert_refused(&on_server.run(&["restore", "/tmp/x.db"]), 2, "on a server");
+    assert_refused(&on_server.run(&["restore", "/tmp/x.db"]), 2, "pg_restore");
     assert_refused(
         &on_server.run(&["init", "--config", "edgepass.toml"]),
         2,
@@ -195,4 +195,31 @@ fn a_password_must_not_be_readable_by_others() {
     assert!(!said(&refused).contains("secret"));
     std::fs::write(&file, with("edgepass.db")).unwrap();
     assert_refused(&issuer.run(&["tokens"]), 2, "write the URL of a PostgreSQL database");
+}
+
+#[test]
+fn a_server_that_was_put_back_is_restored_while_nobody_serves() {
+    let on_server = OnServer::new();
+    let list = |output: std::process::Output| {
+        let issued: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        issued["jti"].as_str().unwrap().to_owned()
+    };
+    list(on_server.run(&["issue", "--json", "--role", "invoice-reader"]));
+    let serving = on_server.serve("one");
+    serving.wait_until_ready();
+    let restore = ["restore", "--without-targets", "--json"];
+    assert!(said(&on_server.run(&restore)).contains("on every machine"));
+    serving.signal("-TERM");
+    let mut serving = serving;
+    serving.process.wait().unwrap();
+    assert_refused(&on_server.run(&["restore"]), 2, "--without-targets");
+    let restored = on_server.run(&restore);
+    assert_eq!(restored.status.code(), Some(0), "{}", said(&restored));
+    let restored: serde_json::Value = serde_json::from_slice(&restored.stdout).unwrap();
+    assert_eq!(restored["tokens"], 1);
+    let again = on_server.serve("again");
+    again.wait_until_ready();
+    list(on_server.run(&["issue", "--json", "--role", "invoice-reader"]));
+    let epoch = restored["epoch"].as_str().unwrap();
+    assert!(again.get("status-list-aggregation").unwrap().contains(epoch));
 }

@@ -32,7 +32,7 @@ use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, Postgres};
 use tokio::sync::mpsc;
 
-use self::connections::{Connections, query};
+use self::connections::{Connections, in_time, query};
 pub use self::documents::{SharedDocuments, Written};
 pub use self::lease::LEASE;
 pub use self::url::{PostgresUrl, UrlError};
@@ -72,7 +72,7 @@ impl PostgresStore {
     ///
     /// [`StoreError`].
     pub async fn exists(url: &PostgresUrl, schema: &str) -> Result<bool, StoreError> {
-        migrations::has_keys(url, schema).await
+        in_time(migrations::has_keys(url, schema)).await
     }
 
     /// Closes every connection.

@@ -12,6 +12,32 @@ use super::connections::query;
 use super::error::{corrupt, failed};
 use super::{PostgresStore, keys, log};
 use crate::rows;
+use crate::sqlite::backup::Contents;
+
+impl PostgresStore {
+    /// What the database holds.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn contents(&self) -> Result<Contents, StoreError> {
+        let counts = query(
+            "SELECT (SELECT count(*) FROM tokens) AS tokens, (SELECT count(*) FROM audit) AS entries, \
+             (SELECT coalesce(max(at_ms), 0) FROM audit) AS last_entry_ms, \
+             (SELECT count(*) FROM signing_keys WHERE position('pkcs11:'::bytea IN sealed) = 1) \
+             AS device_keys",
+        );
+        let row = self.database.read(async |one| counts.fetch_one(one).await.map_err(failed));
+        let row = row.await?;
+        let number = |column| rows::unsigned(&row, column).map_err(failed);
+        Ok(Contents {
+            tokens: number("tokens")?,
+            entries: number("entries")?,
+            last_entry_ms: number("last_entry_ms")?,
+            device_keys: number("device_keys")?,
+        })
+    }
+}
 
 impl RestoreStore for PostgresStore {
     async fn record_restoration(
