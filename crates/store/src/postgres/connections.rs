@@ -191,7 +191,9 @@ async fn refuse_undurable(connection: &mut PgConnection) -> Result<(), sqlx::Err
 }
 
 /// Gives up waiting for the database after [`ANSWER_TIMEOUT`].
-pub(super) async fn in_time<T>(change: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+pub(super) async fn in_time<T>(
+    change: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
     let late = |_| Err(StoreError::Unavailable(Box::new(NoAnswer)));
     tokio::time::timeout(ANSWER_TIMEOUT, change).await.unwrap_or_else(late)
 }
