@@ -271,6 +271,10 @@ pub trait StoreState: Send + Sync + 'static {
     /// succeeds now.
     fn is_writable(&self) -> impl Future<Output = bool> + Send;
 
+    /// Ends when another commit was made since the last call, as far as the storage tells by itself. It
+    /// may miss commits, or never end: look at [`StoreState::version`] as well.
+    fn changed(&self) -> impl Future<Output = ()> + Send;
+
     /// A value that changes with every commit of any process. Comparable with values of the same
     /// open store only.
     fn version(&self) -> impl Future<Output = Result<i64, StoreError>> + Send;

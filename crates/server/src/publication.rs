@@ -87,10 +87,13 @@ impl<S: Store> Publication<S> {
         let mut seen = None;
         let mut idle_for = Duration::ZERO;
         let mut pause = POLL;
+        let mut ended = Instant::now();
         loop {
             let is_requested = tokio::select! {
                 _ = ticks.tick() => false,
                 () = self.requested.notified() => true,
+                // While there are many commits, a round at each tick sees them all.
+                () = self.publisher.store().changed(), if ended.elapsed() >= POLL => false,
             };
             let version = match self.publisher.store().version().await {
                 Ok(version) => Some(version),
@@ -116,6 +119,7 @@ impl<S: Store> Publication<S> {
             }
             self.ended.send_replace(round);
             pause = pause_after(outcome, pause).await;
+            ended = Instant::now();
         }
     }
 
@@ -206,10 +210,12 @@ impl<S: Store> Publication<S> {
         let mut ticks = interval(POLL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut seen, mut serial, mut idle_for) = (None, 0, HOUSEKEEPING);
+        let mut ended = Instant::now();
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
                 () = self.requested.notified() => idle_for = HOUSEKEEPING,
+                () = self.publisher.store().changed(), if ended.elapsed() >= POLL => {}
             }
             let began = Instant::now();
             let round = self.started.fetch_add(1, Ordering::SeqCst).wrapping_add(1);
@@ -220,6 +226,7 @@ impl<S: Store> Publication<S> {
                         self.publisher.look((self.host.now)().numeric_date().seconds()).await?;
                     let (last, documents) = written(serial).await?;
                     self.publisher.follow(look, documents);
+                    ended = Instant::now();
                     (seen, serial, idle_for) = (Some(version), last, Duration::ZERO);
                 }
                 Ok::<_, PublishError>(())

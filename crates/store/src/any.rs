@@ -104,6 +104,7 @@ forward! {
     }
     StoreState {
         fn is_writable() -> bool;
+        fn changed() -> ();
         fn version() -> Result<i64, StoreError>;
     }
     RestoreStore {

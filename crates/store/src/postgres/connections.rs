@@ -2,16 +2,19 @@
 //!
 //! Nothing lives longer than a transaction: a pooler such as PgBouncer may serve each by another connection.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::time::Duration;
 
 use edgepass_issuer::storage::StoreError;
 use sha2::{Digest, Sha256};
-use sqlx::postgres::{PgArguments, PgPool, PgPoolOptions};
+use sqlx::postgres::{PgArguments, PgListener, PgPool, PgPoolOptions};
 use sqlx::query::Query;
 use sqlx::{
     AssertSqlSafe, ConnectOptions, Connection, PgConnection, Postgres, Row, SqlSafeStr, SqlStr,
 };
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 
 use super::error::failed;
 use super::lease;
@@ -21,6 +24,8 @@ use crate::durability::Durability;
 pub(super) struct Connections {
     writers: PgPool,
     readers: PgPool,
+    /// One connection that hears of commits, and the task that waits for them.
+    listener: Option<(PgPool, JoinHandle<()>)>,
     /// One connection that no other work keeps busy.
     lease: PgPool,
     durability: Durability,
@@ -30,6 +35,10 @@ pub(super) struct Connections {
     /// lock, so that each sees what all before it have written.
     lock: SqlStr,
     version: SqlStr,
+    /// Counts the transaction if it has written anything, and tells it to who listens.
+    count: SqlStr,
+    /// Notified when a transaction of any process was told.
+    changed: Arc<Notify>,
     /// The number of this process's lease. 0: it never had one.
     fence: AtomicI64,
 }
@@ -61,6 +70,7 @@ impl Connections {
         let first = async { first.await.map_err(failed) };
         in_time(first).await?;
         let lock = format!("SELECT pg_advisory_xact_lock({})", lock_of(schema));
+        let channel = format!("edgepass_{:x}", lock_of(schema));
         let schema = quoted(schema);
         let pool = |connections| {
             let pool = PgPoolOptions::new()
@@ -69,7 +79,15 @@ impl Connections {
                 .after_connect(|connection, _| Box::pin(refuse_undurable(connection)));
             pool.connect_with(url.options())
         };
+        let changed = Arc::new(Notify::new());
+        let mut listener = None;
+        if url.listens() {
+            let pool = pool(1).await.map_err(failed)?;
+            let listening = listen(pool.clone(), channel.clone(), Arc::clone(&changed));
+            listener = Some((pool, tokio::spawn(listening)));
+        }
         Ok(Self {
+            listener,
             writers: pool(WRITERS).await.map_err(failed)?,
             readers: pool(READERS).await.map_err(failed)?,
             lease: pool(1).await.map_err(failed)?,
@@ -85,6 +103,12 @@ impl Connections {
             ))
             .into_sql_str(),
             lock: AssertSqlSafe(lock).into_sql_str(),
+            count: AssertSqlSafe(format!(
+                "UPDATE writer SET version = version + 1 WHERE pg_current_xact_id_if_assigned() IS NOT NULL; \
+                 SELECT pg_notify('{channel}', '') WHERE pg_current_xact_id_if_assigned() IS NOT NULL"
+            ))
+            .into_sql_str(),
+            changed,
             fence: AtomicI64::new(0),
             version: AssertSqlSafe(format!("SELECT version FROM {schema}.writer")).into_sql_str(),
         })
@@ -94,6 +118,9 @@ impl Connections {
         self.readers.close().await;
         self.writers.close().await;
         self.lease.close().await;
+        if let Some((listener, _)) = &self.listener {
+            listener.close().await;
+        }
     }
 
     /// Runs `work` in a transaction that is committed if `work` returns `Ok`, and else rolled back. No other
@@ -108,7 +135,7 @@ impl Connections {
             let lock = sqlx::raw_sql(self.lock.clone()).execute(&mut *transaction);
             lock.await.map_err(failed)?;
             let done = work(&mut transaction).await?;
-            sqlx::raw_sql(COUNT).execute(&mut *transaction).await.map_err(failed)?;
+            sqlx::raw_sql(self.count.clone()).execute(&mut *transaction).await.map_err(failed)?;
             transaction.commit().await.map_err(failed)?;
             Ok(done)
         };
@@ -171,9 +198,38 @@ impl Connections {
         row.and_then(|row| row.try_get(0)).map_err(failed)
     }
 
+    /// Ends when a transaction of any process was told since the last call.
+    pub(super) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
     /// Whether the last change succeeded.
     pub(super) fn last_change_succeeded(&self) -> bool {
         self.durability.last_change_succeeded()
+    }
+}
+
+/// Hears of commits, until the task is dropped. It may miss some, so the version is looked at as well.
+async fn listen(pool: PgPool, channel: String, changed: Arc<Notify>) {
+    while !pool.is_closed() {
+        let heard = async {
+            let mut listener = PgListener::connect_with(&pool).await?;
+            listener.listen(&channel).await?;
+            loop {
+                listener.recv().await?;
+                changed.notify_one();
+            }
+        };
+        let _: Result<(), sqlx::Error> = heard.await;
+        tokio::time::sleep(LISTEN_AGAIN).await;
+    }
+}
+
+impl Drop for Connections {
+    fn drop(&mut self) {
+        if let Some((_, listening)) = &self.listener {
+            listening.abort();
+        }
     }
 }
 
@@ -204,10 +260,6 @@ fn lock_of(schema: &str) -> i64 {
     digest.iter().take(8).fold(0, |number, byte| number << 8 | i64::from(*byte))
 }
 
-/// Counts the transaction if it has written anything.
-const COUNT: &str = "UPDATE writer SET version = version + 1 \
-                     WHERE pg_current_xact_id_if_assigned() IS NOT NULL";
-
 /// A name as it stands in a statement.
 pub(super) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
@@ -218,6 +270,8 @@ const LIMITS: &str = "SET LOCAL idle_in_transaction_session_timeout = '3s'";
 /// Connections that write: one waits while the other's transaction runs.
 const WRITERS: u32 = 2;
 const READERS: u32 = 6;
+/// Time after which a connection that failed is followed by another.
+const LISTEN_AGAIN: Duration = Duration::from_secs(1);
 /// The longest wait for a connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest time for a change, with the wait for other processes.

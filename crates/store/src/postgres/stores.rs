@@ -301,6 +301,10 @@ impl StoreState for PostgresStore {
                 || self.database.write(async |_| Ok(())).await.is_ok())
     }
 
+    async fn changed(&self) {
+        self.database.changed().await;
+    }
+
     async fn version(&self) -> Result<i64, StoreError> {
         self.database.version().await
     }

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use edgepass_issuer::publish::document::Document;
 use edgepass_issuer::publish::target::{Target, TargetError};
 use edgepass_issuer::storage::{ListStore, LogStore, Recorded, StoreError, StoreState, TokenStore};
-use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
+use edgepass_issuer::used_id::{IdKind, UsedId};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, Row, SqlSafeStr, SqlStr};
 
 use super::test_server;
 use super::*;
@@ -22,11 +23,14 @@ fn url() -> PostgresUrl {
 pub(super) struct InSchema(String);
 
 impl InSchema {
-    async fn connection(&self) -> PgConnection {
-        let mut connection = PgConnection::connect_with(&url().options()).await.unwrap();
-        let path = format!("SET search_path TO {}", self.0);
-        sqlx::raw_sql(AssertSqlSafe(path)).execute(&mut connection).await.unwrap();
-        connection
+    async fn connection() -> PgConnection {
+        PgConnection::connect_with(&url().options()).await.unwrap()
+    }
+
+    /// A whole transaction: a pooler may serve two statements by two connections.
+    fn whole(&self, text: &str) -> SqlStr {
+        let text = format!("BEGIN; SET LOCAL search_path TO {}; {text}; COMMIT", self.0);
+        AssertSqlSafe(text).into_sql_str()
     }
 }
 
@@ -47,13 +51,13 @@ impl Database for InSchema {
     }
 
     async fn execute(&self, text: &str) -> Result<(), sqlx::Error> {
-        let text = AssertSqlSafe(text.to_owned());
-        sqlx::raw_sql(text).execute(&mut self.connection().await).await.map(|_| ())
+        let text = sqlx::raw_sql(self.whole(text));
+        text.execute(&mut Self::connection().await).await.map(|_| ())
     }
 
     async fn number(&self, text: &str) -> i64 {
-        let text = query(AssertSqlSafe(text.to_owned()));
-        text.fetch_one(&mut self.connection().await).await.unwrap().get(0)
+        let text = sqlx::raw_sql(self.whole(text));
+        text.fetch_one(&mut Self::connection().await).await.unwrap().get(0)
     }
 }
 
@@ -183,4 +187,23 @@ async fn places_have_no_gaps_and_rise_with_the_commits_of_all_processes() {
     tokio::join!(futures_util::future::join_all(issuing), watch);
     assert_eq!(database.number("SELECT max(seq) FROM audit").await, 180);
     assert_eq!(database.number("SELECT max(seq) FROM tokens").await, 180);
+}
+
+#[tokio::test]
+async fn commits_of_other_processes_are_told_at_once() {
+    let TestStore { store: other, database } = suite::test_store::<InSchema>().await;
+    let url = format!("{}?listen=true", test_server::url());
+    let url = PostgresUrl::parse(&url).unwrap();
+    let store = PostgresStore::open(&url, &database.0, false, now).await.unwrap();
+    let is_told = async || {
+        tokio::time::timeout(std::time::Duration::from_secs(5), store.changed()).await.is_ok()
+    };
+    // Once the connection listens.
+    while tokio::time::timeout(std::time::Duration::from_millis(50), store.changed()).await.is_err()
+    {
+        let name = format!("{:?}", std::time::SystemTime::UNIX_EPOCH.elapsed());
+        other.use_once(UsedId::new(IdKind::Proof, &[&name], 200), 100).await.unwrap();
+    }
+    issue(&other, &token("t")).await;
+    assert!(is_told().await);
 }

@@ -7,7 +7,14 @@ use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
 /// A URL that was checked. It may hold a password, so it is never shown.
 #[derive(Clone)]
-pub struct PostgresUrl(PgConnectOptions);
+pub struct PostgresUrl {
+    options: PgConnectOptions,
+    /// Whether a connection stays the same, so that it is told of commits.
+    listens: bool,
+}
+
+/// The parameter that says so. It is not PostgreSQL's.
+const LISTEN: &str = "listen=true";
 
 /// The reason why a URL is refused.
 #[non_exhaustive]
@@ -28,7 +35,9 @@ pub enum UrlError {
 
 impl PostgresUrl {
     /// Checks a URL. A database on another host must be reached with `sslmode=verify-full`. Its certificate is
-    /// checked with the file `sslrootcert` if the URL names one, else with the public authorities.
+    /// checked with the file `sslrootcert` if the URL names one, else with the public authorities. With
+    /// `listen=true` a connection waits for the commits of other processes: not through a pooler, which would
+    /// send what it is told to other connections.
     ///
     /// # Errors
     ///
@@ -37,8 +46,12 @@ impl PostgresUrl {
         if !["postgres://", "postgresql://"].iter().any(|scheme| text.starts_with(scheme)) {
             return Err(UrlError::Malformed);
         }
+        let (base, parameters) = text.split_once('?').unwrap_or((text, ""));
+        let (own, others): (Vec<&str>, Vec<&str>) =
+            parameters.split('&').partition(|parameter| *parameter == LISTEN);
+        let text = format!("{base}?{}", others.join("&"));
         // The source may quote the URL.
-        let options = PgConnectOptions::from_str(text).map_err(|_| UrlError::Malformed)?;
+        let options = PgConnectOptions::from_str(&text).map_err(|_| UrlError::Malformed)?;
         if options.get_database().is_none_or(str::is_empty) {
             return Err(UrlError::NoDatabase);
         }
@@ -52,24 +65,29 @@ impl PostgresUrl {
         }
         // A pooler that serves each transaction by another connection knows neither prepared statements nor
         // this parameter.
-        Ok(Self(options.statement_cache_capacity(0).extra_float_digits(None)))
+        let options = options.statement_cache_capacity(0).extra_float_digits(None);
+        Ok(Self { options, listens: !own.is_empty() })
     }
 
     /// With a setting of the session.
     #[cfg(test)]
     pub(super) fn with_options(self, name: &str, value: &str) -> Self {
-        Self(self.0.options([(name, value)]))
+        Self { options: self.options.options([(name, value)]), ..self }
     }
 
     pub(super) fn options(&self) -> PgConnectOptions {
-        self.0.clone()
+        self.options.clone()
+    }
+
+    pub(super) fn listens(&self) -> bool {
+        self.listens
     }
 }
 
 /// Host, port and database, without user and password.
 impl fmt::Display for PostgresUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(options) = self;
+        let Self { options, .. } = self;
         let database = options.get_database().unwrap_or_default();
         match options.get_socket() {
             Some(socket) => write!(f, "database {database} at {}", socket.display()),
@@ -99,6 +117,9 @@ mod tests {
         ] {
             assert_eq!(PostgresUrl::parse(text).err(), expected, "{text}");
         }
+        let listens = |text| PostgresUrl::parse(text).unwrap().listens();
+        assert!(listens("postgres://localhost/issuer?listen=true&sslmode=disable"));
+        assert!(!listens("postgres://localhost/issuer?sslmode=disable"));
         let shown = PostgresUrl::parse("postgres://u:secret@127.0.0.1:6432/issuer").unwrap();
         assert_eq!(shown.to_string(), "database issuer at 127.0.0.1:6432");
     }

@@ -492,6 +492,10 @@ impl StoreState for SqliteStore {
                 || self.writer.write(write).await.is_ok())
     }
 
+    async fn changed(&self) {
+        std::future::pending().await
+    }
+
     async fn version(&self) -> Result<i64, StoreError> {
         let row =
             sqlx::query("PRAGMA data_version").fetch_one(&self.watcher).await.map_err(failed)?;
