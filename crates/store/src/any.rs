@@ -36,6 +36,18 @@ impl AnyStore {
             Self::Postgres(store) => store.close().await,
         }
     }
+
+    /// What is wrong with an SQLite file, as [`SqliteStore::damage`]. A server looks after its own files.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`].
+    pub async fn damage(&self) -> Result<Vec<String>, StoreError> {
+        match self {
+            Self::Sqlite(store) => store.damage().await,
+            Self::Postgres(_) => Ok(Vec::new()),
+        }
+    }
 }
 
 /// Implements a trait by the store that there is.
@@ -91,6 +103,7 @@ forward! {
     AuditStore {
         fn record(entry: &AuditEntry) -> Result<(), StoreError>;
         fn erase_personal(positions: &[u64], entry: &AuditEntry) -> Result<(), StoreError>;
+        fn forget_erased() -> Result<bool, StoreError>;
         fn audit(since_ms: u64, page: Page) -> Result<Vec<(u64, AuditEntry)>, StoreError>;
     }
     LogStore {
@@ -111,6 +124,6 @@ forward! {
         fn record_restoration(restoration: &Restoration) -> Result<Option<Adopted>, StoreError>;
     }
     RewrapStore {
-        fn rewrap_keys(keys: &[Rewrapped], log: Option<&Rewrapped>, entry: &AuditEntry) -> Result<bool, StoreError>;
+        fn rewrap_keys(seen: u64, keys: &[Rewrapped], log: Option<&Rewrapped>, entry: &AuditEntry) -> Result<bool, StoreError>;
     }
 }

@@ -1,5 +1,6 @@
 //! Conversion of database rows to the issuer's types.
 
+use edgepass_issuer::audit::leaf::LeafError;
 use edgepass_issuer::policy::version::{PolicyVersion, StoredPolicy};
 use edgepass_issuer::signing_key::{KeyState, SealedKey, SigningAlgorithm};
 use edgepass_issuer::storage::{ListState, StatusSlot, TokenRecord};
@@ -51,6 +52,11 @@ impl Columns for PgRow {
 #[derive(Debug, thiserror::Error)]
 #[error("{0} holds a value that this program did not write")]
 pub(crate) struct BadRow(pub(crate) &'static str);
+
+/// An entry that was changed. Holds its place.
+#[derive(Debug, thiserror::Error)]
+#[error("entry {0} of the audit trail is damaged; `edgepass audit verify` says more")]
+pub(crate) struct BadEntry(pub(crate) u64, #[source] pub(crate) LeafError);
 
 pub(crate) fn key(row: &impl Columns) -> Result<SealedKey, sqlx::Error> {
     let bad = || sqlx::Error::Decode(Box::new(BadRow("signing_keys")));

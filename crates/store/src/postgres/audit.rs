@@ -68,7 +68,8 @@ pub(super) async fn page(
         .map_err(failed)?;
     let entry = |row: &PgRow| {
         let seq = rows::unsigned(row, "seq").map_err(failed)?;
-        Ok((seq, leaf(row)?.entry().map_err(corrupt)?))
+        let entry = leaf(row)?.entry();
+        Ok((seq, entry.map_err(|error| corrupt(rows::BadEntry(seq, error)))?))
     };
     rows.iter().map(entry).collect()
 }

@@ -35,6 +35,8 @@ pub(super) struct Connections {
     /// lock, so that each sees what all before it have written.
     lock: SqlStr,
     version: SqlStr,
+    /// Removes what was changed or deleted from the table of the audit trail.
+    vacuum: SqlStr,
     /// Counts the transaction if it has written anything, and tells it to who listens.
     count: SqlStr,
     /// Notified when a transaction of any process was told.
@@ -110,6 +112,7 @@ impl Connections {
             .into_sql_str(),
             changed,
             fence: AtomicI64::new(0),
+            vacuum: AssertSqlSafe(format!("VACUUM {schema}.audit")).into_sql_str(),
             version: AssertSqlSafe(format!("SELECT version FROM {schema}.writer")).into_sql_str(),
         })
     }
@@ -190,6 +193,13 @@ impl Connections {
         let read = work(&mut transaction).await?;
         transaction.commit().await.map_err(failed)?;
         Ok(read)
+    }
+
+    /// Removes what was changed or deleted from the table of the audit trail. Its server may keep it in its
+    /// log and in backups.
+    pub(super) async fn vacuum(&self) -> Result<(), StoreError> {
+        sqlx::raw_sql(self.vacuum.clone()).execute(&self.lease).await.map_err(failed)?;
+        Ok(())
     }
 
     /// The number of transactions that have written.

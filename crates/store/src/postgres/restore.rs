@@ -51,11 +51,14 @@ impl RestoreStore for PostgresStore {
 impl RewrapStore for PostgresStore {
     async fn rewrap_keys(
         &self,
+        seen: u64,
         keys: &[Rewrapped],
         log: Option<&Rewrapped>,
         entry: &AuditEntry,
     ) -> Result<bool, StoreError> {
-        self.database.write(async |connection| rewrap(connection, keys, log, entry).await).await
+        self.database
+            .write(async |connection| rewrap(connection, seen, keys, log, entry).await)
+            .await
     }
 }
 
@@ -86,8 +89,9 @@ async fn record(
         adopted.statuses = adopted.statuses.saturating_add(statuses);
     }
     // Every index counts as taken: it may belong to a token from after the backup.
-    query("UPDATE status_lists SET next_counter = capacity, number = number + $1")
+    query("UPDATE status_lists SET next_counter = capacity, number = greatest(number + $1, $2)")
         .bind(rows::signed(NUMBER_GAP))
+        .bind(rows::signed(restoration.at.0))
         .execute(&mut *connection)
         .await
         .map_err(failed)?;
@@ -200,15 +204,16 @@ async fn adopt_statuses(
 
 async fn rewrap(
     connection: &mut PgConnection,
+    seen: u64,
     keys: &[Rewrapped],
     log: Option<&Rewrapped>,
     entry: &AuditEntry,
 ) -> Result<bool, StoreError> {
-    let stored = keys::all(connection).await?.keys;
+    let stored = keys::all(connection).await?;
     let is_as_seen = |key: &Rewrapped| {
-        stored.iter().any(|other| other.key_id == key.key_id && other.sealed == key.from)
+        stored.keys.iter().any(|other| other.key_id == key.key_id && other.sealed == key.from)
     };
-    if !keys.iter().all(is_as_seen) {
+    if stored.changed_at != seen || !keys.iter().all(is_as_seen) {
         return Ok(false);
     }
     if let Some(log) = log

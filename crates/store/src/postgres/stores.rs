@@ -257,6 +257,10 @@ impl AuditStore for PostgresStore {
             .await
     }
 
+    async fn forget_erased(&self) -> Result<bool, StoreError> {
+        self.database.vacuum().await.map(|()| true)
+    }
+
     async fn audit(&self, since_ms: u64, page: Page) -> Result<Vec<(u64, AuditEntry)>, StoreError> {
         self.database.read(async |one| audit::page(one, since_ms, page).await).await
     }

@@ -38,11 +38,6 @@ pub(super) fn bound<'q>(
     Ok(query.bind(rows::signed(entry.at_ms)).bind(leaf.text).bind(salt.to_vec()).bind(values))
 }
 
-/// An entry that was changed. Holds its place.
-#[derive(Debug, thiserror::Error)]
-#[error("entry {0} of the audit trail is damaged; `edgepass audit verify` says more")]
-struct BadEntry(u64, #[source] LeafError);
-
 /// One page of the entries that were recorded at `since_ms` or later, with their places.
 pub(super) async fn page(
     connection: &mut SqliteConnection,
@@ -59,7 +54,7 @@ pub(super) async fn page(
     let entry = |row: &SqliteRow| {
         let seq = rows::unsigned(row, "seq").map_err(failed)?;
         let entry = leaf(row)?.entry();
-        Ok((seq, entry.map_err(|error| corrupt(BadEntry(seq, error)))?))
+        Ok((seq, entry.map_err(|error| corrupt(rows::BadEntry(seq, error)))?))
     };
     rows.iter().map(entry).collect()
 }
