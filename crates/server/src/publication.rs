@@ -32,6 +32,8 @@ pub struct Publication<S> {
     lags: Vec<Lag>,
     /// While another process publishes: when the last look at what it has published began.
     looked: Mutex<Option<Instant>>,
+    /// Until when this process leads for certain.
+    valid: Mutex<Option<watch::Receiver<Instant>>>,
     /// Longest time since that look for which documents are served.
     publish_delay: Duration,
 }
@@ -66,6 +68,7 @@ impl<S: Store> Publication<S> {
             ended: watch::Sender::new(0),
             progress: watch::Sender::new(()),
             looked: Mutex::new(None),
+            valid: Mutex::new(None),
             publish_delay,
         }
     }
@@ -221,6 +224,10 @@ impl<S: Store> Publication<S> {
             let round = self.started.fetch_add(1, Ordering::SeqCst).wrapping_add(1);
             let look = async {
                 let version = self.publisher.store().version().await?;
+                // The database has lost commits: what was read before does not count.
+                if seen.is_some_and(|seen| version < seen) {
+                    serial = 0;
+                }
                 if seen != Some(version) || idle_for >= HOUSEKEEPING {
                     let look =
                         self.publisher.look((self.host.now)().numeric_date().seconds()).await?;
@@ -244,9 +251,12 @@ impl<S: Store> Publication<S> {
         }
     }
 
-    /// Publishes from now on, instead of following. [`Publication::run`] comes next.
-    pub fn lead(&self) {
+    /// Publishes from now on, instead of following. [`Publication::run`] comes next. Serves documents while the
+    /// time of `valid` is not over: after that another process may publish, although this one has not noticed,
+    /// such as when it was stopped. `None`: no other process publishes.
+    pub fn lead(&self, valid: Option<watch::Receiver<Instant>>) {
         self.publisher.lead();
+        *self.valid.lock().unwrap_or_else(PoisonError::into_inner) = valid;
         // The first round of this process comes after its check of the targets.
         self.started.store(0, Ordering::SeqCst);
         self.ended.send_replace(0);
@@ -260,7 +270,9 @@ impl<S: Store> Publication<S> {
 
     /// Whether another process may have published since what this one has.
     pub(crate) fn is_stale(&self) -> bool {
-        self.looked().is_some_and(|looked| looked.elapsed() >= self.publish_delay)
+        let valid = self.valid.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_over = valid.as_ref().is_some_and(|valid| Instant::now() >= *valid.borrow());
+        is_over || self.looked().is_some_and(|looked| looked.elapsed() >= self.publish_delay)
     }
 
     /// The document to serve at `path`. `None`: none, or it may be outdated.
@@ -271,7 +283,7 @@ impl<S: Store> Publication<S> {
     /// Whether the endpoint and every target are up to date, or have been behind for less than 2 s.
     /// `false` before the first publication.
     pub fn is_healthy(&self) -> bool {
-        if self.looked().is_some() {
+        if self.looked().is_some() || self.is_stale() {
             return !self.is_stale();
         }
         let now = (self.host.now)();

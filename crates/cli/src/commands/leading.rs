@@ -9,6 +9,7 @@ use edgepass_issuer::entropy::Entropy;
 use edgepass_server::error_chain;
 use edgepass_store::postgres::LEASE;
 use edgepass_store::{AnyStore, PostgresStore};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -26,26 +27,36 @@ const MARGIN: Duration = Duration::from_millis(500);
 pub(super) struct Leading {
     /// Ends when the lease is lost. `None`: there is none to lose.
     keeping: Option<JoinHandle<()>>,
+    /// Until when the process leads for certain. `None`: always.
+    valid: Option<watch::Receiver<Instant>>,
 }
 
 impl Leading {
     /// Takes the lease. `None`: another process has it.
     pub(super) async fn take(store: &Arc<AnyStore>) -> anyhow::Result<Option<Self>> {
         let AnyStore::Postgres(database) = &**store else {
-            return Ok(Some(Self { keeping: None }));
+            return Ok(Some(Self { keeping: None, valid: None }));
         };
         let holder = name()?;
-        let began = Instant::now();
+        let mut began = Instant::now();
         if !database.lead(&holder).await? {
             return Ok(None);
         }
+        // It may have waited for a connection: the lease counts from the beginning.
+        if began.elapsed() >= RENEW {
+            began = Instant::now();
+            if !database.lead(&holder).await? {
+                return Ok(None);
+            }
+        }
         let kept = Arc::clone(store);
+        let (until, valid) = watch::channel(end_of(began));
         let keeping = tokio::spawn(async move {
             if let AnyStore::Postgres(database) = &*kept {
-                keep(database, &holder, began).await;
+                keep(database, &holder, began, &until).await;
             }
         });
-        Ok(Some(Self { keeping: Some(keeping) }))
+        Ok(Some(Self { keeping: Some(keeping), valid: Some(valid) }))
     }
 
     /// Takes the lease once no other process has it.
@@ -58,6 +69,11 @@ impl Leading {
             }
             sleep(AGAIN).await;
         }
+    }
+
+    /// Until when the process leads for certain. `None`: always.
+    pub(super) fn valid(&self) -> Option<watch::Receiver<Instant>> {
+        self.valid.clone()
     }
 
     /// Ends when the lease is lost, and never otherwise.
@@ -88,11 +104,22 @@ impl Drop for Leading {
     }
 }
 
-/// Renews the lease. Ends when it is lost. `began`: when the last renewal began.
-async fn keep(database: &PostgresStore, holder: &str, mut began: Instant) {
+/// The end of a lease that was taken or renewed by a call that began then.
+fn end_of(began: Instant) -> Instant {
+    began.checked_add(LEASE.saturating_sub(MARGIN)).unwrap_or(began)
+}
+
+/// Renews the lease. Ends when it is lost. `began`: when the last renewal began. Tells `until` when the lease
+/// ends.
+async fn keep(
+    database: &PostgresStore,
+    holder: &str,
+    mut began: Instant,
+    until: &watch::Sender<Instant>,
+) {
     loop {
         sleep(RENEW).await;
-        let end = began.checked_add(LEASE.saturating_sub(MARGIN)).unwrap_or(began);
+        let end = end_of(began);
         let renewed = async {
             loop {
                 let began = Instant::now();
@@ -107,7 +134,10 @@ async fn keep(database: &PostgresStore, holder: &str, mut began: Instant) {
             }
         };
         match timeout_at(end, renewed).await {
-            Ok(Some(at)) => began = at,
+            Ok(Some(at)) => {
+                began = at;
+                until.send_replace(end_of(at));
+            }
             Ok(None) | Err(_) => return,
         }
     }

@@ -182,7 +182,7 @@ async fn publish(
         None => follow(&app, &store).await?,
     };
     let publication = app.publication();
-    publication.lead();
+    publication.lead(leading.valid());
     tracing::info!(issuer = app.issuer().issuer(), "publishing");
     let publish = async {
         let watch = app.fetch_back(|uri| fetch_back(client.clone(), uri));

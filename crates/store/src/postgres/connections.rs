@@ -2,8 +2,8 @@
 //!
 //! Nothing lives longer than a transaction: a pooler such as PgBouncer may serve each by another connection.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use edgepass_issuer::storage::StoreError;
@@ -43,6 +43,8 @@ pub(super) struct Connections {
     changed: Arc<Notify>,
     /// The number of this process's lease. 0: it never had one.
     fence: AtomicI64,
+    /// The name of this process in the lease.
+    holder: Mutex<String>,
 }
 
 /// A statement without a name: it ends with its transaction.
@@ -57,8 +59,8 @@ struct NotDurable(&'static str);
 
 /// The database did not answer in time.
 #[derive(Debug, thiserror::Error)]
-#[error("the database did not answer within {} s", ANSWER_TIMEOUT.as_secs())]
-struct NoAnswer;
+#[error("the database did not answer within {} s", .0.as_secs())]
+struct NoAnswer(Duration);
 
 impl Connections {
     /// Connects to the tables of a schema.
@@ -96,7 +98,8 @@ impl Connections {
             durability: Durability::default(),
             begin_write: AssertSqlSafe(format!(
                 "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL search_path TO {schema}; \
-                 {LIMITS}; SET LOCAL lock_timeout = '5s'; SET LOCAL statement_timeout = '10s'"
+                 {LIMITS}; SET LOCAL lock_timeout = '5s'; SET LOCAL statement_timeout = '10s'; \
+                 {DURABLE}"
             ))
             .into_sql_str(),
             begin_read: AssertSqlSafe(format!(
@@ -112,6 +115,7 @@ impl Connections {
             .into_sql_str(),
             changed,
             fence: AtomicI64::new(0),
+            holder: Mutex::default(),
             vacuum: AssertSqlSafe(format!("VACUUM {schema}.audit")).into_sql_str(),
             version: AssertSqlSafe(format!("SELECT version FROM {schema}.writer")).into_sql_str(),
         })
@@ -151,19 +155,28 @@ impl Connections {
         &self,
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let fence = self.fence.load(Relaxed);
+        let (holder, fence) = (self.holder(), self.fence.load(Relaxed));
         self.write(async |connection| {
             if fence != 0 {
-                lease::check(connection, fence).await?;
+                lease::check(connection, &holder, fence).await?;
             }
             work(connection).await
         })
         .await
     }
 
-    /// Sets the number of this process's lease.
-    pub(super) fn set_fence(&self, fence: i64) {
+    /// Sets the holder and the number of this process's lease.
+    pub(super) fn set_fence(&self, holder: &str, fence: i64) {
+        let mut own = self.holder.lock().unwrap_or_else(PoisonError::into_inner);
+        if *own != holder {
+            holder.clone_into(&mut own);
+        }
         self.fence.store(fence, Relaxed);
+    }
+
+    /// The holder that this process's lease names. Empty: it never had one.
+    pub(super) fn holder(&self) -> String {
+        self.holder.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The number of this process's lease. 0: it never had one.
@@ -176,11 +189,14 @@ impl Connections {
         &self,
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let begin = self.begin_write.clone();
-        let mut transaction = self.lease.begin_with(begin).await.map_err(failed)?;
-        let done = work(&mut transaction).await?;
-        transaction.commit().await.map_err(failed)?;
-        Ok(done)
+        let change = async {
+            let begin = self.begin_write.clone();
+            let mut transaction = self.lease.begin_with(begin).await.map_err(failed)?;
+            let done = work(&mut transaction).await?;
+            transaction.commit().await.map_err(failed)?;
+            Ok(done)
+        };
+        in_time(change).await
     }
 
     /// Runs `work` on one state of the database.
@@ -188,11 +204,14 @@ impl Connections {
         &self,
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let begin = self.begin_read.clone();
-        let mut transaction = self.readers.begin_with(begin).await.map_err(failed)?;
-        let read = work(&mut transaction).await?;
-        transaction.commit().await.map_err(failed)?;
-        Ok(read)
+        let read = async {
+            let begin = self.begin_read.clone();
+            let mut transaction = self.readers.begin_with(begin).await.map_err(failed)?;
+            let read = work(&mut transaction).await?;
+            transaction.commit().await.map_err(failed)?;
+            Ok(read)
+        };
+        in_time(read).await
     }
 
     /// Removes what was changed or deleted from the table of the audit trail. Its server may keep it in its
@@ -204,8 +223,13 @@ impl Connections {
 
     /// The number of transactions that have written.
     pub(super) async fn version(&self) -> Result<i64, StoreError> {
-        let row = sqlx::raw_sql(self.version.clone()).fetch_one(&self.readers).await;
-        row.and_then(|row| row.try_get(0)).map_err(failed)
+        let read = async {
+            let row = sqlx::raw_sql(self.version.clone()).fetch_one(&self.readers).await;
+            row.and_then(|row| row.try_get(0)).map_err(failed)
+        };
+        // Asked many times a second: a connection that hangs must be noticed soon.
+        let late = |_| Err(StoreError::Unavailable(Box::new(NoAnswer(VERSION_TIMEOUT))));
+        tokio::time::timeout(VERSION_TIMEOUT, read).await.unwrap_or_else(late)
     }
 
     /// Ends when a transaction of any process was told since the last call.
@@ -260,7 +284,7 @@ async fn refuse_undurable(connection: &mut PgConnection) -> Result<(), sqlx::Err
 pub(super) async fn in_time<T>(
     change: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, StoreError> {
-    let late = |_| Err(StoreError::Unavailable(Box::new(NoAnswer)));
+    let late = |_| Err(StoreError::Unavailable(Box::new(NoAnswer(ANSWER_TIMEOUT))));
     tokio::time::timeout(ANSWER_TIMEOUT, change).await.unwrap_or_else(late)
 }
 
@@ -277,11 +301,15 @@ pub(super) fn quoted(name: &str) -> String {
 
 /// A process that hangs in a transaction must not stop the others.
 const LIMITS: &str = "SET LOCAL idle_in_transaction_session_timeout = '3s'";
+/// Also where a pooler gives a connection with another setting. With a synchronous standby it waits for that one.
+const DURABLE: &str = "SET LOCAL synchronous_commit = on";
 /// Connections that write: one waits while the other's transaction runs.
 const WRITERS: u32 = 2;
 const READERS: u32 = 6;
 /// Time after which a connection that failed is followed by another.
 const LISTEN_AGAIN: Duration = Duration::from_secs(1);
+/// The longest wait for the number of transactions.
+const VERSION_TIMEOUT: Duration = Duration::from_secs(2);
 /// The longest wait for a connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest time for a change, with the wait for other processes.

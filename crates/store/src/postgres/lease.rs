@@ -29,9 +29,13 @@ impl PostgresStore {
     /// [`StoreError`].
     pub async fn lead(&self, holder: &str) -> Result<bool, StoreError> {
         let fence = self.database.fence();
+        // Asking for the lease is a write, also in vain.
+        if fence == 0 && self.is_led().await? {
+            return Ok(false);
+        }
         let taken = self.database.aside(async |one| take(one, holder, fence).await).await?;
         if let Some(fence) = taken {
-            self.database.set_fence(fence);
+            self.database.set_fence(holder, fence);
         }
         Ok(taken.is_some())
     }
@@ -55,8 +59,8 @@ impl PostgresStore {
     ///
     /// [`StoreError`].
     pub async fn stop_leading(&self) -> Result<(), StoreError> {
-        let end = query("UPDATE lease SET expires_at_ms = 0 WHERE fence = $1");
-        let end = end.bind(self.database.fence());
+        let end = query("UPDATE lease SET expires_at_ms = 0 WHERE fence = $1 AND holder = $2");
+        let end = end.bind(self.database.fence()).bind(self.database.holder());
         self.database
             .aside(async |one| {
                 end.execute(one).await.map_err(failed)?;
@@ -91,11 +95,15 @@ async fn take(
 
 /// Refuses a change by a process whose lease is not `fence`, or has expired. No other process takes the lease
 /// before the change is committed or undone.
-pub(super) async fn check(connection: &mut PgConnection, fence: i64) -> Result<(), StoreError> {
+pub(super) async fn check(
+    connection: &mut PgConnection,
+    holder: &str,
+    fence: i64,
+) -> Result<(), StoreError> {
     let held = query(
-        "SELECT 1 FROM lease WHERE fence = $1 \
+        "SELECT 1 FROM lease WHERE fence = $1 AND holder = $2 \
          AND expires_at_ms > (extract(epoch FROM clock_timestamp()) * 1000)::bigint FOR SHARE",
     );
-    let held = held.bind(fence).fetch_optional(connection).await.map_err(failed)?;
+    let held = held.bind(fence).bind(holder).fetch_optional(connection).await.map_err(failed)?;
     held.map(|_| ()).ok_or_else(|| StoreError::Unavailable(Box::new(NotLeading)))
 }

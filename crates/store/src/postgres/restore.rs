@@ -44,7 +44,7 @@ impl RestoreStore for PostgresStore {
         &self,
         restoration: &Restoration,
     ) -> Result<Option<Adopted>, StoreError> {
-        self.database.write(async |connection| record(connection, restoration).await).await
+        self.database.write_leading(async |connection| record(connection, restoration).await).await
     }
 }
 

@@ -157,7 +157,7 @@ impl ListStore for PostgresStore {
     }
 
     async fn next_edition(&self, list_id: &str, now: u64) -> Result<ListEdition, StoreError> {
-        let (list, statuses) = self
+        let list = self
             .database
             .write_leading(async |connection| {
                 let list = query(
@@ -169,9 +169,12 @@ impl ListStore for PostgresStore {
                 .fetch_one(&mut *connection)
                 .await
                 .map_err(failed)?;
-                Ok((list, lists::statuses(connection, list_id).await?))
+                Ok(list)
             })
             .await?;
+        // Not in that transaction, which keeps all others and the renewal of the lease waiting. What is changed
+        // in between is in this edition and in the next one.
+        let statuses = self.statuses(list_id).await?;
         let edition = || -> Result<ListEdition, sqlx::Error> {
             Ok(ListEdition {
                 id: list_id.to_owned(),
@@ -258,7 +261,8 @@ impl AuditStore for PostgresStore {
     }
 
     async fn forget_erased(&self) -> Result<bool, StoreError> {
-        self.database.vacuum().await.map(|()| true)
+        // A row stays while a transaction of anybody may still read it.
+        self.database.vacuum().await.map(|()| false)
     }
 
     async fn audit(&self, since_ms: u64, page: Page) -> Result<Vec<(u64, AuditEntry)>, StoreError> {

@@ -16,6 +16,24 @@ pub struct PostgresUrl {
 /// The parameter that says so. It is not PostgreSQL's.
 const LISTEN: &str = "listen=true";
 
+/// The parameters that have an effect.
+const PARAMETERS: [&str; 14] = [
+    "sslmode",
+    "ssl-mode",
+    "sslrootcert",
+    "ssl-root-cert",
+    "ssl-ca",
+    "sslcert",
+    "ssl-cert",
+    "sslkey",
+    "ssl-key",
+    "host",
+    "port",
+    "user",
+    "password",
+    "dbname",
+];
+
 /// The reason why a URL is refused.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -26,6 +44,15 @@ pub enum UrlError {
     /// It does not name the database.
     #[error("it does not name a database after the host")]
     NoDatabase,
+    /// It has a parameter that has no effect.
+    #[error(
+        "of parameters it may have sslmode, sslrootcert, sslcert, sslkey, host, port, user, password, dbname \
+         and listen=true"
+    )]
+    Parameter,
+    /// It names several hosts.
+    #[error("it names several hosts; name one, such as that of a pooler or a balancer")]
+    Hosts,
     /// Another host is reached without a check of its certificate.
     #[error(
         "add ?sslmode=verify-full: the database is on another host, which must prove who it is"
@@ -49,6 +76,13 @@ impl PostgresUrl {
         let (base, parameters) = text.split_once('?').unwrap_or((text, ""));
         let (own, others): (Vec<&str>, Vec<&str>) =
             parameters.split('&').partition(|parameter| *parameter == LISTEN);
+        let is_known = |parameter: &&str| {
+            let name = parameter.split_once('=').map_or(*parameter, |(name, _)| name);
+            name.is_empty() || PARAMETERS.contains(&name)
+        };
+        if !others.iter().all(is_known) {
+            return Err(UrlError::Parameter);
+        }
         let text = format!("{base}?{}", others.join("&"));
         // The source may quote the URL.
         let options = PgConnectOptions::from_str(&text).map_err(|_| UrlError::Malformed)?;
@@ -56,6 +90,9 @@ impl PostgresUrl {
             return Err(UrlError::NoDatabase);
         }
         let host = options.get_host();
+        if host.contains(',') {
+            return Err(UrlError::Hosts);
+        }
         let is_here = options.get_socket().is_some()
             || host.starts_with('/')
             || host == "localhost"
@@ -113,6 +150,9 @@ mod tests {
             ("postgres://u:secret@db.example/issuer?sslmode=require", Some(UrlError::NotVerified)),
             ("postgres://u:secret@localhost", Some(UrlError::NoDatabase)),
             ("mysql://localhost/issuer", Some(UrlError::Malformed)),
+            ("postgres://localhost/issuer?connect_timeout=3", Some(UrlError::Parameter)),
+            ("postgres://localhost/issuer?listen=yes", Some(UrlError::Parameter)),
+            ("postgres://one,two/issuer?sslmode=verify-full", Some(UrlError::Hosts)),
             ("postgres://u:secret@[/issuer", Some(UrlError::Malformed)),
         ] {
             assert_eq!(PostgresUrl::parse(text).err(), expected, "{text}");

@@ -86,7 +86,7 @@ pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Resu
     }
     if !is_gone {
         output::line(
-            "the write-ahead log still holds them, since another process reads the database; repeat the command, or restart `edgepass serve`",
+            "files of the database may hold them as long as another process reads it; repeat the command later",
         )?;
     }
     Ok(Exit::Ok)
