@@ -277,7 +277,7 @@ impl<S: Store> Publication<S> {
 
     /// The document to serve at `path`. `None`: none, or it may be outdated.
     pub(crate) fn document(&self, path: &str) -> Option<Arc<Document>> {
-        if self.is_stale() { None } else { self.publisher.document(path) }
+        if self.is_stale() { None } else { self.publisher.public_document(path) }
     }
 
     /// Whether the endpoint and every target are up to date, or have been behind for less than 2 s.

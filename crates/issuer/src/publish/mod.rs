@@ -115,6 +115,19 @@ impl<S: Store> Publisher<S> {
         read(&self.documents).get(path).cloned()
     }
 
+    /// The document at `path` for everybody: while other processes serve from the same database, the one that
+    /// they can serve as well. `None`: none is served there.
+    pub fn public_document(&self, path: &str) -> Option<Arc<Document>> {
+        let shared = self.targets.iter().find(|target| target.is_shared());
+        match shared {
+            Some(target) if read(&self.followed).is_none() => {
+                // What has retired, or is of another database, is not served any more.
+                self.document(path).and(target.shared(path))
+            }
+            _ => self.document(path),
+        }
+    }
+
     /// Whether every target holds an edition of the list that covers at least `change` changes.
     pub fn covers(&self, list_id: &str, change: u64) -> bool {
         let path = list_path(list_id);

@@ -16,6 +16,11 @@ pub trait Target: Send + Sync + 'static {
     /// Name of the target, for logs.
     fn name(&self) -> &str;
 
+    /// Whether other processes serve what this target holds. Then this one serves nothing newer.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     /// Reads the document at `path`. `None`: the target holds none there.
     fn read<'a>(&'a self, path: &'a str) -> TargetFuture<'a, Option<StoredDocument>>;
 

@@ -1,7 +1,7 @@
 //! The state of a target, as far as this process has observed it.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -29,6 +29,8 @@ struct Observed {
     documents: HashMap<String, Option<(Version, String)>>,
     /// `kid` of each key of the JWK Set that this process wrote. `None`: it wrote none yet.
     key_ids: Option<Vec<String>>,
+    /// The documents that other processes can serve, by path.
+    shared: HashMap<String, Arc<Document>>,
     /// Time at which all entries of `documents` were last set to `None`, in seconds.
     since: u64,
     /// Whether the target did not answer in the last round.
@@ -132,6 +134,16 @@ impl TargetState {
         known.is_some_and(|(_, etag)| *etag == document.etag)
     }
 
+    /// Whether other processes serve what the target holds.
+    pub(super) fn is_shared(&self) -> bool {
+        self.target.is_shared()
+    }
+
+    /// The document at a path that other processes can serve.
+    pub(super) fn shared(&self, path: &str) -> Option<Arc<Document>> {
+        self.seen().shared.get(path).cloned()
+    }
+
     pub(super) fn name(&self) -> &str {
         self.target.name()
     }
@@ -183,6 +195,10 @@ impl TargetState {
         let mut seen = self.seen();
         match outcome {
             Ok(version) => {
+                if self.target.is_shared() {
+                    let served = Arc::new(document.clone());
+                    seen.shared.insert(document.path.clone(), served);
+                }
                 let known = (version, document.etag.clone());
                 seen.documents.insert(document.path.clone(), Some(known));
                 Ok(())
@@ -232,7 +248,9 @@ impl TargetState {
     /// Removes the document at a path.
     pub(super) async fn remove(&self, path: &str) -> Result<(), PublishError> {
         self.target.remove(path).await.map_err(|source| self.failed(source))?;
-        self.seen().documents.remove(path);
+        let mut seen = self.seen();
+        seen.documents.remove(path);
+        seen.shared.remove(path);
         Ok(())
     }
 

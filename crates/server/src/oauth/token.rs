@@ -221,7 +221,7 @@ fn token_type(confirmation: Option<&Confirmation>) -> &'static str {
 /// before the client gets the token.
 async fn publish<S: Store>(app: &App<S>, issued: &IssuedToken) -> Result<(), OauthError> {
     let path = format!("{LISTS}{}", issued.list_id);
-    let is_served = || app.publication.publisher().document(&path).is_some();
+    let is_served = || app.publication.publisher().public_document(&path).is_some();
     if !is_served() {
         app.publication.until(|publisher| publisher.covers(&issued.list_id, 0)).await;
     }

@@ -303,8 +303,9 @@ pub(super) fn quoted(name: &str) -> String {
 const LIMITS: &str = "SET LOCAL idle_in_transaction_session_timeout = '3s'";
 /// Also where a pooler gives a connection with another setting. With a synchronous standby it waits for that one.
 const DURABLE: &str = "SET LOCAL synchronous_commit = on";
-/// Connections that write: one waits while the other's transaction runs.
-const WRITERS: u32 = 2;
+/// Connections that write. A process that hangs keeps the others waiting once for each: until [`LIMITS`] ends
+/// its transaction.
+const WRITERS: u32 = 1;
 const READERS: u32 = 6;
 /// Time after which a connection that failed is followed by another.
 const LISTEN_AGAIN: Duration = Duration::from_secs(1);

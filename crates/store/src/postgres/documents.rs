@@ -55,6 +55,10 @@ impl Target for SharedDocuments {
         "the documents in the database"
     }
 
+    fn is_shared(&self) -> bool {
+        true
+    }
+
     fn read<'a>(&'a self, path: &'a str) -> TargetFuture<'a, Option<StoredDocument>> {
         Box::pin(async move {
             let found = self.0.read(async |one| find(one, path).await).await;
