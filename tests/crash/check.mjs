@@ -13,7 +13,7 @@ export const databaseFile = (folder) => join(folder, 'data', 'edgepass.db');
 
 /** Checks database and documents of a ready issuer against a ledger. Throws [`Broken`]. */
 export async function check(issuer, ledger) {
-  checkDatabase(databaseFile(issuer.folder), ledger);
+  checkRows(await rowsOf(issuer), ledger);
   await checkKeySet(issuer, ledger);
   await checkLists(issuer, ledger);
 }
@@ -22,8 +22,10 @@ export async function check(issuer, ledger) {
  * Checks that a database file is sound, that its audit trail has no gap, and that it holds everything
  * acknowledged exactly once.
  */
-export function checkDatabase(file, ledger) {
-  const { integrity, foreign, tokens, entries, places, keys } = readDatabase(file);
+export const checkDatabase = (file, ledger) => checkRows(readDatabase(file), ledger);
+
+/** As [`checkDatabase`], with the rows of a database. */
+export function checkRows({ integrity, foreign, tokens, entries, places, keys }, ledger) {
   const found = [];
   if (integrity.join() !== 'ok') found.push(`integrity_check: ${integrity.slice(0, 3).join('; ')}`);
   if (foreign > 0) found.push(`foreign_key_check finds ${foreign} rows`);
@@ -70,6 +72,9 @@ export const entryColumn = (database) => (
   database.prepare("SELECT name FROM pragma_table_info('audit') WHERE name IN ('entry', 'leaf')").get().name
 );
 
+/** The rows of an issuer's database: by its own `rows()` if it has that, else from the file. */
+const rowsOf = async (issuer) => issuer.rows?.() ?? readDatabase(databaseFile(issuer.folder));
+
 /** The rows of a database file that the checks need. Throws [`Broken`] if they cannot be read. */
 function readDatabase(file) {
   let database;
@@ -114,7 +119,7 @@ export async function checkKeySet(issuer, ledger) {
 /** Checks the served lists, then waits up to 5 s until they say exactly what the database says. */
 export async function checkLists(issuer, ledger) {
   for (const from = Date.now(); ; await setTimeout(50)) {
-    const different = compare(issuer, await servedLists(issuer, ledger));
+    const different = compare(await rowsOf(issuer), await servedLists(issuer, ledger));
     if (!different) return;
     if (Date.now() - from > 5_000) throw new Broken(different);
   }
@@ -146,9 +151,8 @@ export async function servedLists(issuer, ledger) {
 }
 
 /** Returns how the lists differ from the database, or `undefined`. */
-function compare(issuer, lists) {
+function compare({ tokens }, lists) {
   const recorded = new Map();
-  const { tokens } = readDatabase(databaseFile(issuer.folder));
   for (const { list_id: list, list_index: index, status } of tokens) {
     if (status === 1) recorded.set(list, (recorded.get(list) ?? new Set()).add(index));
   }

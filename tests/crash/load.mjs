@@ -7,13 +7,14 @@ import { Broken } from './ledger.mjs';
 /**
  * Starts a load: clients that request tokens, clients that revoke them over HTTP, and one that revokes
  * with the command line. What is acknowledged goes to the ledger. `stop()` waits for the requests under
- * way. Answers other than 200 and 503 are an error; no answer is none.
+ * way. Answers other than 200 and 503 with `Retry-After` are an error; no answer is none.
  */
 export function load(issuer, ledger, { clients = 6, revokers = 2, commands = 1 } = {}) {
   const seen = { tokens: 0, revocations: 0, unavailable: 0, unanswered: 0 };
   const live = [];
   let stopped = false;
-  const count = ({ status }, acknowledged) => {
+  const count = ({ status, retryAfter }, acknowledged) => {
+    if (status === 503 && !retryAfter) throw new Broken('a request is answered with 503 without Retry-After');
     if (status === 200) seen[acknowledged] += 1;
     else if (status === 503) seen.unavailable += 1;
     else if (status === 0) seen.unanswered += 1;

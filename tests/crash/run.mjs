@@ -1,4 +1,4 @@
-// Injects crashes and faults into an issuer with SQLite, and checks the invariants of
+// Injects crashes and faults into an issuer with SQLite or PostgreSQL, and checks the invariants of
 // docs/reliability.md after each. Prints a table. Exit code 1: an invariant was broken.
 
 import { cp } from 'node:fs/promises';
@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { cleanUp } from './cleanup.mjs';
 import { faults as clients } from './clients.mjs';
+import { faults as cluster } from './cluster.mjs';
 import { faults as control } from './control.mjs';
 import { faults as disk } from './disk.mjs';
 import { faults as files } from './files.mjs';
@@ -18,12 +19,17 @@ import { faults as power } from './power.mjs';
 import { issuers } from './server.mjs';
 import { evidence, table } from './table.mjs';
 
-const ALL = [...control, ...kills, ...injected, ...disk, ...locks, ...files, ...keys, ...clients, ...power];
+/** The faults by store. */
+const FAULTS = {
+  sqlite: [...control, ...kills, ...injected, ...disk, ...locks, ...files, ...keys, ...clients, ...power],
+  postgres: cluster,
+};
 
 const { values } = parseArgs({
   options: {
     kills: { type: 'string', default: '20' },
     'power-cuts': { type: 'string', default: '0' },
+    seconds: { type: 'string', default: '20' },
     only: { type: 'string', multiple: true },
     store: { type: 'string', default: 'sqlite' },
     json: { type: 'boolean', default: false },
@@ -40,9 +46,11 @@ function number(name) {
   return Number(values[name]);
 }
 
-const options = { kills: number('kills'), powerCuts: number('power-cuts') };
+const options = { kills: number('kills'), powerCuts: number('power-cuts'), seconds: number('seconds') };
 if (options.kills < 1) wrongUsage('--kills must be at least 1');
-if (values.store !== 'sqlite') wrongUsage(`--store ${values.store}: the issuer has no store but sqlite`);
+if (options.seconds < 1) wrongUsage('--seconds must be at least 1');
+const ALL = Object.hasOwn(FAULTS, values.store) ? FAULTS[values.store] : undefined;
+if (!ALL) wrongUsage(`--store ${values.store}: the stores are ${Object.keys(FAULTS).join(' and ')}`);
 for (const only of values.only ?? []) {
   const names = ALL.map(({ name }) => name);
   if (!names.includes(only)) wrongUsage(`no fault is named ${only}; the names: ${names.join(', ')}`);
