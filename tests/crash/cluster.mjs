@@ -39,8 +39,13 @@ async function underLoad(cluster, ledger, disturb) {
     seen = await clients.stop();
     await watch.stop();
   }
-  await cluster.check();
-  return { seen, watch };
+  const text = said(cluster, { seen, watch });
+  try {
+    await cluster.check(watch);
+  } catch (error) {
+    throw Object.assign(error, { seen: text });
+  }
+  return text;
 }
 
 /** What was seen, as the table shows it. */
@@ -55,7 +60,8 @@ function said({ exits, takeovers }, { seen, watch }) {
   if (takeovers.length > 0) parts.push(`another process leads in ${most} ms at most${late(most)}`);
   const { longest, longestIssue } = watch;
   parts.push(`a token takes ${longestIssue} ms at most, a revocation ${longest} ms${late(longest)}`);
-  if (exits.length > 0) parts.push(`${exits.length} processes ended by themselves with exit code ${[...new Set(exits)]}`);
+  const codes = [...new Set(exits)].join(', ');
+  if (exits.length > 0) parts.push(`${exits.length} times a process ended by itself with exit code ${codes}`);
   return parts.join('; ');
 }
 
@@ -76,18 +82,18 @@ async function killOne(cluster, node) {
 async function killed({ seconds, ...options }) {
   const { cluster, ledger } = await start(options);
   let runs = 0;
-  const outcome = await underLoad(cluster, ledger, async () => {
+  const seen = await underLoad(cluster, ledger, async () => {
     for (const from = Date.now(); Date.now() - from < seconds * 1_000; runs += 1) {
       await killOne(cluster, cluster.nodes[Math.floor(Math.random() * cluster.nodes.length)]);
     }
   });
-  return { runs, seen: said(cluster, outcome) };
+  return { runs, seen };
 }
 
 async function hanging({ seconds, ...options }) {
   const runs = Math.max(1, Math.round(seconds / 40));
   const { cluster, ledger } = await start({ patience: 1_500, ...options });
-  const outcome = await underLoad(cluster, ledger, async () => {
+  const seen = await underLoad(cluster, ledger, async () => {
     for (let round = 0; round < runs; round += 1) {
       const node = await cluster.leader();
       if (!node) throw new Broken('no process leads');
@@ -104,26 +110,26 @@ async function hanging({ seconds, ...options }) {
       await cluster.ready();
     }
   });
-  return { runs, seen: said(cluster, outcome) };
+  return { runs, seen };
 }
 
 async function terminated(options) {
   const { server, cluster, ledger } = await start(options);
   let connections = 0;
-  const outcome = await underLoad(cluster, ledger, async () => {
+  const seen = await underLoad(cluster, ledger, async () => {
     for (let round = 0; round < options.rounds; round += 1) {
       connections += await server.terminate(cluster.name);
       await sleep(1_000);
     }
   });
-  return { runs: options.rounds, seen: `${connections} connections ended; ${said(cluster, outcome)}` };
+  return { runs: options.rounds, seen: `${connections} connections ended; ${seen}` };
 }
 
 /** Ends the server by `end` three times, and starts it again. */
 async function restarted(end, options) {
   const { server, cluster, ledger } = await start(options);
   const times = [];
-  const outcome = await underLoad(cluster, ledger, async () => {
+  const seen = await underLoad(cluster, ledger, async () => {
     for (let round = 0; round < 3; round += 1) {
       await end(server);
       await server.up();
@@ -134,7 +140,7 @@ async function restarted(end, options) {
     }
   });
   const ready = `all processes ready ${Math.max(...times)} ms after the server at most`;
-  return { runs: 3, seen: `${ready}; ${said(cluster, outcome)}` };
+  return { runs: 3, seen: `${ready}; ${seen}` };
 }
 
 const checked = 'all invariants, in every process';

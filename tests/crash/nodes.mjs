@@ -16,8 +16,9 @@ import { Watch } from './watch.mjs';
 const UNAVAILABLE = 3;
 /** Time in milliseconds after which a process that has ended is started again. */
 const START_AGAIN = 1_000;
-/** Time in milliseconds for which clients leave out a process that did not answer. */
+/** Time in milliseconds for which clients leave out a process that is not reached, or does not answer in time. */
 const LEFT_OUT = 1_000;
+const LEFT_OUT_LATE = 5_000;
 /** Time in milliseconds within which all processes are ready after a fault. */
 const READY_LIMIT = 20_000;
 
@@ -26,7 +27,7 @@ export class Cluster {
   nodes = [];
   /** Exit codes of processes that ended by themselves. */
   exits = [];
-  /** What the balancer or a process did wrong meanwhile. */
+  /** What was wrong meanwhile, a text for each case. */
   found = [];
   /** Milliseconds from the end of each leader to the next one. */
   takeovers = [];
@@ -137,7 +138,7 @@ export class Cluster {
     try {
       return await work(node, { signal: AbortSignal.timeout(this.patience) });
     } catch (error) {
-      node.leftOutUntil = Date.now() + LEFT_OUT;
+      node.leftOutUntil = Date.now() + (error.name === 'TimeoutError' ? LEFT_OUT_LATE : LEFT_OUT);
       throw error;
     }
   }
@@ -159,12 +160,22 @@ export class Cluster {
     return new Watch(this);
   }
 
-  /** Checks the database and what every process serves. Throws [`Broken`]. */
-  async check() {
+  /** Checks the database and what every process serves, and throws what was found before. `watch`: has ended. */
+  async check(watch) {
     await this.ready();
     // By then, each process has seen the last acknowledged revocation.
     await sleep(1_000);
-    if (this.found.length > 0) throw new Broken(this.found.slice(0, 5).join('\n'));
+    try {
+      await this.#check();
+    } catch (error) {
+      if (!(error instanceof Broken)) throw error;
+      this.found.unshift(error.message);
+    }
+    watch?.finish();
+    if (this.found.length > 0) throw new Broken(this.found.slice(0, 10).join('\n'));
+  }
+
+  async #check() {
     checkRows(await this.server.rows(this.name), this.ledger);
     const damage = await this.server.damage(this.name);
     if (damage) throw new Broken(`pg_amcheck: ${damage}`);

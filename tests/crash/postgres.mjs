@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { freePort } from '../stage/ports.mjs';
 import { folder, later, run } from './cleanup.mjs';
+import { issuers } from './server.mjs';
 
 /** The words before a command. The server refuses to run as root. */
 const OTHER_USER = process.getuid() === 0
@@ -39,13 +40,15 @@ const ROWS = `SELECT json_build_object(
 
 /** A server with a data folder of its own. It ends with the fault. */
 export class Server {
-  /** Makes the data folder and starts the server. `logs` is the folder of its log. */
+  /** Makes the data folder and starts the server. `logs` is the folder of its log and of PgBouncer's. */
   static async start() {
     const server = new Server();
     server.programs = programs();
     server.folder = await folder('postgres');
     server.logs = join(server.folder, 'log');
     await mkdir(server.logs);
+    // It is kept with the folders of the issuers.
+    issuers.push({ folder: server.logs });
     server.port = await freePort();
     if (process.getuid() === 0) await run('chown', ['-R', 'postgres', server.folder]);
     await server.#program(
@@ -124,8 +127,8 @@ export class Server {
 
   /** Runs statements. Returns what they return as text: a line for each row. */
   async ask(name, text) {
-    const argv = ['-XqAt', '-v', 'ON_ERROR_STOP=1', '-d', `${this.url(name)}?options=-csearch_path%3Dedgepass`, '-c', text];
-    const { stdout } = await this.#program('psql', ...argv);
+    const database = `${this.url(name)}?options=-csearch_path%3Dedgepass`;
+    const { stdout } = await this.#program('psql', '-XqAt', '-v', 'ON_ERROR_STOP=1', '-d', database, '-c', text);
     return stdout.trim();
   }
 

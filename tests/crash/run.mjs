@@ -79,7 +79,7 @@ async function outcome({ name, fault, checked, needs, limit, run }) {
     Object.assign(row, await run(options));
   } catch (error) {
     row.result = error instanceof Broken ? 'BROKEN' : 'failed';
-    row.runs = error.runs;
+    Object.assign(row, { runs: error.runs, seen: error.seen });
     if (error.cases?.every((one) => limit?.pattern.test(one))) {
       Object.assign(row, { result: 'known limit', seen: limit.text });
     }

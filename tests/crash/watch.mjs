@@ -2,7 +2,7 @@
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import { revokedIn } from './check.mjs';
-import { Broken } from './ledger.mjs';
+import { Broken, Ledger } from './ledger.mjs';
 import { ask, revoke } from './server.mjs';
 
 /** Time in milliseconds between two reads of one process. */
@@ -11,38 +11,58 @@ const PAUSE = 100;
 const PUBLISH_DELAY = 500;
 /** Time in milliseconds after which every process serves an edition that another one has served, or none. */
 const EDITION_DELAY = 1_000;
-/** Time in milliseconds for one request. A process that is stopped does not answer. */
-const PATIENCE = 8_000;
+/** Time in milliseconds for one request. A process that is stopped is asked again and again. */
+const PATIENCE = 1_000;
 
-/** Readers of every process, and a client that measures how long a revocation takes. */
+/**
+ * Readers of every process, and a client that measures how long a token and a revocation take. What is wrong
+ * goes to `found` of the cluster, and the watch goes on.
+ */
 export class Watch {
-  /** The number of documents that were compared. */
+  /** The number of lists that were compared. */
   documents = 0;
   /** The longest time from the first request of a revocation to its acknowledgement, in milliseconds. */
   longest = 0;
   /** The longest time from the first request for a token to the token, in milliseconds. */
   longestIssue = 0;
   #stopped = false;
-  /** The text of each edition by `uri#number`. */
+  /** Each edition by `uri#number`: `{ text, revoked, processes }`, the last the ids of those that served it. */
   #editions = new Map();
   /** By URI: `[time, number]` of the first time that each higher number was served by any process. */
   #first = new Map();
   /** `[time, count]`: so many revocations were acknowledged by then. */
   #acknowledged = [];
-  #revoked = new Map();
+  /** The cases that were found. One that lasts is found once. */
+  #cases = new Set();
 
   constructor(cluster) {
     this.cluster = cluster;
     const works = cluster.nodes.map((node) => this.#repeat(() => this.#read(node)));
     this.all = Promise.all([...works, this.#repeat(() => this.#probe())]);
+    // The error is thrown by `stop`.
     this.all.catch(() => {});
   }
 
-  /** Ends the watch. Throws what was found. */
+  /** Ends the watch. */
   async stop() {
     this.#stopped = true;
     await this.all;
-    return this;
+  }
+
+  /** Notes where the newest served edition of a list is not reached again by what processes serve now. */
+  finish() {
+    for (const [uri, first] of this.#first) {
+      const [, most] = first.at(-1);
+      for (const [at, { view }] of this.cluster.nodes.entries()) {
+        const { number } = view.lists.get(uri) ?? {};
+        if (number < most) this.#found(`end ${uri}`, `process ${at + 1} serves ${number} of ${uri} after ${most}`);
+      }
+    }
+  }
+
+  #found(key, text) {
+    if (!this.#cases.has(key)) this.cluster.found.push(text);
+    this.#cases.add(key);
   }
 
   async #repeat(work) {
@@ -72,64 +92,68 @@ export class Watch {
   }
 
   async #read(node) {
-    const { ledger } = this.cluster;
-    this.#acknowledged.push([Date.now(), ledger.revoked.size]);
-    const uris = new Set([...ledger.tokens.values()].slice(-200).map(({ uri }) => uri));
+    const { tokens, revoked } = this.cluster.ledger;
+    this.#acknowledged.push([Date.now(), revoked.size]);
+    const uris = new Set([...tokens.values()].slice(-200).map(({ uri }) => uri));
     for (const uri of uris) await this.#readList(node, uri);
-    const from = Date.now();
+    const asked = Date.now();
     const keys = await this.#get(node, '/.well-known/jwks.json');
-    if (keys) this.#named(node, from, () => node.view.addKeySet(JSON.parse(keys)));
+    if (keys) this.#noting(node, asked, () => node.view.addKeySet(JSON.parse(keys)));
   }
 
   async #readList(node, uri) {
-    const from = Date.now();
-    const { revoked, tokens } = this.cluster.ledger;
-    const [, count] = this.#acknowledged.findLast(([time]) => time < from - PUBLISH_DELAY) ?? [0, 0];
-    const due = [...revoked].slice(0, count);
-    const [, least] = (this.#first.get(uri) ?? []).findLast(([time]) => time < from - EDITION_DELAY) ?? [0, 0];
+    const asked = Date.now();
+    const { pid } = node.process;
+    const [, due] = this.#acknowledged.findLast(([time]) => time < asked - PUBLISH_DELAY) ?? [0, 0];
+    const [, least] = (this.#first.get(uri) ?? []).findLast(([time]) => time < asked - EDITION_DELAY) ?? [0, 0];
     const text = await this.#get(node, new URL(uri).pathname, least > 0);
     if (!text) return;
     this.documents += 1;
-    this.#named(node, from, () => {
-      node.view.addEdition(uri, text);
-      const { number } = node.view.lists.get(uri);
+    this.#noting(node, asked, () => {
+      const alone = new Ledger();
+      alone.addEdition(uri, text);
+      const { number } = alone.lists.get(uri);
       const place = `${uri}#${number}`;
-      const known = this.#editions.get(place);
-      if (known && known !== text) throw new Broken(`${uri} has two editions with number ${number}`);
-      this.#editions.set(place, text);
+      const edition = this.#editions.get(place) ?? { text, revoked: revokedIn(text), processes: new Set() };
+      this.#editions.set(place, edition);
+      edition.processes.add(pid);
+      if (edition.text !== text) throw new Broken(`${uri} has two editions with number ${number}`);
       const first = this.#first.get(uri) ?? [[0, 0]];
       this.#first.set(uri, first);
       if (number > first.at(-1)[1]) first.push([Date.now(), number]);
       if (number < least) {
-        throw new Broken(`number ${number} of ${uri} is served ${EDITION_DELAY} ms after number ${least}`);
+        const { size } = this.#editions.get(`${uri}#${least}`).processes;
+        const by = `${size === 1 ? 'one process only' : 'several processes'} served number ${least}`;
+        throw new Broken(`number ${number} of ${uri} is served ${EDITION_DELAY} ms after ${by}`);
       }
-      if (!this.#revoked.has(place)) this.#revoked.set(place, revokedIn(text));
-      for (const jti of due) {
-        const token = tokens.get(jti);
-        if (token.uri === uri && !this.#revoked.get(place).has(token.index)) {
-          throw new Broken(`number ${number} of ${uri} is served ${PUBLISH_DELAY} ms after the revocation of ${jti} `
-            + 'was acknowledged, and lacks it');
-        }
-      }
+      for (const jti of [...this.cluster.ledger.revoked].slice(0, due)) this.#mustRevoke(uri, number, jti);
     });
   }
 
-  /** Adds to an error which process it is about, and when the request began and was answered. */
-  #named(node, from, work) {
+  #mustRevoke(uri, number, jti) {
+    const { uri: own, index } = this.cluster.ledger.tokens.get(jti);
+    if (own !== uri || this.#editions.get(`${uri}#${number}`).revoked.has(index)) return;
+    throw new Broken(
+      `number ${number} of ${uri} lacks the revocation of ${jti}, acknowledged ${PUBLISH_DELAY} ms before`,
+    );
+  }
+
+  /** Notes what is broken: by which process, and when it was asked and had answered. */
+  #noting(node, asked, work) {
     try {
       work();
     } catch (error) {
-      if (error instanceof Broken) {
-        const at = this.cluster.nodes.indexOf(node) + 1;
-        const [began, now] = [from, Date.now()].map((time) => new Date(time).toISOString());
-        error.message = `process ${at} (${node.process.pid}), asked ${began}, answered ${now}: ${error.message}`;
-      }
-      throw error;
+      if (!(error instanceof Broken)) throw error;
+      const at = this.cluster.nodes.indexOf(node) + 1;
+      const [from, to] = [asked, Date.now()].map((time) => new Date(time).toISOString());
+      const where = `process ${at}, id ${node.process.pid}, asked ${from}, answered ${to}`;
+      this.#found(error.message, `${error.message} (${where})`);
     }
   }
 
   /** The document, or `undefined` if the process has none to serve. `isKnown`: another one has served it. */
   async #get(node, path, isKnown = false) {
+    const asked = Date.now();
     let response;
     let text;
     try {
@@ -139,9 +163,11 @@ export class Watch {
       return undefined;
     }
     if (response.status === 200) return text;
-    if (response.status === 503) {
-      if (!response.headers.get('retry-after')) throw new Broken(`${path}: 503 without Retry-After`);
-    } else if (response.status !== 404 || isKnown) throw new Broken(`${path} is answered with ${response.status}`);
+    this.#noting(node, asked, () => {
+      if (response.status === 503) {
+        if (!response.headers.get('retry-after')) throw new Broken(`${path}: 503 without Retry-After`);
+      } else if (response.status !== 404 || isKnown) throw new Broken(`${path} is answered with ${response.status}`);
+    });
     return undefined;
   }
 }

@@ -16,6 +16,9 @@ const KILLS: &str = "20";
 /// Run the driver with `options` and print its table, or JSON with `--json`.
 pub(crate) fn run(options: &[&str]) -> anyhow::Result<()> {
     step::progress_to_stderr(true);
+    if options.contains(&"postgres") {
+        tools::postgresql()?;
+    }
     let mut run = driver(&tools::for_node()?)?;
     let status = run.args(options).status().context("the driver cannot be run")?;
     ensure!(status.success(), "an invariant is broken or a fault could not be injected ({status})");

@@ -40,8 +40,10 @@ usage: cargo xtask <command>
   simulate [--runs N] [--seed S]
                      simulate hundreds of isolates in virtual time; a failing run prints its seed
   faults             run the suite `faults` with the issuer unreachable for five minutes
-  crash [--kills N] [--power-cuts N] [--only NAME] [--store sqlite] [--json]
+  crash [--kills N] [--power-cuts N] [--only NAME] [--json]
                      kill the issuer, let its disk fail, damage its files; check docs/reliability.md's invariants
+  crash --store postgres [--seconds N] [--only NAME] [--json]
+                     kill several processes on one PostgreSQL server, their connections and the server
   bench [--quick] [--json]
                      measure this and other libraries; a full run writes docs/benchmarks.md
   bench issuer [--quick] [--json]
