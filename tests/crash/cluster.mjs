@@ -43,7 +43,7 @@ async function underLoad(cluster, ledger, disturb) {
   try {
     await cluster.check(watch);
   } catch (error) {
-    throw Object.assign(error, { seen: text });
+    throw Object.assign(error, { seen: text, runs: cluster.runs });
   }
   return text;
 }
@@ -81,20 +81,19 @@ async function killOne(cluster, node) {
 
 async function killed({ seconds, ...options }) {
   const { cluster, ledger } = await start(options);
-  let runs = 0;
   const seen = await underLoad(cluster, ledger, async () => {
-    for (const from = Date.now(); Date.now() - from < seconds * 1_000; runs += 1) {
+    for (const from = Date.now(); Date.now() - from < seconds * 1_000; cluster.runs += 1) {
       await killOne(cluster, cluster.nodes[Math.floor(Math.random() * cluster.nodes.length)]);
     }
   });
-  return { runs, seen };
+  return { runs: cluster.runs, seen };
 }
 
 async function hanging({ seconds, ...options }) {
   const runs = Math.max(1, Math.round(seconds / 40));
   const { cluster, ledger } = await start({ patience: 1_500, ...options });
   const seen = await underLoad(cluster, ledger, async () => {
-    for (let round = 0; round < runs; round += 1) {
+    for (; cluster.runs < runs; cluster.runs += 1) {
       const node = await cluster.leader();
       if (!node) throw new Broken('no process leads');
       const { process } = node;
@@ -117,7 +116,7 @@ async function terminated(options) {
   const { server, cluster, ledger } = await start(options);
   let connections = 0;
   const seen = await underLoad(cluster, ledger, async () => {
-    for (let round = 0; round < options.rounds; round += 1) {
+    for (; cluster.runs < options.rounds; cluster.runs += 1) {
       connections += await server.terminate(cluster.name);
       await sleep(1_000);
     }
@@ -130,7 +129,7 @@ async function restarted(end, options) {
   const { server, cluster, ledger } = await start(options);
   const times = [];
   const seen = await underLoad(cluster, ledger, async () => {
-    for (let round = 0; round < 3; round += 1) {
+    for (; cluster.runs < 3; cluster.runs += 1) {
       await end(server);
       await server.up();
       const from = Date.now();

@@ -31,6 +31,8 @@ export class Cluster {
   found = [];
   /** Milliseconds from the end of each leader to the next one. */
   takeovers = [];
+  /** How often the fault was injected. */
+  runs = 0;
   #turn = 0;
 
   /**
@@ -151,8 +153,10 @@ export class Cluster {
     return this.#balance((node, options) => node.requestRevocation(jti, options));
   }
 
+  /** Runs a command on the machine of the process whose turn it is. */
   edgepass(...argv) {
-    return this.#balance((node) => node.edgepass(...argv));
+    this.#turn += 1;
+    return this.nodes[this.#turn % this.nodes.length].edgepass(...argv);
   }
 
   /** Watches the documents of all processes until `stop()`. */

@@ -26,7 +26,7 @@ export class Watch {
   /** The longest time from the first request for a token to the token, in milliseconds. */
   longestIssue = 0;
   #stopped = false;
-  /** Each edition by `uri#number`: `{ text, revoked, processes }`, the last the ids of those that served it. */
+  /** Each edition by `uri#number`: `{ text, revoked, since }`. `since`: from when a process served it, by its id. */
   #editions = new Map();
   /** By URI: `[time, number]` of the first time that each higher number was served by any process. */
   #first = new Map();
@@ -114,16 +114,17 @@ export class Watch {
       alone.addEdition(uri, text);
       const { number } = alone.lists.get(uri);
       const place = `${uri}#${number}`;
-      const edition = this.#editions.get(place) ?? { text, revoked: revokedIn(text), processes: new Set() };
+      const edition = this.#editions.get(place) ?? { text, revoked: revokedIn(text), since: new Map() };
       this.#editions.set(place, edition);
-      edition.processes.add(pid);
+      if (!edition.since.has(pid)) edition.since.set(pid, Date.now());
       if (edition.text !== text) throw new Broken(`${uri} has two editions with number ${number}`);
       const first = this.#first.get(uri) ?? [[0, 0]];
       this.#first.set(uri, first);
       if (number > first.at(-1)[1]) first.push([Date.now(), number]);
       if (number < least) {
-        const { size } = this.#editions.get(`${uri}#${least}`).processes;
-        const by = `${size === 1 ? 'one process only' : 'several processes'} served number ${least}`;
+        const since = [...this.#editions.get(`${uri}#${least}`).since.values()];
+        const many = since.filter((time) => time < asked - EDITION_DELAY).length > 1;
+        const by = `${many ? 'several processes' : 'one process only'} served number ${least}`;
         throw new Broken(`number ${number} of ${uri} is served ${EDITION_DELAY} ms after ${by}`);
       }
       for (const jti of [...this.cluster.ledger.revoked].slice(0, due)) this.#mustRevoke(uri, number, jti);
