@@ -89,27 +89,32 @@ async function killed({ seconds, ...options }) {
   return { runs: cluster.runs, seen };
 }
 
-async function hanging({ seconds, ...options }) {
-  const runs = Math.max(1, Math.round(seconds / 40));
+/** Stops a process for some time: the leader, or one that follows. */
+async function hanging({ runs, isLeader = true, ...options }) {
   const { cluster, ledger } = await start({ patience: 1_500, ...options });
   const seen = await underLoad(cluster, ledger, async () => {
     for (; cluster.runs < runs; cluster.runs += 1) {
-      const node = await cluster.leader();
-      if (!node) throw new Broken('no process leads');
-      const { process } = node;
+      const leader = await cluster.leader();
+      if (!leader) throw new Broken('no process leads');
+      const node = isLeader ? leader : cluster.nodes.find((one) => one !== leader);
+      const { process, ended } = node;
       process.kill('SIGSTOP');
       const from = Date.now();
-      await cluster.takeover(process.pid, from);
+      if (isLeader) await cluster.takeover(process.pid, from);
       await sleep(HANG - (Date.now() - from));
-      const { ended } = node;
       process.kill('SIGCONT');
-      if (!await endsWithin({ process, ended }, 5_000)) throw new Broken('it runs on after it has lost the lease');
-      if (process.exitCode !== 3) throw new Broken(`after it has lost the lease, it ends with ${process.exitCode}`);
+      if (isLeader) await mustGiveUp({ process, ended });
       await sleep(2_000);
       await cluster.ready();
     }
   });
   return { runs, seen };
+}
+
+/** Throws [`Broken`] unless a process that has lost the lease ends. */
+async function mustGiveUp({ process, ended }) {
+  if (!await endsWithin({ process, ended }, 5_000)) throw new Broken('it runs on after it has lost the lease');
+  if (process.exitCode !== 3) throw new Broken(`after it has lost the lease, it ends with ${process.exitCode}`);
 }
 
 async function terminated(options) {
@@ -154,7 +159,11 @@ export const faults = [
   {
     name: 'cluster-hang', fault: 'the leader stopped for 6 s by SIGSTOP under load',
     checked: `exit code 3, nothing published by it, ${checked}`, needs: needsServer,
-    run: ({ seconds }) => hanging({ seconds }),
+    run: ({ seconds }) => hanging({ runs: Math.max(1, Math.round(seconds / 40)) }),
+  },
+  {
+    name: 'cluster-hang-other', fault: 'a process that does not lead stopped for 6 s by SIGSTOP', checked,
+    needs: needsServer, run: () => hanging({ runs: 1, isLeader: false }),
   },
   {
     name: 'cluster-backends', fault: 'every connection ended by `pg_terminate_backend` each second', checked,
@@ -183,7 +192,7 @@ export const faults = [
   {
     name: 'pooled-hang', fault: 'through PgBouncer: the leader stopped for 6 s',
     checked: `exit code 3, nothing published by it, ${checked}`, needs: needsPooler,
-    run: () => hanging({ seconds: 20, isPooled }),
+    run: () => hanging({ runs: 1, isPooled }),
   },
   ...throughput,
 ];

@@ -15,7 +15,7 @@ const EDITION_DELAY = 1_000;
 const PATIENCE = 1_000;
 
 /**
- * Readers of every process, and a client that measures how long a token and a revocation take. What is wrong
+ * Readers of every process, and clients that measure how long a token and a revocation take. What is wrong
  * goes to `found` of the cluster, and the watch goes on.
  */
 export class Watch {
@@ -38,7 +38,8 @@ export class Watch {
   constructor(cluster) {
     this.cluster = cluster;
     const works = cluster.nodes.map((node) => this.#repeat(() => this.#read(node)));
-    this.all = Promise.all([...works, this.#repeat(() => this.#probe())]);
+    const clients = [this.#repeat(() => this.#token()), this.#repeat(() => this.#revocation())];
+    this.all = Promise.all([...works, ...clients]);
     // The error is thrown by `stop`.
     this.all.catch(() => {});
   }
@@ -72,16 +73,21 @@ export class Watch {
     }
   }
 
-  /** Requests a token and revokes it, each again and again until it is acknowledged. */
-  async #probe() {
-    const { cluster, cluster: { ledger } } = this;
+  /** Requests a token until it comes. */
+  async #token() {
     const from = Date.now();
-    const { jti } = await this.#until(() => ask(cluster, ledger));
+    const { jti } = await this.#until(() => ask(this.cluster, this.cluster.ledger));
     this.longestIssue = Math.max(this.longestIssue, Date.now() - from);
+    return jti;
+  }
+
+  /** Requests a token and its revocation until each is acknowledged. */
+  async #revocation() {
+    const jti = await this.#token();
     if (!jti) return;
-    const since = Date.now();
-    await this.#until(() => revoke(cluster, ledger, jti));
-    this.longest = Math.max(this.longest, Date.now() - since);
+    const from = Date.now();
+    await this.#until(() => revoke(this.cluster, this.cluster.ledger, jti));
+    this.longest = Math.max(this.longest, Date.now() - from);
   }
 
   async #until(work) {
