@@ -65,7 +65,7 @@ function said({ exits, takeovers }, { seen, watch }) {
   return parts.join('; ');
 }
 
-/** Kills a process, and starts it again. */
+/** Kills a process, and starts it again. Returns whether it led. */
 async function killOne(cluster, node) {
   const isLeading = await cluster.leader() === node;
   const { pid } = node.process;
@@ -77,16 +77,20 @@ async function killOne(cluster, node) {
   cluster.restart(node);
   await sleep(KILL_PAUSE - DOWN);
   await taken;
+  return isLeading;
 }
 
 async function killed({ seconds, ...options }) {
   const { cluster, ledger } = await start(options);
+  let [inTurn, most] = [0, 0];
   const seen = await underLoad(cluster, ledger, async () => {
     for (const from = Date.now(); Date.now() - from < seconds * 1_000; cluster.runs += 1) {
-      await killOne(cluster, cluster.nodes[Math.floor(Math.random() * cluster.nodes.length)]);
+      const hasLed = await killOne(cluster, cluster.nodes[Math.floor(Math.random() * cluster.nodes.length)]);
+      inTurn = hasLed ? inTurn + 1 : 0;
+      most = Math.max(most, inTurn);
     }
   });
-  return { runs: cluster.runs, seen };
+  return { runs: cluster.runs, seen: `${most} leaders killed in turn at most; ${seen}` };
 }
 
 /** Stops a process for some time: the leader, or one that follows. */

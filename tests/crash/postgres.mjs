@@ -91,8 +91,9 @@ export class Server {
 
   /** Kills the server and each of its processes with SIGKILL. */
   async kill() {
-    const all = this.pids();
-    for (const pid of all) {
+    // Stopped, it starts no further process meanwhile.
+    this.process.kill('SIGSTOP');
+    for (const pid of this.pids()) {
       try {
         process.kill(pid, 'SIGKILL');
       } catch {
