@@ -103,12 +103,12 @@ pub(crate) async fn status_list<S: Store>(
     let plausible = is_list_id(&list_id);
     let path = format!("{LISTS}{list_id}");
     let mut list = app.publication.document(&path);
-    if list.is_none() && plausible && is_open(&app, &list_id).await {
+    if list.is_none() {
+        if !plausible || !is_open(&app, &list_id).await {
+            return (StatusCode::NOT_FOUND, [NO_STORE]).into_response();
+        }
         app.publication.round().await;
         list = app.publication.document(&path);
-    }
-    if list.is_none() {
-        return (StatusCode::NOT_FOUND, [NO_STORE]).into_response();
     }
     published(&headers, list)
 }
