@@ -122,7 +122,7 @@ impl<S: Store> Publisher<S> {
         match shared {
             Some(target) if read(&self.followed).is_none() => {
                 // What has retired, or is of another database, is not served any more.
-                self.document(path).and(target.shared(path))
+                self.document(path).and_then(|_| target.shared(path))
             }
             _ => self.document(path),
         }
