@@ -1,5 +1,5 @@
 // Clients that mean no good, in a process of their own: `node attack.mjs KIND PORT`. Prints a line of JSON
-// once all are at work, and one for each kind of answer when it is told to stop by the end of stdin.
+// once all have been opened, and one with the number of each answer when the end of stdin tells it to stop.
 
 import { connect } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -27,18 +27,15 @@ function open(work, ended = () => {}) {
   return socket;
 }
 
-/** Keeps `count` connections at the same work, at most 20 new ones at once. */
+/** Keeps `count` connections at the same work, at most 20 new ones at once: the issuer may end them. */
 async function keep(count, work) {
-  let live = 0;
-  let ready = false;
+  let [live, opened] = [0, 0];
   while (!stopped) {
     for (let some = 0; some < 20 && live < count; some += 1) {
       live += 1;
+      opened += 1;
       open(work, () => { live -= 1; });
-    }
-    if (live === count && !ready) {
-      ready = true;
-      console.log(JSON.stringify({ connections: count }));
+      if (opened === count) console.log(JSON.stringify({ connections: count }));
     }
     await sleep(live < count ? 1 : 50);
   }

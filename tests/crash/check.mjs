@@ -16,6 +16,17 @@ export async function check(issuer, ledger) {
   checkRows(await rowsOf(issuer), ledger);
   await checkKeySet(issuer, ledger);
   await checkLists(issuer, ledger);
+  await checkTrail(issuer);
+}
+
+/** Checks the audit trail against its log, which a new issuer begins within seconds. Throws [`Broken`]. */
+export async function checkTrail(issuer) {
+  for (const from = Date.now(); ; await setTimeout(100)) {
+    const refused = await issuer.edgepass('audit', 'verify').then(() => undefined, (error) => error);
+    if (!refused) return;
+    const isNew = /there is no log yet/.test(refused.stderr) && Date.now() - from < 5_000;
+    if (!isNew) throw new Broken(`audit verify: exit code ${refused.code}: ${refused.stderr}`);
+  }
 }
 
 /**
@@ -67,11 +78,6 @@ export function checkRows({ integrity, foreign, tokens, entries, places, keys },
   refuse(found);
 }
 
-/** The column of the table `audit` that holds an entry as JSON: its name depends on the migrations. */
-export const entryColumn = (database) => (
-  database.prepare("SELECT name FROM pragma_table_info('audit') WHERE name IN ('entry', 'leaf')").get().name
-);
-
 /** The rows of an issuer's database: by its own `rows()` if it has that, else from the file. */
 const rowsOf = async (issuer) => issuer.rows?.() ?? readDatabase(databaseFile(issuer.folder));
 
@@ -81,12 +87,11 @@ function readDatabase(file) {
   try {
     database = new DatabaseSync(file, { readOnly: true, timeout: 5_000 });
     const all = (text) => database.prepare(text).all();
-    const entry = entryColumn(database);
     return {
       integrity: all('PRAGMA integrity_check').map(({ integrity_check: line }) => line),
       foreign: all('PRAGMA foreign_key_check').length,
       tokens: all('SELECT jwt_id, list_id, list_index, status FROM tokens'),
-      entries: all(`SELECT seq, ${entry} ->> 'act' AS act, ${entry} ->> 'jwt_id' AS jti FROM audit ORDER BY seq`),
+      entries: all("SELECT seq, leaf ->> 'act' AS act, leaf ->> 'jwt_id' AS jti FROM audit ORDER BY seq"),
       places: all('SELECT list_id, list_index, count(*) AS times FROM tokens GROUP BY 1, 2 HAVING times > 1'),
       keys: all('SELECT key_id, use FROM signing_keys'),
     };

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Issuer, mayRevoke } from '../stage/issuer.mjs';
 import { freePort } from '../stage/ports.mjs';
-import { checkKeySet, checkLists, checkRows } from './check.mjs';
+import { checkKeySet, checkLists, checkRows, checkTrail } from './check.mjs';
 import { folder, later } from './cleanup.mjs';
 import { Broken } from './ledger.mjs';
 import { issuers } from './server.mjs';
@@ -187,8 +187,7 @@ export class Cluster {
       await checkKeySet(node, node.view);
       await checkLists(node, node.view);
     }
-    const verified = await this.nodes[0].edgepass('audit', 'verify').catch((error) => error);
-    if (verified instanceof Error) throw new Broken(`audit verify: exit code ${verified.code}: ${verified.stderr}`);
+    await checkTrail(this.nodes[0]);
   }
 }
 
