@@ -16,13 +16,15 @@ use crate::storage::Store;
 
 impl<S: Store> Publisher<S> {
     /// Writes what a target, counted from 0, lacks of the log. Call it from one task only for each
-    /// target.
+    /// target. A [shared](super::target::Target::is_shared) target gets nothing: the processes that
+    /// share it read the log from the database.
     ///
     /// # Errors
     ///
     /// [`PublishError`]. The next call goes on.
     pub async fn update_log(&self, target: usize, now: UnixMillis) -> Result<(), PublishError> {
-        let Some(target) = self.targets.get(target) else { return Ok(()) };
+        let target = self.targets.get(target).filter(|target| !target.is_shared());
+        let Some(target) = target else { return Ok(()) };
         self.check_target(target, now).await?;
         let Some(log) = self.store().log().await?.filter(|log| log.size > 0) else { return Ok(()) };
         let updated = self.write_log(target, &log, now).await;
@@ -71,6 +73,9 @@ impl<S: Store> Publisher<S> {
         target: &TargetState,
         now: UnixMillis,
     ) -> Result<(), PublishError> {
+        if target.is_shared() {
+            return Ok(());
+        }
         if let Some(log) = self.store().log().await? {
             return self.held_size(target, &log, now).await.map(drop);
         }

@@ -16,7 +16,8 @@ pub trait Target: Send + Sync + 'static {
     /// Name of the target, for logs.
     fn name(&self) -> &str;
 
-    /// Whether other processes serve what this target holds. Then this one serves nothing newer.
+    /// Whether other processes of this database serve what this target holds. Then this one serves
+    /// nothing newer, and the audit log is not written here: they read it from the database.
     fn is_shared(&self) -> bool {
         false
     }

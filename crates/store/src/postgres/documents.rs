@@ -72,9 +72,6 @@ impl Target for SharedDocuments {
         over: Option<&'a Version>,
     ) -> TargetFuture<'a, Version> {
         Box::pin(async move {
-            if is_of_log(&document.path) {
-                return Ok(Version(String::new()));
-            }
             let over = over.map(|version| version.0.parse().unwrap_or_default());
             let put = self.0.write_leading(async |one| put(one, document, over).await).await;
             let serial = put.map_err(unavailable)?.ok_or(TargetError::Conflict)?;
@@ -94,26 +91,10 @@ impl Target for SharedDocuments {
     }
 }
 
-/// Whether a document is part of the audit log, which has tables of its own.
-fn is_of_log(path: &str) -> bool {
-    path.starts_with("audit-log/")
-}
-
 async fn find(
     connection: &mut PgConnection,
     path: &str,
 ) -> Result<Option<StoredDocument>, StoreError> {
-    if is_of_log(path) {
-        // Everybody reads the log where it is, so this target always holds all of it.
-        let row = query("SELECT checkpoint FROM log WHERE path || '/checkpoint' = $1 AND size > 0")
-            .bind(path)
-            .fetch_optional(connection)
-            .await
-            .map_err(failed)?;
-        let Some(row) = row else { return Ok(None) };
-        let body: String = row.try_get(0).map_err(failed)?;
-        return Ok(Some(StoredDocument { body: body.into(), version: Version(String::new()) }));
-    }
     let row = query("SELECT body, serial FROM documents WHERE path = $1")
         .bind(path)
         .fetch_optional(connection)
