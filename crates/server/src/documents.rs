@@ -84,7 +84,8 @@ pub(crate) async fn aggregation<S: Store>(
 }
 
 /// Responds with a status list. If the list is recorded but not published yet, starts a publication
-/// round first. Responds 404 for an unknown or retired list, and 501 to a parameter `time`.
+/// round first, and responds 503 if it is not served then. Responds 404 for an unknown or retired list,
+/// and 501 to a parameter `time`.
 pub(crate) async fn status_list<S: Store>(
     State(app): State<Arc<App<S>>>,
     Path(list_id): Path<String>,

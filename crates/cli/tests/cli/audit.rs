@@ -229,7 +229,7 @@ fn an_entry_is_proven_to_who_has_the_key_alone() {
     let changed = proof.replace(&format!("index {}", last - 1), &format!("index {}", last - 2));
     for (proof, key, says) in [
         (changed.as_str(), key.as_str(), "does not include the entry"),
-        (&proof, &serving_key_of_another(), "not"),
+        (&proof, &key_of_another(), "not"),
         ("x", &key, "malformed"),
     ] {
         let refused = verify(proof, key);
@@ -243,7 +243,7 @@ fn an_entry_is_proven_to_who_has_the_key_alone() {
 }
 
 /// The key of a log of another issuer.
-fn serving_key_of_another() -> String {
+fn key_of_another() -> String {
     let other = Serving::start();
     other.wait_until_logged();
     other.log_key()

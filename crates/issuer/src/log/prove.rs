@@ -15,6 +15,15 @@ use super::stored::StoredLog;
 use crate::audit::leaf::Leaf;
 use crate::storage::{LogStore, StoreError};
 
+/// Those of the named tiles that are stored, by their place.
+pub(super) async fn read_tiles(
+    store: &impl LogStore,
+    ids: &[TileId],
+) -> Result<HashMap<TileId, Vec<u8>>, StoreError> {
+    let tiles = store.log_tiles(ids).await?;
+    Ok(tiles.into_iter().map(|tile| (tile.id, tile.hashes)).collect())
+}
+
 /// Whether the log begins with all entries of an older tree.
 ///
 /// # Errors
@@ -33,9 +42,7 @@ pub async fn continues(
     }
     let new = log.head()?.tree();
     let Ok(tiles) = consistency_tiles(old.size, new.size) else { return Ok(false) };
-    let tiles = store.log_tiles(&tiles).await?;
-    let tiles: HashMap<TileId, Vec<u8>> =
-        tiles.into_iter().map(|tile| (tile.id, tile.hashes)).collect();
+    let tiles = read_tiles(store, &tiles).await?;
     let proof = prove_consistency(old.size, new, &tiles);
     Ok(proof.is_ok_and(|proof| check_consistency(&proof, old, new).is_ok()))
 }
@@ -80,9 +87,8 @@ pub async fn prove(
     let (_, leaf) = found.filter(|(found, _)| *found == position).ok_or(ProveError::Damaged)?;
     let tree = log.head()?.tree();
     let damaged = |_: ProofError| ProveError::Damaged;
-    let tiles = store.log_tiles(&inclusion_tiles(index, tree.size).map_err(damaged)?).await?;
-    let tiles: HashMap<TileId, Vec<u8>> =
-        tiles.into_iter().map(|tile| (tile.id, tile.hashes)).collect();
+    let tiles = inclusion_tiles(index, tree.size).map_err(damaged)?;
+    let tiles = read_tiles(store, &tiles).await?;
     let hashes: Vec<Hash> = prove_inclusion(index, tree, &tiles).map_err(damaged)?;
     let note = Note::parse(log.checkpoint.as_bytes()).map_err(|_| ProveError::Damaged)?;
     let proof = LogProof::new(index, hashes, note).and_then(|proof| {

@@ -9,6 +9,7 @@ use edgepass_log::tree::{FrontierError, TreeFull};
 use edgepass_log::{Checkpoint, Frontier, NoteSigner, TileId, VerifierKey, leaf_hash};
 use zeroize::Zeroizing;
 
+use super::prove::read_tiles;
 use super::stored::{LogExtension, StoredLog};
 use crate::entropy::{Entropy, NoEntropy};
 use crate::issue::Issuer;
@@ -164,9 +165,7 @@ impl<S: LogStore> Sequencer<S> {
         }
         let tree = stored.head()?.tree();
         let edges = TileId::edges(tree.size).unwrap_or_default();
-        let tiles = self.issuer.store().log_tiles(&edges).await?;
-        let tiles: std::collections::HashMap<TileId, Vec<u8>> =
-            tiles.into_iter().map(|tile| (tile.id, tile.hashes)).collect();
+        let tiles = read_tiles(self.issuer.store().as_ref(), &edges).await?;
         Ok(Open { signer, frontier: Frontier::at(tree, &tiles)? })
     }
 }

@@ -104,7 +104,7 @@ async fn secure_delete(connection: &mut SqliteConnection, is_on: bool) -> Result
     Ok(())
 }
 
-/// Empties the write-ahead log, which holds what was erased. `false`: other readers keep it.
+/// Empties the write-ahead log, which may hold what was erased. `false`: other readers keep it.
 pub(super) async fn empty_log(writer: &Writer) -> Result<bool, StoreError> {
     let row = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&writer.pool).await;
     let busy: i64 = row.and_then(|row| row.try_get(0)).map_err(failed)?;
