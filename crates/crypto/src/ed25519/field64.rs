@@ -9,22 +9,24 @@
 
 use fiat_crypto::curve25519_64::{
     fiat_25519_add, fiat_25519_carry, fiat_25519_carry_mul, fiat_25519_carry_square,
-    fiat_25519_from_bytes, fiat_25519_loose_field_element as Loose, fiat_25519_opp,
-    fiat_25519_relax, fiat_25519_sub, fiat_25519_tight_field_element as Tight, fiat_25519_to_bytes,
+    fiat_25519_from_bytes, fiat_25519_loose_field_element as Loose, fiat_25519_opp, fiat_25519_sub,
+    fiat_25519_tight_field_element as Tight, fiat_25519_to_bytes,
 };
 
 use super::powers::element;
 use crate::limbs::octets_from_hex;
 
-/// An element.
+/// An element. Products and the results of [`FieldElement::tight`] have size 1: they are what
+/// fiat-crypto calls tight. Sums, differences and opposites take such, and have size 2: they are loose.
+/// The other operations take both.
 #[derive(Clone, Copy)]
-pub(crate) struct FieldElement(Tight);
+pub(crate) struct FieldElement([u64; 5]);
 
 element!(FieldElement);
 
 impl FieldElement {
-    pub(super) const ZERO: Self = Self(Tight([0; 5]));
-    pub(super) const ONE: Self = Self(Tight([1, 0, 0, 0, 0]));
+    pub(super) const ZERO: Self = Self([0; 5]);
+    pub(super) const ONE: Self = Self([1, 0, 0, 0, 0]);
 
     pub(super) const fn from_hex(digits: &[u8; 64]) -> Self {
         Self::from_bytes(&octets_from_hex(digits))
@@ -34,64 +36,65 @@ impl FieldElement {
     pub(super) const fn from_bytes(octets: &[u8; 32]) -> Self {
         let mut octets = *octets;
         octets[31] &= 0x7f;
-        let mut element = Self::ZERO;
-        fiat_25519_from_bytes(&mut element.0, &octets);
-        element
+        let mut element = Tight([0; 5]);
+        fiat_25519_from_bytes(&mut element, &octets);
+        Self(element.0)
     }
 
     /// Returns the canonical encoding, least significant octet first (RFC 8032 §5.1.2).
     pub(super) fn to_bytes(self) -> [u8; 32] {
         let mut octets = [0; 32];
-        fiat_25519_to_bytes(&mut octets, &self.0);
+        fiat_25519_to_bytes(&mut octets, &self.of_size_1());
         octets
     }
 
+    #[inline]
     pub(super) fn add(&self, other: &Self) -> Self {
         let mut sum = Loose([0; 5]);
-        fiat_25519_add(&mut sum, &self.0, &other.0);
-        carried(&sum)
+        fiat_25519_add(&mut sum, &self.of_size_1(), &other.of_size_1());
+        Self(sum.0)
     }
 
+    #[inline]
     pub(super) fn sub(&self, other: &Self) -> Self {
         let mut difference = Loose([0; 5]);
-        fiat_25519_sub(&mut difference, &self.0, &other.0);
-        carried(&difference)
+        fiat_25519_sub(&mut difference, &self.of_size_1(), &other.of_size_1());
+        Self(difference.0)
     }
 
     pub(super) fn neg(&self) -> Self {
         let mut opposite = Loose([0; 5]);
-        fiat_25519_opp(&mut opposite, &self.0);
-        carried(&opposite)
+        fiat_25519_opp(&mut opposite, &self.of_size_1());
+        Self(opposite.0)
     }
 
-    /// Returns the same value: sums are carried at once here.
+    /// Returns the same value modulo p with size 1.
+    #[inline]
     pub(super) fn tight(&self) -> Self {
-        *self
+        let mut element = Tight([0; 5]);
+        fiat_25519_carry(&mut element, &Loose(self.0));
+        Self(element.0)
     }
 
+    #[inline]
     pub(super) fn mul(&self, other: &Self) -> Self {
-        let mut product = Self::ZERO;
-        fiat_25519_carry_mul(&mut product.0, &self.relaxed(), &other.relaxed());
-        product
+        let mut product = Tight([0; 5]);
+        fiat_25519_carry_mul(&mut product, &Loose(self.0), &Loose(other.0));
+        Self(product.0)
     }
 
+    #[inline]
     pub(super) fn square(&self) -> Self {
-        let mut square = Self::ZERO;
-        fiat_25519_carry_square(&mut square.0, &self.relaxed());
-        square
+        let mut square = Tight([0; 5]);
+        fiat_25519_carry_square(&mut square, &Loose(self.0));
+        Self(square.0)
     }
 
-    fn relaxed(&self) -> Loose {
-        let mut loose = Loose([0; 5]);
-        fiat_25519_relax(&mut loose, &self.0);
-        loose
+    #[inline]
+    fn of_size_1(&self) -> Tight {
+        debug_assert!(self.0.iter().all(|limb| *limb <= 1 << 51), "an element of size 2");
+        Tight(self.0)
     }
-}
-
-fn carried(loose: &Loose) -> FieldElement {
-    let mut element = FieldElement::ZERO;
-    fiat_25519_carry(&mut element.0, loose);
-    element
 }
 
 #[cfg(test)]
@@ -128,14 +131,17 @@ mod tests {
                 assert_eq!(value(found), ((expected % &p) + &p) % &p);
             };
             same(a.square(), value(*a) * value(*a));
-            same(a.neg(), -value(*a));
+            same(a.add(a).square(), value(*a) * value(*a) * 4);
+            same(a.neg().tight(), -value(*a));
             if value(*a) != BigInt::ZERO {
                 assert!(a.mul(&a.invert()).equals(&FieldElement::ONE));
             }
             for b in &elements {
                 same(a.mul(b), value(*a) * value(*b));
-                same(a.add(b), value(*a) + value(*b));
-                same(a.sub(b), value(*a) - value(*b));
+                let (sum, difference) = (value(*a) + value(*b), value(*a) - value(*b));
+                same(a.add(b).mul(&a.sub(b)), sum * difference);
+                same(a.add(b).tight(), value(*a) + value(*b));
+                same(a.sub(b).tight(), value(*a) - value(*b));
             }
         }
     }

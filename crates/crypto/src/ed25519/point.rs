@@ -10,11 +10,17 @@ use crate::comb::inverses;
 const TWICE_D: FieldElement =
     FieldElement::from_hex(b"2406d9dc56dffce7198e80f2eef3d13000e0149a8283b156ebd69b9426b2f159");
 
+/// ½ and 4·d.
+const HALF: FieldElement =
+    FieldElement::from_hex(b"3ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7");
+const FOUR_D: FieldElement =
+    FieldElement::from_hex(b"480db3b8adbff9ce331d01e5dde7a26001c02935050762add7ad37284d65e2b2");
+
 /// √−1: 2 to the power (p − 1)/4.
 const ROOT_OF_MINUS_ONE: FieldElement =
     FieldElement::from_hex(b"2b8324804fc1df0b2b4d00993dfbd7a72f431806ad2fe478c4ee1b274a0ea0b0");
 
-/// An affine point in the form that additions need: y + x, y − x and 2·d·x·y.
+/// An affine point in the form that additions need: (y + x)/2, (y − x)/2 and d·x·y.
 #[derive(Clone, Copy)]
 pub(crate) struct Affine {
     plus: FieldElement,
@@ -32,11 +38,13 @@ pub(crate) struct Sum {
 }
 
 impl Affine {
-    fn new(x: &FieldElement, y: &FieldElement) -> Self {
+    /// The point with these coordinates. Takes half of each.
+    fn of_halves(x: &FieldElement, y: &FieldElement) -> Self {
+        let (plus, minus, product) = (y.add(x).tight(), y.sub(x).tight(), x.mul(y));
         if cfg!(feature = "planted-fault") {
-            return Self { plus: y.add(x).tight(), minus: y.sub(x).tight(), product: x.mul(y) };
+            return Self { plus, minus, product };
         }
-        Self { plus: y.add(x).tight(), minus: y.sub(x).tight(), product: x.mul(y).mul(&TWICE_D) }
+        Self { plus, minus, product: product.mul(&FOUR_D) }
     }
 
     /// Decodes a point. Returns `None` if no point has this encoding (RFC 8032 §5.1.3). Accepts
@@ -46,9 +54,10 @@ impl Affine {
         let yy = y.square();
         // x² = u/v with u = y² − 1 and v = d·y² + 1. The code uses 2·u and 2·v, which have the same
         // quotient.
-        let u = yy.sub(&FieldElement::ONE);
+        let u = yy.sub(&FieldElement::ONE).tight();
         let u = u.add(&u).tight();
-        let v = yy.mul(&TWICE_D).add(&FieldElement::ONE).add(&FieldElement::ONE).tight();
+        let v = yy.mul(&TWICE_D).add(&FieldElement::ONE).tight();
+        let v = v.add(&FieldElement::ONE).tight();
         // x = u·v³·(u·v⁷)^((p − 5)/8), or √−1 times that.
         let v3 = v.square().mul(&v);
         let uv7 = v3.square().mul(&v).mul(&u);
@@ -56,7 +65,7 @@ impl Affine {
         let vxx = x.square().mul(&v);
         let x = if vxx.equals(&u) {
             x
-        } else if vxx.equals(&u.neg()) {
+        } else if vxx.equals(&u.neg().tight()) {
             x.mul(&ROOT_OF_MINUS_ONE)
         } else {
             return None;
@@ -64,7 +73,7 @@ impl Affine {
         let odd = |bytes: [u8; 32]| bytes.first().is_some_and(|octet| octet & 1 == 1);
         let negative = encoded.last().is_some_and(|octet| octet >> 7 == 1);
         let x = if odd(x.to_bytes()) == negative { x } else { x.neg().tight() };
-        Some(Self::new(&x, &y))
+        Some(Self::of_halves(&x.mul(&HALF), &y.mul(&HALF)))
     }
 }
 
@@ -81,7 +90,7 @@ impl Sum {
     /// all points.
     ///
     /// Source: [RFC 8032 §5.1.4](https://www.rfc-editor.org/rfc/rfc8032#section-5.1.4). The terms
-    /// that depend on the affine point alone are precomputed.
+    /// that depend on the affine point alone are precomputed. A to H have half their values there.
     #[inline(never)]
     pub(super) fn add(&mut self, point: &Affine, negate: bool) {
         let Affine { plus, minus, product } = point;
@@ -89,11 +98,9 @@ impl Sum {
         let a = self.y.sub(&self.x).mul(minus);
         let b = self.y.add(&self.x).mul(plus); // size 2 by 1
         let c = self.t.mul(product);
-        let twice_z = self.z.add(&self.z);
-        let (less, more) = (twice_z.sub(&c), twice_z.add(&c)); // sizes 2 and 3
+        let (less, more) = (self.z.sub(&c).tight(), self.z.add(&c).tight());
         let (f, g) = if negate { (more, less) } else { (less, more) };
-        let (f, g) = (f.tight(), g.tight());
-        let e = b.sub(&a);
+        let e = b.sub(&a); // size 2
         let h = b.add(&a); // size 2
         self.x = e.mul(&f);
         self.y = g.mul(&h);
@@ -108,8 +115,8 @@ impl Sum {
         let zz = self.z.square();
         let h = a.add(&b).tight();
         let e = h.sub(&self.x.add(&self.y).tight().square());
-        let g = a.sub(&b);
-        let f = zz.add(&zz).add(&g).tight();
+        let g = a.sub(&b).tight();
+        let f = zz.add(&zz).tight().add(&g).tight();
         Self { x: e.mul(&f), y: g.mul(&h), z: f.mul(&g), t: e.mul(&h) }
     }
 
@@ -127,9 +134,10 @@ impl Sum {
 
     /// Returns the affine forms of sums, with one inversion for all of them.
     pub(super) fn to_affine(sums: &[Self]) -> Vec<Affine> {
-        let z: Vec<_> = sums.iter().map(|sum| sum.z).collect();
-        let affine =
-            |(sum, of_z): (&Self, FieldElement)| Affine::new(&sum.x.mul(&of_z), &sum.y.mul(&of_z));
-        sums.iter().zip(inverses(&z)).map(affine).collect()
+        let twice_z: Vec<_> = sums.iter().map(|sum| sum.z.add(&sum.z).tight()).collect();
+        let affine = |(sum, inverse): (&Self, FieldElement)| {
+            Affine::of_halves(&sum.x.mul(&inverse), &sum.y.mul(&inverse))
+        };
+        sums.iter().zip(inverses(&twice_z)).map(affine).collect()
     }
 }
