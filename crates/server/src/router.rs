@@ -47,9 +47,7 @@ pub fn router<S: Store>(environments: Vec<Arc<App<S>>>) -> Router {
         .layer(cors())
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(all_ready::<S>))
-        .layer(timeout(TIMEOUT))
-        .layer(CatchPanicLayer::new())
-        .layer(middleware::from_fn(log))
+        .layer((middleware::from_fn(log), CatchPanicLayer::new(), timeout(TIMEOUT)))
         .with_state(environments);
     all.merge(root)
 }
@@ -87,7 +85,7 @@ async fn all_ready<S: Store>(State(environments): State<Arc<Environments<S>>>) -
 /// may stay.
 fn routes<S: Store>(app: Arc<App<S>>) -> Router {
     let Routes { router, .. } = documented::<S>();
-    router.layer(CatchPanicLayer::new()).layer(middleware::from_fn(log)).with_state(app)
+    router.layer((middleware::from_fn(log), CatchPanicLayer::new())).with_state(app)
 }
 
 /// All routes of an issuer. `openapi.json` has the same.
@@ -113,10 +111,11 @@ fn documented<S: Store>() -> Routes<S> {
         .get("/readyz", health::readyz::<S>)
         .get("/metrics", health::metrics::<S>)
         .merge(public)
-        .with(|router| router.layer(RequestBodyLimitLayer::new(MAX_BODY_BYTES)))
-        .with(|router| router.layer(timeout(TIMEOUT)))
-        // Also where no handler answered: too large a body, another method, or too late.
-        .with(|router| router.layer(no_store()));
+        // `no-store` also where no handler answered: too large a body, another method, or too late.
+        .with(|router| {
+            let limit = RequestBodyLimitLayer::new(MAX_BODY_BYTES);
+            router.layer((no_store(), timeout(TIMEOUT), limit))
+        });
     // The handler limits the body, after authentication. The timeout is longer, since an act may
     // change a million tokens.
     let acts = Routes::default()
@@ -139,8 +138,9 @@ fn documented<S: Store>() -> Routes<S> {
         .post("/leaks/github", leaks::by_github::<S>)
         .get("/v1/revocable_token_types", leaks::gitlab_types::<S>)
         .post("/v1/revoke_tokens", leaks::by_gitlab::<S>)
-        .with(|router| router.layer(RequestBodyLimitLayer::new(MAX_REPORT_BYTES)))
-        .with(|router| router.layer(timeout(TIMEOUT)));
+        .with(|router| {
+            router.layer((timeout(TIMEOUT), RequestBodyLimitLayer::new(MAX_REPORT_BYTES)))
+        });
     endpoints.merge(acts).merge(leaks)
 }
 

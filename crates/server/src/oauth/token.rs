@@ -18,7 +18,7 @@ use edgepass_issuer::used_id::IdKind;
 use edgepass_jose::Scope;
 use edgepass_verify::UnixMillis;
 use edgepass_verify::policy::duration::DurationText;
-use serde_json::json;
+use serde::Serialize;
 
 use super::authenticate::{Authenticated, Credentials, USED, authenticate};
 use super::binding::bind;
@@ -78,10 +78,15 @@ async fn order<S: Store>(
                     Err(OauthError::InvalidRequest("grace goes with replace"))
                 }
                 None => client_credentials(policy, &client, form, now),
-                Some(jwt_id) => replacement(app, policy, &client, form, jwt_id, now).await,
+                Some(jwt_id) => {
+                    Box::pin(replacement(app, policy, &client, form, jwt_id, now)).await
+                }
             }
         }
-        Some(exchange::GRANT_TYPE) => exchange::order(app, policy, credentials, form, now).await,
+        // Boxed, as what is rare: the state of every request has room for what is not.
+        Some(exchange::GRANT_TYPE) => {
+            Box::pin(exchange::order(app, policy, credentials, form, now)).await
+        }
         Some(_) => Err(OauthError::UnsupportedGrantType),
         None => Err(OauthError::InvalidRequest("grant_type is missing")),
     }
@@ -198,18 +203,29 @@ async fn issue<S: Store>(
     publish(app, &issued).await?;
     app.metrics.token_issued(&grant.role);
     tracing::info!(jti = issued.jwt_id, client, role = grant.role, %from, "token issued");
-    // RFC 6749 §5.1
-    let mut body = json!({
-        "access_token": issued.token,
-        "token_type": token_type(recipient.confirmation.as_ref()),
-        "expires_in": issued.lifetime,
-        "scope": issued.scope,
-    });
-    if let (true, Some(members)) = (*exchanged, body.as_object_mut()) {
-        // RFC 8693 §2.2.1
-        members.insert("issued_token_type".to_owned(), exchange::ACCESS_TOKEN.into());
-    }
+    let body = TokenResponse {
+        access_token: &issued.token,
+        token_type: token_type(recipient.confirmation.as_ref()),
+        expires_in: issued.lifetime,
+        scope: &issued.scope,
+        issued_token_type: exchanged.then_some(exchange::ACCESS_TOKEN),
+    };
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response())
+}
+
+/// The body of a response.
+///
+/// Source: [RFC 6749 §5.1](https://www.rfc-editor.org/rfc/rfc6749#section-5.1).
+#[derive(Serialize)]
+struct TokenResponse<'t> {
+    access_token: &'t str,
+    token_type: &'static str,
+    /// In seconds.
+    expires_in: u64,
+    scope: &'t str,
+    /// RFC 8693 §2.2.1
+    #[serde(skip_serializing_if = "Option::is_none")]
+    issued_token_type: Option<&'static str>,
 }
 
 /// The scheme with which the token is presented (RFC 9449 §5).
