@@ -11,16 +11,17 @@ use super::audit;
 use super::connections::Connections;
 use super::error::{corrupt, failed, is_of_one};
 use super::issue::{self, Blocking};
-use crate::issues::{Issue, MOST, gather, repeated};
+use crate::issues::{Groups, Issue, MOST, repeated};
 use crate::ranges::Ranges;
 use crate::rows;
 
 /// Starts the task that records tokens. It ends when all senders are gone.
 pub(super) fn start(database: Arc<Connections>) -> mpsc::Sender<Issue> {
-    let (sender, mut receiver) = mpsc::channel(MOST);
+    let (sender, receiver) = mpsc::channel(MOST);
+    let mut groups = Groups::new(receiver);
     tokio::spawn(async move {
         let mut ranges = Ranges::default();
-        while let Some(group) = gather(&mut receiver).await {
+        while let Some(group) = groups.next().await {
             record(&database, group, &mut ranges).await;
         }
     });

@@ -10,8 +10,10 @@ use super::url::PostgresUrl;
 
 /// The migrations in order. A database records a digest of each that it has run, and opens only if these are
 /// unchanged: add a migration, edit none.
-pub(super) const MIGRATIONS: [&str; 1] =
-    [include_str!("../../migrations/postgres/0001_initial.sql")];
+pub(super) const MIGRATIONS: [&str; 2] = [
+    include_str!("../../migrations/postgres/0001_initial.sql"),
+    include_str!("../../migrations/postgres/0002_tokens_of_a_key.sql"),
+];
 
 /// The reason why the tables cannot be brought up to date.
 #[derive(Debug, thiserror::Error)]

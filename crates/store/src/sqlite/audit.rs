@@ -7,7 +7,8 @@ use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{Row, Sqlite, SqliteConnection};
 
-use super::{Writer, corrupt, failed, paged};
+use super::writer::Writer;
+use super::{corrupt, failed, paged};
 use crate::rows;
 
 /// The start of a statement that inserts entries.
@@ -106,9 +107,14 @@ async fn secure_delete(connection: &mut SqliteConnection, is_on: bool) -> Result
 
 /// Empties the write-ahead log, which may hold what was erased. `false`: other readers keep it.
 pub(super) async fn empty_log(writer: &Writer) -> Result<bool, StoreError> {
-    let row = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&writer.pool).await;
-    let busy: i64 = row.and_then(|row| row.try_get(0)).map_err(failed)?;
-    Ok(busy == 0)
+    const EMPTY: &str = "PRAGMA wal_checkpoint(TRUNCATE)";
+    writer
+        .lend(async |connection| {
+            let row = sqlx::query(EMPTY).fetch_one(&mut **connection).await;
+            let busy: i64 = row.and_then(|row| row.try_get(0)).map_err(failed)?;
+            Ok(busy == 0)
+        })
+        .await
 }
 
 /// The columns `leaf`, `salt` and `private`.
@@ -132,7 +138,11 @@ const MOVED: i64 = 10_000;
 /// Moves the entries of a database that an older program made into the form of the log. All or none.
 pub(super) async fn move_old(writer: &Writer) -> Result<(), StoreError> {
     const OLD: &str = "SELECT 1 FROM sqlite_master WHERE name = 'old_audit'";
-    let found = sqlx::query(OLD).fetch_optional(&writer.pool).await.map_err(failed)?;
+    let found = writer
+        .lend(async |connection| {
+            sqlx::query(OLD).fetch_optional(&mut **connection).await.map_err(failed)
+        })
+        .await?;
     if found.is_none() {
         return Ok(());
     }

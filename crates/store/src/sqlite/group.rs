@@ -9,8 +9,9 @@ use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 use tokio::sync::mpsc;
 
 use super::issue::{self, Blocking};
-use super::{Writer, audit, corrupt, failed};
-use crate::issues::{Issue, MOST, gather, repeated};
+use super::writer::Writer;
+use super::{audit, corrupt, failed};
+use crate::issues::{Groups, Issue, MOST, repeated};
 use crate::ranges::{Ranges, Taken};
 use crate::rows;
 
@@ -22,10 +23,11 @@ const COMMITTED: i64 = 1;
 
 /// Starts the task that records tokens. It ends when all senders are gone.
 pub(super) fn start(writer: Arc<Writer>) -> mpsc::Sender<Issue> {
-    let (sender, mut receiver) = mpsc::channel(MOST);
+    let (sender, receiver) = mpsc::channel(MOST);
+    let mut groups = Groups::new(receiver);
     tokio::spawn(async move {
         let mut ranges = Ranges::default();
-        while let Some(group) = gather(&mut receiver).await {
+        while let Some(group) = groups.next().await {
             record(&writer, group, &mut ranges).await;
         }
     });

@@ -1,6 +1,6 @@
 //! Tokens that are recorded together, in a file.
 
-use super::tests::test_store;
+use super::tests::{fill_disk, test_store};
 use super::*;
 use crate::suite::group::{at_once, numbered, recorded};
 use crate::suite::{TestStore, token};
@@ -9,7 +9,7 @@ use crate::suite::{TestStore, token};
 async fn after_a_full_disk_a_group_is_refused_and_the_next_is_recorded() {
     let TestStore { store, database: _folder } = test_store().await;
     at_once(&store, &numbered(20), 1).await;
-    sqlx::query("PRAGMA max_page_count = 1").execute(&store.writer.pool).await.unwrap();
+    fill_disk(&store).await;
     let mut long: Vec<NewToken> = (0..20).map(|number| token(&format!("long{number}"))).collect();
     for token in &mut long {
         token.facts.subject = "s".repeat(100_000);

@@ -19,6 +19,7 @@ mod restore_tests;
 #[cfg(test)]
 mod tests;
 mod used_ids;
+mod writer;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -48,7 +49,7 @@ use sqlx::sqlite::{
 use sqlx::{AssertSqlSafe, Connection, Row, Sqlite, SqliteConnection};
 use tokio::sync::mpsc;
 
-use crate::durability::Durability;
+use self::writer::Writer;
 use crate::issues::{self, Issue};
 use crate::rows;
 
@@ -63,57 +64,6 @@ pub struct SqliteStore {
     /// The host's clock. It is read inside a transaction of an act, since a transaction may wait
     /// for seconds before it begins.
     clock: fn() -> UnixMillis,
-}
-
-/// The process's only connection that writes, since SQLite has one writer at a time.
-struct Writer {
-    pool: SqlitePool,
-    durability: Durability,
-}
-
-impl Writer {
-    /// Runs a text that begins and commits a transaction. Returns the numbers that it selects. Undoes what
-    /// it did if it fails; if that is in doubt, by closing the connection.
-    async fn transaction(
-        &self,
-        text: Query<'_, Sqlite, SqliteArguments>,
-    ) -> Result<Vec<i64>, StoreError> {
-        self.durability
-            .change(async {
-                let mut connection = self.pool.acquire().await.map_err(failed)?;
-                let rows = text.fetch_all(&mut *connection).await;
-                let numbers = rows
-                    .and_then(|rows| rows.iter().map(|row| row.try_get(0)).collect())
-                    .map_err(failed);
-                if let Err(error) = &numbers {
-                    let undone = group::is_of_one(error)
-                        && sqlx::query("ROLLBACK").execute(&mut *connection).await.is_ok();
-                    if !undone {
-                        let _ = connection.close().await;
-                    }
-                }
-                numbers
-            })
-            .await
-    }
-
-    /// Runs `work` in a transaction, which is committed if `work` returns `Ok`, and else rolled
-    /// back. The transaction takes the write lock first, so that no later statement fails for lack
-    /// of the lock.
-    async fn write<T>(
-        &self,
-        work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
-        self.durability
-            .change(async {
-                let mut transaction =
-                    self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
-                let done = work(&mut transaction).await?;
-                transaction.commit().await.map_err(failed)?;
-                Ok(done)
-            })
-            .await
-    }
 }
 
 impl SqliteStore {
@@ -157,7 +107,7 @@ impl SqliteStore {
         let migrated = migrations::all().run(&writer).await;
         migrated.map_err(|error| StoreError::Unavailable(Box::new(error)))?;
         let reading = options.create_if_missing(false).read_only(true);
-        let writer = Arc::new(Writer { pool: writer, durability: Durability::default() });
+        let writer = Arc::new(Writer::new(writer));
         audit::move_old(&writer).await?;
         Ok(Self {
             issues: group::start(Arc::clone(&writer)),
@@ -191,7 +141,7 @@ impl SqliteStore {
         self.readers.close().await;
         // The commits are durable in the log as well.
         drop(audit::empty_log(&self.writer).await);
-        self.writer.pool.close().await;
+        self.writer.close().await;
     }
 }
 

@@ -6,7 +6,8 @@ use edgepass_issuer::audit::Act;
 use edgepass_issuer::signing_key::SigningAlgorithm;
 use edgepass_status_list::StatusType;
 use sha2::{Digest, Sha256};
-use sqlx::{QueryBuilder, Sqlite};
+use sqlx::QueryBuilder;
+use sqlx::pool::PoolConnection;
 
 use super::*;
 use crate::suite::{self, Database, TestStore, entry, issue, now, status, token};
@@ -100,10 +101,22 @@ async fn a_database_of_the_first_version_is_brought_up_to_date() {
     }
 }
 
+/// Has the connection that writes fail as on a full disk: SQLite treats its own size limit like one. The
+/// limit holds for one connection.
+pub(super) async fn fill_disk(store: &SqliteStore) {
+    let limit = async |connection: &mut PoolConnection<Sqlite>| {
+        sqlx::query("PRAGMA max_page_count = 1").execute(&mut **connection).await.map_err(failed)
+    };
+    store.writer.lend(limit).await.unwrap();
+}
+
 #[tokio::test]
 async fn commits_are_synchronous() {
     let TestStore { store, database: _folder } = test_store().await;
-    let row = sqlx::query("PRAGMA synchronous").fetch_one(&store.writer.pool).await.unwrap();
+    let ask = async |connection: &mut PoolConnection<Sqlite>| {
+        sqlx::query("PRAGMA synchronous").fetch_one(&mut **connection).await.map_err(failed)
+    };
+    let row = store.writer.lend(ask).await.unwrap();
     assert_eq!(row.get::<i64, _>(0), 2); // FULL
 }
 
@@ -111,8 +124,7 @@ async fn commits_are_synchronous() {
 async fn after_a_full_disk_the_next_act_is_recorded() {
     let TestStore { store, database: _folder } = test_store().await;
     issue(&store, &token("before")).await;
-    // SQLite treats its own size limit like a full disk. The limit holds for one connection.
-    sqlx::query("PRAGMA max_page_count = 1").execute(&store.writer.pool).await.unwrap();
+    fill_disk(&store).await;
     let mut long = token("long");
     long.facts.subject = "s".repeat(100_000);
     let refused = store.record_issue(&long, &entry("long")).await.unwrap_err();
@@ -141,6 +153,7 @@ fn migrations_that_databases_have_taken_never_change() {
         "a372714a4a11d1526ef88b2eb5aed24622b83dbba6ba6c43e14a0e0289f08c71",
         "5ac9108669f7432f7658fac6a1d8fae51d394b9cc7ad1dfb3dd05810d1e78342",
         "0e2b91dd6f35ee3fdc3562e2d07342e4c2dcd9b892942a2d85506a6515801aa1",
+        "b61bcd2172f5972c70cfee0278743e563f21cc90a9db40c2595b07726f5ca0c5",
     ];
     let migrator = migrations::all();
     let files =
