@@ -51,6 +51,8 @@ usage: cargo xtask <command>
   witness            build the witness of audit logs as one static file; prints its path
   bench log [--quick] [--json]
                      measure the audit log of 10,000,000 entries (--quick: 1,000,000)
+  bench growth [--quick] [--json]
+                     measure issuing with up to 10,000,000 stored tokens (--quick: 1,000,000), and the purge
   reference          write docs/api, the API reference of the npm package
   provenance         write docs/provenance.md: third-party code in shipped artifacts, with its licences
   advisories         look up known vulnerabilities of the locked cargo and npm packages; needs the network

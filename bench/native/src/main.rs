@@ -1,14 +1,16 @@
 //! Times native verification with this library and others, in turns. Prints medians as JSON.
 //!
 //! Every verdict is checked. Tokens come from stdin: `{kind: {"jwk", "pem", "tokens": [..]}}`.
-//! With `floor`, serves the floor of issuing. With `scale`, measures how lists and revocation grow. With `chart`, reads results from stdin and
-//! prints an SVG.
+//! With `floor`, serves the floor of issuing. With `scale`, measures how lists and revocation grow. With
+//! `growth`, measures what issuing costs with few and with many tokens. With `chart`, reads results from
+//! stdin and prints an SVG.
 
 #![allow(clippy::print_stdout, reason = "this is a program")]
 
 mod batch;
 mod chart;
 mod floor;
+mod growth;
 mod scale;
 
 use std::collections::BTreeMap;
@@ -37,6 +39,10 @@ fn main() -> anyhow::Result<()> {
     let asked = |option: &str| std::env::args().any(|argument| argument == option);
     if asked("scale") {
         println!("{}", json!({ "results": scale::measure(asked("--quick"))? }));
+        return Ok(());
+    }
+    if asked("growth") {
+        println!("{}", json!({ "results": growth::measure(asked("--quick"))? }));
         return Ok(());
     }
     let arguments: Vec<String> = std::env::args().skip(1).collect();

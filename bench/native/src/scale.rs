@@ -126,35 +126,55 @@ fn served(token: &str) -> usize {
         .map_or(0, |gzipped| gzipped.len())
 }
 
+/// A database in a new folder, with signing keys.
+pub(crate) struct Stage {
+    _folder: tempfile::TempDir,
+    pub(crate) config: Config,
+    pub(crate) store: Arc<SqliteStore>,
+}
+
+impl Stage {
+    pub(crate) async fn new() -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let config = Config::parse(CONFIG, folder.path())?;
+        std::fs::create_dir_all(&config.data_dir)?;
+        let store = Arc::new(SqliteStore::open(&config.database(), true, now).await?);
+        let (mut entropy, vault) = (Drawn(Rng::with_seed(5)), MasterKey::new([7; 32]).into());
+        let now = now();
+        let seconds = now.numeric_date().seconds();
+        let keys = [KeyState::Signing, KeyState::Standby].map(|state| {
+            SealedKey::generate(SigningAlgorithm::EdDSA, state, &vault, &mut entropy, seconds)
+        });
+        let keys = keys.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let entry = AuditEntry {
+            at_ms: now.0,
+            actor: "bench".into(),
+            policy: None,
+            act: Act::KeysCreated { key_ids: Vec::new() },
+        };
+        let change = KeyChange { seen: 0, now: seconds, states: Vec::new(), new: keys };
+        store.change_keys(&change, &entry).await?;
+        Ok(Self { _folder: folder, config, store })
+    }
+
+    pub(crate) async fn issuer(&self) -> anyhow::Result<Issuer<SqliteStore>> {
+        let user = PolicyUser { actor: "bench".into(), at: now(), serves: true };
+        let vault = MasterKey::new([7; 32]);
+        Ok(Issuer::open(Arc::clone(&self.store), &self.config, vault, &user).await?)
+    }
+}
+
 /// Times publishing one revocation, and revoking a tenth of all tokens by one act while issuing
 /// goes on.
 async fn issuer(tokens: u64) -> anyhow::Result<Value> {
-    let folder = tempfile::tempdir()?;
-    let config = Config::parse(CONFIG, folder.path())?;
-    std::fs::create_dir_all(&config.data_dir)?;
-    let store = Arc::new(SqliteStore::open(&config.database(), true, now).await?);
-    let (mut entropy, vault) = (Drawn(Rng::with_seed(7)), MasterKey::new([7; 32]).into());
-    let now = now();
-    let seconds = now.numeric_date().seconds();
-    let keys = [KeyState::Signing, KeyState::Standby].map(|state| {
-        SealedKey::generate(SigningAlgorithm::EdDSA, state, &vault, &mut entropy, seconds)
-    });
-    let keys = keys.into_iter().collect::<Result<Vec<_>, _>>()?;
-    let entry = AuditEntry {
-        at_ms: now.0,
-        actor: "bench".into(),
-        policy: None,
-        act: Act::KeysCreated { key_ids: Vec::new() },
-    };
-    let change = KeyChange { seen: 0, now: seconds, states: Vec::new(), new: keys };
-    store.change_keys(&change, &entry).await?;
-    fill(&config.database(), tokens, seconds).await?;
-    let user = PolicyUser { actor: "bench".into(), at: now, serves: true };
-    let issuer = Arc::new(Issuer::open(Arc::clone(&store), &config, vault, &user).await?);
+    let stage = Stage::new().await?;
+    let (store, mut entropy) = (Arc::clone(&stage.store), Drawn(Rng::with_seed(7)));
+    fill(&stage.config.database(), tokens, now().numeric_date().seconds()).await?;
+    let issuer = Arc::new(stage.issuer().await?);
     let publisher = Publisher::new(Arc::clone(&issuer), "{}".into(), Vec::new());
     let start = Instant::now();
-    publisher.sync(&mut entropy, self::now).await?;
-    publisher.confirm(self::now).await?;
+    publisher.sync(&mut entropy, now).await?;
+    publisher.confirm(now).await?;
     let all = start.elapsed().as_secs_f64();
 
     let mut times = Vec::new();
@@ -163,9 +183,9 @@ async fn issuer(tokens: u64) -> anyhow::Result<Value> {
         let before = publisher.store().lists(0).await?;
         let selection = Selection::JwtIds(vec![jwt_id]);
         let start = Instant::now();
-        perform(&*store, &act(selection, self::now())).await?;
-        publisher.sync(&mut entropy, self::now).await?;
-        publisher.confirm(self::now).await?;
+        perform(&*store, &act(selection, now())).await?;
+        publisher.sync(&mut entropy, now).await?;
+        publisher.confirm(now).await?;
         let took = start.elapsed().as_secs_f64() * 1e3;
         let after = publisher.store().lists(0).await?;
         let is_touched = |after: &&ListState| {
@@ -285,13 +305,13 @@ fn act(selection: Selection, at: UnixMillis) -> NewAct {
     NewAct { change: StatusChange::Revoke, selection, reason, actor, policy: 1, report: None, at }
 }
 
-fn now() -> UnixMillis {
+pub(crate) fn now() -> UnixMillis {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     UnixMillis(since.as_millis() as u64)
 }
 
 /// Seeded numbers instead of entropy; nothing drawn here is secret.
-struct Drawn(Rng);
+pub(crate) struct Drawn(pub(crate) Rng);
 
 impl Entropy for Drawn {
     fn fill(&mut self, bytes: &mut [u8]) -> Result<(), NoEntropy> {

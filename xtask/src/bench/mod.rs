@@ -1,5 +1,6 @@
 //! Benchmarks this verifier and others in one run, as ratios.
 
+mod growth;
 mod issuing;
 mod log;
 mod page;
@@ -24,9 +25,9 @@ const KINDS: [&str; 3] = ["ES256", "Ed25519", "RS256"];
 /// Run everything; write `docs/benchmarks.md` unless the run was quick.
 pub(crate) fn run(options: &[&str]) -> anyhow::Result<()> {
     let (quick, json) = (options.contains(&"--quick"), options.contains(&"--json"));
-    let known = ["issuer", "log", "--quick", "--json"];
+    let known = ["issuer", "log", "growth", "--quick", "--json"];
     if let Some(unknown) = options.iter().find(|option| !known.contains(option)) {
-        bail!("unknown option {unknown:?}; bench takes issuer or log, --quick and --json");
+        bail!("unknown option {unknown:?}; bench takes issuer, log or growth, --quick and --json");
     }
     // With --json stdout holds one object: progress goes to stderr.
     step::progress_to_stderr(json);
@@ -35,6 +36,9 @@ pub(crate) fn run(options: &[&str]) -> anyhow::Result<()> {
     }
     if options.contains(&"log") {
         return log::run(quick, json);
+    }
+    if options.contains(&"growth") {
+        return growth::run(quick, json);
     }
     let tools = tools::everything()?;
     let program = native_program()?;
