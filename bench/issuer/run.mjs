@@ -16,7 +16,7 @@ const AUDIENCE = 'https://api.example';
 const CONNECTIONS = [16, 64];
 /** Added to each commit in the second half, in microseconds. */
 const DELAY = 2000;
-const [rounds, seconds] = quick ? [2, 3] : [3, 20];
+const [rounds, seconds] = quick ? [5, 2] : [5, 12];
 const folder = await mkdtemp(join(process.env.TMPDIR ?? tmpdir(), 'edgepass-bench-'));
 const library = join(folder, 'syncs.so');
 execFileSync('cc', ['-O2', '-shared', '-fPIC', '-o', library, new URL('syncs.c', import.meta.url).pathname, '-ldl']);

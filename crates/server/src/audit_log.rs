@@ -44,20 +44,17 @@ async fn extend<S: Store>(app: &App<S>, grown: &watch::Sender<()>) {
         if app.publication.publisher().is_stopped() {
             continue;
         }
-        loop {
-            match sequencer.extend(&mut { app.host }).await {
-                Ok(extended) => {
-                    app.metrics.set_audit_log(extended.size);
-                    grown.send_replace(());
-                    if !extended.is_more {
-                        break;
-                    }
+        match sequencer.extend(&mut { app.host }).await {
+            Ok(extended) => {
+                app.metrics.set_audit_log(extended.size);
+                grown.send_replace(());
+                if extended.is_more {
+                    ticks.reset_immediately();
                 }
-                Err(error) => {
-                    tracing::error!(error = %error_chain(&error), "audit log not extended");
-                    tokio::time::sleep(PAUSE).await;
-                    break;
-                }
+            }
+            Err(error) => {
+                tracing::error!(error = %error_chain(&error), "audit log not extended");
+                tokio::time::sleep(PAUSE).await;
             }
         }
     }

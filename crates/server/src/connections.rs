@@ -1,6 +1,7 @@
 //! The open connections: their limit, and which one makes room for a new one.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,6 +24,29 @@ pub(crate) struct Connections {
 struct Open {
     next: u64,
     connections: HashMap<u64, Arc<State>>,
+    /// Their number by address.
+    of_address: HashMap<IpAddr, u64>,
+}
+
+impl Open {
+    fn add(&mut self, state: Arc<State>) -> u64 {
+        let number = self.next;
+        self.next = number.wrapping_add(1);
+        let count = self.of_address.entry(state.address).or_default();
+        *count = count.saturating_add(1);
+        self.connections.insert(number, state);
+        number
+    }
+
+    fn remove(&mut self, number: u64) {
+        let Some(state) = self.connections.remove(&number) else { return };
+        if let Entry::Occupied(mut count) = self.of_address.entry(state.address) {
+            *count.get_mut() = count.get().saturating_sub(1);
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
 }
 
 /// The state of a connection.
@@ -74,11 +98,7 @@ impl Connections {
             idle_since: AtomicU64::new(millis(self.since)),
             end: Notify::new(),
         });
-        let mut open = lock(&self.open);
-        let number = open.next;
-        open.next = number.wrapping_add(1);
-        open.connections.insert(number, Arc::clone(&state));
-        drop(open);
+        let number = lock(&self.open).add(Arc::clone(&state));
         let open = Arc::clone(&self.open);
         Place { number, state, since: self.since, open, _permit: permit }
     }
@@ -93,14 +113,9 @@ impl Connections {
     /// Tells one idle connection to end. None if all are busy.
     fn end_one(&self) {
         let open = lock(&self.open);
-        let mut of_address: HashMap<IpAddr, u64> = HashMap::new();
-        for state in open.connections.values() {
-            let count = of_address.entry(state.address).or_default();
-            *count = count.saturating_add(1);
-        }
         let idle = open.connections.values().filter_map(|state| {
             let since = state.idle_since.load(Ordering::Relaxed);
-            let most = of_address.get(&state.address).copied().unwrap_or_default();
+            let most = open.of_address.get(&state.address).copied().unwrap_or_default();
             (since != BUSY).then_some((std::cmp::Reverse(most), since, state))
         });
         if let Some((.., state)) = idle.min_by_key(|(most, since, _)| (*most, *since)) {
@@ -125,7 +140,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        lock(&self.open).connections.remove(&self.number);
+        lock(&self.open).remove(self.number);
     }
 }
 

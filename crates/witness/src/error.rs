@@ -49,7 +49,7 @@ impl WitnessError {
     }
 
     /// Whether a witness that goes on looks again, after `failed` looks in a row that failed.
-    pub fn may_pass(&self, failed: u32) -> bool {
+    pub(crate) fn may_pass(&self, failed: u32) -> bool {
         match self {
             Self::Unavailable { .. } => true,
             Self::Refused(_) | Self::Shrunk { .. } | Self::NotContinued(_) => {

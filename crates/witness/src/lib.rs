@@ -88,6 +88,36 @@ impl Witness {
         })
     }
 
+    /// Looks, and with `every` again after each such time. `tell` is told what each look found, and the
+    /// error of one that is followed by another.
+    ///
+    /// # Errors
+    ///
+    /// The error of `tell`, or [`WitnessError`]: of the only look, one that does not pass, or one after
+    /// several others in a row.
+    pub async fn watch<E: From<WitnessError>>(
+        &self,
+        every: Option<Duration>,
+        now: impl Fn() -> u64,
+        mut tell: impl FnMut(Result<Seen, WitnessError>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut failed = 0_u32;
+        loop {
+            let looked = self.look(&now).await;
+            failed = if looked.is_err() { failed.saturating_add(1) } else { 0 };
+            match looked {
+                Err(error) if every.is_none() || !error.may_pass(failed) => {
+                    return Err(error.into());
+                }
+                looked => tell(looked)?,
+            }
+            match every {
+                Some(every) => tokio::time::sleep(every).await,
+                None => return Ok(()),
+            }
+        }
+    }
+
     async fn look_once(&self, now: impl Fn() -> u64) -> Result<Seen, WitnessError> {
         let text = self.client.text(&format!("{}/checkpoint", self.url)).await?;
         let mut note = Note::parse(text.as_bytes()).map_err(WitnessError::refused)?;
@@ -141,4 +171,4 @@ impl Witness {
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// Looks in a row that a witness that goes on bears with: a cache may have an old checkpoint, or a proxy a
 /// page of its own.
-pub const PATIENCE: u32 = 5;
+const PATIENCE: u32 = 5;

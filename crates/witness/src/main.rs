@@ -39,26 +39,14 @@ async fn run(args: &Args, json: bool) -> Result<(), WitnessError> {
     let agent = concat!("edgepass-witness/", env!("CARGO_PKG_VERSION"));
     let witness = Witness::open(args, agent)?;
     tell(&format!("key of the witness: {}", witness.verifier_key()));
-    let mut failed = 0_u32;
-    loop {
-        match witness.look(now).await {
-            Ok(seen) => {
-                failed = 0;
-                print(seen, json)?;
-            }
-            Err(error) => {
-                failed = failed.saturating_add(1);
-                if args.every.is_none() || !error.may_pass(failed) {
-                    return Err(error);
-                }
-                tell(&error.chain());
-            }
+    let told = |looked| match looked {
+        Ok(seen) => print(seen, json),
+        Err(error) => {
+            tell(&WitnessError::chain(&error));
+            Ok(())
         }
-        match args.every {
-            Some(every) => tokio::time::sleep(every).await,
-            None => return Ok(()),
-        }
-    }
+    };
+    witness.watch(args.every, now, told).await
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is a host: the clock is read here")]

@@ -1,7 +1,5 @@
 //! The database of an issuer: a file, or tables on a PostgreSQL server.
 
-use std::sync::Arc;
-
 use anyhow::{Context, bail};
 use edgepass_issuer::Config;
 use edgepass_issuer::config::DatabaseUrl;
@@ -104,11 +102,6 @@ pub(super) async fn is_led(store: &AnyStore) -> anyhow::Result<bool> {
         AnyStore::Sqlite(_) => Ok(false),
         AnyStore::Postgres(store) => Ok(store.is_led().await?),
     }
-}
-
-/// Opens the database for a task that needs it as well.
-pub(super) async fn open_shared(config: &Config) -> anyhow::Result<Arc<AnyStore>> {
-    Ok(Arc::new(open(config).await?))
 }
 
 fn url(config: &Config) -> anyhow::Result<Option<PostgresUrl>> {

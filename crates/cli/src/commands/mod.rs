@@ -218,7 +218,7 @@ fn unavailable(error: impl std::error::Error) -> anyhow::Error {
 /// Opens the issuer for `user`: its master key, its database, and the signing key.
 async fn open_issuer(config: &Config, user: &PolicyUser) -> anyhow::Result<Issuer<AnyStore>> {
     let vault = vault::load(config)?;
-    let store = database::open_shared(config).await?;
+    let store = Arc::new(database::open(config).await?);
     Ok(Issuer::open(store, config, vault, user).await?)
 }
 

@@ -84,7 +84,7 @@ async fn restore_on_server(
 ) -> anyhow::Result<Exit> {
     let _lock = super::serve::lock(config, "").context("stop `edgepass serve` first")?;
     let vault = vault::load(config)?;
-    let store = super::database::open_shared(config).await?;
+    let store = Arc::new(super::database::open(config).await?);
     let AnyStore::Postgres(database) = &*store else { bail!("the database is in a file") };
     let leading = Leading::take(&store).await?;
     let leading = leading.context("stop `edgepass serve` first, on every machine")?;

@@ -77,7 +77,7 @@ pub(super) async fn run(args: &Args, source: &Source, json: bool) -> anyhow::Res
     let mut prepared = Vec::new();
     let mut leases = Vec::new();
     for config in &environments {
-        let store = super::database::open_shared(config).await?;
+        let store = Arc::new(super::database::open(config).await?);
         let leading = Leading::take(&store).await?;
         leases.push(leading.context("stop `edgepass serve` first, on every machine")?);
         let stored = store.keys().await?;

@@ -117,7 +117,7 @@ impl Served {
     /// Opens the issuer and the targets of an environment, and locks its data directory.
     async fn open(config: Config, source: &Source, server: &Server) -> anyhow::Result<Self> {
         let vault = vault::load(&config)?;
-        let store = database::open_shared(&config).await?;
+        let store = Arc::new(database::open(&config).await?);
         let lock = lock(&config, &server.text())?;
         let issuer =
             Arc::new(Issuer::open(Arc::clone(&store), &config, vault, &policy_user()).await?);

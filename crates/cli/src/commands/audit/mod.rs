@@ -175,12 +175,3 @@ fn entries(count: u64) -> String {
         _ => format!("{count} entries"),
     }
 }
-
-/// Refuses an entry that the trail does not have.
-fn position_of(jti: Option<&str>, found: Option<u64>) -> anyhow::Result<u64> {
-    let Some(position) = found else {
-        let what = jti.unwrap_or_default();
-        bail!(damaged(format!("no entry says that a token {what:?} was issued")));
-    };
-    Ok(position)
-}

@@ -1,5 +1,6 @@
 //! `edgepass audit prove`.
 
+use anyhow::bail;
 use edgepass_issuer::audit::Act;
 use edgepass_issuer::log::prove::{ProveError, prove};
 use edgepass_issuer::storage::{AuditStore, Page};
@@ -33,10 +34,7 @@ pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Resu
     let (store, log) = super::open(source).await?;
     let position = match (args.position, &args.jti) {
         (Some(position), _) => position,
-        (None, jti) => super::position_of(
-            jti.as_deref(),
-            issued(&store, jti.as_deref().unwrap_or_default()).await?,
-        )?,
+        (None, jti) => issued(&store, jti.as_deref().unwrap_or_default()).await?,
     };
     let (leaf, proof) = prove(&store, &log, position).await.map_err(|error| match error {
         ProveError::NotLogged | ProveError::TooLong | ProveError::Damaged => {
@@ -66,17 +64,19 @@ pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Resu
 }
 
 /// The position of the entry about the issue of a token.
-async fn issued(store: &AnyStore, jti: &str) -> anyhow::Result<Option<u64>> {
+async fn issued(store: &AnyStore, jti: &str) -> anyhow::Result<u64> {
     let mut page = Page::first(true, PAGE);
     loop {
         let entries = store.audit(0, page).await?;
-        let Some((last, _)) = entries.last() else { return Ok(None) };
+        let Some((last, _)) = entries.last() else {
+            bail!(damaged(format!("no entry says that a token {jti:?} was issued")));
+        };
         page.before = *last;
         for (position, entry) in &entries {
             if let Act::TokenIssued { jwt_id, .. } | Act::StatusAllotted { jwt_id, .. } = &entry.act
                 && jwt_id == jti
             {
-                return Ok(Some(*position));
+                return Ok(*position);
             }
         }
     }

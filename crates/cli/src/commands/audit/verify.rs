@@ -76,11 +76,17 @@ fn read(note: &str, key: &VerifierKey, witnesses: &[VerifierKey]) -> anyhow::Res
     let note = Note::parse(note.as_bytes()).map_err(|error| damaged(error.to_string()))?;
     let checkpoint = Checkpoint::of_note(&note, key, key.name());
     let checkpoint = checkpoint.map_err(|error| damaged(error.to_string()))?;
+    check_cosigned(&note, witnesses)?;
+    Ok(checkpoint.tree())
+}
+
+/// Refuses a checkpoint that one of the witnesses has not cosigned.
+fn check_cosigned(checkpoint: &Note, witnesses: &[VerifierKey]) -> anyhow::Result<()> {
     for witness in witnesses {
-        cosigned_at(&note, witness)
+        cosigned_at(checkpoint, witness)
             .map_err(|error| damaged(format!("witness {}: {error}", witness.name())))?;
     }
-    Ok(checkpoint.tree())
+    Ok(())
 }
 
 fn verify_proof(
@@ -97,10 +103,7 @@ fn verify_proof(
     }
     let checkpoint =
         proof.verify(entry, key, key.name()).map_err(|error| damaged(error.to_string()))?;
-    for witness in witnesses {
-        cosigned_at(proof.checkpoint(), witness)
-            .map_err(|error| damaged(format!("witness {}: {error}", witness.name())))?;
-    }
+    check_cosigned(proof.checkpoint(), witnesses)?;
     let entry = String::from_utf8_lossy(entry);
     let (position, size) = (proof.index().saturating_add(1), checkpoint.tree().size);
     if json {

@@ -13,25 +13,17 @@ pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Resu
     source.refuse_server()?;
     let witness = Witness::open(&args, USER_AGENT).map_err(with_code)?;
     output::remark(&format!("key of the witness: {}", witness.verifier_key()));
-    let mut failed = 0_u32;
-    loop {
-        match witness.look(|| host::now().numeric_date().seconds()).await {
-            Ok(seen) => {
-                failed = 0;
-                tell(seen, json)?;
-            }
-            Err(error) => {
-                failed = failed.saturating_add(1);
-                if args.every.is_none() || !error.may_pass(failed) {
-                    return Err(with_code(error));
-                }
-                output::remark(&format!("edgepass: {}", error.chain()));
-            }
+    let told = |looked: Result<Seen, WitnessError>| match looked {
+        Ok(seen) => tell(seen, json),
+        Err(error) => {
+            output::remark(&format!("edgepass: {}", error.chain()));
+            Ok(())
         }
-        match args.every {
-            Some(every) => tokio::time::sleep(every).await,
-            None => return Ok(Exit::Ok),
-        }
+    };
+    let now = || host::now().numeric_date().seconds();
+    match witness.watch(args.every, now, told).await {
+        Ok(()) => Ok(Exit::Ok),
+        Err(error) => Err(error.downcast().map_or_else(|other| other, with_code)),
     }
 }
 
