@@ -131,6 +131,7 @@ impl Witness {
             }
             checked?;
         }
+        note.keep_only(&self.key);
         let cosignature = self.cosigner.cosign(&note, now()).map_err(WitnessError::refused)?;
         note.add(cosignature).map_err(WitnessError::refused)?;
         files::replace(&self.state, &note.to_string())?;

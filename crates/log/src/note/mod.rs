@@ -122,6 +122,12 @@ impl Note {
         Ok(())
     }
 
+    /// Drops the signatures that do not name this key. Whoever passes a note on may have added some.
+    pub fn keep_only(&mut self, key: &VerifierKey) {
+        let names = |one: &NoteSignature| one.name == key.name() && one.key_id == key.id();
+        self.signatures.retain(names);
+    }
+
     /// The text, with the newline at its end. It must be ignored unless a trusted key signed it.
     pub fn text(&self) -> &str {
         &self.text
