@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 /// The connections of a listener.
 pub(crate) struct Connections {
@@ -88,9 +89,7 @@ impl Connections {
             Ok(permit) => Some(permit),
             Err(_) => {
                 self.warn();
-                self.end_one();
-                // The semaphore is never closed.
-                Arc::clone(&self.free).acquire_owned().await.ok()
+                self.freed().await
             }
         };
         let state = Arc::new(State {
@@ -103,6 +102,19 @@ impl Connections {
         Place { number, state, since: self.since, open, _permit: permit }
     }
 
+    /// Waits for a permit. Ends an idle connection for it, once there is one.
+    async fn freed(&self) -> Option<OwnedSemaphorePermit> {
+        let mut permit = pin!(Arc::clone(&self.free).acquire_owned());
+        let mut is_ending = self.end_one();
+        loop {
+            tokio::select! {
+                // The semaphore is never closed.
+                permit = &mut permit => return permit.ok(),
+                () = sleep(AGAIN), if !is_ending => is_ending = self.end_one(),
+            }
+        }
+    }
+
     fn warn(&mut self) {
         if self.warned_at.is_none_or(|at| at.elapsed() > WARN_INTERVAL) {
             self.warned_at = Some(Instant::now());
@@ -110,19 +122,21 @@ impl Connections {
         }
     }
 
-    /// Tells one idle connection to end. None if all are busy.
-    fn end_one(&self) {
+    /// Tells one idle connection to end. `false`: all are busy.
+    fn end_one(&self) -> bool {
         let open = lock(&self.open);
         let idle = open.connections.values().filter_map(|state| {
             let since = state.idle_since.load(Ordering::Relaxed);
             let most = open.of_address.get(&state.address).copied().unwrap_or_default();
             (since != BUSY).then_some((std::cmp::Reverse(most), since, state))
         });
-        if let Some((.., state)) = idle.min_by_key(|(most, since, _)| (*most, *since)) {
-            // Not chosen again while it ends.
-            state.idle_since.store(BUSY, Ordering::Relaxed);
-            state.end.notify_one();
-        }
+        let Some((.., state)) = idle.min_by_key(|(most, since, _)| (*most, *since)) else {
+            return false;
+        };
+        // Not chosen again while it ends.
+        state.idle_since.store(BUSY, Ordering::Relaxed);
+        state.end.notify_one();
+        true
     }
 }
 
@@ -179,6 +193,8 @@ fn lock(open: &Mutex<Open>) -> MutexGuard<'_, Open> {
     open.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Time after which a connection that has become idle is looked for, while all were busy.
+const AGAIN: Duration = Duration::from_millis(20);
 /// Shortest time between two warnings about the limit.
 const WARN_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -214,5 +230,21 @@ mod tests {
             drop(good);
         });
         drop(busy);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_becomes_idle_makes_room_for_one_that_waits() {
+        let mut connections = Connections::new(1);
+        let address = SocketAddr::from(([192, 0, 2, 1], 1));
+        let only = connections.place(address).await;
+        let answering = only.requests().begin();
+        let began = Instant::now();
+        let (_new, ()) = tokio::join!(connections.place(address), async {
+            sleep(Duration::from_secs(1)).await;
+            drop(answering);
+            only.ended().await;
+            drop(only);
+        });
+        assert!(began.elapsed() < Duration::from_millis(1100));
     }
 }
