@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use edgepass_issuer::paths::LISTS;
 use edgepass_issuer::publish::document::{Document, MAX_AGE};
 use edgepass_issuer::publish::error::PublishError;
 use edgepass_issuer::storage::StoreError;
@@ -294,8 +295,23 @@ impl<S: Store> Publication<S> {
         &self.publisher
     }
 
+    /// Whether publication has stopped until a restart, since a target holds documents of another database.
+    pub fn is_stopped(&self) -> bool {
+        self.publisher.is_stopped()
+    }
+
+    /// Waits until a list is served, for at most 5 s. `false`: it is not. A token that names it must not be
+    /// handed out then.
+    pub(crate) async fn serves_list(&self, list_id: &str) -> bool {
+        let path = format!("{LISTS}{list_id}");
+        if self.document(&path).is_none() {
+            self.until(|publisher| publisher.covers(list_id, 0)).await;
+        }
+        self.document(&path).is_some()
+    }
+
     /// Waits for the end of the first round. The targets were compared with the database before that.
-    pub(crate) async fn started(&self) {
+    pub async fn started(&self) {
         let mut ended = self.ended.subscribe();
         let _ = ended.wait_for(|ended| *ended > 0).await;
     }

@@ -92,7 +92,10 @@ pub(crate) async fn allot<S: Store>(
         }
     })?;
     // The list may have been opened for this entry.
-    app.publication.until(|publisher| publisher.covers(&slot.list_id, 0)).await;
+    if !app.publication.serves_list(&slot.list_id).await {
+        tracing::error!("the status list of an allotted entry is not served");
+        return Err(OauthError::Unavailable("no entry can be allotted now"));
+    }
     let list = json!({ "idx": slot.index, "uri": app.issuer.list_uri(&slot.list_id) });
     Ok(json!({ "status": { "status_list": list } }))
 }

@@ -187,7 +187,15 @@ async fn publish(
     let publish = async {
         let watch = app.fetch_back(|uri| fetch_back(client.clone(), uri));
         let damage = report_damage(&store);
-        tokio::join!(publication.run(), watch, app.forget_tokens(), app.log_audit(), damage);
+        let others = allow_others(&app, &store);
+        tokio::join!(
+            publication.run(),
+            watch,
+            app.forget_tokens(),
+            app.log_audit(),
+            damage,
+            others
+        );
     };
     tokio::select! {
         () = publish => Ok(()),
@@ -196,6 +204,28 @@ async fn publish(
         )),
     }
 }
+
+/// Lets the processes that follow serve what this one publishes, as long as publication is not stopped.
+async fn allow_others(app: &App<AnyStore>, store: &AnyStore) {
+    let AnyStore::Postgres(database) = store else { return };
+    app.publication().started().await;
+    let mut told = None;
+    loop {
+        let are_served = !app.publication().is_stopped();
+        if told != Some(are_served) {
+            match database.set_served(are_served).await {
+                Ok(()) => told = Some(are_served),
+                Err(error) => {
+                    tracing::warn!(error = %error_chain(&error), "other processes were not told");
+                }
+            }
+        }
+        tokio::time::sleep(ALLOW_AGAIN).await;
+    }
+}
+
+/// Time between two looks whether publication is stopped.
+const ALLOW_AGAIN: Duration = Duration::from_millis(250);
 
 /// Serves what another process publishes, until this one has the lease.
 async fn follow(app: &App<AnyStore>, store: &Arc<AnyStore>) -> anyhow::Result<Leading> {

@@ -40,7 +40,13 @@ pub(crate) async fn post<S: Store>(
         }
         let issued = issue(&app.issuer, &order, &mut { app.host }, app.host.now).await;
         let issued = issued.map_err(|error| not_issued(&error))?;
-        app.publication.until(|publisher| publisher.covers(&issued.list_id, 0)).await;
+        if !app.publication.serves_list(&issued.list_id).await {
+            tracing::error!(
+                jti = issued.jwt_id,
+                "the status list of an issued token is not served"
+            );
+            return Err(OauthError::Unavailable("no token can be issued now"));
+        }
         tracing::info!(jti = issued.jwt_id, actor, "token issued");
         Ok(view(&issued, &order))
     };

@@ -9,7 +9,6 @@ use axum::http::{Extensions, HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use edgepass_issuer::Store;
 use edgepass_issuer::issue::{IssueError, IssuedToken, Recipient};
-use edgepass_issuer::paths::LISTS;
 use edgepass_issuer::policy::version::LivePolicy;
 use edgepass_issuer::policy::{Grant, RefusedByPolicy, TokenRequest};
 use edgepass_issuer::replacement::{DEFAULT_GRACE, ReplaceError, replace};
@@ -236,12 +235,7 @@ fn token_type(confirmation: Option<&Confirmation>) -> &'static str {
 /// Lists are opened ahead of time. If the token needed a new list all the same, publishes the list
 /// before the client gets the token.
 async fn publish<S: Store>(app: &App<S>, issued: &IssuedToken) -> Result<(), OauthError> {
-    let path = format!("{LISTS}{}", issued.list_id);
-    let is_served = || app.publication.publisher().public_document(&path).is_some();
-    if !is_served() {
-        app.publication.until(|publisher| publisher.covers(&issued.list_id, 0)).await;
-    }
-    if !is_served() {
+    if !app.publication.serves_list(&issued.list_id).await {
         tracing::error!(jti = issued.jwt_id, "the status list of an issued token is not served");
         return Err(OauthError::Unavailable("no token can be issued now"));
     }

@@ -12,6 +12,7 @@ use sqlx::{PgConnection, Row};
 use super::PostgresStore;
 use super::connections::{Connections, query};
 use super::error::{corrupt, failed};
+use super::lease::NotServed;
 use crate::rows::BadRow;
 
 /// The documents in the database, as a target.
@@ -35,11 +36,18 @@ impl PostgresStore {
     ///
     /// # Errors
     ///
-    /// [`StoreError`].
+    /// [`StoreError`]. Also while the process that leads does not serve them: see
+    /// [`PostgresStore::set_served`].
     pub async fn documents(&self, serial: i64) -> Result<Written, StoreError> {
         let wanted = "SELECT path, body, serial FROM documents WHERE serial > $1 ORDER BY serial";
         let wanted = query(wanted).bind(serial);
-        let rows = self.database.read(async |one| wanted.fetch_all(one).await.map_err(failed));
+        let rows = self.database.read(async |one| {
+            let stopped = query("SELECT 1 FROM lease WHERE stopped");
+            if stopped.fetch_optional(&mut *one).await.map_err(failed)?.is_some() {
+                return Err(StoreError::Unavailable(Box::new(NotServed)));
+            }
+            wanted.fetch_all(one).await.map_err(failed)
+        });
         let mut written = Written { serial, documents: Vec::new() };
         for row in rows.await? {
             written.serial = row.try_get("serial").map_err(failed)?;

@@ -19,6 +19,13 @@ const LEASE_MS: i64 = 3_000;
 #[error("another process leads now, or this one has not renewed its lease in time")]
 struct NotLeading;
 
+/// The process that leads has stopped publication, or has not begun it yet.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the process that publishes has not compared the targets with the database, or they do not fit"
+)]
+pub(super) struct NotServed;
+
 impl PostgresStore {
     /// Takes or renews the lease, and says whether this process has it for [`LEASE`] from the beginning of the
     /// call. `holder` names the process, and no other. From then on, changes that only the leader makes are
@@ -53,6 +60,22 @@ impl PostgresStore {
         Ok(held.await?.is_some())
     }
 
+    /// Says whether the documents may be served: with the lease, this process has compared them with what was
+    /// published before. Until then, [`PostgresStore::documents`] is an error for every process.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]. Also if this process does not lead.
+    pub async fn set_served(&self, are_served: bool) -> Result<(), StoreError> {
+        let set = query("UPDATE lease SET stopped = $3 WHERE fence = $1 AND holder = $2");
+        let set = set.bind(self.database.fence()).bind(self.database.holder()).bind(!are_served);
+        let set = self.database.aside(async |one| set.execute(one).await.map_err(failed));
+        match set.await?.rows_affected() {
+            0 => Err(StoreError::Unavailable(Box::new(NotLeading))),
+            _ => Ok(()),
+        }
+    }
+
     /// Gives the lease up, if this process has it.
     ///
     /// # Errors
@@ -77,10 +100,11 @@ async fn take(
     fence: i64,
 ) -> Result<Option<i64>, StoreError> {
     let row = query(
-        "INSERT INTO lease AS own (id, holder, fence, expires_at_ms) VALUES (1, $1, 1, \
-         (extract(epoch FROM clock_timestamp()) * 1000)::bigint + $3) \
+        "INSERT INTO lease AS own (id, holder, fence, expires_at_ms, stopped) VALUES (1, $1, 1, \
+         (extract(epoch FROM clock_timestamp()) * 1000)::bigint + $3, true) \
          ON CONFLICT (id) DO UPDATE SET holder = excluded.holder, \
          fence = own.fence + CASE WHEN own.fence = $2 AND own.holder = $1 THEN 0 ELSE 1 END, \
+         stopped = own.stopped OR own.fence <> $2 OR own.holder <> $1, \
          expires_at_ms = excluded.expires_at_ms WHERE (own.fence = $2 AND own.holder = $1) \
          OR own.expires_at_ms <= (extract(epoch FROM clock_timestamp()) * 1000)::bigint RETURNING fence",
     )

@@ -1,7 +1,10 @@
 //! The migrations of the database.
 
+use std::time::Duration;
+
 use edgepass_issuer::storage::StoreError;
 use sha2::{Digest, Sha256};
+use sqlx::error::DatabaseError;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, Row};
 
 use super::connections::{Connections, query, quoted};
@@ -10,9 +13,10 @@ use super::url::PostgresUrl;
 
 /// The migrations in order. A database records a digest of each that it has run, and opens only if these are
 /// unchanged: add a migration, edit none.
-pub(super) const MIGRATIONS: [&str; 2] = [
+pub(super) const MIGRATIONS: [&str; 3] = [
     include_str!("../../migrations/postgres/0001_initial.sql"),
     include_str!("../../migrations/postgres/0002_tokens_of_a_key.sql"),
+    include_str!("../../migrations/postgres/0003_served_documents.sql"),
 ];
 
 /// The reason why the tables cannot be brought up to date.
@@ -32,7 +36,30 @@ pub(super) async fn run(
     schema: &str,
     create: bool,
 ) -> Result<(), StoreError> {
+    // A statement that waits for a lock makes all others wait that come after it.
+    for _ in 0..ATTEMPTS {
+        let migrated =
+            database.aside(async |connection| migrate(connection, schema, create).await).await;
+        match migrated {
+            Err(error) if is_locked(&error) => tokio::time::sleep(PAUSE).await,
+            migrated => return migrated,
+        }
+    }
     database.aside(async |connection| migrate(connection, schema, create).await).await
+}
+
+/// Attempts while a table is locked, the time that each waits for a lock, and the pause between two.
+const ATTEMPTS: u32 = 60;
+const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '200ms'";
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Whether the database gave up waiting for a lock.
+fn is_locked(error: &StoreError) -> bool {
+    /// `lock_not_available`
+    const CODE: &str = "55P03";
+    let StoreError::Unavailable(cause) = error else { return false };
+    let error = cause.downcast_ref::<sqlx::Error>().and_then(sqlx::Error::as_database_error);
+    error.and_then(DatabaseError::code).is_some_and(|code| code == CODE)
 }
 
 async fn migrate(
@@ -40,6 +67,7 @@ async fn migrate(
     schema: &str,
     create: bool,
 ) -> Result<(), StoreError> {
+    sqlx::raw_sql(LOCK_TIMEOUT).execute(&mut *connection).await.map_err(failed)?;
     // Processes that start together come one after the other.
     query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))")
         .bind(schema)

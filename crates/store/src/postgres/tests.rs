@@ -147,6 +147,10 @@ async fn others_see_what_the_leader_publishes_and_nothing_that_comes_late() {
     let conflict = target.write(&document("2"), None).await;
     assert!(matches!(conflict, Err(TargetError::Conflict)), "{conflict:?}");
     let second = target.write(&document("2"), Some(&first)).await.unwrap();
+    // Whoever leads has to compare them with what was published before.
+    assert!(other.documents(0).await.is_err());
+    store.set_served(true).await.unwrap();
+    assert!(store.lead("a").await.unwrap(), "renewed");
     let seen = other.documents(0).await.unwrap();
     assert_eq!(seen.documents, [("status/lists/1".to_owned(), "2".to_owned())]);
     assert_eq!(seen.serial, store.version().await.unwrap());
@@ -160,7 +164,11 @@ async fn others_see_what_the_leader_publishes_and_nothing_that_comes_late() {
     // One that goes and comes again is seen again.
     other.shared_documents().remove("status/lists/1").await.unwrap();
     other.shared_documents().write(&document("3"), None).await.unwrap();
+    assert!(store.documents(0).await.is_err() && store.set_served(true).await.is_err());
+    other.set_served(true).await.unwrap();
     assert_eq!(store.documents(seen.serial).await.unwrap().documents.len(), 1);
+    other.set_served(false).await.unwrap();
+    assert!(store.documents(0).await.is_err());
 }
 
 #[tokio::test]
