@@ -59,8 +59,7 @@ pub(super) async fn page(
     since_ms: u64,
     page: Page,
 ) -> Result<Vec<(u64, AuditEntry)>, StoreError> {
-    const WANTED: &str =
-        "SELECT seq, leaf, salt, private FROM audit WHERE seq > $1 AND seq < $2 AND at_ms >= $4";
+    const WANTED: &str = "SELECT seq, at_ms, leaf, salt, private FROM audit WHERE seq > $1 AND seq < $2 AND at_ms >= $4";
     let rows = paged(WANTED, page)
         .bind(rows::signed(since_ms))
         .fetch_all(connection)
@@ -80,13 +79,14 @@ pub(super) async fn leaves(
     after: u64,
     most: u32,
 ) -> Result<Vec<(u64, Leaf)>, StoreError> {
-    let rows =
-        query("SELECT seq, leaf, salt, private FROM audit WHERE seq > $1 ORDER BY seq LIMIT $2")
-            .bind(rows::signed(after))
-            .bind(i64::from(most))
-            .fetch_all(connection)
-            .await
-            .map_err(failed)?;
+    let rows = query(
+        "SELECT seq, at_ms, leaf, salt, private FROM audit WHERE seq > $1 ORDER BY seq LIMIT $2",
+    )
+    .bind(rows::signed(after))
+    .bind(i64::from(most))
+    .fetch_all(connection)
+    .await
+    .map_err(failed)?;
     let placed = |row: &PgRow| Ok((rows::unsigned(row, "seq").map_err(failed)?, leaf(row)?));
     rows.iter().map(placed).collect()
 }
@@ -107,7 +107,7 @@ pub(super) async fn erase(
     append(connection, entry).await
 }
 
-/// The columns `leaf`, `salt` and `private`.
+/// The columns `at_ms`, `leaf`, `salt` and `private`.
 fn leaf(row: &PgRow) -> Result<Leaf, StoreError> {
     let read = || -> Result<_, sqlx::Error> {
         let (salt, values): (Option<Vec<u8>>, Option<String>) =
@@ -119,5 +119,6 @@ fn leaf(row: &PgRow) -> Result<Leaf, StoreError> {
         let salt = salt.try_into().map_err(|_| corrupt(rows::BadRow("audit")))?;
         Ok(Private { salt, values })
     });
-    Ok(Leaf { text, private: private.transpose()? })
+    let at_ms = rows::unsigned(row, "at_ms").map_err(failed)?;
+    Ok(Leaf { at_ms, text, private: private.transpose()? })
 }

@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 
 use super::error::failed;
 use super::lease;
+use super::lent::lend;
 use super::url::PostgresUrl;
 use crate::durability::Durability;
 
@@ -116,7 +117,7 @@ impl Connections {
             changed,
             fence: AtomicI64::new(0),
             holder: Mutex::default(),
-            vacuum: AssertSqlSafe(format!("VACUUM {schema}.audit")).into_sql_str(),
+            vacuum: AssertSqlSafe(format!("VACUUM {schema}.audit, {schema}.status_acts")).into_sql_str(),
             version: AssertSqlSafe(format!("SELECT version FROM {schema}.writer")).into_sql_str(),
         })
     }
@@ -136,17 +137,26 @@ impl Connections {
         &self,
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let change = async {
-            let begin = self.begin_write.clone();
-            let mut transaction = self.writers.begin_with(begin).await.map_err(failed)?;
+        self.write_within(ANSWER_TIMEOUT, work).await
+    }
+
+    /// As [`Connections::write`], for at most `time`.
+    async fn write_within<T>(
+        &self,
+        time: Duration,
+        work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let change = lend(&self.writers, async |connection| {
+            let begin = connection.begin_with(self.begin_write.clone());
+            let mut transaction = begin.await.map_err(failed)?;
             let lock = sqlx::raw_sql(self.lock.clone()).execute(&mut *transaction);
             lock.await.map_err(failed)?;
             let done = work(&mut transaction).await?;
             sqlx::raw_sql(self.count.clone()).execute(&mut *transaction).await.map_err(failed)?;
             transaction.commit().await.map_err(failed)?;
             Ok(done)
-        };
-        self.durability.change(in_time(change)).await
+        });
+        self.durability.change(within(time, change)).await
     }
 
     /// As [`Connections::write`], of a process that leads. Refused if it has had a lease and another process
@@ -155,8 +165,24 @@ impl Connections {
         &self,
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
+        self.write_leading_within(ANSWER_TIMEOUT, work).await
+    }
+
+    /// As [`Connections::write_leading`], for a change that takes long, while no `serve` runs.
+    pub(super) async fn write_alone<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.write_leading_within(LONG_CHANGE, work).await
+    }
+
+    async fn write_leading_within<T>(
+        &self,
+        time: Duration,
+        work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         let (holder, fence) = (self.holder(), self.fence.load(Relaxed));
-        self.write(async |connection| {
+        self.write_within(time, async |connection| {
             if fence != 0 {
                 lease::check(connection, &holder, fence).await?;
             }
@@ -189,13 +215,13 @@ impl Connections {
         &self,
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let change = async {
-            let begin = self.begin_write.clone();
-            let mut transaction = self.lease.begin_with(begin).await.map_err(failed)?;
+        let change = lend(&self.lease, async |connection| {
+            let begin = connection.begin_with(self.begin_write.clone());
+            let mut transaction = begin.await.map_err(failed)?;
             let done = work(&mut transaction).await?;
             transaction.commit().await.map_err(failed)?;
             Ok(done)
-        };
+        });
         in_time(change).await
     }
 
@@ -204,13 +230,13 @@ impl Connections {
         &self,
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let read = async {
-            let begin = self.begin_read.clone();
-            let mut transaction = self.readers.begin_with(begin).await.map_err(failed)?;
+        let read = lend(&self.readers, async |connection| {
+            let begin = connection.begin_with(self.begin_read.clone());
+            let mut transaction = begin.await.map_err(failed)?;
             let read = work(&mut transaction).await?;
             transaction.commit().await.map_err(failed)?;
             Ok(read)
-        };
+        });
         in_time(read).await
     }
 
@@ -223,13 +249,12 @@ impl Connections {
 
     /// The number of transactions that have written.
     pub(super) async fn version(&self) -> Result<i64, StoreError> {
-        let read = async {
-            let row = sqlx::raw_sql(self.version.clone()).fetch_one(&self.readers).await;
+        let read = lend(&self.readers, async |connection| {
+            let row = sqlx::raw_sql(self.version.clone()).fetch_one(connection).await;
             row.and_then(|row| row.try_get(0)).map_err(failed)
-        };
+        });
         // Asked many times a second: a connection that hangs must be noticed soon.
-        let late = |_| Err(StoreError::Unavailable(Box::new(NoAnswer(VERSION_TIMEOUT))));
-        tokio::time::timeout(VERSION_TIMEOUT, read).await.unwrap_or_else(late)
+        within(VERSION_TIMEOUT, read).await
     }
 
     /// Ends when a transaction of any process was told since the last call.
@@ -284,8 +309,15 @@ async fn refuse_undurable(connection: &mut PgConnection) -> Result<(), sqlx::Err
 pub(super) async fn in_time<T>(
     change: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, StoreError> {
-    let late = |_| Err(StoreError::Unavailable(Box::new(NoAnswer(ANSWER_TIMEOUT))));
-    tokio::time::timeout(ANSWER_TIMEOUT, change).await.unwrap_or_else(late)
+    within(ANSWER_TIMEOUT, change).await
+}
+
+async fn within<T>(
+    time: Duration,
+    work: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    let late = |_| Err(StoreError::Unavailable(Box::new(NoAnswer(time))));
+    tokio::time::timeout(time, work).await.unwrap_or_else(late)
 }
 
 /// The number of the lock that the writers of a schema share.
@@ -313,5 +345,7 @@ const LISTEN_AGAIN: Duration = Duration::from_secs(1);
 const VERSION_TIMEOUT: Duration = Duration::from_secs(2);
 /// The longest wait for a connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The longest time for a change of a command that has the database for itself.
+const LONG_CHANGE: Duration = Duration::from_secs(600);
 /// The longest time for a change, with the wait for other processes.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);

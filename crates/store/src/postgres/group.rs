@@ -34,6 +34,7 @@ async fn record(database: &Connections, mut group: Vec<Issue>, ranges: &mut Rang
     if group.is_empty() {
         return;
     }
+    let before = ranges.clone();
     match database.write(async |one| together(one, &group, ranges).await).await {
         Ok(outcomes) => {
             for (issue, outcome) in group.into_iter().zip(outcomes) {
@@ -41,8 +42,11 @@ async fn record(database: &Connections, mut group: Vec<Issue>, ranges: &mut Rang
             }
         }
         Err(error) => {
-            // The database may have given back what was reserved meanwhile.
-            ranges.forget();
+            // What the transaction reserved is given back. In doubt no index is used again.
+            match is_of_one(&error) {
+                true => *ranges = before,
+                false => ranges.forget(),
+            }
             if is_of_one(&error) && group.len() > 1 {
                 return record_each(database, group).await;
             }

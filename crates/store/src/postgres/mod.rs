@@ -9,6 +9,7 @@ mod group;
 mod issue;
 mod keys;
 mod lease;
+mod lent;
 mod lists;
 mod log;
 mod migrations;

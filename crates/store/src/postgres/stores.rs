@@ -261,6 +261,9 @@ impl AuditStore for PostgresStore {
     }
 
     async fn forget_erased(&self) -> Result<bool, StoreError> {
+        self.database
+            .write(async |connection| acts::forget_finished(connection, (self.clock)()).await)
+            .await?;
         // A row stays while a transaction of anybody may still read it.
         self.database.vacuum().await.map(|()| false)
     }

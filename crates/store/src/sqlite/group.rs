@@ -9,7 +9,7 @@ use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 use tokio::sync::mpsc;
 
 use super::issue::{self, Blocking};
-use super::writer::Writer;
+use super::writer::{COMMITTED, Writer};
 use super::{audit, corrupt, failed};
 use crate::issues::{Groups, Issue, MOST, repeated};
 use crate::ranges::{Ranges, Taken};
@@ -17,9 +17,8 @@ use crate::rows;
 
 /// Rows of one statement, at most.
 const ROWS: usize = 64;
-/// What a text of [`WHOLE`] selects first if an act blocks issuing, and at its end.
+/// What a text of [`WHOLE`] selects if an act blocks issuing.
 const BLOCKED: i64 = 0;
-const COMMITTED: i64 = 1;
 
 /// Starts the task that records tokens. It ends when all senders are gone.
 pub(super) fn start(writer: Arc<Writer>) -> mpsc::Sender<Issue> {
@@ -40,6 +39,7 @@ async fn record(writer: &Writer, mut group: Vec<Issue>, ranges: &mut Ranges) {
     if group.is_empty() {
         return;
     }
+    let before = ranges.clone();
     let outcomes = match at_once(writer, &group, ranges).await {
         Ok(None) => writer.write(async |one| together(one, &group, ranges).await).await,
         Ok(Some(taken)) => {
@@ -54,8 +54,11 @@ async fn record(writer: &Writer, mut group: Vec<Issue>, ranges: &mut Ranges) {
             }
         }
         Err(error) => {
-            // The database may have given back what was reserved meanwhile.
-            ranges.forget();
+            // What the transaction reserved is given back. In doubt no index is used again.
+            match is_of_one(&error) {
+                true => *ranges = before,
+                false => ranges.forget(),
+            }
             if is_of_one(&error) && group.len() > 1 {
                 return record_each(writer, group).await;
             }
@@ -85,9 +88,9 @@ pub(super) fn is_of_one(error: &StoreError) -> bool {
 
 /// Records each token in a transaction of its own.
 async fn record_each(writer: &Writer, group: Vec<Issue>) {
-    for Issue { new, entry, outcome } in group {
-        let alone = writer.write(async |one| issue::record(one, &new, &entry).await).await;
-        let _ = outcome.send(alone);
+    for issue in group {
+        let outcome = writer.write(async |one| alone(one, &issue).await).await;
+        let _ = issue.outcome.send(outcome.unwrap_or_else(Err));
     }
 }
 
@@ -115,13 +118,11 @@ async fn at_once(
         query = audit::bound(query, &issue.entry)?;
     }
     match writer.transaction(query.bind(now)).await?.as_slice() {
-        [COMMITTED] => {
+        [] => {
             *ranges = left;
             Ok(Some(taken))
         }
-        [BLOCKED, COMMITTED] => Ok(None),
-        // The thread of the connection has ended in the middle.
-        _ => Err(StoreError::Unavailable("the database did not answer".into())),
+        _ => Ok(None),
     }
 }
 

@@ -28,8 +28,9 @@ impl Writer {
         Self { pool, held: Mutex::default(), durability: Durability::default() }
     }
 
-    /// Runs a text that begins and commits a transaction. Returns the numbers that it selects. Undoes what
-    /// it did if it fails; if that is in doubt, by closing the connection.
+    /// Runs a text that begins and commits a transaction, and selects [`COMMITTED`] at its end. Returns the
+    /// numbers that it selects before. Undoes what it did if it fails; if that is in doubt, by closing the
+    /// connection.
     pub(super) async fn transaction(
         &self,
         text: Query<'_, Sqlite, SqliteArguments>,
@@ -37,8 +38,15 @@ impl Writer {
         let change = self.lend(async |connection| {
             let rows = text.fetch_all(&mut **connection).await;
             let numbers = rows
-                .and_then(|rows| rows.iter().map(|row| row.try_get(0)).collect())
+                .and_then(|rows| {
+                    rows.iter().map(|row| row.try_get(0)).collect::<Result<Vec<i64>, _>>()
+                })
                 .map_err(failed);
+            let numbers = numbers.and_then(|mut numbers| match numbers.pop() {
+                Some(COMMITTED) => Ok(numbers),
+                // The thread of the connection has ended in the middle.
+                _ => Err(StoreError::Unavailable("the database did not answer".into())),
+            });
             if let Err(error) = &numbers {
                 let undone = group::is_of_one(error)
                     && sqlx::query("ROLLBACK").execute(&mut **connection).await.is_ok();
@@ -87,10 +95,13 @@ impl Writer {
 
     /// Closes the connection.
     pub(super) async fn close(&self) {
-        drop(self.held.lock().await.take());
+        let mut held = self.held.lock().await;
+        drop(held.take());
         self.pool.close().await;
     }
 }
 
+/// What the text of a whole transaction selects at its end.
+pub(super) const COMMITTED: i64 = 1;
 /// The reason why the connection is not lent.
 const BUSY: &str = "other changes take too long";
