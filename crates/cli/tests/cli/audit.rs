@@ -102,6 +102,7 @@ fn damage_of_every_kind_is_found_with_its_place() {
             "UPDATE audit SET salt = NULL, private = NULL WHERE seq = 5",
             "values of entry 5 are gone, and no entry says",
         ),
+        ("UPDATE audit SET at_ms = 0 WHERE seq = 5", "the time of entry 5 was changed"),
         ("DELETE FROM audit WHERE seq = 5", "entry 5 is missing"),
         (&cut_off, &missing_at_the_end),
         (

@@ -15,6 +15,8 @@ pub type Salt = [u8; 16];
 /// An audit entry as it is stored.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Leaf {
+    /// The time by which entries are selected, in milliseconds: that of the text.
+    pub at_ms: u64,
     /// What the log holds: the entry as a JSON object without its personal values. The member
     /// `private` is the base64url of SHA-256 over the salt and [`Private::values`].
     pub text: String,
@@ -97,7 +99,8 @@ impl Leaf {
         }
         let private = Private { salt, values: Value::Object(values).to_string() };
         members.insert(PRIVATE.to_owned(), private.hash().into());
-        Ok(Self { text: Value::Object(members).to_string(), private: Some(private) })
+        let text = Value::Object(members).to_string();
+        Ok(Self { at_ms: entry.at_ms, text, private: Some(private) })
     }
 
     /// The entry. Erased values read as `erased`.
@@ -188,7 +191,8 @@ impl<'e> Issued<'e> {
     fn leaf(mut self, salt: Salt) -> Result<Leaf, LeafError> {
         let private = Private { salt, values: serde_json::to_string(&self.personal)? };
         self.private = private.hash();
-        Ok(Leaf { text: serde_json::to_string(&self)?, private: Some(private) })
+        let text = serde_json::to_string(&self)?;
+        Ok(Leaf { at_ms: self.at_ms, text, private: Some(private) })
     }
 }
 

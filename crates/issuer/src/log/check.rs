@@ -36,6 +36,9 @@ pub enum Damage {
     /// The personal values of the entry are not those that the log has the hash of.
     #[error("the personal values of entry {0} were changed")]
     Personal(u64),
+    /// The time by which the entry is selected is not the one that the entry has.
+    #[error("the time of entry {0} was changed: lists of a span of time may lack it")]
+    Time(u64),
     /// The personal values of the entry are gone, and no entry says that they were erased.
     #[error("the personal values of entry {0} are gone, and no entry says that they were erased")]
     Erased(u64),
@@ -174,9 +177,13 @@ struct Trail {
 impl Trail {
     /// Adds an entry. Returns what is wrong with it.
     fn add(&mut self, position: u64, leaf: &Leaf) -> Option<Damage> {
-        match leaf.entry().map(|entry| entry.act) {
-            Ok(Act::PersonalErased { positions, .. }) => self.explained.extend(positions),
-            Ok(_) => {}
+        match leaf.entry() {
+            Ok(entry) if entry.at_ms != leaf.at_ms => return Some(Damage::Time(position)),
+            Ok(entry) => {
+                if let Act::PersonalErased { positions, .. } = entry.act {
+                    self.explained.extend(positions);
+                }
+            }
             Err(LeafError::Changed) => return Some(Damage::Personal(position)),
             Err(LeafError::NotReadable(_)) => return Some(Damage::NotReadable(position)),
         }

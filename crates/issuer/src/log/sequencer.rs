@@ -63,6 +63,14 @@ pub enum LogError {
         "the stored hashes of the audit log are not those of its checkpoint; `edgepass audit verify` says more"
     )]
     Tiles(#[from] FrontierError),
+    /// The stored log has fewer entries than this process has written to it: it was changed.
+    #[error("the audit log in the database had {had} entries, and has {has} now: it was changed")]
+    Shrunk {
+        /// Entries that this process wrote.
+        had: u64,
+        /// Entries of the stored log.
+        has: u64,
+    },
     /// A checkpoint could not be signed.
     #[error("the checkpoint of the audit log could not be signed")]
     Signing(#[from] NoteError),
@@ -94,6 +102,11 @@ impl<S: LogStore> Sequencer<S> {
         let stored = self.stored(entropy).await?;
         let open = match self.open.take() {
             Some(open) if is_at(&open, &stored) => open,
+            Some(open) if is_behind(&stored, &open) => {
+                let had = open.frontier.size();
+                self.open = Some(open);
+                return Err(LogError::Shrunk { had, has: stored.size });
+            }
             _ => self.reopen(&stored).await?,
         };
         let open = self.open.insert(open);
@@ -189,6 +202,11 @@ impl StoredLog {
     pub fn head(&self) -> Result<Checkpoint, LogError> {
         Ok(Checkpoint::open(self.checkpoint.as_bytes(), &self.key()?, &self.origin)?)
     }
+}
+
+/// Whether the stored log has fewer entries than this process has written to it.
+fn is_behind(stored: &StoredLog, open: &Open) -> bool {
+    open.frontier.size() > stored.size && open.signer.verifier_key().name() == stored.origin
 }
 
 /// Whether the stored log is the one that this process extended last.

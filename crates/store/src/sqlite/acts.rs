@@ -209,6 +209,17 @@ pub(super) async fn end(
     row.try_get("held").map_err(failed)
 }
 
+/// Erases who did an act, why, and on what, once nothing needs it: the audit trail has it.
+pub(super) async fn forget_finished(
+    connection: &mut SqliteConnection,
+    now: UnixMillis,
+) -> Result<(), StoreError> {
+    let text = "UPDATE status_acts SET actor = '', reason = '', selection = '' \
+                WHERE finished = 1 AND blocks_until_ms < $1 AND actor <> ''";
+    sqlx::query(text).bind(rows::signed(now.0)).execute(connection).await.map_err(failed)?;
+    Ok(())
+}
+
 /// Whether the act selects tokens after `last_seq` in lists with one bit per status, which cannot
 /// show "suspended".
 async fn has_one_bit(

@@ -45,8 +45,7 @@ pub(super) async fn page(
     since_ms: u64,
     page: Page,
 ) -> Result<Vec<(u64, AuditEntry)>, StoreError> {
-    const WANTED: &str =
-        "SELECT seq, leaf, salt, private FROM audit WHERE seq > $1 AND seq < $2 AND at_ms >= $4";
+    const WANTED: &str = "SELECT seq, at_ms, leaf, salt, private FROM audit WHERE seq > $1 AND seq < $2 AND at_ms >= $4";
     let rows = paged(WANTED, page)
         .bind(rows::signed(since_ms))
         .fetch_all(connection)
@@ -67,7 +66,7 @@ pub(super) async fn leaves(
     most: u32,
 ) -> Result<Vec<(u64, Leaf)>, StoreError> {
     let rows = sqlx::query(
-        "SELECT seq, leaf, salt, private FROM audit WHERE seq > $1 ORDER BY seq LIMIT $2",
+        "SELECT seq, at_ms, leaf, salt, private FROM audit WHERE seq > $1 ORDER BY seq LIMIT $2",
     )
     .bind(rows::signed(after))
     .bind(most)
@@ -99,7 +98,10 @@ pub(super) async fn erase(
 }
 
 /// Whether what is deleted is written over, so that it does not stay readable in free parts of the file.
-async fn secure_delete(connection: &mut SqliteConnection, is_on: bool) -> Result<(), StoreError> {
+pub(super) async fn secure_delete(
+    connection: &mut SqliteConnection,
+    is_on: bool,
+) -> Result<(), StoreError> {
     let text = if is_on { "PRAGMA secure_delete = ON" } else { "PRAGMA secure_delete = OFF" };
     sqlx::query(text).execute(connection).await.map_err(failed)?;
     Ok(())
@@ -117,7 +119,7 @@ pub(super) async fn empty_log(writer: &Writer) -> Result<bool, StoreError> {
         .await
 }
 
-/// The columns `leaf`, `salt` and `private`.
+/// The columns `at_ms`, `leaf`, `salt` and `private`.
 fn leaf(row: &SqliteRow) -> Result<Leaf, StoreError> {
     let read = || -> Result<_, sqlx::Error> {
         let (salt, values): (Option<Vec<u8>>, Option<String>) =
@@ -129,7 +131,8 @@ fn leaf(row: &SqliteRow) -> Result<Leaf, StoreError> {
         let salt = salt.try_into().map_err(|_| corrupt(rows::BadRow("audit")))?;
         Ok(Private { salt, values })
     });
-    Ok(Leaf { text, private: private.transpose()? })
+    let at_ms = rows::unsigned(row, "at_ms").map_err(failed)?;
+    Ok(Leaf { at_ms, text, private: private.transpose()? })
 }
 
 /// Entries that are moved at once.

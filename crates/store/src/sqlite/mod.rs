@@ -389,6 +389,13 @@ impl AuditStore for SqliteStore {
     }
 
     async fn forget_erased(&self) -> Result<bool, StoreError> {
+        self.writer
+            .write(async |connection| {
+                audit::secure_delete(connection, true).await?;
+                acts::forget_finished(connection, (self.clock)()).await?;
+                audit::secure_delete(connection, false).await
+            })
+            .await?;
         audit::empty_log(&self.writer).await
     }
 

@@ -4,7 +4,9 @@ use edgepass_issuer::audit::{Act, AuditEntry};
 use edgepass_issuer::new_act::NewAct;
 use edgepass_issuer::selection::StatusChange;
 use edgepass_issuer::status_act::perform;
-use edgepass_issuer::storage::{ActStore, AuditStore, ListStore, Page, Recorded, TokenStore};
+use edgepass_issuer::storage::{
+    ActStore, AuditStore, ListStore, LogStore, Page, Recorded, TokenStore,
+};
 use edgepass_status_list::{Bits, StatusType};
 use edgepass_verify::UnixMillis;
 use sha2::{Digest, Sha256};
@@ -46,6 +48,27 @@ pub(crate) async fn a_token_goes_the_way_of_those_that_it_was_exchanged_from<D: 
     assert_eq!(plan.count, 2);
     perform(&store, &act(StatusChange::Revoke, role("reader"))).await.unwrap();
     assert_eq!(statuses().await, "11111");
+}
+
+pub(crate) async fn who_did_what_to_whom_is_erased_once_the_act_is_finished<D: Database>() {
+    let TestStore { store, database } = test_store::<D>().await;
+    issue(&store, &token("t")).await;
+    let mut by_role = act(StatusChange::Revoke, role("reader"));
+    by_role.actor = "cli:ada".into();
+    let named = async || {
+        let text = "SELECT count(*) FROM status_acts WHERE actor = 'cli:ada' AND reason <> '' \
+                    AND selection LIKE '%reader%'";
+        database.number(text).await
+    };
+    perform(&store, &by_role).await.unwrap();
+    store.forget_erased().await.unwrap();
+    assert_eq!(named().await, 1, "it still blocks the issuing of such tokens");
+    database.execute("UPDATE status_acts SET blocks_until_ms = 1").await.unwrap();
+    store.forget_erased().await.unwrap();
+    assert_eq!(named().await, 0);
+    issue(&store, &token("later")).await;
+    perform(&store, &by_role).await.unwrap();
+    assert_eq!(status(&store, "later").await, StatusType::Invalid);
 }
 
 pub(crate) async fn a_revocation_is_one_change_however_often_it_is_repeated<D: Database>() {

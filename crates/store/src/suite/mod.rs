@@ -145,6 +145,7 @@ macro_rules! on {
             acts: an_act_that_was_interrupted_is_finished_by_whoever_looks_next,
             acts: lists_are_due_when_an_act_is_finished,
             acts: every_token_issued_before_the_act_returned_is_covered,
+            acts: who_did_what_to_whom_is_erased_once_the_act_is_finished,
             acts: another_act_in_between_makes_a_plan_worthless,
             group: tokens_recorded_together_have_indices_of_their_own,
             group: what_refuses_one_token_does_not_touch_the_others,

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use edgepass_issuer::audit::{Act, AuditEntry};
 use edgepass_issuer::policy::version::LivePolicy;
-use edgepass_issuer::storage::{AuditStore, LogStore};
+use edgepass_issuer::storage::{AuditStore, LogStore, Page, TokenFilter, TokenStore};
 use edgepass_store::AnyStore;
 use serde_json::json;
 
@@ -39,8 +39,8 @@ pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Resu
     let config = source.load()?;
     let store = open_store(&config).await?;
     let policy = record_policy(&config, &store).await?;
-    // An act on a token may come long after its issue.
-    let mut tokens = HashSet::new();
+    // An act on a token may come long after its issue. The entry of the issue may be erased already.
+    let mut tokens = recorded(&store, &args.subject).await?;
     each(&store, async |found| {
         let named = found.iter().map(|(_, entry)| entry.act.names());
         let own = named.filter(|names| names.subject == Some(&args.subject));
@@ -48,7 +48,7 @@ pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Resu
         Ok(())
     })
     .await?;
-    let mut count: u64 = 0;
+    let mut positions: Vec<u64> = Vec::new();
     let damaged = each(&store, async |found| {
         let found = found.iter().filter(|(_, entry)| {
             let is_on_token =
@@ -56,15 +56,18 @@ pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Resu
             entry.at_ms < args.before.unwrap_or(u64::MAX)
                 && (is_on_token || is_about(entry, &args.subject))
         });
-        let positions: Vec<u64> = found.map(|(position, _)| *position).collect();
-        count = count.saturating_add(u64::try_from(positions.len())?);
-        if !args.dry_run && !positions.is_empty() {
-            erase(&store, &policy, &positions, &args.reason).await?;
-        }
+        positions.extend(found.map(|(position, _)| *position));
         Ok(())
     })
     .await?;
-    let is_gone = args.dry_run || count == 0 || store.forget_erased().await?;
+    let count = u64::try_from(positions.len())?;
+    if !args.dry_run {
+        // The newest first: an entry that says whose token another one is about outlives that one.
+        for part in positions.rchunks(PAGE as usize) {
+            erase(&store, &policy, part, &args.reason).await?;
+        }
+    }
+    let is_gone = args.dry_run || store.forget_erased().await?;
     if json {
         output::json(&json!({
             "entries": count, "erased": !args.dry_run, "damaged": damaged, "is_in_files": !is_gone,
@@ -90,6 +93,18 @@ pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Resu
         )?;
     }
     Ok(Exit::Ok)
+}
+
+/// The tokens of a subject that have a record.
+async fn recorded(store: &AnyStore, subject: &str) -> anyhow::Result<HashSet<String>> {
+    let filter = TokenFilter { subject: Some(subject.to_owned()), ..TokenFilter::default() };
+    let (mut page, mut tokens) = (Page::first(false, PAGE), HashSet::new());
+    loop {
+        let records = store.tokens(&filter, page).await?;
+        let Some(last) = records.last() else { return Ok(tokens) };
+        page.after = last.seq;
+        tokens.extend(records.into_iter().map(|record| record.facts.jwt_id));
+    }
 }
 
 /// Calls `work` with all entries that have personal values, some at a time. Returns how many entries cannot
