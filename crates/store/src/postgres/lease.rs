@@ -14,6 +14,10 @@ pub const LEASE: Duration = Duration::from_secs(3);
 /// [`LEASE`] in milliseconds, by the clock of the database.
 const LEASE_MS: i64 = 3_000;
 
+/// Time in milliseconds after the end of a lease in which the next one continues it. After that the database may be
+/// an old copy.
+const LONG_AGO_MS: i64 = 10_000;
+
 /// Another process leads.
 #[derive(Debug, thiserror::Error)]
 #[error("another process leads now, or this one has not renewed its lease in time")]
@@ -60,8 +64,9 @@ impl PostgresStore {
         Ok(held.await?.is_some())
     }
 
-    /// Says whether the documents may be served: with the lease, this process has compared them with what was
-    /// published before. Until then, [`PostgresStore::documents`] is an error for every process.
+    /// Says whether the documents may be served, once this process has compared them with what was published
+    /// before. If nobody has led for [`LONG_AGO_MS`], [`PostgresStore::documents`] is an error for every process
+    /// until then.
     ///
     /// # Errors
     ///
@@ -82,7 +87,10 @@ impl PostgresStore {
     ///
     /// [`StoreError`].
     pub async fn stop_leading(&self) -> Result<(), StoreError> {
-        let end = query("UPDATE lease SET expires_at_ms = 0 WHERE fence = $1 AND holder = $2");
+        let end = query(
+            "UPDATE lease SET expires_at_ms = (extract(epoch FROM clock_timestamp()) * 1000)::bigint \
+             WHERE fence = $1 AND holder = $2",
+        );
         let end = end.bind(self.database.fence()).bind(self.database.holder());
         self.database
             .aside(async |one| {
@@ -104,13 +112,15 @@ async fn take(
          (extract(epoch FROM clock_timestamp()) * 1000)::bigint + $3, true) \
          ON CONFLICT (id) DO UPDATE SET holder = excluded.holder, \
          fence = own.fence + CASE WHEN own.fence = $2 AND own.holder = $1 THEN 0 ELSE 1 END, \
-         stopped = own.stopped OR own.fence <> $2 OR own.holder <> $1, \
+         stopped = own.stopped OR own.expires_at_ms + $4 <= \
+         (extract(epoch FROM clock_timestamp()) * 1000)::bigint, \
          expires_at_ms = excluded.expires_at_ms WHERE (own.fence = $2 AND own.holder = $1) \
          OR own.expires_at_ms <= (extract(epoch FROM clock_timestamp()) * 1000)::bigint RETURNING fence",
     )
     .bind(holder)
     .bind(fence)
     .bind(LEASE_MS)
+    .bind(LONG_AGO_MS)
     .fetch_optional(connection)
     .await
     .map_err(failed)?;
