@@ -55,6 +55,9 @@ impl Witness {
         if key.kind() != SignatureKind::Note {
             return Err(WitnessError::Usage("--key is the key of a witness, not of a log".into()));
         }
+        if args.name.contains("://") {
+            return Err(WitnessError::Usage("--name is written without a scheme".into()));
+        }
         fetch::check(&args.url)?;
         let seed = files::seed(&args.signing_key)?;
         let cosigner = Cosigner::from_seed(&args.name, &seed);

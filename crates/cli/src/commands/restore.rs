@@ -272,6 +272,9 @@ fn tell(
         database, contents.tokens, contents.entries
     ))?;
     output::line(&format!("  epoch    {} in the names of new lists", restoration.epoch))?;
+    output::line(
+        "  log      `edgepass serve` begins a new audit log: give its key (`edgepass audit key`) to witnesses, and move the files of `[audit] checkpoints` away",
+    )?;
     output::line(&format!(
         "  adopted  {} lists, {} revocations and suspensions that the targets show",
         adopted.lists, adopted.statuses

@@ -23,7 +23,7 @@ pub(super) const MIGRATIONS: [&str; 3] = [
 #[derive(Debug, thiserror::Error)]
 enum CannotMigrate {
     /// `edgepass init` was not run on the database.
-    #[error("the database has no schema {0}; `edgepass init` makes it")]
+    #[error("the database has no schema {0}; `edgepass init --config FILE` makes it")]
     NoSchema(String),
     /// The database was made by another version of this program.
     #[error("the schema {0} was made by a newer version of this program")]

@@ -133,7 +133,7 @@ async fn a_server_that_may_lose_commits_is_refused() {
 async fn a_schema_is_made_by_init_alone() {
     let refused = PostgresStore::open(&url(), "test_missing", false, now).await.err().unwrap();
     let StoreError::Unavailable(refused) = refused else { panic!("{refused:?}") };
-    assert!(refused.to_string().contains("edgepass init"), "{refused}");
+    assert!(refused.to_string().contains("edgepass init --config"), "{refused}");
 }
 
 #[tokio::test]

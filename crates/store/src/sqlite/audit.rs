@@ -102,7 +102,7 @@ pub(super) async fn secure_delete(
     connection: &mut SqliteConnection,
     is_on: bool,
 ) -> Result<(), StoreError> {
-    let text = if is_on { "PRAGMA secure_delete = ON" } else { "PRAGMA secure_delete = OFF" };
+    let text = if is_on { "PRAGMA secure_delete = ON" } else { "PRAGMA secure_delete = FAST" };
     sqlx::query(text).execute(connection).await.map_err(failed)?;
     Ok(())
 }

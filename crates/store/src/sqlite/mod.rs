@@ -88,6 +88,8 @@ impl SqliteStore {
             .statement_cache_capacity(300)
             // A long reader makes the write-ahead log grow. Once it has ended, the log is cut.
             .pragma("journal_size_limit", WAL_LIMIT)
+            // What moves to another page must not stay readable in the first one: it may be erased later.
+            .pragma("secure_delete", "FAST")
             .busy_timeout(BUSY_TIMEOUT);
         let pool = |connections| {
             // Connections never expire: `data_version` is comparable within one connection only.

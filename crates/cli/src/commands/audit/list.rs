@@ -1,5 +1,8 @@
 //! `edgepass audit list`.
 
+use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
+
 use anyhow::Context;
 use edgepass_issuer::audit::AuditEntry;
 use edgepass_issuer::storage::{AuditStore, Page};
@@ -14,13 +17,13 @@ use crate::{output, remote};
 
 #[derive(clap::Args)]
 pub(in crate::commands) struct Args {
-    /// Only entries about tokens of this role.
+    /// Only entries about tokens of this role, and acts on them.
     #[arg(long, allow_hyphen_values = true)]
     role: Option<String>,
-    /// Only entries about tokens of this client, and what the client did itself.
+    /// Only entries about tokens of this client, acts on them, and what the client did itself.
     #[arg(long, allow_hyphen_values = true)]
     client: Option<String>,
-    /// Only entries about tokens of this subject.
+    /// Only entries about tokens of this subject, and acts on them.
     #[arg(long, allow_hyphen_values = true)]
     subject: Option<String>,
     /// Only entries that name the token with this `jti`.
@@ -30,10 +33,16 @@ pub(in crate::commands) struct Args {
     window: Window,
 }
 
+/// Entries that are searched for tokens at once.
+const PAGE: u32 = 500;
+
 pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Result<Exit> {
     let since_ms = args.window.since_ms()?;
-    let keep = |entry: &AuditEntry| args.keeps(entry);
+    let tokens = RefCell::new(HashSet::new());
+    let keep = |entry: &AuditEntry| args.keeps(entry, &tokens);
+    let found = Cell::new(false);
     let print = |entries: Vec<AuditEntry>| {
+        found.set(true);
         for entry in &entries {
             let text = if json { line_of_json(entry)? } else { text(entry)? };
             if !output::line_if_read(&text)? {
@@ -52,6 +61,7 @@ pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Resu
                 .collect::<anyhow::Result<Vec<(u64, AuditEntry)>>>()
                 .context("the server knows acts that this version does not; update it")
         };
+        args.find_tokens(async |page| read(AuditQuery::of(0, page)).await, &tokens).await?;
         let page = async |page| read(AuditQuery::of(since_ms, page)).await;
         let newest = async || {
             let found = read(AuditQuery::of(0, last)).await?;
@@ -60,16 +70,52 @@ pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Resu
         args.window.list(false, page, newest, keep, print).await?;
     } else {
         let store = open_store(&source.load()?).await?;
+        args.find_tokens(async |page| Ok(store.audit(0, page).await?), &tokens).await?;
         let read = async |page| Ok(store.audit(since_ms, page).await?);
         let newest = async || Ok(store.audit(0, last).await?.first().map_or(0, |(seq, _)| *seq));
         args.window.list(false, read, newest, keep, print).await?;
+    }
+    if !found.get() {
+        output::remark("no entry fits");
     }
     Ok(Exit::Ok)
 }
 
 impl Args {
-    /// Whether the entry is about what all the given options name.
-    fn keeps(&self, entry: &AuditEntry) -> bool {
+    /// Finds the tokens that the options name: an act on one of them names its `jti` alone.
+    async fn find_tokens(
+        &self,
+        read: impl AsyncFn(Page) -> anyhow::Result<Vec<(u64, AuditEntry)>>,
+        tokens: &RefCell<HashSet<String>>,
+    ) -> anyhow::Result<()> {
+        if [&self.role, &self.client, &self.subject].iter().all(|named| named.is_none()) {
+            return Ok(());
+        }
+        let mut page = Page::first(false, PAGE);
+        loop {
+            let entries = read(page).await?;
+            let Some((last, _)) = entries.last() else { return Ok(()) };
+            page.after = *last;
+            for (_, entry) in &entries {
+                self.keeps(entry, tokens);
+            }
+        }
+    }
+
+    /// Whether the entry is about what all the given options name, or one of these `tokens`. Adds the token
+    /// that it is about.
+    fn keeps(&self, entry: &AuditEntry, tokens: &RefCell<HashSet<String>>) -> bool {
+        let named = entry.act.names();
+        let is_kept = self.fits(entry)
+            || (self.jti.is_none()
+                && named.jwt_id.is_some_and(|jwt_id| tokens.borrow().contains(jwt_id)));
+        if let (true, Some(jwt_id)) = (is_kept, named.jwt_id) {
+            tokens.borrow_mut().insert(jwt_id.to_owned());
+        }
+        is_kept
+    }
+
+    fn fits(&self, entry: &AuditEntry) -> bool {
         let is_it = |wanted: &Option<String>, name: Option<&str>| {
             wanted.as_deref().is_none_or(|wanted| name == Some(wanted))
         };

@@ -133,8 +133,11 @@ async fn open(source: &Source) -> anyhow::Result<(AnyStore, StoredLog)> {
     source.refuse_server()?;
     let store = super::open_store(&source.load()?).await?;
     let log = store.log().await?;
-    let log = log.context("there is no log yet; `edgepass serve` begins it")?;
-    Ok((store, log))
+    let none = || {
+        let error = anyhow::Error::new(Failure::Unavailable);
+        error.context("there is no log yet; `edgepass serve` begins it")
+    };
+    Ok((store, log.ok_or_else(none)?))
 }
 
 async fn key(source: &Source, json: bool) -> anyhow::Result<Exit> {

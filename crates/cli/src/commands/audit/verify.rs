@@ -33,6 +33,9 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Result<Exit> {
+    if !args.witnesses.is_empty() && args.checkpoints.is_empty() && args.proof.is_none() {
+        bail!("--witness says who must have cosigned a --checkpoint or a --proof: name one");
+    }
     let witnesses = args.witnesses.iter().map(|key| parsed(key)).collect::<Result<Vec<_>, _>>()?;
     let key = args.key.as_deref().map(parsed).transpose()?;
     if let (Some(proof), Some(key)) = (&args.proof, &key) {
