@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
 use tokio::task::JoinSet;
 
+use crate::editions;
 use crate::scale::{Drawn, Stage, now};
 
 /// Tokens that are issued at the same time, as by so many connections. The purge deletes as many at once.
@@ -30,29 +31,36 @@ const KEPT: u64 = 24 * 60 * 60;
 /// Of the clock of the purge: ten tokens a second.
 const MILLIS_PER_TOKEN: u64 = 100;
 
-/// Returns `{ issuing, purged }`: rows by the number of tokens issued so far.
+/// Returns `{ editions, issuing, issuing_for_users, purged }`: all but the first have rows by the number of tokens
+/// issued so far.
 pub(crate) fn measure(quick: bool) -> anyhow::Result<Value> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let last = if quick { 1_000_000 } else { 10_000_000 };
     runtime.block_on(async {
-        Ok(json!({ "issuing": issuing(last).await?, "purged": purged(last).await? }))
+        Ok(json!({
+            "editions": editions::measure().await?,
+            "issuing": issuing(last, 0).await?,
+            "issuing_for_users": issuing(last / 10, 1000).await?,
+            "purged": purged(last).await?,
+        }))
     })
 }
 
-/// The cost of a token with 10^3 to `last` tokens stored before.
-async fn issuing(last: u64) -> anyhow::Result<Value> {
+/// The cost of a token with 10^3 to `last` tokens stored before, if clients get tokens for themselves, or for
+/// each of many users.
+async fn issuing(last: u64, users: u64) -> anyhow::Result<Value> {
     let stage = Stage::new().await?;
     let issuer = Arc::new(stage.issuer().await?);
     let (mut issued, mut rows) = (0, Vec::new());
     let mut size = 1000;
     while size <= last {
         while issued < size {
-            issue(&issuer, issued, now()).await?;
+            issue(&issuer, issued, users, now()).await?;
             issued += TOGETHER;
         }
         let (start, cpu) = (Instant::now(), cpu_seconds()?);
         for _ in 0..WINDOW / TOGETHER {
-            issue(&issuer, issued, now()).await?;
+            issue(&issuer, issued, users, now()).await?;
             issued += TOGETHER;
         }
         let each = |seconds: f64| seconds * 1e6 / WINDOW as f64;
@@ -79,7 +87,7 @@ async fn purged(last: u64) -> anyhow::Result<Value> {
         .await?;
     for issued in (0..last).step_by(TOGETHER as usize) {
         let now = UnixMillis(start.0 + issued * MILLIS_PER_TOKEN);
-        issue(&issuer, issued, now).await?;
+        issue(&issuer, issued, 0, now).await?;
         let before = now.numeric_date().seconds().saturating_sub(KEPT);
         stage.store.forget_tokens(before, TOGETHER as u32 + 1).await?;
         let done = issued + TOGETHER;
@@ -105,10 +113,11 @@ async fn sizes(connection: &mut SqliteConnection, issued: u64) -> anyhow::Result
     }))
 }
 
-/// Issues [`TOGETHER`] tokens to several clients and many subjects.
+/// Issues [`TOGETHER`] tokens to several clients: for themselves, or for `users` if there are any.
 async fn issue(
     issuer: &Arc<Issuer<SqliteStore>>,
     first: u64,
+    users: u64,
     now: UnixMillis,
 ) -> anyhow::Result<()> {
     let policy = issuer.policy();
@@ -116,8 +125,8 @@ async fn issue(
     let mut tokens = JoinSet::new();
     for number in first..first + TOGETHER {
         let client = format!("client-{}", number % 7);
-        let recipient =
-            Recipient::new(client.clone(), format!("subject-{}", number % 1000), client);
+        let user = number.checked_rem(users).map(|user| format!("user-{user}"));
+        let recipient = Recipient::new(client.clone(), user.unwrap_or(client.clone()), client);
         let mut entropy = Drawn(Rng::with_seed(number));
         let granted = issuer.grant(&policy, &grant, &recipient, &mut entropy, now)?;
         let issuer = Arc::clone(issuer);

@@ -9,6 +9,7 @@
 
 mod batch;
 mod chart;
+mod editions;
 mod floor;
 mod growth;
 mod scale;
@@ -39,6 +40,11 @@ fn main() -> anyhow::Result<()> {
     let asked = |option: &str| std::env::args().any(|argument| argument == option);
     if asked("scale") {
         println!("{}", json!({ "results": scale::measure(asked("--quick"))? }));
+        return Ok(());
+    }
+    if asked("editions") {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        println!("{}", json!({ "results": runtime.block_on(editions::measure())? }));
         return Ok(());
     }
     if asked("growth") {

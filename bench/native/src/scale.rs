@@ -300,7 +300,7 @@ async fn fill(database: &Path, tokens: u64, now: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn act(selection: Selection, at: UnixMillis) -> NewAct {
+pub(crate) fn act(selection: Selection, at: UnixMillis) -> NewAct {
     let (reason, actor) = ("bench".into(), "bench".into());
     NewAct { change: StatusChange::Revoke, selection, reason, actor, policy: 1, report: None, at }
 }

@@ -21,16 +21,24 @@ pub(super) fn run(quick: bool, as_json: bool) -> anyhow::Result<()> {
     }
     let rows = |name: &str| results[name].as_array().context("rows");
     let number = |row: &Value, name: &str| row[name].as_f64().unwrap_or_default();
-    println!("\n| tokens stored before | CPU µs per token | µs per token | memory MB |");
-    println!("| --- | --- | --- | --- |");
-    for row in rows("issuing")? {
+    println!("\n| revoked of 2^20 entries | editions per second |\n| --- | --- |");
+    for row in rows("editions")? {
+        println!("| {} | {:.1} |", number(row, "revoked"), number(row, "editions_per_second"));
+    }
+    for (name, whose) in [("issuing", "of 7 clients"), ("issuing_for_users", "of 1,000 users")] {
         println!(
-            "| {} | {:.1} | {:.1} | {:.0} |",
-            number(row, "tokens"),
-            number(row, "cpu_us"),
-            number(row, "wall_us"),
-            number(row, "memory_mb")
+            "\n| tokens {whose} stored before | CPU µs per token | µs per token | memory MB |"
         );
+        println!("| --- | --- | --- | --- |");
+        for row in rows(name)? {
+            println!(
+                "| {} | {:.1} | {:.1} | {:.0} |",
+                number(row, "tokens"),
+                number(row, "cpu_us"),
+                number(row, "wall_us"),
+                number(row, "memory_mb")
+            );
+        }
     }
     println!(
         "\n| tokens issued, and purged a day after their end | records | MB of tokens | MB of the file |"
