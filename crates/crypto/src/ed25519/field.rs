@@ -83,6 +83,11 @@ impl FieldElement {
         fold(&self.0.map(i64::from))
     }
 
+    /// Returns the element itself: natively, sums are of elements of size 1 alone.
+    pub(super) fn carried(&self) -> Self {
+        *self
+    }
+
     // Not inlined: faster in engines that compile one function at a time, and the code is smaller.
     #[inline(never)]
     pub(super) fn mul(&self, other: &Self) -> Self {

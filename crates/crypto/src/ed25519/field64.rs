@@ -76,6 +76,12 @@ impl FieldElement {
         Self(element.0)
     }
 
+    /// As [`tight`](Self::tight). In Wasm sums may be added to again: there it does nothing.
+    #[inline]
+    pub(super) fn carried(&self) -> Self {
+        self.tight()
+    }
+
     #[inline]
     pub(super) fn mul(&self, other: &Self) -> Self {
         let mut product = Tight([0; 5]);

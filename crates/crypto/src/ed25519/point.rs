@@ -6,15 +6,15 @@ use super::FieldElement;
 use super::powers::Element;
 use crate::comb::inverses;
 
-/// 2·d, where d = −121665/121666 is the constant of the curve (RFC 8032 §5.1).
-const TWICE_D: FieldElement =
-    FieldElement::from_hex(b"2406d9dc56dffce7198e80f2eef3d13000e0149a8283b156ebd69b9426b2f159");
-
-/// ½ and 4·d.
-const HALF: FieldElement =
-    FieldElement::from_hex(b"3ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7");
+/// 4·d, where d = −121665/121666 is the constant of the curve (RFC 8032 §5.1).
 const FOUR_D: FieldElement =
     FieldElement::from_hex(b"480db3b8adbff9ce331d01e5dde7a26001c02935050762add7ad37284d65e2b2");
+
+/// 4 and ½.
+const FOUR: FieldElement =
+    FieldElement::from_hex(b"0000000000000000000000000000000000000000000000000000000000000004");
+const HALF: FieldElement =
+    FieldElement::from_hex(b"3ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7");
 
 /// √−1: 2 to the power (p − 1)/4.
 const ROOT_OF_MINUS_ONE: FieldElement =
@@ -52,12 +52,10 @@ impl Affine {
     pub(super) fn decode(encoded: &[u8; 32]) -> Option<Self> {
         let y = FieldElement::from_bytes(encoded);
         let yy = y.square();
-        // x² = u/v with u = y² − 1 and v = d·y² + 1. The code uses 2·u and 2·v, which have the same
+        // x² = u/v with u = y² − 1 and v = d·y² + 1. The code uses 4·u and 4·v, which have the same
         // quotient.
-        let u = yy.sub(&FieldElement::ONE).tight();
-        let u = u.add(&u).tight();
-        let v = yy.mul(&TWICE_D).add(&FieldElement::ONE).tight();
-        let v = v.add(&FieldElement::ONE).tight();
+        let u = yy.sub(&FieldElement::ONE).mul(&FOUR);
+        let v = yy.mul(&FOUR_D).add(&FOUR).tight();
         // x = u·v³·(u·v⁷)^((p − 5)/8), or √−1 times that.
         let v3 = v.square().mul(&v);
         let uv7 = v3.square().mul(&v).mul(&u);
@@ -65,7 +63,7 @@ impl Affine {
         let vxx = x.square().mul(&v);
         let x = if vxx.equals(&u) {
             x
-        } else if vxx.equals(&u.neg().tight()) {
+        } else if vxx.equals(&u.neg().carried()) {
             x.mul(&ROOT_OF_MINUS_ONE)
         } else {
             return None;
@@ -115,8 +113,8 @@ impl Sum {
         let zz = self.z.square();
         let h = a.add(&b).tight();
         let e = h.sub(&self.x.add(&self.y).tight().square());
-        let g = a.sub(&b).tight();
-        let f = zz.add(&zz).tight().add(&g).tight();
+        let g = a.sub(&b).carried();
+        let f = zz.add(&zz).carried().add(&g).tight();
         Self { x: e.mul(&f), y: g.mul(&h), z: f.mul(&g), t: e.mul(&h) }
     }
 
@@ -134,7 +132,7 @@ impl Sum {
 
     /// Returns the affine forms of sums, with one inversion for all of them.
     pub(super) fn to_affine(sums: &[Self]) -> Vec<Affine> {
-        let twice_z: Vec<_> = sums.iter().map(|sum| sum.z.add(&sum.z).tight()).collect();
+        let twice_z: Vec<_> = sums.iter().map(|sum| sum.z.add(&sum.z).carried()).collect();
         let affine = |(sum, inverse): (&Self, FieldElement)| {
             Affine::of_halves(&sum.x.mul(&inverse), &sum.y.mul(&inverse))
         };

@@ -65,7 +65,7 @@ impl PostgresStore {
     }
 
     /// Says whether the documents may be served, once this process has compared them with what was published
-    /// before. If nobody has led for [`LONG_AGO_MS`], [`PostgresStore::documents`] is an error for every process
+    /// before. If nobody has led for ten seconds, [`PostgresStore::documents`] is an error for every process
     /// until then.
     ///
     /// # Errors

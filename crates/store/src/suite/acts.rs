@@ -4,9 +4,7 @@ use edgepass_issuer::audit::{Act, AuditEntry};
 use edgepass_issuer::new_act::NewAct;
 use edgepass_issuer::selection::StatusChange;
 use edgepass_issuer::status_act::perform;
-use edgepass_issuer::storage::{
-    ActStore, AuditStore, ListStore, LogStore, Page, Recorded, TokenStore,
-};
+use edgepass_issuer::storage::{ActStore, AuditStore, ListStore, Page, Recorded, TokenStore};
 use edgepass_status_list::{Bits, StatusType};
 use edgepass_verify::UnixMillis;
 use sha2::{Digest, Sha256};
