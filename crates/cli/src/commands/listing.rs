@@ -27,7 +27,7 @@ pub(super) struct Window {
 }
 
 /// Number of records that one query reads.
-const PAGE: u32 = 1000;
+pub(super) const PAGE: u32 = 1000;
 /// Time between two looks for new records.
 const EVERY: Duration = Duration::from_millis(250);
 

@@ -9,7 +9,7 @@ use edgepass_issuer::storage::{AuditStore, Page};
 use edgepass_server::admin::records::AuditQuery;
 use serde_json::Value;
 
-use crate::commands::listing::Window;
+use crate::commands::listing::{PAGE, Window};
 use crate::commands::open_store;
 use crate::commands::source::Source;
 use crate::exit::Exit;
@@ -32,9 +32,6 @@ pub(in crate::commands) struct Args {
     #[command(flatten)]
     window: Window,
 }
-
-/// Entries that are searched for tokens at once.
-const PAGE: u32 = 500;
 
 pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Result<Exit> {
     let since_ms = args.window.since_ms()?;
@@ -98,6 +95,10 @@ impl Args {
             page.after = *last;
             for (_, entry) in &entries {
                 self.keeps(entry, tokens);
+            }
+            // Reading through a server is an entry, too: to the last one it would go on for ever.
+            if entries.len() < PAGE as usize {
+                return Ok(());
             }
         }
     }
