@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 
 use super::error::failed;
 use super::lease;
-use super::lent::lend;
+use super::lent::{in_transaction, lend};
 use super::url::PostgresUrl;
 use crate::durability::Durability;
 
@@ -146,14 +146,11 @@ impl Connections {
         time: Duration,
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let change = lend(&self.writers, async |connection| {
-            let begin = connection.begin_with(self.begin_write.clone());
-            let mut transaction = begin.await.map_err(failed)?;
-            let lock = sqlx::raw_sql(self.lock.clone()).execute(&mut *transaction);
+        let change = in_transaction(&self.writers, &self.begin_write, async |connection| {
+            let lock = sqlx::raw_sql(self.lock.clone()).execute(&mut *connection);
             lock.await.map_err(failed)?;
-            let done = work(&mut transaction).await?;
-            sqlx::raw_sql(self.count.clone()).execute(&mut *transaction).await.map_err(failed)?;
-            transaction.commit().await.map_err(failed)?;
+            let done = work(connection).await?;
+            sqlx::raw_sql(self.count.clone()).execute(connection).await.map_err(failed)?;
             Ok(done)
         });
         self.durability.change(within(time, change)).await
@@ -215,14 +212,7 @@ impl Connections {
         &self,
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let change = lend(&self.lease, async |connection| {
-            let begin = connection.begin_with(self.begin_write.clone());
-            let mut transaction = begin.await.map_err(failed)?;
-            let done = work(&mut transaction).await?;
-            transaction.commit().await.map_err(failed)?;
-            Ok(done)
-        });
-        in_time(change).await
+        in_time(in_transaction(&self.lease, &self.begin_write, work)).await
     }
 
     /// Runs `work` on one state of the database.
@@ -230,14 +220,7 @@ impl Connections {
         &self,
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let read = lend(&self.readers, async |connection| {
-            let begin = connection.begin_with(self.begin_read.clone());
-            let mut transaction = begin.await.map_err(failed)?;
-            let read = work(&mut transaction).await?;
-            transaction.commit().await.map_err(failed)?;
-            Ok(read)
-        });
-        in_time(read).await
+        in_time(in_transaction(&self.readers, &self.begin_read, work)).await
     }
 
     /// Removes what was changed or deleted from the table of the audit trail. Its server may keep it in its

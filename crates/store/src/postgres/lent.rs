@@ -3,7 +3,7 @@
 use edgepass_issuer::storage::StoreError;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::PgPool;
-use sqlx::{PgConnection, Postgres};
+use sqlx::{Connection, PgConnection, Postgres, SqlStr};
 
 use super::error::failed;
 
@@ -17,6 +17,21 @@ pub(super) async fn lend<T>(
     let done = work(&mut lent.connection).await;
     lent.is_done = true;
     done
+}
+
+/// Runs `work` in a transaction that `begin` begins. It is committed if `work` returns `Ok`, and else rolled back.
+pub(super) async fn in_transaction<T>(
+    pool: &PgPool,
+    begin: &SqlStr,
+    work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    lend(pool, async |connection| {
+        let mut transaction = connection.begin_with(begin.clone()).await.map_err(failed)?;
+        let done = work(&mut transaction).await?;
+        transaction.commit().await.map_err(failed)?;
+        Ok(done)
+    })
+    .await
 }
 
 /// A lent connection. If its use does not come to an end it is closed: the pool would wait for an answer, and

@@ -37,19 +37,22 @@ pub(super) async fn run(
     create: bool,
 ) -> Result<(), StoreError> {
     // A statement that waits for a lock makes all others wait that come after it.
-    for _ in 0..ATTEMPTS {
+    let mut again = 0..AGAIN;
+    loop {
         let migrated =
             database.aside(async |connection| migrate(connection, schema, create).await).await;
         match migrated {
-            Err(error) if is_locked(&error) => tokio::time::sleep(PAUSE).await,
+            Err(error) if is_locked(&error) && again.next().is_some() => {
+                tokio::time::sleep(PAUSE).await;
+            }
             migrated => return migrated,
         }
     }
-    database.aside(async |connection| migrate(connection, schema, create).await).await
 }
 
-/// Attempts while a table is locked, the time that each waits for a lock, and the pause between two.
-const ATTEMPTS: u32 = 60;
+/// Further attempts while a table is locked, half a minute in all; the time that each waits for a lock, and the
+/// pause between two.
+const AGAIN: u32 = 42;
 const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '200ms'";
 const PAUSE: Duration = Duration::from_millis(500);
 
