@@ -84,7 +84,7 @@ fn receive(verifier: &mut Verifier, order: FetchOrder, body: &[u8]) {
     let content = Content::Body { bytes: body.to_vec(), media_type, etag: None };
     let answer = Answer { content, ..Answer::failed(NOW) };
     if let Received::CheckSignature(_, list) = verifier.receive(order, answer, NOW) {
-        verifier.list_signature_checked(*list, true, NOW);
+        verifier.document_signature_checked(list, true, NOW);
     }
 }
 

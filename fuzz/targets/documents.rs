@@ -44,7 +44,7 @@ fuzz_target!(|input: (&str, Vec<(u16, &[u8], &str)>)| {
                 };
                 let answer = head.answer(body, NOW);
                 if let Received::CheckSignature(_, list) = verifier.receive(order, answer, NOW) {
-                    verifier.list_signature_checked(*list, true, NOW);
+                    verifier.document_signature_checked(list, true, NOW);
                 }
             }
         }

@@ -202,6 +202,12 @@ impl<'o> ValueRef<'o> {
         matches!(self.kind()?, Kind::Array).then(|| self.inside())
     }
 
+    /// Iterates over the members of an object, in its order. Returns `None` for another type.
+    pub fn members(self) -> Option<impl Iterator<Item = (&'o str, ValueRef<'o>)>> {
+        let name = |value: Self| value.node().map_or("", |node| value.object.slice(&node.name));
+        self.is_object().then(|| self.inside().map(move |value| (name(value), value)))
+    }
+
     /// Returns the member `name`, or `None` when it is absent or this value is not an object.
     pub fn get(self, name: &str) -> Option<Self> {
         // Names are short: comparing octets inline costs less than a call to `memcmp`.
@@ -224,8 +230,7 @@ impl<'o> ValueRef<'o> {
             Some(Kind::Array) => self.inside().map(Self::to_value).collect(),
             Some(Kind::Object) => {
                 let mut members = JsonObject::new();
-                for value in self.inside() {
-                    let name = value.node().map_or("", |node| self.object.slice(&node.name));
+                for (name, value) in self.members().into_iter().flatten() {
                     members.insert(name.to_owned(), value.to_value());
                 }
                 Value::Object(members)

@@ -22,6 +22,9 @@ pub struct StatusListClaims {
     /// The private claim `number`: increases strictly with each edition, as the CRL Number of RFC
     /// 5280 does.
     pub number: Option<u64>,
+    /// The private claim `head_uri`: the URI of the status head, which names the current edition of
+    /// every list of the issuer. A list with it is current only while a head says so.
+    pub head_uri: Option<String>,
     /// `aggregation_uri`: the URI of the aggregation, in which the issuer names all its lists.
     pub aggregation_uri: Option<String>,
     /// `lst`, decompressed.
@@ -82,6 +85,7 @@ impl StatusListClaims {
             not_before: claims.not_before().map_err(|_| INVALID)?,
             ttl: ttl.map(|ttl| ttl.ok_or(INVALID)).transpose()?,
             number: whole("number")?,
+            head_uri: claims.string("head_uri").map_err(|_| INVALID)?.map(str::to_owned),
             aggregation_uri: list
                 .get("aggregation_uri")
                 .map(|uri| uri.as_str().map(str::to_owned).ok_or(INVALID))
@@ -114,7 +118,7 @@ mod tests {
 
     fn payload() -> Value {
         json!({"sub": "https://issuer.example/1", "iat": 100, "exp": 200, "nbf": 90, "ttl": 5,
-            "status_list": {"bits": 1, "lst": "eNrbuRgAAhcBXQ", "aggregation_uri": "https://x/a"}})
+            "head_uri": "https://x/h", "status_list": {"bits": 1, "lst": "eNrbuRgAAhcBXQ", "aggregation_uri": "https://x/a"}})
     }
 
     #[test]
@@ -125,6 +129,7 @@ mod tests {
             ("/iat", json!("1"), StatusListError::ClaimInvalid),
             ("/exp", json!(null), StatusListError::ClaimInvalid),
             ("/nbf", json!("1"), StatusListError::ClaimInvalid),
+            ("/head_uri", json!(1), StatusListError::ClaimInvalid),
             ("/ttl", json!(0), StatusListError::ClaimInvalid),
             ("/ttl", json!(-1), StatusListError::ClaimInvalid),
             ("/status_list", json!([]), StatusListError::ClaimInvalid),

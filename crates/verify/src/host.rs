@@ -11,7 +11,7 @@ use crate::documents::refused::Refused;
 use crate::signature::SignatureRequest;
 use crate::time::UnixMillis;
 use crate::verdict::Verdict;
-use crate::verifier::{HeldTimes, Progress, Received, Verifier};
+use crate::verifier::{HeldTimes, Progress, Received, Verifier, Watch, Watching};
 
 /// Checks signatures that the verifier leaves to its host: ECDSA and RSA.
 pub trait HostCrypto {
@@ -130,6 +130,18 @@ pub async fn go_on(
     }
 }
 
+/// Waits for the status heads of one issuer, and fetches what they name as changed, until the watch
+/// ends or the host drops it. No request waits for it.
+pub async fn watch(verifier: &impl Shared, watch: Watch, host: &impl Host) {
+    loop {
+        match verifier.with(|verifier| verifier.watch_step(&watch, host.now())) {
+            Watching::Fetch(order) => carry_out(verifier, order, host).await,
+            Watching::Pause(time) => host.sleep(time).await,
+            Watching::Ended => return,
+        }
+    }
+}
+
 /// Fetches a document and passes the answer to the verifier. Reads the shared cache first if the
 /// order allows it; a fresh copy from there replaces the fetch. Follows the redirects that the
 /// verifier allows.
@@ -151,7 +163,7 @@ pub async fn carry_out(verifier: &impl Shared, mut order: FetchOrder, host: &imp
         if let Received::CheckSignature(request, pending) = received {
             let valid = host.check(&request).await;
             received = verifier
-                .with(|verifier| verifier.list_signature_checked(*pending, valid, host.now()));
+                .with(|verifier| verifier.document_signature_checked(pending, valid, host.now()));
         }
         let taken = match received {
             Received::Settled { taken, refused } => {

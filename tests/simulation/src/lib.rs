@@ -32,6 +32,9 @@ mod tests {
             (Fault::OlderListTaken, "accepted"),
             (Fault::OlderSetTaken, "accepted"),
             (Fault::SignedAgeIgnored, "accepted"),
+            (Fault::ArrivalConfirms, "accepted"),
+            (Fault::OtherDigestConfirms, "accepted"),
+            (Fault::LostWatchConfirms, "accepted"),
             (Fault::KeyWithdrawnTooSoon, "refused a live token: status_unavailable"),
         ] {
             let mut seen = (1..200).filter_map(|seed| run(seed, Some(fault)).ok()?.violation);

@@ -46,9 +46,10 @@ fn main() -> anyhow::Result<()> {
     );
     println!(
         "latest acceptance after a revocation: {:.1} s where the source could be reached, {:.1} s elsewhere, \
-         {:.1} s with a lying cache (lists older than {} s are refused; {} old confirmations counted)",
+         {:.1} s with a lying cache where heads are signed, {:.1} s where none are (lists older than {} s are refused; {} old confirmations counted)",
         most(|outcome| outcome.latest),
         most(|outcome| outcome.latest_outage),
+        most(|outcome| outcome.latest_lied_headed),
         most(|outcome| outcome.latest_lied),
         edgepass_simulation::MAX_AGE / 1000,
         sum(|outcome| outcome.aged),

@@ -18,7 +18,10 @@ const SHARED_MAX_AGE: u64 = 1_000;
 /// A data centre: its clock, its connection to the source, and the caches that its isolates share.
 pub(crate) struct Place {
     /// Milliseconds by which its clock is fast.
-    pub(crate) skew: u64,
+    pub(crate) skew: i64,
+    /// Whether its connection bears requests that are held: `None` if it does, or else what becomes of
+    /// them.
+    pub(crate) watches: Option<BrokenWatch>,
     /// Lost requests to the source, per thousand.
     pub(crate) lost: u64,
     pub(crate) outages: Vec<(u64, u64)>,
@@ -35,20 +38,43 @@ pub(crate) struct Place {
     pub(crate) tier: HashMap<String, (Edition, UnixMillis)>,
 }
 
+/// What becomes of a held request.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum BrokenWatch {
+    /// It is refused at once.
+    Refused,
+    /// It is never answered.
+    Hangs,
+    /// A cache keeps the answer for 20 s.
+    Kept,
+}
+
 /// The way in which a cache lies.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Lie {
     /// It always returns the same copy, with an age of 0.
     Repeats,
+    /// It returns one of the copies since then, with an age of 0.
+    Rewinds,
     /// It answers every conditional request with 304.
     NothingChanged,
 }
 
+/// Who asks for a document.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Asker {
+    /// A process that waits for it.
+    Process(usize),
+    /// A watch.
+    Watch(usize),
+    /// Background work after a response.
+    Background,
+}
+
 /// A fetch of one document.
 pub(crate) struct Request {
-    isolate: usize,
-    /// The process that waits for it; `None` for background work after a response.
-    pub(crate) process: Option<usize>,
+    pub(crate) isolate: usize,
+    pub(crate) asker: Asker,
     order: FetchOrder,
     /// When it was sent, by the isolate's clock.
     sent_at: UnixMillis,
@@ -57,7 +83,10 @@ pub(crate) struct Request {
 /// A request that travels to the source, and when its response arrives.
 pub(crate) struct Asked {
     request: Request,
-    ends: u64,
+    /// The time for which the response travels, in milliseconds.
+    returns_in: u64,
+    /// When the source answers a held request, whatever there is.
+    held_until: u64,
 }
 
 /// A request and its response.
@@ -79,7 +108,7 @@ enum Came {
 
 impl Run {
     /// Asks the Cache API of the place, then the source.
-    pub(crate) fn ask(&mut self, isolate: usize, process: Option<usize>, order: FetchOrder) {
+    pub(crate) fn ask(&mut self, isolate: usize, asker: Asker, order: FetchOrder) {
         let place = self.isolates[isolate].place;
         let held = self.places[place].tier.get(&order.uri).cloned();
         if let (true, Some((edition, confirmed_at))) = (order.may_read_cache, held) {
@@ -95,9 +124,7 @@ impl Run {
             self.settle(isolate, order.clone(), answer);
             let now = self.clock(isolate);
             if self.isolates[isolate].verifier.release_if_fresh(&order, now) {
-                if let Some(process) = process {
-                    self.schedule(self.now + 2, Event::Go(process));
-                }
+                self.go_on_in(2, asker);
                 return;
             }
         }
@@ -110,13 +137,26 @@ impl Run {
             || self.is_away(self.now, place)
             || self.is_away(arrives, place);
         let sent_at = self.clock(isolate);
-        let request = Request { isolate, process, order, sent_at };
-        if is_lost || takes > timeout {
+        let wait = order.wait.map_or(0, |wait| wait.as_millis() as u64);
+        let broken = self.places[place].watches.filter(|_| wait > 0);
+        let request = Request { isolate, asker, order, sent_at };
+        if is_lost || takes > timeout || broken.is_some_and(|broken| broken != BrokenWatch::Kept) {
             let answered = Answered { request, came: Came::Nothing };
-            self.schedule(self.now + timeout, Event::Answered(Box::new(answered)));
+            let after = if broken == Some(BrokenWatch::Refused) { takes } else { timeout };
+            self.schedule(self.now + after, Event::Answered(Box::new(answered)));
         } else {
-            let asked = Asked { request, ends: self.now + takes };
+            let returns_in = takes - takes / 2;
+            let asked = Asked { request, returns_in, held_until: arrives + wait };
             self.schedule(arrives, Event::Asked(Box::new(asked)));
+        }
+    }
+
+    /// Continues who asked, in some milliseconds.
+    pub(crate) fn go_on_in(&mut self, millis: u64, asker: Asker) {
+        match asker {
+            Asker::Process(process) => self.schedule(self.now + millis, Event::Go(process)),
+            Asker::Watch(watch) => self.schedule(self.now + millis, Event::Watch(watch)),
+            Asker::Background => {}
         }
     }
 
@@ -127,14 +167,39 @@ impl Run {
     }
 
     /// Handles a request that has reached the source or the shared cache before it.
-    pub(crate) fn answer(&mut self, Asked { request, ends }: Asked) {
-        let came = self.give(request.isolate, &request.order);
-        self.schedule(ends, Event::Answered(Box::new(Answered { request, came })));
+    pub(crate) fn answer(&mut self, asked: Asked) {
+        let Asked { request, returns_in, held_until } = asked;
+        let after =
+            request.order.url.rsplit_once("?after=").and_then(|(_, after)| after.parse().ok());
+        let is_unchanged = after == Some(self.source.number(self.now));
+        if is_unchanged && self.now < held_until && self.shared(&request).is_none() {
+            // The source looks again.
+            let asked = Asked { request, returns_in, held_until };
+            self.schedule(self.now + 20, Event::Asked(Box::new(asked)));
+            return;
+        }
+        let is_away = self.is_away(self.now, self.isolates[request.isolate].place);
+        let came = match is_away {
+            true => Came::Nothing,
+            false => self.give(&request),
+        };
+        let answered = Answered { request, came };
+        self.schedule(self.now + returns_in, Event::Answered(Box::new(answered)));
+    }
+
+    /// The copy that the shared cache before the source has, and its age in milliseconds.
+    fn shared(&self, request: &Request) -> Option<(Edition, u64)> {
+        let place = &self.places[self.isolates[request.isolate].place];
+        let (stored, edition) = place.shared.get(&request.order.url)?;
+        let age = self.now.saturating_sub(*stored);
+        let kept = place.watches == Some(BrokenWatch::Kept) && request.order.wait.is_some();
+        (age < if kept { 20_000 } else { SHARED_MAX_AGE }).then(|| (edition.clone(), age))
     }
 
     /// Returns the response of the shared cache or the source, with its `Age` in whole seconds.
-    fn give(&mut self, isolate: usize, order: &FetchOrder) -> Came {
-        let at = self.now;
+    fn give(&mut self, request: &Request) -> Came {
+        let Request { isolate, order, .. } = request;
+        let (isolate, at) = (*isolate, self.now);
         // One response in 100 is the edition before the one that the isolate holds.
         let known = self.since(isolate, &order.uri);
         if self.rng.u64(0..100) == 0
@@ -144,27 +209,25 @@ impl Run {
             let edition = match (self.fault, order.document) {
                 (Some(Fault::OlderListTaken), DocumentKind::StatusList)
                 | (Some(Fault::OlderSetTaken), DocumentKind::JwkSet) => {
-                    self.source.made_new(order, edition, at)
+                    self.source.made_new(order, &edition, at)
                 }
-                _ => edition.clone(),
+                _ => edition,
             };
             return Came::RolledBack(edition);
         }
         if let Some(lie) = self.lies(isolate)
             && let Some((from, _)) = self.places[self.isolates[isolate].place].lies
-            && let Some(edition) = self.source.edition(order, from)
+            && let at = if lie == Lie::Rewinds { self.rng.u64(from..=at) } else { from }
+            && let Some(edition) = self.source.edition(order, at)
         {
-            return Came::Lied(edition.clone(), lie);
+            return Came::Lied(edition, lie);
         }
+        if let Some((edition, age)) = self.shared(request) {
+            return Came::Edition(edition, age / 1000);
+        }
+        let edition = self.source.edition(order, at);
+        let edition = edition.unwrap_or_else(|| Edition::new(String::new(), String::new()));
         let place = &mut self.places[self.isolates[isolate].place];
-        if let Some((stored, edition)) = place.shared.get(&order.url)
-            && at.saturating_sub(*stored) < SHARED_MAX_AGE
-        {
-            return Came::Edition(edition.clone(), at.saturating_sub(*stored) / 1000);
-        }
-        let edition = self.source.edition(order, at).cloned();
-        let edition =
-            edition.unwrap_or(Edition { since: 0, body: String::new(), etag: String::new() });
         // The cache counts age from the arrival of the response, up to 300 ms later.
         let stored = at + self.rng.u64(0..300);
         place.shared.insert(order.url.clone(), (stored, edition.clone()));
@@ -175,6 +238,7 @@ impl Run {
     pub(crate) fn receive(&mut self, Answered { request, came }: Answered) {
         let Request { isolate, order, sent_at, .. } = request;
         let document = order.document;
+        let came = self.broken(isolate, &order, came);
         if !matches!(came, Came::Edition(..) | Came::Lied(..)) {
             self.isolates[isolate].failed_at.insert(order.uri.clone(), self.now);
         }
@@ -218,8 +282,45 @@ impl Run {
         if let (Some(edition), Some(confirmed_at)) = (edition, confirmed_at) {
             if is_new {
                 isolate.since.insert(order.uri.clone(), edition.since);
+                isolate.bodies.insert(order.uri.clone(), edition.body.clone());
             }
             self.places[isolate.place].tier.insert(order.uri, (edition, confirmed_at));
+        }
+    }
+
+    /// What comes instead, where a rule for heads is broken on purpose.
+    fn broken(&self, isolate: usize, order: &FetchOrder, came: Came) -> Came {
+        if order.document != DocumentKind::StatusHead {
+            return came;
+        }
+        let bodies = &self.isolates[isolate].bodies;
+        let held = |lists: bool| {
+            let held = bodies.iter().filter(|(uri, _)| lists && uri.contains("/lists/"));
+            held.map(|(uri, body)| (uri.clone(), body.clone())).collect::<Vec<_>>()
+        };
+        let by = |edition: &Edition, held: &[(String, String)]| {
+            self.source.head_of(edition, held, self.now)
+        };
+        match (self.fault, came) {
+            (Some(Fault::ArrivalConfirms), Came::Edition(edition, age)) => {
+                Came::Edition(by(&edition, &held(false)), age)
+            }
+            (Some(Fault::ArrivalConfirms), Came::Lied(edition, lie)) => {
+                Came::Lied(by(&edition, &held(false)), lie)
+            }
+            (Some(Fault::OtherDigestConfirms), Came::Edition(edition, age)) => {
+                Came::Edition(by(&edition, &held(true)), age)
+            }
+            (Some(Fault::LostWatchConfirms), Came::Nothing) if order.wait.is_some() => {
+                match bodies.get(&order.uri) {
+                    Some(body) => {
+                        let head = Edition::new(body.clone(), String::new());
+                        Came::Edition(by(&head, &[]), 0)
+                    }
+                    None => Came::Nothing,
+                }
+            }
+            (_, came) => came,
         }
     }
 
@@ -244,7 +345,7 @@ impl Run {
 }
 
 impl Place {
-    pub(crate) fn new(rng: &mut Rng) -> Self {
+    pub(crate) fn new(rng: &mut Rng, has_head: bool) -> Self {
         let outage = |rng: &mut Rng| {
             let from = rng.u64(0..LENGTH);
             (from, from + rng.u64(500..90_000))
@@ -252,7 +353,13 @@ impl Place {
         let outages = if rng.u64(0..3) == 0 { vec![outage(rng)] } else { Vec::new() };
         let lost = *rng.choice([0, 0, 5, 50].iter()).unwrap_or(&0);
         Self {
-            skew: rng.u64(0..5_000),
+            skew: if has_head { rng.i64(-2_000..=2_000) } else { rng.i64(0..5_000) },
+            watches: match rng.u64(0..6) {
+                0 => Some(BrokenWatch::Refused),
+                1 => Some(BrokenWatch::Hangs),
+                2 => Some(BrokenWatch::Kept),
+                _ => None,
+            },
             lost,
             outages,
             lies: None,

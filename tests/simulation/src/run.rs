@@ -3,14 +3,15 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
-use edgepass_verify::verifier::{JwksUri, KeySource, Progress, Verifier};
+use edgepass_verify::verifier::{JwksUri, KeySource, Progress, Verifier, Watch, Watching};
 use edgepass_verify::{Check, Policy, PolicyConfig, Requirements, Sender, UnixMillis, Verdict};
 use fastrand::Rng;
 use serde_json::json;
 
-use crate::network::{Answered, Asked, Lie, Place};
-use crate::source::{ISSUER, JWKS, MAX_AGE, START, Source, TOKENS, list_uri};
+use crate::network::{Answered, Asked, Asker, Lie, Place};
+use crate::source::{HEAD, ISSUER, JWKS, MAX_AGE, START, Source, TOKENS, list_uri};
 
 /// Length of a run, in virtual milliseconds.
 pub(crate) const LENGTH: u64 = 180_000;
@@ -41,6 +42,19 @@ pub enum Fault {
     SignedAgeIgnored,
     /// A key leaves the set while caches still hold lists that it signed.
     KeyWithdrawnTooSoon,
+    /// A head confirms what it names at the time at which it arrives.
+    ArrivalConfirms,
+    /// A head confirms lists of which it names another digest.
+    OtherDigestConfirms,
+    /// A watch without an answer confirms what the last head named.
+    LostWatchConfirms,
+}
+
+impl Fault {
+    /// Whether the broken rule concerns heads.
+    fn is_of_heads(self) -> bool {
+        matches!(self, Self::ArrivalConfirms | Self::OtherDigestConfirms | Self::LostWatchConfirms)
+    }
 }
 
 /// Counts and latest acceptances of a run.
@@ -61,6 +75,8 @@ pub struct Outcome {
     pub latest_outage: u64,
     /// The same by isolates that a cache lied to.
     pub latest_lied: u64,
+    /// The same by isolates that a cache lied to, where the issuer signs heads.
+    pub latest_lied_headed: u64,
     /// Confirmations of documents that an honest source would have signed again.
     pub aged: u64,
     /// The first violation of a rule, as a message.
@@ -72,6 +88,10 @@ pub(crate) struct Isolate {
     pub(crate) place: usize,
     /// When the editions that it holds were published, by URI.
     pub(crate) since: HashMap<String, u64>,
+    /// The documents that it last took, by URI, for broken rules.
+    pub(crate) bodies: HashMap<String, String>,
+    /// The longest time for which its platform lets it watch, in milliseconds. `None`: not at all.
+    watches_for: Option<u64>,
     /// Indices of tokens that it refused as revoked.
     refused: HashSet<u64>,
     /// When a fetch last failed, by the document's URI.
@@ -101,6 +121,8 @@ struct Process {
 pub(crate) enum Event {
     Request(usize),
     Go(usize),
+    /// A watch takes its next step.
+    Watch(usize),
     /// A request reaches the source.
     Asked(Box<Asked>),
     Answered(Box<Answered>),
@@ -128,6 +150,7 @@ pub(crate) struct Run {
     pub(crate) places: Vec<Place>,
     pub(crate) isolates: Vec<Isolate>,
     processes: Vec<Option<Process>>,
+    watches: Vec<Option<(usize, Watch)>>,
     tokens: Vec<Token>,
     revoked_at: HashMap<u64, u64>,
     /// The withdrawn key, and when it was withdrawn.
@@ -159,6 +182,11 @@ pub fn run(seed: u64, fault: Option<Fault>) -> anyhow::Result<Outcome> {
 impl Run {
     fn new(seed: u64, fault: Option<Fault>) -> anyhow::Result<Self> {
         let mut rng = Rng::with_seed(seed);
+        // Without heads where a broken rule concerns what HTTP confirms.
+        let has_head = match fault {
+            Some(fault) => fault.is_of_heads(),
+            None => rng.bool(),
+        };
         let mut config = json!({"issuer": ISSUER, "audience": "api"});
         config["freshness"] = match fault {
             Some(Fault::WindowNotReduced) => json!({"publish_delay": "0s", "shared_max_age": "0s"}),
@@ -168,9 +196,15 @@ impl Run {
         let config: PolicyConfig = serde_json::from_value(config)?;
         let policy = Policy::try_from(config)?;
         let jwks = JwksUri::parse(JWKS)?;
-        let mut places: Vec<Place> = (0..rng.usize(6..30)).map(|_| Place::new(&mut rng)).collect();
-        if rng.u64(0..3) == 0 {
-            let lie = if rng.bool() { Lie::Repeats } else { Lie::NothingChanged };
+        let mut places: Vec<Place> =
+            (0..rng.usize(6..30)).map(|_| Place::new(&mut rng, has_head)).collect();
+        let must_lie = fault == Some(Fault::SignedAgeIgnored);
+        if rng.u64(0..3) == 0 || must_lie {
+            let lie = match rng.u64(0..if has_head { 3 } else { 2 }) {
+                0 if !must_lie => Lie::Repeats,
+                2 => Lie::Rewinds,
+                _ => Lie::NothingChanged,
+            };
             places[0].lies = Some((rng.u64(10_000..60_000), lie));
         }
         let isolates = (0..rng.usize(30..240))
@@ -179,6 +213,10 @@ impl Run {
                     verifier: Verifier::new(policy.clone(), KeySource::Url(jwks.clone()))?,
                     place: rng.usize(0..places.len()),
                     since: HashMap::new(),
+                    bodies: HashMap::new(),
+                    watches_for: *rng
+                        .choice([None, Some(25_000), Some(LENGTH)].iter())
+                        .unwrap_or(&None),
                     refused: HashSet::new(),
                     failed_at: HashMap::new(),
                     pause: *rng.choice([300, 2_000, 8_000, 40_000].iter()).unwrap_or(&2_000),
@@ -186,7 +224,7 @@ impl Run {
                 })
             })
             .collect::<anyhow::Result<Vec<_>>>()?;
-        let mut source = Source::new();
+        let mut source = Source::new(has_head);
         // The issuer is killed and restarted up to three times. It publishes nothing meanwhile.
         for _ in 0..rng.usize(0..4) {
             let from = rng.u64(10_000..LENGTH - 30_000);
@@ -208,6 +246,7 @@ impl Run {
             places,
             isolates,
             processes: Vec::new(),
+            watches: Vec::new(),
             tokens,
             revoked_at: HashMap::new(),
             withdrawn: None,
@@ -257,12 +296,15 @@ impl Run {
             Event::Go(process) => self.go(process),
             Event::Asked(asked) => self.answer(*asked),
             Event::Answered(answered) => {
-                let process = answered.request.process;
+                let asker = answered.request.asker;
                 self.receive(*answered);
-                if let Some(process) = process {
-                    self.go(process);
+                match asker {
+                    Asker::Process(process) => self.go(process),
+                    Asker::Watch(watch) => self.watch(watch),
+                    Asker::Background => {}
                 }
             }
+            Event::Watch(watch) => self.watch(watch),
             // An event while the issuer is down takes effect when the issuer is up again.
             Event::Revoke(_) | Event::WithdrawKey(_) | Event::Renew
                 if self.source.back_at(self.now).is_some() =>
@@ -288,6 +330,22 @@ impl Run {
         }
     }
 
+    /// Takes the next step of a watch. In one case of two hundred the platform drops it instead.
+    fn watch(&mut self, id: usize) {
+        let Some((isolate, watch)) = self.watches[id].take() else { return };
+        if self.rng.u64(0..200) == 0 {
+            return;
+        }
+        let now = self.clock(isolate);
+        let step = self.isolates[isolate].verifier.watch_step(&watch, now);
+        match step {
+            Watching::Fetch(order) => self.ask(isolate, Asker::Watch(id), order),
+            Watching::Pause(time) => self.go_on_in(time.as_millis() as u64, Asker::Watch(id)),
+            Watching::Ended => return,
+        }
+        self.watches[id] = Some((isolate, watch));
+    }
+
     /// Advances a process to its verdict or its next wait.
     fn go(&mut self, id: usize) {
         let Some(mut process) = self.processes[id].take() else { return };
@@ -302,7 +360,7 @@ impl Run {
                     return;
                 }
                 self.processes[id] = Some(process);
-                self.ask(isolate, Some(id), order);
+                self.ask(isolate, Asker::Process(id), order);
             }
             Progress::Wait(time) => {
                 self.processes[id] = Some(process);
@@ -321,12 +379,19 @@ impl Run {
         for order in std::mem::take(&mut verdict.refresh) {
             // In one case of fifty the platform cancels background work after a response.
             if self.rng.u64(0..50) > 0 {
-                self.ask(process.isolate, None, order);
+                self.ask(process.isolate, Asker::Background, order);
             }
         }
         let now = self.clock(process.isolate);
         while let Some(order) = self.isolates[process.isolate].verifier.prefetch(now) {
-            self.ask(process.isolate, None, order);
+            self.ask(process.isolate, Asker::Background, order);
+        }
+        if let Some(most) = self.isolates[process.isolate].watches_for {
+            let limit = Duration::from_millis(most);
+            if let Some(watch) = self.isolates[process.isolate].verifier.watch(limit, now) {
+                self.watches.push(Some((process.isolate, watch)));
+                self.watch(self.watches.len() - 1);
+            }
         }
         self.outcome.verdicts += 1;
         self.outcome.stale += u64::from(verdict.stale);
@@ -345,7 +410,11 @@ impl Run {
     fn accepted(&mut self, process: &Process, stale: bool) -> Option<String> {
         let Token { index, key, .. } = self.tokens[process.token];
         let (isolate, list) = (&self.isolates[process.isolate], list_uri(index));
-        let failed = |document: &str| isolate.failed_lately(document, self.now);
+        let has_head = self.source.has_head;
+        let failed = |document: &str| {
+            isolate.failed_lately(document, self.now)
+                || (has_head && isolate.failed_lately(HEAD, self.now))
+        };
         let repeated = &self.places[isolate.place].repeated;
         let is_lied_to = self.lies(process.isolate).is_some();
         self.outcome.accepted += 1;
@@ -359,7 +428,10 @@ impl Run {
         let withdrawn = self.withdrawn.filter(|(gone, _)| key == *gone).map(|(_, at)| (at, JWKS));
         for (at, document) in [revoked, withdrawn].into_iter().flatten() {
             let late = self.now.saturating_sub(at);
-            let (bound, latest) = if is_lied_to || repeated.contains(document) {
+            let (bound, latest) = if is_lied_to && has_head && !failed(document) {
+                // Only a signed head confirms anything.
+                (DEADLINE, &mut self.outcome.latest_lied_headed)
+            } else if (is_lied_to || repeated.contains(document)) && !has_head {
                 (MAX_AGE, &mut self.outcome.latest_lied)
             } else if failed(document) {
                 (OUTAGE_BOUND, &mut self.outcome.latest_outage)
@@ -380,6 +452,7 @@ impl Run {
     fn refused(&mut self, process: &Process, code: &str) -> Option<String> {
         let Token { index, key, .. } = self.tokens[process.token];
         let is_lied_to = self.lies(process.isolate).is_some();
+        let has_head = self.source.has_head;
         let (isolate, list) = (&mut self.isolates[process.isolate], list_uri(index));
         let is_withdrawn = self.withdrawn.is_some_and(|(gone, _)| key == gone);
         let has_cause = match code {
@@ -391,6 +464,8 @@ impl Run {
             // know.
             "key_not_found" => is_withdrawn,
             "keys_unavailable" | "status_unavailable" if is_lied_to => true,
+            "keys_unavailable" if has_head && isolate.failed_lately(HEAD, self.now) => true,
+            "status_unavailable" if has_head && isolate.failed_lately(HEAD, self.now) => true,
             "keys_unavailable" => is_withdrawn || isolate.failed_lately(JWKS, self.now),
             "status_unavailable" => isolate.failed_lately(&list, self.now),
             _ => false,
@@ -414,6 +489,7 @@ impl Run {
 
     /// The current time by the clock of an isolate's place.
     pub(crate) fn clock(&self, isolate: usize) -> UnixMillis {
-        UnixMillis(START * 1000 + self.now + self.places[self.isolates[isolate].place].skew)
+        let skew = self.places[self.isolates[isolate].place].skew;
+        UnixMillis((START * 1000 + self.now).saturating_add_signed(skew))
     }
 }

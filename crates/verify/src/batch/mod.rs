@@ -194,7 +194,9 @@ impl Session {
         prepared: &PreparedKeys,
         crypto: &impl HostCrypto,
     ) -> LineVerdict {
-        let Line { id, issuer, presented, trust, nonces, requirements, environment, .. } = line;
+        let Line { id, issuer, presented, mut trust, nonces, requirements, environment, .. } = line;
+        // The line states the lists and when they were confirmed.
+        trust.0.ignore_heads();
         let now = environment.now.get();
         let held = self.verifiers.remove(&issuer);
         let verifier = match held {

@@ -59,6 +59,8 @@ pub struct Check {
 #[derive(Default)]
 pub(crate) struct KeyFetches {
     pub(crate) attempt: Attempt,
+    /// The attempt to get the issuer's status head.
+    pub(crate) head: Attempt,
     /// The number of fetches of metadata.
     pub(crate) metadata: u8,
 }
@@ -67,9 +69,16 @@ impl KeyFetches {
     /// Records a fetch. Returns whether the check may carry it out: it fetches the metadata once, from
     /// both places where they may be. The attempt limits fetches of the keys.
     pub(crate) fn may_fetch(&mut self, order: &FetchOrder) -> bool {
-        if order.document == DocumentKind::JwkSet {
-            self.attempt.fetches(order.lease);
-            return true;
+        match order.document {
+            DocumentKind::JwkSet => {
+                self.attempt.fetches(order.lease);
+                return true;
+            }
+            DocumentKind::StatusHead => {
+                self.head.fetches(order.lease);
+                return true;
+            }
+            _ => {}
         }
         self.metadata = self.metadata.saturating_add(1);
         self.metadata <= METADATA_PLACES

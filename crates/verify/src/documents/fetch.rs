@@ -17,6 +17,8 @@ pub enum DocumentKind {
     StatusList,
     /// The aggregation: the URIs of an issuer's status lists (draft-ietf-oauth-status-list §9).
     Aggregation,
+    /// The status head: see [`StatusHead`](crate::documents::status_head::StatusHead).
+    StatusHead,
 }
 
 impl DocumentKind {
@@ -27,6 +29,7 @@ impl DocumentKind {
             Self::JwkSet => "jwk_set",
             Self::StatusList => "status_list",
             Self::Aggregation => "aggregation",
+            Self::StatusHead => "status_head",
         }
     }
 
@@ -36,6 +39,7 @@ impl DocumentKind {
             Self::Metadata | Self::Aggregation => "application/json",
             Self::JwkSet => "application/jwk-set+json, application/json",
             Self::StatusList => "application/statuslist+jwt",
+            Self::StatusHead => "application/statushead+jwt",
         }
     }
 }
@@ -57,8 +61,11 @@ pub struct FetchOrder {
     pub etag: Option<String>,
     /// The maximum length of the body, in bytes. The host stops reading after it.
     pub max_bytes: usize,
-    /// The time after which the host gives up.
+    /// The time after which the host gives up. Longer than `wait`.
     pub timeout: Duration,
+    /// The time for which the source is asked to hold the request until the document changes, in
+    /// whole seconds: the preference `wait` of RFC 7240 §4.3. `None`: it is to answer at once.
+    pub wait: Option<Duration>,
     /// Whether the host may read its shared cache first, because no copy is held.
     pub may_read_cache: bool,
     /// The issuer of the document.

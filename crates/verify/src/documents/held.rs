@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::time::Duration;
 
 use crate::documents::fetch::{Answer, AnsweredBy, Dates};
-use crate::documents::refused::Cause;
+use crate::documents::refused::{Cause, Refused};
 use crate::policy::freshness::TimeLimits;
 use crate::time::UnixMillis;
 
@@ -31,6 +31,14 @@ struct HeldCopy<T> {
     confirmed_at: UnixMillis,
     /// The copy has expired and is not used. Its order still decides which answers are older.
     dropped: bool,
+}
+
+impl<T> HeldCopy<T> {
+    fn confirm(&mut self, confirmed_at: UnixMillis, now: UnixMillis) {
+        // A time in the future means that the clock was set back after it was recorded.
+        let known = if self.confirmed_at > now { confirmed_at } else { self.confirmed_at };
+        self.confirmed_at = known.max(confirmed_at);
+    }
 }
 
 /// A fetch under way. It expires, because the request that fetches may be cancelled at any await.
@@ -281,14 +289,26 @@ impl<T> Held<T> {
     ) -> bool {
         match &mut self.copy {
             Some(copy) if !copy.dropped && etag.is_some() && copy.etag.as_deref() == etag => {
-                // A time in the future means that the clock was set back after it was recorded.
-                let known = if copy.confirmed_at > now { confirmed_at } else { copy.confirmed_at };
-                copy.confirmed_at = known.max(confirmed_at);
+                copy.confirm(confirmed_at, now);
                 self.failed_at = None;
                 self.refused = None;
                 true
             }
             _ => false,
+        }
+    }
+
+    /// Confirms the copy, whatever its entity tag: a signed head names it.
+    pub(crate) fn confirm_copy(&mut self, confirmed_at: UnixMillis, now: UnixMillis) {
+        if let Some(copy) = self.copy.as_mut().filter(|copy| !copy.dropped) {
+            copy.confirm(confirmed_at, now);
+        }
+    }
+
+    /// Takes back the confirmation of the copy: it may be outdated, whenever it was fetched.
+    pub(crate) fn unconfirm(&mut self) {
+        if let Some(copy) = &mut self.copy {
+            copy.confirmed_at = UnixMillis::default();
         }
     }
 
@@ -317,6 +337,13 @@ impl<T> Held<T> {
         Replaced::Taken
     }
 
+    /// Changes the usable copy in place.
+    pub(crate) fn change(&mut self, change: impl FnOnce(&mut T)) {
+        if let Some(copy) = self.copy.as_mut().filter(|copy| !copy.dropped) {
+            change(&mut copy.content);
+        }
+    }
+
     /// Drops the copy, and starts a generation. The part that `strip` leaves still decides which
     /// answers are older.
     pub(crate) fn drop_copy(&mut self, strip: impl FnOnce(&mut T)) {
@@ -338,7 +365,7 @@ impl<T> Held<T> {
 
     /// Starts a generation. Every request may fetch once more, and if fetches fail that began
     /// before, no cool-down follows.
-    fn start_generation(&mut self) {
+    pub(crate) fn start_generation(&mut self) {
         self.generation = self.generation.wrapping_add(1);
         self.last_lease_before = self.leases_made;
         self.failed_at = None;
@@ -352,7 +379,7 @@ impl<T> Held<T> {
         self.failed_at.is_some_and(|at| now.since(at).is_some_and(|age| age < limits.retry_after))
     }
 
-    fn refresh_due(&self, now: UnixMillis, limits: &TimeLimits) -> bool {
+    pub(crate) fn refresh_due(&self, now: UnixMillis, limits: &TimeLimits) -> bool {
         let Some(revalidate_after) = limits.revalidate_after else { return false };
         let started_lately = self
             .refresh_started_at
@@ -361,6 +388,20 @@ impl<T> Held<T> {
             && !started_lately
             && !self.cooling_down(now, limits)
             && self.live_leases(now) == 0
+    }
+
+    /// Whether a newer edition is known, but not fetched yet, may be fetched now.
+    pub(crate) fn may_refetch(&self, now: UnixMillis, limits: &TimeLimits) -> bool {
+        !self.cooling_down(now, limits) && self.live_leases(now) == 0
+    }
+
+    /// The limits where only a signature confirms: `stale_if_error` covers errors (RFC 5861 §4), not
+    /// answers that confirm nothing, which a cache can give for ever.
+    pub(crate) fn signed_limits(&self, limits: TimeLimits) -> TimeLimits {
+        match self.refused {
+            Some(Cause { refused: Refused::Failed(_), .. }) => limits,
+            _ => TimeLimits { usable_for: limits.freshness_lifetime, ..limits },
+        }
     }
 
     /// Whether the document is being fetched.
@@ -377,7 +418,6 @@ impl<T> Held<T> {
 mod tests {
     use super::*;
     use crate::documents::fetch::DocumentKind;
-    use crate::documents::refused::Refused;
     use crate::policy::freshness::FreshnessConfig;
 
     const CAUSE: Cause = Cause { document: DocumentKind::StatusList, refused: Refused::TooOld };

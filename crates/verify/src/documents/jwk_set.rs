@@ -6,10 +6,13 @@ use std::time::Duration;
 use edgepass_jose::jwk_set::{JwkSetError, KeyMatch};
 use edgepass_jose::{Algorithm, Jwk, JwkSet};
 
+use crate::checks::KeyFetches;
 use crate::documents::fetch::{Answer, AnsweredBy, Content, DocumentKind, Failure, FetchOrder};
+use crate::documents::head::HeadHolder;
 use crate::documents::held::{Attempt, Availability, Held, Replaced};
 use crate::documents::metadata;
 use crate::documents::refused::{Cause, Refused};
+use crate::documents::status_head::{Digest, StatusHead};
 use crate::error::VerifyError;
 use crate::policy::freshness::{HttpFreshness, KeyFreshness, TimeLimits, UNKNOWN_KEY_COOL_DOWN};
 use crate::policy::{IssuerIndex, Policy, PolicyError};
@@ -70,6 +73,12 @@ pub(crate) struct KeyHolder {
     /// RFC 8414.
     is_openid: bool,
     set: Held<JwkSet>,
+    /// The digest of the body of the held set.
+    digest: Option<Digest>,
+    /// The digest that the held status head names, if it is another one.
+    named: Option<Digest>,
+    /// Whether a status head has confirmed the held set.
+    is_headed: bool,
     /// The freshness of the held set by HTTP.
     http: HttpFreshness,
     /// The freshness lifetime that the source last stated.
@@ -112,7 +121,7 @@ pub(crate) enum KeyLookup {
 
 /// Whether an issuer's set may be used.
 pub(crate) enum SetLookup {
-    /// With `refresh`, [`KeyHolder::refresh_order`] is due.
+    /// If a refresh is due, [`KeyHolder::refresh_order`] orders it.
     Use {
         stale: bool,
         refresh: bool,
@@ -134,6 +143,9 @@ impl KeyHolder {
             source,
             jwks_uri,
             set: Held::new(),
+            digest: None,
+            named: None,
+            is_headed: false,
             http: HttpFreshness::default(),
             stated: None,
             answered_at: None,
@@ -149,9 +161,9 @@ impl KeyHolder {
         &mut self,
         (key_id, algorithm): (Option<&str>, Algorithm),
         other: bool,
-        policy: &Policy,
+        (policy, head): (&Policy, &mut HeadHolder),
         stale_if_error: Option<Duration>,
-        attempt: &mut Attempt,
+        fetches: &mut KeyFetches,
         now: UnixMillis,
     ) -> KeyLookup {
         match &self.source {
@@ -167,7 +179,8 @@ impl KeyHolder {
             KeySource::Unusable => return KeyLookup::Refuse(VerifyError::KeysUnavailable),
             KeySource::Url(_) | KeySource::Discover => {}
         }
-        let (stale, refresh) = match self.look_up_set(policy, stale_if_error, attempt, now) {
+        let found = self.look_up_set((policy, head), stale_if_error, fetches, now);
+        let (stale, refresh) = match found {
             SetLookup::Use { stale, refresh } => (stale, refresh),
             SetLookup::Fetch(order) => return KeyLookup::Fetch(order),
             SetLookup::Wait => return KeyLookup::Wait,
@@ -175,7 +188,7 @@ impl KeyHolder {
         };
         let found = self.set.content().map_or(KeyMatch::None, |set| set.find(key_id, algorithm));
         if let Some((key, has_other)) = choose(found, other) {
-            let refresh = refresh.then(|| self.refresh_order(policy, now));
+            let refresh = refresh.then(|| self.refresh_order(policy, head, now)).flatten();
             return KeyLookup::Use { key, has_other, stale, refresh };
         }
         match found {
@@ -184,7 +197,7 @@ impl KeyHolder {
             }
             KeyMatch::None => {
                 let limits = self.limits(policy, stale_if_error, now);
-                self.look_up_unknown(policy, &limits, attempt, now)
+                self.look_up_unknown(policy, &limits, &mut fetches.attempt, now)
             }
         }
     }
@@ -193,9 +206,9 @@ impl KeyHolder {
     /// document, to wait for another request's fetch, or to refuse the token.
     pub(crate) fn look_up_set(
         &mut self,
-        policy: &Policy,
+        (policy, head): (&Policy, &mut HeadHolder),
         stale_if_error: Option<Duration>,
-        attempt: &mut Attempt,
+        fetches: &mut KeyFetches,
         now: UnixMillis,
     ) -> SetLookup {
         if self.set.content().is_some_and(|set| has_expired(set, policy, now)) {
@@ -203,13 +216,87 @@ impl KeyHolder {
             self.set.drop_copy(|_| {});
         }
         let limits = self.limits(policy, stale_if_error, now);
-        match self.set.availability(now, &limits, attempt) {
+        if self.is_headed && self.set.content().is_some() && !self.set.is_fresh(now, &limits) {
+            // Only a head can confirm the set. If a fresh one does not, the set has changed. If the
+            // keys do not fit the head, they have changed, too.
+            match head.availability(policy, stale_if_error, &mut fetches.head, now) {
+                Availability::Fresh { .. } => {}
+                Availability::Fetch => {
+                    let order = head.order(policy, now);
+                    return order.map_or(SetLookup::Refuse, SetLookup::Fetch);
+                }
+                Availability::Wait => return SetLookup::Wait,
+                _ if head.lacks_key() => {}
+                Availability::Stale | Availability::Unavailable => {
+                    let most = head.limits(policy, stale_if_error).map(|limits| limits.usable_for);
+                    let most = most.map(|most| policy.keys.at_most(most));
+                    let age = self.set.age(now);
+                    let is_usable = age.zip(most).is_some_and(|(age, most)| age < most);
+                    return match is_usable {
+                        true => SetLookup::Use { stale: true, refresh: false },
+                        false => SetLookup::Refuse,
+                    };
+                }
+            }
+        }
+        match self.set.availability(now, &limits, &mut fetches.attempt) {
+            Availability::Fresh { .. } if self.is_headed => {
+                SetLookup::Use { stale: false, refresh: true }
+            }
             Availability::Fresh { refresh } => SetLookup::Use { stale: false, refresh },
             Availability::Stale => SetLookup::Use { stale: true, refresh: false },
             Availability::Fetch => SetLookup::Fetch(self.order(policy, now)),
             Availability::Wait => SetLookup::Wait,
             Availability::Unavailable => SetLookup::Refuse,
         }
+    }
+
+    /// Takes a status head that was accepted: it confirms the set whose digest it names. From then on
+    /// nothing else confirms it. Returns the digest of the set if it may be newer than the head.
+    pub(crate) fn named_by(
+        &mut self,
+        head: &StatusHead,
+        confirmed_at: UnixMillis,
+        policy: &Policy,
+        now: UnixMillis,
+    ) -> Option<Digest> {
+        let is_fetched = matches!(self.source, KeySource::Url(_) | KeySource::Discover);
+        if !is_fetched || policy.keys.freshness != KeyFreshness::Deadline {
+            return None;
+        }
+        let Some(named) = head.jwk_set else { return None };
+        let is_same = self.digest == Some(named);
+        let named = Some(named).filter(|_| !is_same);
+        if named.is_some() && named != self.named {
+            // Every request may fetch the set once more.
+            self.set.start_generation();
+        }
+        self.named = named;
+        let was_headed = std::mem::replace(&mut self.is_headed, true);
+        match (is_same, was_headed) {
+            (true, _) => {
+                self.set.confirm_copy(confirmed_at, now);
+                None
+            }
+            (false, false) => {
+                let is_later = self.set.confirmed_at() > Some(confirmed_at);
+                // What HTTP confirmed before does not count.
+                self.set.unconfirm();
+                self.digest.filter(|_| is_later)
+            }
+            (false, true) => None,
+        }
+    }
+
+    /// An order for the set if the head names another one, and nothing fetches it yet.
+    pub(crate) fn changed(&mut self, policy: &Policy, now: UnixMillis) -> Option<FetchOrder> {
+        self.named?;
+        let limits = self.limits(policy, None, now);
+        let is_due = self.set.may_refetch(now, &limits);
+        is_due.then(|| {
+            let lease = self.set.begin_refresh(now, limits.fetch_timeout);
+            self.order_for(policy, lease)
+        })
     }
 
     /// Of two given sets, keeps the one with the later `iat`: if equal, its own.
@@ -253,6 +340,12 @@ impl KeyHolder {
     ) -> TimeLimits {
         let (schedule, rules) = (&policy.schedule, &policy.keys);
         match rules.freshness {
+            KeyFreshness::Deadline if self.is_headed => {
+                let limits = schedule.signed_limits(stale_if_error);
+                let limits = limits.unwrap_or_else(|| schedule.key_limits(rules, stale_if_error));
+                let usable_for = rules.at_most(limits.usable_for);
+                self.set.signed_limits(TimeLimits { usable_for, ..limits })
+            }
             KeyFreshness::Deadline => schedule.key_limits(rules, stale_if_error),
             KeyFreshness::Http => {
                 schedule.http_key_limits(rules, self.http, self.set.age(now), stale_if_error)
@@ -325,7 +418,7 @@ impl KeyHolder {
         &mut self,
         order: &FetchOrder,
         answer: Answer,
-        policy: &Policy,
+        (policy, head): (&Policy, &mut HeadHolder),
         now: UnixMillis,
     ) -> ReceivedSet {
         if answer.from == AnsweredBy::Source {
@@ -335,12 +428,15 @@ impl KeyHolder {
         let (from, fresh_for) = (answer.from, answer.fresh_for);
         let age = now.since(confirmed_at).unwrap_or_default();
         if policy.keys.freshness == KeyFreshness::Deadline
+            && !self.is_headed
             && is_too_old(&answer.content, confirmed_at, &self.limits(policy, None, now), now)
         {
             self.refuse(order, Refused::TooOld, from, now);
             return ReceivedSet::Refused(Refused::TooOld);
         }
         let received = match answer.content {
+            // Asked for before a head was in use.
+            Content::NotModified if self.is_headed => ReceivedSet::Ignored,
             Content::NotModified if self.set.confirm(order.etag.as_deref(), confirmed_at, now) => {
                 ReceivedSet::Confirmed
             }
@@ -349,7 +445,9 @@ impl KeyHolder {
                     Ok(set) if has_expired(&set, policy, now) => {
                         ReceivedSet::Refused(Refused::Expired)
                     }
+                    Ok(set) if self.is_headed => self.take_headed(set, &bytes, etag, head, now),
                     Ok(set) => {
+                        self.digest = Some(Digest::of(&bytes));
                         let is_http = policy.keys.freshness == KeyFreshness::Http;
                         let is_newest = is_http && from == AnsweredBy::Source;
                         self.replace(set, etag, (is_http, is_newest), confirmed_at, now)
@@ -370,7 +468,8 @@ impl KeyHolder {
                 let held_age = self.set.age(now).unwrap_or_default();
                 self.http = HttpFreshness::of_response(self.stated, age, held_age, now);
                 self.answered_at = Some(now);
-                if received != ReceivedSet::Ignored && self.is_aged(policy, now) {
+                let is_confirmed = received != ReceivedSet::Ignored && !self.is_headed;
+                if is_confirmed && self.is_aged(policy, now) {
                     self.aged = self.aged.saturating_add(1);
                 }
             }
@@ -413,6 +512,47 @@ impl KeyHolder {
             Replaced::Outdated => ReceivedSet::Ignored,
             Replaced::Older => ReceivedSet::Refused(Refused::Older),
         }
+    }
+
+    /// Takes a set where a status head confirms it, and nothing else. The set that the head names is
+    /// held whatever its dates. A later one than the held set was current when that was, or is newer:
+    /// it keeps the confirmation of the held set until another head names it.
+    fn take_headed(
+        &mut self,
+        set: JwkSet,
+        body: &[u8],
+        etag: Option<String>,
+        head: &mut HeadHolder,
+        now: UnixMillis,
+    ) -> ReceivedSet {
+        let digest = Digest::of(body);
+        let is_named = head.current().and_then(|head| head.jwk_set) == Some(digest);
+        // An issuer renews a set with a later `exp`.
+        let dates = |set: &JwkSet| (set.issued_at(), set.expiration());
+        let order = self.set.content().map(|held| dates(&set).cmp(&dates(held)));
+        if !is_named {
+            match order {
+                Some(Ordering::Less) => return ReceivedSet::Refused(Refused::Older),
+                Some(Ordering::Equal) if self.named.is_some() => {
+                    // Which of the two is older only another head can say.
+                    head.is_older_than(digest);
+                    return ReceivedSet::Refused(Refused::Older);
+                }
+                Some(Ordering::Equal) => return ReceivedSet::Ignored,
+                Some(Ordering::Greater) | None => head.is_older_than(digest),
+            }
+        }
+        let confirmed_at = if is_named { head.confirmed_at() } else { self.set.confirmed_at() };
+        let held = self.set.content().map_or(&[][..], JwkSet::keys);
+        let withdraws = held.iter().any(|key| !set.keys().contains(key));
+        let confirmed_at = confirmed_at.unwrap_or_default();
+        match self.set.replace(set, etag, confirmed_at, now, |_, _| Ordering::Greater) {
+            Replaced::Older => return ReceivedSet::Refused(Refused::Older),
+            Replaced::Outdated => return ReceivedSet::Ignored,
+            Replaced::Taken => {}
+        }
+        (self.digest, self.named) = (Some(digest), None);
+        ReceivedSet::Replaced { withdraws }
     }
 
     /// Decides about a token for which the held set has no key. If the set is younger than the
@@ -469,9 +609,18 @@ impl KeyHolder {
         self.order_for(policy, lease)
     }
 
-    pub(crate) fn refresh_order(&mut self, policy: &Policy, now: UnixMillis) -> FetchOrder {
+    /// The order of the refresh that is due: of the set, or of the status head that confirms it.
+    pub(crate) fn refresh_order(
+        &mut self,
+        policy: &Policy,
+        head: &mut HeadHolder,
+        now: UnixMillis,
+    ) -> Option<FetchOrder> {
+        if self.is_headed {
+            return self.changed(policy, now).or_else(|| head.refresh(policy, now));
+        }
         let lease = self.set.begin_refresh(now, policy.schedule.fetch_timeout);
-        self.order_for(policy, lease)
+        Some(self.order_for(policy, lease))
     }
 
     fn order_for(&self, policy: &Policy, lease: u64) -> FetchOrder {
@@ -487,11 +636,13 @@ impl KeyHolder {
                 (DocumentKind::Metadata, url, None)
             }
         };
+        let named = self.named.filter(|_| document == DocumentKind::JwkSet);
         FetchOrder {
             document,
             uri: url.clone(),
-            url,
-            etag,
+            url: named.map_or_else(|| url.clone(), |digest| digest.in_query_of(&url)),
+            etag: etag.filter(|_| !self.is_headed),
+            wait: None,
             max_bytes: policy.max_response_bytes,
             timeout: policy.schedule.fetch_timeout,
             may_read_cache: document == DocumentKind::JwkSet && self.set.content().is_none(),

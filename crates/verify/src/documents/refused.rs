@@ -12,36 +12,41 @@ pub enum Refused {
     /// A redirect of a document that is not a status list, a redirect out of the configured
     /// prefixes, or the fourth in turn.
     Redirect,
-    /// The media type is not that of a status list. It is not checked for other documents.
+    /// The media type is not that of a status list or head. It is not checked for other documents.
     MediaType,
     /// The body is not the expected document: truncated, not JSON, or with a claim or member of the
     /// wrong form.
     Malformed,
-    /// `typ` of a status list is not `statuslist+jwt`.
+    /// `typ` is not `statuslist+jwt`, or `statushead+jwt` for a head.
     Type,
-    /// No key of the held JWK Set fits the status list, or the policy does not allow its algorithm.
+    /// No key of the held JWK Set fits the status list or head, or the policy does not allow its
+    /// algorithm.
     Key,
-    /// The signature of the status list is not valid.
+    /// The signature of the status list or head is not valid.
     Signature,
-    /// `sub` of the status list is not its URI, or the metadata has no acceptable `jwks_uri` for
+    /// `sub` of the status list or head is not its URI, or the metadata has no acceptable `jwks_uri` for
     /// this issuer.
     Subject,
     /// The status list or JWK Set has expired: by its `exp`, or a list by its maximum age.
     Expired,
     /// The status list is not valid yet: its `nbf` is in the future.
     NotYetValid,
-    /// The status list or JWK Set is older than the held copy.
+    /// The document is older than the held copy, or than the edition that the held status head names.
     Older,
     /// The status list or JWK Set has a deadline, and came with an `Age` past which no copy is
-    /// used: a cache keeps it for longer than `shared_max_age`.
+    /// used: a cache keeps it for longer than `shared_max_age`. Or the status head was signed so long
+    /// ago that it confirms nothing: a cache keeps it, or the clocks of issuer and verifier differ.
     TooOld,
+    /// The status head was signed later than now and `clock_skew`: the clocks of issuer and verifier
+    /// differ by more.
+    Clock,
     /// Status 304 (Not Modified) for a copy that is not held.
     NotHeld,
 }
 
 impl Refused {
     /// All reasons. That of a status stands for every status.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Failed(Failure::Unknown),
         Self::Failed(Failure::Dns),
         Self::Failed(Failure::Connection),
@@ -61,6 +66,7 @@ impl Refused {
         Self::NotYetValid,
         Self::Older,
         Self::TooOld,
+        Self::Clock,
         Self::NotHeld,
     ];
 
@@ -86,6 +92,7 @@ impl Refused {
             Self::NotYetValid => "not_yet_valid",
             Self::Older => "older",
             Self::TooOld => "too_old",
+            Self::Clock => "clock",
             Self::NotHeld => "not_held",
         }
     }

@@ -5,14 +5,18 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use edgepass_jose::{Jwk, JwkSet, NumericDate};
+use edgepass_status_list::claims::STATUS_LIST_TYPE;
 use edgepass_status_list::{StatusListClaims, StatusReference, StatusType, Statuses};
 
 use crate::documents::fetch::{Answer, AnsweredBy, Content, DocumentKind, FetchOrder};
+use crate::documents::head::HeadHolder;
 use crate::documents::held::{Attempt, Availability, Held, Replaced};
 use crate::documents::jwk_set::is_too_old;
 use crate::documents::prefetch::{NextFetch, Prefetch};
 use crate::documents::refused::{Cause, Refused};
-use crate::documents::status_list_token::{StatusListToken, aggregation, expiration};
+use crate::documents::signed::SignedDocument;
+use crate::documents::status_head::{Digest, NamedList, StatusHead};
+use crate::documents::status_list_token::{aggregation, expiration, list_claims, own_expiration};
 use crate::error::VerifyError;
 use crate::policy::freshness::TimeLimits;
 use crate::policy::{IssuerIndex, Policy};
@@ -43,15 +47,27 @@ struct Entry {
     held: Held<HeldList>,
     /// The value of [`ListHolder::uses`] at the last use.
     used: u64,
+    /// The edition that the held status head names, if the held one is older.
+    newer: Option<NamedList>,
+    /// Whether a token was looked up in the list since it was last fetched.
+    is_in_use: bool,
 }
 
 struct HeldList {
     statuses: Statuses,
     number: Option<u64>,
     issued_at: NumericDate,
-    /// The second from which on the list is not used: see [`expiration`].
+    /// The last time at which the list was signed, or a head that names its statuses.
+    signed_at: NumericDate,
+    /// The second from which on the list is not used, by itself.
     expiration: NumericDate,
+    /// The longest time since [`HeldList::signed_at`], in seconds.
+    max_age: Option<u64>,
     ttl: Option<Duration>,
+    /// Whether a status head confirms the list, and nothing else does.
+    is_headed: bool,
+    /// The digest of `lst`.
+    digest: Digest,
     /// The key that signed the list. When the key is withdrawn, the list is dropped.
     key: Jwk,
     /// The URL that the list came from; after a redirect not the list's URI.
@@ -66,18 +82,13 @@ pub(crate) enum StatusLookup {
 }
 
 /// A received list whose signature the host is to check.
-pub struct PendingList {
+pub(crate) struct PendingList {
     order: FetchOrder,
     answered: (AnsweredBy, UnixMillis, Option<String>),
-    token: StatusListToken,
+    token: SignedDocument,
 }
 
 impl PendingList {
-    /// The issuer of the list.
-    pub(crate) fn issuer(&self) -> IssuerIndex {
-        self.order.issuer
-    }
-
     /// Whether the source or the host's shared cache answered.
     pub(crate) fn from(&self) -> AnsweredBy {
         self.answered.0
@@ -128,19 +139,52 @@ impl ListHolder {
         &mut self,
         reference: &StatusReference,
         policy: &Policy,
-        attempt: &mut Attempt,
+        (attempt, head_attempt): (&mut Attempt, &mut Attempt),
+        head: &mut HeadHolder,
         stale_if_error: Option<Duration>,
         now: UnixMillis,
     ) -> StatusLookup {
         let issuer = self.issuer;
-        let held = self.held(&reference.uri);
-        if held.content().is_some_and(|list| now.numeric_date() >= list.expiration) {
+        let entry = self.entry(&reference.uri);
+        entry.is_in_use = true;
+        let (held, newer) = (&mut entry.held, entry.newer);
+        if held.content().is_some_and(|list| now.numeric_date() >= list.expiration()) {
             held.drop_copy(HeldList::strip);
         }
         let limits = limits(held, policy, stale_if_error);
-        let order =
-            |held: &Held<HeldList>, lease| order(held, &reference.uri, policy, issuer, lease);
+        let order = |held: &Held<HeldList>, lease| {
+            order(held, &reference.uri, newer, policy, issuer, lease)
+        };
+        let is_headed = held.content().is_some_and(|list| list.is_headed);
+        if is_headed && !held.is_fresh(now, &limits) {
+            // Only a head can confirm the list. If a fresh one does not, the list has changed.
+            match head.availability(policy, stale_if_error, head_attempt, now) {
+                Availability::Fresh { .. } => {}
+                Availability::Fetch => {
+                    let order = head.order(policy, now);
+                    return order.map_or(REFUSED, StatusLookup::Fetch);
+                }
+                Availability::Wait => return StatusLookup::Wait,
+                Availability::Stale | Availability::Unavailable => {
+                    let usable_for = head.limits(policy, stale_if_error).map(|it| it.usable_for);
+                    let is_usable =
+                        held.age(now).zip(usable_for).is_some_and(|(age, most)| age < most);
+                    return if is_usable { known(held, reference, true, None) } else { REFUSED };
+                }
+            }
+        }
         let (stale, refresh) = match held.availability(now, &limits, attempt) {
+            Availability::Fresh { .. } if is_headed => {
+                let is_due = newer.is_some() || held.content().is_some_and(|list| list.is_old(now));
+                let refresh = match is_due && held.may_refetch(now, &limits) {
+                    true => {
+                        let lease = held.begin_refresh(now, limits.fetch_timeout);
+                        Some(order(held, lease))
+                    }
+                    false => head.refresh(policy, now),
+                };
+                return known(held, reference, false, refresh);
+            }
             Availability::Fresh { refresh } => (false, refresh),
             Availability::Stale => (true, false),
             Availability::Fetch => {
@@ -148,21 +192,59 @@ impl ListHolder {
                 return StatusLookup::Fetch(order(held, lease));
             }
             Availability::Wait => return StatusLookup::Wait,
-            Availability::Unavailable => {
-                return StatusLookup::Refuse(VerifyError::StatusUnavailable);
-            }
-        };
-        let (Some(list), Some(confirmed_at)) = (held.content(), held.confirmed_at()) else {
-            return StatusLookup::Refuse(VerifyError::StatusUnavailable);
-        };
-        let Some(status) = list.statuses.status(reference.index) else {
-            return StatusLookup::Refuse(VerifyError::StatusInvalid);
+            Availability::Unavailable => return REFUSED,
         };
         let refresh = refresh.then(|| {
             let lease = held.begin_refresh(now, limits.fetch_timeout);
             order(held, lease)
         });
-        StatusLookup::Known { status, confirmed_at, stale, refresh }
+        known(held, reference, stale, refresh)
+    }
+
+    /// Takes a status head that was accepted: it confirms the lists whose statuses it names, and says
+    /// which have changed. Returns the digest of a list that is newer than the head.
+    pub(crate) fn named_by(
+        &mut self,
+        head: &StatusHead,
+        confirmed_at: UnixMillis,
+        now: UnixMillis,
+    ) -> Option<Digest> {
+        let mut later = None;
+        for (uri, Entry { held, newer, .. }) in
+            self.lists.iter_mut().map(|(uri, entry)| (uri, entry.as_mut()))
+        {
+            let Some(list) = held.content().filter(|list| list.is_headed) else { continue };
+            let Some(named) = head.list(uri) else { continue };
+            if named.digest == list.digest {
+                *newer = None;
+                held.confirm_copy(confirmed_at, now);
+                let signed_at = head.issued_at.numeric_date();
+                held.change(|list| list.signed_at = list.signed_at.max(signed_at));
+            } else if Some(named.number) > list.number {
+                if *newer != Some(named) {
+                    // Every request may fetch the list once more.
+                    held.start_generation();
+                }
+                *newer = Some(named);
+            } else {
+                (*newer, later) = (None, Some(list.digest));
+            }
+        }
+        later
+    }
+
+    /// An order for a list in use of which the head names a newer edition, if nothing fetches it yet:
+    /// for the last used one first.
+    pub(crate) fn changed(&mut self, policy: &Policy, now: UnixMillis) -> Option<FetchOrder> {
+        let issuer = self.issuer;
+        let entries = self.lists.iter_mut().map(|(uri, entry)| (uri, entry.as_mut()));
+        let changed = entries.filter(|(_, Entry { held, newer, is_in_use, .. })| {
+            let is_wanted = newer.is_some() && *is_in_use;
+            is_wanted && held.may_refetch(now, &limits(held, policy, None))
+        });
+        let (uri, Entry { held, newer, .. }) = changed.max_by_key(|(_, entry)| entry.used)?;
+        let lease = held.begin_refresh(now, policy.schedule.fetch_timeout);
+        Some(order(held, uri, *newer, policy, issuer, lease))
     }
 
     /// Why the last answer for a list was refused, unless an answer was used since.
@@ -174,9 +256,15 @@ impl ListHolder {
         self.lists.get(uri)?.held.confirmed_at()
     }
 
+    /// Whether a list needs no fetch. One that a head confirms does not need one by itself.
     pub(crate) fn is_fresh(&self, uri: &str, policy: &Policy, now: UnixMillis) -> bool {
-        let held = self.lists.get(uri).map(|entry| &entry.held);
-        held.is_some_and(|held| held.is_fresh(now, &limits(held, policy, None)))
+        let Some(Entry { held, newer, .. }) = self.lists.get(uri).map(Box::as_ref) else {
+            return false;
+        };
+        match held.content().is_some_and(|list| list.is_headed) {
+            true => newer.is_none(),
+            false => held.is_fresh(now, &limits(held, policy, None)),
+        }
     }
 
     /// Ends the order: the shared cache had a fresh copy.
@@ -189,7 +277,7 @@ impl ListHolder {
         &mut self,
         order: FetchOrder,
         answer: Answer,
-        keys: Option<&JwkSet>,
+        (keys, head): (Option<&JwkSet>, &mut HeadHolder),
         policy: &Policy,
         now: UnixMillis,
     ) -> ReceivedList {
@@ -207,7 +295,9 @@ impl ListHolder {
         if from == AnsweredBy::Source {
             held.end_fetch(order.lease);
         }
-        if is_too_old(&answer.content, confirmed_at, &limits(held, policy, None), now) {
+        let is_headed = held.content().is_some_and(|list| list.is_headed);
+        if !is_headed && is_too_old(&answer.content, confirmed_at, &limits(held, policy, None), now)
+        {
             held.failed(order.lease, from, cause(Refused::TooOld), now);
             return ReceivedList::Settled(Err(Refused::TooOld));
         }
@@ -241,9 +331,13 @@ impl ListHolder {
         let pending = PendingList { order, answered: (from, confirmed_at, etag), token };
         match checked {
             Checked::ByHost(request) => ReceivedList::Signature(request, Box::new(pending)),
-            Checked::Here(valid) => {
-                ReceivedList::Settled(self.signature_checked(pending, valid, keys, policy, now))
-            }
+            Checked::Here(valid) => ReceivedList::Settled(self.signature_checked(
+                pending,
+                valid,
+                (keys, head),
+                policy,
+                now,
+            )),
         }
     }
 
@@ -252,12 +346,13 @@ impl ListHolder {
         &mut self,
         pending: PendingList,
         valid: bool,
-        keys: Option<&JwkSet>,
+        (keys, head): (Option<&JwkSet>, &mut HeadHolder),
         policy: &Policy,
         now: UnixMillis,
     ) -> Result<Taken, Refused> {
-        let (from, confirmed_at, etag) = pending.answered;
+        let (from, mut confirmed_at, etag) = pending.answered;
         let (uri, lease) = (pending.order.uri.clone(), pending.order.lease);
+        let url = pending.order.url.clone();
         // The key may have been withdrawn while the host checked the signature.
         let known = keys.is_some_and(|keys| keys.keys().contains(pending.token.key()));
         let claims = match (known, valid) {
@@ -266,11 +361,44 @@ impl ListHolder {
             (true, true) => read(&pending.token, &uri, policy, now),
         };
         let taken = claims.and_then(|claims| {
+            let (claims, digest) = claims;
             self.prefetch.learn(claims.aggregation_uri.as_deref(), policy);
+            let is_headed = head.learn(claims.head_uri.as_deref(), policy);
             let key = pending.token.key().clone();
-            let list = HeldList::new(claims, key, pending.order.url, policy);
-            let is_aged = from == AnsweredBy::Source && list.is_aged(now);
-            match self.held(&uri).replace(list, etag, confirmed_at, now, HeldList::order_of) {
+            let mut list = HeldList {
+                is_headed,
+                ..HeldList::new(claims, digest, key, pending.order.url, policy)
+            };
+            let is_aged = from == AnsweredBy::Source && !is_headed && list.is_aged(now);
+            let entry = self.entry(&uri);
+            if is_headed {
+                let named = head.current().and_then(|head| head.list(&uri));
+                let is_same = named.is_some_and(|named| named.digest == digest);
+                let newer = named.filter(|named| !is_same && Some(named.number) > list.number);
+                let held = entry.held.content().and_then(|held| held.number);
+                if newer.is_some() && from == AnsweredBy::Source && list.number <= held {
+                    return Err(Refused::Older);
+                }
+                // The list was current when it was signed. If a head names it, or an edition before
+                // it, it was current when the head was signed.
+                let is_later =
+                    !is_same && named.is_none_or(|named| list.number > Some(named.number));
+                let signed_at = UnixMillis::from_seconds(list.issued_at.seconds());
+                let is_past = signed_at <= now.plus(policy.schedule.clock_skew);
+                let by_itself = Some(signed_at).filter(|_| is_past);
+                let by_head =
+                    head.confirmed_at().filter(|_| named.is_some() && (is_same || is_later));
+                confirmed_at = by_itself.max(by_head).unwrap_or_default().min(now);
+                if let (true, Some(head)) = (is_same, head.current()) {
+                    list.signed_at = list.signed_at.max(head.issued_at.numeric_date());
+                }
+                if is_later && head.is_in_use() {
+                    head.is_older_than(digest);
+                }
+                entry.newer = newer;
+                entry.is_in_use = false;
+            }
+            match entry.held.replace(list, etag, confirmed_at, now, HeldList::order_of) {
                 Replaced::Taken => {
                     self.aged = self.aged.saturating_add(is_aged.into());
                     Ok(Taken::Held)
@@ -280,7 +408,13 @@ impl ListHolder {
             }
         });
         if let Err(refused) = taken {
-            self.held(&uri).failed(lease, from, cause(refused), now);
+            let Entry { held, newer, .. } = self.entry(&uri);
+            held.failed(lease, from, cause(refused), now);
+            // A cache may have an older edition under the plain URL. Under the URL with the digest of
+            // the newer one it has none: every request may fetch the list once more.
+            if newer.is_some_and(|newer| newer.digest.in_query_of(&uri) != url) {
+                held.start_generation();
+            }
         }
         self.make_room(&uri);
         taken
@@ -315,7 +449,7 @@ impl ListHolder {
     pub(crate) fn oldest(&self, now: UnixMillis) -> Option<UnixMillis> {
         let usable = |entry: &&Entry| {
             let list = entry.held.content();
-            list.is_some_and(|list| now.numeric_date() < list.expiration)
+            list.is_some_and(|list| now.numeric_date() < list.expiration())
         };
         self.lists
             .values()
@@ -336,12 +470,12 @@ impl ListHolder {
         match self.prefetch.next()? {
             NextFetch::Aggregation(uri) => {
                 let document = DocumentKind::Aggregation;
-                Some(FetchOrder { document, ..order(&Held::new(), &uri, policy, issuer, 0) })
+                Some(FetchOrder { document, ..order(&Held::new(), &uri, None, policy, issuer, 0) })
             }
             NextFetch::List(uri) => {
                 let held = self.held(&uri);
                 let lease = held.begin_refresh(now, timeout);
-                Some(order(held, &uri, policy, issuer, lease))
+                Some(order(held, &uri, None, policy, issuer, lease))
             }
         }
     }
@@ -376,18 +510,23 @@ impl ListHolder {
 
     /// The list at `uri`, held or not, from now on the most recently used one.
     fn held(&mut self, uri: &str) -> &mut Held<HeldList> {
+        &mut self.entry(uri).held
+    }
+
+    fn entry(&mut self, uri: &str) -> &mut Entry {
         // Runs for every token with a status. For a known list it allocates nothing, because the
         // map gives the key back.
         let (uri, mut entry) = match self.lists.remove_entry(uri) {
             Some(known) => known,
             None => {
                 self.make_room_for_one();
-                (uri.to_owned(), Box::new(Entry { held: Held::new(), used: 0 }))
+                let (held, newer) = (Held::new(), None);
+                (uri.to_owned(), Box::new(Entry { held, used: 0, newer, is_in_use: false }))
             }
         };
         self.uses = self.uses.wrapping_add(1);
         entry.used = self.uses;
-        &mut self.lists.entry(uri).or_insert(entry).held
+        self.lists.entry(uri).or_insert(entry)
     }
 
     /// Drops the least recently used list if [`MAX_LISTS`] are known.
@@ -403,9 +542,19 @@ impl ListHolder {
 }
 
 impl HeldList {
-    fn new(claims: StatusListClaims, key: Jwk, url: String, policy: &Policy) -> Self {
+    fn new(
+        claims: StatusListClaims,
+        digest: Digest,
+        key: Jwk,
+        url: String,
+        policy: &Policy,
+    ) -> Self {
         Self {
-            expiration: expiration(&claims, &policy.list_rules()),
+            expiration: own_expiration(&claims),
+            signed_at: claims.issued_at,
+            max_age: policy.max_list_age,
+            is_headed: false,
+            digest,
             statuses: claims.list.into(),
             number: claims.number,
             issued_at: claims.issued_at,
@@ -415,11 +564,24 @@ impl HeldList {
         }
     }
 
+    /// The second from which on the list is not used: its `exp`, or the maximum age since it was
+    /// signed or last named by a head.
+    fn expiration(&self) -> NumericDate {
+        let by_age = self.max_age.map(|age| self.signed_at.plus(age));
+        by_age.map_or(self.expiration, |by_age| by_age.min(self.expiration))
+    }
+
     /// Whether more than half of the list's lifetime is over. An Edgepass issuer signs a new
     /// edition before that.
     fn is_aged(&self, now: UnixMillis) -> bool {
-        let life = self.expiration.since(self.issued_at);
+        let life = self.expiration().since(self.issued_at);
         now.numeric_date().since(self.issued_at) > life / 2
+    }
+
+    /// Whether more than three quarters of the time until `exp` are over.
+    fn is_old(&self, now: UnixMillis) -> bool {
+        let life = self.expiration.since(self.issued_at);
+        now.numeric_date().since(self.issued_at) > life.saturating_sub(life / 4)
     }
 
     /// Drops the statuses and keeps the data that orders editions.
@@ -441,10 +603,34 @@ impl HeldList {
     }
 }
 
-/// The limits of a list, by its `ttl` if it is held.
+/// No list that may be used.
+const REFUSED: StatusLookup = StatusLookup::Refuse(VerifyError::StatusUnavailable);
+
+/// The status in a held list.
+fn known(
+    held: &Held<HeldList>,
+    reference: &StatusReference,
+    stale: bool,
+    refresh: Option<FetchOrder>,
+) -> StatusLookup {
+    let (Some(list), Some(confirmed_at)) = (held.content(), held.confirmed_at()) else {
+        return REFUSED;
+    };
+    match list.statuses.status(reference.index) {
+        Some(status) => StatusLookup::Known { status, confirmed_at, stale, refresh },
+        None => StatusLookup::Refuse(VerifyError::StatusInvalid),
+    }
+}
+
+/// The limits of a list: those of what a head confirms, or by its `ttl` if it is held.
 fn limits(held: &Held<HeldList>, policy: &Policy, stale_if_error: Option<Duration>) -> TimeLimits {
-    let ttl = held.content().and_then(|list| list.ttl);
-    policy.schedule.limits(ttl, stale_if_error)
+    let list = held.content();
+    if list.is_some_and(|list| list.is_headed)
+        && let Some(limits) = policy.schedule.signed_limits(stale_if_error)
+    {
+        return held.signed_limits(limits);
+    }
+    policy.schedule.limits(list.and_then(|list| list.ttl), stale_if_error)
 }
 
 /// The validator of the held copy, if the copy came from `url`.
@@ -453,19 +639,23 @@ fn etag_from(held: &Held<HeldList>, url: &str) -> Option<String> {
     held.etag().map(str::to_owned)
 }
 
-/// The order to fetch a list under `lease`.
+/// The order to fetch a list under `lease`: the edition that a head names, if there is one. No cache
+/// has it under another URL.
 fn order(
     held: &Held<HeldList>,
     uri: &str,
+    newer: Option<NamedList>,
     policy: &Policy,
     issuer: IssuerIndex,
     lease: u64,
 ) -> FetchOrder {
+    let is_headed = held.content().is_some_and(|list| list.is_headed);
     FetchOrder {
         document: DocumentKind::StatusList,
         uri: uri.to_owned(),
-        url: uri.to_owned(),
-        etag: etag_from(held, uri),
+        url: newer.map_or_else(|| uri.to_owned(), |newer| newer.digest.in_query_of(uri)),
+        etag: if is_headed { None } else { etag_from(held, uri) },
+        wait: None,
         max_bytes: policy.max_response_bytes,
         timeout: policy.schedule.fetch_timeout,
         may_read_cache: held.content().is_none(),
@@ -482,30 +672,32 @@ fn open(
     media_type: Option<&str>,
     keys: Option<&JwkSet>,
     policy: &Policy,
-) -> Result<StatusListToken, Refused> {
+) -> Result<SignedDocument, Refused> {
     if media_type != Some(DocumentKind::StatusList.accept()) {
         return Err(Refused::MediaType);
     }
     // Without keys, no list has a known key.
     let none = JwkSet::default();
-    StatusListToken::parse(bytes, keys.unwrap_or(&none), &policy.list_rules())
+    SignedDocument::parse(bytes, STATUS_LIST_TYPE, keys.unwrap_or(&none), &policy.list_rules())
 }
 
 /// Reads the claims of a list whose signature is valid. Refuses one that has expired, and one that
 /// is not valid yet, for which the leeway of tokens applies.
 fn read(
-    token: &StatusListToken,
+    token: &SignedDocument,
     uri: &str,
     policy: &Policy,
     now: UnixMillis,
-) -> Result<StatusListClaims, Refused> {
-    let rules = policy.list_rules();
-    let claims = token.claims(uri, &rules)?;
+) -> Result<(StatusListClaims, Digest), Refused> {
+    let (rules, claims) = (policy.list_rules(), token.claims()?);
+    let lst = claims.get("status_list").and_then(|list| list.get("lst")?.as_str());
+    let digest = Digest::of(lst.unwrap_or_default().as_bytes());
+    let claims = list_claims(&claims, uri, &rules)?;
     let now = now.numeric_date();
     if claims.not_before.is_some_and(|date| date > now.plus(policy.leeway)) {
         return Err(Refused::NotYetValid);
     }
-    if now < expiration(&claims, &rules) { Ok(claims) } else { Err(Refused::Expired) }
+    if now < expiration(&claims, &rules) { Ok((claims, digest)) } else { Err(Refused::Expired) }
 }
 
 #[cfg(test)]
@@ -524,8 +716,12 @@ mod tests {
             statuses: StatusList::decode(Bits::One, "eNrbuRgAAhcBXQ", 100).unwrap().into(),
             number,
             issued_at: NumericDate::from_seconds(issued_at),
+            signed_at: NumericDate::from_seconds(issued_at),
             expiration: NumericDate::from_seconds(issued_at + 10),
+            max_age: None,
             ttl: None,
+            is_headed: false,
+            digest: Digest::of(b""),
             key: Jwk::from_value(&key, &[Algorithm::Ed25519]).unwrap(),
             url: String::new(),
         }

@@ -46,11 +46,28 @@ pub struct FreshnessConfig {
     /// is never used from the age `keys_hard_stop` on; with [`KeyFreshness::Http`] that is the
     /// default.
     pub stale_if_error: Option<DurationText>,
+    /// Whether status heads are used. Default [`HeadUse::Follow`].
+    pub head: Option<HeadUse>,
+    /// The largest difference between the clocks of issuer and verifier for which the deadline holds.
+    /// Default `"2s"`. Only status heads need it, since they state when they were signed: what a head
+    /// names is fresh for the deadline less this time. A head from further in the future is refused.
+    pub clock_skew: Option<DurationText>,
     /// The largest age of a list by its signed `iat`, whatever age caches report. At least `"15s"`
     /// and 1.5 times the outage bound. Default for profile `rfc9068` with a deadline, whose issuer
     /// signs lists again in time: `"5m"`, or that minimum if it is longer. Otherwise by default
     /// only the list's `exp` bounds its age.
     pub max_list_age: Option<DurationText>,
+}
+
+/// The use of the status head that lists name (`head_uri`).
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub enum HeadUse {
+    /// A list that names a head is current only while a signed head says so, whatever caches answer.
+    /// One request for the head then takes the place of one for each list.
+    Follow,
+    /// Each list is asked for, and believed as HTTP answers: where the head cannot be fetched.
+    Ignore,
 }
 
 /// How long a fetched JWK Set is fresh.
@@ -120,6 +137,8 @@ pub struct Schedule {
     stale_if_error: Option<Duration>,
     /// For this time after a failed fetch, no request fetches the document.
     retry_after: Duration,
+    pub(crate) clock_skew: Duration,
+    pub(crate) head: HeadUse,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -251,6 +270,8 @@ const PUBLISH_DELAY: Duration = Duration::from_millis(500);
 const SHARED_MAX_AGE: Duration = Duration::from_secs(1);
 const FETCH_TIMEOUT: Duration = Duration::from_millis(2500);
 const DEADLINE: Duration = Duration::from_secs(10);
+/// The default of `clock_skew`.
+pub const CLOCK_SKEW: Duration = Duration::from_secs(2);
 /// The deadline and freshness lifetime of the default settings.
 const DEFAULT_DEADLINE: RevocationDeadline =
     RevocationDeadline { deadline: DEADLINE, freshness_lifetime: Duration::from_millis(8500) };
@@ -271,6 +292,8 @@ impl FreshnessConfig {
         };
         let stale_if_error = self.stale_if_error.map(|duration| duration.0);
         let fetch_timeout = self.fetch_timeout();
+        let head = self.head.unwrap_or(HeadUse::Follow);
+        let clock_skew = self.clock_skew.map_or(CLOCK_SKEW, |written| written.0);
         let deadline = match self.deadline {
             None => may_have_deadline.then_some(DEADLINE),
             Some(Deadline::Within(deadline)) => Some(deadline),
@@ -291,6 +314,8 @@ impl FreshnessConfig {
                 stale_if_error,
                 // Without a deadline there is no cool-down: each request may fetch a stale list.
                 retry_after: Duration::ZERO,
+                clock_skew,
+                head,
             });
         };
         if deadline > LONGEST_DEADLINE {
@@ -315,6 +340,8 @@ impl FreshnessConfig {
             fetch_timeout,
             stale_if_error: Some(stale_if_error.unwrap_or(STALE_IF_ERROR)),
             retry_after: RETRY_AFTER,
+            clock_skew,
+            head,
         })
     }
 
@@ -402,6 +429,8 @@ impl FreshnessConfig {
                 self.shared_max_age.is_some(),
                 lists_or_deadline && has_deadline,
             ),
+            ("freshness.head", self.head.is_some(), has_lists && has_deadline),
+            ("freshness.clock_skew", self.clock_skew.is_some(), has_lists && has_deadline),
             ("freshness.refresh_interval", self.refresh_interval.is_some(), lists_or_deadline),
             ("freshness.max_list_age", self.max_list_age.is_some(), lists_or_deadline),
             ("freshness.keys", self.keys.is_some(), keys.is_some()),
@@ -471,6 +500,48 @@ impl Schedule {
         }
     }
 
+    /// The limits of what a status head confirms. `None` without a deadline: no head is used then.
+    ///
+    /// A copy is fresh for the deadline less `clock_skew`, counted from the time at which the issuer
+    /// signed the head. So it is not used for longer than the deadline by any clock that differs by at
+    /// most `clock_skew`. If that leaves no time for a refresh, the lifetime is longer, and the bound
+    /// is [`Schedule::signed_bound`].
+    pub(crate) fn signed_limits(&self, stale_if_error: Option<Duration>) -> Option<TimeLimits> {
+        let freshness_lifetime = self.signed_lifetime()?;
+        let stale = [self.stale_if_error, stale_if_error].into_iter().flatten().min();
+        let interval = self.interval();
+        Some(TimeLimits {
+            freshness_lifetime,
+            revalidate_after: Some(interval.min(freshness_lifetime)),
+            usable_for: freshness_lifetime.saturating_add(stale.unwrap_or_default()),
+            fetch_timeout: self.fetch_timeout,
+            refresh_interval: interval,
+            retry_after: self.retry_after,
+            max_fetches: MAX_FETCHES,
+        })
+    }
+
+    fn signed_lifetime(&self) -> Option<Duration> {
+        let RevocationDeadline { deadline, .. } = self.deadline?;
+        let least = self.interval().saturating_add(self.fetch_timeout);
+        Some(deadline.saturating_sub(self.clock_skew).max(least))
+    }
+
+    /// The longest time from a revocation to the last acceptance of the token where status heads are
+    /// used, whatever caches answer, as long as clocks differ by at most `clock_skew` and no fetch
+    /// fails. `None` without a deadline.
+    pub fn signed_bound(&self) -> Option<Duration> {
+        Some(self.signed_lifetime()?.saturating_add(self.clock_skew))
+    }
+
+    /// The time for which a source is asked to hold a request for the head: four fifths of the refresh
+    /// interval, in whole seconds. `None`: that is less than a second, or there is no deadline.
+    pub(crate) fn watch_wait(&self) -> Option<Duration> {
+        self.deadline?;
+        let seconds = self.interval().saturating_mul(4).as_secs() / 5;
+        (seconds > 0).then(|| Duration::from_secs(seconds))
+    }
+
     /// The limits of a JWK Set with a deadline. Where lists have none, keys have the default
     /// deadline and, unless it is set, the default `stale_if_error`. So a withdrawn key is not
     /// trusted as long as a list.
@@ -487,7 +558,7 @@ impl Schedule {
             ..self.clone()
         };
         let limits = own.limits(None, stale_if_error);
-        TimeLimits { usable_for: limits.usable_for.min(rules.hard_stop), ..limits }
+        TimeLimits { usable_for: rules.at_most(limits.usable_for), ..limits }
     }
 
     /// The limits of a JWK Set that is fresh by HTTP and that has this age. If fetches fail, the
@@ -513,6 +584,13 @@ impl Schedule {
             retry_after: if is_usable { HTTP_RETRY_AFTER } else { RETRY_AFTER },
             max_fetches: 1,
         }
+    }
+}
+
+impl KeyRules {
+    /// The time for which a set may be used: no longer than the hard stop.
+    pub(crate) fn at_most(&self, usable_for: Duration) -> Duration {
+        usable_for.min(self.hard_stop)
     }
 }
 

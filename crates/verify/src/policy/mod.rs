@@ -23,11 +23,11 @@ pub(crate) use self::issuer_name::IssuerName;
 use self::scope_claims::Grants;
 pub use self::scope_claims::{ScopeClaim, ScopeClaims};
 pub(crate) use self::scope_claims::{ScopeRule, granted};
-use crate::documents::status_list_token::ListRules;
+use crate::documents::signed::ListRules;
 use crate::error::ClaimName;
 use crate::policy::freshness::{
-    DEFAULT_MAX_LIST_AGE, FreshnessConfig, FreshnessError, KeyFreshness, KeyRules, ListAgeTooShort,
-    Schedule,
+    DEFAULT_MAX_LIST_AGE, FreshnessConfig, FreshnessError, HeadUse, KeyFreshness, KeyRules,
+    ListAgeTooShort, Schedule,
 };
 use crate::url;
 
@@ -334,6 +334,11 @@ impl Policy {
             && uri.bytes().all(|byte| byte.is_ascii_graphic() && !b"\\#".contains(&byte))
             && self.status_uri_prefixes.iter().any(|prefix| begins_with(uri, prefix))
             && has_one_reading(uri)
+    }
+
+    /// Believes each list as it is given, without a status head.
+    pub(crate) fn ignore_heads(&mut self) {
+        self.schedule.head = HeadUse::Ignore;
     }
 
     /// Whether a key can be used: it is sound, and the host's crypto takes it.

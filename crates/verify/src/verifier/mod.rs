@@ -18,11 +18,12 @@ use crate::checks::remembered::{self, VerifiedTokens};
 use crate::checks::token::UnverifiedToken;
 use crate::checks::{Check, Requirements, RequirementsError, Stage};
 use crate::documents::fetch::{Answer, AnsweredBy, DocumentKind, FetchOrder};
+use crate::documents::head::{HeadHolder, PendingHead, ReceivedHead, WatchStep};
 pub use crate::documents::jwk_set::{JwksUri, KeySource};
 use crate::documents::jwk_set::{KeyHolder, ReceivedSet};
 use crate::documents::refused::{Refused, RefusedCounts};
-pub use crate::documents::status_list::{DEFAULT_BYTES as DEFAULT_LIST_BYTES, PendingList};
-use crate::documents::status_list::{ListHolder, ReceivedList, Taken};
+pub use crate::documents::status_list::DEFAULT_BYTES as DEFAULT_LIST_BYTES;
+use crate::documents::status_list::{ListHolder, PendingList, ReceivedList, Taken};
 use crate::error::VerifyError;
 use crate::policy::freshness::KeyFreshness;
 use crate::policy::{IssuerIndex, MAX_ISSUERS, Policy, PolicyError, is_issuer_url};
@@ -66,6 +67,8 @@ pub struct Counters {
     /// The number of answers of sources that confirmed a status list or JWK Set past half of its
     /// lifetime. An Edgepass issuer renews both earlier, so a cache or a source replays old ones.
     pub aged: u64,
+    /// The number of live watches: requests that wait for the next status head.
+    pub watches: usize,
     /// The number of refused answers of sources, by reason. Answers of a shared cache of the host
     /// are not counted.
     pub refused: RefusedCounts,
@@ -79,6 +82,9 @@ pub struct Confirmed {
     /// The confirmation time of the oldest status list that has not expired. `None` if none is
     /// held.
     pub lists: Option<UnixMillis>,
+    /// The time at which the oldest status head was signed, or received if that was earlier. `None` if
+    /// none is held.
+    pub heads: Option<UnixMillis>,
 }
 
 /// The times of a held copy.
@@ -101,6 +107,7 @@ struct Issuer {
     policy: Policy,
     keys: KeyHolder,
     lists: ListHolder,
+    head: HeadHolder,
     /// The issuer that publishes the lists of this one's tokens: usually itself.
     list_issuer: IssuerIndex,
 }
@@ -136,7 +143,7 @@ impl Issuers {
 impl Issuer {
     fn new(index: IssuerIndex, policy: Policy, keys: KeySource) -> Self {
         let (keys, lists) = (KeyHolder::new(keys, index), ListHolder::new(index));
-        Self { policy, keys, lists, list_issuer: index }
+        Self { policy, keys, lists, head: HeadHolder::new(index), list_issuer: index }
     }
 }
 
@@ -176,9 +183,38 @@ pub enum Received {
     /// The answer is a redirect: carry out this order, and pass its answer to
     /// [`Verifier::receive`].
     Fetch(FetchOrder),
-    /// The host must check a list's signature, and pass the result to
-    /// [`Verifier::list_signature_checked`].
-    CheckSignature(SignatureRequest, Box<PendingList>),
+    /// The host must check a document's signature, and pass the result to
+    /// [`Verifier::document_signature_checked`].
+    CheckSignature(SignatureRequest, PendingDocument),
+}
+
+/// A received status list or head whose signature the host is to check.
+pub struct PendingDocument {
+    issuer: IssuerIndex,
+    content: PendingContent,
+}
+
+enum PendingContent {
+    List(Box<PendingList>),
+    Head(Box<PendingHead>),
+}
+
+/// A watch of one issuer: the task of a host that waits for its status heads, one request after the
+/// other.
+pub struct Watch {
+    issuer: IssuerIndex,
+    number: u64,
+    ends_at: UnixMillis,
+}
+
+/// The next step of a [`Watch`].
+pub enum Watching {
+    /// Fetch this document, and pass the answer to [`Verifier::receive`].
+    Fetch(FetchOrder),
+    /// Sleep for this time.
+    Pause(Duration),
+    /// The watch is over.
+    Ended,
 }
 
 impl Verifier {
@@ -381,6 +417,7 @@ impl Verifier {
             list_bytes: self.bytes(),
             stale: self.stale,
             aged: self.issuers.iter().flat_map(|one| [one.lists.aged(), one.keys.aged()]).sum(),
+            watches: self.issuers.iter().filter(|one| one.head.is_watched()).count(),
             refused: self.refused,
         }
     }
@@ -390,6 +427,7 @@ impl Verifier {
         Confirmed {
             keys: self.issuers.iter().filter_map(|issuer| issuer.keys.confirmed_at()).min(),
             lists: self.issuers.iter().filter_map(|issuer| issuer.lists.oldest(now)).min(),
+            heads: self.issuers.iter().filter_map(|issuer| issuer.head.confirmed_at()).min(),
         }
     }
 
@@ -416,6 +454,43 @@ impl Verifier {
     /// the lists among the first six in it that are not held. This happens once for each issuer.
     pub fn prefetch(&mut self, now: UnixMillis) -> Option<FetchOrder> {
         self.issuers.all.iter_mut().find_map(|issuer| issuer.lists.prefetch(&issuer.policy, now))
+    }
+
+    /// Returns whether [`Verifier::watch`] would begin a watch.
+    pub fn wants_watch(&self, now: UnixMillis) -> bool {
+        self.issuers.iter().any(|issuer| issuer.head.wants_watch(&issuer.policy, now))
+    }
+
+    /// Begins a watch that ends after `limit`, if an issuer's source holds requests for its status
+    /// head and no watch of the issuer lives. Repeat until `None`: there is one for each issuer. A
+    /// source that does not bear a watch is tried again after a refresh interval.
+    ///
+    /// A watch makes copies newer earlier, and nothing else: while it waits, copies age as they do
+    /// without it.
+    pub fn watch(&mut self, limit: Duration, now: UnixMillis) -> Option<Watch> {
+        let mut issuers = self.issuers.all.iter_mut().enumerate();
+        issuers.find_map(|(index, Issuer { policy, head, .. })| {
+            let number = head.begin_watch(policy, now)?;
+            Some(Watch { issuer: IssuerIndex(index), number, ends_at: now.plus(limit) })
+        })
+    }
+
+    /// Returns the next step of a watch: the changed documents that the last head names are fetched
+    /// first, then the next head.
+    pub fn watch_step(&mut self, watch: &Watch, now: UnixMillis) -> Watching {
+        let Ok(Issuer { policy, keys, lists, head, .. }) = self.issuers.get_mut(watch.issuer)
+        else {
+            return Watching::Ended;
+        };
+        let changed = keys.changed(policy, now).or_else(|| lists.changed(policy, now));
+        if let Some(order) = changed {
+            return Watching::Fetch(order);
+        }
+        match head.watch_step(watch.number, watch.ends_at, policy, now) {
+            WatchStep::Fetch(order) => Watching::Fetch(order),
+            WatchStep::Pause(time) => Watching::Pause(time),
+            WatchStep::End => Watching::Ended,
+        }
     }
 
     /// Returns whether there is background work, for which [`Verifier::work`] is to be called.
@@ -564,21 +639,27 @@ impl Verifier {
 
     /// Takes the answer to `order`. A refused answer leaves the held copy as it is.
     pub fn receive(&mut self, order: FetchOrder, answer: Answer, now: UnixMillis) -> Received {
-        let Ok(Issuer { policy, keys, lists, .. }) = self.issuers.get_mut(order.issuer) else {
+        let index = order.issuer;
+        let Ok(Issuer { policy, keys, lists, head, .. }) = self.issuers.get_mut(index) else {
             return Received::Settled { taken: false, refused: None };
         };
         let (from, document) = (answer.from, order.document);
         let may_lack_age = matches!(order.document, DocumentKind::JwkSet | DocumentKind::Metadata)
             && policy.keys.freshness == KeyFreshness::Http;
+        // The age of a head is what its issuer signed.
+        let may_lack_age = may_lack_age || document == DocumentKind::StatusHead;
         let answer = if may_lack_age { answer } else { answer.of_known_age() };
         let settled = match document {
             DocumentKind::Metadata => keys.receive_metadata(&order, answer, policy, now),
             DocumentKind::JwkSet => {
-                let received = keys.receive_set(&order, answer, policy, now);
-                if let (ReceivedSet::Replaced { withdraws: true }, Some(keys)) =
+                let received = keys.receive_set(&order, answer, (policy, head), now);
+                if let (ReceivedSet::Replaced { withdraws }, Some(keys)) =
                     (received, keys.current())
                 {
-                    lists.keep_signed_by(keys);
+                    head.keys_changed(keys);
+                    if withdraws {
+                        lists.keep_signed_by(keys);
+                    }
                 }
                 match received {
                     ReceivedSet::Replaced { .. } | ReceivedSet::Confirmed => Ok(true),
@@ -588,10 +669,22 @@ impl Verifier {
             }
             DocumentKind::Aggregation => lists.receive_aggregation(answer, policy).map(|()| true),
             DocumentKind::StatusList => {
-                match lists.receive(order, answer, keys.current(), policy, now) {
+                match lists.receive(order, answer, (keys.current(), head), policy, now) {
                     ReceivedList::Settled(settled) => settled.map(|taken| taken == Taken::Held),
                     ReceivedList::Follow(order) => return Received::Fetch(order),
                     ReceivedList::Signature(request, pending) => {
+                        let content = PendingContent::List(pending);
+                        let pending = PendingDocument { issuer: index, content };
+                        return Received::CheckSignature(request, pending);
+                    }
+                }
+            }
+            DocumentKind::StatusHead => {
+                match head.receive(order, answer, keys.current(), policy, now) {
+                    ReceivedHead::Settled(settled) => settled.map(|()| self.name(index, now)),
+                    ReceivedHead::Signature(request, pending) => {
+                        let content = PendingContent::Head(pending);
+                        let pending = PendingDocument { issuer: index, content };
                         return Received::CheckSignature(request, pending);
                     }
                 }
@@ -601,19 +694,44 @@ impl Verifier {
     }
 
     /// Takes the host's answer to [`Received::CheckSignature`]. Returns [`Received::Settled`].
-    pub fn list_signature_checked(
+    pub fn document_signature_checked(
         &mut self,
-        pending: PendingList,
+        pending: PendingDocument,
         valid: bool,
         now: UnixMillis,
     ) -> Received {
-        let Ok(issuer) = self.issuers.get_mut(pending.issuer()) else {
+        let PendingDocument { issuer: index, content } = pending;
+        let Ok(Issuer { policy, keys, lists, head, .. }) = self.issuers.get_mut(index) else {
             return Received::Settled { taken: false, refused: None };
         };
-        let (from, keys) = (pending.from(), issuer.keys.current());
-        let settled = issuer.lists.signature_checked(pending, valid, keys, &issuer.policy, now);
-        let settled = settled.map(|taken| taken == Taken::Held);
+        let keys = keys.current();
+        let (from, settled) = match content {
+            PendingContent::List(pending) => {
+                let from = pending.from();
+                let settled = lists.signature_checked(*pending, valid, (keys, head), policy, now);
+                (from, settled.map(|taken| taken == Taken::Held))
+            }
+            PendingContent::Head(pending) => {
+                let from = pending.from();
+                let settled = head.signature_checked(*pending, valid, keys, policy, now);
+                (from, settled.map(|()| self.name(index, now)))
+            }
+        };
         self.settle(from, settled)
+    }
+
+    /// Lets the held head of an issuer confirm what it names. Returns `true`.
+    fn name(&mut self, issuer: IssuerIndex, now: UnixMillis) -> bool {
+        if let Ok(Issuer { policy, keys, lists, head, .. }) = self.issuers.get_mut(issuer)
+            && let (Some(named), Some(confirmed_at)) = (head.current(), head.confirmed_at())
+        {
+            let list = lists.named_by(named, confirmed_at, now);
+            let set = keys.named_by(named, confirmed_at, policy, now);
+            if let Some(newer) = set.or(list) {
+                head.is_older_than(newer);
+            }
+        }
+        true
     }
 
     /// Counts a refused answer, if the source gave it.
@@ -647,11 +765,12 @@ impl Verifier {
     /// Returns the times of the held copy of the document that `order` names, for an entry in a
     /// shared cache. Returns `None` if no copy is held, and for metadata and aggregations.
     pub fn held_times(&self, order: &FetchOrder) -> Option<HeldTimes> {
-        let Issuer { policy, keys, lists, .. } = self.issuers.get(order.issuer).ok()?;
+        let Issuer { policy, keys, lists, head, .. } = self.issuers.get(order.issuer).ok()?;
         let (confirmed_at, fresh_for) = match order.document {
             DocumentKind::Metadata | DocumentKind::Aggregation => (None, None),
             DocumentKind::JwkSet => (keys.confirmed_at(), keys.fresh_for(policy)),
             DocumentKind::StatusList => (lists.confirmed_at(&order.uri), None),
+            DocumentKind::StatusHead => (head.confirmed_at(), None),
         };
         Some(HeldTimes { confirmed_at: confirmed_at?, fresh_for })
     }
@@ -659,17 +778,20 @@ impl Verifier {
     /// Ends `order` without a fetch if the held copy is fresh. Call it after [`Verifier::receive`]
     /// took the copy of a shared cache. Returns `false` if the host must still fetch the document.
     pub fn release_if_fresh(&mut self, order: &FetchOrder, now: UnixMillis) -> bool {
-        let Ok(Issuer { policy, keys, lists, .. }) = self.issuers.get_mut(order.issuer) else {
+        let Ok(Issuer { policy, keys, lists, head, .. }) = self.issuers.get_mut(order.issuer)
+        else {
             return false;
         };
         let fresh = match order.document {
             DocumentKind::Metadata | DocumentKind::Aggregation => false,
             DocumentKind::JwkSet => keys.is_fresh(policy, now),
             DocumentKind::StatusList => lists.is_fresh(&order.uri, policy, now),
+            DocumentKind::StatusHead => head.is_fresh(policy, now),
         };
         match order.document {
             DocumentKind::JwkSet if fresh => keys.release(order),
             DocumentKind::StatusList if fresh => lists.release(order),
+            DocumentKind::StatusHead if fresh => head.release(order),
             _ => {}
         }
         fresh

@@ -13,6 +13,7 @@ use crate::checks::dpop::{self, Proof};
 use crate::checks::networks;
 use crate::checks::token::{SignatureCheck, SignedToken, UnverifiedToken, Verified};
 use crate::checks::{Check, Claimed, Requirements, Stage};
+use crate::documents::fetch::DocumentKind;
 use crate::documents::held::Attempt;
 use crate::documents::jwk_set::{KeyLookup, SetLookup};
 use crate::documents::status_list::StatusLookup;
@@ -43,13 +44,15 @@ impl Verifier {
         token: UnverifiedToken,
         now: UnixMillis,
     ) -> Result<Next, VerifyError> {
-        let Issuer { policy, keys, .. } = self.issuers.get_mut(token.issuer())?;
+        let Issuer { policy, keys, head, .. } = self.issuers.get_mut(token.issuer())?;
         if !token.is_of(&policy.issuer) {
             return Err(VerifyError::IssuerMismatch);
         }
         let stale_if_error = check.requirements.stale_if_error;
         let (sought, other) = ((token.key_id(), token.algorithm()), check.uses_other_key);
-        match keys.look_up(sought, other, policy, stale_if_error, &mut check.keys.attempt, now) {
+        let found =
+            keys.look_up(sought, other, (policy, head), stale_if_error, &mut check.keys, now);
+        match found {
             KeyLookup::Use { key, has_other, stale, refresh } => {
                 check.has_other_key = has_other;
                 check.stale |= stale;
@@ -196,14 +199,15 @@ impl Verifier {
     ) -> Result<Next, VerifyError> {
         let stale_if_error = check.requirements.stale_if_error;
         let list_issuer = self.issuers.get(verified.issuer())?.list_issuer;
-        let Issuer { policy, keys, lists, .. } = self.issuers.get_mut(list_issuer)?;
+        let Issuer { policy, keys, lists, head, .. } = self.issuers.get_mut(list_issuer)?;
         if list_issuer != verified.issuer() {
             // Step 3 fetched and refreshed the keys of the token's issuer only.
-            let attempt = &mut check.list_keys.attempt;
-            let progress = match keys.look_up_set(policy, stale_if_error, attempt, now) {
+            let fetches = &mut check.list_keys;
+            let progress = match keys.look_up_set((policy, head), stale_if_error, fetches, now) {
                 SetLookup::Use { stale, refresh } => {
                     check.stale |= stale;
-                    check.refresh.extend(refresh.then(|| keys.refresh_order(policy, now)));
+                    let order = refresh.then(|| keys.refresh_order(policy, head, now));
+                    check.refresh.extend(order.flatten());
                     None
                 }
                 SetLookup::Fetch(order) if check.list_keys.may_fetch(&order) => {
@@ -223,7 +227,12 @@ impl Verifier {
                 return Ok(Next::Halt(Stage::Verified(verified, Some(reference)), progress));
             }
         }
-        match lists.look_up(&reference, policy, &mut check.list_attempt, stale_if_error, now) {
+        let fetches = match list_issuer == verified.issuer() {
+            true => &mut check.keys,
+            false => &mut check.list_keys,
+        };
+        let attempts = (&mut check.list_attempt, &mut fetches.head);
+        match lists.look_up(&reference, policy, attempts, head, stale_if_error, now) {
             StatusLookup::Known { status, confirmed_at, stale, refresh } => {
                 check.refresh.extend(refresh);
                 if std::mem::take(&mut check.waited_for_list) {
@@ -238,7 +247,10 @@ impl Verifier {
                 Ok(Next::Decide(outcome, Some(report)))
             }
             StatusLookup::Fetch(order) => {
-                check.list_attempt.fetches(order.lease);
+                match order.document {
+                    DocumentKind::StatusHead => fetches.head.fetches(order.lease),
+                    _ => check.list_attempt.fetches(order.lease),
+                }
                 check.waited_for_list = true;
                 Ok(Next::Halt(Stage::Verified(verified, Some(reference)), Progress::Fetch(order)))
             }
@@ -247,7 +259,7 @@ impl Verifier {
                 Ok(Next::Halt(Stage::Verified(verified, Some(reference)), Progress::Wait(POLL)))
             }
             StatusLookup::Refuse(error) => {
-                check.cause = lists.refused(&reference.uri);
+                check.cause = lists.refused(&reference.uri).or_else(|| head.refused());
                 Err(error)
             }
         }

@@ -1,0 +1,445 @@
+//! The status head of one issuer, held and refreshed, and the watch that waits for the next one.
+
+use std::cmp::Ordering;
+use std::time::Duration;
+
+use edgepass_jose::{Jwk, JwkSet};
+
+use crate::documents::fetch::{Answer, AnsweredBy, Content, DocumentKind, FetchOrder};
+use crate::documents::held::{Attempt, Availability, Held, Replaced};
+use crate::documents::refused::{Cause, Refused};
+use crate::documents::signed::SignedDocument;
+use crate::documents::status_head::{Digest, STATUS_HEAD_TYPE, StatusHead};
+use crate::policy::freshness::{HeadUse, TimeLimits};
+use crate::policy::{IssuerIndex, Policy};
+use crate::signature::{Checked, SignatureRequest};
+use crate::time::UnixMillis;
+
+/// The held head of an issuer.
+pub(crate) struct HeadHolder {
+    issuer: IssuerIndex,
+    /// The URI that the last list with one named. `None`: the issuer publishes no head.
+    uri: Option<String>,
+    held: Held<HeldHead>,
+    /// The digest of a document that was fetched and is newer than the head.
+    outdated_by: Option<Digest>,
+    /// The time of the last refresh for that reason.
+    refetched_at: Option<UnixMillis>,
+    watch: Option<LiveWatch>,
+    watches_made: u64,
+    /// The time of the last watch that failed.
+    failed_watch_at: Option<UnixMillis>,
+}
+
+struct HeldHead {
+    head: StatusHead,
+    /// The key that signed the head. When the key is withdrawn, the head is dropped.
+    key: Jwk,
+}
+
+/// A watch: a task of the host that waits for heads, one request after the other. Like every lease
+/// it ends by time, because the host may drop the task.
+struct LiveWatch {
+    number: u64,
+    alive_until: UnixMillis,
+    /// The requests that may still follow at once. Another one is added each [`PACE`].
+    quick: u32,
+    asked_at: UnixMillis,
+    /// Whether the last answer brought a later head.
+    has_progress: bool,
+}
+
+/// A received head whose signature the host is to check.
+pub(crate) struct PendingHead {
+    order: FetchOrder,
+    from: AnsweredBy,
+    etag: Option<String>,
+    token: SignedDocument,
+}
+
+/// The next step of a watch.
+pub(crate) enum WatchStep {
+    Fetch(FetchOrder),
+    Pause(Duration),
+    End,
+}
+
+impl PendingHead {
+    /// Whether the source or the host's shared cache answered.
+    pub(crate) fn from(&self) -> AnsweredBy {
+        self.from
+    }
+}
+
+/// The result of an answer to an order for the head.
+pub(crate) enum ReceivedHead {
+    /// The answer was used or refused.
+    Settled(Result<(), Refused>),
+    /// The host must check the head's signature first.
+    Signature(SignatureRequest, Box<PendingHead>),
+}
+
+/// The number of requests of a watch that may follow each other at once.
+const QUICK: u32 = 10;
+/// The time between further ones, also after an answer without a later head: a cache between gives
+/// the same head for a second.
+const PACE: Duration = Duration::from_secs(1);
+
+impl HeadHolder {
+    pub(crate) fn new(issuer: IssuerIndex) -> Self {
+        Self {
+            issuer,
+            uri: None,
+            held: Held::new(),
+            outdated_by: None,
+            refetched_at: None,
+            watch: None,
+            watches_made: 0,
+            failed_watch_at: None,
+        }
+    }
+
+    /// Takes the URI of the head from a list. Returns whether a head confirms that list: not without a
+    /// deadline, nor if the policy does not allow the URI.
+    pub(crate) fn learn(&mut self, uri: Option<&str>, policy: &Policy) -> bool {
+        let Some(uri) = uri.filter(|uri| policy.allows_status_uri(uri)) else { return false };
+        if policy.schedule.deadline().is_none() || policy.schedule.head == HeadUse::Ignore {
+            return false;
+        }
+        if self.uri.as_deref() != Some(uri) {
+            let watches_made = self.watches_made;
+            *self = Self { uri: Some(uri.to_owned()), watches_made, ..Self::new(self.issuer) };
+        }
+        true
+    }
+
+    /// The held head, of any age.
+    pub(crate) fn current(&self) -> Option<&StatusHead> {
+        self.held.content().map(|held| &held.head)
+    }
+
+    pub(crate) fn confirmed_at(&self) -> Option<UnixMillis> {
+        self.held.confirmed_at()
+    }
+
+    /// Whether the held head is of this issuer's first: then it, and nothing else, confirms documents.
+    pub(crate) fn is_in_use(&self) -> bool {
+        self.current().is_some()
+    }
+
+    /// Why the last answer was refused, unless an answer was used since.
+    pub(crate) fn refused(&self) -> Option<Cause> {
+        self.held.refused()
+    }
+
+    /// Whether a head was refused because the held keys do not fit.
+    pub(crate) fn lacks_key(&self) -> bool {
+        self.refused().is_some_and(|cause| cause.refused == Refused::Key)
+    }
+
+    /// Records that a document is newer than the held head, which is to be fetched again.
+    pub(crate) fn is_older_than(&mut self, document: Digest) {
+        self.outdated_by = Some(document);
+    }
+
+    /// Records that the keys have changed: a head that was refused may be fetched again.
+    pub(crate) fn keys_changed(&mut self, keys: &JwkSet) {
+        self.held.keep_if(|held| keys.keys().contains(&held.key));
+        self.held.start_generation();
+    }
+
+    /// Whether the head may be used, or has to be fetched first.
+    pub(crate) fn availability(
+        &self,
+        policy: &Policy,
+        stale_if_error: Option<Duration>,
+        attempt: &mut Attempt,
+        now: UnixMillis,
+    ) -> Availability {
+        let Some(limits) = self.limits(policy, stale_if_error) else {
+            return Availability::Unavailable;
+        };
+        let availability = self.held.availability(now, &limits, attempt);
+        match availability {
+            Availability::Fresh { .. } if self.outdated_by.is_some() && !attempt.has_fetched() => {
+                match self.held.is_being_fetched(now) {
+                    true if attempt.may_wait(now, limits.fetch_timeout) => Availability::Wait,
+                    _ => Availability::Fetch,
+                }
+            }
+            availability => availability,
+        }
+    }
+
+    /// The limits of what the head confirms.
+    pub(crate) fn limits(
+        &self,
+        policy: &Policy,
+        stale_if_error: Option<Duration>,
+    ) -> Option<TimeLimits> {
+        let limits = policy.schedule.signed_limits(stale_if_error)?;
+        Some(self.held.signed_limits(limits))
+    }
+
+    pub(crate) fn is_fresh(&self, policy: &Policy, now: UnixMillis) -> bool {
+        let limits = policy.schedule.signed_limits(None);
+        limits.is_some_and(|limits| self.held.is_fresh(now, &limits))
+    }
+
+    /// An order for a request that needs the head.
+    pub(crate) fn order(&mut self, policy: &Policy, now: UnixMillis) -> Option<FetchOrder> {
+        let lease = self.held.begin_fetch(now, policy.schedule.fetch_timeout);
+        self.order_for(policy, lease)
+    }
+
+    /// An order for a refresh, if one is due.
+    pub(crate) fn refresh(&mut self, policy: &Policy, now: UnixMillis) -> Option<FetchOrder> {
+        let limits = policy.schedule.signed_limits(None)?;
+        let refetched_lately =
+            self.refetched_at.is_some_and(|at| now.since(at).is_some_and(|passed| passed < PACE));
+        let is_outdated = self.outdated_by.is_some() && !refetched_lately;
+        if is_outdated && self.held.may_refetch(now, &limits) {
+            self.refetched_at = Some(now);
+        } else if !self.held.refresh_due(now, &limits) {
+            return None;
+        }
+        let lease = self.held.begin_refresh(now, policy.schedule.fetch_timeout);
+        self.order_for(policy, lease)
+    }
+
+    fn order_for(&self, policy: &Policy, lease: u64) -> Option<FetchOrder> {
+        let uri = self.uri.clone()?;
+        Some(FetchOrder {
+            document: DocumentKind::StatusHead,
+            // A cache may have the head of before under the plain URL.
+            url: self.outdated_by.map_or_else(|| uri.clone(), |by| by.in_query_of(&uri)),
+            uri,
+            // Only a head that is signed later confirms anything.
+            etag: None,
+            max_bytes: policy.max_response_bytes,
+            timeout: policy.schedule.fetch_timeout,
+            wait: None,
+            may_read_cache: self.held.content().is_none(),
+            issuer: self.issuer,
+            lease,
+            redirects: 0,
+            first_confirmed_at: None,
+        })
+    }
+
+    /// Ends the order: the shared cache had a fresh head.
+    pub(crate) fn release(&mut self, order: &FetchOrder) {
+        self.held.answered_by_cache(order.lease);
+    }
+
+    /// Takes the answer to an order for the head.
+    pub(crate) fn receive(
+        &mut self,
+        order: FetchOrder,
+        answer: Answer,
+        keys: Option<&JwkSet>,
+        policy: &Policy,
+        now: UnixMillis,
+    ) -> ReceivedHead {
+        if answer.from == AnsweredBy::Source {
+            self.held.end_fetch(order.lease);
+        }
+        let parsed = match answer.content {
+            Content::Body { bytes, media_type, etag } => {
+                let none = JwkSet::default();
+                let typ = DocumentKind::StatusHead.accept();
+                match media_type.as_deref() == Some(typ) {
+                    false => Err(Refused::MediaType),
+                    true => SignedDocument::parse(
+                        &bytes,
+                        STATUS_HEAD_TYPE,
+                        keys.unwrap_or(&none),
+                        &policy.list_rules(),
+                    )
+                    .map(|token| (token, etag)),
+                }
+            }
+            other => Err(other.refused()),
+        };
+        match parsed {
+            Err(refused) => {
+                self.refuse(&order, answer.from, refused, now);
+                ReceivedHead::Settled(Err(refused))
+            }
+            Ok((token, etag)) => {
+                let checked = token.check_signature();
+                let pending = PendingHead { order, from: answer.from, etag, token };
+                match checked {
+                    Checked::ByHost(request) => ReceivedHead::Signature(request, Box::new(pending)),
+                    Checked::Here(valid) => ReceivedHead::Settled(
+                        self.signature_checked(pending, valid, keys, policy, now),
+                    ),
+                }
+            }
+        }
+    }
+
+    /// Holds or refuses a received head, once it is known whether its signature is `valid`.
+    pub(crate) fn signature_checked(
+        &mut self,
+        pending: PendingHead,
+        valid: bool,
+        keys: Option<&JwkSet>,
+        policy: &Policy,
+        now: UnixMillis,
+    ) -> Result<(), Refused> {
+        let PendingHead { order, from, etag, token } = pending;
+        let taken = self.take(&order, token, etag, valid, keys, policy, now);
+        if let Err(refused) = taken {
+            self.refuse(&order, from, refused, now);
+        }
+        taken
+    }
+
+    /// The head confirms what it names at the time at which it was signed, or now if that is in the
+    /// future by this clock. So neither the time for which the request was held nor a cache between
+    /// matters. The limits leave room for the difference of the clocks.
+    #[allow(clippy::too_many_arguments, reason = "the parts of one answer")]
+    fn take(
+        &mut self,
+        order: &FetchOrder,
+        token: SignedDocument,
+        etag: Option<String>,
+        valid: bool,
+        keys: Option<&JwkSet>,
+        policy: &Policy,
+        now: UnixMillis,
+    ) -> Result<(), Refused> {
+        // The key may have been withdrawn while the host checked the signature.
+        if !keys.is_some_and(|keys| keys.keys().contains(token.key())) {
+            return Err(Refused::Key);
+        }
+        if !valid {
+            return Err(Refused::Signature);
+        }
+        let head = StatusHead::from_claims(&token.claims()?, &order.uri)?;
+        let limits = policy.schedule.signed_limits(None).ok_or(Refused::TooOld)?;
+        if head.issued_at > now.plus(policy.schedule.clock_skew) {
+            return Err(Refused::Clock);
+        }
+        let confirmed_at = head.issued_at.min(now);
+        if now.since(confirmed_at).is_none_or(|age| age >= limits.freshness_lifetime) {
+            return Err(Refused::TooOld);
+        }
+        let is_later = self.current().is_none_or(|held| head.issued_at > held.issued_at);
+        let key = token.key().clone();
+        let by_time = |new: &HeldHead, held: &HeldHead| -> Ordering {
+            new.head.issued_at.cmp(&held.head.issued_at)
+        };
+        match self.held.replace(HeldHead { head, key }, etag, confirmed_at, now, by_time) {
+            Replaced::Older => return Err(Refused::Older),
+            Replaced::Taken | Replaced::Outdated => {}
+        }
+        if is_later {
+            self.outdated_by = None;
+        }
+        if let Some(watch) = self.watch.as_mut().filter(|_| order.wait.is_some()) {
+            watch.has_progress = is_later;
+        }
+        Ok(())
+    }
+
+    fn refuse(&mut self, order: &FetchOrder, from: AnsweredBy, refused: Refused, now: UnixMillis) {
+        if order.wait.is_some() {
+            // A watch that fails is no reason to doubt the source: a proxy may not bear it.
+            self.watch = None;
+            self.failed_watch_at = Some(now);
+            return;
+        }
+        let cause = Cause { document: DocumentKind::StatusHead, refused };
+        self.held.failed(order.lease, from, cause, now);
+    }
+
+    /// Whether a watch may begin: the source holds requests, no watch lives, and none has failed
+    /// lately.
+    pub(crate) fn wants_watch(&self, policy: &Policy, now: UnixMillis) -> bool {
+        let has_failed = self.failed_watch_at.is_some_and(|at| {
+            now.since(at).is_some_and(|passed| passed < policy.schedule.interval())
+        });
+        let holds = self.current().is_some_and(|head| head.wait.is_some());
+        holds && policy.schedule.watch_wait().is_some() && !has_failed && !self.has_live_watch(now)
+    }
+
+    /// Whether a watch lives, or has not ended as long as it may.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.watch.is_some()
+    }
+
+    fn has_live_watch(&self, now: UnixMillis) -> bool {
+        let begins_before = |watch: &LiveWatch| now >= watch.asked_at && now < watch.alive_until;
+        self.watch.as_ref().is_some_and(begins_before)
+    }
+
+    /// Begins a watch. Returns its number.
+    pub(crate) fn begin_watch(&mut self, policy: &Policy, now: UnixMillis) -> Option<u64> {
+        if !self.wants_watch(policy, now) {
+            return None;
+        }
+        self.watches_made = self.watches_made.wrapping_add(1);
+        let number = self.watches_made;
+        let alive_until = now.plus(policy.schedule.fetch_timeout);
+        let asked_at = now.minus(PACE);
+        self.watch =
+            Some(LiveWatch { number, alive_until, quick: QUICK, asked_at, has_progress: true });
+        Some(number)
+    }
+
+    /// The next step of a watch that ends at `ends_at`.
+    pub(crate) fn watch_step(
+        &mut self,
+        number: u64,
+        ends_at: UnixMillis,
+        policy: &Policy,
+        now: UnixMillis,
+    ) -> WatchStep {
+        let left = ends_at.since(now).unwrap_or_default();
+        let longest = self.current().and_then(|head| head.wait);
+        let wait = policy.schedule.watch_wait().zip(longest);
+        let wait = wait.map(|(own, longest)| own.min(longest).min(left).as_secs());
+        let Some(wait) = wait.filter(|wait| *wait > 0).map(Duration::from_secs) else {
+            self.end_watch(number);
+            return WatchStep::End;
+        };
+        let after = self.current().map_or(0, |head| head.number);
+        let Some(watch) = self.watch.as_mut().filter(|watch| watch.number == number) else {
+            return WatchStep::End;
+        };
+        let passed = now.since(watch.asked_at).unwrap_or_default();
+        let earned = u32::try_from(passed.as_secs()).unwrap_or(QUICK);
+        watch.quick = watch.quick.saturating_add(earned).min(QUICK);
+        if watch.quick == 0 || (!watch.has_progress && passed < PACE) {
+            let pause = PACE.saturating_sub(passed);
+            watch.has_progress = true;
+            watch.alive_until = now.plus(pause).plus(policy.schedule.fetch_timeout);
+            return WatchStep::Pause(pause);
+        }
+        watch.quick = watch.quick.saturating_sub(1);
+        watch.asked_at = now;
+        let timeout = wait.saturating_add(policy.schedule.fetch_timeout);
+        watch.alive_until = now.plus(timeout).plus(policy.schedule.fetch_timeout);
+        let Some(order) = self.order_for(policy, WATCH_LEASE) else { return WatchStep::End };
+        let query = if order.uri.contains('?') { '&' } else { '?' };
+        let url = format!("{}{query}after={after}", order.uri);
+        WatchStep::Fetch(FetchOrder {
+            url,
+            wait: Some(wait),
+            timeout,
+            may_read_cache: false,
+            ..order
+        })
+    }
+
+    fn end_watch(&mut self, number: u64) {
+        if self.watch.as_ref().is_some_and(|watch| watch.number == number) {
+            self.watch = None;
+        }
+    }
+}
+
+/// The lease of a watch's requests: none, since no other request waits for them.
+const WATCH_LEASE: u64 = 0;
