@@ -13,7 +13,8 @@ const encoder = new TextEncoder();
  */
 export const ANSWER = {
   KIND: 0b111, ACCEPTED: 0, REFUSED: 1, CHECK_SIGNATURE: 2, WAIT: 3,
-  STALE: 1 << 3, HAS_STATUS: 1 << 4, REFRESH_DUE: 1 << 5, STATUS_STALE: 1 << 6, SLOT_SHIFT: 8,
+  STALE: 1 << 3, HAS_STATUS: 1 << 4, REFRESH_DUE: 1 << 5, STATUS_STALE: 1 << 6, WATCH_DUE: 1 << 7,
+  SLOT_SHIFT: 8,
 } as const;
 
 /** Positions of the numbers that belong to an answer, as `Facts` in core.rs. */

@@ -269,6 +269,20 @@ export interface IssuerOptions {
      * refused.
      */
     maxListAge?: Duration;
+    /**
+     * Whether status heads are used. Default `"follow"`.
+     *
+     * A head is a small signed document in which an issuer names the current edition of each list.
+     * - `"follow"`: a list that names a head is current only while a head says so, whatever caches
+     *   answer. One request for the head then takes the place of one for each list.
+     * - `"ignore"`: each list is asked for: where the head cannot be fetched.
+     */
+    head?: 'follow' | 'ignore';
+    /**
+     * The largest difference between the clocks of issuer and verifier for which the deadline holds.
+     * Default `"2s"`. Only heads need it, since they state when they were signed.
+     */
+    clockSkew?: Duration;
   };
 }
 
@@ -344,6 +358,15 @@ export interface HostOptions {
    * - `"detach"`: the refresh runs without being awaited. Default elsewhere.
    */
   background?: 'await' | 'detach';
+  /**
+   * Whether the verifier waits for the issuer's next status head behind responses, so that a
+   * revocation takes effect within a fraction of a second. It waits only while tokens are checked,
+   * and only with `waitUntil` or where `background` is `"detach"`.
+   *
+   * Default: `true` in Workers and servers, `false` in pages and in functions whose time is billed.
+   * Without it, the head is asked for in each `freshness.refreshInterval`.
+   */
+  watch?: boolean;
   /**
    * Scheme and authority of this API as its clients see them, such as `"https://api.example"`,
    * without a slash at the end.
@@ -478,7 +501,7 @@ export interface VerifyOptions {
 
 const HOST_OPTIONS: Record<keyof HostOptions, true> = {
   cache: true, fetch: true, tokenFrom: true, resourceMetadata: true, userAgent: true, background: true, externalUrl: true, dpopNonceSecrets: true,
-  firstUse: true, onEvent: true, verifiedBytes: true, listBytes: true,
+  firstUse: true, onEvent: true, verifiedBytes: true, listBytes: true, watch: true,
 };
 const ISSUER_OPTIONS: Record<keyof IssuerOptions, true> = {
   profile: true, issuer: true, tenants: true, audience: true, audienceClaim: true, algorithms: true, typ: true,
@@ -491,7 +514,8 @@ const GROUPS: { [Name in Group]: Record<keyof NonNullable<IssuerOptions[Name]>, 
   status: { mode: true, issuer: true, uriPrefixes: true, maxListBytes: true, maxResponseBytes: true },
   freshness: {
     keys: true, keysHardStop: true, deadline: true, publishDelay: true, sharedMaxAge: true,
-    refreshInterval: true, fetchTimeout: true, staleIfError: true, maxListAge: true,
+    refreshInterval: true, fetchTimeout: true, staleIfError: true, maxListAge: true, head: true,
+    clockSkew: true,
   },
 };
 

@@ -51,6 +51,8 @@ export interface Counters {
    * one.
    */
   aged: number;
+  /** Requests that wait for the next status head of an issuer. */
+  watches: number;
   /** Failed fetches and refused documents, by reason. */
   refused: Record<Reason, number>;
 }
@@ -76,6 +78,7 @@ export interface Counters {
 export class Verifier {
   readonly #make: () => Engine;
   readonly #background: 'await' | 'detach';
+  readonly #watches: boolean;
   readonly #externalUrl: string | undefined;
   /** Header fields that the places of the token need. `undefined`: the token is in `Authorization`. */
   readonly #fields: string[] | undefined;
@@ -83,11 +86,12 @@ export class Verifier {
   #calls = 0;
 
   private constructor(
-    make: () => Engine, background: 'await' | 'detach', externalUrl: string | undefined,
+    make: () => Engine, background: 'await' | 'detach', watches: boolean, externalUrl: string | undefined,
     fields: string[] | undefined,
   ) {
     this.#make = make;
     this.#background = background;
+    this.#watches = watches;
     this.#externalUrl = externalUrl;
     this.#fields = fields;
     this.#engine = make();
@@ -132,7 +136,7 @@ export class Verifier {
     }
     const {
       cache, fetch, tokenFrom, resourceMetadata, userAgent, background, externalUrl, dpopNonceSecrets, firstUse, onEvent, verifiedBytes,
-      listBytes, ...trusted
+      listBytes, watch, ...trusted
     } = options;
     if (cache !== undefined && cache !== 'cache-api' && cache !== 'none') {
       throw new TypeError('cache must be "cache-api" or "none"');
@@ -140,6 +144,7 @@ export class Verifier {
     if (background !== undefined && background !== 'await' && background !== 'detach') {
       throw new TypeError('background must be "await" or "detach"');
     }
+    if (watch !== undefined && typeof watch !== 'boolean') throw new TypeError('watch must be true or false');
     for (const [name, hook] of Object.entries({ fetch, firstUse, onEvent })) {
       if (hook !== undefined && typeof hook !== 'function') throw new TypeError(`${name} must be a function`);
     }
@@ -199,7 +204,7 @@ export class Verifier {
       fetch, firstUse, onEvent, userAgent, tokenFrom, resourceMetadata,
     });
     const verifier = new Verifier(
-      make, background ?? (endsWithItsResponse() ? 'await' : 'detach'), externalUrl,
+      make, background ?? (endsWithItsResponse() ? 'await' : 'detach'), watch ?? mayWatch(), externalUrl,
       tokenFrom === undefined ? undefined : fieldsOf(tokenFrom),
     );
     // The module checks these options with the requirements.
@@ -360,6 +365,7 @@ export class Verifier {
       (answer & ANSWER.STALE) !== 0,
     );
     this.#work(engine, options);
+    if (answer & ANSWER.WATCH_DUE) this.#watch(engine, options);
     if (answer & ANSWER.REFRESH_DUE) {
       const refresh = engine.core.refresh(replayed(options.now));
       if (refresh && options.waitUntil) keepAlive(options.waitUntil, refresh);
@@ -427,6 +433,13 @@ export class Verifier {
     if (work && waitUntil) keepAlive(waitUntil, work);
   }
 
+  /** Starts to wait for status heads where that can outlive the response. No verdict waits for it. */
+  #watch(engine: Engine, { waitUntil }: VerifyOptions): void {
+    if (!this.#watches || (!waitUntil && this.#background === 'await')) return;
+    const watch = engine.core.watch();
+    if (watch && waitUntil) keepAlive(waitUntil, watch);
+  }
+
   #failed(engine: Engine, error: unknown): Promise<never> {
     // A trap leaves the `Core` of this engine locked. The first call that fails replaces the
     // engine.
@@ -473,6 +486,11 @@ function replayed(now: number | undefined): number | undefined {
 
 function inWorkerd(): boolean {
   return globalThis.navigator?.userAgent === 'Cloudflare-Workers';
+}
+
+/** Whether a request may wait behind others: not in a page, nor where the time of a function is billed. */
+function mayWatch(): boolean {
+  return inWorkerd() || !('document' in globalThis || endsWithItsResponse());
 }
 
 /** Whether the host drops work that is not awaited once the response is sent. */

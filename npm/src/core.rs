@@ -7,6 +7,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use edgepass_jose::Jwk;
 use edgepass_jose::json::JsonObject;
@@ -71,6 +72,7 @@ mod answer {
     pub(super) const HAS_STATUS: u32 = 1 << 4;
     pub(super) const REFRESH_DUE: u32 = 1 << 5;
     pub(super) const STATUS_STALE: u32 = 1 << 6;
+    pub(super) const WATCH_DUE: u32 = 1 << 7;
     pub(super) const SLOT_SHIFT: u32 = 8;
 }
 
@@ -218,6 +220,12 @@ impl Core {
         promised(self.0.verifier.work(Clock::Host))
     }
 
+    /// Waits for status heads, for at most 25 s. Resolves when that is over; undefined when no watch is
+    /// due.
+    pub fn watch(&self) -> Option<Promise> {
+        promised(self.0.verifier.watch(WATCH_LIMIT, Clock::Host))
+    }
+
     /// Fetches the JWK Sets that are not fresh. Resolves to whether one of every issuer is held.
     pub fn warm(&self) -> Promise {
         let verifier = self.0.verifier.clone();
@@ -265,11 +273,15 @@ impl Core {
             "listBytes": counters.list_bytes,
             "stale": counters.stale,
             "aged": counters.aged,
+            "watches": counters.watches,
             "refused": refused,
         })
         .to_string()
     }
 }
+
+/// The time for which one call of [`Core::watch`] waits: Workers end work 30 s after the response.
+const WATCH_LIMIT: Duration = Duration::from_secs(25);
 
 /// Room for `Bearer` and white space before a token, and one octet more, in bytes.
 const SCHEME_BYTES: usize = 64;
@@ -292,7 +304,7 @@ impl State {
 
     fn go_on(&self, mut check: Check, now: UnixMillis) -> u32 {
         match self.verifier.advance(&mut check, now) {
-            Progress::Decided(verdict) => self.decided(verdict),
+            Progress::Decided(verdict) => self.decided(verdict, now),
             Progress::CheckSignature(request) => {
                 let Some(key) = self.number_of(&request.key) else {
                     return self.wait(check, Progress::CheckSignature(request), answer::WAIT);
@@ -312,7 +324,7 @@ impl State {
         }
     }
 
-    fn decided(&self, verdict: Verdict) -> u32 {
+    fn decided(&self, verdict: Verdict, now: UnixMillis) -> u32 {
         let mut answer = if verdict.accepted() { answer::ACCEPTED } else { answer::REFUSED };
         if verdict.stale {
             answer |= answer::STALE;
@@ -327,6 +339,9 @@ impl State {
         }
         if !verdict.refresh.is_empty() {
             answer |= answer::REFRESH_DUE;
+        }
+        if self.verifier.wants_watch(now) {
+            answer |= answer::WATCH_DUE;
         }
         self.last.replace(Some(verdict));
         answer
@@ -429,6 +444,7 @@ mod tests {
             ("HAS_STATUS", answer::HAS_STATUS),
             ("REFRESH_DUE", answer::REFRESH_DUE),
             ("STATUS_STALE", answer::STATUS_STALE),
+            ("WATCH_DUE", answer::WATCH_DUE),
             ("SLOT_SHIFT", answer::SLOT_SHIFT),
         ]);
         assert_eq!(numbers("ANSWER"), answers);

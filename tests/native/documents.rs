@@ -89,7 +89,7 @@ impl Scene {
                 uris.insert(0, "https://elsewhere.example/1".into());
                 body(json!({"status_lists": uris}).to_string(), "application/json")
             }
-            DocumentKind::Metadata => panic!("nobody asks for metadata"),
+            DocumentKind::Metadata | DocumentKind::StatusHead => panic!("nobody asks for it"),
         }
     }
 

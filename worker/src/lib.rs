@@ -25,6 +25,7 @@ mod untrusted;
 
 use std::sync::Arc;
 use std::task::{self, Poll, Waker};
+use std::time::Duration;
 
 use edgepass_verify::refusal::Refusal;
 use edgepass_verify::verdict::{Challenge, Validity};
@@ -208,7 +209,8 @@ async fn pass(
             let judged = settings.verifier.judge(check, Clock::Host).await;
             settings.metrics.judged(&judged.verdict, &settings.verifier, Clock::Host.now());
             let work = settings.verifier.work(Clock::Host);
-            for work in [judged.background, work].into_iter().flatten() {
+            let watch = settings.verifier.watch(WATCH_LIMIT, Clock::Host);
+            for work in [judged.background, work, watch].into_iter().flatten() {
                 context.wait_until(&future_to_promise(async {
                     work.await;
                     Ok(JsValue::UNDEFINED)
@@ -239,6 +241,10 @@ async fn pass(
     };
     forwarded(settings, route, request, target, identity, accepted)
 }
+
+/// The time for which a request's work may wait for status heads: Workers end it 30 s after the
+/// response.
+const WATCH_LIMIT: Duration = Duration::from_secs(25);
 
 /// Forwards a request to the origin.
 fn forwarded(

@@ -117,6 +117,8 @@ impl Metrics {
         family("status_list_bytes_limit", "gauge", &plain(list_bytes));
         family("status_list_age_milliseconds", "gauge", &age(confirmed.lists));
         family("jwk_set_age_milliseconds", "gauge", &age(confirmed.keys));
+        family("status_head_age_milliseconds", "gauge", &age(confirmed.heads));
+        family("status_head_watches", "gauge", &plain(counters.watches as u64));
         text.push_str("# EOF\n");
         text
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use edgepass_verify::checks::RequirementsError;
 use edgepass_verify::documents::fetch::FetchOrder;
-use edgepass_verify::host::{Host, Shared, carry_out, judge};
+use edgepass_verify::host::{Host, Shared, carry_out, judge, watch_on};
 use edgepass_verify::native::check_signature;
 use edgepass_verify::policy::{OneOrMany, PolicyError};
 use edgepass_verify::verifier::{Counters, KeySource};
@@ -205,7 +205,26 @@ impl Client {
             self.carry_out(due);
         }
         self.work();
+        self.watch();
         verdict
+    }
+
+    /// Starts the tasks that wait for status heads, unless they run. They end when no token is checked
+    /// any more, or with the client.
+    fn watch(&self) {
+        let inner = &self.0;
+        while let Some(watch) =
+            inner.verifier.with(|verifier| verifier.watch(Duration::MAX, inner.host.now()))
+        {
+            let held = Arc::downgrade(inner);
+            tokio::spawn(async move {
+                while let Some(inner) = held.upgrade() {
+                    if !watch_on(&inner.verifier, &watch, &inner.host).await {
+                        return;
+                    }
+                }
+            });
+        }
     }
 
     fn carry_out(&self, due: Vec<FetchOrder>) -> tokio::task::JoinHandle<()> {

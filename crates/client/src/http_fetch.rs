@@ -53,6 +53,9 @@ impl HttpFetch {
         if let Some(etag) = &order.etag {
             request = request.header(IF_NONE_MATCH, etag);
         }
+        if let Some(wait) = order.wait {
+            request = request.header("prefer", format!("wait={}", wait.as_secs()));
+        }
         let mut response = request.send().await?;
         let head = head(&response);
         let body = match head.carries_document() {

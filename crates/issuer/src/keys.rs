@@ -10,6 +10,7 @@ use edgepass_jose::jwk_set::{JwkSet, MAX_KEYS};
 use edgepass_jose::{Algorithm, CompactJws, Jwk, base64url};
 use edgepass_status_list::claims::STATUS_LIST_TYPE;
 use edgepass_verify::checks::dpop::nonce::SecretTooShort;
+use edgepass_verify::documents::status_head::STATUS_HEAD_TYPE;
 use edgepass_verify::native::check_signature;
 use edgepass_verify::signature::{Checked, check};
 use serde_json::Value;
@@ -59,6 +60,7 @@ pub struct Keys {
     /// The headers of access tokens and of status lists.
     token_header: String,
     list_header: String,
+    head_header: String,
     tables: OnceLock<Option<Tables>>,
     /// Audiences of tokens by the signing key that the whole verifier has accepted.
     proven: RwLock<HashSet<String>>,
@@ -108,6 +110,7 @@ impl Keys {
         Ok(Self {
             token_header: signing.header(token_type.name()),
             list_header: signing.header(STATUS_LIST_TYPE),
+            head_header: signing.header(STATUS_HEAD_TYPE),
             tables: OnceLock::new(),
             proven: RwLock::default(),
             stored,
@@ -172,6 +175,11 @@ impl Keys {
     /// Signs the claims of a status list, with `typ` `statuslist+jwt`.
     pub(crate) fn sign_list(&self, payload: &JsonObject) -> Result<String, SigningFailed> {
         self.signing.sign(&self.list_header, Value::Object(payload.clone()).to_string().as_bytes())
+    }
+
+    /// Signs the claims of a status head, with `typ` `statushead+jwt`.
+    pub(crate) fn sign_head(&self, payload: &JsonObject) -> Result<String, SigningFailed> {
+        self.signing.sign(&self.head_header, Value::Object(payload.clone()).to_string().as_bytes())
     }
 
     /// Whether the whole verifier has accepted a token of this audience by the signing key.

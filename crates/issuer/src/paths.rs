@@ -9,5 +9,7 @@ pub const METADATA: &str = ".well-known/oauth-authorization-server";
 pub const OPENID_METADATA: &str = ".well-known/openid-configuration";
 /// Path of the aggregation, which names the status lists.
 pub const AGGREGATION: &str = "status-list-aggregation";
+/// Path of the status head, which names the current edition of every list.
+pub const STATUS_HEAD: &str = "status-head";
 /// Prefix of the status lists' paths.
 pub const LISTS: &str = "status-lists/";

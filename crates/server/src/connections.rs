@@ -4,17 +4,19 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep};
 
 /// The connections of a listener.
 pub(crate) struct Connections {
     /// One permit for each connection that may still be opened.
     free: Arc<Semaphore>,
+    /// One permit for each connection that may still become one of a watch.
+    watches: Arc<Semaphore>,
     open: Arc<Mutex<Open>>,
     since: Instant,
     /// Time of the last warning that no permit is free. `None`: there was none yet.
@@ -58,6 +60,10 @@ struct State {
     idle_since: AtomicU64,
     /// Tells the connection to end.
     end: Notify,
+    /// The place that the connection takes.
+    permit: Mutex<Option<OwnedSemaphorePermit>>,
+    /// Whether the connection takes a place among those of watches.
+    watches: AtomicBool,
 }
 
 const BUSY: u64 = u64::MAX;
@@ -68,14 +74,23 @@ pub(crate) struct Place {
     state: Arc<State>,
     since: Instant,
     open: Arc<Mutex<Open>>,
-    _permit: Option<OwnedSemaphorePermit>,
+    watches: Arc<Semaphore>,
+}
+
+/// The most connections of a listener.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Limits {
+    /// Of those that make requests.
+    pub connections: usize,
+    /// Of those that wait for status heads. They take no place of the others.
+    pub watches: usize,
 }
 
 impl Connections {
-    /// At most `limit` connections.
-    pub(crate) fn new(limit: usize) -> Self {
+    pub(crate) fn new(limits: Limits) -> Self {
         Self {
-            free: Arc::new(Semaphore::new(limit)),
+            free: Arc::new(Semaphore::new(limits.connections)),
+            watches: Arc::new(Semaphore::new(limits.watches)),
             open: Arc::default(),
             since: Instant::now(),
             warned_at: None,
@@ -96,10 +111,12 @@ impl Connections {
             address: address.ip(),
             idle_since: AtomicU64::new(millis(self.since)),
             end: Notify::new(),
+            permit: Mutex::new(permit),
+            watches: AtomicBool::new(false),
         });
         let number = lock(&self.open).add(Arc::clone(&state));
         let open = Arc::clone(&self.open);
-        Place { number, state, since: self.since, open, _permit: permit }
+        Place { number, state, since: self.since, open, watches: Arc::clone(&self.watches) }
     }
 
     /// Waits for a permit. Ends an idle connection for it, once there is one.
@@ -128,7 +145,8 @@ impl Connections {
         let idle = open.connections.values().filter_map(|state| {
             let since = state.idle_since.load(Ordering::Relaxed);
             let most = open.of_address.get(&state.address).copied().unwrap_or_default();
-            (since != BUSY).then_some((std::cmp::Reverse(most), since, state))
+            let is_idle = since != BUSY && !state.watches.load(Ordering::Relaxed);
+            is_idle.then_some((std::cmp::Reverse(most), since, state))
         });
         let Some((.., state)) = idle.min_by_key(|(most, since, _)| (*most, *since)) else {
             return false;
@@ -146,9 +164,11 @@ impl Place {
         self.state.end.notified().await;
     }
 
-    /// What a request of the connection holds until its response is made.
-    pub(crate) fn requests(&self) -> Requests {
-        Requests { state: Arc::clone(&self.state), since: self.since }
+    /// What a request of the connection holds until its response is made. `stopping` changes when the
+    /// listener stops.
+    pub(crate) fn requests(&self, stopping: watch::Receiver<()>) -> Requests {
+        let (state, watches) = (Arc::clone(&self.state), Arc::clone(&self.watches));
+        Requests { state, since: self.since, watches, stopping }
     }
 }
 
@@ -163,24 +183,46 @@ impl Drop for Place {
 pub(crate) struct Requests {
     state: Arc<State>,
     since: Instant,
+    watches: Arc<Semaphore>,
+    stopping: watch::Receiver<()>,
 }
 
 impl Requests {
+    /// Moves the connection to a place among those of watches, for as long as it is open, so that
+    /// another connection can take its place. `false`: there is none.
+    pub(crate) fn watch(&self) -> bool {
+        if self.state.watches.load(Ordering::Relaxed) {
+            return true;
+        }
+        let Ok(permit) = Arc::clone(&self.watches).try_acquire_owned() else { return false };
+        self.state.watches.store(true, Ordering::Relaxed);
+        *self.state.permit.lock().unwrap_or_else(PoisonError::into_inner) = Some(permit);
+        true
+    }
+
+    /// Waits until the listener stops.
+    pub(crate) async fn stopped(mut self) {
+        // Also if the listener is gone.
+        let _ = self.stopping.changed().await;
+    }
+
     /// The connection is busy until the returned value is dropped. HTTP/1.1 answers one request after the
     /// other.
     pub(crate) fn begin(&self) -> Answering {
         self.state.idle_since.store(BUSY, Ordering::Relaxed);
-        Answering(self.clone())
+        Answering { state: Arc::clone(&self.state), since: self.since }
     }
 }
 
 /// A request that is being answered.
-pub(crate) struct Answering(Requests);
+pub(crate) struct Answering {
+    state: Arc<State>,
+    since: Instant,
+}
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        let Self(Requests { state, since }) = self;
-        state.idle_since.store(millis(*since), Ordering::Relaxed);
+        self.state.idle_since.store(millis(self.since), Ordering::Relaxed);
     }
 }
 
@@ -204,7 +246,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_longest_idle_connection_of_the_address_with_most_makes_room() {
-        let mut connections = Connections::new(4);
+        let mut connections = Connections::new(Limits { connections: 4, watches: 0 });
+        let (_stop, stopping) = watch::channel(());
         let address = |last| SocketAddr::from(([192, 0, 2, last], 1));
         let good = connections.place(address(1)).await;
         let mut others = Vec::new();
@@ -212,7 +255,7 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(10)).await;
             others.push(connections.place(address(2)).await);
         }
-        let answering = others[0].requests().begin();
+        let answering = others[0].requests(stopping.clone()).begin();
         let ended = |place: &Place| place.state.idle_since.load(Ordering::Relaxed) == BUSY;
         let second = others.remove(1);
         let (new, ()) = tokio::join!(connections.place(address(3)), async {
@@ -223,8 +266,9 @@ mod tests {
         drop(answering);
         assert!(!ended(&others[0]), "it is idle again");
         // If all are busy a new one waits until one ends by itself.
-        let busy: Vec<_> =
-            [&good, &others[0], &others[1], &new].map(|place| place.requests().begin()).into();
+        let busy: Vec<_> = [&good, &others[0], &others[1], &new]
+            .map(|place| place.requests(stopping.clone()).begin())
+            .into();
         let (_next, ()) = tokio::join!(connections.place(address(4)), async {
             tokio::time::sleep(Duration::from_secs(1)).await;
             drop(good);
@@ -234,10 +278,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_that_becomes_idle_makes_room_for_one_that_waits() {
-        let mut connections = Connections::new(1);
+        let mut connections = Connections::new(Limits { connections: 1, watches: 1 });
+        let (_stop, stopping) = watch::channel(());
         let address = SocketAddr::from(([192, 0, 2, 1], 1));
         let only = connections.place(address).await;
-        let answering = only.requests().begin();
+        let answering = only.requests(stopping).begin();
         let began = Instant::now();
         let (_new, ()) = tokio::join!(connections.place(address), async {
             sleep(Duration::from_secs(1)).await;
@@ -246,5 +291,28 @@ mod tests {
             drop(only);
         });
         assert!(began.elapsed() < Duration::from_millis(1100));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_leaves_its_place_to_another_connection() {
+        let mut connections = Connections::new(Limits { connections: 1, watches: 1 });
+        let (_stop, stopping) = watch::channel(());
+        let address = SocketAddr::from(([192, 0, 2, 1], 1));
+        let first = connections.place(address).await;
+        let answering = first.requests(stopping.clone()).begin();
+        assert!(first.requests(stopping.clone()).watch());
+        let second = connections.place(address).await;
+        assert!(!second.requests(stopping.clone()).watch(), "one watch at most");
+        assert!(first.requests(stopping.clone()).watch(), "it has a place");
+        // Between two requests it is not ended for another connection either.
+        drop(answering);
+        let began = Instant::now();
+        let (third, ()) = tokio::join!(connections.place(address), async {
+            second.ended().await;
+            drop(second);
+        });
+        assert!(began.elapsed() < Duration::from_millis(100));
+        drop(first);
+        assert!(third.requests(stopping).watch());
     }
 }

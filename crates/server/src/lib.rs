@@ -33,6 +33,7 @@ use edgepass_issuer::storage::StoreError;
 use edgepass_issuer::{Config, Issuer, IssuerPolicy, Publisher, Store};
 use edgepass_verify::UnixMillis;
 
+pub use connections::Limits as ConnectionLimits;
 pub use federations::FederationsError;
 pub use listen::serve;
 pub use publication::Publication;

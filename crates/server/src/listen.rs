@@ -18,22 +18,23 @@ use tokio::time::{sleep, timeout};
 use tokio_io_timeout::TimeoutStream;
 use tower_http::add_extension::AddExtension;
 
-use crate::connections::{Connections, Requests};
+use crate::connections::{Connections, Limits, Requests};
 use crate::tls::Tls;
+use edgepass_issuer::paths::STATUS_HEAD;
 
 /// Serves HTTP/1.1, with TLS if given, until `stop` ends. Then finishes the requests in flight, for at most 4 s.
 ///
-/// At most `limit` connections are open, so that file descriptors remain for the database and
-/// targets, and revocations are still published. For a further one, an idle one ends.
+/// At most as many connections are open as `limits` says, so that file descriptors remain for the
+/// database and targets, and revocations are still published. For a further one, an idle one ends.
 pub async fn serve(
     listener: TcpListener,
-    limit: usize,
+    limits: Limits,
     router: Router,
     tls: Option<Arc<Tls>>,
     stop: impl Future<Output = ()>,
 ) {
     let (shutdown, on_shutdown) = watch::channel(());
-    let mut connections = Connections::new(limit);
+    let mut connections = Connections::new(limits);
     let mut stop = pin!(stop);
     loop {
         let next = async {
@@ -48,7 +49,7 @@ pub async fn serve(
         let on_shutdown = on_shutdown.clone();
         let acceptor = tls.as_ref().map(|tls| tls.acceptor());
         tokio::spawn(async move {
-            let requests = place.requests();
+            let requests = place.requests(on_shutdown.clone());
             let served = async {
                 match acceptor {
                     None => serve_connection(stream, router, requests, on_shutdown).await,
@@ -106,7 +107,11 @@ async fn serve_connection(
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(WRITE_TIMEOUT));
     let router = TowerToHyperService::new(router);
-    let service = service_fn(move |request| {
+    let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+        // Only there a handler asks for it.
+        if request.uri().path().ends_with(STATUS_HEAD) {
+            request.extensions_mut().insert(requests.clone());
+        }
         let (answering, response) = (requests.begin(), router.call(request));
         async move {
             let response = response.await;
@@ -159,7 +164,9 @@ mod tests {
         let (client, server) = duplex(1024);
         let (shutdown, on_shutdown) = watch::channel(());
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
-        let requests = Connections::new(1).place(address).await.requests();
+        let limits = Limits { connections: 1, watches: 0 };
+        let place = Connections::new(limits).place(address).await;
+        let requests = place.requests(on_shutdown.clone());
         (client, tokio::spawn(serve_connection(server, router, requests, on_shutdown)), shutdown)
     }
 

@@ -14,6 +14,16 @@ pub(crate) struct Metrics {
     lists: Gauge,
     audit_log: Gauge,
     fetched_back: Family<[(&'static str, String); 1], Counter>,
+    watches: Gauge,
+}
+
+/// A request that waits for the status head.
+pub(crate) struct Held(Gauge);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 /// The outcome of fetching a published document by its public URI.
@@ -68,7 +78,13 @@ impl Default for Metrics {
             "Published documents fetched back by their public URI, by outcome",
             fetched_back.clone(),
         );
-        Self { registry, issued, refused, changed, lists, audit_log, fetched_back }
+        let watches = Gauge::default();
+        registry.register(
+            "status_head_watches",
+            "Requests that wait for the next status head",
+            watches.clone(),
+        );
+        Self { registry, issued, refused, changed, lists, audit_log, fetched_back, watches }
     }
 }
 
@@ -87,6 +103,12 @@ impl Metrics {
 
     pub(crate) fn fetched_back(&self, outcome: FetchedBack) {
         self.fetched_back.get_or_create(&[("outcome", outcome.name().to_owned())]).inc();
+    }
+
+    /// Counts a request that waits for the status head, until the returned value is dropped.
+    pub(crate) fn watch(&self) -> Held {
+        self.watches.inc();
+        Held(self.watches.clone())
     }
 
     pub(crate) fn set_lists(&self, count: usize) {

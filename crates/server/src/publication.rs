@@ -7,6 +7,7 @@ use std::time::Duration;
 use edgepass_issuer::paths::LISTS;
 use edgepass_issuer::publish::document::{Document, MAX_AGE};
 use edgepass_issuer::publish::error::PublishError;
+use edgepass_issuer::publish::head::TARGET_INTERVAL;
 use edgepass_issuer::storage::StoreError;
 use edgepass_issuer::{Publisher, Store};
 use edgepass_verify::UnixMillis;
@@ -32,7 +33,9 @@ pub struct Publication<S> {
     /// Lag of the issuer's own endpoint, then of each target.
     lags: Vec<Lag>,
     /// While another process publishes: when the last look at what it has published began.
-    looked: Mutex<Option<Instant>>,
+    looked: Mutex<Option<(Instant, UnixMillis)>>,
+    /// The number of the status head.
+    heads: watch::Sender<u64>,
     /// Until when this process leads for certain.
     valid: Mutex<Option<watch::Receiver<Instant>>>,
     /// Longest time since that look for which documents are served.
@@ -69,6 +72,7 @@ impl<S: Store> Publication<S> {
             ended: watch::Sender::new(0),
             progress: watch::Sender::new(()),
             looked: Mutex::new(None),
+            heads: watch::Sender::new(0),
             valid: Mutex::new(None),
             publish_delay,
         }
@@ -146,7 +150,8 @@ impl<S: Store> Publication<S> {
             pause = pause_after(outcome, pause).await;
             if outcome == Some(true) {
                 // Continue also without a new round: another program may have changed the target.
-                let _ = timeout(HOUSEKEEPING, ended.changed()).await;
+                let pause = if self.publisher.has_head() { TARGET_INTERVAL } else { HOUSEKEEPING };
+                let _ = timeout(pause, ended.changed()).await;
             }
         }
     }
@@ -155,6 +160,7 @@ impl<S: Store> Publication<S> {
     /// in `until`. `None`: publishing or recording failed, which is logged.
     async fn record_published(&self, outcome: Result<bool, PublishError>) -> Option<bool> {
         let confirmed = self.publisher.confirm(self.host.now).await;
+        self.tell_head();
         self.progress.send_replace(());
         let outcome = outcome.and_then(|done| confirmed.map(|()| done));
         outcome
@@ -221,7 +227,7 @@ impl<S: Store> Publication<S> {
                 () = self.requested.notified() => idle_for = HOUSEKEEPING,
                 () = self.publisher.store().changed(), if ended.elapsed() >= POLL => {}
             }
-            let began = Instant::now();
+            let began = (Instant::now(), (self.host.now)());
             let round = self.started.fetch_add(1, Ordering::SeqCst).wrapping_add(1);
             let look = async {
                 let version = self.publisher.store().version().await?;
@@ -233,7 +239,8 @@ impl<S: Store> Publication<S> {
                     let look =
                         self.publisher.look((self.host.now)().numeric_date().seconds()).await?;
                     let (last, documents) = written(serial).await?;
-                    self.publisher.follow(look, documents);
+                    self.publisher.follow(look, documents, began.1);
+                    self.tell_head();
                     ended = Instant::now();
                     (seen, serial, idle_for) = (Some(version), last, Duration::ZERO);
                 }
@@ -265,7 +272,7 @@ impl<S: Store> Publication<S> {
     }
 
     /// When the last look at what another process has published began. `None`: this process publishes.
-    fn looked(&self) -> Option<Instant> {
+    fn looked(&self) -> Option<(Instant, UnixMillis)> {
         *self.looked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -273,12 +280,39 @@ impl<S: Store> Publication<S> {
     pub(crate) fn is_stale(&self) -> bool {
         let valid = self.valid.lock().unwrap_or_else(PoisonError::into_inner);
         let is_over = valid.as_ref().is_some_and(|valid| Instant::now() >= *valid.borrow());
-        is_over || self.looked().is_some_and(|looked| looked.elapsed() >= self.publish_delay)
+        let is_late = |(looked, _): (Instant, _)| looked.elapsed() >= self.publish_delay;
+        is_over || self.looked().is_some_and(is_late)
     }
 
     /// The document to serve at `path`. `None`: none, or it may be outdated.
     pub(crate) fn document(&self, path: &str) -> Option<Arc<Document>> {
         if self.is_stale() { None } else { self.publisher.public_document(path) }
+    }
+
+    /// Tells the requests that wait for the status head if it has changed.
+    fn tell_head(&self) {
+        let number = self.publisher.head_number();
+        self.heads.send_if_modified(|held| std::mem::replace(held, number) != number);
+    }
+
+    /// Waits until the status head has another number than `after`.
+    pub(crate) async fn head_after(&self, after: u64) {
+        let _ = self.heads.subscribe().wait_for(|number| *number != after).await;
+    }
+
+    /// The status head to serve: signed now, or when this process last saw what another one publishes.
+    /// `None`: there is none, or what it names may be outdated.
+    pub(crate) fn head(&self) -> Option<Arc<Document>> {
+        // Before what it names is looked at.
+        let now = (self.host.now)();
+        let as_of = self.looked().map_or(now, |(_, at)| at.min(now));
+        if self.is_stale() {
+            return None;
+        }
+        self.publisher.head(as_of).unwrap_or_else(|error| {
+            tracing::error!(error = %error_chain(&error), "the status head cannot be made");
+            None
+        })
     }
 
     /// Whether the endpoint and every target are up to date, or have been behind for less than 2 s.

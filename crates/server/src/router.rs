@@ -11,7 +11,8 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use edgepass_issuer::Store;
-use edgepass_issuer::paths::{AGGREGATION, JWK_SET, LISTS, METADATA, OPENID_METADATA};
+use edgepass_issuer::paths::{AGGREGATION, JWK_SET, LISTS, METADATA, OPENID_METADATA, STATUS_HEAD};
+use edgepass_issuer::publish::head::LONGEST_WAIT;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{Any, CorsLayer};
 use tower_http::limit::RequestBodyLimitLayer;
@@ -116,6 +117,9 @@ fn documented<S: Store>() -> Routes<S> {
             let limit = RequestBodyLimitLayer::new(MAX_BODY_BYTES);
             router.layer((no_store(), timeout(TIMEOUT), limit))
         });
+    let watches = Routes::default()
+        .get(&format!("/{STATUS_HEAD}"), documents::status_head::<S>)
+        .with(|router| router.layer((cors(), timeout(WATCH_TIMEOUT))));
     // The handler limits the body, after authentication. The timeout is longer, since an act may
     // change a million tokens.
     let acts = Routes::default()
@@ -141,7 +145,7 @@ fn documented<S: Store>() -> Routes<S> {
         .with(|router| {
             router.layer((timeout(TIMEOUT), RequestBodyLimitLayer::new(MAX_REPORT_BYTES)))
         });
-    endpoints.merge(acts).merge(leaks)
+    endpoints.merge(watches).merge(acts).merge(leaks)
 }
 
 /// Routes, with a list of them.
@@ -231,6 +235,7 @@ async fn log(request: Request, next: Next) -> Response {
 const MAX_BODY_BYTES: usize = 32 * 1024;
 const MAX_REPORT_BYTES: usize = 1024 * 1024;
 const TIMEOUT: Duration = Duration::from_secs(10);
+const WATCH_TIMEOUT: Duration = Duration::from_secs(LONGEST_WAIT + 5);
 const ACT_TIMEOUT: Duration = Duration::from_secs(120);
 
 #[cfg(test)]

@@ -130,16 +130,15 @@ pub async fn go_on(
     }
 }
 
-/// Waits for the status heads of one issuer, and fetches what they name as changed, until the watch
-/// ends or the host drops it. No request waits for it.
-pub async fn watch(verifier: &impl Shared, watch: Watch, host: &impl Host) {
-    loop {
-        match verifier.with(|verifier| verifier.watch_step(&watch, host.now())) {
-            Watching::Fetch(order) => carry_out(verifier, order, host).await,
-            Watching::Pause(time) => host.sleep(time).await,
-            Watching::Ended => return,
-        }
+/// Takes the next step of a watch. Repeat until it returns `false`: the watch is over then, or when
+/// the host drops it. No request waits for it.
+pub async fn watch_on(verifier: &impl Shared, watch: &Watch, host: &impl Host) -> bool {
+    match verifier.with(|verifier| verifier.watch_step(watch, host.now())) {
+        Watching::Fetch(order) => carry_out(verifier, order, host).await,
+        Watching::Pause(time) => host.sleep(time).await,
+        Watching::Ended => return false,
     }
+    true
 }
 
 /// Fetches a document and passes the answer to the verifier. Reads the shared cache first if the

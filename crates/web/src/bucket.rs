@@ -53,7 +53,9 @@ impl Bucket {
     /// Reads the object that an order names. A missing object, or a URL that is not below the base,
     /// is a failed fetch.
     pub(crate) async fn get(&self, order: &FetchOrder) -> Result<Content, JsValue> {
-        let key = order.url.strip_prefix(&self.base).and_then(|path| path.strip_prefix('/'));
+        // A query is for caches, of which there are none.
+        let url = order.url.split('?').next().unwrap_or_default();
+        let key = url.strip_prefix(&self.base).and_then(|path| path.strip_prefix('/'));
         let Some(key) = key else { return Ok(Content::Failed(Failure::Unknown)) };
         let unless = match &order.etag {
             Some(etag) => object(&[("etagDoesNotMatch", etag.as_str().into())])?,

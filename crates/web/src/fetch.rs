@@ -191,6 +191,9 @@ fn init(order: &FetchOrder, options: &RequestOptions) -> Result<JsValue, JsValue
     if let Some(etag) = &order.etag {
         headers.push(("if-none-match", etag.as_str().into()));
     }
+    if let Some(wait) = order.wait {
+        headers.push(("prefer", format!("wait={}", wait.as_secs()).into()));
+    }
     let mut cache = ("cache", JsValue::from("no-store"));
     if !options.has_cache_mode {
         headers.push(("cache-control", "no-cache".into()));

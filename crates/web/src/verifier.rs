@@ -216,6 +216,31 @@ impl WebVerifier {
         }
     }
 
+    /// Whether [`WebVerifier::watch`] has work.
+    pub fn wants_watch(&self, now: UnixMillis) -> bool {
+        self.0.verifier.borrow().wants_watch(now)
+    }
+
+    /// Work that waits for status heads, for at most `limit`, to run after the response. Other requests
+    /// get their turn meanwhile. `None` if no watch is due. If the host drops it, a later request starts
+    /// another one.
+    pub fn watch(&self, limit: Duration, clock: Clock) -> Option<Background> {
+        let watch = self.0.verifier.borrow_mut().watch(limit, clock.now())?;
+        let inner = Rc::clone(&self.0);
+        Some(Box::pin(async move {
+            loop {
+                let host = OnHost::new(&inner, clock);
+                let goes_on = host::watch_on(&inner.verifier, &watch, &host).await;
+                for write in host.writes.take() {
+                    write.await;
+                }
+                if !goes_on {
+                    return;
+                }
+            }
+        }))
+    }
+
     /// Work that makes later checks faster, to run after the response: prefetches lists, rechecks
     /// signatures, computes tables. Between its steps other requests get their turn. `None` if
     /// there is nothing to do or another request does it.

@@ -105,9 +105,10 @@ pub(crate) struct Isolate {
 impl Isolate {
     /// Whether a fetch failed just now, so that a stale copy or an unavailable document is allowed.
     /// The verifier fetches again 1 s after a failure, and a verdict follows at most two fetches
-    /// later.
+    /// later; after a failure of the head, those of list and set as well.
     fn failed_lately(&self, document: &str, now: u64) -> bool {
-        self.failed_at.get(document).is_some_and(|at| now - at <= 1_000 + 2 * FETCH_TIMEOUT)
+        let fetches = if document == HEAD { 4 } else { 2 };
+        self.failed_at.get(document).is_some_and(|at| now - at <= 1_000 + fetches * FETCH_TIMEOUT)
     }
 }
 

@@ -74,14 +74,14 @@ pub(super) async fn run(args: Args, source: Source, json: bool) -> anyhow::Resul
         tracing::info!(%listen, issuer = app.issuer().issuer(), "serving");
     }
     let apps: Vec<_> = served.iter().map(|served| Arc::clone(&served.app)).collect();
-    let limit = host::make_room_for_connections();
+    let limits = host::make_room_for_connections();
     let stop = stop_signal()?;
     let stop = async {
         stop.await;
         tracing::info!("stopping");
     };
     tokio::select! {
-        () = edgepass_server::serve(listener, limit, router(apps.clone()), tls.clone(), stop) => {}
+        () = edgepass_server::serve(listener, limits, router(apps.clone()), tls.clone(), stop) => {}
         () = watch_certificate(tls.as_deref()) => {}
         // Without publication `serve` would look healthy while its lists expire.
         ended = publishing.join_next() => match ended {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use edgepass_verify::policy::freshness::{FreshnessConfig, Schedule};
+use edgepass_verify::policy::freshness::{FreshnessConfig, HeadUse, Schedule};
 use toml::Spanned;
 
 use super::database_url::DatabaseUrl;
@@ -354,6 +354,7 @@ impl Settings {
             targets.extend(sources.check(target, |target| target.below(base)));
         }
         let (freshness, revocation, max_list_age) = revocation?;
+        let head = revocation.deadline().is_some() && freshness.head != Some(HeadUse::Ignore);
         let keys = sources.check(written.keys.unwrap_or_else(absent), |keys| {
             let schedule = checks::keys(&keys, longest, &freshness, &revocation)?;
             let pkcs11 = keys.pkcs11.map(|text| checks::pkcs11(text, base)).transpose()?;
@@ -377,6 +378,7 @@ impl Settings {
                 bits: checks::bits(status.suspension),
                 base_uri: base_uri?,
                 max_age: max_list_age.map(|age| age.as_secs()),
+                head,
             },
             keys,
             pkcs11,

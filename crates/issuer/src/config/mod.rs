@@ -167,6 +167,8 @@ pub struct ListSchedule {
     /// served with an `exp` at most this far ahead. `None`: only the `exp` of a list bounds its
     /// age, and the JWK Set has no `exp`.
     pub max_age: Option<u64>,
+    /// Whether lists name a status head, which is published as well.
+    pub head: bool,
 }
 
 impl ListSchedule {

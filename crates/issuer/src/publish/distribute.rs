@@ -84,6 +84,12 @@ impl<S: Store> Publisher<S> {
                 target.put(&document, |_| Ok(())).await?;
             }
         }
+        // Last, since it says that everything else is there.
+        let put = self.put_head(target, clock()).await;
+        if put.is_err() {
+            target.lacks_head();
+        }
+        put?;
         self.remove_retired(target, now).await?;
         lists.map(|()| is_signed && is_ready)
     }
@@ -115,6 +121,11 @@ impl<S: Store> Publisher<S> {
         let lists = read(&self.lists);
         let is_signed = |path| lists.get(path).is_some_and(|list| list.key_id == key_id);
         read(&self.current).iter().all(is_signed)
+    }
+
+    async fn put_head(&self, target: &TargetState, now: UnixMillis) -> Result<(), PublishError> {
+        let Some(head) = self.head_for(target, now)? else { return Ok(()) };
+        target.put(&head, |_| Ok(())).await
     }
 
     async fn put_keys(

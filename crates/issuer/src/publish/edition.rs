@@ -108,13 +108,14 @@ fn encode(list: &StatusList, statuses: usize, before: Option<Chosen>) -> (String
     (encoded, Chosen { strategy, statuses })
 }
 
-/// The claims of a status list token, with the private claim `number`. `before` is the choice for the
+/// The claims of a status list token, with the private claims `number` and `head_uri`. `before` is the choice for the
 /// edition before.
 ///
 /// Source: draft-ietf-oauth-status-list-20 §5.1.
 pub(super) fn payload(
     uri: &str,
     aggregation_uri: &str,
+    head_uri: Option<&str>,
     edition: &ListEdition,
     before: Option<Chosen>,
 ) -> (JsonObject, Chosen) {
@@ -136,7 +137,10 @@ pub(super) fn payload(
         },
     });
     match claims {
-        Value::Object(claims) => (claims, chosen),
+        Value::Object(mut claims) => {
+            claims.extend(head_uri.map(|uri| ("head_uri".to_owned(), uri.into())));
+            (claims, chosen)
+        }
         _ => (JsonObject::new(), chosen),
     }
 }
@@ -178,12 +182,7 @@ pub fn read(
     keys: &JwkSet,
     max_bytes: usize,
 ) -> Result<EditionClaims, BadEdition> {
-    let rules = ListRules {
-        algorithms: &SIGNING_ALGORITHMS,
-        max_token_bytes: usize::MAX,
-        max_list_bytes: max_bytes,
-        max_age: None,
-    };
+    let rules = rules(max_bytes);
     let claims = status_list_token::read(body.as_bytes(), uri, keys, &rules, check_signature);
     let claims = claims.map_err(BadEdition::Refused)?;
     let expiration = claims.expiration.ok_or(BadEdition::ClaimMissing("exp"))?;
@@ -194,6 +193,16 @@ pub fn read(
         list: claims.list,
         resumes: None,
     })
+}
+
+/// The rules for documents of this issuer: lists of any age.
+pub(super) fn rules(max_list_bytes: usize) -> ListRules<'static> {
+    ListRules {
+        algorithms: &SIGNING_ALGORITHMS,
+        max_token_bytes: usize::MAX,
+        max_list_bytes,
+        max_age: None,
+    }
 }
 
 impl EditionClaims {
@@ -283,7 +292,7 @@ mod tests {
         let uri = "https://issuer.example/lists/1200-0";
         let mut before = None;
         for _ in 0..2 {
-            let (payload, chosen) = payload(uri, uri, &own, before);
+            let (payload, chosen) = payload(uri, uri, Some(uri), &own, before);
             before = Some(chosen);
             let body = keys.sign_list(&payload).unwrap();
             let read = check(&body, uri, keys.own(), &own).unwrap();

@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 
+use edgepass_verify::UnixMillis;
+
 use super::error::PublishError;
-use super::{Publisher, list_path, read, write};
-use crate::paths::{AGGREGATION, JWK_SET, LISTS, METADATA};
+use super::{Publisher, list_path, lock, read, write};
+use crate::paths::{AGGREGATION, JWK_SET, LISTS, METADATA, STATUS_HEAD};
 use crate::status_index::RETIRE_AFTER;
 use crate::storage::Store;
 
@@ -24,16 +26,19 @@ impl<S: Store> Publisher<S> {
     }
 
     /// Serves documents, by path, that another process has written since. Drops lists that have retired.
-    pub fn follow(&self, look: Look, documents: Vec<(String, String)>) {
+    pub fn follow(&self, look: Look, documents: Vec<(String, String)>, now: UnixMillis) {
         let Look(published) = look;
         for (path, body) in documents {
-            if let Some(media_type) = media_type(&path) {
+            if path == STATUS_HEAD {
+                lock(&self.heads).follows(&body);
+            } else if let Some(media_type) = media_type(&path) {
                 self.serve(&path, media_type, body);
             }
         }
         // They are fetched back by the process that made them.
         drop(self.take_unseen());
         self.retire_all_but(published.keys().cloned().collect());
+        self.renew_head(now);
         *write(&self.followed) = Some(published);
     }
 
@@ -41,6 +46,7 @@ impl<S: Store> Publisher<S> {
     /// may have published more than this one knows.
     pub fn lead(&self) {
         write(&self.documents).clear();
+        lock(&self.heads).clear();
         *write(&self.followed) = None;
     }
 

@@ -7,6 +7,7 @@ pub mod document;
 pub mod edition;
 pub mod error;
 pub mod follow;
+pub mod head;
 pub(crate) mod key_set;
 mod same_database;
 pub mod target;
@@ -25,12 +26,13 @@ use self::document::Document;
 use self::edition::{BadEdition, Chosen, EditionClaims};
 use self::error::PublishError;
 use self::follow::Followed;
+use self::head::Heads;
 use self::target::Target;
 use self::target_state::{SignedSince, TargetState};
 use crate::entropy::Entropy;
 use crate::issue::Issuer;
 use crate::key_change;
-use crate::paths::{AGGREGATION, JWK_SET, LISTS, METADATA};
+use crate::paths::{AGGREGATION, JWK_SET, LISTS, METADATA, STATUS_HEAD};
 use crate::replacement;
 use crate::signing_key::KeyState;
 use crate::status_index::RETIRE_AFTER;
@@ -50,6 +52,7 @@ pub struct Publisher<S> {
     /// The key that signed all lists served by the issuer's own endpoint, and since when.
     signed: Mutex<SignedSince>,
     targets: Vec<TargetState>,
+    heads: Mutex<Heads>,
     /// `exp` of the served JWK Set, in seconds. 0: it has none.
     set_expires: AtomicU64,
     /// Documents served since the last call of [`Publisher::take_unseen`], the newest of each path,
@@ -94,6 +97,7 @@ impl<S: Store> Publisher<S> {
             current: RwLock::default(),
             signed: Mutex::default(),
             targets: targets.into_iter().map(TargetState::new).collect(),
+            heads: Mutex::default(),
             set_expires: AtomicU64::new(0),
             unseen: Mutex::default(),
             is_of_other_database: AtomicBool::new(false),
@@ -326,10 +330,11 @@ impl<S: Store> Publisher<S> {
     pub async fn confirm(&self, clock: fn() -> UnixMillis) -> Result<(), PublishError> {
         let is_everywhere =
             |document: &Document| self.targets.iter().all(|target| target.holds(document));
-        for (path, list) in self.unconfirmed() {
-            if !self.document(&path).is_some_and(|document| is_everywhere(&document)) {
-                continue;
-            }
+        let mut ready = self.unconfirmed();
+        ready.retain(|(path, _)| self.document(path).is_some_and(|list| is_everywhere(&list)));
+        // From now on heads name these editions, before anybody is told that they are published.
+        self.renew_head(clock());
+        for (path, list) in ready {
             if list.published < list.changes {
                 let list_id = path.strip_prefix(LISTS).unwrap_or_default();
                 self.store().mark_published(list_id, list.changes).await?;
@@ -374,7 +379,9 @@ impl<S: Store> Publisher<S> {
         let (uri, keys) = (self.issuer.list_uri(&state.id), self.issuer.keys());
         let before = live.map(|live| live.chosen);
         let aggregation = self.issuer.public_uri(AGGREGATION);
-        let (payload, chosen) = edition::payload(&uri, &aggregation, edition, before);
+        let head = self.has_head().then(|| self.issuer.public_uri(STATUS_HEAD));
+        let head = head.as_deref();
+        let (payload, chosen) = edition::payload(&uri, &aggregation, head, edition, before);
         let body = keys.sign_list(&payload)?;
         let claims = edition::check(&body, &uri, keys.own(), edition)?;
         if let Some(live) = live {
@@ -406,6 +413,9 @@ impl<S: Store> Publisher<S> {
         }
         documents.insert(document.path.clone(), Arc::clone(&document));
         drop(documents);
+        if path.starts_with(LISTS) {
+            lock(&self.heads).serves(path, &document.body);
+        }
         let mut unseen = lock(&self.unseen);
         unseen.retain(|other| other.path != document.path);
         unseen.push(document);
@@ -429,6 +439,7 @@ impl<S: Store> Publisher<S> {
     fn retire_all_but(&self, current: HashSet<String>) {
         write(&self.lists).retain(|path, _| current.contains(path));
         write(&self.documents).retain(|path, _| !path.starts_with(LISTS) || current.contains(path));
+        lock(&self.heads).keep(|path| current.contains(path));
         *write(&self.current) = current;
     }
 }

@@ -29,6 +29,8 @@ struct Observed {
     documents: HashMap<String, Option<(Version, String)>>,
     /// `kid` of each key of the JWK Set that this process wrote. `None`: it wrote none yet.
     key_ids: Option<Vec<String>>,
+    /// What the head names that this process wrote last, and when.
+    head: Option<(String, UnixMillis)>,
     /// The documents that other processes can serve, by path.
     shared: HashMap<String, Arc<Document>>,
     /// Time at which all entries of `documents` were last set to `None`, in seconds.
@@ -243,6 +245,25 @@ impl TargetState {
             },
             Err(source) => Err(self.failed(source)),
         }
+    }
+
+    /// Whether the target needs another head: the last one names something else, or is as old as
+    /// `interval`.
+    pub(super) fn wants_head(&self, name: &str, interval: Duration, now: UnixMillis) -> bool {
+        let seen = self.seen();
+        !seen.head.as_ref().is_some_and(|(held, at)| {
+            held == name && now.since(*at).is_some_and(|age| age < interval)
+        })
+    }
+
+    /// Records the head that is written next.
+    pub(super) fn has_head(&self, name: String, now: UnixMillis) {
+        self.seen().head = Some((name, now));
+    }
+
+    /// Records that the last head may not have been written.
+    pub(super) fn lacks_head(&self) {
+        self.seen().head = None;
     }
 
     /// Removes the document at a path.

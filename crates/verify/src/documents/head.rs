@@ -29,6 +29,10 @@ pub(crate) struct HeadHolder {
     watches_made: u64,
     /// The time of the last watch that failed.
     failed_watch_at: Option<UnixMillis>,
+    /// The time of the first head. A process that ends before the next one is due needs no watch.
+    first_at: Option<UnixMillis>,
+    /// Whether a token was checked since the last request of a watch.
+    is_used: bool,
 }
 
 struct HeldHead {
@@ -96,6 +100,8 @@ impl HeadHolder {
             watch: None,
             watches_made: 0,
             failed_watch_at: None,
+            first_at: None,
+            is_used: false,
         }
     }
 
@@ -130,11 +136,6 @@ impl HeadHolder {
     /// Why the last answer was refused, unless an answer was used since.
     pub(crate) fn refused(&self) -> Option<Cause> {
         self.held.refused()
-    }
-
-    /// Whether a head was refused because the held keys do not fit.
-    pub(crate) fn lacks_key(&self) -> bool {
-        self.refused().is_some_and(|cause| cause.refused == Refused::Key)
     }
 
     /// Records that a document is newer than the held head, which is to be fetched again.
@@ -192,8 +193,9 @@ impl HeadHolder {
         self.order_for(policy, lease)
     }
 
-    /// An order for a refresh, if one is due.
+    /// An order for a refresh, if one is due. Called for every token that needs the head.
     pub(crate) fn refresh(&mut self, policy: &Policy, now: UnixMillis) -> Option<FetchOrder> {
+        self.is_used = true;
         let limits = policy.schedule.signed_limits(None)?;
         let refetched_lately =
             self.refetched_at.is_some_and(|at| now.since(at).is_some_and(|passed| passed < PACE));
@@ -327,6 +329,7 @@ impl HeadHolder {
             return Err(Refused::TooOld);
         }
         let is_later = self.current().is_none_or(|held| head.issued_at > held.issued_at);
+        self.first_at.get_or_insert(now);
         let key = token.key().clone();
         let by_time = |new: &HeldHead, held: &HeldHead| -> Ordering {
             new.head.issued_at.cmp(&held.head.issued_at)
@@ -355,14 +358,22 @@ impl HeadHolder {
         self.held.failed(order.lease, from, cause, now);
     }
 
-    /// Whether a watch may begin: the source holds requests, no watch lives, and none has failed
-    /// lately.
+    /// Whether a watch may begin: the source holds requests, the verifier has been used for a refresh
+    /// interval, no watch lives, and none has failed lately.
     pub(crate) fn wants_watch(&self, policy: &Policy, now: UnixMillis) -> bool {
         let has_failed = self.failed_watch_at.is_some_and(|at| {
             now.since(at).is_some_and(|passed| passed < policy.schedule.interval())
         });
         let holds = self.current().is_some_and(|head| head.wait.is_some());
-        holds && policy.schedule.watch_wait().is_some() && !has_failed && !self.has_live_watch(now)
+        let lasts = self
+            .first_at
+            .is_some_and(|at| now.since(at).is_some_and(|age| age >= policy.schedule.interval()));
+        self.is_used
+            && holds
+            && lasts
+            && policy.schedule.watch_wait().is_some()
+            && !has_failed
+            && !self.has_live_watch(now)
     }
 
     /// Whether a watch lives, or has not ended as long as it may.
@@ -401,7 +412,8 @@ impl HeadHolder {
         let longest = self.current().and_then(|head| head.wait);
         let wait = policy.schedule.watch_wait().zip(longest);
         let wait = wait.map(|(own, longest)| own.min(longest).min(left).as_secs());
-        let Some(wait) = wait.filter(|wait| *wait > 0).map(Duration::from_secs) else {
+        let wait = wait.filter(|wait| *wait > 0 && self.is_used);
+        let Some(wait) = wait.map(Duration::from_secs) else {
             self.end_watch(number);
             return WatchStep::End;
         };
@@ -420,6 +432,7 @@ impl HeadHolder {
         }
         watch.quick = watch.quick.saturating_sub(1);
         watch.asked_at = now;
+        self.is_used = false;
         let timeout = wait.saturating_add(policy.schedule.fetch_timeout);
         watch.alive_until = now.plus(timeout).plus(policy.schedule.fetch_timeout);
         let Some(order) = self.order_for(policy, WATCH_LEASE) else { return WatchStep::End };

@@ -215,10 +215,9 @@ impl KeyHolder {
             // The `iat` of the dropped set still decides which sets are older.
             self.set.drop_copy(|_| {});
         }
-        let limits = self.limits(policy, stale_if_error, now);
+        let mut limits = self.limits(policy, stale_if_error, now);
         if self.is_headed && self.set.content().is_some() && !self.set.is_fresh(now, &limits) {
-            // Only a head can confirm the set. If a fresh one does not, the set has changed. If the
-            // keys do not fit the head, they have changed, too.
+            // Only a head can confirm the set. If a fresh one does not, the set has changed.
             match head.availability(policy, stale_if_error, &mut fetches.head, now) {
                 Availability::Fresh { .. } => {}
                 Availability::Fetch => {
@@ -226,16 +225,10 @@ impl KeyHolder {
                     return order.map_or(SetLookup::Refuse, SetLookup::Fetch);
                 }
                 Availability::Wait => return SetLookup::Wait,
-                _ if head.lacks_key() => {}
+                // The source may have a later set all the same. If the keys do not fit the head, it has.
                 Availability::Stale | Availability::Unavailable => {
                     let most = head.limits(policy, stale_if_error).map(|limits| limits.usable_for);
-                    let most = most.map(|most| policy.keys.at_most(most));
-                    let age = self.set.age(now);
-                    let is_usable = age.zip(most).is_some_and(|(age, most)| age < most);
-                    return match is_usable {
-                        true => SetLookup::Use { stale: true, refresh: false },
-                        false => SetLookup::Refuse,
-                    };
+                    limits.usable_for = policy.keys.at_most(most.unwrap_or_default());
                 }
             }
         }
@@ -264,7 +257,7 @@ impl KeyHolder {
         if !is_fetched || policy.keys.freshness != KeyFreshness::Deadline {
             return None;
         }
-        let Some(named) = head.jwk_set else { return None };
+        let named = head.jwk_set?;
         let is_same = self.digest == Some(named);
         let named = Some(named).filter(|_| !is_same);
         if named.is_some() && named != self.named {
@@ -538,7 +531,8 @@ impl KeyHolder {
                     head.is_older_than(digest);
                     return ReceivedSet::Refused(Refused::Older);
                 }
-                Some(Ordering::Equal) => return ReceivedSet::Ignored,
+                // Nothing new, and no head confirms it: not asked for again at once.
+                Some(Ordering::Equal) => return ReceivedSet::Refused(Refused::Older),
                 Some(Ordering::Greater) | None => head.is_older_than(digest),
             }
         }

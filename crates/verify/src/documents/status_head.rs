@@ -57,6 +57,11 @@ impl Digest {
         Self(octets)
     }
 
+    /// A digest that was computed before.
+    pub fn from_octets(octets: [u8; 16]) -> Self {
+        Self(octets)
+    }
+
     /// The digest in base64url.
     pub fn encoded(&self) -> String {
         base64url::encode(&self.0)

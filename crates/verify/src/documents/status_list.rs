@@ -156,6 +156,7 @@ impl ListHolder {
             order(held, &reference.uri, newer, policy, issuer, lease)
         };
         let is_headed = held.content().is_some_and(|list| list.is_headed);
+        let mut limits = limits;
         if is_headed && !held.is_fresh(now, &limits) {
             // Only a head can confirm the list. If a fresh one does not, the list has changed.
             match head.availability(policy, stale_if_error, head_attempt, now) {
@@ -165,11 +166,10 @@ impl ListHolder {
                     return order.map_or(REFUSED, StatusLookup::Fetch);
                 }
                 Availability::Wait => return StatusLookup::Wait,
+                // The source may have a later list all the same.
                 Availability::Stale | Availability::Unavailable => {
                     let usable_for = head.limits(policy, stale_if_error).map(|it| it.usable_for);
-                    let is_usable =
-                        held.age(now).zip(usable_for).is_some_and(|(age, most)| age < most);
-                    return if is_usable { known(held, reference, true, None) } else { REFUSED };
+                    limits.usable_for = usable_for.unwrap_or_default();
                 }
             }
         }
@@ -371,11 +371,11 @@ impl ListHolder {
             };
             let is_aged = from == AnsweredBy::Source && !is_headed && list.is_aged(now);
             let entry = self.entry(&uri);
+            let held = entry.held.content().and_then(|held| held.number);
             if is_headed {
                 let named = head.current().and_then(|head| head.list(&uri));
                 let is_same = named.is_some_and(|named| named.digest == digest);
                 let newer = named.filter(|named| !is_same && Some(named.number) > list.number);
-                let held = entry.held.content().and_then(|held| held.number);
                 if newer.is_some() && from == AnsweredBy::Source && list.number <= held {
                     return Err(Refused::Older);
                 }
@@ -398,8 +398,13 @@ impl ListHolder {
                 entry.newer = newer;
                 entry.is_in_use = false;
             }
+            let is_known = is_headed && held.is_some() && list.number == held;
             match entry.held.replace(list, etag, confirmed_at, now, HeldList::order_of) {
                 Replaced::Taken => {
+                    if is_known && !entry.held.is_fresh(now, &limits(&entry.held, policy, None)) {
+                        // Nothing new, and no head confirms it: not asked for again at once.
+                        entry.held.failed(lease, from, cause(Refused::Older), now);
+                    }
                     self.aged = self.aged.saturating_add(is_aged.into());
                     Ok(Taken::Held)
                 }

@@ -466,7 +466,8 @@ impl Verifier {
     /// source that does not bear a watch is tried again after a refresh interval.
     ///
     /// A watch makes copies newer earlier, and nothing else: while it waits, copies age as they do
-    /// without it.
+    /// without it. It begins once the verifier has been used for a refresh interval, and ends when no
+    /// token was checked since its last request.
     pub fn watch(&mut self, limit: Duration, now: UnixMillis) -> Option<Watch> {
         let mut issuers = self.issuers.all.iter_mut().enumerate();
         issuers.find_map(|(index, Issuer { policy, head, .. })| {

@@ -239,6 +239,7 @@ impl Verifier {
                     // Back to step 3: meanwhile the key may have been withdrawn, or the token may
                     // have expired.
                     check.keys.attempt = Attempt::default();
+                    check.stale = false;
                     return Ok(Next::To(Stage::Parsed(verified.into_unverified())));
                 }
                 check.stale |= stale;
