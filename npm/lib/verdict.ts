@@ -84,14 +84,12 @@ export type Code =
  * - `typ`, `key`, `signature`, `sub`, `expired`, `not_yet_valid`: what a status list or a JWK Set says.
  *   `sub` of metadata: they name another issuer than the option, or no usable JWK Set.
  * - `older`, `too_old`: older than the held copy, or kept too long by a cache.
- * - `clock`: a status head from the future: the clocks of issuer and verifier differ by more than
- *   `freshness.clockSkew`.
  * - `not_held`: status 304 for a copy that is not held.
  */
 export type Reason =
   | 'unreachable' | 'dns' | 'connection' | 'tls' | 'timeout' | 'status' | 'age' | 'too_large' | 'redirect'
   | 'media_type' | 'malformed' | 'typ' | 'key' | 'signature' | 'sub' | 'expired' | 'not_yet_valid'
-  | 'older' | 'too_old' | 'clock' | 'not_held';
+  | 'older' | 'too_old' | 'not_held';
 
 /** Why a document is not available: what the last answer for it was refused for. */
 export interface Cause {

@@ -51,6 +51,12 @@ export interface Counters {
    * one.
    */
   aged: number;
+  /**
+   * Status heads that were signed later than now by more than `freshness.clockSkew`.
+   *
+   * Anything but 0 shows that the clock of this host is behind that of an issuer.
+   */
+  clock: number;
   /** Requests that wait for the next status head of an issuer. */
   watches: number;
   /** Failed fetches and refused documents, by reason. */

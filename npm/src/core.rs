@@ -273,6 +273,7 @@ impl Core {
             "listBytes": counters.list_bytes,
             "stale": counters.stale,
             "aged": counters.aged,
+            "clock": counters.clock,
             "watches": counters.watches,
             "refused": refused,
         })

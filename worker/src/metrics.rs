@@ -109,6 +109,7 @@ impl Metrics {
         family("refused_documents", "counter", &refused);
         family("stale_verdicts", "counter", &plain(counters.stale));
         family("aged_confirmations", "counter", &plain(counters.aged));
+        family("clock_differences", "counter", &plain(counters.clock));
         family("remembered_tokens", "counter", &plain(counters.remembered));
         family("table_faults", "counter", &plain(counters.faults));
         family("table_bytes", "gauge", &plain(counters.table_bytes as u64));

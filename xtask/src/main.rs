@@ -39,7 +39,7 @@ usage: cargo xtask <command>
                      judge generated tokens with this and other libraries (default 100,000 from seed 1)
   simulate [--runs N] [--seed S]
                      simulate hundreds of isolates in virtual time; a failing run prints its seed
-  faults             run the suite `faults` with the issuer unreachable for five minutes
+  faults             run the suite `faults` with the issuer away for five minutes and 1,000 revocations
   crash [--kills N] [--power-cuts N] [--only NAME] [--json]
                      kill the issuer, let its disk fail, damage its files; check docs/reliability.md's invariants
   crash --store postgres [--seconds N] [--only NAME] [--json]

@@ -268,7 +268,8 @@ fn faults(tools: &Tools) -> anyhow::Result<Tally> {
 pub(crate) fn long_faults() -> anyhow::Result<()> {
     let tools = tools::everything()?;
     let mut test = fault_tests(&tools)?;
-    step::run("faults, issuer away for 300 s", test.env("EDGEPASS_AWAY", "300"))
+    test.env("EDGEPASS_AWAY", "300").env("EDGEPASS_REVOCATIONS", "1000");
+    step::run("faults, issuer away for 300 s, 1,000 revocations", &mut test)
 }
 
 fn fault_tests(tools: &Tools) -> anyhow::Result<Command> {

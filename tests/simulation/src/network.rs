@@ -353,7 +353,11 @@ impl Place {
         let outages = if rng.u64(0..3) == 0 { vec![outage(rng)] } else { Vec::new() };
         let lost = *rng.choice([0, 0, 5, 50].iter()).unwrap_or(&0);
         Self {
-            skew: if has_head { rng.i64(-2_000..=2_000) } else { rng.i64(0..5_000) },
+            skew: if has_head {
+                *rng.choice([-20_000, -2_000, 0, 2_000].iter()).unwrap_or(&0)
+            } else {
+                rng.i64(0..5_000)
+            },
             watches: match rng.u64(0..6) {
                 0 => Some(BrokenWatch::Refused),
                 1 => Some(BrokenWatch::Hangs),

@@ -10,7 +10,7 @@ use edgepass_verify::{Check, Policy, PolicyConfig, Requirements, Sender, UnixMil
 use fastrand::Rng;
 use serde_json::json;
 
-use crate::network::{Answered, Asked, Asker, Lie, Place};
+use crate::network::{Answered, Asked, Asker, BrokenWatch, Lie, Place};
 use crate::source::{HEAD, ISSUER, JWKS, MAX_AGE, START, Source, TOKENS, list_uri};
 
 /// Length of a run, in virtual milliseconds.
@@ -427,19 +427,26 @@ impl Run {
         }
         let revoked = self.revoked_at.get(&index).map(|at| (*at, list.as_str()));
         let withdrawn = self.withdrawn.filter(|(gone, _)| key == *gone).map(|(_, at)| (at, JWKS));
+        // A clock that is behind makes a head look newer that a cache repeats.
+        let place = &self.places[isolate.place];
+        let repeats = is_lied_to || place.watches == Some(BrokenWatch::Kept);
+        let behind = place.skew.saturating_neg().saturating_sub(2_000).max(0) as u64;
+        let behind = if has_head && repeats { behind } else { 0 };
         for (at, document) in [revoked, withdrawn].into_iter().flatten() {
             let late = self.now.saturating_sub(at);
             let (bound, latest) = if is_lied_to && has_head && !failed(document) {
                 // Only a signed head confirms anything.
-                (DEADLINE, &mut self.outcome.latest_lied_headed)
+                (DEADLINE + behind, &mut self.outcome.latest_lied_headed)
             } else if (is_lied_to || repeated.contains(document)) && !has_head {
                 (MAX_AGE, &mut self.outcome.latest_lied)
             } else if failed(document) {
-                (OUTAGE_BOUND, &mut self.outcome.latest_outage)
+                (OUTAGE_BOUND + behind, &mut self.outcome.latest_outage)
             } else {
-                (DEADLINE, &mut self.outcome.latest)
+                (DEADLINE + behind, &mut self.outcome.latest)
             };
-            *latest = late.max(*latest);
+            if behind == 0 {
+                *latest = late.max(*latest);
+            }
             if late > bound {
                 return Some(format!(
                     "accepted a token or key {late} ms after its revocation (bound {bound} ms)"

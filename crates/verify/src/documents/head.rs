@@ -29,10 +29,12 @@ pub(crate) struct HeadHolder {
     watches_made: u64,
     /// The time of the last watch that failed.
     failed_watch_at: Option<UnixMillis>,
-    /// The time of the first head. A process that ends before the next one is due needs no watch.
+    /// The time of the first list. A process that ends before a refresh is due needs no watch.
     first_at: Option<UnixMillis>,
     /// Whether a token was checked since the last request of a watch.
     is_used: bool,
+    /// The number of heads that were signed later than now by more than `clock_skew`.
+    from_the_future: u64,
 }
 
 struct HeldHead {
@@ -49,7 +51,9 @@ struct LiveWatch {
     /// The requests that may still follow at once. Another one is added each [`PACE`].
     quick: u32,
     asked_at: UnixMillis,
-    /// Whether the last answer brought a later head.
+    /// The number of the head that was held then.
+    after: u64,
+    /// Whether the last answer brought a later head, or one with another number.
     has_progress: bool,
 }
 
@@ -57,6 +61,8 @@ struct LiveWatch {
 pub(crate) struct PendingHead {
     order: FetchOrder,
     from: AnsweredBy,
+    /// When the answer was current at the earliest, by the verifier's clock.
+    answered_at: UnixMillis,
     etag: Option<String>,
     token: SignedDocument,
 }
@@ -85,9 +91,11 @@ pub(crate) enum ReceivedHead {
 
 /// The number of requests of a watch that may follow each other at once.
 const QUICK: u32 = 10;
-/// The time between further ones, also after an answer without a later head: a cache between gives
-/// the same head for a second.
-const PACE: Duration = Duration::from_secs(1);
+/// The time between further ones.
+const PACE: Duration = Duration::from_millis(200);
+/// The time after an answer without a later head, and between refreshes for a document that is newer
+/// than the head: a cache between gives the same head for a second.
+const REPEATED: Duration = Duration::from_secs(1);
 
 impl HeadHolder {
     pub(crate) fn new(issuer: IssuerIndex) -> Self {
@@ -102,19 +110,22 @@ impl HeadHolder {
             failed_watch_at: None,
             first_at: None,
             is_used: false,
+            from_the_future: 0,
         }
     }
 
     /// Takes the URI of the head from a list. Returns whether a head confirms that list: not without a
     /// deadline, nor if the policy does not allow the URI.
-    pub(crate) fn learn(&mut self, uri: Option<&str>, policy: &Policy) -> bool {
+    pub(crate) fn learn(&mut self, uri: Option<&str>, policy: &Policy, now: UnixMillis) -> bool {
         let Some(uri) = uri.filter(|uri| policy.allows_status_uri(uri)) else { return false };
         if policy.schedule.deadline().is_none() || policy.schedule.head == HeadUse::Ignore {
             return false;
         }
         if self.uri.as_deref() != Some(uri) {
-            let watches_made = self.watches_made;
-            *self = Self { uri: Some(uri.to_owned()), watches_made, ..Self::new(self.issuer) };
+            let Self { watches_made, from_the_future, .. } = *self;
+            let uri = Some(uri.to_owned());
+            let first_at = Some(now);
+            *self = Self { uri, watches_made, from_the_future, first_at, ..Self::new(self.issuer) };
         }
         true
     }
@@ -197,8 +208,9 @@ impl HeadHolder {
     pub(crate) fn refresh(&mut self, policy: &Policy, now: UnixMillis) -> Option<FetchOrder> {
         self.is_used = true;
         let limits = policy.schedule.signed_limits(None)?;
-        let refetched_lately =
-            self.refetched_at.is_some_and(|at| now.since(at).is_some_and(|passed| passed < PACE));
+        let refetched_lately = self
+            .refetched_at
+            .is_some_and(|at| now.since(at).is_some_and(|passed| passed < REPEATED));
         let is_outdated = self.outdated_by.is_some() && !refetched_lately;
         if is_outdated && self.held.may_refetch(now, &limits) {
             self.refetched_at = Some(now);
@@ -270,7 +282,9 @@ impl HeadHolder {
             }
             Ok((token, etag)) => {
                 let checked = token.check_signature();
-                let pending = PendingHead { order, from: answer.from, etag, token };
+                // A held request is answered long after it was sent.
+                let answered_at = if order.wait.is_some() { now } else { answer.confirmed_at };
+                let pending = PendingHead { order, from: answer.from, answered_at, etag, token };
                 match checked {
                     Checked::ByHost(request) => ReceivedHead::Signature(request, Box::new(pending)),
                     Checked::Here(valid) => ReceivedHead::Settled(
@@ -290,28 +304,27 @@ impl HeadHolder {
         policy: &Policy,
         now: UnixMillis,
     ) -> Result<(), Refused> {
-        let PendingHead { order, from, etag, token } = pending;
-        let taken = self.take(&order, token, etag, valid, keys, policy, now);
+        let taken = self.take(&pending, valid, keys, policy, now);
         if let Err(refused) = taken {
-            self.refuse(&order, from, refused, now);
+            self.refuse(&pending.order, pending.from, refused, now);
         }
         taken
     }
 
-    /// The head confirms what it names at the time at which it was signed, or now if that is in the
-    /// future by this clock. So neither the time for which the request was held nor a cache between
-    /// matters. The limits leave room for the difference of the clocks.
-    #[allow(clippy::too_many_arguments, reason = "the parts of one answer")]
+    /// The head confirms what it names at the time at which it was signed. If that is later by this
+    /// clock, it confirms when the request was sent, less `Age`; for a held request, and for its answer
+    /// alone, now. So neither the time for which a request was held nor a cache between matters. The
+    /// limits leave room for `clock_skew`. A clock that is further behind lets copies serve for longer by
+    /// that much if a cache repeats heads, and is counted; one that is further ahead makes heads look old.
     fn take(
         &mut self,
-        order: &FetchOrder,
-        token: SignedDocument,
-        etag: Option<String>,
+        pending: &PendingHead,
         valid: bool,
         keys: Option<&JwkSet>,
         policy: &Policy,
         now: UnixMillis,
     ) -> Result<(), Refused> {
+        let PendingHead { order, answered_at, etag, token, .. } = pending;
         // The key may have been withdrawn while the host checked the signature.
         if !keys.is_some_and(|keys| keys.keys().contains(token.key())) {
             return Err(Refused::Key);
@@ -322,19 +335,18 @@ impl HeadHolder {
         let head = StatusHead::from_claims(&token.claims()?, &order.uri)?;
         let limits = policy.schedule.signed_limits(None).ok_or(Refused::TooOld)?;
         if head.issued_at > now.plus(policy.schedule.clock_skew) {
-            return Err(Refused::Clock);
+            self.from_the_future = self.from_the_future.saturating_add(1);
         }
-        let confirmed_at = head.issued_at.min(now);
+        let confirmed_at = head.issued_at.min(*answered_at);
         if now.since(confirmed_at).is_none_or(|age| age >= limits.freshness_lifetime) {
             return Err(Refused::TooOld);
         }
         let is_later = self.current().is_none_or(|held| head.issued_at > held.issued_at);
-        self.first_at.get_or_insert(now);
-        let key = token.key().clone();
+        let (key, number) = (token.key().clone(), head.number);
         let by_time = |new: &HeldHead, held: &HeldHead| -> Ordering {
             new.head.issued_at.cmp(&held.head.issued_at)
         };
-        match self.held.replace(HeldHead { head, key }, etag, confirmed_at, now, by_time) {
+        match self.held.replace(HeldHead { head, key }, etag.clone(), confirmed_at, now, by_time) {
             Replaced::Older => return Err(Refused::Older),
             Replaced::Taken | Replaced::Outdated => {}
         }
@@ -342,12 +354,16 @@ impl HeadHolder {
             self.outdated_by = None;
         }
         if let Some(watch) = self.watch.as_mut().filter(|_| order.wait.is_some()) {
-            watch.has_progress = is_later;
+            watch.has_progress = is_later || number != watch.after;
         }
         Ok(())
     }
 
     fn refuse(&mut self, order: &FetchOrder, from: AnsweredBy, refused: Refused, now: UnixMillis) {
+        if order.wait.is_some() && refused == Refused::Older {
+            // Meanwhile a request has brought a later head.
+            return;
+        }
         if order.wait.is_some() {
             // A watch that fails is no reason to doubt the source: a proxy may not bear it.
             self.watch = None;
@@ -376,6 +392,11 @@ impl HeadHolder {
             && !self.has_live_watch(now)
     }
 
+    /// See [`Counters::clock`](crate::verifier::Counters::clock).
+    pub(crate) fn heads_from_the_future(&self) -> u64 {
+        self.from_the_future
+    }
+
     /// Whether a watch lives, or has not ended as long as it may.
     pub(crate) fn is_watched(&self) -> bool {
         self.watch.is_some()
@@ -395,8 +416,14 @@ impl HeadHolder {
         let number = self.watches_made;
         let alive_until = now.plus(policy.schedule.fetch_timeout);
         let asked_at = now.minus(PACE);
-        self.watch =
-            Some(LiveWatch { number, alive_until, quick: QUICK, asked_at, has_progress: true });
+        self.watch = Some(LiveWatch {
+            number,
+            alive_until,
+            quick: QUICK,
+            asked_at,
+            after: 0,
+            has_progress: true,
+        });
         Some(number)
     }
 
@@ -422,16 +449,16 @@ impl HeadHolder {
             return WatchStep::End;
         };
         let passed = now.since(watch.asked_at).unwrap_or_default();
-        let earned = u32::try_from(passed.as_secs()).unwrap_or(QUICK);
+        let earned = passed.as_millis().checked_div(PACE.as_millis()).unwrap_or_default();
+        let earned = u32::try_from(earned).unwrap_or(QUICK);
         watch.quick = watch.quick.saturating_add(earned).min(QUICK);
-        if watch.quick == 0 || (!watch.has_progress && passed < PACE) {
-            let pause = PACE.saturating_sub(passed);
-            watch.has_progress = true;
+        let pause = if watch.has_progress { PACE } else { REPEATED }.saturating_sub(passed);
+        if !pause.is_zero() && (watch.quick == 0 || !watch.has_progress) {
             watch.alive_until = now.plus(pause).plus(policy.schedule.fetch_timeout);
             return WatchStep::Pause(pause);
         }
         watch.quick = watch.quick.saturating_sub(1);
-        watch.asked_at = now;
+        (watch.asked_at, watch.after) = (now, after);
         self.is_used = false;
         let timeout = wait.saturating_add(policy.schedule.fetch_timeout);
         watch.alive_until = now.plus(timeout).plus(policy.schedule.fetch_timeout);

@@ -101,6 +101,12 @@ impl Attempt {
         now.since(since).is_some_and(|waited| waited < timeout)
     }
 
+    /// Records that the request waits for another document first: the time for which it waits for this
+    /// one begins anew.
+    pub(crate) fn yields(&mut self) {
+        self.waiting_since = None;
+    }
+
     /// Whether the request has fetched the document.
     pub(crate) fn has_fetched(&self) -> bool {
         self.fetched.is_some()

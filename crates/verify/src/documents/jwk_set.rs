@@ -221,10 +221,14 @@ impl KeyHolder {
             match head.availability(policy, stale_if_error, &mut fetches.head, now) {
                 Availability::Fresh { .. } => {}
                 Availability::Fetch => {
+                    fetches.attempt.yields();
                     let order = head.order(policy, now);
                     return order.map_or(SetLookup::Refuse, SetLookup::Fetch);
                 }
-                Availability::Wait => return SetLookup::Wait,
+                Availability::Wait => {
+                    fetches.attempt.yields();
+                    return SetLookup::Wait;
+                }
                 // The source may have a later set all the same. If the keys do not fit the head, it has.
                 Availability::Stale | Availability::Unavailable => {
                     let most = head.limits(policy, stale_if_error).map(|limits| limits.usable_for);

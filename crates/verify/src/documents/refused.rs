@@ -37,16 +37,13 @@ pub enum Refused {
     /// used: a cache keeps it for longer than `shared_max_age`. Or the status head was signed so long
     /// ago that it confirms nothing: a cache keeps it, or the clocks of issuer and verifier differ.
     TooOld,
-    /// The status head was signed later than now and `clock_skew`: the clocks of issuer and verifier
-    /// differ by more.
-    Clock,
     /// Status 304 (Not Modified) for a copy that is not held.
     NotHeld,
 }
 
 impl Refused {
     /// All reasons. That of a status stands for every status.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 20] = [
         Self::Failed(Failure::Unknown),
         Self::Failed(Failure::Dns),
         Self::Failed(Failure::Connection),
@@ -66,7 +63,6 @@ impl Refused {
         Self::NotYetValid,
         Self::Older,
         Self::TooOld,
-        Self::Clock,
         Self::NotHeld,
     ];
 
@@ -92,7 +88,6 @@ impl Refused {
             Self::NotYetValid => "not_yet_valid",
             Self::Older => "older",
             Self::TooOld => "too_old",
-            Self::Clock => "clock",
             Self::NotHeld => "not_held",
         }
     }

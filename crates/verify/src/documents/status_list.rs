@@ -162,10 +162,14 @@ impl ListHolder {
             match head.availability(policy, stale_if_error, head_attempt, now) {
                 Availability::Fresh { .. } => {}
                 Availability::Fetch => {
+                    attempt.yields();
                     let order = head.order(policy, now);
                     return order.map_or(REFUSED, StatusLookup::Fetch);
                 }
-                Availability::Wait => return StatusLookup::Wait,
+                Availability::Wait => {
+                    attempt.yields();
+                    return StatusLookup::Wait;
+                }
                 // The source may have a later list all the same.
                 Availability::Stale | Availability::Unavailable => {
                     let usable_for = head.limits(policy, stale_if_error).map(|it| it.usable_for);
@@ -363,7 +367,7 @@ impl ListHolder {
         let taken = claims.and_then(|claims| {
             let (claims, digest) = claims;
             self.prefetch.learn(claims.aggregation_uri.as_deref(), policy);
-            let is_headed = head.learn(claims.head_uri.as_deref(), policy);
+            let is_headed = head.learn(claims.head_uri.as_deref(), policy, now);
             let key = pending.token.key().clone();
             let mut list = HeldList {
                 is_headed,
@@ -385,7 +389,7 @@ impl ListHolder {
                     !is_same && named.is_none_or(|named| list.number > Some(named.number));
                 let signed_at = UnixMillis::from_seconds(list.issued_at.seconds());
                 let is_past = signed_at <= now.plus(policy.schedule.clock_skew);
-                let by_itself = Some(signed_at).filter(|_| is_past);
+                let by_itself = Some(signed_at.min(confirmed_at)).filter(|_| is_past);
                 let by_head =
                     head.confirmed_at().filter(|_| named.is_some() && (is_same || is_later));
                 confirmed_at = by_itself.max(by_head).unwrap_or_default().min(now);

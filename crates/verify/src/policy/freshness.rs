@@ -50,7 +50,7 @@ pub struct FreshnessConfig {
     pub head: Option<HeadUse>,
     /// The largest difference between the clocks of issuer and verifier for which the deadline holds.
     /// Default `"2s"`. Only status heads need it, since they state when they were signed: what a head
-    /// names is fresh for the deadline less this time. A head from further in the future is refused.
+    /// names is fresh for the deadline less this time.
     pub clock_skew: Option<DurationText>,
     /// The largest age of a list by its signed `iat`, whatever age caches report. At least `"15s"`
     /// and 1.5 times the outage bound. Default for profile `rfc9068` with a deadline, whose issuer

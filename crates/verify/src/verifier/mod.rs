@@ -67,6 +67,9 @@ pub struct Counters {
     /// The number of answers of sources that confirmed a status list or JWK Set past half of its
     /// lifetime. An Edgepass issuer renews both earlier, so a cache or a source replays old ones.
     pub aged: u64,
+    /// The number of status heads that were signed later than now by more than `clock_skew`. Any value
+    /// but 0 shows that the clock of the verifier is behind that of an issuer.
+    pub clock: u64,
     /// The number of live watches: requests that wait for the next status head.
     pub watches: usize,
     /// The number of refused answers of sources, by reason. Answers of a shared cache of the host
@@ -417,6 +420,7 @@ impl Verifier {
             list_bytes: self.bytes(),
             stale: self.stale,
             aged: self.issuers.iter().flat_map(|one| [one.lists.aged(), one.keys.aged()]).sum(),
+            clock: self.issuers.iter().map(|one| one.head.heads_from_the_future()).sum(),
             watches: self.issuers.iter().filter(|one| one.head.is_watched()).count(),
             refused: self.refused,
         }
