@@ -155,7 +155,12 @@ impl Settings {
         };
         Ok(Self {
             policy,
-            verifier: WebVerifier::new(verifier, replay, cache, (source, options)),
+            verifier: WebVerifier::new(
+                verifier.with_watch_at_once(),
+                replay,
+                cache,
+                (source, options),
+            ),
             list_bytes,
             metrics: Metrics::new(
                 object(env, "METRICS", "writeDataPoint")?,

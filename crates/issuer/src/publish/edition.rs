@@ -7,6 +7,7 @@ use edgepass_jose::jwk_set::JwkSet;
 use edgepass_status_list::encoder::{self, Strategy};
 use edgepass_status_list::{StatusList, StatusType};
 use edgepass_verify::documents::refused::Refused;
+use edgepass_verify::documents::status_head::StatusHead;
 use edgepass_verify::documents::status_list_token::{self, ListRules};
 use edgepass_verify::native::check_signature;
 use serde_json::{Value, json};
@@ -195,8 +196,17 @@ pub fn read(
     })
 }
 
+/// Reads the status head of this issuer as a verifier would, of any age.
+///
+/// # Errors
+///
+/// [`BadEdition::Refused`].
+pub fn read_head(body: &[u8], uri: &str, keys: &JwkSet) -> Result<StatusHead, BadEdition> {
+    StatusHead::read(body, uri, keys, &rules(0), check_signature).map_err(BadEdition::Refused)
+}
+
 /// The rules for documents of this issuer: lists of any age.
-pub(super) fn rules(max_list_bytes: usize) -> ListRules<'static> {
+fn rules(max_list_bytes: usize) -> ListRules<'static> {
     ListRules {
         algorithms: &SIGNING_ALGORITHMS,
         max_token_bytes: usize::MAX,

@@ -10,11 +10,11 @@ use std::time::Duration;
 use edgepass_jose::json::JsonObject;
 use edgepass_jose::{CompactJws, base64url};
 use edgepass_verify::UnixMillis;
-use edgepass_verify::documents::status_head::{Digest, StatusHead};
-use edgepass_verify::native::check_signature;
+use edgepass_verify::documents::status_head::Digest;
 use serde_json::{Value, json};
 
 use super::document::Document;
+use super::edition::{self, BadEdition};
 use super::error::PublishError;
 use super::target_state::TargetState;
 use super::{Publisher, lock};
@@ -235,11 +235,9 @@ impl<S: Store> Publisher<S> {
         let keys = self.issuer.keys();
         let body = keys.sign_head(&claims)?;
         // Read as a verifier reads it, as every list is.
-        let rules = super::edition::rules(0);
-        let read = StatusHead::read(body.as_bytes(), &uri, keys.own(), &rules, check_signature);
-        let head = read.map_err(super::edition::BadEdition::Refused)?;
+        let head = edition::read_head(body.as_bytes(), &uri, keys.own())?;
         if (head.issued_at, head.number) != (as_of, number) {
-            return Err(super::edition::BadEdition::OtherEdition.into());
+            return Err(BadEdition::OtherEdition.into());
         }
         Ok(Document::new(STATUS_HEAD, "application/statushead+jwt", body))
     }

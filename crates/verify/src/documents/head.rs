@@ -31,6 +31,8 @@ pub(crate) struct HeadHolder {
     failed_watch_at: Option<UnixMillis>,
     /// The time of the first list. A process that ends before a refresh is due needs no watch.
     first_at: Option<UnixMillis>,
+    /// Whether a watch begins with the first list.
+    watches_at_once: bool,
     /// Whether a token was checked since the last request of a watch.
     is_used: bool,
     /// The number of heads that were signed later than now by more than `clock_skew`.
@@ -53,6 +55,8 @@ struct LiveWatch {
     asked_at: UnixMillis,
     /// The number of the head that was held then.
     after: u64,
+    /// Whether the watch has asked for the first head.
+    has_asked: bool,
     /// Whether the last answer brought a later head, or one with another number.
     has_progress: bool,
 }
@@ -109,6 +113,7 @@ impl HeadHolder {
             watches_made: 0,
             failed_watch_at: None,
             first_at: None,
+            watches_at_once: false,
             is_used: false,
             from_the_future: 0,
         }
@@ -122,10 +127,11 @@ impl HeadHolder {
             return false;
         }
         if self.uri.as_deref() != Some(uri) {
-            let Self { watches_made, from_the_future, .. } = *self;
-            let uri = Some(uri.to_owned());
-            let first_at = Some(now);
-            *self = Self { uri, watches_made, from_the_future, first_at, ..Self::new(self.issuer) };
+            let new = Self::new(self.issuer);
+            let old = std::mem::replace(self, new);
+            (self.uri, self.first_at) = (Some(uri.to_owned()), Some(now));
+            (self.watches_made, self.watches_at_once) = (old.watches_made, old.watches_at_once);
+            self.from_the_future = old.from_the_future;
         }
         true
     }
@@ -374,16 +380,25 @@ impl HeadHolder {
         self.held.failed(order.lease, from, cause, now);
     }
 
-    /// Whether a watch may begin: the source holds requests, the verifier has been used for a refresh
-    /// interval, no watch lives, and none has failed lately.
+    /// Lets a watch begin with the first list.
+    pub(crate) fn watch_at_once(&mut self) {
+        self.watches_at_once = true;
+    }
+
+    /// Whether a watch may begin: the source holds requests, as far as is known, the verifier has been
+    /// used for a refresh interval, no watch lives, and none has failed lately.
     pub(crate) fn wants_watch(&self, policy: &Policy, now: UnixMillis) -> bool {
         let has_failed = self.failed_watch_at.is_some_and(|at| {
             now.since(at).is_some_and(|passed| passed < policy.schedule.interval())
         });
-        let holds = self.current().is_some_and(|head| head.wait.is_some());
-        let lasts = self
-            .first_at
-            .is_some_and(|at| now.since(at).is_some_and(|age| age >= policy.schedule.interval()));
+        let holds = match self.current() {
+            Some(head) => head.wait.is_some(),
+            None => self.watches_at_once && self.uri.is_some(),
+        };
+        let lasts = self.watches_at_once
+            || self.first_at.is_some_and(|at| {
+                now.since(at).is_some_and(|age| age >= policy.schedule.interval())
+            });
         self.is_used
             && holds
             && lasts
@@ -422,6 +437,7 @@ impl HeadHolder {
             quick: QUICK,
             asked_at,
             after: 0,
+            has_asked: false,
             has_progress: true,
         });
         Some(number)
@@ -435,6 +451,16 @@ impl HeadHolder {
         policy: &Policy,
         now: UnixMillis,
     ) -> WatchStep {
+        if self.current().is_none() {
+            let is_first = self.watch.as_mut().is_some_and(|watch| {
+                watch.number == number && !std::mem::replace(&mut watch.has_asked, true)
+            });
+            let order = if is_first { self.order(policy, now) } else { None };
+            if order.is_none() {
+                self.end_watch(number);
+            }
+            return order.map_or(WatchStep::End, WatchStep::Fetch);
+        }
         let left = ends_at.since(now).unwrap_or_default();
         let longest = self.current().and_then(|head| head.wait);
         let wait = policy.schedule.watch_wait().zip(longest);

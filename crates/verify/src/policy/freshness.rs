@@ -466,6 +466,11 @@ impl Schedule {
         Some(self.deadline()?.saturating_add(self.stale_if_error?))
     }
 
+    /// `clock_skew`, or its default.
+    pub fn clock_skew(&self) -> Duration {
+        self.clock_skew
+    }
+
     /// The refresh interval; 5 s for `"ttl"`.
     pub(crate) fn interval(&self) -> Duration {
         self.refresh_interval.unwrap_or(DEFAULT_REFRESH_INTERVAL)

@@ -369,6 +369,14 @@ impl Verifier {
         Self { verified: VerifiedTokens::new(max_bytes), ..self }
     }
 
+    /// Lets watches begin with the first status list, for hosts whose processes are kept for long. Default:
+    /// after a refresh interval.
+    #[must_use]
+    pub fn with_watch_at_once(mut self) -> Self {
+        self.issuers.all.iter_mut().for_each(|issuer| issuer.head.watch_at_once());
+        self
+    }
+
     /// Returns the highest `max_token_bytes` of all policies.
     pub fn max_token_bytes(&self) -> usize {
         self.issuers

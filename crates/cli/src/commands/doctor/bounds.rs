@@ -45,6 +45,18 @@ pub(super) fn look(config: &Config, report: &mut Report) {
         let says = format!("{bound} = {deadline} deadline + {stale} stale_if_error");
         report.good("outage bound", says);
     }
+    if let Some(bound) = config.revocation.signed_bound().filter(|_| config.status.head) {
+        let says = |what| {
+            format!(
+                "verifiers accept a replayed old {what} for up to {}, if the clocks differ by at most {}; see the status head",
+                DurationText(bound),
+                DurationText(config.revocation.clock_skew()),
+            )
+        };
+        report.good("lying cache", says("list"));
+        report.good("withdrawn key", says("JWK Set"));
+        return;
+    }
     let Some(age) = config.status.max_age else {
         report.bad("lying cache", "verifiers accept an old list until its exp; set max_list_age");
         return;

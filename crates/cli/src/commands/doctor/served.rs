@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chrono::DateTime;
-use edgepass_issuer::paths::{AGGREGATION, JWK_SET};
+use edgepass_issuer::paths::{AGGREGATION, JWK_SET, STATUS_HEAD};
 use edgepass_issuer::publish::edition;
 use edgepass_issuer::status_act::unpublished;
 use edgepass_issuer::{Config, Store};
@@ -15,6 +15,7 @@ use reqwest::header::{
 };
 use reqwest::{Client, StatusCode};
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::Report;
 use crate::commands::MAX_DOCUMENT;
@@ -85,8 +86,74 @@ pub(super) async fn look<S: Store>(
     let named: Value = serde_json::from_slice(&seen.body).unwrap_or_default();
     let uris = named.get("status_lists").and_then(Value::as_array).cloned().unwrap_or_default();
     lists(client, &uris, &keys, config, report).await;
+    if config.status.head {
+        head(client, &keys, config, report).await;
+    }
     Ok(())
 }
+
+/// Checks the status head: a key of the served JWK Set signed it, it is new by this clock, and a request
+/// that is to be held is held.
+async fn head(client: &Client, keys: &JwkSet, config: &Config, report: &mut Report) {
+    let url = format!("{}/{STATUS_HEAD}", config.status.base_uri);
+    let Some(seen) = get(client, &url, "application/statushead+jwt", report).await else {
+        report.bad(
+            "status head",
+            "verifiers refuse tokens without it: let it through, or write head = \"ignore\" in [revocation]",
+        );
+        return;
+    };
+    let head = match edition::read_head(&seen.body, &url, keys) {
+        Ok(head) => head,
+        Err(error) => {
+            report.bad("status head", format!("{url}: {error}"));
+            return;
+        }
+    };
+    let skew = config.revocation.clock_skew();
+    let (now, millis) = (host::now(), |time: Duration| format!("{} ms", time.as_millis()));
+    match (now.since(head.issued_at), head.issued_at.since(now)) {
+        (_, Some(ahead)) if ahead > skew => report.bad(
+            "status head",
+            format!("signed {} from now: the clocks differ by more than clock_skew", millis(ahead)),
+        ),
+        (Some(age), _) if age > skew => report.bad(
+            "status head",
+            format!("signed {} ago: a cache repeats it, or the clocks differ", millis(age)),
+        ),
+        (age, _) => {
+            let (lists, age) = (head.list_count(), millis(age.unwrap_or_default()));
+            report.good("status head", format!("names {lists} lists, signed {age} ago"));
+        }
+    }
+    let Some(wait) = head.wait else {
+        report.good(
+            "watch",
+            "the source holds no requests; verifiers ask for the head every refresh interval",
+        );
+        return;
+    };
+    let held = client
+        .get(format!("{url}?after={}", head.number))
+        .header("prefer", format!("wait={}", HELD_FOR.as_secs()))
+        .timeout(HELD_FOR.saturating_add(Duration::from_secs(5)));
+    let asked = Instant::now();
+    match held.send().await {
+        Ok(answer) if answer.status() == StatusCode::OK => {
+            let (took, is_held) = (asked.elapsed(), answer.headers().contains_key("preference-applied"));
+            if is_held || took >= HELD_FOR {
+                let longest = humantime(wait.as_secs());
+                report.good("watch", format!("a request is held for up to {longest}; one of 1s took {}", millis(took)));
+            } else {
+                report.warn("watch", format!("{url} does not hold a request with Prefer: wait; does a proxy drop the field or the query?"));
+            }
+        }
+        _ => report.warn("watch", format!("{url}: a request that is held fails; revocations take effect after up to the deadline")),
+    }
+}
+
+/// The time for which a request is to be held.
+const HELD_FOR: Duration = Duration::from_secs(1);
 
 /// Checks every list in the aggregation: a key of the served JWK Set signed the list, `sub` is its
 /// URI, and it has not expired. Stops at a list that cannot be fetched.
