@@ -10,5 +10,6 @@ mod http_freshness;
 mod list_issuer;
 mod properties;
 mod remembered;
+mod status_heads;
 mod third_party;
 mod vectors;

@@ -175,6 +175,8 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         lock(&self.open).remove(self.number);
+        // A request that is still being answered holds the state.
+        self.state.permit.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }
 

@@ -220,6 +220,12 @@ impl HeadHolder {
         let is_outdated = self.outdated_by.is_some() && !refetched_lately;
         if is_outdated && self.held.may_refetch(now, &limits) {
             self.refetched_at = Some(now);
+        } else if self.current().is_none() {
+            // The first head: before the list that names it is too old by itself.
+            let is_due = self.has_been_known_for(policy.schedule.interval(), now);
+            if !is_due || !self.held.may_refetch(now, &limits) {
+                return None;
+            }
         } else if !self.held.refresh_due(now, &limits) {
             return None;
         }
@@ -395,16 +401,19 @@ impl HeadHolder {
             Some(head) => head.wait.is_some(),
             None => self.watches_at_once && self.uri.is_some(),
         };
-        let lasts = self.watches_at_once
-            || self.first_at.is_some_and(|at| {
-                now.since(at).is_some_and(|age| age >= policy.schedule.interval())
-            });
+        let interval = policy.schedule.interval();
+        let lasts = self.watches_at_once || self.has_been_known_for(interval, now);
         self.is_used
             && holds
             && lasts
             && policy.schedule.watch_wait().is_some()
             && !has_failed
             && !self.has_live_watch(now)
+    }
+
+    /// Whether the first list with the URI came so long ago.
+    fn has_been_known_for(&self, time: Duration, now: UnixMillis) -> bool {
+        self.first_at.is_some_and(|at| now.since(at).is_some_and(|known| known >= time))
     }
 
     /// See [`Counters::clock`](crate::verifier::Counters::clock).

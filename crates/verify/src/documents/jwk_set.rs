@@ -272,12 +272,15 @@ impl KeyHolder {
         let was_headed = std::mem::replace(&mut self.is_headed, true);
         match (is_same, was_headed) {
             (true, _) => {
+                if !was_headed {
+                    // What HTTP confirmed before does not count.
+                    self.set.unconfirm();
+                }
                 self.set.confirm_copy(confirmed_at, now);
                 None
             }
             (false, false) => {
                 let is_later = self.set.confirmed_at() > Some(confirmed_at);
-                // What HTTP confirmed before does not count.
                 self.set.unconfirm();
                 self.digest.filter(|_| is_later)
             }

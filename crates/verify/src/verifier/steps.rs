@@ -12,8 +12,8 @@ use crate::checks::dpop::nonce::NonceRule;
 use crate::checks::dpop::{self, Proof};
 use crate::checks::networks;
 use crate::checks::token::{SignatureCheck, SignedToken, UnverifiedToken, Verified};
-use crate::checks::{Check, Claimed, Requirements, Stage};
-use crate::documents::fetch::DocumentKind;
+use crate::checks::{Check, Claimed, KeyFetches, Requirements, Stage};
+use crate::documents::fetch::{DocumentKind, FetchOrder};
 use crate::documents::held::Attempt;
 use crate::documents::jwk_set::{KeyLookup, SetLookup};
 use crate::documents::status_list::StatusLookup;
@@ -99,7 +99,10 @@ impl Verifier {
                 }
                 Ok(Next::Halt(Stage::Parsed(token), Progress::Fetch(order)))
             }
-            KeyLookup::Wait => Ok(Next::Halt(Stage::Parsed(token), Progress::Wait(POLL))),
+            KeyLookup::Wait => {
+                let (refresh, fetches) = (&mut check.refresh, &mut check.keys);
+                Ok(Next::Halt(Stage::Parsed(token), wait(refresh, fetches)))
+            }
             KeyLookup::Refuse(error) => {
                 check.cause = keys.refused();
                 Err(error)
@@ -213,7 +216,7 @@ impl Verifier {
                 SetLookup::Fetch(order) if check.list_keys.may_fetch(&order) => {
                     Some(Progress::Fetch(order))
                 }
-                SetLookup::Wait => Some(Progress::Wait(POLL)),
+                SetLookup::Wait => Some(wait(&mut check.refresh, &mut check.list_keys)),
                 lookup => {
                     if let SetLookup::Fetch(order) = lookup {
                         keys.release(&order);
@@ -257,7 +260,8 @@ impl Verifier {
             }
             StatusLookup::Wait => {
                 check.waited_for_list = true;
-                Ok(Next::Halt(Stage::Verified(verified, Some(reference)), Progress::Wait(POLL)))
+                let progress = wait(&mut check.refresh, fetches);
+                Ok(Next::Halt(Stage::Verified(verified, Some(reference)), progress))
             }
             StatusLookup::Refuse(error) => {
                 check.cause = lists.refused(&reference.uri).or_else(|| head.refused());
@@ -325,6 +329,19 @@ impl Verifier {
                 _ => None,
             },
         }
+    }
+}
+
+/// Waits for another request's fetch. If the check itself was to refresh the status head afterwards, it
+/// does so now instead, since it would wait for itself.
+fn wait(refresh: &mut Vec<FetchOrder>, fetches: &mut KeyFetches) -> Progress {
+    let own = refresh.iter().position(|order| order.document == DocumentKind::StatusHead);
+    match own.map(|at| refresh.swap_remove(at)) {
+        Some(order) => {
+            fetches.head.fetches(order.lease);
+            Progress::Fetch(order)
+        }
+        None => Progress::Wait(POLL),
     }
 }
 
