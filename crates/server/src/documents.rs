@@ -138,6 +138,7 @@ pub(crate) async fn status_head<S: Store>(
     let after = after.and_then(|(_, number)| number.parse::<u64>().ok());
     let mut is_held = false;
     if let (Some(after), Some(wait)) = (after, wait(&headers))
+        && after == app.publication.publisher().head_number()
         && !app.publication.is_stale()
         && let Some(Extension(connection)) = connection
         && connection.watch()

@@ -83,7 +83,8 @@ impl<S: Store> Publication<S> {
     pub async fn run(&self) {
         let _ = timeout(MAX_LAG, self.publisher.check_targets((self.host.now)())).await;
         let targets = self.lags.iter().skip(1).enumerate();
-        let targets = targets.map(|(target, lag)| self.publish_at(target, lag));
+        let targets =
+            targets.map(|(target, lag)| join(self.publish_at(target, lag), self.heads_at(target)));
         join(self.serve(), join_all(targets)).await;
     }
 
@@ -150,9 +151,23 @@ impl<S: Store> Publication<S> {
             pause = pause_after(outcome, pause).await;
             if outcome == Some(true) {
                 // Continue also without a new round: another program may have changed the target.
-                let pause = if self.publisher.has_head() { TARGET_INTERVAL } else { HOUSEKEEPING };
-                let _ = timeout(pause, ended.changed()).await;
+                let _ = timeout(HOUSEKEEPING, ended.changed()).await;
             }
+        }
+    }
+
+    /// Writes status heads to a target: every [`TARGET_INTERVAL`], and when something has changed. Lists that
+    /// take long to write delay none.
+    async fn heads_at(&self, target: usize) {
+        let mut progress = self.progress.subscribe();
+        let mut pause = POLL;
+        loop {
+            let outcome = self.publisher.update_head(target, self.host.now).await;
+            if let Err(error) = &outcome {
+                tracing::error!(error = %error_chain(error), "a status head could not be written; trying again");
+            }
+            pause = pause_after(outcome.ok().map(|()| true), pause).await;
+            let _ = timeout(TARGET_INTERVAL, progress.changed()).await;
         }
     }
 

@@ -32,6 +32,28 @@ impl<S: Store> Publisher<S> {
         outcome
     }
 
+    /// Writes a status head to a target, counted from 0, if it needs one: for what it is known to hold. May
+    /// be called beside [`Publisher::update_target`]. Call it from one task only for each target.
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError`].
+    pub async fn update_head(
+        &self,
+        target: usize,
+        clock: fn() -> UnixMillis,
+    ) -> Result<(), PublishError> {
+        let Some(target) = self.targets.get(target).filter(|_| !self.is_stopped()) else {
+            return Ok(());
+        };
+        let Some(head) = self.head_for(target, clock())? else { return Ok(()) };
+        let put = target.put(&head, |_| Ok(())).await;
+        if put.is_err() {
+            target.lacks_head();
+        }
+        put
+    }
+
     /// Whether a target is not known to hold every served document.
     pub fn lacks(&self, target: usize) -> bool {
         let Some(target) = self.targets.get(target) else { return false };
@@ -84,12 +106,6 @@ impl<S: Store> Publisher<S> {
                 target.put(&document, |_| Ok(())).await?;
             }
         }
-        // Last, since it says that everything else is there.
-        let put = self.put_head(target, clock()).await;
-        if put.is_err() {
-            target.lacks_head();
-        }
-        put?;
         self.remove_retired(target, now).await?;
         lists.map(|()| is_signed && is_ready)
     }
@@ -121,11 +137,6 @@ impl<S: Store> Publisher<S> {
         let lists = read(&self.lists);
         let is_signed = |path| lists.get(path).is_some_and(|list| list.key_id == key_id);
         read(&self.current).iter().all(is_signed)
-    }
-
-    async fn put_head(&self, target: &TargetState, now: UnixMillis) -> Result<(), PublishError> {
-        let Some(head) = self.head_for(target, now)? else { return Ok(()) };
-        target.put(&head, |_| Ok(())).await
     }
 
     async fn put_keys(

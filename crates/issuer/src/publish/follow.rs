@@ -38,6 +38,11 @@ impl<S: Store> Publisher<S> {
         // They are fetched back by the process that made them.
         drop(self.take_unseen());
         self.retire_all_but(published.keys().cloned().collect());
+        let is_first = read(&self.followed).is_none();
+        if is_first {
+            // From now on this process serves what it has read, not what it has written.
+            *write(&self.followed) = Some(Followed::new());
+        }
         self.renew_head(now);
         *write(&self.followed) = Some(published);
     }

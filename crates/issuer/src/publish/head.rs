@@ -119,8 +119,8 @@ impl<S: Store> Publisher<S> {
             let own = self.document(path)?;
             self.public_document(path).filter(|public| public.etag == own.etag)
         };
-        let set = public(JWK_SET).map(|set| Digest::of(&set.body));
         let mut heads = lock(&self.heads);
+        let set = public(JWK_SET).map(|set| Digest::of(&set.body));
         let before = heads.content.take();
         // While others cannot fetch the new edition, the one before is current.
         let jwk_set = set.or_else(|| before.as_ref().map(|before| before.jwk_set));
@@ -134,13 +134,18 @@ impl<S: Store> Publisher<S> {
         if let Some((_, followed)) = &heads.followed
             && content.says_the_same(followed)
         {
-            // It may know editions from before those that this process has seen.
-            content = followed.clone();
+            // It may know editions from before those that this process has seen, or later ones with the
+            // same statuses.
+            for (path, named) in &mut content.lists {
+                if let Some(other) = followed.lists.get(path) {
+                    named.number = named.number.min(other.number);
+                }
+            }
         }
         if before.as_ref() != Some(&content) {
             let next = heads.number.saturating_add(1);
             heads.number = match &heads.followed {
-                Some((number, followed)) if *followed == content => *number,
+                Some((number, followed)) if content.says_the_same(followed) => *number,
                 Some((number, _)) => next.max(number.saturating_add(1)),
                 // Greater than those of a process that led before.
                 None => next.max(now.0),
@@ -169,17 +174,24 @@ impl<S: Store> Publisher<S> {
         if self.is_stopped() || !self.has_head() {
             return Ok(None);
         }
+        let (content, number) = {
+            let heads = lock(&self.heads);
+            if let Some((document, number, at)) = &heads.signed
+                && *number == heads.number
+                && as_of.since(*at).is_some_and(|age| age < SIGNED_FOR)
+            {
+                return Ok(Some(Arc::clone(document)));
+            }
+            let Some(content) = &heads.content else { return Ok(None) };
+            (content.clone(), heads.number)
+        };
+        // Not under the lock: a key in a device may take long.
+        let document = Arc::new(self.sign_head(&content, number, Some(LONGEST_WAIT), as_of)?);
         let mut heads = lock(&self.heads);
-        let Some(content) = &heads.content else { return Ok(None) };
-        if let Some((document, number, at)) = &heads.signed
-            && *number == heads.number
-            && as_of.since(*at).is_some_and(|age| age < SIGNED_FOR)
-        {
-            return Ok(Some(Arc::clone(document)));
+        let is_later = heads.signed.as_ref().is_none_or(|(_, _, at)| *at <= as_of);
+        if heads.number == number && is_later {
+            heads.signed = Some((Arc::clone(&document), number, as_of));
         }
-        let number = heads.number;
-        let document = Arc::new(self.sign_head(content, number, Some(LONGEST_WAIT), as_of)?);
-        heads.signed = Some((Arc::clone(&document), number, as_of));
         Ok(Some(document))
     }
 
@@ -192,7 +204,7 @@ impl<S: Store> Publisher<S> {
         if !self.has_head() {
             return Ok(None);
         }
-        let holds = |path: &str| self.document(path).filter(|own| target.holds(own));
+        let holds = |path: &str| self.document(path).filter(|own| target.held_lately(own));
         let (content, number) = {
             let heads = lock(&self.heads);
             let Some(set) = holds(JWK_SET) else { return Ok(None) };

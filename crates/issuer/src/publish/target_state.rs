@@ -29,6 +29,8 @@ struct Observed {
     documents: HashMap<String, Option<(Version, String)>>,
     /// `kid` of each key of the JWK Set that this process wrote. `None`: it wrote none yet.
     key_ids: Option<Vec<String>>,
+    /// Entity tag of each document when the target was last seen to hold it.
+    held: HashMap<String, String>,
     /// What the head names that this process wrote last, and when.
     head: Option<(String, UnixMillis)>,
     /// The documents that other processes can serve, by path.
@@ -136,6 +138,11 @@ impl TargetState {
         known.is_some_and(|(_, etag)| *etag == document.etag)
     }
 
+    /// Whether the target held exactly this document when it was last read or written.
+    pub(super) fn held_lately(&self, document: &Document) -> bool {
+        self.seen().held.get(&document.path).is_some_and(|etag| *etag == document.etag)
+    }
+
     /// Whether other processes serve what the target holds.
     pub(super) fn is_shared(&self) -> bool {
         self.target.is_shared()
@@ -201,6 +208,7 @@ impl TargetState {
                     let served = Arc::new(document.clone());
                     seen.shared.insert(document.path.clone(), served);
                 }
+                seen.held.insert(document.path.clone(), document.etag.clone());
                 let known = (version, document.etag.clone());
                 seen.documents.insert(document.path.clone(), Some(known));
                 Ok(())
@@ -208,6 +216,7 @@ impl TargetState {
             Err(error) => {
                 // The write may have succeeded nevertheless: read the target before the next one.
                 seen.documents.insert(document.path.clone(), None);
+                seen.held.remove(&document.path);
                 Err(error)
             }
         }
@@ -271,6 +280,7 @@ impl TargetState {
         self.target.remove(path).await.map_err(|source| self.failed(source))?;
         let mut seen = self.seen();
         seen.documents.remove(path);
+        seen.held.remove(path);
         seen.shared.remove(path);
         Ok(())
     }

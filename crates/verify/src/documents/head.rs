@@ -10,10 +10,12 @@ use crate::documents::held::{Attempt, Availability, Held, Replaced};
 use crate::documents::refused::{Cause, Refused};
 use crate::documents::signed::SignedDocument;
 use crate::documents::status_head::{Digest, STATUS_HEAD_TYPE, StatusHead};
+use crate::documents::status_list::MAX_REDIRECTS;
 use crate::policy::freshness::{HeadUse, TimeLimits};
 use crate::policy::{IssuerIndex, Policy};
 use crate::signature::{Checked, SignatureRequest};
 use crate::time::UnixMillis;
+use crate::url;
 
 /// The held head of an issuer.
 pub(crate) struct HeadHolder {
@@ -31,6 +33,8 @@ pub(crate) struct HeadHolder {
     failed_watch_at: Option<UnixMillis>,
     /// The time of the first list. A process that ends before a refresh is due needs no watch.
     first_at: Option<UnixMillis>,
+    /// Whether the last head that was too old came from a target, which holds no requests.
+    is_of_target: bool,
     /// Whether a watch begins with the first list.
     watches_at_once: bool,
     /// Whether a token was checked since the last request of a watch.
@@ -89,6 +93,8 @@ impl PendingHead {
 pub(crate) enum ReceivedHead {
     /// The answer was used or refused.
     Settled(Result<(), Refused>),
+    /// The answer is a redirect to follow with this order.
+    Follow(FetchOrder),
     /// The host must check the head's signature first.
     Signature(SignatureRequest, Box<PendingHead>),
 }
@@ -113,6 +119,7 @@ impl HeadHolder {
             watches_made: 0,
             failed_watch_at: None,
             first_at: None,
+            is_of_target: false,
             watches_at_once: false,
             is_used: false,
             from_the_future: 0,
@@ -267,6 +274,14 @@ impl HeadHolder {
         policy: &Policy,
         now: UnixMillis,
     ) -> ReceivedHead {
+        if let Content::Redirect { location } = &answer.content
+            && order.redirects < MAX_REDIRECTS
+            && let Some(url) = url::resolve(location, &order.url)
+            && policy.allows_status_uri(&url)
+        {
+            let confirmed_at = order.confirmed_at(answer.confirmed_at);
+            return ReceivedHead::Follow(order.redirected(url, None, confirmed_at));
+        }
         if answer.from == AnsweredBy::Source {
             self.held.end_fetch(order.lease);
         }
@@ -295,7 +310,10 @@ impl HeadHolder {
             Ok((token, etag)) => {
                 let checked = token.check_signature();
                 // A held request is answered long after it was sent.
-                let answered_at = if order.wait.is_some() { now } else { answer.confirmed_at };
+                let answered_at = match order.wait {
+                    Some(_) => now,
+                    None => order.confirmed_at(answer.confirmed_at),
+                };
                 let pending = PendingHead { order, from: answer.from, answered_at, etag, token };
                 match checked {
                     Checked::ByHost(request) => ReceivedHead::Signature(request, Box::new(pending)),
@@ -351,12 +369,20 @@ impl HeadHolder {
         }
         let confirmed_at = head.issued_at.min(*answered_at);
         if now.since(confirmed_at).is_none_or(|age| age >= limits.freshness_lifetime) {
+            self.is_of_target = head.wait.is_none();
             return Err(Refused::TooOld);
         }
         let is_later = self.current().is_none_or(|held| head.issued_at > held.issued_at);
         let (key, number) = (token.key().clone(), head.number);
+        // One that was signed by a wrong clock, or is not fresh any more, orders no others: the age of
+        // each is limited anyway.
+        let latest = now.plus(policy.schedule.clock_skew);
+        let is_fresh = self.held.is_fresh(now, &limits);
         let by_time = |new: &HeldHead, held: &HeldHead| -> Ordering {
-            new.head.issued_at.cmp(&held.head.issued_at)
+            match is_fresh && held.head.issued_at <= latest {
+                true => new.head.issued_at.cmp(&held.head.issued_at),
+                false => Ordering::Greater,
+            }
         };
         match self.held.replace(HeldHead { head, key }, etag.clone(), confirmed_at, now, by_time) {
             Replaced::Older => return Err(Refused::Older),
@@ -384,6 +410,10 @@ impl HeadHolder {
         }
         let cause = Cause { document: DocumentKind::StatusHead, refused };
         self.held.failed(order.lease, from, cause, now);
+        // A target keeps its last head when the issuer is away.
+        if refused == Refused::TooOld && std::mem::take(&mut self.is_of_target) {
+            self.held.is_outage();
+        }
     }
 
     /// Lets a watch begin with the first list.
@@ -465,8 +495,8 @@ impl HeadHolder {
                 watch.number == number && !std::mem::replace(&mut watch.has_asked, true)
             });
             let order = if is_first { self.order(policy, now) } else { None };
-            if order.is_none() {
-                self.end_watch(number);
+            if order.is_none() && self.watch.as_ref().is_some_and(|watch| watch.number == number) {
+                (self.watch, self.failed_watch_at) = (None, Some(now));
             }
             return order.map_or(WatchStep::End, WatchStep::Fetch);
         }

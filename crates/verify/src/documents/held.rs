@@ -16,6 +16,9 @@ pub(crate) struct Held<T> {
     failed_at: Option<UnixMillis>,
     /// Why the last answer was refused, unless an answer was used since.
     refused: Option<Cause>,
+    /// Whether that refusal shows an error of the source (RFC 5861 §4), rather than a source that
+    /// answers otherwise.
+    is_outage: bool,
     refresh_started_at: Option<UnixMillis>,
     /// The generation. Increases when the copy is invalidated.
     generation: u32,
@@ -138,6 +141,7 @@ impl<T> Held<T> {
             leases_made: 0,
             failed_at: None,
             refused: None,
+            is_outage: false,
             refresh_started_at: None,
             generation: 0,
             last_lease_before: 0,
@@ -278,7 +282,13 @@ impl<T> Held<T> {
         if from == AnsweredBy::Source && lease > self.last_lease_before {
             self.failed_at = Some(now);
             self.refused = Some(cause);
+            self.is_outage = matches!(cause.refused, Refused::Failed(_));
         }
+    }
+
+    /// Records that the last refusal shows an error of the source.
+    pub(crate) fn is_outage(&mut self) {
+        self.is_outage = self.refused.is_some();
     }
 
     /// Why the last answer was refused, unless an answer was used since.
@@ -387,11 +397,8 @@ impl<T> Held<T> {
 
     pub(crate) fn refresh_due(&self, now: UnixMillis, limits: &TimeLimits) -> bool {
         let Some(revalidate_after) = limits.revalidate_after else { return false };
-        let started_lately = self
-            .refresh_started_at
-            .is_some_and(|at| now.since(at).is_some_and(|age| age < limits.refresh_interval));
         self.age(now) >= Some(revalidate_after)
-            && !started_lately
+            && !self.refreshed_lately(now, limits)
             && !self.cooling_down(now, limits)
             && self.live_leases(now) == 0
     }
@@ -404,10 +411,16 @@ impl<T> Held<T> {
     /// The limits where only a signature confirms: `stale_if_error` covers errors (RFC 5861 §4), not
     /// answers that confirm nothing, which a cache can give for ever.
     pub(crate) fn signed_limits(&self, limits: TimeLimits) -> TimeLimits {
-        match self.refused {
-            Some(Cause { refused: Refused::Failed(_), .. }) => limits,
-            _ => TimeLimits { usable_for: limits.freshness_lifetime, ..limits },
+        if self.refused.is_some() && self.is_outage {
+            return limits;
         }
+        TimeLimits { usable_for: limits.freshness_lifetime, ..limits }
+    }
+
+    /// Whether a refresh began less than a refresh interval ago.
+    pub(crate) fn refreshed_lately(&self, now: UnixMillis, limits: &TimeLimits) -> bool {
+        self.refresh_started_at
+            .is_some_and(|at| now.since(at).is_some_and(|age| age < limits.refresh_interval))
     }
 
     /// Whether the document is being fetched.

@@ -447,10 +447,14 @@ impl KeyHolder {
                     }
                     Ok(set) if self.is_headed => self.take_headed(set, &bytes, etag, head, now),
                     Ok(set) => {
-                        self.digest = Some(Digest::of(&bytes));
                         let is_http = policy.keys.freshness == KeyFreshness::Http;
                         let is_newest = is_http && from == AnsweredBy::Source;
-                        self.replace(set, etag, (is_http, is_newest), confirmed_at, now)
+                        let modes = (is_http, is_newest);
+                        let received = self.replace(set, etag, modes, confirmed_at, now);
+                        if matches!(received, ReceivedSet::Replaced { .. }) {
+                            self.digest = Some(Digest::of(bytes.trim_ascii_end()));
+                        }
+                        received
                     }
                     Err(_) => ReceivedSet::Refused(Refused::Malformed),
                 }
@@ -525,7 +529,7 @@ impl KeyHolder {
         head: &mut HeadHolder,
         now: UnixMillis,
     ) -> ReceivedSet {
-        let digest = Digest::of(body);
+        let digest = Digest::of(body.trim_ascii_end());
         let is_named = head.current().and_then(|head| head.jwk_set) == Some(digest);
         // An issuer renews a set with a later `exp`.
         let dates = |set: &JwkSet| (set.issued_at(), set.expiration());

@@ -30,7 +30,7 @@ const MAX_LISTS: usize = 1024;
 /// The default memory limit for all lists of one issuer: 16 MiB.
 pub const DEFAULT_BYTES: usize = 16 << 20;
 /// The maximum number of redirects in turn that are followed, all inside the configured prefixes.
-const MAX_REDIRECTS: u8 = 3;
+pub(super) const MAX_REDIRECTS: u8 = 3;
 
 pub(crate) struct ListHolder {
     issuer: IssuerIndex,
@@ -147,7 +147,10 @@ impl ListHolder {
         let issuer = self.issuer;
         let entry = self.entry(&reference.uri);
         entry.is_in_use = true;
-        let (held, newer) = (&mut entry.held, entry.newer);
+        // Of a list that is not held, the edition that the head names, past all caches.
+        let named = || head.current().and_then(|head| head.list(&reference.uri));
+        let newer = if entry.held.content().is_some() { entry.newer } else { named() };
+        let held = &mut entry.held;
         if held.content().is_some_and(|list| now.numeric_date() >= list.expiration()) {
             held.drop_copy(HeldList::strip);
         }
@@ -179,7 +182,8 @@ impl ListHolder {
         }
         let (stale, refresh) = match held.availability(now, &limits, attempt) {
             Availability::Fresh { .. } if is_headed => {
-                let is_due = newer.is_some() || held.content().is_some_and(|list| list.is_old(now));
+                let is_old = held.content().is_some_and(|list| list.is_old(now));
+                let is_due = newer.is_some() || (is_old && !held.refreshed_lately(now, &limits));
                 let refresh = match is_due && held.may_refetch(now, &limits) {
                     true => {
                         let lease = held.begin_refresh(now, limits.fetch_timeout);
@@ -356,7 +360,7 @@ impl ListHolder {
     ) -> Result<Taken, Refused> {
         let (from, mut confirmed_at, etag) = pending.answered;
         let (uri, lease) = (pending.order.uri.clone(), pending.order.lease);
-        let url = pending.order.url.clone();
+        let (url, is_direct) = (pending.order.url.clone(), pending.order.redirects == 0);
         // The key may have been withdrawn while the host checked the signature.
         let known = keys.is_some_and(|keys| keys.keys().contains(pending.token.key()));
         let claims = match (known, valid) {
@@ -367,7 +371,10 @@ impl ListHolder {
         let taken = claims.and_then(|claims| {
             let (claims, digest) = claims;
             self.prefetch.learn(claims.aggregation_uri.as_deref(), policy);
-            let is_headed = head.learn(claims.head_uri.as_deref(), policy, now);
+            // One that is older than the held list will be refused.
+            let held = self.entry(&uri).held.content().and_then(|held| held.number);
+            let head_uri = claims.head_uri.as_deref().filter(|_| claims.number >= held);
+            let is_headed = head.learn(head_uri, policy, now);
             let key = pending.token.key().clone();
             let mut list = HeldList {
                 is_headed,
@@ -375,7 +382,6 @@ impl ListHolder {
             };
             let is_aged = from == AnsweredBy::Source && !is_headed && list.is_aged(now);
             let entry = self.entry(&uri);
-            let held = entry.held.content().and_then(|held| held.number);
             if is_headed {
                 let named = head.current().and_then(|head| head.list(&uri));
                 let is_same = named.is_some_and(|named| named.digest == digest);
@@ -421,7 +427,7 @@ impl ListHolder {
             held.failed(lease, from, cause(refused), now);
             // A cache may have an older edition under the plain URL. Under the URL with the digest of
             // the newer one it has none: every request may fetch the list once more.
-            if newer.is_some_and(|newer| newer.digest.in_query_of(&uri) != url) {
+            if is_direct && newer.is_some_and(|newer| newer.digest.in_query_of(&uri) != url) {
                 held.start_generation();
             }
         }

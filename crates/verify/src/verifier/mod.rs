@@ -695,6 +695,7 @@ impl Verifier {
             DocumentKind::StatusHead => {
                 match head.receive(order, answer, keys.current(), policy, now) {
                     ReceivedHead::Settled(settled) => settled.map(|()| self.name(index, now)),
+                    ReceivedHead::Follow(order) => return Received::Fetch(order),
                     ReceivedHead::Signature(request, pending) => {
                         let content = PendingContent::Head(pending);
                         let pending = PendingDocument { issuer: index, content };

@@ -100,6 +100,11 @@ impl Verifier {
                 Ok(Next::Halt(Stage::Parsed(token), Progress::Fetch(order)))
             }
             KeyLookup::Wait => {
+                // Nor for its own refresh of the keys, which was ordered before they were needed.
+                for order in check.refresh.extract_if(.., |it| it.document == DocumentKind::JwkSet)
+                {
+                    keys.release(&order);
+                }
                 let (refresh, fetches) = (&mut check.refresh, &mut check.keys);
                 Ok(Next::Halt(Stage::Parsed(token), wait(refresh, fetches)))
             }
@@ -335,13 +340,10 @@ impl Verifier {
 /// Waits for another request's fetch. If the check itself was to refresh the status head afterwards, it
 /// does so now instead, since it would wait for itself.
 fn wait(refresh: &mut Vec<FetchOrder>, fetches: &mut KeyFetches) -> Progress {
-    let own = refresh.iter().position(|order| order.document == DocumentKind::StatusHead);
-    match own.map(|at| refresh.swap_remove(at)) {
-        Some(order) => {
-            fetches.head.fetches(order.lease);
-            Progress::Fetch(order)
-        }
-        None => Progress::Wait(POLL),
+    let is_own = |order: &FetchOrder| order.document == DocumentKind::StatusHead;
+    match refresh.iter().position(is_own).map(|at| refresh.swap_remove(at)) {
+        Some(order) if fetches.may_fetch(&order) => Progress::Fetch(order),
+        _ => Progress::Wait(POLL),
     }
 }
 
