@@ -371,12 +371,12 @@ describe('faults', { concurrency: 4 }, () => {
     await untilAccepted(guard, token);
   });
 
-  test('a flood of unknown keys causes one fetch', { timeout: 60_000 }, async (t) => {
+  test('a flood of unknown keys causes one fetch at most', { timeout: 60_000 }, async (t) => {
     const issuer = await issuerBehindProxy(t);
     const [guard] = await guards(t, issuer, 1);
     const { token } = await issuer.token();
     assert.equal(await guard.call(token), '200');
-    // Past the refresh interval, so that an unknown key ID makes the guard fetch the set.
+    // Past the refresh interval. A status head that confirms the set says that there is no such key.
     await setTimeout(6_000);
     const before = issuer.proxy.seen.get('/.well-known/jwks.json').length;
     let asked = 0;
@@ -389,7 +389,7 @@ describe('faults', { concurrency: 4 }, () => {
       codes.add(await guard.call(`${encoded}.${claims}.${signature}`));
     }
     assert.ok([...codes].every((code) => ['key_not_found', 'keys_unavailable'].includes(code)));
-    assert.equal(asked, 1);
+    assert.ok(asked <= 1, `${asked} fetches of the set`);
     assert.equal(before, 1);
     assert.equal(await guard.call(token), '200');
   });
