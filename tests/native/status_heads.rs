@@ -34,6 +34,11 @@ struct Scene {
     asked: HashMap<&'static str, u64>,
     /// What the source answers instead of the head.
     instead: Option<Content>,
+    /// The entity tag of lists.
+    etag: Option<String>,
+    /// Whether the source redirects a request for a list to the list's own URL, and then says that nothing
+    /// has changed.
+    redirects: bool,
 }
 
 impl Scene {
@@ -55,6 +60,8 @@ impl Scene {
             number: 1,
             asked: HashMap::new(),
             instead: None,
+            etag: None,
+            redirects: false,
         }
     }
 
@@ -128,9 +135,18 @@ impl Scene {
         self.now = self.now.plus(order.wait.unwrap_or_default());
         let content = match order.document {
             DocumentKind::JwkSet => body(self.jwks(), "application/jwk-set+json"),
+            DocumentKind::StatusList if self.redirects => match order.etag {
+                Some(_) => Content::NotModified,
+                None => Content::Redirect { location: order.uri.clone() },
+            },
             DocumentKind::StatusList => {
                 let list = order.uri.rsplit('/').next().unwrap().parse().unwrap();
-                body(self.list(list), "application/statuslist+jwt")
+                match body(self.list(list), "application/statuslist+jwt") {
+                    Content::Body { bytes, media_type, .. } => {
+                        Content::Body { bytes, media_type, etag: self.etag.clone() }
+                    }
+                    other => other,
+                }
             }
             DocumentKind::StatusHead => self.instead.clone().unwrap_or_else(|| self.head(|_| {})),
             _ => panic!("nobody asks for it"),
@@ -138,6 +154,7 @@ impl Scene {
         let answer = Answer { content, ..Answer::failed(sent_at) };
         match self.verifier.receive(order, answer, self.now) {
             Received::Settled { taken, refused } => refused.map_or(Ok(taken), Err),
+            Received::Fetch(order) => self.answer(order),
             _ => panic!("the key is checked here"),
         }
     }
@@ -345,4 +362,19 @@ fn a_policy_may_ignore_heads() {
         scene.wait(6);
     }
     assert!(!scene.asked.contains_key("status_head"));
+}
+
+/// A redirect to the URL that the held list came from carries its entity tag, if it has one.
+#[test]
+fn a_redirect_and_a_304_confirm_no_list_that_a_head_confirms() {
+    let mut scene = Scene::new(1, true);
+    scene.etag = Some("\"1\"".to_owned());
+    assert_eq!(scene.code(0), "accepted");
+    scene.redirects = true;
+    for second in 1..=30 {
+        scene.wait(1);
+        scene.instead = Some(Content::NotModified);
+        let code = scene.code(0);
+        assert_eq!(code == "accepted", second < 8, "after {second} s: {code}");
+    }
 }

@@ -311,7 +311,7 @@ impl ListHolder {
         }
         let parsed = match answer.content {
             Content::NotModified => {
-                let taken = held.confirm(order.etag.as_deref(), confirmed_at, now);
+                let taken = !is_headed && held.confirm(order.etag.as_deref(), confirmed_at, now);
                 if !taken {
                     held.failed(order.lease, from, cause(Refused::NotHeld), now);
                 } else if held.content().is_some_and(|list| list.is_aged(now)) {
@@ -648,9 +648,10 @@ fn limits(held: &Held<HeldList>, policy: &Policy, stale_if_error: Option<Duratio
     policy.schedule.limits(list.and_then(|list| list.ttl), stale_if_error)
 }
 
-/// The validator of the held copy, if the copy came from `url`.
+/// The validator of the held copy, if the copy came from `url`. A list that a status head confirms has none:
+/// no status 304 may confirm it.
 fn etag_from(held: &Held<HeldList>, url: &str) -> Option<String> {
-    held.content().filter(|list| list.url == url)?;
+    held.content().filter(|list| list.url == url && !list.is_headed)?;
     held.etag().map(str::to_owned)
 }
 
@@ -664,12 +665,11 @@ fn order(
     issuer: IssuerIndex,
     lease: u64,
 ) -> FetchOrder {
-    let is_headed = held.content().is_some_and(|list| list.is_headed);
     FetchOrder {
         document: DocumentKind::StatusList,
         uri: uri.to_owned(),
         url: newer.map_or_else(|| uri.to_owned(), |newer| newer.digest.in_query_of(uri)),
-        etag: if is_headed { None } else { etag_from(held, uri) },
+        etag: etag_from(held, uri),
         wait: None,
         max_bytes: policy.max_response_bytes,
         timeout: policy.schedule.fetch_timeout,
