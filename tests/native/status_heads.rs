@@ -378,3 +378,24 @@ fn a_redirect_and_a_304_confirm_no_list_that_a_head_confirms() {
         assert_eq!(code == "accepted", second < 8, "after {second} s: {code}");
     }
 }
+
+#[test]
+fn an_issuer_may_stop_to_publish_heads() {
+    let mut scene = Scene::new(2, true);
+    (0..2).for_each(|list| assert_eq!(scene.code(list), "accepted"));
+    scene.wait(6);
+    (0..2).for_each(|list| assert_eq!(scene.code(list), "accepted"));
+    // It signs all lists again without naming a head, and answers 404 where that was.
+    scene.has_head = false;
+    for (_, number, signed) in &mut scene.lists {
+        (*number, *signed) = (*number + 1, START + 7);
+    }
+    scene.instead = Some(Content::Failed(Failure::Status(404)));
+    for second in 1..100 {
+        scene.wait(1);
+        (0..2).for_each(|list| assert_eq!(scene.code(list), "accepted", "after {second} s"));
+    }
+    let asked = scene.asked["status_head"];
+    scene.wait(20);
+    assert_eq!((scene.code(0), scene.asked["status_head"]), ("accepted", asked), "no more");
+}

@@ -143,6 +143,18 @@ impl HeadHolder {
         true
     }
 
+    /// Records that a list which was taken names no head: the issuer publishes none any more.
+    pub(crate) fn end(&mut self) {
+        self.uri = None;
+        self.watch = None;
+        self.held.keep_if(|_| false);
+    }
+
+    /// Whether the issuer publishes a head.
+    pub(crate) fn is_published(&self) -> bool {
+        self.uri.is_some()
+    }
+
     /// The held head, of any age.
     pub(crate) fn current(&self) -> Option<&StatusHead> {
         self.held.content().map(|held| &held.head)
@@ -152,7 +164,7 @@ impl HeadHolder {
         self.held.confirmed_at()
     }
 
-    /// Whether the held head is of this issuer's first: then it, and nothing else, confirms documents.
+    /// Whether a head is held.
     pub(crate) fn is_in_use(&self) -> bool {
         self.current().is_some()
     }

@@ -215,6 +215,10 @@ impl KeyHolder {
             // The `iat` of the dropped set still decides which sets are older.
             self.set.drop_copy(|_| {});
         }
+        if self.is_headed && !head.is_published() {
+            // The issuer has stopped to publish heads: HTTP confirms again.
+            (self.is_headed, self.named) = (false, None);
+        }
         let mut limits = self.limits(policy, stale_if_error, now);
         if self.is_headed && self.set.content().is_some() && !self.set.is_fresh(now, &limits) {
             // Only a head can confirm the set. If a fresh one does not, the set has changed.

@@ -158,7 +158,7 @@ impl ListHolder {
         let order = |held: &Held<HeldList>, lease| {
             order(held, &reference.uri, newer, policy, issuer, lease)
         };
-        let is_headed = held.content().is_some_and(|list| list.is_headed);
+        let is_headed = head.is_published() && held.content().is_some_and(|list| list.is_headed);
         let mut limits = limits;
         if is_headed && !held.is_fresh(now, &limits) {
             // Only a head can confirm the list. If a fresh one does not, the list has changed.
@@ -375,6 +375,7 @@ impl ListHolder {
             let held = self.entry(&uri).held.content().and_then(|held| held.number);
             let head_uri = claims.head_uri.as_deref().filter(|_| claims.number >= held);
             let is_headed = head.learn(head_uri, policy, now);
+            let ends = claims.head_uri.is_none() && head.is_published();
             let key = pending.token.key().clone();
             let mut list = HeldList {
                 is_headed,
@@ -416,6 +417,9 @@ impl ListHolder {
                         entry.held.failed(lease, from, cause(Refused::Older), now);
                     }
                     self.aged = self.aged.saturating_add(is_aged.into());
+                    if ends && from == AnsweredBy::Source {
+                        head.end();
+                    }
                     Ok(Taken::Held)
                 }
                 Replaced::Outdated => Ok(Taken::Outdated),
