@@ -42,6 +42,12 @@ pub fn origin(url: &str) -> Option<String> {
     normal_form(url).map(|(origin, _)| origin)
 }
 
+/// A URI with another parameter in its query.
+pub(crate) fn with_parameter(uri: &str, name: &str, value: impl std::fmt::Display) -> String {
+    let separator = if uri.contains('?') { '&' } else { '?' };
+    format!("{uri}{separator}{name}={value}")
+}
+
 /// Resolves `reference`, the `Location` of a response from `base`, to an absolute URL. `None` if
 /// either is malformed.
 pub(crate) fn resolve(reference: &str, base: &str) -> Option<String> {

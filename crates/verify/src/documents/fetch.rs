@@ -3,8 +3,12 @@
 use std::time::Duration;
 
 use crate::documents::refused::Refused;
-use crate::policy::IssuerIndex;
+use crate::policy::{IssuerIndex, Policy};
 use crate::time::UnixMillis;
+use crate::url;
+
+/// The maximum number of redirects in turn that are followed.
+const MAX_REDIRECTS: u8 = 3;
 
 /// The kinds of document that a verifier fetches.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -100,6 +104,14 @@ impl FetchOrder {
             may_read_cache: false,
             ..self
         }
+    }
+
+    /// The URL to which an answer redirects, if the redirect is followed: three in turn at most, inside the
+    /// configured prefixes.
+    pub(crate) fn redirect(&self, content: &Content, policy: &Policy) -> Option<String> {
+        let Content::Redirect { location } = content else { return None };
+        let url = url::resolve(location, &self.url).filter(|url| policy.allows_status_uri(url))?;
+        (self.redirects < MAX_REDIRECTS).then_some(url)
     }
 
     /// The confirmation time of the document if that of the last answer is `confirmed_at`: the

@@ -10,7 +10,6 @@ use crate::documents::held::{Attempt, Availability, Held, Replaced};
 use crate::documents::refused::{Cause, Refused};
 use crate::documents::signed::SignedDocument;
 use crate::documents::status_head::{Digest, STATUS_HEAD_TYPE, StatusHead};
-use crate::documents::status_list::MAX_REDIRECTS;
 use crate::policy::freshness::{HeadUse, TimeLimits};
 use crate::policy::{IssuerIndex, Policy};
 use crate::signature::{Checked, SignatureRequest};
@@ -40,7 +39,7 @@ pub(crate) struct HeadHolder {
     /// Whether a token was checked since the last request of a watch.
     is_used: bool,
     /// The number of heads that were signed later than now by more than `clock_skew`.
-    from_the_future: u64,
+    future_heads: u64,
 }
 
 struct HeldHead {
@@ -122,7 +121,7 @@ impl HeadHolder {
             is_of_target: false,
             watches_at_once: false,
             is_used: false,
-            from_the_future: 0,
+            future_heads: 0,
         }
     }
 
@@ -138,7 +137,7 @@ impl HeadHolder {
             let old = std::mem::replace(self, new);
             (self.uri, self.first_at) = (Some(uri.to_owned()), Some(now));
             (self.watches_made, self.watches_at_once) = (old.watches_made, old.watches_at_once);
-            self.from_the_future = old.from_the_future;
+            self.future_heads = old.future_heads;
         }
         true
     }
@@ -286,11 +285,7 @@ impl HeadHolder {
         policy: &Policy,
         now: UnixMillis,
     ) -> ReceivedHead {
-        if let Content::Redirect { location } = &answer.content
-            && order.redirects < MAX_REDIRECTS
-            && let Some(url) = url::resolve(location, &order.url)
-            && policy.allows_status_uri(&url)
-        {
+        if let Some(url) = order.redirect(&answer.content, policy) {
             let confirmed_at = order.confirmed_at(answer.confirmed_at);
             return ReceivedHead::Follow(order.redirected(url, None, confirmed_at));
         }
@@ -354,8 +349,8 @@ impl HeadHolder {
     }
 
     /// The head confirms what it names at the time at which it was signed. If that is later by this
-    /// clock, it confirms when the request was sent, less `Age`; for a held request, and for its answer
-    /// alone, now. So neither the time for which a request was held nor a cache between matters. The
+    /// clock, the time at which the request was sent, less `Age`, counts instead; for a request that was
+    /// held, the time at which its answer came. So neither the time for which a request was held nor a cache between matters. The
     /// limits leave room for `clock_skew`. A clock that is further behind lets copies serve for longer by
     /// that much if a cache repeats heads, and is counted; one that is further ahead makes heads look old.
     fn take(
@@ -377,7 +372,7 @@ impl HeadHolder {
         let head = StatusHead::from_claims(&token.claims()?, &order.uri)?;
         let limits = policy.schedule.signed_limits(None).ok_or(Refused::TooOld)?;
         if head.issued_at > now.plus(policy.schedule.clock_skew) {
-            self.from_the_future = self.from_the_future.saturating_add(1);
+            self.future_heads = self.future_heads.saturating_add(1);
         }
         let confirmed_at = head.issued_at.min(*answered_at);
         if now.since(confirmed_at).is_none_or(|age| age >= limits.freshness_lifetime) {
@@ -424,7 +419,7 @@ impl HeadHolder {
         self.held.failed(order.lease, from, cause, now);
         // A target keeps its last head when the issuer is away.
         if refused == Refused::TooOld && std::mem::take(&mut self.is_of_target) {
-            self.held.is_outage();
+            self.held.counts_as_outage();
         }
     }
 
@@ -459,8 +454,8 @@ impl HeadHolder {
     }
 
     /// See [`Counters::clock`](crate::verifier::Counters::clock).
-    pub(crate) fn heads_from_the_future(&self) -> u64 {
-        self.from_the_future
+    pub(crate) fn future_heads(&self) -> u64 {
+        self.future_heads
     }
 
     /// Whether a watch lives, or has not ended as long as it may.
@@ -469,8 +464,8 @@ impl HeadHolder {
     }
 
     fn has_live_watch(&self, now: UnixMillis) -> bool {
-        let begins_before = |watch: &LiveWatch| now >= watch.asked_at && now < watch.alive_until;
-        self.watch.as_ref().is_some_and(begins_before)
+        let is_live = |watch: &LiveWatch| now >= watch.asked_at && now < watch.alive_until;
+        self.watch.as_ref().is_some_and(is_live)
     }
 
     /// Begins a watch. Returns its number.
@@ -540,8 +535,7 @@ impl HeadHolder {
         let timeout = wait.saturating_add(policy.schedule.fetch_timeout);
         watch.alive_until = now.plus(timeout).plus(policy.schedule.fetch_timeout);
         let Some(order) = self.order_for(policy, WATCH_LEASE) else { return WatchStep::End };
-        let query = if order.uri.contains('?') { '&' } else { '?' };
-        let url = format!("{}{query}after={after}", order.uri);
+        let url = url::with_parameter(&order.uri, "after", after);
         WatchStep::Fetch(FetchOrder {
             url,
             wait: Some(wait),

@@ -287,7 +287,7 @@ impl<T> Held<T> {
     }
 
     /// Records that the last refusal shows an error of the source.
-    pub(crate) fn is_outage(&mut self) {
+    pub(crate) fn counts_as_outage(&mut self) {
         self.is_outage = self.refused.is_some();
     }
 
@@ -403,7 +403,8 @@ impl<T> Held<T> {
             && self.live_leases(now) == 0
     }
 
-    /// Whether a newer edition is known, but not fetched yet, may be fetched now.
+    /// Whether the document may be fetched now, before a refresh is due: nothing fetches it, and no fetch
+    /// has failed just now.
     pub(crate) fn may_refetch(&self, now: UnixMillis, limits: &TimeLimits) -> bool {
         !self.cooling_down(now, limits) && self.live_leases(now) == 0
     }

@@ -80,19 +80,24 @@ impl SignedDocument {
         self.jws.claims().map_err(|_| Refused::Malformed)
     }
 
-    /// Returns the claims if the signature is valid, by the host's crypto if need be.
+    /// Parses a token of this `typ` and returns its claims if its signature is valid, by the host's crypto
+    /// if need be.
     ///
     /// # Errors
     ///
-    /// [`Refused::Signature`], [`Refused::Malformed`].
-    pub(crate) fn checked_claims(
-        &self,
+    /// As [`SignedDocument::parse`]. [`Refused::Signature`].
+    pub(crate) fn read(
+        bytes: &[u8],
+        typ: &str,
+        keys: &JwkSet,
+        rules: &ListRules<'_>,
         host: impl FnOnce(&SignatureRequest) -> bool,
     ) -> Result<ClaimsSet, Refused> {
-        let is_valid = match self.check_signature() {
+        let token = Self::parse(bytes, typ, keys, rules)?;
+        let is_valid = match token.check_signature() {
             Checked::Here(valid) => valid,
             Checked::ByHost(request) => host(&request),
         };
-        if is_valid { self.claims() } else { Err(Refused::Signature) }
+        if is_valid { token.claims() } else { Err(Refused::Signature) }
     }
 }

@@ -12,6 +12,7 @@ use crate::documents::refused::Refused;
 use crate::documents::signed::{ListRules, SignedDocument};
 use crate::signature::SignatureRequest;
 use crate::time::UnixMillis;
+use crate::url;
 
 /// The media subtype of status heads, in `typ` and in the Content-Type of responses.
 pub const STATUS_HEAD_TYPE: &str = "statushead+jwt";
@@ -70,8 +71,7 @@ impl Digest {
     /// A URI with the digest as an additional parameter, which the source ignores: caches keep each
     /// edition apart.
     pub(super) fn in_query_of(&self, uri: &str) -> String {
-        let separator = if uri.contains('?') { '&' } else { '?' };
-        format!("{uri}{separator}digest={}", self.encoded())
+        url::with_parameter(uri, "digest", self.encoded())
     }
 
     fn read(value: ValueRef<'_>) -> Option<Self> {
@@ -93,8 +93,7 @@ impl StatusHead {
         rules: &ListRules<'_>,
         host: impl FnOnce(&SignatureRequest) -> bool,
     ) -> Result<Self, Refused> {
-        let token = SignedDocument::parse(bytes, STATUS_HEAD_TYPE, keys, rules)?;
-        Self::from_claims(&token.checked_claims(host)?, uri)
+        Self::from_claims(&SignedDocument::read(bytes, STATUS_HEAD_TYPE, keys, rules, host)?, uri)
     }
 
     /// Reads the claims of a head whose signature is valid.

@@ -22,15 +22,12 @@ use crate::policy::freshness::TimeLimits;
 use crate::policy::{IssuerIndex, Policy};
 use crate::signature::{Checked, SignatureRequest};
 use crate::time::UnixMillis;
-use crate::url;
 
 /// The maximum number of known lists of one issuer, held or being fetched. Beyond it the least
 /// recently used list is dropped.
 const MAX_LISTS: usize = 1024;
 /// The default memory limit for all lists of one issuer: 16 MiB.
 pub const DEFAULT_BYTES: usize = 16 << 20;
-/// The maximum number of redirects in turn that are followed, all inside the configured prefixes.
-pub(super) const MAX_REDIRECTS: u8 = 3;
 
 pub(crate) struct ListHolder {
     issuer: IssuerIndex,
@@ -290,11 +287,7 @@ impl ListHolder {
         now: UnixMillis,
     ) -> ReceivedList {
         let held = self.held(&order.uri);
-        if let Content::Redirect { location } = &answer.content
-            && order.redirects < MAX_REDIRECTS
-            && let Some(url) = url::resolve(location, &order.url)
-            && policy.allows_status_uri(&url)
-        {
+        if let Some(url) = order.redirect(&answer.content, policy) {
             let etag = etag_from(held, &url);
             let confirmed_at = order.confirmed_at(answer.confirmed_at);
             return ReceivedList::Follow(order.redirected(url, etag, confirmed_at));

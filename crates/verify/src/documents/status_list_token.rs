@@ -49,8 +49,7 @@ pub fn read(
     rules: &ListRules<'_>,
     host: impl FnOnce(&SignatureRequest) -> bool,
 ) -> Result<StatusListClaims, Refused> {
-    let token = SignedDocument::parse(bytes, STATUS_LIST_TYPE, keys, rules)?;
-    list_claims(&token.checked_claims(host)?, uri, rules)
+    list_claims(&SignedDocument::read(bytes, STATUS_LIST_TYPE, keys, rules, host)?, uri, rules)
 }
 
 /// Returns the second from which on a list must not be used: `exp`, or `iat` plus the maximum age

@@ -428,7 +428,7 @@ impl Verifier {
             list_bytes: self.bytes(),
             stale: self.stale,
             aged: self.issuers.iter().flat_map(|one| [one.lists.aged(), one.keys.aged()]).sum(),
-            clock: self.issuers.iter().map(|one| one.head.heads_from_the_future()).sum(),
+            clock: self.issuers.iter().map(|one| one.head.future_heads()).sum(),
             watches: self.issuers.iter().filter(|one| one.head.is_watched()).count(),
             refused: self.refused,
         }
