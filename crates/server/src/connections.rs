@@ -11,6 +11,8 @@ use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep};
 
+use crate::held::Held;
+
 /// The connections of a listener.
 pub(crate) struct Connections {
     /// One permit for each connection that may still be opened.
@@ -64,6 +66,10 @@ struct State {
     permit: Mutex<Option<OwnedSemaphorePermit>>,
     /// Whether the connection takes a place among those of watches.
     watches: AtomicBool,
+    /// The request that is to wait.
+    held: Mutex<Option<Held>>,
+    /// Tells the connection that there is one.
+    hold: Notify,
 }
 
 const BUSY: u64 = u64::MAX;
@@ -113,6 +119,8 @@ impl Connections {
             end: Notify::new(),
             permit: Mutex::new(permit),
             watches: AtomicBool::new(false),
+            held: Mutex::default(),
+            hold: Notify::new(),
         });
         let number = lock(&self.open).add(Arc::clone(&state));
         let open = Arc::clone(&self.open);
@@ -190,6 +198,23 @@ pub(crate) struct Requests {
 }
 
 impl Requests {
+    /// Lets a request wait. Its service ends.
+    pub(crate) fn hold(&self, held: Held) {
+        *self.state.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(held);
+        self.state.hold.notify_one();
+    }
+
+    /// The request that is to wait, once there is one.
+    pub(crate) async fn held(&self) -> Held {
+        loop {
+            self.state.hold.notified().await;
+            let held = self.state.held.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(held) = held {
+                return held;
+            }
+        }
+    }
+
     /// Moves the connection to a place among those of watches, for as long as it is open, so that
     /// another connection can take its place. `false`: there is none.
     pub(crate) fn watch(&self) -> bool {
@@ -202,10 +227,9 @@ impl Requests {
         true
     }
 
-    /// Waits until the listener stops.
-    pub(crate) async fn stopped(mut self) {
-        // Also if the listener is gone.
-        let _ = self.stopping.changed().await;
+    /// Changes when the listener stops, or is gone.
+    pub(crate) fn stopping(&self) -> watch::Receiver<()> {
+        self.stopping.clone()
     }
 
     /// The connection is busy until the returned value is dropped. HTTP/1.1 answers one request after the

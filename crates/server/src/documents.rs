@@ -1,23 +1,19 @@
 //! The published documents: JWK Set, metadata, status lists and their aggregation.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use edgepass_issuer::list_id::is_list_id;
 use edgepass_issuer::paths::{AGGREGATION, JWK_SET, LISTS, METADATA};
 use edgepass_issuer::publish::document::Document;
-use edgepass_issuer::publish::head::LONGEST_WAIT;
 use edgepass_issuer::status_index::RETIRE_AFTER;
 use edgepass_issuer::{Config, IssuerPolicy, Store};
 use serde_json::json;
 
 use crate::App;
-use crate::connections::Requests;
 use crate::oauth::authenticate::methods;
 use crate::oauth::error::OauthError;
 
@@ -118,57 +114,6 @@ pub(crate) async fn status_list<S: Store>(
     published(&headers, list)
 }
 
-/// Responds with the status head. If the parameter `after` is its number, and the field `Prefer` asks
-/// for it, waits first: until there is another number, or the time is over. The response is a newly
-/// signed head in both cases.
-///
-/// Source: [RFC 7240 §4.3](https://www.rfc-editor.org/rfc/rfc7240#section-4.3), [RFC 6202
-/// §2](https://www.rfc-editor.org/rfc/rfc6202#section-2) (long polling).
-pub(crate) async fn status_head<S: Store>(
-    State(app): State<Arc<App<S>>>,
-    connection: Option<Extension<Requests>>,
-    RawQuery(query): RawQuery,
-    headers: HeaderMap,
-) -> Response {
-    if !app.publication.publisher().has_head() {
-        return (StatusCode::NOT_FOUND, [NO_STORE]).into_response();
-    }
-    let query = query.unwrap_or_default();
-    let after = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "after");
-    let after = after.and_then(|(_, number)| number.parse::<u64>().ok());
-    let mut is_held = false;
-    if let (Some(after), Some(wait)) = (after, wait(&headers))
-        && after == app.publication.publisher().head_number()
-        && !app.publication.is_stale()
-        && let Some(Extension(connection)) = connection
-        && connection.watch()
-    {
-        is_held = true;
-        let _held = app.metrics.watch();
-        tokio::select! {
-            () = app.publication.head_after(after) => {}
-            () = tokio::time::sleep(wait) => {}
-            () = connection.stopped() => {}
-        }
-    }
-    let mut response = published(&headers, app.publication.head());
-    if is_held && response.status() == StatusCode::OK {
-        let applied = HeaderValue::from_static("wait");
-        response.headers_mut().insert("preference-applied", applied);
-    }
-    response
-}
-
-/// The time in the preference `wait`, at most [`LONGEST_WAIT`]. `None`: there is no such preference.
-fn wait(headers: &HeaderMap) -> Option<Duration> {
-    listed(headers, HeaderName::from_static("prefer")).find_map(|preference| {
-        let (name, value) = preference.split(';').next()?.split_once('=')?;
-        let seconds = value.trim().trim_matches('"').parse::<u64>().ok();
-        let seconds = seconds.filter(|_| name.trim().eq_ignore_ascii_case("wait"));
-        seconds.map(|seconds| Duration::from_secs(seconds.min(LONGEST_WAIT)))
-    })
-}
-
 /// Whether the store has this list, and the list has not retired. Also `false` if the store fails.
 /// A request for an unknown list thus costs one read, and no publication round.
 async fn is_open<S: Store>(app: &App<S>, list_id: &str) -> bool {
@@ -214,7 +159,7 @@ pub(crate) fn published(headers: &HeaderMap, document: Option<Arc<Document>>) ->
 }
 
 /// The members of a list-based field, from all its lines.
-fn listed(headers: &HeaderMap, name: header::HeaderName) -> impl Iterator<Item = &str> {
+pub(crate) fn listed(headers: &HeaderMap, name: header::HeaderName) -> impl Iterator<Item = &str> {
     let lines = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
     lines.flat_map(|value| value.split(',')).map(str::trim)
 }
@@ -234,26 +179,6 @@ pub(crate) const NO_STORE: (header::HeaderName, &str) = (header::CACHE_CONTROL, 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_wait_is_at_most_as_long_as_the_issuer_allows() {
-        let wait = |value: &'static str| {
-            let mut headers = HeaderMap::new();
-            headers.insert("prefer", HeaderValue::from_static(value));
-            wait(&headers).map(|wait| wait.as_secs())
-        };
-        for (value, expected) in [
-            ("wait=4", Some(4)),
-            ("respond-async, WAIT = \"10\"; foo", Some(10)),
-            ("wait=99999", Some(25)),
-            ("wait=-1", None),
-            ("wait", None),
-            ("await=4", None),
-            ("", None),
-        ] {
-            assert_eq!(wait(value), expected, "{value}");
-        }
-    }
 
     #[test]
     fn gzip_is_sent_to_who_takes_it() {

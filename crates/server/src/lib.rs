@@ -9,7 +9,9 @@ mod audit_log;
 mod connections;
 mod documents;
 mod federations;
+mod head_number;
 mod health;
+mod held;
 mod leaks;
 mod limits;
 mod listen;
@@ -21,6 +23,7 @@ pub mod reload;
 mod retention;
 mod router;
 pub mod status_entries;
+mod status_head;
 mod tls;
 
 use std::sync::Arc;
@@ -35,9 +38,11 @@ use edgepass_verify::UnixMillis;
 
 pub use connections::Limits as ConnectionLimits;
 pub use federations::FederationsError;
+pub use held::{Holds, Wait};
 pub use listen::serve;
 pub use publication::Publication;
 pub use router::router;
+pub use status_head::holds;
 pub use tls::{Tls, TlsError};
 
 /// The host's clock and randomness.

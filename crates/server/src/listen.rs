@@ -1,14 +1,18 @@
 //! Connections: their limit and their timeouts.
 
+use std::future::pending;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::Method;
+use hyper::body::{Body, Bytes, Incoming};
 use hyper::server::conn::http1;
-use hyper::service::{Service, service_fn};
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -19,10 +23,12 @@ use tokio_io_timeout::TimeoutStream;
 use tower_http::add_extension::AddExtension;
 
 use crate::connections::{Connections, Limits, Requests};
+use crate::held::{self, HasWaited, Held, Holds, Rewound};
 use crate::tls::Tls;
-use edgepass_issuer::paths::STATUS_HEAD;
 
 /// Serves HTTP/1.1, with TLS if given, until `stop` ends. Then finishes the requests in flight, for at most 4 s.
+///
+/// `holds` says which requests wait before the router gets them.
 ///
 /// At most as many connections are open as `limits` says, so that file descriptors remain for the
 /// database and targets, and revocations are still published. For a further one, an idle one ends.
@@ -30,6 +36,7 @@ pub async fn serve(
     listener: TcpListener,
     limits: Limits,
     router: Router,
+    holds: Holds,
     tls: Option<Arc<Tls>>,
     stop: impl Future<Output = ()>,
 ) {
@@ -45,19 +52,24 @@ pub async fn serve(
             next = next => next,
             () = &mut stop => break,
         };
-        let router = AddExtension::new(router.clone(), address);
+        let service = Service {
+            router: AddExtension::new(router.clone(), address),
+            holds: Arc::clone(&holds),
+        };
         let on_shutdown = on_shutdown.clone();
         let acceptor = tls.as_ref().map(|tls| tls.acceptor());
         tokio::spawn(async move {
             let requests = place.requests(on_shutdown.clone());
             let served = async {
                 match acceptor {
-                    None => serve_connection(stream, router, requests, on_shutdown).await,
-                    // A client that fails the handshake concerns only itself.
+                    None => serve_connection(stream, service, requests, on_shutdown).await,
+                    // A client that fails the handshake concerns only itself. Boxed, so that connections
+                    // without TLS take less memory.
                     Some(acceptor) => {
-                        let accepted = timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await;
-                        if let Ok(Ok(stream)) = accepted {
-                            serve_connection(stream, router, requests, on_shutdown).await;
+                        let accepting = Box::pin(acceptor.accept(stream));
+                        if let Ok(Ok(stream)) = timeout(HANDSHAKE_TIMEOUT, accepting).await {
+                            Box::pin(serve_connection(stream, service, requests, on_shutdown))
+                                .await;
                         }
                     }
                 }
@@ -96,42 +108,96 @@ async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     }
 }
 
+/// What serves the requests of a connection.
+#[derive(Clone)]
+struct Service {
+    router: AddExtension<Router, SocketAddr>,
+    holds: Holds,
+}
+
 /// Serves a connection until the client closes it or is too slow. After `on_shutdown` changes,
 /// serves only the request in flight.
 async fn serve_connection(
     stream: impl AsyncRead + AsyncWrite + Send + 'static,
-    router: AddExtension<Router, SocketAddr>,
+    service: Service,
     requests: Requests,
-    mut on_shutdown: watch::Receiver<()>,
+    on_shutdown: watch::Receiver<()>,
 ) {
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(WRITE_TIMEOUT));
-    let router = TowerToHyperService::new(router);
-    let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
-        // Only there a handler asks for it.
-        if request.uri().path().ends_with(STATUS_HEAD) {
-            request.extensions_mut().insert(requests.clone());
+    let (mut next, mut has_waited) = (Some(Rewound::new(Box::pin(stream))), false);
+    while let Some(stream) = next {
+        let (service, requests) = (service.clone(), requests.clone());
+        let serving = serve_requests(stream, has_waited, service, requests, on_shutdown.clone());
+        has_waited = true;
+        // Boxed, so that it takes no memory while a request waits.
+        next = match Box::pin(serving).await {
+            None => None,
+            Some((stream, rest, held)) => held.wait(stream, &rest).await,
+        };
+    }
+}
+
+/// Serves requests of a connection until it ends, or until one waits: returns the connection, what was read
+/// after the request, and the request. `has_waited` is true if the first request has waited.
+async fn serve_requests<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: Rewound<S>,
+    has_waited: bool,
+    service: Service,
+    requests: Requests,
+    mut on_shutdown: watch::Receiver<()>,
+) -> Option<(Rewound<S>, Bytes, Held)> {
+    let is_blocked = stream.is_blocked();
+    let Service { router, holds } = service;
+    let (router, has_waited) = (TowerToHyperService::new(router), AtomicBool::new(has_waited));
+    let answered = requests.clone();
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        let answering = answered.begin();
+        let mut is_held = false;
+        if has_waited.swap(false, Ordering::Relaxed) {
+            request.extensions_mut().insert(HasWaited);
+        } else if request.method() == Method::GET
+            && request.body().is_end_stream()
+            && !is_blocked.load(Ordering::Relaxed)
+            && let Some(wait) = holds(request.uri(), request.headers(), answered.stopping())
+            && answered.watch()
+        {
+            answered.hold(Held { request: held::text(&request), wait });
+            is_held = true;
         }
-        let (answering, response) = (requests.begin(), router.call(request));
+        let response = (!is_held).then(|| router.call(request));
         async move {
-            let response = response.await;
+            let response = match response {
+                Some(response) => response.await,
+                // The connection ends this before it is over.
+                None => pending().await,
+            };
             drop(answering);
             response
         }
     });
-    let connection = http1::Builder::new()
+    let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
         .max_buf_size(MAX_HEADER_BYTES)
-        .serve_connection(TokioIo::new(Box::pin(stream)), service);
-    let mut connection = pin!(connection);
-    tokio::select! {
-        // An error of a connection concerns only its client, and is not logged.
-        _ = &mut connection => return,
-        _ = on_shutdown.changed() => {}
+        .serve_connection(TokioIo::new(stream), service);
+    let mut is_stopping = false;
+    loop {
+        tokio::select! {
+            // A request that has waited is answered although the listener stops.
+            biased;
+            // An error of a connection concerns only its client, and is not logged.
+            _ = &mut connection => return None,
+            held = requests.held() => {
+                let parts = connection.into_parts();
+                return Some((parts.io.into_inner(), parts.read_buf, held));
+            }
+            _ = on_shutdown.changed(), if !is_stopping => {
+                is_stopping = true;
+                Pin::new(&mut connection).graceful_shutdown();
+            }
+        }
     }
-    connection.as_mut().graceful_shutdown();
-    let _ = connection.await;
 }
 
 /// Longest time for a TLS handshake.
@@ -160,14 +226,115 @@ mod tests {
     /// sender that stops the task.
     async fn connected() -> (DuplexStream, JoinHandle<()>, watch::Sender<()>) {
         let router = Router::new().route("/", get(|| async { "a".repeat(100_000) }));
-        let router = AddExtension::new(router, SocketAddr::from(([127, 0, 0, 1], 1)));
+        connected_to(router, Arc::new(|_, _, _| None)).await
+    }
+
+    async fn connected_to(
+        router: Router,
+        holds: Holds,
+    ) -> (DuplexStream, JoinHandle<()>, watch::Sender<()>) {
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        let service = Service { router: AddExtension::new(router, address), holds };
         let (client, server) = duplex(1024);
         let (shutdown, on_shutdown) = watch::channel(());
-        let address = SocketAddr::from(([127, 0, 0, 1], 1));
-        let limits = Limits { connections: 1, watches: 0 };
+        let limits = Limits { connections: 1, watches: 1 };
         let place = Connections::new(limits).place(address).await;
         let requests = place.requests(on_shutdown.clone());
-        (client, tokio::spawn(serve_connection(server, router, requests, on_shutdown)), shutdown)
+        (client, tokio::spawn(serve_connection(server, service, requests, on_shutdown)), shutdown)
+    }
+
+    /// As [`connected`], to a listener that lets requests for `/held` wait for 20 s, and answers with
+    /// the time in seconds since the call.
+    async fn connected_to_one_that_holds() -> (DuplexStream, JoinHandle<()>, watch::Sender<()>) {
+        let start = Instant::now();
+        let seconds = move || async move { format!("after {} s;", start.elapsed().as_secs()) };
+        let router = Router::new().route("/held", get(seconds)).route("/", get(seconds));
+        let holds: Holds = Arc::new(|uri, headers, mut stopping| {
+            let is_held = uri.path() == "/held" && headers.contains_key("prefer");
+            is_held.then(|| -> crate::Wait {
+                Box::pin(async move {
+                    let _ = timeout(Duration::from_secs(20), stopping.changed()).await;
+                })
+            })
+        });
+        connected_to(router, holds).await
+    }
+
+    const HELD: &[u8] = b"GET /held?after=1 HTTP/1.1\r\nHost: a\r\nPrefer: wait=20\r\n\r\n";
+
+    /// What the listener answers until it closes the connection.
+    async fn answers(client: &mut DuplexStream) -> Vec<String> {
+        let mut text = String::new();
+        client.read_to_string(&mut text).await.unwrap();
+        let bodies = text.split("HTTP/1.1 200 OK").skip(1);
+        bodies.map(|one| one.split("\r\n\r\n").nth(1).unwrap().to_owned()).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_waits_and_those_after_it_do_too() {
+        let (mut client, serving, _shutdown) = connected_to_one_that_holds().await;
+        client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        client.write_all(HELD).await.unwrap();
+        client.write_all(b"GET / HTTP/1.1\r\nHo").await.unwrap();
+        sleep(Duration::from_secs(3)).await;
+        // What comes meanwhile is read after the request that waits.
+        client.write_all(b"st: a\r\n\r\n").await.unwrap();
+        client.write_all(HELD).await.unwrap();
+        client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.unwrap();
+        let expected = ["after 0 s;", "after 20 s;", "after 20 s;", "after 40 s;", "after 40 s;"];
+        assert_eq!(answers(&mut client).await, expected);
+        serving.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_waits_keeps_what_it_says_of_the_connection() {
+        for (version, field) in [("1.0", ""), ("1.1", "Connection: close\r\n")] {
+            let (mut client, serving, _shutdown) = connected_to_one_that_holds().await;
+            let asked =
+                format!("GET /held HTTP/{version}\r\nHost: a\r\nPrefer: wait=20\r\n{field}\r\n");
+            client.write_all(asked.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).await.unwrap();
+            assert!(answer.starts_with("HTTP/1.") && answer.ends_with("after 20 s;"), "{answer}");
+            serving.await.unwrap();
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_waits_ends_with_its_client() {
+        let start = Instant::now();
+        let (mut client, serving, _shutdown) = connected_to_one_that_holds().await;
+        client.write_all(HELD).await.unwrap();
+        sleep(Duration::from_secs(3)).await;
+        drop(client);
+        serving.await.unwrap();
+        assert_eq!(start.elapsed().as_secs(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_waits_is_answered_when_the_listener_stops() {
+        let (mut client, serving, shutdown) = connected_to_one_that_holds().await;
+        client.write_all(HELD).await.unwrap();
+        sleep(Duration::from_secs(3)).await;
+        shutdown.send_replace(());
+        assert_eq!(answers(&mut client).await, ["after 3 s;"]);
+        serving.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_with_a_body_or_another_method_never_waits() {
+        for (method, field) in [("GET", "Content-Length: 1\r\n"), ("HEAD", "")] {
+            let (mut client, _serving, _shutdown) = connected_to_one_that_holds().await;
+            let asked = format!(
+                "{method} /held HTTP/1.1\r\nHost: a\r\nPrefer: wait=20\r\nConnection: close\r\n{field}\r\nx"
+            );
+            client.write_all(asked.as_bytes()).await.unwrap();
+            let start = Instant::now();
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).await.unwrap();
+            assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+            assert_eq!(start.elapsed().as_secs(), 0);
+        }
     }
 
     async fn ask(client: &mut DuplexStream) -> String {

@@ -15,6 +15,7 @@ use futures_util::future::{join, join_all};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
+use crate::head_number::HeadNumber;
 use crate::metrics::{FetchedBack, Metrics};
 use crate::{Host, error_chain};
 
@@ -34,8 +35,7 @@ pub struct Publication<S> {
     lags: Vec<Lag>,
     /// While another process publishes: when the last look at what it has published began.
     looked: Mutex<Option<(Instant, UnixMillis)>>,
-    /// The number of the status head.
-    heads: watch::Sender<u64>,
+    heads: Arc<HeadNumber>,
     /// Until when this process leads for certain.
     valid: Mutex<Option<watch::Receiver<Instant>>>,
     /// Longest time since that look for which documents are served.
@@ -72,7 +72,7 @@ impl<S: Store> Publication<S> {
             ended: watch::Sender::new(0),
             progress: watch::Sender::new(()),
             looked: Mutex::new(None),
-            heads: watch::Sender::new(0),
+            heads: Arc::default(),
             valid: Mutex::new(None),
             publish_delay,
         }
@@ -306,13 +306,12 @@ impl<S: Store> Publication<S> {
 
     /// Tells the requests that wait for the status head if it has changed.
     fn tell_head(&self) {
-        let number = self.publisher.head_number();
-        self.heads.send_if_modified(|held| std::mem::replace(held, number) != number);
+        self.heads.set(self.publisher.head_number());
     }
 
     /// Waits until the status head has another number than `after`.
     pub(crate) async fn head_after(&self, after: u64) {
-        let _ = self.heads.subscribe().wait_for(|number| *number != after).await;
+        self.heads.after(after).await;
     }
 
     /// The status head to serve: signed now, or when this process last saw what another one publishes.

@@ -12,7 +12,6 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use edgepass_issuer::Store;
 use edgepass_issuer::paths::{AGGREGATION, JWK_SET, LISTS, METADATA, OPENID_METADATA, STATUS_HEAD};
-use edgepass_issuer::publish::head::LONGEST_WAIT;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{Any, CorsLayer};
 use tower_http::limit::RequestBodyLimitLayer;
@@ -21,7 +20,7 @@ use tower_http::timeout::TimeoutLayer;
 
 use crate::documents::AUTHORIZE;
 use crate::oauth::{introspect, revoke, token};
-use crate::{App, acts, admin, audit_log, documents, health, leaks, status_entries};
+use crate::{App, acts, admin, audit_log, documents, health, leaks, status_entries, status_head};
 
 /// The routes of all environments. Those of an environment with a name are below its name, which is
 /// the last segment of its issuer identifier; RFC 8414 §3.1 puts the metadata at the root all the
@@ -117,9 +116,10 @@ fn documented<S: Store>() -> Routes<S> {
             let limit = RequestBodyLimitLayer::new(MAX_BODY_BYTES);
             router.layer((no_store(), timeout(TIMEOUT), limit))
         });
+    // A request waits without its handler, which needs no timeout.
     let watches = Routes::default()
-        .get(&format!("/{STATUS_HEAD}"), documents::status_head::<S>)
-        .with(|router| router.layer((cors(), timeout(WATCH_TIMEOUT))));
+        .get(&format!("/{STATUS_HEAD}"), status_head::get::<S>)
+        .with(|router| router.layer(cors()));
     // The handler limits the body, after authentication. The timeout is longer, since an act may
     // change a million tokens.
     let acts = Routes::default()
@@ -235,7 +235,6 @@ async fn log(request: Request, next: Next) -> Response {
 const MAX_BODY_BYTES: usize = 32 * 1024;
 const MAX_REPORT_BYTES: usize = 1024 * 1024;
 const TIMEOUT: Duration = Duration::from_secs(10);
-const WATCH_TIMEOUT: Duration = Duration::from_secs(LONGEST_WAIT + 5);
 const ACT_TIMEOUT: Duration = Duration::from_secs(120);
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ mod issuing;
 mod log;
 mod page;
 mod scale;
+mod watches;
 
 use std::fs;
 use std::io::Write;
@@ -25,9 +26,11 @@ const KINDS: [&str; 3] = ["ES256", "Ed25519", "RS256"];
 /// Run everything; write `docs/benchmarks.md` unless the run was quick.
 pub(crate) fn run(options: &[&str]) -> anyhow::Result<()> {
     let (quick, json) = (options.contains(&"--quick"), options.contains(&"--json"));
-    let known = ["issuer", "log", "growth", "--quick", "--json"];
+    let known = ["issuer", "log", "growth", "watches", "--quick", "--json"];
     if let Some(unknown) = options.iter().find(|option| !known.contains(option)) {
-        bail!("unknown option {unknown:?}; bench takes issuer, log or growth, --quick and --json");
+        bail!(
+            "unknown option {unknown:?}; bench takes issuer, log, growth or watches, --quick and --json"
+        );
     }
     // With --json stdout holds one object: progress goes to stderr.
     step::progress_to_stderr(json);
@@ -39,6 +42,9 @@ pub(crate) fn run(options: &[&str]) -> anyhow::Result<()> {
     }
     if options.contains(&"growth") {
         return growth::run(quick, json);
+    }
+    if options.contains(&"watches") {
+        return watches::run(quick, json);
     }
     let tools = tools::everything()?;
     let program = native_program()?;

@@ -13,7 +13,7 @@ use edgepass_issuer::policy::version::PolicyUser;
 use edgepass_issuer::publish::target::Target;
 use edgepass_issuer::{Config, Issuer};
 use edgepass_server::reload::Reload;
-use edgepass_server::{App, Host, Tls, error_chain, router};
+use edgepass_server::{App, Host, Tls, error_chain, holds, router};
 use edgepass_store::{AnyStore, Objects};
 use reqwest::header::CACHE_CONTROL;
 use tokio::net::TcpListener;
@@ -81,7 +81,7 @@ pub(super) async fn run(args: Args, source: Source, json: bool) -> anyhow::Resul
         tracing::info!("stopping");
     };
     tokio::select! {
-        () = edgepass_server::serve(listener, limits, router(apps.clone()), tls.clone(), stop) => {}
+        () = edgepass_server::serve(listener, limits, router(apps.clone()), holds(&apps), tls.clone(), stop) => {}
         () = watch_certificate(tls.as_deref()) => {}
         // Without publication `serve` would look healthy while its lists expire.
         ended = publishing.join_next() => match ended {
