@@ -393,4 +393,24 @@ describe('faults', { concurrency: 4 }, () => {
     assert.equal(before, 1);
     assert.equal(await guard.call(token), '200');
   });
+
+  test('an issuer notices that its clock differs', { timeout: 60_000 }, async (t) => {
+    const differences = async (seconds) => {
+      const issuer = await issuerBehindProxy(t);
+      issuer.proxy.fault = (_, reply) => {
+        const date = new Date(Date.now() + seconds * 1000).toUTCString();
+        return { ...reply, headers: { ...reply.headers, date } };
+      };
+      const { jti } = await issuer.token();
+      assert.ok(await issuer.revoke(jti));
+      // Fetched back at once, or 1.5 s later.
+      await setTimeout(3_000);
+      const metrics = await (await fetch(`${issuer.own}/metrics`)).text();
+      assert.match(metrics, /fetched_back_total\{outcome="same"\} [1-9]/);
+      return Number(/clock_differences_total (\d+)/.exec(metrics)[1]);
+    };
+    assert.equal(await differences(0), 0);
+    assert.ok(await differences(20) > 0);
+    assert.ok(await differences(-20) > 0);
+  });
 });

@@ -13,6 +13,7 @@ import { LogLevel, guardModules, ownSocket, startWorkers } from './workerd.mjs';
 
 const setting = JSON.parse(process.argv[2]);
 const originSecret = randomBytes(32).toString('base64url');
+const metricsToken = randomBytes(32).toString('base64url');
 
 const issuer = await Issuer.start({
   program: setting.edgepass, folder: setting.folder, init: ['--algorithm', setting.algorithm],
@@ -24,7 +25,7 @@ const { at, url, stop } = await startWorkers([{
   name: 'guard', ...guardModules(setting.guard), ...ownSocket,
   bindings: {
     ISSUER: issuer.url, AUDIENCE: setting.audience, CACHE: setting.cache,
-    ORIGIN_URL: origin, ORIGIN_SECRET: originSecret,
+    ORIGIN_URL: origin, ORIGIN_SECRET: originSecret, METRICS_TOKEN: metricsToken,
   },
 }], { level: LogLevel.WARN });
 
@@ -37,7 +38,7 @@ process.stdin.on('end', async () => {
 if (setting.ends_with_issuer) issuer.ended.then(() => process.exit(1));
 console.log(JSON.stringify({
   issuer: issuer.url, issuer_process: issuer.process.pid, client_secret: issuer.secret,
-  origin, inspector: `${inspector}/`, guard: url.origin, guard_socket: await at('guard'),
+  origin, inspector: `${inspector}/`, guard: url.origin, guard_socket: await at('guard'), metrics_token: metricsToken,
 }));
 
 /** The sample API. It serves only requests with the guard's secret, and returns what it received. */

@@ -20,6 +20,8 @@ pub(crate) struct System {
     pub(crate) guard: String,
     /// The URL of the guard's own socket: nothing in front of it normalizes paths.
     pub(crate) guard_socket: String,
+    /// Opens the guard's counters.
+    pub(crate) metrics_token: String,
     /// The sample origin's URL.
     pub(crate) origin: String,
     /// The inspector's URL.
@@ -80,6 +82,7 @@ impl System {
             issuer: text("issuer")?,
             guard: text("guard")?,
             guard_socket: text("guard_socket")?,
+            metrics_token: text("metrics_token")?,
             origin: text("origin")?,
             inspector: text("inspector")?,
             client_secret: text("client_secret")?,

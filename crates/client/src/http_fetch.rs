@@ -107,20 +107,27 @@ fn head(response: &Response) -> ResponseHead {
         let values: Vec<&str> = values.iter().filter_map(|value| value.to_str().ok()).collect();
         (!values.is_empty()).then(|| values.join(","))
     };
-    let time = |date: String| {
-        let time = httpdate::parse_http_date(&date).ok()?.duration_since(UNIX_EPOCH).ok()?;
-        Some(UnixMillis::from_seconds(time.as_secs()))
-    };
     ResponseHead {
         status: response.status().as_u16(),
         age: joined(AGE),
-        date: field(DATE).and_then(time),
+        date: date(response),
         cache_control: joined(CACHE_CONTROL),
-        expires: field(EXPIRES).map(|date| time(date).unwrap_or(UnixMillis(0))),
+        expires: field(EXPIRES).map(|date| time(&date).unwrap_or(UnixMillis(0))),
         location: field(LOCATION),
         content_type: field(CONTENT_TYPE),
         etag: field(ETAG),
     }
+}
+
+/// The field `Date`, in whole seconds.
+#[must_use]
+pub fn date(response: &Response) -> Option<UnixMillis> {
+    time(response.headers().get(DATE)?.to_str().ok()?)
+}
+
+fn time(date: &str) -> Option<UnixMillis> {
+    let time = httpdate::parse_http_date(date).ok()?.duration_since(UNIX_EPOCH).ok()?;
+    Some(UnixMillis::from_seconds(time.as_secs()))
 }
 
 /// Reads a body. Returns `None` if it is longer than `max_bytes`.

@@ -66,6 +66,6 @@ pub use edgepass_verify::{
 #[cfg(feature = "axum")]
 pub use extract::NotGuarded;
 pub use host::{NativeHost, now};
-pub use http_fetch::{Fetch, HttpFetch, USER_AGENT, bounded};
+pub use http_fetch::{Fetch, HttpFetch, USER_AGENT, bounded, date};
 #[cfg(feature = "tower")]
 pub use layer::{Guarded, RequireToken, Token};

@@ -40,7 +40,7 @@ pub use connections::Limits as ConnectionLimits;
 pub use federations::FederationsError;
 pub use held::{Holds, Wait};
 pub use listen::serve;
-pub use publication::Publication;
+pub use publication::{Fetched, Publication};
 pub use router::router;
 pub use status_head::holds;
 pub use tls::{Tls, TlsError};
@@ -150,8 +150,9 @@ impl<S: Store> App<S> {
 
     /// Fetches each newly served document by its public URI and compares the body, until the task
     /// is dropped. Tries a second time after 1.5 s. Logs a warning if this fails too, or returns
-    /// another document. `get` returns the body, or `None` on failure. Run it once.
-    pub async fn fetch_back<F: Future<Output = Option<Vec<u8>>> + Send>(
+    /// another document, and if the `Date` shows that a clock is wrong. `get` returns `None` on failure. Run it
+    /// once.
+    pub async fn fetch_back<F: Future<Output = Option<Fetched>> + Send>(
         &self,
         get: impl Fn(String) -> F + Send,
     ) {

@@ -15,6 +15,7 @@ pub(crate) struct Metrics {
     audit_log: Gauge,
     fetched_back: Family<[(&'static str, String); 1], Counter>,
     watches: Gauge,
+    clock_differences: Counter,
 }
 
 /// A request that waits for the status head.
@@ -84,7 +85,23 @@ impl Default for Metrics {
             "Requests that wait for the next status head",
             watches.clone(),
         );
-        Self { registry, issued, refused, changed, lists, audit_log, fetched_back, watches }
+        let clock_differences = Counter::default();
+        registry.register(
+            "clock_differences",
+            "Documents fetched back whose Date differs from this machine's clock by more than 2 s",
+            clock_differences.clone(),
+        );
+        Self {
+            registry,
+            issued,
+            refused,
+            changed,
+            lists,
+            audit_log,
+            fetched_back,
+            watches,
+            clock_differences,
+        }
     }
 }
 
@@ -103,6 +120,10 @@ impl Metrics {
 
     pub(crate) fn fetched_back(&self, outcome: FetchedBack) {
         self.fetched_back.get_or_create(&[("outcome", outcome.name().to_owned())]).inc();
+    }
+
+    pub(crate) fn clock_differs(&self) {
+        self.clock_differences.inc();
     }
 
     /// Counts a request that waits for the status head, until the returned value is dropped.

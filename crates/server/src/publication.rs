@@ -186,13 +186,14 @@ impl<S: Store> Publication<S> {
     }
 
     /// Implements [`App::fetch_back`](crate::App::fetch_back). Counts the outcome of each document.
-    pub(crate) async fn fetch_back<F: Future<Output = Option<Vec<u8>>> + Send>(
+    pub(crate) async fn fetch_back<F: Future<Output = Option<Fetched>> + Send>(
         &self,
         get: impl Fn(String) -> F + Send,
         metrics: &Metrics,
     ) {
         let mut ended = self.ended.subscribe();
         while ended.changed().await.is_ok() {
+            let published_at = (self.host.now)();
             for document in self.publisher.take_unseen() {
                 let uri = self.publisher.public_uri(&document);
                 let mut outcome = FetchedBack::Unreachable;
@@ -205,7 +206,16 @@ impl<S: Store> Publication<S> {
                     }
                     outcome = match get(uri.clone()).await {
                         None => FetchedBack::Unreachable,
-                        Some(body) if body == document.body => FetchedBack::Same,
+                        Some(Fetched { body, date }) if body == document.body => {
+                            if differs(date, published_at, (self.host.now)()) {
+                                metrics.clock_differs();
+                                tracing::warn!(
+                                    "the Date at the public URI differs from this machine's clock: \
+                                     revocations may take effect late; check both clocks"
+                                );
+                            }
+                            FetchedBack::Same
+                        }
                         Some(_) => FetchedBack::Different,
                     };
                     if outcome == FetchedBack::Same {
@@ -389,6 +399,28 @@ impl<S: Store> Publication<S> {
     }
 }
 
+/// A document as its public URI returns it.
+#[derive(Debug)]
+pub struct Fetched {
+    /// The body.
+    pub body: Vec<u8>,
+    /// The field `Date`, in whole seconds. A cache repeats that of its source.
+    pub date: Option<UnixMillis>,
+}
+
+/// Whether a `Date` shows that clocks differ. A response that carries a document cannot be older than the
+/// document, and none is from the future. `published_at` is at most a second after the publication.
+fn differs(date: Option<UnixMillis>, published_at: UnixMillis, received_at: UnixMillis) -> bool {
+    let Some(date) = date else { return false };
+    let earliest = date.minus(DATE_TOLERANCE);
+    // It is cut to whole seconds.
+    let latest = date.plus(Duration::from_secs(1)).plus(DATE_TOLERANCE);
+    earliest > received_at || latest.plus(Duration::from_secs(1)) < published_at
+}
+
+/// As [`clock_skew`](edgepass_issuer::Config) by default.
+const DATE_TOLERANCE: Duration = Duration::from_secs(2);
+
 /// Pauses after an attempt to publish: not at all if it was complete, for [`POLL`] if it was
 /// incomplete, for `pause` if it failed. Returns the pause to make if the next attempt fails, which
 /// doubles with each failure up to [`LONGEST_PAUSE`].
@@ -432,5 +464,26 @@ impl Lag {
     fn is_short(&self, now: UnixMillis) -> bool {
         let since = self.0.load(Ordering::Relaxed);
         since == 0 || now.since(UnixMillis(since)).is_some_and(|late| late < MAX_LAG)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_date_shows_that_a_clock_is_wrong() {
+        let at = UnixMillis::from_seconds;
+        for (date, expected) in [
+            (Some(100), false),
+            (Some(103), false),
+            (Some(104), true),
+            (Some(96), false),
+            (Some(95), true),
+            (Some(0), true),
+            (None, false),
+        ] {
+            assert_eq!(differs(date.map(at), at(100), at(101)), expected, "{date:?}");
+        }
     }
 }

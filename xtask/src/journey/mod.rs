@@ -58,9 +58,12 @@ pub(crate) fn main_job(system: &System) -> Tally {
         };
         let bit = revoked_at.elapsed();
         expect(reply, 401, "token_revoked")?;
+        let age = head_age(system)?;
         Ok(format!(
-            "revocation took effect after {:.1} s, deadline {DEADLINE:?}",
-            bit.as_secs_f64()
+            "revocation took effect after {:.2} s, deadline {DEADLINE:?}; the issuer signed the guard's last \
+             status head {:.2} s ago",
+            bit.as_secs_f64(),
+            age.as_secs_f64(),
         ))
     });
     tally
@@ -116,6 +119,18 @@ fn issue(system: &System, role: &str) -> anyhow::Result<String> {
     let token = String::from_utf8(output.stdout)?.trim().to_owned();
     transcript::confide(&token);
     Ok(token)
+}
+
+/// The age of the last status head that the guard holds.
+fn head_age(system: &System) -> anyhow::Result<Duration> {
+    let bearer = format!("Bearer {}", system.metrics_token);
+    let url = format!("{}/.edgepass/metrics", system.guard);
+    let reply = http::send("GET", &url, &[("authorization", &bearer)], "")?;
+    ensure!(reply.status == 200, "the guard's counters: status {}", reply.status);
+    let name = "edgepass_guard_status_head_age_milliseconds ";
+    let age = reply.body.lines().find_map(|line| line.strip_prefix(name));
+    let age = age.context("the guard holds no status head")?.trim().parse().context("the age")?;
+    Ok(Duration::from_millis(age))
 }
 
 fn jti(system: &System, token: &str) -> anyhow::Result<String> {

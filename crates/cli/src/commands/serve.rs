@@ -13,7 +13,7 @@ use edgepass_issuer::policy::version::PolicyUser;
 use edgepass_issuer::publish::target::Target;
 use edgepass_issuer::{Config, Issuer};
 use edgepass_server::reload::Reload;
-use edgepass_server::{App, Host, Tls, error_chain, holds, router};
+use edgepass_server::{App, Fetched, Host, Tls, error_chain, holds, router};
 use edgepass_store::{AnyStore, Objects};
 use reqwest::header::CACHE_CONTROL;
 use tokio::net::TcpListener;
@@ -369,10 +369,12 @@ async fn reload(
 
 /// Fetches a document from its public URI. `no-cache` makes caches that obey it revalidate. `None`:
 /// no response with a body of at most 4 MiB and without an error status within 3 s.
-async fn fetch_back(client: reqwest::Client, uri: String) -> Option<Vec<u8>> {
+async fn fetch_back(client: reqwest::Client, uri: String) -> Option<Fetched> {
     let request = client.get(uri).header(CACHE_CONTROL, "no-cache").timeout(FETCH_BACK_TIMEOUT);
     let mut answer = request.send().await.ok()?.error_for_status().ok()?;
-    edgepass_client::bounded(&mut answer, super::MAX_DOCUMENT).await.ok()?
+    let date = edgepass_client::date(&answer);
+    let body = edgepass_client::bounded(&mut answer, super::MAX_DOCUMENT).await.ok()??;
+    Some(Fetched { body, date })
 }
 
 /// Locks the data directory, so that only one `serve` publishes from it. The lock shows other
