@@ -2,6 +2,8 @@
 
 import { Core, shared_memory } from '../wasm/edgepass_npm.js';
 import { type HostOptions, type Requirements, type TokenPlace, snakeCased, spelled } from './options.js';
+import { HostKey } from './host-key.js';
+import { hasCacheMode, isBrowser } from './host.js';
 import { refuseUnlessJson } from './json.js';
 import { VERSION } from './version.js';
 
@@ -22,20 +24,6 @@ export const FACT = {
   CONFIRMED_AT: 0, KEY: 1, INPUT: 2, INPUT_LENGTH: 3, SIGNATURE: 4, SIGNATURE_LENGTH: 5, COUNT: 6,
 } as const;
 
-/** Whether the host is a browser, which sends its own `User-Agent`. */
-function isBrowser(): boolean {
-  return globalThis.navigator?.userAgent?.startsWith('Mozilla/') ?? false;
-}
-
-/** Whether requests may have `cache: 'no-store'`: in workerd from the compatibility date 2024-11-11. */
-function hasCacheMode(): boolean {
-  try {
-    return Boolean(new Request('https://host.example', { cache: 'no-store' }));
-  } catch {
-    return false;
-  }
-}
-
 /** One verifier of the module, with the numbers of its requirements and with imported keys. */
 export class Engine {
   readonly core: Core;
@@ -46,7 +34,7 @@ export class Engine {
   readonly #textLength: number;
   readonly #factsAt: number;
   readonly #requirements = new Map<string, number>();
-  readonly #keys: (HostKey | Promise<HostKey>)[] = [];
+  readonly #keys: HostKey[] = [];
   readonly #memory = shared_memory() as WebAssembly.Memory;
   readonly #tokenFrom: TokenPlace | TokenPlace[] | undefined;
   readonly #resourceMetadata: string | undefined;
@@ -127,27 +115,11 @@ export class Engine {
     return number;
   }
 
-  /**
-   * The key with this number, imported into the host's crypto once. A failed import is tried again.
-   */
-  key(number: number): HostKey | Promise<HostKey> {
-    return this.#keys[number] ??= this.#import(number);
-  }
-
-  async #import(number: number): Promise<HostKey> {
-    try {
-      const [jwk, algorithm] = this.core.host_key(number) as [JsonWebKey, RsaHashedImportParams];
-      const key = await crypto.subtle.importKey('jwk', jwk, algorithm, false, ['verify']);
-      return this.#keys[number] = { key, algorithm };
-    } catch (error) {
-      delete this.#keys[number];
-      throw error;
-    }
+  /** The key with this number. */
+  key(number: number): HostKey {
+    return this.#keys[number] ??= new HostKey(this.core.host_key(number));
   }
 }
-
-/** A key imported into the host's crypto, and the algorithm that it is bound to. */
-export interface HostKey { key: CryptoKey; algorithm: RsaHashedImportParams }
 
 /**
  * Whether `scopes` is absent, or an array of strings without space and `|`, which separate strings

@@ -1,6 +1,8 @@
 // The verifier as programs use it. The steps of a check run in Rust, in the Wasm module.
 
-import { ANSWER, FACT, Engine, type HostKey } from './engine.js';
+import { ANSWER, FACT, Engine } from './engine.js';
+import { agreesAboutEd25519 } from './host-key.js';
+import { endsWithItsResponse, inWorkerd, mayWatch } from './host.js';
 import {
   type Requirements, type IssuerOptions, type VerifierOptions, type VerifyOptions, checkIssuerOptions,
   type TokenPlace, checkOptions, checkRequirements, snakeCased,
@@ -89,7 +91,8 @@ export class Verifier {
   /** Header fields that the places of the token need. `undefined`: the token is in `Authorization`. */
   readonly #fields: string[] | undefined;
   #engine: Engine;
-  #calls = 0;
+  // The first token looks for work, after the check with which a verifier begins.
+  #calls = CALLS_BETWEEN_WORK - 2;
 
   private constructor(
     make: () => Engine, background: 'await' | 'detach', watches: boolean, externalUrl: string | undefined,
@@ -387,30 +390,35 @@ export class Verifier {
    */
   #checkSignature(
     engine: Engine, answer: number, text: string, options: VerifyOptions,
-  ): Promise<Verdict> {
+  ): Verdict | Promise<Verdict> {
     const { facts } = engine;
-    const number = facts[FACT.KEY];
+    const key = engine.key(facts[FACT.KEY]);
     const [input, inputLength] = [facts[FACT.INPUT], facts[FACT.INPUT_LENGTH]];
     const [signature, signatureLength] = [facts[FACT.SIGNATURE], facts[FACT.SIGNATURE_LENGTH]];
     const slot = answer >>> ANSWER.SLOT_SHIFT;
-    const verify = ({ key, algorithm }: HostKey): Promise<boolean> => {
-      try {
-        return crypto.subtle.verify(
-          algorithm, key, engine.bytes(signature, signatureLength), engine.bytes(input, inputLength),
-        );
-      } catch (error) {
-        return Promise.reject(error);
-      }
-    };
     const checked = (valid: boolean) => {
       const { now } = options;
       const next = engine.core.signature_checked(slot, valid, now === undefined ? Date.now() : now * 1000);
       return this.#conclude(engine, next, text, options);
     };
-    const held = engine.key(number);
-    const answered = held instanceof Promise ? held.then(verify) : verify(held);
+    const valid = key.checkNow(engine.bytes(signature, signatureLength), engine.bytes(input, inputLength));
+    if (valid !== undefined) return checked(valid);
+    const verify = (imported: CryptoKey): Promise<boolean> => {
+      try {
+        return crypto.subtle.verify(
+          key.algorithm, imported, engine.bytes(signature, signatureLength), engine.bytes(input, inputLength),
+        );
+      } catch (error) {
+        return Promise.reject(error);
+      }
+    };
+    const imported = key.imported();
+    const answered = imported instanceof Promise ? imported.then(verify) : verify(imported);
     // A signature that the host cannot check counts as invalid.
-    return answered.then(checked, () => checked(false)).catch((error) => this.#failed(engine, error));
+    return answered.then((valid) => {
+      key.answered(valid);
+      return checked(valid);
+    }, () => checked(false)).catch((error) => this.#failed(engine, error));
   }
 
   async #later(
@@ -434,6 +442,7 @@ export class Verifier {
    */
   #work(engine: Engine, { waitUntil }: VerifyOptions, hasFetched = false): void {
     if (++this.#calls % CALLS_BETWEEN_WORK !== 0 && !hasFetched) return;
+    if (engine.core.asks_about_ed25519() && agreesAboutEd25519()) engine.core.ed25519_answered(true);
     if (!waitUntil && this.#background === 'await') return;
     const work = engine.core.work();
     if (work && waitUntil) keepAlive(waitUntil, work);
@@ -488,26 +497,4 @@ function fieldsOf(tokenFrom: TokenPlace | TokenPlace[]): string[] {
 /** The option `now` in milliseconds since the epoch, as the module takes it. */
 function replayed(now: number | undefined): number | undefined {
   return now === undefined ? undefined : now * 1000;
-}
-
-function inWorkerd(): boolean {
-  return globalThis.navigator?.userAgent === 'Cloudflare-Workers';
-}
-
-/** Whether a request may wait behind others: not in a page, nor where the time of a function is billed. */
-function mayWatch(): boolean {
-  return inWorkerd() || !('document' in globalThis || endsWithItsResponse());
-}
-
-/** Whether the host drops work that is not awaited once the response is sent. */
-function endsWithItsResponse(): boolean {
-  // Deno would ask its user for the permission to read the environment.
-  if ('Deno' in globalThis) return false;
-  const env: Record<string, unknown> =
-    (globalThis as { process?: { env?: Record<string, unknown> } }).process?.env ?? {};
-  const serverless = [
-    'AWS_LAMBDA_FUNCTION_NAME', 'FUNCTION_TARGET', 'FUNCTIONS_WORKER_RUNTIME', 'K_SERVICE',
-    'NETLIFY', 'VERCEL',
-  ];
-  return inWorkerd() || serverless.some((name) => env[name] !== undefined);
 }

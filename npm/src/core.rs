@@ -214,6 +214,16 @@ impl Core {
         promised(self.0.verifier.refresh(due, clock(replayed)))
     }
 
+    /// Whether [`Core::ed25519_answered`] would help.
+    pub fn asks_about_ed25519(&self) -> bool {
+        self.0.verifier.asks_about_ed25519()
+    }
+
+    /// Says whether the host functions of JavaScript decide as this crate about `ed25519_questions`.
+    pub fn ed25519_answered(&self, agrees: bool) {
+        self.0.verifier.ed25519_answered(agrees);
+    }
+
     /// Starts work that makes later checks faster: tables and prefetched lists. Resolves when it is
     /// done; undefined when none is due or it is running already.
     pub fn work(&self) -> Option<Promise> {

@@ -12,6 +12,10 @@ mod verdict;
 
 use edgepass_jose::CompactJws;
 use edgepass_verify::error::Step;
+use edgepass_verify::host_ed25519::questions;
+use edgepass_verify::signature::SignatureRequest;
+use edgepass_web::crypto;
+use js_sys::{Array, Uint8Array};
 use serde_json::json;
 use wasm_bindgen::prelude::*;
 
@@ -22,6 +26,22 @@ pub fn decode(token: &str, max_bytes: usize) -> Option<String> {
     let jws = CompactJws::parse(token, max_bytes).ok()?;
     let claims = jws.claims().ok()?.members();
     Some(json!({ "header": jws.header().members(), "claims": claims }).to_string())
+}
+
+/// Signatures for the host's Ed25519, as `[JWK, signed bytes, signature, what this crate decides]`.
+#[wasm_bindgen]
+pub fn ed25519_questions() -> Result<Array, JsValue> {
+    let question = |(request, expected): (SignatureRequest, bool)| {
+        let bytes = |bytes: &[u8]| JsValue::from(Uint8Array::from(bytes));
+        let (input, signature) = (bytes(request.signing_input()), bytes(request.signature()));
+        let jwk = crypto::jwk(request.key.key())?;
+        Ok(Array::of4(&jwk, &input, &signature, &expected.into()).into())
+    };
+    questions()
+        .into_iter()
+        .map(question)
+        .collect::<Result<Vec<JsValue>, JsValue>>()
+        .map(Array::from_iter)
 }
 
 /// The module's memory, which Rust and JavaScript both read and write.

@@ -43,6 +43,24 @@ for (const [host, run] of Object.entries(HOSTS)) {
   });
 }
 
+const ed25519 = JSON.parse(readFileSync(new URL('../vectors/ed25519.json', import.meta.url)));
+
+const inFunction = async (t, library, task, data) => {
+  const own = await import(pathToFileURL(join(library, 'lib/inline.js')));
+  return (await import(`./${task}`)).default(own, data, 'await');
+};
+
+for (const [host, run] of Object.entries({ ...HOSTS, 'node, in a function': inFunction })) {
+  test(`${host}: one equation of Ed25519, whoever checks the signature`, async (t) => {
+    const { tableBytes, ...codes } = await run(t, packageFolder, 'ed25519.mjs', ed25519);
+    const invalid = ['signature_invalid'];
+    assert.deepEqual(codes, {
+      accepted: [null], refused: invalid, malleable: invalid, smallOrder: invalid, notCanonical: invalid,
+    });
+    assert.equal(tableBytes, 0);
+  });
+}
+
 test('node: a batch takes objects, their texts, or one text, and answers with lines', async () => {
   const resolve = createRequire(join(installed, 'anything.js')).resolve;
   const { verifyBatch } = await import(pathToFileURL(resolve('edgepass')));

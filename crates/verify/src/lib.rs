@@ -74,6 +74,7 @@ pub mod checks;
 pub mod documents;
 pub mod error;
 pub mod host;
+pub mod host_ed25519;
 pub mod known_answer;
 #[cfg(feature = "native")]
 pub mod native;

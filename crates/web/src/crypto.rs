@@ -1,9 +1,10 @@
-//! ECDSA and RSA by the host's WebCrypto.
+//! Signatures by the host's WebCrypto: ECDSA and RSA, and Ed25519 where it decides as this verifier.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use edgepass_jose::{Algorithm, Jwk, PublicKey, base64url};
 use edgepass_verify::host::HostCrypto;
+use edgepass_verify::host_ed25519::questions;
 use edgepass_verify::signature::SignatureRequest;
 use js_sys::{Array, Promise, Uint8Array};
 use wasm_bindgen::prelude::*;
@@ -33,7 +34,11 @@ extern "C" {
 
 /// The host's WebCrypto. Imported keys are kept, since importing costs more than verifying.
 #[derive(Default)]
-pub struct WebCrypto(RefCell<Vec<(Jwk, JsValue)>>);
+pub struct WebCrypto {
+    keys: RefCell<Vec<(Jwk, JsValue)>>,
+    /// Whether the host's Ed25519 is known to decide as this verifier's. Until then it is not used.
+    agrees_about_ed25519: Cell<bool>,
+}
 
 /// The maximum number of kept keys. When it is reached, all are dropped: an issuer has only a few
 /// keys.
@@ -48,6 +53,14 @@ impl HostCrypto for WebCrypto {
 
 impl WebCrypto {
     pub(crate) async fn try_check(&self, request: &SignatureRequest) -> Result<bool, JsValue> {
+        let is_ed25519 = request.key.algorithm() == Algorithm::Ed25519;
+        if is_ed25519 && !self.agrees_about_ed25519.get() {
+            return request.check_here().ok_or(JsValue::UNDEFINED);
+        }
+        self.ask(request).await
+    }
+
+    async fn ask(&self, request: &SignatureRequest) -> Result<bool, JsValue> {
         let key = self.import(&request.key).await?;
         let signature = Uint8Array::from(request.signature());
         let input = Uint8Array::from(request.signing_input());
@@ -55,14 +68,25 @@ impl WebCrypto {
         Ok(JsFuture::from(valid).await?.is_truthy())
     }
 
+    /// Asks whether the host's Ed25519 decides as this verifier's.
+    pub(crate) async fn ask_about_ed25519(&self) -> bool {
+        for (request, expected) in questions() {
+            if !matches!(self.ask(&request).await, Ok(valid) if valid == expected) {
+                return false;
+            }
+        }
+        self.agrees_about_ed25519.set(true);
+        true
+    }
+
     async fn import(&self, key: &Jwk) -> Result<JsValue, JsValue> {
-        if let Some((_, imported)) = self.0.borrow().iter().find(|(held, _)| held == key) {
+        if let Some((_, imported)) = self.keys.borrow().iter().find(|(held, _)| held == key) {
             return Ok(imported.clone());
         }
         let usages = Array::of1(&"verify".into());
         let (jwk, algorithm) = (jwk(key.key())?, algorithm(key.algorithm())?);
         let imported = JsFuture::from(import_key("jwk", &jwk, &algorithm, false, &usages)?).await?;
-        let mut keys = self.0.borrow_mut();
+        let mut keys = self.keys.borrow_mut();
         if keys.len() >= MAX_KEYS {
             keys.clear();
         }
@@ -76,7 +100,7 @@ impl WebCrypto {
 ///
 /// # Errors
 ///
-/// `undefined` for Ed25519, which `edgepass-crypto` verifies.
+/// `undefined` for an algorithm of another kind.
 pub fn algorithm(algorithm: Algorithm) -> Result<JsValue, JsValue> {
     let ecdsa = |curve: &str, hash: &str| {
         object(&[("name", "ECDSA".into()), ("namedCurve", curve.into()), ("hash", hash.into())])
@@ -95,6 +119,7 @@ pub fn algorithm(algorithm: Algorithm) -> Result<JsValue, JsValue> {
         Algorithm::Ps256 => pss("SHA-256", 32),
         Algorithm::Ps384 => pss("SHA-384", 48),
         Algorithm::Ps512 => pss("SHA-512", 64),
+        Algorithm::Ed25519 => object(&[("name", "Ed25519".into())]),
         _ => Err(JsValue::UNDEFINED),
     }
 }
@@ -103,7 +128,7 @@ pub fn algorithm(algorithm: Algorithm) -> Result<JsValue, JsValue> {
 ///
 /// # Errors
 ///
-/// `undefined` for an Ed25519 key.
+/// `undefined` for a key of another kind.
 pub fn jwk(key: &PublicKey) -> Result<JsValue, JsValue> {
     let text = |bytes: &[u8]| JsValue::from(base64url::encode(bytes));
     let ec = |curve: &str, x: &[u8], y: &[u8]| {
@@ -112,6 +137,9 @@ pub fn jwk(key: &PublicKey) -> Result<JsValue, JsValue> {
     match key {
         PublicKey::P256 { x, y } => ec("P-256", x, y),
         PublicKey::P384 { x, y } => ec("P-384", x, y),
+        PublicKey::Ed25519 { x } => {
+            object(&[("kty", "OKP".into()), ("crv", "Ed25519".into()), ("x", text(x))])
+        }
         PublicKey::Rsa { n, e } => object(&[("kty", "RSA".into()), ("n", text(n)), ("e", text(e))]),
         _ => Err(JsValue::UNDEFINED),
     }

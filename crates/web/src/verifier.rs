@@ -241,8 +241,18 @@ impl WebVerifier {
         }))
     }
 
-    /// Work that makes later checks faster, to run after the response: prefetches lists, rechecks
-    /// signatures, computes tables. Between its steps other requests get their turn. `None` if
+    /// Whether the host's Ed25519 is to be asked; see [`Verifier::asks_about_ed25519`].
+    pub fn asks_about_ed25519(&self) -> bool {
+        self.0.verifier.borrow().asks_about_ed25519()
+    }
+
+    /// Takes an answer of other host functions than WebCrypto; see [`Verifier::ed25519_answered`].
+    pub fn ed25519_answered(&self, agrees: bool) {
+        self.0.verifier.borrow_mut().ed25519_answered(agrees);
+    }
+
+    /// Work that makes later checks faster, to run after the response: asks the host about Ed25519,
+    /// prefetches lists, rechecks signatures, computes tables. Between its steps other requests get their turn. `None` if
     /// there is nothing to do or another request does it.
     pub fn work(&self, clock: Clock) -> Option<Background> {
         let now = clock.now();
@@ -250,7 +260,7 @@ impl WebVerifier {
         let at_it = |at: UnixMillis| now.since(at).is_some_and(|passed| passed < TAKEN_OVER_AFTER);
         let is_due = {
             let verifier = self.0.verifier.borrow();
-            verifier.wants_prefetch() || verifier.has_work(now)
+            verifier.asks_about_ed25519() || verifier.wants_prefetch() || verifier.has_work(now)
         };
         if self.0.worked_at.get().is_some_and(at_it) || !is_due {
             return None;
@@ -258,6 +268,12 @@ impl WebVerifier {
         self.0.worked_at.set(Some(now));
         let inner = Rc::clone(&self.0);
         Some(Box::pin(async move {
+            if inner.verifier.borrow().asks_about_ed25519() {
+                // The response goes first.
+                sleep(Duration::ZERO).await;
+                let agrees = inner.crypto.ask_about_ed25519().await;
+                inner.verifier.borrow_mut().ed25519_answered(agrees);
+            }
             inner.prefetch(clock).await;
             while inner.verifier.borrow().has_work(clock.now()) {
                 sleep(Duration::ZERO).await;

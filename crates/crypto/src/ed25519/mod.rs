@@ -17,6 +17,7 @@ use self::field::FieldElement;
 #[cfg(not(target_arch = "wasm32"))]
 use self::field64::FieldElement;
 
+use curve25519_dalek::Scalar;
 use curve25519_dalek::edwards::CompressedEdwardsY;
 use ed25519_dalek::{Signature, Verifier, VerifyingKey};
 
@@ -45,6 +46,15 @@ pub fn verify(key: &[u8; 32], message: &[u8], signature: &[u8]) -> bool {
     // `verify` computes R, encodes it and compares, so it refuses other encodings of the point.
     VerifyingKey::from_bytes(key).is_ok_and(|key| key.verify(message, &signature).is_ok())
         && !is_small_order(signature.r_bytes())
+}
+
+/// Whether a signature has the only form that [`verify`] accepts: 64 octets, S < L, and an R that is a
+/// canonical encoding and not that of a point of small order. Hosts that use the equation without cofactor
+/// then agree with [`verify`] about signatures by a sound key.
+pub fn is_strict(signature: &[u8]) -> bool {
+    let Some((r, rest)) = signature.split_first_chunk::<32>() else { return false };
+    let Ok(s) = <[u8; 32]>::try_from(rest) else { return false };
+    is_soundly_encoded(r) && Scalar::from_canonical_bytes(s).is_some().into()
 }
 
 /// Whether the encoding is canonical and not that of a point of small order. Does not check whether
@@ -154,6 +164,7 @@ mod tests {
             let mut changed = signature.clone();
             changed.resize(length, 0);
             assert!(!verify(&key, INPUT.as_bytes(), &changed));
+            assert!(!is_strict(&changed));
         }
     }
 
@@ -171,6 +182,7 @@ mod tests {
             carry >>= 8;
         }
         assert!(!verify(&key, INPUT.as_bytes(), &signature));
+        assert!(!is_strict(&signature));
     }
 
     #[test]
@@ -190,6 +202,10 @@ mod tests {
         non_canonical_three[31] = 0x7f;
         for encoded in [identity, negative_zero, modulus_plus_one, non_canonical_three, [0; 32]] {
             assert!(!is_sound(&encoded), "{encoded:?}");
+            let mut signature = example().1;
+            assert!(is_strict(&signature));
+            signature[..32].copy_from_slice(&encoded);
+            assert!(!is_strict(&signature), "{encoded:?}");
         }
         assert!(is_sound(&three));
     }

@@ -9,4 +9,5 @@
 )]
 
 mod differential;
+mod equation;
 mod wycheproof;

@@ -10,6 +10,7 @@ use edgepass_jose::claims::ClaimError;
 use edgepass_jose::{Algorithm, ClaimsSet, CompactJws, Jwk};
 
 use crate::error::VerifyError;
+use crate::host_ed25519::HostEd25519;
 use crate::policy::{IssuerIndex, IssuerName, Policy};
 use crate::signature::{self, SignatureRequest, TableCheck, TableReport};
 use crate::time::UnixMillis;
@@ -166,6 +167,7 @@ impl UnverifiedToken {
         self,
         key: &Jwk,
         prepared: &PreparedKeys,
+        host: &mut HostEd25519,
         now: UnixMillis,
     ) -> SignatureCheck {
         let Self { parsed, verified_by, found } = self;
@@ -179,7 +181,10 @@ impl UnverifiedToken {
         if remembered {
             return SignatureCheck::Done(signed(parsed, true));
         }
-        match signature::check_with_tables(&parsed.jws, key, prepared, now) {
+        if key.algorithm() == Algorithm::Ed25519 {
+            host.needed();
+        }
+        match signature::check_with_tables(&parsed.jws, key, prepared, *host, now) {
             TableCheck::Here { valid: false, .. } => {
                 SignatureCheck::Invalid(UnverifiedToken::unknown(parsed))
             }

@@ -25,6 +25,7 @@ use crate::documents::refused::{Refused, RefusedCounts};
 pub use crate::documents::status_list::DEFAULT_BYTES as DEFAULT_LIST_BYTES;
 use crate::documents::status_list::{ListHolder, PendingList, ReceivedList, Taken};
 use crate::error::VerifyError;
+use crate::host_ed25519::HostEd25519;
 use crate::policy::freshness::KeyFreshness;
 use crate::policy::{IssuerIndex, MAX_ISSUERS, Policy, PolicyError, is_issuer_url};
 use crate::sender::{Request, Sender};
@@ -43,6 +44,7 @@ pub struct Verifier {
     faults: u64,
     /// Signatures that tables accepted and that the reference path is to check too.
     rechecks: Vec<SignatureRequest>,
+    host_ed25519: HostEd25519,
     refused: RefusedCounts,
     stale: u64,
 }
@@ -313,6 +315,7 @@ impl Verifier {
             verified: VerifiedTokens::new(remembered::DEFAULT_BYTES),
             faults: 0,
             rechecks: Vec::new(),
+            host_ed25519: HostEd25519::default(),
             refused: RefusedCounts::default(),
             stale: 0,
         })
@@ -534,6 +537,19 @@ impl Verifier {
         if !valid {
             self.prepared.disagree(request.key.key());
         }
+    }
+
+    /// Whether it would help to know how the host checks Ed25519: then put
+    /// [`questions`](crate::host_ed25519::questions) to it. A host that never does so is not asked about
+    /// signatures of Ed25519.
+    pub fn asks_about_ed25519(&self) -> bool {
+        self.host_ed25519 == HostEd25519::Unknown
+    }
+
+    /// Takes the answer: `agrees` if the host gave the expected one to every question. It then checks the
+    /// signatures of keys without tables.
+    pub fn ed25519_answered(&mut self, agrees: bool) {
+        self.host_ed25519 = if agrees { HostEd25519::Agrees } else { HostEd25519::Differs };
     }
 
     /// Begins the check of a token and its sender. Steps 1 and 2 run at once.

@@ -71,7 +71,7 @@ impl Verifier {
                     check.uses_other_key = true;
                     return Ok(Next::To(Stage::Parsed(token)));
                 }
-                match token.check_signature(&key, &self.prepared, now) {
+                match token.check_signature(&key, &self.prepared, &mut self.host_ed25519, now) {
                     SignatureCheck::Done(signed) => {
                         if signed.was_found() {
                             self.verified.hit();
