@@ -2,7 +2,7 @@
 // which takes longer; but it leaves the thread free for other requests.
 
 import { ed25519_questions } from '../wasm/edgepass_npm.js';
-import { inWorkerd } from './host.js';
+import { inEdgeRuntime, inWorkerd } from './host.js';
 
 /** Bun and Deno have it as well. */
 type NodeCrypto = Pick<typeof import('node:crypto'), 'constants' | 'createPublicKey' | 'verify'>;
@@ -77,12 +77,12 @@ export class HostKey {
   }
 }
 
-const nodeCrypto = find();
+let found: NodeCrypto | null | undefined;
 let agrees: boolean | undefined;
 
 /** Whether `node:crypto` is here, and checks signatures of Ed25519 as this verifier does. */
 export function agreesAboutEd25519(): boolean {
-  return agrees ??= nodeCrypto !== undefined && isStrict();
+  return agrees ??= nodeCrypto() !== null && isStrict();
 }
 
 /** The check of signatures by `node:crypto`. Undefined where it cannot be used. */
@@ -92,8 +92,9 @@ function atOnce(jwk: JsonWebKey, algorithm: KeyAlgorithm): CheckNow | undefined 
 }
 
 function byNode(jwk: JsonWebKey, { name, hash, saltLength }: KeyAlgorithm): CheckNow | undefined {
-  if (!nodeCrypto) return undefined;
-  const { constants, createPublicKey, verify } = nodeCrypto;
+  const node = nodeCrypto();
+  if (!node) return undefined;
+  const { constants, createPublicKey, verify } = node;
   try {
     const key = {
       key: createPublicKey({ key: { ...jwk }, format: 'jwk' }),
@@ -108,10 +109,18 @@ function byNode(jwk: JsonWebKey, { name, hash, saltLength }: KeyAlgorithm): Chec
 }
 
 /** Not in Workers: there `node:crypto` takes as long as WebCrypto, and milliseconds to load. */
-function find(): NodeCrypto | undefined {
-  if (inWorkerd()) return undefined;
+function nodeCrypto(): NodeCrypto | null {
+  if (found === undefined) found = inWorkerd() || inEdgeRuntime() ? null : find();
+  return found;
+}
+
+function find(): NodeCrypto | null {
   const { process } = globalThis as { process?: { getBuiltinModule?(name: string): NodeCrypto | undefined } };
-  return process?.getBuiltinModule?.('node:crypto');
+  try {
+    return process?.getBuiltinModule?.('node:crypto') ?? null;
+  } catch {
+    return null;
+  }
 }
 
 function isStrict(): boolean {

@@ -18,6 +18,11 @@ export function inWorkerd(): boolean {
   return globalThis.navigator?.userAgent === 'Cloudflare-Workers';
 }
 
+/** Vercel's and Next.js' edge runtime, which refuses code that touches modules of Node.js. */
+export function inEdgeRuntime(): boolean {
+  return 'EdgeRuntime' in globalThis;
+}
+
 /** Whether a request may wait behind others: not in a page, nor where the time of a function is billed. */
 export function mayWatch(): boolean {
   return inWorkerd() || !('document' in globalThis || endsWithItsResponse());
