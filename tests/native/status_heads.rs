@@ -39,6 +39,8 @@ struct Scene {
     /// Whether the source redirects a request for a list to the list's own URL, and then says that nothing
     /// has changed.
     redirects: bool,
+    /// A key that was withdrawn. A cache repeats the set that still has it.
+    withdrawn: Option<Ed25519KeyPair>,
 }
 
 impl Scene {
@@ -62,6 +64,7 @@ impl Scene {
             instead: None,
             etag: None,
             redirects: false,
+            withdrawn: None,
         }
     }
 
@@ -83,10 +86,19 @@ impl Scene {
         )
     }
 
+    /// A token by the withdrawn key.
+    fn token_of_withdrawn(&self) -> String {
+        let token = self.token(0);
+        let (_, claims) = token.split_once('.').unwrap();
+        let (claims, _) = claims.split_once('.').unwrap();
+        let header = base64url::encode(br#"{"alg":"EdDSA","typ":"at+jwt","kid":"withdrawn"}"#);
+        let input = format!("{header}.{claims}");
+        let key = self.withdrawn.as_ref().unwrap();
+        format!("{input}.{}", base64url::encode(key.sign(input.as_bytes()).as_ref()))
+    }
+
     fn jwks(&self) -> String {
-        let x = base64url::encode(self.key.public_key().as_ref());
-        let key = json!({"kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "kid": "k", "x": x});
-        json!({"keys": [key], "iat": START}).to_string()
+        jwks(&[("k", &self.key)])
     }
 
     fn lst(&self, list: usize) -> String {
@@ -134,7 +146,11 @@ impl Scene {
         let sent_at = self.now;
         self.now = self.now.plus(order.wait.unwrap_or_default());
         let content = match order.document {
-            DocumentKind::JwkSet => body(self.jwks(), "application/jwk-set+json"),
+            DocumentKind::JwkSet => {
+                let old = self.withdrawn.as_ref();
+                let old = old.map(|old| jwks(&[("k", &self.key), ("withdrawn", old)]));
+                body(old.unwrap_or_else(|| self.jwks()), "application/jwk-set+json")
+            }
             DocumentKind::StatusList if self.redirects => match order.etag {
                 Some(_) => Content::NotModified,
                 None => Content::Redirect { location: order.uri.clone() },
@@ -162,7 +178,11 @@ impl Scene {
     /// Judges a token, and carries out the refreshes that are due.
     fn judge(&mut self, list: usize) -> Verdict {
         let token = self.token(list);
-        let mut check = self.verifier.begin(&token, Sender::default(), Requirements::default());
+        self.judge_token(&token)
+    }
+
+    fn judge_token(&mut self, token: &str) -> Verdict {
+        let mut check = self.verifier.begin(token, Sender::default(), Requirements::default());
         let mut verdict = loop {
             match self.verifier.advance(&mut check, self.now) {
                 Progress::Decided(verdict) => break verdict,
@@ -233,7 +253,8 @@ fn only_a_changed_list_is_fetched_and_at_once() {
         scene.code(list);
     });
     assert_eq!(scene.code(7), "token_revoked");
-    assert_eq!((scene.asked["status_list"], scene.asked["status_head"]), (21, 1));
+    // A new verifier asks for a head, which confirms the keys, too.
+    assert_eq!((scene.asked["status_list"], scene.asked["status_head"]), (21, 2));
 }
 
 #[test]
@@ -398,4 +419,40 @@ fn an_issuer_may_stop_to_publish_heads() {
     let asked = scene.asked["status_head"];
     scene.wait(20);
     assert_eq!((scene.code(0), scene.asked["status_head"]), ("accepted", asked), "no more");
+}
+
+#[test]
+fn a_new_verifier_needs_a_head_for_the_keys_too() {
+    let with_old_set = || {
+        let mut scene = Scene::new(1, true);
+        scene.withdrawn = Some(Ed25519KeyPair::from_seed_unchecked(&[2; 32]).unwrap());
+        scene
+    };
+    // The list was signed a moment ago, and would need no head. A head names another set than the one that a
+    // cache repeats.
+    let mut scene = with_old_set();
+    let token = scene.token_of_withdrawn();
+    for _ in 0..3 {
+        let verdict = scene.judge_token(&token);
+        assert_eq!(verdict.error().map(|error| error.code()), Some("keys_unavailable"));
+        scene.now = scene.now.plus(Duration::from_secs(1));
+    }
+    assert!(scene.asked["status_head"] > 0);
+
+    // Where no head can be had, the list shows that the key that signed it was the issuer's. It says nothing
+    // about another key.
+    let mut scene = with_old_set();
+    scene.instead = Some(Content::Failed(Failure::Unknown));
+    let verdict = scene.judge_token(&token);
+    assert_eq!(verdict.error().map(|error| error.code()), Some("status_unavailable"));
+    assert!(scene.judge(0).accepted());
+}
+
+/// A JWK Set of these keys.
+fn jwks(keys: &[(&str, &Ed25519KeyPair)]) -> String {
+    let jwk = |(name, key): &(&str, &Ed25519KeyPair)| {
+        let x = base64url::encode(key.public_key().as_ref());
+        json!({"kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "kid": name, "x": x})
+    };
+    json!({"keys": keys.iter().map(jwk).collect::<Vec<_>>(), "iat": START}).to_string()
 }

@@ -276,6 +276,11 @@ impl Verified {
         self.0.issuer()
     }
 
+    /// The key that verified the token.
+    pub(crate) fn key(&self) -> &Jwk {
+        &self.0.key
+    }
+
     /// Returns the token for step 3, because time has passed since that step.
     pub(crate) fn into_unverified(self) -> UnverifiedToken {
         let SignedToken { parsed, key, .. } = self.0;

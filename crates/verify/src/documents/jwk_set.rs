@@ -261,8 +261,7 @@ impl KeyHolder {
         policy: &Policy,
         now: UnixMillis,
     ) -> Option<Digest> {
-        let is_fetched = matches!(self.source, KeySource::Url(_) | KeySource::Discover);
-        if !is_fetched || policy.keys.freshness != KeyFreshness::Deadline {
+        if !self.may_be_headed(policy) {
             return None;
         }
         let named = head.jwk_set?;
@@ -290,6 +289,18 @@ impl KeyHolder {
             }
             (false, true) => None,
         }
+    }
+
+    /// Whether a head can confirm the set.
+    fn may_be_headed(&self, policy: &Policy) -> bool {
+        let is_fetched = matches!(self.source, KeySource::Url(_) | KeySource::Discover);
+        is_fetched && policy.keys.freshness == KeyFreshness::Deadline
+    }
+
+    /// Whether the issuer publishes heads, and none was held yet that could confirm the set. What HTTP says
+    /// of the set does not count then.
+    pub(crate) fn awaits_head(&self, policy: &Policy, head: &HeadHolder) -> bool {
+        head.is_published() && !head.is_in_use() && !self.is_headed && self.may_be_headed(policy)
     }
 
     /// An order for the set if the head names another one, and nothing fetches it yet.

@@ -131,13 +131,14 @@ impl ListHolder {
     }
 
     /// Looks up a status. If it cannot, says whether to fetch the list, to wait for another
-    /// request's fetch, or to refuse the token.
+    /// request's fetch, or to refuse the token. If `awaits_head` is true, a head is fetched first, although
+    /// the list may be new enough by itself.
     pub(crate) fn look_up(
         &mut self,
         reference: &StatusReference,
         policy: &Policy,
         (attempt, head_attempt): (&mut Attempt, &mut Attempt),
-        head: &mut HeadHolder,
+        (head, awaits_head): (&mut HeadHolder, bool),
         stale_if_error: Option<Duration>,
         now: UnixMillis,
     ) -> StatusLookup {
@@ -157,7 +158,7 @@ impl ListHolder {
         };
         let is_headed = head.is_published() && held.content().is_some_and(|list| list.is_headed);
         let mut limits = limits;
-        if is_headed && !held.is_fresh(now, &limits) {
+        if is_headed && (awaits_head || !held.is_fresh(now, &limits)) {
             // Only a head can confirm the list. If a fresh one does not, the list has changed.
             match head.availability(policy, stale_if_error, head_attempt, now) {
                 Availability::Fresh { .. } => {}
@@ -204,6 +205,11 @@ impl ListHolder {
             order(held, lease)
         });
         known(held, reference, stale, refresh)
+    }
+
+    /// Whether this key signed the held list.
+    pub(crate) fn is_signed_by(&mut self, uri: &str, key: &Jwk) -> bool {
+        self.entry(uri).held.content().is_some_and(|list| list.key == *key)
     }
 
     /// Takes a status head that was accepted: it confirms the lists whose statuses it names, and says

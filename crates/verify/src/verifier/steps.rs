@@ -240,7 +240,19 @@ impl Verifier {
             false => &mut check.list_keys,
         };
         let attempts = (&mut check.list_attempt, &mut fetches.head);
-        match lists.look_up(&reference, policy, attempts, head, stale_if_error, now) {
+        let awaits_head = keys.awaits_head(policy, head);
+        let heads = (&mut *head, awaits_head);
+        match lists.look_up(&reference, policy, attempts, heads, stale_if_error, now) {
+            // The head cannot be had. A list shows that the key that signed it was not withdrawn by then.
+            StatusLookup::Known { .. }
+                if awaits_head
+                    && list_issuer == verified.issuer()
+                    && keys.awaits_head(policy, head)
+                    && !lists.is_signed_by(&reference.uri, verified.key()) =>
+            {
+                check.cause = head.refused();
+                Err(VerifyError::StatusUnavailable)
+            }
             StatusLookup::Known { status, confirmed_at, stale, refresh } => {
                 check.refresh.extend(refresh);
                 if std::mem::take(&mut check.waited_for_list) {
