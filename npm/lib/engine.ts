@@ -5,13 +5,14 @@ import { type HostOptions, type Requirements, type TokenPlace, snakeCased, spell
 import { HostKey } from './host-key.js';
 import { hasCacheMode, isBrowser } from './host.js';
 import { refuseUnlessJson } from './json.js';
+import { JudgedToken, type Verdict } from './verdict.js';
 import { VERSION } from './version.js';
 
 const encoder = new TextEncoder();
 
 /**
- * Bits of a number that the module returns: kind, flags, slot of a waiting check. As `answer` in
- * core.rs.
+ * Bits of a number that the module returns: kind, flags, slot of a waiting check or number of a refusal.
+ * As `answer` in core.rs.
  */
 export const ANSWER = {
   KIND: 0b111, ACCEPTED: 0, REFUSED: 1, CHECK_SIGNATURE: 2, WAIT: 3,
@@ -35,6 +36,7 @@ export class Engine {
   readonly #factsAt: number;
   readonly #requirements = new Map<string, number>();
   readonly #keys: HostKey[] = [];
+  readonly #refusals: Verdict[] = [];
   readonly #memory = shared_memory() as WebAssembly.Memory;
   readonly #tokenFrom: TokenPlace | TokenPlace[] | undefined;
   readonly #resourceMetadata: string | undefined;
@@ -113,6 +115,12 @@ export class Engine {
       this.#requirements.set(key, number);
     }
     return number;
+  }
+
+  /** The refusal with this number; that of the last verdict if it is 0. */
+  refusal(number: number): Verdict {
+    if (number === 0) return JudgedToken.parse(this.core.verdict()!);
+    return JudgedToken.again(this.#refusals[number] ??= JudgedToken.parse(this.core.verdict()!));
   }
 
   /** The key with this number. */

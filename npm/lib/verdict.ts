@@ -243,6 +243,12 @@ export class JudgedToken {
     return new JudgedToken({ ...facts, status: told, cause: cause && causeOf(cause) }, refusal, claims) as Verdict;
   }
 
+  /** Makes the verdict about another token that is refused as `known` was. */
+  static again(known: Verdict): Verdict {
+    const judged = known as unknown as JudgedToken;
+    return new JudgedToken(judged, judged.#refusal, null) as Verdict;
+  }
+
   /** Makes the verdict about an accepted token. Its claims are decoded when they are first read. */
   static accepted(token: string, status: Status | null, stale: boolean): Verdict {
     const facts = { accepted: true, code: null, step: null, message: null, status, stale, cause: null };
@@ -276,7 +282,8 @@ interface Facts {
 
 /** The cause, without the status that it has not. */
 function causeOf({ document, reason, status }: Cause): Cause {
-  return { document, reason, ...typeof status === 'number' && { status } };
+  // Verdicts share it.
+  return Object.freeze({ document, reason, ...typeof status === 'number' && { status } });
 }
 
 /**

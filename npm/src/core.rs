@@ -12,8 +12,12 @@ use std::time::Duration;
 use edgepass_jose::Jwk;
 use edgepass_jose::json::JsonObject;
 use edgepass_verify::documents::fetch::FetchOrder;
+use edgepass_verify::documents::refused::Cause;
+use edgepass_verify::verdict::Challenge;
 use edgepass_verify::verifier::Progress;
-use edgepass_verify::{Check, Request, Requirements, UnixMillis, Verdict, known_answer};
+use edgepass_verify::{
+    Check, Request, Requirements, UnixMillis, Verdict, VerifyError, known_answer,
+};
 use edgepass_web::crypto;
 use edgepass_web::{
     Background, CacheTier, Clock, IsolateReplay, Judged, ReplayStore, RequestOptions, Source,
@@ -43,8 +47,13 @@ struct State {
     /// The last verdict that was decided without waiting, for [`Core::verdict`] and
     /// [`Core::refresh`].
     last: RefCell<Option<Verdict>>,
+    /// Refusals that JavaScript has, by number less one, so that they cross only once.
+    refusals: RefCell<Vec<KnownRefusal>>,
     facts: Cell<Facts>,
 }
+
+/// What the text of a refusal depends on, where that is neither a status nor a nonce.
+type KnownRefusal = (VerifyError, Challenge, Option<Cause>, bool);
 
 /// Numbers that belong to a returned number (`answer`). `FACT` in engine.ts has their positions.
 #[derive(Clone, Copy, Default)]
@@ -62,7 +71,7 @@ struct Facts {
 }
 
 /// Bits of a returned number: one kind (0 to 3), flags, and from `SLOT_SHIFT` on the slot of the
-/// waiting check.
+/// waiting check, or the number of a refusal: 0 if it has none.
 mod answer {
     pub(super) const ACCEPTED: u32 = 0;
     pub(super) const REFUSED: u32 = 1;
@@ -83,6 +92,8 @@ thread_local! {
 
 /// The most requirements, and the most keys, that have a number at one time.
 const MAX_NUMBERED: usize = 256;
+/// The most refusals that have a number.
+const MAX_REFUSALS: usize = 64;
 
 #[wasm_bindgen]
 impl Core {
@@ -127,6 +138,7 @@ impl Core {
             waiting: RefCell::default(),
             host_keys: RefCell::default(),
             last: RefCell::default(),
+            refusals: RefCell::default(),
             facts: Cell::default(),
         })))
     }
@@ -354,6 +366,7 @@ impl State {
         if self.verifier.wants_watch(now) {
             answer |= answer::WATCH_DUE;
         }
+        answer |= self.number_of_refusal(&verdict) << answer::SLOT_SHIFT;
         self.last.replace(Some(verdict));
         answer
     }
@@ -380,6 +393,28 @@ impl State {
             return keys.len().checked_sub(1);
         }
         held
+    }
+
+    /// The number of a refusal. 0: it has none, or is no refusal.
+    fn number_of_refusal(&self, verdict: &Verdict) -> u32 {
+        let Some(error) = verdict.error() else { return 0 };
+        if verdict.status.is_some() || verdict.challenge.dpop_nonce.is_some() {
+            return 0;
+        }
+        let mut known = self.refusals.borrow_mut();
+        let is_same = |(other, challenge, cause, stale): &KnownRefusal| {
+            (other, challenge, *cause, *stale)
+                == (error, &verdict.challenge, verdict.cause, verdict.stale)
+        };
+        let at = known.iter().position(is_same);
+        let at = at.or_else(|| {
+            (known.len() < MAX_REFUSALS).then(|| {
+                let challenge = verdict.challenge.clone();
+                known.push((error.clone(), challenge, verdict.cause, verdict.stale));
+                known.len().saturating_sub(1)
+            })
+        });
+        at.map_or(0, |at| at.saturating_add(1) as u32)
     }
 
     fn take_due(&self) -> Vec<FetchOrder> {

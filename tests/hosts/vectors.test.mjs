@@ -110,6 +110,29 @@ test('node: options are checked, responses are RFC 6750 and RFC 9457', async () 
   assert.equal(decodeUnverified('abc'), null);
 });
 
+test('node: a refusal that comes again is told again as it is', async () => {
+  const resolve = createRequire(join(installed, 'anything.js')).resolve;
+  const { Verifier } = await import(pathToFileURL(resolve('edgepass')));
+  const verifier = Verifier.create({ issuer: 'https://issuer.example', audience: 'a', jwks: { keys: [] } });
+  // More than the module numbers.
+  for (let turn = 0; turn < 3; turn += 1) {
+    for (let number = 0; number < 80; number += 1) {
+      const verdict = await verifier.verify('abc', { allOf: [`scope:${number}`] });
+      assert.deepEqual(verdict.toJSON(), {
+        accepted: false, code: 'token_malformed', step: 'parse', message: verdict.message, status: null, stale: false,
+        cause: null, claims: null,
+      });
+      assert.match(verdict.message, /./);
+      const response = verdict.toResponse();
+      assert.equal(response.status, 401);
+      assert.ok(response.headers.get('www-authenticate').includes(`scope="scope:${number}"`));
+      assert.equal((await response.json()).code, 'token_malformed');
+    }
+  }
+  const other = await verifier.verify(`${Buffer.from('{"alg":"none"}').toString('base64url')}.e30.`);
+  assert.notEqual(other.code, 'token_malformed');
+});
+
 test('node: a token in the query counts only where it may be there, under an escaped name as well', async () => {
   const resolve = createRequire(join(installed, 'anything.js')).resolve;
   const { Verifier } = await import(pathToFileURL(resolve('edgepass')));
