@@ -392,10 +392,12 @@ export class Verifier {
     engine: Engine, answer: number, text: string, options: VerifyOptions,
   ): Verdict | Promise<Verdict> {
     const { facts } = engine;
-    const key = engine.key(facts[FACT.KEY]);
+    // All of them before another call of the module, which may move its memory.
+    const number = facts[FACT.KEY];
     const [input, inputLength] = [facts[FACT.INPUT], facts[FACT.INPUT_LENGTH]];
     const [signature, signatureLength] = [facts[FACT.SIGNATURE], facts[FACT.SIGNATURE_LENGTH]];
     const slot = answer >>> ANSWER.SLOT_SHIFT;
+    const key = engine.key(number);
     const checked = (valid: boolean) => {
       const { now } = options;
       const next = engine.core.signature_checked(slot, valid, now === undefined ? Date.now() : now * 1000);

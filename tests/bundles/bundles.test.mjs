@@ -138,6 +138,31 @@ const bun = join(tools, '@oven/bun-linux-x64/bin/bun');
 cell(`Bun ${version('bun')}`, '`import`', 'Bun', () => run(bun, ['run', join(folder('bun-esm', { 'main.mjs': TERMINAL }), 'main.mjs')]));
 cell(`Bun ${version('bun')}`, '`require`', 'Bun', () => run(bun, ['run', join(folder('bun-cjs', { 'main.cjs': COMMON }), 'main.cjs')]));
 
+const inFile = (name) => JSON.stringify(pathToFileURL(join(root, 'tests', name)));
+const VECTORS = `import * as edgepass from 'edgepass';
+  import { readFileSync } from 'node:fs';
+  import replay from ${inFile('hosts/replay.mjs')};
+  import ed25519 from ${inFile('hosts/ed25519.mjs')};
+  const data = (name) => JSON.parse(readFileSync(new URL(name, ${inFile('vectors/')})));
+  const { judged, wrong } = await replay(edgepass, data('verify.json'));
+  const equation = await ed25519(edgepass, data('ed25519.json'));
+  console.log(JSON.stringify({ judged, wrong, equation }));
+  globalThis.process.exit(0);`;
+for (const [name, argv] of Object.entries({
+  Bun: [bun, 'run'], Deno: [bin('deno'), 'run', '--no-prompt', `--allow-read=${root}`, '--node-modules-dir=manual'],
+})) {
+  test(`${name}: every vector gives its verdict and code, by node:crypto as well`, async () => {
+    const file = join(folder(`vectors-${name}`, { 'main.mjs': VECTORS }), 'main.mjs');
+    const [program, ...rest] = argv;
+    const { judged, wrong, equation } = JSON.parse(await run(program, [...rest, file], { env: deno, cwd: target }));
+    assert.ok(judged > 250, `only ${judged} vectors`);
+    assert.deepEqual(wrong, []);
+    assert.deepEqual(equation.accepted, [null]);
+    const { accepted, tableBytes, ...others } = equation;
+    for (const [kind, codes] of Object.entries(others)) assert.deepEqual(codes, ['signature_invalid'], kind);
+  });
+}
+
 // --- esbuild -----------------------------------------------------------------------------------
 const esbuilt = async (name, options, files = {}) => {
   const { build } = await load('esbuild');

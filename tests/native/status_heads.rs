@@ -11,7 +11,7 @@ use edgepass_status_list::list::{Bits, StatusList};
 use edgepass_verify::documents::fetch::{Answer, Content, DocumentKind, Failure, FetchOrder};
 use edgepass_verify::documents::refused::Refused;
 use edgepass_verify::documents::status_head::Digest;
-use edgepass_verify::policy::OneOrMany;
+use edgepass_verify::policy::{OneOrMany, StatusMode};
 use edgepass_verify::verifier::{JwksUri, KeySource, Progress, Received, Verifier, Watching};
 use edgepass_verify::{PolicyConfig, Requirements, Sender, UnixMillis, Verdict};
 use serde_json::{Value, json};
@@ -51,6 +51,7 @@ impl Scene {
     fn with(lists: usize, has_head: bool, freshness: &Value) -> Self {
         let mut config = PolicyConfig::new(ISSUER.into(), OneOrMany::One("api".into()));
         config.freshness = serde_json::from_value(freshness.clone()).unwrap();
+        config.status.mode = Some(StatusMode::WhenPresent);
         let source = KeySource::Url(JwksUri::parse(JWKS).unwrap());
         let list = || (StatusList::all_valid(Bits::One, 1024), 1, START);
         Self {
@@ -87,10 +88,16 @@ impl Scene {
     }
 
     /// A token by the withdrawn key.
-    fn token_of_withdrawn(&self) -> String {
+    fn token_of_withdrawn(&self, has_status: bool) -> String {
         let token = self.token(0);
         let (_, claims) = token.split_once('.').unwrap();
         let (claims, _) = claims.split_once('.').unwrap();
+        let mut claims: Value =
+            serde_json::from_slice(&base64url::decode(claims).unwrap()).unwrap();
+        if !has_status {
+            claims.as_object_mut().unwrap().remove("status");
+        }
+        let claims = base64url::encode(claims.to_string().as_bytes());
         let header = base64url::encode(br#"{"alg":"EdDSA","typ":"at+jwt","kid":"withdrawn"}"#);
         let input = format!("{header}.{claims}");
         let key = self.withdrawn.as_ref().unwrap();
@@ -431,7 +438,7 @@ fn a_new_verifier_needs_a_head_for_the_keys_too() {
     // The list was signed a moment ago, and would need no head. A head names another set than the one that a
     // cache repeats.
     let mut scene = with_old_set();
-    let token = scene.token_of_withdrawn();
+    let token = scene.token_of_withdrawn(true);
     for _ in 0..3 {
         let verdict = scene.judge_token(&token);
         assert_eq!(verdict.error().map(|error| error.code()), Some("keys_unavailable"));
@@ -446,6 +453,20 @@ fn a_new_verifier_needs_a_head_for_the_keys_too() {
     let verdict = scene.judge_token(&token);
     assert_eq!(verdict.error().map(|error| error.code()), Some("status_unavailable"));
     assert!(scene.judge(0).accepted());
+
+    // Nor does a token that names no status get past this.
+    let token = scene.token_of_withdrawn(false);
+    let code = |scene: &mut Scene| {
+        let verdict = scene.judge_token(&token);
+        verdict.error().map(|error| error.code())
+    };
+    assert_eq!(code(&mut scene), Some("keys_unavailable"));
+    scene.instead = None;
+    scene.now = scene.now.plus(Duration::from_secs(2));
+    assert_eq!(code(&mut scene), Some("keys_unavailable"));
+    scene.withdrawn = None;
+    scene.now = scene.now.plus(Duration::from_secs(2));
+    assert_eq!(code(&mut scene), Some("key_not_found"));
 }
 
 /// A JWK Set of these keys.

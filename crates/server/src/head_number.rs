@@ -14,7 +14,7 @@ pub(crate) struct HeadNumber {
     next_group: AtomicUsize,
 }
 
-/// With ten thousand requests, those of a group are answered in about a millisecond.
+/// With ten thousand requests, those of a group are answered in about two milliseconds.
 const GROUPS: usize = 128;
 
 impl Default for HeadNumber {

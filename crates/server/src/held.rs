@@ -1,5 +1,5 @@
-//! A connection whose request waits for long. Of it only the text of the request is kept meanwhile, not
-//! the buffers of the HTTP library, which take 24 KB.
+//! A connection whose request waits for long. Of it only the text of the request is kept meanwhile, and
+//! what was read after it; not the buffers of the HTTP library, which take 24 KB.
 
 use std::io;
 use std::pin::Pin;
@@ -32,13 +32,11 @@ pub(crate) struct Held {
 
 impl Held {
     /// Waits. Returns `stream` as it was before the request was read from it. `None`: the client has closed
-    /// the connection. `rest` is what was read after the request.
+    /// the connection.
     pub(crate) async fn wait<S: AsyncRead + AsyncWrite + Unpin>(
         mut self,
         mut stream: Rewound<S>,
-        rest: &[u8],
     ) -> Option<Rewound<S>> {
-        self.request.extend_from_slice(rest);
         // One octet is read to notice the end of the connection. More stay where they are.
         let mut next = [0; 1];
         tokio::select! {
@@ -55,6 +53,10 @@ impl Held {
         Some(stream)
     }
 }
+
+/// Longest text of a request that waits, with what was read after it, in bytes. A longer one is answered at
+/// once.
+pub(crate) const MAX_HELD: usize = 2048;
 
 /// A request without a body, to be read again.
 pub(crate) fn text<B>(request: &hyper::Request<B>) -> Vec<u8> {
@@ -81,6 +83,11 @@ pub(crate) struct Rewound<S> {
 impl<S> Rewound<S> {
     pub(crate) fn new(stream: S) -> Self {
         Self { read: Bytes::new(), stream, is_blocked: Arc::default() }
+    }
+
+    /// What is still to be read again: nothing after this call.
+    pub(crate) fn take_unread(&mut self) -> Bytes {
+        std::mem::take(&mut self.read)
     }
 
     /// Whether something may still have to be written: such a request cannot be held.
@@ -137,7 +144,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Rewound<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        let flushed = Pin::new(&mut self.stream).poll_flush(context);
+        // TLS takes more than it has sent, and says so here.
+        self.is_blocked.store(flushed.is_pending(), Ordering::Relaxed);
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -1,6 +1,6 @@
 //! Connections: their limit and their timeouts.
 
-use std::future::pending;
+use std::future::{pending, ready};
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::http::Method;
-use hyper::body::{Body, Bytes, Incoming};
+use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -23,7 +23,7 @@ use tokio_io_timeout::TimeoutStream;
 use tower_http::add_extension::AddExtension;
 
 use crate::connections::{Connections, Limits, Requests};
-use crate::held::{self, HasWaited, Held, Holds, Rewound};
+use crate::held::{self, HasWaited, Held, Holds, MAX_HELD, Rewound};
 use crate::tls::Tls;
 
 /// Serves HTTP/1.1, with TLS if given, until `stop` ends. Then finishes the requests in flight, for at most 4 s.
@@ -133,20 +133,20 @@ async fn serve_connection(
         // Boxed, so that it takes no memory while a request waits.
         next = match Box::pin(serving).await {
             None => None,
-            Some((stream, rest, held)) => held.wait(stream, &rest).await,
+            Some((stream, held)) => held.wait(stream).await,
         };
     }
 }
 
-/// Serves requests of a connection until it ends, or until one waits: returns the connection, what was read
-/// after the request, and the request. `has_waited` is true if the first request has waited.
+/// Serves requests of a connection until it ends, or until one waits: returns the connection and the
+/// request, with what was read after it. `has_waited` is true if the first request has waited.
 async fn serve_requests<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: Rewound<S>,
     has_waited: bool,
     service: Service,
     requests: Requests,
     mut on_shutdown: watch::Receiver<()>,
-) -> Option<(Rewound<S>, Bytes, Held)> {
+) -> Option<(Rewound<S>, Held)> {
     let is_blocked = stream.is_blocked();
     let Service { router, holds } = service;
     let (router, has_waited) = (TowerToHyperService::new(router), AtomicBool::new(has_waited));
@@ -190,7 +190,14 @@ async fn serve_requests<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
             _ = &mut connection => return None,
             held = requests.held() => {
                 let parts = connection.into_parts();
-                return Some((parts.io.into_inner(), parts.read_buf, held));
+                let (mut stream, mut held) = (parts.io.into_inner(), held);
+                held.request.extend_from_slice(&parts.read_buf);
+                held.request.extend_from_slice(&stream.take_unread());
+                held.request.shrink_to_fit();
+                if held.request.len() > MAX_HELD {
+                    held.wait = Box::pin(ready(()));
+                }
+                return Some((stream, held));
             }
             _ = on_shutdown.changed(), if !is_stopping => {
                 is_stopping = true;
@@ -233,9 +240,16 @@ mod tests {
         router: Router,
         holds: Holds,
     ) -> (DuplexStream, JoinHandle<()>, watch::Sender<()>) {
+        connected_by(duplex(1024), router, holds).await
+    }
+
+    async fn connected_by(
+        (client, server): (DuplexStream, DuplexStream),
+        router: Router,
+        holds: Holds,
+    ) -> (DuplexStream, JoinHandle<()>, watch::Sender<()>) {
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
         let service = Service { router: AddExtension::new(router, address), holds };
-        let (client, server) = duplex(1024);
         let (shutdown, on_shutdown) = watch::channel(());
         let limits = Limits { connections: 1, watches: 1 };
         let place = Connections::new(limits).place(address).await;
@@ -246,6 +260,12 @@ mod tests {
     /// As [`connected`], to a listener that lets requests for `/held` wait for 20 s, and answers with
     /// the time in seconds since the call.
     async fn connected_to_one_that_holds() -> (DuplexStream, JoinHandle<()>, watch::Sender<()>) {
+        holding(duplex(1024)).await
+    }
+
+    async fn holding(
+        ends: (DuplexStream, DuplexStream),
+    ) -> (DuplexStream, JoinHandle<()>, watch::Sender<()>) {
         let start = Instant::now();
         let seconds = move || async move { format!("after {} s;", start.elapsed().as_secs()) };
         let router = Router::new().route("/held", get(seconds)).route("/", get(seconds));
@@ -257,7 +277,7 @@ mod tests {
                 })
             })
         });
-        connected_to(router, holds).await
+        connected_by(ends, router, holds).await
     }
 
     const HELD: &[u8] = b"GET /held?after=1 HTTP/1.1\r\nHost: a\r\nPrefer: wait=20\r\n\r\n";
@@ -283,6 +303,23 @@ mod tests {
         client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.unwrap();
         let expected = ["after 0 s;", "after 20 s;", "after 20 s;", "after 40 s;", "after 40 s;"];
         assert_eq!(answers(&mut client).await, expected);
+        serving.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_octet_of_many_requests_is_lost() {
+        // More than the HTTP library reads at once, and a request that comes in two parts.
+        let (mut client, serving, _shutdown) = holding(duplex(1 << 16)).await;
+        let (first, rest) = HELD.split_at(40);
+        client.write_all(first).await.unwrap();
+        sleep(Duration::from_secs(1)).await;
+        let mut requests = rest.to_vec();
+        for _ in 0..300 {
+            requests.extend_from_slice(HELD);
+        }
+        requests.extend_from_slice(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        client.write_all(&requests).await.unwrap();
+        assert_eq!(answers(&mut client).await.len(), 302);
         serving.await.unwrap();
     }
 

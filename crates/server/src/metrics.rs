@@ -88,7 +88,7 @@ impl Default for Metrics {
         let clock_differences = Counter::default();
         registry.register(
             "clock_differences",
-            "Documents fetched back whose Date differs from this machine's clock by more than 2 s",
+            "Documents fetched back whose Date shows that this machine's clock is wrong by some seconds",
             clock_differences.clone(),
         );
         Self {

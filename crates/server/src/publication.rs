@@ -10,6 +10,7 @@ use edgepass_issuer::publish::error::PublishError;
 use edgepass_issuer::publish::head::TARGET_INTERVAL;
 use edgepass_issuer::storage::StoreError;
 use edgepass_issuer::{Publisher, Store};
+use edgepass_jose::CompactJws;
 use edgepass_verify::UnixMillis;
 use futures_util::future::{join, join_all};
 use tokio::sync::{Notify, watch};
@@ -192,8 +193,8 @@ impl<S: Store> Publication<S> {
         metrics: &Metrics,
     ) {
         let mut ended = self.ended.subscribe();
+        let mut warned_at = None;
         while ended.changed().await.is_ok() {
-            let published_at = (self.host.now)();
             for document in self.publisher.take_unseen() {
                 let uri = self.publisher.public_uri(&document);
                 let mut outcome = FetchedBack::Unreachable;
@@ -207,12 +208,16 @@ impl<S: Store> Publication<S> {
                     outcome = match get(uri.clone()).await {
                         None => FetchedBack::Unreachable,
                         Some(Fetched { body, date }) if body == document.body => {
-                            if differs(date, published_at, (self.host.now)()) {
+                            if differs(date, signed_at(&document), (self.host.now)()) {
                                 metrics.clock_differs();
-                                tracing::warn!(
-                                    "the Date at the public URI differs from this machine's clock: \
-                                     revocations may take effect late; check both clocks"
-                                );
+                                if warned_at.is_none_or(|at: Instant| at.elapsed() > WARN_INTERVAL)
+                                {
+                                    warned_at = Some(Instant::now());
+                                    tracing::warn!(
+                                        "the Date at the public URI differs from this machine's clock: \
+                                         revocations may take effect late; check both clocks"
+                                    );
+                                }
                             }
                             FetchedBack::Same
                         }
@@ -408,18 +413,30 @@ pub struct Fetched {
     pub date: Option<UnixMillis>,
 }
 
-/// Whether a `Date` shows that clocks differ. A response that carries a document cannot be older than the
-/// document, and none is from the future. `published_at` is at most a second after the publication.
-fn differs(date: Option<UnixMillis>, published_at: UnixMillis, received_at: UnixMillis) -> bool {
+/// Whether a `Date` shows that clocks differ: a response cannot be older than the document that it carries,
+/// whatever caches do, and none is from the future.
+fn differs(
+    date: Option<UnixMillis>,
+    signed_at: Option<UnixMillis>,
+    received_at: UnixMillis,
+) -> bool {
     let Some(date) = date else { return false };
-    let earliest = date.minus(DATE_TOLERANCE);
-    // It is cut to whole seconds.
-    let latest = date.plus(Duration::from_secs(1)).plus(DATE_TOLERANCE);
-    earliest > received_at || latest.plus(Duration::from_secs(1)) < published_at
+    // Both times are in whole seconds: `Date` is cut, and `iat` may be rounded up.
+    let latest = date.plus(DATE_TOLERANCE).plus(Duration::from_secs(2));
+    date.minus(DATE_TOLERANCE) > received_at || signed_at.is_some_and(|signed| latest < signed)
+}
+
+/// The `iat` of a document that is a JWT.
+fn signed_at(document: &Document) -> Option<UnixMillis> {
+    let text = std::str::from_utf8(&document.body).ok()?;
+    let issued_at = CompactJws::parse(text, text.len()).ok()?.claims().ok()?.issued_at().ok()??;
+    Some(UnixMillis::from_seconds(issued_at.seconds()))
 }
 
 /// As [`clock_skew`](edgepass_issuer::Config) by default.
 const DATE_TOLERANCE: Duration = Duration::from_secs(2);
+/// Shortest time between two warnings about clocks.
+const WARN_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Pauses after an attempt to publish: not at all if it was complete, for [`POLL`] if it was
 /// incomplete, for `pause` if it failed. Returns the pause to make if the next attempt fails, which
@@ -483,7 +500,8 @@ mod tests {
             (Some(0), true),
             (None, false),
         ] {
-            assert_eq!(differs(date.map(at), at(100), at(101)), expected, "{date:?}");
+            assert_eq!(differs(date.map(at), Some(at(100)), at(101)), expected, "{date:?}");
+            assert_eq!(differs(date.map(at), None, at(101)), expected && date > Some(100));
         }
     }
 }

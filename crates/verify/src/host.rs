@@ -13,7 +13,8 @@ use crate::time::UnixMillis;
 use crate::verdict::Verdict;
 use crate::verifier::{HeldTimes, Progress, Received, Verifier, Watch, Watching};
 
-/// Checks signatures that the verifier leaves to its host: ECDSA and RSA.
+/// Checks signatures that the verifier leaves to its host: ECDSA and RSA, and Ed25519 if the host has answered
+/// [`questions`](crate::host_ed25519::questions).
 pub trait HostCrypto {
     /// Returns whether the signature is valid. `false` also if the host cannot check it.
     fn check(&self, request: &SignatureRequest) -> impl Future<Output = bool>;

@@ -45,6 +45,8 @@ pub struct Check {
     pub(crate) proved: bool,
     /// Whether the check waited for a status list since it last looked up the key.
     pub(crate) waited_for_list: bool,
+    /// Whether a status head had confirmed the set with the key when the key was looked up.
+    pub(crate) is_key_headed: bool,
     pub(crate) stale: bool,
     /// The scope that the token grants. Empty until step 5 has passed.
     pub(crate) granted: Scope,
@@ -166,6 +168,7 @@ impl Check {
             cause: None,
             proved: false,
             waited_for_list: false,
+            is_key_headed: false,
             stale: false,
             granted: Scope::default(),
             refresh: Vec::new(),

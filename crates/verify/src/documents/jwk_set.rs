@@ -297,6 +297,11 @@ impl KeyHolder {
         is_fetched && policy.keys.freshness == KeyFreshness::Deadline
     }
 
+    /// Whether a head has confirmed the set, and nothing else does since.
+    pub(crate) fn is_headed(&self) -> bool {
+        self.is_headed
+    }
+
     /// Whether the issuer publishes heads, and none was held yet that could confirm the set. What HTTP says
     /// of the set does not count then.
     pub(crate) fn awaits_head(&self, policy: &Policy, head: &HeadHolder) -> bool {

@@ -642,9 +642,7 @@ impl Verifier {
                 Stage::Signed(signed) => self.check_claims(check, signed, now),
                 Stage::ProofSigned(claimed, proof) => self.check_proof(claimed, &proof, now),
                 Stage::Bound(claimed) => self.check_scope(check, claimed),
-                Stage::Verified(verified, None) => {
-                    Ok(Next::Decide(Ok(verified.into_claims()), None))
-                }
+                Stage::Verified(verified, None) => self.check_no_status(check, verified, now),
                 Stage::Verified(verified, Some(reference)) => {
                     self.check_status(check, verified, reference, now)
                 }

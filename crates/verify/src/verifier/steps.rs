@@ -14,7 +14,7 @@ use crate::checks::networks;
 use crate::checks::token::{SignatureCheck, SignedToken, UnverifiedToken, Verified};
 use crate::checks::{Check, Claimed, KeyFetches, Requirements, Stage};
 use crate::documents::fetch::{DocumentKind, FetchOrder};
-use crate::documents::held::Attempt;
+use crate::documents::held::{Attempt, Availability};
 use crate::documents::jwk_set::{KeyLookup, SetLookup};
 use crate::documents::status_list::StatusLookup;
 use crate::error::VerifyError;
@@ -54,6 +54,7 @@ impl Verifier {
             keys.look_up(sought, other, (policy, head), stale_if_error, &mut check.keys, now);
         match found {
             KeyLookup::Use { key, has_other, stale, refresh } => {
+                check.is_key_headed = keys.is_headed();
                 check.has_other_key = has_other;
                 check.stale |= stale;
                 check.refresh.extend(refresh);
@@ -197,6 +198,38 @@ impl Verifier {
         Ok(Next::To(Stage::Verified(token.assert_checked(), status)))
     }
 
+    /// The end of a check without a status. Keys that only a head can confirm need one here as well.
+    pub(super) fn check_no_status(
+        &mut self,
+        check: &mut Check,
+        verified: Verified,
+        now: UnixMillis,
+    ) -> Result<Next, VerifyError> {
+        let stale_if_error = check.requirements.stale_if_error;
+        let Issuer { policy, keys, head, .. } = self.issuers.get_mut(verified.issuer())?;
+        if keys.is_headed() && !check.is_key_headed {
+            return Ok(Next::To(Stage::Parsed(verified.into_unverified())));
+        }
+        if !keys.awaits_head(policy, head) {
+            return Ok(Next::Decide(Ok(verified.into_claims()), None));
+        }
+        let progress = match head.availability(policy, stale_if_error, &mut check.keys.head, now) {
+            Availability::Fetch => head
+                .order(policy, now)
+                .filter(|order| check.keys.may_fetch(order))
+                .map(Progress::Fetch),
+            Availability::Wait => Some(wait(&mut check.refresh, &mut check.keys)),
+            Availability::Fresh { .. } | Availability::Stale | Availability::Unavailable => None,
+        };
+        match progress {
+            Some(progress) => Ok(Next::Halt(Stage::Verified(verified, None), progress)),
+            None => {
+                check.cause = head.refused();
+                Err(VerifyError::KeysUnavailable)
+            }
+        }
+    }
+
     /// Step 8.
     pub(super) fn check_status(
         &mut self,
@@ -243,11 +276,18 @@ impl Verifier {
         let awaits_head = keys.awaits_head(policy, head);
         let heads = (&mut *head, awaits_head);
         match lists.look_up(&reference, policy, attempts, heads, stale_if_error, now) {
-            // The head cannot be had. A list shows that the key that signed it was not withdrawn by then.
+            // Since the key was found, a head has come that may name another set.
             StatusLookup::Known { .. }
+                if list_issuer == verified.issuer() && keys.is_headed() && !check.is_key_headed =>
+            {
+                check.keys.attempt = Attempt::default();
+                check.stale = false;
+                Ok(Next::To(Stage::Parsed(verified.into_unverified())))
+            }
+            // The head cannot be had. A list shows that the key that signed it was not withdrawn by then.
+            StatusLookup::Known { status: StatusType::Valid, .. }
                 if awaits_head
                     && list_issuer == verified.issuer()
-                    && keys.awaits_head(policy, head)
                     && !lists.is_signed_by(&reference.uri, verified.key()) =>
             {
                 check.cause = head.refused();
