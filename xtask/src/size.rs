@@ -18,7 +18,7 @@ use crate::tools::{self, target_dir};
 /// networks that a token may be used from; signatures of Ed25519 by the host, and refusals by number.
 const BUDGETS: [(&str, &str, u64); 2] = [
     ("edgepass_npm", "npm/wasm/edgepass_npm_bg.wasm", 262_000),
-    ("edgepass_guard", "worker/build/index_bg.wasm", 271_000),
+    ("edgepass_guard", "worker/build/index_bg.wasm", 271_500),
 ];
 
 /// Number of functions that are listed when a module is too large.
