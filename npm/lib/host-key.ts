@@ -132,9 +132,9 @@ function find(): NodeCrypto | null {
 }
 
 function isStrict(): boolean {
-  const questions = ed25519_questions() as [JsonWebKey, Uint8Array, Uint8Array, boolean][];
+  type Question = [JsonWebKey, Uint8Array, Uint8Array, boolean];
   try {
-    return questions.length === 2 && questions.every(([jwk, input, signature, expected]) => {
+    return (ed25519_questions() as [Question, Question]).every(([jwk, input, signature, expected]) => {
       const check = byNode(jwk, { name: 'Ed25519', hash: '' });
       return check?.(signature, input) === expected;
     });

@@ -8,7 +8,7 @@ export default async function ed25519({ Verifier }, { now, key, accepted, refuse
     status: { mode: 'ignore' }, verifiedBytes: 0, background,
   });
   const codes = { accepted: new Set(), refused: new Set() };
-  const strict = { ...tampered(accepted) };
+  const strict = tampered(accepted);
   const others = Object.fromEntries(Object.keys(strict).map((name) => [name, new Set()]));
   // Fewer than a key needs for its table. Work behind the first check asks the host.
   for (let turn = 0; turn < 40; turn += 1) {

@@ -469,6 +469,30 @@ fn a_new_verifier_needs_a_head_for_the_keys_too() {
     assert_eq!(code(&mut scene), Some("key_not_found"));
 }
 
+#[test]
+fn a_list_that_came_after_a_head_was_current_when_the_head_was_signed() {
+    // The verifier's clock is 20 s behind, so nothing confirms the list by its own `iat`.
+    let mut scene = Scene::new(1, true);
+    let ahead = |scene: &Scene| (scene.now.0 + 20_000) as f64 / 1000.0;
+    let number = scene.lists[0].1;
+    let iat = ahead(&scene);
+    let before = scene.head(|head| head["iat"] = json!(iat));
+    scene.lists[0].0.set(2, 1);
+    scene.lists[0].1 = number + 1;
+    scene.lists[0].2 = scene.now.0 / 1000 + 20;
+    scene.instead = Some(before);
+    assert_eq!(scene.code(0), "accepted");
+
+    // Two lists of one number are not in an order, and a head that names one says nothing of the other.
+    let mut scene = Scene::new(1, true);
+    let iat = ahead(&scene);
+    let other = scene.head(|head| head["iat"] = json!(iat));
+    scene.lists[0].0.set(2, 1);
+    scene.lists[0].2 = scene.now.0 / 1000 + 20;
+    scene.instead = Some(other);
+    assert_eq!(scene.code(0), "status_unavailable");
+}
+
 /// A JWK Set of these keys.
 fn jwks(keys: &[(&str, &Ed25519KeyPair)]) -> String {
     let jwk = |(name, key): &(&str, &Ed25519KeyPair)| {

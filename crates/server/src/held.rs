@@ -25,18 +25,33 @@ pub(crate) struct HasWaited;
 
 /// A request that waits.
 pub(crate) struct Held {
-    /// The request, as [`text`] writes it.
-    pub(crate) request: Vec<u8>,
-    pub(crate) wait: Wait,
+    /// The request, to be read again.
+    text: Vec<u8>,
+    wait: Wait,
 }
 
 impl Held {
-    /// Waits. Returns `stream` as it was before the request was read from it. `None`: the client has closed
-    /// the connection.
+    /// A request without a body.
+    pub(crate) fn new<B>(request: &hyper::Request<B>, wait: Wait) -> Self {
+        Self { text: text(request), wait }
+    }
+
+    /// Waits. Returns `stream` as it was before the request was read from it, and whether the request has
+    /// waited: one with a long text does not. `None`: the client has closed the connection. `read` is what was
+    /// read after the request.
     pub(crate) async fn wait<S: AsyncRead + AsyncWrite + Unpin>(
         mut self,
         mut stream: Rewound<S>,
-    ) -> Option<Rewound<S>> {
+        read: Bytes,
+    ) -> Option<(Rewound<S>, bool)> {
+        for rest in [read, std::mem::take(&mut stream.read)] {
+            self.text.extend_from_slice(&rest);
+        }
+        self.text.shrink_to_fit();
+        if self.text.len() > MAX_HELD {
+            stream.read = Bytes::from(self.text);
+            return Some((stream, false));
+        }
         // One octet is read to notice the end of the connection. More stay where they are.
         let mut next = [0; 1];
         tokio::select! {
@@ -45,21 +60,19 @@ impl Held {
                 if !matches!(read, Ok(1)) {
                     return None;
                 }
-                self.request.extend_from_slice(&next);
+                self.text.extend_from_slice(&next);
                 self.wait.await;
             }
         }
-        stream.read = Bytes::from(self.request);
-        Some(stream)
+        stream.read = Bytes::from(self.text);
+        Some((stream, true))
     }
 }
 
-/// Longest text of a request that waits, with what was read after it, in bytes. A longer one is answered at
-/// once.
-pub(crate) const MAX_HELD: usize = 2048;
+/// Longest text of a request that waits, with what was read after it, in bytes.
+const MAX_HELD: usize = 2048;
 
-/// A request without a body, to be read again.
-pub(crate) fn text<B>(request: &hyper::Request<B>) -> Vec<u8> {
+fn text<B>(request: &hyper::Request<B>) -> Vec<u8> {
     let mut text = format!("{} {} {:?}\r\n", request.method(), request.uri(), request.version());
     text.reserve(256);
     let mut text = text.into_bytes();
@@ -83,11 +96,6 @@ pub(crate) struct Rewound<S> {
 impl<S> Rewound<S> {
     pub(crate) fn new(stream: S) -> Self {
         Self { read: Bytes::new(), stream, is_blocked: Arc::default() }
-    }
-
-    /// What is still to be read again: nothing after this call.
-    pub(crate) fn take_unread(&mut self) -> Bytes {
-        std::mem::take(&mut self.read)
     }
 
     /// Whether something may still have to be written: such a request cannot be held.

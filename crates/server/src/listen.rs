@@ -1,6 +1,6 @@
 //! Connections: their limit and their timeouts.
 
-use std::future::{pending, ready};
+use std::future::pending;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::http::Method;
-use hyper::body::{Body, Incoming};
+use hyper::body::{Body, Bytes, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -23,7 +23,7 @@ use tokio_io_timeout::TimeoutStream;
 use tower_http::add_extension::AddExtension;
 
 use crate::connections::{Connections, Limits, Requests};
-use crate::held::{self, HasWaited, Held, Holds, MAX_HELD, Rewound};
+use crate::held::{HasWaited, Held, Holds, Rewound};
 use crate::tls::Tls;
 
 /// Serves HTTP/1.1, with TLS if given, until `stop` ends. Then finishes the requests in flight, for at most 4 s.
@@ -125,44 +125,56 @@ async fn serve_connection(
 ) {
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(WRITE_TIMEOUT));
-    let (mut next, mut has_waited) = (Some(Rewound::new(Box::pin(stream))), false);
-    while let Some(stream) = next {
+    let mut stream = Rewound::new(Box::pin(stream));
+    let mut first = First::New;
+    loop {
         let (service, requests) = (service.clone(), requests.clone());
-        let serving = serve_requests(stream, has_waited, service, requests, on_shutdown.clone());
-        has_waited = true;
+        let serving = serve_requests(stream, first, service, requests, on_shutdown.clone());
         // Boxed, so that it takes no memory while a request waits.
-        next = match Box::pin(serving).await {
-            None => None,
-            Some((stream, held)) => held.wait(stream).await,
-        };
+        let Some((rewound, read, held)) = Box::pin(serving).await else { return };
+        let Some((rewound, has_waited)) = held.wait(rewound, read).await else { return };
+        stream = rewound;
+        first = if has_waited { First::HasWaited } else { First::TooLong };
     }
 }
 
-/// Serves requests of a connection until it ends, or until one waits: returns the connection and the
-/// request, with what was read after it. `has_waited` is true if the first request has waited.
+/// The first request that is read from a connection.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum First {
+    New,
+    /// It has waited, and is read again.
+    HasWaited,
+    /// It was to wait, but is too long, and is read again.
+    TooLong,
+}
+
+/// Serves requests of a connection until it ends, or until one waits: returns the connection, what was read
+/// after the request, and the request.
 async fn serve_requests<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: Rewound<S>,
-    has_waited: bool,
+    first: First,
     service: Service,
     requests: Requests,
     mut on_shutdown: watch::Receiver<()>,
-) -> Option<(Rewound<S>, Held)> {
+) -> Option<(Rewound<S>, Bytes, Held)> {
     let is_blocked = stream.is_blocked();
     let Service { router, holds } = service;
-    let (router, has_waited) = (TowerToHyperService::new(router), AtomicBool::new(has_waited));
+    let (router, is_first) = (TowerToHyperService::new(router), AtomicBool::new(true));
     let answered = requests.clone();
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         let answering = answered.begin();
         let mut is_held = false;
-        if has_waited.swap(false, Ordering::Relaxed) {
+        let is_again = is_first.swap(false, Ordering::Relaxed) && first != First::New;
+        if is_again && first == First::HasWaited {
             request.extensions_mut().insert(HasWaited);
-        } else if request.method() == Method::GET
+        } else if !is_again
+            && request.method() == Method::GET
             && request.body().is_end_stream()
             && !is_blocked.load(Ordering::Relaxed)
             && let Some(wait) = holds(request.uri(), request.headers(), answered.stopping())
             && answered.watch()
         {
-            answered.hold(Held { request: held::text(&request), wait });
+            answered.hold(Held::new(&request, wait));
             is_held = true;
         }
         let response = (!is_held).then(|| router.call(request));
@@ -190,14 +202,7 @@ async fn serve_requests<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
             _ = &mut connection => return None,
             held = requests.held() => {
                 let parts = connection.into_parts();
-                let (mut stream, mut held) = (parts.io.into_inner(), held);
-                held.request.extend_from_slice(&parts.read_buf);
-                held.request.extend_from_slice(&stream.take_unread());
-                held.request.shrink_to_fit();
-                if held.request.len() > MAX_HELD {
-                    held.wait = Box::pin(ready(()));
-                }
-                return Some((stream, held));
+                return Some((parts.io.into_inner(), parts.read_buf, held));
             }
             _ = on_shutdown.changed(), if !is_stopping => {
                 is_stopping = true;
@@ -233,14 +238,7 @@ mod tests {
     /// sender that stops the task.
     async fn connected() -> (DuplexStream, JoinHandle<()>, watch::Sender<()>) {
         let router = Router::new().route("/", get(|| async { "a".repeat(100_000) }));
-        connected_to(router, Arc::new(|_, _, _| None)).await
-    }
-
-    async fn connected_to(
-        router: Router,
-        holds: Holds,
-    ) -> (DuplexStream, JoinHandle<()>, watch::Sender<()>) {
-        connected_by(duplex(1024), router, holds).await
+        connected_by(duplex(1024), router, Arc::new(|_, _, _| None)).await
     }
 
     async fn connected_by(

@@ -5,19 +5,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use edgepass_issuer::paths::LISTS;
-use edgepass_issuer::publish::document::{Document, MAX_AGE};
+use edgepass_issuer::publish::document::Document;
 use edgepass_issuer::publish::error::PublishError;
 use edgepass_issuer::publish::head::TARGET_INTERVAL;
 use edgepass_issuer::storage::StoreError;
 use edgepass_issuer::{Publisher, Store};
-use edgepass_jose::CompactJws;
 use edgepass_verify::UnixMillis;
 use futures_util::future::{join, join_all};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
+use crate::fetch_back::{FetchBack, Fetched};
 use crate::head_number::HeadNumber;
-use crate::metrics::{FetchedBack, Metrics};
+use crate::metrics::Metrics;
 use crate::{Host, error_chain};
 
 /// Publishes after every commit to the database, by any process.
@@ -53,9 +53,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// Time after which the issuer counts as not healthy if a change is not published everywhere. Also
 /// the time limit for the check of targets at the start.
 const MAX_LAG: Duration = Duration::from_secs(2);
-/// Time for which a shared cache may serve the previous document: `max-age`, and 0.5 s more, since
-/// caches count in whole seconds.
-const SHARED_CACHE_WAIT: Duration = MAX_AGE.saturating_add(Duration::from_millis(500));
 /// Longest time for which a request handler waits for publication.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest time between rounds, and between updates of a target that is up to date, if there is no
@@ -186,56 +183,16 @@ impl<S: Store> Publication<S> {
             .ok()
     }
 
-    /// Implements [`App::fetch_back`](crate::App::fetch_back). Counts the outcome of each document.
+    /// Implements [`App::fetch_back`](crate::App::fetch_back).
     pub(crate) async fn fetch_back<F: Future<Output = Option<Fetched>> + Send>(
         &self,
         get: impl Fn(String) -> F + Send,
         metrics: &Metrics,
     ) {
+        let mut watch = FetchBack::new(&self.publisher, self.host, metrics);
         let mut ended = self.ended.subscribe();
-        let mut warned_at = None;
         while ended.changed().await.is_ok() {
-            for document in self.publisher.take_unseen() {
-                let uri = self.publisher.public_uri(&document);
-                let mut outcome = FetchedBack::Unreachable;
-                for pause in [Duration::ZERO, SHARED_CACHE_WAIT] {
-                    tokio::time::sleep(pause).await;
-                    let current = self.publisher.document(&document.path);
-                    if current.is_none_or(|current| current.etag != document.etag) {
-                        outcome = FetchedBack::Replaced;
-                        break;
-                    }
-                    outcome = match get(uri.clone()).await {
-                        None => FetchedBack::Unreachable,
-                        Some(Fetched { body, date }) if body == document.body => {
-                            if differs(date, signed_at(&document), (self.host.now)()) {
-                                metrics.clock_differs();
-                                if warned_at.is_none_or(|at: Instant| at.elapsed() > WARN_INTERVAL)
-                                {
-                                    warned_at = Some(Instant::now());
-                                    tracing::warn!(
-                                        "the Date at the public URI differs from this machine's clock: \
-                                         revocations may take effect late; check both clocks"
-                                    );
-                                }
-                            }
-                            FetchedBack::Same
-                        }
-                        Some(_) => FetchedBack::Different,
-                    };
-                    if outcome == FetchedBack::Same {
-                        break;
-                    }
-                }
-                metrics.fetched_back(outcome);
-                if matches!(outcome, FetchedBack::Unreachable | FetchedBack::Different) {
-                    tracing::warn!(
-                        path = document.path,
-                        outcome = outcome.name(),
-                        "the public URI does not return the published document"
-                    );
-                }
-            }
+            watch.fetch_new(&get).await;
         }
     }
 
@@ -404,40 +361,6 @@ impl<S: Store> Publication<S> {
     }
 }
 
-/// A document as its public URI returns it.
-#[derive(Debug)]
-pub struct Fetched {
-    /// The body.
-    pub body: Vec<u8>,
-    /// The field `Date`, in whole seconds. A cache repeats that of its source.
-    pub date: Option<UnixMillis>,
-}
-
-/// Whether a `Date` shows that clocks differ: a response cannot be older than the document that it carries,
-/// whatever caches do, and none is from the future.
-fn differs(
-    date: Option<UnixMillis>,
-    signed_at: Option<UnixMillis>,
-    received_at: UnixMillis,
-) -> bool {
-    let Some(date) = date else { return false };
-    // Both times are in whole seconds: `Date` is cut, and `iat` may be rounded up.
-    let latest = date.plus(DATE_TOLERANCE).plus(Duration::from_secs(2));
-    date.minus(DATE_TOLERANCE) > received_at || signed_at.is_some_and(|signed| latest < signed)
-}
-
-/// The `iat` of a document that is a JWT.
-fn signed_at(document: &Document) -> Option<UnixMillis> {
-    let text = std::str::from_utf8(&document.body).ok()?;
-    let issued_at = CompactJws::parse(text, text.len()).ok()?.claims().ok()?.issued_at().ok()??;
-    Some(UnixMillis::from_seconds(issued_at.seconds()))
-}
-
-/// As [`clock_skew`](edgepass_issuer::Config) by default.
-const DATE_TOLERANCE: Duration = Duration::from_secs(2);
-/// Shortest time between two warnings about clocks.
-const WARN_INTERVAL: Duration = Duration::from_secs(60);
-
 /// Pauses after an attempt to publish: not at all if it was complete, for [`POLL`] if it was
 /// incomplete, for `pause` if it failed. Returns the pause to make if the next attempt fails, which
 /// doubles with each failure up to [`LONGEST_PAUSE`].
@@ -481,27 +404,5 @@ impl Lag {
     fn is_short(&self, now: UnixMillis) -> bool {
         let since = self.0.load(Ordering::Relaxed);
         since == 0 || now.since(UnixMillis(since)).is_some_and(|late| late < MAX_LAG)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_date_shows_that_a_clock_is_wrong() {
-        let at = UnixMillis::from_seconds;
-        for (date, expected) in [
-            (Some(100), false),
-            (Some(103), false),
-            (Some(104), true),
-            (Some(96), false),
-            (Some(95), true),
-            (Some(0), true),
-            (None, false),
-        ] {
-            assert_eq!(differs(date.map(at), Some(at(100)), at(101)), expected, "{date:?}");
-            assert_eq!(differs(date.map(at), None, at(101)), expected && date > Some(100));
-        }
     }
 }

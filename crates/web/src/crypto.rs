@@ -70,10 +70,7 @@ impl WebCrypto {
 
     /// Asks whether the host's Ed25519 decides as this verifier's.
     pub(crate) async fn ask_about_ed25519(&self) -> bool {
-        let questions = questions();
-        if questions.len() != 2 {
-            return false;
-        }
+        let Some(questions) = questions() else { return false };
         for (request, expected) in questions {
             if !matches!(self.ask(&request).await, Ok(valid) if valid == expected) {
                 return false;

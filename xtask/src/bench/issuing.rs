@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::Stdio;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use serde_json::{Map, Value, json};
 
 use crate::step::{self, cargo};
@@ -14,11 +14,7 @@ const SUBJECTS: [&str; 4] = ["edgepass", "before", "oidc-provider", "floor"];
 
 /// Measure issuing. Print the ratios and the figures of one run.
 pub(super) fn run(quick: bool, as_json: bool) -> anyhow::Result<()> {
-    if tools::which("taskset").is_none() {
-        bail!(
-            "taskset pins processes to cores, and was not found; Debian: apt-get install util-linux"
-        );
-    }
+    super::needs_taskset()?;
     let tools = tools::everything()?;
     tools::libraries("interop")?;
     tools::wrk()?;

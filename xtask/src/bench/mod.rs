@@ -85,7 +85,13 @@ fn hosts(tools: &Tools, quick: bool) -> anyhow::Result<Value> {
     read(&step::output("measure in workerd and in Node", &mut run)?)
 }
 
-/// Build the program that measures natively and draws the chart. Return its path.
+/// Fail if processes cannot be pinned to cores.
+fn needs_taskset() -> anyhow::Result<()> {
+    let hint =
+        "taskset pins processes to cores, and was not found; Debian: apt-get install util-linux";
+    tools::which("taskset").context(hint).map(drop)
+}
+
 /// The folder for databases.
 fn folder() -> anyhow::Result<std::path::PathBuf> {
     let folder = target_dir().join("bench");
@@ -93,6 +99,7 @@ fn folder() -> anyhow::Result<std::path::PathBuf> {
     Ok(folder)
 }
 
+/// Build the program that measures natively and draws the chart. Return its path.
 fn native_program() -> anyhow::Result<std::path::PathBuf> {
     let folder = root().join("bench/native");
     let mut build = command("cargo");

@@ -2,7 +2,6 @@
 
 use std::process::Stdio;
 
-use anyhow::bail;
 use serde_json::json;
 
 use crate::step;
@@ -13,11 +12,7 @@ const WATCHES: [u32; 2] = [2_000, 10_000];
 
 /// Measure what watches cost the issuer, and how soon a revocation answers them. Print the figures.
 pub(super) fn run(quick: bool, as_json: bool) -> anyhow::Result<()> {
-    if tools::which("taskset").is_none() {
-        bail!(
-            "taskset pins processes to cores, and was not found; Debian: apt-get install util-linux"
-        );
-    }
+    super::needs_taskset()?;
     let tools = tools::everything()?;
     let program = super::issuing::program()?;
     let [few, many] = WATCHES;

@@ -239,6 +239,10 @@ impl ListHolder {
                 *newer = Some(named);
             } else {
                 (*newer, later) = (None, Some(list.digest));
+                if list.number > Some(named.number) {
+                    // It came after the head, so it was current when the head was signed.
+                    held.confirm_copy(confirmed_at, now);
+                }
             }
         }
         later
