@@ -31,6 +31,8 @@ pub(crate) struct Place {
     /// URIs of JWK Sets of which a verifier accepted an older copy. The place shares the copy, and
     /// only its own dates limit its use.
     pub(crate) repeated: HashSet<String>,
+    /// Whether a verifier took a head that came with an age of 0, but was signed earlier.
+    pub(crate) has_repeated_head: bool,
     /// The shared cache before the source: by URL, when an edition was stored, and the edition.
     pub(crate) shared: HashMap<String, (u64, Edition)>,
     /// The cache of the place's isolates (Cache API): by URI, editions and when they were
@@ -244,7 +246,7 @@ impl Run {
         }
         let says_unchanged =
             matches!(came, Came::Lied(_, Lie::NothingChanged)) && order.etag.is_some();
-        let is_older_set = matches!(came, Came::RolledBack(_)) && document == DocumentKind::JwkSet;
+        let is_rolled_back = matches!(came, Came::RolledBack(_));
         let (edition, age) = match came {
             Came::Nothing => (None, 0),
             Came::Lied(edition, _) => (Some(edition), 0),
@@ -275,9 +277,12 @@ impl Run {
         let isolate = &mut self.isolates[isolate];
         // A renewed set keeps its `iat`, so a verifier cannot see that this older set is a
         // repetition.
-        if is_older_set {
+        if is_rolled_back && document == DocumentKind::JwkSet {
             self.places[isolate.place].repeated.insert(order.uri.clone());
         }
+        // The isolates of the place share it.
+        self.places[isolate.place].has_repeated_head |=
+            is_rolled_back && document == DocumentKind::StatusHead;
         let confirmed_at = isolate.verifier.held_times(&order).map(|held| held.confirmed_at);
         if let (Some(edition), Some(confirmed_at)) = (edition, confirmed_at) {
             if is_new {
@@ -368,6 +373,7 @@ impl Place {
             outages,
             lies: None,
             repeated: HashSet::new(),
+            has_repeated_head: false,
             shared: HashMap::new(),
             tier: HashMap::new(),
         }

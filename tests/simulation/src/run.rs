@@ -429,7 +429,8 @@ impl Run {
         let withdrawn = self.withdrawn.filter(|(gone, _)| key == *gone).map(|(_, at)| (at, JWKS));
         // A clock that is behind makes a head look newer that a cache repeats.
         let place = &self.places[isolate.place];
-        let repeats = is_lied_to || place.watches == Some(BrokenWatch::Kept);
+        let repeats =
+            is_lied_to || place.watches == Some(BrokenWatch::Kept) || place.has_repeated_head;
         let behind = place.skew.saturating_neg().saturating_sub(2_000).max(0) as u64;
         let behind = if has_head && repeats { behind } else { 0 };
         for (at, document) in [revoked, withdrawn].into_iter().flatten() {

@@ -251,13 +251,17 @@ impl HeadHolder {
         self.order_for(policy, lease)
     }
 
+    /// Where to ask for the head now: a cache may have the head of before under the plain URL.
+    pub(crate) fn url(&self) -> Option<String> {
+        let uri = self.uri.as_ref()?;
+        Some(self.outdated_by.map_or_else(|| uri.clone(), |by| by.in_query_of(uri)))
+    }
+
     fn order_for(&self, policy: &Policy, lease: u64) -> Option<FetchOrder> {
-        let uri = self.uri.clone()?;
         Some(FetchOrder {
             document: DocumentKind::StatusHead,
-            // A cache may have the head of before under the plain URL.
-            url: self.outdated_by.map_or_else(|| uri.clone(), |by| by.in_query_of(&uri)),
-            uri,
+            url: self.url()?,
+            uri: self.uri.clone()?,
             // Only a head that is signed later confirms anything.
             etag: None,
             max_bytes: policy.max_response_bytes,

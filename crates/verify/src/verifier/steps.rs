@@ -14,6 +14,7 @@ use crate::checks::networks;
 use crate::checks::token::{SignatureCheck, SignedToken, UnverifiedToken, Verified};
 use crate::checks::{Check, Claimed, KeyFetches, Requirements, Stage};
 use crate::documents::fetch::{DocumentKind, FetchOrder};
+use crate::documents::head::HeadHolder;
 use crate::documents::held::{Attempt, Availability};
 use crate::documents::jwk_set::{KeyLookup, SetLookup};
 use crate::documents::status_list::StatusLookup;
@@ -107,7 +108,7 @@ impl Verifier {
                     keys.release(&order);
                 }
                 let (refresh, fetches) = (&mut check.refresh, &mut check.keys);
-                Ok(Next::Halt(Stage::Parsed(token), wait(refresh, fetches)))
+                Ok(Next::Halt(Stage::Parsed(token), wait(refresh, fetches, head)))
             }
             KeyLookup::Refuse(error) => {
                 check.cause = keys.refused();
@@ -218,7 +219,7 @@ impl Verifier {
                 .order(policy, now)
                 .filter(|order| check.keys.may_fetch(order))
                 .map(Progress::Fetch),
-            Availability::Wait => Some(wait(&mut check.refresh, &mut check.keys)),
+            Availability::Wait => Some(wait(&mut check.refresh, &mut check.keys, head)),
             Availability::Fresh { .. } | Availability::Stale | Availability::Unavailable => None,
         };
         match progress {
@@ -254,7 +255,7 @@ impl Verifier {
                 SetLookup::Fetch(order) if check.list_keys.may_fetch(&order) => {
                     Some(Progress::Fetch(order))
                 }
-                SetLookup::Wait => Some(wait(&mut check.refresh, &mut check.list_keys)),
+                SetLookup::Wait => Some(wait(&mut check.refresh, &mut check.list_keys, head)),
                 lookup => {
                     if let SetLookup::Fetch(order) = lookup {
                         keys.release(&order);
@@ -317,7 +318,7 @@ impl Verifier {
             }
             StatusLookup::Wait => {
                 check.waited_for_list = true;
-                let progress = wait(&mut check.refresh, fetches);
+                let progress = wait(&mut check.refresh, fetches, head);
                 Ok(Next::Halt(Stage::Verified(verified, Some(reference)), progress))
             }
             StatusLookup::Refuse(error) => {
@@ -390,11 +391,15 @@ impl Verifier {
 }
 
 /// Waits for another request's fetch. If the check itself was to refresh the status head afterwards, it
-/// does so now instead, since it would wait for itself.
-fn wait(refresh: &mut Vec<FetchOrder>, fetches: &mut KeyFetches) -> Progress {
+/// does so now instead, since it would wait for itself. Meanwhile a document may have come that is newer than
+/// the head: the order was made before that, and asks where a cache may have the head of before.
+fn wait(refresh: &mut Vec<FetchOrder>, fetches: &mut KeyFetches, head: &HeadHolder) -> Progress {
     let is_own = |order: &FetchOrder| order.document == DocumentKind::StatusHead;
     match refresh.iter().position(is_own).map(|at| refresh.swap_remove(at)) {
-        Some(order) if fetches.may_fetch(&order) => Progress::Fetch(order),
+        Some(order) if fetches.may_fetch(&order) => {
+            let url = head.url().unwrap_or(order.url);
+            Progress::Fetch(FetchOrder { url, ..order })
+        }
         _ => Progress::Wait(POLL),
     }
 }
