@@ -35,7 +35,9 @@ fn main() -> anyhow::Result<()> {
     let sum =
         |of: fn(&Outcome) -> u64| outcomes.iter().map(|(_, outcome)| of(outcome)).sum::<u64>();
     let most = |of: fn(&Outcome) -> u64| {
-        outcomes.iter().map(|(_, outcome)| of(outcome)).max().unwrap_or(0) as f64 / 1000.0
+        let worst = outcomes.iter().map(|(seed, outcome)| (of(outcome), *seed)).max();
+        let (milliseconds, seed) = worst.unwrap_or_default();
+        format!("{:.1} s (seed {seed})", milliseconds as f64 / 1000.0)
     };
     println!(
         "{runs} runs: {} verdicts, {} accepted, {} stale, {} fetches",
@@ -45,8 +47,8 @@ fn main() -> anyhow::Result<()> {
         sum(|outcome| outcome.fetches),
     );
     println!(
-        "latest acceptance after a revocation: {:.1} s where the source could be reached, {:.1} s elsewhere, \
-         {:.1} s with a lying cache where heads are signed, {:.1} s where none are (lists older than {} s are refused; {} old confirmations counted)",
+        "latest acceptance after a revocation: {} where the source could be reached, {} elsewhere, \
+         {} with a lying cache where heads are signed, {} where none are (lists older than {} s are refused; {} old confirmations counted)",
         most(|outcome| outcome.latest),
         most(|outcome| outcome.latest_outage),
         most(|outcome| outcome.latest_lied_headed),
