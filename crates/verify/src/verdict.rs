@@ -33,6 +33,21 @@ pub struct Verdict {
     /// The end of an accepted token: its `exp`, or `exp` plus leeway if `exp` has passed. `None`
     /// for a refusal.
     pub until: Option<UnixMillis>,
+    /// The claims, if the signature is valid.
+    pub(crate) signed: Option<ClaimsSet>,
+}
+
+/// What identifies a token: for counts of its use, not for decisions.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct TokenName<'v> {
+    /// The claim `iss`.
+    pub issuer: &'v str,
+    /// The claim `jti`.
+    pub jwt_id: &'v str,
+    /// The claim `client_id`. Empty if there is none.
+    pub client_id: &'v str,
+    /// The claim `scope`. Empty if there is none.
+    pub scope: &'v str,
 }
 
 /// Information for the client of a refused token, so that its next request may pass.
@@ -81,6 +96,19 @@ impl Verdict {
         Some(Validity {
             until: self.until?,
             confirmed_at: self.status.map(|status| status.confirmed_at),
+        })
+    }
+
+    /// Returns what identifies the token, accepted or refused. `None` if no key of its issuer is known
+    /// to have signed it, or if it has no `jti`.
+    pub fn token_name(&self) -> Option<TokenName<'_>> {
+        let claims = self.signed.as_ref()?;
+        let text = |name: &str| claims.string(name).ok().flatten();
+        Some(TokenName {
+            issuer: text("iss")?,
+            jwt_id: text("jti")?,
+            client_id: text("client_id").unwrap_or_default(),
+            scope: text("scope").unwrap_or_default(),
         })
     }
 

@@ -10,7 +10,7 @@ pub mod token;
 
 use std::sync::Arc;
 
-use edgepass_jose::Scope;
+use edgepass_jose::{ClaimsSet, Scope};
 use edgepass_status_list::StatusReference;
 
 pub use self::claims::judge_unsigned;
@@ -55,6 +55,8 @@ pub struct Check {
     pub(crate) cause: Option<Cause>,
     /// The issuer whose policy applies. `None` if step 1 or 2 failed.
     pub(crate) issuer: Option<IssuerIndex>,
+    /// The claims, once step 4 has passed with the key of now.
+    pub(crate) signed: Option<ClaimsSet>,
 }
 
 /// The fetches of a check for the keys of one issuer.
@@ -173,6 +175,7 @@ impl Check {
             granted: Scope::default(),
             refresh: Vec::new(),
             issuer: None,
+            signed: None,
         }
     }
 }

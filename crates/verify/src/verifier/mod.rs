@@ -637,9 +637,15 @@ impl Verifier {
     pub fn advance(&mut self, check: &mut Check, now: UnixMillis) -> Progress {
         loop {
             let step = match std::mem::replace(&mut check.stage, Stage::Ended) {
-                Stage::Parsed(token) => self.find_key(check, token, now),
+                Stage::Parsed(token) => {
+                    check.signed = None;
+                    self.find_key(check, token, now)
+                }
                 Stage::SignatureInvalid(token) => Self::try_other_key(check, token),
-                Stage::Signed(signed) => self.check_claims(check, signed, now),
+                Stage::Signed(signed) => {
+                    check.signed = Some(signed.claims().clone());
+                    self.check_claims(check, signed, now)
+                }
                 Stage::ProofSigned(claimed, proof) => self.check_proof(claimed, &proof, now),
                 Stage::Bound(claimed) => self.check_scope(check, claimed),
                 Stage::Verified(verified, None) => self.check_no_status(check, verified, now),

@@ -355,6 +355,7 @@ impl Verifier {
             challenge,
             cause,
             until,
+            signed: check.signed.take(),
         })
     }
 
