@@ -38,6 +38,7 @@ pub mod status_act;
 pub mod status_index;
 pub mod storage;
 pub mod token_facts;
+pub mod usage;
 pub mod used_id;
 pub mod vault;
 

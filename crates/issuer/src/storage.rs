@@ -1,5 +1,6 @@
 //! Traits for the issuer's storage, and the data that their methods exchange.
 
+use std::collections::HashMap;
 use std::error::Error;
 use std::future::Future;
 
@@ -16,6 +17,7 @@ use crate::replacement::{Replaced, Replaces};
 use crate::signing_key::{KeyState, SealedKey};
 use crate::status_index::ExpiryWindow;
 use crate::token_facts::TokenFacts;
+use crate::usage::{Outcome, Reported, Reporter, TokenUse, UsageBy, UsageFilter, UsageSum};
 use crate::used_id::{IdKind, UsedId};
 
 /// Everything that the issuer stores: the traits below, each with one duty.
@@ -25,7 +27,15 @@ use crate::used_id::{IdKind, UsedId};
 /// [`StoreError::NotSynced`] this is unknown, and after [`StoreError::Unavailable`] as well if the
 /// database is on a server: the connection may have ended while it committed.
 pub trait Store:
-    KeyStore + PolicyStore + TokenStore + ListStore + ActStore + AuditStore + LogStore + StoreState
+    KeyStore
+    + PolicyStore
+    + TokenStore
+    + ListStore
+    + ActStore
+    + AuditStore
+    + LogStore
+    + UsageStore
+    + StoreState
 {
 }
 
@@ -37,6 +47,7 @@ impl<S> Store for S where
         + ActStore
         + AuditStore
         + LogStore
+        + UsageStore
         + StoreState
 {
 }
@@ -263,6 +274,42 @@ pub trait LogStore: Send + Sync + 'static {
         &self,
         extension: &LogExtension,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+}
+
+/// How tokens are used.
+pub trait UsageStore: Send + Sync + 'static {
+    /// Adds up reports, all of them or none.
+    fn add_usage(
+        &self,
+        reports: &[Reported],
+    ) -> impl Future<Output = Result<Vec<Outcome>, StoreError>> + Send;
+
+    /// The use of the tokens at these positions in the order of issue. One that was never reported is left
+    /// out.
+    fn token_uses(
+        &self,
+        seqs: &[u64],
+    ) -> impl Future<Output = Result<HashMap<u64, TokenUse>, StoreError>> + Send;
+
+    /// Sums of uses, at most `most`, by name.
+    fn usage_sums(
+        &self,
+        filter: &UsageFilter,
+        by: UsageBy,
+        most: u32,
+    ) -> impl Future<Output = Result<Vec<UsageSum>, StoreError>> + Send;
+
+    /// Who has reported, by `client_id`.
+    fn reporters(&self) -> impl Future<Output = Result<Vec<Reporter>, StoreError>> + Send;
+
+    /// Deletes some of the sums of days before `day`, in days since 1970-01-01, and forgets some isolates
+    /// whose last report ended before `isolates_ms`. Returns how many rows went.
+    fn forget_usage(
+        &self,
+        day: u64,
+        isolates_ms: u64,
+        most: u32,
+    ) -> impl Future<Output = Result<u64, StoreError>> + Send;
 }
 
 /// The state of the storage itself.

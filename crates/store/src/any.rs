@@ -1,5 +1,7 @@
 //! A store on either database, as the configuration says.
 
+use std::collections::HashMap;
+
 use edgepass_issuer::audit::AuditEntry;
 use edgepass_issuer::audit::leaf::Leaf;
 use edgepass_issuer::log::stored::{LogExtension, StoredLog};
@@ -11,7 +13,10 @@ use edgepass_issuer::rewrap::{RewrapStore, Rewrapped};
 use edgepass_issuer::storage::{
     ActStore, AuditStore, KeyChange, KeyStore, ListEdition, ListState, ListStore, LogStore,
     NewList, NewToken, Page, PolicyStore, Recorded, StoreError, StoreState, StoredKeys,
-    TokenFilter, TokenRecord, TokenStore,
+    TokenFilter, TokenRecord, TokenStore, UsageStore,
+};
+use edgepass_issuer::usage::{
+    Outcome, Reported, Reporter, TokenUse, UsageBy, UsageFilter, UsageSum,
 };
 use edgepass_issuer::used_id::UsedId;
 use edgepass_log::{Tile, TileId};
@@ -114,6 +119,13 @@ forward! {
         fn leaves(after: u64, most: u32) -> Result<Vec<(u64, Leaf)>, StoreError>;
         fn log_tiles(tiles: &[TileId]) -> Result<Vec<Tile>, StoreError>;
         fn extend_log(extension: &LogExtension) -> Result<bool, StoreError>;
+    }
+    UsageStore {
+        fn add_usage(reports: &[Reported]) -> Result<Vec<Outcome>, StoreError>;
+        fn token_uses(seqs: &[u64]) -> Result<HashMap<u64, TokenUse>, StoreError>;
+        fn usage_sums(filter: &UsageFilter, by: UsageBy, most: u32) -> Result<Vec<UsageSum>, StoreError>;
+        fn reporters() -> Result<Vec<Reporter>, StoreError>;
+        fn forget_usage(day: u64, isolates_ms: u64, most: u32) -> Result<u64, StoreError>;
     }
     StoreState {
         fn is_writable() -> bool;

@@ -17,6 +17,7 @@ mod rows;
 pub mod sqlite;
 #[cfg(test)]
 mod suite;
+mod uses;
 
 pub use any::AnyStore;
 pub use objects::Objects;

@@ -27,6 +27,9 @@ pub struct Client {
     pub exchanges: Vec<String>,
     /// Whether the client may allot status entries for tokens of other issuers.
     pub allots: bool,
+    /// The audiences of the tokens whose use the client may report.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub reports_use_of: Vec<String>,
     /// How the client authenticates.
     pub authentication: Authentication,
 }

@@ -255,7 +255,7 @@ pub enum Mistake {
     /// A role mixes scopes of operators with others, has another that begins like them, or another
     /// audience than the issuer. Holds its name.
     #[error(
-        "role {0}: edgepass:read, edgepass:audit and edgepass:operate go into a role of their own, whose \
+        "role {0}: edgepass:read, edgepass:audit, edgepass:operate and edgepass:usage go into a role of their own, whose \
          only audience is the issuer (of an environment: the issuer, a slash, and its name); no other scope \
          begins with edgepass:"
     )]
@@ -331,12 +331,12 @@ pub enum Mistake {
         "client {0}: roles: name at least one role, or say what else the client may do: introspects, exchanges, allots"
     )]
     ClientWithoutRole(String),
-    /// A client introspects or exchanges tokens of an empty or repeated audience.
+    /// A client introspects, exchanges or reports on tokens of an empty or repeated audience.
     #[error("client {client}: {field}: write audiences, each once")]
     ClientAudiences {
         /// The client's `id`.
         client: String,
-        /// `introspects` or `exchanges`.
+        /// `introspects`, `exchanges` or `reports_use_of`.
         field: &'static str,
     },
     /// A network of a role is none, or there are too many. Holds the role's name.

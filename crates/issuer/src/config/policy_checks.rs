@@ -368,7 +368,11 @@ pub(super) fn client(
     if text.roles.is_empty() && !has_use {
         return Err(Mistake::ClientWithoutRole(id));
     }
-    for (field, audiences) in [("introspects", &text.introspects), ("exchanges", &text.exchanges)] {
+    for (field, audiences) in [
+        ("introspects", &text.introspects),
+        ("exchanges", &text.exchanges),
+        ("reports_use_of", &text.reports_use_of),
+    ] {
         if !are_names(audiences) {
             return Err(Mistake::ClientAudiences { client: id, field });
         }
@@ -381,8 +385,10 @@ pub(super) fn client(
         return Err(Mistake::NeedsSuspension(id));
     }
     let authentication = authentication(&id, &text)?;
-    let ClientText { roles, may, introspects, exchanges, allots, .. } = text;
-    Ok((environment, Client { id, roles, may, introspects, exchanges, allots, authentication }))
+    let ClientText { roles, may, introspects, exchanges, allots, reports_use_of, .. } = text;
+    let client =
+        Client { id, roles, may, introspects, exchanges, allots, reports_use_of, authentication };
+    Ok((environment, client))
 }
 
 /// What the check of a federation needs to know.

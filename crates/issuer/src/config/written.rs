@@ -322,6 +322,9 @@ pub(super) struct ClientText {
     /// Whether the client may allot status entries for tokens of other issuers. Default false.
     #[serde(default)]
     pub(super) allots: bool,
+    /// Audiences of the tokens whose use the client may report. Default: none.
+    #[serde(default)]
+    pub(super) reports_use_of: Vec<String>,
     /// The hash of its secret.
     pub(super) secret_hash: Option<String>,
     /// At most two secrets, each with the time for which it holds.

@@ -6,10 +6,12 @@ pub const READ: &str = "edgepass:read";
 pub const AUDIT: &str = "edgepass:audit";
 /// Issues and revokes tokens, changes keys, and lets the issuer read its policy again.
 pub const OPERATE: &str = "edgepass:operate";
+/// Reports how tokens are used.
+pub const USAGE: &str = "edgepass:usage";
 /// How they begin. No other scope does.
 pub const START: &str = "edgepass:";
 
 /// Whether a scope is one of them.
 pub fn is_one(scope: &str) -> bool {
-    [READ, AUDIT, OPERATE].contains(&scope)
+    [READ, AUDIT, OPERATE, USAGE].contains(&scope)
 }

@@ -135,7 +135,7 @@ pub(super) async fn oldest(
 
 /// Deletes the records at these positions.
 pub(super) async fn forget(connection: &mut PgConnection, old: &[i64]) -> Result<(), StoreError> {
-    for table in ["ancestors", "tokens"] {
+    for table in ["ancestors", "token_uses", "tokens"] {
         let delete = format!("DELETE FROM {table} WHERE seq = ANY($1)");
         let delete = query(AssertSqlSafe(delete)).bind(old);
         delete.execute(&mut *connection).await.map_err(failed)?;

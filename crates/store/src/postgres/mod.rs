@@ -22,6 +22,7 @@ mod test_server;
 #[cfg(test)]
 mod tests;
 mod url;
+mod usage;
 mod used_ids;
 
 use std::sync::Arc;

@@ -1,5 +1,7 @@
 //! The parts of the issuer's `Store`.
 
+use std::collections::HashMap;
+
 use edgepass_issuer::audit::AuditEntry;
 use edgepass_issuer::audit::leaf::Leaf;
 use edgepass_issuer::log::stored::{LogExtension, StoredLog};
@@ -9,18 +11,24 @@ use edgepass_issuer::replacement::Replaced;
 use edgepass_issuer::storage::{
     ActStore, AuditStore, KeyChange, KeyStore, ListEdition, ListState, ListStore, LogStore,
     NewList, NewToken, Page, PolicyStore, Recorded, StoreError, StoreState, StoredKeys,
-    TokenFilter, TokenRecord, TokenStore,
+    TokenFilter, TokenRecord, TokenStore, UsageStore,
+};
+use edgepass_issuer::usage::{
+    Outcome, Reported, Reporter, TokenUse, UsageBy, UsageFilter, UsageSum,
 };
 use edgepass_issuer::used_id::UsedId;
 use edgepass_log::{Tile, TileId};
 use edgepass_status_list::StatusType;
 use edgepass_verify::UnixMillis;
+use sqlx::AssertSqlSafe;
 
 use super::connections::query;
 use super::error::{corrupt, failed};
 use super::{
-    PostgresStore, acts, audit, issue, keys, lists, log, paged, policies, replacements, used_ids,
+    PostgresStore, acts, audit, issue, keys, lists, log, paged, policies, replacements, usage,
+    used_ids,
 };
+use crate::uses::{self, Tables};
 use crate::{issues, rows};
 
 impl KeyStore for PostgresStore {
@@ -301,6 +309,52 @@ impl LogStore for PostgresStore {
     async fn extend_log(&self, extension: &LogExtension) -> Result<bool, StoreError> {
         self.database
             .write_leading(async |connection| log::extend(connection, extension).await)
+            .await
+    }
+}
+
+impl UsageStore for PostgresStore {
+    async fn add_usage(&self, reports: &[Reported]) -> Result<Vec<Outcome>, StoreError> {
+        self.database
+            .write(async |one| uses::add_all(&mut usage::InTransaction(one), reports).await)
+            .await
+    }
+
+    async fn token_uses(&self, seqs: &[u64]) -> Result<HashMap<u64, TokenUse>, StoreError> {
+        let seqs = serde_json::to_string(seqs).map_err(corrupt)?;
+        self.database.read(async |one| usage::InTransaction(one).uses(&seqs).await).await
+    }
+
+    async fn usage_sums(
+        &self,
+        filter: &UsageFilter,
+        by: UsageBy,
+        most: u32,
+    ) -> Result<Vec<UsageSum>, StoreError> {
+        let wanted = query(AssertSqlSafe(uses::sums_by(by)))
+            .bind(&filter.role)
+            .bind(&filter.client_id)
+            .bind(rows::signed(filter.since_day))
+            .bind(i64::from(most));
+        let rows = self.database.read(async |one| wanted.fetch_all(one).await.map_err(failed));
+        rows.await?.iter().map(uses::sum).collect::<Result<_, _>>().map_err(failed)
+    }
+
+    async fn reporters(&self) -> Result<Vec<Reporter>, StoreError> {
+        let wanted = query("SELECT * FROM usage_reporters ORDER BY client_id");
+        let rows = self.database.read(async |one| wanted.fetch_all(one).await.map_err(failed));
+        rows.await?.iter().map(uses::reporter).collect::<Result<_, _>>().map_err(failed)
+    }
+
+    async fn forget_usage(&self, day: u64, isolates_ms: u64, most: u32) -> Result<u64, StoreError> {
+        // Usually there is nothing to delete: find that out without the write lock.
+        let (day, isolates_ms) = (rows::signed(day), rows::signed(isolates_ms));
+        let old = self.database.read(async |one| usage::has_old(one, day, isolates_ms).await);
+        if !old.await? {
+            return Ok(0);
+        }
+        self.database
+            .write_leading(async |one| usage::forget(one, day, isolates_ms, most).await)
             .await
     }
 }

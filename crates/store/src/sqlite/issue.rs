@@ -117,7 +117,7 @@ pub(super) async fn forget(
     old: &[i64],
 ) -> Result<(), StoreError> {
     let old = serde_json::to_string(old).map_err(corrupt)?;
-    for table in ["ancestors", "tokens"] {
+    for table in ["ancestors", "token_uses", "tokens"] {
         let delete = format!("DELETE FROM {table} WHERE seq IN (SELECT value FROM json_each($1))");
         let delete = sqlx::query(AssertSqlSafe(delete)).bind(&old);
         delete.execute(&mut *connection).await.map_err(failed)?;

@@ -18,9 +18,11 @@ mod restore;
 mod restore_tests;
 #[cfg(test)]
 mod tests;
+mod usage;
 mod used_ids;
 mod writer;
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,7 +36,10 @@ use edgepass_issuer::replacement::Replaced;
 use edgepass_issuer::storage::{
     ActStore, AuditStore, KeyChange, KeyStore, ListEdition, ListState, ListStore, LogStore,
     NewList, NewToken, Page, PolicyStore, Recorded, StoreError, StoreState, StoredKeys,
-    TokenFilter, TokenRecord, TokenStore,
+    TokenFilter, TokenRecord, TokenStore, UsageStore,
+};
+use edgepass_issuer::usage::{
+    Outcome, Reported, Reporter, TokenUse, UsageBy, UsageFilter, UsageSum,
 };
 use edgepass_issuer::used_id::UsedId;
 use edgepass_log::{Tile, TileId};
@@ -52,6 +57,7 @@ use tokio::sync::mpsc;
 use self::writer::Writer;
 use crate::issues::{self, Issue};
 use crate::rows;
+use crate::uses::{self, Tables};
 
 /// The issuer's tables in one SQLite file.
 pub struct SqliteStore {
@@ -433,6 +439,56 @@ impl LogStore for SqliteStore {
 
     async fn extend_log(&self, extension: &LogExtension) -> Result<bool, StoreError> {
         self.writer.write(async |connection| log::extend(connection, extension).await).await
+    }
+}
+
+impl UsageStore for SqliteStore {
+    async fn add_usage(&self, reports: &[Reported]) -> Result<Vec<Outcome>, StoreError> {
+        self.writer
+            .write(async |one| uses::add_all(&mut usage::InTransaction(one), reports).await)
+            .await
+    }
+
+    async fn token_uses(&self, seqs: &[u64]) -> Result<HashMap<u64, TokenUse>, StoreError> {
+        let mut reader = self.readers.acquire().await.map_err(failed)?;
+        let seqs = serde_json::to_string(seqs).map_err(corrupt)?;
+        usage::InTransaction(&mut reader).uses(&seqs).await
+    }
+
+    async fn usage_sums(
+        &self,
+        filter: &UsageFilter,
+        by: UsageBy,
+        most: u32,
+    ) -> Result<Vec<UsageSum>, StoreError> {
+        let rows = sqlx::query(AssertSqlSafe(uses::sums_by(by)))
+            .bind(&filter.role)
+            .bind(&filter.client_id)
+            .bind(rows::signed(filter.since_day))
+            .bind(most)
+            .fetch_all(&self.readers)
+            .await
+            .map_err(failed)?;
+        rows.iter().map(uses::sum).collect::<Result<_, _>>().map_err(failed)
+    }
+
+    async fn reporters(&self) -> Result<Vec<Reporter>, StoreError> {
+        let rows = sqlx::query("SELECT * FROM usage_reporters ORDER BY client_id")
+            .fetch_all(&self.readers)
+            .await
+            .map_err(failed)?;
+        rows.iter().map(uses::reporter).collect::<Result<_, _>>().map_err(failed)
+    }
+
+    async fn forget_usage(&self, day: u64, isolates_ms: u64, most: u32) -> Result<u64, StoreError> {
+        // Usually there is nothing to delete: find that out without the write lock.
+        let (day, isolates_ms) = (rows::signed(day), rows::signed(isolates_ms));
+        let mut reader = self.readers.acquire().await.map_err(failed)?;
+        if !usage::has_old(&mut reader, day, isolates_ms).await? {
+            return Ok(0);
+        }
+        drop(reader);
+        self.writer.write(async |one| usage::forget(one, day, isolates_ms, most).await).await
     }
 }
 

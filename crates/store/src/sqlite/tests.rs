@@ -154,6 +154,7 @@ fn migrations_that_databases_have_taken_never_change() {
         "5ac9108669f7432f7658fac6a1d8fae51d394b9cc7ad1dfb3dd05810d1e78342",
         "0e2b91dd6f35ee3fdc3562e2d07342e4c2dcd9b892942a2d85506a6515801aa1",
         "b61bcd2172f5972c70cfee0278743e563f21cc90a9db40c2595b07726f5ca0c5",
+        "64c3fc046300b0361143ffe10e7245c6c2871be1a0b0524e0439a6995bb23eda",
     ];
     let migrator = migrations::all();
     let files =

@@ -4,6 +4,7 @@ pub(crate) mod acts;
 pub(crate) mod group;
 pub(crate) mod restore;
 pub(crate) mod tokens;
+pub(crate) mod usage;
 
 use edgepass_issuer::audit::{Act, AuditEntry};
 use edgepass_issuer::new_act::NewAct;
@@ -156,6 +157,10 @@ macro_rules! on {
             restore: what_was_published_since_the_backup_is_in_every_later_edition,
             restore: a_list_with_other_bits_is_not_adopted,
             restore: keys_are_sealed_again_all_or_none,
+            usage: a_report_counts_once_and_only_for_tokens_of_its_reporter,
+            usage: what_is_missing_is_known,
+            usage: uses_go_with_their_records_and_sums_with_their_days,
+            usage: what_reports_can_fill_is_limited,
         }
     };
 }

@@ -1,0 +1,298 @@
+//! How tokens are used: what reports of guards add up to.
+//!
+//! A report is counted once, and only for tokens that are recorded and whose audience its sender may report
+//! on. Of each token a row of bounded size is kept as long as its record; of each day, the sums by role,
+//! client, route and outcome.
+
+mod adding;
+
+use std::collections::BTreeMap;
+
+use edgepass_usage::Report;
+use serde::{Deserialize, Serialize};
+
+pub use self::adding::{Added, Known, Sums, add};
+
+/// Most countries, networks and so on of which a token's row keeps the counts.
+pub const MAX_KINDS: usize = 16;
+/// Most sums of one day. Beyond it the routes of that day are not told apart.
+pub const MAX_DAY_SUMS: u64 = 50_000;
+/// The oldest report that is taken, in milliseconds before its arrival. Isolates are forgotten later than
+/// that, so that no report counts twice.
+pub const OLDEST_MS: u64 = 24 * 60 * 60 * 1000;
+/// How far the clock of an isolate may be ahead, in milliseconds.
+pub const AHEAD_MS: u64 = 60_000;
+
+/// A report, and who sent it.
+#[derive(Clone, Debug)]
+pub struct Reported {
+    /// The report, within its limits.
+    pub report: Report,
+    /// `client_id` of the sender.
+    pub reporter: String,
+    /// The audiences that the sender may report on.
+    pub audiences: Vec<String>,
+    /// When it arrived, in milliseconds.
+    pub at_ms: u64,
+}
+
+/// The outcome of a report.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Outcome {
+    /// It was counted.
+    Taken {
+        /// Requests with tokens that are not recorded, or of another audience: left out.
+        foreign: u64,
+    },
+    /// The isolate has reported this number, or a later one, before. Nothing was counted.
+    Repeated,
+}
+
+/// Counts by name. Beyond [`MAX_KINDS`] names those that come later share one count.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Kinds {
+    /// The count of each name.
+    #[serde(flatten)]
+    pub counts: BTreeMap<String, u64>,
+    /// The count of all others.
+    #[serde(rename = "", default, skip_serializing_if = "is_zero")]
+    pub others: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+impl Kinds {
+    fn merge(&mut self, other: &Self) {
+        other.counts.iter().for_each(|(name, count)| self.add(name, *count));
+        self.others = self.others.saturating_add(other.others);
+    }
+
+    fn add(&mut self, name: &str, count: u64) {
+        let is_known = self.counts.contains_key(name);
+        let sum = match is_known || self.counts.len() < MAX_KINDS {
+            true => self.counts.entry(name.to_owned()).or_default(),
+            false => &mut self.others,
+        };
+        *sum = sum.saturating_add(count);
+    }
+}
+
+/// The use of one token, as far as it was reported.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct TokenUse {
+    /// Accepted requests.
+    pub accepted: u64,
+    /// Refused requests.
+    pub refused: u64,
+    /// The first accepted request, in milliseconds. `None`: there was none.
+    pub first_ms: Option<u64>,
+    /// The last accepted request, in milliseconds.
+    pub last_ms: Option<u64>,
+    /// The last refused request, in milliseconds.
+    pub last_refused_ms: Option<u64>,
+    /// Where and how.
+    pub detail: UseDetail,
+}
+
+impl TokenUse {
+    /// Adds other uses of the same token.
+    pub fn merge(&mut self, other: &Self) {
+        let sum = u64::saturating_add;
+        self.accepted = sum(self.accepted, other.accepted);
+        self.refused = sum(self.refused, other.refused);
+        let earlier = [self.first_ms, other.first_ms].into_iter().flatten().min();
+        let later = |a: Option<u64>, b| [a, b].into_iter().flatten().max();
+        self.first_ms = earlier;
+        self.last_ms = later(self.last_ms, other.last_ms);
+        self.last_refused_ms = later(self.last_refused_ms, other.last_refused_ms);
+        let (own, more) = (&mut self.detail, &other.detail);
+        for (own, more) in [
+            (&mut own.codes, &more.codes),
+            (&mut own.countries, &more.countries),
+            (&mut own.asns, &more.asns),
+            (&mut own.colos, &more.colos),
+            (&mut own.tls, &more.tls),
+            (&mut own.addresses, &more.addresses),
+            (&mut own.routes, &more.routes),
+            (&mut own.scopes, &more.scopes),
+        ] {
+            own.merge(more);
+        }
+    }
+}
+
+/// Where from and how a token was used: numbers of requests, accepted and refused.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default)]
+pub struct UseDetail {
+    /// By the code of a refusal.
+    pub codes: Kinds,
+    /// By country.
+    pub countries: Kinds,
+    /// By the number of an autonomous system.
+    pub asns: Kinds,
+    /// By data centre.
+    pub colos: Kinds,
+    /// By fingerprint of a TLS handshake.
+    pub tls: Kinds,
+    /// By keyed hash of an address.
+    pub addresses: Kinds,
+    /// By route. Accepted requests only.
+    pub routes: Kinds,
+    /// By needed scope that the token grants. Accepted requests only.
+    pub scopes: Kinds,
+}
+
+/// The use of the tokens of one role and client on one day (UTC), on one route, with one outcome.
+#[derive(Clone, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct DayKey {
+    /// Days since 1970-01-01.
+    pub day: u64,
+    /// The role's name. Empty: not known, as the client.
+    pub role: String,
+    /// The claim `client_id`.
+    pub client_id: String,
+    /// Methods and path of the route. Empty: not known, since the token had no row of its own.
+    pub route: String,
+    /// The scope tokens that the route needs and the tokens grant, separated by spaces.
+    pub scope: String,
+    /// [`ACCEPTED`](edgepass_usage::ACCEPTED), or the code of the refusal.
+    pub code: String,
+}
+
+/// Which sums are asked for. `None` sets no condition.
+#[derive(Clone, Debug, Default)]
+pub struct UsageFilter {
+    /// Only of this role.
+    pub role: Option<String>,
+    /// Only of this client.
+    pub client_id: Option<String>,
+    /// Only from this day on, in days since 1970-01-01.
+    pub since_day: u64,
+}
+
+/// What sums are made by.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UsageBy {
+    /// The day, in UTC.
+    Day,
+    /// The role.
+    Role,
+    /// The client.
+    Client,
+    /// The scope token that a route needs and the token grants.
+    Scope,
+    /// The route.
+    Route,
+    /// The outcome.
+    Code,
+}
+
+/// A sum of uses.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct UsageSum {
+    /// What it is the sum of: a role, a client and so on. A day is a number of days since 1970-01-01; scope
+    /// tokens are separated by spaces.
+    pub name: String,
+    /// Accepted requests.
+    pub accepted: u64,
+    /// Refused requests.
+    pub refused: u64,
+    /// The first day, in days since 1970-01-01.
+    pub first_day: u64,
+    /// The last day.
+    pub last_day: u64,
+}
+
+/// Who reports, and how completely.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Reporter {
+    /// `client_id` of the sender.
+    pub client_id: String,
+    /// The audiences that it may report on, as of its last report.
+    pub audiences: Vec<String>,
+    /// The first use in its first report, in milliseconds.
+    pub first_ms: u64,
+    /// The end of its last report, in milliseconds.
+    pub last_ms: u64,
+    /// Reports that were counted.
+    pub reports: u64,
+    /// Reports that were made, by their numbers, but never arrived.
+    pub missing: u64,
+    /// Requests that it says it counted and could not report.
+    pub lost: u64,
+    /// Requests of tokens that had no row of their own: their number is known by role and client only.
+    pub folded: u64,
+    /// When something was last missing, lost or folded, in milliseconds. `None`: never.
+    pub incomplete_ms: Option<u64>,
+}
+
+impl Reporter {
+    /// Since when every use that its guards saw is known, in milliseconds.
+    pub fn complete_since_ms(&self) -> u64 {
+        self.first_ms.max(self.incomplete_ms.unwrap_or_default())
+    }
+}
+
+/// Since when every use of tokens of an audience is known, by its reporters, in milliseconds. `None`: nobody
+/// reports on it.
+pub fn complete_since_ms(reporters: &[Reporter], audience: &str) -> Option<u64> {
+    let of = |reporter: &&Reporter| reporter.audiences.iter().any(|own| own == audience);
+    reporters.iter().filter(of).map(Reporter::complete_since_ms).max()
+}
+
+/// What is known of an isolate.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Isolate {
+    /// The number of its last report. 0: it has sent none.
+    pub number: u64,
+    /// [`Report::lost`] of that report.
+    pub lost: u64,
+}
+
+impl Isolate {
+    /// Takes the next report of the isolate. `None`: it is no later one. Returns how many reports are missing
+    /// before it, and how many requests it says were lost since the last one.
+    pub fn next(&mut self, report: &Report) -> Option<(u64, u64)> {
+        let later = report.number.checked_sub(self.number).filter(|later| *later > 0)?;
+        let lost = report.lost.saturating_sub(self.lost);
+        *self = Self { number: report.number, lost: report.lost.max(self.lost) };
+        Some((later.saturating_sub(1), lost))
+    }
+}
+
+impl Reporter {
+    /// A client that has reported nothing yet.
+    pub fn new(client_id: &str) -> Self {
+        Self {
+            client_id: client_id.to_owned(),
+            audiences: Vec::new(),
+            first_ms: u64::MAX,
+            last_ms: 0,
+            reports: 0,
+            missing: 0,
+            lost: 0,
+            folded: 0,
+            incomplete_ms: None,
+        }
+    }
+
+    /// Counts a report, with what was missing and lost before it.
+    pub fn count(&mut self, reported: &Reported, added: &Added, missing: u64, lost: u64) {
+        let Reported { report, audiences, .. } = reported;
+        self.audiences.clone_from(audiences);
+        self.first_ms = self.first_ms.min(report.from_ms);
+        self.last_ms = self.last_ms.max(report.to_ms);
+        self.reports = self.reports.saturating_add(1);
+        self.missing = self.missing.saturating_add(missing);
+        self.lost = self.lost.saturating_add(lost);
+        self.folded = self.folded.saturating_add(added.folded);
+        if missing > 0 || lost > 0 || added.folded > 0 {
+            self.incomplete_ms = Some(self.incomplete_ms.unwrap_or_default().max(report.to_ms));
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Reports of use.
+
+use std::collections::HashMap;
+
+use edgepass_issuer::storage::StoreError;
+use edgepass_issuer::usage::{Isolate, Known, Reporter, TokenUse};
+use sqlx::{Row, SqliteConnection};
+
+use super::failed;
+use crate::rows;
+use crate::uses::{self, Table, Tables};
+
+/// The tables, in the transaction of a connection.
+pub(super) struct InTransaction<'c>(pub(super) &'c mut SqliteConnection);
+
+pub(super) const USES_OF: &str =
+    "SELECT * FROM token_uses WHERE seq IN (SELECT value FROM json_each($1))";
+
+impl Tables for InTransaction<'_> {
+    async fn known(&mut self, jwt_ids: &str) -> Result<HashMap<String, Known>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT jwt_id, seq, role, client_id, audience, scope FROM tokens \
+             WHERE jwt_id IN (SELECT value FROM json_each($1))",
+        );
+        let rows = rows.bind(jwt_ids).fetch_all(&mut *self.0).await.map_err(failed)?;
+        rows.iter().map(uses::known).collect::<Result<_, _>>().map_err(failed)
+    }
+
+    async fn isolate(
+        &mut self,
+        reporter: &str,
+        isolate: &str,
+    ) -> Result<Option<Isolate>, StoreError> {
+        let row = sqlx::query(
+            "SELECT number, lost FROM usage_isolates WHERE reporter = $1 AND isolate = $2",
+        )
+        .bind(reporter)
+        .bind(isolate);
+        let row = row.fetch_optional(&mut *self.0).await.map_err(failed)?;
+        row.as_ref().map(uses::isolate).transpose().map_err(failed)
+    }
+
+    async fn reporter(&mut self, client_id: &str) -> Result<Option<Reporter>, StoreError> {
+        let row = sqlx::query("SELECT * FROM usage_reporters WHERE client_id = $1").bind(client_id);
+        let row = row.fetch_optional(&mut *self.0).await.map_err(failed)?;
+        row.as_ref().map(uses::reporter).transpose().map_err(failed)
+    }
+
+    async fn uses(&mut self, seqs: &str) -> Result<HashMap<u64, TokenUse>, StoreError> {
+        let rows = sqlx::query(USES_OF).bind(seqs).fetch_all(&mut *self.0).await.map_err(failed)?;
+        rows.iter().map(uses::token_use).collect::<Result<_, _>>().map_err(failed)
+    }
+
+    async fn sums_of(&mut self, day: i64) -> Result<u64, StoreError> {
+        let row = sqlx::query("SELECT count(*) AS number FROM usage_days WHERE day = $1").bind(day);
+        let row = row.fetch_one(&mut *self.0).await.map_err(failed)?;
+        rows::unsigned(&row, "number").map_err(failed)
+    }
+
+    async fn write(&mut self, table: Table, rows: &str) -> Result<(), StoreError> {
+        let text = match table {
+            Table::Uses => {
+                "INSERT OR REPLACE INTO token_uses (seq, accepted, refused, first_ms, last_ms, \
+                 last_refused_ms, detail) SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, \
+                 value ->> 4, value ->> 5, value ->> 6 FROM json_each($1) \
+                 WHERE EXISTS (SELECT 1 FROM tokens WHERE tokens.seq = value ->> 0)"
+            }
+            Table::Days => {
+                "INSERT INTO usage_days (day, role, client_id, route, scope, code, count) \
+                 SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, \
+                 value ->> 6 FROM json_each($1) WHERE true \
+                 ON CONFLICT DO UPDATE SET count = count + excluded.count"
+            }
+            Table::Isolates => {
+                "INSERT OR REPLACE INTO usage_isolates (reporter, isolate, number, lost, last_ms) \
+                 SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4 FROM json_each($1)"
+            }
+            Table::Reporters => {
+                "INSERT OR REPLACE INTO usage_reporters (client_id, audiences, first_ms, last_ms, reports, \
+                 missing, lost, folded, incomplete_ms) SELECT value ->> 0, value ->> 1, value ->> 2, \
+                 value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7, value ->> 8 \
+                 FROM json_each($1)"
+            }
+        };
+        sqlx::query(text).bind(rows).execute(&mut *self.0).await.map_err(failed)?;
+        Ok(())
+    }
+}
+
+/// Deletes some old rows. Returns how many.
+pub(super) async fn forget(
+    connection: &mut SqliteConnection,
+    day: i64,
+    isolates_ms: i64,
+    most: u32,
+) -> Result<u64, StoreError> {
+    let mut gone = 0_u64;
+    for (text, before) in [
+        (
+            "DELETE FROM usage_days WHERE (day, role, client_id, route, scope, code) IN (SELECT day, role, \
+             client_id, route, scope, code FROM usage_days WHERE day < $1 LIMIT $2)",
+            day,
+        ),
+        (
+            "DELETE FROM usage_isolates WHERE (reporter, isolate) IN (SELECT reporter, isolate \
+             FROM usage_isolates WHERE last_ms < $1 LIMIT $2)",
+            isolates_ms,
+        ),
+    ] {
+        let done = sqlx::query(text).bind(before).bind(most).execute(&mut *connection).await;
+        gone = gone.saturating_add(done.map_err(failed)?.rows_affected());
+    }
+    Ok(gone)
+}
+
+/// Whether there are such rows.
+pub(super) async fn has_old(
+    connection: &mut SqliteConnection,
+    day: i64,
+    isolates_ms: i64,
+) -> Result<bool, StoreError> {
+    let row = sqlx::query(
+        "SELECT EXISTS (SELECT 1 FROM usage_days WHERE day < $1) \
+         OR EXISTS (SELECT 1 FROM usage_isolates WHERE last_ms < $2)",
+    )
+    .bind(day)
+    .bind(isolates_ms)
+    .fetch_one(connection)
+    .await
+    .map_err(failed)?;
+    row.try_get(0).map_err(failed)
+}

@@ -1,0 +1,178 @@
+//! Reports of use.
+
+use edgepass_issuer::storage::{Page, TokenFilter, TokenStore, UsageStore};
+use edgepass_issuer::usage::{
+    MAX_DAY_SUMS, Outcome, Reported, UsageBy, UsageFilter, complete_since_ms,
+};
+use edgepass_usage::table::Header;
+use edgepass_usage::{ACCEPTED, Counted, Place, Report, Route, Table};
+
+use super::{Database, TestStore, issue, of_role, test_store, token};
+
+const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+
+fn reported(report: Report) -> Reported {
+    let at_ms = report.to_ms;
+    Reported { report, reporter: "guard".into(), audiences: vec!["a".into()], at_ms }
+}
+
+/// The report `number` of an isolate: `uses` of tokens, each with a code, at a time.
+fn report(isolate: &str, number: u64, at_ms: u64, uses: &[(&str, &'static str)]) -> Reported {
+    let mut table = Table::default();
+    let place = Place { country: Some("CH".into()), asn: Some(13030), ..Place::default() };
+    for (jwt_id, code) in uses {
+        let scope = "a:read";
+        let counted = Counted { jwt_id, client_id: "c", scope, route: 1, code, place: &place };
+        table.count(&counted, at_ms);
+    }
+    let route = |_| Route { name: "GET /a".into(), needs: vec!["a:read".into(), "a:b".into()] };
+    reported(taken(table, isolate, number, route))
+}
+
+fn taken(mut table: Table, isolate: &str, number: u64, route: impl Fn(u32) -> Route) -> Report {
+    let header = Header { isolate, number, issuer: "https://i", lost: 0 };
+    serde_json::from_str(&table.take(&header, route).unwrap().text).unwrap()
+}
+
+pub(crate) async fn a_report_counts_once_and_only_for_tokens_of_its_reporter<D: Database>() {
+    let TestStore { store, database: _database } = test_store::<D>().await;
+    issue(&store, &token("mine")).await;
+    let mut other = token("other");
+    other.facts.audience = "b".into();
+    issue(&store, &other).await;
+    let at = 10 * DAY_MS + 1_000;
+    let first = report(
+        "i1",
+        1,
+        at,
+        &[("mine", ACCEPTED), ("mine", "scope_missing"), ("other", ACCEPTED), ("no", ACCEPTED)],
+    );
+    let again = report("i1", 2, at + 60_000, &[("mine", ACCEPTED)]);
+    // The second one is a repetition of the first one, in the same transaction.
+    let outcomes = store.add_usage(&[first.clone(), first.clone(), again]).await.unwrap();
+    let taken = |foreign| Outcome::Taken { foreign };
+    assert_eq!(outcomes, [taken(2), Outcome::Repeated, taken(0)]);
+    assert_eq!(store.add_usage(&[first]).await.unwrap(), [Outcome::Repeated]);
+    let page = Page::first(false, 10);
+    let tokens = store.tokens(&TokenFilter::default(), page).await.unwrap();
+    let seqs: Vec<u64> = tokens.iter().map(|token| token.seq).collect();
+    let uses = store.token_uses(&seqs).await.unwrap();
+    assert_eq!(uses.len(), 1, "of tokens that were never used there is nothing");
+    let own = &uses[&seqs[0]];
+    assert_eq!((own.accepted, own.refused), (2, 1));
+    assert_eq!(
+        (own.first_ms, own.last_ms, own.last_refused_ms),
+        (Some(at), Some(at + 60_000), Some(at))
+    );
+    assert_eq!(own.detail.countries.counts["CH"], 3);
+    assert_eq!(own.detail.asns.counts["13030"], 3);
+    assert_eq!(own.detail.routes.counts["GET /a"], 2);
+    assert_eq!(own.detail.scopes.counts.keys().collect::<Vec<_>>(), ["a:read"]);
+    assert_eq!(own.detail.codes.counts["scope_missing"], 1);
+    for (by, name) in [
+        (UsageBy::Day, "10"),
+        (UsageBy::Role, "reader"),
+        (UsageBy::Client, "c"),
+        (UsageBy::Scope, "a:read"),
+        (UsageBy::Route, "GET /a"),
+    ] {
+        let sums = store.usage_sums(&UsageFilter::default(), by, 10).await.unwrap();
+        let [sum] = sums.as_slice() else { panic!("{by:?}: {sums:?}") };
+        assert_eq!((sum.name.as_str(), sum.accepted, sum.refused), (name, 2, 1), "{by:?}");
+        assert_eq!((sum.first_day, sum.last_day), (10, 10));
+    }
+    for filter in [
+        UsageFilter { role: Some("writer".into()), ..UsageFilter::default() },
+        UsageFilter { client_id: Some("d".into()), ..UsageFilter::default() },
+        UsageFilter { since_day: 11, ..UsageFilter::default() },
+    ] {
+        assert!(store.usage_sums(&filter, UsageBy::Code, 10).await.unwrap().is_empty());
+    }
+}
+
+pub(crate) async fn what_is_missing_is_known<D: Database>() {
+    let TestStore { store, database: _database } = test_store::<D>().await;
+    issue(&store, &token("t")).await;
+    let at = 20 * DAY_MS;
+    let send = async |isolate: &str, number: u64, minutes: u64, lost: u64| {
+        let mut one = report(isolate, number, at + minutes * 60_000, &[("t", ACCEPTED)]);
+        one.report.lost = lost;
+        store.add_usage(&[one]).await.unwrap();
+    };
+    send("i1", 1, 0, 0).await;
+    send("i1", 2, 1, 0).await;
+    send("i2", 1, 2, 0).await;
+    let own = async || store.reporters().await.unwrap().pop().unwrap();
+    let complete = async || complete_since_ms(&store.reporters().await.unwrap(), "a");
+    assert_eq!((own().await.missing, own().await.reports), (0, 3));
+    assert_eq!(complete().await, Some(at));
+    assert_eq!(complete_since_ms(&store.reporters().await.unwrap(), "b"), None);
+    // Two reports never came.
+    send("i1", 5, 3, 0).await;
+    assert_eq!((own().await.missing, complete().await), (2, Some(at + 3 * 60_000)));
+    // An isolate gave a report up, and says so once more.
+    send("i2", 2, 4, 7).await;
+    send("i2", 3, 5, 7).await;
+    assert_eq!((own().await.lost, complete().await), (7, Some(at + 4 * 60_000)));
+    // Isolates of other reporters are others, whatever they are called.
+    let mut other = report("i1", 1, at, &[("t", ACCEPTED)]);
+    other.reporter = "another".into();
+    assert_eq!(store.add_usage(&[other]).await.unwrap(), [Outcome::Taken { foreign: 0 }]);
+}
+
+pub(crate) async fn uses_go_with_their_records_and_sums_with_their_days<D: Database>() {
+    let TestStore { store, database } = test_store::<D>().await;
+    for name in ["old", "new"] {
+        let mut token = of_role(name, name);
+        token.facts.expiration = if name == "old" { 700 } else { 5_000 };
+        issue(&store, &token).await;
+    }
+    let at = 30 * DAY_MS;
+    let uses = [("old", ACCEPTED), ("new", ACCEPTED)];
+    store.add_usage(&[report("i1", 1, at, &uses)]).await.unwrap();
+    store.add_usage(&[report("i2", 1, at + 3 * DAY_MS, &uses)]).await.unwrap();
+    assert_eq!(database.number("SELECT count(*) FROM token_uses").await, 2);
+    assert_eq!(store.forget_tokens(1_000, 10).await.unwrap(), 1);
+    assert_eq!(database.number("SELECT count(*) FROM token_uses").await, 1);
+    // A record that is gone gets no use any more.
+    let late = report("i1", 2, at, &uses);
+    assert_eq!(store.add_usage(&[late]).await.unwrap(), [Outcome::Taken { foreign: 1 }]);
+    assert_eq!(store.forget_usage(30, at, 100).await.unwrap(), 0);
+    // Two roles on day 30, and one isolate.
+    assert_eq!(store.forget_usage(31, at + 1, 100).await.unwrap(), 3);
+    assert_eq!(database.number("SELECT count(*) FROM usage_days").await, 2);
+    assert_eq!(database.number("SELECT count(*) FROM usage_isolates").await, 1);
+}
+
+pub(crate) async fn what_reports_can_fill_is_limited<D: Database>() {
+    let TestStore { store, database } = test_store::<D>().await;
+    issue(&store, &token("t")).await;
+    let at = 40 * DAY_MS;
+    // Countries without end.
+    let mut table = Table::default();
+    for number in 0..100 {
+        let (scope, code) = ("a:read", ACCEPTED);
+        let place = Place { country: Some(format!("{number:02}")), ..Place::default() };
+        let counted =
+            Counted { jwt_id: "t", client_id: "c", scope, route: number, code, place: &place };
+        table.count(&counted, at);
+    }
+    let route = |number| Route { name: format!("GET /{number}"), needs: Vec::new() };
+    let many = reported(taken(table, "i1", 1, route));
+    store.add_usage(&[many]).await.unwrap();
+    let seq = store.token("t").await.unwrap().unwrap().seq;
+    let uses = store.token_uses(&[seq]).await.unwrap();
+    let countries = &uses[&seq].detail.countries;
+    assert_eq!((countries.counts.len(), countries.others), (16, 16));
+    // A day that is full takes no more routes, and loses no use.
+    assert_eq!(database.number("SELECT count(*) FROM usage_days").await, 65);
+    assert_eq!(store.reporters().await.unwrap()[0].folded, 36, "a token has 64 rows");
+    let fill = format!(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {MAX_DAY_SUMS}) \
+         INSERT INTO usage_days SELECT 40, 'r', 'c', 'x' || i, '', 'accepted', 1 FROM n"
+    );
+    database.execute(&fill).await.unwrap();
+    store.add_usage(&[report("i2", 1, at, &[("t", ACCEPTED)])]).await.unwrap();
+    let unknown = "SELECT count FROM usage_days WHERE day = 40 AND route = ''";
+    assert_eq!(database.number(unknown).await, 36 + 1);
+}

@@ -1,0 +1,265 @@
+//! Adding up reports of use, on either database.
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap};
+use std::future::Future;
+
+use edgepass_issuer::storage::StoreError;
+use edgepass_issuer::usage::{
+    Isolate, Known, MAX_DAY_SUMS, Outcome, Reported, Reporter, Sums, TokenUse, UsageBy, UsageSum,
+    add,
+};
+use serde_json::{Value, json};
+
+use crate::rows::{self, BadRow, Columns};
+
+/// The tables, within a transaction.
+pub(crate) trait Tables {
+    /// The records of tokens, by `jti`. `jwt_ids` is a JSON array.
+    fn known(
+        &mut self,
+        jwt_ids: &str,
+    ) -> impl Future<Output = Result<HashMap<String, Known>, StoreError>> + Send;
+
+    /// What is known of an isolate.
+    fn isolate(
+        &mut self,
+        reporter: &str,
+        isolate: &str,
+    ) -> impl Future<Output = Result<Option<Isolate>, StoreError>> + Send;
+
+    /// What is known of a reporter.
+    fn reporter(
+        &mut self,
+        client_id: &str,
+    ) -> impl Future<Output = Result<Option<Reporter>, StoreError>> + Send;
+
+    /// The use of tokens, by position. `seqs` is a JSON array.
+    fn uses(
+        &mut self,
+        seqs: &str,
+    ) -> impl Future<Output = Result<HashMap<u64, TokenUse>, StoreError>> + Send;
+
+    /// The number of sums of a day.
+    fn sums_of(&mut self, day: i64) -> impl Future<Output = Result<u64, StoreError>> + Send;
+
+    /// Writes rows into a table, each a JSON array of its columns.
+    fn write(
+        &mut self,
+        table: Table,
+        rows: &str,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+}
+
+/// A table that reports change.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Table {
+    Uses,
+    Days,
+    Isolates,
+    Reporters,
+}
+
+/// Adds up reports.
+pub(crate) async fn add_all(
+    tables: &mut impl Tables,
+    reports: &[Reported],
+) -> Result<Vec<Outcome>, StoreError> {
+    let mut jwt_ids: Vec<&str> = Vec::new();
+    for Reported { report, .. } in reports {
+        jwt_ids.extend(report.tokens.iter().map(String::as_str));
+        jwt_ids.extend(report.folded.iter().map(|row| row.example.as_str()));
+    }
+    jwt_ids.sort_unstable();
+    jwt_ids.dedup();
+    let known = tables.known(&json!(jwt_ids).to_string()).await?;
+    let (mut sums, mut outcomes) = (Sums::default(), Vec::with_capacity(reports.len()));
+    let mut isolates: BTreeMap<(&str, &str), (Isolate, u64)> = BTreeMap::new();
+    let mut reporters: BTreeMap<&str, Reporter> = BTreeMap::new();
+    for reported in reports {
+        let Reported { report, reporter, .. } = reported;
+        let id = (reporter.as_str(), report.isolate.as_str());
+        let (isolate, last_ms) = match isolates.entry(id) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                new.insert((tables.isolate(id.0, id.1).await?.unwrap_or_default(), 0))
+            }
+        };
+        let reporter = match reporters.entry(id.0) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                let found = tables.reporter(id.0).await?;
+                new.insert(found.unwrap_or_else(|| Reporter::new(id.0)))
+            }
+        };
+        outcomes.push(match isolate.next(report) {
+            None => Outcome::Repeated,
+            Some((missing, lost)) => {
+                let added = add(reported, &known, &mut sums);
+                *last_ms = report.to_ms.max(*last_ms);
+                reporter.count(reported, &added, missing, lost);
+                Outcome::Taken { foreign: added.foreign }
+            }
+        });
+    }
+    write(tables, sums).await?;
+    let isolates = isolates.into_iter().filter(|(_, (_, last_ms))| *last_ms > 0);
+    let isolates: Vec<Value> = isolates
+        .map(|((reporter, id), (isolate, last_ms))| {
+            json!([reporter, id, isolate.number, isolate.lost, last_ms])
+        })
+        .collect();
+    tables.write(Table::Isolates, &Value::from(isolates).to_string()).await?;
+    let reporters: Vec<Value> = reporters
+        .into_values()
+        .filter(|reporter| reporter.reports > 0)
+        .map(|it| {
+            let audiences = json!(it.audiences).to_string();
+            json!([
+                it.client_id,
+                audiences,
+                it.first_ms,
+                it.last_ms,
+                it.reports,
+                it.missing,
+                it.lost,
+                it.folded,
+                it.incomplete_ms,
+            ])
+        })
+        .collect();
+    tables.write(Table::Reporters, &Value::from(reporters).to_string()).await?;
+    Ok(outcomes)
+}
+
+async fn write(tables: &mut impl Tables, sums: Sums) -> Result<(), StoreError> {
+    let seqs: Vec<u64> = sums.tokens.keys().copied().collect();
+    let mut uses = tables.uses(&json!(seqs).to_string()).await?;
+    let mut rows = Vec::with_capacity(seqs.len());
+    for (seq, more) in &sums.tokens {
+        let sum = uses.entry(*seq).or_default();
+        sum.merge(more);
+        let detail = serde_json::to_string(&sum.detail).map_err(corrupt)?;
+        let TokenUse { accepted, refused, first_ms, last_ms, last_refused_ms, .. } = sum;
+        rows.push(json!([seq, accepted, refused, first_ms, last_ms, last_refused_ms, detail]));
+    }
+    tables.write(Table::Uses, &Value::from(rows).to_string()).await?;
+    // A guard that makes routes up fills no more than a day's share of the database.
+    let mut days: Vec<u64> = sums.days.keys().map(|key| key.day).collect();
+    days.dedup();
+    let mut full = Vec::new();
+    for day in days {
+        if tables.sums_of(rows::signed(day)).await? >= MAX_DAY_SUMS {
+            full.push(day);
+        }
+    }
+    let mut sorted: BTreeMap<_, u64> = BTreeMap::new();
+    for (mut key, count) in sums.days {
+        if full.contains(&key.day) {
+            key.route.clear();
+            key.scope.clear();
+        }
+        let sum = sorted.entry(key).or_default();
+        *sum = sum.saturating_add(count);
+    }
+    let rows: Vec<Value> = sorted
+        .into_iter()
+        .map(|(key, count)| {
+            json!([key.day, key.role, key.client_id, key.route, key.scope, key.code, count])
+        })
+        .collect();
+    tables.write(Table::Days, &Value::from(rows).to_string()).await
+}
+
+fn corrupt(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> StoreError {
+    StoreError::Corrupt(error.into())
+}
+
+/// The column that sums are made by.
+pub(crate) fn column(by: UsageBy) -> &'static str {
+    match by {
+        UsageBy::Day => "day",
+        UsageBy::Role => "role",
+        UsageBy::Client => "client_id",
+        UsageBy::Scope => "scope",
+        UsageBy::Route => "route",
+        UsageBy::Code => "code",
+    }
+}
+
+/// Selects the sums by a column. Parameters: role, client, first day, number of rows.
+pub(crate) fn sums_by(by: UsageBy) -> String {
+    let column = column(by);
+    format!(
+        "SELECT CAST({column} AS TEXT) AS name, \
+         CAST(sum(CASE WHEN code = 'accepted' THEN count ELSE 0 END) AS BIGINT) AS accepted, \
+         CAST(sum(CASE WHEN code = 'accepted' THEN 0 ELSE count END) AS BIGINT) AS refused, \
+         min(day) AS first_day, max(day) AS last_day FROM usage_days \
+         WHERE ($1 IS NULL OR role = $1) AND ($2 IS NULL OR client_id = $2) AND day >= $3 \
+         GROUP BY {column} ORDER BY {column} LIMIT $4"
+    )
+}
+
+fn bad(table: &'static str) -> impl Fn() -> sqlx::Error {
+    move || sqlx::Error::Decode(Box::new(BadRow(table)))
+}
+
+fn optional(row: &impl Columns, column: &'static str) -> Result<Option<u64>, sqlx::Error> {
+    let number = row.number(column)?.map(u64::try_from).transpose();
+    number.map_err(|_| bad("usage")())
+}
+
+pub(crate) fn sum(row: &impl Columns) -> Result<UsageSum, sqlx::Error> {
+    Ok(UsageSum {
+        name: row.text("name")?.unwrap_or_default(),
+        accepted: rows::unsigned(row, "accepted")?,
+        refused: rows::unsigned(row, "refused")?,
+        first_day: rows::unsigned(row, "first_day")?,
+        last_day: rows::unsigned(row, "last_day")?,
+    })
+}
+
+pub(crate) fn known(row: &impl Columns) -> Result<(String, Known), sqlx::Error> {
+    let text = |column| row.text(column)?.ok_or_else(bad("tokens"));
+    let known = Known {
+        seq: rows::unsigned(row, "seq")?,
+        role: text("role")?,
+        client_id: text("client_id")?,
+        audience: text("audience")?,
+        scope: text("scope")?,
+    };
+    Ok((text("jwt_id")?, known))
+}
+
+pub(crate) fn isolate(row: &impl Columns) -> Result<Isolate, sqlx::Error> {
+    Ok(Isolate { number: rows::unsigned(row, "number")?, lost: rows::unsigned(row, "lost")? })
+}
+
+pub(crate) fn reporter(row: &impl Columns) -> Result<Reporter, sqlx::Error> {
+    let text = |column| row.text(column)?.ok_or_else(bad("usage_reporters"));
+    let audiences = serde_json::from_str(&text("audiences")?);
+    Ok(Reporter {
+        client_id: text("client_id")?,
+        audiences: audiences.map_err(|_| bad("usage_reporters")())?,
+        first_ms: rows::unsigned(row, "first_ms")?,
+        last_ms: rows::unsigned(row, "last_ms")?,
+        reports: rows::unsigned(row, "reports")?,
+        missing: rows::unsigned(row, "missing")?,
+        lost: rows::unsigned(row, "lost")?,
+        folded: rows::unsigned(row, "folded")?,
+        incomplete_ms: optional(row, "incomplete_ms")?,
+    })
+}
+
+pub(crate) fn token_use(row: &impl Columns) -> Result<(u64, TokenUse), sqlx::Error> {
+    let detail = row.text("detail")?.ok_or_else(bad("token_uses"))?;
+    let token_use = TokenUse {
+        accepted: rows::unsigned(row, "accepted")?,
+        refused: rows::unsigned(row, "refused")?,
+        first_ms: optional(row, "first_ms")?,
+        last_ms: optional(row, "last_ms")?,
+        last_refused_ms: optional(row, "last_refused_ms")?,
+        detail: serde_json::from_str(&detail).map_err(|_| bad("token_uses")())?,
+    };
+    Ok((rows::unsigned(row, "seq")?, token_use))
+}
