@@ -26,6 +26,7 @@ mod router;
 pub mod status_entries;
 mod status_head;
 mod tls;
+mod usage;
 
 use std::sync::Arc;
 
@@ -72,6 +73,7 @@ pub struct App<S> {
     pub(crate) limits: limits::Limits,
     pub(crate) reports: leaks::Reports,
     pub(crate) reloads: reload::Reloads,
+    pub(crate) usage: usage::Waiting,
     pub(crate) host: Host,
 }
 
@@ -98,6 +100,7 @@ impl<S: Store> App<S> {
             limits: limits::Limits::new(&config.limits),
             reports: leaks::Reports::default(),
             reloads: reload::Reloads::default(),
+            usage: usage::Waiting::default(),
             config,
             issuer,
             host,

@@ -1,5 +1,6 @@
 //! Metrics. Labels come from the issuer's policy and its own codes, never from a request's text.
 
+use edgepass_issuer::usage::Outcome;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -16,6 +17,8 @@ pub(crate) struct Metrics {
     fetched_back: Family<[(&'static str, String); 1], Counter>,
     watches: Gauge,
     clock_differences: Counter,
+    usage_reports: Family<[(&'static str, String); 1], Counter>,
+    usage: Counter,
 }
 
 /// A request that waits for the status head.
@@ -91,7 +94,17 @@ impl Default for Metrics {
             "Documents fetched back whose Date shows that this machine's clock is wrong by some seconds",
             clock_differences.clone(),
         );
+        let usage_reports = Family::default();
+        registry.register(
+            "usage_reports",
+            "Reports of use that guards sent, by outcome",
+            usage_reports.clone(),
+        );
+        let usage = Counter::default();
+        registry.register("uses", "Requests with tokens that reports counted", usage.clone());
         Self {
+            usage_reports,
+            usage,
             registry,
             issued,
             refused,
@@ -120,6 +133,17 @@ impl Metrics {
 
     pub(crate) fn fetched_back(&self, outcome: FetchedBack) {
         self.fetched_back.get_or_create(&[("outcome", outcome.name().to_owned())]).inc();
+    }
+
+    pub(crate) fn usage_reported(&self, outcome: Outcome, uses: u64) {
+        let name = match outcome {
+            Outcome::Taken { foreign } => {
+                self.usage.inc_by(uses.saturating_sub(foreign));
+                "taken"
+            }
+            Outcome::Repeated => "repeated",
+        };
+        self.usage_reports.get_or_create(&[("outcome", name.to_owned())]).inc();
     }
 
     pub(crate) fn clock_differs(&self) {

@@ -20,7 +20,9 @@ use tower_http::timeout::TimeoutLayer;
 
 use crate::documents::AUTHORIZE;
 use crate::oauth::{introspect, revoke, token};
-use crate::{App, acts, admin, audit_log, documents, health, leaks, status_entries, status_head};
+use crate::{
+    App, acts, admin, audit_log, documents, health, leaks, status_entries, status_head, usage,
+};
 
 /// The routes of all environments. Those of an environment with a name are below its name, which is
 /// the last segment of its issuer identifier; RFC 8414 §3.1 puts the metadata at the root all the
@@ -127,6 +129,7 @@ fn documented<S: Store>() -> Routes<S> {
         .get("/admin/v1/tokens", admin::records::tokens::<S>)
         .post("/admin/v1/tokens", admin::tokens::post::<S>)
         .get("/admin/v1/audit", admin::records::audit::<S>)
+        .get("/admin/v1/usage", admin::usage::get::<S>)
         .post("/admin/v1/status-acts", admin::act::<S>)
         .post("/admin/v1/status-entries", admin::entry::<S>)
         .get("/admin/v1/keys", admin::keys::list::<S>)
@@ -136,6 +139,10 @@ fn documented<S: Store>() -> Routes<S> {
         .get("/admin/v1/policy", admin::policy::get::<S>)
         .post("/admin/v1/policy/apply", admin::policy::apply::<S>)
         .with(|router| router.layer(timeout(ACT_TIMEOUT)));
+    // The handler limits the body, after authentication.
+    let usage = Routes::default()
+        .post("/usage-reports", usage::post::<S>)
+        .with(|router| router.layer((no_store(), timeout(TIMEOUT))));
     // A report may hold many tokens.
     let leaks = Routes::default()
         .post("/leaks/revoke", leaks::by_possession::<S>)
@@ -145,7 +152,7 @@ fn documented<S: Store>() -> Routes<S> {
         .with(|router| {
             router.layer((timeout(TIMEOUT), RequestBodyLimitLayer::new(MAX_REPORT_BYTES)))
         });
-    endpoints.merge(watches).merge(acts).merge(leaks)
+    endpoints.merge(watches).merge(acts).merge(usage).merge(leaks)
 }
 
 /// Routes, with a list of them.

@@ -36,6 +36,10 @@ pub(super) enum Act {
         /// The client may ask for status entries for tokens of other issuers.
         #[arg(long)]
         allots: bool,
+        /// An audience of tokens whose use the client may report; may be repeated. For guards: give them a
+        /// role with the scope edgepass:usage, too.
+        #[arg(long)]
+        reports_use_of: Vec<String>,
         #[command(flatten)]
         key: KeyArgs,
     },
@@ -65,8 +69,9 @@ pub(super) async fn run(act: Act, source: &Source, json: bool) -> anyhow::Result
             };
             list(&clients, json)
         }
-        Act::Add { id, roles, may, introspects, allots, key } => {
-            add(source, &NewClient { id, roles, may, introspects, allots }, key, json)
+        Act::Add { id, roles, may, introspects, allots, reports_use_of, key } => {
+            let new = NewClient { id, roles, may, introspects, allots, reports_use_of };
+            add(source, &new, key, json)
         }
     }
 }
@@ -102,6 +107,7 @@ struct NewClient {
     may: Vec<String>,
     introspects: Vec<String>,
     allots: bool,
+    reports_use_of: Vec<String>,
 }
 
 /// Appends the client to the file, or to `clients.toml` of a folder. The rest of the file, comments
@@ -117,7 +123,11 @@ fn add(source: &Source, new: &NewClient, key: KeyArgs, json: bool) -> anyhow::Re
     if let Some(environment) = &config.environment {
         entry.push_str(&format!("environment = {}\n", quoted(environment)));
     }
-    for (name, values) in [("may", &new.may), ("introspects", &new.introspects)] {
+    for (name, values) in [
+        ("may", &new.may),
+        ("introspects", &new.introspects),
+        ("reports_use_of", &new.reports_use_of),
+    ] {
         if !values.is_empty() {
             entry.push_str(&format!("{name} = {}\n", quoted_all(values)));
         }

@@ -381,6 +381,13 @@ audience = "{issuer}"
 scopes = ["edgepass:read", "edgepass:audit", "edgepass:operate"]
 max_lifetime = "15m"
 
+# A role for guards that report how tokens are used: docs/usage.md. Give each guard a client:
+# `edgepass client add GUARD --role edgepass-guard --reports-use-of "{audience}"`.
+[[role]]
+name = "edgepass-guard"
+audience = "{issuer}"
+scopes = ["edgepass:usage"]
+
 # An OAuth client and the roles it may use; the first is its default. `edgepass client-secret`
 # generates another secret. With may = ["revoke", "suspend", "resume"], or some of these, the client
 # may also do so to tokens of other clients, at /status-acts.

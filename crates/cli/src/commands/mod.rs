@@ -23,6 +23,7 @@ mod source;
 mod status;
 mod status_act;
 mod tokens;
+mod usage;
 mod verify;
 
 use std::sync::Arc;
@@ -65,6 +66,7 @@ Examples:
   edgepass keys list
   edgepass doctor --url https://api.example/invoices
   edgepass tokens --client billing --live --limit 20
+  edgepass usage --by scope --since 30days
   edgepass audit --jti ID
   edgepass audit --since 1h --follow --json
   edgepass audit verify --checkpoint https://witness.example/invoices.checkpoint
@@ -117,6 +119,9 @@ enum Command {
     },
     /// List the issued tokens.
     Tokens(tokens::Args),
+    /// Print how tokens are used, as guards report it.
+    #[command(after_help = usage::EXAMPLES)]
+    Usage(usage::Args),
     /// Print the audit trail, check it against its log, or prove what is in it.
     Audit(audit::Args),
     /// Decode a token without verifying it.
@@ -184,6 +189,7 @@ impl Cli {
             Command::Status { act } => status::run(act, &source, json).await,
             Command::Keys { act } => keys::run(act, &source, json).await,
             Command::Tokens(args) => tokens::run(args, &source, json).await,
+            Command::Usage(args) => usage::run(args, &source, json).await,
             Command::Audit(args) => audit::run(args, &source, json).await,
             Command::Inspect(args) => inspect::run(&args, json),
             Command::Verify(args) => verify::run(args, &source, json).await,

@@ -4,6 +4,7 @@ use anyhow::Context;
 use comfy_table::{Table, presets};
 use edgepass_issuer::storage::{KeyStore, Page, TokenFilter, TokenStore};
 use edgepass_server::admin::records::TokenQuery;
+use edgepass_server::admin::usage::Uses;
 use edgepass_server::admin::view::TokenView;
 use edgepass_verify::policy::duration::DurationText;
 use serde_json::Value;
@@ -93,7 +94,8 @@ pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Resu
         let read = async |page| {
             let (filter, page) = query.clone().of(page).into_parts(now);
             let records = store.tokens(&filter, page).await?;
-            Ok(records.iter().map(|record| (record.seq, view.token(record))).collect())
+            let uses = Uses::of(&store, &records).await?;
+            Ok(records.iter().map(|record| (record.seq, view.token(record, &uses))).collect())
         };
         let newest = async || {
             let newest = store.tokens(&TokenFilter::default(), last).await?;
@@ -108,7 +110,7 @@ pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Resu
 }
 
 /// The columns of the table, with the members that they show.
-const COLUMNS: [(&str, &str); 10] = [
+const COLUMNS: [(&str, &str); 13] = [
     ("ID", "jti"),
     ("ROLE", "role"),
     ("SCOPES", "scope"),
@@ -119,6 +121,9 @@ const COLUMNS: [(&str, &str); 10] = [
     ("ISSUED", "iat"),
     ("EXPIRES", "exp"),
     ("STATUS", "status"),
+    ("USED", "uses"),
+    ("LAST USED", "last_used"),
+    ("FROM", "use"),
 ];
 
 fn table(tokens: &[Value], has_header: bool) -> String {
@@ -128,12 +133,47 @@ fn table(tokens: &[Value], has_header: bool) -> String {
         table.set_header(COLUMNS.map(|(title, _)| title));
     }
     for token in tokens {
-        table.add_row(COLUMNS.map(|(_, member)| match &token[member] {
-            Value::Number(seconds) => output::date(seconds.as_u64().unwrap_or_default()),
-            other => other.as_str().unwrap_or_default().to_owned(),
+        table.add_row(COLUMNS.map(|(_, member)| match (member, &token[member]) {
+            ("uses", _) => uses(token),
+            ("use", detail) => places(detail),
+            (_, Value::Number(seconds)) => output::date(seconds.as_u64().unwrap_or_default()),
+            (_, other) => other.as_str().unwrap_or_default().to_owned(),
         }));
     }
     table.trim_fmt()
+}
+
+/// How often a token was used. `unknown`: no report names it, but reports may be missing. With `+` there may
+/// be more.
+fn uses(token: &Value) -> String {
+    let Some(uses) = token["uses"].as_u64() else { return "unknown".to_owned() };
+    let is_complete = token["use_complete_since"]
+        .as_u64()
+        .zip(token["iat"].as_u64())
+        .is_some_and(|(since, issued)| since <= issued);
+    let more = if is_complete { "" } else { "+" };
+    let uses = match (uses, more) {
+        (0, "") => "never".to_owned(),
+        (uses, more) => format!("{uses}{more}"),
+    };
+    match token["refusals"].as_u64() {
+        None | Some(0) => uses,
+        Some(refusals) => format!("{uses}, refused {refusals}"),
+    }
+}
+
+/// The countries and networks from which a token was used.
+fn places(detail: &Value) -> String {
+    let names = |kinds: &str, prefix: &str| -> Vec<String> {
+        let kinds = detail[kinds].as_object().into_iter().flatten();
+        kinds
+            .map(|(name, _)| match name.as_str() {
+                "" => "...".to_owned(),
+                name => format!("{prefix}{name}"),
+            })
+            .collect()
+    };
+    [names("countries", ""), names("asns", "AS")].concat().join(" ")
 }
 
 /// Records as comma-separated values: the members of the JSON form, in the same order.

@@ -361,6 +361,7 @@ fn clients_are_added_and_listed() {
     let billing = serde_json::json!({
         "client_id": "billing", "authentication": "secret", "roles": ["invoice-reader"],
         "may": ["revoke"], "introspects": [], "allots": false,
+        "reports_use_of": [],
     });
     assert_eq!(listed.last(), Some(&billing));
     // With a key, the configuration holds nothing secret.

@@ -209,10 +209,10 @@ fn a_folder_of_files_is_one_configuration() {
     );
 }
 
-/// The configuration of `init` as one environment: the role of operators has that audience.
+/// The configuration of `init` as one environment: the roles of operators and guards have that audience.
 fn as_environment(text: &str, name: &str) -> String {
     let (before, operators) = text.split_at(text.find("edgepass-operator").unwrap());
-    let operators = operators.replacen("\"\nscopes", &format!("/{name}\"\nscopes"), 1);
+    let operators = operators.replacen("\"\nscopes", &format!("/{name}\"\nscopes"), 2);
     format!("{before}{operators}")
         .replace("[[role]]", &format!("[[role]]\nenvironment = \"{name}\""))
         .replace("[[client]]", &format!("[[client]]\nenvironment = \"{name}\""))

@@ -5,6 +5,7 @@ pub mod keys;
 pub mod policy;
 pub mod records;
 pub mod tokens;
+pub mod usage;
 pub mod view;
 
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use axum::http::{Extensions, HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use edgepass_issuer::Store;
 use edgepass_issuer::status_act::unchanged;
-use edgepass_issuer::token_facts::Confirmation;
+use edgepass_issuer::token_facts::{Confirmation, TokenFacts};
 use edgepass_jose::json;
 use edgepass_verify::checks::networks;
 use edgepass_verify::policy as settings;
@@ -29,7 +30,7 @@ use crate::oauth::error::OauthError;
 use crate::peer::Peer;
 use crate::{App, error_chain};
 
-pub use edgepass_issuer::policy::operator_scopes::{AUDIT, OPERATE, READ};
+pub use edgepass_issuer::policy::operator_scopes::{AUDIT, OPERATE, READ, USAGE};
 
 /// Limit of a body in bytes, with room for as many `jti` as one act may name.
 const MAX_BYTES: usize = 4 << 20;
@@ -38,6 +39,12 @@ const MAX_BYTES: usize = 4 << 20;
 pub(crate) struct Head {
     headers: HeaderMap,
     extensions: Extensions,
+}
+
+impl Head {
+    pub(crate) fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
 }
 
 impl<S: Send + Sync> axum::extract::FromRequestParts<S> for Head {
@@ -52,13 +59,39 @@ impl<S: Send + Sync> axum::extract::FromRequestParts<S> for Head {
 }
 
 /// Returns the actor of a request whose token has the scope: `subject:` and its `sub`, or `client:` and
-/// its `client_id` if the token is a client's own. The status of the token is that of the database, so
-/// that a revocation counts at once.
+/// its `client_id` if the token is a client's own.
 pub(crate) async fn authorize<S: Store>(
     app: &App<S>,
     head: &Head,
     needed: &'static str,
 ) -> Result<String, OauthError> {
+    let facts = authorized(app, head, needed).await?;
+    Ok(match facts.subject == facts.client_id {
+        true => format!("client:{}", facts.client_id),
+        false => format!("subject:{}", facts.subject),
+    })
+}
+
+/// Returns the `client_id` of a request whose token has the scope, if the token is the client's own.
+pub(crate) async fn authorize_client<S: Store>(
+    app: &App<S>,
+    head: &Head,
+    needed: &'static str,
+) -> Result<String, OauthError> {
+    let facts = authorized(app, head, needed).await?;
+    match facts.subject == facts.client_id {
+        true => Ok(facts.client_id),
+        false => Err(OauthError::UnauthorizedClient("the token is not a client's own")),
+    }
+}
+
+/// Returns what is recorded of the token of a request, which has the scope. The status of the token is that
+/// of the database, so that a revocation counts at once.
+async fn authorized<S: Store>(
+    app: &App<S>,
+    head: &Head,
+    needed: &'static str,
+) -> Result<TokenFacts, OauthError> {
     let peer = Peer::of(&head.extensions, &head.headers, app.config.proxy.as_ref());
     let wait = |wait: crate::limits::Wait| OauthError::TooMany(wait.seconds());
     app.limits.may_authenticate(peer.address).map_err(wait)?;
@@ -66,20 +99,20 @@ pub(crate) async fn authorize<S: Store>(
     if let Err(OauthError::InvalidToken(_)) = found {
         app.limits.failure(peer.address).map_err(wait)?;
     }
-    let (actor, scope) = found?;
-    if scope.split(' ').any(|own| own == needed) {
-        Ok(actor)
+    let facts = found?;
+    if facts.scope.split(' ').any(|own| own == needed) {
+        Ok(facts)
     } else {
         Err(OauthError::InsufficientScope(needed))
     }
 }
 
-/// The actor and the scope of the request's token.
+/// What is recorded of the request's token.
 async fn identify<S: Store>(
     app: &App<S>,
     headers: &HeaderMap,
     peer: &Peer,
-) -> Result<(String, String), OauthError> {
+) -> Result<TokenFacts, OauthError> {
     refuse_other_origins(&app.config, headers)?;
     let refused = OauthError::InvalidToken;
     let mut fields = headers.get_all(header::AUTHORIZATION).iter();
@@ -114,11 +147,7 @@ async fn identify<S: Store>(
             return Err(refused("tokens that are bound by DPoP are not accepted here"));
         }
     }
-    let actor = match facts.subject == facts.client_id {
-        true => format!("client:{}", facts.client_id),
-        false => format!("subject:{}", facts.subject),
-    };
-    Ok((actor, facts.scope))
+    Ok(facts)
 }
 
 /// Reads a body in JSON, each member once.

@@ -11,6 +11,7 @@ use edgepass_issuer::storage::{Page, StoreError, TokenFilter, TokenRecord};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::usage::Uses;
 use super::view::TokenView;
 use super::{AUDIT, Head, READ, authorize, respond};
 use crate::oauth::error::OauthError;
@@ -147,8 +148,10 @@ pub(crate) async fn tokens<S: Store>(
         let keys = store.keys().await.map_err(unreadable)?.keys;
         let view = TokenView::new(&keys, now);
         let records = store.tokens(&filter, page).await.map_err(unreadable)?;
-        let one = |record: TokenRecord| json!({ "seq": record.seq, "token": view.token(&record) });
-        Ok(json!({ "records": records.into_iter().map(one).collect::<Vec<Value>>() }))
+        let uses = Uses::of(store.as_ref(), &records).await.map_err(unreadable)?;
+        let one =
+            |record: &TokenRecord| json!({ "seq": record.seq, "token": view.token(record, &uses) });
+        Ok(json!({ "records": records.iter().map(one).collect::<Vec<Value>>() }))
     };
     respond(found.await)
 }

@@ -5,6 +5,8 @@ use edgepass_issuer::signing_key::{KeyState, SealedKey};
 use edgepass_issuer::storage::TokenRecord;
 use serde_json::{Value, json};
 
+use super::usage::Uses;
+
 /// What decides about the status that is shown of a token.
 pub struct TokenView {
     withdrawn: Vec<String>,
@@ -19,11 +21,11 @@ impl TokenView {
         Self { withdrawn: withdrawn.map(|key| key.key_id.clone()).collect(), now }
     }
 
-    /// The record of a token. Its `status` is `live`, `suspended`, `revoked`, `expired` or
+    /// The record of a token with its use. Its `status` is `live`, `suspended`, `revoked`, `expired` or
     /// `key withdrawn`.
-    pub fn token(&self, record: &TokenRecord) -> Value {
+    pub fn token(&self, record: &TokenRecord, uses: &Uses) -> Value {
         let token = &record.facts;
-        json!({
+        let mut view = json!({
             "jti": token.jwt_id,
             "role": token.role,
             "scope": token.scope,
@@ -37,7 +39,11 @@ impl TokenView {
             "policy": token.policy,
             "agreement": token.agreement,
             "status": record.state(self.withdrawn.contains(&token.key_id), self.now),
-        })
+        });
+        if let (Some(view), Value::Object(uses)) = (view.as_object_mut(), uses.members(record)) {
+            view.extend(uses);
+        }
+        view
     }
 }
 
@@ -65,5 +71,6 @@ pub fn client(client: &Client) -> Value {
         "may": may,
         "introspects": client.introspects,
         "allots": client.allots,
+        "reports_use_of": client.reports_use_of,
     })
 }
