@@ -24,7 +24,10 @@ export async function issuerBehindProxy(t, change = (text) => text, env = {}, mo
   return issuer;
 }
 
-/** A module that wraps the guard's and shifts its clock against the machine's. */
+/**
+ * A module that wraps the guard's: shifts its clock against the machine's, and tells it what the platform says
+ * about a request, which is in the header `x-test-cf`.
+ */
 const SHIFTED = `
   import guard from './index.js';
   const real = Date.now;
@@ -33,36 +36,43 @@ const SHIFTED = `
   export default {
     fetch(request, env, context) {
       const { pathname, searchParams } = new URL(request.url);
-      if (pathname !== '/.test/clock') return guard.fetch(request, env, context);
+      const cf = request.headers.get('x-test-cf');
+      const asked = cf ? new Request(request, { cf: JSON.parse(cf) }) : request;
+      if (pathname !== '/.test/clock') return guard.fetch(asked, env, context);
       shift = Number(searchParams.get('by'));
       return new Response(null);
     },
   };`;
 
-/** Starts guards in workerd, each in its own process, in front of an origin that answers 200. */
-export async function guards(t, issuer, count) {
+/**
+ * Starts guards in workerd, each in its own process, in front of an origin that answers 200. `bindings` are
+ * further ones.
+ */
+export async function guards(t, issuer, count, bindings = {}) {
   const origin = createServer((_, response) => response.end('{}'));
   const url = await listen(origin);
   t.after(() => { origin.close(); origin.closeAllConnections(); });
-  return Promise.all(Array.from({ length: count }, () => guard(t, issuer, url)));
+  return Promise.all(Array.from({ length: count }, () => guard(t, issuer, url, bindings)));
 }
 
-async function guard(t, issuer, origin) {
+async function guard(t, issuer, origin, bindings) {
   const shifted = { type: 'ESModule', path: `${build}/shifted.js`, contents: SHIFTED };
   const { at, stop } = await startWorkers([{
     name: 'guard', ...guardModules(build, [shifted]), ...ownSocket,
     bindings: {
       ISSUER: issuer.url, AUDIENCE: 'https://api.example', CACHE: 'none',
-      ORIGIN_URL: origin, METRICS_TOKEN: METRICS,
+      ORIGIN_URL: origin, METRICS_TOKEN: METRICS, ...bindings,
     },
   }], { level: LogLevel.NONE, log: () => {} });
   t.after(stop);
   const url = await at('guard');
   return {
-    /** Calls the API. Returns `'200'`, or the code of the refusal. */
-    async call(token) {
-      const response = await fetch(`${url}/invoices`, {
-        headers: { authorization: `Bearer ${token}` },
+    /** Ends its process. */
+    stop,
+    /** Calls the API. Returns `'200'`, or the code of the refusal. `cf` is what the platform says of it. */
+    async call(token, { method = 'GET', path = '/invoices', cf } = {}) {
+      const response = await fetch(`${url}${path}`, {
+        method, headers: { authorization: `Bearer ${token}`, ...(cf && { 'x-test-cf': JSON.stringify(cf) }) },
       });
       const text = await response.text();
       return response.ok ? '200' : JSON.parse(text).code;

@@ -17,7 +17,7 @@ const metricsToken = randomBytes(32).toString('base64url');
 
 const issuer = await Issuer.start({
   program: setting.edgepass, folder: setting.folder, init: ['--algorithm', setting.algorithm],
-  log: setting.log, logFile: setting.log_file,
+  log: setting.log, logFile: setting.log_file, reports: true,
 });
 const origin = await listen(createServer(answer));
 const inspector = await listen(createServer(serveFolder(setting.www)));
@@ -26,6 +26,7 @@ const { at, url, stop } = await startWorkers([{
   bindings: {
     ISSUER: issuer.url, AUDIENCE: setting.audience, CACHE: setting.cache,
     ORIGIN_URL: origin, ORIGIN_SECRET: originSecret, METRICS_TOKEN: metricsToken,
+    USAGE_CLIENT_ID: 'guard', USAGE_CLIENT_SECRET: issuer.guardSecret,
   },
 }], { level: LogLevel.WARN });
 

@@ -15,11 +15,12 @@ export class Issuer {
   /**
    * Creates an issuer and starts it. `url(own)` returns its public address, if that differs from the
    * address that it listens on. `init` are further arguments of `edgepass init`. `change(text)` returns
-   * the configuration to use. `program` is the command `edgepass`.
+   * the configuration to use. `reports`: whether it has a client `guard` for reports of use, with the secret
+   * `guardSecret`. `program` is the command `edgepass`.
    */
   static async start({
     program = process.env.EDGEPASS_PROGRAM, url = (own) => own, init = [], change = (text) => text, env = {},
-    folder, log = 'error', logFile,
+    folder, log = 'error', logFile, reports = false,
   } = {}) {
     const issuer = new Issuer();
     issuer.program = program;
@@ -36,6 +37,12 @@ export class Issuer {
     issuer.secret = JSON.parse(made).client_secret;
     const file = join(issuer.folder, 'edgepass.toml');
     await writeFile(file, change(await readFile(file, 'utf8')));
+    if (reports) {
+      const added = await issuer.edgepass(
+        'client', 'add', 'guard', '--role', 'edgepass-guard', '--reports-use-of', 'https://api.example', '--json',
+      );
+      issuer.guardSecret = JSON.parse(added).client_secret;
+    }
     try {
       await issuer.serve();
     } catch (error) {

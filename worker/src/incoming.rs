@@ -28,7 +28,11 @@ pub(crate) struct Incoming<'r> {
     has_stream: bool,
     /// SHA-256 fingerprint of the client's certificate, in hexadecimal; empty without one.
     fingerprint: &'r str,
-    network: Network,
+    pub(crate) network: Network,
+    /// The data centre that the request reached, such as `ZRH`. Empty if the platform names none.
+    pub(crate) colo: &'r str,
+    /// A fingerprint of the client's TLS handshake. Empty if the platform has none.
+    pub(crate) tls: &'r str,
     /// The header fields: names in lower case, and values.
     fields: Vec<(&'r str, &'r str)>,
 }
@@ -48,12 +52,23 @@ impl<'r> Incoming<'r> {
             asn: asn.parse().ok(),
             country: country.as_bytes().try_into().ok(),
         };
+        let (colo, tls) = (lines.next()?, lines.next()?);
         let mut fields = Vec::with_capacity(count);
         while let Some(name) = lines.next() {
             fields.push((name, lines.next()?));
         }
         let is_whole = fields.len() == count;
-        is_whole.then_some(Self { request, method, url, has_stream, fingerprint, network, fields })
+        is_whole.then_some(Self {
+            request,
+            method,
+            url,
+            has_stream,
+            fingerprint,
+            network,
+            colo,
+            tls,
+            fields,
+        })
     }
 
     /// Returns the value of a header field. `name` must be in lower case.
@@ -122,7 +137,7 @@ mod tests {
     fn fields_are_read_as_they_were_told() {
         let nothing = JsValue::UNDEFINED;
         let request: &web_sys::Request = nothing.unchecked_ref();
-        let facts = "3\nPUT\nhttps://api.example/a?b\nbody\n\n192.0.2.7\n64500\nCH\naccept\n*/*\ndpop\n\nhost\napi.example";
+        let facts = "3\nPUT\nhttps://api.example/a?b\nbody\n\n192.0.2.7\n64500\nCH\nZRH\n\naccept\n*/*\ndpop\n\nhost\napi.example";
         let read = Incoming::read(request, facts).unwrap();
         assert_eq!((read.method, read.url), ("PUT", "https://api.example/a?b"));
         assert!(read.has_body());
@@ -134,8 +149,8 @@ mod tests {
             asn: Some(64500),
             country: Some(*b"CH"),
         };
-        assert_eq!(read.network, from);
-        let empty = "1\nGET\nhttps://api.example/\nbody\n\n\n\n\ncontent-length\n0";
+        assert_eq!((read.network, read.colo, read.tls), (from, "ZRH", ""));
+        let empty = "1\nGET\nhttps://api.example/\nbody\n\n\n\n\n\n\ncontent-length\n0";
         let read = Incoming::read(request, empty).unwrap();
         assert!(!read.has_body());
         assert_eq!(read.network, Network::default());
@@ -148,10 +163,10 @@ mod tests {
         for facts in [
             "",
             "1\nGET\nhttps://api.example/\n\n\n\n\n",
-            "1\nGET\nhttps://api.example/\n\n\n\n\n\na",
-            "1\nGET\nhttps://api.example/\n\n\n\n\n\na\nb\nc",
-            "1\nGET\nhttps://api.example/\n\n\n\n\n\na\nb\nc\nd",
-            "0\nGET\nhttps://api.example/\n\n\n\n\n\na\nb",
+            "1\nGET\nhttps://api.example/\n\n\n\n\n\n\n\na",
+            "1\nGET\nhttps://api.example/\n\n\n\n\n\n\n\na\nb\nc",
+            "1\nGET\nhttps://api.example/\n\n\n\n\n\n\n\na\nb\nc\nd",
+            "0\nGET\nhttps://api.example/\n\n\n\n\n\n\n\na\nb",
         ] {
             assert!(Incoming::read(request, facts).is_none(), "{facts:?}");
         }

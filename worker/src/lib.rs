@@ -22,6 +22,7 @@ mod route;
 mod settings;
 mod settings_error;
 mod untrusted;
+mod usage;
 
 use std::sync::Arc;
 use std::task::{self, Poll, Waker};
@@ -210,18 +211,26 @@ async fn pass(
             settings.metrics.judged(&judged.verdict, &settings.verifier, Clock::Host.now());
             let work = settings.verifier.work(Clock::Host);
             let watch = settings.verifier.watch(WATCH_LIMIT, Clock::Host);
-            for work in [judged.background, work, watch].into_iter().flatten() {
+            let (verdict, accepted) = (&judged.verdict, judged.verdict.validity());
+            let is_limited = match (&verdict.outcome, &route.rate_limit) {
+                (Ok(claims), Some(limit)) => !settings.limits.allow(limit, route, claims).await,
+                _ => false,
+            };
+            let usage = settings.usage.as_ref().and_then(|usage| {
+                let code = is_limited.then_some("rate_limited");
+                let number = settings.policy.index_of(route);
+                usage.count(verdict, code, number, request, Clock::Host.now());
+                usage.due(&settings.policy, Clock::Host)
+            });
+            for work in [judged.background, work, watch, usage].into_iter().flatten() {
                 context.wait_until(&future_to_promise(async {
                     work.await;
                     Ok(JsValue::UNDEFINED)
                 }));
             }
-            let (verdict, accepted) = (&judged.verdict, judged.verdict.validity());
             match &verdict.outcome {
                 Ok(claims) => {
-                    if let Some(limit) = &route.rate_limit
-                        && !settings.limits.allow(limit, route, claims).await
-                    {
+                    if let (true, Some(limit)) = (is_limited, &route.rate_limit) {
                         settings.metrics.count("rate_limited");
                         let detail = "the subject of the token has sent too many requests";
                         let refusal = Refusal {
@@ -305,7 +314,7 @@ fn counters(settings: &Settings, may_read: bool) -> Result<web_sys::Response, Js
         return respond::refuse(&refusal(&VerifyError::TokenMissing), &CorsReply::NONE);
     }
     let now = Clock::Host.now();
-    respond::metrics(&settings.metrics.text(&settings.verifier, settings.list_bytes, now))
+    respond::metrics(&settings.metrics.text(settings, now))
 }
 
 fn refused(refusal: &Refusal, cors: &CorsReply) -> Result<Reply, JsValue> {

@@ -12,6 +12,8 @@ use js_sys::Array;
 use subtle::ConstantTimeEq;
 use wasm_bindgen::prelude::*;
 
+use crate::settings::Settings;
+
 #[wasm_bindgen]
 extern "C" {
     type Dataset;
@@ -78,7 +80,8 @@ impl Metrics {
     }
 
     /// Returns the counters in the text format of OpenMetrics.
-    pub(crate) fn text(&self, verifier: &WebVerifier, list_bytes: u64, now: UnixMillis) -> String {
+    pub(crate) fn text(&self, settings: &Settings, now: UnixMillis) -> String {
+        let Settings { verifier, list_bytes, usage, .. } = settings;
         let (counters, confirmed) = (verifier.counters(), verifier.confirmed(now));
         let mut text = String::new();
         let mut family = |name: &str, kind: &str, lines: &[(String, String)]| {
@@ -115,11 +118,18 @@ impl Metrics {
         family("table_bytes", "gauge", &plain(counters.table_bytes as u64));
         family("status_lists", "gauge", &plain(counters.lists as u64));
         family("status_list_bytes", "gauge", &plain(counters.list_bytes as u64));
-        family("status_list_bytes_limit", "gauge", &plain(list_bytes));
+        family("status_list_bytes_limit", "gauge", &plain(*list_bytes));
         family("status_list_age_milliseconds", "gauge", &age(confirmed.lists));
         family("jwk_set_age_milliseconds", "gauge", &age(confirmed.keys));
         family("status_head_age_milliseconds", "gauge", &age(confirmed.heads));
         family("status_head_watches", "gauge", &plain(counters.watches as u64));
+        if let Some(usage) = usage {
+            let counts = &usage.counts;
+            family("usage_reports", "counter", &plain(counts.taken.get()));
+            family("usage_reports_failed", "counter", &plain(counts.failed.get()));
+            family("usage_lost", "counter", &plain(counts.lost.get()));
+            family("usage_counted", "gauge", &plain(usage.counted()));
+        }
         text.push_str("# EOF\n");
         text
     }

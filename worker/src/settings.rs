@@ -3,9 +3,12 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use edgepass_jose::json::{parse_array, parse_object};
+use edgepass_usage::WINDOW_MS;
 use edgepass_verify::policy::OneOrMany;
+use edgepass_verify::policy::duration::DurationText;
 use edgepass_verify::policy::json::{ShapeError, read};
 use edgepass_verify::verifier::config::{ConfigError, IssuerConfig, VerifierConfig};
 use edgepass_verify::verifier::{DEFAULT_LIST_BYTES, Verifier};
@@ -24,6 +27,7 @@ use crate::rate_limit::RateLimits;
 use crate::replay::SharedReplay;
 use crate::resource;
 use crate::settings_error::SettingsError;
+use crate::usage::{Usage, UsageSettings};
 
 /// The settings of this isolate, with the verifier and the counters made from them.
 pub(crate) struct Settings {
@@ -33,6 +37,8 @@ pub(crate) struct Settings {
     pub(crate) list_bytes: u64,
     pub(crate) metrics: Metrics,
     pub(crate) limits: RateLimits,
+    /// The counts of use, if somebody takes them.
+    pub(crate) usage: Option<Rc<Usage>>,
     /// `EXTERNAL_URL`: scheme and authority of this API, as its clients see them.
     pub(crate) external_url: Option<String>,
     /// `ORIGIN_URL` without a trailing slash.
@@ -113,6 +119,7 @@ impl Settings {
             return Err(SettingsError::NeedsExternalUrl("resource of a route"));
         }
         let source = source(env)?;
+        let usage = usage(env)?.map(|settings| Rc::new(Usage::new(settings)));
         let config = VerifierConfig {
             issuers: issuers(env)?,
             nonce_secrets: nonce_secrets(env)?,
@@ -129,6 +136,11 @@ impl Settings {
             }
         }
         let verifier = Verifier::try_from(config).map_err(|error| wrong(env, error))?;
+        if let Some(usage) = &usage
+            && !verifier.issuers().any(|issuer| issuer == usage.issuer())
+        {
+            return Err(SettingsError::UsageIssuer);
+        }
         for Route { access, resource, .. } in &mut policy.routes {
             let Access::Token(requirements) = access else { continue };
             if let Some(external_url) = &external_url {
@@ -167,6 +179,7 @@ impl Settings {
                 secret(env, "METRICS_TOKEN")?,
             ),
             limits: RateLimits::new(limiters),
+            usage,
             external_url,
             origin_url,
             origin_service,
@@ -205,6 +218,52 @@ fn source(env: &Object) -> Result<Source, SettingsError> {
         }
     }
 }
+
+/// Who gets the counts of use: the binding `USAGE`, or the issuer, with the guard as its client. `None`: nobody.
+fn usage(env: &Object) -> Result<Option<UsageSettings>, SettingsError> {
+    let client = match (text(env, "USAGE_CLIENT_ID")?, secret(env, "USAGE_CLIENT_SECRET")?) {
+        (Some(id), Some(secret)) => Some((id, secret)),
+        (None, None) => None,
+        _ => return Err(SettingsError::UsageClient),
+    };
+    let taker = match (is_bound(env, "USAGE"), &client) {
+        (true, Some(_)) => return Err(SettingsError::UsageTwice),
+        (true, None) => match binding(env, "USAGE", "send") {
+            Some(queue) => Some(queue),
+            None => object(env, "USAGE", "fetch")?,
+        },
+        (false, Some(_)) => object(env, "ISSUER_SERVICE", "fetch")?,
+        (false, None) => {
+            let others = ["USAGE_ADDRESS_KEY", "USAGE_DATASET", "USAGE_INTERVAL", "USAGE_ISSUER"];
+            return match others.into_iter().find(|name| is_bound(env, name)) {
+                Some(name) => Err(SettingsError::UsageAlone(name)),
+                None => Ok(None),
+            };
+        }
+    };
+    let issuer = match (text(env, "USAGE_ISSUER")?, text(env, "ISSUER")?) {
+        (Some(issuer), None) | (None, Some(issuer)) => issuer,
+        _ => return Err(SettingsError::UsageIssuer),
+    };
+    let interval = text(env, "USAGE_INTERVAL")?.map(|text| DurationText::parse(&text)).transpose();
+    let interval = interval.map_err(|_| SettingsError::UsageInterval)?;
+    let interval = interval.map_or(Duration::from_millis(WINDOW_MS), |interval| interval.0);
+    if !(SHORTEST_INTERVAL..=LONGEST_INTERVAL).contains(&interval) {
+        return Err(SettingsError::UsageInterval);
+    }
+    Ok(Some(UsageSettings {
+        issuer,
+        taker,
+        client,
+        dataset: object(env, "USAGE_DATASET", "writeDataPoint")?,
+        address_key: secret(env, "USAGE_ADDRESS_KEY")?,
+        interval,
+    }))
+}
+
+/// Limits of `USAGE_INTERVAL`.
+const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
+const LONGEST_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// The trusted issuers: `ISSUERS`, or the one that [`OF_ONE`] describes.
 fn issuers(env: &Object) -> Result<Vec<IssuerConfig>, SettingsError> {
@@ -252,7 +311,7 @@ fn wrong(env: &Object, error: ConfigError) -> SettingsError {
 
 /// The names of all settings of the guard. A variable or binding with another name is an error: it
 /// is probably a misspelt setting, which would have no effect.
-pub(crate) const KNOWN: [&str; 21] = [
+pub(crate) const KNOWN: [&str; 28] = [
     "AUDIENCE",
     "CACHE",
     "DOCUMENTS",
@@ -271,6 +330,13 @@ pub(crate) const KNOWN: [&str; 21] = [
     "ORIGIN_SECRET",
     "ORIGIN_URL",
     "STATUS_PREFIX",
+    "USAGE",
+    "USAGE_ADDRESS_KEY",
+    "USAGE_CLIENT_ID",
+    "USAGE_CLIENT_SECRET",
+    "USAGE_DATASET",
+    "USAGE_INTERVAL",
+    "USAGE_ISSUER",
     "USED_PROOFS",
     "USER_AGENT",
     "VERIFIED_BYTES",
@@ -350,7 +416,7 @@ fn binding(env: &Object, name: &str, method: &str) -> Option<JsValue> {
     // A bound service seems to have every method, since its Worker may define any. It must not pass
     // for a bucket or a namespace.
     let is_service = has("edgepassHasNoSuchMethod");
-    let is_other = is_service && ["get", "getByName", "limit"].contains(&method);
+    let is_other = is_service && ["get", "getByName", "limit", "send"].contains(&method);
     (value.is_object() && has(method) && !is_other).then_some(value)
 }
 

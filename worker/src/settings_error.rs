@@ -74,6 +74,18 @@ pub(crate) enum SettingsError {
     DocumentsUrl,
     #[error("set either ISSUERS or {}, not both", OF_ONE.join(", "))]
     TwoWays,
+    #[error("set USAGE_CLIENT_ID together with the secret USAGE_CLIENT_SECRET")]
+    UsageClient,
+    #[error("counts of use go to one place: bind USAGE, or set USAGE_CLIENT_ID, not both")]
+    UsageTwice,
+    #[error("{0} has no effect alone: bind USAGE, or set USAGE_CLIENT_ID and USAGE_CLIENT_SECRET")]
+    UsageAlone(&'static str),
+    #[error(
+        "with ISSUERS, set USAGE_ISSUER to the issuer whose tokens are counted; with ISSUER leave it out"
+    )]
+    UsageIssuer,
+    #[error("USAGE_INTERVAL must be a duration from \"1s\" to \"1h\"")]
+    UsageInterval,
     #[error("ISSUERS must be a JSON array")]
     Issuers,
     #[error("ISSUERS: {0}")]

@@ -16,7 +16,7 @@ use crate::tools::{self, Tools, target_dir};
 
 type Suite = fn(&Tools) -> anyhow::Result<Tally>;
 
-const SUITES: [(&str, &str, Suite); 14] = [
+const SUITES: [(&str, &str, Suite); 15] = [
     ("rust", "unit, documentation and whole-program tests in Rust", rust),
     ("vectors", "one vector file on four hosts: native, Node, workerd, Chromium", vectors),
     ("field", "what other issuers, hosts and clients do, by kind, on the same four hosts", field),
@@ -35,6 +35,7 @@ const SUITES: [(&str, &str, Suite); 14] = [
         journey_suite,
     ),
     ("faults", "revocation under load and faults: kills, outages, a bucket, clocks, keys", faults),
+    ("use", "how tokens are used: counted by guards, reported, and shown by the issuer", use_suite),
     ("crash", "an issuer that is killed, with a failing disk or damaged files", crash::suite),
     (
         "hostile",
@@ -280,6 +281,16 @@ fn fault_tests(tools: &Tools) -> anyhow::Result<Command> {
     test.env("EDGEPASS_GUARD", root().join("worker/build")).env("EDGEPASS_PROGRAM", edgepass);
     test.env("EDGEPASS_SEAWEEDFS", tools::seaweedfs()?);
     Ok(test)
+}
+
+fn use_suite(tools: &Tools) -> anyhow::Result<Tally> {
+    let mut tally = Tally::default();
+    let edgepass = artifacts::issuer()?;
+    artifacts::worker(tools)?;
+    let mut test = tools.node(&["--test", "--test-reporter=spec", "tests/use/use.test.mjs"]);
+    test.env("EDGEPASS_GUARD", root().join("worker/build")).env("EDGEPASS_PROGRAM", edgepass);
+    count_node(&mut tally, "the use of tokens", &mut test)?;
+    Ok(tally)
 }
 
 fn hostile(tools: &Tools) -> anyhow::Result<Tally> {
