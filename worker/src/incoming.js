@@ -3,8 +3,8 @@
 /**
  * Returns facts of a request, as lines: the number of header fields, the method, the URL, `body` or
  * nothing, the SHA-256 fingerprint of the client's certificate or nothing, address, autonomous system
- * and country of the client or nothing, the data centre and a fingerprint of the client's TLS handshake or
- * nothing, then in turn the name and the value of each field.
+ * and country of the client or nothing, the data centre, a fingerprint of the client's TLS handshake and the
+ * client's position in whole degrees or nothing, then in turn the name and the value of each field.
  *
  * The certificate is that of the TLS handshake, as Cloudflare reports it; no client can set this
  * value. Header fields that name a certificate are not read for it. `CF-Connecting-IP` counts only on
@@ -13,12 +13,14 @@
 export function factsOf({ method, url, body, cf, headers }) {
   const { certPresented, certFingerprintSHA256: fingerprint } = cf?.tlsClientAuth ?? {};
   const certificate = certPresented === '1' && typeof fingerprint === 'string' ? fingerprint : '';
-  const { asn, country, colo, tlsClientCiphersSha1: ciphers } = cf ?? {};
+  const { asn, country, colo, tlsClientCiphersSha1: ciphers, latitude, longitude } = cf ?? {};
+  const position = [latitude, longitude].map((degrees) => Math.round(Number(degrees ?? NaN)));
   const address = asn === undefined ? '' : headers.get('cf-connecting-ip') ?? '';
   const fields = [...headers];
   return [
     fields.length, method, url, body === null ? '' : 'body', certificate, address, asn ?? '', country ?? '',
-    colo ?? '', typeof ciphers === 'string' ? ciphers.slice(0, 16) : '', ...fields.flat(),
+    colo ?? '', typeof ciphers === 'string' ? ciphers.slice(0, 16) : '',
+    position.every(Number.isInteger) ? position.join() : '', ...fields.flat(),
   ].join('\n');
 }
 

@@ -33,6 +33,9 @@ pub(crate) struct Incoming<'r> {
     pub(crate) colo: &'r str,
     /// A fingerprint of the client's TLS handshake. Empty if the platform has none.
     pub(crate) tls: &'r str,
+    /// Where the client is, in whole degrees of latitude and longitude, such as `47,9`. Empty if the platform
+    /// does not say.
+    pub(crate) position: &'r str,
     /// The header fields: names in lower case, and values.
     fields: Vec<(&'r str, &'r str)>,
 }
@@ -52,7 +55,7 @@ impl<'r> Incoming<'r> {
             asn: asn.parse().ok(),
             country: country.as_bytes().try_into().ok(),
         };
-        let (colo, tls) = (lines.next()?, lines.next()?);
+        let (colo, tls, position) = (lines.next()?, lines.next()?, lines.next()?);
         let mut fields = Vec::with_capacity(count);
         while let Some(name) = lines.next() {
             fields.push((name, lines.next()?));
@@ -67,6 +70,7 @@ impl<'r> Incoming<'r> {
             network,
             colo,
             tls,
+            position,
             fields,
         })
     }
@@ -137,7 +141,7 @@ mod tests {
     fn fields_are_read_as_they_were_told() {
         let nothing = JsValue::UNDEFINED;
         let request: &web_sys::Request = nothing.unchecked_ref();
-        let facts = "3\nPUT\nhttps://api.example/a?b\nbody\n\n192.0.2.7\n64500\nCH\nZRH\n\naccept\n*/*\ndpop\n\nhost\napi.example";
+        let facts = "3\nPUT\nhttps://api.example/a?b\nbody\n\n192.0.2.7\n64500\nCH\nZRH\n\n47,9\naccept\n*/*\ndpop\n\nhost\napi.example";
         let read = Incoming::read(request, facts).unwrap();
         assert_eq!((read.method, read.url), ("PUT", "https://api.example/a?b"));
         assert!(read.has_body());
@@ -149,8 +153,8 @@ mod tests {
             asn: Some(64500),
             country: Some(*b"CH"),
         };
-        assert_eq!((read.network, read.colo, read.tls), (from, "ZRH", ""));
-        let empty = "1\nGET\nhttps://api.example/\nbody\n\n\n\n\n\n\ncontent-length\n0";
+        assert_eq!((read.network, read.colo, read.tls, read.position), (from, "ZRH", "", "47,9"));
+        let empty = "1\nGET\nhttps://api.example/\nbody\n\n\n\n\n\n\n\ncontent-length\n0";
         let read = Incoming::read(request, empty).unwrap();
         assert!(!read.has_body());
         assert_eq!(read.network, Network::default());
@@ -163,10 +167,10 @@ mod tests {
         for facts in [
             "",
             "1\nGET\nhttps://api.example/\n\n\n\n\n",
-            "1\nGET\nhttps://api.example/\n\n\n\n\n\n\n\na",
-            "1\nGET\nhttps://api.example/\n\n\n\n\n\n\n\na\nb\nc",
-            "1\nGET\nhttps://api.example/\n\n\n\n\n\n\n\na\nb\nc\nd",
-            "0\nGET\nhttps://api.example/\n\n\n\n\n\n\n\na\nb",
+            "1\nGET\nhttps://api.example/\n\n\n\n\n\n\n\n\na",
+            "1\nGET\nhttps://api.example/\n\n\n\n\n\n\n\n\na\nb\nc",
+            "1\nGET\nhttps://api.example/\n\n\n\n\n\n\n\n\na\nb\nc\nd",
+            "0\nGET\nhttps://api.example/\n\n\n\n\n\n\n\n\na\nb",
         ] {
             assert!(Incoming::read(request, facts).is_none(), "{facts:?}");
         }

@@ -152,6 +152,7 @@ impl Usage {
             asn: request.network.asn,
             colo: text(request.colo),
             tls: text(request.tls),
+            at: text(request.position),
             address,
         }
     }

@@ -12,3 +12,4 @@ pub mod output;
 pub mod private;
 mod remote;
 mod vault;
+mod webhook;

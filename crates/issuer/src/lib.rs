@@ -20,6 +20,7 @@ pub mod leak;
 pub mod leak_keys;
 pub mod list_id;
 pub mod log;
+pub mod misuse;
 pub mod new_act;
 pub mod order;
 mod own_token;

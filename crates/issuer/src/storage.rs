@@ -11,6 +11,7 @@ use edgepass_verify::UnixMillis;
 use crate::audit::AuditEntry;
 use crate::audit::leaf::Leaf;
 use crate::log::stored::{LogExtension, StoredLog};
+use crate::misuse::{self, Finding, Rules};
 use crate::new_act::{NewAct, Plan, RecordedAct};
 use crate::policy::version::{PolicyUser, PolicyVersion, StoredPolicy};
 use crate::replacement::{Replaced, Replaces};
@@ -35,6 +36,7 @@ pub trait Store:
     + AuditStore
     + LogStore
     + UsageStore
+    + MisuseStore
     + StoreState
 {
 }
@@ -48,6 +50,7 @@ impl<S> Store for S where
         + AuditStore
         + LogStore
         + UsageStore
+        + MisuseStore
         + StoreState
 {
 }
@@ -278,11 +281,14 @@ pub trait LogStore: Send + Sync + 'static {
 
 /// How tokens are used.
 pub trait UsageStore: Send + Sync + 'static {
-    /// Adds up reports, all of them or none.
+    /// Adds up reports, all of them or none, and records what the rules find in them. Returns the outcome of
+    /// each report and the new findings. `now_ms` is the time.
     fn add_usage(
         &self,
         reports: &[Reported],
-    ) -> impl Future<Output = Result<Vec<Outcome>, StoreError>> + Send;
+        rules: &Rules<'_>,
+        now_ms: u64,
+    ) -> impl Future<Output = Result<(Vec<Outcome>, Vec<Finding>), StoreError>> + Send;
 
     /// The use of the tokens at these positions in the order of issue. One that was never reported is left
     /// out.
@@ -310,6 +316,40 @@ pub trait UsageStore: Send + Sync + 'static {
         isolates_ms: u64,
         most: u32,
     ) -> impl Future<Output = Result<u64, StoreError>> + Send;
+}
+
+/// What rules about misuse have found.
+pub trait MisuseStore: Send + Sync + 'static {
+    /// The findings after or before a position, which is their number.
+    fn findings(&self, page: Page)
+    -> impl Future<Output = Result<Vec<Finding>, StoreError>> + Send;
+
+    /// A finding. `None`: there is none with this number.
+    fn finding(&self, id: u64) -> impl Future<Output = Result<Option<Finding>, StoreError>> + Send;
+
+    /// The oldest findings whose act is pending. With a time in milliseconds also those of which the webhook may
+    /// be told by then.
+    fn open_findings(
+        &self,
+        now_ms: Option<u64>,
+        most: u32,
+    ) -> impl Future<Output = Result<Vec<Finding>, StoreError>> + Send;
+
+    /// Records what became of a finding.
+    fn set_outcome(
+        &self,
+        id: u64,
+        outcome: misuse::Outcome,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Records an attempt to tell a finding to the webhook: that it was taken at `told_ms`, or else when it may
+    /// be tried again. Without either it is given up.
+    fn set_told(
+        &self,
+        id: u64,
+        told_ms: Option<u64>,
+        again_ms: Option<u64>,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
 /// The state of the storage itself.

@@ -17,6 +17,7 @@ mod leaks;
 mod limits;
 mod listen;
 mod metrics;
+mod misuse;
 mod oauth;
 mod peer;
 pub mod publication;
@@ -167,6 +168,11 @@ impl<S: Store> App<S> {
     /// Deletes the records of tokens that expired long ago, until the task is dropped. Run it once.
     pub async fn forget_tokens(&self) {
         retention::run(self).await;
+    }
+
+    /// Carries out the acts of findings that were interrupted, until the task is dropped. Run it once.
+    pub async fn act_on_misuse(&self) {
+        misuse::run(self).await;
     }
 
     /// Appends the entries of the audit trail to its log, and writes the log to the targets, until the

@@ -1,5 +1,6 @@
 //! Metrics. Labels come from the issuer's policy and its own codes, never from a request's text.
 
+use edgepass_issuer::misuse;
 use edgepass_issuer::usage::Outcome;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -19,6 +20,7 @@ pub(crate) struct Metrics {
     clock_differences: Counter,
     usage_reports: Family<[(&'static str, String); 1], Counter>,
     usage: Counter,
+    findings: Family<[(&'static str, String); 2], Counter>,
 }
 
 /// A request that waits for the status head.
@@ -102,7 +104,14 @@ impl Default for Metrics {
         );
         let usage = Counter::default();
         registry.register("uses", "Requests with tokens that reports counted", usage.clone());
+        let findings = Family::default();
+        registry.register(
+            "findings",
+            "What rules about misuse found, by rule and outcome",
+            findings.clone(),
+        );
         Self {
+            findings,
             usage_reports,
             usage,
             registry,
@@ -144,6 +153,11 @@ impl Metrics {
             Outcome::Repeated => "repeated",
         };
         self.usage_reports.get_or_create(&[("outcome", name.to_owned())]).inc();
+    }
+
+    pub(crate) fn found(&self, rule: &str, outcome: misuse::Outcome) {
+        let labels = [("rule", rule.to_owned()), ("outcome", outcome.name().to_owned())];
+        self.findings.get_or_create(&labels).inc();
     }
 
     pub(crate) fn clock_differs(&self) {

@@ -130,6 +130,8 @@ fn documented<S: Store>() -> Routes<S> {
         .post("/admin/v1/tokens", admin::tokens::post::<S>)
         .get("/admin/v1/audit", admin::records::audit::<S>)
         .get("/admin/v1/usage", admin::usage::get::<S>)
+        .get("/admin/v1/findings", admin::findings::list::<S>)
+        .post("/admin/v1/findings/undo", admin::findings::undo::<S>)
         .post("/admin/v1/status-acts", admin::act::<S>)
         .post("/admin/v1/status-entries", admin::entry::<S>)
         .get("/admin/v1/keys", admin::keys::list::<S>)

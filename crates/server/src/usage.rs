@@ -10,6 +10,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use edgepass_issuer::Store;
+use edgepass_issuer::misuse::Rules;
 use edgepass_issuer::usage::{AHEAD_MS, OLDEST_MS, Outcome, Reported};
 use edgepass_usage::Report;
 use edgepass_usage::limits::MAX_BYTES;
@@ -19,7 +20,7 @@ use tokio::sync::oneshot;
 
 use crate::admin::{Head, USAGE, answer, authorize_client};
 use crate::oauth::error::OauthError;
-use crate::{App, error_chain};
+use crate::{App, error_chain, misuse};
 
 /// The largest body as it is sent, in bytes.
 const MAX_SENT: usize = 256 << 10;
@@ -177,14 +178,26 @@ async fn add<S: Store>(app: &Arc<App<S>>, reported: Reported) -> Result<Outcome,
 /// Writes reports in one transaction, and tells each request the outcome.
 async fn write<S: Store>(app: &App<S>, reports: Vec<(Reported, oneshot::Sender<Option<Outcome>>)>) {
     let (reports, senders): (Vec<_>, Vec<_>) = reports.into_iter().unzip();
-    let outcomes = match app.issuer.store().add_usage(&reports).await {
-        Ok(outcomes) => outcomes.into_iter().map(Some).collect(),
+    let policy = app.issuer.policy();
+    let clients: Vec<&str> = policy.clients.iter().map(|client| client.id.as_str()).collect();
+    let rules = Rules {
+        rules: &policy.misuse,
+        brakes: &policy.brakes,
+        clients: &clients,
+        policy: policy.number(),
+    };
+    let now_ms = (app.host.now)().0;
+    let (outcomes, findings) = match app.issuer.store().add_usage(&reports, &rules, now_ms).await {
+        Ok((outcomes, findings)) => (outcomes.into_iter().map(Some).collect(), findings),
         Err(error) => {
             tracing::error!(error = %error_chain(&error), "reports of use not recorded");
-            vec![None; senders.len()]
+            (vec![None; senders.len()], Vec::new())
         }
     };
     for (sender, outcome) in senders.into_iter().zip(outcomes) {
         let _ = sender.send(outcome);
+    }
+    for finding in findings {
+        misuse::carry_out(app, finding).await;
     }
 }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use edgepass_issuer::audit::AuditEntry;
 use edgepass_issuer::audit::leaf::Leaf;
 use edgepass_issuer::log::stored::{LogExtension, StoredLog};
+use edgepass_issuer::misuse::{self, Finding, Rules};
 use edgepass_issuer::new_act::{NewAct, Plan, RecordedAct};
 use edgepass_issuer::policy::version::{PolicyUser, PolicyVersion, StoredPolicy};
 use edgepass_issuer::replacement::Replaced;
@@ -12,8 +13,8 @@ use edgepass_issuer::restore::{Adopted, Restoration, RestoreStore};
 use edgepass_issuer::rewrap::{RewrapStore, Rewrapped};
 use edgepass_issuer::storage::{
     ActStore, AuditStore, KeyChange, KeyStore, ListEdition, ListState, ListStore, LogStore,
-    NewList, NewToken, Page, PolicyStore, Recorded, StoreError, StoreState, StoredKeys,
-    TokenFilter, TokenRecord, TokenStore, UsageStore,
+    MisuseStore, NewList, NewToken, Page, PolicyStore, Recorded, StoreError, StoreState,
+    StoredKeys, TokenFilter, TokenRecord, TokenStore, UsageStore,
 };
 use edgepass_issuer::usage::{
     Outcome, Reported, Reporter, TokenUse, UsageBy, UsageFilter, UsageSum,
@@ -121,11 +122,18 @@ forward! {
         fn extend_log(extension: &LogExtension) -> Result<bool, StoreError>;
     }
     UsageStore {
-        fn add_usage(reports: &[Reported]) -> Result<Vec<Outcome>, StoreError>;
+        fn add_usage(reports: &[Reported], rules: &Rules<'_>, now_ms: u64) -> Result<(Vec<Outcome>, Vec<Finding>), StoreError>;
         fn token_uses(seqs: &[u64]) -> Result<HashMap<u64, TokenUse>, StoreError>;
         fn usage_sums(filter: &UsageFilter, by: UsageBy, most: u32) -> Result<Vec<UsageSum>, StoreError>;
         fn reporters() -> Result<Vec<Reporter>, StoreError>;
         fn forget_usage(day: u64, isolates_ms: u64, most: u32) -> Result<u64, StoreError>;
+    }
+    MisuseStore {
+        fn findings(page: Page) -> Result<Vec<Finding>, StoreError>;
+        fn finding(id: u64) -> Result<Option<Finding>, StoreError>;
+        fn open_findings(now_ms: Option<u64>, most: u32) -> Result<Vec<Finding>, StoreError>;
+        fn set_outcome(id: u64, outcome: misuse::Outcome) -> Result<(), StoreError>;
+        fn set_told(id: u64, told_ms: Option<u64>, again_ms: Option<u64>) -> Result<(), StoreError>;
     }
     StoreState {
         fn is_writable() -> bool;

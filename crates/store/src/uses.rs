@@ -4,10 +4,13 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 
+use edgepass_issuer::misuse::{
+    self, Action, Finding, Found, HOUR_MS, MAX_FINDINGS, Rules, When, first_outcome,
+};
 use edgepass_issuer::storage::StoreError;
 use edgepass_issuer::usage::{
-    Isolate, Known, MAX_DAY_SUMS, Outcome, Reported, Reporter, Sums, TokenUse, UsageBy, UsageSum,
-    add,
+    Isolate, Known, MAX_DAY_SUMS, Outcome, RATE_DAYS, Reported, Reporter, Sums, TokenUse, UsageBy,
+    UsageSum, add, judge_rate,
 };
 use serde_json::{Value, json};
 
@@ -43,6 +46,29 @@ pub(crate) trait Tables {
     /// The number of sums of a day.
     fn sums_of(&mut self, day: i64) -> impl Future<Output = Result<u64, StoreError>> + Send;
 
+    /// The sums of a role by day, from a day on.
+    fn role_days(
+        &mut self,
+        role: &str,
+        since_day: i64,
+    ) -> impl Future<Output = Result<Vec<(u64, u64)>, StoreError>> + Send;
+
+    /// The number of acts by rules since a time, of those on tokens of a role, and of findings.
+    fn acts(
+        &mut self,
+        since_ms: i64,
+        role: &str,
+    ) -> impl Future<Output = Result<[u64; 3], StoreError>> + Send;
+
+    /// Records a finding, unless the rule has found its subject before. Returns its number.
+    fn record(
+        &mut self,
+        found: &Found,
+        outcome: misuse::Outcome,
+        at_ms: i64,
+        policy: i64,
+    ) -> impl Future<Output = Result<Option<u64>, StoreError>> + Send;
+
     /// Writes rows into a table, each a JSON array of its columns.
     fn write(
         &mut self,
@@ -64,7 +90,9 @@ pub(crate) enum Table {
 pub(crate) async fn add_all(
     tables: &mut impl Tables,
     reports: &[Reported],
-) -> Result<Vec<Outcome>, StoreError> {
+    rules: &Rules<'_>,
+    now_ms: u64,
+) -> Result<(Vec<Outcome>, Vec<Finding>), StoreError> {
     let mut jwt_ids: Vec<&str> = Vec::new();
     for Reported { report, .. } in reports {
         jwt_ids.extend(report.tokens.iter().map(String::as_str));
@@ -102,7 +130,8 @@ pub(crate) async fn add_all(
             }
         });
     }
-    write(tables, sums).await?;
+    let found = write(tables, sums, &known, rules).await?;
+    let findings = record(tables, found, rules, now_ms).await?;
     let isolates = isolates.into_iter().filter(|(_, (_, last_ms))| *last_ms > 0);
     let isolates: Vec<Value> = isolates
         .map(|((reporter, id), (isolate, last_ms))| {
@@ -129,16 +158,49 @@ pub(crate) async fn add_all(
         })
         .collect();
     tables.write(Table::Reporters, &Value::from(reporters).to_string()).await?;
-    Ok(outcomes)
+    Ok((outcomes, findings))
 }
 
-async fn write(tables: &mut impl Tables, sums: Sums) -> Result<(), StoreError> {
+/// Records what rules have found, with the outcome that the brakes allow.
+async fn record(
+    tables: &mut impl Tables,
+    found: Vec<Found>,
+    rules: &Rules<'_>,
+    now_ms: u64,
+) -> Result<Vec<Finding>, StoreError> {
+    let since = rows::signed(now_ms.saturating_sub(HOUR_MS));
+    let policy = rules.policy;
+    let mut findings = Vec::new();
+    for found in found {
+        let [acts, of_role, all] = tables.acts(since, &found.role).await?;
+        if all >= MAX_FINDINGS {
+            break;
+        }
+        let outcome = first_outcome(&found, rules.brakes, acts, of_role);
+        let (at, number) = (rows::signed(now_ms), rows::signed(policy));
+        if let Some(id) = tables.record(&found, outcome, at, number).await? {
+            let (attempts, told_ms) = (0, None);
+            let at_ms = now_ms;
+            findings.push(Finding { id, at_ms, found, outcome, policy, attempts, told_ms });
+        }
+    }
+    Ok(findings)
+}
+
+/// Writes what reports add up to. Returns what the rules find in it.
+async fn write(
+    tables: &mut impl Tables,
+    sums: Sums,
+    known: &HashMap<String, Known>,
+    rules: &Rules<'_>,
+) -> Result<Vec<Found>, StoreError> {
     let seqs: Vec<u64> = sums.tokens.keys().copied().collect();
     let mut uses = tables.uses(&json!(seqs).to_string()).await?;
+    let by_seq = known.iter().map(|(jwt_id, known)| (known.seq, (jwt_id.as_str(), known)));
+    let mut found = sums.add_to(&mut uses, &by_seq.collect(), rules);
     let mut rows = Vec::with_capacity(seqs.len());
-    for (seq, more) in &sums.tokens {
-        let sum = uses.entry(*seq).or_default();
-        sum.merge(more);
+    for seq in &seqs {
+        let Some(sum) = uses.get(seq) else { continue };
         let detail = serde_json::to_string(&sum.detail).map_err(corrupt)?;
         let TokenUse { accepted, refused, first_ms, last_ms, last_refused_ms, .. } = sum;
         rows.push(json!([seq, accepted, refused, first_ms, last_ms, last_refused_ms, detail]));
@@ -153,6 +215,11 @@ async fn write(tables: &mut impl Tables, sums: Sums) -> Result<(), StoreError> {
             full.push(day);
         }
     }
+    let has_rate = rules.rules.iter().any(|rule| matches!(rule.when, When::Rate { .. }));
+    let roles: Vec<(String, u64)> = match has_rate {
+        true => sums.roles().into_iter().map(|(role, day)| (role.to_owned(), day)).collect(),
+        false => Vec::new(),
+    };
     let mut sorted: BTreeMap<_, u64> = BTreeMap::new();
     for (mut key, count) in sums.days {
         if full.contains(&key.day) {
@@ -168,7 +235,12 @@ async fn write(tables: &mut impl Tables, sums: Sums) -> Result<(), StoreError> {
             json!([key.day, key.role, key.client_id, key.route, key.scope, key.code, count])
         })
         .collect();
-    tables.write(Table::Days, &Value::from(rows).to_string()).await
+    tables.write(Table::Days, &Value::from(rows).to_string()).await?;
+    for (role, day) in roles {
+        let since = rows::signed(day.saturating_sub(RATE_DAYS));
+        found.extend(judge_rate(rules, &role, day, &tables.role_days(&role, since).await?));
+    }
+    Ok(found)
 }
 
 fn corrupt(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> StoreError {
@@ -223,6 +295,7 @@ pub(crate) fn known(row: &impl Columns) -> Result<(String, Known), sqlx::Error> 
     let text = |column| row.text(column)?.ok_or_else(bad("tokens"));
     let known = Known {
         seq: rows::unsigned(row, "seq")?,
+        issued_at: rows::unsigned(row, "issued_at")?,
         role: text("role")?,
         client_id: text("client_id")?,
         audience: text("audience")?,
@@ -263,3 +336,48 @@ pub(crate) fn token_use(row: &impl Columns) -> Result<(u64, TokenUse), sqlx::Err
     };
     Ok((rows::unsigned(row, "seq")?, token_use))
 }
+
+/// A finding.
+pub(crate) fn finding(row: &impl Columns) -> Result<Finding, sqlx::Error> {
+    let text = |column| row.text(column)?.ok_or_else(bad("findings"));
+    let found = Found {
+        rule: text("rule")?,
+        subject: text("subject")?,
+        role: text("role")?,
+        client_id: text("client_id")?,
+        action: Action::named(&text("action")?).ok_or_else(bad("findings"))?,
+        dry_run: rows::unsigned::<u64>(row, "dry_run")? != 0,
+        evidence: text("evidence")?,
+    };
+    Ok(Finding {
+        id: rows::unsigned(row, "id")?,
+        at_ms: rows::unsigned(row, "at_ms")?,
+        found,
+        outcome: misuse::Outcome::named(&text("outcome")?).ok_or_else(bad("findings"))?,
+        policy: rows::unsigned(row, "policy")?,
+        attempts: rows::unsigned(row, "attempts")?,
+        told_ms: optional(row, "told_ms")?,
+    })
+}
+
+/// Selects acts by rules: since a time, of those on tokens of a role, and all findings.
+pub(crate) const ACTS: &str = "SELECT count(CASE WHEN outcome IN ('pending', 'done', 'failed', 'undone') THEN 1 END) AS acts, \
+     count(CASE WHEN outcome IN ('pending', 'done', 'failed', 'undone') AND role = $2 THEN 1 END) AS of_role, \
+     count(*) AS findings FROM findings WHERE at_ms > $1";
+
+/// Inserts a finding.
+pub(crate) const RECORD: &str = "INSERT INTO findings (id, at_ms, rule, subject, role, client_id, action, dry_run, evidence, outcome, \
+     policy) SELECT coalesce(max(id), 0) + 1, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10 FROM findings \
+     WHERE true ON CONFLICT (rule, subject) DO NOTHING RETURNING id";
+
+/// Selects the sums of a role by day.
+pub(crate) const ROLE_DAYS: &str = "SELECT day, CAST(sum(count) AS BIGINT) AS count FROM usage_days WHERE role = $1 AND day >= $2 GROUP BY day";
+
+/// Selects findings that somebody must act on or tell.
+pub(crate) const OPEN: &str = "SELECT * FROM findings WHERE outcome = 'pending' \
+     OR (again_ms IS NOT NULL AND again_ms <= $1) ORDER BY id LIMIT $2";
+
+pub(crate) const SET_OUTCOME: &str = "UPDATE findings SET outcome = $2 WHERE id = $1";
+
+pub(crate) const SET_TOLD: &str =
+    "UPDATE findings SET attempts = attempts + 1, told_ms = $2, again_ms = $3 WHERE id = $1";

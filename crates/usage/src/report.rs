@@ -98,6 +98,16 @@ impl std::fmt::Display for NotAReport {
 
 impl std::error::Error for NotAReport {}
 
+impl Place {
+    /// Latitude and longitude in whole degrees, if they are told.
+    pub fn position(&self) -> Option<(i16, i16)> {
+        let (latitude, longitude) = self.at.as_ref()?.split_once(',')?;
+        let (latitude, longitude) = (latitude.parse().ok()?, longitude.parse().ok()?);
+        ((-90..=90).contains(&latitude) && (-180..=180).contains(&longitude))
+            .then_some((latitude, longitude))
+    }
+}
+
 impl Report {
     /// Checks that every number, text and position is within its limits.
     ///
@@ -129,8 +139,8 @@ impl Report {
                 && route.needs.iter().all(|scope| is_text(scope, MAX_TEXT) && !scope.contains(' '));
             refuse(!is_good, "routes: a name, and the scope tokens that it needs")?;
         }
-        for Place { country, colo, tls, address, asn: _ } in &self.places {
-            let mut texts = [country, colo, tls, address].into_iter().flatten();
+        for Place { country, colo, tls, at, address, asn: _ } in &self.places {
+            let mut texts = [country, colo, tls, at, address].into_iter().flatten();
             refuse(!texts.all(|text| is_text(text, 64)), "places: visible ASCII, 1 to 64 bytes")?;
         }
         let is_code = |code: &String| {

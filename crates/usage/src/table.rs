@@ -58,6 +58,9 @@ pub struct Place {
     /// A fingerprint of the client's TLS handshake.
     #[cfg_attr(feature = "reading", serde(default, skip_serializing_if = "Option::is_none"))]
     pub tls: Option<String>,
+    /// Where the client is: whole degrees of latitude and longitude, such as `47,9`.
+    #[cfg_attr(feature = "reading", serde(default, skip_serializing_if = "Option::is_none"))]
+    pub at: Option<String>,
     /// The client's address under a keyed hash. The issuer does not have the key.
     #[cfg_attr(feature = "reading", serde(default, skip_serializing_if = "Option::is_none"))]
     pub address: Option<String>,
@@ -104,12 +107,13 @@ pub struct Written {
 
 impl Place {
     fn written(&self) -> String {
-        let Self { country, asn, colo, tls, address } = self;
+        let Self { country, asn, colo, tls, at, address } = self;
         let mut members = Vec::new();
         if let Some(asn) = asn {
             members.push(format!("\"asn\":{asn}"));
         }
-        let texts = [("country", country), ("colo", colo), ("tls", tls), ("address", address)];
+        let texts =
+            [("country", country), ("colo", colo), ("tls", tls), ("at", at), ("address", address)];
         for (name, text) in texts {
             if let Some(text) = text {
                 members.push(format!("\"{name}\":{}", quoted(text)));

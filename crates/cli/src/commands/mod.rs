@@ -1,5 +1,6 @@
 //! Command line of the program, and one module for each command.
 
+mod alerts;
 mod audit;
 mod backup;
 mod batch;
@@ -67,6 +68,7 @@ Examples:
   edgepass doctor --url https://api.example/invoices
   edgepass tokens --client billing --live --limit 20
   edgepass usage --by scope --since 30days
+  edgepass alerts --since 1d
   edgepass audit --jti ID
   edgepass audit --since 1h --follow --json
   edgepass audit verify --checkpoint https://witness.example/invoices.checkpoint
@@ -122,6 +124,11 @@ enum Command {
     /// Print how tokens are used, as guards report it.
     #[command(after_help = usage::EXAMPLES)]
     Usage(usage::Args),
+    /// List what rules about misuse have found, and what followed.
+    #[command(after_help = alerts::EXAMPLES)]
+    Alerts(alerts::Args),
+    /// Resume the token that a finding suspended.
+    Undo(alerts::UndoArgs),
     /// Print the audit trail, check it against its log, or prove what is in it.
     Audit(audit::Args),
     /// Decode a token without verifying it.
@@ -190,6 +197,8 @@ impl Cli {
             Command::Keys { act } => keys::run(act, &source, json).await,
             Command::Tokens(args) => tokens::run(args, &source, json).await,
             Command::Usage(args) => usage::run(args, &source, json).await,
+            Command::Alerts(args) => alerts::run(args, &source, json).await,
+            Command::Undo(args) => alerts::undo(args, &source, json).await,
             Command::Audit(args) => audit::run(args, &source, json).await,
             Command::Inspect(args) => inspect::run(&args, json),
             Command::Verify(args) => verify::run(args, &source, json).await,

@@ -24,11 +24,13 @@ use tracing_subscriber::fmt;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use super::alerts;
 use super::database;
 use super::leading::{self, Leading};
 use super::published::{self, Server};
 use super::source::{Source, Stamp};
 use crate::exit::{Exit, Failure};
+use crate::webhook::Webhook;
 use crate::{host, private, vault};
 
 /// Time limit for closing the database when `serve` stops.
@@ -70,7 +72,8 @@ pub(super) async fn run(args: Args, source: Source, json: bool) -> anyhow::Resul
     let client = reqwest::Client::builder().user_agent(edgepass_client::USER_AGENT).build()?;
     let mut publishing = JoinSet::new();
     for Served { app, store, .. } in &served {
-        publishing.spawn(publish(Arc::clone(app), Arc::clone(store), client.clone()));
+        let webhook = app.config().alerts.as_ref().map(Webhook::open).transpose()?;
+        publishing.spawn(publish(Arc::clone(app), Arc::clone(store), client.clone(), webhook));
         tracing::info!(%listen, issuer = app.issuer().issuer(), "serving");
     }
     let apps: Vec<_> = served.iter().map(|served| Arc::clone(&served.app)).collect();
@@ -176,6 +179,7 @@ async fn publish(
     app: Arc<App<AnyStore>>,
     store: Arc<AnyStore>,
     client: reqwest::Client,
+    webhook: Option<Webhook>,
 ) -> anyhow::Result<()> {
     let leading = match Leading::take(&store).await? {
         Some(leading) => leading,
@@ -187,12 +191,15 @@ async fn publish(
     let publish = async {
         let watch = app.fetch_back(|uri| fetch_back(client.clone(), uri));
         let damage = report_damage(&store);
+        let tell = alerts::tell(&app, webhook.as_ref());
         let others = allow_others(&app, &store);
         tokio::join!(
             publication.run(),
             watch,
             app.forget_tokens(),
             app.log_audit(),
+            app.act_on_misuse(),
+            tell,
             damage,
             others
         );

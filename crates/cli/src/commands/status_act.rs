@@ -38,9 +38,17 @@ pub(super) struct Args {
     dry_run: bool,
 }
 
+impl Args {
+    /// An act on one token.
+    pub(super) fn of(jti: String, reason: String) -> Self {
+        let which = Which { jti: Some(jti), ..Which::default() };
+        Self { which, reason, dry_run: false }
+    }
+}
+
 /// The selected tokens: named by `jti` or token, or else those that match all the options in
 /// [`FILTER`].
-#[derive(clap::Args)]
+#[derive(Default, clap::Args)]
 #[group(required = true, multiple = true)]
 struct Which {
     /// The token's `jti`, as listed by `edgepass tokens`.

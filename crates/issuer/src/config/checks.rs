@@ -10,9 +10,12 @@ use ipnet::IpNet;
 
 use super::error::Mistake;
 use super::written::{
-    GithubKeyText, KeysText, LeaksText, Pkcs11Text, ProxyText, TlsText, TokensText,
+    AlertsText, GithubKeyText, KeysText, LeaksText, Pkcs11Text, ProxyText, TlsText, TokensText,
 };
-use super::{CertificateField, LIST_CAPACITIES, LeaksConfig, Pkcs11Config, ProxyConfig, TlsConfig};
+use super::{
+    AlertsConfig, CertificateField, LIST_CAPACITIES, LeaksConfig, Pkcs11Config, ProxyConfig,
+    TlsConfig,
+};
 use crate::client::secret::SecretHash;
 use crate::keys::KeySchedule;
 use crate::leak_keys::GithubKey;
@@ -85,6 +88,14 @@ pub(super) fn leaks(text: LeaksText) -> Result<LeaksConfig, Mistake> {
     let key = |text: &GithubKeyText| GithubKey::parse(&text.key_identifier, &text.key);
     let github_keys: Option<Vec<GithubKey>> = text.github_keys.iter().map(key).collect();
     Ok(LeaksConfig { gitlab_token, github_keys: github_keys.ok_or(Mistake::GithubKey)? })
+}
+
+/// Checks `[alerts]`. Relative paths start at `base`.
+pub(super) fn alerts(text: AlertsText, base: &Path) -> Result<AlertsConfig, Mistake> {
+    if !edgepass_verify::url::is_acceptable(&text.url) {
+        return Err(Mistake::AlertUrl);
+    }
+    Ok(AlertsConfig { url: text.url, secret_file: text.secret_file.map(|file| base.join(file)) })
 }
 
 /// Checks `[proxy]`.

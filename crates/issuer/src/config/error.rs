@@ -339,6 +339,17 @@ pub enum Mistake {
         /// `introspects`, `exchanges` or `reports_use_of`.
         field: &'static str,
     },
+    /// A rule about misuse is wrong.
+    #[error("misuse rule {rule:?}: {reason}")]
+    Misuse {
+        /// The rule's name.
+        rule: String,
+        /// What to write.
+        reason: &'static str,
+    },
+    /// The URL of the webhook is none.
+    #[error("alerts: url: write an https URL (http only on loopback)")]
+    AlertUrl,
     /// A network of a role is none, or there are too many. Holds the role's name.
     #[error(
         "role {0}: networks: write 1 to 64 CIDR blocks without further bits (\"203.0.113.0/24\"), \

@@ -19,11 +19,12 @@ use super::written::{
     ScopeText, TokensText,
 };
 use super::{
-    Config, LeaksConfig, LimitsConfig, ListSchedule, Pkcs11Config, ProxyConfig, TargetConfig,
-    TlsConfig, checks, policy_checks,
+    AlertsConfig, Config, LeaksConfig, LimitsConfig, ListSchedule, Pkcs11Config, ProxyConfig,
+    TargetConfig, TlsConfig, checks, policy_checks,
 };
 use crate::client::Client;
 use crate::keys::KeySchedule;
+use crate::misuse::{Brakes, Rule};
 use crate::policy::agreement::Agreement;
 use crate::policy::catalogue::CataloguedScope;
 use crate::policy::federation::Federation;
@@ -134,6 +135,7 @@ struct Entries {
     roles: Vec<Placed<Role>>,
     clients: Vec<Placed<Client>>,
     federations: Vec<Placed<Federation>>,
+    misuse: (Vec<Rule>, Brakes),
     places: HashMap<EntryName, Place>,
 }
 
@@ -217,7 +219,13 @@ impl Entries {
             |text: FederationText, before| policy_checks::federation(text, &rules, before),
             |(environment, rule)| (EntryKind::Federation, environment.clone(), rule.name.clone()),
         );
-        Self { environments, scopes, agreements, roles, clients, federations, places }
+        let suspension = written.status.as_ref().is_some_and(|text| text.get_ref().suspension);
+        let misuse = written.misuse.take().and_then(|misuse| {
+            let is_role = |name: &str| known_roles.iter().any(|(_, own)| own == name);
+            sources.check(misuse, |text| policy_checks::misuse(text, is_role, suspension))
+        });
+        let misuse = misuse.unwrap_or_default();
+        Self { environments, scopes, agreements, roles, clients, federations, misuse, places }
     }
 
     fn longest_lifetime(&self) -> Duration {
@@ -232,7 +240,8 @@ impl Entries {
             let clients = own(name, &self.clients).collect();
             let federations = own(name, &self.federations).collect();
             let (scopes, agreements) = (&self.scopes, &self.agreements);
-            let policy = IssuerPolicy::new(roles, clients, federations, scopes, agreements);
+            let mut policy = IssuerPolicy::new(roles, clients, federations, scopes, agreements);
+            (policy.misuse, policy.brakes) = self.misuse.clone();
             settings.of(name, policy)
         };
         match self.environments.as_slice() {
@@ -294,6 +303,7 @@ struct Settings {
     proxy: Option<ProxyConfig>,
     leaks: LeaksConfig,
     limits: LimitsConfig,
+    alerts: Option<AlertsConfig>,
     audit_checkpoints: Vec<PathBuf>,
     targets: Vec<TargetConfig>,
 }
@@ -345,6 +355,10 @@ impl Settings {
         let proxy = written.proxy.and_then(|text| sources.check(text, checks::proxy));
         let leaks = sources.check(written.leaks.unwrap_or_else(absent), checks::leaks);
         let limits = written.limits.map(Spanned::into_inner).unwrap_or_default();
+        let alerts = match written.alerts {
+            None => Some(None),
+            Some(alerts) => sources.check(alerts, |text| checks::alerts(text, base)).map(Some),
+        };
         let audit = sources.check(written.audit.unwrap_or_else(absent), |audit| {
             let files = audit.checkpoints.into_iter();
             files.map(|file| below(file, "[audit] checkpoints")).collect::<Result<_, _>>()
@@ -385,6 +399,7 @@ impl Settings {
             proxy,
             leaks: leaks?,
             limits,
+            alerts: alerts?,
             audit_checkpoints: audit?,
             targets,
         })
@@ -419,6 +434,7 @@ impl Settings {
             proxy: self.proxy.clone(),
             leaks: self.leaks.clone(),
             limits: self.limits,
+            alerts: self.alerts.clone(),
             audit_checkpoints: self.audit_checkpoints.clone(),
             targets: self.targets.iter().map(own_target).collect(),
             policy: Arc::new(policy),

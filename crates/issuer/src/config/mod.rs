@@ -97,6 +97,15 @@ pub struct LeaksConfig {
     pub github_keys: Vec<GithubKey>,
 }
 
+/// The webhook that is told of findings.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct AlertsConfig {
+    /// Its URL.
+    pub url: String,
+    /// The file with the secret that signs. The variable `EDGEPASS_ALERT_SECRET` takes precedence.
+    pub secret_file: Option<PathBuf>,
+}
+
 /// Limits of requests in a minute. 0: no limit.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
 #[serde(deny_unknown_fields, default)]
@@ -219,6 +228,8 @@ pub struct Config {
     pub leaks: LeaksConfig,
     /// Limits of requests.
     pub limits: LimitsConfig,
+    /// The webhook that is told of findings. `None`: nobody is.
+    pub alerts: Option<AlertsConfig>,
     /// Files with checkpoints of the audit log that are kept elsewhere. `serve` compares itself with
     /// them when it starts.
     pub audit_checkpoints: Vec<PathBuf>,
@@ -284,6 +295,7 @@ impl Config {
             ("[proxy]", self.proxy != other.proxy),
             ("[leaks]", self.leaks != other.leaks),
             ("[limits]", self.limits != other.limits),
+            ("[alerts]", self.alerts != other.alerts),
             ("[audit]", self.audit_checkpoints != other.audit_checkpoints),
             ("[[target]]", self.targets != other.targets),
         ];

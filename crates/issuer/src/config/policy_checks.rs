@@ -15,12 +15,13 @@ use toml::value::{Datetime, Offset};
 use super::LIFETIME_CAP;
 use super::error::Mistake;
 use super::written::{
-    AgreementText, ClientText, EnvironmentText, FederationText, NamingText, RoleText, ScopeText,
-    SecretText, TokensText,
+    AgreementText, ClientText, EnvironmentText, FederationText, MisuseText, NamingText, RoleText,
+    ScopeText, SecretText, TokensText,
 };
 use crate::client::keys::ClientKeys;
 use crate::client::secret::{DatedSecret, SecretHash};
 use crate::client::{Authentication, Client};
+use crate::misuse::{Action, Brakes, Rule};
 use crate::policy::Role;
 use crate::policy::agreement::Agreement;
 use crate::policy::catalogue::CataloguedScope;
@@ -438,6 +439,46 @@ pub(super) fn federation(
         return Err(Mistake::FederationCondition(federation.name));
     }
     Ok((environment, federation))
+}
+
+/// Checks `[misuse]`.
+pub(super) fn misuse(
+    text: MisuseText,
+    is_role: impl Fn(&str) -> bool,
+    suspension: bool,
+) -> Result<(Vec<Rule>, Brakes), Mistake> {
+    let default = Brakes::default();
+    let brakes = Brakes {
+        acts_per_hour: text.acts_per_hour.unwrap_or(default.acts_per_hour),
+        acts_per_hour_and_role: text
+            .acts_per_hour_and_role
+            .unwrap_or(default.acts_per_hour_and_role),
+        never_roles: text.never_roles,
+        never_clients: text.never_clients,
+        dry_run: text.dry_run,
+    };
+    for (at, rule) in text.rules.iter().enumerate() {
+        let wrong = |reason| Mistake::Misuse { rule: rule.name.clone(), reason };
+        let is_taken = text.rules.iter().take(at).any(|other| other.name == rule.name);
+        if !is_name(&rule.name) || rule.name.len() > 64 || is_taken {
+            return Err(wrong("name: every rule needs a name of its own, of at most 64 bytes"));
+        }
+        if let Some(unknown) = rule.roles.iter().find(|role| !is_role(role)) {
+            let what = format!("misuse rule {}", rule.name);
+            return Err(Mistake::UnknownRole { role: unknown.clone(), what });
+        }
+        if rule.action == Action::Suspend && !suspension {
+            return Err(wrong("action: \"suspend\" needs [status] suspension = true"));
+        }
+        if let Some(mistake) = rule.mistake() {
+            return Err(wrong(mistake));
+        }
+    }
+    if let Some(unknown) = brakes.never_roles.iter().find(|role| !is_role(role)) {
+        let what = "misuse never_roles".to_owned();
+        return Err(Mistake::UnknownRole { role: unknown.clone(), what });
+    }
+    Ok((text.rules, brakes))
 }
 
 /// The one way in which a client authenticates.

@@ -14,6 +14,7 @@ use toml::value::Datetime;
 
 use super::error::Mistake;
 use super::{CertificateField, LimitsConfig, TargetConfig};
+use crate::misuse::Rule;
 use crate::policy::SenderConstraint;
 use crate::selection::StatusChange;
 use crate::signing_key::{SigningAlgorithm, TokenType};
@@ -69,6 +70,10 @@ pub(super) struct ConfigText {
     pub(super) clients: Vec<Spanned<ClientText>>,
     #[serde(rename = "federation")]
     pub(super) federations: Vec<Spanned<FederationText>>,
+    /// What is misuse, and what bounds the acts that follow.
+    pub(super) misuse: Option<Spanned<MisuseText>>,
+    /// Where findings are told.
+    pub(super) alerts: Option<Spanned<AlertsText>>,
 }
 
 impl ConfigText {
@@ -92,6 +97,8 @@ impl ConfigText {
         seen("[limits]", once(&mut self.limits, file.limits));
         seen("[audit]", once(&mut self.audit, file.audit));
         seen("[naming]", once(&mut self.naming, file.naming));
+        seen("[misuse]", once(&mut self.misuse, file.misuse));
+        seen("[alerts]", once(&mut self.alerts, file.alerts));
         self.targets.extend(file.targets);
         self.environments.extend(file.environments);
         self.scopes.extend(file.scopes);
@@ -132,6 +139,28 @@ pub(super) struct GithubKeyText {
     pub(super) key_identifier: String,
     /// In PEM.
     pub(super) key: String,
+}
+
+/// `[misuse]`: rules and brakes.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct MisuseText {
+    #[serde(rename = "rule")]
+    pub(super) rules: Vec<Rule>,
+    pub(super) acts_per_hour: Option<u32>,
+    pub(super) acts_per_hour_and_role: Option<u32>,
+    pub(super) never_roles: Vec<String>,
+    pub(super) never_clients: Vec<String>,
+    pub(super) dry_run: bool,
+}
+
+/// `[alerts]`: the webhook that is told of findings.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AlertsText {
+    pub(super) url: String,
+    /// The file with the secret that signs. The variable `EDGEPASS_ALERT_SECRET` takes precedence.
+    pub(super) secret_file: Option<PathBuf>,
 }
 
 /// `[tls]`: a certificate, or a proxy that has one.

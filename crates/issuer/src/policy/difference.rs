@@ -1,13 +1,13 @@
 //! What differs between two policies.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::version::PolicyVersion;
 
 /// A difference between two versions of a policy.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Difference {
-    /// `role`, `client`, `scope`, `agreement` or `federation`.
+    /// `role`, `client`, `scope`, `agreement`, `federation`, `rule` or `brakes`.
     pub kind: &'static str,
     /// The name of the entry.
     pub name: String,
@@ -35,12 +35,13 @@ pub enum Change {
 
 /// The lists of a policy: the member in its text, what an entry is called, and the member with the
 /// name of an entry.
-const LISTS: [(&str, &str, &str); 5] = [
+const LISTS: [(&str, &str, &str); 6] = [
     ("roles", "role", "name"),
     ("clients", "client", "id"),
     ("catalogue", "scope", "name"),
     ("agreements", "agreement", "id"),
     ("federations", "federation", "name"),
+    ("misuse", "rule", "name"),
 ];
 
 /// The differences of `new` from `old`, by kind and in the order of the entries. Another order of
@@ -66,6 +67,11 @@ pub fn differences(
     let old: Value = serde_json::from_str(&old.text)?;
     let new: Value = serde_json::from_str(&new.text)?;
     let mut found = Vec::new();
+    let none = Value::Object(Map::new());
+    let brakes = |policy| Value::get(policy, "brakes").unwrap_or(&none);
+    for change in members(brakes(&old), brakes(&new)) {
+        found.push(Difference { kind: "brakes", name: "[misuse]".to_owned(), change });
+    }
     for (list, kind, name_of) in LISTS {
         let named = |entry: &Value| text(entry.get(name_of));
         let (old, new) = (entries(&old, list), entries(&new, list));

@@ -20,6 +20,7 @@ use self::agreement::{Agreement, NotInForce};
 use self::catalogue::CataloguedScope;
 use self::federation::Federation;
 use crate::client::Client;
+use crate::misuse::{Brakes, Rule};
 
 /// The checked policy of one environment. Every list is in the order of the configuration.
 #[derive(Default, Serialize)]
@@ -34,6 +35,12 @@ pub struct IssuerPolicy {
     pub agreements: Vec<Agreement>,
     /// The outside issuers whose tokens are exchanged for this issuer's.
     pub federations: Vec<Federation>,
+    /// What is misuse, and what follows.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub misuse: Vec<Rule>,
+    /// What bounds the acts that follow from misuse.
+    #[serde(skip_serializing_if = "Brakes::are_default")]
+    pub brakes: Brakes,
 }
 
 /// What a token is for: scopes, audiences and a lifetime.
@@ -171,7 +178,8 @@ impl IssuerPolicy {
         };
         let catalogue = catalogue.iter().filter(has_scope).cloned().collect();
         let agreements = agreements.iter().filter(has_agreement).cloned().collect();
-        Self { roles, clients, catalogue, agreements, federations }
+        let (misuse, brakes) = (Vec::new(), Brakes::default());
+        Self { roles, clients, catalogue, agreements, federations, misuse, brakes }
     }
 
     /// Finds a role by its name.

@@ -11,6 +11,8 @@ use super::{DayKey, Kinds, Reported, TokenUse};
 pub struct Known {
     /// The position in the order of issue.
     pub seq: u64,
+    /// The claim `iat`, in seconds.
+    pub issued_at: u64,
     /// The role's name.
     pub role: String,
     /// The claim `client_id`.
@@ -28,6 +30,8 @@ pub struct Sums {
     pub tokens: HashMap<u64, TokenUse>,
     /// What the sums of days grow by.
     pub days: BTreeMap<DayKey, u64>,
+    /// Where tokens were used: token, first and last time, and position.
+    pub positions: Vec<(u64, u64, u64, (i16, i16))>,
 }
 
 /// What one report added.
@@ -52,6 +56,7 @@ pub fn add(reported: &Reported, known: &HashMap<String, Known>, sums: &mut Sums)
         |jwt_id: &String| known.get(jwt_id).filter(|known| audiences.contains(&known.audience));
     let at = |position: u32| usize::try_from(position).unwrap_or(usize::MAX);
     let code = |position: u32| report.codes.get(at(position)).map_or("", String::as_str);
+    let mut positions = Vec::new();
     for row in &report.uses {
         let token = report.tokens.get(at(row.token)).and_then(own);
         let (Some(token), Some(route), Some(place)) =
@@ -71,16 +76,28 @@ pub fn add(reported: &Reported, known: &HashMap<String, Known>, sums: &mut Sums)
             token_use.accepted = token_use.accepted.saturating_add(row.count);
             token_use.first_ms = Some(token_use.first_ms.unwrap_or(first).min(first));
             token_use.last_ms = Some(token_use.last_ms.unwrap_or(last).max(last));
-            detail.routes.add(&route.name, row.count);
-            scopes.iter().for_each(|scope| detail.scopes.add(scope, row.count));
+            detail.routes.add(&route.name, row.count, last);
+            scopes.iter().for_each(|scope| detail.scopes.add(scope, row.count, last));
         } else {
             token_use.refused = token_use.refused.saturating_add(row.count);
             token_use.last_refused_ms = Some(token_use.last_refused_ms.unwrap_or(last).max(last));
-            detail.codes.add(code, row.count);
+            detail.codes.add(code, row.count, last);
+            detail.refused(code, row.count, last);
+        }
+        let network = place.asn.map(|asn| format!("AS{asn}"));
+        for name in place.country.iter().chain(&network) {
+            match code {
+                ACCEPTED => drop(detail.accepted_from.insert(name.clone())),
+                "token_revoked" => drop(detail.revoked_from.insert(name.clone())),
+                _ => {}
+            }
+        }
+        if let Some(position) = place.position() {
+            positions.push((token.seq, first, last, position));
         }
         let mut seen = |kinds: fn(&mut super::UseDetail) -> &mut Kinds, name: Option<&str>| {
             if let Some(name) = name {
-                kinds(detail).add(name, row.count);
+                kinds(detail).add(name, row.count, last);
             }
         };
         seen(|it| &mut it.countries, place.country.as_deref());
@@ -97,6 +114,8 @@ pub fn add(reported: &Reported, known: &HashMap<String, Known>, sums: &mut Sums)
         };
         grow(sums, key, row.count);
     }
+    positions.sort_unstable();
+    sums.positions.extend(positions);
     for row in &report.folded {
         let key = match own(&row.example) {
             Some(token) => of(token, code(row.code)),

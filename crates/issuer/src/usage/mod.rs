@@ -6,10 +6,12 @@
 
 mod adding;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use edgepass_usage::Report;
 use serde::{Deserialize, Serialize};
+
+use crate::misuse::{Facts, Found, Rule, Rules, When, judge};
 
 pub use self::adding::{Added, Known, Sums, add};
 
@@ -48,12 +50,13 @@ pub enum Outcome {
     Repeated,
 }
 
-/// Counts by name. Beyond [`MAX_KINDS`] names those that come later share one count.
+/// Counts by name, each with the time of the last request in milliseconds. Beyond [`MAX_KINDS`] names those that
+/// come later share one count.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Kinds {
     /// The count of each name.
     #[serde(flatten)]
-    pub counts: BTreeMap<String, u64>,
+    pub counts: BTreeMap<String, (u64, u64)>,
     /// The count of all others.
     #[serde(rename = "", default, skip_serializing_if = "is_zero")]
     pub others: u64,
@@ -66,19 +69,28 @@ fn is_zero(count: &u64) -> bool {
 
 impl Kinds {
     fn merge(&mut self, other: &Self) {
-        other.counts.iter().for_each(|(name, count)| self.add(name, *count));
+        for (name, (count, last_ms)) in &other.counts {
+            self.add(name, *count, *last_ms);
+        }
         self.others = self.others.saturating_add(other.others);
     }
 
-    fn add(&mut self, name: &str, count: u64) {
+    fn add(&mut self, name: &str, count: u64, at_ms: u64) {
         let is_known = self.counts.contains_key(name);
-        let sum = match is_known || self.counts.len() < MAX_KINDS {
-            true => self.counts.entry(name.to_owned()).or_default(),
-            false => &mut self.others,
-        };
+        if !is_known && self.counts.len() >= MAX_KINDS {
+            self.others = self.others.saturating_add(count);
+            return;
+        }
+        let (sum, last_ms) = self.counts.entry(name.to_owned()).or_default();
         *sum = sum.saturating_add(count);
+        *last_ms = at_ms.max(*last_ms);
     }
 }
+
+/// The steps in which refusals are counted for rules, in milliseconds.
+pub const RECENT_STEP_MS: u64 = 5 * 60 * 1000;
+/// The number of these steps: more than an hour.
+const RECENT_STEPS: usize = 13;
 
 /// The use of one token, as far as it was reported.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -96,6 +108,83 @@ pub struct TokenUse {
     /// Where and how.
     pub detail: UseDetail,
 }
+
+impl Sums {
+    /// Adds the use of tokens to what was known of it before, and applies the rules. `known` are the tokens, by
+    /// their positions in the order of issue.
+    pub fn add_to(
+        &self,
+        uses: &mut HashMap<u64, TokenUse>,
+        known: &HashMap<u64, (&str, &Known)>,
+        rules: &Rules<'_>,
+    ) -> Vec<Found> {
+        let mut found = Vec::new();
+        for (seq, new) in &self.tokens {
+            let token_use = uses.entry(*seq).or_default();
+            let before = token_use.clone();
+            token_use.merge(new);
+            let own = self.positions.iter().filter(|(token, ..)| token == seq);
+            own.for_each(|(_, first, last, at)| token_use.detail.moved(*at, *first, *last));
+            if let (Some((jwt_id, known)), false) = (known.get(seq), rules.rules.is_empty()) {
+                let facts = Facts {
+                    jwt_id,
+                    role: &known.role,
+                    client_id: &known.client_id,
+                    issued_ms: known.issued_at.saturating_mul(1000),
+                };
+                found.extend(judge(rules, &facts, (&before, new, token_use)));
+            }
+        }
+        // In the order of the rules, so that brakes leave what the policy names first.
+        let order = |found: &Found| rules.rules.iter().position(|rule| rule.name == found.rule);
+        found.sort_by_cached_key(|found| (order(found), found.subject.clone()));
+        found
+    }
+
+    /// The roles that were used, with the last day of their use.
+    pub fn roles(&self) -> BTreeMap<&str, u64> {
+        let mut roles = BTreeMap::new();
+        for key in self.days.keys() {
+            let day = roles.entry(key.role.as_str()).or_insert(key.day);
+            *day = key.day.max(*day);
+        }
+        roles
+    }
+}
+
+/// Applies the rules about rates to a role, whose sums by day are given in any order.
+pub fn judge_rate(rules: &Rules<'_>, role: &str, day: u64, days: &[(u64, u64)]) -> Vec<Found> {
+    let today = days.iter().find(|(own, _)| *own == day).map_or(0, |(_, count)| *count);
+    let mut before: Vec<u64> = days
+        .iter()
+        .filter(|(own, count)| *own < day && *count > 0)
+        .map(|(_, count)| *count)
+        .collect();
+    before.sort_unstable();
+    let median = before.get(before.len() / 2).copied().unwrap_or_default();
+    let is_for = |rule: &&Rule| rule.roles.is_empty() || rule.roles.iter().any(|own| own == role);
+    let found = rules.rules.iter().filter(is_for).filter_map(|rule| {
+        let When::Rate { times, after_days } = rule.when else { return None };
+        let is_warm = before.len() >= usize::try_from(after_days).unwrap_or(usize::MAX);
+        let is_more = today > median.saturating_mul(times.into());
+        (is_warm && is_more).then(|| Found {
+            rule: rule.name.clone(),
+            subject: format!("role {role} on day {day}"),
+            role: role.to_owned(),
+            client_id: String::new(),
+            action: rule.action,
+            dry_run: rule.dry_run,
+            evidence: format!(
+                "{today} requests on a day; the median of {} days is {median}",
+                before.len()
+            ),
+        })
+    });
+    found.collect()
+}
+
+/// How many days before a role's rate is compared with.
+pub const RATE_DAYS: u64 = 60;
 
 impl TokenUse {
     /// Adds other uses of the same token.
@@ -121,6 +210,19 @@ impl TokenUse {
         ] {
             own.merge(more);
         }
+        let (own, more) = (&mut self.detail, &other.detail);
+        for (code, steps) in &more.recent {
+            steps.iter().for_each(|(step, count)| {
+                own.refused(code, *count, step.saturating_mul(RECENT_STEP_MS));
+            });
+        }
+        for (own, more) in [
+            (&mut own.accepted_from, &more.accepted_from),
+            (&mut own.revoked_from, &more.revoked_from),
+        ] {
+            let room = (MAX_KINDS * 2).saturating_sub(own.len());
+            own.extend(more.iter().take(room).cloned());
+        }
     }
 }
 
@@ -144,6 +246,74 @@ pub struct UseDetail {
     pub routes: Kinds,
     /// By needed scope that the token grants. Accepted requests only.
     pub scopes: Kinds,
+    /// Refusals by code in the last steps of [`RECENT_STEP_MS`].
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub recent: BTreeMap<String, Vec<(u64, u64)>>,
+    /// Countries and networks from which it was accepted.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub accepted_from: BTreeSet<String>,
+    /// Countries and networks from which it was used although revoked.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub revoked_from: BTreeSet<String>,
+    /// The last position: degrees of latitude and longitude, and from when to when it was used there, in
+    /// milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub position: Option<((i16, i16), u64, u64)>,
+    /// The highest speed between two positions in km/h, and how far they were apart in km.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fastest: Option<(u32, u32)>,
+}
+
+impl UseDetail {
+    fn refused(&mut self, code: &str, count: u64, at_ms: u64) {
+        if !self.recent.contains_key(code) && self.recent.len() >= MAX_KINDS {
+            return;
+        }
+        let step = at_ms / RECENT_STEP_MS;
+        let steps = self.recent.entry(code.to_owned()).or_default();
+        match steps.iter_mut().find(|(own, _)| *own == step) {
+            Some((_, sum)) => *sum = sum.saturating_add(count),
+            None => steps.push((step, count)),
+        }
+        steps.sort_unstable();
+        let old = steps.len().saturating_sub(RECENT_STEPS);
+        steps.drain(..old);
+    }
+
+    /// Takes a position at which the token was used from one time to another, and the speed from the last one.
+    fn moved(&mut self, at: (i16, i16), first_ms: u64, last_ms: u64) {
+        if let Some((from, from_ms, left_ms)) = self.position {
+            let way = distance(from, at);
+            // Positions are whole degrees, and networks are often located some hundred kilometres off.
+            if way >= FAR_KM {
+                // Reports of several guards come in any order.
+                let gap_ms = match from_ms <= first_ms {
+                    true => first_ms.saturating_sub(left_ms),
+                    false => from_ms.saturating_sub(last_ms),
+                };
+                let hours = gap_ms.max(1000) as f64 / 3_600_000.0;
+                let speed = (f64::from(way) / hours).min(f64::from(u32::MAX)) as u32;
+                self.fastest = Some(self.fastest.unwrap_or_default().max((speed, way)));
+            }
+            if last_ms < left_ms {
+                return;
+            }
+        }
+        self.position = Some((at, first_ms, last_ms));
+    }
+}
+
+/// The least distance of two positions that counts as travel, in kilometres.
+const FAR_KM: u32 = 500;
+
+/// The distance of two positions in degrees on the globe, in kilometres.
+fn distance(from: (i16, i16), to: (i16, i16)) -> u32 {
+    const RADIUS_KM: f64 = 6371.0;
+    let angle = |degrees: i16| f64::from(degrees).to_radians();
+    let (a, b) = ((angle(from.0), angle(from.1)), (angle(to.0), angle(to.1)));
+    let half = |angle: f64| (angle / 2.0).sin().powi(2);
+    let chord = half(b.0 - a.0) + a.0.cos() * b.0.cos() * half(b.1 - a.1);
+    (2.0 * RADIUS_KM * chord.sqrt().min(1.0).asin()) as u32
 }
 
 /// The use of the tokens of one role and client on one day (UTC), on one route, with one outcome.

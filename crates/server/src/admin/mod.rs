@@ -1,6 +1,7 @@
 //! `/admin/v1`: what operators do, over HTTP. A token of this issuer authorizes each request; its
 //! audience is the issuer itself, and its scope one of those below.
 
+pub mod findings;
 pub mod keys;
 pub mod policy;
 pub mod records;

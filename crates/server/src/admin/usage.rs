@@ -8,7 +8,9 @@ use axum::extract::{Query, State};
 use axum::response::Response;
 use edgepass_issuer::Store;
 use edgepass_issuer::storage::{StoreError, TokenRecord, UsageStore};
-use edgepass_issuer::usage::{Reporter, TokenUse, UsageBy, UsageFilter, UsageSum};
+use edgepass_issuer::usage::{
+    Kinds, Reporter, TokenUse, UsageBy, UsageFilter, UsageSum, UseDetail,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -106,6 +108,25 @@ fn by_scope(sums: &[UsageSum]) -> Vec<UsageSum> {
     each.into_values().collect()
 }
 
+/// Numbers of requests by kind. Those of all kinds for which there was no room have the name ``.
+fn detail(detail: &UseDetail) -> Value {
+    let of = |kinds: &Kinds| {
+        let others = (kinds.others > 0).then(|| (String::new(), kinds.others));
+        let counts = kinds.counts.iter().map(|(name, (count, _))| (name.clone(), *count));
+        json!(counts.chain(others).collect::<BTreeMap<String, u64>>())
+    };
+    json!({
+        "codes": of(&detail.codes),
+        "countries": of(&detail.countries),
+        "asns": of(&detail.asns),
+        "colos": of(&detail.colos),
+        "tls": of(&detail.tls),
+        "addresses": of(&detail.addresses),
+        "routes": of(&detail.routes),
+        "scopes": of(&detail.scopes),
+    })
+}
+
 fn reporter(reporter: &Reporter) -> Value {
     json!({
         "client_id": reporter.client_id,
@@ -156,7 +177,7 @@ impl Uses {
             "last_used": of(|it| it.last_ms),
             "last_refused": of(|it| it.last_refused_ms),
             "use_complete_since": seconds(complete_ms),
-            "use": token_use.map(|it| &it.detail),
+            "use": token_use.map(|it| detail(&it.detail)),
         })
     }
 }

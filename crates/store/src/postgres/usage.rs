@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use edgepass_issuer::misuse::{Found, Outcome};
 use edgepass_issuer::storage::StoreError;
 use edgepass_issuer::usage::{Isolate, Known, Reporter, TokenUse};
 use sqlx::{PgConnection, Row};
@@ -19,7 +20,7 @@ pub(super) const USES_OF: &str = "SELECT * FROM token_uses WHERE seq IN (SELECT 
 impl Tables for InTransaction<'_> {
     async fn known(&mut self, jwt_ids: &str) -> Result<HashMap<String, Known>, StoreError> {
         let rows = query(
-            "SELECT jwt_id, seq, role, client_id, audience, scope FROM tokens \
+            "SELECT jwt_id, seq, issued_at, role, client_id, audience, scope FROM tokens \
              WHERE jwt_id IN (SELECT value FROM jsonb_array_elements_text($1::jsonb))",
         );
         let rows = rows.bind(jwt_ids).fetch_all(&mut *self.0).await.map_err(failed)?;
@@ -54,6 +55,48 @@ impl Tables for InTransaction<'_> {
         let row = query("SELECT count(*) AS number FROM usage_days WHERE day = $1").bind(day);
         let row = row.fetch_one(&mut *self.0).await.map_err(failed)?;
         rows::unsigned(&row, "number").map_err(failed)
+    }
+
+    async fn role_days(
+        &mut self,
+        role: &str,
+        since_day: i64,
+    ) -> Result<Vec<(u64, u64)>, StoreError> {
+        let rows = query(uses::ROLE_DAYS).bind(role).bind(since_day);
+        let rows = rows.fetch_all(&mut *self.0).await.map_err(failed)?;
+        let pair = |row| Ok((rows::unsigned(row, "day")?, rows::unsigned(row, "count")?));
+        rows.iter().map(pair).collect::<Result<_, _>>().map_err(failed)
+    }
+
+    async fn acts(&mut self, since_ms: i64, role: &str) -> Result<[u64; 3], StoreError> {
+        let row = query(uses::ACTS).bind(since_ms).bind(role);
+        let row = row.fetch_one(&mut *self.0).await.map_err(failed)?;
+        let number = |column| rows::unsigned(&row, column).map_err(failed);
+        Ok([number("acts")?, number("of_role")?, number("findings")?])
+    }
+
+    async fn record(
+        &mut self,
+        found: &Found,
+        outcome: Outcome,
+        at_ms: i64,
+        policy: i64,
+    ) -> Result<Option<u64>, StoreError> {
+        let row = query(uses::RECORD)
+            .bind(at_ms)
+            .bind(&found.rule)
+            .bind(&found.subject)
+            .bind(&found.role)
+            .bind(&found.client_id)
+            .bind(found.action.name())
+            .bind(i64::from(found.dry_run))
+            .bind(&found.evidence)
+            .bind(outcome.name())
+            .bind(policy)
+            .fetch_optional(&mut *self.0)
+            .await
+            .map_err(failed)?;
+        row.as_ref().map(|row| rows::unsigned(row, "id")).transpose().map_err(failed)
     }
 
     async fn write(&mut self, table: Table, rows: &str) -> Result<(), StoreError> {

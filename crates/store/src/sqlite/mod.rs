@@ -30,13 +30,14 @@ use std::time::Duration;
 use edgepass_issuer::audit::AuditEntry;
 use edgepass_issuer::audit::leaf::Leaf;
 use edgepass_issuer::log::stored::{LogExtension, StoredLog};
+use edgepass_issuer::misuse::{self, Finding, Rules};
 use edgepass_issuer::new_act::{NewAct, Plan, RecordedAct};
 use edgepass_issuer::policy::version::{PolicyUser, PolicyVersion, StoredPolicy};
 use edgepass_issuer::replacement::Replaced;
 use edgepass_issuer::storage::{
     ActStore, AuditStore, KeyChange, KeyStore, ListEdition, ListState, ListStore, LogStore,
-    NewList, NewToken, Page, PolicyStore, Recorded, StoreError, StoreState, StoredKeys,
-    TokenFilter, TokenRecord, TokenStore, UsageStore,
+    MisuseStore, NewList, NewToken, Page, PolicyStore, Recorded, StoreError, StoreState,
+    StoredKeys, TokenFilter, TokenRecord, TokenStore, UsageStore,
 };
 use edgepass_issuer::usage::{
     Outcome, Reported, Reporter, TokenUse, UsageBy, UsageFilter, UsageSum,
@@ -443,9 +444,16 @@ impl LogStore for SqliteStore {
 }
 
 impl UsageStore for SqliteStore {
-    async fn add_usage(&self, reports: &[Reported]) -> Result<Vec<Outcome>, StoreError> {
+    async fn add_usage(
+        &self,
+        reports: &[Reported],
+        rules: &Rules<'_>,
+        now_ms: u64,
+    ) -> Result<(Vec<Outcome>, Vec<Finding>), StoreError> {
         self.writer
-            .write(async |one| uses::add_all(&mut usage::InTransaction(one), reports).await)
+            .write(async |one| {
+                uses::add_all(&mut usage::InTransaction(one), reports, rules, now_ms).await
+            })
             .await
     }
 
@@ -489,6 +497,49 @@ impl UsageStore for SqliteStore {
         }
         drop(reader);
         self.writer.write(async |one| usage::forget(one, day, isolates_ms, most).await).await
+    }
+}
+
+impl MisuseStore for SqliteStore {
+    async fn findings(&self, page: Page) -> Result<Vec<Finding>, StoreError> {
+        const WANTED: &str =
+            "SELECT * FROM (SELECT *, id AS seq FROM findings) WHERE seq > $1 AND seq < $2";
+        let rows = paged(WANTED, page).fetch_all(&self.readers).await.map_err(failed)?;
+        rows.iter().map(uses::finding).collect::<Result<_, _>>().map_err(failed)
+    }
+
+    async fn finding(&self, id: u64) -> Result<Option<Finding>, StoreError> {
+        let row = sqlx::query("SELECT * FROM findings WHERE id = $1").bind(rows::signed(id));
+        let row = row.fetch_optional(&self.readers).await.map_err(failed)?;
+        row.as_ref().map(uses::finding).transpose().map_err(failed)
+    }
+
+    async fn open_findings(
+        &self,
+        now_ms: Option<u64>,
+        most: u32,
+    ) -> Result<Vec<Finding>, StoreError> {
+        let rows = sqlx::query(uses::OPEN).bind(now_ms.map(rows::signed)).bind(most);
+        let rows = rows.fetch_all(&self.readers).await.map_err(failed)?;
+        rows.iter().map(uses::finding).collect::<Result<_, _>>().map_err(failed)
+    }
+
+    async fn set_outcome(&self, id: u64, outcome: misuse::Outcome) -> Result<(), StoreError> {
+        let set = sqlx::query(uses::SET_OUTCOME).bind(rows::signed(id)).bind(outcome.name());
+        self.writer.write(async |one| set.execute(one).await.map(|_| ()).map_err(failed)).await
+    }
+
+    async fn set_told(
+        &self,
+        id: u64,
+        told_ms: Option<u64>,
+        again_ms: Option<u64>,
+    ) -> Result<(), StoreError> {
+        let set = sqlx::query(uses::SET_TOLD)
+            .bind(rows::signed(id))
+            .bind(told_ms.map(rows::signed))
+            .bind(again_ms.map(rows::signed));
+        self.writer.write(async |one| set.execute(one).await.map(|_| ()).map_err(failed)).await
     }
 }
 

@@ -155,6 +155,7 @@ fn migrations_that_databases_have_taken_never_change() {
         "0e2b91dd6f35ee3fdc3562e2d07342e4c2dcd9b892942a2d85506a6515801aa1",
         "b61bcd2172f5972c70cfee0278743e563f21cc90a9db40c2595b07726f5ca0c5",
         "64c3fc046300b0361143ffe10e7245c6c2871be1a0b0524e0439a6995bb23eda",
+        "aca8bbcdca184b1b7438d38871f87bf6ba03152b66ded769e171b37b84724e99",
     ];
     let migrator = migrations::all();
     let files =

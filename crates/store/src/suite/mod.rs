@@ -161,6 +161,7 @@ macro_rules! on {
             usage: what_is_missing_is_known,
             usage: uses_go_with_their_records_and_sums_with_their_days,
             usage: what_reports_can_fill_is_limited,
+            usage: no_reports_make_more_acts_than_the_brakes_allow,
         }
     };
 }

@@ -1,13 +1,23 @@
 //! Reports of use.
 
-use edgepass_issuer::storage::{Page, TokenFilter, TokenStore, UsageStore};
+use edgepass_issuer::misuse::{self, Brakes, Finding, Rule, Rules};
+use edgepass_issuer::storage::{
+    MisuseStore, Page, Store, StoreError, TokenFilter, TokenStore, UsageStore,
+};
 use edgepass_issuer::usage::{
     MAX_DAY_SUMS, Outcome, Reported, UsageBy, UsageFilter, complete_since_ms,
 };
 use edgepass_usage::table::Header;
 use edgepass_usage::{ACCEPTED, Counted, Place, Report, Route, Table};
 
-use super::{Database, TestStore, issue, of_role, test_store, token};
+use super::{Database, TestStore, issue, now, of_role, test_store, token};
+
+/// Adds reports without rules.
+async fn add(store: &impl Store, reports: &[Reported]) -> Result<Vec<Outcome>, StoreError> {
+    let brakes = Brakes::default();
+    let rules = Rules { rules: &[], brakes: &brakes, clients: &[], policy: 1 };
+    Ok(store.add_usage(reports, &rules, now().0).await?.0)
+}
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
@@ -49,10 +59,10 @@ pub(crate) async fn a_report_counts_once_and_only_for_tokens_of_its_reporter<D: 
     );
     let again = report("i1", 2, at + 60_000, &[("mine", ACCEPTED)]);
     // The second one is a repetition of the first one, in the same transaction.
-    let outcomes = store.add_usage(&[first.clone(), first.clone(), again]).await.unwrap();
+    let outcomes = add(&store, &[first.clone(), first.clone(), again]).await.unwrap();
     let taken = |foreign| Outcome::Taken { foreign };
     assert_eq!(outcomes, [taken(2), Outcome::Repeated, taken(0)]);
-    assert_eq!(store.add_usage(&[first]).await.unwrap(), [Outcome::Repeated]);
+    assert_eq!(add(&store, &[first]).await.unwrap(), [Outcome::Repeated]);
     let page = Page::first(false, 10);
     let tokens = store.tokens(&TokenFilter::default(), page).await.unwrap();
     let seqs: Vec<u64> = tokens.iter().map(|token| token.seq).collect();
@@ -64,11 +74,11 @@ pub(crate) async fn a_report_counts_once_and_only_for_tokens_of_its_reporter<D: 
         (own.first_ms, own.last_ms, own.last_refused_ms),
         (Some(at), Some(at + 60_000), Some(at))
     );
-    assert_eq!(own.detail.countries.counts["CH"], 3);
-    assert_eq!(own.detail.asns.counts["13030"], 3);
-    assert_eq!(own.detail.routes.counts["GET /a"], 2);
+    assert_eq!(own.detail.countries.counts["CH"].0, 3);
+    assert_eq!(own.detail.asns.counts["13030"].0, 3);
+    assert_eq!(own.detail.routes.counts["GET /a"].0, 2);
     assert_eq!(own.detail.scopes.counts.keys().collect::<Vec<_>>(), ["a:read"]);
-    assert_eq!(own.detail.codes.counts["scope_missing"], 1);
+    assert_eq!(own.detail.codes.counts["scope_missing"].0, 1);
     for (by, name) in [
         (UsageBy::Day, "10"),
         (UsageBy::Role, "reader"),
@@ -97,7 +107,7 @@ pub(crate) async fn what_is_missing_is_known<D: Database>() {
     let send = async |isolate: &str, number: u64, minutes: u64, lost: u64| {
         let mut one = report(isolate, number, at + minutes * 60_000, &[("t", ACCEPTED)]);
         one.report.lost = lost;
-        store.add_usage(&[one]).await.unwrap();
+        add(&store, &[one]).await.unwrap();
     };
     send("i1", 1, 0, 0).await;
     send("i1", 2, 1, 0).await;
@@ -117,7 +127,7 @@ pub(crate) async fn what_is_missing_is_known<D: Database>() {
     // Isolates of other reporters are others, whatever they are called.
     let mut other = report("i1", 1, at, &[("t", ACCEPTED)]);
     other.reporter = "another".into();
-    assert_eq!(store.add_usage(&[other]).await.unwrap(), [Outcome::Taken { foreign: 0 }]);
+    assert_eq!(add(&store, &[other]).await.unwrap(), [Outcome::Taken { foreign: 0 }]);
 }
 
 pub(crate) async fn uses_go_with_their_records_and_sums_with_their_days<D: Database>() {
@@ -129,14 +139,14 @@ pub(crate) async fn uses_go_with_their_records_and_sums_with_their_days<D: Datab
     }
     let at = 30 * DAY_MS;
     let uses = [("old", ACCEPTED), ("new", ACCEPTED)];
-    store.add_usage(&[report("i1", 1, at, &uses)]).await.unwrap();
-    store.add_usage(&[report("i2", 1, at + 3 * DAY_MS, &uses)]).await.unwrap();
+    add(&store, &[report("i1", 1, at, &uses)]).await.unwrap();
+    add(&store, &[report("i2", 1, at + 3 * DAY_MS, &uses)]).await.unwrap();
     assert_eq!(database.number("SELECT count(*) FROM token_uses").await, 2);
     assert_eq!(store.forget_tokens(1_000, 10).await.unwrap(), 1);
     assert_eq!(database.number("SELECT count(*) FROM token_uses").await, 1);
     // A record that is gone gets no use any more.
     let late = report("i1", 2, at, &uses);
-    assert_eq!(store.add_usage(&[late]).await.unwrap(), [Outcome::Taken { foreign: 1 }]);
+    assert_eq!(add(&store, &[late]).await.unwrap(), [Outcome::Taken { foreign: 1 }]);
     assert_eq!(store.forget_usage(30, at, 100).await.unwrap(), 0);
     // Two roles on day 30, and one isolate.
     assert_eq!(store.forget_usage(31, at + 1, 100).await.unwrap(), 3);
@@ -159,7 +169,7 @@ pub(crate) async fn what_reports_can_fill_is_limited<D: Database>() {
     }
     let route = |number| Route { name: format!("GET /{number}"), needs: Vec::new() };
     let many = reported(taken(table, "i1", 1, route));
-    store.add_usage(&[many]).await.unwrap();
+    add(&store, &[many]).await.unwrap();
     let seq = store.token("t").await.unwrap().unwrap().seq;
     let uses = store.token_uses(&[seq]).await.unwrap();
     let countries = &uses[&seq].detail.countries;
@@ -172,7 +182,81 @@ pub(crate) async fn what_reports_can_fill_is_limited<D: Database>() {
          INSERT INTO usage_days SELECT 40, 'r', 'c', 'x' || i, '', 'accepted', 1 FROM n"
     );
     database.execute(&fill).await.unwrap();
-    store.add_usage(&[report("i2", 1, at, &[("t", ACCEPTED)])]).await.unwrap();
+    add(&store, &[report("i2", 1, at, &[("t", ACCEPTED)])]).await.unwrap();
     let unknown = "SELECT count FROM usage_days WHERE day = 40 AND route = ''";
     assert_eq!(database.number(unknown).await, 36 + 1);
+}
+
+/// Whatever is reported, no more acts follow than the brakes allow, and a rule finds a token once.
+pub(crate) async fn no_reports_make_more_acts_than_the_brakes_allow<D: Database>() {
+    let TestStore { store, database: _database } = test_store::<D>().await;
+    for number in 0..40 {
+        issue(&store, &of_role(["a", "b", "c"][number % 3], &format!("t{number}"))).await;
+    }
+    let rule = serde_json::json!({
+        "name": "two", "when": {"countries": {"more_than": 1, "within": "1h"}}, "action": "suspend",
+    });
+    let rule: Rule = serde_json::from_value(rule).unwrap();
+    let brakes = Brakes {
+        acts_per_hour: 7,
+        acts_per_hour_and_role: 3,
+        never_roles: vec!["c".into()],
+        ..Brakes::default()
+    };
+    let rules = Rules { rules: &[rule], brakes: &brakes, clients: &[], policy: 4 };
+    let begin = 50 * DAY_MS;
+    let mut all: Vec<Finding> = Vec::new();
+    let report = |round: u64, part: u64, now: u64| {
+        let mut table = Table::default();
+        for number in 0..20 {
+            let jwt_id = format!("t{}", (part * 20 + number) % 40);
+            let country = Some(["CH", "DE", "FR"][(round as usize + number as usize) % 3].into());
+            let place = Place { country, ..Place::default() };
+            let (scope, code) = ("", ACCEPTED);
+            let counted =
+                Counted { jwt_id: &jwt_id, client_id: "c", scope, route: 1, code, place: &place };
+            table.count(&counted, now);
+        }
+        let route = |_| Route { name: "GET /".into(), needs: Vec::new() };
+        reported(taken(table, &format!("i{part}"), round + 1, route))
+    };
+    for round in 0..60 {
+        // Five minutes pass in each round.
+        let now = begin + round * 5 * 60_000;
+        for part in 0..2 {
+            let (_, found) =
+                store.add_usage(&[report(round, part, now)], &rules, now).await.unwrap();
+            all.extend(found);
+        }
+        let acts = |role: &str| {
+            let within = |it: &&Finding| it.outcome.is_act() && it.at_ms + 3_600_000 > now;
+            let of = |it: &&Finding| role.is_empty() || it.found.role == role;
+            all.iter().filter(within).filter(of).count()
+        };
+        assert!(acts("") <= 7 && acts("a") <= 3 && acts("b") <= 3 && acts("c") == 0);
+    }
+    let mut subjects: Vec<&str> = all.iter().map(|it| it.found.subject.as_str()).collect();
+    subjects.sort_unstable();
+    subjects.dedup();
+    assert_eq!((subjects.len(), all.len()), (40, 40), "each token once");
+    let outcome = |wanted| all.iter().filter(|it| it.outcome == wanted).count();
+    assert_eq!(outcome(misuse::Outcome::Never), 13);
+    assert!(outcome(misuse::Outcome::Pending) >= 6 && outcome(misuse::Outcome::Capped) > 0);
+    // What is recorded is what was returned.
+    let stored = store.findings(Page::first(false, 100)).await.unwrap();
+    assert_eq!(stored, all);
+    let open = store.open_findings(None, 100).await.unwrap();
+    assert_eq!(open.len(), outcome(misuse::Outcome::Pending));
+    let id = open[0].id;
+    store.set_outcome(id, misuse::Outcome::Done).await.unwrap();
+    assert_eq!(store.finding(id).await.unwrap().unwrap().outcome, misuse::Outcome::Done);
+    assert_eq!(store.open_findings(None, 100).await.unwrap().len(), open.len() - 1);
+    // The webhook takes one, another is to be told again later, and a third is given up.
+    let told = async || store.open_findings(Some(begin), 100).await.unwrap();
+    let before = told().await.len();
+    store.set_told(id, Some(begin), None).await.unwrap();
+    store.set_told(id + 1, None, Some(begin + 1)).await.unwrap();
+    assert_eq!(store.finding(id).await.unwrap().unwrap().told_ms, Some(begin));
+    assert_eq!(store.finding(id + 1).await.unwrap().unwrap().attempts, 1);
+    assert!(told().await.len() < before && told().await.iter().all(|it| it.id != id));
 }

@@ -1,0 +1,127 @@
+//! What rules about misuse have found, and undoing a suspension.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::response::Response;
+use edgepass_issuer::Store;
+use edgepass_issuer::misuse::{Finding, Outcome};
+use edgepass_issuer::storage::Page;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::records::{MAX_PAGE, unreadable};
+use super::{Head, OPERATE, READ, authorize, read, respond};
+use crate::App;
+use crate::acts::unavailable;
+use crate::oauth::error::OauthError;
+
+/// Which findings are asked for.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FindingQuery {
+    /// Only findings with a larger number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<u64>,
+    /// Only findings with a smaller number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub before: Option<u64>,
+    /// Whether the first ones come first. Default: the last ones do.
+    pub oldest_first: bool,
+    /// The largest number of findings, at most 1,000. Default 100.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+}
+
+impl FindingQuery {
+    /// The findings of a page.
+    pub fn of(page: Page) -> Self {
+        Self {
+            after: Some(page.after),
+            before: Some(page.before),
+            oldest_first: !page.newest_first,
+            limit: Some(page.most),
+        }
+    }
+}
+
+/// The body of a request to undo a finding.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct UndoRequest {
+    /// The finding's number.
+    pub id: u64,
+}
+
+/// `GET /admin/v1/findings`: `{"records": [{"seq", "finding"}]}`.
+pub(crate) async fn list<S: Store>(
+    State(app): State<Arc<App<S>>>,
+    head: Head,
+    query: Result<Query<FindingQuery>, QueryRejection>,
+) -> Response {
+    let found = async {
+        authorize(&app, &head, READ).await?;
+        let Query(query) = query.map_err(|_| {
+            OauthError::InvalidRequest(
+                "a parameter of the query is unknown, repeated or malformed: see /openapi.json",
+            )
+        })?;
+        let page = Page {
+            after: query.after.unwrap_or_default(),
+            before: query.before.unwrap_or(u64::MAX),
+            newest_first: !query.oldest_first,
+            most: query.limit.unwrap_or(100).clamp(1, MAX_PAGE),
+        };
+        let findings = app.issuer.store().findings(page).await.map_err(unreadable)?;
+        let one = |it: &Finding| json!({ "seq": it.id, "finding": finding(it) });
+        Ok(json!({ "records": findings.iter().map(one).collect::<Vec<Value>>() }))
+    };
+    respond(found.await)
+}
+
+/// `POST /admin/v1/findings/undo`: resumes the token that a finding suspended.
+pub(crate) async fn undo<S: Store>(
+    State(app): State<Arc<App<S>>>,
+    head: Head,
+    body: Body,
+) -> Response {
+    let undone = async {
+        let actor = authorize(&app, &head, OPERATE).await?;
+        let UndoRequest { id } = read(&head, body).await?;
+        let store = app.issuer.store();
+        let found = store.finding(id).await.map_err(unreadable)?;
+        let found = found.ok_or(OauthError::InvalidRequest("there is no such finding"))?;
+        let act = found.undoing(&actor, app.issuer.policy().number(), (app.host.now)());
+        let act = act.ok_or(OauthError::InvalidRequest(NOT_SUSPENDED))?;
+        let done = app.act(&act).await.map_err(|error| unavailable(&error, &actor))?;
+        store.set_outcome(id, Outcome::Undone).await.map_err(unreadable)?;
+        let count = done.recorded.map_or(0, |recorded| recorded.count);
+        Ok(json!({ "id": id, "count": count, "published": done.is_published }))
+    };
+    respond(undone.await)
+}
+
+/// Why a finding is not undone.
+pub const NOT_SUSPENDED: &str =
+    "only a suspension can be undone, and this finding has suspended no token, or it was undone";
+
+/// A finding as JSON.
+pub fn finding(finding: &Finding) -> Value {
+    let found = &finding.found;
+    json!({
+        "id": finding.id,
+        "at_ms": finding.at_ms,
+        "rule": found.rule,
+        "subject": found.subject,
+        "role": found.role,
+        "client_id": found.client_id,
+        "action": found.action.name(),
+        "outcome": finding.outcome.name(),
+        "evidence": found.evidence,
+        "policy": finding.policy,
+        "attempts": finding.attempts,
+        "told_ms": finding.told_ms,
+    })
+}
