@@ -13,7 +13,7 @@ use crate::run::{Event, Fault, LENGTH, Run};
 use crate::source::Edition;
 
 /// `max-age` in the shared cache between a place and the source, in milliseconds.
-const SHARED_MAX_AGE: u64 = 1_000;
+pub(crate) const SHARED_MAX_AGE: u64 = 1_000;
 
 /// A data centre: its clock, its connection to the source, and the caches that its isolates share.
 pub(crate) struct Place {

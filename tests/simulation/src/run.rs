@@ -10,7 +10,7 @@ use edgepass_verify::{Check, Policy, PolicyConfig, Requirements, Sender, UnixMil
 use fastrand::Rng;
 use serde_json::json;
 
-use crate::network::{Answered, Asked, Asker, BrokenWatch, Lie, Place};
+use crate::network::{Answered, Asked, Asker, BrokenWatch, Lie, Place, SHARED_MAX_AGE};
 use crate::source::{HEAD, ISSUER, JWKS, MAX_AGE, START, Source, TOKENS, list_uri};
 
 /// Length of a run, in virtual milliseconds.
@@ -462,6 +462,7 @@ impl Run {
         let Token { index, key, .. } = self.tokens[process.token];
         let is_lied_to = self.lies(process.isolate).is_some();
         let has_head = self.source.has_head;
+        let is_withdrawn_lately = self.was_withdrawn_lately();
         let (isolate, list) = (&mut self.isolates[process.isolate], list_uri(index));
         let is_withdrawn = self.withdrawn.is_some_and(|(gone, _)| key == gone);
         let has_cause = match code {
@@ -475,11 +476,20 @@ impl Run {
             "keys_unavailable" | "status_unavailable" if is_lied_to => true,
             "keys_unavailable" if has_head && isolate.failed_lately(HEAD, self.now) => true,
             "status_unavailable" if has_head && isolate.failed_lately(HEAD, self.now) => true,
+            // A new isolate may get the set without a key from another one, and from a shared cache the head of
+            // before. It believes neither, and asks for another head with the next request.
+            "keys_unavailable" if has_head && is_withdrawn_lately => true,
             "keys_unavailable" => is_withdrawn || isolate.failed_lately(JWKS, self.now),
             "status_unavailable" => isolate.failed_lately(&list, self.now),
             _ => false,
         };
         (!has_cause).then(|| format!("refused a live token: {code}"))
+    }
+
+    /// Whether a key was withdrawn so lately that shared caches may have the head of before.
+    fn was_withdrawn_lately(&self) -> bool {
+        let since = |(_, at): (usize, u64)| self.now.saturating_sub(at);
+        self.withdrawn.map(since).is_some_and(|passed| passed <= SHARED_MAX_AGE + 500)
     }
 
     /// Checks that only isolates that a cache lies to confirm documents that are too old.
