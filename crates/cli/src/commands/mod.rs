@@ -79,6 +79,7 @@ Examples:
   edgepass tokens --server https://auth.example --server-token operator.jwt
   edgepass backup /backups/edgepass.db
   edgepass restore /backups/edgepass.db
+  edgepass leaks scan . --git . --revoke
   edgepass leaks rule --format kingfisher > edgepass.yml
   edgepass verify < token.txt
   edgepass verify - --issuer URL --audience URL < token.txt
@@ -143,7 +144,7 @@ enum Command {
     /// Put a backup in the place of the database, with all that the targets show since.
     #[command(after_help = restore::EXAMPLES)]
     Restore(restore::Args),
-    /// Print a rule by which scanners find this issuer's tokens.
+    /// Find leaked tokens and secrets, and revoke them; or print a rule for scanners.
     Leaks {
         #[command(subcommand)]
         act: leaks::Act,
@@ -205,7 +206,7 @@ impl Cli {
             Command::Doctor(args) => doctor::run(args, &source, json).await,
             Command::Backup(args) => backup::run(&args, &source, json).await,
             Command::Restore(args) => restore::run(&args, &source, json).await,
-            Command::Leaks { act } => leaks::run(act, &source),
+            Command::Leaks { act } => leaks::run(act, &source, json).await,
             Command::Policy { act } => policy::run(act, &source, json).await,
             Command::Client { act } => client::run(act, &source, json).await,
             Command::ClientSecret => client_secret::run(json),

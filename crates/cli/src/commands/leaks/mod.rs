@@ -1,5 +1,10 @@
 //! `edgepass leaks`.
 
+mod found;
+mod git;
+mod scan;
+mod sources;
+
 use clap::ValueEnum;
 
 use super::source::Source;
@@ -8,6 +13,9 @@ use crate::output;
 
 #[derive(clap::Subcommand)]
 pub(super) enum Act {
+    /// Find this issuer's tokens and client secrets in files, git history, logs, archives and reports.
+    #[command(after_help = scan::EXAMPLES)]
+    Scan(scan::Args),
     /// Print a scanner's rule that finds this issuer's tokens and client secrets. Tokens are found if
     /// their key was made by a version that starts each `kid` with `edgepass-`.
     Rule {
@@ -28,8 +36,11 @@ pub(super) enum Format {
     Trufflehog,
 }
 
-pub(super) fn run(act: Act, source: &Source) -> anyhow::Result<Exit> {
-    let Act::Rule { format } = act;
+pub(super) async fn run(act: Act, source: &Source, json: bool) -> anyhow::Result<Exit> {
+    let format = match act {
+        Act::Scan(args) => return scan::run(args, source, json).await,
+        Act::Rule { format } => format,
+    };
     let issuer = source.load()?.issuer;
     let template = match format {
         Format::Kingfisher => KINGFISHER,

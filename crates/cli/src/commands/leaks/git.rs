@@ -1,0 +1,158 @@
+//! The history of a git repository: every version of every file that a ref leads to, and the other objects.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use anyhow::Context;
+use edgepass_leaks::{Candidate, Scanner};
+use gix::ObjectId;
+use gix::objs::Kind;
+use sha2::{Digest, Sha256};
+
+use super::found::Place;
+use super::sources::Sink;
+
+/// Most folders within folders.
+const MAX_DEPTH: u32 = 512;
+
+/// Scans a repository. With `since`, in seconds, only what later commits brought. Returns the number of octets.
+pub(super) fn scan(
+    path: &Path,
+    since: Option<u64>,
+    scanner: &mut Scanner,
+    sink: Sink<'_>,
+) -> anyhow::Result<u64> {
+    let shown = path.display();
+    let repository = gix::open(path).with_context(|| format!("{shown} is no git repository"))?;
+    let mut history =
+        History { repository: &repository, seen: HashSet::new(), read: 0, is_scanned: true };
+    let mut commits = history.commits().with_context(|| format!("{shown}: its history"))?;
+    // The oldest first: the commit that brought a text is named.
+    commits.sort_unstable();
+    for (time, id) in commits {
+        history.is_scanned = since.is_none_or(|since| time >= since);
+        history.commit(id, scanner, sink)?;
+    }
+    if since.is_none() {
+        history.others(scanner, sink)?;
+    }
+    Ok(history.read)
+}
+
+struct History<'r> {
+    repository: &'r gix::Repository,
+    /// Trees and blobs that were looked at.
+    seen: HashSet<ObjectId>,
+    read: u64,
+    /// Whether what is looked at is scanned: not what older commits brought.
+    is_scanned: bool,
+}
+
+impl History<'_> {
+    /// All commits that a ref leads to, each with its time in seconds.
+    fn commits(&self) -> anyhow::Result<Vec<(u64, ObjectId)>> {
+        let mut waiting: Vec<ObjectId> = Vec::new();
+        for reference in self.repository.references()?.all()? {
+            // A ref may point to an object that is missing: the rest is scanned.
+            if let Ok(mut reference) = reference
+                && let Ok(id) = reference.peel_to_id()
+            {
+                waiting.push(id.detach());
+            }
+        }
+        if let Ok(head) = self.repository.head_id() {
+            waiting.push(head.detach());
+        }
+        let (mut known, mut commits) = (HashSet::new(), Vec::new());
+        while let Some(id) = waiting.pop() {
+            if !known.insert(id) {
+                continue;
+            }
+            let Ok(object) = self.repository.find_object(id) else { continue };
+            let Ok(commit) = object.try_into_commit() else { continue };
+            let time = commit.time().map_or(0, |time| time.seconds);
+            waiting.extend(commit.parent_ids().map(gix::Id::detach));
+            commits.push((u64::try_from(time).unwrap_or_default(), id));
+        }
+        Ok(commits)
+    }
+
+    /// Scans what a commit has that no earlier one had. Its message as well.
+    fn commit(
+        &mut self,
+        id: ObjectId,
+        scanner: &mut Scanner,
+        sink: Sink<'_>,
+    ) -> anyhow::Result<()> {
+        let commit = self.repository.find_object(id)?.try_into_commit()?;
+        let author = commit.author().ok().map(|author| {
+            let digest = Sha256::digest(author.email.to_ascii_lowercase());
+            digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect::<String>()
+        });
+        let place = Place { commit: Some(id.to_string()), author, ..Place::default() };
+        let message = Place { file: "(message of the commit)".to_owned(), ..place.clone() };
+        let text = commit.message_raw()?.to_vec();
+        self.text(&text, &message, scanner, sink);
+        let Ok(tree) = commit.tree_id() else { return Ok(()) };
+        self.tree(tree.detach(), "", &place, MAX_DEPTH, scanner, sink)
+    }
+
+    fn tree(
+        &mut self,
+        id: ObjectId,
+        folder: &str,
+        place: &Place,
+        depth: u32,
+        scanner: &mut Scanner,
+        sink: Sink<'_>,
+    ) -> anyhow::Result<()> {
+        let Some(depth) = depth.checked_sub(1) else { return Ok(()) };
+        if !self.seen.insert(id) {
+            return Ok(());
+        }
+        let tree = self.repository.find_object(id)?.try_into_tree()?;
+        for entry in tree.iter() {
+            let entry = entry?;
+            let name = entry.filename().to_string();
+            let path = if folder.is_empty() { name } else { format!("{folder}/{name}") };
+            let (mode, id) = (entry.mode(), entry.object_id());
+            if mode.is_tree() {
+                self.tree(id, &path, place, depth, scanner, sink)?;
+            } else if mode.is_blob() && self.seen.insert(id) && self.is_scanned {
+                let file: String = path.chars().filter(|char| !char.is_control()).collect();
+                let blob = self.repository.find_object(id)?;
+                self.text(&blob.data, &Place { file, ..place.clone() }, scanner, sink);
+            }
+        }
+        Ok(())
+    }
+
+    /// Scans the blobs that no commit of a ref has.
+    fn others(&mut self, scanner: &mut Scanner, sink: Sink<'_>) -> anyhow::Result<()> {
+        for id in self.repository.objects.iter()? {
+            let id = id?;
+            if self.seen.contains(&id) {
+                continue;
+            }
+            let Ok(object) = self.repository.find_object(id) else { continue };
+            if object.kind == Kind::Blob {
+                let place = Place { file: format!("(object {id})"), ..Place::default() };
+                self.text(&object.data, &place, scanner, sink);
+            }
+        }
+        Ok(())
+    }
+
+    fn text(&mut self, text: &[u8], place: &Place, scanner: &mut Scanner, sink: Sink<'_>) {
+        if !self.is_scanned {
+            return;
+        }
+        self.read = self.read.saturating_add(u64::try_from(text.len()).unwrap_or(u64::MAX));
+        let mut give = |found: Candidate| {
+            let line = found.line;
+            sink(found, Place { line, ..place.clone() });
+        };
+        scanner.part(text, &mut give);
+        scanner.end(&mut give);
+    }
+}
