@@ -18,6 +18,7 @@ mod listing;
 mod policy;
 mod published;
 mod restore;
+mod review;
 mod rewrap;
 mod serve;
 mod source;
@@ -69,6 +70,7 @@ Examples:
   edgepass tokens --client billing --live --limit 20
   edgepass usage --by scope --since 30days
   edgepass alerts --since 1d
+  edgepass review --for 30days
   edgepass audit --jti ID
   edgepass audit --since 1h --follow --json
   edgepass audit verify --checkpoint https://witness.example/invoices.checkpoint
@@ -125,6 +127,9 @@ enum Command {
     /// Print how tokens are used, as guards report it.
     #[command(after_help = usage::EXAMPLES)]
     Usage(usage::Args),
+    /// Find what the policy allows and nobody used, with the change that takes it away.
+    #[command(after_help = review::EXAMPLES)]
+    Review(review::Args),
     /// List what rules about misuse have found, and what followed.
     #[command(after_help = alerts::EXAMPLES)]
     Alerts(alerts::Args),
@@ -198,6 +203,7 @@ impl Cli {
             Command::Keys { act } => keys::run(act, &source, json).await,
             Command::Tokens(args) => tokens::run(args, &source, json).await,
             Command::Usage(args) => usage::run(args, &source, json).await,
+            Command::Review(args) => review::run(args, &source, json).await,
             Command::Alerts(args) => alerts::run(args, &source, json).await,
             Command::Undo(args) => alerts::undo(args, &source, json).await,
             Command::Audit(args) => audit::run(args, &source, json).await,

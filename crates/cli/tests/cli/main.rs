@@ -19,6 +19,7 @@ mod hostile;
 mod keys;
 mod policy;
 mod postgres;
+mod review;
 mod serving;
 mod targets;
 #[path = "../../../store/src/postgres/test_server.rs"]
