@@ -130,7 +130,7 @@ async fn history(
         if served_since_ms > 0 {
             let since = served_since_ms / 1000;
             let policy: Value = serde_json::from_str(&stored.text).unwrap_or_default();
-            for (_, (hashes, oldest)) in &mut secrets {
+            for (hashes, oldest) in secrets.values_mut() {
                 if hashes.iter().all(|hash| stored.text.contains(hash.as_str())) {
                     *oldest = since.min(*oldest);
                 }

@@ -42,9 +42,7 @@ impl OldPolicy {
         let list = |name: &str| policy.get(name).and_then(Value::as_array).into_iter().flatten();
         let words = |value: &Value| text(value).split(' ').map(str::to_owned).collect();
         let items = |value: &Value| value.as_array().into_iter().flatten().map(text).collect();
-        let null = Value::Null;
-        let member =
-            |entry: &'_ Value, name: &str| entry.get(name).cloned().unwrap_or(null.clone());
+        let member = |entry: &Value, name: &str| entry.get(name).cloned().unwrap_or_default();
         Self {
             roles: list("roles")
                 .map(|role| (text(&member(role, "name")), words(&member(role, "scope"))))
