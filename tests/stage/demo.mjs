@@ -17,7 +17,7 @@ const metricsToken = randomBytes(32).toString('base64url');
 
 const issuer = await Issuer.start({
   program: setting.edgepass, folder: setting.folder, init: ['--algorithm', setting.algorithm],
-  log: setting.log, logFile: setting.log_file, reports: true,
+  log: setting.log, logFile: setting.log_file, reports: true, change: withRule,
 });
 const origin = await listen(createServer(answer));
 const inspector = await listen(createServer(serveFolder(setting.www)));
@@ -26,7 +26,7 @@ const { at, url, stop } = await startWorkers([{
   bindings: {
     ISSUER: issuer.url, AUDIENCE: setting.audience, CACHE: setting.cache,
     ORIGIN_URL: origin, ORIGIN_SECRET: originSecret, METRICS_TOKEN: metricsToken,
-    USAGE_CLIENT_ID: 'guard', USAGE_CLIENT_SECRET: issuer.guardSecret,
+    USAGE_CLIENT_ID: 'guard', USAGE_CLIENT_SECRET: issuer.guardSecret, USAGE_INTERVAL: '1s',
   },
 }], { level: LogLevel.WARN });
 
@@ -41,6 +41,17 @@ console.log(JSON.stringify({
   issuer: issuer.url, issuer_process: issuer.process.pid, client_secret: issuer.secret,
   origin, inspector: `${inspector}/`, guard: url.origin, guard_socket: await at('guard'), metrics_token: metricsToken,
 }));
+
+/** The configuration with a rule about misuse, which only alerts. */
+function withRule(text) {
+  return `${text}
+# A token that is refused twice for lack of a scope: docs/misuse.md
+[[misuse.rule]]
+name = "beyond-its-scopes"
+when = { refusals = { more_than = 1, within = "10m", codes = ["scope_insufficient"] } }
+action = "alert"
+`;
+}
 
 /** The sample API. It serves only requests with the guard's secret, and returns what it received. */
 function answer(request, response) {

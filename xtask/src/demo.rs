@@ -86,6 +86,11 @@ The first call again, refused with 401 token_revoked within 10 s:
 The four bounds with their terms, and the time until a revoked probe token is refused:
   {edgepass}doctor --url {guard}/invoices)
 
+What was used, and what a rule found (the second write of the same token does):
+  {edgepass}usage --by code)
+  {edgepass}tokens)
+  {edgepass}alerts)
+
 Another token, which may write as well:
   {edgepass}issue --role invoice-clerk)
 

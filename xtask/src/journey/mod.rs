@@ -66,8 +66,45 @@ pub(crate) fn main_job(system: &System) -> Tally {
             age.as_secs_f64(),
         ))
     });
+    tally.check("see who used it: the guard has reported", || {
+        let (jti, since) = (jti(system, &token)?, Instant::now());
+        loop {
+            // Any request lets the guard report what it has counted.
+            get(&invoices, &token)?;
+            let output = system.edgepass(&["tokens", "--jti", &jti, "--json"]).output()?;
+            let record: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+            if let (Some(1..), Some(refusals @ 2..)) =
+                (record["uses"].as_u64(), record["refusals"].as_u64())
+            {
+                return Ok(format!("{} accepted, {refusals} refused", record["uses"]));
+            }
+            ensure!(since.elapsed() < REPORTED_WITHIN, "no report yet: {record}");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    });
+    tally.check("write with another one twice: a rule finds it", || {
+        let other = issue(system, "invoice-reader")?;
+        let jti = jti(system, &other)?;
+        let bearer = format!("Bearer {other}");
+        let since = Instant::now();
+        loop {
+            let reply = http::send("POST", &invoices, &[("authorization", &bearer)], "")?;
+            expect(reply, 403, "scope_insufficient")?;
+            let output = system.edgepass(&["alerts", "--json"]).output()?;
+            let text = String::from_utf8(output.stdout)?;
+            if let Some(line) = text.lines().find(|line| line.contains(&jti)) {
+                let found: serde_json::Value = serde_json::from_str(line)?;
+                return Ok(format!("{}: {}", found["rule"], found["evidence"]));
+            }
+            ensure!(since.elapsed() < REPORTED_WITHIN, "nothing was found");
+            std::thread::sleep(Duration::from_millis(300));
+        }
+    });
     tally
 }
+
+/// The guard of the demo reports after a second.
+const REPORTED_WITHIN: Duration = Duration::from_secs(15);
 
 /// Kill the issuer. The guard goes on with its copies; a revocation is recorded but not published.
 pub(crate) fn outage(system: &mut System) -> Tally {
