@@ -282,12 +282,11 @@ pub trait LogStore: Send + Sync + 'static {
 /// How tokens are used.
 pub trait UsageStore: Send + Sync + 'static {
     /// Adds up reports, all of them or none, and records what the rules find in them. Returns the outcome of
-    /// each report and the new findings. `now_ms` is the time.
+    /// each report and the new findings.
     fn add_usage(
         &self,
         reports: &[Reported],
         rules: &Rules<'_>,
-        now_ms: u64,
     ) -> impl Future<Output = Result<(Vec<Outcome>, Vec<Finding>), StoreError>> + Send;
 
     /// The use of the tokens at these positions in the order of issue. One that was never reported is left
@@ -335,12 +334,12 @@ pub trait MisuseStore: Send + Sync + 'static {
         most: u32,
     ) -> impl Future<Output = Result<Vec<Finding>, StoreError>> + Send;
 
-    /// Records what became of a finding.
+    /// Records what became of a finding. `false`: it was not what it is changed from.
     fn set_outcome(
         &self,
         id: u64,
-        outcome: misuse::Outcome,
-    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+        change: (misuse::Outcome, misuse::Outcome),
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
     /// Records an attempt to tell a finding to the webhook: that it was taken at `told_ms`, or else when it may
     /// be tried again. Without either it is given up.

@@ -75,6 +75,8 @@ pub struct App<S> {
     pub(crate) reports: leaks::Reports,
     pub(crate) reloads: reload::Reloads,
     pub(crate) usage: usage::Waiting,
+    /// Held while the act of a finding is carried out.
+    pub(crate) acting: tokio::sync::Mutex<()>,
     pub(crate) host: Host,
 }
 
@@ -102,6 +104,7 @@ impl<S: Store> App<S> {
             reports: leaks::Reports::default(),
             reloads: reload::Reloads::default(),
             usage: usage::Waiting::default(),
+            acting: tokio::sync::Mutex::default(),
             config,
             issuer,
             host,

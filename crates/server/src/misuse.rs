@@ -13,14 +13,25 @@ const PAUSE: Duration = Duration::from_secs(5);
 /// Findings of one look.
 const STEP: u32 = 100;
 
-/// Carries out the act of a finding, and logs the finding. Safe to repeat.
-pub(crate) async fn carry_out<S: Store>(app: &App<S>, finding: Finding) {
-    let (id, rule) = (finding.id, finding.found.rule.as_str());
+/// Carries out the act of a finding, and logs the finding. One at a time, as it is stored by then: another process
+/// may have acted, and a person may have undone it.
+pub(crate) async fn carry_out<S: Store>(app: &App<S>, id: u64) {
+    let _one = app.acting.lock().await;
+    let finding: Finding = match app.issuer.store().finding(id).await {
+        Ok(Some(finding)) => finding,
+        Ok(None) => return,
+        Err(error) => {
+            tracing::error!(error = %error_chain(&error), id, "a finding is not readable");
+            return;
+        }
+    };
+    let rule = finding.found.rule.as_str();
     let act = finding.act((app.host.now)()).filter(|_| finding.outcome == Outcome::Pending);
     let outcome = match &act {
         None => finding.outcome,
         Some(act) => match app.act(act).await {
-            Ok(_) => Outcome::Done,
+            Ok(done) if done.recorded.is_some_and(|recorded| recorded.count > 0) => Outcome::Done,
+            Ok(_) => Outcome::Unchanged,
             Err(ActError::NoSuspension(_)) => Outcome::Failed,
             Err(error) => {
                 let error = error_chain(&error);
@@ -30,7 +41,7 @@ pub(crate) async fn carry_out<S: Store>(app: &App<S>, finding: Finding) {
         },
     };
     if act.is_some()
-        && let Err(error) = app.issuer.store().set_outcome(id, outcome).await
+        && let Err(error) = app.issuer.store().set_outcome(id, (Outcome::Pending, outcome)).await
     {
         tracing::error!(error = %error_chain(&error), id, rule, "an outcome is not recorded");
     }
@@ -53,7 +64,7 @@ pub(crate) async fn run<S: Store>(app: &App<S>) {
         for finding in open {
             // Whoever found it is about to act.
             if u128::from(now.saturating_sub(finding.at_ms)) >= PAUSE.as_millis() {
-                carry_out(app, finding).await;
+                carry_out(app, finding.id).await;
             }
         }
     }

@@ -10,6 +10,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use edgepass_issuer::Store;
+use edgepass_issuer::config::OWN_CLIENTS;
 use edgepass_issuer::misuse::Rules;
 use edgepass_issuer::usage::{AHEAD_MS, OLDEST_MS, Outcome, Reported};
 use edgepass_usage::Report;
@@ -176,18 +177,24 @@ async fn add<S: Store>(app: &Arc<App<S>>, reported: Reported) -> Result<Outcome,
 }
 
 /// Writes reports in one transaction, and tells each request the outcome.
-async fn write<S: Store>(app: &App<S>, reports: Vec<(Reported, oneshot::Sender<Option<Outcome>>)>) {
+async fn write<S: Store>(
+    app: &Arc<App<S>>,
+    reports: Vec<(Reported, oneshot::Sender<Option<Outcome>>)>,
+) {
     let (reports, senders): (Vec<_>, Vec<_>) = reports.into_iter().unzip();
     let policy = app.issuer.policy();
-    let clients: Vec<&str> = policy.clients.iter().map(|client| client.id.as_str()).collect();
+    let clients = policy.clients.iter().map(|client| client.id.as_str());
+    let federations = policy.federations.iter().map(|federation| federation.name.as_str());
+    let clients: Vec<&str> = clients.chain(federations).chain(OWN_CLIENTS).collect();
+    let now_ms = (app.host.now)().0;
     let rules = Rules {
         rules: &policy.misuse,
         brakes: &policy.brakes,
         clients: &clients,
         policy: policy.number(),
+        now_ms,
     };
-    let now_ms = (app.host.now)().0;
-    let (outcomes, findings) = match app.issuer.store().add_usage(&reports, &rules, now_ms).await {
+    let (outcomes, findings) = match app.issuer.store().add_usage(&reports, &rules).await {
         Ok((outcomes, findings)) => (outcomes.into_iter().map(Some).collect(), findings),
         Err(error) => {
             tracing::error!(error = %error_chain(&error), "reports of use not recorded");
@@ -197,7 +204,13 @@ async fn write<S: Store>(app: &App<S>, reports: Vec<(Reported, oneshot::Sender<O
     for (sender, outcome) in senders.into_iter().zip(outcomes) {
         let _ = sender.send(outcome);
     }
-    for finding in findings {
-        misuse::carry_out(app, finding).await;
+    if !findings.is_empty() {
+        // Publication may take seconds; reports do not wait for it.
+        let app = Arc::clone(app);
+        tokio::spawn(async move {
+            for finding in findings {
+                misuse::carry_out(&app, finding.id).await;
+            }
+        });
     }
 }

@@ -122,7 +122,7 @@ forward! {
         fn extend_log(extension: &LogExtension) -> Result<bool, StoreError>;
     }
     UsageStore {
-        fn add_usage(reports: &[Reported], rules: &Rules<'_>, now_ms: u64) -> Result<(Vec<Outcome>, Vec<Finding>), StoreError>;
+        fn add_usage(reports: &[Reported], rules: &Rules<'_>) -> Result<(Vec<Outcome>, Vec<Finding>), StoreError>;
         fn token_uses(seqs: &[u64]) -> Result<HashMap<u64, TokenUse>, StoreError>;
         fn usage_sums(filter: &UsageFilter, by: UsageBy, most: u32) -> Result<Vec<UsageSum>, StoreError>;
         fn reporters() -> Result<Vec<Reporter>, StoreError>;
@@ -132,7 +132,7 @@ forward! {
         fn findings(page: Page) -> Result<Vec<Finding>, StoreError>;
         fn finding(id: u64) -> Result<Option<Finding>, StoreError>;
         fn open_findings(now_ms: Option<u64>, most: u32) -> Result<Vec<Finding>, StoreError>;
-        fn set_outcome(id: u64, outcome: misuse::Outcome) -> Result<(), StoreError>;
+        fn set_outcome(id: u64, change: (misuse::Outcome, misuse::Outcome)) -> Result<bool, StoreError>;
         fn set_told(id: u64, told_ms: Option<u64>, again_ms: Option<u64>) -> Result<(), StoreError>;
     }
     StoreState {

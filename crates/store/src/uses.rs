@@ -9,8 +9,8 @@ use edgepass_issuer::misuse::{
 };
 use edgepass_issuer::storage::StoreError;
 use edgepass_issuer::usage::{
-    Isolate, Known, MAX_DAY_SUMS, Outcome, RATE_DAYS, Reported, Reporter, Sums, TokenUse, UsageBy,
-    UsageSum, add, judge_rate,
+    ACCEPTED, Isolate, Known, MAX_DAY_SUMS, Outcome, RATE_DAYS, Reported, Reporter, Sums, TokenUse,
+    UsageBy, UsageSum, add, judge_rate,
 };
 use serde_json::{Value, json};
 
@@ -60,6 +60,12 @@ pub(crate) trait Tables {
         role: &str,
     ) -> impl Future<Output = Result<[u64; 3], StoreError>> + Send;
 
+    /// What became of the findings about subjects, by rule and subject. `subjects` is a JSON array.
+    fn settled(
+        &mut self,
+        subjects: &str,
+    ) -> impl Future<Output = Result<HashMap<(String, String), String>, StoreError>> + Send;
+
     /// Records a finding, unless the rule has found its subject before. Returns its number.
     fn record(
         &mut self,
@@ -91,7 +97,6 @@ pub(crate) async fn add_all(
     tables: &mut impl Tables,
     reports: &[Reported],
     rules: &Rules<'_>,
-    now_ms: u64,
 ) -> Result<(Vec<Outcome>, Vec<Finding>), StoreError> {
     let mut jwt_ids: Vec<&str> = Vec::new();
     for Reported { report, .. } in reports {
@@ -131,7 +136,7 @@ pub(crate) async fn add_all(
         });
     }
     let found = write(tables, sums, &known, rules).await?;
-    let findings = record(tables, found, rules, now_ms).await?;
+    let findings = record(tables, found, rules).await?;
     let isolates = isolates.into_iter().filter(|(_, (_, last_ms))| *last_ms > 0);
     let isolates: Vec<Value> = isolates
         .map(|((reporter, id), (isolate, last_ms))| {
@@ -166,19 +171,42 @@ async fn record(
     tables: &mut impl Tables,
     found: Vec<Found>,
     rules: &Rules<'_>,
-    now_ms: u64,
 ) -> Result<Vec<Finding>, StoreError> {
+    let now_ms = rules.now_ms;
     let since = rows::signed(now_ms.saturating_sub(HOUR_MS));
     let policy = rules.policy;
     let mut findings = Vec::new();
+    if found.is_empty() {
+        return Ok(findings);
+    }
+    let subjects: Vec<&str> = found.iter().map(|found| found.subject.as_str()).collect();
+    let known = tables.settled(&json!(subjects).to_string()).await?;
+    let is_open = |outcome: &String| ["alert", "dry_run", "capped"].contains(&outcome.as_str());
+    // The counts of the last hour by role, and the acts since the first of them were read.
+    let (mut acts, mut more) = (BTreeMap::new(), 0_u64);
     for found in found {
-        let [acts, of_role, all] = tables.acts(since, &found.role).await?;
-        if all >= MAX_FINDINGS {
-            break;
+        let is_known = known.get(&(found.rule.clone(), found.subject.clone()));
+        if is_known.is_some_and(|outcome| !is_open(outcome)) {
+            continue;
         }
-        let outcome = first_outcome(&found, rules.brakes, acts, of_role);
+        let [all_acts, of_role, all] = match acts.entry(found.role.clone()) {
+            Entry::Occupied(counts) => counts.into_mut(),
+            Entry::Vacant(new) => new.insert(tables.acts(since, &found.role).await?),
+        };
+        let outcome = first_outcome(&found, rules.brakes, all_acts.saturating_add(more), *of_role);
+        // Acts are few, by the brakes. Of the rest so many are kept.
+        let is_act = outcome == misuse::Outcome::Pending;
+        if !is_act && (is_known.is_some() || *all >= MAX_FINDINGS) {
+            continue;
+        }
         let (at, number) = (rows::signed(now_ms), rows::signed(policy));
         if let Some(id) = tables.record(&found, outcome, at, number).await? {
+            *all = all.saturating_add(1);
+            if is_act {
+                // Of other roles, the counts may have been read before.
+                *of_role = of_role.saturating_add(1);
+                more = more.saturating_add(1);
+            }
             let (attempts, told_ms) = (0, None);
             let at_ms = now_ms;
             findings.push(Finding { id, at_ms, found, outcome, policy, attempts, told_ms });
@@ -225,6 +253,9 @@ async fn write(
         if full.contains(&key.day) {
             key.route.clear();
             key.scope.clear();
+            if key.code != ACCEPTED {
+                "other".clone_into(&mut key.code);
+            }
         }
         let sum = sorted.entry(key).or_default();
         *sum = sum.saturating_add(count);
@@ -296,6 +327,7 @@ pub(crate) fn known(row: &impl Columns) -> Result<(String, Known), sqlx::Error> 
     let known = Known {
         seq: rows::unsigned(row, "seq")?,
         issued_at: rows::unsigned(row, "issued_at")?,
+        expiration: rows::unsigned(row, "expiration")?,
         role: text("role")?,
         client_id: text("client_id")?,
         audience: text("audience")?,
@@ -337,6 +369,12 @@ pub(crate) fn token_use(row: &impl Columns) -> Result<(u64, TokenUse), sqlx::Err
     Ok((rows::unsigned(row, "seq")?, token_use))
 }
 
+/// Rule and subject of a finding, and what became of it.
+pub(crate) fn settled(row: &impl Columns) -> Result<((String, String), String), sqlx::Error> {
+    let text = |column| row.text(column)?.ok_or_else(bad("findings"));
+    Ok(((text("rule")?, text("subject")?), text("outcome")?))
+}
+
 /// A finding.
 pub(crate) fn finding(row: &impl Columns) -> Result<Finding, sqlx::Error> {
     let text = |column| row.text(column)?.ok_or_else(bad("findings"));
@@ -361,14 +399,20 @@ pub(crate) fn finding(row: &impl Columns) -> Result<Finding, sqlx::Error> {
 }
 
 /// Selects acts by rules: since a time, of those on tokens of a role, and all findings.
-pub(crate) const ACTS: &str = "SELECT count(CASE WHEN outcome IN ('pending', 'done', 'failed', 'undone') THEN 1 END) AS acts, \
-     count(CASE WHEN outcome IN ('pending', 'done', 'failed', 'undone') AND role = $2 THEN 1 END) AS of_role, \
+pub(crate) const ACTS: &str = "SELECT count(CASE WHEN outcome IN ('pending', 'done', 'failed', 'undone', 'unchanged') THEN 1 END) AS acts, \
+     count(CASE WHEN outcome IN ('pending', 'done', 'failed', 'undone', 'unchanged') AND role = $2 THEN 1 END) AS of_role, \
      count(*) AS findings FROM findings WHERE at_ms > $1";
 
 /// Inserts a finding.
 pub(crate) const RECORD: &str = "INSERT INTO findings (id, at_ms, rule, subject, role, client_id, action, dry_run, evidence, outcome, \
      policy) SELECT coalesce(max(id), 0) + 1, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10 FROM findings \
-     WHERE true ON CONFLICT (rule, subject) DO NOTHING RETURNING id";
+     WHERE true ON CONFLICT (rule, subject) DO UPDATE SET at_ms = excluded.at_ms, action = excluded.action, \
+     dry_run = excluded.dry_run, evidence = excluded.evidence, outcome = excluded.outcome, \
+     policy = excluded.policy, attempts = 0, told_ms = NULL, again_ms = 0 \
+     WHERE excluded.outcome = 'pending' AND findings.outcome IN ('alert', 'dry_run', 'capped') RETURNING id";
+
+/// Selects what became of the findings about subjects, which follow.
+pub(crate) const SETTLED: &str = "SELECT rule, subject, outcome FROM findings WHERE subject IN ";
 
 /// Selects the sums of a role by day.
 pub(crate) const ROLE_DAYS: &str = "SELECT day, CAST(sum(count) AS BIGINT) AS count FROM usage_days WHERE role = $1 AND day >= $2 GROUP BY day";
@@ -377,7 +421,9 @@ pub(crate) const ROLE_DAYS: &str = "SELECT day, CAST(sum(count) AS BIGINT) AS co
 pub(crate) const OPEN: &str = "SELECT * FROM findings WHERE outcome = 'pending' \
      OR (again_ms IS NOT NULL AND again_ms <= $1) ORDER BY id LIMIT $2";
 
-pub(crate) const SET_OUTCOME: &str = "UPDATE findings SET outcome = $2 WHERE id = $1";
+/// Sets what became of a finding, if it is still what it is changed from.
+pub(crate) const SET_OUTCOME: &str =
+    "UPDATE findings SET outcome = $2 WHERE id = $1 AND outcome = $3";
 
-pub(crate) const SET_TOLD: &str =
-    "UPDATE findings SET attempts = attempts + 1, told_ms = $2, again_ms = $3 WHERE id = $1";
+pub(crate) const SET_TOLD: &str = "UPDATE findings SET attempts = CASE WHEN $3 = 0 THEN 0 ELSE attempts + 1 END, told_ms = $2, again_ms = $3 \
+     WHERE id = $1";

@@ -14,7 +14,9 @@ pub const MAX_NAMED: usize = 512;
 pub const MAX_CODES: usize = 64;
 /// Most rows about tokens that are not named.
 pub const MAX_FOLDED: usize = 4_096;
-/// The largest number of requests in a row, of reports of an isolate, and of lost requests.
-pub const MAX_COUNT: u64 = 1 << 40;
+/// The largest number of requests in a row.
+pub const MAX_COUNT: u64 = 1 << 24;
+/// The largest number of reports of an isolate, and of lost requests.
+pub const MAX_NUMBER: u64 = 1 << 32;
 /// The largest report in bytes, before compression. None is larger within the other limits.
 pub const MAX_BYTES: usize = 2 << 20;

@@ -1,11 +1,44 @@
 //! Reading the report of a table.
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::{Error as _, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::limits::{
-    MAX_CODES, MAX_COUNT, MAX_FOLDED, MAX_JWT_ID, MAX_NAMED, MAX_TEXT, MAX_TOKENS, MAX_USES,
+    MAX_CODES, MAX_COUNT, MAX_FOLDED, MAX_JWT_ID, MAX_NAMED, MAX_NUMBER, MAX_TEXT, MAX_TOKENS,
+    MAX_USES,
 };
 use crate::table::{Place, Route};
+
+/// Reads a sequence of at most so many items. A longer one is refused before it is held.
+fn capped<'de, D, T, const MOST: usize>(from: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    struct Capped<T, const MOST: usize>(PhantomData<T>);
+    impl<'de, T: Deserialize<'de>, const MOST: usize> Visitor<'de> for Capped<T, MOST> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "at most {MOST} items")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Vec<T>, A::Error> {
+            let mut all = Vec::new();
+            while let Some(item) = items.next_element()? {
+                if all.len() >= MOST {
+                    return Err(A::Error::invalid_length(MOST, &self));
+                }
+                all.push(item);
+            }
+            Ok(all)
+        }
+    }
+    from.deserialize_seq(Capped::<T, MOST>(PhantomData))
+}
 
 /// What one isolate (or process) counted since its last report.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -26,17 +59,22 @@ pub struct Report {
     #[serde(default)]
     pub lost: u64,
     /// The routes that [`Use::route`] means.
+    #[serde(deserialize_with = "capped::<_, _, MAX_NAMED>")]
     pub routes: Vec<Route>,
     /// The places that [`Use::place`] means.
+    #[serde(deserialize_with = "capped::<_, _, MAX_NAMED>")]
     pub places: Vec<Place>,
     /// The codes that rows mean: [`ACCEPTED`](crate::ACCEPTED), or that of a refusal.
+    #[serde(deserialize_with = "capped::<_, _, MAX_CODES>")]
     pub codes: Vec<String>,
     /// `jti` of the tokens that [`Use::token`] means.
+    #[serde(deserialize_with = "capped::<_, _, MAX_TOKENS>")]
     pub tokens: Vec<String>,
     /// The counts, in any order.
+    #[serde(deserialize_with = "capped::<_, _, MAX_USES>")]
     pub uses: Vec<Use>,
     /// Counts of tokens that found no room in the table.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "capped::<_, _, MAX_FOLDED>")]
     pub folded: Vec<Folded>,
 }
 
@@ -124,8 +162,8 @@ impl Report {
                 && text.bytes().all(|byte| (0x20..0x7f).contains(&byte))
         };
         refuse(!is_text(&self.isolate, MAX_TEXT), "isolate: visible ASCII, 1 to 256 bytes")?;
-        refuse(!(1..=MAX_COUNT).contains(&self.number), "number: from 1 to 2^40")?;
-        refuse(self.lost > MAX_COUNT, "lost: at most 2^40")?;
+        refuse(!(1..=MAX_NUMBER).contains(&self.number), "number: from 1 to 2^32")?;
+        refuse(self.lost > MAX_NUMBER, "lost: at most 2^32")?;
         refuse(self.to_ms < self.from_ms, "to_ms: not before from_ms")?;
         refuse(self.tokens.len() > MAX_TOKENS, "tokens: at most 2,000")?;
         refuse(self.uses.len() > MAX_USES, "uses: at most 2,400")?;

@@ -38,6 +38,16 @@ pub struct Route {
     pub needs: Vec<String>,
 }
 
+impl Route {
+    /// The name of [`others`](Self::others).
+    pub const OTHERS: &str = "(others)";
+
+    /// Stands for the routes that found no room in a report.
+    pub fn others() -> Self {
+        Self { name: Self::OTHERS.to_owned(), needs: Vec::new() }
+    }
+}
+
 /// Where requests came from, as the platform says.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 #[cfg_attr(
@@ -295,8 +305,9 @@ impl Table {
             .flat_map(|(at, token)| token.rows.iter().map(move |row| (at, row)))
         {
             let Kind { route, code, place } = kind;
-            // As many as there are rows, and no more than the caller has.
-            let route = named.position(route, MAX_USES).unwrap_or_default();
+            // The last one has what fits into none.
+            let route = named.position(route, MAX_NAMED - 1);
+            let route = route.or_else(|| named.position(&u32::MAX, MAX_NAMED)).unwrap_or_default();
             let (first, last) = (seconds(*first_ms), seconds(*last_ms));
             let comma = if uses.is_empty() { "" } else { "," };
             // Writing to a string cannot fail.

@@ -6,12 +6,16 @@ use anyhow::{Context, bail};
 use comfy_table::{Table, presets};
 use edgepass_issuer::misuse::{Finding, Outcome};
 use edgepass_issuer::selection::StatusChange;
-use edgepass_issuer::storage::{MisuseStore, Page};
+use edgepass_issuer::storage::{MisuseStore, Page, TokenStore};
 use edgepass_server::App;
-use edgepass_server::admin::findings::{FindingQuery, NOT_SUSPENDED, UndoRequest, finding};
+use edgepass_server::admin::findings::{
+    FindingQuery, NOT_SUSPENDED, NOTHING_RESUMED, UndoRequest, finding,
+};
+use edgepass_status_list::StatusType;
 use edgepass_store::AnyStore;
 use edgepass_verify::UnixMillis;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use super::listing::Window;
 use super::source::Source;
@@ -146,8 +150,15 @@ pub(super) async fn undo(args: UndoArgs, source: &Source, json: bool) -> anyhow:
         bail!("{NOT_SUSPENDED}");
     }
     let resume = status_act::Args::of(found.found.subject.clone(), found.undone());
+    let is_suspended = async || {
+        let token = store.token(&found.found.subject).await?;
+        anyhow::Ok(token.is_some_and(|token| token.status == StatusType::Suspended))
+    };
+    if !is_suspended().await? {
+        bail!("{NOTHING_RESUMED}");
+    }
     let done = status_act::run(StatusChange::Resume, resume, source, json).await?;
-    store.set_outcome(id, Outcome::Undone).await?;
+    store.set_outcome(id, (Outcome::Done, Outcome::Undone)).await?;
     Ok(done)
 }
 
@@ -199,7 +210,10 @@ async fn tell_one(
         "timestamp": output::date_ms(one.at_ms),
         "data": { "issuer": issuer, "finding": finding(one) },
     });
-    let told = webhook.send(&format!("finding-{}", one.id), now, &body.to_string()).await;
+    // Unique over environments, and over what a restored backup numbers again.
+    let digest = Sha256::digest(format!("{issuer} {} {}", one.id, one.at_ms));
+    let id: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    let told = webhook.send(&format!("msg_{id}"), now, &body.to_string()).await;
     let told_ms = told.is_ok().then_some(host::now().0);
     let wait = AGAIN.get(usize::try_from(one.attempts).unwrap_or(usize::MAX));
     let again_ms = wait.filter(|_| told.is_err()).map(|wait| now.plus(*wait).0);

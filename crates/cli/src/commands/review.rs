@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{IsTerminal, stdin};
+use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use edgepass_issuer::Config;
@@ -14,7 +15,7 @@ use edgepass_issuer::policy::use_review::{
 };
 use edgepass_issuer::policy::version::StoredPolicy;
 use edgepass_issuer::storage::{Page, PolicyStore, TokenFilter, TokenStore, UsageStore};
-use edgepass_issuer::usage::{UsageBy, UsageFilter, complete_since_ms};
+use edgepass_issuer::usage::{UsageBy, UsageFilter, complete_since_ms, expected_reporters};
 use edgepass_store::AnyStore;
 use edgepass_verify::policy::duration::DurationText;
 use serde_json::{Value, json};
@@ -56,6 +57,9 @@ const DAY: u64 = 24 * 60 * 60;
 const MOST: u32 = 1_000;
 
 pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Result<Exit> {
+    if args.period.0.as_secs() < DAY {
+        bail!("--for: look at one day at least");
+    }
     let config = source.load()?;
     let installation = source.all()?;
     let store = super::open_store(&config).await?;
@@ -72,13 +76,12 @@ pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Resu
     let environment = config.environment.as_deref();
     let place =
         |found: &UseFinding| installation.places.of(found.kind, environment, &found.name).cloned();
-    let folder = source.config().parent().map(std::path::Path::to_owned).unwrap_or_default();
     let mut files: BTreeMap<String, String> = BTreeMap::new();
     for one in &found {
         let place = place(one);
         let diff = match &place {
             Some(place) => {
-                let text = read(&folder, source, place)?;
+                let text = read(place)?;
                 let alone = fixed(&text, one, environment)?;
                 if let Some(alone) = &alone {
                     let whole = files.get(&place.file).cloned().unwrap_or_else(|| text.clone());
@@ -105,7 +108,7 @@ pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Resu
         }
     }
     if args.fix && !files.is_empty() {
-        write(&folder, source, &files, args.yes)?;
+        write(source, &files, args.yes)?;
     }
     Ok(if found.is_empty() { Exit::Ok } else { Exit::Refused })
 }
@@ -161,7 +164,9 @@ async fn uses(
             continue;
         }
         let is_complete = role.audiences.iter().all(|audience| {
-            complete_since_ms(&reporters, audience).is_some_and(|since| since / 1000 <= begin)
+            let expected = expected_reporters(&config.policy, audience);
+            let since = complete_since_ms(&reporters, audience, &expected, host::now().0);
+            since.is_some_and(|since| since / 1000 <= begin)
         });
         if !is_complete {
             unknown.push(role.name.clone());
@@ -174,6 +179,13 @@ async fn uses(
         };
         let scopes = store.usage_sums(&filter, UsageBy::Scope, MOST).await?;
         let clients = store.usage_sums(&filter, UsageBy::Client, MOST).await?;
+        // Sums that were cut, or whose routes are not known, say nothing about what was not used.
+        let routes = store.usage_sums(&filter, UsageBy::Route, MOST).await?;
+        let is_cut = [&scopes, &clients, &routes].iter().any(|sums| sums.len() >= MOST as usize);
+        if is_cut || routes.iter().any(|sum| sum.name.is_empty() && sum.accepted > 0) {
+            unknown.push(role.name.clone());
+            continue;
+        }
         let of_role = TokenFilter { role: Some(role.name.clone()), ..TokenFilter::default() };
         let records = store.tokens(&of_role, Page::first(true, MOST)).await?;
         let seqs: Vec<u64> = records.iter().map(|record| record.seq).collect();
@@ -201,15 +213,8 @@ async fn uses(
     Ok((uses, unknown))
 }
 
-fn read(folder: &std::path::Path, source: &Source, place: &Place) -> anyhow::Result<String> {
-    let file = path(folder, source, &place.file);
-    fs::read_to_string(&file).with_context(|| format!("{} cannot be read", file.display()))
-}
-
-/// The file with this name in messages.
-fn path(folder: &std::path::Path, source: &Source, name: &str) -> std::path::PathBuf {
-    let config = source.config();
-    if config.is_dir() { config.join(name) } else { folder.join(name) }
+fn read(place: &Place) -> anyhow::Result<String> {
+    fs::read_to_string(&place.file).with_context(|| format!("{} cannot be read", place.file))
 }
 
 /// The text of a configuration with one fix. `None`: the fix is not in the configuration.
@@ -239,7 +244,10 @@ fn fixed(
             if found.kind == EntryKind::Role {
                 let clients = document.get_mut("client").and_then(Item::as_array_of_tables_mut);
                 for client in clients.into_iter().flat_map(|clients| clients.iter_mut()) {
-                    remove_item(client, "roles", &found.name);
+                    let of = client.get("environment").and_then(Item::as_str);
+                    if of == environment {
+                        remove_item(client, "roles", &found.name);
+                    }
                 }
             }
         }
@@ -303,12 +311,7 @@ fn tell(found: &UseFinding, place: Option<&Place>, diff: &str, json: bool) -> an
 }
 
 /// Writes the changed files, after a question.
-fn write(
-    folder: &std::path::Path,
-    source: &Source,
-    files: &BTreeMap<String, String>,
-    is_sure: bool,
-) -> anyhow::Result<()> {
+fn write(source: &Source, files: &BTreeMap<String, String>, is_sure: bool) -> anyhow::Result<()> {
     let names: Vec<&str> = files.keys().map(String::as_str).collect();
     if !is_sure {
         if !stdin().is_terminal() {
@@ -322,8 +325,13 @@ fn write(
             return Ok(());
         }
     }
+    let whole: Vec<(PathBuf, String)> =
+        files.iter().map(|(name, text)| (PathBuf::from(name), text.clone())).collect();
+    source
+        .with_files(&whole)
+        .context("the changes together would break the configuration; nothing was written")?;
     for (name, text) in files {
-        let file = path(folder, source, name);
+        let file = PathBuf::from(name);
         // Beside it first: an interrupted write leaves the old one whole.
         let new = file.with_extension("toml.new");
         fs::write(&new, text)

@@ -145,6 +145,18 @@ impl Source {
         Ok((target, appended))
     }
 
+    /// Checks the configuration with other texts for some of its files.
+    pub(crate) fn with_files(&self, others: &[(PathBuf, String)]) -> anyhow::Result<()> {
+        let paths = self.paths()?;
+        let mut files = Self::read(&paths)?;
+        for (path, file) in paths.iter().zip(&mut files) {
+            if let Some((_, text)) = others.iter().find(|(other, _)| other == path) {
+                text.clone_into(&mut file.text);
+            }
+        }
+        self.parse(&paths, &files).map(drop)
+    }
+
     fn read(paths: &[PathBuf]) -> anyhow::Result<Vec<SourceFile>> {
         let mut files = Vec::new();
         for path in paths {

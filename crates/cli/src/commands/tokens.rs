@@ -89,12 +89,13 @@ pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Resu
         };
         args.window.list(newest_first, page, newest, keep, print).await?;
     } else {
-        let store = super::open_store(&source.load()?).await?;
+        let config = source.load()?;
+        let store = super::open_store(&config).await?;
         let view = TokenView::new(&store.keys().await?.keys, now);
         let read = async |page| {
             let (filter, page) = query.clone().of(page).into_parts(now);
             let records = store.tokens(&filter, page).await?;
-            let uses = Uses::of(&store, &records).await?;
+            let uses = Uses::of(&store, &config.policy, &records, host::now().0).await?;
             Ok(records.iter().map(|record| (record.seq, view.token(record, &uses))).collect())
         };
         let newest = async || {

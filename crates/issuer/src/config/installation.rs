@@ -222,7 +222,9 @@ impl Entries {
         let suspension = written.status.as_ref().is_some_and(|text| text.get_ref().suspension);
         let misuse = written.misuse.take().and_then(|misuse| {
             let is_role = |name: &str| known_roles.iter().any(|(_, own)| own == name);
-            sources.check(misuse, |text| policy_checks::misuse(text, is_role, suspension))
+            let is_client = |name: &str| clients.iter().any(|(_, own)| own.id == name);
+            sources
+                .check(misuse, |text| policy_checks::misuse(text, is_role, is_client, suspension))
         });
         let misuse = misuse.unwrap_or_default();
         Self { environments, scopes, agreements, roles, clients, federations, misuse, places }

@@ -63,6 +63,9 @@ pub enum TargetConfig {
     },
 }
 
+/// The clients of the issuer's own commands. No client of a policy has their names.
+pub const OWN_CLIENTS: [&str; 2] = ["edgepass-cli", "edgepass-doctor"];
+
 /// How the issuer's own endpoint is protected on its way to clients.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum TlsConfig {

@@ -13,6 +13,7 @@ use regex_lite::Regex;
 use toml::value::{Datetime, Offset};
 
 use super::LIFETIME_CAP;
+use super::OWN_CLIENTS;
 use super::error::Mistake;
 use super::written::{
     AgreementText, ClientText, EnvironmentText, FederationText, MisuseText, NamingText, RoleText,
@@ -29,9 +30,6 @@ use crate::policy::federation::Federation;
 use crate::policy::operator_scopes;
 use crate::selection::StatusChange;
 use crate::sidecar::ROLE;
-
-/// The clients that commands of the issuer name in tokens.
-const OWN: [&str; 2] = ["edgepass-cli", "edgepass-doctor"];
 
 /// First path segments of the issuer's own routes, which no environment may be called.
 const RESERVED: [&str; 9] =
@@ -361,7 +359,11 @@ pub(super) fn client(
     let is_taken = |(other_environment, other): &Placed<Client>| {
         *other_environment == environment && other.id == id
     };
-    if id.is_empty() || !printable || OWN.contains(&id.as_str()) || before.iter().any(is_taken) {
+    if id.is_empty()
+        || !printable
+        || OWN_CLIENTS.contains(&id.as_str())
+        || before.iter().any(is_taken)
+    {
         return Err(Mistake::ClientId);
     }
     fits("client", &id, rules.naming.client.as_ref())?;
@@ -445,6 +447,7 @@ pub(super) fn federation(
 pub(super) fn misuse(
     text: MisuseText,
     is_role: impl Fn(&str) -> bool,
+    is_client: impl Fn(&str) -> bool,
     suspension: bool,
 ) -> Result<(Vec<Rule>, Brakes), Mistake> {
     let default = Brakes::default();
@@ -473,6 +476,18 @@ pub(super) fn misuse(
         if let Some(mistake) = rule.mistake() {
             return Err(wrong(mistake));
         }
+    }
+    for rule in &text.rules {
+        let is_wide = rule.action == Action::RevokeClient;
+        let spares = !brakes.never_roles.is_empty() || !rule.roles.is_empty();
+        if is_wide && spares {
+            let reason = "action: \"revoke_client\" revokes tokens of all roles: leave roles and never_roles out";
+            return Err(Mistake::Misuse { rule: rule.name.clone(), reason });
+        }
+    }
+    if let Some(unknown) = brakes.never_clients.iter().find(|client| !is_client(client)) {
+        let reason = "never_clients: there is no such client";
+        return Err(Mistake::Misuse { rule: unknown.clone(), reason });
     }
     if let Some(unknown) = brakes.never_roles.iter().find(|role| !is_role(role)) {
         let what = "misuse never_roles".to_owned();

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{Found, MoreThan, Rule, Rules, When};
-use crate::usage::{Kinds, RECENT_STEP_MS, TokenUse};
+use crate::usage::{Kinds, MAX_PLACES, RECENT_STEP_MS, TokenUse};
 
 /// What is recorded about a token, as far as rules look at it.
 #[derive(Clone, Copy, Debug)]
@@ -17,15 +17,21 @@ pub struct Facts<'t> {
     pub client_id: &'t str,
     /// The claim `iat`, in milliseconds.
     pub issued_ms: u64,
+    /// The claim `exp`, in milliseconds.
+    pub expires_ms: u64,
 }
 
-/// Applies the rules to the use of a token: `before` is what was known, `new` what reports add, and `after`
+/// Applies the rules to the use of a token that has not expired: `before` is what was known, `new` what reports add, and `after`
 /// both.
 pub fn judge(
     rules: &Rules<'_>,
     facts: &Facts<'_>,
     (before, new, after): (&TokenUse, &TokenUse, &TokenUse),
 ) -> Vec<Found> {
+    // Verifiers refuse what has expired, and nothing would be left to act on.
+    if facts.expires_ms <= rules.now_ms {
+        return Vec::new();
+    }
     let is_for =
         |rule: &&Rule| rule.roles.is_empty() || rule.roles.iter().any(|role| role == facts.role);
     let found = rules.rules.iter().filter(is_for).filter_map(|rule| {
@@ -62,13 +68,14 @@ fn evidence(
         When::Refusals { more_than, within, codes } => {
             let last = new.last_refused_ms?;
             let first = last.saturating_sub(millis(within.0)) / RECENT_STEP_MS;
+            let end = last / RECENT_STEP_MS;
             let mut sum = 0_u64;
             for (code, steps) in &after.detail.recent {
                 if !codes.is_empty() && !codes.contains(code) {
                     continue;
                 }
                 for (step, count) in steps {
-                    if *step >= first {
+                    if (first..=end).contains(step) {
                         sum = sum.saturating_add(*count);
                     }
                 }
@@ -78,7 +85,8 @@ fn evidence(
         When::RevokedElsewhere {} => {
             new.detail.codes.counts.get("token_revoked")?;
             let accepted = &after.detail.accepted_from;
-            if accepted.is_empty() {
+            // Of a token that was used from very many places, not all are known.
+            if accepted.is_empty() || accepted.len() >= MAX_PLACES {
                 return None;
             }
             let elsewhere = |refused: &BTreeSet<String>| {
@@ -140,13 +148,15 @@ mod tests {
         let known = Known {
             seq: 1,
             issued_at: START / 1000,
+            expiration: START / 1000 + 365 * 24 * 60 * 60,
             role: "reader".into(),
             client_id: "c".into(),
             audience: "a".into(),
             scope: "s".into(),
         };
         let brakes = Brakes::default();
-        let rules = Rules { rules: &[rule], brakes: &brakes, clients: &["d"], policy: 1 };
+        let rules =
+            Rules { rules: &[rule], brakes: &brakes, clients: &["d"], policy: 1, now_ms: START };
         let mut uses_by_token = std::collections::HashMap::new();
         let mut all = Vec::new();
         for (number, (minute, code, place)) in uses.iter().enumerate() {
@@ -247,7 +257,8 @@ mod tests {
         let rule = json!({"name": "r", "when": {"rate": {"times": 3, "after_days": 3}}, "action": "alert"});
         let rule: Rule = serde_json::from_value(rule).unwrap();
         let brakes = Brakes::default();
-        let rules = Rules { rules: &[rule], brakes: &brakes, clients: &[], policy: 1 };
+        let rules =
+            Rules { rules: &[rule], brakes: &brakes, clients: &[], policy: 1, now_ms: START };
         // One day with a hundred times as many says little.
         let days = [(1, 10), (2, 1000), (3, 12), (4, 36)];
         assert_eq!(judge_rate(&rules, "reader", 4, &days), []);

@@ -157,10 +157,12 @@ pub struct Rules<'p> {
     pub rules: &'p [Rule],
     /// The brakes.
     pub brakes: &'p Brakes,
-    /// The `client_id` of each client of the policy.
+    /// Whoever may have tokens by the policy: clients, federations, and the issuer's own commands.
     pub clients: &'p [&'p str],
     /// The number of the policy version.
     pub policy: u64,
+    /// The time, in milliseconds.
+    pub now_ms: u64,
 }
 
 /// The time for which acts are counted, in milliseconds.
@@ -187,10 +189,13 @@ pub enum Outcome {
     Failed,
     /// The suspension was undone.
     Undone,
+    /// There was nothing left to do: somebody else had done it, or the token was gone.
+    Unchanged,
 }
 
 impl Outcome {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
+        Self::Unchanged,
         Self::Alert,
         Self::Pending,
         Self::Done,
@@ -212,6 +217,7 @@ impl Outcome {
             Self::Never => "never",
             Self::Failed => "failed",
             Self::Undone => "undone",
+            Self::Unchanged => "unchanged",
         }
     }
 
@@ -222,7 +228,7 @@ impl Outcome {
 
     /// Whether it counts as an act for the brakes.
     pub fn is_act(self) -> bool {
-        matches!(self, Self::Pending | Self::Done | Self::Failed | Self::Undone)
+        matches!(self, Self::Pending | Self::Done | Self::Failed | Self::Undone | Self::Unchanged)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use edgepass_usage::{ACCEPTED, Report};
+use edgepass_usage::{ACCEPTED, Report, Route};
 
 use super::{DayKey, Kinds, Reported, TokenUse};
 
@@ -13,6 +13,8 @@ pub struct Known {
     pub seq: u64,
     /// The claim `iat`, in seconds.
     pub issued_at: u64,
+    /// The claim `exp`, in seconds.
+    pub expiration: u64,
     /// The role's name.
     pub role: String,
     /// The claim `client_id`.
@@ -37,8 +39,6 @@ pub struct Sums {
 /// What one report added.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Added {
-    /// Requests that were counted.
-    pub counted: u64,
     /// Requests with tokens that are not recorded, or of another audience: left out.
     pub foreign: u64,
     /// Requests of tokens without a row of their own.
@@ -65,7 +65,6 @@ pub fn add(reported: &Reported, known: &HashMap<String, Known>, sums: &mut Sums)
             added.foreign = added.foreign.saturating_add(row.count);
             continue;
         };
-        added.counted = added.counted.saturating_add(row.count);
         let code = code(row.code);
         let granted = |scope: &&String| token.scope.split(' ').any(|own| own == scope.as_str());
         let scopes: Vec<&str> = route.needs.iter().filter(granted).map(String::as_str).collect();
@@ -108,7 +107,11 @@ pub fn add(reported: &Reported, known: &HashMap<String, Known>, sums: &mut Sums)
         let key = DayKey {
             // A report is shorter than a minute unless it had to wait: its last use names the day.
             day: last.checked_div(DAY_MS).unwrap_or_default(),
-            route: route.name.clone(),
+            route: match route.name.as_str() {
+                // As of uses without a row of their own.
+                Route::OTHERS => String::new(),
+                name => name.to_owned(),
+            },
             scope: scopes.join(" "),
             ..of(token, code)
         };

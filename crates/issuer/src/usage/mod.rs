@@ -11,12 +11,18 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use edgepass_usage::Report;
 use serde::{Deserialize, Serialize};
 
+use crate::client::Client;
 use crate::misuse::{Facts, Found, Rule, Rules, When, judge};
+use crate::policy::IssuerPolicy;
+
+pub use edgepass_usage::ACCEPTED;
 
 pub use self::adding::{Added, Known, Sums, add};
 
 /// Most countries, networks and so on of which a token's row keeps the counts.
 pub const MAX_KINDS: usize = 16;
+/// Most countries and networks from which a token is known to have been accepted.
+pub const MAX_PLACES: usize = 32;
 /// Most sums of one day. Beyond it the routes of that day are not told apart.
 pub const MAX_DAY_SUMS: u64 = 50_000;
 /// The oldest report that is taken, in milliseconds before its arrival. Isolates are forgotten later than
@@ -51,7 +57,7 @@ pub enum Outcome {
 }
 
 /// Counts by name, each with the time of the last request in milliseconds. Beyond [`MAX_KINDS`] names those that
-/// come later share one count.
+/// were not seen for longest share one count.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Kinds {
     /// The count of each name.
@@ -78,8 +84,19 @@ impl Kinds {
     fn add(&mut self, name: &str, count: u64, at_ms: u64) {
         let is_known = self.counts.contains_key(name);
         if !is_known && self.counts.len() >= MAX_KINDS {
-            self.others = self.others.saturating_add(count);
-            return;
+            // The one that was not seen for longest makes room: rules look at the last ones.
+            let oldest = self.counts.iter().min_by_key(|(_, (_, last_ms))| *last_ms);
+            let oldest = oldest.map(|(name, (count, last_ms))| (name.clone(), *count, *last_ms));
+            match oldest {
+                Some((oldest, gone, last_ms)) if last_ms < at_ms => {
+                    self.counts.remove(&oldest);
+                    self.others = self.others.saturating_add(gone);
+                }
+                _ => {
+                    self.others = self.others.saturating_add(count);
+                    return;
+                }
+            }
         }
         let (sum, last_ms) = self.counts.entry(name.to_owned()).or_default();
         *sum = sum.saturating_add(count);
@@ -131,6 +148,7 @@ impl Sums {
                     role: &known.role,
                     client_id: &known.client_id,
                     issued_ms: known.issued_at.saturating_mul(1000),
+                    expires_ms: known.expiration.saturating_mul(1000),
                 };
                 found.extend(judge(rules, &facts, (&before, new, token_use)));
             }
@@ -220,8 +238,11 @@ impl TokenUse {
             (&mut own.accepted_from, &more.accepted_from),
             (&mut own.revoked_from, &more.revoked_from),
         ] {
-            let room = (MAX_KINDS * 2).saturating_sub(own.len());
-            own.extend(more.iter().take(room).cloned());
+            for place in more {
+                if own.len() < MAX_PLACES {
+                    own.insert(place.clone());
+                }
+            }
         }
     }
 }
@@ -402,17 +423,41 @@ pub struct Reporter {
 }
 
 impl Reporter {
-    /// Since when every use that its guards saw is known, in milliseconds.
+    /// Since when no report is known to be missing, in milliseconds. What an isolate had counted when it ended is
+    /// missing without a trace.
     pub fn complete_since_ms(&self) -> u64 {
         self.first_ms.max(self.incomplete_ms.unwrap_or_default())
     }
 }
 
-/// Since when every use of tokens of an audience is known, by its reporters, in milliseconds. `None`: nobody
-/// reports on it.
-pub fn complete_since_ms(reporters: &[Reporter], audience: &str) -> Option<u64> {
+/// A reporter that was silent for longer may have stopped, in milliseconds.
+const SILENT_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// Since when no report about tokens of an audience is known to be missing, in milliseconds. `expected` are the
+/// clients that may report on it. `None`: one of them never did, or has been silent for a day, or there is none.
+pub fn complete_since_ms(
+    reporters: &[Reporter],
+    audience: &str,
+    expected: &[&str],
+    now_ms: u64,
+) -> Option<u64> {
     let of = |reporter: &&Reporter| reporter.audiences.iter().any(|own| own == audience);
-    reporters.iter().filter(of).map(Reporter::complete_since_ms).max()
+    let own: Vec<&Reporter> = reporters.iter().filter(of).collect();
+    let is_heard = |client: &&str| {
+        own.iter().any(|reporter| {
+            reporter.client_id == **client && now_ms.saturating_sub(reporter.last_ms) <= SILENT_MS
+        })
+    };
+    if !expected.iter().all(is_heard) {
+        return None;
+    }
+    own.iter().map(|reporter| reporter.complete_since_ms()).max()
+}
+
+/// The clients of a policy that may report on an audience.
+pub fn expected_reporters<'p>(policy: &'p IssuerPolicy, audience: &str) -> Vec<&'p str> {
+    let may = |client: &&Client| client.reports_use_of.iter().any(|own| own == audience);
+    policy.clients.iter().filter(may).map(|client| client.id.as_str()).collect()
 }
 
 /// What is known of an isolate.
@@ -458,9 +503,11 @@ impl Reporter {
         self.first_ms = self.first_ms.min(report.from_ms);
         self.last_ms = self.last_ms.max(report.to_ms);
         self.reports = self.reports.saturating_add(1);
-        self.missing = self.missing.saturating_add(missing);
-        self.lost = self.lost.saturating_add(lost);
-        self.folded = self.folded.saturating_add(added.folded);
+        // Databases have signed numbers.
+        let sum = |a: u64, b: u64| a.saturating_add(b).min(1 << 60);
+        self.missing = sum(self.missing, missing);
+        self.lost = sum(self.lost, lost);
+        self.folded = sum(self.folded, added.folded);
         if missing > 0 || lost > 0 || added.folded > 0 {
             self.incomplete_ms = Some(self.incomplete_ms.unwrap_or_default().max(report.to_ms));
         }

@@ -96,12 +96,19 @@ pub(crate) async fn undo<S: Store>(
         let act = found.undoing(&actor, app.issuer.policy().number(), (app.host.now)());
         let act = act.ok_or(OauthError::InvalidRequest(NOT_SUSPENDED))?;
         let done = app.act(&act).await.map_err(|error| unavailable(&error, &actor))?;
-        store.set_outcome(id, Outcome::Undone).await.map_err(unreadable)?;
         let count = done.recorded.map_or(0, |recorded| recorded.count);
+        if count == 0 {
+            return Err(OauthError::InvalidRequest(NOTHING_RESUMED));
+        }
+        store.set_outcome(id, (Outcome::Done, Outcome::Undone)).await.map_err(unreadable)?;
         Ok(json!({ "id": id, "count": count, "published": done.is_published }))
     };
     respond(undone.await)
 }
+
+/// Why a token is not resumed.
+pub const NOTHING_RESUMED: &str =
+    "no token was resumed: it is not suspended any more, or it is revoked";
 
 /// Why a finding is not undone.
 pub const NOT_SUSPENDED: &str =

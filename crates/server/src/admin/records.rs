@@ -148,7 +148,9 @@ pub(crate) async fn tokens<S: Store>(
         let keys = store.keys().await.map_err(unreadable)?.keys;
         let view = TokenView::new(&keys, now);
         let records = store.tokens(&filter, page).await.map_err(unreadable)?;
-        let uses = Uses::of(store.as_ref(), &records).await.map_err(unreadable)?;
+        let uses = Uses::of(store.as_ref(), &app.issuer.policy(), &records, (app.host.now)().0)
+            .await
+            .map_err(unreadable)?;
         let one =
             |record: &TokenRecord| json!({ "seq": record.seq, "token": view.token(record, &uses) });
         Ok(json!({ "records": records.iter().map(one).collect::<Vec<Value>>() }))

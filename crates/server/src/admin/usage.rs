@@ -6,11 +6,12 @@ use std::sync::Arc;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::response::Response;
-use edgepass_issuer::Store;
 use edgepass_issuer::storage::{StoreError, TokenRecord, UsageStore};
 use edgepass_issuer::usage::{
-    Kinds, Reporter, TokenUse, UsageBy, UsageFilter, UsageSum, UseDetail,
+    Kinds, Reporter, TokenUse, UsageBy, UsageFilter, UsageSum, UseDetail, complete_since_ms,
+    expected_reporters,
 };
+use edgepass_issuer::{IssuerPolicy, Store};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -145,25 +146,38 @@ fn reporter(reporter: &Reporter) -> Value {
 #[derive(Default)]
 pub struct Uses {
     tokens: HashMap<u64, TokenUse>,
-    reporters: Vec<Reporter>,
+    /// Since when no report is known to be missing, in milliseconds, by audience.
+    complete_ms: HashMap<String, Option<u64>>,
 }
 
 impl Uses {
-    /// Of these tokens.
+    /// Of these tokens, at a time in milliseconds.
     ///
     /// # Errors
     ///
     /// [`StoreError`].
-    pub async fn of(store: &impl UsageStore, records: &[TokenRecord]) -> Result<Self, StoreError> {
+    pub async fn of(
+        store: &impl UsageStore,
+        policy: &IssuerPolicy,
+        records: &[TokenRecord],
+        now_ms: u64,
+    ) -> Result<Self, StoreError> {
         let seqs: Vec<u64> = records.iter().map(|record| record.seq).collect();
-        Ok(Self { tokens: store.token_uses(&seqs).await?, reporters: store.reporters().await? })
+        let (tokens, reporters) = (store.token_uses(&seqs).await?, store.reporters().await?);
+        let mut complete_ms = HashMap::new();
+        for TokenRecord { facts, .. } in records {
+            complete_ms.entry(facts.audience.clone()).or_insert_with(|| {
+                let expected = expected_reporters(policy, &facts.audience);
+                complete_since_ms(&reporters, &facts.audience, &expected, now_ms)
+            });
+        }
+        Ok(Self { tokens, complete_ms })
     }
 
     /// The use of a token, as members of its record. `uses` and `refusals` are null if nothing is known: the
     /// token was never reported, but not every report since its issue is known to have come.
     pub(super) fn members(&self, record: &TokenRecord) -> Value {
-        let complete_ms =
-            edgepass_issuer::usage::complete_since_ms(&self.reporters, &record.facts.audience);
+        let complete_ms = self.complete_ms.get(&record.facts.audience).copied().flatten();
         let issued_ms = record.facts.issued_at.saturating_mul(1000);
         let is_complete = complete_ms.is_some_and(|since| since <= issued_ms);
         let token_use = self.tokens.get(&record.seq);

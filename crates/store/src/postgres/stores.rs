@@ -319,12 +319,9 @@ impl UsageStore for PostgresStore {
         &self,
         reports: &[Reported],
         rules: &Rules<'_>,
-        now_ms: u64,
     ) -> Result<(Vec<Outcome>, Vec<Finding>), StoreError> {
         self.database
-            .write(async |one| {
-                uses::add_all(&mut usage::InTransaction(one), reports, rules, now_ms).await
-            })
+            .write(async |one| uses::add_all(&mut usage::InTransaction(one), reports, rules).await)
             .await
     }
 
@@ -391,9 +388,17 @@ impl MisuseStore for PostgresStore {
         rows.await?.iter().map(uses::finding).collect::<Result<_, _>>().map_err(failed)
     }
 
-    async fn set_outcome(&self, id: u64, outcome: misuse::Outcome) -> Result<(), StoreError> {
-        let set = query(uses::SET_OUTCOME).bind(rows::signed(id)).bind(outcome.name());
-        self.database.write(async |one| set.execute(one).await.map(|_| ()).map_err(failed)).await
+    async fn set_outcome(
+        &self,
+        id: u64,
+        (from, to): (misuse::Outcome, misuse::Outcome),
+    ) -> Result<bool, StoreError> {
+        let set = query(uses::SET_OUTCOME).bind(rows::signed(id)).bind(to.name()).bind(from.name());
+        self.database
+            .write(async |one| {
+                set.execute(one).await.map(|done| done.rows_affected() > 0).map_err(failed)
+            })
+            .await
     }
 
     async fn set_told(

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use edgepass_issuer::misuse::{Found, Outcome};
 use edgepass_issuer::storage::StoreError;
 use edgepass_issuer::usage::{Isolate, Known, Reporter, TokenUse};
-use sqlx::{PgConnection, Row};
+use sqlx::{AssertSqlSafe, PgConnection, Row};
 
 use super::connections::query;
 use super::error::failed;
@@ -20,7 +20,7 @@ pub(super) const USES_OF: &str = "SELECT * FROM token_uses WHERE seq IN (SELECT 
 impl Tables for InTransaction<'_> {
     async fn known(&mut self, jwt_ids: &str) -> Result<HashMap<String, Known>, StoreError> {
         let rows = query(
-            "SELECT jwt_id, seq, issued_at, role, client_id, audience, scope FROM tokens \
+            "SELECT jwt_id, seq, issued_at, expiration, role, client_id, audience, scope FROM tokens \
              WHERE jwt_id IN (SELECT value FROM jsonb_array_elements_text($1::jsonb))",
         );
         let rows = rows.bind(jwt_ids).fetch_all(&mut *self.0).await.map_err(failed)?;
@@ -75,6 +75,17 @@ impl Tables for InTransaction<'_> {
         Ok([number("acts")?, number("of_role")?, number("findings")?])
     }
 
+    async fn settled(
+        &mut self,
+        subjects: &str,
+    ) -> Result<HashMap<(String, String), String>, StoreError> {
+        let text =
+            format!("{}(SELECT value FROM jsonb_array_elements_text($1::jsonb))", uses::SETTLED);
+        let rows = query(AssertSqlSafe(text)).bind(subjects);
+        let rows = rows.fetch_all(&mut *self.0).await.map_err(failed)?;
+        rows.iter().map(uses::settled).collect::<Result<_, _>>().map_err(failed)
+    }
+
     async fn record(
         &mut self,
         found: &Found,
@@ -116,7 +127,7 @@ impl Tables for InTransaction<'_> {
                  SELECT (value ->> 0)::bigint, value ->> 1, value ->> 2, value ->> 3, value ->> 4, \
                  value ->> 5, (value ->> 6)::bigint FROM jsonb_array_elements($1::jsonb) \
                  ON CONFLICT (day, role, client_id, route, scope, code) \
-                 DO UPDATE SET count = usage_days.count + excluded.count"
+                 DO UPDATE SET count = least(usage_days.count + excluded.count, 1152921504606846976)"
             }
             Table::Isolates => {
                 "INSERT INTO usage_isolates (reporter, isolate, number, lost, last_ms) \
@@ -141,6 +152,8 @@ impl Tables for InTransaction<'_> {
     }
 }
 
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+
 /// Deletes some old rows. Returns how many.
 pub(super) async fn forget(
     connection: &mut PgConnection,
@@ -160,6 +173,10 @@ pub(super) async fn forget(
              FROM usage_isolates WHERE last_ms < $1 LIMIT $2)",
             isolates_ms,
         ),
+        (
+            "DELETE FROM findings WHERE id IN (SELECT id FROM findings WHERE at_ms < $1 LIMIT $2)",
+            day.saturating_mul(DAY_MS),
+        ),
     ] {
         let done = query(text).bind(before).bind(i64::from(most)).execute(&mut *connection).await;
         gone = gone.saturating_add(done.map_err(failed)?.rows_affected());
@@ -175,10 +192,12 @@ pub(super) async fn has_old(
 ) -> Result<bool, StoreError> {
     let row = query(
         "SELECT EXISTS (SELECT 1 FROM usage_days WHERE day < $1) \
-         OR EXISTS (SELECT 1 FROM usage_isolates WHERE last_ms < $2)",
+         OR EXISTS (SELECT 1 FROM usage_isolates WHERE last_ms < $2) \
+         OR EXISTS (SELECT 1 FROM findings WHERE at_ms < $3)",
     )
     .bind(day)
     .bind(isolates_ms)
+    .bind(day.saturating_mul(DAY_MS))
     .fetch_one(connection)
     .await
     .map_err(failed)?;

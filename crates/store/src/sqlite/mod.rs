@@ -448,12 +448,9 @@ impl UsageStore for SqliteStore {
         &self,
         reports: &[Reported],
         rules: &Rules<'_>,
-        now_ms: u64,
     ) -> Result<(Vec<Outcome>, Vec<Finding>), StoreError> {
         self.writer
-            .write(async |one| {
-                uses::add_all(&mut usage::InTransaction(one), reports, rules, now_ms).await
-            })
+            .write(async |one| uses::add_all(&mut usage::InTransaction(one), reports, rules).await)
             .await
     }
 
@@ -524,9 +521,18 @@ impl MisuseStore for SqliteStore {
         rows.iter().map(uses::finding).collect::<Result<_, _>>().map_err(failed)
     }
 
-    async fn set_outcome(&self, id: u64, outcome: misuse::Outcome) -> Result<(), StoreError> {
-        let set = sqlx::query(uses::SET_OUTCOME).bind(rows::signed(id)).bind(outcome.name());
-        self.writer.write(async |one| set.execute(one).await.map(|_| ()).map_err(failed)).await
+    async fn set_outcome(
+        &self,
+        id: u64,
+        (from, to): (misuse::Outcome, misuse::Outcome),
+    ) -> Result<bool, StoreError> {
+        let set =
+            sqlx::query(uses::SET_OUTCOME).bind(rows::signed(id)).bind(to.name()).bind(from.name());
+        self.writer
+            .write(async |one| {
+                set.execute(one).await.map(|done| done.rows_affected() > 0).map_err(failed)
+            })
+            .await
     }
 
     async fn set_told(
