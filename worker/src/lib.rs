@@ -31,7 +31,7 @@ use std::time::Duration;
 use edgepass_verify::refusal::Refusal;
 use edgepass_verify::verdict::{Challenge, Validity};
 use edgepass_verify::{VerifyError, known_answer};
-use edgepass_web::Clock;
+use edgepass_web::{Background, Clock};
 use js_sys::{Object, Promise};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::future_to_promise;
@@ -211,6 +211,9 @@ async fn pass(
             settings.metrics.judged(&judged.verdict, &settings.verifier, Clock::Host.now());
             let work = settings.verifier.work(Clock::Host);
             let watch = settings.verifier.watch(WATCH_LIMIT, Clock::Host);
+            for work in [judged.background, work, watch].into_iter().flatten() {
+                behind(context, work);
+            }
             let (verdict, accepted) = (&judged.verdict, judged.verdict.validity());
             let is_limited = match (&verdict.outcome, &route.rate_limit) {
                 (Ok(claims), Some(limit)) => !settings.limits.allow(limit, route, claims).await,
@@ -220,13 +223,10 @@ async fn pass(
                 let code = is_limited.then_some("rate_limited");
                 let number = settings.policy.index_of(route);
                 usage.count(verdict, code, number, request, Clock::Host.now());
-                usage.due(&settings.policy, Clock::Host)
+                usage.due(Clock::Host)
             });
-            for work in [judged.background, work, watch, usage].into_iter().flatten() {
-                context.wait_until(&future_to_promise(async {
-                    work.await;
-                    Ok(JsValue::UNDEFINED)
-                }));
+            if let Some(report) = usage {
+                behind(context, report);
             }
             match &verdict.outcome {
                 Ok(claims) => {
@@ -249,6 +249,14 @@ async fn pass(
         }
     };
     forwarded(settings, route, request, target, identity, accepted)
+}
+
+/// Lets work go on behind the response.
+fn behind(context: &Context, work: Background) {
+    context.wait_until(&future_to_promise(async {
+        work.await;
+        Ok(JsValue::UNDEFINED)
+    }));
 }
 
 /// The time for which a request's work may wait for status heads: Workers end it 30 s after the

@@ -24,7 +24,8 @@ export function sender(taker, dataset, issuer, id, secret) {
 function toBinding(taker) {
   if (typeof taker.edgepassHasNoSuchMethod !== 'function' && typeof taker.send === 'function') {
     return async (report) => {
-      await taker.send(JSON.parse(report));
+      // A message has 128 KB at most.
+      await Promise.race([taker.send(await zipped(report), { contentType: 'bytes' }), late()]);
       return 'taken';
     };
   }
@@ -55,12 +56,21 @@ function toIssuer(service, issuer, id, secret) {
   };
 }
 
+/** The report, compressed. */
+async function zipped(report) {
+  const stream = new Response(report).body.pipeThrough(new CompressionStream('gzip'));
+  return new Response(stream).arrayBuffer();
+}
+
+function late() {
+  return new Promise((_, reject) => { setTimeout(reject, TIMEOUT, new Error('no answer')); });
+}
+
 async function post(service, url, report, headers) {
-  const zipped = new Response(report).body.pipeThrough(new CompressionStream('gzip'));
   const response = await service.fetch(url, {
     method: 'POST',
     headers: { 'content-type': 'application/json', 'content-encoding': 'gzip', ...headers },
-    body: await new Response(zipped).arrayBuffer(),
+    body: await zipped(report),
     signal: AbortSignal.timeout(TIMEOUT),
   });
   await response.body?.cancel();

@@ -9,6 +9,7 @@ use edgepass_jose::base64url;
 use edgepass_usage::limits::{MAX_CODES, MAX_TEXT};
 use edgepass_usage::{ACCEPTED, Counted, Header, Place, Route as UsedRoute, Table, Written};
 use edgepass_verify::{UnixMillis, Verdict};
+use edgepass_web::clock::sleep;
 use edgepass_web::{Background, Clock};
 use hmac::{Hmac, KeyInit, Mac};
 use js_sys::{Function, Promise};
@@ -18,6 +19,7 @@ use wasm_bindgen_futures::JsFuture;
 
 use crate::incoming::Incoming;
 use crate::policy::{Access, GuardPolicy, Route};
+use crate::settings::Settings;
 
 #[wasm_bindgen(module = "/src/usage.js")]
 extern "C" {
@@ -158,7 +160,7 @@ impl Usage {
     }
 
     /// Work that sends a report, to run after the response. `None`: none is due, or another request sends it.
-    pub(crate) fn due(self: &Rc<Self>, policy: &GuardPolicy, clock: Clock) -> Option<Background> {
+    pub(crate) fn due(self: &Rc<Self>, clock: Clock) -> Option<Background> {
         let now = clock.now();
         let passed = self.sent_at.get().map(|at| now.0.saturating_sub(at.0));
         let has_time = |least: u64| passed.is_none_or(|passed| passed >= least);
@@ -170,16 +172,21 @@ impl Usage {
         if !has_time(self.interval_ms) || !is_due {
             return None;
         }
-        if !waits {
-            let report = self.take(policy)?;
-            self.report.replace(Some((report, 0)));
-        }
+        let (usage, settings) = (Rc::clone(self), Settings::held()?);
         self.sent_at.set(Some(now));
         self.is_sending.set(true);
-        let usage = Rc::clone(self);
         Some(Box::pin(async move {
+            // The response goes first.
+            sleep(Duration::ZERO).await;
+            if !waits {
+                let report = usage.take(&settings.policy);
+                usage.report.replace(report.map(|report| (report, 0)));
+            }
             usage.send().await;
-            usage.is_sending.set(false);
+            // Another request may have taken over meanwhile.
+            if usage.sent_at.get() == Some(now) {
+                usage.is_sending.set(false);
+            }
         }))
     }
 
@@ -193,7 +200,7 @@ impl Usage {
         let header = Header { isolate: &isolate, number, issuer: &self.issuer, lost };
         let route = |number: u32| {
             let number = usize::try_from(number).ok();
-            number.and_then(|number| policy.routes.get(number)).map(used).unwrap_or_default()
+            number.and_then(|number| policy.routes.get(number)).map_or_else(UsedRoute::others, used)
         };
         let report = self.table.borrow_mut().take(&header, route)?;
         self.number.set(number);
@@ -202,6 +209,7 @@ impl Usage {
 
     /// Sends the report that waits, and gives it up if it is refused or has been sent often enough.
     async fn send(&self) {
+        let number = self.number.get();
         let sent = {
             let mut waiting = self.report.borrow_mut();
             let Some((report, attempts)) = waiting.as_mut() else { return };
@@ -215,6 +223,10 @@ impl Usage {
             Err(_) => None,
         };
         let mut waiting = self.report.borrow_mut();
+        // Sent by another request meanwhile, and another one waits.
+        if self.number.get() != number {
+            return;
+        }
         let Some((report, attempts)) = waiting.as_ref() else { return };
         let add = |count: &Cell<u64>, more: u64| count.set(count.get().saturating_add(more));
         match outcome.as_deref() {

@@ -64,7 +64,7 @@ impl Drop for Timer {
 }
 
 /// Sleeps for `time`, by a timer of the calling request. Rounds down to whole milliseconds.
-pub(crate) async fn sleep(time: Duration) {
+pub async fn sleep(time: Duration) {
     let millis = u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
     let mut timer = JsValue::UNDEFINED;
     let over = Promise::new(&mut |resolve, _reject| timer = set_timeout(&resolve, millis));
