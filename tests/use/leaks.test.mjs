@@ -144,9 +144,15 @@ test('logs, archives and reports of other scanners', async (t) => {
   const nothing = join(folder, 'nothing.txt');
   await writeFile(nothing, 'nothing');
   assert.deepEqual(await scan(issuer, nothing), { code: 0, finds: [] });
-  assert.equal((await scan(issuer, join(folder, 'missing'))).code, 2);
+  assert.deepEqual(await scan(issuer, join(folder, 'missing')), { code: 3, finds: [] });
+  // The rest is scanned all the same.
+  const beside = await scan(issuer, join(folder, 'missing'), join(folder, 'build.log'));
+  assert.deepEqual([beside.code, beside.finds.map(({ id }) => id)], [1, [jti]]);
+  const utf16 = join(folder, 'utf16.txt');
+  await writeFile(utf16, Buffer.from(`\ufeff${text}`, 'utf16le'));
+  assert.deepEqual(await ids(utf16), [jti]);
   await writeFile(join(folder, 'cut.tgz'), gzipSync(Buffer.alloc(5000, text)).subarray(0, 40));
-  assert.ok((await scan(issuer, join(folder, 'cut.tgz'))).code >= 2, 'what cannot be read is no clean scan');
+  assert.equal((await scan(issuer, join(folder, 'cut.tgz'))).code, 3, 'what cannot be read is no clean scan');
 });
 
 test('a token in a repository is refused within a second of its revocation', async (t) => {

@@ -44,6 +44,8 @@ pub struct Candidate {
 const MAX_TOKEN: usize = 16 * 1024;
 /// The longest first part of a token.
 const MAX_HEADER: usize = 1024;
+/// How the first part of every token begins.
+pub(crate) const HEADER: &str = "eyJhbGciOi";
 /// The length of a secret.
 const SECRET: usize = 12 + 43 + 6;
 /// Most octets between two characters of a candidate: the end of a line, quotes, and an indentation.
@@ -81,10 +83,29 @@ impl Characters<'_> {
                 return Some(byte);
             }
         }
+        if let Some((byte, length)) = self.escaped() {
+            self.at = self.at.saturating_add(length);
+            self.is_broken = true;
+            return Some(byte);
+        }
         let after = self.after_gap()?;
         self.is_broken = true;
         self.at = after.saturating_add(1);
         self.text.get(after).copied()
+    }
+
+    /// A character that is escaped by a backslash: `\_` of Markdown, `\u002e` of JSON. With its length.
+    fn escaped(&self) -> Option<(u8, usize)> {
+        let rest = self.text.get(self.at..)?.strip_prefix(b"\\")?;
+        match rest {
+            [byte @ (b'_' | b'-' | b'.'), ..] => Some((*byte, 2)),
+            [b'u', digits @ ..] => {
+                let digits = std::str::from_utf8(digits.get(..4)?).ok()?;
+                let byte = u8::try_from(u32::from_str_radix(digits, 16).ok()?).ok()?;
+                is_own(byte).then_some((byte, 6))
+            }
+            _ => None,
+        }
     }
 
     /// Where the next character is after the end of a line and what may be around it. `None`: there is no such
@@ -99,6 +120,7 @@ impl Characters<'_> {
                     has_break = true;
                     at = at.saturating_add(1);
                 }
+                (_, b"\\t") => at = at.saturating_add(1),
                 (b'\n' | b'\r', _) => has_break = true,
                 // The end of a line that goes on, strings that are added up, and signs of quoted mail and
                 // comments.
@@ -110,12 +132,19 @@ impl Characters<'_> {
         None
     }
 
-    /// The characters up to a dot, which is read as well, at most `most`.
-    fn part(&mut self, into: &mut String, most: usize) -> Option<()> {
+    /// The characters up to a dot, which is read as well, at most `most`. They begin with `start`.
+    fn part(&mut self, into: &mut String, start: &str, most: usize) -> Option<()> {
+        let begin = into.len();
         for _ in 0..=most {
             match self.next()? {
                 b'.' => return Some(()),
                 own => into.push(char::from(own)),
+            }
+            // Look-alikes end here, and are cheap.
+            let own = into.as_bytes().get(begin..).unwrap_or_default();
+            let start = start.as_bytes();
+            if own.len() <= start.len() && start.get(..own.len()) != Some(own) {
+                return None;
             }
         }
         None
@@ -147,13 +176,10 @@ pub(crate) fn tokens(text: &[u8]) -> Vec<Read> {
     let mut characters = Characters { text, at: 0, is_broken: false };
     let read = || -> Option<Vec<Read>> {
         let mut token = Zeroizing::new(String::new());
-        characters.part(&mut token, MAX_HEADER)?;
+        characters.part(&mut token, HEADER, MAX_HEADER)?;
         let lengths = signature_lengths(&token)?;
         let mut payload = String::new();
-        characters.part(&mut payload, MAX_TOKEN)?;
-        if !payload.starts_with("eyJ") {
-            return None;
-        }
+        characters.part(&mut payload, "eyJ", MAX_TOKEN)?;
         token.push('.');
         token.push_str(&payload);
         token.push('.');
@@ -176,6 +202,17 @@ pub(crate) fn tokens(text: &[u8]) -> Vec<Read> {
     let mut read = read;
     read().unwrap_or_default()
 }
+
+/// Whether a text may be the begin of a token: its first part is whole, and names an algorithm.
+pub(crate) fn has_header(text: &[u8]) -> bool {
+    let mut characters = Characters { text, at: 0, is_broken: false };
+    let mut header = String::new();
+    characters.part(&mut header, HEADER, MAX_HEADER).is_some()
+        && signature_lengths(&header).is_some()
+}
+
+/// The most characters of base64 that hold a token, and that hold a header or a secret.
+pub(crate) const BASE64: [usize; 2] = [MAX_TOKEN * 2, 2048];
 
 /// Reads the secret that begins here.
 pub(crate) fn secret(text: &[u8]) -> Option<Read> {
@@ -208,9 +245,9 @@ fn is_base64(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_')
 }
 
-/// Decodes base64 at a place of a text, with line breaks in between. The `before` characters before it belong to
-/// its first group.
-pub(crate) fn decoded(text: &[u8], start: usize, before: usize) -> Zeroizing<Vec<u8>> {
+/// Decodes base64 at a place of a text, at most so many characters, with line breaks in between. The `before`
+/// characters before it belong to its first group.
+pub(crate) fn decoded(text: &[u8], start: usize, before: usize, most: usize) -> Zeroizing<Vec<u8>> {
     let mut characters = Zeroizing::new(Vec::new());
     let preceding = text.get(..start).unwrap_or_default().iter().rev().take(MAX_GAP).copied();
     let preceding = preceding
@@ -222,8 +259,7 @@ pub(crate) fn decoded(text: &[u8], start: usize, before: usize) -> Zeroizing<Vec
     characters.reverse();
     let text = text.get(start..).unwrap_or_default();
     let mut at = 0_usize;
-    // A token in base64 is a third longer.
-    while characters.len() < MAX_TOKEN * 2 {
+    while characters.len() < most {
         let Some(byte) = text.get(at).copied() else { break };
         if is_base64(byte) {
             characters.push(standard(byte));

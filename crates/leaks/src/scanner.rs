@@ -4,16 +4,16 @@ use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 
-use crate::candidate::{Candidate, Kind, Read, Written, decoded, secret, tokens};
+use crate::candidate::{
+    BASE64, Candidate, HEADER, Kind, Read, Written, decoded, has_header, secret, tokens,
+};
 
 /// How every token and every secret begins.
-const STARTS: [(&str, Kind); 2] = [("eyJhbGciOi", Kind::Token), ("edgepass_cs_", Kind::Secret)];
+const STARTS: [(&str, Kind); 2] = [(HEADER, Kind::Token), ("edgepass_cs_", Kind::Secret)];
 /// How a token that is broken within its first characters begins.
 const SHORT: &str = "eyJ";
 /// What is kept of a stream while more of it comes: a candidate and its gaps fit into it.
 const KEPT: usize = 64 * 1024;
-/// Most candidates that one part gives. Real ones are few.
-const MAX_CANDIDATES: usize = 100_000;
 
 /// Finds candidates in a stream.
 pub struct Scanner {
@@ -67,7 +67,11 @@ fn unreachable_patterns() -> AhoCorasick {
 impl Scanner {
     /// Takes the next part of the stream, and gives what is whole by now.
     pub fn part(&mut self, part: &[u8], found: impl FnMut(Candidate)) {
-        self.kept.extend_from_slice(part);
+        // Texts in UTF-16 and UTF-32 are those in ASCII with octets of zero in between.
+        match part.contains(&0) {
+            true => self.kept.extend(part.iter().filter(|byte| **byte != 0)),
+            false => self.kept.extend_from_slice(part),
+        }
         if self.kept.len() > KEPT * 2 {
             self.scan(self.kept.len().saturating_sub(KEPT), found);
         }
@@ -82,11 +86,10 @@ impl Scanner {
 
     /// Gives the candidates that begin before `until`, and forgets what is before it.
     fn scan(&mut self, until: usize, mut found: impl FnMut(Candidate)) {
-        let (mut counted, mut line, mut left) = (0_usize, self.line, MAX_CANDIDATES);
-        let mut given_until = 0_usize;
+        let (mut counted, mut line) = (0_usize, self.line);
         for hit in self.starts.find_overlapping_iter(&self.kept) {
             let start = hit.start();
-            if start >= until || left == 0 {
+            if start >= until {
                 break;
             }
             let Some((kind, group)) = self.meanings.get(hit.pattern().as_usize()).copied() else {
@@ -94,8 +97,6 @@ impl Scanner {
             };
             let Some(rest) = self.kept.get(start..) else { continue };
             let read: Vec<(Read, Written)> = match (kind, group) {
-                // Two places of one text in base64 are found once.
-                (_, Some(_)) if start < given_until => continue,
                 (kind, Some(before)) => in_base64(&self.kept, start, kind, before),
                 (Kind::Token, None) => tokens(rest).into_iter().map(plainly).collect(),
                 (Kind::Secret, None) => secret(rest).into_iter().map(plainly).collect(),
@@ -107,10 +108,6 @@ impl Scanner {
             line = line.saturating_add(lines(before));
             counted = start;
             for (read, written) in read {
-                if written == Written::Base64 {
-                    given_until = start.saturating_add(read.text.len());
-                }
-                left = left.saturating_sub(1);
                 found(Candidate {
                     kind: read.kind,
                     text: read.text,
@@ -134,12 +131,18 @@ fn plainly(read: Read) -> (Read, Written) {
 
 /// The candidates in base64 that begin here. Once in base64 is enough.
 fn in_base64(text: &[u8], start: usize, kind: Kind, before: usize) -> Vec<(Read, Written)> {
-    let octets = decoded(text, start, before);
+    // Most look-alikes end within the first octets.
+    let [whole, short] = BASE64;
+    let octets = decoded(text, start, before, short);
     let begin = STARTS.iter().find(|(_, own)| *own == kind).map_or("", |(start, _)| start);
     let place = octets.windows(begin.len()).take(4).position(|window| window == begin.as_bytes());
     let Some(rest) = place.and_then(|place| octets.get(place..)) else { return Vec::new() };
     let read = match kind {
-        Kind::Token => tokens(rest),
+        Kind::Token if has_header(rest) => {
+            let octets = decoded(text, start, before, whole);
+            place.and_then(|place| octets.get(place..)).map(tokens).unwrap_or_default()
+        }
+        Kind::Token => Vec::new(),
         Kind::Secret => secret(rest).into_iter().collect(),
     };
     read.into_iter().map(|read| (read, Written::Base64)).collect()

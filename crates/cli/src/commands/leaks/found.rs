@@ -47,6 +47,21 @@ pub(super) struct Find {
     pub(super) text: Zeroizing<String>,
 }
 
+impl Place {
+    /// A place whose texts may be shown: without control characters, not long, and without what a scan would find.
+    pub(super) fn new(file: &str, commit: Option<String>) -> Self {
+        const STARTS: [&str; 2] = ["eyJhbGciOi", "edgepass_cs_"];
+        const MOST: usize = 512;
+        let mut file: String = file.chars().filter(|char| !char.is_control()).take(MOST).collect();
+        if let Some(at) = STARTS.iter().filter_map(|start| file.find(start)).min() {
+            file.truncate(at);
+            file.push_str("(withheld)");
+        }
+        let commit = commit.filter(|commit| commit.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        Self { file, commit, ..Self::default() }
+    }
+}
+
 impl Find {
     pub(super) fn kind_name(&self) -> &'static str {
         match self.kind {

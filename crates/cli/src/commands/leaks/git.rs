@@ -12,6 +12,8 @@ use sha2::{Digest, Sha256};
 use super::found::Place;
 use super::sources::Sink;
 
+/// The largest object that is held, in octets.
+const MAX_OBJECT: u64 = 512 << 20;
 /// Most folders within folders.
 const MAX_DEPTH: u32 = 512;
 
@@ -19,13 +21,22 @@ const MAX_DEPTH: u32 = 512;
 pub(super) fn scan(
     path: &Path,
     since: Option<u64>,
+    missed: &mut Vec<String>,
     scanner: &mut Scanner,
     sink: Sink<'_>,
 ) -> anyhow::Result<u64> {
     let shown = path.display();
     let repository = gix::open(path).with_context(|| format!("{shown} is no git repository"))?;
-    let mut history =
-        History { repository: &repository, seen: HashSet::new(), read: 0, is_scanned: true };
+    if repository.is_shallow()? {
+        missed.push(format!("{shown} is a shallow clone: its older history is not there"));
+    }
+    let mut history = History {
+        repository: &repository,
+        seen: HashSet::new(),
+        read: 0,
+        is_scanned: true,
+        missed,
+    };
     let mut commits = history.commits().with_context(|| format!("{shown}: its history"))?;
     // The oldest first: the commit that brought a text is named.
     commits.sort_unstable();
@@ -41,6 +52,8 @@ pub(super) fn scan(
 
 struct History<'r> {
     repository: &'r gix::Repository,
+    /// What could not be scanned.
+    missed: &'r mut Vec<String>,
     /// Trees and blobs that were looked at.
     seen: HashSet<ObjectId>,
     read: u64,
@@ -50,7 +63,7 @@ struct History<'r> {
 
 impl History<'_> {
     /// All commits that a ref leads to, each with its time in seconds.
-    fn commits(&self) -> anyhow::Result<Vec<(u64, ObjectId)>> {
+    fn commits(&mut self) -> anyhow::Result<Vec<(u64, ObjectId)>> {
         let mut waiting: Vec<ObjectId> = Vec::new();
         for reference in self.repository.references()?.all()? {
             // A ref may point to an object that is missing: the rest is scanned.
@@ -68,7 +81,10 @@ impl History<'_> {
             if !known.insert(id) {
                 continue;
             }
-            let Ok(object) = self.repository.find_object(id) else { continue };
+            let Ok(object) = self.repository.find_object(id) else {
+                self.missed.push(format!("commit {id} is missing"));
+                continue;
+            };
             let Ok(commit) = object.try_into_commit() else { continue };
             let time = commit.time().map_or(0, |time| time.seconds);
             waiting.extend(commit.parent_ids().map(gix::Id::detach));
@@ -84,6 +100,7 @@ impl History<'_> {
         scanner: &mut Scanner,
         sink: Sink<'_>,
     ) -> anyhow::Result<()> {
+        self.seen.insert(id);
         let commit = self.repository.find_object(id)?.try_into_commit()?;
         let author = commit.author().ok().map(|author| {
             let digest = Sha256::digest(author.email.to_ascii_lowercase());
@@ -110,7 +127,11 @@ impl History<'_> {
         if !self.seen.insert(id) {
             return Ok(());
         }
-        let tree = self.repository.find_object(id)?.try_into_tree()?;
+        let tree = self.repository.find_object(id).ok().and_then(|tree| tree.try_into_tree().ok());
+        let Some(tree) = tree else {
+            self.missed.push(format!("tree {id} cannot be read"));
+            return Ok(());
+        };
         for entry in tree.iter() {
             let entry = entry?;
             let name = entry.filename().to_string();
@@ -119,9 +140,16 @@ impl History<'_> {
             if mode.is_tree() {
                 self.tree(id, &path, place, depth, scanner, sink)?;
             } else if mode.is_blob() && self.seen.insert(id) && self.is_scanned {
-                let file: String = path.chars().filter(|char| !char.is_control()).collect();
-                let blob = self.repository.find_object(id)?;
-                self.text(&blob.data, &Place { file, ..place.clone() }, scanner, sink);
+                if !self.fits(id) {
+                    continue;
+                }
+                let Ok(blob) = self.repository.find_object(id) else {
+                    self.missed.push(format!("object {id} cannot be read"));
+                    continue;
+                };
+                let named = Place::new(&path, place.commit.clone());
+                let place = Place { author: place.author.clone(), ..named };
+                self.text(&blob.data, &place, scanner, sink);
             }
         }
         Ok(())
@@ -131,16 +159,30 @@ impl History<'_> {
     fn others(&mut self, scanner: &mut Scanner, sink: Sink<'_>) -> anyhow::Result<()> {
         for id in self.repository.objects.iter()? {
             let id = id?;
-            if self.seen.contains(&id) {
+            if self.seen.contains(&id) || !self.fits(id) {
                 continue;
             }
-            let Ok(object) = self.repository.find_object(id) else { continue };
-            if object.kind == Kind::Blob {
-                let place = Place { file: format!("(object {id})"), ..Place::default() };
+            let Ok(object) = self.repository.find_object(id) else {
+                self.missed.push(format!("object {id} cannot be read"));
+                continue;
+            };
+            // The messages of tags, and of commits that no ref leads to, as well.
+            if object.kind != Kind::Tree {
+                let place = Place::new(&format!("(object {id})"), None);
                 self.text(&object.data, &place, scanner, sink);
             }
         }
         Ok(())
+    }
+
+    /// Whether an object is small enough to be held.
+    fn fits(&mut self, id: ObjectId) -> bool {
+        let size = self.repository.find_header(id).map_or(0, |header| header.size());
+        let fits = size <= MAX_OBJECT;
+        if !fits {
+            self.missed.push(format!("object {id} has {} MB and was left out", size / 1_000_000));
+        }
+        fits
     }
 
     fn text(&mut self, text: &[u8], place: &Place, scanner: &mut Scanner, sink: Sink<'_>) {

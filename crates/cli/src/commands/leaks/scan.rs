@@ -1,5 +1,6 @@
 //! `edgepass leaks scan`.
 
+use std::collections::BTreeMap;
 use std::io::stdin;
 use std::path::PathBuf;
 
@@ -9,6 +10,7 @@ use edgepass_issuer::selection::{Selection, StatusChange};
 use edgepass_leaks::{Candidate, Kind, Scanner};
 use edgepass_verify::policy::duration::DurationText;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use super::found::{Find, Judge, Place, distinct};
 use super::{git, sources};
@@ -53,7 +55,7 @@ Examples:
   edgepass leaks scan --issuer https://auth.example --git . --sarif > leaks.sarif
 
 A find counts only if its signature, or the hash of a secret, fits this issuer. Exit code 0: nothing was found;
-1: something was; 3: something cannot be read.";
+1: something was; 3: nothing was, but something cannot be read.";
 
 pub(in crate::commands) async fn run(
     args: Args,
@@ -75,39 +77,60 @@ pub(in crate::commands) async fn run(
     let begun = host::now();
     let mut candidates: Vec<(Candidate, Place)> = Vec::new();
     // Look-alikes are not kept, however many there are.
+    // Nor is one token more often than it can be told: a log may have it in each line.
+    let mut told: BTreeMap<[u8; 32], usize> = BTreeMap::new();
     let mut sink = |found: Candidate, place: Place| {
-        if judge.is_real(&found) {
-            candidates.push((found, place));
+        let digest: [u8; 32] = Sha256::digest(found.text.as_bytes()).into();
+        let count = told.get(&digest).copied();
+        if count.is_some_and(|count| count >= MAX_TOLD)
+            || (count.is_none() && !judge.is_real(&found))
+        {
+            return;
         }
+        told.insert(digest, count.unwrap_or_default().saturating_add(1));
+        candidates.push((found, place));
     };
+    // What cannot be read is told at the end: the rest is scanned, and what is found is told and revoked.
+    let mut missed: Vec<String> = Vec::new();
     let mut scanner = Scanner::default();
     let mut read = 0_u64;
-    let named = |path: &PathBuf| Place { file: path.display().to_string(), ..Place::default() };
+    let named = |path: &PathBuf| Place::new(&path.display().to_string(), None);
+    let mut note = |missed: &mut Vec<String>, done: anyhow::Result<u64>| match done {
+        Ok(count) => read = read.saturating_add(count),
+        Err(error) => missed.push(edgepass_server::error_chain(error.as_ref())),
+    };
     for path in &paths {
-        for file in sources::files(path)? {
-            read =
-                read.saturating_add(sources::file(&file, &named(&file), &mut scanner, &mut sink)?);
+        match sources::files(path, &mut missed) {
+            Ok(files) => {
+                for file in files {
+                    let done = sources::file(&file, &named(&file), &mut scanner, &mut sink);
+                    note(&mut missed, done);
+                }
+            }
+            Err(error) => note(&mut missed, Err(error)),
         }
     }
     let since = since.map(|since| host::now().minus(since.0).numeric_date().seconds());
     for repository in &git {
-        read = read.saturating_add(git::scan(repository, since, &mut scanner, &mut sink)?);
+        let done = git::scan(repository, since, &mut missed, &mut scanner, &mut sink);
+        note(&mut missed, done);
     }
     for path in &log {
-        let is_stdin = path.as_os_str() == "-";
-        let place =
-            if is_stdin { Place { file: "stdin".into(), ..Place::default() } } else { named(path) };
-        let count = match is_stdin {
-            true => sources::stream(stdin().lock(), &place, &mut scanner, &mut sink)?,
-            false => sources::file(path, &place, &mut scanner, &mut sink)?,
+        let done = match path.as_os_str() == "-" {
+            true => {
+                sources::stream(stdin().lock(), &Place::new("stdin", None), &mut scanner, &mut sink)
+            }
+            false => sources::file(path, &named(path), &mut scanner, &mut sink),
         };
-        read = read.saturating_add(count);
+        note(&mut missed, done);
     }
     for path in &report {
-        let text = output::read_text(path)?;
         let name = path.display().to_string();
-        sources::report(&text, &name, &mut scanner, &mut sink)?;
-        read = read.saturating_add(u64::try_from(text.len()).unwrap_or(u64::MAX));
+        let done = output::read_text(path).and_then(|text| {
+            sources::report(&text, &name, &mut scanner, &mut sink)?;
+            Ok(u64::try_from(text.len()).unwrap_or(u64::MAX))
+        });
+        note(&mut missed, done);
     }
     let mut finds = Vec::new();
     for (candidate, place) in candidates {
@@ -127,8 +150,23 @@ pub(in crate::commands) async fn run(
             count => count.to_string(),
         }
     ));
-    Ok(if finds.is_empty() { Exit::Ok } else { Exit::Refused })
+    for what in missed.iter().take(MAX_MISSED) {
+        output::remark(&format!("not scanned: {what}"));
+    }
+    if missed.len() > MAX_MISSED {
+        output::remark(&format!("not scanned: {} more", missed.len().saturating_sub(MAX_MISSED)));
+    }
+    Ok(match (finds.is_empty(), missed.is_empty()) {
+        (false, _) => Exit::Refused,
+        (true, false) => Exit::Unavailable,
+        (true, true) => Exit::Ok,
+    })
 }
+
+/// Most places of one token that are told.
+const MAX_TOLD: usize = 1_000;
+/// Most sources that could not be read and are named.
+const MAX_MISSED: usize = 20;
 
 /// The keys that an issuer publishes.
 async fn published(issuer: &str) -> anyhow::Result<Judge> {
@@ -136,7 +174,7 @@ async fn published(issuer: &str) -> anyhow::Result<Judge> {
     if !edgepass_verify::policy::is_issuer_url(issuer) {
         bail!("--issuer must be the issuer's https URL (http only on loopback)");
     }
-    let client = reqwest::Client::builder().user_agent(edgepass_client::USER_AGENT).build()?;
+    let client = client()?;
     let url = format!("{issuer}/{}", edgepass_issuer::paths::JWK_SET);
     let away = |error: reqwest::Error| {
         let reason = edgepass_server::error_chain(&error);
@@ -150,6 +188,16 @@ async fn published(issuer: &str) -> anyhow::Result<Judge> {
     Judge::of_keys(issuer.to_owned(), &String::from_utf8_lossy(&body))
 }
 
+/// Follows no redirects: requests may hold tokens.
+fn client() -> anyhow::Result<reqwest::Client> {
+    Ok(reqwest::Client::builder()
+        .user_agent(edgepass_client::USER_AGENT)
+        .redirect(reqwest::redirect::Policy::none())
+        .timeout(TIMEOUT)
+        .build()?)
+}
+
+const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
 /// The largest JWK Set, in octets.
 const MAX_KEYS: usize = 1 << 20;
 /// Places that the reason of an act names.
@@ -193,8 +241,7 @@ async fn revoke_all(judge: &Judge, finds: &mut [Find]) -> anyhow::Result<()> {
             output::remark(&format!("revoked: {}", published.says()));
         }
         Judge::Published { issuer, .. } => {
-            let client =
-                reqwest::Client::builder().user_agent(edgepass_client::USER_AGENT).build()?;
+            let client = client()?;
             let texts: Vec<&str> =
                 finds.iter().filter(|find| is_live(find)).map(|find| find.text.as_str()).collect();
             for tokens in texts.chunks(MAX_TOKENS) {

@@ -50,7 +50,7 @@ pub(super) fn stream(
 }
 
 /// The files of a path, in order, without those of `.git` and without following links.
-pub(super) fn files(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
+pub(super) fn files(path: &Path, missed: &mut Vec<String>) -> anyhow::Result<Vec<PathBuf>> {
     let about = std::fs::symlink_metadata(path)
         .with_context(|| format!("{} cannot be read", path.display()))?;
     if about.is_file() {
@@ -58,8 +58,13 @@ pub(super) fn files(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
     }
     let (mut files, mut folders) = (Vec::new(), vec![path.to_owned()]);
     while let Some(folder) = folders.pop() {
-        let entries = std::fs::read_dir(&folder)
-            .with_context(|| format!("{} cannot be read", folder.display()))?;
+        let entries = match std::fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) => {
+                missed.push(format!("{} cannot be read: {error}", folder.display()));
+                continue;
+            }
+        };
         for entry in entries {
             let entry = entry?;
             let kind = entry.file_type()?;
@@ -104,11 +109,17 @@ pub(super) fn file(
     (&mut from).take(512).read_to_end(&mut start)?;
     from.rewind()?;
     let mut left = MAX_INFLATED;
-    match form(&start) {
-        Form::Other => stream(from, place, scanner, sink),
-        _ => archive(from, place, MAX_DEPTH, &mut left, scanner, sink)
-            .with_context(|| format!("{}: the archive cannot be read to its end", path.display())),
+    if let Form::Other = form(&start) {
+        return stream(from, place, scanner, sink);
     }
+    let read = archive(from, place, MAX_DEPTH, &mut left, scanner, sink);
+    if read.is_err() {
+        scanner.end(|_| {});
+        // What is not compressed is found in the octets of the archive.
+        let whole = File::open(path)?;
+        stream(whole, place, scanner, sink)?;
+    }
+    read.with_context(|| format!("{}: the archive cannot be read to its end", path.display()))
 }
 
 /// Scans an archive, or anything else.
@@ -196,9 +207,10 @@ fn held(
 }
 
 fn within(place: &Place, name: &str) -> Place {
-    // Names in archives are anybody's.
-    let name: String = name.chars().filter(|char| !char.is_control()).collect();
-    Place { file: format!("{}!{name}", place.file), ..place.clone() }
+    Place {
+        author: place.author.clone(),
+        ..Place::new(&format!("{}!{name}", place.file), place.commit.clone())
+    }
 }
 
 /// Scans the texts of a report by gitleaks, TruffleHog or kingfisher, in JSON: one value, or one a line.
@@ -208,6 +220,7 @@ pub(super) fn report(
     scanner: &mut Scanner,
     sink: Sink<'_>,
 ) -> anyhow::Result<()> {
+    let text = text.trim_start_matches('\u{feff}');
     let values = serde_json::Deserializer::from_str(text).into_iter::<Value>();
     for value in values {
         let value = value.with_context(|| format!("{name} is no report in JSON"))?;
@@ -240,11 +253,13 @@ fn described(value: &Value, outer: &Place) -> Place {
         found.and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned)
     };
     let line = ["StartLine", "line", "line_start"].iter().find_map(|name| sought(value, name, 4));
+    let file = text(&["File", "file", "path"]).unwrap_or_else(|| outer.file.clone());
+    let commit = text(&["Commit", "commit"]).or_else(|| outer.commit.clone());
+    let line = line.and_then(|line| line.as_u64().or_else(|| line.as_str()?.parse().ok()));
     Place {
-        file: text(&["File", "file", "path"]).unwrap_or_else(|| outer.file.clone()),
-        line: line.and_then(Value::as_u64).unwrap_or(outer.line),
-        commit: text(&["Commit", "commit"]).or_else(|| outer.commit.clone()),
+        line: line.unwrap_or(outer.line),
         author: outer.author.clone(),
+        ..Place::new(&file, commit)
     }
 }
 
