@@ -55,6 +55,8 @@ usage: cargo xtask <command>
                      measure issuing with up to 10,000,000 stored tokens (--quick: 1,000,000), and the purge
   bench watches [--quick] [--json]
                      measure 10,000 requests that wait for a status head (--quick: 2,000)
+  bench reports [--quick] [--json]
+                     measure issuing while 1,000 reports of use arrive in a second (--quick: 200)
   reference          write docs/api, the API reference of the npm package
   provenance         write docs/provenance.md: third-party code in shipped artifacts, with its licences
   advisories         look up known vulnerabilities of the locked cargo and npm packages; needs the network
