@@ -3,9 +3,9 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { createHash, generateKeyPairSync, sign } from 'node:crypto';
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
 import { promisify } from 'node:util';
@@ -115,6 +115,44 @@ test('fifty planted secrets among ten thousand look-alikes: all are found, and n
     .catch((error) => error);
   const { version, runs: [{ results }] } = JSON.parse(sarif.stdout);
   assert.deepEqual([version, results.length], ['2.1.0', 52]);
+});
+
+/** A block of docs/leaks.md, for this issuer. */
+async function documented(issuer, begin) {
+  const text = await readFile(new URL('../../docs/leaks.md', import.meta.url), 'utf8');
+  const block = text.split('```').find((part) => part.includes(begin));
+  return block.slice(block.indexOf('\n') + 1).replaceAll('https://auth.example', issuer.url);
+}
+
+test('the step of GitHub Actions and the hook of docs/leaks.md', async (t) => {
+  const issuer = await issuerBehindProxy(t);
+  const { folder, git } = await repository(t);
+  const env = { ...issuer.env, PATH: `${dirname(issuer.program)}:${process.env.PATH}`, GIT_CONFIG_GLOBAL: '/dev/null' };
+  const hook = join(folder, '.git/hooks/pre-commit');
+  await writeFile(hook, await documented(issuer, '#!/bin/sh'), { mode: 0o755 });
+  const commit = async () => {
+    await git('add', '.');
+    return run('git', ['-c', 'user.name=A', '-c', 'user.email=a@example.com', 'commit', '--quiet', '-m', 'm'], { cwd: folder, env })
+      .then(() => 0, ({ code }) => code);
+  };
+  const [step] = (await documented(issuer, 'actions/checkout')).match(/edgepass leaks scan .*/);
+  const scanned = () => run('sh', ['-ec', step], { cwd: folder, env }).then(() => 0, ({ code }) => code);
+  await writeFile(join(folder, 'noise.txt'), lookAlikes(100, issuer.url).join('\n'));
+  assert.equal(await commit(), 0);
+  assert.equal(await scanned(), 0);
+  const { token } = await issuer.token();
+  for (const [at, way] of WAYS.entries()) {
+    await writeFile(join(folder, 'leak.txt'), way(token));
+    assert.equal(await commit(), 1, `way ${at}`);
+  }
+  await git('commit', '--quiet', '--no-verify', '-m', 'leak');
+  assert.equal(await scanned(), 1);
+  const { runs: [{ results }] } = JSON.parse(await readFile(join(folder, 'leaks.sarif'), 'utf8'));
+  assert.equal(results.length, WAYS.length + 1, 'the file, and all that was ever added');
+  // Taking it out is no new leak.
+  await rm(join(folder, 'leak.txt'));
+  await rm(join(folder, 'leaks.sarif'));
+  assert.equal(await commit(), 0);
 });
 
 test('logs, archives and reports of other scanners', async (t) => {
