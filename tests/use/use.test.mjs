@@ -86,6 +86,14 @@ test('a guard counts what it accepts and refuses, and the issuer shows it', asyn
   assert.match(text, /unknown/);
   assert.match(await issuer.edgepass('usage'), /invoice-reader +\d+/);
   assert.match(await issuer.edgepass('usage', '--by', 'day', '--csv'), /^day,accepted,refused,first_day,last_day\n20/);
+  const end = Date.now() + 6_000;
+  while (Date.now() < end) {
+    assert.equal(await guard.call(next), '200');
+    await setTimeout(250);
+  }
+  const unused = (await tokens(issuer, '--unused-for', '4s')).map(({ jti }) => jti);
+  assert.deepEqual(unused.sort(), [used.jti, idle.jti, later.jti, wide.jti].sort(), 'neither the used nor the revoked one');
+  assert.match(await issuer.edgepass('tokens', '--unused-for', '1h'), /no token fits/, 'nobody reported then');
 });
 
 test('an address is reported under a keyed hash, and only with a key', async (t) => {

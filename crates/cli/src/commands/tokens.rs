@@ -34,6 +34,9 @@ pub(super) struct Args {
     /// Only live tokens that expire within this time, such as 1h.
     #[arg(long, value_name = "DURATION", value_parser = DurationText::parse)]
     expiring_in: Option<DurationText>,
+    /// Only live tokens that are known not to have been accepted for this time, such as 7d.
+    #[arg(long, value_name = "DURATION", value_parser = DurationText::parse, conflicts_with = "follow")]
+    unused_for: Option<DurationText>,
     /// Only tokens that are used under the agreement with this id.
     #[arg(long, value_name = "ID")]
     agreement: Option<String>,
@@ -54,13 +57,18 @@ pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Resu
         jti: args.jti,
         agreement: args.agreement,
         issued_since: (since_ms > 0).then(|| since_ms.div_ceil(1000)),
-        live: args.live || args.expiring_in.is_some(),
+        live: args.live || args.expiring_in.is_some() || args.unused_for.is_some(),
         expires_by: args.expiring_in.map(|time| now.saturating_add(time.0.as_secs())),
         ..TokenQuery::default()
     };
     let mut has_header = false;
     // A key may have been withdrawn: the query does not look for that.
-    let keep = |token: &Value| !args.live || token["status"] == "live";
+    let unused_since = args.unused_for.map(|time| now.saturating_sub(time.0.as_secs()));
+    let keep = |token: &Value| {
+        let needs_live = args.live || unused_since.is_some();
+        (!needs_live || token["status"] == "live")
+            && unused_since.is_none_or(|since| is_unused(token, since))
+    };
     let print = |tokens: Vec<Value>| {
         if json {
             for token in &tokens {
@@ -161,6 +169,15 @@ fn uses(token: &Value) -> String {
         None | Some(0) => uses,
         Some(refusals) => format!("{uses}, refused {refusals}"),
     }
+}
+
+/// Whether a token was issued before a time, in seconds, and not accepted since, as far as every report since
+/// then has come.
+fn is_unused(token: &Value, since: u64) -> bool {
+    let by_then = |member: &str| token[member].as_u64().is_some_and(|time| time <= since);
+    by_then("iat")
+        && by_then("use_complete_since")
+        && (token["last_used"].is_null() || by_then("last_used"))
 }
 
 /// The countries and networks from which a token was used.
