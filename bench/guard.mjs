@@ -29,6 +29,7 @@ const SUBJECTS = {
   'guard, public route': { worker: 'guard', path: '/health' },
   guard: { worker: 'guard', path: '/invoices/1' },
   'guard, an answer of unknown length': { worker: 'relaying', path: '/invoices/1' },
+  'guard that counts use': { worker: 'counting', path: '/invoices/1' },
   'guard that remembers nothing': { worker: 'forgetful', path: '/invoices/1' },
   'a Worker that only forwards': { worker: 'forward', path: '/invoices/1' },
   'a Worker with jose': { worker: 'jose', path: '/invoices/1' },
@@ -78,6 +79,7 @@ async function start({ issuer, audience, folder }) {
     named('guard', { ...module, bindings }),
     named('relaying', { ...module, bindings, serviceBindings: { ORIGIN: 'origin-without-length' } }),
     named('forgetful', { ...module, bindings: { ...bindings, VERIFIED_BYTES: '0' } }),
+    named('counting', { ...module, bindings, serviceBindings: { ORIGIN: 'origin', USAGE: 'uses' } }),
     named('forward', { modules: true, script: `export default { fetch: (request, env) => ${forward} };` }),
     named('jose', {
       modules: true,
@@ -107,9 +109,10 @@ async function start({ issuer, audience, folder }) {
         } };`),
     }),
     { name: 'origin', modules: true, script: origin({ ...JSON_TYPE, 'content-length': '10' }) },
+    { name: 'uses', modules: true, script: `export default { fetch: () => new Response('{}', { status: 202 }) };` },
     { name: 'origin-without-length', modules: true, script: origin(JSON_TYPE) },
   ]);
-  const names = ['guard', 'relaying', 'forgetful', 'forward', 'jose'];
+  const names = ['guard', 'relaying', 'counting', 'forgetful', 'forward', 'jose'];
   const urls = await Promise.all(names.map(at));
   return { workers: Object.fromEntries(names.map((name, index) => [name, urls[index]])), stop };
 }
