@@ -350,7 +350,7 @@ pub struct DayKey {
     pub route: String,
     /// The scope tokens that the route needs and the tokens grant, separated by spaces.
     pub scope: String,
-    /// [`ACCEPTED`](edgepass_usage::ACCEPTED), or the code of the refusal.
+    /// [`ACCEPTED`], or the code of the refusal.
     pub code: String,
 }
 
