@@ -20,7 +20,7 @@ pub enum Kind {
 pub enum Written {
     /// As it is.
     Plain,
-    /// With line breaks in between, or percent escapes.
+    /// With line breaks in between, or escapes.
     Broken,
     /// In base64.
     Base64,
@@ -34,8 +34,6 @@ pub struct Candidate {
     pub text: Zeroizing<String>,
     /// How it is written.
     pub written: Written,
-    /// Where it begins, in octets from the start of the stream.
-    pub at: u64,
     /// The line that it begins in, from 1.
     pub line: u64,
 }

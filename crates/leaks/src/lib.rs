@@ -2,7 +2,7 @@
 //!
 //! A [`Scanner`] is fed with parts of a stream. It gives [`Candidate`]s: texts in the form of a token or a
 //! secret, whole, also where the stream has them with line breaks in between, with percent escapes, in strings of
-//! JSON, or in base64. Whether a candidate is real, only a signature or a hash says: the caller checks.
+//! JSON, with other escapes, in base64, or in UTF-16. Whether a candidate is real, only a signature or a hash says: the caller checks.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::string_slice))]
@@ -11,4 +11,4 @@ mod candidate;
 mod scanner;
 
 pub use candidate::{Candidate, Kind, Written};
-pub use scanner::Scanner;
+pub use scanner::{STARTS, Scanner};

@@ -1,6 +1,6 @@
 //! Scanning a stream.
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
+use aho_corasick::{AhoCorasick, AhoCorasickKind, BuildError, MatchKind};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 
@@ -9,7 +9,7 @@ use crate::candidate::{
 };
 
 /// How every token and every secret begins.
-const STARTS: [(&str, Kind); 2] = [(HEADER, Kind::Token), ("edgepass_cs_", Kind::Secret)];
+pub const STARTS: [(&str, Kind); 2] = [(HEADER, Kind::Token), ("edgepass_cs_", Kind::Secret)];
 /// How a token that is broken within its first characters begins.
 const SHORT: &str = "eyJ";
 /// What is kept of a stream while more of it comes: a candidate and its gaps fit into it.
@@ -22,13 +22,18 @@ pub struct Scanner {
     meanings: Vec<(Kind, Option<usize>)>,
     /// What was not scanned to its end yet.
     kept: Vec<u8>,
-    /// Where `kept` begins in the stream, and in which line.
-    at: u64,
+    /// The line of the stream in which `kept` begins.
     line: u64,
 }
 
-impl Default for Scanner {
-    fn default() -> Self {
+impl Scanner {
+    /// A scanner of one stream after the other.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError`]: there is no automaton for the patterns. They are constant, so it would be a fault of the
+    /// library that builds it; a scanner that finds nothing would hide that.
+    pub fn new() -> Result<Self, BuildError> {
         let mut patterns: Vec<String> = Vec::new();
         let mut meanings = Vec::new();
         for (start, kind) in STARTS {
@@ -51,20 +56,10 @@ impl Default for Scanner {
         let starts = AhoCorasick::builder()
             .kind(Some(AhoCorasickKind::DFA))
             .match_kind(MatchKind::Standard)
-            .build(&patterns);
-        // The patterns are constant and short.
-        let starts = starts.unwrap_or_else(|_| unreachable_patterns());
-        Self { starts, meanings, kept: Vec::new(), at: 0, line: 1 }
+            .build(&patterns)?;
+        Ok(Self { starts, meanings, kept: Vec::new(), line: 1 })
     }
-}
 
-/// An automaton that finds nothing.
-fn unreachable_patterns() -> AhoCorasick {
-    const NONE: [&str; 0] = [];
-    AhoCorasick::new(NONE).unwrap_or_else(|_| unreachable_patterns())
-}
-
-impl Scanner {
     /// Takes the next part of the stream, and gives what is whole by now.
     pub fn part(&mut self, part: &[u8], found: impl FnMut(Candidate)) {
         // Texts in UTF-16 and UTF-32 are those in ASCII with octets of zero in between.
@@ -80,7 +75,7 @@ impl Scanner {
     /// Ends the stream, and gives the rest. The scanner begins anew.
     pub fn end(&mut self, found: impl FnMut(Candidate)) {
         self.scan(self.kept.len(), found);
-        (self.at, self.line) = (0, 1);
+        self.line = 1;
         self.kept.clear();
     }
 
@@ -108,18 +103,11 @@ impl Scanner {
             line = line.saturating_add(lines(before));
             counted = start;
             for (read, written) in read {
-                found(Candidate {
-                    kind: read.kind,
-                    text: read.text,
-                    written,
-                    at: self.at.saturating_add(u64::try_from(start).unwrap_or(u64::MAX)),
-                    line,
-                });
+                found(Candidate { kind: read.kind, text: read.text, written, line });
             }
         }
         let rest = self.kept.get(counted..until).unwrap_or_default();
         self.line = line.saturating_add(lines(rest));
-        self.at = self.at.saturating_add(u64::try_from(until).unwrap_or(u64::MAX));
         self.kept.drain(..until);
     }
 }
@@ -172,7 +160,7 @@ mod tests {
 
     /// What is found in a stream, which comes in parts of a size: texts, how they are written, and lines.
     fn scan(text: &[u8], part: usize) -> Vec<(String, Written, u64)> {
-        let (mut scanner, mut all) = (Scanner::default(), Vec::new());
+        let (mut scanner, mut all) = (Scanner::new().unwrap(), Vec::new());
         let mut found = |it: Candidate| all.push((it.text.to_string(), it.written, it.line));
         for part in text.chunks(part) {
             scanner.part(part, &mut found);

@@ -9,7 +9,7 @@ use edgepass_issuer::signing_key::{KeyState, jwk_set};
 use edgepass_issuer::storage::{KeyStore, TokenStore};
 use edgepass_jose::jwk_set::JwkSet;
 use edgepass_jose::{Algorithm, CompactJws};
-use edgepass_leaks::{Candidate, Kind, Written};
+use edgepass_leaks::{Candidate, Kind, STARTS, Written};
 use edgepass_store::AnyStore;
 use edgepass_verify::native::check_signature;
 use edgepass_verify::signature::{Checked, check};
@@ -50,10 +50,9 @@ pub(super) struct Find {
 impl Place {
     /// A place whose texts may be shown: without control characters, not long, and without what a scan would find.
     pub(super) fn new(file: &str, commit: Option<String>) -> Self {
-        const STARTS: [&str; 2] = ["eyJhbGciOi", "edgepass_cs_"];
         const MOST: usize = 512;
         let mut file: String = file.chars().filter(|char| !char.is_control()).take(MOST).collect();
-        if let Some(at) = STARTS.iter().filter_map(|start| file.find(start)).min() {
+        if let Some(at) = STARTS.iter().filter_map(|(start, _)| file.find(start)).min() {
             file.truncate(at);
             file.push_str("(withheld)");
         }

@@ -42,7 +42,9 @@ pub(super) fn scan(
     commits.sort_unstable();
     for (time, id) in commits {
         history.is_scanned = since.is_none_or(|since| time >= since);
-        history.commit(id, scanner, sink)?;
+        if let Err(error) = history.commit(id, scanner, sink) {
+            history.missed.push(format!("commit {id}: {error}"));
+        }
     }
     if since.is_none() {
         history.others(scanner, sink)?;
@@ -110,8 +112,9 @@ impl History<'_> {
         let message = Place { file: "(message of the commit)".to_owned(), ..place.clone() };
         let text = commit.message_raw()?.to_vec();
         self.text(&text, &message, scanner, sink);
-        let Ok(tree) = commit.tree_id() else { return Ok(()) };
-        self.tree(tree.detach(), "", &place, MAX_DEPTH, scanner, sink)
+        let tree = commit.tree_id()?;
+        self.tree(tree.detach(), "", &place, MAX_DEPTH, scanner, sink);
+        Ok(())
     }
 
     fn tree(
@@ -122,23 +125,29 @@ impl History<'_> {
         depth: u32,
         scanner: &mut Scanner,
         sink: Sink<'_>,
-    ) -> anyhow::Result<()> {
-        let Some(depth) = depth.checked_sub(1) else { return Ok(()) };
+    ) {
+        let Some(depth) = depth.checked_sub(1) else {
+            self.missed.push(format!("tree {id} is {MAX_DEPTH} folders deep"));
+            return;
+        };
         if !self.seen.insert(id) {
-            return Ok(());
+            return;
         }
         let tree = self.repository.find_object(id).ok().and_then(|tree| tree.try_into_tree().ok());
         let Some(tree) = tree else {
             self.missed.push(format!("tree {id} cannot be read"));
-            return Ok(());
+            return;
         };
         for entry in tree.iter() {
-            let entry = entry?;
+            let Ok(entry) = entry else {
+                self.missed.push(format!("tree {id} cannot be read to its end"));
+                return;
+            };
             let name = entry.filename().to_string();
             let path = if folder.is_empty() { name } else { format!("{folder}/{name}") };
             let (mode, id) = (entry.mode(), entry.object_id());
             if mode.is_tree() {
-                self.tree(id, &path, place, depth, scanner, sink)?;
+                self.tree(id, &path, place, depth, scanner, sink);
             } else if mode.is_blob() && self.seen.insert(id) && self.is_scanned {
                 if !self.fits(id) {
                     continue;
@@ -152,13 +161,15 @@ impl History<'_> {
                 self.text(&blob.data, &place, scanner, sink);
             }
         }
-        Ok(())
     }
 
     /// Scans the blobs that no commit of a ref has.
     fn others(&mut self, scanner: &mut Scanner, sink: Sink<'_>) -> anyhow::Result<()> {
         for id in self.repository.objects.iter()? {
-            let id = id?;
+            let Ok(id) = id else {
+                self.missed.push("an object that no ref leads to cannot be listed".to_owned());
+                continue;
+            };
             if self.seen.contains(&id) || !self.fits(id) {
                 continue;
             }

@@ -92,7 +92,7 @@ pub(in crate::commands) async fn run(
     };
     // What cannot be read is told at the end: the rest is scanned, and what is found is told and revoked.
     let mut missed: Vec<String> = Vec::new();
-    let mut scanner = Scanner::default();
+    let mut scanner = Scanner::new()?;
     let mut read = 0_u64;
     let named = |path: &PathBuf| Place::new(&path.display().to_string(), None);
     let mut note = |missed: &mut Vec<String>, done: anyhow::Result<u64>| match done {

@@ -66,8 +66,14 @@ pub(super) fn files(path: &Path, missed: &mut Vec<String>) -> anyhow::Result<Vec
             }
         };
         for entry in entries {
-            let entry = entry?;
-            let kind = entry.file_type()?;
+            let found = entry.and_then(|entry| Ok((entry.file_type()?, entry)));
+            let (kind, entry) = match found {
+                Ok(found) => found,
+                Err(error) => {
+                    missed.push(format!("an entry of {}: {error}", folder.display()));
+                    continue;
+                }
+            };
             if kind.is_file() {
                 files.push(entry.path());
             } else if kind.is_dir() && entry.file_name() != ".git" {
@@ -96,6 +102,13 @@ fn form(start: &[u8]) -> Form {
     }
 }
 
+/// What a stream is, and the whole of it.
+fn looked_at(mut from: impl Read) -> std::io::Result<(Form, impl Read)> {
+    let mut start = Vec::new();
+    (&mut from).take(512).read_to_end(&mut start)?;
+    Ok((form(&start), Cursor::new(start).chain(from)))
+}
+
 /// Scans a file; an archive with what is in it.
 pub(super) fn file(
     path: &Path,
@@ -105,11 +118,10 @@ pub(super) fn file(
 ) -> anyhow::Result<u64> {
     let mut from =
         File::open(path).with_context(|| format!("{} cannot be read", path.display()))?;
-    let mut start = Vec::new();
-    (&mut from).take(512).read_to_end(&mut start)?;
+    let (form, _) = looked_at(&mut from)?;
     from.rewind()?;
     let mut left = MAX_INFLATED;
-    if let Form::Other = form(&start) {
+    if let Form::Other = form {
         return stream(from, place, scanner, sink);
     }
     let read = archive(from, place, MAX_DEPTH, &mut left, scanner, sink);
@@ -131,20 +143,17 @@ fn archive<R: Read + Seek>(
     scanner: &mut Scanner,
     sink: Sink<'_>,
 ) -> anyhow::Result<u64> {
-    let mut start = Vec::new();
-    (&mut from).take(512).read_to_end(&mut start)?;
-    from.rewind()?;
     if depth == 0 {
         return stream(from, place, scanner, sink);
     }
-    match form(&start) {
+    let (form, _) = looked_at(&mut from)?;
+    from.rewind()?;
+    match form {
         Form::Other => stream(from, place, scanner, sink),
         Form::Gzip => {
-            let mut unzipped = MultiGzDecoder::new(std::io::BufReader::new(from)).take(*left);
-            let mut start = Vec::new();
-            (&mut unzipped).take(512).read_to_end(&mut start)?;
-            let whole = Cursor::new(start.clone()).chain(unzipped);
-            match form(&start) {
+            let unzipped = MultiGzDecoder::new(std::io::BufReader::new(from)).take(*left);
+            let (form, whole) = looked_at(unzipped)?;
+            match form {
                 Form::Tar => tar(whole, place, depth, left, scanner, sink),
                 _ => stream(whole, place, scanner, sink),
             }
@@ -152,14 +161,22 @@ fn archive<R: Read + Seek>(
         Form::Tar => tar(from, place, depth, left, scanner, sink),
         Form::Zip => {
             let mut zip = zip::ZipArchive::new(from)?;
-            let mut read = 0_u64;
+            let (mut read, mut failed) = (0_u64, None);
             for at in 0..zip.len() {
-                let entry = zip.by_index(at)?;
-                let name = entry.name().map(|name| name.into_owned()).unwrap_or_default();
-                let inner = within(place, &name);
-                read = read.saturating_add(held(entry, &inner, depth, left, scanner, sink)?);
+                let entry = zip.by_index(at).map_err(anyhow::Error::from).and_then(|entry| {
+                    let name = entry.name().map(|name| name.into_owned()).unwrap_or_default();
+                    held(entry, &within(place, &name), depth, left, scanner, sink)
+                });
+                match entry {
+                    Ok(octets) => read = read.saturating_add(octets),
+                    // An entry with a password, for example: the others are scanned.
+                    Err(error) => {
+                        scanner.end(|_| {});
+                        failed = failed.or(Some(error));
+                    }
+                }
             }
-            Ok(read)
+            failed.map_or(Ok(read), Err)
         }
     }
 }
@@ -183,17 +200,15 @@ fn tar(
 
 /// Scans an entry of an archive, which may be an archive itself.
 fn held(
-    mut entry: impl Read,
+    entry: impl Read,
     place: &Place,
     depth: u32,
     left: &mut u64,
     scanner: &mut Scanner,
     sink: Sink<'_>,
 ) -> anyhow::Result<u64> {
-    let mut start = Vec::new();
-    (&mut entry).take(512).read_to_end(&mut start)?;
-    let rest = Cursor::new(start.clone()).chain(entry);
-    let read = match form(&start) {
+    let (form, rest) = looked_at(entry)?;
+    let read = match form {
         Form::Other => stream(rest.take(*left), place, scanner, sink)?,
         _ => {
             let mut whole = Vec::new();
