@@ -197,6 +197,9 @@ struct Kind {
     place: u32,
 }
 
+/// The position of the place of which nothing is known.
+const UNKNOWN: u32 = 0;
+
 /// Uses of tokens of a group, with a code.
 struct FoldedRow {
     group: u32,
@@ -236,12 +239,15 @@ impl Table {
         if counted.jwt_id.is_empty() || counted.jwt_id.len() > MAX_JWT_ID {
             return;
         }
+        if self.from_ms.is_none() {
+            // The first place is unknown, and has room for whatever comes later.
+            self.places.position(&Place::default(), MAX_NAMED);
+        }
         let from_ms = *self.from_ms.get_or_insert(now_ms);
         // A clock that is set back makes no negative time.
         let now_ms = now_ms.max(from_ms);
         self.to_ms = self.to_ms.max(now_ms);
         let code = self.code(counted.code);
-        let unknown = self.places.position(&Place::default(), MAX_NAMED).unwrap_or_default();
         let kind = Kind { route: counted.route, code, place: self.place(counted.place) };
         let token = match self.by_jwt_id.get(counted.jwt_id) {
             Some(token) => *token,
@@ -252,7 +258,7 @@ impl Table {
         if token.counted(kind, now_ms) {
             return;
         }
-        let rough = Kind { place: unknown, ..kind };
+        let rough = Kind { place: UNKNOWN, ..kind };
         let is_rough = token.rows.len() >= MAX_OWN / 2;
         if is_rough && token.counted(rough, now_ms) {
             return;
@@ -356,8 +362,7 @@ impl Table {
             return known;
         }
         let country = Place { country: place.country.clone(), ..Place::default() };
-        // The first one is unknown.
-        places.position(&country, MAX_NAMED).unwrap_or_default()
+        places.position(&country, MAX_NAMED).unwrap_or(UNKNOWN)
     }
 
     fn group(&mut self, client_id: &str, scope: &str) -> u32 {

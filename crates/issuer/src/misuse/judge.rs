@@ -21,12 +21,21 @@ pub struct Facts<'t> {
     pub expires_ms: u64,
 }
 
-/// Applies the rules to the use of a token that has not expired: `before` is what was known, `new` what reports add, and `after`
-/// both.
+/// What was known of a token's use before a report, as far as rules look at it.
+#[derive(Clone, Copy, Debug)]
+pub struct Before {
+    /// [`TokenUse::first_ms`].
+    pub first_ms: Option<u64>,
+    /// [`UseDetail::fastest`](crate::usage::UseDetail::fastest).
+    pub fastest: Option<(u32, u32)>,
+}
+
+/// Applies the rules to the use of a token that has not expired: `before` is what was known, `new` what reports
+/// add, and `after` both.
 pub fn judge(
     rules: &Rules<'_>,
     facts: &Facts<'_>,
-    (before, new, after): (&TokenUse, &TokenUse, &TokenUse),
+    (before, new, after): (Before, &TokenUse, &TokenUse),
 ) -> Vec<Found> {
     // Verifiers refuse what has expired, and nothing would be left to act on.
     if facts.expires_ms <= rules.now_ms {
@@ -53,7 +62,7 @@ fn evidence(
     rules: &Rules<'_>,
     when: &When,
     facts: &Facts<'_>,
-    (before, new, after): (&TokenUse, &TokenUse, &TokenUse),
+    (before, new, after): (Before, &TokenUse, &TokenUse),
 ) -> Option<String> {
     match when {
         When::Countries(limit) => kinds(limit, &after.detail.countries, "countries"),
@@ -61,7 +70,7 @@ fn evidence(
         When::Travel { faster_than } => {
             let (speed, way) = after.detail.fastest?;
             // Known before: it was judged then.
-            let was = before.detail.fastest.is_some_and(|(before, _)| before >= *faster_than);
+            let was = before.fastest.is_some_and(|(before, _)| before >= *faster_than);
             (speed >= *faster_than && !was)
                 .then(|| format!("used {way} km apart, at {speed} km/h or more"))
         }

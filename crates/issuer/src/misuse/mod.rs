@@ -12,7 +12,7 @@ use std::time::Duration;
 use edgepass_verify::policy::duration::DurationText;
 use serde::{Deserialize, Serialize};
 
-pub use self::judge::{Facts, judge};
+pub use self::judge::{Before, Facts, judge};
 
 /// A rule of the policy.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]

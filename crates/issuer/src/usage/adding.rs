@@ -25,6 +25,9 @@ pub struct Known {
     pub scope: String,
 }
 
+/// First and last time at a position in milliseconds, and its degrees of latitude and longitude.
+type Stay = (u64, u64, (i16, i16));
+
 /// The sums to be stored.
 #[derive(Clone, Debug, Default)]
 pub struct Sums {
@@ -32,8 +35,8 @@ pub struct Sums {
     pub tokens: HashMap<u64, TokenUse>,
     /// What the sums of days grow by.
     pub days: BTreeMap<DayKey, u64>,
-    /// Where tokens were used: token, first and last time, and position.
-    pub positions: Vec<(u64, u64, u64, (i16, i16))>,
+    /// Where tokens were used, by their positions in the order of issue.
+    pub positions: BTreeMap<u64, Vec<Stay>>,
 }
 
 /// What one report added.
@@ -56,7 +59,7 @@ pub fn add(reported: &Reported, known: &HashMap<String, Known>, sums: &mut Sums)
         |jwt_id: &String| known.get(jwt_id).filter(|known| audiences.contains(&known.audience));
     let at = |position: u32| usize::try_from(position).unwrap_or(usize::MAX);
     let code = |position: u32| report.codes.get(at(position)).map_or("", String::as_str);
-    let mut positions = Vec::new();
+    let mut positions: BTreeMap<u64, Vec<_>> = BTreeMap::new();
     for row in &report.uses {
         let token = report.tokens.get(at(row.token)).and_then(own);
         let (Some(token), Some(route), Some(place)) =
@@ -92,7 +95,7 @@ pub fn add(reported: &Reported, known: &HashMap<String, Known>, sums: &mut Sums)
             }
         }
         if let Some(position) = place.position() {
-            positions.push((token.seq, first, last, position));
+            positions.entry(token.seq).or_default().push((first, last, position));
         }
         let mut seen = |kinds: fn(&mut super::UseDetail) -> &mut Kinds, name: Option<&str>| {
             if let Some(name) = name {
@@ -117,8 +120,10 @@ pub fn add(reported: &Reported, known: &HashMap<String, Known>, sums: &mut Sums)
         };
         grow(sums, key, row.count);
     }
-    positions.sort_unstable();
-    sums.positions.extend(positions);
+    for (seq, mut own) in positions {
+        own.sort_unstable();
+        sums.positions.entry(seq).or_default().extend(own);
+    }
     for row in &report.folded {
         let key = match own(&row.example) {
             Some(token) => of(token, code(row.code)),

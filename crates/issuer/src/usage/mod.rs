@@ -12,7 +12,7 @@ use edgepass_usage::Report;
 use serde::{Deserialize, Serialize};
 
 use crate::client::Client;
-use crate::misuse::{Facts, Found, Rule, Rules, When, judge};
+use crate::misuse::{Before, Facts, Found, Rule, Rules, When, judge};
 use crate::policy::IssuerPolicy;
 
 pub use edgepass_usage::ACCEPTED;
@@ -138,10 +138,11 @@ impl Sums {
         let mut found = Vec::new();
         for (seq, new) in &self.tokens {
             let token_use = uses.entry(*seq).or_default();
-            let before = token_use.clone();
+            let before = Before { first_ms: token_use.first_ms, fastest: token_use.detail.fastest };
             token_use.merge(new);
-            let own = self.positions.iter().filter(|(token, ..)| token == seq);
-            own.for_each(|(_, first, last, at)| token_use.detail.moved(*at, *first, *last));
+            for (first, last, at) in self.positions.get(seq).into_iter().flatten() {
+                token_use.detail.moved(*at, *first, *last);
+            }
             if let (Some((jwt_id, known)), false) = (known.get(seq), rules.rules.is_empty()) {
                 let facts = Facts {
                     jwt_id,
@@ -150,7 +151,7 @@ impl Sums {
                     issued_ms: known.issued_at.saturating_mul(1000),
                     expires_ms: known.expiration.saturating_mul(1000),
                 };
-                found.extend(judge(rules, &facts, (&before, new, token_use)));
+                found.extend(judge(rules, &facts, (before, new, token_use)));
             }
         }
         // In the order of the rules, so that brakes leave what the policy names first.
