@@ -191,7 +191,11 @@ async fn record(
         }
         let [all_acts, of_role, all] = match acts.entry(found.role.clone()) {
             Entry::Occupied(counts) => counts.into_mut(),
-            Entry::Vacant(new) => new.insert(tables.acts(since, &found.role).await?),
+            Entry::Vacant(new) => {
+                let [all_acts, of_role, all] = tables.acts(since, &found.role).await?;
+                // Those of now are among them, and are added below.
+                new.insert([all_acts.saturating_sub(more), of_role, all])
+            }
         };
         let outcome = first_outcome(&found, rules.brakes, all_acts.saturating_add(more), *of_role);
         // Acts are few, by the brakes. Of the rest so many are kept.
@@ -410,6 +414,38 @@ pub(crate) const RECORD: &str = "INSERT INTO findings (id, at_ms, rule, subject,
      dry_run = excluded.dry_run, evidence = excluded.evidence, outcome = excluded.outcome, \
      policy = excluded.policy, attempts = 0, told_ms = NULL, again_ms = 0 \
      WHERE excluded.outcome = 'pending' AND findings.outcome IN ('alert', 'dry_run', 'capped') RETURNING id";
+
+/// What deletes rows from before a day (UTC), and isolates from before a time, each at most so many: a text, and what
+/// it is bound to first.
+pub(crate) fn forgotten(day: i64, isolates_ms: i64) -> [(&'static str, i64); 3] {
+    [
+        (
+            "DELETE FROM usage_days WHERE (day, role, client_id, route, scope, code) IN (SELECT day, role, \
+             client_id, route, scope, code FROM usage_days WHERE day < $1 LIMIT $2)",
+            day,
+        ),
+        (
+            "DELETE FROM usage_isolates WHERE (reporter, isolate) IN (SELECT reporter, isolate \
+             FROM usage_isolates WHERE last_ms < $1 LIMIT $2)",
+            isolates_ms,
+        ),
+        (
+            "DELETE FROM findings WHERE id IN (SELECT id FROM findings WHERE at_ms < $1 LIMIT $2)",
+            first_ms(day),
+        ),
+    ]
+}
+
+/// Whether there are such rows: bound to the day, the time of isolates, and the day's first millisecond.
+pub(crate) const HAS_OLD: &str = "SELECT EXISTS (SELECT 1 FROM usage_days WHERE day < $1) \
+     OR EXISTS (SELECT 1 FROM usage_isolates WHERE last_ms < $2) \
+     OR EXISTS (SELECT 1 FROM findings WHERE at_ms < $3)";
+
+/// The first millisecond of a day.
+pub(crate) fn first_ms(day: i64) -> i64 {
+    const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+    day.saturating_mul(DAY_MS)
+}
 
 /// Selects what became of the findings about subjects, which follow.
 pub(crate) const SETTLED: &str = "SELECT rule, subject, outcome FROM findings WHERE subject IN ";

@@ -140,8 +140,6 @@ impl Tables for InTransaction<'_> {
     }
 }
 
-const DAY_MS: i64 = 24 * 60 * 60 * 1000;
-
 /// Deletes some old rows. Returns how many.
 pub(super) async fn forget(
     connection: &mut SqliteConnection,
@@ -150,22 +148,7 @@ pub(super) async fn forget(
     most: u32,
 ) -> Result<u64, StoreError> {
     let mut gone = 0_u64;
-    for (text, before) in [
-        (
-            "DELETE FROM usage_days WHERE (day, role, client_id, route, scope, code) IN (SELECT day, role, \
-             client_id, route, scope, code FROM usage_days WHERE day < $1 LIMIT $2)",
-            day,
-        ),
-        (
-            "DELETE FROM usage_isolates WHERE (reporter, isolate) IN (SELECT reporter, isolate \
-             FROM usage_isolates WHERE last_ms < $1 LIMIT $2)",
-            isolates_ms,
-        ),
-        (
-            "DELETE FROM findings WHERE id IN (SELECT id FROM findings WHERE at_ms < $1 LIMIT $2)",
-            day.saturating_mul(DAY_MS),
-        ),
-    ] {
+    for (text, before) in uses::forgotten(day, isolates_ms) {
         let done = sqlx::query(text).bind(before).bind(most).execute(&mut *connection).await;
         gone = gone.saturating_add(done.map_err(failed)?.rows_affected());
     }
@@ -178,16 +161,12 @@ pub(super) async fn has_old(
     day: i64,
     isolates_ms: i64,
 ) -> Result<bool, StoreError> {
-    let row = sqlx::query(
-        "SELECT EXISTS (SELECT 1 FROM usage_days WHERE day < $1) \
-         OR EXISTS (SELECT 1 FROM usage_isolates WHERE last_ms < $2) \
-         OR EXISTS (SELECT 1 FROM findings WHERE at_ms < $3)",
-    )
-    .bind(day)
-    .bind(isolates_ms)
-    .bind(day.saturating_mul(DAY_MS))
-    .fetch_one(connection)
-    .await
-    .map_err(failed)?;
+    let row = sqlx::query(uses::HAS_OLD)
+        .bind(day)
+        .bind(isolates_ms)
+        .bind(uses::first_ms(day))
+        .fetch_one(connection)
+        .await
+        .map_err(failed)?;
     row.try_get(0).map_err(failed)
 }
