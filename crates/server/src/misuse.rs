@@ -25,6 +25,10 @@ pub(crate) async fn carry_out<S: Store>(app: &App<S>, id: u64) {
             return;
         }
     };
+    if finding.outcome.is_act() && finding.outcome != Outcome::Pending {
+        // Another task has acted, and has told of it.
+        return;
+    }
     let rule = finding.found.rule.as_str();
     let act = finding.act((app.host.now)()).filter(|_| finding.outcome == Outcome::Pending);
     let outcome = match &act {

@@ -40,7 +40,8 @@ Examples:
   edgepass undo 7
 
 Rules in [misuse] of the configuration find misuse in what guards report: docs/misuse.md. OUTCOME says what
-followed: done, dry_run, capped (the brakes allowed no more acts), never, failed, undone, or alert alone.";
+followed: done, dry_run, capped (the brakes allowed no more acts), never, failed, undone, unchanged (nothing was
+left to do), or alert alone.";
 
 pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Result<Exit> {
     if let Some(id) = args.tell {

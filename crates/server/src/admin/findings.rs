@@ -12,7 +12,7 @@ use edgepass_issuer::storage::Page;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::records::{MAX_PAGE, unreadable};
+use super::records::{QUERY, page, unreadable};
 use super::{Head, OPERATE, READ, authorize, read, respond};
 use crate::App;
 use crate::acts::unavailable;
@@ -63,17 +63,8 @@ pub(crate) async fn list<S: Store>(
 ) -> Response {
     let found = async {
         authorize(&app, &head, READ).await?;
-        let Query(query) = query.map_err(|_| {
-            OauthError::InvalidRequest(
-                "a parameter of the query is unknown, repeated or malformed: see /openapi.json",
-            )
-        })?;
-        let page = Page {
-            after: query.after.unwrap_or_default(),
-            before: query.before.unwrap_or(u64::MAX),
-            newest_first: !query.oldest_first,
-            most: query.limit.unwrap_or(100).clamp(1, MAX_PAGE),
-        };
+        let Query(query) = query.map_err(|_| QUERY)?;
+        let page = page(query.after, query.before, query.oldest_first, query.limit);
         let findings = app.issuer.store().findings(page).await.map_err(unreadable)?;
         let one = |it: &Finding| json!({ "seq": it.id, "finding": finding(it) });
         Ok(json!({ "records": findings.iter().map(one).collect::<Vec<Value>>() }))

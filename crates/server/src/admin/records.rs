@@ -124,7 +124,12 @@ impl AuditQuery {
     }
 }
 
-fn page(after: Option<u64>, before: Option<u64>, oldest_first: bool, limit: Option<u32>) -> Page {
+pub(super) fn page(
+    after: Option<u64>,
+    before: Option<u64>,
+    oldest_first: bool,
+    limit: Option<u32>,
+) -> Page {
     Page {
         after: after.unwrap_or_default(),
         before: before.unwrap_or(u64::MAX),
@@ -198,7 +203,7 @@ async fn record_read<S: Store>(
     })
 }
 
-const QUERY: OauthError = OauthError::InvalidRequest(
+pub(super) const QUERY: OauthError = OauthError::InvalidRequest(
     "a parameter of the query is unknown, repeated or malformed: see /openapi.json",
 );
 

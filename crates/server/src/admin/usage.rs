@@ -15,10 +15,9 @@ use edgepass_issuer::{IssuerPolicy, Store};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::records::unreadable;
+use super::records::{QUERY, unreadable};
 use super::{Head, READ, authorize, respond};
 use crate::App;
-use crate::oauth::error::OauthError;
 
 /// The most sums of an answer.
 pub const MAX_SUMS: u32 = 10_000;
@@ -53,11 +52,7 @@ pub(crate) async fn get<S: Store>(
 ) -> Response {
     let found = async {
         authorize(&app, &head, READ).await?;
-        let Query(query) = query.map_err(|_| {
-            OauthError::InvalidRequest(
-                "a parameter of the query is unknown, repeated or malformed: see /openapi.json",
-            )
-        })?;
+        let Query(query) = query.map_err(|_| QUERY)?;
         sums(app.issuer.store().as_ref(), query).await.map_err(unreadable)
     };
     respond(found.await)
