@@ -196,7 +196,6 @@ async fn uses(
         uses.insert(
             role.name.clone(),
             RoleUse {
-                is_complete,
                 accepted: clients.iter().map(|sum| sum.accepted).sum(),
                 scopes: words.map(str::to_owned).collect(),
                 clients: by_client.map(|sum| (sum.name.clone(), sum.accepted)).collect(),

@@ -14,8 +14,6 @@ use crate::usage::TokenUse;
 /// What was seen of a role's tokens within the time that is looked at.
 #[derive(Clone, Debug, Default)]
 pub struct RoleUse {
-    /// Whether every use is known, as far as reports show.
-    pub is_complete: bool,
     /// Accepted requests.
     pub accepted: u64,
     /// Scope tokens that routes needed.
@@ -121,7 +119,7 @@ pub fn review_use(
     let period = DurationText(Duration::from_secs(how.period));
     let mut found = Vec::new();
     for role in &policy.roles {
-        let known = uses.get(&role.name).filter(|uses| uses.is_complete);
+        let known = uses.get(&role.name);
         // Guards do not see the issuer's own routes.
         let is_for_operators = role.scope.iter().any(operator_scopes::is_one);
         if let (Some(uses), false) = (known, is_for_operators) {
@@ -149,7 +147,7 @@ pub fn review_use(
         let complete = |name: &String| {
             let is_for_operators =
                 policy.role(name).is_ok_and(|role| role.scope.iter().any(operator_scopes::is_one));
-            !is_for_operators && uses.get(name).is_some_and(|uses| uses.is_complete)
+            !is_for_operators && uses.contains_key(name)
         };
         let used = |name: &String| {
             uses.get(name)
