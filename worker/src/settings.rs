@@ -226,12 +226,12 @@ fn usage(env: &Object) -> Result<Option<UsageSettings>, SettingsError> {
         (None, None) => None,
         _ => return Err(SettingsError::UsageClient),
     };
+    let queue = binding(env, "USAGE", "send");
+    let is_queue = queue.is_some();
     let taker = match (is_bound(env, "USAGE"), &client) {
         (true, Some(_)) => return Err(SettingsError::UsageTwice),
-        (true, None) => match binding(env, "USAGE", "send") {
-            Some(queue) => Some(queue),
-            None => object(env, "USAGE", "fetch")?,
-        },
+        (true, None) if is_queue => queue,
+        (true, None) => object(env, "USAGE", "fetch")?,
         (false, Some(_)) => object(env, "ISSUER_SERVICE", "fetch")?,
         (false, None) => {
             let others = ["USAGE_ADDRESS_KEY", "USAGE_DATASET", "USAGE_INTERVAL", "USAGE_ISSUER"];
@@ -254,6 +254,7 @@ fn usage(env: &Object) -> Result<Option<UsageSettings>, SettingsError> {
     Ok(Some(UsageSettings {
         issuer,
         taker,
+        is_queue,
         client,
         dataset: object(env, "USAGE_DATASET", "writeDataPoint")?,
         address_key: secret(env, "USAGE_ADDRESS_KEY")?,

@@ -10,19 +10,19 @@ const MAX_POINTS = 200;
 /**
  * Returns a function that sends a report (JSON) and resolves to `taken`, to `refused` if it will never be taken,
  * or to `failed`. With `id` it goes to the issuer, or to the service that leads to it, from the guard as a client
- * of the issuer; else to `taker`, a Queue or a service that decides whom to believe. `dataset`, of Analytics
- * Engine, gets a report when it is sent first.
+ * of the issuer; else to `taker`, a Queue if `isQueue`, or a service that decides whom to believe. `dataset`, of
+ * Analytics Engine, gets a report when it is sent first.
  */
-export function sender(taker, dataset, issuer, id, secret) {
-  const send = id === '' ? toBinding(taker) : toIssuer(taker ?? { fetch: (...all) => fetch(...all) }, issuer, id, secret);
+export function sender(taker, isQueue, dataset, issuer, id, secret) {
+  const send = id === '' ? toBinding(taker, isQueue) : toIssuer(taker ?? { fetch: (...all) => fetch(...all) }, issuer, id, secret);
   return async (report, isFirst) => {
     if (dataset && isFirst) write(dataset, JSON.parse(report));
     return send(report);
   };
 }
 
-function toBinding(taker) {
-  if (typeof taker.edgepassHasNoSuchMethod !== 'function' && typeof taker.send === 'function') {
+function toBinding(taker, isQueue) {
+  if (isQueue) {
     return async (report) => {
       // A message has 128 KB at most.
       await Promise.race([taker.send(await zipped(report), { contentType: 'bytes' }), late()]);

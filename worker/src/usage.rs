@@ -23,8 +23,14 @@ use crate::settings::Settings;
 
 #[wasm_bindgen(module = "/src/usage.js")]
 extern "C" {
-    fn sender(taker: &JsValue, dataset: &JsValue, issuer: &str, id: &str, secret: &str)
-    -> Function;
+    fn sender(
+        taker: &JsValue,
+        is_queue: bool,
+        dataset: &JsValue,
+        issuer: &str,
+        id: &str,
+        secret: &str,
+    ) -> Function;
 
     fn random() -> String;
 }
@@ -35,6 +41,8 @@ pub(crate) struct UsageSettings {
     pub(crate) issuer: String,
     /// The binding `USAGE`, or with a client the service that leads to the issuer, if there is one.
     pub(crate) taker: Option<JsValue>,
+    /// Whether that is a Queue.
+    pub(crate) is_queue: bool,
     /// `client_id` and secret of the guard, if it reports to the issuer itself.
     pub(crate) client: Option<(String, String)>,
     /// A dataset of Analytics Engine that gets the counts as well: the binding `USAGE_DATASET`.
@@ -83,10 +91,17 @@ const TAKEN_OVER_AFTER_MS: u64 = 25_000;
 
 impl Usage {
     pub(crate) fn new(settings: UsageSettings) -> Self {
-        let UsageSettings { issuer, taker, client, dataset, address_key, interval } = settings;
+        let UsageSettings { issuer, taker, is_queue, client, dataset, address_key, interval } =
+            settings;
         let (id, secret) = client.unwrap_or_default();
-        let send =
-            sender(&taker.unwrap_or_default(), &dataset.unwrap_or_default(), &issuer, &id, &secret);
+        let send = sender(
+            &taker.unwrap_or_default(),
+            is_queue,
+            &dataset.unwrap_or_default(),
+            &issuer,
+            &id,
+            &secret,
+        );
         Self {
             issuer,
             address_key,
