@@ -191,6 +191,17 @@ test('logs, archives and reports of other scanners', async (t) => {
   assert.deepEqual(await ids(utf16), [jti]);
   await writeFile(join(folder, 'cut.tgz'), gzipSync(Buffer.alloc(5000, text)).subarray(0, 40));
   assert.equal((await scan(issuer, join(folder, 'cut.tgz'))).code, 3, 'what cannot be read is no clean scan');
+  // One entry is damaged; the next one is scanned.
+  const zip = join(folder, 'damaged.zip');
+  const script = 'import sys, zipfile\nz = zipfile.ZipFile(sys.argv[1], "w", zipfile.ZIP_DEFLATED)\n'
+    + 'z.writestr("first.txt", "first " * 1000)\nz.write(sys.argv[2], "build.log.txt")';
+  await writeFile(join(folder, 'small.txt'), text);
+  await run('python3', ['-c', script, zip, join(folder, 'small.txt')]);
+  const octets = await readFile(zip);
+  octets.fill(0xff, 40, 60);
+  await writeFile(zip, octets);
+  const damaged = await scan(issuer, zip);
+  assert.deepEqual([damaged.code, damaged.finds.map(({ id }) => id)], [1, [jti]]);
 });
 
 test('a token in a repository is refused within a second of its revocation', async (t) => {

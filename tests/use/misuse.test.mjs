@@ -9,6 +9,7 @@ import { test } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
 import { guards, issuerBehindProxy } from '../faults/fleet.mjs';
 import { listen } from '../stage/ports.mjs';
+import { until } from '../stage/until.mjs';
 
 const HOME = { country: 'CH', asn: 13030, colo: 'ZRH', latitude: '47.37', longitude: '8.54' };
 const AWAY = { country: 'BR', asn: 28573, colo: 'GRU', latitude: '-23.55', longitude: '-46.63' };
@@ -24,14 +25,6 @@ const start = (t, change, env) => issuerBehindProxy(t, change, env, { reports: t
 const reporting = (issuer) => ({
   USAGE_CLIENT_ID: 'guard', USAGE_CLIENT_SECRET: issuer.guardSecret, USAGE_INTERVAL: '1s',
 });
-
-async function until(found, what, within = 15_000) {
-  for (const from = Date.now(); Date.now() - from < within; await setTimeout(25)) {
-    const value = await found();
-    if (value !== undefined) return value;
-  }
-  throw new Error(`not in time: ${what}`);
-}
 
 const alerts = async (issuer) => (
   (await issuer.edgepass('alerts', '--json')).trim().split('\n').filter(Boolean).map((line) => JSON.parse(line)));

@@ -5,6 +5,7 @@ import { test } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
 import { gzipSync } from 'node:zlib';
 import { guards, issuerBehindProxy } from '../faults/fleet.mjs';
+import { until } from '../stage/until.mjs';
 
 const HOME = { country: 'CH', asn: 13030, colo: 'ZRH', tlsClientCiphersSha1: 'GXSPDLP4G3X+prK73a4wBuOaHRc=' };
 const AWAY = { country: 'BR', asn: 28573, colo: 'GRU' };
@@ -13,15 +14,6 @@ const start = (t, more = {}) => issuerBehindProxy(t, (text) => text, {}, { repor
 const reporting = (issuer) => ({
   USAGE_CLIENT_ID: 'guard', USAGE_CLIENT_SECRET: issuer.guardSecret, USAGE_INTERVAL: '1s',
 });
-
-/** Waits until `found()` is not undefined, and returns it. */
-async function until(found, what, within = 15_000) {
-  for (const from = Date.now(); Date.now() - from < within; await setTimeout(50)) {
-    const value = await found();
-    if (value !== undefined) return value;
-  }
-  throw new Error(`not in time: ${what}`);
-}
 
 /** Calls the guard, so that it reports what it has counted, until `found()` is not undefined. */
 const reported = (guard, token, found) => until(async () => {
@@ -33,7 +25,6 @@ const tokens = async (issuer, ...options) => (
   (await issuer.edgepass('tokens', '--json', ...options)).trim().split('\n').map((line) => JSON.parse(line)));
 const shown = async (issuer, jti) => (await tokens(issuer, '--jti', jti))[0];
 const usage = async (issuer, by) => JSON.parse(await issuer.edgepass('usage', '--by', by, '--json'));
-
 
 test('a guard counts what it accepts and refuses, and the issuer shows it', async (t) => {
   const issuer = await start(t);
