@@ -493,6 +493,36 @@ fn a_list_that_came_after_a_head_was_current_when_the_head_was_signed() {
     assert_eq!(scene.code(0), "status_unavailable");
 }
 
+#[test]
+fn an_answer_overtaken_by_a_head_is_asked_for_once_more() {
+    let mut scene = Scene::new(2, true);
+    scene.wait(10);
+    let token = scene.token(0);
+    let mut check = scene.verifier.begin(&token, Sender::default(), Requirements::default());
+    let Progress::Fetch(order) = scene.verifier.advance(&mut check, scene.now) else { panic!() };
+    scene.answer(order).unwrap();
+    let Progress::Fetch(order) = scene.verifier.advance(&mut check, scene.now) else { panic!() };
+    assert_eq!(order.url, uri(0));
+    let overtaken = body(scene.list(0), "application/statuslist+jwt");
+    let sent_at = scene.now;
+    // Another token of the list is revoked while the answer travels, and another request fetches the head.
+    scene.lists[0].0.set(2, 1);
+    (scene.lists[0].1, scene.lists[0].2) = (2, scene.now.0 / 1000);
+    scene.number += 1;
+    assert_eq!(scene.code(1), "accepted");
+    let answer = Answer { content: overtaken, ..Answer::failed(sent_at) };
+    scene.verifier.receive(order, answer, scene.now);
+    let Progress::Fetch(order) = scene.verifier.advance(&mut check, scene.now) else {
+        panic!("the head names a later edition, which can be had")
+    };
+    assert_ne!(order.url, uri(0), "no cache has the later edition under this URL");
+    scene.answer(order).unwrap();
+    let Progress::Decided(verdict) = scene.verifier.advance(&mut check, scene.now) else {
+        panic!()
+    };
+    assert!(verdict.accepted(), "{:?}", verdict.error());
+}
+
 /// A JWK Set of these keys.
 fn jwks(keys: &[(&str, &Ed25519KeyPair)]) -> String {
     let jwk = |(name, key): &(&str, &Ed25519KeyPair)| {

@@ -429,14 +429,15 @@ impl ListHolder {
                 Replaced::Older => Err(Refused::Older),
             }
         });
+        let Entry { held, newer, .. } = self.entry(&uri);
         if let Err(refused) = taken {
-            let Entry { held, newer, .. } = self.entry(&uri);
             held.failed(lease, from, cause(refused), now);
-            // A cache may have an older edition under the plain URL. Under the URL with the digest of
-            // the newer one it has none: every request may fetch the list once more.
-            if is_direct && newer.is_some_and(|newer| newer.digest.in_query_of(&uri) != url) {
-                held.start_generation();
-            }
+        }
+        // The answer may be an older edition: a cache has it under the plain URL, or it was sent before the head
+        // was signed. Under the URL with the digest of the newer one no cache has it: every request may fetch
+        // the list once more.
+        if is_direct && newer.is_some_and(|newer| newer.digest.in_query_of(&uri) != url) {
+            held.start_generation();
         }
         self.make_room(&uri);
         taken
