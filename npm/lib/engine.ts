@@ -17,7 +17,7 @@ const encoder = new TextEncoder();
 export const ANSWER = {
   KIND: 0b111, ACCEPTED: 0, REFUSED: 1, CHECK_SIGNATURE: 2, WAIT: 3,
   STALE: 1 << 3, HAS_STATUS: 1 << 4, REFRESH_DUE: 1 << 5, STATUS_STALE: 1 << 6, WATCH_DUE: 1 << 7,
-  SLOT_SHIFT: 8,
+  SIGNED: 1 << 8, SLOT_SHIFT: 9,
 } as const;
 
 /** Positions of the numbers that belong to an answer, as `Facts` in core.rs. */
@@ -117,10 +117,12 @@ export class Engine {
     return number;
   }
 
-  /** The refusal with this number; that of the last verdict if it is 0. */
-  refusal(number: number): Verdict {
+  /** The refusal with this number; that of the last verdict if it is 0. `signed` is a token with a valid signature. */
+  refusal(number: number, signed: string | null): Verdict {
     if (number === 0) return JudgedToken.parse(this.core.verdict()!);
-    return JudgedToken.again(this.#refusals[number] ??= JudgedToken.parse(this.core.verdict()!));
+    // What is kept for later names no token.
+    this.#refusals[number] ??= JudgedToken.again(JudgedToken.parse(this.core.verdict()!), null);
+    return JudgedToken.again(this.#refusals[number]!, signed);
   }
 
   /** The key with this number. */

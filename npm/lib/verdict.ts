@@ -220,10 +220,12 @@ export class JudgedToken {
   readonly #refusal: Refusal | null;
   /** The claims, or the token that holds them until they are first read. */
   #claims: object | string | null;
+  /** The claims of a refused token with a valid signature, or that token. */
+  #signed: object | string | null;
 
   private constructor(
     { accepted, code, step, message, status, stale, cause }: Facts, refusal: Refusal | null,
-    claims: object | string | null,
+    claims: object | string | null, signed: object | string | null,
   ) {
     this.accepted = accepted;
     this.code = code;
@@ -234,30 +236,39 @@ export class JudgedToken {
     this.cause = cause;
     this.#refusal = refusal;
     this.#claims = claims;
+    this.#signed = signed;
   }
 
   /** Reads a verdict from the JSON of the module. */
   static parse(json: string): Verdict {
-    const { status, refusal, claims, cause, ...facts } = JSON.parse(json);
+    const { status, refusal, claims, cause, signed, ...facts } = JSON.parse(json);
     const told = status && { value: status.value, confirmedAt: status.confirmed_at, stale: status.stale };
-    return new JudgedToken({ ...facts, status: told, cause: cause && causeOf(cause) }, refusal, claims) as Verdict;
+    return new JudgedToken({ ...facts, status: told, cause: cause && causeOf(cause) }, refusal, claims, signed) as Verdict;
   }
 
-  /** Makes the verdict about another token that is refused as `known` was. */
-  static again(known: Verdict): Verdict {
+  /** Makes the verdict about another token that is refused as `known` was; `signed` if its signature is valid. */
+  static again(known: Verdict, signed: string | null): Verdict {
     const judged = known as unknown as JudgedToken;
-    return new JudgedToken(judged, judged.#refusal, null) as Verdict;
+    return new JudgedToken(judged, judged.#refusal, null, signed) as Verdict;
   }
 
   /** Makes the verdict about an accepted token. Its claims are decoded when they are first read. */
   static accepted(token: string, status: Status | null, stale: boolean): Verdict {
     const facts = { accepted: true, code: null, step: null, message: null, status, stale, cause: null };
-    return new JudgedToken(facts, null, token) as Verdict;
+    return new JudgedToken(facts, null, token, null) as Verdict;
   }
 
   get claims(): object | null {
     if (typeof this.#claims === 'string') this.#claims = claimsOf(this.#claims);
     return this.#claims;
+  }
+
+  /** The claims of a token with a valid signature, whatever the verdict is. */
+  static signedClaims(verdict: Verdict): Claims | null {
+    if (!(#signed in verdict)) throw new TypeError('not a verdict of this module');
+    const judged = verdict as unknown as JudgedToken;
+    if (typeof judged.#signed === 'string') judged.#signed = claimsOf(judged.#signed);
+    return (judged.#signed ?? judged.claims) as Claims | null;
   }
 
   toResponse(): Response {
@@ -270,6 +281,14 @@ export class JudgedToken {
     return { ...this, claims: this.claims };
   }
 }
+
+/**
+ * The claims of a token with a valid signature, whatever the verdict is: for counts of its use, not for
+ * decisions.
+ *
+ * @internal
+ */
+export const signedClaims = (verdict: Verdict): Claims | null => JudgedToken.signedClaims(verdict);
 
 /** The response for a refused token, as the module writes it. */
 interface Refusal { status: number; headers: [string, string][]; body: string }

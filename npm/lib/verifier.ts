@@ -366,7 +366,9 @@ export class Verifier {
     if (kind !== ANSWER.ACCEPTED && kind !== ANSWER.REFUSED) {
       return this.#later(engine, engine.core.resume(answer >>> ANSWER.SLOT_SHIFT, replayed(options.now)), options);
     }
-    const verdict = kind === ANSWER.REFUSED ? engine.refusal(answer >>> ANSWER.SLOT_SHIFT) : JudgedToken.accepted(
+    const verdict = kind === ANSWER.REFUSED ? engine.refusal(
+      answer >>> ANSWER.SLOT_SHIFT, answer & ANSWER.SIGNED ? text : null,
+    ) : JudgedToken.accepted(
       text,
       answer & ANSWER.HAS_STATUS
         ? { value: 'valid', confirmedAt: engine.facts[FACT.CONFIRMED_AT], stale: (answer & ANSWER.STATUS_STALE) !== 0 }

@@ -82,7 +82,8 @@ mod answer {
     pub(super) const REFRESH_DUE: u32 = 1 << 5;
     pub(super) const STATUS_STALE: u32 = 1 << 6;
     pub(super) const WATCH_DUE: u32 = 1 << 7;
-    pub(super) const SLOT_SHIFT: u32 = 8;
+    pub(super) const SIGNED: u32 = 1 << 8;
+    pub(super) const SLOT_SHIFT: u32 = 9;
 }
 
 thread_local! {
@@ -366,6 +367,9 @@ impl State {
         if self.verifier.wants_watch(now) {
             answer |= answer::WATCH_DUE;
         }
+        if verdict.signed_claims().is_some() {
+            answer |= answer::SIGNED;
+        }
         answer |= self.number_of_refusal(&verdict) << answer::SLOT_SHIFT;
         self.last.replace(Some(verdict));
         answer
@@ -491,6 +495,7 @@ mod tests {
             ("REFRESH_DUE", answer::REFRESH_DUE),
             ("STATUS_STALE", answer::STATUS_STALE),
             ("WATCH_DUE", answer::WATCH_DUE),
+            ("SIGNED", answer::SIGNED),
             ("SLOT_SHIFT", answer::SLOT_SHIFT),
         ]);
         assert_eq!(numbers("ANSWER"), answers);

@@ -30,6 +30,8 @@ struct Told<'v> {
     stale: bool,
     cause: Option<ToldCause>,
     refusal: Option<ToldRefusal<'v>>,
+    /// The claims of a refused token with a valid signature.
+    signed: Option<JsonObject>,
 }
 
 #[derive(Serialize)]
@@ -80,6 +82,10 @@ pub(crate) fn json(verdict: &Verdict) -> String {
             headers: refusal.headers(),
             body: &refusal.body,
         }),
+        signed: verdict
+            .signed_claims()
+            .filter(|_| !verdict.accepted())
+            .map(|claims| claims.members()),
     };
     // Nothing in it can fail to be written.
     serde_json::to_string(&told).unwrap_or_default()

@@ -5,6 +5,7 @@ import {
   Verifier, decodeUnverified, type Accepted, type Claims, type Code, type Duration, type Refused, type Status,
   type Verdict,
 } from 'edgepass';
+import { Usage } from 'edgepass/usage';
 
 const verifier = Verifier.create({
   issuer: 'https://issuer.example', audience: ['https://api.example'], algorithms: ['EdDSA'],
@@ -74,5 +75,11 @@ export const never: Duration = '10 parsecs';
 verifier.verify('a.b.c', { waitUntil: () => undefined });
 // @ts-expect-error This member does not exist.
 verifier.verify('a.b.c', { alOf: ['invoices:read'] });
+
+const usage = Usage.create({ issuer: 'https://issuer.example', clientId: 'a', clientSecret: 'b', interval: 60 });
+verifier.verify('a.b.c').then((verdict) => usage.count(verdict, { route: 'GET /', place: { country: 'CH', asn: 1 } }));
+export const reported: Promise<boolean> = usage.flush();
+// @ts-expect-error A route is a text.
+usage.count({} as Verdict, { route: 1 });
 
 export const header: Record<string, unknown> | undefined = decodeUnverified('a.b.c')?.header;

@@ -287,8 +287,11 @@ fn use_suite(tools: &Tools) -> anyhow::Result<Tally> {
     let mut tally = Tally::default();
     let edgepass = artifacts::issuer()?;
     artifacts::worker(tools)?;
+    artifacts::npm(tools)?;
     let mut test = tools.node(&["--test", "--test-reporter=spec", "--test-concurrency=2"]);
-    test.args(["use", "misuse", "leaks"].map(|file| format!("tests/use/{file}.test.mjs")));
+    test.args(
+        ["use", "package", "misuse", "leaks"].map(|file| format!("tests/use/{file}.test.mjs")),
+    );
     test.env("EDGEPASS_GUARD", root().join("worker/build")).env("EDGEPASS_PROGRAM", edgepass);
     count_node(&mut tally, "the use of tokens", &mut test)?;
     Ok(tally)

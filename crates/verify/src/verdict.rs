@@ -99,6 +99,12 @@ impl Verdict {
         })
     }
 
+    /// Returns the claims of a token, accepted or refused, that a key of its issuer has signed: for counts of
+    /// its use, not for decisions.
+    pub fn signed_claims(&self) -> Option<&ClaimsSet> {
+        self.signed.as_ref()
+    }
+
     /// Returns what identifies the token, accepted or refused. `None` if no key of its issuer is known
     /// to have signed it, or if it has no `jti`.
     pub fn token_name(&self) -> Option<TokenName<'_>> {
