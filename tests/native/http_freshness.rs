@@ -6,7 +6,7 @@ use std::time::Duration;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use edgepass_jose::base64url;
 use edgepass_verify::checks::Check;
-use edgepass_verify::documents::fetch::{Answer, Body, FetchOrder, ResponseHead};
+use edgepass_verify::documents::fetch::{Answer, Body, DocumentKind, FetchOrder, ResponseHead};
 use edgepass_verify::documents::refused::Refused;
 use edgepass_verify::verifier::{JwksUri, KeySource, Progress, Received, Verifier};
 use edgepass_verify::{Policy, PolicyConfig, Requirements, Sender, UnixMillis, Verdict};
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 const ISSUER: &str = "https://issuer.example";
 const JWKS: &str = "https://issuer.example/jwks.json";
 const START: u64 = 1_800_000_000_000;
-/// The time that the source takes to answer, in milliseconds. Longer than a request of a verifier
+/// The time that the source usually takes to answer, in milliseconds. Longer than a request of a verifier
 /// with a deadline waits for another's fetch.
 const LATENCY: u64 = 600;
 
@@ -30,6 +30,8 @@ struct Source {
     cache_control: Option<String>,
     /// The source knows conditional requests.
     has_etag: bool,
+    /// The time that it takes to answer, in milliseconds.
+    latency: u64,
 }
 
 /// An isolate in virtual time.
@@ -54,6 +56,10 @@ struct Fetching {
 
 impl Scene {
     fn new(change: Value) -> Self {
+        Self::with(change, KeySource::Url(JwksUri::parse(JWKS).unwrap()))
+    }
+
+    fn with(change: Value, jwks: KeySource) -> Self {
         let mut config = json!({
             "profile": "jwt", "issuer": ISSUER, "audience": "api", "typ": null,
             "status": {"mode": "ignore"}, "max_lifetime": "366d",
@@ -62,7 +68,6 @@ impl Scene {
             config[name] = value.clone();
         }
         let config: PolicyConfig = serde_json::from_value(config).unwrap();
-        let jwks = KeySource::Url(JwksUri::parse(JWKS).unwrap());
         Self {
             verifier: Verifier::new(Policy::try_from(config).unwrap(), jwks).unwrap(),
             now: START,
@@ -72,6 +77,7 @@ impl Scene {
                 age: None,
                 cache_control: None,
                 has_etag: true,
+                latency: LATENCY,
             },
             under_way: Vec::new(),
             fetches: 0,
@@ -113,10 +119,10 @@ impl Scene {
     }
 
     fn begin(&mut self, check: Option<Check>, order: FetchOrder) {
-        assert_eq!(order.url, JWKS);
+        assert!(order.url == JWKS || order.document == DocumentKind::Metadata, "{}", order.url);
         self.fetches += 1;
         self.conditional += usize::from(order.etag.is_some());
-        let takes = if self.source.keys.is_some() { LATENCY } else { 2_500 };
+        let takes = if self.source.keys.is_some() { self.source.latency } else { 2_500 };
         let fetching = Fetching { check, order, sent_at: UnixMillis(self.now) };
         self.under_way.push((self.now + takes, fetching));
         self.most_at_once = self.most_at_once.max(self.under_way.len());
@@ -150,6 +156,22 @@ impl Scene {
 
     fn answer(&self, order: &FetchOrder, sent_at: UnixMillis) -> Answer {
         let Some(keys) = &self.source.keys else { return Answer::failed(sent_at) };
+        if order.document == DocumentKind::Metadata {
+            // As Auth0 and others: metadata of OpenID Connect alone.
+            let is_openid = order.url.ends_with("/openid-configuration");
+            let head = ResponseHead {
+                status: if is_openid { 200 } else { 404 },
+                age: None,
+                date: None,
+                cache_control: None,
+                expires: None,
+                location: None,
+                content_type: Some("application/json".into()),
+                etag: None,
+            };
+            let metadata = json!({"issuer": ISSUER, "jwks_uri": JWKS}).to_string();
+            return head.answer(Body::Whole(metadata.into_bytes()), sent_at);
+        }
         let etag = self.source.has_etag.then(|| format!("\"{keys:?}\""));
         let is_same = etag.is_some() && order.etag == etag;
         let head = ResponseHead {
@@ -250,6 +272,56 @@ fn a_thousand_requests_at_once_cause_one_fetch_whatever_the_age() {
             assert_eq!((scene.conditional, scene.most_at_once), (all - 1, 1), "{what}");
         }
     }
+}
+
+#[test]
+fn a_thousand_requests_at_once_cause_one_fetch_of_each_document_however_slow_they_are() {
+    let tokens = vec![token(1); 1_000];
+    for latency in [20, 240, 600, 1_300, 1_500, 2_000, 2_300, 2_480] {
+        for (source, fetches) in
+            [(KeySource::Discover, 3), (KeySource::Url(JwksUri::parse(JWKS).unwrap()), 1)]
+        {
+            let mut scene = Scene::with(json!({}), source);
+            scene.source.latency = latency;
+            let verdicts = scene.judge(&tokens);
+            let codes: Vec<&str> = verdicts.iter().map(code).collect();
+            assert!(codes.iter().all(|code| *code == "accepted"), "{latency} ms: {codes:?}");
+            assert_eq!((scene.fetches, scene.most_at_once), (fetches, 1), "{latency} ms");
+        }
+    }
+}
+
+#[test]
+fn requests_that_are_cancelled_let_one_other_fetch_at_a_time() {
+    let mut scene = Scene::new(json!({}));
+    let token = token(1);
+    let begin = |scene: &mut Scene| {
+        scene.verifier.begin(&token, Sender::default(), Requirements::default())
+    };
+    let mut checks: Vec<Check> = (0..1_000).map(|_| begin(&mut scene)).collect();
+    // Every client whose request fetches hangs up.
+    let mut fetched_at = Vec::new();
+    for _ in 0..500 {
+        let now = UnixMillis(scene.now);
+        checks.retain_mut(|check| match scene.verifier.advance(check, now) {
+            Progress::Fetch(_) => {
+                fetched_at.push(scene.now);
+                false
+            }
+            Progress::Wait(_) => true,
+            Progress::Decided(verdict) => {
+                assert_eq!(code(&verdict), "keys_unavailable");
+                false
+            }
+            _ => panic!("nothing else is asked"),
+        });
+        scene.now += 20;
+        if checks.is_empty() {
+            break;
+        }
+    }
+    let pauses: Vec<u64> = fetched_at.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(pauses.iter().all(|pause| *pause >= 240), "{pauses:?}");
 }
 
 #[test]

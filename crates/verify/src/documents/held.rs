@@ -20,6 +20,8 @@ pub(crate) struct Held<T> {
     /// answers otherwise.
     is_outage: bool,
     refresh_started_at: Option<UnixMillis>,
+    /// When a document that leads to this one last came.
+    led_to_at: Option<UnixMillis>,
     /// The generation. Increases when the copy is invalidated.
     generation: u32,
     /// The last lease of the previous generation.
@@ -143,6 +145,7 @@ impl<T> Held<T> {
             refused: None,
             is_outage: false,
             refresh_started_at: None,
+            led_to_at: None,
             generation: 0,
             last_lease_before: 0,
             dates: Dates::default(),
@@ -223,6 +226,9 @@ impl<T> Held<T> {
         let Some(oldest) = self.leases.iter().filter_map(|lease| lease.live_age(now)).max() else {
             return Availability::Fetch;
         };
+        // A request does not wait too long for two answers that each come in time.
+        attempt.waiting_since =
+            attempt.waiting_since.map(|since| since.max(self.led_to_at.unwrap_or(since)));
         let waited = attempt.waiting_since.and_then(|since| now.since(since));
         if waited.is_none() {
             attempt.waiting_since = Some(now);
@@ -257,6 +263,16 @@ impl<T> Held<T> {
             is_answered_by_cache: false,
         });
         self.leases_made
+    }
+
+    /// Ends the leases of all fetches: another request takes over.
+    pub(crate) fn take_over(&mut self) {
+        self.leases.retain(|lease| lease.is_answered_by_cache);
+    }
+
+    /// Records that a document has come that leads to this one, so the fetch goes on.
+    pub(crate) fn is_led_to(&mut self, now: UnixMillis) {
+        self.led_to_at = Some(now);
     }
 
     /// As [`Held::begin_fetch`], for a refresh. No other is due before a refresh interval is over.

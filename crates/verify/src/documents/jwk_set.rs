@@ -415,6 +415,7 @@ impl KeyHolder {
         match found {
             Ok(uri) => {
                 self.jwks_uri = Some(uri);
+                self.set.is_led_to(now);
                 Ok(true)
             }
             Err(refused) => {
@@ -425,6 +426,7 @@ impl KeyHolder {
                 };
                 self.is_openid = is_elsewhere && !self.is_openid;
                 if self.is_openid {
+                    self.set.is_led_to(now);
                     return Ok(false);
                 }
                 self.refuse(order, refused, answer.from, now);
@@ -630,6 +632,9 @@ impl KeyHolder {
     }
 
     fn order(&mut self, policy: &Policy, now: UnixMillis) -> FetchOrder {
+        if policy.keys.freshness == KeyFreshness::Http {
+            self.set.take_over();
+        }
         let lease = self.set.begin_fetch(now, policy.schedule.fetch_timeout);
         self.order_for(policy, lease)
     }
