@@ -7,6 +7,7 @@
 import { isPlain } from './json.js';
 import { LIMITS, UsageTable } from './usage-table.js';
 import { signedClaims, type Verdict } from './verdict.js';
+import { VERSION } from './version.js';
 
 /** Time for each request to the issuer, in milliseconds. */
 const TIMEOUT = 10_000;
@@ -27,6 +28,8 @@ export interface UsageOptions {
   interval?: number;
   /** Function that is called instead of the global `fetch`, such as that of a service binding. */
   fetch?: (url: string, init: RequestInit) => Promise<Response>;
+  /** `User-Agent` of the requests to the issuer. Default `edgepass/VERSION`. */
+  userAgent?: string;
 }
 
 /** Where a request came from, as the platform says. What is absent is unknown. */
@@ -118,12 +121,15 @@ export class Usage {
    * @throws TypeError when an option is unknown, missing or out of range.
    */
   static create(options: UsageOptions): Usage {
-    const known = ['issuer', 'clientId', 'clientSecret', 'interval', 'fetch'];
+    const known = ['issuer', 'clientId', 'clientSecret', 'interval', 'fetch', 'userAgent'];
     if (!isPlain(options)) throw new TypeError('create expects options: { issuer, clientId, clientSecret }');
     const unknown = Object.keys(options).find((name) => !known.includes(name));
     if (unknown !== undefined) throw new TypeError(`unknown option ${unknown}; expected one of ${known.join(', ')}`);
-    const { issuer, clientId, clientSecret, interval = 30, fetch = (url, init) => globalThis.fetch(url, init) } = options;
-    for (const [name, text] of Object.entries({ issuer, clientId, clientSecret })) {
+    const {
+      issuer, clientId, clientSecret, interval = 30, fetch = (url, init) => globalThis.fetch(url, init),
+      userAgent = `edgepass/${VERSION}`,
+    } = options;
+    for (const [name, text] of Object.entries({ issuer, clientId, clientSecret, userAgent })) {
       if (typeof text !== 'string' || text === '') throw new TypeError(`${name} must be a text that is not empty`);
     }
     if (!/^https?:/.test(issuer) || !URL.canParse(issuer)) throw new TypeError('issuer must be a URL');
@@ -131,7 +137,7 @@ export class Usage {
       throw new TypeError('interval must be seconds, from 1 to 3600');
     }
     if (typeof fetch !== 'function') throw new TypeError('fetch must be a function');
-    return new Usage({ issuer, clientId, clientSecret, interval, fetch });
+    return new Usage({ issuer, clientId, clientSecret, interval, fetch, userAgent });
   }
 
   /**
@@ -229,6 +235,7 @@ export class Usage {
       method: 'POST',
       headers: {
         authorization: `Bearer ${await this.#bearer()}`, 'content-type': 'application/json', 'content-encoding': 'gzip',
+        'user-agent': this.#options.userAgent,
       },
       body: await new Response(zipped).arrayBuffer(),
       signal: AbortSignal.timeout(TIMEOUT),
@@ -243,11 +250,11 @@ export class Usage {
   /** The token with which this client reports. */
   async #bearer(): Promise<string> {
     if (Date.now() < this.#token.until) return this.#token.text;
-    const { issuer, clientId, clientSecret, fetch } = this.#options;
+    const { issuer, clientId, clientSecret, fetch, userAgent } = this.#options;
     const form = (text: string): string => encodeURIComponent(text).replace(/%20/g, '+');
     const response = await fetch(`${issuer}/oauth/token`, {
       method: 'POST',
-      headers: { authorization: `Basic ${btoa(`${form(clientId)}:${form(clientSecret)}`)}` },
+      headers: { authorization: `Basic ${btoa(`${form(clientId)}:${form(clientSecret)}`)}`, 'user-agent': userAgent },
       body: new URLSearchParams({ grant_type: 'client_credentials', scope: 'edgepass:usage', resource: issuer }),
       signal: AbortSignal.timeout(TIMEOUT),
     });

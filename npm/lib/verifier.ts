@@ -4,7 +4,7 @@ import { ANSWER, FACT, Engine } from './engine.js';
 import { agreesAboutEd25519 } from './host-key.js';
 import { endsWithItsResponse, inWorkerd, mayWatch } from './host.js';
 import {
-  type Requirements, type IssuerOptions, type VerifierOptions, type VerifyOptions, checkIssuerOptions,
+  type HostOptions, type Requirements, type IssuerOptions, type VerifierOptions, type VerifyOptions, checkIssuerOptions,
   type TokenPlace, checkOptions, checkRequirements, snakeCased,
 } from './options.js';
 import { ready } from './module.js';
@@ -216,6 +216,7 @@ export class Verifier {
       make, background ?? (endsWithItsResponse() ? 'await' : 'detach'), watch ?? mayWatch(), externalUrl,
       tokenFrom === undefined ? undefined : fieldsOf(tokenFrom),
     );
+    refuseIdle(issuers as IssuerOptions[], { fetch, userAgent, listBytes, externalUrl, dpopNonceSecrets });
     // The module checks these options with the requirements.
     if (tokenFrom !== undefined || resourceMetadata !== undefined) verifier.#engine.requirements(NONE, true);
     // Runtimes compile code when it first runs. This check makes them do so now, in global scope.
@@ -477,6 +478,32 @@ export class Verifier {
       headers: names.filter((name) => headers.has(name)).map((name) => [name, headers.get(name)]),
       query: new URL(url).search.slice(1), method, url: seen, certificate_sha256: certificate, client,
     });
+  }
+}
+
+/** Throws a TypeError for an option that has no effect beside the others: something was meant that does not happen. */
+function refuseIdle(
+  issuers: IssuerOptions[],
+  { fetch, userAgent, listBytes, externalUrl, dpopNonceSecrets }:
+    Pick<HostOptions, 'fetch' | 'userAgent' | 'listBytes' | 'externalUrl' | 'dpopNonceSecrets'>,
+): void {
+  const hasLists = issuers.some(({ status }) => status?.mode !== 'ignore');
+  const fetches = hasLists || issuers.some(({ jwks }) => !isPlain(jwks));
+  for (const [name, value] of Object.entries({ fetch, userAgent })) {
+    if (value !== undefined && !fetches) {
+      throw new TypeError(`${name} has no effect: nothing is fetched, with given JWK Sets and status.mode "ignore"`);
+    }
+  }
+  if (listBytes !== undefined && !hasLists) {
+    throw new TypeError('listBytes has no effect: status.mode is "ignore", so no list is held');
+  }
+  for (const { dpop } of issuers) {
+    if (dpop !== undefined && externalUrl === undefined) {
+      throw new TypeError('dpop has no effect without externalUrl, with which proofs are compared: set it');
+    }
+    if (dpop?.maxAge !== undefined && dpopNonceSecrets !== undefined) {
+      throw new TypeError('dpop.maxAge has no effect with dpopNonceSecrets: a nonce limits the age of proofs');
+    }
   }
 }
 

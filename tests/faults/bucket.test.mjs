@@ -121,6 +121,19 @@ test('a write that the bucket refuses because of another request is tried again,
   assert.ok(ofLists.some(([, count]) => count >= 3), JSON.stringify([...writes]));
   assert.ok(await issuer.isReady());
   assert.equal(await readFile(logFile, 'utf8'), '', 'no error is logged');
+
+  // For longer than a write is tried again: the bucket is away, and nobody else wrote the document.
+  const other = await issuer.token();
+  proxy.refuse = ({ method, url: path }) => (
+    method === 'PUT' && path.includes('/status-lists/') ? { status: 409, body } : undefined);
+  const revoked = issuer.revoke(other.jti);
+  await setTimeout(2_000);
+  proxy.refuse = undefined;
+  assert.ok(await revoked, 'not published');
+  assert.ok(await issuer.isReady());
+  const log = await readFile(logFile, 'utf8');
+  assert.match(log, /ConditionalRequestConflict|Conflict/);
+  assert.doesNotMatch(log, /did not write/);
 });
 
 test('a bucket that does not answer holds up nothing else', { timeout: 120_000 }, async (t) => {

@@ -3,12 +3,19 @@
 // EDGEPASS_FIELD_GUARD is a build of the guard with the policy guard.toml beside this file.
 
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { request } from 'node:http';
 import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import test from 'node:test';
+import { promisify } from 'node:util';
 import { issuer } from '../hosts/issuer.mjs';
 import { guardModules, startWorkers } from '../stage/workerd.mjs';
 
 const build = process.env.EDGEPASS_FIELD_GUARD;
+const run = promisify(execFile);
 const EXTERNAL_URL = 'https://api.example';
 
 const ORIGIN = `export default { async fetch(request) {
@@ -59,7 +66,9 @@ const raw = (url, text) => new Promise((resolve, reject) => {
   socket.setTimeout(10_000, () => reject(new Error(`no response to ${text}`)));
   socket.on('data', (data) => {
     received += data;
-    if (/^HTTP\/1.1 [\s\S]*\r\n\r\n/.test(received)) { socket.destroy(); resolve(received); }
+    // The response proper comes after an interim one.
+    const last = received.replace(/^HTTP\/1.1 100[\s\S]*?\r\n\r\n/, '');
+    if (/^HTTP\/1.1 [\s\S]*\r\n\r\n/.test(last)) { socket.destroy(); resolve(last); }
   });
   socket.on('error', reject);
   socket.on('end', () => resolve(received));
@@ -119,8 +128,54 @@ test('a body that is announced and empty is no body', async (t) => {
     ['an offer of h2c', `GET /reports/x HTTP/1.1\r\n${auth}Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA\r\n`, '', 200],
   ]) {
     const answer = await raw(url, `${head}Host: api.example\r\nAccept-Encoding: identity\r\n\r\n${body}`);
-    const last = answer.startsWith('HTTP/1.1 100') ? answer.split('\r\n\r\n')[1] : answer;
-    if (last) assert.equal(Number(last.slice(9, 12)), status, `${name}: ${answer}`);
+    assert.equal(Number(answer.slice(9, 12)), status, `${name}: ${answer}`);
+  }
+});
+
+test('clients as they are installed reach the origin, with and without a body', async (t) => {
+  const { url, token } = await start(t);
+  const at = `${new URL(url).origin}/reports/x`;
+  const auth = `Authorization: Bearer ${token()}`;
+  const curl = async (...more) => (await run('curl', ['-s', '-o', '/dev/null', '-w', '%{http_code}', '-H', auth, ...more, at])).stdout;
+  const folder = await mkdtemp(join(tmpdir(), 'edgepass-clients-'));
+  t.after(() => rm(folder, { recursive: true }));
+  const large = join(folder, 'body');
+  await writeFile(large, 'x'.repeat(2 << 20));
+  for (const more of [
+    [], ['--head'], ['--http2'], ['--http1.0'], ['-X', 'GET', '-H', 'Content-Length: 0'], ['-d', ''], ['-d', 'x'],
+    ['-H', 'Transfer-Encoding: chunked', '-d', 'x'], ['--compressed'],
+    // So long a body waits for `100 Continue`.
+    ['--data-binary', `@${large}`, '-H', 'Expect: 100-continue'],
+  ]) {
+    assert.equal(await curl(...more), '200', `curl ${more.join(' ')}`);
+  }
+  const python = `
+import http.client, sys, urllib.parse, urllib.request
+url, token = sys.argv[1:]
+headers = {"Authorization": "Bearer " + token}
+place = urllib.parse.urlsplit(url)
+def ask(method, body=None, more={}, chunked=False):
+    connection = http.client.HTTPConnection(place.netloc)
+    connection.request(method, place.path, body, {**headers, **more}, encode_chunked=chunked)
+    return connection.getresponse().status
+print(ask("GET"), ask("HEAD"), ask("GET", b""), ask("POST", b""), ask("POST"), ask("POST", b"x"),
+      ask("POST", iter([b"x", b"y"]), {"Transfer-Encoding": "chunked"}, True),
+      urllib.request.urlopen(urllib.request.Request(url, headers=headers)).status,
+      urllib.request.urlopen(urllib.request.Request(url, b"", headers=headers)).status)
+`;
+  const { stdout } = await run('python3', ['-c', python, at, token()]);
+  assert.deepEqual(stdout.trim().split(' '), Array(9).fill('200'));
+  const node = (method, headers, body) => new Promise((resolve, reject) => {
+    const asking = request(at, { method, headers: { authorization: `Bearer ${token()}`, ...headers } }, (response) => {
+      response.resume();
+      resolve(response.statusCode);
+    });
+    asking.on('error', reject).end(body);
+  });
+  for (const [method, headers, body] of [
+    ['GET', {}], ['GET', { 'content-length': 0 }], ['HEAD', {}], ['POST', {}], ['POST', {}, 'x'], ['POST', { expect: '100-continue' }, 'x'],
+  ]) {
+    assert.equal(await node(method, headers, body), 200, `node:http ${method} ${JSON.stringify(headers)}`);
   }
 });
 

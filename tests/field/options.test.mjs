@@ -84,6 +84,13 @@ test('an option that would have no effect, or could never be met, is refused', (
     [{ ...OWN, cache: 'cache-api' }, /no Cache API/],
     [{ ...OWN, externalUrl: 'wss://api.example' }, /^externalUrl must be/],
     [{ ...OWN, jwks: 'https://issuer.example:99999/jwks' }, /^jwks: /],
+    [{ ...OTHER, listBytes: 1 }, /^listBytes has no effect/],
+    [{ ...OTHER, jwks, fetch }, /^fetch has no effect/],
+    [{ ...OTHER, jwks, userAgent: 'a' }, /^userAgent has no effect/],
+    [{ ...OWN, dpop: { maxAge: '60s' } }, /^dpop has no effect without externalUrl/],
+    [{ ...OWN, externalUrl: 'https://api.example', dpopNonceSecrets: ['x'.repeat(32)], dpop: { maxAge: '60s' } }, /^dpop\.maxAge has no effect/],
+    [{ ...OWN, freshness: { head: 'ignore', clockSkew: '1s' } }, /^freshness\.clockSkew has no effect/],
+    [{ ...OTHER, expectedClaims: { iss: 'https://issuer.example' } }, /^expectedClaims: iss is compared/],
   ]) {
     assert.match(says(options), why, JSON.stringify(options));
   }

@@ -165,6 +165,7 @@ fn a_bad_list_is_refused_and_counted_and_the_held_copy_serves() {
         (body(flipped, list), Refused::Signature),
         (changed(&|_, claims| claims["sub"] = json!(uri(2))), Refused::Subject),
         (changed(&|_, claims| claims["exp"] = json!(START)), Refused::Expired),
+        (changed(&|_, claims| claims["nbf"] = json!(START + 3600)), Refused::NotYetValid),
         (changed(&|_, claims| claims["number"] = json!(6)), Refused::Older),
         (changed(&|_, claims| claims["iat"] = json!("x")), Refused::Malformed),
         (changed(&|_, claims| claims["status_list"]["lst"] = json!(bomb)), Refused::TooLarge),

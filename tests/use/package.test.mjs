@@ -69,6 +69,7 @@ test('a report that nobody takes is sent again, delays nothing, and is counted o
   const usage = Usage.create({
     issuer: issuer.url, clientId: 'guard', clientSecret: issuer.guardSecret, interval: 1,
     async fetch(url, init) {
+      assert.match(init.headers['user-agent'], /^edgepass\/\d/);
       if (answers === 'hangs') return new Promise((_, reject) => { init.signal.addEventListener('abort', () => reject(new Error('late'))); });
       const response = await fetch(url, init);
       // The issuer has the report, and its answer is lost.

@@ -28,7 +28,12 @@ const usage = async (issuer, by) => JSON.parse(await issuer.edgepass('usage', '-
 
 test('a guard counts what it accepts and refuses, and the issuer shows it', async (t) => {
   const issuer = await start(t);
-  const [guard] = await guards(t, issuer, 1, reporting(issuer));
+  const agents = new Set();
+  issuer.proxy.refuse = ({ url, headers }) => {
+    agents.add(`${url.replace(/[?].*/, '')} ${headers['user-agent']}`);
+    return undefined;
+  };
+  const [guard] = await guards(t, issuer, 1, { ...reporting(issuer), USER_AGENT: 'guard of the API' });
   const [used, other, idle] = [await issuer.token(), await issuer.token(), await issuer.token()];
   for (let at = 0; at < 5; at += 1) assert.equal(await guard.call(used.token, { cf: HOME }), '200');
   assert.equal(await guard.call(used.token, { cf: AWAY, path: '/invoices/7' }), '200');
@@ -45,6 +50,9 @@ test('a guard counts what it accepts and refuses, and the issuer shows it', asyn
     const found = await shown(issuer, used.jti);
     return found.uses === 7 ? found : undefined;
   });
+  for (const path of ['/status-head', '/oauth/token', '/usage-reports']) {
+    assert.ok(agents.has(`${path} guard of the API`), [...agents].join());
+  }
   assert.equal(row.uses, 7);
   assert.equal(row.refusals, 0);
   assert.deepEqual(row.use.countries, { BR: 1, CH: 6 });

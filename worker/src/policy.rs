@@ -1,6 +1,7 @@
 //! The guard's policy file, as written and as checked. The build script includes this module, too,
 //! and refuses an invalid file, so the Worker contains a valid one.
 
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -291,16 +292,21 @@ impl TryFrom<RouteText> for Route {
         if is_public && (rate_limit.is_some() || route.resource.is_some()) {
             return Err(RouteError::PublicWithSubject);
         }
-        let resource = route.resource.unwrap_or_default();
         let is_resource = |path: &str| {
             !path.ends_with('/')
                 && pattern(path)
                     .is_ok_and(|parts| parts.iter().all(|part| matches!(part, Segment::Literal(_))))
         };
-        if !resource.is_empty() && !is_resource(&resource) {
+        if route.resource.as_deref().is_some_and(|path| !is_resource(path)) {
             return Err(RouteError::Resource);
         }
+        let resource = route.resource.unwrap_or_default();
         let pattern = pattern(&route.path)?;
+        let takes_escaped_slash = route.encoded_slash == EncodedSlash::Pass;
+        let is_literal = pattern.iter().all(|part| matches!(part, Segment::Literal(_)));
+        if takes_escaped_slash && is_literal {
+            return Err(RouteError::EncodedSlash);
+        }
         Ok(Self {
             resource,
             rate_limit,
@@ -311,7 +317,7 @@ impl TryFrom<RouteText> for Route {
             methods: route.methods,
             forward_token: route.forward_token,
             websocket: route.websocket,
-            takes_escaped_slash: route.encoded_slash == EncodedSlash::Pass,
+            takes_escaped_slash,
             outlives_token: route.outlives_token,
             cache: route.cache,
             cors,
@@ -409,14 +415,33 @@ fn is_web_origin(text: &str) -> bool {
     let may_have_star = ["http", "https"].contains(&scheme)
         && first.matches('*').count() == stars
         && host.matches('.').count() >= 2;
-    let is_default_port = [("http", ":80"), ("https", ":443")]
-        .into_iter()
-        .any(|(own, port)| scheme == own && host.ends_with(port));
     is_scheme
-        && !host.is_empty()
         && host.bytes().all(allowed)
-        && !is_default_port
+        && is_authority(scheme, host)
         && (stars == 0 || stars == 1 && may_have_star)
+}
+
+/// Whether a text is a host, and a port that is written only if it is not the scheme's own.
+fn is_authority(scheme: &str, text: &str) -> bool {
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (text, None),
+    };
+    let is_port = |port: &str| {
+        let own = [("http", "80"), ("https", "443")].contains(&(scheme, port));
+        let number = port.parse::<u16>().ok().filter(|number| *number > 0);
+        !own && number.is_some_and(|number| number.to_string() == port)
+    };
+    let is_host = match host.strip_prefix('[') {
+        Some(address) => address.strip_suffix(']').is_some_and(|address| {
+            address.parse::<Ipv6Addr>().is_ok_and(|parsed| parsed.to_string() == address)
+        }),
+        None => {
+            let name = host.strip_suffix('.').unwrap_or(host);
+            name.split('.').all(|label| !label.is_empty()) && !host.contains(['[', ']', ':'])
+        }
+    };
+    is_host && port.is_none_or(is_port)
 }
 
 fn is_header_name(text: &str) -> bool {
@@ -578,6 +603,16 @@ mod tests {
             "tauri://*.a.b",
             "https://a b",
             "HTTPS://app.example",
+            "https://app.example:",
+            "https://app.example:0",
+            "https://app.example:08443",
+            "https://app.example:99999",
+            "https://app..example",
+            "https://.example",
+            "http://[::1",
+            "http://[0:0::1]",
+            "http://[::1]:",
+            "http://::1",
         ] {
             assert!(!is_web_origin(bad), "{bad}");
         }
@@ -637,9 +672,18 @@ mod tests {
                 route[name] = value.clone();
                 try_one(name, value, json!({ "route": [route] }));
             }
-            for name in
-                ["stale_if_error", "forward_token", "websocket", "outlives_token", "cors", "pubic"]
-            {
+            for name in [
+                "stale_if_error",
+                "forward_token",
+                "websocket",
+                "outlives_token",
+                "cors",
+                "pubic",
+                "token_from",
+                "encoded_slash",
+                "resource",
+                "rate_limit",
+            ] {
                 let mut route = route.clone();
                 route[name] = value.clone();
                 try_one(name, value, json!({ "route": [route] }));
@@ -649,7 +693,7 @@ mod tests {
                 route[name] = value.clone();
                 try_one(name, value, json!({ "route": [route] }));
             }
-            for name in ["origins", "headers", "max_age", "origin"] {
+            for name in ["origins", "headers", "max_age", "origin", "preflight"] {
                 let (mut route, mut cors) = (route.clone(), cors.clone());
                 cors[name] = value.clone();
                 route["cors"] = cors;

@@ -75,6 +75,11 @@ pub(crate) enum RouteError {
          period = \"60s\" }}"
     )]
     RateLimit,
+    #[error(
+        "encoded_slash: the path is literal, so no request with an escaped slash matches it; remove it, or \
+         write a variable, \"/files/{{name}}\""
+    )]
+    EncodedSlash,
     #[error("cors.headers: write header names, [\"content-type\"]")]
     CorsHeaders,
     #[error(

@@ -155,12 +155,8 @@ impl Settings {
             Some(objects) => Box::new(SharedReplay(objects)),
             None => Box::new(IsolateReplay::default()),
         };
-        let user_agent = text(env, "USER_AGENT")?;
-        if user_agent.as_deref().is_some_and(|agent| !is_field_value(agent)) {
-            return Err(SettingsError::UserAgent);
-        }
         let options = RequestOptions {
-            user_agent: Some(user_agent.unwrap_or_else(|| USER_AGENT.into())),
+            user_agent: Some(user_agent(env)?),
             // With earlier compatibility dates the guard does not start.
             has_cache_mode: true,
             on_event: None,
@@ -195,6 +191,15 @@ impl Settings {
         let external_url = self.external_url.as_deref()?;
         let issuers = self.verifier.issuers();
         resource::metadata(resource, external_url, &self.policy, &issuers)
+    }
+}
+
+/// What the guard's requests to issuers say in `User-Agent`.
+fn user_agent(env: &Object) -> Result<String, SettingsError> {
+    match text(env, "USER_AGENT")? {
+        None => Ok(USER_AGENT.into()),
+        Some(agent) if is_field_value(&agent) => Ok(agent),
+        Some(_) => Err(SettingsError::UserAgent),
     }
 }
 
@@ -259,6 +264,7 @@ fn usage(env: &Object) -> Result<Option<UsageSettings>, SettingsError> {
         dataset: object(env, "USAGE_DATASET", "writeDataPoint")?,
         address_key: secret(env, "USAGE_ADDRESS_KEY")?,
         interval,
+        user_agent: user_agent(env)?,
     }))
 }
 

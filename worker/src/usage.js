@@ -10,11 +10,11 @@ const MAX_POINTS = 200;
 /**
  * Returns a function that sends a report (JSON) and resolves to `taken`, to `refused` if it will never be taken,
  * or to `failed`. With `id` it goes to the issuer, or to the service that leads to it, from the guard as a client
- * of the issuer; else to `taker`, a Queue if `isQueue`, or a service that decides whom to believe. `dataset`, of
+ * of the issuer, with `agent` as its `User-Agent`; else to `taker`, a Queue if `isQueue`, or a service that decides whom to believe. `dataset`, of
  * Analytics Engine, gets a report when it is sent first.
  */
-export function sender(taker, isQueue, dataset, issuer, id, secret) {
-  const send = id === '' ? toBinding(taker, isQueue) : toIssuer(taker ?? { fetch: (...all) => fetch(...all) }, issuer, id, secret);
+export function sender(taker, isQueue, dataset, issuer, id, secret, agent) {
+  const send = id === '' ? toBinding(taker, isQueue) : toIssuer(taker ?? { fetch: (...all) => fetch(...all) }, issuer, id, secret, agent);
   return async (report, isFirst) => {
     if (dataset && isFirst) write(dataset, JSON.parse(report));
     return send(report);
@@ -32,14 +32,14 @@ function toBinding(taker, isQueue) {
   return async (report) => outcome(await post(taker, 'https://usage/usage-reports', report, {}));
 }
 
-function toIssuer(service, issuer, id, secret) {
+function toIssuer(service, issuer, id, secret, agent) {
   let held = { token: '', until: 0 };
   const token = async () => {
     if (Date.now() < held.until) return held.token;
     const plain = (text) => encodeURIComponent(text).replace(/%20/g, '+');
     const response = await service.fetch(`${issuer}/oauth/token`, {
       method: 'POST',
-      headers: { authorization: `Basic ${btoa(`${plain(id)}:${plain(secret)}`)}` },
+      headers: { authorization: `Basic ${btoa(`${plain(id)}:${plain(secret)}`)}`, 'user-agent': agent },
       body: new URLSearchParams({ grant_type: 'client_credentials', scope: 'edgepass:usage', resource: issuer }),
       signal: AbortSignal.timeout(TIMEOUT),
     });
@@ -49,7 +49,9 @@ function toIssuer(service, issuer, id, secret) {
     return text;
   };
   return async (report) => {
-    const response = await post(service, `${issuer}/usage-reports`, report, { authorization: `Bearer ${await token()}` });
+    const response = await post(service, `${issuer}/usage-reports`, report, {
+      authorization: `Bearer ${await token()}`, 'user-agent': agent,
+    });
     // Revoked, or of another issuer by now.
     if (response.status === 401) held = { token: '', until: 0 };
     return outcome(response);

@@ -30,6 +30,7 @@ extern "C" {
         issuer: &str,
         id: &str,
         secret: &str,
+        agent: &str,
     ) -> Function;
 
     fn random() -> String;
@@ -51,6 +52,8 @@ pub(crate) struct UsageSettings {
     pub(crate) address_key: Option<String>,
     /// How long uses are counted before they are reported.
     pub(crate) interval: Duration,
+    /// The `User-Agent` of requests to the issuer.
+    pub(crate) user_agent: String,
 }
 
 /// The counts of this isolate, and the report that is under way.
@@ -91,8 +94,16 @@ const TAKEN_OVER_AFTER_MS: u64 = 25_000;
 
 impl Usage {
     pub(crate) fn new(settings: UsageSettings) -> Self {
-        let UsageSettings { issuer, taker, is_queue, client, dataset, address_key, interval } =
-            settings;
+        let UsageSettings {
+            issuer,
+            taker,
+            is_queue,
+            client,
+            dataset,
+            address_key,
+            interval,
+            user_agent,
+        } = settings;
         let (id, secret) = client.unwrap_or_default();
         let send = sender(
             &taker.unwrap_or_default(),
@@ -101,6 +112,7 @@ impl Usage {
             &issuer,
             &id,
             &secret,
+            &user_agent,
         );
         Self {
             issuer,

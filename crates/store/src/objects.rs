@@ -160,24 +160,28 @@ async fn put(
         }
     };
     let options = PutOptions { mode, attributes, ..PutOptions::default() };
-    let mut put = store.put_opts(&path, document.body.clone().into(), options.clone()).await;
-    for _ in 0..RACES {
+    let mut races = 0;
+    loop {
+        let put = store.put_opts(&path, document.body.clone().into(), options.clone()).await;
         // S3 answers 409 also while another request for the object is under way, perhaps an earlier
         // one of this issuer that timed out. If the object is as expected, this is no conflict.
-        if !matches!(put, Err(Error::AlreadyExists { .. })) || !is_bucket {
-            break;
-        }
+        let error = match put {
+            Err(error @ Error::AlreadyExists { .. }) if is_bucket => error,
+            put => return Ok(Version(put.map_err(not_written)?.e_tag.unwrap_or_default())),
+        };
         let is_expected = match store.head(&path).await {
             Err(Error::NotFound { .. }) => over.is_none(),
             live => live.map_err(unavailable)?.e_tag.as_ref() == over.map(|Version(seen)| seen),
         };
         if !is_expected {
-            break;
+            return Err(not_written(error));
         }
+        if races == RACES {
+            return Err(unavailable(error));
+        }
+        races += 1;
         tokio::time::sleep(RACE_PAUSE).await;
-        put = store.put_opts(&path, document.body.clone().into(), options.clone()).await;
     }
-    Ok(Version(put.map_err(not_written)?.e_tag.unwrap_or_default()))
 }
 
 /// How often a write is tried again that a bucket refused for the sake of another request.

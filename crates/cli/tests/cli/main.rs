@@ -20,6 +20,7 @@ mod keys;
 mod policy;
 mod postgres;
 mod review;
+mod rust_server;
 mod serving;
 mod targets;
 #[path = "../../../store/src/postgres/test_server.rs"]

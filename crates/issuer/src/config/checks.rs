@@ -62,6 +62,9 @@ pub(super) fn revocation(
     }
     let schedule = freshness.check(true).map_err(Mistake::Deadline)?;
     let has_deadline = schedule.deadline().is_some();
+    if !has_deadline && freshness.head.is_some() {
+        return Err(Mistake::HeadWithoutDeadline);
+    }
     if has_deadline && freshness.shared_max_age() < MAX_AGE {
         return Err(Mistake::SharedMaxAge);
     }

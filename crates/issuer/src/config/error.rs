@@ -81,6 +81,9 @@ pub enum Mistake {
         "[revocation] {0} has no effect here: the issuer publishes its keys within the deadline"
     )]
     ForVerifiers(&'static str),
+    /// `[revocation]` has `head`, but no deadline.
+    #[error("[revocation] head has no effect without a deadline: remove it")]
+    HeadWithoutDeadline,
     /// `shared_max_age` is shorter than the `max-age` that documents are served with.
     #[error(
         "[revocation] shared_max_age must be at least \"1s\": documents are served with max-age=1"

@@ -406,6 +406,12 @@ secret_hash = "sha256:AAAA:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
             ("issuer.example\"", "issuer.example/../a\"", 1, "dots or braces"),
             ("issuer.example\"", "issuer.example/{tid}\"", 1, "dots or braces"),
             ("issuer.example\"", "issuer.example:99999\"", 1, "https URL"),
+            (
+                "deadline = \"10s\"",
+                "deadline = \"none\"\nhead = \"ignore\"",
+                9,
+                "head has no effect",
+            ),
             ("deadline = \"10s\"", "deadline = \"365d\"", 9, "at most 1d"),
             ("deadline = \"10s\"", "deadline = \"3s\"", 9, "at least \"9s\""),
             ("[revocation]", "[revocation]\nkeys = \"http\"", 9, "no effect"),

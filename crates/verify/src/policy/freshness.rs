@@ -430,7 +430,11 @@ impl FreshnessConfig {
                 lists_or_deadline && has_deadline,
             ),
             ("freshness.head", self.head.is_some(), has_lists && has_deadline),
-            ("freshness.clock_skew", self.clock_skew.is_some(), has_lists && has_deadline),
+            (
+                "freshness.clock_skew",
+                self.clock_skew.is_some(),
+                has_lists && has_deadline && self.head != Some(HeadUse::Ignore),
+            ),
             ("freshness.refresh_interval", self.refresh_interval.is_some(), lists_or_deadline),
             ("freshness.max_list_age", self.max_list_age.is_some(), lists_or_deadline),
             ("freshness.keys", self.keys.is_some(), keys.is_some()),

@@ -172,6 +172,9 @@ pub enum PolicyError {
          a deadline, and with keys that are given or fresh by HTTP, only some settings are used"
     )]
     WithoutEffect(&'static str),
+    /// `expected_claims` has a condition on `iss`.
+    #[error("expected_claims: iss is compared with issuer and tenants: remove it")]
+    ExpectedIssuer,
     /// A limit is 0, so that no token could be accepted. Holds its name.
     #[error("{0} must not be 0: no token could be accepted")]
     Zero(&'static str),
@@ -228,6 +231,9 @@ impl TryFrom<PolicyConfig> for Policy {
         for (name, values) in config.expected_claims.0 {
             if values.is_empty() {
                 return Err(PolicyError::ExpectedClaimEmpty);
+            }
+            if ["iss", "/iss"].contains(&&*name) {
+                return Err(PolicyError::ExpectedIssuer);
             }
             expected_claims.push((path(name)?, values));
         }
