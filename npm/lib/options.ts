@@ -24,7 +24,7 @@ export interface JwkSet {
  *
  * - A string, a boolean or a number: the claim equals it, or is an array that contains it.
  * - An array of these, or `{ any: [...] }`: at least one of them fits.
- * - `{ all: [...] }`: the claim is an array that contains all of them.
+ * - `{ all: [...] }`: the claim is an array that contains all of them, or the only one of them.
  * - `{ like: 'refs/heads/release/*' }`, or an array of patterns: the claim, or an item of its array,
  *   is a string of that form. `*` stands for any characters except `/`, `**` for any characters, and
  *   everything else for itself. The pattern must cover the whole string.

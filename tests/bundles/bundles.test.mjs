@@ -116,6 +116,11 @@ function cell(tool, form, where, check) {
 const version = (name) => JSON.parse(readFileSync(join(tools, name, 'package.json'))).version;
 
 // --- without a bundler ------------------------------------------------------------------------
+// The oldest version that package.json claims. It is the program alone, from npm.
+const oldest = join(tools, 'node-20/bin/node');
+for (const [form, name, text] of [['`import`', 'main.mjs', TERMINAL], ['`require`', 'main.cjs', COMMON]]) {
+  cell(`Node.js ${version('node-20')}`, form, 'Node.js', () => run(oldest, [join(folder(`node-20-${name}`, { [name]: text }), name)]));
+}
 cell('Node.js', '`import`', 'Node.js', () => node(join(folder('node-esm', { 'main.mjs': TERMINAL }), 'main.mjs')));
 cell('Node.js', '`require`', 'Node.js', () => node(join(folder('node-cjs', { 'main.cjs': COMMON }), 'main.cjs')));
 const deno = { ...process.env, DENO_DIR: join(target, 'deno') };
@@ -146,7 +151,11 @@ const VECTORS = `import * as edgepass from 'edgepass';
   const data = (name) => JSON.parse(readFileSync(new URL(name, ${inFile('vectors/')})));
   const { judged, wrong } = await replay(edgepass, data('verify.json'));
   const equation = await ed25519(edgepass, data('ed25519.json'));
-  console.log(JSON.stringify({ judged, wrong, equation }));
+  const text = readFileSync(new URL('field.jsonl', ${inFile('vectors/')}), 'utf8');
+  const lines = text.trim().split('\\n').filter((line) => line.startsWith('{"id":"rsa/')).map((line) => JSON.parse(line));
+  const answers = await edgepass.verifyBatch(lines);
+  const rsa = lines.map(({ id, expect }, at) => [id, expect.code, answers[at].code]);
+  console.log(JSON.stringify({ judged, wrong, equation, rsa }));
   globalThis.process.exit(0);`;
 for (const [name, argv] of Object.entries({
   Bun: [bun, 'run'], Deno: [bin('deno'), 'run', '--no-prompt', `--allow-read=${root}`, '--node-modules-dir=manual'],
@@ -154,9 +163,12 @@ for (const [name, argv] of Object.entries({
   test(`${name}: every vector gives its verdict and code, by node:crypto as well`, async () => {
     const file = join(folder(`vectors-${name}`, { 'main.mjs': VECTORS }), 'main.mjs');
     const [program, ...rest] = argv;
-    const { judged, wrong, equation } = JSON.parse(await run(program, [...rest, file], { env: deno, cwd: target }));
+    const { judged, wrong, equation, rsa } = JSON.parse(await run(program, [...rest, file], { env: deno, cwd: target }));
     assert.ok(judged > 250, `only ${judged} vectors`);
     assert.deepEqual(wrong, []);
+    // Moduli of 2,049, 2,051, 2,055 and 4,095 bits, and numbers with leading zeros.
+    assert.ok(rsa.length >= 20);
+    for (const [id, expected, code] of rsa) assert.equal(code, expected, id);
     assert.deepEqual(equation.accepted, [null]);
     const { accepted, tableBytes, ...others } = equation;
     for (const [kind, codes] of Object.entries(others)) assert.deepEqual(codes, ['signature_invalid'], kind);

@@ -12,7 +12,7 @@ import { join } from 'node:path';
 import test from 'node:test';
 import { promisify } from 'node:util';
 import { issuer } from '../hosts/issuer.mjs';
-import { guardModules, startWorkers } from '../stage/workerd.mjs';
+import { LogLevel, guardModules, startWorkers } from '../stage/workerd.mjs';
 
 const build = process.env.EDGEPASS_FIELD_GUARD;
 const run = promisify(execFile);
@@ -129,6 +129,35 @@ test('a body that is announced and empty is no body', async (t) => {
   ]) {
     const answer = await raw(url, `${head}Host: api.example\r\nAccept-Encoding: identity\r\n\r\n${body}`);
     assert.equal(Number(answer.slice(9, 12)), status, `${name}: ${answer}`);
+  }
+});
+
+test('a token in the query is in no log and no refusal', async (t) => {
+  const logged = [];
+  const own = await issuer(t, 'p256');
+  const trusted = { ...own.trusted, profile: 'jwt', typ: 'at+jwt' };
+  // An origin that cannot be reached, and keys that cannot be had.
+  const bindings = { ISSUERS: [trusted], EXTERNAL_URL, ORIGIN_URL: 'http://127.0.0.1:9' };
+  const away = { ...bindings, ISSUERS: [{ ...trusted, jwks_uri: 'http://127.0.0.1:9/keys' }] };
+  const said = [];
+  const parts = [];
+  const ratelimits = { LIMITER: { namespace_id: '1', simple: { limit: 3, period: 60 } } };
+  for (const settings of [bindings, away]) {
+    const guard = { name: 'guard', ...guardModules(build), ratelimits, bindings: settings };
+    const { url, stop } = await startWorkers([guard], { log: (message) => logged.push(message), level: LogLevel.NONE });
+    t.after(stop);
+    const good = own.token({ scope: 'read' });
+    for (const token of [good, own.token({ scope: 'other' }), own.token({ scope: 'read', exp: 1 }), `${good}x`, 'not-a-token-but-a-secret-text']) {
+      parts.push(...token.split('.').filter((part) => part.length > 16));
+      const response = await fetch(`${new URL(url).origin}/download?a=1&access_token=${token}`);
+      said.push(await response.text(), ...[...response.headers].flat());
+      assert.notEqual(response.status, 200);
+    }
+  }
+  assert.ok(said.some((text) => text.includes('origin_unavailable')) && said.some((text) => text.includes('keys_unavailable')), said.join());
+  assert.ok(logged.length > 0, 'nothing was logged, so nothing is shown');
+  for (const part of parts) {
+    assert.equal([...logged, ...said].find((text) => text.includes(part)), undefined, part);
   }
 });
 

@@ -88,6 +88,18 @@ test('a bucket that does not answer is given up', async (t) => {
   assert.ok(took > 2_000 && took < 8_000, `it took ${took} ms`);
 });
 
+test('a service binding that does not answer is given up', async (t) => {
+  const silent = { name: 'silent', modules: true, script: 'export default { fetch: () => scheduler.wait(60_000) };' };
+  const { url } = await start(t, {
+    bindings: settings, serviceBindings: { ORIGIN: 'origin', ISSUER_SERVICE: 'silent' },
+  }, silent);
+  const from = Date.now();
+  const response = await call(url, issue().access_token);
+  assert.deepEqual([response.status, (await response.json()).code], [503, 'keys_unavailable']);
+  const took = Date.now() - from;
+  assert.ok(took > 2_000 && took < 8_000, `it took ${took} ms`);
+});
+
 test('counters are read by who knows the secret, and hold no part of a token', async (t) => {
   const secret = 'a-secret-that-opens-the-counters';
   const bindings = { ...settings, LIST_BYTES: '1000000' };
