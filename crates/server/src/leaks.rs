@@ -45,8 +45,8 @@ struct Found {
     url: Option<String>,
 }
 
-/// `POST /leaks/revoke`. The response is 202 whatever was sent, and does not wait for the work, so that
-/// it does not tell whether a token is real. Tokens after the first 500 are left out.
+/// `POST /leaks/revoke`. The response is 202 whatever was sent (413 if it is too long), and does not wait for
+/// the work, so that it does not tell whether a token is real. Tokens after the first 500 are left out.
 pub(crate) async fn by_possession<S: Store>(
     State(app): State<Arc<App<S>>>,
     headers: HeaderMap,
@@ -66,7 +66,7 @@ pub(crate) async fn by_possession<S: Store>(
         let _ = revoke_all(&app, "possession", &peer, found).await;
         drop(permit);
     });
-    (StatusCode::ACCEPTED, [(header::CACHE_CONTROL, "no-store")]).into_response()
+    StatusCode::ACCEPTED.into_response()
 }
 
 fn busy() -> Response {
@@ -126,7 +126,7 @@ pub(crate) async fn by_github<S: Store>(
             is_known_key = key.is_some(),
             "a report of leaked tokens is not signed by GitHub"
         );
-        return unauthorized(&app, &peer);
+        return unauthorized(&app, &peer, "GitHub-Public-Key-Signature");
     }
     let Ok(alerts) = serde_json::from_slice::<Vec<Alert>>(&body) else {
         return StatusCode::BAD_REQUEST.into_response();
@@ -147,7 +147,7 @@ pub(crate) async fn gitlab_types<S: Store>(
     headers: HeaderMap,
 ) -> Response {
     if !is_gitlab(&app, &headers) {
-        return StatusCode::UNAUTHORIZED.into_response();
+        return challenge("GitLab-Token");
     }
     Json(json!({ "types": [format!("gitleaks_rule_id_{TOKEN_TYPE}")] })).into_response()
 }
@@ -170,7 +170,7 @@ pub(crate) async fn by_gitlab<S: Store>(
         return wait.into_response();
     }
     if !is_gitlab(&app, &headers) {
-        return unauthorized(&app, &peer);
+        return unauthorized(&app, &peer, "GitLab-Token");
     }
     // 400 tells GitLab not to try again.
     let Ok(leaked) = serde_json::from_slice::<Vec<Leaked>>(&body) else {
@@ -192,11 +192,16 @@ fn is_gitlab<S>(app: &App<S>, headers: &HeaderMap) -> bool {
     shown.zip(own).is_some_and(|(shown, own)| own.matches(shown))
 }
 
-fn unauthorized<S>(app: &App<S>, peer: &Peer) -> Response {
+fn unauthorized<S>(app: &App<S>, peer: &Peer, scheme: &'static str) -> Response {
     match app.limits.failure(peer.address) {
-        Ok(()) => StatusCode::UNAUTHORIZED.into_response(),
+        Ok(()) => challenge(scheme),
         Err(wait) => wait.into_response(),
     }
+}
+
+/// 401, with the scheme that the reporter must use (RFC 9110 §11.6.1).
+fn challenge(scheme: &'static str) -> Response {
+    (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, scheme)]).into_response()
 }
 
 /// Revokes the tokens that are real. After an error the report must come again.

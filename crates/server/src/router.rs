@@ -140,7 +140,7 @@ fn documented<S: Store>() -> Routes<S> {
         .get("/admin/v1/clients", admin::policy::clients::<S>)
         .get("/admin/v1/policy", admin::policy::get::<S>)
         .post("/admin/v1/policy/apply", admin::policy::apply::<S>)
-        .with(|router| router.layer(timeout(ACT_TIMEOUT)));
+        .with(|router| router.layer((no_store(), timeout(ACT_TIMEOUT))));
     // The handler limits the body, after authentication.
     let usage = Routes::default()
         .post("/usage-reports", usage::post::<S>)
@@ -152,7 +152,8 @@ fn documented<S: Store>() -> Routes<S> {
         .get("/v1/revocable_token_types", leaks::gitlab_types::<S>)
         .post("/v1/revoke_tokens", leaks::by_gitlab::<S>)
         .with(|router| {
-            router.layer((timeout(TIMEOUT), RequestBodyLimitLayer::new(MAX_REPORT_BYTES)))
+            let limit = RequestBodyLimitLayer::new(MAX_REPORT_BYTES);
+            router.layer((no_store(), timeout(TIMEOUT), limit))
         });
     endpoints.merge(watches).merge(acts).merge(usage).merge(leaks)
 }

@@ -372,9 +372,21 @@ audience = "{audience}"
 scopes = ["invoices:read", "invoices:write"]
 max_lifetime = "30m"
 
-# A role whose audience is this issuer: its tokens may use /admin/v1, as far as their scopes reach.
+# Roles whose audience is this issuer: their tokens may use /admin/v1, as far as their scopes reach.
 # edgepass:read lists tokens, keys and clients, edgepass:audit reads the audit trail, edgepass:operate
 # issues and revokes tokens and changes keys.
+[[role]]
+name = "edgepass-reader"
+audience = "{issuer}"
+scopes = ["edgepass:read"]
+max_lifetime = "15m"
+
+[[role]]
+name = "edgepass-auditor"
+audience = "{issuer}"
+scopes = ["edgepass:read", "edgepass:audit"]
+max_lifetime = "15m"
+
 [[role]]
 name = "edgepass-operator"
 audience = "{issuer}"

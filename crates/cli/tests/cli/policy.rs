@@ -15,7 +15,7 @@ const REALISTIC: &str = include_str!("../policy/realistic.toml");
 const MESSAGES: &str = "tests/policy/broken.txt";
 
 /// Mistakes: what is replaced in [`REALISTIC`], and by what.
-const BROKEN: [(&str, &str); 42] = [
+const BROKEN: [(&str, &str); 46] = [
     ("[naming]", "[nameing]"),
     ("audience = \"https://staging.api.example\"", "audience = \"https://staging.api.example"),
     ("issuer = \"https://auth.example\"\n", ""),
@@ -62,6 +62,16 @@ const BROKEN: [(&str, &str); 42] = [
     ),
     ("repository_id = \"1296269\", ", ""),
     ("repository_id = \"1296269\"", "repository_id = { like = \"12*\" }"),
+    ("repository_id = \"1296269\"", "repository_id = \"\""),
+    ("repository_id = \"1296269\"", "sub = \"1296269\""),
+    (
+        "https://token.actions.githubusercontent.com\"\nrole = \"catalog-reader\"\nlifetime = \"5m\"\nclaims = { repository_id = \"1296269\"",
+        "https://ci.example\"\nrole = \"catalog-reader\"\nclaims = { sub = \"environment:prod\"",
+    ),
+    (
+        "repository_id = \"1296269\"",
+        "iss = \"https://token.actions.githubusercontent.com\", repository_id = \"1296269\"",
+    ),
     ("token.actions.githubusercontent.com\"", "token.actions.githubusercontent.com/?a=b\""),
     ("role = \"catalog-reader\"", "role = \"catalogue-reader\""),
 ];
@@ -211,8 +221,8 @@ fn a_folder_of_files_is_one_configuration() {
 
 /// The configuration of `init` as one environment: the roles of operators and guards have that audience.
 fn as_environment(text: &str, name: &str) -> String {
-    let (before, operators) = text.split_at(text.find("edgepass-operator").unwrap());
-    let operators = operators.replacen("\"\nscopes", &format!("/{name}\"\nscopes"), 2);
+    let (before, operators) = text.split_at(text.find("edgepass-reader").unwrap());
+    let operators = operators.replacen("\"\nscopes", &format!("/{name}\"\nscopes"), 4);
     format!("{before}{operators}")
         .replace("[[role]]", &format!("[[role]]\nenvironment = \"{name}\""))
         .replace("[[client]]", &format!("[[client]]\nenvironment = \"{name}\""))

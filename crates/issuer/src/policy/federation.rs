@@ -50,15 +50,41 @@ const IMMUTABLE: [&str; 5] = [
     "oid",
 ];
 
-/// The starts of subjects that are names, which somebody else may get later: GitHub's, GitLab's and
-/// Kubernetes'.
-const NAMES: [&str; 3] = ["repo:", "project_path:", "system:serviceaccount:"];
+/// The starts of subjects that are names, which somebody else may get later: GitLab's, Kubernetes', and those
+/// of GitHub, where a repository may choose the claims of which its subject is made.
+const NAMES: [&str; 15] = [
+    "repo:",
+    "repository:",
+    "repository_owner:",
+    "repository_visibility:",
+    "environment:",
+    "job_workflow_ref:",
+    "workflow:",
+    "workflow_ref:",
+    "ref:",
+    "base_ref:",
+    "head_ref:",
+    "actor:",
+    "context:",
+    "project_path:",
+    "system:serviceaccount:",
+];
+
+/// Whether an issuer's `sub` names a workload by names alone, or by claims that its users choose: GitHub, also on
+/// a host of one's own, and GitLab.
+fn names_by_names(issuer: &str) -> bool {
+    issuer.starts_with("https://token.actions.githubusercontent.com")
+        || issuer.ends_with("/_services/token")
+        || issuer == "https://gitlab.com"
+}
 
 impl Federation {
     /// Whether a condition names one workload for good, by exact values.
     pub fn is_immutable(&self) -> bool {
         let exact = |value: &Value| {
-            let fixed = |value: &Value| value.is_string() || value.is_number();
+            let fixed = |value: &Value| {
+                value.is_number() || value.as_str().is_some_and(|text| !text.is_empty())
+            };
             fixed(value)
                 || value.as_array().is_some_and(|all| !all.is_empty() && all.iter().all(fixed))
         };
@@ -68,7 +94,8 @@ impl Federation {
         };
         self.claims.iter().any(|(claim, value)| match claim.as_str() {
             "sub" => {
-                exact(value)
+                !names_by_names(&self.issuer)
+                    && exact(value)
                     && !value
                         .as_array()
                         .map_or_else(|| is_name(value), |all| all.iter().any(is_name))

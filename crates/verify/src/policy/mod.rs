@@ -173,7 +173,7 @@ pub enum PolicyError {
     )]
     WithoutEffect(&'static str),
     /// `expected_claims` has a condition on `iss`.
-    #[error("expected_claims: iss is compared with issuer and tenants: remove it")]
+    #[error("a condition on iss has no effect: iss is compared with issuer and tenants; remove it")]
     ExpectedIssuer,
     /// A limit is 0, so that no token could be accepted. Holds its name.
     #[error("{0} must not be 0: no token could be accepted")]

@@ -1,0 +1,21 @@
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+import { writeFile } from 'node:fs/promises';
+import { Issuer } from '../stage/issuer.mjs';
+const run = promisify(execFile);
+const issuer = await Issuer.start({});
+const { token } = await issuer.token();
+console.log(issuer.url, token);
+let rule = await issuer.edgepass('leaks', 'rule', '--format', 'kingfisher');
+rule = rule.replace('    revocation:', '    validation:\n      type: JWT\n    revocation:');
+await writeFile('/tmp/kf/rule.yml', rule);
+await writeFile('/tmp/kf/a/deploy.env', `API_TOKEN=${token}\nCLIENT_SECRET="${issuer.secret}"\n`);
+const k = process.env.KF;
+const go = async () => {
+const out = await run(k, ['scan', '/tmp/kf/a', '--rules-path', '/tmp/kf/rule.yml', '--load-builtins', 'false', '--format', 'json', '--no-update-check', '--allow-internal-ips']).catch((e) => e);
+console.log(out.stdout, out.stderr);
+};
+await go();
+await issuer.edgepass('revoke', '--all', '--reason', 'x');
+await go();
+await issuer.remove();
