@@ -136,12 +136,18 @@ pub(crate) fn not_of_an_issuer() -> anyhow::Error {
     anyhow::Error::new(Failure::Unavailable).context("the response is not that of an issuer")
 }
 
+/// The member of several lines: a proof, which is parsed before it is printed.
+const PROOF: &str = "proof";
+
 /// Removes what would change the terminal: control characters in any text.
 fn disarm(value: &mut Value) {
     match value {
         Value::String(text) => text.retain(|char| !char.is_control()),
         Value::Array(items) => items.iter_mut().for_each(disarm),
-        Value::Object(members) => members.values_mut().for_each(disarm),
+        Value::Object(members) => {
+            let others = members.iter_mut().filter(|(name, _)| *name != PROOF);
+            others.for_each(|(_, value)| disarm(value));
+        }
         _ => {}
     }
 }

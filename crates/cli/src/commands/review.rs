@@ -6,24 +6,18 @@ use std::io::{IsTerminal, stdin};
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
-use edgepass_issuer::Config;
-use edgepass_issuer::client::Authentication;
 use edgepass_issuer::config::{EntryKind, Place};
-use edgepass_issuer::policy::operator_scopes;
-use edgepass_issuer::policy::use_review::{
-    Fix, OldPolicy, Review, RoleUse, UseFinding, review_use,
-};
-use edgepass_issuer::policy::version::StoredPolicy;
-use edgepass_issuer::storage::{Page, PolicyStore, TokenFilter, TokenStore, UsageStore};
-use edgepass_issuer::usage::{UsageBy, UsageFilter, complete_since_ms, expected_reporters};
-use edgepass_store::AnyStore;
+use edgepass_issuer::policy::use_history::review;
+use edgepass_issuer::policy::use_review::{Fix, Review, UseFinding};
+use edgepass_server::admin::review::{ReviewAnswer, ReviewQuery};
 use edgepass_verify::policy::duration::DurationText;
-use serde_json::{Value, json};
+use serde_json::json;
 use similar::TextDiff;
 use toml_edit::{DocumentMut, Item, Table};
 
 use super::source::Source;
 use crate::exit::Exit;
+use crate::remote::not_of_an_issuer;
 use crate::{host, output};
 
 #[derive(clap::Args)]
@@ -53,29 +47,41 @@ report (docs/usage.md). Of a role whose use is not completely known for the whol
 if anything is found.";
 
 const DAY: u64 = 24 * 60 * 60;
-/// Sums of one role, and its newest tokens that are looked at.
-const MOST: u32 = 1_000;
 
 pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Result<Exit> {
     if args.period.0.as_secs() < DAY {
         bail!("--for: look at one day at least");
     }
-    let config = source.load()?;
-    let installation = source.all()?;
-    let store = super::open_store(&config).await?;
-    let now = host::now().numeric_date().seconds();
-    let how = Review {
-        now,
-        period: args.period.0.as_secs(),
-        secret_age: Some(args.max_secret_age.0.as_secs()),
+    let period = args.period.0.as_secs();
+    let secret_age = args.max_secret_age.0.as_secs();
+    let ReviewAnswer { findings: found, unknown, environment } = match source.remote()? {
+        Some(remote) => {
+            let query = ReviewQuery { period: Some(period), secret_age: Some(secret_age) };
+            serde_json::from_value(remote.get("review", &query).await?)
+                .map_err(|_| not_of_an_issuer())?
+        }
+        None => {
+            let config = source.load()?;
+            let store = super::open_store(&config).await?;
+            let now = host::now().numeric_date().seconds();
+            let how = Review { now, period, secret_age: Some(secret_age) };
+            let (findings, unknown) = review(&config.policy, &store, &how).await?;
+            ReviewAnswer { findings, unknown, environment: config.environment }
+        }
     };
-    let begin = now.saturating_sub(how.period);
-    let (old, secrets) = history(&config, &store, begin, now).await?;
-    let (uses, unknown) = uses(&config, &store, begin).await?;
-    let found = review_use(&config.policy, &old, &uses, &secrets, &how);
-    let environment = config.environment.as_deref();
-    let place =
-        |found: &UseFinding| installation.places.of(found.kind, environment, &found.name).cloned();
+    let environment = environment.as_deref();
+    // Another machine's findings are placed in the files of this one, where there are any.
+    let installation = match source.is_remote() && !source.config().exists() {
+        true => None,
+        false => Some(source.files()?),
+    };
+    if args.fix && installation.is_none() {
+        bail!("--fix writes to a configuration: name it with --config");
+    }
+    let place = |found: &UseFinding| {
+        let places = installation.as_ref().map(|installation| &installation.places);
+        places.and_then(|places| places.of(found.kind, environment, &found.name).cloned())
+    };
     let mut files: BTreeMap<String, String> = BTreeMap::new();
     for one in &found {
         let place = place(one);
@@ -111,105 +117,6 @@ pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Resu
         write(source, &files, args.yes)?;
     }
     Ok(if found.is_empty() { Exit::Ok } else { Exit::Refused })
-}
-
-/// The policy at the begin, and since when, in seconds, each client has had its newest secret.
-async fn history(
-    config: &Config,
-    store: &AnyStore,
-    begin: u64,
-    now: u64,
-) -> anyhow::Result<(OldPolicy, BTreeMap<String, u64>)> {
-    let mut secrets = BTreeMap::new();
-    for client in &config.policy.clients {
-        if let Authentication::Secrets(dated) = &client.authentication {
-            let hashes: Vec<String> = dated.iter().map(|secret| secret.hash.to_string()).collect();
-            secrets.insert(client.id.clone(), (hashes, now));
-        }
-    }
-    let mut old = None;
-    let mut version = store.policy(None).await?;
-    while let Some(StoredPolicy { number, served_since_ms, version: stored, .. }) = version {
-        if served_since_ms > 0 {
-            let since = served_since_ms / 1000;
-            let policy: Value = serde_json::from_str(&stored.text).unwrap_or_default();
-            for (hashes, oldest) in secrets.values_mut() {
-                if hashes.iter().all(|hash| stored.text.contains(hash.as_str())) {
-                    *oldest = since.min(*oldest);
-                }
-            }
-            if since <= begin && old.is_none() {
-                old = Some(OldPolicy::of(&policy));
-            }
-        }
-        version = match number.checked_sub(1).filter(|number| *number > 0) {
-            Some(before) => store.policy(Some(before)).await?,
-            None => None,
-        };
-    }
-    let secrets = secrets.into_iter().map(|(id, (_, since))| (id, since)).collect();
-    Ok((old.unwrap_or_default(), secrets))
-}
-
-/// The use of each role, and the roles whose use is not completely known.
-async fn uses(
-    config: &Config,
-    store: &AnyStore,
-    begin: u64,
-) -> anyhow::Result<(BTreeMap<String, RoleUse>, Vec<String>)> {
-    let reporters = store.reporters().await?;
-    let (mut uses, mut unknown) = (BTreeMap::new(), Vec::new());
-    for role in &config.policy.roles {
-        if role.scope.iter().any(operator_scopes::is_one) {
-            continue;
-        }
-        let is_complete = role.audiences.iter().all(|audience| {
-            let expected = expected_reporters(&config.policy, audience);
-            let since = complete_since_ms(&reporters, audience, &expected, host::now().0);
-            since.is_some_and(|since| since / 1000 <= begin)
-        });
-        if !is_complete {
-            unknown.push(role.name.clone());
-            continue;
-        }
-        let filter = UsageFilter {
-            role: Some(role.name.clone()),
-            client_id: None,
-            since_day: begin.checked_div(DAY).unwrap_or_default(),
-        };
-        let scopes = store.usage_sums(&filter, UsageBy::Scope, MOST).await?;
-        let clients = store.usage_sums(&filter, UsageBy::Client, MOST).await?;
-        // Sums that were cut, or whose routes are not known, say nothing about what was not used.
-        let routes = store.usage_sums(&filter, UsageBy::Route, MOST).await?;
-        let is_cut = [&scopes, &clients, &routes].iter().any(|sums| sums.len() >= MOST as usize);
-        if is_cut || routes.iter().any(|sum| sum.name.is_empty() && sum.accepted > 0) {
-            unknown.push(role.name.clone());
-            continue;
-        }
-        let of_role = TokenFilter { role: Some(role.name.clone()), ..TokenFilter::default() };
-        let records = store.tokens(&of_role, Page::first(true, MOST)).await?;
-        let seqs: Vec<u64> = records.iter().map(|record| record.seq).collect();
-        let mut used = store.token_uses(&seqs).await?;
-        let words =
-            scopes.iter().filter(|sum| sum.accepted > 0).flat_map(|sum| sum.name.split(' '));
-        let by_client = clients.iter().filter(|sum| sum.accepted > 0);
-        uses.insert(
-            role.name.clone(),
-            RoleUse {
-                accepted: clients.iter().map(|sum| sum.accepted).sum(),
-                scopes: words.map(str::to_owned).collect(),
-                clients: by_client.map(|sum| (sum.name.clone(), sum.accepted)).collect(),
-                tokens: records
-                    .into_iter()
-                    .map(|record| {
-                        let own = used.remove(&record.seq);
-                        (record, own)
-                    })
-                    .collect(),
-            },
-        );
-    }
-    Ok((uses, unknown))
 }
 
 fn read(place: &Place) -> anyhow::Result<String> {

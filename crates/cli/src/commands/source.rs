@@ -47,6 +47,11 @@ impl Source {
         self.server.as_deref().filter(|server| !server.is_empty())
     }
 
+    /// Whether an issuer on another machine was named.
+    pub(crate) fn is_remote(&self) -> bool {
+        self.server().is_some()
+    }
+
     /// The issuer on another machine, if one was named.
     pub(crate) fn remote(&self) -> anyhow::Result<Option<Remote>> {
         let Some(server) = self.server() else { return Ok(None) };

@@ -55,6 +55,8 @@ fn a_remote_command_says_the_same_as_a_local_one() {
         &["client", "list", "--json"],
         &["policy", "show"],
         &["policy", "show", "1"],
+        &["audit", "key"],
+        &["audit", "key", "--json"],
     ] {
         // A remote command records that it read the trail.
         let others = |told: String| -> Vec<String> {
@@ -65,6 +67,80 @@ fn a_remote_command_says_the_same_as_a_local_one() {
         let (code, there) = remote(&serving, &token, arguments);
         assert_eq!((code, others(there)), (Some(0), here), "{arguments:?}");
     }
+}
+
+#[test]
+fn the_trail_is_exported_proven_and_erased_from_elsewhere() {
+    let serving = Serving::start();
+    let token = operator(&serving, "ada", None);
+    let jti = serving.issue(&["invoice-reader", "--subject", "mallory"]);
+    let exported = |text: &str| -> Vec<Value> {
+        let lines: Vec<Value> = lines(text.as_bytes());
+        lines.into_iter().filter(|line| line["entry"]["act"] != "audit_read").collect()
+    };
+    let here = exported(&local(&serving, &["audit", "export"]));
+    let (code, there) = remote(&serving, &token, &["audit", "export"]);
+    assert_eq!((code, exported(&there)), (Some(0), here));
+    let (code, csv) = remote(&serving, &token, &["audit", "export", "--format", "csv"]);
+    assert!(code == Some(0) && csv.starts_with("position,time,actor"), "{csv}");
+
+    // A proof is checked by who has only the key.
+    serving.wait_for("the entry is in the log", || {
+        remote(&serving, &token, &["audit", "prove", "--jti", &jti]).0 == Some(0)
+    });
+    let (_, proof) = remote(&serving, &token, &["audit", "prove", "--jti", &jti]);
+    let (_, key) = remote(&serving, &token, &["audit", "key", "--json"]);
+    let key: Value = serde_json::from_str(&key).unwrap();
+    let elsewhere = Issuer { folder: tempfile::tempdir().unwrap() };
+    fs::write(elsewhere.path("entry.tlog-proof"), &proof).unwrap();
+    let key = key["key"].as_str().unwrap();
+    let checked = elsewhere.run(&["audit", "verify", "--proof", "entry.tlog-proof", "--key", key]);
+    assert_eq!(checked.status.code(), Some(0), "{}", said(&checked));
+    let (code, shown) =
+        remote(&serving, &token, &["audit", "prove", "--jti", &jti, "--private", "--json"]);
+    assert!(code == Some(0) && shown.contains("mallory"), "{shown}");
+    for (wrong, says) in [
+        (&["audit", "prove", "--jti", "nobody"][..], "no entry says"),
+        (&["audit", "prove", "99999"], "no such entry"),
+    ] {
+        let (code, said) = remote(&serving, &token, wrong);
+        assert!(code == Some(1) && said.contains(says), "{said}");
+    }
+    // To read the trail is one thing, to change it another.
+    let auditor = operator(&serving, "eve", Some("edgepass:audit"));
+    let erase = ["audit", "erase", "--subject", "mallory", "--reason", "case 7", "--json"];
+    assert_eq!(remote(&serving, &auditor, &erase).0, Some(1));
+    let dry = [&erase[..], &["--dry-run"]].concat();
+    for (arguments, is_erased) in [(&dry[..], false), (&erase[..], true)] {
+        let (code, says) = remote(&serving, &token, arguments);
+        let says: Value = serde_json::from_str(&says).unwrap();
+        assert_eq!(
+            (code, &says["entries"], &says["erased"]),
+            (Some(0), &json!(1), &json!(is_erased))
+        );
+    }
+    assert!(!local(&serving, &["audit", "--json"]).contains("mallory"));
+    let trail = lines(&serving.issuer.run(&["audit", "--json"]).stdout);
+    let erased = trail.iter().find(|entry| entry["act"] == "personal_erased").unwrap();
+    assert_eq!((&erased["actor"], &erased["reason"]), (&json!("subject:ada"), &json!("case 7")));
+    serving.wait_for("the trail verifies", || {
+        serving.issuer.run(&["audit", "verify"]).status.code() == Some(0)
+    });
+}
+
+#[test]
+fn a_review_from_elsewhere_finds_the_same_and_shows_the_change_in_files_of_this_machine() {
+    let serving = Serving::start();
+    let token = operator(&serving, "ada", None);
+    let local_says = serving.issuer.run(&["review", "--json"]);
+    let (code, says) = remote(&serving, &token, &["review", "--json"]);
+    assert_eq!(code, local_says.status.code(), "{says}");
+    // Nobody reports use: nothing is known.
+    assert_eq!(says, String::from_utf8(local_says.stdout).unwrap());
+    let (code, says) = remote(&serving, &token, &["review"]);
+    assert!(code == Some(0) && says.contains("was not looked at"), "{says}");
+    let (code, says) = remote(&serving, &token, &["review", "--fix"]);
+    assert!(code == Some(2) && says.contains("--config"), "{says}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The audit trail: one typed entry for each issued token and each change of keys or statuses,
 //! committed in the transaction of the change.
 
+pub mod erase;
 pub mod leaf;
 
 use serde::{Deserialize, Serialize};

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use edgepass_verify::policy::freshness::{FreshnessConfig, HeadUse, Schedule};
+use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 use super::database_url::DatabaseUrl;
@@ -48,7 +49,8 @@ pub struct Places(HashMap<EntryName, Place>);
 type EntryName = (EntryKind, Option<String>, String);
 
 /// A kind of entries of a policy.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum EntryKind {
     /// `[[agreement]]`
     Agreement,

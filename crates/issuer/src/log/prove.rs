@@ -13,7 +13,8 @@ use edgepass_log::{Hash, LogProof, TileId, TreeHead};
 use super::LogError;
 use super::stored::StoredLog;
 use crate::audit::leaf::Leaf;
-use crate::storage::{LogStore, StoreError};
+use crate::audit::{Act, AuditEntry};
+use crate::storage::{AuditStore, LogStore, Page, StoreError};
 
 /// Those of the named tiles that are stored, by their place.
 pub(super) async fn read_tiles(
@@ -46,6 +47,30 @@ pub async fn continues(
     let proof = prove_consistency(old.size, new, &tiles);
     Ok(proof.is_ok_and(|proof| check_consistency(&proof, old, new).is_ok()))
 }
+
+/// The position of the entry about the issue of a token. `None`: there is none.
+///
+/// # Errors
+///
+/// [`StoreError`].
+pub async fn find_issue(store: &impl AuditStore, jwt_id: &str) -> Result<Option<u64>, StoreError> {
+    let mut page = Page::first(true, SEARCHED);
+    loop {
+        let entries = store.audit(0, page).await?;
+        let Some((last, _)) = entries.last() else { return Ok(None) };
+        page.before = *last;
+        let is_it = |entry: &AuditEntry| {
+            matches!(&entry.act, Act::TokenIssued { jwt_id: own, .. } | Act::StatusAllotted { jwt_id: own, .. }
+                if own == jwt_id)
+        };
+        if let Some((position, _)) = entries.iter().find(|(_, entry)| is_it(entry)) {
+            return Ok(Some(*position));
+        }
+    }
+}
+
+/// Entries that are searched at once.
+const SEARCHED: u32 = 1000;
 
 /// The reason why an entry could not be proven.
 #[non_exhaustive]

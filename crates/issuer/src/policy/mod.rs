@@ -7,6 +7,7 @@ pub mod difference;
 pub mod federation;
 pub mod operator_scopes;
 pub mod review;
+pub mod use_history;
 pub mod use_review;
 pub mod version;
 

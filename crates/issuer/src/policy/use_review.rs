@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use edgepass_verify::policy::duration::DurationText;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{IssuerPolicy, Role, SenderConstraint, operator_scopes};
@@ -53,7 +54,7 @@ impl OldPolicy {
 }
 
 /// Something that the policy allows and nobody used.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct UseFinding {
     /// The kind of the entry.
     pub kind: EntryKind,
@@ -66,14 +67,15 @@ pub struct UseFinding {
 }
 
 /// A change.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Fix {
     /// The entry goes. Clients that name the role name it no more.
     Remove,
     /// The item of a list goes: a scope of a role, or a role of a client.
     RemoveItem {
         /// `scopes` or `roles`.
-        list: &'static str,
+        list: String,
         /// The item.
         item: String,
     },
@@ -174,7 +176,7 @@ pub fn review_use(
         for role in judged.into_iter().filter(|role| used(role) == 0) {
             // Of a role that nobody uses the role itself is found.
             if uses.get(role).is_some_and(|uses| uses.accepted > 0) {
-                let change = Fix::RemoveItem { list: "roles", item: role.clone() };
+                let change = Fix::RemoveItem { list: "roles".to_owned(), item: role.clone() };
                 find(format!("none of its tokens of role {role} was used in {period}"), change);
             }
         }
@@ -202,7 +204,7 @@ fn of_role(
     for scope in &granted {
         let was_granted = old.is_some_and(|old| old.contains(*scope));
         if was_granted && granted.len() > 1 && !uses.scopes.contains(*scope) {
-            let change = Fix::RemoveItem { list: "scopes", item: (*scope).to_owned() };
+            let change = Fix::RemoveItem { list: "scopes".to_owned(), item: (*scope).to_owned() };
             let accepted = uses.accepted;
             find(format!("no route needed {scope} in {period}, in {accepted} requests"), change);
         }

@@ -5,7 +5,9 @@ pub mod findings;
 pub mod keys;
 pub mod policy;
 pub mod records;
+pub mod review;
 pub mod tokens;
+pub mod trail;
 pub mod usage;
 pub mod view;
 

@@ -194,9 +194,17 @@ async fn record_read<S: Store>(
     if entries.iter().all(is_read) {
         return Ok(());
     }
+    record(app, actor, Act::AuditRead { first, last }).await
+}
+
+/// Records what an operator does.
+pub(super) async fn record<S: Store>(
+    app: &App<S>,
+    actor: String,
+    act: Act,
+) -> Result<(), OauthError> {
     let policy = Some(app.issuer.policy().number());
-    let (at_ms, act) = ((app.host.now)().0, Act::AuditRead { first, last });
-    let entry = AuditEntry { at_ms, actor, policy, act };
+    let entry = AuditEntry { at_ms: (app.host.now)().0, actor, policy, act };
     app.issuer.store().record(&entry).await.map_err(|error| {
         tracing::error!(error = %error_chain(&error), "a read of the audit trail not recorded");
         OauthError::Unavailable("the read cannot be recorded now")

@@ -3,12 +3,15 @@
 use anyhow::Context;
 use edgepass_issuer::audit::AuditEntry;
 use edgepass_issuer::storage::{AuditStore, Page};
+use edgepass_server::admin::records::AuditQuery;
+use edgepass_store::AnyStore;
 use serde_json::{Value, json};
 
 use crate::commands::open_store;
 use crate::commands::source::Source;
 use crate::exit::Exit;
 use crate::output;
+use crate::remote::{Remote, not_of_an_issuer, records};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -35,8 +38,10 @@ enum Format {
 const PAGE: u32 = 1000;
 
 pub(super) async fn run(args: Args, source: &Source) -> anyhow::Result<Exit> {
-    source.refuse_server()?;
-    let store = open_store(&source.load()?).await?;
+    let trail = match source.remote()? {
+        Some(remote) => Trail::There(remote),
+        None => Trail::Here(open_store(&source.load()?).await?),
+    };
     let (from, to) = (args.from.unwrap_or(0), args.to.unwrap_or(u64::MAX));
     if let Format::Csv = args.format
         && !output::line_if_read(&row(HEADER.map(str::to_owned))?)?
@@ -45,7 +50,7 @@ pub(super) async fn run(args: Args, source: &Source) -> anyhow::Result<Exit> {
     }
     let mut after = 0;
     loop {
-        let entries = store.audit(from, Page { after, ..Page::first(false, PAGE) }).await?;
+        let entries = trail.page(from, Page { after, ..Page::first(false, PAGE) }).await?;
         let Some((last, _)) = entries.last() else { break };
         after = *last;
         for (position, entry) in &entries {
@@ -63,6 +68,28 @@ pub(super) async fn run(args: Args, source: &Source) -> anyhow::Result<Exit> {
         }
     }
     Ok(Exit::Ok)
+}
+
+/// Where the trail is.
+enum Trail {
+    Here(AnyStore),
+    There(Remote),
+}
+
+impl Trail {
+    async fn page(&self, from: u64, page: Page) -> anyhow::Result<Vec<(u64, AuditEntry)>> {
+        let remote = match self {
+            Self::Here(store) => return Ok(store.audit(from, page).await?),
+            Self::There(remote) => remote,
+        };
+        let found = remote.get("audit", &AuditQuery::of(from, page)).await?;
+        let mut entries = Vec::new();
+        for (position, entry) in records(&found, "entry")? {
+            entries
+                .push((position, serde_json::from_value(entry).map_err(|_| not_of_an_issuer())?));
+        }
+        Ok(entries)
+    }
 }
 
 const HEADER: [&str; 9] =

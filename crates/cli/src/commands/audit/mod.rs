@@ -16,12 +16,14 @@ use edgepass_issuer::log::{LogError, origin};
 use edgepass_issuer::storage::LogStore;
 use edgepass_log::note::NoteError;
 use edgepass_log::{Checkpoint, Note};
+use edgepass_server::admin::trail::key_of;
 use edgepass_store::AnyStore;
 use serde_json::json;
 
 use super::source::Source;
 use crate::exit::{Exit, Failure};
 use crate::output;
+use crate::remote::not_of_an_issuer;
 
 #[derive(clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -141,14 +143,20 @@ async fn open(source: &Source) -> anyhow::Result<(AnyStore, StoredLog)> {
 }
 
 async fn key(source: &Source, json: bool) -> anyhow::Result<Exit> {
-    let (_, log) = open(source).await?;
-    let key = log.key().map_err(|error| damaged(error.to_string()))?;
-    let url = format!("{}/{}", source.load()?.status.base_uri, log.path);
+    let shown = match source.remote()? {
+        Some(remote) => remote.get("audit/key", &json!({})).await?,
+        None => {
+            let (_, log) = open(source).await?;
+            let base_uri = source.load()?.status.base_uri;
+            key_of(&log, &base_uri).map_err(|error| damaged(error.to_string()))?
+        }
+    };
     if json {
-        output::json(&json!({ "key": key.to_string(), "origin": log.origin, "url": url }))?;
+        output::json(&shown)?;
     } else {
-        output::line(&key.to_string())?;
-        output::line(&format!("published at {url}"))?;
+        let text = |name: &str| shown[name].as_str().ok_or_else(not_of_an_issuer);
+        output::line(text("key")?)?;
+        output::line(&format!("published at {}", text("url")?))?;
     }
     Ok(Exit::Ok)
 }
