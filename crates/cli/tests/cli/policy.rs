@@ -401,6 +401,77 @@ pub(crate) fn with_environments(more: &str) -> Serving {
 }
 
 #[test]
+fn keys_rotate_by_themselves_in_the_environment_that_is_due() {
+    let mut serving = with_environments("");
+    let kid = |serving: &Serving, environment: &str, state: &str| {
+        let told = serving.issuer.run(&["keys", "list", "--json", "--environment", environment]);
+        let keys: Vec<Value> = serde_json::from_slice(&told.stdout).unwrap();
+        let key = keys.iter().find(|key| key["use"] == state);
+        key.map(|key| key["kid"].clone()).unwrap()
+    };
+    let before = ["dev", "prod"].map(|name| kid(&serving, name, "standby"));
+    let signing = kid(&serving, "prod", "signing");
+    serving.kill();
+    crate::keys::run_sql(
+        &serving.issuer.path("data/dev/edgepass.db"),
+        "UPDATE signing_keys SET signs_since = 0 WHERE use = 'signing'; \
+         UPDATE signing_keys SET created_at = 1, published_at = 1 WHERE use = 'standby'",
+    );
+    serving.restart();
+    serving.wait_until_ready();
+    serving
+        .wait_for("the standby key of dev signs", || kid(&serving, "dev", "signing") == before[0]);
+    assert_ne!(kid(&serving, "dev", "standby"), before[0]);
+    assert_eq!(
+        (kid(&serving, "prod", "signing"), kid(&serving, "prod", "standby")),
+        (signing, before[1].clone())
+    );
+    let issued = serving.issuer.run(&["issue", "--role", "invoice-reader", "--environment", "dev"]);
+    let token = String::from_utf8(issued.stdout).unwrap();
+    let verified = serving.issuer.run_with_input(&["verify", "-", "--environment", "dev"], &token);
+    assert_eq!(verified.status.code(), Some(0), "{}", said(&verified));
+    let trail = serving.issuer.run(&["audit", "--environment", "dev", "--json"]);
+    let entries = lines(&trail.stdout);
+    let rotated = entries.iter().find(|entry| entry["act"] == "key_rotated").unwrap();
+    assert_eq!(rotated["actor"], "serve");
+}
+
+#[test]
+fn two_secrets_hold_between_their_dates() {
+    let secret = |serving: &Serving| {
+        let made = serving.issuer.run(&["client-secret", "--json"]);
+        assert_eq!(made.status.code(), Some(0), "{}", said(&made));
+        let made: Value = serde_json::from_slice(&made.stdout).unwrap();
+        let text = |name: &str| made[name].as_str().unwrap().to_owned();
+        (text("client_secret"), text("secret_hash"))
+    };
+    let serving = Serving::start();
+    let [old, new, gone, future] = [(); 4].map(|()| secret(&serving));
+    let file = serving.issuer.path("edgepass.toml");
+    let written = fs::read_to_string(&file).unwrap();
+    let ask = |secret: &str| {
+        let form = "grant_type=client_credentials";
+        serving.send("oauth/token", secret, form).0
+    };
+    let apply = |one: &str, other: &str| {
+        let line = written.lines().find(|line| line.starts_with("secret_hash")).unwrap();
+        fs::write(&file, written.replace(line, &format!("secrets = [{one}, {other}]"))).unwrap();
+        let applied = serving.issuer.run(&["policy", "apply"]);
+        assert_eq!(applied.status.code(), Some(0), "{}", said(&applied));
+    };
+    apply(
+        &format!("{{ hash = \"{}\", until = 2099-12-31 }}", old.1),
+        &format!("{{ hash = \"{}\", from = 2026-01-01 }}", new.1),
+    );
+    assert_eq!([&old.0, &new.0, &serving.secret].map(|secret| ask(secret)), [200, 200, 401]);
+    apply(
+        &format!("{{ hash = \"{}\", until = 2026-01-01 }}", gone.1),
+        &format!("{{ hash = \"{}\", from = 2099-01-01 }}", future.1),
+    );
+    assert_eq!([&gone.0, &future.0, &old.0].map(|secret| ask(secret)), [401, 401, 401]);
+}
+
+#[test]
 fn environments_have_issuers_keys_and_lists_of_their_own() {
     let serving = with_environments("");
     let run = |arguments: &[&str]| {
@@ -448,6 +519,10 @@ fn environments_have_issuers_keys_and_lists_of_their_own() {
             .unwrap();
     assert_eq!(metadata["issuer"], format!("{}/prod", serving.url));
     assert!(serving.get(".well-known/oauth-authorization-server/other").is_err());
+    let openid: Value =
+        serde_json::from_str(&serving.get(".well-known/openid-configuration/prod").unwrap())
+            .unwrap();
+    assert_eq!(openid, metadata);
     let body = "grant_type=client_credentials";
     assert_eq!(serving.send("dev/oauth/token", &serving.secret, body).0, 200);
     assert_eq!(serving.send("prod/oauth/token", &serving.secret, body).0, 401);
