@@ -8,6 +8,7 @@ import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { sign } from 'node:crypto';
 import { createServer } from 'node:http';
+import { createServer as createSecureServer } from 'node:https';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -22,18 +23,19 @@ import { factsOf } from '../../worker/src/incoming.js';
 import { Issuer, claims } from '../stage/issuer.mjs';
 import { listen } from '../stage/ports.mjs';
 import { guardModules, startWorkers } from '../stage/workerd.mjs';
-import { AUDIENCE, CERTIFICATE, OTHER_AUDIENCE, OutsideIssuer, start } from './issuer.mjs';
+import { AUDIENCE, CERTIFICATE, OTHER_AUDIENCE, OutsideIssuer, RELAYS, start } from './issuer.mjs';
 
 const run = promisify(execFile);
 const EXCHANGE = 'urn:ietf:params:oauth:grant-type:token-exchange';
 const TYPE = { access: 'urn:ietf:params:oauth:token-type:access_token', jwt: 'urn:ietf:params:oauth:token-type:jwt', id: 'urn:ietf:params:oauth:token-type:id_token' };
 const insecure = { [oauth.allowInsecureRequests]: true };
 
-let github; let kubernetes; let plain; let nonced; let guard;
+let github; let gitlab; let kubernetes; let plain; let nonced; let guard;
 before(async () => {
   github = await OutsideIssuer.start();
+  gitlab = await OutsideIssuer.start();
   kubernetes = await OutsideIssuer.start('/nowhere');
-  plain = await start({ github, kubernetes });
+  plain = await start({ github, kubernetes, gitlab });
   nonced = await start({ github, kubernetes, nonce: true });
   guard = await startWorkers([
     {
@@ -48,6 +50,7 @@ after(async () => {
   await plain.issuer.remove();
   await nonced.issuer.remove();
   github.close();
+  gitlab.close();
   kubernetes.close();
 });
 
@@ -196,6 +199,18 @@ test('oauth4webapi: client_credentials with private_key_jwt, introspection, revo
   }
 });
 
+test('oauth4webapi: token exchange', async () => {
+  const as = await discovered(plain);
+  const me = { client_id: 'worker' };
+  const auth = oauth.PrivateKeyJwt({ key: plain.worker.privateKey, kid: plain.worker.kid });
+  const wide = await token({ role: 'feed' });
+  const form = new URLSearchParams({ subject_token: wide, subject_token_type: TYPE.access, scope: 'feed:read' });
+  const answer = await oauth.genericTokenEndpointRequest(as, me, auth, EXCHANGE, form, insecure);
+  const tokens = await oauth.processGenericTokenEndpointResponse(as, me, answer);
+  assert.deepEqual([tokens.issued_token_type, tokens.scope], [TYPE.access, 'feed:read']);
+  assert.deepEqual(claims(tokens.access_token).act, { sub: 'worker', client_id: 'worker' });
+});
+
 test('oauth4webapi: DPoP, with the nonce that the issuer asks for', async () => {
   const as = await discovered(nonced);
   const me = { client_id: 'signs-itself' };
@@ -212,12 +227,13 @@ test('oauth4webapi: DPoP, with the nonce that the issuer asks for', async () => 
 
 // --- Python ----------------------------------------------------------------------------------------
 
-test('Authlib and requests-oauthlib: client_credentials, introspection, revocation', async () => {
-  const setting = { issuer: plain.issuer.url, secret: plain.secret, key: plain.pkjwt.privateJwk };
+test('Authlib and requests-oauthlib: what each of them knows', async () => {
+  const setting = { issuer: plain.issuer.url, secret: plain.secret, key: plain.pkjwt.privateJwk, feed: await token({ role: 'feed' }) };
   const program = new URL('clients.py', import.meta.url).pathname;
   const { stdout } = await run(process.env.EDGEPASS_PYTHON, [program, JSON.stringify(setting)], { env: { ...process.env, AUTHLIB_INSECURE_TRANSPORT: '1', OAUTHLIB_INSECURE_TRANSPORT: '1' } });
   assert.deepEqual(JSON.parse(stdout), {
-    authlib: ['invoices:read', true, false], authlib_secret: 'Bearer', requests_oauthlib: ['invoices:read', true],
+    authlib: ['invoices:read', true, false], authlib_secret: 'Bearer', authlib_exchange: ['feed:read', TYPE.access],
+    requests_oauthlib: ['invoices:read', true, true, false],
   });
 });
 
@@ -373,6 +389,22 @@ test('an exchange never widens, keeps who acted, and ends with the token that it
   assert.equal((await exchange(grandchild.body.access_token)).body.error, 'invalid_request');
 });
 
+test('an exchange names four actors at most, and loses none', async () => {
+  let held = await token({ role: 'feed' });
+  const relay = (id, subject) => post('oauth/token', { grant_type: EXCHANGE, subject_token: subject, subject_token_type: TYPE.access }, basic(plain, id));
+  const actors = (act) => (act ? [act.sub, ...actors(act.act)] : []);
+  for (const [at, id] of RELAYS.slice(0, 4).entries()) {
+    const { status, body } = await relay(id, held);
+    assert.equal(status, 200, JSON.stringify(body));
+    held = body.access_token;
+    assert.deepEqual(actors(claims(held).act), RELAYS.slice(0, at + 1).reverse());
+  }
+  const fifth = await relay(RELAYS[4], held);
+  assert.deepEqual([fifth.status, fifth.body.error], [400, 'invalid_request']);
+  // Who is named already may go on.
+  assert.deepEqual(actors(claims((await relay(RELAYS[3], held)).body.access_token).act), RELAYS.slice(0, 4).reverse());
+});
+
 test('an actor token names who acts, limits the time, and takes the new token with it', async () => {
   const parent = await token({ role: 'feed' });
   const actor = await token({ scope: 'feed:read' }, plain.worker, 'worker');
@@ -415,30 +447,52 @@ test('an exchanged token stays bound, and a proof must be by the same key', asyn
   assert.equal(taken.body.error, 'invalid_dpop_proof');
 });
 
-test('no sequence of exchanges widens scope, audience or time, or loses an actor', async () => {
-  const first = await token({ role: 'feed' });
-  let held = [first];
-  let [random, exchanged] = [12345, 0];
-  const draw = (most) => { random = (random * 1_103_515_245 + 12_345) % 2_147_483_648; return random % most; };
-  for (let step = 0; step < 40; step += 1) {
-    const subject = held[draw(held.length)];
-    const before = claims(subject);
-    const scope = ['feed:read', 'feed:write', 'feed:read feed:write', ''][draw(4)];
-    const [key, id] = draw(2) ? [plain.worker, 'worker'] : [plain.pkjwt, 'signs-itself'];
-    const { status, body } = await exchange(subject, scope ? { scope } : {}, key, id);
-    if (status !== 200) continue;
-    const now = claims(body.access_token);
-    assert.ok(now.scope.split(' ').every((one) => before.scope.split(' ').includes(one)), `${before.scope} -> ${now.scope}`);
-    assert.ok(now.exp <= before.exp);
-    assert.deepEqual([now.aud, now.sub], [before.aud, before.sub]);
-    const actors = (act) => (act ? [act.sub, ...actors(act.act)] : []);
-    const [were, are] = [actors(before.act), actors(now.act)];
-    assert.ok(are.length >= were.length && are.length <= 4, `${were} -> ${are}`);
-    assert.deepEqual(are.slice(are.length - were.length), were);
-    exchanged += 1;
-    held = [...held, body.access_token].slice(-6);
+test('no sequence of exchanges widens scope, audience or time, or loses an actor, a key or a network', async (t) => {
+  const pair = await jose.generateKeyPair('ES256', { extractable: true });
+  const bound = await post('oauth/token', { grant_type: 'client_credentials', role: 'feed', ...await asserted('signs-itself', plain.pkjwt) }, { dpop: await proof(pair) });
+  const firsts = [
+    await token({ role: 'feed' }), await token({ role: 'feed', scope: 'feed:read' }), await token({ role: 'feed', resource: OTHER_AUDIENCE }),
+    await token({ role: 'office' }), bound.body.access_token,
+  ];
+  const actors = (act) => (act ? [act.sub, ...actors(act.act)] : []);
+  let [exchanged, refused, deepest] = [0, 0, 0];
+  for (const seed of [1, 2, 3, 4, 5, 6]) {
+    let random = seed * 7919;
+    const draw = (items) => { random = (random * 1_103_515_245 + 12_345) % 2_147_483_648; return items[Math.floor(random / 65_536) % items.length]; };
+    let held = [...firsts];
+    for (let step = 0; step < 90; step += 1) {
+      const subject = draw(held);
+      const before = claims(subject);
+      const form = {};
+      const scope = draw(['feed:read', 'feed:write', 'feed:read feed:write', 'invoices:read', 'deploy:prod feed:read', '', '']);
+      if (scope) form.scope = scope;
+      const target = draw([undefined, undefined, AUDIENCE, OTHER_AUDIENCE, 'https://else.example']);
+      if (target) form[draw(['resource', 'audience'])] = target;
+      const id = draw(['signs-itself', 'worker', ...RELAYS]);
+      const headers = draw([0, 0, 1]) ? { dpop: await proof(draw([0, 1]) ? pair : await jose.generateKeyPair('ES256', { extractable: true })) } : {};
+      if (draw([0, 0, 0, 1])) Object.assign(form, { actor_token: draw([...held, await token({ scope: 'feed:read' }, plain.worker, 'worker')]), actor_token_type: TYPE.access });
+      const how = RELAYS.includes(id) ? {} : await asserted(id, id === 'worker' ? plain.worker : plain.pkjwt);
+      const { status, body } = await post('oauth/token', {
+        grant_type: EXCHANGE, subject_token: subject, subject_token_type: TYPE.access, ...how, ...form,
+      }, { ...headers, ...(RELAYS.includes(id) && basic(plain, id)) });
+      assert.ok([200, 400, 401].includes(status), `${status} ${JSON.stringify(body)}`);
+      if (status !== 200) { refused += 1; continue; }
+      const now = claims(body.access_token);
+      const what = JSON.stringify({ seed, step, id, form, before, now });
+      assert.ok(now.scope.split(' ').every((one) => before.scope.split(' ').includes(one)), what);
+      assert.ok(now.exp <= before.exp, what);
+      assert.deepEqual([now.aud, now.sub], [before.aud, before.sub], what);
+      if (before.cnf) assert.deepEqual(now.cnf, before.cnf, what);
+      if (before.edgepass_networks) assert.deepEqual(now.edgepass_networks, before.edgepass_networks, what);
+      const [were, are] = [actors(before.act), actors(now.act)];
+      assert.ok(are.length >= were.length && are.length <= 4, what);
+      assert.deepEqual(are.slice(are.length - were.length), were, what);
+      [exchanged, deepest] = [exchanged + 1, Math.max(deepest, are.length)];
+      held = [...firsts, ...[...held.slice(firsts.length), body.access_token].slice(-8)];
+    }
   }
-  assert.ok(exchanged >= 15, `${exchanged} exchanges`);
+  t.diagnostic(`${exchanged} exchanges, ${refused} refused, at most ${deepest} actors`);
+  assert.ok(exchanged >= 60 && refused >= 60 && deepest >= 3, `${exchanged} ${refused} ${deepest}`);
 });
 
 test('what an exchange would ignore is refused', async () => {
@@ -585,6 +639,46 @@ test('a job of another repository, branch, environment or audience gets nothing'
   other.close();
 });
 
+test('a job of GitLab is known by the id of its project', async () => {
+  const job = { sub: 'project_path:acme/shop:ref_type:branch:ref:main', project_id: '4711', ref: 'main', ref_protected: 'true' };
+  const { status, body } = await federate(await gitlab.token(plain.issuer.url, job));
+  assert.equal(status, 200, JSON.stringify(body));
+  assert.equal(claims(body.access_token).client_id, 'gitlab-deploy');
+  for (const changed of [{ project_id: '4712' }, { ref_protected: 'false' }, { ref: 'feature' }]) {
+    assert.equal((await federate(await gitlab.token(plain.issuer.url, { ...job, ...changed }))).body.error, 'invalid_request', JSON.stringify(changed));
+  }
+  // The claims of GitHub, signed by GitLab.
+  assert.equal((await federate(await gitlab.token(plain.issuer.url, JOB))).body.error, 'invalid_request');
+});
+
+test('the workflow of the documentation exchanges its identity and calls the API', async () => {
+  const page = await readFile(new URL('../../docs/policy.md', import.meta.url), 'utf8');
+  const step = /run: \|\n((?: {10}.*\n)+)/.exec(page)[1].replace(/^ {10}/gm, '');
+  const called = [];
+  const server = createServer(async (request, response) => {
+    const { pathname, searchParams } = new URL(request.url, 'http://host');
+    called.push([pathname, request.headers.authorization]);
+    if (pathname !== '/identity') return response.end('{}');
+    // As GitHub's runner answers.
+    const identity = await github.token(searchParams.get('audience'), JOB);
+    return response.end(JSON.stringify({ count: 1, value: identity }));
+  });
+  const url = await listen(server);
+  const script = step.replaceAll('https://auth.example/prod', plain.issuer.url).replace('client_id=shop-deploy', 'client_id=github-deploy')
+    .replace('https://api.example/deployments', `${url}/deployments`);
+  assert.equal((script.match(new RegExp(plain.issuer.url, 'g')) ?? []).length, 2, script);
+  const env = { ...process.env, ACTIONS_ID_TOKEN_REQUEST_TOKEN: 'of-the-runner', ACTIONS_ID_TOKEN_REQUEST_URL: `${url}/identity?a=b` };
+  const { stdout } = await run('bash', ['-eo', 'pipefail', '-c', script], { env });
+  server.close();
+  server.closeAllConnections();
+  assert.deepEqual(called[0], ['/identity', 'bearer of-the-runner']);
+  const [path, authorization] = called[1];
+  assert.equal(path, '/deployments');
+  const sent = authorization.replace('Bearer ', '');
+  assert.equal(claims(sent).client_id, 'github-deploy');
+  assert.match(stdout, new RegExp(`::add-mask::${sent.slice(0, 40)}`), 'the log shows no token');
+});
+
 test('a Kubernetes service account is known by its uid', async () => {
   const account = (uid, namespace = 'jobs') => ({
     sub: 'system:serviceaccount:jobs:nightly', 'kubernetes.io': { namespace, serviceaccount: { name: 'nightly', uid } },
@@ -658,6 +752,24 @@ test('another library reads the status of a token from the published list', asyn
   assert.equal(await statusOf(text), 0);
   await post('oauth/revoke', { token: text, ...await asserted('signs-itself', plain.pkjwt) });
   assert.equal(await statusOf(text), 1);
+});
+
+test('the library token-status-list for Python reads it, too', async () => {
+  const text = await token();
+  const program = `
+import sys, json, base64, urllib.request
+from token_status_list import BitArray
+uri, at = sys.argv[1], int(sys.argv[2])
+jws = urllib.request.urlopen(urllib.request.Request(uri, headers={"Accept": "application/statuslist+jwt"})).read().decode()
+part = jws.split(".")[1]
+claims = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+print(BitArray.load(claims["status_list"])[at])
+`;
+  const { idx, uri } = getStatusListFromJWT(text);
+  const read = async () => (await run(process.env.EDGEPASS_PYTHON, ['-c', program, uri, String(idx)])).stdout.trim();
+  assert.equal(await read(), '0');
+  await post('oauth/revoke', { token: text, ...await asserted('signs-itself', plain.pkjwt) });
+  assert.equal(await read(), '1');
 });
 
 test('a token of another issuer gets a status entry, and is revoked by its jti', async () => {
@@ -795,7 +907,10 @@ test('GitHub and GitLab report leaked tokens by their own contracts', async () =
   const headers = (text, id = 'github-1') => ({ 'github-public-key-identifier': id, 'github-public-key-signature': signature(text) });
   for (const [what, sent, header] of [
     ['no signature', body, {}], ['another body', body, headers(`${body}\n`)], ['an unknown key', body, headers(body, 'github-2')],
-  ]) assert.equal((await report('leaks/github', sent, header)).status, 401, what);
+  ]) {
+    const { status, headers: told } = await report('leaks/github', sent, header);
+    assert.deepEqual([status, told.get('www-authenticate'), told.get('cache-control')], [401, 'GitHub-Public-Key-Signature', 'no-store'], what);
+  }
   assert.equal(await isActive(one), true);
   assert.equal((await report('leaks/github', body, headers(body))).status, 200);
   assert.equal(await ends(one), true);
@@ -805,7 +920,11 @@ test('GitHub and GitLab report leaked tokens by their own contracts', async () =
   const types = await fetch(`${plain.issuer.url}/v1/revocable_token_types`, { headers: gitlab });
   assert.deepEqual(await types.json(), { types: ['gitleaks_rule_id_edgepass_token'] });
   const found = [{ type: 'gitleaks_rule_id_edgepass_token', token: two, location: 'https://gitlab.example/acme/shop' }];
-  assert.equal((await report('v1/revoke_tokens', found, { authorization: 'wrong' })).status, 401);
+  const unknown = await report('v1/revoke_tokens', found, { authorization: 'wrong' });
+  assert.deepEqual([unknown.status, unknown.headers.get('www-authenticate'), unknown.headers.get('cache-control')], [401, 'GitLab-Token', 'no-store']);
+  const none = await fetch(`${plain.issuer.url}/v1/revocable_token_types`);
+  assert.deepEqual([none.status, none.headers.get('www-authenticate'), none.headers.get('cache-control')], [401, 'GitLab-Token', 'no-store']);
+  assert.equal((await report('leaks/revoke', 'x'.repeat(2 << 20))).status, 413);
   assert.equal((await report('v1/revoke_tokens', 'x', gitlab)).status, 400);
   assert.equal((await report('v1/revoke_tokens', found, gitlab)).status, 204);
   assert.equal((await report('v1/revoke_tokens', found, gitlab)).status, 204);
@@ -827,17 +946,70 @@ test('Kingfisher finds tokens and secrets by the rule of the issuer, and revokes
   assert.match(scanned.stdout, /edgepass\.token\.1/, `${scanned.stdout}${scanned.stderr}`);
   assert.match(scanned.stdout, /edgepass\.secret\.1/);
   assert.doesNotMatch(scanned.stdout, /other\.env/);
-  for (const format of ['gitleaks', 'trufflehog']) {
-    const text = await plain.issuer.edgepass('leaks', 'rule', '--format', format);
-    const pattern = new RegExp(/eyJ\[A-Za-z0-9\]\{17\}[^'\n)]+/.exec(text)[0]);
-    assert.equal(pattern.exec(leaked)?.[0], leaked, format);
-  }
+  // gitleaks, as it is.
+  const gitleaks = join(dirname(process.env.EDGEPASS_PYTHON), 'gitleaks');
+  const [config, found] = [join(folder, 'gitleaks.toml'), join(folder, 'gitleaks.json')];
+  await writeFile(config, await plain.issuer.edgepass('leaks', 'rule', '--format', 'gitleaks'));
+  const scan = await run(gitleaks, ['dir', folder, '--config', config, '--report-path', found, '--no-banner']).catch((error) => error);
+  assert.equal(scan.code, 1, `${scan.stdout}${scan.stderr}`);
+  const named = JSON.parse(await readFile(found, 'utf8')).map(({ RuleID, Secret, File }) => [RuleID, Secret, File.split('/').at(-1)]);
+  assert.deepEqual(named.sort(), [['edgepass_client_secret', plain.secret, 'deploy.env'], ['edgepass_token', leaked, 'deploy.env']]);
+  // No registry has TruffleHog.
+  const text = await plain.issuer.edgepass('leaks', 'rule', '--format', 'trufflehog');
+  const pattern = new RegExp(/eyJ\[A-Za-z0-9\]\{17\}[^'\n)]+/.exec(text)[0]);
+  assert.equal(pattern.exec(leaked)?.[0], leaked);
   const revoking = run(kingfisher, ['revoke', '--rules-path', rule, '--no-builtins', '--rule', 'edgepass.token.1', '--allow-internal-ips', '-']);
   revoking.child.stdin.end(leaked);
   const revoked = await revoking.catch((error) => error);
   assert.equal(await ends(leaked), true, `${revoked.stdout}${revoked.stderr}`);
   await isRefused(leaked);
   await rm(folder, { recursive: true });
+});
+
+test('Kingfisher validates what it finds: the signature and the time, by the published keys', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'edgepass-live-'));
+  const kingfisher = join(dirname(process.env.EDGEPASS_PYTHON), 'kingfisher');
+  // It asks only issuers with https.
+  const program = `
+import datetime, ipaddress, sys
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+key = ec.generate_private_key(ec.SECP256R1())
+name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+now = datetime.datetime.now(datetime.timezone.utc)
+builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+builder = builder.serial_number(1).not_valid_before(now).not_valid_after(now + datetime.timedelta(days=1))
+builder = builder.add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
+print(builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode())
+print(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()).decode())
+`;
+  const { stdout: pem } = await run(process.env.EDGEPASS_PYTHON, ['-c', program]);
+  const [cert, key] = [pem.split('-----BEGIN PRIVATE')[0], `-----BEGIN PRIVATE${pem.split('-----BEGIN PRIVATE')[1]}`];
+  let own;
+  const front = createSecureServer({ cert, key }, async (asked, response) => {
+    const answer = await fetch(`${own}${asked.url}`, { headers: { accept: asked.headers.accept ?? '*/*' } });
+    response.writeHead(answer.status, { 'content-type': answer.headers.get('content-type') ?? 'text/plain' });
+    response.end(Buffer.from(await answer.arrayBuffer()));
+  });
+  const issuer = await Issuer.start({
+    url: async (address) => { own = address; return (await listen(front)).replace('http:', 'https:'); },
+  });
+  const { token: leaked } = await issuer.token();
+  const rule = join(folder, 'edgepass.yml');
+  await writeFile(rule, await issuer.edgepass('leaks', 'rule', '--format', 'kingfisher'));
+  await writeFile(join(folder, 'deploy.env'), `TOKEN=${leaked}\n`);
+  await writeFile(join(folder, 'forged.env'), `TOKEN=${changed(leaked)}\n`);
+  const options = ['--rules-path', rule, '--load-builtins', 'false', '--format', 'json', '--no-update-check', '--allow-internal-ips', '--tls-mode', 'off'];
+  const { stdout } = await run(kingfisher, ['scan', folder, ...options], { maxBuffer: 1 << 24 }).catch((error) => error);
+  const outcomes = JSON.parse(stdout.split('\n')[0]).findings.map(({ finding }) => [finding.path.split('/').at(-1), finding.validation.outcome]);
+  front.close();
+  front.closeAllConnections();
+  await issuer.remove();
+  await rm(folder, { recursive: true });
+  const byFile = Object.fromEntries(outcomes);
+  assert.notEqual(byFile['deploy.env'], byFile['forged.env'], stdout);
+  assert.match(byFile['deploy.env'], /active|valid/, stdout);
 });
 
 test('requests over a limit get 429 and the seconds to wait', async () => {
@@ -858,23 +1030,24 @@ test('requests over a limit get 429 and the seconds to wait', async () => {
   await limited.remove();
 });
 
-test('five thousand requests that Schemathesis makes from the OpenAPI document meet no fault', async (t) => {
+test('five thousand malformed requests that Schemathesis makes from the OpenAPI document meet no fault', async (t) => {
   const folder = await mkdtemp(join(tmpdir(), 'edgepass-schema-'));
   const logFile = join(folder, 'log');
   const open = (text) => `${text.replace('id = "example-service"', 'id = "example-service"\nmay = ["revoke"]')}\n[limits]\nfailures_per_address = 0\nreports_per_address = 0\n`;
   const issuer = await Issuer.start({ change: open, log: 'warn', logFile });
   const schemathesis = join(dirname(process.env.EDGEPASS_PYTHON), 'schemathesis');
   const checks = ['not_a_server_error', 'status_code_conformance', 'content_type_conformance', 'response_schema_conformance', 'unsupported_method'];
-  const drive = async (authorization, which, examples, least) => {
-    const ran = await run(schemathesis, ['run', `${issuer.url}/openapi.json`, `--${which}-path-regex`, '^/admin/', '--checks', checks.join(), '--max-examples', process.env.EXAMPLES ?? examples, '--workers', '2', '--seed', '1', '--header', `Authorization: ${authorization}`], { cwd: folder, maxBuffer: 1 << 26 })
+  const drive = async (authorization, which, mode, examples, least) => {
+    const ran = await run(schemathesis, ['run', `${issuer.url}/openapi.json`, `--${which}-path-regex`, '^/admin/', '--mode', mode, '--checks', checks.join(), '--max-examples', process.env.EXAMPLES ?? examples, '--workers', '2', '--seed', '1', '--header', `Authorization: ${authorization}`], { cwd: folder, maxBuffer: 1 << 26 })
       .catch((error) => error);
     const [, generated, passed] = /(\d+) generated, (\d+) passed/.exec(ran.stdout) ?? assert.fail(`${ran.stdout}${ran.stderr}`);
-    t.diagnostic(`${generated} requests, ${which} /admin/`);
+    t.diagnostic(`${generated} requests, ${mode}, ${which} /admin/`);
     assert.ok(Number(generated) >= least && generated === passed, ran.stdout);
   };
-  await drive(basic({ secret: issuer.secret }).authorization, 'exclude', '330', 5000);
+  await drive(basic({ secret: issuer.secret }).authorization, 'exclude', 'negative', '345', 5000);
+  await drive(basic({ secret: issuer.secret }).authorization, 'exclude', 'positive', '40', 200);
   const operator = await issuer.edgepass('issue', '--role', 'edgepass-operator', '--subject', 'ada');
-  await drive(`Bearer ${operator.trim()}`, 'include', '40', 1000);
+  await drive(`Bearer ${operator.trim()}`, 'include', 'all', '40', 1000);
   assert.doesNotMatch(await readFile(logFile, 'utf8'), /panic/i);
   assert.equal(await issuer.isReady(), true);
   await issuer.remove();

@@ -9,6 +9,8 @@ import { listen } from '../stage/ports.mjs';
 
 export const AUDIENCE = 'https://api.example';
 export const OTHER_AUDIENCE = 'https://feed.example';
+/** Clients that exchange tokens of others, one after the other. */
+export const RELAYS = ['relay-1', 'relay-2', 'relay-3', 'relay-4', 'relay-5'];
 /** SHA-256 of the three octets that the tests show as a certificate. */
 export const CERTIFICATE = { field: ':AQID:', sha256: '039058c6f2c0cb492c533b0a4d14ef77cc0f78abccced5287d84a1a2011cfb81' };
 
@@ -71,7 +73,7 @@ export class OutsideIssuer {
 }
 
 /** Starts an issuer whose policy has every kind of client. */
-export async function start({ github, kubernetes, nonce = false }) {
+export async function start({ github, kubernetes, gitlab, nonce = false }) {
   const [pkjwt, worker] = [await clientKey(), await clientKey('EdDSA', 'worker-1')];
   const more = `
 [proxy]
@@ -148,6 +150,18 @@ issuer = "${github.url}"
 role = "deployer"
 claims = { repository_id = "1296269", ref = "refs/heads/main", environment = { like = "prod*" } }
 
+${RELAYS.map((id) => `[[client]]
+id = "${id}"
+roles = ["feed"]
+exchanges = ["${AUDIENCE}"]
+secret_hash = "{api_hash}"
+`).join('\n')}
+${gitlab ? `[[federation]]
+name = "gitlab-deploy"
+issuer = "${gitlab.url}"
+role = "deployer"
+claims = { project_id = "4711", ref = "main", ref_protected = "true" }
+` : ''}
 [[federation]]
 name = "kubernetes-job"
 issuer = "${kubernetes.url}"

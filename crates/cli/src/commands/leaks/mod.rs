@@ -19,7 +19,7 @@ pub(super) enum Act {
     /// Print a scanner's rule that finds this issuer's tokens and client secrets. Tokens are found if
     /// their key was made by a version that starts each `kid` with `edgepass-`.
     Rule {
-        /// The scanner. The rule of kingfisher also revokes what it finds.
+        /// The scanner. The rule of kingfisher also validates what it finds, and revokes it.
         #[arg(long, value_enum)]
         format: Format,
     },
@@ -72,6 +72,8 @@ const KINGFISHER: &str = r#"rules:
       )
     min_entropy: 3.5
     confidence: high
+    validation:
+      type: JWT
     revocation:
       type: Http
       content:
