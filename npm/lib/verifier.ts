@@ -216,7 +216,7 @@ export class Verifier {
       make, background ?? (endsWithItsResponse() ? 'await' : 'detach'), watch ?? mayWatch(), externalUrl,
       tokenFrom === undefined ? undefined : fieldsOf(tokenFrom),
     );
-    refuseIdle(issuers as IssuerOptions[], { fetch, userAgent, listBytes, externalUrl, dpopNonceSecrets });
+    refuseIdle(issuers as IssuerOptions[], { userAgent, listBytes, externalUrl, dpopNonceSecrets });
     // The module checks these options with the requirements.
     if (tokenFrom !== undefined || resourceMetadata !== undefined) verifier.#engine.requirements(NONE, true);
     // Runtimes compile code when it first runs. This check makes them do so now, in global scope.
@@ -484,15 +484,14 @@ export class Verifier {
 /** Throws a TypeError for an option that has no effect beside the others: something was meant that does not happen. */
 function refuseIdle(
   issuers: IssuerOptions[],
-  { fetch, userAgent, listBytes, externalUrl, dpopNonceSecrets }:
-    Pick<HostOptions, 'fetch' | 'userAgent' | 'listBytes' | 'externalUrl' | 'dpopNonceSecrets'>,
+  { userAgent, listBytes, externalUrl, dpopNonceSecrets }:
+    Pick<HostOptions, 'userAgent' | 'listBytes' | 'externalUrl' | 'dpopNonceSecrets'>,
 ): void {
   const hasLists = issuers.some(({ status }) => status?.mode !== 'ignore');
   const fetches = hasLists || issuers.some(({ jwks }) => !isPlain(jwks));
-  for (const [name, value] of Object.entries({ fetch, userAgent })) {
-    if (value !== undefined && !fetches) {
-      throw new TypeError(`${name} has no effect: nothing is fetched, with given JWK Sets and status.mode "ignore"`);
-    }
+  // A function for fetching may be given all the same: that nothing is fetched is no surprise.
+  if (userAgent !== undefined && !fetches) {
+    throw new TypeError('userAgent has no effect: nothing is fetched, with given JWK Sets and status.mode "ignore"');
   }
   if (listBytes !== undefined && !hasLists) {
     throw new TypeError('listBytes has no effect: status.mode is "ignore", so no list is held');

@@ -85,7 +85,6 @@ test('an option that would have no effect, or could never be met, is refused', (
     [{ ...OWN, externalUrl: 'wss://api.example' }, /^externalUrl must be/],
     [{ ...OWN, jwks: 'https://issuer.example:99999/jwks' }, /^jwks: /],
     [{ ...OTHER, listBytes: 1 }, /^listBytes has no effect/],
-    [{ ...OTHER, jwks, fetch }, /^fetch has no effect/],
     [{ ...OTHER, jwks, userAgent: 'a' }, /^userAgent has no effect/],
     [{ ...OWN, dpop: { maxAge: '60s' } }, /^dpop has no effect without externalUrl/],
     [{ ...OWN, externalUrl: 'https://api.example', dpopNonceSecrets: ['x'.repeat(32)], dpop: { maxAge: '60s' } }, /^dpop\.maxAge has no effect/],

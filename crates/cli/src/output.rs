@@ -130,3 +130,27 @@ fn looks_like_a_token(text: &str) -> bool {
         && text.matches('.').count() >= 2
         && text.bytes().all(plain)
 }
+
+/// A line of comma-separated values (RFC 4180). A value that a spreadsheet would calculate begins with an
+/// apostrophe.
+pub(crate) fn csv_line(values: impl IntoIterator<Item = String>) -> anyhow::Result<String> {
+    let harmless = |value: String| match value.starts_with(['=', '+', '-', '@', '\t', '\r']) {
+        true => format!("'{value}"),
+        false => value,
+    };
+    let mut csv = csv::Writer::from_writer(Vec::new());
+    csv.write_record(values.into_iter().map(harmless))?;
+    let line = csv.into_inner().context("the values cannot be written")?;
+    Ok(String::from_utf8(line)?.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spreadsheet_calculates_nothing() {
+        let values = std::iter::repeat_n("=1+1".to_owned(), 3);
+        assert_eq!(csv_line(values).unwrap(), "'=1+1,'=1+1,'=1+1");
+    }
+}

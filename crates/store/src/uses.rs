@@ -294,7 +294,7 @@ pub(crate) fn column(by: UsageBy) -> &'static str {
     }
 }
 
-/// Selects the sums by a column. Parameters: role, client, first day, number of rows.
+/// Selects the sums by a column. Parameters: role, client, first day, scope token, number of rows.
 pub(crate) fn sums_by(by: UsageBy) -> String {
     let column = column(by);
     format!(
@@ -303,7 +303,8 @@ pub(crate) fn sums_by(by: UsageBy) -> String {
          CAST(sum(CASE WHEN code = 'accepted' THEN 0 ELSE count END) AS BIGINT) AS refused, \
          min(day) AS first_day, max(day) AS last_day FROM usage_days \
          WHERE ($1 IS NULL OR role = $1) AND ($2 IS NULL OR client_id = $2) AND day >= $3 \
-         GROUP BY {column} ORDER BY {column} LIMIT $4"
+         AND ($4 IS NULL OR replace(' ' || scope || ' ', ' ' || $4 || ' ', '') <> ' ' || scope || ' ') \
+         GROUP BY {column} ORDER BY {column} LIMIT $5"
     )
 }
 

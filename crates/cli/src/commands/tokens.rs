@@ -1,6 +1,5 @@
 //! `edgepass tokens`.
 
-use anyhow::Context;
 use comfy_table::{Table, presets};
 use edgepass_issuer::storage::{KeyStore, Page, TokenFilter, TokenStore};
 use edgepass_server::admin::records::TokenQuery;
@@ -41,7 +40,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "ID")]
     agreement: Option<String>,
     /// Print comma-separated values, with a header line (RFC 4180).
-    #[arg(long, conflicts_with = "follow")]
+    #[arg(long, conflicts_with_all = ["follow", "json"])]
     csv: bool,
     #[command(flatten)]
     window: Window,
@@ -201,14 +200,15 @@ fn as_csv(tokens: &[Value], has_header: bool) -> anyhow::Result<String> {
         Value::String(text) => text.clone(),
         other => other.to_string(),
     };
-    let mut csv = csv::Writer::from_writer(Vec::new());
+    let mut lines = String::new();
     for (position, token) in tokens.iter().enumerate() {
         let Some(members) = token.as_object() else { continue };
         if has_header && position == 0 {
-            csv.write_record(members.keys())?;
+            lines.push_str(&output::csv_line(members.keys().cloned())?);
+            lines.push('\n');
         }
-        csv.write_record(members.values().map(text))?;
+        lines.push_str(&output::csv_line(members.values().map(text))?);
+        lines.push('\n');
     }
-    let written = csv.into_inner().context("the records cannot be written")?;
-    Ok(String::from_utf8(written)?)
+    Ok(lines)
 }

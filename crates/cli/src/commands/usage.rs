@@ -23,11 +23,14 @@ pub(super) struct Args {
     /// Only tokens of this client.
     #[arg(long, allow_hyphen_values = true)]
     client: Option<String>,
+    /// Only requests whose route needs this scope.
+    #[arg(long, allow_hyphen_values = true)]
+    scope: Option<String>,
     /// Only days (UTC) since this time ago, such as 30days. Sums are kept for 400 days.
     #[arg(long, value_name = "DURATION", value_parser = DurationText::parse)]
     since: Option<DurationText>,
     /// Print comma-separated values, with a header line (RFC 4180).
-    #[arg(long)]
+    #[arg(long, conflicts_with = "json")]
     csv: bool,
 }
 
@@ -77,6 +80,7 @@ pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Resu
         by,
         role: args.role,
         client_id: args.client,
+        scope: args.scope,
         since_day: Duration::from_secs(since.unwrap_or_default()).as_secs() / DAY,
     };
     let mut found = match source.remote()? {
@@ -184,15 +188,12 @@ fn reporters_table(reporters: &[Value]) -> String {
 }
 
 fn print_csv(title: &str, sums: &[Value]) -> anyhow::Result<Exit> {
-    let mut csv = csv::Writer::from_writer(Vec::new());
     let titles = [title.to_lowercase()].into_iter().chain(COLUMNS.map(|(_, it)| it.to_owned()));
-    csv.write_record(titles)?;
+    output::line(&output::csv_line(titles)?)?;
     for sum in sums {
         let cells = COLUMNS.map(|(_, member)| text(&sum[member]));
-        csv.write_record([text(&sum["name"])].into_iter().chain(cells))?;
+        output::line(&output::csv_line([text(&sum["name"])].into_iter().chain(cells))?)?;
     }
-    let written = String::from_utf8(csv.into_inner()?)?;
-    output::line(written.trim_end())?;
     Ok(Exit::Ok)
 }
 

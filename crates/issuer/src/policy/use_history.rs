@@ -95,6 +95,7 @@ async fn uses(
         let filter = UsageFilter {
             role: Some(role.name.clone()),
             client_id: None,
+            scope: None,
             since_day: begin.checked_div(DAY).unwrap_or_default(),
         };
         let scopes = store.usage_sums(&filter, UsageBy::Scope, MOST).await?;

@@ -362,6 +362,8 @@ pub struct UsageFilter {
     pub role: Option<String>,
     /// Only of this client.
     pub client_id: Option<String>,
+    /// Only of routes that need this scope token.
+    pub scope: Option<String>,
     /// Only from this day on, in days since 1970-01-01.
     pub since_day: u64,
 }

@@ -35,6 +35,9 @@ pub struct UsageQuery {
     /// Only of this client.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_id: Option<String>,
+    /// Only of routes that need this scope token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
     /// Only from this day on, in days since 1970-01-01.
     #[serde(default)]
     pub since_day: u64,
@@ -64,8 +67,8 @@ pub(crate) async fn get<S: Store>(
 ///
 /// [`StoreError`].
 pub async fn sums(store: &impl UsageStore, query: UsageQuery) -> Result<Value, StoreError> {
-    let UsageQuery { by, role, client_id, since_day } = query;
-    let filter = UsageFilter { role, client_id, since_day };
+    let UsageQuery { by, role, client_id, scope, since_day } = query;
+    let filter = UsageFilter { role, client_id, scope, since_day };
     let mut sums = store.usage_sums(&filter, by, MAX_SUMS).await?;
     if by == UsageBy::Scope {
         sums = by_scope(&sums);

@@ -340,6 +340,7 @@ impl UsageStore for PostgresStore {
             .bind(&filter.role)
             .bind(&filter.client_id)
             .bind(rows::signed(filter.since_day))
+            .bind(&filter.scope)
             .bind(i64::from(most));
         let rows = self.database.read(async |one| wanted.fetch_all(one).await.map_err(failed));
         rows.await?.iter().map(uses::sum).collect::<Result<_, _>>().map_err(failed)

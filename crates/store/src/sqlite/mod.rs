@@ -470,6 +470,7 @@ impl UsageStore for SqliteStore {
             .bind(&filter.role)
             .bind(&filter.client_id)
             .bind(rows::signed(filter.since_day))
+            .bind(&filter.scope)
             .bind(most)
             .fetch_all(&self.readers)
             .await

@@ -91,10 +91,14 @@ pub(crate) async fn a_report_counts_once_and_only_for_tokens_of_its_reporter<D: 
         assert_eq!((sum.name.as_str(), sum.accepted, sum.refused), (name, 2, 1), "{by:?}");
         assert_eq!((sum.first_day, sum.last_day), (10, 10));
     }
+    let own = UsageFilter { scope: Some("a:read".into()), ..UsageFilter::default() };
+    assert_eq!(store.usage_sums(&own, UsageBy::Code, 10).await.unwrap().len(), 2);
     for filter in [
         UsageFilter { role: Some("writer".into()), ..UsageFilter::default() },
         UsageFilter { client_id: Some("d".into()), ..UsageFilter::default() },
         UsageFilter { since_day: 11, ..UsageFilter::default() },
+        UsageFilter { scope: Some("a:rea".into()), ..UsageFilter::default() },
+        UsageFilter { scope: Some("a:%".into()), ..UsageFilter::default() },
     ] {
         assert!(store.usage_sums(&filter, UsageBy::Code, 10).await.unwrap().is_empty());
     }

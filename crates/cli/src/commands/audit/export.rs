@@ -1,6 +1,5 @@
 //! `edgepass audit export`.
 
-use anyhow::Context;
 use edgepass_issuer::audit::AuditEntry;
 use edgepass_issuer::storage::{AuditStore, Page};
 use edgepass_server::admin::records::AuditQuery;
@@ -44,7 +43,7 @@ pub(super) async fn run(args: Args, source: &Source) -> anyhow::Result<Exit> {
     };
     let (from, to) = (args.from.unwrap_or(0), args.to.unwrap_or(u64::MAX));
     if let Format::Csv = args.format
-        && !output::line_if_read(&row(HEADER.map(str::to_owned))?)?
+        && !output::line_if_read(&output::csv_line(HEADER.map(str::to_owned))?)?
     {
         return Ok(Exit::Ok);
     }
@@ -60,7 +59,7 @@ pub(super) async fn run(args: Args, source: &Source) -> anyhow::Result<Exit> {
             }
             let line = match args.format {
                 Format::Jsonl => json!({ "position": position, "entry": entry }).to_string(),
-                Format::Csv => row(columns(*position, entry)?)?,
+                Format::Csv => output::csv_line(columns(*position, entry)?)?,
             };
             if !output::line_if_read(&line)? {
                 return Ok(Exit::Ok);
@@ -115,28 +114,4 @@ fn columns(position: u64, entry: &AuditEntry) -> anyhow::Result<[String; 9]> {
         text(names.client_id),
         details.to_string(),
     ])
-}
-
-/// A line of comma-separated values. A value that a spreadsheet would calculate begins with an
-/// apostrophe.
-fn row(values: [String; 9]) -> anyhow::Result<String> {
-    let harmless = |value: String| match value.starts_with(['=', '+', '-', '@', '\t', '\r']) {
-        true => format!("'{value}"),
-        false => value,
-    };
-    let mut csv = csv::Writer::from_writer(Vec::new());
-    csv.write_record(values.map(harmless))?;
-    let line = csv.into_inner().context("the entry cannot be written")?;
-    Ok(String::from_utf8(line)?.trim_end_matches(['\r', '\n']).to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_spreadsheet_calculates_nothing() {
-        let values: [String; 9] = std::array::from_fn(|_| "=1+1".to_owned());
-        assert_eq!(row(values).unwrap(), ["'=1+1"; 9].join(","));
-    }
 }
