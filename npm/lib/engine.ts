@@ -88,24 +88,24 @@ export class Engine {
    * The number of the requirements in the module, for a request if `ofRequest`. Only new requirements
    * are passed to the module.
    */
-  requirements({ allOf, anyOf, issuers, audience, staleIfError }: Requirements, ofRequest: boolean): number {
+  requirements({ allOf, anyOf, purposes, data, issuers, audience, staleIfError }: Requirements, ofRequest: boolean): number {
     const tokenFrom = ofRequest ? this.#tokenFrom : undefined;
     const resourceMetadata = this.#resourceMetadata;
     const simple = issuers === undefined && audience === undefined && staleIfError === undefined
-      && tokenFrom === undefined
+      && tokenFrom === undefined && purposes === undefined && data === undefined
       && areScopes(allOf) && areScopes(anyOf);
     if (!simple) {
-      for (const [name, asked] of Object.entries({ allOf, anyOf, issuers, audience, staleIfError })) {
+      for (const [name, asked] of Object.entries({ allOf, anyOf, purposes, data, issuers, audience, staleIfError })) {
         if (asked !== undefined) refuseUnlessJson(asked, name);
       }
     }
     const key = simple
       ? `${allOf ? `${allOf.length} ${allOf.join(' ')}` : ''}|${anyOf ? `${anyOf.length} ${anyOf.join(' ')}` : ''}`
-      : JSON.stringify([allOf, anyOf, issuers, audience, staleIfError, ofRequest]);
+      : JSON.stringify([allOf, anyOf, purposes, data, issuers, audience, staleIfError, ofRequest]);
     let number = this.#requirements.get(key);
     if (number === undefined) {
       const text = JSON.stringify(snakeCased({
-        tokenFrom, resourceMetadata, allOf, anyOf, issuers, staleIfError, audience: typeof audience === 'string' ? [audience] : audience,
+        tokenFrom, resourceMetadata, allOf, anyOf, purposes, data, issuers, staleIfError, audience: typeof audience === 'string' ? [audience] : audience,
       }));
       number = spelled(() => this.core.requirements(text));
       if (number === undefined) {

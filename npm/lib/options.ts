@@ -440,6 +440,13 @@ export interface Requirements {
   allOf?: string[];
   /** Scope tokens, at least one of which the token must grant. Default none; `[]` is an error. */
   anyOf?: string[];
+  /**
+   * Purposes, of which the agreement of the token must have at least one: the claim
+   * `authorization_details` (RFC 9396) with the type `edgepass_agreement`. Default none; `[]` is an error.
+   */
+  purposes?: string[];
+  /** Categories of data that the agreement of the token must cover, all of them. Default none; `[]` is an error. */
+  data?: string[];
   /** Accepted issuers, among those of the verifier. Default: all; `[]` refuses every token. */
   issuers?: string[];
   /** Accepted audience. Default: that of the policy. `[]` refuses every token. */
@@ -540,7 +547,7 @@ function refuseUnknown(members: object, known: object, prefix: string): void {
 }
 
 const REQUIREMENTS: ReadonlySet<string> = new Set([
-  'allOf', 'anyOf', 'issuers', 'audience', 'staleIfError',
+  'allOf', 'anyOf', 'purposes', 'data', 'issuers', 'audience', 'staleIfError',
 ] satisfies (keyof Requirements)[]);
 const OPTIONS: ReadonlySet<string> = new Set([
   'certificateSha256', 'client', 'waitUntil', 'now',

@@ -51,13 +51,15 @@ export type Step =
  * - `audience_mismatch`: the token is for another audience.
  * - `binding_mismatch`: scheme, key or certificate do not fit the claim `cnf`, or the verifier
  *   cannot check `cnf`.
- * - `network_not_allowed`: the token names networks, and the request comes from none of them, or the
+ * - `network_not_allowed`: the token names networks or regions, and the request comes from none of them, or the
  *   call does not say from where (option `client`).
  * - `dpop_proof_missing`: a token bound to a key came without a DPoP proof.
  * - `dpop_proof_invalid`: the DPoP proof is not valid, or was used before.
  * - `dpop_nonce_required`: the DPoP proof lacks a current nonce of this server.
  * - `replay_unavailable`: the store of used DPoP proofs does not answer.
  * - `scope_insufficient`: the token lacks scope; the message names the missing scope tokens.
+ * - `purpose_not_allowed`: the agreement of the token has none of the required purposes, or lacks data;
+ *   the message names them.
  * - `status_unavailable`: no usable status list now.
  * - `status_invalid`: the list has no entry at the token's index, or the entry is none of VALID,
  *   INVALID and SUSPENDED.
@@ -69,7 +71,7 @@ export type Code =
   | 'issuer_mismatch' | 'key_not_found' | 'keys_unavailable' | 'signature_invalid' | 'claim_missing'
   | 'claim_invalid' | 'token_expired' | 'token_not_yet_valid' | 'lifetime_exceeded'
   | 'audience_mismatch' | 'binding_mismatch' | 'network_not_allowed' | 'dpop_proof_missing' | 'dpop_proof_invalid'
-  | 'dpop_nonce_required' | 'replay_unavailable' | 'scope_insufficient' | 'status_unavailable'
+  | 'dpop_nonce_required' | 'replay_unavailable' | 'scope_insufficient' | 'purpose_not_allowed' | 'status_unavailable'
   | 'status_invalid' | 'token_revoked' | 'token_suspended';
 
 /**
@@ -188,8 +190,8 @@ export interface Refused extends Judged {
   /**
    * Returns a response that refuses the request: RFC 6750 challenge and RFC 9457 body.
    *
-   * The status is 400 for `request_invalid`, and 403 for `cross_site_request`, `network_not_allowed` and
-   * `scope_insufficient`. It is 503, with
+   * The status is 400 for `request_invalid`, and 403 for `cross_site_request`, `network_not_allowed`,
+   * `scope_insufficient` and `purpose_not_allowed`. It is 503, with
    * `Retry-After: 1` and without a challenge, for `keys_unavailable`, `replay_unavailable` and
    * `status_unavailable`. It is 401 for all other codes; that for `dpop_nonce_required` carries
    * `DPoP-Nonce`.

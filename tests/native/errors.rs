@@ -17,7 +17,10 @@ fn every_code_has_a_section_that_says_who_can_fix_it() {
     for (section, code) in sections.iter().zip(&codes) {
         let status = match *code {
             "request_invalid" => 400,
-            "cross_site_request" | "network_not_allowed" | "scope_insufficient" => 403,
+            "cross_site_request"
+            | "network_not_allowed"
+            | "scope_insufficient"
+            | "purpose_not_allowed" => 403,
             code if code.ends_with("_unavailable") => 503,
             _ => 401,
         };

@@ -305,6 +305,33 @@ for (const [name, token_from] of Object.entries({
   line(`place/refused-${name}`, { ...sent(token_from, bearer), expect: { verdict: 'error' } });
 }
 
+// --- purpose: the agreement under which a token is used ----------------------------------------------
+/** A token under an agreement, for a route that demands these purposes and data, from a client of this country. */
+function purpose(id, agreement, required, code = null, country = 'DE') {
+  const details = agreement && [].concat(agreement).map((one) => ({ type: 'edgepass_agreement', ...one }));
+  const token = jws({ alg: 'RS256', kid: 'k' }, { ...CLAIMS, ...(details && { authorization_details: details }) }, 'rsa', 'RS256');
+  const request = { headers: [['authorization', `Bearer ${token}`]], method: 'GET', url: 'https://api.example/x', client: country ? { country } : undefined };
+  line(`purpose/${id}`, { request, code, policy: { required_scopes: required } });
+}
+const DPA = { agreement: 'dpa-1', purposes: ['invoicing', 'support'], datatypes: ['contact', 'payment'] };
+purpose('one-of-them', DPA, { purposes: ['marketing', 'support'] });
+purpose('none-of-them', DPA, { purposes: ['marketing'] }, 'purpose_not_allowed');
+purpose('no-agreement', undefined, { purposes: ['support'] }, 'purpose_not_allowed');
+purpose('another-type', { ...DPA, type: 'payment_initiation' }, { purposes: ['support'] }, 'purpose_not_allowed');
+purpose('beside-another-type', [{ type: 'payment_initiation', purposes: 7 }, DPA], { purposes: ['support'] });
+purpose('two-agreements', [DPA, DPA], { purposes: ['support'] }, 'claim_invalid');
+purpose('not-an-array', { ...DPA, purposes: 'support' }, { purposes: ['support'] }, 'claim_invalid');
+purpose('all-data', DPA, { data: ['contact', 'payment'] });
+purpose('missing-data', DPA, { data: ['contact', 'health'] }, 'purpose_not_allowed');
+purpose('purpose-and-data', DPA, { purposes: ['support'], data: ['contact'] });
+purpose('not-asked-for', DPA, {});
+purpose('in-the-eu', { ...DPA, regions: ['EU'] }, {});
+purpose('outside-the-eu', { ...DPA, regions: ['EU'] }, {}, 'network_not_allowed', 'CH');
+purpose('in-the-eea', { ...DPA, regions: ['EEA'] }, {}, null, 'NO');
+purpose('in-one-of-the-regions', { ...DPA, regions: ['EU', 'CH'] }, {}, null, 'CH');
+purpose('in-an-unknown-country', { ...DPA, regions: ['EU'] }, {}, 'network_not_allowed', null);
+purpose('an-unknown-region', { ...DPA, regions: ['Europe'] }, {}, 'claim_invalid');
+
 // --- network: where a request comes from -----------------------------------------------------------
 const NETWORKS = 'edgepass_networks';
 /** A request from a client that the platform reports like this, with a token that names these networks. */

@@ -103,6 +103,9 @@ pub(crate) fn is_as_strict(one: &Access, other: &Access) -> bool {
     let any_of = other.any_of.is_empty()
         || one.all_of.intersects(&other.any_of)
         || (!one.any_of.is_empty() && one.any_of.missing_in(&other.any_of).is_empty());
+    let purposes = other.purposes.is_empty()
+        || (!one.purposes.is_empty() && one.purposes.missing_in(&other.purposes).is_empty());
+    let data = other.data.missing_in(&one.data).is_empty();
     let issuers = match (&one.issuers, &other.issuers) {
         (_, None) => true,
         (None, Some(_)) => false,
@@ -113,7 +116,7 @@ pub(crate) fn is_as_strict(one: &Access, other: &Access) -> bool {
         (None, Some(_)) => false,
         (Some(one), Some(other)) => one <= other,
     };
-    all_of && any_of && issuers && stale && one.audience == other.audience
+    all_of && any_of && purposes && data && issuers && stale && one.audience == other.audience
 }
 
 /// Whether `outer` matches every path that `inner` matches.

@@ -51,6 +51,12 @@ struct RouteText {
     all_of: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     any_of: Option<Vec<String>>,
+    /// Purposes of which the agreement of the token must have one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    purposes: Option<Vec<String>>,
+    /// Categories of data that the agreement of the token must cover.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<Vec<String>>,
     /// Issuers whose tokens the route accepts. Default: all that the guard trusts.
     #[serde(skip_serializing_if = "Option::is_none")]
     issuers: Option<Vec<String>>,
@@ -449,7 +455,7 @@ fn is_header_name(text: &str) -> bool {
 }
 
 fn access(route: &RouteText) -> Result<Access, RouteError> {
-    let lists = [&route.all_of, &route.any_of, &route.issuers];
+    let lists = [&route.all_of, &route.any_of, &route.issuers, &route.purposes, &route.data];
     let is_empty = |list: &Vec<String>| list.is_empty() || list.iter().any(String::is_empty);
     if lists.into_iter().flatten().any(is_empty) || route.audience.as_deref() == Some("") {
         return Err(RouteError::Empty);
@@ -457,6 +463,8 @@ fn access(route: &RouteText) -> Result<Access, RouteError> {
     let requirements = RequirementsConfig {
         all_of: route.all_of.clone(),
         any_of: route.any_of.clone(),
+        purposes: route.purposes.clone(),
+        data: route.data.clone(),
         issuers: route.issuers.clone(),
         audience: route.audience.clone().map(OneOrMany::One),
         stale_if_error: route.stale_if_error,
@@ -667,7 +675,9 @@ mod tests {
             }
         };
         for value in &values {
-            for name in ["path", "methods", "all_of", "any_of", "issuers", "audience"] {
+            for name in
+                ["path", "methods", "all_of", "any_of", "issuers", "audience", "purposes", "data"]
+            {
                 let mut route = route.clone();
                 route[name] = value.clone();
                 try_one(name, value, json!({ "route": [route] }));

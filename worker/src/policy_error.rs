@@ -37,13 +37,15 @@ pub(crate) enum RouteError {
     Path,
     #[error("methods: name at least one of {}", crate::policy::METHODS.join(", "))]
     Methods,
-    #[error("all_of, any_of, issuers and audience must not be empty: leave a member out instead")]
+    #[error(
+        "all_of, any_of, purposes, data, issuers and audience must not be empty: leave a member out instead"
+    )]
     Empty,
     #[error(transparent)]
     Requirements(RequirementsError),
-    #[error("public: write either public = true, or all_of, any_of or issuers")]
+    #[error("public: write either public = true, or all_of, any_of, purposes, data or issuers")]
     PublicWithRequirements,
-    #[error("write all_of or any_of, issuers, or public = true")]
+    #[error("write all_of or any_of, purposes or data, issuers, or public = true")]
     NoRequirements,
     #[error("token_from: \"websocket\" needs websocket = \"pass\"")]
     ProtocolWithoutWebSocket,

@@ -8,10 +8,12 @@ use edgepass_jose::json::JsonObject;
 use edgepass_jose::{ClaimsSet, Scope};
 use edgepass_verify::UnixMillis;
 use edgepass_verify::checks::networks::NETWORKS;
+use edgepass_verify::checks::purpose::DETAILS;
 use serde_json::{Map, Value};
 
 use crate::client::Client;
 use crate::issue::{Parent, Recipient};
+use crate::policy::agreement::AgreementDetail;
 use crate::policy::version::LivePolicy;
 use crate::policy::{Grant, RefusedByPolicy, TokenRequest};
 use crate::storage::TokenRecord;
@@ -112,6 +114,14 @@ impl Exchange<'_> {
             }
             grant.networks = own;
         }
+        let details = claims.get(DETAILS).map(|own| own.to_value());
+        let before = details.as_ref().and_then(AgreementDetail::find);
+        grant.detail = match (grant.detail, before) {
+            (None, before) => before,
+            (Some(own), before) => {
+                Some(own.within(before.as_ref()).ok_or(ExchangeError::Networks)?)
+            }
+        };
         let actor_id = actor.map(|(_, actor)| actor.facts.jwt_id.clone());
         let actor = match actor {
             Some((_, actor)) if actor.facts.client_id != client.id => {

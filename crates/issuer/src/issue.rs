@@ -17,6 +17,7 @@ use crate::entropy::{Entropy, NoEntropy};
 use crate::keys::{KeySchedule, Keys, OpenError};
 use crate::own_token;
 use crate::paths::LISTS;
+use crate::policy::agreement::AgreementDetail;
 use crate::policy::version::{LivePolicy, PolicyUser};
 use crate::policy::{Grant, IssuerPolicy};
 use crate::proof::Proofs;
@@ -116,6 +117,8 @@ pub struct Granted {
     act: Option<JsonObject>,
     /// The networks from which the token may be used. Empty: from any.
     networks: Vec<String>,
+    /// What it says of its agreement.
+    detail: Option<AgreementDetail>,
     keys: Arc<Keys>,
 }
 
@@ -141,6 +144,9 @@ struct Claims<'t> {
     /// [`NETWORKS`](edgepass_verify::checks::networks::NETWORKS)
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     edgepass_networks: &'t [String],
+    /// RFC 9396 §9.1
+    #[serde(skip_serializing_if = "Option::is_none")]
+    authorization_details: Option<[&'t AgreementDetail; 1]>,
     /// draft-ietf-oauth-status-list-20 §6.2
     status: Status,
 }
@@ -360,8 +366,9 @@ impl<S> Issuer<S> {
         let (once, replaces) = (recipient.once.clone(), recipient.replaces.clone());
         let act = recipient.parent.as_ref().and_then(|parent| parent.act.clone());
         let actor = recipient.parent.as_ref().and_then(|parent| parent.actor.clone());
-        let networks = grant.networks.clone();
-        Ok(Granted { new: NewToken { facts, list, actor, once, replaces }, act, networks, keys })
+        let (networks, detail) = (grant.networks.clone(), grant.detail.clone());
+        let new = NewToken { facts, list, actor, once, replaces };
+        Ok(Granted { new, act, networks, detail, keys })
     }
 
     /// The lists for tokens of each role's default and longest lifetime, issued now or in a minute,
@@ -415,6 +422,7 @@ impl<S> Issuer<S> {
         token: &TokenFacts,
         act: Option<JsonObject>,
         networks: &[String],
+        detail: Option<&AgreementDetail>,
         slot: &StatusSlot,
     ) -> Result<String, IssueError> {
         let claims = Claims {
@@ -429,6 +437,7 @@ impl<S> Issuer<S> {
             cnf: token.confirmation.as_ref(),
             act,
             edgepass_networks: networks,
+            authorization_details: detail.map(|detail| [detail]),
             status: Status {
                 status_list: Reference { idx: slot.index, uri: self.list_uri(&slot.list_id) },
             },
@@ -470,7 +479,7 @@ impl<S: TokenStore> Issuer<S> {
     /// [`IssueError`]. A record may then exist for a token that was never handed out.
     pub async fn issue(
         &self,
-        Granted { new, act, networks, keys }: Granted,
+        Granted { new, act, networks, detail, keys }: Granted,
         now: UnixMillis,
     ) -> Result<IssuedToken, IssueError> {
         let token = &new.facts;
@@ -498,7 +507,7 @@ impl<S: TokenStore> Issuer<S> {
             Recorded::NotChild => return Err(IssueError::ParentNotValid),
         };
         let policy = self.own_policy(&token.audience)?;
-        let claims = self.claims(token, act, &networks, &slot)?;
+        let claims = self.claims(token, act, &networks, detail.as_ref(), &slot)?;
         let approved = self.approve(claims, &slot, &policy, now)?;
         let text = keys.sign_token(&approved.0)?;
         if !keys.is_proven(&token.audience) {

@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError};
 use edgepass_jose::{ClaimsSet, CompactJws, base64url};
 use edgepass_status_list::StatusType;
 use edgepass_verify::checks::networks::{self, NetworkRule};
+use edgepass_verify::checks::purpose;
 use edgepass_verify::documents::fetch::DocumentKind;
 use edgepass_verify::native::check_signature;
 use edgepass_verify::policy::OneOrMany;
@@ -127,10 +128,19 @@ pub(crate) fn judge(
     }
 }
 
-/// A network from which the token may be used.
+/// A network from which the token may be used, in a region of its agreement.
 fn network(claims: Option<&ClaimsSet>) -> Network {
     let rules = claims.and_then(|claims| networks::of(claims).ok()).unwrap_or_default();
-    rules.first().map(NetworkRule::inside).unwrap_or_default()
+    let mut inside = rules.iter().map(NetworkRule::inside);
+    let Some(regions) = claims.and_then(|claims| purpose::form(claims).ok()).flatten() else {
+        return inside.next().unwrap_or_default();
+    };
+    let fits = |from: &Network| {
+        from.country.is_none_or(|country| regions.iter().any(|region| region.has(country)))
+    };
+    let from = inside.find(fits).unwrap_or_default();
+    let country = from.country.or_else(|| regions.first().map(|region| region.inside()));
+    Network { country, ..from }
 }
 
 /// A request by the sender that the token is bound to.

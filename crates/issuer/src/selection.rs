@@ -69,6 +69,9 @@ pub struct Filter {
     /// `kid` of the key that signed the token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key_id: Option<String>,
+    /// `id` of the agreement under which the token is used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agreement: Option<String>,
     /// `iat` is less than this time, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub issued_before: Option<u64>,
@@ -129,7 +132,8 @@ impl Selection {
     /// assert_eq!(Selection::new(vec![], Filter::default()), Err(SelectionError::Empty));
     /// ```
     pub fn new(jwt_ids: Vec<String>, filter: Filter) -> Result<Self, SelectionError> {
-        let names = [&filter.role, &filter.client_id, &filter.subject, &filter.key_id];
+        let Filter { role, client_id, subject, key_id, agreement, .. } = &filter;
+        let names = [role, client_id, subject, key_id, agreement];
         for name in names.into_iter().flatten().chain(&jwt_ids) {
             match name.len() {
                 0 => return Err(SelectionError::Nameless),
@@ -156,6 +160,7 @@ impl Selection {
                     && fits(&filter.client_id, &token.client_id)
                     && fits(&filter.subject, &token.subject)
                     && fits(&filter.key_id, &token.key_id)
+                    && fits(&filter.agreement, token.agreement.as_deref().unwrap_or_default())
                     && filter.issued_before.is_none_or(|before| token.issued_at < before)
             }
         }
@@ -196,6 +201,7 @@ mod tests {
             (Filter { client_id: text("c"), subject: text("x"), ..none() }, false),
             (Filter { key_id: text("k"), ..none() }, true),
             (Filter { key_id: text("x"), ..none() }, false),
+            (Filter { agreement: text("dpa"), ..none() }, false),
             (Filter { issued_before: Some(101), ..none() }, true),
             (Filter { issued_before: Some(100), ..none() }, false),
         ] {

@@ -5,6 +5,7 @@
 
 pub mod acts;
 pub mod admin;
+mod agreements;
 mod audit_log;
 mod connections;
 mod documents;
@@ -171,6 +172,12 @@ impl<S: Store> App<S> {
     /// Deletes the records of tokens that expired long ago, until the task is dropped. Run it once.
     pub async fn forget_tokens(&self) {
         retention::run(self).await;
+    }
+
+    /// Revokes the tokens of agreements that a new policy does not have in force any more, until the future is
+    /// dropped. One process of those that share a database does.
+    pub async fn end_agreements(&self) {
+        agreements::run(self).await;
     }
 
     /// Carries out the acts of findings that were interrupted, until the task is dropped. Run it once.

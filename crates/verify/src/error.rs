@@ -74,8 +74,8 @@ pub enum VerifyError {
     /// method and URL for the proof.
     #[error("the token is not presented by the sender it is bound to")]
     BindingMismatch,
-    /// The token names networks (`edgepass_networks`), and the request comes from none of them, or the
-    /// host does not tell.
+    /// The token names networks (`edgepass_networks`), or its agreement regions, and the request comes from
+    /// none of them, or the host does not tell.
     #[error("the token may not be used from this network")]
     NetworkNotAllowed,
     /// A token with `cnf.jkt` was presented without a proof (RFC 9449 §7.1).
@@ -94,6 +94,10 @@ pub enum VerifyError {
     /// its tokens.
     #[error("the token lacks {}", lacking(.0))]
     ScopeInsufficient(Scope),
+    /// The agreement of the token has none of the required purposes, or lacks data (`authorization_details`,
+    /// RFC 9396). Holds the purposes, or the missing categories of data.
+    #[error("the agreement of the token does not allow {}", disallowed(.0))]
+    PurposeNotAllowed(Scope),
     /// No usable copy of the token's status list is available.
     #[error("the token's status is not available")]
     StatusUnavailable,
@@ -114,6 +118,14 @@ fn lacking(missing: &Scope) -> String {
     match missing.to_string() {
         none if none.is_empty() => "a required role".into(),
         scope => format!("the scope {scope}"),
+    }
+}
+
+/// Purposes or categories of data, in words. Those that are no scope tokens are not repeated.
+fn disallowed(missing: &Scope) -> String {
+    match missing.to_string() {
+        none if none.is_empty() => "this use".into(),
+        names => names,
     }
 }
 
@@ -145,6 +157,7 @@ impl VerifyError {
             Self::DpopNonceRequired => "dpop_nonce_required",
             Self::ReplayUnavailable => "replay_unavailable",
             Self::ScopeInsufficient(_) => "scope_insufficient",
+            Self::PurposeNotAllowed(_) => "purpose_not_allowed",
             Self::StatusUnavailable => "status_unavailable",
             Self::StatusInvalid => "status_invalid",
             Self::TokenRevoked => "token_revoked",
@@ -177,7 +190,7 @@ impl VerifyError {
             | Self::DpopProofInvalid
             | Self::DpopNonceRequired
             | Self::ReplayUnavailable => Step::Binding,
-            Self::ScopeInsufficient(_) => Step::Scopes,
+            Self::ScopeInsufficient(_) | Self::PurposeNotAllowed(_) => Step::Scopes,
             Self::StatusUnavailable
             | Self::StatusInvalid
             | Self::TokenRevoked
@@ -216,7 +229,7 @@ pub enum Step {
     Claims,
     /// The key or the certificate that the token is bound to, and the networks that it names.
     Binding,
-    /// The scope that the requirements demand.
+    /// The scope, the purposes and the data that the requirements demand.
     Scopes,
     /// The token's status: revocation and suspension.
     Status,

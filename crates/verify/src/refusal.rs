@@ -42,6 +42,7 @@ impl Refusal {
         let status = match error {
             VerifyError::RequestInvalid => 400,
             VerifyError::ScopeInsufficient(_)
+            | VerifyError::PurposeNotAllowed(_)
             | VerifyError::CrossSiteRequest
             | VerifyError::NetworkNotAllowed => 403,
             error if error.is_unavailable() => 503,
@@ -141,7 +142,9 @@ fn name(error: &VerifyError) -> Option<&'static str> {
         | VerifyError::CrossSiteRequest
         | VerifyError::NetworkNotAllowed => return None,
         VerifyError::RequestInvalid => "invalid_request",
-        VerifyError::ScopeInsufficient(_) => "insufficient_scope",
+        VerifyError::ScopeInsufficient(_) | VerifyError::PurposeNotAllowed(_) => {
+            "insufficient_scope"
+        }
         VerifyError::DpopProofMissing | VerifyError::DpopProofInvalid => "invalid_dpop_proof",
         VerifyError::DpopNonceRequired => "use_dpop_nonce",
         _ => "invalid_token",

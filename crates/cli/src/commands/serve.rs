@@ -199,6 +199,7 @@ async fn publish(
             app.forget_tokens(),
             app.log_audit(),
             app.act_on_misuse(),
+            app.end_agreements(),
             tell,
             damage,
             others

@@ -69,6 +69,9 @@ struct Which {
     /// Tokens of this subject.
     #[arg(long, allow_hyphen_values = true)]
     subject: Option<String>,
+    /// Tokens used under this agreement.
+    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
+    agreement: Option<String>,
     /// Tokens signed by the key with this `kid`.
     #[arg(long, value_name = "KID", allow_hyphen_values = true)]
     key: Option<String>,
@@ -80,7 +83,7 @@ struct Which {
     all: bool,
 }
 
-const FILTER: [&str; 5] = ["role", "client", "subject", "key", "issued_before"];
+const FILTER: [&str; 6] = ["role", "client", "subject", "agreement", "key", "issued_before"];
 
 pub(super) async fn run(
     change: StatusChange,
@@ -251,6 +254,7 @@ impl Which {
             client_id: self.client,
             subject: self.subject,
             key_id: self.key,
+            agreement: self.agreement,
             issued_before,
         };
         Ok(Selection::new(jwt_ids, filter)?)

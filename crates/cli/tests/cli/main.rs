@@ -12,6 +12,7 @@
 
 mod acts;
 mod admin;
+mod agreements;
 mod audit;
 mod backup;
 mod connections;

@@ -232,6 +232,12 @@ pub enum Mistake {
         /// The name of the part.
         field: &'static str,
     },
+    /// The regions of an agreement are to be enforced, and a verifier cannot compare them. Holds its `id`.
+    #[error(
+        "agreement {0}: enforce_regions: write regions that a verifier can compare with a country: \"EU\", \"EEA\", \
+         or two letters of ISO 3166-1, \"CH\""
+    )]
+    AgreementRegions(String),
     /// An agreement ends before it begins. Holds its `id`.
     #[error("agreement {0}: end must not be before start")]
     AgreementDates(String),

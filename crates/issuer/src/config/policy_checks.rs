@@ -6,6 +6,7 @@ use std::time::Duration;
 use chrono::{NaiveDate, NaiveDateTime, NaiveTime};
 use edgepass_jose::Scope;
 use edgepass_verify::checks::networks::{MAX_NETWORKS, NetworkRule};
+use edgepass_verify::checks::purpose::Region;
 use edgepass_verify::policy::OneOrMany;
 use edgepass_verify::policy::duration::DurationText;
 use edgepass_verify::sender::CertificateThumbprint;
@@ -122,8 +123,9 @@ pub(super) fn scope(
 
 /// Checks an `[[agreement]]`. Its `id` differs from those `before`.
 pub(super) fn agreement(text: AgreementText, before: &[Agreement]) -> Result<Agreement, Mistake> {
-    let AgreementText { id, parties, purposes, data, recipients, regions, retention, start, end } =
-        text;
+    let AgreementText { id, parties, purposes, data, recipients, regions, .. } = text;
+    let (retention, start, end) = (text.retention, text.start, text.end);
+    let enforce_regions = text.enforce_regions;
     if !is_name(&id) || before.iter().any(|other| other.id == id) {
         return Err(Mistake::AgreementId);
     }
@@ -139,6 +141,10 @@ pub(super) fn agreement(text: AgreementText, before: &[Agreement]) -> Result<Agr
             return Err(of(field));
         }
     }
+    let is_region = |name: &String| Region::parse(name).is_some();
+    if enforce_regions && (regions.is_empty() || !regions.iter().all(is_region)) {
+        return Err(Mistake::AgreementRegions(id));
+    }
     let date = |field| Mistake::AgreementDate { agreement: id.clone(), field };
     let start = instant(&start, Bound::First).ok_or_else(|| date("start"))?;
     let end = end.map(|end| instant(&end, Bound::Last).ok_or_else(|| date("end"))).transpose()?;
@@ -146,7 +152,18 @@ pub(super) fn agreement(text: AgreementText, before: &[Agreement]) -> Result<Agr
         return Err(Mistake::AgreementDates(id));
     }
     let retention = retention.map(|DurationText(retention)| retention.as_secs());
-    Ok(Agreement { id, parties, purposes, data, recipients, regions, retention, start, end })
+    Ok(Agreement {
+        id,
+        parties,
+        purposes,
+        data,
+        recipients,
+        regions,
+        enforce_regions,
+        retention,
+        start,
+        end,
+    })
 }
 
 /// Which second of a day a date means.

@@ -237,6 +237,9 @@ pub(super) struct AgreementText {
     pub(super) recipients: Vec<String>,
     #[serde(default)]
     pub(super) regions: Vec<String>,
+    /// Whether tokens may be used from these regions alone. Default false.
+    #[serde(default)]
+    pub(super) enforce_regions: bool,
     pub(super) retention: Option<DurationText>,
     /// The first day, in UTC, or the exact time.
     pub(super) start: Datetime,

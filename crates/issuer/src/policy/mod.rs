@@ -18,7 +18,7 @@ use edgepass_verify::UnixMillis;
 use edgepass_verify::policy::duration::DurationText;
 use serde::{Deserialize, Serialize, Serializer};
 
-use self::agreement::{Agreement, NotInForce};
+use self::agreement::{Agreement, AgreementDetail, NotInForce};
 use self::catalogue::CataloguedScope;
 use self::federation::Federation;
 use crate::client::Client;
@@ -115,6 +115,8 @@ pub struct Grant {
     pub networks: Vec<String>,
     /// `id` of the agreement under which the token is used.
     pub agreement: Option<String>,
+    /// What the token says of that agreement.
+    pub detail: Option<AgreementDetail>,
 }
 
 /// The reason why the policy refuses a request, with the values that it allows.
@@ -288,12 +290,27 @@ impl IssuerPolicy {
         Ok(Grant {
             role: role.name.clone(),
             audience: audience.to_owned(),
-            scope,
             lifetime: left.map_or(lifetime, |left| lifetime.min(left)),
             sender: role.sender,
             networks: role.networks.clone(),
             agreement: role.agreement.clone(),
+            detail: self.detail(role, &scope),
+            scope,
         })
+    }
+
+    /// What a token of the role says of its agreement: also the categories of data of this scope, by the
+    /// catalogue. Without a catalogue, those of the agreement.
+    fn detail(&self, role: &Role, scope: &Scope) -> Option<AgreementDetail> {
+        let agreement = self.agreement(role.agreement.as_deref()?)?;
+        let granted = self.catalogue.iter().filter(|one| scope.contains(&one.name));
+        let mut data: Vec<String> = granted.flat_map(|one| one.data.clone()).collect();
+        if self.catalogue.is_empty() {
+            data.clone_from(&agreement.data);
+        }
+        data.sort();
+        data.dedup();
+        Some(AgreementDetail::new(agreement, data))
     }
 
     /// The seconds for which the role's agreement still holds. `None`: there is no end.
@@ -416,6 +433,7 @@ mod tests {
             data: vec![],
             recipients: vec![],
             regions: vec![],
+            enforce_regions: false,
             retention: None,
             start,
             end,

@@ -395,6 +395,7 @@ fn fits(query: &mut QueryBuilder<Sqlite>, prefix: &str, filter: &Filter) {
         ("client_id", &filter.client_id),
         ("subject", &filter.subject),
         ("key_id", &filter.key_id),
+        ("agreement", &filter.agreement),
     ] {
         if let Some(wanted) = wanted {
             query.push(" AND ").push(prefix).push(column).push(" = ").push_bind(wanted.clone());

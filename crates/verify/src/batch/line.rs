@@ -117,6 +117,8 @@ enum PresentationText {
 struct ScopesText {
     all_of: Vec<String>,
     any_of: Vec<String>,
+    purposes: Vec<String>,
+    data: Vec<String>,
 }
 
 /// The response from a URL. `body_base64` takes precedence over `body`; without both the body is
@@ -186,6 +188,8 @@ impl Line {
         let requirements = RequirementsConfig {
             all_of: named(scopes.all_of),
             any_of: named(scopes.any_of),
+            purposes: named(scopes.purposes),
+            data: named(scopes.data),
             token_from: take(&mut policy, "token_from")?,
             ..RequirementsConfig::default()
         };

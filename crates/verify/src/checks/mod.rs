@@ -4,6 +4,7 @@ pub(crate) mod binding;
 pub(crate) mod claims;
 pub mod dpop;
 pub mod networks;
+pub mod purpose;
 pub(crate) mod remembered;
 mod requirements;
 pub mod token;

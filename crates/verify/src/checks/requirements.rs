@@ -33,6 +33,10 @@ pub struct Requirements {
     /// The scope tokens or other names of which the access token must grant at least one. No effect
     /// if empty.
     pub any_of: Scope,
+    /// The purposes of which the agreement of the token must have at least one. No effect if empty.
+    pub purposes: Scope,
+    /// The categories of data that the agreement of the token must cover, all of them.
+    pub data: Scope,
     /// The issuers whose tokens are accepted, among those of the verifier. `None`: all of them. An
     /// empty list refuses every token.
     pub issuers: Option<Vec<String>>,
@@ -57,6 +61,11 @@ pub struct RequirementsConfig {
     pub all_of: Option<Vec<String>>,
     /// The scope tokens of which the access token must grant at least one. Default: no requirement.
     pub any_of: Option<Vec<String>>,
+    /// The purposes of which the agreement of the token must have at least one (`authorization_details` of the
+    /// type `edgepass_agreement`). Default: no requirement.
+    pub purposes: Option<Vec<String>>,
+    /// The categories of data that the agreement of the token must cover, all of them. Default: none.
+    pub data: Option<Vec<String>>,
     /// The issuers whose tokens are accepted, among those of the verifier. Default: all of them.
     pub issuers: Option<Vec<String>>,
     /// The accepted audience, instead of the policy's. Default: the policy's.
@@ -74,8 +83,8 @@ pub struct RequirementsConfig {
 /// The reason why a [`RequirementsConfig`] is refused.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum RequirementsError {
-    /// A list of scope tokens is empty, so it would require nothing.
-    #[error("all_of and any_of must not be empty: leave them out instead")]
+    /// A list of scope tokens, purposes or data is empty, so it would require nothing.
+    #[error("all_of, any_of, purposes and data must not be empty: leave them out instead")]
     Empty,
     /// `resource_metadata` is no https URL (http only on loopback).
     #[error("resource_metadata must be an https URL (http only on loopback)")]
@@ -83,9 +92,9 @@ pub enum RequirementsError {
     /// A place of the token cannot be read, or occurs twice.
     #[error("token_from: {0}")]
     TokenPlace(#[from] NotAPlace),
-    /// A scope token is empty or contains a control character.
+    /// A scope token, a purpose or a category of data is empty or contains a control character.
     #[error(
-        "all_of, any_of: a scope token must not be empty, and must not contain control characters"
+        "all_of, any_of, purposes, data: a name must not be empty, and must not contain control characters"
     )]
     Scope,
     /// `issuers` names one that the verifier does not have.
@@ -131,7 +140,8 @@ impl TryFrom<RequirementsConfig> for Requirements {
         if has_no_place {
             return Err(NotAPlace.into());
         }
-        if [&config.all_of, &config.any_of].into_iter().flatten().any(Vec::is_empty) {
+        let lists = [&config.all_of, &config.any_of, &config.purposes, &config.data];
+        if lists.into_iter().flatten().any(Vec::is_empty) {
             return Err(RequirementsError::Empty);
         }
         let scope = |names: Option<Vec<String>>| {
@@ -161,6 +171,8 @@ impl TryFrom<RequirementsConfig> for Requirements {
             resource_metadata: config.resource_metadata,
             all_of: scope(config.all_of)?,
             any_of: scope(config.any_of)?,
+            purposes: scope(config.purposes)?,
+            data: scope(config.data)?,
             issuers: config.issuers,
             audience: config.audience.map(OneOrMany::into_vec),
             stale_if_error: config.stale_if_error.map(|duration| duration.0),

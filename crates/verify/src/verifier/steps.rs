@@ -10,9 +10,9 @@ use crate::checks::binding::{Bound, Confirmation};
 use crate::checks::claims::{self, Found};
 use crate::checks::dpop::nonce::NonceRule;
 use crate::checks::dpop::{self, Proof};
-use crate::checks::networks;
 use crate::checks::token::{SignatureCheck, SignedToken, UnverifiedToken, Verified};
 use crate::checks::{Check, Claimed, KeyFetches, Requirements, Stage};
+use crate::checks::{networks, purpose};
 use crate::documents::fetch::{DocumentKind, FetchOrder};
 use crate::documents::head::HeadHolder;
 use crate::documents::held::{Attempt, Availability};
@@ -143,6 +143,7 @@ impl Verifier {
             let found = claims::check_claims(token.claims(), policy, &check.requirements, date)?;
             let bound = cnf.check(&check.sender)?;
             networks::check(token.claims(), &check.sender.network)?;
+            purpose::check_regions(token.claims(), &check.sender.network)?;
             Ok((found, bound))
         });
         let (status, bound) = match checked {
@@ -193,6 +194,7 @@ impl Verifier {
     ) -> Result<Next, VerifyError> {
         let Claimed { token, status } = claimed;
         claims::check_scope(&check.granted, &check.requirements)?;
+        purpose::check(token.claims(), &check.requirements)?;
         if let Some(token) = token.to_remember() {
             self.verified.keep(token);
         }

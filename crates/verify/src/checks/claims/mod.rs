@@ -6,7 +6,7 @@ use edgepass_status_list::StatusReference;
 
 use crate::checks::Requirements;
 use crate::checks::binding::Confirmation;
-use crate::checks::networks;
+use crate::checks::{networks, purpose};
 use crate::error::VerifyError;
 use crate::policy::{Policy, StatusMode, granted};
 use crate::time::UnixMillis;
@@ -53,6 +53,7 @@ pub fn judge_unsigned(
     }
     let found = check_claims(claims, policy, &Requirements::default(), now.numeric_date())?;
     networks::of(claims)?;
+    purpose::form(claims)?;
     match Confirmation::of(claims)? {
         Confirmation::NotUnderstood => Err(VerifyError::BindingMismatch),
         Confirmation::None | Confirmation::To { .. } => Ok(found.status),
