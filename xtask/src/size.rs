@@ -19,7 +19,7 @@ use crate::tools::{self, target_dir};
 /// counts of use. Purposes and regions of agreements.
 const BUDGETS: [(&str, &str, u64); 2] = [
     ("edgepass_npm", "npm/wasm/edgepass_npm_bg.wasm", 264_500),
-    ("edgepass_guard", "worker/build/index_bg.wasm", 286_000),
+    ("edgepass_guard", "worker/build/index_bg.wasm", 287_000),
 ];
 
 /// Number of functions that are listed when a module is too large.
