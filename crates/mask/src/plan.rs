@@ -1,0 +1,124 @@
+//! Rules, made ready for matching.
+
+use crate::path::{Path, Selector};
+use crate::with::With;
+
+/// A rule: which values are masked, and with what.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Rule {
+    /// The path to the values.
+    pub path: Path,
+    /// What takes their place.
+    pub with: With,
+}
+
+/// The rules have more segments than fit, or there are more than 32.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("at most 32 paths, with at most 96 segments in all")]
+pub struct TooManyRules;
+
+/// The most rules of a plan.
+pub const MAX_RULES: usize = 32;
+
+/// States of matching. Each rule has one for each number of its segments that the path of a value fits, from none
+/// to all, next to each other.
+pub(crate) type States = u128;
+
+/// Rules that are ready for matching.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// The states after no segment, by rule.
+    starts: Vec<States>,
+    /// The states after all segments and what takes the place of the value, by rule.
+    ends: Vec<(States, With)>,
+    /// States whose next segment selects at any depth.
+    deep: States,
+    /// States whose next segment selects every child.
+    all: States,
+    /// States whose next segment is this name. Sorted by name.
+    names: Vec<(String, States)>,
+    /// The same states of all names.
+    any_name: States,
+    /// States whose next segment is this index.
+    indices: Vec<(u32, States)>,
+}
+
+impl Plan {
+    /// Makes the rules ready.
+    ///
+    /// # Errors
+    ///
+    /// [`TooManyRules`].
+    pub fn new(rules: &[Rule]) -> Result<Self, TooManyRules> {
+        let segments: usize = rules.iter().map(|rule| rule.path.0.len()).sum();
+        if rules.len() > MAX_RULES || segments > 96 {
+            return Err(TooManyRules);
+        }
+        let mut plan = Self::default();
+        let mut state: States = 1;
+        for Rule { path, with } in rules {
+            plan.starts.push(state);
+            for segment in &path.0 {
+                if segment.is_deep {
+                    plan.deep |= state;
+                }
+                match &segment.selector {
+                    Selector::All => plan.all |= state,
+                    Selector::Index(index) => plan.indices.push((*index, state)),
+                    Selector::Name(name) => {
+                        plan.any_name |= state;
+                        match plan.names.iter_mut().find(|(own, _)| own == name) {
+                            Some((_, states)) => *states |= state,
+                            None => plan.names.push((name.clone(), state)),
+                        }
+                    }
+                }
+                state <<= 1;
+            }
+            plan.ends.push((state, *with));
+            state <<= 1;
+        }
+        plan.names.sort_by(|one, other| one.0.cmp(&other.0));
+        Ok(plan)
+    }
+
+    /// The states of a document, for the rules whose bits are set in `active`.
+    pub(crate) fn start(&self, active: u32) -> States {
+        let is_active = |at: &usize| u32::try_from(*at).is_ok_and(|at| active >> at & 1 == 1);
+        let starts = self.starts.iter().enumerate().filter(|(at, _)| is_active(at));
+        starts.fold(0, |all, (_, start)| all | start)
+    }
+
+    /// Whether the name of a member of an object with these states matters.
+    pub(crate) fn wants_names(&self, of: States) -> bool {
+        of & self.any_name != 0
+    }
+
+    /// The position of a name that a rule has next. `None`: no rule does.
+    pub(crate) fn named(&self, of: States, name: &[u8]) -> Option<usize> {
+        let found = self.names.binary_search_by(|(own, _)| own.as_bytes().cmp(name)).ok()?;
+        self.names.get(found).filter(|(_, states)| of & states != 0).map(|_| found)
+    }
+
+    /// The states of a member, by the position of its name.
+    pub(crate) fn member(&self, of: States, name: Option<usize>) -> States {
+        let named = name.and_then(|name| self.names.get(name)).map_or(0, |(_, states)| *states);
+        self.child(of, named)
+    }
+
+    /// The states of an element.
+    pub(crate) fn element(&self, of: States, index: u32) -> States {
+        let fit = self.indices.iter().filter(|(own, _)| *own == index);
+        self.child(of, fit.fold(0, |all, (_, states)| all | states))
+    }
+
+    fn child(&self, of: States, selected: States) -> States {
+        (of & (selected | self.all)) << 1 | of & self.deep
+    }
+
+    /// What takes the place of a value with these states: of the first rule that it fits.
+    pub(crate) fn masked(&self, states: States) -> Option<With> {
+        let (_, with) = self.ends.iter().find(|(end, _)| states & end != 0)?;
+        Some(*with)
+    }
+}

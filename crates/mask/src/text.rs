@@ -1,0 +1,181 @@
+//! Strings of JSON, octet by octet: whether they are valid, and what they say.
+
+/// Where a string is. It is valid so far.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+enum At {
+    /// Between characters.
+    #[default]
+    Plain,
+    /// Within a character of UTF-8: octets that are left, and the bounds of the next one.
+    Utf8(u8, u8, u8),
+    /// After a backslash.
+    Escape,
+    /// Within `\uXXXX`: digits that are left, and the number so far.
+    Hex(u8, u16),
+}
+
+/// What an octet does.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Read {
+    /// The string goes on.
+    On,
+    /// The string has ended.
+    End,
+    /// It is no string of JSON.
+    Invalid,
+}
+
+/// Reads a string, after its first quote.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Text {
+    at: At,
+    /// The first half of a pair of surrogates.
+    high: Option<u16>,
+    /// The decoded text, if it is wanted.
+    pub(crate) decoded: Vec<u8>,
+    is_wanted: bool,
+}
+
+impl Text {
+    /// Begins a string.
+    pub(crate) fn begin(&mut self, is_wanted: bool) {
+        (self.at, self.high, self.is_wanted) = (At::Plain, None, is_wanted);
+        self.decoded.clear();
+    }
+
+    /// The number of octets at the start of `input` that need no look: plain ASCII within the string.
+    pub(crate) fn plain(&mut self, input: &[u8]) -> usize {
+        if self.at != At::Plain || self.high.is_some() {
+            return 0;
+        }
+        let is_plain = |byte: &u8| matches!(byte, 0x20..=0x7f) && *byte != b'"' && *byte != b'\\';
+        let length = input.iter().position(|byte| !is_plain(byte)).unwrap_or(input.len());
+        if self.is_wanted {
+            self.decoded.extend_from_slice(input.get(..length).unwrap_or_default());
+        }
+        length
+    }
+
+    /// Takes one octet.
+    pub(crate) fn take(&mut self, byte: u8) -> Read {
+        match self.at {
+            At::Plain => match byte {
+                b'"' => {
+                    self.lone();
+                    return Read::End;
+                }
+                b'\\' => self.at = At::Escape,
+                0..=0x1f => return Read::Invalid,
+                0x20..=0x7f => self.keep(&[byte]),
+                // RFC 3629 §4
+                0xc2..=0xdf => self.lead(byte, 1, 0x80, 0xbf),
+                0xe0 => self.lead(byte, 2, 0xa0, 0xbf),
+                0xed => self.lead(byte, 2, 0x80, 0x9f),
+                0xe1..=0xef => self.lead(byte, 2, 0x80, 0xbf),
+                0xf0 => self.lead(byte, 3, 0x90, 0xbf),
+                0xf1..=0xf3 => self.lead(byte, 3, 0x80, 0xbf),
+                0xf4 => self.lead(byte, 3, 0x80, 0x8f),
+                _ => return Read::Invalid,
+            },
+            At::Utf8(left, low, high) => {
+                if !(low..=high).contains(&byte) {
+                    return Read::Invalid;
+                }
+                self.keep_raw(byte);
+                self.at = match left {
+                    1 => At::Plain,
+                    left => At::Utf8(left.saturating_sub(1), 0x80, 0xbf),
+                };
+            }
+            At::Escape => {
+                self.at = At::Plain;
+                match byte {
+                    b'"' | b'\\' | b'/' => self.keep(&[byte]),
+                    b'b' => self.keep(&[8]),
+                    b'f' => self.keep(&[12]),
+                    b'n' => self.keep(b"\n"),
+                    b'r' => self.keep(b"\r"),
+                    b't' => self.keep(b"\t"),
+                    b'u' => self.at = At::Hex(4, 0),
+                    _ => return Read::Invalid,
+                }
+            }
+            At::Hex(left, number) => {
+                let Some(digit) = char::from(byte).to_digit(16) else { return Read::Invalid };
+                let number = number << 4 | digit as u16;
+                self.at = match left {
+                    1 => {
+                        self.unit(number);
+                        At::Plain
+                    }
+                    left => At::Hex(left.saturating_sub(1), number),
+                };
+            }
+        }
+        Read::On
+    }
+
+    fn lead(&mut self, byte: u8, left: u8, low: u8, high: u8) {
+        self.lone();
+        self.keep_raw(byte);
+        self.at = At::Utf8(left, low, high);
+    }
+
+    /// A code unit of UTF-16.
+    fn unit(&mut self, unit: u16) {
+        let pair = self.high.take().map(|high| char::decode_utf16([high, unit]).next());
+        match pair {
+            Some(Some(Ok(sign))) => return self.keep_char(sign),
+            Some(_) => self.keep_char(char::REPLACEMENT_CHARACTER),
+            None => {}
+        }
+        match unit {
+            0xd800..=0xdbff => self.high = Some(unit),
+            unit => {
+                let sign = char::from_u32(unit.into());
+                self.keep_char(sign.unwrap_or(char::REPLACEMENT_CHARACTER));
+            }
+        }
+    }
+
+    /// Half of a pair without the other half.
+    fn lone(&mut self) {
+        if self.high.take().is_some() {
+            self.keep_char(char::REPLACEMENT_CHARACTER);
+        }
+    }
+
+    fn keep(&mut self, bytes: &[u8]) {
+        self.lone();
+        if self.is_wanted {
+            self.decoded.extend_from_slice(bytes);
+        }
+    }
+
+    fn keep_raw(&mut self, byte: u8) {
+        if self.is_wanted {
+            self.decoded.push(byte);
+        }
+    }
+
+    fn keep_char(&mut self, sign: char) {
+        if self.is_wanted {
+            self.decoded.extend_from_slice(sign.encode_utf8(&mut [0; 4]).as_bytes());
+        }
+    }
+}
+
+/// Appends a text as a string of JSON.
+pub(crate) fn write(text: &str, out: &mut Vec<u8>) {
+    out.push(b'"');
+    for sign in text.chars() {
+        match sign {
+            '"' | '\\' => out.extend_from_slice(&[b'\\', sign as u8]),
+            '\0'..='\u{1f}' => {
+                out.extend_from_slice(format!("\\u{:04x}", u32::from(sign)).as_bytes())
+            }
+            sign => out.extend_from_slice(sign.encode_utf8(&mut [0; 4]).as_bytes()),
+        }
+    }
+    out.push(b'"');
+}

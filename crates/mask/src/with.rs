@@ -1,0 +1,79 @@
+//! What takes the place of a masked value.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, KeyInit, Mac};
+use serde::{Deserialize, Serialize};
+use sha2::Sha256;
+
+/// What takes the place of a masked value.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum With {
+    /// Nothing: the member or element is gone.
+    Remove,
+    /// `null`.
+    Null,
+    /// `****` and the last four characters of a text or number, if it has at least eight; otherwise `****`.
+    Last4,
+    /// A keyed hash of a text or number: equal values give equal hashes under one key and agreement.
+    Hash,
+    /// The first character and the domain of an e-mail address; `***` for another text.
+    Email,
+}
+
+/// The key of [`With::Hash`], for one agreement.
+#[derive(Clone)]
+pub struct HashKey(Hmac<Sha256>);
+
+impl std::fmt::Debug for HashKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("HashKey")
+    }
+}
+
+impl HashKey {
+    /// The key for an agreement: the same values have other hashes under another one.
+    pub fn new(secret: &[u8], agreement: &str) -> Self {
+        // HMAC takes keys of any length.
+        let mut hash = match Hmac::<Sha256>::new_from_slice(secret) {
+            Ok(hash) => hash,
+            Err(_) => Hmac::<Sha256>::new(&Default::default()),
+        };
+        hash.update(agreement.as_bytes());
+        hash.update(&[0]);
+        Self(hash)
+    }
+}
+
+/// Octets of a hash that are shown.
+const HASH_BYTES: usize = 16;
+
+impl With {
+    /// What takes the place of a text or number, without quotes. `None`: `null`.
+    pub(crate) fn of(self, value: &str, key: Option<&HashKey>) -> Option<String> {
+        match self {
+            Self::Remove | Self::Null => None,
+            Self::Last4 => {
+                let length = value.chars().count();
+                let last = value.chars().skip(length.saturating_sub(4));
+                let last: String = if length < 8 { String::new() } else { last.collect() };
+                Some(format!("****{last}"))
+            }
+            Self::Email => Some(match value.rsplit_once('@') {
+                Some((name, domain)) if !domain.is_empty() => {
+                    let first: String = name.chars().take(1).collect();
+                    format!("{first}***@{domain}")
+                }
+                _ => "***".to_owned(),
+            }),
+            // Without a key nothing can be joined anyway.
+            Self::Hash => key.map(|key| {
+                let mut hash = key.0.clone();
+                hash.update(value.as_bytes());
+                let hash = hash.finalize().into_bytes();
+                URL_SAFE_NO_PAD.encode(hash.get(..HASH_BYTES).unwrap_or_default())
+            }),
+        }
+    }
+}
