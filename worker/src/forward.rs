@@ -14,6 +14,7 @@ use js_sys::Promise;
 use wasm_bindgen::prelude::*;
 
 use crate::incoming::Incoming;
+use crate::masking::{self, Masking};
 use crate::policy::{Access, Route};
 use crate::request_target::RequestTarget;
 use crate::settings::Settings;
@@ -35,6 +36,8 @@ extern "C" {
         route: usize,
         until: Option<f64>,
         confirmed_at: Option<f64>,
+        masks: u32,
+        agreement: &str,
     ) -> Result<Promise, JsValue>;
 }
 
@@ -44,14 +47,17 @@ type OnResponse = dyn Fn(
     usize,
     Option<f64>,
     Option<f64>,
-) -> Result<web_sys::Response, JsValue>;
+    u32,
+    String,
+) -> Result<JsValue, JsValue>;
 
 thread_local! {
     /// Makes the response to the client from the origin's response. All requests share this
     /// closure. The data of each request are its arguments, which JavaScript holds and frees.
     static ON_RESPONSE: Closure<OnResponse> =
-        Closure::new(|response, request, route, until, confirmed_at| {
-            let pending = PendingRequest::from_host(route, until, confirmed_at);
+        Closure::new(|response, request, route, until, confirmed_at, active, agreement| {
+            let masking = Masking { active, agreement };
+            let pending = PendingRequest::from_host(route, until, confirmed_at, masking);
             crate::client_response(response, &request, &pending)
         });
 }
@@ -62,14 +68,21 @@ pub(crate) struct PendingRequest {
     pub(crate) route: usize,
     /// How long the acceptance of the token holds. `None` on a public route.
     pub(crate) accepted: Option<Validity>,
+    /// What is masked in the response.
+    pub(crate) masking: Masking,
 }
 
 impl PendingRequest {
-    fn from_host(route: usize, until: Option<f64>, confirmed_at: Option<f64>) -> Self {
+    fn from_host(
+        route: usize,
+        until: Option<f64>,
+        confirmed_at: Option<f64>,
+        masking: Masking,
+    ) -> Self {
         let time = |millis: f64| UnixMillis(millis as u64);
         let accepted = until
             .map(|until| Validity { until: time(until), confirmed_at: confirmed_at.map(time) });
-        Self { route, accepted }
+        Self { route, accepted, masking }
     }
 }
 
@@ -133,6 +146,7 @@ pub(crate) fn forward(
     };
     // `Authorization` is the origin's own where the token is not taken from it.
     let is_token = places.is_none_or(|places| places.contains(&TokenPlace::Authorization));
+    let is_masked = pending.masking.active != 0;
     let drops = |name: &&str| match *name {
         name if is_preflight => !OF_PREFLIGHTS.contains(&name),
         name if route.cache => !OF_CACHED_REQUESTS.contains(&name),
@@ -141,6 +155,7 @@ pub(crate) fn forward(
         // The guard speaks to the origin itself. The runtime opens a WebSocket by this field.
         "upgrade" => !request.is_websocket(),
         "http2-settings" => true,
+        name if is_masked && masking::CONDITIONS.contains(&name) => true,
         name if held.drops.contains(&name) => true,
         // The runtime writes `Pragma: no-cache` only if the request has no `Pragma`.
         "pragma" => true,
@@ -164,7 +179,9 @@ pub(crate) fn forward(
     changes.push('\n');
     let kept =
         held.kept.iter().filter(|_| !is_preflight).map(|(name, value)| (*name, value.as_str()));
-    for (name, value) in identity.chain(secret).chain(uncached).chain(kept) {
+    // The guard reads what it masks.
+    let plain = is_masked.then_some(("accept-encoding", "identity"));
+    for (name, value) in identity.chain(secret).chain(uncached).chain(plain).chain(kept) {
         changes.extend(["\n", name, "\n", value]);
     }
     let millis = |time: UnixMillis| time.0 as f64;
@@ -180,6 +197,8 @@ pub(crate) fn forward(
             pending.route,
             pending.accepted.map(|accepted| millis(accepted.until)),
             pending.accepted.and_then(|accepted| accepted.confirmed_at).map(millis),
+            pending.masking.active,
+            &pending.masking.agreement,
         )
     })
 }

@@ -58,7 +58,7 @@ pub(crate) struct WatchedRequest<'r> {
 }
 
 /// The longest body that is passed on without rechecks, in bytes.
-const UNWATCHED_BYTES: u64 = 1 << 20;
+pub(crate) const UNWATCHED_BYTES: u64 = 1 << 20;
 /// A length of this or more counts as unknown: JavaScript cannot represent every integer above it.
 const MAX_LENGTH: u64 = 1 << 53;
 

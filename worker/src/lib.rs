@@ -9,6 +9,7 @@ mod fold;
 mod forward;
 mod incoming;
 mod lasting;
+mod masking;
 mod metrics;
 mod overlap;
 mod policy;
@@ -28,6 +29,8 @@ use std::sync::Arc;
 use std::task::{self, Poll, Waker};
 use std::time::Duration;
 
+use edgepass_jose::{ClaimsSet, Scope};
+use edgepass_verify::checks::purpose;
 use edgepass_verify::refusal::Refusal;
 use edgepass_verify::verdict::{Challenge, Validity};
 use edgepass_verify::{VerifyError, known_answer};
@@ -39,6 +42,7 @@ use wasm_bindgen_futures::future_to_promise;
 use crate::forward::{Identity, PendingRequest};
 use crate::incoming::Incoming;
 use crate::lasting::WatchedRequest;
+use crate::masking::Masking;
 use crate::policy::{Access, Route, WebSocket};
 use crate::request_target::{Misread, Part, RequestTarget};
 use crate::respond::{CorsReply, PassOn};
@@ -163,7 +167,10 @@ async fn decide(
                 Some(route) if target.escaped_slash.is_some() && !route.takes_escaped_slash => {
                     escaped_slash(&settings, &target)
                 }
-                Some(route) => forwarded(&settings, route, &request, target, None, None),
+                Some(route) => {
+                    let nothing = (None, Masking::default());
+                    forwarded(&settings, route, &request, target, None, nothing)
+                }
                 None => respond::preflight(&request, route).map(Reply::Now),
             }
         }
@@ -201,8 +208,8 @@ async fn pass(
             Refusal::with_detail(&VerifyError::RequestInvalid, &Challenge::default(), detail);
         return refused(&refusal, &CorsReply::of(request, route));
     }
-    let (identity, accepted) = match &route.access {
-        Access::Public => (None, None),
+    let (identity, accepted, masking) = match &route.access {
+        Access::Public => (None, None, Masking::default()),
         Access::Token(requirements) => {
             let places = requirements.token_from.as_deref();
             let caller = request.for_verifier(&target, places, settings.external_url.as_deref());
@@ -239,7 +246,8 @@ async fn pass(
                         };
                         return refused(&refusal, &CorsReply::of(request, route));
                     }
-                    (Some(Identity::of(claims, &verdict.granted)), accepted)
+                    let masking = masking_of(route, claims, &verdict.granted);
+                    (Some(Identity::of(claims, &verdict.granted)), accepted, masking)
                 }
                 Err(error) => {
                     let refusal = Refusal::of(error, &verdict.challenge);
@@ -248,7 +256,14 @@ async fn pass(
             }
         }
     };
-    forwarded(settings, route, request, target, identity, accepted)
+    forwarded(settings, route, request, target, identity, (accepted, masking))
+}
+
+/// What is masked for a token with these claims and this scope.
+fn masking_of(route: &Route, claims: &ClaimsSet, granted: &Scope) -> Masking {
+    let Some(masks) = &route.masks else { return Masking::default() };
+    let agreement = purpose::agreement_of(claims).unwrap_or_default();
+    Masking { active: masks.active(granted), agreement: agreement.to_owned() }
 }
 
 /// Lets work go on behind the response.
@@ -270,21 +285,24 @@ fn forwarded(
     request: &Incoming<'_>,
     target: RequestTarget<'_>,
     identity: Option<Identity>,
-    accepted: Option<Validity>,
+    (accepted, masking): (Option<Validity>, Masking),
 ) -> Result<Reply, JsValue> {
-    let pending = PendingRequest { route: settings.policy.index_of(route), accepted };
+    let pending = PendingRequest { route: settings.policy.index_of(route), accepted, masking };
     match forward::forward(settings, route, request, target, identity, &pending) {
         Ok(answer) => Ok(Reply::Promised(answer)),
-        Err(_) => client_response(None, request.request, &pending).map(Reply::Now),
+        Err(_) => {
+            let response = client_response(None, request.request, &pending)?;
+            Ok(Reply::Now(response.unchecked_into()))
+        }
     }
 }
 
-/// Builds the response to the client from the origin's response; `None` if the origin gave none.
+/// Builds the response to the client from the origin's response, or a promise of it; `None` if the origin gave none.
 fn client_response(
     response: Option<web_sys::Response>,
     request: &web_sys::Request,
     pending: &PendingRequest,
-) -> Result<web_sys::Response, JsValue> {
+) -> Result<JsValue, JsValue> {
     let settings = Settings::held().ok_or("no settings for a forwarded request")?;
     let route =
         settings.policy.routes.get(pending.route).ok_or("no route for a forwarded request")?;
@@ -297,10 +315,10 @@ fn client_response(
     let Some(response) = response else {
         settings.metrics.count("origin_unavailable");
         log("the origin does not answer");
-        return respond::refuse(&origin_unavailable(), &cors);
+        return respond::refuse(&origin_unavailable(), &cors).map(JsValue::from);
     };
     if request.method() == "OPTIONS" && route.forwards_preflights() {
-        return respond::preflight_of_origin(&response);
+        return respond::preflight_of_origin(&response).map(JsValue::from);
     }
     let watched = pending.accepted.filter(|_| !route.outlives_token);
     let watched = watched.map(|accepted| WatchedRequest {
@@ -309,10 +327,12 @@ fn client_response(
         request,
         accepted,
     });
-    respond::pass_on(response, &PassOn { route, cors: &cors, watched }).or_else(|_| {
+    let masking = &pending.masking;
+    let how = PassOn { route, cors: &cors, watched, masking, settings: &settings };
+    respond::pass_on(response, &how).or_else(|_| {
         settings.metrics.count("origin_unavailable");
         log("the origin's response cannot be passed on");
-        respond::refuse(&origin_unavailable(), &cors)
+        respond::refuse(&origin_unavailable(), &cors).map(JsValue::from)
     })
 }
 

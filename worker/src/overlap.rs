@@ -41,8 +41,7 @@ pub(crate) fn refuse_aliases(routes: &[Route]) -> Result<(), PolicyError> {
             let same_method = route.methods.iter().any(|method| other.methods.contains(method));
             let aliases = route.pattern != other.pattern
                 && route.folded == other.folded
-                && !(is_as_strict(&route.access, &other.access)
-                    && is_as_strict(&other.access, &route.access));
+                && !(is_as_strict(route, other) && is_as_strict(other, route));
             let idle = is_idle(other, route) || is_idle(route, other);
             if same_method && (aliases || idle) {
                 return Err(PolicyError::Aliases(other.path.clone(), route.path.clone()));
@@ -59,7 +58,7 @@ fn is_idle(lax: &Route, strict: &Route) -> bool {
     let ends_with_slash =
         matches!(lax.pattern.last(), Some(Segment::Literal(text)) if text.is_empty());
     has_variables
-        && !is_as_strict(&lax.access, &strict.access)
+        && !is_as_strict(lax, strict)
         && !covers(&strict.pattern, &lax.pattern)
         && (covers(&strict.folded, &lax.folded)
             || ends_with_slash && is_above(&lax.folded, &strict.folded))
@@ -83,7 +82,7 @@ pub(crate) fn refuse_crossing(routes: &[Route]) -> Result<(), PolicyError> {
             let crosses = overlaps(&other.folded, &route.folded)
                 && !covers(&other.folded, &route.folded)
                 && !covers(&route.folded, &other.folded);
-            if same_method && crosses && !is_as_strict(&other.access, &route.access) {
+            if same_method && crosses && !is_as_strict(other, route) {
                 return Err(PolicyError::Crossing(other.path.clone(), route.path.clone()));
             }
         }
@@ -92,8 +91,12 @@ pub(crate) fn refuse_crossing(routes: &[Route]) -> Result<(), PolicyError> {
 }
 
 /// Whether `one` is at least as strict as `other`: `other` then accepts every token that `one`
-/// accepts. `false` if both need a token and their audiences differ.
-pub(crate) fn is_as_strict(one: &Access, other: &Access) -> bool {
+/// accepts, and shows no less. `false` if both need a token and their audiences differ.
+pub(crate) fn is_as_strict(one: &Route, other: &Route) -> bool {
+    one.masks_as_much(other) && is_access_as_strict(&one.access, &other.access)
+}
+
+fn is_access_as_strict(one: &Access, other: &Access) -> bool {
     let (one, other) = match (one, other) {
         (_, Access::Public) => return true,
         (Access::Public, Access::Token(_)) => return false,

@@ -5,6 +5,8 @@ use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use edgepass_jose::Scope;
+use edgepass_mask::{Plan, Rule, With};
 use edgepass_verify::Requirements;
 use edgepass_verify::checks::RequirementsConfig;
 use edgepass_verify::policy::OneOrMany;
@@ -82,8 +84,22 @@ struct RouteText {
     resource: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rate_limit: Option<RateLimitText>,
+    /// Values that are masked in the origin's responses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    mask: Vec<MaskText>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cors: Option<CorsText>,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct MaskText {
+    /// Paths to the values.
+    fields: Vec<String>,
+    /// Scope token with which the values stay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unless: Option<String>,
+    with: With,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -177,9 +193,58 @@ pub(crate) struct Route {
     /// Path of the protected resource: empty for the whole API.
     pub(crate) resource: String,
     pub(crate) rate_limit: Option<RateLimit>,
+    pub(crate) masks: Option<Masks>,
+}
+
+/// What is masked in the responses of a route.
+#[derive(Debug)]
+pub(crate) struct Masks {
+    pub(crate) plan: Arc<Plan>,
+    /// The rules of the plan, each with the scope token with which its values stay.
+    rules: Vec<(Rule, Option<String>)>,
+}
+
+impl Masks {
+    /// The rules that hold for a token with this scope, as bits.
+    pub(crate) fn active(&self, granted: &Scope) -> u32 {
+        let holds =
+            |unless: &Option<String>| unless.as_ref().is_none_or(|scope| !granted.contains(scope));
+        let bits = self.rules.iter().zip(0..);
+        bits.filter(|((_, unless), _)| holds(unless)).fold(0, |all, (_, bit)| all | 1 << bit)
+    }
+
+    /// Whether a value is hashed, which needs a key.
+    pub(crate) fn has_hash(&self) -> bool {
+        self.rules.iter().any(|(rule, _)| rule.with == With::Hash)
+    }
+
+    fn of(masks: Vec<MaskText>) -> Result<Option<Self>, RouteError> {
+        let mut rules = Vec::new();
+        for MaskText { fields, unless, with } in masks {
+            if fields.is_empty() || unless.as_deref() == Some("") {
+                return Err(RouteError::Mask);
+            }
+            for field in fields {
+                let path = field.parse().map_err(|_| RouteError::MaskPath(field))?;
+                rules.push((Rule { path, with }, unless.clone()));
+            }
+        }
+        if rules.is_empty() {
+            return Ok(None);
+        }
+        let all: Vec<Rule> = rules.iter().map(|(rule, _)| rule.clone()).collect();
+        let plan = Arc::new(Plan::new(&all).map_err(|_| RouteError::Masks)?);
+        Ok(Some(Self { plan, rules }))
+    }
 }
 
 impl Route {
+    /// Whether at least what `other` masks is masked.
+    pub(crate) fn masks_as_much(&self, other: &Self) -> bool {
+        let rules = |route: &Self| route.masks.as_ref().map(|masks| masks.rules.clone());
+        other.masks.is_none() || rules(self) == rules(other)
+    }
+
     /// Whether the origin answers CORS preflights.
     pub(crate) fn forwards_preflights(&self) -> bool {
         self.cors.as_ref().is_some_and(|cors| cors.preflight == Preflight::Origin)
@@ -306,6 +371,10 @@ impl TryFrom<RouteText> for Route {
         if route.resource.as_deref().is_some_and(|path| !is_resource(path)) {
             return Err(RouteError::Resource);
         }
+        let masks = Masks::of(route.mask)?;
+        if masks.is_some() && (is_public || route.websocket == WebSocket::Pass) {
+            return Err(RouteError::MaskWithoutToken);
+        }
         let resource = route.resource.unwrap_or_default();
         let pattern = pattern(&route.path)?;
         let takes_escaped_slash = route.encoded_slash == EncodedSlash::Pass;
@@ -316,6 +385,7 @@ impl TryFrom<RouteText> for Route {
         Ok(Self {
             resource,
             rate_limit,
+            masks,
             folded: overlap::folded(&pattern),
             pattern,
             path: route.path,
@@ -693,6 +763,7 @@ mod tests {
                 "encoded_slash",
                 "resource",
                 "rate_limit",
+                "mask",
             ] {
                 let mut route = route.clone();
                 route[name] = value.clone();
@@ -721,6 +792,7 @@ mod tests {
             "audience = \"x\"",
             "cache = true",
             "forward_token = true",
+            "mask = []",
             "outlives_token = true",
             "pass_headers = []",
             "public = true",

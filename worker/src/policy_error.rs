@@ -82,6 +82,17 @@ pub(crate) enum RouteError {
          write a variable, \"/files/{{name}}\""
     )]
     EncodedSlash,
+    #[error("mask: name fields, and leave unless out instead of writing an empty text")]
+    Mask,
+    #[error(
+        "mask: {0:?} is not a path: write $.customers[*].iban or $..email; names, ['names'], [0], * and .., no \
+         filters, slices or unions"
+    )]
+    MaskPath(String),
+    #[error("mask: at most 32 paths, with at most 96 segments in all")]
+    Masks,
+    #[error("mask: a route with masks needs a token, and takes no WebSocket")]
+    MaskWithoutToken,
     #[error("cors.headers: write header names, [\"content-type\"]")]
     CorsHeaders,
     #[error(

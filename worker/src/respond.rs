@@ -4,8 +4,10 @@ use edgepass_verify::refusal::Refusal;
 use wasm_bindgen::prelude::*;
 
 use crate::incoming::Incoming;
-use crate::lasting::WatchedRequest;
+use crate::lasting::{UNWATCHED_BYTES, WatchedRequest};
+use crate::masking::{self, Masking};
 use crate::policy::{Access, Cors, Preflight, Route};
+use crate::settings::Settings;
 
 #[wasm_bindgen(module = "/src/respond.js")]
 extern "C" {
@@ -176,37 +178,70 @@ pub(crate) struct PassOn<'r> {
     pub(crate) cors: &'r CorsReply,
     /// The request, if its response must end with the token.
     pub(crate) watched: Option<WatchedRequest<'r>>,
+    /// What is masked in it.
+    pub(crate) masking: &'r Masking,
+    pub(crate) settings: &'r Settings,
 }
 
 /// Builds the response to the client from the origin's response. On a route that needs a token, no
 /// shared cache may store the response, and it ends with the token if it is watched. If the route
 /// has `cors`, the pages that it names may read the response.
-pub(crate) fn pass_on(
-    response: web_sys::Response,
-    how: &PassOn<'_>,
-) -> Result<web_sys::Response, JsValue> {
+pub(crate) fn pass_on(response: web_sys::Response, how: &PassOn<'_>) -> Result<JsValue, JsValue> {
     let is_public = matches!(how.route.access, Access::Public);
     if is_public && !how.cors.varies {
-        return Ok(response);
+        return Ok(response.into());
     }
+    let mut masked = None;
     let copy = if is_public {
         copied(&response, &response)?
     } else {
         let facts = facts_of(&response);
         let mut lines = facts.splitn(3, '\n');
         let [content, length, cache_control] = [(); 3].map(|()| lines.next().unwrap_or_default());
+        if how.masking.active != 0 && content == "body" {
+            let masker = masking::masker(how.settings, how.route, how.masking, &response);
+            let Some(masker) = masker else {
+                how.settings.metrics.count("masking_impossible");
+                crate::log(
+                    "a response of the origin cannot be masked: it is a part, is encoded, or is no JSON in UTF-8",
+                );
+                return refuse(&masking_impossible(), how.cors).map(JsValue::from);
+            };
+            masked = Some(masking::masked_body(&response, masker));
+        }
+        // The length is that of the unmasked body: it only tells whether the body is a short one.
+        let length = length.parse().ok();
+        let length = length.filter(|length| masked.is_none() || *length <= UNWATCHED_BYTES);
+        let source = masked.as_ref().map_or(&response, |masked| masked.unchecked_ref());
         let replaced = how.watched.as_ref().and_then(|watched| match content {
             "socket" => Some(watched.socket(&response)),
-            "body" => watched.body(&response, length.parse().ok()),
+            "body" => watched.body(source, length),
             _ => None,
         });
+        let replaced = replaced.or_else(|| masked.as_ref().map(masking::streamed));
         let content = replaced.as_ref().unwrap_or(&response);
         copied_privately(&response, content, private(cache_control).as_deref())?
     };
+    if how.masking.active != 0 {
+        for name in masking::UNTRUE {
+            copy.headers().delete(name)?;
+        }
+    }
     if how.cors.varies {
         how.cors.write(&copy.headers())?;
     }
-    Ok(copy)
+    match masked {
+        None => Ok(copy.into()),
+        Some(masked) => {
+            let refusal = refuse(&masking_impossible(), how.cors)?;
+            Ok(masking::chosen(&masked, &copy, &refusal))
+        }
+    }
+}
+
+fn masking_impossible() -> Refusal {
+    let detail = "the response of the origin cannot be masked";
+    Refusal::plain(502, "masking_impossible", detail)
 }
 
 /// Returns `Cache-Control` for a response to one client. `None` if the value of the origin is as

@@ -75,8 +75,7 @@ impl GuardPolicy {
             return None;
         }
         let is_stricter = |other: &&Route| {
-            other.methods.iter().any(|own| own == method)
-                && !is_as_strict(&taken.access, &other.access)
+            other.methods.iter().any(|own| own == method) && !is_as_strict(taken, other)
         };
         let mut stricter = self.routes.iter().filter(is_stricter).peekable();
         // Without such a route, the readings of the path need not be computed, which takes time.

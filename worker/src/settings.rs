@@ -48,6 +48,8 @@ pub(crate) struct Settings {
     /// `ORIGIN_SECRET`, which the guard sends to the origin, so that the origin can refuse requests
     /// that bypass the guard.
     pub(crate) origin_secret: Option<String>,
+    /// `MASK_KEY`, under which masked values are hashed.
+    pub(crate) mask_key: Option<String>,
 }
 
 thread_local! {
@@ -155,6 +157,14 @@ impl Settings {
             Some(objects) => Box::new(SharedReplay(objects)),
             None => Box::new(IsolateReplay::default()),
         };
+        let mask_key = secret(env, "MASK_KEY")?;
+        let hashes = policy
+            .routes
+            .iter()
+            .any(|route| route.masks.as_ref().is_some_and(|masks| masks.has_hash()));
+        if hashes != mask_key.is_some() {
+            return Err(SettingsError::MaskKey);
+        }
         let options = RequestOptions {
             user_agent: Some(user_agent(env)?),
             // With earlier compatibility dates the guard does not start.
@@ -180,6 +190,7 @@ impl Settings {
             origin_url,
             origin_service,
             origin_secret: secret(env, "ORIGIN_SECRET")?,
+            mask_key,
         })
     }
 }
@@ -318,7 +329,7 @@ fn wrong(env: &Object, error: ConfigError) -> SettingsError {
 
 /// The names of all settings of the guard. A variable or binding with another name is an error: it
 /// is probably a misspelt setting, which would have no effect.
-pub(crate) const KNOWN: [&str; 28] = [
+pub(crate) const KNOWN: [&str; 29] = [
     "AUDIENCE",
     "CACHE",
     "DOCUMENTS",
@@ -331,6 +342,7 @@ pub(crate) const KNOWN: [&str; 28] = [
     "ISSUER_SERVICE",
     "JWKS_URI",
     "LIST_BYTES",
+    "MASK_KEY",
     "METRICS",
     "METRICS_TOKEN",
     "ORIGIN",

@@ -86,6 +86,10 @@ pub(crate) enum SettingsError {
     UsageIssuer,
     #[error("USAGE_INTERVAL must be a duration from \"1s\" to \"1h\"")]
     UsageInterval,
+    #[error(
+        "set the secret MASK_KEY (at least 32 characters) if and only if a route masks with = \"hash\""
+    )]
+    MaskKey,
     #[error("ISSUERS must be a JSON array")]
     Issuers,
     #[error("ISSUERS: {0}")]

@@ -136,10 +136,11 @@ pub(crate) fn check_exports() -> anyhow::Result<()> {
 /// Check each crate's direct dependencies on other crates of the project: they must be exactly
 /// these.
 fn check_directions() -> anyhow::Result<()> {
-    const ORDER: [(&str, &[&str]); 9] = [
+    const ORDER: [(&str, &[&str]); 10] = [
         ("edgepass-jose", &[]),
         ("edgepass-crypto", &["edgepass-jose"]),
         ("edgepass-status-list", &["edgepass-jose"]),
+        ("edgepass-mask", &[]),
         ("edgepass-verify", &["edgepass-crypto", "edgepass-jose", "edgepass-status-list"]),
         ("edgepass-web", &["edgepass-jose", "edgepass-verify"]),
         ("edgepass-log", &["edgepass-crypto"]),

@@ -6,7 +6,7 @@ use crate::step::{self, command, root};
 use crate::tools::{self, target_dir};
 
 /// The targets of `fuzz/Cargo.toml`.
-const TARGETS: [&str; 10] = [
+const TARGETS: [&str; 11] = [
     "jws",
     "json",
     "jwk_set",
@@ -17,6 +17,7 @@ const TARGETS: [&str; 10] = [
     "documents",
     "tables",
     "log",
+    "masking",
 ];
 /// Seconds that CI spends on all targets together.
 pub(crate) const SECONDS: u64 = 60;

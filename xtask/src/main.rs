@@ -57,6 +57,8 @@ usage: cargo xtask <command>
                      measure 10,000 requests that wait for a status head (--quick: 2,000)
   bench reports [--quick] [--json]
                      measure issuing while 1,000 reports of use arrive in a second (--quick: 200)
+  bench masking [--quick] [--json]
+                     measure the guard that masks 1 MiB of JSON, beside a Worker that parses and writes it
   bench leaks [--quick] [--json]
                      measure the scan of source text, beside ripgrep
   reference          write docs/api, the API reference of the npm package

@@ -16,7 +16,7 @@ use crate::tools::{self, Tools, target_dir};
 
 type Suite = fn(&Tools) -> anyhow::Result<Tally>;
 
-const SUITES: [(&str, &str, Suite); 15] = [
+const SUITES: [(&str, &str, Suite); 16] = [
     ("rust", "unit, documentation and whole-program tests in Rust", rust),
     ("vectors", "one vector file on four hosts: native, Node, workerd, Chromium", vectors),
     ("field", "what other issuers, hosts and clients do, by kind, on the same four hosts", field),
@@ -36,6 +36,7 @@ const SUITES: [(&str, &str, Suite); 15] = [
     ),
     ("faults", "revocation under load and faults: kills, outages, a bucket, clocks, keys", faults),
     ("use", "how tokens are used: counted by guards, reported, and shown by the issuer", use_suite),
+    ("governance", "values that leave masked, in workerd", governance),
     ("crash", "an issuer that is killed, with a failing disk or damaged files", crash::suite),
     (
         "hostile",
@@ -294,6 +295,18 @@ fn use_suite(tools: &Tools) -> anyhow::Result<Tally> {
     );
     test.env("EDGEPASS_GUARD", root().join("worker/build")).env("EDGEPASS_PROGRAM", edgepass);
     count_node(&mut tally, "the use of tokens", &mut test)?;
+    Ok(tally)
+}
+
+/// The policy of the guard that masks.
+pub(crate) const GOVERNANCE_POLICY: &str = "tests/governance/guard.toml";
+
+fn governance(tools: &Tools) -> anyhow::Result<Tally> {
+    let mut tally = Tally::default();
+    let guard = artifacts::guard_with(tools, GOVERNANCE_POLICY, "governance-guard")?;
+    let mut test = tools.node(&["--test", "--test-reporter=spec"]);
+    test.arg("tests/governance/masking.test.mjs").env("EDGEPASS_GOVERNANCE_GUARD", guard);
+    count_node(&mut tally, "what an agreement and a scope let through", &mut test)?;
     Ok(tally)
 }
 

@@ -1,9 +1,6 @@
 //! Server-sent events (HTML, "Parsing an event stream"): each line `data:` holds a document.
 
-use std::ops::Deref;
-
 use crate::masker::{Json, MaskError};
-use crate::plan::Plan;
 
 /// Where a line is.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -32,10 +29,10 @@ pub(crate) struct Events {
 }
 
 impl Events {
-    pub(crate) fn feed<P: Deref<Target = Plan>>(
+    pub(crate) fn feed(
         &mut self,
         mut input: &[u8],
-        json: &mut Json<P>,
+        json: &mut Json,
         out: &mut Vec<u8>,
     ) -> Result<(), MaskError> {
         while let Some(byte) = input.first() {
@@ -52,23 +49,14 @@ impl Events {
         Ok(())
     }
 
-    pub(crate) fn finish<P: Deref<Target = Plan>>(
-        &mut self,
-        json: &mut Json<P>,
-        out: &mut Vec<u8>,
-    ) -> Result<(), MaskError> {
+    pub(crate) fn finish(&mut self, json: &mut Json, out: &mut Vec<u8>) -> Result<(), MaskError> {
         if self.at == At::Name {
             self.named()?;
         }
         json.end_document(out)
     }
 
-    fn take<P: Deref<Target = Plan>>(
-        &mut self,
-        byte: u8,
-        json: &mut Json<P>,
-        out: &mut Vec<u8>,
-    ) -> Result<(), MaskError> {
+    fn take(&mut self, byte: u8, json: &mut Json, out: &mut Vec<u8>) -> Result<(), MaskError> {
         if is_break(byte) {
             match self.at {
                 At::Name => {

@@ -8,14 +8,16 @@
 //! # Example
 //!
 //! ```
+//! use std::sync::Arc;
+//!
 //! use edgepass_mask::{Format, Masker, Plan, Rule, With};
 //!
 //! let rules = [
 //!     Rule { path: "$..email".parse()?, with: With::Email },
 //!     Rule { path: "$.customers[*].iban".parse()?, with: With::Last4 },
 //! ];
-//! let plan = Plan::new(&rules)?;
-//! let mut masker = Masker::new(&plan, u32::MAX, Format::Json, None);
+//! let plan = Arc::new(Plan::new(&rules)?);
+//! let mut masker = Masker::new(plan, u32::MAX, Format::Json, None);
 //! let mut out = Vec::new();
 //! masker.feed(br#"{"customers": [{"email": "ada@example.com", "iban": "DE02120300000000202051"}]}"#, &mut out)?;
 //! masker.finish(&mut out)?;

@@ -1,6 +1,6 @@
 //! The masker: a reader of JSON that copies what it reads, except what is masked.
 
-use std::ops::Deref;
+use std::sync::Arc;
 
 use crate::events::Events;
 use crate::plan::{Plan, States};
@@ -40,17 +40,17 @@ pub(crate) const MAX_DEPTH: usize = 128;
 /// Octets that are held: a name with the separators before it, or a text to be masked.
 pub(crate) const MAX_HELD: usize = 64 * 1024;
 
-/// Masks one body. `P` is a [`Plan`] behind a reference or a shared pointer.
-pub struct Masker<P> {
-    json: Json<P>,
+/// Masks one body.
+pub struct Masker {
+    json: Json,
     events: Option<Events>,
     format: Format,
 }
 
-impl<P: Deref<Target = Plan>> Masker<P> {
+impl Masker {
     /// A masker for the rules whose bits are set in `active`, in the order of the plan. Without `key`, hashes
     /// are `null`.
-    pub fn new(plan: P, active: u32, format: Format, key: Option<HashKey>) -> Self {
+    pub fn new(plan: Arc<Plan>, active: u32, format: Format, key: Option<HashKey>) -> Self {
         let events = (format == Format::Events).then(Events::default);
         Self { json: Json::new(plan, active, key), events, format }
     }
@@ -71,10 +71,11 @@ impl<P: Deref<Target = Plan>> Masker<P> {
     ///
     /// # Errors
     ///
-    /// [`MaskError::NotJson`]: a document is not whole.
+    /// [`MaskError::NotJson`]: a document is not whole, or there is none where one was promised.
     pub fn finish(&mut self, out: &mut Vec<u8>) -> Result<(), MaskError> {
         match &mut self.events {
             Some(events) => events.finish(&mut self.json, out),
+            None if self.format == Format::Json && !self.json.has_begun => Err(MaskError::NotJson),
             None => self.json.end_document(out),
         }
     }
@@ -157,14 +158,18 @@ struct Container {
 }
 
 /// Masks documents, one after the other.
-pub(crate) struct Json<P> {
-    plan: P,
+///
+/// Octets that the client gets are copied in long pieces. So [`Cursor`] says how far the input has been read, and
+/// what of it the client has not got yet.
+pub(crate) struct Json {
+    plan: Arc<Plan>,
     active: u32,
     key: Option<HashKey>,
     state: State,
     containers: Vec<Container>,
-    /// Separators and a name of which it is not known yet whether the client gets them.
+    /// Separators and a name, from earlier input, of which it is not known yet whether the client gets them.
     held: Vec<u8>,
+    /// Whether such octets are being read.
     is_holding: bool,
     /// The name or text that is read; a number that is masked.
     text: Text,
@@ -178,12 +183,48 @@ pub(crate) struct Json<P> {
     has_begun: bool,
 }
 
+/// A place in the input.
+struct Cursor<'i> {
+    input: &'i [u8],
+    /// The octet that is read next.
+    at: usize,
+    /// The first octet that the client has not got, unless the value is masked.
+    from: usize,
+    /// The first octet that is held, while octets are held.
+    hold: usize,
+}
+
+impl<'i> Cursor<'i> {
+    fn rest(&self) -> &'i [u8] {
+        self.input.get(self.at..).unwrap_or_default()
+    }
+
+    fn between(&self, from: usize, to: usize) -> &'i [u8] {
+        self.input.get(from..to).unwrap_or_default()
+    }
+
+    /// Steps over a text, after its first quote, if all of it is here and plain. Returns what it says.
+    fn whole_text(&mut self) -> Option<&'i [u8]> {
+        let length = text::plain_length(self.rest());
+        let (text, rest) = self.rest().split_at_checked(length)?;
+        if rest.first() != Some(&b'"') || length > MAX_HELD {
+            return None;
+        }
+        self.step(length.saturating_add(1));
+        Some(text)
+    }
+
+    fn step(&mut self, octets: usize) {
+        self.at = self.at.saturating_add(octets);
+    }
+}
+
 fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
 }
 
-impl<P: Deref<Target = Plan>> Json<P> {
-    fn new(plan: P, active: u32, key: Option<HashKey>) -> Self {
+impl Json {
+    fn new(plan: Arc<Plan>, active: u32, key: Option<HashKey>) -> Self {
         Self {
             plan,
             active,
@@ -205,7 +246,7 @@ impl<P: Deref<Target = Plan>> Json<P> {
         if let State::InNumber(number) = self.state
             && number.is_whole()
         {
-            self.value_ends(out);
+            self.value_ends(&mut Cursor { input: &[], at: 0, from: 0, hold: 0 }, out);
         }
         let is_whole = matches!(self.state, State::Over(_)) || !self.has_begun;
         (self.state, self.has_begun) = (State::Value, false);
@@ -215,137 +256,171 @@ impl<P: Deref<Target = Plan>> Json<P> {
     /// Takes the next octets of a document; with `lines` also of further ones.
     pub(crate) fn feed(
         &mut self,
-        mut input: &[u8],
+        input: &[u8],
         lines: bool,
         out: &mut Vec<u8>,
     ) -> Result<(), MaskError> {
-        while let Some(byte) = input.first() {
-            let length = self.run(input);
-            if length > 0 {
-                let (run, rest) = input.split_at_checked(length).unwrap_or((input, &[]));
-                self.pass(run, out)?;
-                input = rest;
-                continue;
+        let mut cursor = Cursor { input, at: 0, from: 0, hold: 0 };
+        let mut read = Ok(());
+        while let Some(byte) = input.get(cursor.at)
+            && read.is_ok()
+        {
+            read = self.take(*byte, lines, &mut cursor, out);
+        }
+        if self.masked.is_some() {
+            return read;
+        }
+        if !self.is_holding {
+            out.extend_from_slice(cursor.between(cursor.from, cursor.at));
+            return read;
+        }
+        out.extend_from_slice(cursor.between(cursor.from, cursor.hold));
+        self.held.extend_from_slice(cursor.between(cursor.hold, cursor.at));
+        if self.held.len() > MAX_HELD { Err(MaskError::TooLong) } else { read }
+    }
+
+    /// Takes the next octet, `byte`, and maybe some after it.
+    fn take(
+        &mut self,
+        byte: u8,
+        lines: bool,
+        cursor: &mut Cursor<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), MaskError> {
+        match self.state {
+            State::InName | State::InText => return self.take_text(cursor, out),
+            State::InNumber(number) => return self.take_number(number, cursor, out),
+            State::InWord(rest) => {
+                let same = rest.iter().zip(cursor.rest()).take_while(|(one, other)| one == other);
+                let length = same.count();
+                cursor.step(length);
+                if length < rest.len() && !cursor.rest().is_empty() {
+                    return Err(MaskError::NotJson);
+                }
+                match rest.get(length..).filter(|rest| !rest.is_empty()) {
+                    None => self.value_ends(cursor, out),
+                    Some(rest) => self.state = State::InWord(rest),
+                }
+                return Ok(());
             }
-            if self.take(*byte, lines, out)? {
-                input = input.get(1..).unwrap_or_default();
+            State::Over(has_break) if is_space(byte) => {
+                self.state = State::Over(has_break || byte == b'\n');
+                cursor.step(1);
+                return Ok(());
+            }
+            _ if is_space(byte) => {
+                cursor.step(1);
+                return Ok(());
+            }
+            _ => {}
+        }
+        match (self.state, byte) {
+            (State::FirstElement | State::Next, b']') | (State::FirstName | State::Next, b'}') => {
+                self.container_ends(byte, cursor, out)
+            }
+            (State::Value | State::FirstElement, _) => self.value_begins(byte, cursor, out),
+            (State::FirstName | State::Name, b'"') => self.name_begins(cursor, out),
+            (State::Colon, b':') => {
+                self.state = State::Value;
+                cursor.step(1);
+                Ok(())
+            }
+            (State::Next, b',') => self.comma(cursor, out),
+            (State::Over(true), _) if lines => self.value_begins(byte, cursor, out),
+            _ => Err(MaskError::NotJson),
+        }
+    }
+
+    /// Reads on in a name or text.
+    fn take_text(&mut self, cursor: &mut Cursor<'_>, out: &mut Vec<u8>) -> Result<(), MaskError> {
+        loop {
+            cursor.step(self.text.plain(cursor.rest()));
+            if self.text.decoded.len() > MAX_HELD {
+                return Err(MaskError::TooLong);
+            }
+            let Some(byte) = cursor.rest().first() else { return Ok(()) };
+            let read = match *byte == b'"' && self.text.is_plain() {
+                true => Read::End,
+                false => self.text.take(*byte),
+            };
+            if read == Read::Invalid {
+                return Err(MaskError::NotJson);
+            }
+            cursor.step(1);
+            match read {
+                Read::On | Read::Invalid => {}
+                Read::End if self.state == State::InName => {
+                    let name = std::mem::take(&mut self.text.decoded);
+                    return self.name_ends(&name, cursor, out);
+                }
+                Read::End => {
+                    self.value_ends(cursor, out);
+                    return Ok(());
+                }
             }
         }
+    }
+
+    /// Reads on in a number.
+    fn take_number(
+        &mut self,
+        mut number: Number,
+        cursor: &mut Cursor<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), MaskError> {
+        let is_kept = self.is_scalar && self.masked.is_some();
+        while let Some(byte) = cursor.rest().first() {
+            match number.next(*byte) {
+                Some(next) => number = next,
+                // The octet after a number is not a part of it.
+                None if number.is_whole() => {
+                    self.value_ends(cursor, out);
+                    return Ok(());
+                }
+                None => return Err(MaskError::NotJson),
+            }
+            if is_kept {
+                self.text.decoded.push(*byte);
+                if self.text.decoded.len() > MAX_HELD {
+                    return Err(MaskError::TooLong);
+                }
+            }
+            cursor.step(1);
+        }
+        self.state = State::InNumber(number);
         Ok(())
     }
 
-    /// The number of octets at the start of `input` that change nothing: within a text, and white space.
-    fn run(&mut self, input: &[u8]) -> usize {
-        match self.state {
-            State::InName | State::InText => self.text.plain(input),
-            State::InNumber(Number::Whole) if !self.is_scalar => {
-                let is_digit = |byte: &u8| byte.is_ascii_digit();
-                input.iter().position(|byte| !is_digit(byte)).unwrap_or(input.len())
-            }
-            State::InNumber(_) | State::InWord(_) | State::Over(_) => 0,
-            _ => input.iter().position(|byte| !is_space(*byte)).unwrap_or(input.len()),
+    /// Holds the octets from here on, if a rule may remove the value that they belong to.
+    fn hold(&mut self, states: States, cursor: &mut Cursor<'_>) {
+        if !self.is_holding && self.masked.is_none() && states != 0 {
+            self.is_holding = true;
+            cursor.hold = cursor.at;
         }
     }
 
-    /// Gives octets to the client, holds them, or drops them.
-    fn pass(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), MaskError> {
-        if self.masked.is_some() {
-            return match self.text.decoded.len() > MAX_HELD {
-                true => Err(MaskError::TooLong),
-                false => Ok(()),
-            };
-        }
-        if !self.is_holding {
-            out.extend_from_slice(bytes);
-            return Ok(());
-        }
-        self.held.extend_from_slice(bytes);
-        if self.held.len() > MAX_HELD { Err(MaskError::TooLong) } else { Ok(()) }
-    }
-
-    /// Takes one octet. Returns whether it is done with: the octet after a number is looked at again.
-    fn take(&mut self, byte: u8, lines: bool, out: &mut Vec<u8>) -> Result<bool, MaskError> {
-        match (self.state, byte) {
-            (State::FirstElement, b']') | (State::FirstName, b'}') => {
-                self.container_ends(byte, out)?
-            }
-            (State::Next, b']' | b'}') => self.container_ends(byte, out)?,
-            (State::Value | State::FirstElement, _) => self.value_begins(byte, out)?,
-            (State::FirstName | State::Name, b'"') => self.name_begins(out)?,
-            (State::InName, _) => match self.text.take(byte) {
-                Read::Invalid => return Err(MaskError::NotJson),
-                Read::On => self.pass(&[byte], out)?,
-                Read::End => {
-                    self.pass(&[byte], out)?;
-                    self.name_ends()?;
-                }
-            },
-            (State::Colon, b':') => {
-                self.pass(&[byte], out)?;
-                self.state = State::Value;
-            }
-            (State::InText, _) => match self.text.take(byte) {
-                Read::Invalid => return Err(MaskError::NotJson),
-                Read::On => self.pass(&[byte], out)?,
-                Read::End => {
-                    self.pass(&[byte], out)?;
-                    self.value_ends(out);
-                }
-            },
-            (State::InNumber(number), _) => match number.next(byte) {
-                Some(next) => {
-                    self.state = State::InNumber(next);
-                    self.keep_digit(byte);
-                    self.pass(&[byte], out)?;
-                }
-                None if number.is_whole() => {
-                    self.value_ends(out);
-                    return Ok(false);
-                }
-                None => return Err(MaskError::NotJson),
-            },
-            (State::InWord(rest), _) => {
-                let Some((next, rest)) = rest.split_first() else { return Err(MaskError::NotJson) };
-                if *next != byte {
-                    return Err(MaskError::NotJson);
-                }
-                self.pass(&[byte], out)?;
-                match rest.is_empty() {
-                    true => self.value_ends(out),
-                    false => self.state = State::InWord(rest),
-                }
-            }
-            (State::Next, b',') => self.comma(out)?,
-            (State::Over(has_break), _) if is_space(byte) => {
-                self.state = State::Over(has_break || byte == b'\n');
-                self.pass(&[byte], out)?;
-            }
-            (State::Over(true), _) if lines => self.value_begins(byte, out)?,
-            _ => return Err(MaskError::NotJson),
-        }
-        Ok(true)
-    }
-
-    fn keep_digit(&mut self, byte: u8) {
-        if self.is_scalar && self.masked.is_some() {
-            self.text.decoded.push(byte);
-        }
-    }
-
-    fn name_begins(&mut self, out: &mut Vec<u8>) -> Result<(), MaskError> {
+    fn name_begins(&mut self, cursor: &mut Cursor<'_>, out: &mut Vec<u8>) -> Result<(), MaskError> {
         let states = self.containers.last().map_or(0, |container| container.states);
-        let is_open = self.masked.is_none();
-        self.is_holding |= is_open && states != 0;
-        self.text.begin(is_open && self.plan.wants_names(states));
+        self.hold(states, cursor);
+        cursor.step(1);
+        if let Some(name) = cursor.whole_text() {
+            return self.name_ends(name, cursor, out);
+        }
+        self.text.begin(self.masked.is_none() && self.plan.wants_names(states));
         self.state = State::InName;
-        self.pass(b"\"", out)
+        Ok(())
     }
 
-    fn name_ends(&mut self) -> Result<(), MaskError> {
+    fn name_ends(
+        &mut self,
+        name: &[u8],
+        cursor: &mut Cursor<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), MaskError> {
         self.state = State::Colon;
         let Some(object) = self.containers.last_mut() else { return Err(MaskError::NotJson) };
         let is_looked_for = self.masked.is_none() && self.plan.wants_names(object.states);
-        let name = self.plan.named(object.states, &self.text.decoded).filter(|_| is_looked_for);
+        let name = if is_looked_for { self.plan.named(object.states, name) } else { None };
         self.name = name;
         if let Some(name) = name {
             let bit =
@@ -355,10 +430,17 @@ impl<P: Deref<Target = Plan>> Json<P> {
             }
             object.seen |= bit;
         }
-        Ok(())
+        // What mostly comes next is taken at once, since the way through `take` is longer.
+        match cursor.rest() {
+            [b':', byte, ..] if !is_space(*byte) => {
+                cursor.step(1);
+                self.value_begins(*byte, cursor, out)
+            }
+            _ => Ok(()),
+        }
     }
 
-    fn comma(&mut self, out: &mut Vec<u8>) -> Result<(), MaskError> {
+    fn comma(&mut self, cursor: &mut Cursor<'_>, out: &mut Vec<u8>) -> Result<(), MaskError> {
         let Some(container) = self.containers.last_mut() else { return Err(MaskError::NotJson) };
         self.state = match container.is_object {
             true => State::Name,
@@ -367,11 +449,21 @@ impl<P: Deref<Target = Plan>> Json<P> {
                 State::Value
             }
         };
-        self.is_holding |= self.masked.is_none() && container.states != 0;
-        self.pass(b",", out)
+        let states = container.states;
+        self.hold(states, cursor);
+        cursor.step(1);
+        match cursor.rest() {
+            [b'"', ..] if self.state == State::Name => self.name_begins(cursor, out),
+            _ => Ok(()),
+        }
     }
 
-    fn value_begins(&mut self, byte: u8, out: &mut Vec<u8>) -> Result<(), MaskError> {
+    fn value_begins(
+        &mut self,
+        byte: u8,
+        cursor: &mut Cursor<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), MaskError> {
         let depth = self.containers.len();
         let mut states = 0;
         if self.masked.is_none() {
@@ -381,12 +473,7 @@ impl<P: Deref<Target = Plan>> Json<P> {
                 Some(array) => self.plan.element(array.states, array.index),
             };
             let with = self.plan.masked(states);
-            if with == Some(With::Remove) {
-                self.held.clear();
-            } else {
-                self.give_held(out);
-            }
-            self.is_holding = false;
+            self.decide(with, cursor, out)?;
             self.masked = with.map(|with| (with, depth));
         }
         self.name = None;
@@ -404,9 +491,15 @@ impl<P: Deref<Target = Plan>> Json<P> {
                 self.containers.push(Container { is_object, states, index, has_passed, seen });
             }
             b'"' => {
+                cursor.step(1);
                 self.is_scalar = is_masked_here;
+                if !is_masked_here && cursor.whole_text().is_some() {
+                    self.value_ends(cursor, out);
+                    return Ok(());
+                }
                 self.text.begin(is_masked_here);
                 self.state = State::InText;
+                return Ok(());
             }
             b't' => self.state = State::InWord(b"rue"),
             b'f' => self.state = State::InWord(b"alse"),
@@ -416,36 +509,71 @@ impl<P: Deref<Target = Plan>> Json<P> {
                 self.state = State::InNumber(number);
                 self.is_scalar = is_masked_here;
                 self.text.begin(false);
-                self.keep_digit(byte);
+                if is_masked_here {
+                    self.text.decoded.push(byte);
+                }
             }
         }
-        self.pass(&[byte], out)
+        cursor.step(1);
+        Ok(())
     }
 
-    /// Gives the client the separators and the name before a value. The comma goes if nothing is before it.
-    fn give_held(&mut self, out: &mut Vec<u8>) {
-        if let Some(container) = self.containers.last_mut() {
-            let comma = match container.has_passed {
-                false => self.held.strip_prefix(b","),
-                true => None,
-            };
-            out.extend_from_slice(comma.unwrap_or(&self.held));
-            container.has_passed = true;
+    /// Gives the client what comes before a value, unless the value goes. The comma goes, too, if nothing is
+    /// before it.
+    fn decide(
+        &mut self,
+        with: Option<With>,
+        cursor: &mut Cursor<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), MaskError> {
+        let held = match self.is_holding {
+            true => cursor.between(cursor.hold, cursor.at),
+            false => &[],
+        };
+        if self.held.len().saturating_add(held.len()) > MAX_HELD {
+            return Err(MaskError::TooLong);
+        }
+        let before = cursor.at.saturating_sub(held.len());
+        let is_first = self.containers.last_mut().is_some_and(|container| {
+            let is_first = !container.has_passed;
+            container.has_passed |= with != Some(With::Remove);
+            is_first
+        });
+        let has_comma = is_first && self.held.first().or_else(|| held.first()) == Some(&b',');
+        if with == Some(With::Remove) {
+            out.extend_from_slice(cursor.between(cursor.from, before));
+        } else if !self.held.is_empty() || has_comma {
+            out.extend_from_slice(cursor.between(cursor.from, before));
+            let skipped = usize::from(has_comma);
+            out.extend_from_slice(self.held.get(skipped..).unwrap_or_default());
+            let skipped = if self.held.is_empty() { skipped } else { 0 };
+            out.extend_from_slice(held.get(skipped..).unwrap_or_default());
+            cursor.from = cursor.at;
+        }
+        if with.is_some_and(|with| with != With::Remove) {
+            out.extend_from_slice(cursor.between(cursor.from, cursor.at));
         }
         self.held.clear();
+        self.is_holding = false;
+        Ok(())
     }
 
-    fn container_ends(&mut self, byte: u8, out: &mut Vec<u8>) -> Result<(), MaskError> {
+    fn container_ends(
+        &mut self,
+        byte: u8,
+        cursor: &mut Cursor<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), MaskError> {
         let is_object = byte == b'}';
         if self.containers.pop().is_none_or(|container| container.is_object != is_object) {
             return Err(MaskError::NotJson);
         }
-        self.pass(&[byte], out)?;
-        self.value_ends(out);
+        cursor.step(1);
+        self.value_ends(cursor, out);
         Ok(())
     }
 
-    fn value_ends(&mut self, out: &mut Vec<u8>) {
+    fn value_ends(&mut self, cursor: &mut Cursor<'_>, out: &mut Vec<u8>) {
         if let Some((with, _)) = self.masked.filter(|(_, around)| *around == self.containers.len())
         {
             let value = std::str::from_utf8(&self.text.decoded).ok().filter(|_| self.is_scalar);
@@ -457,6 +585,7 @@ impl<P: Deref<Target = Plan>> Json<P> {
             }
             (self.masked, self.is_scalar) = (None, false);
             self.text.decoded.clear();
+            cursor.from = cursor.at;
         }
         self.state = if self.containers.is_empty() { State::Over(false) } else { State::Next };
     }

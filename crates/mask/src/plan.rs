@@ -24,6 +24,12 @@ pub const MAX_RULES: usize = 32;
 /// to all, next to each other.
 pub(crate) type States = u128;
 
+/// One bit of 64, by the length and first octet of a name.
+fn mark(name: &[u8]) -> u64 {
+    let first = name.first().copied().map_or(0, usize::from);
+    1_u64.rotate_left((name.len() ^ first) as u32)
+}
+
 /// Rules that are ready for matching.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
@@ -31,12 +37,16 @@ pub struct Plan {
     starts: Vec<States>,
     /// The states after all segments and what takes the place of the value, by rule.
     ends: Vec<(States, With)>,
+    /// The states after all segments, of all rules.
+    all_ends: States,
     /// States whose next segment selects at any depth.
     deep: States,
     /// States whose next segment selects every child.
     all: States,
-    /// States whose next segment is this name. Sorted by name.
+    /// States whose next segment is this name.
     names: Vec<(String, States)>,
+    /// The marks of all names: most others are told apart without a search.
+    marks: u64,
     /// The same states of all names.
     any_name: States,
     /// States whose next segment is this index.
@@ -67,6 +77,7 @@ impl Plan {
                     Selector::Index(index) => plan.indices.push((*index, state)),
                     Selector::Name(name) => {
                         plan.any_name |= state;
+                        plan.marks |= mark(name.as_bytes());
                         match plan.names.iter_mut().find(|(own, _)| own == name) {
                             Some((_, states)) => *states |= state,
                             None => plan.names.push((name.clone(), state)),
@@ -76,9 +87,9 @@ impl Plan {
                 state <<= 1;
             }
             plan.ends.push((state, *with));
+            plan.all_ends |= state;
             state <<= 1;
         }
-        plan.names.sort_by(|one, other| one.0.cmp(&other.0));
         Ok(plan)
     }
 
@@ -96,8 +107,11 @@ impl Plan {
 
     /// The position of a name that a rule has next. `None`: no rule does.
     pub(crate) fn named(&self, of: States, name: &[u8]) -> Option<usize> {
-        let found = self.names.binary_search_by(|(own, _)| own.as_bytes().cmp(name)).ok()?;
-        self.names.get(found).filter(|(_, states)| of & states != 0).map(|_| found)
+        if self.marks & mark(name) == 0 {
+            return None;
+        }
+        let is_it = |(own, states): &(String, States)| own.as_bytes() == name && of & states != 0;
+        self.names.iter().position(is_it)
     }
 
     /// The states of a member, by the position of its name.
@@ -118,6 +132,9 @@ impl Plan {
 
     /// What takes the place of a value with these states: of the first rule that it fits.
     pub(crate) fn masked(&self, states: States) -> Option<With> {
+        if states & self.all_ends == 0 {
+            return None;
+        }
         let (_, with) = self.ends.iter().find(|(end, _)| states & end != 0)?;
         Some(*with)
     }

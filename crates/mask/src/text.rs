@@ -43,13 +43,17 @@ impl Text {
         self.decoded.clear();
     }
 
+    /// Whether a quote ends the string here, and nothing else is to be done.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.at == At::Plain && self.high.is_none()
+    }
+
     /// The number of octets at the start of `input` that need no look: plain ASCII within the string.
     pub(crate) fn plain(&mut self, input: &[u8]) -> usize {
-        if self.at != At::Plain || self.high.is_some() {
+        if !self.is_plain() {
             return 0;
         }
-        let is_plain = |byte: &u8| matches!(byte, 0x20..=0x7f) && *byte != b'"' && *byte != b'\\';
-        let length = input.iter().position(|byte| !is_plain(byte)).unwrap_or(input.len());
+        let length = plain_length(input);
         if self.is_wanted {
             self.decoded.extend_from_slice(input.get(..length).unwrap_or_default());
         }
@@ -163,6 +167,29 @@ impl Text {
             self.decoded.extend_from_slice(sign.encode_utf8(&mut [0; 4]).as_bytes());
         }
     }
+}
+
+/// The number of octets before the first that is a quote, a backslash, a control character or not ASCII. Looks at
+/// eight at once.
+pub(crate) fn plain_length(input: &[u8]) -> usize {
+    const ONES: u64 = u64::MAX / 255;
+    const HIGH: u64 = ONES << 7;
+    // The lowest high bit that is set marks the first octet that is below `bound`.
+    let below = |octets: u64, bound: u64| octets.wrapping_sub(ONES.wrapping_mul(bound)) & !octets;
+    let equal = |octets: u64, sought: u8| below(octets ^ ONES.wrapping_mul(u64::from(sought)), 1);
+    let (chunks, rest) = input.as_chunks::<8>();
+    let mut length: usize = 0;
+    for chunk in chunks {
+        let octets = u64::from_le_bytes(*chunk);
+        let special = octets | below(octets, 0x20) | equal(octets, b'"') | equal(octets, b'\\');
+        if special & HIGH != 0 {
+            let bits = (special & HIGH).trailing_zeros();
+            return length.saturating_add(bits as usize / 8);
+        }
+        length = length.saturating_add(8);
+    }
+    let is_plain = |byte: &u8| matches!(byte, 0x20..=0x7f) && *byte != b'"' && *byte != b'\\';
+    length.saturating_add(rest.iter().position(|byte| !is_plain(byte)).unwrap_or(rest.len()))
 }
 
 /// Appends a text as a string of JSON.

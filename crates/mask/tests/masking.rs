@@ -9,25 +9,27 @@
     reason = "these are tests"
 )]
 
+use std::sync::Arc;
+
 use edgepass_mask::{Format, HashKey, MaskError, Masker, Plan, Rule, With};
 use fastrand::Rng;
 use serde_json::Value;
 use serde_json_path::JsonPath;
 
-fn plan(rules: &[(&str, With)]) -> Plan {
+fn plan(rules: &[(&str, With)]) -> Arc<Plan> {
     let rule = |(path, with): &(&str, With)| Rule { path: path.parse().unwrap(), with: *with };
-    Plan::new(&rules.iter().map(rule).collect::<Vec<_>>()).unwrap()
+    Arc::new(Plan::new(&rules.iter().map(rule).collect::<Vec<_>>()).unwrap())
 }
 
 /// Masks a body in pieces that end at these positions.
 fn in_pieces(
-    plan: &Plan,
+    plan: &Arc<Plan>,
     format: Format,
     body: &[u8],
     ends: &[usize],
 ) -> (Vec<u8>, Result<(), MaskError>) {
     let key = HashKey::new(b"a key of thirty-two octets, say.", "dpa-1");
-    let mut masker = Masker::new(plan, u32::MAX, format, Some(key));
+    let mut masker = Masker::new(Arc::clone(plan), u32::MAX, format, Some(key));
     let (mut out, mut from) = (Vec::new(), 0);
     for end in ends.iter().copied().chain([body.len()]) {
         if let Err(error) = masker.feed(&body[from..end], &mut out) {
@@ -39,7 +41,7 @@ fn in_pieces(
     (out, ended)
 }
 
-fn masked(plan: &Plan, format: Format, body: &str) -> Result<String, MaskError> {
+fn masked(plan: &Arc<Plan>, format: Format, body: &str) -> Result<String, MaskError> {
     let (out, ended) = in_pieces(plan, format, body.as_bytes(), &[]);
     // Every cut in two, and octet by octet, gives the same octets.
     let all: Vec<usize> = (0..body.len()).collect();
@@ -97,7 +99,6 @@ fn values_are_masked_and_all_else_stays_as_it_was() {
         ),
         (&[("$.a", Null)], " [] ", " [] "),
         (&[("$.a", Null)], "12", "12"),
-        (&[("$.a", Null)], "", ""),
         (&[("$.a", Null)], r#""\ud800""#, r#""\ud800""#),
         (
             &[("$.a", Null)],
@@ -118,7 +119,7 @@ fn a_hash_is_the_same_for_the_same_value_and_agreement_alone() {
     let plan = plan(&[("$..id", With::Hash)]);
     let of = |secret: &[u8], agreement: &str, body: &str| {
         let key = HashKey::new(secret, agreement);
-        let mut masker = Masker::new(&plan, u32::MAX, Format::Json, Some(key));
+        let mut masker = Masker::new(Arc::clone(&plan), u32::MAX, Format::Json, Some(key));
         let mut out = Vec::new();
         masker.feed(body.as_bytes(), &mut out).unwrap();
         masker.finish(&mut out).unwrap();
@@ -139,7 +140,7 @@ fn a_hash_is_the_same_for_the_same_value_and_agreement_alone() {
     ] {
         assert_ne!(one, other);
     }
-    let mut masker = Masker::new(&plan, u32::MAX, Format::Json, None);
+    let mut masker = Masker::new(Arc::clone(&plan), u32::MAX, Format::Json, None);
     let mut out = Vec::new();
     masker.feed(br#"{"id":"customer-7"}"#, &mut out).unwrap();
     assert_eq!(out, br#"{"id":null}"#, "without a key");
@@ -149,6 +150,8 @@ fn a_hash_is_the_same_for_the_same_value_and_agreement_alone() {
 fn what_is_no_json_is_an_error() {
     let plan = plan(&[("$.a", With::Null), ("$..b.c", With::Null)]);
     for body in [
+        "",
+        " \n",
         "{",
         "[",
         "[1",

@@ -160,7 +160,7 @@ async fn put(
         }
     };
     let options = PutOptions { mode, attributes, ..PutOptions::default() };
-    let mut races = 0;
+    let mut races: u32 = 0;
     loop {
         let put = store.put_opts(&path, document.body.clone().into(), options.clone()).await;
         // S3 answers 409 also while another request for the object is under way, perhaps an earlier
@@ -176,10 +176,10 @@ async fn put(
         if !is_expected {
             return Err(not_written(error));
         }
-        if races == RACES {
+        if races >= RACES {
             return Err(unavailable(error));
         }
-        races += 1;
+        races = races.saturating_add(1);
         tokio::time::sleep(RACE_PAUSE).await;
     }
 }

@@ -4,6 +4,7 @@ mod growth;
 mod issuing;
 mod leaks;
 mod log;
+mod masking;
 mod page;
 mod reports;
 mod scale;
@@ -28,10 +29,11 @@ const KINDS: [&str; 3] = ["ES256", "Ed25519", "RS256"];
 /// Run everything; write `docs/benchmarks.md` unless the run was quick.
 pub(crate) fn run(options: &[&str]) -> anyhow::Result<()> {
     let (quick, json) = (options.contains(&"--quick"), options.contains(&"--json"));
-    let known = ["issuer", "log", "growth", "watches", "reports", "leaks", "--quick", "--json"];
+    let known =
+        ["issuer", "log", "growth", "watches", "reports", "leaks", "masking", "--quick", "--json"];
     if let Some(unknown) = options.iter().find(|option| !known.contains(option)) {
         bail!(
-            "unknown option {unknown:?}; bench takes issuer, log, growth, watches, reports or leaks, --quick and --json"
+            "unknown option {unknown:?}; bench takes issuer, log, growth, watches, reports, leaks or masking, --quick and --json"
         );
     }
     // With --json stdout holds one object: progress goes to stderr.
@@ -50,6 +52,9 @@ pub(crate) fn run(options: &[&str]) -> anyhow::Result<()> {
     }
     if options.contains(&"leaks") {
         return leaks::run(quick, json);
+    }
+    if options.contains(&"masking") {
+        return masking::run(quick, json);
     }
     if options.contains(&"reports") {
         return reports::run(quick, json);

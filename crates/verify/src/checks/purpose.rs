@@ -84,6 +84,11 @@ fn agreement(claims: &ClaimsSet) -> Result<Option<ValueRef<'_>>, VerifyError> {
     }
 }
 
+/// The identifier of the agreement of an accepted token, if it has one.
+pub fn agreement_of(claims: &ClaimsSet) -> Option<&str> {
+    agreement(claims).ok()??.get("agreement")?.as_str()
+}
+
 /// The texts of a member. `None`: there is no such member.
 fn texts<'c>(agreement: ValueRef<'c>, name: &str) -> Result<Option<Vec<&'c str>>, VerifyError> {
     let Some(value) = agreement.get(name) else { return Ok(None) };

@@ -18,7 +18,7 @@ use edgepass_log::note::NoteError;
 use edgepass_log::{Checkpoint, Note};
 use edgepass_server::admin::trail::key_of;
 use edgepass_store::AnyStore;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::source::Source;
 use crate::exit::{Exit, Failure};
@@ -154,7 +154,8 @@ async fn key(source: &Source, json: bool) -> anyhow::Result<Exit> {
     if json {
         output::json(&shown)?;
     } else {
-        let text = |name: &str| shown[name].as_str().ok_or_else(not_of_an_issuer);
+        let text =
+            |name: &str| shown.get(name).and_then(Value::as_str).ok_or_else(not_of_an_issuer);
         output::line(text("key")?)?;
         output::line(&format!("published at {}", text("url")?))?;
     }

@@ -3,6 +3,7 @@
 use edgepass_issuer::log::prove::{ProveError, find_issue};
 use edgepass_log::LogProof;
 use edgepass_server::admin::trail::{ProofQuery, proven};
+use serde_json::Value;
 
 use super::damaged;
 use crate::commands::source::Source;
@@ -51,7 +52,7 @@ pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Resu
     if json {
         output::json(&shown)?;
     } else {
-        let proof = shown["proof"].as_str().unwrap_or_default();
+        let proof = shown.get("proof").and_then(Value::as_str).unwrap_or_default();
         let proof = LogProof::parse(proof.as_bytes()).map_err(|_| not_of_an_issuer())?;
         output::line(proof.to_string().trim_end_matches('\n'))?;
         if let Some(private) = shown.get("private") {

@@ -1,0 +1,291 @@
+// The guard masks values in responses, in workerd, in front of an origin on the network.
+//
+// EDGEPASS_GOVERNANCE_GUARD is a build of the guard with the policy guard.toml beside this file.
+
+import assert from 'node:assert/strict';
+import { createHmac } from 'node:crypto';
+import { once } from 'node:events';
+import { readFileSync, readdirSync } from 'node:fs';
+import { createServer } from 'node:http';
+import { setTimeout } from 'node:timers/promises';
+import test from 'node:test';
+import { gzipSync } from 'node:zlib';
+import { issuer } from '../hosts/issuer.mjs';
+import { guardModules, startWorkers } from '../stage/workerd.mjs';
+
+const build = process.env.EDGEPASS_GOVERNANCE_GUARD;
+const MASK_KEY = 'gO3mQ0yTq2hX8sVn5bKd7rLw1cZf4jPe';
+const METRICS_TOKEN = 'counters-for-the-tests-of-masking';
+const READ = 'customers:read';
+
+/** Starts a guard in front of an origin that answers with `answer(request, response)`. */
+async function start(t, answer, secrets = { MASK_KEY }) {
+  const own = await issuer(t, 'p256');
+  const asked = [];
+  const origin = createServer((request, response) => {
+    asked.push(request.headers);
+    return answer(request, response);
+  });
+  origin.listen(0, '127.0.0.1');
+  await once(origin, 'listening');
+  const { url, stop } = await startWorkers([{
+    name: 'guard', ...guardModules(build),
+    bindings: {
+      ISSUERS: [{ ...own.trusted, profile: 'jwt', typ: 'at+jwt' }], CACHE: 'none', ...secrets, METRICS_TOKEN,
+      ORIGIN_URL: `http://127.0.0.1:${origin.address().port}`,
+    },
+  }]);
+  t.after(async () => {
+    await stop();
+    origin.closeAllConnections();
+    origin.close();
+  });
+  const bearer = (claims = {}) => ({ authorization: `Bearer ${own.token({ scope: READ, ...claims })}` });
+  const get = (path, claims, { headers, ...init } = {}) =>
+    fetch(new URL(path, url), { headers: { ...bearer(claims), ...headers }, redirect: 'manual', ...init });
+  const counted = async () => (await (await fetch(new URL('/.edgepass/metrics', url), {
+    headers: { authorization: `Bearer ${METRICS_TOKEN}` },
+  })).text()).match(/masking_impossible"\} (\d+)/)?.[1];
+  return { url, get, asked, counted };
+}
+
+const json = (body, more = {}) => (request, response) => {
+  response.writeHead(200, { 'content-type': 'application/json', ...more });
+  response.end(body);
+};
+/** Reads a body to its end, or to the error in which it ends. */
+async function read(response) {
+  const pieces = [];
+  try {
+    for await (const piece of response.body) pieces.push(piece);
+    return { text: Buffer.concat(pieces).toString(), isWhole: true };
+  } catch {
+    return { text: Buffer.concat(pieces).toString(), isWhole: false };
+  }
+}
+
+const DOCUMENT = `{ "customers": [\r
+  {"name":"Ad\\u0061", "iban" : "DE02120300000000202051","email":"ada@example.com", "balance": 1.50e+02},
+  {"notes": {"card": "4111111111111111"}, "phone":"+49 30 123456","born":"1815-12-10","id":12345678901234567890}
+ ],"total":-0 }`;
+const hash = (value, agreement) =>
+  createHmac('sha256', MASK_KEY).update(`${agreement}\0${value}`).digest().subarray(0, 16).toString('base64url');
+const MASKED = (agreement) => `{ "customers": [\r
+  {"name":"Ad\\u0061", "iban" : "****2051","email":"a***@example.com", "balance": 1.50e+02},
+  { "phone":"${hash('+49 30 123456', agreement)}","born":null,"id":12345678901234567890}
+ ],"total":-0 }`;
+const agreement = (id) => ({ authorization_details: [{ type: 'edgepass_agreement', agreement: id }] });
+
+test('values leave masked unless the scope says otherwise', async (t) => {
+  const { get, asked } = await start(t, json(DOCUMENT, {
+    etag: '"origin"', 'content-length': Buffer.byteLength(DOCUMENT), 'accept-ranges': 'bytes', 'content-digest': 'sha-256=:AA==:',
+    'cache-control': 'public, max-age=60',
+  }));
+  const masked = await get('/customers', agreement('acme-2026'), {
+    headers: { 'if-none-match': '"origin"', range: 'bytes=0-9', 'accept-encoding': 'gzip, br' },
+  });
+  assert.equal(masked.status, 200);
+  assert.equal(await masked.text(), MASKED('acme-2026'));
+  for (const name of ['etag', 'accept-ranges', 'content-digest']) assert.equal(masked.headers.get(name), null, name);
+  assert.match(masked.headers.get('cache-control'), /private/);
+  assert.match(masked.headers.get('vary'), /authorization/i);
+  // What the origin is asked for is whole and plain.
+  for (const name of ['if-none-match', 'range']) assert.equal(asked[0][name], undefined, name);
+  assert.equal(asked[0]['accept-encoding'], 'identity');
+
+  const whole = await get('/customers', { scope: `${READ} customers:pii` }, { headers: { 'accept-encoding': 'identity' } });
+  assert.equal(await whole.text(), DOCUMENT);
+  assert.equal(whole.headers.get('etag'), '"origin"');
+  assert.equal(whole.headers.get('content-length'), String(Buffer.byteLength(DOCUMENT)));
+});
+
+test('hashes join the rows of one agreement, and of no other', async (t) => {
+  const { get } = await start(t, json('[{"phone":"1"},{"phone":"2"},{"phone":"1"}]'));
+  const phones = async (claims) => (await (await get('/customers', claims)).json()).map(({ phone }) => phone);
+  const [first, second, again] = await phones(agreement('one'));
+  assert.equal(first, again);
+  assert.notEqual(first, second);
+  assert.deepEqual(await phones(agreement('one')), [first, second, first]);
+  const other = await phones(agreement('two'));
+  const without = await phones();
+  assert.equal(new Set([first, other[0], without[0]]).size, 3);
+});
+
+test('what cannot be masked does not leave', async (t) => {
+  const bodies = {
+    html: ['<p>ada@example.com</p>', { 'content-type': 'text/html' }],
+    'no type': ['{"email":"ada@example.com"}', {}],
+    latin1: ['{"email":"ada@example.com"}', { 'content-type': 'application/json; charset=iso-8859-1' }],
+    'no JSON': ['ada@example.com'],
+    'single quotes': ["{'email':'ada@example.com'}"],
+    gzip: [gzipSync('{"email":"ada@example.com"}'), { 'content-encoding': 'gzip', 'content-type': 'application/json' }],
+    'an unknown encoding': ['{"email":"ada@example.com"}', { 'content-encoding': 'x', 'content-type': 'application/json' }],
+    'UTF-16': [Buffer.from('{"email":"ada@example.com"}', 'utf16le')],
+    'a part': ['{"email":"ada@example.com"}', { 'content-type': 'application/json' }, 206],
+    'a name twice': ['{"email":"x@example.com","email":"ada@example.com"}'],
+  };
+  const { get, counted } = await start(t, ({ url }, response) => {
+    const [body, headers = { 'content-type': 'application/json' }, status = 200] =
+      bodies[decodeURIComponent(new URL(url, 'http://o').searchParams.get('body'))];
+    response.writeHead(status, headers);
+    response.end(body);
+  });
+  for (const name of Object.keys(bodies)) {
+    const response = await get(`/customers?body=${encodeURIComponent(name)}`);
+    const text = await response.text();
+    assert.equal(response.status, 502, name);
+    assert.equal(JSON.parse(text).code, 'masking_impossible', name);
+    assert.doesNotMatch(text, /ada/, name);
+  }
+  assert.equal(await counted(), String(Object.keys(bodies).length));
+  // The route is as it was, and a token that sees all gets what the origin sends.
+  const whole = await get('/customers?body=html', { scope: `${READ} customers:pii` });
+  assert.equal(await whole.text(), '<p>ada@example.com</p>');
+});
+
+test('a body that breaks later is cut off', async (t) => {
+  const { get } = await start(t, async (request, response) => {
+    response.writeHead(200, { 'content-type': 'application/json' });
+    response.write('{"customers":[{"email":"ada@example.com"},');
+    await setTimeout(100);
+    response.end('{"email":"grace@example.com}]');
+  });
+  const response = await get('/customers');
+  assert.equal(response.status, 200);
+  const { text, isWhole } = await read(response);
+  assert.equal(isWhole, false);
+  assert.doesNotMatch(text, /ada@|grace/);
+  // An origin that goes away ends the body as an error, too.
+  const cut = await start(t, async (request, response) => {
+    response.writeHead(200, { 'content-type': 'application/json', 'content-length': '1000' });
+    response.write('{"customers":[{"email":"ada@example.com"},');
+    await setTimeout(100);
+    response.destroy();
+  });
+  assert.equal((await read(await cut.get('/customers'))).isWhole, false);
+});
+
+test('errors are masked, and what has no body passes', async (t) => {
+  const { get } = await start(t, ({ method, url }, response) => {
+    const status = Number(new URL(url, 'http://o').searchParams.get('status'));
+    const isEmpty = method === 'HEAD' || [202, 204, 304].includes(status);
+    const type = status >= 400 ? 'application/problem+json' : 'application/json';
+    response.writeHead(status, { 'content-type': type, etag: '"x"', ...(!isEmpty && { 'content-length': 40 }) });
+    response.end(isEmpty ? undefined : '{"email":"ada@example.com","detail":1.0}');
+  });
+  for (const status of [200, 201, 302, 400, 404, 422, 500, 503]) {
+    const response = await get(`/customers?status=${status}`);
+    assert.equal(response.status, status);
+    assert.equal(await response.text(), '{"email":"a***@example.com","detail":1.0}', String(status));
+  }
+  for (const [method, status] of [['HEAD', 200], ['GET', 204], ['GET', 304], ['POST', 202]]) {
+    const response = await get(`/customers?status=${status}`, {}, { method });
+    assert.equal(response.status, status, `${method} ${status}`);
+    assert.equal(response.headers.get('etag'), null);
+    assert.equal(response.headers.get('content-length') ?? '0', '0', `${method} ${status}`);
+    assert.equal(await response.text(), '');
+  }
+});
+
+test('lines and events are masked one by one, as they come', async (t) => {
+  const kinds = {
+    lines: ['application/x-ndjson', ['{"email":"ada@example.com"}\n', '{"email":"bob@example.com"}\n']],
+    events: ['text/event-stream; charset=utf-8', [
+      ': hello\n\n', 'event: row\ndata: {"email":"ada@example.com"}\n\n', 'id: 2\ndata: {"email":"bob@example.com"}\n\n',
+    ]],
+  };
+  let go;
+  const { get } = await start(t, async ({ url }, response) => {
+    const [type, pieces] = kinds[new URL(url, 'http://o').searchParams.get('kind')];
+    response.writeHead(200, { 'content-type': type });
+    for (const piece of pieces) {
+      response.write(piece);
+      // The next is sent once the client has this one.
+      await new Promise((resolve) => { go = resolve; });
+    }
+    response.end();
+  });
+  for (const [kind, [, pieces]] of Object.entries(kinds)) {
+    const reader = (await get(`/customers?kind=${kind}`)).body.getReader();
+    const wanted = pieces.join('').replace('ada@', 'a***@').replace('bob@', 'b***@');
+    let text = '';
+    let sent = 0;
+    let whole = 0;
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) break;
+      text += Buffer.from(value).toString();
+      const known = pieces.slice(0, sent + 1).join('').replace('ada@', 'a***@').replace('bob@', 'b***@');
+      // The break after a document may come with the next one.
+      if (text.trim() === known.trim() && sent === whole) {
+        whole += 1;
+        sent += 1;
+        go();
+      }
+    }
+    assert.equal(text, wanted, kind);
+    assert.equal(sent, pieces.length, kind);
+  }
+});
+
+/** The highest memory use of the newest workerd of this process, in MiB. */
+function peak() {
+  const children = readdirSync('/proc').filter((name) => /^\d+$/.test(name)).map(Number).toSorted((a, b) => b - a);
+  for (const pid of children) {
+    try {
+      const status = readFileSync(`/proc/${pid}/status`, 'utf8');
+      const parent = Number(/^PPid:\s+(\d+)/m.exec(status)[1]);
+      if (parent === process.pid && /^Name:\s+workerd/m.test(status)) return Number(/^VmHWM:\s+(\d+)/m.exec(status)[1]) / 1024;
+    } catch { /* It has ended. */ }
+  }
+  throw new Error('no workerd of this process was found');
+}
+
+test('1 GiB passes in flat memory', { skip: process.platform !== 'linux' && 'memory is read from /proc' }, async (t) => {
+  const row = `{"id":12345,"email":"ada@example.com","text":"${'x'.repeat(200)}"},\n`;
+  const piece = Buffer.from(row.repeat(256));
+  const pieces = Math.ceil(2 ** 30 / piece.length);
+  const { get } = await start(t, async ({ url }, response) => {
+    response.writeHead(200, { 'content-type': 'application/json' });
+    response.write('[');
+    const count = url === '/large?rows' ? pieces : 64;
+    for (let at = 0; at < count; at++) if (!response.write(piece)) await once(response, 'drain');
+    response.end('0]');
+  });
+  const size = async (path) => {
+    let octets = 0;
+    for await (const chunk of (await get(path)).body) octets += chunk.length;
+    return octets;
+  };
+  const expected = (count) => 3 + count * 256 * (row.length - 'ada'.length + 'a***'.length);
+  assert.equal(await size('/large'), expected(64));
+  const before = peak();
+  assert.equal(await size('/large?rows'), expected(pieces));
+  const grown = peak() - before;
+  t.diagnostic(`1 GiB raised the highest memory use of workerd by ${grown.toFixed(0)} MiB`);
+  assert.ok(grown < 160, `1 GiB raised memory by ${grown} MiB`);
+});
+
+test('a client that goes away ends the request to the origin', async (t) => {
+  const closed = Promise.withResolvers();
+  const { get } = await start(t, async (request, response) => {
+    response.on('close', closed.resolve);
+    response.writeHead(200, { 'content-type': 'application/x-ndjson' });
+    while (!response.destroyed) {
+      response.write('{"email":"ada@example.com"}\n');
+      await setTimeout(20);
+    }
+  });
+  const response = await get('/customers');
+  const reader = response.body.getReader();
+  await reader.read();
+  await reader.cancel();
+  await Promise.race([closed.promise, setTimeout(5_000).then(() => assert.fail('the origin still sends'))]);
+});
+
+test('the key is asked for where a route hashes', async (t) => {
+  const { get } = await start(t, json('{}'), {});
+  const response = await get('/customers');
+  assert.equal(response.status, 503);
+  assert.equal((await response.json()).code, 'guard_misconfigured');
+});
