@@ -34,7 +34,7 @@ fn masked<'b>(
     format: Format,
     pieces: impl Iterator<Item = &'b [u8]>,
 ) -> (Vec<u8>, Result<(), MaskError>) {
-    let key = HashKey::new(b"a key", "an agreement");
+    let key = HashKey::new(b"a key", "an issuer", "an agreement");
     let mut masker = Masker::new(Arc::clone(plan), u32::MAX, format, Some(key));
     let mut out = Vec::new();
     for piece in pieces {

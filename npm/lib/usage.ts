@@ -132,7 +132,7 @@ export class Usage {
     for (const [name, text] of Object.entries({ issuer, clientId, clientSecret, userAgent })) {
       if (typeof text !== 'string' || text === '') throw new TypeError(`${name} must be a text that is not empty`);
     }
-    if (!/^https?:/.test(issuer) || !URL.canParse(issuer)) throw new TypeError('issuer must be a URL');
+    if (!isSafe(issuer)) throw new TypeError('issuer must be an https URL (http only on loopback)');
     if (!(typeof interval === 'number' && interval >= 1 && interval <= 3600)) {
       throw new TypeError('interval must be seconds, from 1 to 3600');
     }
@@ -195,7 +195,8 @@ export class Usage {
 
   #report(now: number): Promise<void> {
     this.#sentAt = now;
-    const work = this.#send().finally(() => {
+    // Reporting never ends the program.
+    const work = this.#send().catch(() => { this.#failed += 1; }).finally(() => {
       if (this.#sending === work) this.#sending = undefined;
     });
     this.#sending = work;
@@ -260,9 +261,17 @@ export class Usage {
     });
     if (!response.ok) throw new Error('no token');
     const { access_token: text, expires_in: lifetime } = await response.json() as { access_token: string; expires_in: number };
+    if (typeof text !== 'string' || !(lifetime > 0)) throw new Error('no token');
     this.#token = { text, until: Date.now() + Math.max(lifetime * 1000 - LEFT, lifetime * 500) };
     return text;
   }
+}
+
+/** Whether the client's secret may go to this URL. */
+function isSafe(issuer: string): boolean {
+  if (!URL.canParse(issuer)) return false;
+  const { protocol, hostname } = new URL(issuer);
+  return protocol === 'https:' || protocol === 'http:' && /^(?:localhost|127(?:\.\d+){3}|\[::1\])$/.test(hostname);
 }
 
 /** What is known of a place and fits into a report. */

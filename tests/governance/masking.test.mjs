@@ -21,6 +21,7 @@ const READ = 'customers:read';
 /** Starts a guard in front of an origin that answers with `answer(request, response)`. */
 async function start(t, answer, secrets = { MASK_KEY }) {
   const own = await issuer(t, 'p256');
+  issuerUrl = own.url;
   const asked = [];
   const origin = createServer((request, response) => {
     asked.push(request.headers);
@@ -68,8 +69,10 @@ const DOCUMENT = `{ "customers": [\r
   {"name":"Ad\\u0061", "iban" : "DE02120300000000202051","email":"ada@example.com", "balance": 1.50e+02},
   {"notes": {"card": "4111111111111111"}, "phone":"+49 30 123456","born":"1815-12-10","id":12345678901234567890}
  ],"total":-0 }`;
+const long = (text) => [Buffer.from(BigUint64Array.of(BigInt(Buffer.byteLength(text))).buffer).reverse(), Buffer.from(text)];
+let issuerUrl;
 const hash = (value, agreement) =>
-  createHmac('sha256', MASK_KEY).update(`${agreement}\0${value}`).digest().subarray(0, 16).toString('base64url');
+  createHmac('sha256', MASK_KEY).update(Buffer.concat([...long(issuerUrl), ...long(agreement), Buffer.from(value)])).digest().subarray(0, 16).toString('base64url');
 const MASKED = (agreement) => `{ "customers": [\r
   {"name":"Ad\\u0061", "iban" : "****2051","email":"a***@example.com", "balance": 1.50e+02},
   { "phone":"${hash('+49 30 123456', agreement)}","born":null,"id":12345678901234567890}
@@ -168,8 +171,9 @@ test('a body that breaks later is cut off', async (t) => {
 test('errors are masked, and what has no body passes', async (t) => {
   const { get } = await start(t, ({ method, url }, response) => {
     const status = Number(new URL(url, 'http://o').searchParams.get('status'));
-    const isEmpty = method === 'HEAD' || [202, 204, 304].includes(status);
-    const type = status >= 400 ? 'application/problem+json' : 'application/json';
+    const isEmpty = method === 'HEAD' || [202, 204, 205, 304].includes(status);
+    // What is empty may say that it is anything, or nothing.
+    const type = isEmpty ? 'text/plain' : status >= 400 ? 'application/problem+json' : 'application/json';
     response.writeHead(status, { 'content-type': type, etag: '"x"', ...(!isEmpty && { 'content-length': 40 }) });
     response.end(isEmpty ? undefined : '{"email":"ada@example.com","detail":1.0}');
   });
@@ -178,7 +182,7 @@ test('errors are masked, and what has no body passes', async (t) => {
     assert.equal(response.status, status);
     assert.equal(await response.text(), '{"email":"a***@example.com","detail":1.0}', String(status));
   }
-  for (const [method, status] of [['HEAD', 200], ['GET', 204], ['GET', 304], ['POST', 202]]) {
+  for (const [method, status] of [['HEAD', 200], ['GET', 204], ['GET', 304], ['POST', 202], ['POST', 205]]) {
     const response = await get(`/customers?status=${status}`, {}, { method });
     assert.equal(response.status, status, `${method} ${status}`);
     assert.equal(response.headers.get('etag'), null);
@@ -288,4 +292,43 @@ test('the key is asked for where a route hashes', async (t) => {
   const response = await get('/customers');
   assert.equal(response.status, 503);
   assert.equal((await response.json()).code, 'guard_misconfigured');
+});
+
+test('headers of the masked body are true, and conditions of a write are kept', async (t) => {
+  const { get, asked } = await start(t, json('{"email":"ada@example.com"}', {
+    etag: '"x"', signature: 'a=:AA==:', 'x-amz-checksum-sha256': 'AA==', 'x-goog-hash': 'md5=AA==', 'x-other': 'yes', 'set-cookie': ['a=1', 'b=2'],
+  }));
+  const written = await get('/customers', {}, { method: 'POST', body: '{}', headers: { 'if-match': '"x"', 'if-none-match': '*' } });
+  assert.equal(await written.text(), '{"email":"a***@example.com"}');
+  assert.deepEqual([asked[0]['if-match'], asked[0]['if-none-match']], ['"x"', '*']);
+  for (const name of ['etag', 'signature', 'x-amz-checksum-sha256', 'x-goog-hash']) assert.equal(written.headers.get(name), null, name);
+  assert.equal(written.headers.get('x-other'), 'yes');
+  assert.deepEqual(written.headers.getSetCookie(), ['a=1', 'b=2']);
+});
+
+test('an origin that sends no body after its headers is not available', async (t) => {
+  const { get, counted } = await start(t, async (request, response) => {
+    response.writeHead(200, { 'content-type': 'application/json' });
+    response.flushHeaders();
+    await setTimeout(100);
+    response.destroy();
+  });
+  const response = await get('/customers');
+  assert.equal(response.status, 502);
+  assert.equal((await response.json()).code, 'origin_unavailable');
+  assert.equal(await counted(), undefined);
+});
+
+test('who waits for events is told at once that they will come', async (t) => {
+  let end;
+  const { get } = await start(t, async (request, response) => {
+    response.writeHead(200, { 'content-type': 'text/event-stream' });
+    response.flushHeaders();
+    await new Promise((resolve) => { end = resolve; });
+    response.end('data: {"email":"ada@example.com"}\n\n');
+  });
+  const response = await get('/customers');
+  assert.equal(response.status, 200);
+  end();
+  assert.equal(await response.text(), 'data: {"email":"a***@example.com"}\n\n');
 });

@@ -17,6 +17,8 @@ const VALUES = {
 };
 const jwks = { keys: [] };
 const rfc = { issuer: 'https://issuer.example', audience: 'https://api.example', jwks };
+/** DPoP needs the API's own URL. */
+const external = { ...rfc, externalUrl: 'https://api.example' };
 const jwt = { ...rfc, profile: 'jwt', typ: 'x', status: { mode: 'ignore' } };
 
 /** Each option, the options it is added to, and the names of the values that are valid for it. */
@@ -26,7 +28,7 @@ const OPTIONS = [
   ['requiredClaims', jwt, ['list', 'texts']], ['expectedClaims', jwt, ['object', 'unknown']],
   ['scopeClaim', jwt, ['text', 'texts']], ['tenants', rfc, []], ['leeway', rfc, []], ['maxLifetime', rfc, []],
   ['maxTokenBytes', rfc, ['seven']], ['jwks', rfc, []],
-  ['dpop', rfc, ['object']], ['dpop.algorithms', rfc, ['list']], ['dpop.maxAge', rfc, []],
+  ['dpop', external, ['object']], ['dpop.algorithms', external, ['list']], ['dpop.maxAge', external, []], ['dpop', rfc, []],
   ['status', rfc, ['object']], ['status.mode', rfc, []], ['status.uriPrefixes', rfc, []],
   ['status.maxListBytes', rfc, ['seven', 'huge']], ['status.maxResponseBytes', rfc, ['seven', 'huge']],
   ['freshness.keys', rfc, []], ['freshness.keysHardStop', rfc, []],
@@ -34,7 +36,7 @@ const OPTIONS = [
   ['freshness.sharedMaxAge', rfc, []], ['freshness.refreshInterval', rfc, []],
   ['freshness.fetchTimeout', rfc, []], ['freshness.staleIfError', rfc, []], ['freshness.maxListAge', rfc, []],
   ['cache', rfc, []], ['fetch', rfc, ['function']], ['userAgent', rfc, ['text']], ['tokenFrom', rfc, []], ['resourceMetadata', rfc, []], ['background', rfc, []], ['externalUrl', rfc, []],
-  ['dpopNonceSecrets', rfc, []], ['firstUse', { ...rfc, externalUrl: 'https://api.example' }, ['function']], ['firstUse', rfc, []],
+  ['dpopNonceSecrets', rfc, []], ['firstUse', external, ['function']], ['firstUse', rfc, []],
   ['verifiedBytes', rfc, ['seven', 'huge']], ['listBytes', rfc, ['seven', 'huge']], ['issuers', {}, []],
   ['isuer', rfc, []], ['dpop.alg', rfc, []], ['status.uri', rfc, []], ['freshness.dead', rfc, []],
 ];

@@ -37,7 +37,7 @@ extern "C" {
         until: Option<f64>,
         confirmed_at: Option<f64>,
         masks: u32,
-        agreement: &str,
+        texts: &str,
     ) -> Result<Promise, JsValue>;
 }
 
@@ -55,8 +55,10 @@ thread_local! {
     /// Makes the response to the client from the origin's response. All requests share this
     /// closure. The data of each request are its arguments, which JavaScript holds and frees.
     static ON_RESPONSE: Closure<OnResponse> =
-        Closure::new(|response, request, route, until, confirmed_at, active, agreement| {
-            let masking = Masking { active, agreement };
+        Closure::new(|response, request, route, until, confirmed_at, active, texts: String| {
+            let (issuer, agreement) = texts.split_once('\n').unwrap_or_default();
+            let (issuer, agreement) = (issuer.to_owned(), agreement.to_owned());
+            let masking = Masking { active, issuer, agreement };
             let pending = PendingRequest::from_host(route, until, confirmed_at, masking);
             crate::client_response(response, &request, &pending)
         });
@@ -147,6 +149,8 @@ pub(crate) fn forward(
     // `Authorization` is the origin's own where the token is not taken from it.
     let is_token = places.is_none_or(|places| places.contains(&TokenPlace::Authorization));
     let is_masked = pending.masking.active != 0;
+    // Conditions of a write protect the state of the origin (RFC 9110 §13.1).
+    let reads_masked = is_masked && ["GET", "HEAD"].contains(&request.method);
     let drops = |name: &&str| match *name {
         name if is_preflight => !OF_PREFLIGHTS.contains(&name),
         name if route.cache => !OF_CACHED_REQUESTS.contains(&name),
@@ -155,7 +159,7 @@ pub(crate) fn forward(
         // The guard speaks to the origin itself. The runtime opens a WebSocket by this field.
         "upgrade" => !request.is_websocket(),
         "http2-settings" => true,
-        name if is_masked && masking::CONDITIONS.contains(&name) => true,
+        name if reads_masked && masking::CONDITIONS.contains(&name) => true,
         name if held.drops.contains(&name) => true,
         // The runtime writes `Pragma: no-cache` only if the request has no `Pragma`.
         "pragma" => true,
@@ -198,7 +202,7 @@ pub(crate) fn forward(
             pending.accepted.map(|accepted| millis(accepted.until)),
             pending.accepted.and_then(|accepted| accepted.confirmed_at).map(millis),
             pending.masking.active,
-            &pending.masking.agreement,
+            &pending.masking.texts(),
         )
     })
 }

@@ -263,7 +263,12 @@ async fn pass(
 fn masking_of(route: &Route, claims: &ClaimsSet, granted: &Scope) -> Masking {
     let Some(masks) = &route.masks else { return Masking::default() };
     let agreement = purpose::agreement_of(claims).unwrap_or_default();
-    Masking { active: masks.active(granted), agreement: agreement.to_owned() }
+    let issuer = claims.get("iss").and_then(|issuer| issuer.as_str()).unwrap_or_default();
+    Masking {
+        active: masks.active(granted),
+        issuer: issuer.to_owned(),
+        agreement: agreement.to_owned(),
+    }
 }
 
 /// Lets work go on behind the response.

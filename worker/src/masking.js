@@ -3,13 +3,17 @@
 /** Octets that are read at once, if the origin has sent as many. */
 const PIECE = 64 * 1024;
 
+/** What becomes of the response, by its begin: it goes to the client, cannot be masked, or does not come. */
+const [PASSES, UNMASKABLE, MISSING] = [0, 1, 2];
+
 /**
  * Prepares to mask the body of a response. Returns an object with a `body` that has only the method `pipeTo`, and
- * with `first`: a promise of whether the begin of the body can be masked. If it cannot later on, the body ends as
- * an error. The masker is freed when the body ends.
+ * with `first`, a promise of what becomes of the response. With `atOnce` it goes to the client before the origin
+ * sends anything. A body that cannot be masked later on ends as an error.
  */
-export function maskedBody({ body }, masker) {
+export function maskedBody({ body }, masker, atOnce) {
   const { promise: first, resolve: tell } = Promise.withResolvers();
+  if (atOnce) tell(PASSES);
   const pipeTo = (writable, { signal } = {}) =>
     mask(body.getReader({ mode: 'byob' }), writable.getWriter(), masker, tell, signal);
   return { body: { pipeTo }, first };
@@ -22,41 +26,54 @@ export function streamed({ body }) {
   return { body: readable };
 }
 
+/** Never rejects. */
 async function mask(reader, writer, masker, tell, signal) {
   const stop = (error) => {
     writer.abort(error).catch(() => {});
     reader.cancel(error).catch(() => {});
   };
-  signal?.addEventListener('abort', () => stop(signal.reason));
+  signal?.addEventListener('abort', () => {
+    tell(PASSES);
+    stop(signal.reason);
+  });
   let piece = new Uint8Array(PIECE);
   let isEmpty = true;
+  let failure = MISSING;
   try {
     for (;;) {
+      failure = MISSING;
       const { done, value } = await reader.read(piece);
       signal?.throwIfAborted();
       if (done && isEmpty) break;
       isEmpty = false;
+      failure = UNMASKABLE;
       const octets = done ? masker.finish() : masker.feed(value);
       if (octets.length > 0) {
-        tell(true);
+        tell(PASSES);
         await writer.write(octets);
       }
       if (done) break;
       piece = new Uint8Array(value.buffer);
     }
-    tell(true);
+    tell(PASSES);
     await writer.close();
   } catch (error) {
-    tell(false);
+    // The module may have crashed. This tells `entry.js`.
+    if (error instanceof WebAssembly.RuntimeError || error instanceof RangeError) reportError(error);
+    tell(failure);
     stop(error);
-  } finally {
-    masker.free();
+  }
+  try {
+    masker.clear();
+  } catch {
+    // The masker is that of a module that has been replaced since.
   }
 }
 
-/** A promise of `response` if the begin of the body can be masked, else of `refusal`. */
-export async function chosen({ first }, response, refusal) {
-  if (await first) return response;
+/** A promise of `response`, or of the refusal that its begin demands. */
+export async function chosen({ first }, response, unmaskable, missing) {
+  const what = await first;
+  if (what === PASSES) return response;
   response.body?.cancel().catch(() => {});
-  return refusal;
+  return what === UNMASKABLE ? unmaskable : missing;
 }

@@ -199,15 +199,7 @@ pub(crate) fn pass_on(response: web_sys::Response, how: &PassOn<'_>) -> Result<J
         let mut lines = facts.splitn(3, '\n');
         let [content, length, cache_control] = [(); 3].map(|()| lines.next().unwrap_or_default());
         if how.masking.active != 0 && content == "body" {
-            let masker = masking::masker(how.settings, how.route, how.masking, &response);
-            let Some(masker) = masker else {
-                how.settings.metrics.count("masking_impossible");
-                crate::log(
-                    "a response of the origin cannot be masked: it is a part, is encoded, or is no JSON in UTF-8",
-                );
-                return refuse(&masking_impossible(), how.cors).map(JsValue::from);
-            };
-            masked = Some(masking::masked_body(&response, masker));
+            masked = masking::masked(how.settings, how.route, how.masking, &response);
         }
         // The length is that of the unmasked body: it only tells whether the body is a short one.
         let length = length.parse().ok();
@@ -218,14 +210,15 @@ pub(crate) fn pass_on(response: web_sys::Response, how: &PassOn<'_>) -> Result<J
             "body" => watched.body(source, length),
             _ => None,
         });
-        let replaced = replaced.or_else(|| masked.as_ref().map(masking::streamed));
+        let replaced = match (&masked, replaced) {
+            (Some(masked), None) => Some(masking::streamed(masked)?),
+            (_, replaced) => replaced,
+        };
         let content = replaced.as_ref().unwrap_or(&response);
         copied_privately(&response, content, private(cache_control).as_deref())?
     };
     if how.masking.active != 0 {
-        for name in masking::UNTRUE {
-            copy.headers().delete(name)?;
-        }
+        masking::remove_untrue(&copy.headers())?;
     }
     if how.cors.varies {
         how.cors.write(&copy.headers())?;
@@ -233,8 +226,9 @@ pub(crate) fn pass_on(response: web_sys::Response, how: &PassOn<'_>) -> Result<J
     match masked {
         None => Ok(copy.into()),
         Some(masked) => {
-            let refusal = refuse(&masking_impossible(), how.cors)?;
-            Ok(masking::chosen(&masked, &copy, &refusal))
+            let unmaskable = refuse(&masking_impossible(), how.cors)?;
+            let missing = refuse(&crate::origin_unavailable(), how.cors)?;
+            Ok(masking::chosen(&masked, &copy, &unmaskable, &missing))
         }
     }
 }

@@ -16,10 +16,10 @@ use crate::tools::{self, target_dir};
 /// and events, hosts whose checks may move between threads; in the guard also paths with escapes,
 /// metadata of resources and rate limits. Then, status lists that another issuer publishes, and
 /// networks that a token may be used from; signatures of Ed25519 by the host, and refusals by number. In the guard
-/// counts of use. Purposes and regions of agreements. Masking (15 KB).
+/// counts of use. Purposes and regions of agreements. Masking (18 KB).
 const BUDGETS: [(&str, &str, u64); 2] = [
     ("edgepass_npm", "npm/wasm/edgepass_npm_bg.wasm", 264_500),
-    ("edgepass_guard", "worker/build/index_bg.wasm", 302_500),
+    ("edgepass_guard", "worker/build/index_bg.wasm", 305_500),
 ];
 
 /// Number of functions that are listed when a module is too large.

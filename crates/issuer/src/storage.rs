@@ -135,6 +135,12 @@ pub trait TokenStore: Send + Sync + 'static {
         filter: &TokenFilter,
         page: Page,
     ) -> impl Future<Output = Result<Vec<TokenRecord>, StoreError>> + Send;
+
+    /// The first agreement after `after`, in the order of their octets, under which a recorded token was issued.
+    fn agreement_after(
+        &self,
+        after: &str,
+    ) -> impl Future<Output = Result<Option<String>, StoreError>> + Send;
 }
 
 /// The status lists and their editions.
@@ -517,6 +523,8 @@ pub struct TokenFilter {
     pub issued_since: Option<u64>,
     /// Only tokens that expire after this time, in seconds, and are neither revoked nor suspended.
     pub live_at: Option<u64>,
+    /// Only tokens that expire after this time, in seconds, and are not revoked: also suspended ones.
+    pub unrevoked_at: Option<u64>,
     /// Only tokens that expire at this time or earlier, in seconds.
     pub expires_by: Option<u64>,
     /// Only tokens that are used under the agreement with this `id`.

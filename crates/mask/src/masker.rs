@@ -12,7 +12,7 @@ use crate::with::{HashKey, With};
 pub enum Format {
     /// One document.
     Json,
-    /// Documents with a line break between them, such as NDJSON.
+    /// Documents of one line each, such as NDJSON.
     Lines,
     /// Server-sent events: each line `data:` holds one document. Other fields stay as they are.
     Events,
@@ -308,6 +308,10 @@ impl Json {
                 cursor.step(1);
                 return Ok(());
             }
+            // Whoever reads line by line would see a part of a document, whose paths nobody knows.
+            _ if byte == b'\n' && lines && (self.has_begun || !self.containers.is_empty()) => {
+                return Err(MaskError::NotJson);
+            }
             _ if is_space(byte) => {
                 cursor.step(1);
                 return Ok(());
@@ -478,7 +482,10 @@ impl Json {
         }
         self.name = None;
         self.has_begun = true;
-        let is_masked_here = self.masked.is_some_and(|(_, around)| around == depth);
+        let here = self.masked.filter(|(_, around)| *around == depth);
+        let is_masked_here = here.is_some();
+        // What is removed or null needs no text.
+        let is_wanted = here.is_some_and(|(with, _)| !matches!(with, With::Remove | With::Null));
         self.is_scalar &= !is_masked_here;
         match byte {
             b'{' | b'[' => {
@@ -492,12 +499,12 @@ impl Json {
             }
             b'"' => {
                 cursor.step(1);
-                self.is_scalar = is_masked_here;
-                if !is_masked_here && cursor.whole_text().is_some() {
+                self.is_scalar = is_wanted;
+                if !is_wanted && cursor.whole_text().is_some() {
                     self.value_ends(cursor, out);
                     return Ok(());
                 }
-                self.text.begin(is_masked_here);
+                self.text.begin(is_wanted);
                 self.state = State::InText;
                 return Ok(());
             }
@@ -507,9 +514,9 @@ impl Json {
             byte => {
                 let number = Number::begin(byte).ok_or(MaskError::NotJson)?;
                 self.state = State::InNumber(number);
-                self.is_scalar = is_masked_here;
+                self.is_scalar = is_wanted;
                 self.text.begin(false);
-                if is_masked_here {
+                if is_wanted {
                     self.text.decoded.push(byte);
                 }
             }

@@ -33,17 +33,26 @@ impl std::fmt::Debug for HashKey {
 }
 
 impl HashKey {
-    /// The key for an agreement: the same values have other hashes under another one.
-    pub fn new(secret: &[u8], agreement: &str) -> Self {
+    /// The key for the agreement of an issuer: the same values have other hashes under another one.
+    pub fn new(secret: &[u8], issuer: &str, agreement: &str) -> Self {
         // HMAC takes keys of any length.
         let mut hash = match Hmac::<Sha256>::new_from_slice(secret) {
             Ok(hash) => hash,
             Err(_) => Hmac::<Sha256>::new(&Default::default()),
         };
-        hash.update(agreement.as_bytes());
-        hash.update(&[0]);
+        // Each text has its length before it, so that no other two texts give the same octets.
+        for text in [issuer, agreement] {
+            hash.update(&(text.len() as u64).to_be_bytes());
+            hash.update(text.as_bytes());
+        }
         Self(hash)
     }
+}
+
+/// Whether a text may be the domain of an e-mail address: nothing but a domain is shown.
+fn is_domain(text: &str) -> bool {
+    let is_sign = |sign: char| sign.is_alphanumeric() || matches!(sign, '.' | '-');
+    !text.is_empty() && text.len() <= 253 && text.chars().all(is_sign)
 }
 
 /// Octets of a hash that are shown.
@@ -60,8 +69,8 @@ impl With {
                 let last: String = if length < 8 { String::new() } else { last.collect() };
                 Some(format!("****{last}"))
             }
-            Self::Email => Some(match value.rsplit_once('@') {
-                Some((name, domain)) if !domain.is_empty() => {
+            Self::Email => Some(match value.split_once('@') {
+                Some((name, domain)) if !name.is_empty() && is_domain(domain) => {
                     let first: String = name.chars().take(1).collect();
                     format!("{first}***@{domain}")
                 }

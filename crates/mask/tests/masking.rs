@@ -28,7 +28,7 @@ fn in_pieces(
     body: &[u8],
     ends: &[usize],
 ) -> (Vec<u8>, Result<(), MaskError>) {
-    let key = HashKey::new(b"a key of thirty-two octets, say.", "dpa-1");
+    let key = HashKey::new(b"a key of thirty-two octets, say.", "https://issuer.example", "dpa-1");
     let mut masker = Masker::new(Arc::clone(plan), u32::MAX, format, Some(key));
     let (mut out, mut from) = (Vec::new(), 0);
     for end in ends.iter().copied().chain([body.len()]) {
@@ -97,6 +97,10 @@ fn values_are_masked_and_all_else_stays_as_it_was() {
             r#"{"a":{"c":{"b":[1,2]},"b":[3]},"b":[4]}"#,
             r#"{"a":{"c":{"b":[null,2]},"b":[null]},"b":[4]}"#,
         ),
+        (&[("$.a", Email)], r#"{"a":"Ada <ada@example.com> +49 30"}"#, r#"{"a":"***"}"#),
+        (&[("$.a", Email)], r#"{"a":"call @ada, born 1815"}"#, r#"{"a":"***"}"#),
+        (&[("$.a", Email)], r#"{"a":"a@b@münchen.example"}"#, r#"{"a":"***"}"#),
+        (&[("$.a", Email)], r#"{"a":"ä@münchen.example"}"#, r#"{"a":"ä***@münchen.example"}"#),
         (&[("$.a", Null)], " [] ", " [] "),
         (&[("$.a", Null)], "12", "12"),
         (&[("$.a", Null)], r#""\ud800""#, r#""\ud800""#),
@@ -118,7 +122,7 @@ fn values_are_masked_and_all_else_stays_as_it_was() {
 fn a_hash_is_the_same_for_the_same_value_and_agreement_alone() {
     let plan = plan(&[("$..id", With::Hash)]);
     let of = |secret: &[u8], agreement: &str, body: &str| {
-        let key = HashKey::new(secret, agreement);
+        let key = HashKey::new(secret, "https://issuer.example", agreement);
         let mut masker = Masker::new(Arc::clone(&plan), u32::MAX, Format::Json, Some(key));
         let mut out = Vec::new();
         masker.feed(body.as_bytes(), &mut out).unwrap();
@@ -144,6 +148,22 @@ fn a_hash_is_the_same_for_the_same_value_and_agreement_alone() {
     let mut out = Vec::new();
     masker.feed(br#"{"id":"customer-7"}"#, &mut out).unwrap();
     assert_eq!(out, br#"{"id":null}"#, "without a key");
+}
+
+#[test]
+fn what_is_removed_or_null_may_be_of_any_length() {
+    let long = "y".repeat(100_000);
+    let body = format!(r#"{{"a":"{long}","b":"\n{long}","c":"{long}"}}"#);
+    let all = plan(&[("$.a", With::Remove), ("$.b", With::Null), ("$.c", With::Last4)]);
+    for ends in [vec![], vec![50_000, 70_000, 150_000]] {
+        assert_eq!(
+            in_pieces(&all, Format::Json, body.as_bytes(), &ends).1,
+            Err(MaskError::TooLong)
+        );
+        let some = plan(&[("$.a", With::Remove), ("$.b", With::Null), ("$.c", With::Null)]);
+        let (out, ended) = in_pieces(&some, Format::Json, body.as_bytes(), &ends);
+        assert_eq!((&*out, ended), (&br#"{"b":null,"c":null}"#[..], Ok(())));
+    }
 }
 
 #[test]
@@ -244,6 +264,11 @@ fn lines_and_events_hold_a_document_each() {
     assert_eq!(masked(&plan, Format::Lines, "").unwrap(), "");
     assert_eq!(masked(&plan, Format::Lines, "{} {}"), Err(MaskError::NotJson));
     assert_eq!(masked(&plan, Format::Lines, "{}\n{"), Err(MaskError::NotJson));
+    // A reader of lines would take each of these for a document.
+    for lines in ["[\n{\"a\":1}\n]", "{\"a\":\n1}", "{}\n[1,\n2]"] {
+        assert_eq!(masked(&plan, Format::Lines, lines), Err(MaskError::NotJson), "{lines:?}");
+    }
+    assert_eq!(masked(&plan, Format::Lines, "\n\n{}\r\n\n{}").as_deref(), Ok("\n\n{}\r\n\n{}"));
     let events = ": hello\nevent: x\nid: 7\ndata: {\"a\":1}\n\ndata:{\"a\":[1],\"b\":2}\r\n\r\nretry: 5\ndata\ndata:\n\ndata: 12";
     let expected = ": hello\nevent: x\nid: 7\ndata: {\"a\":null}\n\ndata:{\"a\":null,\"b\":2}\r\n\r\nretry: 5\ndata\ndata:\n\ndata: 12";
     assert_eq!(masked(&plan, Format::Events, events).unwrap(), expected);
@@ -321,18 +346,15 @@ fn reference(value: &Value, at: &str, rules: &[(Vec<String>, With)]) -> Option<V
             return Some(format!("****{last}").into());
         }
         (Some(With::Email), Some(text)) => {
-            let at = text.rfind('@').filter(|at| at + 1 < text.len());
-            return Some(
-                match at {
-                    Some(at) => format!(
-                        "{}***{}",
-                        text[..at].chars().next().map(String::from).unwrap_or_default(),
-                        &text[at..]
-                    ),
-                    None => "***".to_owned(),
+            let mut parts = text.splitn(2, '@');
+            let (name, domain) = (parts.next().unwrap(), parts.next().unwrap_or_default());
+            let is_odd = |sign: char| !(sign.is_alphanumeric() || ".-".contains(sign));
+            return Some(match name.chars().next() {
+                Some(first) if !domain.is_empty() && !domain.contains(is_odd) => {
+                    format!("{first}***@{domain}").into()
                 }
-                .into(),
-            );
+                _ => "***".into(),
+            });
         }
         (Some(_), _) => return Some(Value::Null),
         (None, _) => {}

@@ -1,6 +1,5 @@
 //! Ends the tokens of agreements that are not in force any more.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use edgepass_issuer::Store;
@@ -9,53 +8,68 @@ use edgepass_issuer::policy::version::LivePolicy;
 use edgepass_issuer::selection::{Filter, Selection, StatusChange};
 use edgepass_issuer::storage::{Page, StoreError, TokenFilter};
 use edgepass_verify::UnixMillis;
-use serde_json::Value;
 
 use crate::{App, error_chain};
 
 /// Pause between two looks at the policy.
 const PAUSE: Duration = Duration::from_millis(200);
-/// The longest lifetime of a token, and a margin for clocks, in milliseconds.
-const LONGEST_LIFE_MS: u64 = 25 * 60 * 60 * 1000;
+/// How long the agreements are looked at again after a change: a process that has not read the new policy yet may
+/// still issue under the old one.
+const AFTER_CHANGE: Duration = Duration::from_secs(60);
+/// Pause after a failure, and between two looks after a change.
+const AGAIN: Duration = Duration::from_secs(5);
 
-/// Looks at each new policy, until the task is dropped. A token never outlives its agreement as it was when the
-/// token was issued, so only another policy can leave a token without one.
+/// Looks at each new policy, and again when an agreement ends, until the task is dropped. A token never outlives its
+/// agreement as it was when the token was issued. So tokens are left without one by another policy, at once or when
+/// the end comes that it sets.
 pub(crate) async fn run<S: Store>(app: &App<S>) {
-    let mut seen = 0;
+    let (mut seen, mut changed, mut due) = (0, UnixMillis(0), UnixMillis(0));
     loop {
-        let policy = app.issuer.policy();
-        if policy.number() != seen && end(app, &policy).await {
-            seen = policy.number();
+        let (policy, now) = (app.issuer.policy(), (app.host.now)());
+        if policy.number() != seen {
+            (seen, changed, due) = (policy.number(), now, now);
+        }
+        if now >= due {
+            let next = end(app, &policy).await;
+            let is_settled = now >= changed.plus(AFTER_CHANGE);
+            due = match next {
+                Some(next) if is_settled => next,
+                next => now.plus(AGAIN).min(next.unwrap_or(UnixMillis(u64::MAX))),
+            };
         }
         tokio::time::sleep(PAUSE).await;
     }
 }
 
-/// Revokes the live tokens of agreements that the policy does not have in force. Returns whether all was done.
-async fn end<S: Store>(app: &App<S>, policy: &LivePolicy) -> bool {
+/// Revokes the tokens of agreements that the policy does not have in force. Returns when the next one ends. `None`: not
+/// all was done.
+async fn end<S: Store>(app: &App<S>, policy: &LivePolicy) -> Option<UnixMillis> {
     let now = (app.host.now)();
-    let ids = match known(app, now).await {
+    let ids = match known(app).await {
         Ok(ids) => ids,
         Err(error) => {
             tracing::error!(error = %error_chain(&error), "agreements are not readable");
-            return false;
+            return None;
         }
     };
-    let mut is_done = true;
-    let in_force = |id: &String| policy.agreement(id).is_some_and(|own| own.remaining(now).is_ok());
-    for id in ids.into_iter().filter(|id| !in_force(id)) {
-        is_done &= end_one(app, policy, id, now).await;
+    let (mut is_done, mut next) = (true, UnixMillis(u64::MAX));
+    for id in ids {
+        match policy.agreement(&id).map(|own| own.remaining(now)) {
+            Some(Ok(None)) => {}
+            Some(Ok(Some(left))) => next = next.min(now.plus(Duration::from_secs(left))),
+            Some(Err(_)) | None => is_done &= end_one(app, policy, id, now).await,
+        }
     }
-    is_done
+    is_done.then_some(next)
 }
 
 async fn end_one<S: Store>(app: &App<S>, policy: &LivePolicy, id: String, now: UnixMillis) -> bool {
-    let live = TokenFilter {
+    let left = TokenFilter {
         agreement: Some(id.clone()),
-        live_at: Some(now.numeric_date().seconds()),
+        unrevoked_at: Some(now.numeric_date().seconds()),
         ..TokenFilter::default()
     };
-    let first = match app.issuer.store().tokens(&live, Page::first(true, 1)).await {
+    let first = match app.issuer.store().tokens(&left, Page::first(true, 1)).await {
         Ok(found) => found,
         Err(error) => {
             tracing::error!(error = %error_chain(&error), "tokens of an agreement are not readable");
@@ -84,21 +98,13 @@ async fn end_one<S: Store>(app: &App<S>, policy: &LivePolicy, id: String, now: U
     }
 }
 
-/// The agreements of all policies under which a token may have been issued that is live.
-async fn known<S: Store>(app: &App<S>, now: UnixMillis) -> Result<BTreeSet<String>, StoreError> {
-    let mut ids = BTreeSet::new();
-    let mut version = app.issuer.store().policy(None).await?;
-    while let Some(stored) = version {
-        let policy: Value = serde_json::from_str(&stored.version.text).unwrap_or_default();
-        let agreements = policy.get("agreements").and_then(Value::as_array).into_iter().flatten();
-        let named = agreements.filter_map(|one| one.get("id")?.as_str());
-        ids.extend(named.map(str::to_owned));
-        let is_old = (1..now.0.saturating_sub(LONGEST_LIFE_MS)).contains(&stored.served_since_ms);
-        let before = stored.number.checked_sub(1).filter(|number| *number > 0 && !is_old);
-        version = match before {
-            Some(before) => app.issuer.store().policy(Some(before)).await?,
-            None => None,
-        };
+/// The agreements under which recorded tokens were issued.
+async fn known<S: Store>(app: &App<S>) -> Result<Vec<String>, StoreError> {
+    let mut ids = Vec::new();
+    let mut after = String::new();
+    while let Some(id) = app.issuer.store().agreement_after(&after).await? {
+        after.clone_from(&id);
+        ids.push(id);
     }
     Ok(ids)
 }

@@ -90,6 +90,7 @@ forward! {
         fn forget_tokens(expired_before: u64, most: u32) -> Result<u32, StoreError>;
         fn token(jwt_id: &str) -> Result<Option<TokenRecord>, StoreError>;
         fn tokens(filter: &TokenFilter, page: Page) -> Result<Vec<TokenRecord>, StoreError>;
+        fn agreement_after(after: &str) -> Result<Option<String>, StoreError>;
     }
     ListStore {
         fn open_list(list: &NewList, room: u32) -> Result<(), StoreError>;

@@ -1,6 +1,7 @@
 //! Tokens under an agreement: what they say of it, and that they end with it.
 
 use std::fs;
+use std::time::UNIX_EPOCH;
 
 use serde_json::{Value, json};
 
@@ -146,6 +147,60 @@ fn the_tokens_of_an_agreement_are_revoked_by_its_name_and_with_its_end() {
     assert!(by_policy["reason"].as_str().unwrap().contains("dpa-2"), "{by_policy}");
     let refused = serving.issuer.run(&["issue", "--role", "invoice-clerk"]);
     assert_eq!(refused.status.code(), Some(1), "{}", said(&refused));
+}
+
+#[test]
+fn an_end_that_comes_sooner_ends_tokens_when_it_comes_also_suspended_ones() {
+    let serving = serving();
+    let (live, _) = issue(&serving, &["invoice-clerk"]);
+    let (other, _) = issue(&serving, &["invoice-clerk"]);
+    let suspended = serving.issuer.run(&["suspend", "--jti", &other, "--reason", "test"]);
+    assert_eq!(suspended.status.code(), Some(0), "{}", said(&suspended));
+    let file = serving.issuer.path("edgepass.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    let soon = UNIX_EPOCH.elapsed().unwrap().as_secs() + 6;
+    let soon = chrono::DateTime::from_timestamp(soon.try_into().unwrap(), 0).unwrap();
+    let end = format!("id = \"dpa-2\"\nend = {}", soon.format("%Y-%m-%dT%H:%M:%SZ"));
+    fs::write(&file, text.replace("id = \"dpa-2\"", &end)).unwrap();
+    let applied = serving.issuer.run(&["policy", "apply"]);
+    assert_eq!(applied.status.code(), Some(0), "{}", said(&applied));
+    assert_eq!(
+        (serving.status(&live), serving.status(&other)),
+        ("live".into(), "suspended".into())
+    );
+    serving.wait_for("the tokens are revoked", || {
+        serving.status(&live) == "revoked" && serving.status(&other) == "revoked"
+    });
+}
+
+#[test]
+fn an_earlier_policy_ends_the_tokens_of_an_agreement_that_it_does_not_have() {
+    let serving = serving();
+    let file = serving.issuer.path("edgepass.toml");
+    let before = fs::read_to_string(&file).unwrap();
+    let (own, _) = issue(&serving, &["invoice-reader"]);
+    let apply = |text: &str| {
+        fs::write(&file, text).unwrap();
+        let applied = serving.issuer.run(&["policy", "apply"]);
+        assert_eq!(applied.status.code(), Some(0), "{}", said(&applied));
+    };
+    let with = |id: &str| {
+        before
+            .replace("agreement = \"dpa-2\"", &format!("agreement = \"{id}\""))
+            .replace("id = \"dpa-2\"", &format!("id = \"{id}\""))
+    };
+    // Each policy takes out the agreement of the one before. The second one is the first again.
+    for id in ["dpa-3", "dpa-2", "dpa-4", "dpa-3"] {
+        apply(&with(id));
+        let (token, _) = issue(&serving, &["invoice-clerk"]);
+        apply(&with("dpa-5"));
+        serving.wait_for("the token is revoked", || serving.status(&token) == "revoked");
+    }
+    assert_eq!(serving.status(&own), "live");
+    let numbers = lines(&serving.issuer.run(&["audit", "--json"]).stdout);
+    let applied = numbers.iter().filter_map(|entry| entry["policy"].as_u64()).max().unwrap();
+    // That of `init`, the first here, and three others.
+    assert_eq!(applied, 5, "a version that is used again keeps its number, and skips none");
 }
 
 #[test]

@@ -223,8 +223,8 @@ pub enum Mistake {
     },
     /// A list of an agreement has too few entries, or an empty or repeated one.
     #[error(
-        "agreement {agreement}: {field}: write texts that are not empty, each once: at least two parties, one \
-         purpose and one data category"
+        "agreement {agreement}: {field}: write texts that are not empty, each once, at most 64: at least two \
+         parties, one purpose and one data category"
     )]
     AgreementPart {
         /// `id` of the agreement.

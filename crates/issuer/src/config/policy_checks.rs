@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{NaiveDate, NaiveDateTime, NaiveTime};
 use edgepass_jose::Scope;
 use edgepass_verify::checks::networks::{MAX_NETWORKS, NetworkRule};
-use edgepass_verify::checks::purpose::Region;
+use edgepass_verify::checks::purpose::{MAX_ITEMS, Region};
 use edgepass_verify::policy::OneOrMany;
 use edgepass_verify::policy::duration::DurationText;
 use edgepass_verify::sender::CertificateThumbprint;
@@ -137,7 +137,7 @@ pub(super) fn agreement(text: AgreementText, before: &[Agreement]) -> Result<Agr
         ("recipients", &recipients, 0),
         ("regions", &regions, 0),
     ] {
-        if list.len() < least || !are_names(list) {
+        if list.len() < least || list.len() > MAX_ITEMS || !are_names(list) {
             return Err(of(field));
         }
     }

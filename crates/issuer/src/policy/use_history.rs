@@ -47,9 +47,13 @@ async fn history(
         }
     }
     let mut old = None;
-    let mut version = store.policy(None).await?;
-    while let Some(StoredPolicy { number, served_since_ms, version: stored, .. }) = version {
-        if served_since_ms > 0 {
+    let newest = store.policy(None).await?.map_or(0, |newest| newest.number);
+    // A number may be missing: SQLite skipped some in the past.
+    for number in (1..=newest).rev() {
+        let found = store.policy(Some(number)).await?;
+        if let Some(StoredPolicy { served_since_ms, version: stored, .. }) = found
+            && served_since_ms > 0
+        {
             let since = served_since_ms / 1000;
             let held: Value = serde_json::from_str(&stored.text).unwrap_or_default();
             for (hashes, oldest) in secrets.values_mut() {
@@ -61,10 +65,6 @@ async fn history(
                 old = Some(OldPolicy::of(&held));
             }
         }
-        version = match number.checked_sub(1).filter(|number| *number > 0) {
-            Some(before) => store.policy(Some(before)).await?,
-            None => None,
-        };
     }
     let secrets = secrets.into_iter().map(|(id, (_, since))| (id, since)).collect();
     Ok((old.unwrap_or_default(), secrets))

@@ -122,7 +122,8 @@ impl TokenStore for PostgresStore {
              AND ($6 IS NULL OR subject = $6) AND ($7 IS NULL OR jwt_id = $7) \
              AND ($8 IS NULL OR issued_at >= $8) \
              AND ($9 IS NULL OR (expiration > $9 AND status = 0)) \
-             AND ($10 IS NULL OR expiration <= $10) AND ($11 IS NULL OR agreement = $11)";
+             AND ($10 IS NULL OR expiration <= $10) AND ($11 IS NULL OR agreement = $11) \
+             AND ($12 IS NULL OR (expiration > $12 AND status <> 1))";
         let wanted = paged(WANTED, page)
             .bind(&filter.role)
             .bind(&filter.client_id)
@@ -131,10 +132,18 @@ impl TokenStore for PostgresStore {
             .bind(filter.issued_since.map(rows::signed))
             .bind(filter.live_at.map(rows::signed))
             .bind(filter.expires_by.map(rows::signed))
-            .bind(&filter.agreement);
+            .bind(&filter.agreement)
+            .bind(filter.unrevoked_at.map(rows::signed));
         let rows = self.database.read(async |one| wanted.fetch_all(one).await.map_err(failed));
         let rows = rows.await?;
         rows.iter().map(rows::token).collect::<Result<_, _>>().map_err(failed)
+    }
+
+    async fn agreement_after(&self, after: &str) -> Result<Option<String>, StoreError> {
+        // `min` looks into the index once.
+        let wanted = sqlx::query_scalar("SELECT min(agreement) FROM tokens WHERE agreement > $1");
+        let wanted = wanted.bind(after);
+        self.database.read(async |one| wanted.fetch_one(one).await.map_err(failed)).await
     }
 }
 

@@ -242,7 +242,8 @@ impl TokenStore for SqliteStore {
              AND ($6 IS NULL OR subject = $6) AND ($7 IS NULL OR jwt_id = $7) \
              AND ($8 IS NULL OR issued_at >= $8) \
              AND ($9 IS NULL OR (expiration > $9 AND status = 0)) \
-             AND ($10 IS NULL OR expiration <= $10) AND ($11 IS NULL OR agreement = $11)";
+             AND ($10 IS NULL OR expiration <= $10) AND ($11 IS NULL OR agreement = $11) \
+             AND ($12 IS NULL OR (expiration > $12 AND status <> 1))";
         let rows = paged(WANTED, page)
             .bind(&filter.role)
             .bind(&filter.client_id)
@@ -252,10 +253,20 @@ impl TokenStore for SqliteStore {
             .bind(filter.live_at.map(rows::signed))
             .bind(filter.expires_by.map(rows::signed))
             .bind(&filter.agreement)
+            .bind(filter.unrevoked_at.map(rows::signed))
             .fetch_all(&self.readers)
             .await
             .map_err(failed)?;
         rows.iter().map(rows::token).collect::<Result<_, _>>().map_err(failed)
+    }
+
+    async fn agreement_after(&self, after: &str) -> Result<Option<String>, StoreError> {
+        // `min` looks into the index once.
+        sqlx::query_scalar("SELECT min(agreement) FROM tokens WHERE agreement > $1")
+            .bind(after)
+            .fetch_one(&self.readers)
+            .await
+            .map_err(failed)
     }
 }
 

@@ -40,9 +40,10 @@ pub(super) async fn record(
     }
     // Later than every other, also if the clock was set back.
     let row = sqlx::query(
-        "INSERT INTO policies (digest, text, recorded_at_ms, served_since_ms) SELECT $1, $2, $3, \
-         CASE WHEN $4 THEN max($3, (SELECT coalesce(max(served_since_ms), 0) + 1 FROM policies)) ELSE 0 END \
-         WHERE true \
+        "INSERT INTO policies (number, digest, text, recorded_at_ms, served_since_ms) \
+         SELECT coalesce(max(number), 0) + 1, $1, $2, $3, \
+         CASE WHEN $4 THEN max($3, coalesce(max(served_since_ms), 0) + 1) ELSE 0 END \
+         FROM policies WHERE true \
          ON CONFLICT (digest) DO UPDATE SET served_since_ms = excluded.served_since_ms RETURNING number",
     )
     .bind(&version.digest)

@@ -120,6 +120,9 @@ pub(crate) fn check_regions(claims: &ClaimsSet, from: &Network) -> Result<(), Ve
 /// [`VerifyError::ClaimInvalid`].
 pub fn form(claims: &ClaimsSet) -> Result<Option<Vec<Region>>, VerifyError> {
     let Some(agreement) = agreement(claims)? else { return Ok(None) };
+    if agreement.get("agreement").is_some_and(|id| id.as_str().is_none()) {
+        return Err(invalid());
+    }
     for name in ["purposes", "datatypes"] {
         texts(agreement, name)?;
     }
