@@ -98,7 +98,7 @@ test('an option that would have no effect, or could never be met, is refused', (
 test('requirements that no token can meet are refused', async () => {
   const verifier = Verifier.create({ issuers: [OWN, { ...OTHER, issuer: 'https://other.example' }] });
   for (const [requirements, why] of [
-    [{ allOf: [] }, /allOf and anyOf must not be empty/],
+    [{ allOf: [] }, /allOf, anyOf, purposes and data must not be empty/],
     [{ staleIfError: 5 }, /staleIfError: expected a duration/],
     [{ issuers: ['https://issuer.example/'] }, /issuers must be among those of the verifier/],
     [{ issuers: ['https://issuer.example'], allOf: ['Invoice Reader'] }, /allOf, anyOf: a scope token/],
