@@ -97,7 +97,7 @@ test('a report that nobody takes is sent again, delays nothing, and is counted o
 test('options are checked, and what is no verdict is not counted', () => {
   const good = { issuer: 'https://issuer.example', clientId: 'a', clientSecret: 'b' };
   for (const [wrong, says] of [
-    [{ ...good, clientSecret: '' }, /clientSecret/], [{ ...good, issuer: 'issuer' }, /issuer must be a URL/],
+    [{ ...good, clientSecret: '' }, /clientSecret/], [{ ...good, issuer: 'issuer' }, /issuer must be an https URL/], [{ ...good, issuer: 'http://issuer.example' }, /issuer must be an https URL/],
     [{ ...good, intervall: 1 }, /unknown option intervall/], [{ ...good, interval: '30s' }, /interval must be seconds/],
   ]) assert.throws(() => Usage.create(wrong), says);
   assert.throws(() => Usage.create(good).count({ accepted: true, claims: {} }, { route: 'GET /' }), /not a verdict/);
