@@ -23,7 +23,8 @@ fuzz_target!(|input: (u8, Vec<u8>)| {
         assert_eq!(masked(&plan, format, body.chunks(usize::from(size).max(1))), whole);
         let (out, Ok(())) = whole else { continue };
         if format == Format::Json {
-            let document: Value = serde_json::from_slice(&out).unwrap();
+            // serde_json takes no number beyond f64, no lone surrogate and less depth.
+            let Ok(document) = serde_json::from_slice::<Value>(&out) else { continue };
             assert!(!holds(&document, "a"));
         }
     }
