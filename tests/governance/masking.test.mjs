@@ -44,9 +44,9 @@ async function start(t, answer, secrets = { MASK_KEY }) {
   const bearer = (claims = {}) => ({ authorization: `Bearer ${own.token({ scope: READ, ...claims })}` });
   const get = (path, claims, { headers, ...init } = {}) =>
     fetch(new URL(path, url), { headers: { ...bearer(claims), ...headers }, redirect: 'manual', ...init });
-  const counted = async () => (await (await fetch(new URL('/.edgepass/metrics', url), {
+  const counted = async (code = 'masking_impossible') => (await (await fetch(new URL('/.edgepass/metrics', url), {
     headers: { authorization: `Bearer ${METRICS_TOKEN}` },
-  })).text()).match(/masking_impossible"\} (\d+)/)?.[1];
+  })).text()).match(new RegExp(`${code}"\\} (\\d+)`))?.[1];
   return { url, get, asked, counted };
 }
 
@@ -316,7 +316,17 @@ test('an origin that sends no body after its headers is not available', async (t
   const response = await get('/customers');
   assert.equal(response.status, 502);
   assert.equal((await response.json()).code, 'origin_unavailable');
-  assert.equal(await counted(), undefined);
+  assert.deepEqual([await counted(), await counted('origin_unavailable')], [undefined, '1']);
+});
+
+test('a page reads why its response could not be masked', async (t) => {
+  const { get } = await start(t, (request, response) => {
+    response.writeHead(200, { 'content-type': 'text/html', 'access-control-allow-origin': 'https://of-the-origin.example' });
+    response.end('<p>ada@example.com</p>');
+  });
+  const response = await get('/pages', {}, { headers: { origin: 'https://app.example' } });
+  assert.equal((await response.json()).code, 'masking_impossible');
+  assert.equal(response.headers.get('access-control-allow-origin'), 'https://app.example');
 });
 
 test('who waits for events is told at once that they will come', async (t) => {

@@ -311,17 +311,12 @@ fn client_response(
     let settings = Settings::held().ok_or("no settings for a forwarded request")?;
     let route =
         settings.policy.routes.get(pending.route).ok_or("no route for a forwarded request")?;
+    let Some(response) = response else {
+        return unavailable(&settings, request, route).map(JsValue::from);
+    };
     let facts = route.cors.is_some().then(|| incoming::facts_of(request));
     let incoming = facts.as_ref().and_then(|facts| Incoming::read(request, facts));
-    let cors = incoming.map_or(CorsReply::NONE, |incoming| match response {
-        Some(_) => CorsReply::of_response(&incoming, route),
-        None => CorsReply::of(&incoming, route),
-    });
-    let Some(response) = response else {
-        settings.metrics.count("origin_unavailable");
-        log("the origin does not answer");
-        return respond::refuse(&origin_unavailable(), &cors).map(JsValue::from);
-    };
+    let cors = incoming.map_or(CorsReply::NONE, |own| CorsReply::of_response(&own, route));
     if request.method() == "OPTIONS" && route.forwards_preflights() {
         return respond::preflight_of_origin(&response).map(JsValue::from);
     }
@@ -332,13 +327,35 @@ fn client_response(
         request,
         accepted,
     });
-    let masking = &pending.masking;
-    let how = PassOn { route, cors: &cors, watched, masking, settings: &settings };
-    respond::pass_on(response, &how).or_else(|_| {
+    let masking = masking::Request { settings: &settings, request, pending };
+    respond::pass_on(response, &PassOn { route, cors: &cors, watched, masking }).or_else(|_| {
         settings.metrics.count("origin_unavailable");
         log("the origin's response cannot be passed on");
-        respond::refuse(&origin_unavailable(), &cors).map(JsValue::from)
+        refuse_forwarded(request, route, &origin_unavailable()).map(JsValue::from)
     })
+}
+
+/// The refusal of a request that the origin does not answer.
+fn unavailable(
+    settings: &Settings,
+    request: &web_sys::Request,
+    route: &Route,
+) -> Result<web_sys::Response, JsValue> {
+    settings.metrics.count("origin_unavailable");
+    log("the origin does not answer");
+    refuse_forwarded(request, route, &origin_unavailable())
+}
+
+/// Refuses a request that was forwarded.
+fn refuse_forwarded(
+    request: &web_sys::Request,
+    route: &Route,
+    refusal: &Refusal,
+) -> Result<web_sys::Response, JsValue> {
+    let facts = route.cors.is_some().then(|| incoming::facts_of(request));
+    let incoming = facts.as_ref().and_then(|facts| Incoming::read(request, facts));
+    let cors = incoming.map_or(CorsReply::NONE, |incoming| CorsReply::of(&incoming, route));
+    respond::refuse(refusal, &cors)
 }
 
 /// Returns the counters of this isolate, or status 401 unless `may_read`.

@@ -71,9 +71,15 @@ async function mask(reader, writer, masker, tell, signal) {
 }
 
 /** A promise of `response`, or of the refusal that its begin demands. */
-export async function chosen({ first }, response, unmaskable, missing) {
+export async function chosen({ first }, response, refusal, request, route) {
   const what = await first;
   if (what === PASSES) return response;
   response.body?.cancel().catch(() => {});
-  return what === UNMASKABLE ? unmaskable : missing;
+  try {
+    return refusal(what === UNMASKABLE, request, route);
+  } catch (error) {
+    // The module may have crashed since. This tells `entry.js`.
+    reportError(error);
+    return new Response(null, { status: 502 });
+  }
 }

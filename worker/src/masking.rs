@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use edgepass_mask::{Format, HashKey, Masker};
+use edgepass_verify::refusal::Refusal;
 use wasm_bindgen::prelude::*;
 
+use crate::forward::PendingRequest;
 use crate::policy::Route;
 use crate::settings::Settings;
 
@@ -23,13 +25,30 @@ extern "C" {
     #[wasm_bindgen(catch)]
     pub(crate) fn streamed(masked: &JsValue) -> Result<JsValue, JsValue>;
 
-    /// A promise of `response`, or of the refusal that its begin demands.
-    pub(crate) fn chosen(
+    /// A promise of `response`, or of the refusal that its begin demands: of `refusal(isUnmaskable, request, route)`.
+    fn chosen(
         masked: &JsValue,
         response: &web_sys::Response,
-        unmaskable: &web_sys::Response,
-        missing: &web_sys::Response,
+        refusal: &JsValue,
+        request: &web_sys::Request,
+        route: usize,
     ) -> JsValue;
+}
+
+type Refuse = dyn Fn(bool, web_sys::Request, usize) -> Result<web_sys::Response, JsValue>;
+
+thread_local! {
+    /// Refuses a request whose response cannot be masked, or does not come. All requests share this closure.
+    static REFUSAL: Closure<Refuse> = Closure::new(|is_unmaskable: bool, request: web_sys::Request, route: usize| {
+        let settings = Settings::held().ok_or("no settings for a forwarded request")?;
+        let route = settings.policy.routes.get(route).ok_or("no route for a forwarded request")?;
+        if !is_unmaskable {
+            return crate::unavailable(&settings, &request, route);
+        }
+        let detail = "the response of the origin cannot be masked";
+        let refusal = Refusal::plain(502, "masking_impossible", detail);
+        crate::refuse_forwarded(&request, route, &refusal)
+    });
 }
 
 /// Masks one body, piece by piece. JavaScript calls it. `None`: no body but an empty one can be masked.
@@ -93,65 +112,49 @@ impl Masking {
     }
 }
 
-/// Header fields of a response that are not true of a masked one.
-pub(crate) const UNTRUE: [&str; 11] = [
-    "accept-ranges",
-    "content-digest",
-    "content-length",
-    "content-md5",
-    "content-range",
-    "digest",
-    "etag",
-    "repr-digest",
-    "signature",
-    "signature-input",
-    "x-goog-hash",
-];
-/// Beginnings of the names of such header fields.
-pub(crate) const UNTRUE_BEGINNINGS: [&str; 2] = ["x-amz-checksum-", "x-ms-content-crc"];
 /// Header fields of a read that ask for a part of a response, or for none: the origin answers for what it
 /// sends, not for what the client gets.
 pub(crate) const CONDITIONS: [&str; 6] =
     ["if-match", "if-modified-since", "if-none-match", "if-range", "if-unmodified-since", "range"];
 
-/// Removes the header fields that are not true of a masked response.
-pub(crate) fn remove_untrue(headers: &web_sys::Headers) -> Result<(), JsValue> {
-    let names = headers.keys();
-    let mut removed = Vec::new();
-    while let Ok(next) = names.next()
-        && !next.done()
-    {
-        let name = next.value().as_string().unwrap_or_default();
-        let begins = UNTRUE_BEGINNINGS.iter().any(|begin| name.starts_with(begin));
-        if begins || UNTRUE.contains(&&*name) {
-            removed.push(name);
-        }
-    }
-    removed.iter().try_for_each(|name| headers.delete(name))
+/// A forwarded request, whose response is masked.
+pub(crate) struct Request<'r> {
+    pub(crate) settings: &'r Settings,
+    pub(crate) request: &'r web_sys::Request,
+    pub(crate) pending: &'r PendingRequest,
 }
 
-/// The masked body of a response. It is an error if there is one that is a part, is encoded, or is no JSON in UTF-8.
-pub(crate) fn masked(
-    settings: &Settings,
-    route: &Route,
-    masking: &Masking,
-    response: &web_sys::Response,
-) -> Option<JsValue> {
-    let plan = Arc::clone(&route.masks.as_ref()?.plan);
-    let field = |name: &str| response.headers().get(name).ok().flatten().unwrap_or_default();
-    let is_whole = ![206, 226].contains(&response.status());
-    let encoding = field("content-encoding");
-    let is_plain = encoding.is_empty() || encoding.eq_ignore_ascii_case("identity");
-    let format = format_of(&field("content-type")).filter(|_| is_whole && is_plain);
-    let masker = format.map(|format| {
-        let secret = settings.mask_key.as_ref();
-        let key = secret
-            .map(|secret| HashKey::new(secret.as_bytes(), &masking.issuer, &masking.agreement));
-        Masker::new(plan, masking.active, format, key)
-    });
-    // Whoever waits for events wants to know that they will come.
-    let at_once = format == Some(Format::Events);
-    Some(masked_body(response, BodyMasker(masker), at_once))
+impl Request<'_> {
+    /// Whether anything is masked.
+    pub(crate) fn is_active(&self) -> bool {
+        self.pending.masking.active != 0
+    }
+
+    /// Prepares to mask the body of the response. A body that is a part, is encoded, or is no JSON in UTF-8 is
+    /// refused as soon as it has an octet.
+    pub(crate) fn masked(&self, route: &Route, response: &web_sys::Response) -> Option<JsValue> {
+        let Masking { active, issuer, agreement } = &self.pending.masking;
+        let plan = Arc::clone(&route.masks.as_ref()?.plan);
+        let field = |name: &str| response.headers().get(name).ok().flatten().unwrap_or_default();
+        let is_whole = ![206, 226].contains(&response.status());
+        let encoding = field("content-encoding");
+        let is_plain = encoding.is_empty() || encoding.eq_ignore_ascii_case("identity");
+        let format = format_of(&field("content-type")).filter(|_| is_whole && is_plain);
+        let masker = format.map(|format| {
+            let secret = self.settings.mask_key.as_ref();
+            let key = secret.map(|secret| HashKey::new(secret.as_bytes(), issuer, agreement));
+            Masker::new(plan, *active, format, key)
+        });
+        // Whoever waits for events wants to know that they will come.
+        let at_once = format == Some(Format::Events);
+        Some(masked_body(response, BodyMasker(masker), at_once))
+    }
+
+    /// A promise of the response, or of the refusal that its begin demands.
+    pub(crate) fn chosen(&self, masked: &JsValue, response: &web_sys::Response) -> JsValue {
+        let route = self.pending.route;
+        REFUSAL.with(|refusal| chosen(masked, response, refusal.as_ref(), self.request, route))
+    }
 }
 
 /// The form of a body with this media type. `None`: no JSON in UTF-8.

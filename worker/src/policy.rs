@@ -241,8 +241,8 @@ impl Masks {
 impl Route {
     /// Whether at least what `other` masks is masked.
     pub(crate) fn masks_as_much(&self, other: &Self) -> bool {
-        let rules = |route: &Self| route.masks.as_ref().map(|masks| masks.rules.clone());
-        other.masks.is_none() || rules(self) == rules(other)
+        let Some(other) = &other.masks else { return true };
+        self.masks.as_ref().is_some_and(|own| own.rules == other.rules)
     }
 
     /// Whether the origin answers CORS preflights.

@@ -2,6 +2,11 @@
 
 /** Headers that override `Cache-Control` in shared caches (RFC 9213, and its predecessors). */
 const FOR_SHARED_CACHES = /-cache-control$|^(?:edge-control|surrogate-control|x-accel-expires)$/;
+/** Headers that say something of the body, which is another one once it is masked. */
+const OF_THE_BODY = new RegExp(
+  '^(?:accept-ranges|content-(?:digest|length|md5|range)|(?:repr-)?digest|etag|signature(?:-input)?|x-goog-hash'
+  + '|x-(?:amz-checksum-|ms-content-crc).*)$',
+);
 const VARIES_BY_TOKEN = /(?:^|,)\s*(?:\*|authorization)\s*(?:,|$)/i;
 
 /**
@@ -22,13 +27,13 @@ export function copied({ status, statusText, headers }, { body, webSocket }) {
  * Copies a response for one client. Its headers forbid a shared cache to reuse it, and a private
  * cache to reuse it for another token. (RFC 9111, section 3.5 already restricts shared caches where
  * a request has `Authorization`, but the origin's response can lift that.) `cacheControl`, if
- * defined, replaces the origin's value.
+ * defined, replaces the origin's value. If `isMasked`, the headers that say something of the body are left out.
  */
-export function copiedPrivately(response, content, cacheControl) {
+export function copiedPrivately(response, content, cacheControl, isMasked) {
   const copy = copied(response, content);
   const { headers } = copy;
   for (const name of [...headers.keys()]) {
-    if (FOR_SHARED_CACHES.test(name)) headers.delete(name);
+    if (FOR_SHARED_CACHES.test(name) || isMasked && OF_THE_BODY.test(name)) headers.delete(name);
   }
   if (cacheControl !== undefined) headers.set('cache-control', cacheControl);
   const vary = headers.get('vary');

@@ -5,9 +5,8 @@ use wasm_bindgen::prelude::*;
 
 use crate::incoming::Incoming;
 use crate::lasting::{UNWATCHED_BYTES, WatchedRequest};
-use crate::masking::{self, Masking};
+use crate::masking;
 use crate::policy::{Access, Cors, Preflight, Route};
-use crate::settings::Settings;
 
 #[wasm_bindgen(module = "/src/respond.js")]
 extern "C" {
@@ -25,6 +24,7 @@ extern "C" {
         response: &web_sys::Response,
         content: &JsValue,
         cache_control: Option<&str>,
+        is_masked: bool,
     ) -> Result<web_sys::Response, JsValue>;
 }
 
@@ -178,9 +178,8 @@ pub(crate) struct PassOn<'r> {
     pub(crate) cors: &'r CorsReply,
     /// The request, if its response must end with the token.
     pub(crate) watched: Option<WatchedRequest<'r>>,
-    /// What is masked in it.
-    pub(crate) masking: &'r Masking,
-    pub(crate) settings: &'r Settings,
+    /// The request, and what is masked in its response.
+    pub(crate) masking: masking::Request<'r>,
 }
 
 /// Builds the response to the client from the origin's response. On a route that needs a token, no
@@ -198,8 +197,9 @@ pub(crate) fn pass_on(response: web_sys::Response, how: &PassOn<'_>) -> Result<J
         let facts = facts_of(&response);
         let mut lines = facts.splitn(3, '\n');
         let [content, length, cache_control] = [(); 3].map(|()| lines.next().unwrap_or_default());
-        if how.masking.active != 0 && content == "body" {
-            masked = masking::masked(how.settings, how.route, how.masking, &response);
+        let is_masked = how.masking.is_active();
+        if is_masked && content == "body" {
+            masked = how.masking.masked(how.route, &response);
         }
         // The length is that of the unmasked body: it only tells whether the body is a short one.
         let length = length.parse().ok();
@@ -215,27 +215,15 @@ pub(crate) fn pass_on(response: web_sys::Response, how: &PassOn<'_>) -> Result<J
             (_, replaced) => replaced,
         };
         let content = replaced.as_ref().unwrap_or(&response);
-        copied_privately(&response, content, private(cache_control).as_deref())?
+        copied_privately(&response, content, private(cache_control).as_deref(), is_masked)?
     };
-    if how.masking.active != 0 {
-        masking::remove_untrue(&copy.headers())?;
-    }
     if how.cors.varies {
         how.cors.write(&copy.headers())?;
     }
     match masked {
         None => Ok(copy.into()),
-        Some(masked) => {
-            let unmaskable = refuse(&masking_impossible(), how.cors)?;
-            let missing = refuse(&crate::origin_unavailable(), how.cors)?;
-            Ok(masking::chosen(&masked, &copy, &unmaskable, &missing))
-        }
+        Some(masked) => Ok(how.masking.chosen(&masked, &copy)),
     }
-}
-
-fn masking_impossible() -> Refusal {
-    let detail = "the response of the origin cannot be masked";
-    Refusal::plain(502, "masking_impossible", detail)
 }
 
 /// Returns `Cache-Control` for a response to one client. `None` if the value of the origin is as

@@ -10,8 +10,8 @@ const MAX_POINTS = 200;
 /**
  * Returns a function that sends a report (JSON) and resolves to `taken`, to `refused` if it will never be taken,
  * or to `failed`. With `id` it goes to the issuer, or to the service that leads to it, from the guard as a client
- * of the issuer, with `agent` as its `User-Agent`; else to `taker`, a Queue if `isQueue`, or a service that decides whom to believe. `dataset`, of
- * Analytics Engine, gets a report when it is sent first.
+ * of the issuer, with `agent` as its `User-Agent`; else to `taker`, a Queue if `isQueue`, or a service that decides
+ * whom to believe. `dataset`, of Analytics Engine, gets a report when it is sent first.
  */
 export function sender(taker, isQueue, dataset, issuer, id, secret, agent) {
   const send = id === '' ? toBinding(taker, isQueue) : toIssuer(taker ?? { fetch: (...all) => fetch(...all) }, issuer, id, secret, agent);

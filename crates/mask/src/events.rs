@@ -21,6 +21,8 @@ enum At {
 /// Fields whose values stay as they are. A stream with another one is refused: nobody says what it holds.
 const KNOWN: [&[u8]; 3] = [b"event", b"id", b"retry"];
 const DATA: &[u8] = b"data";
+/// Octets of the longest name.
+const LONGEST: usize = 5;
 
 #[derive(Default)]
 pub(crate) struct Events {
@@ -80,7 +82,7 @@ impl Events {
             (At::Name, b':') => self.at = self.named()?,
             (At::Name, _) => {
                 self.name.push(byte);
-                if self.name.len() > DATA.len().max(5) {
+                if self.name.len() > LONGEST {
                     return Err(MaskError::NotJson);
                 }
             }

@@ -36,9 +36,9 @@ pub enum MaskError {
 }
 
 /// Containers within each other.
-pub(crate) const MAX_DEPTH: usize = 128;
+const MAX_DEPTH: usize = 128;
 /// Octets that are held: a name with the separators before it, or a text to be masked.
-pub(crate) const MAX_HELD: usize = 64 * 1024;
+const MAX_HELD: usize = 64 * 1024;
 
 /// Masks one body.
 pub struct Masker {
@@ -309,7 +309,7 @@ impl Json {
                 return Ok(());
             }
             // Whoever reads line by line would see a part of a document, whose paths nobody knows.
-            _ if byte == b'\n' && lines && (self.has_begun || !self.containers.is_empty()) => {
+            _ if byte == b'\n' && lines && self.has_begun => {
                 return Err(MaskError::NotJson);
             }
             _ if is_space(byte) => {
