@@ -114,7 +114,9 @@ fn challenges(error: &VerifyError, challenge: &Challenge) -> String {
         parameters = format!(", error=\"{name}\", error_description=\"{error}\"");
     }
     let scope = challenge.scope.to_string();
-    if !scope.is_empty() {
+    // No wider scope helps a token whose agreement does not allow the use.
+    let helps = !matches!(error, VerifyError::PurposeNotAllowed(_));
+    if helps && !scope.is_empty() {
         parameters.extend([", scope=\"", &scope, "\""]);
     }
     let is_url = |url: &&String| url::is_acceptable(url) && !url.contains('"');
