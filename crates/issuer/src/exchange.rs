@@ -64,6 +64,9 @@ pub enum ExchangeError {
     /// The token names other networks than its role does by now.
     #[error("the networks of the role have changed since the token was issued")]
     Networks,
+    /// The token and the role's agreement name regions that have nothing in common.
+    #[error("no region of the role's agreement is one of the token's")]
+    Regions,
     /// The policy does not grant what is asked for any more.
     #[error(transparent)]
     Policy(#[from] RefusedByPolicy),
@@ -118,9 +121,7 @@ impl Exchange<'_> {
         let before = details.as_ref().and_then(AgreementDetail::find);
         grant.detail = match (grant.detail, before) {
             (None, before) => before,
-            (Some(own), before) => {
-                Some(own.within(before.as_ref()).ok_or(ExchangeError::Networks)?)
-            }
+            (Some(own), before) => Some(own.within(before.as_ref()).ok_or(ExchangeError::Regions)?),
         };
         let actor_id = actor.map(|(_, actor)| actor.facts.jwt_id.clone());
         let actor = match actor {

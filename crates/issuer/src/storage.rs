@@ -141,6 +141,14 @@ pub trait TokenStore: Send + Sync + 'static {
         &self,
         after: &str,
     ) -> impl Future<Output = Result<Option<String>, StoreError>> + Send;
+
+    /// Whether a token under this agreement expires after this time, in seconds, and is not revoked. It may be
+    /// suspended.
+    fn is_agreement_used(
+        &self,
+        agreement: &str,
+        after: u64,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 }
 
 /// The status lists and their editions.
@@ -523,8 +531,6 @@ pub struct TokenFilter {
     pub issued_since: Option<u64>,
     /// Only tokens that expire after this time, in seconds, and are neither revoked nor suspended.
     pub live_at: Option<u64>,
-    /// Only tokens that expire after this time, in seconds, and are not revoked: also suspended ones.
-    pub unrevoked_at: Option<u64>,
     /// Only tokens that expire at this time or earlier, in seconds.
     pub expires_by: Option<u64>,
     /// Only tokens that are used under the agreement with this `id`.

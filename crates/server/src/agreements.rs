@@ -6,7 +6,7 @@ use edgepass_issuer::Store;
 use edgepass_issuer::new_act::NewAct;
 use edgepass_issuer::policy::version::LivePolicy;
 use edgepass_issuer::selection::{Filter, Selection, StatusChange};
-use edgepass_issuer::storage::{Page, StoreError, TokenFilter};
+use edgepass_issuer::storage::StoreError;
 use edgepass_verify::UnixMillis;
 
 use crate::{App, error_chain};
@@ -64,20 +64,14 @@ async fn end<S: Store>(app: &App<S>, policy: &LivePolicy) -> Option<UnixMillis> 
 }
 
 async fn end_one<S: Store>(app: &App<S>, policy: &LivePolicy, id: String, now: UnixMillis) -> bool {
-    let left = TokenFilter {
-        agreement: Some(id.clone()),
-        unrevoked_at: Some(now.numeric_date().seconds()),
-        ..TokenFilter::default()
-    };
-    let first = match app.issuer.store().tokens(&left, Page::first(true, 1)).await {
-        Ok(found) => found,
+    let after = now.numeric_date().seconds();
+    match app.issuer.store().is_agreement_used(&id, after).await {
+        Ok(true) => {}
+        Ok(false) => return true,
         Err(error) => {
             tracing::error!(error = %error_chain(&error), "tokens of an agreement are not readable");
             return false;
         }
-    };
-    if first.is_empty() {
-        return true;
     }
     let act = NewAct {
         change: StatusChange::Revoke,

@@ -91,6 +91,7 @@ forward! {
         fn token(jwt_id: &str) -> Result<Option<TokenRecord>, StoreError>;
         fn tokens(filter: &TokenFilter, page: Page) -> Result<Vec<TokenRecord>, StoreError>;
         fn agreement_after(after: &str) -> Result<Option<String>, StoreError>;
+        fn is_agreement_used(agreement: &str, after: u64) -> Result<bool, StoreError>;
     }
     ListStore {
         fn open_list(list: &NewList, room: u32) -> Result<(), StoreError>;

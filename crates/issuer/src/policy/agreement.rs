@@ -1,7 +1,9 @@
 //! Agreements: the contracts under which roles may reach personal data.
 
+use std::collections::BTreeSet;
+
 use edgepass_verify::UnixMillis;
-use edgepass_verify::checks::purpose::AGREEMENT;
+use edgepass_verify::checks::purpose::{AGREEMENT, Region};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -129,7 +131,13 @@ impl AgreementDetail {
             (true, _) => parent.regions.clone(),
             (false, true) => self.regions,
             (false, false) => {
-                Some(both(self.regions, &parent.regions)).filter(|it| !it.is_empty())?
+                let pairs = self
+                    .regions
+                    .iter()
+                    .flat_map(|own| parent.regions.iter().filter_map(|other| narrower(own, other)));
+                let common: BTreeSet<&str> = pairs.collect();
+                let common = Some(common).filter(|common| !common.is_empty())?;
+                common.into_iter().map(str::to_owned).collect()
             }
         };
         Some(Self {
@@ -139,6 +147,13 @@ impl AgreementDetail {
             ..self
         })
     }
+}
+
+/// The name of the smaller of two regions of which one is inside the other.
+fn narrower<'t>(one: &'t str, other: &'t str) -> Option<&'t str> {
+    let (own, region) = (Region::parse(one)?, Region::parse(other)?);
+    let common = own.common(region)?;
+    Some(if common == own { one } else { other })
 }
 
 #[cfg(test)]
@@ -165,6 +180,8 @@ mod tests {
             (detail(&["b", "c"], &["y"], &["CH", "NO"]), Some(detail(&["b"], &["y"], &["CH"]))),
             (detail(&[], &[], &[]), Some(detail(&[], &[], &["EU", "CH"]))),
             (detail(&["a"], &["x"], &["NO"]), None),
+            (detail(&["a"], &["x"], &["EEA"]), Some(detail(&["a"], &["x"], &["EU"]))),
+            (detail(&["a"], &["x"], &["DE", "US"]), Some(detail(&["a"], &["x"], &["DE"]))),
         ] {
             assert_eq!(by_policy().within(Some(&parent)), expected, "{parent:?}");
         }

@@ -85,7 +85,6 @@ impl TokenQuery {
             jwt_id: self.jti,
             issued_since: self.issued_since,
             live_at: self.live.then_some(now),
-            unrevoked_at: None,
             expires_by: self.expires_by,
             agreement: self.agreement,
         };

@@ -96,6 +96,9 @@ async fn narrowed<S: Store>(
         ExchangeError::Networks => {
             wrong("the networks of the role have changed since subject_token was issued")
         }
+        ExchangeError::Regions => {
+            wrong("the role's agreement and subject_token have no region in common")
+        }
         _ => wrong("the client may not act as asked"),
     })?;
     let once = assertion.iter().copied().collect();

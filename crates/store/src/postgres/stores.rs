@@ -122,8 +122,7 @@ impl TokenStore for PostgresStore {
              AND ($6 IS NULL OR subject = $6) AND ($7 IS NULL OR jwt_id = $7) \
              AND ($8 IS NULL OR issued_at >= $8) \
              AND ($9 IS NULL OR (expiration > $9 AND status = 0)) \
-             AND ($10 IS NULL OR expiration <= $10) AND ($11 IS NULL OR agreement = $11) \
-             AND ($12 IS NULL OR (expiration > $12 AND status <> 1))";
+             AND ($10 IS NULL OR expiration <= $10) AND ($11 IS NULL OR agreement = $11)";
         let wanted = paged(WANTED, page)
             .bind(&filter.role)
             .bind(&filter.client_id)
@@ -132,8 +131,7 @@ impl TokenStore for PostgresStore {
             .bind(filter.issued_since.map(rows::signed))
             .bind(filter.live_at.map(rows::signed))
             .bind(filter.expires_by.map(rows::signed))
-            .bind(&filter.agreement)
-            .bind(filter.unrevoked_at.map(rows::signed));
+            .bind(&filter.agreement);
         let rows = self.database.read(async |one| wanted.fetch_all(one).await.map_err(failed));
         let rows = rows.await?;
         rows.iter().map(rows::token).collect::<Result<_, _>>().map_err(failed)
@@ -143,6 +141,13 @@ impl TokenStore for PostgresStore {
         // `min` looks into the index once.
         let wanted = sqlx::query_scalar("SELECT min(agreement) FROM tokens WHERE agreement > $1");
         let wanted = wanted.bind(after);
+        self.database.read(async |one| wanted.fetch_one(one).await.map_err(failed)).await
+    }
+
+    async fn is_agreement_used(&self, agreement: &str, after: u64) -> Result<bool, StoreError> {
+        const WANTED: &str = "SELECT EXISTS \
+             (SELECT 1 FROM tokens WHERE agreement = $1 AND expiration > $2 AND status <> 1)";
+        let wanted = sqlx::query_scalar(WANTED).bind(agreement).bind(rows::signed(after));
         self.database.read(async |one| wanted.fetch_one(one).await.map_err(failed)).await
     }
 }

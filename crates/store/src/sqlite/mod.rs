@@ -242,8 +242,7 @@ impl TokenStore for SqliteStore {
              AND ($6 IS NULL OR subject = $6) AND ($7 IS NULL OR jwt_id = $7) \
              AND ($8 IS NULL OR issued_at >= $8) \
              AND ($9 IS NULL OR (expiration > $9 AND status = 0)) \
-             AND ($10 IS NULL OR expiration <= $10) AND ($11 IS NULL OR agreement = $11) \
-             AND ($12 IS NULL OR (expiration > $12 AND status <> 1))";
+             AND ($10 IS NULL OR expiration <= $10) AND ($11 IS NULL OR agreement = $11)";
         let rows = paged(WANTED, page)
             .bind(&filter.role)
             .bind(&filter.client_id)
@@ -253,7 +252,6 @@ impl TokenStore for SqliteStore {
             .bind(filter.live_at.map(rows::signed))
             .bind(filter.expires_by.map(rows::signed))
             .bind(&filter.agreement)
-            .bind(filter.unrevoked_at.map(rows::signed))
             .fetch_all(&self.readers)
             .await
             .map_err(failed)?;
@@ -267,6 +265,13 @@ impl TokenStore for SqliteStore {
             .fetch_one(&self.readers)
             .await
             .map_err(failed)
+    }
+
+    async fn is_agreement_used(&self, agreement: &str, after: u64) -> Result<bool, StoreError> {
+        const WANTED: &str = "SELECT EXISTS \
+             (SELECT 1 FROM tokens WHERE agreement = $1 AND expiration > $2 AND status <> 1)";
+        let wanted = sqlx::query_scalar(WANTED).bind(agreement).bind(rows::signed(after));
+        wanted.fetch_one(&self.readers).await.map_err(failed)
     }
 }
 

@@ -134,6 +134,7 @@ macro_rules! on {
             tokens: the_audit_trail_cannot_be_changed,
             tokens: the_version_moves_with_another_process_commit,
             tokens: records_go_after_their_tokens_have_expired_and_the_audit_trail_stays,
+            tokens: an_agreement_is_used_until_its_tokens_are_revoked_or_expired,
             acts: a_token_goes_the_way_of_those_that_it_was_exchanged_from,
             acts: a_revocation_is_one_change_however_often_it_is_repeated,
             acts: an_act_changes_the_selected_live_tokens_and_no_others,

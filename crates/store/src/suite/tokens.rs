@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use edgepass_issuer::audit::AuditEntry;
-use edgepass_issuer::selection::StatusChange;
+use edgepass_issuer::selection::{Filter, Selection, StatusChange};
 use edgepass_issuer::status_act::perform;
 use edgepass_issuer::storage::{
     ActStore, AuditStore, ListStore, NewToken, Page, Recorded, StoreState, TokenFilter, TokenStore,
@@ -168,4 +168,31 @@ pub(crate) async fn records_go_after_their_tokens_have_expired_and_the_audit_tra
     assert_eq!(store.forget_tokens(5000, 100).await.unwrap(), 1);
     assert_eq!(database.number("SELECT count(*) FROM ancestors").await, 0);
     assert_eq!(store.audit(0, Page::first(false, 100)).await.unwrap().len(), 32);
+}
+
+pub(crate) async fn an_agreement_is_used_until_its_tokens_are_revoked_or_expired<D: Database>() {
+    let TestStore { store, database: _database } = test_store::<D>().await;
+    for (jwt_id, agreement) in [("1", Some("b")), ("2", Some("B")), ("3", None), ("4", Some("b"))] {
+        let mut token = token(jwt_id);
+        token.facts.agreement = agreement.map(str::to_owned);
+        issue(&store, &token).await;
+    }
+    let (mut all, mut after) = (Vec::new(), String::new());
+    while let Some(next) = store.agreement_after(&after).await.unwrap() {
+        after.clone_from(&next);
+        all.push(next);
+    }
+    assert_eq!(all, ["B", "b"]);
+    let of = |agreement: &str| {
+        Selection::Fitting(Filter { agreement: Some(agreement.into()), ..Filter::default() })
+    };
+    let at = token("1").facts.expiration - 1;
+    let used =
+        async |agreement: &str, at: u64| store.is_agreement_used(agreement, at).await.unwrap();
+    assert!(used("b", at).await && !used("b", at + 1).await && !used("c", at).await);
+    perform(&store, &act(StatusChange::Suspend, of("b"))).await.unwrap();
+    assert!(used("b", at).await, "suspended tokens may be resumed");
+    perform(&store, &act(StatusChange::Revoke, of("b"))).await.unwrap();
+    assert!(!used("b", at).await && used("B", at).await);
+    assert_eq!(status(&store, "3").await, StatusType::Valid);
 }

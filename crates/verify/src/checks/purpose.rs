@@ -54,6 +54,17 @@ impl Region {
         }
     }
 
+    /// The smaller of two regions of which one is inside the other. `None`: neither is.
+    pub fn common(self, other: Self) -> Option<Self> {
+        match (self, other) {
+            (Self::Eu, Self::Eea) | (Self::Eea, Self::Eu) => Some(Self::Eu),
+            (Self::Country(own), region) | (region, Self::Country(own)) => {
+                region.has(own).then_some(Self::Country(own))
+            }
+            (own, _) => Some(own),
+        }
+    }
+
     /// Whether a country is inside.
     pub fn has(self, country: [u8; 2]) -> bool {
         let is_in = |list: &[u8]| list.chunks_exact(2).any(|own| own == country);
