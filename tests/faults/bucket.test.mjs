@@ -128,7 +128,7 @@ test('a write that the bucket refuses because of another request is tried again,
     method === 'PUT' && path.includes('/status-lists/') ? { status: 409, body } : undefined);
   const revoked = issuer.revoke(other.jti);
   await setTimeout(2_000);
-  proxy.refuse = undefined;
+  proxy.refuse = () => undefined;
   assert.ok(await revoked, 'not published');
   assert.ok(await issuer.isReady());
   const log = await readFile(logFile, 'utf8');

@@ -852,10 +852,10 @@ test("the verifier accepts tokens of better-auth's plugin jwt", async () => {
 
 // --- leaked tokens ---------------------------------------------------------------------------------
 
-/** Whether a token becomes inactive within two seconds. */
+/** Whether a token becomes inactive within ten seconds. */
 async function ends(text) {
-  for (let tries = 0; tries < 100; tries += 1) {
-    if (!await isActive(text)) return true;
+  for (let tries = 0; tries < 500; tries += 1) {
+    if (await isActive(text) === false) return true;
     await setTimeout(20);
   }
   return false;
@@ -876,18 +876,20 @@ test('whoever holds a token may revoke it, and learns nothing', async () => {
   const forged = changed(three);
   const bodies = [
     { token: one, url: 'https://git.example/acme/shop/blob/main/.env' }, { tokens: [forged, 'x', 1, two] },
-    { token: 'nothing' }, { token: forged }, {}, [], 'no JSON', '', { token: one },
+    { token: 'nothing' }, { token: forged }, {}, [], 'no JSON', '',
   ];
   const answers = [];
-  for (const body of bodies) {
+  const send = async (body) => {
     const response = await report('leaks/revoke', body);
     answers.push([response.status, await response.text(), [...response.headers.keys()].sort().join()]);
-  }
+  };
+  for (const body of bodies) await send(body);
   const form = await fetch(`${plain.issuer.url}/leaks/revoke`, { method: 'POST', body: new URLSearchParams({ token: 'x' }) });
   answers.push([form.status, await form.text(), [...form.headers.keys()].sort().join()]);
-  assert.equal(new Set(answers.map(String)).size, 1, 'the same answer whatever was sent');
-  assert.equal(answers[0][0], 202);
   assert.deepEqual([await ends(one), await ends(two)], [true, true]);
+  await send({ token: one });
+  assert.deepEqual([...new Set(answers.map(String))], [String(answers[0])], 'the same answer whatever was sent');
+  assert.equal(answers[0][0], 202);
   // As they are copied: with the end of a line, or from a header field.
   const copied = [await token(), await token()];
   await report('leaks/revoke', { tokens: [` ${copied[0]}\r\n`, `Bearer ${copied[1]}\n`] });

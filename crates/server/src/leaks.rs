@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::body::Bytes;
@@ -16,6 +17,7 @@ use edgepass_jose::json::parse_object;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
+use tokio::time::sleep;
 
 use crate::peer::Peer;
 use crate::{App, error_chain};
@@ -27,8 +29,15 @@ const TOKEN_TYPE: &str = "edgepass_token";
 const MAX_TOKENS: usize = 500;
 /// The most reports by possession that are worked on at once.
 const MAX_REPORTS: usize = 16;
-/// The number of attempts to revoke a token while other acts are recorded.
-const ATTEMPTS: usize = 5;
+/// How long to wait before each new attempt to revoke a token: other acts are being recorded, or the
+/// database is away for a moment. A reporter by possession is told nothing, and sends nothing again.
+const WAITS: [Duration; 5] = [
+    Duration::from_millis(20),
+    Duration::from_millis(100),
+    Duration::from_millis(300),
+    Duration::from_secs(1),
+    Duration::from_secs(3),
+];
 
 /// Limits the work on reports by possession.
 pub(crate) struct Reports(Arc<Semaphore>);
@@ -220,11 +229,12 @@ async fn revoke_all<S: Store>(
             continue;
         }
         let report = LeakReport::new(channel, peer.address.to_string(), url.as_deref());
-        let mut attempts = 0..ATTEMPTS;
+        let mut waits = WAITS.into_iter();
         let revoked = loop {
-            match revoke(&app.issuer, token, report.clone(), (app.host.now)()).await {
-                Err(ActError::Busy) if attempts.next().is_some() => {}
-                outcome => break outcome,
+            let outcome = revoke(&app.issuer, token, report.clone(), (app.host.now)()).await;
+            match (&outcome, waits.next()) {
+                (Err(ActError::Busy | ActError::Store(_)), Some(wait)) => sleep(wait).await,
+                _ => break outcome,
             }
         };
         match revoked {
