@@ -7,6 +7,7 @@ pub mod commands;
 pub mod exit;
 pub mod host;
 pub mod line_judges;
+mod mail;
 mod master_key;
 pub mod output;
 pub mod private;

@@ -107,6 +107,7 @@ impl Exchange<'_> {
             lifetime: Some(left.min(role.lifetime)),
         };
         let mut grant = policy.grant(role, &request, now)?;
+        grant.access.clone_from(&parent.grant);
         let networks = claims.get(NETWORKS).map(|own| own.to_value());
         if let Some(Value::Array(own)) = networks {
             let own: Vec<String> =

@@ -190,6 +190,9 @@ pub enum IssueError {
     /// The token that this one would replace is not valid any more.
     #[error("the token to be replaced is not valid any more")]
     NotReplaced,
+    /// The role needs approval, and access does not stand, or not for as long as the token.
+    #[error("the role needs approval, and access is not granted now")]
+    NoAccess,
     /// The signature could not be made.
     #[error("the token could not be signed")]
     Signing(#[from] SigningFailed),
@@ -327,7 +330,7 @@ impl<S> Issuer<S> {
     ///
     /// # Errors
     ///
-    /// [`IssueError::Entropy`]; [`IssueError::NotAcceptable`] if the subject or the client ID is
+    /// [`IssueError::Entropy`]; [`IssueError::NoAccess`]; [`IssueError::NotAcceptable`] if the subject or the client ID is
     /// empty, is longer than 1,024 bytes, or has control characters.
     pub fn grant(
         &self,
@@ -343,6 +346,9 @@ impl<S> Issuer<S> {
                 return Err(IssueError::NotAcceptable(VerifyError::ClaimInvalid(claim.into())));
             }
         }
+        if policy.approval(&grant.role).is_some() && grant.access.is_none() {
+            return Err(IssueError::NoAccess);
+        }
         let keys = self.keys();
         let issued_at = now.numeric_date().seconds();
         let expiration = issued_at.saturating_add(grant.lifetime);
@@ -357,6 +363,7 @@ impl<S> Issuer<S> {
             created_by: recipient.actor.clone(),
             policy: Some(policy.number()),
             agreement: grant.agreement.clone(),
+            grant: grant.access.clone(),
             parent: recipient.parent.as_ref().map(|parent| parent.jwt_id.clone()),
             confirmation: recipient.confirmation.clone(),
             issued_at,
@@ -496,6 +503,7 @@ impl<S: TokenStore> Issuer<S> {
                 scope: token.scope.clone(),
                 expiration: token.expiration,
                 agreement: token.agreement.clone(),
+                grant: token.grant.clone(),
                 parent: token.parent.clone(),
             },
         };
@@ -505,6 +513,7 @@ impl<S: TokenStore> Issuer<S> {
             Recorded::Used(kind) => return Err(IssueError::Used(kind)),
             Recorded::NotReplaced => return Err(IssueError::NotReplaced),
             Recorded::NotChild => return Err(IssueError::ParentNotValid),
+            Recorded::NoAccess => return Err(IssueError::NoAccess),
         };
         let policy = self.own_policy(&token.audience)?;
         let claims = self.claims(token, act, &networks, detail.as_ref(), &slot)?;

@@ -7,18 +7,19 @@ use edgepass_verify::UnixMillis;
 use edgepass_verify::sender::CertificateThumbprint;
 use serde::{Deserialize, Serialize};
 
+use crate::access::GrantError;
 use crate::entropy::Entropy;
 use crate::issue::{IssueError, IssuedToken, Issuer, Recipient};
 use crate::policy::{Grant, RefusedByPolicy, SenderConstraint, TokenRequest};
 use crate::replacement::{DEFAULT_GRACE, ReplaceError, replace};
 use crate::sidecar;
-use crate::storage::{StoreError, TokenStore};
+use crate::storage::{AccessStore, StoreError, TokenStore};
 use crate::token_facts::Confirmation;
 
 /// The `client_id` of a token for which the order names none.
 pub const CLIENT: &str = "edgepass-cli";
 
-/// What an operator orders. Either `role` or `replace` is set.
+/// What an operator orders. One of `role`, `replace` and `grant` is set.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TokenOrder {
@@ -46,6 +47,9 @@ pub struct TokenOrder {
     /// The claim `sub`. Default: the client.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sub: Option<String>,
+    /// The request for access under which the token is issued, by its name. It says who gets the token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grant: Option<String>,
     /// The JWK Thumbprint (RFC 7638) of the key that the token is bound to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dpop_key: Option<String>,
@@ -67,9 +71,15 @@ pub enum OrderError {
     /// The token that was named cannot be replaced.
     #[error(transparent)]
     Replace(#[from] ReplaceError),
+    /// Whoever orders has no such grant of access.
+    #[error("you have no grant of access with that name; whoever asked for it gets its tokens")]
+    NoGrant,
     /// There is no token with that `jti`.
     #[error("this issuer has issued no token with that jti")]
     Unknown,
+    /// The role needs approval, or what was approved is less.
+    #[error(transparent)]
+    Access(#[from] GrantError),
     /// The role needs what the order lacks.
     #[error("{0}")]
     Unbound(&'static str),
@@ -93,7 +103,7 @@ impl GrantedOrder {
     }
 }
 
-impl<S: TokenStore> Issuer<S> {
+impl<S: TokenStore + AccessStore> Issuer<S> {
     /// Checks an order against the policy. Issues nothing.
     ///
     /// # Errors
@@ -112,15 +122,35 @@ impl<S: TokenStore> Issuer<S> {
         }
         let policy = self.policy();
         let (grant, recipient) = match (&order.role, &order.replace) {
-            (Some(role), None) => {
+            (None, None) if order.grant.is_some() => {
+                let id = order.grant.as_deref().unwrap_or_default();
+                if order.client_id.is_some() || order.sub.is_some() {
+                    return Err(OrderError::Malformed(
+                        "a grant says who gets the token: name neither",
+                    ));
+                }
+                let access = self.store().access(id).await?.ok_or(OrderError::NoGrant)?;
+                if access.asked_by != actor {
+                    return Err(OrderError::NoGrant);
+                }
                 let (audience, lifetime) = (order.audience, order.lifetime);
                 let request = TokenRequest { audience, scope, lifetime };
-                let grant = policy.grant(policy.role(role)?, &request, now)?;
+                let grant = access.grant(&policy, request, now)?;
+                (grant, Recipient::new(access.client_id, access.subject, actor.to_owned()))
+            }
+            (Some(role), None) if order.grant.is_none() => {
+                let (audience, lifetime) = (order.audience, order.lifetime);
+                let request = TokenRequest { audience, scope, lifetime };
                 let client = order.client_id.unwrap_or_else(|| CLIENT.to_owned());
                 let subject = order.sub.unwrap_or_else(|| client.clone());
+                let role = policy.role(role)?;
+                if policy.approval(&role.name).is_some() {
+                    return Err(GrantError::Needed.into());
+                }
+                let grant = policy.grant(role, &request, now)?;
                 (grant, Recipient::new(client, subject, actor.to_owned()))
             }
-            (None, Some(jwt_id)) => {
+            (None, Some(jwt_id)) if order.grant.is_none() => {
                 if order.audience.is_some() || order.client_id.is_some() || order.sub.is_some() {
                     return Err(OrderError::Malformed(
                         "a token is replaced by one of its audience, client and subject: name none of them",
@@ -136,7 +166,11 @@ impl<S: TokenStore> Issuer<S> {
                 let confirmation = facts.confirmation;
                 (grant, Recipient { confirmation, replaces: Some(replaces), ..recipient })
             }
-            _ => return Err(OrderError::Malformed("name a role, or a token to replace")),
+            _ => {
+                return Err(OrderError::Malformed(
+                    "name a role, a token to replace, or a grant of access",
+                ));
+            }
         };
         let kept = recipient.confirmation.clone();
         let (key, certificate) = (order.dpop_key, order.certificate);

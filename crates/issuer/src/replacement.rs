@@ -48,6 +48,9 @@ pub enum ReplaceError {
     /// The token was exchanged from another one, whose time it must not outlive.
     #[error("the token was exchanged from another one: exchange that one again")]
     Exchanged,
+    /// The role needs approval.
+    #[error("the role needs approval: get another token under the access that was granted")]
+    OnRequest,
     /// The scope is not within that of the token.
     #[error("the scope must be within that of the token; allowed: {0}")]
     Scope(Scope),
@@ -79,6 +82,9 @@ pub fn replace(
     }
     if token.parent.is_some() {
         return Err(ReplaceError::Exchanged);
+    }
+    if policy.approval(&token.role).is_some() {
+        return Err(ReplaceError::OnRequest);
     }
     if grace > MAX_GRACE {
         return Err(ReplaceError::Grace);

@@ -72,6 +72,9 @@ pub struct Filter {
     /// `id` of the agreement under which the token is used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agreement: Option<String>,
+    /// The name of the request for access under which the token was issued.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grant: Option<String>,
     /// `iat` is less than this time, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub issued_before: Option<u64>,
@@ -132,8 +135,8 @@ impl Selection {
     /// assert_eq!(Selection::new(vec![], Filter::default()), Err(SelectionError::Empty));
     /// ```
     pub fn new(jwt_ids: Vec<String>, filter: Filter) -> Result<Self, SelectionError> {
-        let Filter { role, client_id, subject, key_id, agreement, .. } = &filter;
-        let names = [role, client_id, subject, key_id, agreement];
+        let Filter { role, client_id, subject, key_id, agreement, grant, .. } = &filter;
+        let names = [role, client_id, subject, key_id, agreement, grant];
         for name in names.into_iter().flatten().chain(&jwt_ids) {
             match name.len() {
                 0 => return Err(SelectionError::Nameless),
@@ -161,6 +164,7 @@ impl Selection {
                     && fits(&filter.subject, &token.subject)
                     && fits(&filter.key_id, &token.key_id)
                     && fits(&filter.agreement, token.agreement.as_deref().unwrap_or_default())
+                    && fits(&filter.grant, token.grant.as_deref().unwrap_or_default())
                     && filter.issued_before.is_none_or(|before| token.issued_at < before)
             }
         }
@@ -183,6 +187,7 @@ mod tests {
             created_by: "cli:test".into(),
             policy: None,
             agreement: None,
+            grant: None,
             parent: None,
             confirmation: None,
             issued_at: 100,

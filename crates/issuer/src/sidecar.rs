@@ -99,6 +99,7 @@ impl<S: TokenStore> Issuer<S> {
             created_by: token.actor.clone(),
             policy: Some(policy.number()),
             agreement: None,
+            grant: None,
             parent: None,
             confirmation: None,
             issued_at,

@@ -8,6 +8,7 @@ use edgepass_log::{Tile, TileId};
 use edgepass_status_list::{Bits, StatusType};
 use edgepass_verify::UnixMillis;
 
+use crate::access::{AccessRequest, State};
 use crate::audit::AuditEntry;
 use crate::audit::leaf::Leaf;
 use crate::log::stored::{LogExtension, StoredLog};
@@ -37,6 +38,7 @@ pub trait Store:
     + LogStore
     + UsageStore
     + MisuseStore
+    + AccessStore
     + StoreState
 {
 }
@@ -51,6 +53,7 @@ impl<S> Store for S where
         + LogStore
         + UsageStore
         + MisuseStore
+        + AccessStore
         + StoreState
 {
 }
@@ -365,6 +368,129 @@ pub trait MisuseStore: Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
+/// Requests for access.
+pub trait AccessStore: Send + Sync + 'static {
+    /// Records a new request. `Some`: nothing was recorded, since that request broke the glass of the same role
+    /// and was not reviewed, or since that request of the same party for the role is pending.
+    fn add_access(
+        &self,
+        request: &AccessRequest,
+        entry: &AuditEntry,
+        notices: &[NewNotice],
+    ) -> impl Future<Output = Result<Option<String>, StoreError>> + Send;
+
+    /// Records a change of a request whose version was `seen`. `false`: it was changed meanwhile, and nothing
+    /// was recorded.
+    fn change_access(
+        &self,
+        seen: u64,
+        request: &AccessRequest,
+        entry: &AuditEntry,
+        notices: &[NewNotice],
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// The request with this name. `None`: there is none.
+    fn access(
+        &self,
+        id: &str,
+    ) -> impl Future<Output = Result<Option<AccessRequest>, StoreError>> + Send;
+
+    /// The pending and approved requests for a role whose tokens have this client and subject, the newest first,
+    /// at most 100.
+    fn access_of(
+        &self,
+        role: &str,
+        client_id: &str,
+        subject: &str,
+    ) -> impl Future<Output = Result<Vec<AccessRequest>, StoreError>> + Send;
+
+    /// One page of requests, each with its position.
+    fn accesses(
+        &self,
+        filter: &AccessFilter,
+        page: Page,
+    ) -> impl Future<Output = Result<Vec<(u64, AccessRequest)>, StoreError>> + Send;
+
+    /// Some requests that were ended and whose tokens may not be revoked yet.
+    fn unsettled_access(
+        &self,
+    ) -> impl Future<Output = Result<Vec<AccessRequest>, StoreError>> + Send;
+
+    /// Records that the tokens of an ended request are revoked.
+    fn settle_access(&self, id: &str) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// The notices that a channel may be told of by now, the oldest first, at most 50.
+    fn open_notices(
+        &self,
+        channel: Channel,
+        now_ms: u64,
+    ) -> impl Future<Output = Result<Vec<Notice>, StoreError>> + Send;
+
+    /// Records an attempt to tell a notice, as [`MisuseStore::set_told`] does.
+    fn set_notice_told(
+        &self,
+        id: u64,
+        told_ms: Option<u64>,
+        again_ms: Option<u64>,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+}
+
+/// Conditions for [`AccessStore::accesses`]. `None` sets no condition.
+#[derive(Clone, Debug, Default)]
+pub struct AccessFilter {
+    /// Only requests by this party, as the audit trail has it.
+    pub asked_by: Option<String>,
+    /// Only requests for this role.
+    pub role: Option<String>,
+    /// Only requests that were recorded in this state.
+    pub recorded: Option<State>,
+    /// Only requests that broke the glass and were not reviewed.
+    pub unreviewed: bool,
+}
+
+/// How somebody is told of something.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Channel {
+    /// The webhook of `[alerts]`.
+    Webhook,
+    /// E-mail.
+    Mail,
+}
+
+impl Channel {
+    /// As stored.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Webhook => "webhook",
+            Self::Mail => "mail",
+        }
+    }
+}
+
+/// Something to tell.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct NewNotice {
+    /// To whom.
+    pub channel: Channel,
+    /// When it happened, in milliseconds.
+    pub at_ms: u64,
+    /// A JSON object: `type`, `to` (e-mail addresses) and `data`.
+    pub document: String,
+}
+
+/// A recorded notice that was not taken yet.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Notice {
+    /// Its number.
+    pub id: u64,
+    /// As recorded.
+    pub at_ms: u64,
+    /// As recorded.
+    pub document: String,
+    /// Attempts to tell it.
+    pub attempts: u32,
+}
+
 /// The state of the storage itself.
 pub trait StoreState: Send + Sync + 'static {
     /// Whether changes can be recorded: the last change succeeded, or a write that changes nothing
@@ -457,6 +583,8 @@ pub enum Recorded {
     NotReplaced,
     /// Nothing was recorded: the token's parent is unknown, has expired, or is not valid any more.
     NotChild,
+    /// Nothing was recorded: access does not stand, or ends before the token.
+    NoAccess,
 }
 
 /// The location of a token's status.
@@ -535,6 +663,8 @@ pub struct TokenFilter {
     pub expires_by: Option<u64>,
     /// Only tokens that are used under the agreement with this `id`.
     pub agreement: Option<String>,
+    /// Only tokens that were issued under the request for access with this name.
+    pub grant: Option<String>,
 }
 
 /// The progress of a list's publication.

@@ -39,6 +39,8 @@ pub struct TokenFacts {
     pub policy: Option<u64>,
     /// `id` of the agreement under which the token is used.
     pub agreement: Option<String>,
+    /// The request for access under which the token was issued: its name.
+    pub grant: Option<String>,
     /// `jti` of the token that this one was exchanged for.
     pub parent: Option<String>,
     /// The claim `cnf`.

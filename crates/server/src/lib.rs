@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects, clippy::string_slice))]
 
+pub mod access;
 pub mod acts;
 pub mod admin;
 mod agreements;
@@ -178,6 +179,12 @@ impl<S: Store> App<S> {
     /// dropped. One process of those that share a database does.
     pub async fn end_agreements(&self) {
         agreements::run(self).await;
+    }
+
+    /// Revokes the tokens of access that was ended, until the future is dropped. One process of those that share a
+    /// database does.
+    pub async fn end_access(&self) {
+        access::run(self).await;
     }
 
     /// Carries out the acts of findings that were interrupted, until the task is dropped. Run it once.

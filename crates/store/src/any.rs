@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use edgepass_issuer::access::AccessRequest;
 use edgepass_issuer::audit::AuditEntry;
 use edgepass_issuer::audit::leaf::Leaf;
 use edgepass_issuer::log::stored::{LogExtension, StoredLog};
@@ -12,9 +13,10 @@ use edgepass_issuer::replacement::Replaced;
 use edgepass_issuer::restore::{Adopted, Restoration, RestoreStore};
 use edgepass_issuer::rewrap::{RewrapStore, Rewrapped};
 use edgepass_issuer::storage::{
-    ActStore, AuditStore, KeyChange, KeyStore, ListEdition, ListState, ListStore, LogStore,
-    MisuseStore, NewList, NewToken, Page, PolicyStore, Recorded, StoreError, StoreState,
-    StoredKeys, TokenFilter, TokenRecord, TokenStore, UsageStore,
+    AccessFilter, AccessStore, ActStore, AuditStore, Channel, KeyChange, KeyStore, ListEdition,
+    ListState, ListStore, LogStore, MisuseStore, NewList, NewNotice, NewToken, Notice, Page,
+    PolicyStore, Recorded, StoreError, StoreState, StoredKeys, TokenFilter, TokenRecord,
+    TokenStore, UsageStore,
 };
 use edgepass_issuer::usage::{
     Outcome, Reported, Reporter, TokenUse, UsageBy, UsageFilter, UsageSum,
@@ -136,6 +138,17 @@ forward! {
         fn open_findings(now_ms: Option<u64>, most: u32) -> Result<Vec<Finding>, StoreError>;
         fn set_outcome(id: u64, change: (misuse::Outcome, misuse::Outcome)) -> Result<bool, StoreError>;
         fn set_told(id: u64, told_ms: Option<u64>, again_ms: Option<u64>) -> Result<(), StoreError>;
+    }
+    AccessStore {
+        fn add_access(request: &AccessRequest, entry: &AuditEntry, notices: &[NewNotice]) -> Result<Option<String>, StoreError>;
+        fn change_access(seen: u64, request: &AccessRequest, entry: &AuditEntry, notices: &[NewNotice]) -> Result<bool, StoreError>;
+        fn access(id: &str) -> Result<Option<AccessRequest>, StoreError>;
+        fn access_of(role: &str, client_id: &str, subject: &str) -> Result<Vec<AccessRequest>, StoreError>;
+        fn accesses(filter: &AccessFilter, page: Page) -> Result<Vec<(u64, AccessRequest)>, StoreError>;
+        fn unsettled_access() -> Result<Vec<AccessRequest>, StoreError>;
+        fn settle_access(id: &str) -> Result<(), StoreError>;
+        fn open_notices(channel: Channel, now_ms: u64) -> Result<Vec<Notice>, StoreError>;
+        fn set_notice_told(id: u64, told_ms: Option<u64>, again_ms: Option<u64>) -> Result<(), StoreError>;
     }
     StoreState {
         fn is_writable() -> bool;

@@ -24,7 +24,10 @@ impl Issue {
     /// Whether the token depends on nothing else in the database. It is recorded with others of its kind.
     pub(crate) fn is_plain(&self) -> bool {
         let Self { new, .. } = self;
-        new.facts.parent.is_none() && new.once.is_empty() && new.replaces.is_none()
+        new.facts.parent.is_none()
+            && new.facts.grant.is_none()
+            && new.once.is_empty()
+            && new.replaces.is_none()
     }
 }
 

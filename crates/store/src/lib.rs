@@ -13,6 +13,7 @@ mod issues;
 pub mod objects;
 pub mod postgres;
 mod ranges;
+mod requests;
 mod rows;
 pub mod sqlite;
 #[cfg(test)]

@@ -85,6 +85,7 @@ pub(crate) fn token(row: &impl Columns) -> Result<TokenRecord, sqlx::Error> {
         created_by: text(row, "created_by")?,
         policy: optional(row, "policy")?,
         agreement: row.text("agreement")?,
+        grant: row.text("grant_id")?,
         parent: row.text("parent")?,
         confirmation: confirmation(row)?,
         issued_at: unsigned(row, "issued_at")?,

@@ -173,6 +173,11 @@ const AGAIN: [Duration; 7] = [
     Duration::from_secs(6 * 3600),
     Duration::from_secs(12 * 3600),
 ];
+/// The time until something is told again that was tried so often before. `None`: it is given up.
+pub(super) fn again(attempts: u32) -> Option<Duration> {
+    AGAIN.get(usize::try_from(attempts).unwrap_or(usize::MAX)).copied()
+}
+
 /// Pause between two looks for findings.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Findings of one look.
@@ -216,8 +221,7 @@ async fn tell_one(
     let id: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
     let told = webhook.send(&format!("msg_{id}"), now, &body.to_string()).await;
     let told_ms = told.is_ok().then_some(host::now().0);
-    let wait = AGAIN.get(usize::try_from(one.attempts).unwrap_or(usize::MAX));
-    let again_ms = wait.filter(|_| told.is_err()).map(|wait| now.plus(*wait).0);
+    let again_ms = again(one.attempts).filter(|_| told.is_err()).map(|wait| now.plus(wait).0);
     if let Err(reason) = &told {
         let is_given_up = again_ms.is_none();
         tracing::warn!(id = one.id, reason, is_given_up, "the webhook has not taken a finding");

@@ -18,13 +18,16 @@ use crate::remote::not_of_an_issuer;
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// Role of the token. It sets the audience, and limits scopes and lifetime.
-    #[arg(long, required_unless_present = "replace")]
+    #[arg(long, required_unless_present_any = ["replace", "grant"])]
     role: Option<String>,
     /// `jti` of a token to replace: the new one has its role, audience, client and subject, and at
     /// most its scopes. The old one is revoked after --grace.
     #[arg(long, value_name = "JTI", allow_hyphen_values = true)]
     #[arg(conflicts_with_all = ["role", "audience", "client", "subject"])]
     replace: Option<String>,
+    /// A request for access that was granted to you: the token is of its role, and ends with it.
+    #[arg(long, value_name = "ID", conflicts_with_all = ["role", "replace", "client", "subject"])]
+    grant: Option<String>,
     /// How long the replaced token stays valid, at most 1h. Default: 1m. `serve` then revokes it.
     #[arg(long, value_parser = DurationText::parse, requires = "replace")]
     grace: Option<DurationText>,
@@ -63,6 +66,7 @@ pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Resu
     let order = TokenOrder {
         role: args.role,
         replace: args.replace,
+        grant: args.grant,
         grace: args.grace.map(|grace| grace.0.as_secs()),
         audience: args.audience,
         scope,
@@ -101,9 +105,10 @@ async fn issue_here(order: TokenOrder, source: &Source) -> anyhow::Result<Value>
 
 fn failed(error: IssueError) -> anyhow::Error {
     let failure = match error {
-        IssueError::NotAcceptable(_) | IssueError::ForeignStatus | IssueError::NotReplaced => {
-            Failure::Refused
-        }
+        IssueError::NotAcceptable(_)
+        | IssueError::ForeignStatus
+        | IssueError::NotReplaced
+        | IssueError::NoAccess => Failure::Refused,
         _ => Failure::Unavailable,
     };
     anyhow::Error::new(failure).context(edgepass_server::error_chain(&error))

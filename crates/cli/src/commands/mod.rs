@@ -1,5 +1,6 @@
 //! Command line of the program, and one module for each command.
 
+mod access;
 mod alerts;
 mod audit;
 mod backup;
@@ -15,6 +16,7 @@ mod keys;
 mod leading;
 mod leaks;
 mod listing;
+mod notices;
 mod policy;
 mod published;
 mod restore;
@@ -69,6 +71,8 @@ Examples:
   edgepass doctor --url https://api.example/invoices
   edgepass tokens --client billing --live --limit 20
   edgepass usage --by scope --since 30days
+  edgepass access request --role customer-reader --for 1h --reason \"incident 4711\"
+  edgepass access list --pending
   edgepass alerts --since 1d
   edgepass review --for 30days
   edgepass audit --jti ID
@@ -92,7 +96,7 @@ Tokens are read from a file or stdin, never from the command line.";
 
 const SELECTING: &str = "\
 Name tokens by --jti, --jti-file or a token file, or select them by --role, --client, --subject,
---key and --issued-before. A selected token must match all of these options that are given. --all
+--agreement, --grant, --key and --issued-before. A selected token must match all of these options that are given. --all
 selects every token of the environment.";
 
 #[derive(Subcommand)]
@@ -121,6 +125,11 @@ enum Command {
     Keys {
         #[command(subcommand)]
         act: keys::Act,
+    },
+    /// Ask for access to a role that needs approval, and decide about requests.
+    Access {
+        #[command(subcommand)]
+        act: access::Act,
     },
     /// List the issued tokens.
     Tokens(tokens::Args),
@@ -201,6 +210,7 @@ impl Cli {
             }
             Command::Status { act } => status::run(act, &source, json).await,
             Command::Keys { act } => keys::run(act, &source, json).await,
+            Command::Access { act } => access::run(act, &source, json).await,
             Command::Tokens(args) => tokens::run(args, &source, json).await,
             Command::Usage(args) => usage::run(args, &source, json).await,
             Command::Review(args) => review::run(args, &source, json).await,

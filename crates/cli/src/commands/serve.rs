@@ -27,9 +27,11 @@ use tracing_subscriber::util::SubscriberInitExt;
 use super::alerts;
 use super::database;
 use super::leading::{self, Leading};
+use super::notices::{self, Channels};
 use super::published::{self, Server};
 use super::source::{Source, Stamp};
 use crate::exit::{Exit, Failure};
+use crate::mail::Mail;
 use crate::webhook::Webhook;
 use crate::{host, private, vault};
 
@@ -73,7 +75,9 @@ pub(super) async fn run(args: Args, source: Source, json: bool) -> anyhow::Resul
     let mut publishing = JoinSet::new();
     for Served { app, store, .. } in &served {
         let webhook = app.config().alerts.as_ref().map(Webhook::open).transpose()?;
-        publishing.spawn(publish(Arc::clone(app), Arc::clone(store), client.clone(), webhook));
+        let mail = app.config().mail.as_ref().map(Mail::open).transpose()?;
+        let channels = Channels { webhook, mail };
+        publishing.spawn(publish(Arc::clone(app), Arc::clone(store), client.clone(), channels));
         tracing::info!(%listen, issuer = app.issuer().issuer(), "serving");
     }
     let apps: Vec<_> = served.iter().map(|served| Arc::clone(&served.app)).collect();
@@ -179,7 +183,7 @@ async fn publish(
     app: Arc<App<AnyStore>>,
     store: Arc<AnyStore>,
     client: reqwest::Client,
-    webhook: Option<Webhook>,
+    channels: Channels,
 ) -> anyhow::Result<()> {
     let leading = match Leading::take(&store).await? {
         Some(leading) => leading,
@@ -191,7 +195,8 @@ async fn publish(
     let publish = async {
         let watch = app.fetch_back(|uri| fetch_back(client.clone(), uri));
         let damage = report_damage(&store);
-        let tell = alerts::tell(&app, webhook.as_ref());
+        let tell = alerts::tell(&app, channels.webhook.as_ref());
+        let tell_access = notices::tell(&app, &channels);
         let others = allow_others(&app, &store);
         tokio::join!(
             publication.run(),
@@ -200,7 +205,9 @@ async fn publish(
             app.log_audit(),
             app.act_on_misuse(),
             app.end_agreements(),
+            app.end_access(),
             tell,
+            tell_access,
             damage,
             others
         );

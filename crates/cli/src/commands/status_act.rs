@@ -44,6 +44,12 @@ impl Args {
         let which = Which { jti: Some(jti), ..Which::default() };
         Self { which, reason, dry_run: false }
     }
+
+    /// An act on the tokens of a request for access.
+    pub(super) fn of_grant(grant: String, reason: String) -> Self {
+        let which = Which { grant: Some(grant), ..Which::default() };
+        Self { which, reason, dry_run: false }
+    }
 }
 
 /// The selected tokens: named by `jti` or token, or else those that match all the options in
@@ -72,6 +78,9 @@ struct Which {
     /// Tokens used under this agreement.
     #[arg(long, value_name = "ID", allow_hyphen_values = true)]
     agreement: Option<String>,
+    /// Tokens issued under this request for access, as listed by `edgepass access list`.
+    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
+    grant: Option<String>,
     /// Tokens signed by the key with this `kid`.
     #[arg(long, value_name = "KID", allow_hyphen_values = true)]
     key: Option<String>,
@@ -83,7 +92,8 @@ struct Which {
     all: bool,
 }
 
-const FILTER: [&str; 6] = ["role", "client", "subject", "agreement", "key", "issued_before"];
+const FILTER: [&str; 7] =
+    ["role", "client", "subject", "agreement", "grant", "key", "issued_before"];
 
 pub(super) async fn run(
     change: StatusChange,
@@ -255,6 +265,7 @@ impl Which {
             subject: self.subject,
             key_id: self.key,
             agreement: self.agreement,
+            grant: self.grant,
             issued_before,
         };
         Ok(Selection::new(jwt_ids, filter)?)

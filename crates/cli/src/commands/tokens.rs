@@ -39,6 +39,9 @@ pub(super) struct Args {
     /// Only tokens that are used under the agreement with this id.
     #[arg(long, value_name = "ID")]
     agreement: Option<String>,
+    /// Only tokens that were issued under this request for access.
+    #[arg(long, value_name = "ID")]
+    grant: Option<String>,
     /// Print comma-separated values, with a header line (RFC 4180).
     #[arg(long, conflicts_with_all = ["follow", "json"])]
     csv: bool,
@@ -55,6 +58,7 @@ pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Resu
         sub: args.subject,
         jti: args.jti,
         agreement: args.agreement,
+        grant: args.grant,
         issued_since: (since_ms > 0).then(|| since_ms.div_ceil(1000)),
         live: args.live || args.expiring_in.is_some() || args.unused_for.is_some(),
         expires_by: args.expiring_in.map(|time| now.saturating_add(time.0.as_secs())),

@@ -136,6 +136,8 @@ struct Issued<'e> {
     audience: &'e str,
     client_id: &'e str,
     expiration: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    grant: Option<&'e str>,
     jwt_id: &'e str,
     #[serde(skip_serializing_if = "Option::is_none")]
     parent: Option<&'e str>,
@@ -166,6 +168,7 @@ impl<'e> Issued<'e> {
             scope,
             expiration,
             agreement,
+            grant,
             parent,
         } = &entry.act
         else {
@@ -178,6 +181,7 @@ impl<'e> Issued<'e> {
             audience,
             client_id,
             expiration: *expiration,
+            grant: grant.as_deref(),
             jwt_id,
             parent: parent.as_deref(),
             policy: entry.policy,
@@ -248,6 +252,7 @@ mod tests {
     fn the_leaf_of_an_issued_token_is_written_as_that_of_any_entry() {
         for more in [None, Some("m\"ü".to_owned())] {
             let act = Act::TokenIssued {
+                grant: None,
                 jwt_id: "j".to_owned(),
                 role: "r".to_owned(),
                 client_id: "c".to_owned(),

@@ -6,6 +6,7 @@ pub mod leaf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::access::{AccessChange, State};
 use crate::leak::LeakReport;
 use crate::selection::{Filter, Selection, StatusChange};
 
@@ -94,9 +95,35 @@ pub enum Act {
         /// `id` of the agreement under which the token is used, if its role has one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         agreement: Option<String>,
+        /// The name of the request for access under which the token was issued.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        grant: Option<String>,
         /// `jti` of the token that this one was exchanged for.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         parent: Option<String>,
+    },
+    /// Something happened to a request for access.
+    AccessChanged {
+        /// The request.
+        request: String,
+        /// What happened.
+        change: AccessChange,
+        /// The state of the request after it.
+        state: State,
+        /// The name of the role.
+        role: String,
+        /// `client_id` of the tokens.
+        client_id: String,
+        /// `sub` of the tokens.
+        subject: String,
+        /// The digest of what was shown: [`AccessRequest::digest`](crate::access::AccessRequest::digest).
+        digest: String,
+        /// First second after access, once it is granted.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ends: Option<u64>,
+        /// The reason or the comment that the actor gave.
+        #[serde(default)]
+        reason: String,
     },
     /// A policy version came into use: `serve` changed to it, or a command used it first. The
     /// entry's `policy` is its number.
@@ -224,6 +251,12 @@ impl Act {
                 client_id: Some(client_id),
                 subject: Some(subject),
             },
+            Self::AccessChanged { role, client_id, subject, .. } => Names {
+                jwt_id: None,
+                role: Some(role),
+                client_id: Some(client_id),
+                subject: Some(subject),
+            },
             Self::StatusAllotted { jwt_id, client_id, subject, .. } => Names {
                 jwt_id: Some(jwt_id),
                 role: None,
@@ -269,6 +302,7 @@ impl Act {
             Self::PolicyApplied { .. } => "policy_applied",
             Self::DatabaseRestored { .. } => "database_restored",
             Self::KeysRewrapped { .. } => "keys_rewrapped",
+            Self::AccessChanged { .. } => "access_changed",
             Self::StatusAllotted { .. } => "status_allotted",
             Self::TokenIssued { .. } => "token_issued",
             Self::TokenRevoked { .. } => "token_revoked",

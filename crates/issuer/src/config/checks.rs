@@ -9,12 +9,14 @@ use edgepass_verify::policy::freshness::{DEFAULT_MAX_LIST_AGE, FreshnessConfig, 
 use ipnet::IpNet;
 
 use super::error::Mistake;
+use super::policy_checks::is_address;
 use super::written::{
-    AlertsText, GithubKeyText, KeysText, LeaksText, Pkcs11Text, ProxyText, TlsText, TokensText,
+    AlertsText, GithubKeyText, KeysText, LeaksText, MailText, Pkcs11Text, ProxyText, TlsText,
+    TokensText,
 };
 use super::{
-    AlertsConfig, CertificateField, LIST_CAPACITIES, LeaksConfig, Pkcs11Config, ProxyConfig,
-    TlsConfig,
+    AlertsConfig, CertificateField, LIST_CAPACITIES, LeaksConfig, MailConfig, MailSecurity,
+    Pkcs11Config, ProxyConfig, TlsConfig,
 };
 use crate::client::secret::SecretHash;
 use crate::keys::KeySchedule;
@@ -99,6 +101,51 @@ pub(super) fn alerts(text: AlertsText, base: &Path) -> Result<AlertsConfig, Mist
         return Err(Mistake::AlertUrl);
     }
     Ok(AlertsConfig { url: text.url, secret_file: text.secret_file.map(|file| base.join(file)) })
+}
+
+/// Checks `[mail]`. Relative paths start at `base`.
+pub(super) fn mail(text: MailText, base: &Path) -> Result<MailConfig, Mistake> {
+    const SERVER: Mistake =
+        Mistake::Mail("server: write smtps://host:465 (TLS) or smtp://host:587 (STARTTLS)");
+    let (security, server) = match text.server.split_once("://") {
+        Some(("smtps", server)) => (MailSecurity::Tls, server),
+        Some(("smtp", server)) => (MailSecurity::StartTls, server),
+        _ => return Err(SERVER),
+    };
+    // An IPv6 address is in brackets.
+    let at = server.rfind(':').filter(|at| !server.get(*at..).is_some_and(|end| end.contains(']')));
+    let (host, port) = at.and_then(|at| server.split_at_checked(at)).unwrap_or((server, ""));
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let is_plain = |char: char| char.is_ascii_alphanumeric() || ".-:".contains(char);
+    if host.is_empty() || !host.chars().all(is_plain) {
+        return Err(SERVER);
+    }
+    let default = if security == MailSecurity::Tls { 465 } else { 587 };
+    let port = match port.strip_prefix(':') {
+        None => default,
+        Some(port) => port.parse().map_err(|_| SERVER)?,
+    };
+    let is_loopback = host == "localhost"
+        || host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback());
+    let security = match security {
+        MailSecurity::StartTls if is_loopback => MailSecurity::Loopback,
+        security => security,
+    };
+    if !is_address(&text.from) {
+        return Err(Mistake::Mail("from: write an e-mail address"));
+    }
+    if text.user.is_none() && text.password_file.is_some() {
+        return Err(Mistake::Mail("user: a password goes with a user"));
+    }
+    let password_file = text.password_file.map(|file| base.join(file));
+    Ok(MailConfig {
+        host: host.to_owned(),
+        port,
+        security,
+        from: text.from,
+        user: text.user,
+        password_file,
+    })
 }
 
 /// Checks `[proxy]`.

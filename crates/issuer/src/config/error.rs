@@ -356,6 +356,27 @@ pub enum Mistake {
         /// What to write.
         reason: &'static str,
     },
+    /// A rule about approvals is wrong.
+    #[error("approval {rule:?}: {reason}")]
+    Approval {
+        /// The rule's name.
+        rule: String,
+        /// What to write.
+        reason: &'static str,
+    },
+    /// A federation gives tokens of a role that needs approval.
+    #[error(
+        "federation {federation}: role {role} needs approval, and an outside token asks nobody: name another role"
+    )]
+    FederationNeedsApproval {
+        /// The federation's name.
+        federation: String,
+        /// The role's name.
+        role: String,
+    },
+    /// How e-mail is sent is wrong. Holds what to write.
+    #[error("mail: {0}")]
+    Mail(&'static str),
     /// The URL of the webhook is none.
     #[error("alerts: url: write an https URL (http only on loopback)")]
     AlertUrl,

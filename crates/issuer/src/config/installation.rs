@@ -16,13 +16,14 @@ use super::error::{Mistake, Mistakes};
 use super::policy_checks::{ClientRules, FederationRules, Naming, Placed, RoleRules};
 use super::sources::{Place, SourceFile, Sources};
 use super::written::{
-    AgreementText, ClientText, ConfigText, EnvironmentText, FederationText, NamingText, RoleText,
-    ScopeText, TokensText,
+    AgreementText, ApprovalText, ClientText, ConfigText, EnvironmentText, FederationText,
+    NamingText, RoleText, ScopeText, TokensText,
 };
 use super::{
-    AlertsConfig, Config, LeaksConfig, LimitsConfig, ListSchedule, Pkcs11Config, ProxyConfig,
-    TargetConfig, TlsConfig, checks, policy_checks,
+    AlertsConfig, Config, LeaksConfig, LimitsConfig, ListSchedule, MailConfig, Pkcs11Config,
+    ProxyConfig, TargetConfig, TlsConfig, checks, policy_checks,
 };
+use crate::access::ApprovalRule;
 use crate::client::Client;
 use crate::keys::KeySchedule;
 use crate::misuse::{Brakes, Rule};
@@ -54,6 +55,8 @@ type EntryName = (EntryKind, Option<String>, String);
 pub enum EntryKind {
     /// `[[agreement]]`
     Agreement,
+    /// `[[approval]]`
+    Approval,
     /// `[[client]]`
     Client,
     /// `[[federation]]`
@@ -69,6 +72,7 @@ impl EntryKind {
     pub fn name(self) -> &'static str {
         match self {
             Self::Agreement => "agreement",
+            Self::Approval => "approval",
             Self::Client => "client",
             Self::Federation => "federation",
             Self::Role => "role",
@@ -137,6 +141,7 @@ struct Entries {
     roles: Vec<Placed<Role>>,
     clients: Vec<Placed<Client>>,
     federations: Vec<Placed<Federation>>,
+    approvals: Vec<Placed<ApprovalRule>>,
     misuse: (Vec<Rule>, Brakes),
     places: HashMap<EntryName, Place>,
 }
@@ -213,7 +218,16 @@ impl Entries {
             roles: &roles,
             known_roles: &known_roles,
             clients: &clients,
+            approvals: &[],
         };
+        let approvals = each(
+            sources,
+            &mut places,
+            std::mem::take(&mut written.approvals),
+            |text: ApprovalText, before| policy_checks::approval(text, &rules, before),
+            |(environment, rule)| (EntryKind::Approval, environment.clone(), rule.name.clone()),
+        );
+        let rules = FederationRules { approvals: &approvals, ..rules };
         let federations = each(
             sources,
             &mut places,
@@ -229,7 +243,17 @@ impl Entries {
                 .check(misuse, |text| policy_checks::misuse(text, is_role, is_client, suspension))
         });
         let misuse = misuse.unwrap_or_default();
-        Self { environments, scopes, agreements, roles, clients, federations, misuse, places }
+        Self {
+            environments,
+            scopes,
+            agreements,
+            roles,
+            clients,
+            federations,
+            approvals,
+            misuse,
+            places,
+        }
     }
 
     fn longest_lifetime(&self) -> Duration {
@@ -245,6 +269,7 @@ impl Entries {
             let federations = own(name, &self.federations).collect();
             let (scopes, agreements) = (&self.scopes, &self.agreements);
             let mut policy = IssuerPolicy::new(roles, clients, federations, scopes, agreements);
+            policy.approvals = own(name, &self.approvals).collect();
             (policy.misuse, policy.brakes) = self.misuse.clone();
             settings.of(name, policy)
         };
@@ -308,6 +333,7 @@ struct Settings {
     leaks: LeaksConfig,
     limits: LimitsConfig,
     alerts: Option<AlertsConfig>,
+    mail: Option<MailConfig>,
     audit_checkpoints: Vec<PathBuf>,
     targets: Vec<TargetConfig>,
 }
@@ -363,6 +389,10 @@ impl Settings {
             None => Some(None),
             Some(alerts) => sources.check(alerts, |text| checks::alerts(text, base)).map(Some),
         };
+        let mail = match written.mail {
+            None => Some(None),
+            Some(mail) => sources.check(mail, |text| checks::mail(text, base)).map(Some),
+        };
         let audit = sources.check(written.audit.unwrap_or_else(absent), |audit| {
             let files = audit.checkpoints.into_iter();
             files.map(|file| below(file, "[audit] checkpoints")).collect::<Result<_, _>>()
@@ -404,6 +434,7 @@ impl Settings {
             leaks: leaks?,
             limits,
             alerts: alerts?,
+            mail: mail?,
             audit_checkpoints: audit?,
             targets,
         })
@@ -439,6 +470,7 @@ impl Settings {
             leaks: self.leaks.clone(),
             limits: self.limits,
             alerts: self.alerts.clone(),
+            mail: self.mail.clone(),
             audit_checkpoints: self.audit_checkpoints.clone(),
             targets: self.targets.iter().map(own_target).collect(),
             policy: Arc::new(policy),

@@ -109,6 +109,34 @@ pub struct AlertsConfig {
     pub secret_file: Option<PathBuf>,
 }
 
+/// How e-mail is sent.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct MailConfig {
+    /// The host name or address of the SMTP server.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// How the connection is protected.
+    pub security: MailSecurity,
+    /// The address that it comes from.
+    pub from: String,
+    /// Who authenticates. `None`: nobody does.
+    pub user: Option<String>,
+    /// The file with the password. The variable `EDGEPASS_MAIL_PASSWORD` takes precedence.
+    pub password_file: Option<PathBuf>,
+}
+
+/// How the connection to an SMTP server is protected.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum MailSecurity {
+    /// TLS from the first octet (RFC 8314 §3.3).
+    Tls,
+    /// TLS after STARTTLS (RFC 3207), without which nothing is sent.
+    StartTls,
+    /// Not at all: the server is on this machine.
+    Loopback,
+}
+
 /// Limits of requests in a minute. 0: no limit.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
 #[serde(deny_unknown_fields, default)]
@@ -233,6 +261,8 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// The webhook that is told of findings. `None`: nobody is.
     pub alerts: Option<AlertsConfig>,
+    /// How e-mail is sent. `None`: none is.
+    pub mail: Option<MailConfig>,
     /// Files with checkpoints of the audit log that are kept elsewhere. `serve` compares itself with
     /// them when it starts.
     pub audit_checkpoints: Vec<PathBuf>,
@@ -299,6 +329,7 @@ impl Config {
             ("[leaks]", self.leaks != other.leaks),
             ("[limits]", self.limits != other.limits),
             ("[alerts]", self.alerts != other.alerts),
+            ("[mail]", self.mail != other.mail),
             ("[audit]", self.audit_checkpoints != other.audit_checkpoints),
             ("[[target]]", self.targets != other.targets),
         ];

@@ -17,9 +17,10 @@ use super::LIFETIME_CAP;
 use super::OWN_CLIENTS;
 use super::error::Mistake;
 use super::written::{
-    AgreementText, ClientText, EnvironmentText, FederationText, MisuseText, NamingText, RoleText,
-    ScopeText, SecretText, TokensText,
+    AgreementText, ApprovalText, ClientText, EnvironmentText, FederationText, MisuseText,
+    NamingText, RoleText, ScopeText, SecretText, TokensText,
 };
+use crate::access::{ApprovalRule, is_party, whole};
 use crate::client::keys::ClientKeys;
 use crate::client::secret::{DatedSecret, SecretHash};
 use crate::client::{Authentication, Client};
@@ -47,11 +48,8 @@ pub(super) struct Naming {
 impl Naming {
     pub(super) fn new(text: NamingText) -> Result<Self, Mistake> {
         let compile = |kind, pattern: Option<String>| {
-            // Alone first: parentheses that do not match would end the group.
-            let whole = |pattern: String| {
-                Regex::new(&pattern).and_then(|_| Regex::new(&format!("^(?:{pattern})$")))
-            };
-            pattern.map(whole).transpose().map_err(|_| Mistake::NamingPattern(kind))
+            let whole = |pattern: String| whole(&pattern).ok_or(Mistake::NamingPattern(kind));
+            pattern.map(whole).transpose()
         };
         Ok(Self {
             role: compile("role", text.role)?,
@@ -418,6 +416,7 @@ pub(super) struct FederationRules<'a> {
     pub(super) roles: &'a [Placed<Role>],
     pub(super) known_roles: &'a HashSet<Placed<String>>,
     pub(super) clients: &'a [Placed<Client>],
+    pub(super) approvals: &'a [Placed<ApprovalRule>],
 }
 
 /// The lifetime of a federation's tokens if it sets none.
@@ -443,6 +442,10 @@ pub(super) fn federation(
     if !rules.known_roles.contains(&(environment.clone(), role.clone())) {
         return Err(Mistake::UnknownRole { what: format!("federation {name}"), role });
     }
+    let mut approvals = rules.approvals.iter().filter(|(own, _)| *own == environment);
+    if approvals.any(|(_, rule)| rule.roles.contains(&role)) {
+        return Err(Mistake::FederationNeedsApproval { federation: name, role });
+    }
     let is_it = |(own, one): &&Placed<Role>| *own == environment && one.name == role;
     let most = rules.roles.iter().find(is_it).map_or(u64::MAX, |(_, role)| role.max_lifetime);
     let lifetime = lifetime.map_or(FEDERATED_LIFETIME, |lifetime| lifetime.0).as_secs();
@@ -458,6 +461,106 @@ pub(super) fn federation(
         return Err(Mistake::FederationCondition(federation.name));
     }
     Ok((environment, federation))
+}
+
+/// The longest access, and the longest time ahead, of a rule about approvals.
+const LONGEST_ACCESS: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// The most addresses that a rule about approvals tells.
+const MAX_TOLD: usize = 20;
+
+/// Checks an `[[approval]]`. Its roles exist in its environment, and are in no rule of those `before`.
+pub(super) fn approval(
+    text: ApprovalText,
+    rules: &FederationRules<'_>,
+    before: &[Placed<ApprovalRule>],
+) -> Result<Placed<ApprovalRule>, Mistake> {
+    let name = text.name;
+    let what = || format!("approval {name}");
+    let environment = environment_of(what, text.environment, rules.environments)?;
+    let wrong = |reason| Mistake::Approval { rule: name.clone(), reason };
+    let own = || before.iter().filter(|(other, _)| *other == environment).map(|(_, rule)| rule);
+    if !is_name(&name) || own().any(|other| other.name == name) {
+        return Err(wrong("name: every rule needs a name of its own"));
+    }
+    if text.roles.is_empty() || !are_names(&text.roles) {
+        return Err(wrong("roles: name at least one role, each once"));
+    }
+    let is_known = |role: &String| rules.known_roles.contains(&(environment.clone(), role.clone()));
+    if let Some(role) = text.roles.iter().find(|role| !is_known(role)) {
+        return Err(Mistake::UnknownRole { role: role.clone(), what: what() });
+    }
+    if text.roles.iter().any(|role| own().any(|other| other.roles.contains(role))) {
+        return Err(wrong("roles: a role is in one rule; another rule names it already"));
+    }
+    let is_for_operators = |(place, role): &&Placed<Role>| {
+        *place == environment
+            && text.roles.contains(&role.name)
+            && role.scope.iter().any(operator_scopes::is_one)
+    };
+    if rules.roles.iter().any(|role| is_for_operators(&role)) {
+        return Err(wrong(
+            "roles: a role with edgepass:* scopes is needed to ask and to approve, so it needs none itself",
+        ));
+    }
+    let lists = [&text.may_ask, &text.may_approve, &text.may_break_glass];
+    if lists.iter().any(|list| !are_names(list) || !list.iter().all(|party| is_party(party))) {
+        return Err(wrong(
+            "may_ask, may_approve, may_break_glass: write \"subject:ada\", \"client:reports\", \"cli:ada\" \
+             (on the issuer's machine) or \"role:on-call\", each once",
+        ));
+    }
+    if text.may_approve.is_empty() || (text.may_ask.is_empty() && text.may_break_glass.is_empty()) {
+        return Err(wrong("may_ask and may_approve: name somebody"));
+    }
+    let (approvals, denials) = (text.approvals.unwrap_or(1), text.denials.unwrap_or(1));
+    if !(1..=10).contains(&approvals) || !(1..=10).contains(&denials) {
+        return Err(wrong("approvals and denials are 1 to 10"));
+    }
+    // A role stands for any number of people.
+    let people = text.may_approve.iter().filter(|party| !party.starts_with("role:")).count();
+    let has_role = people < text.may_approve.len();
+    if !has_role && (people as u64) < u64::from(approvals.max(denials)) {
+        return Err(wrong("approvals, denials: may_approve names fewer parties than that"));
+    }
+    if [&text.reason, &text.ticket].into_iter().flatten().any(|pattern| whole(pattern).is_none()) {
+        return Err(wrong("reason and ticket are regular expressions"));
+    }
+    let (longest, ahead) =
+        (text.longest.0, text.start_within.map_or(Duration::ZERO, |text| text.0));
+    if !(Duration::from_secs(1)..=LONGEST_ACCESS).contains(&longest) || ahead > LONGEST_ACCESS {
+        return Err(wrong(
+            "longest is at least \"1s\"; longest and start_within are at most \"30d\"",
+        ));
+    }
+    if text.tell.len() > MAX_TOLD || !text.tell.iter().all(|address| is_address(address)) {
+        return Err(wrong("tell: write at most 20 e-mail addresses"));
+    }
+    let rule = ApprovalRule {
+        name,
+        roles: text.roles,
+        may_ask: text.may_ask,
+        may_approve: text.may_approve,
+        may_break_glass: text.may_break_glass,
+        approvals,
+        denials,
+        reason: text.reason,
+        ticket: text.ticket,
+        longest: longest.as_secs(),
+        start_within: ahead.as_secs(),
+        tell: text.tell,
+    };
+    Ok((environment, rule))
+}
+
+/// Whether a text may be an e-mail address. The mail server decides.
+pub(super) fn is_address(text: &str) -> bool {
+    let is_plain = |char: char| char.is_ascii_graphic() && !"<>()[],;:\\\"".contains(char);
+    let parts = text.split_once('@');
+    text.len() <= 254
+        && text.chars().all(is_plain)
+        && parts.is_some_and(|(local, host)| {
+            (1..=64).contains(&local.len()) && !host.is_empty() && !host.contains('@')
+        })
 }
 
 /// Checks `[misuse]`.

@@ -70,10 +70,14 @@ pub(super) struct ConfigText {
     pub(super) clients: Vec<Spanned<ClientText>>,
     #[serde(rename = "federation")]
     pub(super) federations: Vec<Spanned<FederationText>>,
+    #[serde(rename = "approval")]
+    pub(super) approvals: Vec<Spanned<ApprovalText>>,
     /// What is misuse, and what bounds the acts that follow.
     pub(super) misuse: Option<Spanned<MisuseText>>,
     /// Where findings are told.
     pub(super) alerts: Option<Spanned<AlertsText>>,
+    /// How e-mail is sent.
+    pub(super) mail: Option<Spanned<MailText>>,
 }
 
 impl ConfigText {
@@ -99,6 +103,7 @@ impl ConfigText {
         seen("[naming]", once(&mut self.naming, file.naming));
         seen("[misuse]", once(&mut self.misuse, file.misuse));
         seen("[alerts]", once(&mut self.alerts, file.alerts));
+        seen("[mail]", once(&mut self.mail, file.mail));
         self.targets.extend(file.targets);
         self.environments.extend(file.environments);
         self.scopes.extend(file.scopes);
@@ -106,6 +111,7 @@ impl ConfigText {
         self.roles.extend(file.roles);
         self.clients.extend(file.clients);
         self.federations.extend(file.federations);
+        self.approvals.extend(file.approvals);
         twice
     }
 }
@@ -380,6 +386,49 @@ pub(super) struct FederationText {
     pub(super) claims: BTreeMap<String, Value>,
     /// Default `"5m"`, at most that of the role.
     pub(super) lifetime: Option<DurationText>,
+}
+
+/// An `[[approval]]`: roles that need an approved request.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ApprovalText {
+    pub(super) name: String,
+    pub(super) environment: Option<String>,
+    pub(super) roles: Vec<String>,
+    pub(super) may_ask: Vec<String>,
+    pub(super) may_approve: Vec<String>,
+    /// Who may have access without an approval. Default: nobody.
+    #[serde(default)]
+    pub(super) may_break_glass: Vec<String>,
+    /// How many approve. Default 1.
+    pub(super) approvals: Option<u32>,
+    /// How many deny. Default 1.
+    pub(super) denials: Option<u32>,
+    /// A regular expression that reasons fit.
+    pub(super) reason: Option<String>,
+    /// A regular expression that tickets fit. Default: a ticket is optional.
+    pub(super) ticket: Option<String>,
+    /// The longest access.
+    pub(super) longest: DurationText,
+    /// How far ahead access may begin. Default: it begins once it is approved.
+    pub(super) start_within: Option<DurationText>,
+    /// The e-mail addresses that are told of requests.
+    #[serde(default)]
+    pub(super) tell: Vec<String>,
+}
+
+/// `[mail]`: how e-mail is sent.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct MailText {
+    /// The URL of the SMTP server: `smtps://` (TLS), `smtp://` (STARTTLS, or in clear on loopback).
+    pub(super) server: String,
+    /// The address that e-mail comes from.
+    pub(super) from: String,
+    /// Who authenticates to the server.
+    pub(super) user: Option<String>,
+    /// The file with the password. The variable `EDGEPASS_MAIL_PASSWORD` takes precedence.
+    pub(super) password_file: Option<PathBuf>,
 }
 
 /// One of a client's `secrets`.

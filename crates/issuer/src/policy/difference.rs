@@ -7,7 +7,7 @@ use super::version::PolicyVersion;
 /// A difference between two versions of a policy.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Difference {
-    /// `role`, `client`, `scope`, `agreement`, `federation`, `rule` or `brakes`.
+    /// `role`, `client`, `scope`, `agreement`, `federation`, `approval`, `rule` or `brakes`.
     pub kind: &'static str,
     /// The name of the entry.
     pub name: String,
@@ -35,12 +35,13 @@ pub enum Change {
 
 /// The lists of a policy: the member in its text, what an entry is called, and the member with the
 /// name of an entry.
-const LISTS: [(&str, &str, &str); 6] = [
+const LISTS: [(&str, &str, &str); 7] = [
     ("roles", "role", "name"),
     ("clients", "client", "id"),
     ("catalogue", "scope", "name"),
     ("agreements", "agreement", "id"),
     ("federations", "federation", "name"),
+    ("approvals", "approval", "name"),
     ("misuse", "rule", "name"),
 ];
 

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use self::agreement::{Agreement, AgreementDetail, NotInForce};
 use self::catalogue::CataloguedScope;
 use self::federation::Federation;
+use crate::access::ApprovalRule;
 use crate::client::Client;
 use crate::misuse::{Brakes, Rule};
 
@@ -37,6 +38,9 @@ pub struct IssuerPolicy {
     pub agreements: Vec<Agreement>,
     /// The outside issuers whose tokens are exchanged for this issuer's.
     pub federations: Vec<Federation>,
+    /// Which roles need an approved request.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub approvals: Vec<ApprovalRule>,
     /// What is misuse, and what follows.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub misuse: Vec<Rule>,
@@ -117,6 +121,8 @@ pub struct Grant {
     pub agreement: Option<String>,
     /// What the token says of that agreement.
     pub detail: Option<AgreementDetail>,
+    /// The name of the request for access under which the token is issued.
+    pub access: Option<String>,
 }
 
 /// The reason why the policy refuses a request, with the values that it allows.
@@ -182,8 +188,7 @@ impl IssuerPolicy {
         };
         let catalogue = catalogue.iter().filter(has_scope).cloned().collect();
         let agreements = agreements.iter().filter(has_agreement).cloned().collect();
-        let (misuse, brakes) = (Vec::new(), Brakes::default());
-        Self { roles, clients, catalogue, agreements, federations, misuse, brakes }
+        Self { roles, clients, catalogue, agreements, federations, ..Self::default() }
     }
 
     /// Finds a role by its name.
@@ -252,6 +257,11 @@ impl IssuerPolicy {
         found.ok_or_else(allowed)
     }
 
+    /// The rule about a role that needs approval.
+    pub fn approval(&self, role: &str) -> Option<&ApprovalRule> {
+        self.approvals.iter().find(|rule| rule.roles.iter().any(|own| own == role))
+    }
+
     /// Finds an agreement by its `id`.
     pub fn agreement(&self, id: &str) -> Option<&Agreement> {
         self.agreements.iter().find(|agreement| agreement.id == id)
@@ -295,6 +305,7 @@ impl IssuerPolicy {
             networks: role.networks.clone(),
             agreement: role.agreement.clone(),
             detail: self.detail(role, &scope),
+            access: None,
             scope,
         })
     }

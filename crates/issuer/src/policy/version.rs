@@ -46,6 +46,7 @@ pub struct PolicyUser {
 pub struct LivePolicy {
     policy: Arc<IssuerPolicy>,
     number: u64,
+    digest: Arc<str>,
 }
 
 impl IssuerPolicy {
@@ -69,13 +70,19 @@ impl LivePolicy {
         store: &S,
         user: &PolicyUser,
     ) -> Result<Self, StoreError> {
-        let number = store.record_policy(&policy.version(), user).await?;
-        Ok(Self { policy, number })
+        let version = policy.version();
+        let number = store.record_policy(&version, user).await?;
+        Ok(Self { policy, number, digest: version.digest.into() })
     }
 
     /// The number of the version.
     pub fn number(&self) -> u64 {
         self.number
+    }
+
+    /// The digest of the version: [`PolicyVersion::digest`].
+    pub fn digest(&self) -> &str {
+        &self.digest
     }
 }
 

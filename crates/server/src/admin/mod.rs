@@ -1,6 +1,7 @@
 //! `/admin/v1`: what operators do, over HTTP. A token of this issuer authorizes each request; its
 //! audience is the issuer itself, and its scope one of those below.
 
+pub mod access;
 pub mod findings;
 pub mod keys;
 pub mod policy;
@@ -19,6 +20,7 @@ use axum::extract::State;
 use axum::http::{Extensions, HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use edgepass_issuer::Store;
+use edgepass_issuer::access::Party;
 use edgepass_issuer::status_act::unchanged;
 use edgepass_issuer::token_facts::{Confirmation, TokenFacts};
 use edgepass_jose::json;
@@ -33,7 +35,7 @@ use crate::oauth::error::OauthError;
 use crate::peer::Peer;
 use crate::{App, error_chain};
 
-pub use edgepass_issuer::policy::operator_scopes::{AUDIT, OPERATE, READ, USAGE};
+pub use edgepass_issuer::policy::operator_scopes::{APPROVE, AUDIT, OPERATE, READ, REQUEST, USAGE};
 
 /// Limit of a body in bytes, with room for as many `jti` as one act may name.
 const MAX_BYTES: usize = 4 << 20;
@@ -68,11 +70,27 @@ pub(crate) async fn authorize<S: Store>(
     head: &Head,
     needed: &'static str,
 ) -> Result<String, OauthError> {
-    let facts = authorized(app, head, needed).await?;
-    Ok(match facts.subject == facts.client_id {
+    Ok(name(&authorized(app, head, &[needed]).await?))
+}
+
+/// Returns who makes a request whose token has one of the scopes, and the first of them that it has.
+pub(crate) async fn authorize_party<S: Store>(
+    app: &App<S>,
+    head: &Head,
+    any_of: &[&'static str],
+) -> Result<(Party, &'static str), OauthError> {
+    let facts = authorized(app, head, any_of).await?;
+    let has = |needed: &&&str| facts.scope.split(' ').any(|own| own == **needed);
+    let scope = any_of.iter().find(has).copied().unwrap_or_default();
+    Ok((Party { name: name(&facts), role: Some(facts.role) }, scope))
+}
+
+/// The actor with a token.
+fn name(facts: &TokenFacts) -> String {
+    match facts.subject == facts.client_id {
         true => format!("client:{}", facts.client_id),
         false => format!("subject:{}", facts.subject),
-    })
+    }
 }
 
 /// Returns the `client_id` of a request whose token has the scope, if the token is the client's own.
@@ -81,19 +99,19 @@ pub(crate) async fn authorize_client<S: Store>(
     head: &Head,
     needed: &'static str,
 ) -> Result<String, OauthError> {
-    let facts = authorized(app, head, needed).await?;
+    let facts = authorized(app, head, &[needed]).await?;
     match facts.subject == facts.client_id {
         true => Ok(facts.client_id),
         false => Err(OauthError::UnauthorizedClient("the token is not a client's own")),
     }
 }
 
-/// Returns what is recorded of the token of a request, which has the scope. The status of the token is that
+/// Returns what is recorded of the token of a request, which has one of the scopes. The status of the token is that
 /// of the database, so that a revocation counts at once.
 async fn authorized<S: Store>(
     app: &App<S>,
     head: &Head,
-    needed: &'static str,
+    any_of: &[&'static str],
 ) -> Result<TokenFacts, OauthError> {
     let peer = Peer::of(&head.extensions, &head.headers, app.config.proxy.as_ref());
     let wait = |wait: crate::limits::Wait| OauthError::TooMany(wait.seconds());
@@ -103,10 +121,10 @@ async fn authorized<S: Store>(
         app.limits.failure(peer.address).map_err(wait)?;
     }
     let facts = found?;
-    if facts.scope.split(' ').any(|own| own == needed) {
+    if facts.scope.split(' ').any(|own| any_of.contains(&own)) {
         Ok(facts)
     } else {
-        Err(OauthError::InsufficientScope(needed))
+        Err(OauthError::InsufficientScope(any_of.first().copied().unwrap_or_default()))
     }
 }
 

@@ -41,6 +41,9 @@ pub struct TokenQuery {
     /// Only tokens that are used under this agreement.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agreement: Option<String>,
+    /// Only tokens that were issued under this request for access.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grant: Option<String>,
     /// Only tokens issued at this time or later, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub issued_since: Option<u64>,
@@ -87,6 +90,7 @@ impl TokenQuery {
             live_at: self.live.then_some(now),
             expires_by: self.expires_by,
             agreement: self.agreement,
+            grant: self.grant,
         };
         (filter, page)
     }
@@ -215,7 +219,7 @@ pub(super) const QUERY: OauthError = OauthError::InvalidRequest(
     "a parameter of the query is unknown, repeated or malformed: see /openapi.json",
 );
 
-pub(super) fn unreadable(error: StoreError) -> OauthError {
+pub(crate) fn unreadable(error: StoreError) -> OauthError {
     tracing::error!(error = %error_chain(&error), "records not readable");
     OauthError::Unavailable("no record can be read now")
 }

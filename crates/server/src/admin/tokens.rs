@@ -6,15 +6,16 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
+use edgepass_issuer::access::GrantError;
 use edgepass_issuer::entropy::Entropy;
 use edgepass_issuer::issue::{IssueError, IssuedToken};
 use edgepass_issuer::order::{GrantedOrder, OrderError, TokenOrder};
-use edgepass_issuer::storage::TokenStore;
+use edgepass_issuer::storage::{AccessStore, TokenStore};
 use edgepass_issuer::{Issuer, Store};
 use edgepass_verify::UnixMillis;
 use serde_json::{Value, json};
 
-use super::{Head, OPERATE, authorize, read, respond};
+use super::{Head, OPERATE, REQUEST, authorize_party, read, respond};
 use crate::oauth::error::OauthError;
 use crate::{App, error_chain};
 
@@ -28,8 +29,12 @@ pub(crate) async fn post<S: Store>(
     body: Body,
 ) -> Response {
     let issued = async {
-        let actor = authorize(&app, &head, OPERATE).await?;
+        let (party, scope) = authorize_party(&app, &head, &[OPERATE, REQUEST]).await?;
+        let actor = party.name;
         let order: TokenOrder = read(&head, body).await?;
+        if scope == REQUEST && order.grant.is_none() {
+            return Err(OauthError::InsufficientScope(OPERATE));
+        }
         let order = app.issuer.grant_order(order, &actor, (app.host.now)()).await;
         let order = order.map_err(refused)?;
         // A token for this API would let its holder go on for ever.
@@ -58,7 +63,7 @@ pub(crate) async fn post<S: Store>(
 /// # Errors
 ///
 /// [`IssueError`].
-pub async fn issue<S: TokenStore>(
+pub async fn issue<S: TokenStore + AccessStore>(
     issuer: &Issuer<S>,
     order: &GrantedOrder,
     entropy: &mut (impl Entropy + Send),
@@ -92,6 +97,7 @@ fn not_issued(error: &IssueError) -> OauthError {
         IssueError::NotAcceptable(_) => {
             OauthError::InvalidRequest("client_id or sub is not acceptable")
         }
+        IssueError::NoAccess => OauthError::AccessRefused(error.to_string()),
         IssueError::NotReplaced => {
             OauthError::InvalidRequest("the token to be replaced is not valid any more")
         }
@@ -108,6 +114,10 @@ fn refused(error: OrderError) -> OauthError {
         OrderError::Unknown => OauthError::InvalidRequest("there is no token with that jti"),
         OrderError::Policy(error) => crate::oauth::token::refused(error),
         OrderError::Replace(error) => OauthError::InvalidScope(error.to_string()),
+        OrderError::NoGrant => OauthError::AccessRefused(OrderError::NoGrant.to_string()),
+        OrderError::Access(GrantError::Policy(error)) => crate::oauth::token::refused(error),
+        OrderError::Access(GrantError::Store(error)) => super::records::unreadable(error),
+        OrderError::Access(error) => OauthError::AccessRefused(error.to_string()),
         error => {
             tracing::error!(error = %error_chain(&error), "token not issued");
             OauthError::Unavailable("no token can be issued now")

@@ -38,6 +38,7 @@ impl TokenView {
             "kid": token.key_id,
             "policy": token.policy,
             "agreement": token.agreement,
+            "grant": token.grant,
             "status": record.state(self.withdrawn.contains(&token.key_id), self.now),
         });
         if let (Some(view), Value::Object(uses)) = (view.as_object_mut(), uses.members(record)) {
@@ -70,6 +71,7 @@ pub fn client(client: &Client) -> Value {
         "roles": client.roles,
         "may": may,
         "introspects": client.introspects,
+        "exchanges": client.exchanges,
         "allots": client.allots,
         "reports_use_of": client.reports_use_of,
     })

@@ -44,8 +44,44 @@ pub(crate) enum OauthError {
     InvalidToken(&'static str),
     /// That token lacks this scope.
     InsufficientScope(&'static str),
+    /// A request for access is not made or changed. The text says why.
+    AccessRefused(String),
+    /// The role needs approval (RFC 6749 §4.1.2.1 has the code). Holds what is lacking, and where to look.
+    AccessDenied(AccessNeed, String),
     /// Storage or publication is not available now, or an act blocks issuing such tokens.
     Unavailable(&'static str),
+}
+
+/// What is lacking for a token of a role that needs approval.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum AccessNeed {
+    /// Access was not asked for.
+    Required,
+    /// Access was asked for and is not granted yet.
+    Pending,
+    /// What was approved is less than what is asked for.
+    Beyond,
+}
+
+impl AccessNeed {
+    /// The value of the member `access_error`.
+    fn code(self) -> &'static str {
+        match self {
+            Self::Required => "approval_required",
+            Self::Pending => "approval_pending",
+            Self::Beyond => "beyond_approval",
+        }
+    }
+
+    fn description(self) -> &'static str {
+        match self {
+            Self::Required => {
+                "the role needs approval: send access_reason, access_ticket and access_for, or ask at access_request_uri"
+            }
+            Self::Pending => "access was asked for and is not granted yet: try again later",
+            Self::Beyond => "scope or resource go beyond what was approved: leave them out",
+        }
+    }
 }
 
 impl OauthError {
@@ -58,6 +94,7 @@ impl OauthError {
     pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::InvalidRequest(_) | Self::SubjectTokenRefused(_) => "invalid_request",
+            Self::AccessRefused(_) | Self::AccessDenied(..) => "access_denied",
             Self::InvalidClient(_) | Self::InvalidClientAssertion(_) => "invalid_client",
             Self::InvalidTarget(_) => "invalid_target",
             Self::InvalidAuthorizationDetails => "invalid_authorization_details",
@@ -95,6 +132,10 @@ impl IntoResponse for OauthError {
             .ok(),
             _ => None,
         };
+        let need = match &self {
+            Self::AccessDenied(need, url) => Some((need.code(), url.clone())),
+            _ => None,
+        };
         let (status, description) = match self {
             Self::InvalidRequest(text) | Self::UnauthorizedClient(text) => {
                 (StatusCode::BAD_REQUEST, text.to_owned())
@@ -127,14 +168,20 @@ impl IntoResponse for OauthError {
                     .into(),
             ),
             Self::InvalidScope(text) | Self::InvalidTarget(text) => (StatusCode::BAD_REQUEST, text),
+            Self::AccessRefused(text) => (StatusCode::FORBIDDEN, text),
+            Self::AccessDenied(need, _) => (StatusCode::BAD_REQUEST, need.description().to_owned()),
             Self::TooMany(_) => (
                 StatusCode::TOO_MANY_REQUESTS,
                 "too many requests: wait as Retry-After says".to_owned(),
             ),
             Self::Unavailable(text) => (StatusCode::SERVICE_UNAVAILABLE, text.to_owned()),
         };
-        let body = Json(json!({ "error": code, "error_description": description }));
-        let mut response = (status, body).into_response();
+        let mut body = json!({ "error": code, "error_description": description });
+        if let (Some((need, url)), Some(members)) = (need, body.as_object_mut()) {
+            members.insert("access_error".to_owned(), need.into());
+            members.insert("access_request_uri".to_owned(), url.into());
+        }
+        let mut response = (status, Json(body)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(nonce) = nonce {

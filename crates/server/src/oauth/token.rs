@@ -8,9 +8,11 @@ use axum::extract::State;
 use axum::http::{Extensions, HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use edgepass_issuer::Store;
+use edgepass_issuer::access::{Ask, GrantError, Party};
+use edgepass_issuer::client::Client;
 use edgepass_issuer::issue::{IssueError, IssuedToken, Recipient};
 use edgepass_issuer::policy::version::LivePolicy;
-use edgepass_issuer::policy::{Grant, RefusedByPolicy, TokenRequest};
+use edgepass_issuer::policy::{Grant, RefusedByPolicy, Role, TokenRequest};
 use edgepass_issuer::replacement::{DEFAULT_GRACE, ReplaceError, replace};
 use edgepass_issuer::token_facts::Confirmation;
 use edgepass_issuer::used_id::IdKind;
@@ -21,11 +23,12 @@ use serde::Serialize;
 
 use super::authenticate::{Authenticated, Credentials, USED, authenticate};
 use super::binding::bind;
-use super::error::OauthError;
+use super::error::{AccessNeed, OauthError};
 use super::exchange;
 use super::form::Parameters;
+use crate::admin::records::unreadable;
 use crate::peer::Peer;
-use crate::{App, error_chain};
+use crate::{App, admin, error_chain};
 
 /// A token to be issued.
 pub(super) struct Order {
@@ -76,7 +79,7 @@ async fn order<S: Store>(
                 None if form.get("grace").is_some() => {
                     Err(OauthError::InvalidRequest("grace goes with replace"))
                 }
-                None => client_credentials(policy, &client, form, now),
+                None => client_credentials(app, policy, &client, form, now).await,
                 Some(jwt_id) => {
                     Box::pin(replacement(app, policy, &client, form, jwt_id, now)).await
                 }
@@ -95,7 +98,8 @@ async fn order<S: Store>(
 /// has the audience, is not in the RFC.
 ///
 /// Source: [RFC 6749 §4.4](https://www.rfc-editor.org/rfc/rfc6749#section-4.4).
-fn client_credentials(
+async fn client_credentials<S: Store>(
+    app: &App<S>,
     policy: &LivePolicy,
     Authenticated { client, assertion }: &Authenticated<'_>,
     form: &Parameters,
@@ -105,11 +109,63 @@ fn client_credentials(
     let role = policy.role_of(client, form.get("role"), audience).map_err(refused)?;
     let audience = audience.map(str::to_owned);
     let request = TokenRequest { audience, scope: scope(form)?, lifetime: None };
-    let grant = policy.grant(role, &request, now).map_err(refused)?;
+    if policy.approval(&role.name).is_none() && ACCESS.iter().any(|name| form.get(name).is_some()) {
+        return Err(OauthError::InvalidRequest("the role needs no approval: leave access_* out"));
+    }
+    let granted =
+        app.issuer.grant_role(policy, role, request.clone(), (&client.id, &client.id), now);
+    let grant = match granted.await {
+        Ok(grant) => grant,
+        Err(GrantError::Policy(error)) => return Err(refused(error)),
+        Err(GrantError::Needed | GrantError::Over(_)) if form.get("access_reason").is_some() => {
+            let asked = ask(app, client, role, request, form, now).await?;
+            return Err(denied(app, AccessNeed::Pending, &asked));
+        }
+        Err(GrantError::Pending(id)) => return Err(denied(app, AccessNeed::Pending, &id)),
+        Err(GrantError::Beyond) => return Err(denied(app, AccessNeed::Beyond, "")),
+        Err(GrantError::Store(error)) => return Err(unreadable(error)),
+        Err(_) => return Err(denied(app, AccessNeed::Required, "")),
+    };
     let (client_id, subject) = (client.id.clone(), client.id.clone());
     let recipient = Recipient::new(client_id, subject, format!("client:{}", client.id));
     let once = assertion.iter().copied().collect();
     Ok(Order { grant, recipient: Recipient { once, ..recipient }, exchanged: false })
+}
+
+/// Parameters that ask for access. They are not in the RFC.
+const ACCESS: [&str; 3] = ["access_reason", "access_ticket", "access_for"];
+
+/// Asks for access in the name of the client. Returns the request.
+async fn ask<S: Store>(
+    app: &App<S>,
+    client: &Client,
+    role: &Role,
+    request: TokenRequest,
+    form: &Parameters,
+    now: UnixMillis,
+) -> Result<String, OauthError> {
+    let duration = form.get("access_for").and_then(|text| DurationText::parse(text).ok());
+    let duration =
+        duration.ok_or(OauthError::InvalidRequest("access_for is a duration such as 1h"))?;
+    let ask = Ask {
+        role: role.name.clone(),
+        seconds: duration.0.as_secs(),
+        reason: form.get("access_reason").unwrap_or_default().to_owned(),
+        ticket: form.get("access_ticket").map(str::to_owned),
+        audience: request.audience,
+        scope: request.scope.map(|scope| scope.to_string()),
+        ..Ask::default()
+    };
+    let party = Party { name: format!("client:{}", client.id), role: None };
+    let asked = crate::access::ask(&app.issuer, ask, &party, &mut { app.host }, now).await;
+    Ok(asked.map_err(admin::access::failed)?.request.id)
+}
+
+/// The refusal of a role that needs approval, with the URL of the request, or of all requests.
+fn denied<S>(app: &App<S>, need: AccessNeed, id: &str) -> OauthError {
+    let all = format!("{}/admin/v1/access-requests", app.issuer.issuer());
+    let url = if id.is_empty() { all } else { format!("{all}/{id}") };
+    OauthError::AccessDenied(need, url)
 }
 
 /// Grants a token that replaces one of the client's own, which is named by its `jti`. The old one is
@@ -147,6 +203,9 @@ async fn replacement<S: Store>(
         ReplaceError::Scope(_) => OauthError::InvalidScope(error.to_string()),
         ReplaceError::Grace => wrong("grace is at most 1h"),
         ReplaceError::Exchanged => wrong("the token was exchanged from another one"),
+        ReplaceError::OnRequest => {
+            wrong("the role needs approval: get another token without replace")
+        }
         _ => wrong("the token to be replaced is not valid any more"),
     })?;
     let actor = format!("client:{}", client.id);
@@ -253,6 +312,11 @@ fn not_issued(error: &IssueError, client: &str) -> OauthError {
         }
         IssueError::NotReplaced => {
             return OauthError::InvalidRequest("the token to be replaced is not valid any more");
+        }
+        IssueError::NoAccess => {
+            return OauthError::InvalidRequest(
+                "the role needs approval, and access is not granted now",
+            );
         }
         IssueError::ParentNotValid => {
             return OauthError::InvalidRequest(

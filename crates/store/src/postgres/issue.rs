@@ -11,12 +11,12 @@ use sqlx::{AssertSqlSafe, PgConnection, Row};
 use super::audit::append;
 use super::connections::query;
 use super::error::{corrupt, failed};
-use super::{replacements, used_ids};
+use super::{access, replacements, used_ids};
 use crate::ranges::{Range, Ranges, Taken};
 use crate::rows;
 
 /// Records a token with its audit entry. Records nothing if an act blocks issuing such tokens, if an
-/// identifier was used before, or if the token's parent is not valid.
+/// identifier was used before, if access does not stand, or if the token's parent is not valid.
 pub(super) async fn record(
     connection: &mut PgConnection,
     new: &NewToken,
@@ -27,6 +27,9 @@ pub(super) async fn record(
     };
     if is_being_revoked(connection, new, &ancestors, entry.at_ms).await? {
         return Ok(Recorded::Blocked);
+    }
+    if !access::stands(connection, &new.facts).await? {
+        return Ok(Recorded::NoAccess);
     }
     if let Some(kind) = used_ids::record(connection, &new.once, entry.at_ms / 1000).await? {
         return Ok(Recorded::Used(kind));
@@ -80,15 +83,16 @@ pub(super) async fn insert(
     let row = query(
         "WITH added AS (INSERT INTO tokens (seq, jwt_id, role, client_id, subject, audience, scope, \
          key_id, created_by, issued_at, expiration, list_id, list_index, list_counter, policy, \
-         agreement, parent, confirmation) \
+         agreement, grant_id, parent, confirmation) \
          SELECT (SELECT coalesce(max(seq), 0) FROM tokens) + place, jwt_id, role, client_id, subject, \
          audience, scope, key_id, created_by, issued_at, expiration, list_id, list_index, list_counter, \
-         policy, agreement, parent, confirmation \
+         policy, agreement, grant_id, parent, confirmation \
          FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], \
          $8::text[], $9::bigint[], $10::bigint[], $11::text[], $12::bigint[], $13::bigint[], \
-         $14::bigint[], $15::text[], $16::text[], $17::text[]) WITH ORDINALITY \
+         $14::bigint[], $15::text[], $16::text[], $17::text[], $18::text[]) WITH ORDINALITY \
          AS new (jwt_id, role, client_id, subject, audience, scope, key_id, created_by, issued_at, \
-         expiration, list_id, list_index, list_counter, policy, agreement, parent, confirmation, place) \
+         expiration, list_id, list_index, list_counter, policy, agreement, grant_id, parent, confirmation, \
+         place) \
          RETURNING seq) SELECT max(seq) FROM added",
     )
     .bind(texts(|facts| &facts.jwt_id))
@@ -106,6 +110,7 @@ pub(super) async fn insert(
     .bind(counters)
     .bind(policies)
     .bind(optional(|facts| facts.agreement.as_ref()))
+    .bind(optional(|facts| facts.grant.as_ref()))
     .bind(optional(|facts| facts.parent.as_ref()))
     .bind(confirmations)
     .fetch_one(connection)

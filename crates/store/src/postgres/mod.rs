@@ -1,5 +1,6 @@
 //! The issuer's `Store` on PostgreSQL, which several processes may use at once.
 
+mod access;
 mod acts;
 mod audit;
 mod connections;

@@ -10,7 +10,7 @@ use sqlx::PgConnection;
 use super::audit::append;
 use super::connections::query;
 use super::error::{corrupt, failed};
-use super::{PostgresStore, keys, log};
+use super::{PostgresStore, access, keys, log};
 use crate::rows;
 use crate::sqlite::backup::Contents;
 
@@ -85,6 +85,7 @@ async fn record(
         .execute(&mut *connection)
         .await
         .map_err(failed)?;
+    access::end_all(connection).await?;
     let mut adopted = Adopted::default();
     for list in &restoration.lists {
         let (is_new, statuses) = adopt(connection, list).await?;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use edgepass_issuer::access::{AccessRequest, State};
 use edgepass_issuer::audit::AuditEntry;
 use edgepass_issuer::audit::leaf::Leaf;
 use edgepass_issuer::log::stored::{LogExtension, StoredLog};
@@ -10,9 +11,10 @@ use edgepass_issuer::new_act::{NewAct, Plan, RecordedAct};
 use edgepass_issuer::policy::version::{PolicyUser, PolicyVersion, StoredPolicy};
 use edgepass_issuer::replacement::Replaced;
 use edgepass_issuer::storage::{
-    ActStore, AuditStore, KeyChange, KeyStore, ListEdition, ListState, ListStore, LogStore,
-    MisuseStore, NewList, NewToken, Page, PolicyStore, Recorded, StoreError, StoreState,
-    StoredKeys, TokenFilter, TokenRecord, TokenStore, UsageStore,
+    AccessFilter, AccessStore, ActStore, AuditStore, Channel, KeyChange, KeyStore, ListEdition,
+    ListState, ListStore, LogStore, MisuseStore, NewList, NewNotice, NewToken, Notice, Page,
+    PolicyStore, Recorded, StoreError, StoreState, StoredKeys, TokenFilter, TokenRecord,
+    TokenStore, UsageStore,
 };
 use edgepass_issuer::usage::{
     Outcome, Reported, Reporter, TokenUse, UsageBy, UsageFilter, UsageSum,
@@ -26,11 +28,11 @@ use sqlx::AssertSqlSafe;
 use super::connections::query;
 use super::error::{corrupt, failed};
 use super::{
-    PostgresStore, acts, audit, issue, keys, lists, log, paged, policies, replacements, usage,
-    used_ids,
+    PostgresStore, access, acts, audit, issue, keys, lists, log, paged, policies, replacements,
+    usage, used_ids,
 };
 use crate::uses::{self, Tables};
-use crate::{issues, rows};
+use crate::{issues, requests, rows};
 
 impl KeyStore for PostgresStore {
     async fn keys(&self) -> Result<StoredKeys, StoreError> {
@@ -122,7 +124,8 @@ impl TokenStore for PostgresStore {
              AND ($6 IS NULL OR subject = $6) AND ($7 IS NULL OR jwt_id = $7) \
              AND ($8 IS NULL OR issued_at >= $8) \
              AND ($9 IS NULL OR (expiration > $9 AND status = 0)) \
-             AND ($10 IS NULL OR expiration <= $10) AND ($11 IS NULL OR agreement = $11)";
+             AND ($10 IS NULL OR expiration <= $10) AND ($11 IS NULL OR agreement = $11) \
+             AND ($12 IS NULL OR grant_id = $12)";
         let wanted = paged(WANTED, page)
             .bind(&filter.role)
             .bind(&filter.client_id)
@@ -131,7 +134,8 @@ impl TokenStore for PostgresStore {
             .bind(filter.issued_since.map(rows::signed))
             .bind(filter.live_at.map(rows::signed))
             .bind(filter.expires_by.map(rows::signed))
-            .bind(&filter.agreement);
+            .bind(&filter.agreement)
+            .bind(&filter.grant);
         let rows = self.database.read(async |one| wanted.fetch_all(one).await.map_err(failed));
         let rows = rows.await?;
         rows.iter().map(rows::token).collect::<Result<_, _>>().map_err(failed)
@@ -423,6 +427,90 @@ impl MisuseStore for PostgresStore {
         again_ms: Option<u64>,
     ) -> Result<(), StoreError> {
         let set = query(uses::SET_TOLD)
+            .bind(rows::signed(id))
+            .bind(told_ms.map(rows::signed))
+            .bind(again_ms.map(rows::signed));
+        self.database.write(async |one| set.execute(one).await.map(|_| ()).map_err(failed)).await
+    }
+}
+
+impl AccessStore for PostgresStore {
+    async fn add_access(
+        &self,
+        request: &AccessRequest,
+        entry: &AuditEntry,
+        notices: &[NewNotice],
+    ) -> Result<Option<String>, StoreError> {
+        self.database.write(async |one| access::add(one, request, entry, notices).await).await
+    }
+
+    async fn change_access(
+        &self,
+        seen: u64,
+        request: &AccessRequest,
+        entry: &AuditEntry,
+        notices: &[NewNotice],
+    ) -> Result<bool, StoreError> {
+        self.database
+            .write(async |one| access::change(one, seen, request, entry, notices).await)
+            .await
+    }
+
+    async fn access(&self, id: &str) -> Result<Option<AccessRequest>, StoreError> {
+        let wanted = query("SELECT * FROM access_requests WHERE id = $1").bind(id);
+        let row = self.database.read(async |one| wanted.fetch_optional(one).await.map_err(failed));
+        row.await?.as_ref().map(requests::request).transpose().map_err(failed)
+    }
+
+    async fn access_of(
+        &self,
+        role: &str,
+        client_id: &str,
+        subject: &str,
+    ) -> Result<Vec<AccessRequest>, StoreError> {
+        let wanted = query(requests::OF).bind(role).bind(client_id).bind(subject);
+        let rows = self.database.read(async |one| wanted.fetch_all(one).await.map_err(failed));
+        rows.await?.iter().map(requests::request).collect::<Result<_, _>>().map_err(failed)
+    }
+
+    async fn accesses(
+        &self,
+        filter: &AccessFilter,
+        page: Page,
+    ) -> Result<Vec<(u64, AccessRequest)>, StoreError> {
+        let wanted = paged(requests::FILTERED, page)
+            .bind(&filter.asked_by)
+            .bind(&filter.role)
+            .bind(filter.recorded.map(State::name))
+            .bind(i64::from(filter.unreviewed));
+        let rows = self.database.read(async |one| wanted.fetch_all(one).await.map_err(failed));
+        rows.await?.iter().map(requests::placed).collect::<Result<_, _>>().map_err(failed)
+    }
+
+    async fn unsettled_access(&self) -> Result<Vec<AccessRequest>, StoreError> {
+        let wanted = query(requests::UNSETTLED);
+        let rows = self.database.read(async |one| wanted.fetch_all(one).await.map_err(failed));
+        rows.await?.iter().map(requests::request).collect::<Result<_, _>>().map_err(failed)
+    }
+
+    async fn settle_access(&self, id: &str) -> Result<(), StoreError> {
+        let set = query(requests::SETTLE).bind(id);
+        self.database.write(async |one| set.execute(one).await.map(|_| ()).map_err(failed)).await
+    }
+
+    async fn open_notices(&self, channel: Channel, now_ms: u64) -> Result<Vec<Notice>, StoreError> {
+        let wanted = query(requests::OPEN).bind(channel.name()).bind(rows::signed(now_ms));
+        let rows = self.database.read(async |one| wanted.fetch_all(one).await.map_err(failed));
+        rows.await?.iter().map(requests::notice).collect::<Result<_, _>>().map_err(failed)
+    }
+
+    async fn set_notice_told(
+        &self,
+        id: u64,
+        told_ms: Option<u64>,
+        again_ms: Option<u64>,
+    ) -> Result<(), StoreError> {
+        let set = query(requests::TOLD)
             .bind(rows::signed(id))
             .bind(told_ms.map(rows::signed))
             .bind(again_ms.map(rows::signed));

@@ -396,6 +396,7 @@ fn fits(query: &mut QueryBuilder<Sqlite>, prefix: &str, filter: &Filter) {
         ("subject", &filter.subject),
         ("key_id", &filter.key_id),
         ("agreement", &filter.agreement),
+        ("grant_id", &filter.grant),
     ] {
         if let Some(wanted) = wanted {
             query.push(" AND ").push(prefix).push(column).push(" = ").push_bind(wanted.clone());

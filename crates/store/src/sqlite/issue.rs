@@ -10,12 +10,12 @@ use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{AssertSqlSafe, Row, Sqlite, SqliteConnection};
 
 use super::audit::append;
-use super::{corrupt, failed, replacements, used_ids};
+use super::{access, corrupt, failed, replacements, used_ids};
 use crate::ranges::{Range, Ranges, Taken};
 use crate::rows;
 
 /// Records a token with its audit entry. Records nothing if an act blocks issuing such tokens, if an
-/// identifier was used before, or if the token's parent is not valid.
+/// identifier was used before, if access does not stand, or if the token's parent is not valid.
 pub(super) async fn record(
     connection: &mut SqliteConnection,
     new: &NewToken,
@@ -26,6 +26,9 @@ pub(super) async fn record(
     };
     if is_being_revoked(connection, new, &ancestors, entry.at_ms).await? {
         return Ok(Recorded::Blocked);
+    }
+    if !access::stands(connection, &new.facts).await? {
+        return Ok(Recorded::NoAccess);
     }
     if let Some(kind) = used_ids::record(connection, &new.once, entry.at_ms / 1000).await? {
         return Ok(Recorded::Used(kind));
@@ -55,9 +58,9 @@ pub(super) async fn record(
 
 /// The start of a statement that inserts tokens.
 pub(super) const INSERT: &str = "INSERT INTO tokens (jwt_id, role, client_id, subject, audience, scope, key_id, created_by, \
-     issued_at, expiration, list_id, list_index, list_counter, policy, agreement, parent, confirmation)";
+     issued_at, expiration, list_id, list_index, list_counter, policy, agreement, grant_id, parent, confirmation)";
 /// Its number of columns.
-pub(super) const COLUMNS: usize = 17;
+pub(super) const COLUMNS: usize = 18;
 
 /// A row of placeholders, for each of `count` rows.
 pub(super) fn placeholders(columns: usize, count: usize) -> String {
@@ -88,6 +91,7 @@ pub(super) fn bound<'q>(
         .bind(taken.counter)
         .bind(token.policy.map(rows::signed))
         .bind(&token.agreement)
+        .bind(&token.grant)
         .bind(&token.parent)
         .bind(confirmation.transpose().map_err(corrupt)?))
 }

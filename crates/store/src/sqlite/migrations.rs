@@ -6,7 +6,7 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 /// The migrations in order, each with its description and its SQL. A database records a checksum of
 /// each migration that it has run, and opens only if these are unchanged: add a migration, edit
 /// none.
-const MIGRATIONS: [(&str, &str); 15] = [
+const MIGRATIONS: [(&str, &str); 16] = [
     ("initial", include_str!("../../migrations/sqlite/0001_initial.sql")),
     ("acts on statuses", include_str!("../../migrations/sqlite/0002_acts_on_statuses.sql")),
     ("key changes", include_str!("../../migrations/sqlite/0003_key_changes.sql")),
@@ -22,6 +22,7 @@ const MIGRATIONS: [(&str, &str); 15] = [
     ("tokens of a key", include_str!("../../migrations/sqlite/0013_tokens_of_a_key.sql")),
     ("usage", include_str!("../../migrations/sqlite/0014_usage.sql")),
     ("misuse", include_str!("../../migrations/sqlite/0015_misuse.sql")),
+    ("access", include_str!("../../migrations/sqlite/0016_access.sql")),
 ];
 
 /// The first `count` migrations. Only tests ask for fewer than all, to make an old database.

@@ -1,5 +1,6 @@
 //! The issuer's `Store` on SQLite.
 
+mod access;
 mod acts;
 mod audit;
 pub mod backup;
@@ -27,6 +28,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use edgepass_issuer::access::{AccessRequest, State};
 use edgepass_issuer::audit::AuditEntry;
 use edgepass_issuer::audit::leaf::Leaf;
 use edgepass_issuer::log::stored::{LogExtension, StoredLog};
@@ -35,9 +37,10 @@ use edgepass_issuer::new_act::{NewAct, Plan, RecordedAct};
 use edgepass_issuer::policy::version::{PolicyUser, PolicyVersion, StoredPolicy};
 use edgepass_issuer::replacement::Replaced;
 use edgepass_issuer::storage::{
-    ActStore, AuditStore, KeyChange, KeyStore, ListEdition, ListState, ListStore, LogStore,
-    MisuseStore, NewList, NewToken, Page, PolicyStore, Recorded, StoreError, StoreState,
-    StoredKeys, TokenFilter, TokenRecord, TokenStore, UsageStore,
+    AccessFilter, AccessStore, ActStore, AuditStore, Channel, KeyChange, KeyStore, ListEdition,
+    ListState, ListStore, LogStore, MisuseStore, NewList, NewNotice, NewToken, Notice, Page,
+    PolicyStore, Recorded, StoreError, StoreState, StoredKeys, TokenFilter, TokenRecord,
+    TokenStore, UsageStore,
 };
 use edgepass_issuer::usage::{
     Outcome, Reported, Reporter, TokenUse, UsageBy, UsageFilter, UsageSum,
@@ -57,6 +60,7 @@ use tokio::sync::mpsc;
 
 use self::writer::Writer;
 use crate::issues::{self, Issue};
+use crate::requests;
 use crate::rows;
 use crate::uses::{self, Tables};
 
@@ -242,7 +246,8 @@ impl TokenStore for SqliteStore {
              AND ($6 IS NULL OR subject = $6) AND ($7 IS NULL OR jwt_id = $7) \
              AND ($8 IS NULL OR issued_at >= $8) \
              AND ($9 IS NULL OR (expiration > $9 AND status = 0)) \
-             AND ($10 IS NULL OR expiration <= $10) AND ($11 IS NULL OR agreement = $11)";
+             AND ($10 IS NULL OR expiration <= $10) AND ($11 IS NULL OR agreement = $11) \
+             AND ($12 IS NULL OR grant_id = $12)";
         let rows = paged(WANTED, page)
             .bind(&filter.role)
             .bind(&filter.client_id)
@@ -252,6 +257,7 @@ impl TokenStore for SqliteStore {
             .bind(filter.live_at.map(rows::signed))
             .bind(filter.expires_by.map(rows::signed))
             .bind(&filter.agreement)
+            .bind(&filter.grant)
             .fetch_all(&self.readers)
             .await
             .map_err(failed)?;
@@ -559,6 +565,92 @@ impl MisuseStore for SqliteStore {
         again_ms: Option<u64>,
     ) -> Result<(), StoreError> {
         let set = sqlx::query(uses::SET_TOLD)
+            .bind(rows::signed(id))
+            .bind(told_ms.map(rows::signed))
+            .bind(again_ms.map(rows::signed));
+        self.writer.write(async |one| set.execute(one).await.map(|_| ()).map_err(failed)).await
+    }
+}
+
+impl AccessStore for SqliteStore {
+    async fn add_access(
+        &self,
+        request: &AccessRequest,
+        entry: &AuditEntry,
+        notices: &[NewNotice],
+    ) -> Result<Option<String>, StoreError> {
+        self.writer.write(async |one| access::add(one, request, entry, notices).await).await
+    }
+
+    async fn change_access(
+        &self,
+        seen: u64,
+        request: &AccessRequest,
+        entry: &AuditEntry,
+        notices: &[NewNotice],
+    ) -> Result<bool, StoreError> {
+        self.writer
+            .write(async |one| access::change(one, seen, request, entry, notices).await)
+            .await
+    }
+
+    async fn access(&self, id: &str) -> Result<Option<AccessRequest>, StoreError> {
+        let row = sqlx::query("SELECT * FROM access_requests WHERE id = $1").bind(id);
+        let row = row.fetch_optional(&self.readers).await.map_err(failed)?;
+        row.as_ref().map(requests::request).transpose().map_err(failed)
+    }
+
+    async fn access_of(
+        &self,
+        role: &str,
+        client_id: &str,
+        subject: &str,
+    ) -> Result<Vec<AccessRequest>, StoreError> {
+        let rows = sqlx::query(requests::OF).bind(role).bind(client_id).bind(subject);
+        let rows = rows.fetch_all(&self.readers).await.map_err(failed)?;
+        rows.iter().map(requests::request).collect::<Result<_, _>>().map_err(failed)
+    }
+
+    async fn accesses(
+        &self,
+        filter: &AccessFilter,
+        page: Page,
+    ) -> Result<Vec<(u64, AccessRequest)>, StoreError> {
+        let rows = paged(requests::FILTERED, page)
+            .bind(&filter.asked_by)
+            .bind(&filter.role)
+            .bind(filter.recorded.map(State::name))
+            .bind(i64::from(filter.unreviewed))
+            .fetch_all(&self.readers)
+            .await
+            .map_err(failed)?;
+        rows.iter().map(requests::placed).collect::<Result<_, _>>().map_err(failed)
+    }
+
+    async fn unsettled_access(&self) -> Result<Vec<AccessRequest>, StoreError> {
+        let rows = sqlx::query(requests::UNSETTLED).fetch_all(&self.readers).await;
+        let rows = rows.map_err(failed)?;
+        rows.iter().map(requests::request).collect::<Result<_, _>>().map_err(failed)
+    }
+
+    async fn settle_access(&self, id: &str) -> Result<(), StoreError> {
+        let set = sqlx::query(requests::SETTLE).bind(id);
+        self.writer.write(async |one| set.execute(one).await.map(|_| ()).map_err(failed)).await
+    }
+
+    async fn open_notices(&self, channel: Channel, now_ms: u64) -> Result<Vec<Notice>, StoreError> {
+        let rows = sqlx::query(requests::OPEN).bind(channel.name()).bind(rows::signed(now_ms));
+        let rows = rows.fetch_all(&self.readers).await.map_err(failed)?;
+        rows.iter().map(requests::notice).collect::<Result<_, _>>().map_err(failed)
+    }
+
+    async fn set_notice_told(
+        &self,
+        id: u64,
+        told_ms: Option<u64>,
+        again_ms: Option<u64>,
+    ) -> Result<(), StoreError> {
+        let set = sqlx::query(requests::TOLD)
             .bind(rows::signed(id))
             .bind(told_ms.map(rows::signed))
             .bind(again_ms.map(rows::signed));

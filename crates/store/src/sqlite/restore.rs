@@ -8,7 +8,7 @@ use edgepass_status_list::StatusType;
 use sqlx::SqliteConnection;
 
 use super::audit::append;
-use super::{SqliteStore, corrupt, failed, keys, log};
+use super::{SqliteStore, access, corrupt, failed, keys, log};
 use crate::rows;
 
 impl RestoreStore for SqliteStore {
@@ -52,6 +52,7 @@ async fn record(
         .execute(&mut *connection)
         .await
         .map_err(failed)?;
+    access::end_all(connection).await?;
     let mut adopted = Adopted::default();
     for list in &restoration.lists {
         let (is_new, statuses) = adopt(connection, list).await?;

@@ -1,5 +1,6 @@
 //! Tests that every storage passes.
 
+pub(crate) mod access;
 pub(crate) mod acts;
 pub(crate) mod group;
 pub(crate) mod restore;
@@ -63,6 +64,7 @@ pub(crate) fn token(jwt_id: &str) -> NewToken {
         created_by: "cli:test".into(),
         policy: None,
         agreement: None,
+        grant: None,
         parent: None,
         confirmation: None,
         issued_at: 100,
@@ -135,6 +137,10 @@ macro_rules! on {
             tokens: the_version_moves_with_another_process_commit,
             tokens: records_go_after_their_tokens_have_expired_and_the_audit_trail_stays,
             tokens: an_agreement_is_used_until_its_tokens_are_revoked_or_expired,
+            access: a_token_is_issued_only_while_access_stands,
+            access: the_glass_is_broken_once_until_somebody_has_looked,
+            access: no_token_is_issued_without_access_however_many_decide_at_once,
+            access: a_restored_backup_grants_nothing,
             acts: a_token_goes_the_way_of_those_that_it_was_exchanged_from,
             acts: a_revocation_is_one_change_however_often_it_is_repeated,
             acts: an_act_changes_the_selected_live_tokens_and_no_others,

@@ -1,0 +1,127 @@
+//! Telling the webhook and e-mail addresses of requests for access.
+
+use std::time::Duration;
+
+use edgepass_issuer::storage::{AccessStore, Channel, Notice, StoreError};
+use edgepass_server::App;
+use edgepass_store::AnyStore;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::alerts::again;
+use crate::mail::Mail;
+use crate::webhook::Webhook;
+use crate::{host, output};
+
+/// Pause between two looks for notices.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Who is told.
+pub(super) struct Channels {
+    pub(super) webhook: Option<Webhook>,
+    pub(super) mail: Option<Mail>,
+}
+
+/// Tells notices until the task is dropped. Run it once.
+pub(super) async fn tell(app: &App<AnyStore>, channels: &Channels) {
+    let each = |channel| async move {
+        loop {
+            if let Err(error) = tell_open(app, channels, channel).await {
+                let error = edgepass_server::error_chain(&error);
+                tracing::error!(error, "notices are not readable");
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    };
+    // A channel that hangs does not hold up the other.
+    tokio::join!(each(Channel::Webhook), each(Channel::Mail));
+}
+
+async fn tell_open(
+    app: &App<AnyStore>,
+    channels: &Channels,
+    channel: Channel,
+) -> Result<(), StoreError> {
+    let store = app.issuer().store();
+    for notice in store.open_notices(channel, host::now().0).await? {
+        let now = host::now();
+        let told = match channel {
+            Channel::Webhook => webhook(channels.webhook.as_ref(), &notice).await,
+            Channel::Mail => mail(channels.mail.as_ref(), &notice).await,
+        };
+        let (told_ms, again_ms) = match told {
+            Ok(true) => (Some(host::now().0), None),
+            // Nobody is to be told.
+            Ok(false) => (None, None),
+            Err(reason) => {
+                let wait = again(notice.attempts);
+                let (id, channel, is_given_up) = (notice.id, channel.name(), wait.is_none());
+                tracing::warn!(id, channel, reason, is_given_up, "a notice was not taken");
+                (None, wait.map(|wait| now.plus(wait).0))
+            }
+        };
+        store.set_notice_told(notice.id, told_ms, again_ms).await?;
+    }
+    Ok(())
+}
+
+/// The name of a notice, the same at each attempt.
+fn id(notice: &Notice) -> String {
+    let digest = Sha256::digest(format!("{} {} {}", notice.id, notice.at_ms, notice.document));
+    digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn parsed(notice: &Notice) -> Value {
+    serde_json::from_str(&notice.document).unwrap_or_default()
+}
+
+async fn webhook(webhook: Option<&Webhook>, notice: &Notice) -> Result<bool, String> {
+    let Some(webhook) = webhook else { return Ok(false) };
+    let document = parsed(notice);
+    let body = json!({
+        "type": document["type"],
+        "timestamp": output::date_ms(notice.at_ms),
+        "data": document["data"],
+    });
+    let id = format!("msg_{}", id(notice));
+    webhook.send(&id, host::now(), &body.to_string()).await.map(|()| true)
+}
+
+async fn mail(mail: Option<&Mail>, notice: &Notice) -> Result<bool, String> {
+    let Some(mail) = mail else { return Ok(false) };
+    let document = parsed(notice);
+    let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+    let to: Vec<String> = document["to"].as_array().into_iter().flatten().map(text).collect();
+    let access = &document["data"]["access_request"];
+    let is_broken = document["type"] == "access.broke_glass";
+    let role = text(&access["role"]);
+    let subject = match is_broken {
+        true => format!("Access without approval: {role}"),
+        false => format!("Access requested: {role}"),
+    };
+    let (name, what) = match is_broken {
+        true => (
+            "access review",
+            "Nobody was asked. Look at what was done, then confirm that you have:",
+        ),
+        false => ("access approve", "Look at the request, then approve or deny it:"),
+    };
+    let duration = Duration::from_secs(access["seconds"].as_u64().unwrap_or_default());
+    let time = access["start"].as_u64().map_or("at once".to_owned(), output::date);
+    let body = format!(
+        "{what}\n\n  edgepass access show {id}\n  edgepass {name} {id}\n\n\
+         Issuer:    {issuer}\nRole:      {role}\nScopes:    {scope}\nAudience:  {audience}\n\
+         Asked by:  {by}\nFor:       {duration}, from {time}\nReason:    {reason}\nTicket:    {ticket}\n\
+         Asked at:  {asked}\n",
+        id = text(&access["id"]),
+        issuer = text(&document["data"]["issuer"]),
+        scope = text(&access["scope"]),
+        audience = text(&access["audience"]),
+        by = text(&access["asked_by"]),
+        duration = edgepass_verify::policy::duration::DurationText(duration),
+        reason = text(&access["reason"]),
+        ticket = text(&access["ticket"]),
+        asked = output::date_ms(access["asked_ms"].as_u64().unwrap_or_default()),
+    );
+    mail.send(&id(notice), &to, &subject, &body).await.map(|()| true)
+}

@@ -1,0 +1,132 @@
+//! Requests for access.
+
+use edgepass_issuer::access::AccessRequest;
+use edgepass_issuer::audit::AuditEntry;
+use edgepass_issuer::storage::{NewNotice, StoreError};
+use edgepass_issuer::token_facts::TokenFacts;
+use sqlx::{PgConnection, Row};
+
+use super::audit::append;
+use super::connections::query;
+use super::error::{corrupt, failed};
+use crate::requests::{self, Changing};
+use crate::rows;
+
+/// Whether access stands for a token. `true` for a token that needs none.
+pub(super) async fn stands(
+    connection: &mut PgConnection,
+    token: &TokenFacts,
+) -> Result<bool, StoreError> {
+    let Some(grant) = &token.grant else { return Ok(true) };
+    let found = query(requests::STANDS)
+        .bind(grant)
+        .bind(rows::signed(token.issued_at))
+        .bind(rows::signed(token.expiration))
+        .bind(&token.role)
+        .fetch_optional(connection)
+        .await
+        .map_err(failed)?;
+    Ok(found.is_some())
+}
+
+/// Records a request, unless another one is in its way. Returns that one.
+pub(super) async fn add(
+    connection: &mut PgConnection,
+    request: &AccessRequest,
+    entry: &AuditEntry,
+    notices: &[NewNotice],
+) -> Result<Option<String>, StoreError> {
+    let other = match request.break_glass {
+        true => query(requests::UNREVIEWED).bind(&request.role),
+        false => query(requests::PENDING)
+            .bind(&request.role)
+            .bind(&request.asked_by)
+            .bind(rows::signed(request.asked_ms)),
+    };
+    if let Some(row) = other.fetch_optional(&mut *connection).await.map_err(failed)? {
+        return row.try_get("id").map(Some).map_err(failed);
+    }
+    let columns = Changing::of(request).map_err(corrupt)?;
+    query(requests::ADD)
+        .bind(&request.id)
+        .bind(&request.role)
+        .bind(&request.client_id)
+        .bind(&request.subject)
+        .bind(&request.asked_by)
+        .bind(columns.recorded)
+        .bind(columns.begins)
+        .bind(columns.ends)
+        .bind(rows::signed(request.expires_ms()))
+        .bind(columns.unreviewed)
+        .bind(columns.version)
+        .bind(columns.document)
+        .execute(&mut *connection)
+        .await
+        .map_err(failed)?;
+    append(connection, entry).await?;
+    notify(connection, notices).await?;
+    Ok(None)
+}
+
+/// Records a change. `false`: the request has another version than `seen`.
+pub(super) async fn change(
+    connection: &mut PgConnection,
+    seen: u64,
+    request: &AccessRequest,
+    entry: &AuditEntry,
+    notices: &[NewNotice],
+) -> Result<bool, StoreError> {
+    if !write(connection, seen, request).await? {
+        return Ok(false);
+    }
+    append(connection, entry).await?;
+    notify(connection, notices).await?;
+    Ok(true)
+}
+
+async fn write(
+    connection: &mut PgConnection,
+    seen: u64,
+    request: &AccessRequest,
+) -> Result<bool, StoreError> {
+    let columns = Changing::of(request).map_err(corrupt)?;
+    let changed = query(requests::CHANGE)
+        .bind(&request.id)
+        .bind(rows::signed(seen))
+        .bind(columns.recorded)
+        .bind(columns.begins)
+        .bind(columns.ends)
+        .bind(columns.unreviewed)
+        .bind(columns.version)
+        .bind(columns.document)
+        .bind(columns.settled)
+        .execute(&mut *connection)
+        .await
+        .map_err(failed)?;
+    Ok(changed.rows_affected() == 1)
+}
+
+/// Ends every open request after a backup was restored: those that ended since the backup are open in it.
+pub(super) async fn end_all(connection: &mut PgConnection) -> Result<(), StoreError> {
+    let rows = query(requests::OPEN_REQUESTS).fetch_all(&mut *connection).await.map_err(failed)?;
+    for row in &rows {
+        let mut request = requests::request(row).map_err(failed)?;
+        let seen = request.version;
+        request.end_after_restore();
+        write(connection, seen, &request).await?;
+    }
+    Ok(())
+}
+
+async fn notify(connection: &mut PgConnection, notices: &[NewNotice]) -> Result<(), StoreError> {
+    for notice in notices {
+        query(requests::NOTICE)
+            .bind(notice.channel.name())
+            .bind(rows::signed(notice.at_ms))
+            .bind(&notice.document)
+            .execute(&mut *connection)
+            .await
+            .map_err(failed)?;
+    }
+    Ok(())
+}
