@@ -36,7 +36,7 @@ const SUITES: [(&str, &str, Suite); 16] = [
     ),
     ("faults", "revocation under load and faults: kills, outages, a bucket, clocks, keys", faults),
     ("use", "how tokens are used: counted by guards, reported, and shown by the issuer", use_suite),
-    ("governance", "values that leave masked, in workerd", governance),
+    ("governance", "access on request, and values that leave masked, in workerd", governance),
     ("crash", "an issuer that is killed, with a failing disk or damaged files", crash::suite),
     (
         "hostile",
@@ -305,7 +305,8 @@ fn governance(tools: &Tools) -> anyhow::Result<Tally> {
     let mut tally = Tally::default();
     let guard = artifacts::guard_with(tools, GOVERNANCE_POLICY, "governance-guard")?;
     let mut test = tools.node(&["--test", "--test-reporter=spec"]);
-    test.arg("tests/governance/masking.test.mjs").env("EDGEPASS_GOVERNANCE_GUARD", guard);
+    test.args(["access", "masking"].map(|name| format!("tests/governance/{name}.test.mjs")));
+    test.env("EDGEPASS_PROGRAM", artifacts::issuer()?).env("EDGEPASS_GOVERNANCE_GUARD", guard);
     count_node(&mut tally, "what an agreement and a scope let through", &mut test)?;
     Ok(tally)
 }

@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use edgepass_issuer::config::{EntryKind, Place};
 use edgepass_issuer::policy::use_history::review;
 use edgepass_issuer::policy::use_review::{Fix, Review, UseFinding};
-use edgepass_server::admin::review::{ReviewAnswer, ReviewQuery};
+use edgepass_server::admin::review::{self as admin, ReviewAnswer, ReviewQuery};
 use edgepass_verify::policy::duration::DurationText;
 use serde_json::json;
 use similar::TextDiff;
@@ -54,21 +54,23 @@ pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Resu
     }
     let period = args.period.0.as_secs();
     let secret_age = args.max_secret_age.0.as_secs();
-    let ReviewAnswer { findings: found, unknown, environment } = match source.remote()? {
-        Some(remote) => {
-            let query = ReviewQuery { period: Some(period), secret_age: Some(secret_age) };
-            serde_json::from_value(remote.get("review", &query).await?)
-                .map_err(|_| not_of_an_issuer())?
-        }
-        None => {
-            let config = source.load()?;
-            let store = super::open_store(&config).await?;
-            let now = host::now().numeric_date().seconds();
-            let how = Review { now, period, secret_age: Some(secret_age) };
-            let (findings, unknown) = review(&config.policy, &store, &how).await?;
-            ReviewAnswer { findings, unknown, environment: config.environment }
-        }
-    };
+    let ReviewAnswer { findings: found, unknown, unreviewed, environment } =
+        match source.remote()? {
+            Some(remote) => {
+                let query = ReviewQuery { period: Some(period), secret_age: Some(secret_age) };
+                serde_json::from_value(remote.get("review", &query).await?)
+                    .map_err(|_| not_of_an_issuer())?
+            }
+            None => {
+                let config = source.load()?;
+                let store = super::open_store(&config).await?;
+                let now = host::now().numeric_date().seconds();
+                let how = Review { now, period, secret_age: Some(secret_age) };
+                let (findings, unknown) = review(&config.policy, &store, &how).await?;
+                let unreviewed = admin::unreviewed(&store).await?;
+                ReviewAnswer { findings, unknown, unreviewed, environment: config.environment }
+            }
+        };
     let environment = environment.as_deref();
     // Another machine's findings are placed in the files of this one, where there are any.
     let installation = match source.is_remote() && !source.config().exists() {
@@ -102,6 +104,19 @@ pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Resu
         };
         tell(one, place.as_ref(), &diff, json)?;
     }
+    for admin::Unreviewed { id, role, asked_by, asked_ms } in &unreviewed {
+        let since = output::date_ms(*asked_ms);
+        if json {
+            let access =
+                json!({ "id": id, "role": role, "asked_by": asked_by, "asked_ms": asked_ms });
+            output::line(&json!({ "unreviewed_access": access }).to_string())?;
+        } else {
+            output::line(&format!(
+                "role {role}: {asked_by} has used it without an approval since {since}, and nobody has looked \
+                 at what was done; then: `edgepass access review {id}`"
+            ))?;
+        }
+    }
     if !json {
         for role in &unknown {
             output::remark(&format!(
@@ -109,14 +124,14 @@ pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Resu
                 args.period
             ));
         }
-        if found.is_empty() {
+        if found.is_empty() && unreviewed.is_empty() {
             output::line("nothing that nobody used was found")?;
         }
     }
     if args.fix && !files.is_empty() {
         write(source, &files, args.yes)?;
     }
-    Ok(if found.is_empty() { Exit::Ok } else { Exit::Refused })
+    Ok(if found.is_empty() && unreviewed.is_empty() { Exit::Ok } else { Exit::Refused })
 }
 
 fn read(place: &Place) -> anyhow::Result<String> {

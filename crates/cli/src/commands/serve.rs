@@ -195,8 +195,10 @@ async fn publish(
     let publish = async {
         let watch = app.fetch_back(|uri| fetch_back(client.clone(), uri));
         let damage = report_damage(&store);
-        let tell = alerts::tell(&app, channels.webhook.as_ref());
-        let tell_access = notices::tell(&app, &channels);
+        // Boxed: together their states are too large for the stack of a thread.
+        let tell = Box::pin(alerts::tell(&app, channels.webhook.as_ref()));
+        let tell_access = Box::pin(notices::tell(&app, &channels));
+        let end_access = Box::pin(app.end_access());
         let others = allow_others(&app, &store);
         tokio::join!(
             publication.run(),
@@ -205,7 +207,7 @@ async fn publish(
             app.log_audit(),
             app.act_on_misuse(),
             app.end_agreements(),
-            app.end_access(),
+            end_access,
             tell,
             tell_access,
             damage,

@@ -15,7 +15,7 @@ const REALISTIC: &str = include_str!("../policy/realistic.toml");
 const MESSAGES: &str = "tests/policy/broken.txt";
 
 /// Mistakes: what is replaced in [`REALISTIC`], and by what.
-const BROKEN: [(&str, &str); 46] = [
+const BROKEN: [(&str, &str); 53] = [
     ("[naming]", "[nameing]"),
     ("audience = \"https://staging.api.example\"", "audience = \"https://staging.api.example"),
     ("issuer = \"https://auth.example\"\n", ""),
@@ -74,6 +74,13 @@ const BROKEN: [(&str, &str); 46] = [
     ),
     ("token.actions.githubusercontent.com\"", "token.actions.githubusercontent.com/?a=b\""),
     ("role = \"catalog-reader\"", "role = \"catalogue-reader\""),
+    ("roles = [\"refund-bot\"]\nmay_ask", "roles = [\"refund-robot\"]\nmay_ask"),
+    ("\"role:on-call\"", "\"on-call\""),
+    ("\"subject:ada\", \"subject:bo\"", "\"subject:ada\""),
+    ("longest = \"1h\"", "longest = \"31d\""),
+    ("ticket = \"PAY-[0-9]+\"", "ticket = \"PAY-[0-9+\""),
+    ("payments@example.com", "Payments <payments@example.com>"),
+    ("name = \"refunds\"\nenvironment = \"prod\"\n", "name = \"refunds\"\n"),
 ];
 
 fn check(folder: &Path, text: &str, more: &[&str]) -> (Option<i32>, String) {

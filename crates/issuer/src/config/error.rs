@@ -357,7 +357,7 @@ pub enum Mistake {
         reason: &'static str,
     },
     /// A rule about approvals is wrong.
-    #[error("approval {rule:?}: {reason}")]
+    #[error("approval {rule}: {reason}")]
     Approval {
         /// The rule's name.
         rule: String,

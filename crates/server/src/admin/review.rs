@@ -6,12 +6,14 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::response::Response;
 use edgepass_issuer::Store;
+use edgepass_issuer::access::AccessRequest;
 use edgepass_issuer::policy::use_history::review;
 use edgepass_issuer::policy::use_review::{Review, UseFinding};
+use edgepass_issuer::storage::{AccessFilter, AccessStore, Page, StoreError};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::records::{QUERY, unreadable};
+use super::records::{MAX_PAGE, QUERY, unreadable};
 use super::{Head, READ, authorize, respond};
 use crate::App;
 
@@ -34,8 +36,41 @@ pub struct ReviewAnswer {
     pub findings: Vec<UseFinding>,
     /// The roles of which nothing is said: their use is not completely known.
     pub unknown: Vec<String>,
+    /// Access without an approval that nobody has looked at.
+    #[serde(default)]
+    pub unreviewed: Vec<Unreviewed>,
     /// The environment of the issuer, if its configuration names one.
     pub environment: Option<String>,
+}
+
+/// Access without an approval that nobody has looked at.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Unreviewed {
+    /// The request.
+    pub id: String,
+    /// The role.
+    pub role: String,
+    /// Who had access.
+    pub asked_by: String,
+    /// Since when, in milliseconds.
+    pub asked_ms: u64,
+}
+
+/// Every use of access without an approval that nobody has looked at: at most one of a role.
+///
+/// # Errors
+///
+/// [`StoreError`].
+pub async fn unreviewed(store: &impl AccessStore) -> Result<Vec<Unreviewed>, StoreError> {
+    let filter = AccessFilter { unreviewed: true, ..AccessFilter::default() };
+    let found = store.accesses(&filter, Page::first(false, MAX_PAGE)).await?;
+    let one = |(_, it): (u64, AccessRequest)| Unreviewed {
+        id: it.id,
+        role: it.role,
+        asked_by: it.asked_by,
+        asked_ms: it.asked_ms,
+    };
+    Ok(found.into_iter().map(one).collect())
 }
 
 const DAY: u64 = 24 * 60 * 60;
@@ -57,8 +92,9 @@ pub(crate) async fn get<S: Store>(
         let policy = app.issuer.policy();
         let (findings, unknown) =
             review(&policy, app.issuer.store().as_ref(), &how).await.map_err(unreadable)?;
+        let unreviewed = unreviewed(&**app.issuer.store()).await.map_err(unreadable)?;
         let environment = app.config.environment.clone();
-        Ok(json!(ReviewAnswer { findings, unknown, environment }))
+        Ok(json!(ReviewAnswer { findings, unknown, unreviewed, environment }))
     };
     respond(found.await)
 }
