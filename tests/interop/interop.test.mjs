@@ -508,6 +508,41 @@ test('what an exchange would ignore is refused', async () => {
   assert.equal(body.error, 'invalid_request');
 });
 
+test('a client prolongs no token that an operator issued, and exchanges none of a role that it lost', async () => {
+  const issued = (await plain.issuer.edgepass('issue', '--role', 'feed', '--client', 'signs-itself', '--subject', 'alice', '--ttl', '20s')).trim();
+  const { jti } = claims(issued);
+  const replaced = await post('oauth/token', { grant_type: 'client_credentials', replace: jti, ...await asserted('signs-itself', plain.pkjwt) });
+  assert.match(replaced.body.error_description, /whoever issued it replaces it/);
+});
+
+test('a client with a key acts on statuses, by an assertion in a field', async () => {
+  const file = join(plain.issuer.folder, 'edgepass.toml');
+  const text = await readFile(file, 'utf8');
+  await writeFile(file, text.replace('id = "signs-itself"', 'id = "signs-itself"\nmay = ["revoke"]'));
+  await plain.issuer.edgepass('policy', 'apply');
+  const { jti } = claims(await token());
+  const act = async (field) => (await fetch(`${plain.issuer.url}/status-acts`, {
+    method: 'POST', headers: { 'content-type': 'application/json', ...field },
+    body: JSON.stringify({ act: 'revoke', jwt_ids: [jti], reason: 'a test' }),
+  })).status;
+  const field = { 'client-assertion': await assertion('signs-itself', plain.pkjwt) };
+  assert.deepEqual([await act({}), await act(field), await act(field)], [401, 200, 401]);
+  await writeFile(file, text);
+  await plain.issuer.edgepass('policy', 'apply');
+});
+
+test('/oauth/revoke tells nothing of tokens that nobody shows', async () => {
+  const [own, other] = [await token(), await token({}, plain.worker, 'worker').catch(() => undefined)];
+  const forged = (text) => `${Buffer.from('{"alg":"EdDSA","kid":"x"}').toString('base64url')}.${text.split('.')[1]}.AAAA`;
+  const revoke = async (text) => (await post('oauth/revoke', { token: text, ...await asserted('signs-itself', plain.pkjwt) })).status;
+  assert.equal(await revoke(forged(own)), 200);
+  if (other) assert.equal(await revoke(forged(other)), 200);
+  assert.equal(await isActive(own), true);
+  // As it is copied from a file.
+  assert.equal(await revoke(`${own}\n`), 200);
+  assert.equal(await isActive(own), false);
+});
+
 test('a token is replaced by one that can do no more, and ends after its grace', async () => {
   const ask = async (form, key = plain.pkjwt, id = 'signs-itself') => (
     post('oauth/token', { grant_type: 'client_credentials', ...await asserted(id, key), ...form }));
@@ -637,6 +672,25 @@ test('a job of another repository, branch, environment or audience gets nothing'
     assert.deepEqual([status, body.error], [400, 'invalid_request'], what);
   }
   other.close();
+});
+
+test('a token that several rules accept chooses none of them, and is used once however rules write its issuer', async () => {
+  const file = join(plain.issuer.folder, 'edgepass.toml');
+  const text = await readFile(file, 'utf8');
+  const other = `\n[[federation]]\nname = "github-feed"\nissuer = "${github.url}"\nrole = "feed"\nclaims = { repository_id = "1296269" }\n`;
+  await writeFile(file, text + other);
+  await plain.issuer.edgepass('policy', 'apply');
+  const identity = await github.token(plain.issuer.url, JOB);
+  const both = await federate(identity);
+  assert.match(both.body.error_description, /several federations accept subject_token/);
+  assert.equal(claims((await federate(identity, { client_id: 'github-feed' })).body.access_token).client_id, 'github-feed');
+  assert.match((await federate(identity, { role: 'deployer' })).body.error_description, /used before/);
+  for (const name of ['github:feed', 'edgepass-cli']) {
+    await writeFile(file, text + other.replace('github-feed', name));
+    await assert.rejects(plain.issuer.edgepass('policy', 'check'), ({ stdout }) => /every federation needs a name of its own/.test(stdout), name);
+  }
+  await writeFile(file, text);
+  await plain.issuer.edgepass('policy', 'apply');
 });
 
 test('a job of GitLab is known by the id of its project', async () => {
@@ -917,6 +971,14 @@ test('GitHub and GitLab report leaked tokens by their own contracts', async () =
   assert.equal((await report('leaks/github', body, headers(body))).status, 200);
   assert.equal(await ends(one), true);
   assert.equal((await auditOf(one)).report.url, 'https://github.com/acme/shop/blob/1/a');
+
+  // One that has another form does not keep the others from being revoked.
+  const [nulls, many] = [await token(), await token()];
+  const odd = JSON.stringify([{ token: nulls, url: null }, { url: 'x' }, 7]);
+  assert.equal((await report('leaks/github', odd, headers(odd))).status, 200);
+  const large = JSON.stringify([...Array.from({ length: 600 }, (_, at) => ({ token: `junk-${at}` })), { token: many }]);
+  assert.equal((await report('leaks/github', large, headers(large))).status, 200);
+  assert.deepEqual([await ends(nulls), await ends(many)], [true, true]);
 
   const gitlab = { authorization: plain.secret };
   const types = await fetch(`${plain.issuer.url}/v1/revocable_token_types`, { headers: gitlab });

@@ -99,6 +99,10 @@ impl Exchange<'_> {
             return Err(ExchangeError::Scope(allowed));
         }
         let role = policy.role(&parent.role)?;
+        // The client may have lost the role since.
+        if is_own && parent.created_by == format!("client:{}", client.id) {
+            policy.role_of(client, Some(&role.name), None)?;
+        }
         let ends = actor.map_or(u64::MAX, |(_, actor)| actor.facts.expiration);
         let left = parent.expiration.min(ends).saturating_sub(now.numeric_date().seconds());
         let request = TokenRequest {

@@ -27,11 +27,20 @@ const MAX_URL_BYTES: usize = 2048;
 
 impl LeakReport {
     /// A report. A URL that is not http or https, is too long, or has other characters than visible
-    /// ASCII is left out.
+    /// ASCII is left out. Of others user, query and fragment are: they may hold secrets, and the trail is kept.
     pub fn new(channel: &str, address: String, url: Option<&str>) -> Self {
-        let url = url.filter(|url| is_web(url)).map(str::to_owned);
+        let url = url.filter(|url| is_web(url)).map(place);
         Self { channel: channel.to_owned(), address, url }
     }
+}
+
+/// A URL without user, query and fragment.
+fn place(url: &str) -> String {
+    let url = url.split(['?', '#']).next().unwrap_or_default();
+    let (scheme, rest) = url.split_once("://").unwrap_or_default();
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    format!("{scheme}://{host}{path}")
 }
 
 /// Whether a text is recorded as the URL of a report.
@@ -67,4 +76,23 @@ pub async fn revoke<S: TokenStore + ActStore>(
         report: Some(report),
     };
     Ok(perform(&**issuer.store(), &act).await?.is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_has_no_secrets() {
+        for (url, expected) in [
+            ("https://git.example/a/b#L7", Some("https://git.example/a/b")),
+            ("https://bob:pass@git.example/x?t=eyJ", Some("https://git.example/x")),
+            ("http://git.example:8080?t=eyJ", Some("http://git.example:8080")),
+            ("https://a@b@git.example", Some("https://git.example")),
+            ("ftp://git.example/", None),
+        ] {
+            let report = LeakReport::new("possession", String::new(), Some(url));
+            assert_eq!(report.url.as_deref(), expected, "{url}");
+        }
+    }
 }

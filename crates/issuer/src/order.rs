@@ -203,7 +203,15 @@ fn confirmation(
     kept: Option<Confirmation>,
 ) -> Result<Option<Confirmation>, OrderError> {
     if key.is_none() && certificate.is_none() && kept.is_some() {
-        return Ok(kept);
+        return match (demanded, &kept) {
+            (SenderConstraint::Mtls, Some(Confirmation::Key(_)))
+            | (SenderConstraint::Dpop, Some(Confirmation::Certificate(_))) => {
+                Err(OrderError::Unbound(
+                    "the role needs another binding by now than the token has: name it",
+                ))
+            }
+            _ => Ok(kept),
+        };
     }
     let certificate = match certificate {
         None => None,

@@ -73,7 +73,11 @@ impl<S: TokenStore> Issuer<S> {
     }
 
     /// As [`Issuer::valid_token`], also of a token that is revoked or suspended.
-    pub(crate) async fn signed_token(
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn signed_token(
         &self,
         text: &str,
         now: UnixMillis,

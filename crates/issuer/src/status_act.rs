@@ -20,7 +20,9 @@ use crate::policy::{IssuerPolicy, RefusedByPolicy};
 use crate::selection::{Selection, StatusChange};
 use crate::sidecar;
 use crate::status_index::RETIRE_AFTER;
-use crate::storage::{ActStore, KeyStore, ListState, ListStore, StoreError, TokenRecord};
+use crate::storage::{
+    AccessStore, ActStore, KeyStore, ListState, ListStore, StoreError, TokenRecord, TokenStore,
+};
 
 /// The reason why an act failed.
 #[non_exhaustive]
@@ -50,19 +52,27 @@ pub enum Unselectable {
     /// The key was never this issuer's, and the act would change no token.
     #[error("no token is selected: this issuer has no such key")]
     Key,
+    /// No agreement of the policy and no token has that name, and the act would change no token.
+    #[error(
+        "no token is selected: there is no such agreement; `edgepass policy show` shows those of the policy"
+    )]
+    Agreement,
+    /// No request for access has that name.
+    #[error("no token is selected: there is no such request; `edgepass access list` lists them")]
+    Grant,
     /// Storage failed.
     #[error("the records could not be read")]
     Store(#[from] StoreError),
 }
 
-/// Refuses an act that selects by an unknown role or key and would change no token. The name is
+/// Refuses an act that selects by an unknown role, key, agreement or request for access and would change no token. The name is
 /// probably mistyped, and the act would be reported as done. Names of clients and subjects are not
 /// checked, since the issuer does not know all of them.
 ///
 /// # Errors
 ///
 /// [`Unselectable`].
-pub async fn refuse_unknown<S: KeyStore + ActStore>(
+pub async fn refuse_unknown<S: KeyStore + TokenStore + AccessStore + ActStore>(
     act: &NewAct,
     policy: &IssuerPolicy,
     store: &S,
@@ -72,10 +82,21 @@ pub async fn refuse_unknown<S: KeyStore + ActStore>(
     let role = named.and_then(|role| policy.role(role).err());
     let keys = store.keys().await?.keys;
     let is_known = |key_id: &String| keys.iter().any(|key| key.key_id == *key_id);
-    let unknown = match (role, &filter.key_id) {
-        (Some(error), _) => Unselectable::Role(error),
-        (None, Some(key_id)) if !is_known(key_id) => Unselectable::Key,
-        (None, _) => return Ok(()),
+    let unknown = if let Some(error) = role {
+        Unselectable::Role(error)
+    } else if filter.key_id.as_ref().is_some_and(|key_id| !is_known(key_id)) {
+        Unselectable::Key
+    } else if let Some(id) = &filter.agreement
+        && policy.agreement(id).is_none()
+        && !store.is_agreement_used(id, 0).await?
+    {
+        Unselectable::Agreement
+    } else if let Some(id) = &filter.grant
+        && store.access(id).await?.is_none()
+    {
+        Unselectable::Grant
+    } else {
+        return Ok(());
     };
     // The role may have been removed from the configuration while its tokens live.
     if store.plan_act(act).await?.count > 0 { Ok(()) } else { Err(unknown) }
@@ -188,6 +209,9 @@ pub fn unchanged(
         (StatusChange::Revoke, _) => Ok("is already revoked"),
         (StatusChange::Suspend, StatusType::Suspended) => Ok("is already suspended"),
         (StatusChange::Resume, StatusType::Valid) => Ok("is not suspended"),
+        (StatusChange::Resume, StatusType::Suspended) => {
+            Err("the token is suspended with the one that it was exchanged from: resume that one")
+        }
         _ => Err("the token is revoked for good"),
     }
 }

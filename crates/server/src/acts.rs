@@ -150,6 +150,12 @@ fn unselectable(error: Unselectable, actor: &str) -> OauthError {
         Unselectable::Role(_) => {
             OauthError::InvalidRequest("no token is selected: there is no such role")
         }
+        Unselectable::Agreement => {
+            OauthError::InvalidRequest("no token is selected: there is no such agreement")
+        }
+        Unselectable::Grant => {
+            OauthError::InvalidRequest("no token is selected: there is no such request for access")
+        }
         Unselectable::Key => {
             OauthError::InvalidRequest("no token is selected: this issuer has no such key")
         }
@@ -209,6 +215,6 @@ fn selection_error(error: SelectionError) -> &'static str {
 }
 
 /// Limit of `reason` in bytes, since the audit trail keeps it forever.
-const MAX_REASON_BYTES: usize = 1024;
+pub(crate) const MAX_REASON_BYTES: usize = 1024;
 /// Limit of the body in bytes, with room for as many `jti` as one selection may name.
 const MAX_BYTES: usize = 4 << 20;

@@ -14,7 +14,6 @@ use edgepass_issuer::Store;
 use edgepass_issuer::leak::{LeakReport, is_web, revoke};
 use edgepass_issuer::status_act::ActError;
 use edgepass_jose::json::parse_object;
-use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
@@ -24,8 +23,7 @@ use crate::{App, error_chain};
 
 /// The type of Edgepass's tokens in reports, by the rule of `edgepass leaks rule`.
 const TOKEN_TYPE: &str = "edgepass_token";
-/// The most tokens of one report. A report that has more is refused, or the rest is left out where the
-/// response must not tell.
+/// The most tokens of a report by possession. The rest is left out.
 const MAX_TOKENS: usize = 500;
 /// The most reports by possession that are worked on at once.
 const MAX_REPORTS: usize = 16;
@@ -115,12 +113,6 @@ pub(crate) async fn by_github<S: Store>(
     extensions: Extensions,
     body: Bytes,
 ) -> Response {
-    #[derive(Deserialize)]
-    struct Alert {
-        token: String,
-        #[serde(default)]
-        url: String,
-    }
     let peer = Peer::of(&extensions, &headers, app.config.proxy.as_ref());
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let id = text("github-public-key-identifier").unwrap_or_default();
@@ -137,14 +129,10 @@ pub(crate) async fn by_github<S: Store>(
         );
         return unauthorized(&app, &peer, "GitHub-Public-Key-Signature");
     }
-    let Ok(alerts) = serde_json::from_slice::<Vec<Alert>>(&body) else {
+    let Some(found) = listed(&body, "url") else {
         return StatusCode::BAD_REQUEST.into_response();
     };
-    if alerts.len() > MAX_TOKENS {
-        return StatusCode::PAYLOAD_TOO_LARGE.into_response();
-    }
-    let found = alerts.into_iter().map(|Alert { token, url }| Found { token, url: Some(url) });
-    match revoke_all(&app, "github", &peer, found.collect()).await {
+    match revoke_all(&app, "github", &peer, found).await {
         Ok(()) => Json(json!([])).into_response(),
         Err(_) => busy(),
     }
@@ -154,9 +142,14 @@ pub(crate) async fn by_github<S: Store>(
 pub(crate) async fn gitlab_types<S: Store>(
     State(app): State<Arc<App<S>>>,
     headers: HeaderMap,
+    extensions: Extensions,
 ) -> Response {
+    let peer = Peer::of(&extensions, &headers, app.config.proxy.as_ref());
+    if let Err(wait) = app.limits.may_authenticate(peer.address) {
+        return wait.into_response();
+    }
     if !is_gitlab(&app, &headers) {
-        return challenge("GitLab-Token");
+        return unauthorized(&app, &peer, "GitLab-Token");
     }
     Json(json!({ "types": [format!("gitleaks_rule_id_{TOKEN_TYPE}")] })).into_response()
 }
@@ -168,12 +161,6 @@ pub(crate) async fn by_gitlab<S: Store>(
     extensions: Extensions,
     body: Bytes,
 ) -> Response {
-    #[derive(Deserialize)]
-    struct Leaked {
-        token: String,
-        #[serde(default)]
-        location: String,
-    }
     let peer = Peer::of(&extensions, &headers, app.config.proxy.as_ref());
     if let Err(wait) = app.limits.may_authenticate(peer.address) {
         return wait.into_response();
@@ -182,17 +169,23 @@ pub(crate) async fn by_gitlab<S: Store>(
         return unauthorized(&app, &peer, "GitLab-Token");
     }
     // 400 tells GitLab not to try again.
-    let Ok(leaked) = serde_json::from_slice::<Vec<Leaked>>(&body) else {
+    let Some(found) = listed(&body, "location") else {
         return StatusCode::BAD_REQUEST.into_response();
     };
-    if leaked.len() > MAX_TOKENS {
-        return StatusCode::PAYLOAD_TOO_LARGE.into_response();
-    }
-    let found = leaked.into_iter().map(|one| Found { token: one.token, url: Some(one.location) });
-    match revoke_all(&app, "gitlab", &peer, found.collect()).await {
+    match revoke_all(&app, "gitlab", &peer, found).await {
         Ok(()) => StatusCode::NO_CONTENT.into_response(),
         Err(_) => busy(),
     }
+}
+
+/// The tokens of a JSON array of objects with `token`, and where each was found. One that has another form is
+/// passed over: it must not keep the others from being revoked. `None`: the body is no array.
+fn listed(body: &[u8], place: &str) -> Option<Vec<Found>> {
+    let all: Vec<Value> = serde_json::from_slice(body).ok()?;
+    let text =
+        |value: &Value, name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
+    let one = |value: &Value| Some(Found { token: text(value, "token")?, url: text(value, place) });
+    Some(all.iter().filter_map(one).collect())
 }
 
 fn is_gitlab<S>(app: &App<S>, headers: &HeaderMap) -> bool {
@@ -220,7 +213,7 @@ async fn revoke_all<S: Store>(
     peer: &Peer,
     found: Vec<Found>,
 ) -> Result<(), ActError> {
-    let mut seen = HashSet::new();
+    let (mut seen, mut outcome) = (HashSet::new(), Ok(()));
     for Found { token, url } in found {
         // As it may have been copied: with the end of a line, or from a header field.
         let token = token.trim();
@@ -244,12 +237,13 @@ async fn revoke_all<S: Store>(
             }
             Ok(false) => {}
             Err(error) => {
+                // The others are revoked all the same.
                 tracing::error!(error = %error_chain(&error), channel, "leaked token not revoked");
-                return Err(error);
+                outcome = Err(error);
             }
         }
         // Judging a forged token waits for nothing: other requests get their turn.
         tokio::task::yield_now().await;
     }
-    Ok(())
+    outcome
 }

@@ -248,12 +248,15 @@ async fn request(args: RequestArgs, place: &Place, json: bool) -> anyhow::Result
             changed(access::ask(issuer, ask, &me, &mut OsEntropy, host::now()).await)?
         }
     };
-    let id = asked["id"].as_str().ok_or_else(remote::not_of_an_issuer)?.to_owned();
-    while args.wait && asked["state"] == "pending" {
+    let id =
+        asked.get("id").and_then(Value::as_str).ok_or_else(remote::not_of_an_issuer)?.to_owned();
+    let id = &id;
+    while args.wait && state(&asked) == "pending" {
         tokio::time::sleep(PAUSE).await;
-        asked = place.show(&id).await?;
+        asked = place.show(id).await?;
     }
-    let is_granted = asked["state"] == "approved";
+    let state = state(&asked);
+    let is_granted = state == "approved";
     if json {
         output::json(&asked)?;
     } else if is_granted {
@@ -261,12 +264,16 @@ async fn request(args: RequestArgs, place: &Place, json: bool) -> anyhow::Result
             "{id} is granted; get its tokens with `edgepass issue --grant {id}`"
         ))?;
     } else {
-        let state = asked["state"].as_str().unwrap_or_default();
         output::line(&format!(
             "{id} is {state}; `edgepass access show {id}` shows what became of it"
         ))?;
     }
     Ok(if args.wait && !is_granted { Exit::Refused } else { Exit::Ok })
+}
+
+/// The state of a request.
+fn state(request: &Value) -> &str {
+    request["state"].as_str().unwrap_or_default()
 }
 
 async fn list(args: ListArgs, place: &Place, json: bool) -> anyhow::Result<Exit> {
@@ -324,7 +331,7 @@ async fn list(args: ListArgs, place: &Place, json: bool) -> anyhow::Result<Exit>
             text("asked_by"),
             output::date(one["asked_ms"].as_u64().unwrap_or_default() / 1000),
             duration(one).to_string(),
-            one["ends"].as_u64().map_or("-".to_owned(), output::date),
+            one["ends"].as_u64().map_or_else(|| "-".to_owned(), output::date),
             text("ticket"),
             text("reason"),
         ]);
@@ -347,7 +354,7 @@ fn show(request: &Value, json: bool) -> anyhow::Result<()> {
 /// A request for people.
 fn shown(request: &Value) -> String {
     let text = |name: &str| request[name].as_str().unwrap_or("-").to_owned();
-    let seconds = |name: &str| request[name].as_u64().map_or("-".to_owned(), output::date);
+    let seconds = |name: &str| request[name].as_u64().map_or_else(|| "-".to_owned(), output::date);
     let mut lines = vec![
         format!("Request:   {}", text("id")),
         format!("State:     {}", text("state")),
@@ -369,7 +376,8 @@ fn shown(request: &Value) -> String {
         format!("Ends:      {}", seconds("ends")),
     ];
     if request["break_glass"] == true {
-        let reviewed = request["reviewed"]["by"].as_str().unwrap_or("nobody yet");
+        let reviewed =
+            request.pointer("/reviewed/by").and_then(Value::as_str).unwrap_or("nobody yet");
         lines.push(format!("Without approval. Reviewed by: {reviewed}"));
     }
     for one in request["decisions"].as_array().into_iter().flatten() {
@@ -406,10 +414,10 @@ fn confirmed(request: &Value) -> anyhow::Result<String> {
 async fn end(id: &str, place: &Place, source: &Source, json: bool) -> anyhow::Result<Exit> {
     let issuer = match place {
         Place::Elsewhere(remote) => {
-            let ended = remote.post(&path(id, "/end")?, &json!({})).await?;
+            let ended = &remote.post(&path(id, "/end")?, &json!({})).await?;
             let is_revoked = ended["tokens_revoked"] != false;
             done(
-                &ended,
+                ended,
                 if is_revoked { "ended" } else { "ended; its tokens are being revoked" },
                 json,
             )?;

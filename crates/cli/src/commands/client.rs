@@ -170,22 +170,32 @@ fn add(source: &Source, new: &NewClient, key: KeyArgs, json: bool) -> anyhow::Re
     append(&file, &written)?;
     let key_file = private.as_ref().map(|(file, _)| file.display().to_string());
     if json {
-        output::json(&json!({
+        let added = json!({
             "client_id": id,
             "client_secret": secret.as_ref().map(ClientSecret::reveal),
             "key_file": key_file,
-        }))?;
+        });
+        output::json(&added).with_context(|| undo(id, &file))?;
         return Ok(Exit::Ok);
     }
     output::line(&format!("added {id} to {}", file.display()))?;
     if let Some(secret) = &secret {
-        output::line(&format!("client secret (shown once):  {}", secret.reveal()))?;
+        output::line(&format!("client secret (shown once):  {}", secret.reveal()))
+            .with_context(|| undo(id, &file))?;
     }
     if let Some(key_file) = key_file {
         output::line(&format!("private key of the client (keep it there only):  {key_file}"))?;
     }
     output::line("a running `edgepass serve` knows the client after `edgepass policy apply`")?;
     Ok(Exit::Ok)
+}
+
+/// What to do if the secret could not be shown.
+fn undo(id: &str, file: &Path) -> String {
+    format!(
+        "the secret of {id} could not be printed, and nothing else has it: remove the [[client]] from {} and add it again",
+        file.display()
+    )
 }
 
 fn append(file: &Path, text: &str) -> anyhow::Result<()> {

@@ -88,6 +88,12 @@ pub(super) fn refuse_missing(config: &Config) -> anyhow::Result<()> {
     let exists = file
         .try_exists()
         .with_context(|| format!("{shown} cannot be accessed; run as the user that owns it"))?;
+    let is_empty = exists && file.metadata().is_ok_and(|found| found.len() == 0);
+    if is_empty && !file.with_extension("db-wal").exists() {
+        bail!(
+            "{shown} is empty: it is no database; put a backup in its place with `edgepass restore FILE`"
+        );
+    }
     if !exists {
         bail!(
             "{shown} does not exist; put a backup in its place with `edgepass restore FILE`. For a configuration or an environment that never had one, run `edgepass init --config FILE`; for a new issuer, move the configuration away and run `edgepass init`"

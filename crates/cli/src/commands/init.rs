@@ -225,7 +225,13 @@ async fn init_existing(source: &Source, bootstrap: bool, json: bool) -> anyhow::
         }
     }
     if let (true, Some(database)) = (missing.is_empty(), known) {
-        bail!("{database} already exists; init never overwrites");
+        let hint = match bootstrap {
+            true => {
+                "; `edgepass issue --role edgepass-operator --subject NAME` prints a token for an operator"
+            }
+            false => "",
+        };
+        bail!("{database} already exists; init never overwrites{hint}");
     }
     if bootstrap {
         let [config] = missing.as_slice() else {
@@ -243,6 +249,7 @@ async fn init_existing(source: &Source, bootstrap: bool, json: bool) -> anyhow::
         let vault = vault::load(config)?;
         private::folder(&config.data_dir)?;
         private::keep(config)?;
+        keep_out_of_git(config, &source.base())?;
         let key_ids = create_keys(config, &vault, &mut OsEntropy).await?;
         let token = match bootstrap {
             true => Some(bootstrap_token(config, vault).await?.token),
@@ -265,6 +272,27 @@ async fn init_existing(source: &Source, bootstrap: bool, json: bool) -> anyhow::
         output::line("`edgepass serve` serves it from its next start on")?;
     }
     Ok(Exit::Ok)
+}
+
+/// Keeps keys and records that are in the folder of the configuration out of Git repositories, unless somebody has
+/// written what to ignore.
+fn keep_out_of_git(config: &Config, base: &Path) -> anyhow::Result<()> {
+    let ignore = base.join(".gitignore");
+    if ignore.exists() {
+        return Ok(());
+    }
+    let data = match &config.environment {
+        None => config.data_dir.as_path(),
+        Some(_) => config.data_dir.parent().unwrap_or(&config.data_dir),
+    };
+    let mut lines = String::new();
+    for (path, is_folder) in [(Some(data), true), (config.master_key_file.as_deref(), false)] {
+        if let Some(inside) = path.and_then(|path| path.strip_prefix(base).ok()) {
+            let end = if is_folder { "/" } else { "" };
+            lines.push_str(&format!("/{}{end}\n", inside.display()));
+        }
+    }
+    if lines.is_empty() { Ok(()) } else { write_new(&ignore, &lines) }
 }
 
 async fn create_keys(

@@ -77,7 +77,7 @@ fn parsed(notice: &Notice) -> Value {
 
 async fn webhook(webhook: Option<&Webhook>, notice: &Notice) -> Result<bool, String> {
     let Some(webhook) = webhook else { return Ok(false) };
-    let document = parsed(notice);
+    let document = &parsed(notice);
     let body = json!({
         "type": document["type"],
         "timestamp": output::date_ms(notice.at_ms),
@@ -89,10 +89,11 @@ async fn webhook(webhook: Option<&Webhook>, notice: &Notice) -> Result<bool, Str
 
 async fn mail(mail: Option<&Mail>, notice: &Notice) -> Result<bool, String> {
     let Some(mail) = mail else { return Ok(false) };
-    let document = parsed(notice);
+    let document = &parsed(notice);
     let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
     let to: Vec<String> = document["to"].as_array().into_iter().flatten().map(text).collect();
-    let access = &document["data"]["access_request"];
+    let data = &document["data"];
+    let access = &data["access_request"];
     let is_broken = document["type"] == "access.broke_glass";
     let role = text(&access["role"]);
     let subject = match is_broken {
@@ -107,14 +108,14 @@ async fn mail(mail: Option<&Mail>, notice: &Notice) -> Result<bool, String> {
         false => ("access approve", "Look at the request, then approve or deny it:"),
     };
     let duration = Duration::from_secs(access["seconds"].as_u64().unwrap_or_default());
-    let time = access["start"].as_u64().map_or("at once".to_owned(), output::date);
+    let time = access["start"].as_u64().map_or_else(|| "at once".to_owned(), output::date);
     let body = format!(
         "{what}\n\n  edgepass access show {id}\n  edgepass {name} {id}\n\n\
          Issuer:    {issuer}\nRole:      {role}\nScopes:    {scope}\nAudience:  {audience}\n\
          Asked by:  {by}\nFor:       {duration}, from {time}\nReason:    {reason}\nTicket:    {ticket}\n\
          Asked at:  {asked}\n",
         id = text(&access["id"]),
-        issuer = text(&document["data"]["issuer"]),
+        issuer = text(&data["issuer"]),
         scope = text(&access["scope"]),
         audience = text(&access["audience"]),
         by = text(&access["asked_by"]),

@@ -189,6 +189,12 @@ fn tell(
         }));
     }
     let of = environment.map_or_else(String::new, |environment| format!("{environment}: "));
+    if ends_tokens(kind, change) {
+        output::remark(&format!(
+            "{of}once this is applied, live tokens under the agreement {name} that it no longer covers are revoked for \
+             good; `edgepass tokens --agreement {name} --live` lists them"
+        ));
+    }
     output::line(&match change {
         Change::Added => format!("+ {of}{kind} {name}"),
         Change::Removed => format!("- {of}{kind} {name}"),
@@ -197,9 +203,34 @@ fn tell(
             format!("~ {of}{kind} {name}: authenticates otherwise, or by another key or secret")
         }
         Change::Changed { member, before, after } => {
+            let (before, after) = (shown(member, before), shown(member, after));
             format!("~ {of}{kind} {name}: {member} {before} -> {after}")
         }
     })
+}
+
+/// Whether a change ends an agreement, or ends it sooner.
+fn ends_tokens(kind: &str, change: &Change) -> bool {
+    kind == "agreement"
+        && match change {
+            Change::Removed => true,
+            Change::Changed { member, before, after } if member == "end" => match after.as_u64() {
+                None => false,
+                Some(after) => before.as_u64().is_none_or(|before| after < before),
+            },
+            Change::Changed { member, before, after } if member == "start" => {
+                after.as_u64() > before.as_u64()
+            }
+            _ => false,
+        }
+}
+
+/// A value of a policy for people: times as dates.
+fn shown(member: &str, value: &Value) -> String {
+    match value.as_u64().filter(|_| ["start", "end"].contains(&member)) {
+        Some(seconds) => output::date(seconds),
+        None => value.to_string(),
+    }
 }
 
 /// Longest wait until `serve` uses the new policy.

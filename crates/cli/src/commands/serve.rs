@@ -359,7 +359,11 @@ async fn reload(
     are_all: bool,
     actor: &str,
 ) -> anyhow::Result<()> {
-    let environments = source.all()?.environments;
+    // Elsewhere: a file system that hangs, or a large policy, must not hold up connections.
+    let files = source.clone();
+    let read = tokio::task::spawn_blocking(move || files.all());
+    let read = tokio::time::timeout(READ_TIMEOUT, read).await;
+    let environments = read.context("the configuration cannot be read in time")???.environments;
     let of = |app: &App<AnyStore>| {
         environments.iter().find(|config| config.environment == app.config().environment)
     };
@@ -383,6 +387,9 @@ async fn reload(
     }
     Ok(())
 }
+
+/// Longest wait for the files of the configuration.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Fetches a document from its public URI. `no-cache` makes caches that obey it revalidate. `None`:
 /// no response with a body of at most 4 MiB and without an error status within 3 s.

@@ -11,7 +11,7 @@ use crate::private;
 use crate::remote::Remote;
 
 /// The configuration and the environment of a command.
-#[derive(clap::Args)]
+#[derive(Clone, clap::Args)]
 pub(crate) struct Source {
     /// The configuration file, or a folder: all its files that end in .toml.
     /// Default: edgepass.toml.
@@ -166,6 +166,10 @@ impl Source {
         let mut files = Vec::new();
         for path in paths {
             let name = path.display().to_string();
+            // What is no file may never end.
+            if path.exists() && !path.is_file() {
+                bail!("{name} is no file");
+            }
             let text = std::fs::read_to_string(path).with_context(|| match path.exists() {
                 true => format!("{name} cannot be read"),
                 false => format!("{name} cannot be read; run `edgepass init` or pass --config"),

@@ -278,12 +278,12 @@ fn seconds(time: &str, now: u64) -> anyhow::Result<u64> {
     if time == "now" {
         return Ok(now.saturating_add(1));
     }
-    DateTime::parse_from_rfc3339(time)
-        .ok()
-        .and_then(|time| u64::try_from(time.timestamp()).ok())
-        .ok_or_else(|| {
-            anyhow!("--issued-before must be a time such as 2026-11-22T10:00:00Z, or now")
-        })
+    let time = DateTime::parse_from_rfc3339(time).ok();
+    let time = time.and_then(|time| u64::try_from(time.timestamp()).ok());
+    // Tokens that are yet to be issued are not revoked.
+    time.filter(|time| *time <= now.saturating_add(1)).ok_or_else(|| {
+        anyhow!("--issued-before must be a past time such as 2026-11-22T10:00:00Z, or now")
+    })
 }
 
 fn tell_plan(
@@ -311,7 +311,7 @@ fn unselectable(error: Unselectable) -> anyhow::Error {
     let says = match &error {
         Unselectable::Store(_) => return error.into(),
         Unselectable::Key => format!("{error}; list the keys with `edgepass keys list`"),
-        Unselectable::Role(_) => error.to_string(),
+        Unselectable::Role(_) | Unselectable::Agreement | Unselectable::Grant => error.to_string(),
     };
     anyhow::Error::new(Failure::Refused).context(says)
 }

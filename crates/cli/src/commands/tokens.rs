@@ -115,6 +115,9 @@ pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Resu
         };
         args.window.list(newest_first, read, newest, keep, print).await?;
     }
+    if args.csv && !has_header {
+        output::line(&output::csv_line(MEMBERS.map(str::to_owned))?)?;
+    }
     if !json && !args.csv && !has_header {
         output::line("no token fits")?;
     }
@@ -197,7 +200,32 @@ fn places(detail: &Value) -> String {
     [names("countries", ""), names("asns", "AS")].concat().join(" ")
 }
 
-/// Records as comma-separated values: the members of the JSON form, in the same order.
+/// The members of the JSON form, in its order.
+const MEMBERS: [&str; 21] = [
+    "agreement",
+    "aud",
+    "client_id",
+    "created_by",
+    "exp",
+    "first_used",
+    "grant",
+    "iat",
+    "jti",
+    "kid",
+    "last_refused",
+    "last_used",
+    "policy",
+    "refusals",
+    "role",
+    "scope",
+    "status",
+    "sub",
+    "use",
+    "use_complete_since",
+    "uses",
+];
+
+/// Records as comma-separated values: [`MEMBERS`].
 fn as_csv(tokens: &[Value], has_header: bool) -> anyhow::Result<String> {
     let text = |value: &Value| match value {
         Value::Null => String::new(),
@@ -205,13 +233,12 @@ fn as_csv(tokens: &[Value], has_header: bool) -> anyhow::Result<String> {
         other => other.to_string(),
     };
     let mut lines = String::new();
-    for (position, token) in tokens.iter().enumerate() {
-        let Some(members) = token.as_object() else { continue };
-        if has_header && position == 0 {
-            lines.push_str(&output::csv_line(members.keys().cloned())?);
-            lines.push('\n');
-        }
-        lines.push_str(&output::csv_line(members.values().map(text))?);
+    if has_header {
+        lines.push_str(&output::csv_line(MEMBERS.map(str::to_owned))?);
+        lines.push('\n');
+    }
+    for token in tokens {
+        lines.push_str(&output::csv_line(MEMBERS.map(|member| text(&token[member])))?);
         lines.push('\n');
     }
     Ok(lines)

@@ -93,6 +93,11 @@ pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Resu
     let native = NativeHost::new(fetch, host::now);
     let verdict = judge_and_refresh(&RefCell::new(verifier), check, &native).await;
     print(&verdict, json)?;
+    if matches!(verdict.error(), Some(VerifyError::NetworkNotAllowed)) && !json {
+        output::line(
+            "          say where the request comes from, as the host of the verifier would: --address, --asn, --country",
+        )?;
+    }
     if verdict.error().is_some_and(VerifyError::is_unavailable) && !json {
         let asked = native.fetch.asked.into_inner();
         let places = if asked.is_empty() { "the given files".to_owned() } else { asked.join(", ") };

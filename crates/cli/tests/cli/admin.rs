@@ -235,7 +235,7 @@ fn no_other_token_opens_the_api() {
     refused(api.trim(), "audience");
     let forged = format!("{}A", &ada[..ada.len() - 2]);
     refused(&forged, "not a valid one");
-    refused("x", "not a valid one");
+    refused("zzz", "not a valid one");
     let jti = lines(&serving.issuer.run(&["tokens", "--json", "--subject", "ada"]).stdout);
     let jti = jti[0]["jti"].as_str().unwrap().to_owned();
     // A revocation counts at once, for a token that is used here.

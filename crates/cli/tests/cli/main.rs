@@ -363,7 +363,7 @@ fn clients_are_added_and_listed() {
     let listed = lines(&issuer.run(&["client", "list", "--json"]).stdout);
     let billing = serde_json::json!({
         "client_id": "billing", "authentication": "secret", "roles": ["invoice-reader"],
-        "may": ["revoke"], "introspects": [], "allots": false,
+        "may": ["revoke"], "introspects": [], "exchanges": [], "allots": false,
         "reports_use_of": [],
     });
     assert_eq!(listed.last(), Some(&billing));

@@ -120,10 +120,12 @@ fn runs(positions: &[u64]) -> Vec<(u64, u64)> {
     runs
 }
 
-/// Whether the entry names the subject: as the subject of tokens, or as the actor.
+/// Whether the entry names the subject: as the subject of tokens, or as a person who acted. A client, a federation or
+/// a channel of reports is nobody.
 fn is_about(entry: &AuditEntry, subject: &str) -> bool {
-    let (_, actor) = entry.actor.split_once(':').unwrap_or_default();
-    entry.act.names().subject == Some(subject) || actor == subject
+    let is_actor =
+        matches!(entry.actor.split_once(':'), Some(("subject" | "cli", name)) if name == subject);
+    entry.act.names().subject == Some(subject) || is_actor
 }
 
 fn count(positions: &[u64]) -> u64 {

@@ -383,11 +383,19 @@ pub enum Mistake {
     /// A network of a role is none, or there are too many. Holds the role's name.
     #[error(
         "role {0}: networks: write 1 to 64 CIDR blocks without further bits (\"203.0.113.0/24\"), \
-         autonomous systems (\"AS64500\") or countries (\"DE\")"
+         autonomous systems (\"AS64500\") or countries by ISO 3166-1 (\"DE\", \"GB\"; of the EU, each)"
     )]
     RoleNetworks(String),
-    /// The name of a federation is empty or that of an earlier one or of a client.
-    #[error("federation: every federation needs a name of its own, which no client has")]
+    /// The scopes, networks and agreement of a role make its tokens too long. Holds its name.
+    #[error(
+        "role {0}: scopes, networks and agreement take more than 4,096 octets of a token; split the role"
+    )]
+    RoleTooLarge(String),
+    /// The name of a federation is empty, cannot be a `client_id`, or is that of an earlier one or of a client.
+    #[error(
+        "federation: every federation needs a name of its own, which no client has: at most 256 visible ASCII \
+         characters without a colon"
+    )]
     FederationName,
     /// The lifetime of a federation's tokens is zero. Holds its name.
     #[error("federation {0}: lifetime is at least \"1s\"")]

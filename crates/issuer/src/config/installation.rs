@@ -385,6 +385,16 @@ impl Settings {
         let proxy = written.proxy.and_then(|text| sources.check(text, checks::proxy));
         let leaks = sources.check(written.leaks.unwrap_or_else(absent), checks::leaks);
         let limits = written.limits.map(Spanned::into_inner).unwrap_or_default();
+        let may_be_proxied = by_proxy || listen.is_some_and(|listen| listen.ip().is_loopback());
+        let is_told = proxy.as_ref().is_some_and(|proxy| proxy.forwarded_for.is_some());
+        let by_address = |limit: Option<u32>, default| {
+            limit.unwrap_or(if may_be_proxied && !is_told { 0 } else { default })
+        };
+        let limits = LimitsConfig {
+            requests_per_client: limits.requests_per_client,
+            failures_per_address: by_address(limits.failures_per_address, 120),
+            reports_per_address: by_address(limits.reports_per_address, 60),
+        };
         let alerts = match written.alerts {
             None => Some(None),
             Some(alerts) => sources.check(alerts, |text| checks::alerts(text, base)).map(Some),

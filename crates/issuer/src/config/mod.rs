@@ -1,6 +1,7 @@
 //! The issuer's configuration, `edgepass.toml`.
 
 mod checks;
+mod countries;
 mod database_url;
 mod error;
 mod installation;
@@ -138,21 +139,15 @@ pub enum MailSecurity {
 }
 
 /// Limits of requests in a minute. 0: no limit.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct LimitsConfig {
     /// Requests of one client at the OAuth endpoints. Default: no limit.
     pub requests_per_client: u32,
-    /// Requests from one address that do not authenticate. Default 120.
+    /// Requests from one address that do not authenticate. Default 120, or no limit where a proxy that says nothing of
+    /// its clients may be in front: they would all have its address.
     pub failures_per_address: u32,
-    /// Reports of leaked tokens from one address. Default 60.
+    /// Reports of leaked tokens from one address. Default 60, or no limit, as above.
     pub reports_per_address: u32,
-}
-
-impl Default for LimitsConfig {
-    fn default() -> Self {
-        Self { requests_per_client: 0, failures_per_address: 120, reports_per_address: 60 }
-    }
 }
 
 /// Proxies in front of the issuer.

@@ -15,6 +15,7 @@ use toml::value::{Datetime, Offset};
 
 use super::LIFETIME_CAP;
 use super::OWN_CLIENTS;
+use super::countries::is_country;
 use super::error::Mistake;
 use super::written::{
     AgreementText, ApprovalText, ClientText, EnvironmentText, FederationText, MisuseText,
@@ -139,7 +140,8 @@ pub(super) fn agreement(text: AgreementText, before: &[Agreement]) -> Result<Agr
             return Err(of(field));
         }
     }
-    let is_region = |name: &String| Region::parse(name).is_some();
+    let is_region =
+        |name: &String| Region::parse(name).is_some() && (name == "EU" || is_country(name));
     if enforce_regions && (regions.is_empty() || !regions.iter().all(is_region)) {
         return Err(Mistake::AgreementRegions(id));
     }
@@ -248,7 +250,12 @@ pub(super) fn role(
     if let Some((field, _)) = named.into_iter().find(|(_, text)| empty(text)) {
         return Err(Mistake::RolePart { role: name, field });
     }
-    let is_wrong = |text: &&String| NetworkRule::parse(text).is_none();
+    let is_wrong = |text: &&String| {
+        let is_odd = text.as_str() == "AS0"
+            || text.starts_with("AS0")
+            || text.contains("/0") && !text.ends_with("/0");
+        is_odd || NetworkRule::parse(text).is_none() || !is_country(text)
+    };
     let networks = text.networks.as_deref();
     if networks.is_some_and(|all| {
         !(1..=MAX_NETWORKS).contains(&all.len()) || all.iter().any(|text| is_wrong(&text))
@@ -280,8 +287,22 @@ pub(super) fn role(
         return Err(Mistake::OperatorScopes(role.name));
     }
     may_reach(&role, rules)?;
+    let agreement = rules.agreements.iter().find(|one| role.agreement.as_ref() == Some(&one.id));
+    let of_agreement = agreement.map_or(0, |one| {
+        let texts = one.purposes.iter().chain(&one.data).chain(&one.regions);
+        texts.map(|text| text.len().saturating_add(3)).sum::<usize>()
+    });
+    let networks: usize = role.networks.iter().map(|text| text.len().saturating_add(3)).sum();
+    let scope = role.scope.to_string().len();
+    if scope.saturating_add(networks).saturating_add(of_agreement) > MAX_CLAIMS {
+        return Err(Mistake::RoleTooLarge(role.name));
+    }
     Ok((environment, role))
 }
+
+/// The most octets that scopes, networks and agreement take in a token. With names of subjects, clients and audiences,
+/// signature and base64 it is still shorter than the 8 KiB that most servers accept as a header field.
+const MAX_CLAIMS: usize = 4096;
 
 /// The lifetime and the longest lifetime of a role.
 fn lifetimes(
@@ -358,6 +379,9 @@ pub(super) struct ClientRules<'a> {
     pub(super) suspension: bool,
 }
 
+/// The longest `client_id`, in bytes.
+const MAX_CLIENT_ID: usize = 256;
+
 /// Checks a `[[client]]`. Its `roles` must exist in its environment, where its `id` differs from
 /// those of the clients `before`.
 pub(super) fn client(
@@ -368,17 +392,10 @@ pub(super) fn client(
     let id = std::mem::take(&mut text.id);
     let named = text.environment.take();
     let environment = environment_of(|| format!("client {id}"), named, rules.environments)?;
-    // RFC 6749 appendix A.1: VSCHAR, here without space and colon. A colon would end the user name
-    // of HTTP Basic.
-    let printable = id.bytes().all(|byte| (0x21..=0x7e).contains(&byte) && byte != b':');
     let is_taken = |(other_environment, other): &Placed<Client>| {
         *other_environment == environment && other.id == id
     };
-    if id.is_empty()
-        || !printable
-        || OWN_CLIENTS.contains(&id.as_str())
-        || before.iter().any(is_taken)
-    {
+    if !is_client_id(&id) || before.iter().any(is_taken) {
         return Err(Mistake::ClientId);
     }
     fits("client", &id, rules.naming.client.as_ref())?;
@@ -435,7 +452,8 @@ pub(super) fn federation(
     let is_taken =
         rules.clients.iter().any(|(own, client)| *own == environment && client.id == name)
             || before.iter().any(|(own, other)| *own == environment && other.name == name);
-    if !is_name(&name) || is_taken {
+    // Its tokens have the name as `client_id`, and before a colon in `sub`.
+    if !is_client_id(&name) || is_taken {
         return Err(Mistake::FederationName);
     }
     fits("client", &name, rules.naming.client.as_ref())?;
@@ -638,6 +656,9 @@ fn authentication(id: &str, text: &ClientText) -> Result<Authentication, Mistake
                 };
                 let (from, until) =
                     (date(&secret.from, Bound::First)?, date(&secret.until, Bound::Last)?);
+                if from.zip(until).is_some_and(|(from, until)| from >= until) {
+                    return Err(Mistake::ClientSecrets(id.to_owned()));
+                }
                 Ok(DatedSecret { hash: hash(&secret.hash)?, from, until })
             };
             secrets.iter().map(dated).collect::<Result<_, _>>().map(Authentication::Secrets)
@@ -659,6 +680,16 @@ fn authentication(id: &str, text: &ClientText) -> Result<Authentication, Mistake
         }
         _ => Err(Mistake::ClientAuthentication(id.to_owned())),
     }
+}
+
+/// Whether a text may be the `client_id` of somebody else than the issuer's own commands.
+fn is_client_id(id: &str) -> bool {
+    // RFC 6749 appendix A.1: VSCHAR, here without space and colon. A colon would end the user name
+    // of HTTP Basic.
+    let is_plain = |byte: u8| (0x21..=0x7e).contains(&byte) && byte != b':';
+    (1..=MAX_CLIENT_ID).contains(&id.len())
+        && id.bytes().all(is_plain)
+        && !OWN_CLIENTS.contains(&id)
 }
 
 /// Whether a text is a name for people: not empty, at most 1,024 bytes long, without control

@@ -17,12 +17,18 @@ pub struct SourceFile {
 /// The files, read one after another. Offsets count from the start of the first.
 pub(super) struct Sources<'f> {
     files: &'f [SourceFile],
+    /// Where lines begin, in each file: a policy may have thousands of entries.
+    lines: Vec<Vec<usize>>,
     mistakes: Vec<ConfigError>,
 }
 
 impl<'f> Sources<'f> {
     pub(super) fn new(files: &'f [SourceFile]) -> Self {
-        Self { files, mistakes: Vec::new() }
+        let lines = |file: &SourceFile| {
+            let ends = file.text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+            ends.map(|(at, _)| at.saturating_add(1)).collect()
+        };
+        Self { files, lines: files.iter().map(lines).collect(), mistakes: Vec::new() }
     }
 
     /// Reads all files as one configuration.
@@ -31,7 +37,12 @@ impl<'f> Sources<'f> {
         let mut start = 0_usize;
         for file in self.files {
             // The lines in front make the offsets of the file those of all files.
-            let text = format!("{}{}", "\n".repeat(start), file.text);
+            // TOML ignores a byte order mark at the start of a file alone.
+            let own = file.text.strip_prefix('\u{feff}').map_or_else(
+                || std::borrow::Cow::from(&file.text),
+                |rest| format!("\n\n\n{rest}").into(),
+            );
+            let text = format!("{}{own}", "\n".repeat(start));
             match toml::from_str(&text) {
                 Ok(read) => {
                     for (offset, name) in all.add(read) {
@@ -83,15 +94,14 @@ impl<'f> Sources<'f> {
     /// The file and the line of an offset.
     pub(super) fn place(&self, offset: usize) -> Place {
         let (mut start, mut found) = (0_usize, None);
-        for file in self.files {
+        for (file, lines) in self.files.iter().zip(&self.lines) {
             if offset >= start || found.is_none() {
-                found = Some((file, offset.saturating_sub(start)));
+                found = Some((file, lines, offset.saturating_sub(start)));
             }
             start = start.saturating_add(file.text.len());
         }
-        let Some((file, within)) = found else { return Place::default() };
-        let before = file.text.bytes().take(within);
-        let line = before.filter(|byte| *byte == b'\n').count().saturating_add(1);
+        let Some((file, lines, within)) = found else { return Place::default() };
+        let line = lines.partition_point(|begin| *begin <= within).saturating_add(1);
         Place { file: file.name.clone(), line }
     }
 

@@ -13,7 +13,7 @@ use toml::Spanned;
 use toml::value::Datetime;
 
 use super::error::Mistake;
-use super::{CertificateField, LimitsConfig, TargetConfig};
+use super::{CertificateField, TargetConfig};
 use crate::misuse::Rule;
 use crate::policy::SenderConstraint;
 use crate::selection::StatusChange;
@@ -53,7 +53,7 @@ pub(super) struct ConfigText {
     /// Who may report leaked tokens.
     pub(super) leaks: Option<Spanned<LeaksText>>,
     /// Limits of requests.
-    pub(super) limits: Option<Spanned<LimitsConfig>>,
+    pub(super) limits: Option<Spanned<LimitsText>>,
     /// What the log of the audit trail is compared with.
     pub(super) audit: Option<Spanned<AuditText>>,
     /// Patterns that names must fit.
@@ -145,6 +145,15 @@ pub(super) struct GithubKeyText {
     pub(super) key_identifier: String,
     /// In PEM.
     pub(super) key: String,
+}
+
+/// `[limits]`: limits of requests in a minute.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct LimitsText {
+    pub(super) requests_per_client: u32,
+    pub(super) failures_per_address: Option<u32>,
+    pub(super) reports_per_address: Option<u32>,
 }
 
 /// `[misuse]`: rules and brakes.

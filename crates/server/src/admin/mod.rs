@@ -24,7 +24,7 @@ use edgepass_issuer::access::Party;
 use edgepass_issuer::status_act::unchanged;
 use edgepass_issuer::token_facts::{Confirmation, TokenFacts};
 use edgepass_jose::json;
-use edgepass_verify::checks::networks;
+use edgepass_verify::checks::{networks, purpose};
 use edgepass_verify::policy as settings;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -137,26 +137,38 @@ async fn identify<S: Store>(
     refuse_other_origins(&app.config, headers)?;
     let refused = OauthError::InvalidToken;
     let mut fields = headers.get_all(header::AUTHORIZATION).iter();
-    let (Some(field), None) = (fields.next(), fields.next()) else {
-        return Err(refused("send Authorization: Bearer with a token, once"));
+    let field = match (fields.next(), fields.next()) {
+        (Some(field), None) => field,
+        // RFC 6750 §3.1: without a code where there are no credentials.
+        (None, _) => return Err(OauthError::TokenMissing),
+        (Some(_), Some(_)) => {
+            return Err(OauthError::InvalidRequest("send Authorization once"));
+        }
     };
     let text = field.to_str().unwrap_or_default();
     let (scheme, token) = text.split_once(' ').unwrap_or_default();
     if !scheme.eq_ignore_ascii_case("bearer") {
-        return Err(refused("send Authorization: Bearer with a token, once"));
+        return Err(OauthError::TokenMissing);
     }
     let found = app.issuer.valid_token(token.trim(), (app.host.now)()).await.map_err(|error| {
         tracing::error!(error = %error_chain(&error), "token not looked up");
         OauthError::Unavailable("no token can be looked up now")
     })?;
     let (claims, record) =
-        found.ok_or_else(|| refused("the token is not a valid one of this issuer"))?;
+        found.ok_or_else(|| refused("the token is not a valid one of this issuer: it may have expired, or be revoked; get another"))?;
     let facts = record.facts;
     if facts.audience != app.issuer.issuer() {
         return Err(refused("the audience of the token is not this issuer"));
     }
-    if networks::check(&claims, &peer.network()).is_err() {
+    let network = peer.network();
+    if networks::check(&claims, &network).is_err()
+        || purpose::check_regions(&claims, &network).is_err()
+    {
         return Err(refused("the token may not be used from this network"));
+    }
+    // RFC 8693 §4.1: somebody else acts than the token's subject, whom the trail would blame.
+    if claims.get("act").is_some() {
+        return Err(refused("a token with which somebody else acts is not accepted here"));
     }
     match (&facts.confirmation, &peer.certificate) {
         (None, _) => {}

@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 
 use super::records::{QUERY, record, unreadable};
 use super::{AUDIT, Head, OPERATE, authorize, read, respond};
+use crate::acts::MAX_REASON_BYTES;
 use crate::oauth::error::OauthError;
 use crate::{App, error_chain};
 
@@ -180,8 +181,14 @@ pub(crate) async fn erase<S: Store>(
     let erased = async {
         let actor = authorize(&app, &head, OPERATE).await?;
         let request: EraseRequest = read(&head, body).await?;
-        if request.subject.is_empty() || request.reason.is_empty() {
-            return Err(OauthError::InvalidRequest("send a subject and a reason"));
+        if request.subject.is_empty() || !(1..=MAX_REASON_BYTES).contains(&request.reason.len()) {
+            return Err(OauthError::InvalidRequest(
+                "send a subject, and a reason of 1 to 1024 bytes",
+            ));
+        }
+        // Whoever acts must not remove who acted.
+        if actor.split_once(':').is_some_and(|(_, name)| name == request.subject) {
+            return Err(OauthError::InvalidRequest("somebody else erases what is about you"));
         }
         let is_dry = request.dry_run;
         let erasure = Erasure {

@@ -3,7 +3,7 @@
 use axum::http::{HeaderMap, HeaderValue, header};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use edgepass_issuer::client::assertion::Assertion;
+use edgepass_issuer::client::assertion::{Assertion, AssertionError};
 use edgepass_issuer::client::{Authentication, Client};
 use edgepass_issuer::used_id::UsedId;
 use edgepass_issuer::{Config, IssuerPolicy, Store};
@@ -77,14 +77,19 @@ fn identify<'p>(
     let form = |name| credentials.form.and_then(|form| form.get(name));
     let named = form("client_id");
     let basic = basic(credentials.headers)?;
-    match (basic, form("client_secret"), form("client_assertion")) {
+    // A body that is no form has no room for an assertion.
+    let field = match credentials.form {
+        Some(_) => None,
+        None => assertion_field(credentials.headers)?,
+    };
+    match (basic, form("client_secret"), form("client_assertion").or(field)) {
         (Some((id, secret)), None, None) => {
             is_same(named, &id)?;
             by_secret(policy, &id, &secret, now)
         }
         (None, Some(secret), None) => by_secret(policy, named.ok_or(UNKNOWN)?, secret, now),
         (None, None, Some(text)) => {
-            if form("client_assertion_type") != Some(ASSERTION_TYPE) {
+            if field.is_none() && form("client_assertion_type") != Some(ASSERTION_TYPE) {
                 return Err(OauthError::InvalidRequest(
                     "client_assertion_type must be urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
                 ));
@@ -93,6 +98,18 @@ fn identify<'p>(
         }
         (None, None, None) => by_certificate(policy, named.ok_or(UNKNOWN)?, &credentials.peer),
         _ => Err(OauthError::InvalidRequest("use one client authentication method")),
+    }
+}
+
+/// The field `Client-Assertion`, which is not in the RFC.
+fn assertion_field(headers: &HeaderMap) -> Result<Option<&str>, OauthError> {
+    let mut fields = headers.get_all("client-assertion").iter();
+    match (fields.next(), fields.next()) {
+        (None, _) => Ok(None),
+        (Some(field), None) => Ok(Some(field.to_str().map_err(|_| UNKNOWN)?)),
+        (Some(_), Some(_)) => {
+            Err(OauthError::InvalidRequest("more than one Client-Assertion header"))
+        }
     }
 }
 
@@ -156,14 +173,16 @@ fn by_assertion<'p>(
     text: &str,
     now: UnixMillis,
 ) -> Result<Authenticated<'p>, OauthError> {
-    let refused = |error: edgepass_issuer::client::assertion::AssertionError| {
-        OauthError::InvalidClientAssertion(error)
-    };
+    let refused = OauthError::InvalidClientAssertion;
     let assertion = Assertion::parse(text).map_err(refused)?;
     let id = assertion.claimed_client().ok_or(UNKNOWN)?;
     is_same(named, id)?;
-    let client = policy.client(id).ok_or(UNKNOWN)?;
-    let Authentication::Keys(keys) = &client.authentication else { return Err(UNKNOWN) };
+    // As for a client whose keys do not fit: nobody learns which clients there are.
+    let keys = policy.client(id).and_then(|client| match &client.authentication {
+        Authentication::Keys(keys) => Some((client, keys)),
+        _ => None,
+    });
+    let Some((client, keys)) = keys else { return Err(refused(AssertionError::Signature)) };
     let used = assertion.check(id, keys, &config.issuer, now).map_err(refused)?;
     Ok(Authenticated { client, assertion: Some(used) })
 }

@@ -42,6 +42,8 @@ pub(crate) enum OauthError {
     TooMany(u64),
     /// The token of a request to `/admin/v1` is missing or not valid (RFC 6750 §3.1).
     InvalidToken(&'static str),
+    /// There is no token in the request (RFC 6750 §3.1: without a code in the challenge).
+    TokenMissing,
     /// That token lacks this scope.
     InsufficientScope(&'static str),
     /// A request for access is not made or changed. The text says why.
@@ -104,7 +106,7 @@ impl OauthError {
             Self::UnsupportedGrantType => "unsupported_grant_type",
             Self::UnsupportedResponseType => "unsupported_response_type",
             Self::InvalidScope(_) => "invalid_scope",
-            Self::InvalidToken(_) => "invalid_token",
+            Self::InvalidToken(_) | Self::TokenMissing => "invalid_token",
             Self::InsufficientScope(_) => "insufficient_scope",
             Self::Unavailable(_) | Self::TooMany(_) => "temporarily_unavailable",
         }
@@ -126,6 +128,7 @@ impl IntoResponse for OauthError {
             Self::InvalidToken(_) => {
                 Some(HeaderValue::from_static("Bearer realm=\"edgepass\", error=\"invalid_token\""))
             }
+            Self::TokenMissing => Some(HeaderValue::from_static("Bearer realm=\"edgepass\"")),
             Self::InsufficientScope(scope) => HeaderValue::from_str(&format!(
                 "Bearer realm=\"edgepass\", error=\"insufficient_scope\", scope=\"{scope}\""
             ))
@@ -142,6 +145,9 @@ impl IntoResponse for OauthError {
             }
             Self::InvalidClient(text) | Self::InvalidToken(text) => {
                 (StatusCode::UNAUTHORIZED, text.to_owned())
+            }
+            Self::TokenMissing => {
+                (StatusCode::UNAUTHORIZED, "send Authorization: Bearer with a token".to_owned())
             }
             Self::InsufficientScope(scope) => {
                 (StatusCode::FORBIDDEN, format!("the token lacks the scope {scope}"))

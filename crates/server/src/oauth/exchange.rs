@@ -144,7 +144,7 @@ async fn federated<S: Store>(
         form.get("client_id").is_none_or(|id| id == rule.name)
             && form.get("role").is_none_or(|role| role == rule.role)
     };
-    let mut reason: Option<VerifyError> = None;
+    let (mut accepted, mut reason) = (None, None::<VerifyError>);
     for trusted in all.iter().filter(named) {
         let request = Request {
             authorization: Some(format!("Bearer {subject}")),
@@ -152,14 +152,26 @@ async fn federated<S: Store>(
             ..Request::default()
         };
         match trusted.client.verify_request(request, Requirements::default()).await.outcome {
-            Ok(claims) => return order_of(policy, &trusted.rule, form, &claims, subject, now),
+            // The order of the rules must not decide what is granted.
+            Ok(_) if accepted.is_some() => {
+                return Err(OauthError::InvalidRequest(
+                    "several federations accept subject_token: name one by client_id or role",
+                ));
+            }
+            Ok(claims) => accepted = Some((&trusted.rule, claims)),
             Err(error) => {
+                let federation = trusted.rule.name.as_str();
+                tracing::info!(federation, %error, "an outside token is refused");
                 // Of several rules, that which the token comes nearest to.
                 if reason.as_ref().is_none_or(|before| before.step() <= error.step()) {
                     reason = Some(error);
                 }
             }
         }
+    }
+    if let Some((rule, claims)) = accepted {
+        app.limits.request(&rule.name).map_err(wait)?;
+        return order_of(policy, rule, form, &claims, subject, now);
     }
     match reason {
         None => Err(OauthError::InvalidRequest("no federation has that client_id or role")),
@@ -182,7 +194,7 @@ fn order_of(
     token: &str,
     now: UnixMillis,
 ) -> Result<Order, OauthError> {
-    // The policy may have changed meanwhile: only the rule that was verified counts.
+    // The rule that was verified may be of another policy than the one that grants.
     let rule = policy.federations.iter().find(|rule| *rule == verified);
     let rule = rule.ok_or(OauthError::UnauthorizedClient("the federation has ended"))?;
     let role = policy.role(&rule.role).map_err(refused)?;
@@ -198,7 +210,9 @@ fn order_of(
     let outside = outside.ok_or(OauthError::SubjectTokenRefused("claim_invalid"))?;
     let subject = format!("{name}:{outside}");
     let recipient = Recipient::new(name.clone(), subject, format!("federation:{name}"));
-    let once = vec![used(&rule.issuer, claims, token)];
+    // Not as the rule writes it: several rules may mean the same issuer.
+    let issuer = claims.required_string("iss").unwrap_or(&rule.issuer);
+    let once = vec![used(issuer, claims, token)];
     Ok(Order { grant, recipient: Recipient { once, ..recipient }, exchanged: true })
 }
 

@@ -21,6 +21,12 @@ impl<S: Send + Sync> FromRequest<S> for Parameters {
     async fn from_request(request: Request, state: &S) -> Result<Self, OauthError> {
         const WRONG: OauthError =
             OauthError::InvalidRequest("send a form with each parameter once");
+        // A parameter there, such as a narrower scope, would be left out without a word.
+        if request.uri().query().is_some() {
+            return Err(OauthError::InvalidRequest(
+                "send parameters in the body, not in the query",
+            ));
+        }
         let media_type = request.headers().get(header::CONTENT_TYPE);
         let media_type = media_type.and_then(|value| value.to_str().ok()).unwrap_or_default();
         let media_type = media_type.split(';').next().unwrap_or_default().trim();

@@ -48,7 +48,7 @@ async fn introspect<S: Store>(
     if client.introspects.is_empty() {
         return Err(OauthError::UnauthorizedClient("the client may not introspect tokens"));
     }
-    let found = active(&app.issuer, token, &client.introspects, (app.host.now)()).await;
+    let found = active(&app.issuer, token.trim(), &client.introspects, (app.host.now)()).await;
     let claims = found.map_err(|error| {
         tracing::error!(error = %error_chain(&error), client = client.id, "token not looked up");
         OauthError::Unavailable("no token can be looked up now")

@@ -52,6 +52,10 @@ pub(crate) async fn post<S: Store>(
         let (policy, now) = (app.issuer.policy(), (app.host.now)());
         let order = order(&app, &policy, &credentials, &form, now).await?;
         let order = bind(&app, order, &credentials, now)?;
+        // The documents of an outside issuer may have been waited for.
+        if app.issuer.policy().number() != policy.number() {
+            return Err(OauthError::Unavailable("the policy has changed meanwhile: try again"));
+        }
         issue(&app, &policy, &order, from, now).await
     };
     answer.await.unwrap_or_else(|error| {
@@ -195,6 +199,12 @@ async fn replacement<S: Store>(
     // Another client's token is as unknown as one that does not exist.
     let old = old.filter(|old| old.facts.client_id == client.id);
     let old = old.ok_or_else(|| wrong("the client has no token with that jti"))?;
+    // What an operator issued may have a subject or a lifetime that the client cannot obtain.
+    if old.facts.created_by != format!("client:{}", client.id) {
+        return Err(wrong(
+            "the client did not obtain that token itself: whoever issued it replaces it",
+        ));
+    }
     // The client may have lost the role since.
     policy.role_of(client, Some(&old.facts.role), None).map_err(refused)?;
     let replaced = replace(policy, &old, scope(form)?, None, grace, now);

@@ -115,7 +115,7 @@ fn texts<'c>(agreement: ValueRef<'c>, name: &str) -> Result<Option<Vec<&'c str>>
 ///
 /// [`VerifyError::ClaimInvalid`] for another form. [`VerifyError::NetworkNotAllowed`] also if the host does not
 /// tell the country.
-pub(crate) fn check_regions(claims: &ClaimsSet, from: &Network) -> Result<(), VerifyError> {
+pub fn check_regions(claims: &ClaimsSet, from: &Network) -> Result<(), VerifyError> {
     let Some(regions) = form(claims)? else { return Ok(()) };
     let is_inside = |country: [u8; 2]| regions.iter().any(|region| region.has(country));
     match from.country.is_some_and(is_inside) {

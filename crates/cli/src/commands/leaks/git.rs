@@ -26,7 +26,9 @@ pub(super) fn scan(
     sink: Sink<'_>,
 ) -> anyhow::Result<u64> {
     let shown = path.display();
-    let repository = gix::open(path).with_context(|| format!("{shown} is no git repository"))?;
+    // As git does: the repository may begin above the folder.
+    let repository =
+        gix::discover(path).with_context(|| format!("{shown} is in no git repository"))?;
     if repository.is_shallow()? {
         missed.push(format!("{shown} is a shallow clone: its older history is not there"));
     }

@@ -300,7 +300,7 @@ fn as_sarif(finds: &[Find]) -> Value {
                 "level": if find.state == "live" && !find.is_revoked { "error" } else { "warning" },
                 "message": { "text": format!("{} {}: {state}", find.kind_name(), find.id) },
                 "locations": [{ "physicalLocation": {
-                    "artifactLocation": { "uri": find.place.file },
+                    "artifactLocation": { "uri": uri(&find.place.file) },
                     "region": { "startLine": find.place.line.max(1) },
                 } }],
                 "partialFingerprints": { "edgepass/v1": find.id },
@@ -323,4 +323,14 @@ fn as_sarif(finds: &[Find]) -> Value {
             "results": results,
         }],
     })
+}
+
+/// A path as a URI reference (RFC 3986 §4.2), as SARIF wants it.
+fn uri(path: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/!$&'()*+,=@".contains(&byte);
+    let encoded = path.bytes().map(|byte| match is_plain(byte) {
+        true => char::from(byte).to_string(),
+        false => format!("%{byte:02X}"),
+    });
+    encoded.collect()
 }

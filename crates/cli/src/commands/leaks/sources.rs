@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{Cursor, Read, Seek};
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use edgepass_leaks::{Candidate, Scanner};
 use flate2::read::MultiGzDecoder;
 use serde_json::Value;
@@ -236,6 +236,10 @@ pub(super) fn report(
     sink: Sink<'_>,
 ) -> anyhow::Result<()> {
     let text = text.trim_start_matches('\u{feff}');
+    // A scanner that found nothing writes an empty array; one that crashed, an empty file.
+    if text.trim().is_empty() {
+        bail!("{name} is empty: the scanner has written no report");
+    }
     let values = serde_json::Deserializer::from_str(text).into_iter::<Value>();
     for value in values {
         let value = value.with_context(|| format!("{name} is no report in JSON"))?;
