@@ -29,6 +29,7 @@ pub mod paths;
 pub mod policy;
 pub mod proof;
 pub mod publish;
+pub mod records;
 pub mod replacement;
 pub mod restore;
 pub mod rewrap;

@@ -19,6 +19,7 @@ mod listing;
 mod notices;
 mod policy;
 mod published;
+mod records;
 mod restore;
 mod review;
 mod rewrap;
@@ -144,6 +145,11 @@ enum Command {
     Alerts(alerts::Args),
     /// Resume the token that a finding suspended.
     Undo(alerts::UndoArgs),
+    /// Print what the law wants to be written down: the record of processing activities.
+    Records {
+        #[command(subcommand)]
+        act: records::Act,
+    },
     /// Print the audit trail, check it against its log, or prove what is in it.
     Audit(audit::Args),
     /// Decode a token without verifying it.
@@ -216,6 +222,7 @@ impl Cli {
             Command::Review(args) => review::run(args, &source, json).await,
             Command::Alerts(args) => alerts::run(args, &source, json).await,
             Command::Undo(args) => alerts::undo(args, &source, json).await,
+            Command::Records { act } => records::run(act, &source, json).await,
             Command::Audit(args) => audit::run(args, &source, json).await,
             Command::Inspect(args) => inspect::run(&args, json),
             Command::Verify(args) => verify::run(args, &source, json).await,

@@ -356,6 +356,19 @@ pub enum Mistake {
         /// What to write.
         reason: &'static str,
     },
+    /// A party has no name of its own, an empty text, or a country that is none. Holds its name.
+    #[error(
+        "party {0}: every party has a name of its own; contact, representative and dpo are texts, country is a code of ISO 3166-1"
+    )]
+    Party(String),
+    /// A party of an agreement is no `[[party]]`, although there are some.
+    #[error("agreement {agreement}: there is no [[party]] named {party:?}")]
+    UnknownParty {
+        /// The agreement's `id`.
+        agreement: String,
+        /// The party's name.
+        party: String,
+    },
     /// A rule about approvals is wrong.
     #[error("approval {rule}: {reason}")]
     Approval {

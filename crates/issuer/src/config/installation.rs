@@ -31,6 +31,7 @@ use crate::policy::agreement::Agreement;
 use crate::policy::catalogue::CataloguedScope;
 use crate::policy::federation::Federation;
 use crate::policy::{IssuerPolicy, Role};
+use crate::records::Party;
 use crate::signing_key::TokenType;
 
 /// A checked configuration: one environment, or several, each an issuer of its own.
@@ -138,6 +139,7 @@ struct Entries {
     environments: Vec<String>,
     scopes: Vec<CataloguedScope>,
     agreements: Vec<Agreement>,
+    parties: Vec<Party>,
     roles: Vec<Placed<Role>>,
     clients: Vec<Placed<Client>>,
     federations: Vec<Placed<Federation>>,
@@ -174,11 +176,17 @@ impl Entries {
             |text: ScopeText, before| policy_checks::scope(text, &naming, before),
             |scope| (EntryKind::Scope, None, scope.name.clone()),
         );
+        let known_parties = names(&written.parties, |text| text.name.clone());
+        let mut parties = Vec::new();
+        for text in std::mem::take(&mut written.parties) {
+            let party = sources.check(text, |text| policy_checks::party(text, &parties));
+            parties.extend(party);
+        }
         let agreements = each(
             sources,
             &mut places,
             std::mem::take(&mut written.agreements),
-            |text: AgreementText, before| policy_checks::agreement(text, before),
+            |text: AgreementText, before| policy_checks::agreement(text, before, &known_parties),
             |agreement| (EntryKind::Agreement, None, agreement.id.clone()),
         );
         let issuer = written.issuer.as_ref().map(|issuer| issuer.get_ref().as_str());
@@ -247,6 +255,7 @@ impl Entries {
             environments,
             scopes,
             agreements,
+            parties,
             roles,
             clients,
             federations,
@@ -271,7 +280,7 @@ impl Entries {
             let mut policy = IssuerPolicy::new(roles, clients, federations, scopes, agreements);
             policy.approvals = own(name, &self.approvals).collect();
             (policy.misuse, policy.brakes) = self.misuse.clone();
-            settings.of(name, policy)
+            Config { parties: self.parties.clone(), ..settings.of(name, policy) }
         };
         match self.environments.as_slice() {
             [] => vec![of(None)],
@@ -484,6 +493,7 @@ impl Settings {
             audit_checkpoints: self.audit_checkpoints.clone(),
             targets: self.targets.iter().map(own_target).collect(),
             policy: Arc::new(policy),
+            parties: Vec::new(),
         }
     }
 }

@@ -30,6 +30,7 @@ use crate::keys::KeySchedule;
 use crate::leak_keys::GithubKey;
 use crate::policy::IssuerPolicy;
 use crate::publish::edition::LIST_LIFETIME;
+use crate::records::Party;
 use crate::signing_key::TokenType;
 
 /// The longest lifetime that a role may have. By default, verifiers refuse tokens with a longer
@@ -265,6 +266,8 @@ pub struct Config {
     pub targets: Vec<TargetConfig>,
     /// Roles, clients, and the scopes and agreements that they need.
     pub policy: Arc<IssuerPolicy>,
+    /// Who the parties to agreements are.
+    pub parties: Vec<Party>,
 }
 
 impl TargetConfig {

@@ -19,7 +19,7 @@ use super::countries::is_country;
 use super::error::Mistake;
 use super::written::{
     AgreementText, ApprovalText, ClientText, EnvironmentText, FederationText, MisuseText,
-    NamingText, RoleText, ScopeText, SecretText, TokensText,
+    NamingText, PartyText, RoleText, ScopeText, SecretText, TokensText,
 };
 use crate::access::{ApprovalRule, is_party, whole};
 use crate::client::keys::ClientKeys;
@@ -31,6 +31,7 @@ use crate::policy::agreement::Agreement;
 use crate::policy::catalogue::CataloguedScope;
 use crate::policy::federation::Federation;
 use crate::policy::operator_scopes;
+use crate::records::Party;
 use crate::selection::StatusChange;
 use crate::sidecar::ROLE;
 
@@ -121,7 +122,11 @@ pub(super) fn scope(
 }
 
 /// Checks an `[[agreement]]`. Its `id` differs from those `before`.
-pub(super) fn agreement(text: AgreementText, before: &[Agreement]) -> Result<Agreement, Mistake> {
+pub(super) fn agreement(
+    text: AgreementText,
+    before: &[Agreement],
+    known_parties: &HashSet<String>,
+) -> Result<Agreement, Mistake> {
     let AgreementText { id, parties, purposes, data, recipients, regions, .. } = text;
     let (retention, start, end) = (text.retention, text.start, text.end);
     let enforce_regions = text.enforce_regions;
@@ -139,6 +144,14 @@ pub(super) fn agreement(text: AgreementText, before: &[Agreement]) -> Result<Agr
         if list.len() < least || list.len() > MAX_ITEMS || !are_names(list) {
             return Err(of(field));
         }
+    }
+    let unknown = parties.iter().find(|party| !known_parties.contains(*party));
+    if let (false, Some(party)) = (known_parties.is_empty(), unknown) {
+        return Err(Mistake::UnknownParty { agreement: id, party: party.clone() });
+    }
+    let is_safe = |(region, text): (&String, &String)| regions.contains(region) && is_name(text);
+    if !text.safeguards.iter().all(is_safe) {
+        return Err(of("safeguards"));
     }
     let is_region =
         |name: &String| Region::parse(name).is_some() && (name == "EU" || is_country(name));
@@ -160,10 +173,26 @@ pub(super) fn agreement(text: AgreementText, before: &[Agreement]) -> Result<Agr
         recipients,
         regions,
         enforce_regions,
+        safeguards: text.safeguards,
         retention,
         start,
         end,
     })
+}
+
+/// Checks a `[[party]]`. Its name differs from those `before`.
+pub(super) fn party(text: PartyText, before: &[Party]) -> Result<Party, Mistake> {
+    let PartyText { name, kind, contact, representative, dpo, country } = text;
+    let texts = [&contact, &representative, &dpo];
+    let is_code = |country: &String| country.len() == 2 && is_country(country);
+    let is_right = is_name(&name)
+        && before.iter().all(|other| other.name != name)
+        && texts.into_iter().flatten().all(|text| is_name(text))
+        && country.as_ref().is_none_or(is_code);
+    match is_right {
+        true => Ok(Party { name, kind, contact, representative, dpo, country }),
+        false => Err(Mistake::Party(name)),
+    }
 }
 
 /// Which second of a day a date means.

@@ -16,6 +16,7 @@ use super::error::Mistake;
 use super::{CertificateField, TargetConfig};
 use crate::misuse::Rule;
 use crate::policy::SenderConstraint;
+use crate::records::PartyKind;
 use crate::selection::StatusChange;
 use crate::signing_key::{SigningAlgorithm, TokenType};
 
@@ -64,6 +65,8 @@ pub(super) struct ConfigText {
     pub(super) scopes: Vec<Spanned<ScopeText>>,
     #[serde(rename = "agreement")]
     pub(super) agreements: Vec<Spanned<AgreementText>>,
+    #[serde(rename = "party")]
+    pub(super) parties: Vec<Spanned<PartyText>>,
     #[serde(rename = "role")]
     pub(super) roles: Vec<Spanned<RoleText>>,
     #[serde(rename = "client")]
@@ -108,6 +111,7 @@ impl ConfigText {
         self.environments.extend(file.environments);
         self.scopes.extend(file.scopes);
         self.agreements.extend(file.agreements);
+        self.parties.extend(file.parties);
         self.roles.extend(file.roles);
         self.clients.extend(file.clients);
         self.federations.extend(file.federations);
@@ -255,6 +259,9 @@ pub(super) struct AgreementText {
     /// Whether tokens may be used from these regions alone. Default false.
     #[serde(default)]
     pub(super) enforce_regions: bool,
+    /// What protects data in regions outside of the EEA, by region.
+    #[serde(default)]
+    pub(super) safeguards: BTreeMap<String, String>,
     pub(super) retention: Option<DurationText>,
     /// The first day, in UTC, or the exact time.
     pub(super) start: Datetime,
@@ -438,6 +445,18 @@ pub(super) struct MailText {
     pub(super) user: Option<String>,
     /// The file with the password. The variable `EDGEPASS_MAIL_PASSWORD` takes precedence.
     pub(super) password_file: Option<PathBuf>,
+}
+
+/// A `[[party]]`: who a party to agreements is.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PartyText {
+    pub(super) name: String,
+    pub(super) kind: PartyKind,
+    pub(super) contact: Option<String>,
+    pub(super) representative: Option<String>,
+    pub(super) dpo: Option<String>,
+    pub(super) country: Option<String>,
 }
 
 /// One of a client's `secrets`.

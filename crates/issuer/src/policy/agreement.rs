@@ -1,6 +1,6 @@
 //! Agreements: the contracts under which roles may reach personal data.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use edgepass_verify::UnixMillis;
 use edgepass_verify::checks::purpose::{AGREEMENT, Region};
@@ -25,6 +25,9 @@ pub struct Agreement {
     /// Whether tokens may be used from these regions alone.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub enforce_regions: bool,
+    /// What protects data in regions outside of the EEA, such as standard contractual clauses, by region.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub safeguards: BTreeMap<String, String>,
     /// How long the recipients may keep the data, in seconds. `None`: the agreement states nothing.
     pub retention: Option<u64>,
     /// The first second in which the agreement holds, in seconds since the Unix epoch.
@@ -59,7 +62,8 @@ impl Agreement {
     ///
     /// let agreement = Agreement {
     ///     id: "dpa-7".into(), parties: vec![], purposes: vec![], data: vec![], recipients: vec![],
-    ///     regions: vec![], enforce_regions: false, retention: None, start: 1000, end: Some(2000),
+    ///     regions: vec![], enforce_regions: false,
+    ///     safeguards: Default::default(), retention: None, start: 1000, end: Some(2000),
     /// };
     /// assert_eq!(agreement.remaining(UnixMillis(1_900_000)), Ok(Some(100)));
     /// assert_eq!(agreement.remaining(UnixMillis(999_999)), Err(NotInForce::NotBegun));

@@ -445,6 +445,7 @@ mod tests {
             recipients: vec![],
             regions: vec![],
             enforce_regions: false,
+            safeguards: std::collections::BTreeMap::new(),
             retention: None,
             start,
             end,
