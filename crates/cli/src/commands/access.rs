@@ -18,6 +18,7 @@ use edgepass_store::AnyStore;
 use edgepass_verify::policy::duration::DurationText;
 use serde_json::{Value, json};
 
+use super::examples;
 use super::listing::PAGE;
 use super::source::Source;
 use super::status_act;
@@ -31,22 +32,28 @@ pub(super) enum Act {
     #[command(visible_alias = "ask", after_help = EXAMPLES)]
     Request(RequestArgs),
     /// List requests, the newest first.
+    #[command(after_help = examples::ACCESS_LIST)]
     List(ListArgs),
     /// Print a request, with the digest of what an approval approves.
+    #[command(after_help = examples::ACCESS_SHOW)]
     Show {
         /// The request, as `edgepass access list` shows it.
         id: String,
     },
     /// Approve a request. On a terminal it is shown first.
+    #[command(after_help = examples::ACCESS_APPROVE)]
     Approve(DecisionArgs),
     /// Deny a request.
+    #[command(after_help = examples::ACCESS_DENY)]
     Deny(CommentArgs),
     /// Take a pending request back, or end access: its tokens are revoked.
+    #[command(after_help = examples::ACCESS_END)]
     End {
         /// The request.
         id: String,
     },
     /// Confirm that you have looked at what was done with --break-glass.
+    #[command(after_help = examples::ACCESS_REVIEW)]
     Review(CommentArgs),
 }
 

@@ -10,6 +10,7 @@ use edgepass_issuer::client::secret::ClientSecret;
 use edgepass_server::admin::view;
 use serde_json::{Value, json};
 
+use super::examples;
 use super::source::Source;
 use crate::exit::Exit;
 use crate::host::OsEntropy;
@@ -18,9 +19,11 @@ use crate::{output, private};
 #[derive(clap::Subcommand)]
 pub(super) enum Act {
     /// List the clients, with their roles and what they may change.
+    #[command(after_help = examples::CLIENT_LIST)]
     List,
     /// Add a client to the configuration. It signs its requests with the key of --jwks or --new-key,
     /// or else has a new secret, which is printed once.
+    #[command(after_help = examples::CLIENT_ADD)]
     Add {
         /// The client's `client_id`.
         id: String,

@@ -9,6 +9,7 @@ use edgepass_server::admin::view;
 use edgepass_store::AnyStore;
 use serde_json::{Value, json};
 
+use super::examples;
 use super::published::{self, Published};
 use super::rewrap;
 use super::source::Source;
@@ -21,14 +22,17 @@ use crate::remote::Remote;
 #[derive(clap::Subcommand)]
 pub(super) enum Act {
     /// List all keys, withdrawn ones too, with state and dates.
+    #[command(after_help = examples::KEYS_LIST)]
     List,
     /// Make the standby key sign, and create a new standby key. Refused until the standby key has
     /// been published for one deadline, and for 30 s: verifiers of other people ask no sooner.
+    #[command(after_help = examples::KEYS_ROTATE)]
     Rotate,
     /// Withdraw a compromised key. Another key signs every list. Once no cache holds earlier lists,
     /// the key leaves the JWK Set; within the deadline, verifiers then refuse the tokens that it
     /// signed. Verifiers of other people refuse them when their copy of the JWK Set ends, which may
     /// take hours.
+    #[command(after_help = examples::KEYS_COMPROMISE)]
     Compromise {
         /// The key's `kid`, as listed by `edgepass keys list`.
         #[arg(value_name = "KID", allow_hyphen_values = true)]

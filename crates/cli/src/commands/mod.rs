@@ -9,6 +9,7 @@ mod client;
 mod client_secret;
 pub(crate) mod database;
 mod doctor;
+mod examples;
 mod init;
 mod inspect;
 mod issue;
@@ -95,27 +96,25 @@ Examples:
 Exit codes: 0 ok, 1 refused, 2 wrong usage or configuration, 3 not available now.
 Tokens are read from a file or stdin, never from the command line.";
 
-const SELECTING: &str = "\
-Name tokens by --jti, --jti-file or a token file, or select them by --role, --client, --subject,
---agreement, --grant, --key and --issued-before. A selected token must match all of these options that are given. --all
-selects every token of the environment.";
-
 #[derive(Subcommand)]
 enum Command {
     /// Create an issuer: configuration, master key, database, a signing key and a standby key.
+    #[command(after_help = examples::INIT)]
     Init(init::Args),
     /// Serve tokens, keys and status lists over HTTP.
+    #[command(after_help = examples::SERVE)]
     Serve(serve::Args),
     /// Issue a token under a role.
+    #[command(after_help = examples::ISSUE)]
     Issue(issue::Args),
     /// Revoke tokens. Waits up to 5 s until the new status lists are published.
-    #[command(after_help = SELECTING)]
+    #[command(after_help = examples::SELECTING)]
     Revoke(status_act::Args),
     /// Suspend tokens. Verifiers refuse them until they are resumed.
-    #[command(after_help = SELECTING)]
+    #[command(after_help = examples::SELECTING)]
     Suspend(status_act::Args),
     /// Resume suspended tokens.
-    #[command(after_help = SELECTING)]
+    #[command(after_help = examples::SELECTING)]
     Resume(status_act::Args),
     /// Make tokens of other issuers revocable.
     Status {
@@ -133,6 +132,7 @@ enum Command {
         act: access::Act,
     },
     /// List the issued tokens.
+    #[command(after_help = examples::TOKENS)]
     Tokens(tokens::Args),
     /// Print how tokens are used, as guards report it.
     #[command(after_help = usage::EXAMPLES)]
@@ -144,6 +144,7 @@ enum Command {
     #[command(after_help = alerts::EXAMPLES)]
     Alerts(alerts::Args),
     /// Resume the token that a finding suspended.
+    #[command(after_help = examples::UNDO)]
     Undo(alerts::UndoArgs),
     /// Print what the law wants to be written down: the record of processing activities.
     Records {
@@ -151,12 +152,16 @@ enum Command {
         act: records::Act,
     },
     /// Print the audit trail, check it against its log, or prove what is in it.
+    #[command(after_help = examples::AUDIT)]
     Audit(audit::Args),
     /// Decode a token without verifying it.
+    #[command(after_help = examples::INSPECT)]
     Inspect(inspect::Args),
     /// Verify a token, or a file of requests (--batch), with the guard's verifier.
+    #[command(after_help = examples::VERIFY)]
     Verify(verify::Args),
     /// Check the configuration, keys, targets and served documents. With --url, time a revocation.
+    #[command(after_help = examples::DOCTOR)]
     Doctor(doctor::Args),
     /// Write a checked copy of the database to a new file. `edgepass serve` may run.
     #[command(after_help = backup::EXAMPLES)]
@@ -180,8 +185,10 @@ enum Command {
         act: client::Act,
     },
     /// Generate a client secret and its hash for the configuration.
+    #[command(after_help = examples::CLIENT_SECRET)]
     ClientSecret,
     /// Print a completion script for a shell.
+    #[command(after_help = examples::COMPLETIONS)]
     Completions {
         /// Shell to write the script for.
         shell: clap_complete::Shell,

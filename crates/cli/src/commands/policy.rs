@@ -13,6 +13,7 @@ use edgepass_server::admin::policy::{VersionQuery, version};
 use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
 
+use super::examples;
 use super::published::{self, Server};
 use super::source::Source;
 use crate::exit::{Exit, Failure};
@@ -23,17 +24,21 @@ use crate::{host, output};
 pub(super) enum Act {
     /// Check the whole configuration. Exit code 1 if it has mistakes or a role's agreement is not in
     /// force.
+    #[command(after_help = examples::POLICY_CHECK)]
     Check {
         /// Exit code 1 also for warnings.
         #[arg(long)]
         strict: bool,
     },
     /// Show what the configuration changes in the policy that `serve` uses. Exit code 1 if anything.
+    #[command(after_help = examples::POLICY_DIFF)]
     Diff,
     /// Let a running `serve` read the configuration again. It keeps its policy if the new one has
     /// mistakes.
+    #[command(after_help = examples::POLICY_APPLY)]
     Apply,
     /// Print a stored version of the policy, as JSON. Default: the one that `serve` uses.
+    #[command(after_help = examples::POLICY_SHOW)]
     Show {
         /// Number of the version, as in `edgepass audit`.
         number: Option<u64>,

@@ -7,6 +7,7 @@ use edgepass_server::status_entries::{Entry, allot_soon};
 use edgepass_verify::policy::duration::DurationText;
 use serde_json::{Value, json};
 
+use super::examples;
 use super::source::Source;
 use crate::exit::{Exit, Failure};
 use crate::host::{self, OsEntropy};
@@ -16,6 +17,7 @@ use crate::output;
 pub(super) enum Act {
     /// Allot a status entry for a token of another issuer, so that it can be revoked by its jti.
     /// Prints the claim `status` for it.
+    #[command(after_help = examples::ALLOT)]
     Allot {
         /// `jti` of the token.
         #[arg(long, allow_hyphen_values = true, value_parser = NonEmptyStringValueParser::new())]

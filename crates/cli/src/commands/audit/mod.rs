@@ -21,6 +21,7 @@ use edgepass_store::AnyStore;
 use serde_json::{Value, json};
 
 use super::source::Source;
+use crate::commands::examples;
 use crate::exit::{Exit, Failure};
 use crate::output;
 use crate::remote::not_of_an_issuer;
@@ -39,8 +40,10 @@ pub(super) struct Args {
 #[derive(Subcommand)]
 enum Act {
     /// Print the entries: time, actor and act of each.
+    #[command(after_help = examples::AUDIT)]
     List(list::Args),
     /// Print entries with their positions, as JSON lines or comma-separated values.
+    #[command(after_help = examples::AUDIT_EXPORT)]
     Export(export::Args),
     /// Check every entry against the log, and the log against checkpoints that are kept elsewhere.
     #[command(after_help = VERIFYING)]
@@ -49,8 +52,10 @@ enum Act {
     #[command(after_help = PROVING)]
     Prove(prove::Args),
     /// Print the key that verifies checkpoints and proofs, and where the log is published.
+    #[command(after_help = examples::AUDIT_KEY)]
     Key,
     /// Erase who a person is from entries. The log still verifies.
+    #[command(after_help = examples::AUDIT_ERASE)]
     Erase(erase::Args),
     /// Watch the log of an issuer from elsewhere, and cosign each checkpoint that continues it.
     #[command(after_help = edgepass_witness::EXAMPLES)]

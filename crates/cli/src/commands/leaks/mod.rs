@@ -8,6 +8,7 @@ mod sources;
 use clap::ValueEnum;
 
 use super::source::Source;
+use crate::commands::examples;
 use crate::exit::Exit;
 use crate::output;
 
@@ -18,6 +19,7 @@ pub(super) enum Act {
     Scan(scan::Args),
     /// Print a scanner's rule that finds this issuer's tokens and client secrets. Tokens are found if
     /// their key was made by a version that starts each `kid` with `edgepass-`.
+    #[command(after_help = examples::LEAKS_RULE)]
     Rule {
         /// The scanner. The rule of kingfisher also validates what it finds, and revokes it.
         #[arg(long, value_enum)]
