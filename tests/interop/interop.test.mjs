@@ -705,6 +705,35 @@ test('a job of GitLab is known by the id of its project', async () => {
   assert.equal((await federate(await gitlab.token(plain.issuer.url, JOB))).body.error, 'invalid_request');
 });
 
+test('the lines and the program of the documentation get, show, narrow and revoke tokens', async () => {
+  const page = await readFile(new URL('../../docs/oauth.md', import.meta.url), 'utf8');
+  const [, lines] = /## By hand[^]*?```sh\n([^]*?)```/.exec(page);
+  const [, program] = /## By hand[^]*?```js\n([^]*?)```/.exec(page);
+  const folder = await mkdtemp(join(tmpdir(), 'edgepass-by-hand-'));
+  const file = join(plain.issuer.folder, 'edgepass.toml');
+  const text = await readFile(file, 'utf8');
+  await writeFile(file, text.replace('id = "example-service"', `id = "example-service"\nintrospects = ["${AUDIENCE}"]`));
+  await plain.issuer.edgepass('client', 'add', 'billing', '--role', 'invoice-reader', '--new-key', join(folder, 'billing.jwk'));
+  await plain.issuer.edgepass('policy', 'apply');
+  const script = lines.replaceAll('https://auth.example', plain.issuer.url);
+  const env = { ...process.env, ID: 'example-service', SECRET: plain.secret };
+  const { stdout } = await run('bash', ['-eo', 'pipefail', '-c', script], { cwd: folder, env });
+  assert.match(stdout, /"active":true/);
+  assert.match(stdout, /"issued_token_type"/);
+  assert.equal(await isActive((await readFile(join(folder, 'token.jwt'), 'utf8')).trim()), false);
+  const key = `import { readFile } from 'node:fs/promises'; import { importJWK, SignJWT } from 'jose';\n`;
+  const module = new URL(`by-hand-${crypto.randomUUID()}.mjs`, import.meta.url);
+  await writeFile(module, key + program.replace("'billing.jwk'", JSON.stringify(join(folder, 'billing.jwk'))).replaceAll('https://auth.example', plain.issuer.url)
+    + '\nexport default assertion;\n');
+  const { default: signed } = await import(module).finally(() => rm(module));
+  const got = await post('oauth/token', {
+    grant_type: 'client_credentials', client_assertion: signed, client_assertion_type: 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer',
+  });
+  assert.equal(got.status, 200, JSON.stringify(got.body));
+  await writeFile(file, text);
+  await plain.issuer.edgepass('policy', 'apply');
+});
+
 test('the workflow of the documentation exchanges its identity and calls the API', async () => {
   const page = await readFile(new URL('../../docs/policy.md', import.meta.url), 'utf8');
   const step = /run: \|\n((?: {10}.*\n)+)/.exec(page)[1].replace(/^ {10}/gm, '');

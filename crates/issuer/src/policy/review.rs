@@ -38,6 +38,14 @@ pub enum Concern {
     /// No secret of the client may be used any more.
     #[error("its secrets have ended: it cannot authenticate")]
     NoSecretLeft,
+    /// No role has an audience that the client is named for.
+    #[error("{field}: no role has the audience {audience}; is it mistyped?")]
+    Audience {
+        /// `introspects`, `exchanges` or `reports_use_of`.
+        field: &'static str,
+        /// The audience.
+        audience: String,
+    },
     /// No client and no federation may use the role. Commands of the issuer can.
     #[error("no client and no federation may use it")]
     Unused,
@@ -67,8 +75,24 @@ pub fn review(policy: &IssuerPolicy, now: UnixMillis) -> Vec<Remark> {
         let is_for_operators = role.scope.iter().all(operator_scopes::is_one);
         let is_used =
             policy.clients.iter().any(by_client) || policy.federations.iter().any(by_rule);
-        if !is_used && !is_for_operators {
+        if !is_used && !is_for_operators && policy.approval(&role.name).is_none() {
             remark(Concern::Unused);
+        }
+    }
+    let is_known =
+        |audience: &String| policy.roles.iter().any(|role| role.audiences.contains(audience));
+    for client in &policy.clients {
+        for (field, audiences) in [
+            ("introspects", &client.introspects),
+            ("exchanges", &client.exchanges),
+            ("reports_use_of", &client.reports_use_of),
+        ] {
+            let unknown = audiences.iter().filter(|audience| !is_known(audience));
+            remarks.extend(unknown.map(|audience| {
+                let (kind, name) = (EntryKind::Client, client.id.clone());
+                let concern = Concern::Audience { field, audience: audience.clone() };
+                Remark { kind, name, concern }
+            }));
         }
     }
     let holds_secret = |client: &&Client| client.authentication.is_secret();

@@ -42,6 +42,7 @@ pub(super) async fn order<S: Store>(
         return Err(wrong("an exchange replaces no token"));
     }
     let subject = form.get("subject_token").ok_or_else(|| wrong("subject_token is missing"))?;
+    let subject = subject.trim();
     if !matches!(form.get("requested_token_type"), None | Some(ACCESS_TOKEN | JWT)) {
         return Err(wrong("requested_token_type must be that of an access token"));
     }
