@@ -97,6 +97,12 @@ pub async fn rotate<S: KeyStore + ListStore>(
         return Err(KeyChangeError::TooManyKeys);
     }
     standby.open(issuer.vault()).map_err(KeyChangeError::Standby)?;
+    // Tokens may have been issued under a configuration with a longer lifetime.
+    let lists = issuer.store().lists(seconds).await?;
+    let last = lists.iter().map(|list| list.window_end).max().unwrap_or_default();
+    let retires_at =
+        seconds.saturating_add(schedule.overlap).max(last.saturating_add(RETIRE_AFTER));
+    // Last: a key that is made in a device stays there if something fails afterwards.
     let fresh = standby_key(issuer, entropy, seconds)?;
     let act = Act::KeyRotated {
         from: from.key_id.clone(),
@@ -104,11 +110,6 @@ pub async fn rotate<S: KeyStore + ListStore>(
         standby: fresh.key_id.clone(),
     };
     let signing = standby.key_id.clone();
-    // Tokens may have been issued under a configuration with a longer lifetime.
-    let lists = issuer.store().lists(seconds).await?;
-    let last = lists.iter().map(|list| list.window_end).max().unwrap_or_default();
-    let retires_at =
-        seconds.saturating_add(schedule.overlap).max(last.saturating_add(RETIRE_AFTER));
     let change = KeyChange {
         seen: stored.changed_at,
         now: seconds,

@@ -17,6 +17,8 @@ use zeroize::Zeroizing;
 pub struct Tls {
     certificate: PathBuf,
     key: PathBuf,
+    /// Whether only its owner can read a file.
+    is_private: fn(&Path) -> bool,
     current: RwLock<Read>,
 }
 
@@ -36,6 +38,9 @@ pub enum TlsError {
     /// A file cannot be read.
     #[error("{0} cannot be read")]
     File(PathBuf, #[source] io::Error),
+    /// Others can read the private key.
+    #[error("other users can read the private key {0}")]
+    Readable(PathBuf),
     /// A file has no certificate or no private key in PEM.
     #[error("{0} holds no certificate or private key in PEM")]
     Pem(PathBuf),
@@ -48,16 +53,20 @@ pub enum TlsError {
 const LOOK: Duration = Duration::from_secs(5);
 
 impl Tls {
-    /// Reads a certificate chain and its private key, both in PEM.
+    /// Reads a certificate chain and its private key, both in PEM. The key is refused unless it `is_private`.
     ///
     /// # Errors
     ///
     /// [`TlsError`].
-    pub fn open(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
-        let files = Files::read(certificate, key)?;
+    pub fn open(
+        certificate: &Path,
+        key: &Path,
+        is_private: fn(&Path) -> bool,
+    ) -> Result<Self, TlsError> {
+        let files = Files::read(certificate, key, is_private)?;
         let acceptor = files.acceptor(certificate, key)?;
         let (certificate, key) = (certificate.to_owned(), key.to_owned());
-        Ok(Self { certificate, key, current: RwLock::new(Read { acceptor, files }) })
+        Ok(Self { certificate, key, is_private, current: RwLock::new(Read { acceptor, files }) })
     }
 
     /// Reads the files again when they have changed. The old certificate stays in use if the new one
@@ -77,7 +86,7 @@ impl Tls {
 
     /// `false`: the files are as before.
     fn renew(&self) -> Result<bool, TlsError> {
-        let files = Files::read(&self.certificate, &self.key)?;
+        let files = Files::read(&self.certificate, &self.key, self.is_private)?;
         if self.current.read().unwrap_or_else(PoisonError::into_inner).files == files {
             return Ok(false);
         }
@@ -92,7 +101,14 @@ impl Tls {
 }
 
 impl Files {
-    fn read(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
+    fn read(
+        certificate: &Path,
+        key: &Path,
+        is_private: fn(&Path) -> bool,
+    ) -> Result<Self, TlsError> {
+        if !is_private(key) {
+            return Err(TlsError::Readable(key.to_owned()));
+        }
         let read =
             |path: &Path| fs::read(path).map_err(|error| TlsError::File(path.to_owned(), error));
         Ok(Self(read(certificate)?, Zeroizing::new(read(key)?)))

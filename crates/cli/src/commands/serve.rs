@@ -3,6 +3,7 @@
 use std::fs::{File, TryLockError};
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -154,7 +155,9 @@ impl Served {
             TlsConfig::Plain => None,
             TlsConfig::Certificate { certificate, key } => {
                 private::refuse_if_others_may_read(key, "the private key of [tls]")?;
-                Some(Arc::new(Tls::open(certificate, key).context("[tls]")?))
+                let is_private =
+                    |key: &Path| private::refuse_if_others_may_read(key, "the key").is_ok();
+                Some(Arc::new(Tls::open(certificate, key, is_private).context("[tls]")?))
             }
         };
         let app = App::new(config, issuer, targets, Host { now: host::now, fill: host::fill })

@@ -49,6 +49,15 @@ fn serve_speaks_tls_and_takes_a_renewed_certificate() {
     std::thread::sleep(std::time::Duration::from_secs(6));
     assert!(answers(&serving, &first));
     let second = write_certificate(&serving.issuer);
+    // Nor does a key that others can read, as at the start.
+    let mode = |mode| {
+        let key = serving.issuer.path("key.pem");
+        fs::set_permissions(key, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    mode(0o644);
+    std::thread::sleep(std::time::Duration::from_secs(6));
+    assert!(!answers(&serving, &second));
+    mode(0o600);
     std::thread::sleep(std::time::Duration::from_secs(6));
     assert!(answers(&serving, &second));
     assert!(!answers(&serving, &first));
