@@ -126,6 +126,15 @@ pub trait TokenStore: Send + Sync + 'static {
         most: u32,
     ) -> impl Future<Output = Result<u32, StoreError>> + Send;
 
+    /// Deletes the records of tokens of a subject that expired before a time, in seconds, as
+    /// [`TokenStore::forget_tokens`] does, so that nothing of them stays readable. Returns how many went; 0: none
+    /// is left.
+    fn erase_tokens(
+        &self,
+        subject: &str,
+        expired_before: u64,
+    ) -> impl Future<Output = Result<u64, StoreError>> + Send;
+
     /// The record of the token with this `jti`. `None`: there is none.
     fn token(
         &self,
@@ -419,6 +428,21 @@ pub trait AccessStore: Send + Sync + 'static {
     /// Records that the tokens of an ended request are revoked.
     fn settle_access(&self, id: &str) -> impl Future<Output = Result<(), StoreError>> + Send;
 
+    /// Removes who a person is from requests that are closed. Returns from how many.
+    fn erase_access(
+        &self,
+        subject: &str,
+        now: UnixMillis,
+    ) -> impl Future<Output = Result<u64, StoreError>> + Send;
+
+    /// Deletes some requests that were closed before a time, in seconds, and have nothing left to do. Returns how
+    /// many went.
+    fn forget_access(
+        &self,
+        before: u64,
+        most: u32,
+    ) -> impl Future<Output = Result<u64, StoreError>> + Send;
+
     /// The notices that a channel may be told of by now, the oldest first, at most 50.
     fn open_notices(
         &self,
@@ -426,11 +450,11 @@ pub trait AccessStore: Send + Sync + 'static {
         now_ms: u64,
     ) -> impl Future<Output = Result<Vec<Notice>, StoreError>> + Send;
 
-    /// Records an attempt to tell a notice, as [`MisuseStore::set_told`] does.
+    /// Records that a notice was not taken, and when it may be tried again. Deletes it without a time: it was taken,
+    /// or is given up.
     fn set_notice_told(
         &self,
         id: u64,
-        told_ms: Option<u64>,
         again_ms: Option<u64>,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 }

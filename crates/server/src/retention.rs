@@ -33,7 +33,9 @@ pub(crate) async fn run<S: Store>(app: &App<S>) {
             let tokens = u64::from(store.forget_tokens(before, STEP).await?);
             let isolates_ms = now.0.saturating_sub(KEEP_ISOLATES_MS);
             Ok::<_, StoreError>(
-                tokens.saturating_add(store.forget_usage(day, isolates_ms, STEP).await?),
+                tokens
+                    .saturating_add(store.forget_usage(day, isolates_ms, STEP).await?)
+                    .saturating_add(store.forget_access(before, STEP).await?),
             )
         };
         let pause = match gone.await {

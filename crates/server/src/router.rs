@@ -131,7 +131,7 @@ fn documented<S: Store>() -> Routes<S> {
         .get("/admin/v1/audit", admin::records::audit::<S>)
         .get("/admin/v1/audit/key", admin::trail::key::<S>)
         .get("/admin/v1/audit/proof", admin::trail::proof::<S>)
-        .post("/admin/v1/audit/erase", admin::trail::erase::<S>)
+        .post("/admin/v1/erase", admin::trail::erase::<S>)
         .get("/admin/v1/usage", admin::usage::get::<S>)
         .get("/admin/v1/review", admin::review::get::<S>)
         .get("/admin/v1/access-requests", admin::access::list::<S>)

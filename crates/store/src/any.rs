@@ -90,6 +90,7 @@ forward! {
         fn record_issue(token: &NewToken, entry: &AuditEntry) -> Result<Recorded, StoreError>;
         fn use_once(id: UsedId, now: u64) -> Result<bool, StoreError>;
         fn forget_tokens(expired_before: u64, most: u32) -> Result<u32, StoreError>;
+        fn erase_tokens(subject: &str, expired_before: u64) -> Result<u64, StoreError>;
         fn token(jwt_id: &str) -> Result<Option<TokenRecord>, StoreError>;
         fn tokens(filter: &TokenFilter, page: Page) -> Result<Vec<TokenRecord>, StoreError>;
         fn agreement_after(after: &str) -> Result<Option<String>, StoreError>;
@@ -148,7 +149,9 @@ forward! {
         fn unsettled_access() -> Result<Vec<AccessRequest>, StoreError>;
         fn settle_access(id: &str) -> Result<(), StoreError>;
         fn open_notices(channel: Channel, now_ms: u64) -> Result<Vec<Notice>, StoreError>;
-        fn set_notice_told(id: u64, told_ms: Option<u64>, again_ms: Option<u64>) -> Result<(), StoreError>;
+        fn set_notice_told(id: u64, again_ms: Option<u64>) -> Result<(), StoreError>;
+        fn erase_access(subject: &str, now: UnixMillis) -> Result<u64, StoreError>;
+        fn forget_access(before: u64, most: u32) -> Result<u64, StoreError>;
     }
     StoreState {
         fn is_writable() -> bool;

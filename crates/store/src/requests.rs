@@ -52,12 +52,24 @@ pub(crate) const NOTICE: &str = "INSERT INTO notices (id, channel, at_ms, docume
      SELECT coalesce(max(id), 0) + 1, $1, $2, $3 FROM notices";
 
 /// Selects the notices of a channel that may be told.
-pub(crate) const OPEN: &str = "SELECT * FROM notices WHERE channel = $1 AND again_ms IS NOT NULL \
-     AND again_ms <= $2 ORDER BY id LIMIT 50";
+pub(crate) const OPEN: &str = "SELECT * FROM notices WHERE channel = $1 AND again_ms <= $2 \
+     ORDER BY id LIMIT 50";
 
-/// Records an attempt to tell a notice.
-pub(crate) const TOLD: &str =
-    "UPDATE notices SET attempts = attempts + 1, told_ms = $2, again_ms = $3 WHERE id = $1";
+/// Records a failed attempt to tell a notice.
+pub(crate) const NOT_TOLD: &str =
+    "UPDATE notices SET attempts = attempts + 1, again_ms = $2 WHERE id = $1";
+
+/// Deletes a notice.
+pub(crate) const TOLD: &str = "DELETE FROM notices WHERE id = $1";
+
+/// Deletes requests that were closed before a time, in seconds (`$1`) and in milliseconds (`$2`).
+pub(crate) const FORGET: &str = "DELETE FROM access_requests WHERE seq IN (SELECT seq FROM access_requests \
+     WHERE expires_ms < $2 AND (ends IS NULL OR ends < $1) AND unreviewed = 0 AND settled = 1 LIMIT $3)";
+
+/// The texts by which a document names a person, as JSON has them.
+pub(crate) fn parties(subject: &str) -> [String; 2] {
+    ["subject", "cli"].map(|kind| serde_json::Value::from(format!("{kind}:{subject}")).to_string())
+}
 
 /// The columns of a request that change.
 pub(crate) struct Changing {

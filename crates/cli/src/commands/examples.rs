@@ -55,10 +55,10 @@ pub(super) const AUDIT_KEY: &str = "\
 Examples:
   edgepass audit key --json";
 
-pub(super) const AUDIT_ERASE: &str = "\
+pub(super) const ERASE: &str = "\
 Examples:
-  edgepass audit erase --subject ada --reason \"request of 2026-11-02\" --dry-run
-  edgepass audit erase --subject ada --reason \"request of 2026-11-02\"";
+  edgepass erase --subject ada --reason \"request of 2026-11-02\" --dry-run
+  edgepass erase --subject ada --reason \"request of 2026-11-02\"";
 
 pub(super) const INSPECT: &str = "\
 Examples:

@@ -9,6 +9,7 @@ mod client;
 mod client_secret;
 pub(crate) mod database;
 mod doctor;
+mod erase;
 mod examples;
 mod init;
 mod inspect;
@@ -146,6 +147,9 @@ enum Command {
     /// Resume the token that a finding suspended.
     #[command(after_help = examples::UNDO)]
     Undo(alerts::UndoArgs),
+    /// Remove who a person is from the audit trail, records, use and requests. The log still verifies.
+    #[command(after_help = examples::ERASE)]
+    Erase(erase::Args),
     /// Print what the law wants to be written down: the record of processing activities.
     Records {
         #[command(subcommand)]
@@ -229,6 +233,7 @@ impl Cli {
             Command::Review(args) => review::run(args, &source, json).await,
             Command::Alerts(args) => alerts::run(args, &source, json).await,
             Command::Undo(args) => alerts::undo(args, &source, json).await,
+            Command::Erase(args) => erase::run(args, &source, json).await,
             Command::Records { act } => records::run(act, &source, json).await,
             Command::Audit(args) => audit::run(args, &source, json).await,
             Command::Inspect(args) => inspect::run(&args, json),

@@ -49,18 +49,16 @@ async fn tell_open(
             Channel::Webhook => webhook(channels.webhook.as_ref(), &notice).await,
             Channel::Mail => mail(channels.mail.as_ref(), &notice).await,
         };
-        let (told_ms, again_ms) = match told {
-            Ok(true) => (Some(host::now().0), None),
-            // Nobody is to be told.
-            Ok(false) => (None, None),
+        let again_ms = match told {
+            Ok(()) => None,
             Err(reason) => {
                 let wait = again(notice.attempts);
                 let (id, channel, is_given_up) = (notice.id, channel.name(), wait.is_none());
                 tracing::warn!(id, channel, reason, is_given_up, "a notice was not taken");
-                (None, wait.map(|wait| now.plus(wait).0))
+                wait.map(|wait| now.plus(wait).0)
             }
         };
-        store.set_notice_told(notice.id, told_ms, again_ms).await?;
+        store.set_notice_told(notice.id, again_ms).await?;
     }
     Ok(())
 }
@@ -75,8 +73,8 @@ fn parsed(notice: &Notice) -> Value {
     serde_json::from_str(&notice.document).unwrap_or_default()
 }
 
-async fn webhook(webhook: Option<&Webhook>, notice: &Notice) -> Result<bool, String> {
-    let Some(webhook) = webhook else { return Ok(false) };
+async fn webhook(webhook: Option<&Webhook>, notice: &Notice) -> Result<(), String> {
+    let Some(webhook) = webhook else { return Ok(()) };
     let document = &parsed(notice);
     let body = json!({
         "type": document["type"],
@@ -84,11 +82,11 @@ async fn webhook(webhook: Option<&Webhook>, notice: &Notice) -> Result<bool, Str
         "data": document["data"],
     });
     let id = format!("msg_{}", id(notice));
-    webhook.send(&id, host::now(), &body.to_string()).await.map(|()| true)
+    webhook.send(&id, host::now(), &body.to_string()).await
 }
 
-async fn mail(mail: Option<&Mail>, notice: &Notice) -> Result<bool, String> {
-    let Some(mail) = mail else { return Ok(false) };
+async fn mail(mail: Option<&Mail>, notice: &Notice) -> Result<(), String> {
+    let Some(mail) = mail else { return Ok(()) };
     let document = &parsed(notice);
     let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
     let to: Vec<String> = document["to"].as_array().into_iter().flatten().map(text).collect();
@@ -124,5 +122,5 @@ async fn mail(mail: Option<&Mail>, notice: &Notice) -> Result<bool, String> {
         ticket = text(&access["ticket"]),
         asked = output::date_ms(access["asked_ms"].as_u64().unwrap_or_default()),
     );
-    mail.send(&id(notice), &to, &subject, &body).await.map(|()| true)
+    mail.send(&id(notice), &to, &subject, &body).await
 }

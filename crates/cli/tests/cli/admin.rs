@@ -108,7 +108,7 @@ fn the_trail_is_exported_proven_and_erased_from_elsewhere() {
     }
     // To read the trail is one thing, to change it another.
     let auditor = operator(&serving, "eve", Some("edgepass:audit"));
-    let erase = ["audit", "erase", "--subject", "mallory", "--reason", "case 7", "--json"];
+    let erase = ["erase", "--subject", "mallory", "--reason", "case 7", "--json"];
     assert_eq!(remote(&serving, &auditor, &erase).0, Some(1));
     let dry = [&erase[..], &["--dry-run"]].concat();
     for (arguments, is_erased) in [(&dry[..], false), (&erase[..], true)] {

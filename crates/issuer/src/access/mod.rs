@@ -472,6 +472,35 @@ impl AccessRequest {
         self.changed();
     }
 
+    /// Removes who a person is, from a request that is closed. `false`: it is open, or does not name them.
+    pub fn erase(&mut self, subject: &str, now: UnixMillis) -> bool {
+        const ERASED: &str = "erased";
+        let is_them = |party: &str| matches!(party.split_once(':'), Some(("subject" | "cli", name)) if name == subject);
+        if matches!(self.state(now), State::Pending | State::Approved) {
+            return false;
+        }
+        let is_theirs = self.subject == subject || is_them(&self.asked_by);
+        let mut is_changed = is_theirs;
+        if is_theirs {
+            (self.asked_by, self.subject) = (ERASED.to_owned(), ERASED.to_owned());
+            (self.reason, self.ticket) = (ERASED.to_owned(), None);
+        }
+        for decision in self.decisions.iter_mut().chain(&mut self.reviewed) {
+            if is_theirs || is_them(&decision.by) {
+                (decision.by, decision.comment) = (ERASED.to_owned(), None);
+                is_changed = true;
+            }
+        }
+        if self.ended_by.as_deref().is_some_and(is_them) {
+            self.ended_by = Some(ERASED.to_owned());
+            is_changed = true;
+        }
+        if is_changed {
+            self.changed();
+        }
+        is_changed
+    }
+
     /// Whether access is granted at this time, in seconds.
     pub fn stands(&self, seconds: u64) -> bool {
         self.recorded == State::Approved

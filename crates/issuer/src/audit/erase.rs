@@ -3,7 +3,11 @@
 use std::collections::HashSet;
 
 use super::{Act, AuditEntry};
-use crate::storage::{AuditStore, LogStore, Page, StoreError, TokenFilter, TokenStore};
+use edgepass_verify::UnixMillis;
+
+use crate::storage::{
+    AccessStore, AuditStore, LogStore, Page, StoreError, TokenFilter, TokenStore,
+};
 
 /// What to erase, and why.
 #[derive(Clone, Debug)]
@@ -20,27 +24,37 @@ pub struct Erasure {
 }
 
 /// What was erased.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Erased {
     /// The number of entries whose personal values were erased.
     pub entries: u64,
     /// The number of entries that cannot be read and were passed over.
     pub damaged: u64,
+    /// The number of deleted records of tokens.
+    pub records: u64,
+    /// The number of records that stay, since verifiers may still ask about their tokens.
+    pub records_left: u64,
+    /// The number of requests for access that were erased.
+    pub requests: u64,
     /// Whether files of the database may hold the values as long as another process reads it.
     pub is_in_files: bool,
 }
 
+/// The least time for which the record of a token stays after its expiry, in seconds: a list has its status until the
+/// end of its window.
+const LEAST_KEPT: u64 = 24 * 60 * 60;
 /// Entries that are read, and erased, at once.
 const PAGE: u32 = 500;
 
-/// Erases the personal values of a subject's entries. `by` is who does it, the number of the policy in use, and
+/// Erases the personal values of a subject's entries, the records of tokens that expired a day ago with their use, and
+/// who the subject is from requests for access that are closed. `by` is who does it, the number of the policy in use, and
 /// the time in milliseconds.
 ///
 /// # Errors
 ///
 /// [`StoreError`]. Repeat the erasure then: some entries may be erased already.
 pub async fn erase_subject(
-    store: &(impl AuditStore + LogStore + TokenStore),
+    store: &(impl AuditStore + LogStore + TokenStore + AccessStore),
     erasure: &Erasure,
     by: (&str, u64, u64),
 ) -> Result<Erased, StoreError> {
@@ -65,7 +79,9 @@ pub async fn erase_subject(
         positions.extend(found.map(|(position, _)| *position));
     }
     if erasure.is_dry {
-        return Ok(Erased { entries: count(&positions), damaged, is_in_files: false });
+        let records_left = u64::try_from(tokens.len()).unwrap_or(u64::MAX);
+        let entries = count(&positions);
+        return Ok(Erased { entries, damaged, records_left, ..Erased::default() });
     }
     // The newest first: an entry that says whose token another one is about outlives that one.
     for part in positions.rchunks(PAGE as usize) {
@@ -74,8 +90,22 @@ pub async fn erase_subject(
         let entry = AuditEntry { at_ms, actor: actor.to_owned(), policy: Some(policy), act };
         store.erase_personal(part, &entry).await?;
     }
+    // Records and requests have no time of their own to compare with: they go once they are of no use.
+    let (mut records, now) = (0_u64, UnixMillis(by.2));
+    let before = now.numeric_date().seconds().saturating_sub(LEAST_KEPT);
+    let before = before.min(erasure.before_ms / 1000);
+    loop {
+        match store.erase_tokens(subject, before).await? {
+            0 => break,
+            gone => records = records.saturating_add(gone),
+        }
+    }
+    let requests = store.erase_access(subject, now).await?;
+    let left = recorded(store, subject).await?.len();
+    let records_left = u64::try_from(left).unwrap_or(u64::MAX);
     let is_in_files = !store.forget_erased().await?;
-    Ok(Erased { entries: count(&positions), damaged, is_in_files })
+    let entries = count(&positions);
+    Ok(Erased { entries, damaged, records, records_left, requests, is_in_files })
 }
 
 /// The tokens of a subject that have a record.

@@ -65,6 +65,12 @@ pub struct EraseAnswer {
     pub erased: bool,
     /// The number of entries that cannot be read.
     pub damaged: u64,
+    /// The number of deleted records of tokens, with their use.
+    pub records: u64,
+    /// The number of records that stay until a day after their tokens have expired.
+    pub records_left: u64,
+    /// The number of requests for access that were erased.
+    pub requests: u64,
     /// Whether files of the database may hold the values for now.
     pub is_in_files: bool,
 }
@@ -72,8 +78,8 @@ pub struct EraseAnswer {
 impl EraseAnswer {
     /// The answer to an erasure.
     pub fn of(done: &Erased, is_dry: bool) -> Self {
-        let Erased { entries, damaged, is_in_files } = *done;
-        Self { entries, erased: !is_dry, damaged, is_in_files }
+        let Erased { entries, damaged, records, records_left, requests, is_in_files } = *done;
+        Self { entries, erased: !is_dry, damaged, records, records_left, requests, is_in_files }
     }
 }
 
@@ -172,7 +178,7 @@ pub(crate) async fn proof<S: Store>(
     respond(found.await)
 }
 
-/// `POST /admin/v1/audit/erase`.
+/// `POST /admin/v1/erase`.
 pub(crate) async fn erase<S: Store>(
     State(app): State<Arc<App<S>>>,
     head: Head,

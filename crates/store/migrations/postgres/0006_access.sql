@@ -27,15 +27,14 @@ CREATE INDEX access_of ON access_requests (role, client_id, subject);
 CREATE INDEX access_unsettled ON access_requests (seq) WHERE settled = 0;
 CREATE UNIQUE INDEX access_unreviewed ON access_requests (role) WHERE unreviewed = 1;
 
--- What is to be told to whom. A notice that was taken or given up has no again_ms.
+-- What is to be told to whom. A notice that was taken or given up is deleted.
 CREATE TABLE notices (
     id       BIGINT PRIMARY KEY,
     channel  TEXT COLLATE "C" NOT NULL,
     at_ms    BIGINT NOT NULL,
     document TEXT COLLATE "C" NOT NULL,
     attempts BIGINT NOT NULL DEFAULT 0,
-    told_ms  BIGINT,
-    again_ms BIGINT DEFAULT 0
+    again_ms BIGINT NOT NULL DEFAULT 0
 );
 
-CREATE INDEX notices_untold ON notices (channel, again_ms) WHERE again_ms IS NOT NULL;
+CREATE INDEX notices_untold ON notices (channel, again_ms);

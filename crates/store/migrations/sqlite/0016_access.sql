@@ -27,15 +27,14 @@ CREATE INDEX access_of ON access_requests (role, client_id, subject);
 CREATE INDEX access_unsettled ON access_requests (seq) WHERE settled = 0;
 CREATE UNIQUE INDEX access_unreviewed ON access_requests (role) WHERE unreviewed = 1;
 
--- What is to be told to whom. A notice that was taken or given up has no again_ms.
+-- What is to be told to whom. A notice that was taken or given up is deleted.
 CREATE TABLE notices (
     id       INTEGER PRIMARY KEY NOT NULL,
     channel  TEXT NOT NULL,
     at_ms    INTEGER NOT NULL,
     document TEXT NOT NULL,
     attempts INTEGER NOT NULL DEFAULT 0,
-    told_ms  INTEGER,
-    again_ms INTEGER DEFAULT 0
+    again_ms INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
-CREATE INDEX notices_untold ON notices (channel, again_ms) WHERE again_ms IS NOT NULL;
+CREATE INDEX notices_untold ON notices (channel, again_ms);

@@ -148,6 +148,31 @@ pub(super) async fn forget(connection: &mut PgConnection, old: &[i64]) -> Result
     Ok(())
 }
 
+/// Records that are erased at once.
+const ERASED: u32 = 500;
+
+/// Deletes records of a subject that expired before a time. Returns how many went.
+pub(super) async fn erase(
+    connection: &mut PgConnection,
+    subject: &str,
+    expired_before: u64,
+) -> Result<u64, StoreError> {
+    let rows = query(
+        "SELECT seq FROM tokens WHERE subject = $1 AND expiration < $2 \
+         AND seq < (SELECT max(seq) FROM tokens) LIMIT $3",
+    )
+    .bind(subject)
+    .bind(rows::signed(expired_before))
+    .bind(i64::from(ERASED))
+    .fetch_all(&mut *connection)
+    .await
+    .map_err(failed)?;
+    let old: Vec<i64> =
+        rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>().map_err(failed)?;
+    forget(connection, &old).await?;
+    u64::try_from(old.len()).map_err(corrupt)
+}
+
 /// The most tokens that a token is exchanged from, directly or not. An act visits each.
 const MAX_ANCESTORS: usize = 8;
 

@@ -4,6 +4,7 @@ use edgepass_issuer::access::AccessRequest;
 use edgepass_issuer::audit::AuditEntry;
 use edgepass_issuer::storage::{NewNotice, StoreError};
 use edgepass_issuer::token_facts::TokenFacts;
+use edgepass_verify::UnixMillis;
 use sqlx::{Row, SqliteConnection};
 
 use super::audit::append;
@@ -132,4 +133,41 @@ async fn notify(
             .map_err(failed)?;
     }
     Ok(())
+}
+
+/// Removes who a person is from requests that are closed. Returns from how many.
+pub(super) async fn erase(
+    connection: &mut SqliteConnection,
+    subject: &str,
+    now: UnixMillis,
+) -> Result<u64, StoreError> {
+    let [by_token, by_user] = requests::parties(subject);
+    let rows = sqlx::query(
+        "SELECT * FROM access_requests WHERE subject = $1 OR instr(document, $2) > 0 \
+         OR instr(document, $3) > 0",
+    )
+    .bind(subject)
+    .bind(by_token)
+    .bind(by_user)
+    .fetch_all(&mut *connection)
+    .await
+    .map_err(failed)?;
+    let mut erased = 0_u64;
+    for row in &rows {
+        let mut request = requests::request(row).map_err(failed)?;
+        let seen = request.version;
+        if !request.erase(subject, now) {
+            continue;
+        }
+        sqlx::query("UPDATE access_requests SET subject = $2, asked_by = $3 WHERE id = $1")
+            .bind(&request.id)
+            .bind(&request.subject)
+            .bind(&request.asked_by)
+            .execute(&mut *connection)
+            .await
+            .map_err(failed)?;
+        write(connection, seen, &request).await?;
+        erased = erased.saturating_add(1);
+    }
+    Ok(erased)
 }

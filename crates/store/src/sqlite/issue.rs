@@ -9,7 +9,7 @@ use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{AssertSqlSafe, Row, Sqlite, SqliteConnection};
 
-use super::audit::append;
+use super::audit::{append, secure_delete};
 use super::{access, corrupt, failed, replacements, used_ids};
 use crate::ranges::{Range, Ranges, Taken};
 use crate::rows;
@@ -127,6 +127,33 @@ pub(super) async fn forget(
         delete.execute(&mut *connection).await.map_err(failed)?;
     }
     Ok(())
+}
+
+/// Records that are erased at once.
+const ERASED: u32 = 500;
+
+/// Deletes records of a subject that expired before a time. Returns how many went.
+pub(super) async fn erase(
+    connection: &mut SqliteConnection,
+    subject: &str,
+    expired_before: u64,
+) -> Result<u64, StoreError> {
+    let rows = sqlx::query(
+        "SELECT seq FROM tokens WHERE subject = $1 AND expiration < $2 \
+         AND seq < (SELECT max(seq) FROM tokens) LIMIT $3",
+    )
+    .bind(subject)
+    .bind(rows::signed(expired_before))
+    .bind(i64::from(ERASED))
+    .fetch_all(&mut *connection)
+    .await
+    .map_err(failed)?;
+    let old: Vec<i64> =
+        rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>().map_err(failed)?;
+    secure_delete(connection, true).await?;
+    forget(connection, &old).await?;
+    secure_delete(connection, false).await?;
+    u64::try_from(old.len()).map_err(corrupt)
 }
 
 /// The most tokens that a token is exchanged from, directly or not. An act visits each.

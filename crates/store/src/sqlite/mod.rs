@@ -227,6 +227,10 @@ impl TokenStore for SqliteStore {
         u32::try_from(old.len()).map_err(corrupt)
     }
 
+    async fn erase_tokens(&self, subject: &str, expired_before: u64) -> Result<u64, StoreError> {
+        self.writer.write(async |one| issue::erase(one, subject, expired_before).await).await
+    }
+
     async fn token(&self, jwt_id: &str) -> Result<Option<TokenRecord>, StoreError> {
         let row = sqlx::query("SELECT * FROM tokens WHERE jwt_id = $1")
             .bind(jwt_id)
@@ -644,17 +648,30 @@ impl AccessStore for SqliteStore {
         rows.iter().map(requests::notice).collect::<Result<_, _>>().map_err(failed)
     }
 
-    async fn set_notice_told(
-        &self,
-        id: u64,
-        told_ms: Option<u64>,
-        again_ms: Option<u64>,
-    ) -> Result<(), StoreError> {
-        let set = sqlx::query(requests::TOLD)
-            .bind(rows::signed(id))
-            .bind(told_ms.map(rows::signed))
-            .bind(again_ms.map(rows::signed));
+    async fn set_notice_told(&self, id: u64, again_ms: Option<u64>) -> Result<(), StoreError> {
+        let set = match again_ms {
+            Some(again) => {
+                sqlx::query(requests::NOT_TOLD).bind(rows::signed(id)).bind(rows::signed(again))
+            }
+            None => sqlx::query(requests::TOLD).bind(rows::signed(id)),
+        };
         self.writer.write(async |one| set.execute(one).await.map(|_| ()).map_err(failed)).await
+    }
+
+    async fn erase_access(&self, subject: &str, now: UnixMillis) -> Result<u64, StoreError> {
+        self.writer.write(async |one| access::erase(one, subject, now).await).await
+    }
+
+    async fn forget_access(&self, before: u64, most: u32) -> Result<u64, StoreError> {
+        let forget = sqlx::query(requests::FORGET)
+            .bind(rows::signed(before))
+            .bind(rows::signed(before.saturating_mul(1000)))
+            .bind(i64::from(most));
+        self.writer
+            .write(async |one| {
+                forget.execute(one).await.map(|done| done.rows_affected()).map_err(failed)
+            })
+            .await
     }
 }
 

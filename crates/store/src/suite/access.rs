@@ -14,7 +14,8 @@ use edgepass_issuer::policy::{Role, SenderConstraint};
 use edgepass_issuer::selection::{Filter, Selection, StatusChange};
 use edgepass_issuer::status_act::perform;
 use edgepass_issuer::storage::{
-    AccessFilter, AccessStore, AuditStore, NewToken, Page, Recorded, Store, TokenStore,
+    AccessFilter, AccessStore, AuditStore, Channel, NewNotice, NewToken, Page, Recorded, Store,
+    TokenStore,
 };
 use edgepass_jose::Scope;
 use edgepass_status_list::StatusType;
@@ -283,4 +284,74 @@ pub(crate) async fn no_token_is_issued_without_access_however_many_decide_at_onc
                  access_requests a WHERE a.id = t.grant_id AND a.begins <= t.issued_at \
                  AND a.ends >= t.expiration AND a.recorded IN ('approved', 'ended'))";
     assert_eq!(it.database.number(wrong).await, 0);
+}
+
+pub(crate) async fn who_asked_and_who_decided_is_erased_once_it_is_over<D: Database>() {
+    let it = test_store::<D>().await;
+    let store = &it.store;
+    let policy = policy(store).await;
+    add(store, &asked("ar_1", "ada", &policy, true), &policy).await;
+    add(store, &asked("ar_2", "cy", &policy, false), &policy).await;
+    assert_eq!(decide(store, "ar_2", "ada", false, &policy).await, Some(State::Pending));
+    assert_eq!(decide(store, "ar_2", "bo", false, &policy).await, Some(State::Denied));
+    let mut own = token("t1");
+    own.facts.subject = "ada".into();
+    issue(store, &own).await;
+    let mut live = token("t2");
+    (live.facts.subject, live.facts.expiration) = ("ada".into(), 5_000);
+    issue(store, &live).await;
+    issue(store, &token("t3")).await;
+    // One is open, and in the other only the decision is hers.
+    assert_eq!(store.erase_access("ada", NOW).await.unwrap(), 1);
+    assert_eq!(store.access("ar_1").await.unwrap().unwrap().asked_by, "subject:ada");
+    let later = UnixMillis(NOW.0 + 600_000);
+    assert_eq!(store.erase_access("ada", later).await.unwrap(), 1);
+    assert_eq!(store.erase_access("ada", later).await.unwrap(), 0, "nothing is left");
+    let text = "SELECT count(*) FROM access_requests WHERE document LIKE '%ada%' OR subject = 'ada' \
+                OR asked_by LIKE '%ada%' OR document LIKE '%to look%'";
+    assert_eq!(it.database.number(text).await, 1, "the reason of somebody else");
+    let kept = store.access("ar_2").await.unwrap().unwrap();
+    assert_eq!((kept.asked_by.as_str(), kept.decisions[0].by.as_str()), ("subject:cy", "erased"));
+    assert_eq!(store.erase_tokens("ada", 1_000).await.unwrap(), 1);
+    assert_eq!(store.erase_tokens("ada", 1_000).await.unwrap(), 0);
+    assert!(store.token("t1").await.unwrap().is_none());
+    assert!(
+        store.token("t2").await.unwrap().is_some() && store.token("t3").await.unwrap().is_some()
+    );
+}
+
+pub(crate) async fn a_request_is_forgotten_once_it_has_nothing_left_to_do<D: Database>() {
+    let it = test_store::<D>().await;
+    let store = &it.store;
+    let policy = policy(store).await;
+    add(store, &asked("ar_1", "ada", &policy, true), &policy).await;
+    add(store, &asked("ar_2", "bo", &policy, false), &policy).await;
+    let end = NOW.numeric_date().seconds() + 3_600 + 1;
+    assert_eq!(store.forget_access(end - 2, 10).await.unwrap(), 0, "one is pending");
+    assert_eq!(store.forget_access(end, 10).await.unwrap(), 1);
+    assert!(store.access("ar_2").await.unwrap().is_none());
+    let reviewed = change(store, "ar_1", &policy, AccessChange::Reviewed, |request| {
+        request.review(None, &party("cy", "lead"), &policy, NOW)
+    });
+    assert!(reviewed.await.is_some());
+    assert_eq!(store.forget_access(end, 10).await.unwrap(), 1);
+}
+
+pub(crate) async fn a_notice_goes_once_it_is_taken<D: Database>() {
+    let it = test_store::<D>().await;
+    let store = &it.store;
+    let policy = policy(store).await;
+    let request = asked("ar_1", "ada", &policy, false);
+    let entry = request.entry(AccessChange::Asked, "subject:ada", &policy, NOW);
+    let notice = |channel| NewNotice { channel, at_ms: 7, document: "{}".into() };
+    let notices = [notice(Channel::Webhook), notice(Channel::Mail)];
+    store.add_access(&request, &entry, &notices).await.unwrap();
+    let open = async |now| store.open_notices(Channel::Mail, now).await.unwrap();
+    let [mail] = open(1).await.try_into().unwrap();
+    store.set_notice_told(mail.id, Some(100)).await.unwrap();
+    assert!(open(99).await.is_empty());
+    assert_eq!(open(100).await[0].attempts, 1);
+    store.set_notice_told(mail.id, None).await.unwrap();
+    assert!(open(u64::MAX / 2).await.is_empty());
+    assert_eq!(it.database.number("SELECT count(*) FROM notices").await, 1);
 }

@@ -1,6 +1,5 @@
 //! `edgepass audit`: reads the audit trail, checks it against its log, and proves what is in it.
 
-mod erase;
 mod export;
 mod list;
 mod prove;
@@ -54,9 +53,6 @@ enum Act {
     /// Print the key that verifies checkpoints and proofs, and where the log is published.
     #[command(after_help = examples::AUDIT_KEY)]
     Key,
-    /// Erase who a person is from entries. The log still verifies.
-    #[command(after_help = examples::AUDIT_ERASE)]
-    Erase(erase::Args),
     /// Watch the log of an issuer from elsewhere, and cosign each checkpoint that continues it.
     #[command(after_help = edgepass_witness::EXAMPLES)]
     Witness(edgepass_witness::Args),
@@ -88,7 +84,6 @@ pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Resu
         Act::Verify(args) => verify::run(args, source, json).await,
         Act::Prove(args) => prove::run(args, source, json).await,
         Act::Key => key(source, json).await,
-        Act::Erase(args) => erase::run(args, source, json).await,
         Act::Witness(args) => witness::run(args, source, json).await,
     }
 }
@@ -173,7 +168,7 @@ fn damaged(text: String) -> anyhow::Error {
 }
 
 /// A time such as 2026-11-22T10:00:00Z or 2026-11-22, in milliseconds since the epoch.
-fn time(text: &str) -> Result<u64, String> {
+pub(super) fn time(text: &str) -> Result<u64, String> {
     let day = || {
         let day = chrono::NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?;
         Some(day.and_hms_opt(0, 0, 0)?.and_utc().timestamp_millis())
@@ -186,7 +181,7 @@ fn time(text: &str) -> Result<u64, String> {
 }
 
 /// A whole number of entries, with the right form of the noun.
-fn entries(count: u64) -> String {
+pub(super) fn entries(count: u64) -> String {
     match count {
         1 => "1 entry".to_owned(),
         _ => format!("{count} entries"),

@@ -1,23 +1,23 @@
-//! `edgepass audit erase`.
+//! `edgepass erase`: removes who a person is.
 
 use edgepass_issuer::audit::erase::{Erasure, erase_subject};
 use edgepass_server::admin::trail::{EraseAnswer, EraseRequest};
 
-use super::entries;
-use crate::commands::source::Source;
-use crate::commands::{actor, open_store, record_policy};
+use super::audit::entries;
+use super::source::Source;
+use super::{actor, open_store, record_policy};
 use crate::exit::Exit;
 use crate::remote::not_of_an_issuer;
 use crate::{host, output};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// Erase the entries about tokens of this subject, those of acts on such tokens, and those of acts by
-    /// the subject. Who acted on the tokens, and why, is erased with them.
+    /// The person: `sub` of tokens, or who acted. From the audit trail go the entries about tokens of this subject,
+    /// those of acts on such tokens, and those of acts by the subject, with who acted on the tokens and why.
     #[arg(long, allow_hyphen_values = true)]
     subject: String,
     /// Only entries before this day or time (UTC), such as 2026-11-22.
-    #[arg(long, value_name = "TIME", value_parser = super::time)]
+    #[arg(long, value_name = "TIME", value_parser = super::audit::time)]
     before: Option<u64>,
     /// Why, for the audit trail: a word or a number of yours, without the person's name.
     #[arg(long, allow_hyphen_values = true)]
@@ -33,7 +33,7 @@ pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Resu
     let done = match source.remote()? {
         Some(remote) => {
             let request = EraseRequest { subject, before_ms, reason, dry_run: is_dry };
-            serde_json::from_value(remote.post("audit/erase", &request).await?)
+            serde_json::from_value(remote.post("erase", &request).await?)
                 .map_err(|_| not_of_an_issuer())?
         }
         None => {
@@ -45,7 +45,9 @@ pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Resu
             EraseAnswer::of(&erase_subject(&store, &erasure, by).await?, is_dry)
         }
     };
-    let EraseAnswer { entries: count, damaged, is_in_files, .. } = done;
+    let EraseAnswer {
+        entries: count, damaged, records, records_left, requests, is_in_files, ..
+    } = done;
     if json {
         output::json(&serde_json::to_value(done)?)?;
         return Ok(Exit::Ok);
@@ -58,10 +60,18 @@ pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Resu
             entries(damaged)
         ))?;
     }
+    if !is_dry {
+        output::line(&format!(
+            "records of tokens deleted, with their use: {records}; requests for access erased: {requests}"
+        ))?;
+    }
+    if records_left > 0 {
+        output::line(&format!(
+            "records of tokens that stay until a day after their expiry: {records_left}; repeat the command then"
+        ))?;
+    }
     if !is_dry && count > 0 {
-        output::line(
-            "copies of the database made before still hold them; so do records of tokens, until they are purged",
-        )?;
+        output::line("copies of the database made before still hold what was erased")?;
     }
     if is_in_files {
         output::line(
