@@ -221,7 +221,9 @@ impl Masks {
     fn of(masks: Vec<MaskText>) -> Result<Option<Self>, RouteError> {
         let mut rules = Vec::new();
         for MaskText { fields, unless, with } in masks {
-            if fields.is_empty() || unless.as_deref() == Some("") {
+            let is_token =
+                |text: &str| Scope::parse(text).is_ok_and(|scope| scope.iter().count() == 1);
+            if fields.is_empty() || !unless.as_deref().is_none_or(is_token) {
                 return Err(RouteError::Mask);
             }
             for field in fields {
