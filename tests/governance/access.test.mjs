@@ -194,6 +194,63 @@ test('a client is told what it lacks, asks by the token request, and gets a toke
   assert.equal((await form({}))[1].access_error, 'approval_required');
 });
 
+test('a denied client does not ask again by repeating its request, and a changed rule needs another approval', async () => {
+  const form = (more) => fetch(`${issuer.url}/oauth/token`, {
+    method: 'POST', headers: { authorization: `Basic ${Buffer.from(`example-service:${issuer.secret}`).toString('base64')}` },
+    body: new URLSearchParams({ grant_type: 'client_credentials', role: 'customer-reader', access_for: '5m', access_reason: 'nightly reconciliation', access_ticket: 'INC-7', ...more }),
+  }).then((response) => response.json());
+  const asked = await Promise.all(Array.from({ length: 6 }, () => form({})));
+  assert.deepEqual([...new Set(asked.map(({ access_error: error }) => error))], ['approval_pending']);
+  const [uri] = new Set(asked.map(({ access_request_uri: one }) => one));
+  const id = uri.split('/').at(-1);
+  await as('bo', 'lead', 'access', 'deny', id);
+  const again = await form({});
+  assert.deepEqual([again.access_error, again.access_request_uri], ['approval_denied', uri]);
+  const file = join(issuer.folder, 'edgepass.toml');
+  const text = await readFile(file, 'utf8');
+  const granted = await ask('ina');
+  await decide('bo', granted.id);
+  assert.ok((await as('ina', 'on-call', 'issue', '--grant', granted.id)).access_token);
+  await writeFile(file, text.replace('name = "customer-reader"', 'name = "customer-reader"\nmax_lifetime = "2h"'));
+  await issuer.edgepass('policy', 'apply');
+  await assert.rejects(as('ina', 'on-call', 'issue', '--grant', granted.id), refused(/has changed since/));
+  await writeFile(file, text);
+  await issuer.edgepass('policy', 'apply');
+});
+
+test('one person is one party, whichever federation or command they come by', async () => {
+  const here = (user, ...argv) => run(process.env.EDGEPASS_PROGRAM, argv, { cwd: issuer.folder, env: { ...process.env, USER: user } });
+  const file = join(issuer.folder, 'edgepass.toml');
+  const text = await readFile(file, 'utf8');
+  const rules = ['on-call', 'lead'].map((role) => `
+[[federation]]
+name = "of-${role}"
+issuer = "https://login.example"
+role = "${role}"
+claims = { groups = { any = ["${role}"] } }
+`).join('');
+  await writeFile(file, text.replace('may_approve = ["role:lead"', 'may_approve = ["cli:hal", "role:lead"') + rules);
+  await issuer.edgepass('policy', 'apply');
+  // As a federation names them.
+  const asked = await ask('of-on-call:jo');
+  await assert.rejects(decide('of-lead:jo', asked.id), refused(/your own request/));
+  const other = await ask('hal');
+  const { digest } = await as('bo', 'lead', 'access', 'show', other.id);
+  await assert.rejects(here('hal', 'access', 'approve', other.id, '--digest', digest), ({ stderr }) => /your own request/.test(stderr));
+  assert.equal((await decide('of-lead:kim', asked.id)).state, 'approved');
+  await assert.rejects(want('lou', 'a reason \u202egnp.exe', 'INC-1'), refused(/reason:/));
+  await writeFile(file, text);
+  await issuer.edgepass('policy', 'apply');
+});
+
+test('nobody asks without end', async () => {
+  for (let at = 0; at < 20; at += 1) {
+    const { id } = await ask('max');
+    await as('max', 'on-call', 'access', 'end', id);
+  }
+  await assert.rejects(ask('max'), refused(/20 times within an hour/));
+});
+
 test('approvers are told by e-mail and by a signed webhook, each of what concerns them', async () => {
   const { id } = await ask('cy');
   await as('bo', 'lead', 'access', 'deny', id, '--comment', 'ask the customer first');
@@ -215,6 +272,8 @@ test('approvers are told by e-mail and by a signed webhook, each of what concern
 test('the glass is broken with a second confirmation, everybody is told, and the next waits for a review', async () => {
   const broken = (subject, ...more) => ask(subject, '--break-glass', ...more);
   await assert.rejects(broken('dee', '--confirm', 'customer'), refused(/confirm it by the role's name/));
+  const later = new Date(Date.now() + 600_000).toISOString();
+  await assert.rejects(broken('dee', '--confirm', 'customer-reader', '--start', later), refused(/leave start out/));
   const { id, state } = await broken('dee', '--confirm', 'customer-reader');
   assert.equal(state, 'approved');
   const token = await as('dee', 'on-call', 'issue', '--grant', id);

@@ -54,37 +54,31 @@ impl Mail {
         Ok(Self { from, transport: transport.build() })
     }
 
-    /// Sends a text to addresses, each of which sees only its own. An error says why it was not taken by all.
+    /// Sends a text to an address. An error says why it was not taken, and whether another attempt would fail as well.
     pub(crate) async fn send(
         &self,
         id: &str,
-        to: &[String],
+        to: &str,
         subject: &str,
         body: &str,
-    ) -> Result<(), String> {
-        let mut failed = Ok(());
-        for address in to {
-            let sent = self.send_one(id, address, subject, body).await;
-            failed = sent.and(failed);
-        }
-        failed
-    }
-
-    async fn send_one(&self, id: &str, to: &str, subject: &str, body: &str) -> Result<(), String> {
-        let address: Address = to.parse().map_err(|_| "an address is none".to_owned())?;
+    ) -> Result<(), (String, bool)> {
+        let address: Address = to.parse().map_err(|_| ("an address is none".to_owned(), true))?;
         let message = Message::builder()
             .from(self.from.clone())
             .to(Mailbox::new(None, address))
-            .message_id(Some(format!("<{id}.{}@edgepass>", to.replace('@', "."))))
+            .message_id(Some(format!("<{id}@edgepass>")))
             .subject(subject)
             .header(ContentType::TEXT_PLAIN)
             .body(body.to_owned())
-            .map_err(|_| "the message cannot be written".to_owned())?;
+            .map_err(|_| ("the message cannot be written".to_owned(), true))?;
         // The text of an error may hold what the server says of the address.
-        let refused = |error: lettre::transport::smtp::Error| match error.status() {
-            Some(code) => format!("the mail server answers {code}"),
-            None if error.is_timeout() => "the mail server does not answer in time".to_owned(),
-            None => "the mail server cannot be used".to_owned(),
+        let refused = |error: lettre::transport::smtp::Error| {
+            let text = match error.status() {
+                Some(code) => format!("the mail server answers {code}"),
+                None if error.is_timeout() => "the mail server does not answer in time".to_owned(),
+                None => "the mail server cannot be used".to_owned(),
+            };
+            (text, error.is_permanent())
         };
         self.transport.send(message).await.map(|_| ()).map_err(refused)
     }

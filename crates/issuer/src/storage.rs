@@ -379,14 +379,13 @@ pub trait MisuseStore: Send + Sync + 'static {
 
 /// Requests for access.
 pub trait AccessStore: Send + Sync + 'static {
-    /// Records a new request. `Some`: nothing was recorded, since that request broke the glass of the same role
-    /// and was not reviewed, or since that request of the same party for the role is pending.
+    /// Records a new request.
     fn add_access(
         &self,
         request: &AccessRequest,
         entry: &AuditEntry,
         notices: &[NewNotice],
-    ) -> impl Future<Output = Result<Option<String>, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Added, StoreError>> + Send;
 
     /// Records a change of a request whose version was `seen`. `false`: it was changed meanwhile, and nothing
     /// was recorded.
@@ -404,7 +403,7 @@ pub trait AccessStore: Send + Sync + 'static {
         id: &str,
     ) -> impl Future<Output = Result<Option<AccessRequest>, StoreError>> + Send;
 
-    /// The pending and approved requests for a role whose tokens have this client and subject, the newest first,
+    /// The pending, approved and denied requests for a role whose tokens have this client and subject, the newest first,
     /// at most 100.
     fn access_of(
         &self,
@@ -459,6 +458,21 @@ pub trait AccessStore: Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
+/// The outcome of recording a request for access.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Added {
+    /// It is recorded.
+    Recorded,
+    /// Nothing was recorded: this request broke the glass of the same role and was not reviewed, or this request
+    /// of the same party for the role is pending.
+    InTheWay(String),
+    /// Nothing was recorded: the party has asked [`MOST_ASKED`] times within an hour.
+    TooMany,
+}
+
+/// The most requests of a party within an hour.
+pub const MOST_ASKED: u64 = 20;
+
 /// Conditions for [`AccessStore::accesses`]. `None` sets no condition.
 #[derive(Clone, Debug, Default)]
 pub struct AccessFilter {
@@ -498,7 +512,9 @@ pub struct NewNotice {
     pub channel: Channel,
     /// When it happened, in milliseconds.
     pub at_ms: u64,
-    /// A JSON object: `type`, `to` (e-mail addresses) and `data`.
+    /// Whether it goes before others.
+    pub is_urgent: bool,
+    /// A JSON object: `type`, `to` (an e-mail address) and `data`.
     pub document: String,
 }
 

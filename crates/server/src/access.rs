@@ -9,13 +9,13 @@ use edgepass_issuer::new_act::NewAct;
 use edgepass_issuer::policy::version::LivePolicy;
 use edgepass_issuer::selection::{Filter, Selection, StatusChange};
 use edgepass_issuer::storage::{
-    AccessStore, Channel, KeyStore, NewNotice, PolicyStore, StoreError,
+    AccessStore, Added, Channel, KeyStore, NewNotice, PolicyStore, StoreError,
 };
 use edgepass_issuer::{Issuer, Store};
 use edgepass_jose::base64url;
 use edgepass_verify::UnixMillis;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{App, error_chain};
 
@@ -103,9 +103,10 @@ pub async fn ask<S: AccessStore + KeyStore + PolicyStore>(
     let entry = request.entry(change, &party.name, &policy, now);
     let notices = notices(issuer, &request, change, &party.name, &policy, now);
     match issuer.store().add_access(&request, &entry, &notices).await? {
-        None => Ok(Changed { request, policy }),
-        Some(other) if request.break_glass => Err(AccessError::Unreviewed(other).into()),
-        Some(other) => Err(AccessError::Asked(other).into()),
+        Added::Recorded => Ok(Changed { request, policy }),
+        Added::TooMany => Err(AccessError::TooMany.into()),
+        Added::InTheWay(other) if request.break_glass => Err(AccessError::Unreviewed(other).into()),
+        Added::InTheWay(other) => Err(AccessError::Asked(other).into()),
     }
 }
 
@@ -203,14 +204,21 @@ fn notices<S>(
         "may_approve": rule.map(|rule| &rule.may_approve),
     });
     let kind = format!("access.{}", change.name());
-    let at_ms = now.0;
-    let document = json!({ "type": kind, "data": data }).to_string();
-    let mut notices = vec![NewNotice { channel: Channel::Webhook, at_ms, document }];
-    if let Some(rule) = rule.filter(|rule| change.is_mailed() && !rule.tell.is_empty()) {
-        let document = json!({ "type": kind, "to": rule.tell, "data": data }).to_string();
-        notices.push(NewNotice { channel: Channel::Mail, at_ms, document });
-    }
-    notices
+    let (at_ms, is_urgent) = (now.0, change == AccessChange::BrokeGlass);
+    let notice = |channel, document: Value| NewNotice {
+        channel,
+        at_ms,
+        is_urgent,
+        document: document.to_string(),
+    };
+    let webhook = notice(Channel::Webhook, json!({ "type": kind, "data": data }));
+    // One for each address: what one does not take is not sent to the others again.
+    let told = rule.filter(|_| change.is_mailed()).map(|rule| rule.tell.as_slice());
+    let mails = told
+        .unwrap_or_default()
+        .iter()
+        .map(|to| notice(Channel::Mail, json!({ "type": kind, "to": to, "data": data })));
+    std::iter::once(webhook).chain(mails).collect()
 }
 
 /// The act that revokes the tokens of access that was ended.

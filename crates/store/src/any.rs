@@ -13,9 +13,9 @@ use edgepass_issuer::replacement::Replaced;
 use edgepass_issuer::restore::{Adopted, Restoration, RestoreStore};
 use edgepass_issuer::rewrap::{RewrapStore, Rewrapped};
 use edgepass_issuer::storage::{
-    AccessFilter, AccessStore, ActStore, AuditStore, Channel, KeyChange, KeyStore, ListEdition,
-    ListState, ListStore, LogStore, MisuseStore, NewList, NewNotice, NewToken, Notice, Page,
-    PolicyStore, Recorded, StoreError, StoreState, StoredKeys, TokenFilter, TokenRecord,
+    AccessFilter, AccessStore, ActStore, Added, AuditStore, Channel, KeyChange, KeyStore,
+    ListEdition, ListState, ListStore, LogStore, MisuseStore, NewList, NewNotice, NewToken, Notice,
+    Page, PolicyStore, Recorded, StoreError, StoreState, StoredKeys, TokenFilter, TokenRecord,
     TokenStore, UsageStore,
 };
 use edgepass_issuer::usage::{
@@ -141,7 +141,7 @@ forward! {
         fn set_told(id: u64, told_ms: Option<u64>, again_ms: Option<u64>) -> Result<(), StoreError>;
     }
     AccessStore {
-        fn add_access(request: &AccessRequest, entry: &AuditEntry, notices: &[NewNotice]) -> Result<Option<String>, StoreError>;
+        fn add_access(request: &AccessRequest, entry: &AuditEntry, notices: &[NewNotice]) -> Result<Added, StoreError>;
         fn change_access(seen: u64, request: &AccessRequest, entry: &AuditEntry, notices: &[NewNotice]) -> Result<bool, StoreError>;
         fn access(id: &str) -> Result<Option<AccessRequest>, StoreError>;
         fn access_of(role: &str, client_id: &str, subject: &str) -> Result<Vec<AccessRequest>, StoreError>;

@@ -17,6 +17,10 @@ pub(crate) const UNREVIEWED: &str =
 pub(crate) const PENDING: &str = "SELECT id FROM access_requests WHERE role = $1 AND asked_by = $2 \
      AND recorded = 'pending' AND expires_ms > $3";
 
+/// Selects how many requests of a party expire after a time, in milliseconds: those of the hour before it.
+pub(crate) const ASKED: &str =
+    "SELECT count(*) AS number FROM access_requests WHERE asked_by = $1 AND expires_ms > $2";
+
 /// Inserts a request.
 pub(crate) const ADD: &str = "INSERT INTO access_requests (seq, id, role, client_id, subject, asked_by, \
      recorded, begins, ends, expires_ms, unreviewed, settled, version, document) \
@@ -24,12 +28,12 @@ pub(crate) const ADD: &str = "INSERT INTO access_requests (seq, id, role, client
 
 /// Changes a request that still has the version `$2`.
 pub(crate) const CHANGE: &str = "UPDATE access_requests SET recorded = $3, begins = $4, ends = $5, \
-     unreviewed = $6, version = $7, document = $8, settled = CASE WHEN $3 = 'ended' THEN $9 ELSE settled END \
+     unreviewed = $6, version = $7, document = $8, settled = CASE WHEN $3 = 'ended' AND recorded <> 'ended' THEN $9 ELSE settled END \
      WHERE id = $1 AND version = $2";
 
 /// Selects the open requests for a role.
 pub(crate) const OF: &str = "SELECT * FROM access_requests WHERE role = $1 AND client_id = $2 \
-     AND subject = $3 AND recorded IN ('pending', 'approved') ORDER BY seq DESC LIMIT 100";
+     AND subject = $3 AND recorded IN ('pending', 'approved', 'denied') ORDER BY seq DESC LIMIT 100";
 
 /// Selects requests by a filter. `$3` is the limit of a page.
 pub(crate) const FILTERED: &str = "SELECT * FROM access_requests WHERE seq > $1 AND seq < $2 \
@@ -48,12 +52,12 @@ pub(crate) const UNSETTLED: &str =
 pub(crate) const SETTLE: &str = "UPDATE access_requests SET settled = 1 WHERE id = $1";
 
 /// Inserts a notice.
-pub(crate) const NOTICE: &str = "INSERT INTO notices (id, channel, at_ms, document) \
-     SELECT coalesce(max(id), 0) + 1, $1, $2, $3 FROM notices";
+pub(crate) const NOTICE: &str = "INSERT INTO notices (id, channel, at_ms, document, urgent) \
+     SELECT coalesce(max(id), 0) + 1, $1, $2, $3, $4 FROM notices";
 
 /// Selects the notices of a channel that may be told.
 pub(crate) const OPEN: &str = "SELECT * FROM notices WHERE channel = $1 AND again_ms <= $2 \
-     ORDER BY id LIMIT 50";
+     ORDER BY urgent DESC, id LIMIT 50";
 
 /// Records a failed attempt to tell a notice.
 pub(crate) const NOT_TOLD: &str =

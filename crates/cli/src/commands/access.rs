@@ -90,7 +90,7 @@ pub(super) struct RequestArgs {
     /// When access is to begin, such as 2026-11-22T10:00:00Z. Default: once it is approved.
     #[arg(long, value_name = "TIME")]
     start: Option<String>,
-    /// Wait for nobody. Everybody who could have approved is told at once, and somebody must review it.
+    /// Wait for nobody. The webhook and the addresses of the rule are told at once, and somebody must review it.
     #[arg(long, requires = "confirm")]
     break_glass: bool,
     /// For --break-glass: the role's name again.
@@ -369,6 +369,8 @@ fn shown(request: &Value) -> String {
         format!("Scopes:    {}", text("scope")),
         format!("Audience:  {}", text("audience")),
         format!("Asked by:  {}", text("asked_by")),
+        format!("Tokens:    client_id {}, sub {}", text("client_id"), text("subject")),
+        format!("Policy:    version {}", request["policy"]),
         format!(
             "For:       {}, from {}",
             duration(request),

@@ -16,6 +16,16 @@ use crate::{host, output};
 /// Pause between two looks for notices.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// Time until a notice is looked at again whose last attempt was interrupted.
+const LAST: Duration = Duration::from_secs(3600);
+
+/// Why a notice was not taken.
+struct NotTaken {
+    text: String,
+    /// Whether another attempt would fail as well.
+    is_final: bool,
+}
+
 /// Who is told.
 pub(super) struct Channels {
     pub(super) webhook: Option<Webhook>,
@@ -44,21 +54,26 @@ async fn tell_open(
 ) -> Result<(), StoreError> {
     let store = app.issuer().store();
     for notice in store.open_notices(channel, host::now().0).await? {
-        let now = host::now();
+        // Recorded first: what cannot be recorded would be sent again and again.
+        let wait = again(notice.attempts);
+        let give_up = host::now().plus(wait.unwrap_or(LAST));
+        store.set_notice_told(notice.id, Some(give_up.0)).await?;
         let told = match channel {
             Channel::Webhook => webhook(channels.webhook.as_ref(), &notice).await,
             Channel::Mail => mail(channels.mail.as_ref(), &notice).await,
         };
-        let again_ms = match told {
-            Ok(()) => None,
+        match told {
+            Ok(()) => store.set_notice_told(notice.id, None).await?,
             Err(reason) => {
-                let wait = again(notice.attempts);
-                let (id, channel, is_given_up) = (notice.id, channel.name(), wait.is_none());
+                let is_given_up = wait.is_none() || reason.is_final;
+                let (id, reason) = (notice.id, reason.text);
+                let channel = channel.name();
                 tracing::warn!(id, channel, reason, is_given_up, "a notice was not taken");
-                wait.map(|wait| now.plus(wait).0)
+                if is_given_up {
+                    store.set_notice_told(id, None).await?;
+                }
             }
-        };
-        store.set_notice_told(notice.id, again_ms).await?;
+        }
     }
     Ok(())
 }
@@ -73,7 +88,7 @@ fn parsed(notice: &Notice) -> Value {
     serde_json::from_str(&notice.document).unwrap_or_default()
 }
 
-async fn webhook(webhook: Option<&Webhook>, notice: &Notice) -> Result<(), String> {
+async fn webhook(webhook: Option<&Webhook>, notice: &Notice) -> Result<(), NotTaken> {
     let Some(webhook) = webhook else { return Ok(()) };
     let document = &parsed(notice);
     let body = json!({
@@ -82,14 +97,14 @@ async fn webhook(webhook: Option<&Webhook>, notice: &Notice) -> Result<(), Strin
         "data": document["data"],
     });
     let id = format!("msg_{}", id(notice));
-    webhook.send(&id, host::now(), &body.to_string()).await
+    let sent = webhook.send(&id, host::now(), &body.to_string()).await;
+    sent.map_err(|text| NotTaken { text, is_final: false })
 }
 
-async fn mail(mail: Option<&Mail>, notice: &Notice) -> Result<(), String> {
+async fn mail(mail: Option<&Mail>, notice: &Notice) -> Result<(), NotTaken> {
     let Some(mail) = mail else { return Ok(()) };
     let document = &parsed(notice);
     let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
-    let to: Vec<String> = document["to"].as_array().into_iter().flatten().map(text).collect();
     let data = &document["data"];
     let access = &data["access_request"];
     let is_broken = document["type"] == "access.broke_glass";
@@ -122,5 +137,6 @@ async fn mail(mail: Option<&Mail>, notice: &Notice) -> Result<(), String> {
         ticket = text(&access["ticket"]),
         asked = output::date_ms(access["asked_ms"].as_u64().unwrap_or_default()),
     );
-    mail.send(&id(notice), &to, &subject, &body).await
+    let sent = mail.send(&id(notice), &text(&document["to"]), &subject, &body).await;
+    sent.map_err(|(text, is_final)| NotTaken { text, is_final })
 }

@@ -200,6 +200,11 @@ fn tell(
              good; `edgepass tokens --agreement {name} --live` lists them"
         ));
     }
+    if *kind == "approval" && matches!(change, Change::Added) {
+        output::remark(&format!(
+            "{of}live tokens of the roles of {name} stay until they expire; `edgepass revoke --role ROLE` ends them"
+        ));
+    }
     output::line(&match change {
         Change::Added => format!("+ {of}{kind} {name}"),
         Change::Removed => format!("- {of}{kind} {name}"),

@@ -15,7 +15,7 @@ const REALISTIC: &str = include_str!("../policy/realistic.toml");
 const MESSAGES: &str = "tests/policy/broken.txt";
 
 /// Mistakes: what is replaced in [`REALISTIC`], and by what.
-const BROKEN: [(&str, &str); 53] = [
+const BROKEN: [(&str, &str); 56] = [
     ("[naming]", "[nameing]"),
     ("audience = \"https://staging.api.example\"", "audience = \"https://staging.api.example"),
     ("issuer = \"https://auth.example\"\n", ""),
@@ -80,6 +80,9 @@ const BROKEN: [(&str, &str); 53] = [
     ("longest = \"1h\"", "longest = \"31d\""),
     ("ticket = \"PAY-[0-9]+\"", "ticket = \"PAY-[0-9+\""),
     ("payments@example.com", "Payments <payments@example.com>"),
+    ("[mail]\nserver = \"smtps://mail.example.com\"\nfrom = \"edgepass@example.com\"\n", ""),
+    ("smtps://mail.example.com", "mail.example.com"),
+    ("edgepass@example.com", "Edgepass"),
     ("name = \"refunds\"\nenvironment = \"prod\"\n", "name = \"refunds\"\n"),
 ];
 

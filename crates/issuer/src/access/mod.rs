@@ -93,6 +93,8 @@ impl State {
 pub struct Decision {
     /// Who.
     pub by: String,
+    /// The person: [`LivePolicy::person`].
+    pub person: String,
     /// Whether it is an approval.
     pub approves: bool,
     /// The digest of what was shown.
@@ -123,6 +125,8 @@ pub struct AccessRequest {
     pub start: Option<u64>,
     /// Who asked, as the audit trail has it.
     pub asked_by: String,
+    /// The person who asked: [`LivePolicy::person`].
+    pub person: String,
     /// `client_id` of the tokens.
     pub client_id: String,
     /// `sub` of the tokens.
@@ -141,6 +145,8 @@ pub struct AccessRequest {
     pub begins: Option<u64>,
     /// First second after access.
     pub ends: Option<u64>,
+    /// What the role and its rule were when access was granted: [`LivePolicy::terms`].
+    pub terms: Option<String>,
     /// Who ended it, or took it back.
     pub ended_by: Option<String>,
     /// Who looked at what was done with [`AccessRequest::break_glass`] afterwards.
@@ -190,9 +196,15 @@ pub enum AccessError {
     Start(DurationText),
     /// The second confirmation is missing.
     #[error(
-        "break_glass: confirm it by the role's name; everybody who could have approved is told at once"
+        "break_glass: confirm it by the role's name; those whom the rule names are told at once"
     )]
     Confirm,
+    /// Access without an approval is to begin later.
+    #[error("break_glass: there is time to ask where access begins later; leave start out")]
+    NotLater,
+    /// Too many requests within an hour.
+    #[error("you have asked 20 times within an hour: wait")]
+    TooMany,
     /// An earlier use of break-glass waits for its review. Holds the request.
     #[error(
         "{0} has broken the glass of this role and was not reviewed yet: have it reviewed first"
@@ -245,12 +257,16 @@ impl AccessRequest {
             if !party.is_among(&rule.may_break_glass) {
                 return Err(AccessError::MayNotBreakGlass);
             }
+            if ask.start.is_some() {
+                return Err(AccessError::NotLater);
+            }
             if ask.confirm.as_ref() != Some(&role.name) {
                 return Err(AccessError::Confirm);
             }
         } else if !party.is_among(&rule.may_ask) {
             return Err(AccessError::MayNotAsk);
         }
+        policy.may_use(&party.name, &role.name)?;
         if !is_text(&ask.reason)
             || !rule.reason.as_deref().is_none_or(|pattern| rule::fits(pattern, &ask.reason))
         {
@@ -287,6 +303,7 @@ impl AccessRequest {
             seconds: ask.seconds,
             start: ask.start,
             asked_by: party.name.clone(),
+            person: policy.person(&party.name),
             client_id,
             subject,
             reason: ask.reason,
@@ -296,12 +313,13 @@ impl AccessRequest {
             decisions: Vec::new(),
             begins: None,
             ends: None,
+            terms: None,
             ended_by: None,
             reviewed: None,
             version: 0,
         };
         if asked.break_glass {
-            asked.begin(seconds);
+            asked.begin(policy, seconds);
         }
         Ok(asked)
     }
@@ -374,7 +392,8 @@ impl AccessRequest {
         if !party.is_among(&rule.may_approve) {
             return Err(AccessError::MayNotApprove);
         }
-        if self.is_by(party) {
+        let person = policy.person(&party.name);
+        if self.person == person {
             return Err(AccessError::Own);
         }
         if self.state(now) != State::Pending {
@@ -389,11 +408,12 @@ impl AccessRequest {
         }
         // An approval of what was shown before the policy changed counts no more.
         let counts = |one: &Decision| !one.approves || one.digest == shown;
-        if self.decisions.iter().any(|one| one.by == party.name && counts(one)) {
+        if self.decisions.iter().any(|one| one.person == person && counts(one)) {
             return Err(AccessError::Decided);
         }
         let (by, at_ms) = (party.name.clone(), now.0);
-        self.decisions.push(Decision { by, approves, digest: shown.clone(), at_ms, comment });
+        let digest = shown.clone();
+        self.decisions.push(Decision { by, person, approves, digest, at_ms, comment });
         let number = |approving: bool| {
             let all = self.decisions.iter().filter(|one| counts(one) && one.approves == approving);
             u32::try_from(all.count()).unwrap_or(u32::MAX)
@@ -401,7 +421,7 @@ impl AccessRequest {
         if number(false) >= rule.denials {
             self.recorded = State::Denied;
         } else if number(true) >= rule.approvals {
-            self.begin(now.numeric_date().seconds());
+            self.begin(policy, now.numeric_date().seconds());
         }
         self.changed();
         Ok(())
@@ -447,7 +467,8 @@ impl AccessRequest {
         if !rule.is_some_and(|rule| party.is_among(&rule.may_approve)) {
             return Err(AccessError::MayNotApprove);
         }
-        if self.is_by(party) {
+        let person = policy.person(&party.name);
+        if self.person == person {
             return Err(AccessError::Own);
         }
         if !self.break_glass || self.reviewed.is_some() {
@@ -457,37 +478,59 @@ impl AccessRequest {
             return Err(AccessError::Comment);
         }
         let (by, digest, at_ms) = (party.name.clone(), self.digest(policy), now.0);
-        self.reviewed = Some(Decision { by, approves: true, digest, at_ms, comment });
+        self.reviewed = Some(Decision { by, person, approves: true, digest, at_ms, comment });
         self.changed();
         Ok(())
     }
 
-    /// Ends it after a backup was restored, in which it may be open although it had ended.
-    pub fn end_after_restore(&mut self) {
+    /// Ends it after a backup was restored, in which it may be open although it had ended. `None`: its time is over.
+    pub fn end_after_restore(&mut self, policy: u64, now: UnixMillis) -> Option<AuditEntry> {
+        if !matches!(self.state(now), State::Pending | State::Approved) {
+            return None;
+        }
         self.recorded = match self.recorded {
             State::Approved => State::Ended,
             _ => State::Cancelled,
         };
         self.ended_by = Some("restore".to_owned());
         self.changed();
+        Some(AuditEntry {
+            at_ms: now.0,
+            actor: "restore".to_owned(),
+            policy: Some(policy),
+            act: Act::AccessChanged {
+                request: self.id.clone(),
+                change: AccessChange::Ended,
+                state: self.recorded,
+                role: self.role.clone(),
+                client_id: self.client_id.clone(),
+                subject: self.subject.clone(),
+                digest: String::new(),
+                ends: self.ends,
+                reason: String::new(),
+            },
+        })
     }
 
-    /// Removes who a person is, from a request that is closed. `false`: it is open, or does not name them.
+    /// Removes who a person is, from a request that is closed. `false`: it is open, waits for a review, or does not
+    /// name them.
     pub fn erase(&mut self, subject: &str, now: UnixMillis) -> bool {
         const ERASED: &str = "erased";
         let is_them = |party: &str| matches!(party.split_once(':'), Some(("subject" | "cli", name)) if name == subject);
-        if matches!(self.state(now), State::Pending | State::Approved) {
+        if matches!(self.state(now), State::Pending | State::Approved) || self.is_unreviewed() {
             return false;
         }
         let is_theirs = self.subject == subject || is_them(&self.asked_by);
         let mut is_changed = is_theirs;
         if is_theirs {
             (self.asked_by, self.subject) = (ERASED.to_owned(), ERASED.to_owned());
+            self.person = ERASED.to_owned();
             (self.reason, self.ticket) = (ERASED.to_owned(), None);
         }
         for decision in self.decisions.iter_mut().chain(&mut self.reviewed) {
             if is_theirs || is_them(&decision.by) {
                 (decision.by, decision.comment) = (ERASED.to_owned(), None);
+                decision.person = ERASED.to_owned();
                 is_changed = true;
             }
         }
@@ -572,7 +615,8 @@ impl AccessRequest {
         }
     }
 
-    fn begin(&mut self, now: u64) {
+    fn begin(&mut self, policy: &LivePolicy, now: u64) {
+        self.terms = policy.terms(&self.role);
         let begins = self.start.map_or(now, |start| start.max(now));
         self.begins = Some(begins);
         self.ends = Some(begins.saturating_add(self.seconds));
@@ -631,9 +675,15 @@ fn recipient(party: &str) -> (String, String) {
     }
 }
 
+/// Whether a character changes how others look: format characters and separators of lines.
+fn is_disguise(char: char) -> bool {
+    matches!(char, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
 /// Whether a text can be recorded and shown.
 fn is_text(text: &str) -> bool {
     (1..=MAX_TEXT_BYTES).contains(&text.len())
         && !text.trim().is_empty()
-        && !text.chars().any(char::is_control)
+        && !text.chars().any(|char| char.is_control() || is_disguise(char))
 }

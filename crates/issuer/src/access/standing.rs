@@ -21,6 +21,12 @@ pub enum GrantError {
     /// The role needs approval, and the request waits for it, or for its time. Holds the request.
     #[error("access to the role was asked for by {0}, and is not granted yet")]
     Pending(String),
+    /// Access was denied lately. Holds the request.
+    #[error("access to the role was denied: {0}")]
+    Denied(String),
+    /// The role or its rule is not what it was when access was granted.
+    #[error("the role or the rule about it has changed since access was granted: ask again")]
+    Changed,
     /// Access was denied, or is over. Holds the state of the request.
     #[error("the request for access is {}", .0.name())]
     Over(State),
@@ -51,6 +57,10 @@ impl AccessRequest {
                 state => GrantError::Over(state),
             });
         }
+        policy.may_use(&self.asked_by, &self.role)?;
+        if policy.terms(&self.role) != self.terms {
+            return Err(GrantError::Changed);
+        }
         self.complete(&mut request);
         let mut grant = policy.grant(policy.role(&self.role)?, &request, now)?;
         if self.limit(&mut grant, seconds) { Ok(grant) } else { Err(GrantError::Beyond) }
@@ -77,10 +87,19 @@ impl<S: AccessStore> Issuer<S> {
         }
         let seconds = now.numeric_date().seconds();
         let found = self.store().access_of(&role.name, client_id, subject).await?;
-        let Some(access) = found.iter().find(|access| access.stands(seconds)) else {
+        let terms = policy.terms(&role.name);
+        let stands = |access: &&AccessRequest| access.stands(seconds);
+        let is_current = |access: &&AccessRequest| access.stands(seconds) && access.terms == terms;
+        let Some(access) = found.iter().find(is_current).or_else(|| found.iter().find(stands))
+        else {
             let waits = |state| matches!(state, State::Pending | State::Approved);
-            let open = found.into_iter().find(|access| waits(access.state(now)));
-            return Err(open.map_or(GrantError::Needed, |open| GrantError::Pending(open.id)));
+            if let Some(open) = found.iter().find(|access| waits(access.state(now))) {
+                return Err(GrantError::Pending(open.id.clone()));
+            }
+            // Not asked again at once by a program that only repeats its request.
+            let last = found.first().filter(|one| one.recorded == State::Denied);
+            let last = last.filter(|one| now.0 < one.expires_ms());
+            return Err(last.map_or(GrantError::Needed, |one| GrantError::Denied(one.id.clone())));
         };
         access.grant(policy, request, now)
     }

@@ -387,6 +387,12 @@ pub enum Mistake {
         /// The role's name.
         role: String,
     },
+    /// A rule names addresses, and there is no way to send e-mail; or nobody would be told of access without an
+    /// approval. Holds the rule's name.
+    #[error(
+        "approval {0}: tell needs [mail]; may_break_glass needs [alerts], or tell with [mail], so that somebody is told"
+    )]
+    NobodyTold(String),
     /// How e-mail is sent is wrong. Holds what to write.
     #[error("mail: {0}")]
     Mail(&'static str),

@@ -227,6 +227,7 @@ impl Entries {
             known_roles: &known_roles,
             clients: &clients,
             approvals: &[],
+            channels: (written.alerts.is_some(), written.mail.is_some()),
         };
         let approvals = each(
             sources,

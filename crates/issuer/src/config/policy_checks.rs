@@ -463,6 +463,8 @@ pub(super) struct FederationRules<'a> {
     pub(super) known_roles: &'a HashSet<Placed<String>>,
     pub(super) clients: &'a [Placed<Client>],
     pub(super) approvals: &'a [Placed<ApprovalRule>],
+    /// Whether there is a webhook, and whether e-mail can be sent.
+    pub(super) channels: (bool, bool),
 }
 
 /// The lifetime of a federation's tokens if it sets none.
@@ -504,7 +506,15 @@ pub(super) fn federation(
     if let Err(error) = federation.verifier("https://issuer.example") {
         return Err(Mistake::Federation { federation: federation.name, reason: error.to_string() });
     }
-    if !federation.is_immutable() {
+    // People who ask and decide are known by the `sub` of each token, and may be let in by their group.
+    let asks = [operator_scopes::REQUEST, operator_scopes::APPROVE];
+    let is_for_people = rules.roles.iter().any(|(own, role)| {
+        *own == environment
+            && role.name == federation.role
+            && role.scope.iter().all(|scope| asks.contains(&scope))
+    });
+    let is_by_group = is_for_people && !federation.claims.is_empty();
+    if !federation.is_immutable() && !is_by_group {
         return Err(Mistake::FederationCondition(federation.name));
     }
     Ok((environment, federation))
@@ -581,6 +591,11 @@ pub(super) fn approval(
     }
     if text.tell.len() > MAX_TOLD || !text.tell.iter().all(|address| is_address(address)) {
         return Err(wrong("tell: write at most 20 e-mail addresses"));
+    }
+    let (has_webhook, has_mail) = rules.channels;
+    let is_told = has_webhook || (has_mail && !text.tell.is_empty());
+    if (!text.tell.is_empty() && !has_mail) || (!text.may_break_glass.is_empty() && !is_told) {
+        return Err(Mistake::NobodyTold(name));
     }
     let rule = ApprovalRule {
         name,

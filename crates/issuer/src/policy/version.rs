@@ -6,7 +6,7 @@ use std::sync::Arc;
 use edgepass_verify::UnixMillis;
 use sha2::{Digest, Sha256};
 
-use super::IssuerPolicy;
+use super::{IssuerPolicy, RefusedByPolicy};
 use crate::storage::{PolicyStore, StoreError};
 
 /// A policy as it is stored.
@@ -78,6 +78,40 @@ impl LivePolicy {
     /// The number of the version.
     pub fn number(&self) -> u64 {
         self.number
+    }
+
+    /// The person behind a party of the audit trail. Federations of one issuer give a person several names, and so do
+    /// the command line and a token.
+    pub fn person(&self, party: &str) -> String {
+        let (kind, name) = party.split_once(':').unwrap_or_default();
+        match (kind, name.split_once(':')) {
+            ("subject", Some((federation, outside))) => {
+                let rule = self.federations.iter().find(|rule| rule.name == federation);
+                rule.map_or_else(|| name.to_owned(), |rule| format!("{} {outside}", rule.issuer))
+            }
+            ("client", _) => party.to_owned(),
+            _ => name.to_owned(),
+        }
+    }
+
+    /// SHA-256 of a role, its agreement and the rule about it, in hexadecimal. `None`: it needs no approval.
+    pub fn terms(&self, role: &str) -> Option<String> {
+        let rule = self.approval(role)?;
+        let role = self.role(role).ok()?;
+        let agreement = role.agreement.as_deref().and_then(|id| self.agreement(id));
+        // Structures of texts and numbers can be written.
+        let text = serde_json::to_string(&(role, rule, agreement)).unwrap_or_default();
+        Some(Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// Refuses a client that the policy does not let use a role.
+    ///
+    /// # Errors
+    ///
+    /// [`RefusedByPolicy::Role`].
+    pub fn may_use(&self, party: &str, role: &str) -> Result<(), RefusedByPolicy> {
+        let client = party.strip_prefix("client:").and_then(|id| self.client(id));
+        client.map_or(Ok(()), |client| self.role_of(client, Some(role), None).map(|_| ()))
     }
 
     /// The digest of the version: [`PolicyVersion::digest`].

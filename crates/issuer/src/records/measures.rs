@@ -149,8 +149,12 @@ pub(super) fn of(roles: &[(&Config, &Role)], measured: &[Measured]) -> Vec<Measu
             add("dpv:AccessControlMethod", "Networks", text, Source::Configured);
         }
         if let Some(rule) = config.policy.approval(&role.name) {
+            let without = match rule.may_break_glass.as_slice() {
+                [] => String::new(),
+                some => format!("; without an approval by {}", some.join(", ")),
+            };
             let text = format!(
-                "{name}: used only after {} of {} approved, for at most {}",
+                "{name}: used only after {} of {} approved, for at most {}{without}",
                 rule.approvals,
                 rule.may_approve.join(", "),
                 seconds(rule.longest)

@@ -168,7 +168,6 @@ impl<'c> Book<'c> {
         let (paragraph, article) =
             if is_processor { ("30(2)", "30(2)(a)") } else { ("30(1)", "30(1)(a)") };
         let told = |value: Option<&String>, missing: &str| match value {
-            Some(text) if text.starts_with("none") => Field::NotApplicable(text.clone()),
             Some(text) => Field::Known(vec![text.clone()]),
             None => Field::Unknown(missing.to_owned()),
         };
@@ -183,7 +182,7 @@ impl<'c> Book<'c> {
             entry(
                 "Data protection officer",
                 "dpv:hasDataProtectionOfficer",
-                told(
+                officer(
                     party.and_then(|it| it.dpo.as_ref()),
                     "write dpo in [[party]], or \"none\" with the reason why Art. 37 needs none",
                 ),
@@ -313,6 +312,17 @@ impl<'c> Book<'c> {
     }
 }
 
+/// What is told of a data protection officer.
+fn officer(value: Option<&String>, missing: &str) -> Field {
+    match value {
+        None => Field::Unknown(missing.to_owned()),
+        Some(text) if text == "none" || text.starts_with("none:") => {
+            Field::NotApplicable(text.clone())
+        }
+        Some(text) => Field::Known(vec![text.clone()]),
+    }
+}
+
 fn representative(party: Option<&Party>) -> Field {
     let Some(party) = party else {
         return Field::Unknown("write a [[party]] with its country".to_owned());
@@ -366,6 +376,15 @@ fn transfers(agreement: &Agreement) -> Field {
             None => format!("{region}: safeguards unknown, write safeguards in the agreement"),
         })
         .collect();
+    let is_missing = |region: &&String| !agreement.safeguards.contains_key(*region);
+    if agreement
+        .regions
+        .iter()
+        .filter(|region| !is_inside(region))
+        .any(|region| is_missing(&region))
+    {
+        return Field::Unknown(outside.join("; "));
+    }
     match outside.is_empty() {
         true => Field::NotApplicable("every region of the agreement is in the EEA".to_owned()),
         false => Field::Known(outside),

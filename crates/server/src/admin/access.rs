@@ -133,7 +133,7 @@ pub(crate) async fn end<S: Store>(
         let (party, _) = authorize_party(&app, &head, &[APPROVE, REQUEST]).await?;
         Ok(crate::access::end(&app.issuer, &id, &party, (app.host.now)()).await)
     };
-    answer(&app, ended.await).await
+    answer_end(&app, ended.await).await
 }
 
 /// `POST /admin/v1/access-requests/{id}/review`: records that somebody has looked at what was done.
@@ -157,8 +157,19 @@ async fn answer<S: Store>(
 ) -> Response {
     let answered = async {
         let changed = outcome?.map_err(failed)?;
-        let now = (app.host.now)();
-        let mut body = view(&changed.request, &changed.policy, now);
+        Ok(view(&changed.request, &changed.policy, (app.host.now)()))
+    };
+    respond(answered.await)
+}
+
+/// The answer to what ends access: its tokens are revoked first.
+async fn answer_end<S: Store>(
+    app: &App<S>,
+    outcome: Result<Result<Changed, Failed>, OauthError>,
+) -> Response {
+    let answered = async {
+        let changed = outcome?.map_err(failed)?;
+        let mut body = view(&changed.request, &changed.policy, (app.host.now)());
         if changed.request.recorded == access::State::Ended
             && let Some(members) = body.as_object_mut()
         {
@@ -177,6 +188,8 @@ pub fn view(request: &AccessRequest, policy: &LivePolicy, now: UnixMillis) -> Va
     if let Some(members) = body.as_object_mut() {
         members.remove("recorded");
         members.remove("version");
+        members.remove("terms");
+        members.insert("policy".to_owned(), policy.number().into());
         members.insert("state".to_owned(), request.state(now).name().into());
         members.insert("digest".to_owned(), request.digest(policy).into());
         members.insert("expires_ms".to_owned(), request.expires_ms().into());

@@ -48,8 +48,9 @@ pub(crate) enum OauthError {
     InsufficientScope(&'static str),
     /// A request for access is not made or changed. The text says why.
     AccessRefused(String),
-    /// The role needs approval (RFC 6749 §4.1.2.1 has the code). Holds what is lacking, and where to look.
-    AccessDenied(AccessNeed, String),
+    /// The role needs approval (RFC 6749 §4.1.2.1 has the code). Holds what is lacking, where to look, and
+    /// a text that says more.
+    AccessDenied(AccessNeed, String, Option<String>),
     /// Storage or publication is not available now, or an act blocks issuing such tokens.
     Unavailable(&'static str),
 }
@@ -63,6 +64,12 @@ pub(crate) enum AccessNeed {
     Pending,
     /// What was approved is less than what is asked for.
     Beyond,
+    /// Access was denied lately.
+    Denied,
+    /// The role or its rule has changed since access was granted.
+    Changed,
+    /// The rule refuses to be asked like this.
+    Refused,
 }
 
 impl AccessNeed {
@@ -72,6 +79,9 @@ impl AccessNeed {
             Self::Required => "approval_required",
             Self::Pending => "approval_pending",
             Self::Beyond => "beyond_approval",
+            Self::Denied => "approval_denied",
+            Self::Changed => "approval_outdated",
+            Self::Refused => "request_refused",
         }
     }
 
@@ -82,6 +92,11 @@ impl AccessNeed {
             }
             Self::Pending => "access was asked for and is not granted yet: try again later",
             Self::Beyond => "scope or resource go beyond what was approved: leave them out",
+            Self::Denied => {
+                "access was denied: ask again once the request has expired, an hour after it"
+            }
+            Self::Changed => "the role or its rule has changed since access was granted: ask again",
+            Self::Refused => "the rule about this role refuses the request",
         }
     }
 }
@@ -136,7 +151,7 @@ impl IntoResponse for OauthError {
             _ => None,
         };
         let need = match &self {
-            Self::AccessDenied(need, url) => Some((need.code(), url.clone())),
+            Self::AccessDenied(need, url, _) => Some((need.code(), url.clone())),
             _ => None,
         };
         let (status, description) = match self {
@@ -175,13 +190,17 @@ impl IntoResponse for OauthError {
             ),
             Self::InvalidScope(text) | Self::InvalidTarget(text) => (StatusCode::BAD_REQUEST, text),
             Self::AccessRefused(text) => (StatusCode::FORBIDDEN, text),
-            Self::AccessDenied(need, _) => (StatusCode::BAD_REQUEST, need.description().to_owned()),
+            Self::AccessDenied(need, _, text) => {
+                (StatusCode::BAD_REQUEST, text.unwrap_or_else(|| need.description().to_owned()))
+            }
             Self::TooMany(_) => (
                 StatusCode::TOO_MANY_REQUESTS,
                 "too many requests: wait as Retry-After says".to_owned(),
             ),
             Self::Unavailable(text) => (StatusCode::SERVICE_UNAVAILABLE, text.to_owned()),
         };
+        // RFC 6749 §5.2: neither quotation marks nor backslashes.
+        let description = description.replace(['"', '\\'], "'");
         let mut body = json!({ "error": code, "error_description": description });
         if let (Some((need, url)), Some(members)) = (need, body.as_object_mut()) {
             members.insert("access_error".to_owned(), need.into());

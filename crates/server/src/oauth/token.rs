@@ -8,14 +8,14 @@ use axum::extract::State;
 use axum::http::{Extensions, HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use edgepass_issuer::Store;
-use edgepass_issuer::access::{Ask, GrantError, Party};
+use edgepass_issuer::access::{AccessError, Ask, GrantError, Party};
 use edgepass_issuer::client::Client;
 use edgepass_issuer::issue::{IssueError, IssuedToken, Recipient};
 use edgepass_issuer::policy::version::LivePolicy;
 use edgepass_issuer::policy::{Grant, RefusedByPolicy, Role, TokenRequest};
 use edgepass_issuer::replacement::{DEFAULT_GRACE, ReplaceError, replace};
 use edgepass_issuer::token_facts::Confirmation;
-use edgepass_issuer::used_id::IdKind;
+use edgepass_issuer::used_id::{IdKind, UsedId};
 use edgepass_jose::Scope;
 use edgepass_verify::UnixMillis;
 use edgepass_verify::policy::duration::DurationText;
@@ -26,6 +26,7 @@ use super::binding::bind;
 use super::error::{AccessNeed, OauthError};
 use super::exchange;
 use super::form::Parameters;
+use crate::access::Failed;
 use crate::admin::records::unreadable;
 use crate::peer::Peer;
 use crate::{App, admin, error_chain};
@@ -121,10 +122,23 @@ async fn client_credentials<S: Store>(
     let grant = match granted.await {
         Ok(grant) => grant,
         Err(GrantError::Policy(error)) => return Err(refused(error)),
-        Err(GrantError::Needed | GrantError::Over(_)) if form.get("access_reason").is_some() => {
-            let asked = ask(app, client, role, request, form, now).await?;
-            return Err(denied(app, AccessNeed::Pending, &asked));
+        Err(GrantError::Needed | GrantError::Over(_) | GrantError::Changed)
+            if form.get("access_reason").is_some() =>
+        {
+            // Asking is an act of the client, too: an assertion authorizes one.
+            if let Some(id) = assertion {
+                spend(app, *id, now).await?;
+            }
+            return Err(match ask(app, client, role, request, form, now).await? {
+                Ok(id) | Err(AccessError::Asked(id)) => denied(app, AccessNeed::Pending, &id),
+                Err(error) => {
+                    let url = requests_url(app);
+                    OauthError::AccessDenied(AccessNeed::Refused, url, Some(error.to_string()))
+                }
+            });
         }
+        Err(GrantError::Denied(id)) => return Err(denied(app, AccessNeed::Denied, &id)),
+        Err(GrantError::Changed) => return Err(denied(app, AccessNeed::Changed, "")),
         Err(GrantError::Pending(id)) => return Err(denied(app, AccessNeed::Pending, &id)),
         Err(GrantError::Beyond) => return Err(denied(app, AccessNeed::Beyond, "")),
         Err(GrantError::Store(error)) => return Err(unreadable(error)),
@@ -139,7 +153,16 @@ async fn client_credentials<S: Store>(
 /// Parameters that ask for access. They are not in the RFC.
 const ACCESS: [&str; 3] = ["access_reason", "access_ticket", "access_for"];
 
-/// Asks for access in the name of the client. Returns the request.
+/// Records the use of an assertion by a request that issues nothing.
+async fn spend<S: Store>(app: &App<S>, id: UsedId, now: UnixMillis) -> Result<(), OauthError> {
+    match app.issuer.store().use_once(id, now.numeric_date().seconds()).await {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(USED),
+        Err(error) => Err(unreadable(error)),
+    }
+}
+
+/// Asks for access in the name of the client. Returns the request, or why the rules refuse it.
 async fn ask<S: Store>(
     app: &App<S>,
     client: &Client,
@@ -147,7 +170,7 @@ async fn ask<S: Store>(
     request: TokenRequest,
     form: &Parameters,
     now: UnixMillis,
-) -> Result<String, OauthError> {
+) -> Result<Result<String, AccessError>, OauthError> {
     let duration = form.get("access_for").and_then(|text| DurationText::parse(text).ok());
     let duration =
         duration.ok_or(OauthError::InvalidRequest("access_for is a duration such as 1h"))?;
@@ -162,14 +185,22 @@ async fn ask<S: Store>(
     };
     let party = Party { name: format!("client:{}", client.id), role: None };
     let asked = crate::access::ask(&app.issuer, ask, &party, &mut { app.host }, now).await;
-    Ok(asked.map_err(admin::access::failed)?.request.id)
+    match asked {
+        Ok(changed) => Ok(Ok(changed.request.id)),
+        Err(Failed::Refused(error)) => Ok(Err(error)),
+        Err(error) => Err(admin::access::failed(error)),
+    }
 }
 
 /// The refusal of a role that needs approval, with the URL of the request, or of all requests.
 fn denied<S>(app: &App<S>, need: AccessNeed, id: &str) -> OauthError {
-    let all = format!("{}/admin/v1/access-requests", app.issuer.issuer());
+    let all = requests_url(app);
     let url = if id.is_empty() { all } else { format!("{all}/{id}") };
-    OauthError::AccessDenied(need, url)
+    OauthError::AccessDenied(need, url, None)
+}
+
+fn requests_url<S>(app: &App<S>) -> String {
+    format!("{}/admin/v1/access-requests", app.issuer.issuer())
 }
 
 /// Grants a token that replaces one of the client's own, which is named by its `jti`. The old one is

@@ -24,6 +24,7 @@ CREATE TABLE access_requests (
 );
 
 CREATE INDEX access_of ON access_requests (role, client_id, subject);
+CREATE INDEX access_by ON access_requests (asked_by, expires_ms);
 CREATE INDEX access_unsettled ON access_requests (seq) WHERE settled = 0;
 CREATE UNIQUE INDEX access_unreviewed ON access_requests (role) WHERE unreviewed = 1;
 
@@ -33,6 +34,7 @@ CREATE TABLE notices (
     channel  TEXT COLLATE "C" NOT NULL,
     at_ms    BIGINT NOT NULL,
     document TEXT COLLATE "C" NOT NULL,
+    urgent   BIGINT NOT NULL,
     attempts BIGINT NOT NULL DEFAULT 0,
     again_ms BIGINT NOT NULL DEFAULT 0
 );

@@ -2,7 +2,7 @@
 
 use edgepass_issuer::access::AccessRequest;
 use edgepass_issuer::audit::AuditEntry;
-use edgepass_issuer::storage::{NewNotice, StoreError};
+use edgepass_issuer::storage::{Added, MOST_ASKED, NewNotice, StoreError};
 use edgepass_issuer::token_facts::TokenFacts;
 use edgepass_verify::UnixMillis;
 use sqlx::{PgConnection, Row};
@@ -30,13 +30,22 @@ pub(super) async fn stands(
     Ok(found.is_some())
 }
 
-/// Records a request, unless another one is in its way. Returns that one.
+/// Records a request, unless another one is in its way, or there are too many.
 pub(super) async fn add(
     connection: &mut PgConnection,
     request: &AccessRequest,
     entry: &AuditEntry,
     notices: &[NewNotice],
-) -> Result<Option<String>, StoreError> {
+) -> Result<Added, StoreError> {
+    let asked = query(requests::ASKED)
+        .bind(&request.asked_by)
+        .bind(rows::signed(request.asked_ms))
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(failed)?;
+    if rows::unsigned::<u64>(&asked, "number").map_err(failed)? >= MOST_ASKED {
+        return Ok(Added::TooMany);
+    }
     let other = match request.break_glass {
         true => query(requests::UNREVIEWED).bind(&request.role),
         false => query(requests::PENDING)
@@ -45,7 +54,7 @@ pub(super) async fn add(
             .bind(rows::signed(request.asked_ms)),
     };
     if let Some(row) = other.fetch_optional(&mut *connection).await.map_err(failed)? {
-        return row.try_get("id").map(Some).map_err(failed);
+        return row.try_get("id").map(Added::InTheWay).map_err(failed);
     }
     let columns = Changing::of(request).map_err(corrupt)?;
     query(requests::ADD)
@@ -66,7 +75,7 @@ pub(super) async fn add(
         .map_err(failed)?;
     append(connection, entry).await?;
     notify(connection, notices).await?;
-    Ok(None)
+    Ok(Added::Recorded)
 }
 
 /// Records a change. `false`: the request has another version than `seen`.
@@ -108,13 +117,19 @@ async fn write(
 }
 
 /// Ends every open request after a backup was restored: those that ended since the backup are open in it.
-pub(super) async fn end_all(connection: &mut PgConnection) -> Result<(), StoreError> {
+pub(super) async fn end_all(
+    connection: &mut PgConnection,
+    policy: u64,
+    now: UnixMillis,
+) -> Result<(), StoreError> {
     let rows = query(requests::OPEN_REQUESTS).fetch_all(&mut *connection).await.map_err(failed)?;
     for row in &rows {
         let mut request = requests::request(row).map_err(failed)?;
         let seen = request.version;
-        request.end_after_restore();
-        write(connection, seen, &request).await?;
+        if let Some(entry) = request.end_after_restore(policy, now) {
+            write(connection, seen, &request).await?;
+            append(connection, &entry).await?;
+        }
     }
     Ok(())
 }
@@ -125,6 +140,7 @@ async fn notify(connection: &mut PgConnection, notices: &[NewNotice]) -> Result<
             .bind(notice.channel.name())
             .bind(rows::signed(notice.at_ms))
             .bind(&notice.document)
+            .bind(i64::from(notice.is_urgent))
             .execute(&mut *connection)
             .await
             .map_err(failed)?;
@@ -165,6 +181,14 @@ pub(super) async fn erase(
             .map_err(failed)?;
         write(connection, seen, &request).await?;
         erased = erased.saturating_add(1);
+    }
+    // What is still to be told of them.
+    for party in requests::parties(subject) {
+        query("DELETE FROM notices WHERE strpos(document, $1) > 0")
+            .bind(party)
+            .execute(&mut *connection)
+            .await
+            .map_err(failed)?;
     }
     Ok(erased)
 }

@@ -117,7 +117,9 @@ impl Connections {
             changed,
             fence: AtomicI64::new(0),
             holder: Mutex::default(),
-            vacuum: AssertSqlSafe(format!("VACUUM {schema}.audit, {schema}.status_acts")).into_sql_str(),
+            vacuum: AssertSqlSafe(format!(
+                "VACUUM {schema}.audit, {schema}.status_acts, {schema}.access_requests, {schema}.notices"
+            )).into_sql_str(),
             version: AssertSqlSafe(format!("SELECT version FROM {schema}.writer")).into_sql_str(),
         })
     }

@@ -11,9 +11,9 @@ use edgepass_issuer::new_act::{NewAct, Plan, RecordedAct};
 use edgepass_issuer::policy::version::{PolicyUser, PolicyVersion, StoredPolicy};
 use edgepass_issuer::replacement::Replaced;
 use edgepass_issuer::storage::{
-    AccessFilter, AccessStore, ActStore, AuditStore, Channel, KeyChange, KeyStore, ListEdition,
-    ListState, ListStore, LogStore, MisuseStore, NewList, NewNotice, NewToken, Notice, Page,
-    PolicyStore, Recorded, StoreError, StoreState, StoredKeys, TokenFilter, TokenRecord,
+    AccessFilter, AccessStore, ActStore, Added, AuditStore, Channel, KeyChange, KeyStore,
+    ListEdition, ListState, ListStore, LogStore, MisuseStore, NewList, NewNotice, NewToken, Notice,
+    Page, PolicyStore, Recorded, StoreError, StoreState, StoredKeys, TokenFilter, TokenRecord,
     TokenStore, UsageStore,
 };
 use edgepass_issuer::usage::{
@@ -444,7 +444,7 @@ impl AccessStore for PostgresStore {
         request: &AccessRequest,
         entry: &AuditEntry,
         notices: &[NewNotice],
-    ) -> Result<Option<String>, StoreError> {
+    ) -> Result<Added, StoreError> {
         self.database.write(async |one| access::add(one, request, entry, notices).await).await
     }
 

@@ -2,12 +2,12 @@
 
 use edgepass_issuer::access::AccessRequest;
 use edgepass_issuer::audit::AuditEntry;
-use edgepass_issuer::storage::{NewNotice, StoreError};
+use edgepass_issuer::storage::{Added, MOST_ASKED, NewNotice, StoreError};
 use edgepass_issuer::token_facts::TokenFacts;
 use edgepass_verify::UnixMillis;
 use sqlx::{Row, SqliteConnection};
 
-use super::audit::append;
+use super::audit::{append, secure_delete};
 use super::{corrupt, failed};
 use crate::requests::{self, Changing};
 use crate::rows;
@@ -29,13 +29,22 @@ pub(super) async fn stands(
     Ok(found.is_some())
 }
 
-/// Records a request, unless another one is in its way. Returns that one.
+/// Records a request, unless another one is in its way, or there are too many.
 pub(super) async fn add(
     connection: &mut SqliteConnection,
     request: &AccessRequest,
     entry: &AuditEntry,
     notices: &[NewNotice],
-) -> Result<Option<String>, StoreError> {
+) -> Result<Added, StoreError> {
+    let asked = sqlx::query(requests::ASKED)
+        .bind(&request.asked_by)
+        .bind(rows::signed(request.asked_ms))
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(failed)?;
+    if rows::unsigned::<u64>(&asked, "number").map_err(failed)? >= MOST_ASKED {
+        return Ok(Added::TooMany);
+    }
     let other = match request.break_glass {
         true => sqlx::query(requests::UNREVIEWED).bind(&request.role),
         false => sqlx::query(requests::PENDING)
@@ -44,7 +53,7 @@ pub(super) async fn add(
             .bind(rows::signed(request.asked_ms)),
     };
     if let Some(row) = other.fetch_optional(&mut *connection).await.map_err(failed)? {
-        return row.try_get("id").map(Some).map_err(failed);
+        return row.try_get("id").map(Added::InTheWay).map_err(failed);
     }
     let columns = Changing::of(request).map_err(corrupt)?;
     sqlx::query(requests::ADD)
@@ -65,7 +74,7 @@ pub(super) async fn add(
         .map_err(failed)?;
     append(connection, entry).await?;
     notify(connection, notices).await?;
-    Ok(None)
+    Ok(Added::Recorded)
 }
 
 /// Records a change. `false`: the request has another version than `seen`.
@@ -107,14 +116,20 @@ async fn write(
 }
 
 /// Ends every open request after a backup was restored: those that ended since the backup are open in it.
-pub(super) async fn end_all(connection: &mut SqliteConnection) -> Result<(), StoreError> {
+pub(super) async fn end_all(
+    connection: &mut SqliteConnection,
+    policy: u64,
+    now: UnixMillis,
+) -> Result<(), StoreError> {
     let rows =
         sqlx::query(requests::OPEN_REQUESTS).fetch_all(&mut *connection).await.map_err(failed)?;
     for row in &rows {
         let mut request = requests::request(row).map_err(failed)?;
         let seen = request.version;
-        request.end_after_restore();
-        write(connection, seen, &request).await?;
+        if let Some(entry) = request.end_after_restore(policy, now) {
+            write(connection, seen, &request).await?;
+            append(connection, &entry).await?;
+        }
     }
     Ok(())
 }
@@ -128,6 +143,7 @@ async fn notify(
             .bind(notice.channel.name())
             .bind(rows::signed(notice.at_ms))
             .bind(&notice.document)
+            .bind(i64::from(notice.is_urgent))
             .execute(&mut *connection)
             .await
             .map_err(failed)?;
@@ -152,6 +168,7 @@ pub(super) async fn erase(
     .fetch_all(&mut *connection)
     .await
     .map_err(failed)?;
+    secure_delete(connection, true).await?;
     let mut erased = 0_u64;
     for row in &rows {
         let mut request = requests::request(row).map_err(failed)?;
@@ -169,5 +186,14 @@ pub(super) async fn erase(
         write(connection, seen, &request).await?;
         erased = erased.saturating_add(1);
     }
+    // What is still to be told of them.
+    for party in requests::parties(subject) {
+        sqlx::query("DELETE FROM notices WHERE instr(document, $1) > 0")
+            .bind(party)
+            .execute(&mut *connection)
+            .await
+            .map_err(failed)?;
+    }
+    secure_delete(connection, false).await?;
     Ok(erased)
 }

@@ -52,7 +52,7 @@ async fn record(
         .execute(&mut *connection)
         .await
         .map_err(failed)?;
-    access::end_all(connection).await?;
+    access::end_all(connection, restoration.policy, restoration.at).await?;
     let mut adopted = Adopted::default();
     for list in &restoration.lists {
         let (is_new, statuses) = adopt(connection, list).await?;

@@ -156,7 +156,7 @@ fn migrations_that_databases_have_taken_never_change() {
         "b61bcd2172f5972c70cfee0278743e563f21cc90a9db40c2595b07726f5ca0c5",
         "64c3fc046300b0361143ffe10e7245c6c2871be1a0b0524e0439a6995bb23eda",
         "aca8bbcdca184b1b7438d38871f87bf6ba03152b66ded769e171b37b84724e99",
-        "b3b9096c1822cc42cd996008ee61890f4bf319b268d1340a58cf4eb54f04a9ba",
+        "7edecade007f66d3449da2a1416d88ffa705d56fcdb4ed0bfffea39ebb40cf56",
     ];
     let migrator = migrations::all();
     let files =

@@ -14,8 +14,8 @@ use edgepass_issuer::policy::{Role, SenderConstraint};
 use edgepass_issuer::selection::{Filter, Selection, StatusChange};
 use edgepass_issuer::status_act::perform;
 use edgepass_issuer::storage::{
-    AccessFilter, AccessStore, AuditStore, Channel, NewNotice, NewToken, Page, Recorded, Store,
-    TokenStore,
+    AccessFilter, AccessStore, Added, AuditStore, Channel, NewNotice, NewToken, Page, Recorded,
+    Store, TokenStore,
 };
 use edgepass_jose::Scope;
 use edgepass_status_list::StatusType;
@@ -75,9 +75,14 @@ fn asked(id: &str, by: &str, policy: &LivePolicy, break_glass: bool) -> AccessRe
     AccessRequest::ask(id.into(), ask, &party(by, "on-call"), policy, NOW).unwrap()
 }
 
+/// `None`: it is recorded. Otherwise what is in its way.
 async fn add(store: &impl Store, request: &AccessRequest, policy: &LivePolicy) -> Option<String> {
     let entry = request.entry(AccessChange::Asked, &request.asked_by, policy, NOW);
-    store.add_access(request, &entry, &[]).await.unwrap()
+    match store.add_access(request, &entry, &[]).await.unwrap() {
+        Added::Recorded => None,
+        Added::InTheWay(other) => Some(other),
+        Added::TooMany => Some("too many".to_owned()),
+    }
 }
 
 /// Records a decision, an end or a review, as often as it takes. `None`: it was refused.
@@ -305,6 +310,11 @@ pub(crate) async fn who_asked_and_who_decided_is_erased_once_it_is_over<D: Datab
     assert_eq!(store.erase_access("ada", NOW).await.unwrap(), 1);
     assert_eq!(store.access("ar_1").await.unwrap().unwrap().asked_by, "subject:ada");
     let later = UnixMillis(NOW.0 + 600_000);
+    assert_eq!(store.erase_access("ada", later).await.unwrap(), 0, "nobody has looked at it");
+    let reviewed = change(store, "ar_1", &policy, AccessChange::Reviewed, |request| {
+        request.review(None, &party("bo", "lead"), &policy, NOW)
+    });
+    assert!(reviewed.await.is_some());
     assert_eq!(store.erase_access("ada", later).await.unwrap(), 1);
     assert_eq!(store.erase_access("ada", later).await.unwrap(), 0, "nothing is left");
     let text = "SELECT count(*) FROM access_requests WHERE document LIKE '%ada%' OR subject = 'ada' \
@@ -343,7 +353,7 @@ pub(crate) async fn a_notice_goes_once_it_is_taken<D: Database>() {
     let policy = policy(store).await;
     let request = asked("ar_1", "ada", &policy, false);
     let entry = request.entry(AccessChange::Asked, "subject:ada", &policy, NOW);
-    let notice = |channel| NewNotice { channel, at_ms: 7, document: "{}".into() };
+    let notice = |channel| NewNotice { channel, at_ms: 7, is_urgent: false, document: "{}".into() };
     let notices = [notice(Channel::Webhook), notice(Channel::Mail)];
     store.add_access(&request, &entry, &notices).await.unwrap();
     let open = async |now| store.open_notices(Channel::Mail, now).await.unwrap();

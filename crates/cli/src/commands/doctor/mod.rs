@@ -98,7 +98,8 @@ impl Report {
         if json {
             let finding = |one: &Finding| json!({ "what": one.what, "state": one.state.name(), "says": one.says });
             let findings: Vec<Value> = self.findings.iter().map(finding).collect();
-            output::json(&json!({ "healthy": bad == 0, "findings": findings }))?;
+            let at = output::date_ms(crate::host::now().0);
+            output::json(&json!({ "healthy": bad == 0, "at": at, "findings": findings }))?;
         } else {
             for one in &self.findings {
                 output::line(&format!("{:<5} {:<18} {}", one.state.name(), one.what, one.says))?;

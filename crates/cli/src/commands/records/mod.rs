@@ -81,6 +81,10 @@ pub(super) async fn run(act: Act, source: &Source, json: bool) -> anyhow::Result
             bail!("--doctor and --guard: an environment that is not in the configuration");
         }
     }
+    let is_unnamed = doctor.iter().chain(&guard).any(|(name, _)| name.is_none());
+    if is_unnamed && environments.len() > 1 {
+        bail!("--doctor and --guard: say of which environment, as NAME=FILE");
+    }
     let mut measured = Vec::new();
     for config in &environments {
         measured.push(measure(config, &doctor, &guard).await?);
@@ -170,7 +174,8 @@ fn measured_deadline(file: &Path) -> anyhow::Result<Deadline> {
         format!("{shown} has no measurement: run `edgepass doctor --url URL --json`")
     })?;
     let state = if probe.is_some_and(|one| one["state"] == "ok") { "" } else { "WRONG: " };
-    Ok(Deadline { says: format!("{state}{says}") })
+    let at = report.get("at").and_then(Value::as_str).unwrap_or("an unknown time");
+    Ok(Deadline { says: format!("{state}{says} (measured at {at})") })
 }
 
 /// What the routes of a guard's policy mask, a line each.
@@ -180,10 +185,16 @@ fn masked(file: &Path) -> anyhow::Result<Vec<String>> {
     let policy: DocumentMut = text.parse().with_context(|| format!("{shown} is no TOML"))?;
     let mut lines = Vec::new();
     let routes = policy.get("route").and_then(|routes| routes.as_array_of_tables());
-    for route in routes.into_iter().flatten() {
+    let routes =
+        routes.with_context(|| format!("{shown} has no [[route]]: it is no policy of a guard"))?;
+    for route in routes {
         let path = route.get("path").and_then(|path| path.as_str()).unwrap_or("?");
-        let rules = route.get("mask").and_then(|rules| rules.as_array());
-        for rule in rules.into_iter().flatten().filter_map(|rule| rule.as_inline_table()) {
+        let rules = route.get("mask");
+        let inline = rules.and_then(|rules| rules.as_array()).into_iter().flatten();
+        let inline =
+            inline.filter_map(|rule| rule.as_inline_table()).map(|rule| rule as &dyn TableLike);
+        let tables = rules.and_then(|rules| rules.as_array_of_tables()).into_iter().flatten();
+        for rule in inline.chain(tables.map(|rule| rule as &dyn TableLike)) {
             let text =
                 |name: &str| rule.get(name).and_then(|value| value.as_str().map(str::to_owned));
             let fields =

@@ -32,9 +32,9 @@ fn heading(record: &Record) -> String {
 pub(super) fn markdown(records: &[Record], made: &str) -> String {
     let mut text = String::new();
     let escaped = |text: &str| {
-        let special = |char: char| "\\`*_{}[]<>#|".contains(char);
+        let special = |char: char| "\\`*_{}[]<>#|&~".contains(char);
         let mut escaped = String::new();
-        for char in text.chars() {
+        for char in text.chars().map(|char| if char.is_control() { ' ' } else { char }) {
             if special(char) {
                 escaped.push('\\');
             }
