@@ -43,7 +43,7 @@ pub(crate) fn metadata_of(config: &Config, policy: &IssuerPolicy) -> String {
         "revocation_endpoint_auth_methods_supported": methods,
         "revocation_endpoint_auth_signing_alg_values_supported": algorithms,
         "dpop_signing_alg_values_supported": ["EdDSA", "Ed25519", "ES256", "RS256"],
-        "tls_client_certificate_bound_access_tokens": config.proxy.as_ref().is_some_and(|proxy| proxy.client_certificate.is_some()),
+        "tls_client_certificate_bound_access_tokens": config.proxy_shows_certificates(),
         "introspection_endpoint": format!("{issuer}/oauth/introspect"),
         "introspection_endpoint_auth_methods_supported": methods,
         "introspection_endpoint_auth_signing_alg_values_supported": algorithms,

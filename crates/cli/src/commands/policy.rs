@@ -78,7 +78,7 @@ fn check(source: &Source, strict: bool, json: bool) -> anyhow::Result<Exit> {
                     level: if remark.concern.refuses() { "refused" } else { "warning" },
                     message: format!("{} {}: {}", remark.kind.name(), remark.name, remark.concern),
                 };
-                review(&config.policy, now).into_iter().map(line).collect()
+                review(config, now).into_iter().map(line).collect()
             };
             installation.environments.iter().flat_map(of).collect()
         }

@@ -145,7 +145,7 @@ impl Served {
         for opened in opening {
             targets.push(Box::new(opened.await?.context("a [[target]] cannot be used")?));
         }
-        for remark in review(&config.policy, host::now()) {
+        for remark in review(&config, host::now()) {
             if remark.concern.refuses() {
                 tracing::warn!(role = remark.name, "{}", remark.concern);
             }

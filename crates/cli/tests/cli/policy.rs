@@ -15,7 +15,7 @@ const REALISTIC: &str = include_str!("../policy/realistic.toml");
 const MESSAGES: &str = "tests/policy/broken.txt";
 
 /// Mistakes: what is replaced in [`REALISTIC`], and by what.
-const BROKEN: [(&str, &str); 56] = [
+const BROKEN: [(&str, &str); 57] = [
     ("[naming]", "[nameing]"),
     ("audience = \"https://staging.api.example\"", "audience = \"https://staging.api.example"),
     ("issuer = \"https://auth.example\"\n", ""),
@@ -60,6 +60,7 @@ const BROKEN: [(&str, &str); 56] = [
         "roles = [\"refund-bot\"]",
         "roles = [\"refund-bot\"]\nsecret_hash = \"sha256:AAAA:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\"",
     ),
+    ("lifetime = \"5m\"\nclaims", "lifetime = \"61m\"\nclaims"),
     ("repository_id = \"1296269\", ", ""),
     ("repository_id = \"1296269\"", "repository_id = { like = \"12*\" }"),
     ("repository_id = \"1296269\"", "repository_id = \"\""),
@@ -118,6 +119,40 @@ fn a_realistic_policy_is_right_and_each_mistake_is_named_with_file_and_line() {
         assert_eq!(line, expected, "EDGEPASS_WRITE=1 writes {MESSAGES}");
     }
     assert_eq!(all.lines().count(), expected.lines().count());
+}
+
+#[test]
+fn certificates_that_no_proxy_shows_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let digest = "0".repeat(64);
+    let text = REALISTIC
+        .replacen(
+            "scopes = [\"catalog:read\"]",
+            "scopes = [\"catalog:read\"]\nsender = \"mtls\"",
+            1,
+        )
+        .replacen(
+            "secret_hash = \"sha256:AAAA:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\"",
+            &format!("certificates = [\"{digest}\"]"),
+            1,
+        );
+    let (code, out) = check(folder.path(), &text, &[]);
+    assert_eq!(code, Some(0), "{out}");
+    let named = |out: &str, what: &str| {
+        let end = "needs a client certificate, and none is shown: write [proxy] client_certificate";
+        out.lines().any(|line| line.ends_with(&format!("warning: {what}: it {end}")))
+    };
+    assert!(named(&out, "role catalog-reader") && named(&out, "client shop"), "{out}");
+    for (proxy, is_named) in [
+        ("forwarded_for = \"x-forwarded-for\"", true),
+        ("client_certificate = { header = \"client-cert\", form = \"rfc9440\" }", false),
+    ] {
+        let text = format!("{text}\n[proxy]\nfrom = [\"192.0.2.1/32\"]\n{proxy}\n");
+        let (code, out) = check(folder.path(), &text, &[]);
+        assert_eq!(code, Some(0), "{out}");
+        assert_eq!(named(&out, "role catalog-reader"), is_named, "{out}");
+        assert_eq!(named(&out, "client shop"), is_named, "{out}");
+    }
 }
 
 #[test]

@@ -416,9 +416,16 @@ pub enum Mistake {
          characters without a colon"
     )]
     FederationName,
-    /// The lifetime of a federation's tokens is zero. Holds its name.
-    #[error("federation {0}: lifetime is at least \"1s\"")]
-    FederationLifetime(String),
+    /// The lifetime of a federation's tokens is out of range.
+    #[error(
+        "federation {federation}: lifetime is from \"1s\" to \"{most}\", the max_lifetime of its role"
+    )]
+    FederationLifetime {
+        /// Its name.
+        federation: String,
+        /// The longest lifetime of its role.
+        most: DurationText,
+    },
     /// The outside issuer's tokens cannot be verified like this.
     #[error("federation {federation}: {reason}")]
     Federation {

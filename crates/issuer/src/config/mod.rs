@@ -334,6 +334,11 @@ impl Config {
         changed.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
     }
 
+    /// Whether a proxy in front shows the certificates of clients.
+    pub fn proxy_shows_certificates(&self) -> bool {
+        self.proxy.as_ref().is_some_and(|proxy| proxy.client_certificate.is_some())
+    }
+
     /// The schema of a PostgreSQL database that holds the tables: `edgepass`, or that of an environment.
     pub fn schema(&self) -> String {
         match &self.environment {

@@ -497,11 +497,14 @@ pub(super) fn federation(
     }
     let is_it = |(own, one): &&Placed<Role>| *own == environment && one.name == role;
     let most = rules.roles.iter().find(is_it).map_or(u64::MAX, |(_, role)| role.max_lifetime);
-    let lifetime = lifetime.map_or(FEDERATED_LIFETIME, |lifetime| lifetime.0).as_secs();
-    if lifetime == 0 {
-        return Err(Mistake::FederationLifetime(name));
-    }
-    let lifetime = lifetime.min(most);
+    let lifetime = match lifetime.map(|lifetime| lifetime.0.as_secs()) {
+        None => FEDERATED_LIFETIME.as_secs().min(most),
+        Some(written) if (1..=most).contains(&written) => written,
+        Some(_) => {
+            let most = DurationText(Duration::from_secs(most));
+            return Err(Mistake::FederationLifetime { federation: name, most });
+        }
+    };
     let federation = Federation { name, issuer, jwks_uri, claims, role, lifetime };
     if let Err(error) = federation.verifier("https://issuer.example") {
         return Err(Mistake::Federation { federation: federation.name, reason: error.to_string() });

@@ -1,13 +1,13 @@
 //! What a policy allows, but should be looked at: agreements that are not in force, stored secrets,
-//! and entries that nothing uses.
+//! certificates that no proxy shows, and entries that nothing uses.
 
 use edgepass_verify::UnixMillis;
 
-use super::IssuerPolicy;
 use super::agreement::NotInForce;
 use super::federation::Federation;
-use super::operator_scopes;
-use crate::client::Client;
+use super::{SenderConstraint, operator_scopes};
+use crate::Config;
+use crate::client::{Authentication, Client};
 use crate::config::EntryKind;
 
 /// A remark about an entry of a policy.
@@ -46,6 +46,9 @@ pub enum Concern {
         /// The audience.
         audience: String,
     },
+    /// A certificate is needed, and no proxy shows one: token requests are refused.
+    #[error("it needs a client certificate, and none is shown: write [proxy] client_certificate")]
+    NoCertificate,
     /// No client and no federation may use the role. Commands of the issuer can.
     #[error("no client and no federation may use it")]
     Unused,
@@ -58,8 +61,9 @@ impl Concern {
     }
 }
 
-/// The remarks about a policy at a time, in the order of its entries.
-pub fn review(policy: &IssuerPolicy, now: UnixMillis) -> Vec<Remark> {
+/// The remarks about the policy of a configuration at a time, in the order of its entries.
+pub fn review(config: &Config, now: UnixMillis) -> Vec<Remark> {
+    let policy = &config.policy;
     let mut remarks = Vec::new();
     for role in &policy.roles {
         let mut remark = |concern| {
@@ -68,6 +72,9 @@ pub fn review(policy: &IssuerPolicy, now: UnixMillis) -> Vec<Remark> {
         };
         if let Err((agreement, reason)) = policy.left(role, now) {
             remark(Concern::NotInForce { agreement: agreement.to_owned(), reason });
+        }
+        if role.sender == SenderConstraint::Mtls && !config.proxy_shows_certificates() {
+            remark(Concern::NoCertificate);
         }
         let by_client = |client: &Client| client.roles.contains(&role.name);
         let by_rule = |rule: &Federation| rule.role == role.name;
@@ -95,6 +102,14 @@ pub fn review(policy: &IssuerPolicy, now: UnixMillis) -> Vec<Remark> {
             }));
         }
     }
+    let shows_in_vain = |client: &&Client| {
+        matches!(client.authentication, Authentication::Certificates(_))
+            && !config.proxy_shows_certificates()
+    };
+    remarks.extend(policy.clients.iter().filter(shows_in_vain).map(|client| {
+        let (kind, name) = (EntryKind::Client, client.id.clone());
+        Remark { kind, name, concern: Concern::NoCertificate }
+    }));
     let holds_secret = |client: &&Client| client.authentication.is_secret();
     remarks.extend(policy.clients.iter().filter(holds_secret).map(|client| {
         let (kind, name) = (EntryKind::Client, client.id.clone());

@@ -34,7 +34,7 @@ pub(crate) struct Authenticated<'p> {
 /// it.
 pub(crate) fn methods(config: &Config) -> Vec<&'static str> {
     let mut methods = vec!["private_key_jwt", "client_secret_basic", "client_secret_post"];
-    if config.proxy.as_ref().is_some_and(|proxy| proxy.client_certificate.is_some()) {
+    if config.proxy_shows_certificates() {
         methods.push("self_signed_tls_client_auth");
     }
     methods
