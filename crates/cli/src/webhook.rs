@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use edgepass_issuer::config::AlertsConfig;
 use edgepass_verify::UnixMillis;
 use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
+use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::private;
@@ -24,6 +24,12 @@ pub(crate) struct Webhook {
     url: String,
     secret: Zeroizing<Vec<u8>>,
     client: reqwest::Client,
+}
+
+/// The name of a message: the same at each attempt, and another one for other `facts`.
+pub(crate) fn message_id(facts: &str) -> String {
+    let digest = Sha256::digest(facts);
+    digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl Webhook {

@@ -15,13 +15,12 @@ use edgepass_status_list::StatusType;
 use edgepass_store::AnyStore;
 use edgepass_verify::UnixMillis;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use super::listing::Window;
 use super::source::Source;
 use super::status_act;
 use crate::exit::Exit;
-use crate::webhook::Webhook;
+use crate::webhook::{Webhook, message_id};
 use crate::{host, output, remote};
 
 #[derive(clap::Args)]
@@ -217,8 +216,7 @@ async fn tell_one(
         "data": { "issuer": issuer, "finding": finding(one) },
     });
     // Unique over environments, and over what a restored backup numbers again.
-    let digest = Sha256::digest(format!("{issuer} {} {}", one.id, one.at_ms));
-    let id: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    let id = message_id(&format!("{issuer} {} {}", one.id, one.at_ms));
     let told = webhook.send(&format!("msg_{id}"), now, &body.to_string()).await;
     let told_ms = told.is_ok().then_some(host::now().0);
     let again_ms = again(one.attempts).filter(|_| told.is_err()).map(|wait| now.plus(wait).0);

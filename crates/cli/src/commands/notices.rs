@@ -6,11 +6,10 @@ use edgepass_issuer::storage::{AccessStore, Channel, Notice, StoreError};
 use edgepass_server::App;
 use edgepass_store::AnyStore;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use super::alerts::again;
 use crate::mail::Mail;
-use crate::webhook::Webhook;
+use crate::webhook::{Webhook, message_id};
 use crate::{host, output};
 
 /// Pause between two looks for notices.
@@ -80,8 +79,7 @@ async fn tell_open(
 
 /// The name of a notice, the same at each attempt.
 fn id(notice: &Notice) -> String {
-    let digest = Sha256::digest(format!("{} {} {}", notice.id, notice.at_ms, notice.document));
-    digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    message_id(&format!("{} {} {}", notice.id, notice.at_ms, notice.document))
 }
 
 fn parsed(notice: &Notice) -> Value {
