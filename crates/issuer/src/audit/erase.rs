@@ -150,12 +150,14 @@ fn runs(positions: &[u64]) -> Vec<(u64, u64)> {
     runs
 }
 
-/// Whether the entry names the subject: as the subject of tokens, or as a person who acted. A client, a federation or
-/// a channel of reports is nobody.
+/// Whether the entry names the subject: as the subject of tokens, or as a person who acted.
 fn is_about(entry: &AuditEntry, subject: &str) -> bool {
-    let is_actor =
-        matches!(entry.actor.split_once(':'), Some(("subject" | "cli", name)) if name == subject);
-    entry.act.names().subject == Some(subject) || is_actor
+    entry.act.names().subject == Some(subject) || is_person(&entry.actor, subject)
+}
+
+/// Whether an actor of the audit trail is this person. A client, a federation or a channel of reports is nobody.
+pub(crate) fn is_person(actor: &str, subject: &str) -> bool {
+    matches!(actor.split_once(':'), Some(("subject" | "cli", name)) if name == subject)
 }
 
 fn count(positions: &[u64]) -> u64 {

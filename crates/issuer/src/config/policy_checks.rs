@@ -280,9 +280,8 @@ pub(super) fn role(
         return Err(Mistake::RolePart { role: name, field });
     }
     let is_wrong = |text: &&String| {
-        let is_odd = text.as_str() == "AS0"
-            || text.starts_with("AS0")
-            || text.contains("/0") && !text.ends_with("/0");
+        // Leading zeros, and the autonomous system 0, which nobody has.
+        let is_odd = text.starts_with("AS0") || text.contains("/0") && !text.ends_with("/0");
         is_odd || NetworkRule::parse(text).is_none() || !is_country(text)
     };
     let networks = text.networks.as_deref();

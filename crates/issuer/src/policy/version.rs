@@ -54,9 +54,14 @@ impl IssuerPolicy {
     pub fn version(&self) -> PolicyVersion {
         // A policy has no map with other keys than texts, so writing it cannot fail.
         let text = serde_json::to_string(self).unwrap_or_default();
-        let digest = Sha256::digest(&text).iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest = sha256(&text);
         PolicyVersion { text, digest }
     }
+}
+
+/// SHA-256 of a text, in hexadecimal.
+pub(crate) fn sha256(text: &str) -> String {
+    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl LivePolicy {
@@ -101,7 +106,7 @@ impl LivePolicy {
         let agreement = role.agreement.as_deref().and_then(|id| self.agreement(id));
         // Structures of texts and numbers can be written.
         let text = serde_json::to_string(&(role, rule, agreement)).unwrap_or_default();
-        Some(Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect())
+        Some(sha256(&text))
     }
 
     /// Refuses a client that the policy does not let use a role.

@@ -41,8 +41,8 @@ pub struct Measured {
     pub environment: Option<String>,
     /// The newest tokens. `None`: there are none.
     pub issued: Option<Issued>,
-    /// The revocation deadline. `None`: it was not measured.
-    pub deadline: Option<Deadline>,
+    /// What `edgepass doctor --url` says of the revocation deadline. `None`: it was not measured.
+    pub deadline: Option<String>,
     /// The number of entries of the audit log.
     pub audit_entries: u64,
     /// The names of requests for access that broke the glass and were not reviewed.
@@ -60,13 +60,6 @@ pub struct Issued {
     pub longest: u64,
     /// How many are bound to a key or a certificate.
     pub bound: u64,
-}
-
-/// A measurement by `edgepass doctor --url`.
-#[derive(Clone, Debug)]
-pub struct Deadline {
-    /// What it says.
-    pub says: String,
 }
 
 /// The measures of roles.
@@ -91,7 +84,7 @@ pub(super) fn of(roles: &[(&Config, &Role)], measured: &[Measured]) -> Vec<Measu
             add("dpv:AuthorisationProtocols", "Lifetime of access", text, Source::Measured);
         }
         let (text, source) = match &one.deadline {
-            Some(deadline) => (format!("{of}{}", deadline.says), Source::Measured),
+            Some(deadline) => (format!("{of}{deadline}"), Source::Measured),
             None => (
                 format!(
                     "{of}unknown: run `edgepass doctor --url URL --json > doctor.json`, and pass --doctor doctor.json"

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use edgepass_verify::checks::purpose::Region;
 use serde::{Deserialize, Serialize};
 
-pub use self::measures::{Deadline, Issued, Measure, Measured, Source};
+pub use self::measures::{Issued, Measure, Measured, Source};
 use crate::config::Config;
 use crate::policy::agreement::Agreement;
 use crate::policy::catalogue::CataloguedScope;
@@ -367,26 +367,18 @@ fn transfers(agreement: &Agreement) -> Field {
         Some(Region::Country(country)) => Region::Eea.has(country),
         other => other.is_some(),
     };
-    let outside: Vec<String> = agreement
-        .regions
-        .iter()
-        .filter(|region| !is_inside(region))
-        .map(|region| match agreement.safeguards.get(region) {
-            Some(safeguard) => format!("{region}: {safeguard}"),
-            None => format!("{region}: safeguards unknown, write safeguards in the agreement"),
-        })
-        .collect();
-    let is_missing = |region: &&String| !agreement.safeguards.contains_key(*region);
-    if agreement
-        .regions
-        .iter()
-        .filter(|region| !is_inside(region))
-        .any(|region| is_missing(&region))
-    {
-        return Field::Unknown(outside.join("; "));
-    }
-    match outside.is_empty() {
-        true => Field::NotApplicable("every region of the agreement is in the EEA".to_owned()),
-        false => Field::Known(outside),
+    let outside: Vec<&String> =
+        agreement.regions.iter().filter(|region| !is_inside(region)).collect();
+    let told = outside.iter().map(|region| match agreement.safeguards.get(*region) {
+        Some(safeguard) => format!("{region}: {safeguard}"),
+        None => format!("{region}: safeguards unknown, write safeguards in the agreement"),
+    });
+    let told: Vec<String> = told.collect();
+    if told.is_empty() {
+        Field::NotApplicable("every region of the agreement is in the EEA".to_owned())
+    } else if outside.iter().all(|region| agreement.safeguards.contains_key(*region)) {
+        Field::Known(told)
+    } else {
+        Field::Unknown(told.join("; "))
     }
 }

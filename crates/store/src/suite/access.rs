@@ -347,6 +347,23 @@ pub(crate) async fn a_request_is_forgotten_once_it_has_nothing_left_to_do<D: Dat
     assert_eq!(store.forget_access(end, 10).await.unwrap(), 1);
 }
 
+pub(crate) async fn what_was_done_is_reviewed_although_the_rule_is_gone<D: Database>() {
+    let it = test_store::<D>().await;
+    let store = &it.store;
+    let policy = policy(store).await;
+    add(store, &asked("ar_1", "ada", &policy, true), &policy).await;
+    let user = PolicyUser { actor: "serve".into(), at: NOW, serves: true };
+    let without = Arc::new(IssuerPolicy::default());
+    let policy = LivePolicy::record(without, store, &user).await.unwrap();
+    for (by, expected) in [("ada", None), ("cy", Some(State::Approved))] {
+        let reviewed = change(store, "ar_1", &policy, AccessChange::Reviewed, |request| {
+            request.review(None, &party(by, "lead"), &policy, NOW)
+        });
+        assert_eq!(reviewed.await, expected, "{by}");
+    }
+    assert!(!store.access("ar_1").await.unwrap().unwrap().is_unreviewed());
+}
+
 pub(crate) async fn a_notice_goes_once_it_is_taken<D: Database>() {
     let it = test_store::<D>().await;
     let store = &it.store;

@@ -143,6 +143,7 @@ macro_rules! on {
             access: a_restored_backup_grants_nothing,
             access: who_asked_and_who_decided_is_erased_once_it_is_over,
             access: a_request_is_forgotten_once_it_has_nothing_left_to_do,
+            access: what_was_done_is_reviewed_although_the_rule_is_gone,
             access: a_notice_goes_once_it_is_taken,
             acts: a_token_goes_the_way_of_those_that_it_was_exchanged_from,
             acts: a_revocation_is_one_change_however_often_it_is_repeated,

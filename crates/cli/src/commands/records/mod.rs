@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use clap::Subcommand;
 use edgepass_issuer::Config;
-use edgepass_issuer::records::{Deadline, Issued, Measured, records};
+use edgepass_issuer::records::{Issued, Measured, records};
 use edgepass_issuer::storage::{LogStore, Page, TokenFilter, TokenStore};
 use edgepass_server::admin::review::unreviewed;
 use serde_json::Value;
@@ -162,7 +162,7 @@ async fn measure(
 }
 
 /// What `doctor` found about the time until a revoked token is refused.
-fn measured_deadline(file: &Path) -> anyhow::Result<Deadline> {
+fn measured_deadline(file: &Path) -> anyhow::Result<String> {
     let shown = file.display();
     let text = std::fs::read_to_string(file).with_context(|| format!("{shown} cannot be read"))?;
     let report: Value = serde_json::from_str(&text)
@@ -175,7 +175,7 @@ fn measured_deadline(file: &Path) -> anyhow::Result<Deadline> {
     })?;
     let state = if probe.is_some_and(|one| one["state"] == "ok") { "" } else { "WRONG: " };
     let at = report.get("at").and_then(Value::as_str).unwrap_or("an unknown time");
-    Ok(Deadline { says: format!("{state}{says} (measured at {at})") })
+    Ok(format!("{state}{says} (measured at {at})"))
 }
 
 /// What the routes of a guard's policy mask, a line each.
