@@ -121,12 +121,12 @@ fn evidence(
 
 /// Kinds that were seen within the time before the last of them.
 fn kinds(limit: &MoreThan, seen: &Kinds, what: &str) -> Option<String> {
-    let last = seen.counts.values().map(|(_, last_ms)| *last_ms).max()?;
+    let last = seen.counts.values().map(|one| one.last_ms).max()?;
     let since = last.saturating_sub(millis(limit.within.0));
     let names: Vec<&str> = seen
         .counts
         .iter()
-        .filter(|(_, (_, last_ms))| *last_ms >= since)
+        .filter(|(_, one)| one.last_ms >= since)
         .map(|(name, _)| name.as_str())
         .collect();
     let count = u64::try_from(names.len()).unwrap_or(u64::MAX);

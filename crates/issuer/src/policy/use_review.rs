@@ -235,7 +235,7 @@ fn of_role(
     let asns: BTreeSet<&String> =
         used.iter().flat_map(|(_, used)| used.detail.asns.counts.keys()).collect();
     let is_told = used.iter().all(|(_, used)| {
-        let told = used.detail.asns.counts.values().map(|(count, _)| *count).sum::<u64>();
+        let told = used.detail.asns.counts.values().map(|one| one.count).sum::<u64>();
         used.detail.asns.others == 0 && told >= used.accepted
     });
     let is_free = role.sender == SenderConstraint::None && role.networks.is_empty();

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use edgepass_usage::{ACCEPTED, Report, Route};
 
-use super::{DayKey, Kinds, Reported, TokenUse};
+use super::{DayKey, Kinds, Reported, Seen, TokenUse};
 
 /// What is recorded about a token, for the counts of its use.
 #[derive(Clone, Debug)]
@@ -72,18 +72,19 @@ pub fn add(reported: &Reported, known: &HashMap<String, Known>, sums: &mut Sums)
         let granted = |scope: &&String| token.scope.split(' ').any(|own| own == scope.as_str());
         let scopes: Vec<&str> = route.needs.iter().filter(granted).map(String::as_str).collect();
         let (first, last) = (report.at_ms(row.first), report.at_ms(row.last));
+        let requests = Seen { count: row.count, last_ms: last, first_ms: Some(first) };
         let token_use = sums.tokens.entry(token.seq).or_default();
         let detail = &mut token_use.detail;
         if code == ACCEPTED {
             token_use.accepted = token_use.accepted.saturating_add(row.count);
             token_use.first_ms = Some(token_use.first_ms.unwrap_or(first).min(first));
             token_use.last_ms = Some(token_use.last_ms.unwrap_or(last).max(last));
-            detail.routes.add(&route.name, row.count, last);
-            scopes.iter().for_each(|scope| detail.scopes.add(scope, row.count, last));
+            detail.routes.add(&route.name, requests);
+            scopes.iter().for_each(|scope| detail.scopes.add(scope, requests));
         } else {
             token_use.refused = token_use.refused.saturating_add(row.count);
             token_use.last_refused_ms = Some(token_use.last_refused_ms.unwrap_or(last).max(last));
-            detail.codes.add(code, row.count, last);
+            detail.codes.add(code, requests);
             detail.refused(code, row.count, last);
         }
         let network = place.asn.map(|asn| format!("AS{asn}"));
@@ -99,7 +100,7 @@ pub fn add(reported: &Reported, known: &HashMap<String, Known>, sums: &mut Sums)
         }
         let mut seen = |kinds: fn(&mut super::UseDetail) -> &mut Kinds, name: Option<&str>| {
             if let Some(name) = name {
-                kinds(detail).add(name, row.count, last);
+                kinds(detail).add(name, requests);
             }
         };
         seen(|it| &mut it.countries, place.country.as_deref());

@@ -56,16 +56,64 @@ pub enum Outcome {
     Repeated,
 }
 
-/// Counts by name, each with the time of the last request in milliseconds. Beyond [`MAX_KINDS`] names those that
-/// were not seen for longest share one count.
+/// Counts by name. Beyond [`MAX_KINDS`] names those that were not seen for longest share one count.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Kinds {
-    /// The count of each name.
+    /// What was seen of each name.
     #[serde(flatten)]
-    pub counts: BTreeMap<String, (u64, u64)>,
+    pub counts: BTreeMap<String, Seen>,
     /// The count of all others.
     #[serde(rename = "", default, skip_serializing_if = "is_zero")]
     pub others: u64,
+}
+
+/// What was seen of a name. Stored as an array.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(from = "Stored", into = "(u64, u64, u64)")]
+pub struct Seen {
+    /// The number of requests.
+    pub count: u64,
+    /// The last of them, in milliseconds.
+    pub last_ms: u64,
+    /// The first of them, in milliseconds. `None`: an older program counted it.
+    pub first_ms: Option<u64>,
+}
+
+/// As this program stores it, or one that kept no first time.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Stored {
+    Whole(u64, u64, u64),
+    WithoutFirst(u64, u64),
+}
+
+impl From<Stored> for Seen {
+    fn from(stored: Stored) -> Self {
+        match stored {
+            Stored::Whole(count, last_ms, first_ms) => {
+                Self { count, last_ms, first_ms: Some(first_ms).filter(|first| *first > 0) }
+            }
+            Stored::WithoutFirst(count, last_ms) => Self { count, last_ms, first_ms: None },
+        }
+    }
+}
+
+impl From<Seen> for (u64, u64, u64) {
+    fn from(seen: Seen) -> Self {
+        (seen.count, seen.last_ms, seen.first_ms.unwrap_or_default())
+    }
+}
+
+impl Seen {
+    fn merge(&mut self, other: Self) {
+        self.first_ms = match (self.count, self.first_ms, other.first_ms) {
+            (0, _, first) => first,
+            (_, Some(own), Some(first)) => Some(own.min(first)),
+            _ => None,
+        };
+        self.count = self.count.saturating_add(other.count);
+        self.last_ms = self.last_ms.max(other.last_ms);
+    }
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
@@ -75,32 +123,30 @@ fn is_zero(count: &u64) -> bool {
 
 impl Kinds {
     fn merge(&mut self, other: &Self) {
-        for (name, (count, last_ms)) in &other.counts {
-            self.add(name, *count, *last_ms);
+        for (name, seen) in &other.counts {
+            self.add(name, *seen);
         }
         self.others = self.others.saturating_add(other.others);
     }
 
-    fn add(&mut self, name: &str, count: u64, at_ms: u64) {
+    fn add(&mut self, name: &str, seen: Seen) {
         let is_known = self.counts.contains_key(name);
         if !is_known && self.counts.len() >= MAX_KINDS {
             // The one that was not seen for longest makes room: rules look at the last ones.
-            let oldest = self.counts.iter().min_by_key(|(_, (_, last_ms))| *last_ms);
-            let oldest = oldest.map(|(name, (count, last_ms))| (name.clone(), *count, *last_ms));
+            let oldest = self.counts.iter().min_by_key(|(_, own)| own.last_ms);
+            let oldest = oldest.map(|(name, own)| (name.clone(), *own));
             match oldest {
-                Some((oldest, gone, last_ms)) if last_ms < at_ms => {
+                Some((oldest, gone)) if gone.last_ms < seen.last_ms => {
                     self.counts.remove(&oldest);
-                    self.others = self.others.saturating_add(gone);
+                    self.others = self.others.saturating_add(gone.count);
                 }
                 _ => {
-                    self.others = self.others.saturating_add(count);
+                    self.others = self.others.saturating_add(seen.count);
                     return;
                 }
             }
         }
-        let (sum, last_ms) = self.counts.entry(name.to_owned()).or_default();
-        *sum = sum.saturating_add(count);
-        *last_ms = at_ms.max(*last_ms);
+        self.counts.entry(name.to_owned()).or_default().merge(seen);
     }
 }
 

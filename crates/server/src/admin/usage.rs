@@ -111,7 +111,7 @@ fn by_scope(sums: &[UsageSum]) -> Vec<UsageSum> {
 fn detail(detail: &UseDetail) -> Value {
     let of = |kinds: &Kinds| {
         let others = (kinds.others > 0).then(|| (String::new(), kinds.others));
-        let counts = kinds.counts.iter().map(|(name, (count, _))| (name.clone(), *count));
+        let counts = kinds.counts.iter().map(|(name, seen)| (name.clone(), seen.count));
         json!(counts.chain(others).collect::<BTreeMap<String, u64>>())
     };
     json!({

@@ -74,11 +74,11 @@ pub(crate) async fn a_report_counts_once_and_only_for_tokens_of_its_reporter<D: 
         (own.first_ms, own.last_ms, own.last_refused_ms),
         (Some(at), Some(at + 60_000), Some(at))
     );
-    assert_eq!(own.detail.countries.counts["CH"].0, 3);
-    assert_eq!(own.detail.asns.counts["13030"].0, 3);
-    assert_eq!(own.detail.routes.counts["GET /a"].0, 2);
+    assert_eq!(own.detail.countries.counts["CH"].count, 3);
+    assert_eq!(own.detail.asns.counts["13030"].count, 3);
+    assert_eq!(own.detail.routes.counts["GET /a"].count, 2);
     assert_eq!(own.detail.scopes.counts.keys().collect::<Vec<_>>(), ["a:read"]);
-    assert_eq!(own.detail.codes.counts["scope_missing"].0, 1);
+    assert_eq!(own.detail.codes.counts["scope_missing"].count, 1);
     for (by, name) in [
         (UsageBy::Day, "10"),
         (UsageBy::Role, "reader"),
