@@ -9,6 +9,7 @@
 
 pub mod access;
 pub mod audit;
+pub mod breach;
 pub mod client;
 pub mod config;
 pub mod entropy;

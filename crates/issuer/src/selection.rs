@@ -84,7 +84,7 @@ pub struct Filter {
 pub const MAX_JWT_IDS: usize = 100_000;
 
 /// The longest name of a selection, in bytes.
-const MAX_NAME_BYTES: usize = 1024;
+pub(crate) const MAX_NAME_BYTES: usize = 1024;
 
 /// The reason why a selection is not valid.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]

@@ -11,6 +11,7 @@ use edgepass_verify::UnixMillis;
 use crate::access::{AccessRequest, State};
 use crate::audit::AuditEntry;
 use crate::audit::leaf::Leaf;
+use crate::breach::Incident;
 use crate::log::stored::{LogExtension, StoredLog};
 use crate::misuse::{self, Finding, Rules};
 use crate::new_act::{NewAct, Plan, RecordedAct};
@@ -39,6 +40,7 @@ pub trait Store:
     + UsageStore
     + MisuseStore
     + AccessStore
+    + IncidentStore
     + StoreState
 {
 }
@@ -54,6 +56,7 @@ impl<S> Store for S where
         + UsageStore
         + MisuseStore
         + AccessStore
+        + IncidentStore
         + StoreState
 {
 }
@@ -456,6 +459,37 @@ pub trait AccessStore: Send + Sync + 'static {
         id: u64,
         again_ms: Option<u64>,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
+}
+
+/// Incidents.
+pub trait IncidentStore: Send + Sync + 'static {
+    /// Records a new incident.
+    fn add_incident(
+        &self,
+        incident: &Incident,
+        entry: &AuditEntry,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Records a change of an incident whose version was `seen`. `false`: it was changed meanwhile, and nothing was
+    /// recorded.
+    fn change_incident(
+        &self,
+        seen: u64,
+        incident: &Incident,
+        entry: &AuditEntry,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// The incident with this name. `None`: there is none.
+    fn incident(
+        &self,
+        id: &str,
+    ) -> impl Future<Output = Result<Option<Incident>, StoreError>> + Send;
+
+    /// One page of incidents, each with its position.
+    fn incidents(
+        &self,
+        page: Page,
+    ) -> impl Future<Output = Result<Vec<(u64, Incident)>, StoreError>> + Send;
 }
 
 /// The outcome of recording a request for access.

@@ -8,6 +8,7 @@ pub mod acts;
 pub mod admin;
 mod agreements;
 mod audit_log;
+pub mod breach;
 mod connections;
 mod documents;
 mod federations;

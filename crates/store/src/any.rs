@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use edgepass_issuer::access::AccessRequest;
 use edgepass_issuer::audit::AuditEntry;
 use edgepass_issuer::audit::leaf::Leaf;
+use edgepass_issuer::breach::Incident;
 use edgepass_issuer::log::stored::{LogExtension, StoredLog};
 use edgepass_issuer::misuse::{self, Finding, Rules};
 use edgepass_issuer::new_act::{NewAct, Plan, RecordedAct};
@@ -13,10 +14,10 @@ use edgepass_issuer::replacement::Replaced;
 use edgepass_issuer::restore::{Adopted, Restoration, RestoreStore};
 use edgepass_issuer::rewrap::{RewrapStore, Rewrapped};
 use edgepass_issuer::storage::{
-    AccessFilter, AccessStore, ActStore, Added, AuditStore, Channel, KeyChange, KeyStore,
-    ListEdition, ListState, ListStore, LogStore, MisuseStore, NewList, NewNotice, NewToken, Notice,
-    Page, PolicyStore, Recorded, StoreError, StoreState, StoredKeys, TokenFilter, TokenRecord,
-    TokenStore, UsageStore,
+    AccessFilter, AccessStore, ActStore, Added, AuditStore, Channel, IncidentStore, KeyChange,
+    KeyStore, ListEdition, ListState, ListStore, LogStore, MisuseStore, NewList, NewNotice,
+    NewToken, Notice, Page, PolicyStore, Recorded, StoreError, StoreState, StoredKeys, TokenFilter,
+    TokenRecord, TokenStore, UsageStore,
 };
 use edgepass_issuer::usage::{
     Outcome, Reported, Reporter, TokenUse, UsageBy, UsageFilter, UsageSum,
@@ -152,6 +153,12 @@ forward! {
         fn set_notice_told(id: u64, again_ms: Option<u64>) -> Result<(), StoreError>;
         fn erase_access(subject: &str, now: UnixMillis) -> Result<u64, StoreError>;
         fn forget_access(before: u64, most: u32) -> Result<u64, StoreError>;
+    }
+    IncidentStore {
+        fn add_incident(incident: &Incident, entry: &AuditEntry) -> Result<(), StoreError>;
+        fn change_incident(seen: u64, incident: &Incident, entry: &AuditEntry) -> Result<bool, StoreError>;
+        fn incident(id: &str) -> Result<Option<Incident>, StoreError>;
+        fn incidents(page: Page) -> Result<Vec<(u64, Incident)>, StoreError>;
     }
     StoreState {
         fn is_writable() -> bool;

@@ -9,6 +9,7 @@
 mod any;
 mod directory;
 mod durability;
+mod incidents;
 mod issues;
 pub mod objects;
 pub mod postgres;

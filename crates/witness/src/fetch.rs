@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use edgepass_log::TileId;
+use edgepass_log::proof::{ProofError, check_consistency, consistency_tiles, prove_consistency};
+use edgepass_log::{TileId, TreeHead};
 use reqwest::StatusCode;
 
 use crate::WitnessError;
@@ -43,9 +44,33 @@ impl Client {
         String::from_utf8(octets).map_err(WitnessError::refused)
     }
 
+    /// Checks that the log that is published at `url` begins with the entries that it had before.
+    ///
+    /// # Errors
+    ///
+    /// [`WitnessError`].
+    pub async fn check_continues(
+        &self,
+        url: &str,
+        old: TreeHead,
+        new: TreeHead,
+    ) -> Result<(), WitnessError> {
+        if new.size < old.size {
+            return Err(WitnessError::Shrunk { before: old.size, now: new.size });
+        }
+        let tiles = consistency_tiles(old.size, new.size).map_err(WitnessError::refused)?;
+        let tiles = self.tiles(url, &tiles).await?;
+        let proof = match prove_consistency(old.size, new, &tiles) {
+            Err(ProofError::Tile(error)) => return Err(unavailable(url, &error.to_string())),
+            // Of the same size it needs no tiles, but the same root.
+            proof => proof.map_err(|_| WitnessError::NotContinued(old.size))?,
+        };
+        check_consistency(&proof, old, new).map_err(|_| WitnessError::NotContinued(old.size))
+    }
+
     /// The tiles of the log that is published at `url`. In place of a partial tile that is gone comes the
     /// full one. A tile that is not there is left out.
-    pub(crate) async fn tiles(
+    async fn tiles(
         &self,
         url: &str,
         ids: &[TileId],

@@ -18,7 +18,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use edgepass_log::key::SignatureKind;
-use edgepass_log::proof::{ProofError, check_consistency, consistency_tiles, prove_consistency};
 use edgepass_log::{Checkpoint, Cosigner, Note, TreeHead, VerifierKey};
 
 /// A witness of one log.
@@ -128,7 +127,7 @@ impl Witness {
         let new = new.map_err(WitnessError::refused)?.tree();
         let old = self.kept()?;
         if let Some(old) = old.filter(|old| old.size > 0) {
-            let checked = self.check(old, new).await;
+            let checked = self.client.check_continues(&self.url, old, new).await;
             if checked.as_ref().is_err_and(WitnessError::is_evidence) {
                 files::replace(&files::beside(&self.state, ".refused"), &text)?;
             }
@@ -139,24 +138,6 @@ impl Witness {
         note.add(cosignature).map_err(WitnessError::refused)?;
         files::replace(&self.state, &note.to_string())?;
         Ok(Seen { size: new.size, before: old.map_or(0, |old| old.size) })
-    }
-
-    /// Checks that a log begins with the entries that it had before.
-    async fn check(&self, old: TreeHead, new: TreeHead) -> Result<(), WitnessError> {
-        if new.size < old.size {
-            return Err(WitnessError::Shrunk { before: old.size, now: new.size });
-        }
-        let tiles = consistency_tiles(old.size, new.size).map_err(WitnessError::refused)?;
-        let tiles = self.client.tiles(&self.url, &tiles).await?;
-        let proof = match prove_consistency(old.size, new, &tiles) {
-            Err(ProofError::Tile(error)) => {
-                let (url, what) = (self.url.clone(), error.to_string());
-                return Err(WitnessError::Unavailable { url, what });
-            }
-            // Of the same size it needs no tiles, but the same root.
-            proof => proof.map_err(|_| WitnessError::NotContinued(old.size))?,
-        };
-        check_consistency(&proof, old, new).map_err(|_| WitnessError::NotContinued(old.size))
     }
 
     /// The tree of the checkpoint in the state file. `None`: there is no such file.

@@ -5,12 +5,14 @@ mod alerts;
 mod audit;
 mod backup;
 mod batch;
+mod breach;
 mod client;
 mod client_secret;
 pub(crate) mod database;
 mod doctor;
 mod erase;
 mod examples;
+mod guard_policy;
 mod init;
 mod inspect;
 mod issue;
@@ -150,6 +152,11 @@ enum Command {
     /// Remove who a person is from the audit trail, records, use and requests. The log still verifies.
     #[command(after_help = examples::ERASE)]
     Erase(erase::Args),
+    /// Report what was leaked or misused: what it reached, when it ended, with proofs (Art. 33 and 34 GDPR).
+    Breach {
+        #[command(subcommand)]
+        act: breach::Act,
+    },
     /// Print what the law wants to be written down: the record of processing activities.
     Records {
         #[command(subcommand)]
@@ -234,6 +241,7 @@ impl Cli {
             Command::Alerts(args) => alerts::run(args, &source, json).await,
             Command::Undo(args) => alerts::undo(args, &source, json).await,
             Command::Erase(args) => erase::run(args, &source, json).await,
+            Command::Breach { act } => breach::run(act, &source, json).await,
             Command::Records { act } => records::run(act, &source, json).await,
             Command::Audit(args) => audit::run(args, &source, json).await,
             Command::Inspect(args) => inspect::run(&args, json),

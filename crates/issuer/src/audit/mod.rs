@@ -7,6 +7,7 @@ pub mod leaf;
 use serde::{Deserialize, Serialize};
 
 use crate::access::{AccessChange, State};
+use crate::breach::IncidentChange;
 use crate::leak::LeakReport;
 use crate::selection::{Filter, Selection, StatusChange};
 
@@ -122,6 +123,21 @@ pub enum Act {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         ends: Option<u64>,
         /// The reason or the comment that the actor gave.
+        #[serde(default)]
+        reason: String,
+    },
+    /// Something happened to an incident.
+    IncidentChanged {
+        /// The incident.
+        incident: String,
+        /// What happened.
+        change: IncidentChange,
+        /// When the controller became aware, in milliseconds.
+        aware_ms: u64,
+        /// SHA-256 of the report that was exported, in hexadecimal.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        digest: Option<String>,
+        /// The reason or the names of the fields that the actor gave.
         #[serde(default)]
         reason: String,
     },
@@ -278,6 +294,7 @@ impl Act {
                 ..
             }
             | Self::AuditRead { .. }
+            | Self::IncidentChanged { .. }
             | Self::PersonalErased { .. }
             | Self::KeysCreated { .. }
             | Self::KeyRotated { .. }
@@ -303,6 +320,7 @@ impl Act {
             Self::DatabaseRestored { .. } => "database_restored",
             Self::KeysRewrapped { .. } => "keys_rewrapped",
             Self::AccessChanged { .. } => "access_changed",
+            Self::IncidentChanged { .. } => "incident_changed",
             Self::StatusAllotted { .. } => "status_allotted",
             Self::TokenIssued { .. } => "token_issued",
             Self::TokenRevoked { .. } => "token_revoked",

@@ -17,7 +17,7 @@ use crate::audit::{Act, AuditEntry};
 use crate::storage::{AuditStore, LogStore, Page, StoreError};
 
 /// Those of the named tiles that are stored, by their place.
-pub(super) async fn read_tiles(
+pub(crate) async fn read_tiles(
     store: &impl LogStore,
     ids: &[TileId],
 ) -> Result<HashMap<TileId, Vec<u8>>, StoreError> {

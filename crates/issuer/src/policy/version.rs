@@ -61,7 +61,12 @@ impl IssuerPolicy {
 
 /// SHA-256 of a text, in hexadecimal.
 pub(crate) fn sha256(text: &str) -> String {
-    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+    hexadecimal(&Sha256::digest(text))
+}
+
+/// Octets in hexadecimal.
+pub(crate) fn hexadecimal(octets: &[u8]) -> String {
+    octets.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl LivePolicy {

@@ -63,7 +63,7 @@ pub struct Issued {
 }
 
 /// The measures of roles.
-pub(super) fn of(roles: &[(&Config, &Role)], measured: &[Measured]) -> Vec<Measure> {
+pub(crate) fn of(roles: &[(&Config, &Role)], measured: &[Measured]) -> Vec<Measure> {
     let mut all = Vec::new();
     let mut add = |dpv, title, text: String, source| all.push(Measure { dpv, title, text, source });
     let seconds = |seconds: u64| DurationText(Duration::from_secs(seconds)).to_string();

@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use edgepass_verify::checks::purpose::Region;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::measures::of as measures_of;
 pub use self::measures::{Issued, Measure, Measured, Source};
 use crate::config::Config;
 use crate::policy::agreement::Agreement;

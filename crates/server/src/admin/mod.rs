@@ -3,6 +3,7 @@
 
 pub mod access;
 pub mod findings;
+pub mod incidents;
 pub mod keys;
 pub mod policy;
 pub mod records;

@@ -48,6 +48,8 @@ pub(crate) enum OauthError {
     InsufficientScope(&'static str),
     /// A request for access is not made or changed. The text says why.
     AccessRefused(String),
+    /// An incident is not opened or changed. The text says why, and repeats nothing of the request.
+    IncidentRefused(String),
     /// The role needs approval (RFC 6749 §4.1.2.1 has the code). Holds what is lacking, where to look, and
     /// a text that says more.
     AccessDenied(AccessNeed, String, Option<String>),
@@ -110,7 +112,9 @@ impl OauthError {
     /// The value of the member `error`.
     pub(crate) fn code(&self) -> &'static str {
         match self {
-            Self::InvalidRequest(_) | Self::SubjectTokenRefused(_) => "invalid_request",
+            Self::InvalidRequest(_) | Self::SubjectTokenRefused(_) | Self::IncidentRefused(_) => {
+                "invalid_request"
+            }
             Self::AccessRefused(_) | Self::AccessDenied(..) => "access_denied",
             Self::InvalidClient(_) | Self::InvalidClientAssertion(_) => "invalid_client",
             Self::InvalidTarget(_) => "invalid_target",
@@ -188,7 +192,9 @@ impl IntoResponse for OauthError {
                 "no user authorizes here; use grant_type client_credentials at the token endpoint"
                     .into(),
             ),
-            Self::InvalidScope(text) | Self::InvalidTarget(text) => (StatusCode::BAD_REQUEST, text),
+            Self::InvalidScope(text) | Self::InvalidTarget(text) | Self::IncidentRefused(text) => {
+                (StatusCode::BAD_REQUEST, text)
+            }
             Self::AccessRefused(text) => (StatusCode::FORBIDDEN, text),
             Self::AccessDenied(need, _, text) => {
                 (StatusCode::BAD_REQUEST, text.unwrap_or_else(|| need.description().to_owned()))

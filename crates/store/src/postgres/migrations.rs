@@ -13,13 +13,14 @@ use super::url::PostgresUrl;
 
 /// The migrations in order. A database records a digest of each that it has run, and opens only if these are
 /// unchanged: add a migration, edit none.
-pub(super) const MIGRATIONS: [&str; 6] = [
+pub(super) const MIGRATIONS: [&str; 7] = [
     include_str!("../../migrations/postgres/0001_initial.sql"),
     include_str!("../../migrations/postgres/0002_tokens_of_a_key.sql"),
     include_str!("../../migrations/postgres/0003_served_documents.sql"),
     include_str!("../../migrations/postgres/0004_usage.sql"),
     include_str!("../../migrations/postgres/0005_misuse.sql"),
     include_str!("../../migrations/postgres/0006_access.sql"),
+    include_str!("../../migrations/postgres/0007_incidents.sql"),
 ];
 
 /// The reason why the tables cannot be brought up to date.

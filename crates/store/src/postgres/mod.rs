@@ -3,6 +3,7 @@
 mod access;
 mod acts;
 mod audit;
+mod breach;
 mod connections;
 mod documents;
 mod error;

@@ -5,16 +5,17 @@ use std::collections::HashMap;
 use edgepass_issuer::access::{AccessRequest, State};
 use edgepass_issuer::audit::AuditEntry;
 use edgepass_issuer::audit::leaf::Leaf;
+use edgepass_issuer::breach::Incident;
 use edgepass_issuer::log::stored::{LogExtension, StoredLog};
 use edgepass_issuer::misuse::{self, Finding, Rules};
 use edgepass_issuer::new_act::{NewAct, Plan, RecordedAct};
 use edgepass_issuer::policy::version::{PolicyUser, PolicyVersion, StoredPolicy};
 use edgepass_issuer::replacement::Replaced;
 use edgepass_issuer::storage::{
-    AccessFilter, AccessStore, ActStore, Added, AuditStore, Channel, KeyChange, KeyStore,
-    ListEdition, ListState, ListStore, LogStore, MisuseStore, NewList, NewNotice, NewToken, Notice,
-    Page, PolicyStore, Recorded, StoreError, StoreState, StoredKeys, TokenFilter, TokenRecord,
-    TokenStore, UsageStore,
+    AccessFilter, AccessStore, ActStore, Added, AuditStore, Channel, IncidentStore, KeyChange,
+    KeyStore, ListEdition, ListState, ListStore, LogStore, MisuseStore, NewList, NewNotice,
+    NewToken, Notice, Page, PolicyStore, Recorded, StoreError, StoreState, StoredKeys, TokenFilter,
+    TokenRecord, TokenStore, UsageStore,
 };
 use edgepass_issuer::usage::{
     Outcome, Reported, Reporter, TokenUse, UsageBy, UsageFilter, UsageSum,
@@ -28,11 +29,11 @@ use sqlx::AssertSqlSafe;
 use super::connections::query;
 use super::error::{corrupt, failed};
 use super::{
-    PostgresStore, access, acts, audit, issue, keys, lists, log, paged, policies, replacements,
-    usage, used_ids,
+    PostgresStore, access, acts, audit, breach, issue, keys, lists, log, paged, policies,
+    replacements, usage, used_ids,
 };
 use crate::uses::{self, Tables};
-use crate::{issues, requests, rows};
+use crate::{incidents, issues, requests, rows};
 
 impl KeyStore for PostgresStore {
     async fn keys(&self) -> Result<StoredKeys, StoreError> {
@@ -532,6 +533,37 @@ impl AccessStore for PostgresStore {
                 forget.execute(one).await.map(|done| done.rows_affected()).map_err(failed)
             })
             .await
+    }
+}
+
+impl IncidentStore for PostgresStore {
+    async fn add_incident(
+        &self,
+        incident: &Incident,
+        entry: &AuditEntry,
+    ) -> Result<(), StoreError> {
+        self.database.write(async |one| breach::add(one, incident, entry).await).await
+    }
+
+    async fn change_incident(
+        &self,
+        seen: u64,
+        incident: &Incident,
+        entry: &AuditEntry,
+    ) -> Result<bool, StoreError> {
+        self.database.write(async |one| breach::change(one, seen, incident, entry).await).await
+    }
+
+    async fn incident(&self, id: &str) -> Result<Option<Incident>, StoreError> {
+        let wanted = query(incidents::ONE).bind(id);
+        let row = self.database.read(async |one| wanted.fetch_optional(one).await.map_err(failed));
+        row.await?.as_ref().map(incidents::incident).transpose().map_err(failed)
+    }
+
+    async fn incidents(&self, page: Page) -> Result<Vec<(u64, Incident)>, StoreError> {
+        let wanted = paged(incidents::PAGE, page);
+        let rows = self.database.read(async |one| wanted.fetch_all(one).await.map_err(failed));
+        rows.await?.iter().map(incidents::placed).collect::<Result<_, _>>().map_err(failed)
     }
 }
 

@@ -6,7 +6,7 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 /// The migrations in order, each with its description and its SQL. A database records a checksum of
 /// each migration that it has run, and opens only if these are unchanged: add a migration, edit
 /// none.
-const MIGRATIONS: [(&str, &str); 16] = [
+const MIGRATIONS: [(&str, &str); 17] = [
     ("initial", include_str!("../../migrations/sqlite/0001_initial.sql")),
     ("acts on statuses", include_str!("../../migrations/sqlite/0002_acts_on_statuses.sql")),
     ("key changes", include_str!("../../migrations/sqlite/0003_key_changes.sql")),
@@ -23,6 +23,7 @@ const MIGRATIONS: [(&str, &str); 16] = [
     ("usage", include_str!("../../migrations/sqlite/0014_usage.sql")),
     ("misuse", include_str!("../../migrations/sqlite/0015_misuse.sql")),
     ("access", include_str!("../../migrations/sqlite/0016_access.sql")),
+    ("incidents", include_str!("../../migrations/sqlite/0017_incidents.sql")),
 ];
 
 /// The first `count` migrations. Only tests ask for fewer than all, to make an old database.

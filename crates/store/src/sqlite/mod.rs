@@ -4,6 +4,7 @@ mod access;
 mod acts;
 mod audit;
 pub mod backup;
+mod breach;
 mod group;
 #[cfg(test)]
 mod group_tests;
@@ -31,16 +32,17 @@ use std::time::Duration;
 use edgepass_issuer::access::{AccessRequest, State};
 use edgepass_issuer::audit::AuditEntry;
 use edgepass_issuer::audit::leaf::Leaf;
+use edgepass_issuer::breach::Incident;
 use edgepass_issuer::log::stored::{LogExtension, StoredLog};
 use edgepass_issuer::misuse::{self, Finding, Rules};
 use edgepass_issuer::new_act::{NewAct, Plan, RecordedAct};
 use edgepass_issuer::policy::version::{PolicyUser, PolicyVersion, StoredPolicy};
 use edgepass_issuer::replacement::Replaced;
 use edgepass_issuer::storage::{
-    AccessFilter, AccessStore, ActStore, Added, AuditStore, Channel, KeyChange, KeyStore,
-    ListEdition, ListState, ListStore, LogStore, MisuseStore, NewList, NewNotice, NewToken, Notice,
-    Page, PolicyStore, Recorded, StoreError, StoreState, StoredKeys, TokenFilter, TokenRecord,
-    TokenStore, UsageStore,
+    AccessFilter, AccessStore, ActStore, Added, AuditStore, Channel, IncidentStore, KeyChange,
+    KeyStore, ListEdition, ListState, ListStore, LogStore, MisuseStore, NewList, NewNotice,
+    NewToken, Notice, Page, PolicyStore, Recorded, StoreError, StoreState, StoredKeys, TokenFilter,
+    TokenRecord, TokenStore, UsageStore,
 };
 use edgepass_issuer::usage::{
     Outcome, Reported, Reporter, TokenUse, UsageBy, UsageFilter, UsageSum,
@@ -59,6 +61,7 @@ use sqlx::{AssertSqlSafe, Connection, Row, Sqlite, SqliteConnection};
 use tokio::sync::mpsc;
 
 use self::writer::Writer;
+use crate::incidents;
 use crate::issues::{self, Issue};
 use crate::requests;
 use crate::rows;
@@ -672,6 +675,36 @@ impl AccessStore for SqliteStore {
                 forget.execute(one).await.map(|done| done.rows_affected()).map_err(failed)
             })
             .await
+    }
+}
+
+impl IncidentStore for SqliteStore {
+    async fn add_incident(
+        &self,
+        incident: &Incident,
+        entry: &AuditEntry,
+    ) -> Result<(), StoreError> {
+        self.writer.write(async |one| breach::add(one, incident, entry).await).await
+    }
+
+    async fn change_incident(
+        &self,
+        seen: u64,
+        incident: &Incident,
+        entry: &AuditEntry,
+    ) -> Result<bool, StoreError> {
+        self.writer.write(async |one| breach::change(one, seen, incident, entry).await).await
+    }
+
+    async fn incident(&self, id: &str) -> Result<Option<Incident>, StoreError> {
+        let row = sqlx::query(incidents::ONE).bind(id);
+        let row = row.fetch_optional(&self.readers).await.map_err(failed)?;
+        row.as_ref().map(incidents::incident).transpose().map_err(failed)
+    }
+
+    async fn incidents(&self, page: Page) -> Result<Vec<(u64, Incident)>, StoreError> {
+        let rows = paged(incidents::PAGE, page).fetch_all(&self.readers).await.map_err(failed)?;
+        rows.iter().map(incidents::placed).collect::<Result<_, _>>().map_err(failed)
     }
 }
 

@@ -157,6 +157,7 @@ fn migrations_that_databases_have_taken_never_change() {
         "64c3fc046300b0361143ffe10e7245c6c2871be1a0b0524e0439a6995bb23eda",
         "aca8bbcdca184b1b7438d38871f87bf6ba03152b66ded769e171b37b84724e99",
         "7edecade007f66d3449da2a1416d88ffa705d56fcdb4ed0bfffea39ebb40cf56",
+        "4435fe3d78e68f7a1d5a50a0176cded78de0f64c3295b4880a4a26a46fae15a5",
     ];
     let migrator = migrations::all();
     let files =

@@ -2,6 +2,7 @@
 
 pub(crate) mod access;
 pub(crate) mod acts;
+pub(crate) mod breach;
 pub(crate) mod group;
 pub(crate) mod restore;
 pub(crate) mod tokens;
@@ -145,6 +146,10 @@ macro_rules! on {
             access: a_request_is_forgotten_once_it_has_nothing_left_to_do,
             access: what_was_done_is_reviewed_although_the_rule_is_gone,
             access: a_notice_goes_once_it_is_taken,
+            breach: of_two_changes_of_an_incident_one_is_recorded,
+            breach: an_incident_is_about_its_tokens_and_those_exchanged_for_them,
+            breach: use_before_and_after_a_leak_is_told_apart,
+            breach: a_report_leaves_open_what_only_people_know,
             acts: a_token_goes_the_way_of_those_that_it_was_exchanged_from,
             acts: a_revocation_is_one_change_however_often_it_is_repeated,
             acts: an_act_changes_the_selected_live_tokens_and_no_others,

@@ -13,7 +13,10 @@ use edgepass_usage::{ACCEPTED, Counted, Place, Report, Route, Table};
 use super::{Database, TestStore, issue, now, of_role, test_store, token};
 
 /// Adds reports without rules.
-async fn add(store: &impl Store, reports: &[Reported]) -> Result<Vec<Outcome>, StoreError> {
+pub(super) async fn add(
+    store: &impl Store,
+    reports: &[Reported],
+) -> Result<Vec<Outcome>, StoreError> {
     let brakes = Brakes::default();
     let rules = Rules { rules: &[], brakes: &brakes, clients: &[], policy: 1, now_ms: now().0 };
     Ok(store.add_usage(reports, &rules).await?.0)
@@ -28,8 +31,19 @@ fn reported(report: Report) -> Reported {
 
 /// The report `number` of an isolate: `uses` of tokens, each with a code, at a time.
 fn report(isolate: &str, number: u64, at_ms: u64, uses: &[(&str, &'static str)]) -> Reported {
+    report_from(isolate, number, at_ms, uses, ("CH", 13030))
+}
+
+/// As [`report`], from a country and a network.
+pub(super) fn report_from(
+    isolate: &str,
+    number: u64,
+    at_ms: u64,
+    uses: &[(&str, &'static str)],
+    (country, asn): (&str, u32),
+) -> Reported {
     let mut table = Table::default();
-    let place = Place { country: Some("CH".into()), asn: Some(13030), ..Place::default() };
+    let place = Place { country: Some(country.into()), asn: Some(asn), ..Place::default() };
     for (jwt_id, code) in uses {
         let scope = "a:read";
         let counted = Counted { jwt_id, client_id: "c", scope, route: 1, code, place: &place };

@@ -6,6 +6,8 @@ mod prove;
 mod verify;
 mod witness;
 
+pub(super) use self::verify::text as checkpoint_text;
+pub(super) use self::witness::with_code;
 use anyhow::{Context, bail};
 use clap::Subcommand;
 use edgepass_issuer::Config;

@@ -62,7 +62,7 @@ pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Resu
 }
 
 /// The text of a file, or of the document at an http or https URL.
-async fn text(place: &str) -> anyhow::Result<String> {
+pub(in crate::commands) async fn text(place: &str) -> anyhow::Result<String> {
     if !place.starts_with("https://") && !place.starts_with("http://") {
         return output::read_text(Path::new(place));
     }

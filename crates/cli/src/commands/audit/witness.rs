@@ -35,7 +35,7 @@ fn tell(Seen { size, before }: Seen, json: bool) -> anyhow::Result<()> {
 }
 
 /// The error with the exit code that the program `edgepass-witness` has for it.
-pub(super) fn with_code(error: WitnessError) -> anyhow::Error {
+pub(in crate::commands) fn with_code(error: WitnessError) -> anyhow::Error {
     let text = error.chain();
     match error.exit_code() {
         1 => anyhow::Error::new(Failure::Refused).context(text),

@@ -11,8 +11,8 @@ use edgepass_issuer::records::{Issued, Measured, records};
 use edgepass_issuer::storage::{LogStore, Page, TokenFilter, TokenStore};
 use edgepass_server::admin::review::unreviewed;
 use serde_json::Value;
-use toml_edit::{DocumentMut, TableLike};
 
+use super::guard_policy;
 use super::source::Source;
 use crate::exit::{Exit, Failure};
 use crate::{host, output};
@@ -148,7 +148,11 @@ async fn measure(
     }
     let mut masks: Option<Vec<String>> = None;
     for file in of(guard) {
-        masks.get_or_insert_default().extend(masked(&file)?);
+        let routes = guard_policy::routes(&file)?;
+        let lines = routes
+            .iter()
+            .flat_map(|route| route.masks.iter().map(|mask| format!("{}: {mask}", route.name)));
+        masks.get_or_insert_default().extend(lines);
     }
     let log = store.log().await?;
     Ok(Measured {
@@ -162,7 +166,7 @@ async fn measure(
 }
 
 /// What `doctor` found about the time until a revoked token is refused.
-fn measured_deadline(file: &Path) -> anyhow::Result<String> {
+pub(super) fn measured_deadline(file: &Path) -> anyhow::Result<String> {
     let shown = file.display();
     let text = std::fs::read_to_string(file).with_context(|| format!("{shown} cannot be read"))?;
     let report: Value = serde_json::from_str(&text)
@@ -176,49 +180,4 @@ fn measured_deadline(file: &Path) -> anyhow::Result<String> {
     let state = if probe.is_some_and(|one| one["state"] == "ok") { "" } else { "WRONG: " };
     let at = report.get("at").and_then(Value::as_str).unwrap_or("an unknown time");
     Ok(format!("{state}{says} (measured at {at})"))
-}
-
-/// What the routes of a guard's policy mask, a line each.
-fn masked(file: &Path) -> anyhow::Result<Vec<String>> {
-    let shown = file.display();
-    let text = std::fs::read_to_string(file).with_context(|| format!("{shown} cannot be read"))?;
-    let policy: DocumentMut = text.parse().with_context(|| format!("{shown} is no TOML"))?;
-    let mut lines = Vec::new();
-    let routes = policy.get("route").and_then(|routes| routes.as_array_of_tables());
-    let routes =
-        routes.with_context(|| format!("{shown} has no [[route]]: it is no policy of a guard"))?;
-    for route in routes {
-        let path = route.get("path").and_then(|path| path.as_str()).unwrap_or("?");
-        let rules = route.get("mask");
-        let inline = rules.and_then(|rules| rules.as_array()).into_iter().flatten();
-        let inline =
-            inline.filter_map(|rule| rule.as_inline_table()).map(|rule| rule as &dyn TableLike);
-        let tables = rules.and_then(|rules| rules.as_array_of_tables()).into_iter().flatten();
-        for rule in inline.chain(tables.map(|rule| rule as &dyn TableLike)) {
-            let text =
-                |name: &str| rule.get(name).and_then(|value| value.as_str().map(str::to_owned));
-            let fields =
-                TableLike::get(rule, "fields").and_then(|fields| fields.as_array().cloned());
-            let fields: Vec<String> = fields
-                .iter()
-                .flatten()
-                .filter_map(|field| field.as_str().map(str::to_owned))
-                .collect();
-            let unless = text("unless").map(|scope| format!(" unless the token has {scope}"));
-            lines.push(format!(
-                "{path}: {} {}{}",
-                fields.join(", "),
-                match text("with").as_deref() {
-                    Some("remove") => "removed",
-                    Some("null") => "as null",
-                    Some("last4") => "with the last four characters alone",
-                    Some("hash") => "as a keyed hash",
-                    Some("email") => "with the first letter and the domain alone",
-                    _ => "masked",
-                },
-                unless.unwrap_or_default()
-            ));
-        }
-    }
-    Ok(lines)
 }

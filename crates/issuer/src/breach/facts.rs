@@ -1,0 +1,767 @@
+//! What is known of an incident: what the tokens could reach, where and when they were used, and when they stopped
+//! working.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use edgepass_status_list::StatusType;
+use edgepass_verify::UnixMillis;
+use serde::{Deserialize, Serialize};
+
+use super::trail::{self, PlacedAct, Trail};
+use super::{Concerns, GuardedRoute, Incident, MAX_NAMED};
+use crate::audit::{Act, SelectionEntry};
+use crate::config::Config;
+use crate::policy::IssuerPolicy;
+use crate::policy::agreement::Agreement;
+use crate::selection::{Selection, StatusChange};
+use crate::signing_key::KeyState;
+use crate::storage::{
+    AccessStore, AuditStore, KeyStore, LogStore, StoreError, TokenRecord, TokenStore, UsageStore,
+};
+use crate::token_facts::TokenFacts;
+use crate::usage::{Kinds, TokenUse, complete_since_ms, expected_reporters};
+
+/// What is known.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Facts {
+    /// The tokens one by one, in the order of issue, at most [`MAX_NAMED`].
+    pub tokens: Vec<TokenFact>,
+    /// The number of all tokens.
+    pub count: u64,
+    /// SHA-256, in hexadecimal, over the `jti` of each token in the order of issue, each followed by a line feed.
+    pub digest: String,
+    /// The number of different subjects of the tokens that were looked at.
+    pub subjects: u64,
+    /// Whether each token was looked at. Otherwise sums are of the first 100,000.
+    pub all_looked_at: bool,
+    /// What the tokens could reach, by role.
+    pub reach: Vec<Reach>,
+    /// How they were used.
+    pub uses: Uses,
+    /// When they stopped working.
+    pub stop: Stop,
+    /// How leaks of the tokens were reported: `possession`, `github`, `gitlab` or `scan`, with the time in milliseconds.
+    pub reported: Vec<(String, u64)>,
+    /// The acts on them and on the incident, in order, at most [`MAX_NAMED`].
+    pub acts: Vec<ActFact>,
+    /// Acts for which there was no room.
+    pub more_acts: u64,
+    /// The first and the last entry of the audit trail that were looked at.
+    pub looked_at: (u64, u64),
+    /// Entries that cannot be read.
+    pub damaged: u64,
+}
+
+/// A token.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct TokenFact {
+    /// The claim `jti`.
+    pub jwt_id: String,
+    /// The role's name. Empty: a token of another issuer.
+    pub role: String,
+    /// The claim `client_id`.
+    pub client_id: String,
+    /// The claim `aud`.
+    pub audience: String,
+    /// The claim `scope`.
+    pub scope: String,
+    /// When it was issued, in milliseconds.
+    pub issued_ms: u64,
+    /// When it expires, in milliseconds.
+    pub expires_ms: u64,
+    /// The agreement under which it was issued.
+    pub agreement: Option<String>,
+    /// The request for access under which it was issued.
+    pub grant: Option<String>,
+    /// `jti` of the token that it was exchanged for.
+    pub parent: Option<String>,
+    /// The policy version under which it was issued.
+    pub policy: Option<u64>,
+    /// `live`, `expired`, `revoked`, `suspended`, or another state. `not recorded`: its record is gone.
+    pub state: String,
+    /// When it was revoked or suspended for good, or its key withdrawn, in milliseconds.
+    pub revoked_ms: Option<u64>,
+    /// From when no guard accepts it, in milliseconds: its expiry, or the revocation and the deadline.
+    pub stops_ms: u64,
+    /// Its use. `None`: its record is gone, or nothing was reported.
+    pub uses: Option<TokenUses>,
+    /// The position of the entry about its issue.
+    pub entry: u64,
+}
+
+/// The use of a token.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct TokenUses {
+    /// Accepted requests.
+    pub accepted: u64,
+    /// Refused requests.
+    pub refused: u64,
+    /// The first accepted request, in milliseconds.
+    pub first_ms: Option<u64>,
+    /// The last accepted request, in milliseconds.
+    pub last_ms: Option<u64>,
+    /// The last refused request, in milliseconds.
+    pub last_refused_ms: Option<u64>,
+    /// Accepted requests after the leak: at least and at most so many.
+    pub after: (u64, u64),
+}
+
+/// What tokens of a role could reach.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Reach {
+    /// The role.
+    pub role: String,
+    /// The number of tokens.
+    pub tokens: u64,
+    /// Audiences of the tokens.
+    pub audiences: Vec<String>,
+    /// Scope tokens of the tokens.
+    pub scopes: Vec<ScopeReach>,
+    /// The agreement, with what it says.
+    pub agreement: Option<AgreementReach>,
+    /// Routes that take the tokens. `None`: no policy of a guard was named.
+    pub routes: Option<Vec<RouteReach>>,
+}
+
+/// What a scope token gives access to, by the catalogue of the policy in use.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct ScopeReach {
+    /// The scope token.
+    pub name: String,
+    /// What it allows. `None`: the catalogue does not have it.
+    pub description: Option<String>,
+    /// Categories of data.
+    pub data: Vec<String>,
+    /// Categories of data subjects.
+    pub subjects: Vec<String>,
+    /// Whether these are personal data.
+    pub personal: Option<bool>,
+}
+
+/// What an agreement says.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct AgreementReach {
+    /// Its `id`.
+    pub id: String,
+    /// Its parties. Empty: the policy does not have the agreement any more.
+    pub parties: Vec<String>,
+    /// Its purposes.
+    pub purposes: Vec<String>,
+    /// Its regions.
+    pub regions: Vec<String>,
+}
+
+/// A route that takes the tokens.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct RouteReach {
+    /// Methods and path.
+    pub name: String,
+    /// What it masks, in words.
+    pub masks: Vec<String>,
+}
+
+/// How the tokens were used, as guards reported it.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Uses {
+    /// Accepted requests.
+    pub accepted: u64,
+    /// Refused requests.
+    pub refused: u64,
+    /// The first accepted request, in milliseconds.
+    pub first_ms: Option<u64>,
+    /// The last accepted request, in milliseconds.
+    pub last_ms: Option<u64>,
+    /// The last refused request, in milliseconds.
+    pub last_refused_ms: Option<u64>,
+    /// Accepted requests after the leak: at least and at most so many.
+    pub after: (u64, u64),
+    /// Countries from which tokens were used.
+    pub countries: Vec<Seen>,
+    /// Networks (AS numbers) from which tokens were used.
+    pub networks: Vec<Seen>,
+    /// Routes on which tokens were accepted.
+    pub routes: Vec<Seen>,
+    /// The codes of refusals.
+    pub refusals: Vec<Seen>,
+    /// Since when no report is known to be missing, in milliseconds. `None`: not known.
+    pub complete_since_ms: Option<u64>,
+    /// Tokens of which no record is left, so that their use is not known.
+    pub unrecorded: u64,
+    /// What follows for the confidentiality of the data.
+    pub confidentiality: Confidentiality,
+    /// Why.
+    pub why: String,
+}
+
+/// What use says about disclosure.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Confidentiality {
+    /// There is a use that nobody else explains.
+    Likely,
+    /// No use, and every report has come.
+    NotExfiltrated,
+    /// It cannot be told.
+    NotAssessable,
+}
+
+impl Confidentiality {
+    /// As in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Likely => "likely",
+            Self::NotExfiltrated => "not_exfiltrated",
+            Self::NotAssessable => "not_assessable",
+        }
+    }
+}
+
+/// Requests from a place, or of a kind.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Seen {
+    /// Its name. Empty: all for which there was no room.
+    pub name: String,
+    /// The number of requests.
+    pub count: u64,
+    /// The first of them, in milliseconds, where it is known.
+    pub first_ms: Option<u64>,
+    /// The last of them, in milliseconds.
+    pub last_ms: u64,
+    /// When that was.
+    pub when: When,
+}
+
+/// When something was seen, compared with the leak.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum When {
+    /// Only before it.
+    Before,
+    /// Only after it.
+    After,
+    /// Before and after it.
+    Both,
+    /// That is not known.
+    Unknown,
+}
+
+/// When the tokens stopped working.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Stop {
+    /// From when no guard accepts any of them, in milliseconds.
+    pub at_ms: u64,
+    /// The revocation deadline of guards, in milliseconds. `None`: they have none.
+    pub deadline_ms: Option<u64>,
+    /// Tokens that are neither expired nor revoked nor suspended.
+    pub live: u64,
+    /// Tokens that were revoked or suspended.
+    pub revoked: u64,
+    /// The last acceptance that a guard reported, in milliseconds.
+    pub last_accepted_ms: Option<u64>,
+    /// How long after its revocation the last acceptance of a token was, in milliseconds, at most. `None`: none was
+    /// accepted after it.
+    pub accepted_after_ms: Option<u64>,
+}
+
+/// An act.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct ActFact {
+    /// The position of its entry.
+    pub position: u64,
+    /// When, in milliseconds.
+    pub at_ms: u64,
+    /// The member `act` of the entry.
+    pub act: String,
+    /// What it was, in words, without who did it.
+    pub what: String,
+}
+
+/// A token with what storage has of it.
+struct Looked {
+    facts: TokenFacts,
+    record: Option<TokenRecord>,
+    uses: Option<TokenUse>,
+    position: u64,
+    at_ms: u64,
+}
+
+/// Collects what is known.
+///
+/// # Errors
+///
+/// [`StoreError`].
+pub async fn collect(
+    store: &(impl AuditStore + LogStore + TokenStore + KeyStore + UsageStore + AccessStore),
+    incident: &Incident,
+    (config, policy): (&Config, &IssuerPolicy),
+    now: UnixMillis,
+) -> Result<Facts, StoreError> {
+    let mut trail = trail::read(store, incident).await?;
+    let looked = look(store, &mut trail).await?;
+    let facts: Vec<TokenFacts> = looked.iter().map(|one| one.facts.clone()).collect();
+    trail.keep_concerned(&facts);
+    drop(facts);
+    let keys = store.keys().await?.keys;
+    let withdrawn: BTreeSet<&str> = keys
+        .iter()
+        .filter(|key| key.state == KeyState::Withdrawn)
+        .map(|key| key.key_id.as_str())
+        .collect();
+    let deadline = config.revocation.deadline();
+    let deadline_ms = deadline.map(|it| u64::try_from(it.as_millis()).unwrap_or(u64::MAX));
+    let is_named = is_named_by_act(&trail, &looked);
+    if !is_named {
+        trail.drop_unnamed();
+    }
+    let ends = Ends::of(&trail, &looked, deadline_ms);
+    let leaked_ms = incident.leaked_ms;
+    let mut tokens = Vec::with_capacity(looked.len().min(MAX_NAMED));
+    let mut stop = Stop {
+        at_ms: 0,
+        deadline_ms,
+        live: 0,
+        revoked: 0,
+        last_accepted_ms: None,
+        accepted_after_ms: None,
+    };
+    for one in &looked {
+        let token = token_fact(one, &ends, &withdrawn, leaked_ms, now);
+        stop.at_ms = stop.at_ms.max(token.stops_ms);
+        let is_live = token.state == "live";
+        stop.live = stop.live.saturating_add(is_live.into());
+        stop.revoked = stop.revoked.saturating_add(token.revoked_ms.is_some().into());
+        let last_ms = token.uses.and_then(|uses| uses.last_ms);
+        stop.last_accepted_ms = stop.last_accepted_ms.max(last_ms);
+        let after = last_ms.zip(token.revoked_ms).and_then(|(last, at)| last.checked_sub(at));
+        stop.accepted_after_ms = stop.accepted_after_ms.max(after.filter(|late| *late > 0));
+        if tokens.len() < MAX_NAMED {
+            tokens.push(token);
+        }
+    }
+    let mut subjects: Vec<&str> = looked.iter().map(|one| one.facts.subject.as_str()).collect();
+    subjects.sort_unstable();
+    subjects.dedup();
+    let subjects = u64::try_from(subjects.len()).unwrap_or(u64::MAX);
+    let uses = uses(store, incident, policy, &looked, now).await?;
+    let reach = reach(policy, incident, &looked);
+    let reported = trail.acts.iter().filter_map(|act| match &act.entry.act {
+        Act::TokenRevoked { report: Some(report), .. } => {
+            Some((report.channel.clone(), act.entry.at_ms))
+        }
+        _ => None,
+    });
+    let reported = reported.collect();
+    let shown = trail.acts.iter().take(MAX_NAMED).map(act_fact);
+    let left = trail.acts.len().saturating_sub(MAX_NAMED);
+    let more_acts = trail.more_acts.saturating_add(u64::try_from(left).unwrap_or(u64::MAX));
+    Ok(Facts {
+        acts: shown.collect(),
+        tokens,
+        count: trail.count,
+        all_looked_at: u64::try_from(looked.len()) == Ok(trail.count),
+        digest: trail.digest,
+        subjects,
+        reach,
+        uses,
+        stop,
+        reported,
+        more_acts,
+        looked_at: (trail.first, trail.last),
+        damaged: trail.damaged,
+    })
+}
+
+/// What storage has of the tokens.
+async fn look(
+    store: &(impl TokenStore + UsageStore),
+    trail: &mut Trail,
+) -> Result<Vec<Looked>, StoreError> {
+    const AT_ONCE: usize = 500;
+    let mut looked: Vec<Looked> = Vec::with_capacity(trail.tokens.len());
+    for issued in std::mem::take(&mut trail.tokens) {
+        let record = store.token(&issued.facts.jwt_id).await?;
+        let facts = record.as_ref().map_or(issued.facts, |record| record.facts.clone());
+        let (position, at_ms) = (issued.position, issued.at_ms);
+        looked.push(Looked { facts, record, uses: None, position, at_ms });
+    }
+    for part in looked.chunks_mut(AT_ONCE) {
+        let seq = |one: &Looked| one.record.as_ref().map(|record| record.seq);
+        let seqs: Vec<u64> = part.iter().filter_map(seq).collect();
+        let mut uses = store.token_uses(&seqs).await?;
+        for one in part {
+            one.uses = seq(one).and_then(|seq| uses.remove(&seq));
+        }
+    }
+    Ok(looked)
+}
+
+/// Whether a token is not valid although no act names it or selects it: one of the acts on several named tokens
+/// was about it.
+fn is_named_by_act(trail: &Trail, looked: &[Looked]) -> bool {
+    let ends = Ends::of(trail, looked, None);
+    looked.iter().any(|one| {
+        let is_valid = one.record.as_ref().is_none_or(|it| it.status == StatusType::Valid);
+        !is_valid && ends.named(&one.facts).is_none()
+    })
+}
+
+/// The most exchanges that are followed back.
+const LONGEST_CHAIN: usize = 32;
+
+/// When acts ended tokens.
+struct Ends<'t> {
+    trail: &'t Trail,
+    deadline_ms: Option<u64>,
+    by_token: BTreeMap<&'t str, Vec<&'t PlacedAct>>,
+    /// The tokens for which others were exchanged.
+    parents: HashMap<&'t str, &'t TokenFacts>,
+}
+
+impl<'t> Ends<'t> {
+    fn of(trail: &'t Trail, looked: &'t [Looked], deadline_ms: Option<u64>) -> Self {
+        let named: HashSet<&str> =
+            looked.iter().filter_map(|one| one.facts.parent.as_deref()).collect();
+        let parents = looked.iter().map(|one| (one.facts.jwt_id.as_str(), &one.facts));
+        let parents = parents.filter(|(jwt_id, _)| named.contains(jwt_id)).collect();
+        Self { trail, deadline_ms, by_token: trail.by_token(), parents }
+    }
+
+    /// When an act ended the token, or one that it was exchanged from, in milliseconds.
+    fn named(&self, facts: &'t TokenFacts) -> Option<u64> {
+        let parent = |own: &&'t TokenFacts| {
+            own.parent.as_deref().and_then(|id| self.parents.get(id).copied())
+        };
+        let chain = std::iter::successors(Some(facts), parent).take(LONGEST_CHAIN);
+        chain.filter_map(|one| self.named_alone(one)).min()
+    }
+
+    /// When an act that names or selects the token ended it, in milliseconds.
+    fn named_alone(&self, facts: &TokenFacts) -> Option<u64> {
+        let own = self.by_token.get(facts.jwt_id.as_str()).into_iter().flatten();
+        let own = own.filter(|act| match &act.entry.act {
+            Act::StatusesChanged { change, .. } => *change != StatusChange::Resume,
+            _ => true,
+        });
+        let selecting = self.trail.acts.iter().filter(|act| match &act.entry.act {
+            Act::StatusesChanged { change, selection: SelectionEntry::Fitting(filter), .. } => {
+                *change != StatusChange::Resume
+                    && Selection::Fitting(filter.clone()).includes(facts)
+                    && act.entry.at_ms / 1000 >= facts.issued_at
+            }
+            Act::KeyCompromised { key_id, .. } => *key_id == facts.key_id,
+            Act::KeysWithdrawn { key_ids, .. } => key_ids.contains(&facts.key_id),
+            _ => false,
+        });
+        own.copied().chain(selecting).map(|act| act.entry.at_ms).min()
+    }
+
+    /// The last act on several named tokens after the token was issued: the latest at which it may have ended.
+    fn unnamed(&self, facts: &TokenFacts) -> Option<u64> {
+        let acts = self.trail.acts.iter().filter(|act| {
+            let is_several = matches!(
+                &act.entry.act,
+                Act::StatusesChanged {
+                    change: StatusChange::Revoke | StatusChange::Suspend,
+                    selection: SelectionEntry::JwtIds(_) | SelectionEntry::Erased,
+                    ..
+                }
+            );
+            is_several && act.entry.at_ms / 1000 >= facts.issued_at
+        });
+        acts.map(|act| act.entry.at_ms).max()
+    }
+}
+
+fn token_fact<'t>(
+    one: &'t Looked,
+    ends: &Ends<'t>,
+    withdrawn: &BTreeSet<&str>,
+    leaked_ms: Option<u64>,
+    now: UnixMillis,
+) -> TokenFact {
+    let facts = &one.facts;
+    let seconds = now.numeric_date().seconds();
+    let is_withdrawn = withdrawn.contains(facts.key_id.as_str());
+    let state = match &one.record {
+        Some(record) => record.state(is_withdrawn, seconds),
+        None if seconds >= facts.expiration => "expired",
+        None => "not recorded",
+    };
+    let is_valid = one.record.as_ref().is_none_or(|it| it.status == StatusType::Valid);
+    // A suspended token that was resumed is valid again.
+    let ended = match is_valid && !is_withdrawn && one.record.is_some() {
+        true => None,
+        false => ends.named(facts).or_else(|| ends.unnamed(facts).filter(|_| !is_valid)),
+    };
+    let expires_ms = facts.expiration.saturating_mul(1000);
+    let bound = ended.zip(ends.deadline_ms).map(|(at, deadline)| at.saturating_add(deadline));
+    let uses = one.uses.as_ref().map(|uses| TokenUses {
+        accepted: uses.accepted,
+        refused: uses.refused,
+        first_ms: uses.first_ms,
+        last_ms: uses.last_ms,
+        last_refused_ms: uses.last_refused_ms,
+        after: after(uses, leaked_ms),
+    });
+    TokenFact {
+        jwt_id: facts.jwt_id.clone(),
+        role: facts.role.clone(),
+        client_id: facts.client_id.clone(),
+        audience: facts.audience.clone(),
+        scope: facts.scope.clone(),
+        issued_ms: one.at_ms,
+        expires_ms,
+        agreement: facts.agreement.clone(),
+        grant: facts.grant.clone(),
+        parent: facts.parent.clone(),
+        policy: facts.policy,
+        state: state.to_owned(),
+        revoked_ms: ended,
+        stops_ms: bound.map_or(expires_ms, |bound| bound.min(expires_ms)),
+        uses,
+        entry: one.position,
+    }
+}
+
+/// Accepted requests after a time: at least and at most so many. Of a token first, last and number are known.
+fn after(uses: &TokenUse, leaked_ms: Option<u64>) -> (u64, u64) {
+    let Some(leaked) = leaked_ms else { return (0, uses.accepted) };
+    match (uses.first_ms, uses.last_ms) {
+        (Some(first), _) if first >= leaked => (uses.accepted, uses.accepted),
+        (_, Some(last)) if last >= leaked => (1, uses.accepted.saturating_sub(1).max(1)),
+        _ => (0, 0),
+    }
+}
+
+async fn uses(
+    store: &impl UsageStore,
+    incident: &Incident,
+    policy: &IssuerPolicy,
+    looked: &[Looked],
+    now: UnixMillis,
+) -> Result<Uses, StoreError> {
+    let mut all = TokenUse::default();
+    let mut accepted_from: BTreeSet<String> = BTreeSet::new();
+    let mut range = (0_u64, 0_u64);
+    for own in looked.iter().filter_map(|one| one.uses.as_ref()) {
+        let (least, most) = after(own, incident.leaked_ms);
+        range = (range.0.saturating_add(least), range.1.saturating_add(most));
+        accepted_from.extend(own.detail.accepted_from.iter().cloned());
+        all.merge(own);
+    }
+    let reporters = store.reporters().await?;
+    let audiences: BTreeSet<&str> = looked.iter().map(|one| one.facts.audience.as_str()).collect();
+    let mut complete = Some(0);
+    for audience in audiences {
+        let expected = expected_reporters(policy, audience);
+        let since = complete_since_ms(&reporters, audience, &expected, now.0);
+        complete = complete.zip(since).map(|(all, own)| u64::max(all, own));
+    }
+    let complete = complete.filter(|_| !looked.is_empty());
+    let leaked = incident.leaked_ms;
+    let kinds = |kinds: &Kinds| seen(kinds, leaked);
+    let (countries, networks) = (kinds(&all.detail.countries), kinds(&all.detail.asns));
+    let first_issued = looked.iter().map(|one| one.at_ms).min().unwrap_or(u64::MAX);
+    let since = leaked.unwrap_or_default().max(first_issued);
+    let is_complete = complete.is_some_and(|complete| complete <= since);
+    let unrecorded = looked.iter().filter(|one| one.record.is_none()).count();
+    let new = |seen: &[Seen], prefix: &str| -> Option<String> {
+        let is_new = |one: &&Seen| {
+            let name = format!("{prefix}{}", one.name);
+            one.when == When::After && accepted_from.contains(&name)
+        };
+        seen.iter().find(is_new).map(|one| format!("{prefix}{}", one.name))
+    };
+    let had_use_before = all.first_ms.zip(leaked).is_some_and(|(first, leaked)| first < leaked);
+    let new_place = new(&countries, "").or_else(|| new(&networks, "AS")).filter(|_| had_use_before);
+    let (confidentiality, why) = match (range.1, is_complete, new_place) {
+        (0, true, _) if unrecorded == 0 => (
+            Confidentiality::NotExfiltrated,
+            "no guard accepted the credential after the leak, and no report of use is missing".to_owned(),
+        ),
+        (0, ..) => (
+            Confidentiality::NotAssessable,
+            "no accepted use after the leak is known, but reports of use are not complete".to_owned(),
+        ),
+        (_, _, Some(place)) => (
+            Confidentiality::Likely,
+            format!("the credential was accepted after the leak from {place}, from where it was not used before"),
+        ),
+        _ if leaked.is_none() => (
+            Confidentiality::NotAssessable,
+            "the credential was accepted, and nobody knows since when others had it".to_owned(),
+        ),
+        _ => (
+            Confidentiality::NotAssessable,
+            "the credential was accepted after the leak; whether by its holder or by somebody else cannot be told".to_owned(),
+        ),
+    };
+    Ok(Uses {
+        accepted: all.accepted,
+        refused: all.refused,
+        first_ms: all.first_ms,
+        last_ms: all.last_ms,
+        last_refused_ms: all.last_refused_ms,
+        after: range,
+        countries,
+        networks,
+        routes: kinds(&all.detail.routes),
+        refusals: kinds(&all.detail.codes),
+        complete_since_ms: complete,
+        unrecorded: u64::try_from(unrecorded).unwrap_or(u64::MAX),
+        confidentiality,
+        why,
+    })
+}
+
+fn seen(kinds: &Kinds, leaked_ms: Option<u64>) -> Vec<Seen> {
+    let one = |(name, own): (&String, &crate::usage::Seen)| Seen {
+        name: name.clone(),
+        count: own.count,
+        first_ms: own.first_ms,
+        last_ms: own.last_ms,
+        when: match (leaked_ms, own.first_ms) {
+            (None, _) => When::Unknown,
+            (Some(leaked), _) if own.last_ms < leaked => When::Before,
+            (Some(leaked), Some(first)) if first >= leaked => When::After,
+            (Some(_), Some(_)) => When::Both,
+            (Some(_), None) => When::Unknown,
+        },
+    };
+    let others = (kinds.others > 0).then(|| Seen {
+        name: String::new(),
+        count: kinds.others,
+        first_ms: None,
+        last_ms: 0,
+        when: When::Unknown,
+    });
+    kinds.counts.iter().map(one).chain(others).collect()
+}
+
+fn reach(policy: &IssuerPolicy, incident: &Incident, looked: &[Looked]) -> Vec<Reach> {
+    let mut roles: BTreeMap<&str, Vec<&TokenFacts>> = BTreeMap::new();
+    for one in looked {
+        roles.entry(one.facts.role.as_str()).or_default().push(&one.facts);
+    }
+    // A role that was named and has no token is told as well.
+    if let Concerns::Role(name) = &incident.concerns {
+        roles.entry(name).or_default();
+    }
+    let one = |(role, tokens): (&str, Vec<&TokenFacts>)| {
+        let set = |of: &dyn Fn(&TokenFacts) -> Vec<String>| -> Vec<String> {
+            let all: BTreeSet<String> = tokens.iter().flat_map(|one| of(one)).collect();
+            all.into_iter().collect()
+        };
+        let audiences = set(&|one| vec![one.audience.clone()]);
+        let scopes = set(&|one| one.scope.split_whitespace().map(str::to_owned).collect());
+        let agreement = tokens.iter().rev().find_map(|one| one.agreement.as_deref());
+        let found = agreement.and_then(|id| policy.agreement(id));
+        let takes = |route: &&GuardedRoute| is_taken(route, &scopes, &audiences, found);
+        let routes = incident.routes.as_ref().map(|routes| {
+            let taken = routes.iter().filter(takes);
+            let one = |route: &GuardedRoute| RouteReach {
+                name: route.name.clone(),
+                masks: route.masks.clone(),
+            };
+            taken.map(one).collect()
+        });
+        Reach {
+            role: role.to_owned(),
+            tokens: u64::try_from(tokens.len()).unwrap_or(u64::MAX),
+            scopes: scopes.iter().map(|name| scope_reach(policy, name)).collect(),
+            audiences,
+            agreement: agreement.map(|id| AgreementReach {
+                id: id.to_owned(),
+                parties: found.map(|one| one.parties.clone()).unwrap_or_default(),
+                purposes: found.map(|one| one.purposes.clone()).unwrap_or_default(),
+                regions: found.map(|one| one.regions.clone()).unwrap_or_default(),
+            }),
+            routes,
+        }
+    };
+    roles.into_iter().map(one).collect()
+}
+
+fn scope_reach(policy: &IssuerPolicy, name: &str) -> ScopeReach {
+    let found = policy.catalogue.iter().find(|one| one.name == name);
+    ScopeReach {
+        name: name.to_owned(),
+        description: found.map(|one| one.description.clone()),
+        data: found.map(|one| one.data.clone()).unwrap_or_default(),
+        subjects: found.map(|one| one.subjects.clone()).unwrap_or_default(),
+        personal: found.map(|one| one.personal),
+    }
+}
+
+/// Whether a route takes tokens with these scope tokens, audiences and agreement.
+fn is_taken(
+    route: &GuardedRoute,
+    scopes: &[String],
+    audiences: &[String],
+    agreement: Option<&Agreement>,
+) -> bool {
+    let any = |wanted: &[String], own: &[String]| {
+        wanted.is_empty() || wanted.iter().any(|one| own.contains(one))
+    };
+    let purposes = agreement.map(|one| one.purposes.as_slice()).unwrap_or_default();
+    let data = agreement.map(|one| one.data.as_slice()).unwrap_or_default();
+    !route.public
+        && any(&route.audiences, audiences)
+        && route.all_of.iter().all(|one| scopes.contains(one))
+        && any(&route.any_of, scopes)
+        && any(&route.purposes, purposes)
+        && route.data.iter().all(|one| data.contains(one))
+}
+
+/// An act in words. Nothing of it is personal.
+fn act_fact(act: &PlacedAct) -> ActFact {
+    let what = match &act.entry.act {
+        Act::TokenRevoked { jwt_id, report, .. } => match report {
+            Some(report) => format!("token {jwt_id} revoked on a report ({})", report.channel),
+            None => format!("token {jwt_id} revoked"),
+        },
+        Act::StatusesChanged { change, selection, count, .. } => {
+            let what = match change {
+                StatusChange::Revoke => "revoked",
+                StatusChange::Suspend => "suspended",
+                StatusChange::Resume => "resumed",
+            };
+            match selection {
+                SelectionEntry::JwtId(jwt_id) => format!("token {jwt_id} {what}"),
+                SelectionEntry::JwtIds(named) => {
+                    format!("{count} of {named} tokens that were named {what}")
+                }
+                SelectionEntry::Fitting(filter) => {
+                    let conditions = [
+                        ("role", &filter.role),
+                        ("client", &filter.client_id),
+                        ("agreement", &filter.agreement),
+                        ("request", &filter.grant),
+                        ("key", &filter.key_id),
+                    ];
+                    let mut told: Vec<String> = conditions
+                        .into_iter()
+                        .filter_map(|(name, value)| Some(format!("{name} {}", value.as_ref()?)))
+                        .collect();
+                    if filter.subject.is_some() {
+                        told.push("a subject".to_owned());
+                    }
+                    let all = if told.is_empty() { "all".to_owned() } else { told.join(", ") };
+                    format!("{count} tokens {what}: {all}")
+                }
+                SelectionEntry::Erased => format!("{count} tokens of a subject {what}"),
+            }
+        }
+        Act::KeyCompromised { key_id, .. } => format!("key {key_id} marked as compromised"),
+        Act::KeysWithdrawn { key_ids, .. } => format!("keys withdrawn: {}", key_ids.join(", ")),
+        Act::AccessChanged { request, change, state, .. } => {
+            format!("request for access {request}: {}, then {}", change.name(), state.name())
+        }
+        Act::IncidentChanged { incident, change, .. } => {
+            format!("incident {incident} {}", change.name())
+        }
+        other => other.name().to_owned(),
+    };
+    let (position, at_ms) = (act.position, act.entry.at_ms);
+    ActFact { position, at_ms, act: act.entry.act.name().to_owned(), what }
+}

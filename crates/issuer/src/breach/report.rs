@@ -1,0 +1,618 @@
+//! The report about an incident: the fields of the template, filled as far as facts and people's answers go.
+
+use std::collections::BTreeSet;
+
+use edgepass_verify::UnixMillis;
+use edgepass_verify::checks::purpose::Region;
+use serde::{Deserialize, Serialize};
+
+use super::facts::{Confidentiality, Facts};
+use super::fields::{FIELDS, Field, Kind, SECTIONS};
+use super::notices::{self, Notices};
+use super::{Concerns, Incident, Note, Phase};
+use crate::config::Config;
+use crate::policy::Role;
+use crate::policy::version::LivePolicy;
+use crate::records::{self, Measured, Party, PartyKind};
+
+/// The form of a report, for programs.
+pub const FORM: &str = "edgepass-breach-report-1";
+/// Whose order of fields the report has.
+pub const TEMPLATE: &str = "EDPB template for the notification of personal data breaches, version 1.0, \
+     draft for consultation of 10 June 2026 (order of sections and values)";
+
+/// A report.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Report {
+    /// [`FORM`].
+    pub form: String,
+    /// [`TEMPLATE`].
+    pub template: String,
+    /// The issuer identifier.
+    pub issuer: String,
+    /// The incident.
+    pub incident: String,
+    /// What it is about.
+    pub concerns: Concerns,
+    /// What happened, in a sentence.
+    pub reason: String,
+    /// When the report was made, in milliseconds.
+    pub made_ms: u64,
+    /// The number of the policy version by which it was made.
+    pub policy: u64,
+    /// The clock of Art. 33(1).
+    pub clock: Clock,
+    /// Earlier reports (Art. 33(4)).
+    pub phases: Vec<Phase>,
+    /// What is known.
+    pub facts: Facts,
+    /// What was measured of the time until a revoked token is refused. `None`: nobody said.
+    pub measured: Option<String>,
+    /// The fields, section by section.
+    pub sections: Vec<Section>,
+    /// What people noted.
+    pub notes: Vec<Note>,
+    /// Drafts of texts to others.
+    pub notices: Notices,
+    /// When the incident was closed, in milliseconds.
+    pub closed_ms: Option<u64>,
+}
+
+/// The clock of Art. 33(1) GDPR.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Clock {
+    /// When the credential became known to others, in milliseconds. `None`: nobody knows.
+    pub leaked_ms: Option<u64>,
+    /// When the controller became aware, in milliseconds.
+    pub aware_ms: u64,
+    /// When an authority is to be told, in milliseconds.
+    pub due_ms: u64,
+    /// Whether the first report was, or would be, made after that.
+    pub is_late: bool,
+}
+
+/// A section.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Section {
+    /// Its number.
+    pub number: String,
+    /// Its title.
+    pub title: String,
+    /// Its fields.
+    pub fields: Vec<Filled>,
+}
+
+/// A field with what is known of it.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Filled {
+    /// Its name.
+    pub name: String,
+    /// Its title.
+    pub title: String,
+    /// Whether it is known.
+    pub state: FilledState,
+    /// What is known, a line each; or why nothing is.
+    pub value: Vec<String>,
+    /// Where it is from.
+    pub source: FilledSource,
+    /// What may be written. `None`: a text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub choices: Option<String>,
+}
+
+/// Whether a field is known.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FilledState {
+    /// It is known.
+    Known,
+    /// A person must answer. The value is a hint, where there is one.
+    Open,
+    /// Nobody can know it from here. The value says why.
+    Unknown,
+    /// It does not apply. The value says why.
+    NotApplicable,
+}
+
+/// Where the value of a field is from.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FilledSource {
+    /// Somebody wrote it.
+    Person,
+    /// The configuration.
+    Configuration,
+    /// The audit trail and the records of tokens.
+    Trail,
+    /// Reports of guards about use.
+    Usage,
+    /// It follows from other fields.
+    Calculated,
+    /// Nowhere.
+    Nowhere,
+}
+
+impl Report {
+    /// Makes a report.
+    pub fn new(
+        incident: &Incident,
+        facts: Facts,
+        (config, policy): (&Config, &LivePolicy),
+        now: UnixMillis,
+    ) -> Self {
+        let first_ms = incident.phases.first().map_or(now.0, |phase| phase.at_ms);
+        let clock = Clock {
+            leaked_ms: incident.leaked_ms,
+            aware_ms: incident.aware_ms,
+            due_ms: incident.due_ms(),
+            is_late: first_ms > incident.due_ms(),
+        };
+        let form = Form { incident, facts: &facts, config, policy, clock };
+        let mut filled: Vec<(&Field, Filled)> =
+            FIELDS.iter().map(|field| (field, form.fill(field))).collect();
+        let is_open = filled
+            .iter()
+            .any(|(field, one)| one.state == FilledState::Open && field.name != "state");
+        for (field, one) in &mut filled {
+            if field.name == "state" && one.source != FilledSource::Person {
+                let state = if is_open { "incomplete" } else { "complete" };
+                *one = Form::known(field, [state.to_owned()], FilledSource::Calculated);
+            }
+        }
+        let section = |(number, title): &(&str, &str)| Section {
+            number: (*number).to_owned(),
+            title: (*title).to_owned(),
+            fields: filled
+                .iter()
+                .filter(|(field, _)| field.section == *number)
+                .map(|(_, one)| one.clone())
+                .collect(),
+        };
+        let sections: Vec<Section> = SECTIONS.iter().map(section).collect();
+        let notices = notices::drafts(incident, &facts, &sections, clock);
+        Self {
+            form: FORM.to_owned(),
+            template: TEMPLATE.to_owned(),
+            issuer: config.issuer.clone(),
+            incident: incident.id.clone(),
+            concerns: incident.concerns.clone(),
+            reason: incident.reason.clone(),
+            made_ms: now.0,
+            policy: policy.number(),
+            clock,
+            phases: incident.phases.clone(),
+            facts,
+            measured: incident.measured.clone(),
+            sections,
+            notes: incident.notes.clone(),
+            notices,
+            closed_ms: incident.closed_ms,
+        }
+    }
+
+    /// The fields that a person must answer.
+    pub fn open(&self) -> impl Iterator<Item = &Filled> {
+        let fields = self.sections.iter().flat_map(|section| &section.fields);
+        fields.filter(|one| one.state == FilledState::Open)
+    }
+}
+
+/// A time in UTC.
+pub(super) fn utc(millis: u64) -> String {
+    let at = i64::try_from(millis).ok().and_then(chrono::DateTime::from_timestamp_millis);
+    at.map_or_else(
+        || millis.to_string(),
+        |at| at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
+    )
+}
+
+/// What fields are filled from.
+struct Form<'i> {
+    incident: &'i Incident,
+    facts: &'i Facts,
+    config: &'i Config,
+    policy: &'i LivePolicy,
+    clock: Clock,
+}
+
+impl<'i> Form<'i> {
+    fn filled(
+        field: &Field,
+        state: FilledState,
+        value: impl IntoIterator<Item = String>,
+        source: FilledSource,
+    ) -> Filled {
+        Filled {
+            name: field.name.to_owned(),
+            title: field.title.to_owned(),
+            state,
+            value: value.into_iter().collect(),
+            source,
+            choices: field.choices().filter(|_| state == FilledState::Open),
+        }
+    }
+
+    fn known(
+        field: &Field,
+        value: impl IntoIterator<Item = String>,
+        source: FilledSource,
+    ) -> Filled {
+        Self::filled(field, FilledState::Known, value, source)
+    }
+
+    fn open(field: &Field, hint: &str) -> Filled {
+        let hint = (!hint.is_empty()).then(|| hint.to_owned());
+        Self::filled(field, FilledState::Open, hint, FilledSource::Nowhere)
+    }
+
+    fn none(field: &Field, why: &str) -> Filled {
+        Self::filled(field, FilledState::NotApplicable, [why.to_owned()], FilledSource::Calculated)
+    }
+
+    fn unknown(field: &Field, why: String) -> Filled {
+        Self::filled(field, FilledState::Unknown, [why], FilledSource::Nowhere)
+    }
+
+    fn answer(&self, name: &str) -> Option<&'i str> {
+        self.incident.answers.get(name).map(|note| note.text.as_str())
+    }
+
+    /// The field, by a person's answer or else by what is known.
+    fn fill(&self, field: &Field) -> Filled {
+        if let Some(answer) = self.answer(field.name) {
+            let mut value: Vec<String> = answer.split('\n').map(str::to_owned).collect();
+            if field.name == "confidentiality" {
+                let uses = &self.facts.uses;
+                value.push(format!(
+                    "by reported use: {} ({})",
+                    uses.confidentiality.name(),
+                    uses.why
+                ));
+            }
+            return Self::known(field, value, FilledSource::Person);
+        }
+        let found = self
+            .notification(field)
+            .or_else(|| self.party(field))
+            .or_else(|| self.timeline(field))
+            .or_else(|| self.nature(field))
+            .or_else(|| self.measures(field))
+            .or_else(|| self.communication(field));
+        found.unwrap_or_else(|| match field.optional {
+            true => Self::none(field, "optional, and nobody answered it"),
+            false => Self::open(field, ""),
+        })
+    }
+
+    fn notification(&self, field: &Field) -> Option<Filled> {
+        let is_new = self.incident.phases.is_empty();
+        let calculated =
+            |text: &str| Self::known(field, [text.to_owned()], FilledSource::Calculated);
+        Some(match field.name {
+            "notification" => calculated(if is_new { "new" } else { "follow_up" }),
+            // Decided once all others are filled.
+            "state" => calculated("incomplete"),
+            "withdrawal_reasons" if self.answer("state") == Some("withdraw") => {
+                Self::open(field, "")
+            }
+            "withdrawal_reasons" => Self::none(field, "the notification is not withdrawn"),
+            "earlier_id" if is_new => Self::none(field, "it is the first notification"),
+            "reference" => calculated(&self.incident.id),
+            "attachments" => calculated(
+                "the form in JSON, with proofs of each named entry of the audit trail: `edgepass breach verify`",
+            ),
+            _ => return None,
+        })
+    }
+
+    /// The parties of the agreements under which the tokens were issued.
+    fn parties(&self) -> Vec<&'i Party> {
+        let agreements = self.facts.reach.iter().filter_map(|one| one.agreement.as_ref());
+        let names: BTreeSet<&String> = agreements.flat_map(|one| &one.parties).collect();
+        self.config.parties.iter().filter(|party| names.contains(&party.name)).collect()
+    }
+
+    fn party(&self, field: &Field) -> Option<Filled> {
+        let parties = self.parties();
+        let controllers: Vec<&&Party> =
+            parties.iter().filter(|party| party.kind != PartyKind::Processor).collect();
+        let of = |told: &dyn Fn(&Party) -> Option<String>, hint: &str| {
+            let all: Vec<String> = controllers.iter().filter_map(|party| told(party)).collect();
+            match all.len() == controllers.len() && !all.is_empty() {
+                true => Self::known(field, all, FilledSource::Configuration),
+                false => Self::open(field, hint),
+            }
+        };
+        Some(match field.name {
+            "controller" => of(
+                &|party| Some(party.name.clone()),
+                "the role has no agreement whose parties [[party]] describes",
+            ),
+            "controller_contact" => of(&|party| party.contact.clone(), "contact of [[party]]"),
+            "dpo" => of(&|party| party.dpo.clone(), "dpo of [[party]]"),
+            "organisation" if self.answer("sector") == Some("public") => {
+                Self::none(field, "only for the private sector")
+            }
+            "representative" => {
+                let is_inside = |party: &&&Party| -> bool {
+                    let region = party.country.as_deref().and_then(Region::parse);
+                    matches!(region, Some(Region::Country(country)) if Region::Eea.has(country))
+                };
+                match !controllers.is_empty() && controllers.iter().all(is_inside) {
+                    true => Self::none(field, "the controller is established in the EEA"),
+                    false => of(
+                        &|party| party.representative.clone(),
+                        "representative and country of [[party]]",
+                    ),
+                }
+            }
+            "other_parties" => {
+                let others: Vec<String> = parties
+                    .iter()
+                    .filter(|party| party.kind != PartyKind::Controller)
+                    .map(|party| {
+                        let kind = match party.kind {
+                            PartyKind::Processor => "processor",
+                            _ => "joint controller",
+                        };
+                        let contact = party.contact.as_deref().unwrap_or("contact unknown");
+                        format!("{} ({kind}): {contact}", party.name)
+                    })
+                    .collect();
+                match others.is_empty() {
+                    true => Self::open(field, "no [[party]] of the agreements is a processor"),
+                    false => Self::known(field, others, FilledSource::Configuration),
+                }
+            }
+            _ => return None,
+        })
+    }
+
+    fn timeline(&self, field: &Field) -> Option<Filled> {
+        const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+        let Facts { stop, .. } = self.facts;
+        let leaked = self.incident.leaked_ms;
+        let one = |text: String, source| Self::known(field, [text], source);
+        Some(match field.name {
+            "occurrence" => {
+                let value = match leaked {
+                    None => "cannot_be_determined",
+                    Some(_) if stop.live > 0 => "ongoing",
+                    Some(leaked) if leaked / DAY_MS == stop.at_ms / DAY_MS => "specific_day",
+                    Some(_) => "date_range",
+                };
+                one(value.to_owned(), FilledSource::Calculated)
+            }
+            "began" => match (leaked, self.facts.tokens.iter().map(|one| one.issued_ms).min()) {
+                (Some(leaked), _) => one(utc(leaked), FilledSource::Person),
+                (None, Some(first)) => Self::unknown(
+                    field,
+                    format!("nobody said when the credential leaked; not before {}", utc(first)),
+                ),
+                (None, None) => Self::unknown(field, "no token is known".to_owned()),
+            },
+            "ended" if self.facts.count == 0 => {
+                Self::unknown(field, "no token is known".to_owned())
+            }
+            "ended" if stop.live > 0 => Self::unknown(
+                field,
+                format!(
+                    "it has not ended: {} of the tokens are neither revoked nor expired (`edgepass revoke`)",
+                    stop.live
+                ),
+            ),
+            "ended" => one(utc(stop.at_ms), FilledSource::Trail),
+            "aware" => one(utc(self.clock.aware_ms), FilledSource::Person),
+            "late_reasons" if self.clock.is_late => Self::open(field, ""),
+            "late_reasons" => Self::none(field, "the report is not late"),
+            "discovery" => match self.facts.reported.first() {
+                Some((channel, _)) => Self::known(
+                    field,
+                    ["external_party".to_owned(), format!("a report came: {channel}")],
+                    FilledSource::Trail,
+                ),
+                None => Self::open(field, ""),
+            },
+            "told_at" => match (self.answer("discovery"), self.facts.reported.first()) {
+                (Some("controller"), _) => Self::none(field, "the controller found it"),
+                (_, Some((_, at_ms))) => one(utc(*at_ms), FilledSource::Trail),
+                _ => Self::open(field, ""),
+            },
+            _ => return None,
+        })
+    }
+
+    fn nature(&self, field: &Field) -> Option<Filled> {
+        let Facts { uses, reach, .. } = self.facts;
+        let nature = self.answer("nature");
+        let set = |of: &dyn Fn(&super::facts::ScopeReach) -> &Vec<String>| -> Vec<String> {
+            let scopes = reach.iter().flat_map(|one| &one.scopes);
+            let personal = scopes.filter(|scope| scope.personal != Some(false));
+            let all: BTreeSet<&String> = personal.flat_map(of).collect();
+            all.into_iter().cloned().collect()
+        };
+        Some(match field.name {
+            "confidentiality" => {
+                let value = [uses.confidentiality.name().to_owned(), uses.why.clone()];
+                Self::known(field, value, FilledSource::Usage)
+            }
+            "nature" => {
+                let hint = match uses.confidentiality {
+                    Confidentiality::NotExfiltrated => "",
+                    _ => "confidentiality, unless nothing was read; integrity, if it may write",
+                };
+                Self::open(field, hint)
+            }
+            "integrity" | "availability"
+                if nature.is_some_and(|nature| !nature.contains(field.name)) =>
+            {
+                Self::none(field, "the breach is not of this nature")
+            }
+            "description" => Self::known(field, self.description(), FilledSource::Trail),
+            "systems" => {
+                let audiences: BTreeSet<&String> =
+                    reach.iter().flat_map(|one| &one.audiences).collect();
+                let routes = reach.iter().filter_map(|one| one.routes.as_ref()).flatten();
+                let routes: BTreeSet<String> =
+                    routes.map(|route| format!("route {}", route.name)).collect();
+                let audiences = audiences.into_iter().map(|audience| format!("API {audience}"));
+                let all: Vec<String> = audiences.chain(routes).collect();
+                match all.is_empty() {
+                    true => Self::open(field, ""),
+                    false => Self::known(field, all, FilledSource::Trail),
+                }
+            }
+            "subjects" => Self::categories(field, set(&|scope| &scope.subjects)),
+            "data" => Self::categories(field, set(&|scope| &scope.data)),
+            "records_number" => Self::open(
+                field,
+                &format!(
+                    "accepted requests after the leak, as reported: at least {}, at most {}; how many records each read is known to the API alone",
+                    uses.after.0, uses.after.1
+                ),
+            ),
+            "countries_of_use" => {
+                let names: Vec<String> = uses
+                    .countries
+                    .iter()
+                    .filter(|one| !one.name.is_empty())
+                    .map(|one| one.name.clone())
+                    .collect();
+                match names.is_empty() {
+                    true => Self::unknown(field, "no guard has reported a country".to_owned()),
+                    false => Self::known(field, names, FilledSource::Usage),
+                }
+            }
+            _ => return None,
+        })
+    }
+
+    /// Categories by the catalogue, where they are those of the field.
+    fn categories(field: &Field, own: Vec<String>) -> Filled {
+        let values = match field.kind {
+            Kind::Some(values) => values,
+            _ => &[],
+        };
+        let all_fit = own.iter().all(|one| values.contains(&one.as_str()));
+        match (own.is_empty(), all_fit) {
+            (true, _) => Self::open(field, "no [[scope]] of the catalogue says so"),
+            (false, true) => Self::known(field, [own.join(", ")], FilledSource::Configuration),
+            (false, false) => Self::open(field, &format!("the catalogue says: {}", own.join(", "))),
+        }
+    }
+
+    /// What happened, in sentences.
+    fn description(&self) -> Vec<String> {
+        let Facts { count, uses, stop, subjects, .. } = self.facts;
+        let what = match &self.incident.concerns {
+            Concerns::Tokens(_) => "the named tokens and those exchanged for them".to_owned(),
+            Concerns::Client(name) => format!("tokens of the client {name}"),
+            Concerns::Role(name) => format!("tokens of the role {name}"),
+        };
+        let mut lines = vec![self.incident.reason.clone()];
+        lines.push(format!("Concerned: {what}. Tokens: {count}. Subjects of tokens: {subjects}."));
+        lines.push(match uses.last_ms {
+            Some(last) => format!(
+                "Guards reported {} accepted and {} refused requests; the last accepted one at {}.",
+                uses.accepted,
+                uses.refused,
+                utc(last)
+            ),
+            None => {
+                format!("Guards reported no accepted request, and {} refused ones.", uses.refused)
+            }
+        });
+        lines.push(match uses.complete_since_ms {
+            Some(since) => format!("Reports of use are complete since {}.", utc(since)),
+            None => "Whether reports of use are complete is not known.".to_owned(),
+        });
+        if stop.live == 0 && *count > 0 {
+            lines.push(format!("No guard accepts any of the tokens since {}.", utc(stop.at_ms)));
+        }
+        lines
+    }
+
+    fn measures(&self, field: &Field) -> Option<Filled> {
+        Some(match field.name {
+            "measures_before" => {
+                let routes = self.facts.reach.iter().filter_map(|one| one.routes.as_ref());
+                let masks = routes.flatten().any(|route| !route.masks.is_empty());
+                let masks = if masks { "pseudonymisation, " } else { "" };
+                Self::open(
+                    field,
+                    &format!(
+                        "known here: {masks}incident_log, access_levels, logical_access_control; add what else there was"
+                    ),
+                )
+            }
+            "measures_before_description" => {
+                let roles: Vec<(&Config, &Role)> = self
+                    .facts
+                    .reach
+                    .iter()
+                    .filter_map(|one| self.policy.role(&one.role).ok())
+                    .map(|role| (self.config, role))
+                    .collect();
+                let measured = Measured {
+                    environment: self.config.environment.clone(),
+                    deadline: self.incident.measured.clone(),
+                    audit_entries: self.facts.looked_at.1,
+                    masks: self.incident.routes.as_ref().map(|_| {
+                        let routes = self.facts.reach.iter().filter_map(|one| one.routes.as_ref());
+                        let lines = routes.flatten().flat_map(|route| {
+                            route.masks.iter().map(|mask| format!("{}: {mask}", route.name))
+                        });
+                        let lines: BTreeSet<String> = lines.collect();
+                        lines.into_iter().collect()
+                    }),
+                    ..Measured::default()
+                };
+                let all = records::measures_of(&roles, &[measured]);
+                let lines = all.into_iter().map(|one| format!("{}: {}", one.title, one.text));
+                match roles.is_empty() {
+                    true => Self::open(field, "the policy does not have the roles any more"),
+                    false => Self::known(field, lines, FilledSource::Configuration),
+                }
+            }
+            "measures_taken" => {
+                let acts = self.facts.acts.iter();
+                let acts = acts.filter(|act| {
+                    !["incident_changed", "access_changed", "status_allotted"]
+                        .contains(&act.act.as_str())
+                });
+                let lines: Vec<String> = acts
+                    .map(|act| format!("{}: {} (entry {})", utc(act.at_ms), act.what, act.position))
+                    .collect();
+                match lines.is_empty() {
+                    true => Self::open(
+                        field,
+                        "nothing was done with these tokens yet: `edgepass revoke`",
+                    ),
+                    false => Self::known(field, lines, FilledSource::Trail),
+                }
+            }
+            _ => return None,
+        })
+    }
+
+    fn communication(&self, field: &Field) -> Option<Filled> {
+        let told = self.answer("communicated");
+        let is_told = matches!(told, Some("yes" | "planned"));
+        let is_crossing = self.answer("cross_border");
+        Some(match field.name {
+            "condition" if told.is_some_and(|told| told != "condition_met") => {
+                Self::none(field, "no condition of Art. 34(3) is claimed")
+            }
+            "communicated_at" | "communicated_to" | "means" | "content"
+                if told.is_some() && !is_told =>
+            {
+                Self::none(field, "data subjects are not told")
+            }
+            "content" => Self::open(field, "a draft is below"),
+            "lead_authority" | "subjects_by_country" if is_crossing == Some("no") => {
+                Self::none(field, "the processing does not cross borders")
+            }
+            _ => return None,
+        })
+    }
+}

@@ -1,0 +1,393 @@
+//! What the audit trail says of an incident: the tokens that it is about, and the acts on them.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
+
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+
+use super::{Concerns, Incident};
+use crate::audit::leaf::Leaf;
+use crate::audit::{Act, AuditEntry, SelectionEntry};
+use crate::policy::version::hexadecimal;
+use crate::selection::{Filter, Selection};
+use crate::storage::{AccessStore, AuditStore, LogStore, Page, StoreError, TokenStore};
+use crate::token_facts::TokenFacts;
+
+/// The most tokens that are looked at one by one. The others are counted.
+pub const MAX_TOKENS: usize = 100_000;
+/// The most acts that are kept.
+const MAX_ACTS: usize = 10_000;
+/// The longest time for which a token is valid, in milliseconds.
+const LONGEST_MS: u64 = 24 * 60 * 60 * 1000;
+/// How far the clock of an issuer may have been set back, in milliseconds.
+const CLOCK_MS: u64 = 60 * 60 * 1000;
+/// Entries that are read at once.
+const PAGE: u32 = 2000;
+/// How the text of an entry about an issued token begins: its members are in the order of their names.
+const ISSUED: &str = "{\"act\":\"token_issued\"";
+
+/// A token by the entry about its issue.
+#[derive(Clone, Debug)]
+pub struct IssuedToken {
+    /// The position of the entry.
+    pub position: u64,
+    /// When it was issued, in milliseconds.
+    pub at_ms: u64,
+    /// What the entry says. `key_id` and `confirmation` are not in it.
+    pub facts: TokenFacts,
+}
+
+/// An act with its position in the trail.
+#[derive(Clone, Debug)]
+pub struct PlacedAct {
+    /// The position of the entry.
+    pub position: u64,
+    /// The entry.
+    pub entry: AuditEntry,
+}
+
+/// What the trail says.
+#[derive(Clone, Debug, Default)]
+pub struct Trail {
+    /// The tokens, in the order of issue, at most [`MAX_TOKENS`].
+    pub tokens: Vec<IssuedToken>,
+    /// The number of all tokens.
+    pub count: u64,
+    /// SHA-256, in hexadecimal, over the `jti` of each token in the order of issue, each followed by a line feed.
+    pub digest: String,
+    /// Acts that may be about the tokens, and those about the incident, in order. Acts on many tokens are here
+    /// whatever they select.
+    pub acts: Vec<PlacedAct>,
+    /// Acts for which there was no room.
+    pub more_acts: u64,
+    /// The first position that was looked at.
+    pub first: u64,
+    /// The last one.
+    pub last: u64,
+    /// Entries that cannot be read and were passed over.
+    pub damaged: u64,
+}
+
+/// The members of an entry about an issued token that are not personal.
+#[derive(Deserialize)]
+struct Issued<'t> {
+    at_ms: u64,
+    #[serde(borrow)]
+    jwt_id: Cow<'t, str>,
+    #[serde(borrow)]
+    role: Cow<'t, str>,
+    #[serde(borrow)]
+    client_id: Cow<'t, str>,
+    expiration: u64,
+    #[serde(borrow, default)]
+    parent: Option<Cow<'t, str>>,
+}
+
+/// What a scan looks for.
+struct Scan<'i> {
+    incident: &'i Incident,
+    ids: HashSet<String>,
+    /// Requests for access under which the tokens may have been issued.
+    grants: HashSet<String>,
+    /// The kinds of the tokens so far, each by the first token: many differ in their names and times alone.
+    kinds: HashMap<u64, TokenFacts>,
+    hasher: RandomState,
+    digest: Sha256,
+    found: Trail,
+}
+
+/// Reads the trail from where the first of the tokens may have been issued.
+///
+/// # Errors
+///
+/// [`StoreError`].
+pub async fn read(
+    store: &(impl AuditStore + LogStore + TokenStore + AccessStore),
+    incident: &Incident,
+) -> Result<Trail, StoreError> {
+    let Beginning { since, grants } = beginning(store, incident).await?;
+    let begins = store.audit(since, Page::first(false, 1)).await?;
+    let first = begins.first().map_or(1, |(position, _)| *position);
+    let ids = match &incident.concerns {
+        Concerns::Tokens(ids) => ids.iter().cloned().collect(),
+        _ => HashSet::new(),
+    };
+    let found = Trail { first, last: first.saturating_sub(1), ..Trail::default() };
+    let (kinds, hasher, digest) = (HashMap::new(), RandomState::new(), Sha256::new());
+    let mut scan = Scan { incident, ids, grants, kinds, hasher, digest, found };
+    loop {
+        let leaves = store.leaves(scan.found.last, PAGE).await?;
+        let Some((last, _)) = leaves.last() else { break };
+        scan.found.last = *last;
+        for (position, leaf) in &leaves {
+            scan.take(*position, leaf);
+        }
+        tokio_yield().await;
+    }
+    scan.found.digest = hexadecimal(&scan.digest.finalize());
+    Ok(scan.found)
+}
+
+/// Lets other work of the process go on.
+async fn tokio_yield() {
+    let mut is_polled = false;
+    std::future::poll_fn(|context| {
+        if std::mem::replace(&mut is_polled, true) {
+            return std::task::Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        std::task::Poll::Pending
+    })
+    .await;
+}
+
+/// Where to begin.
+struct Beginning {
+    /// The time before which nothing happened to the tokens, in milliseconds.
+    since: u64,
+    /// The requests for access under which they were issued, as far as records say.
+    grants: HashSet<String>,
+}
+
+async fn beginning(
+    store: &(impl TokenStore + AccessStore),
+    incident: &Incident,
+) -> Result<Beginning, StoreError> {
+    let mut grants = HashSet::new();
+    let Concerns::Tokens(ids) = &incident.concerns else {
+        let leaked = incident.leaked_ms.unwrap_or_default();
+        let since = leaked.saturating_sub(LONGEST_MS).saturating_sub(CLOCK_MS);
+        return Ok(Beginning { since, grants });
+    };
+    let mut since = u64::MAX;
+    for id in ids {
+        // Of a token without a record nobody knows when it was issued.
+        let Some(record) = store.token(id).await? else {
+            since = 0;
+            continue;
+        };
+        since = since.min(record.facts.issued_at.saturating_mul(1000));
+        let Some(grant) = record.facts.grant else { continue };
+        if let Some(request) = store.access(&grant).await? {
+            since = since.min(request.asked_ms);
+        }
+        grants.insert(grant);
+    }
+    Ok(Beginning { since: since.saturating_sub(CLOCK_MS), grants })
+}
+
+impl Scan<'_> {
+    fn take(&mut self, position: u64, leaf: &Leaf) {
+        if leaf.text.starts_with(ISSUED) {
+            match serde_json::from_str::<Issued<'_>>(&leaf.text) {
+                Ok(issued) if self.is_concerned(&issued) => self.take_token(position, leaf),
+                Ok(_) => {}
+                Err(_) => self.found.damaged = self.found.damaged.saturating_add(1),
+            }
+            return;
+        }
+        match leaf.entry() {
+            Ok(entry) => self.take_act(position, entry),
+            Err(_) => self.found.damaged = self.found.damaged.saturating_add(1),
+        }
+    }
+
+    fn is_concerned(&self, issued: &Issued<'_>) -> bool {
+        let was_valid = self.incident.leaked_ms.is_none_or(|leaked| {
+            issued.expiration.saturating_mul(1000) > leaked || issued.at_ms >= leaked
+        });
+        let is_exchanged = issued.parent.as_ref().is_some_and(|it| self.ids.contains(it.as_ref()));
+        is_exchanged
+            || match &self.incident.concerns {
+                Concerns::Tokens(_) => self.ids.contains(issued.jwt_id.as_ref()),
+                Concerns::Client(name) => was_valid && *name == issued.client_id,
+                Concerns::Role(name) => was_valid && *name == issued.role,
+            }
+    }
+
+    fn take_token(&mut self, position: u64, leaf: &Leaf) {
+        let Ok(entry) = leaf.entry() else {
+            self.found.damaged = self.found.damaged.saturating_add(1);
+            return;
+        };
+        let at_ms = entry.at_ms;
+        let Some(facts) = facts(entry) else { return };
+        self.add(IssuedToken { position, at_ms, facts });
+    }
+
+    fn add(&mut self, token: IssuedToken) {
+        self.digest.update(&token.facts.jwt_id);
+        self.digest.update("\n");
+        self.found.count = self.found.count.saturating_add(1);
+        let TokenFacts { role, client_id, subject, agreement, grant, .. } = &token.facts;
+        let kind = self.hasher.hash_one((role, client_id, subject, agreement, grant));
+        if self.kinds.len() < MAX_TOKENS {
+            self.kinds.entry(kind).or_insert_with(|| token.facts.clone());
+        }
+        if self.found.tokens.len() < MAX_TOKENS {
+            self.ids.insert(token.facts.jwt_id.clone());
+            self.grants.extend(token.facts.grant.clone());
+            self.found.tokens.push(token);
+        }
+    }
+
+    /// Whether a filter may select one of the tokens so far. An act selects none that is issued later. Their keys
+    /// are not known here.
+    fn may_select(&self, filter: &Filter) -> bool {
+        let selection = Selection::Fitting(Filter { key_id: None, ..filter.clone() });
+        self.kinds.values().any(|one| selection.includes(one))
+    }
+
+    /// Whether the request is one of those, or of the client or role that the incident is about.
+    fn is_granting(&self, request: &str, of_role: &str, of_client: &str) -> bool {
+        self.grants.contains(request)
+            || match &self.incident.concerns {
+                Concerns::Tokens(_) => false,
+                Concerns::Client(name) => name == of_client,
+                Concerns::Role(name) => name == of_role,
+            }
+    }
+
+    fn take_act(&mut self, position: u64, entry: AuditEntry) {
+        let is_it = match &entry.act {
+            Act::TokenRevoked { jwt_id, .. } => self.ids.contains(jwt_id),
+            Act::StatusesChanged { selection, .. } => match selection {
+                SelectionEntry::JwtId(jwt_id) => self.ids.contains(jwt_id),
+                SelectionEntry::JwtIds(_) | SelectionEntry::Erased => !self.ids.is_empty(),
+                SelectionEntry::Fitting(filter) => self.may_select(filter),
+            },
+            Act::StatusAllotted { jwt_id, .. } if self.ids.contains(jwt_id) => {
+                return self.take_foreign(position, entry);
+            }
+            Act::KeyCompromised { .. } | Act::KeysWithdrawn { .. } => true,
+            Act::AccessChanged { request, role, client_id, .. } => {
+                self.is_granting(request, role, client_id)
+            }
+            Act::IncidentChanged { incident, .. } => *incident == self.incident.id,
+            _ => false,
+        };
+        if !is_it {
+            return;
+        }
+        if self.found.acts.len() < MAX_ACTS {
+            self.found.acts.push(PlacedAct { position, entry });
+        } else {
+            self.found.more_acts = self.found.more_acts.saturating_add(1);
+        }
+    }
+
+    /// A token of another issuer that got a status entry.
+    fn take_foreign(&mut self, position: u64, entry: AuditEntry) {
+        let at_ms = entry.at_ms;
+        if let Some(facts) = facts(entry) {
+            self.add(IssuedToken { position, at_ms, facts });
+        }
+    }
+}
+
+/// What the entry about the issue of a token says of it.
+fn facts(entry: AuditEntry) -> Option<TokenFacts> {
+    let AuditEntry { at_ms, actor, policy, act } = entry;
+    let issued_at = at_ms / 1000;
+    let none = String::new;
+    match act {
+        Act::TokenIssued {
+            jwt_id,
+            role,
+            client_id,
+            subject,
+            audience,
+            scope,
+            expiration,
+            agreement,
+            grant,
+            parent,
+        } => Some(TokenFacts {
+            jwt_id,
+            role,
+            client_id,
+            subject,
+            audience,
+            scope,
+            key_id: none(),
+            created_by: actor,
+            policy,
+            agreement,
+            grant,
+            parent,
+            confirmation: None,
+            issued_at,
+            expiration,
+        }),
+        Act::StatusAllotted { jwt_id, client_id, issuer, subject, expiration } => {
+            Some(TokenFacts {
+                jwt_id,
+                role: none(),
+                client_id,
+                subject,
+                audience: issuer,
+                scope: none(),
+                key_id: none(),
+                created_by: actor,
+                policy,
+                agreement: None,
+                grant: None,
+                parent: None,
+                confirmation: None,
+                issued_at,
+                expiration,
+            })
+        }
+        _ => None,
+    }
+}
+
+impl Trail {
+    /// Drops acts by keys that signed none of the tokens, and requests for access under which none was issued.
+    /// `facts` are those of the tokens, with their keys where their records are there.
+    pub(super) fn keep_concerned(&mut self, facts: &[TokenFacts]) {
+        let keys: HashSet<&str> = facts.iter().map(|one| one.key_id.as_str()).collect();
+        let grants: HashSet<&str> = facts.iter().filter_map(|one| one.grant.as_deref()).collect();
+        self.acts.retain(|act| match &act.entry.act {
+            Act::StatusesChanged { selection: SelectionEntry::Fitting(filter), .. } => {
+                filter.key_id.as_deref().is_none_or(|key| keys.contains(key))
+            }
+            Act::KeyCompromised { key_id, .. } => keys.contains(key_id.as_str()),
+            Act::KeysWithdrawn { key_ids, .. } => {
+                key_ids.iter().any(|key_id| keys.contains(key_id.as_str()))
+            }
+            Act::AccessChanged { request, .. } => grants.contains(request.as_str()),
+            _ => true,
+        });
+    }
+
+    /// Drops acts on several tokens by name, of which the trail has the digest alone.
+    pub(super) fn drop_unnamed(&mut self) {
+        self.acts.retain(|act| {
+            !matches!(
+                &act.entry.act,
+                Act::StatusesChanged {
+                    selection: SelectionEntry::JwtIds(_) | SelectionEntry::Erased,
+                    ..
+                }
+            )
+        });
+    }
+
+    /// The acts on each token, by position in [`Trail::tokens`].
+    pub(super) fn by_token(&self) -> BTreeMap<&str, Vec<&PlacedAct>> {
+        let mut acts: BTreeMap<&str, Vec<&PlacedAct>> = BTreeMap::new();
+        for act in &self.acts {
+            match &act.entry.act {
+                Act::TokenRevoked { jwt_id, .. }
+                | Act::StatusesChanged { selection: SelectionEntry::JwtId(jwt_id), .. } => {
+                    acts.entry(jwt_id).or_default().push(act);
+                }
+                _ => {}
+            }
+        }
+        acts
+    }
+}
