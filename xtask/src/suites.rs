@@ -306,10 +306,11 @@ fn governance(tools: &Tools) -> anyhow::Result<Tally> {
     let guard = artifacts::guard_with(tools, GOVERNANCE_POLICY, "governance-guard")?;
     let mut test = tools.node(&["--test", "--test-reporter=spec"]);
     test.args(
-        ["access", "journey", "masking", "records"]
+        ["access", "breach", "journey", "masking", "records"]
             .map(|name| format!("tests/governance/{name}.test.mjs")),
     );
     test.env("EDGEPASS_PROGRAM", artifacts::issuer()?).env("EDGEPASS_GOVERNANCE_GUARD", guard);
+    test.env("EDGEPASS_CHROMIUM", tools::chromium()?);
     count_node(&mut tally, "what an agreement and a scope let through", &mut test)?;
     Ok(tally)
 }

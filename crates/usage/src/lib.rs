@@ -12,7 +12,7 @@ pub mod report;
 pub mod table;
 
 #[cfg(feature = "reading")]
-pub use report::{Folded, NotAReport, Report, Use};
+pub use report::{Folded, NotAReport, Report, STEP_MS, Use};
 pub use table::{Counted, Header, Place, Route, Table, Written};
 
 /// The code of an accepted request. Other codes are those of refusals.

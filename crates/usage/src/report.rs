@@ -146,6 +146,9 @@ impl Place {
     }
 }
 
+/// The steps in which a report tells times, in milliseconds.
+pub const STEP_MS: u64 = 1000;
+
 impl Report {
     /// Checks that every number, text and position is within its limits.
     ///
@@ -215,8 +218,8 @@ impl Report {
         counts.chain(self.folded.iter().map(|row| row.count)).fold(0, u64::saturating_add)
     }
 
-    /// The time of a use, in milliseconds since the epoch.
+    /// The time of a use, in milliseconds since the epoch: less than [`STEP_MS`] before it.
     pub fn at_ms(&self, seconds: u32) -> u64 {
-        self.from_ms.saturating_add(u64::from(seconds).saturating_mul(1000))
+        self.from_ms.saturating_add(u64::from(seconds).saturating_mul(STEP_MS))
     }
 }

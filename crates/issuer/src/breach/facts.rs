@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use edgepass_status_list::StatusType;
+use edgepass_usage::STEP_MS;
 use edgepass_verify::UnixMillis;
 use serde::{Deserialize, Serialize};
 
@@ -258,8 +259,8 @@ pub struct Stop {
     pub revoked: u64,
     /// The last acceptance that a guard reported, in milliseconds.
     pub last_accepted_ms: Option<u64>,
-    /// How long after its revocation the last acceptance of a token was, in milliseconds, at most. `None`: none was
-    /// accepted after it.
+    /// How long after its revocation the last acceptance of a token was, in milliseconds, at most: reports tell times
+    /// in steps of a second. `None`: none was accepted after it.
     pub accepted_after_ms: Option<u64>,
 }
 
@@ -332,8 +333,9 @@ pub async fn collect(
         stop.revoked = stop.revoked.saturating_add(token.revoked_ms.is_some().into());
         let last_ms = token.uses.and_then(|uses| uses.last_ms);
         stop.last_accepted_ms = stop.last_accepted_ms.max(last_ms);
-        let after = last_ms.zip(token.revoked_ms).and_then(|(last, at)| last.checked_sub(at));
-        stop.accepted_after_ms = stop.accepted_after_ms.max(after.filter(|late| *late > 0));
+        let after = last_ms.zip(token.revoked_ms);
+        let after = after.and_then(|(last, at)| last.saturating_add(STEP_MS).checked_sub(at));
+        stop.accepted_after_ms = stop.accepted_after_ms.max(after);
         if tokens.len() < MAX_NAMED {
             tokens.push(token);
         }
@@ -523,13 +525,19 @@ fn token_fact<'t>(
     }
 }
 
-/// Accepted requests after a time: at least and at most so many. Of a token first, last and number are known.
+/// Accepted requests after a time: at least and at most so many. Of a token first, last and number are known, and the
+/// times in steps.
 fn after(uses: &TokenUse, leaked_ms: Option<u64>) -> (u64, u64) {
     let Some(leaked) = leaked_ms else { return (0, uses.accepted) };
-    match (uses.first_ms, uses.last_ms) {
-        (Some(first), _) if first >= leaked => (uses.accepted, uses.accepted),
-        (_, Some(last)) if last >= leaked => (1, uses.accepted.saturating_sub(1).max(1)),
-        _ => (0, 0),
+    let (Some(first), Some(last)) = (uses.first_ms, uses.last_ms) else { return (0, 0) };
+    // The first one was before, so not all were after.
+    let is_before = |at: u64| at.saturating_add(STEP_MS) <= leaked;
+    let most = uses.accepted.saturating_sub(is_before(first).into());
+    match (first >= leaked, last >= leaked) {
+        (true, _) => (uses.accepted, uses.accepted),
+        (false, true) => (1, most.max(1)),
+        (false, false) if is_before(last) => (0, 0),
+        (false, false) => (0, most),
     }
 }
 
@@ -622,10 +630,14 @@ fn seen(kinds: &Kinds, leaked_ms: Option<u64>) -> Vec<Seen> {
         last_ms: own.last_ms,
         when: match (leaked_ms, own.first_ms) {
             (None, _) => When::Unknown,
-            (Some(leaked), _) if own.last_ms < leaked => When::Before,
+            (Some(leaked), _) if own.last_ms.saturating_add(STEP_MS) <= leaked => When::Before,
             (Some(leaked), Some(first)) if first >= leaked => When::After,
-            (Some(_), Some(_)) => When::Both,
-            (Some(_), None) => When::Unknown,
+            (Some(leaked), Some(first))
+                if first.saturating_add(STEP_MS) <= leaked && own.last_ms >= leaked =>
+            {
+                When::Both
+            }
+            (Some(_), _) => When::Unknown,
         },
     };
     let others = (kinds.others > 0).then(|| Seen {

@@ -67,11 +67,18 @@ pub struct GuardedRoute {
 }
 
 /// What opens an incident.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Opening {
-    /// What it is about.
-    pub concerns: Concerns,
+    /// `jti` of tokens that it is about. Otherwise a client or a role is named.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub jwt_ids: Vec<String>,
+    /// The client that it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<String>,
+    /// The role that it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
     /// When the credential became known to others, in milliseconds. `None`: nobody knows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leaked_ms: Option<u64>,
@@ -250,14 +257,28 @@ fn are_routes(routes: &[GuardedRoute]) -> bool {
 }
 
 impl Concerns {
-    fn check(&self) -> Result<(), BreachError> {
-        let is_right = match self {
-            Self::Tokens(ids) => {
-                (1..=MAX_NAMED).contains(&ids.len()) && ids.iter().all(|id| is_name(id))
+    /// What is named: one of the three.
+    fn named(
+        jwt_ids: Vec<String>,
+        client_id: Option<String>,
+        role: Option<String>,
+    ) -> Result<Self, BreachError> {
+        let (concerns, is_right) = match (jwt_ids.len(), client_id, role) {
+            (1..=MAX_NAMED, None, None) => {
+                let is_right = jwt_ids.iter().all(|id| is_name(id));
+                (Self::Tokens(jwt_ids), is_right)
             }
-            Self::Client(name) | Self::Role(name) => is_name(name),
+            (0, Some(name), None) => {
+                let is_right = is_name(&name);
+                (Self::Client(name), is_right)
+            }
+            (0, None, Some(name)) => {
+                let is_right = is_name(&name);
+                (Self::Role(name), is_right)
+            }
+            _ => return Err(BreachError::Concerns),
         };
-        is_right.then_some(()).ok_or(BreachError::Concerns)
+        is_right.then_some(concerns).ok_or(BreachError::Concerns)
     }
 }
 
@@ -269,8 +290,8 @@ impl Incident {
     /// [`BreachError`].
     pub fn open(id: String, opening: Opening, now: UnixMillis) -> Result<Self, BreachError> {
         const HOUR: u64 = 60 * 60;
-        let Opening { concerns, leaked_ms, aware_ms, allowed, reason, routes, measured } = opening;
-        concerns.check()?;
+        let Opening { leaked_ms, aware_ms, allowed, reason, routes, measured, .. } = opening;
+        let concerns = Concerns::named(opening.jwt_ids, opening.client_id, opening.role)?;
         let aware_ms = aware_ms.unwrap_or(now.0);
         if aware_ms > now.0 || leaked_ms.is_some_and(|leaked| leaked > now.0) {
             return Err(BreachError::Future);
@@ -420,13 +441,10 @@ mod tests {
 
     fn opening() -> Opening {
         Opening {
-            concerns: Concerns::Tokens(vec!["t".to_owned()]),
+            jwt_ids: vec!["t".to_owned()],
             leaked_ms: Some(NOW.0 - 5),
-            aware_ms: None,
-            allowed: None,
             reason: "found in a log".to_owned(),
-            routes: None,
-            measured: None,
+            ..Opening::default()
         }
     }
 
@@ -441,9 +459,9 @@ mod tests {
         assert_eq!((incident.aware_ms, incident.due_ms()), (NOW.0, NOW.0 + 72 * 3_600_000));
         type Change = fn(&mut Opening);
         let refused: [(Change, BreachError); 9] = [
-            (|it| it.concerns = Concerns::Tokens(vec![]), BreachError::Concerns),
-            (|it| it.concerns = Concerns::Client(String::new()), BreachError::Concerns),
-            (|it| it.concerns = Concerns::Role("a\n".to_owned()), BreachError::Concerns),
+            (|it| it.jwt_ids.clear(), BreachError::Concerns),
+            (|it| it.jwt_ids = vec![String::new()], BreachError::Concerns),
+            (|it| it.role = Some("a".to_owned()), BreachError::Concerns),
             (|it| it.leaked_ms = Some(NOW.0 + 1), BreachError::Future),
             (|it| it.aware_ms = Some(NOW.0 + 1), BreachError::Future),
             (|it| it.aware_ms = Some(NOW.0 - 6), BreachError::Order),

@@ -111,10 +111,7 @@ pub(super) fn drafts(
         "What we did".to_owned(),
         format!(
             "{} {}.",
-            stopped.replace(
-                "No guard accepts it since",
-                "The access that was misused is closed since"
-            ),
+            stopped.replace("No guard accepts it since", "The access is closed since"),
             value("prevention_description")
         ),
         String::new(),

@@ -30,20 +30,18 @@ fn config() -> Config {
     Config::parse(text, Path::new("/nowhere")).unwrap()
 }
 
-fn opening(concerns: Concerns) -> Opening {
-    Opening {
-        concerns,
-        leaked_ms: Some(LEAKED),
-        aware_ms: None,
-        allowed: None,
-        reason: "in a public log".to_owned(),
-        routes: None,
-        measured: None,
-    }
-}
-
 fn incident(concerns: Concerns) -> Incident {
-    Incident::open("in_1".to_owned(), opening(concerns), NOW).unwrap()
+    let mut opening = Opening {
+        leaked_ms: Some(LEAKED),
+        reason: "in a public log".to_owned(),
+        ..Opening::default()
+    };
+    match concerns {
+        Concerns::Tokens(ids) => opening.jwt_ids = ids,
+        Concerns::Client(name) => opening.client_id = Some(name),
+        Concerns::Role(name) => opening.role = Some(name),
+    }
+    Incident::open("in_1".to_owned(), opening, NOW).unwrap()
 }
 
 fn tokens(ids: &[&str]) -> Concerns {

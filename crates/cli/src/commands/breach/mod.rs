@@ -374,42 +374,37 @@ impl Told {
 
 async fn open(args: OpenArgs, place: &Place, json: bool) -> anyhow::Result<Exit> {
     let OpenArgs { what, leaked_at, aware_at, within, reason, told } = args;
-    let (mut aware_ms, mut reason) = (aware_at, reason);
-    let concerns = match what {
-        What { client: Some(name), .. } => Concerns::Client(name),
-        What { role: Some(name), .. } => Concerns::Role(name),
-        What { token_file: Some(file), .. } => {
-            let token = output::read_token(&file)?;
-            let id = unverified_jwt_id(&token).context("the file does not contain a token")?;
-            Concerns::Tokens(vec![id])
-        }
-        What { leak: Some(position), .. } => {
-            let entry = place.entry(position).await?;
-            let AuditAct::TokenRevoked { jwt_id, report, .. } = entry.act else {
-                bail!(
-                    "entry {position} names no revoked token; name what leaked with --jti, --client or --role"
-                );
-            };
-            aware_ms = aware_ms.or(Some(entry.at_ms));
-            let channel = report.map(|report| format!(" ({})", report.channel));
-            let told = format!(
-                "a token was revoked on a report that it leaked{}",
-                channel.unwrap_or_default()
-            );
-            reason = reason.or(Some(told));
-            Concerns::Tokens(vec![jwt_id])
-        }
-        What { jtis, .. } => Concerns::Tokens(jtis),
-    };
-    let opening = Opening {
-        concerns,
+    let mut opening = Opening {
+        client_id: what.client,
+        role: what.role,
+        jwt_ids: what.jtis,
         leaked_ms: leaked_at,
-        aware_ms,
+        aware_ms: aware_at,
         allowed: Some(within.0.as_secs()),
         reason: reason.unwrap_or_default(),
         routes: told.routes()?,
         measured: told.measured()?,
     };
+    if let Some(file) = what.token_file {
+        let token = output::read_token(&file)?;
+        let id = unverified_jwt_id(&token).context("the file does not contain a token")?;
+        opening.jwt_ids = vec![id];
+    }
+    if let Some(position) = what.leak {
+        let entry = place.entry(position).await?;
+        let AuditAct::TokenRevoked { jwt_id, report, .. } = entry.act else {
+            bail!(
+                "entry {position} names no revoked token; name what leaked with --jti, --client or --role"
+            );
+        };
+        opening.jwt_ids = vec![jwt_id];
+        opening.aware_ms = opening.aware_ms.or(Some(entry.at_ms));
+        if opening.reason.is_empty() {
+            let channel = report.map(|report| format!(" ({})", report.channel));
+            let channel = channel.unwrap_or_default();
+            opening.reason = format!("a token was revoked on a report that it leaked{channel}");
+        }
+    }
     let opened = place.opened(opening);
     let report = output::waiting_for("reading the audit trail", opened).await?;
     show(&report, if json { Format::Json } else { Format::Text })

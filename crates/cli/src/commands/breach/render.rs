@@ -93,7 +93,7 @@ fn stopped(report: &Report) -> String {
         (_, None) => "bound: expiry, since guards have no deadline".to_owned(),
     };
     let late = match stop.accepted_after_ms {
-        Some(late) => format!("; reported: accepted until {late} ms after a revocation"),
+        Some(late) => format!("; reported: last accepted at most {late} ms after a revocation"),
         None if stop.revoked > 0 => "; reported: not accepted after its revocation".to_owned(),
         None => String::new(),
     };
@@ -220,6 +220,10 @@ impl Page<'_> {
             ("Route", &uses.routes),
             ("Refused with", &uses.refusals),
         ]
+    }
+
+    fn is_unused(&self) -> bool {
+        self.places().iter().all(|(_, places)| places.is_empty())
     }
 
     fn use_of(&self, token: &TokenFact) -> String {
