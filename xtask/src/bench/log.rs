@@ -33,5 +33,10 @@ pub(super) fn run(quick: bool, as_json: bool) -> anyhow::Result<()> {
     println!("  hashed into the log   {} entries/s", number("entries_hashed_per_second"));
     println!("  proof of an entry     {} ms", number("proof_ms"));
     println!("  check of all entries  {} s", number("check_s"));
+    println!(
+        "  draft of a breach     {} s, {} MB at most",
+        number("breach_s"),
+        number("breach_mb")
+    );
     Ok(())
 }

@@ -182,7 +182,9 @@ impl Scan<'_> {
     fn take(&mut self, position: u64, leaf: &Leaf) {
         if leaf.text.starts_with(ISSUED) {
             match serde_json::from_str::<Issued<'_>>(&leaf.text) {
-                Ok(issued) if self.is_concerned(&issued) => self.take_token(position, leaf),
+                Ok(issued) if self.is_concerned(&issued) => {
+                    self.take_token(position, leaf, &issued.jwt_id);
+                }
                 Ok(_) => {}
                 Err(_) => self.found.damaged = self.found.damaged.saturating_add(1),
             }
@@ -207,7 +209,10 @@ impl Scan<'_> {
             }
     }
 
-    fn take_token(&mut self, position: u64, leaf: &Leaf) {
+    fn take_token(&mut self, position: u64, leaf: &Leaf, jwt_id: &str) {
+        if self.found.tokens.len() >= MAX_TOKENS {
+            return self.count(jwt_id);
+        }
         let Ok(entry) = leaf.entry() else {
             self.found.damaged = self.found.damaged.saturating_add(1);
             return;
@@ -217,20 +222,20 @@ impl Scan<'_> {
         self.add(IssuedToken { position, at_ms, facts });
     }
 
-    fn add(&mut self, token: IssuedToken) {
-        self.digest.update(&token.facts.jwt_id);
+    fn count(&mut self, jwt_id: &str) {
+        self.digest.update(jwt_id);
         self.digest.update("\n");
         self.found.count = self.found.count.saturating_add(1);
+    }
+
+    fn add(&mut self, token: IssuedToken) {
+        self.count(&token.facts.jwt_id);
         let TokenFacts { role, client_id, subject, agreement, grant, .. } = &token.facts;
         let kind = self.hasher.hash_one((role, client_id, subject, agreement, grant));
-        if self.kinds.len() < MAX_TOKENS {
-            self.kinds.entry(kind).or_insert_with(|| token.facts.clone());
-        }
-        if self.found.tokens.len() < MAX_TOKENS {
-            self.ids.insert(token.facts.jwt_id.clone());
-            self.grants.extend(token.facts.grant.clone());
-            self.found.tokens.push(token);
-        }
+        self.kinds.entry(kind).or_insert_with(|| token.facts.clone());
+        self.ids.insert(token.facts.jwt_id.clone());
+        self.grants.extend(token.facts.grant.clone());
+        self.found.tokens.push(token);
     }
 
     /// Whether a filter may select one of the tokens so far. An act selects none that is issued later. Their keys
@@ -281,7 +286,7 @@ impl Scan<'_> {
     /// A token of another issuer that got a status entry.
     fn take_foreign(&mut self, position: u64, entry: AuditEntry) {
         let at_ms = entry.at_ms;
-        if let Some(facts) = facts(entry) {
+        if let (Some(facts), true) = (facts(entry), self.found.tokens.len() < MAX_TOKENS) {
             self.add(IssuedToken { position, at_ms, facts });
         }
     }
