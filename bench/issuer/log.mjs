@@ -60,6 +60,9 @@ try {
     SELECT 1700000000000 + i, json_object('act', 'token_issued', 'at_ms', 1700000000000 + i, 'audience', 'https://api.example',
       'client_id', 'example-service', 'expiration', 1700000600, 'jwt_id', hex(randomblob(11)), 'policy', 1,
       'private', hex(randomblob(21)), 'role', 'invoice-reader', 'scope', 'invoices:read invoices:write') FROM n`).run(entries);
+  const last = Number(database.prepare('SELECT max(seq) AS last FROM audit').get().last);
+  const erased = { act: 'personal_erased', at_ms: 1700000000000, positions: [[last - entries + 1, last + 1]], private: '' };
+  database.prepare('INSERT INTO audit (at_ms, leaf) VALUES (1700000000000, ?)').run(JSON.stringify(erased));
   database.exec('PRAGMA journal_mode = WAL');
   const logged = () => Number(database.prepare('SELECT coalesce(max(size), 0) AS size FROM log').get().size);
   const all = () => Number(database.prepare('SELECT max(seq) AS last FROM audit').get().last);
@@ -87,7 +90,7 @@ try {
   const [record] = await recorded(issuer);
   const columns = database.prepare("SELECT group_concat(name, ', ') AS names FROM pragma_table_info('tokens')").get().names;
   const picked = columns.split(', ').map((name) => ({
-    seq: 'n.i + 1000', jwt_id: "json_extract(a.leaf, '$.jwt_id')", idx: 'n.i + 1000', issued_at: '1700000000', expiration: '1700000600',
+    seq: 'n.i + 1000', jwt_id: "json_extract(a.leaf, '$.jwt_id')", list_counter: 'n.i + 1000', list_index: 'n.i + 1000', issued_at: '1700000000', expiration: '1700000600',
   })[name] ?? `t.${name}`).join(', ');
   database.exec(`INSERT INTO tokens (${columns})
     WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ${USED})

@@ -144,6 +144,12 @@ pub trait TokenStore: Send + Sync + 'static {
         jwt_id: &str,
     ) -> impl Future<Output = Result<Option<TokenRecord>, StoreError>> + Send;
 
+    /// The records of the tokens with these `jti`, in any order. One that there is not is left out.
+    fn named_tokens(
+        &self,
+        jwt_ids: &[&str],
+    ) -> impl Future<Output = Result<Vec<TokenRecord>, StoreError>> + Send;
+
     /// One page of the records that pass the filter. Positions are those in the order of issue.
     fn tokens(
         &self,
@@ -687,14 +693,24 @@ impl TokenRecord {
     /// The state of the token at a time in seconds: `revoked`, `expired`, `key withdrawn`, `live`,
     /// `suspended` or `unknown`.
     pub fn state(&self, is_key_withdrawn: bool, now: u64) -> &'static str {
-        match self.status {
-            StatusType::Invalid => "revoked",
-            _ if now >= self.facts.expiration => "expired",
-            _ if is_key_withdrawn => "key withdrawn",
-            StatusType::Valid => "live",
-            StatusType::Suspended => "suspended",
-            StatusType::Unknown(_) => "unknown",
-        }
+        state(self.status, &self.facts, is_key_withdrawn, now)
+    }
+}
+
+/// The state of a token with this status: [`TokenRecord::state`].
+pub(crate) fn state(
+    status: StatusType,
+    facts: &TokenFacts,
+    is_key_withdrawn: bool,
+    now: u64,
+) -> &'static str {
+    match status {
+        StatusType::Invalid => "revoked",
+        _ if now >= facts.expiration => "expired",
+        _ if is_key_withdrawn => "key withdrawn",
+        StatusType::Valid => "live",
+        StatusType::Suspended => "suspended",
+        StatusType::Unknown(_) => "unknown",
     }
 }
 

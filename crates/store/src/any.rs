@@ -93,6 +93,7 @@ forward! {
         fn forget_tokens(expired_before: u64, most: u32) -> Result<u32, StoreError>;
         fn erase_tokens(subject: &str, expired_before: u64) -> Result<u64, StoreError>;
         fn token(jwt_id: &str) -> Result<Option<TokenRecord>, StoreError>;
+        fn named_tokens(jwt_ids: &[&str]) -> Result<Vec<TokenRecord>, StoreError>;
         fn tokens(filter: &TokenFilter, page: Page) -> Result<Vec<TokenRecord>, StoreError>;
         fn agreement_after(after: &str) -> Result<Option<String>, StoreError>;
         fn is_agreement_used(agreement: &str, after: u64) -> Result<bool, StoreError>;

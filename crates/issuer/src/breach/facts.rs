@@ -8,7 +8,7 @@ use edgepass_usage::STEP_MS;
 use edgepass_verify::UnixMillis;
 use serde::{Deserialize, Serialize};
 
-use super::trail::{self, PlacedAct, Trail};
+use super::trail::{self, IssuedToken, PlacedAct, Trail};
 use super::{Concerns, GuardedRoute, Incident, MAX_NAMED};
 use crate::audit::{Act, SelectionEntry};
 use crate::config::Config;
@@ -18,6 +18,7 @@ use crate::selection::{Selection, StatusChange};
 use crate::signing_key::KeyState;
 use crate::storage::{
     AccessStore, AuditStore, KeyStore, LogStore, StoreError, TokenRecord, TokenStore, UsageStore,
+    state,
 };
 use crate::token_facts::TokenFacts;
 use crate::usage::{Kinds, TokenUse, complete_since_ms, expected_reporters};
@@ -280,7 +281,8 @@ pub struct ActFact {
 /// A token with what storage has of it.
 struct Looked {
     facts: TokenFacts,
-    record: Option<TokenRecord>,
+    /// The status of the record. `None`: it is gone.
+    record: Option<StatusType>,
     uses: Option<TokenUse>,
     position: u64,
     at_ms: u64,
@@ -299,9 +301,7 @@ pub async fn collect(
 ) -> Result<Facts, StoreError> {
     let mut trail = trail::read(store, incident).await?;
     let looked = look(store, &mut trail).await?;
-    let facts: Vec<TokenFacts> = looked.iter().map(|one| one.facts.clone()).collect();
-    trail.keep_concerned(&facts);
-    drop(facts);
+    trail.keep_concerned(looked.iter().map(|one| &one.facts));
     let keys = store.keys().await?.keys;
     let withdrawn: BTreeSet<&str> = keys
         .iter()
@@ -379,19 +379,28 @@ async fn look(
     trail: &mut Trail,
 ) -> Result<Vec<Looked>, StoreError> {
     const AT_ONCE: usize = 500;
-    let mut looked: Vec<Looked> = Vec::with_capacity(trail.tokens.len());
-    for issued in std::mem::take(&mut trail.tokens) {
-        let record = store.token(&issued.facts.jwt_id).await?;
-        let facts = record.as_ref().map_or(issued.facts, |record| record.facts.clone());
-        let (position, at_ms) = (issued.position, issued.at_ms);
-        looked.push(Looked { facts, record, uses: None, position, at_ms });
-    }
+    let issued = std::mem::take(&mut trail.tokens).into_iter();
+    let mut looked: Vec<Looked> = issued
+        .map(|IssuedToken { position, at_ms, facts }| Looked {
+            facts,
+            record: None,
+            uses: None,
+            position,
+            at_ms,
+        })
+        .collect();
     for part in looked.chunks_mut(AT_ONCE) {
-        let seq = |one: &Looked| one.record.as_ref().map(|record| record.seq);
-        let seqs: Vec<u64> = part.iter().filter_map(seq).collect();
+        let ids: Vec<&str> = part.iter().map(|one| one.facts.jwt_id.as_str()).collect();
+        let records = store.named_tokens(&ids).await?.into_iter();
+        let mut records: HashMap<String, TokenRecord> =
+            records.map(|record| (record.facts.jwt_id.clone(), record)).collect();
+        let seqs: Vec<u64> = records.values().map(|record| record.seq).collect();
         let mut uses = store.token_uses(&seqs).await?;
         for one in part {
-            one.uses = seq(one).and_then(|seq| uses.remove(&seq));
+            let Some(record) = records.remove(&one.facts.jwt_id) else { continue };
+            one.uses = uses.remove(&record.seq);
+            one.record = Some(record.status);
+            one.facts = record.facts;
         }
     }
     Ok(looked)
@@ -402,7 +411,7 @@ async fn look(
 fn is_named_by_act(trail: &Trail, looked: &[Looked]) -> bool {
     let ends = Ends::of(trail, looked, None);
     looked.iter().any(|one| {
-        let is_valid = one.record.as_ref().is_none_or(|it| it.status == StatusType::Valid);
+        let is_valid = one.record.is_none_or(|status| status == StatusType::Valid);
         !is_valid && ends.named(&one.facts).is_none()
     })
 }
@@ -484,12 +493,12 @@ fn token_fact<'t>(
     let facts = &one.facts;
     let seconds = now.numeric_date().seconds();
     let is_withdrawn = withdrawn.contains(facts.key_id.as_str());
-    let state = match &one.record {
-        Some(record) => record.state(is_withdrawn, seconds),
+    let state = match one.record {
+        Some(status) => state(status, facts, is_withdrawn, seconds),
         None if seconds >= facts.expiration => "expired",
         None => "not recorded",
     };
-    let is_valid = one.record.as_ref().is_none_or(|it| it.status == StatusType::Valid);
+    let is_valid = one.record.is_none_or(|status| status == StatusType::Valid);
     // A suspended token that was resumed is valid again.
     let ended = match is_valid && !is_withdrawn && one.record.is_some() {
         true => None,

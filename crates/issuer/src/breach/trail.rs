@@ -352,9 +352,12 @@ fn facts(entry: AuditEntry) -> Option<TokenFacts> {
 impl Trail {
     /// Drops acts by keys that signed none of the tokens, and requests for access under which none was issued.
     /// `facts` are those of the tokens, with their keys where their records are there.
-    pub(super) fn keep_concerned(&mut self, facts: &[TokenFacts]) {
-        let keys: HashSet<&str> = facts.iter().map(|one| one.key_id.as_str()).collect();
-        let grants: HashSet<&str> = facts.iter().filter_map(|one| one.grant.as_deref()).collect();
+    pub(super) fn keep_concerned<'t>(
+        &mut self,
+        facts: impl Iterator<Item = &'t TokenFacts> + Clone,
+    ) {
+        let keys: HashSet<&str> = facts.clone().map(|one| one.key_id.as_str()).collect();
+        let grants: HashSet<&str> = facts.filter_map(|one| one.grant.as_deref()).collect();
         self.acts.retain(|act| match &act.entry.act {
             Act::StatusesChanged { selection: SelectionEntry::Fitting(filter), .. } => {
                 filter.key_id.as_deref().is_none_or(|key| keys.contains(key))

@@ -119,6 +119,12 @@ impl TokenStore for PostgresStore {
         row.as_ref().map(rows::token).transpose().map_err(failed)
     }
 
+    async fn named_tokens(&self, jwt_ids: &[&str]) -> Result<Vec<TokenRecord>, StoreError> {
+        let wanted = query("SELECT * FROM tokens WHERE jwt_id = ANY($1)").bind(jwt_ids.to_vec());
+        let rows = self.database.read(async |one| wanted.fetch_all(one).await.map_err(failed));
+        rows.await?.iter().map(rows::token).collect::<Result<_, _>>().map_err(failed)
+    }
+
     async fn tokens(
         &self,
         filter: &TokenFilter,

@@ -243,6 +243,14 @@ impl TokenStore for SqliteStore {
         row.as_ref().map(rows::token).transpose().map_err(failed)
     }
 
+    async fn named_tokens(&self, jwt_ids: &[&str]) -> Result<Vec<TokenRecord>, StoreError> {
+        const WANTED: &str =
+            "SELECT * FROM tokens WHERE jwt_id IN (SELECT value FROM json_each($1))";
+        let jwt_ids = serde_json::to_string(jwt_ids).map_err(corrupt)?;
+        let rows = sqlx::query(WANTED).bind(jwt_ids).fetch_all(&self.readers).await;
+        rows.map_err(failed)?.iter().map(rows::token).collect::<Result<_, _>>().map_err(failed)
+    }
+
     async fn tokens(
         &self,
         filter: &TokenFilter,
