@@ -55,20 +55,25 @@ const DATA = JSON.stringify({
   },
   tokens: [ed25519, rsa, `${ed25519.slice(0, -8)}AAAAAAAA`],
 });
-const EXPECTED = '["accepted","accepted","signature_invalid"]';
+const EXPECTED = '["accepted","accepted","signature_invalid","a***@example.com"]';
 
 const JUDGE = `
 const data = ${DATA};
 async function judge() {
   const verifier = Verifier.create(data.options);
   const verdicts = await Promise.all(data.tokens.map((token) => verifier.verify(token)));
-  return JSON.stringify(verdicts.map((verdict) => verdict.code ?? 'accepted'));
+  const mask = Mask.create({ rules: [{ fields: ['$.email'], with: 'email' }] });
+  const response = new Response('{"email":"ada@example.com"}', { headers: { 'content-type': 'application/json' } });
+  const { email } = await (await mask.response(response, verdicts[0])).json();
+  return JSON.stringify([...verdicts.map((verdict) => verdict.code ?? 'accepted'), email]);
 }`;
+const IMPORTS = `import { Verifier } from 'edgepass';\nimport { Mask } from 'edgepass/mask';`;
+const REQUIRES = `const { Verifier } = require('edgepass');\nconst { Mask } = require('edgepass/mask');`;
 /** Programs: for a terminal, for a page, for a handler. */
-const TERMINAL = `import { Verifier } from 'edgepass';${JUDGE}\njudge().then((outcome) => console.log(outcome));`;
-const PAGE = `import { Verifier } from 'edgepass';${JUDGE}
+const TERMINAL = `${IMPORTS}${JUDGE}\njudge().then((outcome) => console.log(outcome));`;
+const PAGE = `${IMPORTS}${JUDGE}
 judge().then((outcome) => { globalThis.outcome = outcome; }, (error) => { globalThis.outcome = String(error); });`;
-const COMMON = `const { Verifier } = require('edgepass');${JUDGE}\njudge().then((outcome) => console.log(outcome));`;
+const COMMON = `${REQUIRES}${JUDGE}\njudge().then((outcome) => console.log(outcome));`;
 const HTML = (src, type = 'module') => `<!doctype html><link rel="icon" href="data:,"><script ${type && `type="${type}"`} src="${src}"></script>`;
 
 function folder(name, files) {
@@ -243,7 +248,7 @@ cell(`Bun ${version('bun')}`, '`bun build`', 'Chromium', async (t) => {
 
 // --- frameworks and platforms --------------------------------------------------------------------
 test('Next.js', async (t) => {
-  const route = (runtime) => `import { Verifier } from 'edgepass';${JUDGE}
+  const route = (runtime) => `${IMPORTS}${JUDGE}
     export const runtime = '${runtime}';
     export const dynamic = 'force-dynamic';
     export async function GET() { return new Response(await judge()); }`;
@@ -288,7 +293,7 @@ test('Next.js', async (t) => {
 const wrangler = JSON.parse(readFileSync(join(root, 'node_modules/wrangler/package.json'))).version;
 cell(`wrangler ${wrangler}`, '`wrangler deploy`', 'workerd', async (t) => {
   const path = folder('wrangler', {
-    'index.js': `import { Verifier } from 'edgepass';${JUDGE}\nexport default { fetch: async () => new Response(await judge()) };`,
+    'index.js': `${IMPORTS}${JUDGE}\nexport default { fetch: async () => new Response(await judge()) };`,
     'wrangler.toml': 'name = "w"\nmain = "index.js"\ncompatibility_date = "2026-10-01"\n',
   });
   await run(process.execPath, [join(root, 'node_modules/wrangler/bin/wrangler.js'), 'deploy', '--dry-run', '--outdir', 'out'], {
@@ -304,7 +309,7 @@ cell(`wrangler ${wrangler}`, '`wrangler deploy`', 'workerd', async (t) => {
 });
 cell(`aws-lambda-ric ${version('aws-lambda-ric')}`, 'zip as AWS CDK and SAM make it', 'Lambda\'s runtime interface client', async (t) => {
   const path = await esbuilt('lambda', { platform: 'node', target: 'node22', format: 'cjs', minify: true, outfile: 'index.js' }, {
-    'in.js': `import { Verifier } from 'edgepass';${JUDGE}\nexport const handler = async () => ({ outcome: await judge() });`,
+    'in.js': `${IMPORTS}${JUDGE}\nexport const handler = async () => ({ outcome: await judge() });`,
     'package.json': '{ "type": "commonjs" }',
   });
   let answered;
@@ -348,14 +353,14 @@ cell(`aws-lambda-ric ${version('aws-lambda-ric')}`, 'zip as AWS CDK and SAM make
 cell(`Jest ${version('jest')}`, 'defaults', 'Node.js', async () => {
   const path = folder('jest', {
     'package.json': '{ "private": true }',
-    'a.test.js': `const { Verifier } = require('edgepass');${JUDGE}\ntest('it judges', async () => { expect(await judge()).toBe('${EXPECTED}'); });`,
+    'a.test.js': `${REQUIRES}${JUDGE}\ntest('it judges', async () => { expect(await judge()).toBe('${EXPECTED}'); });`,
   });
   await run(process.execPath, [bin('jest'), '--rootDir', path], { cwd: path });
   return EXPECTED;
 });
 cell(`Vitest ${version('vitest')}`, 'defaults', 'Node.js', async () => {
   const path = folder('vitest', {
-    'a.test.js': `import { expect, test } from '${pathToFileURL(join(tools, 'vitest/dist/index.js'))}';\nimport { Verifier } from 'edgepass';${JUDGE}\ntest('it judges', async () => { expect(await judge()).toBe('${EXPECTED}'); });`,
+    'a.test.js': `import { expect, test } from '${pathToFileURL(join(tools, 'vitest/dist/index.js'))}';\n${IMPORTS}${JUDGE}\ntest('it judges', async () => { expect(await judge()).toBe('${EXPECTED}'); });`,
   });
   await run(process.execPath, [bin('vitest'), 'run', '--root', path], { cwd: path });
   return EXPECTED;

@@ -139,7 +139,7 @@ impl Request<'_> {
         let is_whole = ![206, 226].contains(&response.status());
         let encoding = field("content-encoding");
         let is_plain = encoding.is_empty() || encoding.eq_ignore_ascii_case("identity");
-        let format = format_of(&field("content-type")).filter(|_| is_whole && is_plain);
+        let format = Format::of_media_type(&field("content-type")).filter(|_| is_whole && is_plain);
         let masker = format.map(|format| {
             let secret = self.settings.mask_key.as_ref();
             let key = secret.map(|secret| HashKey::new(secret.as_bytes(), issuer, agreement));
@@ -154,59 +154,5 @@ impl Request<'_> {
     pub(crate) fn chosen(&self, masked: &JsValue, response: &web_sys::Response) -> JsValue {
         let route = self.pending.route;
         REFUSAL.with(|refusal| chosen(masked, response, refusal.as_ref(), self.request, route))
-    }
-}
-
-/// The form of a body with this media type. `None`: no JSON in UTF-8.
-fn format_of(content_type: &str) -> Option<Format> {
-    let mut parts = content_type.split(';');
-    let kind = parts.next().unwrap_or_default().trim().to_ascii_lowercase();
-    for parameter in parts {
-        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-        let charset = value.trim().trim_matches('"');
-        let is_charset = name.trim().eq_ignore_ascii_case("charset");
-        if is_charset && !["utf-8", "utf8"].contains(&&*charset.to_ascii_lowercase()) {
-            return None;
-        }
-    }
-    match kind.as_str() {
-        "application/json" | "text/json" => Some(Format::Json),
-        // Of several documents, in spite of its name.
-        "application/stream+json"
-        | "application/x-ndjson"
-        | "application/ndjson"
-        | "application/jsonl"
-        | "application/x-jsonlines"
-        | "application/json-lines" => Some(Format::Lines),
-        "text/event-stream" => Some(Format::Events),
-        kind if kind.ends_with("+json") => Some(Format::Json),
-        _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_json_in_utf_8_is_masked() {
-        for (content_type, expected) in [
-            ("application/json", Some(Format::Json)),
-            ("Application/JSON ; charset=UTF-8", Some(Format::Json)),
-            ("application/problem+json; charset=\"utf-8\"", Some(Format::Json)),
-            ("application/x-ndjson", Some(Format::Lines)),
-            ("text/event-stream;charset=utf-8", Some(Format::Events)),
-            ("application/stream+json", Some(Format::Lines)),
-            ("application/json; charset=us-ascii", None),
-            ("application/json; charset=utf-16", None),
-            ("application/json; charset=latin1", None),
-            ("text/html", None),
-            ("text/plain", None),
-            ("application/jsonp", None),
-            ("json", None),
-            ("", None),
-        ] {
-            assert_eq!(format_of(content_type), expected, "{content_type}");
-        }
     }
 }

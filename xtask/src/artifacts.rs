@@ -61,7 +61,10 @@ fn guard(tools: &Tools, policy: Option<&Path>, build: &Path) -> anyhow::Result<(
 pub(crate) fn npm(tools: &Tools) -> anyhow::Result<PathBuf> {
     let folder = root().join("npm");
     let wasm = folder.join("wasm");
-    bind(tools, "edgepass-npm", None, &wasm, &[])?;
+    let modules = [("edgepass-npm", "bytes.js"), ("edgepass-npm-mask", "mask-bytes.js")];
+    for (package, _) in modules {
+        bind(tools, package, None, &wasm, &[])?;
+    }
 
     let dist = folder.join("dist");
     if dist.exists() {
@@ -70,10 +73,13 @@ pub(crate) fn npm(tools: &Tools) -> anyhow::Result<PathBuf> {
     let mut compile = tools.command(tools.npm_tool("tsc"));
     step::run("compile its TypeScript", compile.args(["--project", "npm"]))?;
     copy_folder(&wasm, &dist.join("wasm"))?;
-    let module = fs::read(wasm.join("edgepass_npm_bg.wasm"))?;
-    let text = base64::engine::general_purpose::STANDARD.encode(module);
-    fs::write(dist.join("lib/bytes.js"), format!("export default '{text}';\n"))?;
-    fs::copy(folder.join("lib/bytes.d.ts"), dist.join("lib/bytes.d.ts"))?;
+    for (package, bytes) in modules {
+        let module = fs::read(wasm.join(format!("{}_bg.wasm", package.replace('-', "_"))))?;
+        let text = base64::engine::general_purpose::STANDARD.encode(module);
+        fs::write(dist.join("lib").join(bytes), format!("export default '{text}';\n"))?;
+        let types = Path::new(bytes).with_extension("d.ts");
+        fs::copy(folder.join("lib").join(&types), dist.join("lib").join(&types))?;
+    }
     common_js(tools, &dist)?;
     for licence in ["LICENSE-APACHE", "LICENSE-MIT"] {
         fs::copy(root().join(licence), folder.join(licence))?;
@@ -94,14 +100,16 @@ fn common_js(tools: &Tools, dist: &Path) -> anyhow::Result<()> {
     compile.args(["--project", "npm/tsconfig.cjs.json"]);
     step::run("compile its TypeScript as CommonJS", &mut compile)?;
     fs::write(cjs.join("package.json"), "{ \"type\": \"commonjs\" }\n")?;
-    for file in ["lib/bytes.js", "wasm/edgepass_npm.js"] {
+    let bindings = ["wasm/edgepass_npm", "wasm/edgepass_npm_mask"];
+    let names = ["lib/bytes", "lib/mask-bytes"].into_iter().chain(bindings);
+    for name in names {
+        let file = format!("{name}.js");
         let mut convert = tools.command(tools.npm_tool("esbuild"));
-        convert.arg(dist.join(file)).args(["--format=cjs", "--log-level=warning"]);
-        convert.arg(format!("--outfile={}", cjs.join(file).display()));
+        convert.arg(dist.join(&file)).args(["--format=cjs", "--log-level=warning"]);
+        convert.arg(format!("--outfile={}", cjs.join(&file).display()));
         step::output("esbuild", &mut convert)?;
-    }
-    for file in ["lib/bytes.d.ts", "wasm/edgepass_npm.d.ts"] {
-        fs::copy(dist.join(file), cjs.join(file))?;
+        let types = format!("{name}.d.ts");
+        fs::copy(dist.join(&types), cjs.join(&types))?;
     }
     Ok(())
 }
@@ -120,7 +128,8 @@ pub(crate) fn inspector(tools: &Tools) -> anyhow::Result<()> {
             let path = file?.path();
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             let other_entries = ["workerd.js", "edge-light.js", "external.js"].contains(&name);
-            if name.ends_with(".js") && !other_entries {
+            let is_masking = name.starts_with("mask") || name.contains("_mask");
+            if name.ends_with(".js") && !other_entries && !is_masking {
                 fs::copy(&path, folder.join(part).join(name))?;
             }
         }

@@ -17,7 +17,8 @@ use crate::tools::{self, target_dir};
 /// metadata of resources and rate limits. Then, status lists that another issuer publishes, and
 /// networks that a token may be used from; signatures of Ed25519 by the host, and refusals by number. In the guard
 /// counts of use. Purposes and regions of agreements. Masking (18 KB).
-const BUDGETS: [(&str, &str, u64); 2] = [
+const BUDGETS: [(&str, &str, u64); 3] = [
+    ("edgepass_npm_mask", "npm/wasm/edgepass_npm_mask_bg.wasm", 25_000),
     ("edgepass_npm", "npm/wasm/edgepass_npm_bg.wasm", 265_000),
     ("edgepass_guard", "worker/build/index_bg.wasm", 305_500),
 ];

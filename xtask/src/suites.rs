@@ -92,6 +92,7 @@ fn rust(_: &Tools) -> anyhow::Result<Tally> {
     let mut all = cargo(&["test", "--locked", "--workspace", "--features", features]);
     // The vectors are a suite of their own; the npm package has nothing native to test.
     all.args(["--exclude", "edgepass-npm", "--exclude", "edgepass-tests", "--no-fail-fast"]);
+    all.args(["--exclude", "edgepass-npm-mask"]);
     all.args(["--exclude", "edgepass-probe", "--exclude", "edgepass-tests-wasm"]);
     all.args(["--exclude", "edgepass-simulation", "--exclude", "edgepass-routing"]);
     count_cargo(&mut tally, "cargo test", &mut all)?;
@@ -306,11 +307,12 @@ fn governance(tools: &Tools) -> anyhow::Result<Tally> {
     let guard = artifacts::guard_with(tools, GOVERNANCE_POLICY, "governance-guard")?;
     let mut test = tools.node(&["--test", "--test-reporter=spec"]);
     test.args(
-        ["access", "breach", "journey", "masking", "records"]
+        ["access", "breach", "journey", "masking", "package-masking", "records"]
             .map(|name| format!("tests/governance/{name}.test.mjs")),
     );
     test.env("EDGEPASS_PROGRAM", artifacts::issuer()?).env("EDGEPASS_GOVERNANCE_GUARD", guard);
     test.env("EDGEPASS_CHROMIUM", tools::chromium()?);
+    test.env("EDGEPASS_INSTALLED", clean_install(tools)?);
     count_node(&mut tally, "what an agreement and a scope let through", &mut test)?;
     Ok(tally)
 }

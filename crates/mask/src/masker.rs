@@ -18,6 +18,37 @@ pub enum Format {
     Events,
 }
 
+impl Format {
+    /// The form of a body with this `Content-Type`. `None`: no JSON in UTF-8.
+    pub fn of_media_type(content_type: &str) -> Option<Self> {
+        let written = content_type.to_ascii_lowercase();
+        let mut parts = written.split(';').map(str::trim_ascii);
+        let kind = parts.next().unwrap_or_default();
+        for parameter in parts {
+            let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+            let value = value.trim_ascii();
+            let quoted = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
+            let is_utf_8 = matches!(quoted.unwrap_or(value), "utf-8" | "utf8");
+            if name.trim_ascii() == "charset" && !is_utf_8 {
+                return None;
+            }
+        }
+        match kind {
+            "application/json" | "text/json" => Some(Self::Json),
+            // Of several documents, in spite of its name.
+            "application/stream+json"
+            | "application/x-ndjson"
+            | "application/ndjson"
+            | "application/jsonl"
+            | "application/x-jsonlines"
+            | "application/json-lines" => Some(Self::Lines),
+            "text/event-stream" => Some(Self::Events),
+            kind if kind.ends_with("+json") => Some(Self::Json),
+            _ => None,
+        }
+    }
+}
+
 /// The body cannot be masked.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum MaskError {
@@ -595,5 +626,32 @@ impl Json {
             cursor.from = cursor.at;
         }
         self.state = if self.containers.is_empty() { State::Over(false) } else { State::Next };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_json_in_utf_8_is_masked() {
+        for (content_type, expected) in [
+            ("application/json", Some(Format::Json)),
+            ("Application/JSON ; charset=UTF-8", Some(Format::Json)),
+            ("application/problem+json; charset=\"utf-8\"", Some(Format::Json)),
+            ("application/x-ndjson", Some(Format::Lines)),
+            ("text/event-stream;charset=utf-8", Some(Format::Events)),
+            ("application/stream+json", Some(Format::Lines)),
+            ("application/json; charset=us-ascii", None),
+            ("application/json; charset=utf-16", None),
+            ("application/json; charset=latin1", None),
+            ("text/html", None),
+            ("text/plain", None),
+            ("application/jsonp", None),
+            ("json", None),
+            ("", None),
+        ] {
+            assert_eq!(Format::of_media_type(content_type), expected, "{content_type}");
+        }
     }
 }

@@ -67,12 +67,12 @@ impl With {
                 let length = value.chars().count();
                 let last = value.chars().skip(length.saturating_sub(4));
                 let last: String = if length < 8 { String::new() } else { last.collect() };
-                Some(format!("****{last}"))
+                Some(["****", &last].concat())
             }
             Self::Email => Some(match value.split_once('@') {
                 Some((name, domain)) if !name.is_empty() && is_domain(domain) => {
                     let first: String = name.chars().take(1).collect();
-                    format!("{first}***@{domain}")
+                    [&first, "***@", domain].concat()
                 }
                 _ => "***".to_owned(),
             }),
