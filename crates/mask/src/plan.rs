@@ -120,6 +120,11 @@ impl Plan {
         self.child(of, named)
     }
 
+    /// Whether a rule looks for an element by its index.
+    pub(crate) fn has_indices(&self) -> bool {
+        !self.indices.is_empty()
+    }
+
     /// The states of an element.
     pub(crate) fn element(&self, of: States, index: u32) -> States {
         let fit = self.indices.iter().filter(|(own, _)| *own == index);

@@ -192,16 +192,25 @@ pub(crate) fn plain_length(input: &[u8]) -> usize {
     length.saturating_add(rest.iter().position(|byte| !is_plain(byte)).unwrap_or(rest.len()))
 }
 
-/// Appends a text as a string of JSON.
-pub(crate) fn write(text: &str, out: &mut Vec<u8>) {
+/// Appends texts, together as one string of JSON.
+pub(crate) fn write(texts: &[&str], out: &mut Vec<u8>) {
     out.push(b'"');
-    for sign in text.chars() {
-        match sign {
-            '"' | '\\' => out.extend_from_slice(&[b'\\', sign as u8]),
-            '\0'..='\u{1f}' => {
-                out.extend_from_slice(format!("\\u{:04x}", u32::from(sign)).as_bytes())
+    for text in texts {
+        let (plain, rest) =
+            text.split_at_checked(plain_length(text.as_bytes())).unwrap_or((text, ""));
+        out.extend_from_slice(plain.as_bytes());
+        for byte in rest.bytes() {
+            match byte {
+                b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
+                0..=0x1f => {
+                    let digits = [byte >> 4, byte & 0xf].map(|digit| {
+                        char::from_digit(digit.into(), 16).map_or(b'0', |digit| digit as u8)
+                    });
+                    out.extend_from_slice(b"\\u00");
+                    out.extend_from_slice(&digits);
+                }
+                byte => out.push(byte),
             }
-            sign => out.extend_from_slice(sign.encode_utf8(&mut [0; 4]).as_bytes()),
         }
     }
     out.push(b'"');

@@ -6,6 +6,8 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
+use crate::text;
+
 /// What takes the place of a masked value.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -59,30 +61,43 @@ fn is_domain(text: &str) -> bool {
 const HASH_BYTES: usize = 16;
 
 impl With {
-    /// What takes the place of a text or number, without quotes. `None`: `null`.
-    pub(crate) fn of(self, value: &str, key: Option<&HashKey>) -> Option<String> {
-        match self {
-            Self::Remove | Self::Null => None,
-            Self::Last4 => {
-                let length = value.chars().count();
-                let last = value.chars().skip(length.saturating_sub(4));
-                let last: String = if length < 8 { String::new() } else { last.collect() };
-                Some(["****", &last].concat())
+    /// Appends what takes the place of a value. `value` is what a text or number says.
+    pub(crate) fn write(self, value: Option<&str>, key: Option<&HashKey>, out: &mut Vec<u8>) {
+        let Some(value) = value else {
+            if self != Self::Remove {
+                out.extend_from_slice(b"null");
             }
-            Self::Email => Some(match value.split_once('@') {
+            return;
+        };
+        match self {
+            Self::Remove => {}
+            Self::Null => out.extend_from_slice(b"null"),
+            Self::Last4 => {
+                // The fourth character from the end, if there are as many before it.
+                let mut last = value.char_indices().rev();
+                let from = last.nth(3).filter(|_| last.nth(3).is_some()).map(|(at, _)| at);
+                let last = from.and_then(|from| value.get(from..)).unwrap_or_default();
+                text::write(&["****", last], out);
+            }
+            Self::Email => match value.split_once('@') {
                 Some((name, domain)) if !name.is_empty() && is_domain(domain) => {
-                    let first: String = name.chars().take(1).collect();
-                    [&first, "***@", domain].concat()
+                    let first = name.chars().next().map_or(0, char::len_utf8);
+                    let first = name.get(..first).unwrap_or_default();
+                    text::write(&[first, "***@", domain], out);
                 }
-                _ => "***".to_owned(),
-            }),
-            // Without a key nothing can be joined anyway.
-            Self::Hash => key.map(|key| {
-                let mut hash = key.0.clone();
-                hash.update(value.as_bytes());
-                let hash = hash.finalize().into_bytes();
-                URL_SAFE_NO_PAD.encode(hash.get(..HASH_BYTES).unwrap_or_default())
-            }),
+                _ => text::write(&["***"], out),
+            },
+            Self::Hash => match key {
+                // Without a key nothing can be joined anyway.
+                None => out.extend_from_slice(b"null"),
+                Some(key) => {
+                    let mut hash = key.0.clone();
+                    hash.update(value.as_bytes());
+                    let hash = hash.finalize().into_bytes();
+                    let hash = URL_SAFE_NO_PAD.encode(hash.get(..HASH_BYTES).unwrap_or_default());
+                    text::write(&[&hash], out);
+                }
+            },
         }
     }
 }
