@@ -54,6 +54,9 @@ const OF_THE_BODY = new RegExp(
 const FOR_SHARED_CACHES = /-cache-control$|^(?:edge-control|surrogate-control|x-accel-expires)$/;
 const VARIES_BY_TOKEN = /(?:^|,)\s*(?:\*|authorization)\s*(?:,|$)/i;
 
+/** In workerd, a stream for octets that the host passes on by itself. */
+const Identity = (globalThis as { IdentityTransformStream?: new () => TransformStream<Uint8Array, Uint8Array> }).IdentityTransformStream;
+
 /** The body of a response cannot be masked: nothing more of it is passed on. */
 export class MaskingImpossible extends Error {
   /** The stable code, as that of the guard. */
@@ -174,7 +177,14 @@ export class Mask {
     if (vary === null || !VARIES_BY_TOKEN.test(vary)) headers.append('vary', 'Authorization');
     const { status, statusText } = response;
     const encoding = headers.get('content-encoding') ?? '';
-    if (active === 0 || response.body === null) return new Response(response.body, { status, statusText, headers });
+    if (active === 0 || response.body === null) {
+      // Of a fetched response the host has decoded the body, and left the header fields. In workerd it encodes it again.
+      if (!Identity && response.url !== '' && !['', 'identity'].includes(encoding.toLowerCase())) {
+        headers.delete('content-encoding');
+        headers.delete('content-length');
+      }
+      return new Response(response.body, { status, statusText, headers });
+    }
     const isWhole = ![206, 226].includes(status) && ['', 'identity'].includes(encoding.toLowerCase());
     const masker = isWhole ? this.#masker(active, headers.get('content-type') ?? '', verdict) : undefined;
     const reader = readerOf(response.body);
@@ -202,6 +212,7 @@ export class Mask {
     const active = this.#active(verdict, call);
     let masker = active === 0 ? undefined : this.#masker(active, contentType, verdict);
     const isImpossible = active !== 0 && !masker;
+    let isEmpty = true;
     const put = (octets: Uint8Array | undefined, controller: TransformStreamDefaultController<Uint8Array>) => {
       if (!octets) {
         masker?.free();
@@ -211,13 +222,15 @@ export class Mask {
       if (octets.length > 0) controller.enqueue(octets);
     };
     return new TransformStream({
-      transform(piece, controller) {
-        if (active === 0) return controller.enqueue(piece);
-        if (isImpossible) throw new MaskingImpossible();
+      transform(given, controller) {
+        if (active === 0) return controller.enqueue(given);
+        const piece = octetsOf(given);
+        isEmpty &&= piece.length === 0;
+        if (isImpossible && !isEmpty) throw new MaskingImpossible();
         for (let at = 0; at < piece.length; at += PIECE) put(masker?.feed(piece.subarray(at, at + PIECE)), controller);
       },
       flush(controller) {
-        if (active === 0 || isImpossible) return;
+        if (active === 0 || isEmpty) return;
         put(masker?.finish(), controller);
         masker?.free();
       },
@@ -274,8 +287,9 @@ async function* masked(reader: Reader, masker: BodyMasker | undefined): AsyncGen
   let isEmpty = true;
   try {
     for (;;) {
-      const { done, value } = await reader.read();
-      if (done || !value) break;
+      const { done, value: piece } = await reader.read();
+      if (done) break;
+      const value = octetsOf(piece);
       for (let at = 0; at < value.length; at += PIECE) {
         isEmpty = false;
         const octets = put(masker?.feed(value.subarray(at, at + PIECE)));
@@ -296,7 +310,6 @@ async function* masked(reader: Reader, masker: BodyMasker | undefined): AsyncGen
 function streamOf(
   reader: Reader, pieces: AsyncGenerator<Uint8Array, void, void>, first: Uint8Array | void,
 ): ReadableStream<Uint8Array> {
-  const Identity = (globalThis as { IdentityTransformStream?: new () => TransformStream<Uint8Array, Uint8Array> }).IdentityTransformStream;
   if (Identity) {
     // In workerd, what passes through this stream does not pass through JavaScript again.
     const { readable, writable } = new Identity();
@@ -326,6 +339,8 @@ async function pump(
   reader: Reader, pieces: AsyncGenerator<Uint8Array, void, void>, first: Uint8Array | void,
   writer: WritableStreamDefaultWriter<Uint8Array>,
 ): Promise<void> {
+  // Whoever reads may leave while the origin sends nothing.
+  writer.closed.catch((error) => reader.cancel(error)).catch(() => {});
   try {
     if (first) await writer.write(first);
     for await (const piece of pieces) await writer.write(piece);
@@ -334,6 +349,14 @@ async function pump(
     writer.abort(error).catch(() => {});
     reader.cancel(error).catch(() => {});
   }
+}
+
+/** The octets of a piece of a body. Programs put other things into streams, too. */
+function octetsOf(piece: unknown): Uint8Array {
+  if (piece instanceof Uint8Array) return piece;
+  if (ArrayBuffer.isView(piece)) return new Uint8Array(piece.buffer, piece.byteOffset, piece.byteLength);
+  if (piece instanceof ArrayBuffer) return new Uint8Array(piece);
+  throw new TypeError('a body consists of octets');
 }
 
 /** The response for a body that cannot be masked, as that of the guard. */

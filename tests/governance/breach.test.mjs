@@ -140,11 +140,11 @@ test('a report of a leak opens an incident, and its entry is the time of awarene
   assert.equal(opened.clock.aware_ms, entry.entry.at_ms);
   assert.equal(opened.clock.due_ms, entry.entry.at_ms + 72 * 3_600_000);
   assert.deepEqual(opened.facts.reported, [['possession', entry.entry.at_ms]]);
-  assert.deepEqual(field(opened, 'discovery').value[0], 'external_party');
+  assert.equal(field(opened, 'discovery').state, 'open', 'whoever held it may have been the controller');
   assert.ok(!JSON.stringify(opened).includes('git.example'), 'where it was found is personal, perhaps');
   const [code, text] = await refused('breach', 'open', '--leak', '1');
   assert.equal(code, 2, text);
-  assert.match(text, /names no revoked token/);
+  assert.match(text, /no report of a leaked token/);
 });
 
 test('what cannot be is refused with what to do', async () => {
@@ -153,6 +153,9 @@ test('what cannot be is refused with what to do', async () => {
   const { incident } = await json(...open, '--client', 'example-service');
   for (const [argv, code, hint] of [
     [[...open, '--jti', 'none'], 1, /edgepass tokens/],
+    [[...open, '--jti', jti, '--jti', 'none'], 1, /not all of them/],
+    [[...open, '--jti', jti, '--leaked-at', '2026-11-02'], 1, /did not leak before/],
+    [['breach', 'note', incident, '--set', 'aware=x'], 1, /takes no answer/],
     [[...open, '--role', 'none'], 1, /edgepass tokens/],
     [[...open], 2, /--jti/],
     [[...open, '--jti', jti, '--role', 'clerk'], 2, /cannot be used/],
@@ -171,18 +174,31 @@ test('what cannot be is refused with what to do', async () => {
     assert.equal(own, code, `${argv.join(' ')}: ${text}`);
     assert.match(text, hint);
   }
-  const { page } = await json('breach', 'export', incident, folder);
-  assert.match(page, /-1\.html$/);
-  // A file of that name stays as it is.
-  await writeFile(page.replace('-1.html', '-2.json'), 'mine');
-  const [code, text] = await refused('breach', 'export', incident, folder);
+  // A folder that cannot be is refused before anything is recorded; one that is not there is made.
+  const [code, text] = await refused('breach', 'export', incident, join(here('guard.toml'), 'a'));
   assert.equal(code, 2);
-  assert.match(text, /stays as it is/);
+  assert.match(text, /folder/);
+  assert.equal((await json('breach', 'show', incident)).phases.length, 0);
+  const all = await Promise.all([1, 2, 3].map(() => json('breach', 'export', incident, join(folder, 'new'))));
+  assert.equal(new Set(all.map(({ json: file }) => file)).size, 3, 'three at once are three phases');
+  const reports = await Promise.all(all.map(async ({ json: file }) => JSON.parse(await readFile(file, 'utf8')).report));
+  assert.deepEqual(reports.map(({ phases }) => phases.length).sort(), [0, 1, 2]);
+  await json('breach', 'note', incident, '--set', 'dpo=n/a: no officer is needed', '--set', 'sector=unknown: asked today');
+  const noted = await json('breach', 'show', incident);
+  assert.deepEqual([field(noted, 'dpo').state, field(noted, 'sector').state], ['not_applicable', 'unknown']);
+  assert.equal(field(noted, 'ended').state, 'open', 'whether the secret was replaced is not known here');
+  // Of a repeated member readers take the one or the other.
+  const file = all[0].json;
+  const whole = await readFile(file, 'utf8');
+  await writeFile(join(folder, 'twice.json'), whole.replace('"reason":', '"reason": "forged", "reason":'));
+  const key = JSON.parse(whole).key;
+  assert.equal((await refused('breach', 'verify', join(folder, 'twice.json'), '--key', key))[0], 2);
+  assert.match(await issuer.edgepass('breach', 'verify', file, '--key', key), /is the one that was exported/);
 });
 
 test('the page says everything, prints, and markup in it stays text', async () => {
   const { jti } = await issued();
-  const leaked = new Date(Date.now() - 3_000).toISOString();
+  const leaked = new Date().toISOString();
   const { incident } = await json('breach', 'open', '--jti', jti, '--leaked-at', leaked, '--reason', HOSTILE, '--guard', here('guard.toml'));
   await issuer.edgepass('revoke', '--jti', jti, '--reason', HOSTILE);
   await issuer.edgepass('breach', 'note', incident, '--set', `description=${HOSTILE}`, '--text', HOSTILE, '--set', 'cause=unknown');

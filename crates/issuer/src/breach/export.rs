@@ -1,20 +1,24 @@
 //! A report with what proves it to somebody who has nothing else: the entry of the audit trail that holds its digest,
 //! the entries that it names, and a proof of each.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use edgepass_jose::base64url;
+use edgepass_jose::json::parse_object;
 use edgepass_log::proof::{check_consistency, consistency_tiles, prove_consistency};
 use edgepass_log::{Checkpoint, Hash, LogProof, Note, TreeHead, VerifierKey};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::facts::act_fact;
 use super::report::Report;
+use super::trail;
+use crate::audit::AuditEntry;
 use crate::audit::leaf::Leaf;
 use crate::log::prove::{ProveError, prove, read_tiles};
 use crate::log::stored::StoredLog;
-use crate::policy::version::sha256;
+use crate::policy::version::{hexadecimal, sha256};
 use crate::storage::LogStore;
 
 /// The form of an export, for programs.
@@ -88,6 +92,14 @@ fn named(report: &Report) -> impl Iterator<Item = u64> {
     acts.chain(tokens)
 }
 
+/// Personal values that are given out if they are asked for: who did something to tokens, and why. Not those that
+/// name a subject.
+fn are_given_out(values: &str) -> bool {
+    let values: Value = serde_json::from_str(values).unwrap_or_default();
+    let names = ["subject", "selection"];
+    values.is_object() && names.into_iter().all(|name| values.get(name).is_none())
+}
+
 /// What an export is made of.
 pub struct Parts<'p> {
     /// The log, with a checkpoint that covers the binding entry.
@@ -149,7 +161,7 @@ async fn proven(
 ) -> Result<Evidence, ProveError> {
     let (Leaf { private, .. }, proof) = prove(store, log, position).await?;
     let private = private
-        .filter(|_| with_private)
+        .filter(|private| with_private && are_given_out(&private.values))
         .map(|private| Private { salt: base64url::encode(&private.salt), values: private.values });
     Ok(Evidence { position, proof: proof.to_string(), private })
 }
@@ -196,6 +208,15 @@ pub enum Refused {
     /// The report says something of an entry that the entry does not say.
     #[error("entry {0} is not what the report says of it")]
     Other(u64),
+    /// The report does not name an entry that is proven.
+    #[error("entry {0} is proven, and the report does not name it")]
+    Unnamed(u64),
+    /// The report names another set of tokens than it counts.
+    #[error("the report's digest of its tokens is another")]
+    Tokens,
+    /// The log is another one.
+    #[error("the report is of the log {0}, and the key is that of another one")]
+    Log(String),
     /// The report names an entry that is not proven.
     #[error("the report names entry {0}, which is not proven")]
     Missing(u64),
@@ -211,7 +232,10 @@ impl Export {
     ///
     /// [`Refused::Form`].
     pub fn parse(text: &str) -> Result<Self, Refused> {
-        let export: Self = serde_json::from_str(text).map_err(|_| Refused::Form)?;
+        // Of a repeated member, readers may take the one or the other.
+        let members = parse_object(text.as_bytes()).map_err(|_| Refused::Form)?;
+        let export: Self =
+            serde_json::from_value(Value::Object(members)).map_err(|_| Refused::Form)?;
         if export.form == FORM { Ok(export) } else { Err(Refused::Form) }
     }
 
@@ -230,6 +254,10 @@ impl Export {
     ///
     /// [`Refused`].
     pub fn verify(&self, key: &VerifierKey) -> Result<Verified, Refused> {
+        let own = self.key()?;
+        if own != *key {
+            return Err(Refused::Log(own.name().to_owned()));
+        }
         if digest(&self.report) != self.digest {
             return Err(Refused::Digest);
         }
@@ -307,34 +335,48 @@ impl Evidence {
 
 /// Compares what a report says of entries with the entries.
 fn check_report(report: &Report, entries: &BTreeMap<u64, Value>) -> Result<(), Refused> {
-    let entry = |position: u64| entries.get(&position).ok_or(Refused::Missing(position));
+    let entry = |position: u64| -> Result<AuditEntry, Refused> {
+        let found = entries.get(&position).ok_or(Refused::Missing(position))?;
+        let leaf = Leaf { at_ms: 0, text: found.to_string(), private: None };
+        leaf.entry().map_err(|_| Refused::Other(position))
+    };
     for act in &report.facts.acts {
-        let found = entry(act.position)?;
-        let is_it = found.get("act").and_then(Value::as_str) == Some(&act.act)
-            && found.get("at_ms").and_then(Value::as_u64) == Some(act.at_ms);
-        if !is_it {
+        if act_fact(act.position, &entry(act.position)?) != *act {
             return Err(Refused::Other(act.position));
         }
     }
+    let mut jwt_ids = Sha256::new();
     for token in &report.facts.tokens {
-        let found = entry(token.entry)?;
-        let text = |name: &str| found.get(name).and_then(Value::as_str).unwrap_or_default();
-        let number = |name: &str| found.get(name).and_then(Value::as_u64).unwrap_or_default();
-        let is_own = text("act") == "token_issued";
-        let is_it = text("jwt_id") == token.jwt_id
-            && text("client_id") == token.client_id
-            && number("expiration").saturating_mul(1000) == token.expires_ms
-            && number("at_ms") == token.issued_ms
-            && (!is_own
-                || (text("role") == token.role
-                    && text("audience") == token.audience
-                    && text("scope") == token.scope
-                    && text("agreement") == token.agreement.as_deref().unwrap_or_default()));
+        let other = Refused::Other(token.entry);
+        let issued = entry(token.entry)?;
+        let at_ms = issued.at_ms;
+        let own = trail::facts(issued).ok_or(other.clone())?;
+        let is_it = own.jwt_id == token.jwt_id
+            && own.role == token.role
+            && own.client_id == token.client_id
+            && own.audience == token.audience
+            && own.scope == token.scope
+            && own.agreement == token.agreement
+            && own.grant == token.grant
+            && own.parent == token.parent
+            && own.policy == token.policy
+            && own.expiration.saturating_mul(1000) == token.expires_ms
+            && at_ms == token.issued_ms;
         if !is_it {
-            return Err(Refused::Other(token.entry));
+            return Err(other);
         }
+        jwt_ids.update(&token.jwt_id);
+        jwt_ids.update("\n");
     }
-    Ok(())
+    let is_whole = u64::try_from(report.facts.tokens.len()) == Ok(report.facts.count);
+    if is_whole && hexadecimal(&jwt_ids.finalize()) != report.facts.digest {
+        return Err(Refused::Tokens);
+    }
+    let named: BTreeSet<u64> = named(report).collect();
+    match entries.keys().find(|position| !named.contains(position)) {
+        Some(position) => Err(Refused::Unnamed(*position)),
+        None => Ok(()),
+    }
 }
 
 /// The state of the log in a checkpoint that somebody holds.

@@ -10,18 +10,18 @@ use serde::{Deserialize, Serialize};
 
 use super::trail::{self, IssuedToken, PlacedAct, Trail};
 use super::{Concerns, GuardedRoute, Incident, MAX_NAMED};
-use crate::audit::{Act, SelectionEntry};
+use crate::audit::{Act, AuditEntry, SelectionEntry};
 use crate::config::Config;
 use crate::policy::IssuerPolicy;
 use crate::policy::agreement::Agreement;
 use crate::selection::{Selection, StatusChange};
 use crate::signing_key::KeyState;
 use crate::storage::{
-    AccessStore, AuditStore, KeyStore, LogStore, StoreError, TokenRecord, TokenStore, UsageStore,
-    state,
+    AccessStore, AuditStore, KeyStore, ListStore, LogStore, StoreError, TokenRecord, TokenStore,
+    UsageStore, state,
 };
 use crate::token_facts::TokenFacts;
-use crate::usage::{Kinds, TokenUse, complete_since_ms, expected_reporters};
+use crate::usage::{AHEAD_MS, Kinds, Reporter, TokenUse, complete_since_ms, expected_reporters};
 
 /// What is known.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -34,15 +34,18 @@ pub struct Facts {
     pub digest: String,
     /// The number of different subjects of the tokens that were looked at.
     pub subjects: u64,
-    /// Whether each token was looked at. Otherwise sums are of the first 100,000.
+    /// Whether each token was looked at. Otherwise sums are of the first 100,000, and tokens that were exchanged for
+    /// later ones are not counted.
     pub all_looked_at: bool,
+    /// Whether the database was restored from a backup meanwhile, so that entries are lost.
+    pub restored: bool,
     /// What the tokens could reach, by role.
     pub reach: Vec<Reach>,
     /// How they were used.
     pub uses: Uses,
     /// When they stopped working.
     pub stop: Stop,
-    /// How leaks of the tokens were reported: `possession`, `github`, `gitlab` or `scan`, with the time in milliseconds.
+    /// How leaks of the tokens were reported: `possession`, `github` or `gitlab`, with the time in milliseconds.
     pub reported: Vec<(String, u64)>,
     /// The acts on them and on the incident, in order, at most [`MAX_NAMED`].
     pub acts: Vec<ActFact>,
@@ -81,9 +84,10 @@ pub struct TokenFact {
     pub policy: Option<u64>,
     /// `live`, `expired`, `revoked`, `suspended`, or another state. `not recorded`: its record is gone.
     pub state: String,
-    /// When it was revoked or suspended for good, or its key withdrawn, in milliseconds.
+    /// When it was revoked or suspended, or its key was marked as compromised, in milliseconds. It stays so since then.
     pub revoked_ms: Option<u64>,
-    /// From when no guard accepts it, in milliseconds: its expiry, or the revocation and the deadline.
+    /// From when no guard accepts it, in milliseconds: its expiry and the longest leeway, or the revocation and the
+    /// deadline.
     pub stops_ms: u64,
     /// Its use. `None`: its record is gone, or nothing was reported.
     pub uses: Option<TokenUses>,
@@ -177,6 +181,8 @@ pub struct Uses {
     pub last_refused_ms: Option<u64>,
     /// Accepted requests after the leak: at least and at most so many.
     pub after: (u64, u64),
+    /// Countries, and networks as `AS` and their number, from which tokens were accepted, as far as there was room.
+    pub accepted_from: Vec<String>,
     /// Countries from which tokens were used.
     pub countries: Vec<Seen>,
     /// Networks (AS numbers) from which tokens were used.
@@ -227,8 +233,8 @@ pub struct Seen {
     pub count: u64,
     /// The first of them, in milliseconds, where it is known.
     pub first_ms: Option<u64>,
-    /// The last of them, in milliseconds.
-    pub last_ms: u64,
+    /// The last of them, in milliseconds, where it is known.
+    pub last_ms: Option<u64>,
     /// When that was.
     pub when: When,
 }
@@ -250,14 +256,16 @@ pub enum When {
 /// When the tokens stopped working.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Stop {
-    /// From when no guard accepts any of them, in milliseconds.
+    /// From when no guard accepts any of them, in milliseconds: it may lie ahead. 0: no token is known.
     pub at_ms: u64,
     /// The revocation deadline of guards, in milliseconds. `None`: they have none.
     pub deadline_ms: Option<u64>,
-    /// Tokens that are neither expired nor revoked nor suspended.
+    /// Tokens that work: they are neither expired, revoked nor suspended, and their key was not withdrawn.
     pub live: u64,
-    /// Tokens that were revoked or suspended.
+    /// Tokens that were revoked or suspended, or whose key was withdrawn.
     pub revoked: u64,
+    /// Of these, tokens whose revocation is not published everywhere yet.
+    pub unpublished: u64,
     /// The last acceptance that a guard reported, in milliseconds.
     pub last_accepted_ms: Option<u64>,
     /// How long after its revocation the last acceptance of a token was, in milliseconds, at most: reports tell times
@@ -276,6 +284,9 @@ pub struct ActFact {
     pub act: String,
     /// What it was, in words, without who did it.
     pub what: String,
+    /// Whether it lets tokens work again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub resumes: bool,
 }
 
 /// A token with what storage has of it.
@@ -283,6 +294,8 @@ struct Looked {
     facts: TokenFacts,
     /// The status of the record. `None`: it is gone.
     record: Option<StatusType>,
+    /// Whether its list has changes that are not published everywhere.
+    is_unpublished: bool,
     uses: Option<TokenUse>,
     position: u64,
     at_ms: u64,
@@ -294,14 +307,15 @@ struct Looked {
 ///
 /// [`StoreError`].
 pub async fn collect(
-    store: &(impl AuditStore + LogStore + TokenStore + KeyStore + UsageStore + AccessStore),
+    store: &(impl AuditStore + LogStore + TokenStore + KeyStore + UsageStore + AccessStore + ListStore),
     incident: &Incident,
     (config, policy): (&Config, &IssuerPolicy),
     now: UnixMillis,
 ) -> Result<Facts, StoreError> {
     let mut trail = trail::read(store, incident).await?;
     let looked = look(store, &mut trail).await?;
-    trail.keep_concerned(looked.iter().map(|one| &one.facts));
+    let ancestors = std::mem::take(&mut trail.ancestors);
+    trail.keep_concerned(looked.iter().map(|one| &one.facts).chain(&ancestors));
     let keys = store.keys().await?.keys;
     let withdrawn: BTreeSet<&str> = keys
         .iter()
@@ -310,11 +324,12 @@ pub async fn collect(
         .collect();
     let deadline = config.revocation.deadline();
     let deadline_ms = deadline.map(|it| u64::try_from(it.as_millis()).unwrap_or(u64::MAX));
-    let is_named = is_named_by_act(&trail, &looked);
-    if !is_named {
+    if !has_unexplained(&trail, &looked, &ancestors) {
         trail.drop_unnamed();
     }
-    let ends = Ends::of(&trail, &looked, deadline_ms);
+    let restored =
+        trail.acts.iter().any(|act| matches!(act.entry.act, Act::DatabaseRestored { .. }));
+    let ends = Ends::of(&trail, &looked, &ancestors, deadline_ms);
     let leaked_ms = incident.leaked_ms;
     let mut tokens = Vec::with_capacity(looked.len().min(MAX_NAMED));
     let mut stop = Stop {
@@ -322,18 +337,22 @@ pub async fn collect(
         deadline_ms,
         live: 0,
         revoked: 0,
+        unpublished: 0,
         last_accepted_ms: None,
         accepted_after_ms: None,
     };
     for one in &looked {
-        let token = token_fact(one, &ends, &withdrawn, leaked_ms, now);
+        let (token, is_exact) = token_fact(one, &ends, &withdrawn, leaked_ms, now);
         stop.at_ms = stop.at_ms.max(token.stops_ms);
-        let is_live = token.state == "live";
+        let is_live = ["live", "not recorded"].contains(&token.state.as_str());
+        let is_revoked = ["revoked", "suspended", "key withdrawn"].contains(&token.state.as_str());
+        let is_unpublished = is_revoked && one.is_unpublished;
         stop.live = stop.live.saturating_add(is_live.into());
-        stop.revoked = stop.revoked.saturating_add(token.revoked_ms.is_some().into());
+        stop.revoked = stop.revoked.saturating_add(is_revoked.into());
+        stop.unpublished = stop.unpublished.saturating_add(is_unpublished.into());
         let last_ms = token.uses.and_then(|uses| uses.last_ms);
         stop.last_accepted_ms = stop.last_accepted_ms.max(last_ms);
-        let after = last_ms.zip(token.revoked_ms);
+        let after = last_ms.zip(token.revoked_ms.filter(|_| is_exact));
         let after = after.and_then(|(last, at)| last.saturating_add(STEP_MS).checked_sub(at));
         stop.accepted_after_ms = stop.accepted_after_ms.max(after);
         if tokens.len() < MAX_NAMED {
@@ -344,7 +363,14 @@ pub async fn collect(
     subjects.sort_unstable();
     subjects.dedup();
     let subjects = u64::try_from(subjects.len()).unwrap_or(u64::MAX);
-    let uses = uses(store, incident, policy, &looked, now).await?;
+    let all_looked_at = u64::try_from(looked.len()) == Ok(trail.count);
+    let mut uses = uses(store, incident, policy, &looked, &stop, now).await?;
+    let is_whole = all_looked_at && trail.damaged == 0 && !restored;
+    if uses.confidentiality == Confidentiality::NotExfiltrated && !is_whole {
+        uses.confidentiality = Confidentiality::NotAssessable;
+        "no accepted use after the leak is known, but not every token or entry could be looked at"
+            .clone_into(&mut uses.why);
+    }
     let reach = reach(policy, incident, &looked);
     let reported = trail.acts.iter().filter_map(|act| match &act.entry.act {
         Act::TokenRevoked { report: Some(report), .. } => {
@@ -353,14 +379,16 @@ pub async fn collect(
         _ => None,
     });
     let reported = reported.collect();
-    let shown = trail.acts.iter().take(MAX_NAMED).map(act_fact);
+    let shown = trail.acts.iter().take(MAX_NAMED);
+    let shown = shown.map(|act| act_fact(act.position, &act.public));
     let left = trail.acts.len().saturating_sub(MAX_NAMED);
     let more_acts = trail.more_acts.saturating_add(u64::try_from(left).unwrap_or(u64::MAX));
     Ok(Facts {
         acts: shown.collect(),
         tokens,
         count: trail.count,
-        all_looked_at: u64::try_from(looked.len()) == Ok(trail.count),
+        all_looked_at,
+        restored,
         digest: trail.digest,
         subjects,
         reach,
@@ -375,15 +403,19 @@ pub async fn collect(
 
 /// What storage has of the tokens.
 async fn look(
-    store: &(impl TokenStore + UsageStore),
+    store: &(impl TokenStore + UsageStore + ListStore),
     trail: &mut Trail,
 ) -> Result<Vec<Looked>, StoreError> {
     const AT_ONCE: usize = 500;
+    let lists = store.lists(0).await?;
+    let unpublished: HashSet<String> =
+        lists.into_iter().filter(|one| one.published < one.changes).map(|one| one.id).collect();
     let issued = std::mem::take(&mut trail.tokens).into_iter();
     let mut looked: Vec<Looked> = issued
         .map(|IssuedToken { position, at_ms, facts }| Looked {
             facts,
             record: None,
+            is_unpublished: false,
             uses: None,
             position,
             at_ms,
@@ -400,112 +432,146 @@ async fn look(
             let Some(record) = records.remove(&one.facts.jwt_id) else { continue };
             one.uses = uses.remove(&record.seq);
             one.record = Some(record.status);
+            one.is_unpublished = unpublished.contains(&record.slot.list_id);
             one.facts = record.facts;
         }
+        trail::give_way().await;
     }
     Ok(looked)
 }
 
-/// Whether a token is not valid although no act names it or selects it: one of the acts on several named tokens
-/// was about it.
-fn is_named_by_act(trail: &Trail, looked: &[Looked]) -> bool {
-    let ends = Ends::of(trail, looked, None);
+/// Whether a token is not valid although no act names or selects it: one of the acts on several named tokens was
+/// about it.
+fn has_unexplained(trail: &Trail, looked: &[Looked], ancestors: &[TokenFacts]) -> bool {
+    let ends = Ends::of(trail, looked, ancestors, None);
     looked.iter().any(|one| {
         let is_valid = one.record.is_none_or(|status| status == StatusType::Valid);
         !is_valid && ends.named(&one.facts).is_none()
     })
 }
 
-/// The most exchanges that are followed back.
-const LONGEST_CHAIN: usize = 32;
-
 /// When acts ended tokens.
 struct Ends<'t> {
-    trail: &'t Trail,
     deadline_ms: Option<u64>,
-    by_token: BTreeMap<&'t str, Vec<&'t PlacedAct>>,
+    /// Acts that name a token, in order.
+    naming: HashMap<&'t str, Vec<&'t PlacedAct>>,
+    /// Acts that select tokens by a filter, in order.
+    selecting: Vec<(Selection, &'t PlacedAct)>,
+    /// When keys were marked as compromised, in milliseconds.
+    compromised: HashMap<&'t str, u64>,
+    /// Acts on several tokens by name, of which the trail has the digest alone.
+    unnamed: Vec<&'t PlacedAct>,
     /// The tokens for which others were exchanged.
     parents: HashMap<&'t str, &'t TokenFacts>,
 }
 
 impl<'t> Ends<'t> {
-    fn of(trail: &'t Trail, looked: &'t [Looked], deadline_ms: Option<u64>) -> Self {
-        let named: HashSet<&str> =
+    fn of(
+        trail: &'t Trail,
+        looked: &'t [Looked],
+        ancestors: &'t [TokenFacts],
+        deadline_ms: Option<u64>,
+    ) -> Self {
+        let exchanged: HashSet<&str> =
             looked.iter().filter_map(|one| one.facts.parent.as_deref()).collect();
-        let parents = looked.iter().map(|one| (one.facts.jwt_id.as_str(), &one.facts));
-        let parents = parents.filter(|(jwt_id, _)| named.contains(jwt_id)).collect();
-        Self { trail, deadline_ms, by_token: trail.by_token(), parents }
+        let all = looked.iter().map(|one| &one.facts);
+        let parents = all.filter(|one| exchanged.contains(one.jwt_id.as_str())).chain(ancestors);
+        let parents = parents.map(|one| (one.jwt_id.as_str(), one)).collect();
+        let (naming, selecting) = (HashMap::new(), Vec::new());
+        let (compromised, unnamed) = (HashMap::new(), Vec::new());
+        let mut ends = Self { deadline_ms, naming, selecting, compromised, unnamed, parents };
+        for act in &trail.acts {
+            match &act.entry.act {
+                Act::TokenRevoked { jwt_id, .. }
+                | Act::StatusesChanged { selection: SelectionEntry::JwtId(jwt_id), .. } => {
+                    ends.naming.entry(jwt_id).or_default().push(act);
+                }
+                Act::StatusesChanged { selection: SelectionEntry::Fitting(filter), .. } => {
+                    ends.selecting.push((Selection::Fitting(filter.clone()), act));
+                }
+                Act::StatusesChanged { change, .. } if *change != StatusChange::Resume => {
+                    ends.unnamed.push(act);
+                }
+                Act::KeyCompromised { key_id, .. } => {
+                    ends.compromised.entry(key_id).or_insert(act.entry.at_ms);
+                }
+                _ => {}
+            }
+        }
+        ends
     }
 
-    /// When an act ended the token, or one that it was exchanged from, in milliseconds.
+    /// When an act ended the token for good, in milliseconds: one on it, one on a token that it was exchanged from,
+    /// or one on its key.
     fn named(&self, facts: &'t TokenFacts) -> Option<u64> {
         let parent = |own: &&'t TokenFacts| {
             own.parent.as_deref().and_then(|id| self.parents.get(id).copied())
         };
-        let chain = std::iter::successors(Some(facts), parent).take(LONGEST_CHAIN);
-        chain.filter_map(|one| self.named_alone(one)).min()
+        let chain = std::iter::successors(Some(facts), parent).take(trail::LONGEST_CHAIN);
+        // An act before the token's issue was none on it.
+        let acts = chain.filter_map(|one| self.ended(one, facts.issued_at)).min();
+        let key = self.compromised.get(facts.key_id.as_str()).copied();
+        [acts, key].into_iter().flatten().min()
     }
 
-    /// When an act that names or selects the token ended it, in milliseconds.
-    fn named_alone(&self, facts: &TokenFacts) -> Option<u64> {
-        let own = self.by_token.get(facts.jwt_id.as_str()).into_iter().flatten();
-        let own = own.filter(|act| match &act.entry.act {
-            Act::StatusesChanged { change, .. } => *change != StatusChange::Resume,
-            _ => true,
+    /// When acts on a token ended it, of those at this time, in seconds, or later.
+    fn ended(&self, facts: &TokenFacts, since: u64) -> Option<u64> {
+        let naming = self.naming.get(facts.jwt_id.as_str()).into_iter().flatten().copied();
+        let selecting = self.selecting.iter().filter(|(selection, act)| {
+            act.entry.at_ms / 1000 >= facts.issued_at && selection.includes(facts)
         });
-        let selecting = self.trail.acts.iter().filter(|act| match &act.entry.act {
-            Act::StatusesChanged { change, selection: SelectionEntry::Fitting(filter), .. } => {
-                *change != StatusChange::Resume
-                    && Selection::Fitting(filter.clone()).includes(facts)
-                    && act.entry.at_ms / 1000 >= facts.issued_at
+        let mut acts: Vec<&PlacedAct> = naming.chain(selecting.map(|(_, act)| *act)).collect();
+        acts.sort_by_key(|act| act.position);
+        let mut suspended = None;
+        for act in acts.into_iter().filter(|act| act.entry.at_ms / 1000 >= since) {
+            let at_ms = act.entry.at_ms;
+            match &act.entry.act {
+                Act::StatusesChanged { change: StatusChange::Suspend, .. } => {
+                    suspended = suspended.or(Some(at_ms));
+                }
+                Act::StatusesChanged { change: StatusChange::Resume, .. } => suspended = None,
+                // A token that was suspended when it was revoked has not worked since the former.
+                _ => return suspended.or(Some(at_ms)),
             }
-            Act::KeyCompromised { key_id, .. } => *key_id == facts.key_id,
-            Act::KeysWithdrawn { key_ids, .. } => key_ids.contains(&facts.key_id),
-            _ => false,
-        });
-        own.copied().chain(selecting).map(|act| act.entry.at_ms).min()
+        }
+        suspended
     }
 
     /// The last act on several named tokens after the token was issued: the latest at which it may have ended.
     fn unnamed(&self, facts: &TokenFacts) -> Option<u64> {
-        let acts = self.trail.acts.iter().filter(|act| {
-            let is_several = matches!(
-                &act.entry.act,
-                Act::StatusesChanged {
-                    change: StatusChange::Revoke | StatusChange::Suspend,
-                    selection: SelectionEntry::JwtIds(_) | SelectionEntry::Erased,
-                    ..
-                }
-            );
-            is_several && act.entry.at_ms / 1000 >= facts.issued_at
-        });
-        acts.map(|act| act.entry.at_ms).max()
+        let acts = self.unnamed.iter().map(|act| act.entry.at_ms);
+        acts.filter(|at_ms| at_ms / 1000 >= facts.issued_at).max()
     }
 }
 
+/// What is known of a token, and whether the act that ended it is known.
 fn token_fact<'t>(
     one: &'t Looked,
     ends: &Ends<'t>,
     withdrawn: &BTreeSet<&str>,
     leaked_ms: Option<u64>,
     now: UnixMillis,
-) -> TokenFact {
+) -> (TokenFact, bool) {
     let facts = &one.facts;
     let seconds = now.numeric_date().seconds();
     let is_withdrawn = withdrawn.contains(facts.key_id.as_str());
+    let is_valid = one.record.is_none_or(|status| status == StatusType::Valid);
+    let expires_ms = facts.expiration.saturating_mul(1000);
+    // An act after the expiry ended nothing. A token that is valid was suspended and resumed.
+    let named = match one.record {
+        Some(StatusType::Valid) => ends.compromised.get(facts.key_id.as_str()).copied(),
+        _ => ends.named(facts),
+    };
+    let named = named.filter(|at| *at < expires_ms);
+    let ended = named.or_else(|| ends.unnamed(facts).filter(|at| !is_valid && *at < expires_ms));
     let state = match one.record {
         Some(status) => state(status, facts, is_withdrawn, seconds),
         None if seconds >= facts.expiration => "expired",
+        None if ended.is_some() => "revoked",
         None => "not recorded",
     };
-    let is_valid = one.record.is_none_or(|status| status == StatusType::Valid);
-    // A suspended token that was resumed is valid again.
-    let ended = match is_valid && !is_withdrawn && one.record.is_some() {
-        true => None,
-        false => ends.named(facts).or_else(|| ends.unnamed(facts).filter(|_| !is_valid)),
-    };
-    let expires_ms = facts.expiration.saturating_mul(1000);
     let bound = ended.zip(ends.deadline_ms).map(|(at, deadline)| at.saturating_add(deadline));
+    let expired = expires_ms.saturating_add(trail::LEEWAY_MS);
     let uses = one.uses.as_ref().map(|uses| TokenUses {
         accepted: uses.accepted,
         refused: uses.refused,
@@ -514,7 +580,7 @@ fn token_fact<'t>(
         last_refused_ms: uses.last_refused_ms,
         after: after(uses, leaked_ms),
     });
-    TokenFact {
+    let fact = TokenFact {
         jwt_id: facts.jwt_id.clone(),
         role: facts.role.clone(),
         client_id: facts.client_id.clone(),
@@ -528,10 +594,11 @@ fn token_fact<'t>(
         policy: facts.policy,
         state: state.to_owned(),
         revoked_ms: ended,
-        stops_ms: bound.map_or(expires_ms, |bound| bound.min(expires_ms)),
+        stops_ms: bound.map_or(expired, |bound| bound.min(expired)),
         uses,
         entry: one.position,
-    }
+    };
+    (fact, named.is_some())
 }
 
 /// Accepted requests after a time: at least and at most so many. Of a token first, last and number are known, and the
@@ -555,50 +622,65 @@ async fn uses(
     incident: &Incident,
     policy: &IssuerPolicy,
     looked: &[Looked],
+    stop: &Stop,
     now: UnixMillis,
 ) -> Result<Uses, StoreError> {
     let mut all = TokenUse::default();
     let mut accepted_from: BTreeSet<String> = BTreeSet::new();
-    let mut range = (0_u64, 0_u64);
+    let (mut countries, mut networks) = (Places::default(), Places::default());
+    let (mut range, mut possible) = ((0_u64, 0_u64), 0_u64);
+    // The clock of a guard may be behind.
+    let tolerant = incident.leaked_ms.map(|leaked| leaked.saturating_sub(AHEAD_MS));
     for own in looked.iter().filter_map(|one| one.uses.as_ref()) {
         let (least, most) = after(own, incident.leaked_ms);
         range = (range.0.saturating_add(least), range.1.saturating_add(most));
+        possible = possible.saturating_add(after(own, tolerant).1);
         accepted_from.extend(own.detail.accepted_from.iter().cloned());
+        countries.add(&own.detail.countries);
+        networks.add(&own.detail.asns);
         all.merge(own);
     }
     let reporters = store.reporters().await?;
     let audiences: BTreeSet<&str> = looked.iter().map(|one| one.facts.audience.as_str()).collect();
-    let mut complete = Some(0);
+    let (mut complete, mut heard) = (Some(0), true);
     for audience in audiences {
         let expected = expected_reporters(policy, audience);
         let since = complete_since_ms(&reporters, audience, &expected, now.0);
         complete = complete.zip(since).map(|(all, own)| u64::max(all, own));
+        // Who has not reported since the tokens stopped may have seen a use.
+        let of = |one: &&Reporter| one.audiences.iter().any(|own| own == audience);
+        heard &= reporters.iter().filter(of).all(|one| one.last_ms >= stop.at_ms);
     }
     let complete = complete.filter(|_| !looked.is_empty());
     let leaked = incident.leaked_ms;
-    let kinds = |kinds: &Kinds| seen(kinds, leaked);
-    let (countries, networks) = (kinds(&all.detail.countries), kinds(&all.detail.asns));
+    let kinds = |kinds: &Kinds| seen(kinds.counts.iter(), kinds.others, leaked);
+    let places = |places: &Places| seen(places.counts.iter(), places.others, leaked);
     let first_issued = looked.iter().map(|one| one.at_ms).min().unwrap_or(u64::MAX);
     let since = leaked.unwrap_or_default().max(first_issued);
-    let is_complete = complete.is_some_and(|complete| complete <= since);
+    let has_ended = stop.live == 0 && stop.unpublished == 0 && stop.at_ms <= now.0;
+    let is_complete = has_ended && heard && complete.is_some_and(|complete| complete <= since);
     let unrecorded = looked.iter().filter(|one| one.record.is_none()).count();
-    let new = |seen: &[Seen], prefix: &str| -> Option<String> {
-        let is_new = |one: &&Seen| {
-            let name = format!("{prefix}{}", one.name);
-            one.when == When::After && accepted_from.contains(&name)
+    let new = |places: &Places, prefix: &str| -> Option<String> {
+        // Of a place that had no room it is not known when it was seen first.
+        let is_known = places.others == 0;
+        let is_new = |(name, own): &(&String, &crate::usage::Seen)| {
+            let name = format!("{prefix}{name}");
+            when(own, leaked) == When::After && accepted_from.contains(&name)
         };
-        seen.iter().find(is_new).map(|one| format!("{prefix}{}", one.name))
+        let found = places.counts.iter().filter(|_| is_known).find(is_new);
+        found.map(|(name, _)| format!("{prefix}{name}"))
     };
     let had_use_before = all.first_ms.zip(leaked).is_some_and(|(first, leaked)| first < leaked);
-    let new_place = new(&countries, "").or_else(|| new(&networks, "AS")).filter(|_| had_use_before);
-    let (confidentiality, why) = match (range.1, is_complete, new_place) {
+    let new_place = new(&countries, "").or_else(|| new(&networks, "AS"));
+    let new_place = new_place.filter(|_| had_use_before);
+    let (confidentiality, why) = match (possible, is_complete, new_place) {
         (0, true, _) if unrecorded == 0 => (
             Confidentiality::NotExfiltrated,
-            "no guard accepted the credential after the leak, and no report of use is missing".to_owned(),
+            "no guard reported that it accepted the credential after the leak, and no report is known to be missing from then until it stopped working".to_owned(),
         ),
         (0, ..) => (
             Confidentiality::NotAssessable,
-            "no accepted use after the leak is known, but reports of use are not complete".to_owned(),
+            "no accepted use is known, but reports of use are not complete, or may still come".to_owned(),
         ),
         (_, _, Some(place)) => (
             Confidentiality::Likely,
@@ -610,7 +692,7 @@ async fn uses(
         ),
         _ => (
             Confidentiality::NotAssessable,
-            "the credential was accepted after the leak; whether by its holder or by somebody else cannot be told".to_owned(),
+            "the credential was accepted after the leak, or may have been; whether by its holder or by somebody else cannot be told".to_owned(),
         ),
     };
     Ok(Uses {
@@ -620,8 +702,9 @@ async fn uses(
         last_ms: all.last_ms,
         last_refused_ms: all.last_refused_ms,
         after: range,
-        countries,
-        networks,
+        accepted_from: accepted_from.into_iter().collect(),
+        countries: places(&countries),
+        networks: places(&networks),
         routes: kinds(&all.detail.routes),
         refusals: kinds(&all.detail.codes),
         complete_since_ms: complete,
@@ -631,32 +714,61 @@ async fn uses(
     })
 }
 
-fn seen(kinds: &Kinds, leaked_ms: Option<u64>) -> Vec<Seen> {
+/// Places of all tokens. Those of one token are limited, these are not.
+#[derive(Default)]
+struct Places {
+    counts: BTreeMap<String, crate::usage::Seen>,
+    others: u64,
+}
+
+impl Places {
+    fn add(&mut self, kinds: &Kinds) {
+        for (name, seen) in &kinds.counts {
+            self.counts.entry(name.clone()).or_default().merge(*seen);
+        }
+        self.others = self.others.saturating_add(kinds.others);
+    }
+}
+
+/// When a place was seen, compared with the leak.
+fn when(own: &crate::usage::Seen, leaked_ms: Option<u64>) -> When {
+    let is_before = |at: u64, leaked: u64| at.saturating_add(STEP_MS) <= leaked;
+    match (leaked_ms, own.first_ms) {
+        (None, _) => When::Unknown,
+        (Some(leaked), _) if is_before(own.last_ms, leaked) => When::Before,
+        (Some(leaked), Some(first)) if first >= leaked => When::After,
+        (Some(leaked), Some(first)) if is_before(first, leaked) && own.last_ms >= leaked => {
+            When::Both
+        }
+        (Some(_), _) => When::Unknown,
+    }
+}
+
+/// The most places that a report names.
+const MAX_PLACES: usize = 1000;
+
+fn seen<'k>(
+    counts: impl Iterator<Item = (&'k String, &'k crate::usage::Seen)> + Clone,
+    others: u64,
+    leaked_ms: Option<u64>,
+) -> Vec<Seen> {
+    let left = counts.clone().skip(MAX_PLACES).map(|(_, own)| own.count);
+    let others = left.fold(others, u64::saturating_add);
     let one = |(name, own): (&String, &crate::usage::Seen)| Seen {
         name: name.clone(),
         count: own.count,
         first_ms: own.first_ms,
-        last_ms: own.last_ms,
-        when: match (leaked_ms, own.first_ms) {
-            (None, _) => When::Unknown,
-            (Some(leaked), _) if own.last_ms.saturating_add(STEP_MS) <= leaked => When::Before,
-            (Some(leaked), Some(first)) if first >= leaked => When::After,
-            (Some(leaked), Some(first))
-                if first.saturating_add(STEP_MS) <= leaked && own.last_ms >= leaked =>
-            {
-                When::Both
-            }
-            (Some(_), _) => When::Unknown,
-        },
+        last_ms: Some(own.last_ms),
+        when: when(own, leaked_ms),
     };
-    let others = (kinds.others > 0).then(|| Seen {
+    let others = (others > 0).then(|| Seen {
         name: String::new(),
-        count: kinds.others,
+        count: others,
         first_ms: None,
-        last_ms: 0,
+        last_ms: None,
         when: When::Unknown,
     });
-    kinds.counts.iter().map(one).chain(others).collect()
+    counts.take(MAX_PLACES).map(one).chain(others).collect()
 }
 
 fn reach(policy: &IssuerPolicy, incident: &Incident, looked: &[Looked]) -> Vec<Reach> {
@@ -734,13 +846,10 @@ fn is_taken(
         && route.data.iter().all(|one| data.contains(one))
 }
 
-/// An act in words. Nothing of it is personal.
-fn act_fact(act: &PlacedAct) -> ActFact {
-    let what = match &act.entry.act {
-        Act::TokenRevoked { jwt_id, report, .. } => match report {
-            Some(report) => format!("token {jwt_id} revoked on a report ({})", report.channel),
-            None => format!("token {jwt_id} revoked"),
-        },
+/// An act in words, by its entry without personal values, as the log holds it.
+pub(super) fn act_fact(position: u64, entry: &AuditEntry) -> ActFact {
+    let what = match &entry.act {
+        Act::TokenRevoked { jwt_id, .. } => format!("token {jwt_id} revoked"),
         Act::StatusesChanged { change, selection, count, .. } => {
             let what = match change {
                 StatusChange::Revoke => "revoked",
@@ -750,7 +859,7 @@ fn act_fact(act: &PlacedAct) -> ActFact {
             match selection {
                 SelectionEntry::JwtId(jwt_id) => format!("token {jwt_id} {what}"),
                 SelectionEntry::JwtIds(named) => {
-                    format!("{count} of {named} tokens that were named {what}")
+                    format!("{count} of {named} named tokens {what}; it may be about these")
                 }
                 SelectionEntry::Fitting(filter) => {
                     let conditions = [
@@ -783,6 +892,6 @@ fn act_fact(act: &PlacedAct) -> ActFact {
         }
         other => other.name().to_owned(),
     };
-    let (position, at_ms) = (act.position, act.entry.at_ms);
-    ActFact { position, at_ms, act: act.entry.act.name().to_owned(), what }
+    let resumes = matches!(&entry.act, Act::StatusesChanged { change: StatusChange::Resume, .. });
+    ActFact { position, at_ms: entry.at_ms, act: entry.act.name().to_owned(), what, resumes }
 }

@@ -12,6 +12,8 @@ pub enum Kind {
     One(&'static [&'static str]),
     /// Some of these, separated by commas.
     Some(&'static [&'static str]),
+    /// It follows from other facts, and takes no answer.
+    Calculated,
 }
 
 /// A field.
@@ -44,6 +46,9 @@ pub enum FieldError {
     /// One of the values is none.
     #[error("{0}: write some of these, separated by commas: {1}")]
     Some(&'static str, String),
+    /// It takes no answer.
+    #[error("{0}: it follows from what opened the incident, and takes no answer")]
+    Calculated(&'static str),
     /// It is no number.
     #[error("{0}: write \"exact N\", \"approximate N\" or \"cannot_be_determined\"")]
     Number(&'static str),
@@ -88,7 +93,7 @@ const fn optional(
     Field { section, name, title, kind, optional: true }
 }
 
-use Kind::{Number, One, Text};
+use Kind::{Calculated, Number, One, Text};
 
 const YES_NO: Kind = One(&["yes", "no", "unknown"]);
 const MEASURES: &[&str] = &[
@@ -108,8 +113,8 @@ const MEASURES: &[&str] = &[
 
 /// The fields, section by section.
 pub const FIELDS: [Field; 65] = [
-    field("1", "notification", "Kind of notification", One(&["new", "follow_up"])),
-    field("1", "state", "State of the notification", One(&["complete", "incomplete", "withdraw"])),
+    field("1", "notification", "Kind of notification", Calculated),
+    field("1", "state", "State of the notification", One(&["withdraw"])),
     field("1", "withdrawal_reasons", "Reasons for withdrawing", Text),
     field("1", "earlier_id", "The authority's number of the earlier notification", Text),
     field("1", "reference", "Own reference", Text),
@@ -135,9 +140,9 @@ pub const FIELDS: [Field; 65] = [
         "When it happened",
         One(&["specific_day", "date_range", "ongoing", "cannot_be_determined", "to_be_determined"]),
     ),
-    field("3.1", "began", "Beginning", Text),
+    field("3.1", "began", "Beginning", Calculated),
     field("3.1", "ended", "End", Text),
-    field("3.1", "aware", "When the controller became aware", Text),
+    field("3.1", "aware", "When the controller became aware", Calculated),
     field("3.1", "late_reasons", "Reasons for the delay (Art. 33(1))", Text),
     field(
         "3.1",
@@ -369,6 +374,13 @@ pub const FIELDS: [Field; 65] = [
     field("7", "attachments", "Attachments", Text),
 ];
 
+/// An answer that says why there is no value: `unknown: REASON` or `n/a: REASON`. Whether it is the first.
+pub fn without_value(answer: &str) -> Option<(bool, &str)> {
+    let unknown = answer.strip_prefix("unknown:").map(|why| (true, why));
+    let found = unknown.or_else(|| answer.strip_prefix("n/a:").map(|why| (false, why)));
+    found.map(|(is_unknown, why)| (is_unknown, why.trim())).filter(|(_, why)| !why.is_empty())
+}
+
 impl Field {
     /// The field with a name.
     ///
@@ -387,7 +399,14 @@ impl Field {
     /// [`FieldError`].
     pub fn take(&self, answer: &str) -> Result<String, FieldError> {
         let answer = answer.trim();
+        if self.kind != Calculated && without_value(answer).is_some() {
+            return match super::is_text(answer) {
+                true => Ok(answer.to_owned()),
+                false => Err(FieldError::Text(self.name)),
+            };
+        }
         match self.kind {
+            Calculated => Err(FieldError::Calculated(self.name)),
             Text => match super::is_text(answer) {
                 true => Ok(answer.to_owned()),
                 false => Err(FieldError::Text(self.name)),
@@ -427,7 +446,7 @@ impl Field {
     /// What may be written.
     pub fn choices(&self) -> Option<String> {
         match self.kind {
-            Text => None,
+            Text | Calculated => None,
             Number => Some("exact N | approximate N | cannot_be_determined".to_owned()),
             One(values) => Some(values.join(" | ")),
             Kind::Some(values) => Some(format!("some of {}", values.join(", "))),
@@ -463,6 +482,14 @@ mod tests {
             ("subjects_number", "cannot_be_determined 4", None),
             ("description", " a\nb ", Some("a\nb")),
             ("description", "a\u{1b}[2J", None),
+            (
+                "risk",
+                "unknown: the assessment is not done",
+                Some("unknown: the assessment is not done"),
+            ),
+            ("risk", "unknown:", None),
+            ("aware", "2026-01-01", None),
+            ("state", "complete", None),
         ] {
             let taken = Field::named(name).unwrap().take(answer).ok();
             assert_eq!(taken.as_deref(), expected, "{name} {answer:?}");

@@ -204,9 +204,14 @@ pub enum BreachError {
         "name between one and 1,000 tokens by jti, or a client or a role by a name of at most 1,024 bytes"
     )]
     Concerns,
-    /// No entry of the trail is about the issue of such a token.
-    #[error("the audit trail has no token of that name; `edgepass tokens` lists them")]
+    /// No entry of the trail is about the issue of such a token, or about all that are named.
+    #[error(
+        "the audit trail has no token, client or role of that name, or not all of them; `edgepass tokens` lists tokens"
+    )]
     NoToken,
+    /// The credential leaked before there was one.
+    #[error("it did not leak before the first of the tokens was issued, at {0}")]
+    NotIssued(String),
     /// A time lies ahead.
     #[error("a credential does not leak in the future, and nobody becomes aware in the future")]
     Future,
@@ -238,7 +243,7 @@ pub enum BreachError {
 
 fn is_text(text: &str) -> bool {
     let is_plain = |char: char| !char.is_control() || char == '\n';
-    (1..=MAX_TEXT_BYTES).contains(&text.len()) && text.chars().all(is_plain)
+    !text.trim().is_empty() && text.len() <= MAX_TEXT_BYTES && text.chars().all(is_plain)
 }
 
 fn is_name(text: &str) -> bool {
@@ -265,6 +270,9 @@ impl Concerns {
     ) -> Result<Self, BreachError> {
         let (concerns, is_right) = match (jwt_ids.len(), client_id, role) {
             (1..=MAX_NAMED, None, None) => {
+                let mut jwt_ids = jwt_ids;
+                jwt_ids.sort();
+                jwt_ids.dedup();
                 let is_right = jwt_ids.iter().all(|id| is_name(id));
                 (Self::Tokens(jwt_ids), is_right)
             }

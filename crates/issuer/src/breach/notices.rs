@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::facts::Facts;
-use super::report::{Clock, FilledState, Section, utc};
+use super::report::{Clock, FilledState, Section, stopped, utc};
 use super::{Concerns, Incident};
 
 /// Drafts.
@@ -25,7 +25,7 @@ pub(super) fn drafts(
     incident: &Incident,
     facts: &Facts,
     sections: &[Section],
-    clock: Clock,
+    (clock, now_ms): (Clock, u64),
 ) -> Notices {
     let value = |name: &str| -> String {
         let mut fields = sections.iter().flat_map(|section| &section.fields);
@@ -53,13 +53,21 @@ pub(super) fn drafts(
         false => agreements.join(", "),
     };
     let leaked = clock.leaked_ms.map_or_else(|| "[began]".to_owned(), utc);
-    let stopped = match facts.stop.live > 0 {
-        true => "It still works: [measures_taken].".to_owned(),
-        false => format!("No guard accepts it since {}.", utc(facts.stop.at_ms)),
+    let is_known = facts.stop.live == 0 && facts.stop.unpublished == 0 && facts.count > 0;
+    let is_named = matches!(incident.concerns, Concerns::Tokens(_));
+    let tokens = stopped(facts, now_ms);
+    // Whether a client's credential was replaced is not known here.
+    let credential = if is_named { "" } else { " The credential: [ended]." };
+    let closed = match is_known && is_named && facts.stop.at_ms <= now_ms {
+        true => format!("The access is closed since {}.", utc(facts.stop.at_ms)),
+        false => "[ended].".to_owned(),
     };
     let (least, most) = facts.uses.after;
     let number = |one: u64| one.to_string();
-    let requests = if least == most {
+    let is_whole = facts.uses.complete_since_ms.is_some() && facts.uses.unrecorded == 0;
+    let requests = if !is_whole {
+        format!("{} as far as reported, not complete", number(most))
+    } else if least == most {
         number(most)
     } else {
         format!("between {} and {}", number(least), number(most))
@@ -73,7 +81,7 @@ pub(super) fn drafts(
         ),
         String::new(),
         format!(
-            "We became aware at {} that {what} was known to others since {leaked}. {stopped}",
+            "We became aware at {} that {what} was known to others since {leaked}. Tokens: {tokens}.{credential}",
             utc(clock.aware_ms)
         ),
         format!("What happened: {}", incident.reason),
@@ -109,11 +117,7 @@ pub(super) fn drafts(
         format!("{}.", value("impact")),
         String::new(),
         "What we did".to_owned(),
-        format!(
-            "{} {}.",
-            stopped.replace("No guard accepts it since", "The access is closed since"),
-            value("prevention_description")
-        ),
+        format!("{closed} {}.", value("prevention_description")),
         String::new(),
         "What you can do".to_owned(),
         format!("{}.", value("advice")),

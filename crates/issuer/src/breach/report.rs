@@ -7,7 +7,7 @@ use edgepass_verify::checks::purpose::Region;
 use serde::{Deserialize, Serialize};
 
 use super::facts::{Confidentiality, Facts};
-use super::fields::{FIELDS, Field, Kind, SECTIONS};
+use super::fields::{FIELDS, Field, Kind, SECTIONS, without_value};
 use super::notices::{self, Notices};
 use super::{Concerns, Incident, Note, Phase};
 use crate::config::Config;
@@ -147,7 +147,8 @@ impl Report {
             due_ms: incident.due_ms(),
             is_late: first_ms > incident.due_ms(),
         };
-        let form = Form { incident, facts: &facts, config, policy, clock };
+        let now_ms = now.0;
+        let form = Form { incident, facts: &facts, config, policy, clock, now_ms };
         let mut filled: Vec<(&Field, Filled)> =
             FIELDS.iter().map(|field| (field, form.fill(field))).collect();
         let is_open = filled
@@ -169,7 +170,7 @@ impl Report {
                 .collect(),
         };
         let sections: Vec<Section> = SECTIONS.iter().map(section).collect();
-        let notices = notices::drafts(incident, &facts, &sections, clock);
+        let notices = notices::drafts(incident, &facts, &sections, (clock, now.0));
         Self {
             form: FORM.to_owned(),
             template: TEMPLATE.to_owned(),
@@ -198,12 +199,30 @@ impl Report {
 }
 
 /// A time in UTC.
-pub(super) fn utc(millis: u64) -> String {
+pub fn utc(millis: u64) -> String {
     let at = i64::try_from(millis).ok().and_then(chrono::DateTime::from_timestamp_millis);
     at.map_or_else(
         || millis.to_string(),
         |at| at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
     )
+}
+
+/// When the tokens stopped working, in words.
+pub fn stopped(facts: &Facts, now_ms: u64) -> String {
+    let stop = &facts.stop;
+    if facts.count == 0 {
+        return "none was issued that was valid then".to_owned();
+    }
+    if stop.live > 0 {
+        return format!("{} of them still work", stop.live);
+    }
+    if stop.unpublished > 0 {
+        return "a revocation is recorded, and not published everywhere".to_owned();
+    }
+    match stop.at_ms > now_ms {
+        true => format!("no guard accepts them from {} on", utc(stop.at_ms)),
+        false => format!("no guard accepts them since {}", utc(stop.at_ms)),
+    }
 }
 
 /// What fields are filled from.
@@ -213,6 +232,7 @@ struct Form<'i> {
     config: &'i Config,
     policy: &'i LivePolicy,
     clock: Clock,
+    now_ms: u64,
 }
 
 impl<'i> Form<'i> {
@@ -259,6 +279,13 @@ impl<'i> Form<'i> {
 
     /// The field, by a person's answer or else by what is known.
     fn fill(&self, field: &Field) -> Filled {
+        if let Some((is_unknown, why)) = self.answer(field.name).and_then(without_value) {
+            let state = match is_unknown {
+                true => FilledState::Unknown,
+                false => FilledState::NotApplicable,
+            };
+            return Self::filled(field, state, [why.to_owned()], FilledSource::Person);
+        }
         if let Some(answer) = self.answer(field.name) {
             let mut value: Vec<String> = answer.split('\n').map(str::to_owned).collect();
             if field.name == "confidentiality" {
@@ -368,6 +395,23 @@ impl<'i> Form<'i> {
         })
     }
 
+    /// Whether the incident is about tokens that are named.
+    fn names_tokens(&self) -> bool {
+        matches!(self.incident.concerns, Concerns::Tokens(_))
+    }
+
+    /// Whether it is known that nobody can use the credential any more.
+    fn has_ended(&self) -> bool {
+        let Facts { stop, .. } = self.facts;
+        let has_stopped = stop.live == 0 && stop.unpublished == 0 && stop.at_ms <= self.now_ms;
+        self.names_tokens() && has_stopped && self.facts.all_looked_at && self.facts.count > 0
+    }
+
+    /// When the tokens stopped working, in words.
+    fn stopped(&self) -> String {
+        stopped(self.facts, self.now_ms)
+    }
+
     fn timeline(&self, field: &Field) -> Option<Filled> {
         const DAY_MS: u64 = 24 * 60 * 60 * 1000;
         let Facts { stop, .. } = self.facts;
@@ -377,7 +421,7 @@ impl<'i> Form<'i> {
             "occurrence" => {
                 let value = match leaked {
                     None => "cannot_be_determined",
-                    Some(_) if stop.live > 0 => "ongoing",
+                    Some(_) if !self.has_ended() => "ongoing",
                     Some(leaked) if leaked / DAY_MS == stop.at_ms / DAY_MS => "specific_day",
                     Some(_) => "date_range",
                 };
@@ -391,7 +435,7 @@ impl<'i> Form<'i> {
                 ),
                 (None, None) => Self::unknown(field, "no token is known".to_owned()),
             },
-            "ended" if self.facts.count == 0 => {
+            "ended" if self.facts.count == 0 && self.names_tokens() => {
                 Self::unknown(field, "no token is known".to_owned())
             }
             "ended" if stop.live > 0 => Self::unknown(
@@ -401,16 +445,32 @@ impl<'i> Form<'i> {
                     stop.live
                 ),
             ),
+            "ended" if stop.unpublished > 0 => Self::unknown(
+                field,
+                "it has not ended: a revocation is recorded, and not published everywhere (`edgepass serve` publishes it)".to_owned(),
+            ),
+            "ended" if !self.facts.all_looked_at => {
+                Self::unknown(field, "there are more tokens than are looked at".to_owned())
+            }
+            // Whether a client's credential was replaced is not known here.
+            "ended" if !self.names_tokens() => Self::open(
+                field,
+                &format!("tokens so far: {}; when was the credential replaced?", self.stopped()),
+            ),
+            "ended" if stop.at_ms > self.now_ms => {
+                Self::unknown(field, format!("it ends at the latest at {}", utc(stop.at_ms)))
+            }
             "ended" => one(utc(stop.at_ms), FilledSource::Trail),
             "aware" => one(utc(self.clock.aware_ms), FilledSource::Person),
             "late_reasons" if self.clock.is_late => Self::open(field, ""),
             "late_reasons" => Self::none(field, "the report is not late"),
             "discovery" => match self.facts.reported.first() {
-                Some((channel, _)) => Self::known(
+                Some((channel, _)) if channel != "possession" => Self::known(
                     field,
                     ["external_party".to_owned(), format!("a report came: {channel}")],
                     FilledSource::Trail,
                 ),
+                Some(_) => Self::open(field, "somebody who held the token reported it"),
                 None => Self::open(field, ""),
             },
             "told_at" => match (self.answer("discovery"), self.facts.reported.first()) {
@@ -472,12 +532,14 @@ impl<'i> Form<'i> {
                 ),
             ),
             "countries_of_use" => {
-                let names: Vec<String> = uses
-                    .countries
-                    .iter()
-                    .filter(|one| !one.name.is_empty())
-                    .map(|one| one.name.clone())
-                    .collect();
+                let is_it = |one: &&super::facts::Seen| {
+                    one.name.is_empty() || uses.accepted_from.contains(&one.name)
+                };
+                let name = |one: &super::facts::Seen| match one.name.as_str() {
+                    "" => "and others".to_owned(),
+                    name => name.to_owned(),
+                };
+                let names: Vec<String> = uses.countries.iter().filter(is_it).map(name).collect();
                 match names.is_empty() {
                     true => Self::unknown(field, "no guard has reported a country".to_owned()),
                     false => Self::known(field, names, FilledSource::Usage),
@@ -523,11 +585,28 @@ impl<'i> Form<'i> {
             }
         });
         lines.push(match uses.complete_since_ms {
-            Some(since) => format!("Reports of use are complete since {}.", utc(since)),
+            Some(since) => format!("No report of use is known to be missing since {}.", utc(since)),
             None => "Whether reports of use are complete is not known.".to_owned(),
         });
-        if stop.live == 0 && *count > 0 {
-            lines.push(format!("No guard accepts any of the tokens since {}.", utc(stop.at_ms)));
+        if uses.unrecorded > 0 {
+            lines.push(format!(
+                "The use of {} of the tokens is not known: their records are gone.",
+                uses.unrecorded
+            ));
+        }
+        if self.facts.restored {
+            lines.push(
+                "The database was restored from a backup meanwhile: entries are lost.".to_owned(),
+            );
+        }
+        if self.facts.damaged > 0 {
+            lines
+                .push(format!("{} entries of the audit trail cannot be read.", self.facts.damaged));
+        }
+        lines.push(format!("Tokens: {}.", self.stopped()));
+        let had_stopped = self.incident.leaked_ms.is_some_and(|leaked| leaked >= stop.at_ms);
+        if had_stopped && self.has_ended() {
+            lines.push("They had stopped working before the leak.".to_owned());
         }
         lines
     }
@@ -576,19 +655,24 @@ impl<'i> Form<'i> {
             }
             "measures_taken" => {
                 let acts = self.facts.acts.iter();
+                // What was done before the leak was no measure against it, and neither is what lets tokens work again.
+                let since = self.incident.leaked_ms.unwrap_or_default();
                 let acts = acts.filter(|act| {
-                    !["incident_changed", "access_changed", "status_allotted"]
-                        .contains(&act.act.as_str())
+                    let is_measure =
+                        ["token_revoked", "statuses_changed", "key_compromised", "keys_withdrawn"]
+                            .contains(&act.act.as_str());
+                    is_measure && !act.resumes && act.at_ms >= since
                 });
                 let lines: Vec<String> = acts
                     .map(|act| format!("{}: {} (entry {})", utc(act.at_ms), act.what, act.position))
                     .collect();
-                match lines.is_empty() {
-                    true => Self::open(
+                match (lines.is_empty(), self.facts.stop.live) {
+                    (true, _) => Self::open(
                         field,
-                        "nothing was done with these tokens yet: `edgepass revoke`",
+                        "nothing was done with these tokens since the leak: `edgepass revoke`",
                     ),
-                    false => Self::known(field, lines, FilledSource::Trail),
+                    (false, 0) => Self::known(field, lines, FilledSource::Trail),
+                    (false, _) => Self::open(field, &lines.join("; ")),
                 }
             }
             _ => return None,
@@ -608,7 +692,7 @@ impl<'i> Form<'i> {
             {
                 Self::none(field, "data subjects are not told")
             }
-            "content" => Self::open(field, "a draft is below"),
+            "content" => Self::open(field, "the page has a draft"),
             "lead_authority" | "subjects_by_country" if is_crossing == Some("no") => {
                 Self::none(field, "the processing does not cross borders")
             }

@@ -1,7 +1,7 @@
 //! What the audit trail says of an incident: the tokens that it is about, and the acts on them.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 
 use serde::Deserialize;
@@ -21,6 +21,10 @@ pub const MAX_TOKENS: usize = 100_000;
 const MAX_ACTS: usize = 10_000;
 /// The longest time for which a token is valid, in milliseconds.
 const LONGEST_MS: u64 = 24 * 60 * 60 * 1000;
+/// How long after its expiry a verifier may accept a token, in milliseconds: the longest leeway.
+pub const LEEWAY_MS: u64 = 5 * 60 * 1000;
+/// The most exchanges that are followed back.
+pub const LONGEST_CHAIN: usize = 32;
 /// How far the clock of an issuer may have been set back, in milliseconds.
 const CLOCK_MS: u64 = 60 * 60 * 1000;
 /// Entries that are read at once.
@@ -46,6 +50,8 @@ pub struct PlacedAct {
     pub position: u64,
     /// The entry.
     pub entry: AuditEntry,
+    /// The entry without its personal values, as the log holds it.
+    pub public: AuditEntry,
 }
 
 /// What the trail says.
@@ -68,6 +74,8 @@ pub struct Trail {
     pub last: u64,
     /// Entries that cannot be read and were passed over.
     pub damaged: u64,
+    /// The tokens from which the named ones were exchanged, as far as there are records.
+    pub ancestors: Vec<TokenFacts>,
 }
 
 /// The members of an entry about an issued token that are not personal.
@@ -89,6 +97,8 @@ struct Issued<'t> {
 struct Scan<'i> {
     incident: &'i Incident,
     ids: HashSet<String>,
+    /// Tokens from which they were exchanged.
+    above: HashSet<String>,
     /// Requests for access under which the tokens may have been issued.
     grants: HashSet<String>,
     /// The kinds of the tokens so far, each by the first token: many differ in their names and times alone.
@@ -107,16 +117,18 @@ pub async fn read(
     store: &(impl AuditStore + LogStore + TokenStore + AccessStore),
     incident: &Incident,
 ) -> Result<Trail, StoreError> {
-    let Beginning { since, grants } = beginning(store, incident).await?;
+    let Beginning { since, grants, ancestors } = beginning(store, incident).await?;
     let begins = store.audit(since, Page::first(false, 1)).await?;
     let first = begins.first().map_or(1, |(position, _)| *position);
     let ids = match &incident.concerns {
         Concerns::Tokens(ids) => ids.iter().cloned().collect(),
         _ => HashSet::new(),
     };
-    let found = Trail { first, last: first.saturating_sub(1), ..Trail::default() };
+    let above = ancestors.iter().map(|one| one.jwt_id.clone()).collect();
+    let last = first.saturating_sub(1);
+    let found = Trail { first, last, ancestors, ..Trail::default() };
     let (kinds, hasher, digest) = (HashMap::new(), RandomState::new(), Sha256::new());
-    let mut scan = Scan { incident, ids, grants, kinds, hasher, digest, found };
+    let mut scan = Scan { incident, ids, above, grants, kinds, hasher, digest, found };
     loop {
         let leaves = store.leaves(scan.found.last, PAGE).await?;
         let Some((last, _)) = leaves.last() else { break };
@@ -124,14 +136,14 @@ pub async fn read(
         for (position, leaf) in &leaves {
             scan.take(*position, leaf);
         }
-        tokio_yield().await;
+        give_way().await;
     }
     scan.found.digest = hexadecimal(&scan.digest.finalize());
     Ok(scan.found)
 }
 
 /// Lets other work of the process go on.
-async fn tokio_yield() {
+pub(super) async fn give_way() {
     let mut is_polled = false;
     std::future::poll_fn(|context| {
         if std::mem::replace(&mut is_polled, true) {
@@ -149,6 +161,8 @@ struct Beginning {
     since: u64,
     /// The requests for access under which they were issued, as far as records say.
     grants: HashSet<String>,
+    /// The tokens from which they were exchanged, as far as there are records.
+    ancestors: Vec<TokenFacts>,
 }
 
 async fn beginning(
@@ -159,9 +173,9 @@ async fn beginning(
     let Concerns::Tokens(ids) = &incident.concerns else {
         let leaked = incident.leaked_ms.unwrap_or_default();
         let since = leaked.saturating_sub(LONGEST_MS).saturating_sub(CLOCK_MS);
-        return Ok(Beginning { since, grants });
+        return Ok(Beginning { since, grants, ancestors: Vec::new() });
     };
-    let mut since = u64::MAX;
+    let (mut since, mut ancestors) = (u64::MAX, Vec::new());
     for id in ids {
         // Of a token without a record nobody knows when it was issued.
         let Some(record) = store.token(id).await? else {
@@ -169,13 +183,20 @@ async fn beginning(
             continue;
         };
         since = since.min(record.facts.issued_at.saturating_mul(1000));
+        let mut parent = record.facts.parent;
+        for _ in 0..LONGEST_CHAIN {
+            let Some(id) = parent.take() else { break };
+            let Some(record) = store.token(&id).await? else { break };
+            parent = record.facts.parent.clone();
+            ancestors.push(record.facts);
+        }
         let Some(grant) = record.facts.grant else { continue };
         if let Some(request) = store.access(&grant).await? {
             since = since.min(request.asked_ms);
         }
         grants.insert(grant);
     }
-    Ok(Beginning { since: since.saturating_sub(CLOCK_MS), grants })
+    Ok(Beginning { since: since.saturating_sub(CLOCK_MS), grants, ancestors })
 }
 
 impl Scan<'_> {
@@ -190,15 +211,17 @@ impl Scan<'_> {
             }
             return;
         }
-        match leaf.entry() {
-            Ok(entry) => self.take_act(position, entry),
+        let public = || Leaf { private: None, ..leaf.clone() }.entry();
+        match leaf.entry().and_then(|entry| Ok((entry, public()?))) {
+            Ok((entry, public)) => self.take_act(PlacedAct { position, entry, public }),
             Err(_) => self.found.damaged = self.found.damaged.saturating_add(1),
         }
     }
 
     fn is_concerned(&self, issued: &Issued<'_>) -> bool {
         let was_valid = self.incident.leaked_ms.is_none_or(|leaked| {
-            issued.expiration.saturating_mul(1000) > leaked || issued.at_ms >= leaked
+            let ends = issued.expiration.saturating_mul(1000).saturating_add(LEEWAY_MS);
+            ends > leaked || issued.at_ms >= leaked
         });
         let is_exchanged = issued.parent.as_ref().is_some_and(|it| self.ids.contains(it.as_ref()));
         is_exchanged
@@ -242,7 +265,7 @@ impl Scan<'_> {
     /// are not known here.
     fn may_select(&self, filter: &Filter) -> bool {
         let selection = Selection::Fitting(Filter { key_id: None, ..filter.clone() });
-        self.kinds.values().any(|one| selection.includes(one))
+        self.kinds.values().chain(&self.found.ancestors).any(|one| selection.includes(one))
     }
 
     /// Whether the request is one of those, or of the client or role that the incident is about.
@@ -255,18 +278,21 @@ impl Scan<'_> {
             }
     }
 
-    fn take_act(&mut self, position: u64, entry: AuditEntry) {
-        let is_it = match &entry.act {
-            Act::TokenRevoked { jwt_id, .. } => self.ids.contains(jwt_id),
+    fn take_act(&mut self, act: PlacedAct) {
+        let is_named = |jwt_id: &String| self.ids.contains(jwt_id) || self.above.contains(jwt_id);
+        let is_it = match &act.entry.act {
+            Act::TokenRevoked { jwt_id, .. } => is_named(jwt_id),
             Act::StatusesChanged { selection, .. } => match selection {
-                SelectionEntry::JwtId(jwt_id) => self.ids.contains(jwt_id),
+                SelectionEntry::JwtId(jwt_id) => is_named(jwt_id),
                 SelectionEntry::JwtIds(_) | SelectionEntry::Erased => !self.ids.is_empty(),
                 SelectionEntry::Fitting(filter) => self.may_select(filter),
             },
             Act::StatusAllotted { jwt_id, .. } if self.ids.contains(jwt_id) => {
-                return self.take_foreign(position, entry);
+                return self.take_foreign(act.position, act.entry);
             }
-            Act::KeyCompromised { .. } | Act::KeysWithdrawn { .. } => true,
+            Act::KeyCompromised { .. }
+            | Act::KeysWithdrawn { .. }
+            | Act::DatabaseRestored { .. } => true,
             Act::AccessChanged { request, role, client_id, .. } => {
                 self.is_granting(request, role, client_id)
             }
@@ -277,7 +303,7 @@ impl Scan<'_> {
             return;
         }
         if self.found.acts.len() < MAX_ACTS {
-            self.found.acts.push(PlacedAct { position, entry });
+            self.found.acts.push(act);
         } else {
             self.found.more_acts = self.found.more_acts.saturating_add(1);
         }
@@ -293,7 +319,7 @@ impl Scan<'_> {
 }
 
 /// What the entry about the issue of a token says of it.
-fn facts(entry: AuditEntry) -> Option<TokenFacts> {
+pub(super) fn facts(entry: AuditEntry) -> Option<TokenFacts> {
     let AuditEntry { at_ms, actor, policy, act } = entry;
     let issued_at = at_ms / 1000;
     let none = String::new;
@@ -358,14 +384,23 @@ impl Trail {
     ) {
         let keys: HashSet<&str> = facts.clone().map(|one| one.key_id.as_str()).collect();
         let grants: HashSet<&str> = facts.filter_map(|one| one.grant.as_deref()).collect();
+        let compromised: HashSet<String> = self
+            .acts
+            .iter()
+            .filter_map(|act| match &act.entry.act {
+                Act::KeyCompromised { key_id, .. } => Some(key_id.clone()),
+                _ => None,
+            })
+            .collect();
         self.acts.retain(|act| match &act.entry.act {
             Act::StatusesChanged { selection: SelectionEntry::Fitting(filter), .. } => {
                 filter.key_id.as_deref().is_none_or(|key| keys.contains(key))
             }
             Act::KeyCompromised { key_id, .. } => keys.contains(key_id.as_str()),
-            Act::KeysWithdrawn { key_ids, .. } => {
-                key_ids.iter().any(|key_id| keys.contains(key_id.as_str()))
-            }
+            // A key that retires as planned is nothing that was done about its tokens.
+            Act::KeysWithdrawn { key_ids, .. } => key_ids
+                .iter()
+                .any(|key_id| keys.contains(key_id.as_str()) && compromised.contains(key_id)),
             Act::AccessChanged { request, .. } => grants.contains(request.as_str()),
             _ => true,
         });
@@ -382,20 +417,5 @@ impl Trail {
                 }
             )
         });
-    }
-
-    /// The acts on each token, by position in [`Trail::tokens`].
-    pub(super) fn by_token(&self) -> BTreeMap<&str, Vec<&PlacedAct>> {
-        let mut acts: BTreeMap<&str, Vec<&PlacedAct>> = BTreeMap::new();
-        for act in &self.acts {
-            match &act.entry.act {
-                Act::TokenRevoked { jwt_id, .. }
-                | Act::StatusesChanged { selection: SelectionEntry::JwtId(jwt_id), .. } => {
-                    acts.entry(jwt_id).or_default().push(act);
-                }
-                _ => {}
-            }
-        }
-        acts
     }
 }

@@ -105,7 +105,7 @@ impl From<Seen> for (u64, u64, u64) {
 }
 
 impl Seen {
-    fn merge(&mut self, other: Self) {
+    pub(crate) fn merge(&mut self, other: Self) {
         self.first_ms = match (self.count, self.first_ms, other.first_ms) {
             (0, _, first) => first,
             (_, Some(own), Some(first)) => Some(own.min(first)),

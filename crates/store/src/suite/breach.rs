@@ -18,7 +18,7 @@ use edgepass_usage::ACCEPTED;
 use edgepass_verify::UnixMillis;
 
 use super::usage::{add, report_from};
-use super::{Database, TestStore, act, child, named, role, test_store, token};
+use super::{Database, TestStore, act, child, named, of_role, role, test_store, token};
 
 /// While the tokens of the suite are valid.
 const NOW: UnixMillis = UnixMillis(650_000);
@@ -75,7 +75,11 @@ fn of_client(client: &str, jwt_id: &str) -> NewToken {
 }
 
 async fn facts(store: &impl Store, incident: &Incident) -> Facts {
-    collect(store, incident, (&config(), &IssuerPolicy::default()), NOW).await.unwrap()
+    facts_at(store, incident, NOW).await
+}
+
+async fn facts_at(store: &impl Store, incident: &Incident, now: UnixMillis) -> Facts {
+    collect(store, incident, (&config(), &IssuerPolicy::default()), now).await.unwrap()
 }
 
 async fn revoke(store: &impl Store, selection: Selection, at: u64) {
@@ -126,6 +130,10 @@ pub(crate) async fn an_incident_is_about_its_tokens_and_those_exchanged_for_them
     assert_eq!((found.count, found.all_looked_at), (3, true));
     assert_eq!(acts(&found), ["token_revoked"], "not that of another token");
     assert_eq!(found.stop.live, 0, "what was exchanged goes with it: {found:?}");
+    // Of an exchanged one: what was done with the token that it was exchanged for is about it as well.
+    let child = facts(&store, &incident(tokens(&["c2"]))).await;
+    assert_eq!((ids(&child), acts(&child)), (vec!["c2"], vec!["token_revoked"]));
+    assert_eq!((child.tokens[0].revoked_ms, child.stop.revoked), (Some(320_000), 1));
     let own = found.tokens.iter().find(|token| token.jwt_id == "t1").unwrap();
     assert_eq!((own.state.as_str(), own.revoked_ms), ("revoked", Some(320_000)));
     assert_eq!(own.stops_ms, 330_000, "the deadline of guards later");
@@ -134,7 +142,7 @@ pub(crate) async fn an_incident_is_about_its_tokens_and_those_exchanged_for_them
     let found = facts(&store, &incident(Concerns::Client("d".to_owned()))).await;
     assert_eq!(ids(&found), ["other", "t2", "c3"], "and what was exchanged for them");
     let mut late = incident(Concerns::Client("d".to_owned()));
-    late.leaked_ms = Some(700_000);
+    late.leaked_ms = Some(1_000_000);
     assert_eq!(facts(&store, &late).await.count, 0, "they had expired");
     // An act by a filter that selects them, and one that selects others.
     revoke(&store, role("exchanged"), 330_000).await;
@@ -175,8 +183,16 @@ pub(crate) async fn use_before_and_after_a_leak_is_told_apart<D: Database>() {
     add(&store, &reports).await.unwrap();
     let of = async |id: &str| facts(&store, &incident(tokens(&[id]))).await.uses;
     let quiet = of("quiet").await;
-    // The first report began long after the token was issued.
-    assert_eq!((quiet.after, quiet.confidentiality), ((0, 0), Confidentiality::NotExfiltrated));
+    assert_eq!((quiet.after, quiet.confidentiality), ((0, 0), Confidentiality::NotAssessable));
+    // Once no guard accepts it any more, and the guard has reported since then, its silence says something.
+    let later = UnixMillis(1_100_000);
+    let silent = async |id: &str| facts_at(&store, &incident(tokens(&[id])), later).await.uses;
+    assert_eq!(silent("quiet").await.confidentiality, Confidentiality::NotAssessable);
+    let end = report_from("i", 6, 1_050_000, &[("unknown", "expired")], ("CH", 1));
+    add(&store, &[end]).await.unwrap();
+    let quiet = silent("quiet").await;
+    assert_eq!(quiet.confidentiality, Confidentiality::NotExfiltrated, "{}", quiet.why);
+    assert_eq!(silent("same").await.confidentiality, Confidentiality::NotAssessable);
     assert_eq!(
         quiet.countries.iter().map(|one| one.when).collect::<Vec<_>>(),
         [When::Before, When::After]
@@ -195,9 +211,37 @@ pub(crate) async fn use_before_and_after_a_leak_is_told_apart<D: Database>() {
     let uses = facts(&store, &without).await.uses;
     assert_eq!((uses.after, uses.confidentiality), ((0, 3), Confidentiality::NotAssessable));
     // A report is missing: silence says nothing.
-    let after_gap = report_from("i", 7, 500_000, &[("unknown", "expired")], ("CH", 1));
+    let after_gap = report_from("i", 8, 1_080_000, &[("unknown", "expired")], ("CH", 1));
     add(&store, &[after_gap]).await.unwrap();
-    assert_eq!(of("quiet").await.confidentiality, Confidentiality::NotAssessable);
+    assert_eq!(silent("quiet").await.confidentiality, Confidentiality::NotAssessable);
+}
+
+pub(crate) async fn a_resumed_token_works_and_a_late_act_ends_nothing<D: Database>() {
+    let TestStore { store, database: _database } = test_store::<D>().await;
+    issue(&store, &token("t")).await;
+    let one = async || facts(&store, &incident(tokens(&["t"]))).await;
+    let change = async |change, at| {
+        let mut act = act(change, named("t"));
+        act.at = UnixMillis(at);
+        perform(&store, &act).await.unwrap().unwrap();
+    };
+    change(StatusChange::Suspend, 310_000).await;
+    let found = one().await;
+    assert_eq!((found.tokens[0].revoked_ms, found.stop.live), (Some(310_000), 0));
+    assert_eq!(found.stop.unpublished, 1, "the change is not published yet");
+    change(StatusChange::Resume, 320_000).await;
+    let found = one().await;
+    assert_eq!((found.tokens[0].revoked_ms, found.stop.live), (None, 1));
+    change(StatusChange::Revoke, 400_000).await;
+    let found = one().await;
+    assert_eq!(found.tokens[0].revoked_ms, Some(400_000), "it worked again until then");
+    assert_eq!(found.acts.iter().filter(|act| act.resumes).count(), 1);
+    // An act after the expiry is no end of it.
+    issue(&store, &of_role("late", "u")).await;
+    revoke(&store, role("late"), 800_000).await;
+    let found = facts_at(&store, &incident(tokens(&["u"])), UnixMillis(810_000)).await;
+    assert_eq!(found.tokens[0].revoked_ms, None);
+    assert_eq!(found.tokens[0].stops_ms, 1_000_000, "its expiry and the longest leeway");
 }
 
 pub(crate) async fn a_report_leaves_open_what_only_people_know<D: Database>() {

@@ -149,6 +149,7 @@ macro_rules! on {
             breach: of_two_changes_of_an_incident_one_is_recorded,
             breach: an_incident_is_about_its_tokens_and_those_exchanged_for_them,
             breach: use_before_and_after_a_leak_is_told_apart,
+            breach: a_resumed_token_works_and_a_late_act_ends_nothing,
             breach: a_report_leaves_open_what_only_people_know,
             acts: a_token_goes_the_way_of_those_that_it_was_exchanged_from,
             acts: a_revocation_is_one_change_however_often_it_is_repeated,

@@ -20,7 +20,7 @@ use edgepass_issuer::status_act::unverified_jwt_id;
 use edgepass_issuer::storage::{AuditStore, IncidentStore, Page};
 use edgepass_issuer::{Config, Issuer};
 use edgepass_log::{Checkpoint, Note};
-use edgepass_server::admin::incidents::{CloseRequest, IncidentQuery, view};
+use edgepass_server::admin::incidents::{CloseRequest, IncidentQuery, summary, view};
 use edgepass_server::admin::records::AuditQuery;
 use edgepass_server::breach::{Desk, ExportRequest, Failed};
 use edgepass_store::AnyStore;
@@ -197,7 +197,7 @@ pub(super) struct ExportArgs {
     /// [audit] checkpoints are always taken.
     #[arg(long = "checkpoint", value_name = "FILE|URL")]
     checkpoints: Vec<String>,
-    /// Include who did what, and why.
+    /// Include who did something to the tokens, and why, also what a report of a leak said. Not what names a subject.
     #[arg(long)]
     private: bool,
 }
@@ -392,17 +392,16 @@ async fn open(args: OpenArgs, place: &Place, json: bool) -> anyhow::Result<Exit>
     }
     if let Some(position) = what.leak {
         let entry = place.entry(position).await?;
-        let AuditAct::TokenRevoked { jwt_id, report, .. } = entry.act else {
+        let AuditAct::TokenRevoked { jwt_id, report: Some(report), .. } = entry.act else {
             bail!(
-                "entry {position} names no revoked token; name what leaked with --jti, --client or --role"
+                "entry {position} is no report of a leaked token; name what leaked with --jti, --client or --role"
             );
         };
         opening.jwt_ids = vec![jwt_id];
         opening.aware_ms = opening.aware_ms.or(Some(entry.at_ms));
         if opening.reason.is_empty() {
-            let channel = report.map(|report| format!(" ({})", report.channel));
-            let channel = channel.unwrap_or_default();
-            opening.reason = format!("a token was revoked on a report that it leaked{channel}");
+            let channel = report.channel;
+            opening.reason = format!("a token was revoked on a report that it leaked ({channel})");
         }
     }
     let opened = place.opened(opening);
@@ -428,7 +427,7 @@ async fn list(limit: u32, place: &Place, json: bool) -> anyhow::Result<Exit> {
         }
         Place::Here(here) => {
             let found = here.issuer.store().incidents(Page::first(true, limit)).await?;
-            found.iter().map(|(_, one): &(u64, Incident)| view(one)).collect()
+            found.iter().map(|(_, one): &(u64, Incident)| summary(one)).collect()
         }
     };
     if json {
@@ -483,7 +482,10 @@ async fn note(args: NoteArgs, place: &Place, json: bool) -> anyhow::Result<Exit>
         }
     }
     let (routes, measured) = (args.told.routes()?, args.told.measured()?);
-    let noting = Noting { answers, text: args.text, routes, measured };
+    // As it comes from elsewhere.
+    let plain = |text: String| text.replace("\r\n", "\n").replace('\t', " ");
+    let answers = answers.into_iter().map(|(name, answer)| (name, plain(answer))).collect();
+    let noting = Noting { answers, text: args.text.map(plain), routes, measured };
     done(&place.note(&args.id, noting).await?, "noted", json)
 }
 
@@ -507,6 +509,8 @@ struct Exported<'e> {
 }
 
 async fn export(args: ExportArgs, place: &Place, json: bool) -> anyhow::Result<Exit> {
+    // Before anything is recorded: an export is a phase of the notification.
+    make_folder(&args.folder)?;
     let mut older = Vec::new();
     for checkpoint in &args.checkpoints {
         older.push(
@@ -526,8 +530,9 @@ async fn export(args: ExportArgs, place: &Place, json: bool) -> anyhow::Result<E
     let exported = place.export(&args.id, request);
     let export = output::waiting_for("reading the audit trail", exported).await?;
     let report: Report = read(export.report.clone())?;
-    let phase = report.phases.len().saturating_add(1);
-    let name = |end: &str| args.folder.join(format!("{}-{phase}.{end}", report.incident));
+    // The entry is that of this export alone.
+    let entry = export.binding.position;
+    let name = |end: &str| args.folder.join(format!("{}-{entry}.{end}", report.incident));
     let (page, document) = (name("html"), name("json"));
     write(&document, &serde_json::to_string_pretty(&export)?)?;
     write(&page, &render::html(&report, Some(&export))?)?;
@@ -558,6 +563,17 @@ fn size(text: &str) -> anyhow::Result<u64> {
     let note = Note::parse(text.as_bytes()).context("it is no signed checkpoint")?;
     let checkpoint = Checkpoint::parse(note.text()).context("it is no checkpoint")?;
     Ok(checkpoint.tree().size)
+}
+
+/// Makes a folder, unless there is one, and sees whether files can be made in it.
+fn make_folder(folder: &Path) -> anyhow::Result<()> {
+    let shown = folder.display();
+    std::fs::create_dir_all(folder)
+        .with_context(|| format!("the folder {shown} cannot be made"))?;
+    let probe = folder.join(".edgepass-breach");
+    private::new_file(&probe)
+        .and_then(|_| std::fs::remove_file(&probe))
+        .with_context(|| format!("no file can be made in the folder {shown}"))
 }
 
 /// Writes a file that nobody else reads. One that exists stays.

@@ -5,7 +5,7 @@ use chrono::{DateTime, Local, SecondsFormat};
 use edgepass_issuer::breach::Concerns;
 use edgepass_issuer::breach::export::Export;
 use edgepass_issuer::breach::facts::{Confidentiality, Seen, TokenFact, When};
-use edgepass_issuer::breach::report::{Filled, FilledSource, FilledState, Report};
+use edgepass_issuer::breach::report::{Filled, FilledSource, FilledState, Report, stopped as told};
 
 /// What an incident is about.
 pub(super) fn concerns(concerns: &Concerns) -> String {
@@ -76,28 +76,30 @@ fn disclosure(report: &Report) -> String {
 
 fn stopped(report: &Report) -> String {
     let stop = &report.facts.stop;
-    if report.facts.count == 0 {
-        return "no token is known".to_owned();
-    }
-    if stop.live > 0 {
-        return format!(
-            "NOT YET: {} of the tokens still work; revoke them with `edgepass revoke`",
-            stop.live
-        );
+    let what = told(&report.facts, report.made_ms);
+    if report.facts.count == 0 || stop.live > 0 || stop.unpublished > 0 {
+        let urgent = if report.facts.count > 0 { "NOT YET: " } else { "" };
+        return format!("{urgent}{what}");
     }
     let bound = match (stop.revoked, stop.deadline_ms) {
-        (0, _) => "they have expired".to_owned(),
+        (0, _) => "bound: expiry, and 5 min of leeway".to_owned(),
         (_, Some(deadline)) => {
-            format!("bound: revocation and deadline of {deadline} ms, or expiry")
+            format!(
+                "bound: revocation and deadline of {deadline} ms, or expiry and 5 min of leeway"
+            )
         }
         (_, None) => "bound: expiry, since guards have no deadline".to_owned(),
     };
-    let late = match stop.accepted_after_ms {
-        Some(late) => format!("; reported: last accepted at most {late} ms after a revocation"),
-        None if stop.revoked > 0 => "; reported: not accepted after its revocation".to_owned(),
-        None => String::new(),
+    let late = match (stop.accepted_after_ms, stop.last_accepted_ms) {
+        (Some(late), _) => {
+            format!("; reported: last accepted at most {late} ms after a revocation")
+        }
+        (None, Some(_)) if stop.revoked > 0 => {
+            "; reported: not accepted after its revocation".to_owned()
+        }
+        (None, _) => "; no guard has reported an acceptance".to_owned(),
     };
-    format!("{} ({bound}{late})", time(stop.at_ms))
+    format!("{what} ({bound}{late})")
 }
 
 /// A range of numbers.

@@ -14,7 +14,7 @@ use crate::output;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
-  edgepass breach verify in_M1QVJhyV5mC0kQ1sJ9y5Xg-1.json --checkpoint witness.checkpoint
+  edgepass breach verify in_M1QVJhyV5mC0kQ1sJ9y5Xg-12.json --checkpoint witness.checkpoint
   edgepass breach verify report.json --key auth.example/audit-log+1a2b3c4d+AT...
   edgepass breach verify report.json --checkpoint https://witness.example/invoices.checkpoint --log https://auth.example/audit-log
 
@@ -114,9 +114,13 @@ async fn compare(
     }
     let is_newer = tree.size > own.size;
     let Some(log) = log else {
+        // It is not proven.
+        let is_url = export.url.starts_with("http")
+            && export.url.bytes().all(|byte| byte.is_ascii_graphic());
+        let url = if is_url { export.url.as_str() } else { "URL" };
         let (which, how) = match is_newer {
-            true => ("newer", format!("add --log {}", export.url)),
-            false => ("older", format!("add --log {}, or export with --checkpoint", export.url)),
+            true => ("newer", format!("add --log {url}")),
+            false => ("older", format!("add --log {url}, or export with --checkpoint")),
         };
         bail!(
             "the checkpoint {place} is {which} than the report, and the file does not prove it: {how}"
