@@ -350,7 +350,7 @@ fn check_report(report: &Report, entries: &BTreeMap<u64, Value>) -> Result<(), R
         let other = Refused::Other(token.entry);
         let issued = entry(token.entry)?;
         let at_ms = issued.at_ms;
-        let own = trail::facts(issued).ok_or(other.clone())?;
+        let own = trail::facts(issued).ok_or_else(|| other.clone())?;
         let is_it = own.jwt_id == token.jwt_id
             && own.role == token.role
             && own.client_id == token.client_id
