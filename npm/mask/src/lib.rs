@@ -1,4 +1,4 @@
-//! Masks bodies for JavaScript. The counterpart is `lib/mask-engine.ts`.
+//! Masks bodies for JavaScript. The counterpart is `lib/masking.ts`.
 //!
 //! A module of its own: a program that masks nothing does not load it.
 

@@ -63,8 +63,8 @@ pub struct Trail {
     pub count: u64,
     /// SHA-256, in hexadecimal, over the `jti` of each token in the order of issue, each followed by a line feed.
     pub digest: String,
-    /// Acts that may be about the tokens, and those about the incident, in order. Acts on many tokens are here
-    /// whatever they select.
+    /// Acts that may be about the tokens, and those about the incident, in order. Acts on several named tokens are here
+    /// whatever they name: the trail has their digest alone.
     pub acts: Vec<PlacedAct>,
     /// Acts for which there was no room.
     pub more_acts: u64,
