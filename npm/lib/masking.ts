@@ -41,8 +41,8 @@ export interface MaskCall {
   granted?: Iterable<string>;
 }
 
-/** Octets that are masked at once. */
-const PIECE = 64 * 1024;
+/** Octets that are read and masked at once: of a short body, and of a longer one. */
+const [PIECE, LARGE] = [64 * 1024, 192 * 1024];
 /** Header fields of a request that ask for a part of a response, or for none: the origin answers for what it sends. */
 const CONDITIONS = ['if-match', 'if-modified-since', 'if-none-match', 'if-range', 'if-unmodified-since', 'range'];
 /** Header fields that say something of the body, which is another one once it is masked. */
@@ -224,10 +224,10 @@ export class Mask {
     return new TransformStream({
       transform(given, controller) {
         if (active === 0) return controller.enqueue(given);
-        const piece = octetsOf(given);
+        const piece = asOctets(given);
         isEmpty &&= piece.length === 0;
         if (isImpossible && !isEmpty) throw new MaskingImpossible();
-        for (let at = 0; at < piece.length; at += PIECE) put(masker?.feed(piece.subarray(at, at + PIECE)), controller);
+        for (let at = 0; at < piece.length; at += masker?.taken() ?? 0) put(masker?.feed(piece.subarray(at, at + LARGE)), controller);
       },
       flush(controller) {
         if (active === 0 || isEmpty) return;
@@ -271,7 +271,7 @@ function readerOf(body: ReadableStream<Uint8Array>): Reader {
   return {
     async read() {
       const { done, value } = await reader.read(piece);
-      if (value) piece = new Uint8Array(value.buffer);
+      if (value) piece = new Uint8Array(value.length === PIECE && value.buffer.byteLength === PIECE ? LARGE : value.buffer);
       return { done, value };
     },
     cancel: (reason) => reader.cancel(reason),
@@ -289,10 +289,10 @@ async function* masked(reader: Reader, masker: BodyMasker | undefined): AsyncGen
     for (;;) {
       const { done, value: piece } = await reader.read();
       if (done) break;
-      const value = octetsOf(piece);
-      for (let at = 0; at < value.length; at += PIECE) {
+      const value = asOctets(piece);
+      for (let at = 0; at < value.length; at += masker?.taken() ?? 0) {
         isEmpty = false;
-        const octets = put(masker?.feed(value.subarray(at, at + PIECE)));
+        const octets = put(masker?.feed(value.subarray(at, at + LARGE)));
         if (octets.length > 0) yield octets;
       }
     }
@@ -352,7 +352,7 @@ async function pump(
 }
 
 /** The octets of a piece of a body. Programs put other things into streams, too. */
-function octetsOf(piece: unknown): Uint8Array {
+function asOctets(piece: unknown): Uint8Array {
   if (piece instanceof Uint8Array) return piece;
   if (ArrayBuffer.isView(piece)) return new Uint8Array(piece.buffer, piece.byteOffset, piece.byteLength);
   if (piece instanceof ArrayBuffer) return new Uint8Array(piece);

@@ -1,7 +1,7 @@
 // Masks bodies piece by piece, in the Wasm module.
 
-/** Octets that are read at once, if the origin has sent as many. */
-const PIECE = 64 * 1024;
+/** Octets that are read at once: of a short body, and of a longer one if the origin has sent as many. */
+const [PIECE, LARGE] = [64 * 1024, 192 * 1024];
 
 /** What becomes of the response, by its begin: it goes to the client, cannot be masked, or does not come. */
 const [PASSES, UNMASKABLE, MISSING] = [0, 1, 2];
@@ -26,6 +26,11 @@ export function streamed({ body }) {
   return { body: readable };
 }
 
+/** What the next octets are read into. */
+function nextPiece({ length, buffer }) {
+  return new Uint8Array(length === PIECE && buffer.byteLength === PIECE ? LARGE : buffer);
+}
+
 /** Never rejects. */
 async function mask(reader, writer, masker, tell, signal) {
   const stop = (error) => {
@@ -36,6 +41,11 @@ async function mask(reader, writer, masker, tell, signal) {
     tell(PASSES);
     stop(signal.reason);
   });
+  const pass = async (octets) => {
+    if (octets.length === 0) return;
+    tell(PASSES);
+    await writer.write(octets);
+  };
   let piece = new Uint8Array(PIECE);
   let isEmpty = true;
   let failure = MISSING;
@@ -47,13 +57,16 @@ async function mask(reader, writer, masker, tell, signal) {
       if (done && isEmpty) break;
       isEmpty = false;
       failure = UNMASKABLE;
-      const octets = done ? masker.finish() : masker.feed(value);
-      if (octets.length > 0) {
-        tell(PASSES);
-        await writer.write(octets);
+      if (done) {
+        await pass(masker.finish());
+        break;
       }
-      if (done) break;
-      piece = new Uint8Array(value.buffer);
+      for (let at = 0; at < value.length;) {
+        const octets = masker.feed(value.subarray(at));
+        at += masker.taken();
+        await pass(octets);
+      }
+      piece = nextPiece(value);
     }
     tell(PASSES);
     await writer.close();

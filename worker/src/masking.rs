@@ -53,15 +53,24 @@ thread_local! {
 
 /// Masks one body, piece by piece. JavaScript calls it. `None`: no body but an empty one can be masked.
 #[wasm_bindgen]
-pub struct BodyMasker(Option<Masker>);
+pub struct BodyMasker {
+    masker: Option<Masker>,
+    taken: usize,
+}
 
 #[wasm_bindgen]
 impl BodyMasker {
-    /// Takes octets of the origin, and returns those of the client.
+    /// Takes octets of the origin, and returns those of the client: not many more than the piece has.
     pub fn feed(&mut self, piece: &[u8]) -> Result<Vec<u8>, JsError> {
         let mut out = Vec::with_capacity(piece.len());
-        self.masker()?.feed(piece, &mut out).map_err(|error| impossible(&error.to_string()))?;
+        let taken = self.masker()?.feed_some(piece, piece.len(), &mut out);
+        self.taken = taken.map_err(|error| impossible(&error.to_string()))?;
         Ok(out)
+    }
+
+    /// How many octets of the last piece were taken. The others are to be fed again.
+    pub fn taken(&self) -> usize {
+        self.taken
     }
 
     /// Ends the body, and returns the last octets.
@@ -73,12 +82,12 @@ impl BodyMasker {
 
     /// Gives the memory back. JavaScript frees the rest some time, if the module is still the same.
     pub fn clear(&mut self) {
-        self.0 = None;
+        self.masker = None;
     }
 
     fn masker(&mut self) -> Result<&mut Masker, JsError> {
         let unfit = || impossible("it is a part, is encoded, or is no JSON in UTF-8");
-        self.0.as_mut().ok_or_else(unfit)
+        self.masker.as_mut().ok_or_else(unfit)
     }
 }
 
@@ -147,7 +156,7 @@ impl Request<'_> {
         });
         // Whoever waits for events wants to know that they will come.
         let at_once = format == Some(Format::Events);
-        Some(masked_body(response, BodyMasker(masker), at_once))
+        Some(masked_body(response, BodyMasker { masker, taken: 0 }, at_once))
     }
 
     /// A promise of the response, or of the refusal that its begin demands.

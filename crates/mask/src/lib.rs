@@ -32,6 +32,7 @@ mod events;
 mod masker;
 pub mod path;
 pub mod plan;
+mod skim;
 mod text;
 mod with;
 

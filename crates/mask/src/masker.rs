@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::events::Events;
 use crate::plan::{Plan, States};
-use crate::text::{self, Read, Text};
+use crate::text::{Read, Text};
 use crate::with::{HashKey, With};
 
 /// The form of a body.
@@ -67,9 +67,11 @@ pub enum MaskError {
 }
 
 /// Containers within each other.
-const MAX_DEPTH: usize = 128;
+pub(crate) const MAX_DEPTH: usize = 128;
 /// Octets that are held: a name with the separators before it, or a text to be masked.
-const MAX_HELD: usize = 64 * 1024;
+pub(crate) const MAX_HELD: usize = 64 * 1024;
+/// Octets that are taken before a look at what came of them: at most 13 times as many, of hashes of single digits.
+const STEP: usize = 4096;
 
 /// Masks one body.
 pub struct Masker {
@@ -98,6 +100,29 @@ impl Masker {
         }
     }
 
+    /// Takes the next octets until `out` has at least `most`, and returns how many were taken. `out` can grow beyond
+    /// `most` by no more than 64 KiB: a short value may become a long one.
+    ///
+    /// # Errors
+    ///
+    /// As [`feed`](Self::feed).
+    pub fn feed_some(
+        &mut self,
+        input: &[u8],
+        most: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<usize, MaskError> {
+        let mut taken: usize = 0;
+        for step in input.chunks(STEP) {
+            if out.len() >= most {
+                break;
+            }
+            self.feed(step, out)?;
+            taken = taken.saturating_add(step.len());
+        }
+        Ok(taken)
+    }
+
     /// Ends the body.
     ///
     /// # Errors
@@ -114,7 +139,7 @@ impl Masker {
 
 /// What comes next in a document.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum State {
+pub(crate) enum State {
     /// A value.
     Value,
     /// The first element of an array, or its end.
@@ -137,7 +162,7 @@ enum State {
 
 /// Where a number is (RFC 8259 §6).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Number {
+pub(crate) enum Number {
     Minus,
     Zero,
     Whole,
@@ -171,30 +196,45 @@ impl Number {
         }
     }
 
-    /// Whether digits change nothing.
-    fn takes_digits(self) -> bool {
-        matches!(self, Self::Whole | Self::Fraction | Self::Exponent)
-    }
-
     fn is_whole(self) -> bool {
         matches!(self, Self::Zero | Self::Whole | Self::Fraction | Self::Exponent)
     }
 }
 
 /// A container that has begun.
-struct Container {
-    is_object: bool,
-    states: States,
+pub(crate) struct Container {
+    pub(crate) is_object: bool,
+    pub(crate) states: States,
     /// The states of a value in it whose name or index no rule looks for, and whether such a value is masked.
-    others: (States, Option<With>),
+    pub(crate) others: (States, Option<With>),
     /// Whether a rule looks for names in it.
-    wants_names: bool,
+    pub(crate) wants_names: bool,
     /// The position of the element, in an array.
     index: u32,
     /// Whether the client got a member or element of it.
-    has_passed: bool,
+    pub(crate) has_passed: bool,
     /// Names that a rule looks for and that came, by position.
-    seen: u128,
+    pub(crate) seen: u128,
+}
+
+impl Container {
+    /// A container that begins within another one.
+    pub(crate) fn new(is_object: bool, states: States, plan: &Plan, around: Option<&Self>) -> Self {
+        // Far down, all containers have the states of the one around them.
+        let (others, wants_names) = match around.filter(|around| around.states == states) {
+            Some(around) => (around.others, around.wants_names),
+            None => {
+                let others = plan.member(states, None);
+                ((others, plan.masked(others)), plan.wants_names(states))
+            }
+        };
+        Self { is_object, states, others, wants_names, index: 0, has_passed: false, seen: 0 }
+    }
+}
+
+/// One bit, by the position of a name.
+pub(crate) fn bit(name: usize) -> u128 {
+    1_u128.checked_shl(u32::try_from(name).unwrap_or(u32::MAX)).unwrap_or_default()
 }
 
 /// Masks documents, one after the other.
@@ -202,21 +242,21 @@ struct Container {
 /// Octets that the client gets are copied in long pieces. So [`Cursor`] says how far the input has been read, and
 /// what of it the client has not got yet.
 pub(crate) struct Json {
-    plan: Arc<Plan>,
+    pub(crate) plan: Arc<Plan>,
     active: u32,
-    key: Option<HashKey>,
-    state: State,
-    containers: Vec<Container>,
+    pub(crate) key: Option<HashKey>,
+    pub(crate) state: State,
+    pub(crate) containers: Vec<Container>,
     /// Separators and a name, from earlier input, of which it is not known yet whether the client gets them.
-    held: Vec<u8>,
+    pub(crate) held: Vec<u8>,
     /// Whether such octets are being read.
-    is_holding: bool,
+    pub(crate) is_holding: bool,
     /// The name or text that is read; a number that is masked.
     text: Text,
     /// The position of the current member's name in the plan.
     name: Option<usize>,
     /// What takes the place of the value that is read, and the number of containers around it.
-    masked: Option<(With, usize)>,
+    pub(crate) masked: Option<(With, usize)>,
     /// Whether the masked value is a text or a number.
     is_scalar: bool,
     /// Whether the document has begun.
@@ -224,12 +264,12 @@ pub(crate) struct Json {
 }
 
 /// A place in the input.
-struct Cursor<'i> {
-    input: &'i [u8],
+pub(crate) struct Cursor<'i> {
+    pub(crate) input: &'i [u8],
     /// The octet that is read next.
-    at: usize,
+    pub(crate) at: usize,
     /// The first octet that the client has not got, unless the value is masked.
-    from: usize,
+    pub(crate) from: usize,
     /// The first octet that is held, while octets are held.
     hold: usize,
 }
@@ -243,23 +283,12 @@ impl<'i> Cursor<'i> {
         self.input.get(from..to).unwrap_or_default()
     }
 
-    /// Steps over a text, after its first quote, if all of it is here and plain. Returns what it says.
-    fn whole_text(&mut self) -> Option<&'i [u8]> {
-        let length = text::plain_length(self.rest());
-        let (text, rest) = self.rest().split_at_checked(length)?;
-        if rest.first() != Some(&b'"') || length > MAX_HELD {
-            return None;
-        }
-        self.step(length.saturating_add(1));
-        Some(text)
-    }
-
     fn step(&mut self, octets: usize) {
         self.at = self.at.saturating_add(octets);
     }
 }
 
-fn is_space(byte: u8) -> bool {
+pub(crate) fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
 }
 
@@ -306,6 +335,7 @@ impl Json {
             && read.is_ok()
         {
             read = self.take(*byte, lines, &mut cursor, out);
+            self.skim(&mut cursor, lines, out);
         }
         if self.masked.is_some() {
             return read;
@@ -351,13 +381,13 @@ impl Json {
                 self.container_ends(byte, cursor, out)
             }
             (State::Value | State::FirstElement, _) => self.value_begins(byte, cursor, out),
-            (State::FirstName | State::Name, b'"') => self.name_begins(cursor, out),
+            (State::FirstName | State::Name, b'"') => self.name_begins(cursor),
             (State::Colon, b':') => {
                 self.state = State::Value;
                 cursor.step(1);
                 Ok(())
             }
-            (State::Next, b',') => self.comma(cursor, out),
+            (State::Next, b',') => self.comma(cursor),
             (State::Over(true), _) if lines => self.value_begins(byte, cursor, out),
             _ => Err(MaskError::NotJson),
         }
@@ -383,7 +413,7 @@ impl Json {
                 Read::On | Read::Invalid => {}
                 Read::End if self.state == State::InName => {
                     let name = std::mem::take(&mut self.text.decoded);
-                    return self.name_ends(&name, cursor, out);
+                    return self.name_ends(&name);
                 }
                 Read::End => {
                     self.value_ends(cursor, out);
@@ -422,11 +452,6 @@ impl Json {
     ) -> Result<(), MaskError> {
         let is_kept = self.is_scalar && self.masked.is_some();
         while let Some(byte) = cursor.rest().first() {
-            // Digits after digits, mostly.
-            if byte.is_ascii_digit() && !is_kept && number.takes_digits() {
-                cursor.step(1);
-                continue;
-            }
             match number.next(*byte) {
                 Some(next) => number = next,
                 // The octet after a number is not a part of it.
@@ -456,50 +481,34 @@ impl Json {
         }
     }
 
-    fn name_begins(&mut self, cursor: &mut Cursor<'_>, out: &mut Vec<u8>) -> Result<(), MaskError> {
+    fn name_begins(&mut self, cursor: &mut Cursor<'_>) -> Result<(), MaskError> {
         let object = self.containers.last();
         let (states, wants_names) =
             object.map_or((0, false), |object| (object.states, object.wants_names));
         self.hold(states, cursor);
         cursor.step(1);
-        if let Some(name) = cursor.whole_text() {
-            return self.name_ends(name, cursor, out);
-        }
         self.text.begin(self.masked.is_none() && wants_names);
         self.state = State::InName;
         Ok(())
     }
 
-    fn name_ends(
-        &mut self,
-        name: &[u8],
-        cursor: &mut Cursor<'_>,
-        out: &mut Vec<u8>,
-    ) -> Result<(), MaskError> {
+    fn name_ends(&mut self, name: &[u8]) -> Result<(), MaskError> {
         self.state = State::Colon;
         let Some(object) = self.containers.last_mut() else { return Err(MaskError::NotJson) };
         let is_looked_for = self.masked.is_none() && object.wants_names;
         let name = if is_looked_for { self.plan.named(object.states, name) } else { None };
         self.name = name;
         if let Some(name) = name {
-            let bit =
-                1_u128.checked_shl(u32::try_from(name).unwrap_or(u32::MAX)).unwrap_or_default();
+            let bit = bit(name);
             if object.seen & bit != 0 {
                 return Err(MaskError::Repeated);
             }
             object.seen |= bit;
         }
-        // What mostly comes next is taken at once, since the way through `take` is longer.
-        match cursor.rest() {
-            [b':', byte, ..] if !is_space(*byte) => {
-                cursor.step(1);
-                self.value_begins(*byte, cursor, out)
-            }
-            _ => Ok(()),
-        }
+        Ok(())
     }
 
-    fn comma(&mut self, cursor: &mut Cursor<'_>, out: &mut Vec<u8>) -> Result<(), MaskError> {
+    fn comma(&mut self, cursor: &mut Cursor<'_>) -> Result<(), MaskError> {
         let Some(container) = self.containers.last_mut() else { return Err(MaskError::NotJson) };
         self.state = match container.is_object {
             true => State::Name,
@@ -511,10 +520,7 @@ impl Json {
         let states = container.states;
         self.hold(states, cursor);
         cursor.step(1);
-        match cursor.rest() {
-            [b'"', ..] if self.state == State::Name => self.name_begins(cursor, out),
-            _ => Ok(()),
-        }
+        Ok(())
     }
 
     fn value_begins(
@@ -567,37 +573,13 @@ impl Json {
                 }
                 let is_object = byte == b'{';
                 self.state = if is_object { State::FirstName } else { State::FirstElement };
-                // Far down, all containers have the states of the one around them.
-                let around = self.containers.last().filter(|around| around.states == states);
-                let others = match around {
-                    Some(around) => around.others,
-                    // In what is masked nothing is looked for: there are no states.
-                    None => {
-                        let others = self.plan.member(states, None);
-                        (others, self.plan.masked(others))
-                    }
-                };
-                let wants_names = is_object && self.plan.wants_names(states);
-                self.containers.push(Container {
-                    is_object,
-                    states,
-                    others,
-                    wants_names,
-                    index: 0,
-                    has_passed: false,
-                    seen: 0,
-                });
+                let around = self.containers.last();
+                let container = Container::new(is_object, states, &self.plan, around);
+                self.containers.push(container);
             }
             b'"' => {
                 cursor.step(1);
                 self.is_scalar = is_wanted;
-                if let Some(text) = cursor.whole_text() {
-                    if is_wanted {
-                        self.text.decoded.extend_from_slice(text);
-                    }
-                    self.value_ends(cursor, out);
-                    return Ok(());
-                }
                 self.text.begin(is_wanted);
                 self.state = State::InText;
                 return Ok(());

@@ -24,10 +24,13 @@ pub const MAX_RULES: usize = 32;
 /// to all, next to each other.
 pub(crate) type States = u128;
 
-/// One bit of 64, by the length and first octet of a name.
+/// One bit of 64, by the length of a name, its first and its last octet.
 fn mark(name: &[u8]) -> u64 {
-    let first = name.first().copied().map_or(0, usize::from);
-    1_u64.rotate_left((name.len() ^ first) as u32)
+    let octet = |octet: Option<&u8>| octet.copied().map_or(0, u32::from);
+    let (first, last) = (octet(name.first()), octet(name.last()));
+    let sum =
+        (name.len() as u32).wrapping_add(first.wrapping_mul(3)).wrapping_add(last.wrapping_mul(11));
+    1_u64.rotate_left(sum)
 }
 
 /// Rules that are ready for matching.

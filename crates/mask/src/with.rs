@@ -53,7 +53,10 @@ impl HashKey {
 
 /// Whether a text may be the domain of an e-mail address: nothing but a domain is shown.
 fn is_domain(text: &str) -> bool {
-    let is_sign = |sign: char| sign.is_alphanumeric() || matches!(sign, '.' | '-');
+    let is_sign = |sign: char| match sign.is_ascii() {
+        true => sign.is_ascii_alphanumeric() || matches!(sign, '.' | '-'),
+        false => sign.is_alphanumeric(),
+    };
     !text.is_empty() && text.len() <= 253 && text.chars().all(is_sign)
 }
 

@@ -151,6 +151,26 @@ fn a_hash_is_the_same_for_the_same_value_and_agreement_alone() {
 }
 
 #[test]
+fn much_for_little_comes_in_parts() {
+    const MOST: usize = 16 * 1024;
+    let plan = plan(&[("$[*]", With::Hash)]);
+    let body = format!("[{}1]", "1,".repeat(50_000));
+    let (whole, ended) = in_pieces(&plan, Format::Json, body.as_bytes(), &[]);
+    assert_eq!(ended, Ok(()));
+    let key = HashKey::new(b"a key of thirty-two octets, say.", "https://issuer.example", "dpa-1");
+    let mut masker = Masker::new(plan, u32::MAX, Format::Json, Some(key));
+    let (mut parts, mut at) = (Vec::new(), 0);
+    while at < body.len() {
+        let mut out = Vec::new();
+        at += masker.feed_some(&body.as_bytes()[at..], MOST, &mut out).unwrap();
+        assert!(out.len() < MOST + 64 * 1024);
+        parts.extend(out);
+    }
+    masker.finish(&mut parts).unwrap();
+    assert_eq!(parts, whole);
+}
+
+#[test]
 fn what_is_removed_or_null_may_be_of_any_length() {
     let long = "y".repeat(100_000);
     let body = format!(r#"{{"a":"{long}","b":"\n{long}","c":"{long}"}}"#);

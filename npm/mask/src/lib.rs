@@ -64,7 +64,7 @@ impl Rules {
         let format = Format::of_media_type(media_type)?;
         let key = (!secret.is_empty()).then(|| HashKey::new(secret, issuer, agreement));
         let masker = Masker::new(Arc::clone(&self.plan), active, format, key);
-        Some(BodyMasker { masker, is_events: format == Format::Events })
+        Some(BodyMasker { masker, is_events: format == Format::Events, taken: 0 })
     }
 }
 
@@ -73,6 +73,7 @@ impl Rules {
 pub struct BodyMasker {
     masker: Masker,
     is_events: bool,
+    taken: usize,
 }
 
 #[wasm_bindgen]
@@ -82,10 +83,17 @@ impl BodyMasker {
         self.is_events
     }
 
-    /// Takes octets, and returns those of the client. `None`: the body cannot be masked.
+    /// Takes octets, and returns those of the client: not many more than the piece has. `None`: the body cannot be
+    /// masked.
     pub fn feed(&mut self, piece: &[u8]) -> Option<Vec<u8>> {
         let mut out = Vec::with_capacity(piece.len());
-        self.masker.feed(piece, &mut out).ok().map(|()| out)
+        self.taken = self.masker.feed_some(piece, piece.len(), &mut out).ok()?;
+        Some(out)
+    }
+
+    /// How many octets of the last piece were taken. The others are to be fed again.
+    pub fn taken(&self) -> usize {
+        self.taken
     }
 
     /// Ends the body, and returns the last octets. `None`: the body cannot be masked.
