@@ -271,7 +271,10 @@ function readerOf(body: ReadableStream<Uint8Array>): Reader {
   return {
     async read() {
       const { done, value } = await reader.read(piece);
-      if (value) piece = new Uint8Array(value.length === PIECE && value.buffer.byteLength === PIECE ? LARGE : value.buffer);
+      if (value) {
+        const isFull = value.length === PIECE && value.buffer.byteLength === PIECE;
+        piece = isFull ? new Uint8Array(LARGE) : new Uint8Array(value.buffer);
+      }
       return { done, value };
     },
     cancel: (reason) => reader.cancel(reason),

@@ -28,7 +28,8 @@ export function streamed({ body }) {
 
 /** What the next octets are read into. */
 function nextPiece({ length, buffer }) {
-  return new Uint8Array(length === PIECE && buffer.byteLength === PIECE ? LARGE : buffer);
+  const isFull = length === PIECE && buffer.byteLength === PIECE;
+  return new Uint8Array(isFull ? LARGE : buffer);
 }
 
 /** Never rejects. */

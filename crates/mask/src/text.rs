@@ -203,11 +203,10 @@ pub(crate) fn write(texts: &[&str], out: &mut Vec<u8>) {
             match byte {
                 b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
                 0..=0x1f => {
-                    let digits = [byte >> 4, byte & 0xf].map(|digit| {
-                        char::from_digit(digit.into(), 16).map_or(b'0', |digit| digit as u8)
-                    });
+                    let low = byte & 0xf;
+                    let low = low.wrapping_add(if low < 10 { b'0' } else { b'a' - 10 });
                     out.extend_from_slice(b"\\u00");
-                    out.extend_from_slice(&digits);
+                    out.extend_from_slice(&[b'0' | byte >> 4, low]);
                 }
                 byte => out.push(byte),
             }

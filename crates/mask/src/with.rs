@@ -66,41 +66,34 @@ const HASH_BYTES: usize = 16;
 impl With {
     /// Appends what takes the place of a value. `value` is what a text or number says.
     pub(crate) fn write(self, value: Option<&str>, key: Option<&HashKey>, out: &mut Vec<u8>) {
-        let Some(value) = value else {
-            if self != Self::Remove {
-                out.extend_from_slice(b"null");
-            }
-            return;
-        };
-        match self {
-            Self::Remove => {}
-            Self::Null => out.extend_from_slice(b"null"),
-            Self::Last4 => {
+        let hash;
+        let texts = match (self, value) {
+            (Self::Remove, _) => return,
+            (Self::Last4, Some(value)) => {
                 // The fourth character from the end, if there are as many before it.
                 let mut last = value.char_indices().rev();
                 let from = last.nth(3).filter(|_| last.nth(3).is_some()).map(|(at, _)| at);
-                let last = from.and_then(|from| value.get(from..)).unwrap_or_default();
-                text::write(&["****", last], out);
+                ["****", from.and_then(|from| value.get(from..)).unwrap_or_default(), ""]
             }
-            Self::Email => match value.split_once('@') {
+            (Self::Email, Some(value)) => match value.split_once('@') {
                 Some((name, domain)) if !name.is_empty() && is_domain(domain) => {
                     let first = name.chars().next().map_or(0, char::len_utf8);
-                    let first = name.get(..first).unwrap_or_default();
-                    text::write(&[first, "***@", domain], out);
+                    [name.get(..first).unwrap_or_default(), "***@", domain]
                 }
-                _ => text::write(&["***"], out),
+                _ => ["***", "", ""],
             },
-            Self::Hash => match key {
-                // Without a key nothing can be joined anyway.
-                None => out.extend_from_slice(b"null"),
-                Some(key) => {
-                    let mut hash = key.0.clone();
-                    hash.update(value.as_bytes());
-                    let hash = hash.finalize().into_bytes();
-                    let hash = URL_SAFE_NO_PAD.encode(hash.get(..HASH_BYTES).unwrap_or_default());
-                    text::write(&[&hash], out);
-                }
-            },
-        }
+            (Self::Hash, Some(value)) if let Some(key) = key => {
+                let mut mac = key.0.clone();
+                mac.update(value.as_bytes());
+                let octets = mac.finalize().into_bytes();
+                hash = URL_SAFE_NO_PAD.encode(octets.get(..HASH_BYTES).unwrap_or_default());
+                [&*hash, "", ""]
+            }
+            // Without a key nothing can be joined anyway.
+            (Self::Null | Self::Last4 | Self::Email | Self::Hash, _) => {
+                return out.extend_from_slice(b"null");
+            }
+        };
+        text::write(&texts, out);
     }
 }

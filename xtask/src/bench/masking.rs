@@ -30,7 +30,7 @@ pub(super) fn run(quick: bool, as_json: bool) -> anyhow::Result<()> {
         println!("{}", json!({ "summary": summary, "results": results }));
         return Ok(());
     }
-    println!("\n1 MiB of JSON with one connection, MB/s:");
+    println!("\n1 MiB of JSON with four connections, MB/s:");
     for (name, rate) in results.as_object().into_iter().flatten() {
         println!("  {name:<48} {:>6.0}", rate.as_f64().unwrap_or_default());
     }
