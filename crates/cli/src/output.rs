@@ -33,6 +33,16 @@ pub(crate) fn json(value: &Value) -> anyhow::Result<()> {
     line(&value.to_string())
 }
 
+/// Prints JSON values, one on each line. `false`: nobody reads them any more.
+pub(crate) fn json_lines(values: &[Value]) -> anyhow::Result<bool> {
+    for value in values {
+        if !line_if_read(&value.to_string())? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// Refuses a token among the arguments, also as the value of an option. A later error could repeat
 /// the argument.
 ///

@@ -309,11 +309,7 @@ async fn list(args: ListArgs, place: &Place, json: bool) -> anyhow::Result<Exit>
     let found: Vec<Value> =
         found.into_iter().filter(|one| !args.pending || one["state"] == "pending").collect();
     if json {
-        for one in &found {
-            if !output::line_if_read(&one.to_string())? {
-                break;
-            }
-        }
+        output::json_lines(&found)?;
         return Ok(Exit::Ok);
     }
     if found.is_empty() {

@@ -8,9 +8,8 @@ use edgepass_issuer::misuse::{Finding, Outcome};
 use edgepass_issuer::selection::StatusChange;
 use edgepass_issuer::storage::{MisuseStore, Page, TokenStore};
 use edgepass_server::App;
-use edgepass_server::admin::findings::{
-    FindingQuery, NOT_SUSPENDED, NOTHING_RESUMED, UndoRequest, finding,
-};
+use edgepass_server::admin::findings::{NOT_SUSPENDED, NOTHING_RESUMED, UndoRequest, finding};
+use edgepass_server::admin::records::PageQuery;
 use edgepass_status_list::StatusType;
 use edgepass_store::AnyStore;
 use edgepass_verify::UnixMillis;
@@ -57,12 +56,7 @@ pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Resu
     let mut has_header = false;
     let print = |findings: Vec<Value>| {
         if json {
-            for one in &findings {
-                if !output::line_if_read(&one.to_string())? {
-                    return Ok(false);
-                }
-            }
-            return Ok(true);
+            return output::json_lines(&findings);
         }
         let header = !std::mem::replace(&mut has_header, true);
         output::line_if_read(&table(&findings, header))
@@ -71,7 +65,7 @@ pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Resu
     let last = Page::first(true, 1);
     if let Some(remote) = source.remote()? {
         let read = async |page| {
-            let found = remote.get("findings", &FindingQuery::of(page)).await?;
+            let found = remote.get("findings", &PageQuery::of(page)).await?;
             remote::records(&found, "finding")
         };
         let newest = async || {

@@ -74,12 +74,7 @@ pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Resu
     };
     let print = |tokens: Vec<Value>| {
         if json {
-            for token in &tokens {
-                if !output::line_if_read(&token.to_string())? {
-                    return Ok(false);
-                }
-            }
-            return Ok(true);
+            return output::json_lines(&tokens);
         }
         let header = !std::mem::replace(&mut has_header, true);
         if args.csv {

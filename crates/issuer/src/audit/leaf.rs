@@ -201,7 +201,8 @@ impl<'e> Issued<'e> {
 }
 
 impl Private {
-    fn hash(&self) -> String {
+    /// The hash in the log.
+    pub(crate) fn hash(&self) -> String {
         let mut hash = Sha256::new();
         hash.update(self.salt);
         hash.update(&self.values);

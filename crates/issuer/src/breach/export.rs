@@ -15,7 +15,7 @@ use super::facts::act_fact;
 use super::report::Report;
 use super::trail;
 use crate::audit::AuditEntry;
-use crate::audit::leaf::Leaf;
+use crate::audit::leaf::{self, Leaf};
 use crate::log::prove::{ProveError, prove, read_tiles};
 use crate::log::stored::StoredLog;
 use crate::policy::version::{hexadecimal, sha256};
@@ -320,11 +320,9 @@ impl Evidence {
             proof.verify(proof.extra(), key, key.name()).map_err(|_| refused.clone())?;
         let entry: Value = serde_json::from_slice(proof.extra()).map_err(|_| refused.clone())?;
         if let Some(private) = &self.private {
-            let salt = base64url::decode(&private.salt).ok_or(refused)?;
-            let mut hash = Sha256::new();
-            hash.update(salt);
-            hash.update(&private.values);
-            let hash = base64url::encode(&hash.finalize());
+            let salt = base64url::decode(&private.salt).and_then(|salt| salt.try_into().ok());
+            let values = private.values.clone();
+            let hash = leaf::Private { salt: salt.ok_or(refused)?, values }.hash();
             if entry.get("private").and_then(Value::as_str) != Some(&hash) {
                 return Err(Refused::Private(position));
             }

@@ -65,7 +65,7 @@ pub(crate) fn sha256(text: &str) -> String {
 }
 
 /// Octets in hexadecimal.
-pub(crate) fn hexadecimal(octets: &[u8]) -> String {
+pub fn hexadecimal(octets: &[u8]) -> String {
     octets.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -8,44 +8,14 @@ use axum::extract::{Query, State};
 use axum::response::Response;
 use edgepass_issuer::Store;
 use edgepass_issuer::misuse::{Finding, Outcome};
-use edgepass_issuer::storage::Page;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::records::{QUERY, page, unreadable};
+use super::records::{PageQuery, QUERY, unreadable};
 use super::{Head, OPERATE, READ, authorize, read, respond};
 use crate::App;
 use crate::acts::unavailable;
 use crate::oauth::error::OauthError;
-
-/// Which findings are asked for.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct FindingQuery {
-    /// Only findings with a larger number.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub after: Option<u64>,
-    /// Only findings with a smaller number.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub before: Option<u64>,
-    /// Whether the first ones come first. Default: the last ones do.
-    pub oldest_first: bool,
-    /// The largest number of findings, at most 1,000. Default 100.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub limit: Option<u32>,
-}
-
-impl FindingQuery {
-    /// The findings of a page.
-    pub fn of(page: Page) -> Self {
-        Self {
-            after: Some(page.after),
-            before: Some(page.before),
-            oldest_first: !page.newest_first,
-            limit: Some(page.most),
-        }
-    }
-}
 
 /// The body of a request to undo a finding.
 #[derive(Debug, Deserialize, Serialize)]
@@ -59,13 +29,12 @@ pub struct UndoRequest {
 pub(crate) async fn list<S: Store>(
     State(app): State<Arc<App<S>>>,
     head: Head,
-    query: Result<Query<FindingQuery>, QueryRejection>,
+    query: Result<Query<PageQuery>, QueryRejection>,
 ) -> Response {
     let found = async {
         authorize(&app, &head, READ).await?;
         let Query(query) = query.map_err(|_| QUERY)?;
-        let page = page(query.after, query.before, query.oldest_first, query.limit);
-        let findings = app.issuer.store().findings(page).await.map_err(unreadable)?;
+        let findings = app.issuer.store().findings(query.page()).await.map_err(unreadable)?;
         let one = |it: &Finding| json!({ "seq": it.id, "finding": finding(it) });
         Ok(json!({ "records": findings.iter().map(one).collect::<Vec<Value>>() }))
     };

@@ -13,28 +13,11 @@ use edgepass_issuer::breach::{Incident, Noting, Opening};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::records::{QUERY, page, record, unreadable};
+use super::records::{PageQuery, QUERY, record, unreadable};
 use super::{AUDIT, Head, OPERATE, authorize, read, respond};
 use crate::breach::{Desk, ExportRequest, Failed};
 use crate::oauth::error::OauthError;
 use crate::{App, error_chain};
-
-/// Which incidents are asked for.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct IncidentQuery {
-    /// Only incidents after this position.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub after: Option<u64>,
-    /// Only incidents before this position.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub before: Option<u64>,
-    /// Whether the first positions come first. Default: the last ones do.
-    pub oldest_first: bool,
-    /// The largest number of incidents, at most 1,000. Default 100.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub limit: Option<u32>,
-}
 
 /// The body of a request that closes an incident.
 #[derive(Debug, Deserialize, Serialize)]
@@ -48,14 +31,12 @@ pub struct CloseRequest {
 pub(crate) async fn list<S: Store>(
     State(app): State<Arc<App<S>>>,
     head: Head,
-    query: Result<Query<IncidentQuery>, QueryRejection>,
+    query: Result<Query<PageQuery>, QueryRejection>,
 ) -> Response {
     let found = async {
         authorize(&app, &head, AUDIT).await?;
         let Query(query) = query.map_err(|_| QUERY)?;
-        let IncidentQuery { after, before, oldest_first, limit } = query;
-        let page = page(after, before, oldest_first, limit);
-        let found = app.issuer.store().incidents(page).await.map_err(unreadable)?;
+        let found = app.issuer.store().incidents(query.page()).await.map_err(unreadable)?;
         let one = |(seq, it): &(u64, Incident)| json!({ "seq": seq, "incident": summary(it) });
         Ok(json!({ "records": found.iter().map(one).collect::<Vec<Value>>() }))
     };

@@ -22,6 +22,40 @@ pub const MAX_PAGE: u32 = 1000;
 /// The number of records of a page if the request does not say.
 const DEFAULT_PAGE: u32 = 100;
 
+/// Which records are asked for: see [`Page`].
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PageQuery {
+    /// Only records after this position.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<u64>,
+    /// Only records before this position.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub before: Option<u64>,
+    /// Whether the first positions come first. Default: the last ones do.
+    pub oldest_first: bool,
+    /// The largest number of records, at most [`MAX_PAGE`]. Default 100.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+}
+
+impl PageQuery {
+    /// The query for a page.
+    pub fn of(page: Page) -> Self {
+        Self {
+            after: Some(page.after),
+            before: Some(page.before),
+            oldest_first: !page.newest_first,
+            limit: Some(page.most),
+        }
+    }
+
+    /// The page.
+    pub(super) fn page(&self) -> Page {
+        page(self.after, self.before, self.oldest_first, self.limit)
+    }
+}
+
 /// Which tokens are asked for: see [`TokenFilter`] and [`Page`].
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]

@@ -1,15 +1,14 @@
 //! Acts on statuses. An act is planned by reads, recorded in one transaction, and carried out in
 //! steps.
 
-use std::fmt::Write;
-
 use edgepass_issuer::new_act::{NewAct, Plan, RecordedAct};
+use edgepass_issuer::policy::version::hexadecimal;
 use edgepass_issuer::selection::{Filter, Selection, StatusChange};
 use edgepass_issuer::status_index::RETIRE_AFTER;
 use edgepass_issuer::storage::StoreError;
 use edgepass_status_list::StatusType;
 use edgepass_verify::UnixMillis;
-use sha2::{Digest, Sha256};
+use sha2::Digest;
 use sqlx::{PgConnection, Postgres, QueryBuilder, Row};
 
 use super::audit::append;
@@ -101,7 +100,7 @@ pub(super) async fn record(
     .await
     .map_err(failed)?;
     let id = rows::unsigned(&row, "id").map_err(failed)?;
-    append(connection, &act.entry(plan.count, hexadecimal(plan.digest))).await?;
+    append(connection, &act.entry(plan.count, hexadecimal(&plan.digest.finalize()))).await?;
     if plan.count <= u64::from(STEP) {
         proceed(connection, None).await?;
     }
@@ -426,12 +425,4 @@ async fn last_act(connection: &mut PgConnection) -> Result<u64, StoreError> {
     let text = "SELECT coalesce(max(id), 0) AS id FROM status_acts";
     let row = query(text).fetch_one(connection).await;
     row.and_then(|row| rows::unsigned(&row, "id")).map_err(failed)
-}
-
-pub(super) fn hexadecimal(digest: Sha256) -> String {
-    digest.finalize().iter().fold(String::with_capacity(64), |mut text, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

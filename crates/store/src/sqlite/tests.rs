@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use edgepass_issuer::audit::Act;
+use edgepass_issuer::policy::version::hexadecimal;
 use edgepass_issuer::signing_key::SigningAlgorithm;
 use edgepass_status_list::StatusType;
 use sha2::{Digest, Sha256};
@@ -164,7 +165,7 @@ fn migrations_that_databases_have_taken_never_change() {
         std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations/sqlite")).unwrap();
     assert_eq!(files.count(), migrator.iter().count(), "every file is a migration");
     let texts = migrator.iter().map(|migration| Sha256::new_with_prefix(migration.sql.as_str()));
-    let texts: Vec<String> = texts.map(super::acts::hexadecimal).collect();
+    let texts: Vec<String> = texts.map(|hash| hexadecimal(&hash.finalize())).collect();
     assert_eq!(texts, taken);
 }
 

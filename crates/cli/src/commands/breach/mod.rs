@@ -20,8 +20,9 @@ use edgepass_issuer::status_act::unverified_jwt_id;
 use edgepass_issuer::storage::{AuditStore, IncidentStore, Page};
 use edgepass_issuer::{Config, Issuer};
 use edgepass_log::{Checkpoint, Note};
-use edgepass_server::admin::incidents::{CloseRequest, IncidentQuery, summary, view};
+use edgepass_server::admin::incidents::{CloseRequest, summary, view};
 use edgepass_server::admin::records::AuditQuery;
+use edgepass_server::admin::records::PageQuery;
 use edgepass_server::breach::{Desk, ExportRequest, Failed};
 use edgepass_store::AnyStore;
 use edgepass_verify::policy::duration::DurationText;
@@ -421,7 +422,7 @@ fn show(report: &Report, format: Format) -> anyhow::Result<Exit> {
 async fn list(limit: u32, place: &Place, json: bool) -> anyhow::Result<Exit> {
     let found: Vec<Value> = match place {
         Place::Elsewhere(remote) => {
-            let query = IncidentQuery { limit: Some(limit), ..IncidentQuery::default() };
+            let query = PageQuery::of(Page::first(true, limit));
             let found = remote.get("incidents", &query).await?;
             remote::records(&found, "incident")?.into_iter().map(|(_, one)| one).collect()
         }
@@ -431,11 +432,7 @@ async fn list(limit: u32, place: &Place, json: bool) -> anyhow::Result<Exit> {
         }
     };
     if json {
-        for one in &found {
-            if !output::line_if_read(&one.to_string())? {
-                break;
-            }
-        }
+        output::json_lines(&found)?;
         return Ok(Exit::Ok);
     }
     if found.is_empty() {
