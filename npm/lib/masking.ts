@@ -174,7 +174,8 @@ export class Mask {
     const cacheControl = privately(headers.get('cache-control') ?? '');
     if (cacheControl !== undefined) headers.set('cache-control', cacheControl);
     const vary = headers.get('vary');
-    if (vary === null || !VARIES_BY_TOKEN.test(vary)) headers.append('vary', 'Authorization');
+    if (!vary) headers.set('vary', 'Authorization');
+    else if (!VARIES_BY_TOKEN.test(vary)) headers.append('vary', 'Authorization');
     const { status, statusText } = response;
     const encoding = headers.get('content-encoding') ?? '';
     if (active === 0 || response.body === null) {

@@ -1,14 +1,17 @@
 // The guard masks values in responses, in workerd, in front of an origin on the network.
 //
-// EDGEPASS_GOVERNANCE_GUARD is a build of the guard with the policy guard.toml beside this file.
+// EDGEPASS_GOVERNANCE_GUARD is a build of the guard with the policy guard.toml beside this file, EDGEPASS_INSTALLED a
+// folder with the installed package.
 
 import assert from 'node:assert/strict';
 import { createHmac } from 'node:crypto';
 import { once } from 'node:events';
 import { readFileSync, readdirSync } from 'node:fs';
 import { createServer } from 'node:http';
+import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import test from 'node:test';
+import { pathToFileURL } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import { issuer } from '../hosts/issuer.mjs';
 import { guardModules, startWorkers } from '../stage/workerd.mjs';
@@ -304,6 +307,38 @@ test('headers of the masked body are true, and conditions of a write are kept', 
   for (const name of ['etag', 'signature', 'x-amz-checksum-sha256', 'x-goog-hash']) assert.equal(written.headers.get(name), null, name);
   assert.equal(written.headers.get('x-other'), 'yes');
   assert.deepEqual(written.headers.getSetCookie(), ['a=1', 'b=2']);
+});
+
+test('the package says the same of a response as the guard', async (t) => {
+  const { Mask } = await import(pathToFileURL(join(process.env.EDGEPASS_INSTALLED, 'node_modules/edgepass/dist/lib/mask.js')));
+  const mask = Mask.create({ rules: [{ fields: ['$..email'], unless: 'customers:pii', with: 'email' }] });
+  const body = '{"email":"ada@example.com"}';
+  const sets = [
+    ...[
+      'public, s-maxage=60, max-age=5', 'no-store', 'NO-STORE, max-age=1', 'private', 'private="x, y", max-age=5',
+      'no-cache="a, no-store, private"', 'must-understand, no-store', 'proxy-revalidate, immutable', '', ',,', 'max-age="1,2', 'x="\\", private"',
+    ].map((value) => ({ 'cache-control': value })),
+    ...['Accept', '*', 'accept, AUTHORIZATION', 'X-Authorization', ''].map((vary) => ({ vary })),
+    {
+      etag: 'W/"a"', 'accept-ranges': 'bytes', 'content-digest': 'sha-256=:AA==:', digest: 'md5=AA', 'repr-digest': 'sha-256=:AA==:',
+      'content-md5': 'AA==', 'content-range': 'bytes */9', signature: 'a=:AA==:', 'signature-input': 'a=()', 'x-goog-hash': 'crc32c=AA',
+      'x-amz-checksum-crc32': 'AA==', 'x-ms-content-crc64': 'AA==', 'last-modified': 'Sat, 01 Jan 2028 00:00:00 GMT', 'x-digest': 'kept',
+    },
+    { 'cdn-cache-control': 'max-age=9', 'surrogate-control': 'max-age=9', 'edge-control': 'x', 'x-accel-expires': '9', 'cloudflare-cdn-cache-control': 'x' },
+  ];
+  const { get } = await start(t, (request, response) => json(body, sets[request.headers['x-case']])(request, response));
+  // What the network adds, and `Content-Length`, which workerd leaves out where the body is not masked.
+  const network = ['connection', 'content-length', 'date', 'keep-alive', 'server', 'transfer-encoding'];
+  const said = ({ headers }) => Object.fromEntries([...headers].filter(([name]) => !network.includes(name)));
+  for (const [at, headers] of sets.entries()) {
+    for (const scope of [READ, `${READ} customers:pii`]) {
+      const guarded = await get('/customers', { scope }, { headers: { 'x-case': String(at), 'accept-encoding': 'identity' } });
+      const response = new Response(body, { headers: { 'content-type': 'application/json', ...headers } });
+      const packaged = await mask.response(response, { accepted: true, claims: { scope } });
+      assert.deepEqual(said(guarded), said(packaged), `${JSON.stringify(headers)} ${scope}`);
+      assert.equal(await guarded.text(), await packaged.text());
+    }
+  }
 });
 
 test('an origin that sends no body after its headers is not available', async (t) => {

@@ -5,12 +5,16 @@
 //! (Art. 33(4)), and is closed. Each of these is an entry of the audit trail. A report is made from the trail, the
 //! records of tokens, their use, and the policy; the trail holds its digest, so that a third party can check it.
 
+mod ends;
 pub mod export;
 pub mod facts;
 pub mod fields;
+mod form;
 pub mod notices;
+pub mod reach;
 pub mod report;
 pub mod trail;
+pub mod uses;
 
 use std::collections::BTreeMap;
 

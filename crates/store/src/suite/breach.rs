@@ -4,8 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use edgepass_issuer::audit::{Act, AuditEntry};
-use edgepass_issuer::breach::facts::{Confidentiality, Facts, When, collect};
+use edgepass_issuer::breach::facts::{Facts, collect};
 use edgepass_issuer::breach::report::{FilledState, Report};
+use edgepass_issuer::breach::uses::{Confidentiality, When};
 use edgepass_issuer::breach::{Concerns, Incident, IncidentChange, Noting, Opening};
 use edgepass_issuer::policy::version::{LivePolicy, PolicyUser};
 use edgepass_issuer::selection::{Selection, StatusChange};

@@ -4,8 +4,9 @@ use askama::Template;
 use chrono::{DateTime, Local, SecondsFormat};
 use edgepass_issuer::breach::Concerns;
 use edgepass_issuer::breach::export::Export;
-use edgepass_issuer::breach::facts::{Confidentiality, Seen, TokenFact, When};
+use edgepass_issuer::breach::facts::TokenFact;
 use edgepass_issuer::breach::report::{Filled, FilledSource, FilledState, Report, stopped as told};
+use edgepass_issuer::breach::uses::{Confidentiality, Seen, When};
 
 /// What an incident is about.
 pub(super) fn concerns(concerns: &Concerns) -> String {
