@@ -184,7 +184,7 @@ fn interop(tools: &Tools) -> anyhow::Result<Tally> {
 }
 
 /// Number of simulation runs in CI.
-const SIMULATIONS: u64 = 500;
+const SIMULATIONS: u64 = 250;
 
 fn simulation(_: &Tools) -> anyhow::Result<Tally> {
     let mut tally = Tally::default();
