@@ -2,11 +2,24 @@
 //! is anything but plain, is left to the reader of octets.
 
 use crate::masker::{Container, Cursor, Json, MAX_DEPTH, MAX_HELD, State, bit, is_space};
+use crate::plan::Plan;
 use crate::text;
 use crate::with::With;
 
 /// Octets from the comma before a value to the value. What is further is left alone, as there is a limit.
 const FAR: usize = 1024;
+
+/// What comes next in a container.
+enum Step {
+    /// Its end. What is after it follows.
+    End(usize),
+    /// A container, which begins here.
+    Container(usize),
+    /// A value that no rule concerns, before this.
+    Value(usize),
+    /// A value whose name, by position, a rule looks for: where it begins and ends.
+    Wanted(usize, usize, usize),
+}
 
 impl Json {
     /// Steps over as many whole members, elements, begins and ends of containers as it can. `lines`: a document has
@@ -15,82 +28,57 @@ impl Json {
         if self.masked.is_some() || self.is_holding || !self.held.is_empty() {
             return;
         }
-        while self.skim_one(cursor, lines, out).is_some() {}
-    }
-
-    /// `None`: it cannot, and has done nothing.
-    fn skim_one(&mut self, cursor: &mut Cursor<'_>, lines: bool, out: &mut Vec<u8>) -> Option<()> {
-        let is_next = match self.state {
+        let mut is_next = match self.state {
             State::Next => true,
             State::FirstName | State::FirstElement => false,
-            _ => return None,
+            _ => return,
         };
-        let depth = self.containers.len();
-        let top = self.containers.last_mut()?;
         let input = cursor.input;
-        let mut at = after_spaces(input, cursor.at, lines);
-        let byte = *input.get(at)?;
-        if byte == if top.is_object { b'}' } else { b']' } {
-            self.containers.pop();
-            self.state = if depth == 1 { State::Over(false) } else { State::Next };
-            cursor.at = at.saturating_add(1);
-            return Some(());
-        }
-        if top.others.1.is_some() || !top.is_object && self.plan.has_indices() {
-            return None;
-        }
-        if is_next {
-            // A comma goes with the members before it.
-            if byte != b',' || !top.has_passed {
-                return None;
+        let has_indices = self.plan.has_indices();
+        while let Some(top) = self.containers.last_mut() {
+            if top.others.1.is_some() || !top.is_object && has_indices {
+                break;
             }
-            at = after_spaces(input, at.saturating_add(1), lines);
-        }
-        let mut wanted = None;
-        if top.is_object {
-            let name = at.saturating_add(1);
-            let end = after_text(input, at)?;
-            if top.wants_names {
-                wanted = self.plan.named(top.states, input.get(name..end.saturating_sub(1))?);
+            let next = loop {
+                // A comma goes with the members before it.
+                let step =
+                    step(input, cursor.at, (is_next, top.has_passed), lines, top, &self.plan);
+                let Some(Step::Value(end)) = step else { break step };
+                (top.has_passed, is_next) = (true, true);
+                cursor.at = end;
+            };
+            match next {
+                Some(Step::End(after)) => {
+                    self.containers.pop();
+                    (cursor.at, is_next) = (after, true);
+                }
+                Some(Step::Container(at)) if self.containers.len() < MAX_DEPTH => {
+                    let Some(top) = self.containers.last_mut() else { break };
+                    top.has_passed = true;
+                    let is_object = input.get(at) == Some(&b'{');
+                    let container = Container::new(is_object, top.others.0, &self.plan, Some(top));
+                    self.containers.push(container);
+                    (cursor.at, is_next) = (at.saturating_add(1), false);
+                }
+                Some(Step::Wanted(name, at, end))
+                    if self.wanted(name, at, end, cursor, out).is_some() =>
+                {
+                    (cursor.at, is_next) = (end, true);
+                }
+                _ => break,
             }
-            at = after_spaces(input, end, lines);
-            if *input.get(at)? != b':' {
-                return None;
-            }
-            at = after_spaces(input, at.saturating_add(1), lines);
         }
-        if at.saturating_sub(cursor.at) > FAR {
-            return None;
-        }
-        let byte = *input.get(at)?;
-        let end = match byte {
-            b'"' => after_text(input, at)?,
-            b'{' | b'[' if wanted.is_none() && depth < MAX_DEPTH => {
-                top.has_passed = true;
-                let container = Container::new(byte == b'{', top.others.0, &self.plan, Some(top));
-                self.state = if byte == b'{' { State::FirstName } else { State::FirstElement };
-                self.containers.push(container);
-                cursor.at = at.saturating_add(1);
-                return Some(());
-            }
-            b't' => after_word(input, at, b"true")?,
-            b'f' => after_word(input, at, b"false")?,
-            b'n' => after_word(input, at, b"null")?,
-            _ => after_number(input, at)?,
+        self.state = match self.containers.last() {
+            None => State::Over(false),
+            Some(_) if is_next => State::Next,
+            Some(top) if top.is_object => State::FirstName,
+            Some(_) => State::FirstElement,
         };
-        if let Some(name) = wanted {
-            self.skim_wanted(name, at, end, cursor, out)?;
-        } else {
-            top.has_passed = true;
-        }
-        self.state = State::Next;
-        cursor.at = end;
-        Some(())
     }
 
-    /// Masks a plain value, at `at..end`, whose name a rule looks for.
+    /// Masks a plain value, at `at..end`, whose name a rule looks for. `None`: it cannot, and has done nothing.
     #[inline(never)]
-    fn skim_wanted(
+    fn wanted(
         &mut self,
         name: usize,
         at: usize,
@@ -125,6 +113,55 @@ impl Json {
         (top.has_passed, top.seen) = (true, seen);
         Some(())
     }
+}
+
+/// Reads the next step. `None`: it is not plain, or not whole. `is_next`, `has_passed`: whether a comma comes first, and
+/// whether the client gets it.
+#[inline(always)]
+fn step(
+    input: &[u8],
+    from: usize,
+    (is_next, has_passed): (bool, bool),
+    lines: bool,
+    top: &Container,
+    plan: &Plan,
+) -> Option<Step> {
+    let mut at = after_spaces(input, from, lines);
+    let byte = *input.get(at)?;
+    if byte == if top.is_object { b'}' } else { b']' } {
+        return Some(Step::End(at.saturating_add(1)));
+    }
+    if is_next {
+        if byte != b',' || !has_passed {
+            return None;
+        }
+        at = after_spaces(input, at.saturating_add(1), lines);
+    }
+    let mut wanted = None;
+    if top.is_object {
+        let name = at.saturating_add(1);
+        let end = after_text(input, at)?;
+        if top.wants_names {
+            wanted = plan.named(top.states, input.get(name..end.saturating_sub(1))?);
+        }
+        at = after_spaces(input, end, lines);
+        if *input.get(at)? != b':' {
+            return None;
+        }
+        at = after_spaces(input, at.saturating_add(1), lines);
+    }
+    if at.saturating_sub(from) > FAR {
+        return None;
+    }
+    let end = match *input.get(at)? {
+        b'"' => after_text(input, at)?,
+        b'{' | b'[' if wanted.is_none() => return Some(Step::Container(at)),
+        b't' => after_word(input, at, b"true")?,
+        b'f' => after_word(input, at, b"false")?,
+        b'n' => after_word(input, at, b"null")?,
+        _ => after_number(input, at)?,
+    };
+    Some(wanted.map_or(Step::Value(end), |name| Step::Wanted(name, at, end)))
 }
 
 fn after_spaces(input: &[u8], mut at: usize, lines: bool) -> usize {
