@@ -228,7 +228,7 @@ export class Mask {
         const piece = asOctets(given);
         isEmpty &&= piece.length === 0;
         if (isImpossible && !isEmpty) throw new MaskingImpossible();
-        for (let at = 0; at < piece.length; at += masker?.taken() ?? 0) put(masker?.feed(piece.subarray(at, at + LARGE)), controller);
+        for (let at = 0; at < piece.length; at += masker!.taken()) put(masker?.feed(piece.subarray(at, at + LARGE)), controller);
       },
       flush(controller) {
         if (active === 0 || isEmpty) return;
@@ -294,7 +294,7 @@ async function* masked(reader: Reader, masker: BodyMasker | undefined): AsyncGen
       const { done, value: piece } = await reader.read();
       if (done) break;
       const value = asOctets(piece);
-      for (let at = 0; at < value.length; at += masker?.taken() ?? 0) {
+      for (let at = 0; at < value.length; at += masker!.taken()) {
         isEmpty = false;
         const octets = put(masker?.feed(value.subarray(at, at + LARGE)));
         if (octets.length > 0) yield octets;

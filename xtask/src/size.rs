@@ -16,8 +16,8 @@ use crate::tools::{self, target_dir};
 /// and events, hosts whose checks may move between threads; in the guard also paths with escapes,
 /// metadata of resources and rate limits. Then, status lists that another issuer publishes, and
 /// networks that a token may be used from; signatures of Ed25519 by the host, and refusals by number. In the guard
-/// counts of use. Purposes and regions of agreements. Masking (19 KB), which was made 1.6 times as
-/// fast for 1 KB of them.
+/// counts of use. Purposes and regions of agreements. Masking (19 KB, of which 1 KB makes it
+/// 1.6 times as fast).
 const BUDGETS: [(&str, &str, u64); 3] = [
     ("edgepass_npm_mask", "npm/wasm/edgepass_npm_mask_bg.wasm", 25_000),
     ("edgepass_npm", "npm/wasm/edgepass_npm_bg.wasm", 265_000),

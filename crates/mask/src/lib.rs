@@ -32,8 +32,8 @@ mod events;
 mod masker;
 pub mod path;
 pub mod plan;
-mod skim;
 mod text;
+mod whole;
 mod with;
 
 pub use masker::{Format, MaskError, Masker};

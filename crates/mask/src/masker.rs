@@ -101,7 +101,7 @@ impl Masker {
     }
 
     /// Takes the next octets until `out` has at least `most`, and returns how many were taken. `out` can grow beyond
-    /// `most` by no more than 64 KiB: a short value may become a long one.
+    /// `most` by no more than 128 KiB: by what was held, and since a short value may become a long one.
     ///
     /// # Errors
     ///
@@ -335,7 +335,9 @@ impl Json {
             && read.is_ok()
         {
             read = self.take(*byte, lines, &mut cursor, out);
-            self.skim(&mut cursor, lines, out);
+            if read.is_ok() {
+                self.take_whole(&mut cursor, lines, out);
+            }
         }
         if self.masked.is_some() {
             return read;
@@ -371,7 +373,9 @@ impl Json {
                 return Err(MaskError::NotJson);
             }
             _ if is_space(byte) => {
-                cursor.step(1);
+                // All at once: what is tried after each step would look at them again.
+                let is_one = |byte: &&u8| is_space(**byte) && !(lines && **byte == b'\n');
+                cursor.step(cursor.rest().iter().take_while(is_one).count().max(1));
                 return Ok(());
             }
             _ => {}
@@ -551,9 +555,10 @@ impl Json {
             if with.is_none() && has_passed && self.held.is_empty() {
                 // All that is held is in this input, and goes to the client with the value.
                 let held = cursor.at.saturating_sub(cursor.hold);
-                if std::mem::take(&mut self.is_holding) && held > MAX_HELD {
+                if self.is_holding && held > MAX_HELD {
                     return Err(MaskError::TooLong);
                 }
+                self.is_holding = false;
             } else {
                 self.decide(with, cursor, out)?;
                 self.masked = with.map(|with| (with, depth));
@@ -654,9 +659,10 @@ impl Json {
         out: &mut Vec<u8>,
     ) -> Result<(), MaskError> {
         let is_object = byte == b'}';
-        if self.containers.pop().is_none_or(|container| container.is_object != is_object) {
+        if self.containers.last().is_none_or(|container| container.is_object != is_object) {
             return Err(MaskError::NotJson);
         }
+        self.containers.pop();
         cursor.step(1);
         self.value_ends(cursor, out);
         Ok(())

@@ -1,88 +1,84 @@
-//! Steps over what no rule concerns: whole members and elements, as most are. What begins or ends anywhere else, or
-//! is anything but plain, is left to the reader of octets.
+//! Takes whole members and elements at once, where they are plain and no rule concerns them or masks them by their
+//! name: as most are. All else is left to the reader of octets in `masker.rs`.
 
 use crate::masker::{Container, Cursor, Json, MAX_DEPTH, MAX_HELD, State, bit, is_space};
 use crate::plan::Plan;
 use crate::text;
 use crate::with::With;
 
-/// Octets from the comma before a value to the value. What is further is left alone, as there is a limit.
-const FAR: usize = 1024;
+/// The most octets between the value before and a value. The reader of octets decides what is too long.
+const MAX_BEFORE: usize = 1024;
 
-/// What comes next in a container.
-enum Step {
-    /// Its end. What is after it follows.
-    End(usize),
-    /// A container, which begins here.
-    Container(usize),
-    /// A value that no rule concerns, before this.
-    Value(usize),
-    /// A value whose name, by position, a rule looks for: where it begins and ends.
-    Wanted(usize, usize, usize),
+/// What comes next in a container. All numbers are positions in the input.
+enum Next {
+    /// Its end.
+    End { after: usize },
+    /// A container that no rule concerns.
+    Container { at: usize },
+    /// Another value that no rule concerns.
+    Value { after: usize },
+    /// Another value, of which a rule looks for the name.
+    Wanted { name: usize, at: usize, after: usize },
 }
 
 impl Json {
-    /// Steps over as many whole members, elements, begins and ends of containers as it can. `lines`: a document has
-    /// no line breaks.
-    pub(crate) fn skim(&mut self, cursor: &mut Cursor<'_>, lines: bool, out: &mut Vec<u8>) {
+    /// Takes as many whole members, elements, begins and ends of containers as it can. `lines`: a document has no
+    /// line breaks.
+    pub(crate) fn take_whole(&mut self, cursor: &mut Cursor<'_>, lines: bool, out: &mut Vec<u8>) {
         if self.masked.is_some() || self.is_holding || !self.held.is_empty() {
             return;
         }
-        let mut is_next = match self.state {
+        let mut needs_comma = match self.state {
             State::Next => true,
             State::FirstName | State::FirstElement => false,
             _ => return,
         };
-        let input = cursor.input;
         let has_indices = self.plan.has_indices();
         while let Some(top) = self.containers.last_mut() {
             if top.others.1.is_some() || !top.is_object && has_indices {
                 break;
             }
             let next = loop {
-                // A comma goes with the members before it.
-                let step =
-                    step(input, cursor.at, (is_next, top.has_passed), lines, top, &self.plan);
-                let Some(Step::Value(end)) = step else { break step };
-                (top.has_passed, is_next) = (true, true);
-                cursor.at = end;
+                let next = next(cursor, needs_comma, lines, top, &self.plan);
+                let Some(Next::Value { after }) = next else { break next };
+                (top.has_passed, needs_comma) = (true, true);
+                cursor.at = after;
             };
             match next {
-                Some(Step::End(after)) => {
+                Some(Next::End { after }) => {
                     self.containers.pop();
-                    (cursor.at, is_next) = (after, true);
+                    (cursor.at, needs_comma) = (after, true);
                 }
-                Some(Step::Container(at)) if self.containers.len() < MAX_DEPTH => {
+                Some(Next::Container { at }) if self.containers.len() < MAX_DEPTH => {
                     let Some(top) = self.containers.last_mut() else { break };
                     top.has_passed = true;
-                    let is_object = input.get(at) == Some(&b'{');
+                    let is_object = cursor.input.get(at) == Some(&b'{');
                     let container = Container::new(is_object, top.others.0, &self.plan, Some(top));
                     self.containers.push(container);
-                    (cursor.at, is_next) = (at.saturating_add(1), false);
+                    (cursor.at, needs_comma) = (at.saturating_add(1), false);
                 }
-                Some(Step::Wanted(name, at, end))
-                    if self.wanted(name, at, end, cursor, out).is_some() =>
+                Some(Next::Wanted { name, at, after })
+                    if self.take_wanted(name, (at, after), cursor, out).is_some() =>
                 {
-                    (cursor.at, is_next) = (end, true);
+                    (cursor.at, needs_comma) = (after, true);
                 }
                 _ => break,
             }
         }
         self.state = match self.containers.last() {
             None => State::Over(false),
-            Some(_) if is_next => State::Next,
+            Some(_) if needs_comma => State::Next,
             Some(top) if top.is_object => State::FirstName,
             Some(_) => State::FirstElement,
         };
     }
 
-    /// Masks a plain value, at `at..end`, whose name a rule looks for. `None`: it cannot, and has done nothing.
+    /// Takes a value, which is here in the input and whose name a rule looks for. `None`: it is left alone.
     #[inline(never)]
-    fn wanted(
+    fn take_wanted(
         &mut self,
         name: usize,
-        at: usize,
-        end: usize,
+        (at, after): (usize, usize),
         cursor: &mut Cursor<'_>,
         out: &mut Vec<u8>,
     ) -> Option<()> {
@@ -93,7 +89,7 @@ impl Json {
         }
         let states = self.plan.member(top.states, Some(name));
         if let Some(with) = self.plan.masked(states) {
-            let value = cursor.input.get(at..end)?;
+            let value = cursor.input.get(at..after)?;
             if with == With::Remove || value.len() > MAX_HELD {
                 return None;
             }
@@ -108,31 +104,31 @@ impl Json {
                 self.key.as_ref(),
                 out,
             );
-            cursor.from = end;
+            cursor.from = after;
         }
         (top.has_passed, top.seen) = (true, seen);
         Some(())
     }
 }
 
-/// Reads the next step. `None`: it is not plain, or not whole. `is_next`, `has_passed`: whether a comma comes first, and
-/// whether the client gets it.
+/// What comes next in the container `top`. `None`: it is not plain, or not all of it is here.
 #[inline(always)]
-fn step(
-    input: &[u8],
-    from: usize,
-    (is_next, has_passed): (bool, bool),
+fn next(
+    cursor: &Cursor<'_>,
+    needs_comma: bool,
     lines: bool,
     top: &Container,
     plan: &Plan,
-) -> Option<Step> {
-    let mut at = after_spaces(input, from, lines);
+) -> Option<Next> {
+    let input = cursor.input;
+    let mut at = after_spaces(input, cursor.at, lines);
     let byte = *input.get(at)?;
     if byte == if top.is_object { b'}' } else { b']' } {
-        return Some(Step::End(at.saturating_add(1)));
+        return Some(Next::End { after: at.saturating_add(1) });
     }
-    if is_next {
-        if byte != b',' || !has_passed {
+    if needs_comma {
+        // If the client got nothing before the comma, it does not get the comma.
+        if byte != b',' || !top.has_passed {
             return None;
         }
         at = after_spaces(input, at.saturating_add(1), lines);
@@ -150,18 +146,19 @@ fn step(
         }
         at = after_spaces(input, at.saturating_add(1), lines);
     }
-    if at.saturating_sub(from) > FAR {
+    if at.saturating_sub(cursor.at) > MAX_BEFORE {
         return None;
     }
-    let end = match *input.get(at)? {
+    let after = match *input.get(at)? {
         b'"' => after_text(input, at)?,
-        b'{' | b'[' if wanted.is_none() => return Some(Step::Container(at)),
+        b'{' | b'[' if wanted.is_some() => return None,
+        b'{' | b'[' => return Some(Next::Container { at }),
         b't' => after_word(input, at, b"true")?,
         b'f' => after_word(input, at, b"false")?,
         b'n' => after_word(input, at, b"null")?,
         _ => after_number(input, at)?,
     };
-    Some(wanted.map_or(Step::Value(end), |name| Step::Wanted(name, at, end)))
+    Some(wanted.map_or(Next::Value { after }, |name| Next::Wanted { name, at, after }))
 }
 
 fn after_spaces(input: &[u8], mut at: usize, lines: bool) -> usize {
