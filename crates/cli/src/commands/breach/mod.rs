@@ -226,7 +226,7 @@ pub(super) async fn run(act: Act, source: &Source, json: bool) -> anyhow::Result
             show(&report, if json { Format::Json } else { format })
         }
         Act::Note(args) => note(args, &place, json).await,
-        Act::Close { id, reason } => done(&place.close(&id, reason).await?, "closed", json),
+        Act::Close { id, reason } => close(&id, reason, &place, json).await,
         Act::Export(args) => export(args, &place, json).await,
         Act::Verify(_) => Ok(Exit::Ok),
     }
@@ -483,6 +483,23 @@ async fn note(args: NoteArgs, place: &Place, json: bool) -> anyhow::Result<Exit>
     let answers = answers.into_iter().map(|(name, answer)| (name, plain(answer))).collect();
     let noting = Noting { answers, text: args.text.map(plain), routes, measured };
     done(&place.note(&args.id, noting).await?, "noted", json)
+}
+
+/// Closes an incident, and tells what it leaves undone: it cannot be opened again.
+async fn close(id: &str, reason: String, place: &Place, json: bool) -> anyhow::Result<Exit> {
+    let report = output::waiting_for("reading the audit trail", place.report(id)).await?;
+    let exit = done(&place.close(id, reason).await?, "closed", json)?;
+    let live = report.facts.stop.live;
+    if live > 0 {
+        output::remark(&format!(
+            "note: {live} of its tokens still work; `edgepass revoke` ends them"
+        ));
+    }
+    let open = report.open().count();
+    if open > 0 {
+        output::remark(&format!("note: {open} fields of its report are open"));
+    }
+    Ok(exit)
 }
 
 fn done(incident: &Value, what: &str, json: bool) -> anyhow::Result<Exit> {
