@@ -21,7 +21,7 @@ use crate::tools::{self, target_dir};
 const BUDGETS: [(&str, &str, u64); 3] = [
     ("edgepass_npm_mask", "npm/wasm/edgepass_npm_mask_bg.wasm", 25_000),
     ("edgepass_npm", "npm/wasm/edgepass_npm_bg.wasm", 265_000),
-    ("edgepass_guard", "worker/build/index_bg.wasm", 307_000),
+    ("edgepass_guard", "worker/build/index_bg.wasm", 307_250),
 ];
 
 /// Number of functions that are listed when a module is too large.

@@ -292,6 +292,15 @@ pub(crate) fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
 }
 
+/// The rest of `true`, `false` or `null`, by its first letter.
+pub(crate) fn rest_of_word(first: u8) -> &'static [u8] {
+    match first {
+        b't' => b"rue",
+        b'f' => b"alse",
+        _ => b"ull",
+    }
+}
+
 impl Json {
     fn new(plan: Arc<Plan>, active: u32, key: Option<HashKey>) -> Self {
         Self {
@@ -591,12 +600,7 @@ impl Json {
             }
             b't' | b'f' | b'n' => {
                 cursor.step(1);
-                let rest: &[u8] = match byte {
-                    b't' => b"rue",
-                    b'f' => b"alse",
-                    _ => b"ull",
-                };
-                return self.take_word(rest, cursor, out);
+                return self.take_word(rest_of_word(byte), cursor, out);
             }
             byte => {
                 let number = Number::begin(byte).ok_or(MaskError::NotJson)?;

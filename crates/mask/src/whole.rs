@@ -1,7 +1,9 @@
 //! Takes whole members and elements at once, where they are plain and no rule concerns them or masks them by their
 //! name: as most are. All else is left to the reader of octets in `masker.rs`.
 
-use crate::masker::{Container, Cursor, Json, MAX_DEPTH, MAX_HELD, State, bit, is_space};
+use crate::masker::{
+    Container, Cursor, Json, MAX_DEPTH, MAX_HELD, State, bit, is_space, rest_of_word,
+};
 use crate::plan::Plan;
 use crate::text;
 use crate::with::With;
@@ -153,9 +155,11 @@ fn next(
         b'"' => after_text(input, at)?,
         b'{' | b'[' if wanted.is_some() => return None,
         b'{' | b'[' => return Some(Next::Container { at }),
-        b't' => after_word(input, at, b"true")?,
-        b'f' => after_word(input, at, b"false")?,
-        b'n' => after_word(input, at, b"null")?,
+        byte @ (b't' | b'f' | b'n') => {
+            let (rest, from) = (rest_of_word(byte), at.saturating_add(1));
+            let is_it = input.get(from..)?.starts_with(rest);
+            is_it.then(|| from.saturating_add(rest.len()))?
+        }
         _ => after_number(input, at)?,
     };
     Some(wanted.map_or(Next::Value { after }, |name| Next::Wanted { name, at, after }))
@@ -176,10 +180,6 @@ fn after_text(input: &[u8], at: usize) -> Option<usize> {
     let from = at.saturating_add(1);
     let end = from.saturating_add(text::plain_length(input.get(from..)?));
     (*input.get(end)? == b'"').then(|| end.saturating_add(1))
-}
-
-fn after_word(input: &[u8], at: usize, word: &[u8]) -> Option<usize> {
-    input.get(at..)?.starts_with(word).then(|| at.saturating_add(word.len()))
 }
 
 /// Reads a number without an exponent, and looks at what follows it.
