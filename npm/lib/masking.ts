@@ -35,8 +35,8 @@ export interface MaskOptions {
 /** Options of {@link Mask.response} and {@link Mask.stream}. */
 export interface MaskCall {
   /**
-   * The scope tokens that count for `unless`. Default: those of the claim `scope`. For a verifier with `scopeClaim`, the
-   * names that its claims grant.
+   * The scope tokens that count for `unless`, also as one text with spaces. Default: those of the claim `scope`. For a
+   * verifier with `scopeClaim`, the names that its claims grant.
    */
   granted?: Iterable<string>;
 }
@@ -166,6 +166,7 @@ export class Mask {
    * @param call - What counts as granted.
    */
   async response(response: Response, verdict: Verdict, call: MaskCall = {}): Promise<Response> {
+    if (typeof response?.headers?.get !== 'function') throw new TypeError('response expects a Response');
     const active = this.#active(verdict, call);
     const headers = new Headers(response.headers);
     for (const name of [...headers.keys()]) {
@@ -239,8 +240,13 @@ export class Mask {
   }
 
   /** The rules that hold for a token, as bits. */
-  #active(verdict: Verdict, { granted }: MaskCall): number {
+  #active(verdict: Verdict, call: MaskCall): number {
     if (typeof verdict?.accepted !== 'boolean') throw new TypeError('mask expects the verdict about the token');
+    if (verdict.accepted && !isPlain(verdict.claims)) throw new TypeError('mask expects the verdict of a verifier: it has claims');
+    if (!isPlain(call)) throw new TypeError('mask expects options: { granted }');
+    refuseUnknown(call, ['granted'], '');
+    const { granted } = call;
+    if (granted !== undefined && typeof granted?.[Symbol.iterator] !== 'function') throw new TypeError('granted must be scope tokens');
     const scope = verdict.accepted ? granted ?? verdict.claims.scope ?? [] : [];
     const names = new Set(typeof scope === 'string' ? scope.split(' ') : scope);
     return this.#unless.reduce((all, unless, at) => (unless !== undefined && names.has(unless) ? all : all | 1 << at), 0);

@@ -214,7 +214,7 @@ test('the request to the origin asks for a whole and plain answer', async () => 
   assert.equal(change.headers.get('if-none-match'), '"a"', 'a condition of a change stays');
 });
 
-test('options that are wrong are refused by their names', () => {
+test('options that are wrong are refused by their names', async () => {
   for (const [options, hint] of [
     [undefined, /create expects options/],
     [{ rules: [] }, /rules must be/],
@@ -230,6 +230,15 @@ test('options that are wrong are refused by their names', () => {
     [{ rules: RULES, key: KEY, more: 1 }, /unknown option more/],
   ]) {
     assert.throws(() => Mask.create(options), hint);
+  }
+  for (const [call, hint] of [
+    [() => mask.response(new Response('{}'), whole, { grantd: [] }), /unknown option grantd; expected one of granted/],
+    [() => mask.response(new Response('{}'), whole, { granted: 5 }), /granted must be/],
+    [() => mask.response('{"email":1}', whole), /expects a Response/],
+    [() => mask.response(new Response('{}'), { accepted: true }), /claims/],
+    [() => mask.response(new Response('{}')), /expects the verdict/],
+  ]) {
+    await assert.rejects(call, hint);
   }
 });
 
