@@ -14,7 +14,7 @@ use crate::{host, output};
 pub(super) struct Args {
     /// The person: `sub` of tokens, or who acted. From the audit trail go the entries about tokens of this subject,
     /// those of acts on such tokens, and those of acts by the subject, with who acted on the tokens and why.
-    #[arg(long, allow_hyphen_values = true)]
+    #[arg(long, allow_hyphen_values = true, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     subject: String,
     /// Only entries before this day or time (UTC), such as 2026-11-22.
     #[arg(long, value_name = "TIME", value_parser = super::audit::time)]
@@ -54,6 +54,9 @@ pub(super) async fn run(args: Args, source: &Source, json: bool) -> anyhow::Resu
     }
     let done = if is_dry { "would be erased" } else { "erased" };
     output::line(&format!("personal values of {} {done}", entries(count)))?;
+    if count == 0 && records == 0 && records_left == 0 && requests == 0 {
+        output::line("nothing names this subject: is it written as in the tokens?")?;
+    }
     if damaged > 0 {
         output::line(&format!(
             "{} could not be read and were passed over; `edgepass audit verify` names the first",

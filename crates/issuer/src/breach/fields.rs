@@ -37,6 +37,9 @@ pub enum FieldError {
     /// No field has the name.
     #[error("no field has this name; `edgepass breach show ID` lists those that are open")]
     NoField,
+    /// The answer says that there is no value, and not why.
+    #[error("{0}: write why: \"unknown: REASON\" or \"n/a: REASON\"")]
+    NoReason(&'static str),
     /// The answer is too long, or has control characters.
     #[error("{0}: write at most 16,384 bytes without control characters but line breaks")]
     Text(&'static str),
@@ -376,9 +379,10 @@ pub const FIELDS: [Field; 65] = [
 
 /// An answer that says why there is no value: `unknown: REASON` or `n/a: REASON`. Whether it is the first.
 pub fn without_value(answer: &str) -> Option<(bool, &str)> {
-    let unknown = answer.strip_prefix("unknown:").map(|why| (true, why));
-    let found = unknown.or_else(|| answer.strip_prefix("n/a:").map(|why| (false, why)));
-    found.map(|(is_unknown, why)| (is_unknown, why.trim())).filter(|(_, why)| !why.is_empty())
+    let (word, why) = answer.split_once(':')?;
+    let is_unknown = word.eq_ignore_ascii_case("unknown");
+    let is_one = is_unknown || word.eq_ignore_ascii_case("n/a");
+    Some((is_unknown, why.trim())).filter(|(_, why)| is_one && !why.is_empty())
 }
 
 impl Field {
@@ -399,6 +403,12 @@ impl Field {
     /// [`FieldError`].
     pub fn take(&self, answer: &str) -> Result<String, FieldError> {
         let answer = answer.trim();
+        // No value, and no reason for that.
+        let word = answer.trim_end_matches([':', ' ']).to_ascii_lowercase();
+        let is_value = matches!(self.kind, One(values) if values.contains(&answer));
+        if self.kind != Calculated && !is_value && ["unknown", "n/a"].contains(&word.as_str()) {
+            return Err(FieldError::NoReason(self.name));
+        }
         if self.kind != Calculated && without_value(answer).is_some() {
             return match super::is_text(answer) {
                 true => Ok(answer.to_owned()),
@@ -488,6 +498,10 @@ mod tests {
                 Some("unknown: the assessment is not done"),
             ),
             ("risk", "unknown:", None),
+            ("description", "Unknown: we ask", Some("Unknown: we ask")),
+            ("description", "unknown", None),
+            ("description", "N/A: ", None),
+            ("police", "unknown", Some("unknown")),
             ("aware", "2026-01-01", None),
             ("state", "complete", None),
         ] {

@@ -241,7 +241,7 @@ pub enum BreachError {
     #[error("an incident has at most 1,000 notes")]
     TooMany,
     /// The incident is closed.
-    #[error("the incident is closed: open another one")]
+    #[error("the incident is closed: open another one, with the same --aware-at")]
     Closed,
 }
 

@@ -446,16 +446,19 @@ async fn list(limit: u32, place: &Place, json: bool) -> anyhow::Result<Exit> {
             one[name].as_u64().map_or_else(|| "-".to_owned(), |ms| output::date(ms / 1000))
         };
         let reports = one["phases"].as_array().map_or(0, Vec::len);
-        let is_due = one["due_ms"].as_u64().is_some_and(|due| due < host::now().0);
-        let state = match (one["closed_ms"].is_u64(), reports, is_due) {
-            (true, ..) => "closed",
-            (false, 0, true) => "open, late",
-            (false, 0, false) => "open",
-            (false, ..) => "open, reported",
+        // As the report says: the first export counts, or else the time.
+        let first = one.pointer("/phases/0/at_ms").and_then(Value::as_u64);
+        let first = first.unwrap_or_else(|| host::now().0);
+        let is_late = one["due_ms"].as_u64().is_some_and(|due| due < first);
+        let state = match (one["closed_ms"].is_u64(), reports) {
+            (true, _) => "closed",
+            (false, 0) => "open",
+            (false, _) => "open, exported",
         };
+        let state = if is_late { format!("{state}, late") } else { state.to_owned() };
         table.add_row([
             one["id"].as_str().unwrap_or("-").to_owned(),
-            state.to_owned(),
+            state,
             time("aware_ms"),
             time("due_ms"),
             reports.to_string(),

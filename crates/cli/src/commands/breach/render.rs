@@ -139,10 +139,11 @@ pub(super) fn text(report: &Report) -> String {
         all.push(format!("Closed:     {}", maybe(report.closed_ms, "")));
     }
     all.push(String::new());
-    all.push(format!(
-        "{} fields are open (edgepass breach note ID --set FIELD=ANSWER):",
-        open.len()
-    ));
+    let how = match report.closed_ms {
+        None => " (edgepass breach note ID --set FIELD=ANSWER)",
+        Some(_) => "",
+    };
+    all.push(format!("{} fields are open{how}:", open.len()));
     for field in open {
         let choices = field.choices.as_deref().unwrap_or("a text");
         all.push(format!("  {}: {}: {}", field.name, field.title, choices));

@@ -133,7 +133,9 @@ async fn compare(
 
 fn refused(error: Refused) -> anyhow::Error {
     match error {
-        Refused::Form => anyhow!("{error}: name the .json that `edgepass breach export` wrote"),
+        Refused::Form => not_proven(format!(
+            "{error}, or it is damaged: name the .json that `edgepass breach export` wrote"
+        )),
         error => not_proven(error.to_string()),
     }
 }
