@@ -1,5 +1,6 @@
 //! `edgepass erase`: removes who a person is.
 
+use clap::builder::NonEmptyStringValueParser;
 use edgepass_issuer::audit::erase::{Erasure, erase_subject};
 use edgepass_server::admin::trail::{EraseAnswer, EraseRequest};
 
@@ -14,13 +15,13 @@ use crate::{host, output};
 pub(super) struct Args {
     /// The person: `sub` of tokens, or who acted. From the audit trail go the entries about tokens of this subject,
     /// those of acts on such tokens, and those of acts by the subject, with who acted on the tokens and why.
-    #[arg(long, allow_hyphen_values = true, value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    #[arg(long, allow_hyphen_values = true, value_parser = NonEmptyStringValueParser::new())]
     subject: String,
     /// Only entries before this day or time (UTC), such as 2026-11-22.
     #[arg(long, value_name = "TIME", value_parser = super::audit::time)]
     before: Option<u64>,
     /// Why, for the audit trail: a word or a number of yours, without the person's name.
-    #[arg(long, allow_hyphen_values = true)]
+    #[arg(long, allow_hyphen_values = true, value_parser = NonEmptyStringValueParser::new())]
     reason: String,
     /// Only count the entries.
     #[arg(long)]
